@@ -1,0 +1,31 @@
+PYTHON ?= python3
+BIN := .venv/bin
+# `python` in MLproject's commands is then the one of .venv.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: run test lint
+
+run: .venv/.run
+	$(BIN)/mlflow run . --env-manager local --experiment-name mkd
+
+test: .venv/.test
+	$(BIN)/pytest
+
+lint: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Made anew when a pin changes, so that nothing stays behind that is no longer pinned.
+.venv/.new: requirements.txt
+	$(PYTHON) -m venv --clear .venv
+	touch $@
+
+.venv/.run: .venv/.new pyproject.toml
+	$(BIN)/python -m pip install -r requirements.txt
+	touch $@
+
+.venv/.test: .venv/.run
+	grep -v '^-e' requirements.txt > .venv/constraints.txt
+	$(BIN)/python -m pip install -c .venv/constraints.txt -e ".[test]"
+	touch $@

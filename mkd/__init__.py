@@ -1,0 +1,1 @@
+"""Multi-task knowledge distillation of language models: a Config in, numbers out."""

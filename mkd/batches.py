@@ -1,0 +1,152 @@
+"""Which task and rows each training step sees, and their assembly into tensors without a loop over rows.
+
+Axes: B rows of a batch, S texts of a row, L tokens, C classes.
+"""
+
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from mkd.config import SamplingConfig
+from mkd.tokens import Inputs, Layout, TaskData, Texts, TokenStore
+
+POOL_BATCHES = 64
+"""Rows are sorted by length within pools of so many batches: like lengths together, yet drawn anew every epoch."""
+
+
+class Batch(NamedTuple):
+    """Rows of one task. labels_B: NaN where there is none, regression scores on the model's scale."""
+
+    task: str
+    inputs: Inputs
+    labels_B: torch.Tensor
+    teacher_BC: torch.Tensor | None
+
+
+class Source(NamedTuple):
+    """A task's rows to draw from, with the teacher's logits for all rows of its train store, or None for hard labels."""
+
+    data: TaskData
+    rows: np.ndarray
+    teacher: np.ndarray | None
+
+
+def probabilities(sources: list[Source], config: SamplingConfig) -> np.ndarray:
+    """How likely each task is drawn: rows**alpha, or the explicit weights, divided by their sum.
+
+    Raises ValueError where the explicit weights do not name just the tasks there are.
+    """
+    names = [source.data.name for source in sources]
+    if config.weights and sorted(config.weights) != sorted(names):
+        raise ValueError(f"sampling.weights names {sorted(config.weights)}; allowed: a weight for each of {sorted(names)}")
+    sizes = np.array([len(source.rows) for source in sources], dtype=float)
+    weights = np.array([config.weights[name] for name in names]) if config.weights else sizes**config.alpha
+    return weights / weights.sum()
+
+
+def joint_batches(
+    sources: list[Source], layout: Layout, batch_size: int, sampling: SamplingConfig, seed: int
+) -> Iterator[Batch]:
+    """Batches without end, each of one task, drawn by the sampling's probabilities; the order depends on the seed alone."""
+    chances = probabilities(sources, sampling)
+    streams = [_row_batches(source, layout, batch_size, seed) for source in sources]
+    generator = np.random.default_rng([seed, 1])
+    while True:
+        for index in generator.choice(len(sources), size=1024, p=chances):
+            yield assemble(sources[index], next(streams[index]), layout)
+
+
+def _row_batches(source: Source, layout: Layout, batch_size: int, seed: int) -> Iterator[np.ndarray]:
+    """Every row once an epoch, in batches of like length, epoch after epoch."""
+    lengths = sequence_lengths(source.data.train, layout)
+    task = zlib.crc32(source.data.name.encode())
+    epoch = 0
+    while True:
+        yield from epoch_batches(source.rows, lengths, batch_size, np.random.default_rng([seed, 2, task, epoch]))
+        epoch += 1
+
+
+def epoch_batches(rows: np.ndarray, lengths: np.ndarray, batch_size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """The rows once each: shuffled, sorted by length within a pool, cut into batches, which come in random order."""
+    shuffled = generator.permutation(rows)
+    for start in range(0, len(shuffled), POOL_BATCHES * batch_size):
+        pool = shuffled[start : start + POOL_BATCHES * batch_size]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        for batch in generator.permutation(-(-len(pool) // batch_size)):
+            yield pool[batch * batch_size : (batch + 1) * batch_size]
+
+
+def sequence_lengths(store: TokenStore, layout: Layout) -> np.ndarray:
+    """How long each row is in a batch: all of a joined sequence, the longer text of a pair that is kept apart."""
+    a = store.a.lengths()
+    if store.b is None:
+        return a
+    return a + store.b.lengths() if layout.joined else np.maximum(a, store.b.lengths())
+
+
+def assemble(source: Source, rows: np.ndarray, layout: Layout) -> Batch:
+    """The batch of these rows of the task's train store."""
+    data = source.data
+    labels = (data.train.labels[rows] - data.mean) / data.std
+    teacher = None if source.teacher is None else torch.from_numpy(source.teacher[rows])
+    return Batch(data.name, gather(data.train, rows, layout), torch.from_numpy(labels.astype(np.float32)), teacher)
+
+
+def gather(store: TokenStore, rows: np.ndarray, layout: Layout) -> Inputs:
+    """Rows of a store as padded tensors, as the layout wants them; a text without any token becomes one of padding."""
+    if layout.joined:
+        return _joined(store, rows, layout)
+    texts = [store.a] if store.b is None else [store.a, store.b]
+    starts = [text.offsets[rows] for text in texts]
+    lengths = [np.minimum(text.offsets[rows + 1] - start, layout.max_length) for text, start in zip(texts, starts, strict=True)]
+    width = max(1, *(int(length.max()) for length in lengths))
+    places = np.arange(width)
+    ids = np.full((len(rows), len(texts), width), layout.pad, dtype=np.int64)
+    for side, text in enumerate(texts):
+        _place(ids[:, side], text, starts[side], places - np.zeros((len(rows), 1), dtype=np.int64), lengths[side])
+    mask = places < np.maximum(1, np.stack(lengths, axis=1))[:, :, None]
+    return Inputs(torch.from_numpy(ids), torch.from_numpy(mask), None)
+
+
+def _place(ids_BL: np.ndarray, text: Texts, starts_B: np.ndarray, places_BL: np.ndarray, lengths_B: np.ndarray) -> None:
+    """Writes token `places` of each row's text into ids, where the place is within the text's length."""
+    inside = (places_BL >= 0) & (places_BL < lengths_B[:, None])
+    ids_BL[inside] = text.ids[(starts_B[:, None] + places_BL)[inside]]
+
+
+def _joined(store: TokenStore, rows: np.ndarray, layout: Layout) -> Inputs:
+    """prefix a suffix, or prefix a middle b suffix; of too long a pair the longer text is cut first."""
+    pair = store.b is not None
+    special = len(layout.prefix) + len(layout.suffix) + (len(layout.middle) if pair else 0)
+    budget = layout.max_length - special
+    a = store.a.offsets[rows + 1] - store.a.offsets[rows]
+    b = np.zeros_like(a) if store.b is None else store.b.offsets[rows + 1] - store.b.offsets[rows]
+    b = np.minimum(b, np.maximum(budget - a, budget // 2))
+    a = np.minimum(a, budget - b)
+    places = np.broadcast_to(np.arange(int((a + b).max()) + special), (len(rows), int((a + b).max()) + special))
+    ids = np.full(places.shape, layout.pad, dtype=np.int64)
+    ids[:, : len(layout.prefix)] = layout.prefix
+    _place(ids, store.a, store.a.offsets[rows], places - len(layout.prefix), a)
+    ends = len(layout.prefix) + a
+    if store.b is not None:
+        ends = _special(ids, ends, layout.middle)
+        types = places >= ends[:, None]
+        _place(ids, store.b, store.b.offsets[rows], places - ends[:, None], b)
+        ends = ends + b
+    else:
+        types = np.zeros(places.shape, dtype=bool)
+    ends = _special(ids, ends, layout.suffix)
+    mask = places < ends[:, None]
+    types_BL = torch.from_numpy((types & mask).astype(np.int64)) if layout.types else None
+    return Inputs(torch.from_numpy(ids[:, None]), torch.from_numpy(mask[:, None]), types_BL)
+
+
+def _special(ids_BL: np.ndarray, ends_B: np.ndarray, tokens: tuple[int, ...]) -> np.ndarray:
+    """Puts the tokens at each row's end; the new ends."""
+    for token in tokens:
+        np.put_along_axis(ids_BL, ends_B[:, None], token, axis=1)
+        ends_B = ends_B + 1
+    return ends_B

@@ -1,0 +1,59 @@
+"""Hugging Face encoders and tokenizers from a folder or the hub, read without running any code of theirs."""
+
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+from mkd.store import file_hash, key_of
+
+HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+
+
+def resolve(name: str, setting: str) -> Path:
+    """The folder of a checkpoint: `name` itself, or the hub's files of that name, downloaded once.
+
+    Raises ValueError naming the setting where there is neither.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        return Path(snapshot_download(name, allow_patterns=HUB_FILES))
+    except HFValidationError as error:
+        raise ValueError(f"{setting} is {name!r}: no such folder; allowed: a folder or a name on the Hugging Face hub") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ValueError(f"{setting} is {name!r}: no such folder, and the Hugging Face hub does not give it ({type(error).__name__})") from error
+
+
+def fingerprint(folder: Path) -> str:
+    """Hash of a checkpoint's config, weights and tokenizer files."""
+    names = sorted(p for pattern in HUB_FILES for p in folder.glob(pattern))
+    return key_of({path.name: file_hash(path) for path in names})
+
+
+def load_encoder(folder: Path, setting: str) -> PreTrainedModel:
+    """The encoder in a folder, in float32. Raises ValueError where it is no encoder or has no safetensors weights."""
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{setting} is {str(folder)!r}: no readable config.json of a known architecture is there") from error
+    if config.is_encoder_decoder or config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        raise ValueError(f"{setting} is {str(folder)!r}: a {config.model_type} model is no encoder; allowed: BERT and its like")
+    try:
+        model: PreTrainedModel = AutoModel.from_pretrained(folder, use_safetensors=True, dtype="float32")
+    except OSError as error:
+        raise ValueError(f"{setting} is {str(folder)!r}: its weights cannot be read; allowed: safetensors files") from error
+    return model
+
+
+def load_tokenizer(folder: Path, setting: str) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder. Raises ValueError where there is none, or none that the tokenizers library runs."""
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{setting} is {str(folder)!r}: no readable tokenizer is there") from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ValueError(f"{setting} is {str(folder)!r}: its tokenizer is not a fast one (tokenizer.json)")
+    return tokenizer

@@ -1,0 +1,103 @@
+"""Quality of a model: its logits on stored rows, and the scores that follow from them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from mkd.batches import gather, sequence_lengths
+from mkd.metrics import expected_calibration_error, score
+from mkd.record import Report, silent
+from mkd.students import Student
+from mkd.tokens import Layout, TaskData, TokenStore
+
+BATCH_TOKENS = 8192
+WINDOW_ROWS = 65_536
+
+
+def predict(
+    model: Student, store: TokenStore, rows: np.ndarray, task: str, layout: Layout, report: Report = silent
+) -> np.ndarray:
+    """Logits [rows, classes] float32 of a task's head, in the order of `rows`."""
+    out = np.empty((len(rows), len(model.config.tasks[task]["labels"]) or 1), dtype=np.float32)
+    for places, logits in predictions(model, store, rows, task, layout):
+        out[places] = logits
+    return out
+
+
+def predictions(
+    model: Student, store: TokenStore, rows: np.ndarray, task: str, layout: Layout
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(places in `rows`, logits) batch by batch, like lengths together, a bounded window of rows at a time."""
+    device = next(model.parameters()).device
+    model.eval()
+    lengths = sequence_lengths(store, layout)
+    for start in range(0, len(rows), WINDOW_ROWS):
+        window = np.arange(start, min(start + WINDOW_ROWS, len(rows)))
+        window = window[np.argsort(lengths[rows[window]], kind="stable")]
+        while len(window):
+            longest = int(min(lengths[rows[window[-1]]], layout.max_length)) + 1
+            places, window = window[-max(1, BATCH_TOKENS // longest) :], window[: -max(1, BATCH_TOKENS // longest)]
+            with torch.inference_mode():
+                logits = model(gather(store, rows[places], layout).to(device), task)
+            yield places, logits.float().cpu().numpy()
+
+
+def selection_scores(model: Student, datas: list[TaskData], layout: Layout) -> dict[str, float]:
+    """Each task's score on its selection rows, and their mean as `mean`; points from 0 to 100."""
+    scores = {}
+    for data in datas:
+        logits = predict(model, data.train, data.selection_rows, data.name, layout)
+        scores[data.name] = _mean(score(data.kind, logits, data.train.labels[data.selection_rows]))
+    return scores | {"mean": _mean(scores)}
+
+
+def dev_logits(model: Student, datas: list[TaskData], layout: Layout) -> dict[tuple[str, str], np.ndarray]:
+    """Logits on each dev split, by task and the split's suffix."""
+    return {
+        (data.name, suffix): predict(model, store, np.arange(len(store.labels)), data.name, layout)
+        for data in datas
+        for suffix, store in data.dev.items()
+    }
+
+
+def quality(datas: list[TaskData], logits: dict[tuple[str, str], np.ndarray]) -> dict[str, float]:
+    """`quality/<task>/<metric>`, `quality/<task>/score` (the mean of its metrics), `quality/mean` (of the scores); points.
+
+    `quality/<task>/ece` is the expected calibration error of a classification task, from 0 to 1.
+    """
+    found, scores = {}, {}
+    for data in datas:
+        values = {
+            metric + suffix: value
+            for suffix, store in data.dev.items()
+            for metric, value in score(data.kind, logits[data.name, suffix], store.labels).items()
+        }
+        scores[data.name] = values["score"] = _mean(values)
+        if data.kind.labels:
+            values["ece"] = expected_calibration_error(logits[data.name, ""], data.dev[""].labels)
+        found |= {f"quality/{data.name}/{metric}": value for metric, value in values.items()}
+    return found | {"quality/mean": _mean(scores)}
+
+
+def likeness(datas: list[TaskData], student: dict[Any, np.ndarray], teacher: dict[Any, np.ndarray]) -> dict[str, float]:
+    """`agreement/<task>`: share of dev rows where both choose the same class, or the correlation of both scores; points."""
+    found = {}
+    for data in datas:
+        key = (data.name, "")
+        if data.kind.labels:
+            found[data.name] = 100 * float(np.mean(student[key].argmax(1) == teacher[key].argmax(1)))
+        else:
+            found[data.name] = score(data.kind, student[key], teacher[key][:, 0])["pearson"]
+    return {f"agreement/{name}": value for name, value in (found | {"mean": _mean(found)}).items()}
+
+
+def retention(student: dict[str, float], teacher: dict[str, float]) -> dict[str, float]:
+    """`retention/<task>` and `retention/mean`: the student's score in percent of the teacher's, where that is above 0."""
+    names = {"quality/mean": "mean"} | {k: k.split("/")[1] for k in student if k.endswith("/score")}
+    return {f"retention/{name}": 100 * student[key] / teacher[key] for key, name in names.items() if teacher[key] > 0}
+
+
+def _mean(values: dict[str, float]) -> float:
+    return sum(values.values()) / len(values)

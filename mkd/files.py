@@ -1,0 +1,199 @@
+"""Tables of text on disk: CSV, TSV, JSON lines and Parquet, all read the same way: row by row, some columns of each.
+
+Nothing is held beyond the row at hand (Parquet: beyond a batch of rows). What is wrong with a file is a ValueError
+"file:line: ...", the line counted from 1 (Parquet has no lines: its rows are counted).
+"""
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Record = tuple[int, Sequence[Any]]
+"""A row's line in its file, and its cells."""
+
+
+class Table(NamedTuple):
+    """Some columns of one file: its texts, then its label where it has one.
+
+    path: its ending tells the format.
+    text, label: the columns' names; where there is no header, their numbers from 0, as text. No label: None.
+    header: whether the first line of CSV or TSV names the columns.
+    lenient: a CSV or TSV row of the wrong width counts as a row of empty cells, rather than as an error.
+    """
+
+    path: Path
+    text: tuple[str, ...]
+    label: str | None
+    header: bool = True
+    lenient: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.text if self.label is None else (*self.text, self.label)
+
+
+class Format(NamedTuple):
+    """How the files with one ending are read."""
+
+    names: Callable[[Path, bool], list[str]]
+    """Of a file, and whether it has a header: its columns."""
+    read: Callable[[Table, list[str]], Iterator[Record]]
+    """Of a table, and the file's columns: the cells of table.columns, row by row."""
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it: on one line, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def listed(values: Sequence[object]) -> str:
+    """What is allowed or there, as an error lists it."""
+    return ", ".join(map(repr, values)) or "none"
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            try:
+                yield line.decode()
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{path}:{number}: byte {error.start} is {line[error.start]:#04x}; allowed: UTF-8") from None
+
+
+def _tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(_lines(path), 1):
+        yield number, line.removesuffix("\n").removesuffix("\r").split("\t")
+
+
+def _csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(_lines(path), strict=True)
+    start = 1
+    try:
+        for cells in reader:
+            yield start, cells
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"{path}:{start}: not valid CSV: {error}") from None
+
+
+def _delimited(rows: Callable[[Path], Iterator[tuple[int, list[str]]]]) -> Format:
+    def names(path: Path, header: bool) -> list[str]:
+        _, cells = next(rows(path), (1, []))
+        if not cells:
+            raise ValueError(f"{path}:1: no {'header' if header else 'row'}; the first line is empty")
+        return cells if header else [str(column) for column in range(len(cells))]
+
+    def read(table: Table, names: list[str]) -> Iterator[Record]:
+        positions = [names.index(column) for column in table.columns]
+        records = rows(table.path)
+        if table.header:
+            next(records)
+        for line, cells in records:
+            if len(cells) == len(names):
+                yield line, [cells[position] for position in positions]
+            elif table.lenient:
+                yield line, [""] * len(positions)
+            else:
+                raise ValueError(f"{table.path}:{line}: {len(cells)} columns; allowed: {len(names)}, as in line 1")
+
+    return Format(names, read)
+
+
+def _json_object(path: Path, line: int, text: str) -> dict[str, object]:
+    try:
+        record = json.loads(text)
+        if "\\u" in text:
+            json.dumps(record, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}:{line}: not valid JSON: {error.msg} at column {error.colno}") from None
+    except UnicodeEncodeError:
+        raise ValueError(f"{path}:{line}: half a \\u surrogate pair; allowed: whole characters") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"{path}:{line}: {shown(record)}; allowed: a JSON object")
+    return record
+
+
+def _jsonl_names(path: Path, header: bool) -> list[str]:
+    text = next(_lines(path), None)
+    if text is None:
+        raise ValueError(f"{path}:1: no row; the file is empty")
+    return list(_json_object(path, 1, text))
+
+
+def _jsonl(table: Table, names: list[str]) -> Iterator[Record]:
+    for line, text in enumerate(_lines(table.path), 1):
+        record = _json_object(table.path, line, text)
+        try:
+            yield line, [record[column] for column in table.columns]
+        except KeyError as error:
+            raise ValueError(f"{table.path}:{line}: no key {error}; there are: {listed(list(record))}") from None
+
+
+def _parquet_names(path: Path, header: bool) -> list[str]:
+    try:
+        return list(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: not readable as Parquet: {str(error).splitlines()[0]}") from None
+
+
+def _parquet(table: Table, names: list[str]) -> Iterator[Record]:
+    row = 1
+    try:
+        with pq.ParquetFile(table.path) as file:
+            for batch in file.iter_batches(1000, columns=list(dict.fromkeys(table.columns))):
+                cells = [batch.column(column).to_pylist() for column in table.columns]
+                yield from enumerate(zip(*cells, strict=True), row)
+                row += batch.num_rows
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{table.path}:{row}: not readable as Parquet: {str(error).splitlines()[0]}") from None
+
+
+FORMATS: dict[str, Format] = {
+    ".csv": _delimited(_csv),
+    ".tsv": _delimited(_tsv),
+    ".jsonl": Format(_jsonl_names, _jsonl),
+    ".parquet": Format(_parquet_names, _parquet),
+}
+"""By the file's ending. CSV is quoted with double quotes; TSV is not quoted at all."""
+
+
+def _checked_names(table: Table) -> list[str]:
+    path, ending = table.path, table.path.suffix.lower()
+    if ending not in FORMATS:
+        raise ValueError(f"{path}: the ending is {ending!r}; allowed: {listed(list(FORMATS))}")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    if not table.header and ending not in (".csv", ".tsv"):
+        raise ValueError(f"{path}: header is False; allowed: True, as {ending} files name their columns")
+    names = FORMATS[ending].names(path, table.header)
+    for column in table.columns:
+        if column not in names:
+            raise ValueError(f"{path}:1: no column {column!r}; there are: {listed(names)}")
+        if names.count(column) > 1:
+            raise ValueError(f"{path}:1: {names.count(column)} columns {column!r}; allowed: one")
+    return names
+
+
+def check(table: Table) -> None:
+    """Refuse, without reading the rows, a file that is missing, of an unknown format or without one of the columns."""
+    _checked_names(table)
+
+
+def read(table: Table) -> Iterator[Record]:
+    """The rows, one after another; a ValueError names file and line where one is wrong."""
+    return FORMATS[table.path.suffix.lower()].read(table, _checked_names(table))

@@ -1,0 +1,56 @@
+"""What a student is trained on: soft targets from the teacher, hard labels, and their mixture.
+
+Axes: B rows of a batch, C classes (1 for regression).
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from mkd.config import LossConfig
+
+
+class LossTerms(NamedTuple):
+    """total = hard_weight * hard + (1 - hard_weight) * soft; scalars."""
+
+    total: torch.Tensor
+    soft: torch.Tensor
+    hard: torch.Tensor
+
+
+def logit_mse(student_BC: torch.Tensor, teacher_BC: torch.Tensor) -> torch.Tensor:
+    """Mean squared error between logits, over rows and classes (Liu et al. 2019, the distillation objective)."""
+    return F.mse_loss(student_BC.float(), teacher_BC.float())
+
+
+def softened_kl(student_BC: torch.Tensor, teacher_BC: torch.Tensor, temperature: float) -> torch.Tensor:
+    """T^2 KL(softmax(teacher / T) || softmax(student / T)), mean over rows (Hinton et al. 2015, section 2)."""
+    student = F.log_softmax(student_BC.float() / temperature, dim=1)
+    teacher = F.log_softmax(teacher_BC.float() / temperature, dim=1)
+    return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def hard_loss(logits_BC: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy, or squared error where C is 1, mean over the rows whose label is not NaN; 0 where there is none."""
+    known_B = ~labels_B.isnan()
+    target_B = labels_B.nan_to_num(0.0)
+    if logits_BC.shape[1] == 1:
+        loss_B = (logits_BC.float()[:, 0] - target_B) ** 2
+    else:
+        loss_B = F.cross_entropy(logits_BC.float(), target_B.long(), reduction="none")
+    return (loss_B * known_B).sum() / known_B.sum().clamp(min=1)
+
+
+def distillation(
+    logits_BC: torch.Tensor, teacher_BC: torch.Tensor | None, labels_B: torch.Tensor, config: LossConfig
+) -> LossTerms:
+    """The loss of one task's batch; with hard_weight 1 there need be no teacher."""
+    hard = hard_loss(logits_BC, labels_B)
+    if teacher_BC is None:
+        return LossTerms(hard, torch.zeros_like(hard), hard)
+    if config.kind == "mse" or logits_BC.shape[1] == 1:
+        soft = logit_mse(logits_BC, teacher_BC)
+    else:
+        soft = softened_kl(logits_BC, teacher_BC, config.temperature)
+    return LossTerms(config.hard_weight * hard + (1 - config.hard_weight) * soft, soft, hard)

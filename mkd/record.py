@@ -1,0 +1,40 @@
+"""What a run leaves behind: its Result, and the names of everything that is measured."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+Report = Callable[[int, dict[str, float]], None]
+"""The core's only way out while it works: report(step, metrics). Metrics named `progress/<phase>` tell the share of a
+phase that is done, from 0 to 1; all others are numbers to keep. Raising inside it stops the run."""
+
+
+def silent(step: int, metrics: dict[str, float]) -> None:
+    """A Report that tells nobody."""
+
+
+class Dataset(NamedTuple):
+    """One task's rows as a run used them."""
+
+    task: str
+    source: str
+    fingerprint: str
+    train_rows: int
+    unlabelled_rows: int
+    selection_rows: int
+    dev_rows: int
+
+
+class Result(NamedTuple):
+    """One run's outcome. Scores are in points from 0 to 100.
+
+    metrics: final numbers by name: `quality/...` of the student, `teacher/quality/...`, `baseline/quality/...`
+    (the student's hard-label twin), `retention/...`, `agreement/...`, `speed/...`, `teacher/speed/...`, `size/...`.
+    """
+
+    metrics: dict[str, float]
+    datasets: list[Dataset]
+    notes: list[str]
+    hardware: dict[str, str]
+    teacher: str
+    teacher_key: str
+    student_folder: str

@@ -1,0 +1,200 @@
+"""Where tasks come from: the generated suite, a GLUE folder, GLUE through `datasets`, or files of the user's own.
+
+A task's files are checked and fingerprinted before anything is trained; its rows are read when they are asked for, one
+after another, and a wrong one is a ValueError "file:line: ..." then.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from mkd import demo, files, taskfile
+from mkd.config import DataConfig, TransferConfig
+from mkd.files import Record, Table, listed
+from mkd.parts import Part, decoder, file_part, fingerprint, joined, num_left_out, split
+from mkd.tasks import GLUE, Kind, Split, Task
+
+
+class Layout(NamedTuple):
+    """How one task of GLUE is written: as the official TSV files, and as the hub's dataset."""
+
+    folder: str
+    text: tuple[str, ...]
+    label: str
+    values: tuple[str, ...]
+    """The classes as the TSV files write them, in the order of GLUE's labels."""
+    hub_text: tuple[str, ...]
+    header: bool = True
+
+
+PAIR = ("sentence1", "sentence2")
+BINARY = ("0", "1")
+ENTAILED = ("entailment", "not_entailment")
+
+LAYOUTS: dict[str, Layout] = {
+    "cola": Layout("CoLA", ("3",), "1", BINARY, ("sentence",), header=False),
+    "sst2": Layout("SST-2", ("sentence",), "label", BINARY, ("sentence",)),
+    "mrpc": Layout("MRPC", ("#1 String", "#2 String"), "Quality", BINARY, PAIR),
+    "stsb": Layout("STS-B", PAIR, "score", (), PAIR),
+    "qqp": Layout("QQP", ("question1", "question2"), "is_duplicate", BINARY, ("question1", "question2")),
+    "mnli": Layout("MNLI", PAIR, "gold_label", ("entailment", "neutral", "contradiction"), ("premise", "hypothesis")),
+    "qnli": Layout("QNLI", ("question", "sentence"), "label", ENTAILED, ("question", "sentence")),
+    "rte": Layout("RTE", PAIR, "label", ENTAILED, PAIR),
+    "wnli": Layout("WNLI", PAIR, "label", BINARY, PAIR),
+}
+
+RAGGED = ("qqp",)
+"""Tasks whose official training rows include some that lack a question or a column; these are left out, and counted."""
+
+
+def _notes(name: str, train: Part, mismatched: bool) -> tuple[str, ...]:
+    num = num_left_out(train) if train.lenient else 0
+    left_out = (f"{num} rows of {train.where} lack a text or a column and are left out",) if num else ()
+    alone = ("there is no mismatched dev split; the matched one is scored alone",)
+    return left_out + (alone if name == "mnli" and not mismatched else ())
+
+
+def _glue_task(root: Path, name: str) -> Task:
+    kind, layout = GLUE[name], LAYOUTS[name]
+
+    def part(file: str, dev: bool) -> Part:
+        lenient = name in RAGGED and not dev
+        table = Table(root / layout.folder / file, layout.text, layout.label, layout.header, lenient)
+        return file_part(table, kind, layout.values, optional=not dev)
+
+    train = part("train.tsv", dev=False)
+    mismatched = name == "mnli" and (root / layout.folder / "dev_mismatched.tsv").exists()
+    dev = {"": split(part("dev_matched.tsv" if name == "mnli" else "dev.tsv", dev=True))}
+    if mismatched:
+        dev["_mismatched"] = split(part("dev_mismatched.tsv", dev=True))
+    return Task(name, kind, split(train), dev, _notes(name, train, mismatched))
+
+
+def _glue(config: DataConfig) -> dict[str, Callable[[], Task]]:
+    root = Path(config.path)
+    found = [name for name in GLUE if name in config.tasks or (root / LAYOUTS[name].folder).is_dir()]
+    if not root.is_dir() or not found:
+        folders = ", ".join(layout.folder for layout in LAYOUTS.values())
+        raise ValueError(f"data.path is {config.path!r}; allowed: a folder that holds some of {folders}")
+    return {name: partial(_glue_task, root, name) for name in found}
+
+
+def _loaded(path: str, name: str) -> Any:
+    # Imported here: it takes seconds, and the other sources do without it.
+    from datasets import load_dataset, load_from_disk
+    from datasets.exceptions import DatasetsError
+
+    try:  # Files rather than memory: they are what the fingerprint covers.
+        if Path(path).is_dir():
+            return load_from_disk(str(Path(path) / name), keep_in_memory=False)
+        return load_dataset(path, name, keep_in_memory=False)
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"data.path is {path!r}: neither a folder nor a dataset with {name!r} to load: {reason}") from None
+
+
+def _cells(dataset: Any, columns: tuple[str, ...]) -> Iterator[Record]:
+    row = 1
+    for batch in dataset.select_columns(list(columns)).with_format("arrow").iter(batch_size=1000):
+        cells = [batch.column(column).to_pylist() for column in columns]
+        yield from enumerate(zip(*cells, strict=True), row)
+        row += batch.num_rows
+
+
+def _hub_part(where: str, dataset: Any, name: str, dev: bool) -> Part:
+    kind, text = GLUE[name], LAYOUTS[name].hub_text
+    for column in (*text, "label"):
+        if column not in dataset.features:
+            raise ValueError(f"{where}: no column {column!r}; there are: {listed(list(dataset.features))}")
+    classes = tuple(getattr(dataset.features["label"], "names", kind.labels))
+    if classes != kind.labels:
+        raise ValueError(f"{where}: its classes are {listed(classes)}; allowed: {listed(kind.labels)}")
+    decode = decoder(kind, tuple(map(str, range(len(kind.labels)))), optional=not dev)
+    # The dataset's own fingerprint stays as it was saved when the bytes of a saved file change, so they are hashed.
+    content = [files.digest(Path(file["filename"])) for file in dataset.cache_files]
+    key = fingerprint(str(dataset.features), dataset.num_rows, kind.range, content)
+    return Part(where, partial(_cells, dataset, (*text, "label")), text, decode, name in RAGGED and not dev, key)
+
+
+def _hub_task(path: str, name: str) -> Task:
+    dataset = _loaded(path, name)
+
+    def part(key: str, dev: bool) -> Part:
+        if key not in dataset:
+            raise ValueError(f"{path}/{name}: no split {key!r}; there are: {listed(list(dataset))}")
+        return _hub_part(f"{path}/{name}/{key}", dataset[key], name, dev)
+
+    train = part("train", dev=False)
+    mismatched = name == "mnli" and "validation_mismatched" in dataset
+    dev = {"": split(part("validation_matched" if name == "mnli" else "validation", dev=True))}
+    if mismatched:
+        dev["_mismatched"] = split(part("validation_mismatched", dev=True))
+    return Task(name, GLUE[name], split(train), dev, _notes(name, train, mismatched))
+
+
+def _hub(config: DataConfig) -> dict[str, Callable[[], Task]]:
+    root = Path(config.path)
+    found = [name for name in GLUE if not root.is_dir() or name in config.tasks or (root / name).is_dir()]
+    if not found:
+        raise ValueError(f"data.path is {config.path!r}; allowed: a folder that holds some of {', '.join(GLUE)}")
+    return {name: partial(_hub_task, config.path, name) for name in found}
+
+
+def _file_task(name: str, task: taskfile.Described) -> Task:
+    kind = task.kind
+    train = split(*(file_part(table, kind, kind.labels) for table in task.train))
+    return Task(name, kind, train, {"": split(file_part(task.dev, kind, kind.labels, optional=False))})
+
+
+def _files(config: DataConfig) -> dict[str, Callable[[], Task]]:
+    described = taskfile.read(Path(config.path))
+    return {name: partial(_file_task, name, task) for name, task in described.items()}
+
+
+def _demo_task(name: str, kind: Kind, config: DataConfig) -> Task:
+    def made(key: Literal["train", "dev"]) -> Split:
+        read = partial(demo.rows, name, key, config.demo)
+        return Split(read, demo.fingerprint(name, key, config.demo), f"the generated suite, {name}, {key}")
+
+    return Task(name, kind, made("train"), {"": made("dev")})
+
+
+def _demo(config: DataConfig) -> dict[str, Callable[[], Task]]:
+    return {name: partial(_demo_task, name, kind, config) for name, kind in demo.TASKS.items()}
+
+
+SOURCES: dict[str, Callable[[DataConfig], dict[str, Callable[[], Task]]]] = {
+    "demo": _demo,
+    "glue": _glue,
+    "hub": _hub,
+    "files": _files,
+}
+"""By data.source: of the settings, the tasks that there are by name, each made when it is called for."""
+
+
+def _transferred(task: Task, transfers: list[TransferConfig]) -> Task:
+    mine = [transfer for transfer in transfers if task.name in transfer.tasks]
+    for transfer in mine:
+        if (len(transfer.text) == 2) != task.kind.pair:
+            allowed = "two columns" if task.kind.pair else "one column"
+            raise ValueError(f"data.transfer.text is {transfer.text!r} for {transfer.file}; {task.name} takes {allowed}")
+    tables = [Table(Path(transfer.file), tuple(transfer.text), None, transfer.header) for transfer in mine]
+    extra = [split(file_part(table, task.kind)) for table in tables]
+    return replace(task, train=joined(task.train, *extra)) if extra else task
+
+
+def load_tasks(config: DataConfig) -> list[Task]:
+    """The chosen tasks in their order, checked as far as that goes without reading their rows."""
+    if config.source not in SOURCES:
+        raise ValueError(f"data.source is {config.source!r}; allowed: {listed(list(SOURCES))}")
+    known = SOURCES[config.source](config)
+    chosen = config.tasks or list(known)
+    for name in chosen:
+        if name not in known:
+            raise ValueError(f"data.tasks names {name!r}; known: {', '.join(known)}")
+    for name in [name for transfer in config.transfer for name in transfer.tasks]:
+        if name not in chosen:
+            raise ValueError(f"data.transfer.tasks names {name!r}; chosen: {', '.join(chosen)}")
+    return [_transferred(known[name](), config.transfer) for name in chosen]

@@ -1,0 +1,129 @@
+"""The paper's LSTM student: a biattentive classification network (McCann et al. 2017) with a head a task.
+
+Axes: B rows, S texts of a row (1 or 2), L tokens, E embedding width, H units a direction, D = 2H.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedModel
+
+from mkd.students.heads import Heads, MultiTaskConfig
+from mkd.tokens import Inputs
+
+
+class BiLstmConfig(MultiTaskConfig):
+    """Sizes of a BiLSTM student."""
+
+    model_type = "mkd_bilstm"
+
+    def __init__(self, vocab_size: int = 1, embedding: int = 128, hidden: int = 128, **kwargs: Any) -> None:
+        self.vocab_size = vocab_size
+        self.embedding = embedding
+        self.hidden = hidden
+        super().__init__(**kwargs)
+
+
+class BiLstm(nn.Module):
+    """A bidirectional LSTM that padding cannot reach: the second direction reads each sequence turned round in place."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.ahead = nn.LSTM(width, hidden, batch_first=True)
+        self.back = nn.LSTM(width, hidden, batch_first=True)
+
+    def forward(self, x_BLE: torch.Tensor, turn_BL: torch.Tensor) -> torch.Tensor:
+        """[B, L, E] -> [B, L, 2H]. turn_BL: for each place of a sequence, the place it has when read backwards."""
+        ahead, _ = self.ahead(x_BLE)
+        back, _ = self.back(_take(x_BLE, turn_BL))
+        return torch.cat([ahead, _take(back, turn_BL)], dim=2)
+
+
+class Maxout(nn.Module):
+    """The larger of two linear maps, entry by entry (Goodfellow et al. 2013)."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, 2 * out)
+
+    def forward(self, x_BD: torch.Tensor) -> torch.Tensor:
+        return self.linear(x_BD).unflatten(1, (2, -1)).amax(1)
+
+
+class BiLstmStudent(PreTrainedModel):
+    """Embeddings, ReLU layer, BiLSTM, biattention, integrating BiLSTM, four poolings, maxout layers, a head a task.
+
+    The two texts of a pair attend to each other; a single text attends to itself (Liu et al. 2019, section 3.2).
+    """
+
+    config_class = BiLstmConfig
+    config: BiLstmConfig
+    joined = False
+
+    def __init__(self, config: BiLstmConfig) -> None:
+        super().__init__(config)
+        width = 2 * config.hidden
+        self.embeddings = nn.Embedding(config.vocab_size, config.embedding)
+        self.feed_forward = nn.Linear(config.embedding, config.embedding)
+        self.encoder = BiLstm(config.embedding, config.hidden)
+        self.integrator = BiLstm(3 * width, config.hidden)
+        self.attention = nn.Linear(width, 1)
+        self.maxouts = nn.ModuleList([Maxout(8 * width, width), Maxout(width, width)])
+        self.dropout = nn.Dropout(config.dropout)
+        self.heads = Heads(width, config)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Leaves torch's own initialisation, but for the embeddings (normal, sd 0.1)."""
+        if module is self.embeddings:
+            nn.init.normal_(module.weight, std=0.1)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings
+
+    def forward(self, inputs: Inputs, task: str) -> torch.Tensor:
+        """Logits [B, C] of a task's head."""
+        texts = inputs.ids.shape[1]
+        ids, mask = inputs.ids.flatten(0, 1), inputs.mask.flatten(0, 1)
+        turn = _turn(mask)
+        x = self.dropout(F.relu(self.feed_forward(self.dropout(self.embeddings(ids)))))
+        encoded = self.encoder(x, turn)
+        # Row i's texts lie side by side: the partner of one is the other, or, of a single text, itself.
+        partner = encoded.unflatten(0, (-1, texts)).flip(1).flatten(0, 1)
+        context = _attend(encoded, partner, mask.unflatten(0, (-1, texts)).flip(1).flatten(0, 1))
+        integrated = self.integrator(self.dropout(torch.cat([encoded, encoded - context, encoded * context], dim=2)), turn)
+        pooled = self._pool(integrated, mask).unflatten(0, (-1, texts))
+        hidden = pooled.expand(-1, 2, -1).flatten(1)
+        for maxout in self.maxouts:
+            hidden = maxout(self.dropout(hidden))
+        logits: torch.Tensor = self.heads(hidden, task)
+        return logits
+
+    def _pool(self, x_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
+        """Max, mean, min and self-attentive pooling over the tokens, side by side [B, 4D]."""
+        padding = ~mask_BL.bool().unsqueeze(2)
+        largest = torch.finfo(x_BLD.dtype).max
+        weights = self.attention(x_BLD).masked_fill(padding, -largest).softmax(1)
+        mean = x_BLD.masked_fill(padding, 0).sum(1) / mask_BL.sum(1, keepdim=True)
+        parts = [x_BLD.masked_fill(padding, -largest).amax(1), mean, x_BLD.masked_fill(padding, largest).amin(1), (weights * x_BLD).sum(1)]
+        return torch.cat(parts, dim=1)
+
+
+def _turn(mask_BL: torch.Tensor) -> torch.Tensor:
+    """Places that turn each sequence round and leave its padding where it is."""
+    place = torch.arange(mask_BL.shape[1], device=mask_BL.device).unsqueeze(0)
+    back = mask_BL.sum(1, keepdim=True) - 1 - place
+    return torch.where(back >= 0, back, place)
+
+
+def _take(x_BLD: torch.Tensor, places_BL: torch.Tensor) -> torch.Tensor:
+    return x_BLD.gather(1, places_BL.unsqueeze(2).expand(-1, -1, x_BLD.shape[2]))
+
+
+def _attend(x_BLD: torch.Tensor, other_BMD: torch.Tensor, other_mask_BM: torch.Tensor) -> torch.Tensor:
+    """For each token of x a mean of the other's tokens, weighted by the softmax of their products [B, L, D]."""
+    scores = x_BLD @ other_BMD.transpose(1, 2)
+    scores = scores.masked_fill(~other_mask_BM.bool().unsqueeze(1), torch.finfo(scores.dtype).min)
+    return scores.softmax(2) @ other_BMD

@@ -1,0 +1,39 @@
+"""What every model here shares: a linear head for each task on top of one representation of the text."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+
+from mkd.tokens import TaskData
+
+
+def head_configs(datas: list[TaskData]) -> dict[str, dict[str, Any]]:
+    """Each task's head as plain values for a model's config.json: its labels, arity and scale of a score."""
+    return {d.name: {"labels": list(d.kind.labels), "pair": d.kind.pair, "mean": d.mean, "std": d.std} for d in datas}
+
+
+class MultiTaskConfig(PreTrainedConfig):
+    """Settings that all multi-task models have. tasks: by name, as head_configs gives them, in the order of the heads."""
+
+    model_type = "mkd"
+
+    def __init__(self, tasks: dict[str, dict[str, Any]] | None = None, dropout: float = 0.1, **kwargs: Any) -> None:
+        self.tasks = tasks or {}
+        self.dropout = dropout
+        super().__init__(**kwargs)
+
+
+class Heads(nn.Module):
+    """One linear head a task: representation [B, D] -> logits [B, C]."""
+
+    def __init__(self, width: int, config: MultiTaskConfig) -> None:
+        super().__init__()
+        self.names = list(config.tasks)
+        self.dropout = nn.Dropout(config.dropout)
+        self.linears = nn.ModuleList(nn.Linear(width, len(task["labels"]) or 1) for task in config.tasks.values())
+
+    def forward(self, pooled_BD: torch.Tensor, task: str) -> torch.Tensor:
+        logits: torch.Tensor = self.linears[self.names.index(task)](self.dropout(pooled_BD))
+        return logits

@@ -1,0 +1,82 @@
+"""A Transformer encoder with a head a task: the Transformer student, and the teacher too.
+
+Axes: B rows, L tokens, D model width.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+
+from mkd.students.heads import Heads, MultiTaskConfig
+from mkd.tokens import Inputs
+
+
+class TransformerConfig(MultiTaskConfig):
+    """encoder: the config of any Hugging Face encoder as a dict, with its model_type. pooling: `mean` or `first`."""
+
+    model_type = "mkd_transformer"
+
+    def __init__(self, encoder: dict[str, Any] | None = None, pooling: str = "mean", **kwargs: Any) -> None:
+        self.encoder = encoder or {}
+        self.pooling = pooling
+        super().__init__(**kwargs)
+
+
+class TransformerStudent(PreTrainedModel):
+    """Any Hugging Face encoder; pairs come joined into one sequence by the tokenizer's special tokens."""
+
+    config_class = TransformerConfig
+    config: TransformerConfig
+    joined = True
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(config)
+        encoder = AutoConfig.for_model(**config.encoder)
+        self.encoder = without_pooler(AutoModel.from_config(encoder))
+        self.heads = Heads(encoder.hidden_size, config)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Leaves the encoder's own initialisation, and torch's in the heads."""
+
+    def get_input_embeddings(self) -> nn.Module:
+        embeddings: nn.Module = self.encoder.get_input_embeddings()
+        return embeddings
+
+    def forward(self, inputs: Inputs, task: str) -> torch.Tensor:
+        """Logits [B, C] of a task's head."""
+        mask_BL = inputs.mask[:, 0]
+        types = {} if inputs.types is None else {"token_type_ids": inputs.types}
+        states_BLD = self.encoder(input_ids=inputs.ids[:, 0], attention_mask=mask_BL, **types).last_hidden_state
+        logits: torch.Tensor = self.heads(self._pool(states_BLD, mask_BL), task)
+        return logits
+
+    def _pool(self, states_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
+        if self.config.pooling == "first":
+            return states_BLD[:, 0]
+        weights = mask_BL.unsqueeze(2).to(states_BLD.dtype)
+        return (states_BLD * weights).sum(1) / weights.sum(1)
+
+
+def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
+    """The encoder less the pooling layer that some have: the heads pool by themselves."""
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None
+    return encoder
+
+
+def keep_layers(encoder: PreTrainedModel, layers: list[int]) -> PreTrainedModel:
+    """The encoder with only the stated layers, in that order. Raises ValueError for a layer that it does not have."""
+    count = encoder.config.num_hidden_layers
+    unknown = [layer for layer in layers if layer >= count]
+    if unknown:
+        raise ValueError(f"layers {unknown} are not there: the checkpoint has layers 0 to {count - 1} (student.layers, student.keep)")
+    names = [n for n, m in encoder.named_modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    parent, _, child = names[0].rpartition(".")
+    old = encoder.get_submodule(names[0])
+    assert isinstance(old, nn.ModuleList)
+    setattr(encoder.get_submodule(parent), child, nn.ModuleList(old[layer] for layer in layers))
+    encoder.config.num_hidden_layers = len(layers)
+    return encoder

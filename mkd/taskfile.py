@@ -1,0 +1,141 @@
+"""The YAML file that describes tasks of a user's own: for each its kind, its columns, its metrics and its files.
+
+    reviews:                            # the task's name
+      kind: classification              # or regression
+      labels: [bad, good]               # classification: as the files write them, in the order of the logits
+      text: review                      # a column, or [first, second] for pairs; its number from 0 without a header
+      label: verdict
+      metrics: [accuracy, f1]
+      train: [a.csv, {file: more.jsonl, text: body, label: null}]   # null: no labels there
+      dev: dev.csv
+      range: [0, 5]                     # regression, optional: the smallest and largest score
+      header: true                      # optional
+
+Files lie relative to the YAML file.
+"""
+
+import math
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mkd.files import Table, listed, shown
+from mkd.metrics import metrics_for
+from mkd.tasks import Kind
+
+KEYS = ("kind", "labels", "text", "label", "metrics", "train", "dev", "range", "header")
+NEEDED = ("kind", "text", "label", "metrics", "train", "dev")
+FILE_KEYS = ("file", "text", "label")
+
+
+@dataclass(frozen=True)
+class Described:
+    """A task as the YAML file describes it; the files themselves have not been looked at."""
+
+    kind: Kind
+    train: tuple[Table, ...]
+    dev: Table
+
+
+def _check(condition: bool, where: str, value: object, allowed: str) -> None:
+    if not condition:
+        raise ValueError(f"{where} is {shown(value)}; allowed: {allowed}")
+
+
+def _mapping(value: Any, where: str, keys: Collection[str], needed: Collection[str]) -> dict[str, Any]:
+    _check(isinstance(value, dict), where, value, f"a mapping with the keys {', '.join(keys)}")
+    for key in value:
+        if key not in keys:
+            raise ValueError(f"{where}: unknown key {key!r}; allowed: {', '.join(keys)}")
+    for key in needed:
+        if key not in value:
+            raise ValueError(f"{where}: no key {key!r}; needed: {', '.join(needed)}")
+    return dict(value)
+
+
+def _names(value: Any, where: str, least: int, most: float, allowed: str) -> tuple[str, ...]:
+    values = value if isinstance(value, list) else [value]
+    valid = all((isinstance(v, str) and v != "") or type(v) is int for v in values)
+    names = tuple(map(str, values))
+    _check(valid and least <= len(names) <= most and len(set(names)) == len(names), where, value, allowed)
+    return names
+
+
+def _columns(value: Any, where: str) -> tuple[str, ...]:
+    return _names(value, where, 1, 2, "a column's name or number, or two in a list")
+
+
+def _label_column(value: Any, where: str) -> str:
+    return _names(value, where, 1, 1, "a column's name or number")[0]
+
+
+def _range(value: Any, where: str) -> tuple[float, float]:
+    numbers = isinstance(value, list) and all(type(v) in (int, float) and math.isfinite(v) for v in value)
+    _check(numbers and len(value) == 2 and value[0] < value[1], where, value, "two numbers, the smaller first")
+    return float(value[0]), float(value[1])
+
+
+def _kind(task: dict[str, Any], where: str) -> Kind:
+    _check(task["kind"] in ("classification", "regression"), f"{where}.kind", task["kind"], "classification, regression")
+    other = "range" if task["kind"] == "classification" else "labels"
+    if other in task:
+        raise ValueError(f"{where}.{other} is for the other kind; this one is {task['kind']}")
+    labels: tuple[str, ...] = ()
+    if task["kind"] == "classification":
+        _check("labels" in task, f"{where}.labels", None, "the classes, in the order of the logits")
+        labels = _names(task["labels"], f"{where}.labels", 2, math.inf, "two or more classes, as the files write them, in quotes")
+    metrics = _names(task["metrics"], f"{where}.metrics", 1, math.inf, listed(metrics_for(labels)))
+    for metric in metrics:
+        _check(metric in metrics_for(labels), f"{where}.metrics", metric, listed(metrics_for(labels)))
+    scores = _range(task["range"], f"{where}.range") if "range" in task else None
+    return Kind(labels, len(_columns(task["text"], f"{where}.text")) == 2, metrics, scores)
+
+
+def _table(entry: Any, task: dict[str, Any], where: str, folder: Path) -> Table:
+    own = {"file": entry} if isinstance(entry, str) else _mapping(entry, where, FILE_KEYS, ("file",))
+    _check(isinstance(own["file"], str) and own["file"] != "", where, own["file"], "a file's name")
+    both = task | own
+    text = _columns(both["text"], f"{where}.text")
+    same = len(text) == len(_columns(task["text"], where))
+    _check(same, f"{where}.text", both["text"], "as many columns as the task's text has")
+    label = None if "label" in own and own["label"] is None else _label_column(both["label"], f"{where}.label")
+    return Table(folder / own["file"], text, label, task["header"])
+
+
+def _described(raw: Any, where: str, folder: Path) -> Described:
+    task = {"header": True} | _mapping(raw, where, KEYS, NEEDED)
+    _check(isinstance(task["header"], bool), f"{where}.header", task["header"], "true, false")
+    kind = _kind(task, where)
+    _label_column(task["label"], f"{where}.label")
+    entries = task["train"] if isinstance(task["train"], list) else [task["train"]]
+    _check(len(entries) > 0, f"{where}.train", entries, "at least one file")
+    train = tuple(_table(entry, task, f"{where}.train", folder) for entry in entries)
+    dev = _table(task["dev"], task, f"{where}.dev", folder)
+    _check(dev.label is not None, f"{where}.dev.label", None, "a column; a dev split is there to be scored")
+    return Described(kind, train, dev)
+
+
+def _loaded(path: Path) -> Any:
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        return yaml.safe_load(path.read_bytes())
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ValueError(f"{path}:{line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+
+
+def read(path: Path) -> dict[str, Described]:
+    """The tasks of a YAML file by name, in its order; refuses what is not as the top of this file shows."""
+    tasks = _loaded(path)
+    _check(isinstance(tasks, dict) and len(tasks) > 0, str(path), tasks, "a mapping from tasks' names to their description")
+    for name in tasks:
+        valid = isinstance(name, str) and re.fullmatch(r"\w[\w.-]*", name) is not None
+        _check(valid, f"{path}: a task's name", name, "letters, digits, _, - and .")
+    return {name: _described(raw, f"{path}: {name}", path.parent) for name, raw in tasks.items()}

@@ -1,0 +1,162 @@
+"""The multi-task refined teacher, trained once for each setting, and its logits, computed once for each set of rows."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from mkd import checkpoints
+from mkd.batches import Source, joint_batches
+from mkd.config import Config, LossConfig
+from mkd.evaluate import predictions, selection_scores
+from mkd.record import Report, silent
+from mkd.store import key_of, read_array, stored
+from mkd.students import bert_config, load_model
+from mkd.students.heads import head_configs
+from mkd.students.transformer import TransformerConfig, TransformerStudent, without_pooler
+from mkd.tasks import Task
+from mkd.tokens import Layout, TaskData, TokenStore, layout_of
+from mkd.trainer import train
+
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def teacher_tokenizer(config: Config, tasks: list[Task]) -> PreTrainedTokenizerBase:
+    """The checkpoint's tokenizer; for a teacher from scratch, a WordPiece one learnt from the tasks' training text."""
+    if config.teacher.checkpoint:
+        setting = "teacher.checkpoint"
+        return checkpoints.load_tokenizer(checkpoints.resolve(config.teacher.checkpoint, setting), setting)
+    parts = {"rows": [task.train.fingerprint for task in tasks], "vocabulary": config.teacher.vocabulary}
+    folder = stored(
+        Path(config.cache), "tokenizers", parts, lambda aside: _learn_wordpiece(tasks, config.teacher.vocabulary, aside)
+    )
+    return checkpoints.load_tokenizer(folder, "teacher.vocabulary")
+
+
+def refined_teacher(
+    config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, device: torch.device, report: Report = silent
+) -> tuple[TransformerStudent, str]:
+    """The teacher for these settings and labelled rows, and its key; refined now unless it has been before."""
+    parts = {
+        "teacher": asdict(config.teacher) | {"checkpoint": _checkpoint_fingerprint(config)},
+        "seed": config.seed,
+        "max_length": config.data.max_length,
+        "tasks": {data.name: asdict(data.kind) for data in datas},
+        "rows": [[_content(data.train, data.train_rows), _content(data.train, data.selection_rows)] for data in datas],
+    }
+
+    def build(aside: Path) -> None:
+        teacher = _refine(config, datas, tokenizer, device, report)
+        teacher.save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+
+    folder = stored(Path(config.cache), "teachers", parts, build)
+    teacher = load_model(folder)
+    assert isinstance(teacher, TransformerStudent), "a stored teacher is a Transformer"
+    return teacher.to(device).eval(), key_of(parts)
+
+
+def logit_store(
+    root: Path, teacher: TransformerStudent, key: str, store: TokenStore, task: str, layout: Layout, report: Report = silent
+) -> np.ndarray:
+    """The teacher's logits [rows, classes] float32, memory-mapped, row i for row i of the store; computed once."""
+    parts = {"teacher": key, "rows": store.fingerprint, "task": task, "layout": list(layout)}
+    classes = len(teacher.config.tasks[task]["labels"]) or 1
+    rows = np.arange(len(store.labels))
+
+    def build(aside: Path) -> None:
+        out = np.memmap(aside / "logits.float32", dtype="<f4", mode="w+", shape=(len(rows), classes))
+        done = 0
+        for places, logits in predictions(teacher, store, rows, task, layout):
+            out[places] = logits
+            done += len(places)
+            report(done, {"progress": done / len(rows)})
+        out.flush()
+
+    folder = stored(root, "logits", parts, build)
+    return read_array(folder / "logits.float32", "<f4").reshape(-1, classes)
+
+
+def _refine(
+    config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, device: torch.device, report: Report
+) -> TransformerStudent:
+    settings = config.teacher
+    torch.manual_seed(config.seed)
+    teacher = _fresh(config, datas, tokenizer).to(device)
+    layout = layout_of(tokenizer, True, config.data.max_length)
+    sources = [Source(data, labelled(data), None) for data in datas]
+    batches = joint_batches(sources, layout, settings.train.batch_size, settings.train.sampling, config.seed)
+    scores = lambda: selection_scores(teacher, datas, layout)  # noqa: E731
+    train(teacher, batches, scores, LossConfig(hard_weight=1.0), settings.train, report)
+    return teacher
+
+
+def labelled(data: TaskData) -> np.ndarray:
+    """The training rows that have a label."""
+    return data.train_rows[~np.isnan(data.train.labels[data.train_rows])]
+
+
+def _fresh(config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> TransformerStudent:
+    """The teacher before its refinement."""
+    settings, length = config.teacher, config.data.max_length
+    tasks = head_configs(datas)
+    if not settings.checkpoint:
+        encoder = bert_config(len(tokenizer), settings.layers, settings.hidden, settings.heads, settings.dropout, length)
+        return TransformerStudent(
+            TransformerConfig(encoder=encoder, pooling=settings.pooling, tasks=tasks, dropout=settings.dropout)
+        )
+    setting = "teacher.checkpoint"
+    loaded = without_pooler(checkpoints.load_encoder(checkpoints.resolve(settings.checkpoint, setting), setting))
+    teacher = TransformerStudent(
+        TransformerConfig(encoder=loaded.config.to_dict(), pooling=settings.pooling, tasks=tasks, dropout=settings.dropout)
+    )
+    teacher.encoder.load_state_dict(loaded.state_dict())
+    return teacher
+
+
+def _checkpoint_fingerprint(config: Config) -> str:
+    name = config.teacher.checkpoint
+    return checkpoints.fingerprint(checkpoints.resolve(name, "teacher.checkpoint")) if name else ""
+
+
+def _content(store: TokenStore, rows: np.ndarray) -> str:
+    """Hash of the labelled ones of these rows, whatever else the store holds: their tokens and labels."""
+    digest = hashlib.sha256()
+    rows = rows[~np.isnan(store.labels[rows])]
+    digest.update(np.ascontiguousarray(store.labels[rows]).tobytes())
+    for text in (store.a,) if store.b is None else (store.a, store.b):
+        digest.update(text.lengths()[rows].tobytes())
+        for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
+            digest.update(text.ids[text.offsets[run[0]] : text.offsets[run[-1] + 1]].tobytes())
+    return digest.hexdigest()
+
+
+def _learn_wordpiece(tasks: list[Task], vocabulary: int, folder: Path) -> None:
+    """A lower-casing WordPiece tokenizer with BERT's special tokens, learnt from all training texts."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=SPECIAL_TOKENS, show_progress=False)
+    tokenizer.train_from_iterator(_texts(tasks), trainer)
+    special = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=special
+    )
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_input_names=["input_ids", "token_type_ids", "attention_mask"], **names
+    ).save_pretrained(folder)
+
+
+def _texts(tasks: list[Task]) -> Iterator[str]:
+    for task in tasks:
+        for row in task.train.read():
+            yield row.text_a
+            if row.text_b is not None:
+                yield row.text_b

@@ -1,0 +1,191 @@
+"""Rows of text turned into a TokenStore, and the split of training rows into those to learn from and those to select by.
+
+Axes: B rows of a batch, S texts of a row (1 or 2), L tokens.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from mkd.config import DataConfig
+from mkd.record import Report, silent
+from mkd.store import key_of, read_array, stored
+from mkd.tasks import Kind, Row, Split, Task
+
+CHUNK_ROWS = 10_000
+
+
+class Texts(NamedTuple):
+    """Token ids of many texts, one after another: text i is ids[offsets[i]:offsets[i + 1]]. int32 and int64."""
+
+    ids: np.ndarray
+    offsets: np.ndarray
+
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+
+class TokenStore(NamedTuple):
+    """A split's rows as tokens without special ones; labels float32, NaN where there is none."""
+
+    a: Texts
+    b: Texts | None
+    labels: np.ndarray
+    fingerprint: str
+
+
+class Inputs(NamedTuple):
+    """A batch of token ids with what tells text from padding.
+
+    ids, mask [B, S, L]: S is 1 for single texts and for pairs joined into one sequence. types [B, L] of joined
+    sequences, 0 in the first text and 1 in the second; None where the model has no such embedding.
+    """
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    types: torch.Tensor | None
+
+    def to(self, device: torch.device) -> "Inputs":
+        return Inputs(self.ids.to(device), self.mask.to(device), None if self.types is None else self.types.to(device))
+
+
+class Layout(NamedTuple):
+    """How a model wants its tokens: each text alone, or joined with special tokens into one sequence."""
+
+    joined: bool
+    pad: int
+    max_length: int
+    prefix: tuple[int, ...] = ()
+    middle: tuple[int, ...] = ()
+    suffix: tuple[int, ...] = ()
+    types: bool = False
+
+
+class TaskData(NamedTuple):
+    """A task ready to learn from: its stores, which training rows are for what, and the scale of its labels.
+
+    mean, std: of the labels that are learnt from, for regression; a model's logit is (label - mean) / std.
+    """
+
+    name: str
+    kind: Kind
+    train: TokenStore
+    dev: dict[str, TokenStore]
+    train_rows: np.ndarray
+    selection_rows: np.ndarray
+    mean: float
+    std: float
+
+
+def layout_of(tokenizer: PreTrainedTokenizerBase, joined: bool, max_length: int) -> Layout:
+    """The layout for a model that takes pairs `joined` by this tokenizer's special tokens, or one by one."""
+    pad = tokenizer.pad_token_id or 0
+    if not joined:
+        return Layout(False, pad, max_length)
+    pair = tokenizer("a", "b")
+    sides = pair.sequence_ids(0)
+    first, second = [i for i, side in enumerate(sides) if side == 0], [i for i, side in enumerate(sides) if side == 1]
+    ids = pair["input_ids"]
+    types = 1 in pair.get("token_type_ids", [])
+    return Layout(
+        True, pad, max_length, tuple(ids[: first[0]]), tuple(ids[first[-1] + 1 : second[0]]), tuple(ids[second[-1] + 1 :]), types
+    )
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash of everything that decides which ids a text gets."""
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+
+
+def token_store(
+    root: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenizerBase, max_length: int, report: Report = silent
+) -> TokenStore:
+    """The split's rows as tokens, each text cut to `max_length`; read from disk where they have been made before."""
+    parts = {
+        "rows": split.fingerprint,
+        "tokenizer": tokenizer_fingerprint(tokenizer),
+        "max_length": max_length,
+        "pair": kind.pair,
+    }
+    folder = stored(root, "tokens", parts, lambda aside: _write(aside, split, kind, tokenizer, max_length, report))
+    a = Texts(read_array(folder / "a.int32", "<i4"), read_array(folder / "a_offsets.int64", "<i8"))
+    b = Texts(read_array(folder / "b.int32", "<i4"), read_array(folder / "b_offsets.int64", "<i8")) if kind.pair else None
+    return TokenStore(a, b, read_array(folder / "labels.float32", "<f4"), key_of(parts))
+
+
+def task_data(
+    root: Path, task: Task, tokenizer: PreTrainedTokenizerBase, config: DataConfig, seed: int, report: Report = silent
+) -> TaskData:
+    """Stores of all splits of a task, and its rows to train on and to select by."""
+    train = token_store(root, task.train, task.kind, tokenizer, config.max_length, report)
+    dev = {name: token_store(root, split, task.kind, tokenizer, config.max_length, report) for name, split in task.dev.items()}
+    train_rows, selection_rows = carve(train.labels, config.selection_fraction, config.selection_rows, seed, task)
+    learnt = train.labels[train_rows]
+    regression = not task.kind.labels
+    mean, std = (float(np.nanmean(learnt)), float(np.nanstd(learnt))) if regression else (0.0, 1.0)
+    return TaskData(task.name, task.kind, train, dev, train_rows, selection_rows, mean, std or 1.0)
+
+
+def carve(labels: np.ndarray, fraction: float, most: int, seed: int, task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Training rows and selection rows, sorted, drawn by the seed; rows without a label are always for training."""
+    known = np.flatnonzero(~np.isnan(labels))
+    count = min(most, round(fraction * len(known)))
+    if count == 0 or count == len(known):
+        raise ValueError(
+            f"{task.train.source}: task {task.name} has {len(known)} labelled rows, "
+            f"of which {count} would be set apart for selection; both parts need at least one"
+        )
+    chosen = np.sort(np.random.default_rng([seed, 0]).permutation(known)[:count])
+    return np.setdiff1d(np.arange(len(labels)), chosen, assume_unique=True), chosen
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int) -> Texts:
+    """Token ids of texts, without special tokens, in parallel on all cores."""
+    encoded = [e.ids[:max_length] for e in tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    offsets = np.zeros(len(encoded) + 1, dtype="<i8")
+    np.cumsum([len(ids) for ids in encoded], out=offsets[1:])
+    return Texts(np.fromiter((i for ids in encoded for i in ids), dtype="<i4", count=offsets[-1]), offsets)
+
+
+def from_texts(tokenizer: PreTrainedTokenizerBase, texts: list[str], pairs: list[str] | None, max_length: int) -> TokenStore:
+    """A store in memory, of raw texts that are to be predicted."""
+    b = encode(tokenizer, pairs, max_length) if pairs is not None else None
+    return TokenStore(encode(tokenizer, texts, max_length), b, np.full(len(texts), np.nan, dtype="<f4"), "")
+
+
+def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    iterator = iter(rows)
+    while chunk := list(islice(iterator, CHUNK_ROWS)):
+        yield chunk
+
+
+def _write(
+    folder: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenizerBase, max_length: int, report: Report
+) -> None:
+    """Streams the rows through the tokenizer into raw files; only one chunk is ever in memory."""
+    sides = ("a", "b") if kind.pair else ("a",)
+    names = [f"{side}{part}" for side in sides for part in (".int32", "_offsets.int64")] + ["labels.float32"]
+    files: dict[str, Any] = {name: (folder / name).open("wb") for name in names}
+    ends = dict.fromkeys(sides, 0)
+    count = 0
+    for side in sides:
+        np.zeros(1, "<i8").tofile(files[f"{side}_offsets.int64"])
+    for chunk in _chunks(split.read()):
+        for side in sides:
+            texts = encode(tokenizer, [row.text_a if side == "a" else str(row.text_b) for row in chunk], max_length)
+            texts.ids.tofile(files[f"{side}.int32"])
+            (texts.offsets[1:] + ends[side]).tofile(files[f"{side}_offsets.int64"])
+            ends[side] += int(texts.offsets[-1])
+        np.array([np.nan if row.label is None else row.label for row in chunk], "<f4").tofile(files["labels.float32"])
+        count += len(chunk)
+        report(count, {"rows/tokenised": float(count)})
+    for file in files.values():
+        file.close()
+    if count == 0:
+        raise ValueError(f"{split.source}: no rows; at least one is needed")

@@ -1,0 +1,102 @@
+"""The one training loop: a teacher's refinement, distillation and hard-label training differ in batches and loss only."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from mkd.batches import Batch
+from mkd.config import LossConfig, TrainConfig
+from mkd.losses import distillation
+from mkd.record import Report, silent
+from mkd.schedule import warmup_linear
+
+LOG_EVERY = 25
+"""Steps between reports of the losses, and between looks for one that is not a number."""
+
+
+class Trained(NamedTuple):
+    """The step whose weights were kept, its mean score on the selection split, and the steps that were made."""
+
+    best_step: int
+    best_score: float
+    steps: int
+
+
+def train(
+    model: nn.Module,
+    batches: Iterator[Batch],
+    scores: Callable[[], dict[str, float]],
+    loss: LossConfig,
+    config: TrainConfig,
+    report: Report = silent,
+) -> Trained:
+    """Trains the model in place and leaves it with the weights of its best scoring.
+
+    scores: each task's score and their `mean` on the selection split. report gets `train/...` and `selection/...`.
+    Raises ValueError at a loss that is not finite, naming step and task.
+    """
+    device = next(model.parameters()).device
+    optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.learning_rate, fused=True)
+    best, best_weights, since_best = Trained(0, float("-inf"), 0), {}, 0
+    window: list[tuple[str, torch.Tensor]] = []
+    for step in range(config.steps):
+        model.train()
+        batch = next(batches)
+        teacher_BC = None if batch.teacher_BC is None else batch.teacher_BC.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            logits_BC = model(batch.inputs.to(device), batch.task)
+        terms = distillation(logits_BC, teacher_BC, batch.labels_B.to(device), loss)
+        optimizer.zero_grad()
+        terms.total.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        rate = config.learning_rate * warmup_linear(step, config.steps, config.warmup)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+
+        window.append((batch.task, torch.stack(terms).detach()))
+        done = step + 1
+        due = done % config.eval_every == 0 or done == config.steps
+        if done % LOG_EVERY == 0 or due:
+            report(done, _losses(window, done) | {"train/learning_rate": rate, "progress": done / config.steps})
+            window = []
+        if due:
+            found = scores()
+            report(done, {f"selection/{name}": value for name, value in found.items()})
+            since_best = 0 if found["mean"] > best.best_score else since_best + 1
+            if since_best == 0:
+                best = Trained(done, found["mean"], done)
+                best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            if since_best == config.patience > 0:
+                break
+    model.load_state_dict(best_weights)
+    return best._replace(steps=done)
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Matrices decay; biases and norms, which are vectors, do not."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _losses(window: list[tuple[str, torch.Tensor]], done: int) -> dict[str, float]:
+    """Mean losses by task over the window that ends at step `done`; one synchronisation for all of them."""
+    values = torch.stack([terms for _, terms in window]).tolist()
+    by_task: dict[str, list[list[float]]] = {}
+    for place, ((task, _), terms) in enumerate(zip(window, values, strict=True)):
+        if not all(abs(value) < float("inf") for value in terms):
+            step = done - len(window) + place + 1
+            raise ValueError(
+                f"the loss became {terms[0]} at step {step}, task {task}; try a smaller train.learning_rate, or a smaller train.clip"
+            )
+        by_task.setdefault(task, []).append(terms)
+    return {
+        f"train/{name}/{task}": sum(row[i] for row in rows) / len(rows)
+        for task, rows in by_task.items()
+        for i, name in enumerate(("loss", "soft", "hard"))
+    }

@@ -1,0 +1,151 @@
+import math
+
+import numpy as np
+import pytest
+
+from mkd.metrics import (
+    CLASSIFICATION_METRICS,
+    METRICS,
+    REGRESSION_METRICS,
+    expected_calibration_error,
+    metrics_for,
+    score,
+)
+from mkd.tasks import GLUE, Kind
+
+
+def logits_of(predictions: list[int], num_classes: int) -> np.ndarray:
+    """Logits [rows, classes] whose largest is each row's prediction."""
+    return np.eye(num_classes, dtype=np.float32)[predictions]
+
+
+def column(values: list[float]) -> np.ndarray:
+    return np.array(values, dtype=np.float32)[:, None]
+
+
+# One confusion for all: true positives 3, false positives 1, false negatives 2, true negatives 4.
+PREDICTED = [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
+LABELS = np.array([1, 1, 1, 0, 1, 1, 0, 0, 0, 0], dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("accuracy", 70.0),
+        ("f1", 100 * 2 * 3 / (2 * 3 + 1 + 2)),
+        ("macro_f1", 50 * (2 * 3 / (2 * 3 + 1 + 2) + 2 * 4 / (2 * 4 + 2 + 1))),
+        ("matthews", 100 * (3 * 4 - 1 * 2) / math.sqrt((3 + 1) * (3 + 2) * (4 + 1) * (4 + 2))),
+    ],
+)
+def test_classification_metrics_equal_their_formula_on_a_confusion_counted_by_hand(name: str, expected: float) -> None:
+    assert METRICS[name](logits_of(PREDICTED, 2), LABELS) == pytest.approx(expected)
+
+
+def test_macro_f1_of_three_classes_is_the_mean_of_each_class_against_the_rest() -> None:
+    predicted, labels = [0, 0, 1, 2, 2, 2], np.array([0, 1, 1, 2, 2, 0])
+    by_class = [2 * 1 / (2 * 1 + 1 + 1), 2 * 1 / (2 * 1 + 0 + 1), 2 * 2 / (2 * 2 + 1 + 0)]
+    assert METRICS["macro_f1"](logits_of(predicted, 3), labels) == pytest.approx(100 * sum(by_class) / 3)
+
+
+def test_matthews_of_three_classes_equals_the_correlation_of_one_hot_labels_and_predictions() -> None:
+    generator = np.random.default_rng(0)
+    predicted, labels = generator.integers(0, 3, 50), generator.integers(0, 3, 50)
+    one_hot_p, one_hot_l = np.eye(3)[predicted], np.eye(3)[labels]
+    p, y = one_hot_p - one_hot_p.mean(0), one_hot_l - one_hot_l.mean(0)
+    expected = 100 * (p * y).sum() / math.sqrt((p * p).sum() * (y * y).sum())
+    assert METRICS["matthews"](logits_of(predicted.tolist(), 3), labels) == pytest.approx(expected)
+
+
+def test_pearson_equals_covariance_over_standard_deviations() -> None:
+    x, y = [1.0, 2.0, 4.0], np.array([2.0, 1.0, 5.0], dtype=np.float32)
+    # Deviations from the means 7/3 and 8/3, times 3: (-4, -1, 5) and (-2, -5, 7).
+    expected = 100 * (8 + 5 + 35) / math.sqrt((16 + 1 + 25) * (4 + 25 + 49))
+    assert METRICS["pearson"](column(x), y) == pytest.approx(expected)
+
+
+def test_spearman_is_pearson_of_ranks_and_equal_values_share_a_rank() -> None:
+    x, y = [10.0, 20.0, 20.0, 1000.0], np.array([3.0, 1.0, 2.0, 4.0], dtype=np.float32)
+    assert METRICS["spearman"](column(x), y) == pytest.approx(METRICS["pearson"](column([1, 2.5, 2.5, 4]), y))
+
+
+def test_correlations_are_negative_where_predictions_run_against_the_labels() -> None:
+    y = np.array([3.0, 2.0, 1.0])
+    assert METRICS["pearson"](column([1, 2, 3]), y) == pytest.approx(-100)
+    assert METRICS["spearman"](column([1, 2, 9]), y) == pytest.approx(-100)
+    assert METRICS["matthews"](logits_of([0, 0, 1, 1], 2), np.array([1, 1, 0, 0])) == pytest.approx(-100)
+
+
+@pytest.mark.parametrize("name", REGRESSION_METRICS)
+def test_correlation_of_constant_predictions_or_labels_is_zero(name: str) -> None:
+    constant, varied = [2.5, 2.5, 2.5], [1.0, 2.0, 3.0]
+    assert METRICS[name](column(constant), np.array(varied)) == 0.0
+    assert METRICS[name](column(varied), np.array(constant)) == 0.0
+    assert METRICS[name](column([1.0]), np.array([1.0])) == 0.0
+
+
+def test_matthews_of_constant_predictions_or_labels_is_zero_even_where_they_agree() -> None:
+    for predicted, labels in ([1, 1], [0, 1]), ([0, 1], [1, 1]), ([1, 1], [1, 1]):
+        assert METRICS["matthews"](logits_of(predicted, 2), np.array(labels)) == 0.0
+
+
+def test_f1_is_zero_where_there_is_no_positive_among_labels_or_predictions() -> None:
+    assert METRICS["f1"](logits_of([0, 0], 2), np.array([0, 1])) == 0.0
+    assert METRICS["f1"](logits_of([1, 0], 2), np.array([0, 0])) == 0.0
+    assert METRICS["f1"](logits_of([0, 0], 2), np.array([0, 0])) == 0.0
+
+
+def test_calibration_error_is_the_gap_of_each_bin_weighted_by_its_rows() -> None:
+    # Two classes with logits (log p, log (1 - p)) have confidence p: two rows at 0.9, one of them right; two at 0.6, both right.
+    p = np.array([0.9, 0.9, 0.6, 0.6])
+    logits = np.log(np.stack([p, 1 - p], axis=1)).astype(np.float32)
+    labels = np.array([0, 1, 0, 0])
+    expected = 2 / 4 * abs(0.5 - 0.9) + 2 / 4 * abs(1.0 - 0.6)
+    assert expected_calibration_error(logits, labels) == pytest.approx(expected, abs=1e-6)
+
+
+def test_calibration_error_equals_a_loop_over_bins() -> None:
+    generator = np.random.default_rng(1)
+    logits, labels = generator.normal(size=(500, 3)).astype(np.float32) * 2, generator.integers(0, 3, 500)
+    probabilities = np.exp(logits.astype(np.float64)) / np.exp(logits.astype(np.float64)).sum(1, keepdims=True)
+    confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
+    expected = 0.0
+    for m in range(15):
+        inside = (confidence > m / 15) & (confidence <= (m + 1) / 15)
+        if inside.any():
+            expected += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
+    assert expected_calibration_error(logits, labels) == pytest.approx(expected)
+
+
+def test_a_confidence_on_the_border_of_two_bins_counts_to_the_lower() -> None:
+    # Confidence 0.5, wrong, lies in (0, 0.5]; confidence 0.8, right, in (0.5, 1]. In one bin the gaps would cancel.
+    logits = np.log([[0.5, 0.5], [0.8, 0.2]])
+    assert expected_calibration_error(logits, np.array([1, 0]), bins=2) == pytest.approx((0.5 + 0.2) / 2)
+
+
+def test_calibration_error_is_zero_when_sure_and_right_and_one_when_sure_and_wrong_even_for_huge_logits() -> None:
+    logits = logits_of([0, 1], 2) * np.float32(1e4)
+    assert expected_calibration_error(logits, np.array([0, 1])) == 0.0
+    assert expected_calibration_error(logits, np.array([1, 0])) == 1.0
+
+
+def test_score_gives_each_metric_of_the_kind_by_name() -> None:
+    result = score(GLUE["mrpc"], logits_of(PREDICTED, 2), LABELS)
+    assert result == pytest.approx({"accuracy": 70.0, "f1": 200 / 3})
+
+
+def test_score_refuses_logits_of_another_width_than_the_kind() -> None:
+    with pytest.raises(AssertionError, match=r"logits \(10, 2\) for 10 rows"):
+        score(GLUE["mnli"], logits_of(PREDICTED, 2), LABELS)
+
+
+def test_every_metric_is_for_classification_or_for_regression() -> None:
+    assert set(CLASSIFICATION_METRICS) | set(REGRESSION_METRICS) == set(METRICS)
+    assert not set(CLASSIFICATION_METRICS) & set(REGRESSION_METRICS)
+
+
+def test_f1_fits_two_classes_only_and_glue_asks_for_fitting_metrics_only() -> None:
+    assert "f1" in metrics_for(("a", "b"))
+    assert "f1" not in metrics_for(("a", "b", "c"))
+    assert metrics_for(()) == REGRESSION_METRICS
+    kinds: list[Kind] = list(GLUE.values())
+    assert all(set(kind.metrics) <= set(metrics_for(kind.labels)) for kind in kinds)
