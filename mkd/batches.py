@@ -47,9 +47,7 @@ def probabilities(sources: list[Source], config: SamplingConfig) -> np.ndarray:
     return weights / weights.sum()
 
 
-def joint_batches(
-    sources: list[Source], layout: Layout, batch_size: int, sampling: SamplingConfig, seed: int
-) -> Iterator[Batch]:
+def joint_batches(sources: list[Source], layout: Layout, batch_size: int, sampling: SamplingConfig, seed: int) -> Iterator[Batch]:
     """Batches without end, each of one task, drawn by the sampling's probabilities; the order depends on the seed alone."""
     chances = probabilities(sources, sampling)
     streams = [_row_batches(source, layout, batch_size, seed) for source in sources]

@@ -24,7 +24,9 @@ def resolve(name: str, setting: str) -> Path:
     except HFValidationError as error:
         raise ValueError(f"{setting} is {name!r}: no such folder; allowed: a folder or a name on the Hugging Face hub") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(f"{setting} is {name!r}: no such folder, and the Hugging Face hub does not give it ({type(error).__name__})") from error
+        raise ValueError(
+            f"{setting} is {name!r}: no such folder, and the Hugging Face hub does not give it ({type(error).__name__})"
+        ) from error
 
 
 def fingerprint(folder: Path) -> str:

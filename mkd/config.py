@@ -144,7 +144,9 @@ class TeacherConfig:
     """WordPiece vocabulary, learnt from the tasks' training text, of a teacher from scratch."""
     dropout: float = 0.1
     """Dropout in the heads, and in the layers of a teacher from scratch."""
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=2000, learning_rate=5e-4, sampling=SamplingConfig(alpha=0.5)))
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(steps=2000, learning_rate=5e-4, sampling=SamplingConfig(alpha=0.5))
+    )
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "heads"):
@@ -186,7 +188,9 @@ class StudentConfig:
         if self.kind == "transformer":
             _check(self.hidden % self.heads == 0, "student.hidden", self.hidden, f"a multiple of student.heads={self.heads}")
             _check(not self.keep or self.init != "", "student.keep", self.keep, "empty unless student.init names a checkpoint")
-            _check(not self.keep or len(self.keep) == self.layers, "student.keep", self.keep, f"student.layers={self.layers} layers")
+            _check(
+                not self.keep or len(self.keep) == self.layers, "student.keep", self.keep, f"student.layers={self.layers} layers"
+            )
             _check(all(layer >= 0 for layer in self.keep), "student.keep", self.keep, "layer numbers from 0")
         else:
             _check(not self.keep, "student.keep", self.keep, "empty for student.kind=bilstm")

@@ -276,13 +276,13 @@ def make_sentence(draw: Draw) -> Sentence:
     for _ in range(draw.pick((0, 0, 0, 1, 1, 2))):
         link_verb = draw.pick(_TRANSITIVE) if draw.chance(0.25) else ""
         links.append(Link(draw.pick(lex.LEAVES), draw.chance(0.5 if draw.chance(0.4) else not plural), verb=link_verb))
-    auxiliary = draw.pick(("", "", "do", "have", "was", "will"))
+    auxiliary = draw.pick(("", "do", "have", "was", "was", "will"))
     form = AUXILIARIES[auxiliary][2] if auxiliary else ""
     return Sentence(noun, plural, verb, "the", tuple(links), auxiliary, plural, form, draw.pick_other(lex.LEAVES, noun))
 
 
 def _agreement(draw: Draw, s: Sentence) -> tuple[Sentence, Sentence]:
-    s = s._replace(auxiliary="") if s.auxiliary == "will" else s
+    s = s._replace(auxiliary="do") if s.auxiliary == "will" else s
     return s, s._replace(plural_verb=not s.plural)
 
 
@@ -324,7 +324,7 @@ def _order(draw: Draw, s: Sentence) -> tuple[Sentence, Sentence]:
 
 
 _PHENOMENA: tuple[Callable[[Draw, Sentence], tuple[Sentence, Sentence]], ...] = (
-    *(_agreement,) * 6, *(_determiner,) * 3, *(_verb_form,) * 3, *(_argument,) * 2, *(_reflexive,) * 2, _ever, *(_order,) * 4,
+    *(_agreement,) * 6, *(_determiner,) * 3, *(_verb_form,) * 4, *(_argument,) * 2, *(_reflexive,) * 2, _ever, *(_order,) * 7,
 )  # fmt: skip
 """Each gives an acceptable sentence and a minimal edit of it that breaks one rule; as often as it stands here."""
 
@@ -465,13 +465,17 @@ def _other_verb(draw: Draw, verb: str) -> str:
 
 
 def alter(draw: Draw, form: Form) -> Form:
-    """Another meaning in nearly the same words: mostly swapped roles."""
-    swap = draw.chance(0.5)
+    """Another meaning in nearly the same words: swapped roles, or one part changed."""
+    swap = draw.chance(0.35)
     match form:
         case Event(agent, verb, patient, _, negated):
             if swap:
                 return form._replace(agent=patient, patient=agent)
-            return form._replace(negated=not negated) if draw.chance(0.3) else form._replace(verb=_other_verb(draw, verb))
+            if draw.chance(0.2):
+                return form._replace(negated=not negated)
+            cast = lex.NAMES if patient in lex.NAMES else lex.LEAVES
+            other = draw.pick_other(cast, agent, patient)
+            return form._replace(patient=other) if draw.chance(0.6) else form._replace(verb=_other_verb(draw, verb))
         case Comparison(left, scale, right, _):
             if swap:
                 return form._replace(left=right, right=left)

@@ -144,7 +144,12 @@ def _soft_targets(config: Config, teacher: Teacher, report: Report) -> list[np.n
         return None
     return [
         logit_store(
-            Path(config.cache), teacher.model, teacher.key, data.train, data.name, teacher.layout,
+            Path(config.cache),
+            teacher.model,
+            teacher.key,
+            data.train,
+            data.name,
+            teacher.layout,
             _phase(report, "", f"logits of {data.name}"),
         )
         for data in teacher.datas
@@ -160,7 +165,9 @@ def _student_tokenizer(config: Config, teacher: Teacher) -> PreTrainedTokenizerB
         return teacher.tokenizer
     tokenizer = checkpoints.load_tokenizer(checkpoints.resolve(name, setting), setting)
     if config.student.init == "teacher" and tokenizer_fingerprint(tokenizer) != tokenizer_fingerprint(teacher.tokenizer):
-        raise ValueError(f"{setting} is {name!r}; allowed: the teacher's own with student.init=teacher, whose embeddings are by its tokens")
+        raise ValueError(
+            f"{setting} is {name!r}; allowed: the teacher's own with student.init=teacher, whose embeddings are by its tokens"
+        )
     return tokenizer
 
 

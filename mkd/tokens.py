@@ -165,9 +165,7 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield chunk
 
 
-def _write(
-    folder: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenizerBase, max_length: int, report: Report
-) -> None:
+def _write(folder: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenizerBase, max_length: int, report: Report) -> None:
     """Streams the rows through the tokenizer into raw files; only one chunk is ever in memory."""
     sides = ("a", "b") if kind.pair else ("a",)
     names = [f"{side}{part}" for side in sides for part in (".int32", "_offsets.int64")] + ["labels.float32"]

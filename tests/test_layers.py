@@ -27,10 +27,13 @@ ORDER = [
     "mkd.demo",
     "mkd.files",
     "mkd.metrics",
+    "mkd.parts",
+    "mkd.taskfile",
     "mkd.sources",
     "mkd.tokens",
     "mkd.losses",
     "mkd.schedule",
+    "mkd.checkpoints",
     "mkd.students.embeddings",
     "mkd.students.heads",
     "mkd.students.encoding",
@@ -56,7 +59,7 @@ def modules(root: Path) -> dict[str, Path]:
 
 def imports(name: str, known: dict[str, Path]) -> set[str]:
     """Dotted names that a module imports; `from a import b` is a.b where that is a module of ours, else a."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(known[name].read_text(), str(known[name]))):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)

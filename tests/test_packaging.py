@@ -15,7 +15,9 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DEPENDENCIES = {canonicalize_name(Requirement(line).name): Requirement(line) for line in PROJECT["dependencies"]}
+DEPENDENCIES: dict[str, Requirement] = {
+    canonicalize_name(Requirement(line).name): Requirement(line) for line in PROJECT["dependencies"]
+}
 LINES = (ROOT / "requirements.txt").read_text().splitlines()
 
 

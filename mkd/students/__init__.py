@@ -38,7 +38,9 @@ def make_student(
     return TransformerStudent(
         TransformerConfig(
             encoder=bert_config(vocab_size, config.layers, config.hidden, config.heads, config.dropout, max_length),
-            pooling=config.pooling, tasks=tasks, dropout=config.dropout,
+            pooling=config.pooling,
+            tasks=tasks,
+            dropout=config.dropout,
         )
     )
 
@@ -46,8 +48,13 @@ def make_student(
 def bert_config(vocab_size: int, layers: int, hidden: int, heads: int, dropout: float, max_length: int) -> dict[str, object]:
     """BERT's architecture (Devlin et al. 2019) at any size, with a feed-forward of four times the width."""
     config = BertConfig(
-        vocab_size=vocab_size, num_hidden_layers=layers, hidden_size=hidden, num_attention_heads=heads,
-        intermediate_size=4 * hidden, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
+        vocab_size=vocab_size,
+        num_hidden_layers=layers,
+        hidden_size=hidden,
+        num_attention_heads=heads,
+        intermediate_size=4 * hidden,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
         max_position_embeddings=max_length,
     )
     values: dict[str, object] = config.to_dict()
@@ -58,7 +65,9 @@ def _from_layers(config: StudentConfig, tasks: dict[str, dict[str, object]], enc
     found = encoder.config
     for name, value in (("hidden", found.hidden_size), ("heads", found.num_attention_heads)):
         if getattr(config, name) != value:
-            raise ValueError(f"student.{name} is {getattr(config, name)}; allowed: {value}, as in the checkpoint that student.init names")
+            raise ValueError(
+                f"student.{name} is {getattr(config, name)}; allowed: {value}, as in the checkpoint that student.init names"
+            )
     keep_layers(encoder, config.keep or list(range(config.layers)))
     student = TransformerStudent(
         TransformerConfig(encoder=encoder.config.to_dict(), pooling=config.pooling, tasks=tasks, dropout=config.dropout)

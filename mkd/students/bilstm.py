@@ -107,7 +107,12 @@ class BiLstmStudent(PreTrainedModel):
         largest = torch.finfo(x_BLD.dtype).max
         weights = self.attention(x_BLD).masked_fill(padding, -largest).softmax(1)
         mean = x_BLD.masked_fill(padding, 0).sum(1) / mask_BL.sum(1, keepdim=True)
-        parts = [x_BLD.masked_fill(padding, -largest).amax(1), mean, x_BLD.masked_fill(padding, largest).amin(1), (weights * x_BLD).sum(1)]
+        parts = [
+            x_BLD.masked_fill(padding, -largest).amax(1),
+            mean,
+            x_BLD.masked_fill(padding, largest).amin(1),
+            (weights * x_BLD).sum(1),
+        ]
         return torch.cat(parts, dim=1)
 
 

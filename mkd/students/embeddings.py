@@ -10,7 +10,9 @@ def project(table_VD: torch.Tensor, width: int) -> torch.Tensor:
     their mean length. Raises ValueError where width exceeds the table's.
     """
     if width > table_VD.shape[1]:
-        raise ValueError(f"student.embedding is {width}; allowed: at most {table_VD.shape[1]}, the width of the table it is taken from")
+        raise ValueError(
+            f"student.embedding is {width}; allowed: at most {table_VD.shape[1]}, the width of the table it is taken from"
+        )
     centred = table_VD.float() - table_VD.float().mean(0)
     _, vectors = torch.linalg.eigh(centred.T @ centred)
     projected = centred @ vectors.flip(1)[:, :width]

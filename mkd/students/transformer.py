@@ -72,7 +72,9 @@ def keep_layers(encoder: PreTrainedModel, layers: list[int]) -> PreTrainedModel:
     count = encoder.config.num_hidden_layers
     unknown = [layer for layer in layers if layer >= count]
     if unknown:
-        raise ValueError(f"layers {unknown} are not there: the checkpoint has layers 0 to {count - 1} (student.layers, student.keep)")
+        raise ValueError(
+            f"layers {unknown} are not there: the checkpoint has layers 0 to {count - 1} (student.layers, student.keep)"
+        )
     names = [n for n, m in encoder.named_modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     parent, _, child = names[0].rpartition(".")
     old = encoder.get_submodule(names[0])
