@@ -471,14 +471,16 @@ def alter(draw: Draw, form: Form) -> Form:
         case Event(agent, verb, patient, _, negated):
             if swap:
                 return form._replace(agent=patient, patient=agent)
-            if draw.chance(0.2):
+            if draw.chance(0.4):
                 return form._replace(negated=not negated)
             cast = lex.NAMES if patient in lex.NAMES else lex.LEAVES
             other = draw.pick_other(cast, agent, patient)
             return form._replace(patient=other) if draw.chance(0.6) else form._replace(verb=_other_verb(draw, verb))
-        case Comparison(left, scale, right, _):
+        case Comparison(left, scale, right, relation):
             if swap:
                 return form._replace(left=right, right=left)
+            if draw.chance(0.5):
+                return form._replace(relation=">" if relation == "<=" else "<=")
             return form._replace(scale=draw.pick_other(lex.SCALES, scale))
         case Transfer(giver, goods, receiver, for_good):
             if swap:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import DataConfig
@@ -100,7 +101,15 @@ def layout_of(tokenizer: PreTrainedTokenizerBase, joined: bool, max_length: int)
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """Hash of everything that decides which ids a text gets."""
-    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+    return hashlib.sha256(_unpadded(tokenizer).to_str().encode()).hexdigest()
+
+
+def _unpadded(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """The tokenizer's own engine, less the padding and truncation that some checkpoints have saved into it."""
+    backend: Tokenizer = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.no_truncation()
+    return backend
 
 
 def token_store(
@@ -147,7 +156,7 @@ def carve(labels: np.ndarray, fraction: float, most: int, seed: int, task: Task)
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int) -> Texts:
     """Token ids of texts, without special tokens, in parallel on all cores."""
-    encoded = [e.ids[:max_length] for e in tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    encoded = [e.ids[:max_length] for e in _unpadded(tokenizer).encode_batch_fast(texts, add_special_tokens=False)]
     offsets = np.zeros(len(encoded) + 1, dtype="<i8")
     np.cumsum([len(ids) for ids in encoded], out=offsets[1:])
     return Texts(np.fromiter((i for ids in encoded for i in ids), dtype="<i4", count=offsets[-1]), offsets)
