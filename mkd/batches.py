@@ -44,7 +44,8 @@ def probabilities(sources: list[Source], config: SamplingConfig) -> np.ndarray:
         raise ValueError(f"sampling.weights names {sorted(config.weights)}; allowed: a weight for each of {sorted(names)}")
     sizes = np.array([len(source.rows) for source in sources], dtype=float)
     weights = np.array([config.weights[name] for name in names]) if config.weights else sizes**config.alpha
-    return weights / weights.sum()
+    chances: np.ndarray = weights / weights.sum()
+    return chances
 
 
 def joint_batches(sources: list[Source], layout: Layout, batch_size: int, sampling: SamplingConfig, seed: int) -> Iterator[Batch]:
@@ -82,7 +83,8 @@ def sequence_lengths(store: TokenStore, layout: Layout) -> np.ndarray:
     a = store.a.lengths()
     if store.b is None:
         return a
-    return a + store.b.lengths() if layout.joined else np.maximum(a, store.b.lengths())
+    b = store.b.lengths()
+    return a + b if layout.joined else np.maximum(a, b)
 
 
 def assemble(source: Source, rows: np.ndarray, layout: Layout) -> Batch:

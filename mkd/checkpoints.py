@@ -10,6 +10,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 from mkd.store import file_hash, key_of
 
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+VOCABULARY_FILES = ["tokenizer.json", "vocab.txt", "vocab.json", "*.model"]
 
 
 def resolve(name: str, setting: str) -> Path:
@@ -38,13 +39,13 @@ def fingerprint(folder: Path) -> str:
 def load_encoder(folder: Path, setting: str) -> PreTrainedModel:
     """The encoder in a folder, in float32. Raises ValueError where it is no encoder or has no safetensors weights."""
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{setting} is {str(folder)!r}: no readable config.json of a known architecture is there") from error
     if config.is_encoder_decoder or config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         raise ValueError(f"{setting} is {str(folder)!r}: a {config.model_type} model is no encoder; allowed: BERT and its like")
     try:
-        model: PreTrainedModel = AutoModel.from_pretrained(folder, use_safetensors=True, dtype="float32")
+        model: PreTrainedModel = AutoModel.from_pretrained(folder, use_safetensors=True, dtype="float32", trust_remote_code=False)
     except OSError as error:
         raise ValueError(f"{setting} is {str(folder)!r}: its weights cannot be read; allowed: safetensors files") from error
     return model
@@ -52,8 +53,11 @@ def load_encoder(folder: Path, setting: str) -> PreTrainedModel:
 
 def load_tokenizer(folder: Path, setting: str) -> PreTrainedTokenizerBase:
     """The tokenizer in a folder. Raises ValueError where there is none, or none that the tokenizers library runs."""
+    # Without any of them transformers makes a tokenizer that knows no word.
+    if not any(path for pattern in VOCABULARY_FILES for path in folder.glob(pattern)):
+        raise ValueError(f"{setting} is {str(folder)!r}: no readable tokenizer is there")
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{setting} is {str(folder)!r}: no readable tokenizer is there") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):

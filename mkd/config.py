@@ -182,6 +182,11 @@ class StudentConfig:
     dropout: float = 0.1
     """Dropout rate."""
 
+    @property
+    def name(self) -> str:
+        """Kind and size, as runs are named: `bilstm-128`, `transformer-3x384`."""
+        return f"{self.kind}-{self.layers}x{self.hidden}" if self.kind == "transformer" else f"{self.kind}-{self.hidden}"
+
     def __post_init__(self) -> None:
         for name in ("hidden", "layers", "heads", "embedding"):
             _check(getattr(self, name) > 0, f"student.{name}", getattr(self, name), "above 0")
@@ -208,6 +213,11 @@ class LossConfig:
     hard_weight: float = 0.0
     """Weight of the labels: 0 learns from the teacher alone, 1 from the labels alone (no teacher, labelled rows only)."""
 
+    @property
+    def name(self) -> str:
+        """What is learnt from, as runs are named: `kl T=4`, `mse`, `hard labels`."""
+        return "hard labels" if self.hard_weight == 1 else f"kl T={self.temperature:g}" if self.kind == "kl" else "mse"
+
     def __post_init__(self) -> None:
         _check(0 < self.temperature < float("inf"), "loss.temperature", self.temperature, "above 0")
         _check(self.kind == "kl" or self.temperature == 1.0, "loss.temperature", self.temperature, "1 unless loss.kind=kl")
@@ -219,7 +229,7 @@ class SpeedConfig:
     """How inference speed is measured, for student and teacher in alternation."""
 
     length: int = 128
-    """Tokens a row (of each text of a pair: half of it)."""
+    """Tokens of the one text that each measured row is."""
     batch_size: int = 32
     """Rows a batch of the throughput measurement; latency is always of one row."""
     threads: int = 1
@@ -258,3 +268,5 @@ class Config:
     def __post_init__(self) -> None:
         _check(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2**32 - 1")
         _check(self.threads >= 0, "threads", self.threads, "0 or more")
+        length = self.speed.length
+        _check(length <= self.data.max_length, "speed.length", length, f"at most data.max_length={self.data.max_length}")

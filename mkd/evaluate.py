@@ -1,16 +1,17 @@
 """Quality of a model: its logits on stored rows, and the scores that follow from them."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from mkd.batches import gather, sequence_lengths
-from mkd.metrics import expected_calibration_error, score
+from mkd.metrics import expected_calibration_error, pearson, score
 from mkd.record import Report, silent
 from mkd.students import Student
-from mkd.tokens import Layout, TaskData, TokenStore
+from mkd.tokens import Layout, TaskData, TokenStore, from_texts, layout_of
 
 BATCH_TOKENS = 8192
 WINDOW_ROWS = 65_536
@@ -44,6 +45,31 @@ def predictions(
             yield places, logits.float().cpu().numpy()
 
 
+class Prediction(NamedTuple):
+    """One text's answer: the label and its probability, or, for regression, an empty label and the score."""
+
+    label: str
+    score: float
+
+
+def predict_texts(
+    model: Student, tokenizer: PreTrainedTokenizerBase, task: str, texts: list[str], pairs: list[str] | None
+) -> list[Prediction]:
+    """Answers of a task's head to raw texts. Raises ValueError for an unknown task, or pairs where it takes none."""
+    if task not in model.config.tasks:
+        raise ValueError(f"task is {task!r}; allowed: {', '.join(model.config.tasks)}")
+    head = model.config.tasks[task]
+    if head["pair"] != (pairs is not None):
+        raise ValueError(f"task {task} takes {'two texts' if head['pair'] else 'one text'} a row")
+    length = model.config.max_tokens
+    store = from_texts(tokenizer, texts, pairs, length)
+    logits = predict(model, store, np.arange(len(texts)), task, layout_of(tokenizer, model.joined, length))
+    if not head["labels"]:
+        return [Prediction("", float(z) * head["std"] + head["mean"]) for z in logits[:, 0]]
+    chances = torch.from_numpy(logits).softmax(1)
+    return [Prediction(head["labels"][best], float(row[best])) for row in chances for best in [int(row.argmax())]]
+
+
 def selection_scores(model: Student, datas: list[TaskData], layout: Layout) -> dict[str, float]:
     """Each task's score on its selection rows, and their mean as `mean`; points from 0 to 100."""
     scores = {}
@@ -67,7 +93,8 @@ def quality(datas: list[TaskData], logits: dict[tuple[str, str], np.ndarray]) ->
 
     `quality/<task>/ece` is the expected calibration error of a classification task, from 0 to 1.
     """
-    found, scores = {}, {}
+    found: dict[str, float] = {}
+    scores: dict[str, float] = {}
     for data in datas:
         values = {
             metric + suffix: value
@@ -89,7 +116,7 @@ def likeness(datas: list[TaskData], student: dict[Any, np.ndarray], teacher: dic
         if data.kind.labels:
             found[data.name] = 100 * float(np.mean(student[key].argmax(1) == teacher[key].argmax(1)))
         else:
-            found[data.name] = score(data.kind, student[key], teacher[key][:, 0])["pearson"]
+            found[data.name] = pearson(student[key], teacher[key][:, 0])
     return {f"agreement/{name}": value for name, value in (found | {"mean": _mean(found)}).items()}
 
 

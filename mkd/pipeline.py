@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,20 +17,19 @@ from mkd.sources import load_tasks
 from mkd.speed import hardware, size_metrics, speed_metrics
 from mkd.store import key_of
 from mkd.students import Student, make_student
+from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks import Task
-from mkd.teachers import labelled, logit_store, refined_teacher, teacher_tokenizer
-from mkd.tokens import Layout, TaskData, layout_of, task_data, tokenizer_fingerprint
+from mkd.teachers import Refined, labelled, logit_store, refined_teacher, teacher_tokenizer
+from mkd.tokens import TaskData, layout_of, task_data, tokenizer_fingerprint
 from mkd.trainer import train
 
 
 class Teacher(NamedTuple):
     """A refined teacher with what it reads and what it scored on dev."""
 
-    model: TransformerStudent
-    key: str
+    refined: Refined
     tokenizer: PreTrainedTokenizerBase
-    layout: Layout
     datas: list[TaskData]
     metrics: dict[str, float]
     dev: dict[tuple[str, str], np.ndarray]
@@ -41,11 +40,11 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
     device = prepare(config)
     tasks = load_tasks(config.data)
     teacher = make_teacher(config, tasks, device, report)
-    teacher.model.save_pretrained(folder)
+    teacher.refined.model.save_pretrained(folder)
     teacher.tokenizer.save_pretrained(folder)
-    metrics = teacher.metrics | size_metrics(teacher.model, folder, config.speed.length)
-    metrics |= speed_metrics({"": teacher.model.cpu()}, config.speed, _phase(report, "", "speed"))
-    return _result(metrics, tasks, teacher, folder)
+    metrics = teacher.metrics | size_metrics(teacher.refined.model, folder, config.speed.length)
+    metrics |= speed_metrics({"": teacher.refined.model.cpu()}, config.speed, _phase(report, "", "speed"))
+    return _result(metrics, tasks, "", teacher, folder)
 
 
 def run(config: Config, folder: Path, report: Report = silent) -> Result:
@@ -72,7 +71,7 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
         twin_scores = quality(datas, dev_logits(twin, datas, layout))
         metrics |= {f"baseline/{name}": value for name, value in twin_scores.items()}
     metrics |= size_metrics(student, folder, config.speed.length) | _compared_speed(config, student, teacher, report)
-    return _result(metrics, tasks, teacher._replace(datas=datas), folder)
+    return _result(metrics, tasks, config.student.name, teacher._replace(datas=datas), folder)
 
 
 def prepare(config: Config) -> torch.device:
@@ -90,15 +89,13 @@ def make_teacher(config: Config, tasks: list[Task], device: torch.device, report
     datas = _all_task_data(config, tasks, tokenizer, "teacher tokens", report)
     probabilities([Source(data, labelled(data), None) for data in datas], config.teacher.train.sampling)
     probabilities([Source(data, data.train_rows, None) for data in datas], config.train.sampling)
-    model, key = refined_teacher(config, datas, tokenizer, device, _phase(report, "teacher/", "teacher"))
-    layout = layout_of(tokenizer, True, config.data.max_length)
-    root = Path(config.cache)
+    refined = refined_teacher(config, datas, tokenizer, device, _phase(report, "teacher/", "teacher"))
     dev = {
-        (data.name, suffix): np.asarray(logit_store(root, model, key, store, data.name, layout))
+        (data.name, suffix): np.asarray(logit_store(Path(config.cache), refined, store, data.name))
         for data in datas
         for suffix, store in data.dev.items()
     }
-    return Teacher(model, key, tokenizer, layout, datas, quality(datas, dev), dev)
+    return Teacher(refined, tokenizer, datas, quality(datas, dev), dev)
 
 
 def distil(
@@ -113,7 +110,8 @@ def distil(
 ) -> Student:
     """A student trained jointly on all tasks; without targets, on their labels alone."""
     torch.manual_seed(config.seed)
-    student = make_student(config.student, datas, len(tokenizer), config.data.max_length, _init(config, teacher)).to(device)
+    student = make_student(config.student, datas, len(tokenizer), config.data.max_length, _init(config, teacher))
+    student = on(student, device)
     layout = layout_of(tokenizer, student.joined, config.data.max_length)
     if targets is None:
         sources = [Source(data, labelled(data), None) for data in datas]
@@ -125,7 +123,8 @@ def distil(
         return selection_scores(student, datas, layout)
 
     train(student, batches, scores, config.loss, config.train, _phase(report, prefix, f"{prefix}student"))
-    return student.eval()
+    student.eval()
+    return student
 
 
 def _all_task_data(
@@ -142,16 +141,9 @@ def _all_task_data(
 def _soft_targets(config: Config, teacher: Teacher, report: Report) -> list[np.ndarray] | None:
     if config.loss.hard_weight == 1:
         return None
+    root = Path(config.cache)
     return [
-        logit_store(
-            Path(config.cache),
-            teacher.model,
-            teacher.key,
-            data.train,
-            data.name,
-            teacher.layout,
-            _phase(report, "", f"logits of {data.name}"),
-        )
+        logit_store(root, teacher.refined, data.train, data.name, _phase(report, "", f"logits of {data.name}"))
         for data in teacher.datas
     ]
 
@@ -164,10 +156,13 @@ def _student_tokenizer(config: Config, teacher: Teacher) -> PreTrainedTokenizerB
     else:
         return teacher.tokenizer
     tokenizer = checkpoints.load_tokenizer(checkpoints.resolve(name, setting), setting)
-    if config.student.init == "teacher" and tokenizer_fingerprint(tokenizer) != tokenizer_fingerprint(teacher.tokenizer):
-        raise ValueError(
-            f"{setting} is {name!r}; allowed: the teacher's own with student.init=teacher, whose embeddings are by its tokens"
-        )
+    init = config.student.init
+    if config.student.tokenizer and init:
+        own = teacher.tokenizer
+        if init != "teacher":
+            own = checkpoints.load_tokenizer(checkpoints.resolve(init, "student.init"), "student.init")
+        if tokenizer_fingerprint(tokenizer) != tokenizer_fingerprint(own):
+            raise ValueError(f"{setting} is {name!r}; allowed: that of student.init={init}, whose embeddings are by its tokens")
     return tokenizer
 
 
@@ -176,22 +171,21 @@ def _init(config: Config, teacher: Teacher) -> PreTrainedModel | None:
     if config.student.init == "":
         return None
     if config.student.init == "teacher":
-        copy = TransformerStudent(teacher.model.config)
-        copy.load_state_dict(teacher.model.state_dict())
-        encoder: Any = copy.encoder
-        return encoder
+        copy = TransformerStudent(teacher.refined.model.config)
+        copy.load_state_dict(teacher.refined.model.state_dict())
+        return copy.encoder
     return checkpoints.load_encoder(checkpoints.resolve(config.student.init, "student.init"), "student.init")
 
 
 def _compared_speed(config: Config, student: Student, teacher: Teacher, report: Report) -> dict[str, float]:
     """Both models' speed on the CPU, and `speed/.../ratio`: how many times faster than the teacher the student is."""
-    models: dict[str, Student] = {"": student.cpu(), "teacher/": teacher.model.cpu()}
+    models: dict[str, Student] = {"": student.cpu(), "teacher/": teacher.refined.model.cpu()}
     found = speed_metrics(models, config.speed, _phase(report, "", "speed"))
     settings = [name.removesuffix("/p50_ms") for name in found if name.startswith("speed/") and name.endswith("/p50_ms")]
     return found | {f"{s}/ratio": found[f"teacher/{s}/p50_ms"] / found[f"{s}/p50_ms"] for s in settings}
 
 
-def _result(metrics: dict[str, float], tasks: list[Task], teacher: Teacher, folder: Path) -> Result:
+def _result(metrics: dict[str, float], tasks: list[Task], student: str, teacher: Teacher, folder: Path) -> Result:
     datasets = [_dataset(task, data) for task, data in zip(tasks, teacher.datas, strict=True)]
     notes = [f"{task.name}: {note}" for task in tasks for note in task.notes]
     notes += [
@@ -199,10 +193,9 @@ def _result(metrics: dict[str, float], tasks: list[Task], teacher: Teacher, fold
         for d in datasets
         if d.unlabelled_rows
     ]
-    name = teacher.model.config.encoder["model_type"]
-    encoder = teacher.model.config.encoder
-    teacher_name = f"{name} {encoder['num_hidden_layers']}x{encoder['hidden_size']}"
-    return Result(metrics, datasets, notes, hardware(), teacher_name, teacher.key, str(folder))
+    encoder = teacher.refined.model.encoder.config
+    name = f"{encoder.model_type}-{encoder.num_hidden_layers}x{encoder.hidden_size}"
+    return Result(metrics, datasets, notes, hardware(), student, name, teacher.refined.key, str(folder))
 
 
 def _dataset(task: Task, data: TaskData) -> Dataset:

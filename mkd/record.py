@@ -29,12 +29,14 @@ class Result(NamedTuple):
 
     metrics: final numbers by name: `quality/...` of the student, `teacher/quality/...`, `baseline/quality/...`
     (the student's hard-label twin), `retention/...`, `agreement/...`, `speed/...`, `teacher/speed/...`, `size/...`.
+    student, teacher: kind and size of the models. folder: where the model that the run made was written.
     """
 
     metrics: dict[str, float]
     datasets: list[Dataset]
     notes: list[str]
     hardware: dict[str, str]
+    student: str
     teacher: str
     teacher_key: str
-    student_folder: str
+    folder: str

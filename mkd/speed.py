@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mkd.config import SpeedConfig
@@ -55,10 +56,15 @@ def size_metrics(model: Student, folder: Path, length: int) -> dict[str, float]:
 def flops(model: Student, length: int) -> int:
     """Floating-point operations (2 a multiply-add) of one text of `length` tokens: matrix products and attention.
 
-    oneDNN's fused LSTM is switched off while counting, so that its matrix products are seen.
+    Fused LSTMs and attention are switched off while counting, so that their matrix products are seen.
     """
     call = _call(model, 1, length)
-    with FlopCounterMode(display=False) as counter, torch.backends.mkldnn.flags(enabled=False):
+    with (
+        FlopCounterMode(display=False) as counter,
+        torch.backends.mkldnn.flags(enabled=False, allow_tf32=False),
+        torch.backends.cudnn.flags(enabled=False),
+        sdpa_kernel(SDPBackend.MATH),
+    ):
         call()
     return int(counter.get_total_flops())
 
@@ -89,8 +95,9 @@ def _cpu_name() -> str:
 def _call(model: Student, rows: int, length: int) -> Callable[[], object]:
     """One forward pass on random tokens, ended when the device has it done."""
     device = next(model.parameters()).device
-    vocabulary = model.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr]
-    ids = torch.randint(1, vocabulary, (rows, 1, length), generator=torch.Generator().manual_seed(0))
+    table = model.get_input_embeddings().weight
+    assert isinstance(table, torch.Tensor), "an embedding's table is a tensor"
+    ids = torch.randint(1, table.shape[0], (rows, 1, length), generator=torch.Generator().manual_seed(0))
     types = torch.zeros(rows, length, dtype=torch.long) if model.joined else None
     inputs = Inputs(ids, torch.ones_like(ids, dtype=torch.bool), types).to(device)
     task = next(iter(model.config.tasks))

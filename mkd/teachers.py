@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,13 +18,22 @@ from mkd.evaluate import predictions, selection_scores
 from mkd.record import Report, silent
 from mkd.store import key_of, read_array, stored
 from mkd.students import bert_config, load_model
-from mkd.students.heads import head_configs
-from mkd.students.transformer import TransformerConfig, TransformerStudent, without_pooler
+from mkd.students.heads import head_configs, on
+from mkd.students.transformer import TransformerConfig, TransformerStudent, on_encoder
 from mkd.tasks import Task
 from mkd.tokens import Layout, TaskData, TokenStore, layout_of
 from mkd.trainer import train
 
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+class Refined(NamedTuple):
+    """A refined teacher, the key of all that it depends on, how it reads, and the precision of its matrix products."""
+
+    model: TransformerStudent
+    key: str
+    layout: Layout
+    precision: str
 
 
 def teacher_tokenizer(config: Config, tasks: list[Task]) -> PreTrainedTokenizerBase:
@@ -40,10 +50,10 @@ def teacher_tokenizer(config: Config, tasks: list[Task]) -> PreTrainedTokenizerB
 
 def refined_teacher(
     config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, device: torch.device, report: Report = silent
-) -> tuple[TransformerStudent, str]:
-    """The teacher for these settings and labelled rows, and its key; refined now unless it has been before."""
+) -> Refined:
+    """The teacher for these settings and labelled rows; refined now unless it has been before."""
     parts = {
-        "teacher": asdict(config.teacher) | {"checkpoint": _checkpoint_fingerprint(config)},
+        "teacher": _settings(config),
         "seed": config.seed,
         "max_length": config.data.max_length,
         "tasks": {data.name: asdict(data.kind) for data in datas},
@@ -58,24 +68,31 @@ def refined_teacher(
     folder = stored(Path(config.cache), "teachers", parts, build)
     teacher = load_model(folder)
     assert isinstance(teacher, TransformerStudent), "a stored teacher is a Transformer"
-    return teacher.to(device).eval(), key_of(parts)
+    layout = layout_of(tokenizer, True, config.data.max_length)
+    return Refined(on(teacher, device).eval(), key_of(parts), layout, config.teacher.train.precision)
 
 
-def logit_store(
-    root: Path, teacher: TransformerStudent, key: str, store: TokenStore, task: str, layout: Layout, report: Report = silent
-) -> np.ndarray:
+def logit_store(root: Path, teacher: Refined, store: TokenStore, task: str, report: Report = silent) -> np.ndarray:
     """The teacher's logits [rows, classes] float32, memory-mapped, row i for row i of the store; computed once."""
-    parts = {"teacher": key, "rows": store.fingerprint, "task": task, "layout": list(layout)}
-    classes = len(teacher.config.tasks[task]["labels"]) or 1
+    parts = {
+        "teacher": teacher.key,
+        "rows": store.fingerprint,
+        "task": task,
+        "layout": list(teacher.layout),
+        "precision": teacher.precision,
+    }
+    classes = len(teacher.model.config.tasks[task]["labels"]) or 1
     rows = np.arange(len(store.labels))
 
     def build(aside: Path) -> None:
         out = np.memmap(aside / "logits.float32", dtype="<f4", mode="w+", shape=(len(rows), classes))
+        device = next(teacher.model.parameters()).device.type
         done = 0
-        for places, logits in predictions(teacher, store, rows, task, layout):
-            out[places] = logits
-            done += len(places)
-            report(done, {"progress": done / len(rows)})
+        with torch.autocast(device, torch.bfloat16, enabled=teacher.precision == "bfloat16"):
+            for places, logits in predictions(teacher.model, store, rows, task, teacher.layout):
+                out[places] = logits
+                done += len(places)
+                report(done, {"progress": done / len(rows)})
         out.flush()
 
     folder = stored(root, "logits", parts, build)
@@ -87,41 +104,46 @@ def _refine(
 ) -> TransformerStudent:
     settings = config.teacher
     torch.manual_seed(config.seed)
-    teacher = _fresh(config, datas, tokenizer).to(device)
+    teacher = on(_fresh(config, datas, tokenizer), device)
     layout = layout_of(tokenizer, True, config.data.max_length)
     sources = [Source(data, labelled(data), None) for data in datas]
     batches = joint_batches(sources, layout, settings.train.batch_size, settings.train.sampling, config.seed)
-    scores = lambda: selection_scores(teacher, datas, layout)  # noqa: E731
+
+    def scores() -> dict[str, float]:
+        return selection_scores(teacher, datas, layout)
+
     train(teacher, batches, scores, LossConfig(hard_weight=1.0), settings.train, report)
     return teacher
 
 
 def labelled(data: TaskData) -> np.ndarray:
     """The training rows that have a label."""
-    return data.train_rows[~np.isnan(data.train.labels[data.train_rows])]
+    unlabelled = np.isnan(data.train.labels[data.train_rows])
+    return data.train_rows[~unlabelled]
 
 
 def _fresh(config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> TransformerStudent:
     """The teacher before its refinement."""
     settings, length = config.teacher, config.data.max_length
-    tasks = head_configs(datas)
+    shared = {"tasks": head_configs(datas), "dropout": settings.dropout, "max_tokens": length}
     if not settings.checkpoint:
-        encoder = bert_config(len(tokenizer), settings.layers, settings.hidden, settings.heads, settings.dropout, length)
-        return TransformerStudent(
-            TransformerConfig(encoder=encoder, pooling=settings.pooling, tasks=tasks, dropout=settings.dropout)
-        )
+        sizes = bert_config(len(tokenizer), settings.layers, settings.hidden, settings.heads, settings.dropout, length)
+        return TransformerStudent(TransformerConfig(encoder=sizes, pooling=settings.pooling, **shared))
     setting = "teacher.checkpoint"
-    loaded = without_pooler(checkpoints.load_encoder(checkpoints.resolve(settings.checkpoint, setting), setting))
-    teacher = TransformerStudent(
-        TransformerConfig(encoder=loaded.config.to_dict(), pooling=settings.pooling, tasks=tasks, dropout=settings.dropout)
+    return on_encoder(
+        checkpoints.load_encoder(checkpoints.resolve(settings.checkpoint, setting), setting), settings.pooling, shared
     )
-    teacher.encoder.load_state_dict(loaded.state_dict())
-    return teacher
 
 
-def _checkpoint_fingerprint(config: Config) -> str:
-    name = config.teacher.checkpoint
-    return checkpoints.fingerprint(checkpoints.resolve(name, "teacher.checkpoint")) if name else ""
+def _settings(config: Config) -> dict[str, Any]:
+    """The settings that a refined teacher depends on: a checkpoint's content instead of the sizes of one from scratch."""
+    settings = asdict(config.teacher)
+    if not config.teacher.checkpoint:
+        return settings
+    for name in ("layers", "hidden", "heads", "vocabulary"):
+        del settings[name]
+    folder = checkpoints.resolve(config.teacher.checkpoint, "teacher.checkpoint")
+    return settings | {"checkpoint": checkpoints.fingerprint(folder)}
 
 
 def _content(store: TokenStore, rows: np.ndarray) -> str:

@@ -5,6 +5,7 @@ Axes: B rows of a batch, S texts of a row (1 or 2), L tokens.
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -178,21 +179,20 @@ def _write(folder: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenize
     """Streams the rows through the tokenizer into raw files; only one chunk is ever in memory."""
     sides = ("a", "b") if kind.pair else ("a",)
     names = [f"{side}{part}" for side in sides for part in (".int32", "_offsets.int64")] + ["labels.float32"]
-    files: dict[str, Any] = {name: (folder / name).open("wb") for name in names}
     ends = dict.fromkeys(sides, 0)
     count = 0
-    for side in sides:
-        np.zeros(1, "<i8").tofile(files[f"{side}_offsets.int64"])
-    for chunk in _chunks(split.read()):
+    with ExitStack() as opened:
+        files: dict[str, Any] = {name: opened.enter_context((folder / name).open("wb")) for name in names}
         for side in sides:
-            texts = encode(tokenizer, [row.text_a if side == "a" else str(row.text_b) for row in chunk], max_length)
-            texts.ids.tofile(files[f"{side}.int32"])
-            (texts.offsets[1:] + ends[side]).tofile(files[f"{side}_offsets.int64"])
-            ends[side] += int(texts.offsets[-1])
-        np.array([np.nan if row.label is None else row.label for row in chunk], "<f4").tofile(files["labels.float32"])
-        count += len(chunk)
-        report(count, {"rows/tokenised": float(count)})
-    for file in files.values():
-        file.close()
+            np.zeros(1, "<i8").tofile(files[f"{side}_offsets.int64"])
+        for chunk in _chunks(split.read()):
+            for side in sides:
+                texts = encode(tokenizer, [row.text_a if side == "a" else str(row.text_b) for row in chunk], max_length)
+                texts.ids.tofile(files[f"{side}.int32"])
+                (texts.offsets[1:] + ends[side]).tofile(files[f"{side}_offsets.int64"])
+                ends[side] += int(texts.offsets[-1])
+            np.array([np.nan if row.label is None else row.label for row in chunk], "<f4").tofile(files["labels.float32"])
+            count += len(chunk)
+            report(count, {"rows/tokenised": float(count)})
     if count == 0:
         raise ValueError(f"{split.source}: no rows; at least one is needed")

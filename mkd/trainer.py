@@ -71,6 +71,8 @@ def train(
                 best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
             if since_best == config.patience > 0:
                 break
+    if not best_weights:
+        raise ValueError(f"no score on the selection split was a number up to step {done}; try a smaller train.learning_rate")
     model.load_state_dict(best_weights)
     return best._replace(steps=done)
 
@@ -92,7 +94,8 @@ def _losses(window: list[tuple[str, torch.Tensor]], done: int) -> dict[str, floa
         if not all(abs(value) < float("inf") for value in terms):
             step = done - len(window) + place + 1
             raise ValueError(
-                f"the loss became {terms[0]} at step {step}, task {task}; try a smaller train.learning_rate, or a smaller train.clip"
+                f"the loss became {terms[0]} at step {step}, task {task}; "
+                "try a smaller train.learning_rate, or a smaller train.clip"
             )
         by_task.setdefault(task, []).append(terms)
     return {

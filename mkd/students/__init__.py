@@ -1,15 +1,15 @@
 """The student models by name, and how one is made from settings."""
 
 from pathlib import Path
+from typing import Any
 
-import torch
-from transformers import BertConfig, PreTrainedModel
+from transformers import BertConfig, PreTrainedConfig, PreTrainedModel
 
 from mkd.config import StudentConfig
 from mkd.students.bilstm import BiLstmConfig, BiLstmStudent
 from mkd.students.embeddings import project
 from mkd.students.heads import head_configs
-from mkd.students.transformer import TransformerConfig, TransformerStudent, keep_layers
+from mkd.students.transformer import TransformerConfig, TransformerStudent, keep_layers, on_encoder
 from mkd.tokens import TaskData
 
 STUDENTS: dict[str, type[BiLstmStudent] | type[TransformerStudent]] = {"bilstm": BiLstmStudent, "transformer": TransformerStudent}
@@ -21,28 +21,15 @@ def make_student(
     config: StudentConfig, datas: list[TaskData], vocab_size: int, max_length: int, encoder: PreTrainedModel | None
 ) -> Student:
     """A student of the stated kind and size. encoder: where its embeddings or layers come from; None: random weights."""
-    tasks = head_configs(datas)
+    shared = {"tasks": head_configs(datas), "dropout": config.dropout, "max_tokens": max_length}
     if config.kind == "bilstm":
-        student = BiLstmStudent(
-            BiLstmConfig(
-                vocab_size=vocab_size, embedding=config.embedding, hidden=config.hidden, tasks=tasks, dropout=config.dropout
-            )
-        )
-        if encoder is not None:
-            table = encoder.get_input_embeddings().weight
-            with torch.no_grad():
-                student.embeddings.weight.copy_(project(table, config.embedding))
-        return student
+        return _bilstm(config, shared, vocab_size, encoder)
     if encoder is not None:
-        return _from_layers(config, tasks, encoder)
-    return TransformerStudent(
-        TransformerConfig(
-            encoder=bert_config(vocab_size, config.layers, config.hidden, config.heads, config.dropout, max_length),
-            pooling=config.pooling,
-            tasks=tasks,
-            dropout=config.dropout,
-        )
-    )
+        _check_width(config, encoder)
+        keep_layers(encoder, config.keep or list(range(config.layers)))
+        return on_encoder(encoder, config.pooling, shared)
+    sizes = bert_config(vocab_size, config.layers, config.hidden, config.heads, config.dropout, max_length)
+    return TransformerStudent(TransformerConfig(encoder=sizes, pooling=config.pooling, **shared))
 
 
 def bert_config(vocab_size: int, layers: int, hidden: int, heads: int, dropout: float, max_length: int) -> dict[str, object]:
@@ -61,26 +48,25 @@ def bert_config(vocab_size: int, layers: int, hidden: int, heads: int, dropout: 
     return values
 
 
-def _from_layers(config: StudentConfig, tasks: dict[str, dict[str, object]], encoder: PreTrainedModel) -> TransformerStudent:
-    found = encoder.config
-    for name, value in (("hidden", found.hidden_size), ("heads", found.num_attention_heads)):
-        if getattr(config, name) != value:
-            raise ValueError(
-                f"student.{name} is {getattr(config, name)}; allowed: {value}, as in the checkpoint that student.init names"
-            )
-    keep_layers(encoder, config.keep or list(range(config.layers)))
-    student = TransformerStudent(
-        TransformerConfig(encoder=encoder.config.to_dict(), pooling=config.pooling, tasks=tasks, dropout=config.dropout)
-    )
-    student.encoder.load_state_dict(encoder.state_dict())
+def _bilstm(config: StudentConfig, shared: dict[str, Any], vocab_size: int, encoder: PreTrainedModel | None) -> BiLstmStudent:
+    table = None if encoder is None else project(encoder.get_input_embeddings().weight.detach(), config.embedding)
+    rows = vocab_size if table is None else len(table)
+    student = BiLstmStudent(BiLstmConfig(vocab_size=rows, embedding=config.embedding, hidden=config.hidden, **shared))
+    if table is not None:
+        student.embeddings.weight.data.copy_(table)
     return student
+
+
+def _check_width(config: StudentConfig, encoder: PreTrainedModel) -> None:
+    for name, found in (("hidden", encoder.config.hidden_size), ("heads", encoder.config.num_attention_heads)):
+        value = getattr(config, name)
+        if value != found:
+            raise ValueError(f"student.{name} is {value}; allowed: {found}, as in the checkpoint that student.init names")
 
 
 def load_model(folder: Path) -> Student:
     """A student or teacher that save_pretrained wrote, told by its config.json; safetensors only."""
     kinds = {model.config_class.model_type: model for model in STUDENTS.values()}
-    from transformers import PreTrainedConfig
-
     model_type = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
     if model_type not in kinds:
         raise ValueError(f"{folder} holds a model of type {model_type!r}; allowed: {', '.join(kinds)}")

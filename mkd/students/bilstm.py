@@ -49,7 +49,8 @@ class Maxout(nn.Module):
         self.linear = nn.Linear(width, 2 * out)
 
     def forward(self, x_BD: torch.Tensor) -> torch.Tensor:
-        return self.linear(x_BD).unflatten(1, (2, -1)).amax(1)
+        larger: torch.Tensor = self.linear(x_BD).unflatten(1, (2, -1)).amax(1)
+        return larger
 
 
 class BiLstmStudent(PreTrainedModel):

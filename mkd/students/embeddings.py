@@ -15,5 +15,6 @@ def project(table_VD: torch.Tensor, width: int) -> torch.Tensor:
         )
     centred = table_VD.float() - table_VD.float().mean(0)
     _, vectors = torch.linalg.eigh(centred.T @ centred)
-    projected = centred @ vectors.flip(1)[:, :width]
-    return projected * (centred.norm(dim=1).mean() / projected.norm(dim=1).mean())
+    projected: torch.Tensor = centred @ vectors.flip(1)[:, :width]
+    scale: torch.Tensor = centred.norm(dim=1).mean() / projected.norm(dim=1).mean()
+    return projected * scale

@@ -1,12 +1,19 @@
 """What every model here shares: a linear head for each task on top of one representation of the text."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
 from mkd.tokens import TaskData
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def on(model: Model, device: torch.device) -> Model:
+    """The model, moved to the device; PreTrainedModel's own `to` has a type that says nothing."""
+    return nn.Module.to(model, device)
 
 
 def head_configs(datas: list[TaskData]) -> dict[str, dict[str, Any]]:
@@ -15,24 +22,33 @@ def head_configs(datas: list[TaskData]) -> dict[str, dict[str, Any]]:
 
 
 class MultiTaskConfig(PreTrainedConfig):
-    """Settings that all multi-task models have. tasks: by name, as head_configs gives them, in the order of the heads."""
+    """Settings that all multi-task models have.
+
+    tasks: by name, as head_configs gives them. max_tokens: the longest input, as it was trained.
+    """
 
     model_type = "mkd"
 
-    def __init__(self, tasks: dict[str, dict[str, Any]] | None = None, dropout: float = 0.1, **kwargs: Any) -> None:
+    def __init__(
+        self, tasks: dict[str, dict[str, Any]] | None = None, dropout: float = 0.1, max_tokens: int = 128, **kwargs: Any
+    ) -> None:
         self.tasks = tasks or {}
         self.dropout = dropout
+        self.max_tokens = max_tokens
         super().__init__(**kwargs)
 
 
 class Heads(nn.Module):
-    """One linear head a task: representation [B, D] -> logits [B, C]."""
+    """One linear head a task: representation [B, D] -> logits [B, C].
+
+    The heads are in the order of the tasks' names: a saved config.json has its keys sorted.
+    """
 
     def __init__(self, width: int, config: MultiTaskConfig) -> None:
         super().__init__()
-        self.names = list(config.tasks)
+        self.names = sorted(config.tasks)
         self.dropout = nn.Dropout(config.dropout)
-        self.linears = nn.ModuleList(nn.Linear(width, len(task["labels"]) or 1) for task in config.tasks.values())
+        self.linears = nn.ModuleList(nn.Linear(width, len(config.tasks[name]["labels"]) or 1) for name in self.names)
 
     def forward(self, pooled_BD: torch.Tensor, task: str) -> torch.Tensor:
         logits: torch.Tensor = self.linears[self.names.index(task)](self.dropout(pooled_BD))

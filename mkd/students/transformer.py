@@ -60,10 +60,23 @@ class TransformerStudent(PreTrainedModel):
         return (states_BLD * weights).sum(1) / weights.sum(1)
 
 
+def on_encoder(encoder: PreTrainedModel, pooling: str, shared: dict[str, Any]) -> TransformerStudent:
+    """Fresh heads on an encoder's weights. shared: the settings of MultiTaskConfig.
+
+    Raises ValueError where the encoder has no positions for inputs as long as `max_tokens`.
+    """
+    positions = getattr(encoder.config, "max_position_embeddings", None) or shared["max_tokens"]
+    if shared["max_tokens"] > positions:
+        raise ValueError(f"data.max_length is {shared['max_tokens']}; allowed: at most {positions}, the checkpoint's positions")
+    model = TransformerStudent(TransformerConfig(encoder=encoder.config.to_dict(), pooling=pooling, **shared))
+    model.encoder.load_state_dict(without_pooler(encoder).state_dict())
+    return model
+
+
 def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
     """The encoder less the pooling layer that some have: the heads pool by themselves."""
     if getattr(encoder, "pooler", None) is not None:
-        encoder.pooler = None
+        encoder.register_module("pooler", None)
     return encoder
 
 
@@ -76,6 +89,8 @@ def keep_layers(encoder: PreTrainedModel, layers: list[int]) -> PreTrainedModel:
             f"layers {unknown} are not there: the checkpoint has layers 0 to {count - 1} (student.layers, student.keep)"
         )
     names = [n for n, m in encoder.named_modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    if not names:
+        raise ValueError(f"student.init names a {encoder.config.model_type} model, whose layers cannot be taken one by one")
     parent, _, child = names[0].rpartition(".")
     old = encoder.get_submodule(names[0])
     assert isinstance(old, nn.ModuleList)

@@ -1,0 +1,24 @@
+"""Distils a multi-task teacher into one small student, and measures both.
+
+    python -m experiments.distill
+    python -m experiments.distill --config experiments/configs/glue-bilstm.yaml --loss.temperature 4
+    mlflow run . -P loss.temperature=4
+
+Any setting of mkd/config.py goes by its dotted name. The last line printed is JSON: the run's id and its metrics.
+"""
+
+import sys
+
+from experiments import cli, tracking
+from mkd import pipeline
+from mkd.config import Config
+
+
+def distill(config: Config) -> None:
+    """One distillation as an MLflow run."""
+    name = f"{config.student.name} {config.loss.name} {tracking.num_tasks(config)}"
+    tracking.record(config, "distill", name, pipeline.run)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.entry(distill, __doc__ or ""))

@@ -1,0 +1,57 @@
+"""One run's picture: scores by task, and quality against latency, of teacher, student and hard-label twin."""
+
+from typing import NamedTuple
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from mkd.record import Result
+
+COLOURS = {"teacher": "#4d4d4d", "student": "#0072b2", "hard labels": "#e69f00"}
+"""Of Okabe and Ito's palette, which the colour-blind can tell apart."""
+
+
+class Info(NamedTuple):
+    """tasks: the names, `mean` last. scores: by role, one a task, in points. latency_ms: by role, median of one row."""
+
+    tasks: list[str]
+    scores: dict[str, list[float]]
+    latency_ms: dict[str, float]
+    setting: str
+
+
+def info(result: Result) -> Info:
+    """What the picture of a distillation run shows."""
+    metrics = result.metrics
+    setting = next(k.removesuffix("/p50_ms") for k in metrics if k.startswith("speed/torch/b1-") and k.endswith("/p50_ms"))
+    prefixes = {"teacher": "teacher/", "student": "", "hard labels": "baseline/"}
+    found = {role: prefix for role, prefix in prefixes.items() if f"{prefix}quality/mean" in metrics}
+    names = [data.task for data in result.datasets]
+    scores = {r: [metrics[f"{p}quality/{n}/score"] for n in names] + [metrics[f"{p}quality/mean"]] for r, p in found.items()}
+    times = {"teacher": metrics[f"teacher/{setting}/p50_ms"], "student": metrics[f"{setting}/p50_ms"]}
+    latency = {role: times["teacher" if role == "teacher" else "student"] for role in found}
+    return Info([*names, "mean"], scores, latency, setting.removeprefix("speed/"))
+
+
+def draw(info: Info) -> Figure:
+    """Bars by task on the left, quality against latency on the right."""
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    bars, plane = figure.subplots(1, 2, width_ratios=[3, 2])
+    width = 0.8 / len(info.scores)
+    for index, (role, scores) in enumerate(info.scores.items()):
+        places = [i + (index - (len(info.scores) - 1) / 2) * width for i in range(len(info.tasks))]
+        bars.bar(places, scores, width * 0.92, label=role, color=COLOURS[role])
+        plane.scatter(info.latency_ms[role], scores[-1], s=90, color=COLOURS[role], zorder=3)
+        plane.annotate(f"{role} {scores[-1]:.1f}", (info.latency_ms[role], scores[-1]), (7, 7), textcoords="offset points")
+    bars.set_xticks(range(len(info.tasks)), info.tasks, rotation=20)
+    bars.set_ylabel("score on dev (points)")
+    bars.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+    plane.set_xscale("log")
+    plane.set_xlabel(f"median latency, ms ({info.setting}, log scale)")
+    plane.set_ylabel("mean score on dev (points)")
+    plane.margins(0.35)
+    plane.grid(True, which="both", alpha=0.25)
+    for axes in (bars, plane):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure

