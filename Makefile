@@ -2,6 +2,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # `python` in MLproject's commands is then the one of .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Threads that wait for each other sleep: spinning ones take the cores from whatever else runs.
+export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: run test lint
 

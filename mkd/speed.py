@@ -59,13 +59,17 @@ def flops(model: Student, length: int) -> int:
     Fused LSTMs and attention are switched off while counting, so that their matrix products are seen.
     """
     call = _call(model, 1, length)
-    with (
-        FlopCounterMode(display=False) as counter,
-        torch.backends.mkldnn.flags(enabled=False, allow_tf32=False),
-        torch.backends.cudnn.flags(enabled=False),
-        sdpa_kernel(SDPBackend.MATH),
-    ):
-        call()
+    # Not mkldnn.flags: it sets TF32 too, which warns on every machine without an Intel GPU.
+    onednn, *_ = torch.backends.mkldnn.set_flags(_enabled=False)
+    try:
+        with (
+            FlopCounterMode(display=False) as counter,
+            torch.backends.cudnn.flags(enabled=False),
+            sdpa_kernel(SDPBackend.MATH),
+        ):
+            call()
+    finally:
+        torch.backends.mkldnn.set_flags(_enabled=onednn)
     return int(counter.get_total_flops())
 
 

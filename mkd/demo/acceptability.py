@@ -1,0 +1,116 @@
+"""Acceptability: is it English? A wrong sentence is a minimal edit of a right one."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from mkd.demo.draw import Draw
+from mkd.demo.lexicon import ACTS, NOUNS, PAST, PLURAL, THIRD, word
+from mkd.tasks import Row
+
+
+class Phrase(NamedTuple):
+    """`the dogs`, `this dog`; `reversed`: `dogs the`."""
+
+    noun: str
+    plural: bool
+    determiner: str = "the"
+    reversed: bool = False
+
+
+class Sentence(NamedTuple):
+    """One clause with all that has to fit together; `link` stands between the subject and its verb: `near the cats`."""
+
+    subject: Phrase
+    verb: str
+    object: Phrase
+    link: Phrase | None = None
+    auxiliary: str = ""
+    """A key of AUXILIARIES; empty: the present tense."""
+    plural_verb: bool = False
+    form: str = ""
+    """How the verb after the auxiliary is inflected: `base` or `past`."""
+    verb_last: bool = False
+
+
+AUXILIARIES = {"will": ("will", "will", "base"), "do": ("does not", "do not", "base"), "have": ("has", "have", "past")}
+"""Its singular and plural, and the verb form it asks for."""
+_AUXILIARIES = tuple(AUXILIARIES)
+_SINGULAR = ("this", "every")
+_PLURAL = ("these", "many")
+_PREPOSITIONS = ("near", "behind")
+
+
+def is_acceptable(s: Sentence) -> bool:
+    """Whether number, verb form and word order all fit."""
+    agreement = s.plural_verb == s.subject.plural and (not s.auxiliary or s.form == AUXILIARIES[s.auxiliary][2])
+    phrases = all(p.determiner not in (_SINGULAR if p.plural else _PLURAL) for p in (s.subject, s.object))
+    return agreement and phrases and not s.verb_last and not s.subject.reversed and not s.object.reversed
+
+
+def _say_phrase(draw: Draw, p: Phrase) -> str:
+    noun = PLURAL[word(draw, p.noun)] if p.plural else word(draw, p.noun)
+    return f"{noun} {p.determiner}" if p.reversed else f"{p.determiner} {noun}"
+
+
+def _say_verb(draw: Draw, s: Sentence) -> str:
+    verb = word(draw, s.verb)
+    if not s.auxiliary:
+        return verb if s.plural_verb else THIRD[verb]
+    return f"{AUXILIARIES[s.auxiliary][s.plural_verb]} {PAST[verb] if s.form == 'past' else verb}"
+
+
+def say(draw: Draw, s: Sentence) -> str:
+    """The words of the sentence, right or wrong as its form is."""
+    link = f" {draw.pick(_PREPOSITIONS)} {_say_phrase(draw, s.link)}" if s.link else ""
+    tail = [_say_verb(draw, s), _say_phrase(draw, s.object)]
+    return " ".join([_say_phrase(draw, s.subject) + link, *(reversed(tail) if s.verb_last else tail)])
+
+
+def make_sentence(draw: Draw) -> Sentence:
+    """A random acceptable sentence; a link is mostly of the other number than the subject."""
+    noun, plural = draw.pick(NOUNS), draw.chance(0.5)
+    link = Phrase(draw.pick(NOUNS), plural ^ draw.chance(0.75)) if draw.chance(0.3) else None
+    auxiliary = draw.pick(("", "", *_AUXILIARIES))
+    form = AUXILIARIES[auxiliary][2] if auxiliary else ""
+    target = Phrase(draw.pick_other(NOUNS, noun), draw.chance(0.5))
+    return Sentence(Phrase(noun, plural), draw.pick(ACTS), target, link, auxiliary, plural, form)
+
+
+def _agreement(draw: Draw, s: Sentence) -> tuple[Sentence, Sentence]:
+    s = s._replace(auxiliary="do") if s.auxiliary == "will" else s
+    return s, s._replace(plural_verb=not s.plural_verb)
+
+
+def _determiner(draw: Draw, s: Sentence) -> tuple[Sentence, Sentence]:
+    place = draw.pick(("subject", "object"))
+    right, wrong = (_PLURAL, _SINGULAR) if getattr(s, place).plural else (_SINGULAR, _PLURAL)
+    chosen = [getattr(s, place)._replace(determiner=draw.pick(options)) for options in (right, wrong)]
+    return s._replace(**{place: chosen[0]}), s._replace(**{place: chosen[1]})
+
+
+def _verb_form(draw: Draw, s: Sentence) -> tuple[Sentence, Sentence]:
+    auxiliary = s.auxiliary or draw.pick(_AUXILIARIES)
+    form = AUXILIARIES[auxiliary][2]
+    s = s._replace(auxiliary=auxiliary, form=form)
+    return s, s._replace(form="past" if form == "base" else "base")
+
+
+def _order(draw: Draw, s: Sentence) -> tuple[Sentence, Sentence]:
+    place = draw.random()
+    if place < 0.4:
+        return s, s._replace(verb_last=True)
+    name = "subject" if place < 0.7 else "object"
+    return s, s._replace(**{name: getattr(s, name)._replace(reversed=True)})
+
+
+_PHENOMENA: tuple[Callable[[Draw, Sentence], tuple[Sentence, Sentence]], ...] = (
+    *(_agreement,) * 4, *(_determiner,) * 2, *(_verb_form,) * 2, *(_order,) * 2,
+)  # fmt: skip
+"""Each gives an acceptable sentence and a minimal edit of it that breaks one rule; as often as it stands here."""
+
+
+def make(draw: Draw) -> Row:
+    """A random row."""
+    right, wrong = draw.pick(_PHENOMENA)(draw, make_sentence(draw))
+    sentence = right if draw.chance(0.5) else wrong
+    return Row(say(draw, sentence), None, float(is_acceptable(sentence)))

@@ -1,0 +1,45 @@
+"""Paraphrase: do two sentences say the same?"""
+
+from mkd.demo.draw import Draw
+from mkd.demo.forms import Comparison, Event, another, make_comparison, make_event, say_comparison, say_event
+from mkd.demo.lexicon import ACTS, SCALES
+from mkd.tasks import Row
+
+Form = Event | Comparison
+
+
+def is_paraphrase(first: Form, second: Form) -> bool:
+    """Whether they mean the same. Synonyms, voice and converses are choices of `say`, not of the form."""
+    return first == second
+
+
+def say(draw: Draw, form: Form) -> str:
+    """One of the form's realisations."""
+    return say_event(draw, form) if isinstance(form, Event) else say_comparison(draw, form)
+
+
+def alter(draw: Draw, form: Form) -> Form:
+    """Another meaning in nearly the same words: swapped roles, or one part changed."""
+    change = draw.random()
+    if isinstance(form, Event):
+        agent, verb, patient, negated = form
+        if change < 0.5:
+            return Event(patient, verb, agent, negated)
+        if change < 0.65:
+            return form._replace(patient=another(draw, patient, agent))
+        if change < 0.8:
+            return form._replace(verb=draw.pick_other(ACTS, verb))
+        return form._replace(negated=not negated)
+    left, scale, right, denied = form
+    if change < 0.6:
+        return Comparison(right, scale, left, denied)
+    if change < 0.8:
+        return form._replace(scale=draw.pick_other(SCALES, scale))
+    return form._replace(denied=not denied)
+
+
+def make(draw: Draw) -> Row:
+    """A random row."""
+    first: Form = make_event(draw) if draw.chance(0.7) else make_comparison(draw)
+    second = first if draw.chance(0.5) else alter(draw, first)
+    return Row(say(draw, first), say(draw, second), float(is_paraphrase(first, second)))

@@ -1,0 +1,112 @@
+"""The command line: every setting by its dotted name, files of differences, and mistakes in one line with exit code 2."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiments import cli
+from mkd.config import Config
+
+CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"
+
+
+def parsed(*argv: str) -> Config:
+    return cli.parse(list(argv), "")
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """What a wrong command line prints; it must not get as far as the job."""
+
+    def job(config: Config) -> None:
+        raise AssertionError("the job was begun")
+
+    assert cli.entry(job, "", list(argv)) == 2
+    printed = capsys.readouterr().err.strip()
+    assert "\n" not in printed and printed.startswith("error: ")
+    return printed
+
+
+def test_no_arguments_give_the_defaults() -> None:
+    assert parsed() == Config()
+
+
+def test_any_field_goes_by_its_dotted_name() -> None:
+    config = parsed("--loss.temperature", "4", "--teacher.train.learning_rate", "3e-5", "--data.tasks", '["sentiment"]')
+    assert config.loss.temperature == 4
+    assert config.teacher.train.learning_rate == 3e-5
+    assert config.data.tasks == ["sentiment"]
+
+
+def test_overrides_name_just_what_differs() -> None:
+    assert cli.overrides(parsed("--seed", "3", "--loss.hard_weight", "0.5")) == {"seed": 3, "loss.hard_weight": 0.5}
+
+
+def test_later_files_win_and_the_command_line_wins_over_files(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("train: {steps: 10, learning_rate: 3e-5}\nseed: 1\n")
+    (tmp_path / "b.yaml").write_text("train: {steps: 20}\n")
+    config = parsed("--config", str(tmp_path / "a.yaml"), "--config", str(tmp_path / "b.yaml"), "--seed", "5")
+    assert (config.train.steps, config.train.learning_rate, config.seed) == (20, 3e-5, 5)
+
+
+def test_a_resolved_config_fed_back_is_the_same_config(tmp_path: Path) -> None:
+    transfer = '[{"file": "a.tsv", "text": ["s"], "tasks": ["sst2"]}]'
+    config = parsed(
+        "--data.source=glue", "--data.path=x", "--data.transfer", transfer, "--train.sampling.weights", '{"a": 1, "b": 0.5}'
+    )
+    (tmp_path / "config.yaml").write_text(cli.to_yaml(config))
+    assert parsed("--config", str(tmp_path / "config.yaml")) == config
+
+
+def test_flat_names_every_leaf_once() -> None:
+    leaves = cli.flat(Config())
+    assert leaves["teacher.train.sampling.weights"] == {} and leaves["data.demo.seed"] == 0
+    assert not any(isinstance(value, dict) and value for value in leaves.values())
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["--loss.temperature", "0"], ["loss.temperature", "0.0", "above 0"]),
+        (["--loss.temperature", "warm"], ["loss.temperature", "warm"]),
+        (["--loss.temprature", "4"], ["loss.temprature"]),
+        (["--student.kind", "cnn"], ["student.kind", "cnn", "bilstm", "transformer"]),
+        (["--student.kind=transformer", "--student.hidden=130"], ["student.hidden", "130", "student.heads=4"]),
+        (["--train.sampling.weights", '{"a": -1}'], ["sampling.weights.a", "-1.0", "0 or more"]),
+        (["--train.sampling.weights", '{"a": 0, "b": 0}'], ["sampling.weights", "at least one above 0"]),
+        (["--config", "no-such-file.yaml"], ["no-such-file.yaml"]),
+        (["--data.source", "glue"], ["data.path", "data.source=glue"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(argv: list[str], told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    printed = refusal(capsys, *argv)
+    for part in told:
+        assert part in printed
+
+
+def test_an_unknown_field_in_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "wrong.yaml").write_text("loss: {temp: 3}\n")
+    assert "temp" in refusal(capsys, "--config", str(tmp_path / "wrong.yaml"))
+
+
+def test_the_shipped_configs_are_read_and_hold_differences_only() -> None:
+    files = sorted(CONFIGS.rglob("*.yaml"))
+    assert files
+    defaults = cli.flat(Config())
+    for file in files:
+        config = parsed("--config", str(CONFIGS / "glue.yaml"), "--config", str(file))
+        named = leaves(yaml.safe_load(file.read_text()), "")
+        same = {name for name in named if cli.flat(config)[name] == defaults[name] and name not in MUST_BE_SAID}
+        assert not same, f"{file.name} repeats the defaults of {same}"
+
+
+MUST_BE_SAID = {"student.kind", "student.hidden", "student.layers", "student.heads", "student.embedding"}
+"""What a student is, a file may say in full: its name promises it whatever the defaults are."""
+
+
+def leaves(values: dict[str, object], prefix: str) -> set[str]:
+    names: set[str] = set()
+    for key, value in values.items():
+        name = prefix + key
+        names |= leaves(value, f"{name}.") if isinstance(value, dict) and key != "weights" else {name}
+    return names

@@ -1,0 +1,74 @@
+"""A run's closing table and picture, from metrics made by hand."""
+
+from experiments import picture, table
+from mkd.record import Dataset, Result
+
+METRICS = {
+    "quality/sst2/score": 85.0, "quality/rte/score": 55.0, "quality/mean": 70.0,
+    "teacher/quality/sst2/score": 90.0, "teacher/quality/rte/score": 60.0, "teacher/quality/mean": 75.0,
+    "baseline/quality/sst2/score": 82.0, "baseline/quality/rte/score": 54.0, "baseline/quality/mean": 68.0,
+    "retention/sst2": 94.44, "retention/rte": 91.67, "retention/mean": 93.33,
+    "agreement/sst2": 90.0, "agreement/rte": 70.0, "agreement/mean": 80.0,
+    "speed/torch/b1-l128-t1/p50_ms": 2.0, "speed/torch/b1-l128-t1/rows_per_s": 500.0, "speed/torch/b1-l128-t1/ratio": 20.0,
+    "teacher/speed/torch/b1-l128-t1/p50_ms": 40.0,
+    "size/parameters": 4.2e6, "size/parameters_without_embeddings": 1.1e6, "size/bytes": 16.8e6, "size/flops": 3e8,
+}  # fmt: skip
+DATASETS = [Dataset("sst2", "a", "f", 100, 20, 10, 50), Dataset("rte", "b", "g", 40, 0, 4, 20)]
+RESULT = Result(METRICS, DATASETS, ["sst2: a note"], {}, "bilstm-128", "bert-6x384", "key", "folder")
+
+
+def squeezed(line: str) -> str:
+    """The line less the blanks that align its columns."""
+    return " ".join(line.split())
+
+
+def test_the_table_has_a_row_a_task_and_a_column_a_role() -> None:
+    printed = table.lines(RESULT)
+    assert printed[0].split() == [
+        "|",
+        "score",
+        "on",
+        "dev",
+        "|",
+        "teacher",
+        "|",
+        "student",
+        "|",
+        "hard",
+        "labels",
+        "|",
+        "kept",
+        "%",
+        "|",
+        "agreement",
+        "%",
+        "|",
+    ]
+    assert printed[2].split() == ["|", "sst2", "|", "90.0", "|", "85.0", "|", "82.0", "|", "94.4", "|", "90.0", "|"]
+    assert printed[4].split() == ["|", "mean", "|", "75.0", "|", "70.0", "|", "68.0", "|", "93.3", "|", "80.0", "|"]
+    assert ["|", "torch/b1-l128-t1", "|", "2.00", "|", "500", "|", "40.00", "|", "20.0", "|"] in [
+        line.split() for line in printed
+    ]
+    assert printed[-1] == "note: sst2: a note"
+    assert "4.20 million parameters (1.10 without embeddings), 16.8 MB, 300 million FLOPs a row" in printed[-2]
+
+
+def test_a_run_without_a_twin_shows_no_column_for_it() -> None:
+    alone = {name: value for name, value in METRICS.items() if not name.startswith("baseline/")}
+    assert "hard labels" not in table.lines(RESULT._replace(metrics=alone))[0]
+    assert list(picture.info(RESULT._replace(metrics=alone)).scores) == ["teacher", "student"]
+
+
+def test_the_picture_shows_scores_by_task_and_latency_by_role() -> None:
+    assert picture.info(RESULT) == picture.Info(
+        tasks=["sst2", "rte", "mean"],
+        scores={"teacher": [90.0, 60.0, 75.0], "student": [85.0, 55.0, 70.0], "hard labels": [82.0, 54.0, 68.0]},
+        latency_ms={"teacher": 40.0, "student": 2.0, "hard labels": 2.0},
+        setting="torch/b1-l128-t1",
+    )
+
+
+def test_the_picture_is_drawn_with_a_log_axis_of_latency() -> None:
+    bars, plane = picture.draw(picture.info(RESULT)).axes
+    assert plane.get_xscale() == "log"
+    assert len(bars.patches) == 9
