@@ -50,6 +50,9 @@ def entry(job: Callable[[Config], None], description: str, argv: list[str] | Non
     except (ValueError, ArgumentError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -18,6 +18,7 @@ from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from packaging.version import Version
 
 from experiments import picture, progress, table
 from experiments.cli import flat, to_yaml
@@ -26,7 +27,11 @@ from mkd.record import Report, Result
 
 EXPERIMENT = "mkd"
 """Where runs go that no MLFLOW_EXPERIMENT_NAME and no `mlflow run` sends elsewhere."""
-MODEL_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "pandas", "mlflow")
+MODEL_PACKAGES = (
+    "torch", "transformers", "tokenizers", "safetensors", "huggingface-hub", "numpy", "scipy", "scikit-learn", "pandas",
+    "filelock", "mlflow",
+)  # fmt: skip
+"""What the logged model imports."""
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -113,5 +118,5 @@ def _log_model(folder: Path, result: Result) -> None:
         code_paths=[str(ROOT / "mkd")],
         signature=ModelSignature(inputs, outputs, ParamSchema([ParamSpec("task", DataType.string, first)])),
         input_example=(pd.DataFrame({"text": ["a fine film"], "text_pair": ["a good film"]}), {"task": first}),
-        pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in MODEL_PACKAGES],
+        pip_requirements=[f"{name}=={Version(importlib.metadata.version(name)).public}" for name in MODEL_PACKAGES],
     )

@@ -84,7 +84,8 @@ def sequence_lengths(store: TokenStore, layout: Layout) -> np.ndarray:
     if store.b is None:
         return a
     b = store.b.lengths()
-    return a + b if layout.joined else np.maximum(a, b)
+    lengths: np.ndarray = a + b if layout.joined else np.maximum(a, b)
+    return lengths
 
 
 def assemble(source: Source, rows: np.ndarray, layout: Layout) -> Batch:

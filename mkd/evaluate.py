@@ -32,7 +32,7 @@ def predictions(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(places in `rows`, logits) batch by batch, like lengths together, a bounded window of rows at a time."""
     device = next(model.parameters()).device
-    model.eval()
+    model.train(False)
     lengths = sequence_lengths(store, layout)
     for start in range(0, len(rows), WINDOW_ROWS):
         window = np.arange(start, min(start + WINDOW_ROWS, len(rows)))

@@ -123,7 +123,7 @@ def distil(
         return selection_scores(student, datas, layout)
 
     train(student, batches, scores, config.loss, config.train, _phase(report, prefix, f"{prefix}student"))
-    student.eval()
+    student.train(False)
     return student
 
 

@@ -113,7 +113,7 @@ def _call(model: Student, rows: int, length: int) -> Callable[[], object]:
                 torch.cuda.synchronize()
             return logits
 
-    model.eval()
+    model.train(False)
     return call
 
 

@@ -21,7 +21,7 @@ from mkd.students import bert_config, load_model
 from mkd.students.heads import head_configs, on
 from mkd.students.transformer import TransformerConfig, TransformerStudent, on_encoder
 from mkd.tasks import Task
-from mkd.tokens import Layout, TaskData, TokenStore, layout_of
+from mkd.tokens import Layout, TaskData, TokenStore, layout_of, tokenizer_fingerprint
 from mkd.trainer import train
 
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -54,6 +54,7 @@ def refined_teacher(
     """The teacher for these settings and labelled rows; refined now unless it has been before."""
     parts = {
         "teacher": _settings(config),
+        "tokenizer": tokenizer_fingerprint(tokenizer),
         "seed": config.seed,
         "max_length": config.data.max_length,
         "tasks": {data.name: asdict(data.kind) for data in datas},
@@ -119,7 +120,8 @@ def _refine(
 def labelled(data: TaskData) -> np.ndarray:
     """The training rows that have a label."""
     unlabelled = np.isnan(data.train.labels[data.train_rows])
-    return data.train_rows[~unlabelled]
+    rows: np.ndarray = data.train_rows[~unlabelled]
+    return rows
 
 
 def _fresh(config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> TransformerStudent:

@@ -11,7 +11,7 @@ from mkd.config import StudentConfig
 from mkd.evaluate import dev_logits, likeness, predict, predict_texts, quality, retention, selection_scores
 from mkd.metrics import expected_calibration_error
 from mkd.students import Student, make_student
-from mkd.tokens import TaskData, layout_of
+from mkd.tokens import TaskData, from_texts, layout_of
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2)
@@ -49,7 +49,7 @@ def test_sorted_batches_give_what_one_row_at_a_time_gives(
     layout = layout_of(tokenizer, student.joined, 32)
     rows = np.random.default_rng(0).permutation(40)[:30]
     found = predict(student, data.train, rows, data.name, layout)
-    student.eval()
+    student.train(False)
     with torch.inference_mode():
         alone = [student(gather(data.train, rows[i : i + 1], layout), data.name)[0].numpy() for i in range(30)]
     np.testing.assert_allclose(found, np.stack(alone), atol=1e-5, rtol=1e-4)
@@ -142,7 +142,7 @@ def test_answers_to_raw_texts_are_labels_and_scores_on_the_tasks_own_scale(
     for answer in predict_texts(student, tokenizer, "single", first, None):
         assert answer.label in ("bad", "good")
         assert 0.5 <= answer.score <= 1
-    store = evaluate.from_texts(tokenizer, first, second, 32)
+    store = from_texts(tokenizer, first, second, 32)
     logits = predict(student, store, np.arange(2), "score", layout)[:, 0]
     answers = predict_texts(student, tokenizer, "score", first, second)
     assert [answer.label for answer in answers] == ["", ""]

@@ -28,7 +28,7 @@ BOTH = pytest.mark.parametrize("config", [BILSTM, TRANSFORMER], ids=lambda confi
 def student_of(config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Student:
     torch.manual_seed(0)
     student = make_student(config, datas, len(tokenizer), 32, None)
-    student.eval()
+    student.train(False)
     return student
 
 
@@ -38,8 +38,10 @@ def inputs_of(student: Student, data: TaskData, tokenizer: PreTrainedTokenizerBa
 
 def bert(layers: int, **sizes: int) -> BertModel:
     torch.manual_seed(1)
-    defaults = {"vocab_size": 50, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
-    return BertModel(BertConfig(num_hidden_layers=layers, **(defaults | sizes))).eval()
+    defaults: dict[str, Any] = {"vocab_size": 50, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+    model = BertModel(BertConfig(num_hidden_layers=layers, **(defaults | sizes)))
+    model.train(False)
+    return model
 
 
 def logits(student: Student, inputs: Inputs, task: str) -> torch.Tensor:
@@ -96,7 +98,7 @@ def test_a_saved_student_is_read_back_as_it_was(
     assert type(loaded) is type(student)
     assert loaded.config.max_tokens == 32
     assert dict(loaded.config.tasks) == head_configs(datas)
-    loaded.eval()
+    loaded.train(False)
     for data in datas:
         inputs = inputs_of(student, data, tokenizer, [0, 1, 2, 3])
         assert torch.equal(logits(loaded, inputs, data.name), logits(student, inputs, data.name))
@@ -165,6 +167,7 @@ def test_the_texts_of_a_pair_attend_to_each_other(datas: list[TaskData], tokeniz
     """What the first text becomes depends on the second, before the poolings are put side by side."""
     student = student_of(BILSTM, datas, tokenizer)
     seen: list[torch.Tensor] = []
+    assert isinstance(student.integrator, nn.Module)
     student.integrator.register_forward_hook(lambda module, args, out: seen.append(out))
     pair = inputs_of(student, datas[1], tokenizer, [0])
     other = pair._replace(ids=torch.cat([pair.ids[:, :1], pair.ids[:, 1:].roll(1, 2) * 0 + 6], dim=1))
@@ -227,7 +230,9 @@ def test_a_width_beyond_the_table_is_refused() -> None:
 def test_a_bilstm_can_start_from_an_encoders_embeddings(datas: list[TaskData]) -> None:
     encoder = bert(1)
     student = make_student(BILSTM, datas, 50, 32, encoder)
-    assert torch.equal(student.get_input_embeddings().weight, project(encoder.embeddings.word_embeddings.weight.detach(), 6))
+    found = student.get_input_embeddings().weight
+    assert isinstance(found, torch.Tensor)
+    assert torch.equal(found, project(encoder.embeddings.word_embeddings.weight.detach(), 6))
 
 
 # Layers from another encoder.
@@ -259,7 +264,7 @@ def test_a_student_of_minilms_first_layers_gives_its_states_after_them(datas: li
     config = StudentConfig(kind="transformer", init=str(MINILM), hidden=384, heads=12, layers=3)
     whole = load_encoder(MINILM, "student.init").eval()
     student = make_student(config, datas, 30522, 32, load_encoder(MINILM, "student.init"))
-    student.eval()
+    student.train(False)
     ids = torch.randint(1000, 2000, (2, 9), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = whole(input_ids=ids, output_hidden_states=True).hidden_states[3]
@@ -267,7 +272,7 @@ def test_a_student_of_minilms_first_layers_gives_its_states_after_them(datas: li
     torch.testing.assert_close(found, expected)
     student.save_pretrained(tmp_path)
     loaded = load_model(tmp_path)
-    loaded.eval()
+    loaded.train(False)
     inputs = Inputs(ids[:, None], torch.ones(2, 1, 9, dtype=torch.bool), None)
     assert torch.equal(logits(loaded, inputs, "single"), logits(student, inputs, "single"))
 

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,8 @@ def test_a_teacher_can_be_refined_from_a_checkpoint(tmp_path: Path, datas: list[
     minilm = make_datas(tmp_path, make_tasks(20), tokenizer)
     teacher, _, _ = refine(config, minilm, tokenizer)
     whole = load_encoder(MINILM, "teacher.checkpoint")
-    torch.testing.assert_close(teacher.encoder.encoder.state_dict(), whole.encoder.state_dict(), atol=1e-6, rtol=1e-5)
+    expected = {name: value for name, value in whole.state_dict().items() if not name.startswith("pooler.")}
+    torch.testing.assert_close(dict(teacher.encoder.state_dict()), expected, atol=1e-6, rtol=1e-5)
 
 
 LEARN = """
@@ -187,7 +189,12 @@ def test_a_learnt_tokenizer_lowercases_and_knows_its_texts(tmp_path: Path, tasks
 def test_a_learnt_tokenizer_is_learnt_once(num: int, tmp_path: Path) -> None:
     reads = []
     (task,) = make_tasks(10, ("single",))
-    counted = replace(task, train=task.train._replace(read=lambda: (reads.append(1), task.train.read())[1]))
+
+    def read() -> Iterator[Row]:
+        reads.append(1)
+        return task.train.read()
+
+    counted = replace(task, train=task.train._replace(read=read))
     for _ in range(num):
         teacher_tokenizer(config_of(tmp_path), [counted])
-    assert len(reads) == 1
+    assert len(reads) == 2, "once for the letters, once for the merges"

@@ -1,4 +1,5 @@
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def test_a_store_holds_the_tokenizers_own_ids_of_both_texts(tmp_path: Path, toke
     assert rows_of(store.a) == [tokenizer(row.text_a, add_special_tokens=False)["input_ids"] for row in rows]
     assert rows_of(store.b) == [tokenizer(row.text_b, add_special_tokens=False)["input_ids"] for row in rows]
     assert store.labels.tolist() == [row.label for row in rows]
-    assert (store.a.ids.dtype, store.a.offsets.dtype, store.labels.dtype) == (np.int32, np.int64, np.float32)
+    assert [array.dtype.name for array in (store.a.ids, store.a.offsets, store.labels)] == ["int32", "int64", "float32"]
 
 
 def test_a_single_text_has_no_second_one(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -77,7 +78,12 @@ def test_rows_beyond_one_chunk_follow_on(
 def test_the_second_call_reads_no_rows(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     rows = split(single_rows(5, 0))
     reads = []
-    counted = rows._replace(read=lambda: (reads.append(1), rows.read())[1])
+
+    def read() -> Iterator[Row]:
+        reads.append(1)
+        return rows.read()
+
+    counted = rows._replace(read=read)
     first = token_store(tmp_path, counted, SINGLE, tokenizer, 9)
     second = token_store(tmp_path, counted, SINGLE, tokenizer, 9)
     assert len(reads) == 1
@@ -121,7 +127,8 @@ def test_raw_pairs_become_a_store_without_labels(tokenizer: PreTrainedTokenizerB
 
 
 def test_layout_of_a_bert_like_template(tokenizer: PreTrainedTokenizerBase) -> None:
-    cls, sep = tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]"])
+    vocabulary = tokenizer.get_vocab()
+    cls, sep = vocabulary["[CLS]"], vocabulary["[SEP]"]
     assert layout_of(tokenizer, True, 32) == Layout(True, 0, 32, (cls,), (sep,), (sep,), types=True)
     assert layout_of(load_tokenizer(MINILM, ""), True, 32) == Layout(True, 0, 32, (101,), (102,), (102,), types=True)
 

@@ -1,5 +1,5 @@
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -35,7 +35,8 @@ class Run:
         self.datas = datas
         self.student: Student = make_student(config, datas, len(tokenizer), 32, None)
         self.layout: Layout = layout_of(tokenizer, self.student.joined, 32)
-        self.sources = [Source(d, d.train_rows, t) for d, t in zip(datas, teachers or [None] * len(datas), strict=True)]
+        given: Sequence[np.ndarray | None] = [None] * len(datas) if teachers is None else teachers
+        self.sources = [Source(d, d.train_rows, t) for d, t in zip(datas, given, strict=True)]
         self.reports: list[tuple[int, dict[str, float]]] = []
 
     def train(

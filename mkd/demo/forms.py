@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from mkd.demo.draw import Draw
-from mkd.demo.lexicon import ACTS, COMPARATIVE, NAMES, NOUNS, OPPOSITE, PAST, SCALES, phrase, word
+from mkd.demo.lexicon import ACTS, COMPARATIVE, NAMES, OPPOSITE, PAST, SCALES, phrase, word
 
 
 class Event(NamedTuple):
@@ -27,7 +27,7 @@ class Comparison(NamedTuple):
 def say_event(draw: Draw, e: Event) -> str:
     """Active, or less often passive."""
     agent, patient, verb = phrase(draw, e.agent), phrase(draw, e.patient), word(draw, e.verb)
-    if draw.chance(0.4):
+    if draw.chance(0.3):
         return f"{patient} was {'not ' if e.negated else ''}{PAST[verb]} by {agent}"
     return f"{agent} {f'did not {verb}' if e.negated else PAST[verb]} {patient}"
 
@@ -35,14 +35,14 @@ def say_event(draw: Draw, e: Event) -> str:
 def say_comparison(draw: Draw, c: Comparison) -> str:
     """From either side: `anna is taller than david`, `david is shorter than anna`."""
     left, right, adjective = phrase(draw, c.left), phrase(draw, c.right), c.scale
-    if draw.chance(0.4):
+    if draw.chance(0.3):
         left, right, adjective = right, left, OPPOSITE[adjective]
     return f"{left} is {'not ' if c.denied else ''}{COMPARATIVE[word(draw, adjective)]} than {right}"
 
 
 def cast(draw: Draw, size: int) -> list[str]:
     """So many different people or animals, all by name or all by noun."""
-    members, chosen = NAMES if draw.chance(0.5) else NOUNS, list[str]()
+    members, chosen = NAMES, list[str]()
     while len(chosen) < size:
         chosen.append(draw.pick_other(members, *chosen))
     return chosen
@@ -50,7 +50,7 @@ def cast(draw: Draw, size: int) -> list[str]:
 
 def another(draw: Draw, *taken: str) -> str:
     """Somebody else, by name or by noun as those who are taken."""
-    return draw.pick_other(NAMES if taken[0] in NAMES else NOUNS, *taken)
+    return draw.pick_other(NAMES, *taken)
 
 
 def make_event(draw: Draw) -> Event:

@@ -23,11 +23,11 @@ def alter(draw: Draw, form: Form) -> Form:
     change = draw.random()
     if isinstance(form, Event):
         agent, verb, patient, negated = form
-        if change < 0.5:
+        if change < 0.3:
             return Event(patient, verb, agent, negated)
-        if change < 0.65:
+        if change < 0.6:
             return form._replace(patient=another(draw, patient, agent))
-        if change < 0.8:
+        if change < 0.85:
             return form._replace(verb=draw.pick_other(ACTS, verb))
         return form._replace(negated=not negated)
     left, scale, right, denied = form

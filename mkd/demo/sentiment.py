@@ -54,13 +54,13 @@ def say(draw: Draw, opinion: Claim | Contrast) -> str:
 
 
 def _claim(draw: Draw, doubt: float) -> Claim:
-    return Claim(draw.pick(THINGS), draw.pick(POSITIVE + NEGATIVE), draw.chance(0.35), draw.chance(doubt))
+    return Claim(draw.pick(THINGS), draw.pick(POSITIVE + NEGATIVE), draw.chance(0.25), draw.chance(doubt))
 
 
 def make_opinion(draw: Draw) -> Claim | Contrast:
     """A random opinion; the two claims of a contrast mostly disagree."""
-    if draw.chance(0.65):
-        return _claim(draw, 0.2)
+    if draw.chance(0.75):
+        return _claim(draw, 0.1)
     yields, wins = _claim(draw, 0.0), _claim(draw, 0.0)
     if is_positive(yields) == is_positive(wins) and draw.chance(0.8):
         yields = yields._replace(denied=not yields.denied)

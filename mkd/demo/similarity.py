@@ -15,14 +15,14 @@ def similarity(a: Event, b: Event) -> float:
 def vary(draw: Draw, e: Event) -> Event:
     """An event that shares some of the given one."""
     agent, verb, patient, negated = e
-    for part in (draw.pick("avp") for _ in range(draw.pick((0, 1, 1, 2)))):
+    for part in (draw.pick("avp") for _ in range(draw.pick((0, 1, 2, 3)))):
         if part == "a":
             agent = another(draw, agent, patient)
         elif part == "v":
             verb = draw.pick_other(ACTS, verb)
         else:
             patient = another(draw, patient, agent)
-    if draw.chance(0.4):
+    if draw.chance(0.2):
         agent, patient = patient, agent
     return Event(agent, verb, patient, negated ^ draw.chance(0.25))
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import BertConfig, PreTrainedConfig, PreTrainedModel
 
 from mkd.config import StudentConfig
@@ -49,7 +50,11 @@ def bert_config(vocab_size: int, layers: int, hidden: int, heads: int, dropout: 
 
 
 def _bilstm(config: StudentConfig, shared: dict[str, Any], vocab_size: int, encoder: PreTrainedModel | None) -> BiLstmStudent:
-    table = None if encoder is None else project(encoder.get_input_embeddings().weight.detach(), config.embedding)
+    table = None
+    if encoder is not None:
+        weight = encoder.get_input_embeddings().weight
+        assert isinstance(weight, torch.Tensor), "an embedding's table is a tensor"
+        table = project(weight.detach(), config.embedding)
     rows = vocab_size if table is None else len(table)
     student = BiLstmStudent(BiLstmConfig(vocab_size=rows, embedding=config.embedding, hidden=config.hidden, **shared))
     if table is not None:
