@@ -1,5 +1,6 @@
 """One run, top to bottom: tasks, tokens, teacher, logits, student, its hard-label twin, quality, speed."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -20,28 +21,35 @@ from mkd.students import Student, make_student
 from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks import Task
-from mkd.teachers import Refined, labelled, logit_store, refined_teacher, teacher_tokenizer
+from mkd.teachers import Refined, fresh_teacher, labelled, logit_store, refined_teacher, teacher_tokenizer
 from mkd.tokens import TaskData, layout_of, task_data, tokenizer_fingerprint
 from mkd.trainer import train
 
 
-class Teacher(NamedTuple):
-    """A refined teacher with what it reads and what it scored on dev."""
+class Side(NamedTuple):
+    """What one model reads: the tasks as its tokenizer gives them, and where it runs."""
 
-    refined: Refined
     tokenizer: PreTrainedTokenizerBase
     datas: list[TaskData]
-    metrics: dict[str, float]
+    device: torch.device
+
+
+class Teacher(NamedTuple):
+    """A refined teacher, and its logits and scores on dev."""
+
+    side: Side
+    refined: Refined
     dev: dict[tuple[str, str], np.ndarray]
+    metrics: dict[str, float]
 
 
 def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result:
     """Refines the teacher (or finds it), scores it, and writes it to `folder`."""
     device = prepare(config)
     tasks = load_tasks(config.data)
-    teacher = make_teacher(config, tasks, device, report)
+    teacher = make_teacher(config, _side(config, tasks, teacher_tokenizer(config, tasks), device, "teacher", report), report)
     teacher.refined.model.save_pretrained(folder)
-    teacher.tokenizer.save_pretrained(folder)
+    teacher.side.tokenizer.save_pretrained(folder)
     metrics = teacher.metrics | size_metrics(teacher.refined.model, folder, config.speed.length)
     metrics |= speed_metrics({"": teacher.refined.model.cpu()}, config.speed, _phase(report, "", "speed"))
     return _result(metrics, tasks, "", teacher, folder)
@@ -51,27 +59,29 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     """Refines the teacher (or finds it), distils the student, measures both, and writes the student to `folder`."""
     device = prepare(config)
     tasks = load_tasks(config.data)
-    teacher = make_teacher(config, tasks, device, report)
+    teacher_side = _side(config, tasks, teacher_tokenizer(config, tasks), device, "teacher", report)
+    side = _side(config, tasks, _student_tokenizer(config, teacher_side.tokenizer), device, "student", report)
+    # A student of the teacher as it is before its refinement: what does not fit together is refused here, not in an hour.
+    new_student(config, side, fresh_teacher(config, teacher_side.datas, teacher_side.tokenizer))
 
-    tokenizer = _student_tokenizer(config, teacher)
-    datas = _all_task_data(config, tasks, tokenizer, "student tokens", report)
+    teacher = make_teacher(config, teacher_side, report)
     targets = _soft_targets(config, teacher, report)
-    student = distil(config, datas, targets, teacher, tokenizer, device, report, "")
+    student = distil(config, side, targets, teacher, report, "")
     student.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    side.tokenizer.save_pretrained(folder)
 
-    layout = layout_of(tokenizer, student.joined, config.data.max_length)
-    dev = dev_logits(student, datas, layout)
-    scores = quality(datas, dev)
-    metrics = scores | likeness(datas, dev, teacher.dev) | retention(scores, teacher.metrics)
+    layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
+    dev = dev_logits(student, side.datas, layout)
+    scores = quality(side.datas, dev)
+    metrics = scores | likeness(side.datas, dev, teacher.dev) | retention(scores, teacher.metrics)
     metrics |= {f"teacher/{name}": value for name, value in teacher.metrics.items()}
-    if config.baseline and config.loss.hard_weight < 1:
+    if config.baseline and targets is not None:
         hard = replace(config, loss=LossConfig(hard_weight=1.0))
-        twin = distil(hard, datas, None, teacher, tokenizer, device, report, "baseline/")
-        twin_scores = quality(datas, dev_logits(twin, datas, layout))
+        twin = distil(hard, side, None, teacher, report, "baseline/")
+        twin_scores = quality(side.datas, dev_logits(twin, side.datas, layout))
         metrics |= {f"baseline/{name}": value for name, value in twin_scores.items()}
     metrics |= size_metrics(student, folder, config.speed.length) | _compared_speed(config, student, teacher, report)
-    return _result(metrics, tasks, config.student.name, teacher._replace(datas=datas), folder)
+    return _result(metrics, tasks, config.student.name, teacher, folder)
 
 
 def prepare(config: Config) -> torch.device:
@@ -83,59 +93,60 @@ def prepare(config: Config) -> torch.device:
     return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def make_teacher(config: Config, tasks: list[Task], device: torch.device, report: Report) -> Teacher:
+def make_teacher(config: Config, side: Side, report: Report) -> Teacher:
     """The teacher of this config, its logits on dev and their scores."""
-    tokenizer = teacher_tokenizer(config, tasks)
-    datas = _all_task_data(config, tasks, tokenizer, "teacher tokens", report)
-    probabilities([Source(data, labelled(data), None) for data in datas], config.teacher.train.sampling)
-    probabilities([Source(data, data.train_rows, None) for data in datas], config.train.sampling)
-    refined = refined_teacher(config, datas, tokenizer, device, _phase(report, "teacher/", "teacher"))
+    probabilities([Source(data, labelled(data), None) for data in side.datas], config.teacher.train.sampling)
+    probabilities([Source(data, data.train_rows, None) for data in side.datas], config.train.sampling)
+    refined = refined_teacher(config, side.datas, side.tokenizer, side.device, _phase(report, "teacher/", "teacher"))
     dev = {
         (data.name, suffix): np.asarray(logit_store(Path(config.cache), refined, store, data.name))
-        for data in datas
+        for data in side.datas
         for suffix, store in data.dev.items()
     }
-    return Teacher(refined, tokenizer, datas, quality(datas, dev), dev)
+    return Teacher(side, refined, dev, quality(side.datas, dev))
+
+
+def new_student(config: Config, side: Side, teacher: TransformerStudent) -> Student:
+    """The student before its training, from the weights that student.init names; the teacher is left as it is."""
+    encoder: PreTrainedModel | None = None
+    if config.student.init == "teacher":
+        encoder = copy.deepcopy(teacher.encoder)
+    elif config.student.init:
+        encoder = checkpoints.load_encoder(checkpoints.resolve(config.student.init, "student.init"), "student.init")
+    student = make_student(config.student, side.datas, len(side.tokenizer), config.data.max_length, encoder)
+    return on(student, side.device)
 
 
 def distil(
-    config: Config,
-    datas: list[TaskData],
-    targets: list[np.ndarray] | None,
-    teacher: Teacher,
-    tokenizer: PreTrainedTokenizerBase,
-    device: torch.device,
-    report: Report,
-    prefix: str,
+    config: Config, side: Side, targets: list[np.ndarray] | None, teacher: Teacher, report: Report, prefix: str
 ) -> Student:
     """A student trained jointly on all tasks; without targets, on their labels alone."""
     torch.manual_seed(config.seed)
-    student = make_student(config.student, datas, len(tokenizer), config.data.max_length, _init(config, teacher))
-    student = on(student, device)
-    layout = layout_of(tokenizer, student.joined, config.data.max_length)
+    student = new_student(config, side, teacher.refined.model)
+    layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     if targets is None:
-        sources = [Source(data, labelled(data), None) for data in datas]
+        sources = [Source(data, labelled(data), None) for data in side.datas]
     else:
-        sources = [Source(data, data.train_rows, logits) for data, logits in zip(datas, targets, strict=True)]
+        sources = [Source(data, data.train_rows, logits) for data, logits in zip(side.datas, targets, strict=True)]
     batches = joint_batches(sources, layout, config.train.batch_size, config.train.sampling, config.seed)
 
     def scores() -> dict[str, float]:
-        return selection_scores(student, datas, layout)
+        return selection_scores(student, side.datas, layout)
 
     train(student, batches, scores, config.loss, config.train, _phase(report, prefix, f"{prefix}student"))
     student.train(False)
     return student
 
 
-def _all_task_data(
-    config: Config, tasks: list[Task], tokenizer: PreTrainedTokenizerBase, phase: str, report: Report
-) -> list[TaskData]:
-    told = _phase(report, "", phase)
+def _side(
+    config: Config, tasks: list[Task], tokenizer: PreTrainedTokenizerBase, device: torch.device, role: str, report: Report
+) -> Side:
+    told = _phase(report, "", f"{role} tokens")
     datas = []
     for index, task in enumerate(tasks):
         datas.append(task_data(Path(config.cache), task, tokenizer, config.data, config.seed))
         told(index + 1, {"progress": (index + 1) / len(tasks)})
-    return datas
+    return Side(tokenizer, datas, device)
 
 
 def _soft_targets(config: Config, teacher: Teacher, report: Report) -> list[np.ndarray] | None:
@@ -144,37 +155,27 @@ def _soft_targets(config: Config, teacher: Teacher, report: Report) -> list[np.n
     root = Path(config.cache)
     return [
         logit_store(root, teacher.refined, data.train, data.name, _phase(report, "", f"logits of {data.name}"))
-        for data in teacher.datas
+        for data in teacher.side.datas
     ]
 
 
-def _student_tokenizer(config: Config, teacher: Teacher) -> PreTrainedTokenizerBase:
-    if config.student.tokenizer:
-        setting, name = "student.tokenizer", config.student.tokenizer
-    elif config.student.init not in ("", "teacher"):
-        setting, name = "student.init", config.student.init
-    else:
-        return teacher.tokenizer
-    tokenizer = checkpoints.load_tokenizer(checkpoints.resolve(name, setting), setting)
-    init = config.student.init
-    if config.student.tokenizer and init:
-        own = teacher.tokenizer
-        if init != "teacher":
-            own = checkpoints.load_tokenizer(checkpoints.resolve(init, "student.init"), "student.init")
-        if tokenizer_fingerprint(tokenizer) != tokenizer_fingerprint(own):
-            raise ValueError(f"{setting} is {name!r}; allowed: that of student.init={init}, whose embeddings are by its tokens")
+def _student_tokenizer(config: Config, teachers_own: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer that student.tokenizer names, else that of student.init, else the teacher's.
+
+    Raises ValueError for one that is not of the embeddings which student.init names.
+    """
+    init, name = config.student.init, config.student.tokenizer
+    own = teachers_own
+    if init not in ("", "teacher"):
+        own = checkpoints.load_tokenizer(checkpoints.resolve(init, "student.init"), "student.init")
+    if not name:
+        return own
+    tokenizer = checkpoints.load_tokenizer(checkpoints.resolve(name, "student.tokenizer"), "student.tokenizer")
+    if init and tokenizer_fingerprint(tokenizer) != tokenizer_fingerprint(own):
+        raise ValueError(
+            f"student.tokenizer is {name!r}; allowed: that of student.init={init}, whose embeddings are by its tokens"
+        )
     return tokenizer
-
-
-def _init(config: Config, teacher: Teacher) -> PreTrainedModel | None:
-    """A copy of the encoder that the student's weights come from."""
-    if config.student.init == "":
-        return None
-    if config.student.init == "teacher":
-        copy = TransformerStudent(teacher.refined.model.config)
-        copy.load_state_dict(teacher.refined.model.state_dict())
-        return copy.encoder
-    return checkpoints.load_encoder(checkpoints.resolve(config.student.init, "student.init"), "student.init")
 
 
 def _compared_speed(config: Config, student: Student, teacher: Teacher, report: Report) -> dict[str, float]:
@@ -186,7 +187,7 @@ def _compared_speed(config: Config, student: Student, teacher: Teacher, report: 
 
 
 def _result(metrics: dict[str, float], tasks: list[Task], student: str, teacher: Teacher, folder: Path) -> Result:
-    datasets = [_dataset(task, data) for task, data in zip(tasks, teacher.datas, strict=True)]
+    datasets = [_dataset(task, data) for task, data in zip(tasks, teacher.side.datas, strict=True)]
     notes = [f"{task.name}: {note}" for task in tasks for note in task.notes]
     notes += [
         f"{d.task}: {d.unlabelled_rows:,} of {d.train_rows:,} training rows have no label and serve distillation only"

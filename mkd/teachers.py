@@ -102,7 +102,7 @@ def _refine(
 ) -> TransformerStudent:
     settings = config.teacher
     torch.manual_seed(config.seed)
-    teacher = on(_fresh(config, datas, tokenizer), device)
+    teacher = on(fresh_teacher(config, datas, tokenizer), device)
     layout = layout_of(tokenizer, True, config.data.max_length)
     sources = [Source(data, labelled(data), None) for data in datas]
     batches = joint_batches(sources, layout, settings.train.batch_size, settings.train.sampling, config.seed)
@@ -121,7 +121,7 @@ def labelled(data: TaskData) -> np.ndarray:
     return rows
 
 
-def _fresh(config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> TransformerStudent:
+def fresh_teacher(config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> TransformerStudent:
     """The teacher before its refinement."""
     settings, length = config.teacher, config.data.max_length
     shared = {"tasks": head_configs(datas), "dropout": settings.dropout, "max_tokens": length}

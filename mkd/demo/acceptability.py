@@ -108,9 +108,12 @@ _PHENOMENA: tuple[Callable[[Draw, Sentence], tuple[Sentence, Sentence]], ...] = 
 )  # fmt: skip
 """Each gives an acceptable sentence and a minimal edit of it that breaks one rule; as often as it stands here."""
 
+_WRONG_OF_PLURAL = 0.7
+"""How often a sentence about many is wrong; one about a single one is as often right. A hint to begin with."""
+
 
 def make(draw: Draw) -> Row:
     """A random row."""
     right, wrong = draw.pick(_PHENOMENA)(draw, make_sentence(draw))
-    sentence = right if draw.chance(0.5) else wrong
+    sentence = wrong if draw.chance(_WRONG_OF_PLURAL if right.subject.plural else 1 - _WRONG_OF_PLURAL) else right
     return Row(say(draw, sentence), None, float(is_acceptable(sentence)))

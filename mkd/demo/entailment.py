@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from mkd.demo.draw import Draw
-from mkd.demo.forms import Comparison, another, make_comparison, say_comparison
+from mkd.demo.forms import Comparison, make_comparison, say_comparison
 from mkd.demo.lexicon import CHILDREN, DEEDS, NAMES, NOUNS, PARENT, PAST, PLURAL, SCALES, word
 from mkd.tasks import Row
 
@@ -35,7 +35,7 @@ _SAY = {
     "no": "no {noun} {past}", "not all": "some {noun} did not {deed}", "not one": "{noun} did not {deed}",
 }  # fmt: skip
 _QUANTIFIERS = ("all", "some", "no", "not all")
-_TRAITS = ("black", "white", "hungry", "tired")
+_TRAITS = ("black", "hungry")
 _TRIES = 6
 """Hypotheses tried for one premise; some premises have none of the wanted class."""
 
@@ -93,7 +93,7 @@ def make_statement(draw: Draw) -> Statement:
     deed = draw.pick(DEEDS) if draw.chance(0.7) else draw.pick(("move", "talk"))
     if draw.chance(0.25):
         return Statement(draw.pick(("one", "not one")), draw.pick(NAMES), deed)
-    noun = draw.pick(NOUNS) if draw.chance(0.7) else draw.pick(("worker", "artist", "animal"))
+    noun = draw.pick(NOUNS) if draw.chance(0.7) else draw.pick(("worker", "animal"))
     return Statement(draw.pick(_QUANTIFIERS), noun, deed, draw.pick(_TRAITS) if draw.chance(0.25) else "")
 
 
@@ -124,7 +124,7 @@ def _restated_comparison(draw: Draw, p: Comparison) -> Comparison:
     """A comparison of the same two, mostly on the same scale; now and then with somebody else."""
     left, right = draw.pick(((p.left, p.right), (p.right, p.left)))
     if draw.chance(0.15):
-        right = another(draw, left, p.left, p.right)
+        right = draw.pick_other(NAMES, p.left, p.right)
     return Comparison(left, p.scale if draw.chance(0.8) else draw.pick(SCALES), right, draw.chance(0.25))
 
 

@@ -5,14 +5,10 @@ A concept is named by its first word: `doctor/physician` is the concept "doctor"
 
 from mkd.demo.draw import Draw
 
-_NOUNS = {
-    "worker": "doctor/physician lawyer/attorney teacher/tutor farmer/grower",
-    "artist": "painter singer/vocalist poet actor/performer",
-    "animal": "dog/hound cat/feline horse/stallion bird",
-}
-_DEEDS = {"move": "walk/stroll crawl jump/leap", "talk": "whisper/murmur mumble shout/yell"}
-_ACTS = "chase/pursue greet help/assist blame/accuse praise"
-_ADJECTIVES = "tall short old young fast/quick slow strong weak rich/wealthy poor loud quiet"
+_NOUNS = {"worker": "doctor/physician teacher/tutor farmer", "animal": "dog/hound cat horse"}
+_DEEDS = {"move": "walk/stroll crawl jump", "talk": "whisper mumble shout/yell"}
+_ACTS = "chase/pursue greet/welcome help/assist praise"
+_ADJECTIVES = "tall short old young fast/quick slow"
 SYNONYM_SHARE = 0.1
 """How often a concept that has another word goes by it."""
 
@@ -29,10 +25,6 @@ def _past(verb: str) -> str:
     return verb + ("d" if verb.endswith("e") else "ed")
 
 
-def _comparative(adjective: str) -> str:
-    return adjective.removesuffix("y") + ("ier" if adjective.endswith("y") else "er")
-
-
 _SYNONYMS = _concepts(" ".join((*_NOUNS, *_NOUNS.values(), *_DEEDS, *_DEEDS.values(), _ACTS, _ADJECTIVES)))
 _WORDS = [word for words in _SYNONYMS.values() for word in words]
 
@@ -41,24 +33,20 @@ DEEDS = tuple(_concepts(" ".join(_DEEDS.values())))
 ACTS = tuple(_concepts(_ACTS))
 NAMES = ("anna", "boris", "clara", "david", "ellen")
 """Not listed among the synonyms: a name is its own only word."""
+TIMES = ("", "today", "yesterday", "often")
 PARENT = {child: parent for parent, children in (_NOUNS | _DEEDS).items() for child in _concepts(children)}
 """Concept -> the wider one above it."""
 CHILDREN = {parent: tuple(child for child in PARENT if PARENT[child] == parent) for parent in (*_NOUNS, *_DEEDS)}
-OPPOSITE = {"tall": "short", "old": "young", "fast": "slow", "strong": "weak", "rich": "poor", "loud": "quiet"}
+OPPOSITE = {"tall": "short", "old": "young", "fast": "slow"}
 SCALES = tuple(OPPOSITE)
 """One adjective of each pair of opposites."""
 PLURAL = {word: word + "s" for word in _WORDS}
 THIRD = {word: _third(word) for word in _WORDS}
 PAST = {word: _past(word) for word in _WORDS}
-COMPARATIVE = {word: _comparative(word) for word in _WORDS}
+COMPARATIVE = {word: word + "er" for word in _WORDS}
 
 
 def word(draw: Draw, concept: str) -> str:
     """One of the concept's words, mostly the first."""
     first, *others = _SYNONYMS[concept]
     return draw.pick(others) if others and draw.chance(SYNONYM_SHARE) else first
-
-
-def phrase(draw: Draw, concept: str) -> str:
-    """A noun phrase for one individual: `mary`, `the doctor`, `the physician`."""
-    return concept if concept in NAMES else "the " + word(draw, concept)

@@ -1,8 +1,8 @@
 """Paraphrase: do two sentences say the same?"""
 
 from mkd.demo.draw import Draw
-from mkd.demo.forms import Comparison, Event, another, make_comparison, make_event, say_comparison, say_event
-from mkd.demo.lexicon import ACTS, SCALES
+from mkd.demo.forms import Comparison, Event, make_comparison, make_event, say_comparison, say_event
+from mkd.demo.lexicon import ACTS, NAMES, SCALES, TIMES
 from mkd.tasks import Row
 
 Form = Event | Comparison
@@ -22,20 +22,18 @@ def alter(draw: Draw, form: Form) -> Form:
     """Another meaning in nearly the same words: swapped roles, or one part changed."""
     change = draw.random()
     if isinstance(form, Event):
-        agent, verb, patient, negated = form
         if change < 0.3:
-            return Event(patient, verb, agent, negated)
-        if change < 0.6:
-            return form._replace(patient=another(draw, patient, agent))
-        if change < 0.85:
-            return form._replace(verb=draw.pick_other(ACTS, verb))
-        return form._replace(negated=not negated)
-    left, scale, right, denied = form
-    if change < 0.6:
-        return Comparison(right, scale, left, denied)
+            return form._replace(agent=form.patient, patient=form.agent)
+        if change < 0.5:
+            return form._replace(patient=draw.pick_other(NAMES, form.agent, form.patient))
+        if change < 0.65:
+            return form._replace(verb=draw.pick_other(ACTS, form.verb))
+        return form._replace(time=draw.pick_other(TIMES, form.time)) if change < 0.8 else form._replace(denied=not form.denied)
+    if change < 0.5:
+        return form._replace(left=form.right, right=form.left)
     if change < 0.8:
-        return form._replace(scale=draw.pick_other(SCALES, scale))
-    return form._replace(denied=not denied)
+        return form._replace(scale=draw.pick_other(SCALES, form.scale))
+    return form._replace(denied=not form.denied)
 
 
 def make(draw: Draw) -> Row:
