@@ -5,7 +5,6 @@ Nothing is held beyond the row at hand (Parquet: beyond a batch of rows). What i
 """
 
 import csv
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -56,12 +55,6 @@ def shown(value: object) -> str:
 def listed(values: Sequence[object]) -> str:
     """What is allowed or there, as an error lists it."""
     return ", ".join(map(repr, values)) or "none"
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _lines(path: Path) -> Iterator[str]:

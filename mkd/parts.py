@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from mkd import files
 from mkd.files import Record, Table, listed, shown
+from mkd.store import file_hash
 from mkd.tasks import Kind, Row, Split
 
 Decode = Callable[[str], float | None]
@@ -77,7 +78,7 @@ def file_part(table: Table, kind: Kind, values: tuple[str, ...] = (), optional: 
     decode = None if table.label is None else decoder(kind, values, optional)
     spec = (table.path.suffix.lower(), table[1:], values, kind.range)
     records = partial(files.read, table)
-    return Part(str(table.path), records, table.text, decode, table.lenient, fingerprint(spec, files.digest(table.path)))
+    return Part(str(table.path), records, table.text, decode, table.lenient, fingerprint(spec, file_hash(table.path)))
 
 
 def _text_problem(text: tuple[str, ...], cells: Sequence[Any]) -> str:

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from mkd import demo, files, taskfile
+from mkd import demo, taskfile
 from mkd.config import DataConfig, TransferConfig
 from mkd.files import Record, Table, listed
 from mkd.parts import Part, decoder, file_part, fingerprint, joined, num_left_out, split
+from mkd.store import file_hash
 from mkd.tasks import GLUE, Kind, Split, Task
 
 
@@ -113,7 +114,7 @@ def _hub_part(where: str, dataset: Any, name: str, dev: bool) -> Part:
         raise ValueError(f"{where}: its classes are {listed(classes)}; allowed: {listed(kind.labels)}")
     decode = decoder(kind, tuple(map(str, range(len(kind.labels)))), optional=not dev)
     # The dataset's own fingerprint stays as it was saved when the bytes of a saved file change, so they are hashed.
-    content = [files.digest(Path(file["filename"])) for file in dataset.cache_files]
+    content = [file_hash(Path(file["filename"])) for file in dataset.cache_files]
     key = fingerprint(str(dataset.features), dataset.num_rows, kind.range, content)
     return Part(where, partial(_cells, dataset, (*text, "label")), text, decode, name in RAGGED and not dev, key)
 

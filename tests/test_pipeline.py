@@ -240,3 +240,19 @@ def test_a_student_of_minilm_learns_real_reviews(tmp_path: Path) -> None:
     assert found.metrics["quality/sst2/accuracy"] > constant
     assert found.metrics["agreement/sst2"] > constant
     assert found.metrics["speed/torch/b2-l16-t1/ratio"] > 1
+
+
+@pytest.mark.parametrize(
+    ("student", "told"),
+    [
+        (StudentConfig(kind="transformer", init="teacher", hidden=24, heads=2, layers=1), "student.hidden is 24; allowed: 16"),
+        (StudentConfig(kind="transformer", init="teacher", hidden=16, heads=2, layers=3), "layers 0 to 1"),
+        (StudentConfig(kind="bilstm", init="teacher", hidden=8, embedding=17), "student.embedding is 17; allowed: at most 16"),
+        (StudentConfig(kind="bilstm", init="no-such-folder/at/all"), "student.init is 'no-such-folder/at/all'"),
+    ],
+)
+def test_a_student_that_does_not_fit_is_refused_before_any_training(student: StudentConfig, told: str, tmp_path: Path) -> None:
+    steps: list[str] = []
+    with pytest.raises(ValueError, match=told):
+        run(config_of(tmp_path / "cache", student=student), tmp_path / "s", lambda _, metrics: steps.extend(metrics))
+    assert not [name for name in steps if "train/" in name] and not (tmp_path / "cache" / "teachers").exists()
