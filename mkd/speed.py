@@ -29,9 +29,11 @@ def speed_metrics(models: dict[str, Student], config: SpeedConfig, report: Repor
     torch.set_num_threads(config.threads)
     try:
         found: dict[str, float] = {}
-        for rows in dict.fromkeys((1, config.batch_size)):
+        sizes = list(dict.fromkeys((1, config.batch_size)))
+        for index, rows in enumerate(sizes):
             calls = {prefix: _call(model, rows, config.length) for prefix, model in models.items()}
-            timed = _alternate(calls, config, report)
+            timed = _alternate(calls, config)
+            report(index + 1, {"progress": (index + 1) / len(sizes)})
             for prefix, times_ms in timed.items():
                 setting = f"{prefix}speed/torch/b{rows}-l{config.length}-t{config.threads}"
                 found |= {f"{setting}/p{q}_ms": float(np.percentile(times_ms, q)) for q in (50, 95, 99)}
@@ -117,7 +119,7 @@ def _call(model: Student, rows: int, length: int) -> Callable[[], object]:
     return call
 
 
-def _alternate(calls: dict[str, Callable[[], object]], config: SpeedConfig, report: Report) -> dict[str, list[float]]:
+def _alternate(calls: dict[str, Callable[[], object]], config: SpeedConfig) -> dict[str, list[float]]:
     """Milliseconds of each timed call, the models taking turns."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(config.warmup + config.repeats):
@@ -126,5 +128,4 @@ def _alternate(calls: dict[str, Callable[[], object]], config: SpeedConfig, repo
             call()
             if turn >= config.warmup:
                 times[name].append((time.perf_counter() - start) * 1000)
-        report(turn, {"progress": (turn + 1) / (config.warmup + config.repeats)})
     return times
