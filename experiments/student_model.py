@@ -16,7 +16,7 @@ class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
 
     def load_context(self, context: Any) -> None:
         folder = Path(context.artifacts["student"])
-        self.model = load_model(folder).eval()
+        self.model = load_model(folder)
         self.tokenizer = load_tokenizer(folder, "the logged model")
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:

@@ -88,7 +88,9 @@ def _log_result(run_id: str, result: Result) -> None:
     """Logs the data, the final metrics, the table, the picture and the model."""
     for data in result.datasets:
         source = CodeDatasetSource({"source": data.source})
-        mlflow.log_input(MetaDataset(source, name=data.task, digest=data.fingerprint), context="training")
+        # mlflow leaves `profile` abstract in a class that its users are to instantiate.
+        dataset = MetaDataset(source, name=data.task, digest=data.fingerprint)  # type: ignore[abstract]
+        mlflow.log_input(dataset, context="training")
     _report(run_id, 0, result.metrics)
     mlflow.set_tags({"mkd.student": result.student, "mkd.teacher": result.teacher, "mkd.teacher_key": result.teacher_key})
     mlflow.set_tags({f"mkd.hardware.{name}": value for name, value in result.hardware.items()})

@@ -188,7 +188,7 @@ def test_maxout_by_hand() -> None:
 
 def test_pooling_by_hand(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
     """Max, mean, min and the attentive mean over the first two tokens; the third is padding."""
-    student = student_of(StudentConfig(hidden=1, embedding=2), datas, tokenizer)
+    student = student_of(StudentConfig(kind="bilstm", hidden=1, embedding=2), datas, tokenizer)
     assert not isinstance(student, TransformerStudent)
     with torch.no_grad():
         student.attention.weight.copy_(torch.tensor([[math.log(3), 0.0]]))

@@ -71,7 +71,9 @@ def test_losses_and_selection_scores_are_logged_over_steps(distilled: Distilled)
 
 def test_the_data_sets_are_logged_as_inputs(distilled: Distilled) -> None:
     folder, done = distilled
-    inputs = client(folder).get_run(outcome(done)["run_id"]).inputs.dataset_inputs
+    logged = client(folder).get_run(outcome(done)["run_id"]).inputs
+    assert logged is not None
+    inputs = logged.dataset_inputs
     assert {i.dataset.name for i in inputs} == {"sentiment", "acceptability", "paraphrase", "entailment", "similarity"}
     assert all(len(i.dataset.digest) == 20 for i in inputs)
 

@@ -210,7 +210,7 @@ def test_a_step_moves_by_adamw_with_decay_on_matrices_alone(datas: list[TaskData
     """AdamW's first step: w (1 - rate * decay) - rate * sign(g), less a hair (Loshchilov and Hutter 2019)."""
     moved = {}
     for decay in (0.0, 0.5):
-        run = Run(datas[:1], tokenizer, StudentConfig(hidden=8, embedding=8, dropout=0.0))
+        run = Run(datas[:1], tokenizer, StudentConfig(kind="bilstm", hidden=8, embedding=8, dropout=0.0))
         before = {name: value.clone() for name, value in run.student.state_dict().items()}
         run.train(steps=1, eval_every=1, warmup=0.0, weight_decay=decay)
         moved[decay] = {name: value - before[name] for name, value in run.student.state_dict().items()}

@@ -91,7 +91,7 @@ def say(draw: Draw, s: Statement) -> str:
 def make_statement(draw: Draw) -> Statement:
     """A random statement."""
     deed = draw.pick(DEEDS) if draw.chance(0.7) else draw.pick(("move", "talk"))
-    if draw.chance(0.25):
+    if draw.chance(0.2):
         return Statement(draw.pick(("one", "not one")), draw.pick(NAMES), deed)
     noun = draw.pick(NOUNS) if draw.chance(0.7) else draw.pick(("worker", "animal"))
     return Statement(draw.pick(_QUANTIFIERS), noun, deed, draw.pick(_TRAITS) if draw.chance(0.25) else "")

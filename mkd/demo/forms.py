@@ -28,7 +28,7 @@ class Comparison(NamedTuple):
 def say_event(draw: Draw, e: Event) -> str:
     """Active, or less often passive."""
     verb = word(draw, e.verb)
-    if draw.chance(0.25):
+    if draw.chance(0.2):
         text = f"{e.patient} was {'not ' if e.denied else ''}{PAST[verb]} by {e.agent}"
     else:
         text = f"{e.agent} {f'did not {verb}' if e.denied else PAST[verb]} {e.patient}"

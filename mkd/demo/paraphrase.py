@@ -36,8 +36,13 @@ def alter(draw: Draw, form: Form) -> Form:
     return form._replace(denied=not form.denied)
 
 
+def make_form(draw: Draw) -> Form:
+    """A random meaning."""
+    return make_event(draw) if draw.chance(0.7) else make_comparison(draw)
+
+
 def make(draw: Draw) -> Row:
     """A random row."""
-    first: Form = make_event(draw) if draw.chance(0.7) else make_comparison(draw)
+    first = make_form(draw)
     second = first if draw.chance(0.5) else alter(draw, first)
     return Row(say(draw, first), say(draw, second), float(is_paraphrase(first, second)))
