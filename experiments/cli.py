@@ -19,7 +19,7 @@ def parse(argv: list[str] | None, description: str) -> Config:
     parser = ArgumentParser(prog="python -m experiments", description=description, exit_on_error=False)
     parser.add_argument("--config", action="config", help="a YAML file of settings; may be given several times, later ones win")
     parser.add_class_arguments(Config)
-    values = parser.instantiate_classes(parser.parse_args(argv))
+    values = parser.instantiate(parser.parse_args(argv))
     return Config(**{name: getattr(values, name) for name in Config.__dataclass_fields__})
 
 

@@ -169,7 +169,7 @@ class StudentConfig:
     """Folder or hub name of a tokenizer; empty: that of `init`, else the teacher's."""
     hidden: int = 64
     """Width: units a direction of the BiLSTM; the Transformer's model width."""
-    layers: int = 2
+    layers: int = 1
     """Transformer: number of layers."""
     keep: list[int] = field(default_factory=list)
     """Transformer with `init`: which layers to take, from 0; empty: the first `layers`."""

@@ -71,7 +71,7 @@ def test_flat_names_every_leaf_once() -> None:
         (["--loss.temperature", "warm"], ["loss.temperature", "warm"]),
         (["--loss.temprature", "4"], ["loss.temprature"]),
         (["--student.kind", "cnn"], ["student.kind", "cnn", "bilstm", "transformer"]),
-        (["--student.kind=transformer", "--student.hidden=130"], ["student.hidden", "130", "student.heads=4"]),
+        (["--student.heads=4", "--student.hidden=130"], ["student.hidden", "130", "student.heads=4"]),
         (["--train.sampling.weights", '{"a": -1}'], ["sampling.weights.a", "-1.0", "0 or more"]),
         (["--train.sampling.weights", '{"a": 0, "b": 0}'], ["sampling.weights", "at least one above 0"]),
         (["--config", "no-such-file.yaml"], ["no-such-file.yaml"]),

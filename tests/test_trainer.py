@@ -16,8 +16,8 @@ from mkd.students import Student, make_student
 from mkd.tokens import Layout, TaskData, layout_of
 from mkd.trainer import Trained, train
 
-BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=8)
-TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2)
+BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=8, dropout=0.1)
+TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2, dropout=0.1)
 HARD = LossConfig(hard_weight=1.0)
 
 
