@@ -58,7 +58,7 @@ def _bilstm(config: StudentConfig, shared: dict[str, Any], vocab_size: int, enco
     rows = vocab_size if table is None else len(table)
     student = BiLstmStudent(BiLstmConfig(vocab_size=rows, embedding=config.embedding, hidden=config.hidden, **shared))
     if table is not None:
-        student.embeddings.weight.data.copy_(table)
+        student.embeddings.weight.data.copy_(table / table.std())  # as large as random ones start
     return student
 
 

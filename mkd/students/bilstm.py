@@ -77,9 +77,22 @@ class BiLstmStudent(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Leaves torch's own initialisation, but for the embeddings (normal, sd 0.1)."""
+        """Keeps signals at their size from layer to layer: torch's own start for an LSTM lets them all but vanish.
+
+        Embeddings normal with sd 1; the ReLU layer by He et al. 2015; an LSTM's input weights by Glorot and Bengio 2010,
+        its recurrent ones orthogonal, its forget gate open (bias 1). All else is left as torch makes it.
+        """
         if module is self.embeddings:
-            nn.init.normal_(module.weight, std=0.1)
+            nn.init.normal_(module.weight)
+        elif module is self.feed_forward:
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        elif isinstance(module, nn.LSTM):
+            for gate in range(4):
+                rows = slice(gate * module.hidden_size, (gate + 1) * module.hidden_size)
+                nn.init.xavier_uniform_(module.weight_ih_l0.data[rows])
+                nn.init.orthogonal_(module.weight_hh_l0.data[rows])
+                nn.init.constant_(module.bias_ih_l0.data[rows], float(gate == 1))
+            nn.init.zeros_(module.bias_hh_l0)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.embeddings
