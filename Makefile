@@ -2,13 +2,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 # `python` in MLproject's commands is then the one of .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Threads that wait for each other sleep: spinning ones take the cores from whatever else runs.
-export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: run test lint
 
+# One thread: the demo's models are too small to gain from a second one.
 run: .venv/.run
-	$(BIN)/mlflow run . --env-manager local --experiment-name mkd
+	$(BIN)/mlflow run . --env-manager local --experiment-name mkd -P threads=1
 
 test: .venv/.test
 	$(BIN)/pytest
