@@ -145,7 +145,7 @@ class TeacherConfig:
     dropout: float = 0.05
     """Dropout in the heads, and in the layers of a teacher from scratch."""
     train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(steps=1700, learning_rate=6e-4, sampling=SamplingConfig(alpha=0.5))
+        default_factory=lambda: TrainConfig(steps=2800, learning_rate=5e-4, sampling=SamplingConfig(alpha=0.5))
     )
 
     def __post_init__(self) -> None:
