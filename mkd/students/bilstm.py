@@ -87,12 +87,13 @@ class BiLstmStudent(PreTrainedModel):
         elif module is self.feed_forward:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         elif isinstance(module, nn.LSTM):
+            from_input, recurrent, bias, bias_twice = module.parameters()
             for gate in range(4):
                 rows = slice(gate * module.hidden_size, (gate + 1) * module.hidden_size)
-                nn.init.xavier_uniform_(module.weight_ih_l0.data[rows])
-                nn.init.orthogonal_(module.weight_hh_l0.data[rows])
-                nn.init.constant_(module.bias_ih_l0.data[rows], float(gate == 1))
-            nn.init.zeros_(module.bias_hh_l0)
+                nn.init.xavier_uniform_(from_input.data[rows])
+                nn.init.orthogonal_(recurrent.data[rows])
+                nn.init.constant_(bias.data[rows], float(gate == 1))
+            nn.init.zeros_(bias_twice)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.embeddings
