@@ -3,11 +3,17 @@
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import make_datas, make_tasks, make_tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from mkd.tasks import Task
 from mkd.tokens import TaskData
+
+
+def pytest_configure() -> None:
+    """One thread: models this small gain nothing from a second, and threads that spin make a busy machine crawl."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
