@@ -1,3 +1,4 @@
+import copy
 import math
 from dataclasses import replace
 from itertools import islice
@@ -203,6 +204,7 @@ def test_a_tokenizer_that_the_layers_do_not_know_is_refused(result: Result, shar
 def test_an_encoder_with_other_names_for_its_sizes_can_teach(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     sizes: dict[str, Any] = {"dim": 16, "n_heads": 2, "n_layers": 1, "hidden_dim": 32}
     DistilBertModel(DistilBertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(tmp_path / "distilbert")
+    tokenizer = copy.deepcopy(tokenizer)  # the fixture is shared with other tests
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
     tokenizer.save_pretrained(tmp_path / "distilbert")
     config = config_of(tmp_path / "cache", baseline=False)
