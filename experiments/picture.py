@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from mkd.record import Result
 
@@ -48,6 +49,9 @@ def draw(info: Info) -> Figure:
     bars.set_ylabel("score on dev (points)")
     bars.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     plane.set_xscale("log")
+    plane.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    plane.xaxis.set_major_formatter("{x:g}")
+    plane.xaxis.set_minor_formatter(NullFormatter())
     plane.set_xlabel(f"median latency, ms ({info.setting}, log scale)")
     plane.set_ylabel("mean score on dev (points)")
     plane.margins(0.35)
