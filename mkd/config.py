@@ -17,11 +17,11 @@ class DemoConfig:
     """Seed of the generator; another seed gives other rows of the same tasks."""
     train_rows: int = 3000
     """Labelled training rows of each task."""
-    unlabelled_rows: int = 6000
+    unlabelled_rows: int = 4000
     """Training rows of each task that come without a label."""
     dev_rows: int = 1000
     """Rows of each task's dev split; their labels are never noisy."""
-    label_noise: float = 0.08
+    label_noise: float = 0.05
     """Share of training labels that are replaced by a wrong one (moved, for regression)."""
 
     def __post_init__(self) -> None:
@@ -134,9 +134,9 @@ class TeacherConfig:
     """A Hugging Face encoder: a folder or a hub name. Empty: trained from scratch at the sizes below."""
     pooling: Literal["mean", "first"] = "mean"
     """What a head sees: the mean over tokens, or the first token."""
-    layers: int = 4
+    layers: int = 3
     """Layers of a teacher from scratch."""
-    hidden: int = 192
+    hidden: int = 256
     """Width of a teacher from scratch."""
     heads: int = 4
     """Attention heads of a teacher from scratch."""
@@ -145,7 +145,7 @@ class TeacherConfig:
     dropout: float = 0.05
     """Dropout in the heads, and in the layers of a teacher from scratch."""
     train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(steps=2800, learning_rate=5e-4, sampling=SamplingConfig(alpha=0.5))
+        default_factory=lambda: TrainConfig(steps=1500, learning_rate=5e-4, sampling=SamplingConfig(alpha=0.5))
     )
 
     def __post_init__(self) -> None:

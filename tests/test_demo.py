@@ -18,8 +18,8 @@ from mkd.demo import acceptability, entailment, paraphrase, sentiment
 from mkd.demo.acceptability import Phrase, Sentence
 from mkd.demo.draw import Draw
 from mkd.demo.entailment import Statement
-from mkd.demo.forms import Comparison, Event
-from mkd.demo.sentiment import Claim, Contrast
+from mkd.demo.forms import Claim, Comparison, Event, valence
+from mkd.demo.sentiment import Contrast
 from mkd.demo.similarity import similarity
 from mkd.tasks import Row
 
@@ -157,6 +157,23 @@ def test_denial_and_doubt_turn_an_opinion_round(opinion: Claim | Contrast, posit
     assert sentiment.is_positive(opinion) == positive
 
 
+@pytest.mark.parametrize(
+    ("claim", "value"),
+    [
+        (Claim("film", "superb"), 2),
+        (Claim("film", "nice"), 1),
+        (Claim("film", "bad"), -1),
+        (Claim("film", "awful"), -2),
+        (Claim("film", "superb", denied=True), -1),  # not superb is bad, not awful
+        (Claim("film", "awful", denied=True), 1),
+        (Claim("film", "awful", denied=True, doubted=True), -1),
+        (Claim("film", "superb", denied=True, doubted=True), 1),
+    ],
+)
+def test_valence_by_hand(claim: Claim, value: int) -> None:
+    assert valence(claim) == value
+
+
 def test_the_winning_claim_stands_where_its_frame_puts_it() -> None:
     bad, good = Claim("ending", "bad"), Claim("ending", "good")
     said = {frame: sentiment.say(Draw(0), Contrast(bad, good, frame)) for frame in sentiment.FRAMES}
@@ -213,6 +230,29 @@ def test_synonyms_voice_and_converses_realise_one_meaning() -> None:
     event = texts(Event("anna", "chase", "clara", denied=True))
     assert {"anna did not chase clara", "clara was not pursued by anna"} <= event
     assert not event & texts(Event("clara", "chase", "anna", denied=True))
+
+
+@pytest.mark.parametrize(
+    ("second", "same"),
+    [
+        (Claim("film", "brilliant"), True),
+        (Claim("film", "bad", denied=True), True),
+        (Claim("film", "good", denied=True, doubted=True), True),
+        (Claim("film", "bad"), False),
+        (Claim("film", "good", denied=True), False),
+        (Claim("song", "good"), False),
+        (Event("anna", "chase", "clara"), False),
+    ],
+)
+def test_opinions_are_paraphrases_where_both_speak_well_or_ill_of_one_thing(second: paraphrase.Form, same: bool) -> None:
+    assert paraphrase.is_paraphrase(Claim("film", "good"), second) == same
+
+
+def test_a_restatement_keeps_the_meaning() -> None:
+    draw = Draw(0)
+    for _ in range(500):
+        form = paraphrase.make_form(draw)
+        assert paraphrase.is_paraphrase(form, paraphrase.restate(draw, form))
 
 
 def test_swapped_roles_are_no_paraphrase_and_every_alteration_changes_the_meaning() -> None:
@@ -312,16 +352,17 @@ def test_comparison_by_hand(premise: Comparison, hypothesis: Comparison, label: 
 @pytest.mark.parametrize(
     ("second", "score"),
     [
-        (Event("anna", "chase", "clara", "today"), 5.0),
-        (Event("anna", "chase", "clara", "often"), 4.0),
-        (Event("anna", "chase", "boris", "today"), 3.75),
-        (Event("clara", "chase", "anna", "today"), 3.5),  # verb 1.5, time 1, two in the other role 1
-        (Event("anna", "chase", "clara", "today", denied=True), 2.5),
-        (Event("boris", "praise", "david"), 0.0),
+        (Claim("film", "nice"), 5.0),
+        (Claim("film", "weak", denied=True), 5.0),  # not weak is good
+        (Claim("film", "superb"), 3.75),
+        (Claim("film", "bad"), 2.5),
+        (Claim("film", "terrible"), 1.25),
+        (Claim("song", "superb"), 1.875),  # of another thing: half
     ],
 )
-def test_similarity_by_hand(second: Event, score: float) -> None:
-    assert similarity(Event("anna", "chase", "clara", "today"), second) == pytest.approx(score)
+def test_similarity_by_hand(second: Claim, score: float) -> None:
+    assert similarity(Claim("film", "good"), second) == pytest.approx(score)
+    assert similarity(second, Claim("film", "good")) == pytest.approx(score)
 
 
 # Difficulty
@@ -338,7 +379,7 @@ def features(rows: list[Row], words: TfidfVectorizer) -> csr_matrix:
 
 @pytest.mark.parametrize(
     ("task", "bound"),
-    [("sentiment", 0.8), ("acceptability", 0.4), ("paraphrase", 0.8), ("entailment", 0.75), ("similarity", 0.9)],
+    [("sentiment", 0.75), ("acceptability", 0.4), ("paraphrase", 0.6), ("entailment", 0.7), ("similarity", 0.6)],
 )
 def test_bag_of_words_stays_below_its_bound(task: str, bound: float) -> None:
     config = replace(CONFIG, train_rows=2000, unlabelled_rows=0, dev_rows=600)

@@ -109,13 +109,13 @@ def restate(draw: Draw, s: Statement) -> Statement:
     if draw.chance(0.7):
         quantifier = draw.pick(("one", "not one") if named else _QUANTIFIERS)
     change = draw.random()
-    if change < 0.25:
+    if change < 0.15:
         deed = _move(draw, deed)
-    elif change < 0.5:
-        deed = draw.pick(DEEDS)
-    elif change < 0.7 and not named:
+    elif change < 0.3:
+        deed = draw.pick(CHILDREN[PARENT[deed]] if deed in PARENT else CHILDREN[deed])
+    elif change < 0.45 and not named:
         noun = _move(draw, noun)
-    elif change < 0.8 and not named:
+    elif change < 0.55 and not named:
         trait = "" if trait else draw.pick(_TRAITS)
     return Statement(quantifier, noun, deed, trait)
 

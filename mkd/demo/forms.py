@@ -1,9 +1,18 @@
-"""Meanings that several tasks share, events and comparisons, and the sentences that express them."""
+"""Meanings that several tasks share, opinions, events and comparisons, and the sentences that express them."""
 
 from typing import NamedTuple
 
 from mkd.demo.draw import Draw
-from mkd.demo.lexicon import ACTS, COMPARATIVE, NAMES, OPPOSITE, PAST, SCALES, TIMES, word
+from mkd.demo.lexicon import ACTS, COMPARATIVE, NAMES, OPPOSITE, PAST, QUALITIES, SCALES, THINGS, TIMES, word
+
+
+class Claim(NamedTuple):
+    """An opinion of one thing; `denied` turns it round, as does a `doubt` cast on the whole claim."""
+
+    thing: str
+    quality: str
+    denied: bool = False
+    doubted: bool = False
 
 
 class Event(NamedTuple):
@@ -25,10 +34,30 @@ class Comparison(NamedTuple):
     denied: bool = False
 
 
+_DENIALS = ("was not", "was not", "was hardly", "was never")
+_DEGREES = ("", "", "", "rather ", "really ")
+
+
+def valence(c: Claim) -> int:
+    """From -2 (awful) over -1 (bad) and 1 (good) to 2 (superb); what is not bad, or not awful, is good."""
+    value = QUALITIES[c.quality]
+    for turned in (c.denied, c.doubted):
+        if turned:
+            value = -1 if value > 0 else 1
+    return value
+
+
+def say_claim(draw: Draw, c: Claim) -> str:
+    """A sentence for the opinion."""
+    verb = draw.pick(_DENIALS) if c.denied else "was"
+    lead = "i doubt that " if c.doubted else "i think that " if draw.chance(0.1) else ""
+    return f"{lead}the {c.thing} {verb} {draw.pick(_DEGREES)}{c.quality}"
+
+
 def say_event(draw: Draw, e: Event) -> str:
     """Active, or less often passive."""
     verb = word(draw, e.verb)
-    if draw.chance(0.2):
+    if draw.chance(0.3):
         text = f"{e.patient} was {'not ' if e.denied else ''}{PAST[verb]} by {e.agent}"
     else:
         text = f"{e.agent} {f'did not {verb}' if e.denied else PAST[verb]} {e.patient}"
@@ -41,6 +70,11 @@ def say_comparison(draw: Draw, c: Comparison) -> str:
     if draw.chance(0.4):
         left, right, adjective = right, left, OPPOSITE[adjective]
     return f"{left} is {'not ' if c.denied else ''}{COMPARATIVE[word(draw, adjective)]} than {right}"
+
+
+def make_claim(draw: Draw, doubt: float) -> Claim:
+    """A random opinion, doubted so often."""
+    return Claim(draw.pick(THINGS), draw.pick(tuple(QUALITIES)), draw.chance(0.2), draw.chance(doubt))
 
 
 def make_event(draw: Draw) -> Event:

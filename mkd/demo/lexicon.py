@@ -33,6 +33,14 @@ DEEDS = tuple(_concepts(" ".join(_DEEDS.values())))
 ACTS = tuple(_concepts(_ACTS))
 NAMES = ("anna", "boris", "clara", "david")
 """Not listed among the synonyms: a name is its own only word."""
+THINGS = ("film", "play", "book", "song", "meal", "hotel")
+QUALITIES = {
+    **dict.fromkeys(("superb", "brilliant"), 2),
+    **dict.fromkeys(("good", "nice"), 1),
+    **dict.fromkeys(("bad", "weak"), -1),
+    **dict.fromkeys(("awful", "terrible"), -2),
+}
+"""What is said of a thing -> how well that speaks of it."""
 TIMES = ("", "today", "yesterday", "often")
 PARENT = {child: parent for parent, children in (_NOUNS | _DEEDS).items() for child in _concepts(children)}
 """Concept -> the wider one above it."""
