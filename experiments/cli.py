@@ -43,6 +43,7 @@ def entry(job: Callable[[Config], None], description: str, argv: list[str] | Non
     """Parses, prints what differs from the defaults, and does the job; the exit code. A user's mistake is one line and 2."""
     signal.signal(signal.SIGTERM, _ended)
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # what it warns of is refused here, or is no fault
     try:
         config = parse(argv, description)
         print("settings that differ from the defaults:", json.dumps(overrides(config)), flush=True)

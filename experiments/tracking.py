@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import logging
 import os
 import tempfile
 import time
@@ -63,6 +64,8 @@ def _run(config: Config, name: str, tags: dict[str, str]) -> Iterator[Run]:
     Raises ValueError where the tracking store cannot be reached.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     try:
         if not any(os.environ.get(f"MLFLOW_{key}") for key in ("RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME")):
             mlflow.set_experiment(EXPERIMENT)

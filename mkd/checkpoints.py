@@ -37,7 +37,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def load_encoder(folder: Path, setting: str) -> PreTrainedModel:
-    """The encoder in a folder, in float32. Raises ValueError where it is no encoder or has no safetensors weights."""
+    """The encoder in a folder, in float32. Raises ValueError where it is no encoder or lacks weights as safetensors."""
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
@@ -45,10 +45,16 @@ def load_encoder(folder: Path, setting: str) -> PreTrainedModel:
     if config.is_encoder_decoder or config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         raise ValueError(f"{setting} is {str(folder)!r}: a {config.model_type} model is no encoder; allowed: BERT and its like")
     try:
-        model: PreTrainedModel = AutoModel.from_pretrained(folder, use_safetensors=True, dtype="float32", trust_remote_code=False)
+        model, found = AutoModel.from_pretrained(
+            folder, use_safetensors=True, dtype="float32", trust_remote_code=False, output_loading_info=True
+        )
     except OSError as error:
         raise ValueError(f"{setting} is {str(folder)!r}: its weights cannot be read; allowed: safetensors files") from error
-    return model
+    missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))  # which is not used
+    if missing:
+        raise ValueError(f"{setting} is {str(folder)!r}: {len(missing)} of its weights are missing, as {missing[0]}")
+    encoder: PreTrainedModel = model
+    return encoder
 
 
 def load_tokenizer(folder: Path, setting: str) -> PreTrainedTokenizerBase:

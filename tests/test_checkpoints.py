@@ -5,6 +5,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny import MINILM
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2Model, PreTrainedTokenizerBase
 
@@ -58,6 +59,15 @@ def test_weights_other_than_safetensors_are_refused(folder: Path) -> None:
     torch.save(load_encoder(folder, SETTING).state_dict(), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="its weights cannot be read; allowed: safetensors files"):
+        load_encoder(folder, SETTING)
+
+
+def test_missing_weights_are_refused_rather_than_drawn_at_random(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    lost = "bert.encoder.layer.0.output.dense.weight"
+    del weights[lost]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match="1 of its weights are missing, as encoder.layer.0.output.dense.weight"):
         load_encoder(folder, SETTING)
 
 

@@ -44,8 +44,6 @@ ORDER = [
     "mkd.checkpoints",
     "mkd.students.embeddings",
     "mkd.students.heads",
-    "mkd.students.encoding",
-    "mkd.students.common",
     "mkd.students.bilstm",
     "mkd.students.transformer",
     "mkd.students",

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import MINILM, padded
 from torch import nn
-from transformers import AlbertConfig, AlbertModel, BertConfig, BertModel, PreTrainedTokenizerBase
+from transformers import AlbertConfig, AlbertModel, BertConfig, BertModel, PreTrainedTokenizerBase, RobertaConfig, RobertaModel
 
 from mkd.batches import gather
 from mkd.checkpoints import load_encoder
@@ -295,3 +295,15 @@ def test_pooling_takes_the_mean_over_tokens_or_the_first(datas: list[TaskData]) 
     for pooling, expected in (("mean", [[2.0, 4.0]]), ("first", [[1.0, 2.0]])):
         config = TransformerConfig(encoder=bert(1).config.to_dict(), pooling=pooling, tasks=head_configs(datas))
         assert TransformerStudent(config)._pool(states, mask).tolist() == expected
+
+
+def test_the_places_that_roberta_keeps_for_padding_are_no_tokens() -> None:
+    sizes = RobertaConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=34, pad_token_id=1,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="data.max_length is 33; allowed: at most 32"):
+        on_encoder(RobertaModel(sizes), "mean", {"max_tokens": 33})
+    model = on_encoder(RobertaModel(sizes), "mean", {"max_tokens": 32, "tasks": {"a": {"labels": ["x", "y"]}}})
+    ids = torch.full((1, 1, 32), 5)
+    assert model(Inputs(ids, torch.ones_like(ids).bool(), None), "a").isfinite().all()

@@ -65,12 +65,25 @@ def on_encoder(encoder: PreTrainedModel, pooling: str, shared: dict[str, Any]) -
 
     Raises ValueError where the encoder has no positions for inputs as long as `max_tokens`.
     """
-    positions = getattr(encoder.config, "max_position_embeddings", None) or shared["max_tokens"]
-    if shared["max_tokens"] > positions:
+    positions = _positions(encoder)
+    if positions is not None and shared["max_tokens"] > positions:
         raise ValueError(f"data.max_length is {shared['max_tokens']}; allowed: at most {positions}, the checkpoint's positions")
     model = TransformerStudent(TransformerConfig(encoder=encoder.config.to_dict(), pooling=pooling, **shared))
     model.encoder.load_state_dict(without_pooler(encoder).state_dict())
     return model
+
+
+def _positions(encoder: PreTrainedModel) -> int | None:
+    """How many tokens the encoder has places for; None where it does not say.
+
+    RoBERTa and its like count from the padding's number on: the places up to it are no token's.
+    """
+    tables = [m for name, m in encoder.named_modules() if name.endswith("position_embeddings") and isinstance(m, nn.Embedding)]
+    if not tables:
+        stated: int | None = getattr(encoder.config, "max_position_embeddings", None)
+        return stated
+    unusable = 0 if tables[0].padding_idx is None else tables[0].padding_idx + 1
+    return tables[0].num_embeddings - unusable
 
 
 def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
