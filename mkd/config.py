@@ -134,9 +134,9 @@ class TeacherConfig:
     """A Hugging Face encoder: a folder or a hub name. Empty: trained from scratch at the sizes below."""
     pooling: Literal["mean", "first"] = "mean"
     """What a head sees: the mean over tokens, or the first token."""
-    layers: int = 3
+    layers: int = 4
     """Layers of a teacher from scratch."""
-    hidden: int = 256
+    hidden: int = 160
     """Width of a teacher from scratch."""
     heads: int = 4
     """Attention heads of a teacher from scratch."""
@@ -145,7 +145,7 @@ class TeacherConfig:
     dropout: float = 0.05
     """Dropout in the heads, and in the layers of a teacher from scratch."""
     train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(steps=1500, learning_rate=5e-4, sampling=SamplingConfig(alpha=0.5))
+        default_factory=lambda: TrainConfig(steps=1500, learning_rate=8e-4, sampling=SamplingConfig(alpha=0.5))
     )
 
     def __post_init__(self) -> None:
@@ -167,7 +167,7 @@ class StudentConfig:
     (transformer). Or the folder or hub name of another encoder to take them from."""
     tokenizer: str = ""
     """Folder or hub name of a tokenizer; empty: that of `init`, else the teacher's."""
-    hidden: int = 64
+    hidden: int = 48
     """Width: units a direction of the BiLSTM; the Transformer's model width."""
     layers: int = 1
     """Transformer: number of layers."""
