@@ -108,6 +108,8 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
         own = teacher_tokenizer(config, tasks)
         teacher = make_teacher(config, _side(config, tasks, own, device, "teacher", report), report)
         targets = _soft_targets(config, teacher, report)
+    # Once more: a teacher that had to be made has drawn numbers, one that was found has not.
+    torch.manual_seed(config.seed)
     fit(config, student, side, targets, report, "")
     student.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -313,3 +313,14 @@ def test_every_loss_setting_at_once_distils(shared: Path, tmp_path: Path) -> Non
     for prefix in ("", "baseline/"):
         shares = [value for name, value in told.items() if name.startswith(f"{prefix}sampling/")]
         assert sum(shares) == pytest.approx(1) and all((24 * share).is_integer() for share in shares)
+
+
+def test_a_finetuning_is_the_same_whether_its_teacher_is_made_or_found(shared: Path, tmp_path: Path) -> None:
+    """The student has dropout, so its training draws numbers too."""
+    student = replace(BILSTM, dropout=0.2)
+    start = run(config_of(shared / "cache", student=student, baseline=False), tmp_path / "start")
+    config = finetuning(tmp_path / "cache", start.folder, ["paraphrase"], LossConfig(hard_weight=0.5))
+    made, found = (run_finetune(config, tmp_path / name) for name in ("made", "found"))
+    assert of_quality(made) == of_quality(found)
+    weights = [load_model(tmp_path / name).state_dict() for name in ("made", "found")]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
