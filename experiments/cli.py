@@ -68,9 +68,9 @@ def _ended(number: int, frame: object) -> None:
 
 
 def _flat(values: dict[str, Any], prefix: str) -> dict[str, Any]:
-    free = {"data.transfer", "train.sampling.weights", "teacher.train.sampling.weights"}
+    free = {"weights", "task_weights"}
     found: dict[str, Any] = {}
     for key, value in values.items():
         name = prefix + key
-        found |= _flat(value, f"{name}.") if isinstance(value, dict) and name not in free else {name: value}
+        found |= _flat(value, f"{name}.") if isinstance(value, dict) and key not in free else {name: value}
     return found

@@ -2,7 +2,7 @@
 
 from mkd.record import Result
 
-ROLES = {"teacher": "teacher/", "student": "", "hard labels": "baseline/"}
+ROLES = {"teacher": "teacher/", "before": "before/", "student": "", "hard labels": "baseline/"}
 """Columns, and the prefix of their metrics. In a teacher's own run its metrics have none."""
 
 
@@ -10,13 +10,14 @@ def lines(result: Result) -> list[str]:
     """The closing table, in Markdown."""
     metrics = result.metrics
     compared = "teacher/quality/mean" in metrics
-    roles = {role: p for role, p in (ROLES if compared else {"teacher": ""}).items() if f"{p}quality/mean" in metrics}
+    possible = ROLES if result.student else {"teacher": ""}
+    roles = {role: p for role, p in possible.items() if any(name.startswith(f"{p}quality/") for name in metrics)}
     header = ["score on dev", *roles, *(["kept %", "agreement %"] if compared else [])]
     body = [
-        [data.task, *(f"{metrics[f'{p}quality/{data.task}/score']:.1f}" for p in roles.values()), *_kept(metrics, data.task)]
+        [data.task, *(_points(metrics, f"{p}quality/{data.task}/score") for p in roles.values()), *_kept(metrics, data.task)]
         for data in result.datasets
     ]
-    body.append(["mean", *(f"{metrics[f'{p}quality/mean']:.1f}" for p in roles.values()), *_kept(metrics, "mean")])
+    body.append(["mean", *(_points(metrics, f"{p}quality/mean") for p in roles.values()), *_kept(metrics, "mean")])
     return markdown([header, *body]) + ["", *_speed(metrics, compared), *[f"note: {note}" for note in result.notes]]
 
 
@@ -35,8 +36,11 @@ def markdown(rows: list[list[str]]) -> list[str]:
 def _kept(metrics: dict[str, float], name: str) -> list[str]:
     if "teacher/quality/mean" not in metrics:
         return []
-    values = (metrics.get(f"{kind}/{name}") for kind in ("retention", "agreement"))
-    return ["-" if value is None else f"{value:.1f}" for value in values]
+    return [_points(metrics, f"{kind}/{name}") for kind in ("retention", "agreement")]
+
+
+def _points(metrics: dict[str, float], name: str) -> str:
+    return f"{metrics[name]:.1f}" if name in metrics else "-"
 
 
 def _speed(metrics: dict[str, float], compared: bool) -> list[str]:

@@ -87,8 +87,19 @@ class SamplingConfig:
     """A task is drawn in proportion to rows**alpha: 1 is the paper's proportional sampling, 0 is uniform."""
     weights: dict[str, float] = field(default_factory=dict)
     """A weight for every task, instead of alpha; they are divided by their sum."""
+    alpha_end: float | None = None
+    """alpha moves linearly over training to this value; null: it stays."""
+    order: Literal["random", "round_robin"] = "random"
+    """round_robin: every task in its turn, equally often whatever alpha is."""
 
     def __post_init__(self) -> None:
+        for name in ("alpha", "alpha_end"):
+            value = getattr(self, name)
+            _check(value is None or abs(value) < float("inf"), f"sampling.{name}", value, "a finite number")
+        random = self.order == "random"
+        _check(random or not self.weights, "sampling.weights", self.weights, "empty for sampling.order=round_robin")
+        free = random and not self.weights
+        _check(free or self.alpha_end is None, "sampling.alpha_end", self.alpha_end, "null with sampling.weights or round_robin")
         for task, weight in self.weights.items():
             _check(0 <= weight < float("inf"), f"sampling.weights.{task}", weight, "0 or more")
         _check(not self.weights or sum(self.weights.values()) > 0, "sampling.weights", self.weights, "at least one above 0")
@@ -99,7 +110,7 @@ class TrainConfig:
     """The training loop, for a teacher's refinement and for a student alike."""
 
     steps: int = 2500
-    """Optimiser steps, one batch each."""
+    """Optimiser steps, one batch each (with loss.pcgrad so many batches each)."""
     batch_size: int = 32
     """Rows a batch."""
     learning_rate: float = 2e-3
@@ -204,7 +215,7 @@ class StudentConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """total = hard_weight * hard + (1 - hard_weight) * soft."""
+    """A row's loss is hard_weight * hard + (1 - hard_weight) * soft, or soft alone where it has no label."""
 
     kind: Literal["mse", "kl"] = "kl"
     """mse: squared error between logits (the paper); kl: T^2 KL between softened distributions. Regression: always mse."""
@@ -212,16 +223,53 @@ class LossConfig:
     """T of the kl loss, above 0."""
     hard_weight: float = 0.0
     """Weight of the labels: 0 learns from the teacher alone, 1 from the labels alone (no teacher, labelled rows only)."""
+    hard_weight_end: float | None = None
+    """hard_weight moves linearly over training to this value; 0 to 1 is BAM's teacher annealing; null: it stays."""
+    task_weights: dict[str, float] = field(default_factory=dict)
+    """A factor on the loss of every task; empty: 1 for each."""
+    balance: Literal["fixed", "uncertainty"] = "fixed"
+    """uncertainty: factors learnt with the weights, from a log-variance a task (Kendall et al. 2018); fixed: as above."""
+    pcgrad: int = 0
+    """PCGrad on the shared layers: a step draws so many batches, and of two tasks' gradients that conflict each loses its
+    part against the other (Yu et al. 2020). 0: off, one batch a step."""
+
+    @property
+    def from_labels_alone(self) -> bool:
+        """Whether no teacher is needed."""
+        return self.hard_weight == 1 and self.hard_weight_end in (None, 1)
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches that an optimiser step draws."""
+        return max(1, self.pcgrad)
 
     @property
     def name(self) -> str:
         """What is learnt from, as runs are named: `kl T=4`, `mse`, `hard labels`."""
-        return "hard labels" if self.hard_weight == 1 else f"kl T={self.temperature:g}" if self.kind == "kl" else "mse"
+        return "hard labels" if self.from_labels_alone else f"kl T={self.temperature:g}" if self.kind == "kl" else "mse"
 
     def __post_init__(self) -> None:
         _check(0 < self.temperature < float("inf"), "loss.temperature", self.temperature, "above 0")
         _check(self.kind == "kl" or self.temperature == 1.0, "loss.temperature", self.temperature, "1 unless loss.kind=kl")
         _check(0 <= self.hard_weight <= 1, "loss.hard_weight", self.hard_weight, "from 0 to 1")
+        end = self.hard_weight_end
+        _check(end is None or 0 <= end <= 1, "loss.hard_weight_end", end, "from 0 to 1, or null")
+        for task, weight in self.task_weights.items():
+            _check(0 < weight < float("inf"), f"loss.task_weights.{task}", weight, "above 0")
+        fixed = self.balance == "fixed"
+        _check(fixed or not self.task_weights, "loss.task_weights", self.task_weights, "empty for loss.balance=uncertainty")
+        _check(self.pcgrad == 0 or self.pcgrad >= 2, "loss.pcgrad", self.pcgrad, "0, or 2 or more batches")
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Further training of a distilled student on the tasks of `data`, by experiments.finetune."""
+
+    student: str = ""
+    """The student to start from: its folder, or `runs:/RUN_ID/student` for the one that a run has logged."""
+    loss: LossConfig = field(default_factory=lambda: LossConfig(hard_weight=1.0))
+    """By the labels alone; with a smaller hard_weight the teacher of these settings is made for the tasks, or found."""
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1000, learning_rate=5e-4, eval_every=100))
 
 
 @dataclass(frozen=True)
@@ -263,6 +311,7 @@ class Config:
     student: StudentConfig = field(default_factory=StudentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     speed: SpeedConfig = field(default_factory=SpeedConfig)
 
     def __post_init__(self) -> None:

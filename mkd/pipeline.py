@@ -10,14 +10,16 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mkd import checkpoints
+from mkd.balance import check_task_weights
 from mkd.batches import Source, joint_batches, probabilities
-from mkd.config import Config, LossConfig
+from mkd.config import Config
 from mkd.evaluate import dev_logits, likeness, quality, retention, selection_scores
 from mkd.record import Dataset, Report, Result, silent
 from mkd.sources import load_tasks
 from mkd.speed import hardware, size_metrics, speed_metrics
 from mkd.store import key_of
-from mkd.students import Student, make_student
+from mkd.students import Student, load_model, make_student
+from mkd.students.adoption import adopted, known_tasks
 from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks import Task
@@ -52,7 +54,7 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
     teacher.side.tokenizer.save_pretrained(folder)
     metrics = teacher.metrics | size_metrics(teacher.refined.model, folder, config.speed.length)
     metrics |= speed_metrics({"": teacher.refined.model.cpu()}, config.speed, _phase(report, "", "speed"))
-    return _result(metrics, tasks, "", teacher, folder)
+    return _result(metrics, tasks, teacher.side, "", teacher, folder)
 
 
 def run(config: Config, folder: Path, report: Report = silent) -> Result:
@@ -76,12 +78,63 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     metrics = scores | likeness(side.datas, dev, teacher.dev) | retention(scores, teacher.metrics)
     metrics |= {f"teacher/{name}": value for name, value in teacher.metrics.items()}
     if config.baseline and targets is not None:
-        hard = replace(config, loss=LossConfig(hard_weight=1.0))
+        hard = replace(config, loss=replace(config.loss, hard_weight=1.0, hard_weight_end=None))
         twin = distil(hard, side, None, teacher, report, "baseline/")
         twin_scores = quality(side.datas, dev_logits(twin, side.datas, layout))
         metrics |= {f"baseline/{name}": value for name, value in twin_scores.items()}
     metrics |= size_metrics(student, folder, config.speed.length) | _compared_speed(config, student, teacher, report)
-    return _result(metrics, tasks, config.student.name, teacher, folder)
+    return _result(metrics, tasks, side, config.student.name, teacher, folder)
+
+
+def run_finetune(config: Config, folder: Path, report: Report = silent) -> Result:
+    """Trains the student that config.finetune names on the tasks of config.data, scores it before and after, and writes it.
+
+    `before/quality/...` are its scores as it came, of the tasks that it knew.
+    """
+    device = prepare(config)
+    config = replace(config, loss=config.finetune.loss, train=config.finetune.train)
+    origin, tokenizer = _origin(config)
+    tasks = load_tasks(config.data)
+    side = _side(config, tasks, tokenizer, device, "student", report)
+    check_names(config, side.datas)
+    torch.manual_seed(config.seed)
+    student = on(adopted(origin, side.datas), device)
+    layout = layout_of(tokenizer, student.joined, config.data.max_length)
+    known = [data for data in side.datas if data.name in known_tasks(origin, side.datas)]
+    before = quality(known, dev_logits(student, known, layout)) if known else {}
+
+    teacher, targets = None, None
+    if not config.loss.from_labels_alone:
+        own = teacher_tokenizer(config, tasks)
+        teacher = make_teacher(config, _side(config, tasks, own, device, "teacher", report), report)
+        targets = _soft_targets(config, teacher, report)
+    # Once more: a teacher that had to be made has drawn numbers, one that was found has not.
+    torch.manual_seed(config.seed)
+    fit(config, student, side, targets, report, "")
+    student.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+    dev = dev_logits(student, side.datas, layout)
+    metrics = quality(side.datas, dev)
+    if teacher is not None:
+        metrics |= likeness(side.datas, dev, teacher.dev) | retention(metrics, teacher.metrics)
+        metrics |= {f"teacher/{name}": value for name, value in teacher.metrics.items()}
+    # The mean over fewer tasks would not be comparable.
+    metrics |= {f"before/{name}": v for name, v in before.items() if name != "quality/mean" or len(known) == len(tasks)}
+    metrics |= size_metrics(student, folder, config.speed.length) | _compared_speed(config, student, teacher, report)
+    return _result(metrics, tasks, side, f"{origin.config.model_type.removeprefix('mkd_')} finetuned", teacher, folder)
+
+
+def _origin(config: Config) -> tuple[Student, PreTrainedTokenizerBase]:
+    """The student that fine-tuning starts from, and its tokenizer."""
+    folder = Path(config.finetune.student)
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"finetune.student is {config.finetune.student!r}; allowed: a folder that holds a distilled student")
+    student = load_model(folder)
+    if config.data.max_length > student.config.max_tokens:
+        length, most = config.data.max_length, student.config.max_tokens
+        raise ValueError(f"data.max_length is {length}; allowed: at most {most}, as finetune.student was trained")
+    return student, checkpoints.load_tokenizer(folder, "finetune.student")
 
 
 def prepare(config: Config) -> torch.device:
@@ -95,8 +148,8 @@ def prepare(config: Config) -> torch.device:
 
 def make_teacher(config: Config, side: Side, report: Report) -> Teacher:
     """The teacher of this config, its logits on dev and their scores."""
+    check_names(config, side.datas)
     probabilities([Source(data, labelled(data), None) for data in side.datas], config.teacher.train.sampling)
-    probabilities([Source(data, data.train_rows, None) for data in side.datas], config.train.sampling)
     refined = refined_teacher(config, side.datas, side.tokenizer, side.device, _phase(report, "teacher/", "teacher"))
     dev = {
         (data.name, suffix): np.asarray(logit_store(Path(config.cache), refined, store, data.name))
@@ -104,6 +157,12 @@ def make_teacher(config: Config, side: Side, report: Report) -> Teacher:
         for suffix, store in data.dev.items()
     }
     return Teacher(side, refined, dev, quality(side.datas, dev))
+
+
+def check_names(config: Config, datas: list[TaskData]) -> None:
+    """Raises ValueError where a weight by task does not name just the tasks there are."""
+    probabilities([Source(data, data.train_rows, None) for data in datas], config.train.sampling)
+    check_task_weights([data.name for data in datas], config.loss)
 
 
 def new_student(config: Config, side: Side, teacher: TransformerStudent) -> Student:
@@ -122,13 +181,18 @@ def distil(
 ) -> Student:
     """A student trained jointly on all tasks; without targets, on their labels alone."""
     torch.manual_seed(config.seed)
-    student = new_student(config, side, teacher.refined.model)
+    return fit(config, new_student(config, side, teacher.refined.model), side, targets, report, prefix)
+
+
+def fit(config: Config, student: Student, side: Side, targets: list[np.ndarray] | None, report: Report, prefix: str) -> Student:
+    """The student, trained by config.loss and config.train on the teacher's logits; without targets, on the labels alone."""
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     if targets is None:
         sources = [Source(data, labelled(data), None) for data in side.datas]
     else:
         sources = [Source(data, data.train_rows, logits) for data, logits in zip(side.datas, targets, strict=True)]
-    batches = joint_batches(sources, layout, config.train.batch_size, config.train.sampling, config.seed)
+    draws = config.train.steps * config.loss.batches_per_step
+    batches = joint_batches(sources, layout, config.train.batch_size, config.train.sampling, config.seed, draws)
 
     def scores() -> dict[str, float]:
         return selection_scores(student, side.datas, layout)
@@ -150,7 +214,7 @@ def _side(
 
 
 def _soft_targets(config: Config, teacher: Teacher, report: Report) -> list[np.ndarray] | None:
-    if config.loss.hard_weight == 1:
+    if config.loss.from_labels_alone:
         return None
     root = Path(config.cache)
     return [
@@ -178,22 +242,28 @@ def _student_tokenizer(config: Config, teachers_own: PreTrainedTokenizerBase) ->
     return tokenizer
 
 
-def _compared_speed(config: Config, student: Student, teacher: Teacher, report: Report) -> dict[str, float]:
+def _compared_speed(config: Config, student: Student, teacher: Teacher | None, report: Report) -> dict[str, float]:
     """Both models' speed on the CPU, and `speed/.../ratio`: how many times faster than the teacher the student is."""
-    models: dict[str, Student] = {"": student.cpu(), "teacher/": teacher.refined.model.cpu()}
+    models: dict[str, Student] = {"": student.cpu()} | ({} if teacher is None else {"teacher/": teacher.refined.model.cpu()})
     found = speed_metrics(models, config.speed, _phase(report, "", "speed"))
+    if teacher is None:
+        return found
     settings = [name.removesuffix("/p50_ms") for name in found if name.startswith("speed/") and name.endswith("/p50_ms")]
     return found | {f"{s}/ratio": found[f"teacher/{s}/p50_ms"] / found[f"{s}/p50_ms"] for s in settings}
 
 
-def _result(metrics: dict[str, float], tasks: list[Task], student: str, teacher: Teacher, folder: Path) -> Result:
-    datasets = [_dataset(task, data) for task, data in zip(tasks, teacher.side.datas, strict=True)]
+def _result(
+    metrics: dict[str, float], tasks: list[Task], side: Side, student: str, teacher: Teacher | None, folder: Path
+) -> Result:
+    datasets = [_dataset(task, data) for task, data in zip(tasks, side.datas, strict=True)]
     notes = [f"{task.name}: {note}" for task in tasks for note in task.notes]
     notes += [
         f"{d.task}: {d.unlabelled_rows:,} of {d.train_rows:,} training rows have no label and serve distillation only"
         for d in datasets
         if d.unlabelled_rows
     ]
+    if teacher is None:
+        return Result(metrics, datasets, notes, hardware(), student, "", "", str(folder))
     encoder = teacher.refined.model.encoder.config
     name = f"{encoder.model_type}-{encoder.num_hidden_layers}x{encoder.hidden_size}"
     return Result(metrics, datasets, notes, hardware(), student, name, teacher.refined.key, str(folder))

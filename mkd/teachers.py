@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd import checkpoints
 from mkd.batches import Source, joint_batches
-from mkd.config import Config, LossConfig
+from mkd.config import Config, LossConfig, SamplingConfig
 from mkd.evaluate import predictions, selection_scores
 from mkd.record import Report, silent
 from mkd.store import key_of, read_array, stored
@@ -105,12 +105,13 @@ def _refine(
     teacher = on(fresh_teacher(config, datas, tokenizer), device)
     layout = layout_of(tokenizer, True, config.data.max_length)
     sources = [Source(data, labelled(data), None) for data in datas]
-    batches = joint_batches(sources, layout, settings.train.batch_size, settings.train.sampling, config.seed)
+    how = settings.train
+    batches = joint_batches(sources, layout, how.batch_size, how.sampling, config.seed, how.steps)
 
     def scores() -> dict[str, float]:
         return selection_scores(teacher, datas, layout)
 
-    train(teacher, batches, scores, LossConfig(hard_weight=1.0), settings.train, report)
+    train(teacher, batches, scores, LossConfig(hard_weight=1.0), how, report)
     return teacher
 
 
@@ -135,8 +136,15 @@ def fresh_teacher(config: Config, datas: list[TaskData], tokenizer: PreTrainedTo
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    """The settings that a refined teacher depends on: a checkpoint's content instead of the sizes of one from scratch."""
+    """The settings that a refined teacher depends on: a checkpoint's content instead of the sizes of one from scratch.
+
+    Those that came after teachers were stored are part of it only where they differ from their defaults.
+    """
     settings = asdict(config.teacher)
+    sampling, usual = settings["train"]["sampling"], asdict(SamplingConfig())
+    for name in ("alpha_end", "order"):
+        if sampling[name] == usual[name]:
+            del sampling[name]
     if not config.teacher.checkpoint:
         return settings
     for name in ("layers", "hidden", "heads", "vocabulary"):

@@ -38,6 +38,11 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (SamplingConfig, {"weights": {"a": float("inf")}}, "sampling.weights.a is inf", "0 or more"),
     (SamplingConfig, {"weights": {"a": float("nan")}}, "sampling.weights.a is nan", "0 or more"),
     (SamplingConfig, {"weights": {"a": 0.0, "b": 0.0}}, "sampling.weights is {'a': 0.0, 'b': 0.0}", "at least one above 0"),
+    (SamplingConfig, {"alpha": float("nan")}, "sampling.alpha is nan", "a finite number"),
+    (SamplingConfig, {"alpha_end": float("inf")}, "sampling.alpha_end is inf", "a finite number"),
+    (SamplingConfig, {"alpha_end": 0.0, "weights": {"a": 1.0}}, "sampling.alpha_end is 0.0", "null with sampling.weights"),
+    (SamplingConfig, {"alpha_end": 0.0, "order": "round_robin"}, "sampling.alpha_end is 0.0", "null with sampling.weights"),
+    (SamplingConfig, {"weights": {"a": 1.0}, "order": "round_robin"}, "sampling.weights is {'a': 1.0}", "empty for"),
     (TrainConfig, {"steps": 0}, "train.steps is 0", "above 0"),
     (TrainConfig, {"batch_size": -1}, "train.batch_size is -1", "above 0"),
     (TrainConfig, {"learning_rate": 0.0}, "train.learning_rate is 0.0", "above 0"),
@@ -78,6 +83,12 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (LossConfig, {"kind": "mse", "temperature": 2.0}, "loss.temperature is 2.0", "1 unless loss.kind=kl"),
     (LossConfig, {"hard_weight": -0.1}, "loss.hard_weight is -0.1", "from 0 to 1"),
     (LossConfig, {"hard_weight": 1.1}, "loss.hard_weight is 1.1", "from 0 to 1"),
+    (LossConfig, {"hard_weight_end": 1.1}, "loss.hard_weight_end is 1.1", "from 0 to 1, or null"),
+    (LossConfig, {"task_weights": {"a": 0.0}}, "loss.task_weights.a is 0.0", "above 0"),
+    (LossConfig, {"task_weights": {"a": float("inf")}}, "loss.task_weights.a is inf", "above 0"),
+    (LossConfig, {"task_weights": {"a": 1.0}, "balance": "uncertainty"}, "loss.task_weights is {'a': 1.0}", "empty for"),
+    (LossConfig, {"pcgrad": 1}, "loss.pcgrad is 1", "0, or 2 or more batches"),
+    (LossConfig, {"pcgrad": -2}, "loss.pcgrad is -2", "0, or 2 or more batches"),
     (SpeedConfig, {"length": 0}, "speed.length is 0", "above 0"),
     (SpeedConfig, {"batch_size": 0}, "speed.batch_size is 0", "above 0"),
     (SpeedConfig, {"threads": 0}, "speed.threads is 0", "above 0"),
@@ -101,6 +112,9 @@ ALLOWED: list[tuple[type, dict[str, Any]]] = [
     (StudentConfig, {"hidden": 10}),
     (LossConfig, {"temperature": 4.0, "hard_weight": 1.0}),
     (LossConfig, {"kind": "mse"}),
+    (LossConfig, {"hard_weight": 1.0, "hard_weight_end": 0.0, "task_weights": {"a": 0.5}, "pcgrad": 2}),
+    (SamplingConfig, {"alpha": 0.5, "alpha_end": 0.5}),
+    (SamplingConfig, {"order": "round_robin", "alpha": 0.5}),
     (Config, {"seed": 2**32 - 1}),
     (Config, {"data": DataConfig(max_length=64), "speed": SpeedConfig(length=64)}),
 ]
@@ -130,7 +144,7 @@ def _all_configs(config: Any) -> list[Any]:
 
 def test_no_setting_can_be_changed_after_the_check() -> None:
     configs = _all_configs(Config())
-    assert len(configs) == 11, "the classes above but TransferConfig, TrainConfig twice and SamplingConfig twice"
+    assert len(configs) == 15, "but TransferConfig; LossConfig twice, TrainConfig and SamplingConfig three times"
     for config in configs:
         with pytest.raises(FrozenInstanceError):
             setattr(config, fields(config)[0].name, None)

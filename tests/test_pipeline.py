@@ -17,6 +17,7 @@ from mkd.config import (
     Config,
     DataConfig,
     DemoConfig,
+    FinetuneConfig,
     LossConfig,
     SamplingConfig,
     SpeedConfig,
@@ -25,7 +26,7 @@ from mkd.config import (
     TrainConfig,
 )
 from mkd.evaluate import dev_logits, quality
-from mkd.pipeline import prepare, run, run_teacher
+from mkd.pipeline import prepare, run, run_finetune, run_teacher
 from mkd.record import Result
 from mkd.sources import load_tasks
 from mkd.students import load_model
@@ -258,3 +259,68 @@ def test_a_student_that_does_not_fit_is_refused_before_any_training(student: Stu
     with pytest.raises(ValueError, match=told):
         run(config_of(tmp_path / "cache", student=student), tmp_path / "s", lambda _, metrics: steps.extend(metrics))
     assert not [name for name in steps if "train/" in name] and not (tmp_path / "cache" / "teachers").exists()
+
+
+def finetuning(cache: Path, student: str, tasks: list[str], loss: LossConfig, **data: Any) -> Config:
+    """Eight steps more, of the student in a folder."""
+    config = config_of(cache)
+    how = FinetuneConfig(student, loss, config.train)
+    return replace(config, data=replace(config.data, tasks=tasks, **data), finetune=how)
+
+
+def test_a_student_is_finetuned_on_labels_and_scored_before_and_after(result: Result, shared: Path, tmp_path: Path) -> None:
+    """One task that it knows and one that is new to it; the one it does not go on with is gone."""
+    told: set[str] = set()
+    config = finetuning(shared / "cache", result.folder, ["paraphrase", "entailment"], LossConfig(hard_weight=1.0))
+    found = run_finetune(config, tmp_path, lambda step, metrics: told.update(metrics))
+    before = {name: value for name, value in found.metrics.items() if name.startswith("before/")}
+    assert before == {f"before/{k}": v for k, v in result.metrics.items() if k.startswith("quality/paraphrase/")}
+    assert {"quality/paraphrase/score", "quality/entailment/score", "quality/mean", "size/bytes"} <= found.metrics.keys()
+    assert not any(name.startswith("teacher/") for name in {*told, *found.metrics}) and found.teacher == ""
+    assert {"train/hard/entailment", "selection/mean", "sampling/paraphrase"} <= told
+    assert list(load_model(tmp_path).config.tasks) == ["entailment", "paraphrase"]
+
+
+def test_a_student_is_finetuned_on_logits_too_where_labels_are_not_all(result: Result, shared: Path, tmp_path: Path) -> None:
+    told: set[str] = set()
+    config = finetuning(shared / "cache", result.folder, TASKS, LossConfig(kind="mse", hard_weight=0.5))
+    found = run_finetune(config, tmp_path, lambda step, metrics: told.update(metrics))
+    assert found.teacher_key == result.teacher_key, "the teacher that was there"
+    assert found.metrics["before/quality/mean"] == result.metrics["quality/mean"]
+    assert {"agreement/mean", "teacher/quality/mean", "speed/torch/b1-l16-t1/ratio"} <= found.metrics.keys()
+    assert "train/soft/sentiment" in told
+
+
+def test_what_cannot_be_finetuned_is_refused(result: Result, shared: Path, tmp_path: Path) -> None:
+    hard = LossConfig(hard_weight=1.0)
+    for student in ("", str(tmp_path)):
+        with pytest.raises(ValueError, match=f"finetune.student is '{student}'; allowed: a folder that holds a distilled"):
+            run_finetune(finetuning(shared / "cache", student, TASKS, hard), tmp_path / "s")
+    with pytest.raises(ValueError, match="data.max_length is 65; allowed: at most 64, as finetune.student was trained"):
+        run_finetune(finetuning(shared / "cache", result.folder, TASKS, hard, max_length=65), tmp_path / "s")
+    weighed = LossConfig(hard_weight=1.0, task_weights={"sentiment": 1.0})
+    with pytest.raises(ValueError, match=r"loss.task_weights names \['sentiment'\]; allowed: a weight for each of"):
+        run_finetune(finetuning(shared / "cache", result.folder, TASKS, weighed), tmp_path / "s")
+
+
+def test_every_loss_setting_at_once_distils(shared: Path, tmp_path: Path) -> None:
+    """The student's twin has the same but for the teacher, and so as many batches a step."""
+    loss = LossConfig(hard_weight_end=1.0, balance="uncertainty", pcgrad=3)
+    train = replace(config_of(shared).train, sampling=SamplingConfig(alpha=1.0, alpha_end=0.0))
+    told: dict[str, float] = {}
+    run(config_of(shared / "cache", loss=loss, train=train), tmp_path, lambda step, metrics: told.update(metrics))
+    assert {"train/log_variance/similarity", "baseline/train/log_variance/similarity", "sampling/similarity"} <= told.keys()
+    for prefix in ("", "baseline/"):
+        shares = [value for name, value in told.items() if name.startswith(f"{prefix}sampling/")]
+        assert sum(shares) == pytest.approx(1) and all((24 * share).is_integer() for share in shares)
+
+
+def test_a_finetuning_is_the_same_whether_its_teacher_is_made_or_found(shared: Path, tmp_path: Path) -> None:
+    """The student has dropout, so its training draws numbers too."""
+    student = replace(BILSTM, dropout=0.2)
+    start = run(config_of(shared / "cache", student=student, baseline=False), tmp_path / "start")
+    config = finetuning(tmp_path / "cache", start.folder, ["paraphrase"], LossConfig(hard_weight=0.5))
+    made, found = (run_finetune(config, tmp_path / name) for name in ("made", "found"))
+    assert of_quality(made) == of_quality(found)
+    weights = [load_model(tmp_path / name).state_dict() for name in ("made", "found")]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())

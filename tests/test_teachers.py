@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from tiny import MINILM, make_datas, make_tasks, make_tokenizer, split
 from transformers import PreTrainedTokenizerBase
 
 from mkd.checkpoints import load_encoder, load_tokenizer
-from mkd.config import Config, DataConfig, SpeedConfig, TeacherConfig, TrainConfig
+from mkd.config import Config, DataConfig, SamplingConfig, SpeedConfig, TeacherConfig, TrainConfig
 from mkd.evaluate import predict
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks import Row, Task
@@ -53,6 +54,8 @@ def test_a_teacher_is_trained_once(tmp_path: Path, datas: list[TaskData], tokeni
     assert not again.training
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
     assert load_tokenizer(tmp_path / "teachers" / key, "").get_vocab() == tokenizer.get_vocab()
+    parts = json.loads((tmp_path / "teachers" / key / "manifest.json").read_text())["parts"]
+    assert parts["teacher"]["train"]["sampling"] == {"alpha": 1.0, "weights": {}}, "as teachers were stored before"
 
 
 def test_the_same_settings_make_the_same_teacher(
@@ -90,6 +93,8 @@ def test_whatever_the_teacher_depends_on_changes_its_key(
             (config, datas[:2]),
             (config_of(tmp_path, seed=1), datas),
             (config_of(tmp_path, train={"steps": 5}), datas),
+            (config_of(tmp_path, train={"sampling": SamplingConfig(alpha_end=0.0)}), datas),
+            (config_of(tmp_path, train={"sampling": SamplingConfig(order="round_robin")}), datas),
             (replace(config, teacher=replace(config.teacher, pooling="first")), datas),
             (replace(config, data=DataConfig(max_length=40)), datas),
         ]
