@@ -33,20 +33,20 @@ class DemoConfig:
 
 @dataclass(frozen=True)
 class TransferConfig:
-    """One file of text without labels, added to the training rows of some tasks and labelled by the teacher."""
+    """One file of text without labels, added to the training rows of some or all tasks and labelled by the teacher."""
 
     file: str
     """CSV, TSV, JSONL or Parquet, told by its ending."""
     text: list[str]
     """Its text column, or the two columns of a pair; a column's name, or its number from 0 where there is no header."""
-    tasks: list[str]
-    """The tasks whose transfer set it joins; each must take as many texts as there are columns."""
+    tasks: list[str] = field(default_factory=list)
+    """The tasks whose transfer set it joins; each must take as many texts as there are columns. Empty: all that do."""
     header: bool = True
     """Whether the first line of a CSV or TSV file names the columns."""
 
     def __post_init__(self) -> None:
         _check(len(self.text) in (1, 2), "data.transfer.text", self.text, "one column, or two for pairs")
-        _check(len(self.tasks) > 0, "data.transfer.tasks", self.tasks, "at least one task")
+        _check(len(set(self.tasks)) == len(self.tasks), "data.transfer.tasks", self.tasks, "each task once")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from mkd import checkpoints
 from mkd.batches import Source, joint_batches, probabilities
 from mkd.config import Config, LossConfig
 from mkd.evaluate import dev_logits, likeness, quality, retention, selection_scores
+from mkd.parts import joined
 from mkd.record import Dataset, Report, Result, silent
 from mkd.sources import load_tasks
 from mkd.speed import hardware, size_metrics, speed_metrics
@@ -202,10 +203,9 @@ def _result(metrics: dict[str, float], tasks: list[Task], student: str, teacher:
 def _dataset(task: Task, data: TaskData) -> Dataset:
     unlabelled = int(np.isnan(data.train.labels[data.train_rows]).sum())
     dev_rows = sum(len(store.labels) for store in data.dev.values())
-    fingerprint = key_of({"train": task.train.fingerprint, "dev": {name: split.fingerprint for name, split in task.dev.items()}})
-    return Dataset(
-        task.name, task.train.source, fingerprint, len(data.train_rows), unlabelled, len(data.selection_rows), dev_rows
-    )
+    train = joined(task.train, *task.added) if task.added else task.train
+    fingerprint = key_of({"train": train.fingerprint, "dev": {name: split.fingerprint for name, split in task.dev.items()}})
+    return Dataset(task.name, train.source, fingerprint, len(data.train_rows), unlabelled, len(data.selection_rows), dev_rows)
 
 
 def _phase(report: Report, prefix: str, name: str) -> Report:

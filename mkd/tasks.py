@@ -55,6 +55,8 @@ class Task:
     """By the suffix its metrics get: "" for the one there usually is, "_mismatched" for MNLI's second."""
     notes: tuple[str, ...] = ()
     """What a user should know of the rows that were found."""
+    added: tuple[Split, ...] = ()
+    """Text without labels that joins the training rows, one split after another: of files, and augmented."""
 
 
 GLUE: dict[str, Kind] = {

@@ -6,7 +6,7 @@ Axes: B rows of a batch, S texts of a row (1 or 2), L tokens.
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.config import DataConfig
 from mkd.record import Report, silent
-from mkd.store import key_of, read_array, stored
+from mkd.store import key_of, read_array, stored, write_arrays
 from mkd.tasks import Kind, Row, Split, Task
 
 CHUNK_ROWS = 10_000
@@ -34,12 +34,16 @@ class Texts(NamedTuple):
 
 
 class TokenStore(NamedTuple):
-    """A split's rows as tokens without special ones; labels float32, NaN where there is none."""
+    """A split's rows as tokens without special ones; labels float32, NaN where there is none.
+
+    parts: of stores that were put one after another, those; what is computed of rows is computed and kept for each part.
+    """
 
     a: Texts
     b: Texts | None
     labels: np.ndarray
     fingerprint: str
+    parts: tuple["TokenStore", ...] = ()
 
 
 class Inputs(NamedTuple):
@@ -124,16 +128,41 @@ def token_store(
         "pair": kind.pair,
     }
     folder = stored(root, "tokens", parts, lambda aside: _write(aside, split, kind, tokenizer, max_length, report))
+    return _read(folder, key_of(parts), kind.pair)
+
+
+def joined_store(root: Path, stores: list[TokenStore]) -> TokenStore:
+    """The rows of all stores, one store after another: copied, not tokenised again; of one store, that one."""
+    if len(stores) == 1:
+        return stores[0]
+    parts = {"joined": [store.fingerprint for store in stores]}
+    folder = stored(root, "tokens", parts, lambda aside: _write_joined(aside, stores))
+    return _read(folder, key_of(parts), stores[0].b is not None)._replace(parts=tuple(stores))
+
+
+def _read(folder: Path, key: str, pair: bool) -> TokenStore:
     a = Texts(read_array(folder / "a.int32", "<i4"), read_array(folder / "a_offsets.int64", "<i8"))
-    b = Texts(read_array(folder / "b.int32", "<i4"), read_array(folder / "b_offsets.int64", "<i8")) if kind.pair else None
-    return TokenStore(a, b, read_array(folder / "labels.float32", "<f4"), key_of(parts))
+    b = Texts(read_array(folder / "b.int32", "<i4"), read_array(folder / "b_offsets.int64", "<i8")) if pair else None
+    return TokenStore(a, b, read_array(folder / "labels.float32", "<f4"), key)
+
+
+def _write_joined(folder: Path, stores: list[TokenStore]) -> None:
+    sides = {"a": [store.a for store in stores], "b": [store.b for store in stores if store.b is not None]}
+    for side, texts in sides.items():
+        if texts:
+            write_arrays(folder / f"{side}.int32", (text.ids for text in texts))
+            ends = np.cumsum([0, *(text.offsets[-1] for text in texts)], dtype="<i8")
+            offsets = (text.offsets[1:] + end for text, end in zip(texts, ends[:-1], strict=True))
+            write_arrays(folder / f"{side}_offsets.int64", chain([ends[:1]], offsets))
+    write_arrays(folder / "labels.float32", (store.labels for store in stores))
 
 
 def task_data(
     root: Path, task: Task, tokenizer: PreTrainedTokenizerBase, config: DataConfig, seed: int, report: Report = silent
 ) -> TaskData:
     """Stores of all splits of a task, and its rows to train on and to select by."""
-    train = token_store(root, task.train, task.kind, tokenizer, config.max_length, report)
+    splits = (task.train, *task.added)
+    train = joined_store(root, [token_store(root, split, task.kind, tokenizer, config.max_length, report) for split in splits])
     dev = {name: token_store(root, split, task.kind, tokenizer, config.max_length, report) for name, split in task.dev.items()}
     train_rows, selection_rows = carve(train.labels, config.selection_fraction, config.selection_rows, seed, task)
     learnt = train.labels[train_rows]

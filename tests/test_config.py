@@ -26,7 +26,7 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (DemoConfig, {"label_noise": float("nan")}, "data.demo.label_noise is nan", "from 0 to below 1"),
     (TransferConfig, TRANSFER | {"text": []}, "data.transfer.text is []", "one column, or two for pairs"),
     (TransferConfig, TRANSFER | {"text": list("abc")}, "data.transfer.text is ['a', 'b', 'c']", "one column, or two"),
-    (TransferConfig, TRANSFER | {"tasks": []}, "data.transfer.tasks is []", "at least one task"),
+    (TransferConfig, TRANSFER | {"tasks": ["a", "a"]}, "data.transfer.tasks is ['a', 'a']", "each task once"),
     (DataConfig, {"source": "glue"}, "data.path is ''", "a path or name, for data.source=glue"),
     (DataConfig, {"path": "x"}, "data.path is 'x'", "empty for data.source=demo"),
     (DataConfig, {"tasks": ["a", "a"]}, "data.tasks is ['a', 'a']", "each task once"),
@@ -92,6 +92,7 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
 ALLOWED: list[tuple[type, dict[str, Any]]] = [
     (DemoConfig, {"unlabelled_rows": 0, "label_noise": 0.0}),
     (TransferConfig, TRANSFER | {"text": ["a", "b"]}),
+    (TransferConfig, TRANSFER | {"tasks": []}),
     (DataConfig, {"source": "files", "path": "tasks.yaml", "max_length": 8}),
     (SamplingConfig, {"weights": {"a": 0.0, "b": 0.5}}),
     (SamplingConfig, {"alpha": 0.0}),
