@@ -10,9 +10,11 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mkd import checkpoints
+from mkd.augment import augmented
 from mkd.batches import Source, joint_batches, probabilities
 from mkd.config import Config, LossConfig
 from mkd.evaluate import dev_logits, likeness, quality, retention, selection_scores
+from mkd.mixup import mixed_batches
 from mkd.parts import joined
 from mkd.record import Dataset, Report, Result, silent
 from mkd.sources import load_tasks
@@ -59,7 +61,7 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
 def run(config: Config, folder: Path, report: Report = silent) -> Result:
     """Refines the teacher (or finds it), distils the student, measures both, and writes the student to `folder`."""
     device = prepare(config)
-    tasks = load_tasks(config.data)
+    tasks = augmented(config, load_tasks(config.data), _phase(report, "", "augmentation"))
     teacher_side = _side(config, tasks, teacher_tokenizer(config, tasks), device, "teacher", report)
     side = _side(config, tasks, _student_tokenizer(config, teacher_side.tokenizer), device, "student", report)
     # A student of the teacher as it is before its refinement: what does not fit together is refused here, not in an hour.
@@ -130,6 +132,8 @@ def distil(
     else:
         sources = [Source(data, data.train_rows, logits) for data, logits in zip(side.datas, targets, strict=True)]
     batches = joint_batches(sources, layout, config.train.batch_size, config.train.sampling, config.seed)
+    if config.loss.mixup:
+        batches = mixed_batches(batches, config.loss.mixup, config.seed)
 
     def scores() -> dict[str, float]:
         return selection_scores(student, side.datas, layout)

@@ -4,8 +4,9 @@ Axes: B rows of a batch, S texts of a row (1 or 2), L tokens.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from mkd.config import DataConfig
 from mkd.record import Report, silent
 from mkd.store import key_of, read_array, stored, write_arrays
-from mkd.tasks import Kind, Row, Split, Task
+from mkd.tasks import MASK, Kind, Row, Split, Task
 
 CHUNK_ROWS = 10_000
 
@@ -46,19 +47,42 @@ class TokenStore(NamedTuple):
     parts: tuple["TokenStore", ...] = ()
 
 
+class Mix(NamedTuple):
+    """How the rows of a batch are mixed: with `share` of themselves, from 0.5 to 1, and the rest of another row.
+
+    partner_B: the other row of each. own_BSL: the mask of each row's own tokens.
+    """
+
+    share: float
+    partner_B: torch.Tensor
+    own_BSL: torch.Tensor
+
+    def of(self, x_B: torch.Tensor) -> torch.Tensor:
+        """share * x_i + (1 - share) * x_partner(i)."""
+        return self.share * x_B + (1 - self.share) * x_B[self.partner_B]
+
+    def of_embeddings(self, x_BSLE: torch.Tensor) -> torch.Tensor:
+        """The same of word embeddings, where a row's padding counts as zeros."""
+        return self.of(x_BSLE * self.own_BSL.unsqueeze(3).to(x_BSLE.dtype))
+
+
 class Inputs(NamedTuple):
     """A batch of token ids with what tells text from padding.
 
     ids, mask [B, S, L]: S is 1 for single texts and for pairs joined into one sequence. types [B, L] of joined
     sequences, 0 in the first text and 1 in the second; None where the model has no such embedding.
+    mix: where rows are mixed, how; the mask is then that of either row, the types are the row's own.
     """
 
     ids: torch.Tensor
     mask: torch.Tensor
     types: torch.Tensor | None
+    mix: Mix | None = None
 
     def to(self, device: torch.device) -> "Inputs":
-        return Inputs(self.ids.to(device), self.mask.to(device), None if self.types is None else self.types.to(device))
+        types = None if self.types is None else self.types.to(device)
+        mix = self.mix and self.mix._replace(partner_B=self.mix.partner_B.to(device), own_BSL=self.mix.own_BSL.to(device))
+        return Inputs(self.ids.to(device), self.mask.to(device), types, mix)
 
 
 class Layout(NamedTuple):
@@ -127,8 +151,29 @@ def token_store(
         "max_length": max_length,
         "pair": kind.pair,
     }
+    if split.masked:
+        parts["mask"] = mask = mask_of(tokenizer)
+        split = split._replace(read=partial(_with_mask, split.read, mask))
     folder = stored(root, "tokens", parts, lambda aside: _write(aside, split, kind, tokenizer, max_length, report))
     return _read(folder, key_of(parts), kind.pair)
+
+
+def mask_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the tokenizer reads in a text as its mask token, or, if it has none, as its unknown token.
+
+    Raises ValueError where it has neither as a token that text can hold.
+    """
+    for token in (tokenizer.mask_token, tokenizer.unk_token):
+        if token is not None and encode(tokenizer, [token], 2).ids.tolist() == [tokenizer.convert_tokens_to_ids(token)]:
+            return str(token)
+    name = tokenizer.name_or_path
+    raise ValueError(f"the tokenizer {name!r} has neither a mask token nor an unknown one; allowed then: data.augment.mask=0")
+
+
+def _with_mask(rows: Callable[[], Iterator[Row]], mask: str) -> Iterator[Row]:
+    for row in rows():
+        text_b = None if row.text_b is None else row.text_b.replace(MASK, mask)
+        yield Row(row.text_a.replace(MASK, mask), text_b, row.label)
 
 
 def joined_store(root: Path, stores: list[TokenStore]) -> TokenStore:

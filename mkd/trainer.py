@@ -8,7 +8,7 @@ from torch import nn
 
 from mkd.batches import Batch
 from mkd.config import LossConfig, TrainConfig
-from mkd.losses import distillation
+from mkd.losses import between, distillation
 from mkd.record import Report, silent
 from mkd.schedule import warmup_linear
 
@@ -45,9 +45,13 @@ def train(
         model.train()
         batch = next(batches)
         teacher_BC = None if batch.teacher_BC is None else batch.teacher_BC.to(device)
+        inputs, labels_B = batch.inputs.to(device), batch.labels_B.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            logits_BC = model(batch.inputs.to(device), batch.task)
-        terms = distillation(logits_BC, teacher_BC, batch.labels_B.to(device), loss)
+            logits_BC = model(inputs, batch.task)
+        terms = distillation(logits_BC, teacher_BC, labels_B, loss)
+        if inputs.mix is not None:
+            partners = distillation(logits_BC, teacher_BC, labels_B[inputs.mix.partner_B], loss)
+            terms = between(terms, partners, inputs.mix.share)
         optimizer.zero_grad()
         terms.total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), config.clip)
