@@ -139,25 +139,14 @@ def test_of_a_pair_the_first_the_second_and_both_are_changed_in_turn(tmp_path: P
 
 def test_copies_follow_the_seed_and_every_setting(tmp_path: Path) -> None:
     (task,) = make_tasks(40, ("pair",))
-    found = [
-        made(tmp_path / name, task, **settings)
-        for name, settings in {
-            "a": {},
-            "b": {},
-            "c": {"seed": 1},
-            "d": {"mask": 0.2},
-            "e": {"replace": 0.2},
-            "f": {"ngram": 0.5},
-            "g": {"longest": 2},
-            "h": {"neighbours": 2},
-            "i": {"embeddings": str(MINILM)},
-        }.items()
-    ]
+    other: list[dict[str, Any]] = [{}, {}, {"seed": 1}, {"mask": 0.2}, {"replace": 0.2}, {"ngram": 0.5}, {"longest": 2}]
+    other += [{"neighbours": 2}, {"embeddings": str(MINILM)}]
+    found = [made(tmp_path / str(index), task, **settings) for index, settings in enumerate(other)]
     assert found[0] == found[1]
     assert len({repr(rows) for rows in found}) == len(found) - 1
-    shared = [augmented_split(config_of(tmp_path, **s), task).fingerprint for s in ({}, {}, {"seed": 1}, {"mask": 0.2})]  # type: ignore[arg-type]
-    assert shared[0] == shared[1]
-    assert len(set(shared)) == 3
+    keys = [augmented_split(config_of(tmp_path, **settings), task).fingerprint for settings in other]
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == len(other) - 1
     assert len(list((tmp_path / "words").glob("*/manifest.json"))) == 1, "words are split once for all settings"
 
 

@@ -13,6 +13,7 @@ from mkd.config import LossConfig, SamplingConfig, StudentConfig, TrainConfig
 from mkd.losses import LossTerms, between, distillation
 from mkd.mixup import mixed, mixed_batches
 from mkd.students import Student
+from mkd.students.transformer import TransformerStudent
 from mkd.tokens import Inputs, TaskData, layout_of
 from mkd.trainer import train
 
@@ -92,7 +93,7 @@ def test_mixing_rows_or_their_embeddings_is_the_same_to_the_student(
         expected = student(found, "single")
     ids = torch.arange(found.ids.numel()).reshape(found.ids.shape)
     mixed_table = nn.Embedding.from_pretrained(words.reshape(-1, words.shape[-1]).clone())
-    if student.joined:
+    if isinstance(student, TransformerStudent):
         student.encoder.set_input_embeddings(mixed_table)
     else:
         student.embeddings = mixed_table
