@@ -33,20 +33,62 @@ class DemoConfig:
 
 @dataclass(frozen=True)
 class TransferConfig:
-    """One file of text without labels, added to the training rows of some tasks and labelled by the teacher."""
+    """One file of text without labels, added to the training rows of some or all tasks and labelled by the teacher."""
 
     file: str
     """CSV, TSV, JSONL or Parquet, told by its ending."""
     text: list[str]
     """Its text column, or the two columns of a pair; a column's name, or its number from 0 where there is no header."""
-    tasks: list[str]
-    """The tasks whose transfer set it joins; each must take as many texts as there are columns."""
+    tasks: list[str] = field(default_factory=list)
+    """The tasks whose transfer set it joins; each must take as many texts as there are columns. Empty: all that do."""
     header: bool = True
     """Whether the first line of a CSV or TSV file names the columns."""
 
     def __post_init__(self) -> None:
         _check(len(self.text) in (1, 2), "data.transfer.text", self.text, "one column, or two for pairs")
-        _check(len(self.tasks) > 0, "data.transfer.tasks", self.tasks, "at least one task")
+        _check(len(set(self.tasks)) == len(self.tasks), "data.transfer.tasks", self.tasks, "each task once")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Changed copies of a task's labelled training rows, for the teacher to label (Tang et al. 2019, arXiv 1903.12136).
+
+    Words are masked or replaced, then some texts are cut. Of pairs the first text, the second and both are changed in turn.
+    """
+
+    multiple: int = 0
+    """Copies of each labelled training row; those that equal a row or another copy are left out. 0: none."""
+    mask: float = 0.1
+    """Chance of a word to become the tokenizer's mask token (its unknown one, if it has none)."""
+    replace: float = 0.1
+    """Chance of a word to become one of its neighbours, which stand in for words of the same part of speech."""
+    ngram: float = 0.25
+    """Chance of a text to be cut to an n-gram of its words, n from 1 to `longest`."""
+    longest: int = 5
+    """Words of the longest n-gram."""
+    neighbours: int = 10
+    """How many of the nearest words, by cosine, a word can be replaced by."""
+    embeddings: str = ""
+    """Folder or hub name of an encoder (such as the teacher's checkpoint) whose embeddings tell neighbours; empty: words
+    of the task that are found between the same words."""
+
+    def __post_init__(self) -> None:
+        _check(self.multiple >= 0, "data.augment.multiple", self.multiple, "0 or more")
+        for name in ("mask", "replace", "ngram"):
+            _check(0 <= getattr(self, name) <= 1, f"data.augment.{name}", getattr(self, name), "from 0 to 1")
+        _check(
+            self.mask + self.replace <= 1, "data.augment.replace", self.replace, f"at most 1 less data.augment.mask={self.mask}"
+        )
+        some = self.mask + self.replace + self.ngram > 0
+        _check(some or self.multiple == 0, "data.augment.multiple", self.multiple, "0 unless mask, replace or ngram is above 0")
+        for name in ("longest", "neighbours"):
+            _check(getattr(self, name) > 0, f"data.augment.{name}", getattr(self, name), "above 0")
+        _check(
+            self.replace > 0 or not self.embeddings,
+            "data.augment.embeddings",
+            self.embeddings,
+            "empty for data.augment.replace=0",
+        )
 
 
 @dataclass(frozen=True)
@@ -62,6 +104,7 @@ class DataConfig:
     """The tasks by name; empty: all that the source has."""
     transfer: list[TransferConfig] = field(default_factory=list)
     """Text without labels that joins the training rows of some tasks."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     max_length: int = 128
     """Longest input in tokens, special tokens included; longer texts are cut."""
     selection_fraction: float = 0.1
@@ -243,6 +286,10 @@ class LossConfig:
         """Batches that an optimiser step draws."""
         return max(1, self.pcgrad)
 
+    mixup: float = 0.0
+    """alpha: rows of a batch are mixed two by two, by a share from Beta(alpha, alpha), and their teacher logits likewise
+    (MixKD, Liang et al. 2021). 0: they are not."""
+
     @property
     def name(self) -> str:
         """What is learnt from, as runs are named: `kl T=4`, `mse`, `hard labels`."""
@@ -251,6 +298,7 @@ class LossConfig:
     def __post_init__(self) -> None:
         _check(0 < self.temperature < float("inf"), "loss.temperature", self.temperature, "above 0")
         _check(self.kind == "kl" or self.temperature == 1.0, "loss.temperature", self.temperature, "1 unless loss.kind=kl")
+        _check(0 <= self.mixup < float("inf"), "loss.mixup", self.mixup, "0 or more")
         _check(0 <= self.hard_weight <= 1, "loss.hard_weight", self.hard_weight, "from 0 to 1")
         end = self.hard_weight_end
         _check(end is None or 0 <= end <= 1, "loss.hard_weight_end", end, "from 0 to 1, or null")

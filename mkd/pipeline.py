@@ -10,10 +10,13 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mkd import checkpoints
+from mkd.augment import augmented
 from mkd.balance import check_task_weights
 from mkd.batches import Source, joint_batches, probabilities
 from mkd.config import Config
 from mkd.evaluate import dev_logits, likeness, quality, retention, selection_scores
+from mkd.mixup import mixed_batches
+from mkd.parts import joined
 from mkd.record import Dataset, Report, Result, silent
 from mkd.sources import load_tasks
 from mkd.speed import hardware, size_metrics, speed_metrics
@@ -60,7 +63,7 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
 def run(config: Config, folder: Path, report: Report = silent) -> Result:
     """Refines the teacher (or finds it), distils the student, measures both, and writes the student to `folder`."""
     device = prepare(config)
-    tasks = load_tasks(config.data)
+    tasks = augmented(config, load_tasks(config.data), _phase(report, "", "augmentation"))
     teacher_side = _side(config, tasks, teacher_tokenizer(config, tasks), device, "teacher", report)
     side = _side(config, tasks, _student_tokenizer(config, teacher_side.tokenizer), device, "student", report)
     # A student of the teacher as it is before its refinement: what does not fit together is refused here, not in an hour.
@@ -94,7 +97,7 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     device = prepare(config)
     config = replace(config, loss=config.finetune.loss, train=config.finetune.train)
     origin, tokenizer = _origin(config)
-    tasks = load_tasks(config.data)
+    tasks = augmented(config, load_tasks(config.data), _phase(report, "", "augmentation"))
     side = _side(config, tasks, tokenizer, device, "student", report)
     check_names(config, side.datas)
     torch.manual_seed(config.seed)
@@ -193,6 +196,8 @@ def fit(config: Config, student: Student, side: Side, targets: list[np.ndarray] 
         sources = [Source(data, data.train_rows, logits) for data, logits in zip(side.datas, targets, strict=True)]
     draws = config.train.steps * config.loss.batches_per_step
     batches = joint_batches(sources, layout, config.train.batch_size, config.train.sampling, config.seed, draws)
+    if config.loss.mixup:
+        batches = mixed_batches(batches, config.loss.mixup, config.seed)
 
     def scores() -> dict[str, float]:
         return selection_scores(student, side.datas, layout)
@@ -272,10 +277,9 @@ def _result(
 def _dataset(task: Task, data: TaskData) -> Dataset:
     unlabelled = int(np.isnan(data.train.labels[data.train_rows]).sum())
     dev_rows = sum(len(store.labels) for store in data.dev.values())
-    fingerprint = key_of({"train": task.train.fingerprint, "dev": {name: split.fingerprint for name, split in task.dev.items()}})
-    return Dataset(
-        task.name, task.train.source, fingerprint, len(data.train_rows), unlabelled, len(data.selection_rows), dev_rows
-    )
+    train = joined(task.train, *task.added) if task.added else task.train
+    fingerprint = key_of({"train": train.fingerprint, "dev": {name: split.fingerprint for name, split in task.dev.items()}})
+    return Dataset(task.name, train.source, fingerprint, len(data.train_rows), unlabelled, len(data.selection_rows), dev_rows)
 
 
 def _phase(report: Report, prefix: str, name: str) -> Report:

@@ -14,7 +14,7 @@ from mkd.batches import Source, joint_batches
 from mkd.config import Config, LossConfig, SamplingConfig
 from mkd.evaluate import predictions, selection_scores
 from mkd.record import Report, silent
-from mkd.store import key_of, read_array, stored
+from mkd.store import key_of, read_array, stored, write_arrays
 from mkd.students import bert_config, load_model
 from mkd.students.heads import head_configs, on
 from mkd.students.transformer import TransformerConfig, TransformerStudent, on_encoder
@@ -71,7 +71,10 @@ def refined_teacher(
 
 
 def logit_store(root: Path, teacher: Refined, store: TokenStore, task: str, report: Report = silent) -> np.ndarray:
-    """The teacher's logits [rows, classes] float32, memory-mapped, row i for row i of the store; computed once."""
+    """The teacher's logits [rows, classes] float32, memory-mapped, row i for row i of the store; computed once.
+
+    Those of a store that has parts are put together from the parts', so a row's are not computed again for its company.
+    """
     parts = {
         "teacher": teacher.key,
         "rows": store.fingerprint,
@@ -83,6 +86,9 @@ def logit_store(root: Path, teacher: Refined, store: TokenStore, task: str, repo
     rows = np.arange(len(store.labels))
 
     def build(aside: Path) -> None:
+        if store.parts:
+            write_arrays(aside / "logits.float32", (logit_store(root, teacher, part, task, report) for part in store.parts))
+            return
         out = np.memmap(aside / "logits.float32", dtype="<f4", mode="w+", shape=(len(rows), classes))
         device = next(teacher.model.parameters()).device.type
         done = 0

@@ -12,7 +12,7 @@ from mkd.balance import Balance
 from mkd.batches import Batch
 from mkd.config import LossConfig, TrainConfig
 from mkd.conflicts import TaskGradients
-from mkd.losses import distillation
+from mkd.losses import LossTerms, between, distillation
 from mkd.record import Report, silent
 from mkd.schedule import annealed, warmup_linear
 from mkd.students import Student
@@ -55,11 +55,7 @@ def train(
         model.train()
         optimizer.zero_grad()
         for batch in islice(batches, loss.batches_per_step):
-            teacher_BC = None if batch.teacher_BC is None else batch.teacher_BC.to(device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                logits_BC = model(batch.inputs.to(device), batch.task)
-            terms = distillation(logits_BC, teacher_BC, batch.labels_B.to(device), annealed(loss, step, config.steps))
-            terms = balance(terms, batch.task)
+            terms = balance(_loss(model, batch, annealed(loss, step, config.steps), config.precision), batch.task)
             (terms.total / loss.batches_per_step).backward()
             if loss.pcgrad:
                 shared.take(batch.task)
@@ -93,6 +89,19 @@ def train(
         raise ValueError(f"no score on the selection split was a number up to step {done}; try a smaller train.learning_rate")
     model.load_state_dict(best_weights)
     return best._replace(steps=done)
+
+
+def _loss(model: Student, batch: Batch, loss: LossConfig, precision: str) -> LossTerms:
+    """The loss of a batch; of one whose rows are mixed, the mean of those by the labels of either row."""
+    device = next(model.parameters()).device
+    inputs, labels_B = batch.inputs.to(device), batch.labels_B.to(device)
+    teacher_BC = None if batch.teacher_BC is None else batch.teacher_BC.to(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        logits_BC = model(inputs, batch.task)
+    terms = distillation(logits_BC, teacher_BC, labels_B, loss)
+    if inputs.mix is None:
+        return terms
+    return between(terms, distillation(logits_BC, teacher_BC, labels_B[inputs.mix.partner_B], loss), inputs.mix.share)
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:

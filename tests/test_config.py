@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from mkd.config import (
+    AugmentConfig,
     Config,
     DataConfig,
     DemoConfig,
@@ -16,6 +17,7 @@ from mkd.config import (
     TransferConfig,
 )
 
+NOTHING: dict[str, Any] = {"mask": 0.0, "replace": 0.0, "ngram": 0.0}
 TRANSFER: dict[str, Any] = {"file": "f.csv", "text": ["t"], "tasks": ["a"]}
 
 REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
@@ -26,7 +28,7 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (DemoConfig, {"label_noise": float("nan")}, "data.demo.label_noise is nan", "from 0 to below 1"),
     (TransferConfig, TRANSFER | {"text": []}, "data.transfer.text is []", "one column, or two for pairs"),
     (TransferConfig, TRANSFER | {"text": list("abc")}, "data.transfer.text is ['a', 'b', 'c']", "one column, or two"),
-    (TransferConfig, TRANSFER | {"tasks": []}, "data.transfer.tasks is []", "at least one task"),
+    (TransferConfig, TRANSFER | {"tasks": ["a", "a"]}, "data.transfer.tasks is ['a', 'a']", "each task once"),
     (DataConfig, {"source": "glue"}, "data.path is ''", "a path or name, for data.source=glue"),
     (DataConfig, {"path": "x"}, "data.path is 'x'", "empty for data.source=demo"),
     (DataConfig, {"tasks": ["a", "a"]}, "data.tasks is ['a', 'a']", "each task once"),
@@ -34,6 +36,15 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (DataConfig, {"selection_fraction": 0.0}, "data.selection_fraction is 0.0", "between 0 and 1"),
     (DataConfig, {"selection_fraction": 1.0}, "data.selection_fraction is 1.0", "between 0 and 1"),
     (DataConfig, {"selection_rows": 0}, "data.selection_rows is 0", "above 0"),
+    (AugmentConfig, {"multiple": -1}, "data.augment.multiple is -1", "0 or more"),
+    (AugmentConfig, {"multiple": 1} | NOTHING, "data.augment.multiple is 1", "0 unless mask, replace or ngram is above 0"),
+    (AugmentConfig, {"mask": -0.1}, "data.augment.mask is -0.1", "from 0 to 1"),
+    (AugmentConfig, {"replace": 1.1}, "data.augment.replace is 1.1", "from 0 to 1"),
+    (AugmentConfig, {"ngram": float("nan")}, "data.augment.ngram is nan", "from 0 to 1"),
+    (AugmentConfig, {"mask": 0.5, "replace": 0.6}, "data.augment.replace is 0.6", "at most 1 less data.augment.mask=0.5"),
+    (AugmentConfig, {"longest": 0}, "data.augment.longest is 0", "above 0"),
+    (AugmentConfig, {"neighbours": 0}, "data.augment.neighbours is 0", "above 0"),
+    (AugmentConfig, {"replace": 0.0, "embeddings": "x"}, "data.augment.embeddings is 'x'", "empty for data.augment.replace=0"),
     (SamplingConfig, {"weights": {"a": -1.0, "b": 2.0}}, "sampling.weights.a is -1.0", "0 or more"),
     (SamplingConfig, {"weights": {"a": float("inf")}}, "sampling.weights.a is inf", "0 or more"),
     (SamplingConfig, {"weights": {"a": float("nan")}}, "sampling.weights.a is nan", "0 or more"),
@@ -82,6 +93,8 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (LossConfig, {"temperature": float("inf")}, "loss.temperature is inf", "above 0"),
     (LossConfig, {"kind": "mse", "temperature": 2.0}, "loss.temperature is 2.0", "1 unless loss.kind=kl"),
     (LossConfig, {"hard_weight": -0.1}, "loss.hard_weight is -0.1", "from 0 to 1"),
+    (LossConfig, {"mixup": -0.1}, "loss.mixup is -0.1", "0 or more"),
+    (LossConfig, {"mixup": float("inf")}, "loss.mixup is inf", "0 or more"),
     (LossConfig, {"hard_weight": 1.1}, "loss.hard_weight is 1.1", "from 0 to 1"),
     (LossConfig, {"hard_weight_end": 1.1}, "loss.hard_weight_end is 1.1", "from 0 to 1, or null"),
     (LossConfig, {"task_weights": {"a": 0.0}}, "loss.task_weights.a is 0.0", "above 0"),
@@ -103,8 +116,11 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
 ALLOWED: list[tuple[type, dict[str, Any]]] = [
     (DemoConfig, {"unlabelled_rows": 0, "label_noise": 0.0}),
     (TransferConfig, TRANSFER | {"text": ["a", "b"]}),
+    (TransferConfig, TRANSFER | {"tasks": []}),
     (DataConfig, {"source": "files", "path": "tasks.yaml", "max_length": 8}),
     (SamplingConfig, {"weights": {"a": 0.0, "b": 0.5}}),
+    (AugmentConfig, {"multiple": 20, "mask": 0.5, "replace": 0.5, "ngram": 1.0}),
+    (AugmentConfig, NOTHING),
     (SamplingConfig, {"alpha": 0.0}),
     (TrainConfig, {"warmup": 0.0, "weight_decay": 0.0}),
     (TrainConfig, {"warmup": 1.0}),
@@ -144,7 +160,7 @@ def _all_configs(config: Any) -> list[Any]:
 
 def test_no_setting_can_be_changed_after_the_check() -> None:
     configs = _all_configs(Config())
-    assert len(configs) == 15, "but TransferConfig; LossConfig twice, TrainConfig and SamplingConfig three times"
+    assert len(configs) == 16, "but TransferConfig; LossConfig twice, TrainConfig and SamplingConfig three times"
     for config in configs:
         with pytest.raises(FrozenInstanceError):
             setattr(config, fields(config)[0].name, None)

@@ -14,6 +14,7 @@ from transformers import DistilBertConfig, DistilBertModel, PreTrainedTokenizerB
 
 from mkd.checkpoints import load_tokenizer
 from mkd.config import (
+    AugmentConfig,
     Config,
     DataConfig,
     DemoConfig,
@@ -24,6 +25,7 @@ from mkd.config import (
     StudentConfig,
     TeacherConfig,
     TrainConfig,
+    TransferConfig,
 )
 from mkd.evaluate import dev_logits, quality
 from mkd.pipeline import prepare, run, run_finetune, run_teacher
@@ -169,6 +171,37 @@ def test_a_transformer_can_start_from_the_teachers_layers(result: Result, shared
     assert found.teacher_key == result.teacher_key
     assert "baseline/quality/mean" not in found.metrics
     assert load_model(tmp_path).config.encoder["num_hidden_layers"] == 1
+
+
+def test_more_to_learn_from_costs_no_other_teacher_and_no_logits_of_gold_rows(
+    result: Result, shared: Path, tmp_path: Path
+) -> None:
+    """Augmented rows, a file for all tasks of single texts, and mixup; stored logits are looked for by their manifests."""
+
+    def stores(kind: str) -> set[Path]:
+        return {path.parent for path in (shared / "cache" / kind).glob("*/manifest.json")}
+
+    (tmp_path / "more.csv").write_text("body\nthe film was fine\nnobody came\n")
+    config = config_of(shared / "cache", loss=LossConfig(mixup=0.4), baseline=False)
+    transfer = [TransferConfig(str(tmp_path / "more.csv"), ["body"])]
+    config = replace(config, data=replace(config.data, transfer=transfer, augment=AugmentConfig(multiple=2)))
+    told: list[str] = []
+    before = stores("logits")
+    found = run(config, tmp_path / "student", lambda step, metrics: told.extend(metrics))
+    assert found.teacher_key == result.teacher_key
+    assert not any(name.startswith("teacher/") for name in told)
+    assert told.count("progress/augmentation") == 3
+    assert len(stores("logits") - before) == 1 + 3 + 3, "the file's rows, the copies of each task, and all rows of each task"
+    for dataset, alone in zip(found.datasets, result.datasets, strict=True):
+        assert dataset.source.endswith(f"{dataset.task}, augmented")
+        assert ("more.csv" in dataset.source) == (dataset.task == "sentiment")
+        assert alone.train_rows < dataset.train_rows <= alone.train_rows + 2 * 54 + 2
+        assert dataset.unlabelled_rows - alone.unlabelled_rows == dataset.train_rows - alone.train_rows
+        assert dataset.fingerprint != alone.fingerprint
+    again = run(config, tmp_path / "again")
+    assert of_quality(again) == of_quality(found)
+    plain = run(replace(config, loss=LossConfig()), tmp_path / "plain")
+    assert plain.metrics["quality/mean"] != found.metrics["quality/mean"]
 
 
 def test_the_teacher_alone_can_be_made_and_measured(result: Result, shared: Path, tmp_path: Path) -> None:

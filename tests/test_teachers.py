@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import MINILM, make_datas, make_tasks, make_tokenizer, split
+from tiny import MINILM, make_datas, make_tasks, make_tokenizer, pair_rows, split
 from transformers import PreTrainedTokenizerBase
 
 from mkd.checkpoints import load_encoder, load_tokenizer
@@ -136,6 +136,30 @@ def test_logits_are_computed_once(tmp_path: Path, datas: list[TaskData], tokeniz
     told.clear()
     np.testing.assert_array_equal(logit_store(tmp_path, teacher, datas[0].train, "single", report), first)
     assert told == []
+
+
+def test_logits_are_computed_for_the_added_rows_alone(
+    tmp_path: Path, tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    teacher = refined_teacher(config_of(tmp_path), datas, tokenizer, CPU)
+    alone = logit_store(tmp_path, teacher, datas[1].train, "pair")
+    more = tuple(split([row._replace(label=None) for row in pair_rows(num, num)]) for num in (7, 9))
+    (data,) = make_datas(tmp_path, [replace(tasks[1], added=more)], tokenizer)
+    done: list[int] = []
+    found = logit_store(tmp_path, teacher, data.train, "pair", lambda step, metrics: done.append(step))
+    assert done == [7, 9], "the rows of either split, in one batch each"
+    np.testing.assert_array_equal(found[:40], alone)
+    direct = predict(teacher.model, data.train, np.arange(56), "pair", teacher.layout)
+    np.testing.assert_allclose(found, direct, atol=1e-5)
+
+
+def test_added_text_does_not_change_the_teacher(tmp_path: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBase) -> None:
+    config = config_of(tmp_path)
+    unlabelled = [split([row._replace(label=None) for row in task.dev[""].read()]) for task in tasks]
+    more = [replace(task, added=(added,)) for task, added in zip(tasks, unlabelled, strict=True)]
+    assert teacher_tokenizer(config, more).get_vocab() == tokenizer.get_vocab()
+    _, key, _ = refine(config, make_datas(tmp_path, tasks, tokenizer), tokenizer)
+    assert refine(config, make_datas(tmp_path, more, tokenizer), tokenizer)[1:] == (key, False)
 
 
 def test_logits_of_another_teacher_or_task_are_others(

@@ -101,9 +101,11 @@ class BiLstmStudent(PreTrainedModel):
     def forward(self, inputs: Inputs, task: str) -> torch.Tensor:
         """Logits [B, C] of a task's head."""
         texts = inputs.ids.shape[1]
-        ids, mask = inputs.ids.flatten(0, 1), inputs.mask.flatten(0, 1)
+        embedded = self.embeddings(inputs.ids)
+        words = (embedded if inputs.mix is None else inputs.mix.of_embeddings(embedded)).flatten(0, 1)
+        mask = inputs.mask.flatten(0, 1)
         turn = _turn(mask)
-        x = self.dropout(F.relu(self.feed_forward(self.dropout(self.embeddings(ids)))))
+        x = self.dropout(F.relu(self.feed_forward(self.dropout(words))))
         encoded = self.encoder(x, turn)
         # Row i's texts lie side by side: the partner of one is the other, or, of a single text, itself.
         partner = encoded.unflatten(0, (-1, texts)).flip(1).flatten(0, 1)

@@ -49,7 +49,10 @@ class TransformerStudent(PreTrainedModel):
         """Logits [B, C] of a task's head."""
         mask_BL = inputs.mask[:, 0]
         types = {} if inputs.types is None else {"token_type_ids": inputs.types}
-        states_BLD = self.encoder(input_ids=inputs.ids[:, 0], attention_mask=mask_BL, **types).last_hidden_state
+        given = {"input_ids": inputs.ids[:, 0]}
+        if inputs.mix is not None:
+            given = {"inputs_embeds": inputs.mix.of_embeddings(self.get_input_embeddings()(inputs.ids))[:, 0]}
+        states_BLD = self.encoder(**given, attention_mask=mask_BL, **types).last_hidden_state
         logits: torch.Tensor = self.heads(self._pool(states_BLD, mask_BL), task)
         return logits
 
