@@ -181,7 +181,7 @@ class StudentConfig:
     min_count: int = 0
     """Only tokens that occur so often in the tasks' training rows have an embedding, all others share the unknown token's;
     0: the tokenizer's whole vocabulary has embeddings."""
-    ngrams: int = 2
+    ngrams: int = 3
     """Bag: the longest n-grams of tokens that have embeddings; 1: words alone."""
     buckets: int = 16384
     """Bag: rows of the table of n-grams, into which they are hashed."""

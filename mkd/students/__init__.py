@@ -70,7 +70,7 @@ def _on_words(config: StudentConfig, shared: dict[str, Any], vocab_size: int, en
     else:
         student = BagStudent(BagConfig(layers=config.layers, ngrams=config.ngrams, buckets=config.buckets, **sizes))
     if table is not None:
-        student.embeddings.weight.data.copy_(table / table.std())  # as large as random ones start
+        student.embeddings.weight.data.copy_(table / table.std() * student.embedding_sd)  # as large as random ones start
     return student
 
 

@@ -55,6 +55,7 @@ class BagStudent(PreTrainedModel):
     config_class = BagConfig
     config: BagConfig
     joined = False
+    embedding_sd = 0.03
 
     def __init__(self, config: BagConfig) -> None:
         super().__init__(config)
@@ -70,9 +71,12 @@ class BagStudent(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Words normal with sd 1, n-grams 0: one that was never trained adds nothing. ReLU layers by He et al. 2015."""
+        """Words normal and small, so that what they learn soon outweighs the chance that they start from, as in fastText.
+
+        N-grams start at 0: one that was never trained adds nothing. ReLU layers by He et al. 2015.
+        """
         if module is self.embeddings:
-            nn.init.normal_(module.weight)
+            nn.init.normal_(module.weight, std=self.embedding_sd)
         elif isinstance(module, nn.Embedding):
             nn.init.zeros_(module.weight)
         elif isinstance(module, nn.Linear) and any(module is layer for layer in self.layers):
@@ -112,15 +116,14 @@ def hashed_ngrams(words_BL: torch.Tensor, mask_BL: torch.Tensor, longest: int, b
     Both [B, (longest - 1) * L]. The bucket of words x_0, x_1, ... is (sum of a_k x_k mod PRIME) mod buckets, with fixed
     factors a_k (Carter and Wegman 1979, the multilinear hash).
     """
-    ahead = words_BL.long()
-    total, inside = ahead * GENERATOR, mask_BL
-    codes, masks = [], []
-    for place in range(1, longest):
-        ahead, inside = F.pad(ahead, (-1, 1)), F.pad(inside, (-1, 1))
-        total = total + ahead * pow(GENERATOR, place + 1, PRIME)
-        codes.append(total % PRIME % buckets)
-        masks.append(inside)
-    return torch.cat(codes, dim=1), torch.cat(masks, dim=1)
+    length = words_BL.shape[1]
+    words, mask = F.pad(words_BL.long(), (0, longest - 1)), F.pad(mask_BL, (0, longest - 1))
+    total, totals = words[:, :length] * GENERATOR, []
+    for ahead in range(1, longest):
+        total = total + words[:, ahead : ahead + length] * pow(GENERATOR, ahead + 1, PRIME)
+        totals.append(total)
+    inside = [mask[:, ahead : ahead + length] for ahead in range(1, longest)]
+    return torch.cat(totals, dim=1) % PRIME % buckets, torch.cat(inside, dim=1)
 
 
 def _sum(x_BLE: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
