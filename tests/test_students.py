@@ -244,7 +244,7 @@ def test_a_narrower_table_is_projected_to_the_width_of_the_layers(datas: list[Ta
     student = make_student(FACTORISED, datas, 50, 32, None)
     assert isinstance(student, TransformerStudent)
     assert input_table(student).weight.shape == (50, 6)
-    assert student.encoder.embeddings_project.weight.shape == (16, 6)
+    assert student.get_parameter("encoder.embeddings_project.weight").shape == (16, 6)
     assert student.encoder.config.model_type == "electra"
 
 
@@ -255,20 +255,17 @@ def test_a_table_as_wide_as_the_layers_is_bert_without_a_projection(datas: list[
         assert student.encoder.config.model_type == "bert"
 
 
-def test_a_projected_encoder_is_bert_otherwise(datas: list[TaskData]) -> None:
-    """With the identity as its projection, and embeddings as wide, it gives BERT's states from BERT's weights."""
-    factorised = make_student(replace(FACTORISED, embedding=15), datas, 50, 32, None)
-    plain = make_student(replace(FACTORISED, embedding=16), datas, 50, 32, None)
-    assert isinstance(factorised, TransformerStudent) and isinstance(plain, TransformerStudent)
-    names = factorised.encoder.state_dict().keys() ^ plain.encoder.state_dict().keys()
+def test_the_layers_behind_a_projection_are_berts(datas: list[TaskData]) -> None:
+    """They take BERT's weights by name, and give BERT's states from the same input."""
+    students = [make_student(replace(FACTORISED, embedding=width), datas, 50, 32, None) for width in (6, 16)]
+    factorised, plain = (student.train(False).get_submodule("encoder") for student in students)
+    names = factorised.state_dict().keys() ^ plain.state_dict().keys()
     assert names == {"embeddings_project.weight", "embeddings_project.bias"}
-    factorised.train(False)
-    states = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
-    factorised.encoder.encoder.load_state_dict(plain.encoder.encoder.state_dict())
-    plain.train(False)
+    states_BLD = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
+    layers, known = factorised.get_submodule("encoder"), plain.get_submodule("encoder")
+    layers.load_state_dict(known.state_dict())
     with torch.inference_mode():
-        one, other = (student.encoder.encoder(states, None).last_hidden_state for student in (factorised, plain))
-    torch.testing.assert_close(one, other)
+        torch.testing.assert_close(*(each(states_BLD, None).last_hidden_state for each in (layers, known)))
 
 
 # Layers from another encoder.

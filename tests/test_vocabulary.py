@@ -148,7 +148,7 @@ def test_a_token_that_is_not_kept_counts_as_the_unknown_token(
 ) -> None:
     student = student_of(config, datas, tokenizer, True)
     inputs, unkept = rows_with(datas, tokenizer, student, True)
-    known = inputs._replace(ids=torch.where(unkept, tokenizer.convert_tokens_to_ids("[UNK]"), inputs.ids))
+    known = inputs._replace(ids=inputs.ids.masked_fill(unkept, tokenizer.unk_token_id))
     assert not torch.equal(known.ids, inputs.ids)
     assert torch.equal(logits(student, inputs, "single"), logits(student, known, "single"))
     whole = student_of(config, datas, tokenizer, False)
