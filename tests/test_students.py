@@ -237,7 +237,7 @@ def test_a_student_of_words_can_start_from_an_encoders_embeddings(config: Studen
     found = student.get_input_embeddings().weight
     assert isinstance(found, torch.Tensor)
     table = project(encoder.embeddings.word_embeddings.weight.detach(), 6)
-    assert torch.equal(found, table / table.std() * (1 if config.kind == "bilstm" else 0.03))
+    assert torch.equal(found, table / table.std())
 
 
 def test_a_narrower_table_is_projected_to_the_width_of_the_layers(datas: list[TaskData]) -> None:

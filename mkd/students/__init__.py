@@ -70,7 +70,8 @@ def _on_words(config: StudentConfig, shared: dict[str, Any], vocab_size: int, en
     else:
         student = BagStudent(BagConfig(layers=config.layers, ngrams=config.ngrams, buckets=config.buckets, **sizes))
     if table is not None:
-        student.embeddings.weight.data.copy_(table / table.std() * student.embedding_sd)  # as large as random ones start
+        # As large as a BiLSTM's random ones: what they know already has to weigh in a bag's products of means too.
+        student.embeddings.weight.data.copy_(table / table.std())
     return student
 
 

@@ -55,7 +55,6 @@ class BagStudent(PreTrainedModel):
     config_class = BagConfig
     config: BagConfig
     joined = False
-    embedding_sd = 0.03
 
     def __init__(self, config: BagConfig) -> None:
         super().__init__(config)
@@ -71,12 +70,12 @@ class BagStudent(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Words normal and small, so that what they learn soon outweighs the chance that they start from, as in fastText.
+        """Random words start small, so that what they learn soon outweighs the chance that they start from, as in fastText.
 
         N-grams start at 0: one that was never trained adds nothing. ReLU layers by He et al. 2015.
         """
         if module is self.embeddings:
-            nn.init.normal_(module.weight, std=self.embedding_sd)
+            nn.init.normal_(module.weight, std=0.03)
         elif isinstance(module, nn.Embedding):
             nn.init.zeros_(module.weight)
         elif isinstance(module, nn.Linear) and any(module is layer for layer in self.layers):

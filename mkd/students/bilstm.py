@@ -63,7 +63,6 @@ class BiLstmStudent(PreTrainedModel):
     config_class = BiLstmConfig
     config: BiLstmConfig
     joined = False
-    embedding_sd = 1.0
 
     def __init__(self, config: BiLstmConfig) -> None:
         super().__init__(config)
@@ -83,11 +82,11 @@ class BiLstmStudent(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Keeps signals at their size from layer to layer: torch's own start for an LSTM lets them all but vanish.
 
-        Embeddings normal; the ReLU layer by He et al. 2015; an LSTM's input weights by Glorot and Bengio 2010,
+        Embeddings normal with sd 1; the ReLU layer by He et al. 2015; an LSTM's input weights by Glorot and Bengio 2010,
         its recurrent ones orthogonal, its forget gate open (bias 1). All else is left as torch makes it.
         """
         if module is self.embeddings:
-            nn.init.normal_(module.weight, std=self.embedding_sd)
+            nn.init.normal_(module.weight)
         elif module is self.feed_forward:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         elif isinstance(module, nn.LSTM):
