@@ -214,23 +214,31 @@ class TeacherConfig:
 class StudentConfig:
     """The small model: shared layers and a head for each task."""
 
-    kind: Literal["bilstm", "transformer"] = "transformer"
-    """bilstm: the paper's biattentive LSTM; transformer: an encoder of any depth and width."""
+    kind: Literal["bilstm", "transformer", "bag"] = "transformer"
+    """bilstm: the paper's biattentive LSTM; transformer: an encoder of any depth and width; bag: the mean of embeddings of
+    words and n-grams, and a small feed-forward network."""
     init: str = ""
-    """Empty: random weights. `teacher`: the refined teacher's embeddings (bilstm, projected to `embedding`) or layers
-    (transformer). Or the folder or hub name of another encoder to take them from."""
+    """Empty: random weights. `teacher`: the refined teacher's embeddings (bilstm and bag, projected to `embedding`) or
+    layers (transformer). Or the folder or hub name of another encoder to take them from."""
     tokenizer: str = ""
     """Folder or hub name of a tokenizer; empty: that of `init`, else the teacher's."""
     hidden: int = 48
-    """Width: units a direction of the BiLSTM; the Transformer's model width."""
+    """Width: units a direction of the BiLSTM; the Transformer's model width; of the bag's feed-forward layers."""
     layers: int = 1
-    """Transformer: number of layers."""
+    """Transformer: number of layers; bag: layers of the feed-forward network."""
     keep: list[int] = field(default_factory=list)
     """Transformer with `init`: which layers to take, from 0; empty: the first `layers`."""
     heads: int = 2
     """Transformer: attention heads."""
-    embedding: int = 128
-    """BiLSTM: width of the word embeddings."""
+    embedding: int = 0
+    """Width of the word embeddings; 0: as wide as `hidden`. A Transformer from scratch projects them to its own width."""
+    min_count: int = 0
+    """Only tokens that occur so often in the tasks' training rows have an embedding, all others share the unknown token's;
+    0: the tokenizer's whole vocabulary has embeddings."""
+    ngrams: int = 3
+    """Bag: the longest n-grams of tokens that have embeddings; 1: words alone."""
+    buckets: int = 16384
+    """Bag: rows of the table of n-grams, into which they are hashed."""
     pooling: Literal["mean", "first"] = "mean"
     """Transformer: what a head sees, the mean over tokens or the first token."""
     dropout: float = 0.0
@@ -238,12 +246,21 @@ class StudentConfig:
 
     @property
     def name(self) -> str:
-        """Kind and size, as runs are named: `bilstm-128`, `transformer-3x384`."""
-        return f"{self.kind}-{self.layers}x{self.hidden}" if self.kind == "transformer" else f"{self.kind}-{self.hidden}"
+        """Kind and size, as runs are named: `bilstm-128`, `transformer-3x384`, `bag-1x64-e32-min5`."""
+        size = f"{self.hidden}" if self.kind == "bilstm" else f"{self.layers}x{self.hidden}"
+        embedding = f"-e{self.embedding_width}" if self.embedding_width != self.hidden else ""
+        return f"{self.kind}-{size}{embedding}" + (f"-min{self.min_count}" if self.min_count else "")
+
+    @property
+    def embedding_width(self) -> int:
+        """Width of the word embeddings."""
+        return self.embedding or self.hidden
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "layers", "heads", "embedding"):
+        for name in ("hidden", "layers", "heads", "ngrams", "buckets"):
             _check(getattr(self, name) > 0, f"student.{name}", getattr(self, name), "above 0")
+        for name in ("embedding", "min_count"):
+            _check(getattr(self, name) >= 0, f"student.{name}", getattr(self, name), "0 or more")
         if self.kind == "transformer":
             _check(self.hidden % self.heads == 0, "student.hidden", self.hidden, f"a multiple of student.heads={self.heads}")
             _check(not self.keep or self.init != "", "student.keep", self.keep, "empty unless student.init names a checkpoint")
@@ -251,8 +268,14 @@ class StudentConfig:
                 not self.keep or len(self.keep) == self.layers, "student.keep", self.keep, f"student.layers={self.layers} layers"
             )
             _check(all(layer >= 0 for layer in self.keep), "student.keep", self.keep, "layer numbers from 0")
+            _check(
+                self.init == "" or self.embedding_width == self.hidden,
+                "student.embedding",
+                self.embedding,
+                f"0 or student.hidden={self.hidden}, as student.init={self.init} takes layers with their embeddings",
+            )
         else:
-            _check(not self.keep, "student.keep", self.keep, "empty for student.kind=bilstm")
+            _check(not self.keep, "student.keep", self.keep, f"empty for student.kind={self.kind}")
         _check(0 <= self.dropout < 1, "student.dropout", self.dropout, "from 0 to below 1")
 
 

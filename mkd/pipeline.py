@@ -23,12 +23,14 @@ from mkd.speed import hardware, size_metrics, speed_metrics
 from mkd.store import key_of
 from mkd.students import Student, load_model, make_student
 from mkd.students.adoption import adopted, known_tasks
+from mkd.students.embeddings import input_table, trim
 from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks import Task
 from mkd.teachers import Refined, fresh_teacher, labelled, logit_store, refined_teacher, teacher_tokenizer
 from mkd.tokens import TaskData, layout_of, task_data, tokenizer_fingerprint
 from mkd.trainer import train
+from mkd.vocabulary import kept_tokens
 
 
 class Side(NamedTuple):
@@ -176,6 +178,9 @@ def new_student(config: Config, side: Side, teacher: TransformerStudent) -> Stud
     elif config.student.init:
         encoder = checkpoints.load_encoder(checkpoints.resolve(config.student.init, "student.init"), "student.init")
     student = make_student(config.student, side.datas, len(side.tokenizer), config.data.max_length, encoder)
+    if config.student.min_count:
+        rows = input_table(student).num_embeddings
+        trim(student, *kept_tokens(side.datas, side.tokenizer, rows, config.student.min_count))
     return on(student, side.device)
 
 

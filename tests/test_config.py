@@ -72,7 +72,17 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (StudentConfig, {"hidden": 0}, "student.hidden is 0", "above 0"),
     (StudentConfig, {"layers": 0}, "student.layers is 0", "above 0"),
     (StudentConfig, {"heads": -1}, "student.heads is -1", "above 0"),
-    (StudentConfig, {"embedding": 0}, "student.embedding is 0", "above 0"),
+    (StudentConfig, {"ngrams": 0}, "student.ngrams is 0", "above 0"),
+    (StudentConfig, {"buckets": 0}, "student.buckets is 0", "above 0"),
+    (StudentConfig, {"embedding": -1}, "student.embedding is -1", "0 or more"),
+    (StudentConfig, {"min_count": -1}, "student.min_count is -1", "0 or more"),
+    (
+        StudentConfig,
+        {"init": "x", "embedding": 32},
+        "student.embedding is 32",
+        "0 or student.hidden=64, as student.init=x takes layers",
+    ),
+    (StudentConfig, {"kind": "bag", "keep": [0]}, "student.keep is [0]", "empty for student.kind=bag"),
     (StudentConfig, {"dropout": -0.1}, "student.dropout is -0.1", "from 0 to below 1"),
     (StudentConfig, {"kind": "bilstm", "keep": [0]}, "student.keep is [0]", "empty for student.kind=bilstm"),
     (StudentConfig, {"kind": "transformer", "hidden": 10, "heads": 4}, "student.hidden is 10", "a multiple of student.heads=4"),
@@ -126,6 +136,9 @@ ALLOWED: list[tuple[type, dict[str, Any]]] = [
     (TrainConfig, {"warmup": 1.0}),
     (StudentConfig, {"kind": "transformer", "init": "teacher", "layers": 2, "keep": [3, 0]}),
     (StudentConfig, {"hidden": 10}),
+    (StudentConfig, {"embedding": 0, "min_count": 0}),
+    (StudentConfig, {"init": "x", "embedding": 64}),
+    (StudentConfig, {"kind": "bag", "init": "x", "embedding": 32, "ngrams": 1, "buckets": 1}),
     (LossConfig, {"temperature": 4.0, "hard_weight": 1.0}),
     (LossConfig, {"kind": "mse"}),
     (LossConfig, {"hard_weight": 1.0, "hard_weight_end": 0.0, "task_weights": {"a": 0.5}, "pcgrad": 2}),
@@ -151,6 +164,20 @@ def test_a_refusal_names_setting_value_and_what_is_allowed(
 def test_the_edges_are_allowed(make: type, settings: dict[str, Any]) -> None:
     made = make(**settings)
     assert all(getattr(made, name) == value for name, value in settings.items())
+
+
+@pytest.mark.parametrize(
+    ("student", "name"),
+    [
+        (StudentConfig(kind="bilstm", hidden=128), "bilstm-128"),
+        (StudentConfig(kind="bilstm", hidden=128, embedding=128), "bilstm-128"),
+        (StudentConfig(kind="transformer", layers=3, hidden=384, min_count=2), "transformer-3x384-min2"),
+        (StudentConfig(kind="transformer", layers=2, hidden=128, embedding=32), "transformer-2x128-e32"),
+        (StudentConfig(kind="bag", hidden=64, embedding=32, min_count=5), "bag-1x64-e32-min5"),
+    ],
+)
+def test_a_students_name_says_its_kind_its_size_and_what_is_unusual(student: StudentConfig, name: str) -> None:
+    assert student.name == name
 
 
 def _all_configs(config: Any) -> list[Any]:

@@ -32,6 +32,7 @@ from mkd.pipeline import prepare, run, run_finetune, run_teacher
 from mkd.record import Result
 from mkd.sources import load_tasks
 from mkd.students import load_model
+from mkd.students.embeddings import input_table
 from mkd.tokens import layout_of, task_data
 
 SST2 = Path(__file__).resolve().parents[2] / "shared" / "data" / "glue" / "SST-2"
@@ -204,6 +205,29 @@ def test_more_to_learn_from_costs_no_other_teacher_and_no_logits_of_gold_rows(
     assert plain.metrics["quality/mean"] != found.metrics["quality/mean"]
 
 
+@pytest.mark.parametrize(
+    "student",
+    [
+        replace(BILSTM, init="teacher", min_count=3),
+        replace(TRANSFORMER, min_count=3),
+        StudentConfig(kind="transformer", hidden=16, heads=2, embedding=8, min_count=3),
+        StudentConfig(kind="bag", init="teacher", hidden=8, embedding=16, ngrams=3, buckets=100, min_count=3),
+        StudentConfig(kind="bag", hidden=8, layers=2, buckets=100),
+    ],
+    ids=lambda student: f"{student.name}-{student.init}",
+)
+def test_every_kind_runs_with_a_trimmed_vocabulary(student: StudentConfig, result: Result, shared: Path, tmp_path: Path) -> None:
+    config = config_of(shared / "cache", student=student, baseline=False)
+    found = run(config, tmp_path)
+    assert (found.student, found.teacher_key) == (student.name, result.teacher_key)
+    loaded, tokenizer = load_model(tmp_path), load_tokenizer(tmp_path, "")
+    datas = [task_data(shared / "cache", task, tokenizer, config.data, config.seed) for task in load_tasks(config.data)]
+    again = quality(datas, dev_logits(loaded, datas, layout_of(tokenizer, loaded.joined, 64)))
+    assert again == {name: value for name, value in found.metrics.items() if name.startswith("quality/")}
+    rows = input_table(loaded).num_embeddings
+    assert rows < len(tokenizer) if student.min_count else rows == len(tokenizer)
+
+
 def test_the_teacher_alone_can_be_made_and_measured(result: Result, shared: Path, tmp_path: Path) -> None:
     found = run_teacher(config_of(shared / "cache"), tmp_path)
     assert {name for name in found.metrics if name.startswith("quality/")} == {f"quality/{name}" for name in QUALITY}
@@ -284,6 +308,7 @@ def test_a_student_of_minilm_learns_real_reviews(tmp_path: Path) -> None:
         (StudentConfig(kind="transformer", init="teacher", hidden=24, heads=2, layers=1), "student.hidden is 24; allowed: 16"),
         (StudentConfig(kind="transformer", init="teacher", hidden=16, heads=2, layers=3), "layers 0 to 1"),
         (StudentConfig(kind="bilstm", init="teacher", hidden=8, embedding=17), "student.embedding is 17; allowed: at most 16"),
+        (StudentConfig(kind="bag", min_count=10**6), "student.min_count is 1000000; allowed: at most"),
         (StudentConfig(kind="bilstm", init="no-such-folder/at/all"), "student.init is 'no-such-folder/at/all'"),
     ],
 )

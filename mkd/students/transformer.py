@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
+from mkd.students.embeddings import make_room
 from mkd.students.heads import Heads, MultiTaskConfig
 from mkd.tokens import Inputs
 
@@ -35,6 +36,8 @@ class TransformerStudent(PreTrainedModel):
         super().__init__(config)
         encoder = AutoConfig.for_model(**config.encoder)
         self.encoder = without_pooler(AutoModel.from_config(encoder))
+        if config.kept_tokens:
+            make_room(self, config.kept_tokens)
         self.heads = Heads(encoder.hidden_size, config)
         self.post_init()
 
@@ -44,6 +47,9 @@ class TransformerStudent(PreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         embeddings: nn.Module = self.encoder.get_input_embeddings()
         return embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.encoder.set_input_embeddings(value)
 
     def forward(self, inputs: Inputs, task: str) -> torch.Tensor:
         """Logits [B, C] of a task's head."""
