@@ -81,7 +81,7 @@ def test_bigrams_of_a_real_vocabulary_spread_evenly_over_the_buckets() -> None:
 def test_a_text_is_the_mean_of_its_words_and_of_the_ngrams_that_begin_at_them() -> None:
     student = bag(ngrams=3)
     batch = inputs([[3, 1, 4]], [[5]])
-    found = student._mean(batch.ids[:, 0], batch.mask[:, 0])
+    found = student._total(batch.ids[:, 0], batch.mask[:, 0]) / batch.mask[:, 0].sum(1, keepdim=True)
     words, ngrams = student.embeddings.weight, student.ngrams.weight
     first = words[3] + words[1] + words[4] + ngrams[bucket(3, 1)] + ngrams[bucket(1, 4)] + ngrams[bucket(3, 1, 4)]
     torch.testing.assert_close(found, torch.stack([first / 3, words[5]]))
@@ -101,7 +101,7 @@ def test_an_ngram_that_was_never_trained_adds_nothing() -> None:
     assert not fresh.ngrams.weight.any()
     batch = inputs([[3, 1, 4]])
     expected = fresh.embeddings.weight[[3, 1, 4]].mean(0, keepdim=True)
-    torch.testing.assert_close(fresh._mean(batch.ids[:, 0], batch.mask[:, 0]), expected)
+    torch.testing.assert_close(fresh._total(batch.ids[:, 0], batch.mask[:, 0]) / batch.mask[:, 0].sum(1, keepdim=True), expected)
 
 
 def test_logits_of_a_pair_by_hand() -> None:

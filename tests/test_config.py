@@ -80,7 +80,7 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
         StudentConfig,
         {"init": "x", "embedding": 32},
         "student.embedding is 32",
-        "0 or student.hidden=64, as student.init=x takes layers",
+        "0 or student.hidden=48, as student.init=x takes layers",
     ),
     (StudentConfig, {"kind": "bag", "keep": [0]}, "student.keep is [0]", "empty for student.kind=bag"),
     (StudentConfig, {"dropout": -0.1}, "student.dropout is -0.1", "from 0 to below 1"),

@@ -4,7 +4,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from test_students import BILSTM, BOTH, TRANSFORMER, student_of
+from test_students import ALL, BILSTM, TRANSFORMER, student_of
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -46,7 +46,7 @@ def test_a_share_of_one_leaves_the_batch_as_it_is(datas: list[TaskData], tokeniz
     assert mixed(batch, 1.0, torch.tensor([2, 0, 1])) is batch
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("place", [0, 1])
 def test_the_nearer_the_share_is_to_one_the_nearer_the_logits_to_those_of_the_rows(
     config: StudentConfig, place: int, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
@@ -64,7 +64,7 @@ def test_the_nearer_the_share_is_to_one_the_nearer_the_logits_to_those_of_the_ro
     assert far[2] < 1e-3
 
 
-@BOTH
+@ALL
 def test_a_row_mixed_with_itself_is_itself(
     config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:
@@ -77,7 +77,7 @@ def test_a_row_mixed_with_itself_is_itself(
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
-@BOTH
+@ALL
 def test_mixing_rows_or_their_embeddings_is_the_same_to_the_student(
     config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:
