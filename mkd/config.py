@@ -170,6 +170,9 @@ class TrainConfig:
     """Stop after so many scorings without a better mean score; 0: never. The best weights are kept either way."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: matrix products in half precision (autocast); the weights and the losses stay in float32."""
+    lazy: bool = False
+    """Row-sparse gradients and a lazy Adam for tables of embeddings with many rows: a step then costs what its batch
+    touches. Rows that a batch does not touch keep weight and moments, and none of them decays."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:

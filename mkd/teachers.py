@@ -147,6 +147,8 @@ def _settings(config: Config) -> dict[str, Any]:
     Those that came after teachers were stored are part of it only where they differ from their defaults.
     """
     settings = asdict(config.teacher)
+    if not settings["train"]["lazy"]:
+        del settings["train"]["lazy"]
     sampling, usual = settings["train"]["sampling"], asdict(SamplingConfig())
     for name in ("alpha_end", "order"):
         if sampling[name] == usual[name]:

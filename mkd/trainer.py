@@ -6,13 +6,13 @@ from itertools import islice
 from typing import NamedTuple
 
 import torch
-from torch import nn
 
 from mkd.balance import Balance
 from mkd.batches import Batch
 from mkd.config import LossConfig, TrainConfig
 from mkd.conflicts import TaskGradients
 from mkd.losses import LossTerms, between, distillation
+from mkd.optim import clip_gradients, make_optimizers
 from mkd.record import Report, silent
 from mkd.schedule import annealed, warmup_linear
 from mkd.students import Student
@@ -45,15 +45,15 @@ def train(
     """
     device = next(model.parameters()).device
     balance = Balance(model.config.tasks, loss).to(device)
-    learnt = {"params": list(balance.parameters()), "weight_decay": 0.0}
-    optimizer = torch.optim.AdamW([*_groups(model, config.weight_decay), learnt], lr=config.learning_rate, fused=True)
+    optimizers = make_optimizers(model, config, balance.parameters())
     shared = TaskGradients(p for name, p in model.named_parameters() if not name.startswith("heads."))
     drawn: Counter[str] = Counter()
     best, best_weights, since_best = Trained(0, float("-inf"), 0), {}, 0
     window: list[tuple[str, torch.Tensor]] = []
     for step in range(config.steps):
         model.train()
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         for batch in islice(batches, loss.batches_per_step):
             terms = balance(_loss(model, batch, annealed(loss, step, config.steps), config.precision), batch.task)
             (terms.total / loss.batches_per_step).backward()
@@ -63,11 +63,12 @@ def train(
             drawn[batch.task] += 1
         if loss.pcgrad:
             shared.merge()
-        nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        clip_gradients(model.parameters(), config.clip)
         rate = config.learning_rate * warmup_linear(step, config.steps, config.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.step()
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
 
         done = step + 1
         due = done % config.eval_every == 0 or done == config.steps
@@ -102,15 +103,6 @@ def _loss(model: Student, batch: Batch, loss: LossConfig, precision: str) -> Los
     if inputs.mix is None:
         return terms
     return between(terms, distillation(logits_BC, teacher_BC, labels_B[inputs.mix.partner_B], loss), inputs.mix.share)
-
-
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices decay; biases and norms, which are vectors, do not."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
 
 
 def _losses(window: list[tuple[str, torch.Tensor]], done: int, per_step: int) -> dict[str, float]:

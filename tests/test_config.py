@@ -137,7 +137,7 @@ ALLOWED: list[tuple[type, dict[str, Any]]] = [
     (StudentConfig, {"kind": "transformer", "init": "teacher", "layers": 2, "keep": [3, 0]}),
     (StudentConfig, {"hidden": 10}),
     (StudentConfig, {"embedding": 0, "min_count": 0}),
-    (StudentConfig, {"init": "x", "embedding": 64}),
+    (StudentConfig, {"init": "x", "embedding": 48}),
     (StudentConfig, {"kind": "bag", "init": "x", "embedding": 32, "ngrams": 1, "buckets": 1}),
     (LossConfig, {"temperature": 4.0, "hard_weight": 1.0}),
     (LossConfig, {"kind": "mse"}),

@@ -43,6 +43,7 @@ ORDER = [
     "mkd.losses",
     "mkd.balance",
     "mkd.conflicts",
+    "mkd.optim",
     "mkd.checkpoints",
     "mkd.words",
     "mkd.neighbours",
