@@ -15,7 +15,8 @@ LAZY_ROWS = 2048
 def make_optimizers(model: nn.Module, config: TrainConfig, others: Iterable[nn.Parameter] = ()) -> list[Optimizer]:
     """Optimisers that together hold each trainable parameter once; with `config.lazy` large tables get sparse gradients.
 
-    others: parameters that are learnt beside the model's. Of those rows that a batch does not touch a lazy Adam moves neither weight nor moments, and they do not decay. Matrices
+    others: parameters that are learnt beside the model's, without decay.
+    Of those rows that a batch does not touch a lazy Adam moves neither weight nor moments, and they do not decay. Matrices
     elsewhere decay; biases and norms, which are vectors, do not.
     """
     tables = [module for module in model.modules() if isinstance(module, nn.Embedding) and module.num_embeddings >= LAZY_ROWS]
