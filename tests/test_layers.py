@@ -63,6 +63,7 @@ ORDER = [
     "mkd.teachers",
     "mkd.speed",
     "mkd.pipeline",
+    "mkd.throughput",
 ]
 """The core in the order in which data flows through it: a module may import only those before it."""
 
