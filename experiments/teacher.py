@@ -1,6 +1,6 @@
 """Refines a teacher on all tasks at once and stores it, so that later distillations find it.
 
-    python -m experiments.teacher --config experiments/configs/glue-bilstm.yaml
+    python -m experiments.teacher --config experiments/configs/glue.yaml --teacher.checkpoint ENCODER
     mlflow run . -e teacher
 
 It reads the same settings as experiments.distill; only those of the data and the teacher matter. The last line printed
