@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from mkd.batches import gather, sequence_lengths
@@ -28,7 +29,7 @@ def predict(
 
 
 def predictions(
-    model: Student, store: TokenStore, rows: np.ndarray, task: str, layout: Layout
+    model: nn.Module, store: TokenStore, rows: np.ndarray, task: str, layout: Layout
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(places in `rows`, logits) batch by batch, like lengths together, a bounded window of rows at a time."""
     device = next(model.parameters()).device

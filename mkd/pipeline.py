@@ -21,7 +21,7 @@ from mkd.students import Student, make_student
 from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks import Task
-from mkd.teachers import Refined, fresh_teacher, labelled, logit_store, refined_teacher, teacher_tokenizer
+from mkd.teachers.refined import Refined, fresh_teacher, labelled, logit_store, refined_teacher, teacher_tokenizer
 from mkd.tokens import TaskData, layout_of, task_data, tokenizer_fingerprint
 from mkd.trainer import train
 

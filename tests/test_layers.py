@@ -52,6 +52,8 @@ ORDER = [
     "mkd.batches",
     "mkd.trainer",
     "mkd.evaluate",
+    "mkd.teachers.labeller",
+    "mkd.teachers.refined",
     "mkd.teachers",
     "mkd.speed",
     "mkd.pipeline",

@@ -17,7 +17,7 @@ from mkd.config import Config, DataConfig, SpeedConfig, TeacherConfig, TrainConf
 from mkd.evaluate import predict
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks import Row, Task
-from mkd.teachers import labelled, logit_store, refined_teacher, teacher_tokenizer
+from mkd.teachers.refined import labelled, logit_store, refined_teacher, teacher_tokenizer
 from mkd.tokens import TaskData
 
 CPU = torch.device("cpu")

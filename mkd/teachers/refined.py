@@ -12,13 +12,14 @@ from transformers import PreTrainedTokenizerBase
 from mkd import checkpoints
 from mkd.batches import Source, joint_batches
 from mkd.config import Config, LossConfig
-from mkd.evaluate import predictions, selection_scores
+from mkd.evaluate import selection_scores
 from mkd.record import Report, silent
-from mkd.store import key_of, read_array, stored
+from mkd.store import key_of, stored
 from mkd.students import bert_config, load_model
 from mkd.students.heads import head_configs, on
 from mkd.students.transformer import TransformerConfig, TransformerStudent, on_encoder
 from mkd.tasks import Task
+from mkd.teachers.labeller import LOGITS, Reader, read_logits, write_logits
 from mkd.tokens import Layout, TaskData, TokenStore, layout_of, tokenizer_fingerprint
 from mkd.trainer import train
 from mkd.wordpiece import learn_wordpiece
@@ -80,21 +81,9 @@ def logit_store(root: Path, teacher: Refined, store: TokenStore, task: str, repo
         "precision": teacher.precision,
     }
     classes = len(teacher.model.config.tasks[task]["labels"]) or 1
-    rows = np.arange(len(store.labels))
-
-    def build(aside: Path) -> None:
-        out = np.memmap(aside / "logits.float32", dtype="<f4", mode="w+", shape=(len(rows), classes))
-        device = next(teacher.model.parameters()).device.type
-        done = 0
-        with torch.autocast(device, torch.bfloat16, enabled=teacher.precision == "bfloat16"):
-            for places, logits in predictions(teacher.model, store, rows, task, teacher.layout):
-                out[places] = logits
-                done += len(places)
-                report(done, {"progress": done / len(rows)})
-        out.flush()
-
-    folder = stored(root, "logits", parts, build)
-    return read_array(folder / "logits.float32", "<f4").reshape(-1, classes)
+    reader = Reader(teacher.model, teacher.layout, teacher.precision)
+    folder = stored(root, "logits", parts, lambda aside: write_logits(aside / LOGITS, reader, store, task, classes, report))
+    return read_logits(folder / LOGITS, classes)
 
 
 def _refine(

@@ -1,0 +1,1 @@
+"""What teaches each task."""
