@@ -67,7 +67,7 @@ def _ended(number: int, frame: object) -> None:
 
 
 def _flat(values: dict[str, Any], prefix: str) -> dict[str, Any]:
-    free = {"data.transfer", "train.sampling.weights", "teacher.train.sampling.weights"}
+    free = {"data.transfer", "train.sampling.weights", "teacher.train.sampling.weights", "teacher.sources"}
     found: dict[str, Any] = {}
     for key, value in values.items():
         name = prefix + key

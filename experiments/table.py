@@ -9,14 +9,18 @@ ROLES = {"teacher": "teacher/", "student": "", "hard labels": "baseline/"}
 def lines(result: Result) -> list[str]:
     """The closing table, in Markdown."""
     metrics = result.metrics
-    compared = "teacher/quality/mean" in metrics
-    roles = {role: p for role, p in (ROLES if compared else {"teacher": ""}).items() if f"{p}quality/mean" in metrics}
+    compared = result.student != ""
+    names = [data.task for data in result.datasets]
+    roles = {
+        role: p
+        for role, p in (ROLES if compared else {"teacher": ""}).items()
+        if any(f"{p}quality/{name}/score" in metrics for name in names)
+    }
     header = ["score on dev", *roles, *(["kept %", "agreement %"] if compared else [])]
     body = [
-        [data.task, *(f"{metrics[f'{p}quality/{data.task}/score']:.1f}" for p in roles.values()), *_kept(metrics, data.task)]
-        for data in result.datasets
+        [name, *(_shown(metrics, f"{p}quality/{key}") for p in roles.values()), *(_kept(metrics, name) if compared else [])]
+        for name, key in [*((name, f"{name}/score") for name in names), ("mean", "mean")]
     ]
-    body.append(["mean", *(f"{metrics[f'{p}quality/mean']:.1f}" for p in roles.values()), *_kept(metrics, "mean")])
     return markdown([header, *body]) + ["", *_speed(metrics, compared), *[f"note: {note}" for note in result.notes]]
 
 
@@ -33,10 +37,12 @@ def markdown(rows: list[list[str]]) -> list[str]:
 
 
 def _kept(metrics: dict[str, float], name: str) -> list[str]:
-    if "teacher/quality/mean" not in metrics:
-        return []
-    values = (metrics.get(f"{kind}/{name}") for kind in ("retention", "agreement"))
-    return ["-" if value is None else f"{value:.1f}" for value in values]
+    return [_shown(metrics, f"{kind}/{name}") for kind in ("retention", "agreement")]
+
+
+def _shown(metrics: dict[str, float], name: str, digits: int = 1) -> str:
+    """A metric, or a dash where there is none: a teacher that ran elsewhere may have no score and has no speed here."""
+    return f"{metrics[name]:.{digits}f}" if name in metrics else "-"
 
 
 def _speed(metrics: dict[str, float], compared: bool) -> list[str]:
@@ -46,7 +52,7 @@ def _speed(metrics: dict[str, float], compared: bool) -> list[str]:
     for setting in settings:
         row = [setting.removeprefix("speed/"), f"{metrics[f'{setting}/p50_ms']:.2f}", f"{metrics[f'{setting}/rows_per_s']:,.0f}"]
         if compared:
-            row += [f"{metrics[f'teacher/{setting}/p50_ms']:.2f}", f"{metrics[f'{setting}/ratio']:.1f}"]
+            row += [_shown(metrics, f"teacher/{setting}/p50_ms", 2), _shown(metrics, f"{setting}/ratio")]
         rows.append(row)
     size = (
         f"{metrics['size/parameters'] / 1e6:.2f} million parameters ({metrics['size/parameters_without_embeddings'] / 1e6:.2f} "

@@ -4,7 +4,16 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from mkd.store import file_hash, key_of
@@ -36,12 +45,23 @@ def fingerprint(folder: Path) -> str:
     return key_of({path.name: file_hash(path) for path in names})
 
 
-def load_encoder(folder: Path, setting: str) -> PreTrainedModel:
-    """The encoder in a folder, in float32. Raises ValueError where it is no encoder or has no safetensors weights."""
+def load_config(folder: Path, setting: str) -> PreTrainedConfig:
+    """The config.json in a folder. Raises ValueError where there is none of a known architecture."""
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{setting} is {str(folder)!r}: no readable config.json of a known architecture is there") from error
+    return config
+
+
+def model_name(config: PreTrainedConfig) -> str:
+    """Kind and size of a model in a word: `bert-12x768`."""
+    return f"{config.model_type}-{config.num_hidden_layers}x{config.hidden_size}"
+
+
+def load_encoder(folder: Path, setting: str) -> PreTrainedModel:
+    """The encoder in a folder, in float32. Raises ValueError where it is no encoder or has no safetensors weights."""
+    config = load_config(folder, setting)
     if config.is_encoder_decoder or config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         raise ValueError(f"{setting} is {str(folder)!r}: a {config.model_type} model is no encoder; allowed: BERT and its like")
     try:
@@ -49,6 +69,27 @@ def load_encoder(folder: Path, setting: str) -> PreTrainedModel:
     except OSError as error:
         raise ValueError(f"{setting} is {str(folder)!r}: its weights cannot be read; allowed: safetensors files") from error
     return model
+
+
+def load_classifier(folder: Path, setting: str) -> PreTrainedModel:
+    """The sequence classifier in a folder, in float32.
+
+    Raises ValueError where its architecture cannot be one, or its weights are not safetensors or lack some of it.
+    """
+    try:
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            folder, use_safetensors=True, dtype="float32", trust_remote_code=False, output_loading_info=True
+        )
+    except ValueError as error:
+        raise ValueError(f"{setting} is {str(folder)!r}: no sequence classifier of its architecture is known") from error
+    except OSError as error:
+        raise ValueError(f"{setting} is {str(folder)!r}: its weights cannot be read; allowed: safetensors files") from error
+    # Without this an encoder that was never fine-tuned would teach with a random head.
+    if loading["missing_keys"]:
+        missing = ", ".join(sorted(loading["missing_keys"]))
+        raise ValueError(f"{setting} is {str(folder)!r}: its weights lack {missing}; allowed: those of a whole classifier")
+    classifier: PreTrainedModel = model
+    return classifier
 
 
 def load_tokenizer(folder: Path, setting: str) -> PreTrainedTokenizerBase:

@@ -12,16 +12,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mkd import checkpoints
 from mkd.batches import Source, joint_batches, probabilities
 from mkd.config import Config, LossConfig
-from mkd.evaluate import dev_logits, likeness, quality, retention, selection_scores
+from mkd.evaluate import dev_logits, likeness, predict, quality, retention, selection_scores
 from mkd.record import Dataset, Report, Result, silent
 from mkd.sources import load_tasks
-from mkd.speed import hardware, size_metrics, speed_metrics
+from mkd.speed import Timed, hardware, size_metrics, speed_metrics
 from mkd.store import key_of
 from mkd.students import Student, make_student
 from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks import Task
-from mkd.teachers.refined import Refined, fresh_teacher, labelled, logit_store, refined_teacher, teacher_tokenizer
+from mkd.teachers import REFINED, Known, labeller, other_labellers, refined_tasks, settled, tokenizer_of, weakness, weaknesses
+from mkd.teachers.finetuned import Classifier, FineTuned
+from mkd.teachers.labeller import Labeller
+from mkd.teachers.refined import Head, Refined, fresh_teacher, labelled, refined_teacher
 from mkd.tokens import TaskData, layout_of, task_data, tokenizer_fingerprint
 from mkd.trainer import train
 
@@ -35,10 +38,17 @@ class Side(NamedTuple):
 
 
 class Teacher(NamedTuple):
-    """A refined teacher, and its logits and scores on dev."""
+    """What teaches each task, with its logits and scores on dev, as far as they are known.
 
-    side: Side
-    refined: Refined
+    name, key: of all that teaches. labellers: one a task, in their order. refined: the multi-task teacher, where a task has
+    it. model: the one that the student's speed is measured against, the refined teacher or else the first checkpoint.
+    """
+
+    name: str
+    key: str
+    labellers: list[Labeller]
+    refined: Refined | None
+    model: TransformerStudent | Classifier | None
     dev: dict[tuple[str, str], np.ndarray]
     metrics: dict[str, float]
 
@@ -47,25 +57,37 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
     """Refines the teacher (or finds it), scores it, and writes it to `folder`."""
     device = prepare(config)
     tasks = load_tasks(config.data)
-    teacher = make_teacher(config, _side(config, tasks, teacher_tokenizer(config, tasks), device, "teacher", report), report)
-    teacher.refined.model.save_pretrained(folder)
-    teacher.side.tokenizer.save_pretrained(folder)
-    metrics = teacher.metrics | size_metrics(teacher.refined.model, folder, config.speed.length)
-    metrics |= speed_metrics({"": teacher.refined.model.cpu()}, config.speed, _phase(report, "", "speed"))
-    return _result(metrics, tasks, "", teacher, folder)
+    config = settled(config, tasks)
+    tasks = refined_tasks(config, tasks)
+    if not tasks:
+        raise ValueError("teacher.sources names others for all tasks; allowed: at least one task for the refined teacher")
+    config = replace(config, teacher=replace(config.teacher, sources={}, mean="logits"))
+    side = _side(config, tasks, tokenizer_of(config, tasks), device, "teacher", report)
+    teacher = make_teacher(config, tasks, side, side, report)
+    assert teacher.refined is not None, "every task has the refined teacher"
+    model = teacher.refined.model
+    model.save_pretrained(folder)
+    side.tokenizer.save_pretrained(folder)
+    found = [(d, predict(model, d.train, d.selection_rows, d.name, teacher.refined.layout)) for d in side.datas]
+    weak = [weakness(data, teacher.name, logits) for data, logits in found]
+    metrics = teacher.metrics | size_metrics(model, folder, config.speed.length)
+    metrics |= speed_metrics({"": model.cpu()}, config.speed, _phase(report, "", "speed"))
+    return _result(metrics, tasks, side.datas, [note for note in weak if note], "", teacher, folder)
 
 
 def run(config: Config, folder: Path, report: Report = silent) -> Result:
     """Refines the teacher (or finds it), distils the student, measures both, and writes the student to `folder`."""
     device = prepare(config)
     tasks = load_tasks(config.data)
-    teacher_side = _side(config, tasks, teacher_tokenizer(config, tasks), device, "teacher", report)
+    config = settled(config, tasks)
+    teacher_side = _side(config, refined_tasks(config, tasks), tokenizer_of(config, tasks), device, "teacher", report)
     side = _side(config, tasks, _student_tokenizer(config, teacher_side.tokenizer), device, "student", report)
     # A student of the teacher as it is before its refinement: what does not fit together is refused here, not in an hour.
-    new_student(config, side, fresh_teacher(config, teacher_side.datas, teacher_side.tokenizer))
+    new_student(config, side, fresh_teacher(config, teacher_side.datas, teacher_side.tokenizer) if teacher_side.datas else None)
 
-    teacher = make_teacher(config, teacher_side, report)
-    targets = _soft_targets(config, teacher, report)
+    teacher = make_teacher(config, tasks, teacher_side, side, report)
+    targets = _soft_targets(config, side, teacher, report)
+    weak = [note for d, t in zip(side.datas, teacher.labellers, strict=True) for note in weaknesses(d, t)] if targets else []
     student = distil(config, side, targets, teacher, report, "")
     student.save_pretrained(folder)
     side.tokenizer.save_pretrained(folder)
@@ -81,7 +103,7 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
         twin_scores = quality(side.datas, dev_logits(twin, side.datas, layout))
         metrics |= {f"baseline/{name}": value for name, value in twin_scores.items()}
     metrics |= size_metrics(student, folder, config.speed.length) | _compared_speed(config, student, teacher, report)
-    return _result(metrics, tasks, config.student.name, teacher, folder)
+    return _result(metrics, tasks, side.datas, weak, config.student.name, teacher, folder)
 
 
 def prepare(config: Config) -> torch.device:
@@ -93,23 +115,40 @@ def prepare(config: Config) -> torch.device:
     return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def make_teacher(config: Config, side: Side, report: Report) -> Teacher:
-    """The teacher of this config, its logits on dev and their scores."""
-    probabilities([Source(data, labelled(data), None) for data in side.datas], config.teacher.train.sampling)
+def make_teacher(config: Config, tasks: list[Task], taught: Side, side: Side, report: Report) -> Teacher:
+    """The teacher of this config, its logits on dev and their scores.
+
+    taught: what the refined teacher reads, of the tasks that it has a part in. side: all tasks, by any tokenizer.
+    """
     probabilities([Source(data, data.train_rows, None) for data in side.datas], config.train.sampling)
-    refined = refined_teacher(config, side.datas, side.tokenizer, side.device, _phase(report, "teacher/", "teacher"))
-    dev = {
-        (data.name, suffix): np.asarray(logit_store(Path(config.cache), refined, store, data.name))
-        for data in side.datas
-        for suffix, store in data.dev.items()
-    }
-    return Teacher(side, refined, dev, quality(side.datas, dev))
+    known = other_labellers(config, tasks, side.datas, side.device)
+    checkpoint = next((other for other in known.values() if isinstance(other, FineTuned)), None)
+    refined = _refined(config, taught, known, report)
+    labellers = [labeller(config, data, known) for data in side.datas]
+    found = {(d.name, suffix): t.logits(f"dev{suffix}") for d, t in zip(side.datas, labellers, strict=True) for suffix in d.dev}
+    dev = {key: np.asarray(logits) for key, logits in found.items() if logits is not None}
+    model = refined.model if refined is not None else checkpoint.model() if checkpoint is not None else None
+    name = " + ".join(dict.fromkeys(t.name for t in labellers))
+    keys = {data.name: t.key for data, t in zip(side.datas, labellers, strict=True)}
+    key = refined.key if refined is not None and set(keys.values()) == {refined.key} else key_of(keys)
+    return Teacher(name, key, labellers, refined, model, dev, quality(side.datas, dev))
 
 
-def new_student(config: Config, side: Side, teacher: TransformerStudent) -> Student:
+def _refined(config: Config, taught: Side, known: Known, report: Report) -> Refined | None:
+    """The refined teacher, where a task has it; its heads become known as such."""
+    if not taught.datas:
+        return None
+    probabilities([Source(data, labelled(data), None) for data in taught.datas], config.teacher.train.sampling)
+    refined = refined_teacher(config, taught.datas, taught.tokenizer, taught.device, _phase(report, "teacher/", "teacher"))
+    known |= {(data.name, REFINED): Head(Path(config.cache), refined, data) for data in taught.datas}
+    return refined
+
+
+def new_student(config: Config, side: Side, teacher: TransformerStudent | None) -> Student:
     """The student before its training, from the weights that student.init names; the teacher is left as it is."""
     encoder: PreTrainedModel | None = None
     if config.student.init == "teacher":
+        assert teacher is not None, "settled() has refused it"
         encoder = copy.deepcopy(teacher.encoder)
     elif config.student.init:
         encoder = checkpoints.load_encoder(checkpoints.resolve(config.student.init, "student.init"), "student.init")
@@ -122,7 +161,7 @@ def distil(
 ) -> Student:
     """A student trained jointly on all tasks; without targets, on their labels alone."""
     torch.manual_seed(config.seed)
-    student = new_student(config, side, teacher.refined.model)
+    student = new_student(config, side, teacher.refined.model if teacher.refined else None)
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     if targets is None:
         sources = [Source(data, labelled(data), None) for data in side.datas]
@@ -149,14 +188,15 @@ def _side(
     return Side(tokenizer, datas, device)
 
 
-def _soft_targets(config: Config, teacher: Teacher, report: Report) -> list[np.ndarray] | None:
+def _soft_targets(config: Config, side: Side, teacher: Teacher, report: Report) -> list[np.ndarray] | None:
     if config.loss.hard_weight == 1:
         return None
-    root = Path(config.cache)
-    return [
-        logit_store(root, teacher.refined, data.train, data.name, _phase(report, "", f"logits of {data.name}"))
-        for data in teacher.side.datas
-    ]
+    targets = []
+    for data, taught_by in zip(side.datas, teacher.labellers, strict=True):
+        logits = taught_by.logits("train", _phase(report, "", f"logits of {data.name}"))
+        assert logits is not None, "every labeller has the training rows"
+        targets.append(logits)
+    return targets
 
 
 def _student_tokenizer(config: Config, teachers_own: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
@@ -179,24 +219,36 @@ def _student_tokenizer(config: Config, teachers_own: PreTrainedTokenizerBase) ->
 
 
 def _compared_speed(config: Config, student: Student, teacher: Teacher, report: Report) -> dict[str, float]:
-    """Both models' speed on the CPU, and `speed/.../ratio`: how many times faster than the teacher the student is."""
-    models: dict[str, Student] = {"": student.cpu(), "teacher/": teacher.refined.model.cpu()}
+    """Both models' speed on the CPU, and `speed/.../ratio`: how many times faster than the teacher the student is.
+
+    Of the student alone, where all teachers ran elsewhere.
+    """
+    models: dict[str, Timed] = {"": student.cpu()}
+    if teacher.model is None:
+        return speed_metrics(models, config.speed, _phase(report, "", "speed"))
+    models["teacher/"] = teacher.model.cpu()
     found = speed_metrics(models, config.speed, _phase(report, "", "speed"))
     settings = [name.removesuffix("/p50_ms") for name in found if name.startswith("speed/") and name.endswith("/p50_ms")]
     return found | {f"{s}/ratio": found[f"teacher/{s}/p50_ms"] / found[f"{s}/p50_ms"] for s in settings}
 
 
-def _result(metrics: dict[str, float], tasks: list[Task], student: str, teacher: Teacher, folder: Path) -> Result:
-    datasets = [_dataset(task, data) for task, data in zip(tasks, teacher.side.datas, strict=True)]
-    notes = [f"{task.name}: {note}" for task in tasks for note in task.notes]
+def _result(
+    metrics: dict[str, float],
+    tasks: list[Task],
+    datas: list[TaskData],
+    weak: list[str],
+    student: str,
+    teacher: Teacher,
+    folder: Path,
+) -> Result:
+    datasets = [_dataset(task, data) for task, data in zip(tasks, datas, strict=True)]
+    notes = weak + [f"{task.name}: {note}" for task in tasks for note in task.notes]
     notes += [
         f"{d.task}: {d.unlabelled_rows:,} of {d.train_rows:,} training rows have no label and serve distillation only"
         for d in datasets
         if d.unlabelled_rows
     ]
-    encoder = teacher.refined.model.encoder.config
-    name = f"{encoder.model_type}-{encoder.num_hidden_layers}x{encoder.hidden_size}"
-    return Result(metrics, datasets, notes, hardware(), student, name, teacher.refined.key, str(folder))
+    return Result(metrics, datasets, notes, hardware(), student, teacher.name, teacher.key, str(folder))
 
 
 def _dataset(task: Task, data: TaskData) -> Dataset:

@@ -16,10 +16,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from mkd.config import SpeedConfig
 from mkd.record import Report, silent
 from mkd.students import Student
+from mkd.teachers.finetuned import Classifier
 from mkd.tokens import Inputs
 
+Timed = Student | Classifier
 
-def speed_metrics(models: dict[str, Student], config: SpeedConfig, report: Report = silent) -> dict[str, float]:
+
+def speed_metrics(models: dict[str, Timed], config: SpeedConfig, report: Report = silent) -> dict[str, float]:
     """`<prefix>speed/torch/b<rows>-l<tokens>-t<threads>/<statistic>` of every model, by the prefix it has in `models`.
 
     p50_ms, p95_ms, p99_ms are of one call; rows_per_s follows from the median. One row a call gives the latency,
@@ -98,7 +101,7 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _call(model: Student, rows: int, length: int) -> Callable[[], object]:
+def _call(model: Timed, rows: int, length: int) -> Callable[[], object]:
     """One forward pass on random tokens, ended when the device has it done."""
     device = next(model.parameters()).device
     table = model.get_input_embeddings().weight

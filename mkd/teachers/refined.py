@@ -19,7 +19,7 @@ from mkd.students import bert_config, load_model
 from mkd.students.heads import head_configs, on
 from mkd.students.transformer import TransformerConfig, TransformerStudent, on_encoder
 from mkd.tasks import Task
-from mkd.teachers.labeller import LOGITS, Reader, read_logits, write_logits
+from mkd.teachers.labeller import LOGITS, Reader, read_logits, splits, write_logits
 from mkd.tokens import Layout, TaskData, TokenStore, layout_of, tokenizer_fingerprint
 from mkd.trainer import train
 from mkd.wordpiece import learn_wordpiece
@@ -32,6 +32,26 @@ class Refined(NamedTuple):
     key: str
     layout: Layout
     precision: str
+
+
+class Head(NamedTuple):
+    """The refined teacher as the Labeller of one of its tasks. data: the task by the teacher's tokenizer."""
+
+    root: Path
+    refined: Refined
+    data: TaskData
+
+    @property
+    def name(self) -> str:
+        return checkpoints.model_name(self.refined.model.encoder.config)
+
+    @property
+    def key(self) -> str:
+        return self.refined.key
+
+    def logits(self, split: str, report: Report = silent) -> np.ndarray:
+        """As Labeller.logits; computed once."""
+        return logit_store(self.root, self.refined, splits(self.data)[split], self.data.name, report)
 
 
 def teacher_tokenizer(config: Config, tasks: list[Task]) -> PreTrainedTokenizerBase:
@@ -126,6 +146,8 @@ def fresh_teacher(config: Config, datas: list[TaskData], tokenizer: PreTrainedTo
 def _settings(config: Config) -> dict[str, Any]:
     """The settings that a refined teacher depends on: a checkpoint's content instead of the sizes of one from scratch."""
     settings = asdict(config.teacher)
+    for name in ("sources", "mean"):
+        del settings[name]
     if not config.teacher.checkpoint:
         return settings
     for name in ("layers", "hidden", "heads", "vocabulary"):
