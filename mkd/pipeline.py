@@ -58,11 +58,12 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
     device = prepare(config)
     tasks = load_tasks(config.data)
     config = settled(config, tasks)
+    tokenizer = tokenizer_of(config, tasks)
     tasks = refined_tasks(config, tasks)
     if not tasks:
         raise ValueError("teacher.sources names others for all tasks; allowed: at least one task for the refined teacher")
     config = replace(config, teacher=replace(config.teacher, sources={}, mean="logits"))
-    side = _side(config, tasks, tokenizer_of(config, tasks), device, "teacher", report)
+    side = _side(config, tasks, tokenizer, device, "teacher", report)
     teacher = make_teacher(config, tasks, side, side, report)
     assert teacher.refined is not None, "every task has the refined teacher"
     model = teacher.refined.model
@@ -128,7 +129,7 @@ def make_teacher(config: Config, tasks: list[Task], taught: Side, side: Side, re
     found = {(d.name, suffix): t.logits(f"dev{suffix}") for d, t in zip(side.datas, labellers, strict=True) for suffix in d.dev}
     dev = {key: np.asarray(logits) for key, logits in found.items() if logits is not None}
     model = refined.model if refined is not None else checkpoint.model() if checkpoint is not None else None
-    name = " + ".join(dict.fromkeys(t.name for t in labellers))
+    name = " + ".join(dict.fromkeys(t.name for t in known.values()))
     keys = {data.name: t.key for data, t in zip(side.datas, labellers, strict=True)}
     key = refined.key if refined is not None and set(keys.values()) == {refined.key} else key_of(keys)
     return Teacher(name, key, labellers, refined, model, dev, quality(side.datas, dev))

@@ -4,7 +4,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from mkd.tokens import Inputs
 Timed = Student | Classifier
 
 
-def speed_metrics(models: dict[str, Timed], config: SpeedConfig, report: Report = silent) -> dict[str, float]:
+def speed_metrics(models: Mapping[str, Timed], config: SpeedConfig, report: Report = silent) -> dict[str, float]:
     """`<prefix>speed/torch/b<rows>-l<tokens>-t<threads>/<statistic>` of every model, by the prefix it has in `models`.
 
     p50_ms, p95_ms, p99_ms are of one call; rows_per_s follows from the median. One row a call gives the latency,

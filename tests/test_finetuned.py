@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def named(labels: Sequence[str]) -> PreTrainedConfig:
 
 
 def bert(labels: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> BertConfig:
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     return BertConfig(vocab_size=len(tokenizer), id2label=dict(enumerate(labels)), **sizes)
 
 
@@ -114,7 +115,7 @@ def test_a_score_is_put_on_the_scale_of_the_students_logit(tmp_path: Path, token
 
 def test_a_decoder_reads_its_last_token_not_the_padding(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     """It is saved without a padding token of its own; the texts of a batch differ in length."""
-    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "vocab_size": len(tokenizer), "n_positions": 64}
+    sizes: dict[str, Any] = {"n_embd": 16, "n_layer": 1, "n_head": 2, "vocab_size": len(tokenizer), "n_positions": 64}
     model = GPT2ForSequenceClassification(GPT2Config(id2label={0: "good", 1: "bad"}, **sizes))
     checkpoint = saved(model, tokenizer, tmp_path / "gpt2")
     single = AutoTokenizer.from_pretrained(checkpoint)

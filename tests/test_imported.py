@@ -62,6 +62,7 @@ def test_scores_are_in_the_tasks_own_units(tmp_path: Path, datas: list[TaskData]
     data, rows = datas[2], rows_of(datas[2])
     labels = data.train.labels[data.train_rows]
     found = import_logits(tmp_path, jsonl(tmp_path / "x", rows), data).logits("train")
+    assert found is not None
     np.testing.assert_allclose(found, (values(rows, "train") - labels.mean()) / labels.std(), rtol=1e-4, atol=1e-5)
 
 

@@ -67,6 +67,7 @@ def test_the_mean_is_stored_and_chunks_change_nothing(
         found.append(Mean(members, "logits", tmp_path / str(chunk), datas[0]).logits("train"))
     expected = (members[0].by_split["train"] + members[1].by_split["train"]) / 2
     for logits in found:
+        assert logits is not None
         np.testing.assert_allclose(logits, expected, rtol=1e-6)
     assert Mean(members, "logits", tmp_path, datas[0]).name == "a + b"
 
