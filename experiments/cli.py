@@ -43,6 +43,7 @@ def entry(job: Callable[[Config], None], description: str, argv: list[str] | Non
     """Parses, prints what differs from the defaults, and does the job; the exit code. A user's mistake is one line and 2."""
     signal.signal(signal.SIGTERM, _ended)
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # what it warns of is refused here, or is no fault
     try:
         config = parse(argv, description)
         print("settings that differ from the defaults:", json.dumps(overrides(config)), flush=True)
@@ -67,9 +68,9 @@ def _ended(number: int, frame: object) -> None:
 
 
 def _flat(values: dict[str, Any], prefix: str) -> dict[str, Any]:
-    free = {"data.transfer", "train.sampling.weights", "teacher.train.sampling.weights", "teacher.sources"}
+    free = {"weights", "task_weights", "sources"}
     found: dict[str, Any] = {}
     for key, value in values.items():
         name = prefix + key
-        found |= _flat(value, f"{name}.") if isinstance(value, dict) and name not in free else {name: value}
+        found |= _flat(value, f"{name}.") if isinstance(value, dict) and key not in free else {name: value}
     return found

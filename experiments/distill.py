@@ -1,7 +1,7 @@
 """Distils a multi-task teacher into one small student, and measures both.
 
     python -m experiments.distill
-    python -m experiments.distill --config experiments/configs/glue-bilstm.yaml --loss.temperature 4
+    python -m experiments.distill --config experiments/configs/glue.yaml --config experiments/configs/bilstm.yaml
     mlflow run . -P loss.temperature=4
 
 Any setting of mkd/config.py goes by its dotted name. The last line printed is JSON: the run's id and its metrics.

@@ -2,26 +2,23 @@
 
 from mkd.record import Result
 
-ROLES = {"teacher": "teacher/", "student": "", "hard labels": "baseline/"}
+ROLES = {"teacher": "teacher/", "before": "before/", "student": "", "hard labels": "baseline/"}
 """Columns, and the prefix of their metrics. In a teacher's own run its metrics have none."""
 
 
 def lines(result: Result) -> list[str]:
     """The closing table, in Markdown."""
     metrics = result.metrics
-    compared = result.student != ""
-    names = [data.task for data in result.datasets]
-    roles = {
-        role: p
-        for role, p in (ROLES if compared else {"teacher": ""}).items()
-        if any(f"{p}quality/{name}/score" in metrics for name in names)
-    }
+    possible = ROLES if result.student else {"teacher": ""}
+    roles = {role: p for role, p in possible.items() if any(name.startswith(f"{p}quality/") for name in metrics)}
+    compared = "teacher" in roles and result.student != ""
     header = ["score on dev", *roles, *(["kept %", "agreement %"] if compared else [])]
+    names = [data.task for data in result.datasets]
     body = [
         [name, *(_shown(metrics, f"{p}quality/{key}") for p in roles.values()), *(_kept(metrics, name) if compared else [])]
         for name, key in [*((name, f"{name}/score") for name in names), ("mean", "mean")]
     ]
-    return markdown([header, *body]) + ["", *_speed(metrics, compared), *[f"note: {note}" for note in result.notes]]
+    return markdown([header, *body]) + ["", *_speed(metrics), *[f"note: {note}" for note in result.notes]]
 
 
 def markdown(rows: list[list[str]]) -> list[str]:
@@ -40,19 +37,20 @@ def _kept(metrics: dict[str, float], name: str) -> list[str]:
     return [_shown(metrics, f"{kind}/{name}") for kind in ("retention", "agreement")]
 
 
-def _shown(metrics: dict[str, float], name: str, digits: int = 1) -> str:
-    """A metric, or a dash where there is none: a teacher that ran elsewhere may have no score and has no speed here."""
-    return f"{metrics[name]:.{digits}f}" if name in metrics else "-"
+def _shown(metrics: dict[str, float], name: str) -> str:
+    """A metric, or a dash where it is not known: a student's score before it knew the task, a teacher's that ran elsewhere."""
+    return f"{metrics[name]:.1f}" if name in metrics else "-"
 
 
-def _speed(metrics: dict[str, float], compared: bool) -> list[str]:
-    """One row a setting: median latency and throughput, and how many times the teacher's speed that is."""
+def _speed(metrics: dict[str, float]) -> list[str]:
+    """One row a setting: median latency and throughput, and how many times the teacher's speed that is, where that is known."""
+    compared = any(name.startswith("teacher/speed/") for name in metrics)
     settings = [key.removesuffix("/p50_ms") for key in metrics if key.startswith("speed/") and key.endswith("/p50_ms")]
     rows = [["speed", "ms a call", "rows/s", *(["teacher ms", "times faster"] if compared else [])]]
     for setting in settings:
         row = [setting.removeprefix("speed/"), f"{metrics[f'{setting}/p50_ms']:.2f}", f"{metrics[f'{setting}/rows_per_s']:,.0f}"]
         if compared:
-            row += [_shown(metrics, f"teacher/{setting}/p50_ms", 2), _shown(metrics, f"{setting}/ratio")]
+            row += [f"{metrics[f'teacher/{setting}/p50_ms']:.2f}", f"{metrics[f'{setting}/ratio']:.1f}"]
         rows.append(row)
     size = (
         f"{metrics['size/parameters'] / 1e6:.2f} million parameters ({metrics['size/parameters_without_embeddings'] / 1e6:.2f} "

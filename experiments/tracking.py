@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import logging
 import os
 import tempfile
 import time
@@ -35,13 +36,15 @@ MODEL_PACKAGES = (
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def record(config: Config, kind: str, name: str, core: Callable[[Config, Path, Report], Result]) -> None:
+def record(config: Config, kind: str, name: str, core: Callable[[Config, Path, Report], Result], parent: str = "") -> None:
     """Runs the core as one MLflow run of a `mkd.kind`, with bars while it works and a table, a link and JSON at its end.
 
-    The run ends FINISHED, or FAILED where the core raises.
+    parent: id of the run whose model this one goes on from. The run ends FINISHED, or FAILED where the core raises.
     """
     tasks = ",".join(config.data.tasks) or config.data.source
     with _run(config, name, {"mkd.kind": kind, "mkd.tasks": tasks}) as run:
+        if parent:
+            _link(run, parent)
         with tempfile.TemporaryDirectory() as folder:
             with progress.bars(partial(_report, run.info.run_id)) as report:
                 result = core(config, Path(folder), report)
@@ -49,6 +52,31 @@ def record(config: Config, kind: str, name: str, core: Callable[[Config, Path, R
         print("\n".join(table.lines(result)))
         print(f"\nlook at it: {_where(run)}")
         print(json.dumps({"run_id": run.info.run_id, "metrics": result.metrics}))
+
+
+def logged_student(uri: str, into: Path) -> tuple[Path, str]:
+    """The folder of the student at `runs:/RUN_ID/student`, fetched into `into`, and the run's id.
+
+    Raises ValueError where there is no such run, or no model of that name in it.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    try:
+        model = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(into)))
+        inside = mlflow.models.Model.load(model).flavors["python_function"]["artifacts"]["student"]["path"]
+    except (MlflowException, OSError, KeyError) as error:
+        raise ValueError(
+            f"finetune.student is {uri!r}: not found in {mlflow.get_tracking_uri()} ({error}); "
+            "allowed: a folder, or runs:/RUN_ID/student of a finished distillation"
+        ) from error
+    return model / inside, uri.removeprefix("runs:/").split("/")[0]
+
+
+def _link(run: Run, parent: str) -> None:
+    """Tags the run with its parent; within one experiment it is also shown below it."""
+    tags = {"mkd.parent": parent}
+    if mlflow.get_run(parent).info.experiment_id == run.info.experiment_id:
+        tags["mlflow.parentRunId"] = parent
+    mlflow.set_tags(tags)
 
 
 def num_tasks(config: Config) -> str:
@@ -63,6 +91,8 @@ def _run(config: Config, name: str, tags: dict[str, str]) -> Iterator[Run]:
     Raises ValueError where the tracking store cannot be reached.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     try:
         if not any(os.environ.get(f"MLFLOW_{key}") for key in ("RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME")):
             mlflow.set_experiment(EXPERIMENT)

@@ -1,20 +1,25 @@
 """Which task and rows each training step sees, and their assembly into tensors without a loop over rows.
 
-Axes: B rows of a batch, S texts of a row, L tokens, C classes.
+Axes: B rows of a batch, S texts of a row, L tokens, C classes; N draws of a task, T tasks.
 """
 
 import zlib
 from collections.abc import Iterator
+from itertools import count, cycle
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from mkd.config import SamplingConfig
+from mkd.schedule import linear
 from mkd.tokens import Inputs, Layout, TaskData, Texts, TokenStore
 
 POOL_BATCHES = 64
 """Rows are sorted by length within pools of so many batches: like lengths together, yet drawn anew every epoch."""
+
+ORDER_BLOCK = 1024
+"""Tasks are drawn so many at a time."""
 
 
 class Batch(NamedTuple):
@@ -34,8 +39,8 @@ class Source(NamedTuple):
     teacher: np.ndarray | None
 
 
-def probabilities(sources: list[Source], config: SamplingConfig) -> np.ndarray:
-    """How likely each task is drawn: rows**alpha, or the explicit weights, divided by their sum.
+def probabilities(sources: list[Source], config: SamplingConfig, share: float = 0.0) -> np.ndarray:
+    """How likely each task is drawn when `share` of the training is done: rows**alpha, or the weights, over their sum [T].
 
     Raises ValueError where the explicit weights do not name just the tasks there are.
     """
@@ -43,19 +48,36 @@ def probabilities(sources: list[Source], config: SamplingConfig) -> np.ndarray:
     if config.weights and sorted(config.weights) != sorted(names):
         raise ValueError(f"sampling.weights names {sorted(config.weights)}; allowed: a weight for each of {sorted(names)}")
     sizes = np.array([len(source.rows) for source in sources], dtype=float)
-    weights = np.array([config.weights[name] for name in names]) if config.weights else sizes**config.alpha
+    alpha = linear(config.alpha, config.alpha_end, share)
+    weights = np.array([config.weights[name] for name in names]) if config.weights else sizes**alpha
     chances: np.ndarray = weights / weights.sum()
     return chances
 
 
-def joint_batches(sources: list[Source], layout: Layout, batch_size: int, sampling: SamplingConfig, seed: int) -> Iterator[Batch]:
-    """Batches without end, each of one task, drawn by the sampling's probabilities; the order depends on the seed alone."""
-    chances = probabilities(sources, sampling)
+def joint_batches(
+    sources: list[Source], layout: Layout, batch_size: int, sampling: SamplingConfig, seed: int, draws: int = 1
+) -> Iterator[Batch]:
+    """Batches without end, each of one task; the order depends on the seed alone.
+
+    draws: how many batches the training takes, over which alpha moves where it does.
+    """
     streams = [_row_batches(source, layout, batch_size, seed) for source in sources]
+    for index in task_order(sources, sampling, seed, draws):
+        yield assemble(sources[index], next(streams[index]), layout)
+
+
+def task_order(sources: list[Source], sampling: SamplingConfig, seed: int, draws: int) -> Iterator[int]:
+    """Which task each batch is of, without end: by its probabilities, or each in turn. draws: as in joint_batches."""
+    if sampling.order == "round_robin":
+        yield from cycle(range(len(sources)))
     generator = np.random.default_rng([seed, 1])
-    while True:
-        for index in generator.choice(len(sources), size=1024, p=chances):
-            yield assemble(sources[index], next(streams[index]), layout)
+    for start in count(0, ORDER_BLOCK):
+        moving = ORDER_BLOCK if sampling.alpha_end is not None else 1
+        shares = np.minimum(1.0, (start + np.arange(moving)) / max(1, draws - 1))
+        chances_NT = np.stack([probabilities(sources, sampling, share) for share in shares])
+        ends_NT = chances_NT.cumsum(axis=1)
+        ends_NT /= ends_NT[:, -1:]
+        yield from (generator.random(ORDER_BLOCK)[:, None] >= ends_NT).sum(axis=1).tolist()
 
 
 def _row_batches(source: Source, layout: Layout, batch_size: int, seed: int) -> Iterator[np.ndarray]:

@@ -33,20 +33,62 @@ class DemoConfig:
 
 @dataclass(frozen=True)
 class TransferConfig:
-    """One file of text without labels, added to the training rows of some tasks and labelled by the teacher."""
+    """One file of text without labels, added to the training rows of some or all tasks and labelled by the teacher."""
 
     file: str
     """CSV, TSV, JSONL or Parquet, told by its ending."""
     text: list[str]
     """Its text column, or the two columns of a pair; a column's name, or its number from 0 where there is no header."""
-    tasks: list[str]
-    """The tasks whose transfer set it joins; each must take as many texts as there are columns."""
+    tasks: list[str] = field(default_factory=list)
+    """The tasks whose transfer set it joins; each must take as many texts as there are columns. Empty: all that do."""
     header: bool = True
     """Whether the first line of a CSV or TSV file names the columns."""
 
     def __post_init__(self) -> None:
         _check(len(self.text) in (1, 2), "data.transfer.text", self.text, "one column, or two for pairs")
-        _check(len(self.tasks) > 0, "data.transfer.tasks", self.tasks, "at least one task")
+        _check(len(set(self.tasks)) == len(self.tasks), "data.transfer.tasks", self.tasks, "each task once")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Changed copies of a task's labelled training rows, for the teacher to label (Tang et al. 2019, arXiv 1903.12136).
+
+    Words are masked or replaced, then some texts are cut. Of pairs the first text, the second and both are changed in turn.
+    """
+
+    multiple: int = 0
+    """Copies of each labelled training row; those that equal a row or another copy are left out. 0: none."""
+    mask: float = 0.1
+    """Chance of a word to become the tokenizer's mask token (its unknown one, if it has none)."""
+    replace: float = 0.1
+    """Chance of a word to become one of its neighbours, which stand in for words of the same part of speech."""
+    ngram: float = 0.25
+    """Chance of a text to be cut to an n-gram of its words, n from 1 to `longest`."""
+    longest: int = 5
+    """Words of the longest n-gram."""
+    neighbours: int = 10
+    """How many of the nearest words, by cosine, a word can be replaced by."""
+    embeddings: str = ""
+    """Folder or hub name of an encoder (such as the teacher's checkpoint) whose embeddings tell neighbours; empty: words
+    of the task that are found between the same words."""
+
+    def __post_init__(self) -> None:
+        _check(self.multiple >= 0, "data.augment.multiple", self.multiple, "0 or more")
+        for name in ("mask", "replace", "ngram"):
+            _check(0 <= getattr(self, name) <= 1, f"data.augment.{name}", getattr(self, name), "from 0 to 1")
+        _check(
+            self.mask + self.replace <= 1, "data.augment.replace", self.replace, f"at most 1 less data.augment.mask={self.mask}"
+        )
+        some = self.mask + self.replace + self.ngram > 0
+        _check(some or self.multiple == 0, "data.augment.multiple", self.multiple, "0 unless mask, replace or ngram is above 0")
+        for name in ("longest", "neighbours"):
+            _check(getattr(self, name) > 0, f"data.augment.{name}", getattr(self, name), "above 0")
+        _check(
+            self.replace > 0 or not self.embeddings,
+            "data.augment.embeddings",
+            self.embeddings,
+            "empty for data.augment.replace=0",
+        )
 
 
 @dataclass(frozen=True)
@@ -62,6 +104,7 @@ class DataConfig:
     """The tasks by name; empty: all that the source has."""
     transfer: list[TransferConfig] = field(default_factory=list)
     """Text without labels that joins the training rows of some tasks."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     max_length: int = 128
     """Longest input in tokens, special tokens included; longer texts are cut."""
     selection_fraction: float = 0.1
@@ -87,8 +130,19 @@ class SamplingConfig:
     """A task is drawn in proportion to rows**alpha: 1 is the paper's proportional sampling, 0 is uniform."""
     weights: dict[str, float] = field(default_factory=dict)
     """A weight for every task, instead of alpha; they are divided by their sum."""
+    alpha_end: float | None = None
+    """alpha moves linearly over training to this value; null: it stays."""
+    order: Literal["random", "round_robin"] = "random"
+    """round_robin: every task in its turn, equally often whatever alpha is."""
 
     def __post_init__(self) -> None:
+        for name in ("alpha", "alpha_end"):
+            value = getattr(self, name)
+            _check(value is None or abs(value) < float("inf"), f"sampling.{name}", value, "a finite number")
+        random = self.order == "random"
+        _check(random or not self.weights, "sampling.weights", self.weights, "empty for sampling.order=round_robin")
+        free = random and not self.weights
+        _check(free or self.alpha_end is None, "sampling.alpha_end", self.alpha_end, "null with sampling.weights or round_robin")
         for task, weight in self.weights.items():
             _check(0 <= weight < float("inf"), f"sampling.weights.{task}", weight, "0 or more")
         _check(not self.weights or sum(self.weights.values()) > 0, "sampling.weights", self.weights, "at least one above 0")
@@ -99,7 +153,7 @@ class TrainConfig:
     """The training loop, for a teacher's refinement and for a student alike."""
 
     steps: int = 2500
-    """Optimiser steps, one batch each."""
+    """Optimiser steps, one batch each (with loss.pcgrad so many batches each)."""
     batch_size: int = 32
     """Rows a batch."""
     learning_rate: float = 2e-3
@@ -116,6 +170,9 @@ class TrainConfig:
     """Stop after so many scorings without a better mean score; 0: never. The best weights are kept either way."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: matrix products in half precision (autocast); the weights and the losses stay in float32."""
+    lazy: bool = False
+    """Row-sparse gradients and a lazy Adam for tables of embeddings with many rows: a step then costs what its batch
+    touches. Rows that a batch does not touch keep weight and moments, and none of them decays."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:
@@ -134,9 +191,9 @@ class TeacherConfig:
     """A Hugging Face encoder: a folder or a hub name. Empty: trained from scratch at the sizes below."""
     pooling: Literal["mean", "first"] = "mean"
     """What a head sees: the mean over tokens, or the first token."""
-    layers: int = 3
+    layers: int = 4
     """Layers of a teacher from scratch."""
-    hidden: int = 256
+    hidden: int = 160
     """Width of a teacher from scratch."""
     heads: int = 4
     """Attention heads of a teacher from scratch."""
@@ -150,7 +207,7 @@ class TeacherConfig:
     mean: Literal["logits", "probabilities"] = "logits"
     """What is averaged over several sources of a task; a regression task's scores always are."""
     train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(steps=1500, learning_rate=5e-4, sampling=SamplingConfig(alpha=0.5))
+        default_factory=lambda: TrainConfig(steps=1500, learning_rate=8e-4, sampling=SamplingConfig(alpha=0.5))
     )
 
     def __post_init__(self) -> None:
@@ -170,23 +227,31 @@ class TeacherConfig:
 class StudentConfig:
     """The small model: shared layers and a head for each task."""
 
-    kind: Literal["bilstm", "transformer"] = "transformer"
-    """bilstm: the paper's biattentive LSTM; transformer: an encoder of any depth and width."""
+    kind: Literal["bilstm", "transformer", "bag"] = "transformer"
+    """bilstm: the paper's biattentive LSTM; transformer: an encoder of any depth and width; bag: the mean of embeddings of
+    words and n-grams, and a small feed-forward network."""
     init: str = ""
-    """Empty: random weights. `teacher`: the refined teacher's embeddings (bilstm, projected to `embedding`) or layers
-    (transformer). Or the folder or hub name of another encoder to take them from."""
+    """Empty: random weights. `teacher`: the refined teacher's embeddings (bilstm and bag, projected to `embedding`) or
+    layers (transformer). Or the folder or hub name of another encoder to take them from."""
     tokenizer: str = ""
     """Folder or hub name of a tokenizer; empty: that of `init`, else the teacher's."""
-    hidden: int = 64
-    """Width: units a direction of the BiLSTM; the Transformer's model width."""
+    hidden: int = 48
+    """Width: units a direction of the BiLSTM; the Transformer's model width; of the bag's feed-forward layers."""
     layers: int = 1
-    """Transformer: number of layers."""
+    """Transformer: number of layers; bag: layers of the feed-forward network."""
     keep: list[int] = field(default_factory=list)
     """Transformer with `init`: which layers to take, from 0; empty: the first `layers`."""
     heads: int = 2
     """Transformer: attention heads."""
-    embedding: int = 128
-    """BiLSTM: width of the word embeddings."""
+    embedding: int = 0
+    """Width of the word embeddings; 0: as wide as `hidden`. A Transformer from scratch projects them to its own width."""
+    min_count: int = 0
+    """Only tokens that occur so often in the tasks' training rows have an embedding, all others share the unknown token's;
+    0: the tokenizer's whole vocabulary has embeddings."""
+    ngrams: int = 3
+    """Bag: the longest n-grams of tokens that have embeddings; 1: words alone."""
+    buckets: int = 16384
+    """Bag: rows of the table of n-grams, into which they are hashed."""
     pooling: Literal["mean", "first"] = "mean"
     """Transformer: what a head sees, the mean over tokens or the first token."""
     dropout: float = 0.0
@@ -194,12 +259,21 @@ class StudentConfig:
 
     @property
     def name(self) -> str:
-        """Kind and size, as runs are named: `bilstm-128`, `transformer-3x384`."""
-        return f"{self.kind}-{self.layers}x{self.hidden}" if self.kind == "transformer" else f"{self.kind}-{self.hidden}"
+        """Kind and size, as runs are named: `bilstm-128`, `transformer-3x384`, `bag-1x64-e32-min5`."""
+        size = f"{self.hidden}" if self.kind == "bilstm" else f"{self.layers}x{self.hidden}"
+        embedding = f"-e{self.embedding_width}" if self.embedding_width != self.hidden else ""
+        return f"{self.kind}-{size}{embedding}" + (f"-min{self.min_count}" if self.min_count else "")
+
+    @property
+    def embedding_width(self) -> int:
+        """Width of the word embeddings."""
+        return self.embedding or self.hidden
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "layers", "heads", "embedding"):
+        for name in ("hidden", "layers", "heads", "ngrams", "buckets"):
             _check(getattr(self, name) > 0, f"student.{name}", getattr(self, name), "above 0")
+        for name in ("embedding", "min_count"):
+            _check(getattr(self, name) >= 0, f"student.{name}", getattr(self, name), "0 or more")
         if self.kind == "transformer":
             _check(self.hidden % self.heads == 0, "student.hidden", self.hidden, f"a multiple of student.heads={self.heads}")
             _check(not self.keep or self.init != "", "student.keep", self.keep, "empty unless student.init names a checkpoint")
@@ -207,14 +281,20 @@ class StudentConfig:
                 not self.keep or len(self.keep) == self.layers, "student.keep", self.keep, f"student.layers={self.layers} layers"
             )
             _check(all(layer >= 0 for layer in self.keep), "student.keep", self.keep, "layer numbers from 0")
+            _check(
+                self.init == "" or self.embedding_width == self.hidden,
+                "student.embedding",
+                self.embedding,
+                f"0 or student.hidden={self.hidden}, as student.init={self.init} takes layers with their embeddings",
+            )
         else:
-            _check(not self.keep, "student.keep", self.keep, "empty for student.kind=bilstm")
+            _check(not self.keep, "student.keep", self.keep, f"empty for student.kind={self.kind}")
         _check(0 <= self.dropout < 1, "student.dropout", self.dropout, "from 0 to below 1")
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """total = hard_weight * hard + (1 - hard_weight) * soft."""
+    """A row's loss is hard_weight * hard + (1 - hard_weight) * soft, or soft alone where it has no label."""
 
     kind: Literal["mse", "kl"] = "kl"
     """mse: squared error between logits (the paper); kl: T^2 KL between softened distributions. Regression: always mse."""
@@ -222,16 +302,58 @@ class LossConfig:
     """T of the kl loss, above 0."""
     hard_weight: float = 0.0
     """Weight of the labels: 0 learns from the teacher alone, 1 from the labels alone (no teacher, labelled rows only)."""
+    hard_weight_end: float | None = None
+    """hard_weight moves linearly over training to this value; 0 to 1 is BAM's teacher annealing; null: it stays."""
+    task_weights: dict[str, float] = field(default_factory=dict)
+    """A factor on the loss of every task; empty: 1 for each."""
+    balance: Literal["fixed", "uncertainty"] = "fixed"
+    """uncertainty: factors learnt with the weights, from a log-variance a task (Kendall et al. 2018); fixed: as above."""
+    pcgrad: int = 0
+    """PCGrad on the shared layers: a step draws so many batches, and of two tasks' gradients that conflict each loses its
+    part against the other (Yu et al. 2020). 0: off, one batch a step."""
+
+    @property
+    def from_labels_alone(self) -> bool:
+        """Whether no teacher is needed."""
+        return self.hard_weight == 1 and self.hard_weight_end in (None, 1)
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches that an optimiser step draws."""
+        return max(1, self.pcgrad)
+
+    mixup: float = 0.0
+    """alpha: rows of a batch are mixed two by two, by a share from Beta(alpha, alpha), and their teacher logits likewise
+    (MixKD, Liang et al. 2021). 0: they are not."""
 
     @property
     def name(self) -> str:
         """What is learnt from, as runs are named: `kl T=4`, `mse`, `hard labels`."""
-        return "hard labels" if self.hard_weight == 1 else f"kl T={self.temperature:g}" if self.kind == "kl" else "mse"
+        return "hard labels" if self.from_labels_alone else f"kl T={self.temperature:g}" if self.kind == "kl" else "mse"
 
     def __post_init__(self) -> None:
         _check(0 < self.temperature < float("inf"), "loss.temperature", self.temperature, "above 0")
         _check(self.kind == "kl" or self.temperature == 1.0, "loss.temperature", self.temperature, "1 unless loss.kind=kl")
+        _check(0 <= self.mixup < float("inf"), "loss.mixup", self.mixup, "0 or more")
         _check(0 <= self.hard_weight <= 1, "loss.hard_weight", self.hard_weight, "from 0 to 1")
+        end = self.hard_weight_end
+        _check(end is None or 0 <= end <= 1, "loss.hard_weight_end", end, "from 0 to 1, or null")
+        for task, weight in self.task_weights.items():
+            _check(0 < weight < float("inf"), f"loss.task_weights.{task}", weight, "above 0")
+        fixed = self.balance == "fixed"
+        _check(fixed or not self.task_weights, "loss.task_weights", self.task_weights, "empty for loss.balance=uncertainty")
+        _check(self.pcgrad == 0 or self.pcgrad >= 2, "loss.pcgrad", self.pcgrad, "0, or 2 or more batches")
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Further training of a distilled student on the tasks of `data`, by experiments.finetune."""
+
+    student: str = ""
+    """The student to start from: its folder, or `runs:/RUN_ID/student` for the one that a run has logged."""
+    loss: LossConfig = field(default_factory=lambda: LossConfig(hard_weight=1.0))
+    """By the labels alone; with a smaller hard_weight the teacher of these settings is made for the tasks, or found."""
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1000, learning_rate=5e-4, eval_every=100))
 
 
 @dataclass(frozen=True)
@@ -273,6 +395,7 @@ class Config:
     student: StudentConfig = field(default_factory=StudentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     speed: SpeedConfig = field(default_factory=SpeedConfig)
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from mkd.config import LossConfig
 
 
 class LossTerms(NamedTuple):
-    """total = hard_weight * hard + (1 - hard_weight) * soft; scalars."""
+    """Scalars. total: what is minimised; soft: mean over all rows; hard: mean over the rows that have a label."""
 
     total: torch.Tensor
     soft: torch.Tensor
@@ -42,15 +42,33 @@ def hard_loss(logits_BC: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
     return (loss_B * known_B).sum() / known_B.sum().clamp(min=1)
 
 
+def between(one: LossTerms, other: LossTerms, share: float) -> LossTerms:
+    """share * one + (1 - share) * other, term by term: the loss of mixed rows by the labels of either."""
+    return LossTerms(*(share * a + (1 - share) * b for a, b in zip(one, other, strict=True)))
+
+
 def distillation(
     logits_BC: torch.Tensor, teacher_BC: torch.Tensor | None, labels_B: torch.Tensor, config: LossConfig
 ) -> LossTerms:
-    """The loss of one task's batch; with hard_weight 1 there need be no teacher."""
+    """The loss of one task's batch; without a teacher its hard loss.
+
+    total is the mean over rows of w * hard + (1 - w) * soft, where w is hard_weight in rows that have a label and 0 in
+    those that have none. So a row without a label learns from the teacher at full weight, also when the weight moves to
+    the labels over training: text without labels goes on to count by its share of the rows.
+    """
     hard = hard_loss(logits_BC, labels_B)
     if teacher_BC is None:
         return LossTerms(hard, torch.zeros_like(hard), hard)
+    soft = _soft_loss(logits_BC, teacher_BC, config)
+    if config.hard_weight == 0:
+        return LossTerms(soft, soft, hard)
+    known_B = ~labels_B.isnan()
+    # A row that has the teacher's own logits has no soft loss.
+    soft_of_known = _soft_loss(torch.where(known_B[:, None], logits_BC.float(), teacher_BC), teacher_BC, config)
+    return LossTerms(soft + config.hard_weight * (hard * known_B.float().mean() - soft_of_known), soft, hard)
+
+
+def _soft_loss(logits_BC: torch.Tensor, teacher_BC: torch.Tensor, config: LossConfig) -> torch.Tensor:
     if config.kind == "mse" or logits_BC.shape[1] == 1:
-        soft = logit_mse(logits_BC, teacher_BC)
-    else:
-        soft = softened_kl(logits_BC, teacher_BC, config.temperature)
-    return LossTerms(config.hard_weight * hard + (1 - config.hard_weight) * soft, soft, hard)
+        return logit_mse(logits_BC, teacher_BC)
+    return softened_kl(logits_BC, teacher_BC, config.temperature)

@@ -10,14 +10,20 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mkd import checkpoints
+from mkd.augment import augmented
+from mkd.balance import check_task_weights
 from mkd.batches import Source, joint_batches, probabilities
-from mkd.config import Config, LossConfig
+from mkd.config import Config, StudentConfig
 from mkd.evaluate import dev_logits, likeness, predict, quality, retention, selection_scores
+from mkd.mixup import mixed_batches
+from mkd.parts import joined
 from mkd.record import Dataset, Report, Result, silent
 from mkd.sources import load_tasks
 from mkd.speed import Timed, hardware, size_metrics, speed_metrics
 from mkd.store import key_of
-from mkd.students import Student, make_student
+from mkd.students import Student, load_model, make_student
+from mkd.students.adoption import adopted, known_tasks
+from mkd.students.embeddings import input_table, trim
 from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks import Task
@@ -27,6 +33,7 @@ from mkd.teachers.labeller import Labeller
 from mkd.teachers.refined import Head, Refined, fresh_teacher, labelled, refined_teacher
 from mkd.tokens import TaskData, layout_of, task_data, tokenizer_fingerprint
 from mkd.trainer import train
+from mkd.vocabulary import kept_tokens
 
 
 class Side(NamedTuple):
@@ -81,14 +88,15 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     device = prepare(config)
     tasks = load_tasks(config.data)
     config = settled(config, tasks)
+    tasks = augmented(config, tasks, _phase(report, "", "augmentation"))
     teacher_side = _side(config, refined_tasks(config, tasks), tokenizer_of(config, tasks), device, "teacher", report)
     side = _side(config, tasks, _student_tokenizer(config, teacher_side.tokenizer), device, "student", report)
+    check_names(config, side.datas)
     # A student of the teacher as it is before its refinement: what does not fit together is refused here, not in an hour.
     new_student(config, side, fresh_teacher(config, teacher_side.datas, teacher_side.tokenizer) if teacher_side.datas else None)
 
     teacher = make_teacher(config, tasks, teacher_side, side, report)
     targets = _soft_targets(config, side, teacher, report)
-    weak = [note for d, t in zip(side.datas, teacher.labellers, strict=True) for note in weaknesses(d, t)] if targets else []
     student = distil(config, side, targets, teacher, report, "")
     student.save_pretrained(folder)
     side.tokenizer.save_pretrained(folder)
@@ -96,15 +104,68 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     dev = dev_logits(student, side.datas, layout)
     scores = quality(side.datas, dev)
-    metrics = scores | likeness(side.datas, dev, teacher.dev) | retention(scores, teacher.metrics)
-    metrics |= {f"teacher/{name}": value for name, value in teacher.metrics.items()}
+    metrics = scores | _beside(teacher, side.datas, dev, scores)
     if config.baseline and targets is not None:
-        hard = replace(config, loss=LossConfig(hard_weight=1.0))
+        hard = replace(config, loss=replace(config.loss, hard_weight=1.0, hard_weight_end=None))
         twin = distil(hard, side, None, teacher, report, "baseline/")
         twin_scores = quality(side.datas, dev_logits(twin, side.datas, layout))
         metrics |= {f"baseline/{name}": value for name, value in twin_scores.items()}
     metrics |= size_metrics(student, folder, config.speed.length) | _compared_speed(config, student, teacher, report)
-    return _result(metrics, tasks, side.datas, weak, config.student.name, teacher, folder)
+    return _result(metrics, tasks, side.datas, _weak(side, teacher, targets), config.student.name, teacher, folder)
+
+
+def run_finetune(config: Config, folder: Path, report: Report = silent) -> Result:
+    """Trains the student that config.finetune names on the tasks of config.data, scores it before and after, and writes it.
+
+    `before/quality/...` are its scores as it came, of the tasks that it knew.
+    """
+    device = prepare(config)
+    # What a new student would be does not matter, and must not be refused for the teacher's sake.
+    config = replace(config, loss=config.finetune.loss, train=config.finetune.train, student=StudentConfig())
+    origin, tokenizer = _origin(config)
+    tasks = load_tasks(config.data)
+    if not config.loss.from_labels_alone:
+        config = settled(config, tasks)
+    tasks = augmented(config, tasks, _phase(report, "", "augmentation"))
+    side = _side(config, tasks, tokenizer, device, "student", report)
+    check_names(config, side.datas)
+    torch.manual_seed(config.seed)
+    student = on(adopted(origin, side.datas), device)
+    layout = layout_of(tokenizer, student.joined, config.data.max_length)
+    known = [data for data in side.datas if data.name in known_tasks(origin, side.datas)]
+    before = quality(known, dev_logits(student, known, layout)) if known else {}
+
+    teacher = None
+    if not config.loss.from_labels_alone:
+        taught = _side(config, refined_tasks(config, tasks), tokenizer_of(config, tasks), device, "teacher", report)
+        teacher = make_teacher(config, tasks, taught, side, report)
+    targets = _soft_targets(config, side, teacher, report)
+    # Once more: a teacher that had to be made has drawn numbers, one that was found has not.
+    torch.manual_seed(config.seed)
+    fit(config, student, side, targets, report, "")
+    student.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+    dev = dev_logits(student, side.datas, layout)
+    metrics = quality(side.datas, dev)
+    metrics |= _beside(teacher, side.datas, dev, metrics)
+    # The mean over fewer tasks would not be comparable.
+    metrics |= {f"before/{name}": v for name, v in before.items() if name != "quality/mean" or len(known) == len(tasks)}
+    metrics |= size_metrics(student, folder, config.speed.length) | _compared_speed(config, student, teacher, report)
+    name = f"{origin.config.model_type.removeprefix('mkd_')} finetuned"
+    return _result(metrics, tasks, side.datas, _weak(side, teacher, targets), name, teacher, folder)
+
+
+def _origin(config: Config) -> tuple[Student, PreTrainedTokenizerBase]:
+    """The student that fine-tuning starts from, and its tokenizer."""
+    folder = Path(config.finetune.student)
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"finetune.student is {config.finetune.student!r}; allowed: a folder that holds a distilled student")
+    student = load_model(folder)
+    if config.data.max_length > student.config.max_tokens:
+        length, most = config.data.max_length, student.config.max_tokens
+        raise ValueError(f"data.max_length is {length}; allowed: at most {most}, as finetune.student was trained")
+    return student, checkpoints.load_tokenizer(folder, "finetune.student")
 
 
 def prepare(config: Config) -> torch.device:
@@ -121,7 +182,6 @@ def make_teacher(config: Config, tasks: list[Task], taught: Side, side: Side, re
 
     taught: what the refined teacher reads, of the tasks that it has a part in. side: all tasks, by any tokenizer.
     """
-    probabilities([Source(data, data.train_rows, None) for data in side.datas], config.train.sampling)
     known = other_labellers(config, tasks, side.datas, side.device)
     checkpoint = next((other for other in known.values() if isinstance(other, FineTuned)), None)
     refined = _refined(config, taught, known, report)
@@ -145,6 +205,12 @@ def _refined(config: Config, taught: Side, known: Known, report: Report) -> Refi
     return refined
 
 
+def check_names(config: Config, datas: list[TaskData]) -> None:
+    """Raises ValueError where a weight by task does not name just the tasks there are."""
+    probabilities([Source(data, data.train_rows, None) for data in datas], config.train.sampling)
+    check_task_weights([data.name for data in datas], config.loss)
+
+
 def new_student(config: Config, side: Side, teacher: TransformerStudent | None) -> Student:
     """The student before its training, from the weights that student.init names; the teacher is left as it is."""
     encoder: PreTrainedModel | None = None
@@ -154,6 +220,9 @@ def new_student(config: Config, side: Side, teacher: TransformerStudent | None) 
     elif config.student.init:
         encoder = checkpoints.load_encoder(checkpoints.resolve(config.student.init, "student.init"), "student.init")
     student = make_student(config.student, side.datas, len(side.tokenizer), config.data.max_length, encoder)
+    if config.student.min_count:
+        rows = input_table(student).num_embeddings
+        trim(student, *kept_tokens(side.datas, side.tokenizer, rows, config.student.min_count))
     return on(student, side.device)
 
 
@@ -162,13 +231,21 @@ def distil(
 ) -> Student:
     """A student trained jointly on all tasks; without targets, on their labels alone."""
     torch.manual_seed(config.seed)
-    student = new_student(config, side, teacher.refined.model if teacher.refined else None)
+    student = new_student(config, side, None if teacher.refined is None else teacher.refined.model)
+    return fit(config, student, side, targets, report, prefix)
+
+
+def fit(config: Config, student: Student, side: Side, targets: list[np.ndarray] | None, report: Report, prefix: str) -> Student:
+    """The student, trained by config.loss and config.train on the teacher's logits; without targets, on the labels alone."""
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     if targets is None:
         sources = [Source(data, labelled(data), None) for data in side.datas]
     else:
         sources = [Source(data, data.train_rows, logits) for data, logits in zip(side.datas, targets, strict=True)]
-    batches = joint_batches(sources, layout, config.train.batch_size, config.train.sampling, config.seed)
+    draws = config.train.steps * config.loss.batches_per_step
+    batches = joint_batches(sources, layout, config.train.batch_size, config.train.sampling, config.seed, draws)
+    if config.loss.mixup:
+        batches = mixed_batches(batches, config.loss.mixup, config.seed)
 
     def scores() -> dict[str, float]:
         return selection_scores(student, side.datas, layout)
@@ -189,8 +266,9 @@ def _side(
     return Side(tokenizer, datas, device)
 
 
-def _soft_targets(config: Config, side: Side, teacher: Teacher, report: Report) -> list[np.ndarray] | None:
-    if config.loss.hard_weight == 1:
+def _soft_targets(config: Config, side: Side, teacher: Teacher | None, report: Report) -> list[np.ndarray] | None:
+    """The teacher's logits for the training rows of each task; None where the labels alone are learnt from."""
+    if teacher is None or config.loss.from_labels_alone:
         return None
     targets = []
     for data, taught_by in zip(side.datas, teacher.labellers, strict=True):
@@ -219,16 +297,34 @@ def _student_tokenizer(config: Config, teachers_own: PreTrainedTokenizerBase) ->
     return tokenizer
 
 
-def _compared_speed(config: Config, student: Student, teacher: Teacher, report: Report) -> dict[str, float]:
+def _beside(
+    teacher: Teacher | None, datas: list[TaskData], dev: dict[tuple[str, str], np.ndarray], scores: dict[str, float]
+) -> dict[str, float]:
+    """What compares the student's logits and scores on dev with the teacher's, and the teacher's own scores."""
+    if teacher is None:
+        return {}
+    own = {f"teacher/{name}": value for name, value in teacher.metrics.items()}
+    return likeness(datas, dev, teacher.dev) | retention(scores, teacher.metrics) | own
+
+
+def _weak(side: Side, teacher: Teacher | None, targets: list[np.ndarray] | None) -> list[str]:
+    """What is wrong with the teachers that have given the targets."""
+    if teacher is None or targets is None:
+        return []
+    return [note for data, taught_by in zip(side.datas, teacher.labellers, strict=True) for note in weaknesses(data, taught_by)]
+
+
+def _compared_speed(config: Config, student: Student, teacher: Teacher | None, report: Report) -> dict[str, float]:
     """Both models' speed on the CPU, and `speed/.../ratio`: how many times faster than the teacher the student is.
 
-    Of the student alone, where all teachers ran elsewhere.
+    Of the student alone, where there is no teacher or all of it ran elsewhere.
     """
     models: dict[str, Timed] = {"": student.cpu()}
-    if teacher.model is None:
-        return speed_metrics(models, config.speed, _phase(report, "", "speed"))
-    models["teacher/"] = teacher.model.cpu()
+    if teacher is not None and teacher.model is not None:
+        models["teacher/"] = teacher.model.cpu()
     found = speed_metrics(models, config.speed, _phase(report, "", "speed"))
+    if len(models) == 1:
+        return found
     settings = [name.removesuffix("/p50_ms") for name in found if name.startswith("speed/") and name.endswith("/p50_ms")]
     return found | {f"{s}/ratio": found[f"teacher/{s}/p50_ms"] / found[f"{s}/p50_ms"] for s in settings}
 
@@ -239,9 +335,10 @@ def _result(
     datas: list[TaskData],
     weak: list[str],
     student: str,
-    teacher: Teacher,
+    teacher: Teacher | None,
     folder: Path,
 ) -> Result:
+    """weak: notes that come before all others."""
     datasets = [_dataset(task, data) for task, data in zip(tasks, datas, strict=True)]
     notes = weak + [f"{task.name}: {note}" for task in tasks for note in task.notes]
     notes += [
@@ -249,16 +346,16 @@ def _result(
         for d in datasets
         if d.unlabelled_rows
     ]
-    return Result(metrics, datasets, notes, hardware(), student, teacher.name, teacher.key, str(folder))
+    name, key = ("", "") if teacher is None else (teacher.name, teacher.key)
+    return Result(metrics, datasets, notes, hardware(), student, name, key, str(folder))
 
 
 def _dataset(task: Task, data: TaskData) -> Dataset:
     unlabelled = int(np.isnan(data.train.labels[data.train_rows]).sum())
     dev_rows = sum(len(store.labels) for store in data.dev.values())
-    fingerprint = key_of({"train": task.train.fingerprint, "dev": {name: split.fingerprint for name, split in task.dev.items()}})
-    return Dataset(
-        task.name, task.train.source, fingerprint, len(data.train_rows), unlabelled, len(data.selection_rows), dev_rows
-    )
+    train = joined(task.train, *task.added) if task.added else task.train
+    fingerprint = key_of({"train": train.fingerprint, "dev": {name: split.fingerprint for name, split in task.dev.items()}})
+    return Dataset(task.name, train.source, fingerprint, len(data.train_rows), unlabelled, len(data.selection_rows), dev_rows)
 
 
 def _phase(report: Report, prefix: str, name: str) -> Report:

@@ -28,7 +28,8 @@ class Result(NamedTuple):
     """One run's outcome. Scores are in points from 0 to 100.
 
     metrics: final numbers by name: `quality/...` of the student, `teacher/quality/...`, `baseline/quality/...`
-    (the student's hard-label twin), `retention/...`, `agreement/...`, `speed/...`, `teacher/speed/...`, `size/...`.
+    (the student's hard-label twin), `before/quality/...` (the student before its fine-tuning), `retention/...`,
+    `agreement/...`, `speed/...`, `teacher/speed/...`, `size/...`.
     student, teacher: kind and size of the models. folder: where the model that the run made was written.
     """
 

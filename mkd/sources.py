@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from mkd import demo, taskfile
 from mkd.config import DataConfig, TransferConfig
 from mkd.files import Record, Table, listed
-from mkd.parts import Part, decoder, file_part, fingerprint, joined, num_left_out, split
+from mkd.parts import Part, decoder, file_part, fingerprint, num_left_out, split
 from mkd.store import file_hash
 from mkd.tasks import GLUE, Kind, Split, Task
 
@@ -175,15 +175,20 @@ SOURCES: dict[str, Callable[[DataConfig], dict[str, Callable[[], Task]]]] = {
 """By data.source: of the settings, the tasks that there are by name, each made when it is called for."""
 
 
-def _transferred(task: Task, transfers: list[TransferConfig]) -> Task:
-    mine = [transfer for transfer in transfers if task.name in transfer.tasks]
-    for transfer in mine:
-        if (len(transfer.text) == 2) != task.kind.pair:
+def _transferred(tasks: list[Task], transfer: TransferConfig) -> list[Task]:
+    """The tasks, the file's rows added to those that it is for; one fingerprint, so that tasks share what is stored of it."""
+    pair = len(transfer.text) == 2
+    takers = [task for task in tasks if (task.name in transfer.tasks if transfer.tasks else task.kind.pair == pair)]
+    for task in takers:
+        if task.kind.pair != pair:
             allowed = "two columns" if task.kind.pair else "one column"
             raise ValueError(f"data.transfer.text is {transfer.text!r} for {transfer.file}; {task.name} takes {allowed}")
-    tables = [Table(Path(transfer.file), tuple(transfer.text), None, transfer.header) for transfer in mine]
-    extra = [split(file_part(table, task.kind)) for table in tables]
-    return replace(task, train=joined(task.train, *extra)) if extra else task
+    if not takers:
+        allowed = "one column" if pair else "two columns"
+        raise ValueError(f"data.transfer.text is {transfer.text!r} for {transfer.file}; each of the tasks takes {allowed}")
+    table = Table(Path(transfer.file), tuple(transfer.text), None, transfer.header)
+    added = split(file_part(table, takers[0].kind))
+    return [replace(task, added=(*task.added, added)) if task in takers else task for task in tasks]
 
 
 def load_tasks(config: DataConfig) -> list[Task]:
@@ -198,4 +203,7 @@ def load_tasks(config: DataConfig) -> list[Task]:
     for name in [name for transfer in config.transfer for name in transfer.tasks]:
         if name not in chosen:
             raise ValueError(f"data.transfer.tasks names {name!r}; chosen: {', '.join(chosen)}")
-    return [_transferred(known[name](), config.transfer) for name in chosen]
+    tasks = [known[name]() for name in chosen]
+    for transfer in config.transfer:
+        tasks = _transferred(tasks, transfer)
+    return tasks

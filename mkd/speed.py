@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mkd.config import SpeedConfig
 from mkd.record import Report, silent
 from mkd.students import Student
+from mkd.students.embeddings import input_table, token_of_each_row
 from mkd.teachers.finetuned import Classifier
 from mkd.tokens import Inputs
 
@@ -104,9 +105,8 @@ def _cpu_name() -> str:
 def _call(model: Timed, rows: int, length: int) -> Callable[[], object]:
     """One forward pass on random tokens, ended when the device has it done."""
     device = next(model.parameters()).device
-    table = model.get_input_embeddings().weight
-    assert isinstance(table, torch.Tensor), "an embedding's table is a tensor"
-    ids = torch.randint(1, table.shape[0], (rows, 1, length), generator=torch.Generator().manual_seed(0))
+    tokens = token_of_each_row(input_table(model.model if isinstance(model, Classifier) else model))
+    ids = tokens[torch.randint(1, len(tokens), (rows, 1, length), generator=torch.Generator().manual_seed(0))]
     types = torch.zeros(rows, length, dtype=torch.long) if model.joined else None
     inputs = Inputs(ids, torch.ones_like(ids, dtype=torch.bool), types).to(device)
     task = next(iter(model.config.tasks))

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +63,10 @@ def _check_sizes(folder: Path) -> None:
 def read_array(path: Path, dtype: str) -> np.ndarray:
     """A raw file of numbers as a read-only, flat, memory-mapped array."""
     return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.empty(0, dtype=dtype)
+
+
+def write_arrays(path: Path, arrays: Iterable[np.ndarray]) -> None:
+    """Arrays of one type as one raw file of numbers, one array after another."""
+    with path.open("wb") as file:
+        for array in arrays:
+            array.tofile(file)

@@ -13,17 +13,23 @@ class Row(NamedTuple):
     label: float | None
 
 
+MASK = "\ue000"
+"""Stands for a masked word in the texts of a split that says so; each tokenizer reads its own mask token in its place."""
+
+
 class Split(NamedTuple):
     """Rows that can be read as often as needed, one after another, without holding them all.
 
     read: a new pass over the rows; raises ValueError naming file and line where one is wrong.
     fingerprint: changes whenever the rows do; known before they are read.
     source: where they come from, in words.
+    masked: whether texts may hold MASK.
     """
 
     read: Callable[[], Iterator[Row]]
     fingerprint: str
     source: str
+    masked: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,8 @@ class Task:
     """By the suffix its metrics get: "" for the one there usually is, "_mismatched" for MNLI's second."""
     notes: tuple[str, ...] = ()
     """What a user should know of the rows that were found."""
+    added: tuple[Split, ...] = ()
+    """Text without labels that joins the training rows, one split after another: of files, and augmented."""
 
 
 GLUE: dict[str, Kind] = {

@@ -4,9 +4,10 @@ Axes: B rows of a batch, S texts of a row (1 or 2), L tokens.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +18,8 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.config import DataConfig
 from mkd.record import Report, silent
-from mkd.store import key_of, read_array, stored
-from mkd.tasks import Kind, Row, Split, Task
+from mkd.store import key_of, read_array, stored, write_arrays
+from mkd.tasks import MASK, Kind, Row, Split, Task
 
 CHUNK_ROWS = 10_000
 
@@ -34,12 +35,35 @@ class Texts(NamedTuple):
 
 
 class TokenStore(NamedTuple):
-    """A split's rows as tokens without special ones; labels float32, NaN where there is none."""
+    """A split's rows as tokens without special ones; labels float32, NaN where there is none.
+
+    parts: of stores that were put one after another, those; what is computed of rows is computed and kept for each part.
+    """
 
     a: Texts
     b: Texts | None
     labels: np.ndarray
     fingerprint: str
+    parts: tuple["TokenStore", ...] = ()
+
+
+class Mix(NamedTuple):
+    """How the rows of a batch are mixed: with `share` of themselves, from 0.5 to 1, and the rest of another row.
+
+    partner_B: the other row of each. own_BSL: the mask of each row's own tokens.
+    """
+
+    share: float
+    partner_B: torch.Tensor
+    own_BSL: torch.Tensor
+
+    def of(self, x_B: torch.Tensor) -> torch.Tensor:
+        """share * x_i + (1 - share) * x_partner(i)."""
+        return self.share * x_B + (1 - self.share) * x_B[self.partner_B]
+
+    def of_embeddings(self, x_BSLE: torch.Tensor) -> torch.Tensor:
+        """The same of word embeddings, where a row's padding counts as zeros."""
+        return self.of(x_BSLE * self.own_BSL.unsqueeze(3).to(x_BSLE.dtype))
 
 
 class Inputs(NamedTuple):
@@ -47,14 +71,18 @@ class Inputs(NamedTuple):
 
     ids, mask [B, S, L]: S is 1 for single texts and for pairs joined into one sequence. types [B, L] of joined
     sequences, 0 in the first text and 1 in the second; None where the model has no such embedding.
+    mix: where rows are mixed, how; the mask is then that of either row, the types are the row's own.
     """
 
     ids: torch.Tensor
     mask: torch.Tensor
     types: torch.Tensor | None
+    mix: Mix | None = None
 
     def to(self, device: torch.device) -> "Inputs":
-        return Inputs(self.ids.to(device), self.mask.to(device), None if self.types is None else self.types.to(device))
+        types = None if self.types is None else self.types.to(device)
+        mix = self.mix and self.mix._replace(partner_B=self.mix.partner_B.to(device), own_BSL=self.mix.own_BSL.to(device))
+        return Inputs(self.ids.to(device), self.mask.to(device), types, mix)
 
 
 class Layout(NamedTuple):
@@ -123,17 +151,63 @@ def token_store(
         "max_length": max_length,
         "pair": kind.pair,
     }
+    if split.masked:
+        parts["mask"] = mask = mask_of(tokenizer)
+        split = split._replace(read=partial(_with_mask, split.read, mask))
     folder = stored(root, "tokens", parts, lambda aside: _write(aside, split, kind, tokenizer, max_length, report))
+    return _read(folder, key_of(parts), kind.pair)
+
+
+def mask_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the tokenizer reads in a text as its mask token, or, if it has none, as its unknown token.
+
+    Raises ValueError where it has neither as a token that text can hold.
+    """
+    for token in (tokenizer.mask_token, tokenizer.unk_token):
+        if token is not None and encode(tokenizer, [token], 2).ids.tolist() == [tokenizer.convert_tokens_to_ids(token)]:
+            return str(token)
+    name = tokenizer.name_or_path
+    raise ValueError(f"the tokenizer {name!r} has neither a mask token nor an unknown one; allowed then: data.augment.mask=0")
+
+
+def _with_mask(rows: Callable[[], Iterator[Row]], mask: str) -> Iterator[Row]:
+    for row in rows():
+        text_b = None if row.text_b is None else row.text_b.replace(MASK, mask)
+        yield Row(row.text_a.replace(MASK, mask), text_b, row.label)
+
+
+def joined_store(root: Path, stores: list[TokenStore]) -> TokenStore:
+    """The rows of all stores, one store after another: copied, not tokenised again; of one store, that one."""
+    if len(stores) == 1:
+        return stores[0]
+    parts = {"joined": [store.fingerprint for store in stores]}
+    folder = stored(root, "tokens", parts, lambda aside: _write_joined(aside, stores))
+    return _read(folder, key_of(parts), stores[0].b is not None)._replace(parts=tuple(stores))
+
+
+def _read(folder: Path, key: str, pair: bool) -> TokenStore:
     a = Texts(read_array(folder / "a.int32", "<i4"), read_array(folder / "a_offsets.int64", "<i8"))
-    b = Texts(read_array(folder / "b.int32", "<i4"), read_array(folder / "b_offsets.int64", "<i8")) if kind.pair else None
-    return TokenStore(a, b, read_array(folder / "labels.float32", "<f4"), key_of(parts))
+    b = Texts(read_array(folder / "b.int32", "<i4"), read_array(folder / "b_offsets.int64", "<i8")) if pair else None
+    return TokenStore(a, b, read_array(folder / "labels.float32", "<f4"), key)
+
+
+def _write_joined(folder: Path, stores: list[TokenStore]) -> None:
+    sides = {"a": [store.a for store in stores], "b": [store.b for store in stores if store.b is not None]}
+    for side, texts in sides.items():
+        if texts:
+            write_arrays(folder / f"{side}.int32", (text.ids for text in texts))
+            ends = np.cumsum([0, *(text.offsets[-1] for text in texts)], dtype="<i8")
+            offsets = (text.offsets[1:] + end for text, end in zip(texts, ends[:-1], strict=True))
+            write_arrays(folder / f"{side}_offsets.int64", chain([ends[:1]], offsets))
+    write_arrays(folder / "labels.float32", (store.labels for store in stores))
 
 
 def task_data(
     root: Path, task: Task, tokenizer: PreTrainedTokenizerBase, config: DataConfig, seed: int, report: Report = silent
 ) -> TaskData:
     """Stores of all splits of a task, and its rows to train on and to select by."""
-    train = token_store(root, task.train, task.kind, tokenizer, config.max_length, report)
+    splits = (task.train, *task.added)
+    train = joined_store(root, [token_store(root, split, task.kind, tokenizer, config.max_length, report) for split in splits])
     dev = {name: token_store(root, split, task.kind, tokenizer, config.max_length, report) for name, split in task.dev.items()}
     train_rows, selection_rows = carve(train.labels, config.selection_fraction, config.selection_rows, seed, task)
     learnt = train.labels[train_rows]

@@ -1,16 +1,21 @@
 """The one training loop: a teacher's refinement, distillation and hard-label training differ in batches and loss only."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import torch
-from torch import nn
 
+from mkd.balance import Balance
 from mkd.batches import Batch
 from mkd.config import LossConfig, TrainConfig
-from mkd.losses import distillation
+from mkd.conflicts import TaskGradients
+from mkd.losses import LossTerms, between, distillation
+from mkd.optim import clip_gradients, make_optimizers
 from mkd.record import Report, silent
-from mkd.schedule import warmup_linear
+from mkd.schedule import annealed, warmup_linear
+from mkd.students import Student
 
 LOG_EVERY = 25
 """Steps between reports of the losses, and between looks for one that is not a number."""
@@ -25,7 +30,7 @@ class Trained(NamedTuple):
 
 
 def train(
-    model: nn.Module,
+    model: Student,
     batches: Iterator[Batch],
     scores: Callable[[], dict[str, float]],
     loss: LossConfig,
@@ -34,33 +39,42 @@ def train(
 ) -> Trained:
     """Trains the model in place and leaves it with the weights of its best scoring.
 
-    scores: each task's score and their `mean` on the selection split. report gets `train/...` and `selection/...`.
+    scores: each task's score and their `mean` on the selection split. report gets `train/...` and `selection/...`,
+    and at the end `sampling/<task>`, the share of the batches that were of the task.
     Raises ValueError at a loss that is not finite, naming step and task.
     """
     device = next(model.parameters()).device
-    optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.learning_rate, fused=True)
+    balance = Balance(model.config.tasks, loss).to(device)
+    optimizers = make_optimizers(model, config, balance.parameters())
+    shared = TaskGradients(p for name, p in model.named_parameters() if not name.startswith("heads."))
+    drawn: Counter[str] = Counter()
     best, best_weights, since_best = Trained(0, float("-inf"), 0), {}, 0
     window: list[tuple[str, torch.Tensor]] = []
     for step in range(config.steps):
         model.train()
-        batch = next(batches)
-        teacher_BC = None if batch.teacher_BC is None else batch.teacher_BC.to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            logits_BC = model(batch.inputs.to(device), batch.task)
-        terms = distillation(logits_BC, teacher_BC, batch.labels_B.to(device), loss)
-        optimizer.zero_grad()
-        terms.total.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        for batch in islice(batches, loss.batches_per_step):
+            terms = balance(_loss(model, batch, annealed(loss, step, config.steps), config.precision), batch.task)
+            (terms.total / loss.batches_per_step).backward()
+            if loss.pcgrad:
+                shared.take(batch.task)
+            window.append((batch.task, torch.stack(terms).detach()))
+            drawn[batch.task] += 1
+        if loss.pcgrad:
+            shared.merge()
+        clip_gradients(model.parameters(), config.clip)
         rate = config.learning_rate * warmup_linear(step, config.steps, config.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.step()
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
 
-        window.append((batch.task, torch.stack(terms).detach()))
         done = step + 1
         due = done % config.eval_every == 0 or done == config.steps
         if done % LOG_EVERY == 0 or due:
-            report(done, _losses(window, done) | {"train/learning_rate": rate, "progress": done / config.steps})
+            told = {"train/learning_rate": rate, "progress": done / config.steps}
+            report(done, _losses(window, done, loss.batches_per_step) | balance.metrics() | told)
             window = []
         if due:
             found = scores()
@@ -71,28 +85,33 @@ def train(
                 best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
             if since_best == config.patience > 0:
                 break
+    report(done, {f"sampling/{task}": count / drawn.total() for task, count in drawn.items()})
     if not best_weights:
         raise ValueError(f"no score on the selection split was a number up to step {done}; try a smaller train.learning_rate")
     model.load_state_dict(best_weights)
     return best._replace(steps=done)
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices decay; biases and norms, which are vectors, do not."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def _loss(model: Student, batch: Batch, loss: LossConfig, precision: str) -> LossTerms:
+    """The loss of a batch; of one whose rows are mixed, the mean of those by the labels of either row."""
+    device = next(model.parameters()).device
+    inputs, labels_B = batch.inputs.to(device), batch.labels_B.to(device)
+    teacher_BC = None if batch.teacher_BC is None else batch.teacher_BC.to(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        logits_BC = model(inputs, batch.task)
+    terms = distillation(logits_BC, teacher_BC, labels_B, loss)
+    if inputs.mix is None:
+        return terms
+    return between(terms, distillation(logits_BC, teacher_BC, labels_B[inputs.mix.partner_B], loss), inputs.mix.share)
 
 
-def _losses(window: list[tuple[str, torch.Tensor]], done: int) -> dict[str, float]:
-    """Mean losses by task over the window that ends at step `done`; one synchronisation for all of them."""
+def _losses(window: list[tuple[str, torch.Tensor]], done: int, per_step: int) -> dict[str, float]:
+    """Mean losses by task over the window of batches that ends with step `done`; one synchronisation for all of them."""
     values = torch.stack([terms for _, terms in window]).tolist()
     by_task: dict[str, list[list[float]]] = {}
     for place, ((task, _), terms) in enumerate(zip(window, values, strict=True)):
         if not all(abs(value) < float("inf") for value in terms):
-            step = done - len(window) + place + 1
+            step = done - (len(window) - 1 - place) // per_step
             raise ValueError(
                 f"the loss became {terms[0]} at step {step}, task {task}; "
                 "try a smaller train.learning_rate, or a smaller train.clip"

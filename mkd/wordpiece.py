@@ -12,7 +12,10 @@ SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def learn_wordpiece(tasks: list[Task], vocabulary: int, folder: Path) -> None:
-    """A lower-casing WordPiece tokenizer with BERT's special tokens, learnt from all training texts."""
+    """A lower-casing WordPiece tokenizer with BERT's special tokens, learnt from all training texts.
+
+    Added text has no part in it: the teacher stays the same, and is stored once, whatever text is added for it to label.
+    """
     # The trainer numbers the letters in a random order and breaks ties between merges by those numbers, so a first
     # pass finds the letters, and a second one merges them under numbers that are fixed beforehand.
     letters = sorted(_word_pieces(tasks, 0, SPECIAL_TOKENS).keys() - set(SPECIAL_TOKENS))

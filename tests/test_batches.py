@@ -7,7 +7,7 @@ import torch
 from tiny import MINILM, pair_rows
 from transformers import PreTrainedTokenizerBase
 
-from mkd.batches import Batch, Source, epoch_batches, gather, joint_batches, probabilities, sequence_lengths
+from mkd.batches import Batch, Source, epoch_batches, gather, joint_batches, probabilities, sequence_lengths, task_order
 from mkd.checkpoints import load_tokenizer
 from mkd.config import SamplingConfig
 from mkd.tokens import Inputs, Layout, TaskData, Texts, TokenStore, from_texts, layout_of
@@ -207,3 +207,39 @@ def test_tasks_are_drawn_about_as_often_as_they_should(datas: list[TaskData]) ->
     drawn = Counter(batch.task for batch in islice(joint_batches(sources(datas), APART, 1, sampling, 0), 2000))
     for task, weight in sampling.weights.items():
         assert abs(drawn[task] / 2000 - weight) < 4 * (weight * (1 - weight) / 2000) ** 0.5
+
+
+def test_alpha_moves_linearly_over_the_training() -> None:
+    """Of 1, 4 and 9 rows: alpha 1 at first, 1/2 halfway, 0 at the end."""
+    sampling = SamplingConfig(alpha=1.0, alpha_end=0.0)
+    found = [probabilities(_sized(1, 4, 9), sampling, share).tolist() for share in (0.0, 0.5, 1.0)]
+    assert found == [pytest.approx(row) for row in ([1 / 14, 4 / 14, 9 / 14], [1 / 6, 2 / 6, 3 / 6], [1 / 3, 1 / 3, 1 / 3])]
+
+
+def test_tasks_are_drawn_by_where_alpha_is_at_the_time() -> None:
+    """16 rows, 1 and 1: the large task's chance is 16/18 at first and 1/3 at the end; beyond the end it stays."""
+    draws = 6000
+    order = list(islice(task_order(_sized(16, 1, 1), SamplingConfig(alpha=1.0, alpha_end=0.0), 0, draws), 9000))
+    alphas = 1 - np.arange(draws) / (draws - 1)
+    chances = 16**alphas / (16**alphas + 2)
+    for part in (slice(0, 1000), slice(2500, 3500), slice(5000, 6000)):
+        expected = chances[part].mean()
+        assert abs(order[part].count(0) / 1000 - expected) < 4 * (expected * (1 - expected) / 1000) ** 0.5
+    assert abs(order[6000:].count(0) / 3000 - 1 / 3) < 4 * (2 / 9 / 3000) ** 0.5
+
+
+@pytest.mark.parametrize("sampling", [SamplingConfig(alpha=0.7), SamplingConfig(weights={"a": 0.2, "b": 0.5, "c": 0.3})])
+def test_tasks_are_drawn_as_numpys_choice_draws_them(sampling: SamplingConfig) -> None:
+    sized = _sized(1, 4, 9)
+    generator = np.random.default_rng([5, 1])
+    expected = [i for _ in range(2) for i in generator.choice(3, size=1024, p=probabilities(sized, sampling)).tolist()]
+    assert list(islice(task_order(sized, sampling, 5, 100), 2048)) == expected
+
+
+def test_a_task_of_weight_zero_is_never_drawn() -> None:
+    order = task_order(_sized(1, 4, 9), SamplingConfig(weights={"a": 0.0, "b": 1.0, "c": 0.0}), 0, 100)
+    assert set(islice(order, 3000)) == {1}
+
+
+def test_round_robin_draws_every_task_in_its_turn() -> None:
+    assert list(islice(task_order(_sized(1, 4, 9), SamplingConfig(order="round_robin"), 0, 7), 7)) == [0, 1, 2, 0, 1, 2, 0]

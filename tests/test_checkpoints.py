@@ -5,6 +5,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny import MINILM
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2Model, PreTrainedTokenizerBase
 
@@ -70,8 +71,17 @@ def test_a_classifiers_weights_other_than_safetensors_are_refused(folder: Path) 
 
 def test_an_architecture_that_cannot_classify_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
-    with pytest.raises(ValueError, match="no sequence classifier of its architecture is known"):
+    with pytest.raises(ValueError, match="no sequence classifier of its architecture, vit, is known"):
         load_classifier(tmp_path, SETTING)
+
+
+def test_missing_weights_are_refused_rather_than_drawn_at_random(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    lost = "bert.encoder.layer.0.output.dense.weight"
+    del weights[lost]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match="1 of its weights are missing, as encoder.layer.0.output.dense.weight"):
+        load_encoder(folder, SETTING)
 
 
 def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:

@@ -110,5 +110,5 @@ def leaves(values: dict[str, object], prefix: str) -> set[str]:
     names: set[str] = set()
     for key, value in values.items():
         name = prefix + key
-        names |= leaves(value, f"{name}.") if isinstance(value, dict) and key != "weights" else {name}
+        names |= leaves(value, f"{name}.") if isinstance(value, dict) and "weights" not in key else {name}
     return names

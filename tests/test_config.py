@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from mkd.config import (
+    AugmentConfig,
     Config,
     DataConfig,
     DemoConfig,
@@ -16,6 +17,7 @@ from mkd.config import (
     TransferConfig,
 )
 
+NOTHING: dict[str, Any] = {"mask": 0.0, "replace": 0.0, "ngram": 0.0}
 TRANSFER: dict[str, Any] = {"file": "f.csv", "text": ["t"], "tasks": ["a"]}
 
 REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
@@ -26,7 +28,7 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (DemoConfig, {"label_noise": float("nan")}, "data.demo.label_noise is nan", "from 0 to below 1"),
     (TransferConfig, TRANSFER | {"text": []}, "data.transfer.text is []", "one column, or two for pairs"),
     (TransferConfig, TRANSFER | {"text": list("abc")}, "data.transfer.text is ['a', 'b', 'c']", "one column, or two"),
-    (TransferConfig, TRANSFER | {"tasks": []}, "data.transfer.tasks is []", "at least one task"),
+    (TransferConfig, TRANSFER | {"tasks": ["a", "a"]}, "data.transfer.tasks is ['a', 'a']", "each task once"),
     (DataConfig, {"source": "glue"}, "data.path is ''", "a path or name, for data.source=glue"),
     (DataConfig, {"path": "x"}, "data.path is 'x'", "empty for data.source=demo"),
     (DataConfig, {"tasks": ["a", "a"]}, "data.tasks is ['a', 'a']", "each task once"),
@@ -34,10 +36,24 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (DataConfig, {"selection_fraction": 0.0}, "data.selection_fraction is 0.0", "between 0 and 1"),
     (DataConfig, {"selection_fraction": 1.0}, "data.selection_fraction is 1.0", "between 0 and 1"),
     (DataConfig, {"selection_rows": 0}, "data.selection_rows is 0", "above 0"),
+    (AugmentConfig, {"multiple": -1}, "data.augment.multiple is -1", "0 or more"),
+    (AugmentConfig, {"multiple": 1} | NOTHING, "data.augment.multiple is 1", "0 unless mask, replace or ngram is above 0"),
+    (AugmentConfig, {"mask": -0.1}, "data.augment.mask is -0.1", "from 0 to 1"),
+    (AugmentConfig, {"replace": 1.1}, "data.augment.replace is 1.1", "from 0 to 1"),
+    (AugmentConfig, {"ngram": float("nan")}, "data.augment.ngram is nan", "from 0 to 1"),
+    (AugmentConfig, {"mask": 0.5, "replace": 0.6}, "data.augment.replace is 0.6", "at most 1 less data.augment.mask=0.5"),
+    (AugmentConfig, {"longest": 0}, "data.augment.longest is 0", "above 0"),
+    (AugmentConfig, {"neighbours": 0}, "data.augment.neighbours is 0", "above 0"),
+    (AugmentConfig, {"replace": 0.0, "embeddings": "x"}, "data.augment.embeddings is 'x'", "empty for data.augment.replace=0"),
     (SamplingConfig, {"weights": {"a": -1.0, "b": 2.0}}, "sampling.weights.a is -1.0", "0 or more"),
     (SamplingConfig, {"weights": {"a": float("inf")}}, "sampling.weights.a is inf", "0 or more"),
     (SamplingConfig, {"weights": {"a": float("nan")}}, "sampling.weights.a is nan", "0 or more"),
     (SamplingConfig, {"weights": {"a": 0.0, "b": 0.0}}, "sampling.weights is {'a': 0.0, 'b': 0.0}", "at least one above 0"),
+    (SamplingConfig, {"alpha": float("nan")}, "sampling.alpha is nan", "a finite number"),
+    (SamplingConfig, {"alpha_end": float("inf")}, "sampling.alpha_end is inf", "a finite number"),
+    (SamplingConfig, {"alpha_end": 0.0, "weights": {"a": 1.0}}, "sampling.alpha_end is 0.0", "null with sampling.weights"),
+    (SamplingConfig, {"alpha_end": 0.0, "order": "round_robin"}, "sampling.alpha_end is 0.0", "null with sampling.weights"),
+    (SamplingConfig, {"weights": {"a": 1.0}, "order": "round_robin"}, "sampling.weights is {'a': 1.0}", "empty for"),
     (TrainConfig, {"steps": 0}, "train.steps is 0", "above 0"),
     (TrainConfig, {"batch_size": -1}, "train.batch_size is -1", "above 0"),
     (TrainConfig, {"learning_rate": 0.0}, "train.learning_rate is 0.0", "above 0"),
@@ -65,7 +81,17 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (StudentConfig, {"hidden": 0}, "student.hidden is 0", "above 0"),
     (StudentConfig, {"layers": 0}, "student.layers is 0", "above 0"),
     (StudentConfig, {"heads": -1}, "student.heads is -1", "above 0"),
-    (StudentConfig, {"embedding": 0}, "student.embedding is 0", "above 0"),
+    (StudentConfig, {"ngrams": 0}, "student.ngrams is 0", "above 0"),
+    (StudentConfig, {"buckets": 0}, "student.buckets is 0", "above 0"),
+    (StudentConfig, {"embedding": -1}, "student.embedding is -1", "0 or more"),
+    (StudentConfig, {"min_count": -1}, "student.min_count is -1", "0 or more"),
+    (
+        StudentConfig,
+        {"init": "x", "embedding": 32},
+        "student.embedding is 32",
+        "0 or student.hidden=48, as student.init=x takes layers",
+    ),
+    (StudentConfig, {"kind": "bag", "keep": [0]}, "student.keep is [0]", "empty for student.kind=bag"),
     (StudentConfig, {"dropout": -0.1}, "student.dropout is -0.1", "from 0 to below 1"),
     (StudentConfig, {"kind": "bilstm", "keep": [0]}, "student.keep is [0]", "empty for student.kind=bilstm"),
     (StudentConfig, {"kind": "transformer", "hidden": 10, "heads": 4}, "student.hidden is 10", "a multiple of student.heads=4"),
@@ -86,7 +112,15 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (LossConfig, {"temperature": float("inf")}, "loss.temperature is inf", "above 0"),
     (LossConfig, {"kind": "mse", "temperature": 2.0}, "loss.temperature is 2.0", "1 unless loss.kind=kl"),
     (LossConfig, {"hard_weight": -0.1}, "loss.hard_weight is -0.1", "from 0 to 1"),
+    (LossConfig, {"mixup": -0.1}, "loss.mixup is -0.1", "0 or more"),
+    (LossConfig, {"mixup": float("inf")}, "loss.mixup is inf", "0 or more"),
     (LossConfig, {"hard_weight": 1.1}, "loss.hard_weight is 1.1", "from 0 to 1"),
+    (LossConfig, {"hard_weight_end": 1.1}, "loss.hard_weight_end is 1.1", "from 0 to 1, or null"),
+    (LossConfig, {"task_weights": {"a": 0.0}}, "loss.task_weights.a is 0.0", "above 0"),
+    (LossConfig, {"task_weights": {"a": float("inf")}}, "loss.task_weights.a is inf", "above 0"),
+    (LossConfig, {"task_weights": {"a": 1.0}, "balance": "uncertainty"}, "loss.task_weights is {'a': 1.0}", "empty for"),
+    (LossConfig, {"pcgrad": 1}, "loss.pcgrad is 1", "0, or 2 or more batches"),
+    (LossConfig, {"pcgrad": -2}, "loss.pcgrad is -2", "0, or 2 or more batches"),
     (SpeedConfig, {"length": 0}, "speed.length is 0", "above 0"),
     (SpeedConfig, {"batch_size": 0}, "speed.batch_size is 0", "above 0"),
     (SpeedConfig, {"threads": 0}, "speed.threads is 0", "above 0"),
@@ -107,16 +141,25 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
 ALLOWED: list[tuple[type, dict[str, Any]]] = [
     (DemoConfig, {"unlabelled_rows": 0, "label_noise": 0.0}),
     (TransferConfig, TRANSFER | {"text": ["a", "b"]}),
+    (TransferConfig, TRANSFER | {"tasks": []}),
     (DataConfig, {"source": "files", "path": "tasks.yaml", "max_length": 8}),
     (SamplingConfig, {"weights": {"a": 0.0, "b": 0.5}}),
+    (AugmentConfig, {"multiple": 20, "mask": 0.5, "replace": 0.5, "ngram": 1.0}),
+    (AugmentConfig, NOTHING),
     (SamplingConfig, {"alpha": 0.0}),
     (TrainConfig, {"warmup": 0.0, "weight_decay": 0.0}),
     (TrainConfig, {"warmup": 1.0}),
     (TeacherConfig, {"mean": "probabilities", "sources": {"a": ["x", "refined"]}}),
     (StudentConfig, {"kind": "transformer", "init": "teacher", "layers": 2, "keep": [3, 0]}),
     (StudentConfig, {"hidden": 10}),
+    (StudentConfig, {"embedding": 0, "min_count": 0}),
+    (StudentConfig, {"init": "x", "embedding": 48}),
+    (StudentConfig, {"kind": "bag", "init": "x", "embedding": 32, "ngrams": 1, "buckets": 1}),
     (LossConfig, {"temperature": 4.0, "hard_weight": 1.0}),
     (LossConfig, {"kind": "mse"}),
+    (LossConfig, {"hard_weight": 1.0, "hard_weight_end": 0.0, "task_weights": {"a": 0.5}, "pcgrad": 2}),
+    (SamplingConfig, {"alpha": 0.5, "alpha_end": 0.5}),
+    (SamplingConfig, {"order": "round_robin", "alpha": 0.5}),
     (Config, {"seed": 2**32 - 1}),
     (Config, {"data": DataConfig(max_length=64), "speed": SpeedConfig(length=64)}),
 ]
@@ -139,6 +182,20 @@ def test_the_edges_are_allowed(make: type, settings: dict[str, Any]) -> None:
     assert all(getattr(made, name) == value for name, value in settings.items())
 
 
+@pytest.mark.parametrize(
+    ("student", "name"),
+    [
+        (StudentConfig(kind="bilstm", hidden=128), "bilstm-128"),
+        (StudentConfig(kind="bilstm", hidden=128, embedding=128), "bilstm-128"),
+        (StudentConfig(kind="transformer", layers=3, hidden=384, min_count=2), "transformer-3x384-min2"),
+        (StudentConfig(kind="transformer", layers=2, hidden=128, embedding=32), "transformer-2x128-e32"),
+        (StudentConfig(kind="bag", hidden=64, embedding=32, min_count=5), "bag-1x64-e32-min5"),
+    ],
+)
+def test_a_students_name_says_its_kind_its_size_and_what_is_unusual(student: StudentConfig, name: str) -> None:
+    assert student.name == name
+
+
 def _all_configs(config: Any) -> list[Any]:
     inner = [getattr(config, field.name) for field in fields(config)]
     return [config, *(found for value in inner if is_dataclass(value) for found in _all_configs(value))]
@@ -146,7 +203,7 @@ def _all_configs(config: Any) -> list[Any]:
 
 def test_no_setting_can_be_changed_after_the_check() -> None:
     configs = _all_configs(Config())
-    assert len(configs) == 11, "the classes above but TransferConfig, TrainConfig twice and SamplingConfig twice"
+    assert len(configs) == 16, "but TransferConfig; LossConfig twice, TrainConfig and SamplingConfig three times"
     for config in configs:
         with pytest.raises(FrozenInstanceError):
             setattr(config, fields(config)[0].name, None)

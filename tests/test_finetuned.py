@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import MAKERS, MINILM, PAIR, SCORE, SINGLE, make_tasks
+from tiny import MAKERS, MINILM, PAIR, SCORE, SINGLE, make_tasks, score_rows, split
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -22,6 +22,7 @@ from transformers import (
 
 from mkd.config import Config, DataConfig, SpeedConfig
 from mkd.metrics import accuracy
+from mkd.students.embeddings import input_table
 from mkd.tasks import Kind
 from mkd.teachers.finetuned import Classifier, FineTuned, fine_tuned, label_order
 from mkd.teachers.labeller import splits
@@ -137,6 +138,21 @@ def test_logits_are_computed_once(tmp_path: Path, tokenizer: PreTrainedTokenizer
     assert told == []
 
 
+def test_logits_are_computed_for_the_added_rows_alone(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Of the added splits; regression, so that the scale is seen to be that of the labelled rows."""
+    checkpoint = saved(BertForSequenceClassification(bert(["score"], tokenizer)), tokenizer, tmp_path / "c")
+    (task,) = make_tasks(names=["score"])
+    alone = fine_tuned(config_of(tmp_path), task, checkpoint, CPU).logits("train")
+    more = tuple(split([row._replace(label=None) for row in score_rows(num, num)]) for num in (7, 9))
+    done: list[int] = []
+    teacher = fine_tuned(config_of(tmp_path), replace(task, added=more), checkpoint, CPU)
+    found = teacher.logits("train", lambda step, metrics: done.append(step))
+    assert done == [7, 9]
+    np.testing.assert_array_equal(found[:40], alone)
+    added = np.concatenate([direct(checkpoint, "score", num, num) for num in (7, 9)])
+    np.testing.assert_allclose(found[40:], (added - teacher.data.mean) / teacher.data.std, atol=1e-5)
+
+
 def test_other_weights_or_another_label_order_change_the_key(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     model = BertForSequenceClassification(bert(["bad", "good"], tokenizer))
     keys = [made(tmp_path, "single", saved(model, tokenizer, tmp_path / "a")).key]
@@ -150,7 +166,7 @@ def test_other_weights_or_another_label_order_change_the_key(tmp_path: Path, tok
 def test_an_encoder_without_a_classifier_is_refused(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     checkpoint = saved(BertModel(bert(["bad", "good"], tokenizer)), tokenizer, tmp_path / "c")
     teacher = made(tmp_path, "single", checkpoint)
-    with pytest.raises(ValueError, match="teacher.sources.single is '.*': its weights lack classifier.bias, classifier.weight; "):
+    with pytest.raises(ValueError, match="teacher.sources.single is '.*': 2 of its weights are missing, as classifier.bias"):
         teacher.logits("train")
 
 
@@ -217,4 +233,4 @@ def test_the_model_answers_as_a_student_does(tmp_path: Path, tokenizer: PreTrain
     model = made(tmp_path, "pair", checkpoint).model()
     assert isinstance(model, Classifier) and not model.training
     assert model.config.tasks["pair"]["labels"] == list(PAIR.labels)
-    assert model.get_input_embeddings().weight.shape == (len(tokenizer), 16)
+    assert input_table(model.model).weight.shape == (len(tokenizer), 16)

@@ -80,13 +80,36 @@ def test_rows_without_labels_give_no_hard_loss_and_no_gradient(classes: int) -> 
 
 @pytest.mark.parametrize("kind", ["kl", "mse"])
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
-def test_the_total_mixes_soft_and_hard(kind: str, weight: float) -> None:
-    labels = torch.tensor([1.0, NAN])
-    terms = distillation(STUDENT, TEACHER, labels, LossConfig(kind=kind, hard_weight=weight))  # type: ignore[arg-type]
-    soft = softened_kl(STUDENT, TEACHER, 1.0) if kind == "kl" else logit_mse(STUDENT, TEACHER)
-    assert float(terms.soft) == float(soft) > 0
-    assert float(terms.hard) == float(hard_loss(STUDENT, labels)) > 0
-    assert float(terms.total) == pytest.approx(weight * float(terms.hard) + (1 - weight) * float(soft))
+def test_the_total_mixes_soft_and_hard_row_by_row(kind: str, weight: float) -> None:
+    """Rows 0 and 2 have a label and mix both; rows 1 and 3 have none and keep their soft loss whole."""
+    student, teacher, labels = _random(4, 3, 0), _random(4, 3, 1), torch.tensor([1.0, NAN, 2.0, NAN])
+    config = LossConfig(kind=kind, temperature=2.0 if kind == "kl" else 1.0, hard_weight=weight)  # type: ignore[arg-type]
+    rows = [
+        distillation(student[i : i + 1], teacher[i : i + 1], labels[i : i + 1], LossConfig(config.kind, config.temperature))
+        for i in range(4)
+    ]
+    mixed = sum(weight * float(row.hard) + (1 - weight) * float(row.soft) for row in (rows[0], rows[2]))
+    terms = distillation(student, teacher, labels, config)
+    assert float(terms.total) == pytest.approx((mixed + float(rows[1].soft) + float(rows[3].soft)) / 4)
+    assert float(terms.soft) == pytest.approx(sum(float(r.soft) for r in rows) / 4)
+    assert float(terms.hard) == pytest.approx((float(rows[0].hard) + float(rows[2].hard)) / 2)
+
+
+def test_where_all_rows_have_labels_the_means_are_mixed() -> None:
+    labels = torch.tensor([1.0, 0.0])
+    terms = distillation(STUDENT, TEACHER, labels, LossConfig(hard_weight=0.3))
+    expected = 0.3 * float(hard_loss(STUDENT, labels)) + 0.7 * float(softened_kl(STUDENT, TEACHER, 1.0))
+    assert float(terms.total) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
+def test_a_row_without_a_label_has_the_gradient_of_its_soft_loss_whatever_the_weight(weight: float) -> None:
+    student, teacher = _random(2, 3, 0).requires_grad_(), _random(2, 3, 1)
+    distillation(student, teacher, torch.tensor([1.0, NAN]), LossConfig(hard_weight=weight)).total.backward()
+    alone = student.detach()[1:].requires_grad_()
+    softened_kl(alone, teacher[1:], 1.0).backward()
+    assert student.grad is not None and alone.grad is not None
+    torch.testing.assert_close(student.grad[1], alone.grad[0] / 2)
 
 
 def test_the_temperature_reaches_the_soft_loss() -> None:

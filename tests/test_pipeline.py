@@ -14,21 +14,25 @@ from transformers import DistilBertConfig, DistilBertModel, PreTrainedTokenizerB
 
 from mkd.checkpoints import load_tokenizer
 from mkd.config import (
+    AugmentConfig,
     Config,
     DataConfig,
     DemoConfig,
+    FinetuneConfig,
     LossConfig,
     SamplingConfig,
     SpeedConfig,
     StudentConfig,
     TeacherConfig,
     TrainConfig,
+    TransferConfig,
 )
 from mkd.evaluate import dev_logits, quality
-from mkd.pipeline import prepare, run, run_teacher
+from mkd.pipeline import prepare, run, run_finetune, run_teacher
 from mkd.record import Result
 from mkd.sources import load_tasks
 from mkd.students import load_model
+from mkd.students.embeddings import input_table
 from mkd.tokens import layout_of, task_data
 
 SST2 = Path(__file__).resolve().parents[2] / "shared" / "data" / "glue" / "SST-2"
@@ -171,6 +175,60 @@ def test_a_transformer_can_start_from_the_teachers_layers(result: Result, shared
     assert load_model(tmp_path).config.encoder["num_hidden_layers"] == 1
 
 
+def test_more_to_learn_from_costs_no_other_teacher_and_no_logits_of_gold_rows(
+    result: Result, shared: Path, tmp_path: Path
+) -> None:
+    """Augmented rows, a file for all tasks of single texts, and mixup; stored logits are looked for by their manifests."""
+
+    def stores(kind: str) -> set[Path]:
+        return {path.parent for path in (shared / "cache" / kind).glob("*/manifest.json")}
+
+    (tmp_path / "more.csv").write_text("body\nthe film was fine\nnobody came\n")
+    config = config_of(shared / "cache", loss=LossConfig(mixup=0.4), baseline=False)
+    transfer = [TransferConfig(str(tmp_path / "more.csv"), ["body"])]
+    config = replace(config, data=replace(config.data, transfer=transfer, augment=AugmentConfig(multiple=2)))
+    told: list[str] = []
+    before = stores("logits")
+    found = run(config, tmp_path / "student", lambda step, metrics: told.extend(metrics))
+    assert found.teacher_key == result.teacher_key
+    assert not any(name.startswith("teacher/") for name in told)
+    assert told.count("progress/augmentation") == 3
+    assert len(stores("logits") - before) == 1 + 3 + 3, "the file's rows, the copies of each task, and all rows of each task"
+    for dataset, alone in zip(found.datasets, result.datasets, strict=True):
+        assert dataset.source.endswith(f"{dataset.task}, augmented")
+        assert ("more.csv" in dataset.source) == (dataset.task == "sentiment")
+        assert alone.train_rows < dataset.train_rows <= alone.train_rows + 2 * 54 + 2
+        assert dataset.unlabelled_rows - alone.unlabelled_rows == dataset.train_rows - alone.train_rows
+        assert dataset.fingerprint != alone.fingerprint
+    again = run(config, tmp_path / "again")
+    assert of_quality(again) == of_quality(found)
+    plain = run(replace(config, loss=LossConfig()), tmp_path / "plain")
+    assert plain.metrics["quality/mean"] != found.metrics["quality/mean"]
+
+
+@pytest.mark.parametrize(
+    "student",
+    [
+        replace(BILSTM, init="teacher", min_count=3),
+        replace(TRANSFORMER, min_count=3),
+        StudentConfig(kind="transformer", hidden=16, heads=2, embedding=8, min_count=3),
+        StudentConfig(kind="bag", init="teacher", hidden=8, embedding=16, ngrams=3, buckets=100, min_count=3),
+        StudentConfig(kind="bag", hidden=8, layers=2, buckets=100),
+    ],
+    ids=lambda student: f"{student.name}-{student.init}",
+)
+def test_every_kind_runs_with_a_trimmed_vocabulary(student: StudentConfig, result: Result, shared: Path, tmp_path: Path) -> None:
+    config = config_of(shared / "cache", student=student, baseline=False)
+    found = run(config, tmp_path)
+    assert (found.student, found.teacher_key) == (student.name, result.teacher_key)
+    loaded, tokenizer = load_model(tmp_path), load_tokenizer(tmp_path, "")
+    datas = [task_data(shared / "cache", task, tokenizer, config.data, config.seed) for task in load_tasks(config.data)]
+    again = quality(datas, dev_logits(loaded, datas, layout_of(tokenizer, loaded.joined, 64)))
+    assert again == {name: value for name, value in found.metrics.items() if name.startswith("quality/")}
+    rows = input_table(loaded).num_embeddings
+    assert rows < len(tokenizer) if student.min_count else rows == len(tokenizer)
+
+
 def test_the_teacher_alone_can_be_made_and_measured(result: Result, shared: Path, tmp_path: Path) -> None:
     found = run_teacher(config_of(shared / "cache"), tmp_path)
     assert {name for name in found.metrics if name.startswith("quality/")} == {f"quality/{name}" for name in QUALITY}
@@ -251,6 +309,7 @@ def test_a_student_of_minilm_learns_real_reviews(tmp_path: Path) -> None:
         (StudentConfig(kind="transformer", init="teacher", hidden=24, heads=2, layers=1), "student.hidden is 24; allowed: 16"),
         (StudentConfig(kind="transformer", init="teacher", hidden=16, heads=2, layers=3), "layers 0 to 1"),
         (StudentConfig(kind="bilstm", init="teacher", hidden=8, embedding=17), "student.embedding is 17; allowed: at most 16"),
+        (StudentConfig(kind="bag", min_count=10**6), "student.min_count is 1000000; allowed: at most"),
         (StudentConfig(kind="bilstm", init="no-such-folder/at/all"), "student.init is 'no-such-folder/at/all'"),
     ],
 )
@@ -259,3 +318,68 @@ def test_a_student_that_does_not_fit_is_refused_before_any_training(student: Stu
     with pytest.raises(ValueError, match=told):
         run(config_of(tmp_path / "cache", student=student), tmp_path / "s", lambda _, metrics: steps.extend(metrics))
     assert not [name for name in steps if "train/" in name] and not (tmp_path / "cache" / "teachers").exists()
+
+
+def finetuning(cache: Path, student: str, tasks: list[str], loss: LossConfig, **data: Any) -> Config:
+    """Eight steps more, of the student in a folder."""
+    config = config_of(cache)
+    how = FinetuneConfig(student, loss, config.train)
+    return replace(config, data=replace(config.data, tasks=tasks, **data), finetune=how)
+
+
+def test_a_student_is_finetuned_on_labels_and_scored_before_and_after(result: Result, shared: Path, tmp_path: Path) -> None:
+    """One task that it knows and one that is new to it; the one it does not go on with is gone."""
+    told: set[str] = set()
+    config = finetuning(shared / "cache", result.folder, ["paraphrase", "entailment"], LossConfig(hard_weight=1.0))
+    found = run_finetune(config, tmp_path, lambda step, metrics: told.update(metrics))
+    before = {name: value for name, value in found.metrics.items() if name.startswith("before/")}
+    assert before == {f"before/{k}": v for k, v in result.metrics.items() if k.startswith("quality/paraphrase/")}
+    assert {"quality/paraphrase/score", "quality/entailment/score", "quality/mean", "size/bytes"} <= found.metrics.keys()
+    assert not any(name.startswith("teacher/") for name in {*told, *found.metrics}) and found.teacher == ""
+    assert {"train/hard/entailment", "selection/mean", "sampling/paraphrase"} <= told
+    assert list(load_model(tmp_path).config.tasks) == ["entailment", "paraphrase"]
+
+
+def test_a_student_is_finetuned_on_logits_too_where_labels_are_not_all(result: Result, shared: Path, tmp_path: Path) -> None:
+    told: set[str] = set()
+    config = finetuning(shared / "cache", result.folder, TASKS, LossConfig(kind="mse", hard_weight=0.5))
+    found = run_finetune(config, tmp_path, lambda step, metrics: told.update(metrics))
+    assert found.teacher_key == result.teacher_key, "the teacher that was there"
+    assert found.metrics["before/quality/mean"] == result.metrics["quality/mean"]
+    assert {"agreement/mean", "teacher/quality/mean", "speed/torch/b1-l16-t1/ratio"} <= found.metrics.keys()
+    assert "train/soft/sentiment" in told
+
+
+def test_what_cannot_be_finetuned_is_refused(result: Result, shared: Path, tmp_path: Path) -> None:
+    hard = LossConfig(hard_weight=1.0)
+    for student in ("", str(tmp_path)):
+        with pytest.raises(ValueError, match=f"finetune.student is '{student}'; allowed: a folder that holds a distilled"):
+            run_finetune(finetuning(shared / "cache", student, TASKS, hard), tmp_path / "s")
+    with pytest.raises(ValueError, match="data.max_length is 65; allowed: at most 64, as finetune.student was trained"):
+        run_finetune(finetuning(shared / "cache", result.folder, TASKS, hard, max_length=65), tmp_path / "s")
+    weighed = LossConfig(hard_weight=1.0, task_weights={"sentiment": 1.0})
+    with pytest.raises(ValueError, match=r"loss.task_weights names \['sentiment'\]; allowed: a weight for each of"):
+        run_finetune(finetuning(shared / "cache", result.folder, TASKS, weighed), tmp_path / "s")
+
+
+def test_every_loss_setting_at_once_distils(shared: Path, tmp_path: Path) -> None:
+    """The student's twin has the same but for the teacher, and so as many batches a step."""
+    loss = LossConfig(hard_weight_end=1.0, balance="uncertainty", pcgrad=3)
+    train = replace(config_of(shared).train, sampling=SamplingConfig(alpha=1.0, alpha_end=0.0))
+    told: dict[str, float] = {}
+    run(config_of(shared / "cache", loss=loss, train=train), tmp_path, lambda step, metrics: told.update(metrics))
+    assert {"train/log_variance/similarity", "baseline/train/log_variance/similarity", "sampling/similarity"} <= told.keys()
+    for prefix in ("", "baseline/"):
+        shares = [value for name, value in told.items() if name.startswith(f"{prefix}sampling/")]
+        assert sum(shares) == pytest.approx(1) and all((24 * share).is_integer() for share in shares)
+
+
+def test_a_finetuning_is_the_same_whether_its_teacher_is_made_or_found(shared: Path, tmp_path: Path) -> None:
+    """The student has dropout, so its training draws numbers too."""
+    student = replace(BILSTM, dropout=0.2)
+    start = run(config_of(shared / "cache", student=student, baseline=False), tmp_path / "start")
+    config = finetuning(tmp_path / "cache", start.folder, ["paraphrase"], LossConfig(hard_weight=0.5))
+    made, found = (run_finetune(config, tmp_path / name) for name in ("made", "found"))
+    assert of_quality(made) == of_quality(found)
+    weights = [load_model(tmp_path / name).state_dict() for name in ("made", "found")]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())

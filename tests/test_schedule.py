@@ -1,6 +1,7 @@
 import pytest
 
-from mkd.schedule import warmup_linear
+from mkd.config import LossConfig
+from mkd.schedule import annealed, linear, warmup_linear
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,20 @@ def test_every_step_moves_and_none_goes_beyond_the_peak(warmup: float) -> None:
 
 def test_after_the_last_step_the_factor_is_zero() -> None:
     assert warmup_linear(10, 10, 0.2) == 0
+
+
+def test_a_line_goes_from_its_start_to_its_end() -> None:
+    assert [linear(1.0, 0.2, share) for share in (0.0, 0.25, 1.0)] == pytest.approx([1, 0.8, 0.2])
+    assert linear(0.3, None, 0.7) == 0.3
+
+
+def test_teacher_annealing_goes_from_the_teacher_in_the_first_step_to_the_labels_in_the_last() -> None:
+    loss = LossConfig(kind="mse", hard_weight_end=1.0)
+    assert [annealed(loss, step, 5).hard_weight for step in range(5)] == [0, 0.25, 0.5, 0.75, 1]
+    assert annealed(loss, 0, 1).hard_weight == 0
+    assert annealed(loss, 2, 5).kind == "mse"
+
+
+def test_a_weight_without_an_end_stays() -> None:
+    loss = LossConfig(hard_weight=0.3)
+    assert all(annealed(loss, step, 5) is loss for step in range(5))

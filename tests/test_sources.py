@@ -425,19 +425,36 @@ def test_transfer_rows_follow_the_training_rows_without_labels_in_the_tasks_that
     ]
     config = DataConfig(source="glue", path=str(tmp_path), transfer=transfer)
     plain, tasks = glue(tmp_path), load_tasks(config)
-    assert rows(tasks[0].train) == [*rows(plain[0].train), Row("x", None, None), Row("s", None, None)]
-    assert rows(tasks[1].train) == rows(plain[1].train)
-    assert rows(tasks[2].train) == [*rows(plain[2].train), Row("p", "q", None), Row("r", "s", None)]
-    changed = [a.train.fingerprint != b.train.fingerprint for a, b in zip(plain, tasks, strict=True)]
-    assert changed == [True, False, True]
-    assert "one.csv" in tasks[0].train.source
+    assert [[rows(split) for split in task.added] for task in tasks] == [
+        [[Row("x", None, None)], [Row("s", None, None)]],
+        [],
+        [[Row("p", "q", None), Row("r", "s", None)]],
+    ]
+    for task, alone in zip(tasks, plain, strict=True):
+        assert (rows(task.train), task.train.fingerprint) == (rows(alone.train), alone.train.fingerprint)
+    assert tasks[0].added[0].source == str(tmp_path / "one.csv")
+
+
+def test_a_transfer_file_for_no_task_in_particular_joins_all_that_take_as_many_texts(tmp_path: Path) -> None:
+    glue_folder(tmp_path, "sst2", "cola", "rte", "stsb")
+    write(tmp_path, one_csv="body\nx\n", two_csv="p,q\nr,s\n")
+    transfer = [TransferConfig(str(tmp_path / "one.csv"), ["body"]), TransferConfig(str(tmp_path / "two.csv"), ["p", "q"])]
+    tasks = load_tasks(DataConfig(source="glue", path=str(tmp_path), transfer=transfer))
+    assert {task.name: [rows(split) for split in task.added] for task in tasks} == {
+        "cola": [[Row("x", None, None)]],
+        "sst2": [[Row("x", None, None)]],
+        "stsb": [[Row("r", "s", None)]],
+        "rte": [[Row("r", "s", None)]],
+    }
+    fingerprints = [task.added[0].fingerprint for task in tasks]
+    assert len(set(fingerprints)) == 2, "classes and scores share what is stored of a file"
 
 
 def test_transfer_rows_join_the_demo_too(tmp_path: Path) -> None:
     write(tmp_path, more_jsonl='{"t": "x"}\n')
     settings = DemoConfig(train_rows=20, unlabelled_rows=0, dev_rows=5)
     config = DataConfig(demo=settings, transfer=[TransferConfig(str(tmp_path / "more.jsonl"), ["t"], ["sentiment"])])
-    assert rows(load_tasks(config)[0].train)[-1] == Row("x", None, None)
+    assert rows(load_tasks(config)[0].added[0]) == [Row("x", None, None)]
 
 
 @pytest.mark.parametrize(
@@ -445,6 +462,7 @@ def test_transfer_rows_join_the_demo_too(tmp_path: Path) -> None:
     [
         (["body"], ["rte"], "data.transfer.tasks names 'rte'; chosen: cola"),
         (["body", "verdict"], ["cola"], "data.transfer.text is ['body', 'verdict'] for {file}; cola takes one column"),
+        (["body", "verdict"], [], "data.transfer.text is ['body', 'verdict'] for {file}; each of the tasks takes one column"),
         (["title"], ["cola"], "{file}:1: no column 'title'; there are: 'body', 'verdict'"),
     ],
 )
@@ -463,7 +481,7 @@ def test_an_empty_transfer_file_is_refused_when_read(tmp_path: Path) -> None:
     write(tmp_path, one_csv="body\n")
     transfer = [TransferConfig(str(tmp_path / "one.csv"), ["body"], ["cola"])]
     [task] = load_tasks(DataConfig(source="glue", path=str(tmp_path), transfer=transfer))
-    assert refusal(lambda: rows(task.train)) == f"{tmp_path / 'one.csv'}: no rows; allowed: one or more"
+    assert refusal(lambda: rows(task.added[0])) == f"{tmp_path / 'one.csv'}: no rows; allowed: one or more"
 
 
 # Fingerprints and laziness.

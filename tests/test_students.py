@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,21 +9,23 @@ import pytest
 import torch
 from tiny import MINILM, padded
 from torch import nn
-from transformers import AlbertConfig, AlbertModel, BertConfig, BertModel, PreTrainedTokenizerBase
+from transformers import AlbertConfig, AlbertModel, BertConfig, BertModel, PreTrainedTokenizerBase, RobertaConfig, RobertaModel
 
 from mkd.batches import gather
 from mkd.checkpoints import load_encoder
 from mkd.config import StudentConfig
 from mkd.students import STUDENTS, Student, load_model, make_student
-from mkd.students.bilstm import BiLstm, Maxout, _attend, _turn
-from mkd.students.embeddings import project
+from mkd.students.bilstm import BiLstm, BiLstmStudent, Maxout, _attend, _turn
+from mkd.students.embeddings import input_table, project
 from mkd.students.heads import head_configs
 from mkd.students.transformer import TransformerConfig, TransformerStudent, keep_layers, on_encoder
 from mkd.tokens import Inputs, TaskData, layout_of
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=2, heads=2)
-BOTH = pytest.mark.parametrize("config", [BILSTM, TRANSFORMER], ids=lambda config: config.kind)
+FACTORISED = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2, embedding=6)
+BAG = StudentConfig(kind="bag", hidden=8, embedding=6, layers=2, ngrams=3, buckets=50)
+ALL = pytest.mark.parametrize("config", [BILSTM, TRANSFORMER, FACTORISED, BAG], ids=lambda config: config.name)
 
 
 def student_of(config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Student:
@@ -50,10 +53,10 @@ def logits(student: Student, inputs: Inputs, task: str) -> torch.Tensor:
     return found
 
 
-# What both kinds hold.
+# What all kinds hold.
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_padding_has_no_effect(
     config: StudentConfig, place: int, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
@@ -69,7 +72,7 @@ def test_padding_has_no_effect(
     torch.testing.assert_close(logits(student, padded(together, 5), data.name), found, atol=1e-5, rtol=1e-4)
 
 
-@BOTH
+@ALL
 def test_each_head_has_the_logits_of_its_task(
     config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:
@@ -78,7 +81,7 @@ def test_each_head_has_the_logits_of_its_task(
     assert shapes == [(3, 2), (3, 2), (3, 1)]
 
 
-@BOTH
+@ALL
 def test_the_order_of_a_pair_matters(config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
     student, data = student_of(config, datas, tokenizer), datas[1]
     assert data.train.b is not None
@@ -87,7 +90,7 @@ def test_the_order_of_a_pair_matters(config: StudentConfig, datas: list[TaskData
     assert (one - other).abs().max() > 1e-4
 
 
-@BOTH
+@ALL
 def test_a_saved_student_is_read_back_as_it_was(
     config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
@@ -104,7 +107,7 @@ def test_a_saved_student_is_read_back_as_it_was(
         assert torch.equal(logits(loaded, inputs, data.name), logits(student, inputs, data.name))
 
 
-@BOTH
+@ALL
 def test_the_same_seed_makes_the_same_weights(
     config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:
@@ -113,14 +116,14 @@ def test_the_same_seed_makes_the_same_weights(
 
 
 def test_every_kind_of_the_config_has_a_class() -> None:
-    assert STUDENTS.keys() == {"bilstm", "transformer"}
+    assert STUDENTS.keys() == {"bilstm", "transformer", "bag"}
 
 
 def test_a_model_of_another_type_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ValueError) as caught:
         load_model(tmp_path)
-    assert str(caught.value) == f"{tmp_path} holds a model of type 'bert'; allowed: mkd_bilstm, mkd_transformer"
+    assert str(caught.value) == f"{tmp_path} holds a model of type 'bert'; allowed: mkd_bilstm, mkd_transformer, mkd_bag"
 
 
 # The BiLSTM.
@@ -167,7 +170,7 @@ def test_the_texts_of_a_pair_attend_to_each_other(datas: list[TaskData], tokeniz
     """What the first text becomes depends on the second, before the poolings are put side by side."""
     student = student_of(BILSTM, datas, tokenizer)
     seen: list[torch.Tensor] = []
-    assert isinstance(student.integrator, nn.Module)
+    assert isinstance(student, BiLstmStudent)
     student.integrator.register_forward_hook(lambda module, args, out: seen.append(out))
     pair = inputs_of(student, datas[1], tokenizer, [0])
     other = pair._replace(ids=torch.cat([pair.ids[:, :1], pair.ids[:, 1:].roll(1, 2) * 0 + 6], dim=1))
@@ -189,7 +192,7 @@ def test_maxout_by_hand() -> None:
 def test_pooling_by_hand(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
     """Max, mean, min and the attentive mean over the first two tokens; the third is padding."""
     student = student_of(StudentConfig(kind="bilstm", hidden=1, embedding=2), datas, tokenizer)
-    assert not isinstance(student, TransformerStudent)
+    assert isinstance(student, BiLstmStudent)
     with torch.no_grad():
         student.attention.weight.copy_(torch.tensor([[math.log(3), 0.0]]))
     x_BLD = torch.tensor([[[1.0, 4.0], [0.0, -2.0], [9.0, 9.0]]])
@@ -227,13 +230,42 @@ def test_a_width_beyond_the_table_is_refused() -> None:
         project(torch.zeros(9, 6), 7)
 
 
-def test_a_bilstm_can_start_from_an_encoders_embeddings(datas: list[TaskData]) -> None:
+@pytest.mark.parametrize("config", [BILSTM, BAG], ids=lambda config: config.kind)
+def test_a_student_of_words_can_start_from_an_encoders_embeddings(config: StudentConfig, datas: list[TaskData]) -> None:
     encoder = bert(1)
-    student = make_student(BILSTM, datas, 50, 32, encoder)
+    student = make_student(config, datas, 50, 32, encoder)
     found = student.get_input_embeddings().weight
     assert isinstance(found, torch.Tensor)
     table = project(encoder.embeddings.word_embeddings.weight.detach(), 6)
     assert torch.equal(found, table / table.std())
+
+
+def test_a_narrower_table_is_projected_to_the_width_of_the_layers(datas: list[TaskData]) -> None:
+    student = make_student(FACTORISED, datas, 50, 32, None)
+    assert isinstance(student, TransformerStudent)
+    assert input_table(student).weight.shape == (50, 6)
+    assert student.get_parameter("encoder.embeddings_project.weight").shape == (16, 6)
+    assert student.encoder.config.model_type == "electra"
+
+
+def test_a_table_as_wide_as_the_layers_is_bert_without_a_projection(datas: list[TaskData]) -> None:
+    for embedding in (0, 16):
+        student = make_student(replace(TRANSFORMER, embedding=embedding), datas, 50, 32, None)
+        assert isinstance(student, TransformerStudent)
+        assert student.encoder.config.model_type == "bert"
+
+
+def test_the_layers_behind_a_projection_are_berts(datas: list[TaskData]) -> None:
+    """They take BERT's weights by name, and give BERT's states from the same input."""
+    students = [make_student(replace(FACTORISED, embedding=width), datas, 50, 32, None) for width in (6, 16)]
+    factorised, plain = (student.train(False).get_submodule("encoder") for student in students)
+    names = factorised.state_dict().keys() ^ plain.state_dict().keys()
+    assert names == {"embeddings_project.weight", "embeddings_project.bias"}
+    states_BLD = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
+    layers, known = factorised.get_submodule("encoder"), plain.get_submodule("encoder")
+    layers.load_state_dict(known.state_dict())
+    with torch.inference_mode():
+        torch.testing.assert_close(*(each(states_BLD, None).last_hidden_state for each in (layers, known)))
 
 
 # Layers from another encoder.
@@ -269,6 +301,7 @@ def test_a_student_of_minilms_first_layers_gives_its_states_after_them(datas: li
     ids = torch.randint(1000, 2000, (2, 9), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = whole(input_ids=ids, output_hidden_states=True).hidden_states[3]
+        assert isinstance(student, TransformerStudent)
         found = student.encoder(input_ids=ids).last_hidden_state
     torch.testing.assert_close(found, expected)
     student.save_pretrained(tmp_path)
@@ -295,3 +328,15 @@ def test_pooling_takes_the_mean_over_tokens_or_the_first(datas: list[TaskData]) 
     for pooling, expected in (("mean", [[2.0, 4.0]]), ("first", [[1.0, 2.0]])):
         config = TransformerConfig(encoder=bert(1).config.to_dict(), pooling=pooling, tasks=head_configs(datas))
         assert TransformerStudent(config)._pool(states, mask).tolist() == expected
+
+
+def test_the_places_that_roberta_keeps_for_padding_are_no_tokens() -> None:
+    sizes = RobertaConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=34, pad_token_id=1,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="data.max_length is 33; allowed: at most 32"):
+        on_encoder(RobertaModel(sizes), "mean", {"max_tokens": 33})
+    model = on_encoder(RobertaModel(sizes), "mean", {"max_tokens": 32, "tasks": {"a": {"labels": ["x", "y"]}}})
+    ids = torch.full((1, 1, 32), 5)
+    assert model(Inputs(ids, torch.ones_like(ids).bool(), None), "a").isfinite().all()

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -9,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import MINILM, make_datas, make_tasks, make_tokenizer, split
+from tiny import MINILM, make_datas, make_tasks, make_tokenizer, pair_rows, split
 from transformers import PreTrainedTokenizerBase
 
 from mkd.checkpoints import load_encoder, load_tokenizer
-from mkd.config import Config, DataConfig, SpeedConfig, TeacherConfig, TrainConfig
+from mkd.config import Config, DataConfig, SamplingConfig, SpeedConfig, TeacherConfig, TrainConfig
 from mkd.evaluate import predict
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks import Row, Task
@@ -53,6 +54,9 @@ def test_a_teacher_is_trained_once(tmp_path: Path, datas: list[TaskData], tokeni
     assert not again.training
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
     assert load_tokenizer(tmp_path / "teachers" / key, "").get_vocab() == tokenizer.get_vocab()
+    parts = json.loads((tmp_path / "teachers" / key / "manifest.json").read_text())["parts"]
+    assert parts["teacher"]["train"]["sampling"] == {"alpha": 1.0, "weights": {}}, "as teachers were stored before"
+    assert not {"lazy"} & parts["teacher"]["train"].keys() and not {"sources", "mean"} & parts["teacher"].keys()
 
 
 def test_the_same_settings_make_the_same_teacher(
@@ -90,6 +94,8 @@ def test_whatever_the_teacher_depends_on_changes_its_key(
             (config, datas[:2]),
             (config_of(tmp_path, seed=1), datas),
             (config_of(tmp_path, train={"steps": 5}), datas),
+            (config_of(tmp_path, train={"sampling": SamplingConfig(alpha_end=0.0)}), datas),
+            (config_of(tmp_path, train={"sampling": SamplingConfig(order="round_robin")}), datas),
             (replace(config, teacher=replace(config.teacher, pooling="first")), datas),
             (replace(config, data=DataConfig(max_length=40)), datas),
         ]
@@ -131,6 +137,30 @@ def test_logits_are_computed_once(tmp_path: Path, datas: list[TaskData], tokeniz
     told.clear()
     np.testing.assert_array_equal(logit_store(tmp_path, teacher, datas[0].train, "single", report), first)
     assert told == []
+
+
+def test_logits_are_computed_for_the_added_rows_alone(
+    tmp_path: Path, tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    teacher = refined_teacher(config_of(tmp_path), datas, tokenizer, CPU)
+    alone = logit_store(tmp_path, teacher, datas[1].train, "pair")
+    more = tuple(split([row._replace(label=None) for row in pair_rows(num, num)]) for num in (7, 9))
+    (data,) = make_datas(tmp_path, [replace(tasks[1], added=more)], tokenizer)
+    done: list[int] = []
+    found = logit_store(tmp_path, teacher, data.train, "pair", lambda step, metrics: done.append(step))
+    assert done == [7, 9], "the rows of either split, in one batch each"
+    np.testing.assert_array_equal(found[:40], alone)
+    direct = predict(teacher.model, data.train, np.arange(56), "pair", teacher.layout)
+    np.testing.assert_allclose(found, direct, atol=1e-5)
+
+
+def test_added_text_does_not_change_the_teacher(tmp_path: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBase) -> None:
+    config = config_of(tmp_path)
+    unlabelled = [split([row._replace(label=None) for row in task.dev[""].read()]) for task in tasks]
+    more = [replace(task, added=(added,)) for task, added in zip(tasks, unlabelled, strict=True)]
+    assert teacher_tokenizer(config, more).get_vocab() == tokenizer.get_vocab()
+    _, key, _ = refine(config, make_datas(tmp_path, tasks, tokenizer), tokenizer)
+    assert refine(config, make_datas(tmp_path, more, tokenizer), tokenizer)[1:] == (key, False)
 
 
 def test_logits_of_another_teacher_or_task_are_others(

@@ -1,6 +1,7 @@
 """Runs whose tasks are taught by checkpoints, files of logits and means of several, and what is told of a bad teacher."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,20 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 from experiments import picture, table
 from mkd import demo
 from mkd.config import (
+    AugmentConfig,
     Config,
     DataConfig,
     DemoConfig,
+    FinetuneConfig,
     LossConfig,
     SamplingConfig,
     SpeedConfig,
     StudentConfig,
     TeacherConfig,
     TrainConfig,
+    TransferConfig,
 )
-from mkd.pipeline import run, run_teacher
+from mkd.pipeline import run, run_finetune, run_teacher
 from mkd.record import Result
 from mkd.sources import load_tasks
 from mkd.students import load_model
@@ -126,8 +130,8 @@ def test_files_alone_give_scores_but_no_speed_to_compare_with(folder: Path) -> N
     assert "teacher/quality/mean" in found.metrics and "retention/mean" in found.metrics
     assert not [name for name in found.metrics if name.startswith("teacher/speed") or name.endswith("/ratio")]
     assert "speed/torch/b1-l16-t1/p50_ms" in found.metrics
-    speed = next(line for line in table.lines(found) if line.startswith("| torch/b1"))
-    assert speed.split()[-4:] == ["-", "|", "-", "|"]
+    speed = next(line for line in table.lines(found) if line.startswith("| speed"))
+    assert speed.split("|")[-2].strip() == "rows/s"
     assert not [note for note in found.notes if "WEAK" in note]
     assert list(picture.info(found).latency_ms) == ["student"]
 
@@ -151,6 +155,71 @@ def test_labels_alone_need_no_logits_of_a_checkpoint(folder: Path, tokenizer: Pr
     found = run(config, tmp_path / "s", lambda step, metrics: told.update(metrics))
     assert "teacher/quality/mean" in found.metrics
     assert not any("logits" in name for name in told)
+
+
+def test_what_joins_the_training_rows_is_labelled_by_every_kind_that_can(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    """A file's rows for the first task, augmented ones for both: a mean of two kinds, and a checkpoint with its own tokenizer."""
+    (tmp_path / "more.csv").write_text("body\nthe film was fine\nnobody came\n")
+    sources = {
+        "sentiment": ["refined", checkpoint(folder, "sentiment", tokenizer, "c")],
+        "paraphrase": [checkpoint(folder, "paraphrase", tokenizer, "cc")],
+    }
+    config = config_of(tmp_path, sources, tasks=TASKS[:2], loss=LossConfig(mixup=0.4))
+    plain = run(config, tmp_path / "plain")
+    more = replace(
+        config.data, transfer=[TransferConfig(str(tmp_path / "more.csv"), ["body"])], augment=AugmentConfig(multiple=1)
+    )
+    told: list[str] = []
+    found = run(replace(config, data=more), tmp_path / "more", lambda step, metrics: told.extend(metrics))
+    assert found.teacher_key == plain.teacher_key and not any(name.startswith("teacher/train") for name in told)
+    assert all(f"progress/logits of {task}" in told for task in TASKS[:2])
+    sizes = [(dataset.train_rows, alone.train_rows) for dataset, alone in zip(found.datasets, plain.datasets, strict=True)]
+    assert sizes[0][0] > sizes[0][1] + 2 and sizes[1][0] > sizes[1][1]
+    assert all(np.isfinite(value) for value in found.metrics.values())
+
+
+def test_a_student_is_finetuned_on_the_logits_of_other_teachers(mixed: Result, folder: Path, tmp_path: Path) -> None:
+    """The teachers of a part of its tasks, one of them a file whose dev scores are not known; none is trained for it."""
+    sources = {
+        "sentiment": [str(folder / "c")],
+        "similarity": [str(folder / "similarity-1.jsonl")],
+    }
+    tasks = ["sentiment", "similarity"]
+    config = config_of(folder, sources, tasks=tasks, student=StudentConfig(kind="bilstm", init="teacher"))
+    config = replace(config, finetune=FinetuneConfig(mixed.folder, LossConfig(hard_weight=0.5), TRAIN))
+    told: set[str] = set()
+    found = run_finetune(config, tmp_path / "s", lambda step, metrics: told.update(metrics))
+    assert found.teacher == "bert-1x8 + similarity-1.jsonl"
+    assert found.metrics["before/quality/similarity/score"] == mixed.metrics["quality/similarity/score"]
+    assert {"train/soft/similarity", "train/hard/sentiment"} <= told and not any(name.startswith("teacher/") for name in told)
+    cells = {line.split()[1]: line.split()[3::2] for line in table.lines(found)[2:5]}
+    assert [cell == "-" for cell in cells["sentiment"]] == [False] * 5
+    assert [cell == "-" for cell in cells["similarity"]] == [True, False, False, True, True]
+    assert [cell == "-" for cell in cells["mean"]] == [True, False, False, True, True]
+
+    alone = run_finetune(replace(config, finetune=replace(config.finetune, loss=LossConfig(hard_weight=1.0))), tmp_path / "alone")
+    assert alone.teacher == "" and table.lines(alone)[0].split("|")[2:-1] == [" before ", " student "]
+    files = replace(config.teacher, sources={task: [gold_file(folder, task, ("train",))] for task in tasks})
+    assert run_finetune(replace(config, teacher=files), tmp_path / "files").teacher.endswith("similarity-1.jsonl")
+
+
+def test_a_file_cannot_label_what_is_added_to_its_task(folder: Path, tmp_path: Path) -> None:
+    """Refused before any row is read, in fine-tuning only where it would teach."""
+    (tmp_path / "more.csv").write_text("body\nthe film was fine\n")
+    config = config_of(tmp_path, {"sentiment": ["refined", "a.jsonl"]})
+    reason = "as a.jsonl of teacher.sources.sentiment has logits for the task's own rows alone"
+    transfer = TransferConfig(str(tmp_path / "more.csv"), ["body"])
+    added = replace(config, data=replace(config.data, transfer=[transfer]))
+    wanted = re.escape(f"data.transfer adds {transfer.file} to sentiment; allowed: other tasks, {reason}")
+    copied = replace(config, data=replace(config.data, augment=AugmentConfig(multiple=2)))
+    for bad, told in [(added, wanted), (copied, re.escape(f"data.augment.multiple is 2; allowed: 0, {reason}"))]:
+        with pytest.raises(ValueError, match=f"^{told}$"):
+            run(bad, tmp_path / "s")
+        assert not (tmp_path / "cache").exists()
+    others = replace(added, teacher=replace(added.teacher, sources={"similarity": ["a.jsonl"]}))
+    assert settled(others, load_tasks(others.data)) == others
 
 
 def test_a_teacher_refined_on_some_tasks_is_found_again_by_a_distillation(folder: Path, tmp_path: Path) -> None:

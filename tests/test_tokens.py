@@ -1,5 +1,6 @@
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +198,24 @@ def test_classes_are_not_scaled_and_equal_scores_have_a_scale(tmp_path: Path, to
     constant = Task("score", SCORE, split([row._replace(label=2.0) for row in score_rows(20, 0)]), {})
     data = task_data(tmp_path, constant, tokenizer, DataConfig(), 0)
     assert (data.mean, data.std) == (2.0, 1.0)
+
+
+def test_added_rows_follow_a_tasks_own_and_are_tokenised_alone(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    (task,) = make_tasks(40, ("pair",), unlabelled=5)
+    more = [split([row._replace(label=None) for row in pair_rows(num, 7 + num)]) for num in (3, 8)]
+    alone = task_data(tmp_path, task, tokenizer, DataConfig(), 0)
+    data = task_data(tmp_path, replace(task, added=tuple(more)), tokenizer, DataConfig(), 0)
+    assert alone.train.parts == ()
+    assert data.train.parts[0].fingerprint == alone.train.fingerprint != data.train.fingerprint
+    assert data.train.b is not None
+    for side in (0, 1):
+        found = [rows_of(store[side]) for store in (data.train, *data.train.parts)]  # type: ignore[arg-type]
+        assert found[0] == [*found[1], *found[2], *found[3]]
+    np.testing.assert_array_equal(data.train.labels, np.concatenate([alone.train.labels, np.full(11, NAN)]))
+    np.testing.assert_array_equal(data.selection_rows, alone.selection_rows)
+    np.testing.assert_array_equal(data.train_rows, [*alone.train_rows, *range(45, 56)])
+    assert [array.dtype.name for array in (data.train.b.ids, data.train.b.offsets, data.train.labels)] == [
+        "int32",
+        "int64",
+        "float32",
+    ]

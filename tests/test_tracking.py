@@ -110,6 +110,29 @@ def test_a_run_repeated_from_its_saved_config_has_the_same_scores(distilled: Dis
     assert {name: again["metrics"][name] for name in scores} == scores
 
 
+def test_a_logged_student_is_finetuned_in_a_run_linked_to_its_own(distilled: Distilled) -> None:
+    folder, done = distilled
+    parent = outcome(done)["run_id"]
+    steps = ["--finetune.train.steps=6", '--data.tasks=["sentiment"]']
+    found = outcome(command(folder, "finetune", *TINY, *steps, "--finetune.student", f"runs:/{parent}/student"))
+    run = client(folder).get_run(found["run_id"])
+    assert run.info.status == "FINISHED" and run.info.run_name == f"finetune {parent[:8]} hard labels 1 tasks"
+    assert (run.data.tags["mkd.kind"], run.data.tags["mkd.parent"]) == ("finetune", parent)
+    assert run.data.tags["mlflow.parentRunId"] == parent
+    assert run.data.params["finetune.student"] == f"runs:/{parent}/student"
+    scores = outcome(done)["metrics"]
+    assert found["metrics"]["before/quality/sentiment/score"] == scores["quality/sentiment/score"]
+    assert found["metrics"]["quality/mean"] == found["metrics"]["quality/sentiment/score"]
+
+
+@pytest.mark.parametrize("uri", ["runs:/0123456789abcdef/student", "runs:/"])
+def test_a_run_that_is_not_there_is_refused_before_any_run_is_made(uri: str, tmp_path: Path) -> None:
+    done = command(tmp_path, "finetune", *TINY, "--finetune.student", uri)
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"error: finetune.student is '{uri}': not found in sqlite:///") and "Traceback" not in done.stderr
+
+
 def test_a_teacher_run_is_found_again_by_a_distillation(tmp_path: Path) -> None:
     taught = outcome(command(tmp_path, "teacher", *TINY))
     run = client(tmp_path).get_run(taught["run_id"])

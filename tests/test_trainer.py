@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from mkd.batches import Batch, Source, joint_batches
 from mkd.config import LossConfig, SamplingConfig, StudentConfig, TrainConfig
 from mkd.evaluate import predict, selection_scores
+from mkd.losses import hard_loss
 from mkd.schedule import warmup_linear
 from mkd.students import Student, make_student
 from mkd.tokens import Layout, TaskData, layout_of
@@ -127,6 +128,7 @@ def test_what_is_reported(datas: list[TaskData], tokenizer: PreTrainedTokenizerB
         "train/learning_rate",
         *(f"train/{term}/{data.name}" for term in ("loss", "soft", "hard") for data in datas),
         *(f"selection/{name}" for name in ("single", "pair", "score", "mean")),
+        *(f"sampling/{data.name}" for data in datas),
     }
 
 
@@ -239,3 +241,68 @@ def test_no_more_batches_are_drawn_than_there_are_steps(datas: list[TaskData], t
 
     train(run.student, counted(), scripted(1), HARD, TrainConfig(steps=7))
     assert len(drawn) == 7
+
+
+def test_the_share_of_each_tasks_batches_is_told_at_the_end(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    run = Run(datas, tokenizer)
+    run.train(steps=8, eval_every=8, sampling=SamplingConfig(order="round_robin"))
+    assert [run.told(f"sampling/{name}") for name in ("single", "pair", "score")] == [[3 / 8], [3 / 8], [2 / 8]]
+
+
+def test_annealing_begins_with_the_teacher_alone_and_ends_with_the_labels_alone(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mkd.trainer.LOG_EVERY", 1)
+    run = Run(datas[:1], tokenizer, teachers=[np.ones((len(datas[0].train.labels), 2), dtype=np.float32)])
+    run.train(LossConfig(kind="mse", hard_weight_end=1.0), scripted(1), steps=5, eval_every=5)
+    total, soft, hard = (run.told(f"train/{name}/single") for name in ("loss", "soft", "hard"))
+    expected = [(1 - w) * s + w * h for w, s, h in zip((0, 0.25, 0.5, 0.75, 1), soft, hard, strict=True)]
+    assert total == pytest.approx(expected)
+
+
+def test_log_variances_move_with_their_tasks_and_are_told(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    """AdamW's first step is the learning rate, without decay; a large loss (above 1/2) makes the variance grow."""
+    run = Run(datas, tokenizer)
+    uncertain = LossConfig(hard_weight=1.0, balance="uncertainty")
+    run.train(uncertain, scripted(1), steps=1, eval_every=1, warmup=0.0, sampling=SamplingConfig(order="round_robin"))
+    assert run.told("train/hard/single")[0] > 0.5
+    assert run.told("train/log_variance/single") == pytest.approx([0.01], rel=1e-3)
+    assert run.told("train/log_variance/pair") == [0]
+
+
+def test_a_step_of_pcgrad_has_the_projected_mean_of_the_tasks_gradients(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Against each task's own gradient of the same batches, projected two by two as vectors."""
+    config = StudentConfig(kind="bilstm", hidden=8, embedding=8, dropout=0.0)
+    weights = {"single": 0.0, "pair": 0.0, "score": 0.0}
+    alone = []
+    for name in ("single", "pair"):
+        run = Run(datas, tokenizer, config)
+        batches = joint_batches(run.sources, run.layout, 8, SamplingConfig(weights=weights | {name: 1.0}), 0)
+        batch = next(batches)
+        hard_loss(run.student(batch.inputs, name), batch.labels_B).backward()
+        alone.append({n: p.grad / 2 for n, p in run.student.named_parameters() if p.grad is not None})
+    names = [name for name in alone[0] if not name.startswith("heads.")]
+    g, h = (torch.cat([grads[name].flatten() for name in names]) for grads in alone)
+    product = min(float(g @ h), 0.0)
+    expected = (g - product / (h @ h) * h) + (h - product / (g @ g) * g)
+
+    run = Run(datas, tokenizer, config)
+    paired = LossConfig(hard_weight=1.0, pcgrad=2)
+    run.train(paired, scripted(1), steps=1, eval_every=1, clip=1e9, sampling=SamplingConfig(order="round_robin"))
+    grads = {name: p.grad for name, p in run.student.named_parameters() if p.grad is not None}
+    torch.testing.assert_close(torch.cat([grads[name].flatten() for name in names]), expected)
+    for grads_alone in alone:
+        head = next(name for name in grads_alone if name.startswith("heads."))
+        torch.testing.assert_close(grads[head], grads_alone[head])
+    assert {run.told(f"train/hard/{name}") != [] for name in ("single", "pair")} == {True}
+
+
+def test_a_diverging_step_of_several_batches_is_named_rightly(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    run = Run(datas, tokenizer)
+    broken = [np.zeros((len(d.train.labels), d.kind.num_logits), dtype=np.float32) for d in datas]
+    broken[2][:] = np.inf
+    run.sources = [Source(d, d.train_rows, t) for d, t in zip(datas, broken, strict=True)]
+    with pytest.raises(ValueError, match="at step 2, task score"):
+        run.train(LossConfig(pcgrad=2), scripted(1), steps=4, sampling=SamplingConfig(order="round_robin"))

@@ -3,19 +3,23 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import BertConfig, PreTrainedConfig, PreTrainedModel
 
 from mkd.config import StudentConfig
+from mkd.students.bag import BagConfig, BagStudent
 from mkd.students.bilstm import BiLstmConfig, BiLstmStudent
-from mkd.students.embeddings import project
+from mkd.students.embeddings import input_table, project
 from mkd.students.heads import head_configs
 from mkd.students.transformer import TransformerConfig, TransformerStudent, keep_layers, on_encoder
 from mkd.tokens import TaskData
 
-STUDENTS: dict[str, type[BiLstmStudent] | type[TransformerStudent]] = {"bilstm": BiLstmStudent, "transformer": TransformerStudent}
+Student = BiLstmStudent | TransformerStudent | BagStudent
 
-Student = BiLstmStudent | TransformerStudent
+STUDENTS: dict[str, type[BiLstmStudent] | type[TransformerStudent] | type[BagStudent]] = {
+    "bilstm": BiLstmStudent,
+    "transformer": TransformerStudent,
+    "bag": BagStudent,
+}
 
 
 def make_student(
@@ -23,13 +27,16 @@ def make_student(
 ) -> Student:
     """A student of the stated kind and size. encoder: where its embeddings or layers come from; None: random weights."""
     shared = {"tasks": head_configs(datas), "dropout": config.dropout, "max_tokens": max_length}
-    if config.kind == "bilstm":
-        return _bilstm(config, shared, vocab_size, encoder)
+    if config.kind != "transformer":
+        return _on_words(config, shared, vocab_size, encoder)
     if encoder is not None:
         _check_width(config, encoder)
         keep_layers(encoder, config.keep or list(range(config.layers)))
         return on_encoder(encoder, config.pooling, shared)
     sizes = bert_config(vocab_size, config.layers, config.hidden, config.heads, config.dropout, max_length)
+    if config.embedding_width != config.hidden:
+        # ELECTRA's encoder (Clark et al. 2020) is BERT's behind a projection from narrower embeddings.
+        sizes |= {"model_type": "electra", "embedding_size": config.embedding_width}
     return TransformerStudent(TransformerConfig(encoder=sizes, pooling=config.pooling, **shared))
 
 
@@ -49,16 +56,22 @@ def bert_config(vocab_size: int, layers: int, hidden: int, heads: int, dropout: 
     return values
 
 
-def _bilstm(config: StudentConfig, shared: dict[str, Any], vocab_size: int, encoder: PreTrainedModel | None) -> BiLstmStudent:
-    table = None
-    if encoder is not None:
-        weight = encoder.get_input_embeddings().weight
-        assert isinstance(weight, torch.Tensor), "an embedding's table is a tensor"
-        table = project(weight.detach(), config.embedding)
-    rows = vocab_size if table is None else len(table)
-    student = BiLstmStudent(BiLstmConfig(vocab_size=rows, embedding=config.embedding, hidden=config.hidden, **shared))
+def _on_words(config: StudentConfig, shared: dict[str, Any], vocab_size: int, encoder: PreTrainedModel | None) -> Student:
+    """A student whose only part that can come from an encoder is its table of word embeddings."""
+    table = None if encoder is None else project(input_table(encoder).weight.detach(), config.embedding_width)
+    sizes = shared | {
+        "vocab_size": vocab_size if table is None else len(table),
+        "embedding": config.embedding_width,
+        "hidden": config.hidden,
+    }
+    student: BiLstmStudent | BagStudent
+    if config.kind == "bilstm":
+        student = BiLstmStudent(BiLstmConfig(**sizes))
+    else:
+        student = BagStudent(BagConfig(layers=config.layers, ngrams=config.ngrams, buckets=config.buckets, **sizes))
     if table is not None:
-        student.embeddings.weight.data.copy_(table / table.std())  # as large as random ones start
+        # As large as a BiLSTM's random ones: what they know already has to weigh in a bag's products of means too.
+        student.embeddings.weight.data.copy_(table / table.std())
     return student
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedModel
 
+from mkd.students.embeddings import make_room
 from mkd.students.heads import Heads, MultiTaskConfig
 from mkd.tokens import Inputs
 
@@ -67,6 +68,8 @@ class BiLstmStudent(PreTrainedModel):
         super().__init__(config)
         width = 2 * config.hidden
         self.embeddings = nn.Embedding(config.vocab_size, config.embedding)
+        if config.kept_tokens:
+            make_room(self, config.kept_tokens)
         self.feed_forward = nn.Linear(config.embedding, config.embedding)
         self.encoder = BiLstm(config.embedding, config.hidden)
         self.integrator = BiLstm(3 * width, config.hidden)
@@ -98,12 +101,18 @@ class BiLstmStudent(PreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.embeddings
 
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        assert isinstance(value, nn.Embedding), "words have a table"
+        self.embeddings = value
+
     def forward(self, inputs: Inputs, task: str) -> torch.Tensor:
         """Logits [B, C] of a task's head."""
         texts = inputs.ids.shape[1]
-        ids, mask = inputs.ids.flatten(0, 1), inputs.mask.flatten(0, 1)
+        embedded = self.embeddings(inputs.ids)
+        words = (embedded if inputs.mix is None else inputs.mix.of_embeddings(embedded)).flatten(0, 1)
+        mask = inputs.mask.flatten(0, 1)
         turn = _turn(mask)
-        x = self.dropout(F.relu(self.feed_forward(self.dropout(self.embeddings(ids)))))
+        x = self.dropout(F.relu(self.feed_forward(self.dropout(words))))
         encoded = self.encoder(x, turn)
         # Row i's texts lie side by side: the partner of one is the other, or, of a single text, itself.
         partner = encoded.unflatten(0, (-1, texts)).flip(1).flatten(0, 1)

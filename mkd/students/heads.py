@@ -24,17 +24,24 @@ def head_configs(datas: list[TaskData]) -> dict[str, dict[str, Any]]:
 class MultiTaskConfig(PreTrainedConfig):
     """Settings that all multi-task models have.
 
-    tasks: by name, as head_configs gives them. max_tokens: the longest input, as it was trained.
+    tasks: by name, as head_configs gives them. max_tokens: the longest input, as it was trained. kept_tokens: rows of a
+    table of word embeddings that is trimmed; 0: it has a row for every token.
     """
 
     model_type = "mkd"
 
     def __init__(
-        self, tasks: dict[str, dict[str, Any]] | None = None, dropout: float = 0.1, max_tokens: int = 128, **kwargs: Any
+        self,
+        tasks: dict[str, dict[str, Any]] | None = None,
+        dropout: float = 0.1,
+        max_tokens: int = 128,
+        kept_tokens: int = 0,
+        **kwargs: Any,
     ) -> None:
         self.tasks = tasks or {}
         self.dropout = dropout
         self.max_tokens = max_tokens
+        self.kept_tokens = kept_tokens
         super().__init__(**kwargs)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
+from mkd.students.embeddings import make_room
 from mkd.students.heads import Heads, MultiTaskConfig
 from mkd.tokens import Inputs
 
@@ -35,6 +36,8 @@ class TransformerStudent(PreTrainedModel):
         super().__init__(config)
         encoder = AutoConfig.for_model(**config.encoder)
         self.encoder = without_pooler(AutoModel.from_config(encoder))
+        if config.kept_tokens:
+            make_room(self, config.kept_tokens)
         self.heads = Heads(encoder.hidden_size, config)
         self.post_init()
 
@@ -45,11 +48,17 @@ class TransformerStudent(PreTrainedModel):
         embeddings: nn.Module = self.encoder.get_input_embeddings()
         return embeddings
 
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.encoder.set_input_embeddings(value)
+
     def forward(self, inputs: Inputs, task: str) -> torch.Tensor:
         """Logits [B, C] of a task's head."""
         mask_BL = inputs.mask[:, 0]
         types = {} if inputs.types is None else {"token_type_ids": inputs.types}
-        states_BLD = self.encoder(input_ids=inputs.ids[:, 0], attention_mask=mask_BL, **types).last_hidden_state
+        given = {"input_ids": inputs.ids[:, 0]}
+        if inputs.mix is not None:
+            given = {"inputs_embeds": inputs.mix.of_embeddings(self.get_input_embeddings()(inputs.ids))[:, 0]}
+        states_BLD = self.encoder(**given, attention_mask=mask_BL, **types).last_hidden_state
         logits: torch.Tensor = self.heads(self._pool(states_BLD, mask_BL), task)
         return logits
 
@@ -65,12 +74,25 @@ def on_encoder(encoder: PreTrainedModel, pooling: str, shared: dict[str, Any]) -
 
     Raises ValueError where the encoder has no positions for inputs as long as `max_tokens`.
     """
-    positions = getattr(encoder.config, "max_position_embeddings", None) or shared["max_tokens"]
-    if shared["max_tokens"] > positions:
+    positions = _positions(encoder)
+    if positions is not None and shared["max_tokens"] > positions:
         raise ValueError(f"data.max_length is {shared['max_tokens']}; allowed: at most {positions}, the checkpoint's positions")
     model = TransformerStudent(TransformerConfig(encoder=encoder.config.to_dict(), pooling=pooling, **shared))
     model.encoder.load_state_dict(without_pooler(encoder).state_dict())
     return model
+
+
+def _positions(encoder: PreTrainedModel) -> int | None:
+    """How many tokens the encoder has places for; None where it does not say.
+
+    RoBERTa and its like count from the padding's number on: the places up to it are no token's.
+    """
+    tables = [m for name, m in encoder.named_modules() if name.endswith("position_embeddings") and isinstance(m, nn.Embedding)]
+    if not tables:
+        stated: int | None = getattr(encoder.config, "max_position_embeddings", None)
+        return stated
+    unusable = 0 if tables[0].padding_idx is None else tables[0].padding_idx + 1
+    return tables[0].num_embeddings - unusable
 
 
 def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:

@@ -45,12 +45,14 @@ def _first_checkpoint(config: Config, tasks: list[Task]) -> str:
 def settled(config: Config, tasks: list[Task]) -> Config:
     """The config with `student.init=teacher` as the checkpoint that this is, where there is no refined teacher.
 
-    Raises ValueError for sources that do not go with the tasks there are, or with the other settings.
+    tasks: as load_tasks gives them. Raises ValueError for sources that do not go with them, or with the other settings.
     """
     names = [task.name for task in tasks]
     for name in config.teacher.sources:
         if name not in names:
             raise ValueError(f"teacher.sources names {name!r}; chosen: {', '.join(names)}")
+    for task in tasks:
+        _check_own_rows(config, task)
     if refined_tasks(config, tasks):
         return config
     if config.teacher.checkpoint:
@@ -63,6 +65,17 @@ def settled(config: Config, tasks: list[Task]) -> Config:
     if not first:
         raise ValueError("student.init is 'teacher'; allowed: empty or a checkpoint, as all teacher.sources are files of logits")
     return replace(config, student=replace(config.student, init=first))
+
+
+def _check_own_rows(config: Config, task: Task) -> None:
+    """Raises ValueError where a file of logits would have to label rows that are added to the task's own."""
+    for name in sources(config, task.name):
+        if name.endswith(ENDINGS):
+            reason = f"as {name} of teacher.sources.{task.name} has logits for the task's own rows alone"
+            if task.added:
+                raise ValueError(f"data.transfer adds {task.added[0].source} to {task.name}; allowed: other tasks, {reason}")
+            if config.data.augment.multiple:
+                raise ValueError(f"data.augment.multiple is {config.data.augment.multiple}; allowed: 0, {reason}")
 
 
 def tokenizer_of(config: Config, tasks: list[Task]) -> PreTrainedTokenizerBase:

@@ -4,6 +4,7 @@ Axes: B rows of a batch, C classes (1 for regression).
 """
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,10 +17,10 @@ from mkd import checkpoints
 from mkd.config import Config
 from mkd.files import listed
 from mkd.record import Report, silent
-from mkd.store import key_of, stored
+from mkd.store import key_of
 from mkd.students.heads import MultiTaskConfig, head_configs, on
 from mkd.tasks import Kind, Task
-from mkd.teachers.labeller import LOGITS, Reader, read_logits, splits, standardised, write_logits
+from mkd.teachers.labeller import Reader, splits, standardised, stored_logits
 from mkd.tokens import Inputs, Layout, TaskData, layout_of, task_data
 
 
@@ -35,10 +36,6 @@ class Classifier(nn.Module):
         self.config = MultiTaskConfig(tasks=head_configs([data]))
         # The segment of a pair's token is for models that have an embedding for the second one.
         self.typed = getattr(model.config, "type_vocab_size", 0) > 1
-
-    def get_input_embeddings(self) -> nn.Module:
-        embeddings: nn.Module = self.model.get_input_embeddings()
-        return embeddings
 
     def forward(self, inputs: Inputs, task: str) -> torch.Tensor:
         """Logits [B, C]; regression: scores in the task's own units."""
@@ -73,20 +70,10 @@ class FineTuned(NamedTuple):
 
     def logits(self, split: str, report: Report = silent) -> np.ndarray:
         """As Labeller.logits; computed once."""
-        store, precision, classes = splits(self.data)[split], self.config.teacher.train.precision, len(self.order)
-        parts = {
-            "classifier": self.key,
-            "rows": store.fingerprint,
-            "layout": list(self.layout),
-            "precision": precision,
-        }
-
-        def build(aside: Path) -> None:
-            reader = Reader(self.model(), self.layout, precision)
-            write_logits(aside / LOGITS, reader, store, self.data.name, classes, report)
-
-        folder = stored(Path(self.config.cache), "logits", parts, build)
-        return standardised(read_logits(folder / LOGITS, classes), self.data)
+        store, precision = splits(self.data)[split], self.config.teacher.train.precision
+        by = {"classifier": self.key, "layout": list(self.layout), "precision": precision}
+        reader = Reader(cache(self.model), self.layout, precision, self.data.name, len(self.order))
+        return standardised(stored_logits(Path(self.config.cache), by, reader, store, report), self.data)
 
 
 def fine_tuned(config: Config, task: Task, checkpoint: str, device: torch.device) -> FineTuned:

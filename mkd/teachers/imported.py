@@ -6,11 +6,12 @@ A row of the file, JSON lines or Parquet, is one row of the task:
 
 split: `train`, `dev`, or another dev split by its suffix (`dev_mismatched`).
 row: its number from 0 among the rows of that split as they are used: in the order of the task's files, those left out not
-    counted, then the rows that data.transfer adds. The rows of the file may come in any order.
+    counted. The rows of the file may come in any order.
 logits: a number for each class, in the order of the task's labels; log probabilities serve as well. Regression: the score
     alone, in the task's own units.
 
-Every row of `train` has to be there; of a dev split every row, or none.
+Every row of `train` has to be there; of a dev split every row, or none. Rows that are not the task's own, as data.transfer
+and data.augment add them, have no number and cannot be labelled by a file.
 """
 
 from functools import partial

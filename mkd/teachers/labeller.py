@@ -3,8 +3,9 @@
 Axes: R rows, C classes (1 for regression).
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 
 from mkd.evaluate import predictions
 from mkd.record import Report, silent
-from mkd.store import read_array
+from mkd.store import read_array, stored, write_arrays
 from mkd.tokens import Layout, TaskData, TokenStore
 
 LOGITS = "logits.float32"
@@ -41,21 +42,42 @@ def splits(data: TaskData) -> dict[str, TokenStore]:
 
 
 class Reader(NamedTuple):
-    """A model, how it reads its texts, and the precision of its matrix products."""
+    """What gives a model when it is needed, how that reads its texts, and what it is to answer.
 
-    model: nn.Module
+    precision: of its matrix products. classes: C, the logits of a row.
+    """
+
+    model: Callable[[], nn.Module]
     layout: Layout
     precision: str
+    task: str
+    classes: int
 
 
-def write_logits(file: Path, reader: Reader, store: TokenStore, task: str, classes: int, report: Report = silent) -> None:
-    """Writes the model's logits [R, C] float32 for every row of the store."""
-    rows = np.arange(len(store.labels))
-    out = np.memmap(file, dtype="<f4", mode="w+", shape=(len(rows), classes))
-    device = next(reader.model.parameters()).device.type
+def stored_logits(root: Path, by: dict[str, Any], reader: Reader, store: TokenStore, report: Report = silent) -> np.ndarray:
+    """The model's logits [R, C] float32, memory-mapped, row i for row i of the store; computed once.
+
+    by: all that they depend on but the rows. Those of a store that has parts are put together from the parts', so a row's
+    are not computed again for its company.
+    """
+
+    def build(aside: Path) -> None:
+        if store.parts:
+            write_arrays(aside / LOGITS, (stored_logits(root, by, reader, part, report) for part in store.parts))
+        else:
+            _write(aside / LOGITS, reader, store, report)
+
+    return read_logits(stored(root, "logits", by | {"rows": store.fingerprint}, build) / LOGITS, reader.classes)
+
+
+def _write(file: Path, reader: Reader, store: TokenStore, report: Report) -> None:
+    """Writes the model's logits for every row of the store."""
+    model, rows = reader.model(), np.arange(len(store.labels))
+    out = np.memmap(file, dtype="<f4", mode="w+", shape=(len(rows), reader.classes))
+    device = next(model.parameters()).device.type
     done = 0
     with torch.autocast(device, torch.bfloat16, enabled=reader.precision == "bfloat16"):
-        for places, logits in predictions(reader.model, store, rows, task, reader.layout):
+        for places, logits in predictions(model, store, rows, reader.task, reader.layout):
             out[places] = logits
             done += len(places)
             report(done, {"progress": done / len(rows)})

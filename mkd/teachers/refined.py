@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd import checkpoints
 from mkd.batches import Source, joint_batches
-from mkd.config import Config, LossConfig
+from mkd.config import Config, LossConfig, SamplingConfig
 from mkd.evaluate import selection_scores
 from mkd.record import Report, silent
 from mkd.store import key_of, stored
@@ -19,7 +19,7 @@ from mkd.students import bert_config, load_model
 from mkd.students.heads import head_configs, on
 from mkd.students.transformer import TransformerConfig, TransformerStudent, on_encoder
 from mkd.tasks import Task
-from mkd.teachers.labeller import LOGITS, Reader, read_logits, splits, write_logits
+from mkd.teachers.labeller import Reader, splits, stored_logits
 from mkd.tokens import Layout, TaskData, TokenStore, layout_of, tokenizer_fingerprint
 from mkd.trainer import train
 from mkd.wordpiece import learn_wordpiece
@@ -95,15 +95,13 @@ def logit_store(root: Path, teacher: Refined, store: TokenStore, task: str, repo
     """The teacher's logits [rows, classes] float32, memory-mapped, row i for row i of the store; computed once."""
     parts = {
         "teacher": teacher.key,
-        "rows": store.fingerprint,
         "task": task,
         "layout": list(teacher.layout),
         "precision": teacher.precision,
     }
     classes = len(teacher.model.config.tasks[task]["labels"]) or 1
-    reader = Reader(teacher.model, teacher.layout, teacher.precision)
-    folder = stored(root, "logits", parts, lambda aside: write_logits(aside / LOGITS, reader, store, task, classes, report))
-    return read_logits(folder / LOGITS, classes)
+    reader = Reader(lambda: teacher.model, teacher.layout, teacher.precision, task, classes)
+    return stored_logits(root, parts, reader, store, report)
 
 
 def _refine(
@@ -114,12 +112,13 @@ def _refine(
     teacher = on(fresh_teacher(config, datas, tokenizer), device)
     layout = layout_of(tokenizer, True, config.data.max_length)
     sources = [Source(data, labelled(data), None) for data in datas]
-    batches = joint_batches(sources, layout, settings.train.batch_size, settings.train.sampling, config.seed)
+    how = settings.train
+    batches = joint_batches(sources, layout, how.batch_size, how.sampling, config.seed, how.steps)
 
     def scores() -> dict[str, float]:
         return selection_scores(teacher, datas, layout)
 
-    train(teacher, batches, scores, LossConfig(hard_weight=1.0), settings.train, report)
+    train(teacher, batches, scores, LossConfig(hard_weight=1.0), how, report)
     return teacher
 
 
@@ -144,10 +143,19 @@ def fresh_teacher(config: Config, datas: list[TaskData], tokenizer: PreTrainedTo
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    """The settings that a refined teacher depends on: a checkpoint's content instead of the sizes of one from scratch."""
+    """The settings that a refined teacher depends on: a checkpoint's content instead of the sizes of one from scratch.
+
+    Those that came after teachers were stored are part of it only where they differ from their defaults.
+    """
     settings = asdict(config.teacher)
     for name in ("sources", "mean"):
         del settings[name]
+    if not settings["train"]["lazy"]:
+        del settings["train"]["lazy"]
+    sampling, usual = settings["train"]["sampling"], asdict(SamplingConfig())
+    for name in ("alpha_end", "order"):
+        if sampling[name] == usual[name]:
+            del sampling[name]
     if not config.teacher.checkpoint:
         return settings
     for name in ("layers", "hidden", "heads", "vocabulary"):

@@ -1,0 +1,38 @@
+"""Trains a distilled student further, on one of its tasks, on rows of another domain, or on a task that is new to it.
+
+    python -m experiments.finetune --finetune.student runs:/RUN_ID/student --data.tasks '["sentiment"]'
+    python -m experiments.finetune --finetune.student FOLDER --finetune.loss.hard_weight 0.5
+    mlflow run . -e finetune -P finetune.student=runs:/RUN_ID/student
+
+The tasks are those of `data`; `finetune` has the loss and the training. The settings of the student's own run do not come
+by themselves: give its config.yaml with --config. The last line printed is JSON: the run's id and its metrics.
+"""
+
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from experiments import cli, tracking
+from mkd import pipeline
+from mkd.config import Config
+from mkd.record import Report, Result
+
+
+def finetune(config: Config) -> None:
+    """One fine-tuning as an MLflow run, linked to the run that distilled the student."""
+    student = config.finetune.student
+    with tempfile.TemporaryDirectory() as fetched:
+        logged = student.startswith("runs:/")
+        folder, parent = tracking.logged_student(student, Path(fetched)) if logged else (Path(student), "")
+
+        def core(config: Config, target: Path, report: Report) -> Result:
+            start = replace(config.finetune, student=str(folder) if student else "")
+            return pipeline.run_finetune(replace(config, finetune=start), target, report)
+
+        name = f"finetune {parent[:8] or folder.name} {config.finetune.loss.name} {tracking.num_tasks(config)}"
+        tracking.record(config, "finetune", name, core, parent)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.entry(finetune, __doc__ or ""))

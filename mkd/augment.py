@@ -1,0 +1,171 @@
+"""Changed copies of a task's labelled training rows, without labels, after Tang et al. 2019 (arXiv 1903.12136, section 3.2).
+
+Words of all rows of a block are changed at once; which ones depends on the seed, the task and the block alone.
+Axes: B rows of a block, V words of a vocabulary, K neighbours of a word.
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mkd import checkpoints
+from mkd.config import AugmentConfig, Config
+from mkd.files import Table, read
+from mkd.neighbours import neighbours
+from mkd.record import Report, silent
+from mkd.store import key_of, stored
+from mkd.tasks import MASK, Row, Split, Task
+from mkd.tokens import Texts, carve
+from mkd.words import Words, as_text, blocks, spans, take, word_store
+
+FILE = "rows.parquet"
+NUM_TURNS = 3
+"""Of a pair the first text alone is changed, the second alone, both."""
+
+
+class Copies(NamedTuple):
+    """What the copies of a task's rows are made from; the same value makes the same copies.
+
+    rows: those that are copied. neighbours_VK: of each word, -1 for one that has none.
+    """
+
+    words: Words
+    rows: np.ndarray
+    neighbours_VK: np.ndarray
+    settings: AugmentConfig
+    seeds: tuple[int, ...]
+
+
+def augmented(config: Config, tasks: list[Task], report: Report = silent) -> list[Task]:
+    """The tasks with their augmented rows added, made now unless they have been before; no setting, no change."""
+    if config.data.augment.multiple == 0:
+        return tasks
+    found = []
+    for index, task in enumerate(tasks):
+        found.append(replace(task, added=(*task.added, augmented_split(config, task))))
+        report(index + 1, {"progress": (index + 1) / len(tasks)})
+    return found
+
+
+def augmented_split(config: Config, task: Task) -> Split:
+    """The augmented rows of a task. Rows that are set apart for selection are not copied.
+
+    Raises ValueError where no copy differs from all rows.
+    """
+    settings, data, root = config.data.augment, config.data, Path(config.cache)
+    setting = "data.augment.embeddings"
+    folder = checkpoints.resolve(settings.embeddings, setting) if settings.embeddings else None
+    parts = {
+        "rows": task.train.fingerprint,
+        "task": task.name,
+        "pair": task.kind.pair,
+        "augment": asdict(settings) | {"embeddings": "" if folder is None else checkpoints.fingerprint(folder)},
+        "selection": [data.selection_fraction, data.selection_rows],
+        "seed": config.seed,
+    }
+
+    def build(aside: Path) -> None:
+        words = word_store(root, task.train, task.kind)
+        rows, _ = carve(words.labels, data.selection_fraction, data.selection_rows, config.seed, task)
+        rows = rows[~np.isnan(words.labels[rows])]
+        none = np.full((len(words.vocabulary), 1), -1)
+        found_VK = neighbours(words, settings.neighbours, folder) if settings.replace else none
+        seeds = (config.seed, 3, zlib.crc32(task.name.encode()))
+        if _write(aside / FILE, Copies(words, rows, found_VK, settings, seeds)) == 0:
+            raise ValueError(
+                f"data.augment: none of the copies of task {task.name}'s rows differs from them; allowed: higher chances"
+            )
+
+    path = stored(root, "augmented", parts, build) / FILE
+    columns = ("a", "b") if task.kind.pair else ("a",)
+    return Split(partial(_rows, Table(path, columns, None)), key_of(parts), f"{task.name}, augmented", settings.mask > 0)
+
+
+def _rows(table: Table) -> Iterator[Row]:
+    for _, cells in read(table):
+        yield Row(cells[0], cells[1] if len(cells) == 2 else None, None)
+
+
+def _write(path: Path, copies: Copies) -> int:
+    """Writes the copies that differ from all rows and from each other; their number."""
+    new = _new(copies)
+    vocabulary = pa.array([*copies.words.vocabulary, MASK], pa.string())
+    schema = pa.schema([(name, pa.string()) for name, _ in zip("ab", copies.words.sides, strict=False)])
+    done = 0
+    with pq.ParquetWriter(path, schema) as writer:
+        for sides in drafts(copies):
+            size = len(sides[0].lengths())
+            kept = np.flatnonzero(new[done : done + size])
+            done += size
+            if len(kept):
+                writer.write_table(pa.Table.from_arrays([as_text(take(side, kept), vocabulary) for side in sides], schema=schema))
+    return int(new.sum())
+
+
+def drafts(copies: Copies) -> Iterator[list[Texts]]:
+    """All copies, duplicates among them, as word numbers, block by block and copy by copy; MASK's number is V."""
+    settings, pair = copies.settings, len(copies.words.sides) == 2
+    for index, rows in enumerate(blocks(copies.rows)):
+        generator = np.random.default_rng([*copies.seeds, index])
+        originals = [take(side, rows) for side in copies.words.sides]
+        for copy in range(settings.multiple):
+            turn_B = (np.arange(len(rows)) + copy) % NUM_TURNS
+            turns = [turn_B != 1, turn_B != 0] if pair else [np.full(len(rows), True)]
+            yield [
+                cut(change(texts, inside_B, copies.neighbours_VK, settings, generator), inside_B, settings, generator)
+                for texts, inside_B in zip(originals, turns, strict=True)
+            ]
+
+
+def change(
+    texts: Texts, inside_B: np.ndarray, neighbours_VK: np.ndarray, settings: AugmentConfig, generator: np.random.Generator
+) -> Texts:
+    """Words of the texts that are `inside` masked or replaced, each with its chance; masked ones get the number V."""
+    inside = np.repeat(inside_B, texts.lengths())
+    chance = generator.random(len(texts.ids))
+    masked = inside & (chance < settings.mask)
+    swapped = inside & ~masked & (chance < settings.mask + settings.replace) & (neighbours_VK[texts.ids, 0] >= 0)
+    ids = np.where(masked, len(neighbours_VK), texts.ids)
+    one = generator.integers(0, neighbours_VK.shape[1], int(swapped.sum()))
+    ids[swapped] = neighbours_VK[ids[swapped], one]
+    return texts._replace(ids=ids)
+
+
+def cut(texts: Texts, inside_B: np.ndarray, settings: AugmentConfig, generator: np.random.Generator) -> Texts:
+    """Texts that are `inside` cut, with their chance, to n words in a row: n and the place evenly at random."""
+    lengths_B = texts.lengths()
+    short_B = np.minimum(generator.integers(1, settings.longest + 1, len(lengths_B)), lengths_B)
+    place_B = (generator.random(len(lengths_B)) * (lengths_B - short_B + 1)).astype(np.int64)
+    chosen_B = inside_B & (generator.random(len(lengths_B)) < settings.ngram)
+    return spans(texts.ids, texts.offsets[:-1] + np.where(chosen_B, place_B, 0), np.where(chosen_B, short_B, lengths_B))
+
+
+def _new(copies: Copies) -> np.ndarray:
+    """For each draft, whether it is equal to no row of the task and to no draft before it."""
+    longest = max(int(side.lengths().max()) for side in copies.words.sides)
+    generator = np.random.default_rng(0)
+    word_codes = generator.integers(0, 2**64, len(copies.words.vocabulary) + 1, dtype=np.uint64)
+    place_codes = generator.integers(0, 2**64, (len(copies.words.sides), longest), dtype=np.uint64) | np.uint64(1)
+
+    def codes(sides: list[Texts]) -> np.ndarray:
+        """A number of 64 bits for each row, equal for equal rows, and for others by a chance of about 2^-60."""
+        total = np.zeros(len(sides[0].lengths()), dtype=np.uint64)
+        for texts, by_place in zip(sides, place_codes, strict=True):
+            place = np.arange(len(texts.ids)) - np.repeat(texts.offsets[:-1], texts.lengths())
+            total += np.add.reduceat(word_codes[texts.ids] * by_place[place], texts.offsets[:-1])
+        return total
+
+    everyone = np.arange(len(copies.words.labels))
+    known = [codes([take(side, rows) for side in copies.words.sides]) for rows in blocks(everyone)]
+    made = [codes(sides) for sides in drafts(copies)]
+    _, first = np.unique(np.concatenate(known + made), return_index=True)
+    new = np.zeros(len(everyone) + sum(map(len, made)), dtype=bool)
+    new[first] = True
+    return new[len(everyone) :]

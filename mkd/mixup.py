@@ -1,0 +1,39 @@
+"""Batches whose rows are mixed two by two, for students to learn what the teacher says between the rows that there are.
+
+Axes: B rows of a batch, C classes.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from mkd.batches import Batch
+from mkd.tokens import Mix
+
+
+def mixed_batches(batches: Iterator[Batch], alpha: float, seed: int) -> Iterator[Batch]:
+    """Every batch mixed with itself in another order, by a share from Beta(alpha, alpha) (Zhang et al. 2018, mixup).
+
+    The larger of the two shares is a row's own (Berthelot et al. 2019, MixMatch, equation 9), which changes nothing for
+    rows that are paired at random.
+    """
+    generator = np.random.default_rng([seed, 4])
+    for batch in batches:
+        share = float(generator.beta(alpha, alpha))
+        yield mixed(batch, max(share, 1 - share), torch.from_numpy(generator.permutation(len(batch.labels_B))))
+
+
+def mixed(batch: Batch, share: float, partner_B: torch.Tensor) -> Batch:
+    """The batch with `share` of each row and the rest of its partner: word embeddings and teacher logits alike.
+
+    MixKD (Liang et al. 2021, arXiv 2011.00593, section 3.2) asks the teacher about the mixed input; its stored logits
+    are mixed here instead, and so it need not run. The labels stay as they are: the loss weighs both. With a share of 1
+    the batch is left as it is.
+    """
+    if share == 1:
+        return batch
+    mask_BSL = batch.inputs.mask
+    mix = Mix(share, partner_B, mask_BSL)
+    inputs = batch.inputs._replace(mask=mask_BSL | mask_BSL[partner_B], mix=mix)
+    return batch._replace(inputs=inputs, teacher_BC=None if batch.teacher_BC is None else mix.of(batch.teacher_BC))

@@ -1,0 +1,97 @@
+"""Words that can stand for one another: the nearest by an encoder's embeddings, or by the words they are found between.
+
+Axes: V words of a vocabulary, W of them that have neighbours, K neighbours of a word, D entries of a word's vector.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from mkd import checkpoints
+from mkd.tokens import encode
+from mkd.words import Words, blocks, take
+
+MAX_WORDS = 10_000
+"""Only so many words, the most frequent ones, have neighbours and are some: the search grows with their square."""
+CONTEXT_WORDS = 256
+"""By so many words, the most frequent ones, other words are told apart where there are no embeddings."""
+BLOCK_WORDS = 1024
+"""Words whose cosines to all others are in memory at a time."""
+PIECES = 16
+"""Of a word no more tokens than these are looked at."""
+
+
+def neighbours(words: Words, k: int, embeddings: Path | None) -> np.ndarray:
+    """For each word the numbers of its k nearest by cosine [V, K] int64; -1 throughout for one that has none.
+
+    embeddings: the folder of the encoder whose table is used; None: the words' contexts.
+    """
+    num = len(words.vocabulary)
+    counts = np.zeros(num, dtype=np.int64)
+    for side in words.sides:
+        for rows in blocks(np.arange(len(words.labels))):
+            counts += np.bincount(take(side, rows).ids, minlength=num)
+    frequent = np.argsort(-counts, kind="stable")[:MAX_WORDS]
+    spelt = [words.vocabulary[word] for word in frequent]
+    table_WD = _contexts(words, frequent) if embeddings is None else _embedded(spelt, embeddings)
+    _, same = np.unique([word.casefold() for word in spelt], return_inverse=True)
+    nearest_WK = nearest(table_WD, same, k)
+    if nearest_WK.shape[1] == 0:
+        return np.full((num, 1), -1)
+    found_VK = np.full((num, nearest_WK.shape[1]), -1)
+    found_VK[frequent] = frequent[nearest_WK]
+    return found_VK
+
+
+def nearest(table_WD: np.ndarray, same_W: np.ndarray, k: int) -> np.ndarray:
+    """The k nearest rows to each by cosine [W, K], in no order.
+
+    Rows to which `same` gives one number, spellings of one word, are no neighbours. K is below k where there are too few rows.
+    """
+    k = min(k, len(table_WD) - int(np.bincount(same_W).max()))
+    unit_WD = table_WD / np.maximum(np.linalg.norm(table_WD, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    found_WK = np.empty((len(table_WD), k), dtype=np.int64)
+    for rows in np.array_split(np.arange(len(table_WD)), -(-len(table_WD) // BLOCK_WORDS)):
+        cosines = unit_WD[rows] @ unit_WD.T
+        cosines[same_W[rows][:, None] == same_W] = -np.inf
+        found_WK[rows] = np.argpartition(-cosines, k, axis=1)[:, :k]
+    return found_WK
+
+
+def _contexts(words: Words, frequent: np.ndarray) -> np.ndarray:
+    """Square roots of how often each word follows, and precedes, each of the most frequent ones and a text's ends [W, D].
+
+    Words of one part of speech are found between the same words (Schuetze 1995, Distributional part-of-speech tagging).
+    The root keeps the most frequent contexts from deciding alone.
+    """
+    num, end = len(words.vocabulary), min(CONTEXT_WORDS, len(frequent))
+    row_V, column_V = np.full(num + 1, -1), np.full(num + 1, -1)
+    row_V[frequent] = np.arange(len(frequent))
+    column_V[frequent[:end]] = np.arange(end)
+    column_V[num] = end
+    counts = np.zeros((2, len(frequent), end + 1), dtype=np.float32)
+    for side in words.sides:
+        for rows in blocks(np.arange(len(words.labels))):
+            ids, offsets = take(side, rows)
+            before, after = np.roll(ids, 1), np.roll(ids, -1)
+            before[offsets[:-1]] = num
+            after[offsets[1:] - 1] = num
+            for place, other in enumerate((before, after)):
+                row, column = row_V[ids], column_V[other]
+                both = (row >= 0) & (column >= 0)
+                cells = np.bincount(row[both] * (end + 1) + column[both], minlength=counts[0].size)
+                counts[place] += cells.reshape(counts[0].shape)
+    return np.sqrt(np.concatenate(counts, axis=1))
+
+
+def _embedded(words: list[str], folder: Path) -> np.ndarray:
+    """The mean of the encoder's embeddings of each word's tokens, less the mean of all embeddings [W, D]."""
+    tokenizer = checkpoints.load_tokenizer(folder, "data.augment.embeddings")
+    weight = checkpoints.load_encoder(folder, "data.augment.embeddings").get_input_embeddings().weight
+    assert isinstance(weight, torch.Tensor), "an embedding's table is a tensor"
+    table = weight.detach() - weight.detach().mean(0)
+    ids, offsets = encode(tokenizer, words, PIECES)
+    means: np.ndarray = F.embedding_bag(torch.from_numpy(ids).long(), table, torch.from_numpy(offsets[:-1]), mode="mean").numpy()
+    return means

@@ -1,0 +1,134 @@
+"""The fastest student: a mean of embeddings of words and hashed n-grams, a small feed-forward network, a head a task.
+
+Axes: B rows, S texts of a row (1 or 2), L tokens, E embedding width.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedModel
+
+from mkd.students.embeddings import make_room, rows_of
+from mkd.students.heads import Heads, MultiTaskConfig
+from mkd.tokens import Inputs
+
+PRIME = 2**31 - 1
+"""Modulus of the hash: a product of two numbers below it fits in 64 bits."""
+GENERATOR = 48271
+"""Its powers modulo PRIME run through all numbers below it (Park, Miller and Stockmeyer 1993): the hash's factors."""
+
+
+class BagConfig(MultiTaskConfig):
+    """Sizes of a bag student. layers: of the feed-forward network, each `hidden` wide. ngrams, buckets: as in the settings."""
+
+    model_type = "mkd_bag"
+
+    def __init__(
+        self,
+        vocab_size: int = 1,
+        embedding: int = 64,
+        hidden: int = 64,
+        layers: int = 1,
+        ngrams: int = 2,
+        buckets: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        self.vocab_size = vocab_size
+        self.embedding = embedding
+        self.hidden = hidden
+        self.layers = layers
+        self.ngrams = ngrams
+        self.buckets = buckets
+        super().__init__(**kwargs)
+
+
+class BagStudent(PreTrainedModel):
+    """A bag of words and n-grams (Joulin et al. 2017) under a feed-forward network (Iyyer et al. 2015).
+
+    A text is the mean over its tokens of the token's embedding plus those of the n-grams that begin there. Two texts u, v
+    are compared by u, v, |u - v|, u * v (Conneau et al. 2017). A single text is compared with itself, so that both kinds of
+    task train the same network in the same ranges: to it a single text is a pair that agrees in everything.
+    """
+
+    config_class = BagConfig
+    config: BagConfig
+    joined = False
+
+    def __init__(self, config: BagConfig) -> None:
+        super().__init__(config)
+        self.embeddings = nn.Embedding(config.vocab_size, config.embedding)
+        if config.kept_tokens:
+            make_room(self, config.kept_tokens)
+        if config.ngrams > 1:
+            self.ngrams = nn.Embedding(config.buckets, config.embedding)
+        widths = [4 * config.embedding] + config.layers * [config.hidden]
+        self.layers = nn.ModuleList(nn.Linear(width, config.hidden) for width in widths[:-1])
+        self.dropout = nn.Dropout(config.dropout)
+        self.heads = Heads(config.hidden, config)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Random words start small, so that what they learn soon outweighs the chance that they start from, as in fastText.
+
+        N-grams start at 0: one that was never trained adds nothing. ReLU layers by He et al. 2015.
+        """
+        if module is self.embeddings:
+            nn.init.normal_(module.weight, std=0.03)
+        elif isinstance(module, nn.Embedding):
+            nn.init.zeros_(module.weight)
+        elif isinstance(module, nn.Linear) and any(module is layer for layer in self.layers):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        assert isinstance(value, nn.Embedding), "words have a table"
+        self.embeddings = value
+
+    def forward(self, inputs: Inputs, task: str) -> torch.Tensor:
+        """Logits [B, C] of a task's head."""
+        own_BSL = inputs.mask if inputs.mix is None else inputs.mix.own_BSL
+        total_BSE = self._total(inputs.ids.flatten(0, 1), own_BSL.flatten(0, 1)).unflatten(0, inputs.ids.shape[:2])
+        if inputs.mix is not None:
+            total_BSE = inputs.mix.of(total_BSE)
+        mean_BSE = total_BSE / inputs.mask.sum(2, keepdim=True)
+        u, v = mean_BSE[:, 0], mean_BSE[:, -1]
+        hidden = torch.cat([u, v, (u - v).abs(), u * v], dim=1)
+        for layer in self.layers:
+            hidden = F.relu(layer(self.dropout(hidden)))
+        logits: torch.Tensor = self.heads(hidden, task)
+        return logits
+
+    def _total(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
+        words_BLE = self.embeddings(ids_BL)
+        mask_BL = mask_BL.to(words_BLE.dtype)
+        total_BE = _sum(words_BLE, mask_BL)
+        if self.config.ngrams > 1:
+            # Of the rows, not the ids: all tokens that are not kept are one unknown word in n-grams too.
+            buckets, inside = hashed_ngrams(rows_of(self.embeddings, ids_BL), mask_BL, self.config.ngrams, self.config.buckets)
+            total_BE = total_BE + _sum(self.ngrams(buckets), inside)
+        return total_BE
+
+
+def hashed_ngrams(words_BL: torch.Tensor, mask_BL: torch.Tensor, longest: int, buckets: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Buckets of the n-grams that begin at each place, of 2 to `longest` words, and whether they end within the text.
+
+    Both [B, (longest - 1) * L]. The bucket of words x_0, x_1, ... is (sum of a_k x_k mod PRIME) mod buckets, with fixed
+    factors a_k (Carter and Wegman 1979, the multilinear hash).
+    """
+    length = words_BL.shape[1]
+    words, mask = F.pad(words_BL.long(), (0, longest - 1)), F.pad(mask_BL, (0, longest - 1))
+    total, totals = words[:, :length] * GENERATOR, []
+    for ahead in range(1, longest):
+        total = total + words[:, ahead : ahead + length] * pow(GENERATOR, ahead + 1, PRIME)
+        totals.append(total)
+    inside = [mask[:, ahead : ahead + length] for ahead in range(1, longest)]
+    return torch.cat(totals, dim=1) % PRIME % buckets, torch.cat(inside, dim=1)
+
+
+def _sum(x_BLE: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
+    """Sum over the tokens that the mask shows [B, E], as a matrix product: one pass, no masked copy."""
+    return (mask_BL.unsqueeze(1) @ x_BLE).squeeze(1)

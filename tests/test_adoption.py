@@ -1,0 +1,77 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from mkd.config import StudentConfig
+from mkd.evaluate import predict
+from mkd.students import Student, make_student
+from mkd.students.adoption import adopted, known_tasks
+from mkd.tasks import Kind
+from mkd.tokens import TaskData, layout_of
+
+KINDS = [
+    StudentConfig(kind="bilstm", hidden=8, embedding=8),
+    StudentConfig(kind="transformer", hidden=16, layers=1, heads=2),
+]
+
+
+def student_of(config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Student:
+    torch.manual_seed(0)
+    return make_student(config, datas, len(tokenizer), 32, None)
+
+
+def logits(student: Student, data: TaskData, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+    return predict(student, data.dev[""], np.arange(20), data.name, layout_of(tokenizer, student.joined, 32))
+
+
+@pytest.mark.parametrize("config", KINDS, ids=lambda config: config.kind)
+def test_a_known_task_is_answered_as_before_and_others_are_gone(
+    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    student = student_of(config, datas, tokenizer)
+    pair = datas[1]
+    found = adopted(student, [pair])
+    np.testing.assert_array_equal(logits(found, pair, tokenizer), logits(student, pair, tokenizer))
+    assert found.heads.names == list(found.config.tasks) == ["pair"]
+    assert found.config.dropout == student.config.dropout and list(student.config.tasks) == ["single", "pair", "score"]
+
+
+def test_a_score_stays_the_same_where_the_rows_have_another_scale(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """z std + mean, of a student that learnt on the fixture's scale and goes on to a mean of 4 and a deviation of 0.25."""
+    student, score = student_of(KINDS[0], datas, tokenizer), datas[2]
+    moved = score._replace(mean=4.0, std=0.25)
+    found = logits(adopted(student, [moved]), score, tokenizer) * 0.25 + 4
+    np.testing.assert_allclose(found, logits(student, score, tokenizer) * score.std + score.mean, rtol=1e-5)
+
+
+def test_a_new_task_gets_a_random_head_by_torchs_seed(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    student = student_of(KINDS[0], datas[:1], tokenizer)
+    assert known_tasks(student, datas) == ["single"]
+    heads = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        found = adopted(student, datas)
+        heads.append(found.heads.linears[found.heads.names.index("pair")].state_dict()["weight"])
+    assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (Kind(("good", "bad"), False, ("accuracy",)), r"single has labels \['good', 'bad'\]; allowed: \['bad', 'good'\]"),
+        (Kind((), False, ("pearson",)), r"single has labels \[\]; allowed: \['bad', 'good'\]"),
+        (Kind(("bad", "good"), True, ("accuracy",)), "single has pair True; allowed: False"),
+    ],
+)
+def test_a_task_of_the_same_name_that_asks_something_else_is_refused(
+    kind: Kind, told: str, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    student = student_of(KINDS[0], datas, tokenizer)
+    other = datas[0]._replace(kind=replace(kind))
+    with pytest.raises(ValueError, match=f"data.tasks: {told}, as finetune.student knows it, or another name"):
+        adopted(student, [other])
