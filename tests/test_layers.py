@@ -66,8 +66,10 @@ ORDER = [
     "mkd.teachers.mean",
     "mkd.teachers.refined",
     "mkd.teachers",
+    "mkd.teaching",
     "mkd.speed",
     "mkd.pipeline",
+    "mkd.finetune",
 ]
 """The core in the order in which data flows through it: a module may import only those before it."""
 

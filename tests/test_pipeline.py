@@ -28,7 +28,8 @@ from mkd.config import (
     TransferConfig,
 )
 from mkd.evaluate import dev_logits, quality
-from mkd.pipeline import prepare, run, run_finetune, run_teacher
+from mkd.finetune import run_finetune
+from mkd.pipeline import prepare, run, run_teacher
 from mkd.record import Result
 from mkd.sources import load_tasks
 from mkd.students import load_model
