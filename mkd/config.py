@@ -377,6 +377,23 @@ class SpeedConfig:
 
 
 @dataclass(frozen=True)
+class ThroughputConfig:
+    """How training loops are timed, by experiments.throughput."""
+
+    students: list[Literal["3x384", "2x128", "bilstm"]] = field(default_factory=lambda: ["3x384", "2x128", "bilstm"])
+    """Which students are trained: Transformers of layers x width, and the BiLSTM of 128 units a direction."""
+    batches: int = 12
+    """Batches of train.batch_size rows that each loop is timed on."""
+    rounds: int = 3
+    """How often each loop runs, all in turn; medians are reported."""
+
+    def __post_init__(self) -> None:
+        for name in ("batches", "rounds"):
+            _check(getattr(self, name) > 0, f"throughput.{name}", getattr(self, name), "above 0")
+        _check(len(self.students) > 0, "throughput.students", self.students, "at least one")
+
+
+@dataclass(frozen=True)
 class Config:
     """One run: a teacher, a student, what is learnt and how it is measured."""
 
@@ -397,6 +414,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     speed: SpeedConfig = field(default_factory=SpeedConfig)
+    throughput: ThroughputConfig = field(default_factory=ThroughputConfig)
 
     def __post_init__(self) -> None:
         _check(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2**32 - 1")

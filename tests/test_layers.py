@@ -70,6 +70,7 @@ ORDER = [
     "mkd.speed",
     "mkd.pipeline",
     "mkd.finetune",
+    "mkd.throughput",
 ]
 """The core in the order in which data flows through it: a module may import only those before it."""
 

@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import cycle
 from typing import Any
 
@@ -306,3 +307,37 @@ def test_a_diverging_step_of_several_batches_is_named_rightly(datas: list[TaskDa
     run.sources = [Source(d, d.train_rows, t) for d, t in zip(datas, broken, strict=True)]
     with pytest.raises(ValueError, match="at step 2, task score"):
         run.train(LossConfig(pcgrad=2), scripted(1), steps=4, sampling=SamplingConfig(order="round_robin"))
+
+
+def test_losses_equal_those_of_a_plain_loop_with_dense_adamw(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    """The loop as it is mostly written, on the same batches: single-tensor AdamW, torch's own clipping, one loss at a time."""
+    rate, steps, clip = 0.01, 30, 0.5
+    exact = replace(BILSTM, dropout=0.0)
+    ours, plain = Run(datas, tokenizer, exact), Run(datas, tokenizer, exact)
+    losses: list[tuple[str, float]] = []
+    decayed = [p for p in plain.student.parameters() if p.ndim > 1]
+    groups = [
+        {"params": decayed, "weight_decay": 0.01},
+        {"params": [p for p in plain.student.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=rate, foreach=False, fused=False)
+    plain.student.train()
+    for step, batch in zip(range(steps), joint_batches(plain.sources, plain.layout, 8, SamplingConfig(), 0), strict=False):
+        logits = plain.student(batch.inputs, batch.task)
+        loss = hard_loss(logits, batch.labels_B)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(plain.student.parameters(), clip)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * warmup_linear(step, steps, 0.1)
+        optimizer.step()
+        losses.append((batch.task, loss.item()))
+    ours.train(scores=scripted(*range(2)), steps=steps, learning_rate=rate, clip=clip, eval_every=steps)
+    window = losses[:25]  # as the first report has it
+    for task in {task for task, _ in window}:
+        of_task = [value for name, value in window if name == task]
+        assert ours.told(f"train/loss/{task}")[0] == pytest.approx(sum(of_task) / len(of_task), abs=1e-5)
+    others = dict(plain.student.named_parameters())
+    for name, parameter in ours.student.named_parameters():
+        if name != "attention.bias":  # a softmax does not see it: its gradient is rounding, which Adam enlarges
+            torch.testing.assert_close(parameter, others[name], atol=1e-5, rtol=0)

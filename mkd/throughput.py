@@ -1,0 +1,233 @@
+"""How fast the training loop is beside the loops that most people write: same student, rows, batch size and loss.
+
+Axes: B rows of a batch, C classes.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mkd.batches import Batch, Source, gather, joint_batches, sequence_lengths
+from mkd.config import Config, LossConfig, SamplingConfig, StudentConfig, TrainConfig
+from mkd.evaluate import predict
+from mkd.losses import distillation
+from mkd.pipeline import prepare
+from mkd.record import Report, silent
+from mkd.sources import load_tasks
+from mkd.speed import flops
+from mkd.students import Student, make_student
+from mkd.students.heads import on
+from mkd.students.transformer import TransformerStudent
+from mkd.teachers.refined import fresh_teacher, teacher_tokenizer
+from mkd.tokens import Inputs, Layout, TaskData, layout_of, task_data
+from mkd.trainer import train
+
+STUDENTS = {
+    "3x384": StudentConfig(kind="transformer", layers=3, hidden=384, heads=12),
+    "2x128": StudentConfig(kind="transformer", layers=2, hidden=128, heads=2),
+    "bilstm": StudentConfig(kind="bilstm", hidden=128, embedding=128),
+}
+"""What is timed, from random weights."""
+LOSS = LossConfig(kind="mse")
+WARMUP = 2
+"""Steps before the clock starts."""
+
+
+class Work(NamedTuple):
+    """What every loop does: train a fresh student on these rows once, on the teacher's logits.
+
+    logits: the teacher's, stored, for all rows of the store.
+    """
+
+    data: TaskData
+    rows: np.ndarray
+    student: Callable[[], Student]
+    layout: Layout
+    teacher: TransformerStudent
+    teachers_layout: Layout
+    logits: np.ndarray
+    train: TrainConfig
+
+
+class Seconds(NamedTuple):
+    """cpu: of all threads. wall: by the clock."""
+
+    cpu: float
+    wall: float
+
+
+class Timing(NamedTuple):
+    """A loop's median over the rounds; ratio: the median of a round's `plain` by it, in CPU seconds.
+
+    matrix_share: floating-point operations of the student's matrix products a CPU second, by those of one large product.
+    """
+
+    student: str
+    loop: str
+    seconds: Seconds
+    ratio: float
+    matrix_share: float
+
+
+class Throughput(NamedTuple):
+    """All timings; how many rows each loop trained on; what the teacher's one pass over them took."""
+
+    timings: list[Timing]
+    rows: int
+    teacher: Seconds
+
+
+def throughput(config: Config, report: Report = silent) -> Throughput:
+    """Times the loops in alternation on the first of the config's tasks, which has to be one of single texts."""
+    device = prepare(config)
+    task = load_tasks(config.data)[0]
+    if task.kind.pair:
+        raise ValueError(f"data.tasks: the first is {task.name}; allowed: a task of single texts")
+    tokenizer = teacher_tokenizer(config, [task])
+    data = task_data(Path(config.cache), task, tokenizer, config.data, config.seed)
+    teacher = on(fresh_teacher(config, [data], tokenizer), device).eval()
+    joined = layout_of(tokenizer, True, config.data.max_length)
+    count = config.throughput.batches * config.train.batch_size
+    rows = np.random.default_rng(config.seed).choice(data.train_rows, count, replace=False)
+    start = _now()
+    logits = np.zeros((len(data.train.labels), data.kind.num_logits), dtype=np.float32)
+    logits[rows] = predict(teacher, data.train, rows, data.name, joined)
+    pass_ = _since(start)
+
+    timings = []
+    peak = _matrix_rate()
+    for place, name in enumerate(config.throughput.students):
+
+        def student(sizes: StudentConfig = STUDENTS[name]) -> Student:
+            torch.manual_seed(config.seed)
+            return on(make_student(sizes, [data], len(tokenizer), config.data.max_length, None), device)
+
+        layout = layout_of(tokenizer, student().joined, config.data.max_length)
+        work = Work(data, rows, student, layout, teacher, joined, logits, config.train)
+        found: dict[str, list[Seconds]] = {loop: [] for loop in LOOPS}
+        for turn in range(config.throughput.rounds):
+            for loop, run in LOOPS.items():
+                found[loop].append(run(work))
+            done = place * config.throughput.rounds + turn + 1
+            report(done, {"progress/throughput": done / len(config.throughput.students) / config.throughput.rounds})
+        timings += _timings(name, found, _flops(work), peak)
+    return Throughput(timings, count, pass_)
+
+
+def plain(work: Work, width: int | None, online: bool) -> Seconds:
+    """The loop that most people write: dense AdamW, batches in random order, the loss read every step.
+
+    width: tokens that every batch is padded to; None: to its longest row. online: the teacher runs in every step.
+    """
+    student = work.student().train()
+    optimizer = torch.optim.AdamW(student.parameters(), lr=work.train.learning_rate, weight_decay=work.train.weight_decay)
+    order = np.random.default_rng(0).permutation(work.rows)
+    size = work.train.batch_size
+    starts = [*WARMUP * [0], *range(0, len(order), size)]
+    losses = []
+    for step, place in enumerate(starts):
+        if step == WARMUP:
+            began = _now()
+        rows = order[place : place + size]
+        inputs = _padded(gather(work.data.train, rows, work.layout), width, work.layout.pad)
+        if online:
+            read = _padded(gather(work.data.train, rows, work.teachers_layout), width, work.teachers_layout.pad)
+            with torch.no_grad():
+                teacher_BC = work.teacher(read, work.data.name)
+        else:
+            teacher_BC = torch.from_numpy(work.logits[rows])
+        labels_B = torch.from_numpy(work.data.train.labels[rows])
+        loss = distillation(student(inputs, work.data.name), teacher_BC, labels_B, LOSS).total
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(student.parameters(), work.train.clip)
+        optimizer.step()
+        losses.append(loss.item())
+    return _since(began)
+
+
+def own(work: Work, precision: str) -> Seconds:
+    """The project's loop: stored logits, batches of like length, row-sparse gradients of the embeddings."""
+    source = Source(work.data, work.rows, work.logits)
+    config = work.train
+    size, sampling = config.batch_size, SamplingConfig()
+    warm = islice(joint_batches([source], work.layout, size, sampling, 1, WARMUP), WARMUP)
+    steps = WARMUP + -(-len(work.rows) // size)
+    batches = chain(warm, joint_batches([source], work.layout, size, sampling, 0, steps))
+    clock: list[Seconds] = []
+
+    def ticking() -> Iterator[Batch]:
+        for batch in batches:
+            clock.append(_now())
+            yield batch
+
+    def scores() -> dict[str, float]:
+        clock.append(_now())
+        return {"mean": 0.0}
+
+    settings = TrainConfig(
+        steps=steps, eval_every=steps, batch_size=size, learning_rate=config.learning_rate, clip=config.clip,
+        weight_decay=config.weight_decay, lazy=True, precision="bfloat16" if precision == "bfloat16" else "float32",
+    )  # fmt: skip
+    train(work.student(), ticking(), scores, LOSS, settings)
+    return Seconds(clock[-1].cpu - clock[WARMUP].cpu, clock[-1].wall - clock[WARMUP].wall)
+
+
+LOOPS: dict[str, Callable[[Work], Seconds]] = {
+    "plain": lambda work: plain(work, work.layout.max_length, True),
+    "padded to the longest": lambda work: plain(work, None, True),
+    "and stored logits": lambda work: plain(work, None, False),
+    "mkd": lambda work: own(work, "float32"),
+    "mkd, bfloat16": lambda work: own(work, "bfloat16"),
+}
+
+
+def _timings(student: str, found: dict[str, list[Seconds]], flops_: int, peak: float) -> list[Timing]:
+    timings = []
+    for loop, rounds in found.items():
+        seconds = Seconds(*(statistics.median(values) for values in zip(*rounds, strict=True)))
+        ratios = [first.cpu / own_.cpu for first, own_ in zip(found["plain"], rounds, strict=True)]
+        timings.append(Timing(student, loop, seconds, statistics.median(ratios), flops_ / seconds.cpu / peak))
+    return timings
+
+
+def _padded(inputs: Inputs, width: int | None, pad: int) -> Inputs:
+    missing = 0 if width is None else width - inputs.ids.shape[2]
+    types = None if inputs.types is None else F.pad(inputs.types, (0, missing))
+    return Inputs(F.pad(inputs.ids, (0, missing), value=pad), F.pad(inputs.mask, (0, missing)), types)
+
+
+def _flops(work: Work) -> int:
+    """Operations of the student's training on the rows, without padding; a backward pass is twice a forward one."""
+    special = len(work.layout.prefix) + len(work.layout.suffix)
+    lengths = np.minimum(sequence_lengths(work.data.train, work.layout)[work.rows] + special, work.layout.max_length)
+    student = work.student()
+    counted = zip(*np.unique(lengths, return_counts=True), strict=True)
+    return 3 * sum(int(count) * flops(student, int(length)) for length, count in counted)
+
+
+def _matrix_rate(width: int = 1024, repeats: int = 20) -> float:
+    """Floating-point operations a CPU second of one large matrix product in float32: what the machine can do."""
+    a = torch.randn(width, width)
+    a @ a
+    start = _now()
+    for _ in range(repeats):
+        a @ a
+    return repeats * 2 * width**3 / _since(start).cpu
+
+
+def _now() -> Seconds:
+    return Seconds(time.process_time(), time.perf_counter())
+
+
+def _since(start: Seconds) -> Seconds:
+    now = _now()
+    return Seconds(now.cpu - start.cpu, now.wall - start.wall)

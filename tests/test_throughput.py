@@ -1,0 +1,47 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments import cli, throughput
+from mkd.config import Config, DataConfig, DemoConfig, TeacherConfig, ThroughputConfig, TrainConfig
+from mkd.throughput import LOOPS
+from mkd.throughput import throughput as measured
+
+
+def config_of(cache: Path, task: str) -> Config:
+    return Config(
+        cache=str(cache),
+        data=DataConfig(tasks=[task], demo=DemoConfig(train_rows=60, unlabelled_rows=0, dev_rows=10)),
+        teacher=TeacherConfig(layers=1, hidden=16, heads=2, vocabulary=100),
+        train=TrainConfig(batch_size=8),
+        throughput=ThroughputConfig(students=["2x128"], batches=2, rounds=1),
+    )
+
+
+def test_every_loop_is_timed_and_compared_with_the_plain_one(tmp_path: Path) -> None:
+    found = measured(config_of(tmp_path, "sentiment"))
+    assert [timing.loop for timing in found.timings] == list(LOOPS)
+    assert found.rows == 16
+    plain = found.timings[0]
+    assert plain.ratio == 1
+    for timing in found.timings:
+        assert timing.ratio == pytest.approx(plain.seconds.cpu / timing.seconds.cpu)
+        assert 0 < timing.matrix_share < 1
+    # One flops count for all loops: the shares stand in inverse proportion to the seconds.
+    shares = {timing.matrix_share * timing.seconds.cpu for timing in found.timings}
+    assert max(shares) == pytest.approx(min(shares))
+
+
+def test_pairs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="data.tasks: the first is similarity; allowed: a task of single texts"):
+        measured(config_of(tmp_path, "similarity"))
+
+
+def test_the_last_line_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--data.tasks", "[sentiment]", "--data.demo.train_rows", "60", "--data.demo.unlabelled_rows", "0"]
+    arguments += ["--teacher.layers", "1", "--teacher.hidden", "16", "--teacher.vocabulary", "100", "--train.batch_size", "8"]
+    arguments += ["--throughput.students", "[bilstm]", "--throughput.batches", "1", "--throughput.rounds", "1"]
+    assert cli.entry(throughput.measure, "", [*arguments, "--cache", str(tmp_path)]) == 0
+    *_, last = capsys.readouterr().out.strip().split("\n")
+    assert json.loads(last)["ratio_to_plain"].keys() == {"bilstm"}
