@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments import cli, tracking
-from mkd import pipeline
 from mkd.config import Config
+from mkd.finetune import run_finetune
 from mkd.record import Report, Result
 
 
@@ -28,7 +28,7 @@ def finetune(config: Config) -> None:
 
         def core(config: Config, target: Path, report: Report) -> Result:
             start = replace(config.finetune, student=str(folder) if student else "")
-            return pipeline.run_finetune(replace(config, finetune=start), target, report)
+            return run_finetune(replace(config, finetune=start), target, report)
 
         name = f"finetune {parent[:8] or folder.name} {config.finetune.loss.name} {tracking.num_tasks(config)}"
         tracking.record(config, "finetune", name, core, parent)

@@ -1,5 +1,6 @@
 """One run's picture: scores by task, and quality against latency, of teacher, student and hard-label twin."""
 
+import math
 from typing import NamedTuple
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,7 +14,10 @@ COLOURS = {"teacher": "#4d4d4d", "student": "#0072b2", "hard labels": "#e69f00"}
 
 
 class Info(NamedTuple):
-    """tasks: the names, `mean` last. scores: by role, one a task, in points. latency_ms: by role, median of one row."""
+    """tasks: the names, `mean` last. scores: by role, one a task, in points, NaN where it is not known.
+
+    latency_ms: by role, median of one row; of the roles whose mean score and speed are known.
+    """
 
     tasks: list[str]
     scores: dict[str, list[float]]
@@ -26,11 +30,12 @@ def info(result: Result) -> Info:
     metrics = result.metrics
     setting = next(k.removesuffix("/p50_ms") for k in metrics if k.startswith("speed/torch/b1-") and k.endswith("/p50_ms"))
     prefixes = {"teacher": "teacher/", "student": "", "hard labels": "baseline/"}
-    found = {role: prefix for role, prefix in prefixes.items() if f"{prefix}quality/mean" in metrics}
     names = [data.task for data in result.datasets]
-    scores = {r: [metrics[f"{p}quality/{n}/score"] for n in names] + [metrics[f"{p}quality/mean"]] for r, p in found.items()}
-    times = {"teacher": metrics[f"teacher/{setting}/p50_ms"], "student": metrics[f"{setting}/p50_ms"]}
-    latency = {role: times["teacher" if role == "teacher" else "student"] for role in found}
+    keys = [*(f"quality/{name}/score" for name in names), "quality/mean"]
+    found = {role: prefix for role, prefix in prefixes.items() if any(prefix + key in metrics for key in keys)}
+    scores = {role: [metrics.get(prefix + key, math.nan) for key in keys] for role, prefix in found.items()}
+    times = {role: f"teacher/{setting}/p50_ms" if role == "teacher" else f"{setting}/p50_ms" for role in found}
+    latency = {role: metrics[times[role]] for role, p in found.items() if p + keys[-1] in metrics and times[role] in metrics}
     return Info([*names, "mean"], scores, latency, setting.removeprefix("speed/"))
 
 
@@ -43,8 +48,9 @@ def draw(info: Info) -> Figure:
     for index, (role, scores) in enumerate(info.scores.items()):
         places = [i + (index - (len(info.scores) - 1) / 2) * width for i in range(len(info.tasks))]
         bars.bar(places, scores, width * 0.92, label=role, color=COLOURS[role])
-        plane.scatter(info.latency_ms[role], scores[-1], s=90, color=COLOURS[role], zorder=3)
-        plane.annotate(f"{role} {scores[-1]:.1f}", (info.latency_ms[role], scores[-1]), (7, 7), textcoords="offset points")
+        if role in info.latency_ms:
+            plane.scatter(info.latency_ms[role], scores[-1], s=90, color=COLOURS[role], zorder=3)
+            plane.annotate(f"{role} {scores[-1]:.1f}", (info.latency_ms[role], scores[-1]), (7, 7), textcoords="offset points")
     bars.set_xticks(range(len(info.tasks)), info.tasks, rotation=20)
     bars.set_ylabel("score on dev (points)")
     bars.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))

@@ -9,16 +9,16 @@ ROLES = {"teacher": "teacher/", "before": "before/", "student": "", "hard labels
 def lines(result: Result) -> list[str]:
     """The closing table, in Markdown."""
     metrics = result.metrics
-    compared = "teacher/quality/mean" in metrics
     possible = ROLES if result.student else {"teacher": ""}
     roles = {role: p for role, p in possible.items() if any(name.startswith(f"{p}quality/") for name in metrics)}
+    compared = "teacher" in roles and result.student != ""
     header = ["score on dev", *roles, *(["kept %", "agreement %"] if compared else [])]
+    names = [data.task for data in result.datasets]
     body = [
-        [data.task, *(_points(metrics, f"{p}quality/{data.task}/score") for p in roles.values()), *_kept(metrics, data.task)]
-        for data in result.datasets
+        [name, *(_shown(metrics, f"{p}quality/{key}") for p in roles.values()), *(_kept(metrics, name) if compared else [])]
+        for name, key in [*((name, f"{name}/score") for name in names), ("mean", "mean")]
     ]
-    body.append(["mean", *(_points(metrics, f"{p}quality/mean") for p in roles.values()), *_kept(metrics, "mean")])
-    return markdown([header, *body]) + ["", *_speed(metrics, compared), *[f"note: {note}" for note in result.notes]]
+    return markdown([header, *body]) + ["", *_speed(metrics), *[f"note: {note}" for note in result.notes]]
 
 
 def markdown(rows: list[list[str]]) -> list[str]:
@@ -34,17 +34,17 @@ def markdown(rows: list[list[str]]) -> list[str]:
 
 
 def _kept(metrics: dict[str, float], name: str) -> list[str]:
-    if "teacher/quality/mean" not in metrics:
-        return []
-    return [_points(metrics, f"{kind}/{name}") for kind in ("retention", "agreement")]
+    return [_shown(metrics, f"{kind}/{name}") for kind in ("retention", "agreement")]
 
 
-def _points(metrics: dict[str, float], name: str) -> str:
+def _shown(metrics: dict[str, float], name: str) -> str:
+    """A metric, or a dash where it is not known: a student's score before it knew the task, a teacher's that ran elsewhere."""
     return f"{metrics[name]:.1f}" if name in metrics else "-"
 
 
-def _speed(metrics: dict[str, float], compared: bool) -> list[str]:
-    """One row a setting: median latency and throughput, and how many times the teacher's speed that is."""
+def _speed(metrics: dict[str, float]) -> list[str]:
+    """One row a setting: median latency and throughput, and how many times the teacher's speed that is, where that is known."""
+    compared = any(name.startswith("teacher/speed/") for name in metrics)
     settings = [key.removesuffix("/p50_ms") for key in metrics if key.startswith("speed/") and key.endswith("/p50_ms")]
     rows = [["speed", "ms a call", "rows/s", *(["teacher ms", "times faster"] if compared else [])]]
     for setting in settings:

@@ -126,7 +126,9 @@ def _log_result(run_id: str, result: Result) -> None:
     mlflow.set_tags({f"mkd.hardware.{name}": value for name, value in result.hardware.items()})
     mlflow.log_text("\n".join(table.lines(result)) + "\n", "table.md")
     mlflow.log_dict({data.task: data._asdict() for data in result.datasets}, "data.json")
-    if "teacher/quality/mean" in result.metrics:
+    if result.notes:
+        mlflow.set_tag("mlflow.note.content", "\n".join(f"- {note}" for note in result.notes))  # the run's description in the UI
+    if result.student:
         mlflow.log_figure(picture.draw(picture.info(result)), "quality_and_speed.png")
     _log_model(Path(result.folder), result)
 

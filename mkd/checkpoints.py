@@ -1,11 +1,24 @@
 """Hugging Face encoders and tokenizers from a folder or the hub, read without running any code of theirs."""
 
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
-from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
 
 from mkd.store import file_hash, key_of
 
@@ -36,25 +49,55 @@ def fingerprint(folder: Path) -> str:
     return key_of({path.name: file_hash(path) for path in names})
 
 
-def load_encoder(folder: Path, setting: str) -> PreTrainedModel:
-    """The encoder in a folder, in float32. Raises ValueError where it is no encoder or lacks weights as safetensors."""
+def load_config(folder: Path, setting: str) -> PreTrainedConfig:
+    """The config.json in a folder. Raises ValueError where there is none of a known architecture."""
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{setting} is {str(folder)!r}: no readable config.json of a known architecture is there") from error
+    return config
+
+
+def model_name(config: PreTrainedConfig) -> str:
+    """Kind and size of a model in a word: `bert-12x768`."""
+    return f"{config.model_type}-{config.num_hidden_layers}x{config.hidden_size}"
+
+
+def load_encoder(folder: Path, setting: str) -> PreTrainedModel:
+    """The encoder in a folder, in float32. Raises ValueError where it is no encoder or lacks weights as safetensors."""
+    config = load_config(folder, setting)
     if config.is_encoder_decoder or config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         raise ValueError(f"{setting} is {str(folder)!r}: a {config.model_type} model is no encoder; allowed: BERT and its like")
+    return _whole(AutoModel, folder, setting, unused=("pooler.",))
+
+
+def load_classifier(folder: Path, setting: str) -> PreTrainedModel:
+    """The sequence classifier in a folder, in float32.
+
+    Raises ValueError where its architecture cannot be one, or its weights are not safetensors or lack some of it.
+    """
+    model_type = load_config(folder, setting).model_type
+    if model_type not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
+        raise ValueError(f"{setting} is {str(folder)!r}: no sequence classifier of its architecture, {model_type}, is known")
+    return _whole(AutoModelForSequenceClassification, folder, setting)
+
+
+def _whole(auto: Any, folder: Path, setting: str, unused: tuple[str, ...] = ()) -> PreTrainedModel:
+    """The model in a folder, all of whose weights are there but those whose names start with what is `unused`.
+
+    Others would be drawn at random: an encoder that was never fine-tuned would teach with such a head.
+    """
     try:
-        model, found = AutoModel.from_pretrained(
+        model, found = auto.from_pretrained(
             folder, use_safetensors=True, dtype="float32", trust_remote_code=False, output_loading_info=True
         )
     except OSError as error:
         raise ValueError(f"{setting} is {str(folder)!r}: its weights cannot be read; allowed: safetensors files") from error
-    missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))  # which is not used
+    missing = sorted(name for name in found["missing_keys"] if not name.startswith(unused))
     if missing:
         raise ValueError(f"{setting} is {str(folder)!r}: {len(missing)} of its weights are missing, as {missing[0]}")
-    encoder: PreTrainedModel = model
-    return encoder
+    whole: PreTrainedModel = model
+    return whole
 
 
 def load_tokenizer(folder: Path, setting: str) -> PreTrainedTokenizerBase:

@@ -201,6 +201,11 @@ class TeacherConfig:
     """WordPiece vocabulary, learnt from the tasks' training text, of a teacher from scratch."""
     dropout: float = 0.05
     """Dropout in the heads, and in the layers of a teacher from scratch."""
+    sources: dict[str, list[str]] = field(default_factory=dict)
+    """By task, where something else than the refined teacher is to teach it: sequence classifiers that were fine-tuned for the
+    task (folders or hub names), files of logits (.jsonl, .parquet: mkd/teachers/imported.py), `refined`; of several the mean."""
+    mean: Literal["logits", "probabilities"] = "logits"
+    """What is averaged over several sources of a task; a regression task's scores always are."""
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(steps=1500, learning_rate=8e-4, sampling=SamplingConfig(alpha=0.5))
     )
@@ -210,6 +215,11 @@ class TeacherConfig:
             _check(getattr(self, name) > 0, f"teacher.{name}", getattr(self, name), "above 0")
         _check(self.hidden % self.heads == 0, "teacher.hidden", self.hidden, f"a multiple of teacher.heads={self.heads}")
         _check(self.vocabulary >= 100, "teacher.vocabulary", self.vocabulary, "100 or more")
+        for task, names in self.sources.items():
+            valid = 0 < len(set(names)) == len(names) and "" not in names
+            _check(valid, f"teacher.sources.{task}", names, "one source or more, each once")
+        several = any(len(names) > 1 for names in self.sources.values())
+        _check(self.mean == "logits" or several, "teacher.mean", self.mean, "logits, where no task has several teacher.sources")
         _check(0 <= self.dropout < 1, "teacher.dropout", self.dropout, "from 0 to below 1")
 
 
@@ -409,5 +419,7 @@ class Config:
     def __post_init__(self) -> None:
         _check(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2**32 - 1")
         _check(self.threads >= 0, "threads", self.threads, "0 or more")
+        for task in self.teacher.sources if self.data.tasks else ():
+            _check(task in self.data.tasks, "teacher.sources", task, f"the tasks of data.tasks={self.data.tasks}")
         length = self.speed.length
         _check(length <= self.data.max_length, "speed.length", length, f"at most data.max_length={self.data.max_length}")

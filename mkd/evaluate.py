@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from mkd.batches import gather, sequence_lengths
@@ -28,7 +29,7 @@ def predict(
 
 
 def predictions(
-    model: Student, store: TokenStore, rows: np.ndarray, task: str, layout: Layout
+    model: nn.Module, store: TokenStore, rows: np.ndarray, task: str, layout: Layout
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(places in `rows`, logits) batch by batch, like lengths together, a bounded window of rows at a time."""
     device = next(model.parameters()).device
@@ -91,11 +92,14 @@ def dev_logits(model: Student, datas: list[TaskData], layout: Layout) -> dict[tu
 def quality(datas: list[TaskData], logits: dict[tuple[str, str], np.ndarray]) -> dict[str, float]:
     """`quality/<task>/<metric>`, `quality/<task>/score` (the mean of its metrics), `quality/mean` (of the scores); points.
 
-    `quality/<task>/ece` is the expected calibration error of a classification task, from 0 to 1.
+    `quality/<task>/ece` is the expected calibration error of a classification task, from 0 to 1. A task without logits for
+    all its dev splits is left out, and then so is the mean.
     """
     found: dict[str, float] = {}
     scores: dict[str, float] = {}
     for data in datas:
+        if any((data.name, suffix) not in logits for suffix in data.dev):
+            continue
         values = {
             metric + suffix: value
             for suffix, store in data.dev.items()
@@ -105,25 +109,32 @@ def quality(datas: list[TaskData], logits: dict[tuple[str, str], np.ndarray]) ->
         if data.kind.labels:
             values["ece"] = expected_calibration_error(logits[data.name, ""], data.dev[""].labels)
         found |= {f"quality/{data.name}/{metric}": value for metric, value in values.items()}
-    return found | {"quality/mean": _mean(scores)}
+    return found | ({"quality/mean": _mean(scores)} if len(scores) == len(datas) else {})
 
 
 def likeness(datas: list[TaskData], student: dict[Any, np.ndarray], teacher: dict[Any, np.ndarray]) -> dict[str, float]:
-    """`agreement/<task>`: share of dev rows where both choose the same class, or the correlation of both scores; points."""
+    """`agreement/<task>`: share of dev rows where both choose the same class, or the correlation of both scores; points.
+
+    A task without logits of the teacher is left out, and then so is `agreement/mean`.
+    """
     found = {}
     for data in datas:
         key = (data.name, "")
+        if key not in teacher:
+            continue
         if data.kind.labels:
             found[data.name] = 100 * float(np.mean(student[key].argmax(1) == teacher[key].argmax(1)))
         else:
             found[data.name] = pearson(student[key], teacher[key][:, 0])
-    return {f"agreement/{name}": value for name, value in (found | {"mean": _mean(found)}).items()}
+    if len(found) == len(datas):
+        found["mean"] = _mean(found)
+    return {f"agreement/{name}": value for name, value in found.items()}
 
 
 def retention(student: dict[str, float], teacher: dict[str, float]) -> dict[str, float]:
     """`retention/<task>` and `retention/mean`: the student's score in percent of the teacher's, where that is above 0."""
     names = {"quality/mean": "mean"} | {k: k.split("/")[1] for k in student if k.endswith("/score")}
-    return {f"retention/{name}": 100 * student[key] / teacher[key] for key, name in names.items() if teacher[key] > 0}
+    return {f"retention/{name}": 100 * student[key] / teacher[key] for key, name in names.items() if teacher.get(key, 0) > 0}
 
 
 def _mean(values: dict[str, float]) -> float:

@@ -3,7 +3,6 @@
 import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,65 +13,63 @@ from mkd.augment import augmented
 from mkd.balance import check_task_weights
 from mkd.batches import Source, joint_batches, probabilities
 from mkd.config import Config
-from mkd.evaluate import dev_logits, likeness, quality, retention, selection_scores
+from mkd.evaluate import dev_logits, predict, quality, selection_scores
 from mkd.mixup import mixed_batches
 from mkd.parts import joined
-from mkd.record import Dataset, Report, Result, silent
+from mkd.record import Dataset, Report, Result, phase, silent
 from mkd.sources import load_tasks
-from mkd.speed import hardware, size_metrics, speed_metrics
+from mkd.speed import Timed, hardware, size_metrics, speed_metrics
 from mkd.store import key_of
-from mkd.students import Student, load_model, make_student
-from mkd.students.adoption import adopted, known_tasks
+from mkd.students import Student, make_student
 from mkd.students.embeddings import input_table, trim
 from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks import Task
-from mkd.teachers import Refined, fresh_teacher, labelled, logit_store, refined_teacher, teacher_tokenizer
-from mkd.tokens import TaskData, layout_of, task_data, tokenizer_fingerprint
+from mkd.teachers import refined_tasks, settled, tokenizer_of, weakness
+from mkd.teachers.refined import fresh_teacher, labelled
+from mkd.teaching import Side, Teacher, beside, make_teacher, read_side, soft_targets, weak_teachers
+from mkd.tokens import TaskData, layout_of, tokenizer_fingerprint
 from mkd.trainer import train
 from mkd.vocabulary import kept_tokens
-
-
-class Side(NamedTuple):
-    """What one model reads: the tasks as its tokenizer gives them, and where it runs."""
-
-    tokenizer: PreTrainedTokenizerBase
-    datas: list[TaskData]
-    device: torch.device
-
-
-class Teacher(NamedTuple):
-    """A refined teacher, and its logits and scores on dev."""
-
-    side: Side
-    refined: Refined
-    dev: dict[tuple[str, str], np.ndarray]
-    metrics: dict[str, float]
 
 
 def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result:
     """Refines the teacher (or finds it), scores it, and writes it to `folder`."""
     device = prepare(config)
     tasks = load_tasks(config.data)
-    teacher = make_teacher(config, _side(config, tasks, teacher_tokenizer(config, tasks), device, "teacher", report), report)
-    teacher.refined.model.save_pretrained(folder)
-    teacher.side.tokenizer.save_pretrained(folder)
-    metrics = teacher.metrics | size_metrics(teacher.refined.model, folder, config.speed.length)
-    metrics |= speed_metrics({"": teacher.refined.model.cpu()}, config.speed, _phase(report, "", "speed"))
-    return _result(metrics, tasks, teacher.side, "", teacher, folder)
+    config = settled(config, tasks)
+    tokenizer = tokenizer_of(config, tasks)
+    tasks = refined_tasks(config, tasks)
+    if not tasks:
+        raise ValueError("teacher.sources names others for all tasks; allowed: at least one task for the refined teacher")
+    config = replace(config, teacher=replace(config.teacher, sources={}, mean="logits"))
+    side = read_side(config, tasks, tokenizer, device, "teacher", report)
+    teacher = make_teacher(config, tasks, side, side, report)
+    assert teacher.refined is not None, "every task has the refined teacher"
+    model = teacher.refined.model
+    model.save_pretrained(folder)
+    side.tokenizer.save_pretrained(folder)
+    found = [(d, predict(model, d.train, d.selection_rows, d.name, teacher.refined.layout)) for d in side.datas]
+    weak = [weakness(data, teacher.name, logits) for data, logits in found]
+    metrics = teacher.metrics | size_metrics(model, folder, config.speed.length)
+    metrics |= speed_metrics({"": model.cpu()}, config.speed, phase(report, "", "speed"))
+    return result(metrics, tasks, side.datas, [note for note in weak if note], "", teacher, folder)
 
 
 def run(config: Config, folder: Path, report: Report = silent) -> Result:
     """Refines the teacher (or finds it), distils the student, measures both, and writes the student to `folder`."""
     device = prepare(config)
-    tasks = augmented(config, load_tasks(config.data), _phase(report, "", "augmentation"))
-    teacher_side = _side(config, tasks, teacher_tokenizer(config, tasks), device, "teacher", report)
-    side = _side(config, tasks, _student_tokenizer(config, teacher_side.tokenizer), device, "student", report)
+    tasks = load_tasks(config.data)
+    config = settled(config, tasks)
+    tasks = augmented(config, tasks, phase(report, "", "augmentation"))
+    teacher_side = read_side(config, refined_tasks(config, tasks), tokenizer_of(config, tasks), device, "teacher", report)
+    side = read_side(config, tasks, _student_tokenizer(config, teacher_side.tokenizer), device, "student", report)
+    check_names(config, side.datas)
     # A student of the teacher as it is before its refinement: what does not fit together is refused here, not in an hour.
-    new_student(config, side, fresh_teacher(config, teacher_side.datas, teacher_side.tokenizer))
+    new_student(config, side, fresh_teacher(config, teacher_side.datas, teacher_side.tokenizer) if teacher_side.datas else None)
 
-    teacher = make_teacher(config, teacher_side, report)
-    targets = _soft_targets(config, teacher, report)
+    teacher = make_teacher(config, tasks, teacher_side, side, report)
+    targets = soft_targets(config, side, teacher, report)
     student = distil(config, side, targets, teacher, report, "")
     student.save_pretrained(folder)
     side.tokenizer.save_pretrained(folder)
@@ -80,66 +77,14 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     dev = dev_logits(student, side.datas, layout)
     scores = quality(side.datas, dev)
-    metrics = scores | likeness(side.datas, dev, teacher.dev) | retention(scores, teacher.metrics)
-    metrics |= {f"teacher/{name}": value for name, value in teacher.metrics.items()}
+    metrics = scores | beside(teacher, side.datas, dev, scores)
     if config.baseline and targets is not None:
         hard = replace(config, loss=replace(config.loss, hard_weight=1.0, hard_weight_end=None))
         twin = distil(hard, side, None, teacher, report, "baseline/")
         twin_scores = quality(side.datas, dev_logits(twin, side.datas, layout))
         metrics |= {f"baseline/{name}": value for name, value in twin_scores.items()}
-    metrics |= size_metrics(student, folder, config.speed.length) | _compared_speed(config, student, teacher, report)
-    return _result(metrics, tasks, side, config.student.name, teacher, folder)
-
-
-def run_finetune(config: Config, folder: Path, report: Report = silent) -> Result:
-    """Trains the student that config.finetune names on the tasks of config.data, scores it before and after, and writes it.
-
-    `before/quality/...` are its scores as it came, of the tasks that it knew.
-    """
-    device = prepare(config)
-    config = replace(config, loss=config.finetune.loss, train=config.finetune.train)
-    origin, tokenizer = _origin(config)
-    tasks = augmented(config, load_tasks(config.data), _phase(report, "", "augmentation"))
-    side = _side(config, tasks, tokenizer, device, "student", report)
-    check_names(config, side.datas)
-    torch.manual_seed(config.seed)
-    student = on(adopted(origin, side.datas), device)
-    layout = layout_of(tokenizer, student.joined, config.data.max_length)
-    known = [data for data in side.datas if data.name in known_tasks(origin, side.datas)]
-    before = quality(known, dev_logits(student, known, layout)) if known else {}
-
-    teacher, targets = None, None
-    if not config.loss.from_labels_alone:
-        own = teacher_tokenizer(config, tasks)
-        teacher = make_teacher(config, _side(config, tasks, own, device, "teacher", report), report)
-        targets = _soft_targets(config, teacher, report)
-    # Once more: a teacher that had to be made has drawn numbers, one that was found has not.
-    torch.manual_seed(config.seed)
-    fit(config, student, side, targets, report, "")
-    student.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-    dev = dev_logits(student, side.datas, layout)
-    metrics = quality(side.datas, dev)
-    if teacher is not None:
-        metrics |= likeness(side.datas, dev, teacher.dev) | retention(metrics, teacher.metrics)
-        metrics |= {f"teacher/{name}": value for name, value in teacher.metrics.items()}
-    # The mean over fewer tasks would not be comparable.
-    metrics |= {f"before/{name}": v for name, v in before.items() if name != "quality/mean" or len(known) == len(tasks)}
-    metrics |= size_metrics(student, folder, config.speed.length) | _compared_speed(config, student, teacher, report)
-    return _result(metrics, tasks, side, f"{origin.config.model_type.removeprefix('mkd_')} finetuned", teacher, folder)
-
-
-def _origin(config: Config) -> tuple[Student, PreTrainedTokenizerBase]:
-    """The student that fine-tuning starts from, and its tokenizer."""
-    folder = Path(config.finetune.student)
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"finetune.student is {config.finetune.student!r}; allowed: a folder that holds a distilled student")
-    student = load_model(folder)
-    if config.data.max_length > student.config.max_tokens:
-        length, most = config.data.max_length, student.config.max_tokens
-        raise ValueError(f"data.max_length is {length}; allowed: at most {most}, as finetune.student was trained")
-    return student, checkpoints.load_tokenizer(folder, "finetune.student")
+    metrics |= size_metrics(student, folder, config.speed.length) | compared_speed(config, student, teacher, report)
+    return result(metrics, tasks, side.datas, weak_teachers(side, teacher, targets), config.student.name, teacher, folder)
 
 
 def prepare(config: Config) -> torch.device:
@@ -151,29 +96,17 @@ def prepare(config: Config) -> torch.device:
     return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def make_teacher(config: Config, side: Side, report: Report) -> Teacher:
-    """The teacher of this config, its logits on dev and their scores."""
-    check_names(config, side.datas)
-    probabilities([Source(data, labelled(data), None) for data in side.datas], config.teacher.train.sampling)
-    refined = refined_teacher(config, side.datas, side.tokenizer, side.device, _phase(report, "teacher/", "teacher"))
-    dev = {
-        (data.name, suffix): np.asarray(logit_store(Path(config.cache), refined, store, data.name))
-        for data in side.datas
-        for suffix, store in data.dev.items()
-    }
-    return Teacher(side, refined, dev, quality(side.datas, dev))
-
-
 def check_names(config: Config, datas: list[TaskData]) -> None:
     """Raises ValueError where a weight by task does not name just the tasks there are."""
     probabilities([Source(data, data.train_rows, None) for data in datas], config.train.sampling)
     check_task_weights([data.name for data in datas], config.loss)
 
 
-def new_student(config: Config, side: Side, teacher: TransformerStudent) -> Student:
+def new_student(config: Config, side: Side, teacher: TransformerStudent | None) -> Student:
     """The student before its training, from the weights that student.init names; the teacher is left as it is."""
     encoder: PreTrainedModel | None = None
     if config.student.init == "teacher":
+        assert teacher is not None, "settled() has refused it"
         encoder = copy.deepcopy(teacher.encoder)
     elif config.student.init:
         encoder = checkpoints.load_encoder(checkpoints.resolve(config.student.init, "student.init"), "student.init")
@@ -189,7 +122,8 @@ def distil(
 ) -> Student:
     """A student trained jointly on all tasks; without targets, on their labels alone."""
     torch.manual_seed(config.seed)
-    return fit(config, new_student(config, side, teacher.refined.model), side, targets, report, prefix)
+    student = new_student(config, side, None if teacher.refined is None else teacher.refined.model)
+    return fit(config, student, side, targets, report, prefix)
 
 
 def fit(config: Config, student: Student, side: Side, targets: list[np.ndarray] | None, report: Report, prefix: str) -> Student:
@@ -207,30 +141,9 @@ def fit(config: Config, student: Student, side: Side, targets: list[np.ndarray] 
     def scores() -> dict[str, float]:
         return selection_scores(student, side.datas, layout)
 
-    train(student, batches, scores, config.loss, config.train, _phase(report, prefix, f"{prefix}student"))
+    train(student, batches, scores, config.loss, config.train, phase(report, prefix, f"{prefix}student"))
     student.train(False)
     return student
-
-
-def _side(
-    config: Config, tasks: list[Task], tokenizer: PreTrainedTokenizerBase, device: torch.device, role: str, report: Report
-) -> Side:
-    told = _phase(report, "", f"{role} tokens")
-    datas = []
-    for index, task in enumerate(tasks):
-        datas.append(task_data(Path(config.cache), task, tokenizer, config.data, config.seed))
-        told(index + 1, {"progress": (index + 1) / len(tasks)})
-    return Side(tokenizer, datas, device)
-
-
-def _soft_targets(config: Config, teacher: Teacher, report: Report) -> list[np.ndarray] | None:
-    if config.loss.from_labels_alone:
-        return None
-    root = Path(config.cache)
-    return [
-        logit_store(root, teacher.refined, data.train, data.name, _phase(report, "", f"logits of {data.name}"))
-        for data in teacher.side.datas
-    ]
 
 
 def _student_tokenizer(config: Config, teachers_own: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
@@ -252,31 +165,40 @@ def _student_tokenizer(config: Config, teachers_own: PreTrainedTokenizerBase) ->
     return tokenizer
 
 
-def _compared_speed(config: Config, student: Student, teacher: Teacher | None, report: Report) -> dict[str, float]:
-    """Both models' speed on the CPU, and `speed/.../ratio`: how many times faster than the teacher the student is."""
-    models: dict[str, Student] = {"": student.cpu()} | ({} if teacher is None else {"teacher/": teacher.refined.model.cpu()})
-    found = speed_metrics(models, config.speed, _phase(report, "", "speed"))
-    if teacher is None:
+def compared_speed(config: Config, student: Student, teacher: Teacher | None, report: Report) -> dict[str, float]:
+    """Both models' speed on the CPU, and `speed/.../ratio`: how many times faster than the teacher the student is.
+
+    Of the student alone, where there is no teacher or all of it ran elsewhere.
+    """
+    models: dict[str, Timed] = {"": student.cpu()}
+    if teacher is not None and teacher.model is not None:
+        models["teacher/"] = teacher.model.cpu()
+    found = speed_metrics(models, config.speed, phase(report, "", "speed"))
+    if len(models) == 1:
         return found
     settings = [name.removesuffix("/p50_ms") for name in found if name.startswith("speed/") and name.endswith("/p50_ms")]
     return found | {f"{s}/ratio": found[f"teacher/{s}/p50_ms"] / found[f"{s}/p50_ms"] for s in settings}
 
 
-def _result(
-    metrics: dict[str, float], tasks: list[Task], side: Side, student: str, teacher: Teacher | None, folder: Path
+def result(
+    metrics: dict[str, float],
+    tasks: list[Task],
+    datas: list[TaskData],
+    weak: list[str],
+    student: str,
+    teacher: Teacher | None,
+    folder: Path,
 ) -> Result:
-    datasets = [_dataset(task, data) for task, data in zip(tasks, side.datas, strict=True)]
-    notes = [f"{task.name}: {note}" for task in tasks for note in task.notes]
+    """weak: notes that come before all others."""
+    datasets = [_dataset(task, data) for task, data in zip(tasks, datas, strict=True)]
+    notes = weak + [f"{task.name}: {note}" for task in tasks for note in task.notes]
     notes += [
         f"{d.task}: {d.unlabelled_rows:,} of {d.train_rows:,} training rows have no label and serve distillation only"
         for d in datasets
         if d.unlabelled_rows
     ]
-    if teacher is None:
-        return Result(metrics, datasets, notes, hardware(), student, "", "", str(folder))
-    encoder = teacher.refined.model.encoder.config
-    name = f"{encoder.model_type}-{encoder.num_hidden_layers}x{encoder.hidden_size}"
-    return Result(metrics, datasets, notes, hardware(), student, name, teacher.refined.key, str(folder))
+    name, key = ("", "") if teacher is None else (teacher.name, teacher.key)
+    return Result(metrics, datasets, notes, hardware(), student, name, key, str(folder))
 
 
 def _dataset(task: Task, data: TaskData) -> Dataset:
@@ -285,12 +207,3 @@ def _dataset(task: Task, data: TaskData) -> Dataset:
     train = joined(task.train, *task.added) if task.added else task.train
     fingerprint = key_of({"train": train.fingerprint, "dev": {name: split.fingerprint for name, split in task.dev.items()}})
     return Dataset(task.name, train.source, fingerprint, len(data.train_rows), unlabelled, len(data.selection_rows), dev_rows)
-
-
-def _phase(report: Report, prefix: str, name: str) -> Report:
-    """A report whose metrics get the prefix, and whose `progress` the phase's name."""
-
-    def told(step: int, metrics: dict[str, float]) -> None:
-        report(step, {f"progress/{name}" if key == "progress" else prefix + key: value for key, value in metrics.items()})
-
-    return told

@@ -41,3 +41,12 @@ class Result(NamedTuple):
     teacher: str
     teacher_key: str
     folder: str
+
+
+def phase(report: Report, prefix: str, name: str) -> Report:
+    """A report whose metrics get the prefix, and whose `progress` the phase's name."""
+
+    def told(step: int, metrics: dict[str, float]) -> None:
+        report(step, {f"progress/{name}" if key == "progress" else prefix + key: value for key, value in metrics.items()})
+
+    return told

@@ -4,7 +4,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,13 @@ from mkd.config import SpeedConfig
 from mkd.record import Report, silent
 from mkd.students import Student
 from mkd.students.embeddings import input_table, token_of_each_row
+from mkd.teachers.finetuned import Classifier
 from mkd.tokens import Inputs
 
+Timed = Student | Classifier
 
-def speed_metrics(models: dict[str, Student], config: SpeedConfig, report: Report = silent) -> dict[str, float]:
+
+def speed_metrics(models: Mapping[str, Timed], config: SpeedConfig, report: Report = silent) -> dict[str, float]:
     """`<prefix>speed/torch/b<rows>-l<tokens>-t<threads>/<statistic>` of every model, by the prefix it has in `models`.
 
     p50_ms, p95_ms, p99_ms are of one call; rows_per_s follows from the median. One row a call gives the latency,
@@ -99,10 +102,10 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _call(model: Student, rows: int, length: int) -> Callable[[], object]:
+def _call(model: Timed, rows: int, length: int) -> Callable[[], object]:
     """One forward pass on random tokens, ended when the device has it done."""
     device = next(model.parameters()).device
-    tokens = token_of_each_row(input_table(model))
+    tokens = token_of_each_row(input_table(model.model if isinstance(model, Classifier) else model))
     ids = tokens[torch.randint(1, len(tokens), (rows, 1, length), generator=torch.Generator().manual_seed(0))]
     types = torch.zeros(rows, length, dtype=torch.long) if model.joined else None
     inputs = Inputs(ids, torch.ones_like(ids, dtype=torch.bool), types).to(device)

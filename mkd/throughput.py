@@ -26,7 +26,7 @@ from mkd.speed import flops
 from mkd.students import Student, make_student
 from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
-from mkd.teachers import fresh_teacher, teacher_tokenizer
+from mkd.teachers.refined import fresh_teacher, teacher_tokenizer
 from mkd.tokens import Inputs, Layout, TaskData, layout_of, task_data
 from mkd.trainer import train
 

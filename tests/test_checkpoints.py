@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from tiny import MINILM
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2Model, PreTrainedTokenizerBase
 
-from mkd.checkpoints import fingerprint, load_encoder, load_tokenizer, resolve
+from mkd.checkpoints import fingerprint, load_classifier, load_encoder, load_tokenizer, resolve
 
 SETTING = "teacher.checkpoint"
 
@@ -60,6 +60,19 @@ def test_weights_other_than_safetensors_are_refused(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="its weights cannot be read; allowed: safetensors files"):
         load_encoder(folder, SETTING)
+
+
+def test_a_classifiers_weights_other_than_safetensors_are_refused(folder: Path) -> None:
+    torch.save(load_encoder(folder, SETTING).state_dict(), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="its weights cannot be read; allowed: safetensors files"):
+        load_classifier(folder, SETTING)
+
+
+def test_an_architecture_that_cannot_classify_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
+    with pytest.raises(ValueError, match="no sequence classifier of its architecture, vit, is known"):
+        load_classifier(tmp_path, SETTING)
 
 
 def test_missing_weights_are_refused_rather_than_drawn_at_random(folder: Path) -> None:

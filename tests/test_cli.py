@@ -51,8 +51,10 @@ def test_later_files_win_and_the_command_line_wins_over_files(tmp_path: Path) ->
 
 def test_a_resolved_config_fed_back_is_the_same_config(tmp_path: Path) -> None:
     transfer = '[{"file": "a.tsv", "text": ["s"], "tasks": ["sst2"]}]'
+    weights, sources = '{"a": 1, "b": 0.5}', '{"a": ["x", "refined"]}'
     config = parsed(
-        "--data.source=glue", "--data.path=x", "--data.transfer", transfer, "--train.sampling.weights", '{"a": 1, "b": 0.5}'
+        *("--data.source=glue", "--data.path=x", "--data.transfer", transfer, "--train.sampling.weights", weights),
+        *("--teacher.sources", sources),
     )
     (tmp_path / "config.yaml").write_text(cli.to_yaml(config))
     assert parsed("--config", str(tmp_path / "config.yaml")) == config

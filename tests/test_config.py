@@ -69,6 +69,15 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (TeacherConfig, {"hidden": 10, "heads": 4}, "teacher.hidden is 10", "a multiple of teacher.heads=4"),
     (TeacherConfig, {"vocabulary": 99}, "teacher.vocabulary is 99", "100 or more"),
     (TeacherConfig, {"dropout": 1.0}, "teacher.dropout is 1.0", "from 0 to below 1"),
+    (TeacherConfig, {"sources": {"a": []}}, "teacher.sources.a is []", "one source or more, each once"),
+    (TeacherConfig, {"sources": {"a": ["x", "x"]}}, "teacher.sources.a is ['x', 'x']", "one source or more, each once"),
+    (TeacherConfig, {"sources": {"a": [""]}}, "teacher.sources.a is ['']", "one source or more, each once"),
+    (
+        TeacherConfig,
+        {"mean": "probabilities", "sources": {"a": ["x"]}},
+        "teacher.mean is 'probabilities'",
+        "logits, where no task",
+    ),
     (StudentConfig, {"hidden": 0}, "student.hidden is 0", "above 0"),
     (StudentConfig, {"layers": 0}, "student.layers is 0", "above 0"),
     (StudentConfig, {"heads": -1}, "student.heads is -1", "above 0"),
@@ -120,6 +129,12 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (Config, {"seed": -1}, "seed is -1", "from 0 to 2**32 - 1"),
     (Config, {"seed": 2**32}, "seed is 4294967296", "from 0 to 2**32 - 1"),
     (Config, {"threads": -1}, "threads is -1", "0 or more"),
+    (
+        Config,
+        {"data": DataConfig(tasks=["a"]), "teacher": TeacherConfig(sources={"b": ["x"]})},
+        "teacher.sources is 'b'",
+        "the tasks of data.tasks=['a']",
+    ),
     (Config, {"data": DataConfig(max_length=64)}, "speed.length is 128", "at most data.max_length=64"),
 ]
 
@@ -134,6 +149,7 @@ ALLOWED: list[tuple[type, dict[str, Any]]] = [
     (SamplingConfig, {"alpha": 0.0}),
     (TrainConfig, {"warmup": 0.0, "weight_decay": 0.0}),
     (TrainConfig, {"warmup": 1.0}),
+    (TeacherConfig, {"mean": "probabilities", "sources": {"a": ["x", "refined"]}}),
     (StudentConfig, {"kind": "transformer", "init": "teacher", "layers": 2, "keep": [3, 0]}),
     (StudentConfig, {"hidden": 10}),
     (StudentConfig, {"embedding": 0, "min_count": 0}),

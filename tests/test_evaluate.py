@@ -121,6 +121,16 @@ def test_likeness_by_hand(datas: list[TaskData]) -> None:
     assert found == pytest.approx({"agreement/single": 75, "agreement/score": 50, "agreement/mean": 62.5})
 
 
+def test_tasks_without_all_their_logits_are_left_out_and_so_is_the_mean(datas: list[TaskData]) -> None:
+    single, pair, _ = datas
+    halved = pair._replace(dev=pair.dev | {"_other": pair.dev[""]})
+    logits = {(name, ""): one_hot([0] * 20, 2) for name in ("single", "pair")}
+    whole = quality([single], logits)
+    assert quality([single, halved], logits) == {name: value for name, value in whole.items() if name != "quality/mean"}
+    assert quality([pair], {}) == {}
+    assert likeness([single, pair], logits, {("single", ""): logits["single", ""]}) == {"agreement/single": 100}
+
+
 def test_likeness_of_scores_needs_no_metric_of_the_task(datas: list[TaskData]) -> None:
     data = datas[2]._replace(kind=replace(datas[2].kind, metrics=("spearman",)))
     logits = {("score", ""): np.array([[1.0], [0.0], [2.0]])}
@@ -131,6 +141,7 @@ def test_retention_by_hand() -> None:
     student = {"quality/mean": 60.0, "quality/a/score": 40.0, "quality/a/accuracy": 1.0, "quality/b/score": 80.0}
     teacher = {"quality/mean": 75.0, "quality/a/score": 80.0, "quality/a/accuracy": 2.0, "quality/b/score": 0.0}
     assert retention(student, teacher) == {"retention/mean": 80.0, "retention/a": 50.0}, "a teacher's 0 cannot be retained"
+    assert retention(student, {"quality/a/score": 80.0}) == {"retention/a": 50.0}, "nor can what is not known"
 
 
 def test_answers_to_raw_texts_are_labels_and_scores_on_the_tasks_own_scale(

@@ -60,9 +60,16 @@ ORDER = [
     "mkd.mixup",
     "mkd.trainer",
     "mkd.evaluate",
+    "mkd.teachers.labeller",
+    "mkd.teachers.finetuned",
+    "mkd.teachers.imported",
+    "mkd.teachers.mean",
+    "mkd.teachers.refined",
     "mkd.teachers",
+    "mkd.teaching",
     "mkd.speed",
     "mkd.pipeline",
+    "mkd.finetune",
     "mkd.throughput",
 ]
 """The core in the order in which data flows through it: a module may import only those before it."""

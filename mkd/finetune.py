@@ -1,0 +1,76 @@
+"""A distilled student trained further: on its tasks, on other rows of them, or on tasks that are new to it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from mkd import checkpoints
+from mkd.augment import augmented
+from mkd.config import Config, StudentConfig
+from mkd.evaluate import dev_logits, quality
+from mkd.pipeline import check_names, compared_speed, fit, prepare, result
+from mkd.record import Report, Result, phase, silent
+from mkd.sources import load_tasks
+from mkd.speed import size_metrics
+from mkd.students import Student, load_model
+from mkd.students.adoption import adopted, known_tasks
+from mkd.students.heads import on
+from mkd.teachers import refined_tasks, settled, tokenizer_of
+from mkd.teaching import beside, make_teacher, read_side, soft_targets, weak_teachers
+from mkd.tokens import layout_of
+
+
+def run_finetune(config: Config, folder: Path, report: Report = silent) -> Result:
+    """Trains the student that config.finetune names on the tasks of config.data, scores it before and after, and writes it.
+
+    `before/quality/...` are its scores as it came, of the tasks that it knew.
+    """
+    device = prepare(config)
+    # What a new student would be does not matter, and must not be refused for the teacher's sake.
+    config = replace(config, loss=config.finetune.loss, train=config.finetune.train, student=StudentConfig())
+    origin, tokenizer = _origin(config)
+    tasks = load_tasks(config.data)
+    if not config.loss.from_labels_alone:
+        config = settled(config, tasks)
+    tasks = augmented(config, tasks, phase(report, "", "augmentation"))
+    side = read_side(config, tasks, tokenizer, device, "student", report)
+    check_names(config, side.datas)
+    torch.manual_seed(config.seed)
+    student = on(adopted(origin, side.datas), device)
+    layout = layout_of(tokenizer, student.joined, config.data.max_length)
+    known = [data for data in side.datas if data.name in known_tasks(origin, side.datas)]
+    before = quality(known, dev_logits(student, known, layout)) if known else {}
+
+    teacher = None
+    if not config.loss.from_labels_alone:
+        taught = read_side(config, refined_tasks(config, tasks), tokenizer_of(config, tasks), device, "teacher", report)
+        teacher = make_teacher(config, tasks, taught, side, report)
+    targets = soft_targets(config, side, teacher, report)
+    # Once more: a teacher that had to be made has drawn numbers, one that was found has not.
+    torch.manual_seed(config.seed)
+    fit(config, student, side, targets, report, "")
+    student.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+    dev = dev_logits(student, side.datas, layout)
+    metrics = quality(side.datas, dev)
+    metrics |= beside(teacher, side.datas, dev, metrics)
+    # The mean over fewer tasks would not be comparable.
+    metrics |= {f"before/{name}": v for name, v in before.items() if name != "quality/mean" or len(known) == len(tasks)}
+    metrics |= size_metrics(student, folder, config.speed.length) | compared_speed(config, student, teacher, report)
+    name = f"{origin.config.model_type.removeprefix('mkd_')} finetuned"
+    return result(metrics, tasks, side.datas, weak_teachers(side, teacher, targets), name, teacher, folder)
+
+
+def _origin(config: Config) -> tuple[Student, PreTrainedTokenizerBase]:
+    """The student that fine-tuning starts from, and its tokenizer."""
+    folder = Path(config.finetune.student)
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"finetune.student is {config.finetune.student!r}; allowed: a folder that holds a distilled student")
+    student = load_model(folder)
+    if config.data.max_length > student.config.max_tokens:
+        length, most = config.data.max_length, student.config.max_tokens
+        raise ValueError(f"data.max_length is {length}; allowed: at most {most}, as finetune.student was trained")
+    return student, checkpoints.load_tokenizer(folder, "finetune.student")

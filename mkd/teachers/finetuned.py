@@ -1,0 +1,120 @@
+"""A teacher of one task that was fine-tuned elsewhere: any sequence classifier, with its own tokenizer and label order.
+
+Axes: B rows of a batch, C classes (1 for regression).
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from mkd import checkpoints
+from mkd.config import Config
+from mkd.files import listed
+from mkd.record import Report, silent
+from mkd.store import key_of
+from mkd.students.heads import MultiTaskConfig, head_configs, on
+from mkd.tasks import Kind, Task
+from mkd.teachers.labeller import Reader, splits, standardised, stored_logits
+from mkd.tokens import Inputs, Layout, TaskData, layout_of, task_data
+
+
+class Classifier(nn.Module):
+    """A sequence classifier that is called as a student is, and answers in the order of the task's labels."""
+
+    joined = True
+
+    def __init__(self, model: PreTrainedModel, order: list[int], data: TaskData) -> None:
+        super().__init__()
+        self.model = model
+        self.order = order
+        self.config = MultiTaskConfig(tasks=head_configs([data]))
+        # The segment of a pair's token is for models that have an embedding for the second one.
+        self.typed = getattr(model.config, "type_vocab_size", 0) > 1
+
+    def forward(self, inputs: Inputs, task: str) -> torch.Tensor:
+        """Logits [B, C]; regression: scores in the task's own units."""
+        types = {"token_type_ids": inputs.types} if self.typed and inputs.types is not None else {}
+        logits_BC: torch.Tensor = self.model(input_ids=inputs.ids[:, 0], attention_mask=inputs.mask[:, 0], **types).logits
+        return logits_BC[:, self.order]
+
+
+class FineTuned(NamedTuple):
+    """A checkpoint as the Labeller of one task; its weights are read when they are needed.
+
+    name: its model and size. order: which of its outputs is the task's first, second, ... class.
+    data: the task by its own tokenizer.
+    """
+
+    name: str
+    key: str
+    folder: Path
+    setting: str
+    order: list[int]
+    data: TaskData
+    layout: Layout
+    config: Config
+    device: torch.device
+
+    def model(self) -> Classifier:
+        """The model, on the device. Raises ValueError where the weights do not hold all of a classifier."""
+        model = checkpoints.load_classifier(self.folder, self.setting)
+        # A decoder finds the last token of a text by what padding is.
+        model.config.pad_token_id = self.layout.pad
+        return on(Classifier(model, self.order, self.data), self.device).eval()
+
+    def logits(self, split: str, report: Report = silent) -> np.ndarray:
+        """As Labeller.logits; computed once."""
+        store, precision = splits(self.data)[split], self.config.teacher.train.precision
+        by = {"classifier": self.key, "layout": list(self.layout), "precision": precision}
+        reader = Reader(cache(self.model), self.layout, precision, self.data.name, len(self.order))
+        return standardised(stored_logits(Path(self.config.cache), by, reader, store, report), self.data)
+
+
+def fine_tuned(config: Config, task: Task, checkpoint: str, device: torch.device) -> FineTuned:
+    """The task's teacher from a folder or a hub name.
+
+    Raises ValueError where its labels are not the task's, or where it has no tokenizer or no room for the longest text.
+    """
+    setting = f"teacher.sources.{task.name}"
+    folder = checkpoints.resolve(checkpoint, setting)
+    theirs = checkpoints.load_config(folder, setting)
+    order = label_order(theirs, task.kind, f"{setting} is {checkpoint!r}")
+    tokenizer = checkpoints.load_tokenizer(folder, setting)
+    if tokenizer.pad_token_id is None:
+        raise ValueError(f"{setting} is {checkpoint!r}: its tokenizer has no padding token; set pad_token in its files")
+    length = min(getattr(theirs, "max_position_embeddings", None) or tokenizer.model_max_length, tokenizer.model_max_length)
+    if config.data.max_length > length:
+        raise ValueError(f"data.max_length is {config.data.max_length}; allowed: at most {length}, the positions of {checkpoint}")
+    data = task_data(Path(config.cache), task, tokenizer, config.data, config.seed)
+    layout = layout_of(tokenizer, True, config.data.max_length)
+    key = key_of({"checkpoint": checkpoints.fingerprint(folder), "order": order})
+    return FineTuned(checkpoints.model_name(theirs), key, folder, setting, order, data, layout, config, device)
+
+
+def label_order(theirs: PreTrainedConfig, kind: Kind, where: str) -> list[int]:
+    """For each label of the task the place it has in the checkpoint's id2label: the one of that name.
+
+    Case, `-`, `_` and spaces make no difference. Raises ValueError, naming both lists, where they do not pair up one to
+    one; for a regression task, where the checkpoint has more than one output.
+    """
+    names = [str(name) for _, name in sorted((theirs.id2label or {}).items())]
+    if not kind.labels:
+        if len(names) != 1:
+            raise ValueError(f"{where}: it has {len(names)} outputs, {listed(names)}; allowed: one, as the task is a regression")
+        return [0]
+    found, wanted = [_plain(name) for name in names], [_plain(label) for label in kind.labels]
+    if sorted(found) != sorted(wanted) or len(set(wanted)) < len(wanted):
+        raise ValueError(
+            f"{where}: its labels are {listed(names)}; allowed: {listed(kind.labels)}, in any order (id2label in its config.json)"
+        )
+    return [found.index(label) for label in wanted]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_\s]", "", name).casefold()

@@ -1,0 +1,130 @@
+"""Logits of a teacher that runs elsewhere (a large decoder model, a paid service), from a file of one task.
+
+A row of the file, JSON lines or Parquet, is one row of the task:
+
+    {"split": "train", "row": 0, "logits": [-1.2, 0.7]}
+
+split: `train`, `dev`, or another dev split by its suffix (`dev_mismatched`).
+row: its number from 0 among the rows of that split as they are used: in the order of the task's files, those left out not
+    counted. The rows of the file may come in any order.
+logits: a number for each class, in the order of the task's labels; log probabilities serve as well. Regression: the score
+    alone, in the task's own units.
+
+Every row of `train` has to be there; of a dev split every row, or none. Rows that are not the task's own, as data.transfer
+and data.augment add them, have no number and cannot be labelled by a file.
+"""
+
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mkd import files
+from mkd.files import Record, Table, listed, shown
+from mkd.record import Report, silent
+from mkd.store import file_hash, key_of, stored
+from mkd.tasks import Kind
+from mkd.teachers.labeller import read_logits, splits, standardised
+from mkd.tokens import TaskData
+
+ENDINGS = (".jsonl", ".parquet")
+"""Of the files that are read here; the ending tells the format."""
+COLUMNS = ("split", "row", "logits")
+CHUNK_ROWS = 10_000
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+SHOWN_ROWS = 5
+"""How many missing rows an error names."""
+
+
+class Imported(NamedTuple):
+    """A file of logits as the Labeller of one task. folder: where its splits are stored, those that it has."""
+
+    name: str
+    key: str
+    folder: Path
+    data: TaskData
+
+    def logits(self, split: str, report: Report = silent) -> np.ndarray | None:
+        """As Labeller.logits."""
+        file = _file(self.folder, split)
+        return standardised(read_logits(file, self.data.kind.num_logits), self.data) if file.exists() else None
+
+
+def import_logits(root: Path, path: Path, data: TaskData) -> Imported:
+    """The task's logits in a file, checked and stored. Raises ValueError naming file and row of what is wrong."""
+    table = Table(path, COLUMNS, None)
+    files.check(table)
+    sizes = {name: len(store.labels) for name, store in splits(data).items()}
+    parts = {"file": file_hash(path), "ending": path.suffix.lower(), "rows": sizes, "classes": data.kind.num_logits}
+    folder = stored(root, "imported", parts, partial(_import, table, sizes, data.kind))
+    return Imported(path.name, key_of(parts), folder, data)
+
+
+def _file(folder: Path, split: str) -> Path:
+    return folder / f"{split}.float32"
+
+
+def _import(table: Table, sizes: dict[str, int], kind: Kind, folder: Path) -> None:
+    """Writes the logits of each split that the file has as float32 [rows, classes]; a chunk of its rows at a time."""
+    arrays: dict[str, np.ndarray] = {}
+    records = files.read(table)
+    while chunk := list(islice(records, CHUNK_ROWS)):
+        for split, places in _by_split(table.path, chunk, sizes).items():
+            if split not in arrays:
+                shape = (sizes[split], kind.num_logits)
+                arrays[split] = np.memmap(_file(folder, split), dtype="<f4", mode="w+", shape=shape)
+                arrays[split][:] = np.nan
+            _place(table.path, split, [chunk[place] for place in places], arrays[split], kind)
+    for split, size in sizes.items():
+        if split == "train" or split in arrays:
+            _check_all_there(table.path, split, arrays.get(split, np.full((size, 1), np.nan)))
+
+
+def _by_split(path: Path, chunk: list[Record], sizes: dict[str, int]) -> dict[str, list[int]]:
+    """Places in the chunk by split; refuses a split or a row that the task does not have."""
+    found: dict[str, list[int]] = {}
+    for place, (line, (split, row, _)) in enumerate(chunk):
+        if split not in sizes:
+            raise ValueError(f"{path}:{line}: split is {shown(split)}; allowed: {listed(list(sizes))}")
+        if type(row) is not int or not 0 <= row < sizes[split]:
+            raise ValueError(f"{path}:{line}: row is {shown(row)}; allowed: 0 to {sizes[split] - 1}, the rows of {split}")
+        found.setdefault(split, []).append(place)
+    return found
+
+
+def _place(path: Path, split: str, records: list[Record], out_RC: np.ndarray, kind: Kind) -> None:
+    """Writes the rows' logits; refuses rows that are there twice, of the wrong width or not finite."""
+    logits_BC = np.array([_numbers(path, split, record, kind) for record in records], dtype=np.float32)
+    rows_B = np.array([cells[1] for _, cells in records])
+    unique, first = np.unique(rows_B, return_index=True)
+    again_B = ~np.isnan(out_RC[rows_B, 0])
+    again_B[np.setdiff1d(np.arange(len(rows_B)), first)] = True
+    if again_B.any():
+        line, (_, row, _) = records[int(again_B.argmax())]
+        raise ValueError(f"{path}:{line}: row {row} of {split} is there twice")
+    out_RC[rows_B] = logits_BC
+
+
+def _numbers(path: Path, split: str, record: Record, kind: Kind) -> list[float]:
+    line, (_, row, logits) = record
+    where = f"{path}:{line}: logits of row {row} of {split}"
+    if not isinstance(logits, list) or len(logits) != kind.num_logits:
+        classes = f"one for each of {listed(kind.labels)}" if kind.labels else "the score, as the task is a regression"
+        raise ValueError(f"{where} are {shown(logits)}; allowed: a list of {kind.num_logits}, {classes}")
+    if not all(_is_finite(value) for value in logits):
+        raise ValueError(f"{where} are {shown(logits)}; allowed: finite numbers")
+    return logits
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= FLOAT32_MAX
+
+
+def _check_all_there(path: Path, split: str, logits_RC: np.ndarray) -> None:
+    missing = np.flatnonzero(np.isnan(logits_RC[:, 0]))
+    if len(missing):
+        more = f" and {len(missing) - SHOWN_ROWS} more" if len(missing) > SHOWN_ROWS else ""
+        rows = ", ".join(map(str, missing[:SHOWN_ROWS]))
+        raise ValueError(f"{path}: of {split}, {len(missing)} of {len(logits_RC)} rows are missing: {rows}{more}")

@@ -1,0 +1,97 @@
+"""What every teacher is to its students: a task's logits for each row of a split; and how a model's are written down.
+
+Axes: R rows, C classes (1 for regression).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from mkd.evaluate import predictions
+from mkd.record import Report, silent
+from mkd.store import read_array, stored, write_arrays
+from mkd.tokens import Layout, TaskData, TokenStore
+
+LOGITS = "logits.float32"
+"""The file of a store that holds one split's logits."""
+
+
+class Labeller(Protocol):
+    """What teaches one task. name: in words. key: changes whenever its logits may."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def key(self) -> str: ...
+
+    def logits(self, split: str, report: Report = silent) -> np.ndarray | None:
+        """Logits [R, C] float32 of a split that splits() names, row i for its row i; None for a dev split that it lacks.
+
+        On the scale of a model's logits: those of a regression task are (score - mean) / std.
+        """
+
+
+def splits(data: TaskData) -> dict[str, TokenStore]:
+    """A task's stores by the names that a labeller knows them by: `train`, `dev`, and `dev_mismatched` of MNLI."""
+    return {"train": data.train} | {f"dev{suffix}": store for suffix, store in data.dev.items()}
+
+
+class Reader(NamedTuple):
+    """What gives a model when it is needed, how that reads its texts, and what it is to answer.
+
+    precision: of its matrix products. classes: C, the logits of a row.
+    """
+
+    model: Callable[[], nn.Module]
+    layout: Layout
+    precision: str
+    task: str
+    classes: int
+
+
+def stored_logits(root: Path, by: dict[str, Any], reader: Reader, store: TokenStore, report: Report = silent) -> np.ndarray:
+    """The model's logits [R, C] float32, memory-mapped, row i for row i of the store; computed once.
+
+    by: all that they depend on but the rows. Those of a store that has parts are put together from the parts', so a row's
+    are not computed again for its company.
+    """
+
+    def build(aside: Path) -> None:
+        if store.parts:
+            write_arrays(aside / LOGITS, (stored_logits(root, by, reader, part, report) for part in store.parts))
+        else:
+            _write(aside / LOGITS, reader, store, report)
+
+    return read_logits(stored(root, "logits", by | {"rows": store.fingerprint}, build) / LOGITS, reader.classes)
+
+
+def _write(file: Path, reader: Reader, store: TokenStore, report: Report) -> None:
+    """Writes the model's logits for every row of the store."""
+    model, rows = reader.model(), np.arange(len(store.labels))
+    out = np.memmap(file, dtype="<f4", mode="w+", shape=(len(rows), reader.classes))
+    device = next(model.parameters()).device.type
+    done = 0
+    with torch.autocast(device, torch.bfloat16, enabled=reader.precision == "bfloat16"):
+        for places, logits in predictions(model, store, rows, reader.task, reader.layout):
+            out[places] = logits
+            done += len(places)
+            report(done, {"progress": done / len(rows)})
+    out.flush()
+
+
+def read_logits(file: Path, classes: int) -> np.ndarray:
+    """The logits [R, C] of a file, memory-mapped."""
+    return read_array(file, "<f4").reshape(-1, classes)
+
+
+def standardised(scores_RC: np.ndarray, data: TaskData) -> np.ndarray:
+    """Logits that are in a task's own units, on the scale of a model's: for regression (score - mean) / std."""
+    if data.kind.labels:
+        return scores_RC
+    scaled_RC: np.ndarray = ((scores_RC - data.mean) / data.std).astype(np.float32)
+    return scaled_RC

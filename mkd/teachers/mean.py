@@ -1,0 +1,65 @@
+"""Several teachers of one task as one: the mean of their logits or of their probabilities.
+
+Axes: M teachers, R rows, C classes (1 for regression).
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy.special import log_softmax
+
+from mkd.record import Report, silent
+from mkd.store import key_of, stored
+from mkd.teachers.labeller import LOGITS, Labeller, read_logits, splits
+from mkd.tokens import TaskData
+
+CHUNK_ROWS = 65_536
+
+
+class Mean(NamedTuple):
+    """The mean of two or more Labellers, as the Labeller of their task."""
+
+    members: tuple[Labeller, ...]
+    of: Literal["logits", "probabilities"]
+    root: Path
+    data: TaskData
+
+    @property
+    def name(self) -> str:
+        return " + ".join(member.name for member in self.members)
+
+    @property
+    def key(self) -> str:
+        return key_of({"members": sorted(member.key for member in self.members), "mean": self.of})
+
+    def logits(self, split: str, report: Report = silent) -> np.ndarray | None:
+        """As Labeller.logits; None where one member lacks the split."""
+        found = [member.logits(split, report) for member in self.members]
+        known = [logits for logits in found if logits is not None]
+        if len(known) < len(found):
+            return None
+        rows = splits(self.data)[split].fingerprint
+        parts = {"mean": self.key, "rows": rows, "task": self.data.name, "scale": [self.data.mean, self.data.std]}
+        folder = stored(self.root, "logits", parts, partial(_write, known, self.of))
+        return read_logits(folder / LOGITS, self.data.kind.num_logits)
+
+
+def mean_of(logits_MRC: np.ndarray, of: str) -> np.ndarray:
+    """The mean over M [R, C] float32: of the logits, or the log of the mean probabilities, which serve as logits.
+
+    log(mean_m softmax(z_m)) = logsumexp_m(log_softmax(z_m)) - log M. One class is a regression's score: always its mean.
+    """
+    if of == "logits" or logits_MRC.shape[2] == 1:
+        mean_RC: np.ndarray = logits_MRC.mean(0, dtype=np.float64)
+    else:
+        mean_RC = np.logaddexp.reduce(log_softmax(logits_MRC.astype(np.float64), axis=2), axis=0) - np.log(len(logits_MRC))
+    found_RC: np.ndarray = mean_RC.astype(np.float32)
+    return found_RC
+
+
+def _write(members: list[np.ndarray], of: str, folder: Path) -> None:
+    with (folder / LOGITS).open("wb") as file:
+        for start in range(0, len(members[0]), CHUNK_ROWS):
+            mean_of(np.stack([logits[start : start + CHUNK_ROWS] for logits in members]), of).astype("<f4").tofile(file)

@@ -1,0 +1,114 @@
+"""The teachers of a run's tasks as one: what they tell a student, and how it does beside them."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from mkd.batches import Source, probabilities
+from mkd.config import Config
+from mkd.evaluate import likeness, quality, retention
+from mkd.record import Report, phase
+from mkd.store import key_of
+from mkd.students.transformer import TransformerStudent
+from mkd.tasks import Task
+from mkd.teachers import REFINED, Known, labeller, other_labellers, weaknesses
+from mkd.teachers.finetuned import Classifier, FineTuned
+from mkd.teachers.labeller import Labeller
+from mkd.teachers.refined import Head, Refined, labelled, refined_teacher
+from mkd.tokens import TaskData, task_data
+
+
+class Side(NamedTuple):
+    """What one model reads: the tasks as its tokenizer gives them, and where it runs."""
+
+    tokenizer: PreTrainedTokenizerBase
+    datas: list[TaskData]
+    device: torch.device
+
+
+class Teacher(NamedTuple):
+    """What teaches each task, with its logits and scores on dev, as far as they are known.
+
+    name, key: of all that teaches. labellers: one a task, in their order. refined: the multi-task teacher, where a task has
+    it. model: the one that the student's speed is measured against, the refined teacher or else the first checkpoint.
+    """
+
+    name: str
+    key: str
+    labellers: list[Labeller]
+    refined: Refined | None
+    model: TransformerStudent | Classifier | None
+    dev: dict[tuple[str, str], np.ndarray]
+    metrics: dict[str, float]
+
+
+def read_side(
+    config: Config, tasks: list[Task], tokenizer: PreTrainedTokenizerBase, device: torch.device, role: str, report: Report
+) -> Side:
+    """The tasks by this tokenizer; role: whose, for the report."""
+    told = phase(report, "", f"{role} tokens")
+    datas = []
+    for index, task in enumerate(tasks):
+        datas.append(task_data(Path(config.cache), task, tokenizer, config.data, config.seed))
+        told(index + 1, {"progress": (index + 1) / len(tasks)})
+    return Side(tokenizer, datas, device)
+
+
+def make_teacher(config: Config, tasks: list[Task], taught: Side, side: Side, report: Report) -> Teacher:
+    """The teacher of this config, its logits on dev and their scores.
+
+    taught: what the refined teacher reads, of the tasks that it has a part in. side: all tasks, by any tokenizer.
+    """
+    known = other_labellers(config, tasks, side.datas, side.device)
+    checkpoint = next((other for other in known.values() if isinstance(other, FineTuned)), None)
+    refined = _refined(config, taught, known, report)
+    labellers = [labeller(config, data, known) for data in side.datas]
+    found = {(d.name, suffix): t.logits(f"dev{suffix}") for d, t in zip(side.datas, labellers, strict=True) for suffix in d.dev}
+    dev = {key: np.asarray(logits) for key, logits in found.items() if logits is not None}
+    model = refined.model if refined is not None else checkpoint.model() if checkpoint is not None else None
+    name = " + ".join(dict.fromkeys(t.name for t in known.values()))
+    keys = {data.name: t.key for data, t in zip(side.datas, labellers, strict=True)}
+    key = refined.key if refined is not None and set(keys.values()) == {refined.key} else key_of(keys)
+    return Teacher(name, key, labellers, refined, model, dev, quality(side.datas, dev))
+
+
+def _refined(config: Config, taught: Side, known: Known, report: Report) -> Refined | None:
+    """The refined teacher, where a task has it; its heads become known as such."""
+    if not taught.datas:
+        return None
+    probabilities([Source(data, labelled(data), None) for data in taught.datas], config.teacher.train.sampling)
+    refined = refined_teacher(config, taught.datas, taught.tokenizer, taught.device, phase(report, "teacher/", "teacher"))
+    known |= {(data.name, REFINED): Head(Path(config.cache), refined, data) for data in taught.datas}
+    return refined
+
+
+def soft_targets(config: Config, side: Side, teacher: Teacher | None, report: Report) -> list[np.ndarray] | None:
+    """The teacher's logits for the training rows of each task; None where the labels alone are learnt from."""
+    if teacher is None or config.loss.from_labels_alone:
+        return None
+    targets = []
+    for data, taught_by in zip(side.datas, teacher.labellers, strict=True):
+        logits = taught_by.logits("train", phase(report, "", f"logits of {data.name}"))
+        assert logits is not None, "every labeller has the training rows"
+        targets.append(logits)
+    return targets
+
+
+def weak_teachers(side: Side, teacher: Teacher | None, targets: list[np.ndarray] | None) -> list[str]:
+    """What is wrong with the teachers that have given the targets."""
+    if teacher is None or targets is None:
+        return []
+    return [note for data, taught_by in zip(side.datas, teacher.labellers, strict=True) for note in weaknesses(data, taught_by)]
+
+
+def beside(
+    teacher: Teacher | None, datas: list[TaskData], dev: dict[tuple[str, str], np.ndarray], scores: dict[str, float]
+) -> dict[str, float]:
+    """What compares the student's logits and scores on dev with the teacher's, and the teacher's own scores."""
+    if teacher is None:
+        return {}
+    own = {f"teacher/{name}": value for name, value in teacher.metrics.items()}
+    return likeness(datas, dev, teacher.dev) | retention(scores, teacher.metrics) | own
