@@ -22,11 +22,12 @@ lint: .venv/.test
 	$(PYTHON) -m venv --clear .venv
 	touch $@
 
+# Not compiled: of all these modules few are ever imported, and Python compiles those by itself.
 .venv/.run: .venv/.new pyproject.toml
-	$(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m pip install --no-compile -r requirements.txt
 	touch $@
 
 .venv/.test: .venv/.run
 	grep -v '^-e' requirements.txt > .venv/constraints.txt
-	$(BIN)/python -m pip install -c .venv/constraints.txt -e ".[test]"
+	$(BIN)/python -m pip install --no-compile -c .venv/constraints.txt -e ".[test]"
 	touch $@
