@@ -2,6 +2,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # `python` in MLproject's commands is then the one of .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Where this is set every process would compile all that it imports, as the installation does not.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test lint
 
