@@ -311,6 +311,9 @@ class LossConfig:
     pcgrad: int = 0
     """PCGrad on the shared layers: a step draws so many batches, and of two tasks' gradients that conflict each loses its
     part against the other (Yu et al. 2020). 0: off, one batch a step."""
+    mixup: float = 0.0
+    """alpha: rows of a batch are mixed two by two, by a share from Beta(alpha, alpha), and their teacher logits likewise
+    (MixKD, Liang et al. 2021). 0: they are not."""
 
     @property
     def from_labels_alone(self) -> bool:
@@ -321,10 +324,6 @@ class LossConfig:
     def batches_per_step(self) -> int:
         """Batches that an optimiser step draws."""
         return max(1, self.pcgrad)
-
-    mixup: float = 0.0
-    """alpha: rows of a batch are mixed two by two, by a share from Beta(alpha, alpha), and their teacher logits likewise
-    (MixKD, Liang et al. 2021). 0: they are not."""
 
     @property
     def name(self) -> str:
