@@ -55,15 +55,18 @@ def probabilities(sources: list[Source], config: SamplingConfig, share: float = 
 
 
 def joint_batches(
-    sources: list[Source], layout: Layout, batch_size: int, sampling: SamplingConfig, seed: int, draws: int = 1
+    sources: list[Source], layout: Layout, batch_size: int, sampling: SamplingConfig, seed: int, draws: int = 1, start: int = 0
 ) -> Iterator[Batch]:
     """Batches without end, each of one task; the order depends on the seed alone.
 
-    draws: how many batches the training takes, over which alpha moves where it does.
+    draws: how many batches the training takes, over which alpha moves where it does. start: batches that are passed over,
+    without being put together.
     """
     streams = [_row_batches(source, layout, batch_size, seed) for source in sources]
-    for index in task_order(sources, sampling, seed, draws):
-        yield assemble(sources[index], next(streams[index]), layout)
+    for place, index in enumerate(task_order(sources, sampling, seed, draws)):
+        rows = next(streams[index])
+        if place >= start:
+            yield assemble(sources[index], rows, layout)
 
 
 def task_order(sources: list[Source], sampling: SamplingConfig, seed: int, draws: int) -> Iterator[int]:

@@ -404,6 +404,8 @@ class Config:
     """CPU threads for training; 0: as many as torch takes."""
     cache: str = ".mkd"
     """Folder of the stores: tokens, teachers and their logits."""
+    checkpoint_seconds: float = 60.0
+    """Seconds of training between checkpoints; a run that was killed goes on from the last one when it is started again."""
     baseline: bool = True
     """Whether to train the same student on the labels alone too, to show what distillation adds."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -418,6 +420,7 @@ class Config:
     def __post_init__(self) -> None:
         _check(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2**32 - 1")
         _check(self.threads >= 0, "threads", self.threads, "0 or more")
+        _check(0 <= self.checkpoint_seconds < float("inf"), "checkpoint_seconds", self.checkpoint_seconds, "0 or more")
         for task in self.teacher.sources if self.data.tasks else ():
             _check(task in self.data.tasks, "teacher.sources", task, f"the tasks of data.tasks={self.data.tasks}")
         length = self.speed.length

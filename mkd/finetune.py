@@ -10,7 +10,7 @@ from mkd import checkpoints
 from mkd.augment import augmented
 from mkd.config import Config, StudentConfig
 from mkd.evaluate import dev_logits, quality
-from mkd.pipeline import check_names, compared_speed, fit, prepare, result
+from mkd.pipeline import MODEL, check_names, checkpoint_of, compared_speed, fit, prepare, result
 from mkd.record import Report, Result, phase, silent
 from mkd.sources import load_tasks
 from mkd.speed import size_metrics
@@ -25,6 +25,7 @@ from mkd.tokens import layout_of
 def run_finetune(config: Config, folder: Path, report: Report = silent) -> Result:
     """Trains the student that config.finetune names on the tasks of config.data, scores it before and after, and writes it.
 
+    It is written to `model` in the folder; what a run of the same settings that was killed has left there is gone on from.
     `before/quality/...` are its scores as it came, of the tasks that it knew.
     """
     device = prepare(config)
@@ -50,7 +51,11 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     targets = soft_targets(config, side, teacher, report)
     # Once more: a teacher that had to be made has drawn numbers, one that was found has not.
     torch.manual_seed(config.seed)
-    fit(config, student, side, targets, report, "")
+    # Wherever the student lies: what it is decides.
+    start = replace(config.finetune, student=checkpoints.fingerprint(Path(config.finetune.student)))
+    checkpoint = checkpoint_of(replace(config, finetune=start), side, teacher, folder / "student.safetensors")
+    fit(config, student, side, targets, phase(report, "", "student"), checkpoint)
+    folder = folder / MODEL
     student.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

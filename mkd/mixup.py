@@ -12,14 +12,14 @@ from mkd.batches import Batch
 from mkd.tokens import Mix
 
 
-def mixed_batches(batches: Iterator[Batch], alpha: float, seed: int) -> Iterator[Batch]:
+def mixed_batches(batches: Iterator[Batch], alpha: float, seed: int, start: int = 0) -> Iterator[Batch]:
     """Every batch mixed with itself in another order, by a share from Beta(alpha, alpha) (Zhang et al. 2018, mixup).
 
     The larger of the two shares is a row's own (Berthelot et al. 2019, MixMatch, equation 9), which changes nothing for
-    rows that are paired at random.
+    rows that are paired at random. A batch's share and pairs depend on the seed and its number; start: the first one's.
     """
-    generator = np.random.default_rng([seed, 4])
-    for batch in batches:
+    for place, batch in enumerate(batches, start):
+        generator = np.random.default_rng([seed, 4, place])
         share = float(generator.beta(alpha, alpha))
         yield mixed(batch, max(share, 1 - share), torch.from_numpy(generator.permutation(len(batch.labels_B))))
 

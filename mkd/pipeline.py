@@ -1,6 +1,7 @@
 """One run, top to bottom: tasks, tokens, teacher, logits, student, its hard-label twin, quality, speed."""
 
 import copy
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mkd import checkpoints
 from mkd.augment import augmented
 from mkd.balance import check_task_weights
-from mkd.batches import Source, joint_batches, probabilities
+from mkd.batches import Batch, Source, joint_batches, probabilities
 from mkd.config import Config
 from mkd.evaluate import dev_logits, predict, quality, selection_scores
 from mkd.mixup import mixed_batches
 from mkd.parts import joined
 from mkd.record import Dataset, Report, Result, phase, silent
+from mkd.resume import Checkpoint, settings_of
 from mkd.sources import load_tasks
 from mkd.speed import Timed, hardware, size_metrics, speed_metrics
 from mkd.store import key_of
@@ -32,9 +34,12 @@ from mkd.tokens import TaskData, layout_of, tokenizer_fingerprint
 from mkd.trainer import train
 from mkd.vocabulary import kept_tokens
 
+MODEL = "model"
+"""Where in a run's folder the model is, which the run has made."""
+
 
 def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result:
-    """Refines the teacher (or finds it), scores it, and writes it to `folder`."""
+    """Refines the teacher (or finds it), scores it, and writes it to `model` in the folder."""
     device = prepare(config)
     tasks = load_tasks(config.data)
     config = settled(config, tasks)
@@ -47,6 +52,7 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
     teacher = make_teacher(config, tasks, side, side, report)
     assert teacher.refined is not None, "every task has the refined teacher"
     model = teacher.refined.model
+    folder = folder / MODEL
     model.save_pretrained(folder)
     side.tokenizer.save_pretrained(folder)
     found = [(d, predict(model, d.train, d.selection_rows, d.name, teacher.refined.layout)) for d in side.datas]
@@ -57,7 +63,10 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
 
 
 def run(config: Config, folder: Path, report: Report = silent) -> Result:
-    """Refines the teacher (or finds it), distils the student, measures both, and writes the student to `folder`."""
+    """Refines the teacher (or finds it), distils the student, measures both, and writes the student to `model` in the folder.
+
+    What a run of the same settings that was killed has left in the folder is gone on from.
+    """
     device = prepare(config)
     tasks = load_tasks(config.data)
     config = settled(config, tasks)
@@ -70,9 +79,9 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
 
     teacher = make_teacher(config, tasks, teacher_side, side, report)
     targets = soft_targets(config, side, teacher, report)
-    student = distil(config, side, targets, teacher, report, "")
-    student.save_pretrained(folder)
-    side.tokenizer.save_pretrained(folder)
+    student = distil(config, side, targets, teacher, phase(report, "", "student"), folder / "student.safetensors")
+    student.save_pretrained(folder / MODEL)
+    side.tokenizer.save_pretrained(folder / MODEL)
 
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     dev = dev_logits(student, side.datas, layout)
@@ -80,11 +89,12 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     metrics = scores | beside(teacher, side.datas, dev, scores)
     if config.baseline and targets is not None:
         hard = replace(config, loss=replace(config.loss, hard_weight=1.0, hard_weight_end=None))
-        twin = distil(hard, side, None, teacher, report, "baseline/")
+        twins = phase(report, "baseline/", "baseline/student")
+        twin = distil(hard, side, None, teacher, twins, folder / "baseline.safetensors")
         twin_scores = quality(side.datas, dev_logits(twin, side.datas, layout))
         metrics |= {f"baseline/{name}": value for name, value in twin_scores.items()}
-    metrics |= size_metrics(student, folder, config.speed.length) | compared_speed(config, student, teacher, report)
-    return result(metrics, tasks, side.datas, weak_teachers(side, teacher, targets), config.student.name, teacher, folder)
+    metrics |= size_metrics(student, folder / MODEL, config.speed.length) | compared_speed(config, student, teacher, report)
+    return result(metrics, tasks, side.datas, weak_teachers(side, teacher, targets), config.student.name, teacher, folder / MODEL)
 
 
 def prepare(config: Config) -> torch.device:
@@ -117,16 +127,28 @@ def new_student(config: Config, side: Side, teacher: TransformerStudent | None) 
     return on(student, side.device)
 
 
-def distil(
-    config: Config, side: Side, targets: list[np.ndarray] | None, teacher: Teacher, report: Report, prefix: str
-) -> Student:
-    """A student trained jointly on all tasks; without targets, on their labels alone."""
+def distil(config: Config, side: Side, targets: list[np.ndarray] | None, teacher: Teacher, report: Report, file: Path) -> Student:
+    """A student trained jointly on all tasks; without targets, on their labels alone. file: of its checkpoint."""
     torch.manual_seed(config.seed)
     student = new_student(config, side, None if teacher.refined is None else teacher.refined.model)
-    return fit(config, student, side, targets, report, prefix)
+    return fit(config, student, side, targets, report, checkpoint_of(config, side, teacher, file))
 
 
-def fit(config: Config, student: Student, side: Side, targets: list[np.ndarray] | None, report: Report, prefix: str) -> Student:
+def checkpoint_of(config: Config, side: Side, teacher: Teacher | None, file: Path) -> Checkpoint:
+    """The checkpoint of a training with these settings, rows and teacher."""
+    rows = {data.name: data.train.fingerprint for data in side.datas}
+    of = {"rows": rows, "teacher": "" if teacher is None else teacher.key}
+    return Checkpoint(file, settings_of(config) | of, config.checkpoint_seconds)
+
+
+def fit(
+    config: Config,
+    student: Student,
+    side: Side,
+    targets: list[np.ndarray] | None,
+    report: Report,
+    checkpoint: Checkpoint,
+) -> Student:
     """The student, trained by config.loss and config.train on the teacher's logits; without targets, on the labels alone."""
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     if targets is None:
@@ -134,14 +156,15 @@ def fit(config: Config, student: Student, side: Side, targets: list[np.ndarray] 
     else:
         sources = [Source(data, data.train_rows, logits) for data, logits in zip(side.datas, targets, strict=True)]
     draws = config.train.steps * config.loss.batches_per_step
-    batches = joint_batches(sources, layout, config.train.batch_size, config.train.sampling, config.seed, draws)
-    if config.loss.mixup:
-        batches = mixed_batches(batches, config.loss.mixup, config.seed)
+
+    def batches(start: int) -> Iterator[Batch]:
+        drawn = joint_batches(sources, layout, config.train.batch_size, config.train.sampling, config.seed, draws, start)
+        return mixed_batches(drawn, config.loss.mixup, config.seed, start) if config.loss.mixup else drawn
 
     def scores() -> dict[str, float]:
         return selection_scores(student, side.datas, layout)
 
-    train(student, batches, scores, config.loss, config.train, phase(report, prefix, f"{prefix}student"))
+    train(student, batches, scores, config.loss, config.train, report, checkpoint)
     student.train(False)
     return student
 

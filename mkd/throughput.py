@@ -177,7 +177,7 @@ def own(work: Work, precision: str) -> Seconds:
         steps=steps, eval_every=steps, batch_size=size, learning_rate=config.learning_rate, clip=config.clip,
         weight_decay=config.weight_decay, lazy=True, precision="bfloat16" if precision == "bfloat16" else "float32",
     )  # fmt: skip
-    train(work.student(), ticking(), scores, LOSS, settings)
+    train(work.student(), lambda start: ticking(), scores, LOSS, settings)
     return Seconds(clock[-1].cpu - clock[WARMUP].cpu, clock[-1].wall - clock[WARMUP].wall)
 
 

@@ -1,6 +1,5 @@
 """The one training loop: a teacher's refinement, distillation and hard-label training differ in batches and loss only."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import NamedTuple
@@ -14,7 +13,9 @@ from mkd.conflicts import TaskGradients
 from mkd.losses import LossTerms, between, distillation
 from mkd.optim import clip_gradients, make_optimizers
 from mkd.record import Report, silent
+from mkd.resume import Checkpoint
 from mkd.schedule import annealed, warmup_linear
+from mkd.state import State
 from mkd.students import Student
 
 LOG_EVERY = 25
@@ -29,67 +30,78 @@ class Trained(NamedTuple):
     steps: int
 
 
+Batches = Callable[[int], Iterator[Batch]]
+"""Of a number: all batches but so many first ones, which were drawn before."""
+
+
 def train(
     model: Student,
-    batches: Iterator[Batch],
+    batches: Batches,
     scores: Callable[[], dict[str, float]],
     loss: LossConfig,
     config: TrainConfig,
     report: Report = silent,
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Trains the model in place and leaves it with the weights of its best scoring.
 
     scores: each task's score and their `mean` on the selection split. report gets `train/...` and `selection/...`,
-    and at the end `sampling/<task>`, the share of the batches that were of the task.
+    and at the end `sampling/<task>`, the share of the batches that were of the task. checkpoint: where the state is kept;
+    what an earlier process has left there is gone on from, and ends with the same weights as if it had not been stopped.
     Raises ValueError at a loss that is not finite, naming step and task.
     """
     device = next(model.parameters()).device
     balance = Balance(model.config.tasks, loss).to(device)
     optimizers = make_optimizers(model, config, balance.parameters())
     shared = TaskGradients(p for name, p in model.named_parameters() if not name.startswith("heads."))
-    drawn: Counter[str] = Counter()
-    best, best_weights, since_best = Trained(0, float("-inf"), 0), {}, 0
+    state = State(model, balance, optimizers)
+    if checkpoint is not None and (saved := checkpoint.load()):
+        state.restore(saved)
+    stream = batches(state.drawn.total())
     window: list[tuple[str, torch.Tensor]] = []
-    for step in range(config.steps):
+
+    def going() -> bool:
+        return state.step < config.steps and (config.patience == 0 or state.since_best < config.patience)
+
+    while going():
         model.train()
         for optimizer in optimizers:
             optimizer.zero_grad()
-        for batch in islice(batches, loss.batches_per_step):
-            terms = balance(_loss(model, batch, annealed(loss, step, config.steps), config.precision), batch.task)
+        for batch in islice(stream, loss.batches_per_step):
+            terms = balance(_loss(model, batch, annealed(loss, state.step, config.steps), config.precision), batch.task)
             (terms.total / loss.batches_per_step).backward()
             if loss.pcgrad:
                 shared.take(batch.task)
             window.append((batch.task, torch.stack(terms).detach()))
-            drawn[batch.task] += 1
+            state.drawn[batch.task] += 1
         if loss.pcgrad:
             shared.merge()
         clip_gradients(model.parameters(), config.clip)
-        rate = config.learning_rate * warmup_linear(step, config.steps, config.warmup)
+        rate = config.learning_rate * warmup_linear(state.step, config.steps, config.warmup)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
 
-        done = step + 1
-        due = done % config.eval_every == 0 or done == config.steps
-        if done % LOG_EVERY == 0 or due:
-            told = {"train/learning_rate": rate, "progress": done / config.steps}
-            report(done, _losses(window, done, loss.batches_per_step) | balance.metrics() | told)
+        state.step += 1
+        due = state.step % config.eval_every == 0 or state.step == config.steps
+        if state.step % LOG_EVERY == 0 or due:
+            told = {"train/learning_rate": rate, "progress": state.step / config.steps}
+            report(state.step, _losses(window, state.step, loss.batches_per_step) | balance.metrics() | told)
             window = []
-        if due:
-            found = scores()
-            report(done, {f"selection/{name}": value for name, value in found.items()})
-            since_best = 0 if found["mean"] > best.best_score else since_best + 1
-            if since_best == 0:
-                best = Trained(done, found["mean"], done)
-                best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-            if since_best == config.patience > 0:
-                break
-    report(done, {f"sampling/{task}": count / drawn.total() for task, count in drawn.items()})
-    if not best_weights:
-        raise ValueError(f"no score on the selection split was a number up to step {done}; try a smaller train.learning_rate")
-    model.load_state_dict(best_weights)
-    return best._replace(steps=done)
+            if due:
+                found = scores()
+                report(state.step, {f"selection/{name}": value for name, value in found.items()})
+                state.compare(found["mean"])
+            if checkpoint is not None and (checkpoint.due() or not going()):
+                checkpoint.save(state.saved())
+    report(state.step, {f"sampling/{task}": count / state.drawn.total() for task, count in state.drawn.items()})
+    if not state.best_weights:
+        raise ValueError(
+            f"no score on the selection split was a number up to step {state.step}; try a smaller train.learning_rate"
+        )
+    model.load_state_dict(state.best_weights)
+    return Trained(state.best_step, state.best_score, state.step)
 
 
 def _loss(model: Student, batch: Batch, loss: LossConfig, precision: str) -> LossTerms:

@@ -243,3 +243,11 @@ def test_a_task_of_weight_zero_is_never_drawn() -> None:
 
 def test_round_robin_draws_every_task_in_its_turn() -> None:
     assert list(islice(task_order(_sized(1, 4, 9), SamplingConfig(order="round_robin"), 0, 7), 7)) == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_batches_that_are_passed_over_leave_the_others_as_they_are(datas: list[TaskData]) -> None:
+    """Across the end of an epoch of every task."""
+    whole = list(islice(joint_batches(sources(datas), APART, 8, SamplingConfig(alpha_end=0.0), 3, 40), 40))
+    rest = list(islice(joint_batches(sources(datas), APART, 8, SamplingConfig(alpha_end=0.0), 3, 40, start=23), 17))
+    assert [batch.task for batch in rest] == [batch.task for batch in whole[23:]]
+    assert all(torch.equal(a.inputs.ids, b.inputs.ids) for a, b in zip(rest, whole[23:], strict=True))

@@ -44,6 +44,8 @@ ORDER = [
     "mkd.balance",
     "mkd.conflicts",
     "mkd.optim",
+    "mkd.resume",
+    "mkd.state",
     "mkd.checkpoints",
     "mkd.words",
     "mkd.neighbours",

@@ -29,7 +29,7 @@ from mkd.config import (
 )
 from mkd.evaluate import dev_logits, quality
 from mkd.finetune import run_finetune
-from mkd.pipeline import prepare, run, run_teacher
+from mkd.pipeline import MODEL, prepare, run, run_teacher
 from mkd.record import Result
 from mkd.sources import load_tasks
 from mkd.students import load_model
@@ -173,7 +173,7 @@ def test_a_transformer_can_start_from_the_teachers_layers(result: Result, shared
     assert found.teacher == "bert-2x16", "the teacher keeps its layers"
     assert found.teacher_key == result.teacher_key
     assert "baseline/quality/mean" not in found.metrics
-    assert load_model(tmp_path).config.encoder["num_hidden_layers"] == 1
+    assert load_model(tmp_path / MODEL).config.encoder["num_hidden_layers"] == 1
 
 
 def test_more_to_learn_from_costs_no_other_teacher_and_no_logits_of_gold_rows(
@@ -222,7 +222,7 @@ def test_every_kind_runs_with_a_trimmed_vocabulary(student: StudentConfig, resul
     config = config_of(shared / "cache", student=student, baseline=False)
     found = run(config, tmp_path)
     assert (found.student, found.teacher_key) == (student.name, result.teacher_key)
-    loaded, tokenizer = load_model(tmp_path), load_tokenizer(tmp_path, "")
+    loaded, tokenizer = load_model(tmp_path / MODEL), load_tokenizer(tmp_path / MODEL, "")
     datas = [task_data(shared / "cache", task, tokenizer, config.data, config.seed) for task in load_tasks(config.data)]
     again = quality(datas, dev_logits(loaded, datas, layout_of(tokenizer, loaded.joined, 64)))
     assert again == {name: value for name, value in found.metrics.items() if name.startswith("quality/")}
@@ -338,7 +338,7 @@ def test_a_student_is_finetuned_on_labels_and_scored_before_and_after(result: Re
     assert {"quality/paraphrase/score", "quality/entailment/score", "quality/mean", "size/bytes"} <= found.metrics.keys()
     assert not any(name.startswith("teacher/") for name in {*told, *found.metrics}) and found.teacher == ""
     assert {"train/hard/entailment", "selection/mean", "sampling/paraphrase"} <= told
-    assert list(load_model(tmp_path).config.tasks) == ["entailment", "paraphrase"]
+    assert list(load_model(tmp_path / MODEL).config.tasks) == ["entailment", "paraphrase"]
 
 
 def test_a_student_is_finetuned_on_logits_too_where_labels_are_not_all(result: Result, shared: Path, tmp_path: Path) -> None:
@@ -382,5 +382,5 @@ def test_a_finetuning_is_the_same_whether_its_teacher_is_made_or_found(shared: P
     config = finetuning(tmp_path / "cache", start.folder, ["paraphrase"], LossConfig(hard_weight=0.5))
     made, found = (run_finetune(config, tmp_path / name) for name in ("made", "found"))
     assert of_quality(made) == of_quality(found)
-    weights = [load_model(tmp_path / name).state_dict() for name in ("made", "found")]
+    weights = [load_model(tmp_path / name / MODEL).state_dict() for name in ("made", "found")]
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())

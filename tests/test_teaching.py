@@ -29,7 +29,7 @@ from mkd.config import (
     TransferConfig,
 )
 from mkd.finetune import run_finetune
-from mkd.pipeline import run, run_teacher
+from mkd.pipeline import MODEL, run, run_teacher
 from mkd.record import Result
 from mkd.sources import load_tasks
 from mkd.students import load_model
@@ -143,7 +143,7 @@ def test_a_student_can_start_from_the_first_checkpoint(folder: Path, tokenizer: 
     config = config_of(folder, sources, student=student, train=replace(TRAIN, learning_rate=1e-12))
     found = run(config, folder / "started")
     assert found.teacher == "bert-1x8" and len(found.teacher_key) == 20
-    ours = load_model(folder / "started").get_input_embeddings().weight
+    ours = load_model(folder / "started" / MODEL).get_input_embeddings().weight
     theirs = BertForSequenceClassification.from_pretrained(folder / "start-sentiment").get_input_embeddings().weight
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
     assert (folder / "started" / "tokenizer.json").is_file()

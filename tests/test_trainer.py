@@ -45,7 +45,10 @@ class Run:
         self, loss: LossConfig = HARD, scores: Callable[[], dict[str, float]] | None = None, seed: int = 0, **settings: Any
     ) -> Trained:
         config = TrainConfig(**({"steps": 50, "batch_size": 8, "learning_rate": 0.01, "eval_every": 25} | settings))
-        batches = joint_batches(self.sources, self.layout, config.batch_size, config.sampling, seed)
+
+        def batches(start: int) -> Iterator[Batch]:
+            return joint_batches(self.sources, self.layout, config.batch_size, config.sampling, seed, start=start)
+
         by_model = scores or (lambda: selection_scores(self.student, self.datas, self.layout))
         return train(self.student, batches, by_model, loss, config, lambda step, metrics: self.reports.append((step, metrics)))
 
@@ -177,7 +180,7 @@ def test_an_exception_of_the_report_stops_the_run(datas: list[TaskData], tokeniz
 
     batches = joint_batches(run.sources, run.layout, 8, SamplingConfig(), 0)
     with pytest.raises(KeyboardInterrupt):
-        train(run.student, batches, scripted(1), HARD, TrainConfig(steps=50), report)
+        train(run.student, lambda start: batches, scripted(1), HARD, TrainConfig(steps=50), report)
 
 
 def _weights(
@@ -240,7 +243,7 @@ def test_no_more_batches_are_drawn_than_there_are_steps(datas: list[TaskData], t
             drawn.append(batch)
             yield batch
 
-    train(run.student, counted(), scripted(1), HARD, TrainConfig(steps=7))
+    train(run.student, lambda start: counted(), scripted(1), HARD, TrainConfig(steps=7))
     assert len(drawn) == 7
 
 

@@ -1,6 +1,7 @@
 """The multi-task refined teacher, trained once for each setting, and its logits, computed once for each set of rows."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,10 +11,11 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd import checkpoints
-from mkd.batches import Source, joint_batches
+from mkd.batches import Batch, Source, joint_batches
 from mkd.config import Config, LossConfig, SamplingConfig
 from mkd.evaluate import selection_scores
 from mkd.record import Report, silent
+from mkd.resume import Checkpoint
 from mkd.store import key_of, stored
 from mkd.students import bert_config, load_model
 from mkd.students.heads import head_configs, on
@@ -78,13 +80,17 @@ def refined_teacher(
         "tasks": {data.name: asdict(data.kind) for data in datas},
         "rows": [[_content(data.train, data.train_rows), _content(data.train, data.selection_rows)] for data in datas],
     }
+    # By the teacher's own key: whichever run wants this teacher next goes on with it.
+    file = Path(config.cache) / "teachers" / f"{key_of(parts)}.safetensors"
+    checkpoint = Checkpoint(file, parts, config.checkpoint_seconds)
 
     def build(aside: Path) -> None:
-        teacher = _refine(config, datas, tokenizer, device, report)
+        teacher = _refine(config, datas, tokenizer, device, report, checkpoint)
         teacher.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
 
     folder = stored(Path(config.cache), "teachers", parts, build)
+    checkpoint.file.unlink(missing_ok=True)
     teacher = load_model(folder)
     assert isinstance(teacher, TransformerStudent), "a stored teacher is a Transformer"
     layout = layout_of(tokenizer, True, config.data.max_length)
@@ -105,7 +111,12 @@ def logit_store(root: Path, teacher: Refined, store: TokenStore, task: str, repo
 
 
 def _refine(
-    config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, device: torch.device, report: Report
+    config: Config,
+    datas: list[TaskData],
+    tokenizer: PreTrainedTokenizerBase,
+    device: torch.device,
+    report: Report,
+    checkpoint: Checkpoint,
 ) -> TransformerStudent:
     settings = config.teacher
     torch.manual_seed(config.seed)
@@ -113,12 +124,14 @@ def _refine(
     layout = layout_of(tokenizer, True, config.data.max_length)
     sources = [Source(data, labelled(data), None) for data in datas]
     how = settings.train
-    batches = joint_batches(sources, layout, how.batch_size, how.sampling, config.seed, how.steps)
+
+    def batches(start: int) -> Iterator[Batch]:
+        return joint_batches(sources, layout, how.batch_size, how.sampling, config.seed, how.steps, start)
 
     def scores() -> dict[str, float]:
         return selection_scores(teacher, datas, layout)
 
-    train(teacher, batches, scores, LossConfig(hard_weight=1.0), how, report)
+    train(teacher, batches, scores, LossConfig(hard_weight=1.0), how, report, checkpoint)
     return teacher
 
 

@@ -1,0 +1,75 @@
+"""All that changes while a model is trained: how far it is, its weights and the best ones, optimisers and random numbers."""
+
+from collections import Counter
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from mkd.resume import Saved
+
+
+class State:
+    """A training at one step.
+
+    step: optimiser steps made. drawn: batches drawn, by task. best_step, best_score, best_weights: of the best scoring so
+    far; since_best: scorings after it.
+    """
+
+    def __init__(self, model: nn.Module, others: nn.Module, optimizers: list[Optimizer]) -> None:
+        """others: what is learnt beside the model."""
+        self.modules = {"model": model, "others": others}
+        self.optimizers = optimizers
+        self.step = 0
+        self.drawn: Counter[str] = Counter()
+        self.best_step, self.best_score, self.since_best = 0, float("-inf"), 0
+        self.best_weights: dict[str, torch.Tensor] = {}
+
+    def compare(self, score: float) -> None:
+        """Keeps the weights where they score higher than any before."""
+        self.since_best += 1
+        if score > self.best_score:
+            self.best_step, self.best_score, self.since_best = self.step, score, 0
+            self.best_weights = {name: value.detach().clone() for name, value in self.modules["model"].state_dict().items()}
+
+    def saved(self) -> Saved:
+        """All of it, as a checkpoint takes it."""
+        tensors = {f"best/{name}": value for name, value in self.best_weights.items()}
+        for role, module in self.modules.items():
+            tensors |= {f"{role}/{name}": value for name, value in module.state_dict().items()}
+        counts: dict[str, int] = {}
+        for place, optimizer in enumerate(self.optimizers):
+            for index, values in optimizer.state_dict()["state"].items():
+                for name, value in values.items():
+                    # The lazy Adam counts its steps as a plain number.
+                    (tensors if isinstance(value, torch.Tensor) else counts)[f"optimizer/{place}/{index}/{name}"] = value
+        tensors["random/cpu"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            tensors["random/cuda"] = torch.cuda.get_rng_state()
+        names = ("step", "drawn", "best_step", "best_score", "since_best")
+        return Saved(tensors, {"counts": counts} | {name: getattr(self, name) for name in names})
+
+    def restore(self, saved: Saved) -> None:
+        """Puts everything back to where it was when it was saved."""
+        numbers = dict(saved.numbers)
+        self.drawn = Counter(numbers.pop("drawn"))
+        entries = numbers.pop("counts") | saved.tensors
+        for name, value in numbers.items():
+            setattr(self, name, value)
+        for role, module in self.modules.items():
+            module.load_state_dict(_below(saved.tensors, role))
+        self.best_weights = _below(saved.tensors, "best")
+        for place, optimizer in enumerate(self.optimizers):
+            by_index: dict[int, dict[str, object]] = {}
+            for name, value in _below(entries, f"optimizer/{place}").items():
+                index, _, key = name.partition("/")
+                by_index.setdefault(int(index), {})[key] = value
+            optimizer.load_state_dict({"state": by_index, "param_groups": optimizer.state_dict()["param_groups"]})
+        torch.set_rng_state(saved.tensors["random/cpu"])
+        if torch.cuda.is_available() and "random/cuda" in saved.tensors:
+            torch.cuda.set_rng_state(saved.tensors["random/cuda"])
+
+
+def _below(values: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Those whose names begin with the prefix, without it."""
+    return {name.removeprefix(f"{prefix}/"): value for name, value in values.items() if name.startswith(f"{prefix}/")}

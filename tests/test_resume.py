@@ -1,0 +1,199 @@
+"""A training that is stopped anywhere goes on from its checkpoint and ends with the very same weights."""
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedTokenizerBase
+
+from mkd.batches import Batch, Source, joint_batches
+from mkd.config import Config, LossConfig, SamplingConfig, StudentConfig, TrainConfig
+from mkd.evaluate import selection_scores
+from mkd.mixup import mixed_batches
+from mkd.resume import Checkpoint, Saved, settings_of
+from mkd.students import make_student
+from mkd.tokens import TaskData, layout_of
+from mkd.trainer import Trained, train
+
+SAVED = Saved({"a": torch.arange(6.0).reshape(2, 3), "b/count": torch.tensor(3)}, {"step": 7, "score": float("-inf")})
+OF = {"seed": 1, "loss": {"kind": "kl", "temperature": 2.0}}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A checkpoint of some training."""
+    Checkpoint(tmp_path / "a" / "student.safetensors", OF, 0).save(SAVED)
+    return tmp_path / "a" / "student.safetensors"
+
+
+def test_what_was_saved_is_loaded(file: Path) -> None:
+    found = Checkpoint(file, OF, 0).load()
+    assert found is not None and found.numbers == SAVED.numbers
+    assert found.tensors.keys() == SAVED.tensors.keys()
+    assert all(torch.equal(found.tensors[name], value) for name, value in SAVED.tensors.items())
+    assert [path.name for path in file.parent.iterdir()] == ["student.safetensors"], "nothing is left aside"
+
+
+def test_where_nothing_was_saved_nothing_is_loaded(tmp_path: Path) -> None:
+    assert Checkpoint(tmp_path / "none", OF, 0).load() is None
+
+
+def test_a_checkpoint_is_due_when_it_is_old_enough(tmp_path: Path) -> None:
+    assert Checkpoint(tmp_path / "x", OF, 0).due()
+    assert not Checkpoint(tmp_path / "x", OF, 60).due()
+
+
+def test_one_of_other_settings_is_refused_with_both_named(file: Path) -> None:
+    other = Checkpoint(file, {"seed": 2, "loss": {"kind": "kl", "temperature": 4.0}}, 0)
+    with pytest.raises(ValueError, match=r"of another setting: loss.temperature was 2.0 and is 4.0; seed was 1 and is 2: remove"):
+        other.load()
+
+
+def test_one_of_another_version_is_refused_with_both_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mkd.resume.FORMAT", 2)
+    with pytest.raises(ValueError, match=r"of another version: format was 1 and is 2: remove .*student.safetensors"):
+        Checkpoint(file, OF, 0).load()
+
+
+@pytest.mark.parametrize("length", [0, 5, 200, -1])
+def test_a_truncated_one_is_named(file: Path, length: int) -> None:
+    file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(ValueError, match=f"the checkpoint {file} is damaged"):
+        Checkpoint(file, OF, 0).load()
+
+
+def test_a_single_changed_bit_is_found_wherever_it_is(file: Path) -> None:
+    """In the header, which holds the settings and numbers, as in the weights."""
+    whole = file.read_bytes()
+    for place in range(8, len(whole), 7):
+        changed = bytearray(whole)
+        changed[place] ^= 1
+        file.write_bytes(bytes(changed))
+        with pytest.raises(ValueError, match="is damaged"):
+            Checkpoint(file, OF, 0).load()
+
+
+def test_numbers_that_were_changed_by_hand_are_found(file: Path) -> None:
+    with safe_open(file, "pt") as opened:
+        metadata = opened.metadata()
+    about = json.loads(metadata["about"]) | {"numbers": {"step": 8}}
+    save_file(load_file(file), file, metadata | {"about": json.dumps(about)})
+    with pytest.raises(ValueError, match="its content is not what was written"):
+        Checkpoint(file, OF, 0).load()
+
+
+def test_where_there_is_no_room_the_file_and_its_bytes_are_named_and_the_last_one_stays(file: Path) -> None:
+    """In a process whose files may have 20,000 bytes at most: what it writes beyond is refused by the kernel."""
+    code = f"""
+import resource, sys, torch
+from pathlib import Path
+from mkd.resume import Checkpoint, Saved
+resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))
+try:
+    Checkpoint(Path({str(file)!r}), {OF!r}, 0).save(Saved({{"a": torch.zeros(10000)}}, {{}}))
+except OSError as error:
+    sys.exit(str(error))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert f"{file}: a checkpoint of 40,000 bytes cannot be written (" in done.stderr and "Traceback" not in done.stderr
+    found = Checkpoint(file, OF, 0).load()
+    assert found is not None and found.numbers["step"] == 7
+    assert [path.name for path in file.parent.iterdir()] == ["student.safetensors"]
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+def test_settings_that_change_nothing_are_not_part_of_a_trainings_settings() -> None:
+    assert settings_of(Config(cache="x", checkpoint_seconds=1)) == settings_of(Config())
+    assert settings_of(Config(seed=1)) != settings_of(Config())
+
+
+class Stop(Exception):
+    """What ends a process in the middle, as far as the training can see."""
+
+
+VARIANTS: dict[str, tuple[StudentConfig, LossConfig, dict[str, Any]]] = {
+    "bilstm": (StudentConfig(kind="bilstm", hidden=8, dropout=0.2), LossConfig(), {}),
+    "transformer": (StudentConfig(kind="transformer", hidden=16, dropout=0.2), LossConfig(hard_weight_end=1.0), {}),
+    "bag, lazy": (StudentConfig(kind="bag", hidden=8, buckets=4096, dropout=0.2), LossConfig(), {"lazy": True}),
+    "conflicts": (StudentConfig(kind="bilstm", hidden=8), LossConfig(balance="uncertainty", pcgrad=3), {}),
+    "mixup": (StudentConfig(kind="transformer", hidden=16), LossConfig(mixup=0.4), {}),
+    "moving alpha": (StudentConfig(kind="bag", hidden=8), LossConfig(), {"sampling": SamplingConfig(alpha_end=-1.0)}),
+    "patience": (StudentConfig(kind="bag", hidden=8), LossConfig(), {"patience": 2, "eval_every": 5}),
+}
+
+
+class Training:
+    """One training of a variant, that can be stopped when it has reported so often."""
+
+    def __init__(self, name: str, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, file: Path) -> None:
+        self.student_config, self.loss, settings = VARIANTS[name]
+        self.config = TrainConfig(**({"steps": 70, "batch_size": 4, "learning_rate": 0.01, "eval_every": 30} | settings))
+        self.datas, self.tokenizer, self.file = datas, tokenizer, file
+        self.steps: list[int] = []
+
+    def run(self, stop_after: int = 1000, seed: int = 0) -> tuple[Trained, dict[str, torch.Tensor]]:
+        """seed: of a fresh student and of all that torch draws; what a checkpoint brings does not depend on it."""
+        torch.manual_seed(seed)
+        student = make_student(self.student_config, self.datas, len(self.tokenizer), 32, None)
+        layout = layout_of(self.tokenizer, student.joined, 32)
+        teacher = [np.random.default_rng(0).normal(size=(len(d.train.labels), d.kind.num_logits)) for d in self.datas]
+        sources = [Source(d, d.train_rows, t.astype(np.float32)) for d, t in zip(self.datas, teacher, strict=True)]
+        draws = self.config.steps * self.loss.batches_per_step
+        reports = 0
+
+        def batches(start: int) -> Iterator[Batch]:
+            drawn = joint_batches(sources, layout, self.config.batch_size, self.config.sampling, 0, draws, start)
+            return mixed_batches(drawn, self.loss.mixup, 0, start) if self.loss.mixup else drawn
+
+        def report(step: int, metrics: dict[str, float]) -> None:
+            nonlocal reports
+            reports += 1
+            self.steps.append(step)
+            if reports > stop_after:
+                raise Stop
+
+        def scores() -> dict[str, float]:
+            return selection_scores(student, self.datas, layout)
+
+        checkpoint = Checkpoint(self.file, {}, 0)
+        trained = train(student, batches, scores, self.loss, self.config, report, checkpoint)
+        return trained, student.state_dict()
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_training_that_was_stopped_ends_as_one_that_was_not(
+    name: str, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    """Stopped at ever later reports, by fresh objects every time; bit for bit."""
+    whole = Training(name, datas, tokenizer, tmp_path / "whole")
+    expected, weights = whole.run()
+    stopped, starts = Training(name, datas, tokenizer, tmp_path / "stopped"), 1
+    for seed in range(20):
+        try:
+            found, found_weights = stopped.run(stop_after=2, seed=seed)
+        except Stop:
+            starts += 1
+        else:
+            break
+    assert starts > 2 and found == expected
+    assert found_weights.keys() == weights.keys()
+    assert all(torch.equal(found_weights[key], value) for key, value in weights.items())
+    assert set(stopped.steps) == set(whole.steps), "no report is missing"
+
+
+def test_a_finished_training_is_not_repeated(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    training = Training("bilstm", datas, tokenizer, tmp_path / "file")
+    expected, weights = training.run()
+    training.steps.clear()
+    found, again = training.run(seed=5)
+    assert found == expected and all(torch.equal(again[key], value) for key, value in weights.items())
+    assert training.steps == [70], "only what it comes to is told once more"
