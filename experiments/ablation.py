@@ -56,28 +56,36 @@ def ablate(config: Config) -> None:
     with tracking.study(config, "ablation", name) as run:
         known = {trial.key: tracking.finished_trial(run, trial.key) for trial in trials}
         found = {key: trial for key, trial in known.items() if trial is not None}
-        reused = len(found)
-        if reused:
-            print(f"{reused} of {len(trials)} trials have been made before", flush=True)
-        missing = [trial for trial in trials if trial.key not in found]
-        with progress.bar(len(missing)) as told:
-            for index, trial in enumerate(missing):
-                told(index, trial.name, 0)
-
-                def share(step: int, done: dict[str, float], index: int = index, name: str = trial.name) -> None:
-                    if STUDENT in done:
-                        told(index, name, done[STUDENT])
-
-                tags = {"mkd.variant": trial.variant, "mkd.key": trial.key}
-                found[trial.key] = tracking.trial(run, trial.config, trial.name, tags, timed, share)
-        rows = comparison.compare({v: [found[t.key].metrics for t in trials if t.variant == v] for v in config.ablation.variants})
-        metrics = {f"{kind}/{r.variant}": value for r in rows for kind, value in (("mean", r.mean), ("difference", r.difference))}
+        print(f"{len(found)} of {len(trials)} trials have been made before", flush=True)
+        made = _make(run, [trial for trial in trials if trial.key not in found])
+        runs = [(trial, (found | made)[trial.key]) for trial in trials]
+        rows = comparison.compare({v: [m.metrics for t, m in runs if t.variant == v] for v in config.ablation.variants})
         outcome = {
             "variants": [row._asdict() for row in rows],
-            "trials": [{"variant": t.variant, "seed": t.config.seed, "run_id": found[t.key].run_id} for t in trials],
-            "reused": reused,
+            "trials": [{"variant": t.variant, "seed": t.config.seed, "run_id": m.run_id} for t, m in runs],
+            "reused": len(found),
         }
-        tracking.conclude(run, metrics, comparison.lines(rows), comparison.draw(comparison.info(rows)), outcome)
+        picture = comparison.draw(comparison.info(rows))
+        tracking.conclude(run, comparison.summary(rows), comparison.lines(rows), picture, outcome)
+
+
+def _make(run: tracking.Run, trials: list[Planned]) -> dict[str, tracking.Trial]:
+    """The trials by their key, made one after another below the run, with one bar for all."""
+    made: dict[str, tracking.Trial] = {}
+    with progress.bar(len(trials)) as told:
+        for index, trial in enumerate(trials):
+            told(index, trial.name, 0)
+
+            def share(step: int, done: dict[str, float], index: int = index, name: str = trial.name) -> None:
+                if STUDENT in done:
+                    told(index, name, done[STUDENT])
+
+            tags = {"mkd.variant": trial.variant, "mkd.key": trial.key}
+            try:
+                made[trial.key] = tracking.trial(run, trial.config, trial.name, tags, timed, share)
+            except ValueError as error:
+                raise ValueError(f"{trial.name}: {error}") from error
+    return made
 
 
 def plan(config: Config) -> list[Planned]:

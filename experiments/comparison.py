@@ -57,6 +57,11 @@ def _sd(values: list[float]) -> float | None:
     return statistics.stdev(values) if len(values) > 1 else None
 
 
+def summary(rows: list[Row]) -> dict[str, float]:
+    """`mean/<variant>` and `difference/<variant>`, as they are logged."""
+    return {f"mean/{row.variant}": row.mean for row in rows} | {f"difference/{row.variant}": row.difference for row in rows}
+
+
 def lines(rows: list[Row]) -> list[str]:
     """The table in Markdown, a row a variant."""
     first, seeds = rows[0], len(rows[0].differences)
@@ -64,7 +69,11 @@ def lines(rows: list[Row]) -> list[str]:
     body = [[row.variant, f"{row.mean:.2f}", _shown(row.sd), *_beside(row, first)] for row in rows]
     scores = [[*(f"{row.tasks[task]:.1f}" for task in first.tasks), f"{row.seconds:.1f}"] for row in rows]
     table = markdown([header, *(left + right for left, right in zip(body, scores, strict=True))])
-    return [*table, "", f"score on dev in points, means over {seeds} seeds; difference to {first.variant}, paired by seed"]
+    return [
+        *table,
+        "",
+        f"score on dev in points, means over {seeds} seed{'s' * (seeds > 1)}; difference to {first.variant}, paired by seed",
+    ]
 
 
 def _beside(row: Row, first: Row) -> list[str]:

@@ -411,6 +411,7 @@ class AblationConfig:
                 known = setting.startswith(("data.", "teacher.", "student.", "loss.", "train."))
                 _check(known, f"ablation.variants.{name}", setting, "dotted names of data, teacher, student, loss and train")
         _check(len(self.seeds) > 0, "ablation.seeds", self.seeds, "at least one")
+        _check(all(0 <= seed < 2**32 for seed in self.seeds), "ablation.seeds", self.seeds, "from 0 to 2**32 - 1")
         _check(len(set(self.seeds)) == len(self.seeds), "ablation.seeds", self.seeds, "each seed once")
 
 
