@@ -1,25 +1,56 @@
 """The command line of every entry point: a config file, any field by its dotted name, and mistakes told in one line."""
 
+import difflib
 import json
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import reduce
 from typing import Any
 
 import transformers
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from mkd.config import Config
 
 
 def parse(argv: list[str] | None, description: str) -> Config:
     """The Config that the command line describes. Raises ValueError or jsonargparse's ArgumentError where it is wrong."""
-    parser = ArgumentParser(prog="python -m experiments", description=description, exit_on_error=False)
+    parser = _parser(description)
     parser.add_argument("--config", action="config", help="a YAML file of settings; may be given several times, later ones win")
+    return _made(parser, parser.parse_args(argv))
+
+
+def with_settings(config: Config, settings: dict[str, Any]) -> Config:
+    """The config with other values of some settings, each by its dotted name; checked as those of a command line are.
+
+    A value takes the place of the whole list or dict that was there. Raises ValueError for a name that there is not, or a value
+    that is not allowed.
+    """
+    values, known = asdict(config), flat(config)
+    for name, value in settings.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3) or sorted(known)
+            raise ValueError(f"there is no setting {name!r}; allowed: {', '.join(near)}")
+        *groups, last = name.split(".")
+        reduce(lambda group, key: group[key], groups, values)[last] = value
+    parser = _parser("")
+    try:
+        return _made(parser, parser.parse_object(values))
+    except ArgumentError as error:
+        raise ValueError(one_line(error)) from error
+
+
+def _parser(description: str) -> ArgumentParser:
+    parser = ArgumentParser(prog="python -m experiments", description=description, exit_on_error=False)
     parser.add_class_arguments(Config)
-    values = parser.instantiate(parser.parse_args(argv))
+    return parser
+
+
+def _made(parser: ArgumentParser, parsed: Namespace) -> Config:
+    values = parser.instantiate(parsed)
     return Config(**{name: getattr(values, name) for name in Config.__dataclass_fields__})
 
 
@@ -68,7 +99,7 @@ def _ended(number: int, frame: object) -> None:
 
 
 def _flat(values: dict[str, Any], prefix: str) -> dict[str, Any]:
-    free = {"weights", "task_weights", "sources"}
+    free = {"weights", "task_weights", "sources", "variants"}
     found: dict[str, Any] = {}
     for key, value in values.items():
         name = prefix + key

@@ -56,4 +56,4 @@ def _speed(metrics: dict[str, float]) -> list[str]:
         f"{metrics['size/parameters'] / 1e6:.2f} million parameters ({metrics['size/parameters_without_embeddings'] / 1e6:.2f} "
         f"without embeddings), {metrics['size/bytes'] / 1e6:.1f} MB, {metrics['size/flops'] / 1e6:.0f} million FLOPs a row"
     )
-    return [*markdown(rows), "", f"size: {size}"]
+    return [*([*markdown(rows), ""] if settings else []), f"size: {size}"]

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import mlflow
 import pandas as pd
+from matplotlib.figure import Figure
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, Param, Run
@@ -36,22 +38,70 @@ MODEL_PACKAGES = (
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def record(config: Config, kind: str, name: str, core: Callable[[Config, Path, Report], Result], parent: str = "") -> None:
+Core = Callable[[Config, Path, Report], Result]
+"""The work of a run: it writes its model to the folder."""
+
+
+def record(config: Config, kind: str, name: str, core: Core, parent: str = "") -> None:
     """Runs the core as one MLflow run of a `mkd.kind`, with bars while it works and a table, a link and JSON at its end.
 
     parent: id of the run whose model this one goes on from. The run ends FINISHED, or FAILED where the core raises.
     """
-    tasks = ",".join(config.data.tasks) or config.data.source
-    with _run(config, name, {"mkd.kind": kind, "mkd.tasks": tasks}) as run:
+    with _run(config, name, {"mkd.kind": kind, "mkd.tasks": _tasks(config)}) as run:
         if parent:
             _link(run, parent)
         with tempfile.TemporaryDirectory() as folder:
             with progress.bars(partial(_report, run.info.run_id)) as report:
                 result = core(config, Path(folder), report)
             _log_result(run.info.run_id, result)
+            _log_model(Path(result.folder), result)
         print("\n".join(table.lines(result)))
         print(f"\nlook at it: {_where(run)}")
         print(json.dumps({"run_id": run.info.run_id, "metrics": result.metrics}))
+
+
+class Trial(NamedTuple):
+    """A finished trial: the id of its run, and its metrics (their last values)."""
+
+    run_id: str
+    metrics: dict[str, float]
+
+
+@contextmanager
+def study(config: Config, kind: str, name: str) -> Iterator[Run]:
+    """The run that many trials are the children of."""
+    with _run(config, name, {"mkd.kind": kind, "mkd.tasks": _tasks(config)}) as run:
+        yield run
+
+
+def trial(parent: Run, config: Config, name: str, tags: dict[str, str], core: Core, report: Report) -> Trial:
+    """Runs the core as a child of the study's run, and leaves everything but the model; `report` gets the core's progress.
+
+    The run ends FINISHED, or FAILED where the core raises.
+    """
+    tags = {"mkd.kind": "trial", "mkd.tasks": _tasks(config), "mkd.parent": parent.info.run_id} | tags
+    with _run(config, name, tags, nested=True) as run, tempfile.TemporaryDirectory() as folder:
+        result = core(config, Path(folder), progress.apart(report, partial(_report, run.info.run_id)))
+        _log_result(run.info.run_id, result)
+        return Trial(run.info.run_id, result.metrics)
+
+
+def finished_trial(parent: Run, key: str) -> Trial | None:
+    """The trial of the study's experiment that has ended well and has this `mkd.key`, where there is one."""
+    wanted = f"attributes.status = 'FINISHED' and tags.`mkd.kind` = 'trial' and tags.`mkd.key` = '{key}'"
+    found = mlflow.MlflowClient().search_runs([parent.info.experiment_id], wanted, max_results=1)
+    return Trial(found[0].info.run_id, found[0].data.metrics) if found else None
+
+
+def conclude(run: Run, metrics: dict[str, float], lines: list[str], picture: Figure, found: dict[str, Any]) -> None:
+    """Leaves a study's outcome in its run and prints it: metrics, table, picture, and `found` as JSON."""
+    _report(run.info.run_id, 0, metrics)
+    mlflow.log_text("\n".join(lines) + "\n", "table.md")
+    mlflow.log_figure(picture, "comparison.png")
+    mlflow.log_dict(found, "comparison.json")
+    print("\n".join(lines))
+    print(f"\nlook at it: {_where(run)}")
+    print(json.dumps({"run_id": run.info.run_id} | found))
 
 
 def logged_student(uri: str, into: Path) -> tuple[Path, str]:
@@ -79,14 +129,18 @@ def _link(run: Run, parent: str) -> None:
     mlflow.set_tags(tags)
 
 
+def _tasks(config: Config) -> str:
+    return ",".join(config.data.tasks) or config.data.source
+
+
 def num_tasks(config: Config) -> str:
     """The tasks as a run's name tells them: how many, or all that the source has."""
     return f"{len(config.data.tasks)} tasks" if config.data.tasks else f"all {config.data.source} tasks"
 
 
 @contextmanager
-def _run(config: Config, name: str, tags: dict[str, str]) -> Iterator[Run]:
-    """A run with its config logged; the one that `mlflow run` has made, where there is one.
+def _run(config: Config, name: str, tags: dict[str, str], nested: bool = False) -> Iterator[Run]:
+    """A run with its config logged; the one that `mlflow run` has made, where there is one. nested: below the run that is open.
 
     Raises ValueError where the tracking store cannot be reached.
     """
@@ -94,9 +148,9 @@ def _run(config: Config, name: str, tags: dict[str, str]) -> Iterator[Run]:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     try:
-        if not any(os.environ.get(f"MLFLOW_{key}") for key in ("RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME")):
+        if not nested and not any(os.environ.get(f"MLFLOW_{key}") for key in ("RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME")):
             mlflow.set_experiment(EXPERIMENT)
-        started = mlflow.start_run()
+        started = mlflow.start_run(nested=nested)
     except MlflowException as error:
         raise ValueError(f"MLFLOW_TRACKING_URI is {mlflow.get_tracking_uri()}: {error}") from error
     with started as run:
@@ -115,7 +169,7 @@ def _report(run_id: str, step: int, metrics: dict[str, float]) -> None:
 
 
 def _log_result(run_id: str, result: Result) -> None:
-    """Logs the data, the final metrics, the table, the picture and the model."""
+    """Logs the data, the final metrics, the table and, where speed was measured, the picture."""
     for data in result.datasets:
         source = CodeDatasetSource({"source": data.source})
         # mlflow leaves `profile` abstract in a class that its users are to instantiate.
@@ -128,9 +182,8 @@ def _log_result(run_id: str, result: Result) -> None:
     mlflow.log_dict({data.task: data._asdict() for data in result.datasets}, "data.json")
     if result.notes:
         mlflow.set_tag("mlflow.note.content", "\n".join(f"- {note}" for note in result.notes))  # the run's description in the UI
-    if result.student:
+    if result.student and any(name.startswith("speed/") for name in result.metrics):
         mlflow.log_figure(picture.draw(picture.info(result)), "quality_and_speed.png")
-    _log_model(Path(result.folder), result)
 
 
 def _where(run: Run) -> str:

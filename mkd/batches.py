@@ -39,14 +39,19 @@ class Source(NamedTuple):
     teacher: np.ndarray | None
 
 
+def check_weights(tasks: list[str], config: SamplingConfig) -> None:
+    """Raises ValueError where the explicit weights do not name just the tasks there are."""
+    if config.weights and sorted(config.weights) != sorted(tasks):
+        raise ValueError(f"sampling.weights names {sorted(config.weights)}; allowed: a weight for each of {sorted(tasks)}")
+
+
 def probabilities(sources: list[Source], config: SamplingConfig, share: float = 0.0) -> np.ndarray:
     """How likely each task is drawn when `share` of the training is done: rows**alpha, or the weights, over their sum [T].
 
     Raises ValueError where the explicit weights do not name just the tasks there are.
     """
     names = [source.data.name for source in sources]
-    if config.weights and sorted(config.weights) != sorted(names):
-        raise ValueError(f"sampling.weights names {sorted(config.weights)}; allowed: a weight for each of {sorted(names)}")
+    check_weights(names, config)
     sizes = np.array([len(source.rows) for source in sources], dtype=float)
     alpha = linear(config.alpha, config.alpha_end, share)
     weights = np.array([config.weights[name] for name in names]) if config.weights else sizes**alpha

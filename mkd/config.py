@@ -1,7 +1,8 @@
 """All settings of a run and their defaults, as frozen dataclasses; nothing else holds a default."""
 
+import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 
 def _check(condition: bool, setting: str, value: object, allowed: str) -> None:
@@ -393,6 +394,28 @@ class ThroughputConfig:
 
 
 @dataclass(frozen=True)
+class AblationConfig:
+    """Which variants of these settings experiments.ablation compares, and over which seeds."""
+
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By the variant's name what it changes, settings of data, teacher, student, loss and train by their dotted names; {} is
+    the config as it is. The first one is what all others are compared with."""
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    """Each variant is run with each of these as `seed`."""
+
+    def __post_init__(self) -> None:
+        for name, settings in self.variants.items():
+            valid = re.fullmatch(r"\w[\w .-]*", name) is not None
+            _check(valid, "ablation.variants", name, "names of letters, digits, blanks and any of _ . -")
+            for setting in settings:
+                known = setting.startswith(("data.", "teacher.", "student.", "loss.", "train."))
+                _check(known, f"ablation.variants.{name}", setting, "dotted names of data, teacher, student, loss and train")
+        _check(len(self.seeds) > 0, "ablation.seeds", self.seeds, "at least one")
+        _check(all(0 <= seed < 2**32 for seed in self.seeds), "ablation.seeds", self.seeds, "from 0 to 2**32 - 1")
+        _check(len(set(self.seeds)) == len(self.seeds), "ablation.seeds", self.seeds, "each seed once")
+
+
+@dataclass(frozen=True)
 class Config:
     """One run: a teacher, a student, what is learnt and how it is measured."""
 
@@ -416,6 +439,7 @@ class Config:
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     speed: SpeedConfig = field(default_factory=SpeedConfig)
     throughput: ThroughputConfig = field(default_factory=ThroughputConfig)
+    ablation: AblationConfig = field(default_factory=AblationConfig)
 
     def __post_init__(self) -> None:
         _check(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2**32 - 1")

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from experiments import cli
-from mkd.config import Config
+from mkd.config import Config, TransferConfig
 
 CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"
 
@@ -40,6 +40,38 @@ def test_any_field_goes_by_its_dotted_name() -> None:
 
 def test_overrides_name_just_what_differs() -> None:
     assert cli.overrides(parsed("--seed", "3", "--loss.hard_weight", "0.5")) == {"seed": 3, "loss.hard_weight": 0.5}
+
+
+def test_with_settings_changes_just_what_it_names_and_replaces_lists_and_dicts_whole() -> None:
+    config = parsed("--seed", "5", "--train.sampling.weights", '{"a": 1, "b": 2}')
+    transfer = [{"file": "a.tsv", "text": ["s"]}]
+    made = cli.with_settings(config, {"loss.temperature": 4, "train.sampling.weights": {"c": 1}, "data.transfer": transfer})
+    assert made.data.transfer == [TransferConfig("a.tsv", ["s"])]
+    assert cli.overrides(made) == {
+        "seed": 5,
+        "loss.temperature": 4.0,
+        "train.sampling.weights": {"c": 1.0},
+        "data.transfer": [{"file": "a.tsv", "text": ["s"], "tasks": [], "header": True}],
+    }
+    assert cli.with_settings(made, {}) == made
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"loss.temprature": 4}, ["loss.temprature", "loss.temperature"]),
+        ({"loss": {"temperature": 4}}, ["there is no setting 'loss'"]),
+        ({"loss.temperature": "warm"}, ["loss.temperature", "warm"]),
+        ({"loss.temperature": 0}, ["loss.temperature is 0", "above 0"]),
+        ({"data.transfer": [{"files": "a"}]}, ["data.transfer", "files"]),
+    ],
+)
+def test_with_settings_refuses_what_a_command_line_would(settings: dict[str, object], told: list[str]) -> None:
+    with pytest.raises(ValueError) as caught:
+        cli.with_settings(Config(), settings)
+    assert "\n" not in str(caught.value)
+    for part in told:
+        assert part in str(caught.value)
 
 
 def test_later_files_win_and_the_command_line_wins_over_files(tmp_path: Path) -> None:
@@ -106,9 +138,13 @@ MUST_BE_SAID = {"student.kind", "student.hidden", "student.layers", "student.hea
 """What a student is, a file may say in full: its name promises it whatever the defaults are."""
 
 
+FREE = ("weights", "variants")
+"""Ends of the settings whose values are dicts of no fixed keys."""
+
+
 def leaves(values: dict[str, object], prefix: str) -> set[str]:
     names: set[str] = set()
     for key, value in values.items():
         name = prefix + key
-        names |= leaves(value, f"{name}.") if isinstance(value, dict) and "weights" not in key else {name}
+        names |= leaves(value, f"{name}.") if isinstance(value, dict) and not key.endswith(FREE) else {name}
     return names

@@ -1,0 +1,166 @@
+"""Compares variants of some settings over seeds: each is a distillation of its own, and all are measured against the first.
+
+    python -m experiments.ablation --config experiments/configs/ablation.yaml
+    python -m experiments.ablation --ablation.variants '{"plain": {}, "mixup": {"loss.mixup": 0.4}}' --ablation.seeds '[0, 1]'
+    mlflow run . -e ablation -P config=experiments/configs/ablation.yaml
+
+A trial is a child run, and is found again by all that its result depends on: the same command goes on after whatever
+stopped it, and another variant or seed costs its own trials only. The last line printed is JSON: the run's id, a row a variant,
+the trials, and how many of them had been there.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments import cli, comparison, progress, tracking
+from mkd import pipeline
+from mkd.balance import check_task_weights
+from mkd.batches import check_weights
+from mkd.config import AblationConfig, Config
+from mkd.record import Report, Result
+from mkd.sources import load_tasks
+from mkd.store import key_of
+from mkd.tasks import Task
+from mkd.teachers import refined_tasks, settled
+
+OF_A_TRIAL = {"baseline": False, "speed.batch_size": 1, "speed.repeats": 1, "speed.warmup": 1}
+"""A hard-label twin is a variant of its own, and no trial's speed is kept."""
+MATTERS = ("seed", "device", "data", "teacher", "student", "loss", "train")
+"""The settings that a trial's scores depend on."""
+
+STUDENT = "progress/student"
+"""The phase of a trial that its bar shows, and whose seconds are its cost."""
+
+
+class Planned(NamedTuple):
+    """A trial to be made or found; key: of all that its result depends on."""
+
+    variant: str
+    config: Config
+    key: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.variant} s{self.config.seed}"
+
+
+def ablate(config: Config) -> None:
+    """All trials below one MLflow run, which gets the comparison."""
+    trials = plan(config)
+    variants, seeds = len(config.ablation.variants), len(config.ablation.seeds)
+    name = f"ablation {config.student.name} {variants} variants {seeds} seeds {tracking.num_tasks(config)}"
+    with tracking.study(config, "ablation", name) as run:
+        known = {trial.key: tracking.finished_trial(run, trial.key) for trial in trials}
+        found = {key: trial for key, trial in known.items() if trial is not None}
+        print(f"{len(found)} of {len(trials)} trials have been made before", flush=True)
+        made = _make(run, [trial for trial in trials if trial.key not in found])
+        runs = [(trial, (found | made)[trial.key]) for trial in trials]
+        rows = comparison.compare({v: [m.metrics for t, m in runs if t.variant == v] for v in config.ablation.variants})
+        outcome = {
+            "variants": [row._asdict() for row in rows],
+            "trials": [{"variant": t.variant, "seed": t.config.seed, "run_id": m.run_id} for t, m in runs],
+            "reused": len(found),
+        }
+        picture = comparison.draw(comparison.info(rows))
+        tracking.conclude(run, comparison.summary(rows), comparison.lines(rows), picture, outcome)
+
+
+def _make(run: tracking.Run, trials: list[Planned]) -> dict[str, tracking.Trial]:
+    """The trials by their key, made one after another below the run, with one bar for all."""
+    made: dict[str, tracking.Trial] = {}
+    with progress.bar(len(trials)) as told:
+        for index, trial in enumerate(trials):
+            told(index, trial.name, 0)
+
+            def share(step: int, done: dict[str, float], index: int = index, name: str = trial.name) -> None:
+                if STUDENT in done:
+                    told(index, name, done[STUDENT])
+
+            tags = {"mkd.variant": trial.variant, "mkd.key": trial.key}
+            try:
+                made[trial.key] = tracking.trial(run, trial.config, trial.name, tags, timed, share)
+            except ValueError as error:
+                raise ValueError(f"{trial.name}: {error}") from error
+    return made
+
+
+def plan(config: Config) -> list[Planned]:
+    """Every variant with every seed, all variants with the first seed first, so that what goes wrong does so early.
+
+    Raises ValueError for a variant whose settings are wrong, or do not go with its tasks, and for two that are the same.
+    """
+    if len(config.ablation.variants) < 2:
+        raise ValueError(f"ablation.variants names {list(config.ablation.variants)}; allowed: two variants or more")
+    checked = {variant: _checked(config, variant) for variant in config.ablation.variants}
+    trials = [
+        Planned(variant, made := replace(own, seed=seed), _key(made, tasks))
+        for seed in config.ablation.seeds
+        for variant, (own, tasks) in checked.items()
+    ]
+    first, (_, compared) = next(iter(checked.items()))
+    for variant, (_, tasks) in checked.items():
+        if _names(tasks) != _names(compared):
+            raise ValueError(f"ablation.variants.{variant} has the tasks {_names(tasks)}; allowed: those of {first}")
+    by_key: dict[str, Planned] = {}
+    for trial in trials:
+        other = by_key.setdefault(trial.key, trial)
+        if other is not trial:
+            raise ValueError(f"ablation.variants.{trial.variant} has the same settings as {other.variant}; allowed: others")
+    return trials
+
+
+def _checked(config: Config, variant: str) -> tuple[Config, list[Task]]:
+    """The variant's config but for the seed, and its tasks, as far as they are known before their rows are read."""
+    try:
+        own = cli.with_settings(config, config.ablation.variants[variant] | OF_A_TRIAL)
+        own = replace(own, ablation=AblationConfig())
+        tasks = load_tasks(own.data)
+        settled(own, tasks)
+        check_weights(_names(tasks), own.train.sampling)
+        if taught := refined_tasks(own, tasks):
+            check_weights(_names(taught), own.teacher.train.sampling)
+        check_task_weights(_names(tasks), own.loss)
+    except ValueError as error:
+        raise ValueError(f"ablation.variants.{variant}: {error}") from error
+    return own, tasks
+
+
+def _names(tasks: list[Task]) -> list[str]:
+    return [task.name for task in tasks]
+
+
+def _key(config: Config, tasks: list[Task]) -> str:
+    """Changes with every setting that matters and with the rows; a checkpoint goes by its name."""
+    settings = asdict(config)
+    return key_of({name: settings[name] for name in MATTERS} | {"rows": [list(_fingerprints(task)) for task in tasks]})
+
+
+def _fingerprints(task: Task) -> Iterator[str]:
+    for split in (task.train, *task.dev.values(), *task.added):
+        yield split.fingerprint
+
+
+def timed(config: Config, folder: Path, report: Report) -> Result:
+    """One distillation, less its speed and with its cost: `seconds/trial`, and `seconds/student` of the student's steps."""
+    begin = last = time.perf_counter()
+    student = 0.0
+
+    def told(step: int, metrics: dict[str, float]) -> None:
+        nonlocal last, student
+        if STUDENT in metrics:
+            student += time.perf_counter() - last
+        report(step, metrics)
+        last = time.perf_counter()
+
+    result = pipeline.run(config, folder, told)
+    scores = {name: value for name, value in result.metrics.items() if "speed/" not in name}
+    cost = {comparison.SECONDS: student, "seconds/trial": time.perf_counter() - begin}
+    return result._replace(metrics=scores | cost)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.entry(ablate, __doc__ or ""))

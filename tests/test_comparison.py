@@ -1,0 +1,63 @@
+"""What an ablation's table and picture say, from scores made by hand."""
+
+import math
+
+import pytest
+
+from experiments import comparison
+
+SCORES = {"plain": [70.0, 72.0, 74.0], "mixup": [71.0, 74.0, 74.0]}
+
+
+def metrics(mean: float) -> dict[str, float]:
+    """A trial of two tasks, one 10 points above the mean and one 10 below, whose student took a tenth of it in seconds."""
+    tasks = {"quality/sst2/score": mean + 10, "quality/rte/score": mean - 10, "quality/sst2/accuracy": 1.0}
+    return tasks | {"quality/mean": mean, "seconds/student": mean / 10, "teacher/quality/rte/score": 99.0}
+
+
+def compared(scores: dict[str, list[float]]) -> list[comparison.Row]:
+    return comparison.compare({variant: [metrics(mean) for mean in means] for variant, means in scores.items()})
+
+
+def test_means_spreads_and_paired_differences_are_those_worked_by_hand() -> None:
+    plain, mixup = compared(SCORES)
+    assert plain == comparison.Row("plain", 72.0, 2.0, 0.0, 0.0, [0.0, 0.0, 0.0], {"sst2": 82.0, "rte": 62.0}, pytest.approx(7.2))
+    assert (mixup.mean, mixup.difference, mixup.differences) == (73.0, 1.0, [1.0, 2.0, 0.0])
+    assert mixup.sd == pytest.approx(math.sqrt((4 + 1 + 1) / 2))
+    assert mixup.error == pytest.approx(1 / math.sqrt(3))
+
+
+def test_what_all_seeds_share_is_no_spread_of_the_difference() -> None:
+    _, shifted = compared({"plain": [50.0, 60.0], "shifted": [53.0, 63.0]})
+    assert shifted.sd == pytest.approx(math.sqrt(50))
+    assert (shifted.difference, shifted.error) == (3.0, 0.0)
+
+
+def test_one_seed_has_no_spread() -> None:
+    plain, mixup = compared({"plain": [70.0], "mixup": [71.5]})
+    assert (plain.sd, plain.error, mixup.sd, mixup.error, mixup.difference) == (None, None, None, None, 1.5)
+
+
+def test_the_table_has_a_row_a_variant_and_no_difference_of_the_first_to_itself() -> None:
+    printed = [[cell.strip() for cell in line.split("|")[1:-1]] for line in comparison.lines(compared(SCORES))]
+    assert printed[0] == ["variant", "mean", "sd", "difference", "std. error", "sst2", "rte", "training s"]
+    assert printed[2] == ["plain", "72.00", "2.00", "", "", "82.0", "62.0", "7.2"]
+    assert printed[3] == ["mixup", "73.00", "1.73", "+1.00", "0.58", "83.0", "63.0", "7.3"]
+    alone = comparison.lines(compared({"plain": [70.0], "mixup": [71.5]}))
+    assert [cell.strip() for cell in alone[3].split("|")[1:6]] == ["mixup", "71.50", "-", "+1.50", "-"]
+    assert "means over 1 seed;" in alone[-1] and "means over 3 seeds;" in comparison.lines(compared(SCORES))[-1]
+
+
+def test_the_picture_shows_every_variant_but_the_first() -> None:
+    rows = compared(SCORES | {"mse": [69.0, 72.0, 75.0]})
+    found = comparison.info(rows)
+    assert found == comparison.Info(
+        first="plain",
+        variants=["mixup", "mse"],
+        means=[1.0, 0.0],
+        errors=[pytest.approx(1 / math.sqrt(3)), pytest.approx(1 / math.sqrt(3))],
+        differences=[[1.0, 2.0, 0.0], [-1.0, 0.0, 1.0]],
+    )
+    (axes,) = comparison.draw(found).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["mixup", "mse"]
+    assert "plain" in axes.get_xlabel()
