@@ -69,7 +69,7 @@ def ablate(config: Config) -> None:
         tracking.conclude(run, comparison.summary(rows), comparison.lines(rows), picture, outcome)
 
 
-def _make(run: tracking.Run, trials: list[Planned]) -> dict[str, tracking.Trial]:
+def _make(run: tracking.Study, trials: list[Planned]) -> dict[str, tracking.Trial]:
     """The trials by their key, made one after another below the run, with one bar for all."""
     made: dict[str, tracking.Trial] = {}
     with progress.bar(len(trials)) as told:

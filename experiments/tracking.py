@@ -60,6 +60,10 @@ def record(config: Config, kind: str, name: str, core: Core, parent: str = "") -
         print(json.dumps({"run_id": run.info.run_id, "metrics": result.metrics}))
 
 
+Study = Run
+"""A run that many trials are the children of."""
+
+
 class Trial(NamedTuple):
     """A finished trial: the id of its run, and its metrics (their last values)."""
 
@@ -68,13 +72,13 @@ class Trial(NamedTuple):
 
 
 @contextmanager
-def study(config: Config, kind: str, name: str) -> Iterator[Run]:
-    """The run that many trials are the children of."""
+def study(config: Config, kind: str, name: str) -> Iterator[Study]:
+    """Opens it, for `trial` and `conclude`; it ends FINISHED, or FAILED where something raises."""
     with _run(config, name, {"mkd.kind": kind, "mkd.tasks": _tasks(config)}) as run:
         yield run
 
 
-def trial(parent: Run, config: Config, name: str, tags: dict[str, str], core: Core, report: Report) -> Trial:
+def trial(parent: Study, config: Config, name: str, tags: dict[str, str], core: Core, report: Report) -> Trial:
     """Runs the core as a child of the study's run, and leaves everything but the model; `report` gets the core's progress.
 
     The run ends FINISHED, or FAILED where the core raises.
@@ -86,14 +90,14 @@ def trial(parent: Run, config: Config, name: str, tags: dict[str, str], core: Co
         return Trial(run.info.run_id, result.metrics)
 
 
-def finished_trial(parent: Run, key: str) -> Trial | None:
+def finished_trial(parent: Study, key: str) -> Trial | None:
     """The trial of the study's experiment that has ended well and has this `mkd.key`, where there is one."""
     wanted = f"attributes.status = 'FINISHED' and tags.`mkd.kind` = 'trial' and tags.`mkd.key` = '{key}'"
     found = mlflow.MlflowClient().search_runs([parent.info.experiment_id], wanted, max_results=1)
     return Trial(found[0].info.run_id, found[0].data.metrics) if found else None
 
 
-def conclude(run: Run, metrics: dict[str, float], lines: list[str], picture: Figure, found: dict[str, Any]) -> None:
+def conclude(run: Study, metrics: dict[str, float], lines: list[str], picture: Figure, found: dict[str, Any]) -> None:
     """Leaves a study's outcome in its run and prints it: metrics, table, picture, and `found` as JSON."""
     _report(run.info.run_id, 0, metrics)
     mlflow.log_text("\n".join(lines) + "\n", "table.md")
