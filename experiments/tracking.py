@@ -4,11 +4,9 @@ import importlib.metadata
 import json
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +25,7 @@ from experiments import picture, progress, table
 from experiments.cli import flat, to_yaml
 from mkd.config import Config
 from mkd.record import Report, Result
+from mkd.resume import run_folder
 
 EXPERIMENT = "mkd"
 """Where runs go that no MLFLOW_EXPERIMENT_NAME and no `mlflow run` sends elsewhere."""
@@ -45,16 +44,16 @@ Core = Callable[[Config, Path, Report], Result]
 def record(config: Config, kind: str, name: str, core: Core, parent: str = "") -> None:
     """Runs the core as one MLflow run of a `mkd.kind`, with bars while it works and a table, a link and JSON at its end.
 
-    parent: id of the run whose model this one goes on from. The run ends FINISHED, or FAILED where the core raises.
+    parent: id of the run whose model this one starts from. The run ends FINISHED, or FAILED where the core raises; one that
+    was killed is gone on with, as the same run.
     """
-    with _run(config, name, {"mkd.kind": kind, "mkd.tasks": _tasks(config)}) as run:
+    with _run(config, name, {"mkd.kind": kind, "mkd.tasks": _tasks(config)}) as (run, folder):
         if parent:
             _link(run, parent)
-        with tempfile.TemporaryDirectory() as folder:
-            with progress.bars(partial(_report, run.info.run_id)) as report:
-                result = core(config, Path(folder), report)
-            _log_result(run.info.run_id, result)
-            _log_model(Path(result.folder), result)
+        with progress.bars(_reporter(run)) as report:
+            result = core(config, folder, report)
+        _log_result(run.info.run_id, result)
+        _log_model(Path(result.folder), result)
         print("\n".join(table.lines(result)))
         print(f"\nlook at it: {_where(run)}")
         print(json.dumps({"run_id": run.info.run_id, "metrics": result.metrics}))
@@ -74,7 +73,7 @@ class Trial(NamedTuple):
 @contextmanager
 def study(config: Config, kind: str, name: str) -> Iterator[Study]:
     """Opens it, for `trial` and `conclude`; it ends FINISHED, or FAILED where something raises."""
-    with _run(config, name, {"mkd.kind": kind, "mkd.tasks": _tasks(config)}) as run:
+    with _run(config, name, {"mkd.kind": kind, "mkd.tasks": _tasks(config)}) as (run, _):
         yield run
 
 
@@ -84,8 +83,8 @@ def trial(parent: Study, config: Config, name: str, tags: dict[str, str], core: 
     The run ends FINISHED, or FAILED where the core raises.
     """
     tags = {"mkd.kind": "trial", "mkd.tasks": _tasks(config), "mkd.parent": parent.info.run_id} | tags
-    with _run(config, name, tags, nested=True) as run, tempfile.TemporaryDirectory() as folder:
-        result = core(config, Path(folder), progress.apart(report, partial(_report, run.info.run_id)))
+    with _run(config, name, tags, parent) as (run, folder):
+        result = core(config, folder, progress.apart(report, _reporter(run)))
         _log_result(run.info.run_id, result)
         return Trial(run.info.run_id, result.metrics)
 
@@ -143,28 +142,68 @@ def num_tasks(config: Config) -> str:
 
 
 @contextmanager
-def _run(config: Config, name: str, tags: dict[str, str], nested: bool = False) -> Iterator[Run]:
-    """A run with its config logged; the one that `mlflow run` has made, where there is one. nested: below the run that is open.
+def _run(config: Config, name: str, tags: dict[str, str], parent: Study | None = None) -> Iterator[tuple[Run, Path]]:
+    """A run with its config logged, and the folder it works in. parent: the open run that it is a child of.
 
-    Raises ValueError where the tracking store cannot be reached.
+    It is the one that was killed with the same settings, where there is one; else that which `mlflow run` has made; else new.
+    Raises ConnectionError where the tracking store cannot be reached.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    with run_folder(config, tags["mkd.kind"]) as folder:
+        try:
+            started = _started(folder / "mlflow.json", name, parent)
+        except MlflowException as error:
+            raise ConnectionError(f"MLFLOW_TRACKING_URI is {mlflow.get_tracking_uri()}: {error}") from error
+        with started as run:
+            mlflow.set_tags({"mlflow.runName": name} | tags)
+            client = mlflow.MlflowClient()
+            known = client.get_run(run.info.run_id).data.params
+            params = [Param(key, str(value)) for key, value in flat(config).items() if key not in known]
+            client.log_batch(run.info.run_id, params=params)
+            mlflow.log_text(to_yaml(config), "config.yaml")
+            yield run, folder
+
+
+def _started(file: Path, name: str, parent: Study | None) -> mlflow.ActiveRun:
+    """The run that the file names, or another one, which it names then."""
+    own = os.environ.get("MLFLOW_RUN_ID", "")
+    known = json.loads(file.read_text())["run_id"] if file.exists() else ""
+    if known and known != own and _is_there(known):
+        if own:
+            # What `mlflow run` has made for this start stays empty.
+            mlflow.MlflowClient().set_tag(own, "mlflow.runName", f"{name} goes on in {known}")
+            del os.environ["MLFLOW_RUN_ID"]
+        print(f"going on with run {known}", flush=True)
+        return mlflow.start_run(run_id=known, nested=parent is not None)
+    if parent is None and not any(os.environ.get(f"MLFLOW_{key}") for key in ("RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME")):
+        mlflow.set_experiment(EXPERIMENT)
+    started = mlflow.start_run(nested=parent is not None)
+    file.write_text(json.dumps({"run_id": started.info.run_id}))
+    return started
+
+
+def _is_there(run_id: str) -> bool:
     try:
-        if not nested and not any(os.environ.get(f"MLFLOW_{key}") for key in ("RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME")):
-            mlflow.set_experiment(EXPERIMENT)
-        started = mlflow.start_run(nested=nested)
+        return bool(mlflow.get_run(run_id).info.lifecycle_stage == "active")
     except MlflowException as error:
-        raise ValueError(f"MLFLOW_TRACKING_URI is {mlflow.get_tracking_uri()}: {error}") from error
-    with started as run:
-        mlflow.set_tags({"mlflow.runName": name} | tags)
-        client = mlflow.MlflowClient()
-        known = client.get_run(run.info.run_id).data.params
-        params = [Param(key, str(value)) for key, value in flat(config).items() if key not in known]
-        client.log_batch(run.info.run_id, params=params)
-        mlflow.log_text(to_yaml(config), "config.yaml")
-        yield run
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+
+
+def _reporter(run: Run) -> Report:
+    """A Report to the run, less what it was told before it was killed: a training says it all again from its checkpoint on."""
+    client, told = mlflow.MlflowClient(), dict.fromkeys(run.data.metrics, -1)
+
+    def report(step: int, metrics: dict[str, float]) -> None:
+        for name in metrics:
+            if told.get(name) == -1:
+                told[name] = max(metric.step for metric in client.get_metric_history(run.info.run_id, name))
+        _report(run.info.run_id, step, {name: value for name, value in metrics.items() if step > told.get(name, -1)})
+
+    return report
 
 
 def _report(run_id: str, step: int, metrics: dict[str, float]) -> None:

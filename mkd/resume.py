@@ -1,19 +1,24 @@
-"""A training's state on disk, from which the same training goes on after it was killed."""
+"""A run's folder and a training's state in it, from which the same run goes on after it was killed."""
 
 import hashlib
 import importlib.metadata
 import json
 import os
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from mkd.config import Config
+from mkd.store import key_of
 
 FORMAT = 1
 """Of the file; goes up whenever an older one could no longer be read."""
@@ -87,6 +92,31 @@ def settings_of(config: Config) -> dict[str, Any]:
     for name in ("cache", "checkpoint_seconds"):
         del settings[name]
     return settings
+
+
+@contextmanager
+def run_folder(config: Config, kind: str) -> Iterator[Path]:
+    """The folder of the run of a kind with these settings: it is there again if the run was killed, and gone when it has ended.
+
+    It is gone too when the run was refused before it had a checkpoint. Raises ValueError where another process is at the
+    same run.
+    """
+    folder = Path(config.cache) / "runs" / key_of({"kind": kind, "settings": settings_of(config)})
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder.with_suffix(".lock"), timeout=0):
+            folder.mkdir(exist_ok=True)
+            try:
+                yield folder
+            except ValueError:
+                if not list(folder.glob("*.safetensors")):
+                    shutil.rmtree(folder)
+                raise
+            shutil.rmtree(folder)
+    except Timeout:
+        raise ValueError(
+            f"another process is at a run of the same settings, in {folder}; allowed: one at a time, or another cache"
+        ) from None
 
 
 def versions() -> dict[str, Any]:

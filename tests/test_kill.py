@@ -1,0 +1,81 @@
+"""A whole run in a process of its own that is killed again and again: it goes on as the same run, to the same end."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+from safetensors.torch import load_file
+from test_tracking import ROOT, TINY, client, command, outcome
+from torch import equal
+
+RUN = [
+    *TINY, "--data.tasks=[sentiment, similarity]", "--checkpoint_seconds=0.2", "--teacher.train.steps=150",
+    "--train.steps=400", "--train.eval_every=50", "--teacher.train.eval_every=50",
+]  # fmt: skip
+KILLS = 10
+
+
+def killed(folder: Path, after_s: float) -> bool:
+    """Starts the run, kills it so long after its settings were printed, and says whether it was still at work then."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")} | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    argv = [sys.executable, "-m", "experiments.distill", *RUN]
+    with subprocess.Popen(argv, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        assert child.stdout is not None and child.stdout.readline().startswith(b"settings")
+        time.sleep(after_s)
+        child.send_signal(signal.SIGKILL)
+        return child.wait() == -signal.SIGKILL
+
+
+def runs(folder: Path) -> list[mlflow.entities.Run]:
+    store = client(folder)
+    return list(store.search_runs([experiment.experiment_id for experiment in store.search_experiments()]))
+
+
+def student(folder: Path, run_id: str) -> Path:
+    """The weights of the student that the run has logged."""
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    (found,) = Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/student")).rglob("model.safetensors")
+    return found
+
+
+@pytest.mark.timeout(600)
+def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    begin = time.monotonic()
+    expected = outcome(command(whole, "distill", *RUN))
+    seconds = time.monotonic() - begin
+    moments, kills = random.Random(), 0
+    for _ in range(KILLS):
+        kills += killed(broken, moments.uniform(0, seconds / KILLS))
+    assert kills == KILLS, "the run is too short to be killed so often"
+    found = outcome(command(broken, "distill", *RUN))
+    (run,) = runs(broken)
+    assert (run.info.status, run.info.run_id) == ("FINISHED", found["run_id"])
+    scores = {name: value for name, value in expected["metrics"].items() if "speed/" not in name}
+    assert {name: found["metrics"][name] for name in scores} == scores
+
+    monkeypatch.chdir(whole)
+    weights = load_file(student(whole, expected["run_id"]))
+    monkeypatch.chdir(broken)
+    again = load_file(student(broken, found["run_id"]))
+    assert weights.keys() == again.keys() and all(equal(weights[name], again[name]) for name in weights)
+
+    for name in ("train/learning_rate", "selection/mean", "teacher/train/learning_rate", "baseline/selection/mean"):
+        one, other = (
+            [(metric.step, metric.value) for metric in client(folder).get_metric_history(run_id, name)]
+            for folder, run_id in ((whole, expected["run_id"]), (broken, found["run_id"]))
+        )
+        assert len(one) > 1 and sorted(other) == sorted(one), f"{name}: each step is told once"
+    assert not list((broken / ".mkd" / "runs").glob("*/")), "nothing is left of a run that has ended"
+
+
