@@ -60,7 +60,7 @@ class TransformerStudent(PreTrainedModel):
         given = {"input_ids": inputs.ids[:, 0]}
         if inputs.mix is not None:
             given = {"inputs_embeds": inputs.mix.of_embeddings(self.get_input_embeddings()(inputs.ids))[:, 0]}
-        with _attention(mask_BL.device.type):
+        with attention_kernel(mask_BL.device.type):
             states_BLD = self.encoder(**given, attention_mask=mask_BL, **types).last_hidden_state
         logits: torch.Tensor = self.heads(self._pool(states_BLD, mask_BL), task)
         return logits
@@ -72,8 +72,11 @@ class TransformerStudent(PreTrainedModel):
         return (states_BLD * weights).sum(1) / weights.sum(1)
 
 
-def _attention(device: str) -> AbstractContextManager[None]:
-    """Attention by plain products where a CPU trains in half precision: there the fused one's backward pass takes 5 times as long."""
+def attention_kernel(device: str) -> AbstractContextManager[None]:
+    """What attention is computed by within: torch's choice, but plain products where a CPU trains in half precision.
+
+    There the backward pass of torch's fused attention takes several times as long as in float32.
+    """
     half = device == "cpu" and torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
     return sdpa_kernel(SDPBackend.MATH) if half else nullcontext()
 
