@@ -352,7 +352,8 @@ def test_gradients_in_half_precision_are_near_those_in_float32(datas: list[TaskD
 def test_only_training_in_half_precision_on_a_cpu_does_without_fused_attention() -> None:
     def fused(device: str) -> bool:
         with attention_kernel(device):
-            return torch.backends.cuda.flash_sdp_enabled()
+            enabled: bool = torch.backends.cuda.flash_sdp_enabled()
+            return enabled
 
     assert fused("cpu")
     with torch.autocast("cpu", torch.bfloat16):
