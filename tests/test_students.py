@@ -18,7 +18,7 @@ from mkd.students import STUDENTS, Student, load_model, make_student
 from mkd.students.bilstm import BiLstm, BiLstmStudent, Maxout, _attend, _turn
 from mkd.students.embeddings import input_table, project
 from mkd.students.heads import head_configs
-from mkd.students.transformer import TransformerConfig, TransformerStudent, keep_layers, on_encoder
+from mkd.students.transformer import TransformerConfig, TransformerStudent, attention_kernel, keep_layers, on_encoder
 from mkd.tokens import Inputs, TaskData, layout_of
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
@@ -137,11 +137,16 @@ def test_the_turned_lstm_is_a_bidirectional_lstm_on_packed_sequences() -> None:
             theirs.get_parameter(name).copy_(weight)
         for name, weight in ours.back.named_parameters():
             theirs.get_parameter(f"{name}_reverse").copy_(weight)
-    x_BLE, lengths = torch.randn(4, 7, 5), torch.tensor([7, 1, 4, 6])
+    x_BLE, lengths = torch.randn(4, 7, 5, requires_grad=True), torch.tensor([7, 1, 4, 6])
     mask_BL = torch.arange(7) < lengths[:, None]
     packed = nn.utils.rnn.pack_padded_sequence(x_BLE, lengths, batch_first=True, enforce_sorted=False)
-    expected, _ = nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)
-    torch.testing.assert_close(ours(x_BLE, _turn(mask_BL))[mask_BL], expected[mask_BL])
+    expected = nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)[0][mask_BL]
+    found = ours(x_BLE, _turn(mask_BL))[mask_BL]
+    torch.testing.assert_close(found, expected)
+    weighed = torch.randn_like(found)
+    (by_x,) = torch.autograd.grad((found * weighed).sum(), x_BLE)
+    (expected_by_x,) = torch.autograd.grad((expected * weighed).sum(), x_BLE)
+    torch.testing.assert_close(by_x, expected_by_x)
 
 
 def test_turning_reverses_the_text_and_leaves_the_padding() -> None:
@@ -328,6 +333,34 @@ def test_pooling_takes_the_mean_over_tokens_or_the_first(datas: list[TaskData]) 
     for pooling, expected in (("mean", [[2.0, 4.0]]), ("first", [[1.0, 2.0]])):
         config = TransformerConfig(encoder=bert(1).config.to_dict(), pooling=pooling, tasks=head_configs(datas))
         assert TransformerStudent(config)._pool(states, mask).tolist() == expected
+
+
+def test_gradients_in_half_precision_are_near_those_in_float32(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    student = student_of(TRANSFORMER, datas, tokenizer)
+    inputs = inputs_of(student, datas[1], tokenizer, [0, 1, 2, 3])
+    assert not inputs.mask.all()
+    gradients = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            found = student(inputs, datas[1].name)
+        by_weights = torch.autograd.grad(found.float().square().sum(), list(student.parameters()), allow_unused=True)
+        gradients.append(torch.cat([g.flatten() for g in by_weights if g is not None]))
+    exact, rounded = gradients
+    assert 0 < (rounded - exact).norm() < 0.03 * exact.norm()
+
+
+def test_only_training_in_half_precision_on_a_cpu_does_without_fused_attention() -> None:
+    def fused(device: str) -> bool:
+        with attention_kernel(device):
+            enabled: bool = torch.backends.cuda.flash_sdp_enabled()
+            return enabled
+
+    assert fused("cpu")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not fused("cpu") and fused("cuda")
+        with torch.inference_mode():
+            assert fused("cpu")
+    assert fused("cpu")
 
 
 def test_the_places_that_roberta_keeps_for_padding_are_no_tokens() -> None:

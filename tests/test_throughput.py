@@ -44,4 +44,7 @@ def test_the_last_line_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str
     arguments += ["--throughput.students", "[bilstm]", "--throughput.batches", "1", "--throughput.rounds", "1"]
     assert cli.entry(throughput.measure, "", [*arguments, "--cache", str(tmp_path)]) == 0
     *_, last = capsys.readouterr().out.strip().split("\n")
-    assert json.loads(last)["ratio_to_plain"].keys() == {"bilstm"}
+    told = json.loads(last)
+    ratios = {(t["student"], t["loop"]): t["ratio"] for t in told["timings"]}
+    assert told["ratio_to_plain"] == {"bilstm": ratios["bilstm", "mkd"]}
+    assert told["ratio_to_plain_bfloat16"] == {"bilstm": ratios["bilstm", "mkd, bfloat16"]}

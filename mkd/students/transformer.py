@@ -3,10 +3,12 @@
 Axes: B rows, L tokens, D model width.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from mkd.students.embeddings import make_room
@@ -58,7 +60,8 @@ class TransformerStudent(PreTrainedModel):
         given = {"input_ids": inputs.ids[:, 0]}
         if inputs.mix is not None:
             given = {"inputs_embeds": inputs.mix.of_embeddings(self.get_input_embeddings()(inputs.ids))[:, 0]}
-        states_BLD = self.encoder(**given, attention_mask=mask_BL, **types).last_hidden_state
+        with attention_kernel(mask_BL.device.type):
+            states_BLD = self.encoder(**given, attention_mask=mask_BL, **types).last_hidden_state
         logits: torch.Tensor = self.heads(self._pool(states_BLD, mask_BL), task)
         return logits
 
@@ -67,6 +70,15 @@ class TransformerStudent(PreTrainedModel):
             return states_BLD[:, 0]
         weights = mask_BL.unsqueeze(2).to(states_BLD.dtype)
         return (states_BLD * weights).sum(1) / weights.sum(1)
+
+
+def attention_kernel(device: str) -> AbstractContextManager[None]:
+    """What attention is computed by within: torch's choice, but plain products where a CPU trains in half precision.
+
+    There the backward pass of torch's fused attention takes several times as long as in float32.
+    """
+    half = device == "cpu" and torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
+    return sdpa_kernel(SDPBackend.MATH) if half else nullcontext()
 
 
 def on_encoder(encoder: PreTrainedModel, pooling: str, shared: dict[str, Any]) -> TransformerStudent:
