@@ -12,8 +12,9 @@ from mkd import checkpoints
 from mkd.augment import augmented
 from mkd.balance import check_task_weights
 from mkd.batches import Source, joint_batches, probabilities
-from mkd.config import Config
+from mkd.config import Config, MatchConfig
 from mkd.evaluate import dev_logits, predict, quality, selection_scores
+from mkd.matching import Matching
 from mkd.mixup import mixed_batches
 from mkd.parts import joined
 from mkd.record import Dataset, Report, Result, phase, silent
@@ -27,7 +28,8 @@ from mkd.students.transformer import TransformerStudent
 from mkd.tasks import Task
 from mkd.teachers import refined_tasks, settled, tokenizer_of, weakness
 from mkd.teachers.refined import fresh_teacher, labelled
-from mkd.teaching import Side, Teacher, beside, make_teacher, read_side, soft_targets, weak_teachers
+from mkd.teachers.states import check_layers
+from mkd.teaching import Side, Target, Teacher, beside, make_teacher, read_side, soft_targets, weak_teachers
 from mkd.tokens import TaskData, layout_of, tokenizer_fingerprint
 from mkd.trainer import train
 from mkd.vocabulary import kept_tokens
@@ -66,7 +68,8 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     side = read_side(config, tasks, _student_tokenizer(config, teacher_side.tokenizer), device, "student", report)
     check_names(config, side.datas)
     # A student of the teacher as it is before its refinement: what does not fit together is refused here, not in an hour.
-    new_student(config, side, fresh_teacher(config, teacher_side.datas, teacher_side.tokenizer) if teacher_side.datas else None)
+    fresh = fresh_teacher(config, teacher_side.datas, teacher_side.tokenizer) if teacher_side.datas else None
+    check_layers(config, tasks, new_student(config, side, fresh))
 
     teacher = make_teacher(config, tasks, teacher_side, side, report)
     targets = soft_targets(config, side, teacher, report)
@@ -79,7 +82,8 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     scores = quality(side.datas, dev)
     metrics = scores | beside(teacher, side.datas, dev, scores)
     if config.baseline and targets is not None:
-        hard = replace(config, loss=replace(config.loss, hard_weight=1.0, hard_weight_end=None))
+        alone = replace(config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig())
+        hard = replace(config, loss=alone)
         twin = distil(hard, side, None, teacher, report, "baseline/")
         twin_scores = quality(side.datas, dev_logits(twin, side.datas, layout))
         metrics |= {f"baseline/{name}": value for name, value in twin_scores.items()}
@@ -117,31 +121,32 @@ def new_student(config: Config, side: Side, teacher: TransformerStudent | None) 
     return on(student, side.device)
 
 
-def distil(
-    config: Config, side: Side, targets: list[np.ndarray] | None, teacher: Teacher, report: Report, prefix: str
-) -> Student:
+def distil(config: Config, side: Side, targets: list[Target] | None, teacher: Teacher, report: Report, prefix: str) -> Student:
     """A student trained jointly on all tasks; without targets, on their labels alone."""
     torch.manual_seed(config.seed)
     student = new_student(config, side, None if teacher.refined is None else teacher.refined.model)
     return fit(config, student, side, targets, report, prefix)
 
 
-def fit(config: Config, student: Student, side: Side, targets: list[np.ndarray] | None, report: Report, prefix: str) -> Student:
-    """The student, trained by config.loss and config.train on the teacher's logits; without targets, on the labels alone."""
+def fit(config: Config, student: Student, side: Side, targets: list[Target] | None, report: Report, prefix: str) -> Student:
+    """The student, trained by config.loss and config.train on what the teacher tells; without targets, on the labels alone."""
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     if targets is None:
         sources = [Source(data, labelled(data), None) for data in side.datas]
     else:
-        sources = [Source(data, data.train_rows, logits) for data, logits in zip(side.datas, targets, strict=True)]
+        sources = [Source(data, data.train_rows, *target) for data, target in zip(side.datas, targets, strict=True)]
     draws = config.train.steps * config.loss.batches_per_step
     batches = joint_batches(sources, layout, config.train.batch_size, config.train.sampling, config.seed, draws)
     if config.loss.mixup:
         batches = mixed_batches(batches, config.loss.mixup, config.seed)
 
+    known = {source.data.name: source.states for source in sources if source.states is not None}
+    matching = on(Matching(student.state_widths, known, config.loss.match), side.device) if known else None
+
     def scores() -> dict[str, float]:
         return selection_scores(student, side.datas, layout)
 
-    train(student, batches, scores, config.loss, config.train, phase(report, prefix, f"{prefix}student"))
+    train(student, batches, scores, config.loss, config.train, phase(report, prefix, f"{prefix}student"), matching)
     student.train(False)
     return student
 
