@@ -84,5 +84,5 @@ def places_of(layers: list[int], count: int, setting: str, whose: str) -> list[i
     Raises ValueError for one that is not there.
     """
     if any(not -count <= layer < count for layer in layers):
-        raise ValueError(f"{setting} is {layers}; allowed: from {-count} to {count - 1}, as {whose} has {count - 1} layers")
+        raise ValueError(f"{setting} is {layers}; allowed: from {-count} to {count - 1}, where 0 is the embeddings of {whose}")
     return [layer % count for layer in layers]

@@ -96,7 +96,9 @@ def test_tasks_of_one_teacher_share_its_maps_and_others_have_their_own() -> None
 def test_layers_are_counted_from_the_embeddings_or_from_the_last() -> None:
     assert places_of([0, 1, -1, -3], 3, "s", "it") == [0, 1, 2, 0]
     for layer in (3, -4):
-        with pytest.raises(ValueError, match=rf"s is \[{layer}\]; allowed: from -3 to 2, as the student has 2 layers"):
+        with pytest.raises(
+            ValueError, match=rf"s is \[{layer}\]; allowed: from -3 to 2, where 0 is the embeddings of the student"
+        ):
             places_of([layer], 3, "s", "the student")
     with pytest.raises(ValueError, match=r"loss.match.student_layers is \[3\]; allowed: from -3 to 2"):
         Matching([1, 1, 1], {"a": states_of(2, 1, 4)}, MatchConfig(1.0, [0], [3]))

@@ -5,7 +5,7 @@ Axes: R rows, B rows of a batch, K layers, D width.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,7 +105,7 @@ def _layers(config: Config, source: str) -> int:
     return layers
 
 
-def hidden_states(config: Config, labellers: list[Labeller], report: Report) -> list[States]:
+def hidden_states(config: Config, labellers: Sequence[Labeller], report: Report) -> list[States]:
     """The states of the training rows of each labeller's task, read or, where they are not stored yet, computed.
 
     report first gets `states/bytes`, what all of them take on the disk; where some are to be written the phase that tells of
