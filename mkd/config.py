@@ -300,7 +300,8 @@ class MatchConfig:
     """
 
     weight: float = 0.0
-    """Factor on the squared error between the teacher's states and the student's after a learnt linear map; 0: off."""
+    """Factor on the squared error between the teacher's states and the student's after a learnt linear map, in shares of the
+    variance of the teacher's; 0: off."""
     teacher_layers: list[int] = field(default_factory=lambda: [0, -1])
     """The teacher's layers. Their states are stored: 2 bytes a number, as many numbers as the teacher is wide, a row."""
     student_layers: list[int] = field(default_factory=lambda: [0, -1])

@@ -3,8 +3,9 @@
 What is matched is one vector a row and layer, the mean over the row's tokens. So a student of any kind can match a teacher of
 any tokenizer, whose tokens are not the student's, and a stored row costs a few hundred numbers whatever its length. As a
 linear map of a mean is the mean of the maps, this is TinyBERT's loss (Jiao et al. 2020) on the means instead of the tokens.
+It is told in shares of the states' variance, as one teacher's states can be many times larger than another's.
 
-Axes: B rows of a batch, R rows of a store, K stored layers, D the teacher's width, E the student's.
+Axes: B rows of a batch, R rows of a store, K stored layers, D the teacher's width, E the student's; T tasks, P pairs of layers.
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,9 @@ from torch import nn
 
 from mkd.config import MatchConfig
 from mkd.losses import LossTerms
+
+SAMPLE_ROWS = 4096
+"""Rows, evenly spread over a task's, that tell the variance of its states."""
 
 
 class States(NamedTuple):
@@ -43,13 +47,23 @@ class States(NamedTuple):
             found_BKD[inside_B] = part[rows_B[inside_B] - (ends[number] - len(part))]
         return found_BKD
 
+    def variances(self) -> torch.Tensor:
+        """The variance over rows, in the mean over D, of each of the layers that `places` are of [P]."""
+        num_rows = sum(len(part) for part in self.parts)
+        rows = np.linspace(0, num_rows - 1, min(num_rows, SAMPLE_ROWS)).astype(np.int64)
+        variance_K = self.of(rows).astype(np.float32).var(axis=0).mean(axis=1)
+        return torch.from_numpy(variance_K[self.places]).clamp(min=torch.finfo(torch.float16).tiny)
+
 
 class Matching(nn.Module):
     """Adds to a batch's loss what its hidden states are worth; the maps are learnt beside the student and then thrown away.
 
-    match = sum over the pairs of layers of MSE(h_S W, h_T), with a W [E, D] of its own for each pair and teacher and no bias
-    (Jiao et al. 2020, TinyBERT, equation 8; of layer 0 equation 9), in float32. total grows by weight * match.
+    match = mean over the pairs of layers of MSE(h_S W + b, h_T) / Var(h_T), in float32, with a W [E, D] of its own for each pair
+    and teacher (Jiao et al. 2020, TinyBERT, equation 8; of layer 0 equation 9; there without b and Var). So 1 is a student
+    that knows no more than the mean state of the task's rows, 0 one that knows each. total grows by weight * match.
     """
+
+    variance_TP: torch.Tensor
 
     def __init__(self, widths: list[int], known: Mapping[str, States], config: MatchConfig) -> None:
         """widths: of the student's states. known: by task. Raises ValueError for a layer that the student does not have."""
@@ -57,11 +71,13 @@ class Matching(nn.Module):
         self.weight = config.weight
         self.layers = places_of(config.student_layers, len(widths), "loss.match.student_layers", "the student")
         self.places = {task: states.places for task, states in known.items()}
+        self.tasks = {task: number for number, task in enumerate(known)}
+        self.register_buffer("variance_TP", torch.stack([states.variances() for states in known.values()]))
         teachers = list(dict.fromkeys(states.teacher for states in known.values()))
         self.teachers = {task: teachers.index(states.teacher) for task, states in known.items()}
         reach = {states.teacher: states.parts[0].shape[2] for states in known.values()}
         self.maps = nn.ModuleList(
-            nn.ModuleList(nn.Linear(widths[layer], reach[teacher], bias=False) for layer in self.layers) for teacher in teachers
+            nn.ModuleList(nn.Linear(widths[layer], reach[teacher]) for layer in self.layers) for teacher in teachers
         )
 
     def forward(self, terms: LossTerms, states: list[torch.Tensor], teacher_BKD: torch.Tensor | None, task: str) -> LossTerms:
@@ -74,7 +90,7 @@ class Matching(nn.Module):
             F.mse_loss(to_teacher(states[layer].float()), target_BKD[:, place])
             for to_teacher, layer, place in zip(maps, self.layers, self.places[task], strict=True)
         ]
-        match = torch.stack(errors).sum()
+        match = (torch.stack(errors) / self.variance_TP[self.tasks[task]]).mean()
         return terms._replace(total=terms.total + self.weight * match, match=match)
 
 

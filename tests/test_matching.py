@@ -43,17 +43,21 @@ def answer(student: Student, inputs: Inputs, task: str) -> Answer:
 
 
 def test_the_loss_by_hand() -> None:
-    """Two rows, a student of width 1 and a teacher of width 2: h W = [2, -1] and [4, -2], against [2, 1] and [1, 0]."""
-    known = {"a": States("t", [1], [np.zeros((2, 2, 2), np.float16)])}
+    """Two rows, a student of width 1 and a teacher of width 2: h W + b = [2, -1] and [4, -3], against [2, 1] and [1, 0].
+
+    In shares of a variance of 4 in the first dimension and 12 in the second, in the mean 8.
+    """
+    stored = np.array([[[7, 7], [2, 1]], [[7, 5], [-2, 1]], [[7, 7], [2, 1]], [[7, 5], [-2, -7]]], np.float16)
+    known = {"a": States("t", [1], [stored])}
     matching = Matching([3, 1], known, LAST)
-    (weight,) = matching.parameters()
-    nn.init.constant_(weight, 2.0)
-    weight.data[1] = -1.0
+    weight, bias = matching.parameters()
+    weight.data[:, 0] = torch.tensor([2.0, -2.0])
+    bias.data[:] = torch.tensor([0.0, 1.0])
     teacher = torch.tensor([[[9.0, 9.0], [2.0, 1.0]], [[9.0, 9.0], [1.0, 0.0]]]).half()
     terms = LossTerms(torch.tensor(3.0), torch.tensor(1.0), torch.tensor(2.0))
     with torch.no_grad():
         found = matching(terms, [torch.zeros(2, 3), torch.tensor([[1.0], [2.0]])], teacher, "a")
-    expected = (0 + 4 + 9 + 4) / 4
+    expected = (0 + 4 + 9 + 9) / 4 / 8
     assert [float(term) for term in found] == [3 + 0.5 * expected, 1, 2, expected]
 
 
@@ -62,7 +66,8 @@ def test_the_map_of_the_means_is_the_mean_of_the_maps(datas: list[TaskData], tok
     student = student_of(TRANSFORMER, datas, tokenizer)
     assert isinstance(student, TransformerStudent)
     inputs = inputs_of(student, datas[1], tokenizer, [0, 1, 2])
-    matching = Matching(student.state_widths, {"pair": states_of(3, 2, 5)}, MatchConfig(1.0))
+    known = states_of(30, 2, 5)
+    matching = Matching(student.state_widths, {"pair": known}, MatchConfig(1.0))
     target = torch.randn(3, 2, 5)
     zero = torch.zeros(())
     with torch.inference_mode():
@@ -72,10 +77,11 @@ def test_the_map_of_the_means_is_the_mean_of_the_maps(datas: list[TaskData], tok
         ).hidden_states
         expected = 0.0
         for pair, layer in enumerate((0, 2)):
-            (weight,) = matching.maps[0][pair].parameters()  # type: ignore[index]
+            weight, bias = matching.maps[0][pair].parameters()  # type: ignore[index]
+            variance = known.parts[0][:, pair].astype(float).var(0).mean()
             for row in range(3):
-                mapped = tokens[layer][row][inputs.mask[row, 0]] @ weight.T
-                expected += float(((mapped.mean(0) - target[row, pair]) ** 2).mean() / 3)
+                mapped = tokens[layer][row][inputs.mask[row, 0]] @ weight.T + bias
+                expected += float(((mapped.mean(0) - target[row, pair]) ** 2).mean() / variance) / 3 / 2
     assert float(found.match) == float(found.total) == pytest.approx(expected, rel=1e-5)
 
 
@@ -87,7 +93,7 @@ def test_tasks_of_one_teacher_share_its_maps_and_others_have_their_own() -> None
     }
     matching = Matching([6, 8, 8], known, MatchConfig(1.0))
     assert matching.teachers == {"a": 0, "b": 0, "c": 1}
-    assert [tuple(p.shape) for p in matching.parameters()] == [(5, 6), (5, 8), (7, 6), (7, 8)]
+    assert [tuple(p.shape) for p in matching.parameters() if p.ndim == 2] == [(5, 6), (5, 8), (7, 6), (7, 8)]
     again = Matching([6, 8, 8], known, MatchConfig(1.0))
     again.load_state_dict(matching.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), matching.parameters(), strict=True))
@@ -111,6 +117,25 @@ def test_states_of_rows_whatever_parts_they_are_stored_in(parts: int) -> None:
     assert len(cut.parts) == parts
     np.testing.assert_array_equal(cut.of(rows), whole.parts[0][rows])
     assert cut.of(rows).dtype == np.float16
+
+
+def test_a_student_that_knows_the_mean_state_alone_is_at_one_whatever_the_teachers_scale() -> None:
+    for scale in (1, 30):
+        values = (scale * np.random.default_rng(0).normal(3.0, 1.0, size=(50, 1, 4))).astype(np.float16)
+        known = States("t", [0], np.array_split(values, 3))
+        matching = Matching([2], {"a": known}, MatchConfig(1.0, [0], [0]))
+        weight, bias = matching.parameters()
+        nn.init.zeros_(weight)
+        bias.data[:] = torch.from_numpy(values[:, 0].astype(np.float32).mean(0))
+        zero = torch.zeros(())
+        with torch.no_grad():
+            found = matching(LossTerms(zero, zero, zero), [torch.ones(50, 2)], torch.from_numpy(values), "a")
+        assert float(found.match) == pytest.approx(1, rel=1e-4)
+
+
+def test_states_that_never_vary_do_no_harm() -> None:
+    known = {"a": States("t", [0], [np.ones((1, 1, 4), np.float16)])}
+    assert torch.isfinite(1 / Matching([2], known, MatchConfig(1.0, [0], [0])).variance_TP).all()
 
 
 # What students expose.
