@@ -7,7 +7,16 @@ import pytest
 import torch
 from test_students import ALL, BILSTM, TRANSFORMER, inputs_of, logits, student_of
 from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import (
+    AlbertConfig,
+    AutoModel,
+    DistilBertConfig,
+    ElectraConfig,
+    ModernBertConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    RobertaConfig,
+)
 
 from mkd.batches import Batch, Source, assemble, joint_batches
 from mkd.config import LossConfig, MatchConfig, SamplingConfig, StudentConfig, TrainConfig
@@ -17,11 +26,18 @@ from mkd.mixup import mixed
 from mkd.students import Student, load_model
 from mkd.students.bag import BagStudent
 from mkd.students.bilstm import BiLstmStudent
-from mkd.students.heads import Answer
-from mkd.students.transformer import TransformerStudent
+from mkd.students.heads import Answer, head_configs
+from mkd.students.transformer import TransformerStudent, on_encoder
 from mkd.tokens import Inputs, TaskData, layout_of
 from mkd.trainer import train
 
+SIZES: dict[str, Any] = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
 DOUBLED = dict.fromkeys(("single", "pair", "score"), 2.0)
 LAST = MatchConfig(weight=0.5, teacher_layers=[-1], student_layers=[-1])
 
@@ -164,6 +180,25 @@ def test_padding_has_no_effect_on_states(
     alone = [answer(student, inputs_of(student, data, tokenizer, [row]), data.name).states for row in range(6)]
     for layer, state in enumerate(together):
         torch.testing.assert_close(torch.cat([each[layer] for each in alone]), state, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        AlbertConfig(embedding_size=8, **SIZES),
+        RobertaConfig(**SIZES),
+        ElectraConfig(embedding_size=8, **SIZES),
+        ModernBertConfig(pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2, **SIZES),
+        DistilBertConfig(vocab_size=50, dim=16, n_layers=2, n_heads=2, hidden_dim=32),
+    ],
+    ids=lambda config: str(config.model_type),
+)
+def test_every_kind_of_encoder_exposes_its_embeddings_and_layers(config: PreTrainedConfig, datas: list[TaskData]) -> None:
+    shared = {"tasks": head_configs(datas[:1]), "dropout": 0.0, "max_tokens": 6}
+    model = on_encoder(AutoModel.from_config(config), "mean", shared)
+    inputs = Inputs(torch.arange(5, 17).reshape(2, 1, 6), torch.ones(2, 1, 6, dtype=torch.bool), None)
+    assert [tuple(state.shape) for state in answer(model, inputs, "single").states] == [(2, 16)] * 3
+    assert model.state_widths == [16] * 3
 
 
 def test_the_bilstms_first_state_is_the_mean_embedding_of_both_texts_tokens(
