@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from mkd.config import SamplingConfig
+from mkd.matching import States
 from mkd.schedule import linear
 from mkd.tokens import Inputs, Layout, TaskData, Texts, TokenStore
 
@@ -23,20 +24,28 @@ ORDER_BLOCK = 1024
 
 
 class Batch(NamedTuple):
-    """Rows of one task. labels_B: NaN where there is none, regression scores on the model's scale."""
+    """Rows of one task. labels_B: NaN where there is none, regression scores on the model's scale.
+
+    states_BKD: the teacher's hidden states of K layers, in half precision, where they are to be matched.
+    """
 
     task: str
     inputs: Inputs
     labels_B: torch.Tensor
     teacher_BC: torch.Tensor | None
+    states_BKD: torch.Tensor | None = None
 
 
 class Source(NamedTuple):
-    """A task's rows to draw from, with the teacher's logits for all rows of its train store, or None for hard labels."""
+    """A task's rows to draw from, with the teacher's logits for all rows of its train store, or None for hard labels.
+
+    states: the teacher's hidden states for the same rows, where they are to be matched.
+    """
 
     data: TaskData
     rows: np.ndarray
     teacher: np.ndarray | None
+    states: States | None = None
 
 
 def check_weights(tasks: list[str], config: SamplingConfig) -> None:
@@ -123,7 +132,8 @@ def assemble(source: Source, rows: np.ndarray, layout: Layout) -> Batch:
     data = source.data
     labels = (data.train.labels[rows] - data.mean) / data.std
     teacher = None if source.teacher is None else torch.from_numpy(source.teacher[rows])
-    return Batch(data.name, gather(data.train, rows, layout), torch.from_numpy(labels.astype(np.float32)), teacher)
+    states = None if source.states is None else torch.from_numpy(source.states.of(rows))
+    return Batch(data.name, gather(data.train, rows, layout), torch.from_numpy(labels.astype(np.float32)), teacher, states)
 
 
 def gather(store: TokenStore, rows: np.ndarray, layout: Layout) -> Inputs:

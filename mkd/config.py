@@ -294,6 +294,32 @@ class StudentConfig:
 
 
 @dataclass(frozen=True)
+class MatchConfig:
+    """Hidden states of the teacher that the student's are mapped onto, in the mean over a row's tokens (mkd/matching.py).
+
+    Layers are numbered as a model has them: 0 is its embeddings, 1 the first layer, -1 the last.
+    """
+
+    weight: float = 0.0
+    """Factor on the squared error between the teacher's states and the student's after a learnt linear map, in shares of the
+    variance of the teacher's; 0: off."""
+    teacher_layers: list[int] = field(default_factory=lambda: [0, -1])
+    """The teacher's layers. Their states are stored: 2 bytes a number, as many numbers as the teacher is wide, a row."""
+    student_layers: list[int] = field(default_factory=lambda: [0, -1])
+    """The student's layer for each of them. bilstm: 1 is its encoder, 2 its integrating LSTM; bag: its feed-forward layers."""
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.weight < float("inf"), "loss.match.weight", self.weight, "0 or more")
+        _check(len(self.teacher_layers) > 0, "loss.match.teacher_layers", self.teacher_layers, "at least one layer")
+        _check(
+            len(self.student_layers) == len(self.teacher_layers),
+            "loss.match.student_layers",
+            self.student_layers,
+            f"one layer for each of loss.match.teacher_layers={self.teacher_layers}",
+        )
+
+
+@dataclass(frozen=True)
 class LossConfig:
     """A row's loss is hard_weight * hard + (1 - hard_weight) * soft, or soft alone where it has no label."""
 
@@ -315,6 +341,7 @@ class LossConfig:
     mixup: float = 0.0
     """alpha: rows of a batch are mixed two by two, by a share from Beta(alpha, alpha), and their teacher logits likewise
     (MixKD, Liang et al. 2021). 0: they are not."""
+    match: MatchConfig = field(default_factory=MatchConfig)
 
     @property
     def from_labels_alone(self) -> bool:
@@ -343,6 +370,8 @@ class LossConfig:
         fixed = self.balance == "fixed"
         _check(fixed or not self.task_weights, "loss.task_weights", self.task_weights, "empty for loss.balance=uncertainty")
         _check(self.pcgrad == 0 or self.pcgrad >= 2, "loss.pcgrad", self.pcgrad, "0, or 2 or more batches")
+        taught = self.match.weight == 0 or not self.from_labels_alone
+        _check(taught, "loss.match.weight", self.match.weight, "0 for loss.hard_weight=1, which needs no teacher")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from mkd.students import Student, load_model
 from mkd.students.adoption import adopted, known_tasks
 from mkd.students.heads import on
 from mkd.teachers import refined_tasks, settled, tokenizer_of
+from mkd.teachers.states import check_layers
 from mkd.teaching import beside, make_teacher, read_side, soft_targets, weak_teachers
 from mkd.tokens import layout_of
 
@@ -40,6 +41,7 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     check_names(config, side.datas)
     torch.manual_seed(config.seed)
     student = on(adopted(origin, side.datas), device)
+    check_layers(config, tasks, student)
     layout = layout_of(tokenizer, student.joined, config.data.max_length)
     known = [data for data in side.datas if data.name in known_tasks(origin, side.datas)]
     before = quality(known, dev_logits(student, known, layout)) if known else {}

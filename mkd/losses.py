@@ -12,11 +12,15 @@ from mkd.config import LossConfig
 
 
 class LossTerms(NamedTuple):
-    """Scalars. total: what is minimised; soft: mean over all rows; hard: mean over the rows that have a label."""
+    """Scalars. total: what is minimised; soft: mean over all rows; hard: mean over the rows that have a label.
+
+    match: of hidden states, mean over all rows; None where none are matched.
+    """
 
     total: torch.Tensor
     soft: torch.Tensor
     hard: torch.Tensor
+    match: torch.Tensor | None = None
 
 
 def logit_mse(student_BC: torch.Tensor, teacher_BC: torch.Tensor) -> torch.Tensor:
@@ -43,8 +47,8 @@ def hard_loss(logits_BC: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
 
 
 def between(one: LossTerms, other: LossTerms, share: float) -> LossTerms:
-    """share * one + (1 - share) * other, term by term: the loss of mixed rows by the labels of either."""
-    return LossTerms(*(share * a + (1 - share) * b for a, b in zip(one, other, strict=True)))
+    """share * one + (1 - share) * other, term by term: the loss of mixed rows by the labels of either, before any matching."""
+    return LossTerms(*(share * a + (1 - share) * b for a, b in zip(one[:3], other[:3], strict=True)))
 
 
 def distillation(

@@ -25,7 +25,7 @@ def mixed_batches(batches: Iterator[Batch], alpha: float, seed: int, start: int 
 
 
 def mixed(batch: Batch, share: float, partner_B: torch.Tensor) -> Batch:
-    """The batch with `share` of each row and the rest of its partner: word embeddings and teacher logits alike.
+    """The batch with `share` of each row and the rest of its partner: word embeddings, teacher logits and states alike.
 
     MixKD (Liang et al. 2021, arXiv 2011.00593, section 3.2) asks the teacher about the mixed input; its stored logits
     are mixed here instead, and so it need not run. The labels stay as they are: the loss weighs both. With a share of 1
@@ -36,4 +36,5 @@ def mixed(batch: Batch, share: float, partner_B: torch.Tensor) -> Batch:
     mask_BSL = batch.inputs.mask
     mix = Mix(share, partner_B, mask_BSL)
     inputs = batch.inputs._replace(mask=mask_BSL | mask_BSL[partner_B], mix=mix)
-    return batch._replace(inputs=inputs, teacher_BC=None if batch.teacher_BC is None else mix.of(batch.teacher_BC))
+    teacher_BC, states_BKD = (None if told is None else mix.of(told) for told in (batch.teacher_BC, batch.states_BKD))
+    return batch._replace(inputs=inputs, teacher_BC=teacher_BC, states_BKD=states_BKD)

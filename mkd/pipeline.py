@@ -13,8 +13,9 @@ from mkd import checkpoints
 from mkd.augment import augmented
 from mkd.balance import check_task_weights
 from mkd.batches import Batch, Source, joint_batches, probabilities
-from mkd.config import Config
+from mkd.config import Config, MatchConfig
 from mkd.evaluate import dev_logits, predict, quality, selection_scores
+from mkd.matching import Matching
 from mkd.mixup import mixed_batches
 from mkd.parts import joined
 from mkd.record import Dataset, Report, Result, phase, silent
@@ -29,7 +30,8 @@ from mkd.students.transformer import TransformerStudent
 from mkd.tasks import Task
 from mkd.teachers import refined_tasks, settled, tokenizer_of, weakness
 from mkd.teachers.refined import fresh_teacher, labelled
-from mkd.teaching import Side, Teacher, beside, make_teacher, read_side, soft_targets, weak_teachers
+from mkd.teachers.states import check_layers
+from mkd.teaching import Side, Target, Teacher, beside, make_teacher, read_side, soft_targets, weak_teachers
 from mkd.tokens import TaskData, layout_of, tokenizer_fingerprint
 from mkd.trainer import train
 from mkd.vocabulary import kept_tokens
@@ -75,7 +77,8 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     side = read_side(config, tasks, _student_tokenizer(config, teacher_side.tokenizer), device, "student", report)
     check_names(config, side.datas)
     # A student of the teacher as it is before its refinement: what does not fit together is refused here, not in an hour.
-    new_student(config, side, fresh_teacher(config, teacher_side.datas, teacher_side.tokenizer) if teacher_side.datas else None)
+    fresh = fresh_teacher(config, teacher_side.datas, teacher_side.tokenizer) if teacher_side.datas else None
+    check_layers(config, tasks, new_student(config, side, fresh))
 
     teacher = make_teacher(config, tasks, teacher_side, side, report)
     targets = soft_targets(config, side, teacher, report)
@@ -88,9 +91,9 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     scores = quality(side.datas, dev)
     metrics = scores | beside(teacher, side.datas, dev, scores)
     if config.baseline and targets is not None:
-        hard = replace(config, loss=replace(config.loss, hard_weight=1.0, hard_weight_end=None))
+        alone = replace(config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig())
         twins = phase(report, "baseline/", "baseline/student")
-        twin = distil(hard, side, None, teacher, twins, folder / "baseline.safetensors")
+        twin = distil(replace(config, loss=alone), side, None, teacher, twins, folder / "baseline.safetensors")
         twin_scores = quality(side.datas, dev_logits(twin, side.datas, layout))
         metrics |= {f"baseline/{name}": value for name, value in twin_scores.items()}
     metrics |= size_metrics(student, folder / MODEL, config.speed.length) | compared_speed(config, student, teacher, report)
@@ -127,7 +130,7 @@ def new_student(config: Config, side: Side, teacher: TransformerStudent | None) 
     return on(student, side.device)
 
 
-def distil(config: Config, side: Side, targets: list[np.ndarray] | None, teacher: Teacher, report: Report, file: Path) -> Student:
+def distil(config: Config, side: Side, targets: list[Target] | None, teacher: Teacher, report: Report, file: Path) -> Student:
     """A student trained jointly on all tasks; without targets, on their labels alone. file: of its checkpoint."""
     torch.manual_seed(config.seed)
     student = new_student(config, side, None if teacher.refined is None else teacher.refined.model)
@@ -145,26 +148,29 @@ def fit(
     config: Config,
     student: Student,
     side: Side,
-    targets: list[np.ndarray] | None,
+    targets: list[Target] | None,
     report: Report,
     checkpoint: Checkpoint,
 ) -> Student:
-    """The student, trained by config.loss and config.train on the teacher's logits; without targets, on the labels alone."""
+    """The student, trained by config.loss and config.train on what the teacher tells; without targets, on the labels alone."""
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     if targets is None:
         sources = [Source(data, labelled(data), None) for data in side.datas]
     else:
-        sources = [Source(data, data.train_rows, logits) for data, logits in zip(side.datas, targets, strict=True)]
+        sources = [Source(data, data.train_rows, *target) for data, target in zip(side.datas, targets, strict=True)]
     draws = config.train.steps * config.loss.batches_per_step
 
     def batches(start: int) -> Iterator[Batch]:
         drawn = joint_batches(sources, layout, config.train.batch_size, config.train.sampling, config.seed, draws, start)
         return mixed_batches(drawn, config.loss.mixup, config.seed, start) if config.loss.mixup else drawn
 
+    known = {source.data.name: source.states for source in sources if source.states is not None}
+    matching = on(Matching(student.state_widths, known, config.loss.match), side.device) if known else None
+
     def scores() -> dict[str, float]:
         return selection_scores(student, side.datas, layout)
 
-    train(student, batches, scores, config.loss, config.train, report, checkpoint)
+    train(student, batches, scores, config.loss, config.train, report, checkpoint, matching)
     student.train(False)
     return student
 

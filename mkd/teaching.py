@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from mkd.batches import Source, probabilities
 from mkd.config import Config
 from mkd.evaluate import likeness, quality, retention
+from mkd.matching import States
 from mkd.record import Report, phase
 from mkd.store import key_of
 from mkd.students.transformer import TransformerStudent
@@ -18,6 +19,7 @@ from mkd.teachers import REFINED, Known, labeller, other_labellers, weaknesses
 from mkd.teachers.finetuned import Classifier, FineTuned
 from mkd.teachers.labeller import Labeller
 from mkd.teachers.refined import Head, Refined, labelled, refined_teacher
+from mkd.teachers.states import hidden_states
 from mkd.tokens import TaskData, task_data
 
 
@@ -27,6 +29,13 @@ class Side(NamedTuple):
     tokenizer: PreTrainedTokenizerBase
     datas: list[TaskData]
     device: torch.device
+
+
+class Target(NamedTuple):
+    """What a task's training rows are to be learnt from: the teacher's logits [R, C], and its states where they are matched."""
+
+    logits: np.ndarray
+    states: States | None
 
 
 class Teacher(NamedTuple):
@@ -85,19 +94,22 @@ def _refined(config: Config, taught: Side, known: Known, report: Report) -> Refi
     return refined
 
 
-def soft_targets(config: Config, side: Side, teacher: Teacher | None, report: Report) -> list[np.ndarray] | None:
-    """The teacher's logits for the training rows of each task; None where the labels alone are learnt from."""
+def soft_targets(config: Config, side: Side, teacher: Teacher | None, report: Report) -> list[Target] | None:
+    """What the teacher tells of the training rows of each task; None where the labels alone are learnt from."""
     if teacher is None or config.loss.from_labels_alone:
         return None
     targets = []
     for data, taught_by in zip(side.datas, teacher.labellers, strict=True):
         logits = taught_by.logits("train", phase(report, "", f"logits of {data.name}"))
         assert logits is not None, "every labeller has the training rows"
-        targets.append(logits)
+        targets.append(Target(logits, None))
+    if config.loss.match.weight:
+        known = hidden_states(config, teacher.labellers, report)
+        return [target._replace(states=states) for target, states in zip(targets, known, strict=True)]
     return targets
 
 
-def weak_teachers(side: Side, teacher: Teacher | None, targets: list[np.ndarray] | None) -> list[str]:
+def weak_teachers(side: Side, teacher: Teacher | None, targets: list[Target] | None) -> list[str]:
     """What is wrong with the teachers that have given the targets."""
     if teacher is None or targets is None:
         return []

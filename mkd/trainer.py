@@ -5,12 +5,14 @@ from itertools import islice
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from mkd.balance import Balance
 from mkd.batches import Batch
 from mkd.config import LossConfig, TrainConfig
 from mkd.conflicts import TaskGradients
 from mkd.losses import LossTerms, between, distillation
+from mkd.matching import Matching
 from mkd.optim import clip_gradients, make_optimizers
 from mkd.record import Report, silent
 from mkd.resume import Checkpoint
@@ -42,19 +44,22 @@ def train(
     config: TrainConfig,
     report: Report = silent,
     checkpoint: Checkpoint | None = None,
+    matching: Matching | None = None,
 ) -> Trained:
     """Trains the model in place and leaves it with the weights of its best scoring.
 
     scores: each task's score and their `mean` on the selection split. report gets `train/...` and `selection/...`,
     and at the end `sampling/<task>`, the share of the batches that were of the task. checkpoint: where the state is kept;
     what an earlier process has left there is gone on from, and ends with the same weights as if it had not been stopped.
+    matching: what learns along, on the model's device, where hidden states are matched.
     Raises ValueError at a loss that is not finite, naming step and task.
     """
     device = next(model.parameters()).device
     balance = Balance(model.config.tasks, loss).to(device)
-    optimizers = make_optimizers(model, config, balance.parameters())
+    beside = nn.ModuleList([balance] if matching is None else [balance, matching])
+    optimizers = make_optimizers(model, config, beside.parameters())
     shared = TaskGradients(p for name, p in model.named_parameters() if not name.startswith("heads."))
-    state = State(model, balance, optimizers)
+    state = State(model, beside, optimizers)
     if checkpoint is not None and (saved := checkpoint.load()):
         state.restore(saved)
     stream = batches(state.drawn.total())
@@ -68,11 +73,12 @@ def train(
         for optimizer in optimizers:
             optimizer.zero_grad()
         for batch in islice(stream, loss.batches_per_step):
-            terms = balance(_loss(model, batch, annealed(loss, state.step, config.steps), config.precision), batch.task)
+            terms = _loss(model, batch, annealed(loss, state.step, config.steps), config.precision, matching)
+            terms = balance(terms, batch.task)
             (terms.total / loss.batches_per_step).backward()
             if loss.pcgrad:
                 shared.take(batch.task)
-            window.append((batch.task, torch.stack(terms).detach()))
+            window.append((batch.task, torch.stack([term for term in terms if term is not None]).detach()))
             state.drawn[batch.task] += 1
         if loss.pcgrad:
             shared.merge()
@@ -104,17 +110,17 @@ def train(
     return Trained(state.best_step, state.best_score, state.step)
 
 
-def _loss(model: Student, batch: Batch, loss: LossConfig, precision: str) -> LossTerms:
+def _loss(model: Student, batch: Batch, loss: LossConfig, precision: str, matching: Matching | None) -> LossTerms:
     """The loss of a batch; of one whose rows are mixed, the mean of those by the labels of either row."""
     device = next(model.parameters()).device
     inputs, labels_B = batch.inputs.to(device), batch.labels_B.to(device)
     teacher_BC = None if batch.teacher_BC is None else batch.teacher_BC.to(device)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        logits_BC = model(inputs, batch.task)
+        logits_BC, states = model(inputs, batch.task, states=True) if matching else (model(inputs, batch.task), [])
     terms = distillation(logits_BC, teacher_BC, labels_B, loss)
-    if inputs.mix is None:
-        return terms
-    return between(terms, distillation(logits_BC, teacher_BC, labels_B[inputs.mix.partner_B], loss), inputs.mix.share)
+    if inputs.mix is not None:
+        terms = between(terms, distillation(logits_BC, teacher_BC, labels_B[inputs.mix.partner_B], loss), inputs.mix.share)
+    return matching(terms, states, batch.states_BKD, batch.task) if matching else terms
 
 
 def _losses(window: list[tuple[str, torch.Tensor]], done: int, per_step: int) -> dict[str, float]:
@@ -132,5 +138,5 @@ def _losses(window: list[tuple[str, torch.Tensor]], done: int, per_step: int) ->
     return {
         f"train/{name}/{task}": sum(row[i] for row in rows) / len(rows)
         for task, rows in by_task.items()
-        for i, name in enumerate(("loss", "soft", "hard"))
+        for i, name in enumerate(("loss", "soft", "hard", "match")[: len(rows[0])])
     }

@@ -9,6 +9,7 @@ from mkd.config import (
     DataConfig,
     DemoConfig,
     LossConfig,
+    MatchConfig,
     SamplingConfig,
     SpeedConfig,
     StudentConfig,
@@ -121,6 +122,11 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (LossConfig, {"task_weights": {"a": 1.0}, "balance": "uncertainty"}, "loss.task_weights is {'a': 1.0}", "empty for"),
     (LossConfig, {"pcgrad": 1}, "loss.pcgrad is 1", "0, or 2 or more batches"),
     (LossConfig, {"pcgrad": -2}, "loss.pcgrad is -2", "0, or 2 or more batches"),
+    (LossConfig, {"match": MatchConfig(1.0), "hard_weight": 1.0}, "loss.match.weight is 1.0", "0 for loss.hard_weight=1"),
+    (MatchConfig, {"weight": -1.0}, "loss.match.weight is -1.0", "0 or more"),
+    (MatchConfig, {"weight": float("nan")}, "loss.match.weight is nan", "0 or more"),
+    (MatchConfig, {"teacher_layers": []}, "loss.match.teacher_layers is []", "at least one layer"),
+    (MatchConfig, {"teacher_layers": [1]}, "loss.match.student_layers is [0, -1]", "one layer for each of loss.match.teacher"),
     (SpeedConfig, {"length": 0}, "speed.length is 0", "above 0"),
     (SpeedConfig, {"batch_size": 0}, "speed.batch_size is 0", "above 0"),
     (SpeedConfig, {"threads": 0}, "speed.threads is 0", "above 0"),
@@ -203,7 +209,7 @@ def _all_configs(config: Any) -> list[Any]:
 
 def test_no_setting_can_be_changed_after_the_check() -> None:
     configs = _all_configs(Config())
-    assert len(configs) == 18, "but TransferConfig; LossConfig twice, TrainConfig and SamplingConfig three times"
+    assert len(configs) == 20, "but TransferConfig; LossConfig and MatchConfig twice, TrainConfig and SamplingConfig three times"
     for config in configs:
         with pytest.raises(FrozenInstanceError):
             setattr(config, fields(config)[0].name, None)

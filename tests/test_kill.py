@@ -45,9 +45,7 @@ def student(folder: Path, run_id: str) -> Path:
 
 
 @pytest.mark.timeout(600)
-def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
@@ -77,5 +75,3 @@ def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(
         )
         assert len(one) > 1 and sorted(other) == sorted(one), f"{name}: each step is told once"
     assert not list((broken / ".mkd" / "runs").glob("*/")), "nothing is left of a run that has ended"
-
-

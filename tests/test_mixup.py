@@ -123,7 +123,7 @@ def test_shares_and_partners_follow_the_seed_alone_and_the_rows_own_share_is_the
 
 def test_the_loss_weighs_the_labels_of_both_rows_by_hand() -> None:
     one, other = (LossTerms(*map(torch.tensor, values)) for values in ((1.0, 2.0, 3.0), (5.0, 2.0, 7.0)))
-    assert [float(term) for term in between(one, other, 0.75)] == [2.0, 2.0, 4.0]
+    assert [float(term) for term in between(one, other, 0.75)[:3]] == [2.0, 2.0, 4.0]
 
 
 def test_the_trainer_learns_from_both_rows_labels_and_the_mixed_logits(

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from mkd.students.embeddings import make_room, rows_of
-from mkd.students.heads import Heads, MultiTaskConfig
+from mkd.students.heads import Answer, Heads, MultiTaskConfig
 from mkd.tokens import Inputs
 
 PRIME = 2**31 - 1
@@ -88,8 +88,13 @@ class BagStudent(PreTrainedModel):
         assert isinstance(value, nn.Embedding), "words have a table"
         self.embeddings = value
 
-    def forward(self, inputs: Inputs, task: str) -> torch.Tensor:
-        """Logits [B, C] of a task's head."""
+    @property
+    def state_widths(self) -> list[int]:
+        """Widths of an Answer's states: of what the tokens add up to, and of each feed-forward layer."""
+        return [self.config.embedding, *self.config.layers * [self.config.hidden]]
+
+    def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
+        """Logits [B, C] of a task's head; with `states` an Answer."""
         own_BSL = inputs.mask if inputs.mix is None else inputs.mix.own_BSL
         total_BSE = self._total(inputs.ids.flatten(0, 1), own_BSL.flatten(0, 1)).unflatten(0, inputs.ids.shape[:2])
         if inputs.mix is not None:
@@ -97,10 +102,12 @@ class BagStudent(PreTrainedModel):
         mean_BSE = total_BSE / inputs.mask.sum(2, keepdim=True)
         u, v = mean_BSE[:, 0], mean_BSE[:, -1]
         hidden = torch.cat([u, v, (u - v).abs(), u * v], dim=1)
+        after = []
         for layer in self.layers:
             hidden = F.relu(layer(self.dropout(hidden)))
+            after.append(hidden)
         logits: torch.Tensor = self.heads(hidden, task)
-        return logits
+        return Answer(logits, [total_BSE.sum(1) / inputs.mask.sum((1, 2)).unsqueeze(1), *after]) if states else logits
 
     def _total(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
         words_BLE = self.embeddings(ids_BL)

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from mkd.students.embeddings import make_room
-from mkd.students.heads import Heads, MultiTaskConfig
+from mkd.students.heads import Answer, Heads, MultiTaskConfig, token_mean
 from mkd.tokens import Inputs
 
 
@@ -105,8 +105,13 @@ class BiLstmStudent(PreTrainedModel):
         assert isinstance(value, nn.Embedding), "words have a table"
         self.embeddings = value
 
-    def forward(self, inputs: Inputs, task: str) -> torch.Tensor:
-        """Logits [B, C] of a task's head."""
+    @property
+    def state_widths(self) -> list[int]:
+        """Widths of an Answer's states: of the words, the encoder and the integrator."""
+        return [self.config.embedding, 2 * self.config.hidden, 2 * self.config.hidden]
+
+    def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
+        """Logits [B, C] of a task's head; with `states` an Answer."""
         texts = inputs.ids.shape[1]
         embedded = self.embeddings(inputs.ids)
         words = (embedded if inputs.mix is None else inputs.mix.of_embeddings(embedded)).flatten(0, 1)
@@ -123,7 +128,7 @@ class BiLstmStudent(PreTrainedModel):
         for maxout in self.maxouts:
             hidden = maxout(self.dropout(hidden))
         logits: torch.Tensor = self.heads(hidden, task)
-        return logits
+        return Answer(logits, [_row_mean(x, mask, texts) for x in (words, encoded, integrated)]) if states else logits
 
     def _pool(self, x_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
         """Max, mean, min and self-attentive pooling over the tokens, side by side [B, 4D]."""
@@ -138,6 +143,11 @@ class BiLstmStudent(PreTrainedModel):
             (weights * x_BLD).sum(1),
         ]
         return torch.cat(parts, dim=1)
+
+
+def _row_mean(x_BLD: torch.Tensor, mask_BL: torch.Tensor, texts: int) -> torch.Tensor:
+    """The mean over the tokens of all texts of a row, of which B is a multiple [B / texts, D]."""
+    return token_mean(x_BLD.unflatten(0, (-1, texts)).flatten(1, 2), mask_BL.unflatten(0, (-1, texts)).flatten(1, 2))
 
 
 def _turn(mask_BL: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """What every model here shares: a linear head for each task on top of one representation of the text."""
 
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -19,6 +19,22 @@ def on(model: Model, device: torch.device) -> Model:
 def head_configs(datas: list[TaskData]) -> dict[str, dict[str, Any]]:
     """Each task's head as plain values for a model's config.json: its labels, arity and scale of a score."""
     return {d.name: {"labels": list(d.kind.labels), "pair": d.kind.pair, "mean": d.mean, "std": d.std} for d in datas}
+
+
+class Answer(NamedTuple):
+    """What a model says of a batch, and how it came to it.
+
+    logits_BC: of a task's head. states: [B, D] each, in the mean over the row's tokens: of the embeddings, then of each layer.
+    """
+
+    logits_BC: torch.Tensor
+    states: list[torch.Tensor]
+
+
+def token_mean(x_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
+    """The mean over the tokens that the mask shows [B, D]."""
+    weights = mask_BL.unsqueeze(2).to(x_BLD.dtype)
+    return (x_BLD * weights).sum(1) / weights.sum(1)
 
 
 class MultiTaskConfig(PreTrainedConfig):

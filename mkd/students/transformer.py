@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from mkd.students.embeddings import make_room
-from mkd.students.heads import Heads, MultiTaskConfig
+from mkd.students.heads import Answer, Heads, MultiTaskConfig, token_mean
 from mkd.tokens import Inputs
 
 
@@ -53,23 +53,29 @@ class TransformerStudent(PreTrainedModel):
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.encoder.set_input_embeddings(value)
 
-    def forward(self, inputs: Inputs, task: str) -> torch.Tensor:
-        """Logits [B, C] of a task's head."""
+    @property
+    def state_widths(self) -> list[int]:
+        """Widths of an Answer's states."""
+        sizes = self.encoder.config
+        return [sizes.hidden_size] * (1 + sizes.num_hidden_layers)
+
+    def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
+        """Logits [B, C] of a task's head; with `states` an Answer."""
         mask_BL = inputs.mask[:, 0]
         types = {} if inputs.types is None else {"token_type_ids": inputs.types}
         given = {"input_ids": inputs.ids[:, 0]}
         if inputs.mix is not None:
             given = {"inputs_embeds": inputs.mix.of_embeddings(self.get_input_embeddings()(inputs.ids))[:, 0]}
+        asked = {"output_hidden_states": True} if states else {}
         with attention_kernel(mask_BL.device.type):
-            states_BLD = self.encoder(**given, attention_mask=mask_BL, **types).last_hidden_state
-        logits: torch.Tensor = self.heads(self._pool(states_BLD, mask_BL), task)
-        return logits
+            found = self.encoder(**given, attention_mask=mask_BL, **types, **asked)
+        logits: torch.Tensor = self.heads(self._pool(found.last_hidden_state, mask_BL), task)
+        return Answer(logits, [token_mean(state, mask_BL) for state in found.hidden_states]) if states else logits
 
     def _pool(self, states_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
         if self.config.pooling == "first":
             return states_BLD[:, 0]
-        weights = mask_BL.unsqueeze(2).to(states_BLD.dtype)
-        return (states_BLD * weights).sum(1) / weights.sum(1)
+        return token_mean(states_BLD, mask_BL)
 
 
 def attention_kernel(device: str) -> AbstractContextManager[None]:

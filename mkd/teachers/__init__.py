@@ -53,6 +53,7 @@ def settled(config: Config, tasks: list[Task]) -> Config:
             raise ValueError(f"teacher.sources names {name!r}; chosen: {', '.join(names)}")
     for task in tasks:
         _check_own_rows(config, task)
+        _check_exposed(config, task)
     if refined_tasks(config, tasks):
         return config
     if config.teacher.checkpoint:
@@ -76,6 +77,17 @@ def _check_own_rows(config: Config, task: Task) -> None:
                 raise ValueError(f"data.transfer adds {task.added[0].source} to {task.name}; allowed: other tasks, {reason}")
             if config.data.augment.multiple:
                 raise ValueError(f"data.augment.multiple is {config.data.augment.multiple}; allowed: 0, {reason}")
+
+
+def _check_exposed(config: Config, task: Task) -> None:
+    """Raises ValueError where hidden states are to be matched of what has none."""
+    names = sources(config, task.name)
+    files = [name for name in names if name.endswith(ENDINGS)]
+    if config.loss.match.weight and (files or len(names) > 1):
+        reason = f"{files[0]} has logits alone" if files else f"{len(names)} teachers have no hidden states in common"
+        raise ValueError(
+            f"loss.match.weight is {config.loss.match.weight}; allowed: 0, as of teacher.sources.{task.name} {reason}"
+        )
 
 
 def tokenizer_of(config: Config, tasks: list[Task]) -> PreTrainedTokenizerBase:

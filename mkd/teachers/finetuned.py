@@ -18,7 +18,7 @@ from mkd.config import Config
 from mkd.files import listed
 from mkd.record import Report, silent
 from mkd.store import key_of
-from mkd.students.heads import MultiTaskConfig, head_configs, on
+from mkd.students.heads import Answer, MultiTaskConfig, head_configs, on, token_mean
 from mkd.tasks import Kind, Task
 from mkd.teachers.labeller import Reader, splits, standardised, stored_logits
 from mkd.tokens import Inputs, Layout, TaskData, layout_of, task_data
@@ -37,11 +37,13 @@ class Classifier(nn.Module):
         # The segment of a pair's token is for models that have an embedding for the second one.
         self.typed = getattr(model.config, "type_vocab_size", 0) > 1
 
-    def forward(self, inputs: Inputs, task: str) -> torch.Tensor:
-        """Logits [B, C]; regression: scores in the task's own units."""
+    def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
+        """Logits [B, C]; regression: scores in the task's own units. With `states` an Answer."""
         types = {"token_type_ids": inputs.types} if self.typed and inputs.types is not None else {}
-        logits_BC: torch.Tensor = self.model(input_ids=inputs.ids[:, 0], attention_mask=inputs.mask[:, 0], **types).logits
-        return logits_BC[:, self.order]
+        mask_BL, asked = inputs.mask[:, 0], {"output_hidden_states": True} if states else {}
+        found = self.model(input_ids=inputs.ids[:, 0], attention_mask=mask_BL, **types, **asked)
+        logits_BC: torch.Tensor = found.logits[:, self.order]
+        return Answer(logits_BC, [token_mean(state, mask_BL) for state in found.hidden_states]) if states else logits_BC
 
 
 class FineTuned(NamedTuple):

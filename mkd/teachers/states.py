@@ -1,0 +1,192 @@
+"""Hidden states of teachers, of chosen layers and in half precision, computed once for each set of rows.
+
+Only models that run here have any: the refined teacher, and a task's one fine-tuned checkpoint.
+Axes: R rows, B rows of a batch, K layers, D width.
+"""
+
+import shutil
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from mkd import checkpoints
+from mkd.config import Config
+from mkd.evaluate import predictions
+from mkd.matching import States, places_of
+from mkd.record import Report, phase
+from mkd.store import key_of, read_array, stored
+from mkd.students import Student
+from mkd.tasks import Task
+from mkd.teachers import REFINED, sources
+from mkd.teachers.finetuned import FineTuned
+from mkd.teachers.labeller import Labeller
+from mkd.teachers.refined import Head
+from mkd.tokens import Layout, TaskData, TokenStore
+
+STATES = "states.float16"
+WINDOW_ROWS = 16_384
+"""Rows whose states are in memory at once, before they are written."""
+
+
+class Exposed(NamedTuple):
+    """A teacher whose states can be read.
+
+    by: all that they depend on but layers and rows. num_states: those of the embeddings and of each layer.
+    """
+
+    model: Callable[[], nn.Module]
+    key: str
+    by: dict[str, Any]
+    layout: Layout
+    precision: str
+    data: TaskData
+    num_states: int
+    width: int
+
+
+class _OfLayers(nn.Module):
+    """A model that answers with its states [B, K, D] of some layers instead of its logits."""
+
+    def __init__(self, model: nn.Module, layers: list[int]) -> None:
+        super().__init__()
+        self.model = model
+        self.layers = layers
+
+    def forward(self, *given: Any) -> torch.Tensor:
+        states = self.model(*given, states=True).states
+        return torch.stack([states[layer] for layer in self.layers], dim=1)
+
+
+class _Store(NamedTuple):
+    """One set of rows whose states are stored, or to be stored. layers: sorted, from 0."""
+
+    teacher: Exposed
+    layers: list[int]
+    rows: TokenStore
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return self.teacher.by | {"layers": self.layers, "rows": self.rows.fingerprint}
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.rows.labels)
+
+    @property
+    def num_bytes(self) -> int:
+        return 2 * self.num_rows * len(self.layers) * self.teacher.width
+
+
+def check_layers(config: Config, tasks: list[Task], student: Student) -> None:
+    """Raises ValueError where the student, or a teacher of the tasks, lacks a layer whose states are to be matched."""
+    match = config.loss.match
+    if not match.weight:
+        return
+    places_of(match.student_layers, len(student.state_widths), "loss.match.student_layers", "the student")
+    for source in dict.fromkeys(source for task in tasks for source in sources(config, task.name)):
+        whose = "the teacher" if source == REFINED else source
+        places_of(match.teacher_layers, 1 + _layers(config, source), "loss.match.teacher_layers", whose)
+
+
+def _layers(config: Config, source: str) -> int:
+    if source == REFINED and not config.teacher.checkpoint:
+        return config.teacher.layers
+    setting, name = ("teacher.checkpoint", config.teacher.checkpoint) if source == REFINED else ("teacher.sources", source)
+    theirs = checkpoints.load_config(checkpoints.resolve(name, setting), setting)
+    if theirs.is_encoder_decoder:
+        weight = config.loss.match.weight
+        raise ValueError(f"loss.match.weight is {weight}; allowed: 0, as {name} has the states of an encoder and of a decoder")
+    layers: int = theirs.num_hidden_layers
+    return layers
+
+
+def hidden_states(config: Config, labellers: Sequence[Labeller], report: Report) -> list[States]:
+    """The states of the training rows of each labeller's task, read or, where they are not stored yet, computed.
+
+    report first gets `states/bytes`, what all of them take on the disk; where some are to be written the phase that tells of
+    it names their size. Raises ValueError where the disk has no room for those.
+    """
+    root, layers = Path(config.cache), config.loss.match.teacher_layers
+    teachers = [_exposed(teacher) for teacher in labellers]
+    places = [places_of(layers, teacher.num_states, "loss.match.teacher_layers", "the teacher") for teacher in teachers]
+    stores = [
+        [_Store(teacher, sorted(set(found)), rows) for rows in teacher.data.train.parts or (teacher.data.train,)]
+        for teacher, found in zip(teachers, places, strict=True)
+    ]
+    by_key = {key_of(store.parts): store for of_task in stores for store in of_task}
+    report(0, {"states/bytes": float(sum(store.num_bytes for store in by_key.values()))})
+    _write_missing(root, {key: store for key, store in by_key.items() if not (root / "states" / key).exists()}, report)
+    return [
+        States(teacher.key, [of_task[0].layers.index(layer) for layer in found], [_states(root, store) for store in of_task])
+        for teacher, found, of_task in zip(teachers, places, stores, strict=True)
+    ]
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Raises ValueError where the disk of the folder has less room than the states need."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ValueError(f"loss.match needs {needed:,} bytes in {folder} for the teacher's hidden states; free there: {free:,}")
+
+
+def _exposed(teacher: Labeller) -> Exposed:
+    assert isinstance(teacher, Head | FineTuned), f"settled() has refused to match the states of {teacher.name}"
+    if isinstance(teacher, Head):
+        refined = teacher.refined
+        widths, precision = refined.model.state_widths, refined.precision
+        by = {"teacher": refined.key, "layout": list(refined.layout), "precision": precision}
+        return Exposed(lambda: refined.model, refined.key, by, refined.layout, precision, teacher.data, len(widths), widths[0])
+    theirs = checkpoints.load_config(teacher.folder, teacher.setting)
+    precision = teacher.config.teacher.train.precision
+    by = {"classifier": teacher.key, "layout": list(teacher.layout), "precision": precision}
+    num_states, width = 1 + theirs.num_hidden_layers, theirs.hidden_size
+    return Exposed(cache(teacher.model), teacher.key, by, teacher.layout, precision, teacher.data, num_states, width)
+
+
+def _write_missing(root: Path, missing: dict[str, _Store], report: Report) -> None:
+    """Computes these, after it has told their size."""
+    if not missing:
+        return
+    needed, rows = sum(store.num_bytes for store in missing.values()), sum(store.num_rows for store in missing.values())
+    check_room(root, needed)
+    told = phase(report, "", f"hidden states, {needed / 1e6:,.1f} MB in {root}")
+    told(0, {"progress": 0.0})
+    done = 0
+    for store in missing.values():
+
+        def progress(written: int, before: int = done) -> None:
+            told(before + written, {"progress": (before + written) / rows})
+
+        _states(root, store, progress)
+        done += store.num_rows
+
+
+def _states(root: Path, store: _Store, progress: Callable[[int], None] = lambda written: None) -> np.ndarray:
+    """The states [R, K, D] float16, memory-mapped, row i for row i of the store; computed once."""
+    folder = stored(root, "states", store.parts, lambda aside: _write(aside / STATES, store, progress))
+    return read_array(folder / STATES, "<f2").reshape(store.num_rows, len(store.layers), store.teacher.width)
+
+
+def _write(file: Path, store: _Store, progress: Callable[[int], None]) -> None:
+    """Writes them window by window. Raises ValueError for states that half precision does not hold."""
+    teacher, layers = store.teacher, store.layers
+    model = _OfLayers(teacher.model(), layers)
+    device = next(model.parameters()).device.type
+    with file.open("wb") as out, torch.autocast(device, torch.bfloat16, enabled=teacher.precision == "bfloat16"):
+        for start in range(0, store.num_rows, WINDOW_ROWS):
+            rows = np.arange(start, min(start + WINDOW_ROWS, store.num_rows))
+            window_RKD = np.empty((len(rows), len(layers), teacher.width), dtype="<f2")
+            for places, states_BKD in predictions(model, store.rows, rows, teacher.data.name, teacher.layout):
+                with np.errstate(over="ignore"):
+                    window_RKD[places] = states_BKD
+            if not np.isfinite(window_RKD).all():
+                bad = [layer for place, layer in enumerate(layers) if not np.isfinite(window_RKD[:, place]).all()]
+                largest = np.finfo(np.float16).max
+                raise ValueError(f"loss.match.teacher_layers: states of layers {bad} exceed {largest:,.0f}; choose others")
+            window_RKD.tofile(out)
+            progress(int(rows[-1]) + 1)
