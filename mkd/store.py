@@ -26,7 +26,7 @@ ALWAYS_HASHED_BYTES = 1 << 20
 """Files up to this size are hashed whenever they are asked for: that takes a millisecond."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says where a disk, a user's share of it or a file is full."""
-FILL_ROWS = 1 << 20
+FILL_ROWS = 1 << 14
 
 
 class NoRoom(OSError):
@@ -74,10 +74,18 @@ def _build_aside(folder: Path, parts: dict[str, Any], build: Callable[[Path], No
         number = _error_number(error)
         if number not in NO_ROOM or isinstance(error, NoRoom):
             raise
-        size = sum(path.stat().st_size for path in _files(aside))
-        raise NoRoom(number, f"{os.strerror(number)}: {folder} takes {size:,} bytes or more") from None
+        raise NoRoom(number, f"{os.strerror(number)}: {folder} takes {_least_bytes(aside, number):,} bytes or more") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _least_bytes(aside: Path, number: int) -> int:
+    """What a folder takes at least that could not be written: its files so far, and where the disk is full all that was free."""
+    found = [path.stat() for path in _files(aside)]
+    size = sum(file.st_size for file in found)
+    if number != errno.ENOSPC:
+        return size
+    return max(size, shutil.disk_usage(aside).free + sum(512 * file.st_blocks for file in found))
 
 
 def _error_number(error: Exception) -> int:
