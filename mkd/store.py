@@ -14,7 +14,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -66,17 +67,25 @@ def _build_aside(folder: Path, parts: dict[str, Any], build: Callable[[Path], No
         shutil.rmtree(left_over)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        build(aside)
-        _write_manifest(aside, parts, [str(path.relative_to(aside)) for path in _files(aside)])
+        with _full_disk_told(folder, aside):
+            build(aside)
+            _write_manifest(aside, parts, [str(path.relative_to(aside)) for path in _files(aside)])
         os.rename(aside, folder)
         _to_disk(folder.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _full_disk_told(folder: Path, aside: Path) -> Iterator[None]:
+    """Turns any error of a full disk, while the folder is written `aside`, into one that says what the folder takes."""
+    try:
+        yield
     except Exception as error:
         number = _error_number(error)
         if number not in NO_ROOM or isinstance(error, NoRoom):
             raise
         raise NoRoom(number, f"{os.strerror(number)}: {folder} takes {_least_bytes(aside, number):,} bytes or more") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _least_bytes(aside: Path, number: int) -> int:
@@ -107,9 +116,12 @@ def _write_manifest(folder: Path, parts: dict[str, Any], names: list[str]) -> No
         found["bytes"][name], found["changed_ns"][name] = status.st_size, status.st_ctime_ns
         found["sha256"][name] = file_hash(folder / name)
     aside = folder / f"{MANIFEST}.new"
-    aside.write_text(json.dumps(found, indent=1, sort_keys=True))
-    _to_disk(aside)
-    os.replace(aside, folder / MANIFEST)
+    try:
+        aside.write_text(json.dumps(found, indent=1, sort_keys=True))
+        _to_disk(aside)
+        os.replace(aside, folder / MANIFEST)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _to_disk(path: Path) -> None:
@@ -141,7 +153,8 @@ def _check(folder: Path) -> None:
         if (name in changed or sizes[name] <= ALWAYS_HASHED_BYTES) and file_hash(folder / name) != known:
             raise ValueError(f"{folder / name} is not as it was written, though its size is: {again}")
     if changed or "sha256" not in manifest:
-        _write_manifest(folder, parts, list(sizes))
+        with _full_disk_told(folder, folder):
+            _write_manifest(folder, parts, list(sizes))
 
 
 def read_array(path: Path, dtype: str) -> np.ndarray:

@@ -1,6 +1,8 @@
 """A disk that fills up while something is stored: told in one line, and nothing that was there before is lost."""
 
+import os
 import resource
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from experiments import cli
 from mkd.config import Config
-from mkd.store import NoRoom, key_of, new_array, stored, write_arrays
+from mkd.store import MANIFEST, NoRoom, key_of, new_array, stored, write_arrays
 from mkd.tokens import token_store
 
 PARTS = {"rows": "abc"}
@@ -100,3 +102,15 @@ def test_another_error_of_the_system_stays_as_it_is(tmp_path: Path) -> None:
 
     with pytest.raises(FileNotFoundError):
         stored(tmp_path, "kind", PARTS, build)
+
+
+def test_a_manifest_that_finds_no_room_when_it_is_noted_anew_leaves_the_folder_whole(tmp_path: Path) -> None:
+    made = stored(tmp_path, "kind", PARTS, lambda aside: write_arrays(aside / "x", [np.arange(3)]))
+    manifest = (made / MANIFEST).read_bytes()
+    time.sleep(0.02)  # the system's clock for changes ticks every few milliseconds
+    os.utime(made / "x")
+    (made / f"{MANIFEST}.new").symlink_to("/dev/full")
+    with pytest.raises(NoRoom, match=f"No space left on device: {made} takes "):
+        stored(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is there"))
+    assert (made / MANIFEST).read_bytes() == manifest
+    assert stored(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is there")) == made

@@ -155,7 +155,8 @@ def main() -> None:
     for rows in args.rows:
         command = [sys.executable, __file__, "--here", "--rows", str(rows), "--task", args.task, "--folder", str(args.folder)]
         output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-        found.append(Measured(**json.loads(output.splitlines()[-1])))
+        print(f"\n{output.strip()}", file=sys.stderr)
+        found.append(Measured(**json.loads(output)))
     print("\n".join(["", *table(found), ""]))
     print(json.dumps({"task": args.task, "batch_rows": BATCH_ROWS, "measured": [m._asdict() for m in found]}))
 
