@@ -1,3 +1,4 @@
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -112,6 +113,37 @@ def test_no_more_than_a_few_chunks_are_read_ahead(
     source = split([])._replace(read=rows)
     token_store(tmp_path, source, SINGLE, tokenizer, 9, lambda written, metrics: ahead.append(read[0] - written))
     assert max(ahead) == 10 * tokens.CHUNKS_AT_ONCE
+
+
+@pytest.mark.parametrize(("at_once", "parallel"), [(1, "false"), (3, "true")])
+def test_the_bytes_do_not_depend_on_how_much_is_done_at_a_time(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch, at_once: int, parallel: str
+) -> None:
+    rows = split(pair_rows(95, 0))
+    whole = token_store(tmp_path / "whole", rows, PAIR, tokenizer, 9).fingerprint
+    monkeypatch.setattr(tokens, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(tokens, "CHUNKS_AT_ONCE", at_once)
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", parallel)
+    token_store(tmp_path / "parts", rows, PAIR, tokenizer, 9)
+    names = ["a.int32", "a_offsets.int64", "b.int32", "b_offsets.int64", "labels.float32"]
+    expected, found = (
+        [(tmp_path / name / "tokens" / whole / file).read_bytes() for file in names] for name in ("whole", "parts")
+    )
+    assert found == expected
+
+
+def test_stopping_midway_leaves_neither_a_folder_nor_a_thread(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(step: int, metrics: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tokens, "CHUNK_ROWS", 10)
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        token_store(tmp_path, split(single_rows(95, 0)), SINGLE, tokenizer, 9, stop)
+    assert threading.active_count() == before
+    assert [path for path in (tmp_path / "tokens").iterdir() if path.is_dir()] == []
 
 
 def test_the_second_call_reads_no_rows(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
