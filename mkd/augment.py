@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from mkd.tokens import Texts, carve
 from mkd.words import Words, as_text, blocks, spans, take, word_store
 
 FILE = "rows.parquet"
+SHARES = 16
 NUM_TURNS = 3
 """Of a pair the first text alone is changed, the second alone, both."""
 
@@ -163,9 +165,14 @@ def _new(copies: Copies) -> np.ndarray:
         return total
 
     everyone = np.arange(len(copies.words.labels))
-    known = [codes([take(side, rows) for side in copies.words.sides]) for rows in blocks(everyone)]
-    made = [codes(sides) for sides in drafts(copies)]
-    _, first = np.unique(np.concatenate(known + made), return_index=True)
-    new = np.zeros(len(everyone) + sum(map(len, made)), dtype=bool)
-    new[first] = True
+    found = np.empty(len(everyone) + copies.settings.multiple * len(copies.rows), dtype=np.uint64)
+    done = 0
+    for sides in chain(([take(side, rows) for side in copies.words.sides] for rows in blocks(everyone)), drafts(copies)):
+        found[done : done + len(sides[0].offsets) - 1] = codes(sides)
+        done += len(sides[0].offsets) - 1
+    share = (found % SHARES).astype(np.uint8)
+    new = np.zeros(len(found), dtype=bool)
+    for which in range(SHARES):  # equal codes are in one share: sorting takes the memory of one at a time
+        places = np.flatnonzero(share == which)
+        new[places[np.unique(found[places], return_index=True)[1]]] = True
     return new[len(everyone) :]

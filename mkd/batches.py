@@ -4,7 +4,8 @@ Axes: B rows of a batch, S texts of a row, L tokens, C classes; N draws of a tas
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count, cycle
 from typing import NamedTuple
 
@@ -99,7 +100,7 @@ def task_order(sources: list[Source], sampling: SamplingConfig, seed: int, draws
 
 def _row_batches(source: Source, layout: Layout, batch_size: int, seed: int) -> Iterator[np.ndarray]:
     """Every row once an epoch, in batches of like length, epoch after epoch."""
-    lengths = sequence_lengths(source.data.train, layout)
+    lengths = partial(sequence_lengths, source.data.train, layout)
     task = zlib.crc32(source.data.name.encode())
     epoch = 0
     while True:
@@ -107,22 +108,27 @@ def _row_batches(source: Source, layout: Layout, batch_size: int, seed: int) -> 
         epoch += 1
 
 
-def epoch_batches(rows: np.ndarray, lengths: np.ndarray, batch_size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """The rows once each: shuffled, sorted by length within a pool, cut into batches, which come in random order."""
+def epoch_batches(
+    rows: np.ndarray, lengths: Callable[[np.ndarray], np.ndarray], batch_size: int, generator: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """The rows once each: shuffled, sorted by length within a pool, cut into batches, which come in random order.
+
+    lengths: of some rows; asked for one pool at a time, so that of all rows nothing but their order is held.
+    """
     shuffled = generator.permutation(rows)
     for start in range(0, len(shuffled), POOL_BATCHES * batch_size):
         pool = shuffled[start : start + POOL_BATCHES * batch_size]
-        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        pool = pool[np.argsort(lengths(pool), kind="stable")]
         for batch in generator.permutation(-(-len(pool) // batch_size)):
             yield pool[batch * batch_size : (batch + 1) * batch_size]
 
 
-def sequence_lengths(store: TokenStore, layout: Layout) -> np.ndarray:
-    """How long each row is in a batch: all of a joined sequence, the longer text of a pair that is kept apart."""
-    a = store.a.lengths()
+def sequence_lengths(store: TokenStore, layout: Layout, rows: np.ndarray) -> np.ndarray:
+    """How long each of these rows is in a batch: all of a joined sequence, the longer text of a pair that is kept apart."""
+    a = store.a.lengths(rows)
     if store.b is None:
         return a
-    b = store.b.lengths()
+    b = store.b.lengths(rows)
     lengths: np.ndarray = a + b if layout.joined else np.maximum(a, b)
     return lengths
 
@@ -142,7 +148,7 @@ def gather(store: TokenStore, rows: np.ndarray, layout: Layout) -> Inputs:
         return _joined(store, rows, layout)
     texts = [store.a] if store.b is None else [store.a, store.b]
     starts = [text.offsets[rows] for text in texts]
-    lengths = [np.minimum(text.offsets[rows + 1] - start, layout.max_length) for text, start in zip(texts, starts, strict=True)]
+    lengths = [np.minimum(text.lengths(rows), layout.max_length) for text in texts]
     width = max(1, *(int(length.max()) for length in lengths))
     places = np.arange(width)
     ids = np.full((len(rows), len(texts), width), layout.pad, dtype=np.int64)
@@ -163,8 +169,8 @@ def _joined(store: TokenStore, rows: np.ndarray, layout: Layout) -> Inputs:
     pair = store.b is not None
     special = len(layout.prefix) + len(layout.suffix) + (len(layout.middle) if pair else 0)
     budget = layout.max_length - special
-    a = store.a.offsets[rows + 1] - store.a.offsets[rows]
-    b = np.zeros_like(a) if store.b is None else store.b.offsets[rows + 1] - store.b.offsets[rows]
+    a = store.a.lengths(rows)
+    b = np.zeros_like(a) if store.b is None else store.b.lengths(rows)
     b = np.minimum(b, np.maximum(budget - a, budget // 2))
     a = np.minimum(a, budget - b)
     places = np.broadcast_to(np.arange(int((a + b).max()) + special), (len(rows), int((a + b).max()) + special))

@@ -29,21 +29,21 @@ def predict(
 
 
 def predictions(
-    model: nn.Module, store: TokenStore, rows: np.ndarray, task: str, layout: Layout
+    model: nn.Module, store: TokenStore, rows: np.ndarray | range, task: str, layout: Layout
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(places in `rows`, logits) batch by batch, like lengths together, a bounded window of rows at a time."""
     device = next(model.parameters()).device
     model.train(False)
-    lengths = sequence_lengths(store, layout)
     for start in range(0, len(rows), WINDOW_ROWS):
-        window = np.arange(start, min(start + WINDOW_ROWS, len(rows)))
-        window = window[np.argsort(lengths[rows[window]], kind="stable")]
-        while len(window):
-            longest = int(min(lengths[rows[window[-1]]], layout.max_length)) + 1
-            places, window = window[-max(1, BATCH_TOKENS // longest) :], window[: -max(1, BATCH_TOKENS // longest)]
+        window = np.asarray(rows[start : start + WINDOW_ROWS])
+        lengths = sequence_lengths(store, layout, window)
+        waiting = np.argsort(lengths, kind="stable")
+        while len(waiting):
+            count = max(1, BATCH_TOKENS // (int(min(lengths[waiting[-1]], layout.max_length)) + 1))
+            places, waiting = waiting[-count:], waiting[:-count]
             with torch.inference_mode():
-                logits = model(gather(store, rows[places], layout).to(device), task)
-            yield places, logits.float().cpu().numpy()
+                logits = model(gather(store, window[places], layout).to(device), task)
+            yield start + places, logits.float().cpu().numpy()
 
 
 class Prediction(NamedTuple):

@@ -4,10 +4,12 @@ Axes: B rows of a batch, S texts of a row (1 or 2), L tokens.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +20,14 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.config import DataConfig
 from mkd.record import Report, silent
-from mkd.store import key_of, read_array, stored, write_arrays
+from mkd.store import append, key_of, read_array, stored, write_arrays
 from mkd.tasks import MASK, Kind, Row, Split, Task
 
 CHUNK_ROWS = 10_000
+CHUNK_CHARACTERS = 1 << 21
+"""A chunk of rows ends at either: a tokenizer takes some hundred bytes a token until its ids are copied out."""
+CHUNKS_AT_ONCE = 2
+"""Tokenised at a time. Each is spread over all cores; the second keeps them busy while the first one's ids are copied."""
 
 
 class Texts(NamedTuple):
@@ -30,8 +36,9 @@ class Texts(NamedTuple):
     ids: np.ndarray
     offsets: np.ndarray
 
-    def lengths(self) -> np.ndarray:
-        return np.diff(self.offsets)
+    def lengths(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """How many tokens each text has: of these rows, or of all."""
+        return np.diff(self.offsets) if rows is None else self.offsets[rows + 1] - self.offsets[rows]
 
 
 class TokenStore(NamedTuple):
@@ -197,7 +204,11 @@ def _write_joined(folder: Path, stores: list[TokenStore]) -> None:
         if texts:
             write_arrays(folder / f"{side}.int32", (text.ids for text in texts))
             ends = np.cumsum([0, *(text.offsets[-1] for text in texts)], dtype="<i8")
-            offsets = (text.offsets[1:] + end for text, end in zip(texts, ends[:-1], strict=True))
+            offsets = (
+                text.offsets[start : start + CHUNK_ROWS] + end
+                for text, end in zip(texts, ends[:-1], strict=True)
+                for start in range(1, len(text.offsets), CHUNK_ROWS)
+            )
             write_arrays(folder / f"{side}_offsets.int64", chain([ends[:1]], offsets))
     write_arrays(folder / "labels.float32", (store.labels for store in stores))
 
@@ -210,15 +221,17 @@ def task_data(
     train = joined_store(root, [token_store(root, split, task.kind, tokenizer, config.max_length, report) for split in splits])
     dev = {name: token_store(root, split, task.kind, tokenizer, config.max_length, report) for name, split in task.dev.items()}
     train_rows, selection_rows = carve(train.labels, config.selection_fraction, config.selection_rows, seed, task)
-    learnt = train.labels[train_rows]
-    regression = not task.kind.labels
-    mean, std = (float(np.nanmean(learnt)), float(np.nanstd(learnt))) if regression else (0.0, 1.0)
+    mean, std = 0.0, 1.0
+    if not task.kind.labels:
+        learnt = train.labels[train_rows]
+        mean, std = float(np.nanmean(learnt)), float(np.nanstd(learnt))
     return TaskData(task.name, task.kind, train, dev, train_rows, selection_rows, mean, std or 1.0)
 
 
 def carve(labels: np.ndarray, fraction: float, most: int, seed: int, task: Task) -> tuple[np.ndarray, np.ndarray]:
     """Training rows and selection rows, sorted, drawn by the seed; rows without a label are always for training."""
-    known = np.flatnonzero(~np.isnan(labels))
+    narrow = np.int32 if len(labels) < 2**31 else np.int64
+    known = np.flatnonzero(~np.isnan(labels)).astype(narrow)
     count = min(most, round(fraction * len(known)))
     if count == 0 or count == len(known):
         raise ValueError(
@@ -226,15 +239,21 @@ def carve(labels: np.ndarray, fraction: float, most: int, seed: int, task: Task)
             f"of which {count} would be set apart for selection; both parts need at least one"
         )
     chosen = np.sort(np.random.default_rng([seed, 0]).permutation(known)[:count])
-    return np.setdiff1d(np.arange(len(labels)), chosen, assume_unique=True), chosen
+    rest = np.ones(len(labels), dtype=bool)
+    rest[chosen] = False
+    return np.flatnonzero(rest).astype(narrow), chosen
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int) -> Texts:
     """Token ids of texts, without special tokens, in parallel on all cores."""
-    encoded = [e.ids[:max_length] for e in _unpadded(tokenizer).encode_batch_fast(texts, add_special_tokens=False)]
+    return _encode(_unpadded(tokenizer), texts, max_length)
+
+
+def _encode(backend: Tokenizer, texts: list[str], max_length: int) -> Texts:
+    encoded = [e.ids[:max_length] for e in backend.encode_batch_fast(texts, add_special_tokens=False)]
     offsets = np.zeros(len(encoded) + 1, dtype="<i8")
     np.cumsum([len(ids) for ids in encoded], out=offsets[1:])
-    return Texts(np.fromiter((i for ids in encoded for i in ids), dtype="<i4", count=offsets[-1]), offsets)
+    return Texts(np.fromiter(chain.from_iterable(encoded), dtype="<i4", count=offsets[-1]), offsets)
 
 
 def from_texts(tokenizer: PreTrainedTokenizerBase, texts: list[str], pairs: list[str] | None, max_length: int) -> TokenStore:
@@ -243,30 +262,69 @@ def from_texts(tokenizer: PreTrainedTokenizerBase, texts: list[str], pairs: list
     return TokenStore(encode(tokenizer, texts, max_length), b, np.full(len(texts), np.nan, dtype="<f4"), "")
 
 
+class Chunk(NamedTuple):
+    """Rows that follow one another, as tokens. sides: of the first texts, then of the second ones of pairs."""
+
+    sides: tuple[Texts, ...]
+    labels: np.ndarray
+
+
 def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    iterator = iter(rows)
-    while chunk := list(islice(iterator, CHUNK_ROWS)):
+    chunk: list[Row] = []
+    characters = 0
+    for row in rows:
+        chunk.append(row)
+        characters += len(row.text_a) + len(row.text_b or "")
+        if len(chunk) >= CHUNK_ROWS or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
         yield chunk
 
 
+def _tokenised(backend: Tokenizer, pair: bool, max_length: int, rows: list[Row]) -> Chunk:
+    texts = [[row.text_a for row in rows]] + ([[str(row.text_b) for row in rows]] if pair else [])
+    labels = np.array([np.nan if row.label is None else row.label for row in rows], "<f4")
+    return Chunk(tuple(_encode(backend, side, max_length) for side in texts), labels)
+
+
+def _in_order(work: Callable[[list[Row]], Chunk], rows: Iterable[Row]) -> Generator[Chunk, None, None]:
+    """The work on each chunk of rows, in their order and a few chunks at a time; more rows are read meanwhile.
+
+    Threads do: the tokenizer works outside of Python's lock, so that only reading rows and copying ids take turns.
+    """
+    waiting: deque[Future[Chunk]] = deque()
+    with ThreadPoolExecutor(CHUNKS_AT_ONCE) as pool:
+        try:
+            for chunk in _chunks(rows):
+                waiting.append(pool.submit(work, chunk))
+                if len(waiting) > CHUNKS_AT_ONCE:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
 def _write(folder: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenizerBase, max_length: int, report: Report) -> None:
-    """Streams the rows through the tokenizer into raw files; only one chunk is ever in memory."""
+    """Streams the rows through the tokenizer into raw files; only a few chunks are ever in memory."""
     sides = ("a", "b") if kind.pair else ("a",)
     names = [f"{side}{part}" for side in sides for part in (".int32", "_offsets.int64")] + ["labels.float32"]
     ends = dict.fromkeys(sides, 0)
     count = 0
+    work = partial(_tokenised, _unpadded(tokenizer), kind.pair, max_length)
     with ExitStack() as opened:
         files: dict[str, Any] = {name: opened.enter_context((folder / name).open("wb")) for name in names}
         for side in sides:
-            np.zeros(1, "<i8").tofile(files[f"{side}_offsets.int64"])
-        for chunk in _chunks(split.read()):
-            for side in sides:
-                texts = encode(tokenizer, [row.text_a if side == "a" else str(row.text_b) for row in chunk], max_length)
-                texts.ids.tofile(files[f"{side}.int32"])
-                (texts.offsets[1:] + ends[side]).tofile(files[f"{side}_offsets.int64"])
+            append(files[f"{side}_offsets.int64"], np.zeros(1, "<i8"))
+        for chunk in opened.enter_context(closing(_in_order(work, split.read()))):
+            for side, texts in zip(sides, chunk.sides, strict=True):
+                append(files[f"{side}.int32"], texts.ids)
+                append(files[f"{side}_offsets.int64"], texts.offsets[1:] + ends[side])
                 ends[side] += int(texts.offsets[-1])
-            np.array([np.nan if row.label is None else row.label for row in chunk], "<f4").tofile(files["labels.float32"])
-            count += len(chunk)
+            append(files["labels.float32"], chunk.labels)
+            count += len(chunk.labels)
             report(count, {"rows/tokenised": float(count)})
     if count == 0:
         raise ValueError(f"{split.source}: no rows; at least one is needed")

@@ -47,7 +47,7 @@ def _chunks(texts: Texts) -> Iterator[np.ndarray]:
 
 def _ids(texts: Texts, rows: np.ndarray) -> np.ndarray:
     """The token ids of these rows, one row after another."""
-    lengths = texts.offsets[rows + 1] - texts.offsets[rows]
+    lengths = texts.lengths(rows)
     before = np.cumsum(lengths) - lengths
     ids: np.ndarray = texts.ids[np.arange(lengths.sum()) + np.repeat(texts.offsets[rows] - before, lengths)]
     return ids

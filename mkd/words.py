@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mkd.store import read_array, stored
+from mkd.store import append, read_array, stored
 from mkd.tasks import Kind, Split
 from mkd.tokens import Texts
 
@@ -49,7 +49,7 @@ def spans(ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Texts:
 
 def take(texts: Texts, rows: np.ndarray) -> Texts:
     """The texts of these rows."""
-    return spans(texts.ids, texts.offsets[rows], texts.offsets[rows + 1] - texts.offsets[rows])
+    return spans(texts.ids, texts.offsets[rows], texts.lengths(rows))
 
 
 def blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -72,15 +72,15 @@ def _write(folder: Path, split: Split, names: tuple[str, ...]) -> None:
         offsets = {name: opened.enter_context((folder / f"{name}_offsets.int64").open("wb")) for name in names}
         labels = opened.enter_context((folder / "labels.float32").open("wb"))
         for name in names:
-            np.zeros(1, "<i8").tofile(offsets[name])
+            append(offsets[name], np.zeros(1, "<i8"))
         rows = split.read()
         while chunk := list(islice(rows, BLOCK_ROWS)):
             for name in names:
                 texts = _numbered([row.text_a if name == "a" else str(row.text_b) for row in chunk], numbers)
-                texts.ids.tofile(files[name])
-                (texts.offsets[1:] + ends[name]).tofile(offsets[name])
+                append(files[name], texts.ids)
+                append(offsets[name], texts.offsets[1:] + ends[name])
                 ends[name] += int(texts.offsets[-1])
-            np.array([np.nan if row.label is None else row.label for row in chunk], "<f4").tofile(labels)
+            append(labels, np.array([np.nan if row.label is None else row.label for row in chunk], "<f4"))
     (folder / "words.json").write_text(json.dumps(list(numbers)))
 
 

@@ -106,15 +106,15 @@ def test_single_texts_kept_apart_by_hand() -> None:
 
 def test_lengths_are_of_the_joined_sequence_or_of_the_longer_text() -> None:
     both = store(texts([5, 6], [7]), texts([8], [5, 5, 5]))
-    assert sequence_lengths(both, BERT).tolist() == [3, 4]
-    assert sequence_lengths(both, APART).tolist() == [2, 3]
-    assert sequence_lengths(both._replace(b=None), BERT).tolist() == [2, 1]
+    assert sequence_lengths(both, BERT, np.array([0, 1])).tolist() == [3, 4]
+    assert sequence_lengths(both, APART, np.array([1, 0, 1])).tolist() == [3, 2, 3]
+    assert sequence_lengths(both._replace(b=None), BERT, np.array([0, 1])).tolist() == [2, 1]
 
 
 @pytest.mark.parametrize(("num", "batch_size"), [(1, 4), (64, 4), (1003, 5)])
 def test_an_epoch_has_every_row_exactly_once(num: int, batch_size: int) -> None:
     rows = np.arange(num) * 2
-    batches = list(epoch_batches(rows, np.arange(2 * num) % 17, batch_size, np.random.default_rng(0)))
+    batches = list(epoch_batches(rows, lambda rows: rows % 17, batch_size, np.random.default_rng(0)))
     assert sorted(np.concatenate(batches)) == rows.tolist()
     assert Counter(map(len, batches)) == Counter([batch_size] * (num // batch_size) + [num % batch_size] * (num % batch_size > 0))
 
@@ -127,7 +127,7 @@ def test_batches_of_like_length_have_less_padding_than_shuffled_ones() -> None:
 
     shuffled = np.random.default_rng(1).permutation(2000)
     unsorted = places([shuffled[i : i + 16] for i in range(0, 2000, 16)])
-    pooled = places(list(epoch_batches(np.arange(2000), lengths, 16, np.random.default_rng(1))))
+    pooled = places(list(epoch_batches(np.arange(2000), lengths.__getitem__, 16, np.random.default_rng(1))))
     text = int(lengths.sum())
     assert pooled - text < 0.1 * (unsorted - text)
 

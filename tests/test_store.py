@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mkd.store import MANIFEST, file_hash, key_of, read_array, stored
+from mkd import store
+from mkd.store import MANIFEST, file_hash, key_of, new_array, read_array, stored
 
 PARTS = {"rows": "abc", "length": 8}
 
@@ -64,7 +66,13 @@ def test_the_second_call_does_not_build_again(tmp_path: Path) -> None:
 
 def test_the_manifest_says_what_it_is_made_from(tmp_path: Path) -> None:
     folder = stored(tmp_path, "kind", PARTS, partial(_build, tmp_path / "counter", 0))
-    assert json.loads((folder / MANIFEST).read_text()) == {"parts": PARTS, "bytes": {"inner/x.int32": 12}}
+    file = folder / "inner" / "x.int32"
+    assert json.loads((folder / MANIFEST).read_text()) == {
+        "parts": PARTS,
+        "bytes": {"inner/x.int32": 12},
+        "sha256": {"inner/x.int32": file_hash(file)},
+        "changed_ns": {"inner/x.int32": file.stat().st_ctime_ns},
+    }
 
 
 def test_a_failure_while_building_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -107,6 +115,112 @@ def test_a_file_of_another_size_is_named(tmp_path: Path, damage: str, found: int
     with pytest.raises(ValueError) as caught:
         stored(tmp_path, "kind", PARTS, build)
     assert str(caught.value).startswith(f"{file} has {found} bytes, 12 were written: remove {file.parent.parent} ")
+
+
+def _alter(file: Path) -> None:
+    """Another byte at the end, and the time of the last change by the clock that programs can set put back."""
+    before = file.stat()
+    with file.open("r+b") as opened:
+        opened.seek(-1, os.SEEK_END)
+        opened.write(b"?")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A stored folder of one file, inner/x.int32."""
+    return stored(tmp_path, "kind", PARTS, partial(_build, tmp_path / "counter", 0))
+
+
+def _again(made: Path) -> Path:
+    """The folder asked for once more; building it would be an error."""
+    return stored(made.parents[1], "kind", PARTS, lambda aside: pytest.fail("it is there"))
+
+
+@pytest.mark.parametrize("always_hashed", [store.ALWAYS_HASHED_BYTES, 0])
+def test_a_file_with_another_byte_is_named(made: Path, always_hashed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "ALWAYS_HASHED_BYTES", always_hashed)
+    assert _again(made) == made
+    time.sleep(0.02)  # the system's clock for changes ticks every few milliseconds
+    _alter(made / "inner" / "x.int32")
+    with pytest.raises(ValueError) as caught:
+        _again(made)
+    assert str(caught.value) == (
+        f"{made / 'inner' / 'x.int32'} is not as it was written, though its size is: remove {made} to have it made again"
+    )
+
+
+def _manifest(folder: Path) -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = json.loads((folder / MANIFEST).read_text())
+    return found
+
+
+def test_a_large_file_is_hashed_only_where_it_was_changed(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told by a hash in the manifest that is not the file's: nobody sees it until the file is touched."""
+    (made / MANIFEST).write_text(json.dumps(_manifest(made) | {"sha256": {"inner/x.int32": "0"}}))
+    monkeypatch.setattr(store, "ALWAYS_HASHED_BYTES", 0)
+    assert _again(made) == made
+    time.sleep(0.02)
+    os.utime(made / "inner" / "x.int32")
+    with pytest.raises(ValueError, match="not as it was written"):
+        _again(made)
+
+
+def test_a_copied_folder_is_hashed_once_and_noted_anew(made: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "other" / "kind" / made.name
+    time.sleep(0.02)
+    shutil.copytree(made, copy)
+    assert _manifest(copy)["changed_ns"] == _manifest(made)["changed_ns"]
+    assert _again(copy) == copy
+    assert _manifest(copy)["changed_ns"] == {"inner/x.int32": (copy / "inner" / "x.int32").stat().st_ctime_ns}
+    assert _manifest(copy)["sha256"] == _manifest(made)["sha256"]
+    assert sorted(path.name for path in copy.iterdir()) == ["inner", MANIFEST]
+
+
+def test_a_folder_from_before_there_were_hashes_is_taken_as_it_is_and_noted(made: Path) -> None:
+    known = _manifest(made)
+    (made / MANIFEST).write_text(json.dumps({"parts": known["parts"], "bytes": known["bytes"]}))
+    assert _again(made) == made
+    assert _manifest(made) == known
+    _alter(made / "inner" / "x.int32")
+    with pytest.raises(ValueError, match="not as it was written"):
+        _again(made)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", json.dumps({"parts": PARTS}), None])
+def test_a_damaged_manifest_is_named(made: Path, text: str | None) -> None:
+    if text is None:
+        (made / MANIFEST).unlink()
+    else:
+        (made / MANIFEST).write_text(text)
+    with pytest.raises(ValueError) as caught:
+        _again(made)
+    assert str(caught.value) == f"{made / MANIFEST} is missing or damaged: remove {made} to have it made again"
+
+
+def test_a_manifest_of_something_else_is_named(made: Path) -> None:
+    (made / MANIFEST).write_text(json.dumps(_manifest(made) | {"parts": {"rows": "abd", "length": 8}}))
+    with pytest.raises(ValueError, match=f"{MANIFEST} is of [0-9a-f]{{20}}, not of the folder's name: remove {made}"):
+        _again(made)
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / "kind" / f".{key_of(PARTS)}-abc"
+    other = tmp_path / "kind" / f".{key_of({})}-abc"
+    for folder in (left, other):
+        (folder / "inner").mkdir(parents=True)
+    stored(tmp_path, "kind", PARTS, partial(_build, tmp_path / "counter", 0))
+    assert not left.exists()
+    assert other.exists(), "another process may be at it"
+
+
+def test_an_array_to_be_written_in_any_order_is_nan_at_first(tmp_path: Path) -> None:
+    array = new_array(tmp_path / "x", "<f4", (5, 2))
+    array[[3, 0]] = [[1, 2], [3, 4]]
+    array.flush()
+    expected = np.full((5, 2), np.nan)
+    expected[3], expected[0] = [1, 2], [3, 4]
+    np.testing.assert_array_equal(read_array(tmp_path / "x", "<f4").reshape(5, 2), expected)
 
 
 def test_arrays_are_read_only_and_may_be_empty(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -74,6 +75,75 @@ def test_rows_beyond_one_chunk_follow_on(
     assert whole.b is not None
     for one, other in zip((*parts.a, *parts.b, parts.labels), (*whole.a, *whole.b, whole.labels), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_long_texts_come_in_chunks_of_fewer_rows(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row._replace(text_a=row.text_a[:5].ljust(5, "a"), text_b="the film of the s") for row in score_rows(7, 0)]
+    monkeypatch.setattr(tokens, "CHUNK_CHARACTERS", 60)
+    told: list[float] = []
+    token_store(tmp_path, split(rows), SCORE, tokenizer, 9, lambda step, metrics: told.extend(metrics.values()))
+    assert told == [3, 6, 7], "22 characters a row"
+
+
+def test_a_wrong_row_is_told_as_it_is_though_others_are_being_tokenised(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read() -> Iterator[Row]:
+        yield from single_rows(45, 0)
+        raise ValueError("f.csv:46: wrong")
+
+    monkeypatch.setattr(tokens, "CHUNK_ROWS", 10)
+    with pytest.raises(ValueError, match=r"^f\.csv:46: wrong$"):
+        token_store(tmp_path, split([])._replace(read=read), SINGLE, tokenizer, 9)
+
+
+def test_no_more_than_a_few_chunks_are_read_ahead(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, ahead = [0], []
+
+    def rows() -> Iterator[Row]:
+        for row in single_rows(200, 0):
+            read[0] += 1
+            yield row
+
+    monkeypatch.setattr(tokens, "CHUNK_ROWS", 10)
+    source = split([])._replace(read=rows)
+    token_store(tmp_path, source, SINGLE, tokenizer, 9, lambda written, metrics: ahead.append(read[0] - written))
+    assert max(ahead) == 10 * tokens.CHUNKS_AT_ONCE
+
+
+@pytest.mark.parametrize(("at_once", "parallel"), [(1, "false"), (3, "true")])
+def test_the_bytes_do_not_depend_on_how_much_is_done_at_a_time(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch, at_once: int, parallel: str
+) -> None:
+    rows = split(pair_rows(95, 0))
+    whole = token_store(tmp_path / "whole", rows, PAIR, tokenizer, 9).fingerprint
+    monkeypatch.setattr(tokens, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(tokens, "CHUNKS_AT_ONCE", at_once)
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", parallel)
+    token_store(tmp_path / "parts", rows, PAIR, tokenizer, 9)
+    names = ["a.int32", "a_offsets.int64", "b.int32", "b_offsets.int64", "labels.float32"]
+    expected, found = (
+        [(tmp_path / name / "tokens" / whole / file).read_bytes() for file in names] for name in ("whole", "parts")
+    )
+    assert found == expected
+
+
+def test_stopping_midway_leaves_neither_a_folder_nor_a_thread(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(step: int, metrics: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tokens, "CHUNK_ROWS", 10)
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        token_store(tmp_path, split(single_rows(95, 0)), SINGLE, tokenizer, 9, stop)
+    assert threading.active_count() == before
+    assert [path for path in (tmp_path / "tokens").iterdir() if path.is_dir()] == []
 
 
 def test_the_second_call_reads_no_rows(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -158,6 +228,14 @@ def test_carving_covers_every_row_once_and_selects_labelled_ones_alone() -> None
 def test_carving_follows_the_seed_alone() -> None:
     first, again, other = (carve(LABELS, 0.1, 1000, seed, TASK)[1].tolist() for seed in (0, 0, 1))
     assert first == again != other
+
+
+def test_carving_draws_as_numpys_permutation_does() -> None:
+    known = np.flatnonzero(~np.isnan(LABELS))
+    expected = np.sort(np.random.default_rng([3, 0]).permutation(known)[:15])
+    train, selection = carve(LABELS, 0.1, 1000, 3, TASK)
+    np.testing.assert_array_equal(selection, expected)
+    np.testing.assert_array_equal(train, np.setdiff1d(np.arange(200), expected))
 
 
 def test_carving_takes_no_more_rows_than_allowed() -> None:

@@ -24,7 +24,7 @@ import numpy as np
 from mkd import files
 from mkd.files import Record, Table, listed, shown
 from mkd.record import Report, silent
-from mkd.store import file_hash, key_of, stored
+from mkd.store import file_hash, key_of, new_array, stored
 from mkd.tasks import Kind
 from mkd.teachers.labeller import read_logits, splits, standardised
 from mkd.tokens import TaskData
@@ -74,8 +74,7 @@ def _import(table: Table, sizes: dict[str, int], kind: Kind, folder: Path) -> No
         for split, places in _by_split(table.path, chunk, sizes).items():
             if split not in arrays:
                 shape = (sizes[split], kind.num_logits)
-                arrays[split] = np.memmap(_file(folder, split), dtype="<f4", mode="w+", shape=shape)
-                arrays[split][:] = np.nan
+                arrays[split] = new_array(_file(folder, split), "<f4", shape)
             _place(table.path, split, [chunk[place] for place in places], arrays[split], kind)
     for split, size in sizes.items():
         if split == "train" or split in arrays:

@@ -13,7 +13,7 @@ from torch import nn
 
 from mkd.evaluate import predictions
 from mkd.record import Report, silent
-from mkd.store import read_array, stored, write_arrays
+from mkd.store import new_array, read_array, stored, write_arrays
 from mkd.tokens import Layout, TaskData, TokenStore
 
 LOGITS = "logits.float32"
@@ -72,8 +72,8 @@ def stored_logits(root: Path, by: dict[str, Any], reader: Reader, store: TokenSt
 
 def _write(file: Path, reader: Reader, store: TokenStore, report: Report) -> None:
     """Writes the model's logits for every row of the store."""
-    model, rows = reader.model(), np.arange(len(store.labels))
-    out = np.memmap(file, dtype="<f4", mode="w+", shape=(len(rows), reader.classes))
+    model, rows = reader.model(), range(len(store.labels))
+    out = new_array(file, "<f4", (len(rows), reader.classes))
     device = next(model.parameters()).device.type
     done = 0
     with torch.autocast(device, torch.bfloat16, enabled=reader.precision == "bfloat16"):

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from mkd.record import Report, silent
-from mkd.store import key_of, stored
+from mkd.store import key_of, stored, write_arrays
 from mkd.teachers.labeller import LOGITS, Labeller, read_logits, splits
 from mkd.tokens import TaskData
 
@@ -60,6 +60,7 @@ def mean_of(logits_MRC: np.ndarray, of: str) -> np.ndarray:
 
 
 def _write(members: list[np.ndarray], of: str, folder: Path) -> None:
-    with (folder / LOGITS).open("wb") as file:
-        for start in range(0, len(members[0]), CHUNK_ROWS):
-            mean_of(np.stack([logits[start : start + CHUNK_ROWS] for logits in members]), of).astype("<f4").tofile(file)
+    chunks = (
+        np.stack([logits[start : start + CHUNK_ROWS] for logits in members]) for start in range(0, len(members[0]), CHUNK_ROWS)
+    )
+    write_arrays(folder / LOGITS, (mean_of(chunk_MRC, of).astype("<f4") for chunk_MRC in chunks))

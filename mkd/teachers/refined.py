@@ -25,6 +25,7 @@ from mkd.teachers.labeller import Reader, splits, stored_logits
 from mkd.tokens import Layout, TaskData, TokenStore, layout_of, tokenizer_fingerprint
 from mkd.trainer import train
 from mkd.wordpiece import learn_wordpiece
+from mkd.words import blocks, take
 
 
 class Refined(NamedTuple):
@@ -181,9 +182,10 @@ def _content(store: TokenStore, rows: np.ndarray) -> str:
     """Hash of the labelled ones of these rows, whatever else the store holds: their tokens and labels."""
     digest = hashlib.sha256()
     rows = rows[~np.isnan(store.labels[rows])]
-    digest.update(np.ascontiguousarray(store.labels[rows]).tobytes())
+    digest.update(store.labels[rows].tobytes())
     for text in (store.a,) if store.b is None else (store.a, store.b):
-        digest.update(text.lengths()[rows].tobytes())
-        for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
-            digest.update(text.ids[text.offsets[run[0]] : text.offsets[run[-1] + 1]].tobytes())
+        for block in blocks(rows):
+            digest.update(text.lengths(block).tobytes())
+        for block in blocks(rows):
+            digest.update(take(text, block).ids.tobytes())
     return digest.hexdigest()
