@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from mkd.config import Config
-from mkd.store import key_of
+from mkd.store import key_of, to_disk
 
 FORMAT = 1
 """Of the file; goes up whenever an older one could no longer be read."""
@@ -54,8 +54,7 @@ class Checkpoint:
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             save_file(state.tensors, aside, metadata)
-            with aside.open("rb") as written:
-                os.fsync(written.fileno())
+            to_disk(aside)
             os.replace(aside, self.file)
         except (OSError, SafetensorError) as error:
             aside.unlink(missing_ok=True)

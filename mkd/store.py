@@ -71,7 +71,7 @@ def _build_aside(folder: Path, parts: dict[str, Any], build: Callable[[Path], No
             build(aside)
             _write_manifest(aside, parts, [str(path.relative_to(aside)) for path in _files(aside)])
         os.rename(aside, folder)
-        _to_disk(folder.parent)
+        to_disk(folder.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -111,20 +111,20 @@ def _write_manifest(folder: Path, parts: dict[str, Any], names: list[str]) -> No
     """Puts the named files of the folder on the disk and notes them; the manifest itself is written aside and renamed."""
     found: dict[str, Any] = {"parts": parts, "bytes": {}, "sha256": {}, "changed_ns": {}}
     for name in names:
-        _to_disk(folder / name)
+        to_disk(folder / name)
         status = (folder / name).stat()
         found["bytes"][name], found["changed_ns"][name] = status.st_size, status.st_ctime_ns
         found["sha256"][name] = file_hash(folder / name)
     aside = folder / f"{MANIFEST}.new"
     try:
         aside.write_text(json.dumps(found, indent=1, sort_keys=True))
-        _to_disk(aside)
+        to_disk(aside)
         os.replace(aside, folder / MANIFEST)
     finally:
         aside.unlink(missing_ok=True)
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
     """Waits until what was written to a file or a folder would survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

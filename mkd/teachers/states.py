@@ -19,7 +19,7 @@ from mkd.config import Config
 from mkd.evaluate import predictions
 from mkd.matching import States, places_of
 from mkd.record import Report, phase
-from mkd.store import key_of, read_array, stored
+from mkd.store import append, key_of, read_array, stored
 from mkd.students import Student
 from mkd.tasks import Task
 from mkd.teachers import REFINED, sources
@@ -188,5 +188,5 @@ def _write(file: Path, store: _Store, progress: Callable[[int], None]) -> None:
                 bad = [layer for place, layer in enumerate(layers) if not np.isfinite(window_RKD[:, place]).all()]
                 largest = np.finfo(np.float16).max
                 raise ValueError(f"loss.match.teacher_layers: states of layers {bad} exceed {largest:,.0f}; choose others")
-            window_RKD.tofile(out)
+            append(out, window_RKD)
             progress(int(rows[-1]) + 1)

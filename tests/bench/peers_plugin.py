@@ -47,7 +47,7 @@ def loop(precision: str, work: Any) -> dict[str, float]:
 def _batches(work: Any) -> list[np.ndarray]:
     """Rows of like length together; those of middling length stand where the clock does not run, so as to favour nobody."""
     lengths = np.array([len(row["input_ids"]) for row in work.rows])
-    drawn = list(epoch_batches(np.arange(len(lengths)), lengths, work.batch_size, np.random.default_rng(0)))
+    drawn = list(epoch_batches(np.arange(len(lengths)), lengths.__getitem__, work.batch_size, np.random.default_rng(0)))
     by_length = sorted(range(len(drawn)), key=lambda index: int(lengths[drawn[index]].max()))
     first = (len(drawn) - work.warmup - 1) // 2
     *warm, last = by_length[first : first + work.warmup + 1]
