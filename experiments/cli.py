@@ -13,6 +13,7 @@ import transformers
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from mkd import processes
 from mkd.config import Config
 
 
@@ -77,7 +78,8 @@ def entry(job: Callable[[Config], None], description: str, argv: list[str] | Non
     transformers.utils.logging.set_verbosity_error()  # what it warns of is refused here, or is no fault
     try:
         config = parse(argv, description)
-        print("settings that differ from the defaults:", json.dumps(overrides(config)), flush=True)
+        if processes.is_first():
+            print("settings that differ from the defaults:", json.dumps(overrides(config)), flush=True)
         job(config)
     except (ValueError, ArgumentError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)

@@ -23,9 +23,10 @@ from packaging.version import Version
 
 from experiments import picture, progress, table
 from experiments.cli import flat, to_yaml
+from mkd import processes
 from mkd.config import Config
-from mkd.record import Report, Result
-from mkd.resume import run_folder
+from mkd.record import Report, Result, silent
+from mkd.resume import path_of, run_folder
 
 EXPERIMENT = "mkd"
 """Where runs go that no MLFLOW_EXPERIMENT_NAME and no `mlflow run` sends elsewhere."""
@@ -45,8 +46,11 @@ def record(config: Config, kind: str, name: str, core: Core, parent: str = "") -
     """Runs the core as one MLflow run of a `mkd.kind`, with bars while it works and a table, a link and JSON at its end.
 
     parent: id of the run whose model this one starts from. The run ends FINISHED, or FAILED where the core raises; one that
-    was killed is gone on with, as the same run.
+    was killed is gone on with, as the same run. Of several processes the first one records it.
     """
+    if not processes.is_first():
+        core(config, path_of(config, kind), silent)
+        return
     with _run(config, name, {"mkd.kind": kind, "mkd.tasks": _tasks(config)}) as (run, folder):
         if parent:
             _link(run, parent)
@@ -73,6 +77,8 @@ class Trial(NamedTuple):
 @contextmanager
 def study(config: Config, kind: str, name: str) -> Iterator[Study]:
     """Opens it, for `trial` and `conclude`; it ends FINISHED, or FAILED where something raises."""
+    if processes.count() > 1:
+        raise ValueError(f"there are {processes.count()} processes; allowed for many runs in one command: one")
     with _run(config, name, {"mkd.kind": kind, "mkd.tasks": _tasks(config)}) as (run, _):
         yield run
 

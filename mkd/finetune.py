@@ -10,7 +10,7 @@ from mkd import checkpoints
 from mkd.augment import augmented
 from mkd.config import Config, StudentConfig
 from mkd.evaluate import dev_logits, quality
-from mkd.pipeline import MODEL, check_names, checkpoint_of, compared_speed, fit, prepare, result
+from mkd.pipeline import MODEL, check_names, checkpoint_of, compared_speed, fit, prepare, result, save
 from mkd.record import Report, Result, phase, silent
 from mkd.sources import load_tasks
 from mkd.speed import size_metrics
@@ -58,8 +58,7 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     checkpoint = checkpoint_of(replace(config, finetune=start), side, teacher, folder / "student.safetensors")
     fit(config, student, side, targets, phase(report, "", "student"), checkpoint)
     folder = folder / MODEL
-    student.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save(student, tokenizer, folder)
 
     dev = dev_logits(student, side.datas, layout)
     metrics = quality(side.datas, dev)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mkd import checkpoints
+from mkd import checkpoints, processes
 from mkd.augment import augmented
 from mkd.balance import check_task_weights
 from mkd.batches import Batch, Source, joint_batches, probabilities
@@ -54,14 +54,12 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
     teacher = make_teacher(config, tasks, side, side, report)
     assert teacher.refined is not None, "every task has the refined teacher"
     model = teacher.refined.model
-    folder = folder / MODEL
-    model.save_pretrained(folder)
-    side.tokenizer.save_pretrained(folder)
+    save(model, side.tokenizer, folder / MODEL)
     found = [(d, predict(model, d.train, d.selection_rows, d.name, teacher.refined.layout)) for d in side.datas]
     weak = [weakness(data, teacher.name, logits) for data, logits in found]
-    metrics = teacher.metrics | size_metrics(model, folder, config.speed.length)
+    metrics = teacher.metrics | size_metrics(model, folder / MODEL, config.speed.length)
     metrics |= speed_metrics({"": model.cpu()}, config.speed, phase(report, "", "speed"))
-    return result(metrics, tasks, side.datas, [note for note in weak if note], "", teacher, folder)
+    return result(metrics, tasks, side.datas, [note for note in weak if note], "", teacher, folder / MODEL)
 
 
 def run(config: Config, folder: Path, report: Report = silent) -> Result:
@@ -83,8 +81,7 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     teacher = make_teacher(config, tasks, teacher_side, side, report)
     targets = soft_targets(config, side, teacher, report)
     student = distil(config, side, targets, teacher, phase(report, "", "student"), folder / "student.safetensors")
-    student.save_pretrained(folder / MODEL)
-    side.tokenizer.save_pretrained(folder / MODEL)
+    save(student, side.tokenizer, folder / MODEL)
 
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     dev = dev_logits(student, side.datas, layout)
@@ -100,13 +97,22 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     return result(metrics, tasks, side.datas, weak_teachers(side, teacher, targets), config.student.name, teacher, folder / MODEL)
 
 
+def save(model: Student, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes the model with its tokenizer; of several processes the first one does."""
+    if processes.is_first():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
 def prepare(config: Config) -> torch.device:
     """Sets torch's threads as the config says, and chooses the device. Raises ValueError for a GPU that is not there."""
     if config.threads:
         torch.set_num_threads(config.threads)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is 'cuda'; allowed: auto or cpu, as torch finds no GPU here")
-    return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+    if config.loss.mixup and processes.count() > 1:
+        raise ValueError(f"loss.mixup is {config.loss.mixup}; allowed: 0 with several processes, whose rows would mix")
+    return processes.device_of("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def check_names(config: Config, datas: list[TaskData]) -> None:

@@ -93,6 +93,11 @@ def settings_of(config: Config) -> dict[str, Any]:
     return settings
 
 
+def path_of(config: Config, kind: str) -> Path:
+    """Where the folder is of the run of a kind with these settings."""
+    return Path(config.cache) / "runs" / key_of({"kind": kind, "settings": settings_of(config)})
+
+
 @contextmanager
 def run_folder(config: Config, kind: str) -> Iterator[Path]:
     """The folder of the run of a kind with these settings: it is there again if the run was killed, and gone when it has ended.
@@ -100,7 +105,7 @@ def run_folder(config: Config, kind: str) -> Iterator[Path]:
     It is gone too when the run was refused before it had a checkpoint. Raises ValueError where another process is at the
     same run.
     """
-    folder = Path(config.cache) / "runs" / key_of({"kind": kind, "settings": settings_of(config)})
+    folder = path_of(config, kind)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder.with_suffix(".lock"), timeout=0):

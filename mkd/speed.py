@@ -13,6 +13,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from mkd import processes
 from mkd.config import SpeedConfig
 from mkd.record import Report, silent
 from mkd.students import Student
@@ -28,7 +29,10 @@ def speed_metrics(models: Mapping[str, Timed], config: SpeedConfig, report: Repo
 
     p50_ms, p95_ms, p99_ms are of one call; rows_per_s follows from the median. One row a call gives the latency,
     config.batch_size rows the throughput. All models run in turn on the same shapes, single texts of config.length tokens.
+    Of several processes the first one measures, while the others have nothing more to do.
     """
+    if not processes.is_first():
+        return {}
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads)
     try:

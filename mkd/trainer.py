@@ -5,14 +5,13 @@ from itertools import islice
 from typing import NamedTuple
 
 import torch
-from torch import nn
 
-from mkd.balance import Balance
+from mkd import processes
 from mkd.batches import Batch
 from mkd.config import LossConfig, TrainConfig
 from mkd.conflicts import TaskGradients
-from mkd.losses import LossTerms, between, distillation
 from mkd.matching import Matching
+from mkd.objective import Objective
 from mkd.optim import clip_gradients, make_optimizers
 from mkd.record import Report, silent
 from mkd.resume import Checkpoint
@@ -55,30 +54,30 @@ def train(
     Raises ValueError at a loss that is not finite, naming step and task.
     """
     device = next(model.parameters()).device
-    balance = Balance(model.config.tasks, loss).to(device)
-    beside = nn.ModuleList([balance] if matching is None else [balance, matching])
-    optimizers = make_optimizers(model, config, beside.parameters())
+    objective = Objective(model, loss, matching)
+    optimizers = make_optimizers(model, config, objective.beside.parameters())
+    joined = processes.joined(objective, device.type)
     shared = TaskGradients(p for name, p in model.named_parameters() if not name.startswith("heads."))
-    state = State(model, beside, optimizers)
+    state = State(model, objective.beside, optimizers)
     if checkpoint is not None and (saved := checkpoint.load()):
         state.restore(saved)
     stream = batches(state.drawn.total())
-    window: list[tuple[str, torch.Tensor]] = []
+    window: list[tuple[str, torch.Tensor, torch.Tensor]] = []
 
     def going() -> bool:
         return state.step < config.steps and (config.patience == 0 or state.since_best < config.patience)
 
     while going():
-        model.train()
+        joined.train()
         for optimizer in optimizers:
             optimizer.zero_grad()
         for batch in islice(stream, loss.batches_per_step):
-            terms = _loss(model, batch, annealed(loss, state.step, config.steps), config.precision, matching)
-            terms = balance(terms, batch.task)
-            (terms.total / loss.batches_per_step).backward()
+            own, parts = processes.share(batch)
+            terms = joined(own, annealed(loss, state.step, config.steps), config.precision)
+            (terms[0] * parts.of_mean / loss.batches_per_step).backward()
             if loss.pcgrad:
                 shared.take(batch.task)
-            window.append((batch.task, torch.stack([term for term in terms if term is not None]).detach()))
+            window.append((batch.task, terms.detach(), parts.of_terms))
             state.drawn[batch.task] += 1
         if loss.pcgrad:
             shared.merge()
@@ -93,13 +92,13 @@ def train(
         due = state.step % config.eval_every == 0 or state.step == config.steps
         if state.step % LOG_EVERY == 0 or due:
             told = {"train/learning_rate": rate, "progress": state.step / config.steps}
-            report(state.step, _losses(window, state.step, loss.batches_per_step) | balance.metrics() | told)
+            report(state.step, _losses(window, state.step, loss.batches_per_step) | objective.balance.metrics() | told)
             window = []
             if due:
-                found = scores()
+                found = processes.from_first(scores)
                 report(state.step, {f"selection/{name}": value for name, value in found.items()})
                 state.compare(found["mean"])
-            if checkpoint is not None and (checkpoint.due() or not going()):
+            if checkpoint is not None and processes.is_first() and (checkpoint.due() or not going()):
                 checkpoint.save(state.saved())
     report(state.step, {f"sampling/{task}": count / state.drawn.total() for task, count in state.drawn.items()})
     if not state.best_weights:
@@ -110,31 +109,20 @@ def train(
     return Trained(state.best_step, state.best_score, state.step)
 
 
-def _loss(model: Student, batch: Batch, loss: LossConfig, precision: str, matching: Matching | None) -> LossTerms:
-    """The loss of a batch; of one whose rows are mixed, the mean of those by the labels of either row."""
-    device = next(model.parameters()).device
-    inputs, labels_B = batch.inputs.to(device), batch.labels_B.to(device)
-    teacher_BC = None if batch.teacher_BC is None else batch.teacher_BC.to(device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        logits_BC, states = model(inputs, batch.task, states=True) if matching else (model(inputs, batch.task), [])
-    terms = distillation(logits_BC, teacher_BC, labels_B, loss)
-    if inputs.mix is not None:
-        terms = between(terms, distillation(logits_BC, teacher_BC, labels_B[inputs.mix.partner_B], loss), inputs.mix.share)
-    return matching(terms, states, batch.states_BKD, batch.task) if matching else terms
-
-
-def _losses(window: list[tuple[str, torch.Tensor]], done: int, per_step: int) -> dict[str, float]:
+def _losses(window: list[tuple[str, torch.Tensor, torch.Tensor]], done: int, per_step: int) -> dict[str, float]:
     """Mean losses by task over the window of batches that ends with step `done`; one synchronisation for all of them."""
-    values = torch.stack([terms for _, terms in window]).tolist()
+    terms = torch.stack([terms for _, terms, _ in window])
+    parts = torch.stack([parts[: terms.shape[1]] for _, _, parts in window])
+    values = processes.total(terms * parts.to(terms.device)).tolist()
     by_task: dict[str, list[list[float]]] = {}
-    for place, ((task, _), terms) in enumerate(zip(window, values, strict=True)):
-        if not all(abs(value) < float("inf") for value in terms):
+    for place, ((task, *_), found) in enumerate(zip(window, values, strict=True)):
+        if not all(abs(value) < float("inf") for value in found):
             step = done - (len(window) - 1 - place) // per_step
             raise ValueError(
-                f"the loss became {terms[0]} at step {step}, task {task}; "
+                f"the loss became {found[0]} at step {step}, task {task}; "
                 "try a smaller train.learning_rate, or a smaller train.clip"
             )
-        by_task.setdefault(task, []).append(terms)
+        by_task.setdefault(task, []).append(found)
     return {
         f"train/{name}/{task}": sum(row[i] for row in rows) / len(rows)
         for task, rows in by_task.items()

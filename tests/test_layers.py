@@ -61,6 +61,8 @@ ORDER = [
     "mkd.students.adoption",
     "mkd.batches",
     "mkd.mixup",
+    "mkd.processes",
+    "mkd.objective",
     "mkd.trainer",
     "mkd.evaluate",
     "mkd.teachers.labeller",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd import checkpoints
+from mkd import checkpoints, processes
 from mkd.batches import Batch, Source, joint_batches
 from mkd.config import Config, LossConfig, SamplingConfig
 from mkd.evaluate import selection_scores
@@ -85,13 +85,25 @@ def refined_teacher(
     file = Path(config.cache) / "teachers" / f"{key_of(parts)}.safetensors"
     checkpoint = Checkpoint(file, parts, config.checkpoint_seconds)
 
+    called = False
+
     def build(aside: Path) -> None:
+        nonlocal called
+        called = processes.from_first(lambda: True)
         teacher = _refine(config, datas, tokenizer, device, report, checkpoint)
         teacher.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
 
+    # Whether it has to be refined is seen by the first process; it calls the others, which are not to wait for the store then.
+    if processes.is_first():
+        stored(Path(config.cache), "teachers", parts, build)
+        if not called:
+            processes.from_first(lambda: False)
+        checkpoint.file.unlink(missing_ok=True)
+    elif processes.from_first(lambda: False):
+        _refine(config, datas, tokenizer, device, report, checkpoint)
+    processes.wait()
     folder = stored(Path(config.cache), "teachers", parts, build)
-    checkpoint.file.unlink(missing_ok=True)
     teacher = load_model(folder)
     assert isinstance(teacher, TransformerStudent), "a stored teacher is a Transformer"
     layout = layout_of(tokenizer, True, config.data.max_length)

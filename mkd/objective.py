@@ -1,0 +1,44 @@
+"""What a training step minimises, as one module: the model's loss on a batch, and all that is learnt beside the model."""
+
+import torch
+from torch import nn
+
+from mkd.balance import Balance
+from mkd.batches import Batch
+from mkd.config import LossConfig
+from mkd.losses import LossTerms, between, distillation
+from mkd.matching import Matching
+from mkd.students import Student
+
+
+class Objective(nn.Module):
+    """The loss of a batch. beside: what is learnt along with the model, to be thrown away when that is trained."""
+
+    def __init__(self, model: Student, loss: LossConfig, matching: Matching | None) -> None:
+        super().__init__()
+        self.model = model
+        self.balance = Balance(model.config.tasks, loss).to(next(model.parameters()).device)
+        self.matching = matching
+        self.beside = nn.ModuleList([self.balance] if matching is None else [self.balance, matching])
+
+    def forward(self, batch: Batch, loss: LossConfig, precision: str) -> torch.Tensor:
+        """Its terms side by side, in the order of LossTerms: total, soft, hard and, where states are matched, match.
+
+        loss: that of the step. Of a batch whose rows are mixed it is the mean of the losses by the labels of either row.
+        """
+        device = next(self.model.parameters()).device
+        inputs, labels_B = batch.inputs.to(device), batch.labels_B.to(device)
+        teacher_BC = None if batch.teacher_BC is None else batch.teacher_BC.to(device)
+        states: list[torch.Tensor] = []
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            if self.matching is None:
+                logits_BC = self.model(inputs, batch.task)
+            else:
+                logits_BC, states = self.model(inputs, batch.task, states=True)
+        terms: LossTerms = distillation(logits_BC, teacher_BC, labels_B, loss)
+        if inputs.mix is not None:
+            other = distillation(logits_BC, teacher_BC, labels_B[inputs.mix.partner_B], loss)
+            terms = between(terms, other, inputs.mix.share)
+        if self.matching is not None:
+            terms = self.matching(terms, states, batch.states_BKD, batch.task)
+        return torch.stack([term for term in self.balance(terms, batch.task) if term is not None])
