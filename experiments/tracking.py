@@ -4,9 +4,11 @@ import importlib.metadata
 import json
 import logging
 import os
+import platform
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +37,8 @@ MODEL_PACKAGES = (
     "filelock", "mlflow",
 )  # fmt: skip
 """What the logged model imports."""
+STARTED = "started"
+"""In a run's folder: a run has begun there."""
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -159,7 +163,7 @@ def _run(config: Config, name: str, tags: dict[str, str], parent: Study | None =
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     with run_folder(config, tags["mkd.kind"]) as folder:
         try:
-            started = _started(folder / "mlflow.json", name, parent)
+            started = _started(folder, name, parent)
         except MlflowException as error:
             raise ConnectionError(f"MLFLOW_TRACKING_URI is {mlflow.get_tracking_uri()}: {error}") from error
         with started as run:
@@ -172,11 +176,14 @@ def _run(config: Config, name: str, tags: dict[str, str], parent: Study | None =
             yield run, folder
 
 
-def _started(file: Path, name: str, parent: Study | None) -> mlflow.ActiveRun:
-    """The run that the file names, or another one, which it names then."""
+def _started(folder: Path, name: str, parent: Study | None) -> mlflow.ActiveRun:
+    """The run that was killed while it worked in the folder, or another one, which is told by its tag then."""
+    make_database(mlflow.get_tracking_uri())
     own = os.environ.get("MLFLOW_RUN_ID", "")
-    known = json.loads(file.read_text())["run_id"] if file.exists() else ""
-    if known and known != own and _is_there(known):
+    place = f"{platform.node()}:{folder.resolve()}"
+    known = _unfinished(place, (folder / STARTED).exists())
+    (folder / STARTED).touch()
+    if known and known != own:
         if own:
             # What `mlflow run` has made for this start stays empty.
             mlflow.MlflowClient().set_tag(own, "mlflow.runName", f"{name} goes on in {known}")
@@ -185,18 +192,29 @@ def _started(file: Path, name: str, parent: Study | None) -> mlflow.ActiveRun:
         return mlflow.start_run(run_id=known, nested=parent is not None)
     if parent is None and not any(os.environ.get(f"MLFLOW_{key}") for key in ("RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME")):
         mlflow.set_experiment(EXPERIMENT)
-    started = mlflow.start_run(nested=parent is not None)
-    file.write_text(json.dumps({"run_id": started.info.run_id}))
-    return started
+    return mlflow.start_run(nested=parent is not None, tags={"mkd.folder": place})
 
 
-def _is_there(run_id: str) -> bool:
-    try:
-        return bool(mlflow.get_run(run_id).info.lifecycle_stage == "active")
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
-        raise
+def _unfinished(place: str, started: bool) -> str:
+    """The id of the last run that worked there and is RUNNING yet; where one was `started` there, also of one that FAILED."""
+    client = mlflow.MlflowClient()
+    status = "!= 'FINISHED'" if started else "= 'RUNNING'"
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    wanted = f"attributes.status {status} and tags.`mkd.folder` = '{place}'"
+    found = client.search_runs(experiments, wanted, max_results=1, order_by=["attributes.start_time DESC"])
+    return str(found[0].info.run_id) if found else ""
+
+
+def make_database(uri: str) -> None:
+    """Makes a local store that is not there, aside, so that a process that is killed meanwhile leaves no half of one."""
+    if not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).exists():
+        return
+    file = Path(uri.removeprefix("sqlite:///"))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}-") as aside:
+        mlflow.MlflowClient(f"sqlite:///{aside}/{file.name}").search_experiments()
+        with suppress(FileExistsError):  # another process was faster
+            os.link(f"{aside}/{file.name}", file)
 
 
 def _reporter(run: Run) -> Report:

@@ -75,3 +75,28 @@ def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(tmp_pat
         )
         assert len(one) > 1 and sorted(other) == sorted(one), f"{name}: each step is told once"
     assert not list((broken / ".mkd" / "runs").glob("*/")), "nothing is left of a run that has ended"
+
+
+def test_a_damaged_checkpoint_is_named_and_kept_and_a_run_of_mlflows_own_gives_way(tmp_path: Path) -> None:
+    """The teacher's checkpoint; then a start as `mlflow run` makes it, which has a run of its own by then."""
+    for _ in range(9):
+        assert killed(tmp_path, 1.0), "the run has ended before it had a checkpoint"
+        if files := list((tmp_path / ".mkd" / "teachers").glob("*.safetensors")):
+            break
+    (file,) = files
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    refused = command(tmp_path, "distill", *RUN)
+    assert refused.returncode == 2 and file.read_bytes() == whole[:-1]
+    assert refused.stderr.strip().splitlines()[-1].startswith(f"error: the checkpoint {file.relative_to(tmp_path)} is damaged")
+
+    file.write_bytes(whole)
+    (run,) = runs(tmp_path)
+    own = client(tmp_path).create_run(run.info.experiment_id).info.run_id
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MLFLOW_RUN_ID": own}
+    argv = [sys.executable, "-m", "experiments.distill", *RUN]
+    found = outcome(subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240))
+    assert found["run_id"] == run.info.run_id
+    assert client(tmp_path).get_run(run.info.run_id).info.status == "FINISHED"
+    empty = client(tmp_path).get_run(own)
+    assert empty.info.run_name.endswith(f"goes on in {run.info.run_id}") and empty.data.metrics == {}

@@ -153,6 +153,22 @@ def test_a_diverging_run_ends_failed_and_names_step_and_task(tmp_path: Path) -> 
     assert [run.info.status for run in runs] == ["FAILED"]
 
 
+def test_a_database_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Made in another process that is killed on the way, and then by several at once."""
+    uri = f"sqlite:///{tmp_path / 'sub' / 'mlflow.db'}"
+    code = f"from experiments.tracking import make_database as make; print('ready', flush=True); make({uri!r})"
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+        while not list(tmp_path.glob("sub/.mlflow.db-*/*")):
+            assert child.poll() is None
+        child.kill()
+    assert not (tmp_path / "sub" / "mlflow.db").exists()
+    makers = [subprocess.Popen([sys.executable, "-c", code], env=env, stderr=subprocess.PIPE) for _ in range(2)]
+    assert [(maker.communicate()[1], maker.returncode)[1] for maker in makers] == [0, 0]
+    assert mlflow.MlflowClient(uri).search_experiments()[0].name == "Default"
+
+
 def test_an_unreachable_server_is_one_line(tmp_path: Path) -> None:
     env = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
