@@ -102,18 +102,19 @@ def path_of(config: Config, kind: str) -> Path:
 def run_folder(config: Config, kind: str) -> Iterator[Path]:
     """The folder of the run of a kind with these settings: it is there again if the run was killed, and gone when it has ended.
 
-    It is gone too when the run was refused before it had a checkpoint. Raises ValueError where another process is at the
-    same run.
+    It is gone too when the run's first start was refused before it had a checkpoint. Raises ValueError where another
+    process is at the same run.
     """
     folder = path_of(config, kind)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder.with_suffix(".lock"), timeout=0):
+            begun = folder.exists()
             folder.mkdir(exist_ok=True)
             try:
                 yield folder
             except ValueError:
-                if not list(folder.glob("*.safetensors")):
+                if not begun and not list(folder.glob("*.safetensors")):
                     shutil.rmtree(folder)
                 raise
             shutil.rmtree(folder)

@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from mkd.batches import Batch, Source, joint_batches
 from mkd.config import Config, LossConfig, SamplingConfig, StudentConfig, TrainConfig
 from mkd.evaluate import selection_scores
 from mkd.mixup import mixed_batches
-from mkd.resume import Checkpoint, Saved, settings_of
+from mkd.resume import Checkpoint, Saved, run_folder, settings_of
 from mkd.students import make_student
 from mkd.tokens import TaskData, layout_of
 from mkd.trainer import Trained, train
@@ -197,3 +198,27 @@ def test_a_finished_training_is_not_repeated(datas: list[TaskData], tokenizer: P
     found, again = training.run(seed=5)
     assert found == expected and all(torch.equal(again[key], value) for key, value in weights.items())
     assert training.steps == [70], "only what it comes to is told once more"
+
+
+def test_a_runs_folder_stays_as_long_as_there_is_something_to_go_on_from(tmp_path: Path) -> None:
+    config = Config(cache=str(tmp_path))
+    with pytest.raises(ValueError, match="refused"), run_folder(config, "distill") as folder:
+        raise ValueError("refused")
+    assert not folder.exists(), "nothing had begun"
+    with pytest.raises(Stop), run_folder(config, "distill") as again:
+        raise Stop
+    assert again == folder and folder.exists()
+    with pytest.raises(ValueError, match="refused"), run_folder(config, "distill"):
+        raise ValueError("refused")
+    assert folder.exists(), "a later start is refused, and the earlier one's work kept"
+    with run_folder(config, "distill"):
+        pass
+    assert not folder.exists(), "the run has ended"
+    with run_folder(config, "teacher") as other, run_folder(replace(config, seed=1), "distill") as third:
+        assert len({folder, other, third}) == 3
+
+
+def test_two_processes_cannot_be_at_the_same_run(tmp_path: Path) -> None:
+    config, both = Config(cache=str(tmp_path)), "another process is at a run of the same settings"
+    with run_folder(config, "distill"), pytest.raises(ValueError, match=both), run_folder(config, "distill"):
+        raise AssertionError("both were let in")
