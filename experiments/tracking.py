@@ -211,7 +211,7 @@ def make_database(uri: str) -> None:
         return
     file = Path(uri.removeprefix("sqlite:///"))
     file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}-") as aside:
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f"{file.name}-") as aside:
         mlflow.MlflowClient(f"sqlite:///{aside}/{file.name}").search_experiments()
         with suppress(FileExistsError):  # another process was faster
             os.link(f"{aside}/{file.name}", file)

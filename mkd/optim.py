@@ -11,6 +11,10 @@ from mkd.config import TrainConfig
 LAZY_ROWS = 2048
 """Tables with fewer rows than this are left to AdamW: to sort the batch's ids would cost more than a pass over them."""
 
+LAZY_BETAS = (0.0, 0.999)
+"""No momentum: Adam spreads a gradient over the ten or so steps after it, in most of which a rare row is not touched again, so
+that with momentum a lazy Adam would move it by a tenth of what Adam does."""
+
 
 def make_optimizers(model: nn.Module, config: TrainConfig, others: Iterable[nn.Parameter] = ()) -> list[Optimizer]:
     """Optimisers that together hold each trainable parameter once; with `config.lazy` large tables get sparse gradients.
@@ -30,7 +34,7 @@ def make_optimizers(model: nn.Module, config: TrainConfig, others: Iterable[nn.P
         {"params": [*(p for p in rest if p.ndim <= 1), *others], "weight_decay": 0.0},
     ]
     dense = AdamW(groups, lr=config.learning_rate, fused=True)
-    return [dense, SparseAdam(rows, lr=config.learning_rate)] if rows else [dense]
+    return [dense, SparseAdam(rows, lr=config.learning_rate, betas=LAZY_BETAS)] if rows else [dense]
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:

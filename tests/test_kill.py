@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from test_tracking import ROOT, TINY, client, command, outcome
 from torch import equal
 
+from experiments.tracking import make_database
+
 RUN = [
     *TINY, "--data.tasks=[sentiment, similarity]", "--checkpoint_seconds=0.2", "--teacher.train.steps=150",
     "--train.steps=400", "--train.eval_every=50", "--teacher.train.eval_every=50",
@@ -32,6 +34,12 @@ def killed(folder: Path, after_s: float) -> bool:
         return child.wait() == -signal.SIGKILL
 
 
+def make_store(folder: Path) -> None:
+    """The folder with MLflow's database, which takes longer to be made than some of the processes live."""
+    folder.mkdir(exist_ok=True)
+    make_database(f"sqlite:///{folder / 'mlflow.db'}")
+
+
 def runs(folder: Path) -> list[mlflow.entities.Run]:
     store = client(folder)
     return list(store.search_runs([experiment.experiment_id for experiment in store.search_experiments()]))
@@ -47,15 +55,16 @@ def student(folder: Path, run_id: str) -> Path:
 @pytest.mark.timeout(600)
 def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    whole.mkdir()
-    broken.mkdir()
+    make_store(whole)
+    make_store(broken)
     begin = time.monotonic()
     expected = outcome(command(whole, "distill", *RUN))
     seconds = time.monotonic() - begin
     moments, kills = random.Random(), 0
     for _ in range(KILLS):
-        kills += killed(broken, moments.uniform(0, seconds / KILLS))
+        kills += killed(broken, moments.uniform(0, 1.5 * seconds / KILLS))
     assert kills == KILLS, "the run is too short to be killed so often"
+    assert list(broken.glob(".mkd/teachers/*.safetensors")) + list(broken.glob(".mkd/teachers/*/manifest.json")), "all too early"
     found = outcome(command(broken, "distill", *RUN))
     (run,) = runs(broken)
     assert (run.info.status, run.info.run_id) == ("FINISHED", found["run_id"])
@@ -79,6 +88,7 @@ def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(tmp_pat
 
 def test_a_damaged_checkpoint_is_named_and_kept_and_a_run_of_mlflows_own_gives_way(tmp_path: Path) -> None:
     """Then a start as `mlflow run` makes it, which has a run of its own by then."""
+    make_store(tmp_path)
     files: list[Path] = []
     for after_s in range(1, 60):
         assert killed(tmp_path, after_s), "the run has ended before it had a checkpoint"

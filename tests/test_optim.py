@@ -59,6 +59,23 @@ def test_touched_rows_move_as_by_adam_without_decay() -> None:
     torch.testing.assert_close(lazy.layer.weight, dense.layer.weight)
 
 
+def test_a_row_that_is_seen_once_moves_as_far_as_by_adam_in_the_steps_after_it() -> None:
+    moved = []
+    for config in (TrainConfig(weight_decay=0.0), TrainConfig(weight_decay=0.0, lazy=True)):
+        model = Model()
+        model.layer.requires_grad_(False)
+        before = model.table.weight.detach().clone()
+        optimizers = make_optimizers(model, config)
+        for row in [1] * 100 + [5] + [1] * 100:
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            (1e4 * model(torch.tensor([row])).sum()).backward()
+            for optimizer in optimizers:
+                optimizer.step()
+        moved.append((model.table.weight - before)[5].detach())
+    torch.testing.assert_close(moved[1], moved[0], rtol=0.1, atol=0)
+
+
 def test_small_tables_are_left_to_adamw() -> None:
     model = Model(LAZY_ROWS - 1)
     assert len(make_optimizers(model, LAZY)) == 1

@@ -160,7 +160,7 @@ def test_a_database_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
         assert child.stdout is not None and child.stdout.readline() == b"ready\n"
-        while not list(tmp_path.glob("sub/.mlflow.db-*/*")):
+        while not list(tmp_path.glob("sub/mlflow.db-*/*")):
             assert child.poll() is None
         child.kill()
     assert not (tmp_path / "sub" / "mlflow.db").exists()
