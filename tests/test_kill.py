@@ -20,14 +20,20 @@ RUN = [
     *TINY, "--data.tasks=[sentiment, similarity]", "--checkpoint_seconds=0.2", "--teacher.train.steps=150",
     "--train.steps=400", "--train.eval_every=50", "--teacher.train.eval_every=50",
 ]  # fmt: skip
+SHORT = [*RUN, "--train.steps=50", "--baseline=false"]
 KILLS = 10
 
 
-def killed(folder: Path, after_s: float) -> bool:
+def killed(folder: Path, after_s: float, argv: list[str]) -> bool:
     """Starts the run, kills it so long after its settings were printed, and says whether it was still at work then."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")} | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    argv = [sys.executable, "-m", "experiments.distill", *RUN]
-    with subprocess.Popen(argv, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+    with subprocess.Popen(
+        [sys.executable, "-m", "experiments.distill", *argv],
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as child:
         assert child.stdout is not None and child.stdout.readline().startswith(b"settings")
         time.sleep(after_s)
         child.send_signal(signal.SIGKILL)
@@ -62,7 +68,7 @@ def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(tmp_pat
     seconds = time.monotonic() - begin
     moments, kills = random.Random(), 0
     for _ in range(KILLS):
-        kills += killed(broken, moments.uniform(0, 1.5 * seconds / KILLS))
+        kills += killed(broken, moments.uniform(0, 1.5 * seconds / KILLS), RUN)
     assert kills == KILLS, "the run is too short to be killed so often"
     assert list(broken.glob(".mkd/teachers/*.safetensors")) + list(broken.glob(".mkd/teachers/*/manifest.json")), "all too early"
     found = outcome(command(broken, "distill", *RUN))
@@ -91,14 +97,14 @@ def test_a_damaged_checkpoint_is_named_and_kept_and_a_run_of_mlflows_own_gives_w
     make_store(tmp_path)
     files: list[Path] = []
     for after_s in range(1, 60):
-        assert killed(tmp_path, after_s), "the run has ended before it had a checkpoint"
+        assert killed(tmp_path, after_s, SHORT), "the run has ended before it had a checkpoint"
         files = [*tmp_path.glob(".mkd/teachers/*.safetensors"), *tmp_path.glob(".mkd/runs/*/*.safetensors")]
         if files:
             break
     file = files[-1]
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
-    refused = command(tmp_path, "distill", *RUN)
+    refused = command(tmp_path, "distill", *SHORT)
     assert refused.returncode == 2 and file.read_bytes() == whole[:-1]
     assert refused.stderr.strip().splitlines()[-1].startswith(f"error: the checkpoint {file.relative_to(tmp_path)} is damaged")
 
@@ -106,7 +112,7 @@ def test_a_damaged_checkpoint_is_named_and_kept_and_a_run_of_mlflows_own_gives_w
     (run,) = runs(tmp_path)
     own = client(tmp_path).create_run(run.info.experiment_id).info.run_id
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MLFLOW_RUN_ID": own}
-    argv = [sys.executable, "-m", "experiments.distill", *RUN]
+    argv = [sys.executable, "-m", "experiments.distill", *SHORT]
     found = outcome(subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240))
     assert found["run_id"] == run.info.run_id
     assert client(tmp_path).get_run(run.info.run_id).info.status == "FINISHED"
