@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import mlflow
@@ -24,18 +26,13 @@ SHORT = [*RUN, "--train.steps=50", "--baseline=false"]
 KILLS = 10
 
 
-def killed(folder: Path, after_s: float, argv: list[str]) -> bool:
-    """Starts the run, kills it so long after its settings were printed, and says whether it was still at work then."""
+def killed(folder: Path, argv: list[str], moment: Callable[[], None]) -> bool:
+    """Starts the run, kills it when `moment`, called when its settings are printed, returns; whether it was still at work."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")} | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "experiments.distill", *argv],
-        cwd=folder,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as child:
+    full = [sys.executable, "-m", "experiments.distill", *argv]
+    with subprocess.Popen(full, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
         assert child.stdout is not None and child.stdout.readline().startswith(b"settings")
-        time.sleep(after_s)
+        moment()
         child.send_signal(signal.SIGKILL)
         return child.wait() == -signal.SIGKILL
 
@@ -68,7 +65,7 @@ def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(tmp_pat
     seconds = time.monotonic() - begin
     moments, kills = random.Random(), 0
     for _ in range(KILLS):
-        kills += killed(broken, moments.uniform(0, 1.5 * seconds / KILLS), RUN)
+        kills += killed(broken, RUN, partial(time.sleep, moments.uniform(0, 1.5 * seconds / KILLS)))
     assert kills == KILLS, "the run is too short to be killed so often"
     assert list(broken.glob(".mkd/teachers/*.safetensors")) + list(broken.glob(".mkd/teachers/*/manifest.json")), "all too early"
     found = outcome(command(broken, "distill", *RUN))
@@ -93,15 +90,17 @@ def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(tmp_pat
 
 
 def test_a_damaged_checkpoint_is_named_and_kept_and_a_run_of_mlflows_own_gives_way(tmp_path: Path) -> None:
-    """Then a start as `mlflow run` makes it, which has a run of its own by then."""
+    """The teacher's; then a start as `mlflow run` makes it, which has a run of its own by then."""
     make_store(tmp_path)
     files: list[Path] = []
-    for after_s in range(1, 60):
-        assert killed(tmp_path, after_s, SHORT), "the run has ended before it had a checkpoint"
-        files = [*tmp_path.glob(".mkd/teachers/*.safetensors"), *tmp_path.glob(".mkd/runs/*/*.safetensors")]
-        if files:
-            break
-    file = files[-1]
+
+    def has_checkpoint() -> None:
+        end = time.monotonic() + 120
+        while not files and time.monotonic() < end:
+            files.extend(tmp_path.glob(".mkd/teachers/*.safetensors"))
+
+    assert killed(tmp_path, SHORT, has_checkpoint)
+    (file,) = files
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
     refused = command(tmp_path, "distill", *SHORT)
