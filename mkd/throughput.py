@@ -31,8 +31,8 @@ from mkd.tokens import Inputs, Layout, TaskData, layout_of, task_data
 from mkd.trainer import train
 
 STUDENTS = {
-    "3x384": StudentConfig(kind="transformer", layers=3, hidden=384, heads=12),
-    "2x128": StudentConfig(kind="transformer", layers=2, hidden=128, heads=2),
+    "3x384": StudentConfig(kind="transformer", layers=3, hidden=384, heads=12, pooling="first"),
+    "2x128": StudentConfig(kind="transformer", layers=2, hidden=128, heads=2, pooling="first"),
     "bilstm": StudentConfig(kind="bilstm", hidden=128, embedding=128),
 }
 """What is timed, from random weights."""
@@ -130,6 +130,8 @@ def plain(work: Work, width: int | None, online: bool) -> Seconds:
     width: tokens that every batch is padded to; None: to its longest row. online: the teacher runs in every step.
     """
     student = work.student().train()
+    if isinstance(student, TransformerStudent):
+        student.whole = True  # as the encoder's library has it
     optimizer = torch.optim.AdamW(student.parameters(), lr=work.train.learning_rate, weight_decay=work.train.weight_decay)
     order = np.random.default_rng(0).permutation(work.rows)
     size = work.train.batch_size

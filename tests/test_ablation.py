@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_tracking import TINY, client, command, outcome
+from entry import TINY, client, command, outcome
 
 from experiments import cli
 from experiments.ablation import ablate, plan

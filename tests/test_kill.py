@@ -1,10 +1,7 @@
 """A whole run in a process of its own that is killed again and again: it goes on as the same run, to the same end."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -12,8 +9,8 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from entry import TINY, client, command, entry_point, outcome, runs, started, wait_until
 from safetensors.torch import load_file
-from test_tracking import ROOT, TINY, client, command, outcome
 from torch import equal
 
 from experiments.tracking import make_database
@@ -26,15 +23,13 @@ SHORT = [*RUN, "--train.steps=50", "--baseline=false"]
 KILLS = 10
 
 
-def killed(folder: Path, argv: list[str], moment: Callable[[], None]) -> bool:
+def killed(folder: Path, argv: list[str], moment: Callable[[], object]) -> bool:
     """Starts the run, kills it when `moment`, called when its settings are printed, returns; whether it was still at work."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")} | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    full = [sys.executable, "-m", "experiments.distill", *argv]
-    with subprocess.Popen(full, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
-        assert child.stdout is not None and child.stdout.readline().startswith(b"settings")
-        moment()
-        child.send_signal(signal.SIGKILL)
-        return child.wait() == -signal.SIGKILL
+    child = started(folder, entry_point, "distill", *argv)
+    wait_until(child.stdout.read_text)
+    moment()
+    child.process.kill()
+    return child.end().returncode == -signal.SIGKILL
 
 
 def make_store(folder: Path) -> None:
@@ -43,15 +38,10 @@ def make_store(folder: Path) -> None:
     make_database(f"sqlite:///{folder / 'mlflow.db'}")
 
 
-def runs(folder: Path) -> list[mlflow.entities.Run]:
-    store = client(folder)
-    return list(store.search_runs([experiment.experiment_id for experiment in store.search_experiments()]))
-
-
 def student(folder: Path, run_id: str) -> Path:
     """The weights of the student that the run has logged."""
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-    (found,) = Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/student")).rglob("model.safetensors")
+    store = f"sqlite:///{folder / 'mlflow.db'}"
+    (found,) = Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/student", tracking_uri=store)).rglob("model.safetensors")
     return found
 
 
@@ -92,15 +82,9 @@ def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(tmp_pat
 def test_a_damaged_checkpoint_is_named_and_kept_and_a_run_of_mlflows_own_gives_way(tmp_path: Path) -> None:
     """The teacher's; then a start as `mlflow run` makes it, which has a run of its own by then."""
     make_store(tmp_path)
-    files: list[Path] = []
-
-    def has_checkpoint() -> None:
-        end = time.monotonic() + 120
-        while not files and time.monotonic() < end:
-            files.extend(tmp_path.glob(".mkd/teachers/*.safetensors"))
-
-    assert killed(tmp_path, SHORT, has_checkpoint)
-    (file,) = files
+    checkpoints = partial(tmp_path.glob, ".mkd/teachers/*.safetensors")
+    assert killed(tmp_path, SHORT, partial(wait_until, lambda: list(checkpoints())))
+    (file,) = checkpoints()
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
     refused = command(tmp_path, "distill", *SHORT)
@@ -110,9 +94,7 @@ def test_a_damaged_checkpoint_is_named_and_kept_and_a_run_of_mlflows_own_gives_w
     file.write_bytes(whole)
     (run,) = runs(tmp_path)
     own = client(tmp_path).create_run(run.info.experiment_id).info.run_id
-    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MLFLOW_RUN_ID": own}
-    argv = [sys.executable, "-m", "experiments.distill", *SHORT]
-    found = outcome(subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240))
+    found = outcome(command(tmp_path, "distill", *SHORT, MLFLOW_RUN_ID=own))
     assert found["run_id"] == run.info.run_id
     assert client(tmp_path).get_run(run.info.run_id).info.status == "FINISHED"
     empty = client(tmp_path).get_run(own)

@@ -1,6 +1,5 @@
 """Two processes that train together, started as users start them, beside one that sees the same batches alone."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from entry import TINY, client, command, environment, outcome, runs
 from safetensors.torch import load_file
-from test_kill import runs, student
-from test_tracking import ROOT, TINY, client, command, outcome
+from test_kill import student
 
 from mkd import processes
 from mkd.batches import Batch
@@ -26,11 +25,10 @@ RUN = [
 
 def launched(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     """The entry point in two processes on the CPU, joined by gloo."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")} | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     # Of its options this is the one that starts several processes without MPI, with GPUs or without.
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
     rest = ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m", "experiments.distill", *argv]
-    return subprocess.run([*launcher, *rest], cwd=folder, env=env, capture_output=True, text=True, timeout=280)
+    return subprocess.run([*launcher, *rest], cwd=folder, env=environment(), capture_output=True, text=True, timeout=280)
 
 
 def losses(folder: Path, run_id: str) -> dict[str, list[float]]:

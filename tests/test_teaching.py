@@ -146,7 +146,7 @@ def test_a_student_can_start_from_the_first_checkpoint(folder: Path, tokenizer: 
     ours = load_model(folder / "started" / MODEL).get_input_embeddings().weight
     theirs = BertForSequenceClassification.from_pretrained(folder / "start-sentiment").get_input_embeddings().weight
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
-    assert (folder / "started" / "tokenizer.json").is_file()
+    assert (folder / "started" / MODEL / "tokenizer.json").is_file()
 
 
 def test_labels_alone_need_no_logits_of_a_checkpoint(folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:

@@ -1,48 +1,24 @@
 """A whole run against a real MLflow store: what it leaves, that it can be repeated, and how it ends when it fails."""
 
-import json
-import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pandas as pd
 import pytest
+from entry import TINY, client, command, environment, outcome, runs, started, wait_until
 
-ROOT = Path(__file__).resolve().parents[1]
-TINY = [
-    "--data.demo.train_rows=60", "--data.demo.unlabelled_rows=40", "--data.demo.dev_rows=40",
-    "--teacher.layers=1", "--teacher.hidden=32", "--teacher.heads=2", "--teacher.train.steps=6",
-    "--student.hidden=16", "--student.heads=2", "--train.steps=6", "--speed.repeats=3", "--threads=1",
-]  # fmt: skip
-
-
-def command(folder: Path, module: str, *argv: str) -> subprocess.CompletedProcess[str]:
-    """An entry point in a process of its own, with its store in the folder it works in."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")} | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", f"experiments.{module}", *argv], cwd=folder, env=env, capture_output=True, text=True, timeout=240
-    )
-
-
-def outcome(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """The JSON on the last line."""
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
-
-
-def client(folder: Path) -> mlflow.MlflowClient:
-    return mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+from experiments.tracking import make_database
 
 
 @pytest.fixture(scope="module")
 def distilled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """One tiny distillation of the demo suite."""
+    """One tiny distillation of the demo suite, started as its users start it."""
     folder = tmp_path_factory.mktemp("run")
-    return folder, command(folder, "distill", *TINY)
+    argv = [sys.executable, "-m", "experiments.distill", *TINY]
+    return folder, subprocess.run(argv, cwd=folder, env=environment(), capture_output=True, text=True, timeout=240)
 
 
 Distilled = tuple[Path, subprocess.CompletedProcess[str]]
@@ -90,7 +66,7 @@ def test_the_closing_table_shows_every_task_and_is_logged(distilled: Distilled) 
 def test_the_logged_model_answers_raw_text_and_holds_no_pickle(distilled: Distilled, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, done = distilled
     monkeypatch.chdir(folder)
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
     model = mlflow.pyfunc.load_model(f"runs:/{outcome(done)['run_id']}/student")
     answer = model.predict(pd.DataFrame({"text": ["the film was good", "the film was bad"]}), params={"task": "sentiment"})
     assert list(answer.columns) == ["label", "score"] and len(answer) == 2 and answer["score"].between(0, 1).all()
@@ -148,31 +124,23 @@ def test_a_diverging_run_ends_failed_and_names_step_and_task(tmp_path: Path) -> 
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: the loss became") and "step" in last and "task" in last and "Traceback" not in done.stderr
-    store = client(tmp_path)
-    runs = store.search_runs([e.experiment_id for e in store.search_experiments()])
-    assert [run.info.status for run in runs] == ["FAILED"]
+    assert [run.info.status for run in runs(tmp_path)] == ["FAILED"]
 
 
 def test_a_database_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     """Made in another process that is killed on the way, and then by several at once."""
     uri = f"sqlite:///{tmp_path / 'sub' / 'mlflow.db'}"
-    code = f"from experiments.tracking import make_database as make; print('ready', flush=True); make({uri!r})"
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
-        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
-        while not list(tmp_path.glob("sub/mlflow.db-*/*")):
-            assert child.poll() is None
-        child.kill()
+    child = started(tmp_path, make_database, uri)
+    wait_until(lambda: list(tmp_path.glob("sub/mlflow.db-*/*")))
+    child.process.kill()
+    assert child.end().returncode == -signal.SIGKILL
     assert not (tmp_path / "sub" / "mlflow.db").exists()
-    makers = [subprocess.Popen([sys.executable, "-c", code], env=env, stderr=subprocess.PIPE) for _ in range(2)]
-    assert [(maker.communicate()[1], maker.returncode)[1] for maker in makers] == [0, 0]
+    makers = [started(tmp_path, make_database, uri) for _ in range(2)]
+    assert [maker.end().returncode for maker in makers] == [0, 0]
     assert mlflow.MlflowClient(uri).search_experiments()[0].name == "Default"
 
 
 def test_an_unreachable_server_is_one_line(tmp_path: Path) -> None:
-    env = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.distill", *TINY], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
-    )
+    done = command(tmp_path, "distill", *TINY, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert done.returncode == 2
     assert "MLFLOW_TRACKING_URI is http://127.0.0.1:9" in done.stderr.strip().splitlines()[-1] and "Traceback" not in done.stderr

@@ -4,9 +4,11 @@ Axes: B rows, L tokens, D model width.
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from types import MethodType
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AutoConfig, AutoModel, PreTrainedModel
@@ -38,6 +40,9 @@ class TransformerStudent(PreTrainedModel):
         super().__init__(config)
         encoder = AutoConfig.for_model(**config.encoder)
         self.encoder = without_pooler(AutoModel.from_config(encoder))
+        self.shortened = _shorten(self.encoder) if config.pooling == "first" else []
+        self.whole = False
+        """Whether the last layer works for all tokens where a head sees the first alone."""
         if config.kept_tokens:
             make_room(self, config.kept_tokens)
         self.heads = Heads(encoder.hidden_size, config)
@@ -67,6 +72,8 @@ class TransformerStudent(PreTrainedModel):
         if inputs.mix is not None:
             given = {"inputs_embeds": inputs.mix.of_embeddings(self.get_input_embeddings()(inputs.ids))[:, 0]}
         asked = {"output_hidden_states": True} if states else {}
+        for layer in self.shortened:
+            layer.whole = states or self.whole
         with attention_kernel(mask_BL.device.type):
             found = self.encoder(**given, attention_mask=mask_BL, **types, **asked)
         logits: torch.Tensor = self.heads(self._pool(found.last_hidden_state, mask_BL), task)
@@ -76,6 +83,36 @@ class TransformerStudent(PreTrainedModel):
         if self.config.pooling == "first":
             return states_BLD[:, 0]
         return token_mean(states_BLD, mask_BL)
+
+
+BERTS = ("BertLayer", "ElectraLayer", "RobertaLayer", "XLMRobertaLayer")
+"""Layers that are built as BERT's are."""
+
+
+def _shorten(encoder: PreTrainedModel) -> list[Any]:
+    """Makes the encoder's last layer work for the first token alone; none where its layers are not as BERT's.
+
+    The first still attends to all tokens, so what comes out for it is what it was; only the layer's keys and values, a sixth
+    of its products, are still taken for every token.
+    """
+    layers: list[Any] = [module for module in encoder.modules() if type(module).__name__ in BERTS]
+    for layer in layers[-1:]:
+        layer.whole, layer.forward = False, MethodType(_first_token, layer)
+    return layers[-1:]
+
+
+def _first_token(layer: Any, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, *rest: Any, **named: Any) -> Any:
+    """A layer of BERT at the first token alone [B, 1, D]. attention_mask: [B, 1, L, L] or nothing."""
+    if layer.whole or (attention_mask is not None and attention_mask.dim() != 4):
+        return type(layer).forward(layer, hidden_states, attention_mask, *rest, **named)
+    own, first = layer.attention.self, hidden_states[:, :1]
+    asked, keys, values = (
+        linear(x).unflatten(2, (own.num_attention_heads, -1)).transpose(1, 2)
+        for linear, x in ((own.query, first), (own.key, hidden_states), (own.value, hidden_states))
+    )
+    mask = None if attention_mask is None else attention_mask[:, :, :1]
+    seen = F.scaled_dot_product_attention(asked, keys, values, mask, own.dropout.p if own.training else 0.0)
+    return layer.feed_forward_chunk(layer.attention.output(seen.transpose(1, 2).flatten(2), first))
 
 
 def attention_kernel(device: str) -> AbstractContextManager[None]:
