@@ -3,8 +3,8 @@
     python -m experiments.throughput --config experiments/configs/throughput.yaml --teacher.checkpoint ENCODER
 
 Without data and a checkpoint of your own it takes the demo's. It trains for the clock alone: no run is recorded. The last
-line printed is JSON; by student, `ratio_to_plain` has the project's loop in float32, as the plain one is, and
-`ratio_to_plain_bfloat16` the project's loop in half precision.
+line printed is JSON; by student, `ratio_to_plain` has the project's loop in `train.precision`, beside it the same in either.
+The other loops are in float32.
 """
 
 import json
@@ -29,8 +29,8 @@ def measure(config: Config) -> None:
     print("\n".join(markdown([header, *body])))
     print(f"\nthe teacher's one pass over the rows: {found.rows / found.teacher.cpu:,.0f} rows / CPU s")
     ratios = {
-        name: {t.student: t.ratio for t in found.timings if t.loop == loop}
-        for name, loop in (("ratio_to_plain", "mkd"), ("ratio_to_plain_bfloat16", "mkd, bfloat16"))
+        f"ratio_to_plain{suffix}": {t.student: t.ratio for t in found.timings if t.loop == f"mkd, {precision}"}
+        for suffix, precision in (("", config.train.precision), ("_float32", "float32"), ("_bfloat16", "bfloat16"))
     }
     rows = [t._asdict() | {"seconds": t.seconds._asdict()} for t in found.timings]
     print(json.dumps(ratios | {"rows": found.rows, "teacher": found.teacher._asdict(), "timings": rows}))

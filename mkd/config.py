@@ -229,8 +229,8 @@ class StudentConfig:
     """The small model: shared layers and a head for each task."""
 
     kind: Literal["bilstm", "transformer", "bag"] = "transformer"
-    """bilstm: the paper's biattentive LSTM; transformer: an encoder of any depth and width; bag: the mean of embeddings of
-    words and n-grams, and a small feed-forward network."""
+    """bilstm: the paper's biattentive LSTM, or less of it (`attention`); transformer: an encoder of any depth and width; bag:
+    the mean of embeddings of words and n-grams, and a small feed-forward network."""
     init: str = ""
     """Empty: random weights. `teacher`: the refined teacher's embeddings (bilstm and bag, projected to `embedding`) or
     layers (transformer). Or the folder or hub name of another encoder to take them from."""
@@ -249,6 +249,9 @@ class StudentConfig:
     min_count: int = 0
     """Only tokens that occur so often in the tasks' training rows have an embedding, all others share the unknown token's;
     0: the tokenizer's whole vocabulary has embeddings."""
+    attention: bool = True
+    """BiLSTM: whether texts attend to each other and a second BiLSTM reads what they see; without, one BiLSTM under max pooling
+    reads each text by itself."""
     ngrams: int = 3
     """Bag: the longest n-grams of tokens that have embeddings; 1: words alone."""
     buckets: int = 16384
@@ -261,7 +264,9 @@ class StudentConfig:
     @property
     def name(self) -> str:
         """Kind and size, as runs are named: `bilstm-128`, `transformer-3x384`, `bag-1x64-e32-min5`."""
-        size = f"{self.hidden}" if self.kind == "bilstm" else f"{self.layers}x{self.hidden}"
+        size = f"{self.layers}x{self.hidden}"
+        if self.kind == "bilstm":
+            size = f"{self.hidden}" if self.attention else f"{self.hidden}-max"
         embedding = f"-e{self.embedding_width}" if self.embedding_width != self.hidden else ""
         return f"{self.kind}-{size}{embedding}" + (f"-min{self.min_count}" if self.min_count else "")
 
@@ -409,7 +414,9 @@ class SpeedConfig:
 class ThroughputConfig:
     """How training loops are timed, by experiments.throughput."""
 
-    students: list[Literal["3x384", "2x128", "bilstm"]] = field(default_factory=lambda: ["3x384", "2x128", "bilstm"])
+    students: list[Literal["3x384", "2x128", "bilstm", "biattentive"]] = field(
+        default_factory=lambda: ["3x384", "2x128", "bilstm", "biattentive"]
+    )
     """Which students are trained: Transformers of layers x width, and the BiLSTM of 128 units a direction."""
     batches: int = 12
     """Batches of train.batch_size rows that each loop is timed on."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -33,7 +33,8 @@ from mkd.trainer import train
 STUDENTS = {
     "3x384": StudentConfig(kind="transformer", layers=3, hidden=384, heads=12, pooling="first"),
     "2x128": StudentConfig(kind="transformer", layers=2, hidden=128, heads=2, pooling="first"),
-    "bilstm": StudentConfig(kind="bilstm", hidden=128, embedding=128),
+    "bilstm": StudentConfig(kind="bilstm", attention=False, hidden=128, embedding=128),
+    "biattentive": StudentConfig(kind="bilstm", hidden=128, embedding=128),
 }
 """What is timed, from random weights."""
 LOSS = LossConfig(kind="mse")
@@ -158,7 +159,7 @@ def plain(work: Work, width: int | None, online: bool) -> Seconds:
     return _since(began)
 
 
-def own(work: Work, precision: str) -> Seconds:
+def own(work: Work, precision: Literal["float32", "bfloat16"]) -> Seconds:
     """The project's loop: stored logits, batches of like length, row-sparse gradients of the embeddings."""
     source = Source(work.data, work.rows, work.logits)
     config = work.train
@@ -179,7 +180,7 @@ def own(work: Work, precision: str) -> Seconds:
 
     settings = TrainConfig(
         steps=steps, eval_every=steps, batch_size=size, learning_rate=config.learning_rate, clip=config.clip,
-        weight_decay=config.weight_decay, lazy=True, precision="bfloat16" if precision == "bfloat16" else "float32",
+        weight_decay=config.weight_decay, lazy=True, precision=precision,
     )  # fmt: skip
     train(work.student(), lambda start: ticking(), scores, LOSS, settings)
     return Seconds(clock[-1].cpu - clock[WARMUP].cpu, clock[-1].wall - clock[WARMUP].wall)
@@ -189,7 +190,7 @@ LOOPS: dict[str, Callable[[Work], Seconds]] = {
     "plain": lambda work: plain(work, work.layout.max_length, True),
     "padded to the longest": lambda work: plain(work, None, True),
     "and stored logits": lambda work: plain(work, None, False),
-    "mkd": lambda work: own(work, "float32"),
+    "mkd, float32": lambda work: own(work, "float32"),
     "mkd, bfloat16": lambda work: own(work, "bfloat16"),
 }
 VARYING = [loop for loop in LOOPS if loop != "plain"]

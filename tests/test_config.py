@@ -193,6 +193,7 @@ def test_the_edges_are_allowed(make: type, settings: dict[str, Any]) -> None:
     [
         (StudentConfig(kind="bilstm", hidden=128), "bilstm-128"),
         (StudentConfig(kind="bilstm", hidden=128, embedding=128), "bilstm-128"),
+        (StudentConfig(kind="bilstm", hidden=128, attention=False), "bilstm-128-max"),
         (StudentConfig(kind="transformer", layers=3, hidden=384, min_count=2), "transformer-3x384-min2"),
         (StudentConfig(kind="transformer", layers=2, hidden=128, embedding=32), "transformer-2x128-e32"),
         (StudentConfig(kind="bag", hidden=64, embedding=32, min_count=5), "bag-1x64-e32-min5"),

@@ -7,9 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny import MINILM, padded
 from torch import nn
-from transformers import AlbertConfig, AlbertModel, BertConfig, BertModel, PreTrainedTokenizerBase, RobertaConfig, RobertaModel
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    BertConfig,
+    BertModel,
+    ElectraConfig,
+    PreTrainedTokenizerBase,
+    RobertaConfig,
+    RobertaModel,
+)
 
 from mkd.batches import gather
 from mkd.checkpoints import load_encoder
@@ -25,7 +35,9 @@ BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=2, heads=2)
 FACTORISED = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2, embedding=6)
 BAG = StudentConfig(kind="bag", hidden=8, embedding=6, layers=2, ngrams=3, buckets=50)
-ALL = pytest.mark.parametrize("config", [BILSTM, TRANSFORMER, FACTORISED, BAG], ids=lambda config: config.name)
+MAX = replace(BILSTM, attention=False)
+FIRST = replace(TRANSFORMER, pooling="first")
+ALL = pytest.mark.parametrize("config", [BILSTM, MAX, TRANSFORMER, FIRST, FACTORISED, BAG], ids=lambda config: config.name)
 
 
 def student_of(config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Student:
@@ -206,6 +218,25 @@ def test_pooling_by_hand(datas: list[TaskData], tokenizer: PreTrainedTokenizerBa
     torch.testing.assert_close(found, expected)
 
 
+def test_without_attention_texts_are_compared_by_their_largest_values(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """The first maxout layer's input, against torch's own two-way LSTM over each text by itself."""
+    student = student_of(MAX, datas, tokenizer)
+    assert isinstance(student, BiLstmStudent) and not hasattr(student, "integrator")
+    seen: list[torch.Tensor] = []
+    student.maxouts[0].register_forward_hook(lambda module, args, out: seen.append(args[0]))
+    two_way = nn.LSTM(6, 8, batch_first=True, bidirectional=True)
+    ahead, back = student.encoder.ahead.state_dict(), student.encoder.back.state_dict()
+    two_way.load_state_dict(ahead | {f"{name}_reverse": value for name, value in back.items()})
+    pair = inputs_of(student, datas[1], tokenizer, [0])
+    logits(student, pair, "pair")
+    with torch.inference_mode():
+        texts = [pair.ids[0, side][pair.mask[0, side]] for side in (0, 1)]
+        u, v = (two_way(F.relu(student.feed_forward(student.embeddings(ids))))[0].amax(0) for ids in texts)
+    torch.testing.assert_close(seen[0], torch.cat([u, v, (u - v).abs(), u * v]).unsqueeze(0))
+
+
 # Embeddings from another table.
 
 
@@ -333,6 +364,34 @@ def test_pooling_takes_the_mean_over_tokens_or_the_first(datas: list[TaskData]) 
     for pooling, expected in (("mean", [[2.0, 4.0]]), ("first", [[1.0, 2.0]])):
         config = TransformerConfig(encoder=bert(1).config.to_dict(), pooling=pooling, tasks=head_configs(datas))
         assert TransformerStudent(config)._pool(states, mask).tolist() == expected
+
+
+@pytest.mark.parametrize("kind", [BertConfig, RobertaConfig, ElectraConfig])
+def test_a_last_layer_at_the_first_token_alone_gives_what_the_whole_one_gives(kind: Any, datas: list[TaskData]) -> None:
+    sizes = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 50}
+    encoder = kind(**sizes, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0).to_dict()
+    tasks = head_configs(datas)
+    student = TransformerStudent(TransformerConfig(encoder=encoder, pooling="first", tasks=tasks, dropout=0.0))
+    ids = torch.randint(5, 50, (3, 1, 7), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    mask[1, 0, 4:] = False
+    widths: list[int] = []
+    found = []
+    (last,) = student.shortened
+    last.output.register_forward_hook(lambda module, args, out: widths.append(out.shape[1]))
+    for student.whole in (False, True):
+        student.zero_grad()
+        answer = student(Inputs(ids, mask, None), "single")
+        answer.square().sum().backward()
+        found.append((answer, {name: p.grad for name, p in student.named_parameters() if p.grad is not None}))
+    assert widths == [1, 7]
+    torch.testing.assert_close(*found)
+
+
+def test_layers_of_another_make_are_left_whole(datas: list[TaskData]) -> None:
+    sizes: dict[str, Any] = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "embedding_size": 8}
+    config = TransformerConfig(encoder=AlbertConfig(**sizes).to_dict(), pooling="first", tasks=head_configs(datas))
+    assert TransformerStudent(config).shortened == []
 
 
 def test_gradients_in_half_precision_are_near_those_in_float32(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:

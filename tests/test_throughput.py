@@ -41,10 +41,19 @@ def test_pairs_are_refused(tmp_path: Path) -> None:
 def test_the_last_line_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--data.tasks", "[sentiment]", "--data.demo.train_rows", "60", "--data.demo.unlabelled_rows", "0"]
     arguments += ["--teacher.layers", "1", "--teacher.hidden", "16", "--teacher.vocabulary", "100", "--train.batch_size", "8"]
-    arguments += ["--throughput.students", "[bilstm]", "--throughput.batches", "1", "--throughput.rounds", "1"]
+    arguments += [
+        "--train.precision",
+        "bfloat16",
+        "--throughput.students",
+        "[bilstm]",
+        "--throughput.batches",
+        "1",
+        "--throughput.rounds",
+        "1",
+    ]
     assert cli.entry(throughput.measure, "", [*arguments, "--cache", str(tmp_path)]) == 0
     *_, last = capsys.readouterr().out.strip().split("\n")
     told = json.loads(last)
     ratios = {(t["student"], t["loop"]): t["ratio"] for t in told["timings"]}
-    assert told["ratio_to_plain"] == {"bilstm": ratios["bilstm", "mkd"]}
-    assert told["ratio_to_plain_bfloat16"] == {"bilstm": ratios["bilstm", "mkd, bfloat16"]}
+    assert told["ratio_to_plain_float32"] == {"bilstm": ratios["bilstm", "mkd, float32"]}
+    assert told["ratio_to_plain_bfloat16"] == {"bilstm": ratios["bilstm", "mkd, bfloat16"]} == told["ratio_to_plain"]

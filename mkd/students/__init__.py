@@ -66,7 +66,7 @@ def _on_words(config: StudentConfig, shared: dict[str, Any], vocab_size: int, en
     }
     student: BiLstmStudent | BagStudent
     if config.kind == "bilstm":
-        student = BiLstmStudent(BiLstmConfig(**sizes))
+        student = BiLstmStudent(BiLstmConfig(attention=config.attention, **sizes))
     else:
         student = BagStudent(BagConfig(layers=config.layers, ngrams=config.ngrams, buckets=config.buckets, **sizes))
     if table is not None:

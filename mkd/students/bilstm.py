@@ -16,14 +16,17 @@ from mkd.tokens import Inputs
 
 
 class BiLstmConfig(MultiTaskConfig):
-    """Sizes of a BiLSTM student."""
+    """Sizes of a BiLSTM student. attention: as in the settings."""
 
     model_type = "mkd_bilstm"
 
-    def __init__(self, vocab_size: int = 1, embedding: int = 128, hidden: int = 128, **kwargs: Any) -> None:
+    def __init__(
+        self, vocab_size: int = 1, embedding: int = 128, hidden: int = 128, attention: bool = True, **kwargs: Any
+    ) -> None:
         self.vocab_size = vocab_size
         self.embedding = embedding
         self.hidden = hidden
+        self.attention = attention
         super().__init__(**kwargs)
 
 
@@ -58,6 +61,9 @@ class BiLstmStudent(PreTrainedModel):
     """Embeddings, ReLU layer, BiLSTM, biattention, integrating BiLSTM, four poolings, maxout layers, a head a task.
 
     The two texts of a pair attend to each other; a single text attends to itself (Liu et al. 2019, section 3.2).
+
+    Without attention it is the BiLSTM-max of Conneau et al. 2017: the first BiLSTM alone, pooled by its largest values, and two
+    texts compared by u, v, |u - v|, u * v, a single one with itself.
     """
 
     config_class = BiLstmConfig
@@ -72,9 +78,10 @@ class BiLstmStudent(PreTrainedModel):
             make_room(self, config.kept_tokens)
         self.feed_forward = nn.Linear(config.embedding, config.embedding)
         self.encoder = BiLstm(config.embedding, config.hidden)
-        self.integrator = BiLstm(3 * width, config.hidden)
-        self.attention = nn.Linear(width, 1)
-        self.maxouts = nn.ModuleList([Maxout(8 * width, width), Maxout(width, width)])
+        if config.attention:
+            self.integrator = BiLstm(3 * width, config.hidden)
+            self.attention = nn.Linear(width, 1)
+        self.maxouts = nn.ModuleList([Maxout((8 if config.attention else 4) * width, width), Maxout(width, width)])
         self.dropout = nn.Dropout(config.dropout)
         self.heads = Heads(width, config)
         self.post_init()
@@ -107,8 +114,8 @@ class BiLstmStudent(PreTrainedModel):
 
     @property
     def state_widths(self) -> list[int]:
-        """Widths of an Answer's states: of the words, the encoder and the integrator."""
-        return [self.config.embedding, 2 * self.config.hidden, 2 * self.config.hidden]
+        """Widths of an Answer's states: of the words and of each BiLSTM."""
+        return [self.config.embedding, *(2 if self.config.attention else 1) * [2 * self.config.hidden]]
 
     def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
         """Logits [B, C] of a task's head; with `states` an Answer."""
@@ -118,17 +125,29 @@ class BiLstmStudent(PreTrainedModel):
         mask = inputs.mask.flatten(0, 1)
         turn = _turn(mask)
         x = self.dropout(F.relu(self.feed_forward(self.dropout(words))))
-        encoded = self.encoder(x, turn)
-        # Row i's texts lie side by side: the partner of one is the other, or, of a single text, itself.
-        partner = encoded.unflatten(0, (-1, texts)).flip(1).flatten(0, 1)
-        context = _attend(encoded, partner, mask.unflatten(0, (-1, texts)).flip(1).flatten(0, 1))
-        integrated = self.integrator(self.dropout(torch.cat([encoded, encoded - context, encoded * context], dim=2)), turn)
-        pooled = self._pool(integrated, mask).unflatten(0, (-1, texts))
-        hidden = pooled.expand(-1, 2, -1).flatten(1)
+        layers = [self.encoder(x, turn)]
+        if self.config.attention:
+            layers.append(self._integrate(layers[0], mask, turn, texts))
+            hidden = self._pool(layers[1], mask).unflatten(0, (-1, texts)).expand(-1, 2, -1).flatten(1)
+        else:
+            largest = _largest(layers[0], mask).unflatten(0, (-1, texts))
+            u, v = largest[:, 0], largest[:, -1]
+            hidden = torch.cat([u, v, (u - v).abs(), u * v], dim=1)
         for maxout in self.maxouts:
             hidden = maxout(self.dropout(hidden))
         logits: torch.Tensor = self.heads(hidden, task)
-        return Answer(logits, [_row_mean(x, mask, texts) for x in (words, encoded, integrated)]) if states else logits
+        return Answer(logits, [_row_mean(x, mask, texts) for x in (words, *layers)]) if states else logits
+
+    def _integrate(self, encoded_BLD: torch.Tensor, mask_BL: torch.Tensor, turn_BL: torch.Tensor, texts: int) -> torch.Tensor:
+        """What the integrating BiLSTM makes of the encoded texts and of what they see in their partners [B, L, D].
+
+        A row's texts lie side by side: the partner of one is the other, or, of a single text, itself.
+        """
+        partner, partners_mask = (tensor.unflatten(0, (-1, texts)).flip(1).flatten(0, 1) for tensor in (encoded_BLD, mask_BL))
+        context = _attend(encoded_BLD, partner, partners_mask)
+        compared = torch.cat([encoded_BLD, encoded_BLD - context, encoded_BLD * context], dim=2)
+        integrated: torch.Tensor = self.integrator(self.dropout(compared), turn_BL)
+        return integrated
 
     def _pool(self, x_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
         """Max, mean, min and self-attentive pooling over the tokens, side by side [B, 4D]."""
@@ -136,13 +155,13 @@ class BiLstmStudent(PreTrainedModel):
         largest = torch.finfo(x_BLD.dtype).max
         weights = self.attention(x_BLD).masked_fill(padding, -largest).softmax(1)
         mean = x_BLD.masked_fill(padding, 0).sum(1) / mask_BL.sum(1, keepdim=True)
-        parts = [
-            x_BLD.masked_fill(padding, -largest).amax(1),
-            mean,
-            x_BLD.masked_fill(padding, largest).amin(1),
-            (weights * x_BLD).sum(1),
-        ]
-        return torch.cat(parts, dim=1)
+        smallest = x_BLD.masked_fill(padding, largest).amin(1)
+        return torch.cat([_largest(x_BLD, mask_BL), mean, smallest, (weights * x_BLD).sum(1)], dim=1)
+
+
+def _largest(x_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
+    """Each dimension's largest value over the tokens [B, D]."""
+    return x_BLD.masked_fill(~mask_BL.bool().unsqueeze(2), -torch.finfo(x_BLD.dtype).max).amax(1)
 
 
 def _row_mean(x_BLD: torch.Tensor, mask_BL: torch.Tensor, texts: int) -> torch.Tensor:
