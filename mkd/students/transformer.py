@@ -40,7 +40,7 @@ class TransformerStudent(PreTrainedModel):
         super().__init__(config)
         encoder = AutoConfig.for_model(**config.encoder)
         self.encoder = without_pooler(AutoModel.from_config(encoder))
-        self.shortened = _shorten(self.encoder) if config.pooling == "first" else []
+        self.shortened = shorten(self.encoder) if config.pooling == "first" else []
         self.whole = False
         """Whether the last layer works for all tokens where a head sees the first alone."""
         if config.kept_tokens:
@@ -89,7 +89,7 @@ BERTS = ("BertLayer", "ElectraLayer", "RobertaLayer", "XLMRobertaLayer")
 """Layers that are built as BERT's are."""
 
 
-def _shorten(encoder: PreTrainedModel) -> list[Any]:
+def shorten(encoder: PreTrainedModel) -> list[Any]:
     """Makes the encoder's last layer work for the first token alone; none where its layers are not as BERT's.
 
     The first still attends to all tokens, so what comes out for it is what it was; only the layer's keys and values, a sixth

@@ -3,8 +3,9 @@
     PYTHONPATH=. python HARNESS --steps 20 --rounds 3 --student 3x384 --plugin tests/bench/peers_plugin.py
 
 The harness brings rows, teacher, student, loss and clock, and pads each batch to its longest row. What comes from here: the
-teacher's logits stored, batches of like length, a lazy Adam for the embeddings and a fused one for the rest, clipping
-without a look at the loss. The teacher's one pass is told apart (`cache_seconds`), as that of other loops that store logits.
+teacher's logits stored, batches of like length, a BERT's last layer for the one token that is looked at, a lazy Adam for the
+embeddings and a fused one for the rest, clipping without a look at the loss. The teacher's one pass is told apart
+(`cache_seconds`), as that of other loops that store logits.
 """
 
 import time
@@ -17,7 +18,7 @@ import torch
 from mkd.batches import epoch_batches
 from mkd.config import TrainConfig
 from mkd.optim import clip_gradients, make_optimizers
-from mkd.students.transformer import attention_kernel
+from mkd.students.transformer import attention_kernel, shorten
 
 
 def loop(precision: str, work: Any) -> dict[str, float]:
@@ -26,6 +27,8 @@ def loop(precision: str, work: Any) -> dict[str, float]:
     logits = work.teacher_logits(work.rows)
     seconds = time.perf_counter() - start
     student = work.student().train()
+    if hasattr(student, "bert"):
+        shorten(student.bert)
     optimizers = make_optimizers(student, TrainConfig(learning_rate=work.lr, weight_decay=0.0, lazy=True))
     losses = []
     for rows in _batches(work):
