@@ -110,7 +110,7 @@ def test_the_variants_of_a_file_may_hold_lists_and_dicts(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("student", ["bilstm", "scratch"])
-@pytest.mark.parametrize("name", ["transfer_curve", "sampling"])
+@pytest.mark.parametrize("name", ["transfer_curve", "sampling", "options"])
 def test_a_shipped_ablation_of_glue_has_allowed_settings_and_no_variant_twice(name: str, student: str) -> None:
     files = [f"--config={CONFIGS / file}.yaml" for file in ("glue", student, name)]
     config = cli.parse(files, "")

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import PreTrainedModel
 
-from mkd.students.embeddings import make_room, rows_of
+from mkd.students.embeddings import OfWords, make_room, rows_of
 from mkd.students.heads import Answer, Heads, MultiTaskConfig
 from mkd.tokens import Inputs
 
@@ -44,7 +43,7 @@ class BagConfig(MultiTaskConfig):
         super().__init__(**kwargs)
 
 
-class BagStudent(PreTrainedModel):
+class BagStudent(OfWords):
     """A bag of words and n-grams (Joulin et al. 2017) under a feed-forward network (Iyyer et al. 2015).
 
     A text is the mean over its tokens of the token's embedding plus those of the n-grams that begin there. Two texts u, v
@@ -80,13 +79,6 @@ class BagStudent(PreTrainedModel):
             nn.init.zeros_(module.weight)
         elif isinstance(module, nn.Linear) and any(module is layer for layer in self.layers):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embeddings
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        assert isinstance(value, nn.Embedding), "words have a table"
-        self.embeddings = value
 
     @property
     def state_widths(self) -> list[int]:

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import PreTrainedModel
 
-from mkd.students.embeddings import make_room
+from mkd.students.embeddings import OfWords, make_room
 from mkd.students.heads import Answer, Heads, MultiTaskConfig, token_mean
 from mkd.tokens import Inputs
 
@@ -57,7 +56,7 @@ class Maxout(nn.Module):
         return larger
 
 
-class BiLstmStudent(PreTrainedModel):
+class BiLstmStudent(OfWords):
     """Embeddings, ReLU layer, BiLSTM, biattention, integrating BiLSTM, four poolings, maxout layers, a head a task.
 
     The two texts of a pair attend to each other; a single text attends to itself (Liu et al. 2019, section 3.2).
@@ -104,13 +103,6 @@ class BiLstmStudent(PreTrainedModel):
                 nn.init.orthogonal_(recurrent.data[rows])
                 nn.init.constant_(bias.data[rows], float(gate == 1))
             nn.init.zeros_(bias_twice)
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embeddings
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        assert isinstance(value, nn.Embedding), "words have a table"
-        self.embeddings = value
 
     @property
     def state_widths(self) -> list[int]:

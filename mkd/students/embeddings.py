@@ -26,6 +26,19 @@ def project(table_VD: torch.Tensor, width: int) -> torch.Tensor:
     return projected * scale
 
 
+class OfWords(PreTrainedModel):
+    """A model with a table of word embeddings of its own."""
+
+    embeddings: nn.Embedding
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        assert isinstance(value, nn.Embedding), "words have a table"
+        self.embeddings = value
+
+
 class TrimmedEmbedding(nn.Embedding):
     """A table of the kept tokens: place_V is each token's row, that of the unknown token for all that are not kept."""
 
