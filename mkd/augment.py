@@ -23,7 +23,8 @@ from mkd.neighbours import neighbours
 from mkd.record import Report, silent
 from mkd.store import key_of, stored
 from mkd.tasks import MASK, Row, Split, Task
-from mkd.tokens import Texts, carve
+from mkd.tokenise import carve
+from mkd.tokens import Texts
 from mkd.words import Words, as_text, blocks, spans, take, word_store
 
 FILE = "rows.parquet"

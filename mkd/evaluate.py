@@ -12,7 +12,8 @@ from mkd.batches import gather, sequence_lengths
 from mkd.metrics import expected_calibration_error, pearson, score
 from mkd.record import Report, silent
 from mkd.students import Student
-from mkd.tokens import Layout, TaskData, TokenStore, from_texts, layout_of
+from mkd.tokenise import from_texts
+from mkd.tokens import Layout, TaskData, TokenStore, layout_of
 
 BATCH_TOKENS = 8192
 WINDOW_ROWS = 65_536

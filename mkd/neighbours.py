@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from mkd import checkpoints
-from mkd.tokens import encode
+from mkd.tokenise import encode
 from mkd.words import Words, blocks, take
 
 MAX_WORDS = 10_000

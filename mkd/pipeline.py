@@ -32,7 +32,8 @@ from mkd.teachers import refined_tasks, settled, tokenizer_of, weakness
 from mkd.teachers.refined import fresh_teacher, labelled
 from mkd.teachers.states import check_layers
 from mkd.teaching import Side, Target, Teacher, beside, make_teacher, read_side, soft_targets, weak_teachers
-from mkd.tokens import TaskData, layout_of, tokenizer_fingerprint
+from mkd.tokenise import tokenizer_fingerprint
+from mkd.tokens import TaskData, layout_of
 from mkd.trainer import train
 from mkd.vocabulary import kept_tokens
 

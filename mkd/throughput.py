@@ -27,7 +27,8 @@ from mkd.students import Student, make_student
 from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
 from mkd.teachers.refined import fresh_teacher, teacher_tokenizer
-from mkd.tokens import Inputs, Layout, TaskData, layout_of, task_data
+from mkd.tokenise import task_data
+from mkd.tokens import Inputs, Layout, TaskData, layout_of
 from mkd.trainer import train
 
 STUDENTS = {

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_tokens import roberta_like, rows_of
+from test_tokenise import roberta_like, rows_of
 from tiny import MINILM, PAIR, SINGLE, make_tasks, make_tokenizer, split
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -15,7 +15,8 @@ from mkd.augment import augmented, augmented_split, change, cut
 from mkd.checkpoints import load_tokenizer
 from mkd.config import AugmentConfig, Config, DataConfig
 from mkd.tasks import MASK, Row, Task
-from mkd.tokens import Texts, mask_of, task_data, token_store
+from mkd.tokenise import mask_of, task_data, token_store
+from mkd.tokens import Texts
 
 NOTHING = {"mask": 0.0, "replace": 0.0, "ngram": 0.0}
 TEXTS = Texts(np.array([0, 1, 2, 3, 4, 5]), np.array([0, 4, 5, 6]))

@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerBase
 from mkd.batches import Batch, Source, epoch_batches, gather, joint_batches, probabilities, sequence_lengths, task_order
 from mkd.checkpoints import load_tokenizer
 from mkd.config import SamplingConfig
-from mkd.tokens import Inputs, Layout, TaskData, Texts, TokenStore, from_texts, layout_of
+from mkd.tokenise import from_texts
+from mkd.tokens import Inputs, Layout, TaskData, Texts, TokenStore, layout_of
 
 APART = Layout(False, 9, 4)
 BERT = Layout(True, 0, 12, (101,), (102,), (102,), types=True)

@@ -11,7 +11,8 @@ from mkd.config import StudentConfig
 from mkd.evaluate import dev_logits, likeness, predict, predict_texts, quality, retention, selection_scores
 from mkd.metrics import expected_calibration_error
 from mkd.students import Student, make_student
-from mkd.tokens import TaskData, from_texts, layout_of
+from mkd.tokenise import from_texts
+from mkd.tokens import TaskData, layout_of
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2)

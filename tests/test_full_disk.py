@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from experiments import cli
 from mkd.config import Config
 from mkd.store import MANIFEST, NoRoom, key_of, new_array, stored, write_arrays
-from mkd.tokens import token_store
+from mkd.tokenise import token_store
 
 PARTS = {"rows": "abc"}
 LIMIT = 100_000

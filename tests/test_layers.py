@@ -39,6 +39,7 @@ ORDER = [
     "mkd.sources",
     "mkd.wordpiece",
     "mkd.tokens",
+    "mkd.tokenise",
     "mkd.schedule",
     "mkd.losses",
     "mkd.balance",

@@ -15,14 +15,15 @@ from tiny import PAIR, pair_rows, split
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from mkd import evaluate, tokens
+from mkd import evaluate, tokenise
 from mkd.batches import Source, joint_batches
 from mkd.config import SamplingConfig
 from mkd.store import read_array, write_arrays
 from mkd.tasks import Task
 from mkd.teachers.labeller import Reader, stored_logits
 from mkd.teachers.refined import _content
-from mkd.tokens import Inputs, Layout, TaskData, Texts, TokenStore, carve, joined_store, token_store
+from mkd.tokenise import carve, joined_store, token_store
+from mkd.tokens import Inputs, Layout, TaskData, Texts, TokenStore
 
 FEW, MANY = 20_000, 400_000
 LAYOUT = Layout(True, 0, 32, (1,), (2,), (2,), types=True)
@@ -126,11 +127,11 @@ def test_what_is_drawn_and_hashed_of_all_rows_takes_some_bytes_a_row(stores: dic
 def test_tokenising_holds_no_more_for_more_rows(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens, "CHUNK_ROWS", 500)
+    monkeypatch.setattr(tokenise, "CHUNK_ROWS", 500)
     some, turn = pair_rows(100, 0), count()
 
-    def tokenise(num: int) -> None:
+    def write(num: int) -> None:
         source = split([])._replace(read=lambda: islice(cycle(some), num // 20))
         assert len(token_store(tmp_path / str(next(turn)), source, PAIR, tokenizer, 32).labels) == num // 20
 
-    assert _growth(tokenise) < 1.5, "per row of 20: less than 30 bytes a row, of which two lists of ids alone take 200"
+    assert _growth(write) < 1.5, "per row of 20: less than 30 bytes a row, of which two lists of ids alone take 200"

@@ -34,7 +34,8 @@ from mkd.record import Result
 from mkd.sources import load_tasks
 from mkd.students import load_model
 from mkd.students.embeddings import input_table
-from mkd.tokens import layout_of, task_data
+from mkd.tokenise import task_data
+from mkd.tokens import layout_of
 
 SST2 = Path(__file__).resolve().parents[2] / "shared" / "data" / "glue" / "SST-2"
 TASKS = ["sentiment", "paraphrase", "similarity"]

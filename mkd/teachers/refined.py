@@ -22,7 +22,8 @@ from mkd.students.heads import head_configs, on
 from mkd.students.transformer import TransformerConfig, TransformerStudent, on_encoder
 from mkd.tasks import Task
 from mkd.teachers.labeller import Reader, splits, stored_logits
-from mkd.tokens import Layout, TaskData, TokenStore, layout_of, tokenizer_fingerprint
+from mkd.tokenise import tokenizer_fingerprint
+from mkd.tokens import Layout, TaskData, TokenStore, layout_of
 from mkd.trainer import train
 from mkd.wordpiece import learn_wordpiece
 from mkd.words import blocks, take

@@ -32,7 +32,8 @@ from mkd.demo import TASKS
 from mkd.record import Report
 from mkd.sources import load_tasks
 from mkd.teachers.refined import Refined, fresh_teacher, logit_store, teacher_tokenizer
-from mkd.tokens import layout_of, task_data
+from mkd.tokenise import task_data
+from mkd.tokens import layout_of
 
 BATCH_ROWS = 32
 BATCHES = 2000

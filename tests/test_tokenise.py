@@ -10,11 +10,12 @@ from tiny import MINILM, PAIR, SCORE, SINGLE, make_tasks, pair_rows, score_rows,
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from mkd import tokens
+from mkd import tokenise
 from mkd.checkpoints import load_tokenizer
 from mkd.config import DataConfig
 from mkd.tasks import Row, Task
-from mkd.tokens import Layout, Texts, carve, from_texts, layout_of, task_data, token_store, tokenizer_fingerprint
+from mkd.tokenise import carve, from_texts, task_data, token_store, tokenizer_fingerprint
+from mkd.tokens import Layout, Texts, layout_of
 
 NAN = float("nan")
 
@@ -67,7 +68,7 @@ def test_rows_beyond_one_chunk_follow_on(
 ) -> None:
     rows = score_rows(25, 0)
     whole = token_store(tmp_path / "whole", split(rows), SCORE, tokenizer, 9)
-    monkeypatch.setattr(tokens, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(tokenise, "CHUNK_ROWS", 10)
     told: list[float] = []
     parts = token_store(tmp_path / "parts", split(rows), SCORE, tokenizer, 9, lambda step, metrics: told.extend(metrics.values()))
     assert told == [10, 20, 25]
@@ -81,7 +82,7 @@ def test_long_texts_come_in_chunks_of_fewer_rows(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [row._replace(text_a=row.text_a[:5].ljust(5, "a"), text_b="the film of the s") for row in score_rows(7, 0)]
-    monkeypatch.setattr(tokens, "CHUNK_CHARACTERS", 60)
+    monkeypatch.setattr(tokenise, "CHUNK_CHARACTERS", 60)
     told: list[float] = []
     token_store(tmp_path, split(rows), SCORE, tokenizer, 9, lambda step, metrics: told.extend(metrics.values()))
     assert told == [3, 6, 7], "22 characters a row"
@@ -94,7 +95,7 @@ def test_a_wrong_row_is_told_as_it_is_though_others_are_being_tokenised(
         yield from single_rows(45, 0)
         raise ValueError("f.csv:46: wrong")
 
-    monkeypatch.setattr(tokens, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(tokenise, "CHUNK_ROWS", 10)
     with pytest.raises(ValueError, match=r"^f\.csv:46: wrong$"):
         token_store(tmp_path, split([])._replace(read=read), SINGLE, tokenizer, 9)
 
@@ -109,10 +110,10 @@ def test_no_more_than_a_few_chunks_are_read_ahead(
             read[0] += 1
             yield row
 
-    monkeypatch.setattr(tokens, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(tokenise, "CHUNK_ROWS", 10)
     source = split([])._replace(read=rows)
     token_store(tmp_path, source, SINGLE, tokenizer, 9, lambda written, metrics: ahead.append(read[0] - written))
-    assert max(ahead) == 10 * tokens.CHUNKS_AT_ONCE
+    assert max(ahead) == 10 * tokenise.CHUNKS_AT_ONCE
 
 
 @pytest.mark.parametrize(("at_once", "parallel"), [(1, "false"), (3, "true")])
@@ -121,8 +122,8 @@ def test_the_bytes_do_not_depend_on_how_much_is_done_at_a_time(
 ) -> None:
     rows = split(pair_rows(95, 0))
     whole = token_store(tmp_path / "whole", rows, PAIR, tokenizer, 9).fingerprint
-    monkeypatch.setattr(tokens, "CHUNK_ROWS", 10)
-    monkeypatch.setattr(tokens, "CHUNKS_AT_ONCE", at_once)
+    monkeypatch.setattr(tokenise, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(tokenise, "CHUNKS_AT_ONCE", at_once)
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", parallel)
     token_store(tmp_path / "parts", rows, PAIR, tokenizer, 9)
     names = ["a.int32", "a_offsets.int64", "b.int32", "b_offsets.int64", "labels.float32"]
@@ -138,7 +139,7 @@ def test_stopping_midway_leaves_neither_a_folder_nor_a_thread(
     def stop(step: int, metrics: dict[str, float]) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tokens, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(tokenise, "CHUNK_ROWS", 10)
     before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
         token_store(tmp_path, split(single_rows(95, 0)), SINGLE, tokenizer, 9, stop)

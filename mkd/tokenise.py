@@ -1,0 +1,222 @@
+"""Rows of text turned into a TokenStore, and a task's training rows split into those to learn from and those to select by."""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from mkd.config import DataConfig
+from mkd.record import Report, silent
+from mkd.store import append, key_of, read_array, stored, write_arrays
+from mkd.tasks import MASK, Kind, Row, Split, Task
+from mkd.tokens import TaskData, Texts, TokenStore
+
+CHUNK_ROWS = 10_000
+CHUNK_CHARACTERS = 1 << 21
+"""A chunk of rows ends at either: a tokenizer takes some hundred bytes a token until its ids are copied out."""
+CHUNKS_AT_ONCE = 2
+"""Tokenised at a time. Each is spread over all cores; the second keeps them busy while the first one's ids are copied."""
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash of everything that decides which ids a text gets."""
+    return hashlib.sha256(_unpadded(tokenizer).to_str().encode()).hexdigest()
+
+
+def _unpadded(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """The tokenizer's own engine, less the padding and truncation that some checkpoints have saved into it."""
+    backend: Tokenizer = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.no_truncation()
+    return backend
+
+
+def token_store(
+    root: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenizerBase, max_length: int, report: Report = silent
+) -> TokenStore:
+    """The split's rows as tokens, each text cut to `max_length`; read from disk where they have been made before."""
+    parts = {
+        "rows": split.fingerprint,
+        "tokenizer": tokenizer_fingerprint(tokenizer),
+        "max_length": max_length,
+        "pair": kind.pair,
+    }
+    if split.masked:
+        parts["mask"] = mask = mask_of(tokenizer)
+        split = split._replace(read=partial(_with_mask, split.read, mask))
+    folder = stored(root, "tokens", parts, lambda aside: _write(aside, split, kind, tokenizer, max_length, report))
+    return _read(folder, key_of(parts), kind.pair)
+
+
+def mask_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the tokenizer reads in a text as its mask token, or, if it has none, as its unknown token.
+
+    Raises ValueError where it has neither as a token that text can hold.
+    """
+    for token in (tokenizer.mask_token, tokenizer.unk_token):
+        if token is not None and encode(tokenizer, [token], 2).ids.tolist() == [tokenizer.convert_tokens_to_ids(token)]:
+            return str(token)
+    name = tokenizer.name_or_path
+    raise ValueError(f"the tokenizer {name!r} has neither a mask token nor an unknown one; allowed then: data.augment.mask=0")
+
+
+def _with_mask(rows: Callable[[], Iterator[Row]], mask: str) -> Iterator[Row]:
+    for row in rows():
+        text_b = None if row.text_b is None else row.text_b.replace(MASK, mask)
+        yield Row(row.text_a.replace(MASK, mask), text_b, row.label)
+
+
+def joined_store(root: Path, stores: list[TokenStore]) -> TokenStore:
+    """The rows of all stores, one store after another: copied, not tokenised again; of one store, that one."""
+    if len(stores) == 1:
+        return stores[0]
+    parts = {"joined": [store.fingerprint for store in stores]}
+    folder = stored(root, "tokens", parts, lambda aside: _write_joined(aside, stores))
+    return _read(folder, key_of(parts), stores[0].b is not None)._replace(parts=tuple(stores))
+
+
+def _read(folder: Path, key: str, pair: bool) -> TokenStore:
+    a = Texts(read_array(folder / "a.int32", "<i4"), read_array(folder / "a_offsets.int64", "<i8"))
+    b = Texts(read_array(folder / "b.int32", "<i4"), read_array(folder / "b_offsets.int64", "<i8")) if pair else None
+    return TokenStore(a, b, read_array(folder / "labels.float32", "<f4"), key)
+
+
+def _write_joined(folder: Path, stores: list[TokenStore]) -> None:
+    sides = {"a": [store.a for store in stores], "b": [store.b for store in stores if store.b is not None]}
+    for side, texts in sides.items():
+        if texts:
+            write_arrays(folder / f"{side}.int32", (text.ids for text in texts))
+            ends = np.cumsum([0, *(text.offsets[-1] for text in texts)], dtype="<i8")
+            offsets = (
+                text.offsets[start : start + CHUNK_ROWS] + end
+                for text, end in zip(texts, ends[:-1], strict=True)
+                for start in range(1, len(text.offsets), CHUNK_ROWS)
+            )
+            write_arrays(folder / f"{side}_offsets.int64", chain([ends[:1]], offsets))
+    write_arrays(folder / "labels.float32", (store.labels for store in stores))
+
+
+def task_data(
+    root: Path, task: Task, tokenizer: PreTrainedTokenizerBase, config: DataConfig, seed: int, report: Report = silent
+) -> TaskData:
+    """Stores of all splits of a task, and its rows to train on and to select by."""
+    splits = (task.train, *task.added)
+    train = joined_store(root, [token_store(root, split, task.kind, tokenizer, config.max_length, report) for split in splits])
+    dev = {name: token_store(root, split, task.kind, tokenizer, config.max_length, report) for name, split in task.dev.items()}
+    train_rows, selection_rows = carve(train.labels, config.selection_fraction, config.selection_rows, seed, task)
+    mean, std = 0.0, 1.0
+    if not task.kind.labels:
+        learnt = train.labels[train_rows]
+        mean, std = float(np.nanmean(learnt)), float(np.nanstd(learnt))
+    return TaskData(task.name, task.kind, train, dev, train_rows, selection_rows, mean, std or 1.0)
+
+
+def carve(labels: np.ndarray, fraction: float, most: int, seed: int, task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Training rows and selection rows, sorted, drawn by the seed; rows without a label are always for training."""
+    narrow = np.int32 if len(labels) < 2**31 else np.int64
+    known = np.flatnonzero(~np.isnan(labels)).astype(narrow)
+    count = min(most, round(fraction * len(known)))
+    if count == 0 or count == len(known):
+        raise ValueError(
+            f"{task.train.source}: task {task.name} has {len(known)} labelled rows, "
+            f"of which {count} would be set apart for selection; both parts need at least one"
+        )
+    chosen = np.sort(np.random.default_rng([seed, 0]).permutation(known)[:count])
+    rest = np.ones(len(labels), dtype=bool)
+    rest[chosen] = False
+    return np.flatnonzero(rest).astype(narrow), chosen
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int) -> Texts:
+    """Token ids of texts, without special tokens, in parallel on all cores."""
+    return _encode(_unpadded(tokenizer), texts, max_length)
+
+
+def _encode(backend: Tokenizer, texts: list[str], max_length: int) -> Texts:
+    encoded = [e.ids[:max_length] for e in backend.encode_batch_fast(texts, add_special_tokens=False)]
+    offsets = np.zeros(len(encoded) + 1, dtype="<i8")
+    np.cumsum([len(ids) for ids in encoded], out=offsets[1:])
+    return Texts(np.fromiter(chain.from_iterable(encoded), dtype="<i4", count=offsets[-1]), offsets)
+
+
+def from_texts(tokenizer: PreTrainedTokenizerBase, texts: list[str], pairs: list[str] | None, max_length: int) -> TokenStore:
+    """A store in memory, of raw texts that are to be predicted."""
+    b = encode(tokenizer, pairs, max_length) if pairs is not None else None
+    return TokenStore(encode(tokenizer, texts, max_length), b, np.full(len(texts), np.nan, dtype="<f4"), "")
+
+
+class Chunk(NamedTuple):
+    """Rows that follow one another, as tokens. sides: of the first texts, then of the second ones of pairs."""
+
+    sides: tuple[Texts, ...]
+    labels: np.ndarray
+
+
+def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    chunk: list[Row] = []
+    characters = 0
+    for row in rows:
+        chunk.append(row)
+        characters += len(row.text_a) + len(row.text_b or "")
+        if len(chunk) >= CHUNK_ROWS or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
+
+
+def _tokenised(backend: Tokenizer, pair: bool, max_length: int, rows: list[Row]) -> Chunk:
+    texts = [[row.text_a for row in rows]] + ([[str(row.text_b) for row in rows]] if pair else [])
+    labels = np.array([np.nan if row.label is None else row.label for row in rows], "<f4")
+    return Chunk(tuple(_encode(backend, side, max_length) for side in texts), labels)
+
+
+def _in_order(work: Callable[[list[Row]], Chunk], rows: Iterable[Row]) -> Generator[Chunk, None, None]:
+    """The work on each chunk of rows, in their order and a few chunks at a time; more rows are read meanwhile.
+
+    Threads do: the tokenizer works outside of Python's lock, so that only reading rows and copying ids take turns.
+    """
+    waiting: deque[Future[Chunk]] = deque()
+    with ThreadPoolExecutor(CHUNKS_AT_ONCE) as pool:
+        try:
+            for chunk in _chunks(rows):
+                waiting.append(pool.submit(work, chunk))
+                if len(waiting) > CHUNKS_AT_ONCE:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _write(folder: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenizerBase, max_length: int, report: Report) -> None:
+    """Streams the rows through the tokenizer into raw files; only a few chunks are ever in memory."""
+    sides = ("a", "b") if kind.pair else ("a",)
+    names = [f"{side}{part}" for side in sides for part in (".int32", "_offsets.int64")] + ["labels.float32"]
+    ends = dict.fromkeys(sides, 0)
+    count = 0
+    work = partial(_tokenised, _unpadded(tokenizer), kind.pair, max_length)
+    with ExitStack() as opened:
+        files: dict[str, Any] = {name: opened.enter_context((folder / name).open("wb")) for name in names}
+        for side in sides:
+            append(files[f"{side}_offsets.int64"], np.zeros(1, "<i8"))
+        for chunk in opened.enter_context(closing(_in_order(work, split.read()))):
+            for side, texts in zip(sides, chunk.sides, strict=True):
+                append(files[f"{side}.int32"], texts.ids)
+                append(files[f"{side}_offsets.int64"], texts.offsets[1:] + ends[side])
+                ends[side] += int(texts.offsets[-1])
+            append(files["labels.float32"], chunk.labels)
+            count += len(chunk.labels)
+            report(count, {"rows/tokenised": float(count)})
+    if count == 0:
+        raise ValueError(f"{split.source}: no rows; at least one is needed")
