@@ -154,7 +154,7 @@ class TrainConfig:
     """The training loop, for a teacher's refinement and for a student alike."""
 
     steps: int = 2500
-    """Optimiser steps, one batch each (with loss.pcgrad so many batches each)."""
+    """Optimiser steps, one batch each."""
     batch_size: int = 32
     """Rows a batch."""
     learning_rate: float = 2e-3
@@ -340,9 +340,6 @@ class LossConfig:
     """A factor on the loss of every task; empty: 1 for each."""
     balance: Literal["fixed", "uncertainty"] = "fixed"
     """uncertainty: factors learnt with the weights, from a log-variance a task (Kendall et al. 2018); fixed: as above."""
-    pcgrad: int = 0
-    """PCGrad on the shared layers: a step draws so many batches, and of two tasks' gradients that conflict each loses its
-    part against the other (Yu et al. 2020). 0: off, one batch a step."""
     mixup: float = 0.0
     """alpha: rows of a batch are mixed two by two, by a share from Beta(alpha, alpha), and their teacher logits likewise
     (MixKD, Liang et al. 2021). 0: they are not."""
@@ -352,11 +349,6 @@ class LossConfig:
     def from_labels_alone(self) -> bool:
         """Whether no teacher is needed."""
         return self.hard_weight == 1 and self.hard_weight_end in (None, 1)
-
-    @property
-    def batches_per_step(self) -> int:
-        """Batches that an optimiser step draws."""
-        return max(1, self.pcgrad)
 
     @property
     def name(self) -> str:
@@ -374,7 +366,6 @@ class LossConfig:
             _check(0 < weight < float("inf"), f"loss.task_weights.{task}", weight, "above 0")
         fixed = self.balance == "fixed"
         _check(fixed or not self.task_weights, "loss.task_weights", self.task_weights, "empty for loss.balance=uncertainty")
-        _check(self.pcgrad == 0 or self.pcgrad >= 2, "loss.pcgrad", self.pcgrad, "0, or 2 or more batches")
         taught = self.match.weight == 0 or not self.from_labels_alone
         _check(taught, "loss.match.weight", self.match.weight, "0 for loss.hard_weight=1, which needs no teacher")
 

@@ -165,10 +165,12 @@ def fit(
         sources = [Source(data, labelled(data), None) for data in side.datas]
     else:
         sources = [Source(data, data.train_rows, *target) for data, target in zip(side.datas, targets, strict=True)]
-    draws = config.train.steps * config.loss.batches_per_step
+    how = config.train
 
     def batches(start: int) -> Iterator[Batch]:
-        drawn = joint_batches(sources, layout, config.train.batch_size, config.train.sampling, config.seed, draws, start)
+        drawn = joint_batches(
+            sources, layout, config.train.batch_size, config.train.sampling, config.seed, config.train.steps, start
+        )
         return mixed_batches(drawn, config.loss.mixup, config.seed, start) if config.loss.mixup else drawn
 
     known = {source.data.name: source.states for source in sources if source.states is not None}
@@ -177,7 +179,7 @@ def fit(
     def scores() -> dict[str, float]:
         return selection_scores(student, side.datas, layout)
 
-    train(student, batches, scores, config.loss, config.train, report, checkpoint, matching)
+    train(student, batches, scores, config.loss, how, report, checkpoint, matching)
     student.train(False)
     return student
 

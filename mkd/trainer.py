@@ -1,7 +1,6 @@
 """The one training loop: a teacher's refinement, distillation and hard-label training differ in batches and loss only."""
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -9,7 +8,6 @@ import torch
 from mkd import processes
 from mkd.batches import Batch
 from mkd.config import LossConfig, TrainConfig
-from mkd.conflicts import TaskGradients
 from mkd.matching import Matching
 from mkd.objective import Objective
 from mkd.optim import clip_gradients, make_optimizers
@@ -57,7 +55,6 @@ def train(
     objective = Objective(model, loss, matching)
     optimizers = make_optimizers(model, config, objective.beside.parameters())
     joined = processes.joined(objective, device.type)
-    shared = TaskGradients(p for name, p in model.named_parameters() if not name.startswith("heads."))
     state = State(model, objective.beside, optimizers)
     if checkpoint is not None and (saved := checkpoint.load()):
         state.restore(saved)
@@ -71,16 +68,12 @@ def train(
         joined.train()
         for optimizer in optimizers:
             optimizer.zero_grad()
-        for batch in islice(stream, loss.batches_per_step):
-            own, parts = processes.share(batch)
-            terms = joined(own, annealed(loss, state.step, config.steps), config.precision)
-            (terms[0] * parts.of_mean / loss.batches_per_step).backward()
-            if loss.pcgrad:
-                shared.take(batch.task)
-            window.append((batch.task, terms.detach(), parts.of_terms))
-            state.drawn[batch.task] += 1
-        if loss.pcgrad:
-            shared.merge()
+        batch = next(stream)
+        own, parts = processes.share(batch)
+        terms = joined(own, annealed(loss, state.step, config.steps), config.precision)
+        (terms[0] * parts.of_mean).backward()
+        window.append((batch.task, terms.detach(), parts.of_terms))
+        state.drawn[batch.task] += 1
         clip_gradients(model.parameters(), config.clip)
         rate = config.learning_rate * warmup_linear(state.step, config.steps, config.warmup)
         for optimizer in optimizers:
@@ -92,7 +85,7 @@ def train(
         due = state.step % config.eval_every == 0 or state.step == config.steps
         if state.step % LOG_EVERY == 0 or due:
             told = {"train/learning_rate": rate, "progress": state.step / config.steps}
-            report(state.step, _losses(window, state.step, loss.batches_per_step) | objective.balance.metrics() | told)
+            report(state.step, _losses(window, state.step) | objective.balance.metrics() | told)
             window = []
             if due:
                 found = processes.from_first(scores)
@@ -109,7 +102,7 @@ def train(
     return Trained(state.best_step, state.best_score, state.step)
 
 
-def _losses(window: list[tuple[str, torch.Tensor, torch.Tensor]], done: int, per_step: int) -> dict[str, float]:
+def _losses(window: list[tuple[str, torch.Tensor, torch.Tensor]], done: int) -> dict[str, float]:
     """Mean losses by task over the window of batches that ends with step `done`; one synchronisation for all of them."""
     terms = torch.stack([terms for _, terms, _ in window])
     parts = torch.stack([parts[: terms.shape[1]] for _, _, parts in window])
@@ -117,7 +110,7 @@ def _losses(window: list[tuple[str, torch.Tensor, torch.Tensor]], done: int, per
     by_task: dict[str, list[list[float]]] = {}
     for place, ((task, *_), found) in enumerate(zip(window, values, strict=True)):
         if not all(abs(value) < float("inf") for value in found):
-            step = done - (len(window) - 1 - place) // per_step
+            step = done - (len(window) - 1 - place)
             raise ValueError(
                 f"the loss became {found[0]} at step {step}, task {task}; "
                 "try a smaller train.learning_rate, or a smaller train.clip"

@@ -44,7 +44,6 @@ ORDER = [
     "mkd.losses",
     "mkd.balance",
     "mkd.matching",
-    "mkd.conflicts",
     "mkd.optim",
     "mkd.resume",
     "mkd.state",

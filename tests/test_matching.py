@@ -278,7 +278,7 @@ def test_the_students_own_weights_learn_from_the_match_and_not_the_map_alone(
     assert all(parameter.grad is None for parameter in student.heads.parameters())
 
 
-@pytest.mark.parametrize("extra", [{"pcgrad": 2}, {"balance": "uncertainty"}, {"hard_weight": 0.5}, {"task_weights": DOUBLED}])
+@pytest.mark.parametrize("extra", [{"balance": "uncertainty"}, {"hard_weight": 0.5}, {"task_weights": DOUBLED}])
 def test_matching_goes_with_the_other_losses(
     extra: dict[str, Any], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:

@@ -365,8 +365,7 @@ def test_what_cannot_be_finetuned_is_refused(result: Result, shared: Path, tmp_p
 
 
 def test_every_loss_setting_at_once_distils(shared: Path, tmp_path: Path) -> None:
-    """The student's twin has the same but for the teacher, and so as many batches a step."""
-    loss = LossConfig(hard_weight_end=1.0, balance="uncertainty", pcgrad=3)
+    loss = LossConfig(hard_weight_end=1.0, balance="uncertainty")
     train = replace(config_of(shared).train, sampling=SamplingConfig(alpha=1.0, alpha_end=0.0))
     told: dict[str, float] = {}
     run(config_of(shared / "cache", loss=loss, train=train), tmp_path, lambda step, metrics: told.update(metrics))

@@ -21,7 +21,7 @@ from mkd.tokens import Inputs
 RUN = [
     *TINY, "--data.tasks=[sentiment, similarity]", "--teacher.dropout=0", "--train.batch_size=7", "--teacher.train.batch_size=5",
     "--train.steps=60", "--teacher.train.steps=60", "--train.eval_every=20", "--loss.hard_weight=0.5",
-    "--loss.balance=uncertainty", "--loss.pcgrad=2", "--loss.match.weight=1",
+    "--loss.balance=uncertainty", "--loss.match.weight=1",
 ]  # fmt: skip
 
 

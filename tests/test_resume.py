@@ -125,7 +125,7 @@ VARIANTS: dict[str, tuple[StudentConfig, LossConfig, dict[str, Any]]] = {
     "bilstm": (StudentConfig(kind="bilstm", hidden=8, dropout=0.2), LossConfig(), {}),
     "transformer": (StudentConfig(kind="transformer", hidden=16, dropout=0.2), LossConfig(hard_weight_end=1.0), {}),
     "bag, lazy": (StudentConfig(kind="bag", hidden=8, buckets=4096, dropout=0.2), LossConfig(), {"lazy": True}),
-    "conflicts": (StudentConfig(kind="bilstm", hidden=8), LossConfig(balance="uncertainty", pcgrad=3), {}),
+    "uncertainty": (StudentConfig(kind="bilstm", hidden=8), LossConfig(balance="uncertainty"), {}),
     "mixup": (StudentConfig(kind="transformer", hidden=16), LossConfig(mixup=0.4), {}),
     "moving alpha": (StudentConfig(kind="bag", hidden=8), LossConfig(), {"sampling": SamplingConfig(alpha_end=-1.0)}),
     "patience": (StudentConfig(kind="bag", hidden=8), LossConfig(), {"patience": 2, "eval_every": 5}),
@@ -148,11 +148,10 @@ class Training:
         layout = layout_of(self.tokenizer, student.joined, 32)
         teacher = [np.random.default_rng(0).normal(size=(len(d.train.labels), d.kind.num_logits)) for d in self.datas]
         sources = [Source(d, d.train_rows, t.astype(np.float32)) for d, t in zip(self.datas, teacher, strict=True)]
-        draws = self.config.steps * self.loss.batches_per_step
         reports = 0
 
         def batches(start: int) -> Iterator[Batch]:
-            drawn = joint_batches(sources, layout, self.config.batch_size, self.config.sampling, 0, draws, start)
+            drawn = joint_batches(sources, layout, self.config.batch_size, self.config.sampling, 0, self.config.steps, start)
             return mixed_batches(drawn, self.loss.mixup, 0, start) if self.loss.mixup else drawn
 
         def report(step: int, metrics: dict[str, float]) -> None:

@@ -274,44 +274,6 @@ def test_log_variances_move_with_their_tasks_and_are_told(datas: list[TaskData],
     assert run.told("train/log_variance/pair") == [0]
 
 
-def test_a_step_of_pcgrad_has_the_projected_mean_of_the_tasks_gradients(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
-    """Against each task's own gradient of the same batches, projected two by two as vectors."""
-    config = StudentConfig(kind="bilstm", hidden=8, embedding=8, dropout=0.0)
-    weights = {"single": 0.0, "pair": 0.0, "score": 0.0}
-    alone = []
-    for name in ("single", "pair"):
-        run = Run(datas, tokenizer, config)
-        batches = joint_batches(run.sources, run.layout, 8, SamplingConfig(weights=weights | {name: 1.0}), 0)
-        batch = next(batches)
-        hard_loss(run.student(batch.inputs, name), batch.labels_B).backward()
-        alone.append({n: p.grad / 2 for n, p in run.student.named_parameters() if p.grad is not None})
-    names = [name for name in alone[0] if not name.startswith("heads.")]
-    g, h = (torch.cat([grads[name].flatten() for name in names]) for grads in alone)
-    product = min(float(g @ h), 0.0)
-    expected = (g - product / (h @ h) * h) + (h - product / (g @ g) * g)
-
-    run = Run(datas, tokenizer, config)
-    paired = LossConfig(hard_weight=1.0, pcgrad=2)
-    run.train(paired, scripted(1), steps=1, eval_every=1, clip=1e9, sampling=SamplingConfig(order="round_robin"))
-    grads = {name: p.grad for name, p in run.student.named_parameters() if p.grad is not None}
-    torch.testing.assert_close(torch.cat([grads[name].flatten() for name in names]), expected)
-    for grads_alone in alone:
-        head = next(name for name in grads_alone if name.startswith("heads."))
-        torch.testing.assert_close(grads[head], grads_alone[head])
-    assert {run.told(f"train/hard/{name}") != [] for name in ("single", "pair")} == {True}
-
-
-def test_a_diverging_step_of_several_batches_is_named_rightly(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
-    run = Run(datas, tokenizer)
-    broken = [np.zeros((len(d.train.labels), d.kind.num_logits), dtype=np.float32) for d in datas]
-    broken[2][:] = np.inf
-    run.sources = [Source(d, d.train_rows, t) for d, t in zip(datas, broken, strict=True)]
-    with pytest.raises(ValueError, match="at step 2, task score"):
-        run.train(LossConfig(pcgrad=2), scripted(1), steps=4, sampling=SamplingConfig(order="round_robin"))
-
-
 def test_losses_equal_those_of_a_plain_loop_with_dense_adamw(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
     """The loop as it is mostly written, on the same batches: single-tensor AdamW, torch's own clipping, one loss at a time."""
     rate, steps, clip = 0.01, 30, 0.5
