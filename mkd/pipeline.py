@@ -168,9 +168,7 @@ def fit(
     how = config.train
 
     def batches(start: int) -> Iterator[Batch]:
-        drawn = joint_batches(
-            sources, layout, config.train.batch_size, config.train.sampling, config.seed, config.train.steps, start
-        )
+        drawn = joint_batches(sources, layout, how.batch_size, how.sampling, config.seed, how.steps, start)
         return mixed_batches(drawn, config.loss.mixup, config.seed, start) if config.loss.mixup else drawn
 
     known = {source.data.name: source.states for source in sources if source.states is not None}
