@@ -408,8 +408,8 @@ class ThroughputConfig:
     students: list[Literal["3x384", "2x128", "bilstm", "biattentive"]] = field(
         default_factory=lambda: ["3x384", "2x128", "bilstm", "biattentive"]
     )
-    """Which students are trained: Transformers of layers x width whose heads see the first token, and BiLSTMs of 128 units a direction
-    without attention and with it."""
+    """Which students are trained: Transformers of layers x width whose heads see the first token, and BiLSTMs of 128 units a
+    direction, without attention and with it."""
     batches: int = 12
     """Batches of train.batch_size rows that each loop is timed on."""
     rounds: int = 3
