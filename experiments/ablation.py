@@ -27,7 +27,10 @@ from mkd.store import key_of
 from mkd.tasks import Task
 from mkd.teachers import refined_tasks, settled
 
-OF_A_TRIAL = {"baseline": False, "speed.batch_size": 1, "speed.repeats": 1, "speed.warmup": 1}
+OF_A_TRIAL = {
+    "baseline": False, "export.backends": [],
+    "speed.batch_size": 1, "speed.threads": [1], "speed.repeats": 1, "speed.warmup": 1,
+}  # fmt: skip
 """A hard-label twin is a variant of its own, and no trial's speed is kept."""
 MATTERS = ("seed", "device", "data", "teacher", "student", "loss", "train")
 """The settings that a trial's scores depend on."""

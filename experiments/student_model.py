@@ -1,4 +1,4 @@
-"""The MLflow model of a student (or teacher): MLflow runs this file to load it; its weights come as safetensors."""
+"""The MLflow model of a student or teacher, which MLflow runs to load it: an exported folder, or torch's safetensors."""
 
 from pathlib import Path
 from typing import Any
@@ -6,27 +6,57 @@ from typing import Any
 import mlflow
 import pandas as pd
 
-from mkd.checkpoints import load_tokenizer
-from mkd.evaluate import predict_texts
-from mkd.students import load_model
+from mkd.runtime import Prediction, Student
 
 
 class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
     """Answers raw texts: columns text and, for tasks of pairs, text_pair; the task comes as the param `task`."""
 
     def load_context(self, context: Any) -> None:
-        folder = Path(context.artifacts["student"])
-        self.model = load_model(folder)
-        self.tokenizer = load_tokenizer(folder, "the logged model")
+        """The fastest export that passed its check, on all cores; where there is none, the model as it was trained."""
+        exported = context.artifacts.get("exported")
+        self.student = Student.load(exported) if exported else _in_torch(Path(context.artifacts["student"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """A row a text: its label and that label's probability, or, for regression, no label and the score."""
-        task = (params or {}).get("task") or next(iter(self.model.config.tasks))
-        pair = self.model.config.tasks.get(task, {}).get("pair", False)
-        if pair and ("text_pair" not in model_input or model_input["text_pair"].isna().any()):
-            raise ValueError(f"task {task} takes two texts a row: text_pair is missing")
-        pairs = model_input["text_pair"].tolist() if pair else None
-        return pd.DataFrame(predict_texts(self.model, self.tokenizer, task, model_input["text"].tolist(), pairs))
+        """A row a text: label, score, probabilities and error, as mkd.runtime.Prediction; error is null where there is none.
+
+        With the param `logits` only these: a list a row, of a regression its score. Raises ValueError for an unknown task.
+        """
+        given = params or {}
+        task = given.get("task") or next(iter(self.student.heads))
+        pair = task in self.student.heads and self.student.heads[task].pair
+        texts = _column(model_input, "text")
+        if pair:
+            texts = list(zip(texts, _column(model_input, "text_pair"), strict=True))
+        if given.get("logits"):
+            return pd.DataFrame({"logits": self._logits(texts, task)})
+        return pd.DataFrame(self.student.predict(texts, task), columns=Prediction._fields)
+
+    def _logits(self, texts: list[Any], task: str) -> list[list[float]]:
+        """Raises ValueError where a text has none: whoever learns from them has a use for all rows only."""
+        logits, errors = self.student.logits(texts, task)
+        bad = [f"row {place}: {error}" for place, error in enumerate(errors) if error is not None]
+        if bad:
+            raise ValueError(f"{len(bad)} texts have no logits, the first is {bad[0]}")
+        head = self.student.heads[task]
+        found: list[list[float]] = (logits if head.labels else logits * head.std + head.mean).astype(float).tolist()
+        return found
+
+
+def _column(rows: pd.DataFrame, name: str) -> list[Any]:
+    """The column's values, None where there is none."""
+    if name not in rows:
+        return [None] * len(rows)
+    return [None if missing else value for value, missing in zip(rows[name], rows[name].isna(), strict=True)]
+
+
+def _in_torch(folder: Path) -> Student:
+    # Imported here: an exported student needs no torch.
+    from mkd.checkpoints import load_tokenizer
+    from mkd.evaluate import at_work
+    from mkd.students import load_model
+
+    return at_work(load_model(folder), load_tokenizer(folder, "the logged model"))
 
 
 mlflow.models.set_model(StudentModel())

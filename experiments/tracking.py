@@ -21,6 +21,7 @@ from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import Array
 from packaging.version import Version
 
 from experiments import picture, progress, table
@@ -32,11 +33,13 @@ from mkd.resume import path_of, run_folder
 
 EXPERIMENT = "mkd"
 """Where runs go that no MLFLOW_EXPERIMENT_NAME and no `mlflow run` sends elsewhere."""
-MODEL_PACKAGES = (
-    "torch", "transformers", "tokenizers", "safetensors", "huggingface-hub", "numpy", "scipy", "scikit-learn", "pandas",
-    "filelock", "mlflow",
+RUNTIME_PACKAGES = ("numpy", "onnxruntime", "tokenizers", "pandas", "mlflow")
+"""What the logged model imports where it is an export."""
+TORCH_PACKAGES = (
+    *RUNTIME_PACKAGES, "torch", "transformers", "safetensors", "huggingface-hub", "scipy", "scikit-learn", "filelock",
+    "accelerate",
 )  # fmt: skip
-"""What the logged model imports."""
+"""What it imports where torch is the fastest."""
 STARTED = "started"
 """In a run's folder: a run has begun there."""
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,7 +64,7 @@ def record(config: Config, kind: str, name: str, core: Core, parent: str = "") -
         with progress.bars(_reporter(run)) as report:
             result = core(config, folder, report)
         _log_result(run.info.run_id, result)
-        _log_model(Path(result.folder), result)
+        _log_model(result)
         print("\n".join(table.lines(result)))
         print(f"\nlook at it: {_where(run)}")
         print(json.dumps({"run_id": run.info.run_id, "metrics": result.metrics}))
@@ -260,17 +263,26 @@ def _where(run: Run) -> str:
     return f"{uri}/{path}" if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri} then http://127.0.0.1:5000/{path}"
 
 
-def _log_model(folder: Path, result: Result) -> None:
+def _log_model(result: Result) -> None:
     """The model as a pyfunc from code: no pickle, and the project's own source travels with it."""
-    outputs = Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "score")])
+    outputs = Schema(
+        [
+            ColSpec(DataType.string, "label"),
+            ColSpec(DataType.double, "score"),
+            ColSpec(Array(DataType.double), "probabilities"),
+            ColSpec(DataType.string, "error", required=False),
+        ]
+    )
     inputs = Schema([ColSpec(DataType.string, "text"), ColSpec(DataType.string, "text_pair", required=False)])
     first = result.datasets[0].task
+    params = ParamSchema([ParamSpec("task", DataType.string, first), ParamSpec("logits", DataType.boolean, False)])
+    packages = RUNTIME_PACKAGES if result.exported else TORCH_PACKAGES
     mlflow.pyfunc.log_model(
         name="student",
         python_model=str(ROOT / "experiments" / "student_model.py"),
-        artifacts={"student": str(folder)},
+        artifacts={"student": result.folder} | ({"exported": result.exported} if result.exported else {}),
         code_paths=[str(ROOT / "mkd")],
-        signature=ModelSignature(inputs, outputs, ParamSchema([ParamSpec("task", DataType.string, first)])),
+        signature=ModelSignature(inputs, outputs, params),
         input_example=(pd.DataFrame({"text": ["a fine film"], "text_pair": ["a good film"]}), {"task": first}),
-        pip_requirements=[f"{name}=={Version(importlib.metadata.version(name)).public}" for name in MODEL_PACKAGES],
+        pip_requirements=[f"{name}=={Version(importlib.metadata.version(name)).public}" for name in packages],
     )

@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 from mkd import checkpoints
 from mkd.config import AugmentConfig, Config
 from mkd.files import Table, read
+from mkd.layout import Texts
 from mkd.neighbours import neighbours
 from mkd.record import Report, silent
 from mkd.store import key_of, stored
 from mkd.tasks import MASK, Row, Split, Task
 from mkd.tokenise import carve
-from mkd.tokens import Texts
 from mkd.words import Words, as_text, blocks, spans, take, word_store
 
 FILE = "rows.parquet"

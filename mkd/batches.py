@@ -1,6 +1,6 @@
 """Which task and rows each training step sees, and their assembly into tensors without a loop over rows.
 
-Axes: B rows of a batch, S texts of a row, L tokens, C classes; N draws of a task, T tasks.
+Axes: B rows of a batch, C classes; N draws of a task, T tasks.
 """
 
 import zlib
@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from mkd.config import SamplingConfig
+from mkd.layout import Arrays, Layout, padded, sequence_lengths
 from mkd.matching import States
 from mkd.schedule import linear
-from mkd.tokens import Inputs, Layout, TaskData, Texts, TokenStore
+from mkd.tokens import Inputs, TaskData, TokenStore
 
 POOL_BATCHES = 64
 """Rows are sorted by length within pools of so many batches: like lengths together, yet drawn anew every epoch."""
@@ -123,16 +124,6 @@ def epoch_batches(
             yield pool[batch * batch_size : (batch + 1) * batch_size]
 
 
-def sequence_lengths(store: TokenStore, layout: Layout, rows: np.ndarray) -> np.ndarray:
-    """How long each of these rows is in a batch: all of a joined sequence, the longer text of a pair that is kept apart."""
-    a = store.a.lengths(rows)
-    if store.b is None:
-        return a
-    b = store.b.lengths(rows)
-    lengths: np.ndarray = a + b if layout.joined else np.maximum(a, b)
-    return lengths
-
-
 def assemble(source: Source, rows: np.ndarray, layout: Layout) -> Batch:
     """The batch of these rows of the task's train store."""
     data = source.data
@@ -143,57 +134,11 @@ def assemble(source: Source, rows: np.ndarray, layout: Layout) -> Batch:
 
 
 def gather(store: TokenStore, rows: np.ndarray, layout: Layout) -> Inputs:
-    """Rows of a store as padded tensors, as the layout wants them; a text without any token becomes one of padding."""
-    if layout.joined:
-        return _joined(store, rows, layout)
-    texts = [store.a] if store.b is None else [store.a, store.b]
-    starts = [text.offsets[rows] for text in texts]
-    lengths = [np.minimum(text.lengths(rows), layout.max_length) for text in texts]
-    width = max(1, *(int(length.max()) for length in lengths))
-    places = np.arange(width)
-    ids = np.full((len(rows), len(texts), width), layout.pad, dtype=np.int64)
-    for side, text in enumerate(texts):
-        _place(ids[:, side], text, starts[side], places - np.zeros((len(rows), 1), dtype=np.int64), lengths[side])
-    mask = places < np.maximum(1, np.stack(lengths, axis=1))[:, :, None]
-    return Inputs(torch.from_numpy(ids), torch.from_numpy(mask), None)
+    """Rows of a store as padded tensors, as the layout wants them."""
+    return as_inputs(padded(store, rows, layout))
 
 
-def _place(ids_BL: np.ndarray, text: Texts, starts_B: np.ndarray, places_BL: np.ndarray, lengths_B: np.ndarray) -> None:
-    """Writes token `places` of each row's text into ids, where the place is within the text's length."""
-    inside = (places_BL >= 0) & (places_BL < lengths_B[:, None])
-    ids_BL[inside] = text.ids[(starts_B[:, None] + places_BL)[inside]]
-
-
-def _joined(store: TokenStore, rows: np.ndarray, layout: Layout) -> Inputs:
-    """prefix a suffix, or prefix a middle b suffix; of too long a pair the longer text is cut first."""
-    pair = store.b is not None
-    special = len(layout.prefix) + len(layout.suffix) + (len(layout.middle) if pair else 0)
-    budget = layout.max_length - special
-    a = store.a.lengths(rows)
-    b = np.zeros_like(a) if store.b is None else store.b.lengths(rows)
-    b = np.minimum(b, np.maximum(budget - a, budget // 2))
-    a = np.minimum(a, budget - b)
-    places = np.broadcast_to(np.arange(int((a + b).max()) + special), (len(rows), int((a + b).max()) + special))
-    ids = np.full(places.shape, layout.pad, dtype=np.int64)
-    ids[:, : len(layout.prefix)] = layout.prefix
-    _place(ids, store.a, store.a.offsets[rows], places - len(layout.prefix), a)
-    ends = len(layout.prefix) + a
-    if store.b is not None:
-        ends = _special(ids, ends, layout.middle)
-        types = places >= ends[:, None]
-        _place(ids, store.b, store.b.offsets[rows], places - ends[:, None], b)
-        ends = ends + b
-    else:
-        types = np.zeros(places.shape, dtype=bool)
-    ends = _special(ids, ends, layout.suffix)
-    mask = places < ends[:, None]
-    types_BL = torch.from_numpy((types & mask).astype(np.int64)) if layout.types else None
-    return Inputs(torch.from_numpy(ids[:, None]), torch.from_numpy(mask[:, None]), types_BL)
-
-
-def _special(ids_BL: np.ndarray, ends_B: np.ndarray, tokens: tuple[int, ...]) -> np.ndarray:
-    """Puts the tokens at each row's end; the new ends."""
-    for token in tokens:
-        np.put_along_axis(ids_BL, ends_B[:, None], token, axis=1)
-        ends_B = ends_B + 1
-    return ends_B
+def as_inputs(batch: Arrays) -> Inputs:
+    """The arrays as tensors on the CPU, without a copy."""
+    types = None if batch.types is None else torch.from_numpy(batch.types)
+    return Inputs(torch.from_numpy(batch.ids), torch.from_numpy(batch.mask), types)

@@ -389,16 +389,43 @@ class SpeedConfig:
     """Tokens of the one text that each measured row is."""
     batch_size: int = 32
     """Rows a batch of the throughput measurement; latency is always of one row."""
-    threads: int = 1
-    """CPU threads while measuring."""
+    threads: list[int] = field(default_factory=lambda: [1, 0])
+    """CPU threads, each number of which is measured; 0: as many as there are cores."""
     repeats: int = 50
-    """Timed calls of each model and setting."""
+    """Timed calls of each model in each setting."""
+    seconds: float = 5.0
+    """A setting's calls end after so many seconds, five of each model made at least."""
     warmup: int = 5
     """Calls before the timed ones."""
 
     def __post_init__(self) -> None:
-        for name in ("length", "batch_size", "threads", "repeats", "warmup"):
+        for name in ("length", "batch_size", "repeats", "warmup", "seconds"):
             _check(getattr(self, name) > 0, f"speed.{name}", getattr(self, name), "above 0")
+        _check(len(self.threads) > 0, "speed.threads", self.threads, "at least one number")
+        for number in self.threads:
+            _check(number >= 0, "speed.threads", number, "0 or more")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What a student is turned into for its work after training, as ONNX."""
+
+    backends: list[Literal["onnx", "int8", "static"]] = field(default_factory=lambda: ["onnx", "int8"])
+    """onnx: float32; int8: weights of 8 bits, dynamic quantisation; static: int8, calibrated on training rows. Empty: torch
+    alone."""
+    max_loss: float = 0.5
+    """Points of the mean score on dev that a backend may lose against torch; one that loses more is not offered."""
+    per_task: bool = False
+    """Whether each task has a graph of its own, instead of one with all heads."""
+    calibration_rows: int = 256
+    """Training rows, of all tasks in all, that `static` is calibrated on."""
+
+    def __post_init__(self) -> None:
+        _check(len(set(self.backends)) == len(self.backends), "export.backends", self.backends, "each backend once")
+        made_of_it = "onnx" in self.backends or not self.backends
+        _check(made_of_it, "export.backends", self.backends, "onnx with the others, which are made of it")
+        _check(0 <= self.max_loss < float("inf"), "export.max_loss", self.max_loss, "0 or more")
+        _check(self.calibration_rows > 0, "export.calibration_rows", self.calibration_rows, "above 0")
 
 
 @dataclass(frozen=True)
@@ -466,6 +493,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     speed: SpeedConfig = field(default_factory=SpeedConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
     throughput: ThroughputConfig = field(default_factory=ThroughputConfig)
     ablation: AblationConfig = field(default_factory=AblationConfig)
 

@@ -1,90 +1,82 @@
 """Quality of a model: its logits on stored rows, and the scores that follow from them."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from mkd.batches import gather, sequence_lengths
+from mkd import runtime
+from mkd.batches import as_inputs
+from mkd.layout import Arrays, Layout, padded, sequence_lengths
 from mkd.metrics import expected_calibration_error, pearson, score
-from mkd.record import Report, silent
 from mkd.students import Student
-from mkd.tokenise import from_texts
-from mkd.tokens import Layout, TaskData, TokenStore, layout_of
+from mkd.students.heads import MultiTaskConfig
+from mkd.tokenise import unpadded
+from mkd.tokens import TaskData, TokenStore, layout_of
 
 BATCH_TOKENS = 8192
 WINDOW_ROWS = 65_536
 
 
-def predict(
-    model: Student, store: TokenStore, rows: np.ndarray, task: str, layout: Layout, report: Report = silent
-) -> np.ndarray:
+def eager(model: nn.Module) -> runtime.Infer:
+    """What computes a model's logits in torch, on the device that it is on; from then on it is in evaluation mode."""
+    device = next(model.parameters()).device
+    model.train(False)
+
+    def infer(batch: Arrays, task: str) -> np.ndarray:
+        with torch.inference_mode():
+            logits: np.ndarray = model(as_inputs(batch).to(device), task).float().cpu().numpy()
+        return logits
+
+    return infer
+
+
+def at_work(model: Any, tokenizer: PreTrainedTokenizerBase, threads: int = 1) -> runtime.Student:
+    """A student or a classifier as what answers raw texts, in torch. threads: of the tokenizer alone."""
+    config: MultiTaskConfig = model.config
+    heads = {
+        name: runtime.Head(tuple(head["labels"]), head["pair"], head["mean"], head["std"])
+        for name, head in sorted(config.tasks.items())
+    }
+    layout = layout_of(tokenizer, model.joined, config.max_tokens)
+    return runtime.Student(heads, layout, unpadded(tokenizer), eager(model), threads)
+
+
+def predict(infer: runtime.Infer, store: TokenStore, rows: np.ndarray, task: str, layout: Layout) -> np.ndarray:
     """Logits [rows, classes] float32 of a task's head, in the order of `rows`."""
-    out = np.empty((len(rows), len(model.config.tasks[task]["labels"]) or 1), dtype=np.float32)
-    for places, logits in predictions(model, store, rows, task, layout):
-        out[places] = logits
+    places, logits = zip(*predictions(infer, store, rows, task, layout), strict=True)
+    out = np.concatenate(logits)
+    out[np.concatenate(places)] = out.copy()
     return out
 
 
 def predictions(
-    model: nn.Module, store: TokenStore, rows: np.ndarray | range, task: str, layout: Layout
+    infer: runtime.Infer, store: TokenStore, rows: np.ndarray | range, task: str, layout: Layout
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(places in `rows`, logits) batch by batch, like lengths together, a bounded window of rows at a time."""
-    device = next(model.parameters()).device
-    model.train(False)
     for start in range(0, len(rows), WINDOW_ROWS):
         window = np.asarray(rows[start : start + WINDOW_ROWS])
-        lengths = sequence_lengths(store, layout, window)
-        waiting = np.argsort(lengths, kind="stable")
-        while len(waiting):
-            count = max(1, BATCH_TOKENS // (int(min(lengths[waiting[-1]], layout.max_length)) + 1))
-            places, waiting = waiting[-count:], waiting[:-count]
-            with torch.inference_mode():
-                logits = model(gather(store, window[places], layout).to(device), task)
-            yield start + places, logits.float().cpu().numpy()
-
-
-class Prediction(NamedTuple):
-    """One text's answer: the label and its probability, or, for regression, an empty label and the score."""
-
-    label: str
-    score: float
-
-
-def predict_texts(
-    model: Student, tokenizer: PreTrainedTokenizerBase, task: str, texts: list[str], pairs: list[str] | None
-) -> list[Prediction]:
-    """Answers of a task's head to raw texts. Raises ValueError for an unknown task, or pairs where it takes none."""
-    if task not in model.config.tasks:
-        raise ValueError(f"task is {task!r}; allowed: {', '.join(model.config.tasks)}")
-    head = model.config.tasks[task]
-    if head["pair"] != (pairs is not None):
-        raise ValueError(f"task {task} takes {'two texts' if head['pair'] else 'one text'} a row")
-    length = model.config.max_tokens
-    store = from_texts(tokenizer, texts, pairs, length)
-    logits = predict(model, store, np.arange(len(texts)), task, layout_of(tokenizer, model.joined, length))
-    if not head["labels"]:
-        return [Prediction("", float(z) * head["std"] + head["mean"]) for z in logits[:, 0]]
-    chances = torch.from_numpy(logits).softmax(1)
-    return [Prediction(head["labels"][best], float(row[best])) for row in chances for best in [int(row.argmax())]]
+        lengths = np.minimum(sequence_lengths(store, layout, window), layout.max_length)
+        for places in runtime.by_length(lengths, BATCH_TOKENS):
+            yield start + places, infer(padded(store, window[places], layout), task)
 
 
 def selection_scores(model: Student, datas: list[TaskData], layout: Layout) -> dict[str, float]:
     """Each task's score on its selection rows, and their mean as `mean`; points from 0 to 100."""
-    scores = {}
+    infer, scores = eager(model), {}
     for data in datas:
-        logits = predict(model, data.train, data.selection_rows, data.name, layout)
+        logits = predict(infer, data.train, data.selection_rows, data.name, layout)
         scores[data.name] = _mean(score(data.kind, logits, data.train.labels[data.selection_rows]))
     return scores | {"mean": _mean(scores)}
 
 
-def dev_logits(model: Student, datas: list[TaskData], layout: Layout) -> dict[tuple[str, str], np.ndarray]:
+def dev_logits(infer: runtime.Infer, datas: list[TaskData], layout: Layout) -> dict[tuple[str, str], np.ndarray]:
     """Logits on each dev split, by task and the split's suffix."""
     return {
-        (data.name, suffix): predict(model, store, np.arange(len(store.labels)), data.name, layout)
+        (data.name, suffix): predict(infer, store, np.arange(len(store.labels)), data.name, layout)
         for data in datas
         for suffix, store in data.dev.items()
     }

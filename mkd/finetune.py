@@ -8,9 +8,10 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd import checkpoints
 from mkd.augment import augmented
+from mkd.backends import offered
 from mkd.config import Config, StudentConfig
-from mkd.evaluate import dev_logits, quality
-from mkd.pipeline import MODEL, check_names, checkpoint_of, compared_speed, fit, prepare, result, save
+from mkd.evaluate import dev_logits, eager, quality
+from mkd.pipeline import MODEL, check_names, checkpoint_of, fit, prepare, result, save
 from mkd.record import Report, Result, phase, silent
 from mkd.sources import load_tasks
 from mkd.speed import size_metrics
@@ -44,7 +45,7 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     check_layers(config, tasks, student)
     layout = layout_of(tokenizer, student.joined, config.data.max_length)
     known = [data for data in side.datas if data.name in known_tasks(origin, side.datas)]
-    before = quality(known, dev_logits(student, known, layout)) if known else {}
+    before = quality(known, dev_logits(eager(student), known, layout)) if known else {}
 
     teacher = None
     if not config.loss.from_labels_alone:
@@ -57,17 +58,18 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     start = replace(config.finetune, student=checkpoints.fingerprint(Path(config.finetune.student)))
     checkpoint = checkpoint_of(replace(config, finetune=start), side, teacher, folder / "student.safetensors")
     fit(config, student, side, targets, phase(report, "", "student"), checkpoint)
-    folder = folder / MODEL
-    save(student, tokenizer, folder)
+    save(student, tokenizer, folder / MODEL)
 
-    dev = dev_logits(student, side.datas, layout)
+    dev = dev_logits(eager(student), side.datas, layout)
     metrics = quality(side.datas, dev)
     metrics |= beside(teacher, side.datas, dev, metrics)
     # The mean over fewer tasks would not be comparable.
     metrics |= {f"before/{name}": v for name, v in before.items() if name != "quality/mean" or len(known) == len(tasks)}
-    metrics |= size_metrics(student, folder, config.speed.length) | compared_speed(config, student, teacher, report)
+    found = offered(config, student, side, tasks, dev, teacher, folder, report)
+    metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics
     name = f"{origin.config.model_type.removeprefix('mkd_')} finetuned"
-    return result(metrics, tasks, side.datas, weak_teachers(side, teacher, targets), name, teacher, folder)
+    notes = weak_teachers(side, teacher, targets) + found.notes
+    return result(metrics, tasks, side.datas, notes, name, teacher, folder / MODEL, found.folder)
 
 
 def _origin(config: Config) -> tuple[Student, PreTrainedTokenizerBase]:

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from mkd import checkpoints
-from mkd.tokenise import encode
+from mkd.layout import encode
+from mkd.tokenise import unpadded
 from mkd.words import Words, blocks, take
 
 MAX_WORDS = 10_000
@@ -92,6 +93,6 @@ def _embedded(words: list[str], folder: Path) -> np.ndarray:
     weight = checkpoints.load_encoder(folder, "data.augment.embeddings").get_input_embeddings().weight
     assert isinstance(weight, torch.Tensor), "an embedding's table is a tensor"
     table = weight.detach() - weight.detach().mean(0)
-    ids, offsets = encode(tokenizer, words, PIECES)
+    ids, offsets = encode(unpadded(tokenizer), words, PIECES)
     means: np.ndarray = F.embedding_bag(torch.from_numpy(ids).long(), table, torch.from_numpy(offsets[:-1]), mode="mean").numpy()
     return means

@@ -11,17 +11,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mkd import checkpoints, processes
 from mkd.augment import augmented
+from mkd.backends import offered
 from mkd.balance import check_task_weights
 from mkd.batches import Batch, Source, joint_batches, probabilities
 from mkd.config import Config, MatchConfig
-from mkd.evaluate import dev_logits, predict, quality, selection_scores
+from mkd.evaluate import dev_logits, eager, predict, quality, selection_scores
 from mkd.matching import Matching
 from mkd.mixup import mixed_batches
 from mkd.parts import joined
 from mkd.record import Dataset, Report, Result, phase, silent
 from mkd.resume import Checkpoint, settings_of
 from mkd.sources import load_tasks
-from mkd.speed import Timed, hardware, size_metrics, speed_metrics
+from mkd.speed import hardware, size_metrics
 from mkd.store import key_of
 from mkd.students import Student, make_student
 from mkd.students.embeddings import input_table, trim
@@ -56,11 +57,12 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
     assert teacher.refined is not None, "every task has the refined teacher"
     model = teacher.refined.model
     save(model, side.tokenizer, folder / MODEL)
-    found = [(d, predict(model, d.train, d.selection_rows, d.name, teacher.refined.layout)) for d in side.datas]
-    weak = [weakness(data, teacher.name, logits) for data, logits in found]
+    infer, layout = eager(model), teacher.refined.layout
+    weak = [weakness(d, teacher.name, predict(infer, d.train, d.selection_rows, d.name, layout)) for d in side.datas]
     metrics = teacher.metrics | size_metrics(model, folder / MODEL, config.speed.length)
-    metrics |= speed_metrics({"": model.cpu()}, config.speed, phase(report, "", "speed"))
-    return result(metrics, tasks, side.datas, [note for note in weak if note], "", teacher, folder / MODEL)
+    found = offered(config, model, side, tasks, dev_logits(infer, side.datas, layout), None, folder, report)
+    notes = [note for note in weak if note] + found.notes
+    return result(metrics | found.metrics, tasks, side.datas, notes, "", teacher, folder / MODEL, found.folder)
 
 
 def run(config: Config, folder: Path, report: Report = silent) -> Result:
@@ -85,17 +87,19 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     save(student, side.tokenizer, folder / MODEL)
 
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
-    dev = dev_logits(student, side.datas, layout)
+    dev = dev_logits(eager(student), side.datas, layout)
     scores = quality(side.datas, dev)
     metrics = scores | beside(teacher, side.datas, dev, scores)
     if config.baseline and targets is not None:
         alone = replace(config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig())
         twins = phase(report, "baseline/", "baseline/student")
         twin = distil(replace(config, loss=alone), side, None, teacher, twins, folder / "baseline.safetensors")
-        twin_scores = quality(side.datas, dev_logits(twin, side.datas, layout))
+        twin_scores = quality(side.datas, dev_logits(eager(twin), side.datas, layout))
         metrics |= {f"baseline/{name}": value for name, value in twin_scores.items()}
-    metrics |= size_metrics(student, folder / MODEL, config.speed.length) | compared_speed(config, student, teacher, report)
-    return result(metrics, tasks, side.datas, weak_teachers(side, teacher, targets), config.student.name, teacher, folder / MODEL)
+    found = offered(config, student, side, tasks, dev, teacher, folder, report)
+    metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics
+    notes = weak_teachers(side, teacher, targets) + found.notes
+    return result(metrics, tasks, side.datas, notes, config.student.name, teacher, folder / MODEL, found.folder)
 
 
 def save(model: Student, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -201,40 +205,26 @@ def _student_tokenizer(config: Config, teachers_own: PreTrainedTokenizerBase) ->
     return tokenizer
 
 
-def compared_speed(config: Config, student: Student, teacher: Teacher | None, report: Report) -> dict[str, float]:
-    """Both models' speed on the CPU, and `speed/.../ratio`: how many times faster than the teacher the student is.
-
-    Of the student alone, where there is no teacher or all of it ran elsewhere.
-    """
-    models: dict[str, Timed] = {"": student.cpu()}
-    if teacher is not None and teacher.model is not None:
-        models["teacher/"] = teacher.model.cpu()
-    found = speed_metrics(models, config.speed, phase(report, "", "speed"))
-    if len(models) == 1:
-        return found
-    settings = [name.removesuffix("/p50_ms") for name in found if name.startswith("speed/") and name.endswith("/p50_ms")]
-    return found | {f"{s}/ratio": found[f"teacher/{s}/p50_ms"] / found[f"{s}/p50_ms"] for s in settings}
-
-
 def result(
     metrics: dict[str, float],
     tasks: list[Task],
     datas: list[TaskData],
-    weak: list[str],
+    first: list[str],
     student: str,
     teacher: Teacher | None,
     folder: Path,
+    exported: str,
 ) -> Result:
-    """weak: notes that come before all others."""
+    """first: notes that come before all others."""
     datasets = [_dataset(task, data) for task, data in zip(tasks, datas, strict=True)]
-    notes = weak + [f"{task.name}: {note}" for task in tasks for note in task.notes]
+    notes = first + [f"{task.name}: {note}" for task in tasks for note in task.notes]
     notes += [
         f"{d.task}: {d.unlabelled_rows:,} of {d.train_rows:,} training rows have no label and serve distillation only"
         for d in datasets
         if d.unlabelled_rows
     ]
     name, key = ("", "") if teacher is None else (teacher.name, teacher.key)
-    return Result(metrics, datasets, notes, hardware(), student, name, key, str(folder))
+    return Result(metrics, datasets, notes, hardware(), student, name, key, str(folder), exported)
 
 
 def _dataset(task: Task, data: TaskData) -> Dataset:

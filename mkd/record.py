@@ -29,8 +29,9 @@ class Result(NamedTuple):
 
     metrics: final numbers by name: `quality/...` of the student, `teacher/quality/...`, `baseline/quality/...`
     (the student's hard-label twin), `before/quality/...` (the student before its fine-tuning), `retention/...`,
-    `agreement/...`, `speed/...`, `teacher/speed/...`, `size/...`.
+    `agreement/...`, `speed/...`, `teacher/speed/...`, `size/...`, `export/...` (the student in each backend).
     student, teacher: kind and size of the models. folder: where the model that the run made was written.
+    exported: the folder of its fastest export; empty: torch is faster, or there is none.
     """
 
     metrics: dict[str, float]
@@ -41,6 +42,7 @@ class Result(NamedTuple):
     teacher: str
     teacher_key: str
     folder: str
+    exported: str = ""
 
 
 def phase(report: Report, prefix: str, name: str) -> Report:

@@ -44,6 +44,7 @@ class Teacher(NamedTuple):
 
     name, key: of all that teaches. labellers: one a task, in their order. refined: the multi-task teacher, where a task has
     it. model: the one that the student's speed is measured against, the refined teacher or else the first checkpoint.
+    tokenizer: the model's.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Teacher(NamedTuple):
     labellers: list[Labeller]
     refined: Refined | None
     model: TransformerStudent | Classifier | None
+    tokenizer: PreTrainedTokenizerBase | None
     dev: dict[tuple[str, str], np.ndarray]
     metrics: dict[str, float]
 
@@ -78,11 +80,16 @@ def make_teacher(config: Config, tasks: list[Task], taught: Side, side: Side, re
     labellers = [labeller(config, data, known) for data in side.datas]
     found = {(d.name, suffix): t.logits(f"dev{suffix}") for d, t in zip(side.datas, labellers, strict=True) for suffix in d.dev}
     dev = {key: np.asarray(logits) for key, logits in found.items() if logits is not None}
-    model = refined.model if refined is not None else checkpoint.model() if checkpoint is not None else None
+    model: TransformerStudent | Classifier | None = None
+    tokenizer = None
+    if refined is not None:
+        model, tokenizer = refined.model, taught.tokenizer
+    elif checkpoint is not None:
+        model, tokenizer = checkpoint.model(), checkpoint.tokenizer()
     name = " + ".join(dict.fromkeys(t.name for t in known.values()))
     keys = {data.name: t.key for data, t in zip(side.datas, labellers, strict=True)}
     key = refined.key if refined is not None and set(keys.values()) == {refined.key} else key_of(keys)
-    return Teacher(name, key, labellers, refined, model, dev, quality(side.datas, dev))
+    return Teacher(name, key, labellers, refined, model, tokenizer, dev, quality(side.datas, dev))
 
 
 def _refined(config: Config, taught: Side, known: Known, report: Report) -> Refined | None:

@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mkd.batches import Batch, Source, gather, joint_batches, sequence_lengths
+from mkd.batches import Batch, Source, gather, joint_batches
 from mkd.config import Config, LossConfig, SamplingConfig, StudentConfig, TrainConfig
 from mkd.evaluate import predict
+from mkd.layout import Layout, sequence_lengths
 from mkd.losses import distillation
 from mkd.pipeline import prepare
 from mkd.record import Report, silent
@@ -28,7 +29,7 @@ from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
 from mkd.teachers.refined import fresh_teacher, teacher_tokenizer
 from mkd.tokenise import task_data
-from mkd.tokens import Inputs, Layout, TaskData, layout_of
+from mkd.tokens import Inputs, TaskData, layout_of
 from mkd.trainer import train
 
 STUDENTS = {

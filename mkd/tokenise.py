@@ -15,10 +15,11 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import DataConfig
+from mkd.layout import Texts, encode
 from mkd.record import Report, silent
 from mkd.store import append, key_of, read_array, stored, write_arrays
 from mkd.tasks import MASK, Kind, Row, Split, Task
-from mkd.tokens import TaskData, Texts, TokenStore
+from mkd.tokens import TaskData, TokenStore
 
 CHUNK_ROWS = 10_000
 CHUNK_CHARACTERS = 1 << 21
@@ -29,10 +30,10 @@ CHUNKS_AT_ONCE = 2
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """Hash of everything that decides which ids a text gets."""
-    return hashlib.sha256(_unpadded(tokenizer).to_str().encode()).hexdigest()
+    return hashlib.sha256(unpadded(tokenizer).to_str().encode()).hexdigest()
 
 
-def _unpadded(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+def unpadded(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     """The tokenizer's own engine, less the padding and truncation that some checkpoints have saved into it."""
     backend: Tokenizer = tokenizer.backend_tokenizer
     backend.no_padding()
@@ -63,7 +64,7 @@ def mask_of(tokenizer: PreTrainedTokenizerBase) -> str:
     Raises ValueError where it has neither as a token that text can hold.
     """
     for token in (tokenizer.mask_token, tokenizer.unk_token):
-        if token is not None and encode(tokenizer, [token], 2).ids.tolist() == [tokenizer.convert_tokens_to_ids(token)]:
+        if token is not None and encode(unpadded(tokenizer), [token], 2).ids.tolist() == [tokenizer.convert_tokens_to_ids(token)]:
             return str(token)
     name = tokenizer.name_or_path
     raise ValueError(f"the tokenizer {name!r} has neither a mask token nor an unknown one; allowed then: data.augment.mask=0")
@@ -136,24 +137,6 @@ def carve(labels: np.ndarray, fraction: float, most: int, seed: int, task: Task)
     return np.flatnonzero(rest).astype(narrow), chosen
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int) -> Texts:
-    """Token ids of texts, without special tokens, in parallel on all cores."""
-    return _encode(_unpadded(tokenizer), texts, max_length)
-
-
-def _encode(backend: Tokenizer, texts: list[str], max_length: int) -> Texts:
-    encoded = [e.ids[:max_length] for e in backend.encode_batch_fast(texts, add_special_tokens=False)]
-    offsets = np.zeros(len(encoded) + 1, dtype="<i8")
-    np.cumsum([len(ids) for ids in encoded], out=offsets[1:])
-    return Texts(np.fromiter(chain.from_iterable(encoded), dtype="<i4", count=offsets[-1]), offsets)
-
-
-def from_texts(tokenizer: PreTrainedTokenizerBase, texts: list[str], pairs: list[str] | None, max_length: int) -> TokenStore:
-    """A store in memory, of raw texts that are to be predicted."""
-    b = encode(tokenizer, pairs, max_length) if pairs is not None else None
-    return TokenStore(encode(tokenizer, texts, max_length), b, np.full(len(texts), np.nan, dtype="<f4"), "")
-
-
 class Chunk(NamedTuple):
     """Rows that follow one another, as tokens. sides: of the first texts, then of the second ones of pairs."""
 
@@ -177,7 +160,7 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 def _tokenised(backend: Tokenizer, pair: bool, max_length: int, rows: list[Row]) -> Chunk:
     texts = [[row.text_a for row in rows]] + ([[str(row.text_b) for row in rows]] if pair else [])
     labels = np.array([np.nan if row.label is None else row.label for row in rows], "<f4")
-    return Chunk(tuple(_encode(backend, side, max_length) for side in texts), labels)
+    return Chunk(tuple(encode(backend, side, max_length) for side in texts), labels)
 
 
 def _in_order(work: Callable[[list[Row]], Chunk], rows: Iterable[Row]) -> Generator[Chunk, None, None]:
@@ -205,7 +188,7 @@ def _write(folder: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenize
     names = [f"{side}{part}" for side in sides for part in (".int32", "_offsets.int64")] + ["labels.float32"]
     ends = dict.fromkeys(sides, 0)
     count = 0
-    work = partial(_tokenised, _unpadded(tokenizer), kind.pair, max_length)
+    work = partial(_tokenised, unpadded(tokenizer), kind.pair, max_length)
     with ExitStack() as opened:
         files: dict[str, Any] = {name: opened.enter_context((folder / name).open("wb")) for name in names}
         for side in sides:

@@ -9,18 +9,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from mkd.layout import Layout, Texts
 from mkd.tasks import Kind
-
-
-class Texts(NamedTuple):
-    """Token ids of many texts, one after another: text i is ids[offsets[i]:offsets[i + 1]]. int32 and int64."""
-
-    ids: np.ndarray
-    offsets: np.ndarray
-
-    def lengths(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """How many tokens each text has: of these rows, or of all."""
-        return np.diff(self.offsets) if rows is None else self.offsets[rows + 1] - self.offsets[rows]
 
 
 class TokenStore(NamedTuple):
@@ -72,18 +62,6 @@ class Inputs(NamedTuple):
         types = None if self.types is None else self.types.to(device)
         mix = self.mix and self.mix._replace(partner_B=self.mix.partner_B.to(device), own_BSL=self.mix.own_BSL.to(device))
         return Inputs(self.ids.to(device), self.mask.to(device), types, mix)
-
-
-class Layout(NamedTuple):
-    """How a model wants its tokens: each text alone, or joined with special tokens into one sequence."""
-
-    joined: bool
-    pad: int
-    max_length: int
-    prefix: tuple[int, ...] = ()
-    middle: tuple[int, ...] = ()
-    suffix: tuple[int, ...] = ()
-    types: bool = False
 
 
 class TaskData(NamedTuple):

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mkd.layout import Texts
 from mkd.store import append, read_array, stored
 from mkd.tasks import Kind, Split
-from mkd.tokens import Texts
 
 BLOCK_ROWS = 16_384
 

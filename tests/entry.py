@@ -22,6 +22,7 @@ TINY = [
     "--data.demo.train_rows=60", "--data.demo.unlabelled_rows=40", "--data.demo.dev_rows=40",
     "--teacher.layers=1", "--teacher.hidden=32", "--teacher.heads=2", "--teacher.train.steps=6",
     "--student.hidden=16", "--student.heads=2", "--train.steps=6", "--speed.repeats=3", "--threads=1",
+    "--speed.threads=[1]", "--export.backends=[]",
 ]  # fmt: skip
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["experiments.tracking", "experiments.comparison", "mkd.finetune"])

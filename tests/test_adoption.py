@@ -6,7 +6,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import StudentConfig
-from mkd.evaluate import predict
+from mkd.evaluate import eager, predict
 from mkd.students import Student, make_student
 from mkd.students.adoption import adopted, known_tasks
 from mkd.tasks import Kind
@@ -24,7 +24,7 @@ def student_of(config: StudentConfig, datas: list[TaskData], tokenizer: PreTrain
 
 
 def logits(student: Student, data: TaskData, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
-    return predict(student, data.dev[""], np.arange(20), data.name, layout_of(tokenizer, student.joined, 32))
+    return predict(eager(student), data.dev[""], np.arange(20), data.name, layout_of(tokenizer, student.joined, 32))
 
 
 @pytest.mark.parametrize("config", KINDS, ids=lambda config: config.kind)

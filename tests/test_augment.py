@@ -14,9 +14,9 @@ from mkd import words
 from mkd.augment import augmented, augmented_split, change, cut
 from mkd.checkpoints import load_tokenizer
 from mkd.config import AugmentConfig, Config, DataConfig
+from mkd.layout import Texts
 from mkd.tasks import MASK, Row, Task
 from mkd.tokenise import mask_of, task_data, token_store
-from mkd.tokens import Texts
 
 NOTHING = {"mask": 0.0, "replace": 0.0, "ngram": 0.0}
 TEXTS = Texts(np.array([0, 1, 2, 3, 4, 5]), np.array([0, 4, 5, 6]))

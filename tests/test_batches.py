@@ -4,14 +4,14 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from tiny import MINILM, pair_rows
+from tiny import MINILM, from_texts, pair_rows
 from transformers import PreTrainedTokenizerBase
 
-from mkd.batches import Batch, Source, epoch_batches, gather, joint_batches, probabilities, sequence_lengths, task_order
+from mkd.batches import Batch, Source, epoch_batches, gather, joint_batches, probabilities, task_order
 from mkd.checkpoints import load_tokenizer
 from mkd.config import SamplingConfig
-from mkd.tokenise import from_texts
-from mkd.tokens import Inputs, Layout, TaskData, Texts, TokenStore, layout_of
+from mkd.layout import Layout, Texts, sequence_lengths
+from mkd.tokens import Inputs, TaskData, TokenStore, layout_of
 
 APART = Layout(False, 9, 4)
 BERT = Layout(True, 0, 12, (101,), (102,), (102,), types=True)

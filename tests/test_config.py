@@ -8,6 +8,7 @@ from mkd.config import (
     Config,
     DataConfig,
     DemoConfig,
+    ExportConfig,
     LossConfig,
     MatchConfig,
     SamplingConfig,
@@ -127,7 +128,13 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (MatchConfig, {"teacher_layers": [1]}, "loss.match.student_layers is [0, -1]", "one layer for each of loss.match.teacher"),
     (SpeedConfig, {"length": 0}, "speed.length is 0", "above 0"),
     (SpeedConfig, {"batch_size": 0}, "speed.batch_size is 0", "above 0"),
-    (SpeedConfig, {"threads": 0}, "speed.threads is 0", "above 0"),
+    (SpeedConfig, {"threads": []}, "speed.threads is []", "at least one number"),
+    (SpeedConfig, {"threads": [1, -1]}, "speed.threads is -1", "0 or more"),
+    (SpeedConfig, {"seconds": 0}, "speed.seconds is 0", "above 0"),
+    (ExportConfig, {"backends": ["onnx", "onnx"]}, "export.backends is ['onnx', 'onnx']", "each backend once"),
+    (ExportConfig, {"backends": ["int8"]}, "export.backends is ['int8']", "onnx with the others"),
+    (ExportConfig, {"max_loss": -1}, "export.max_loss is -1", "0 or more"),
+    (ExportConfig, {"calibration_rows": 0}, "export.calibration_rows is 0", "above 0"),
     (SpeedConfig, {"repeats": 0}, "speed.repeats is 0", "above 0"),
     (SpeedConfig, {"warmup": 0}, "speed.warmup is 0", "above 0"),
     (Config, {"seed": -1}, "seed is -1", "from 0 to 2**32 - 1"),
@@ -208,7 +215,7 @@ def _all_configs(config: Any) -> list[Any]:
 
 def test_no_setting_can_be_changed_after_the_check() -> None:
     configs = _all_configs(Config())
-    assert len(configs) == 20, "but TransferConfig; LossConfig and MatchConfig twice, TrainConfig and SamplingConfig three times"
+    assert len(configs) == 21, "but TransferConfig; LossConfig and MatchConfig twice, TrainConfig and SamplingConfig three times"
     for config in configs:
         with pytest.raises(FrozenInstanceError):
             setattr(config, fields(config)[0].name, None)

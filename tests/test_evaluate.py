@@ -3,15 +3,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny import from_texts
 from transformers import PreTrainedTokenizerBase
 
 from mkd import evaluate
 from mkd.batches import gather
 from mkd.config import StudentConfig
-from mkd.evaluate import dev_logits, likeness, predict, predict_texts, quality, retention, selection_scores
+from mkd.evaluate import at_work, dev_logits, eager, likeness, predict, quality, retention, selection_scores
 from mkd.metrics import expected_calibration_error
 from mkd.students import Student, make_student
-from mkd.tokenise import from_texts
 from mkd.tokens import TaskData, layout_of
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
@@ -49,7 +49,7 @@ def test_sorted_batches_give_what_one_row_at_a_time_gives(
     student, data = student_of(config, datas, tokenizer), datas[place]
     layout = layout_of(tokenizer, student.joined, 32)
     rows = np.random.default_rng(0).permutation(40)[:30]
-    found = predict(student, data.train, rows, data.name, layout)
+    found = predict(eager(student), data.train, rows, data.name, layout)
     student.train(False)
     with torch.inference_mode():
         alone = [student(gather(data.train, rows[i : i + 1], layout), data.name)[0].numpy() for i in range(30)]
@@ -61,7 +61,7 @@ def test_prediction_switches_dropout_off(datas: list[TaskData], tokenizer: PreTr
     student = student_of(replace(BILSTM, dropout=0.5), datas, tokenizer)
     layout = layout_of(tokenizer, False, 32)
     student.train()
-    one, other = (predict(student, datas[0].train, np.arange(9), "single", layout) for _ in range(2))
+    one, other = (predict(eager(student), datas[0].train, np.arange(9), "single", layout) for _ in range(2))
     np.testing.assert_array_equal(one, other)
 
 
@@ -71,13 +71,13 @@ def test_selection_scores_are_of_the_selection_rows(datas: list[TaskData], token
     found = selection_scores(student, datas, layout)
     assert list(found) == ["single", "pair", "score", "mean"]
     data = datas[0]
-    logits = predict(student, data.train, data.selection_rows, "single", layout)
+    logits = predict(eager(student), data.train, data.selection_rows, "single", layout)
     assert found["single"] == 100 * (logits.argmax(1) == data.train.labels[data.selection_rows]).mean()
     assert found["mean"] == pytest.approx((found["single"] + found["pair"] + found["score"]) / 3)
 
 
 def test_dev_logits_are_of_every_dev_row(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
-    found = dev_logits(student_of(BILSTM, datas, tokenizer), datas, layout_of(tokenizer, False, 32))
+    found = dev_logits(eager(student_of(BILSTM, datas, tokenizer)), datas, layout_of(tokenizer, False, 32))
     assert {key: logits.shape for key, logits in found.items()} == {
         ("single", ""): (20, 2),
         ("pair", ""): (20, 2),
@@ -151,23 +151,11 @@ def test_answers_to_raw_texts_are_labels_and_scores_on_the_tasks_own_scale(
     student = student_of(BILSTM, datas, tokenizer)
     layout = layout_of(tokenizer, False, 32)
     first, second = ["a good film", "the bad sea"], ["the sea", "night and rain"]
-    for answer in predict_texts(student, tokenizer, "single", first, None):
+    for answer in at_work(student, tokenizer).predict(first, "single"):
         assert answer.label in ("bad", "good")
         assert 0.5 <= answer.score <= 1
     store = from_texts(tokenizer, first, second, 32)
-    logits = predict(student, store, np.arange(2), "score", layout)[:, 0]
-    answers = predict_texts(student, tokenizer, "score", first, second)
+    logits = predict(eager(student), store, np.arange(2), "score", layout)[:, 0]
+    answers = at_work(student, tokenizer).predict(list(zip(first, second, strict=True)), "score")
     assert [answer.label for answer in answers] == ["", ""]
     assert [answer.score for answer in answers] == pytest.approx((logits * datas[2].std + datas[2].mean).tolist(), rel=1e-5)
-
-
-def test_raw_texts_that_do_not_fit_the_task_are_refused(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
-    student = student_of(BILSTM, datas, tokenizer)
-    with pytest.raises(
-        ValueError, match="task is 'other'; allowed: pair, score, single|task is 'other'; allowed: single, pair, score"
-    ):
-        predict_texts(student, tokenizer, "other", ["a"], None)
-    with pytest.raises(ValueError, match="task pair takes two texts a row"):
-        predict_texts(student, tokenizer, "pair", ["a"], None)
-    with pytest.raises(ValueError, match="task single takes one text a row"):
-        predict_texts(student, tokenizer, "single", ["a"], ["b"])

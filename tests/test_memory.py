@@ -18,12 +18,13 @@ from transformers import PreTrainedTokenizerBase
 from mkd import evaluate, tokenise
 from mkd.batches import Source, joint_batches
 from mkd.config import SamplingConfig
+from mkd.layout import Layout, Texts
 from mkd.store import read_array, write_arrays
 from mkd.tasks import Task
 from mkd.teachers.labeller import Reader, stored_logits
 from mkd.teachers.refined import _content
 from mkd.tokenise import carve, joined_store, token_store
-from mkd.tokens import Inputs, Layout, TaskData, Texts, TokenStore
+from mkd.tokens import Inputs, TaskData, TokenStore
 
 FEW, MANY = 20_000, 400_000
 LAYOUT = Layout(True, 0, 32, (1,), (2,), (2,), types=True)

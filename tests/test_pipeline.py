@@ -18,6 +18,7 @@ from mkd.config import (
     Config,
     DataConfig,
     DemoConfig,
+    ExportConfig,
     FinetuneConfig,
     LossConfig,
     SamplingConfig,
@@ -27,7 +28,7 @@ from mkd.config import (
     TrainConfig,
     TransferConfig,
 )
-from mkd.evaluate import dev_logits, quality
+from mkd.evaluate import dev_logits, eager, quality
 from mkd.finetune import run_finetune
 from mkd.pipeline import MODEL, prepare, run, run_teacher
 from mkd.record import Result
@@ -59,14 +60,15 @@ def config_of(cache: Path, **changes: Any) -> Config:
         teacher=TeacherConfig(layers=2, hidden=16, heads=2, vocabulary=400, train=train),
         student=BILSTM,
         train=train,
-        speed=SpeedConfig(length=16, batch_size=2, repeats=2, warmup=1),
+        speed=SpeedConfig(length=16, batch_size=2, threads=[1], repeats=2, warmup=1),
+        export=ExportConfig(backends=[]),
     )
     return replace(config, **changes)
 
 
 def of_quality(result: Result) -> dict[str, float]:
-    """Everything that does not depend on how busy the machine is."""
-    return {name: value for name, value in result.metrics.items() if "speed/" not in name}
+    """Everything that does not depend on how busy the machine is, of the student in torch."""
+    return {name: value for name, value in result.metrics.items() if "speed/" not in name and not name.startswith("export/")}
 
 
 @pytest.fixture(scope="module")
@@ -81,17 +83,22 @@ def reports() -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def result(shared: Path, reports: list[dict[str, float]]) -> Result:
-    return run(config_of(shared / "cache"), shared / "student", lambda step, metrics: reports.append(metrics))
+    config = config_of(shared / "cache", export=ExportConfig())
+    return run(config, shared / "student", lambda step, metrics: reports.append(metrics))
 
 
 def test_a_run_gives_every_metric(result: Result) -> None:
     likewise = {*TASKS, "mean"}
-    statistics = {f"b{rows}-l16-t1/{name}" for rows in (1, 2) for name in ("p50_ms", "p95_ms", "p99_ms", "rows_per_s")}
+    settings = [f"b{rows}-{length}-t1" for rows in (1, 2) for length in ("l16", "text")]
+    statistics = {f"{setting}/{name}" for setting in settings for name in ("p50_ms", "p95_ms", "p99_ms", "rows_per_s")}
+    backends = ("torch", "onnx", "int8")
     expected = {
         *(f"{prefix}quality/{name}" for prefix in ("", "teacher/", "baseline/") for name in QUALITY),
         *(f"agreement/{name}" for name in likewise),
-        *(f"{prefix}speed/torch/{name}" for prefix in ("", "teacher/") for name in statistics),
-        *(f"speed/torch/b{rows}-l16-t1/ratio" for rows in (1, 2)),
+        *(f"{model}/{name}" for model in ("teacher/speed/torch", *(f"speed/{b}" for b in backends)) for name in statistics),
+        *(f"speed/{backend}/{setting}/ratio" for backend in backends for setting in settings),
+        *(f"export/{b}/{name}" for b in backends[1:] for name in ("max_difference", "loss", "bytes", "quality/mean")),
+        *(f"export/{backend}/quality/{task}/score" for backend in backends[1:] for task in TASKS),
         *(f"size/{name}" for name in ("parameters", "parameters_without_embeddings", "bytes", "flops")),
     }
     retained = {name for name in result.metrics if name.startswith("retention/")}
@@ -127,7 +134,7 @@ def test_a_run_reports_the_training_of_all_three_and_every_phase(result: Result,
     assert phases.keys() == {
         f"progress/{phase}"
         for phase in (
-            *("teacher tokens", "teacher", "student tokens", "student", "baseline/student", "speed"),
+            *("teacher tokens", "teacher", "student tokens", "student", "baseline/student", "export", "speed"),
             *(f"logits of {task}" for task in TASKS),
         )
     }
@@ -138,7 +145,7 @@ def test_the_saved_student_scores_what_was_reported(result: Result, shared: Path
     config = config_of(shared / "cache")
     student, tokenizer = load_model(Path(result.folder)), load_tokenizer(Path(result.folder), "")
     datas = [task_data(shared / "cache", task, tokenizer, config.data, config.seed) for task in load_tasks(config.data)]
-    found = quality(datas, dev_logits(student, datas, layout_of(tokenizer, student.joined, 64)))
+    found = quality(datas, dev_logits(eager(student), datas, layout_of(tokenizer, student.joined, 64)))
     assert found == {name: value for name, value in result.metrics.items() if name.startswith("quality/")}
 
 
@@ -225,7 +232,7 @@ def test_every_kind_runs_with_a_trimmed_vocabulary(student: StudentConfig, resul
     assert (found.student, found.teacher_key) == (student.name, result.teacher_key)
     loaded, tokenizer = load_model(tmp_path / MODEL), load_tokenizer(tmp_path / MODEL, "")
     datas = [task_data(shared / "cache", task, tokenizer, config.data, config.seed) for task in load_tasks(config.data)]
-    again = quality(datas, dev_logits(loaded, datas, layout_of(tokenizer, loaded.joined, 64)))
+    again = quality(datas, dev_logits(eager(loaded), datas, layout_of(tokenizer, loaded.joined, 64)))
     assert again == {name: value for name, value in found.metrics.items() if name.startswith("quality/")}
     rows = input_table(loaded).num_embeddings
     assert rows < len(tokenizer) if student.min_count else rows == len(tokenizer)
@@ -293,7 +300,8 @@ def test_a_student_of_minilm_learns_real_reviews(tmp_path: Path) -> None:
         teacher=TeacherConfig(checkpoint=str(MINILM), train=train),
         student=StudentConfig(kind="transformer", init="teacher", hidden=384, heads=12, layers=1),
         train=train,
-        speed=SpeedConfig(length=16, batch_size=2, repeats=2, warmup=1),
+        speed=SpeedConfig(length=16, batch_size=2, threads=[1], repeats=2, warmup=1),
+        export=ExportConfig(backends=[]),
     )
     found = run(config, tmp_path / "student")
     assert found.datasets[0][3:] == (280, 100, 20, 200)

@@ -1,11 +1,26 @@
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from transformers import DistilBertConfig
+from transformers import DistilBertConfig, PreTrainedTokenizerBase
 
+from mkd import runtime
+from mkd.backends import in_torch
 from mkd.config import SpeedConfig, StudentConfig
-from mkd.speed import flops, hardware, size_metrics, speed_metrics
+from mkd.speed import (
+    Setting,
+    Timed,
+    cores,
+    flops,
+    hardware,
+    measure,
+    settings,
+    size_metrics,
+    speed_metrics,
+    told,
+)  # fmt: skip
 from mkd.students import Student, make_student
 from mkd.students.bilstm import BiLstmConfig, BiLstmStudent
 from mkd.students.heads import head_configs
@@ -14,6 +29,7 @@ from mkd.tokens import TaskData
 
 BILSTM = StudentConfig(kind="bilstm", hidden=5, embedding=6)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=2, heads=4)
+WORK: dict[str, list[runtime.Text]] = {"single": ["a film", "the sea", "rain"], "pair": [("a", "b"), ("the sea", "a film")]}
 STATISTICS = ("p50_ms", "p95_ms", "p99_ms", "rows_per_s")
 
 
@@ -21,48 +37,90 @@ def student_of(config: StudentConfig, datas: list[TaskData]) -> Student:
     return make_student(config, datas, 50, 32, None)
 
 
-def test_metrics_name_the_model_the_shape_and_the_statistic(datas: list[TaskData]) -> None:
-    models = {"": student_of(BILSTM, datas), "teacher/": student_of(TRANSFORMER, datas)}
-    found = speed_metrics(models, SpeedConfig(length=8, batch_size=3, threads=1, repeats=4, warmup=1))
-    assert found.keys() == {
-        f"{prefix}speed/torch/b{rows}-l8-t1/{statistic}" for prefix in models for rows in (1, 3) for statistic in STATISTICS
-    }
-    for prefix in models:
+def timed(config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Timed:
+    return in_torch(make_student(config, datas, len(tokenizer), 32, None), tokenizer)
+
+
+def test_metrics_name_the_model_the_setting_and_the_statistic(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    models = {"speed/torch": timed(BILSTM, datas, tokenizer), "teacher/speed/torch": timed(TRANSFORMER, datas, tokenizer)}
+    config = SpeedConfig(length=8, batch_size=3, threads=[1, 2], repeats=4, warmup=1)
+    found = speed_metrics(models, WORK, config)
+    settings = [f"b{rows}-{length}-t{threads}" for rows in (1, 3) for length in ("l8", "text") for threads in (1, 2)]
+    assert found.keys() == {f"{model}/{setting}/{name}" for model in models for setting in settings for name in STATISTICS}
+    for model in models:
         for rows in (1, 3):
-            p50, p95, p99, rate = (found[f"{prefix}speed/torch/b{rows}-l8-t1/{statistic}"] for statistic in STATISTICS)
+            p50, p95, p99, rate = (found[f"{model}/b{rows}-l8-t1/{statistic}"] for statistic in STATISTICS)
             assert 0 < p50 <= p95 <= p99
             assert rate == pytest.approx(rows * 1000 / p50)
 
 
-def test_batches_of_one_row_are_measured_once(datas: list[TaskData]) -> None:
-    found = speed_metrics({"": student_of(BILSTM, datas)}, SpeedConfig(length=8, batch_size=1, repeats=1, warmup=1))
-    assert len(found) == len(STATISTICS)
+def test_statistics_by_hand() -> None:
+    found = told([4.0, 1.0, 3.0, 2.0, 5.0], rows=6)
+    assert found == pytest.approx({"p50_ms": 3.0, "p95_ms": 4.8, "p99_ms": 4.96, "rows_per_s": 2000.0})
 
 
-def test_the_threads_are_as_stated_while_measuring_and_as_before_after_it(datas: list[TaskData]) -> None:
+def test_settings_are_each_measured_once() -> None:
+    config = SpeedConfig(length=8, batch_size=1, threads=[cores(), 0])
+    assert [setting.name for setting in settings(config, texts=True)] == [f"b1-l8-t{cores()}", f"b1-text-t{cores()}"]
+    assert [setting.name for setting in settings(config, texts=False)] == [f"b1-l8-t{cores()}"]
+
+
+def test_models_answer_the_same_texts_task_after_task(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    asked: dict[str, list[tuple[str, list[runtime.Text]]]] = {"one": [], "other": []}
+
+    def watched(name: str) -> Timed:
+        model = timed(BILSTM, datas, tokenizer)
+
+        def load(threads: int) -> runtime.Student:
+            student = model.load(threads)
+            predict = student.predict
+
+            def told(texts: Sequence[runtime.Text], task: str) -> list[runtime.Prediction]:
+                asked[name].append((task, list(texts)))
+                return predict(texts, task)
+
+            student.predict = told  # type: ignore[method-assign]
+            return student
+
+        return model._replace(load=load)
+
+    config = SpeedConfig(batch_size=2, repeats=3, warmup=1)
+    measure({name: watched(name) for name in asked}, Setting(2, 0, 1), WORK, config)
+    first, second = WORK["single"], WORK["pair"]
+    expected = [("single", first[:2]), ("pair", second[:2]), ("single", [first[2], first[0]]), ("pair", second[:2])]
+    assert asked["one"] == asked["other"] == expected
+
+
+def test_measuring_ends_when_its_time_is_over(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    config = SpeedConfig(repeats=1000, warmup=1, seconds=1e-6)
+    times = measure({"": timed(BILSTM, datas, tokenizer)}, Setting(1, 8, 1), {}, config)
+    assert [len(found) for found in times.values()] == [5]
+
+
+def test_the_threads_are_as_stated_while_measuring_and_as_before_after_it(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
     before = torch.get_num_threads()
     seen: list[int] = []
-    progress: list[float] = []
+    model = timed(BILSTM, datas, tokenizer)
 
-    def report(step: int, metrics: dict[str, float]) -> None:
+    def load(threads: int) -> runtime.Student:
         seen.append(torch.get_num_threads())
-        progress.append(metrics["progress"])
+        return model.load(threads)
 
-    config = SpeedConfig(length=8, batch_size=1, threads=before + 1, repeats=2, warmup=1)
-    speed_metrics({"": student_of(BILSTM, datas)}, config, report)
+    measure({"": model._replace(load=load)}, Setting(1, 8, before + 1), {}, SpeedConfig(repeats=1, warmup=1))
     assert seen == [before + 1]
-    assert progress[-1] == 1
     assert torch.get_num_threads() == before
 
 
-def test_the_threads_are_as_before_after_an_exception(datas: list[TaskData]) -> None:
+def test_the_threads_are_as_before_after_an_exception(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
     before = torch.get_num_threads()
 
-    def stop(step: int, metrics: dict[str, float]) -> None:
+    def stop(threads: int) -> runtime.Student:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        speed_metrics({"": student_of(BILSTM, datas)}, SpeedConfig(length=8, threads=before + 1), stop)
+        measure({"": Timed(stop, np.arange(5))}, Setting(1, 8, before + 1), {}, SpeedConfig())
     assert torch.get_num_threads() == before
 
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.checkpoints import load_encoder, load_tokenizer
 from mkd.config import Config, DataConfig, SamplingConfig, SpeedConfig, TeacherConfig, TrainConfig
-from mkd.evaluate import predict
+from mkd.evaluate import eager, predict
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks import Row, Task
 from mkd.teachers.refined import labelled, logit_store, refined_teacher, teacher_tokenizer
@@ -120,7 +120,7 @@ def test_stored_logits_are_the_teachers_row_by_row(
     for data in datas:
         stored = logit_store(tmp_path, teacher, data.train, data.name)
         rows = np.arange(40)[::-1].copy()
-        direct = predict(teacher.model, data.train, rows, data.name, teacher.layout)
+        direct = predict(eager(teacher.model), data.train, rows, data.name, teacher.layout)
         np.testing.assert_allclose(stored[::-1], direct, atol=1e-5)
         assert stored.shape == (40, data.kind.num_logits)
 
@@ -150,7 +150,7 @@ def test_logits_are_computed_for_the_added_rows_alone(
     found = logit_store(tmp_path, teacher, data.train, "pair", lambda step, metrics: done.append(step))
     assert done == [7, 9], "the rows of either split, in one batch each"
     np.testing.assert_array_equal(found[:40], alone)
-    direct = predict(teacher.model, data.train, np.arange(56), "pair", teacher.layout)
+    direct = predict(eager(teacher.model), data.train, np.arange(56), "pair", teacher.layout)
     np.testing.assert_allclose(found, direct, atol=1e-5)
 
 

@@ -19,6 +19,7 @@ from mkd.config import (
     Config,
     DataConfig,
     DemoConfig,
+    ExportConfig,
     FinetuneConfig,
     LossConfig,
     SamplingConfig,
@@ -52,7 +53,8 @@ def config_of(folder: Path, sources: dict[str, list[str]], **changes: Any) -> Co
         teacher=TeacherConfig(layers=1, hidden=16, heads=2, vocabulary=400, train=TRAIN, sources=sources, mean=mean),
         student=StudentConfig(kind="bilstm", hidden=8, embedding=8),
         train=TRAIN,
-        speed=SpeedConfig(length=16, batch_size=2, repeats=2, warmup=1),
+        speed=SpeedConfig(length=16, batch_size=2, threads=[1], repeats=2, warmup=1),
+        export=ExportConfig(backends=[]),
     )
     return replace(config, **changes)
 

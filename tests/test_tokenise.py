@@ -6,16 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import MINILM, PAIR, SCORE, SINGLE, make_tasks, pair_rows, score_rows, single_rows, split
+from tiny import MINILM, PAIR, SCORE, SINGLE, from_texts, make_tasks, pair_rows, score_rows, single_rows, split
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from mkd import tokenise
 from mkd.checkpoints import load_tokenizer
 from mkd.config import DataConfig
+from mkd.layout import Layout, Texts
 from mkd.tasks import Row, Task
-from mkd.tokenise import carve, from_texts, task_data, token_store, tokenizer_fingerprint
-from mkd.tokens import Layout, Texts, layout_of
+from mkd.tokenise import carve, task_data, token_store, tokenizer_fingerprint
+from mkd.tokens import layout_of
 
 NAN = float("nan")
 

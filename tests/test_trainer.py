@@ -11,11 +11,12 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.batches import Batch, Source, joint_batches
 from mkd.config import LossConfig, SamplingConfig, StudentConfig, TrainConfig
-from mkd.evaluate import predict, selection_scores
+from mkd.evaluate import eager, predict, selection_scores
+from mkd.layout import Layout
 from mkd.losses import hard_loss
 from mkd.schedule import warmup_linear
 from mkd.students import Student, make_student
-from mkd.tokens import Layout, TaskData, layout_of
+from mkd.tokens import TaskData, layout_of
 from mkd.trainer import Trained, train
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=8, dropout=0.1)
@@ -70,7 +71,7 @@ def test_a_separable_task_is_learnt(config: StudentConfig, datas: list[TaskData]
     assert losses[-1] < min(0.2, losses[0] / 2)
     assert trained.best_score == 100
     data = datas[0]
-    logits = predict(run.student, data.dev[""], np.arange(20), "single", run.layout)
+    logits = predict(eager(run.student), data.dev[""], np.arange(20), "single", run.layout)
     assert (logits.argmax(1) == data.dev[""].labels).mean() >= 0.85
 
 
@@ -85,7 +86,7 @@ def test_a_student_comes_nearer_to_its_teacher_on_rows_without_any_label(
     assert run.told("train/hard/single") == [0.0] * 6
     soft = run.told("train/soft/single")
     assert soft[-1] < 0.2 * soft[0]
-    logits = predict(run.student, data.dev[""], np.arange(20), "single", run.layout)
+    logits = predict(eager(run.student), data.dev[""], np.arange(20), "single", run.layout)
     assert (logits.argmax(1) == data.dev[""].labels).mean() >= 0.85
 
 

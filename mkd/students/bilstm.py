@@ -120,7 +120,8 @@ class BiLstmStudent(OfWords):
         layers = [self.encoder(x, turn)]
         if self.config.attention:
             layers.append(self._integrate(layers[0], mask, turn, texts))
-            hidden = self._pool(layers[1], mask).unflatten(0, (-1, texts)).expand(-1, 2, -1).flatten(1)
+            pooled = self._pool(layers[1], mask).unflatten(0, (-1, texts))
+            hidden = torch.cat([pooled[:, 0], pooled[:, -1]], dim=1)
         else:
             largest = _largest(layers[0], mask).unflatten(0, (-1, texts))
             u, v = largest[:, 0], largest[:, -1]

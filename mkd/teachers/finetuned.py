@@ -11,18 +11,19 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from mkd import checkpoints
 from mkd.config import Config
 from mkd.files import listed
+from mkd.layout import Layout
 from mkd.record import Report, silent
 from mkd.store import key_of
 from mkd.students.heads import Answer, MultiTaskConfig, head_configs, on, token_mean
 from mkd.tasks import Kind, Task
 from mkd.teachers.labeller import Reader, splits, standardised, stored_logits
 from mkd.tokenise import task_data
-from mkd.tokens import Inputs, Layout, TaskData, layout_of
+from mkd.tokens import Inputs, TaskData, layout_of
 
 
 class Classifier(nn.Module):
@@ -30,11 +31,11 @@ class Classifier(nn.Module):
 
     joined = True
 
-    def __init__(self, model: PreTrainedModel, order: list[int], data: TaskData) -> None:
+    def __init__(self, model: PreTrainedModel, order: list[int], data: TaskData, max_tokens: int) -> None:
         super().__init__()
         self.model = model
         self.order = order
-        self.config = MultiTaskConfig(tasks=head_configs([data]))
+        self.config = MultiTaskConfig(tasks=head_configs([data]), max_tokens=max_tokens)
         # The segment of a pair's token is for models that have an embedding for the second one.
         self.typed = getattr(model.config, "type_vocab_size", 0) > 1
 
@@ -69,7 +70,11 @@ class FineTuned(NamedTuple):
         model = checkpoints.load_classifier(self.folder, self.setting)
         # A decoder finds the last token of a text by what padding is.
         model.config.pad_token_id = self.layout.pad
-        return on(Classifier(model, self.order, self.data), self.device).eval()
+        return on(Classifier(model, self.order, self.data, self.layout.max_length), self.device).eval()
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer that came with it."""
+        return checkpoints.load_tokenizer(self.folder, self.setting)
 
     def logits(self, split: str, report: Report = silent) -> np.ndarray:
         """As Labeller.logits; computed once."""

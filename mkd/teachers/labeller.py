@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from mkd.evaluate import predictions
+from mkd.evaluate import eager, predictions
+from mkd.layout import Layout
 from mkd.record import Report, silent
 from mkd.store import new_array, read_array, stored, write_arrays
-from mkd.tokens import Layout, TaskData, TokenStore
+from mkd.tokens import TaskData, TokenStore
 
 LOGITS = "logits.float32"
 """The file of a store that holds one split's logits."""
@@ -77,7 +78,7 @@ def _write(file: Path, reader: Reader, store: TokenStore, report: Report) -> Non
     device = next(model.parameters()).device.type
     done = 0
     with torch.autocast(device, torch.bfloat16, enabled=reader.precision == "bfloat16"):
-        for places, logits in predictions(model, store, rows, reader.task, reader.layout):
+        for places, logits in predictions(eager(model), store, rows, reader.task, reader.layout):
             out[places] = logits
             done += len(places)
             report(done, {"progress": done / len(rows)})

@@ -14,6 +14,7 @@ from mkd import checkpoints, processes
 from mkd.batches import Batch, Source, joint_batches
 from mkd.config import Config, LossConfig, SamplingConfig
 from mkd.evaluate import selection_scores
+from mkd.layout import Layout
 from mkd.record import Report, silent
 from mkd.resume import Checkpoint
 from mkd.store import key_of, stored
@@ -23,7 +24,7 @@ from mkd.students.transformer import TransformerConfig, TransformerStudent, on_e
 from mkd.tasks import Task
 from mkd.teachers.labeller import Reader, splits, stored_logits
 from mkd.tokenise import tokenizer_fingerprint
-from mkd.tokens import Layout, TaskData, TokenStore, layout_of
+from mkd.tokens import TaskData, TokenStore, layout_of
 from mkd.trainer import train
 from mkd.wordpiece import learn_wordpiece
 from mkd.words import blocks, take

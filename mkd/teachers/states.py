@@ -16,7 +16,8 @@ from torch import nn
 
 from mkd import checkpoints
 from mkd.config import Config
-from mkd.evaluate import predictions
+from mkd.evaluate import eager, predictions
+from mkd.layout import Layout
 from mkd.matching import States, places_of
 from mkd.record import Report, phase
 from mkd.store import append, key_of, read_array, stored
@@ -26,7 +27,7 @@ from mkd.teachers import REFINED, sources
 from mkd.teachers.finetuned import FineTuned
 from mkd.teachers.labeller import Labeller
 from mkd.teachers.refined import Head
-from mkd.tokens import Layout, TaskData, TokenStore
+from mkd.tokens import TaskData, TokenStore
 
 STATES = "states.float16"
 WINDOW_ROWS = 16_384
@@ -181,7 +182,7 @@ def _write(file: Path, store: _Store, progress: Callable[[int], None]) -> None:
         for start in range(0, store.num_rows, WINDOW_ROWS):
             rows = np.arange(start, min(start + WINDOW_ROWS, store.num_rows))
             window_RKD = np.empty((len(rows), len(layers), teacher.width), dtype="<f2")
-            for places, states_BKD in predictions(model, store.rows, rows, teacher.data.name, teacher.layout):
+            for places, states_BKD in predictions(eager(model), store.rows, rows, teacher.data.name, teacher.layout):
                 with np.errstate(over="ignore"):
                     window_RKD[places] = states_BKD
             if not np.isfinite(window_RKD).all():

@@ -1,0 +1,138 @@
+"""A trained model in every backend that it can work in: exported, checked against torch on the dev rows, and timed beside it."""
+
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from mkd import processes, runtime
+from mkd.config import Config
+from mkd.evaluate import at_work, dev_logits, quality
+from mkd.export import calibration_batches, export_int8, export_onnx
+from mkd.record import Report, phase
+from mkd.speed import Timed, speed_metrics, tokens_of, work_of
+from mkd.students import Student
+from mkd.tasks import Task
+from mkd.teachers.finetuned import Classifier
+from mkd.teaching import Side, Teacher
+from mkd.tokens import layout_of
+
+TORCH = "torch"
+EQUAL = 1e-3
+"""Logits in float32 differ by no more between backends."""
+
+
+class Offered(NamedTuple):
+    """What came of it. folder: of the fastest backend that passed its check; empty: torch is. notes: which did not, and why."""
+
+    metrics: dict[str, float]
+    notes: list[str]
+    folder: str
+
+
+def offered(
+    config: Config,
+    student: Student,
+    side: Side,
+    tasks: list[Task],
+    dev: dict[tuple[str, str], np.ndarray],
+    teacher: Teacher | None,
+    folder: Path,
+    report: Report,
+) -> Offered:
+    """The student in the backends of config.export, each in a folder of its name, and the speed of all and of the teacher.
+
+    dev: the student's logits in torch, which those of each backend are compared with: `export/<backend>/max_difference`,
+    `/quality/...`, `/loss` (of the mean score, in points), `/bytes`. `speed/<backend>/<setting>/...` are as in mkd/speed.py, and
+    `/ratio` is how many times faster than the teacher in torch, where one runs here. Of several processes the first one works.
+    """
+    if not processes.is_first():
+        return Offered({}, [], "")
+    student = student.cpu()
+    layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
+    metrics: dict[str, float] = {}
+    notes: list[str] = []
+    passed = [TORCH]
+    timed = {f"speed/{TORCH}": in_torch(student, side.tokenizer)}
+    told = phase(report, "", "export")
+    for number, name in enumerate(config.export.backends):
+        shutil.rmtree(folder / name, ignore_errors=True)
+        try:
+            _export(name, config, student, side, folder)
+        except torch.onnx.OnnxExporterError as error:
+            notes.append(f"not exported, as torch.onnx cannot: {str(error).splitlines()[0]}")
+            break
+        infer = runtime.Student.load(folder / name, config.threads).infer
+        found = compared(side, dev, dev_logits(infer, side.datas, layout)) | {"bytes": float(_size(folder / name))}
+        metrics |= {f"export/{name}/{key}": value for key, value in found.items()}
+        wrong = _wrong(name, found, config)
+        notes += wrong
+        passed += [] if wrong else [name]
+        timed[f"speed/{name}"] = timed[f"speed/{TORCH}"]._replace(load=partial(runtime.Student.load, folder / name))
+        told(number + 1, {"progress": (number + 1) / len(config.export.backends)})
+    if teacher is not None and teacher.model is not None:
+        timed[f"teacher/speed/{TORCH}"] = in_torch(teacher.model.cpu(), teacher.tokenizer)
+    known = [task for task in tasks if teacher is None or teacher.model is None or task.name in teacher.model.config.tasks]
+    speed = speed_metrics(timed, work_of(known), config.speed, phase(report, "", "speed"))
+    best = min(passed, key=lambda name: latency_ms(speed, name))
+    return Offered(metrics | speed | ratios(speed), notes, "" if best == TORCH else str(folder / best))
+
+
+def in_torch(model: Student | Classifier, tokenizer: PreTrainedTokenizerBase | None) -> Timed:
+    """The model as it was trained, to be timed."""
+    assert tokenizer is not None, "what runs here has one"
+    load: Callable[[int], runtime.Student] = partial(at_work, model, tokenizer)
+    return Timed(load, tokens_of(model.model if isinstance(model, Classifier) else model))
+
+
+def compared(side: Side, dev: dict[Any, np.ndarray], other: dict[Any, np.ndarray]) -> dict[str, float]:
+    """The largest difference between logits of two backends, the scores that the other one's have, and the mean's loss."""
+    before, after = quality(side.datas, dev), quality(side.datas, other)
+    difference = max(float(np.abs(dev[key] - other[key]).max()) for key in dev)
+    scores = {name: value for name, value in after.items() if name.endswith("/score") or name == "quality/mean"}
+    return {"max_difference": difference, "loss": before["quality/mean"] - after["quality/mean"]} | scores
+
+
+def latency_ms(speed: dict[str, float], backend: str) -> float:
+    """The backend's median of one row of tokens, on the first number of threads that was measured."""
+    return next(v for k, v in speed.items() if k.startswith(f"speed/{backend}/b1-l") and k.endswith("/p50_ms"))
+
+
+def ratios(speed: dict[str, float]) -> dict[str, float]:
+    """`speed/<backend>/<setting>/ratio`: the teacher's median in the same setting, in torch, over the backend's."""
+    found: dict[str, float] = {}
+    for name, value in speed.items():
+        start, _, rest = name.partition("/")
+        if start == "speed" and rest.endswith("/p50_ms"):
+            setting = rest.split("/")[1]
+            teachers = speed.get(f"teacher/speed/{TORCH}/{setting}/p50_ms")
+            found |= {} if teachers is None else {f"{name.removesuffix('/p50_ms')}/ratio": teachers / value}
+    return found
+
+
+def _export(name: str, config: Config, student: Student, side: Side, folder: Path) -> None:
+    if name == "onnx":
+        export_onnx(student, side.tokenizer, config.export, folder / name)
+        return
+    layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
+    seen = calibration_batches(side.datas, layout, config.export.calibration_rows) if name == "static" else None
+    export_int8(folder / "onnx", folder / name, seen)
+
+
+def _wrong(name: str, found: dict[str, float], config: Config) -> list[str]:
+    """Why the backend is not offered; nothing where it is."""
+    if found["loss"] > config.export.max_loss:
+        limit = f"at most {config.export.max_loss:g} (export.max_loss)"
+        return [f"{name} is not offered: it loses {found['loss']:.2f} points of the mean score, allowed: {limit}"]
+    if name == "onnx" and found["max_difference"] > EQUAL:
+        return [f"{name} is not offered: its logits are up to {found['max_difference']:.2g} off torch's, allowed: {EQUAL:g}"]
+    return []
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())

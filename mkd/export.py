@@ -1,0 +1,220 @@
+"""A trained student as a folder that runs anywhere: ONNX graphs, in float32 or int8, its tokenizer, and what its outputs mean.
+
+Axes: B rows of a batch, S texts of a row, L tokens, E width of the input, H units of an LSTM's direction.
+"""
+
+import copy
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import nn
+from torch.export import Dim
+from transformers import PreTrainedTokenizerBase
+
+from mkd.config import ExportConfig
+from mkd.layout import Arrays, Layout, padded
+from mkd.runtime import FORMAT, MANIFEST, TOKENIZER
+from mkd.students import Student
+from mkd.students.bilstm import BiLstm
+from mkd.students.heads import Heads
+from mkd.tokenise import unpadded
+from mkd.tokens import Inputs, TaskData, layout_of
+
+GRAPH = "student.onnx"
+PROGRAM = "student.pt2"
+OPSET = 20
+EXAMPLE = (3, 2, 7)
+"""Rows, texts and tokens of the batch that a graph is traced with; all three may be others afterwards."""
+
+
+class AllHeads(nn.Module):
+    """The logits of some tasks side by side, in their order, as one product with the representation."""
+
+    def __init__(self, heads: Heads, names: list[str]) -> None:
+        super().__init__()
+        own = [dict(heads.linears[heads.names.index(name)].named_parameters()) for name in names]
+        self.weight = nn.Parameter(torch.cat([parameters["weight"].detach() for parameters in own]))
+        self.bias = nn.Parameter(torch.cat([parameters["bias"].detach() for parameters in own]))
+
+    def forward(self, pooled_BD: torch.Tensor, task: str) -> torch.Tensor:
+        return F.linear(pooled_BD, self.weight, self.bias)
+
+
+class Graph(nn.Module):
+    """A student as a function of tensors alone, with the logits of these tasks side by side."""
+
+    def __init__(self, student: Student, names: list[str]) -> None:
+        super().__init__()
+        own: Any = copy.deepcopy(student).cpu()
+        own.heads = AllHeads(student.heads, names)
+        self.student = own
+        self.train(False)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None = None) -> torch.Tensor:
+        logits: torch.Tensor = self.student(Inputs(ids, mask, types), "")
+        return logits
+
+
+def export_onnx(student: Student, tokenizer: PreTrainedTokenizerBase, config: ExportConfig, folder: Path) -> None:
+    """Writes the student to the folder as one graph for all heads, or one a task, of any batch and length, in float32."""
+    names = sorted(student.config.tasks)
+    layout = layout_of(tokenizer, student.joined, student.config.max_tokens)
+    folder.mkdir(parents=True)
+    tasks: dict[str, dict[str, Any]] = {}
+    groups = [[name] for name in names] if config.per_task else [names]
+    for number, group in enumerate(groups):
+        file = f"student-{number}.onnx" if config.per_task else GRAPH
+        _write_graph(Graph(student, group), layout, folder / file)
+        start = 0
+        for name in group:
+            head = student.config.tasks[name]
+            tasks[name] = {key: head[key] for key in ("labels", "pair", "mean", "std")} | {"graph": file, "start": start}
+            start += len(head["labels"]) or 1
+    unpadded(tokenizer).save(str(folder / TOKENIZER))
+    _write_manifest(folder, {"format": FORMAT, "tasks": tasks, "layout": layout._asdict()})
+
+
+def export_int8(source: Path, folder: Path, calibration: list[Arrays] | None = None) -> None:
+    """The exported float32 student with weights of 8 bits: tables, products and LSTMs.
+
+    What is multiplied with them is turned to 8 bits too, by its range in each batch (dynamic quantisation), or, with
+    `calibration`, by its range over these batches (static; products alone, an LSTM stays as it is). Weights are signed and what
+    they meet is not: on an x86 processor without VNNI such products may saturate, so check the folder where it is to run.
+    """
+    folder.mkdir(parents=True)
+    manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
+    for graph in sorted({head["graph"] for head in manifest["tasks"].values()}):
+        prepared = folder / f"{graph}.prepared"
+        quant_pre_process(source / graph, prepared, skip_symbolic_shape=True)
+        if calibration is None:
+            quantize_dynamic(prepared, folder / graph, weight_type=QuantType.QInt8)
+        else:
+            quantize_static(
+                prepared, folder / graph, _Batches(calibration), activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8
+            )
+        prepared.unlink()
+    (folder / TOKENIZER).write_bytes((source / TOKENIZER).read_bytes())
+    _write_manifest(folder, manifest)
+
+
+def export_program(student: Student, file: Path) -> None:
+    """The student as a torch.export program, with the logits of all tasks side by side, for those who stay in torch."""
+    graph = Graph(student, sorted(student.config.tasks))
+    given, shapes = _example(student.joined, types=False)
+    with _quiet():
+        torch.export.save(torch.export.export(graph, given, dynamic_shapes=shapes), file)
+
+
+def calibration_batches(datas: list[TaskData], layout: Layout, rows: int) -> list[Arrays]:
+    """So many training rows of all tasks in all, a batch a row: padding would count among what is seen."""
+    each = -(-rows // len(datas))
+    chosen = [(data, row) for data in datas for row in data.train_rows[:: max(1, len(data.train_rows) // each)][:each]]
+    return [padded(data.train, np.array([row]), layout) for data, row in chosen]
+
+
+class _Batches(CalibrationDataReader):  # type: ignore[misc]
+    """Batches as onnxruntime's calibration asks for them."""
+
+    def __init__(self, batches: Iterable[Arrays]) -> None:
+        self.waiting: Iterator[Arrays] = iter(batches)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        batch = next(self.waiting, None)
+        return None if batch is None else {name: array for name, array in batch._asdict().items() if array is not None}
+
+
+def _write_graph(graph: Graph, layout: Layout, file: Path) -> None:
+    for module in graph.modules():
+        if isinstance(module, BiLstm):
+            _as_one_node(module)
+    names = ["ids", "mask", *(["types"] if layout.types else [])]
+    given, shapes = _example(graph.student.joined, layout.types)
+    with _quiet():
+        program = torch.onnx.export(
+            graph, given, dynamo=True, dynamic_shapes=shapes, input_names=names, output_names=["logits"], opset_version=OPSET,
+            verbose=False,
+        )  # fmt: skip
+    assert program is not None, "torch.onnx.export returns the program where it is given no file"
+    program.save(file)
+    onnx.checker.check_model(file)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch's exporter says of itself: of its own deprecated calls, and of libraries that are not there."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _example(joined: bool, types: bool) -> tuple[tuple[torch.Tensor, ...], tuple[dict[int, Any], ...]]:
+    """A batch to trace with, and which of its dimensions are free: all but the texts of joined pairs, which are one."""
+    rows, texts, tokens = EXAMPLE
+    ids_BSL = torch.ones(rows, 1 if joined else texts, tokens, dtype=torch.long)
+    free = {place: Dim.DYNAMIC for place in ((0, 2) if joined else (0, 1, 2))}
+    given = (ids_BSL, torch.ones_like(ids_BSL, dtype=torch.bool))
+    if not types:
+        return given, (free, free)
+    return (*given, torch.zeros_like(ids_BSL[:, 0])), (free, free, {0: Dim.DYNAMIC, 1: Dim.DYNAMIC})
+
+
+def _as_one_node(lstm: BiLstm) -> None:
+    """Has both directions of the LSTM written as ONNX's own bidirectional one, which is told the lengths.
+
+    torch orders the gates i, f, g, o, ONNX i, o, f, c.
+    """
+    own = {name: torch.stack([_gates(parameter) for parameter in pair]) for name, pair in _pairs(lstm).items()}
+    weights = [own["weight_ih_l0"], own["weight_hh_l0"], torch.cat([own["bias_ih_l0"], own["bias_hh_l0"]], dim=1)]
+    for number, weight in enumerate(weights):
+        lstm.register_buffer(f"onnx_{number}", weight)
+    lstm.forward = MethodType(_onnx_lstm, lstm)  # type: ignore[method-assign]
+
+
+def _pairs(lstm: BiLstm) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    ahead, back = dict(lstm.ahead.named_parameters()), dict(lstm.back.named_parameters())
+    return {name: (ahead[name].detach(), back[name].detach()) for name in ahead}
+
+
+def _gates(x_4H: torch.Tensor) -> torch.Tensor:
+    i, f, g, o = x_4H.chunk(4)
+    return torch.cat([i, o, f, g])
+
+
+def _onnx_lstm(lstm: Any, x_BLE: torch.Tensor, turn_BL: torch.Tensor) -> torch.Tensor:
+    """[B, L, E] -> [B, L, 2H], as BiLstm.forward. A sequence's first place is, read backwards, its last."""
+    batch, length, hidden = *x_BLE.shape[:2], lstm.ahead.hidden_size
+    y_L2BH, _, _ = torch.onnx.ops.symbolic_multi_out(
+        "LSTM",
+        (x_BLE.transpose(0, 1), lstm.onnx_0, lstm.onnx_1, lstm.onnx_2, (turn_BL[:, 0] + 1).int()),
+        attrs={"hidden_size": hidden, "direction": "bidirectional"},
+        dtypes=(x_BLE.dtype,) * 3,
+        shapes=((length, 2, batch, hidden), (2, batch, hidden), (2, batch, hidden)),
+    )
+    return y_L2BH.permute(2, 0, 1, 3).flatten(2)
+
+
+def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    files = sorted(path.name for path in folder.iterdir() if path.name != MANIFEST)
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
+    text = json.dumps(manifest | {"files": digests}, indent=1, sort_keys=True, ensure_ascii=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,285 @@
+"""A student at work: texts in, labels with their probabilities out. Needs onnxruntime, tokenizers and numpy alone.
+
+    python -m mkd.runtime FOLDER --task sentiment < texts.tsv > answers.tsv
+    python -m mkd.runtime FOLDER --task paraphrase --input pairs.jsonl
+
+A line of TSV is one text or two, one of JSON lines has `text` and, for a task of pairs, `text_pair`. What comes out is in
+the same form: label, score and, of a line that cannot be answered, what is wrong with it.
+
+Axes: N texts, B rows of a batch, C classes (1 for regression).
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+from mkd.layout import Arrays, Layout, Texts, encode, padded, sequence_lengths
+
+MANIFEST = "student.json"
+TOKENIZER = "tokenizer.json"
+FORMAT = 1
+BATCH_TOKENS = 2048
+"""A batch has at most so many tokens, padding included: more do not go faster on a CPU."""
+LINES_AT_ONCE = 1024
+
+Text = str | tuple[str, str]
+"""A text, or the two of a task of pairs."""
+Infer = Callable[[Arrays, str], np.ndarray]
+"""Logits [B, C] float32 of a task's head for a batch."""
+
+
+class Head(NamedTuple):
+    """What a task's logits mean. labels: in their order; empty for regression, whose score is logit * std + mean."""
+
+    labels: tuple[str, ...]
+    pair: bool
+    mean: float
+    std: float
+
+
+class Prediction(NamedTuple):
+    """The answer to one text: its label and that label's probability, or, of regression, no label and the score.
+
+    probabilities: of all labels in their order. error: what is wrong with the text; it has no answer then.
+    """
+
+    label: str
+    score: float
+    probabilities: list[float]
+    error: str | None = None
+
+
+class Student:
+    """A model with its tokenizer and heads, whatever computes its logits.
+
+    threads: of the tokenizer, which takes all cores if there are several; those of `infer` are its own.
+    """
+
+    def __init__(self, heads: dict[str, Head], layout: Layout, tokenizer: Tokenizer, infer: Infer, threads: int) -> None:
+        self.heads = heads
+        self.layout = layout
+        self.tokenizer = tokenizer
+        self.infer = infer
+        self.threads = threads
+
+    @staticmethod
+    def load(folder: str | Path, threads: int = 0) -> "Student":
+        """The student that was exported to the folder, on so many CPU threads; 0: as many as the process may use.
+
+        The tokenizer's threads are set with the first student that a process loads. Raises ValueError that names the folder or
+        file which is missing, damaged or of another kind. Nothing in the folder is run.
+        """
+        threads = threads or len(os.sched_getaffinity(0))
+        os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
+        manifest = read_manifest(Path(folder))
+        contents = {name: _read(Path(folder) / name, digest) for name, digest in manifest["files"].items()}
+        heads = {name: Head(tuple(h["labels"]), h["pair"], h["mean"], h["std"]) for name, h in manifest["tasks"].items()}
+        stated: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in manifest["layout"].items()}
+        graphs = {name: _session(content, threads) for name, content in contents.items() if name != TOKENIZER}
+
+        def infer(batch: Arrays, task: str) -> np.ndarray:
+            head = manifest["tasks"][task]
+            given = {name: array for name, array in batch._asdict().items() if array is not None}
+            logits: np.ndarray = graphs[head["graph"]].run(None, given)[0]
+            return logits[:, head["start"] : head["start"] + (len(head["labels"]) or 1)]
+
+        return Student(heads, Layout(**stated), Tokenizer.from_str(contents[TOKENIZER].decode()), infer, threads)
+
+    def predict(self, texts: Sequence[Text], task: str) -> list[Prediction]:
+        """An answer to each text, in their order; a text that cannot be answered has an `error`, and all others an answer.
+
+        Each is a string, or two for a task of pairs. An empty text is answered as one of padding; of a too long one the
+        beginning is read. Raises ValueError for a task that the student does not know.
+        """
+        logits_NC, errors = self.logits(texts, task)
+        head = self.heads[task]
+        answers = regressed(logits_NC, head) if not head.labels else classified(logits_NC, head)
+        return [
+            answer if error is None else Prediction("", float("nan"), [], error)
+            for answer, error in zip(answers, errors, strict=True)
+        ]
+
+    def logits(self, texts: Sequence[Text], task: str) -> tuple[np.ndarray, list[str | None]]:
+        """Logits [N, C] float32 of a task's head, and of each text what is wrong with it: then they are NaN."""
+        if task not in self.heads:
+            raise ValueError(f"task is {task!r}; allowed: {', '.join(self.heads)}")
+        head = self.heads[task]
+        errors = [problem(text, head.pair) for text in texts]
+        found = np.full((len(texts), len(head.labels) or 1), np.nan, dtype=np.float32)
+        good = [place for place, error in enumerate(errors) if error is None]
+        rows = self._tokens([texts[place] for place in good], head.pair)
+        lengths = np.minimum(sequence_lengths(rows, self.layout, np.arange(len(good))), self.layout.max_length)
+        for places in by_length(lengths, BATCH_TOKENS):
+            found[np.array(good)[places]] = self.infer(padded(rows, places, self.layout), task)
+        return found, errors
+
+    def _tokens(self, texts: list[Any], pair: bool) -> "Tokens":
+        sides = list(zip(*texts, strict=True)) if pair and texts else [texts]
+        encoded = [encode(self.tokenizer, side, self.layout.max_length, self.threads > 1) for side in sides]
+        return Tokens(encoded[0], encoded[1] if len(encoded) > 1 else None)
+
+
+class Tokens(NamedTuple):
+    """Rows as tokens, without special ones."""
+
+    a: Texts
+    b: Texts | None
+
+
+def by_length(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
+    """Which rows each batch has: like lengths together, the longest first, of so many tokens at most."""
+    waiting = np.argsort(lengths, kind="stable")
+    while len(waiting):
+        count = max(1, tokens // (int(lengths[waiting[-1]]) + 1))
+        yield waiting[-count:]
+        waiting = waiting[:-count]
+
+
+def problem(text: object, pair: bool) -> str | None:
+    """What is wrong with an item of a batch."""
+    sides = text if pair else (text,)
+    if not isinstance(sides, tuple | list):
+        return f"{_kind(text)}; allowed: two texts"
+    if len(sides) != 2 and pair:
+        return f"{len(sides)} texts; allowed: two"
+    for place, side in enumerate(sides):
+        which = ("the first text is ", "the second text is ")[place] if pair else ""
+        if not isinstance(side, str):
+            return f"{which}{_kind(side)}; allowed: a string"
+        if not side.isascii():
+            try:
+                side.encode()
+            except UnicodeEncodeError:
+                return f"{which}not valid Unicode; allowed: text that UTF-8 can hold"
+    return None
+
+
+def _kind(value: object) -> str:
+    return "missing" if value is None else f"of type {type(value).__name__}"
+
+
+def classified(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
+    """The most probable label of each row; softmax in float64."""
+    shifted = logits_NC.astype(float) - logits_NC.max(1, keepdims=True)
+    chances_NC = np.exp(shifted) / np.exp(shifted).sum(1, keepdims=True)
+    best = chances_NC.argmax(1).tolist()
+    return [Prediction(head.labels[place], row[place], row) for place, row in zip(best, chances_NC.tolist(), strict=True)]
+
+
+def regressed(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
+    """The score of each row on the task's own scale."""
+    return [Prediction("", score, []) for score in (logits_NC[:, 0].astype(float) * head.std + head.mean).tolist()]
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What an exported folder says of itself. Raises ValueError where it is no such folder."""
+    file = folder / MANIFEST
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        known = found["format"]
+    except OSError:
+        raise ValueError(f"{folder} is no exported student: there is no {MANIFEST} in it") from None
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{file} is damaged: export the student again") from None
+    if known != FORMAT:
+        raise ValueError(f"{file} is of format {known!r}; allowed: {FORMAT}, which this version of mkd reads")
+    if {"files", "tasks", "layout"} - found.keys() or any("/" in name or os.sep in name for name in found["files"]):
+        raise ValueError(f"{file} is damaged: export the student again")
+    return found
+
+
+def _read(file: Path, digest: str) -> bytes:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{file}: {error.strerror}; export the student again") from None
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ValueError(f"{file} is not as it was exported: export the student again")
+    return content
+
+
+def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; its exit code. A user's mistake is one line and 2."""
+    parser = argparse.ArgumentParser(prog="python -m mkd.runtime", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", help="the exported student")
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--input", default="-", help="the file to read; -: standard input")
+    parser.add_argument("--format", choices=("tsv", "jsonl"), help="of input and output; else by the file's ending, or tsv")
+    parser.add_argument("--threads", type=int, default=0, help="0: as many as the process may use")
+    given = parser.parse_args(argv)
+    form = given.format or ("jsonl" if given.input.endswith((".jsonl", ".ndjson")) else "tsv")
+    try:
+        student = Student.load(given.folder, given.threads)
+        # What is no UTF-8 is told of in its line.
+        source = 0 if given.input == "-" else given.input
+        with open(source, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
+            bad = answer(student, given.task, form, lines, sys.stdout)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    if bad:
+        print(f"{bad} lines have no answer", file=sys.stderr)
+    return 0
+
+
+def answer(student: Student, task: str, form: str, lines: Iterator[str], out: TextIO) -> int:
+    """Writes a line for each line; how many of them could not be answered."""
+    pair = task in student.heads and student.heads[task].pair
+    bad = 0
+    while chunk := list(islice(lines, LINES_AT_ONCE)):
+        parsed = [_parsed(line.rstrip("\r\n"), form, pair) for line in chunk]
+        found = student.predict([text for text, _ in parsed], task)
+        for prediction, (_, wrong) in zip(found, parsed, strict=True):
+            prediction = prediction if wrong is None else prediction._replace(error=wrong)
+            bad += prediction.error is not None
+            out.write(_line(prediction, form))
+        out.flush()
+    return bad
+
+
+def _parsed(line: str, form: str, pair: bool) -> tuple[Any, str | None]:
+    """The text or texts of a line, or what is wrong with the line."""
+    if form == "tsv":
+        cells = line.split("\t")
+        if len(cells) != 1 + pair:
+            return None, f"the line has {len(cells)} columns; allowed: {1 + pair}"
+        return tuple(cells) if pair else cells[0], None
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        return None, f"no JSON: {error}"
+    if not isinstance(row, dict):
+        return None, f"{_kind(row)}; allowed: an object with {'text and text_pair' if pair else 'text'}"
+    return (row.get("text"), row.get("text_pair")) if pair else row.get("text"), None
+
+
+def _line(prediction: Prediction, form: str) -> str:
+    if form == "tsv":
+        error = [] if prediction.error is None else [prediction.error]
+        return "\t".join([prediction.label, "" if error else f"{prediction.score:.6g}", *error]) + "\n"
+    row = prediction._asdict() | ({"score": None} if prediction.error else {})
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
