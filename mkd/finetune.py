@@ -72,7 +72,7 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
 
 def student_at(folder: str, setting: str) -> tuple[Student, PreTrainedTokenizerBase]:
     """The student in a folder, and its tokenizer. Raises ValueError that names the setting where there is none."""
-    if not (Path(folder) / "config.json").is_file():
+    if not folder or not (Path(folder) / "config.json").is_file():
         raise ValueError(f"{setting} is {folder!r}; allowed: a folder that holds a distilled student")
     return load_model(Path(folder)), checkpoints.load_tokenizer(Path(folder), setting)
 

@@ -65,7 +65,7 @@ def run_submit(config: Config, origin: Path, folder: Path, report: Report = sile
     """
     device = prepare(config)
     _check_data(config)
-    student, tokenizer = student_at(str(origin), "submit.student")
+    student, tokenizer = student_at(str(origin) if config.submit.student else "", "submit.student")
     _check_heads(config, student)
     asked = _asked(config, student)
     own = [each for each in asked if each.task in student.config.tasks]

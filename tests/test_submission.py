@@ -248,6 +248,8 @@ def test_settings_of_other_data_and_a_student_that_is_not_there_are_refused(stud
         submitted(replace(config, data=replace(config.data, tasks=["rte"])), tmp_path)
     with pytest.raises(ValueError, match="submit.student is '.*nowhere'; allowed: a folder that holds a distilled student"):
         submitted(config_of(tmp_path, glue, tmp_path / "nowhere"), tmp_path)
+    with pytest.raises(ValueError, match="submit.student is ''; allowed: a folder that holds a distilled student"):
+        submitted(replace(config, submit=SubmitConfig()), tmp_path)
 
 
 def test_a_student_without_finite_answers_is_refused(glue: Path, student: Path, tmp_path: Path) -> None:
