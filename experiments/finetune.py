@@ -24,7 +24,8 @@ def finetune(config: Config) -> None:
     student = config.finetune.student
     with tempfile.TemporaryDirectory() as fetched:
         logged = student.startswith("runs:/")
-        folder, parent = tracking.logged_student(student, Path(fetched)) if logged else (Path(student), "")
+        where = (student, Path(fetched), "finetune.student")
+        folder, parent = tracking.logged_student(*where) if logged else (Path(student), "")
 
         def core(config: Config, target: Path, report: Report) -> Result:
             start = replace(config.finetune, student=str(folder) if student else "")

@@ -1,6 +1,9 @@
 """A run's outcome as lines of text: teacher, student and hard-label twin by task, and what their speed and size are."""
 
+from typing import Any
+
 from mkd.record import Result
+from mkd.submission import Submission
 
 ROLES = {"teacher": "teacher/", "before": "before/", "student": "", "hard labels": "baseline/"}
 """Columns, and the prefix of their metrics. In a teacher's own run its metrics have none."""
@@ -19,6 +22,31 @@ def lines(result: Result) -> list[str]:
         for name, key in [*((name, f"{name}/score") for name in names), ("mean", "mean")]
     ]
     return markdown([header, *body]) + ["", *_speed(metrics), *[f"note: {note}" for note in result.notes]]
+
+
+def submission_info(made: Submission) -> dict[str, Any]:
+    """What a submission holds, file by file, and the fingerprint of the student that has answered."""
+    found = [
+        {
+            "task": asked.task,
+            "file": asked.file,
+            "rows": asked.rows,
+            "filled": filled,
+            "shares": shares,
+            "test_file": asked.digest,
+        }
+        for asked, filled, shares in made.files
+    ]
+    return {"student": made.student, "files": found, "notes": made.notes}
+
+
+def submission_lines(made: Submission) -> list[str]:
+    """The table of a submission's files and what they answer, in Markdown, and its notes."""
+    rows = [["task", "file", "rows", "answered by", "answers"]]
+    for asked, filled, shares in made.files:
+        answers = ", ".join(f"{answer} {100 * share:.1f} %" for answer, share in shares.items())
+        rows.append([asked.task, asked.file, f"{asked.rows:,}", "one answer for all" if filled else "the student", answers])
+    return [*markdown(rows), "", *[f"note: {note}" for note in made.notes]]
 
 
 def markdown(rows: list[list[str]]) -> list[str]:

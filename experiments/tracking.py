@@ -30,6 +30,7 @@ from mkd import processes
 from mkd.config import Config
 from mkd.record import Report, Result, silent
 from mkd.resume import path_of, run_folder
+from mkd.submission import Submission
 
 EXPERIMENT = "mkd"
 """Where runs go that no MLFLOW_EXPERIMENT_NAME and no `mlflow run` sends elsewhere."""
@@ -68,6 +69,30 @@ def record(config: Config, kind: str, name: str, core: Core, parent: str = "") -
         print("\n".join(table.lines(result)))
         print(f"\nlook at it: {_where(run)}")
         print(json.dumps({"run_id": run.info.run_id, "metrics": result.metrics}))
+
+
+def record_submission(config: Config, name: str, core: Callable[[Config, Path, Report], Submission], parent: str = "") -> None:
+    """Runs the core as one MLflow run of kind `submit`, as `record` does, and leaves the zip and what is in it.
+
+    parent: id of the run whose student has answered.
+    """
+    if processes.count() > 1:
+        raise ValueError(f"there are {processes.count()} processes; allowed for a submission: one")
+    with _run(config, name, {"mkd.kind": "submit", "mkd.tasks": _tasks(config)}) as (run, folder):
+        if parent:
+            _link(run, parent)
+        with progress.bars(_reporter(run)) as report:
+            made = core(config, folder, report)
+        lines = table.submission_lines(made)
+        mlflow.log_artifact(str(made.zip))
+        mlflow.log_text("\n".join(lines) + "\n", "table.md")
+        mlflow.log_dict(table.submission_info(made), "submission.json")
+        if made.notes:
+            mlflow.set_tag("mlflow.note.content", "\n".join(f"- {note}" for note in made.notes))
+        print("\n".join(lines))
+        print(f"\nlook at it: {_where(run)}")
+        zipped = mlflow.get_artifact_uri(made.zip.name)
+        print(json.dumps({"run_id": run.info.run_id, "zip": zipped} | table.submission_info(made)))
 
 
 Study = Run
@@ -120,10 +145,10 @@ def conclude(run: Study, metrics: dict[str, float], lines: list[str], picture: F
     print(json.dumps({"run_id": run.info.run_id} | found))
 
 
-def logged_student(uri: str, into: Path) -> tuple[Path, str]:
+def logged_student(uri: str, into: Path, setting: str) -> tuple[Path, str]:
     """The folder of the student at `runs:/RUN_ID/student`, fetched into `into`, and the run's id.
 
-    Raises ValueError where there is no such run, or no model of that name in it.
+    setting: which one names it. Raises ValueError where there is no such run, or no model of that name in it.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     try:
@@ -131,7 +156,7 @@ def logged_student(uri: str, into: Path) -> tuple[Path, str]:
         inside = mlflow.models.Model.load(model).flavors["python_function"]["artifacts"]["student"]["path"]
     except (MlflowException, OSError, KeyError) as error:
         raise ValueError(
-            f"finetune.student is {uri!r}: not found in {mlflow.get_tracking_uri()} ({error}); "
+            f"{setting} is {uri!r}: not found in {mlflow.get_tracking_uri()} ({error}); "
             "allowed: a folder, or runs:/RUN_ID/student of a finished distillation"
         ) from error
     return model / inside, uri.removeprefix("runs:/").split("/")[0]

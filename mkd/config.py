@@ -382,6 +382,17 @@ class FinetuneConfig:
 
 
 @dataclass(frozen=True)
+class SubmitConfig:
+    """A student's answers for GLUE's leaderboard, by experiments.submit."""
+
+    student: str = ""
+    """The student that answers: its folder, or `runs:/RUN_ID/student` for the one that a run has logged."""
+    fill: bool = False
+    """Whether a task that the student has no head for gets one answer in every row, the most frequent label of its train.tsv
+    (STS-B: the mean score), and is told of; without, such a student is refused."""
+
+
+@dataclass(frozen=True)
 class SpeedConfig:
     """How inference speed is measured, for student and teacher in alternation."""
 
@@ -492,6 +503,7 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    submit: SubmitConfig = field(default_factory=SubmitConfig)
     speed: SpeedConfig = field(default_factory=SpeedConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     throughput: ThroughputConfig = field(default_factory=ThroughputConfig)

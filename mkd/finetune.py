@@ -72,13 +72,17 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     return result(metrics, tasks, side.datas, notes, name, teacher, folder / MODEL, found.folder)
 
 
+def student_at(folder: str, setting: str) -> tuple[Student, PreTrainedTokenizerBase]:
+    """The student in a folder, and its tokenizer. Raises ValueError that names the setting where there is none."""
+    if not folder or not (Path(folder) / "config.json").is_file():
+        raise ValueError(f"{setting} is {folder!r}; allowed: a folder that holds a distilled student")
+    return load_model(Path(folder)), checkpoints.load_tokenizer(Path(folder), setting)
+
+
 def _origin(config: Config) -> tuple[Student, PreTrainedTokenizerBase]:
     """The student that fine-tuning starts from, and its tokenizer."""
-    folder = Path(config.finetune.student)
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"finetune.student is {config.finetune.student!r}; allowed: a folder that holds a distilled student")
-    student = load_model(folder)
+    student, tokenizer = student_at(config.finetune.student, "finetune.student")
     if config.data.max_length > student.config.max_tokens:
         length, most = config.data.max_length, student.config.max_tokens
         raise ValueError(f"data.max_length is {length}; allowed: at most {most}, as finetune.student was trained")
-    return student, checkpoints.load_tokenizer(folder, "finetune.student")
+    return student, tokenizer

@@ -28,6 +28,12 @@ class Layout(NamedTuple):
     """The classes as the TSV files write them, in the order of GLUE's labels."""
     hub_text: tuple[str, ...]
     header: bool = True
+    """Whether train.tsv and dev.tsv name their columns; the test files all do."""
+
+    @property
+    def test_text(self) -> tuple[str, ...]:
+        """The text columns of the test files, named as in train.tsv or, where that has no header, as on the hub."""
+        return self.text if self.header else self.hub_text
 
 
 PAIR = ("sentence1", "sentence2")

@@ -80,6 +80,8 @@ ORDER = [
     "mkd.backends",
     "mkd.pipeline",
     "mkd.finetune",
+    "mkd.leaderboard",
+    "mkd.submission",
     "mkd.throughput",
 ]
 """The core in the order in which data flows through it: a module may import only those before it."""

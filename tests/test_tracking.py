@@ -9,6 +9,7 @@ import mlflow
 import pandas as pd
 import pytest
 from entry import TINY, client, command, environment, outcome, runs, started, wait_until
+from official import make_folder, real_data
 
 from experiments.tracking import make_database
 
@@ -101,12 +102,27 @@ def test_a_logged_student_is_finetuned_in_a_run_linked_to_its_own(distilled: Dis
     assert found["metrics"]["quality/mean"] == found["metrics"]["quality/sentiment/score"]
 
 
-@pytest.mark.parametrize("uri", ["runs:/0123456789abcdef/student", "runs:/"])
-def test_a_run_that_is_not_there_is_refused_before_any_run_is_made(uri: str, tmp_path: Path) -> None:
-    done = command(tmp_path, "finetune", *TINY, "--finetune.student", uri)
+@real_data
+def test_a_logged_student_is_submitted_in_a_run_linked_to_its_own(distilled: Distilled, tmp_path: Path) -> None:
+    """It knows no task of GLUE's, so that all answers are filled in."""
+    folder, done = distilled
+    parent = outcome(done)["run_id"]
+    data = ["--data.source=glue", "--data.path", str(make_folder(tmp_path / "glue"))]
+    found = outcome(command(folder, "submit", *data, "--submit.fill=true", "--submit.student", f"runs:/{parent}/student"))
+    run = client(folder).get_run(found["run_id"])
+    assert run.info.status == "FINISHED" and run.info.run_name == f"submit {parent[:8]}"
+    assert (run.data.tags["mkd.kind"], run.data.tags["mkd.parent"]) == ("submit", parent)
+    assert run.data.tags["mlflow.parentRunId"] == parent
+    assert len(found["files"]) == 11 and all(file["filled"] for file in found["files"])
+    assert found["zip"].endswith("submission.zip")
+
+
+@pytest.mark.parametrize(("entry", "uri"), [("finetune", "runs:/0123456789abcdef/student"), ("submit", "runs:/")])
+def test_a_run_that_is_not_there_is_refused_before_any_run_is_made(entry: str, uri: str, tmp_path: Path) -> None:
+    done = command(tmp_path, entry, *TINY, f"--{entry}.student", uri)
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith(f"error: finetune.student is '{uri}': not found in sqlite:///") and "Traceback" not in done.stderr
+    assert last.startswith(f"error: {entry}.student is '{uri}': not found in sqlite:///") and "Traceback" not in done.stderr
 
 
 def test_a_teacher_run_is_found_again_by_a_distillation(tmp_path: Path) -> None:

@@ -1,0 +1,36 @@
+"""Writes a student's answers to GLUE's test rows as the zip that its leaderboard takes (gluebenchmark.com).
+
+    python -m experiments.submit --submit.student runs:/RUN_ID/student --data.source glue --data.path GLUE_FOLDER
+    python -m experiments.submit --submit.student FOLDER --submit.fill true --data.source glue --data.path GLUE_FOLDER
+    mlflow run . -e submit -P submit.student=runs:/RUN_ID/student -P data.source=glue -P data.path=GLUE_FOLDER
+
+The folder is that of GLUE's own download script; all nine tasks and the diagnostic rows, which MNLI's head answers, have to be
+there. The last line printed is JSON: the run's id, where the zip is, and what it holds.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from experiments import cli, tracking
+from mkd.config import Config
+from mkd.record import Report
+from mkd.submission import Submission, run_submit
+
+
+def submit(config: Config) -> None:
+    """One submission as an MLflow run, linked to the run that made the student."""
+    student = config.submit.student
+    with tempfile.TemporaryDirectory() as fetched:
+        logged = student.startswith("runs:/")
+        where = (student, Path(fetched), "submit.student")
+        folder, parent = tracking.logged_student(*where) if logged else (Path(student), "")
+
+        def core(config: Config, target: Path, report: Report) -> Submission:
+            return run_submit(config, folder, target, report)
+
+        tracking.record_submission(config, f"submit {parent[:8] or folder.name}", core, parent)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.entry(submit, __doc__ or ""))

@@ -1,0 +1,211 @@
+"""A student's answers to the test rows of GLUE's nine tasks and of its diagnostic set, made ready for the leaderboard."""
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from mkd import checkpoints, files, leaderboard
+from mkd.config import Config
+from mkd.files import Table, listed
+from mkd.finetune import student_at
+from mkd.leaderboard import ENTRIES, Shares
+from mkd.parts import fingerprint
+from mkd.pipeline import prepare
+from mkd.record import Report, silent
+from mkd.sources import LAYOUTS, load_tasks
+from mkd.store import file_hash
+from mkd.students import Student
+from mkd.students.heads import on
+from mkd.tasks import GLUE, Row, Split
+from mkd.teachers.labeller import Reader, stored_logits
+from mkd.tokenise import token_store
+from mkd.tokens import layout_of
+
+ZIP = "submission.zip"
+
+
+class Asked(NamedTuple):
+    """What one file of the zip answers. digest: the test file's sha256."""
+
+    file: str
+    task: str
+    table: Table
+    rows: int
+    digest: str
+
+
+class Answered(NamedTuple):
+    """One file of the zip, as it was read back. filled: whether one answer stands in every row, for want of a head."""
+
+    asked: Asked
+    filled: bool
+    shares: Shares
+
+
+class Submission(NamedTuple):
+    """A zip that has passed its check. student: fingerprint of the one that has answered."""
+
+    zip: Path
+    student: str
+    files: list[Answered]
+    notes: list[str]
+
+
+def run_submit(config: Config, origin: Path, folder: Path, report: Report = silent) -> Submission:
+    """Writes the answers of the student that config.submit names, whose folder is `origin`, to a zip in the folder.
+
+    Its logits are kept, so that what was stopped is gone on with. Raises ValueError where a test file or, unless it is to be
+    filled, a head is missing, where a head is not as GLUE's task is, and for a row of the wrong width.
+    """
+    device = prepare(config)
+    _check_data(config)
+    student, tokenizer = student_at(str(origin) if config.submit.student else "", "submit.student")
+    _check_heads(config, student)
+    asked = _asked(config, student)
+    own = [each for each in asked if each.task in student.config.tasks]
+    constants = _constants(config, [each.task for each in asked if each not in own])
+    key = checkpoints.fingerprint(origin)
+    answers = _answers(config, key, on(student, device), tokenizer, own, report)
+    answers |= {each.file: np.full(each.rows, constants[each.task]) for each in asked if each not in own}
+    shares = leaderboard.write(folder / ZIP, answers, {each.file: each.rows for each in asked})
+    answered = [Answered(each, each not in own, shares[each.file]) for each in asked]
+    return Submission(folder / ZIP, key, answered, _notes(asked, constants))
+
+
+def _check_data(config: Config) -> None:
+    data = config.data
+    if data.source != "glue":
+        raise ValueError(f"data.source is {data.source!r}; allowed: 'glue', with GLUE's test files in data.path")
+    if data.tasks and set(data.tasks) != set(GLUE):
+        raise ValueError(f"data.tasks is {data.tasks!r}; allowed: empty, as the leaderboard takes all nine tasks at once")
+
+
+def _check_heads(config: Config, student: Student) -> None:
+    """Raises ValueError where a head of a GLUE task's name has other labels than that, or takes another number of texts."""
+    for name, kind in GLUE.items():
+        head = student.config.tasks.get(name)
+        if head and (sorted(head["labels"]) != sorted(kind.labels) or head["pair"] != kind.pair):
+            raise ValueError(
+                f"submit.student is {config.submit.student!r}: its head for {name} takes {1 + head['pair']} texts and has the "
+                f"labels {listed(head['labels'])}; allowed: {1 + kind.pair}, and {listed(kind.labels)}"
+            )
+
+
+def _asked(config: Config, student: Student) -> list[Asked]:
+    """What all files answer. Raises ValueError naming every test file and every head that is missing."""
+    root = Path(config.data.path)
+    paths = {file: [root / place for place in entry.places if (root / place).is_file()] for file, entry in ENTRIES.items()}
+    lacking = [" or ".join(ENTRIES[file].places) for file, there in paths.items() if not there]
+    headless = [name for name in GLUE if name not in student.config.tasks and not config.submit.fill]
+    problems = []
+    if lacking:
+        problems.append(f"data.path is {config.data.path!r}: there is no {', '.join(lacking)}; allowed: all of them")
+    if headless:
+        problems.append(
+            f"submit.student is {config.submit.student!r}: it has no head for {', '.join(headless)}; "
+            "allowed: one for each task, or submit.fill=true"
+        )
+    if problems:
+        raise ValueError("; and ".join(problems))
+    return [_asked_by(file, ENTRIES[file].task, there[0]) for file, there in paths.items()]
+
+
+def _asked_by(file: str, task: str, path: Path) -> Asked:
+    table = Table(path, LAYOUTS[task].test_text, None)
+    files.check(table)
+    with path.open("rb") as lines:
+        rows = sum(1 for _ in lines) - 1
+    if rows == 0:
+        raise ValueError(f"{path}: no rows; allowed: one or more")
+    return Asked(file, task, table, rows, file_hash(path))
+
+
+def _rows(table: Table) -> Iterator[Row]:
+    """Every row, also one with an empty text: the leaderboard goes by their numbers, and wants an answer to each."""
+    for _, (text, *second) in files.read(table):
+        yield Row(text, second[0] if second else None, None)
+
+
+def _answers(
+    config: Config, key: str, student: Student, tokenizer: PreTrainedTokenizerBase, asked: list[Asked], report: Report
+) -> dict[str, np.ndarray]:
+    """The student's answers [R] by file, as GLUE writes them. All test files are read before anything is predicted.
+
+    key: the student's, by which its logits are kept.
+    """
+    root, length = Path(config.cache), student.config.max_tokens
+    stores = []
+    for index, each in enumerate(asked):
+        split = Split(partial(_rows, each.table), fingerprint("asked", each.table[1:], each.digest), str(each.table.path))
+        told = _share(report, "test tokens", asked, index)
+        stores.append(token_store(root, split, GLUE[each.task], tokenizer, length, told))
+        told(each.rows, {})
+    layout = layout_of(tokenizer, student.joined, length)
+    by = {"student": key, "layout": list(layout)}
+    answers = {}
+    for index, (each, store) in enumerate(zip(asked, stores, strict=True)):
+        reader = Reader(lambda: student, layout, "float32", each.task, GLUE[each.task].num_logits)
+        told = _share(report, "test answers", asked, index)
+        logits_RC = stored_logits(root, by | {"task": each.task}, reader, store, told)
+        told(each.rows, {})
+        if not np.isfinite(logits_RC).all():
+            name = config.submit.student
+            raise ValueError(f"submit.student is {name!r}: its logits for {each.table.path} are not all finite numbers")
+        answers[each.file] = _written(student, each.task, logits_RC)
+    return answers
+
+
+def _share(report: Report, name: str, asked: list[Asked], index: int) -> Report:
+    """A Report that is told how many rows of a file are done, and passes on the share of all files' rows."""
+    before, total = sum(each.rows for each in asked[:index]), sum(each.rows for each in asked)
+
+    def told(step: int, metrics: dict[str, float]) -> None:
+        report(before + step, {f"progress/{name}": (before + step) / total})
+
+    return told
+
+
+def _written(student: Student, task: str, logits_RC: np.ndarray) -> np.ndarray:
+    """Answers [R] as GLUE writes them: the class, by the name that the student's head gives it, or the score within its range."""
+    kind, head = GLUE[task], student.config.tasks[task]
+    if kind.range is not None:
+        scores_R = np.clip(logits_RC[:, 0].astype(float) * head["std"] + head["mean"], *kind.range)
+        written_R: np.ndarray = np.char.mod("%.3f", scores_R)
+        return written_R
+    as_written = dict(zip(kind.labels, LAYOUTS[task].values, strict=True))
+    labels_C: np.ndarray = np.array([as_written[label] for label in head["labels"]])
+    classes_R: np.ndarray = labels_C[logits_RC.argmax(1)]
+    return classes_R
+
+
+def _constants(config: Config, tasks: list[str]) -> dict[str, str]:
+    """For each task the most frequent label of its train.tsv, or the mean of its scores, as GLUE writes it."""
+    if not tasks:
+        return {}
+    found = {}
+    for task in load_tasks(replace(config.data, tasks=list(dict.fromkeys(tasks)), transfer=[])):
+        labels = [row.label for row in task.train.read() if row.label is not None]
+        values = LAYOUTS[task.name].values
+        found[task.name] = values[int(statistics.mode(labels))] if values else f"{statistics.fmean(labels):.3f}"
+    return found
+
+
+def _notes(asked: list[Asked], constants: dict[str, str]) -> list[str]:
+    """What to know before the zip is sent."""
+    filled = [
+        f"{task}: the student has no head for it, so that every row has the answer {answer}, "
+        f"the {'most frequent label' if LAYOUTS[task].values else 'mean score'} of train.tsv"
+        for task, answer in constants.items()
+    ]
+    others = [
+        f"{each.table.path} has {each.rows:,} rows; GLUE's own has {ENTRIES[each.file].rows:,}"
+        for each in asked
+        if each.rows != ENTRIES[each.file].rows
+    ]
+    return filled + others

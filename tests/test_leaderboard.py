@@ -1,0 +1,75 @@
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mkd.leaderboard import ENTRIES, checked, write
+from mkd.sources import LAYOUTS
+
+ROWS = dict.fromkeys(ENTRIES, 2)
+HEADER = "index\tprediction\n"
+
+
+def answer_of(file: str) -> str:
+    return next(iter(LAYOUTS[ENTRIES[file].task].values), "2.500")
+
+
+def good() -> dict[str, str]:
+    return {file: f"{HEADER}0\t{answer_of(file)}\n1\t{answer_of(file)}\n" for file in ENTRIES}
+
+
+def zipped(path: Path, texts: dict[str, str]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, text in texts.items():
+            archive.writestr(file, text)
+    return path
+
+
+def test_a_zip_is_written_as_the_leaderboard_wants_it(tmp_path: Path) -> None:
+    shares = write(tmp_path / "a.zip", {file: np.array([answer_of(file)] * 2) for file in ENTRIES}, ROWS)
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert {name: archive.read(name).decode() for name in archive.namelist()} == good()
+        assert {info.external_attr >> 16 for info in archive.infolist()} == {0o644}
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    assert shares["RTE.tsv"] == {"entailment": 1.0} and shares["STS-B.tsv"] == {"2": 1.0}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
+def test_shares_of_scores_are_by_the_nearest_whole_number(tmp_path: Path) -> None:
+    texts = good() | {"STS-B.tsv": f"{HEADER}0\t0.499\n1\t4.501\n2\t5.000\n3\t3.000\n"}
+    found = checked(zipped(tmp_path / "a.zip", texts), ROWS | {"STS-B.tsv": 4})
+    assert found["STS-B.tsv"] == {"0": 0.25, "3": 0.25, "5": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("CoLA.tsv", "0\t1\n1\t1\n", "CoLA.tsv begins with '0\\t1'"),
+        ("CoLA.tsv", f"{HEADER}0\t1\n1\t1", "CoLA.tsv begins with .* ends with '1\\t1'"),
+        ("QQP.tsv", f"{HEADER}0\t1\n", "QQP.tsv has 1 rows, the test file 2"),
+        ("QQP.tsv", f"{HEADER}0\t1\n2\t1\n", "QQP.tsv: row 1 is numbered '2'"),
+        ("WNLI.tsv", f"{HEADER}0\t1\n1\tentailment\n", "WNLI.tsv: row 1 is answered with 'entailment'"),
+        ("AX.tsv", f"{HEADER}0\tneutral\n1\t0\n", "AX.tsv: row 1 is answered with '0'"),
+        ("STS-B.tsv", f"{HEADER}0\t5.001\n1\t1.000\n", "STS-B.tsv: row 0 is answered with '5.001'"),
+        ("STS-B.tsv", f"{HEADER}0\t-0.100\n1\t1.000\n", "STS-B.tsv: row 0 is answered with '-0.100'"),
+        ("STS-B.tsv", f"{HEADER}0\tnan\n1\t1.000\n", "STS-B.tsv: row 0 is answered with 'nan'"),
+    ],
+)
+def test_a_wrong_file_does_not_pass(file: str, text: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=told.replace("\\t", r"\\t")):
+        checked(zipped(tmp_path / "a.zip", good() | {file: text}), ROWS)
+
+
+def test_a_zip_that_lacks_a_file_does_not_pass(tmp_path: Path) -> None:
+    texts = good()
+    del texts["AX.tsv"]
+    with pytest.raises(AssertionError, match="a.zip holds"):
+        checked(zipped(tmp_path / "a.zip", texts), ROWS)
+
+
+def test_a_zip_that_does_not_pass_takes_no_name(tmp_path: Path) -> None:
+    answers = {file: np.array([answer_of(file)] * 2) for file in ENTRIES} | {"RTE.tsv": np.array(["maybe", "maybe"])}
+    with pytest.raises(AssertionError, match="RTE.tsv: row 0"):
+        write(tmp_path / "a.zip", answers, ROWS)
+    assert not (tmp_path / "a.zip").exists()
