@@ -7,7 +7,7 @@ import mlflow
 import pandas as pd
 
 from mkd.checkpoints import load_tokenizer
-from mkd.evaluate import predict_texts
+from mkd.evaluate import Prediction, predict_texts, text_logits
 from mkd.students import load_model
 
 
@@ -20,13 +20,28 @@ class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
         self.tokenizer = load_tokenizer(folder, "the logged model")
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """A row a text: its label and that label's probability, or, for regression, no label and the score."""
-        task = (params or {}).get("task") or next(iter(self.model.config.tasks))
-        pair = self.model.config.tasks.get(task, {}).get("pair", False)
-        if pair and ("text_pair" not in model_input or model_input["text_pair"].isna().any()):
-            raise ValueError(f"task {task} takes two texts a row: text_pair is missing")
-        pairs = model_input["text_pair"].tolist() if pair else None
-        return pd.DataFrame(predict_texts(self.model, self.tokenizer, task, model_input["text"].tolist(), pairs))
+        """A row a text: its label and that label's probability, those of all labels, and what is wrong with the row.
+
+        Regression: no label, the score, no probabilities. With the param `logits`: these alone, for regression the score.
+        """
+        params = params or {}
+        task = params.get("task") or next(iter(self.model.config.tasks))
+        columns = ["text", "text_pair"] if self.model.config.tasks.get(task, {}).get("pair") else ["text"]
+        texts = model_input.reindex(columns=columns)
+        whole = texts.notna().all(axis=1).tolist()
+        known = [texts.loc[whole, column].tolist() for column in columns]
+        asked = (self.model, self.tokenizer, task, known[0], known[1] if len(columns) == 2 else None)
+        if params.get("logits"):
+            return pd.DataFrame({"logits": _spread(text_logits(*asked).tolist(), whole, None)})
+        nothing = Prediction(None, None, [])  # type: ignore[arg-type]
+        answers = pd.DataFrame(_spread(predict_texts(*asked), whole, nothing), columns=list(Prediction._fields))
+        return answers.assign(error=[None if ok else f"{' or '.join(columns)} is missing" for ok in whole])
+
+
+def _spread(answers: list[Any], whole: list[bool], nothing: Any) -> list[Any]:
+    """The answers, in their order, to the rows that are whole, and `nothing` to the others."""
+    left = iter(answers)
+    return [next(left) if ok else nothing for ok in whole]
 
 
 mlflow.models.set_model(StudentModel())

@@ -48,16 +48,33 @@ def predictions(
 
 
 class Prediction(NamedTuple):
-    """One text's answer: the label and its probability, or, for regression, an empty label and the score."""
+    """One text's answer: the label, its probability, and those of all labels; regression: an empty label, the score, none."""
 
     label: str
     score: float
+    probabilities: list[float]
 
 
 def predict_texts(
     model: Student, tokenizer: PreTrainedTokenizerBase, task: str, texts: list[str], pairs: list[str] | None
 ) -> list[Prediction]:
-    """Answers of a task's head to raw texts. Raises ValueError for an unknown task, or pairs where it takes none."""
+    """Answers of a task's head to raw texts. Raises ValueError as text_logits does."""
+    logits_BC = text_logits(model, tokenizer, task, texts, pairs)
+    labels = model.config.tasks[task]["labels"]
+    if not labels:
+        return [Prediction("", score, []) for score in logits_BC[:, 0].tolist()]
+    chances = torch.from_numpy(logits_BC).softmax(1).tolist()
+    best = logits_BC.argmax(1)
+    return [Prediction(labels[index], row[index], row) for index, row in zip(best, chances, strict=True)]
+
+
+def text_logits(
+    model: Student, tokenizer: PreTrainedTokenizerBase, task: str, texts: list[str], pairs: list[str] | None
+) -> np.ndarray:
+    """A task's logits [B, C] float32 for raw texts, for regression the scores [B, 1] in the task's own units.
+
+    Raises ValueError for an unknown task, or pairs where it takes none.
+    """
     if task not in model.config.tasks:
         raise ValueError(f"task is {task!r}; allowed: {', '.join(model.config.tasks)}")
     head = model.config.tasks[task]
@@ -65,11 +82,8 @@ def predict_texts(
         raise ValueError(f"task {task} takes {'two texts' if head['pair'] else 'one text'} a row")
     length = model.config.max_tokens
     store = from_texts(tokenizer, texts, pairs, length)
-    logits = predict(model, store, np.arange(len(texts)), task, layout_of(tokenizer, model.joined, length))
-    if not head["labels"]:
-        return [Prediction("", float(z) * head["std"] + head["mean"]) for z in logits[:, 0]]
-    chances = torch.from_numpy(logits).softmax(1)
-    return [Prediction(head["labels"][best], float(row[best])) for row in chances for best in [int(row.argmax())]]
+    logits_BC = predict(model, store, np.arange(len(texts)), task, layout_of(tokenizer, model.joined, length))
+    return logits_BC if head["labels"] else logits_BC * head["std"] + head["mean"]
 
 
 def selection_scores(model: Student, datas: list[TaskData], layout: Layout) -> dict[str, float]:
