@@ -7,6 +7,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import time
@@ -32,8 +33,8 @@ LOGITS = {"logits": "array<double>"}
 """What the logged model answers, with the types of Spark."""
 NOTHING = ("None", "nan")
 """What MLflow's UDF makes of a missing string, in a batch of rows that has others."""
-THREADS = ("OMP_NUM_THREADS", "RAYON_NUM_THREADS")
-"""Torch's and the tokenizer's: each of Spark's processes has one core."""
+OF_A_PROCESS = {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+"""Environment of Spark's processes: one core each, for torch and for the tokenizer, and no word of each model that is loaded."""
 
 
 def check(config: LabelConfig, student: Path) -> list[str]:
@@ -81,30 +82,39 @@ def _check_columns(config: LabelConfig, texts: list[str]) -> None:
 
 @contextmanager
 def session(master: str) -> Iterator["SparkSession"]:
-    """Spark, quiet and, on this machine alone, deaf to all others; what it refuses is a ValueError of one line."""
+    """Spark, quiet and, on this machine alone, deaf to all others. Raises ValueError where it cannot start."""
     settings: dict[str, Any] = {
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),
         "spark.log.level": "FATAL",  # an error comes back as an exception, and is told once
         "spark.sql.caseSensitive": "true",  # as the columns were checked
-    } | {f"spark.executorEnv.{name}": "1" for name in THREADS}
+    } | {f"spark.executorEnv.{name}": value for name, value in OF_A_PROCESS.items()}
     if master.startswith("local"):
         settings |= dict.fromkeys(("spark.driver.bindAddress", "spark.driver.host"), "127.0.0.1")
         os.environ |= {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
     with warnings.catch_warnings():
         # Of pandas that passes between Spark and the model nothing but columns of strings, numbers and lists is used.
         warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
-        from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
 
-        try:
+        with _told_in_a_line(f"label.master is {master!r}"):
             spark = SparkSession.builder.appName("mkd").master(master).config(map=settings).getOrCreate()
-            try:
-                yield spark
-            finally:
-                spark.stop()
-        except PySparkException as error:
-            raise ValueError(f"Spark on label.master={master!r}: {_reason(str(error))}") from error
+        try:
+            yield spark
+        finally:
+            spark.stop()
+
+
+@contextmanager
+def _told_in_a_line(what: str) -> Iterator[None]:
+    """Turns Spark's errors, which hold the traces of Python and of Java, into a ValueError with what went wrong."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        raise ValueError(f"{what}: {_reason(str(error))}") from error
 
 
 def write_answers(spark: "SparkSession", config: LabelConfig, model: Path, texts: list[str], aside: Path) -> dict[str, float]:
@@ -115,19 +125,15 @@ def write_answers(spark: "SparkSession", config: LabelConfig, model: Path, texts
     begin = time.perf_counter()
     shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
     try:
-        frame = spark.read.parquet(_uri(Path(config.corpus)))
-        if config.logits:
-            _check_whole(frame, texts)
-        found = _answered(spark, config, model, frame, texts)
-        found.write.parquet(_uri(aside))
-        seconds = time.perf_counter() - begin
-        written = spark.read.parquet(_uri(aside))
-        rows, errors = written.count(), 0 if config.logits else written.where("error is not null").count()
-        if config.logits:
-            (part,) = aside.glob("part-*.parquet")
-            os.rename(part, config.output)
-        else:
-            os.rename(aside, config.output)
+        with _told_in_a_line(f"label.corpus {config.corpus}"):
+            frame = spark.read.parquet(_uri(Path(config.corpus)))
+            if config.logits:
+                _check_whole(frame, texts)
+            _answered(spark, config, model, frame, texts).write.parquet(_uri(aside))
+            seconds = time.perf_counter() - begin
+            written = spark.read.parquet(_uri(aside))
+            rows, errors = written.count(), 0 if config.logits else written.where("error is not null").count()
+        os.rename(next(aside.glob("part-*")) if config.logits else aside, config.output)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return {"label/rows": rows, "label/errors": errors, "label/seconds": seconds, "label/rows_per_s": rows / seconds}
@@ -166,7 +172,8 @@ def _uri(path: Path) -> str:
 
 
 def _reason(message: str) -> str:
-    """What went wrong in a few words, of a message that may hold the traces of Python and of Java."""
+    """The error that a trace of Python ends in, else the one that Spark has a name for, else the first line."""
     lines = [line for line in message.splitlines() if line and not line[0].isspace()]
     traces = [place for place, line in enumerate(lines[:-1]) if "Traceback (most recent call last)" in line]
-    return lines[traces[0] + 1] if traces else lines[0]
+    named = [line for line in lines if re.search(r"\[[A-Z_]+(\.[A-Z_]+)*\]", line)]
+    return lines[traces[0] + 1] if traces else (named or lines)[-1 if named else 0]

@@ -1,11 +1,12 @@
 """Answers a corpus of text in Parquet with a logged model, on Spark: labels with probabilities, or logits to teach by.
 
-    python -m experiments.label --label.model runs:/RUN_ID/student --label.task sst2 --label.corpus texts.parquet --label.output answers
-    mlflow run . -e label -P label.model=runs:/RUN_ID/student -P label.task=sst2 -P label.corpus=... -P label.output=...
+    python -m experiments.label --label.model runs:/RUN_ID/student --label.task sst2 \\
+        --label.corpus texts.parquet --label.output answers
+    mlflow run . -e label -P label.model=runs:/RUN_ID/student -P label.task=sst2 -P label.corpus=FILE -P label.output=FOLDER
 
-`label` has all settings that matter. With `--label.logits true` the output is a file for teacher.sources. It needs the extra
-`spark` and Java. The last line printed is JSON: the run's id, the output and the metrics.
-"""  # noqa: E501
+The settings are those of `label`; with `--label.logits true` the output is a file for teacher.sources. It needs the extra
+`spark`, and Java. The last line printed is JSON: the run's id, the output and the metrics.
+"""
 
 import sys
 import tempfile

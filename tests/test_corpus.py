@@ -203,6 +203,24 @@ def test_a_row_without_a_text_has_no_logits(spark: "SparkSession", taught: Taugh
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.parquet"]
 
 
+def test_a_damaged_corpus_is_one_line_and_leaves_nothing(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
+    config = config_of(tmp_path, texts("SST-2/dev.tsv", ["sentence"], 9), "sentiment")
+    content = (tmp_path / "corpus.parquet").read_bytes()
+    (tmp_path / "corpus.parquet").write_bytes(content[:4] + bytes(30) + content[34:])
+    with pytest.raises(ValueError) as caught:
+        corpus.write_answers(spark, config, taught.path, corpus.check(config, taught.student()), tmp_path / "aside")
+    assert str(caught.value).startswith(f"label.corpus {tmp_path / 'corpus.parquet'}: ") and "\n" not in str(caught.value)
+    assert "FAILED_READ_FILE" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus.parquet"]
+
+
+def test_what_goes_wrong_in_the_model_is_told_in_one_line(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
+    config = config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "other")
+    with pytest.raises(ValueError) as caught:
+        corpus.write_answers(spark, config, taught.path, ["text"], tmp_path / "aside")
+    assert "ValueError: task is 'other'; allowed: " in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_a_missing_extra_is_named(taught: Taught, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyspark", None)
     with pytest.raises(ValueError, match=r"pip install 'mkd\[spark\]'"):
@@ -212,11 +230,6 @@ def test_a_missing_extra_is_named(taught: Taught, tmp_path: Path, monkeypatch: p
 def label(taught: Taught, file: Path, output: Path) -> subprocess.CompletedProcess[str]:
     argv = ["--label.model", f"runs:/{taught.run_id}/student", "--label.task=sentiment", "--label.master=local[1]"]
     return command(taught.folder, "label", *argv, "--label.corpus", str(file), "--label.output", str(output), **JAVA)
-
-
-def refusal(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    return done.stderr.strip().splitlines()[-1]
 
 
 def test_the_entry_point_leaves_a_run_with_its_speed(taught: Taught, tmp_path: Path) -> None:
@@ -230,15 +243,8 @@ def test_the_entry_point_leaves_a_run_with_its_speed(taught: Taught, tmp_path: P
     assert run.data.tags["mkd.output"] == found["output"] == str(tmp_path / "out")
     assert run.data.metrics == found["metrics"] and found["metrics"]["label/rows"] == 1
     assert pd.read_parquet(found["output"])["key"].tolist() == [5]
-    assert len(done.stderr.splitlines()) < 10, done.stderr
+    assert len(done.stderr.splitlines()) < 11, done.stderr
     again = label(taught, tmp_path / "a.parquet", tmp_path / "out")
-    assert refusal(again) == f"error: label.output is '{tmp_path / 'out'}'; allowed: a path where nothing is yet"
-
-
-def test_a_damaged_corpus_is_one_line_and_leaves_nothing(taught: Taught, tmp_path: Path) -> None:
-    pq.write_table(pa.table({"text": ["a good film"] * 9}), tmp_path / "b.parquet")
-    content = (tmp_path / "b.parquet").read_bytes()
-    (tmp_path / "b.parquet").write_bytes(content[:4] + bytes(30) + content[34:])
-    last = refusal(label(taught, tmp_path / "b.parquet", tmp_path / "out"))
-    assert last.startswith("error: Spark on label.master='local[1]': ") and "b.parquet" in last
-    assert [path.name for path in tmp_path.iterdir()] == ["b.parquet"]
+    assert again.returncode == 2 and "Traceback" not in again.stderr
+    last = again.stderr.strip().splitlines()[-1]
+    assert last == f"error: label.output is '{tmp_path / 'out'}'; allowed: a path where nothing is yet"
