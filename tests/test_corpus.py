@@ -248,3 +248,8 @@ def test_the_entry_point_leaves_a_run_with_its_speed(taught: Taught, tmp_path: P
     assert again.returncode == 2 and "Traceback" not in again.stderr
     last = again.stderr.strip().splitlines()[-1]
     assert last == f"error: label.output is '{tmp_path / 'out'}'; allowed: a path where nothing is yet"
+
+
+def test_logits_go_to_a_file_that_a_teachers_sources_would_read() -> None:
+    with pytest.raises(ValueError, match=r"label.output is 'logits'; allowed: a file that ends in .parquet"):
+        LabelConfig(output="logits", logits=True)

@@ -154,10 +154,11 @@ def test_answers_to_raw_texts_are_labels_and_scores_on_the_tasks_own_scale(
     for answer in predict_texts(student, tokenizer, "single", first, None):
         assert answer.label in ("bad", "good")
         assert 0.5 <= answer.score <= 1
+        assert answer.score == max(answer.probabilities) and sum(answer.probabilities) == pytest.approx(1)
     store = from_texts(tokenizer, first, second, 32)
     logits = predict(student, store, np.arange(2), "score", layout)[:, 0]
     answers = predict_texts(student, tokenizer, "score", first, second)
-    assert [answer.label for answer in answers] == ["", ""]
+    assert [(answer.label, answer.probabilities) for answer in answers] == [("", [])] * 2
     assert [answer.score for answer in answers] == pytest.approx((logits * datas[2].std + datas[2].mean).tolist(), rel=1e-5)
 
 
