@@ -23,9 +23,9 @@ def finetune(config: Config) -> None:
     """One fine-tuning as an MLflow run, linked to the run that distilled the student."""
     student = config.finetune.student
     with tempfile.TemporaryDirectory() as fetched:
-        logged = student.startswith("runs:/")
-        where = (student, Path(fetched), "finetune.student")
-        folder, parent = tracking.logged_student(*where) if logged else (Path(student), "")
+        folder, parent = Path(student), ""
+        if student.startswith("runs:/"):
+            _, folder, parent = tracking.logged_student("finetune.student", student, Path(fetched))
 
         def core(config: Config, target: Path, report: Report) -> Result:
             start = replace(config.finetune, student=str(folder) if student else "")

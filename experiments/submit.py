@@ -22,9 +22,9 @@ def submit(config: Config) -> None:
     """One submission as an MLflow run, linked to the run that made the student."""
     student = config.submit.student
     with tempfile.TemporaryDirectory() as fetched:
-        logged = student.startswith("runs:/")
-        where = (student, Path(fetched), "submit.student")
-        folder, parent = tracking.logged_student(*where) if logged else (Path(student), "")
+        folder, parent = Path(student), ""
+        if student.startswith("runs:/"):
+            _, folder, parent = tracking.logged_student("submit.student", student, Path(fetched))
 
         def core(config: Config, target: Path, report: Report) -> Submission:
             return run_submit(config, folder, target, report)

@@ -145,21 +145,46 @@ def conclude(run: Study, metrics: dict[str, float], lines: list[str], picture: F
     print(json.dumps({"run_id": run.info.run_id} | found))
 
 
-def logged_student(uri: str, into: Path, setting: str) -> tuple[Path, str]:
-    """The folder of the student at `runs:/RUN_ID/student`, fetched into `into`, and the run's id.
+class Logged(NamedTuple):
+    """A model that a run has logged, on this machine: MLflow's folder, the student's (or teacher's) in it, and the run's id."""
+
+    model: Path
+    student: Path
+    run_id: str
+
+
+def labelled(config: Config, name: str, parent: str, core: Callable[[], dict[str, float]]) -> None:
+    """Runs the core, which writes label.output and tells its metrics, as one MLflow run without a model.
+
+    parent: id of the run whose model answers. The run ends FINISHED, or FAILED where the core raises.
+    """
+    output = str(Path(config.label.output).resolve())
+    with _run(config, name, {"mkd.kind": "label", "mkd.tasks": config.label.task, "mkd.output": output}) as (run, _):
+        _link(run, parent)
+        metrics = core()
+        _report(run.info.run_id, 0, metrics)
+        print("\n".join(f"{key:20} {value:12,.1f}" for key, value in metrics.items()))
+        print(f"\n{output}\nlook at it: {_where(run)}")
+        print(json.dumps({"run_id": run.info.run_id, "output": output, "metrics": metrics}))
+
+
+def logged_student(setting: str, uri: str, into: Path) -> Logged:
+    """The model at `runs:/RUN_ID/student` (or a registered one), which the setting names, fetched into `into`.
 
     setting: which one names it. Raises ValueError where there is no such run, or no model of that name in it.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     try:
         model = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(into)))
-        inside = mlflow.models.Model.load(model).flavors["python_function"]["artifacts"]["student"]["path"]
+        about = mlflow.models.Model.load(model)
+        inside = about.flavors["python_function"]["artifacts"]["student"]["path"]
     except (MlflowException, OSError, KeyError) as error:
         raise ValueError(
             f"{setting} is {uri!r}: not found in {mlflow.get_tracking_uri()} ({error}); "
-            "allowed: a folder, or runs:/RUN_ID/student of a finished distillation"
+            "allowed: runs:/RUN_ID/student of a finished run"
         ) from error
-    return model / inside, uri.removeprefix("runs:/").split("/")[0]
+    return Logged(model, model / inside, about.run_id)
 
 
 def _link(run: Run, parent: str) -> None:
@@ -292,8 +317,8 @@ def _log_model(result: Result) -> None:
     """The model as a pyfunc from code: no pickle, and the project's own source travels with it."""
     outputs = Schema(
         [
-            ColSpec(DataType.string, "label"),
-            ColSpec(DataType.double, "score"),
+            ColSpec(DataType.string, "label", required=False),
+            ColSpec(DataType.double, "score", required=False),
             ColSpec(Array(DataType.double), "probabilities"),
             ColSpec(DataType.string, "error", required=False),
         ]

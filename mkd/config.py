@@ -482,6 +482,29 @@ class AblationConfig:
 
 
 @dataclass(frozen=True)
+class LabelConfig:
+    """Text on disk that a logged model answers, on Spark, by experiments.label."""
+
+    model: str = ""
+    """`runs:/RUN_ID/student`, of a distillation, fine-tuning or teacher; or a registered one, `models:/NAME@ALIAS`."""
+    task: str = ""
+    """The task of the model that the texts are for."""
+    corpus: str = ""
+    """A Parquet file, or a folder of them; columns `text`, `text_pair` for a task of pairs, and any others."""
+    output: str = ""
+    """What is written: a folder of Parquet files, the corpus with the answers beside each row; for logits one .parquet file."""
+    logits: bool = False
+    """Write the logits that teacher.sources takes; the corpus then has columns `split` and `row` (mkd/teachers/imported.py)."""
+    master: str = "local[*]"
+    """Spark's master. local[N]: N processes here; a cluster's machines need this project's environment, and to see both paths."""
+
+    def __post_init__(self) -> None:
+        one_file = self.output == "" or self.output.endswith(".parquet")
+        _check(one_file or not self.logits, "label.output", self.output, "a file that ends in .parquet, for label.logits=true")
+        _check(self.master != "", "label.master", self.master, "local[*], local[N] or the address of a cluster's master")
+
+
+@dataclass(frozen=True)
 class Config:
     """One run: a teacher, a student, what is learnt and how it is measured."""
 
@@ -508,6 +531,7 @@ class Config:
     export: ExportConfig = field(default_factory=ExportConfig)
     throughput: ThroughputConfig = field(default_factory=ThroughputConfig)
     ablation: AblationConfig = field(default_factory=AblationConfig)
+    label: LabelConfig = field(default_factory=LabelConfig)
 
     def __post_init__(self) -> None:
         _check(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2**32 - 1")

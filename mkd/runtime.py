@@ -74,12 +74,12 @@ class Student:
 
     @staticmethod
     def load(folder: str | Path, threads: int = 0) -> "Student":
-        """The student that was exported to the folder, on so many CPU threads; 0: as many as the process may use.
+        """The student that was exported to the folder, on so many CPU threads; 0: OMP_NUM_THREADS, or as many as it may use.
 
         The tokenizer's threads are set with the first student that a process loads. Raises ValueError that names the folder or
         file which is missing, damaged or of another kind. Nothing in the folder is run.
         """
-        threads = threads or len(os.sched_getaffinity(0))
+        threads = threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or cores()
         os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
         manifest = read_manifest(Path(folder))
         contents = {name: _read(Path(folder) / name, digest) for name, digest in manifest["files"].items()}
@@ -143,6 +143,11 @@ def by_length(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
         count = max(1, tokens // (int(lengths[waiting[-1]]) + 1))
         yield waiting[-count:]
         waiting = waiting[:-count]
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def problem(text: object, pair: bool) -> str | None:
@@ -222,7 +227,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--task", required=True)
     parser.add_argument("--input", default="-", help="the file to read; -: standard input")
     parser.add_argument("--format", choices=("tsv", "jsonl"), help="of input and output; else by the file's ending, or tsv")
-    parser.add_argument("--threads", type=int, default=0, help="0: as many as the process may use")
+    parser.add_argument("--threads", type=int, default=0, help="0: OMP_NUM_THREADS, or as many as it may use")
     given = parser.parse_args(argv)
     form = given.format or ("jsonl" if given.input.endswith((".jsonl", ".ndjson")) else "tsv")
     try:

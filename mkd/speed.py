@@ -61,13 +61,8 @@ def settings(config: SpeedConfig, texts: bool) -> list[Setting]:
     """All ways of asking: one row and a batch, of tokens and, with `texts`, of raw texts, on each number of threads."""
     rows = dict.fromkeys((1, config.batch_size))
     lengths = (config.length, 0) if texts else (config.length,)
-    threads = dict.fromkeys(count or cores() for count in config.threads)
+    threads = dict.fromkeys(count or runtime.cores() for count in config.threads)
     return [Setting(size, length, count) for count in threads for length in lengths for size in rows]
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def work_of(tasks: list[Task]) -> Work:

@@ -12,7 +12,6 @@ from mkd.config import SpeedConfig, StudentConfig
 from mkd.speed import (
     Setting,
     Timed,
-    cores,
     flops,
     hardware,
     measure,
@@ -60,9 +59,13 @@ def test_statistics_by_hand() -> None:
 
 
 def test_settings_are_each_measured_once() -> None:
-    config = SpeedConfig(length=8, batch_size=1, threads=[cores(), 0])
-    assert [setting.name for setting in settings(config, texts=True)] == [f"b1-l8-t{cores()}", f"b1-text-t{cores()}"]
-    assert [setting.name for setting in settings(config, texts=False)] == [f"b1-l8-t{cores()}"]
+    cores = runtime.cores()
+    config = SpeedConfig(length=8, batch_size=1, threads=[cores, 0])
+    assert [setting.name for setting in settings(config, texts=True)] == [
+        f"b1-l8-t{cores}",
+        f"b1-text-t{cores}",
+    ]
+    assert [setting.name for setting in settings(config, texts=False)] == [f"b1-l8-t{cores}"]
 
 
 def test_models_answer_the_same_texts_task_after_task(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:

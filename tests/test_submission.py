@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from experiments.table import submission_info, submission_lines
 from mkd.checkpoints import load_tokenizer
 from mkd.config import Config, DataConfig, StudentConfig, SubmitConfig
-from mkd.evaluate import predict_texts
+from mkd.evaluate import at_work
 from mkd.pipeline import save
 from mkd.students import STUDENTS, Student, load_model, make_student
 from mkd.submission import Submission, run_submit
@@ -97,10 +97,10 @@ def expected(folder: Path, student: Path, official: Official, path: Path | None 
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     model, tokenizer = loaded(student)
     texts = [[row[name] for row in rows] for name in official.text]
-    found = predict_texts(model, tokenizer, official.task, texts[0], texts[1] if len(texts) == 2 else None)
+    found = at_work(model, tokenizer).predict(list(zip(*texts, strict=True)) if len(texts) == 2 else texts[0], official.task)
     if official.task == "stsb":
-        return [f"{min(5.0, max(0.0, score)):.3f}" for _, score in found]
-    return [WRITTEN.get(official.task, {}).get(label, label) for label, _ in found]
+        return [f"{min(5.0, max(0.0, score)):.3f}" for _, score, *_ in found]
+    return [WRITTEN.get(official.task, {}).get(label, label) for label, *_ in found]
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,8 @@ def test_the_logged_model_answers_raw_text_and_holds_no_pickle(distilled: Distil
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
     model = mlflow.pyfunc.load_model(f"runs:/{outcome(done)['run_id']}/student")
     answer = model.predict(pd.DataFrame({"text": ["the film was good", "the film was bad"]}), params={"task": "sentiment"})
-    assert list(answer.columns) == ["label", "score"] and len(answer) == 2 and answer["score"].between(0, 1).all()
+    assert list(answer.columns) == ["label", "score", "probabilities", "error"] and answer["error"].isna().all()
+    assert len(answer) == 2 and answer["score"].tolist() == [max(row) for row in answer["probabilities"]]
     pair = model.predict(pd.DataFrame({"text": ["a"], "text_pair": ["b"]}), params={"task": "similarity"})
     assert pair["label"].tolist() == [""]
     files = [path.name for path in (folder / "mlruns").rglob("*") if path.is_file()]

@@ -1,0 +1,38 @@
+"""Answers a corpus of text in Parquet with a logged model, on Spark: labels with probabilities, or logits to teach by.
+
+    python -m experiments.label --label.model runs:/RUN_ID/student --label.task sst2 \\
+        --label.corpus texts.parquet --label.output answers
+    mlflow run . -e label -P label.model=runs:/RUN_ID/student -P label.task=sst2 -P label.corpus=FILE -P label.output=FOLDER
+
+The settings are those of `label`; with `--label.logits true` the output is a file for teacher.sources. It needs the extra
+`spark`, and Java. The last line printed is JSON: the run's id, the output and the metrics.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from experiments import cli, corpus, tracking
+from mkd.config import Config
+from mkd.resume import path_of
+
+
+def label(config: Config) -> None:
+    """One corpus as an MLflow run, linked to the run that made the model."""
+    asked = config.label
+    with tempfile.TemporaryDirectory() as fetched:
+        logged = tracking.logged_student("label.model", asked.model, Path(fetched))
+        texts = corpus.check(asked, logged.student)
+        output = Path(asked.output).resolve()
+        # Its own name: of the runs of these settings there is one at a time.
+        aside = output.with_name(f".{output.name}-{path_of(config, 'label').name}")
+
+        def core() -> dict[str, float]:
+            with corpus.session(asked.master) as spark:
+                return corpus.write_answers(spark, asked, logged.model, texts, aside)
+
+        tracking.labelled(config, f"label {asked.task} {Path(asked.corpus).name}", logged.run_id, core)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.entry(label, __doc__ or ""))
