@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from mkd.record import Result
+from mkd.record import Result, timed_backends
 
 COLOURS = {"teacher": "#4d4d4d", "student": "#0072b2", "hard labels": "#e69f00"}
 """Of Okabe and Ito's palette, which the colour-blind can tell apart."""
@@ -16,7 +16,8 @@ COLOURS = {"teacher": "#4d4d4d", "student": "#0072b2", "hard labels": "#e69f00"}
 class Info(NamedTuple):
     """tasks: the names, `mean` last. scores: by role, one a task, in points, NaN where it is not known.
 
-    latency_ms: by role, median of one row; of the roles whose mean score and speed are known.
+    latency_ms: by role, median of one row; of the roles whose mean score and speed are known. setting: the student's fastest
+    backend and what was asked of it; the teacher works in torch.
     """
 
     tasks: list[str]
@@ -28,15 +29,18 @@ class Info(NamedTuple):
 def info(result: Result) -> Info:
     """What the picture of a distillation run shows."""
     metrics = result.metrics
-    setting = next(k.removesuffix("/p50_ms") for k in metrics if k.startswith("speed/torch/b1-") and k.endswith("/p50_ms"))
+    backends = timed_backends(metrics)
+    setting = next(name.split("/")[2] for name in metrics if name.startswith(f"speed/{backends[0]}/b1-"))
+    fastest = min(backends, key=lambda name: metrics[f"speed/{name}/{setting}/p50_ms"])
     prefixes = {"teacher": "teacher/", "student": "", "hard labels": "baseline/"}
     names = [data.task for data in result.datasets]
     keys = [*(f"quality/{name}/score" for name in names), "quality/mean"]
     found = {role: prefix for role, prefix in prefixes.items() if any(prefix + key in metrics for key in keys)}
     scores = {role: [metrics.get(prefix + key, math.nan) for key in keys] for role, prefix in found.items()}
-    times = {role: f"teacher/{setting}/p50_ms" if role == "teacher" else f"{setting}/p50_ms" for role in found}
+    own, teachers = f"speed/{fastest}/{setting}/p50_ms", f"teacher/speed/torch/{setting}/p50_ms"
+    times = {role: teachers if role == "teacher" else own for role in found}
     latency = {role: metrics[times[role]] for role, p in found.items() if p + keys[-1] in metrics and times[role] in metrics}
-    return Info([*names, "mean"], scores, latency, setting.removeprefix("speed/"))
+    return Info([*names, "mean"], scores, latency, f"{fastest}/{setting}")
 
 
 def draw(info: Info) -> Figure:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mkd.record import Result
+from mkd.record import Result, timed_backends
 from mkd.submission import Submission
 
 ROLES = {"teacher": "teacher/", "before": "before/", "student": "", "hard labels": "baseline/"}
@@ -11,6 +11,11 @@ ROLES = {"teacher": "teacher/", "before": "before/", "student": "", "hard labels
 
 def lines(result: Result) -> list[str]:
     """The closing table, in Markdown."""
+    return [*scores(result), "", *speed(result.metrics), *[f"note: {note}" for note in result.notes]]
+
+
+def scores(result: Result) -> list[str]:
+    """One row a task, one column a role."""
     metrics = result.metrics
     possible = ROLES if result.student else {"teacher": ""}
     roles = {role: p for role, p in possible.items() if any(name.startswith(f"{p}quality/") for name in metrics)}
@@ -21,32 +26,7 @@ def lines(result: Result) -> list[str]:
         [name, *(_shown(metrics, f"{p}quality/{key}") for p in roles.values()), *(_kept(metrics, name) if compared else [])]
         for name, key in [*((name, f"{name}/score") for name in names), ("mean", "mean")]
     ]
-    return markdown([header, *body]) + ["", *_speed(metrics), *[f"note: {note}" for note in result.notes]]
-
-
-def submission_info(made: Submission) -> dict[str, Any]:
-    """What a submission holds, file by file, and the fingerprint of the student that has answered."""
-    found = [
-        {
-            "task": asked.task,
-            "file": asked.file,
-            "rows": asked.rows,
-            "filled": filled,
-            "shares": shares,
-            "test_file": asked.digest,
-        }
-        for asked, filled, shares in made.files
-    ]
-    return {"student": made.student, "files": found, "notes": made.notes}
-
-
-def submission_lines(made: Submission) -> list[str]:
-    """The table of a submission's files and what they answer, in Markdown, and its notes."""
-    rows = [["task", "file", "rows", "answered by", "answers"]]
-    for asked, filled, shares in made.files:
-        answers = ", ".join(f"{answer} {100 * share:.1f} %" for answer, share in shares.items())
-        rows.append([asked.task, asked.file, f"{asked.rows:,}", "one answer for all" if filled else "the student", answers])
-    return [*markdown(rows), "", *[f"note: {note}" for note in made.notes]]
+    return markdown([header, *body])
 
 
 def markdown(rows: list[list[str]]) -> list[str]:
@@ -70,18 +50,65 @@ def _shown(metrics: dict[str, float], name: str) -> str:
     return f"{metrics[name]:.1f}" if name in metrics else "-"
 
 
-def _speed(metrics: dict[str, float]) -> list[str]:
-    """One row a setting: median latency and throughput, and how many times the teacher's speed that is, where that is known."""
-    compared = any(name.startswith("teacher/speed/") for name in metrics)
-    settings = [key.removesuffix("/p50_ms") for key in metrics if key.startswith("speed/") and key.endswith("/p50_ms")]
-    rows = [["speed", "ms a call", "rows/s", *(["teacher ms", "times faster"] if compared else [])]]
-    for setting in settings:
-        row = [setting.removeprefix("speed/"), f"{metrics[f'{setting}/p50_ms']:.2f}", f"{metrics[f'{setting}/rows_per_s']:,.0f}"]
-        if compared:
-            row += [f"{metrics[f'teacher/{setting}/p50_ms']:.2f}", f"{metrics[f'{setting}/ratio']:.1f}"]
-        rows.append(row)
+def speed(metrics: dict[str, float]) -> list[str]:
+    """Median milliseconds by setting and backend, what the exports lose, and the sizes."""
     size = (
         f"{metrics['size/parameters'] / 1e6:.2f} million parameters ({metrics['size/parameters_without_embeddings'] / 1e6:.2f} "
         f"without embeddings), {metrics['size/bytes'] / 1e6:.1f} MB, {metrics['size/flops'] / 1e6:.0f} million FLOPs a row"
     )
-    return [*([*markdown(rows), ""] if settings else []), f"size: {size}"]
+    return [*_latency(metrics), *_exports(metrics), f"size: {size}"]
+
+
+def _latency(metrics: dict[str, float]) -> list[str]:
+    """One row a setting; of the fastest offered backend also the throughput, and how many times the teacher's speed it has."""
+    timed = [name.split("/") for name in metrics if name.startswith("speed/") and name.endswith("/p50_ms")]
+    backends, settings = (list(dict.fromkeys(parts[place] for parts in timed)) for place in (1, 2))
+    offered = timed_backends(metrics)
+    compared = any(name.startswith("teacher/speed/") for name in metrics)
+    rows = [["ms a call", *(["teacher"] if compared else []), *backends, "rows/s", *(["times faster"] if compared else [])]]
+    for setting in settings:
+        times = [metrics[f"speed/{backend}/{setting}/p50_ms"] for backend in backends]
+        fastest = min((f"speed/{name}/{setting}" for name in offered), key=lambda key: metrics[f"{key}/p50_ms"])
+        row = [setting, *(f"{time:.2f}" for time in times), f"{metrics[f'{fastest}/rows_per_s']:,.0f}"]
+        if compared:
+            row.insert(1, f"{metrics[f'teacher/speed/torch/{setting}/p50_ms']:.2f}")
+            row.append(f"{metrics[f'{fastest}/ratio']:.1f}")
+        rows.append(row)
+    return [*markdown(rows), ""] if settings else []
+
+
+def _exports(metrics: dict[str, float]) -> list[str]:
+    """One row a backend that the student was exported to."""
+    names = [name.split("/")[1] for name in metrics if name.startswith("export/") and name.endswith("/bytes")]
+    rows = [["export", "mean score", "lost", "largest difference", "MB", "offered"]]
+    for name in names:
+        found = {key: metrics[f"export/{name}/{key}"] for key in ("quality/mean", "loss", "max_difference", "bytes")}
+        scores = [f"{found['quality/mean']:.2f}", f"{found['loss']:.2f}"]
+        rows.append([name, *scores, f"{found['max_difference']:.1g}", f"{found['bytes'] / 1e6:.1f}"])
+        rows[-1].append("yes" if name in timed_backends(metrics) else "no")
+    return [*markdown(rows), ""] if names else []
+
+
+def submission_lines(made: Submission) -> list[str]:
+    """The table of a submission's files and what they answer, in Markdown, and its notes."""
+    rows = [["task", "file", "rows", "answered by", "answers"]]
+    for asked, filled, shares in made.files:
+        answers = ", ".join(f"{answer} {100 * share:.1f} %" for answer, share in shares.items())
+        rows.append([asked.task, asked.file, f"{asked.rows:,}", "one answer for all" if filled else "the student", answers])
+    return [*markdown(rows), "", *[f"note: {note}" for note in made.notes]]
+
+
+def submission_info(made: Submission) -> dict[str, Any]:
+    """What a submission holds, file by file, and the fingerprint of the student that has answered."""
+    found = [
+        {
+            "task": asked.task,
+            "file": asked.file,
+            "rows": asked.rows,
+            "filled": filled,
+            "shares": shares,
+            "test_file": asked.digest,
+        }
+        for asked, filled, shares in made.files
+    ]
+    return {"student": made.student, "files": found, "notes": made.notes}

@@ -25,9 +25,10 @@ from mlflow.types.schema import Array
 from packaging.version import Version
 
 from experiments import picture, progress, table
+from experiments.card import card, description
 from experiments.cli import flat, to_yaml
 from mkd import processes
-from mkd.config import Config
+from mkd.config import Config, RegistryConfig
 from mkd.record import Report, Result, silent
 from mkd.resume import path_of, run_folder
 from mkd.submission import Submission
@@ -65,7 +66,7 @@ def record(config: Config, kind: str, name: str, core: Core, parent: str = "") -
         with progress.bars(_reporter(run)) as report:
             result = core(config, folder, report)
         _log_result(run.info.run_id, result)
-        _log_model(result)
+        _log_model(config, result, run.info.run_id)
         print("\n".join(table.lines(result)))
         print(f"\nlook at it: {_where(run)}")
         print(json.dumps({"run_id": run.info.run_id, "metrics": result.metrics}))
@@ -313,8 +314,11 @@ def _where(run: Run) -> str:
     return f"{uri}/{path}" if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri} then http://127.0.0.1:5000/{path}"
 
 
-def _log_model(result: Result) -> None:
-    """The model as a pyfunc from code: no pickle, and the project's own source travels with it."""
+def _log_model(config: Config, result: Result, run_id: str) -> None:
+    """The model as a pyfunc from code, with its card: no pickle, and the project's own source travels with it.
+
+    With registry.name it becomes a version of that registered model, and registry.alias points to it.
+    """
     outputs = Schema(
         [
             ColSpec(DataType.string, "label", required=False),
@@ -327,12 +331,29 @@ def _log_model(result: Result) -> None:
     first = result.datasets[0].task
     params = ParamSchema([ParamSpec("task", DataType.string, first), ParamSpec("logits", DataType.boolean, False)])
     packages = RUNTIME_PACKAGES if result.exported else TORCH_PACKAGES
-    mlflow.pyfunc.log_model(
+    text = card(config, result, run_id)
+    mlflow.log_text(text, "model_card.md")
+    file = Path(result.folder).with_name("MODEL_CARD.md")
+    file.write_text(text, encoding="utf-8")
+    logged = mlflow.pyfunc.log_model(
         name="student",
         python_model=str(ROOT / "experiments" / "student_model.py"),
-        artifacts={"student": result.folder} | ({"exported": result.exported} if result.exported else {}),
+        artifacts={"student": result.folder} | {"card": str(file)} | ({"exported": result.exported} if result.exported else {}),
         code_paths=[str(ROOT / "mkd")],
         signature=ModelSignature(inputs, outputs, params),
         input_example=(pd.DataFrame({"text": ["a fine film"], "text_pair": ["a good film"]}), {"task": first}),
         pip_requirements=[f"{name}=={Version(importlib.metadata.version(name)).public}" for name in packages],
     )
+    if config.registry.name:
+        _register(config.registry, logged.model_uri, description(result, run_id))
+
+
+def _register(registry: RegistryConfig, uri: str, description: str) -> None:
+    """Makes the model a version of a registered one, which is made where it is not there yet."""
+    logging.getLogger("mlflow.store.model_registry").setLevel(logging.ERROR)
+    version = mlflow.register_model(uri, registry.name)
+    client = mlflow.MlflowClient()
+    client.update_model_version(registry.name, version.version, description)
+    if registry.alias:
+        client.set_registered_model_alias(registry.name, registry.alias, version.version)
+    print(f"registered: models:/{registry.name}{f'@{registry.alias}' if registry.alias else f'/{version.version}'}")

@@ -48,7 +48,8 @@ def offered(
     """The student in the backends of config.export, each in a folder of its name, and the speed of all and of the teacher.
 
     dev: the student's logits in torch, which those of each backend are compared with: `export/<backend>/max_difference`,
-    `/quality/...`, `/loss` (of the mean score, in points), `/bytes`. `speed/<backend>/<setting>/...` are as in mkd/speed.py, and
+    `/quality/...`, `/loss` (of the mean score, in points), `/bytes`,
+    `/offered` (1, or 0 where it did not pass). `speed/<backend>/<setting>/...` are as in mkd/speed.py, and
     `/ratio` is how many times faster than the teacher in torch, where one runs here. Of several processes the first one works.
     """
     if not processes.is_first():
@@ -71,6 +72,7 @@ def offered(
         found = compared(side, dev, dev_logits(infer, side.datas, layout)) | {"bytes": float(_size(folder / name))}
         metrics |= {f"export/{name}/{key}": value for key, value in found.items()}
         wrong = _wrong(name, found, config)
+        metrics[f"export/{name}/offered"] = float(not wrong)
         notes += wrong
         passed += [] if wrong else [name]
         timed[f"speed/{name}"] = timed[f"speed/{TORCH}"]._replace(load=partial(runtime.Student.load, folder / name))

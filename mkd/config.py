@@ -440,6 +440,22 @@ class ExportConfig:
 
 
 @dataclass(frozen=True)
+class RegistryConfig:
+    """Where the model that a run logs is registered in MLflow."""
+
+    name: str = ""
+    """The registered model that it becomes a version of; empty: none."""
+    alias: str = ""
+    """An alias that points to the version from then on, such as `champion`."""
+
+    def __post_init__(self) -> None:
+        _check(not re.search("[/:]", self.name), "registry.name", self.name, "a name without / and :")
+        _check(self.name != "" or self.alias == "", "registry.alias", self.alias, "empty without registry.name")
+        plain = re.fullmatch(r"[\w-]*", self.alias) and not re.fullmatch(r"v\d+|latest", self.alias, re.IGNORECASE)
+        _check(bool(plain), "registry.alias", self.alias, "letters, digits, _ and -; not a version's number or latest")
+
+
+@dataclass(frozen=True)
 class ThroughputConfig:
     """How training loops are timed, by experiments.throughput."""
 
@@ -529,6 +545,7 @@ class Config:
     submit: SubmitConfig = field(default_factory=SubmitConfig)
     speed: SpeedConfig = field(default_factory=SpeedConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    registry: RegistryConfig = field(default_factory=RegistryConfig)
     throughput: ThroughputConfig = field(default_factory=ThroughputConfig)
     ablation: AblationConfig = field(default_factory=AblationConfig)
     label: LabelConfig = field(default_factory=LabelConfig)

@@ -45,6 +45,12 @@ class Result(NamedTuple):
     exported: str = ""
 
 
+def timed_backends(metrics: dict[str, float]) -> list[str]:
+    """The backends in which the student was timed, less those that did not pass their check against torch."""
+    names = dict.fromkeys(name.split("/")[1] for name in metrics if name.startswith("speed/"))
+    return [name for name in names if metrics.get(f"export/{name}/offered", 1.0)]
+
+
 def phase(report: Report, prefix: str, name: str) -> Report:
     """A report whose metrics get the prefix, and whose `progress` the phase's name."""
 

@@ -11,6 +11,7 @@ from mkd.config import (
     ExportConfig,
     LossConfig,
     MatchConfig,
+    RegistryConfig,
     SamplingConfig,
     SpeedConfig,
     StudentConfig,
@@ -134,6 +135,10 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (ExportConfig, {"backends": ["onnx", "onnx"]}, "export.backends is ['onnx', 'onnx']", "each backend once"),
     (ExportConfig, {"backends": ["int8"]}, "export.backends is ['int8']", "onnx with the others"),
     (ExportConfig, {"max_loss": -1}, "export.max_loss is -1", "0 or more"),
+    (RegistryConfig, {"name": "a/b"}, "registry.name is 'a/b'", "a name without / and :"),
+    (RegistryConfig, {"alias": "best"}, "registry.alias is 'best'", "empty without registry.name"),
+    (RegistryConfig, {"name": "a", "alias": "v2"}, "registry.alias is 'v2'", "letters, digits"),
+    (RegistryConfig, {"name": "a", "alias": "x y"}, "registry.alias is 'x y'", "letters, digits"),
     (ExportConfig, {"calibration_rows": 0}, "export.calibration_rows is 0", "above 0"),
     (SpeedConfig, {"repeats": 0}, "speed.repeats is 0", "above 0"),
     (SpeedConfig, {"warmup": 0}, "speed.warmup is 0", "above 0"),
@@ -215,7 +220,7 @@ def _all_configs(config: Any) -> list[Any]:
 
 def test_no_setting_can_be_changed_after_the_check() -> None:
     configs = _all_configs(Config())
-    assert len(configs) == 21, "but TransferConfig; LossConfig and MatchConfig twice, TrainConfig and SamplingConfig three times"
+    assert len(configs) == 24, "but TransferConfig; LossConfig and MatchConfig twice, TrainConfig and SamplingConfig three times"
     for config in configs:
         with pytest.raises(FrozenInstanceError):
             setattr(config, fields(config)[0].name, None)

@@ -12,7 +12,10 @@ METRICS = {
     "retention/sst2": 94.44, "retention/rte": 91.67, "retention/mean": 93.33,
     "agreement/sst2": 90.0, "agreement/rte": 70.0, "agreement/mean": 80.0,
     "speed/torch/b1-l128-t1/p50_ms": 2.0, "speed/torch/b1-l128-t1/rows_per_s": 500.0, "speed/torch/b1-l128-t1/ratio": 20.0,
+    "speed/int8/b1-l128-t1/p50_ms": 0.5, "speed/int8/b1-l128-t1/rows_per_s": 2000.0, "speed/int8/b1-l128-t1/ratio": 80.0,
     "teacher/speed/torch/b1-l128-t1/p50_ms": 40.0,
+    "export/int8/quality/mean": 69.8, "export/int8/loss": 0.2, "export/int8/max_difference": 0.02,
+    "export/int8/bytes": 4.2e6, "export/int8/offered": 1.0,
     "size/parameters": 4.2e6, "size/parameters_without_embeddings": 1.1e6, "size/bytes": 16.8e6, "size/flops": 3e8,
 }  # fmt: skip
 DATASETS = [Dataset("sst2", "a", "f", 100, 20, 10, 50), Dataset("rte", "b", "g", 40, 0, 4, 20)]
@@ -26,33 +29,23 @@ def squeezed(line: str) -> str:
 
 def test_the_table_has_a_row_a_task_and_a_column_a_role() -> None:
     printed = table.lines(RESULT)
-    assert printed[0].split() == [
-        "|",
-        "score",
-        "on",
-        "dev",
-        "|",
-        "teacher",
-        "|",
-        "student",
-        "|",
-        "hard",
-        "labels",
-        "|",
-        "kept",
-        "%",
-        "|",
-        "agreement",
-        "%",
-        "|",
-    ]
+    assert squeezed(printed[0]) == "| score on dev | teacher | student | hard labels | kept % | agreement % |"
     assert printed[2].split() == ["|", "sst2", "|", "90.0", "|", "85.0", "|", "82.0", "|", "94.4", "|", "90.0", "|"]
     assert printed[4].split() == ["|", "mean", "|", "75.0", "|", "70.0", "|", "68.0", "|", "93.3", "|", "80.0", "|"]
-    assert ["|", "torch/b1-l128-t1", "|", "2.00", "|", "500", "|", "40.00", "|", "20.0", "|"] in [
-        line.split() for line in printed
-    ]
+    told = [squeezed(line) for line in printed]
+    assert "| ms a call | teacher | torch | int8 | rows/s | times faster |" in told
+    assert "| b1-l128-t1 | 40.00 | 2.00 | 0.50 | 2,000 | 80.0 |" in told, "of the fastest"
+    assert "| int8 | 69.80 | 0.20 | 0.02 | 4.2 | yes |" in told
     assert printed[-1] == "note: sst2: a note"
     assert "4.20 million parameters (1.10 without embeddings), 16.8 MB, 300 million FLOPs a row" in printed[-2]
+
+
+def test_a_backend_that_did_not_pass_its_check_is_shown_but_is_not_the_fastest() -> None:
+    failed = RESULT._replace(metrics=METRICS | {"export/int8/offered": 0.0})
+    told = [squeezed(line) for line in table.lines(failed)]
+    assert "| b1-l128-t1 | 40.00 | 2.00 | 0.50 | 500 | 20.0 |" in told
+    assert "| int8 | 69.80 | 0.20 | 0.02 | 4.2 | no |" in told
+    assert picture.info(failed).setting == "torch/b1-l128-t1"
 
 
 def test_a_run_without_a_twin_shows_no_column_for_it() -> None:
@@ -76,7 +69,7 @@ def test_a_teachers_unknown_scores_are_dashes_and_an_unknown_speed_has_no_column
     assert printed[2] == ["sst2", "90.0", "85.0", "82.0", "94.4", "90.0"]
     assert printed[3] == ["rte", "-", "55.0", "54.0", "-", "-"]
     assert printed[4] == ["mean", "-", "70.0", "68.0", "-", "-"]
-    assert ["torch/b1-l128-t1", "2.00", "500"] in printed
+    assert ["b1-l128-t1", "2.00", "0.50", "2,000"] in printed
 
 
 def test_a_teacher_without_any_score_has_no_column_and_no_bars() -> None:
@@ -95,7 +88,7 @@ def test_scores_before_a_finetuning_have_a_column_with_a_dash_for_a_task_that_wa
 def test_the_picture_leaves_out_what_is_not_known_of_a_teacher() -> None:
     found = picture.info(RESULT._replace(metrics=PARTLY))
     assert found.scores["teacher"][0] == 90.0 and all(math.isnan(score) for score in found.scores["teacher"][1:])
-    assert found.latency_ms == {"student": 2.0, "hard labels": 2.0}
+    assert found.latency_ms == {"student": 0.5, "hard labels": 0.5}
     _, plane = picture.draw(found).axes
     assert [text.get_text() for text in plane.texts] == ["student 70.0", "hard labels 68.0"]
 
@@ -104,8 +97,8 @@ def test_the_picture_shows_scores_by_task_and_latency_by_role() -> None:
     assert picture.info(RESULT) == picture.Info(
         tasks=["sst2", "rte", "mean"],
         scores={"teacher": [90.0, 60.0, 75.0], "student": [85.0, 55.0, 70.0], "hard labels": [82.0, 54.0, 68.0]},
-        latency_ms={"teacher": 40.0, "student": 2.0, "hard labels": 2.0},
-        setting="torch/b1-l128-t1",
+        latency_ms={"teacher": 40.0, "student": 0.5, "hard labels": 0.5},
+        setting="int8/b1-l128-t1",
     )
 
 

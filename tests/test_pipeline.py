@@ -97,7 +97,7 @@ def test_a_run_gives_every_metric(result: Result) -> None:
         *(f"agreement/{name}" for name in likewise),
         *(f"{model}/{name}" for model in ("teacher/speed/torch", *(f"speed/{b}" for b in backends)) for name in statistics),
         *(f"speed/{backend}/{setting}/ratio" for backend in backends for setting in settings),
-        *(f"export/{b}/{name}" for b in backends[1:] for name in ("max_difference", "loss", "bytes", "quality/mean")),
+        *(f"export/{b}/{name}" for b in backends[1:] for name in ("max_difference", "loss", "bytes", "offered", "quality/mean")),
         *(f"export/{backend}/quality/{task}/score" for backend in backends[1:] for task in TASKS),
         *(f"size/{name}" for name in ("parameters", "parameters_without_embeddings", "bytes", "flops")),
     }

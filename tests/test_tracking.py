@@ -13,12 +13,14 @@ from official import make_folder, real_data
 
 from experiments.tracking import make_database
 
+EXPORTED = ["--export.backends=[onnx, int8]", "--export.max_loss=100"]
+
 
 @pytest.fixture(scope="module")
 def distilled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """One tiny distillation of the demo suite, started as its users start it."""
+    """One tiny distillation of the demo suite, exported and registered, started as its users start it."""
     folder = tmp_path_factory.mktemp("run")
-    argv = [sys.executable, "-m", "experiments.distill", *TINY]
+    argv = [sys.executable, "-m", "experiments.distill", *TINY, *EXPORTED, "--registry.name=tiny", "--registry.alias=best"]
     return folder, subprocess.run(argv, cwd=folder, env=environment(), capture_output=True, text=True, timeout=240)
 
 
@@ -59,7 +61,7 @@ def test_the_data_sets_are_logged_as_inputs(distilled: Distilled) -> None:
 def test_the_closing_table_shows_every_task_and_is_logged(distilled: Distilled) -> None:
     folder, done = distilled
     artifacts = {item.path for item in client(folder).list_artifacts(outcome(done)["run_id"])}
-    assert {"config.yaml", "table.md", "data.json", "quality_and_speed.png"} <= artifacts
+    assert {"config.yaml", "table.md", "data.json", "quality_and_speed.png", "model_card.md"} <= artifacts
     for word in ("teacher", "student", "hard labels", "sentiment", "similarity", "mean", "times faster"):
         assert word in done.stdout
 
@@ -75,15 +77,42 @@ def test_the_logged_model_answers_raw_text_and_holds_no_pickle(distilled: Distil
     pair = model.predict(pd.DataFrame({"text": ["a"], "text_pair": ["b"]}), params={"task": "similarity"})
     assert pair["label"].tolist() == [""]
     files = [path.name for path in (folder / "mlruns").rglob("*") if path.is_file()]
-    assert "model.safetensors" in files and not [name for name in files if name.endswith((".pkl", ".bin", ".pt", ".pth"))]
+    assert {"model.safetensors", "student.onnx", "MODEL_CARD.md"} <= set(files) and not [
+        name for name in files if name.endswith((".pkl", ".bin", ".pt", ".pth"))
+    ]
+
+
+def test_the_model_is_a_registered_version_with_its_scores_speed_teacher_and_data(distilled: Distilled) -> None:
+    folder, done = distilled
+    found = outcome(done)
+    version = client(folder).get_model_version_by_alias("tiny", "best")
+    assert version.run_id == found["run_id"] and version.version in ("1", 1)
+    inputs = client(folder).get_run(found["run_id"]).inputs
+    assert inputs is not None and version.description is not None
+    data = inputs.dataset_inputs[0].dataset
+    told = (f"mean {found['metrics']['quality/mean']:.1f}", "times faster than its teacher", "teacher bert-1x32", data.digest)
+    for words in (*told, found["run_id"]):
+        assert words in version.description
+
+
+def test_the_model_card_tells_what_the_run_has_measured(distilled: Distilled, tmp_path: Path) -> None:
+    folder, done = distilled
+    found = outcome(done)
+    card = Path(client(folder).download_artifacts(found["run_id"], "model_card.md", str(tmp_path))).read_text()
+    for heading in ("# transformer-1x16", "## How good", "## How fast and how large", "## Data", "## Limits"):
+        assert heading in card.splitlines()
+    metrics = found["metrics"]
+    for number in ("quality/mean", "teacher/quality/mean", "baseline/quality/mean"):
+        assert f" {metrics[number]:.1f} " in card, number
+    assert f" {metrics['export/int8/quality/mean']:.2f} " in card and "40 of 94 training rows have no label" in card
 
 
 def test_a_run_repeated_from_its_saved_config_has_the_same_scores(distilled: Distilled, tmp_path: Path) -> None:
     folder, done = distilled
     found = outcome(done)
     path = client(folder).download_artifacts(found["run_id"], "config.yaml", str(tmp_path))
-    again = outcome(command(tmp_path, "distill", "--config", path))
-    scores = {name: value for name, value in found["metrics"].items() if "speed/" not in name}
+    again = outcome(command(tmp_path, "distill", "--config", path, "--export.backends=[]"))
+    scores = {name: value for name, value in found["metrics"].items() if "speed/" not in name and "export/" not in name}
     assert len(scores) > 20
     assert {name: again["metrics"][name] for name in scores} == scores
 

@@ -1,0 +1,80 @@
+"""The model card of a student or teacher, in Markdown: what it is, from what, how good, how fast, on what data, its limits."""
+
+from experiments import table
+from mkd.config import Config
+from mkd.record import Dataset, Result, timed_backends
+
+
+def card(config: Config, result: Result, run: str) -> str:
+    """The card of the model that the run (its id) has made. Every number in it is a metric of that run."""
+    metrics = result.metrics
+    name = result.student or result.teacher
+    parts = [
+        f"# {name}",
+        "\n".join(_summary(config, result, run)),
+        "## How good",
+        "Scores on the dev split, in points from 0 to 100; each task's is the mean of its metrics.",
+        "\n".join(table.scores(result)),
+        "## How fast and how large",
+        f"On {result.hardware['cpu']}: median milliseconds of a call; `b32` is 32 rows at once, `l128` random texts of so many "
+        "tokens, `text` raw texts of the dev splits, tokenised within the time, `t1` one thread.",
+        "\n".join(table.speed(metrics)),
+        "## Data",
+        "\n".join(_data(result.datasets)),
+        "## Limits",
+        "\n".join(f"- {limit}" for limit in _limits(config, result)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def description(result: Result, run: str) -> str:
+    """The card in one paragraph, as a registered version's description."""
+    metrics = result.metrics
+    scores = [f"{d.task} {metrics[key]:.1f}" for d in result.datasets if (key := f"quality/{d.task}/score") in metrics]
+    mean = [f"mean {metrics['quality/mean']:.1f}"] if "quality/mean" in metrics else []
+    parts = [
+        result.student or result.teacher,
+        f"dev: {', '.join(mean + scores)}",
+        _pace(metrics),
+        *([f"teacher {result.teacher}"] if result.teacher and result.student else []),
+        "data: " + ", ".join(f"{d.task} ({d.train_rows:,} rows, {d.fingerprint})" for d in result.datasets),
+        f"run {run}",
+    ]
+    return "; ".join(parts)
+
+
+def _summary(config: Config, result: Result, run: str) -> list[str]:
+    one = [f"One model for {len(result.datasets)} tasks: {', '.join(data.task for data in result.datasets)}."]
+    if result.student:
+        of = f"a teacher, {result.teacher} (key `{result.teacher_key}`)" if result.teacher else "labels alone"
+        one.append(f"It has learnt from {of}.")
+    return [*one, f"{_pace(result.metrics)}.", "", f"Run `{run}`, seed {config.seed}; its `config.yaml` repeats it."]
+
+
+def _pace(metrics: dict[str, float]) -> str:
+    """The fastest backend's latency of one row of tokens."""
+    settings = [name.split("/")[2] for name in metrics if name.startswith("speed/torch/b1-l") and name.endswith("/p50_ms")]
+    if not settings:
+        return "Its speed was not measured"
+    best = min(timed_backends(metrics), key=lambda name: metrics[f"speed/{name}/{settings[0]}/p50_ms"])
+    ratio = metrics.get(f"speed/{best}/{settings[0]}/ratio")
+    faster = "" if ratio is None else f", {ratio:.1f} times faster than its teacher in torch"
+    return f"{metrics[f'speed/{best}/{settings[0]}/p50_ms']:.2f} ms a row in {best} ({settings[0]}){faster}"
+
+
+def _data(datasets: list[Dataset]) -> list[str]:
+    rows = [["task", "training rows", "without label", "selection", "dev", "fingerprint", "source"]]
+    for data in datasets:
+        counts = [data.train_rows, data.unlabelled_rows, data.selection_rows, data.dev_rows]
+        rows.append([data.task, *(f"{count:,}" for count in counts), f"`{data.fingerprint}`", data.source])
+    return table.markdown(rows)
+
+
+def _limits(config: Config, result: Result) -> list[str]:
+    told = [
+        f"It reads the first {config.data.max_length} tokens of a row, special tokens included; what comes after is cut.",
+        "It knows the language and the kind of text of its training rows; on others its scores are unknown.",
+        "Its probabilities are those of a softmax: see `quality/<task>/ece` for how far they are off on dev.",
+        "Its scores are of one seed. Its speed is that of the processor named above.",
+    ]
+    return told + result.notes

@@ -1,0 +1,124 @@
+"""How fast students answer in each backend beside BERT-base in torch, and what each backend loses on real tasks.
+
+    python tests/bench/inference.py NAME=FOLDER ... --data GLUE_FOLDER [--tasks sst2 mrpc cola rte stsb] [--out OUT]
+
+A folder is one that a run has saved a student in (artifact `student` of its model). Each is exported to float32, int8 and int8
+that is calibrated on training rows, and scored on the dev rows in each. All of them and a BERT-base of random weights are timed
+in turn in one process, on one thread: a row of 128 tokens, and raw sentences of SST-2's dev split, tokenised within the time.
+The last line is JSON.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from experiments.table import markdown
+from mkd import checkpoints, runtime
+from mkd.backends import compared, in_torch
+from mkd.config import DataConfig, ExportConfig, SpeedConfig
+from mkd.evaluate import dev_logits, eager, quality
+from mkd.export import calibration_batches, export_int8, export_onnx
+from mkd.sources import load_tasks
+from mkd.speed import Setting, Timed, measure, tokens_of, work_of
+from mkd.students import Student, bert_config, load_model
+from mkd.students.transformer import TransformerConfig, TransformerStudent
+from mkd.teaching import Side
+from mkd.tokenise import task_data
+from mkd.tokens import layout_of
+
+BACKENDS = ("onnx", "int8", "static")
+ONE_ROW = Setting(1, 128, 1)
+SENTENCES = Setting(32, 0, 1)
+
+
+def bert_base(tokenizer: PreTrainedTokenizerBase) -> Timed:
+    """BERT-base with a head for SST-2: 12 layers of 768, random weights."""
+    sizes = bert_config(len(tokenizer), 12, 768, 12, 0.1, 512)
+    head = {"labels": ["negative", "positive"], "pair": False, "mean": 0.0, "std": 1.0}
+    return in_torch(TransformerStudent(TransformerConfig(encoder=sizes, tasks={"sst2": head})), tokenizer)
+
+
+def exported(student: Student, side: Side, folder: Path) -> dict[str, dict[str, float]]:
+    """The student's scores in torch and, by backend, what `compared` tells, with the folder's bytes."""
+    layout = layout_of(side.tokenizer, student.joined, student.config.max_tokens)
+    before = dev_logits(eager(student), side.datas, layout)
+    export_onnx(student, side.tokenizer, ExportConfig(), folder / "onnx")
+    export_int8(folder / "onnx", folder / "int8")
+    export_int8(folder / "onnx", folder / "static", calibration_batches(side.datas, layout, 256))
+    found = {"torch": {"quality/mean": quality(side.datas, before)["quality/mean"]}}
+    for name in BACKENDS:
+        after = dev_logits(runtime.Student.load(folder / name, 1).infer, side.datas, layout)
+        size = sum(path.stat().st_size for path in (folder / name).iterdir())
+        found[name] = compared(side, before, after) | {"bytes": float(size)}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("students", nargs="+", metavar="NAME=FOLDER")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--tasks", nargs="+", default=["sst2", "mrpc", "cola", "rte", "stsb"])
+    parser.add_argument("--cache", default=".mkd")
+    parser.add_argument("--out", help="a folder to keep the exports in")
+    parser.add_argument("--repeats", type=int, default=30)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(given.out or temporary)
+        config = DataConfig(source="glue", path=given.data, tasks=given.tasks)
+        tasks = load_tasks(config)
+        timed: dict[str, Timed] = {}
+        scores: dict[str, dict[str, dict[str, float]]] = {}
+        for entry in given.students:
+            name, folder = entry.split("=")
+            student, tokenizer = load_model(Path(folder)), checkpoints.load_tokenizer(Path(folder), name)
+            datas = [task_data(Path(given.cache), task, tokenizer, config, 0) for task in tasks]
+            scores[name] = exported(student, Side(tokenizer, datas, torch.device("cpu")), root / name)
+            timed[f"{name}/torch"] = in_torch(student, tokenizer)
+            for backend in BACKENDS:
+                load = partial(runtime.Student.load, root / name / backend)
+                timed[f"{name}/{backend}"] = Timed(load, tokens_of(student))
+        timed = {"bert-base/torch": bert_base(tokenizer)} | timed
+        how = SpeedConfig(repeats=given.repeats, seconds=1e9)
+        work = {"sst2": work_of(tasks)["sst2"]}
+        row = {name: float(np.median(times)) for name, times in measure(timed, ONE_ROW, {}, how).items()}
+        texts = {name: float(np.median(times)) for name, times in measure(timed, SENTENCES, work, how).items()}
+    told = list(rows(scores, row, texts))
+    print("\n".join(markdown([list(told[0]), *([shown(value) for value in line.values()] for line in told)])))
+    print(json.dumps({"bert_base_ms": row["bert-base/torch"], "rows": told}))
+
+
+def rows(scores: dict[str, dict[str, dict[str, float]]], row: dict[str, float], texts: dict[str, float]) -> Any:
+    """One row a student and backend."""
+    for name, found in scores.items():
+        for backend, values in found.items():
+            key = f"{name}/{backend}"
+            yield {
+                "student": name,
+                "backend": backend,
+                "ms a row": row[key],
+                "times BERT-base": row["bert-base/torch"] / row[key],
+                "sentences/s": 1000 * SENTENCES.rows / texts[key],
+                "mean score": values["quality/mean"],
+                "lost": values.get("loss"),
+                "MB": None if "bytes" not in values else values["bytes"] / 1e6,
+            }
+
+
+def shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+    return "" if value is None else str(value)
+
+
+if __name__ == "__main__":
+    main()
