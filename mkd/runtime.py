@@ -28,7 +28,7 @@ from mkd.layout import Arrays, Layout, Texts, encode, padded, sequence_lengths
 MANIFEST = "student.json"
 TOKENIZER = "tokenizer.json"
 FORMAT = 1
-BATCH_TOKENS = 2048
+BATCH_TOKENS = 1024
 """A batch has at most so many tokens, padding included: more do not go faster on a CPU."""
 LINES_AT_ONCE = 1024
 
