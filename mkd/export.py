@@ -256,7 +256,7 @@ def _onednn_lstm(lstm: Any, x_BLE: torch.Tensor, turn_BL: torch.Tensor) -> torch
     """BiLstm.forward by the operator that torch runs on a CPU; its own call would be unrolled to the length of the example."""
 
     def read(layer: nn.LSTM, given_BLE: torch.Tensor) -> torch.Tensor:
-        start_1BH = given_BLE.new_zeros(1, len(given_BLE), layer.hidden_size)
+        start_1BH = given_BLE.new_zeros(1, given_BLE.shape[0], layer.hidden_size)
         weights = (layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0)
         read_LBH: torch.Tensor = torch.ops.aten.mkldnn_rnn_layer(
             given_BLE.transpose(0, 1).contiguous(), *weights, start_1BH, start_1BH, False, [], LSTM_MODE, layer.hidden_size, 1,

@@ -117,7 +117,7 @@ def test_the_fastest_of_those_that_passed_is_offered(
     fastest = min(passed, key=lambda name: metrics[f"speed/{name}/b1-l8-t1/p50_ms"])
     assert folder == ("" if fastest == TORCH else str(tmp_path / fastest))
     assert metrics["export/onnx/max_difference"] < 1e-5 < metrics["export/int8/max_difference"]
-    assert metrics["export/onnx/loss"] == metrics["export/program/loss"] == 0
+    assert max(abs(metrics[f"export/{name}/loss"]) for name in ("onnx", "program")) < 1e-4
     for name in ("onnx", "int8", "static"):
         assert metrics[f"export/{name}/bytes"] == sum(path.stat().st_size for path in (tmp_path / name).iterdir())
         assert Runtime.load(tmp_path / name).predict(["a film"], "single")[0].error is None
