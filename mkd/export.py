@@ -125,7 +125,8 @@ def export_program(student: Student, layout: Layout, file: Path) -> None:
     """The student as a torch.export program for a CPU, with the logits of all tasks side by side, for those who stay in torch.
 
     It takes ids and mask [B, S, L] and, where the layout has them, types [B, L]. S is 1 for joined texts and else 2: a single
-    text is given twice, which is what it is to a student that compares texts. Raises ValueError where torch cannot.
+    text is given twice, which is what it is to a student that compares texts. L is 2 or more: torch.export takes 1 for another
+    shape. Raises ValueError where torch cannot.
     """
     graph = Graph(student, sorted(student.config.tasks))
     for module in graph.modules():
@@ -149,7 +150,7 @@ def load_program(file: Path, student: Student) -> Infer:
     def infer(batch: Arrays, task: str) -> np.ndarray:
         given = [torch.from_numpy(array) for array in batch if array is not None]
         if not student.joined:
-            given = [tensor.expand(-1, 2, -1) for tensor in given]
+            given = [F.pad(tensor, (0, max(0, 2 - tensor.shape[2]))).expand(-1, 2, -1) for tensor in given]
         with torch.inference_mode():
             logits: np.ndarray = program(*given).split(sizes, dim=1)[names.index(task)].numpy()
         return logits
