@@ -80,7 +80,7 @@ def sequence_lengths(store: Rows, layout: Layout, rows: np.ndarray) -> np.ndarra
 
 def batch_tokens(store: Rows, layout: Layout, rows: np.ndarray) -> np.ndarray:
     """How many tokens each of these rows adds to a batch that it is the longest of: special ones and both texts of a pair."""
-    counts = sequence_lengths(store, layout, rows)
+    counts: np.ndarray = sequence_lengths(store, layout, rows)
     if layout.joined:
         special = len(layout.prefix) + len(layout.suffix) + (0 if store.b is None else len(layout.middle))
         counts = np.minimum(counts + special, layout.max_length)

@@ -7,11 +7,10 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd import backends
 from mkd.backends import TORCH, Offered, _wrong, compared, latency_ms, offered, ratios
 from mkd.config import Config, DataConfig, ExportConfig, SpeedConfig, StudentConfig
 from mkd.evaluate import dev_logits, eager
-from mkd.export import PROGRAM
+from mkd.export import PROGRAM, export_int8, export_onnx
 from mkd.layout import Arrays
 from mkd.record import MODEL, silent
 from mkd.runtime import Student as Runtime
@@ -132,17 +131,15 @@ def test_what_loses_too_much_is_told_and_not_offered(
 ) -> None:
     """The int8 export is made to be of a student whose heads say the contrary."""
     student = small(datas, tokenizer)
-    honest = backends.export_int8
 
     def wrong(source: Path, folder: Path, calibration: list[Arrays] | None = None) -> None:
         contrary = small(datas, tokenizer)
-        for head in contrary.heads.linears:
-            head.weight.data *= -1
-            head.bias.data *= -1
-        backends.export_onnx(contrary, tokenizer, ExportConfig(), folder.parent / "contrary")
-        honest(folder.parent / "contrary", folder, calibration)
+        for parameter in contrary.heads.parameters():
+            parameter.data *= -1
+        export_onnx(contrary, tokenizer, ExportConfig(), folder.parent / "contrary")
+        export_int8(folder.parent / "contrary", folder, calibration)
 
-    monkeypatch.setattr(backends, "export_int8", wrong)
+    monkeypatch.setattr("mkd.backends.export_int8", wrong)
     found = found_of(ExportConfig(), student, tasks, datas, tokenizer, tmp_path)
     loss = found.metrics["export/int8/loss"]
     assert loss > 0.5, "another seed where random heads and their contrary score alike"

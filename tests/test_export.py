@@ -22,7 +22,7 @@ from mkd.evaluate import at_work, eager
 from mkd.export import calibration_batches, export_int8, export_onnx, export_program, load_program
 from mkd.layout import Arrays, padded
 from mkd.pipeline import save
-from mkd.runtime import MANIFEST, TOKENIZER, Infer
+from mkd.runtime import MANIFEST, TOKENIZER, Infer, Text
 from mkd.runtime import Student as Runtime
 from mkd.sources import load_tasks
 from mkd.students import Student, make_student
@@ -112,7 +112,8 @@ def test_logits_are_torchs_whatever_the_batch(made: Made) -> None:
 def test_raw_texts_are_answered_as_in_torch(made: Made) -> None:
     runtime, own = Runtime.load(made.folder / "onnx", 1), at_work(made.student, made.tokenizer)
     assert (runtime.heads, runtime.layout) == (own.heads, own.layout)
-    for task, texts in {"single": ["a good film", "", "the sea " * 40], "pair": [("a film", "the sea"), ("", "")]}.items():
+    asked: dict[str, list[Text]] = {"single": ["a good film", "", "the sea " * 40], "pair": [("a film", "the sea"), ("", "")]}
+    for task, texts in asked.items():
         for one, other in zip(runtime.predict(texts, task), own.predict(texts, task), strict=True):
             assert one.label == other.label and one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
 
