@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mkd.delivery import Delivered
 from mkd.record import Result, timed_backends
 from mkd.submission import Submission
 
@@ -29,6 +30,23 @@ def scores(result: Result) -> list[str]:
     return markdown([header, *body])
 
 
+def export_lines(made: Delivered) -> list[str]:
+    """The table of a student's backends, in Markdown, the settings that their speed was measured in, and its notes."""
+    metrics = made.metrics
+    names = [key.split("/")[1] for key in metrics if key.startswith("export/") and key.endswith("/bytes")]
+    settings = [key.split("/")[2] for key in metrics if key.startswith("speed/torch/") and key.endswith("/p50_ms")]
+    scores = [name for name in metrics if name.startswith("quality/") and (name.endswith("/score") or name == "quality/mean")]
+    rows = [["", "torch", *names]]
+    rows.append(["logits differ by at most", "-", *(_exact(metrics, f"export/{name}/max_difference", ".1e") for name in names)])
+    for score in scores:
+        shown = [_exact(metrics, f"export/{name}/{score}", ".2f") for name in names]
+        rows.append([f"{score.split('/')[1]} on dev", f"{metrics[score]:.2f}", *shown])
+    rows.append(["MB", "-", *(f"{metrics[f'export/{name}/bytes'] / 1e6:.2f}" for name in names)])
+    for setting in settings:
+        rows.append([f"ms, {setting}", *(_exact(metrics, f"speed/{n}/{setting}/p50_ms", ".3f") for n in ("torch", *names))])
+    return [*markdown(rows), "", *[f"note: {note}" for note in made.notes]]
+
+
 def markdown(rows: list[list[str]]) -> list[str]:
     """Rows, the first of them the header, as an aligned Markdown table; all columns but the first to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -48,6 +66,10 @@ def _kept(metrics: dict[str, float], name: str) -> list[str]:
 def _shown(metrics: dict[str, float], name: str) -> str:
     """A metric, or a dash where it is not known: a student's score before it knew the task, a teacher's that ran elsewhere."""
     return f"{metrics[name]:.1f}" if name in metrics else "-"
+
+
+def _exact(metrics: dict[str, float], name: str, form: str) -> str:
+    return format(metrics[name], form) if name in metrics else "-"
 
 
 def speed(metrics: dict[str, float]) -> list[str]:
@@ -82,10 +104,10 @@ def _exports(metrics: dict[str, float]) -> list[str]:
     names = [name.split("/")[1] for name in metrics if name.startswith("export/") and name.endswith("/bytes")]
     rows = [["export", "mean score", "lost", "largest difference", "MB", "offered"]]
     for name in names:
-        found = {key: metrics[f"export/{name}/{key}"] for key in ("quality/mean", "loss", "max_difference", "bytes")}
-        scores = [f"{found['quality/mean']:.2f}", f"{found['loss']:.2f}"]
-        rows.append([name, *scores, f"{found['max_difference']:.1g}", f"{found['bytes'] / 1e6:.1f}"])
-        rows[-1].append("yes" if name in timed_backends(metrics) else "no")
+        forms = {"quality/mean": ".2f", "loss": ".2f", "max_difference": ".1g"}
+        shown = [_exact(metrics, f"export/{name}/{key}", form) for key, form in forms.items()]
+        passed = "yes" if name in timed_backends(metrics) else "no"
+        rows.append([name, *shown, f"{metrics[f'export/{name}/bytes'] / 1e6:.1f}", passed])
     return [*markdown(rows), ""] if names else []
 
 

@@ -29,6 +29,7 @@ from experiments.card import card, description
 from experiments.cli import flat, to_yaml
 from mkd import processes
 from mkd.config import Config, RegistryConfig
+from mkd.delivery import Delivered
 from mkd.record import Report, Result, silent
 from mkd.resume import path_of, run_folder
 from mkd.submission import Submission
@@ -94,6 +95,31 @@ def record_submission(config: Config, name: str, core: Callable[[Config, Path, R
         print(f"\nlook at it: {_where(run)}")
         zipped = mlflow.get_artifact_uri(made.zip.name)
         print(json.dumps({"run_id": run.info.run_id, "zip": zipped} | table.submission_info(made)))
+
+
+def record_export(config: Config, name: str, core: Callable[[Config, Report], Delivered], parent: str = "") -> None:
+    """Runs the core as one MLflow run of kind `export`, as `record` does, without a model: what it makes is in export.to.
+
+    parent: id of the run whose student is exported.
+    """
+    if processes.count() > 1:
+        raise ValueError(f"there are {processes.count()} processes; allowed for an export: one")
+    output = str(Path(config.export.to).resolve())
+    with _run(config, name, {"mkd.kind": "export", "mkd.tasks": _tasks(config), "mkd.output": output}) as (run, _):
+        if parent:
+            _link(run, parent)
+        with progress.bars(_reporter(run)) as report:
+            made = core(config, report)
+        lines = table.export_lines(made)
+        _report(run.info.run_id, 0, made.metrics)
+        mlflow.set_tags({f"mkd.hardware.{name}": value for name, value in made.hardware.items()})
+        mlflow.log_text("\n".join(lines) + "\n", "table.md")
+        if made.notes:
+            mlflow.set_tag("mlflow.note.content", "\n".join(f"- {note}" for note in made.notes))
+        print("\n".join(lines))
+        print(f"\n{made.folder}\nlook at it: {_where(run)}")
+        found = {"folder": made.folder, "backends": made.backends, "metrics": made.metrics}
+        print(json.dumps({"run_id": run.info.run_id} | found))
 
 
 Study = Run

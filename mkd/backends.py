@@ -1,5 +1,6 @@
 """A trained model in every backend that it can work in: exported, checked against torch on the dev rows, and timed beside it."""
 
+import math
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -13,8 +14,9 @@ from transformers import PreTrainedTokenizerBase
 from mkd import processes, runtime
 from mkd.config import Config
 from mkd.evaluate import at_work, dev_logits, quality
-from mkd.export import calibration_batches, export_int8, export_onnx
-from mkd.record import Report, phase
+from mkd.export import PROGRAM, calibration_batches, export_int8, export_onnx, export_program, load_program
+from mkd.layout import Layout
+from mkd.record import MODEL, Report, phase
 from mkd.speed import Timed, speed_metrics, tokens_of, work_of
 from mkd.students import Student
 from mkd.tasks import Task
@@ -28,11 +30,15 @@ EQUAL = 1e-3
 
 
 class Offered(NamedTuple):
-    """What came of it. folder: of the fastest backend that passed its check; empty: torch is. notes: which did not, and why."""
+    """What came of it. folder: of the fastest backend that passed its check; empty: torch is. notes: which did not, and why.
+
+    passed: all that did, `torch` among them.
+    """
 
     metrics: dict[str, float]
     notes: list[str]
     folder: str
+    passed: tuple[str, ...] = (TORCH,)
 
 
 def offered(
@@ -48,9 +54,10 @@ def offered(
     """The student in the backends of config.export, each in a folder of its name, and the speed of all and of the teacher.
 
     dev: the student's logits in torch, which those of each backend are compared with: `export/<backend>/max_difference`,
-    `/quality/...`, `/loss` (of the mean score, in points), `/bytes`,
-    `/offered` (1, or 0 where it did not pass). `speed/<backend>/<setting>/...` are as in mkd/speed.py, and
-    `/ratio` is how many times faster than the teacher in torch, where one runs here. Of several processes the first one works.
+    `/quality/...`, `/loss` (of the mean score, in points), `/bytes`, `/offered` (1, or 0 where it did not pass).
+    `speed/<backend>/<setting>/...` are as in mkd/speed.py, and `/ratio` is how many times faster than the teacher in torch, where
+    one runs here. With export.torch a torch.export program is written to `model` in the folder, and compared likewise. Of
+    several processes the first one works.
     """
     if not processes.is_first():
         return Offered({}, [], "")
@@ -65,24 +72,28 @@ def offered(
         shutil.rmtree(folder / name, ignore_errors=True)
         try:
             _export(name, config, student, side, folder)
-        except torch.onnx.OnnxExporterError as error:
-            notes.append(f"not exported, as torch.onnx cannot: {str(error).splitlines()[0]}")
+        except (torch.onnx.OnnxExporterError, ValueError) as error:
+            shutil.rmtree(folder / name, ignore_errors=True)
+            notes.append(f"not exported to ONNX: {str(error).splitlines()[0]}")
             break
         infer = runtime.Student.load(folder / name, config.threads).infer
-        found = compared(side, dev, dev_logits(infer, side.datas, layout)) | {"bytes": float(_size(folder / name))}
-        metrics |= {f"export/{name}/{key}": value for key, value in found.items()}
-        wrong = _wrong(name, found, config)
+        metrics |= _checked(name, side, dev, dev_logits(infer, side.datas, layout), folder / name)
+        wrong = _wrong(name, metrics, config)
         metrics[f"export/{name}/offered"] = float(not wrong)
         notes += wrong
         passed += [] if wrong else [name]
         timed[f"speed/{name}"] = timed[f"speed/{TORCH}"]._replace(load=partial(runtime.Student.load, folder / name))
         told(number + 1, {"progress": (number + 1) / len(config.export.backends)})
+    if config.export.torch:
+        found, wrong = _program(config, student, side, dev, layout, folder / MODEL / PROGRAM)
+        metrics |= found
+        notes += wrong
     if teacher is not None and teacher.model is not None:
         timed[f"teacher/speed/{TORCH}"] = in_torch(teacher.model.cpu(), teacher.tokenizer)
     known = [task for task in tasks if teacher is None or teacher.model is None or task.name in teacher.model.config.tasks]
     speed = speed_metrics(timed, work_of(known), config.speed, phase(report, "", "speed"))
     best = min(passed, key=lambda name: latency_ms(speed, name))
-    return Offered(metrics | speed | ratios(speed), notes, "" if best == TORCH else str(folder / best))
+    return Offered(metrics | speed | ratios(speed), notes, "" if best == TORCH else str(folder / best), tuple(passed))
 
 
 def in_torch(model: Student | Classifier, tokenizer: PreTrainedTokenizerBase | None) -> Timed:
@@ -93,9 +104,14 @@ def in_torch(model: Student | Classifier, tokenizer: PreTrainedTokenizerBase | N
 
 
 def compared(side: Side, dev: dict[Any, np.ndarray], other: dict[Any, np.ndarray]) -> dict[str, float]:
-    """The largest difference between logits of two backends, the scores that the other one's have, and the mean's loss."""
+    """The largest difference between logits of two backends, the scores that the other one's have, and the mean's loss.
+
+    Nothing where the other one's are not all finite.
+    """
+    difference = float(np.max([np.abs(dev[key] - other[key]).max() for key in dev]))
+    if not math.isfinite(difference):
+        return {}
     before, after = quality(side.datas, dev), quality(side.datas, other)
-    difference = max(float(np.abs(dev[key] - other[key]).max()) for key in dev)
     scores = {name: value for name, value in after.items() if name.endswith("/score") or name == "quality/mean"}
     return {"max_difference": difference, "loss": before["quality/mean"] - after["quality/mean"]} | scores
 
@@ -126,15 +142,39 @@ def _export(name: str, config: Config, student: Student, side: Side, folder: Pat
     export_int8(folder / "onnx", folder / name, seen)
 
 
-def _wrong(name: str, found: dict[str, float], config: Config) -> list[str]:
+def _program(
+    config: Config, student: Student, side: Side, dev: dict[tuple[str, str], np.ndarray], layout: Layout, file: Path
+) -> tuple[dict[str, float], list[str]]:
+    """Writes the torch.export program and compares it; what is not as torch is told of, and not left there."""
+    try:
+        export_program(student, layout, file)
+    except (ValueError, torch._dynamo.exc.UserError) as error:
+        return {}, [f"no {PROGRAM}: {str(error).splitlines()[0]}"]
+    found = _checked("program", side, dev, dev_logits(load_program(file, student), side.datas, layout), file)
+    wrong = _wrong("program", found, config)
+    if wrong:
+        file.unlink()
+    return found, wrong
+
+
+def _checked(name: str, side: Side, dev: dict[Any, np.ndarray], other: dict[Any, np.ndarray], path: Path) -> dict[str, float]:
+    """`export/<backend>/...` of one backend, by its logits on dev and by the folder or file that it is."""
+    found = compared(side, dev, other) | {"bytes": float(_size(path))}
+    return {f"export/{name}/{key}": value for key, value in found.items()}
+
+
+def _wrong(name: str, metrics: dict[str, float], config: Config) -> list[str]:
     """Why the backend is not offered; nothing where it is."""
-    if found["loss"] > config.export.max_loss:
+    if f"export/{name}/loss" not in metrics:
+        return [f"{name} is not offered: not all of its logits are finite"]
+    loss, difference = (metrics[f"export/{name}/{key}"] for key in ("loss", "max_difference"))
+    if loss > config.export.max_loss:
         limit = f"at most {config.export.max_loss:g} (export.max_loss)"
-        return [f"{name} is not offered: it loses {found['loss']:.2f} points of the mean score, allowed: {limit}"]
-    if name == "onnx" and found["max_difference"] > EQUAL:
-        return [f"{name} is not offered: its logits are up to {found['max_difference']:.2g} off torch's, allowed: {EQUAL:g}"]
+        return [f"{name} is not offered: it loses {loss:.2f} points of the mean score, allowed: {limit}"]
+    if name in ("onnx", "program") and difference > EQUAL:
+        return [f"{name} is not offered: its logits are up to {difference:.2g} off torch's, allowed: {EQUAL:g}"]
     return []
 
 
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir())
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))

@@ -430,6 +430,12 @@ class ExportConfig:
     """Whether each task has a graph of its own, instead of one with all heads."""
     calibration_rows: int = 256
     """Training rows, of all tasks in all, that `static` is calibrated on."""
+    torch: bool = False
+    """Whether a torch.export program is written too, as student.pt2 beside the student's weights."""
+    student: str = ""
+    """For experiments.export, the student: its folder, or `runs:/RUN_ID/student` for the one that a run has logged."""
+    to: str = ""
+    """For experiments.export, the folder that is made, with one of each backend in it."""
 
     def __post_init__(self) -> None:
         _check(len(set(self.backends)) == len(self.backends), "export.backends", self.backends, "each backend once")

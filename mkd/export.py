@@ -26,9 +26,9 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.config import ExportConfig
 from mkd.layout import Arrays, Layout, padded
-from mkd.runtime import FORMAT, MANIFEST, TOKENIZER
+from mkd.runtime import FORMAT, MANIFEST, TOKENIZER, Infer, digest_of
 from mkd.students import Student
-from mkd.students.bilstm import BiLstm
+from mkd.students.bilstm import BiLstm, take
 from mkd.students.heads import Heads
 from mkd.tokenise import unpadded
 from mkd.tokens import Inputs, TaskData, layout_of
@@ -36,6 +36,10 @@ from mkd.tokens import Inputs, TaskData, layout_of
 GRAPH = "student.onnx"
 PROGRAM = "student.pt2"
 OPSET = 20
+LSTM_MODE = 2
+"""torch's number of an LSTM among its recurrent networks."""
+LARGEST_BYTES = 2**31 - 2**24
+"""A file of ONNX's format has less than 2 GiB; some are left for all that is not a weight."""
 EXAMPLE = (3, 2, 7)
 """Rows, texts and tokens of the batch that a graph is traced with; all three may be others afterwards."""
 
@@ -62,6 +66,7 @@ class Graph(nn.Module):
         own.heads = AllHeads(student.heads, names)
         self.student = own
         self.train(False)
+        self.requires_grad_(False)
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None = None) -> torch.Tensor:
         logits: torch.Tensor = self.student(Inputs(ids, mask, types), "")
@@ -69,7 +74,13 @@ class Graph(nn.Module):
 
 
 def export_onnx(student: Student, tokenizer: PreTrainedTokenizerBase, config: ExportConfig, folder: Path) -> None:
-    """Writes the student to the folder as one graph for all heads, or one a task, of any batch and length, in float32."""
+    """Writes the student to the folder as one graph for all heads, or one a task, of any batch and length, in float32.
+
+    Raises ValueError for one that is too large for a graph in one file.
+    """
+    num_bytes = 4 * sum(parameter.numel() for parameter in student.parameters())
+    if num_bytes > LARGEST_BYTES:
+        raise ValueError(f"a model of {num_bytes:,} bytes is too large for ONNX; allowed: at most {LARGEST_BYTES:,}")
     names = sorted(student.config.tasks)
     layout = layout_of(tokenizer, student.joined, student.config.max_tokens)
     folder.mkdir(parents=True)
@@ -110,12 +121,41 @@ def export_int8(source: Path, folder: Path, calibration: list[Arrays] | None = N
     _write_manifest(folder, manifest)
 
 
-def export_program(student: Student, file: Path) -> None:
-    """The student as a torch.export program, with the logits of all tasks side by side, for those who stay in torch."""
+def export_program(student: Student, layout: Layout, file: Path) -> None:
+    """The student as a torch.export program for a CPU, with the logits of all tasks side by side, for those who stay in torch.
+
+    It takes ids and mask [B, S, L] and, where the layout has them, types [B, L]. S is 1 for joined texts and else 2: a single
+    text is given twice, which is what it is to a student that compares texts. L is 2 or more: torch.export takes 1 for another
+    shape. Raises ValueError where torch cannot.
+    """
     graph = Graph(student, sorted(student.config.tasks))
-    given, shapes = _example(student.joined, types=False)
+    for module in graph.modules():
+        if isinstance(module, BiLstm):
+            if not torch.backends.mkldnn.is_available():
+                raise ValueError("export.torch is True; allowed for a BiLSTM: false, as torch has no oneDNN here")
+            module.forward = MethodType(_onednn_lstm, module)  # type: ignore[method-assign]
+    given, (ids, _, *others) = _example(student.joined, layout.types)
+    free = {place: Dim.DYNAMIC for place in ids if place != 1}
+    file.parent.mkdir(parents=True, exist_ok=True)
     with _quiet():
-        torch.export.save(torch.export.export(graph, given, dynamic_shapes=shapes), file)
+        torch.export.save(torch.export.export(graph, given, dynamic_shapes=(free, free, *others)), file)
+
+
+def load_program(file: Path, student: Student) -> Infer:
+    """What computes logits by the torch.export program of the student."""
+    program = torch.export.load(file).module()
+    names = sorted(student.config.tasks)
+    sizes = [len(student.config.tasks[name]["labels"]) or 1 for name in names]
+
+    def infer(batch: Arrays, task: str) -> np.ndarray:
+        given = [torch.from_numpy(array) for array in batch if array is not None]
+        if not student.joined:
+            given = [F.pad(tensor, (0, max(0, 2 - tensor.shape[2]))).expand(-1, 2, -1) for tensor in given]
+        with torch.inference_mode():
+            logits: np.ndarray = program(*given).split(sizes, dim=1)[names.index(task)].numpy()
+        return logits
+
+    return infer
 
 
 def calibration_batches(datas: list[TaskData], layout: Layout, rows: int) -> list[Arrays]:
@@ -213,8 +253,24 @@ def _onnx_lstm(lstm: Any, x_BLE: torch.Tensor, turn_BL: torch.Tensor) -> torch.T
     return y_L2BH.permute(2, 0, 1, 3).flatten(2)
 
 
+def _onednn_lstm(lstm: Any, x_BLE: torch.Tensor, turn_BL: torch.Tensor) -> torch.Tensor:
+    """BiLstm.forward by the operator that torch runs on a CPU; its own call would be unrolled to the length of the example."""
+
+    def read(layer: nn.LSTM, given_BLE: torch.Tensor) -> torch.Tensor:
+        start_1BH = given_BLE.new_zeros(1, given_BLE.shape[0], layer.hidden_size)
+        weights = (layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0)
+        read_LBH: torch.Tensor = torch.ops.aten.mkldnn_rnn_layer(
+            given_BLE.transpose(0, 1).contiguous(), *weights, start_1BH, start_1BH, False, [], LSTM_MODE, layer.hidden_size, 1,
+            True, False, False, False,
+        )[0]  # fmt: skip
+        return read_LBH.transpose(0, 1)
+
+    return torch.cat([read(lstm.ahead, x_BLE), take(read(lstm.back, take(x_BLE, turn_BL)), turn_BL)], dim=2)
+
+
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     files = sorted(path.name for path in folder.iterdir() if path.name != MANIFEST)
     digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
-    text = json.dumps(manifest | {"files": digests}, indent=1, sort_keys=True, ensure_ascii=False)
+    manifest = {key: value for key, value in manifest.items() if key != "digest"} | {"files": digests}
+    text = json.dumps(manifest | {"digest": digest_of(manifest)}, indent=1, sort_keys=True, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")

@@ -11,8 +11,8 @@ from mkd.augment import augmented
 from mkd.backends import offered
 from mkd.config import Config, StudentConfig
 from mkd.evaluate import dev_logits, eager, quality
-from mkd.pipeline import MODEL, check_names, checkpoint_of, fit, prepare, result, save
-from mkd.record import Report, Result, phase, silent
+from mkd.pipeline import check_names, checkpoint_of, fit, prepare, result, save
+from mkd.record import MODEL, Report, Result, phase, silent
 from mkd.sources import load_tasks
 from mkd.speed import size_metrics
 from mkd.students import Student, load_model

@@ -78,6 +78,17 @@ def sequence_lengths(store: Rows, layout: Layout, rows: np.ndarray) -> np.ndarra
     return lengths
 
 
+def batch_tokens(store: Rows, layout: Layout, rows: np.ndarray) -> np.ndarray:
+    """How many tokens each of these rows adds to a batch that it is the longest of: special ones and both texts of a pair."""
+    counts: np.ndarray = sequence_lengths(store, layout, rows)
+    if layout.joined:
+        special = len(layout.prefix) + len(layout.suffix) + (0 if store.b is None else len(layout.middle))
+        counts = np.minimum(counts + special, layout.max_length)
+    else:
+        counts = np.clip(counts, 1, layout.max_length) * (1 if store.b is None else 2)
+    return counts
+
+
 def padded(store: Rows, rows: np.ndarray, layout: Layout) -> Arrays:
     """These rows, padded, as the layout wants them; a text without any token becomes one of padding."""
     if layout.joined:

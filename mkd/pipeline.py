@@ -19,7 +19,7 @@ from mkd.evaluate import dev_logits, eager, predict, quality, selection_scores
 from mkd.matching import Matching
 from mkd.mixup import mixed_batches
 from mkd.parts import joined
-from mkd.record import Dataset, Report, Result, phase, silent
+from mkd.record import MODEL, Dataset, Report, Result, phase, silent
 from mkd.resume import Checkpoint, settings_of
 from mkd.sources import load_tasks
 from mkd.speed import hardware, size_metrics
@@ -37,9 +37,6 @@ from mkd.tokenise import tokenizer_fingerprint
 from mkd.tokens import TaskData, layout_of
 from mkd.trainer import train
 from mkd.vocabulary import kept_tokens
-
-MODEL = "model"
-"""Where in a run's folder the model is, which the run has made."""
 
 
 def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+MODEL = "model"
+"""Where in a run's folder the model is, which the run has made."""
 Report = Callable[[int, dict[str, float]], None]
 """The core's only way out while it works: report(step, metrics). Metrics named `progress/<phase>` tell the share of a
 phase that is done, from 0 to 1; all others are numbers to keep. Raising inside it stops the run."""

@@ -15,6 +15,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -23,7 +24,7 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-from mkd.layout import Arrays, Layout, Texts, encode, padded, sequence_lengths
+from mkd.layout import Arrays, Layout, Texts, batch_tokens, encode, padded
 
 MANIFEST = "student.json"
 TOKENIZER = "tokenizer.json"
@@ -79,30 +80,30 @@ class Student:
         The tokenizer's threads are set with the first student that a process loads. Raises ValueError that names the folder or
         file which is missing, damaged or of another kind. Nothing in the folder is run.
         """
-        threads = threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or cores()
+        threads = _threads(threads)
         os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
         manifest = read_manifest(Path(folder))
         contents = {name: _read(Path(folder) / name, digest) for name, digest in manifest["files"].items()}
         heads = {name: Head(tuple(h["labels"]), h["pair"], h["mean"], h["std"]) for name, h in manifest["tasks"].items()}
         stated: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in manifest["layout"].items()}
-        graphs = {name: _session(content, threads) for name, content in contents.items() if name != TOKENIZER}
+        opened = {name: _opened(Path(folder) / name, content, threads) for name, content in contents.items()}
 
         def infer(batch: Arrays, task: str) -> np.ndarray:
             head = manifest["tasks"][task]
             given = {name: array for name, array in batch._asdict().items() if array is not None}
-            logits: np.ndarray = graphs[head["graph"]].run(None, given)[0]
+            logits: np.ndarray = opened[head["graph"]].run(None, given)[0]
             return logits[:, head["start"] : head["start"] + (len(head["labels"]) or 1)]
 
-        return Student(heads, Layout(**stated), Tokenizer.from_str(contents[TOKENIZER].decode()), infer, threads)
+        return Student(heads, Layout(**stated), opened[TOKENIZER], infer, threads)
 
     def predict(self, texts: Sequence[Text], task: str) -> list[Prediction]:
         """An answer to each text, in their order; a text that cannot be answered has an `error`, and all others an answer.
 
         Each is a string, or two for a task of pairs. An empty text is answered as one of padding; of a too long one the
-        beginning is read. Raises ValueError for a task that the student does not know.
+        beginning is read. Raises ValueError for a task that the student does not know, and for a text that is in no list.
         """
         logits_NC, errors = self.logits(texts, task)
-        head = self.heads[task]
+        head = self.head(task)
         answers = regressed(logits_NC, head) if not head.labels else classified(logits_NC, head)
         return [
             answer if error is None else Prediction("", float("nan"), [], error)
@@ -110,18 +111,28 @@ class Student:
         ]
 
     def logits(self, texts: Sequence[Text], task: str) -> tuple[np.ndarray, list[str | None]]:
-        """Logits [N, C] float32 of a task's head, and of each text what is wrong with it: then they are NaN."""
-        if task not in self.heads:
-            raise ValueError(f"task is {task!r}; allowed: {', '.join(self.heads)}")
-        head = self.heads[task]
+        """Logits [N, C] float32 of a task's head, and of each text what is wrong with it: then they are NaN.
+
+        Raises ValueError as `predict` does.
+        """
+        head = self.head(task)
+        if isinstance(texts, str):
+            raise ValueError("texts is a string; allowed: a list, of one text or more")
         errors = [problem(text, head.pair) for text in texts]
         found = np.full((len(texts), len(head.labels) or 1), np.nan, dtype=np.float32)
-        good = [place for place, error in enumerate(errors) if error is None]
+        good = np.array([place for place, error in enumerate(errors) if error is None], dtype=np.int64)
         rows = self._tokens([texts[place] for place in good], head.pair)
-        lengths = np.minimum(sequence_lengths(rows, self.layout, np.arange(len(good))), self.layout.max_length)
-        for places in by_length(lengths, BATCH_TOKENS):
-            found[np.array(good)[places]] = self.infer(padded(rows, places, self.layout), task)
+        for places in by_length(batch_tokens(rows, self.layout, np.arange(len(good))), BATCH_TOKENS):
+            found[good[places]] = self.infer(padded(rows, places, self.layout), task)
+        for place in good[~np.isfinite(found[good]).all(1)]:
+            errors[place], found[place] = "the model's numbers for it are not finite", np.nan
         return found, errors
+
+    def head(self, task: str) -> Head:
+        """The head of a task. Raises ValueError for one that the student does not know."""
+        if task not in self.heads:
+            raise ValueError(f"task is {task!r}; allowed: {', '.join(self.heads)}")
+        return self.heads[task]
 
     def _tokens(self, texts: list[Any], pair: bool) -> "Tokens":
         sides = list(zip(*texts, strict=True)) if pair and texts else [texts]
@@ -148,6 +159,14 @@ def by_length(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
 def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _threads(asked: int) -> int:
+    """So many, or, for 0, those of OMP_NUM_THREADS (the first where it is a list), or all cores."""
+    if asked < 0:
+        raise ValueError(f"threads is {asked}; allowed: 0 or more")
+    stated = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return asked or (int(stated) if stated.isdecimal() else 0) or cores()
 
 
 def problem(text: object, pair: bool) -> str | None:
@@ -194,13 +213,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         known = found["format"]
     except OSError:
         raise ValueError(f"{folder} is no exported student: there is no {MANIFEST} in it") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"{file} is damaged: export the student again") from None
     if known != FORMAT:
         raise ValueError(f"{file} is of format {known!r}; allowed: {FORMAT}, which this version of mkd reads")
-    if {"files", "tasks", "layout"} - found.keys() or any("/" in name or os.sep in name for name in found["files"]):
+    stated = found.pop("digest", None)
+    if stated != digest_of(found) or any(Path(name).name != name for name in found["files"]):
         raise ValueError(f"{file} is damaged: export the student again")
     return found
+
+
+def digest_of(manifest: dict[str, Any]) -> str:
+    """Of all that a manifest says but this."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _read(file: Path, digest: str) -> bytes:
@@ -211,6 +236,15 @@ def _read(file: Path, digest: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != digest:
         raise ValueError(f"{file} is not as it was exported: export the student again")
     return content
+
+
+def _opened(file: Path, content: bytes, threads: int) -> Any:
+    """The tokenizer or graph. Raises ValueError where the library that reads it cannot, as one older than its writer may."""
+    try:
+        return Tokenizer.from_str(content.decode()) if file.name == TOKENIZER else _session(content, threads)
+    except Exception as error:  # neither library has a narrower one
+        library = "tokenizers" if file.name == TOKENIZER else "onnxruntime"
+        raise ValueError(f"{file} cannot be read by the {library} that is installed: {error}") from error
 
 
 def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
@@ -232,9 +266,12 @@ def main(argv: list[str] | None = None) -> int:
     form = given.format or ("jsonl" if given.input.endswith((".jsonl", ".ndjson")) else "tsv")
     try:
         student = Student.load(given.folder, given.threads)
-        # What is no UTF-8 is told of in its line.
+        student.head(given.task)
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")
+        # What is no UTF-8 is told of in its line; a mark at the file's beginning is none of its text.
         source = 0 if given.input == "-" else given.input
-        with open(source, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
+        with open(source, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
             bad = answer(student, given.task, form, lines, sys.stdout)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -249,7 +286,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def answer(student: Student, task: str, form: str, lines: Iterator[str], out: TextIO) -> int:
     """Writes a line for each line; how many of them could not be answered."""
-    pair = task in student.heads and student.heads[task].pair
+    pair = student.head(task).pair
     bad = 0
     while chunk := list(islice(lines, LINES_AT_ONCE)):
         parsed = [_parsed(line.rstrip("\r\n"), form, pair) for line in chunk]
@@ -271,7 +308,7 @@ def _parsed(line: str, form: str, pair: bool) -> tuple[Any, str | None]:
         return tuple(cells) if pair else cells[0], None
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return None, f"no JSON: {error}"
     if not isinstance(row, dict):
         return None, f"{_kind(row)}; allowed: an object with {'text and text_pair' if pair else 'text'}"

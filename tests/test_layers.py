@@ -80,6 +80,7 @@ ORDER = [
     "mkd.backends",
     "mkd.pipeline",
     "mkd.finetune",
+    "mkd.delivery",
     "mkd.leaderboard",
     "mkd.submission",
     "mkd.throughput",

@@ -30,8 +30,8 @@ from mkd.config import (
 )
 from mkd.evaluate import dev_logits, eager, quality
 from mkd.finetune import run_finetune
-from mkd.pipeline import MODEL, prepare, run, run_teacher
-from mkd.record import Result
+from mkd.pipeline import prepare, run, run_teacher
+from mkd.record import MODEL, Result
 from mkd.sources import load_tasks
 from mkd.students import load_model
 from mkd.students.embeddings import input_table

@@ -30,8 +30,8 @@ from mkd.config import (
     TransferConfig,
 )
 from mkd.finetune import run_finetune
-from mkd.pipeline import MODEL, run, run_teacher
-from mkd.record import Result
+from mkd.pipeline import run, run_teacher
+from mkd.record import MODEL, Result
 from mkd.sources import load_tasks
 from mkd.students import load_model
 from mkd.teachers import settled, tokenizer_of, weakness

@@ -40,8 +40,8 @@ class BiLstm(nn.Module):
     def forward(self, x_BLE: torch.Tensor, turn_BL: torch.Tensor) -> torch.Tensor:
         """[B, L, E] -> [B, L, 2H]. turn_BL: for each place of a sequence, the place it has when read backwards."""
         ahead, _ = self.ahead(x_BLE)
-        back, _ = self.back(_take(x_BLE, turn_BL))
-        return torch.cat([ahead, _take(back, turn_BL)], dim=2)
+        back, _ = self.back(take(x_BLE, turn_BL))
+        return torch.cat([ahead, take(back, turn_BL)], dim=2)
 
 
 class Maxout(nn.Module):
@@ -169,7 +169,7 @@ def _turn(mask_BL: torch.Tensor) -> torch.Tensor:
     return torch.where(back >= 0, back, place)
 
 
-def _take(x_BLD: torch.Tensor, places_BL: torch.Tensor) -> torch.Tensor:
+def take(x_BLD: torch.Tensor, places_BL: torch.Tensor) -> torch.Tensor:
     """Each sequence's tokens at these places. Copies rows whole: `gather` takes 5 times as long, entry by entry."""
     starts_B = torch.arange(0, places_BL.numel(), places_BL.shape[1], device=places_BL.device)
     return x_BLD.flatten(0, 1).index_select(0, (starts_B.unsqueeze(1) + places_BL).flatten()).view_as(x_BLD)

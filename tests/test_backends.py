@@ -1,0 +1,160 @@
+"""Which backend is offered, by numbers made up, and of a small student for real."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from mkd.backends import TORCH, Offered, _wrong, compared, latency_ms, offered, ratios
+from mkd.config import Config, DataConfig, ExportConfig, SpeedConfig, StudentConfig
+from mkd.evaluate import dev_logits, eager
+from mkd.export import PROGRAM, export_int8, export_onnx
+from mkd.layout import Arrays
+from mkd.record import MODEL, silent
+from mkd.runtime import Student as Runtime
+from mkd.students import Student, make_student
+from mkd.tasks import Task
+from mkd.teaching import Side
+from mkd.tokens import TaskData, layout_of
+
+CPU = torch.device("cpu")
+
+
+def test_ratios_are_the_teachers_median_over_a_backends_in_the_same_setting() -> None:
+    speed = {
+        "speed/torch/b1-l128-t1/p50_ms": 2.0,
+        "speed/torch/b1-l128-t1/p95_ms": 9.0,
+        "speed/int8/b1-l128-t1/p50_ms": 0.5,
+        "speed/int8/b32-l128-t1/p50_ms": 4.0,
+        "teacher/speed/torch/b1-l128-t1/p50_ms": 10.0,
+    }
+    assert ratios(speed) == {"speed/torch/b1-l128-t1/ratio": 5.0, "speed/int8/b1-l128-t1/ratio": 20.0}
+
+
+def test_latency_is_of_one_row_of_tokens_on_the_first_number_of_threads() -> None:
+    speed = {
+        "speed/onnx/b32-l64-t4/p50_ms": 1.0,
+        "speed/onnx/b1-text-t4/p50_ms": 2.0,
+        "speed/onnx/b1-l64-t4/p95_ms": 3.0,
+        "speed/onnx/b1-l64-t4/p50_ms": 4.0,
+        "speed/onnx/b1-l64-t1/p50_ms": 5.0,
+    }
+    assert latency_ms(speed, "onnx") == 4.0
+
+
+def test_compared_by_hand(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Of 20 dev rows one more is wrong: 5 points of accuracy."""
+    (data, *_) = datas
+    side = Side(tokenizer, [data], CPU)
+    labels = data.dev[""].labels
+    right = {("single", ""): np.stack([1 - labels, labels], axis=1).astype(np.float32)}
+    other = {("single", ""): right["single", ""].copy()}
+    other["single", ""][3] = other["single", ""][3, ::-1] * 1.5
+    found = compared(side, right, other)
+    assert found == pytest.approx({"max_difference": 1.5, "loss": 5.0, "quality/single/score": 95.0, "quality/mean": 95.0})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nothing_is_compared_with_what_is_not_finite(
+    value: float, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    dev = {(data.name, ""): np.zeros((20, len(data.kind.labels) or 1), np.float32) for data in datas}
+    other = {key: logits.copy() for key, logits in dev.items()}
+    other["pair", ""][7, 0] = value
+    assert compared(Side(tokenizer, datas, CPU), dev, other) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "loss", "difference", "told"),
+    [
+        ("onnx", 0.0, 1e-5, []),
+        ("int8", 0.5, 3.0, []),
+        ("int8", -2.0, 3.0, []),
+        (
+            "int8",
+            0.51,
+            0.1,
+            ["int8 is not offered: it loses 0.51 points of the mean score, allowed: at most 0.5 (export.max_loss)"],
+        ),
+        ("onnx", 0.0, 0.0123, ["onnx is not offered: its logits are up to 0.012 off torch's, allowed: 0.001"]),
+        ("program", 0.0, 0.5, ["program is not offered: its logits are up to 0.5 off torch's, allowed: 0.001"]),
+        ("static", None, None, ["static is not offered: not all of its logits are finite"]),
+    ],
+)
+def test_what_is_wrong_is_told(name: str, loss: float | None, difference: float | None, told: list[str]) -> None:
+    stated = {f"export/{name}/loss": loss, f"export/{name}/max_difference": difference, f"export/{name}/bytes": 9.0}
+    assert _wrong(name, {key: value for key, value in stated.items() if value is not None}, Config()) == told
+
+
+def small(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Student:
+    torch.manual_seed(0)
+    return make_student(StudentConfig(kind="bag", hidden=8, ngrams=1), datas, len(tokenizer), 32, None)
+
+
+def found_of(
+    export: ExportConfig, student: Student, tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, to: Path
+) -> Offered:
+    config = Config(
+        data=DataConfig(max_length=32),
+        export=export,
+        threads=1,
+        speed=SpeedConfig(length=8, batch_size=2, threads=[1], repeats=2),
+    )
+    dev = dev_logits(eager(student), datas, layout_of(tokenizer, False, 32))
+    return offered(config, student, Side(tokenizer, datas, CPU), tasks, dev, None, to, silent)
+
+
+def test_the_fastest_of_those_that_passed_is_offered(
+    tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    student = small(datas, tokenizer)
+    export = ExportConfig(["onnx", "int8", "static"], max_loss=100, calibration_rows=9, torch=True)
+    metrics, notes, folder, passed = found_of(export, student, tasks, datas, tokenizer, tmp_path)
+    assert notes == [] and passed == ("torch", "onnx", "int8", "static")
+    fastest = min(passed, key=lambda name: metrics[f"speed/{name}/b1-l8-t1/p50_ms"])
+    assert folder == ("" if fastest == TORCH else str(tmp_path / fastest))
+    assert metrics["export/onnx/max_difference"] < 1e-5 < metrics["export/int8/max_difference"]
+    assert max(abs(metrics[f"export/{name}/loss"]) for name in ("onnx", "program")) < 1e-4
+    for name in ("onnx", "int8", "static"):
+        assert metrics[f"export/{name}/bytes"] == sum(path.stat().st_size for path in (tmp_path / name).iterdir())
+        assert Runtime.load(tmp_path / name).predict(["a film"], "single")[0].error is None
+    assert metrics["export/program/bytes"] == (tmp_path / MODEL / PROGRAM).stat().st_size
+    # Once more into the same folder, as a run does that is gone on with.
+    again = found_of(ExportConfig(["onnx"]), student, tasks, datas, tokenizer, tmp_path)
+    assert again.passed == ("torch", "onnx")
+
+
+def test_what_loses_too_much_is_told_and_not_offered(
+    tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The int8 export is made to be of a student whose heads say the contrary."""
+    student = small(datas, tokenizer)
+
+    def wrong(source: Path, folder: Path, calibration: list[Arrays] | None = None) -> None:
+        contrary = small(datas, tokenizer)
+        for parameter in contrary.heads.parameters():
+            parameter.data *= -1
+        export_onnx(contrary, tokenizer, ExportConfig(), folder.parent / "contrary")
+        export_int8(folder.parent / "contrary", folder, calibration)
+
+    monkeypatch.setattr("mkd.backends.export_int8", wrong)
+    found = found_of(ExportConfig(), student, tasks, datas, tokenizer, tmp_path)
+    loss = found.metrics["export/int8/loss"]
+    assert loss > 0.5, "another seed where random heads and their contrary score alike"
+    assert found.notes == [
+        f"int8 is not offered: it loses {loss:.2f} points of the mean score, allowed: at most 0.5 (export.max_loss)"
+    ]
+    assert found.passed == ("torch", "onnx")
+    assert not found.folder.endswith("int8")
+
+
+def test_a_model_that_cannot_be_exported_stays_in_torch(
+    tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mkd.export.LARGEST_BYTES", 10)
+    found = found_of(ExportConfig(), small(datas, tokenizer), tasks, datas, tokenizer, tmp_path)
+    assert len(found.notes) == 1 and found.notes[0].startswith("not exported to ONNX: a model of ")
+    assert (found.folder, found.passed) == ("", ("torch",)) and not (tmp_path / "onnx").exists()
+    assert "speed/torch/b1-l8-t1/p50_ms" in found.metrics

@@ -1,0 +1,297 @@
+"""Each kind of student, exported once, against torch on real rows; what else is made of the exports."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from entry import client, command, outcome
+from tiny import MINILM, make_datas, make_tasks, make_tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from experiments.table import export_lines
+from mkd import export
+from mkd.checkpoints import load_tokenizer
+from mkd.config import Config, DataConfig, DemoConfig, ExportConfig, SpeedConfig, StudentConfig
+from mkd.delivery import run_export
+from mkd.evaluate import at_work, eager
+from mkd.export import calibration_batches, export_int8, export_onnx, export_program, load_program
+from mkd.layout import Arrays, padded
+from mkd.pipeline import save
+from mkd.runtime import MANIFEST, TOKENIZER, Infer, Text
+from mkd.runtime import Student as Runtime
+from mkd.sources import load_tasks
+from mkd.students import Student, make_student
+from mkd.students.embeddings import input_table, trim
+from mkd.tokenise import task_data
+from mkd.tokens import TaskData, layout_of
+from mkd.vocabulary import kept_tokens
+
+LENGTH = 12
+BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
+TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2)
+BAG = StudentConfig(kind="bag", hidden=8, embedding=6, buckets=50)
+KINDS = {
+    "bilstm": BILSTM,
+    "bilstm-max": replace(BILSTM, attention=False, min_count=3),
+    "transformer": replace(TRANSFORMER, pooling="first"),
+    "electra": replace(TRANSFORMER, embedding=6),
+    "bag": replace(BAG, min_count=3),
+}
+
+
+class Made(NamedTuple):
+    student: Student
+    tokenizer: PreTrainedTokenizerBase
+    datas: list[TaskData]
+    folder: Path
+
+
+def student_of(config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Student:
+    """Random, and so sure of its answers that a wrong product would show."""
+    torch.manual_seed(0)
+    student = make_student(config, datas, len(tokenizer), LENGTH, None)
+    for name, parameter in student.named_parameters():
+        if "ngrams" in name:
+            torch.nn.init.normal_(parameter)
+        elif "heads" in name:
+            parameter.data *= 4
+    if config.min_count:
+        trim(student, *kept_tokens(datas, tokenizer, input_table(student).num_embeddings, config.min_count))
+    student.train(False)
+    return student
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    root = tmp_path_factory.mktemp(request.param)
+    tasks = make_tasks()
+    tokenizer = make_tokenizer(root, tasks)
+    datas = make_datas(root, tasks, tokenizer, LENGTH)
+    student = student_of(KINDS[request.param], datas, tokenizer)
+    export_onnx(student, tokenizer, ExportConfig(), root / "onnx")
+    yield Made(student, tokenizer, datas, root)
+
+
+def batches(made: Made) -> list[tuple[str, Arrays]]:
+    """Of every task one row, two, and all, so that some are cut; one of length 1; and rows without any token."""
+    layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
+    found = []
+    for data in made.datas:
+        found += [(data.name, padded(data.train, np.arange(40)[rows], layout)) for rows in ([3], [0, 7], slice(None))]
+        empty = data.train._replace(a=data.train.a._replace(offsets=data.train.a.offsets * 0))
+        found.append((data.name, padded(empty, np.arange(2), layout)))
+        if data.train.b is None:
+            short = data.train.a._replace(offsets=np.minimum(data.train.a.offsets, 1))
+            found.append((data.name, padded(data.train._replace(a=short), np.array([0]), layout)))
+    return found
+
+
+def difference(made: Made, infer: Infer) -> float:
+    """The largest between its logits and torch's."""
+    own = eager(made.student)
+    return max(float(np.abs(infer(batch, task) - own(batch, task)).max()) for task, batch in batches(made))
+
+
+def spread(made: Made) -> float:
+    """The standard deviation of torch's logits."""
+    own = eager(made.student)
+    return float(np.concatenate([own(batch, task).ravel() for task, batch in batches(made)]).std())
+
+
+def test_logits_are_torchs_whatever_the_batch(made: Made) -> None:
+    assert len({batch.ids.shape for _, batch in batches(made)}) > 6
+    assert spread(made) > 0.1
+    assert difference(made, Runtime.load(made.folder / "onnx", 1).infer) < 2e-5
+
+
+def test_raw_texts_are_answered_as_in_torch(made: Made) -> None:
+    runtime, own = Runtime.load(made.folder / "onnx", 1), at_work(made.student, made.tokenizer)
+    assert (runtime.heads, runtime.layout) == (own.heads, own.layout)
+    asked: dict[str, list[Text]] = {"single": ["a good film", "", "the sea " * 40], "pair": [("a film", "the sea"), ("", "")]}
+    for task, texts in asked.items():
+        for one, other in zip(runtime.predict(texts, task), own.predict(texts, task), strict=True):
+            assert one.label == other.label and one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+
+
+def test_the_folder_holds_what_its_manifest_names(made: Made) -> None:
+    manifest = json.loads((made.folder / "onnx" / MANIFEST).read_text())
+    assert list(manifest["files"]) == ["student.onnx", TOKENIZER]
+    assert sorted(path.name for path in (made.folder / "onnx").iterdir()) == [MANIFEST, "student.onnx", TOKENIZER]
+
+
+def test_int8_is_near_and_small(made: Made, tmp_path: Path) -> None:
+    export_int8(made.folder / "onnx", tmp_path / "int8")
+    assert 0 < difference(made, Runtime.load(tmp_path / "int8", 1).infer) < 0.25 * spread(made)
+    assert sorted(path.name for path in (tmp_path / "int8").iterdir()) == [MANIFEST, "student.onnx", TOKENIZER]
+
+
+def test_static_int8_is_near(made: Made, tmp_path: Path) -> None:
+    layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
+    export_int8(made.folder / "onnx", tmp_path / "static", calibration_batches(made.datas, layout, 32))
+    assert 0 < difference(made, Runtime.load(tmp_path / "static", 1).infer) < 0.5 * spread(made)
+    assert sorted(path.name for path in (tmp_path / "static").iterdir()) == [MANIFEST, "student.onnx", TOKENIZER]
+
+
+def test_a_torch_program_is_the_student(made: Made, tmp_path: Path) -> None:
+    layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
+    export_program(made.student, layout, tmp_path / "student.pt2")
+    assert difference(made, load_program(tmp_path / "student.pt2", made.student)) < 2e-5
+
+
+def test_exporting_leaves_the_student_as_it_was(made: Made) -> None:
+    assert all(parameter.requires_grad for parameter in made.student.parameters())
+    fresh = type(made.student)(made.student.config)  # type: ignore[arg-type]
+    assert made.student.state_dict().keys() == fresh.state_dict().keys()
+
+
+def test_graphs_a_task_are_the_one_graph(tmp_path: Path) -> None:
+    tasks = make_tasks()
+    tokenizer = make_tokenizer(tmp_path, tasks)
+    datas = make_datas(tmp_path, tasks, tokenizer, LENGTH)
+    student = student_of(replace(BAG, ngrams=1), datas, tokenizer)
+    export_onnx(student, tokenizer, ExportConfig(per_task=True), tmp_path / "onnx")
+    export_int8(tmp_path / "onnx", tmp_path / "int8")
+    made = Made(student, tokenizer, datas, tmp_path)
+    assert difference(made, Runtime.load(tmp_path / "onnx", 1).infer) < 2e-5
+    assert difference(made, Runtime.load(tmp_path / "int8", 1).infer) < 0.25 * spread(made)
+    graphs = [f"student-{i}.onnx" for i in range(3)]
+    for name in ("onnx", "int8"):
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == [*graphs, MANIFEST, TOKENIZER]
+
+
+def test_a_model_too_large_for_one_file_is_refused(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "LARGEST_BYTES", 1000)
+    with pytest.raises(ValueError, match=r"^a model of [\d,]+ bytes is too large for ONNX; allowed: at most 1,000$"):
+        export_onnx(student_of(BAG, datas, tokenizer), tokenizer, ExportConfig(), tmp_path / "onnx")
+    assert not (tmp_path / "onnx").exists()
+
+
+def test_calibration_rows_are_spread_over_tasks_and_rows(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    layout = layout_of(tokenizer, False, 32)
+    found = calibration_batches(datas, layout, 12)
+    rows = [data.train_rows[i * (len(data.train_rows) // 4)] for data in datas for i in range(4)]
+    assert len(found) == 12 and all(len(batch.ids) == 1 for batch in found)
+    for batch, (data, row) in zip(found, zip(np.repeat(np.arange(3), 4), rows, strict=True), strict=True):
+        np.testing.assert_array_equal(batch.ids, padded(datas[data].train, np.array([row]), layout).ids)
+
+
+def test_a_bilstm_with_a_whole_vocabulary_is_under_15_mb(datas: list[TaskData], tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(MINILM, "tokenizer")
+    config = StudentConfig(kind="bilstm", hidden=128, embedding=128)
+    student = make_student(config, datas, len(tokenizer), 128, None)
+    assert input_table(student).weight.shape == (30522, 128)
+    export_onnx(student, tokenizer, ExportConfig(), tmp_path / "onnx")
+    export_int8(tmp_path / "onnx", tmp_path / "int8")
+    assert sum(path.stat().st_size for path in (tmp_path / "int8").iterdir()) < 15_000_000
+
+
+# The entry point.
+
+
+DEMO = DataConfig(tasks=["sentiment", "paraphrase", "similarity"], demo=DemoConfig(train_rows=60, unlabelled_rows=0, dev_rows=40))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A random student of the demo's tasks as save_pretrained writes it, and the cache of its tokens."""
+    root = tmp_path_factory.mktemp("saved")
+    config = replace(DEMO, max_length=32)
+    tasks = load_tasks(config)
+    tokenizer = make_tokenizer(root, tasks)
+    datas = [task_data(root, task, tokenizer, config, 0) for task in tasks if task.name != "similarity"]
+    torch.manual_seed(0)
+    student = make_student(replace(BAG, ngrams=1), datas, len(tokenizer), 32, None)
+    save(student, tokenizer, root / "student")
+    return root / "student", root
+
+
+def config_of(saved: tuple[Path, Path], to: Path, **more: object) -> Config:
+    asked = ExportConfig(student=str(saved[0]), to=str(to), max_loss=100)
+    return Config(
+        cache=str(saved[1]), threads=1, device="cpu", data=replace(DEMO, max_length=32),
+        speed=SpeedConfig(length=8, batch_size=2, threads=[1], repeats=2), export=replace(asked, **more),  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_a_saved_student_is_exported_and_told_of(saved: tuple[Path, Path], tmp_path: Path) -> None:
+    made = run_export(config_of(saved, tmp_path / "out" / "home", torch=True), saved[0])
+    home = tmp_path / "out" / "home"
+    assert [path.name for path in home.parent.iterdir()] == ["home"], "nothing is left beside it"
+    assert (made.folder, made.backends, made.notes) == (str(home), ["onnx", "int8", "torch"], [])
+    assert {path.name for path in home.iterdir()} == set(made.backends)
+    assert [path.name for path in (home / "torch").iterdir()] == ["student.pt2"]
+    assert {"quality/sentiment/score", "quality/mean", "export/int8/loss", "speed/int8/b1-l8-t1/p50_ms"} <= made.metrics.keys()
+    assert not any("similarity" in name for name in made.metrics), "a task that the student does not know"
+    assert Runtime.load(home / "int8").predict(["a fine film"], "sentiment")[0].error is None
+    lines = export_lines(made)
+    assert cells(lines[0]) == ["", "torch", "onnx", "int8", "program"]
+    scores = [made.metrics[f"{where}quality/mean"] for where in ("", "export/onnx/", "export/int8/", "export/program/")]
+    (mean,) = [line for line in lines if line.startswith("| mean on dev")]
+    assert cells(mean)[1:] == [f"{score:.2f}" for score in scores]
+
+
+def test_what_cannot_be_exported_is_refused_and_nothing_written(saved: tuple[Path, Path], tmp_path: Path) -> None:
+    config = config_of(saved, tmp_path / "home")
+    (tmp_path / "there").mkdir()
+    data = config.data
+    for changed, told in [
+        (config_of(saved, tmp_path / "there"), f"export.to is '{tmp_path}/there'; allowed: a folder that is not there yet"),
+        (replace(config, export=replace(config.export, to="")), "export.to is ''; allowed: a folder that is not there yet"),
+        (
+            config_of(saved, tmp_path / "home", student=""),
+            "export.student is ''; allowed: a folder that holds a distilled student",
+        ),
+        (config_of(saved, tmp_path / "home", backends=[]), "export.backends is []; allowed: at least one, or export.torch=true"),
+        (
+            replace(config, data=replace(data, tasks=["similarity"])),
+            "data.tasks: similarity; allowed: at least one that export.student knows: paraphrase, sentiment",
+        ),
+        (
+            replace(config, data=replace(data, max_length=64)),
+            "data.max_length is 64; allowed: at most 32, as export.student was trained",
+        ),
+    ]:
+        with pytest.raises(ValueError) as caught:
+            run_export(changed, saved[0])
+        assert str(caught.value) == told
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_nothing_is_delivered_where_no_backend_passes(
+    saved: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "LARGEST_BYTES", 10)
+    with pytest.raises(ValueError, match=r"^export.student is '.*': not exported to ONNX: a model of [\d,]+ bytes is too large"):
+        run_export(config_of(saved, tmp_path / "home"), saved[0])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_entry_point_records_a_run(saved: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    given = [
+        f"--export.student={saved[0]}", "--export.to=home", "--export.backends=[]", "--export.torch=true", "--threads=1",
+        f"--cache={saved[1]}", "--data.tasks=[sentiment,paraphrase]", "--data.max_length=32", "--data.demo.train_rows=60",
+        "--data.demo.unlabelled_rows=0", "--data.demo.dev_rows=40",
+        "--speed.length=8", "--speed.repeats=2", "--speed.threads=[1]",
+    ]  # fmt: skip
+    done = command(tmp_path / "work", "export", *given)
+    found = outcome(done)
+    assert found["folder"] == str(tmp_path / "work" / "home") and found["backends"] == ["torch"]
+    run = client(tmp_path / "work").get_run(found["run_id"])
+    assert run.data.tags["mkd.kind"] == "export" and run.info.status == "FINISHED"
+    assert run.data.tags["mlflow.runName"] == "export student"
+    assert run.data.metrics["export/program/bytes"] == (tmp_path / "work" / "home" / "torch" / "student.pt2").stat().st_size
+    again = command(tmp_path / "work", "export", *given)
+    assert again.returncode == 2
+    assert again.stderr == "error: export.to is 'home'; allowed: a folder that is not there yet\n"
