@@ -35,18 +35,20 @@ WARM = 0.2
 
 
 class Sample(NamedTuple):
-    """Of the server's processes after so many seconds: resident memory, and the processor time that they have used."""
+    """Of the server's processes after so many seconds: resident memory, the part of it that is no file's, processor time."""
 
     seconds: float
     mib: float
+    anonymous_mib: float
     cpu_s: float
 
 
 def sample(server: Served, begun: float) -> Sample:
     processes = server.processes()
-    resident = sum(process.memory_info().rss for process in processes)
+    memory = [process.memory_info() for process in processes]
+    mib, anonymous_mib = (sum(found) / (1 << 20) for found in zip(*((m.rss, m.rss - m.shared) for m in memory), strict=True))
     times = [process.cpu_times() for process in processes]
-    return Sample(time.monotonic() - begun, resident / (1 << 20), sum(used.user + used.system for used in times))
+    return Sample(time.monotonic() - begun, mib, anonymous_mib, sum(used.user + used.system for used in times))
 
 
 def texts(folder: str, tasks: list[str]) -> dict[str, list[dict[str, str]]]:
@@ -93,8 +95,8 @@ def summary(stats: list[dict[str, Any]], taken: list[Sample]) -> dict[str, float
     times = sum((Counter({float(ms): n for ms, n in s["response_times"].items()}) for s in stats), Counter[float]())
     p50, p99 = np.percentile(np.repeat(list(times), list(times.values())), (50, 99))
     at = {f"memory_{share}_mib": taken[(len(taken) - 1) * share // 100].mib for share in (10, 50, 100)}
-    late = np.array(taken[int(len(taken) * WARM) :])
-    slope = np.polyfit(late[:, 0] / 60, late[:, 1], 1)[0]
+    late = np.array([(s.seconds / 60, s.mib) for s in taken[int(len(taken) * WARM) :]])
+    slope = np.polyfit(late[:, 0], late[:, 1], 1)[0]
     return {
         "seconds": seconds, "requests": requests, "errors": errors, "error_rate": errors / requests,
         "requests_per_s": requests / seconds, "texts_per_s": answered / seconds,
@@ -121,7 +123,8 @@ def main() -> None:
         stats, taken = load(server, args, Path(name))
     found = summary(stats, taken)
     print("\n".join(["", *markdown([["what", "measured"], *([key, f"{value:,.4g}"] for key, value in found.items())]), ""]))
-    print(json.dumps(vars(args) | {"measured": found, "hardware": hardware()}))
+    over_time = [taken[(len(taken) - 1) * share // 20] for share in range(21)]
+    print(json.dumps(vars(args) | {"measured": found, "over_time": [s._asdict() for s in over_time], "hardware": hardware()}))
 
 
 if __name__ == "__main__":
