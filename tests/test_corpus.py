@@ -117,7 +117,7 @@ def test_a_regression_of_pairs_has_scores_and_a_row_without_a_text_an_error(
     np.testing.assert_allclose(found["score"], direct["score"].astype(float), atol=1e-4)
     assert found.index[found["error"].notna()].tolist() == [3, 7, 40] == direct.index[direct["error"].notna()].tolist()
     assert metrics["label/errors"] == 3
-    assert found["error"][3] == direct["error"][3] and "text_pair" in found["error"][3]
+    assert found["error"][3] == direct["error"][3] == "the second text is missing; allowed: a string"
     whole = found[found["error"].isna()]
     assert set(whole["label"]) == {""} and not any(len(row) for row in whole["probabilities"])
     assert found[found["error"].notna()][["label", "score"]].isna().all(axis=None)

@@ -158,8 +158,3 @@ def test_only_this_machine_can_reach_it(server: Served) -> None:
     *_, uvicorn = server.processes()
     listening = [found.laddr.ip for found in uvicorn.net_connections("inet") if found.status == psutil.CONN_LISTEN]
     assert listening == ["127.0.0.1"]
-
-
-def test_a_model_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="No such"), served(str(tmp_path / "none"), tmp_path / "log", environment()):
-        pass
