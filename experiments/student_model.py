@@ -5,6 +5,7 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+from mlflow.exceptions import MlflowException
 
 from mkd.runtime import Prediction, Student
 
@@ -18,9 +19,10 @@ class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
         self.student = Student.load(exported) if exported else _in_torch(Path(context.artifacts["student"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """A row a text: label, score, probabilities and error, as mkd.runtime.Prediction; error is null where there is none.
+        """A row a text: label, score, probabilities and error, as mkd.runtime.Prediction; None for what a row has not.
 
-        With the param `logits` only these: a list a row, of a regression its score. Raises ValueError for an unknown task.
+        With the param `logits` only these: a list a row, of a regression its score. A text without any is an error then.
+        Raises MlflowException of an invalid parameter, which a server answers with 400, also for an unknown task.
         """
         given = params or {}
         task = given.get("task") or next(iter(self.student.heads))
@@ -28,9 +30,13 @@ class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
         texts = _column(model_input, "text")
         if pair:
             texts = list(zip(texts, _column(model_input, "text_pair"), strict=True))
-        if given.get("logits"):
-            return pd.DataFrame({"logits": self._logits(texts, task)})
-        return pd.DataFrame(self.student.predict(texts, task), columns=Prediction._fields)
+        try:
+            if given.get("logits"):
+                return pd.DataFrame({"logits": self._logits(texts, task)})
+            return _table(self.student.predict(texts, task))
+        except ValueError as error:
+            # The message of any other exception is left out of a server's answer.
+            raise MlflowException.invalid_parameter_value(str(error)) from None
 
     def _logits(self, texts: list[Any], task: str) -> list[list[float]]:
         """Raises ValueError where a text has none: whoever learns from them has a use for all rows only."""
@@ -41,6 +47,12 @@ class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
         head = self.student.heads[task]
         found: list[list[float]] = (logits if head.labels else logits * head.std + head.mean).astype(float).tolist()
         return found
+
+
+def _table(answers: list[Prediction]) -> pd.DataFrame:
+    """With errors among them, what is missing is None instead of pandas' NaN, which JSON has no word for."""
+    found = pd.DataFrame(answers, columns=Prediction._fields)
+    return found.astype(object).where(found.notna(), None) if found["error"].notna().any() else found
 
 
 def _column(rows: pd.DataFrame, name: str) -> list[Any]:

@@ -1,0 +1,131 @@
+"""A served student under load: throughput, latency and errors by Locust's users, and the server's memory all along.
+
+    pip install locust
+    PYTHONPATH=tests python tests/bench/load.py --model runs:/RUN_ID/student --data GLUE_FOLDER --tasks sst2 mrpc
+
+Starts `mlflow models serve` on 127.0.0.1 and stops it at the end. The users (tests/bench/load_users.py), a process beside it on
+the same machine, send texts of the tasks' dev splits. The last line is JSON.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+from serve import Served, served
+
+from experiments.table import markdown
+from mkd.config import DataConfig
+from mkd.sources import load_tasks
+from mkd.speed import hardware
+
+USERS = Path(__file__).with_name("load_users.py")
+EVERY_S = 1.0
+"""Between two looks at the server."""
+WARM = 0.2
+"""Share of the time after which memory should not grow any more."""
+
+
+class Sample(NamedTuple):
+    """Of the server's processes after so many seconds: resident memory, the part of it that is no file's, processor time."""
+
+    seconds: float
+    mib: float
+    anonymous_mib: float
+    cpu_s: float
+
+
+def sample(server: Served, begun: float) -> Sample:
+    processes = server.processes()
+    memory = [process.memory_info() for process in processes]
+    mib, anonymous_mib = (sum(found) / (1 << 20) for found in zip(*((m.rss, m.rss - m.shared) for m in memory), strict=True))
+    times = [process.cpu_times() for process in processes]
+    return Sample(time.monotonic() - begun, mib, anonymous_mib, sum(used.user + used.system for used in times))
+
+
+def texts(folder: str, tasks: list[str]) -> dict[str, list[dict[str, str]]]:
+    """The dev rows of each task, as the server takes them."""
+    loaded = load_tasks(DataConfig("glue", folder, tasks))
+    return {
+        task.name: [{"text": a} if b is None else {"text": a, "text_pair": b} for a, b, _ in next(iter(task.dev.values())).read()]
+        for task in loaded
+    }
+
+
+def load(server: Served, args: argparse.Namespace, folder: Path) -> tuple[list[dict[str, Any]], list[Sample]]:
+    """Locust's statistics, a dict of each name of requests, and what the server took meanwhile."""
+    (folder / "texts.json").write_text(json.dumps(texts(args.data, args.tasks)))
+    argv = [sys.executable, "-m", "locust", "--headless", "--locustfile", str(USERS), "--host", server.url]
+    argv += [
+        "--users",
+        str(args.users),
+        "--spawn-rate",
+        str(args.users),
+        "--run-time",
+        f"{args.seconds}s",
+        "--stop-timeout",
+        "30",
+    ]
+    argv += ["--json-file", str(folder / "stats"), "--only-summary", "--exit-code-on-error", "0"]
+    env = os.environ | {"LOAD_TEXTS": str(folder / "texts.json")}
+    taken, begun = [], time.monotonic()
+    with subprocess.Popen(argv, env=env, stdout=sys.stderr) as users:
+        while users.poll() is None:
+            taken.append(sample(server, begun))
+            time.sleep(EVERY_S)
+    if users.returncode:
+        raise SystemExit(f"locust has ended with {users.returncode}")
+    return json.loads((folder / "stats.json").read_text()), taken
+
+
+def summary(stats: list[dict[str, Any]], taken: list[Sample]) -> dict[str, float]:
+    """Requests and texts a second, latency over all requests, and memory at 10 %, 50 % and 100 % of the time with its slope."""
+    requests = sum(s["num_requests"] for s in stats)
+    errors = sum(s["num_failures"] for s in stats)
+    answered = sum(s["num_requests"] * int(s["name"].split()[-1]) for s in stats)
+    seconds = max(s["last_request_timestamp"] for s in stats) - min(s["start_time"] for s in stats)
+    times = sum((Counter({float(ms): n for ms, n in s["response_times"].items()}) for s in stats), Counter[float]())
+    p50, p99 = np.percentile(np.repeat(list(times), list(times.values())), (50, 99))
+    at = {f"memory_{share}_mib": taken[(len(taken) - 1) * share // 100].mib for share in (10, 50, 100)}
+    late = np.array([(s.seconds / 60, s.mib) for s in taken[int(len(taken) * WARM) :]])
+    slope = np.polyfit(late[:, 0], late[:, 1], 1)[0]
+    return {
+        "seconds": seconds, "requests": requests, "errors": errors, "error_rate": errors / requests,
+        "requests_per_s": requests / seconds, "texts_per_s": answered / seconds,
+        "p50_ms": float(p50), "p99_ms": float(p99), "max_ms": max(s["max_response_time"] for s in stats),
+        "server_cpu_ms_a_request": (taken[-1].cpu_s - taken[0].cpu_s) * 1000 / requests,
+        **at, "memory_slope_mib_per_minute": float(slope),
+    }  # fmt: skip
+
+
+def main() -> None:
+    """The server, the users, the table and the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="runs:/RUN_ID/student, or the folder of a logged model")
+    parser.add_argument("--data", default="glue_data", help="GLUE's folder")
+    parser.add_argument("--tasks", nargs="+", default=["sst2", "mrpc"], help="tasks of GLUE that the student knows")
+    parser.add_argument("--users", type=int, default=8, help="who ask at the same time")
+    parser.add_argument("--seconds", type=int, default=600)
+    parser.add_argument("--workers", type=int, default=1, help="processes of the server")
+    parser.add_argument("--threads", type=int, default=1, help="of the model, in each of them")
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the server is stopped then too
+    env = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
+    with TemporaryDirectory() as name, served(args.model, Path(name) / "log", env, args.workers) as server:
+        stats, taken = load(server, args, Path(name))
+    found = summary(stats, taken)
+    print("\n".join(["", *markdown([["what", "measured"], *([key, f"{value:,.4g}"] for key, value in found.items())]), ""]))
+    over_time = [taken[(len(taken) - 1) * share // 20] for share in range(21)]
+    print(json.dumps(vars(args) | {"measured": found, "over_time": [s._asdict() for s in over_time], "hardware": hardware()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""What the users of tests/bench/load.py do, for Locust: each asks for answers to 1 to 8 texts of a task, again and again.
+
+LOAD_TEXTS is a JSON file: of each task the rows that are drawn from, as the server takes them. An answer that is not that of
+all rows is an error.
+"""
+
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+from locust import FastHttpUser, constant, task
+
+TEXTS: dict[str, list[dict[str, str]]] = json.loads(Path(os.environ["LOAD_TEXTS"]).read_text())
+LARGEST = 8
+random.seed(0)
+
+
+class Asking(FastHttpUser):  # type: ignore[misc]
+    """Asks as soon as it has been answered. The requests' names tell the task and how many texts they have."""
+
+    wait_time = constant(0)
+
+    @task  # type: ignore[untyped-decorator]
+    def ask(self) -> None:
+        name, count = random.choice(list(TEXTS)), random.randint(1, LARGEST)
+        body = {"dataframe_records": random.sample(TEXTS[name], count), "params": {"task": name}}
+        with self.client.post("/invocations", json=body, name=f"{name} {count}", catch_response=True) as response:
+            if wrong := problem(response, count):
+                response.failure(wrong)
+
+
+def problem(response: Any, count: int) -> str:
+    """What is wrong with an answer to so many texts; empty: nothing."""
+    if response.status_code != 200:
+        return f"status {response.status_code}: {response.text}"
+    answers = response.json()["predictions"]
+    if len(answers) != count:
+        return f"{len(answers)} answers to {count} texts"
+    return next((str(answer) for answer in answers if answer["error"] is not None or answer["score"] is None), "")
