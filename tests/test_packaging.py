@@ -15,9 +15,9 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DEPENDENCIES: dict[str, Requirement] = {
-    canonicalize_name(Requirement(line).name): Requirement(line) for line in PROJECT["dependencies"]
-}
+RUNTIME: list[str] = PROJECT["dependencies"]
+TRAIN: list[str] = PROJECT["optional-dependencies"]["train"]
+DEPENDENCIES: dict[str, Requirement] = {canonicalize_name(Requirement(line).name): Requirement(line) for line in RUNTIME + TRAIN}
 LINES = (ROOT / "requirements.txt").read_text().splitlines()
 
 
@@ -44,11 +44,15 @@ def mlproject() -> dict[str, Any]:
 
 def test_pyproject_names_each_dependency_once() -> None:
     assert DEPENDENCIES
-    assert len(DEPENDENCIES) == len(PROJECT["dependencies"])
+    assert len(DEPENDENCIES) == len(RUNTIME) + len(TRAIN)
+
+
+def test_the_base_install_is_what_the_runtime_imports() -> None:
+    assert {Requirement(line).name for line in RUNTIME} == {"numpy", "onnxruntime", "tokenizers"}
 
 
 def test_requirements_are_exact_pins_and_then_the_project_itself() -> None:
-    assert LINES[-1] == "-e ."
+    assert LINES[-1] == "-e .[train]"
     for requirement in pins():
         (specifier,) = requirement.specifier
         assert specifier.operator == "==" and "*" not in specifier.version and "+" not in specifier.version, requirement
