@@ -15,7 +15,6 @@ from mkd import processes, runtime
 from mkd.config import Config
 from mkd.evaluate import at_work, dev_logits, quality
 from mkd.export import PROGRAM, calibration_batches, export_int8, export_onnx, export_program, load_program
-from mkd.layout import Layout
 from mkd.record import MODEL, Report, phase
 from mkd.speed import Timed, speed_metrics, tokens_of, work_of
 from mkd.students import Student
@@ -25,6 +24,8 @@ from mkd.teaching import Side, Teacher
 from mkd.tokens import layout_of
 
 TORCH = "torch"
+TRACED = "program"
+"""The torch.export program, which is checked as a backend is, and is for others to run."""
 EQUAL = 1e-3
 """Logits in float32 differ by no more between backends."""
 
@@ -62,38 +63,57 @@ def offered(
     if not processes.is_first():
         return Offered({}, [], "")
     student = student.cpu()
-    layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
-    metrics: dict[str, float] = {}
-    notes: list[str] = []
-    passed = [TORCH]
     timed = {f"speed/{TORCH}": in_torch(student, side.tokenizer)}
-    told = phase(report, "", "export")
-    for number, name in enumerate(config.export.backends):
-        shutil.rmtree(folder / name, ignore_errors=True)
-        try:
-            _export(name, config, student, side, folder)
-        except (torch.onnx.OnnxExporterError, ValueError) as error:
-            shutil.rmtree(folder / name, ignore_errors=True)
-            notes.append(f"not exported to ONNX: {str(error).splitlines()[0]}")
-            break
-        infer = runtime.Student.load(folder / name, config.threads).infer
-        metrics |= _checked(name, side, dev, dev_logits(infer, side.datas, layout), folder / name)
-        wrong = _wrong(name, metrics, config)
-        metrics[f"export/{name}/offered"] = float(not wrong)
-        notes += wrong
-        passed += [] if wrong else [name]
-        timed[f"speed/{name}"] = timed[f"speed/{TORCH}"]._replace(load=partial(runtime.Student.load, folder / name))
-        told(number + 1, {"progress": (number + 1) / len(config.export.backends)})
-    if config.export.torch:
-        found, wrong = _program(config, student, side, dev, layout, folder / MODEL / PROGRAM)
-        metrics |= found
-        notes += wrong
+    made, notes = _exports(config, student, side, dev, folder, phase(report, "", "export"))
+    metrics = {f"export/{export.name}/{key}": value for export in made for key, value in export.metrics.items()}
+    for export in made:
+        if export.name != TRACED:
+            timed[f"speed/{export.name}"] = timed[f"speed/{TORCH}"]._replace(load=partial(runtime.Student.load, export.path))
     if teacher is not None and teacher.model is not None:
         timed[f"teacher/speed/{TORCH}"] = in_torch(teacher.model.cpu(), teacher.tokenizer)
     known = [task for task in tasks if teacher is None or teacher.model is None or task.name in teacher.model.config.tasks]
     speed = speed_metrics(timed, work_of(known), config.speed, phase(report, "", "speed"))
+    passed = [TORCH, *(export.name for export in made if not export.wrong and export.name != TRACED)]
     best = min(passed, key=lambda name: latency_ms(speed, name))
     return Offered(metrics | speed | ratios(speed), notes, "" if best == TORCH else str(folder / best), tuple(passed))
+
+
+class Export(NamedTuple):
+    """A backend that was made, its `export/<name>/...`, and why it is not offered, if it is not."""
+
+    name: str
+    path: Path
+    metrics: dict[str, float]
+    wrong: list[str]
+
+
+def _exports(
+    config: Config, student: Student, side: Side, dev: dict[Any, np.ndarray], folder: Path, report: Report
+) -> tuple[list[Export], list[str]]:
+    """Makes and checks what config.export asks for; notes of what could not be made, or is not offered."""
+    layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
+    made: list[Export] = []
+    notes: list[str] = []
+    wanted = [*([TRACED] if config.export.torch else []), *config.export.backends]
+    for number, name in enumerate(wanted):
+        path = folder / MODEL / PROGRAM if name == TRACED else folder / name
+        try:
+            _make(name, config, student, side, path)
+        except (torch.onnx.OnnxExporterError, torch._dynamo.exc.UserError, ValueError) as error:
+            shutil.rmtree(path, ignore_errors=True)
+            notes.append(f"no {name}: {str(error).splitlines()[0]}")
+            if name == TRACED:
+                continue
+            break  # all others are made of it
+        infer = load_program(path, student) if name == TRACED else runtime.Student.load(path, config.threads).infer
+        found = compared(side, dev, dev_logits(infer, side.datas, layout))
+        wrong = _wrong(name, found, config)
+        made.append(Export(name, path, found | {"bytes": float(_size(path)), "offered": float(not wrong)}, wrong))
+        notes += wrong
+        if wrong and name == TRACED:
+            path.unlink()
+        report(number + 1, {"progress": (number + 1) / len(wanted)})
+    return made, notes
 
 
 def in_torch(model: Student | Classifier, tokenizer: PreTrainedTokenizerBase | None) -> Timed:
@@ -133,46 +153,29 @@ def ratios(speed: dict[str, float]) -> dict[str, float]:
     return found
 
 
-def _export(name: str, config: Config, student: Student, side: Side, folder: Path) -> None:
-    if name == "onnx":
-        export_onnx(student, side.tokenizer, config.export, folder / name)
-        return
+def _make(name: str, config: Config, student: Student, side: Side, path: Path) -> None:
+    """Writes one backend. Raises what torch's exporters raise, and ValueError for a model that they cannot hold."""
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
+    if name == TRACED:
+        export_program(student, layout, path)
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    if name == "onnx":
+        export_onnx(student, side.tokenizer, config.export, path)
+        return
     seen = calibration_batches(side.datas, layout, config.export.calibration_rows) if name == "static" else None
-    export_int8(folder / "onnx", folder / name, seen)
+    export_int8(path.with_name("onnx"), path, seen)
 
 
-def _program(
-    config: Config, student: Student, side: Side, dev: dict[tuple[str, str], np.ndarray], layout: Layout, file: Path
-) -> tuple[dict[str, float], list[str]]:
-    """Writes the torch.export program and compares it; what is not as torch is told of, and not left there."""
-    try:
-        export_program(student, layout, file)
-    except (ValueError, torch._dynamo.exc.UserError) as error:
-        return {}, [f"no {PROGRAM}: {str(error).splitlines()[0]}"]
-    found = _checked("program", side, dev, dev_logits(load_program(file, student), side.datas, layout), file)
-    wrong = _wrong("program", found, config)
-    if wrong:
-        file.unlink()
-    return found, wrong
-
-
-def _checked(name: str, side: Side, dev: dict[Any, np.ndarray], other: dict[Any, np.ndarray], path: Path) -> dict[str, float]:
-    """`export/<backend>/...` of one backend, by its logits on dev and by the folder or file that it is."""
-    found = compared(side, dev, other) | {"bytes": float(_size(path))}
-    return {f"export/{name}/{key}": value for key, value in found.items()}
-
-
-def _wrong(name: str, metrics: dict[str, float], config: Config) -> list[str]:
-    """Why the backend is not offered; nothing where it is."""
-    if f"export/{name}/loss" not in metrics:
+def _wrong(name: str, found: dict[str, float], config: Config) -> list[str]:
+    """Why the backend is not offered; nothing where it is. found: as `compared` tells."""
+    if not found:
         return [f"{name} is not offered: not all of its logits are finite"]
-    loss, difference = (metrics[f"export/{name}/{key}"] for key in ("loss", "max_difference"))
-    if loss > config.export.max_loss:
+    if found["loss"] > config.export.max_loss:
         limit = f"at most {config.export.max_loss:g} (export.max_loss)"
-        return [f"{name} is not offered: it loses {loss:.2f} points of the mean score, allowed: {limit}"]
-    if name in ("onnx", "program") and difference > EQUAL:
-        return [f"{name} is not offered: its logits are up to {difference:.2g} off torch's, allowed: {EQUAL:g}"]
+        return [f"{name} is not offered: it loses {found['loss']:.2f} points of the mean score, allowed: {limit}"]
+    if name in ("onnx", TRACED) and found["max_difference"] > EQUAL:
+        return [f"{name} is not offered: its logits are up to {found['max_difference']:.2g} off torch's, allowed: {EQUAL:g}"]
     return []
 
 

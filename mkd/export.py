@@ -30,6 +30,7 @@ from mkd.runtime import FORMAT, MANIFEST, TOKENIZER, Infer, digest_of
 from mkd.students import Student
 from mkd.students.bilstm import BiLstm, take
 from mkd.students.heads import Heads
+from mkd.students.transformer import TransformerStudent
 from mkd.tokenise import unpadded
 from mkd.tokens import Inputs, TaskData, layout_of
 
@@ -64,6 +65,9 @@ class Graph(nn.Module):
         super().__init__()
         own: Any = copy.deepcopy(student).cpu()
         own.heads = AllHeads(student.heads, names)
+        if isinstance(own, TransformerStudent):
+            # Plain products: fused attention comes apart into more nodes, which look out for rows that see nothing.
+            own.encoder.set_attn_implementation("eager")
         self.student = own
         self.train(False)
         self.requires_grad_(False)

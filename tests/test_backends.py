@@ -84,7 +84,7 @@ def test_nothing_is_compared_with_what_is_not_finite(
     ],
 )
 def test_what_is_wrong_is_told(name: str, loss: float | None, difference: float | None, told: list[str]) -> None:
-    stated = {f"export/{name}/loss": loss, f"export/{name}/max_difference": difference, f"export/{name}/bytes": 9.0}
+    stated = {"loss": loss, "max_difference": difference}
     assert _wrong(name, {key: value for key, value in stated.items() if value is not None}, Config()) == told
 
 
@@ -155,6 +155,6 @@ def test_a_model_that_cannot_be_exported_stays_in_torch(
 ) -> None:
     monkeypatch.setattr("mkd.export.LARGEST_BYTES", 10)
     found = found_of(ExportConfig(), small(datas, tokenizer), tasks, datas, tokenizer, tmp_path)
-    assert len(found.notes) == 1 and found.notes[0].startswith("not exported to ONNX: a model of ")
+    assert len(found.notes) == 1 and found.notes[0].startswith("no onnx: a model of ")
     assert (found.folder, found.passed) == ("", ("torch",)) and not (tmp_path / "onnx").exists()
     assert "speed/torch/b1-l8-t1/p50_ms" in found.metrics

@@ -272,7 +272,7 @@ def test_nothing_is_delivered_where_no_backend_passes(
     saved: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "LARGEST_BYTES", 10)
-    with pytest.raises(ValueError, match=r"^export.student is '.*': not exported to ONNX: a model of [\d,]+ bytes is too large"):
+    with pytest.raises(ValueError, match=r"^export.student is '.*': no onnx: a model of [\d,]+ bytes is too large"):
         run_export(config_of(saved, tmp_path / "home"), saved[0])
     assert list(tmp_path.iterdir()) == []
 
