@@ -17,7 +17,7 @@ from torch import nn
 
 from mkd.batches import Batch, Source, gather, joint_batches
 from mkd.config import Config, LossConfig, SamplingConfig, StudentConfig, TrainConfig
-from mkd.evaluate import predict
+from mkd.evaluate import eager, predict
 from mkd.layout import Layout, sequence_lengths
 from mkd.losses import distillation
 from mkd.pipeline import prepare
@@ -102,7 +102,7 @@ def throughput(config: Config, report: Report = silent) -> Throughput:
     rows = np.random.default_rng(config.seed).choice(data.train_rows, count, replace=False)
     start = _now()
     logits = np.zeros((len(data.train.labels), data.kind.num_logits), dtype=np.float32)
-    logits[rows] = predict(teacher, data.train, rows, data.name, joined)
+    logits[rows] = predict(eager(teacher), data.train, rows, data.name, joined)
     pass_ = _since(start)
 
     timings = []

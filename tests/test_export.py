@@ -235,8 +235,8 @@ def test_a_saved_student_is_exported_and_told_of(saved: tuple[Path, Path], tmp_p
     assert not any("similarity" in name for name in made.metrics), "a task that the student does not know"
     assert Runtime.load(home / "int8").predict(["a fine film"], "sentiment")[0].error is None
     lines = export_lines(made)
-    assert cells(lines[0]) == ["", "torch", "onnx", "int8", "program"]
-    scores = [made.metrics[f"{where}quality/mean"] for where in ("", "export/onnx/", "export/int8/", "export/program/")]
+    assert cells(lines[0]) == ["", "torch", "program", "onnx", "int8"]
+    scores = [made.metrics[f"{where}quality/mean"] for where in ("", "export/program/", "export/onnx/", "export/int8/")]
     (mean,) = [line for line in lines if line.startswith("| mean on dev")]
     assert cells(mean)[1:] == [f"{score:.2f}" for score in scores]
 

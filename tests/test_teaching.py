@@ -133,7 +133,7 @@ def test_files_alone_give_scores_but_no_speed_to_compare_with(folder: Path) -> N
     assert "teacher/quality/mean" in found.metrics and "retention/mean" in found.metrics
     assert not [name for name in found.metrics if name.startswith("teacher/speed") or name.endswith("/ratio")]
     assert "speed/torch/b1-l16-t1/p50_ms" in found.metrics
-    speed = next(line for line in table.lines(found) if line.startswith("| speed"))
+    speed = next(line for line in table.lines(found) if line.startswith("| ms a call"))
     assert speed.split("|")[-2].strip() == "rows/s"
     assert not [note for note in found.notes if "WEAK" in note]
     assert list(picture.info(found).latency_ms) == ["student"]
