@@ -53,7 +53,7 @@ def exported(student: Student, side: Side, folder: Path) -> dict[str, dict[str, 
     export_onnx(student, side.tokenizer, ExportConfig(), folder / "onnx")
     export_int8(folder / "onnx", folder / "int8")
     export_int8(folder / "onnx", folder / "static", calibration_batches(side.datas, layout, 256))
-    found = {"torch": {"quality/mean": quality(side.datas, before)["quality/mean"]}}
+    found = {"torch": quality(side.datas, before)}
     for name in BACKENDS:
         after = dev_logits(runtime.Student.load(folder / name, 1).infer, side.datas, layout)
         size = sum(path.stat().st_size for path in (folder / name).iterdir())
@@ -92,9 +92,17 @@ def main() -> None:
         work = {"sst2": work_of(tasks)["sst2"]}
         row = {name: float(np.median(times)) for name, times in measure(timed, ONE_ROW, {}, how).items()}
         texts = {name: float(np.median(times)) for name, times in measure(timed, SENTENCES, work, how).items()}
-    told = list(rows(scores, row, texts))
-    print("\n".join(markdown([list(told[0]), *([shown(value) for value in line.values()] for line in told)])))
-    print(json.dumps({"bert_base_ms": row["bert-base/torch"], "rows": told}))
+    speeds, qualities = list(rows(scores, row, texts)), list(by_task(scores, given.tasks))
+    for told in (speeds, qualities):
+        print("\n".join(markdown([list(told[0]), *([shown(value) for value in line.values()] for line in told)])), end="\n\n")
+    print(json.dumps({"bert_base_ms": row["bert-base/torch"], "speed": speeds, "quality": qualities}))
+
+
+def by_task(scores: dict[str, dict[str, dict[str, float]]], tasks: list[str]) -> Any:
+    """Each task's score on dev, one row a student and backend; in float32 those of onnx are torch's."""
+    for name, found in scores.items():
+        for backend, values in found.items():
+            yield {"student": name, "backend": backend} | {task: values[f"quality/{task}/score"] for task in tasks}
 
 
 def rows(scores: dict[str, dict[str, dict[str, float]]], row: dict[str, float], texts: dict[str, float]) -> Any:
@@ -110,6 +118,7 @@ def rows(scores: dict[str, dict[str, dict[str, float]]], row: dict[str, float], 
                 "sentences/s": 1000 * SENTENCES.rows / texts[key],
                 "mean score": values["quality/mean"],
                 "lost": values.get("loss"),
+                "largest difference": values.get("max_difference"),
                 "MB": None if "bytes" not in values else values["bytes"] / 1e6,
             }
 
