@@ -124,8 +124,9 @@ def rows(scores: dict[str, dict[str, dict[str, float]]], row: dict[str, float], 
 
 
 def shown(value: object) -> str:
+    """Three digits or so, and two decimals where it is small."""
     if isinstance(value, float):
-        return f"{value:,.0f}" if value >= 1000 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{round(value, 2) + 0.0:.2f}"
     return "" if value is None else str(value)
 
 
