@@ -69,7 +69,8 @@ def _shown(metrics: dict[str, float], name: str) -> str:
 
 
 def _exact(metrics: dict[str, float], name: str, form: str) -> str:
-    return format(metrics[name], form) if name in metrics else "-"
+    """A metric in this form, without a minus before a zero; a dash where it is not known."""
+    return format(metrics[name], f"z{form}") if name in metrics else "-"
 
 
 def speed(metrics: dict[str, float]) -> list[str]:

@@ -48,6 +48,11 @@ def test_a_backend_that_did_not_pass_its_check_is_shown_but_is_not_the_fastest()
     assert picture.info(failed).setting == "torch/b1-l128-t1"
 
 
+def test_a_loss_that_rounds_to_nothing_has_no_minus() -> None:
+    told = [squeezed(line) for line in table.lines(RESULT._replace(metrics=METRICS | {"export/int8/loss": -0.001}))]
+    assert "| int8 | 69.80 | 0.00 | 0.02 | 4.2 | yes |" in told
+
+
 def test_a_run_without_a_twin_shows_no_column_for_it() -> None:
     alone = {name: value for name, value in METRICS.items() if not name.startswith("baseline/")}
     assert "hard labels" not in table.lines(RESULT._replace(metrics=alone))[0]
