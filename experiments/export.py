@@ -5,7 +5,7 @@
     mlflow run . -e export -P export.student=runs:/RUN_ID/student -P export.to=FOLDER
 
 The student is checked on dev of the tasks of `data` that it knows; the settings of its own run do not come by themselves: give
-its config.yaml with --config. FOLDER/BACKEND is what `python -m mkd.runtime` takes. The last line printed is JSON: the run's id,
+its config.yaml with --config. FOLDER/BACKEND is what `python -m mkd` takes. The last line printed is JSON: the run's id,
 the folder, its backends and the metrics.
 """
 

@@ -1,24 +1,14 @@
 """A student at work: texts in, labels with their probabilities out. Needs onnxruntime, tokenizers and numpy alone.
 
-    python -m mkd.runtime FOLDER --task sentiment < texts.tsv > answers.tsv
-    python -m mkd.runtime FOLDER --task paraphrase --input pairs.jsonl
-
-A line of TSV is one text or two, one of JSON lines has `text` and, for a task of pairs, `text_pair`. What comes out is in
-the same form: label, score and, of a line that cannot be answered, what is wrong with it.
-
 Axes: N texts, B rows of a batch, C classes (1 for regression).
 """
 
-import argparse
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from io import TextIOWrapper
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -31,7 +21,6 @@ TOKENIZER = "tokenizer.json"
 FORMAT = 1
 BATCH_TOKENS = 1024
 """A batch has at most so many tokens, padding included: more do not go faster on a CPU."""
-LINES_AT_ONCE = 1024
 
 Text = str | tuple[str, str]
 """A text, or the two of a task of pairs."""
@@ -173,13 +162,13 @@ def problem(text: object, pair: bool) -> str | None:
     """What is wrong with an item of a batch."""
     sides = text if pair else (text,)
     if not isinstance(sides, tuple | list):
-        return f"{_kind(text)}; allowed: two texts"
+        return f"{kind_of(text)}; allowed: two texts"
     if len(sides) != 2 and pair:
         return f"{len(sides)} texts; allowed: two"
     for place, side in enumerate(sides):
         which = ("the first text is ", "the second text is ")[place] if pair else ""
         if not isinstance(side, str):
-            return f"{which}{_kind(side)}; allowed: a string"
+            return f"{which}{kind_of(side)}; allowed: a string"
         if not side.isascii():
             try:
                 side.encode()
@@ -188,7 +177,8 @@ def problem(text: object, pair: bool) -> str | None:
     return None
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What a value is that is no text, in words."""
     return "missing" if value is None else f"of type {type(value).__name__}"
 
 
@@ -252,76 +242,3 @@ def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; its exit code. A user's mistake is one line and 2."""
-    parser = argparse.ArgumentParser(prog="python -m mkd.runtime", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("folder", help="the exported student")
-    parser.add_argument("--task", required=True)
-    parser.add_argument("--input", default="-", help="the file to read; -: standard input")
-    parser.add_argument("--format", choices=("tsv", "jsonl"), help="of input and output; else by the file's ending, or tsv")
-    parser.add_argument("--threads", type=int, default=0, help="0: OMP_NUM_THREADS, or as many as it may use")
-    given = parser.parse_args(argv)
-    form = given.format or ("jsonl" if given.input.endswith((".jsonl", ".ndjson")) else "tsv")
-    try:
-        student = Student.load(given.folder, given.threads)
-        student.head(given.task)
-        if isinstance(sys.stdout, TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8")
-        # What is no UTF-8 is told of in its line; a mark at the file's beginning is none of its text.
-        source = 0 if given.input == "-" else given.input
-        with open(source, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
-            bad = answer(student, given.task, form, lines, sys.stdout)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    if bad:
-        print(f"{bad} lines have no answer", file=sys.stderr)
-    return 0
-
-
-def answer(student: Student, task: str, form: str, lines: Iterator[str], out: TextIO) -> int:
-    """Writes a line for each line; how many of them could not be answered."""
-    pair = student.head(task).pair
-    bad = 0
-    while chunk := list(islice(lines, LINES_AT_ONCE)):
-        parsed = [_parsed(line.rstrip("\r\n"), form, pair) for line in chunk]
-        found = student.predict([text for text, _ in parsed], task)
-        for prediction, (_, wrong) in zip(found, parsed, strict=True):
-            prediction = prediction if wrong is None else prediction._replace(error=wrong)
-            bad += prediction.error is not None
-            out.write(_line(prediction, form))
-        out.flush()
-    return bad
-
-
-def _parsed(line: str, form: str, pair: bool) -> tuple[Any, str | None]:
-    """The text or texts of a line, or what is wrong with the line."""
-    if form == "tsv":
-        cells = line.split("\t")
-        if len(cells) != 1 + pair:
-            return None, f"the line has {len(cells)} columns; allowed: {1 + pair}"
-        return tuple(cells) if pair else cells[0], None
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return None, f"no JSON: {error}"
-    if not isinstance(row, dict):
-        return None, f"{_kind(row)}; allowed: an object with {'text and text_pair' if pair else 'text'}"
-    return (row.get("text"), row.get("text_pair")) if pair else row.get("text"), None
-
-
-def _line(prediction: Prediction, form: str) -> str:
-    if form == "tsv":
-        error = [] if prediction.error is None else [prediction.error]
-        return "\t".join([prediction.label, "" if error else f"{prediction.score:.6g}", *error]) + "\n"
-    row = prediction._asdict() | ({"score": None} if prediction.error else {})
-    return json.dumps(row, ensure_ascii=False) + "\n"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -40,6 +40,7 @@ ORDER = [
     "mkd.wordpiece",
     "mkd.layout",
     "mkd.runtime",
+    "mkd.__main__",
     "mkd.tokens",
     "mkd.tokenise",
     "mkd.schedule",

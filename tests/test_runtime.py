@@ -18,11 +18,12 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerBase
 
+from mkd.__main__ import answer, main
 from mkd.config import ExportConfig, StudentConfig
 from mkd.export import export_onnx
 from mkd.layout import Arrays, Layout
 from mkd.pipeline import save
-from mkd.runtime import BATCH_TOKENS, MANIFEST, TOKENIZER, Head, Prediction, Student, answer, by_length, digest_of, main
+from mkd.runtime import BATCH_TOKENS, MANIFEST, TOKENIZER, Head, Prediction, Student, by_length, digest_of
 from mkd.students import make_student
 from mkd.tokens import TaskData
 
@@ -335,7 +336,7 @@ class Blocked:
         if name.split(".")[0] in {"torch", "transformers", "pandas", "mlflow", "scipy", "sklearn", "onnx", "safetensors"}:
             raise ImportError(name + " is not installed")
 sys.meta_path.insert(0, Blocked())
-from mkd.runtime import main
+from mkd.__main__ import main
 sys.exit(main())
 """
 
@@ -410,6 +411,14 @@ def test_a_plain_installation_has_no_torch_and_runs_it(exported: Path, tmp_path:
     installed = {line.split("==")[0].lower() for line in run(python, "-m", "pip", "list", "--format=freeze").splitlines()}
     assert {"mkd", "numpy", "onnxruntime", "tokenizers"} <= installed
     assert not installed & {"torch", "transformers", "mlflow", "pandas"}
-    out = run(python, "-m", "mkd.runtime", str(exported), "--task", "single", given="a good film\n")
+    out = run(python, "-m", "mkd", str(exported), "--task", "single", given="a good film\n")
     (expected,) = Student.load(exported).predict(["a good film"], "single")
     assert out == f"{expected.label}\t{expected.score:.6g}\n"
+
+
+def test_a_wrong_argument_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["FOLDER", "--format", "csv", "--task", "single"])
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: argument --format: invalid choice: 'csv'") and told.count("\n") == 1
