@@ -10,8 +10,6 @@ the folder, its backends and the metrics.
 """
 
 import sys
-import tempfile
-from pathlib import Path
 
 from experiments import cli, tracking
 from mkd.config import Config
@@ -21,11 +19,7 @@ from mkd.record import Report
 
 def export(config: Config) -> None:
     """One export as an MLflow run, linked to the run that made the student."""
-    student = config.export.student
-    with tempfile.TemporaryDirectory() as fetched:
-        folder, parent = Path(student), ""
-        if student.startswith("runs:/"):
-            _, folder, parent = tracking.logged_student("export.student", student, Path(fetched))
+    with tracking.student("export.student", config.export.student) as (folder, parent):
 
         def core(config: Config, report: Report) -> Delivered:
             return run_export(config, folder, report)

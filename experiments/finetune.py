@@ -9,7 +9,6 @@ by themselves: give its config.yaml with --config. The last line printed is JSON
 """
 
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,14 +20,10 @@ from mkd.record import Report, Result
 
 def finetune(config: Config) -> None:
     """One fine-tuning as an MLflow run, linked to the run that distilled the student."""
-    student = config.finetune.student
-    with tempfile.TemporaryDirectory() as fetched:
-        folder, parent = Path(student), ""
-        if student.startswith("runs:/"):
-            _, folder, parent = tracking.logged_student("finetune.student", student, Path(fetched))
+    with tracking.student("finetune.student", config.finetune.student) as (folder, parent):
 
         def core(config: Config, target: Path, report: Report) -> Result:
-            start = replace(config.finetune, student=str(folder) if student else "")
+            start = replace(config.finetune, student=str(folder) if config.finetune.student else "")
             return run_finetune(replace(config, finetune=start), target, report)
 
         name = f"finetune {parent[:8] or folder.name} {config.finetune.loss.name} {tracking.num_tasks(config)}"

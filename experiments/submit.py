@@ -9,7 +9,6 @@ there. The last line printed is JSON: the run's id, where the zip is, and what i
 """
 
 import sys
-import tempfile
 from pathlib import Path
 
 from experiments import cli, tracking
@@ -20,11 +19,7 @@ from mkd.submission import Submission, run_submit
 
 def submit(config: Config) -> None:
     """One submission as an MLflow run, linked to the run that made the student."""
-    student = config.submit.student
-    with tempfile.TemporaryDirectory() as fetched:
-        folder, parent = Path(student), ""
-        if student.startswith("runs:/"):
-            _, folder, parent = tracking.logged_student("submit.student", student, Path(fetched))
+    with tracking.student("submit.student", config.submit.student) as (folder, parent):
 
         def core(config: Config, target: Path, report: Report) -> Submission:
             return run_submit(config, folder, target, report)

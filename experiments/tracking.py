@@ -195,6 +195,17 @@ def labelled(config: Config, name: str, parent: str, core: Callable[[], dict[str
         print(json.dumps({"run_id": run.info.run_id, "output": output, "metrics": metrics}))
 
 
+@contextmanager
+def student(setting: str, where: str) -> Iterator[tuple[Path, str]]:
+    """The folder of the student that the setting names, and the id of the run that has logged it, empty for a plain folder."""
+    if not where.startswith("runs:/"):
+        yield Path(where), ""
+        return
+    with tempfile.TemporaryDirectory() as fetched:
+        logged = logged_student(setting, where, Path(fetched))
+        yield logged.student, logged.run_id
+
+
 def logged_student(setting: str, uri: str, into: Path) -> Logged:
     """The model at `runs:/RUN_ID/student` (or a registered one), which the setting names, fetched into `into`.
 

@@ -20,7 +20,7 @@ MANIFEST = "student.json"
 TOKENIZER = "tokenizer.json"
 FORMAT = 1
 BATCH_TOKENS = 1024
-"""A batch has at most so many tokens, padding included: more do not go faster on a CPU."""
+"""A batch has at most so many tokens, padding included: of the sizes from 128 to 4096 one that is seldom far from the fastest."""
 
 Text = str | tuple[str, str]
 """A text, or the two of a task of pairs."""
