@@ -62,7 +62,7 @@ def draw(info: Info) -> Figure:
     plane.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     plane.xaxis.set_major_formatter("{x:g}")
     plane.xaxis.set_minor_formatter(NullFormatter())
-    plane.set_xlabel(f"median latency, ms ({info.setting}, log scale)")
+    plane.set_xlabel(f"median latency, ms ({info.setting}, teacher in torch; log scale)")
     plane.set_ylabel("mean score on dev (points)")
     plane.margins(0.35)
     plane.grid(True, which="both", alpha=0.25)
