@@ -21,6 +21,7 @@ MLFLOW = {"experiments.tracking", "experiments.student_model", "experiments.corp
 ORDER = [
     "mkd.config",
     "mkd.record",
+    "mkd.pareto",
     "mkd.store",
     "mkd.tasks",
     "mkd.demo.draw",
