@@ -15,8 +15,9 @@ FORBIDDEN = {
 }
 """What the modules of a package must not import."""
 
-MLFLOW = {"experiments.tracking", "experiments.student_model", "experiments.corpus"}
-"""The only modules that may import mlflow: the writer of runs, the model that is logged as code, and its use on Spark."""
+MLFLOW = {"experiments.tracking", "experiments.student_model", "experiments.corpus", "analysis.runs", "analysis.report"}
+"""The only modules that may import mlflow: the writer of runs, the model that is logged as code, its use on Spark, the reader of
+runs, and the writer of its report."""
 
 ORDER = [
     "mkd.config",

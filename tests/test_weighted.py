@@ -1,0 +1,68 @@
+"""Metrics over resamples, beside those of mkd/metrics.py on the resampled rows written out."""
+
+import numpy as np
+import pytest
+
+from analysis.weighted import METRICS
+from mkd import metrics
+
+ROWS = 60
+
+
+def counts(draw: np.random.Generator, resamples: int = 30) -> np.ndarray:
+    return draw.multinomial(ROWS, np.full(ROWS, 1 / ROWS), size=resamples).astype(float)
+
+
+def written_out(name: str, row: np.ndarray, labels: np.ndarray, predictions: np.ndarray, classes: int) -> float:
+    """The metric of mkd/metrics.py on rows that are repeated as often as they were drawn."""
+    places = np.repeat(np.arange(ROWS), row.astype(int))
+    chosen = predictions[places]
+    logits = np.eye(classes)[chosen.astype(int)] if classes else chosen[:, None]
+    return metrics.METRICS[name](logits, labels[places])
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+@pytest.mark.parametrize("name", ["accuracy", "f1", "macro_f1", "matthews"])
+def test_class_metrics_equal_those_on_the_rows_written_out(name: str, classes: int) -> None:
+    draw = np.random.default_rng(classes)
+    labels = draw.integers(0, classes, ROWS).astype(float)
+    predictions = np.where(draw.random(ROWS) < 0.7, labels, draw.integers(0, classes, ROWS))
+    drawn = counts(draw)
+    expected = [written_out(name, row, labels, predictions, classes) for row in drawn]
+    assert METRICS[name](drawn, labels, predictions) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["pearson", "spearman"])
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_correlations_equal_those_on_the_rows_written_out_with_ties(name: str, offset: float) -> None:
+    draw = np.random.default_rng(1)
+    labels = draw.integers(0, 6, ROWS) / 2
+    predictions = (labels + draw.normal(size=ROWS)).round(1) + offset
+    drawn = counts(draw)
+    expected = [written_out(name, row, labels, predictions, 0) for row in drawn]
+    assert METRICS[name](drawn, labels, predictions) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["matthews", "pearson", "spearman"])
+def test_a_constant_side_correlates_with_nothing(name: str) -> None:
+    draw = np.random.default_rng(2)
+    labels = draw.integers(0, 2, ROWS).astype(float)
+    drawn = counts(draw, 5)
+    assert METRICS[name](drawn, labels, np.ones(ROWS)).tolist() == [0.0] * 5
+    assert METRICS[name](drawn, np.zeros(ROWS), labels).tolist() == [0.0] * 5
+
+
+def test_a_resample_that_is_constant_correlates_with_nothing_though_all_rows_are_not() -> None:
+    labels, predictions = np.array([0.0, 1.0, 1.0]), np.array([0.1, 0.7, 0.7])
+    only_equal = np.array([[0.0, 2.0, 1.0]])
+    assert METRICS["pearson"](only_equal, labels, predictions).tolist() == [0.0]
+    assert METRICS["spearman"](only_equal, labels, predictions).tolist() == [0.0]
+
+
+def test_f1_is_0_where_neither_side_has_a_row_of_class_1() -> None:
+    drawn = np.array([[1.0, 1.0]])
+    assert METRICS["f1"](drawn, np.array([0.0, 0.0]), np.array([0.0, 0.0])).tolist() == [0.0]
+
+
+def test_every_metric_of_the_core_has_one_here() -> None:
+    assert METRICS.keys() == metrics.METRICS.keys()
