@@ -42,10 +42,10 @@ class Difference(NamedTuple):
 
 @lru_cache(maxsize=64)
 def counts(task: str, split: str, rows: int) -> np.ndarray:
-    """How often each row of a split is in each resample [1 + B, R]; the same for whichever model is asked of it."""
+    """How often each row of a split is in each resample [R, 1 + B]; the same for whichever model is asked of it."""
     draw = np.random.default_rng([zlib.crc32(f"{task}/{split}".encode()), rows])
     drawn = draw.multinomial(rows, np.full(rows, 1 / rows), size=RESAMPLES)
-    return np.concatenate([np.ones((1, rows)), drawn])
+    return np.ascontiguousarray(np.concatenate([np.ones((1, rows)), drawn]).T)
 
 
 def resampled(predictions: pd.DataFrame, metrics: dict[str, list[str]], column: str = "prediction") -> Resampled:
@@ -68,7 +68,7 @@ def _score(parts: dict[tuple[str, str], pd.DataFrame], task: str, name: str, col
 
 
 def parted(name: str) -> tuple[str, str]:
-    """`accuracy_mismatched` as metric and suffix of the split: `accuracy`, `_mismatched`. Raises ValueError for no known metric."""
+    """`accuracy_mismatched` as metric and suffix of the split: `accuracy`, `_mismatched`. Raises ValueError for no metric."""
     for metric in sorted(METRICS, key=len, reverse=True):
         if name == metric or name.startswith(f"{metric}_"):
             return metric, name.removeprefix(metric)

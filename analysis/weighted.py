@@ -1,6 +1,6 @@
 """The metrics of mkd/metrics.py over many resamples of the rows at once: a row counts as often as it was drawn.
 
-Axes: B resamples, R rows, C classes, G groups of equal values. counts_BR: how often each row is in each resample. All metrics are
+Axes: R rows, B resamples, C classes, G groups of equal values. counts_RB: how often each row is in each resample. All metrics are
 in points from 0 to 100, or -100 to 100, and equal those of mkd/metrics.py on the rows written out (tests/test_weighted.py).
 """
 
@@ -9,39 +9,50 @@ from collections.abc import Callable
 import numpy as np
 
 
-def accuracy(counts_BR: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
+def accuracy(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
     """Share of rows where both are equal, times 100 [B]."""
-    return 100 * (counts_BR @ (labels_R == predictions_R)) / counts_BR.sum(1)
+    right_1R = (labels_R == predictions_R)[None].astype(np.float64)
+    return 100 * _sums(right_1R, counts_RB)[0] / counts_RB.sum(0)
 
 
-def f1(counts_BR: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
+def f1(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
     """F1 of class 1 against the rest, times 100 [B]; 0 where neither side has a row of it."""
-    return 100 * _f1_of_classes(confusion(counts_BR, labels_R == 1, predictions_R == 1, 2))[0][:, 1]
+    scores_CB, _ = _f1_of_classes(confusion(counts_RB, labels_R == 1, predictions_R == 1, 2))
+    return 100 * scores_CB[1]
 
 
-def macro_f1(counts_BR: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
+def macro_f1(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
     """Mean of the classes' F1, times 100 [B], over the classes that a resample has among labels or predictions."""
-    scores_BC, present_BC = _f1_of_classes(_confusion(counts_BR, labels_R, predictions_R))
-    return 100 * scores_BC.sum(1) / present_BC.sum(1)
+    scores_CB, present_CB = _f1_of_classes(_confusion(counts_RB, labels_R, predictions_R))
+    return 100 * scores_CB.sum(0) / present_CB.sum(0)
 
 
-def matthews(counts_BR: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
+def matthews(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
     """Matthews' correlation for any number of classes, times 100 [B]; 0 where labels or predictions are constant."""
-    table_BCC = _confusion(counts_BR, labels_R, predictions_R)
-    labels_BC, predicted_BC, rows_B = table_BCC.sum(2), table_BCC.sum(1), table_BCC.sum((1, 2))
-    right_B = np.trace(table_BCC, axis1=1, axis2=2)
-    together_B = right_B * rows_B - (labels_BC * predicted_BC).sum(1)
-    return 100 * _ratio(together_B, rows_B**2 - (labels_BC**2).sum(1), rows_B**2 - (predicted_BC**2).sum(1))
+    table_CCB = _confusion(counts_RB, labels_R, predictions_R)
+    labels_CB, predicted_CB, rows_B = table_CCB.sum(1), table_CCB.sum(0), table_CCB.sum((0, 1))
+    together_B = np.trace(table_CCB) * rows_B - (labels_CB * predicted_CB).sum(0)
+    return 100 * _ratio(together_B, rows_B**2 - (labels_CB**2).sum(0), rows_B**2 - (predicted_CB**2).sum(0))
 
 
-def pearson(counts_BR: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
+def pearson(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
     """Linear correlation, times 100 [B]; 0 where labels or predictions are constant."""
-    return 100 * _correlation(counts_BR, _standard(labels_R), _standard(predictions_R))
+    left_R, right_R = _standard(labels_R), _standard(predictions_R)
+    sums_5B = _sums(np.stack([left_R, right_R, left_R * right_R, left_R**2, right_R**2]), counts_RB)
+    return 100 * _correlation(sums_5B / counts_RB.sum(0))
 
 
-def spearman(counts_BR: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
+def spearman(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
     """Correlation of the ranks, times 100 [B], equal values sharing their mean rank; 0 where either side is constant."""
-    return 100 * _correlation(counts_BR, _ranks(counts_BR, labels_R), _ranks(counts_BR, predictions_R))
+    left_RB, right_RB = _ranks(counts_RB, labels_R), _ranks(counts_RB, predictions_R)
+    sums = [
+        np.einsum("rb,rb->b", counts_RB, left_RB),
+        np.einsum("rb,rb->b", counts_RB, right_RB),
+        np.einsum("rb,rb,rb->b", counts_RB, left_RB, right_RB),
+        np.einsum("rb,rb,rb->b", counts_RB, left_RB, left_RB),
+        np.einsum("rb,rb,rb->b", counts_RB, right_RB, right_RB),
+    ]
+    return 100 * _correlation(np.stack(sums) / counts_RB.sum(0))
 
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
@@ -55,22 +66,28 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] =
 """By the name that mkd/metrics.py has for it: function of counts, labels and predictions (class indices, or scores)."""
 
 
-def confusion(counts_BR: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray, classes: int) -> np.ndarray:
-    """How many rows of each resample have a label and a prediction [B, C, C]."""
+def confusion(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray, classes: int) -> np.ndarray:
+    """How many rows of each resample have a label and a prediction [C, C, B]."""
     cells_R = labels_R.astype(np.int64) * classes + predictions_R.astype(np.int64)
-    one_hot = np.eye(classes**2)[cells_R]
-    return (counts_BR @ one_hot).reshape(len(counts_BR), classes, classes)
+    one_hot_KR = (np.arange(classes**2)[:, None] == cells_R).astype(np.float64)
+    return _sums(one_hot_KR, counts_RB).reshape(classes, classes, -1)
 
 
-def _confusion(counts_BR: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
-    return confusion(counts_BR, labels_R, predictions_R, int(max(labels_R.max(), predictions_R.max())) + 1)
+def _sums(values_KR: np.ndarray, counts_RB: np.ndarray) -> np.ndarray:
+    """Sums over each resample's rows [K, B], by one thread: for products this small others cost more than they bring."""
+    found: np.ndarray = np.einsum("kr,rb->kb", values_KR, counts_RB)
+    return found
 
 
-def _f1_of_classes(table_BCC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each class's F1 [B, C], 0 where it has no row, and where it has one [B, C]."""
-    either_BC = table_BCC.sum(1) + table_BCC.sum(2)
-    right_BC = np.diagonal(table_BCC, axis1=1, axis2=2)
-    return 2 * right_BC / np.maximum(either_BC, 1), either_BC > 0
+def _confusion(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
+    return confusion(counts_RB, labels_R, predictions_R, int(max(labels_R.max(), predictions_R.max())) + 1)
+
+
+def _f1_of_classes(table_CCB: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each class's F1 [C, B], 0 where it has no row, and where it has one [C, B]."""
+    either_CB = table_CCB.sum(0) + table_CCB.sum(1)
+    right_CB = np.diagonal(table_CCB).T
+    return 2 * right_CB / np.maximum(either_CB, 1), either_CB > 0
 
 
 def _standard(values_R: np.ndarray) -> np.ndarray:
@@ -79,16 +96,10 @@ def _standard(values_R: np.ndarray) -> np.ndarray:
     return values_R / (values_R.std() or 1.0)
 
 
-def _correlation(counts_BR: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Pearson's, of two sides that are [R], or [B, R] where each resample has its own."""
-    rows_B = counts_BR.sum(1)
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        found: np.ndarray = np.einsum("br,br->b" if values.ndim == 2 else "br,r->b", counts_BR, values) / rows_B
-        return found
-
-    left_B, right_B = mean(left), mean(right)
-    return _ratio(mean(left * right) - left_B * right_B, mean(left**2) - left_B**2, mean(right**2) - right_B**2)
+def _correlation(means_5B: np.ndarray) -> np.ndarray:
+    """Pearson's [B], from the means of left, right, left * right, left^2, right^2."""
+    left_B, right_B, product_B, squared_left_B, squared_right_B = means_5B
+    return _ratio(product_B - left_B * right_B, squared_left_B - left_B**2, squared_right_B - right_B**2)
 
 
 def _ratio(together_B: np.ndarray, left_B: np.ndarray, right_B: np.ndarray) -> np.ndarray:
@@ -98,12 +109,13 @@ def _ratio(together_B: np.ndarray, left_B: np.ndarray, right_B: np.ndarray) -> n
     return np.where(known_B, together_B, 0.0) / spread_B
 
 
-def _ranks(counts_BR: np.ndarray, values_R: np.ndarray) -> np.ndarray:
-    """The rank of each row's value among a resample's rows, as a share of them less a half [B, R]; equal ones share the mean."""
-    _, group_R = np.unique(values_R, return_inverse=True)
+def _ranks(counts_RB: np.ndarray, values_R: np.ndarray) -> np.ndarray:
+    """The rank of each row's value among a resample's rows, as a share of them less a half [R, B]; equal ones share the mean."""
+    values_G, group_R = np.unique(values_R, return_inverse=True)
     order = np.argsort(group_R, kind="stable")
-    starts = np.flatnonzero(np.diff(group_R[order], prepend=-1))
-    counts_BG = np.add.reduceat(counts_BR[:, order], starts, axis=1)
-    ranks_BG = counts_BG.cumsum(1) - counts_BG + (counts_BG + 1) / 2
-    shares_BR: np.ndarray = (ranks_BG / counts_BR.sum(1, keepdims=True) - 0.5)[:, group_R]
-    return shares_BR
+    counts_GB = counts_RB[order]
+    if len(values_G) < len(values_R):
+        counts_GB = np.add.reduceat(counts_GB, np.flatnonzero(np.diff(group_R[order], prepend=-1)), axis=0)
+    ranks_GB = (counts_GB.cumsum(0) + (1 - counts_GB) / 2) / counts_RB.sum(0) - 0.5
+    shares_RB: np.ndarray = ranks_GB[group_R]
+    return shares_RB

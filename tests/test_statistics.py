@@ -65,8 +65,8 @@ def test_a_teacher_is_scored_on_the_same_resamples() -> None:
 
 def test_resamples_are_the_same_for_all_models_and_draw_as_many_rows_as_there_are() -> None:
     drawn = counts("nli", "", 50)
-    assert drawn[0].tolist() == [1.0] * 50
-    assert (drawn.sum(1) == 50).all() and len(drawn) == 1 + RESAMPLES
+    assert drawn[:, 0].tolist() == [1.0] * 50
+    assert (drawn.sum(0) == 50).all() and drawn.shape == (50, 1 + RESAMPLES)
     assert (counts("nli", "", 50) == drawn).all()
     assert (counts("nli", "_other", 50) != drawn).any()
 

@@ -10,7 +10,8 @@ ROWS = 60
 
 
 def counts(draw: np.random.Generator, resamples: int = 30) -> np.ndarray:
-    return draw.multinomial(ROWS, np.full(ROWS, 1 / ROWS), size=resamples).astype(float)
+    """How often each row is in each resample [rows, resamples]."""
+    return draw.multinomial(ROWS, np.full(ROWS, 1 / ROWS), size=resamples).T.astype(float)
 
 
 def written_out(name: str, row: np.ndarray, labels: np.ndarray, predictions: np.ndarray, classes: int) -> float:
@@ -28,7 +29,7 @@ def test_class_metrics_equal_those_on_the_rows_written_out(name: str, classes: i
     labels = draw.integers(0, classes, ROWS).astype(float)
     predictions = np.where(draw.random(ROWS) < 0.7, labels, draw.integers(0, classes, ROWS))
     drawn = counts(draw)
-    expected = [written_out(name, row, labels, predictions, classes) for row in drawn]
+    expected = [written_out(name, row, labels, predictions, classes) for row in drawn.T]
     assert METRICS[name](drawn, labels, predictions) == pytest.approx(expected, abs=1e-9)
 
 
@@ -39,7 +40,7 @@ def test_correlations_equal_those_on_the_rows_written_out_with_ties(name: str, o
     labels = draw.integers(0, 6, ROWS) / 2
     predictions = (labels + draw.normal(size=ROWS)).round(1) + offset
     drawn = counts(draw)
-    expected = [written_out(name, row, labels, predictions, 0) for row in drawn]
+    expected = [written_out(name, row, labels, predictions, 0) for row in drawn.T]
     assert METRICS[name](drawn, labels, predictions) == pytest.approx(expected, abs=1e-6)
 
 
@@ -54,13 +55,13 @@ def test_a_constant_side_correlates_with_nothing(name: str) -> None:
 
 def test_a_resample_that_is_constant_correlates_with_nothing_though_all_rows_are_not() -> None:
     labels, predictions = np.array([0.0, 1.0, 1.0]), np.array([0.1, 0.7, 0.7])
-    only_equal = np.array([[0.0, 2.0, 1.0]])
+    only_equal = np.array([[0.0], [2.0], [1.0]])
     assert METRICS["pearson"](only_equal, labels, predictions).tolist() == [0.0]
     assert METRICS["spearman"](only_equal, labels, predictions).tolist() == [0.0]
 
 
 def test_f1_is_0_where_neither_side_has_a_row_of_class_1() -> None:
-    drawn = np.array([[1.0, 1.0]])
+    drawn = np.array([[1.0], [1.0]])
     assert METRICS["f1"](drawn, np.array([0.0, 0.0]), np.array([0.0, 0.0])).tolist() == [0.0]
 
 
