@@ -11,7 +11,10 @@ import re
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-SCRIPTS = ("format", "statistics", "data", "state", "axes", "labels", "chart", "answer", "table", "pair", "pictures", "main")
+SCRIPTS = (
+    *("format", "statistics", "data", "state", "axes", "labels", "chart", "overlay", "tip"),
+    *("answer", "filters", "details", "table", "pair", "pictures", "main"),
+)
 """The page's script, one file of template/ after the other: each uses only what those before it define."""
 
 MANY = 500

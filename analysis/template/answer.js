@@ -1,0 +1,106 @@
+// The answer in words: the best student under the budget, and what it loses.
+
+/** The slider's range: from the fastest student to the slowest model of the machine, so that its ends mean something. */
+function budgetRange() {
+  const own = models.filter(({ machine, latency_ms }) => machine === state.machine && latency_ms > 0);
+  const all = own.flatMap((model) => [model.latency_ms, teacherMs(model)]).filter(isLog);
+  return all.length ? [Math.min(...all), Math.max(...all)] : null;
+}
+
+const SLIDES = 1000;
+
+/** Two digits that count, rounded up, so that the model at the slider's place is under the budget. */
+function rounded(value) {
+  const unit = 10 ** (Math.floor(Math.log10(value)) - 1);
+  return Number((Math.ceil(value / unit - 1e-9) * unit).toPrecision(2));
+}
+
+const budgetAt = (place, [low, high]) => rounded(low * (high / low) ** (place / SLIDES));
+const placeOf = (budget, [low, high]) =>
+  high > low ? Math.round(SLIDES * Math.min(1, Math.max(0, Math.log(budget / low) / Math.log(high / low)))) : SLIDES;
+
+function fact(name, figure, ...rest) {
+  return [element("dt", {}, name), element("dd", {}, element("b", {}, figure), " ", element("span", {}, ...rest))];
+}
+
+const percent95 = ({ low, high }) => `${number(low)} to ${number(high)} with 95\u00a0%`;
+
+function lossFact(model) {
+  const loss = lossOf(model);
+  if (loss.gap === null) {
+    const why = model.teacher ? `its teacher ${model.teacher} has no ${state.task || "mean"} score here` : "its runs name no teacher";
+    return fact("loses", UNKNOWN, why);
+  }
+  const size = number(Math.abs(loss.gap));
+  const side = size === "0.0" ? "than its teacher: no difference" : loss.gap > 0 ? "to its teacher" : "to its teacher: it scores higher";
+  const figure = loss.gap > 0 || size === "0.0" ? inPoints(loss.gap) : `−${inPoints(loss.gap)}`;
+  return fact("loses", figure, size === "0.0" ? "to its teacher" : side, `, ${verdict(loss)}`);
+}
+
+function verdict(difference) {
+  if (!isKnown(difference)) return seedChosen() === null ? "interval not known" : "of one seed; intervals are of the mean over seeds";
+  return `${percent95(difference)}: ${isOne(difference) ? "a difference that the dev rows can tell" : "no difference that the dev rows can tell"}`;
+}
+
+function facts(model) {
+  const range = rangeOf(model);
+  const of = state.task ? `at ${state.task}` : `mean of ${plural(data.tasks.length, "task")}`;
+  const seeds = seedChosen() === null ? plural(model.seeds.length, "seed") : `seed ${state.seed}`;
+  const ratio = speedup(model);
+  return [
+    ...lossFact(model),
+    ...fact("scores", inPoints(scoreOf(model)), [of, seeds, range.low === null ? "" : percent95(range)].filter(Boolean).join(", ")),
+    ...fact("takes", milliseconds(model.latency_ms), [model.backend, model.setting].filter(Boolean).join(", ")),
+    ...(ratio ? fact("is", times(ratio), `${ratio < 1 ? "as fast as" : "faster than"} its teacher, which takes ${milliseconds(teacherMs(model))}`) : []),
+    ...fact("has", bytes(model.num_bytes), model.parameters === null ? "" : `${large(model.parameters)} parameters`),
+  ];
+}
+
+function named(model) {
+  return element("button", { class: "name", "data-open": model.id }, model.name);
+}
+
+function drawAnswer() {
+  const among = timed();
+  const best = bestUnder(state.budget, among);
+  const shown = best ?? fastest(among);
+  const asked = `${state.kind && state.kind !== "other" ? state.kind : "student"}${state.task ? ` at ${state.task}` : ""}`;
+  byId("answer-words").replaceChildren(...(best
+    ? [`ms a call, the best ${asked} is `, named(best), "."]
+    : shown ? [`ms a call there is no ${asked}. The fastest, `, named(shown), `, takes ${milliseconds(shown.latency_ms)}.`]
+    : [models.length ? `ms a call there is no ${asked} to choose: none here has both a score and a latency.` : "ms a call there is nothing to choose from: the report holds no student."]));
+  byId("facts").replaceChildren(...(shown ? facts(shown) : []));
+  const like = best && alike(best, among);
+  byId("alike").replaceChildren(...(like
+    ? [named(like), ` takes ${milliseconds(like.latency_ms)}, and the dev rows cannot tell its score from this one.`] : []));
+  drawBudget(best);
+}
+
+/** The number in the sentence and the slider below it, which follow each other. */
+function buildBudget() {
+  const input = element("input", { id: "budget", type: "number", min: "0", step: "any", inputmode: "decimal", "aria-label": "Budget in milliseconds a call" });
+  byId("claim").replaceChildren("Under ", input, " ", element("span", { id: "answer-words", "aria-live": "polite" }));
+  input.value = state.budget;
+  input.addEventListener("input", () => {
+    if (!(input.valueAsNumber > 0)) return;
+    state.budget = input.valueAsNumber;
+    drawSlider();
+    drawAnswer();
+  });
+  byId("slider").addEventListener("input", () => {
+    state.budget = budgetAt(byId("slider").valueAsNumber, budgetRange());
+    input.value = state.budget;
+    byId("slider").setAttribute("aria-valuetext", `${state.budget} ms`);
+    drawAnswer();
+  });
+}
+
+function drawSlider() {
+  const range = budgetRange();
+  byId("budgets").hidden = !range || range[0] === range[1];
+  if (!range) return;
+  byId("slider").value = placeOf(state.budget, range);
+  byId("slider").setAttribute("aria-valuetext", `${state.budget} ms`);
+  byId("least").textContent = milliseconds(range[0]);
+  byId("most").textContent = milliseconds(range[1]);
+}

@@ -1,0 +1,49 @@
+// Numbers and elements. Whatever comes from a run becomes text, never markup.
+
+const UNKNOWN = "–";
+
+function number(value, digits = 1) {
+  if (value === null || value === undefined) return UNKNOWN;
+  const text = value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return /^-[0.,]*$/.test(text) ? text.slice(1) : text.replace("-", "−");
+}
+
+/** Three digits that count, as more are seldom known of a time. */
+function brief(value) {
+  if (value === null || value === undefined) return UNKNOWN;
+  const digits = value === 0 ? 0 : Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
+  return number(value, Math.min(digits, 6));
+}
+
+// Between a number and its unit no line breaks.
+const milliseconds = (value) => (value === null ? UNKNOWN : `${brief(value)}\u00a0ms`);
+const inPoints = (value) => `${number(Math.abs(value))}\u00a0${number(Math.abs(value)) === "1.0" ? "point" : "points"}`;
+const times = (value) => (value === null ? UNKNOWN : `${value < 10 ? number(value) : brief(value)}\u00a0×`);
+
+/** 1.2 M, 340 k. */
+function large(value) {
+  if (value === null) return UNKNOWN;
+  const [size, name] = [[1e9, "G"], [1e6, "M"], [1e3, "k"]].find(([step]) => value >= step) ?? [1, ""];
+  return `${brief(value / size)}\u00a0${name}`.trim();
+}
+
+const bytes = (value) => (value === null ? UNKNOWN : large(value).replace(/\s?([kMG]?)$/, "\u00a0$1B"));
+const shortened = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+const plural = (count, one, many = `${one}s`) => `${number(count, 0)} ${count === 1 ? one : many}`;
+
+function filled(made, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) if (value !== null) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+const element = (tag, attributes = {}, ...children) => filled(document.createElement(tag), attributes, children);
+const drawn = (tag, attributes = {}, ...children) =>
+  filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+const byId = (id) => document.getElementById(id);
+
+/** A link; plain text inside a frame, such as MLflow's, which lets no page open another. */
+function link(text, url) {
+  const opens = /^https?:/.test(url) && window.self === window.top;
+  return opens ? element("a", { href: url, target: "_blank", rel: "noopener" }, text) : element("span", {}, text);
+}

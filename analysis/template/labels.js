@@ -1,0 +1,40 @@
+// Names beside points: each where it covers no other, or nowhere.
+
+const ruler = document.createElement("canvas").getContext("2d");
+
+function widthOf(text, font) {
+  ruler.font = font;
+  return ruler.measureText(text).width;
+}
+
+const overlap = (a, b) => a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+const inside = (a, frame) =>
+  a.x >= frame.x && a.y >= frame.y && a.x + a.width <= frame.x + frame.width && a.y + a.height <= frame.y + frame.height;
+
+/** Where a label may lie around its point: first on the side where nothing can be better, hence nothing is. */
+function candidates({ x, y, r, width, height }, isLeftBetter) {
+  const gap = r + 3;
+  const [left, right] = [x - gap - width, x + gap];
+  const [sideA, sideB] = isLeftBetter ? [left, right] : [right, left];
+  const [above, below] = [y - r - height, y + r];
+  return [
+    [sideA, above + r / 2], [sideA, y - height / 2], [x - width / 2, above - 2], [sideB, above],
+    [sideB, below], [x - width / 2, below + 2], [sideB, y - height / 2], [sideA, below],
+  ].map(([at, top]) => ({ x: at, y: top, width, height }));
+}
+
+/** The labels, the first given first, with their boxes. `solid` is never covered, `pale` only where nothing else is free. */
+function placed(labels, solid, pale, frame, isLeftBetter) {
+  const taken = [...solid];
+  const found = [];
+  for (const label of labels) {
+    const free = candidates(label, isLeftBetter).filter((box) => inside(box, frame) && !taken.some((other) => overlap(box, other)));
+    const box = free.find((one) => !pale.some((other) => overlap(one, other))) ?? free[0];
+    if (!box) continue;
+    taken.push(box);
+    found.push({ ...label, box });
+  }
+  return found;
+}
+
+const boxAround = ({ x, y, r }) => ({ x: x - r, y: y - r, width: 2 * r, height: 2 * r });

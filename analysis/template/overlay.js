@@ -1,0 +1,58 @@
+// What moves over the picture with the budget: its line, the best model's ring, the names.
+
+const FONT = "12px system-ui, sans-serif";
+
+function drawBudget(best) {
+  if (!plot.frame) return;
+  const area = byId("budget-area");
+  area.replaceChildren();
+  if (state.axis === "latency_ms") area.append(...budgetLine());
+  const chosenPoint = plot.shown.find(({ role, model }) => role === "student" && model === best);
+  byId("names").replaceChildren(...names(chosenPoint));
+  if (chosenPoint) {
+    const ring = { class: "ring", cx: chosenPoint.x, cy: chosenPoint.y, r: chosenPoint.r + 5 };
+    byId("names").prepend(drawn("circle", ring));
+  }
+}
+
+function budgetLine() {
+  const { x, y, width, height } = plot.frame;
+  const at = Math.min(Math.max(plot.toX(state.budget), x), x + width);
+  const rest = x + width - at;
+  const shade = drawn("rect", { class: "over", x: at, y, width: rest, height });
+  if (rest === 0) return [];
+  const isRight = rest > 70;
+  const text = drawn("text", { class: "over-name", x: at + (isRight ? 5 : -5), y: y + height - 7, "text-anchor": isRight ? "start" : "end" }, `${state.budget}\u00a0ms`);
+  return [shade, drawn("path", { class: "limit", d: `M${at} ${y}V${y + height}` }), text];
+}
+
+/** Names of the best, the teachers and the front, the higher first. */
+function names(best) {
+  const front = plot.shown.filter((point) => point.isFront && point !== best);
+  const teacherPoints = plot.shown.filter(({ role }) => role === "teacher");
+  const most = isNarrow() ? 16 : 24;
+  const wanted = [...(best ? [best] : []), ...teacherPoints, ...front.sort((a, b) => a.y - b.y)];
+  const labels = wanted.map((point) => {
+    const text = shortened(point.role === "teacher" ? `teacher ${point.one.name}` : point.one.name, most);
+    const isBest = point === best;
+    return { ...point, r: point.r + (isBest ? 5 : 0), text, isBest, width: widthOf(text, isBest ? `bold ${FONT}` : FONT) + 2, height: 15 };
+  });
+  const solid = plot.shown.filter((point) => point.role !== "student" || point.isFront).map(boxAround);
+  const pale = plot.shown.filter((point) => point.role === "student" && !point.isFront).map(boxAround);
+  const found = placed(labels, solid, [...pale, ...stepBoxes()], plot.frame, AXES[state.axis].isSmallerBetter);
+  return found.map(({ text, box, isBest }) =>
+    drawn("text", { class: isBest ? "name best" : "name", x: box.x, y: box.y + 11.5 }, text));
+}
+
+/** The front's line as boxes that names keep off where they can. */
+function stepBoxes() {
+  const front = plot.shown.filter(({ isFront }) => isFront).sort((a, b) => b.y - a.y);
+  return front.slice(1).flatMap((next, index) => {
+    const last = front[index];
+    const [x, y] = [Math.min(last.x, next.x), Math.min(last.y, next.y)];
+    return [
+      { x, y: last.y - 1, width: Math.abs(next.x - last.x), height: 2 },
+      { x: next.x - 1, y, width: 2, height: Math.abs(next.y - last.y) },
+    ];
+  });
+}

@@ -1,0 +1,54 @@
+"""Debian's Chromium without a window, for the tests of what is looked at in a browser."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+QUIET = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--hide-scrollbars", "--window-size=1280,800"),
+)
+
+
+@contextmanager
+def browser(profile: Path) -> Iterator[Chrome]:
+    """A browser with an empty profile in the folder `profile`, which keeps what is logged and what is asked of the network."""
+    missing = [str(path) for path in (CHROMIUM, DRIVER) if not path.exists()]
+    if missing:
+        raise FileNotFoundError(f"{' and '.join(missing)}: not there; install them: apt-get install chromium chromium-driver")
+    options = ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for argument in (*QUIET, f"--user-data-dir={profile}"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = Chrome(options=options, service=Service(str(DRIVER)))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+        shutil.rmtree(profile, ignore_errors=True)
+
+
+def screen(driver: Chrome, width: int, height: int) -> None:
+    """The page as on a screen of this size, in points, whatever the window's is."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def media(driver: Chrome, scheme: str = "light", kind: str = "") -> None:
+    """What the page is told of the reader: scheme `light` or `dark`, kind `print`, or none for what it is shown on."""
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": kind, "features": features})
+
+
+def asked(driver: Chrome) -> list[str]:
+    """The addresses that were asked for since this was called last."""
+    events: list[dict[str, Any]] = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]

@@ -1,0 +1,143 @@
+"""What the tests and the benchmark of the report's page show in it: students made from a seed, and a few made by hand."""
+
+import math
+import random
+from typing import Any
+
+from analysis.page import Baseline, LeftOut, Link, Model, PageInfo, Picture, Run, Teacher
+
+TASKS = ["sentiment", "acceptability", "paraphrase", "entailment", "similarity"]
+MACHINE, OTHER = "AMD EPYC 9R14, 2 cores", "Intel Xeon 8488C, 8 cores"
+TEACHER = "bert-6x384"
+REPLICATES = 200
+SVG = (
+    '<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="60" height="30" viewBox="0 0 60 30">'
+    '<path d="M5 25L55 5" stroke="#0072b2"/></svg>'
+)
+
+
+def replicates(draw: random.Random, shared: list[float], own: float) -> list[int]:
+    """Replicates that lie together, as those of the same resamples do: `own` of them is the student's."""
+    return [round(100 * (common + draw.gauss(0, own))) for common in shared]
+
+
+def by_task(mean: float) -> dict[str, float]:
+    """Scores whose mean is the one given."""
+    return {task: mean + shift for task, shift in zip(TASKS, (20.6, -24.6, 4.7, -2.3, 1.6), strict=True)}
+
+
+def model(name: str, latency_ms: float | None, mean: float, kind: str = "bilstm", seeds: int = 3, **other: Any) -> Model:
+    """A student whose task scores, size and settings follow from these; `other` replaces fields. Its seeds lie 0.4 points apart."""
+    shifts = {seed: (seed - (seeds - 1) / 2) * 0.4 for seed in range(seeds)}
+    size = latency_ms or 1.0
+    made = Model(
+        id=name,
+        name=name,
+        student_kind=kind,
+        runs=[
+            Run(
+                f"id-{name}-{seed}",
+                f"{name} seed {seed}",
+                f"https://mlflow.test/{name}",
+                seed,
+                mean + shift,
+                by_task(mean + shift),
+            )
+            for seed, shift in shifts.items()
+        ],
+        seeds=list(shifts),
+        machine=MACHINE,
+        study="first",
+        backend="int8",
+        setting="b1-text-t1",
+        latency_ms=latency_ms,
+        rows_per_s=None if latency_ms is None else 1000 / latency_ms,
+        num_bytes=4e5 * size,
+        parameters=1e5 * size,
+        mean=mean,
+        low=mean - 0.8,
+        high=mean + 0.8,
+        scores=by_task(mean),
+        teacher=TEACHER,
+        teacher_mean=73.8,
+        teacher_latency_ms=17.7,
+        retention=100 * mean / 73.8,
+        settings={"student.kind": kind, "student.hidden": str(round(100 * size)), "loss.temperature": "2"},
+        state="finished",
+        front=False,
+        replicates=[],
+    )
+    return made._replace(**other)
+
+
+def twin(one: Model) -> Baseline:
+    """Four points below its student."""
+    scores = {task: score - 4 for task, score in one.scores.items()}
+    return Baseline("hard labels", one.id, one.machine, one.mean - 4, scores, one.latency_ms, one.rows_per_s, one.num_bytes)
+
+
+def info(models: list[Model], **other: Any) -> PageInfo:
+    """A page of these, with the one teacher and a twin of each; `other` replaces fields."""
+    made = PageInfo(
+        title="Quality against speed: demo",
+        source={"experiment": "mkd", "study": "first"},
+        links=[Link("experiment in MLflow", "https://mlflow.test/#/experiments/1")],
+        made="2026-11-25 18:00",
+        latency="median of one call with one raw text on one thread, in the fastest backend that passed its check",
+        tasks=TASKS,
+        teachers=[Teacher(TEACHER, MACHINE, 73.8, by_task(73.8), 17.7, 56.0, 4.3e7, 1.1e7)],
+        baselines=[twin(one) for one in models],
+        models=models,
+        pictures=[Picture("front", "Front", "Quality against latency.", SVG), Picture("curves", "Curves", "Over steps.", SVG)],
+        left_out=[LeftOut("no speed was measured", 2, ["run-a", "run-b"])],
+        notes=["Scores are on the dev split."],
+    )
+    return made._replace(**other)
+
+
+def few() -> PageInfo:
+    """Six students. wide is the best under 5 ms, and small not told apart from it; poor and deep are dominated."""
+    draw = random.Random(0)
+    shared = [draw.gauss(0, 0.5) for _ in range(REPLICATES)]
+    given = {
+        "bag": (0.5, 66.0, "bag"),
+        "small": (1.0, 70.9, "bilstm"),
+        "wide": (2.5, 71.1, "bilstm"),
+        "poor": (4.0, 68.0, "transformer"),
+        "deep": (4.5, 70.0, "transformer"),
+        "slow": (9.0, 73.0, "transformer"),
+    }
+    made = info([model(name, *rest, replicates=replicates(draw, shared, 0.3)) for name, rest in given.items()])
+    return made._replace(teachers=[made.teachers[0]._replace(replicates=replicates(draw, shared, 0.3))])
+
+
+def many(count: int) -> PageInfo:
+    """So many students as a search leaves them: of three kinds, on two machines, 20 settings each, replicates by task too."""
+    draw = random.Random(1)
+    shared = {task: [draw.gauss(0, 1.2) for _ in range(REPLICATES)] for task in ["", *TASKS]}
+    models: list[Model] = []
+    best = -math.inf
+    for number, latency_ms in enumerate(sorted(math.exp(draw.uniform(math.log(0.3), math.log(12))) for _ in range(count))):
+        kind = draw.choice(["bilstm", "bilstm", "transformer", "bag"])
+        mean = 57 + 4 * math.log(1 + 3 * latency_ms) - abs(draw.gauss(0, 3)) - (12 if draw.random() < 0.04 else 0)
+        settings = {f"part{part}.setting{part}": f"{draw.choice([1, 2, 4, 8]) * (part + 1) / 10:g}" for part in range(18)}
+        models.append(
+            model(
+                f"{kind}-{round(64 * latency_ms)}-{number}",
+                latency_ms,
+                mean,
+                kind,
+                settings=settings
+                | {"optim.rate": f"{draw.uniform(1e-4, 1e-2):.3g}", "student.kind": kind, "data.source": "demo"},
+                front=mean > best,
+                study=f"study {number % 2}",
+                machine=OTHER if number % 10 == 9 else MACHINE,
+                replicates=replicates(draw, shared[""], 0.4),
+                task_replicates={task: replicates(draw, shared[task], 0.9) for task in TASKS},
+            )
+        )
+        best = max(best, mean)
+    made = info(models)
+    own = {task: replicates(draw, shared[task], 0.9) for task in TASKS}
+    teacher = made.teachers[0]._replace(replicates=replicates(draw, shared[""], 0.4), task_replicates=own)
+    return made._replace(teachers=[teacher, teacher._replace(machine=OTHER, latency_ms=9.1, rows_per_s=110.0)])
