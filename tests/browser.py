@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver import ActionChains, Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.select import Select
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 QUIET = (
@@ -52,3 +55,43 @@ def asked(driver: Chrome) -> list[str]:
     """The addresses that were asked for since this was called last."""
     events: list[dict[str, Any]] = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+
+
+def complaints(driver: Chrome) -> list[str]:
+    """What the console was told since this was called last."""
+    return [entry["message"] for entry in driver.get_log("browser")]
+
+
+def text(driver: Chrome, selector: str) -> str:
+    """What is written in the first element found, with plain blanks."""
+    return " ".join(driver.find_element(By.CSS_SELECTOR, selector).text.split())
+
+
+def texts(driver: Chrome, selector: str) -> list[str]:
+    """What is written in each element found."""
+    return [" ".join(found.text.split()) for found in driver.find_elements(By.CSS_SELECTOR, selector)]
+
+
+def click(driver: Chrome, selector: str) -> None:
+    driver.find_element(By.CSS_SELECTOR, selector).click()
+
+
+def choose(driver: Chrome, name: str, option: str) -> None:
+    """Another option of a select, by its text."""
+    Select(driver.find_element(By.NAME, name)).select_by_visible_text(option)
+
+
+def press(driver: Chrome, *keys: str) -> None:
+    """Keys for whatever has the focus."""
+    for key in keys:
+        ActionChains(driver, duration=0).send_keys(key).perform()
+
+
+def point(driver: Chrome, selector: str, click: bool = False) -> None:
+    """The mouse over the middle of an element of the picture, and a click there if asked for."""
+    box = driver.execute_script("return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()", selector)
+    mouse = ActionBuilder(driver, duration=0)
+    mouse.pointer_action.move_to_location(round(box["x"] + box["width"] / 2), round(box["y"] + box["height"] / 2))
+    if click:
+        mouse.pointer_action.click()
+    mouse.perform()

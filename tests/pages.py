@@ -27,7 +27,7 @@ def by_task(mean: float) -> dict[str, float]:
 
 
 def model(name: str, latency_ms: float | None, mean: float, kind: str = "bilstm", seeds: int = 3, **other: Any) -> Model:
-    """A student whose task scores, size and settings follow from these; `other` replaces fields. Its seeds lie 0.4 points apart."""
+    """A student whose task scores, size and settings follow from these, less what `other` replaces. Its seeds lie 0.4 apart."""
     shifts = {seed: (seed - (seeds - 1) / 2) * 0.4 for seed in range(seeds)}
     size = latency_ms or 1.0
     made = Model(

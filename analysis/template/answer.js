@@ -31,10 +31,13 @@ function lossFact(model) {
     const why = model.teacher ? `its teacher ${model.teacher} has no ${state.task || "mean"} score here` : "its runs name no teacher";
     return fact("loses", UNKNOWN, why);
   }
-  const size = number(Math.abs(loss.gap));
-  const side = size === "0.0" ? "than its teacher: no difference" : loss.gap > 0 ? "to its teacher" : "to its teacher: it scores higher";
-  const figure = loss.gap > 0 || size === "0.0" ? inPoints(loss.gap) : `−${inPoints(loss.gap)}`;
-  return fact("loses", figure, size === "0.0" ? "to its teacher" : side, `, ${verdict(loss)}`);
+  const [name, where] = loss.gap < 0 ? ["gains", "on"] : ["loses", "to"];
+  return fact(name, inPoints(Math.abs(loss.gap)), `${where} its teacher, ${verdict(flipped(loss))}`);
+}
+
+/** As a gain, where it is one. */
+function flipped({ gap, low, high }) {
+  return gap < 0 && low !== null ? { gap: -gap, low: -high, high: -low } : { gap, low, high };
 }
 
 function verdict(difference) {

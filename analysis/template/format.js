@@ -17,7 +17,7 @@ function brief(value) {
 
 // Between a number and its unit no line breaks.
 const milliseconds = (value) => (value === null ? UNKNOWN : `${brief(value)}\u00a0ms`);
-const inPoints = (value) => `${number(Math.abs(value))}\u00a0${number(Math.abs(value)) === "1.0" ? "point" : "points"}`;
+const inPoints = (value) => `${number(value)}\u00a0${number(Math.abs(value)) === "1.0" ? "point" : "points"}`;
 const times = (value) => (value === null ? UNKNOWN : `${value < 10 ? number(value) : brief(value)}\u00a0×`);
 
 /** 1.2 M, 340 k. */

@@ -91,6 +91,8 @@ listenToChart(openRow);
 drawAll();
 drawRest();
 new ResizeObserver(() => {
+  // On paper the picture is scaled as it is.
+  if (window.matchMedia("print").matches) return;
   if (byId("chart").clientWidth === plot.width && byId("chart").clientHeight === plot.height) return;
   drawChart();
   drawAnswer();

@@ -60,7 +60,7 @@ function described(point) {
 }
 
 const lossText = ({ gap }) =>
-  number(Math.abs(gap)) === "0.0" ? "the teacher's score" : `${inPoints(gap)} ${gap > 0 ? "below" : "above"} its teacher`;
+  number(Math.abs(gap)) === "0.0" ? "the teacher's score" : `${inPoints(Math.abs(gap))} ${gap > 0 ? "below" : "above"} its teacher`;
 
 /** The next point in a direction: sideways along the front, up and down among all students by score. */
 function neighbour(key) {
@@ -89,11 +89,11 @@ function listenToChart(open) {
     if (point?.model && !isFirst) open(point.model.id);
   });
   box.addEventListener("keydown", (event) => {
-    if (event.key.startsWith("Arrow") && plot.shown.length) {
-      heat(neighbour(event.key));
-      event.preventDefault();
-    } else if (event.key === "Escape") heat(null);
+    if (event.key.startsWith("Arrow") && plot.shown.length) heat(neighbour(event.key));
     else if (event.key === "Enter" && hot?.model) open(hot.model.id);
+    else if (event.key === "Escape") heat(null);
+    else return;
+    event.preventDefault(); // no scrolling, and no Enter for the row that has got the focus
   });
   box.addEventListener("blur", () => heat(null));
 }
