@@ -1,0 +1,79 @@
+"""Where labels go so that none covers another, or a point: pure, in pixels.
+
+A box is (left, bottom, right, top).
+"""
+
+from typing import NamedTuple
+
+Box = tuple[float, float, float, float]
+Point = tuple[float, float]
+
+RINGS = (1.0, 2.4, 4.2, 6.5, 9.0)
+"""How far a label moves from its point, in label heights, the nearest first."""
+SIDES = ((0.0, 1.0), (1.0, 0.5), (1.0, -0.5), (-1.0, 0.5), (-1.0, -0.5), (0.0, -1.0), (1.0, 1.0), (-1.0, 1.0), (1.0, -1.0), (-1.0, -1.0))
+"""Directions that are tried in turn: above first, then right, then left."""
+
+
+class Placed(NamedTuple):
+    """A label's centre, and whether it is so far off that a line has to lead to its point."""
+
+    x: float
+    y: float
+    far: bool
+
+
+def placed(points: list[Point], sizes: list[tuple[float, float]], taken: list[Point], bounds: Box) -> list[Placed | None]:
+    """A place for each point's label of a width and a height, one after another; None for a label that finds none.
+
+    taken: other points that no label is to cover. Labels stay within the bounds.
+    """
+    boxes: list[Box] = [(x - 4, y - 4, x + 4, y + 4) for x, y in [*points, *taken]]
+    found: list[Placed | None] = []
+    for point, size in zip(points, sizes, strict=True):
+        place = _free(point, size, boxes, bounds)
+        found.append(place)
+        if place is not None:
+            boxes.append(_box(place.x, place.y, size))
+    return found
+
+
+def _free(point: Point, size: tuple[float, float], boxes: list[Box], bounds: Box) -> Placed | None:
+    width, height = size
+    for ring in RINGS:
+        for right, up in SIDES:
+            x = point[0] + right * (width / 2 + 0.7 * ring * height)
+            y = point[1] + up * height * ring
+            box = _box(x, y, size)
+            if _inside(box, bounds) and not any(overlap(box, other) for other in boxes):
+                return Placed(x, y, ring > RINGS[0])
+    return None
+
+
+def _box(x: float, y: float, size: tuple[float, float]) -> Box:
+    width, height = size
+    return (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+
+def _inside(box: Box, bounds: Box) -> bool:
+    return box[0] >= bounds[0] and box[1] >= bounds[1] and box[2] <= bounds[2] and box[3] <= bounds[3]
+
+
+def overlap(left: Box, right: Box) -> bool:
+    """Whether two boxes share more than an edge."""
+    return left[0] < right[2] and right[0] < left[2] and left[1] < right[3] and right[1] < left[3]
+
+
+def spread(wanted: list[float], least: float) -> list[float]:
+    """Heights as near to the wanted ones as `least` between any two allows, in the same order: labels at the ends of lines."""
+    order = sorted(range(len(wanted)), key=lambda place: wanted[place])
+    groups: list[tuple[float, int]] = []  # centre and number of labels that touch
+    for place in order:
+        groups.append((wanted[place], 1))
+        while len(groups) > 1 and groups[-1][0] - groups[-2][0] < least * (groups[-1][1] + groups[-2][1]) / 2:
+            (upper, many), (lower, few) = groups.pop(), groups.pop()
+            groups.append(((upper * many + lower * few) / (many + few), many + few))
+    heights = [centre + least * (index - (number - 1) / 2) for centre, number in groups for index in range(number)]
+    found = [0.0] * len(wanted)
+    for place, height in zip(order, heights, strict=True):
+        found[place] = height
+    return found

@@ -1,0 +1,219 @@
+"""The only reader of MLflow: an experiment's or a study's finished runs as a table, and how many were left out, and why.
+
+    runs = read("mkd")                    # or read(study="transformers"), from any tracking store
+    runs.frame                            # pandas, one row a run: COLUMNS
+    runs.left_out                         # {"no speed (...)": ["name of a run", ...]}
+"""
+
+import difflib
+import gc
+import json
+import logging
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mlflow
+import pandas as pd
+from mlflow.entities import Experiment, Run
+from mlflow.exceptions import MlflowException
+
+from analysis.rows import Asked, Record, Row, row, task_metrics, why_left_out
+
+COLUMNS = {
+    "run_id": "of MLflow", "name": "the run's", "kind": "mkd.kind: distill, finetune, trial, promote",
+    "student": "kind and size, such as bilstm-128", "student_kind": "bilstm, transformer, bag", "variant": "of an ablation, or empty",
+    "seed": "of everything random but the demo suite's rows", "tasks": "names, sorted", "suite": "where the rows come from, and the tasks",
+    "split": "dev, or selection where the run has no score on dev", "machine": "processor and cores",
+    "study": "name, or empty", "trial": "its number in the study", "parent": "run id of what it is made from, or of its study",
+    "teacher": "name", "started": "date and time, UTC", "artifacts": "URI of the run's", "link": "in the MLflow UI",
+    "mean": "of the tasks' scores on the split, points", "teacher_mean": "the same of the teacher",
+    "baseline_mean": "the same of the twin that learnt from the labels alone", "retention": "mean, in percent of the teacher's",
+    "agreement": "with the teacher, mean, percent", "parameters": "number", "backend": "the fastest that is offered, or the study's",
+    "setting": "in which latency_ms was measured", "latency_ms": "median of one row",
+    "batch": "setting of the throughput", "rows_per_s": "rows a second there", "num_bytes": "of the backend's weights on disk",
+    "teacher_latency_ms": "of the teacher in torch, beside it", "teacher_rows_per_s": "likewise",
+    "score/<task>": "points; and likewise teacher/<task>, baseline/<task>, retention/<task>, agreement/<task>",
+    "<setting>": "each setting of data, teacher, student, loss, train and finetune by its dotted name, as text",
+}  # fmt: skip
+"""What the columns of the table are; what a run does not have is NaN, None or empty."""
+LOCAL = "http://127.0.0.1:5000"
+"""Where `mlflow ui` shows a store that is no server."""
+PAGE = 500
+"""Runs that are asked for at once."""
+
+
+class Study(NamedTuple):
+    """A search: the run that its trials are the children of, and what its study.json tells (empty where there is none yet)."""
+
+    name: str
+    run_id: str
+    experiment_id: str
+    info: dict[str, Any]
+
+
+class Runs(NamedTuple):
+    """left_out: names of the runs that are not in the frame, by reason. metrics: by task of a run's id, those of its score."""
+
+    frame: pd.DataFrame
+    left_out: dict[str, list[str]]
+    metrics: dict[str, dict[str, list[str]]]
+    store: str
+    experiment: str
+    experiment_id: str
+    study: Study | None
+
+
+def read(experiment: str = "", study: str = "", store: str = "") -> Runs:
+    """The runs of an experiment, of a study in it, or, without an experiment, of the study wherever it is.
+
+    store: a tracking URI; empty: MLflow's own choice. Raises ValueError where there is no such experiment or study (names close
+    to it are told) or no run that can be drawn, ConnectionError where the store cannot be reached.
+    """
+    client = connect(store)
+    try:
+        place, found = _place(client, experiment, study)
+        wanted = f"tags.`mkd.study` = '{found.name}'" if found else ""
+        with _uncollected():
+            records = list(_records(client, place, wanted))
+    except MlflowException as error:
+        raise ConnectionError(f"MLFLOW_TRACKING_URI is {client.tracking_uri}: {error}") from error
+    where = f"study is {study!r}" if found else f"experiment is {place.name!r}"
+    return table(records, client.tracking_uri, place, found, where)
+
+
+def table(records: list[Record], store: str, place: Experiment, study: Study | None, where: str) -> Runs:
+    """Raises ValueError where no run is left."""
+    asked = Asked(study.info.get("backend", ""), study.info.get("setting", "")) if study else Asked()
+    rows: list[Row] = []
+    left_out: dict[str, list[str]] = {}
+    metrics: dict[str, dict[str, list[str]]] = {}
+    for record in records:
+        reason = why_left_out(record, asked)
+        if reason:
+            left_out.setdefault(reason, []).append(record.name)
+        else:
+            rows.append(row(record, asked))
+            metrics[record.run_id] = task_metrics(record.metrics)
+    if not rows:
+        told = ", ".join(f"{len(names)} {reason}" for reason, names in left_out.items()) or "no runs at all"
+        raise ValueError(f"{where}: it has no finished run with quality and speed ({told}); allowed: one that has some")
+    return Runs(pd.DataFrame(rows), left_out, metrics, store, place.name, place.experiment_id, study)
+
+
+def connect(store: str = "") -> mlflow.MlflowClient:
+    """A client of the store. Raises ValueError for a database that is not there: asking would make it."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    uri = store or mlflow.get_tracking_uri()
+    file = uri.removeprefix("sqlite:///")
+    if file != uri and not Path(file).is_file():
+        raise ValueError(f"MLFLOW_TRACKING_URI is {uri!r}: there is no such file; allowed: a store that runs were logged to")
+    return mlflow.MlflowClient(uri)
+
+
+def predictions(runs: Runs, run_ids: list[str]) -> dict[str, pd.DataFrame]:
+    """The answers for the dev rows that these runs have logged as predictions.parquet; those that have not are left out."""
+    places = runs.frame.set_index("run_id")["artifacts"]
+
+    def one(run_id: str) -> pd.DataFrame | None:
+        try:
+            file = mlflow.artifacts.download_artifacts(f"{places[run_id]}/predictions.parquet", tracking_uri=runs.store)
+        except (MlflowException, OSError):
+            return None
+        return pd.read_parquet(file)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = dict(zip(run_ids, pool.map(one, run_ids), strict=True))
+    return {run_id: frame for run_id, frame in found.items() if frame is not None}
+
+
+def curves(runs: Runs, run_ids: list[str], metric: str = "selection/mean") -> dict[str, list[tuple[int, float]]]:
+    """A metric over the steps of these runs, as (step, value); those that have none are left out."""
+    client = connect(runs.store)
+
+    def one(run_id: str) -> list[tuple[int, float]]:
+        return sorted({point.step: point.value for point in client.get_metric_history(run_id, metric)}.items())
+
+    with ThreadPoolExecutor(8) as pool:
+        found = dict(zip(run_ids, pool.map(one, run_ids), strict=True))
+    return {run_id: points for run_id, points in found.items() if points}
+
+
+def _place(client: mlflow.MlflowClient, experiment: str, study: str) -> tuple[Experiment, Study | None]:
+    """The experiment that is meant, and the study where one is asked for."""
+    known = {one.name: one for one in _all_experiments(client)}
+    if experiment and experiment not in known:
+        raise ValueError(f"experiment is {experiment!r}: there is none in {client.tracking_uri}; allowed: {near(experiment, known)}")
+    if not experiment and not study:
+        raise ValueError(f"experiment is ''; allowed: {near('', known)}")
+    if not study:
+        return known[experiment], None
+    places = [known[experiment]] if experiment else list(known.values())
+    parents = client.search_runs([one.experiment_id for one in places], "tags.`mkd.kind` = 'search'", max_results=50_000)
+    named = {run.data.tags.get("mkd.study", ""): run for run in reversed(parents)}  # of a name that there is twice the latest
+    if study not in named:
+        inside = f"experiment {experiment!r} of " if experiment else ""
+        raise ValueError(f"study is {study!r}: there is none in {inside}{client.tracking_uri}; allowed: {near(study, named)}")
+    run = named[study]
+    place = next(one for one in places if one.experiment_id == run.info.experiment_id)
+    return place, Study(study, run.info.run_id, place.experiment_id, _study_json(client, run))
+
+
+def near(name: str, known: dict[str, Any]) -> str:
+    """The known names that are close to one, or all of them."""
+    close = difflib.get_close_matches(name, known, 3, 0.5) or sorted(known)
+    return ", ".join(repr(one) for one in close) or "none yet"
+
+
+def _all_experiments(client: mlflow.MlflowClient) -> Iterator[Experiment]:
+    token: str | None = None
+    while token != "":
+        page = client.search_experiments(page_token=token)
+        yield from page
+        token = page.token or ""
+
+
+def _study_json(client: mlflow.MlflowClient, run: Run) -> dict[str, Any]:
+    try:
+        file = mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/study.json", tracking_uri=client.tracking_uri)
+    except (MlflowException, OSError):
+        return {}
+    found: dict[str, Any] = json.loads(Path(file).read_text("utf-8"))
+    return found
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's search for garbage, which takes over half of the time that MLflow needs for runs of many metrics."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _records(client: mlflow.MlflowClient, place: Experiment, wanted: str) -> Iterator[Record]:
+    """Runs of the experiment, the newest first."""
+    token: str | None = None
+    while token != "":
+        page = client.search_runs([place.experiment_id], wanted, max_results=PAGE, page_token=token)
+        for run in page:
+            yield record(run, client.tracking_uri)
+        token = page.token or ""
+
+
+def record(run: Run, store: str) -> Record:
+    """A run of MLflow's as plain values."""
+    info, path = run.info, f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    started = datetime.fromtimestamp(info.start_time / 1000, UTC)
+    link = f"{store if store.startswith('http') else LOCAL}/{path}"
+    data = run.data
+    return Record(info.run_id, info.run_name, info.status, started, data.params, data.metrics, data.tags, info.artifact_uri, link)

@@ -1,0 +1,59 @@
+"""What all pictures share: colours that the colour-blind can tell apart, a marker for each kind, figures and bare axes."""
+
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+
+class Look(NamedTuple):
+    """How a kind of student is drawn."""
+
+    colour: str
+    marker: str
+
+
+LOOKS = {
+    "transformer": Look("#0072b2", "o"),
+    "bilstm": Look("#d55e00", "s"),
+    "bag": Look("#009e73", "^"),
+    "other": Look("#cc79a7", "D"),
+}
+"""By the kind of student, of Okabe and Ito's palette."""
+TEACHER = Look("#222222", "*")
+TWIN = Look("#b07800", "d")
+"""The student that learnt from the labels alone."""
+INK, FAINT = "#222222", "#767676"
+SMALL = 8.5
+"""Points of the small print."""
+
+
+def look(kind: str) -> Look:
+    """A kind that has none of its own is drawn as `other`."""
+    return LOOKS.get(kind, LOOKS["other"])
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Inches; its parts find their places by themselves."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def bare(axes: Axes, grid: str = "both") -> None:
+    """No frame, a faint grid behind all marks."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#999999")
+    axes.tick_params(color="#999999", labelcolor=INK, labelsize=9)
+    axes.set_axisbelow(True)
+    axes.grid(visible=True, which="major", axis=grid, color="#e4e4e4", linewidth=0.8)  # type: ignore[arg-type]
+
+
+def log_axis(axes: Axes) -> None:
+    """A logarithmic x axis that is labelled in plain numbers, 1, 2 and 5 of each decade."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
