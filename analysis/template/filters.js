@@ -29,7 +29,7 @@ function buildFilters(changed) {
     changed();
   });
   // Open where there is room for it; on a phone the picture comes first.
-  byId("filters").open = window.matchMedia("(min-width: 60rem)").matches;
+  byId("filters").open = window.matchMedia("(min-width: 48rem)").matches;
 }
 
 /** What the picture shows and what it does not. */
