@@ -1,7 +1,9 @@
 """What all pictures share: colours that the colour-blind can tell apart, a marker for each kind, figures and bare axes."""
 
+from io import BytesIO
 from typing import NamedTuple
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -26,6 +28,8 @@ TEACHER = Look("#222222", "*")
 TWIN = Look("#b07800", "d")
 """The student that learnt from the labels alone."""
 INK, FAINT = "#222222", "#767676"
+DOTS = 120
+"""An inch, of a PNG."""
 SMALL = 8.5
 """Points of the small print."""
 
@@ -40,6 +44,20 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def settled(figure: Figure) -> None:
+    """Its parts at their places, for good: what is added later moves nothing."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+def written(figure: Figure, form: str) -> bytes:
+    """The figure as a file, `png` or `svg`; the same figure gives the same bytes. Texts of an SVG stay texts."""
+    file = BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "mkd", "font.family": ["DejaVu Sans", "Verdana", "sans-serif"]}):
+        figure.savefig(file, format=form, dpi=DOTS, metadata={"Date": None} if form == "svg" else None)
+    return file.getvalue()
 
 
 def bare(axes: Axes, grid: str = "both") -> None:

@@ -1,0 +1,80 @@
+"""How the front's models learnt: their mean score on the selection split over the steps."""
+
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.placing import spread
+from analysis.retention import evenly
+from analysis.style import FAINT, INK, SMALL, bare, look, new_figure, settled
+
+MOST = 10
+"""Models that are shown."""
+LEAST_GAP = 0.034
+"""Between two names at the ends of curves, as a share of the height."""
+
+
+class Curve(NamedTuple):
+    """One run's. name_at: the height of its name, on the axis of the scores; empty name: another seed of the model before."""
+
+    label: str
+    kind: str
+    steps: list[int]
+    scores: list[float]
+    name_at: float
+
+
+class Info(NamedTuple):
+    """curves: the best at the end first. bottom, top: of the axis; right: where the names stand."""
+
+    curves: list[Curve]
+    bottom: float
+    top: float
+    right: float
+    small: str
+
+
+def shown(models: pd.DataFrame) -> pd.DataFrame:
+    """The models whose curves are drawn, of those given."""
+    return models.iloc[evenly(len(models), MOST)]
+
+
+def info(models: pd.DataFrame, points: dict[str, list[tuple[int, float]]], small: str = "") -> Info | None:
+    """points: (step, score) by run id. None where no run has any."""
+    found = [
+        Curve(label if index == 0 else "", kind, [step for step, _ in points[run]], [score for _, score in points[run]], 0.0)
+        for label, kind, runs in zip(models["label"], models["student_kind"], models["runs"], strict=True)
+        for index, run in enumerate(run for run in runs if points.get(run))
+    ]
+    if not found:
+        return None
+    found.sort(key=lambda curve: -curve.scores[-1])
+    scores = [score for curve in found for score in curve.scores]
+    # The first scores of a training say little, and would press all others together.
+    bottom, top = min(curve.scores[-1] for curve in found), max(scores)
+    bottom = max(min(scores), bottom - 1.2 * max(top - bottom, 4.0))
+    named = [curve for curve in found if curve.label]
+    heights = dict(zip((c.label for c in named), spread([c.scores[-1] for c in named], LEAST_GAP * (top - bottom)), strict=True))
+    found = [curve._replace(name_at=heights.get(curve.label, curve.scores[-1])) for curve in found]
+    return Info(found, bottom, top + 0.04 * (top - bottom), max(curve.steps[-1] for curve in found), small)
+
+
+def draw(info: Info) -> Figure:
+    """A line a run, its name at its end."""
+    figure = new_figure(10, 5.4)
+    axes = figure.subplots()
+    bare(axes)
+    for curve in info.curves:
+        colour, marker = look(curve.kind)
+        axes.plot(curve.steps, curve.scores, color=colour, linewidth=1.6, alpha=0.8, marker=marker, markersize=4, markeredgecolor="white")
+        if curve.label:
+            where = {"xytext": (14, 0), "textcoords": "offset points", "va": "center", "fontsize": 9, "color": colour}
+            axes.annotate(curve.label, (info.right, curve.name_at), annotation_clip=False, **where)  # type: ignore[arg-type]
+    axes.set_ylim(info.bottom, info.top)
+    axes.set_xlabel("optimiser steps")
+    axes.set_ylabel("mean score on the selection split, points")
+    axes.set_title("How the front's models learnt", loc="left", fontsize=13, color=INK, pad=12)
+    figure.supxlabel(info.small, x=0.01, ha="left", fontsize=SMALL, color=FAINT)
+    settled(figure)
+    return figure

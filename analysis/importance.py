@@ -1,0 +1,52 @@
+"""How much of the differences between a study's trials each searched setting accounts for."""
+
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from analysis.style import FAINT, INK, LOOKS, SMALL, bare, new_figure
+
+MOST = 16
+"""Settings that are shown; the others are added up."""
+COLOURS = {"quality": LOOKS["transformer"].colour, "latency": LOOKS["bilstm"].colour}
+
+
+class Info(NamedTuple):
+    """shares: by objective, one a setting, in percent. settings: the largest share of any objective first."""
+
+    settings: list[str]
+    shares: dict[str, list[float]]
+    small: str
+
+
+def info(importances: dict[str, dict[str, float]], small: str = "") -> Info | None:
+    """Of a study.json's; None where there are none."""
+    known: dict[str, dict[str, Any]] = {name: shares for name, shares in importances.items() if shares}
+    if not known:
+        return None
+    names = list(dict.fromkeys(name for shares in known.values() for name in shares))
+    names.sort(key=lambda name: -max(shares.get(name, 0.0) for shares in known.values()))
+    kept, rest = names[:MOST], names[MOST:]
+    found = {each: [100 * float(shares.get(name, 0.0)) for name in kept] for each, shares in known.items()}
+    if rest:
+        found = {each: [*values, 100 * sum(known[each].get(name, 0.0) for name in rest)] for each, values in found.items()}
+    return Info([*kept, *([f"{len(rest)} others"] if rest else [])], found, small)
+
+
+def draw(info: Info) -> Figure:
+    """A bar a setting and objective, the most important at the top."""
+    figure = new_figure(10, 1.6 + 0.42 * len(info.settings))
+    axes = figure.subplots()
+    bare(axes, "x")
+    height = 0.8 / len(info.shares)
+    for index, (name, shares) in enumerate(info.shares.items()):
+        places = [place + (index - (len(info.shares) - 1) / 2) * height for place in range(len(shares))]
+        bars = axes.barh(places, shares, height * 0.9, color=COLOURS.get(name, LOOKS["other"].colour), label=name)
+        axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=8.5, color=FAINT)
+    axes.set_yticks(range(len(info.settings)), info.settings)
+    axes.invert_yaxis()
+    axes.set_xlabel("share of the variance between trials, percent")
+    axes.legend(frameon=False, loc="lower right", fontsize=9)
+    axes.set_title("What matters: importance of each searched setting", loc="left", fontsize=13, color=INK, pad=12)
+    figure.supxlabel(info.small, x=0.01, ha="left", fontsize=SMALL, color=FAINT)
+    return figure

@@ -1,0 +1,61 @@
+"""How much of the plane of quality and latency a search has covered after each of its trials."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis.style import FAINT, INK, LOOKS, SMALL, bare, new_figure
+from mkd.pareto import Reference, hypervolumes
+
+COMPLETE = "complete"
+
+
+class Info(NamedTuple):
+    """hypervolume: after each trial, in points x decades of latency. gains: (trial, hypervolume) where the front moved.
+
+    nearly: the trial after which nine tenths of the last hypervolume were there.
+    """
+
+    trials: list[int]
+    hypervolume: list[float]
+    gains: list[tuple[int, float]]
+    nearly: int
+    reference: str
+    small: str
+
+
+def info(study: dict[str, Any], small: str = "") -> Info | None:
+    """Of a study.json; None where it has no complete trial. Trials that are not complete add nothing."""
+    trials = sorted(study.get("trials", []), key=lambda trial: trial["number"])
+    complete = [trial["state"] == COMPLETE and trial["quality"] is not None for trial in trials]
+    if not any(complete):
+        return None
+    quality, cost = (
+        np.array([trial[key] if done and trial[key] is not None else np.nan for trial, done in zip(trials, complete, strict=True)], dtype=float)
+        for key in ("quality", "latency_ms")
+    )  # fmt: skip
+    corner = Reference(float(study["reference"]["quality"]), float(study["reference"]["latency_ms"]))
+    found = hypervolumes(quality, cost, corner)
+    numbers = [int(trial["number"]) for trial in trials]
+    gains = [(n, v) for n, v, before in zip(numbers, found, [0.0, *found[:-1]], strict=True) if v > before]
+    nearly = next(number for number, value in zip(numbers, found, strict=True) if value >= 0.9 * found[-1])
+    return Info(numbers, found, gains, nearly, f"{corner.quality:g} points and {corner.cost:.3g} ms", small)
+
+
+def draw(info: Info) -> Figure:
+    """A staircase, a mark at each trial that moved the front."""
+    figure = new_figure(10, 4.2)
+    axes = figure.subplots()
+    bare(axes)
+    colour = LOOKS["transformer"].colour
+    axes.step(info.trials, info.hypervolume, where="post", color=colour, linewidth=1.8)
+    axes.scatter(*zip(*info.gains, strict=True), color=colour, s=22, zorder=3, label="the front moved")
+    axes.axvline(info.nearly, color=FAINT, linewidth=1, linestyle=":", label=f"nine tenths after trial {info.nearly}")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("trial")
+    axes.set_ylabel("hypervolume, points x decades")
+    axes.legend(frameon=False, loc="lower right", fontsize=9)
+    axes.set_title(f"What the search has covered, beside {info.reference}", loc="left", fontsize=13, color=INK, pad=12)
+    figure.supxlabel(info.small, x=0.01, ha="left", fontsize=SMALL, color=FAINT)
+    return figure
