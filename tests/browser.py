@@ -11,7 +11,9 @@ from selenium.webdriver import ActionChains, Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
+from selenium.webdriver.support.wait import WebDriverWait
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 QUIET = (
@@ -65,6 +67,12 @@ def complaints(driver: Chrome) -> list[str]:
 def text(driver: Chrome, selector: str) -> str:
     """What is written in the first element found, with plain blanks."""
     return " ".join(driver.find_element(By.CSS_SELECTOR, selector).text.split())
+
+
+def awaited(driver: Chrome, selector: str) -> WebElement:
+    """The first such element, which the page may make a moment later."""
+    found: list[WebElement] = WebDriverWait(driver, 20).until(lambda one: one.find_elements(By.CSS_SELECTOR, selector))
+    return found[0]
 
 
 def texts(driver: Chrome, selector: str) -> list[str]:

@@ -32,7 +32,7 @@ const isNarrow = () => plot.width < 500;
 
 /** Areas by bytes, on a log scale as sizes span decades. */
 function radii(students) {
-  const [least, middle, most] = isNarrow() ? [9, 20, 42] : [16, 36, 100];
+  const [least, middle, most] = isNarrow() || students.length > 500 ? [9, 20, 42] : [16, 36, 100];
   const sizes = students.map(({ one }) => one.num_bytes).filter(isLog);
   const [low, high] = [Math.min(...sizes), Math.max(...sizes)];
   const scale = high > low ? logScale(low, high, least, most) : () => middle;
@@ -82,7 +82,7 @@ function grid([left, right], [bottom, top]) {
   for (const tick of logTicks(left, right, Math.max(3, Math.floor(width / 60)))) {
     const at = plot.toX(tick);
     group.append(drawn("line", { x1: at, x2: at, y1: y, y2: foot }));
-    group.append(drawn("text", { x: at, y: foot + 16, "text-anchor": "middle" }, state.axis === "latency_ms" ? String(tick) : large(tick)));
+    group.append(drawn("text", { x: at, y: foot + 16, "text-anchor": "middle" }, state.axis === "latency_ms" ? String(tick) : compact(tick)));
   }
   for (const tick of linearTicks(bottom, top, Math.max(3, Math.floor(height / 50)))) {
     const at = plot.toY(tick);
@@ -94,6 +94,8 @@ function grid([left, right], [bottom, top]) {
     drawn("text", { class: "title", x: x + width, y: foot + 35, "text-anchor": "end" }, `${AXES[state.axis].label} (log scale, ${better})`),
     drawn("text", { class: "title", x: 0, y: 14 }, `${state.task || "mean"} score on dev, points`),
   );
+  for (const teacher of plot.shown.filter(({ role }) => role === "teacher"))
+    group.append(drawn("line", { class: "level", x1: x, x2: x + width, y1: teacher.y, y2: teacher.y }));
   return group;
 }
 

@@ -34,7 +34,8 @@ function settingsOf(model) {
 function valuesOf(field) {
   const counts = new Map();
   for (const model of models) for (const value of [field(model)].flat()) counts.set(value, (counts.get(value) ?? 0) + 1);
-  return [...counts].sort((a, b) => b[1] - a[1]).map(([value]) => value).filter((value) => value !== "" && value !== null);
+  return [...counts].sort((a, b) => b[1] - a[1]).map(([value]) => value);
 }
 
 const machines = valuesOf((model) => model.machine);
+const machineName = (machine) => machine || "a machine that is not named";

@@ -4,11 +4,11 @@ function select(name, label, options, value) {
   const field = element("select", { name }, ...options.map(([key, text]) => element("option", { value: key }, text)));
   field.value = value;
   const made = element("label", {}, element("span", {}, label), field);
-  made.hidden = options.length < 2;
+  made.hidden = options.filter(([key, text]) => key !== "" || text !== "all").length < 2;
   return made;
 }
 
-const anyOr = (values) => (values.length < 2 ? [["", "all"]] : [["", "all"], ...values.map((value) => [String(value), shortened(String(value), 40)])]);
+const anyOr = (values) => [["", "all"], ...values.filter((value) => value !== "").map((value) => [String(value), shortened(String(value), 40)])];
 
 function buildFilters(changed) {
   const kinds = KINDS.filter((kind) => models.some((model) => kindOf(model) === kind));
@@ -21,7 +21,7 @@ function buildFilters(changed) {
     select("kind", "Kind", anyOr(kinds), state.kind),
     select("seed", "Seed", anyOr(seeds), state.seed),
     select("study", "Study", anyOr(valuesOf((model) => model.study)), state.study),
-    select("machine", "Machine", machines.map((machine) => [machine, machine]), state.machine),
+    select("machine", "Machine", machines.map((machine) => [machine, shortened(machineName(machine), 40)]), state.machine),
   );
   byId("choices").addEventListener("change", (event) => {
     state[event.target.name] = event.target.value;
@@ -53,6 +53,6 @@ function sentences() {
 function machineSentence() {
   if (machines.length < 2) return state.machine ? [`Machine: ${state.machine}.`] : [];
   const others = machines.filter((machine) => machine !== state.machine);
-  const counts = others.map((other) => `${other} (${number(models.filter(({ machine }) => machine === other).length, 0)})`);
-  return [`All times are of one machine, ${state.machine}. Students timed on others are not on this axis: ${counts.join(", ")}.`];
+  const counts = others.map((other) => `${machineName(other)} (${number(models.filter(({ machine }) => machine === other).length, 0)})`);
+  return [`All times are of one machine, ${machineName(state.machine)}. Students timed on others are not on this axis: ${counts.join(", ")}.`];
 }

@@ -27,6 +27,9 @@ function large(value) {
   return `${brief(value / size)}\u00a0${name}`.trim();
 }
 
+/** A round number on an axis: 500, 1K, 20M. */
+const compact = (value) => value.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 3 });
+
 const bytes = (value) => (value === null ? UNKNOWN : large(value).replace(/\s?([kMG]?)$/, "\u00a0$1B"));
 const shortened = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 const plural = (count, one, many = `${one}s`) => `${number(count, 0)} ${count === 1 ? one : many}`;

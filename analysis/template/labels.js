@@ -23,13 +23,13 @@ function candidates({ x, y, r, width, height }, isLeftBetter) {
   ].map(([at, top]) => ({ x: at, y: top, width, height }));
 }
 
-/** The labels, the first given first, with their boxes. `solid` is never covered, `pale` only where nothing else is free. */
+/** The labels, the first given first, with their boxes. `solid` is never covered, `pale` by a label that must be seen. */
 function placed(labels, solid, pale, frame, isLeftBetter) {
   const taken = [...solid];
   const found = [];
   for (const label of labels) {
     const free = candidates(label, isLeftBetter).filter((box) => inside(box, frame) && !taken.some((other) => overlap(box, other)));
-    const box = free.find((one) => !pale.some((other) => overlap(one, other))) ?? free[0];
+    const box = free.find((one) => !pale.some((other) => overlap(one, other))) ?? (label.isNeeded ? free[0] : null);
     if (!box) continue;
     taken.push(box);
     found.push({ ...label, box });

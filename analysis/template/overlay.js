@@ -17,13 +17,17 @@ function drawBudget(best) {
 
 function budgetLine() {
   const { x, y, width, height } = plot.frame;
-  const at = Math.min(Math.max(plot.toX(state.budget), x), x + width);
+  const place = plot.toX(state.budget);
+  const at = Math.max(place, x);
   const rest = x + width - at;
-  const shade = drawn("rect", { class: "over", x: at, y, width: rest, height });
-  if (rest === 0) return [];
+  if (rest <= 0) return [];
   const isRight = rest > 70;
-  const text = drawn("text", { class: "over-name", x: at + (isRight ? 5 : -5), y: y + height - 7, "text-anchor": isRight ? "start" : "end" }, `${state.budget}\u00a0ms`);
-  return [shade, drawn("path", { class: "limit", d: `M${at} ${y}V${y + height}` }), text];
+  const anchor = { x: at + (isRight ? 5 : -5), y: y + height - 7, "text-anchor": isRight ? "start" : "end" };
+  const line = place < x ? [] : [drawn("path", { class: "limit", d: `M${at} ${y}V${y + height}` })];
+  return [
+    drawn("rect", { class: "over", x: at, y, width: rest, height }), ...line,
+    drawn("text", { class: "over-name", ...anchor }, `${place < x ? "← " : ""}${state.budget}\u00a0ms`),
+  ];
 }
 
 /** Names of the best, the teachers and the front, the higher first. */
@@ -35,7 +39,8 @@ function names(best) {
   const labels = wanted.map((point) => {
     const text = shortened(point.role === "teacher" ? `teacher ${point.one.name}` : point.one.name, most);
     const isBest = point === best;
-    return { ...point, r: point.r + (isBest ? 5 : 0), text, isBest, width: widthOf(text, isBest ? `bold ${FONT}` : FONT) + 2, height: 15 };
+    const isNeeded = isBest || point.role === "teacher";
+    return { ...point, r: point.r + (isBest ? 5 : 0), text, isBest, isNeeded, width: widthOf(text, isBest ? `bold ${FONT}` : FONT) + 2, height: 15 };
   });
   const solid = plot.shown.filter((point) => point.role !== "student" || point.isFront).map(boxAround);
   const pale = plot.shown.filter((point) => point.role === "student" && !point.isFront).map(boxAround);

@@ -4,7 +4,6 @@ const PAGE = 50;
 
 const COLUMNS = [
   { key: "name", label: "student", of: ({ name }) => name, text: (value) => value },
-  { key: "kind", label: "kind", of: (model) => model.student_kind, text: (value) => value, isExtra: true },
   { key: "score", label: () => (state.task || "mean"), of: (model) => scoreOf(model), text: (value) => number(value), hint: "score on dev, points" },
   { key: "range", label: "95 %", of: (model) => rangeOf(model).low, text: (_, model) => rangeText(rangeOf(model)), isExtra: true },
   { key: "loss", label: "loses", of: (model) => lossOf(model).gap, text: (value) => number(value), hint: "points below its teacher" },
@@ -18,7 +17,7 @@ const COLUMNS = [
 ];
 
 const labelOf = ({ label }) => (typeof label === "function" ? label() : label);
-const isText = (key) => key === "name" || key === "kind";
+const isText = (key) => key === "name";
 
 /** Sorted by one column, what is unknown always last. */
 function sorted(all) {
