@@ -1,0 +1,93 @@
+"""What joint distillation adds to each task over distilling it alone, with which tasks beside it."""
+
+import math
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.models import differing
+from analysis.rows import SETTINGS
+from analysis.style import FAINT, INK, SMALL, bare, new_figure
+
+OWN = ("data.tasks", "train.sampling.weights", "loss.task_weights", "teacher.train.sampling.weights")
+"""Settings that differ with the tasks, and so may."""
+
+
+class Info(NamedTuple):
+    """A row a task, a column a set of tasks that it was distilled with. gains: in points, NaN where a run is missing.
+
+    runs: of both kinds behind each cell. most: the largest gain or loss, the end of the colours' range.
+    """
+
+    tasks: list[str]
+    beside: list[str]
+    gains: list[list[float]]
+    runs: list[list[int]]
+    most: float
+    small: str
+
+
+def info(frame: pd.DataFrame, small: str = "") -> Info | None:
+    """frame: runs of all sets of tasks. Joint and alone are compared where all settings but those of OWN and the seed are equal.
+
+    None where no task was distilled both ways.
+    """
+    frame = frame.assign(key=_keys(frame))
+    alone = frame[frame["tasks"].map(len) == 1]
+    cells: dict[tuple[str, str], list[tuple[float, int]]] = {}
+    for (key, tasks), part in frame[frame["tasks"].map(len) > 1].groupby(["key", "tasks"]):
+        for task in tasks:
+            single = alone[(alone["key"] == key) & (alone["tasks"] == (task,))]
+            if len(single):
+                gain = float(part[f"score/{task}"].mean() - single[f"score/{task}"].mean())
+                cells.setdefault((task, _beside(tasks, task)), []).append((gain, len(part) + len(single)))
+    if not cells:
+        return None
+    rows = sorted({task for task, _ in cells})
+    columns = sorted({beside for _, beside in cells}, key=lambda name: (name.startswith("all "), name))
+    gains = [[_mean(cells.get((row, column), [])) for column in columns] for row in rows]
+    runs = [[sum(number for _, number in cells.get((row, column), [])) for column in columns] for row in rows]
+    most = max(abs(gain) for row in gains for gain in row if not math.isnan(gain))
+    return Info(rows, columns, gains, runs, most or 1.0, small)
+
+
+def _keys(frame: pd.DataFrame) -> pd.Series:
+    """By run, of its student, where its rows come from and the settings that differ."""
+    names = [name for name in differing(frame) if name not in OWN and name.startswith(SETTINGS)]
+    told = frame[names].fillna("").astype(str)
+    source = frame["suite"].str.partition(":")[0]
+    return frame["student"] + "|" + frame["split"] + "|" + source + "|" + told.agg("|".join, axis=1)
+
+
+def _beside(tasks: tuple[str, ...], task: str) -> str:
+    """The other task of two, or how many there are in all."""
+    others = [other for other in tasks if other != task]
+    return others[0] if len(others) == 1 else f"all {len(tasks)} tasks"
+
+
+def _mean(found: list[tuple[float, int]]) -> float:
+    return sum(gain for gain, _ in found) / len(found) if found else math.nan
+
+
+def draw(info: Info) -> Figure:
+    """A heat map, a number in each cell."""
+    figure = new_figure(3.6 + 1.2 * len(info.beside), 1.8 + 0.55 * len(info.tasks))
+    axes = figure.subplots()
+    axes.imshow(info.gains, cmap="PuOr_r", vmin=-info.most, vmax=info.most, aspect="auto")
+    for row, (gains, runs) in enumerate(zip(info.gains, info.runs, strict=True)):
+        for column, (gain, number) in enumerate(zip(gains, runs, strict=True)):
+            text = "" if math.isnan(gain) else f"{gain:+.1f}\n{number} runs"
+            colour = "white" if abs(gain) > 0.65 * info.most else INK
+            axes.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
+    axes.set_xticks(range(len(info.beside)), info.beside)
+    axes.set_yticks(range(len(info.tasks)), info.tasks)
+    axes.xaxis.tick_top()
+    bare(axes)
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_ylabel("score of")
+    axes.set_title("Points that a task gains when it is distilled jointly with", loc="left", fontsize=13, color=INK, pad=12)
+    figure.supxlabel(info.small, x=0.01, ha="left", fontsize=SMALL, color=FAINT)
+    return figure

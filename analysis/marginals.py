@@ -1,0 +1,104 @@
+"""What one setting at a time does: each model's score over its temperature, its size, and others that differ."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from analysis.models import differing
+from analysis.style import FAINT, INK, SMALL, bare, log_axis, look, new_figure
+
+FIRST = {"loss.temperature": "temperature", "parameters": "parameters, millions"}
+"""Panels that come first where they can be drawn: column and words."""
+LEAST = 4
+"""Different values that a column must have to be drawn as numbers."""
+MOST = 6
+"""Panels."""
+BINS = 6
+"""Groups of as many models each, whose middle is drawn."""
+SCALE = {"parameters": 1e-6}
+WIDE = 8.0
+"""Largest over least value from which on an axis is logarithmic."""
+
+
+class Panel(NamedTuple):
+    """log, whole: of the values' axis. kinds, values, scores: one a model. middles: (median value, median score) of groups of neighbours, by kind of student."""
+
+    words: str
+    log: bool
+    whole: bool
+    kinds: list[str]
+    values: list[float]
+    scores: list[float]
+    middles: dict[str, list[tuple[float, float]]]
+
+
+class Info(NamedTuple):
+    """The panels, most important first."""
+
+    panels: list[Panel]
+    small: str
+
+
+def info(models: pd.DataFrame, importance: dict[str, float] | None = None, small: str = "") -> Info | None:
+    """importance: of settings for the quality, by which panels are ordered after FIRST. None where nothing can be drawn."""
+    others = sorted(differing(models), key=lambda name: -(importance or {}).get(name, 0.0))
+    columns = [*FIRST, *(name for name in others if name not in FIRST)]
+    panels = [panel for name in columns if name in models and (panel := _panel(models, name)) is not None]
+    return Info(panels[:MOST], small) if panels else None
+
+
+def _panel(models: pd.DataFrame, column: str) -> Panel | None:
+    values = pd.to_numeric(models[column], errors="coerce") * SCALE.get(column, 1.0)
+    known = models[values.notna() & models["mean"].notna()]
+    values = values[known.index]
+    if values.nunique() < LEAST:
+        return None
+    log = bool(values.min() > 0 and values.max() / values.min() >= WIDE)
+    kinds, scores = known["student_kind"], known["mean"]
+    middles = {str(kind): middle(values[part.index].to_numpy(), scores[part.index].to_numpy()) for kind, part in known.groupby(kinds)}
+    return Panel(FIRST.get(column, column), log, bool((values % 1 == 0).all()), list(kinds), values.tolist(), scores.tolist(), middles)
+
+
+def middle(values: np.ndarray, scores: np.ndarray) -> list[tuple[float, float]]:
+    """Medians of groups of neighbouring values, at most BINS; models of one value are in one group, and it takes two groups."""
+    order = np.argsort(values, kind="stable")
+    values, scores = values[order], scores[order]
+    places = (np.arange(len(values)) * BINS // max(len(values), BINS)).astype(int)
+    groups = [places[np.searchsorted(values, value)] for value in values]
+    found = [(float(np.median(values[groups == group])), float(np.median(scores[groups == group]))) for group in np.unique(groups)]
+    return found if len(found) > 1 else []
+
+
+def draw(info: Info) -> Figure:
+    """Up to three panels in a row, which share the axis of scores."""
+    across = min(3, len(info.panels))
+    down = math.ceil(len(info.panels) / across)
+    figure = new_figure(3.6 * across + 0.8, 3.1 * down + 1.1)
+    grid = figure.subplots(down, across, squeeze=False, sharey=True)
+    for axes, panel in zip(grid.flat, info.panels, strict=False):
+        bare(axes)
+        for kind, middles in panel.middles.items():
+            colour, marker = look(kind)
+            some = [(v, s) for v, s, k in zip(panel.values, panel.scores, panel.kinds, strict=True) if k == kind]
+            axes.scatter(*zip(*some, strict=True), s=22, color=colour, marker=marker, alpha=0.35, linewidth=0)
+            axes.plot([value for value, _ in middles], [score for _, score in middles], color=colour, linewidth=2)
+        if panel.log:
+            log_axis(axes)
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=panel.whole))
+        axes.set_xlabel(panel.words)
+    for axes in list(grid.flat)[len(info.panels) :]:
+        axes.set_axis_off()
+    for row in grid:
+        row[0].set_ylabel("mean score on dev, points")
+    kinds = dict.fromkeys(kind for panel in info.panels for kind in panel.kinds)
+    marks = [Line2D([], [], color=look(kind).colour, marker=look(kind).marker, label=kind, linewidth=2) for kind in kinds]
+    figure.suptitle("What each setting does; lines: medians of neighbours", x=0.01, ha="left", fontsize=13, color=INK)
+    shown = figure.legend(handles=marks, loc="outside lower left", ncols=4, frameon=False, fontsize=9, title=info.small, title_fontsize=SMALL, alignment="left")  # fmt: skip
+    shown.get_title().set_color(FAINT)
+    return figure

@@ -1,0 +1,97 @@
+"""Models beside figures that others have published, both as ratios to BERT-base: times its speed, points below it."""
+
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.placing import placed
+from analysis.style import FAINT, INK, SMALL, TEACHER, bare, log_axis, look, new_figure, settled
+
+SOURCE = "Ganesh et al. 2021 (TACL 9, Compressing Large-Scale Transformer-Based Models)"
+"""Where the figures are from: their table of methods, speed on a CPU relative to BERT-base, drop as the mean over three tasks."""
+TASKS = "MNLI, QQP and SST-2"
+BASE = "12x768"
+"""Layers and width of BERT-base, as a teacher's name tells them."""
+
+
+class Published(NamedTuple):
+    """times_faster: than BERT-base, on a CPU. drop: mean over TASKS of its score less BERT-base's, in points."""
+
+    name: str
+    times_faster: float
+    drop: float
+
+
+REFERENCES = (
+    Published("MKD, LSTM (BERT-large teacher)", 8.6, -3.03),
+    Published("DistilBERT-6", 1.73, -1.73),
+    Published("TinyBERT-4", 9.3, -1.0),
+    Published("MobileBERT", 4.7, -0.16),
+    Published("Zhao et al. 2019, H=48", 22.7, -12.3),
+)
+"""Those of the table whose speed on a CPU is told; a method without one (the searched CNN, 19.5x on a GPU) is not drawn."""
+
+
+class Info(NamedTuple):
+    """models: (label, kind, times faster, points above the teacher), of those whose teacher is as large as BERT-base."""
+
+    models: list[tuple[str, str, float, float]]
+    references: list[Published]
+    tasks: str
+    small: str
+
+
+def missing(models: pd.DataFrame) -> str:
+    """Why there is no such picture, in a sentence; empty where there is one."""
+    if len(_known(models)):
+        return ""
+    names = ", ".join(sorted(set(models["teacher"]) - {""})) or "none"
+    return (
+        f"Published figures are ratios to BERT-base, and no run has measured its speed here: the teachers ({names}) are not of its "
+        f"size ({BASE})."
+    )
+
+
+def _known(models: pd.DataFrame) -> pd.DataFrame:
+    return models[models["teacher"].str.contains(BASE) & models["teacher_latency_ms"].notna() & models["teacher_mean"].notna()]
+
+
+def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info | None:
+    """models: those on the front. None where `missing` says why."""
+    known = _known(models)
+    if known.empty:
+        return None
+    ratios = (known["teacher_latency_ms"] / known["latency_ms"]).tolist()
+    drops = (known["mean"] - known["teacher_mean"]).tolist()
+    rows = list(zip(known["label"], known["student_kind"], ratios, drops, strict=True))
+    return Info(rows, list(REFERENCES), ", ".join(tasks), small)
+
+
+def draw(info: Info) -> Figure:
+    """Our models in their colours, published figures in grey crosses."""
+    figure = new_figure(10, 6)
+    axes = figure.subplots()
+    log_axis(axes)
+    bare(axes)
+    for _, kind, ratio, drop in info.models:
+        axes.scatter(ratio, drop, s=60, color=look(kind).colour, marker=look(kind).marker, edgecolor="white", zorder=4)
+    axes.scatter([r.times_faster for r in info.references], [r.drop for r in info.references], s=60, color=FAINT, marker="x", zorder=3)
+    axes.scatter(1, 0, s=200, color=TEACHER.colour, marker=TEACHER.marker, zorder=5)
+    axes.margins(x=0.12, y=0.12)
+    axes.set_xlabel("times BERT-base's speed (ours: one row, beside the teacher; published: on their CPUs)")
+    axes.set_ylabel("points below BERT-base")
+    axes.set_title("Beside published figures, as ratios to BERT-base", loc="left", fontsize=13, color=INK, pad=12)
+    told = f"Crosses are published figures, not measured here: {SOURCE};\nmean over {TASKS}. Ours: mean over {info.tasks}.\n{info.small}"
+    figure.supxlabel(told, x=0.01, ha="left", fontsize=SMALL, color=FAINT)
+    settled(figure)
+    marks = [("BERT-base", 1.0, 0.0, INK), *((r.name, r.times_faster, r.drop, FAINT) for r in info.references)]
+    marks += [(label, ratio, drop, look(kind).colour) for label, kind, ratio, drop in info.models]
+    points = [(float(x), float(y)) for x, y in axes.transData.transform([(ratio, drop) for _, ratio, drop, _ in marks])]
+    dot, box = figure.dpi / 72, axes.get_window_extent()
+    sizes = [((0.56 * len(name) * 9 + 4) * dot, 12 * dot) for name, *_ in marks]
+    for (name, ratio, drop, colour), point, place in zip(marks, points, placed(points, sizes, [], box.extents.tolist()), strict=True):
+        if place is not None:
+            offset = ((place.x - point[0]) / dot, (place.y - point[1]) / dot)
+            axes.annotate(name, (ratio, drop), offset, textcoords="offset points", ha="center", va="center", fontsize=9, color=colour)
+    return figure

@@ -1,0 +1,72 @@
+"""The report's tables: the front, the best under each budget, and all models, in Markdown and as data frames for CSV."""
+
+import math
+
+import pandas as pd
+
+from analysis.answers import Answer
+from analysis.statistics import Difference
+
+NOTE = "Scores on dev in points. Lost: the teacher's mean less the model's, with its 95 % interval from paired resamples of the dev rows"
+
+
+def markdown(rows: list[list[str]]) -> list[str]:
+    """Rows, the first of them the header, as an aligned Markdown table; all columns but the first to the right."""
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    cells = [[row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))] for row in rows]
+    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
+    return [f"| {' | '.join(row)} |" for row in [cells[0], rule, *cells[1:]]]
+
+
+def front_lines(front: pd.DataFrame, tasks: list[str], lost: dict[str, Difference]) -> list[str]:
+    """A row a model of the front, the fastest first."""
+    scored = [task for task in tasks if f"score/{task}" in front]
+    header = ["on the front", "ms", "rows/s", "MB", "backend", "mean", "seeds", "lost to the teacher", *scored]
+    return markdown([header, *(_front_row(model, scored, lost.get(model["id"])) for _, model in front.iterrows())])
+
+
+def _front_row(model: pd.Series, tasks: list[str], lost: Difference | None) -> list[str]:
+    error = model["high"] - model["mean"]
+    mean = f"{model['mean']:.1f}" + ("" if math.isnan(error) else f" ± {error:.1f}")
+    numbers = [shown(model["latency_ms"], ".3g"), shown(model["rows_per_s"], ",.0f"), shown(model["num_bytes"] / 1e6, ".2f")]
+    scores = [shown(model[f"score/{task}"], ".1f") for task in tasks]
+    return [model["label"], *numbers, model["backend"], mean, str(len(model["seeds"])), loss(lost), *scores]
+
+
+def budget_lines(answers: list[Answer]) -> list[str]:
+    """A row a budget."""
+    header = ["best under", "model", "ms", "mean", "lost to the teacher"]
+    rows = [[f"{a.budget_ms:g} ms", a.label, f"{a.latency_ms:.3g}", f"{a.mean:.1f}", loss(a.lost)] for a in answers]
+    return markdown([header, *rows])
+
+
+def loss(lost: Difference | None) -> str:
+    """Points and interval; `no difference` where the interval has 0 in it."""
+    if lost is None:
+        return "-"
+    if math.isnan(lost.low):
+        return f"{lost.points:.1f}"
+    return f"{lost.points:.1f} ({lost.low:.1f} to {lost.high:.1f})" + ("" if lost.is_one else " no difference")
+
+
+def shown(value: float, form: str) -> str:
+    """A number in this form; a dash where it is not known."""
+    return "-" if value is None or math.isnan(value) else format(value, form)
+
+
+def left_out_lines(left_out: dict[str, list[str]]) -> list[str]:
+    """How many runs were left out, and why, the most frequent reason first; nothing where none was."""
+    ordered = sorted(left_out.items(), key=lambda item: (-len(item[1]), item[0]))
+    return [f"left out: {len(names)} run{'s' * (len(names) != 1)}, {reason}" for reason, names in ordered]
+
+
+def for_csv(models: pd.DataFrame, lost: dict[str, Difference], front: set[str]) -> pd.DataFrame:
+    """All models with their columns as plain cells; lists become text."""
+    found = models.drop(columns=["run_id", "artifacts", "link", "name", "means"]).copy()
+    for column in ("tasks", "runs", "seeds"):
+        found[column] = found[column].map(lambda cells: " ".join(map(str, cells)))
+    found["front"] = found["id"].isin(list(front))
+    for field in Difference._fields:
+        found[f"lost_{field}"] = [getattr(lost[key], field) if key in lost else math.nan for key in found["id"]]
+    first = ["id", "label", "front", "mean", "low", "high", "latency_ms", "rows_per_s", "num_bytes"]
+    return found[[*first, *(column for column in found if column not in first)]]

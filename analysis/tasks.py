@@ -1,0 +1,45 @@
+"""The front of each task beside the others: one small plane a task."""
+
+import math
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.frontier import Info as Plane
+from analysis.frontier import explained, plane
+from analysis.frontier import info as plane_info
+from analysis.style import INK, new_figure
+
+ACROSS = 3
+
+
+class Info(NamedTuple):
+    """planes: by task, each as analysis/frontier.py tells it."""
+
+    planes: dict[str, Plane]
+    small: str
+
+
+def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info | None:
+    """Of the tasks that models have scores of; None where there are none."""
+    known = [task for task in tasks if f"score/{task}" in models and models[f"score/{task}"].notna().any()]
+    return Info({task: plane_info(models, task=task) for task in known}, small) if known else None
+
+
+def draw(info: Info) -> Figure:
+    """Planes in rows of three; all share the axis of milliseconds."""
+    across = min(ACROSS, len(info.planes))
+    down = math.ceil(len(info.planes) / across)
+    figure = new_figure(3.7 * across + 0.6, 3.1 * down + 1.1)
+    grid = figure.subplots(down, across, squeeze=False, sharex=True)
+    for axes, (task, one) in zip(grid.flat, info.planes.items(), strict=False):
+        plane(axes, one, size=0.5)
+        axes.set_title(task, loc="left", fontsize=11, color=INK)
+        axes.set_ylabel("")
+        axes.tick_params(labelbottom=True)
+    for axes in list(grid.flat)[len(info.planes) :]:
+        axes.set_axis_off()
+    figure.suptitle("Each task's score on dev (points) against latency, with a front of its own", x=0.01, ha="left", fontsize=13, color=INK)
+    explained(figure, next(iter(info.planes.values())), info.small)
+    return figure

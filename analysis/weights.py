@@ -1,0 +1,93 @@
+"""What the tasks' weights do: one line a model over the tasks, coloured by its score."""
+
+import ast
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from analysis.style import FAINT, INK, SMALL, bare, new_figure
+
+SETTINGS = {"train.sampling.weights": "how often each task is drawn", "loss.task_weights": "factor on each task's loss"}
+"""Settings that hold a weight a task, in words."""
+BEST = 5
+"""Models that are drawn strongly."""
+LEAST = 3
+"""Different weightings that it takes."""
+
+
+class Line(NamedTuple):
+    """One model. shares: its weights divided by their sum, in the tasks' order, percent."""
+
+    label: str
+    shares: list[float]
+    score: float
+    best: bool
+
+
+class Info(NamedTuple):
+    """lines: the best last, so that they are drawn above the others. even: the share of each task in equal weights, percent."""
+
+    words: str
+    tasks: list[str]
+    lines: list[Line]
+    even: float
+    low: float
+    high: float
+    small: str
+
+
+def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info | None:
+    """Of the first of SETTINGS that differs; None where none does."""
+    for setting, words in SETTINGS.items():
+        found = _lines(models, setting, tasks)
+        if len({tuple(line.shares) for line in found}) >= LEAST:
+            scores = [line.score for line in found]
+            return Info(words, tasks, found, 100 / len(tasks), min(scores), max(scores), small)
+    return None
+
+
+def _lines(models: pd.DataFrame, setting: str, tasks: list[str]) -> list[Line]:
+    if setting not in models:
+        return []
+    ordered = models.sort_values("mean")
+    found = []
+    for place, (text, label, score) in enumerate(zip(ordered[setting], ordered["label"], ordered["mean"], strict=True)):
+        shares = shares_of(text, tasks)
+        if shares:
+            found.append(Line(label, shares, float(score), place >= len(ordered) - BEST))
+    return found
+
+
+def shares_of(text: object, tasks: list[str]) -> list[float]:
+    """The weights of a param such as "{'a': 1, 'b': 3}" in percent of their sum; empty where it has not all of the tasks."""
+    try:
+        weights = ast.literal_eval(str(text))
+    except (ValueError, SyntaxError):
+        return []
+    if not isinstance(weights, dict) or not weights.keys() >= set(tasks):
+        return []
+    total = sum(float(weights[task]) for task in tasks)
+    return [round(100 * float(weights[task]) / total, 6) for task in tasks] if total > 0 else []
+
+
+def draw(info: Info) -> Figure:
+    """Parallel axes, one a task; the best are thick."""
+    figure = new_figure(10, 5)
+    axes = figure.subplots()
+    bare(axes)
+    colours = ScalarMappable(Normalize(info.low, info.high), "viridis_r")
+    for line in info.lines:
+        how = {"linewidth": 3, "alpha": 1.0, "marker": "o"} if line.best else {"linewidth": 1, "alpha": 0.35}
+        axes.plot(line.shares, color=colours.to_rgba(line.score), **how)  # type: ignore[arg-type]
+    axes.axhline(info.even, color=FAINT, linewidth=1, linestyle=":")
+    axes.annotate("equal", (1, info.even), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=9, color=FAINT, va="center")  # fmt: skip
+    axes.set_xticks(range(len(info.tasks)), info.tasks)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("share of the weights, percent")
+    figure.colorbar(colours, ax=axes, label="mean score on dev, points", pad=0.06)
+    axes.set_title(f"Task weights ({info.words}); thick: the {sum(line.best for line in info.lines)} best", loc="left", fontsize=13, color=INK, pad=12)
+    figure.supxlabel(info.small, x=0.01, ha="left", fontsize=SMALL, color=FAINT)
+    return figure
