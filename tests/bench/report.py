@@ -21,6 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 import stored  # noqa: E402
@@ -34,7 +36,8 @@ def trials(number: int, study: str, parent: str) -> Iterator[stored.Made]:
     for index, (student, temperature, gain) in enumerate(stored.students(number)):
         state = {3: "pruned", 7: "infeasible"}.get(index % 20, "complete")
         tags = {"mkd.study": study, "mkd.trial": str(index), "mkd.state": state, "mkd.parent": parent, "mlflow.parentRunId": parent}
-        weights = {task: round(1 + (index * 7 + place * 3) % 5 / 5, 2) for place, task in enumerate(stored.SKILL)}
+        drawn = np.random.default_rng(index).dirichlet(np.ones(len(stored.SKILL)))
+        weights = {task: round(float(share), 4) for task, share in zip(stored.SKILL, drawn, strict=True)}
         settings = {"loss.temperature": temperature, "train.sampling.weights": weights}
         run = stored.made(stored.Wish(replace(student), gain=gain, kind="trial", settings=settings, tags=tags))
         yield run if state == "complete" else run._replace(status="KILLED")

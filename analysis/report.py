@@ -1,0 +1,185 @@
+"""Quality against inference speed of an experiment's runs: pictures, tables, the numbers behind them, and one page.
+
+    python -m analysis.report --experiment mkd
+    python -m analysis.report --study NAME --to FOLDER
+    mlflow run . -e report -P experiment=mkd -P study=NAME
+
+It reads the finished runs from MLFLOW_TRACKING_URI and leaves its folder there too: with the study's run, or else with a run of
+kind `report`. The last line printed is JSON: where the report is, the front, the best under each budget, and how many runs were
+left out, by reason.
+"""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from jsonargparse import ArgumentError, ArgumentParser
+from mlflow.exceptions import MlflowException
+
+from analysis import tables
+from analysis.album import Sheet, album, plain
+from analysis.content import content, fronts
+from analysis.page import Link, Picture, page
+from analysis.runs import LOCAL, Runs, connect, read
+from analysis.style import written
+from analysis.summary import Summary, summarised
+
+PAGE = "report.html"
+HEADING = "## How to read these runs"
+"""What stands before it in an experiment's description is the user's own, and stays."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be reported."""
+
+    experiment: str = ""
+    """Name of the MLflow experiment; may be left out where a study is named."""
+    study: str = ""
+    """Name of a study (mkd.study), whose trials alone are reported; empty: all runs of the experiment."""
+    to: str = ""
+    """A folder that is made, or whose report is replaced; empty: the report is left in MLflow alone."""
+    machine: str = ""
+    """The machine whose latencies are drawn, as the report names it; empty: that of most runs."""
+
+
+def report(asked: Asked) -> None:
+    """Reads, draws, writes, logs and prints."""
+    runs = read(asked.experiment, asked.study)
+    summary = summarised(runs, asked.machine)
+    client = connect()
+    with tempfile.TemporaryDirectory() as aside:
+        folder = Path(aside) / "report"
+        run_id, links = _home(client, runs)
+        write(summary, folder, links)
+        client.log_artifacts(run_id, str(folder), "report")
+        if asked.to:
+            shutil.copytree(folder, asked.to, dirs_exist_ok=True)
+    client.set_tag(run_id, "mkd.report", "report/report.html")
+    describe(client, runs.experiment_id)
+    url = address(runs, run_id)
+    print("\n".join(lines(summary)))
+    print(f"\nlook at it: {asked.to + '/' + PAGE if asked.to else url}")
+    print(json.dumps(outcome(summary) | {"run_id": run_id, "link": url, "folder": asked.to}))
+
+
+def write(summary: Summary, folder: Path, links: list[Link]) -> None:
+    """Everything of the report, into a new folder."""
+    (folder / "pictures").mkdir(parents=True)
+    pictures = [_write_picture(sheet, folder / "pictures") for sheet in album(summary)]
+    best = fronts(summary.models)
+    tables.for_csv(summary.models, summary.evidence.lost, best).to_csv(folder / "models.csv", index=False)
+    summary.runs.frame.drop(columns="artifacts").to_csv(folder / "runs.csv", index=False)
+    (folder / "front.md").write_text("\n".join(lines(summary)) + "\n", "utf-8")
+    (folder / "report.json").write_text(json.dumps(outcome(summary), indent=1), "utf-8")
+    (folder / PAGE).write_text(page(content(summary, [found for found in pictures if found], links)), "utf-8")
+
+
+def _write_picture(sheet: Sheet, folder: Path) -> Picture | None:
+    """PNG, SVG and JSON; of one that is missing the JSON alone, with the reason."""
+    told = {"title": sheet.title, "caption": sheet.caption, "info": plain(sheet.info)}
+    (folder / f"{sheet.name}.json").write_text(json.dumps(told, indent=1, allow_nan=False), "utf-8")
+    if sheet.figure is None:
+        return None
+    figure = sheet.figure()
+    (folder / f"{sheet.name}.png").write_bytes(written(figure, "png"))
+    svg = written(figure, "svg")
+    (folder / f"{sheet.name}.svg").write_bytes(svg)
+    return Picture(sheet.name, sheet.title, sheet.caption, svg.decode())
+
+
+def lines(summary: Summary) -> list[str]:
+    """The closing tables in Markdown, and what was left out."""
+    front = tables.front_lines(summary.front, summary.kept.tasks, summary.evidence.lost)
+    budgets = [*tables.budget_lines(summary.answers), ""] if summary.answers else []
+    notes = [f"note: {note}" for note in summary.notes]
+    return [*front, "", *budgets, f"{tables.NOTE}; {summary.small}.", *notes, *tables.left_out_lines(summary.left_out)]
+
+
+def outcome(summary: Summary) -> dict[str, Any]:
+    """The report in short, as JSON takes it."""
+    runs, lost = summary.runs, summary.evidence.lost
+    fields = ["id", "label", "latency_ms", "rows_per_s", "num_bytes", "mean", "runs"]
+    front = [dict(row) | {"lost": lost.get(row["id"])} for row in summary.front[fields].to_dict("records")]
+    found: dict[str, Any] = plain(
+        {
+            "experiment": runs.experiment, "study": runs.study.name if runs.study else "", "runs": len(summary.kept.frame),
+            "models": len(summary.models), "machine": summary.kept.machine, "other_machines": summary.kept.others,
+            "front": front, "best_under": list(summary.answers),
+            "left_out": {reason: len(names) for reason, names in summary.left_out.items()}, "notes": summary.notes,
+        }
+    )  # fmt: skip
+    return found
+
+
+def _home(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]]:
+    """The run that the report goes to: the study's, that which `mlflow run` has made, or a new one; and links for the page."""
+    own = os.environ.get("MLFLOW_RUN_ID", "")
+    name = f"report of {runs.study.name if runs.study else runs.experiment}"
+    if own:
+        client.set_tag(own, "mkd.kind", "report")
+        client.set_tag(own, "mlflow.runName", name)
+    run_id = runs.study.run_id if runs.study else own
+    if not run_id:
+        run_id = client.create_run(runs.experiment_id, run_name=name, tags={"mkd.kind": "report"}).info.run_id
+        client.set_terminated(run_id)
+    where = f"{_ui(runs)}/#/experiments/{runs.experiment_id}"
+    links = [Link("all runs in MLflow", f"{where}/runs?workflowType=machine_learning")]
+    return run_id, [*links, *([Link("the study's run", f"{where}/runs/{run_id}")] if runs.study else [])]
+
+
+def _ui(runs: Runs) -> str:
+    return runs.store if runs.store.startswith("http") else LOCAL
+
+
+def address(runs: Runs, run_id: str) -> str:
+    """Of the report in the MLflow UI; of a store that is no server, with the command that shows it."""
+    experiment_id = connect(runs.store).get_run(run_id).info.experiment_id
+    url = f"{_ui(runs)}/#/experiments/{experiment_id}/runs/{run_id}/artifacts/report/{PAGE}"
+    return url if runs.store.startswith("http") else f"mlflow ui --backend-store-uri {runs.store} then {url}"
+
+
+def describe(client: mlflow.MlflowClient, experiment_id: str) -> None:
+    """The experiment's description in the UI: what its metrics are, and links to all of its reports."""
+    experiment = client.get_experiment(experiment_id)
+    own = experiment.tags.get("mlflow.note.content", "").partition(HEADING)[0].rstrip()
+    found = client.search_runs([experiment_id], "tags.`mkd.report` LIKE 'report/%'", max_results=50)
+    links = [
+        f"- [{run.info.run_name}](#/experiments/{experiment_id}/runs/{run.info.run_id}/artifacts/report/{PAGE})" for run in found
+    ]
+    text = "\n".join([*([own, ""] if own else []), HEADING, EXPLANATION, "**Reports**", *links])
+    client.set_experiment_tag(experiment_id, "mlflow.note.content", text)
+
+
+EXPLANATION = """
+A run is a small student distilled from a large teacher. Scores are in points from 0 to 100, on dev.
+
+- `quality/mean`: the student; `teacher/quality/mean`: its teacher; `baseline/quality/mean`: the same student, labels alone
+- `quality/TASK/score`: the mean of the task's metrics; `retention/TASK`: in percent of the teacher's
+- `speed/BACKEND/SETTING/p50_ms`: median of one call; `b1-l128-t1` is one row of 128 tokens on one thread
+- `speed/.../ratio`: times the teacher's speed; `size/bytes`, `size/parameters`
+- `search/quality`: what a search goes by, on rows set apart from training; trials are the children of a run of kind `search`
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses and reports; the exit code. A user's mistake is one line and 2."""
+    parser = ArgumentParser(prog="python -m analysis.report", description=__doc__, exit_on_error=False)
+    parser.add_class_arguments(Asked)
+    try:
+        values = parser.instantiate(parser.parse_args(argv))
+        report(Asked(**{name: getattr(values, name) for name in Asked.__dataclass_fields__}))
+    except (ValueError, ArgumentError, OSError, MlflowException) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

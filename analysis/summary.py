@@ -1,0 +1,72 @@
+"""What a report is about: the models that can be compared, their front, what is known of differences, and what was left out."""
+
+from typing import NamedTuple
+
+import pandas as pd
+
+from analysis.answers import Answer, best_under
+from analysis.evidence import Evidence, evidence
+from analysis.models import Comparable, averaged, comparable
+from analysis.runs import Runs
+from mkd.pareto import front
+
+
+class Summary(NamedTuple):
+    """models: on all machines, the best first. drawn: those on the machine that is drawn; front: of these, the fastest first.
+
+    left_out: names of runs by reason. notes: what a reader must know besides, one sentence each.
+    """
+
+    runs: Runs
+    kept: Comparable
+    models: pd.DataFrame
+    drawn: pd.DataFrame
+    front: pd.DataFrame
+    evidence: Evidence
+    answers: list[Answer]
+    left_out: dict[str, list[str]]
+    notes: list[str]
+
+    @property
+    def small(self) -> str:
+        """The small print of all pictures: how many, where timed, in what."""
+        number = len(self.drawn)
+        runs = sum(len(ids) for ids in self.drawn["runs"])
+        backends = ", ".join(sorted(set(self.drawn["backend"])))
+        return f"{plural(number, 'model')}, {plural(runs, 'run')}, timed in {backends} ({self.setting}) on {self.kept.machine}"
+
+    @property
+    def setting(self) -> str:
+        """In which all were timed."""
+        return str(self.drawn["setting"].iloc[0])
+
+
+def summarised(runs: Runs, machine: str = "") -> Summary:
+    """machine: the one to draw; empty: that of most runs. Raises ValueError for one that no run was timed on."""
+    kept = comparable(runs.frame, machine)
+    models = averaged(kept.frame)
+    drawn = models[models["machine"] == kept.machine].reset_index(drop=True)
+    best = drawn[front(drawn["mean"].to_numpy(), drawn["latency_ms"].to_numpy())].sort_values("latency_ms", ignore_index=True)
+    borne = evidence(runs, models)
+    left_out = {**runs.left_out, **kept.left_out}
+    return Summary(runs, kept, models, drawn, best, borne, best_under(drawn, borne.lost), left_out, _notes(runs, kept, models, borne))
+
+
+def _notes(runs: Runs, kept: Comparable, models: pd.DataFrame, borne: Evidence) -> list[str]:
+    found = []
+    for machine, number in kept.others.items():
+        found.append(f"{plural(number, 'run')} timed on another machine ({machine}): its latencies are on none of the pictures' axes.")
+    if models["split"].iloc[0] != "dev":
+        found.append("The scores are those of the rows that steps were chosen by, as the runs have none on dev: read them as optimistic.")
+    if runs.study is not None and not runs.study.info:
+        found.append("The study has no study.json yet: it has not ended, and its hypervolume and importances are missing.")
+    for reason, ids in borne.without.items():
+        found.append(f"{plural(len(ids), 'model')} without resampled differences: {reason}.")
+    if all(len(seeds) == 1 for seeds in models["seeds"]):
+        found.append("Every model has one seed: intervals are of the dev rows alone, and another seed may move a score further.")
+    return found
+
+
+def plural(number: int, word: str) -> str:
+    """`1 run`, `4,500 runs`."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
