@@ -84,7 +84,7 @@ function grid([left, right], [bottom, top]) {
     group.append(drawn("line", { x1: at, x2: at, y1: y, y2: foot }));
     group.append(drawn("text", { x: at, y: foot + 16, "text-anchor": "middle" }, state.axis === "latency_ms" ? String(tick) : compact(tick)));
   }
-  for (const tick of linearTicks(bottom, top, Math.max(3, Math.floor(height / 50)))) {
+  for (const tick of linearTicks(bottom, top, Math.max(3, Math.floor(height / 36)))) {
     const at = plot.toY(tick);
     group.append(drawn("line", { x1: x, x2: x + width, y1: at, y2: at }));
     group.append(drawn("text", { x: x - 8, y: at + 4, "text-anchor": "end" }, number(tick, Number.isInteger(tick) ? 0 : 1)));

@@ -23,16 +23,15 @@ function candidates({ x, y, r, width, height }, isLeftBetter) {
   ].map(([at, top]) => ({ x: at, y: top, width, height }));
 }
 
-/** The labels, the first given first, with their boxes. `solid` is never covered, `pale` by a label that must be seen. */
+/** The labels, the first given first, with their boxes. One that is needed may cover what else is drawn, but no other label. */
 function placed(labels, solid, pale, frame, isLeftBetter) {
-  const taken = [...solid];
   const found = [];
+  const isFree = (box, others) => !others.some((other) => overlap(box, other));
   for (const label of labels) {
-    const free = candidates(label, isLeftBetter).filter((box) => inside(box, frame) && !taken.some((other) => overlap(box, other)));
-    const box = free.find((one) => !pale.some((other) => overlap(one, other))) ?? (label.isNeeded ? free[0] : null);
-    if (!box) continue;
-    taken.push(box);
-    found.push({ ...label, box });
+    const apart = candidates(label, isLeftBetter).filter((box) => inside(box, frame) && isFree(box, found.map((other) => other.box)));
+    const clear = apart.filter((box) => isFree(box, solid));
+    const box = clear.find((one) => isFree(one, pale)) ?? (label.isNeeded ? (clear[0] ?? apart[0]) : null);
+    if (box) found.push({ ...label, box });
   }
   return found;
 }
