@@ -50,14 +50,14 @@ function polygon(radius, corners, inner = 1, turn = -90) {
   return `M${places.join("L")}Z`;
 }
 
-/** Outlines of about the same area, around 0. */
+/** Outlines of about the same area, around 0; the same as in the static pictures (analysis/style.py). */
 const SHAPES = {
-  bilstm: (r) => `M${-r} 0a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0Z`,
-  transformer: (r) => polygon(r * 1.25, 4, 1, 45),
+  transformer: (r) => `M${-r} 0a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0Z`,
+  bilstm: (r) => polygon(r * 1.25, 4, 1, 45),
   bag: (r) => polygon(r * 1.45, 3),
   other: (r) => polygon(r * 1.25, 4),
   teacher: (r) => polygon(r * 1.5, 5, 0.45),
-  baseline: (r) => `M${-r} ${-r}L${r} ${r}M${-r} ${r}L${r} ${-r}`,
+  baseline: (r) => `M0 ${-r * 1.4}L${r * 0.9} 0L0 ${r * 1.4}L${-r * 0.9} 0Z`,
 };
 
 /** A mark as a small picture of its own, for the legend and the table. */

@@ -67,7 +67,7 @@ function drawChart() {
   const onFront = new Set(found.front);
   plot.shown = everything.map((point) => ({
     ...point, value: point.x, score: point.y, x: plot.toX(point.x), y: plot.toY(point.y),
-    r: point.role === "student" ? radius(point.one.num_bytes) : point.role === "teacher" ? 7 : 3, isFront: onFront.has(point),
+    r: point.role === "student" ? radius(point.one.num_bytes) : point.role === "teacher" ? 7 : 3.5, isFront: onFront.has(point),
   }));
   const svg = drawn("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
   svg.append(grid([left, right], [bottom, top]), drawn("g", { id: "budget-area" }), step(), ranges(), marks(), drawn("g", { id: "hot" }), drawn("g", { id: "names" }));

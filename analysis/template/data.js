@@ -12,7 +12,7 @@ const baselines = records(data.baselines);
 const modelById = new Map(models.map((model) => [model.id, model]));
 const baselineOf = new Map(baselines.map((baseline) => [baseline.model, baseline]));
 
-const KINDS = ["bilstm", "transformer", "bag", "other"];
+const KINDS = ["transformer", "bilstm", "bag", "other"];
 const kindOf = (model) => (KINDS.includes(model.student_kind) ? model.student_kind : "other");
 
 /** The teacher of a model, as timed on the model's machine where it was. */

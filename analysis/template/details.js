@@ -15,7 +15,7 @@ function scoresOf(model) {
     number(less(scoreOf(model, task), teacherScore(model, task))),
     ...(twin ? [number(task ? twin.scores[task] : twin.mean)] : []),
   ];
-  return plainTable(["score on dev", "student", "teacher", "difference", ...(twin ? [twin.name] : [])], ["", ...data.tasks].map(row));
+  return plainTable(["score on dev", "student", "teacher", "difference", ...(twin ? ["labels alone"] : [])], ["", ...data.tasks].map(row));
 }
 
 const settingsTable = (pairs) => plainTable(["setting", ""], pairs.map(([name, text]) => [name, text === "" ? UNKNOWN : text]), "settings");

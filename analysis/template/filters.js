@@ -35,7 +35,7 @@ function buildFilters(changed) {
 /** What the picture shows and what it does not. */
 function drawLegend() {
   const kinds = KINDS.filter((kind) => plot.shown.some((point) => kindOfPoint(point) === kind));
-  const roles = [["teacher", "teacher"], ["baseline", baselines[0]?.name]].filter(([role]) => plot.shown.some((point) => point.role === role));
+  const roles = [["teacher", "teacher"], ["baseline", "labels alone"]].filter(([role]) => plot.shown.some((point) => point.role === role));
   byId("legend").replaceChildren(...[...kinds.map((kind) => [kind, kind]), ...roles].map(([kind, text]) => element("span", {}, icon(kind), text)),
     element("span", { class: "muted" }, "pale: another is better on both axes · larger: more bytes"));
   byId("drawn").replaceChildren(...sentences().flatMap((sentence) => [sentence, " "]));

@@ -32,6 +32,8 @@ const compact = (value) => value.toLocaleString("en", { notation: "compact", max
 
 const bytes = (value) => (value === null ? UNKNOWN : large(value).replace(/\s?([kMG]?)$/, "\u00a0$1B"));
 const shortened = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+/** As shortened, but the end stays too: it tells names apart. */
+const squeezed = (text, most) => (text.length > most ? `${text.slice(0, most - 8)}…${text.slice(-7)}` : text);
 const plural = (count, one, many = `${one}s`) => `${number(count, 0)} ${count === 1 ? one : many}`;
 
 function filled(made, attributes, children) {

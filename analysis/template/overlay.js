@@ -34,10 +34,10 @@ function budgetLine() {
 function names(best) {
   const front = plot.shown.filter((point) => point.isFront && point !== best);
   const teacherPoints = plot.shown.filter(({ role }) => role === "teacher");
-  const most = isNarrow() ? 16 : 24;
+  const most = isNarrow() ? 20 : 26;
   const wanted = [...(best ? [best] : []), ...teacherPoints, ...front.sort((a, b) => a.y - b.y)];
   const labels = wanted.map((point) => {
-    const text = shortened(point.role === "teacher" ? `teacher ${point.one.name}` : point.one.name, most);
+    const text = squeezed(point.role === "teacher" ? `teacher ${point.one.name}` : point.one.name, most);
     const isBest = point === best;
     const isNeeded = isBest || point.role === "teacher";
     return { ...point, r: point.r + (isBest ? 5 : 0), text, isBest, isNeeded, width: widthOf(text, isBest ? `bold ${FONT}` : FONT) + 2, height: 15 };
