@@ -3,7 +3,7 @@
 /** The slider's range: from the fastest student to the slowest model of the machine, so that its ends mean something. */
 function budgetRange() {
   const own = models.filter(({ machine, latency_ms }) => machine === state.machine && latency_ms > 0);
-  const all = own.flatMap((model) => [model.latency_ms, teacherMs(model)]).filter(isLog);
+  const all = own.flatMap((model) => [model.latency_ms, teacherMs(model)]).filter(isPositive);
   return all.length ? [Math.min(...all), Math.max(...all)] : null;
 }
 
@@ -28,7 +28,7 @@ const percent95 = ({ low, high }) => `${number(low)} to ${number(high)} with 95\
 function lossFact(model) {
   const loss = lossOf(model);
   if (loss.gap === null) {
-    const why = model.teacher ? `its teacher ${model.teacher} has no ${state.task || "mean"} score here` : "its runs name no teacher";
+    const why = model.teacher ? `its teacher ${model.teacher} has no ${taskName()} score here` : "its runs name no teacher";
     return fact("loses", UNKNOWN, why);
   }
   const [name, where] = loss.gap < 0 ? ["gains", "on"] : ["loses", "to"];
@@ -41,7 +41,8 @@ function flipped({ gap, low, high }) {
 }
 
 function verdict(difference) {
-  if (!isKnown(difference)) return seedChosen() === null ? "interval not known" : "of one seed; intervals are of the mean over seeds";
+  if (!isKnown(difference))
+    return seedChosen() === null ? "interval not known" : "of one seed; intervals are of the mean over seeds";
   return `${percent95(difference)}: ${isOne(difference) ? "a difference that the dev rows can tell" : "no difference that the dev rows can tell"}`;
 }
 
@@ -52,9 +53,15 @@ function facts(model) {
   const ratio = speedup(model);
   return [
     ...lossFact(model),
-    ...fact("scores", inPoints(scoreOf(model)), [of, seeds, range.low === null ? "" : percent95(range)].filter(Boolean).join(", ")),
-    ...fact("takes", milliseconds(model.latency_ms), [model.backend, model.setting].filter(Boolean).join(", ")),
-    ...(ratio ? fact("is", times(ratio), `${ratio < 1 ? "as fast as" : "faster than"} its teacher, which takes ${milliseconds(teacherMs(model))}`) : []),
+    ...fact("scores", inPoints(scoreOf(model)), listed([of, seeds, range.low === null ? "" : percent95(range)])),
+    ...fact("takes", milliseconds(model.latency_ms), listed([model.backend, model.setting])),
+    ...(ratio
+      ? fact(
+          "is",
+          times(ratio),
+          `${ratio < 1 ? "as fast as" : "faster than"} its teacher, which takes ${milliseconds(teacherMs(model))}`,
+        )
+      : []),
     ...fact("has", bytes(model.num_bytes), model.parameters === null ? "" : `${large(model.parameters)} parameters`),
   ];
 }
@@ -68,20 +75,37 @@ function drawAnswer() {
   const best = bestUnder(state.budget, among);
   const shown = best ?? fastest(among);
   const asked = `${state.kind && state.kind !== "other" ? state.kind : "student"}${state.task ? ` at ${state.task}` : ""}`;
-  byId("answer-words").replaceChildren(...(best
-    ? [`ms a call, the best ${asked} is `, named(best), "."]
-    : shown ? [`ms a call there is no ${asked}. The fastest, `, named(shown), `, takes ${milliseconds(shown.latency_ms)}.`]
-    : [models.length ? `ms a call there is no ${asked} to choose: none here has both a score and a latency.` : "ms a call there is nothing to choose from: the report holds no student."]));
+  byId("answer-words").replaceChildren(
+    ...(best
+      ? [`ms a call, the best ${asked} is `, named(best), "."]
+      : shown
+        ? [`ms a call there is no ${asked}. The fastest, `, named(shown), `, takes ${milliseconds(shown.latency_ms)}.`]
+        : [
+            models.length
+              ? `ms a call there is no ${asked} to choose: none here has both a score and a latency.`
+              : "ms a call there is nothing to choose from: the report holds no student.",
+          ]),
+  );
   byId("facts").replaceChildren(...(shown ? facts(shown) : []));
   const like = best && alike(best, among);
-  byId("alike").replaceChildren(...(like
-    ? [named(like), ` takes ${milliseconds(like.latency_ms)}, and the dev rows cannot tell its score from this one.`] : []));
+  byId("alike").replaceChildren(
+    ...(like
+      ? [named(like), ` takes ${milliseconds(like.latency_ms)}, and the dev rows cannot tell its score from this one.`]
+      : []),
+  );
   drawBudget(best);
 }
 
 /** The number in the sentence and the slider below it, which follow each other. */
 function buildBudget() {
-  const input = element("input", { id: "budget", type: "number", min: "0", step: "any", inputmode: "decimal", "aria-label": "Budget in milliseconds a call" });
+  const input = element("input", {
+    id: "budget",
+    type: "number",
+    min: "0",
+    step: "any",
+    inputmode: "decimal",
+    "aria-label": "Budget in milliseconds a call",
+  });
   byId("claim").replaceChildren("Under ", input, " ", element("span", { id: "answer-words", "aria-live": "polite" }));
   input.value = state.budget;
   input.addEventListener("input", () => {

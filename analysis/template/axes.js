@@ -12,7 +12,9 @@ function linearTicks(low, high, most) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= rough);
   const first = Math.ceil(low / step);
-  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, index) => Number(((first + index) * step).toPrecision(12)));
+  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, index) =>
+    Number(((first + index) * step).toPrecision(12)),
+  );
 }
 
 /** Round values, as many as fit; of a range too short for them, evenly spaced ones. */
@@ -62,5 +64,8 @@ const SHAPES = {
 
 /** A mark as a small picture of its own, for the legend and the table. */
 const icon = (kind, classes = "") =>
-  drawn("svg", { class: "icon", viewBox: "-8 -8 16 16", "aria-hidden": "true" },
-    drawn("path", { d: SHAPES[kind](kind === "baseline" ? 4 : 5), class: `mark ${kind} ${classes}` }));
+  drawn(
+    "svg",
+    { class: "icon", viewBox: "-8 -8 16 16", "aria-hidden": "true" },
+    drawn("path", { d: SHAPES[kind](kind === "baseline" ? 4 : 5), class: `mark ${kind} ${classes}` }),
+  );

@@ -23,7 +23,11 @@ const times = (value) => (value === null ? UNKNOWN : `${value < 10 ? number(valu
 /** 1.2 M, 340 k. */
 function large(value) {
   if (value === null) return UNKNOWN;
-  const [size, name] = [[1e9, "G"], [1e6, "M"], [1e3, "k"]].find(([step]) => value >= step) ?? [1, ""];
+  const [size, name] = [
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ].find(([step]) => value >= step) ?? [1, ""];
   return `${brief(value / size)}\u00a0${name}`.trim();
 }
 
@@ -34,6 +38,8 @@ const bytes = (value) => (value === null ? UNKNOWN : large(value).replace(/\s?([
 const shortened = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 /** As shortened, but the end stays too: it tells names apart. */
 const squeezed = (text, most) => (text.length > most ? `${text.slice(0, most - 8)}…${text.slice(-7)}` : text);
+/** The parts that are not empty, as a list in words. */
+const listed = (parts, between = ", ") => parts.filter(Boolean).join(between);
 const plural = (count, one, many = `${one}s`) => `${number(count, 0)} ${count === 1 ? one : many}`;
 
 function filled(made, attributes, children) {

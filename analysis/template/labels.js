@@ -18,8 +18,14 @@ function candidates({ x, y, r, width, height }, isLeftBetter) {
   const [sideA, sideB] = isLeftBetter ? [left, right] : [right, left];
   const [above, below] = [y - r - height, y + r];
   return [
-    [sideA, above + r / 2], [sideA, y - height / 2], [x - width / 2, above - 2], [sideB, above],
-    [sideB, below], [x - width / 2, below + 2], [sideB, y - height / 2], [sideA, below],
+    [sideA, above + r / 2],
+    [sideA, y - height / 2],
+    [x - width / 2, above - 2],
+    [sideB, above],
+    [sideB, below],
+    [x - width / 2, below + 2],
+    [sideB, y - height / 2],
+    [sideA, below],
   ].map(([at, top]) => ({ x: at, y: top, width, height }));
 }
 
@@ -28,7 +34,14 @@ function placed(labels, solid, pale, frame, isLeftBetter) {
   const found = [];
   const isFree = (box, others) => !others.some((other) => overlap(box, other));
   for (const label of labels) {
-    const apart = candidates(label, isLeftBetter).filter((box) => inside(box, frame) && isFree(box, found.map((other) => other.box)));
+    const apart = candidates(label, isLeftBetter).filter(
+      (box) =>
+        inside(box, frame) &&
+        isFree(
+          box,
+          found.map((other) => other.box),
+        ),
+    );
     const clear = apart.filter((box) => isFree(box, solid));
     const box = clear.find((one) => isFree(one, pale)) ?? (label.isNeeded ? (clear[0] ?? apart[0]) : null);
     if (box) found.push({ ...label, box });

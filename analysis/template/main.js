@@ -7,7 +7,10 @@ function drawHeader() {
   const parts = [
     ...Object.entries(data.source).map(([name, text]) => `${name} ${text}`),
     data.made && `made ${data.made}`,
-    `${plural(models.length, "student")} from ${plural(models.reduce((sum, { runs }) => sum + runs.length, 0), "run")}`,
+    `${plural(models.length, "student")} from ${plural(
+      models.reduce((sum, { runs }) => sum + runs.length, 0),
+      "run",
+    )}`,
     leftOut && jump("left-out", `${plural(leftOut, "run")} left out`),
     data.notes.length && jump("notes", plural(data.notes.length, "note")),
     ...records(data.links).map(({ text, url }) => link(text, url)),

@@ -3,7 +3,7 @@
 const FONT = "12px system-ui, sans-serif";
 
 function drawBudget(best) {
-  if (!plot.frame) return;
+  if (!plot.isDrawn) return;
   const area = byId("budget-area");
   area.replaceChildren();
   if (state.axis === "latency_ms") area.append(...budgetLine());
@@ -25,7 +25,8 @@ function budgetLine() {
   const anchor = { x: at + (isRight ? 5 : -5), y: y + height - 7, "text-anchor": isRight ? "start" : "end" };
   const line = place < x ? [] : [drawn("path", { class: "limit", d: `M${at} ${y}V${y + height}` })];
   return [
-    drawn("rect", { class: "over", x: at, y, width: rest, height }), ...line,
+    drawn("rect", { class: "over", x: at, y, width: rest, height }),
+    ...line,
     drawn("text", { class: "over-name", ...anchor }, `${place < x ? "← " : ""}${state.budget}\u00a0ms`),
   ];
 }
@@ -40,13 +41,22 @@ function names(best) {
     const text = squeezed(point.role === "teacher" ? `teacher ${point.one.name}` : point.one.name, most);
     const isBest = point === best;
     const isNeeded = isBest || point.role === "teacher";
-    return { ...point, r: point.r + (isBest ? 5 : 0), text, isBest, isNeeded, width: widthOf(text, isBest ? `bold ${FONT}` : FONT) + 2, height: 15 };
+    return {
+      ...point,
+      r: point.r + (isBest ? 5 : 0),
+      text,
+      isBest,
+      isNeeded,
+      width: widthOf(text, isBest ? `bold ${FONT}` : FONT) + 2,
+      height: 15,
+    };
   });
   const solid = plot.shown.filter((point) => point.role !== "student" || point.isFront).map(boxAround);
   const pale = plot.shown.filter((point) => point.role === "student" && !point.isFront).map(boxAround);
   const found = placed(labels, solid, [...pale, ...stepBoxes()], plot.frame, AXES[state.axis].isSmallerBetter);
   return found.map(({ text, box, isBest }) =>
-    drawn("text", { class: isBest ? "name best" : "name", x: box.x, y: box.y + 11.5 }, text));
+    drawn("text", { class: isBest ? "name best" : "name", x: box.x, y: box.y + 11.5 }, text),
+  );
 }
 
 /** The front's line as boxes that names keep off where they can. */

@@ -14,27 +14,48 @@ function judged(difference) {
 }
 
 function pairScores(one, other) {
-  const row = (task) => [task || "mean", number(scoreOf(one, task)), number(scoreOf(other, task)), judged(between(one, other, task))];
+  const row = (task) => [
+    taskName(task),
+    number(scoreOf(one, task)),
+    number(scoreOf(other, task)),
+    judged(between(one, other, task)),
+  ];
   return plainTable(["score on dev", one.name, other.name, "first less second, 95 % paired"], ["", ...data.tasks].map(row));
 }
 
 function pairNumbers(one, other) {
   const ratio = (a, b) => (a && b ? `${brief(a / b)} ×` : UNKNOWN);
   const row = (name, text, field) => [name, text(field(one)), text(field(other)), ratio(field(one), field(other))];
-  return plainTable(["speed and size", one.name, other.name, "first by second"], [
-    row("milliseconds a call", brief, (model) => model.latency_ms),
-    row("rows a second", (value) => number(value, 0), (model) => model.rows_per_s),
-    row("bytes", bytes, (model) => model.num_bytes),
-    row("parameters", large, (model) => model.parameters),
-  ]);
+  return plainTable(
+    ["speed and size", one.name, other.name, "first by second"],
+    [
+      row("milliseconds a call", brief, (model) => model.latency_ms),
+      row(
+        "rows a second",
+        (value) => number(value, 0),
+        (model) => model.rows_per_s,
+      ),
+      row("bytes", bytes, (model) => model.num_bytes),
+      row("parameters", large, (model) => model.parameters),
+    ],
+  );
 }
 
 function pairSettings(one, other) {
   const second = new Map(settingsOf(other));
-  const more = [["machine", one.machine, other.machine], ["timed in", `${one.backend} ${one.setting}`, `${other.backend} ${other.setting}`], ["teacher", one.teacher, other.teacher], ["study", one.study, other.study]];
+  const more = [
+    ["machine", one.machine, other.machine],
+    ["timed in", `${one.backend} ${one.setting}`, `${other.backend} ${other.setting}`],
+    ["teacher", one.teacher, other.teacher],
+    ["study", one.study, other.study],
+  ];
   const rows = [...settingsOf(one).map(([name, text]) => [name, text, second.get(name)]), ...more].filter(([, a, b]) => a !== b);
   if (rows.length === 0) return element("p", {}, "No setting differs between them.");
-  return plainTable(["settings that differ", one.name, other.name], rows.map((row) => row.map((text) => (text.trim() === "" ? UNKNOWN : text))), "settings");
+  return plainTable(
+    ["settings that differ", one.name, other.name],
+    rows.map((row) => row.map((text) => (text.trim() === "" ? UNKNOWN : text))),
+    "settings",
+  );
 }
 
 function drawPair() {
@@ -44,12 +65,22 @@ function drawPair() {
   if (!one) return;
   const clear = element("button", { id: "clear" }, "Clear");
   if (!other) {
-    box.replaceChildren(element("p", {}, "Tick a second student to see it beside ", element("strong", {}, one.name), ". ", clear));
+    box.replaceChildren(
+      element("p", {}, "Tick a second student to see it beside ", element("strong", {}, one.name), ". ", clear),
+    );
     return;
   }
   const machinesDiffer = one.machine !== other.machine;
-  box.replaceChildren(element("h2", {}, "Side by side ", clear),
-    ...(machinesDiffer ? [element("p", {}, "They were timed on different machines: their times are no measure of each other.")] : []),
-    element("div", { class: "columns" },
-      element("div", {}, pairScores(one, other)), element("div", {}, pairNumbers(one, other), pairSettings(one, other))));
+  box.replaceChildren(
+    element("h2", {}, "Side by side ", clear),
+    ...(machinesDiffer
+      ? [element("p", {}, "They were timed on different machines: their times are no measure of each other.")]
+      : []),
+    element(
+      "div",
+      { class: "columns" },
+      element("div", {}, pairScores(one, other)),
+      element("div", {}, pairNumbers(one, other), pairSettings(one, other)),
+    ),
+  );
 }

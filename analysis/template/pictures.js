@@ -26,8 +26,15 @@ function show(id, parts, box = byId(id)) {
 
 function drawRest() {
   show("pictures", records(data.pictures).map(pictureOf));
-  show("notes", data.notes.map((note) => element("li", {}, note)), document.querySelector("#notes ul"));
+  show(
+    "notes",
+    data.notes.map((note) => element("li", {}, note)),
+    document.querySelector("#notes ul"),
+  );
   const leftOut = records(data.left_out);
   show("left-out", leftOut.map(leftOutOf), document.querySelector("#left-out ul"));
-  byId("left-out-title").textContent = `Left out: ${plural(leftOut.reduce((sum, { runs }) => sum + runs, 0), "run")}`;
+  byId("left-out-title").textContent = `Left out: ${plural(
+    leftOut.reduce((sum, { runs }) => sum + runs, 0),
+    "run",
+  )}`;
 }

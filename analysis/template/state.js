@@ -21,6 +21,7 @@ const state = {
   isWhole: false, // whether points far below the front are drawn too
 };
 
+const taskName = (task = state.task) => task || "mean";
 const seedChosen = () => (state.seed === "" ? null : Number(state.seed));
 
 /** A model's score at the chosen task and seed; null where it is not known. */
@@ -86,8 +87,10 @@ const fastest = (among) => [...among].sort((a, b) => a.latency_ms - b.latency_ms
 /** The fastest of those faster than `best` that the dev rows cannot tell from it; undefined where there is none. */
 function alike(best, among) {
   const faster = among.filter((model) => model.latency_ms < best.latency_ms);
-  return fastest(faster.filter((model) => {
-    const difference = between(best, model);
-    return isKnown(difference) && !isOne(difference);
-  }));
+  return fastest(
+    faster.filter((model) => {
+      const difference = between(best, model);
+      return isKnown(difference) && !isOne(difference);
+    }),
+  );
 }

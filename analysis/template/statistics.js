@@ -17,7 +17,13 @@ function interval(middle, replicates) {
 /** `gap` points lie between two scores: its interval by their replicates, which are of the same resamples. */
 function paired(gap, first, second) {
   if (gap === null || !first?.length || first.length !== second?.length) return { gap, low: null, high: null };
-  return { gap, ...interval(gap, first.map((value, index) => value - second[index])) };
+  return {
+    gap,
+    ...interval(
+      gap,
+      first.map((value, index) => value - second[index]),
+    ),
+  };
 }
 
 const isKnown = (difference) => difference.low !== null;

@@ -4,16 +4,54 @@ const PAGE = 50;
 
 const COLUMNS = [
   { key: "name", label: "student", of: ({ name }) => name, text: (value) => value },
-  { key: "score", label: () => (state.task || "mean"), of: (model) => scoreOf(model), text: (value) => number(value), hint: "score on dev, points" },
-  { key: "range", label: "95 %", of: (model) => rangeOf(model).low, text: (_, model) => rangeText(rangeOf(model)), isExtra: true },
-  { key: "loss", label: "loses", of: (model) => lossOf(model).gap, text: (value) => number(value), hint: "points below its teacher" },
-  { key: "kept", label: "keeps %", of: (model) => (state.task ? null : model.retention), text: (value) => number(value), hint: "of the teacher's score", isExtra: true },
+  {
+    key: "score",
+    label: () => taskName(),
+    of: (model) => scoreOf(model),
+    text: (value) => number(value),
+    hint: "score on dev, points",
+  },
+  {
+    key: "range",
+    label: "95 %",
+    of: (model) => rangeOf(model).low,
+    text: (_, model) => rangeText(rangeOf(model)),
+    isExtra: true,
+  },
+  {
+    key: "loss",
+    label: "loses",
+    of: (model) => lossOf(model).gap,
+    text: (value) => number(value),
+    hint: "points below its teacher",
+  },
+  {
+    key: "kept",
+    label: "keeps %",
+    of: (model) => (state.task ? null : model.retention),
+    text: (value) => number(value),
+    hint: "of the teacher's score",
+    isExtra: true,
+  },
   { key: "latency_ms", label: "ms", of: (model) => model.latency_ms, text: brief, isUp: true, hint: "milliseconds a call" },
   { key: "speedup", label: "× faster", of: speedup, text: (value) => number(value), hint: "than its teacher" },
   { key: "rows_per_s", label: "rows/s", of: (model) => model.rows_per_s, text: (value) => number(value, 0), isExtra: true },
-  { key: "num_bytes", label: "MB", of: (model) => less(model.num_bytes, 0), text: (value) => brief(value === null ? null : value / 1e6), isUp: true, isExtra: true },
+  {
+    key: "num_bytes",
+    label: "MB",
+    of: (model) => less(model.num_bytes, 0),
+    text: (value) => brief(value === null ? null : value / 1e6),
+    isUp: true,
+    isExtra: true,
+  },
   { key: "seeds", label: "seeds", of: (model) => model.seeds.length, text: (value) => number(value, 0), isExtra: true },
-  ...data.tasks.map((task) => ({ key: `task ${task}`, label: task, of: (model) => scoreOf(model, task), text: (value) => number(value), isExtra: true })),
+  ...data.tasks.map((task) => ({
+    key: `task ${task}`,
+    label: task,
+    of: (model) => scoreOf(model, task),
+    text: (value) => number(value),
+    isExtra: true,
+  })),
 ];
 
 const labelOf = ({ label }) => (typeof label === "function" ? label() : label);
@@ -34,8 +72,11 @@ function heading(column) {
   const isSorted = state.sort.column === column.key;
   const sort = isSorted ? (state.sort.isDown ? "descending" : "ascending") : "none";
   const classes = `${isText(column.key) ? "text" : ""}${column.isExtra ? " extra" : ""}`;
-  return element("th", { scope: "col", "aria-sort": sort, class: classes },
-    element("button", { "data-sort": column.key, title: column.hint ?? null }, labelOf(column)));
+  return element(
+    "th",
+    { scope: "col", "aria-sort": sort, class: classes },
+    element("button", { "data-sort": column.key, title: column.hint ?? null }, labelOf(column)),
+  );
 }
 
 function cell(column, model) {
@@ -47,10 +88,23 @@ function rowOf(model, front) {
   const isOpen = state.opened.has(model.id);
   const tick = element("input", { type: "checkbox", "data-pair": model.id, "aria-label": `Compare ${model.name}` });
   tick.checked = state.pair.includes(model.id);
-  const name = element("th", { scope: "row", class: "text" },
-    element("button", { class: "name", "data-row": model.id, "aria-expanded": isOpen }, icon(kindOf(model), front.has(model) ? "" : "pale"), model.name));
-  const row = element("tr", { "data-model": model.id, class: isOpen ? "open" : null },
-    element("td", { class: "tick" }, tick), name, ...COLUMNS.slice(1).map((column) => cell(column, model)));
+  const name = element(
+    "th",
+    { scope: "row", class: "text" },
+    element(
+      "button",
+      { class: "name", "data-row": model.id, "aria-expanded": isOpen },
+      icon(kindOf(model), front.has(model) ? "" : "pale"),
+      model.name,
+    ),
+  );
+  const row = element(
+    "tr",
+    { "data-model": model.id, class: isOpen ? "open" : null },
+    element("td", { class: "tick" }, tick),
+    name,
+    ...COLUMNS.slice(1).map((column) => cell(column, model)),
+  );
   if (!isOpen) return [row];
   return [row, element("tr", { class: "details" }, element("td", { colspan: COLUMNS.length + 1 }, detailsOf(model)))];
 }
@@ -73,7 +127,9 @@ function drawPaging(first) {
     button.disabled = isOff;
     return button;
   };
-  const told = order.length ? `${number(first + 1, 0)}–${number(last, 0)} of ${plural(order.length, "student")}` : "No student is left by the filters.";
+  const told = order.length
+    ? `${number(first + 1, 0)}–${number(last, 0)} of ${plural(order.length, "student")}`
+    : "No student is left by the filters.";
   const turns = order.length > PAGE ? [" ", step(-1, "Previous", first === 0), " ", step(1, "Next", last === order.length)] : [];
   byId("paging").replaceChildren(told, ...turns);
 }
@@ -81,7 +137,12 @@ function drawPaging(first) {
 /** Opens a model's row, on whichever page it is, and goes there. */
 function openRow(id) {
   state.opened.add(id);
-  state.page = Math.floor(Math.max(0, order.findIndex((model) => model.id === id)) / PAGE);
+  state.page = Math.floor(
+    Math.max(
+      0,
+      order.findIndex((model) => model.id === id),
+    ) / PAGE,
+  );
   drawTable();
   const button = [...document.querySelectorAll("[data-row]")].find((one) => one.dataset.row === id);
   button?.focus({ preventScroll: true });

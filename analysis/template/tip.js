@@ -17,8 +17,10 @@ function heat(point) {
   byId("tip")?.remove();
   byId("hot")?.replaceChildren();
   if (!point) return;
-  byId("hot").append(...(point.role === "student" ? range(point) : []),
-    drawn("circle", { class: "halo", cx: point.x, cy: point.y, r: point.r + 3 }));
+  byId("hot").append(
+    ...(point.role === "student" ? range(point) : []),
+    drawn("circle", { class: "halo", cx: point.x, cy: point.y, r: point.r + 3 }),
+  );
   const tip = element("div", { id: "tip", role: "status" }, ...described(point));
   byId("chart").append(tip);
   place(tip, point);
@@ -39,28 +41,56 @@ const rangeText = ({ low, high }) => (low === null ? "" : `${number(low)} to ${n
 
 function described(point) {
   const title = element("strong", {}, point.one.name);
-  const speed = [milliseconds(point.one.latency_ms), point.one.rows_per_s === null ? "" : `${large(point.one.rows_per_s)} rows/s`, bytes(point.one.num_bytes)];
+  const speed = [
+    milliseconds(point.one.latency_ms),
+    point.one.rows_per_s === null ? "" : `${large(point.one.rows_per_s)} rows/s`,
+    bytes(point.one.num_bytes),
+  ];
   const numbers = element("span", {}, speed.filter((text) => text && text !== UNKNOWN).join(" · "));
-  if (point.role === "teacher") return [title, element("span", {}, `teacher · ${number(point.score)} ${state.task || "mean"}`), numbers];
+  if (point.role === "teacher") return [title, element("span", {}, `teacher · ${number(point.score)} ${taskName()}`), numbers];
   if (point.role === "baseline")
-    return [title, element("span", {}, `${number(point.score)} ${state.task || "mean"} · twin of ${point.model.name}, which scores ${number(scoreOf(point.model))}`)];
+    return [
+      title,
+      element(
+        "span",
+        {},
+        `${number(point.score)} ${taskName()} · twin of ${point.model.name}, which scores ${number(scoreOf(point.model))}`,
+      ),
+    ];
   const { model } = point;
   const loss = lossOf(model);
-  const tasks = data.tasks.filter((task) => scoreOf(model, task) !== null).map((task) => `${task} ${number(scoreOf(model, task))}`);
+  const tasks = data.tasks
+    .filter((task) => scoreOf(model, task) !== null)
+    .map((task) => `${task} ${number(scoreOf(model, task))}`);
   const settings = settingsOf(model).filter(([, text]) => text !== "");
   return [
     title,
-    element("span", { class: "muted" }, [model.student_kind, model.backend, plural(model.seeds.length, "seed")].filter(Boolean).join(" · ")),
-    element("span", {}, [`${number(point.score)} points`, rangeText(rangeOf(model)), loss.gap === null ? "" : lossText(loss)].filter(Boolean).join(", ")),
+    element("span", { class: "muted" }, listed([model.student_kind, model.backend, plural(model.seeds.length, "seed")], " · ")),
+    element(
+      "span",
+      {},
+      listed([`${number(point.score)} points`, rangeText(rangeOf(model)), loss.gap === null ? "" : lossText(loss)]),
+    ),
     numbers,
     ...(tasks.length ? [element("span", { class: "muted" }, tasks.join(" · "))] : []),
-    element("code", {}, settings.slice(0, SOME).map(([name, text]) => `${name} ${shortened(text, 30)}`).join(", ")),
-    ...(settings.length > SOME ? [element("span", { class: "muted" }, `and ${plural(settings.length - SOME, "setting")} more in its row`)] : []),
+    element(
+      "code",
+      {},
+      settings
+        .slice(0, SOME)
+        .map(([name, text]) => `${name} ${shortened(text, 30)}`)
+        .join(", "),
+    ),
+    ...(settings.length > SOME
+      ? [element("span", { class: "muted" }, `and ${plural(settings.length - SOME, "setting")} more in its row`)]
+      : []),
   ];
 }
 
 const lossText = ({ gap }) =>
-  number(Math.abs(gap)) === "0.0" ? "the teacher's score" : `${inPoints(Math.abs(gap))} ${gap > 0 ? "below" : "above"} its teacher`;
+  number(Math.abs(gap)) === "0.0"
+    ? "the teacher's score"
+    : `${inPoints(Math.abs(gap))} ${gap > 0 ? "below" : "above"} its teacher`;
 
 /** The next point in a direction: sideways along the front, up and down among all students by score. */
 function neighbour(key) {
