@@ -19,8 +19,10 @@ MARGIN = 0.08
 """Share of the height that is left free below the lowest point that is shown."""
 
 
-PALE = {"alpha": 0.28, "linewidth": 0, "zorder": 1}
-STRONG = {"alpha": 0.95, "edgecolor": "white", "linewidth": 0.9, "zorder": 4}
+DENSE = 500
+"""Models from which on those off the front are dots of a bitmap, also in an SVG."""
+PALE: dict[str, Any] = {"alpha": 0.28, "linewidth": 0, "zorder": 1}
+STRONG: dict[str, Any] = {"alpha": 0.95, "edgecolor": "white", "linewidth": 0.9, "zorder": 4}
 """How models are drawn off the front, and on it."""
 
 
@@ -67,7 +69,8 @@ class Mark(NamedTuple):
 class Info(NamedTuple):
     """points: the front's in the order of their cost, then the others. line: the corners of the best quality under each cost.
 
-    bottom: the lowest quality that is shown; below: models that are under it. title, small: lines above and below the picture.
+    bottom: the lowest quality that is shown; below: models that are under it. dense: too many for shapes of their own. title,
+    small: lines above and below the picture.
     """
 
     points: list[Point]
@@ -76,6 +79,7 @@ class Info(NamedTuple):
     twins: list[Mark]
     bottom: float
     below: int
+    dense: bool
     cost: str
     quality: str
     less_is_better: bool
@@ -103,6 +107,7 @@ def info(models: pd.DataFrame, cost: str = "latency", task: str = "", title: str
         sorted(twins, key=lambda mark: mark.cost),
         bottom,
         int((scores < bottom).sum()),
+        len(known) > DENSE,
         how.words,
         f"{task} on dev, points" if task else "mean score on dev, points",
         how.less_is_better,
@@ -195,9 +200,11 @@ def plane(axes: Axes, info: Info, size: float = 1.0) -> None:
         for kind in dict.fromkeys(point.kind for point in info.points):
             some = [point for point in info.points if point.kind == kind and point.front == on_front]
             costs, (colour, marker) = [point.cost for point in some], look(kind)
-            axes.scatter(costs, [p.quality for p in some], [p.area * size for p in some], colour, marker, **how)  # type: ignore[arg-type]
-            lows, highs = [p.low for p in some], [p.high for p in some]
-            axes.vlines(costs, lows, highs, color=colour, linewidth=1.3, alpha=how["alpha"], zorder=3)
+            bitmap = info.dense and not on_front
+            areas, scores = [point.area * size for point in some], [point.quality for point in some]
+            axes.scatter(costs, scores, s=areas, color=colour, marker=marker, rasterized=bitmap, **how)
+            bars = {"color": colour, "linewidth": 1.3, "alpha": how["alpha"], "zorder": 3, "rasterized": bitmap}
+            axes.vlines(costs, [point.low for point in some], [point.high for point in some], **bars)
     _marks(axes, info.twins, s=34 * size, marker=TWIN.marker, facecolor="white", edgecolor=TWIN.colour, zorder=3)
     _marks(axes, info.teachers, s=230 * size, marker=TEACHER.marker, color=TEACHER.colour, zorder=5)
     axes.set_ylim(bottom=info.bottom)

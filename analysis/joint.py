@@ -33,13 +33,17 @@ def info(frame: pd.DataFrame, small: str = "") -> Info | None:
 
     None where no task was distilled both ways.
     """
+    number = frame["tasks"].map(len)
+    if (number > 1).all() or (number == 1).all():
+        return None
     frame = frame.assign(key=_keys(frame))
-    alone = frame[frame["tasks"].map(len) == 1]
+    alone = {(key, tasks[0]): part for (key, tasks), part in frame[number == 1].groupby(["key", "tasks"])}
+    both = frame[(number > 1) & frame["key"].isin([key for key, _ in alone])]
     cells: dict[tuple[str, str], list[tuple[float, int]]] = {}
-    for (key, tasks), part in frame[frame["tasks"].map(len) > 1].groupby(["key", "tasks"]):
+    for (key, tasks), part in both.groupby(["key", "tasks"]):
         for task in tasks:
-            single = alone[(alone["key"] == key) & (alone["tasks"] == (task,))]
-            if len(single):
+            if (key, task) in alone:
+                single = alone[key, task]
                 gain = float(part[f"score/{task}"].mean() - single[f"score/{task}"].mean())
                 cells.setdefault((task, _beside(tasks, task)), []).append((gain, len(part) + len(single)))
     if not cells:

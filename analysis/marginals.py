@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from analysis.frontier import DENSE
 from analysis.models import differing
 from analysis.style import FAINT, INK, SMALL, bare, log_axis, look, new_figure
 
@@ -26,11 +27,12 @@ WIDE = 8.0
 
 
 class Panel(NamedTuple):
-    """log, whole: of the values' axis. kinds, values, scores: one a model. middles: (median value, median score) of groups of neighbours, by kind of student."""
+    """log, whole: of the values' axis. dense: too many for shapes of their own. kinds, values, scores: one a model. middles: (median value, median score) of groups of neighbours, by kind of student."""
 
     words: str
     log: bool
     whole: bool
+    dense: bool
     kinds: list[str]
     values: list[float]
     scores: list[float]
@@ -61,7 +63,7 @@ def _panel(models: pd.DataFrame, column: str) -> Panel | None:
     log = bool(values.min() > 0 and values.max() / values.min() >= WIDE)
     kinds, scores = known["student_kind"], known["mean"]
     middles = {str(kind): middle(values[part.index].to_numpy(), scores[part.index].to_numpy()) for kind, part in known.groupby(kinds)}
-    return Panel(FIRST.get(column, column), log, bool((values % 1 == 0).all()), list(kinds), values.tolist(), scores.tolist(), middles)
+    return Panel(FIRST.get(column, column), log, bool((values % 1 == 0).all()), len(values) > DENSE, list(kinds), values.tolist(), scores.tolist(), middles)
 
 
 def middle(values: np.ndarray, scores: np.ndarray) -> list[tuple[float, float]]:
@@ -85,7 +87,7 @@ def draw(info: Info) -> Figure:
         for kind, middles in panel.middles.items():
             colour, marker = look(kind)
             some = [(v, s) for v, s, k in zip(panel.values, panel.scores, panel.kinds, strict=True) if k == kind]
-            axes.scatter(*zip(*some, strict=True), s=22, color=colour, marker=marker, alpha=0.35, linewidth=0)
+            axes.scatter(*zip(*some, strict=True), s=22, color=colour, marker=marker, alpha=0.35, linewidth=0, rasterized=panel.dense)
             axes.plot([value for value, _ in middles], [score for _, score in middles], color=colour, linewidth=2)
         if panel.log:
             log_axis(axes)

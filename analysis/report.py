@@ -27,7 +27,7 @@ from analysis.album import Sheet, album, plain
 from analysis.content import content, fronts
 from analysis.page import Link, Picture, page
 from analysis.runs import LOCAL, Runs, connect, read
-from analysis.style import written
+from analysis.style import settled, written
 from analysis.summary import Summary, summarised
 
 PAGE = "report.html"
@@ -88,6 +88,7 @@ def _write_picture(sheet: Sheet, folder: Path) -> Picture | None:
     if sheet.figure is None:
         return None
     figure = sheet.figure()
+    settled(figure)
     (folder / f"{sheet.name}.png").write_bytes(written(figure, "png"))
     svg = written(figure, "svg")
     (folder / f"{sheet.name}.svg").write_bytes(svg)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.style import FAINT, INK, LOOKS, SMALL, bare, new_figure
-from mkd.pareto import Reference, hypervolumes
+from mkd.pareto import Reference, front, hypervolume
 
 COMPLETE = "complete"
 
@@ -36,11 +36,23 @@ def info(study: dict[str, Any], small: str = "") -> Info | None:
         for key in ("quality", "latency_ms")
     )  # fmt: skip
     corner = Reference(float(study["reference"]["quality"]), float(study["reference"]["latency_ms"]))
-    found = hypervolumes(quality, cost, corner)
+    found = covered(quality, cost, corner)
     numbers = [int(trial["number"]) for trial in trials]
     gains = [(n, v) for n, v, before in zip(numbers, found, [0.0, *found[:-1]], strict=True) if v > before]
     nearly = next(number for number, value in zip(numbers, found, strict=True) if value >= 0.9 * found[-1])
     return Info(numbers, found, gains, nearly, f"{corner.quality:g} points and {corner.cost:.3g} ms", small)
+
+
+def covered(quality_N: np.ndarray, cost_N: np.ndarray, reference: Reference) -> list[float]:
+    """mkd.pareto.hypervolumes, which starts anew for every trial; here only a trial that moves the front is reckoned with."""
+    best = np.empty((0, 2))
+    found = [0.0]
+    for point in zip(quality_N, cost_N, strict=True):
+        best = np.vstack([best, point])
+        on_front = front(best[:, 0], best[:, 1])
+        found.append(hypervolume(best[:, 0], best[:, 1], reference) if on_front[-1] else found[-1])
+        best = best[on_front]
+    return found[1:]
 
 
 def draw(info: Info) -> Figure:

@@ -8,12 +8,15 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from analysis.retention import evenly
 from analysis.style import FAINT, INK, SMALL, bare, new_figure
 
 SETTINGS = {"train.sampling.weights": "how often each task is drawn", "loss.task_weights": "factor on each task's loss"}
 """Settings that hold a weight a task, in words."""
 BEST = 5
 """Models that are drawn strongly."""
+MOST = 300
+"""Models that are drawn: the best, and of the others evenly as many."""
 LEAST = 3
 """Different weightings that it takes."""
 
@@ -45,6 +48,7 @@ def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info | None
         found = _lines(models, setting, tasks)
         if len({tuple(line.shares) for line in found}) >= LEAST:
             scores = [line.score for line in found]
+            found = [found[place] for place in evenly(max(len(found) - BEST, 0), MOST - BEST)] + found[-BEST:]
             return Info(words, tasks, found, 100 / len(tasks), min(scores), max(scores), small)
     return None
 
