@@ -10,6 +10,7 @@ from typing import Any
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
+from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
@@ -95,10 +96,10 @@ def press(driver: Chrome, *keys: str) -> None:
         ActionChains(driver, duration=0).send_keys(key).perform()
 
 
-def point(driver: Chrome, selector: str, click: bool = False) -> None:
-    """The mouse over the middle of an element of the picture, and a click there if asked for."""
+def point(driver: Chrome, selector: str, click: bool = False, kind: str = "mouse") -> None:
+    """The mouse, or a finger (`touch`), at the middle of an element of the picture, and a click there if asked for."""
     box = driver.execute_script("return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()", selector)
-    mouse = ActionBuilder(driver, duration=0)
+    mouse = ActionBuilder(driver, mouse=PointerInput(kind, kind), duration=0)
     mouse.pointer_action.move_to_location(round(box["x"] + box["width"] / 2), round(box["y"] + box["height"] / 2))
     if click:
         mouse.pointer_action.click()

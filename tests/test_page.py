@@ -116,7 +116,7 @@ def test_it_names_the_best_student_under_5_ms_and_what_it_loses_to_the_teacher(c
     told = f"2.7 points to its teacher, {low:.1f} to {high:.1f} with 95 %: a difference that the dev rows can tell"
     assert facts(chrome)["loses"] == told
     assert facts(chrome)["scores"] == "71.1 points mean of 5 tasks, 3 seeds, 70.3 to 71.9 with 95 %"
-    assert facts(chrome)["takes"].startswith("2.50 ms")
+    assert facts(chrome)["takes"] == "2.50 ms int8, 1 raw text, 1 thread"
     assert facts(chrome)["is"] == "7.1 × faster than its teacher, which takes 17.7 ms"
 
 
@@ -170,7 +170,7 @@ def test_without_teacher_twin_replicates_or_speed_it_says_what_is_not_known(chro
     assert facts(chrome) | {"has": ""} == {
         "loses": "– its runs name no teacher",
         "scores": "−3.2 points mean of 5 tasks, 1 seed",
-        "takes": "2.00 ms int8, b1-text-t1",
+        "takes": "2.00 ms int8, 1 raw text, 1 thread",
         "has": "",
     }
     assert "1 student without milliseconds a call or score: in the table only." in text(chrome, "#drawn")

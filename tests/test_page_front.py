@@ -86,6 +86,14 @@ def test_a_click_on_a_student_opens_its_row(chrome: Chrome, tmp_path: Path) -> N
     assert 0 <= chrome.execute_script("return arguments[0].getBoundingClientRect().top", opened_row) < 400
 
 
+def test_a_first_touch_names_a_student_and_a_second_opens_its_row(chrome: Chrome, tmp_path: Path) -> None:
+    opened(chrome, tmp_path, few())
+    point(chrome, "[data-mark=wide]", click=True, kind="touch")
+    assert text(chrome, "#tip strong") == "wide" and chrome.find_elements(By.CSS_SELECTOR, "tr.open") == []
+    point(chrome, "[data-mark=wide]", click=True, kind="touch")
+    assert chrome.find_element(By.CSS_SELECTOR, "tr.open").get_attribute("data-model") == "wide"
+
+
 def test_the_keys_walk_along_the_front_and_open_a_row(chrome: Chrome, tmp_path: Path) -> None:
     opened(chrome, tmp_path, few())
     chrome.execute_script("document.getElementById('chart').focus()")

@@ -54,7 +54,7 @@ function facts(model) {
   return [
     ...lossFact(model),
     ...fact("scores", inPoints(scoreOf(model)), listed([of, seeds, range.low === null ? "" : percent95(range)])),
-    ...fact("takes", milliseconds(model.latency_ms), listed([model.backend, model.setting])),
+    ...fact("takes", milliseconds(model.latency_ms), listed([model.backend, settingWords(model.setting)])),
     ...(ratio
       ? fact(
           "is",

@@ -45,7 +45,7 @@ function detailsOf(model) {
   const shared = Object.entries(data.settings.shared);
   const where = [
     ["teacher", model.teacher],
-    ["timed in", listed([model.backend, model.setting])],
+    ["timed in", listed([model.backend, settingWords(model.setting)])],
     ["machine", model.machine],
     ["study", model.study],
     ["state", model.state],

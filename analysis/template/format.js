@@ -42,6 +42,14 @@ const squeezed = (text, most) => (text.length > most ? `${text.slice(0, most - 8
 const listed = (parts, between = ", ") => parts.filter(Boolean).join(between);
 const plural = (count, one, many = `${one}s`) => `${number(count, 0)} ${count === 1 ? one : many}`;
 
+/** What was timed, such as b1-l128-t1, in words; another name as it is. */
+function settingWords(setting) {
+  const [, rows, tokens, threads] = /^b(\d+)-(?:l(\d+)|text)-t(\d+)$/.exec(setting) ?? [];
+  if (!rows) return setting;
+  const asked = tokens ? `${plural(Number(rows), "row")} of ${tokens} tokens` : plural(Number(rows), "raw text");
+  return `${asked}, ${plural(Number(threads), "thread")}`;
+}
+
 function filled(made, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) if (value !== null) made.setAttribute(name, value);
   made.append(...children);
