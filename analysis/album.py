@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
@@ -22,38 +23,45 @@ class Sheet(NamedTuple):
     figure: Callable[[], Figure] | None
 
 
+class Plan(NamedTuple):
+    """A picture that every report has, or tells why it is missing. info: None where nothing can be drawn."""
+
+    name: str
+    title: str
+    caption: str
+    missing: str
+    info: Callable[[Summary], Any]
+    draw: Callable[[Any], Figure]
+
+
 def album(summary: Summary) -> Iterator[Sheet]:
     """The pictures in the order of the report."""
-    drawn, small, names = summary.drawn, summary.small, summary.kept.tasks
-    study = summary.runs.study.info if summary.runs.study else {}
-    importances = study.get("importances", {})
-    for name, words in (("latency", "latency"), ("throughput", "throughput"), ("size", "size")):
-        yield _frontier(summary, name, words)
-    yield _sheet("tasks", "Each task", "Score against latency, with a front of its own.", tasks.info(drawn, names, small), tasks.draw, "No scores by task.")
-    yield _sheet("retention", "Kept of the teacher", "The front's models, the fastest first.", _retention(summary), retention.draw, "No teacher's scores are known.")
-    chosen = curves.shown(summary.front)
-    points = curves_of(summary.runs, [run for runs in chosen["runs"] for run in runs])
-    yield _sheet("curves", "Learning curves", "The front's models; every seed is a line.", curves.info(chosen, points, small), curves.draw, "No scores over the steps.")
-    yield _sheet("hypervolume", "Hypervolume over trials", "The best quality under a latency, over all latencies.", volume.info(study, small), volume.draw, "Of a study only.")
-    yield _sheet("importance", "Importance of settings", "As Optuna estimates it (fANOVA).", importance.info(importances, small), importance.draw, "Of a study only.")
-    panels = marginals.info(drawn, importances.get("quality"), small)
-    yield _sheet("marginals", "One setting at a time", "All else differs too, so a line is a trend, not an effect.", panels, marginals.draw, "No setting with four values or more.")
-    yield _sheet("weights", "Task weights", "A line a model.", weights.info(drawn, names, small), weights.draw, "Fewer than three weightings of the tasks.")
-    yield _sheet("joint", "Joint or alone", "Mean difference of runs that are alike but for their tasks and seed.", joint.info(summary.runs.frame), joint.draw, "No student was distilled both jointly and on one task alone.")  # fmt: skip
+    yield from (_frontier(summary, name) for name in frontier.COSTS)
+    yield from (_sheet(summary, plan) for plan in PLANS)
+    found = published.info(summary.front, summary.kept.tasks, summary.small)
     why = published.missing(summary.front)
-    yield _sheet("published", "Beside published figures", "As ratios to BERT-base.", published.info(summary.front, names, small), published.draw, why)
+    caption = "As ratios to BERT-base; crosses were not measured here."
+    yield Sheet("published", "Beside published figures", why or caption, found, partial(published.draw, found) if found else None)
 
 
-def _frontier(summary: Summary, name: str, words: str) -> Sheet:
-    title = f"Mean score against {words}"
-    small = f"{summary.small}. A mark's area: bytes."
-    if name == "latency":
-        answer = under(summary.answers)
-        title = f"{sentence(answer)}\n{loss_sentence(answer)}" if answer else title
-    found = frontier.info(summary.drawn, name, title=title, small=small)
+def _frontier(summary: Summary, name: str) -> Sheet:
+    answer = under(summary.answers) if name == "latency" else None
+    title = f"{sentence(answer)}\n{loss_sentence(answer)}" if answer else f"Mean score against {name}"
+    found = frontier.info(summary.drawn, name, title=title, small=f"{summary.small}. A mark's area: bytes.")
     cut = f" {found.below} models score below the picture." if found.below else ""
     caption = f"Dominated models are pale. Bars: 95 % intervals over seeds.{cut}"
-    return Sheet(name, f"Quality against {words}", caption, found, lambda: frontier.draw(found))
+    return Sheet(name, f"Quality against {name}", caption, found, partial(frontier.draw, found))
+
+
+def _sheet(summary: Summary, plan: Plan) -> Sheet:
+    found = plan.info(summary)
+    if found is None:
+        return Sheet(plan.name, plan.title, plan.missing, None, None)
+    return Sheet(plan.name, plan.title, plan.caption, found, partial(plan.draw, found))
+
+
+def _tasks(summary: Summary) -> tasks.Info | None:
+    return tasks.info(summary.drawn, summary.kept.tasks, summary.small)
 
 
 def _retention(summary: Summary) -> retention.Info | None:
@@ -61,10 +69,55 @@ def _retention(summary: Summary) -> retention.Info | None:
     return retention.info(known, summary.kept.tasks, summary.small) if len(known) else None
 
 
-def _sheet(name: str, title: str, caption: str, info: Any, draw: Callable[[Any], Figure], missing: str) -> Sheet:
-    if info is None:
-        return Sheet(name, title, missing, None, None)
-    return Sheet(name, title, caption, info, lambda: draw(info))
+def _curves(summary: Summary) -> curves.Info | None:
+    chosen = curves.shown(summary.front)
+    points = curves_of(summary.runs, [run for runs in chosen["runs"] for run in runs])
+    return curves.info(chosen, points, summary.small)
+
+
+def _volume(summary: Summary) -> volume.Info | None:
+    return volume.info(summary.study, summary.small)
+
+
+def _importance(summary: Summary) -> importance.Info | None:
+    return importance.info(summary.study.get("importances", {}), summary.small)
+
+
+def _marginals(summary: Summary) -> marginals.Info | None:
+    return marginals.info(summary.drawn, summary.study.get("importances", {}).get("quality"), summary.small)
+
+
+def _weights(summary: Summary) -> weights.Info | None:
+    return weights.info(summary.drawn, summary.kept.tasks, summary.small)
+
+
+def _joint(summary: Summary) -> joint.Info | None:
+    """Of the runs of all sets of tasks, which no other picture has."""
+    return joint.info(summary.runs.frame, f"all runs of {summary.runs.experiment}, over seeds and machines")
+
+
+PLANS = (
+    Plan("tasks", "Each task", "Score against latency.", "There are no scores by task.", _tasks, tasks.draw),
+    Plan("retention", "Kept of the teacher", "The front, the fastest first.", "No teacher is known.", _retention, retention.draw),
+    Plan("curves", "Learning curves", "A line a run of the front.", "There are no scores over the steps.", _curves, curves.draw),
+    Plan(
+        "hypervolume", "Hypervolume over trials", "The area below the best quality under each latency.",
+        "It is told of a study that has ended.", _volume, volume.draw,
+    ),
+    Plan(
+        "importance", "Importance of settings", "As Optuna estimates it from the trials.",
+        "It is told of a study that has ended.", _importance, importance.draw,
+    ),
+    Plan(
+        "marginals", "One setting at a time", "Other settings differ too: a line is a trend, not an effect.",
+        "No setting has four values or more.", _marginals, marginals.draw,
+    ),
+    Plan("weights", "Task weights", "A line a model.", "There are not three weightings of the tasks.", _weights, weights.draw),
+    Plan(
+        "joint", "Joint or alone", "Mean difference of runs that are alike but for their tasks and seed.",
+        "No student was distilled both jointly and on one task alone.", _joint, joint.draw,
+    ),
+)  # fmt: skip
 
 
 def plain(value: Any) -> Any:

@@ -13,7 +13,10 @@ MAIN_MS = 5.0
 
 
 class Answer(NamedTuple):
-    """The best model that takes no more than a budget. lost: its teacher's mean less its own, with an interval where one is known."""
+    """The best model that takes no more than a budget.
+
+    lost: its teacher's mean less its own; its interval is NaN where it is not known, and it is None where the teacher is not.
+    """
 
     budget_ms: float
     id: str
@@ -59,7 +62,9 @@ def loss_sentence(answer: Answer) -> str:
     if math.isnan(low):
         return f"{ahead}{beside}"
     if not answer.lost.is_one:
-        return f"No difference to its teacher that holds ({-points:+.1f} points, 95 % interval {-high:+.1f} to {-low:+.1f}){beside}"
+        return (
+            f"No difference to its teacher that holds ({-points:+.1f} points, 95 % interval {-high:+.1f} to {-low:+.1f}){beside}"
+        )
     edges = sorted((abs(low), abs(high)))
     return f"{ahead} (95 % interval {edges[0]:.1f} to {edges[1]:.1f}){beside}"
 

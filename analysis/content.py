@@ -1,5 +1,6 @@
 """A summary as what the page shows."""
 
+import ast
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from analysis.statistics import Resampled
 from analysis.summary import Summary
 from mkd.pareto import front
 
+MOST_BY_TASK = 250
+"""Of more models than these the resamples of each task are not told: the page is to stay small."""
 MOST_NAMES = 20
 """Names of left-out runs that are told for each reason."""
 
@@ -45,7 +48,7 @@ def _backends(models: pd.DataFrame) -> str:
 
 
 def _models(summary: Summary) -> Iterator[page.Model]:
-    best = fronts(summary.models)
+    best, few = fronts(summary.models), len(summary.models) <= MOST_BY_TASK
     settings = [str(name) for name in summary.models if str(name).startswith(SETTINGS)]
     tables = {run["run_id"]: run for run in summary.kept.frame[_RUN].to_dict("records")}
     scores = _scores(summary.kept.frame, "score/").to_dict("records")
@@ -75,11 +78,12 @@ def _models(summary: Summary) -> Iterator[page.Model]:
             teacher_mean=number(model["teacher_mean"]),
             teacher_latency_ms=number(model["teacher_latency_ms"]),
             retention=number(model["retention"]),
-            settings={name: model[name] for name in settings if isinstance(model[name], str)},
+            settings={key: text for name in settings for key, text in told(name, model[name]).items()},
             state="finished",
             front=key in best,
             replicates=replicates(summary.evidence.models.get(key)),
-            lost=None if lost is None else tuple(lost),
+            task_replicates=task_replicates(summary.evidence.models.get(key)) if few else {},
+            lost=None if lost is None else (lost.points, lost.low, lost.high),
         )
 
 
@@ -87,7 +91,9 @@ _RUN = ["run_id", "name", "link", "seed", "mean"]
 
 
 def _run(run: dict[str, object], scores: dict[str, float]) -> page.Run:
-    return page.Run(str(run["run_id"]), str(run["name"]), str(run["link"]), int(str(run["seed"])), float(str(run["mean"])), scores)
+    return page.Run(
+        str(run["run_id"]), str(run["name"]), str(run["link"]), int(str(run["seed"])), float(str(run["mean"])), scores
+    )
 
 
 def fronts(models: pd.DataFrame) -> set[str]:
@@ -100,9 +106,12 @@ def fronts(models: pd.DataFrame) -> set[str]:
 
 def _teachers(summary: Summary) -> Iterator[page.Teacher]:
     """Each teacher on each machine, at the median of what was measured of it."""
+    few = len(summary.models) <= MOST_BY_TASK
     known = summary.models[(summary.models["teacher"] != "") & summary.models["teacher_mean"].notna()]
     for (name, machine), part in known.groupby(["teacher", "machine"]):
-        middle = part[[c for c in part if c in ("teacher_mean", "teacher_latency_ms", "teacher_rows_per_s") or c.startswith("teacher/")]]
+        middle = part[
+            [c for c in part if c in ("teacher_mean", "teacher_latency_ms", "teacher_rows_per_s") or c.startswith("teacher/")]
+        ]
         cells = middle.median().to_dict()
         yield page.Teacher(
             name=str(name),
@@ -112,6 +121,7 @@ def _teachers(summary: Summary) -> Iterator[page.Teacher]:
             latency_ms=number(cells["teacher_latency_ms"]),
             rows_per_s=number(cells["teacher_rows_per_s"]),
             replicates=replicates(summary.evidence.teachers.get(str(name))),
+            task_replicates=task_replicates(summary.evidence.teachers.get(str(name))) if few else {},
         )
 
 
@@ -131,7 +141,27 @@ def _baselines(models: pd.DataFrame) -> Iterator[page.Baseline]:
 
 def replicates(found: Resampled | None) -> list[int]:
     """Each resample's mean less the mean, in hundredths of a point."""
-    return [] if found is None else [int(each) for each in np.rint(100 * (found.mean[1:] - found.mean[0]))]
+    return [] if found is None else _hundredths(found.mean)
+
+
+def task_replicates(found: Resampled | None) -> dict[str, list[int]]:
+    """The same of each task's score."""
+    return {} if found is None else {task: _hundredths(scores) for task, scores in found.tasks.items()}
+
+
+def _hundredths(scores: np.ndarray) -> list[int]:
+    return [int(each) for each in np.rint(100 * (scores[1:] - scores[0]))]
+
+
+def told(setting: str, value: object) -> dict[str, str]:
+    """A setting as text; one that holds a value a task as one setting a task; nothing where it is not known."""
+    if not isinstance(value, str):
+        return {}
+    try:
+        parts = ast.literal_eval(value) if value.startswith("{") else None
+    except (ValueError, SyntaxError):
+        parts = None
+    return {f"{setting}.{key}": str(part) for key, part in parts.items()} if parts else {setting: value}
 
 
 def _scores(frame: pd.DataFrame, prefix: str) -> pd.DataFrame:
@@ -149,5 +179,3 @@ def by_task(cells: dict[str, float], prefix: str) -> dict[str, float]:
 def number(value: float | None) -> float | None:
     """None for what is not known."""
     return None if value is None or math.isnan(value) else float(value)
-
-

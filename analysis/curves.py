@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from analysis.placing import spread
 from analysis.retention import evenly
-from analysis.style import FAINT, INK, SMALL, bare, look, new_figure, settled
+from analysis.style import bare, look, new_figure, settled, small_print, titled
 
 MOST = 10
 """Models that are shown."""
@@ -67,14 +67,23 @@ def draw(info: Info) -> Figure:
     bare(axes)
     for curve in info.curves:
         colour, marker = look(curve.kind)
-        axes.plot(curve.steps, curve.scores, color=colour, linewidth=1.6, alpha=0.8, marker=marker, markersize=4, markeredgecolor="white")
+        axes.plot(
+            curve.steps,
+            curve.scores,
+            color=colour,
+            linewidth=1.6,
+            alpha=0.8,
+            marker=marker,
+            markersize=4,
+            markeredgecolor="white",
+        )
         if curve.label:
             where = {"xytext": (14, 0), "textcoords": "offset points", "va": "center", "fontsize": 9, "color": colour}
             axes.annotate(curve.label, (info.right, curve.name_at), annotation_clip=False, **where)  # type: ignore[arg-type]
     axes.set_ylim(info.bottom, info.top)
     axes.set_xlabel("optimiser steps")
     axes.set_ylabel("mean score on the selection split, points")
-    axes.set_title("How the front's models learnt", loc="left", fontsize=13, color=INK, pad=12)
-    figure.supxlabel(info.small, x=0.01, ha="left", fontsize=SMALL, color=FAINT)
+    titled(axes, "How the front's models learnt")
+    small_print(figure, info.small)
     settled(figure)
     return figure

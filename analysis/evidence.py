@@ -1,4 +1,4 @@
-"""Which differences the logged answers for the dev rows bear out: each model's resampled scores, and what it loses to its teacher."""
+"""What the logged answers for the dev rows bear out: each model's resampled scores, and what it loses to its teacher."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

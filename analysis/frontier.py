@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.placing import placed
-from analysis.style import FAINT, INK, LOOKS, SMALL, TEACHER, TWIN, bare, log_axis, look, new_figure, settled
+from analysis.style import INK, LOOKS, TEACHER, TWIN, bare, explained, log_axis, look, new_figure, settled
 from mkd.pareto import front
 
 MOST_NAMED = 12
@@ -98,7 +98,7 @@ def info(models: pd.DataFrame, cost: str = "latency", task: str = "", title: str
     on_front = front(scores, costs if how.less_is_better else -costs)
     points = _points(known, costs, scores, on_front, task == "")
     chosen = known[on_front] if how.less_is_better else known[on_front].iloc[::-1]
-    twins = [Mark(label, c * how.scale, q) for label, c, q in zip(*(chosen.get(n, []) for n in ("label", how.column, twin))) if q == q]  # noqa: B905,PLR0124
+    twins = _twins(chosen, how, twin)
     bottom = _bottom([point.quality for point in points if point.front] + [mark.quality for mark in twins], scores)
     return Info(
         points,
@@ -134,7 +134,7 @@ def _points(models: pd.DataFrame, costs: np.ndarray, scores: np.ndarray, on_fron
 
 def area(num_bytes: float, largest: float) -> float:
     """Of a mark, from 30 square points for no bytes to 260 for the largest model; 60 where the bytes are not known."""
-    return 30 + 230 * num_bytes / largest if largest > 0 and num_bytes == num_bytes else 60.0  # noqa: PLR0124
+    return 60.0 if math.isnan(num_bytes) or not largest > 0 else 30 + 230 * num_bytes / largest
 
 
 def _named(places: list[int]) -> list[int]:
@@ -163,11 +163,18 @@ def _teachers(models: pd.DataFrame, how: Cost, score: str) -> list[Mark]:
     ]
 
 
+def _twins(models: pd.DataFrame, how: Cost, score: str) -> list[Mark]:
+    """What the front's models score that learnt from the labels alone, at the same cost."""
+    known = models.dropna(subset=[score]) if score in models else models.iloc[:0]
+    cells = zip(known["label"], known[how.column], known.get(score, []), strict=True)
+    return [Mark(label, float(cost) * how.scale, float(quality)) for label, cost, quality in cells]
+
+
 def _bottom(shown: list[float], scores: np.ndarray) -> float:
     """The lowest that has to be seen, less a margin; lower where no more than a twentieth of the models would be cut off."""
-    low, high = min(shown), max(shown)
+    low, high, most = min(shown), max(shown), float(np.quantile(scores, 0.05))
     least = low - max(MARGIN * (high - low), 1.0)
-    return float(min(least, np.quantile(scores, 0.05) - 0.5)) if np.quantile(scores, 0.05) > low - 0.6 * (high - low) else least
+    return min(least, most - 0.5) if most > low - 0.6 * (high - low) else least
 
 
 def draw(info: Info) -> Figure:
@@ -176,19 +183,10 @@ def draw(info: Info) -> Figure:
     axes = figure.subplots()
     plane(axes, info)
     axes.set_title(info.title, loc="left", fontsize=13, color=INK, pad=14, linespacing=1.5)
-    explained(figure, info, info.small)
+    explained(figure, legend(info), info.small)
     settled(figure)
     names(axes, info)
     return figure
-
-
-def explained(figure: Figure, info: Info, small: str) -> None:
-    """What the marks mean, with the small print above it, below the axes."""
-    shown = figure.legend(
-        handles=legend(info), loc="outside lower left", ncols=8, frameon=False, fontsize=9, handletextpad=0.4,
-        columnspacing=1.6, title=small, title_fontsize=SMALL, alignment="left",
-    )  # fmt: skip
-    shown.get_title().set_color(FAINT)
 
 
 def plane(axes: Axes, info: Info, size: float = 1.0) -> None:
@@ -221,7 +219,9 @@ def names(axes: Axes, info: Info) -> None:
     """The names of the front's models and of the teachers, where they cover nothing; the figure has been laid out before."""
     named = [Mark(p.label, p.cost, p.quality) for p in info.points if p.named] + info.teachers
     seen = [(p.cost, p.quality) for p in info.points if p.front] + [(m.cost, m.quality) for m in [*info.teachers, *info.twins]]
-    points, taken = ([tuple(row) for row in axes.transData.transform(found)] for found in ([(m.cost, m.quality) for m in named], seen))
+    points, taken = (
+        [tuple(row) for row in axes.transData.transform(found)] for found in ([(m.cost, m.quality) for m in named], seen)
+    )
     per_point = axes.figure.dpi / 72
     sizes = [((0.56 * len(mark.label) * 9 + 4) * per_point, 12 * per_point) for mark in named]
     box = axes.get_window_extent()

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis.style import FAINT, INK, LOOKS, SMALL, bare, new_figure
+from analysis.style import FAINT, LOOKS, bare, new_figure, small_print, titled
 
 MOST = 16
 """Settings that are shown; the others are added up."""
@@ -47,6 +47,6 @@ def draw(info: Info) -> Figure:
     axes.invert_yaxis()
     axes.set_xlabel("share of the variance between trials, percent")
     axes.legend(frameon=False, loc="lower right", fontsize=9)
-    axes.set_title("What matters: importance of each searched setting", loc="left", fontsize=13, color=INK, pad=12)
-    figure.supxlabel(info.small, x=0.01, ha="left", fontsize=SMALL, color=FAINT)
+    titled(axes, "What matters: importance of each searched setting")
+    small_print(figure, info.small)
     return figure

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.models import differing
 from analysis.rows import SETTINGS
-from analysis.style import FAINT, INK, SMALL, bare, new_figure
+from analysis.style import INK, bare, new_figure, small_print, titled
 
 OWN = ("data.tasks", "train.sampling.weights", "loss.task_weights", "teacher.train.sampling.weights")
 """Settings that differ with the tasks, and so may."""
@@ -92,6 +92,6 @@ def draw(info: Info) -> Figure:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_ylabel("score of")
-    axes.set_title("Points that a task gains when it is distilled jointly with", loc="left", fontsize=13, color=INK, pad=12)
-    figure.supxlabel(info.small, x=0.01, ha="left", fontsize=SMALL, color=FAINT)
+    titled(axes, "Points that a task gains when it is distilled jointly with")
+    small_print(figure, info.small)
     return figure

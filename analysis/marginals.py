@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.frontier import DENSE
 from analysis.models import differing
-from analysis.style import FAINT, INK, SMALL, bare, log_axis, look, new_figure
+from analysis.style import INK, bare, explained, log_axis, look, new_figure
 
 FIRST = {"loss.temperature": "temperature", "parameters": "parameters, millions"}
 """Panels that come first where they can be drawn: column and words."""
@@ -27,7 +27,10 @@ WIDE = 8.0
 
 
 class Panel(NamedTuple):
-    """log, whole: of the values' axis. dense: too many for shapes of their own. kinds, values, scores: one a model. middles: (median value, median score) of groups of neighbours, by kind of student."""
+    """log, whole: of the values' axis. dense: too many for shapes of their own. kinds, values, scores: one a model.
+
+    middles: (median value, median score) of groups of neighbours, by kind of student.
+    """
 
     words: str
     log: bool
@@ -62,8 +65,19 @@ def _panel(models: pd.DataFrame, column: str) -> Panel | None:
         return None
     log = bool(values.min() > 0 and values.max() / values.min() >= WIDE)
     kinds, scores = known["student_kind"], known["mean"]
-    middles = {str(kind): middle(values[part.index].to_numpy(), scores[part.index].to_numpy()) for kind, part in known.groupby(kinds)}
-    return Panel(FIRST.get(column, column), log, bool((values % 1 == 0).all()), len(values) > DENSE, list(kinds), values.tolist(), scores.tolist(), middles)
+    middles = {
+        str(kind): middle(values[part.index].to_numpy(), scores[part.index].to_numpy()) for kind, part in known.groupby(kinds)
+    }
+    return Panel(
+        FIRST.get(column, column),
+        log,
+        bool((values % 1 == 0).all()),
+        len(values) > DENSE,
+        list(kinds),
+        values.tolist(),
+        scores.tolist(),
+        middles,
+    )
 
 
 def middle(values: np.ndarray, scores: np.ndarray) -> list[tuple[float, float]]:
@@ -72,7 +86,9 @@ def middle(values: np.ndarray, scores: np.ndarray) -> list[tuple[float, float]]:
     values, scores = values[order], scores[order]
     places = (np.arange(len(values)) * BINS // max(len(values), BINS)).astype(int)
     groups = [places[np.searchsorted(values, value)] for value in values]
-    found = [(float(np.median(values[groups == group])), float(np.median(scores[groups == group]))) for group in np.unique(groups)]
+    found = [
+        (float(np.median(values[groups == group])), float(np.median(scores[groups == group]))) for group in np.unique(groups)
+    ]
     return found if len(found) > 1 else []
 
 
@@ -87,7 +103,9 @@ def draw(info: Info) -> Figure:
         for kind, middles in panel.middles.items():
             colour, marker = look(kind)
             some = [(v, s) for v, s, k in zip(panel.values, panel.scores, panel.kinds, strict=True) if k == kind]
-            axes.scatter(*zip(*some, strict=True), s=22, color=colour, marker=marker, alpha=0.35, linewidth=0, rasterized=panel.dense)
+            axes.scatter(
+                *zip(*some, strict=True), s=22, color=colour, marker=marker, alpha=0.35, linewidth=0, rasterized=panel.dense
+            )
             axes.plot([value for value, _ in middles], [score for _, score in middles], color=colour, linewidth=2)
         if panel.log:
             log_axis(axes)
@@ -101,6 +119,5 @@ def draw(info: Info) -> Figure:
     kinds = dict.fromkeys(kind for panel in info.panels for kind in panel.kinds)
     marks = [Line2D([], [], color=look(kind).colour, marker=look(kind).marker, label=kind, linewidth=2) for kind in kinds]
     figure.suptitle("What each setting does; lines: medians of neighbours", x=0.01, ha="left", fontsize=13, color=INK)
-    shown = figure.legend(handles=marks, loc="outside lower left", ncols=4, frameon=False, fontsize=9, title=info.small, title_fontsize=SMALL, alignment="left")  # fmt: skip
-    shown.get_title().set_color(FAINT)
+    explained(figure, marks, info.small)
     return figure

@@ -1,7 +1,7 @@
 """Runs that can be compared, and the models that they are runs of: what differs in its seed only is one model.
 
-    kept = comparable(runs.frame)         # of the tasks, split and setting that most runs have
-    models = averaged(kept.frame)         # one row a model: the columns of its runs, and MODEL_COLUMNS
+kept = comparable(runs.frame)         # of the tasks, split and setting that most runs have
+models = averaged(kept.frame)         # one row a model: the columns of its runs, and MODEL_COLUMNS
 """
 
 from typing import NamedTuple

@@ -10,7 +10,18 @@ Point = tuple[float, float]
 
 RINGS = (1.0, 2.4, 4.2, 6.5, 9.0)
 """How far a label moves from its point, in label heights, the nearest first."""
-SIDES = ((0.0, 1.0), (1.0, 0.5), (1.0, -0.5), (-1.0, 0.5), (-1.0, -0.5), (0.0, -1.0), (1.0, 1.0), (-1.0, 1.0), (1.0, -1.0), (-1.0, -1.0))
+SIDES = (
+    (0.0, 1.0),
+    (1.0, 0.5),
+    (1.0, -0.5),
+    (-1.0, 0.5),
+    (-1.0, -0.5),
+    (0.0, -1.0),
+    (1.0, 1.0),
+    (-1.0, 1.0),
+    (1.0, -1.0),
+    (-1.0, -1.0),
+)
 """Directions that are tried in turn: above first, then right, then left."""
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.placing import placed
-from analysis.style import FAINT, INK, SMALL, TEACHER, bare, log_axis, look, new_figure, settled
+from analysis.style import FAINT, INK, TEACHER, bare, log_axis, look, new_figure, settled, small_print, titled
 
 SOURCE = "Ganesh et al. 2021 (TACL 9, Compressing Large-Scale Transformer-Based Models)"
 """Where the figures are from: their table of methods, speed on a CPU relative to BERT-base, drop as the mean over three tasks."""
@@ -47,10 +47,7 @@ def missing(models: pd.DataFrame) -> str:
     if len(_known(models)):
         return ""
     names = ", ".join(sorted(set(models["teacher"]) - {""})) or "none"
-    return (
-        f"Published figures are ratios to BERT-base, and no run has measured its speed here: the teachers ({names}) are not of its "
-        f"size ({BASE})."
-    )
+    return f"Published figures are ratios to BERT-base, which no run has timed: no teacher ({names}) is of its size, {BASE}."
 
 
 def _known(models: pd.DataFrame) -> pd.DataFrame:
@@ -76,22 +73,28 @@ def draw(info: Info) -> Figure:
     bare(axes)
     for _, kind, ratio, drop in info.models:
         axes.scatter(ratio, drop, s=60, color=look(kind).colour, marker=look(kind).marker, edgecolor="white", zorder=4)
-    axes.scatter([r.times_faster for r in info.references], [r.drop for r in info.references], s=60, color=FAINT, marker="x", zorder=3)
+    axes.scatter(
+        [r.times_faster for r in info.references], [r.drop for r in info.references], s=60, color=FAINT, marker="x", zorder=3
+    )
     axes.scatter(1, 0, s=200, color=TEACHER.colour, marker=TEACHER.marker, zorder=5)
     axes.margins(x=0.12, y=0.12)
     axes.set_xlabel("times BERT-base's speed (ours: one row, beside the teacher; published: on their CPUs)")
     axes.set_ylabel("points below BERT-base")
-    axes.set_title("Beside published figures, as ratios to BERT-base", loc="left", fontsize=13, color=INK, pad=12)
-    told = f"Crosses are published figures, not measured here: {SOURCE};\nmean over {TASKS}. Ours: mean over {info.tasks}.\n{info.small}"
-    figure.supxlabel(told, x=0.01, ha="left", fontsize=SMALL, color=FAINT)
+    titled(axes, "Beside published figures, as ratios to BERT-base")
+    told = f"Crosses are published figures, not measured here: {SOURCE};\nmean over {TASKS}. Ours: mean over {info.tasks}."
+    small_print(figure, f"{told}\n{info.small}")
     settled(figure)
     marks = [("BERT-base", 1.0, 0.0, INK), *((r.name, r.times_faster, r.drop, FAINT) for r in info.references)]
     marks += [(label, ratio, drop, look(kind).colour) for label, kind, ratio, drop in info.models]
     points = [(float(x), float(y)) for x, y in axes.transData.transform([(ratio, drop) for _, ratio, drop, _ in marks])]
     dot, box = figure.dpi / 72, axes.get_window_extent()
     sizes = [((0.56 * len(name) * 9 + 4) * dot, 12 * dot) for name, *_ in marks]
-    for (name, ratio, drop, colour), point, place in zip(marks, points, placed(points, sizes, [], box.extents.tolist()), strict=True):
+    for (name, ratio, drop, colour), point, place in zip(
+        marks, points, placed(points, sizes, [], (box.x0, box.y0, box.x1, box.y1)), strict=True
+    ):
         if place is not None:
             offset = ((place.x - point[0]) / dot, (place.y - point[1]) / dot)
-            axes.annotate(name, (ratio, drop), offset, textcoords="offset points", ha="center", va="center", fontsize=9, color=colour)
+            axes.annotate(
+                name, (ratio, drop), offset, textcoords="offset points", ha="center", va="center", fontsize=9, color=colour
+            )
     return figure

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.style import FAINT, INK, SMALL, bare, new_figure
+from analysis.style import INK, bare, new_figure, small_print, titled
 
 MOST = 14
 """Models that are shown."""
@@ -30,14 +30,16 @@ class Info(NamedTuple):
 
 
 def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info:
-    """models: those to show, the fastest first; of more than MOST evenly as many. Tasks that no teacher is known for are left out."""
+    """models: those to show, the fastest first; of more than MOST evenly as many. Tasks without a known teacher are left out."""
     chosen = models.iloc[evenly(len(models), MOST)]
     known = [task for task in tasks if chosen.get(f"retention/{task}", pd.Series(dtype=float)).notna().any()]
     columns = [f"retention/{task}" for task in known] + ["retention"]
     kept = chosen[columns].to_numpy(float)
     low, high = (float(found) for found in (np.nanmin(kept), np.nanmax(kept)))
     shades = (kept - low) / ((high - low) or 1.0)
-    names = [f"{label}   {milliseconds:.3g} ms" for label, milliseconds in zip(chosen["label"], chosen["latency_ms"], strict=True)]
+    names = [
+        f"{label}   {milliseconds:.3g} ms" for label, milliseconds in zip(chosen["label"], chosen["latency_ms"], strict=True)
+    ]
     return Info(names, [*known, "mean"], kept.tolist(), shades.tolist(), (shades < DARK).tolist(), small)
 
 
@@ -64,6 +66,6 @@ def draw(info: Info) -> Figure:
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title("Percent of the teacher's score that the front's models keep", loc="left", fontsize=13, color=INK, pad=12)
-    figure.supxlabel(info.small, x=0.01, ha="left", fontsize=SMALL, color=FAINT)
+    titled(axes, "Percent of the teacher's score that the front's models keep")
+    small_print(figure, info.small)
     return figure

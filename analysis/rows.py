@@ -39,7 +39,10 @@ class Asked(NamedTuple):
     setting: str = ""
 
 
-def why_left_out(record: Record, asked: Asked = Asked()) -> str:
+OWN = Asked()
+
+
+def why_left_out(record: Record, asked: Asked = OWN) -> str:
     """In words; empty where the run has a row."""
     kind, state = record.tags.get("mkd.kind", ""), record.tags.get("mkd.state", "")
     if not kind:
@@ -58,7 +61,7 @@ def why_left_out(record: Record, asked: Asked = Asked()) -> str:
     return ""
 
 
-def row(record: Record, asked: Asked = Asked()) -> Row:
+def row(record: Record, asked: Asked = OWN) -> Row:
     """The run's cells; only of one that is not left out."""
     metrics, params, tags = record.metrics, record.params, record.tags
     chosen = fastest(metrics, asked)
@@ -119,7 +122,7 @@ def task_metrics(metrics: dict[str, float]) -> dict[str, list[str]]:
     return found
 
 
-def fastest(metrics: dict[str, float], asked: Asked = Asked()) -> tuple[str, str] | None:
+def fastest(metrics: dict[str, float], asked: Asked = OWN) -> tuple[str, str] | None:
     """Backend and setting with the least median for one row of tokens on one thread, of the backends that are offered."""
     if asked.setting:
         return asked if f"speed/{asked.backend}/{asked.setting}/p50_ms" in metrics else None

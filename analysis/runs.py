@@ -1,8 +1,8 @@
 """The only reader of MLflow: an experiment's or a study's finished runs as a table, and how many were left out, and why.
 
-    runs = read("mkd")                    # or read(study="transformers"), from any tracking store
-    runs.frame                            # pandas, one row a run: COLUMNS
-    runs.left_out                         # {"no speed (...)": ["name of a run", ...]}
+runs = read("mkd")                    # or read(study="transformers"), from any tracking store
+runs.frame                            # pandas, one row a run: COLUMNS
+runs.left_out                         # {"no speed (...)": ["name of a run", ...]}
 """
 
 import difflib
@@ -26,14 +26,17 @@ from analysis.rows import Asked, Record, Row, row, task_metrics, why_left_out
 
 COLUMNS = {
     "run_id": "of MLflow", "name": "the run's", "kind": "mkd.kind: distill, finetune, trial, promote",
-    "student": "kind and size, such as bilstm-128", "student_kind": "bilstm, transformer, bag", "variant": "of an ablation, or empty",
-    "seed": "of everything random but the demo suite's rows", "tasks": "names, sorted", "suite": "where the rows come from, and the tasks",
+    "student": "kind and size, such as bilstm-128", "student_kind": "bilstm, transformer, bag",
+    "variant": "of an ablation, or empty",
+    "seed": "of everything random but the demo suite's rows", "tasks": "names, sorted",
+    "suite": "where the rows come from, and the tasks",
     "split": "dev, or selection where the run has no score on dev", "machine": "processor and cores",
     "study": "name, or empty", "trial": "its number in the study", "parent": "run id of what it is made from, or of its study",
     "teacher": "name", "started": "date and time, UTC", "artifacts": "URI of the run's", "link": "in the MLflow UI",
     "mean": "of the tasks' scores on the split, points", "teacher_mean": "the same of the teacher",
     "baseline_mean": "the same of the twin that learnt from the labels alone", "retention": "mean, in percent of the teacher's",
-    "agreement": "with the teacher, mean, percent", "parameters": "number", "backend": "the fastest that is offered, or the study's",
+    "agreement": "with the teacher, mean, percent", "parameters": "number",
+    "backend": "the fastest that is offered, or the study's",
     "setting": "in which latency_ms was measured", "latency_ms": "median of one row",
     "batch": "setting of the throughput", "rows_per_s": "rows a second there", "num_bytes": "of the backend's weights on disk",
     "teacher_latency_ms": "of the teacher in torch, beside it", "teacher_rows_per_s": "likewise",
@@ -149,7 +152,9 @@ def _place(client: mlflow.MlflowClient, experiment: str, study: str) -> tuple[Ex
     """The experiment that is meant, and the study where one is asked for."""
     known = {one.name: one for one in _all_experiments(client)}
     if experiment and experiment not in known:
-        raise ValueError(f"experiment is {experiment!r}: there is none in {client.tracking_uri}; allowed: {near(experiment, known)}")
+        raise ValueError(
+            f"experiment is {experiment!r}: there is none in {client.tracking_uri}; allowed: {near(experiment, known)}"
+        )
     if not experiment and not study:
         raise ValueError(f"experiment is ''; allowed: {near('', known)}")
     if not study:

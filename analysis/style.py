@@ -7,6 +7,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 
@@ -70,9 +71,28 @@ def bare(axes: Axes, grid: str = "both") -> None:
     axes.grid(visible=True, which="major", axis=grid, color="#e4e4e4", linewidth=0.8)  # type: ignore[arg-type]
 
 
+def titled(axes: Axes, title: str) -> None:
+    """What the picture says, above its left end."""
+    axes.set_title(title, loc="left", fontsize=13, color=INK, pad=12)
+
+
+def small_print(figure: Figure, text: str) -> None:
+    """Below everything, at the left."""
+    figure.supxlabel(text, x=0.01, ha="left", fontsize=SMALL, color=FAINT)
+
+
 def log_axis(axes: Axes) -> None:
     """A logarithmic x axis that is labelled in plain numbers, 1, 2 and 5 of each decade."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def explained(figure: Figure, marks: list[Line2D], small: str) -> None:
+    """What the marks mean, with the small print above it, below the axes."""
+    shown = figure.legend(
+        handles=marks, loc="outside lower left", ncols=8, frameon=False, fontsize=9, handletextpad=0.4,
+        columnspacing=1.6, title=small, title_fontsize=SMALL, alignment="left",
+    )  # fmt: skip
+    shown.get_title().set_color(FAINT)

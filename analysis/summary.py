@@ -1,6 +1,6 @@
 """What a report is about: the models that can be compared, their front, what is known of differences, and what was left out."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -36,6 +36,11 @@ class Summary(NamedTuple):
         return f"{plural(number, 'model')}, {plural(runs, 'run')}, timed in {backends} ({self.setting}) on {self.kept.machine}"
 
     @property
+    def study(self) -> dict[str, Any]:
+        """The study's study.json; empty without a study."""
+        return self.runs.study.info if self.runs.study else {}
+
+    @property
     def setting(self) -> str:
         """In which all were timed."""
         return str(self.drawn["setting"].iloc[0])
@@ -49,15 +54,21 @@ def summarised(runs: Runs, machine: str = "") -> Summary:
     best = drawn[front(drawn["mean"].to_numpy(), drawn["latency_ms"].to_numpy())].sort_values("latency_ms", ignore_index=True)
     borne = evidence(runs, models)
     left_out = {**runs.left_out, **kept.left_out}
-    return Summary(runs, kept, models, drawn, best, borne, best_under(drawn, borne.lost), left_out, _notes(runs, kept, models, borne))
+    return Summary(
+        runs, kept, models, drawn, best, borne, best_under(drawn, borne.lost), left_out, _notes(runs, kept, models, borne)
+    )
 
 
 def _notes(runs: Runs, kept: Comparable, models: pd.DataFrame, borne: Evidence) -> list[str]:
     found = []
     for machine, number in kept.others.items():
-        found.append(f"{plural(number, 'run')} timed on another machine ({machine}): its latencies are on none of the pictures' axes.")
+        found.append(
+            f"{plural(number, 'run')} timed on another machine ({machine}): its latencies are on none of the pictures' axes."
+        )
     if models["split"].iloc[0] != "dev":
-        found.append("The scores are those of the rows that steps were chosen by, as the runs have none on dev: read them as optimistic.")
+        found.append(
+            "The scores are those of the rows that steps were chosen by, as the runs have none on dev: read them as optimistic."
+        )
     if runs.study is not None and not runs.study.info:
         found.append("The study has no study.json yet: it has not ended, and its hypervolume and importances are missing.")
     for reason, ids in borne.without.items():

@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.answers import Answer
 from analysis.statistics import Difference
 
-NOTE = "Scores on dev in points. Lost: the teacher's mean less the model's, with its 95 % interval from paired resamples of the dev rows"
+NOTE = "Scores on dev in points. Lost: the teacher's mean less the model's, with its 95 % interval over resampled dev rows"
 
 
 def markdown(rows: list[list[str]]) -> list[str]:

@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.frontier import Info as Plane
-from analysis.frontier import explained, plane
 from analysis.frontier import info as plane_info
-from analysis.style import INK, new_figure
+from analysis.frontier import legend, plane
+from analysis.style import INK, explained, new_figure
 
 ACROSS = 3
 
@@ -40,6 +40,8 @@ def draw(info: Info) -> Figure:
         axes.tick_params(labelbottom=True)
     for axes in list(grid.flat)[len(info.planes) :]:
         axes.set_axis_off()
-    figure.suptitle("Each task's score on dev (points) against latency, with a front of its own", x=0.01, ha="left", fontsize=13, color=INK)
-    explained(figure, next(iter(info.planes.values())), info.small)
+    figure.suptitle(
+        "Each task's score on dev (points) against latency, with a front of its own", x=0.01, ha="left", fontsize=13, color=INK
+    )
+    explained(figure, legend(next(iter(info.planes.values()))), info.small)
     return figure

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.style import FAINT, INK, LOOKS, SMALL, bare, new_figure
+from analysis.style import FAINT, LOOKS, bare, new_figure, small_print, titled
 from mkd.pareto import Reference, front, hypervolume
 
 COMPLETE = "complete"
@@ -32,9 +32,9 @@ def info(study: dict[str, Any], small: str = "") -> Info | None:
     if not any(complete):
         return None
     quality, cost = (
-        np.array([trial[key] if done and trial[key] is not None else np.nan for trial, done in zip(trials, complete, strict=True)], dtype=float)
+        np.array([trial[key] if done else None for trial, done in zip(trials, complete, strict=True)], dtype=float)
         for key in ("quality", "latency_ms")
-    )  # fmt: skip
+    )
     corner = Reference(float(study["reference"]["quality"]), float(study["reference"]["latency_ms"]))
     found = covered(quality, cost, corner)
     numbers = [int(trial["number"]) for trial in trials]
@@ -62,12 +62,12 @@ def draw(info: Info) -> Figure:
     bare(axes)
     colour = LOOKS["transformer"].colour
     axes.step(info.trials, info.hypervolume, where="post", color=colour, linewidth=1.8)
-    axes.scatter(*zip(*info.gains, strict=True), color=colour, s=22, zorder=3, label="the front moved")
+    axes.plot(*zip(*info.gains, strict=True), "o", color=colour, markersize=5, label="the front moved")
     axes.axvline(info.nearly, color=FAINT, linewidth=1, linestyle=":", label=f"nine tenths after trial {info.nearly}")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("trial")
     axes.set_ylabel("hypervolume, points x decades")
     axes.legend(frameon=False, loc="lower right", fontsize=9)
-    axes.set_title(f"What the search has covered, beside {info.reference}", loc="left", fontsize=13, color=INK, pad=12)
-    figure.supxlabel(info.small, x=0.01, ha="left", fontsize=SMALL, color=FAINT)
+    titled(axes, f"What the search has covered, beside {info.reference}")
+    small_print(figure, info.small)
     return figure

@@ -12,19 +12,22 @@ import numpy as np
 def accuracy(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
     """Share of rows where both are equal, times 100 [B]."""
     right_1R = (labels_R == predictions_R)[None].astype(np.float64)
-    return 100 * _sums(right_1R, counts_RB)[0] / counts_RB.sum(0)
+    shares_B: np.ndarray = _sums(right_1R, counts_RB)[0] / counts_RB.sum(0)
+    return 100 * shares_B
 
 
 def f1(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
     """F1 of class 1 against the rest, times 100 [B]; 0 where neither side has a row of it."""
     scores_CB, _ = _f1_of_classes(confusion(counts_RB, labels_R == 1, predictions_R == 1, 2))
-    return 100 * scores_CB[1]
+    score_B: np.ndarray = 100 * scores_CB[1]
+    return score_B
 
 
 def macro_f1(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
     """Mean of the classes' F1, times 100 [B], over the classes that a resample has among labels or predictions."""
     scores_CB, present_CB = _f1_of_classes(_confusion(counts_RB, labels_R, predictions_R))
-    return 100 * scores_CB.sum(0) / present_CB.sum(0)
+    mean_B: np.ndarray = scores_CB.sum(0) / present_CB.sum(0)
+    return 100 * mean_B
 
 
 def matthews(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:

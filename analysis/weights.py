@@ -1,7 +1,7 @@
 """What the tasks' weights do: one line a model over the tasks, coloured by its score."""
 
 import ast
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.cm import ScalarMappable
@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from analysis.retention import evenly
-from analysis.style import FAINT, INK, SMALL, bare, new_figure
+from analysis.style import FAINT, bare, new_figure, small_print, titled
 
 SETTINGS = {"train.sampling.weights": "how often each task is drawn", "loss.task_weights": "factor on each task's loss"}
 """Settings that hold a weight a task, in words."""
@@ -87,11 +87,12 @@ def draw(info: Info) -> Figure:
         how = {"linewidth": 3, "alpha": 1.0, "marker": "o"} if line.best else {"linewidth": 1, "alpha": 0.35}
         axes.plot(line.shares, color=colours.to_rgba(line.score), **how)  # type: ignore[arg-type]
     axes.axhline(info.even, color=FAINT, linewidth=1, linestyle=":")
-    axes.annotate("equal", (1, info.even), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=9, color=FAINT, va="center")  # fmt: skip
+    where: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
+    axes.annotate("equal", (1, info.even), (4, 0), fontsize=9, color=FAINT, **where)
     axes.set_xticks(range(len(info.tasks)), info.tasks)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("share of the weights, percent")
     figure.colorbar(colours, ax=axes, label="mean score on dev, points", pad=0.06)
-    axes.set_title(f"Task weights ({info.words}); thick: the {sum(line.best for line in info.lines)} best", loc="left", fontsize=13, color=INK, pad=12)
-    figure.supxlabel(info.small, x=0.01, ha="left", fontsize=SMALL, color=FAINT)
+    titled(axes, f"Task weights ({info.words}); thick: the {sum(line.best for line in info.lines)} best")
+    small_print(figure, info.small)
     return figure

@@ -21,7 +21,14 @@ ROWS = 400
 """Dev rows of each task."""
 SKILL = {"sentiment": 0.95, "acceptability": 0.8, "paraphrase": 0.87, "entailment": 0.85, "similarity": 0.85}
 """Share of the rows that the best imaginable model answers as the label says."""
-HARDWARE = {"cpu": "Imagined CPU @ 2.00GHz", "cores": "2", "memory_gib": "24", "gpu": "none", "torch": "2.13.0", "system": "Linux"}
+HARDWARE = {
+    "cpu": "Imagined CPU @ 2.00GHz",
+    "cores": "2",
+    "memory_gib": "24",
+    "gpu": "none",
+    "torch": "2.13.0",
+    "system": "Linux",
+}
 BACKENDS = {"torch": 2.0, "onnx": 1.0, "int8": 0.6}
 """Of the time that onnx takes."""
 
@@ -73,7 +80,9 @@ def made(wish: Wish) -> Made:
     metrics = _quality("", answers) | _quality("teacher/", teacher) | _quality("baseline/", twin)
     metrics |= _beside(metrics, answers, teacher) | _speed(milliseconds, parameters, draw)
     metrics |= {"size/parameters": parameters, "size/bytes": 4 * parameters, "size/flops": 2e8 * milliseconds}
-    metrics |= {"search/quality": metrics["quality/mean"] - 0.4} | {f"selection/{t}": metrics[f"quality/{t}/score"] for t in answers}
+    metrics |= {"search/quality": metrics["quality/mean"] - 0.4} | {
+        f"selection/{t}": metrics[f"quality/{t}/score"] for t in answers
+    }
     tags = {"mkd.kind": wish.kind, "mkd.student": wish.student.name, "mkd.teacher": "4x160 from scratch", "mkd.teacher_key": "k"}
     tags |= {"mkd.tasks": ",".join(wish.tasks)} | {f"mkd.hardware.{name}": value for name, value in HARDWARE.items()} | wish.tags
     curve = [metrics["quality/mean"] * (1 - 0.5 * math.exp(-step / 2)) for step in range(1, 9)]
@@ -86,7 +95,9 @@ def truth(task: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels of the dev rows, the teacher's answers, and how hard each row is, from 0 to 1."""
     draw = np.random.default_rng([*task.encode()])
     hard = draw.random(ROWS)
-    labels = draw.integers(0, len(TASKS[task].labels), ROWS).astype(float) if TASKS[task].labels else (5 * draw.random(ROWS)).round(1)
+    labels = (
+        draw.integers(0, len(TASKS[task].labels), ROWS).astype(float) if TASKS[task].labels else (5 * draw.random(ROWS)).round(1)
+    )
     return labels, _answer(draw, task, labels, hard < SKILL[task], 0.5), hard
 
 
@@ -131,7 +142,9 @@ def _speed(milliseconds: float, parameters: float, draw: np.random.Generator) ->
                 found[f"{name}/{setting}/ratio"] = teacher / found[f"{name}/{setting}/p50_ms"]
             found |= _timed(f"teacher/speed/torch/{setting}", teacher, rows)
     exported = {"onnx": 4.0, "int8": 1.1}
-    return found | {f"export/{name}/{key}": value for name, factor in exported.items() for key, value in _export(factor * parameters).items()}
+    return found | {
+        f"export/{name}/{key}": value for name, factor in exported.items() for key, value in _export(factor * parameters).items()
+    }
 
 
 def _timed(name: str, p50: float, rows: int) -> dict[str, float]:

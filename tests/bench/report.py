@@ -35,7 +35,13 @@ def trials(number: int, study: str, parent: str) -> Iterator[stored.Made]:
     """Every tenth of a study's trials is no model: pruned, infeasible or failed."""
     for index, (student, temperature, gain) in enumerate(stored.students(number)):
         state = {3: "pruned", 7: "infeasible"}.get(index % 20, "complete")
-        tags = {"mkd.study": study, "mkd.trial": str(index), "mkd.state": state, "mkd.parent": parent, "mlflow.parentRunId": parent}
+        tags = {
+            "mkd.study": study,
+            "mkd.trial": str(index),
+            "mkd.state": state,
+            "mkd.parent": parent,
+            "mlflow.parentRunId": parent,
+        }
         drawn = np.random.default_rng(index).dirichlet(np.ones(len(stored.SKILL)))
         weights = {task: round(float(share), 4) for task, share in zip(stored.SKILL, drawn, strict=True)}
         settings = {"loss.temperature": temperature, "train.sampling.weights": weights}
@@ -85,7 +91,13 @@ def study_json(name: str, runs: list[stored.Made], ids: list[str]) -> dict[str, 
         }
         for number, (run, run_id) in enumerate(zip(runs, ids, strict=True))
     ]  # fmt: skip
-    shares = {"student.hidden": 0.4, "student.layers": 0.25, "student.kind": 0.2, "loss.temperature": 0.1, "weights.sentiment": 0.05}
+    shares = {
+        "student.hidden": 0.4,
+        "student.layers": 0.25,
+        "student.kind": 0.2,
+        "loss.temperature": 0.1,
+        "weights.sentiment": 0.05,
+    }
     return {
         "study": name, "backend": "onnx", "setting": "b1-l128-t1", "objectives": ["quality", "latency"],
         "reference": {"quality": 0.0, "latency_ms": 7.5}, "importances": {"quality": shares, "latency": {"student.hidden": 1.0}},
