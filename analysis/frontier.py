@@ -102,7 +102,7 @@ def info(models: pd.DataFrame, cost: str = "latency", task: str = "", title: str
     bottom = _bottom([point.quality for point in points if point.front] + [mark.quality for mark in twins], scores)
     return Info(
         points,
-        _line([(point.cost, point.quality) for point in points if point.front]),
+        _line([(point.cost, point.quality) for point in points if point.front], how.less_is_better),
         _teachers(known, how, teacher),
         sorted(twins, key=lambda mark: mark.cost),
         bottom,
@@ -144,11 +144,12 @@ def _named(places: list[int]) -> list[int]:
     return [places[round(index * (len(places) - 1) / (MOST_NAMED - 1))] for index in range(MOST_NAMED)]
 
 
-def _line(corners: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The best quality under each cost: level from one model of the front to the next one's cost, then up."""
-    found = corners[:1]
-    for before, after in zip(corners, corners[1:], strict=False):
-        found += [(after[0], before[1]), after]
+def _line(front: list[tuple[float, float]], less_is_better: bool) -> list[tuple[float, float]]:
+    """The corners of the best quality at each cost or better: from one model of the front it is level up to the next one's cost,
+    or, where more is better, beyond its own it is the next one's."""
+    found = front[:1]
+    for before, after in zip(front, front[1:], strict=False):
+        found += [(after[0], before[1]) if less_is_better else (before[0], after[1]), after]
     return found
 
 

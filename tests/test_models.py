@@ -1,0 +1,104 @@
+"""Runs that can be compared, and models as what differs in its seed only."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from analysis.models import averaged, comparable, differing, labels, most_frequent
+
+RUN: dict[str, Any] = {
+    "run_id": "r", "name": "run", "kind": "distill", "student": "bilstm-64", "student_kind": "bilstm", "variant": "", "seed": 0,
+    "tasks": ("a", "b"), "suite": "glue: a, b", "split": "dev", "machine": "M, 2 cores", "study": "", "trial": None, "parent": "",
+    "teacher": "T", "started": pd.Timestamp("2026-01-01"), "artifacts": "", "link": "", "mean": 70.0, "teacher_mean": 80.0,
+    "baseline_mean": None, "retention": 87.5, "agreement": None, "parameters": 1e5, "backend": "onnx", "setting": "b1-l128-t1",
+    "latency_ms": 1.0, "batch": "b32-l128-t1", "rows_per_s": 1000.0, "num_bytes": 4e5, "teacher_latency_ms": 10.0,
+    "teacher_rows_per_s": 100.0, "score/a": 60.0, "score/b": 80.0, "student.hidden": "64", "loss.temperature": "1.0",
+}  # fmt: skip
+
+
+def frame(*changes: dict[str, Any]) -> pd.DataFrame:
+    """Runs that differ from RUN in what is named."""
+    return pd.DataFrame([RUN | {"run_id": f"r{index}"} | change for index, change in enumerate(changes)])
+
+
+def test_runs_that_differ_in_their_seed_only_are_one_model_with_their_means() -> None:
+    runs = frame({"seed": 1, "mean": 72.0, "latency_ms": 1.2, "score/a": 64.0}, {"seed": 0}, {"seed": 2, "mean": 71.0, "latency_ms": 9.0})
+    (model,) = averaged(runs).to_dict("records")
+    assert (model["runs"], model["seeds"], model["means"]) == (["r1", "r0", "r2"], [0, 1, 2], [70.0, 72.0, 71.0])
+    assert model["mean"] == 71.0
+    assert model["latency_ms"] == 1.2, "the median"
+    assert model["score/a"] == pytest.approx((64 + 60 + 60) / 3)
+    # t(0.975, 2) = 4.302653, standard deviation 1, three seeds.
+    assert (model["low"], model["high"]) == pytest.approx((71 - 4.302653 / 3**0.5, 71 + 4.302653 / 3**0.5))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"loss.temperature": "2.0"}, {"machine": "N, 4 cores"}, {"backend": "int8"}, {"teacher": "U"}, {"variant": "mixup"},
+     {"kind": "finetune", "parent": "other"}],
+)  # fmt: skip
+def test_runs_that_differ_in_anything_else_are_two_models(change: dict[str, Any]) -> None:
+    assert len(averaged(frame({}, change))) == 2
+
+
+def test_the_same_settings_in_a_study_and_outside_are_one_model() -> None:
+    assert len(averaged(frame({"kind": "trial", "study": "s", "parent": "p", "trial": 4.0}, {"kind": "promote", "seed": 1}))) == 1
+
+
+def test_a_single_seed_has_no_interval_and_models_come_best_first() -> None:
+    found = averaged(frame({}, {"loss.temperature": "2.0", "mean": 75.0}))
+    assert found["mean"].tolist() == [75.0, 70.0]
+    assert found["low"].isna().all() and found["high"].isna().all()
+
+
+def test_a_models_id_is_the_same_whichever_runs_are_beside_it() -> None:
+    alone, beside = averaged(frame({})), averaged(frame({}, {"loss.temperature": "2.0", "mean": 75.0}))
+    assert alone["id"][0] == beside["id"][1]
+
+
+def test_the_most_frequent_tasks_split_and_setting_are_kept_and_the_others_told() -> None:
+    runs = frame(
+        {}, {"seed": 1}, {"seed": 2}, {"seed": 3},
+        {"name": "other", "suite": "glue: a", "tasks": ("a",)},
+        {"name": "trial", "split": "selection"},
+        {"name": "short", "setting": "b1-l64-t1"},
+    )  # fmt: skip
+    found = comparable(runs)
+    assert len(found.frame) == 4 and found.tasks == ["a", "b"]
+    assert found.left_out == {
+        "other tasks: glue: a": ["other"], "scored on the selection split": ["trial"], "timed in b1-l64-t1": ["short"],
+    }  # fmt: skip
+
+
+def test_the_machine_of_most_runs_is_drawn_and_the_others_are_counted() -> None:
+    runs = frame({}, {"seed": 1}, {"machine": "N, 4 cores"})
+    found = comparable(runs)
+    assert (found.machine, found.others, len(found.frame)) == ("M, 2 cores", {"N, 4 cores": 1}, 3)
+    assert comparable(runs, "N, 4 cores").machine == "N, 4 cores"
+    with pytest.raises(ValueError, match="machine is 'L'; allowed: 'M, 2 cores', 'N, 4 cores'"):
+        comparable(runs, "L")
+
+
+def test_of_equally_frequent_values_the_first_by_name_is_taken() -> None:
+    assert most_frequent(pd.Series(["b", "a", "b", "a", "c"])) == "a"
+
+
+def test_models_of_one_student_are_told_apart_by_the_settings_that_differ() -> None:
+    found = averaged(frame({}, {"loss.temperature": "2.0", "mean": 75.0}, {"student": "bag-1x64", "student.hidden": "32", "mean": 60.0}))
+    assert found["label"].tolist() == ["bilstm-64 temperature=2.0", "bilstm-64 temperature=1.0", "bag-1x64"]
+    assert differing(found) == ["student.hidden", "loss.temperature"]
+
+
+def test_a_trial_is_told_by_its_number_and_a_variant_by_its_name() -> None:
+    trials = averaged(frame({"trial": 3.0}, {"trial": 12.0, "loss.temperature": "2.0", "mean": 60.0}))
+    assert trials["label"].tolist() == ["bilstm-64 #3", "bilstm-64 #12"]
+    variants = averaged(frame({"variant": "plain"}, {"variant": "mixup", "loss.temperature": "2.0", "mean": 60.0}))
+    assert variants["label"].tolist() == ["bilstm-64 plain", "bilstm-64 mixup"]
+
+
+def test_labels_are_unlike_each_other_whatever_the_models_are() -> None:
+    same = frame({"backend": "onnx"}, {"backend": "int8"}, {"teacher": "U"}).assign(id=["aaaa1", "bbbb2", "cccc3"])
+    found = labels(same)
+    assert len(set(found)) == 3
+    assert found[1] == "bilstm-64 int8"

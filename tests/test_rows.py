@@ -1,0 +1,113 @@
+"""A run as a row: which backend it is drawn in, what its columns hold, and why it is left out."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from analysis.rows import Asked, Record, batch_setting, fastest, machine, row, suite, task_metrics, tasks_of, why_left_out
+
+METRICS = {
+    "quality/sst2/accuracy": 90.0, "quality/sst2/score": 90.0, "quality/sst2/ece": 0.05,
+    "quality/mnli/accuracy": 70.0, "quality/mnli/accuracy_mismatched": 72.0, "quality/mnli/score": 71.0, "quality/mean": 80.5,
+    "teacher/quality/sst2/score": 92.0, "teacher/quality/mnli/score": 80.0, "teacher/quality/mean": 86.0,
+    "baseline/quality/sst2/score": 88.0, "baseline/quality/mean": 78.0, "retention/mean": 93.6, "retention/sst2": 97.8,
+    "agreement/mean": 85.0, "size/parameters": 1e6, "size/bytes": 4e6, "export/int8/bytes": 1e6, "export/onnx/bytes": 4.1e6,
+    "speed/torch/b1-l128-t1/p50_ms": 4.0, "speed/torch/b1-l128-t1/rows_per_s": 250.0,
+    "speed/onnx/b1-l128-t1/p50_ms": 2.0, "speed/onnx/b1-l128-t1/rows_per_s": 500.0,
+    "speed/int8/b1-l128-t1/p50_ms": 1.0, "speed/int8/b1-l128-t1/rows_per_s": 1000.0,
+    "speed/int8/b32-l128-t1/p50_ms": 16.0, "speed/int8/b32-l128-t1/rows_per_s": 2000.0,
+    "speed/int8/b1-text-t1/p50_ms": 0.2, "speed/int8/b1-l128-t2/p50_ms": 0.7,
+    "teacher/speed/torch/b1-l128-t1/p50_ms": 40.0, "teacher/speed/torch/b32-l128-t1/rows_per_s": 30.0,
+}  # fmt: skip
+TAGS = {
+    "mkd.kind": "distill", "mkd.student": "bilstm-128", "mkd.teacher": "bert-6x384",
+    "mkd.hardware.cpu": "Some CPU", "mkd.hardware.cores": "2",
+}  # fmt: skip
+PARAMS = {"seed": "3", "data.source": "glue", "loss.temperature": "2.0", "cache": ".mkd"}
+RECORD = Record("r1", "a run", "FINISHED", datetime(2026, 1, 2, tzinfo=UTC), PARAMS, METRICS, TAGS, "file:///a", "link")
+
+
+def test_a_row_has_the_fastest_backend_for_one_row_of_tokens_on_one_thread() -> None:
+    found = row(RECORD)
+    assert (found["backend"], found["setting"], found["latency_ms"]) == ("int8", "b1-l128-t1", 1.0)
+    assert (found["batch"], found["rows_per_s"], found["num_bytes"]) == ("b32-l128-t1", 2000.0, 1e6)
+    assert (found["teacher_latency_ms"], found["teacher_rows_per_s"]) == (40.0, 30.0)
+
+
+def test_a_backend_that_did_not_pass_its_check_is_not_the_fastest() -> None:
+    assert fastest(METRICS | {"export/int8/offered": 0.0}) == ("onnx", "b1-l128-t1")
+
+
+def test_a_study_has_its_own_backend_and_setting() -> None:
+    assert fastest(METRICS, Asked("torch", "b1-l128-t1")) == ("torch", "b1-l128-t1")
+    assert row(RECORD, Asked("torch", "b1-l128-t1"))["num_bytes"] == 4e6
+    assert fastest(METRICS, Asked("static", "b1-l128-t1")) is None
+
+
+def test_a_row_tells_the_scores_of_student_teacher_and_twin() -> None:
+    found = row(RECORD)
+    assert (found["mean"], found["teacher_mean"], found["baseline_mean"], found["split"]) == (80.5, 86.0, 78.0, "dev")
+    assert (found["score/sst2"], found["score/mnli"], found["teacher/mnli"], found["baseline/sst2"]) == (90.0, 71.0, 80.0, 88.0)
+    assert "baseline/mnli" not in found and found["retention/sst2"] == 97.8
+
+
+def test_a_row_has_the_settings_that_matter_by_their_names_and_the_seed() -> None:
+    found = row(RECORD)
+    assert (found["seed"], found["loss.temperature"]) == (3, "2.0")
+    assert "cache" not in found
+    assert found["student_kind"] == "bilstm"
+
+
+def test_a_finetuned_students_kind_is_that_of_the_student() -> None:
+    assert row(RECORD._replace(tags=TAGS | {"mkd.student": "bag finetuned"}))["student_kind"] == "bag"
+
+
+def test_a_run_without_scores_on_dev_has_those_that_its_search_went_by_and_says_so() -> None:
+    metrics = {name: value for name, value in METRICS.items() if "quality/" not in name}
+    metrics |= {"search/quality": 77.0, "selection/sst2": 85.0, "selection/mean": 77.0, "teacher/quality/mean": 86.0}
+    found = row(RECORD._replace(metrics=metrics))
+    assert (found["mean"], found["split"], found["tasks"], found["score/sst2"]) == (77.0, "selection", ("sst2",), 85.0)
+    assert found["teacher_mean"] is None, "on other rows"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"status": "RUNNING"}, "not finished"),
+        ({"status": "FAILED"}, "failed"),
+        ({"tags": TAGS | {"mkd.kind": "teacher"}}, "not a student's (teacher)"),
+        ({"tags": {}}, "not a run of this project (no tag mkd.kind)"),
+        ({"tags": TAGS | {"mkd.kind": "trial", "mkd.state": "pruned"}, "status": "KILLED"}, "trial pruned"),
+        ({"metrics": {n: v for n, v in METRICS.items() if n != "quality/mean"}}, "no quality"),
+        ({"metrics": {n: v for n, v in METRICS.items() if not n.startswith("speed/")}}, "no speed (one row on one thread)"),
+        ({}, ""),
+        ({"tags": TAGS | {"mkd.kind": "trial", "mkd.state": "complete"}}, ""),
+    ],
+)
+def test_a_run_that_cannot_be_drawn_is_left_out_with_the_reason(change: dict[str, object], reason: str) -> None:
+    assert why_left_out(RECORD._replace(**change)) == reason  # type: ignore[arg-type]
+
+
+def test_a_run_not_timed_as_the_study_is_left_out() -> None:
+    assert why_left_out(RECORD, Asked("static", "b1-l128-t1")) == "no speed (static/b1-l128-t1)"
+
+
+def test_the_tasks_are_those_with_scores_and_each_has_its_metrics_with_their_splits() -> None:
+    assert tasks_of(METRICS) == ["mnli", "sst2"]
+    assert task_metrics(METRICS) == {"sst2": ["accuracy"], "mnli": ["accuracy", "accuracy_mismatched"]}
+
+
+def test_throughput_is_that_of_the_most_rows_a_call_else_of_one() -> None:
+    assert batch_setting(METRICS, "int8", "b1-l128-t1") == "b32-l128-t1"
+    assert batch_setting(METRICS, "onnx", "b1-l128-t1") == "b1-l128-t1"
+
+
+def test_a_suite_is_its_source_and_tasks_and_of_the_demo_its_seed_and_rows() -> None:
+    assert suite({"data.source": "glue"}, ["rte", "sst2"]) == "glue: rte, sst2"
+    demo = {"data.source": "demo", "data.demo.seed": "1", "data.demo.dev_rows": "1000"}
+    assert suite(demo, ["similarity"]) == "demo (seed 1, 1000 dev rows): similarity"
+
+
+def test_a_machine_is_its_processor_and_cores() -> None:
+    assert machine(TAGS) == "Some CPU, 2 cores"
+    assert machine({}) == "unknown machine"
