@@ -17,7 +17,15 @@ def models(*changes: dict[str, Any]) -> pd.DataFrame:
     return averaged(frame(*changes))
 
 
-FAST = {"student": "bag-1x64", "student_kind": "bag", "mean": 60.0, "latency_ms": 0.1, "num_bytes": 1e5, "baseline_mean": 58.0, "score/a": 66.0}
+FAST = {
+    "student": "bag-1x64",
+    "student_kind": "bag",
+    "mean": 60.0,
+    "latency_ms": 0.1,
+    "num_bytes": 1e5,
+    "baseline_mean": 58.0,
+    "score/a": 66.0,
+}
 GOOD = {"student": "bilstm-64", "mean": 70.0, "latency_ms": 1.0, "num_bytes": 4e5, "baseline_mean": 67.0}
 WORSE = {"student": "transformer-1x32", "student_kind": "transformer", "mean": 65.0, "latency_ms": 2.0, "num_bytes": 2e5}
 
@@ -95,7 +103,9 @@ def test_places_are_evenly_chosen() -> None:
 
 def test_a_curve_is_named_once_for_all_seeds_and_the_best_is_first() -> None:
     shown = models({"mean": 70.0}, {"mean": 71.0, "seed": 1}, FAST)
-    found = curves.info(shown, {"r0": [(10, 50.0), (20, 60.0)], "r1": [(10, 52.0), (20, 62.0)], "r2": [(10, 40.0), (20, 41.0)]}, "small")
+    found = curves.info(
+        shown, {"r0": [(10, 50.0), (20, 60.0)], "r1": [(10, 52.0), (20, 62.0)], "r2": [(10, 40.0), (20, 41.0)]}, "small"
+    )
     assert found is not None
     assert [(c.label, c.kind, c.steps, c.scores) for c in found.curves] == [
         ("", "bilstm", [10, 20], [52.0, 62.0]), ("bilstm-64", "bilstm", [10, 20], [50.0, 60.0]), ("bag-1x64", "bag", [10, 20], [40.0, 41.0]),
@@ -112,7 +122,13 @@ def trial(number: int, quality: float | None, latency: float | None, state: str 
 def test_the_hypervolume_grows_where_the_front_moves() -> None:
     study = {
         "reference": {"quality": 0.0, "latency_ms": 10.0},
-        "trials": [trial(1, 60.0, 1.0), trial(0, None, None, "failed"), trial(2, 50.0, 5.0), trial(3, 70.0, 0.1), trial(4, 99.0, 0.1, "pruned")],
+        "trials": [
+            trial(1, 60.0, 1.0),
+            trial(0, None, None, "failed"),
+            trial(2, 50.0, 5.0),
+            trial(3, 70.0, 0.1),
+            trial(4, 99.0, 0.1, "pruned"),
+        ],
     }
     found = volume.info(study, "small")
     # 60 points over the decade from 1 to 10 ms; then 70 over the two from 0.1.
@@ -168,7 +184,9 @@ def test_the_middle_of_neighbours_is_their_median_and_equal_values_stay_together
 
 def test_weights_are_shares_of_their_sum_and_the_best_come_last() -> None:
     texts = ["{'a': 1, 'b': 3}", "{'a': 1, 'b': 1}", "{'a': 0, 'b': 2}"]
-    found = weights.info(models(*({"train.sampling.weights": t, "mean": 60.0 + i} for i, t in enumerate(texts))), ["a", "b"], "small")
+    found = weights.info(
+        models(*({"train.sampling.weights": t, "mean": 60.0 + i} for i, t in enumerate(texts))), ["a", "b"], "small"
+    )
     assert found is not None and found.words == "how often each task is drawn"
     assert [(line.shares, line.score, line.best) for line in found.lines] == [
         ([25.0, 75.0], 60.0, True), ([50.0, 50.0], 61.0, True), ([0.0, 100.0], 62.0, True),

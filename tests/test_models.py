@@ -23,7 +23,9 @@ def frame(*changes: dict[str, Any]) -> pd.DataFrame:
 
 
 def test_runs_that_differ_in_their_seed_only_are_one_model_with_their_means() -> None:
-    runs = frame({"seed": 1, "mean": 72.0, "latency_ms": 1.2, "score/a": 64.0}, {"seed": 0}, {"seed": 2, "mean": 71.0, "latency_ms": 9.0})
+    runs = frame(
+        {"seed": 1, "mean": 72.0, "latency_ms": 1.2, "score/a": 64.0}, {"seed": 0}, {"seed": 2, "mean": 71.0, "latency_ms": 9.0}
+    )
     (model,) = averaged(runs).to_dict("records")
     assert (model["runs"], model["seeds"], model["means"]) == (["r1", "r0", "r2"], [0, 1, 2], [70.0, 72.0, 71.0])
     assert model["mean"] == 71.0
@@ -85,7 +87,9 @@ def test_of_equally_frequent_values_the_first_by_name_is_taken() -> None:
 
 
 def test_models_of_one_student_are_told_apart_by_the_settings_that_differ() -> None:
-    found = averaged(frame({}, {"loss.temperature": "2.0", "mean": 75.0}, {"student": "bag-1x64", "student.hidden": "32", "mean": 60.0}))
+    found = averaged(
+        frame({}, {"loss.temperature": "2.0", "mean": 75.0}, {"student": "bag-1x64", "student.hidden": "32", "mean": 60.0})
+    )
     assert found["label"].tolist() == ["bilstm-64 temperature=2.0", "bilstm-64 temperature=1.0", "bag-1x64"]
     assert differing(found) == ["student.hidden", "loss.temperature"]
 

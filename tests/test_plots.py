@@ -65,7 +65,9 @@ def test_hypervolume_and_importances_are_drawn() -> None:
 
 
 def test_marginals_have_an_axis_a_setting_and_weights_a_line_a_model() -> None:
-    runs = [{"loss.temperature": str(t), "mean": 60.0 + t, "train.sampling.weights": f"{{'a': 1, 'b': {t}}}"} for t in (1, 2, 4, 9)]
+    runs = [
+        {"loss.temperature": str(t), "mean": 60.0 + t, "train.sampling.weights": f"{{'a': 1, 'b': {t}}}"} for t in (1, 2, 4, 9)
+    ]
     shown, weighted = marginals.info(models(*runs)), weights.info(models(*runs), ["a", "b"])
     assert shown is not None and weighted is not None
     (axes,) = marginals.draw(shown).axes
