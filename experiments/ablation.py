@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments import cli, comparison, progress, tracking
+from experiments import cli, comparison, progress, tracking, trials
 from mkd import pipeline
 from mkd.balance import check_task_weights
 from mkd.batches import check_weights
@@ -53,15 +53,15 @@ class Planned(NamedTuple):
 
 def ablate(config: Config) -> None:
     """All trials below one MLflow run, which gets the comparison."""
-    trials = plan(config)
+    planned = plan(config)
     variants, seeds = len(config.ablation.variants), len(config.ablation.seeds)
     name = f"ablation {config.student.name} {variants} variants {seeds} seeds {tracking.num_tasks(config)}"
-    with tracking.study(config, "ablation", name) as run:
-        known = {trial.key: tracking.finished_trial(run, trial.key) for trial in trials}
+    with trials.study(config, "ablation", name) as run:
+        known = {trial.key: trials.finished_trial(run, trial.key) for trial in planned}
         found = {key: trial for key, trial in known.items() if trial is not None}
-        print(f"{len(found)} of {len(trials)} trials have been made before", flush=True)
-        made = _make(run, [trial for trial in trials if trial.key not in found])
-        runs = [(trial, (found | made)[trial.key]) for trial in trials]
+        print(f"{len(found)} of {len(planned)} trials have been made before", flush=True)
+        made = _make(run, [trial for trial in planned if trial.key not in found])
+        runs = [(trial, (found | made)[trial.key]) for trial in planned]
         rows = comparison.compare({v: [m.metrics for t, m in runs if t.variant == v] for v in config.ablation.variants})
         outcome = {
             "variants": [row._asdict() for row in rows],
@@ -69,14 +69,14 @@ def ablate(config: Config) -> None:
             "reused": len(found),
         }
         picture = comparison.draw(comparison.info(rows))
-        tracking.conclude(run, comparison.summary(rows), comparison.lines(rows), picture, outcome)
+        trials.conclude(run, comparison.summary(rows), comparison.lines(rows), picture, outcome)
 
 
-def _make(run: tracking.Study, trials: list[Planned]) -> dict[str, tracking.Trial]:
+def _make(run: trials.Study, wanted: list[Planned]) -> dict[str, trials.Trial]:
     """The trials by their key, made one after another below the run, with one bar for all."""
-    made: dict[str, tracking.Trial] = {}
-    with progress.bar(len(trials)) as told:
-        for index, trial in enumerate(trials):
+    made: dict[str, trials.Trial] = {}
+    with progress.bar(len(wanted)) as told:
+        for index, trial in enumerate(wanted):
             told(index, trial.name, 0)
 
             def share(step: int, done: dict[str, float], index: int = index, name: str = trial.name) -> None:
@@ -85,7 +85,7 @@ def _make(run: tracking.Study, trials: list[Planned]) -> dict[str, tracking.Tria
 
             tags = {"mkd.variant": trial.variant, "mkd.key": trial.key}
             try:
-                made[trial.key] = tracking.trial(run, trial.config, trial.name, tags, timed, share)
+                made[trial.key] = trials.trial(run, trial.config, trial.name, tags, timed, share)
             except ValueError as error:
                 raise ValueError(f"{trial.name}: {error}") from error
     return made

@@ -101,7 +101,7 @@ def _ended(number: int, frame: object) -> None:
 
 
 def _flat(values: dict[str, Any], prefix: str) -> dict[str, Any]:
-    free = {"weights", "task_weights", "sources", "variants"}
+    free = {"weights", "task_weights", "sources", "variants", "space"}
     found: dict[str, Any] = {}
     for key, value in values.items():
         name = prefix + key

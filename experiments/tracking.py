@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+from urllib.parse import quote
 
 import mlflow
 import pandas as pd
-from matplotlib.figure import Figure
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, Param, Run
@@ -26,11 +26,11 @@ from packaging.version import Version
 
 from experiments import picture, progress, table
 from experiments.card import card, description
-from experiments.cli import flat, to_yaml
+from experiments.cli import flat, one_line, to_yaml
 from mkd import processes
 from mkd.config import Config, RegistryConfig
 from mkd.delivery import Delivered
-from mkd.record import Report, Result, silent
+from mkd.record import Ended, Report, Result, silent
 from mkd.resume import path_of, run_folder
 from mkd.submission import Submission
 
@@ -61,15 +61,15 @@ def record(config: Config, kind: str, name: str, core: Core, parent: str = "") -
     if not processes.is_first():
         core(config, path_of(config, kind), silent)
         return
-    with _run(config, name, {"mkd.kind": kind, "mkd.tasks": _tasks(config)}) as (run, folder):
+    with opened(config, name, {"mkd.kind": kind, "mkd.tasks": tasks_of(config)}) as (run, folder):
         if parent:
             _link(run, parent)
-        with progress.bars(_reporter(run)) as report:
+        with progress.bars(reporter(run)) as report:
             result = core(config, folder, report)
-        _log_result(run.info.run_id, result)
+        log_result(run.info.run_id, result)
         _log_model(config, result, run.info.run_id)
         print("\n".join(table.lines(result)))
-        print(f"\nlook at it: {_where(run)}")
+        print(f"\nlook at it: {where(run)}")
         print(json.dumps({"run_id": run.info.run_id, "metrics": result.metrics}))
 
 
@@ -80,10 +80,10 @@ def record_submission(config: Config, name: str, core: Callable[[Config, Path, R
     """
     if processes.count() > 1:
         raise ValueError(f"there are {processes.count()} processes; allowed for a submission: one")
-    with _run(config, name, {"mkd.kind": "submit", "mkd.tasks": _tasks(config)}) as (run, folder):
+    with opened(config, name, {"mkd.kind": "submit", "mkd.tasks": tasks_of(config)}) as (run, folder):
         if parent:
             _link(run, parent)
-        with progress.bars(_reporter(run)) as report:
+        with progress.bars(reporter(run)) as report:
             made = core(config, folder, report)
         lines = table.submission_lines(made)
         mlflow.log_artifact(str(made.zip))
@@ -92,7 +92,7 @@ def record_submission(config: Config, name: str, core: Callable[[Config, Path, R
         if made.notes:
             mlflow.set_tag("mlflow.note.content", "\n".join(f"- {note}" for note in made.notes))
         print("\n".join(lines))
-        print(f"\nlook at it: {_where(run)}")
+        print(f"\nlook at it: {where(run)}")
         zipped = mlflow.get_artifact_uri(made.zip.name)
         print(json.dumps({"run_id": run.info.run_id, "zip": zipped} | table.submission_info(made)))
 
@@ -105,71 +105,21 @@ def record_export(config: Config, name: str, core: Callable[[Config, Report], De
     if processes.count() > 1:
         raise ValueError(f"there are {processes.count()} processes; allowed for an export: one")
     output = str(Path(config.export.to).resolve())
-    with _run(config, name, {"mkd.kind": "export", "mkd.tasks": _tasks(config), "mkd.output": output}) as (run, _):
+    with opened(config, name, {"mkd.kind": "export", "mkd.tasks": tasks_of(config), "mkd.output": output}) as (run, _):
         if parent:
             _link(run, parent)
-        with progress.bars(_reporter(run)) as report:
+        with progress.bars(reporter(run)) as report:
             made = core(config, report)
         lines = table.export_lines(made)
-        _report(run.info.run_id, 0, made.metrics)
+        log_metrics(run.info.run_id, 0, made.metrics)
         mlflow.set_tags({f"mkd.hardware.{name}": value for name, value in made.hardware.items()})
         mlflow.log_text("\n".join(lines) + "\n", "table.md")
         if made.notes:
             mlflow.set_tag("mlflow.note.content", "\n".join(f"- {note}" for note in made.notes))
         print("\n".join(lines))
-        print(f"\n{made.folder}\nlook at it: {_where(run)}")
+        print(f"\n{made.folder}\nlook at it: {where(run)}")
         found = {"folder": made.folder, "backends": made.backends, "metrics": made.metrics}
         print(json.dumps({"run_id": run.info.run_id} | found))
-
-
-Study = Run
-"""A run that many trials are the children of."""
-
-
-class Trial(NamedTuple):
-    """A finished trial: the id of its run, and its metrics (their last values)."""
-
-    run_id: str
-    metrics: dict[str, float]
-
-
-@contextmanager
-def study(config: Config, kind: str, name: str) -> Iterator[Study]:
-    """Opens it, for `trial` and `conclude`; it ends FINISHED, or FAILED where something raises."""
-    if processes.count() > 1:
-        raise ValueError(f"there are {processes.count()} processes; allowed for many runs in one command: one")
-    with _run(config, name, {"mkd.kind": kind, "mkd.tasks": _tasks(config)}) as (run, _):
-        yield run
-
-
-def trial(parent: Study, config: Config, name: str, tags: dict[str, str], core: Core, report: Report) -> Trial:
-    """Runs the core as a child of the study's run, and leaves everything but the model; `report` gets the core's progress.
-
-    The run ends FINISHED, or FAILED where the core raises.
-    """
-    tags = {"mkd.kind": "trial", "mkd.tasks": _tasks(config), "mkd.parent": parent.info.run_id} | tags
-    with _run(config, name, tags, parent) as (run, folder):
-        result = core(config, folder, progress.apart(report, _reporter(run)))
-        _log_result(run.info.run_id, result)
-        return Trial(run.info.run_id, result.metrics)
-
-
-def finished_trial(parent: Study, key: str) -> Trial | None:
-    """The trial of the study's experiment that has ended well and has this `mkd.key`, where there is one."""
-    wanted = f"attributes.status = 'FINISHED' and tags.`mkd.kind` = 'trial' and tags.`mkd.key` = '{key}'"
-    found = mlflow.MlflowClient().search_runs([parent.info.experiment_id], wanted, max_results=1)
-    return Trial(found[0].info.run_id, found[0].data.metrics) if found else None
-
-
-def conclude(run: Study, metrics: dict[str, float], lines: list[str], picture: Figure, found: dict[str, Any]) -> None:
-    """Leaves a study's outcome in its run and prints it: metrics, table, picture, and `found` as JSON."""
-    _report(run.info.run_id, 0, metrics)
-    mlflow.log_text("\n".join(lines) + "\n", "table.md")
-    mlflow.log_figure(picture, "comparison.png")
-    mlflow.log_dict(found, "comparison.json")
-    print("\n".join(lines))
-    print(f"\nlook at it: {_where(run)}")
-    print(json.dumps({"run_id": run.info.run_id} | found))
 
 
 class Logged(NamedTuple):
@@ -186,12 +136,12 @@ def labelled(config: Config, name: str, parent: str, core: Callable[[], dict[str
     parent: id of the run whose model answers. The run ends FINISHED, or FAILED where the core raises.
     """
     output = str(Path(config.label.output).resolve())
-    with _run(config, name, {"mkd.kind": "label", "mkd.tasks": config.label.task, "mkd.output": output}) as (run, _):
+    with opened(config, name, {"mkd.kind": "label", "mkd.tasks": config.label.task, "mkd.output": output}) as (run, _):
         _link(run, parent)
         metrics = core()
-        _report(run.info.run_id, 0, metrics)
+        log_metrics(run.info.run_id, 0, metrics)
         print("\n".join(f"{key:20} {value:12,.1f}" for key, value in metrics.items()))
-        print(f"\n{output}\nlook at it: {_where(run)}")
+        print(f"\n{output}\nlook at it: {where(run)}")
         print(json.dumps({"run_id": run.info.run_id, "output": output, "metrics": metrics}))
 
 
@@ -233,7 +183,7 @@ def _link(run: Run, parent: str) -> None:
     mlflow.set_tags(tags)
 
 
-def _tasks(config: Config) -> str:
+def tasks_of(config: Config) -> str:
     return ",".join(config.data.tasks) or config.data.source
 
 
@@ -243,37 +193,69 @@ def num_tasks(config: Config) -> str:
 
 
 @contextmanager
-def _run(config: Config, name: str, tags: dict[str, str], parent: Study | None = None) -> Iterator[tuple[Run, Path]]:
+def opened(config: Config, name: str, tags: dict[str, str], parent: Run | None = None) -> Iterator[tuple[Run, Path]]:
     """A run with its config logged, and the folder it works in. parent: the open run that it is a child of.
 
     It is the one that was killed with the same settings, where there is one; else that which `mlflow run` has made; else new.
     Raises ConnectionError where the tracking store cannot be reached.
     """
+    with run_folder(config, tags["mkd.kind"]) as folder:
+        with connected():
+            started = _started(folder, name, parent)
+        with started as run:
+            describe(run, config, name, tags)
+            with failure_told(run):
+                yield run, folder
+
+
+@contextmanager
+def failure_told(run: Run) -> Iterator[None]:
+    """Leaves in the run why it ended: an error's text as the tag `mkd.error`, and whatever it is as the run's description."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        why = one_line(error) or type(error).__name__
+        client = mlflow.MlflowClient()
+        client.set_tag(run.info.run_id, "mlflow.note.content", why)
+        if not isinstance(error, Ended):
+            client.set_tag(run.info.run_id, "mkd.error", why)
+        raise
+
+
+@contextmanager
+def connected() -> Iterator[None]:
+    """Raises ConnectionError where the tracking store cannot be reached; without it, a call would hang for minutes."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    with run_folder(config, tags["mkd.kind"]) as folder:
-        try:
-            started = _started(folder, name, parent)
-        except MlflowException as error:
-            raise ConnectionError(f"MLFLOW_TRACKING_URI is {mlflow.get_tracking_uri()}: {error}") from error
-        with started as run:
-            mlflow.set_tags({"mlflow.runName": name} | tags)
-            client = mlflow.MlflowClient()
-            known = client.get_run(run.info.run_id).data.params
-            params = [Param(key, str(value)) for key, value in flat(config).items() if key not in known]
-            client.log_batch(run.info.run_id, params=params)
-            mlflow.log_text(to_yaml(config), "config.yaml")
-            yield run, folder
-
-
-def _started(folder: Path, name: str, parent: Study | None) -> mlflow.ActiveRun:
-    """The run that was killed while it worked in the folder, or another one, which is told by its tag then."""
     make_database(mlflow.get_tracking_uri())
-    own = os.environ.get("MLFLOW_RUN_ID", "")
+    try:
+        yield
+    except MlflowException as error:
+        raise ConnectionError(f"MLFLOW_TRACKING_URI is {mlflow.get_tracking_uri()}: {error}") from error
+
+
+def describe(run: Run, config: Config, name: str, tags: dict[str, str]) -> None:
+    """Leaves name, tags and all settings in the open run."""
+    mlflow.set_tags({"mlflow.runName": name} | tags)
+    client = mlflow.MlflowClient()
+    known = client.get_run(run.info.run_id).data.params
+    params = [Param(key, str(value)) for key, value in flat(config).items() if key not in known]
+    client.log_batch(run.info.run_id, params=params)
+    mlflow.log_text(to_yaml(config), "config.yaml")
+
+
+def _started(folder: Path, name: str, parent: Run | None) -> mlflow.ActiveRun:
+    """The run that was killed while it worked in the folder, or another one, which is told by its tag then."""
     place = f"{platform.node()}:{folder.resolve()}"
     known = _unfinished(place, (folder / STARTED).exists())
     (folder / STARTED).touch()
+    return start(name, known, parent, {"mkd.folder": place})
+
+
+def start(name: str, known: str, parent: Run | None, tags: dict[str, str]) -> mlflow.ActiveRun:
+    """The known run, gone on with; without one a new one: below its parent, or where `mlflow run` has made one that one."""
+    own = os.environ.get("MLFLOW_RUN_ID", "")
     if known and known != own:
         if own:
             # What `mlflow run` has made for this start stays empty.
@@ -281,9 +263,12 @@ def _started(folder: Path, name: str, parent: Study | None) -> mlflow.ActiveRun:
             del os.environ["MLFLOW_RUN_ID"]
         print(f"going on with run {known}", flush=True)
         return mlflow.start_run(run_id=known, nested=parent is not None)
-    if parent is None and not any(os.environ.get(f"MLFLOW_{key}") for key in ("RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME")):
+    if parent is not None:
+        about = parent.info
+        return mlflow.start_run(nested=True, experiment_id=about.experiment_id, parent_run_id=about.run_id, tags=tags)
+    if not any(os.environ.get(f"MLFLOW_{key}") for key in ("RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME")):
         mlflow.set_experiment(EXPERIMENT)
-    return mlflow.start_run(nested=parent is not None, tags={"mkd.folder": place})
+    return mlflow.start_run(tags=tags)
 
 
 def _unfinished(place: str, started: bool) -> str:
@@ -308,7 +293,7 @@ def make_database(uri: str) -> None:
             os.link(f"{aside}/{file.name}", file)
 
 
-def _reporter(run: Run) -> Report:
+def reporter(run: Run) -> Report:
     """A Report to the run, less what it was told before it was killed: a training says it all again from its checkpoint on."""
     client, told = mlflow.MlflowClient(), dict.fromkeys(run.data.metrics, -1)
 
@@ -316,38 +301,51 @@ def _reporter(run: Run) -> Report:
         for name in metrics:
             if told.get(name) == -1:
                 told[name] = max(metric.step for metric in client.get_metric_history(run.info.run_id, name))
-        _report(run.info.run_id, step, {name: value for name, value in metrics.items() if step > told.get(name, -1)})
+        log_metrics(run.info.run_id, step, {name: value for name, value in metrics.items() if step > told.get(name, -1)})
 
     return report
 
 
-def _report(run_id: str, step: int, metrics: dict[str, float]) -> None:
+def log_metrics(run_id: str, step: int, metrics: dict[str, float]) -> None:
     now = int(time.time() * 1000)
     mlflow.MlflowClient().log_batch(run_id, metrics=[Metric(name, value, now, step) for name, value in metrics.items()])
 
 
-def _log_result(run_id: str, result: Result) -> None:
+def log_result(run_id: str, result: Result) -> None:
     """Logs the data, the final metrics, the table and, where speed was measured, the picture."""
     for data in result.datasets:
         source = CodeDatasetSource({"source": data.source})
         # mlflow leaves `profile` abstract in a class that its users are to instantiate.
         dataset = MetaDataset(source, name=data.task, digest=data.fingerprint)  # type: ignore[abstract]
         mlflow.log_input(dataset, context="training")
-    _report(run_id, 0, result.metrics)
+    log_metrics(run_id, 0, result.metrics)
     mlflow.set_tags({"mkd.student": result.student, "mkd.teacher": result.teacher, "mkd.teacher_key": result.teacher_key})
     mlflow.set_tags({f"mkd.hardware.{name}": value for name, value in result.hardware.items()})
     mlflow.log_text("\n".join(table.lines(result)) + "\n", "table.md")
     mlflow.log_dict({data.task: data._asdict() for data in result.datasets}, "data.json")
+    if result.predictions:
+        _log_table(pd.DataFrame(dict(result.predictions)), "predictions.parquet")
     if result.notes:
         mlflow.set_tag("mlflow.note.content", "\n".join(f"- {note}" for note in result.notes))  # the run's description in the UI
     if result.student and any(name.startswith("speed/") for name in result.metrics):
         mlflow.log_figure(picture.draw(picture.info(result)), "quality_and_speed.png")
 
 
-def _where(run: Run) -> str:
-    """Where to look at the run: a link into the server, or the command that shows a local store and the link then."""
+def _log_table(found: pd.DataFrame, name: str) -> None:
+    """Leaves a table as a file of the open run."""
+    with tempfile.TemporaryDirectory() as aside:
+        found.to_parquet(Path(aside) / name, index=False)
+        mlflow.log_artifact(str(Path(aside) / name))
+
+
+def where(run: Run, query: str = "") -> str:
+    """Where to look at the run: a link into the server, or the command that shows a local store and the link then.
+
+    query: instead, which runs of its experiment are to be seen, and in what order.
+    """
     uri = mlflow.get_tracking_uri()
-    path = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    place = f"runs{quote(query, safe='?=&')}" if query else f"runs/{run.info.run_id}"
+    path = f"#/experiments/{run.info.experiment_id}/{place}"
     return f"{uri}/{path}" if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri} then http://127.0.0.1:5000/{path}"
 
 

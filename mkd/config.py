@@ -504,6 +504,101 @@ class AblationConfig:
 
 
 @dataclass(frozen=True)
+class PruningConfig:
+    """When a search stops a trial before its end (experiments/pruning.py)."""
+
+    margin: float = 5.0
+    """Points of the mean score on the selection split by which one that is at least as fast has to be ahead at the same step.
+    0: the first that is ahead at all stops it."""
+    warmup: float = 0.3
+    """Share of train.steps before which no trial is stopped; 1: none ever is."""
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.margin < float("inf"), "search.pruning.margin", self.margin, "0 or more")
+        _check(0 <= self.warmup <= 1, "search.pruning.warmup", self.warmup, "from 0 to 1")
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """An Optuna study over any settings, by experiments.search."""
+
+    study: str = "mkd"
+    """The study's name in its storage; the same command goes on with it, or joins it from another machine."""
+    storage: str = "sqlite:///optuna.db"
+    """Where the study is kept: a file of SQLite, or postgresql://USER:PASSWORD@HOST/DATABASE for several machines."""
+    space: dict[str, Any] = field(default_factory=dict)
+    """What is searched: settings by their dotted names (experiments/space.py)."""
+    start: list[dict[str, Any]] = field(default_factory=list)
+    """Settings that are tried first; what the space has and they leave out is drawn."""
+    start_from: str = ""
+    """Another study in the same storage whose finished trials this one begins with, as far as they lie in its space."""
+    trials: int = 30
+    """Trials in all, those of start_from not counted."""
+    workers: int = 1
+    """Processes here that make trials, of one thread each unless `threads` says otherwise."""
+    engine: Literal["processes", "spark"] = "processes"
+    """spark: the workers are Spark's, and the study is kept in MLflow (experiments/spark.py)."""
+    master: str = "local[2]"
+    """Spark's master, for engine=spark."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    """tpe: Optuna's tree-structured Parzen estimator, made for several objectives; random: to compare with."""
+    backend: Literal["torch", "onnx", "int8"] = "onnx"
+    """In what a candidate's speed is measured."""
+    objectives: list[Literal["quality", "latency", "bytes", "parameters", "flops"]] = field(
+        default_factory=lambda: ["quality", "latency"]
+    )
+    """quality: the mean score on the selection split, as high as may be; all others as low. `quality` alone, under a budget, is
+    the search for one student."""
+    budget_ms: float | None = None
+    """A candidate whose latency is above it is closed without training; null: none is."""
+    budget_bytes: float | None = None
+    """The same for the bytes of its weights on disk."""
+    budget_parameters: float | None = None
+    """The same for the number of its parameters, embeddings included."""
+    pruning: PruningConfig = field(default_factory=PruningConfig)
+    heartbeat_seconds: int = 20
+    """A worker tells the storage so often that it is alive; one that is silent for three times as long has its trial retried."""
+
+    def __post_init__(self) -> None:
+        _check(
+            bool(re.fullmatch(r"[\w .-]+", self.study)), "search.study", self.study, "letters, digits, blanks and any of _ . -"
+        )
+        known = self.storage.startswith(("sqlite:///", "postgresql://"))
+        _check(known, "search.storage", self.storage, "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE")
+        for name in ("trials", "workers", "heartbeat_seconds"):
+            _check(getattr(self, name) > 0, f"search.{name}", getattr(self, name), "above 0")
+        _check(self.objectives[:1] == ["quality"], "search.objectives", self.objectives, "quality first")
+        _check(len(set(self.objectives)) == len(self.objectives), "search.objectives", self.objectives, "each once")
+        for name in ("budget_ms", "budget_bytes", "budget_parameters"):
+            value = getattr(self, name)
+            _check(value is None or 0 < value < float("inf"), f"search.{name}", value, "above 0, or null")
+        _check(self.start_from != self.study, "search.start_from", self.start_from, "another study than search.study")
+        plain = self.engine == "processes" or not (self.start or self.start_from)
+        _check(plain, "search.engine", self.engine, "processes, for search.start and search.start_from")
+
+
+@dataclass(frozen=True)
+class PromoteConfig:
+    """The best student of a study under a budget, trained anew and registered, by experiments.promote."""
+
+    study: str = ""
+    """The study's name; its runs are looked for in the tracking store."""
+    budget_ms: float | None = None
+    """The most that its latency may be, in the study's backend; null: any."""
+    whole: bool = True
+    """Whether it learns from the rows of the selection split too; the weights of the last step are kept then, as nothing is
+    left to choose better ones by."""
+    seeds: list[int] = field(default_factory=lambda: [0])
+    """It is trained once with each; the first one's student is registered, the others tell how far a seed moves its score."""
+
+    def __post_init__(self) -> None:
+        _check(self.budget_ms is None or self.budget_ms > 0, "promote.budget_ms", self.budget_ms, "above 0, or null")
+        _check(len(self.seeds) > 0, "promote.seeds", self.seeds, "at least one")
+        _check(all(0 <= seed < 2**32 for seed in self.seeds), "promote.seeds", self.seeds, "from 0 to 2**32 - 1")
+        _check(len(set(self.seeds)) == len(self.seeds), "promote.seeds", self.seeds, "each seed once")
+
+
+@dataclass(frozen=True)
 class LabelConfig:
     """Text on disk that a logged model answers, on Spark, by experiments.label."""
 
@@ -554,6 +649,8 @@ class Config:
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     throughput: ThroughputConfig = field(default_factory=ThroughputConfig)
     ablation: AblationConfig = field(default_factory=AblationConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    promote: PromoteConfig = field(default_factory=PromoteConfig)
     label: LabelConfig = field(default_factory=LabelConfig)
 
     def __post_init__(self) -> None:

@@ -105,6 +105,32 @@ def quality(datas: list[TaskData], logits: dict[tuple[str, str], np.ndarray]) ->
     return found | ({"quality/mean": _mean(scores)} if len(scores) == len(datas) else {})
 
 
+def answers(datas: list[TaskData], dev: dict[Any, np.ndarray], teacher: dict[Any, np.ndarray]) -> dict[str, np.ndarray]:
+    """Each dev row's label and answers as columns: `task`, `split` (its suffix), `row`, `label`, `prediction`, `teacher`.
+
+    An answer is the number of the class with the largest logit; of a regression task the score, on the labels' scale. teacher:
+    its logits as far as they are known, NaN for the others.
+    """
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("task", "split", "row", "label", "prediction", "teacher")}
+    for data in datas:
+        for suffix, store in data.dev.items():
+            rows, key = len(store.labels), (data.name, suffix)
+            taught = _answers(data, teacher[key]) if key in teacher else np.full(rows, np.nan)
+            names = [np.array([name] * rows, dtype=object) for name in key]
+            found = (*names, np.arange(rows), store.labels, _answers(data, dev[key]), taught)
+            for column, values in zip(parts.values(), found, strict=True):
+                column.append(values)
+    return {name: np.concatenate(column) for name, column in parts.items()}
+
+
+def _answers(data: TaskData, logits_RC: np.ndarray) -> np.ndarray:
+    if data.kind.labels:
+        classes_R: np.ndarray = logits_RC.argmax(1).astype(np.float32)
+        return classes_R
+    scores_R: np.ndarray = (logits_RC[:, 0] * data.std + data.mean).astype(np.float32)
+    return scores_R
+
+
 def likeness(datas: list[TaskData], student: dict[Any, np.ndarray], teacher: dict[Any, np.ndarray]) -> dict[str, float]:
     """`agreement/<task>`: share of dev rows where both choose the same class, or the correlation of both scores; points.
 

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from mkd.backends import offered
 from mkd.balance import check_task_weights
 from mkd.batches import Batch, Source, joint_batches, probabilities
 from mkd.config import Config, MatchConfig
-from mkd.evaluate import dev_logits, eager, predict, quality, selection_scores
+from mkd.evaluate import answers, dev_logits, eager, predict, quality, selection_scores
 from mkd.matching import Matching
 from mkd.mixup import mixed_batches
 from mkd.parts import joined
@@ -62,31 +63,37 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
     return result(metrics | found.metrics, tasks, side.datas, notes, "", teacher, folder / MODEL, found.folder)
 
 
+class Rows(NamedTuple):
+    """The tasks as both models read them, before there is a teacher; fresh: the refined one as it is before its refinement."""
+
+    tasks: list[Task]
+    taught: Side
+    side: Side
+    fresh: TransformerStudent | None
+
+
+class Ready(NamedTuple):
+    """All of a run that is there before its student: it serves any student, loss and training of the same data and teacher."""
+
+    rows: Rows
+    teacher: Teacher
+
+
 def run(config: Config, folder: Path, report: Report = silent) -> Result:
     """Refines the teacher (or finds it), distils the student, measures both, and writes the student to `model` in the folder.
 
     What a run of the same settings that was killed has left in the folder is gone on from.
     """
-    device = prepare(config)
-    tasks = load_tasks(config.data)
+    ready = prepared(config, report)
+    (tasks, _, side, _), teacher = ready
     config = settled(config, tasks)
-    tasks = augmented(config, tasks, phase(report, "", "augmentation"))
-    teacher_side = read_side(config, refined_tasks(config, tasks), tokenizer_of(config, tasks), device, "teacher", report)
-    side = read_side(config, tasks, _student_tokenizer(config, teacher_side.tokenizer), device, "student", report)
-    check_names(config, side.datas)
-    # A student of the teacher as it is before its refinement: what does not fit together is refused here, not in an hour.
-    fresh = fresh_teacher(config, teacher_side.datas, teacher_side.tokenizer) if teacher_side.datas else None
-    check_layers(config, tasks, new_student(config, side, fresh))
-
-    teacher = make_teacher(config, tasks, teacher_side, side, report)
     targets = soft_targets(config, side, teacher, report)
     student = distil(config, side, targets, teacher, phase(report, "", "student"), folder / "student.safetensors")
     save(student, side.tokenizer, folder / MODEL)
 
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     dev = dev_logits(eager(student), side.datas, layout)
-    scores = quality(side.datas, dev)
-    metrics = scores | beside(teacher, side.datas, dev, scores)
+    metrics = scores(ready, dev)
     if config.baseline and targets is not None:
         alone = replace(config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig())
         twins = phase(report, "baseline/", "baseline/student")
@@ -96,7 +103,40 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     found = offered(config, student, side, tasks, dev, teacher, folder, report)
     metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics
     notes = weak_teachers(side, teacher, targets) + found.notes
-    return result(metrics, tasks, side.datas, notes, config.student.name, teacher, folder / MODEL, found.folder)
+    made = result(metrics, tasks, side.datas, notes, config.student.name, teacher, folder / MODEL, found.folder)
+    return made._replace(predictions=answers(side.datas, dev, teacher.dev))
+
+
+def prepared(config: Config, report: Report = silent) -> Ready:
+    """Reads the tasks and refines the teacher, or finds it. What does not fit together is refused before that."""
+    rows = read(config, report)
+    check_names(config, rows.side.datas)
+    # A student of the teacher as it is before its refinement: what does not fit together is refused here, not in an hour.
+    check_layers(config, rows.tasks, new_student(settled(config, rows.tasks), rows.side, rows.fresh))
+    return Ready(rows, taught_by(config, rows, report))
+
+
+def read(config: Config, report: Report = silent) -> Rows:
+    """The tasks, augmented and tokenised. Raises ValueError for teachers that do not go with them."""
+    device = prepare(config)
+    tasks = load_tasks(config.data)
+    config = settled(config, tasks)
+    tasks = augmented(config, tasks, phase(report, "", "augmentation"))
+    taught = read_side(config, refined_tasks(config, tasks), tokenizer_of(config, tasks), device, "teacher", report)
+    side = read_side(config, tasks, _student_tokenizer(config, taught.tokenizer), device, "student", report)
+    return Rows(tasks, taught, side, fresh_teacher(config, taught.datas, taught.tokenizer) if taught.datas else None)
+
+
+def taught_by(config: Config, rows: Rows, report: Report = silent) -> Teacher:
+    """The teacher of these rows, refined now unless it has been before."""
+    return make_teacher(settled(config, rows.tasks), rows.tasks, rows.taught, rows.side, report)
+
+
+def scores(ready: Ready, dev: dict[tuple[str, str], np.ndarray]) -> dict[str, float]:
+    """What the student's logits on dev score, and how that compares with the teacher's."""
+    datas = ready.rows.side.datas
+    own = quality(datas, dev)
+    return own | beside(ready.teacher, datas, dev, own)
 
 
 def save(model: Student, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -175,10 +215,10 @@ def fit(
     known = {source.data.name: source.states for source in sources if source.states is not None}
     matching = on(Matching(student.state_widths, known, config.loss.match), side.device) if known else None
 
-    def scores() -> dict[str, float]:
+    def scored() -> dict[str, float]:
         return selection_scores(student, side.datas, layout)
 
-    train(student, batches, scores, config.loss, how, report, checkpoint, matching)
+    train(student, batches, scored, config.loss, how, report, checkpoint, matching)
     student.train(False)
     return student
 

@@ -1,13 +1,24 @@
 """What a run leaves behind: its Result, and the names of everything that is measured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
+
+import numpy as np
 
 MODEL = "model"
 """Where in a run's folder the model is, which the run has made."""
 Report = Callable[[int, dict[str, float]], None]
 """The core's only way out while it works: report(step, metrics). Metrics named `progress/<phase>` tell the share of a
 phase that is done, from 0 to 1; all others are numbers to keep. Raising inside it stops the run."""
+
+
+class Ended(Exception):
+    """Raised inside a report: the run is stopped on purpose, for good. state: `pruned` or `infeasible`; its text says why."""
+
+    def __init__(self, state: str, why: str) -> None:
+        super().__init__(why)
+        self.state = state
 
 
 def silent(step: int, metrics: dict[str, float]) -> None:
@@ -33,7 +44,8 @@ class Result(NamedTuple):
     (the student's hard-label twin), `before/quality/...` (the student before its fine-tuning), `retention/...`,
     `agreement/...`, `speed/...`, `teacher/speed/...`, `size/...`, `export/...` (the student in each backend).
     student, teacher: kind and size of the models. folder: where the model that the run made was written.
-    exported: the folder of its fastest export; empty: torch is faster, or there is none.
+    exported: the folder of its fastest export; empty: torch is faster, or there is none. predictions: the student's answer to
+    each dev row, and the teacher's, by column (mkd/evaluate.py); empty: it is no student of a teacher.
     """
 
     metrics: dict[str, float]
@@ -45,6 +57,7 @@ class Result(NamedTuple):
     teacher_key: str
     folder: str
     exported: str = ""
+    predictions: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 def timed_backends(metrics: dict[str, float]) -> list[str]:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from mkd.config import Config
+from mkd.record import Ended
 from mkd.store import key_of, to_disk
 
 FORMAT = 1
@@ -80,8 +81,8 @@ class Checkpoint:
             raise ValueError(f"the checkpoint {self.file} is damaged (its content is not what was written): {anew}")
         about = json.loads(metadata["about"])
         for what, found, wanted in (("version", about["versions"], versions()), ("setting", about["of"], self.of)):
-            if differences := _differences(found, json.loads(json.dumps(wanted)), ""):
-                raise ValueError(f"the checkpoint {self.file} is of another {what}: {'; '.join(differences)}: {anew}")
+            if unlike := differences(found, json.loads(json.dumps(wanted))):
+                raise ValueError(f"the checkpoint {self.file} is of another {what}: {'; '.join(unlike)}: {anew}")
         return Saved(tensors, about["numbers"])
 
 
@@ -102,7 +103,7 @@ def path_of(config: Config, kind: str) -> Path:
 def run_folder(config: Config, kind: str) -> Iterator[Path]:
     """The folder of the run of a kind with these settings: it is there again if the run was killed, and gone when it has ended.
 
-    It is gone too when the run's first start was refused before it had a checkpoint. Raises ValueError where another
+    It is gone too when the run was Ended, or its first start refused before it had a checkpoint. Raises ValueError where another
     process is at the same run.
     """
     folder = path_of(config, kind)
@@ -113,6 +114,9 @@ def run_folder(config: Config, kind: str) -> Iterator[Path]:
             folder.mkdir(exist_ok=True)
             try:
                 yield folder
+            except Ended:
+                shutil.rmtree(folder)
+                raise
             except ValueError:
                 if not begun and not list(folder.glob("*.safetensors")):
                     shutil.rmtree(folder)
@@ -129,13 +133,13 @@ def versions() -> dict[str, Any]:
     return {"format": FORMAT, "mkd": importlib.metadata.version("mkd"), "torch": torch.__version__}
 
 
-def _differences(found: dict[str, Any], wanted: dict[str, Any], prefix: str) -> list[str]:
+def differences(found: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
     """Each difference by its dotted name with both values."""
     lines = []
     for name in sorted(found.keys() | wanted.keys()):
         one, other = found.get(name), wanted.get(name)
         if isinstance(one, dict) and isinstance(other, dict):
-            lines += _differences(one, other, f"{prefix}{name}.")
+            lines += differences(one, other, f"{prefix}{name}.")
         elif one != other:
             lines.append(f"{prefix}{name} was {one!r} and is {other!r}")
     return lines

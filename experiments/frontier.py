@@ -1,0 +1,187 @@
+"""What a search has found: its front as a table and a picture, and what is left of it in the study's run."""
+
+import math
+from collections import Counter
+from typing import Any, NamedTuple
+
+import numpy as np
+import optuna
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from optuna.trial import FrozenTrial, TrialState
+
+from experiments import study as studies
+from experiments import trials
+from experiments.study import Outcome
+from experiments.table import markdown
+from mkd.backends import TORCH
+from mkd.config import Config
+from mkd.pareto import Reference, front, hypervolumes
+from mkd.pipeline import Ready
+
+COLOURS = {"bilstm": "#0072b2", "transformer": "#d55e00", "bag": "#009e73"}
+"""Of Okabe and Ito's palette, which the colour-blind can tell apart."""
+
+
+class Point(NamedTuple):
+    """A finished trial. quality: on the selection split, dev: on dev, both in points; latency in ms of the search's backend."""
+
+    number: int
+    name: str
+    run: str
+    quality: float
+    dev: float
+    latency_ms: float
+    num_bytes: float
+    on_front: bool
+
+
+class Found(NamedTuple):
+    """All that a search has found. states: how many trials ended so. hypervolume: after each finished trial, in their order.
+
+    reference: where it is measured from, no points at the teacher's latency; without a teacher that runs here, at the slowest
+    trial's. other_seconds: of a trial, its mean time outside of its measuring, training and scoring.
+    """
+
+    points: list[Point]
+    states: dict[str, int]
+    hypervolume: list[float]
+    reference: Reference
+    other_seconds: float
+    teacher: tuple[float, float] | None
+
+
+def found_by(optuna_study: optuna.Study, ready: Ready, teacher_speed: dict[str, float], setting: str) -> Found:
+    """What the study's trials come to, those that were taken over from another study among them."""
+    ended = [(t, told) for t in optuna_study.get_trials(deepcopy=False) if (told := studies.outcome(t)) is not None]
+    done = sorted(
+        ((t, told) for t, told in ended if t.state == TrialState.COMPLETE),
+        key=lambda pair: pair[0].datetime_complete or 0,
+    )
+    quality, latency = (np.array([told.costs[name] for _, told in done]) for name in ("quality", "latency"))
+    own = front(quality, latency)
+    points = [_point(t, told, bool(on)) for (t, told), on in zip(done, own, strict=True)]
+    teacher_ms = teacher_speed.get(f"teacher/speed/{TORCH}/{setting}/p50_ms")
+    teacher_score = ready.teacher.metrics.get("quality/mean")
+    reference = Reference(0.0, max(latency, default=1.0) if teacher_ms is None else teacher_ms)
+    teacher = None if teacher_ms is None or teacher_score is None else (teacher_ms, teacher_score)
+    states = Counter(told.state for t, told in ended if studies.FROM not in t.user_attrs)
+    own_seconds = [_other_seconds(t, told) for t, told in done if studies.FROM not in t.user_attrs]
+    other = float(np.mean(own_seconds)) if own_seconds else math.nan
+    return Found(points, dict(states), hypervolumes(quality, latency, reference), reference, other, teacher)
+
+
+def _point(trial: FrozenTrial, told: Outcome, on_front: bool) -> Point:
+    assert told.dev is not None, "a complete trial has been scored"
+    costs = told.costs
+    return Point(trial.number, told.name, told.run, costs["quality"], told.dev, costs["latency"], costs["bytes"], on_front)
+
+
+def _other_seconds(trial: FrozenTrial, told: Outcome) -> float:
+    assert trial.duration is not None, "it has ended"
+    return trial.duration.total_seconds() - sum(told.seconds.values())
+
+
+def lines(found: Found) -> list[str]:
+    """The front as a table in Markdown, the fastest first, and how the trials ended."""
+    rows = [["on the front", "selection", "dev", "ms", "times faster", "MB"]]
+    for point in sorted((p for p in found.points if p.on_front), key=lambda p: p.latency_ms):
+        faster = f"{found.teacher[0] / point.latency_ms:.1f}" if found.teacher else ""
+        name = " ".join(point.name.split(" ")[:-1])
+        sizes = [f"{point.latency_ms:.3g}", faster, f"{point.num_bytes / 1e6:.2f}"]
+        rows.append([name, f"{point.quality:.1f}", f"{point.dev:.1f}", *sizes])
+    if found.teacher:
+        rows.append(["teacher (torch)", "", f"{found.teacher[1]:.1f}", f"{found.teacher[0]:.3g}", "1.0", ""])
+    states = ", ".join(f"{number} {state}" for state, number in sorted(found.states.items()))
+    volume = f"{found.hypervolume[-1]:.1f}" if found.hypervolume else "0"
+    told = f"trials: {states}; hypervolume {volume} points x decades, up to {found.reference.cost:.3g} ms"
+    return [*markdown(rows), "", told]
+
+
+class Info(NamedTuple):
+    """What the picture shows. kinds: by student kind, latency, quality, and whether on the front; teacher: latency and score."""
+
+    kinds: dict[str, list[tuple[float, float, bool]]]
+    steps: list[tuple[float, float]]
+    labels: list[tuple[float, float, str]]
+    teacher: tuple[float, float] | None
+    axis: str
+
+
+def info(found: Found, axis: str) -> Info:
+    """The picture's numbers. axis: what latency is measured in."""
+    kinds: dict[str, list[tuple[float, float, bool]]] = {}
+    for point in found.points:
+        kind = point.name.split(" ")[1].split("-")[0]
+        kinds.setdefault(kind, []).append((point.latency_ms, point.quality, point.on_front))
+    steps = sorted((p.latency_ms, p.quality) for p in found.points if p.on_front)
+    labels = [(p.latency_ms, p.quality, p.name.split(" ")[0]) for p in found.points if p.on_front]
+    return Info(dict(sorted(kinds.items())), steps, sorted(labels), found.teacher, axis)
+
+
+def draw(info: Info) -> Figure:
+    """Quality on the selection split against latency: a dot a trial, those that are beaten pale, the front joined."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.step(*zip(*info.steps, strict=True), where="post", color="#999999", linewidth=1.2, zorder=1) if info.steps else None
+    for kind, points in info.kinds.items():
+        for on_front, alpha in ((True, 1.0), (False, 0.3)):
+            chosen = [(x, y) for x, y, on in points if on == on_front]
+            if chosen:
+                label = kind if on_front or not any(on for _, _, on in points) else None
+                xs, ys = zip(*chosen, strict=True)
+                axes.scatter(xs, ys, s=46, color=COLOURS.get(kind, "#4d4d4d"), alpha=alpha, label=label, zorder=2)
+    for x, y, label in info.labels:
+        axes.annotate(label, (x, y), (4, 5), textcoords="offset points", fontsize=8)
+    if info.teacher:
+        axes.axvline(info.teacher[0], color="#4d4d4d", linewidth=1, linestyle=":")
+        axes.annotate("teacher's latency", (info.teacher[0], 0.02), (-4, 0), xycoords=("data", "axes fraction"),
+                      textcoords="offset points", ha="right", fontsize=8)  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xlabel(f"latency, ms ({info.axis}; log scale)")
+    axes.set_ylabel("mean score on the selection split (points)")
+    axes.legend(frameon=False, loc="lower right")
+    axes.grid(True, which="both", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def conclude(
+    config: Config, optuna_study: optuna.Study, ready: Ready, teacher_speed: dict[str, float], setting: str, seconds: float
+) -> None:
+    """Leaves what was found in the study's run, marks the runs of its front, and prints it. seconds: that the trials took."""
+    found = found_by(optuna_study, ready, teacher_speed, setting)
+    shares = studies.importances(optuna_study, list(config.search.objectives))
+    axis = f"{config.search.backend}, {setting}"
+    told = told_of(config, optuna_study, found, shares, setting)
+    summary = {f"trials/{state}": float(number) for state, number in found.states.items()}
+    summary |= {f"importance/{name}/{key}": share for name, own in shares.items() for key, share in own.items()}
+    summary["search/seconds"] = seconds
+    summary |= {"search/other_seconds": found.other_seconds} if math.isfinite(found.other_seconds) else {}
+    trials.mark_front({point.run: point.on_front for point in found.points})
+    trials.conclude_search(summary, found.hypervolume, lines(found), draw(info(found, axis)), told)
+
+
+def told_of(
+    config: Config, optuna_study: optuna.Study, found: Found, shares: dict[str, dict[str, float]], setting: str
+) -> dict[str, Any]:
+    """All of the study as JSON holds it, as the charts read it."""
+    rows = []
+    for trial in optuna_study.get_trials(deepcopy=False):
+        told = studies.outcome(trial)
+        if told is not None:
+            weights = next((v for k, v in told.settings.items() if k == "train.sampling.weights"), None)
+            rows.append({
+                "number": trial.number, "name": told.name, "state": told.state, "run_id": told.run,
+                "quality": told.costs.get("quality"), "dev": told.dev, "latency_ms": told.costs.get("latency"),
+                "seconds": trial.duration.total_seconds() if trial.duration else None, "settings": told.settings,
+                "weights": weights, "error": told.error,
+            })  # fmt: skip
+    return {
+        "study": config.search.study, "storage": studies.shown(config.search.storage), "backend": config.search.backend,
+        "setting": setting, "objectives": list(config.search.objectives),
+        "reference": {"quality": found.reference.quality, "latency_ms": found.reference.cost},
+        "importances": shares, "space": config.search.space, "states": found.states, "trials": rows,
+        "hypervolume": found.hypervolume, "front": [point._asdict() for point in found.points if point.on_front],
+    }  # fmt: skip

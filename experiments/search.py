@@ -1,0 +1,153 @@
+"""Searches the frontier of quality against inference speed: an Optuna study whose trials are distillations.
+
+    python -m experiments.search --config experiments/configs/search.yaml --search.workers 2
+    python -m experiments.search --config experiments/configs/search_glue.yaml --data.path GLUE --teacher.checkpoint ENCODER
+    mlflow run . -e search -P search.trials=60 -P search.storage=postgresql://HOST/optuna
+
+The same command goes on with a study that was stopped, and joins one that is at work, from any machine that reaches the storage
+and the tracking store. The last line printed is JSON: the run's id, the trials by state, the hypervolume and the front.
+"""
+
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from multiprocessing.process import BaseProcess
+
+import optuna
+
+from experiments import cli, frontier, progress, study, trials
+from experiments.space import Space, check, corners, kinds, params_of, parse
+from experiments.tracking import num_tasks
+from experiments.worker import Job, base_of, budgets, costs_of, work
+from mkd.candidate import cost, teacher_speed
+from mkd.config import Config
+from mkd.pipeline import Ready, Rows, check_names, read, taught_by
+from mkd.record import Report
+from mkd.sources import load_tasks
+from mkd.speed import settings as speed_settings
+from mkd.teaching import soft_targets
+
+MATTERS = ("device", "threads", "data", "teacher", "student", "loss", "train", "speed")
+"""The settings that a trial depends on, where they are not searched."""
+END_SECONDS = 60
+"""Workers that are told to stop have so long to leave everything in order."""
+
+
+def search(config: Config) -> None:
+    """The whole search, or this command's part of it, as one MLflow run."""
+    base = base_of(config)
+    tasks = [task.name for task in load_tasks(base.data)]
+    space = parse(config.search.space, tasks)
+    if not space:
+        raise ValueError("search.space is {}; allowed: at least one setting, as in experiments/configs/search.yaml")
+    check(space, base)
+    starts = [_start(space, number, given) for number, given in enumerate(config.search.start)]
+    store = study.storage(config.search, trials.close_lost)
+    settings = asdict(base)
+    told = study.about(config, {name: settings[name] for name in MATTERS})
+    study.check_known(config.search, store, told)
+    with progress.bars(lambda step, metrics: None) as report:
+        rows = read(base, report)
+        check_names(base, rows.side.datas)
+        check_budgets(config, base, rows, space)
+        optuna_study = study.opened(config, store, told)
+        name = f"{config.search.study} {config.search.trials} trials {num_tasks(config)}"
+        known = optuna_study.user_attrs.get(study.RUN, "")
+        tags = {"mkd.study": config.search.study, "mkd.storage": study.shown(config.search.storage)}
+        with trials.search(config, name, known, tags) as run:
+            optuna_study.set_user_attr(study.RUN, run.info.run_id)
+            ready = taught(base, rows, report)
+            begin(config, optuna_study, space, starts)
+            job = Job(config, tasks, run.info.run_id, time.time())
+            crew(job, optuna_study)
+            setting = speed_settings(base.speed, False)[0].name
+            frontier.conclude(config, optuna_study, ready, teacher_speed(ready, base), setting, time.time() - job.began)
+            failed = study.first_failure(study.counted(optuna_study), job.began)
+            if failed is not None:
+                raise ValueError(f"{study.FAILURES} trials in a row have failed, the first: {failed}")
+
+
+def _start(space: Space, number: int, given: dict[str, object]) -> dict[str, object]:
+    try:
+        return params_of(space, given)
+    except ValueError as error:
+        raise ValueError(f"search.start[{number}]: {error}") from error
+
+
+def check_budgets(config: Config, base: Config, rows: Rows, space: Space) -> None:
+    """Raises ValueError, with what the cheapest candidate has, for a budget that none in the space can meet."""
+    limits = budgets(config.search)
+    if not limits:
+        return
+    made = {own.student.name: own for own in (cli.with_settings(base, settings) for settings in corners(space))}
+    found = {name: costs_of(cost(rows, own, config.search.backend)) for name, own in made.items()}
+    for name, limit in limits.items():
+        least = min(found, key=lambda student: found[student][name])
+        if found[least][name] > limit:
+            field, unit = ("budget_ms", " ms") if name == "latency" else (f"budget_{name}", "")
+            raise ValueError(
+                f"search.{field} is {limit:g}; allowed: at least {found[least][name]:.3g}{unit}, "
+                f"which {least} has, the cheapest candidate of search.space"
+            )
+
+
+def taught(base: Config, rows: Rows, report: Report) -> Ready:
+    """The teacher, its logits and its speed: paid for once, and found by all workers in the stores."""
+    ready = Ready(rows, taught_by(base, rows, report))
+    soft_targets(base, rows.side, ready.teacher, report)
+    teacher_speed(ready, base)
+    return ready
+
+
+def begin(config: Config, optuna_study: optuna.Study, space: Space, starts: list[dict[str, object]]) -> None:
+    """Puts the settings that are to be tried first into a study that has no trials, and another study's trials beside them."""
+    with study.locked(config.search):
+        if config.search.start_from:
+            added, of = study.begin_with(optuna_study, config.search.start_from, kinds(space))
+            print(f"{added} trials of {of} taken over from {config.search.start_from}", flush=True)
+        if not study.counted(optuna_study):
+            for params in starts[: config.search.trials]:
+                optuna_study.enqueue_trial(params)
+
+
+def crew(job: Job, optuna_study: optuna.Study) -> None:
+    """Starts the workers, shows how far all are, and ends them cleanly where this command is stopped."""
+    search, context = job.config.search, multiprocessing.get_context("spawn")
+    workers: list[BaseProcess] = [context.Process(target=work, args=(job,)) for _ in range(search.workers)]
+    try:
+        for worker in workers:
+            worker.start()
+        with progress.bar(search.trials) as told:
+            while any(worker.is_alive() for worker in workers):
+                _show(told, optuna_study, job.config)
+                time.sleep(1)
+            _show(told, optuna_study, job.config)
+    finally:
+        _end(workers)
+    if lost := sum(worker.exitcode != 0 for worker in workers):
+        print(f"{lost} of {len(workers)} workers died", file=sys.stderr)
+
+
+def _show(told: Callable[[int, str, float], None], optuna_study: optuna.Study, config: Config) -> None:
+    """How many trials have ended, with the parts that are done of those at work."""
+    found = study.counted(optuna_study)
+    ended = [trial for trial in found if trial.state.is_finished()]
+    steps = [trial.user_attrs.get(study.PROGRESS, {}).get("scores", {}) for trial in found if not trial.state.is_finished()]
+    parts = sum(min(1.0, max(map(int, scores), default=0) / config.train.steps) for scores in steps)
+    told(0, f"{len(ended)} of {config.search.trials} trials", min(len(ended) + parts, config.search.trials))
+
+
+def _end(workers: list[BaseProcess]) -> None:
+    for worker in workers:
+        if worker.is_alive():
+            worker.terminate()
+    for worker in workers:
+        if worker.pid is not None:
+            worker.join(END_SECONDS)
+            worker.kill()
+
+
+if __name__ == "__main__":
+    sys.exit(cli.entry(search, __doc__ or ""))

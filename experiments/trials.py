@@ -1,0 +1,195 @@
+"""Runs that belong together: one for a study, and one a trial below it."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import mlflow
+from matplotlib.figure import Figure
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from optuna.trial import FrozenTrial
+
+from experiments import progress
+from experiments.tracking import (
+    Core,
+    connected,
+    describe,
+    failure_told,
+    log_metrics,
+    log_result,
+    opened,
+    reporter,
+    start,
+    tasks_of,
+    where,
+)
+from mkd import processes
+from mkd.config import Config
+from mkd.record import Ended, Report
+
+Study = Run
+"""A run that many trials are the children of."""
+
+
+class Trial(NamedTuple):
+    """A finished trial: the id of its run, and its metrics (their last values)."""
+
+    run_id: str
+    metrics: dict[str, float]
+
+
+@contextmanager
+def study(config: Config, kind: str, name: str) -> Iterator[Study]:
+    """Opens it, for `trial` and `conclude`; it ends FINISHED, or FAILED where something raises."""
+    if processes.count() > 1:
+        raise ValueError(f"there are {processes.count()} processes; allowed for many runs in one command: one")
+    with opened(config, name, {"mkd.kind": kind, "mkd.tasks": tasks_of(config)}) as (run, _):
+        yield run
+
+
+def trial(
+    parent: Run, config: Config, name: str, tags: dict[str, str], core: Core, report: Report, params: dict[str, str] | None = None
+) -> Trial:
+    """Runs the core as a child of the study's run, and leaves everything but the model; `report` gets the core's progress.
+
+    params: beside the settings. The run ends FINISHED; KILLED where the core raises Ended, or is interrupted; FAILED with the
+    error's text where it raises anything else. `mkd.state` tells which.
+    """
+    tags = {"mkd.kind": "trial", "mkd.tasks": tasks_of(config), "mkd.parent": parent.info.run_id} | tags
+    with opened(config, name, tags, parent) as (run, folder), _state_told():
+        mlflow.log_params(params or {})
+        result = core(config, folder, progress.apart(report, reporter(run)))
+        log_result(run.info.run_id, result)
+        return Trial(run.info.run_id, result.metrics)
+
+
+@contextmanager
+def _state_told() -> Iterator[None]:
+    """Leaves in the open run how it ends."""
+    state = "complete"
+    try:
+        yield
+    except Ended as end:
+        state = end.state
+        raise
+    except KeyboardInterrupt:
+        state = "interrupted"
+        raise
+    except Exception:
+        state = "failed"
+        raise
+    finally:
+        mlflow.set_tag("mkd.state", state)
+        if state not in ("complete", "failed"):
+            mlflow.end_run("KILLED")
+
+
+def run_of(run_id: str) -> Run:
+    """The run of a study, as its workers see it."""
+    return mlflow.get_run(run_id)
+
+
+def current() -> str:
+    """The id of the open run."""
+    run = mlflow.active_run()
+    assert run is not None, "a trial has one"
+    return str(run.info.run_id)
+
+
+def rename(name: str) -> None:
+    """Gives the open run another name."""
+    mlflow.set_tag("mlflow.runName", name)
+
+
+def searched(settings: dict[str, Any]) -> dict[str, str]:
+    """Weights by task as params of their own, so that they can be compared in MLflow."""
+    weights = {name: value for name, value in settings.items() if isinstance(value, dict)}
+    return {f"{name}.{task}": f"{weight:.4f}" for name, value in weights.items() for task, weight in value.items()}
+
+
+def close_lost(trial: FrozenTrial) -> None:
+    """Ends the run of a trial whose worker has died, which nobody else does."""
+    if run := trial.user_attrs.get("run"):
+        client = mlflow.MlflowClient()
+        client.set_tag(run, "mkd.state", "failed")
+        client.set_tag(run, "mkd.error", "its worker died")
+        client.set_terminated(run, "FAILED")
+
+
+@contextmanager
+def search(config: Config, name: str, known: str, tags: dict[str, str]) -> Iterator[Run]:
+    """Opens the run of a search: the known one, where the study has one, else that of `mlflow run`, or a new one.
+
+    Raises ValueError where the known one is not in this tracking store.
+    """
+    with connected():
+        try:
+            started = start(name, known, None, {})
+        except MlflowException as error:
+            if not known:
+                raise
+            raise ValueError(
+                f"search.study is {config.search.study!r}, whose run {known} is in another tracking store"
+            ) from error
+    with started as run, failure_told(run):
+        describe(run, config, name, {"mkd.kind": "search", "mkd.tasks": tasks_of(config)} | tags)
+        try:
+            yield run
+        except (KeyboardInterrupt, SystemExit):
+            mlflow.end_run("KILLED")  # it is gone on with
+            raise
+
+
+def finished_trial(parent: Study, key: str) -> Trial | None:
+    """The trial of the study's experiment that has ended well and has this `mkd.key`, where there is one."""
+    wanted = f"attributes.status = 'FINISHED' and tags.`mkd.kind` = 'trial' and tags.`mkd.key` = '{key}'"
+    found = mlflow.MlflowClient().search_runs([parent.info.experiment_id], wanted, max_results=1)
+    return Trial(found[0].info.run_id, found[0].data.metrics) if found else None
+
+
+def conclude(run: Study, metrics: dict[str, float], lines: list[str], picture: Figure, found: dict[str, Any]) -> None:
+    """Leaves a study's outcome in its run and prints it: metrics, table, picture, and `found` as JSON."""
+    log_metrics(run.info.run_id, 0, metrics)
+    mlflow.log_text("\n".join(lines) + "\n", "table.md")
+    mlflow.log_figure(picture, "comparison.png")
+    mlflow.log_dict(found, "comparison.json")
+    print("\n".join(lines))
+    print(f"\nlook at it: {where(run)}")
+    print(json.dumps({"run_id": run.info.run_id} | found))
+
+
+def mark_front(found: dict[str, bool]) -> None:
+    """Tags each run whether it is on the front; those that are tagged so already are left alone."""
+    client = mlflow.MlflowClient()
+    for run, on_front in found.items():
+        value = str(on_front).lower()
+        if run and client.get_run(run).data.tags.get("mkd.front") != value:
+            client.set_tag(run, "mkd.front", value)
+
+
+def conclude_search(
+    metrics: dict[str, float], hypervolume: list[float], lines: list[str], picture: Figure, found: dict[str, Any]
+) -> None:
+    """Leaves a search's outcome in its open run and prints it: metrics, the front as table and picture, and `found` as JSON."""
+    run = mlflow.active_run()
+    assert run is not None, "a search has one"
+    log_metrics(run.info.run_id, 0, metrics)
+    for step, volume in enumerate(hypervolume, 1):
+        log_metrics(run.info.run_id, step, {"search/hypervolume": volume})
+    mlflow.log_text("\n".join(lines) + "\n", "front.md")
+    mlflow.log_figure(picture, "front.png")
+    mlflow.log_dict(found, "study.json")
+    query = (
+        f"?workflowType=machine_learning&searchFilter=tags.`mkd.study` = '{found['study']}'"
+        "&orderByKey=metrics.`search/quality`&orderByAsc=false"
+    )
+    print("\n".join(lines))
+    print(f"\nlook at its trials: {where(run, query)}")
+    short = {name: found[name] for name in ("study", "states", "front")}
+    print(
+        json.dumps(
+            {"run_id": run.info.run_id, "hypervolume": hypervolume[-1] if hypervolume else 0.0} | short | {"metrics": metrics}
+        )
+    )

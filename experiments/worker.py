@@ -1,0 +1,233 @@
+"""One worker of a search: it makes one trial after another until there are enough, each as a run below the study's."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import optuna
+import transformers
+from filelock import FileLock
+from optuna.trial import TrialState
+
+from experiments import cli, trials
+from experiments.pruning import Progress, is_behind
+from experiments.space import Settings, Space, parse, suggest
+from experiments.study import (
+    PROGRESS,
+    RESULT,
+    RUN_OF_TRIAL,
+    Outcome,
+    Seeded,
+    counted,
+    fail_stale,
+    first_failure,
+    progress_of,
+    put_back,
+)
+from experiments.study import storage as opened_storage
+from mkd.candidate import Cost, cost, run_candidate
+from mkd.config import Config, SearchConfig
+from mkd.pipeline import Ready, prepared
+from mkd.record import Ended, Report, Result
+from mkd.store import key_of
+
+SELECTION = "selection/mean"
+OF_A_TRIAL = {"baseline": False, "export.backends": []}
+"""A trial has no twin and is not exported: what it costs is measured beforehand."""
+NOT_READ = ("seed", "device", "data", "teacher")
+"""The settings that what a trial starts from depends on."""
+
+
+class Job(NamedTuple):
+    """What the workers of one command need to know. config: of the whole search; run: the study's; began: in seconds."""
+
+    config: Config
+    tasks: list[str]
+    run: str
+    began: float
+
+
+def base_of(config: Config) -> Config:
+    """What all trials have in common: the config, on one thread unless it says otherwise, without what is not a trial's."""
+    own = cli.with_settings(config, OF_A_TRIAL)
+    return replace(own, threads=config.threads or 1, search=SearchConfig())
+
+
+def work(job: Job) -> None:
+    """Makes trials until the study has enough of them, or as many in a row have failed as end it.
+
+    SIGTERM ends it at once: the trial it was at goes back to the study, to be gone on with.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command that started it is told, and tells it
+    signal.signal(signal.SIGTERM, _stopped)
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    os.environ.pop("MLFLOW_RUN_ID", None)
+    search = job.config.search
+    study = optuna.load_study(
+        study_name=search.study, storage=opened_storage(search, trials.close_lost), sampler=Seeded(search, job.config.seed)
+    )
+    lock, objective = turn(job.config), Objective(job)
+    try:
+        while _goes_on(study, job, lock):
+            study.optimize(partial(objective, lock.release), n_trials=1, catch=(Exception,))
+    except KeyboardInterrupt:
+        pass
+    finally:
+        lock.release(force=True)
+
+
+def _goes_on(study: optuna.Study, job: Job, lock: FileLock) -> bool:
+    """Whether there is a trial to be made; the lock is held then.
+
+    A worker without one waits for the others to end theirs: one that dies leaves its trial to be made again.
+    """
+    parent = multiprocessing.parent_process()
+    while parent is None or parent.is_alive():
+        lock.acquire()
+        found = counted(study)
+        if first_failure(found, job.began) is not None:
+            return False
+        states = {trial.state for trial in found}
+        if len(found) < job.config.search.trials or TrialState.WAITING in states:
+            return True
+        lock.release()
+        if TrialState.RUNNING not in states:
+            return False
+        time.sleep(1)
+        fail_stale(study)
+    return False
+
+
+def turn(config: Config) -> FileLock:
+    """Held while a trial is asked for, so that the workers here make no more of them than there are to be."""
+    folder = Path(config.cache) / "studies"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / f"{key_of({'storage': config.search.storage, 'study': config.search.study})}.lock")
+
+
+def _stopped(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    raise KeyboardInterrupt
+
+
+class Objective:
+    """One trial of a study, as Optuna calls it. What it starts from is read once for all trials that share it."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.base = job, base_of(job.config)
+        self.space: Space = parse(job.config.search.space, job.tasks)
+        self.known: dict[str, Ready] = {}
+
+    def __call__(self, asked: Callable[[], object], trial: optuna.Trial) -> list[float]:
+        asked()
+        try:
+            made = self.made(trial, suggest(trial, self.space))
+        except Ended as end:
+            raise optuna.TrialPruned(str(end)) from end
+        except KeyboardInterrupt:
+            put_back(trial.study, trial.study.get_trials(deepcopy=False)[trial.number], None)
+            raise
+        return [made.costs[name] for name in self.job.config.search.objectives]
+
+    def made(self, trial: optuna.Trial, settings: Settings) -> Outcome:
+        """The trial as a run of its own, and its outcome left with it. Raises Ended where it is too costly or falls behind."""
+        found = Outcome("failed", f"t{trial.number:03d}", "", None, {}, {}, settings)
+
+        def core(config: Config, folder: Path, report: Report) -> Result:
+            nonlocal found
+            found = found._replace(run=trials.current())
+            trial.set_user_attr(RUN_OF_TRIAL, found.run)
+            begin = time.perf_counter()
+            ready = self.ready(config)
+            known = cost(ready.rows, config, self.job.config.search.backend)
+            begun = time.perf_counter()
+            found = found._replace(
+                costs=costs_of(known), seconds={"cost": begun - begin}, name=f"{found.name} {known.latency_ms:.2g}ms"
+            )
+            trials.rename(found.name)
+            report(0, known.metrics)
+            self.check_budget(trial, found)
+            watch = Watch(self.job.config.search, trial, config.train.steps, known.latency_ms, report)
+            result = run_candidate(ready, config, known, folder, watch)
+            quality = watch.own.best(config.train.steps)
+            seconds = found.seconds | {"core": time.perf_counter() - begun}
+            found = found._replace(costs=found.costs | {"quality": quality}, seconds=seconds)
+            return result._replace(metrics=result.metrics | {"search/quality": quality})
+
+        try:
+            config = cli.with_settings(self.base, settings)
+            found = found._replace(name=f"{found.name} {config.student.name} {_learnt(config)}")
+            tags = {"mkd.study": self.job.config.search.study, "mkd.trial": str(trial.number)}
+            parent = trials.run_of(self.job.run)
+            made = trials.trial(parent, config, found.name, tags, core, lambda step, shares: None, trials.searched(settings))
+            found = found._replace(state="complete", dev=made.metrics["quality/mean"])
+        except Ended as end:
+            found = found._replace(state=end.state, error=str(end))
+            raise
+        except Exception as error:
+            found = found._replace(error=cli.one_line(error) or type(error).__name__)
+            raise
+        finally:
+            trial.set_user_attr(RESULT, found._asdict())
+        return found
+
+    def ready(self, config: Config) -> Ready:
+        """The rows and the teacher of this config, from the stores, or from the trial before."""
+        settings = asdict(config)
+        reads = {name: settings[name] for name in NOT_READ} | {n: settings["student"][n] for n in ("tokenizer", "init")}
+        key = key_of(reads)
+        if key not in self.known:
+            self.known = {key: prepared(config)}
+        return self.known[key]
+
+    def check_budget(self, trial: optuna.Trial, found: Outcome) -> None:
+        """Raises Ended where the candidate costs more than the search allows, and tells the sampler by how much."""
+        for name, limit in budgets(self.job.config.search).items():
+            value = found.costs[name]
+            trial.set_constraint(name, value / limit - 1)
+            if value > limit:
+                raise Ended("infeasible", f"{name} is {value:,.4g}, above the budget of {limit:,.4g}")
+
+
+class Watch:
+    """A Report that passes all on, remembers the scores on the selection split, and stops a trial that falls behind."""
+
+    def __init__(self, config: SearchConfig, trial: optuna.Trial, steps: int, latency_ms: float, report: Report) -> None:
+        self.config, self.trial, self.steps, self.report = config, trial, steps, report
+        self.own = Progress(latency_ms, {})
+
+    def __call__(self, step: int, metrics: dict[str, float]) -> None:
+        self.report(step, metrics)
+        if SELECTION not in metrics:
+            return
+        self.own.scores[step] = metrics[SELECTION]
+        self.trial.set_user_attr(PROGRESS, self.own._asdict())
+        others = progress_of(self.trial.study, self.trial.number)
+        if is_behind(self.own, others, step, self.steps, self.config.pruning):
+            raise Ended(
+                "pruned", f"behind one that is at least as fast by more than {self.config.pruning.margin:g} points at {step}"
+            )
+
+
+def budgets(config: SearchConfig) -> dict[str, float]:
+    """The budgets that are set, by the name of the cost."""
+    found = {"latency": config.budget_ms, "bytes": config.budget_bytes, "parameters": config.budget_parameters}
+    return {name: limit for name, limit in found.items() if limit is not None}
+
+
+def costs_of(known: Cost) -> dict[str, float]:
+    """What a candidate costs, by the names of search.objectives; latency in milliseconds."""
+    sizes = {name: known.metrics[f"size/{name}"] for name in ("bytes", "parameters", "flops")}
+    return {"latency": known.latency_ms} | sizes
+
+
+def _learnt(config: Config) -> str:
+    loss = config.loss
+    return f"T={loss.temperature:.2g}" if loss.kind == "kl" and not loss.from_labels_alone else loss.name
