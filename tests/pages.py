@@ -2,6 +2,7 @@
 
 import math
 import random
+from functools import cache
 from typing import Any
 
 from analysis.page import Baseline, LeftOut, Link, Model, PageInfo, Picture, Run, Teacher
@@ -111,6 +112,7 @@ def few() -> PageInfo:
     return made._replace(teachers=[made.teachers[0]._replace(replicates=replicates(draw, shared, 0.3))])
 
 
+@cache
 def many(count: int) -> PageInfo:
     """So many students as a search leaves them: of three kinds, on two machines, 20 settings each, replicates by task too."""
     draw = random.Random(1)

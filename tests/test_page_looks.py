@@ -151,3 +151,8 @@ def test_in_a_frame_such_as_mlflows_it_works_and_offers_no_link_that_cannot_open
     click(chrome, "[data-row]")
     assert chrome.find_elements(By.CSS_SELECTOR, "a") == [] and "seed 0" in text(chrome, ".runs")
     chrome.switch_to.default_content()
+
+
+def test_a_page_of_two_hundred_students_opens_within_two_seconds(chrome: Chrome, tmp_path: Path) -> None:
+    opened(chrome, tmp_path, many(200))
+    assert chrome.execute_script("return performance.getEntriesByType('navigation')[0].loadEventEnd") < 2000

@@ -2,6 +2,7 @@
 
 const ROOM = { left: 42, right: 12, top: 28, bottom: 42 };
 const FEW = 30; // of so few points each shows its interval
+const MANY = 500; // more points than these are drawn smaller and paler
 const MARK = { teacher: 7, baseline: 3.5 }; // sizes of marks that tell no bytes
 /** What is drawn, and where. */
 const plot = { shown: [], front: [], isDrawn: false };
@@ -38,7 +39,7 @@ const isNarrow = () => plot.width < 500;
 
 /** Areas by bytes, on a log scale as sizes span decades. */
 function radii(students) {
-  const [least, middle, most] = isNarrow() || students.length > 500 ? [9, 20, 42] : [16, 36, 100];
+  const [least, middle, most] = isNarrow() || students.length > MANY ? [9, 20, 42] : [16, 36, 100];
   const sizes = students.map(({ one }) => one.num_bytes).filter(isPositive);
   const [low, high] = [Math.min(...sizes), Math.max(...sizes)];
   const scale = high > low ? logScale(low, high, least, most) : () => middle;
@@ -62,7 +63,8 @@ function drawChart() {
     return;
   }
   layOut(students, found);
-  const svg = drawn("svg", { viewBox: `0 0 ${plot.width} ${plot.height}`, "aria-hidden": "true" });
+  const classes = students.length > MANY ? "many" : null;
+  const svg = drawn("svg", { class: classes, viewBox: `0 0 ${plot.width} ${plot.height}`, "aria-hidden": "true" });
   const layers = ["budget-area", "hot", "names"].map((id) => drawn("g", { id }));
   svg.append(grid(), layers[0], step(), ranges(), marks(), layers[1], layers[2]);
   box.append(svg);
