@@ -56,7 +56,7 @@ def report(asked: Asked) -> None:
     client = connect()
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(aside) / "report"
-        run_id, links = _home(client, runs)
+        run_id, links = home(client, runs)
         write(summary, folder, links)
         client.log_artifacts(run_id, str(folder), "report")
         if asked.to:
@@ -119,7 +119,7 @@ def outcome(summary: Summary) -> dict[str, Any]:
     return found
 
 
-def _home(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]]:
+def home(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]]:
     """The run that the report goes to: the study's, that which `mlflow run` has made, or a new one; and links for the page."""
     own = os.environ.get("MLFLOW_RUN_ID", "")
     name = f"report of {runs.study.name if runs.study else runs.experiment}"

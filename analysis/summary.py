@@ -60,21 +60,18 @@ def summarised(runs: Runs, machine: str = "") -> Summary:
 
 
 def _notes(runs: Runs, kept: Comparable, models: pd.DataFrame, borne: Evidence) -> list[str]:
-    found = []
-    for machine, number in kept.others.items():
-        found.append(
-            f"{plural(number, 'run')} timed on another machine ({machine}): its latencies are on none of the pictures' axes."
-        )
+    found = [
+        f"{plural(number, 'run')} timed on another machine ({machine}): its latencies are on no picture."
+        for machine, number in kept.others.items()
+    ]
     if models["split"].iloc[0] != "dev":
-        found.append(
-            "The scores are those of the rows that steps were chosen by, as the runs have none on dev: read them as optimistic."
-        )
+        found.append("The scores are on the rows that the best steps were chosen by, as the runs have none on dev: they flatter.")
     if runs.study is not None and not runs.study.info:
-        found.append("The study has no study.json yet: it has not ended, and its hypervolume and importances are missing.")
+        found.append("The study has no study.json: it has not ended, and its hypervolume and importances are not known.")
     for reason, ids in borne.without.items():
-        found.append(f"{plural(len(ids), 'model')} without resampled differences: {reason}.")
+        found.append(f"{plural(len(ids), 'model')} without intervals of differences: {reason}.")
     if all(len(seeds) == 1 for seeds in models["seeds"]):
-        found.append("Every model has one seed: intervals are of the dev rows alone, and another seed may move a score further.")
+        found.append("Every model has one seed: its intervals are of the dev rows alone.")
     return found
 
 

@@ -45,10 +45,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     second = stored.experiment(client, folder, "searches")
     about = {"mkd.kind": "search", "mkd.study": "small"}
     parent = client.create_run(second, run_name="search small", tags=about).info.run_id
-    trials = [
-        stored.logged(client, second, stored.made(stored.Wish(student, kind="trial", tags={"mkd.study": "small", "mkd.trial": str(n)})))
-        for n, student in enumerate((LSTM, BAG))
-    ]  # fmt: skip
+    tags = [{"mkd.study": "small", "mkd.trial": str(number)} for number in range(2)]
+    wishes = [stored.Wish(student, kind="trial", tags=own) for student, own in zip((LSTM, BAG), tags, strict=True)]
+    trials = [stored.logged(client, second, stored.made(wish)) for wish in wishes]
     study = {"study": "small", "backend": "torch", "setting": "b1-l128-t1", "trials": []}
     stored.log_json(client, parent, "study.json", json.dumps(study))
     return Store(f"sqlite:///{folder / 'mlflow.db'}", trials, parent)
