@@ -94,7 +94,7 @@ def middle(values: np.ndarray, scores: np.ndarray) -> list[tuple[float, float]]:
 
 def draw(info: Info) -> Figure:
     """Up to three panels in a row, which share the axis of scores."""
-    across = min(3, len(info.panels))
+    across = 2 if len(info.panels) == 4 else min(3, len(info.panels))
     down = math.ceil(len(info.panels) / across)
     figure = new_figure(3.6 * across + 0.8, 3.1 * down + 1.1)
     grid = figure.subplots(down, across, squeeze=False, sharey=True)

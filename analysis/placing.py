@@ -8,7 +8,7 @@ from typing import NamedTuple
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 
-RINGS = (1.0, 2.4, 4.2, 6.5, 9.0)
+RINGS = (1.0, 1.7, 2.6, 4.2)
 """How far a label moves from its point, in label heights, the nearest first."""
 SIDES = (
     (0.0, 1.0),

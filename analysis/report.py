@@ -17,6 +17,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import mlflow
 from jsonargparse import ArgumentError, ArgumentParser
@@ -31,8 +32,21 @@ from analysis.style import settled, written
 from analysis.summary import Summary, summarised
 
 PAGE = "report.html"
-HEADING = "## How to read these runs"
-"""What stands before it in an experiment's description is the user's own, and stays."""
+ARTIFACT = f"artifacts/report/{PAGE}"
+"""Of a run, in the addresses of the MLflow UI."""
+REPORTS = "**Quality against speed:**"
+"""What stands before it in an experiment's description is the user's own, and stays. Folded, the UI shows the first line."""
+
+BEST_FIRST = urlencode(
+    {
+        "workflowType": "machine_learning",
+        "searchFilter": "metrics.`quality/mean` > 0",
+        "orderByKey": "metrics.`quality/mean`",
+        "orderByAsc": "false",
+    },
+    quote_via=quote,
+)
+"""Of the MLflow UI: runs with a score in one flat list."""
 
 
 @dataclass(frozen=True)
@@ -120,16 +134,22 @@ def outcome(summary: Summary) -> dict[str, Any]:
 
 
 def home(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]]:
-    """The run that the report goes to: the study's, that which `mlflow run` has made, or a new one; and links for the page."""
+    """The run that the report goes to, and links for the page.
+
+    It is the study's run, or that which `mlflow run` has made in the experiment, or a new one there.
+    """
     own = os.environ.get("MLFLOW_RUN_ID", "")
     name = f"report of {runs.study.name if runs.study else runs.experiment}"
     if own:
         client.set_tag(own, "mkd.kind", "report")
         client.set_tag(own, "mlflow.runName", name)
-    run_id = runs.study.run_id if runs.study else own
+    here = own and client.get_run(own).info.experiment_id == runs.experiment_id
+    run_id = runs.study.run_id if runs.study else own if here else ""
     if not run_id:
         run_id = client.create_run(runs.experiment_id, run_name=name, tags={"mkd.kind": "report"}).info.run_id
         client.set_terminated(run_id)
+    if own and run_id != own:
+        client.set_tag(own, "mlflow.note.content", f"[The report](#/experiments/{runs.experiment_id}/runs/{run_id}/{ARTIFACT})")
     where = f"{_ui(runs)}/#/experiments/{runs.experiment_id}"
     links = [Link("all runs in MLflow", f"{where}/runs?workflowType=machine_learning")]
     return run_id, [*links, *([Link("the study's run", f"{where}/runs/{run_id}")] if runs.study else [])]
@@ -142,19 +162,18 @@ def _ui(runs: Runs) -> str:
 def address(runs: Runs, run_id: str) -> str:
     """Of the report in the MLflow UI; of a store that is no server, with the command that shows it."""
     experiment_id = connect(runs.store).get_run(run_id).info.experiment_id
-    url = f"{_ui(runs)}/#/experiments/{experiment_id}/runs/{run_id}/artifacts/report/{PAGE}"
+    url = f"{_ui(runs)}/#/experiments/{experiment_id}/runs/{run_id}/{ARTIFACT}"
     return url if runs.store.startswith("http") else f"mlflow ui --backend-store-uri {runs.store} then {url}"
 
 
 def describe(client: mlflow.MlflowClient, experiment_id: str) -> None:
     """The experiment's description in the UI: what its metrics are, and links to all of its reports."""
     experiment = client.get_experiment(experiment_id)
-    own = experiment.tags.get("mlflow.note.content", "").partition(HEADING)[0].rstrip()
+    own = experiment.tags.get("mlflow.note.content", "").partition(REPORTS)[0].rstrip()
     found = client.search_runs([experiment_id], "tags.`mkd.report` LIKE 'report/%'", max_results=50)
-    links = [
-        f"- [{run.info.run_name}](#/experiments/{experiment_id}/runs/{run.info.run_id}/artifacts/report/{PAGE})" for run in found
-    ]
-    text = "\n".join([*([own, ""] if own else []), HEADING, EXPLANATION, "**Reports**", *links])
+    links = [f"[{run.info.run_name}](#/experiments/{experiment_id}/runs/{run.info.run_id}/{ARTIFACT})" for run in found]
+    links.append(f"[all runs, best first](#/experiments/{experiment_id}/runs?{BEST_FIRST})")
+    text = "\n".join([*([own, ""] if own else []), f"{REPORTS} {', '.join(links)}", EXPLANATION])
     client.set_experiment_tag(experiment_id, "mlflow.note.content", text)
 
 

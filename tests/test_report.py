@@ -127,7 +127,7 @@ def test_a_report_without_a_study_is_left_with_a_run_of_its_own_and_the_experime
     assert (run.data.tags["mkd.kind"], run.info.status) == ("report", "FINISHED")
     assert {file.path for file in client.list_artifacts(run_id, "report")} >= {"report/report.html", "report/pictures"}
     note = described(client).tags["mlflow.note.content"]
-    assert note.startswith("My own words.") and note.count("How to read these runs") == 1
+    assert note.startswith("My own words.") and note.count("Quality against speed:") == 1
     assert f"/runs/{run_id}/artifacts/report/report.html)" in note
     assert of_experiment.outcome["link"].endswith(f"/runs/{run_id}/artifacts/report/report.html")
 
@@ -146,12 +146,20 @@ def test_an_experiments_own_words_stay_when_it_is_described_again(of_experiment:
     assert described(of_experiment.client).tags == before.tags
 
 
-def test_the_run_that_mlflow_run_has_made_gets_the_report(of_experiment: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_run_that_mlflow_run_has_made_in_the_experiment_gets_the_report(
+    of_experiment: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = of_experiment.client
-    own = client.create_run("0").info.run_id
+    runs = read("mkd", store=client.tracking_uri)
+    own = client.create_run(runs.experiment_id).info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", own)
-    run_id, _ = report.home(client, read("mkd", store=client.tracking_uri))
+    run_id, _ = report.home(client, runs)
     assert run_id == own and client.get_run(own).info.run_name == "report of mkd"
+    elsewhere = client.create_run("0").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", elsewhere)
+    new, _ = report.home(client, runs)
+    assert client.get_run(new).info.experiment_id == runs.experiment_id
+    assert f"/runs/{new}/artifacts/report/report.html" in client.get_run(elsewhere).data.tags["mlflow.note.content"]
     in_study, links = report.home(client, read(study="small", store=client.tracking_uri))
     assert client.get_run(in_study).data.tags["mkd.kind"] == "search" and links[1].text == "the study's run"
 
