@@ -72,9 +72,9 @@ def ablate(config: Config) -> None:
         trials.conclude(run, comparison.summary(rows), comparison.lines(rows), picture, outcome)
 
 
-def _make(run: trials.Study, wanted: list[Planned]) -> dict[str, trials.Trial]:
+def _make(run: trials.Study, wanted: list[Planned]) -> dict[str, tracking.Recorded]:
     """The trials by their key, made one after another below the run, with one bar for all."""
-    made: dict[str, trials.Trial] = {}
+    made: dict[str, tracking.Recorded] = {}
     with progress.bar(len(wanted)) as told:
         for index, trial in enumerate(wanted):
             told(index, trial.name, 0)

@@ -44,6 +44,15 @@ def with_settings(config: Config, settings: dict[str, Any]) -> Config:
         raise ValueError(one_line(error)) from error
 
 
+def from_yaml(text: str) -> Config:
+    """The config that `to_yaml` has written, by this or an earlier state of the project: what it lacks has its default."""
+    parser = _parser("")
+    try:
+        return _made(parser, parser.parse_string(text))
+    except ArgumentError as error:
+        raise ValueError(one_line(error)) from error
+
+
 def _parser(description: str) -> ArgumentParser:
     parser = ArgumentParser(prog="python -m experiments", description=description, exit_on_error=False)
     parser.add_class_arguments(Config)

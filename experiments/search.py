@@ -60,7 +60,7 @@ def search(config: Config) -> None:
             optuna_study.set_user_attr(study.RUN, run.info.run_id)
             ready = taught(base, rows, report)
             begin(config, optuna_study, space, starts)
-            job = Job(config, tasks, run.info.run_id, time.time())
+            job = Job(config, tasks, trials.tracking_uri(), run.info.run_id, time.time())
             crew(job, optuna_study)
             setting = speed_settings(base.speed, False)[0].name
             frontier.conclude(config, optuna_study, ready, teacher_speed(ready, base), setting, time.time() - job.began)
@@ -114,11 +114,13 @@ def begin(config: Config, optuna_study: optuna.Study, space: Space, starts: list
 
 def crew(job: Job, optuna_study: optuna.Study) -> None:
     """Starts the workers, shows how far all are, and ends them cleanly where this command is stopped."""
-    search, context = job.config.search, multiprocessing.get_context("spawn")
+    search, context = job.config.search, multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["experiments.worker"])  # what takes seconds to import is imported once for all
     workers: list[BaseProcess] = [context.Process(target=work, args=(job,)) for _ in range(search.workers)]
     try:
         for worker in workers:
             worker.start()
+        print(f"workers: {', '.join(str(worker.pid) for worker in workers)}", flush=True)
         with progress.bar(search.trials) as told:
             while any(worker.is_alive() for worker in workers):
                 _show(told, optuna_study, job.config)

@@ -45,7 +45,7 @@ Space = tuple[Leaf, ...]
 
 def parse(given: dict[str, Any], tasks: list[str], path: tuple[str, ...] = ()) -> Space:
     """The space that search.space describes. Raises ValueError naming the setting that is wrong, and what is allowed."""
-    return tuple(_leaf(setting, spec, tasks, path) for setting, spec in given.items())
+    return tuple(_leaf(str(setting), spec, tasks, path) for setting, spec in given.items())
 
 
 def _leaf(setting: str, spec: Any, tasks: list[str], path: tuple[str, ...]) -> Leaf:
@@ -57,12 +57,18 @@ def _leaf(setting: str, spec: Any, tasks: list[str], path: tuple[str, ...]) -> L
         return Leaf(setting, name, None, {}, tuple(tasks))
     if isinstance(spec, list):
         return Leaf(setting, name, _choices(where, spec), {})
-    if isinstance(spec, dict) and spec.keys() == {"choices"} and isinstance(spec["choices"], dict):
+    if isinstance(spec, dict) and spec.keys() == {"choices"} and _with_spaces(spec["choices"]):
         below = {choice: parse(own or {}, tasks, (*path, str(choice))) for choice, own in spec["choices"].items()}
         return Leaf(setting, name, _choices(where, list(below)), below)
     if isinstance(spec, dict) and {"low", "high"} <= spec.keys() <= {"low", "high", "log", "step"}:
         return Leaf(setting, name, _range(where, **spec), {})
-    raise ValueError(f"{where} is {spec!r}; allowed: {{low, high, log, step}}, a list, {{choices: ...}}, or {SIMPLEX}")
+    raise ValueError(
+        f"{where} is {spec!r}; allowed: {{low, high, log, step}}, a list, {{choices: a space, or null, for each}}, or {SIMPLEX}"
+    )
+
+
+def _with_spaces(choices: Any) -> bool:
+    return isinstance(choices, dict) and all(own is None or isinstance(own, dict) for own in choices.values())
 
 
 def _choices(where: str, choices: list[Any]) -> CategoricalDistribution:
@@ -72,19 +78,26 @@ def _choices(where: str, choices: list[Any]) -> CategoricalDistribution:
     return CategoricalDistribution(choices)
 
 
-def _range(where: str, low: Any, high: Any, log: bool = False, step: Any = None) -> BaseDistribution:
-    numbers = [value for value in (low, high, step) if value is not None]
-    if not all(isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) for value in numbers):
-        raise ValueError(f"{where} goes from {low!r} to {high!r} by {step!r}; allowed: numbers")
+def _range(where: str, low: Any, high: Any, log: Any = False, step: Any = None) -> BaseDistribution:
+    numbers = [low, high] if step is None else [low, high, step]
+    if not all(map(_is_number, numbers)) or not isinstance(log, bool):
+        raise ValueError(f"{where} goes from {low!r} to {high!r} by {step!r}, log {log!r}; allowed: numbers, log true or false")
     if not low < high:
         raise ValueError(f"{where} goes from {low} to {high}; allowed: low below high")
     if (log and low <= 0) or (log and step is not None) or (step is not None and step <= 0):
         raise ValueError(
             f"{where} goes from {low} to {high} by {step}, log {log}; allowed: log above 0 without step, step above 0"
         )
+    steps = 0 if step is None else (high - low) / step
+    if abs(steps - round(steps)) > 1e-8:
+        raise ValueError(f"{where} goes from {low} to {high} by {step}; allowed: a high end that steps from the low one meet")
     if all(isinstance(value, int) for value in numbers):
         return IntDistribution(low, high, log, step or 1)
     return FloatDistribution(low, high, log, step)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def suggest(trial: BaseTrial, space: Space) -> Settings:
@@ -159,8 +172,7 @@ def holds(kind: BaseDistribution, value: Any) -> bool:
     """Whether the value is one of the choices, or lies in the range."""
     if isinstance(kind, CategoricalDistribution):
         return value in kind.choices
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and bool(kind._contains(kind.to_internal_repr(value)))
+    return _is_number(value) and bool(kind._contains(kind.to_internal_repr(value)))
 
 
 def _told(kind: BaseDistribution) -> str:
@@ -170,11 +182,14 @@ def _told(kind: BaseDistribution) -> str:
     return f"from {kind.low} to {kind.high}" + (f" by {kind.step}" if kind.step else "")
 
 
-def _draws_of(leaf: Leaf, weights: dict[str, float]) -> dict[str, float]:
-    """Draws that make these weights: -log(u) is 1 in the mean, as of even draws."""
-    if weights.keys() != set(leaf.tasks) or not all(weight >= 0 for weight in weights.values()) or not sum(weights.values()):
-        raise ValueError(f"{leaf.setting} is {weights!r}; allowed: a weight for each of {', '.join(leaf.tasks)}")
-    scale = len(weights) / sum(weights.values())
+def _draws_of(leaf: Leaf, weights: Any) -> dict[str, float]:
+    """Draws that make these weights: -log(u) is 1 in the mean, as of even draws, or less where the largest were out of range."""
+    known = isinstance(weights, dict) and weights.keys() == set(leaf.tasks)
+    if not known or not all(_is_number(weight) and weight >= 0 for weight in weights.values()) or not sum(weights.values()):
+        raise ValueError(
+            f"{leaf.setting} is {weights!r}; allowed: a weight for each of {', '.join(leaf.tasks)}, not all of them 0"
+        )
+    scale = min(len(weights) / sum(weights.values()), -math.log(LEAST) / max(weights.values()))
     return {name: min(max(math.exp(-weights[task] * scale), LEAST), 1 - LEAST) for task, name in _draws(leaf)}
 
 
@@ -183,7 +198,11 @@ def check(space: Space, config: Config) -> None:
 
     Each is tried with the least of everything else that is searched beside it.
     """
+    tried: list[Settings] = []
     for setting, settings in _probes(space, {}):
+        if settings in tried:
+            continue
+        tried.append(settings)
         try:
             cli.with_settings(config, settings)
         except ValueError as error:
@@ -208,7 +227,7 @@ def least(space: Space, chosen: Settings | None = None) -> Settings:
 
 
 def corners(space: Space) -> list[Settings]:
-    """Settings of the candidates among which the cheapest is: the least of each number with every choice that is none."""
+    """Settings of the candidates among which the cheapest is, in whatever it costs: the smallest size with every other choice."""
     found: list[Settings] = [{}]
     for leaf in space:
         ways = [{leaf.setting: value} | below for value in _cheapest(leaf) for below in corners(_below(leaf, value))]
@@ -218,13 +237,18 @@ def corners(space: Space) -> list[Settings]:
 
 def _cheapest(leaf: Leaf) -> list[Any]:
     ends = _ends(leaf)
-    if not isinstance(leaf.kind, CategoricalDistribution):
-        return ends[:1]
-    numbers = [end for end in ends if isinstance(end, int | float) and not isinstance(end, bool)]
-    others = [end for end in ends if end not in numbers or isinstance(end, bool)]
-    if not leaf.below and not leaf.setting.startswith("student."):
+    if leaf.below:
+        return ends
+    if not leaf.setting.startswith("student."):
         return ends[:1]  # what it says has no part in the cost
-    return [*others, *([min(numbers)] if numbers else [])]
+    numbers = [end for end in ends if _is_size(leaf, end)]
+    least = max if leaf.setting == "student.min_count" else min  # the higher the floor, the fewer words have embeddings
+    return [*(end for end in ends if not _is_size(leaf, end)), *([least(numbers)] if numbers else [])]
+
+
+def _is_size(leaf: Leaf, value: Any) -> bool:
+    """Whether it is one of several numbers of which the smaller one costs less; embeddings of width 0 are as wide as `hidden`."""
+    return _is_number(value) and (value != 0 or leaf.setting != "student.embedding")
 
 
 def _below(leaf: Leaf, value: Any) -> Space:

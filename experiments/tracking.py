@@ -7,9 +7,10 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -52,16 +53,24 @@ Core = Callable[[Config, Path, Report], Result]
 """The work of a run: it writes its model to the folder."""
 
 
-def record(config: Config, kind: str, name: str, core: Core, parent: str = "") -> None:
+class Recorded(NamedTuple):
+    """A run that has ended well: its id, and its final metrics."""
+
+    run_id: str
+    metrics: dict[str, float]
+
+
+def record(
+    config: Config, kind: str, name: str, core: Core, parent: str = "", tags: Mapping[str, str] = MappingProxyType({})
+) -> Recorded:
     """Runs the core as one MLflow run of a `mkd.kind`, with bars while it works and a table, a link and JSON at its end.
 
-    parent: id of the run whose model this one starts from. The run ends FINISHED, or FAILED where the core raises; one that
-    was killed is gone on with, as the same run. Of several processes the first one records it.
+    parent: id of the run whose model this one starts from. tags: beside the usual ones. The run ends FINISHED, or FAILED where
+    the core raises; one that was killed is gone on with, as the same run. Of several processes the first one records it.
     """
     if not processes.is_first():
-        core(config, path_of(config, kind), silent)
-        return
-    with opened(config, name, {"mkd.kind": kind, "mkd.tasks": tasks_of(config)}) as (run, folder):
+        return Recorded("", core(config, path_of(config, kind), silent).metrics)
+    with opened(config, name, {"mkd.kind": kind, "mkd.tasks": tasks_of(config), **tags}) as (run, folder):
         if parent:
             _link(run, parent)
         with progress.bars(reporter(run)) as report:
@@ -71,6 +80,7 @@ def record(config: Config, kind: str, name: str, core: Core, parent: str = "") -
         print("\n".join(table.lines(result)))
         print(f"\nlook at it: {where(run)}")
         print(json.dumps({"run_id": run.info.run_id, "metrics": result.metrics}))
+        return Recorded(run.info.run_id, result.metrics)
 
 
 def record_submission(config: Config, name: str, core: Callable[[Config, Path, Report], Submission], parent: str = "") -> None:

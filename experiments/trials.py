@@ -1,6 +1,8 @@
 """Runs that belong together: one for a study, and one a trial below it."""
 
+import difflib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -14,6 +16,7 @@ from optuna.trial import FrozenTrial
 from experiments import progress
 from experiments.tracking import (
     Core,
+    Recorded,
     connected,
     describe,
     failure_told,
@@ -33,13 +36,6 @@ Study = Run
 """A run that many trials are the children of."""
 
 
-class Trial(NamedTuple):
-    """A finished trial: the id of its run, and its metrics (their last values)."""
-
-    run_id: str
-    metrics: dict[str, float]
-
-
 @contextmanager
 def study(config: Config, kind: str, name: str) -> Iterator[Study]:
     """Opens it, for `trial` and `conclude`; it ends FINISHED, or FAILED where something raises."""
@@ -51,7 +47,7 @@ def study(config: Config, kind: str, name: str) -> Iterator[Study]:
 
 def trial(
     parent: Run, config: Config, name: str, tags: dict[str, str], core: Core, report: Report, params: dict[str, str] | None = None
-) -> Trial:
+) -> Recorded:
     """Runs the core as a child of the study's run, and leaves everything but the model; `report` gets the core's progress.
 
     params: beside the settings. The run ends FINISHED; KILLED where the core raises Ended, or is interrupted; FAILED with the
@@ -62,7 +58,7 @@ def trial(
         mlflow.log_params(params or {})
         result = core(config, folder, progress.apart(report, reporter(run)))
         log_result(run.info.run_id, result)
-        return Trial(run.info.run_id, result.metrics)
+        return Recorded(run.info.run_id, result.metrics)
 
 
 @contextmanager
@@ -142,11 +138,11 @@ def search(config: Config, name: str, known: str, tags: dict[str, str]) -> Itera
             raise
 
 
-def finished_trial(parent: Study, key: str) -> Trial | None:
+def finished_trial(parent: Study, key: str) -> Recorded | None:
     """The trial of the study's experiment that has ended well and has this `mkd.key`, where there is one."""
     wanted = f"attributes.status = 'FINISHED' and tags.`mkd.kind` = 'trial' and tags.`mkd.key` = '{key}'"
     found = mlflow.MlflowClient().search_runs([parent.info.experiment_id], wanted, max_results=1)
-    return Trial(found[0].info.run_id, found[0].data.metrics) if found else None
+    return Recorded(found[0].info.run_id, found[0].data.metrics) if found else None
 
 
 def conclude(run: Study, metrics: dict[str, float], lines: list[str], picture: Figure, found: dict[str, Any]) -> None:
@@ -193,3 +189,50 @@ def conclude_search(
             {"run_id": run.info.run_id, "hypervolume": hypervolume[-1] if hypervolume else 0.0} | short | {"metrics": metrics}
         )
     )
+
+
+class Promoted(NamedTuple):
+    """A finished trial of a search, as its study's run tells of it. quality: on the selection split, in points."""
+
+    number: int
+    name: str
+    run_id: str
+    quality: float
+    latency_ms: float
+    backend: str
+
+
+def finished(study: str) -> list[Promoted]:
+    """The finished trials of the search of this name, as its run has them. Raises ValueError where there is none."""
+    with connected():
+        client = mlflow.MlflowClient()
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        runs = client.search_runs(experiments, "tags.`mkd.kind` = 'search'", order_by=["attributes.start_time DESC"])
+    known = {run.data.tags["mkd.study"]: run for run in reversed(runs) if "mkd.study" in run.data.tags}
+    if study not in known:
+        near = difflib.get_close_matches(study, known, 3) or sorted(known)
+        raise ValueError(
+            f"promote.study is {study!r}; allowed: {', '.join(near) or 'none yet'}, the searches in {mlflow.get_tracking_uri()}"
+        )
+    found = mlflow.artifacts.load_dict(f"{known[study].info.artifact_uri}/study.json")
+    return [
+        Promoted(row["number"], row["name"], row["run_id"], row["quality"], row["latency_ms"], found["backend"])
+        for row in found["trials"]
+        if row["state"] == "complete"
+    ]
+
+
+def config_of(run_id: str) -> str:
+    """The settings of a run, as the YAML that it has left."""
+    return str(mlflow.artifacts.load_text(f"{mlflow.get_run(run_id).info.artifact_uri}/config.yaml"))
+
+
+def tracking_uri() -> str:
+    """Where runs are kept."""
+    return str(mlflow.get_tracking_uri())
+
+
+def as_worker(uri: str) -> None:
+    """Has this process write its runs there, none of which is the one that `mlflow run` has made for the command."""
+    os.environ.pop("MLFLOW_RUN_ID", None)
+    mlflow.set_tracking_uri(uri)

@@ -1,7 +1,6 @@
 """One worker of a search: it makes one trial after another until there are enough, each as a run below the study's."""
 
 import multiprocessing
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -45,10 +44,14 @@ NOT_READ = ("seed", "device", "data", "teacher")
 
 
 class Job(NamedTuple):
-    """What the workers of one command need to know. config: of the whole search; run: the study's; began: in seconds."""
+    """What the workers of one command need to know.
+
+    config: of the whole search. tracking: the store of its runs. run: the study's. began: when, in seconds.
+    """
 
     config: Config
     tasks: list[str]
+    tracking: str
     run: str
     began: float
 
@@ -68,7 +71,7 @@ def work(job: Job) -> None:
     signal.signal(signal.SIGTERM, _stopped)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
-    os.environ.pop("MLFLOW_RUN_ID", None)
+    trials.as_worker(job.tracking)
     search = job.config.search
     study = optuna.load_study(
         study_name=search.study, storage=opened_storage(search, trials.close_lost), sampler=Seeded(search, job.config.seed)

@@ -586,8 +586,7 @@ class PromoteConfig:
     budget_ms: float | None = None
     """The most that its latency may be, in the study's backend; null: any."""
     whole: bool = True
-    """Whether it learns from the rows of the selection split too; the weights of the last step are kept then, as nothing is
-    left to choose better ones by."""
+    """Whether it learns from the rows of the selection split too."""
     seeds: list[int] = field(default_factory=lambda: [0])
     """It is trained once with each; the first one's student is registered, the others tell how far a seed moves its score."""
 
@@ -635,6 +634,9 @@ class Config:
     """Folder of the stores: tokens, teachers and their logits."""
     checkpoint_seconds: float = 60.0
     """Seconds of training between checkpoints; a run that was killed goes on from the last one when it is started again."""
+    whole: bool = False
+    """Whether a student learns from the rows that are set apart too: the weights of the last step are kept then, as nothing is
+    left to choose better ones by."""
     baseline: bool = True
     """Whether to train the same student on the labels alone too, to show what distillation adds."""
     data: DataConfig = field(default_factory=DataConfig)

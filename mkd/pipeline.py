@@ -202,11 +202,12 @@ def fit(
 ) -> Student:
     """The student, trained by config.loss and config.train on what the teacher tells; without targets, on the labels alone."""
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
+    datas = [with_all_rows(data) for data in side.datas] if config.whole else side.datas
     if targets is None:
-        sources = [Source(data, labelled(data), None) for data in side.datas]
+        sources = [Source(data, labelled(data), None) for data in datas]
     else:
-        sources = [Source(data, data.train_rows, *target) for data, target in zip(side.datas, targets, strict=True)]
-    how = config.train
+        sources = [Source(data, data.train_rows, *target) for data, target in zip(datas, targets, strict=True)]
+    how = replace(config.train, eval_every=config.train.steps, patience=0) if config.whole else config.train
 
     def batches(start: int) -> Iterator[Batch]:
         drawn = joint_batches(sources, layout, how.batch_size, how.sampling, config.seed, how.steps, start)
@@ -221,6 +222,11 @@ def fit(
     train(student, batches, scored, config.loss, how, report, checkpoint, matching)
     student.train(False)
     return student
+
+
+def with_all_rows(data: TaskData) -> TaskData:
+    """The task with the rows that are set apart among those that are learnt from."""
+    return data._replace(train_rows=np.sort(np.concatenate([data.train_rows, data.selection_rows])))
 
 
 def _student_tokenizer(config: Config, teachers_own: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:

@@ -1,0 +1,85 @@
+"""Takes the best student of a search under a budget, trains it anew on all rows that have a label, and registers it.
+
+    python -m experiments.promote --promote.study mkd --promote.budget_ms 1
+    mlflow run . -e promote -P study=mkd -P budget_ms=1
+    mlflow run . -e promote -P study=glue -P budget_ms=2 -P train.steps=6000 -P 'promote.seeds=[0, 1, 2]'
+
+Data, teacher, student, loss and training are those of the trial, but where the command says otherwise; all else is the
+command's. It is chosen by its score on the selection split. The last line printed is JSON: the runs and their scores by seed,
+and the name it is registered under.
+"""
+
+import json
+import statistics
+import sys
+from dataclasses import replace
+from typing import Any
+
+from experiments import cli, tracking, trials
+from experiments.table import markdown
+from experiments.trials import Promoted
+from mkd import pipeline
+from mkd.config import Config, PromoteConfig, RegistryConfig
+
+OF_THE_TRIAL = ("data", "teacher", "student", "loss", "train")
+ALIAS = "champion"
+"""Where nothing else is said."""
+
+
+def promote(config: Config) -> None:
+    """One distillation a seed; the first one's student is registered."""
+    chosen = best(config.promote)
+    own = settled(config, chosen)
+    print(
+        f"{chosen.name}: {chosen.quality:.1f} on the selection split, {chosen.latency_ms:.3g} ms in {chosen.backend}", flush=True
+    )
+    found: dict[int, tracking.Recorded] = {}
+    for seed in config.promote.seeds:
+        registry = own.registry if seed == config.promote.seeds[0] else RegistryConfig()
+        name = f"{chosen.name.split(' ')[0]} of {config.promote.study}, {own.student.name} s{seed}"
+        tags = {"mkd.promoted": config.promote.study, "mkd.trial": str(chosen.number), "mkd.parent": chosen.run_id}
+        found[seed] = tracking.record(replace(own, seed=seed, registry=registry), "promote", name, pipeline.run, tags=tags)
+    scores = {seed: made.metrics["quality/mean"] for seed, made in found.items()}
+    rows = [["seed", "mean score on dev"], *([str(seed), f"{score:.2f}"] for seed, score in scores.items())]
+    print("\n".join(markdown(rows)))
+    if len(scores) > 1:
+        print(f"mean {statistics.fmean(scores.values()):.2f}, sd {statistics.stdev(scores.values()):.2f}")
+    told: dict[str, Any] = {
+        "study": config.promote.study, "trial": chosen.number, "model": f"models:/{own.registry.name}@{own.registry.alias}",
+        "runs": {str(seed): made.run_id for seed, made in found.items()}, "quality": {str(s): v for s, v in scores.items()},
+    }  # fmt: skip
+    print(json.dumps(told))
+
+
+def best(config: PromoteConfig) -> Promoted:
+    """The finished trial of the study with the best quality within the budget.
+
+    Raises ValueError where there is no such study, or no trial that is so fast, naming those that there are.
+    """
+    found = trials.finished(config.study)
+    if not found:
+        raise ValueError(f"promote.study is {config.study!r}, which has no finished trial yet; allowed: one that has")
+    limit = config.budget_ms
+    within = [trial for trial in found if limit is None or trial.latency_ms <= limit]
+    if not within:
+        fastest = min(found, key=lambda trial: trial.latency_ms)
+        raise ValueError(
+            f"promote.budget_ms is {limit:g}; allowed: at least {fastest.latency_ms:.3g}, the latency of {fastest.name}, "
+            f"the fastest of {config.study}"
+        )
+    return max(within, key=lambda trial: (trial.quality, -trial.latency_ms))
+
+
+def settled(config: Config, chosen: Promoted) -> Config:
+    """The config that is trained: the trial's where it says what the student is, and the command's for all else."""
+    trial = cli.from_yaml(trials.config_of(chosen.run_id))
+    groups = {name: getattr(trial, name) for name in OF_THE_TRIAL}
+    said = {name: value for name, value in cli.overrides(config).items() if name.split(".")[0] in OF_THE_TRIAL}
+    registry = replace(config.registry, name=config.registry.name or config.promote.study)
+    registry = replace(registry, alias=registry.alias or ALIAS)
+    own = replace(config, **groups, whole=config.promote.whole, registry=registry)
+    return cli.with_settings(own, said)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.entry(promote, __doc__ or ""))
