@@ -57,7 +57,8 @@ def info(models: pd.DataFrame, points: dict[str, list[tuple[int, float]]], small
     named = [curve for curve in found if curve.label]
     heights = dict(zip((c.label for c in named), spread([c.scores[-1] for c in named], LEAST_GAP * (top - bottom)), strict=True))
     found = [curve._replace(name_at=heights.get(curve.label, curve.scores[-1])) for curve in found]
-    return Info(found, bottom, top + 0.04 * (top - bottom), max(curve.steps[-1] for curve in found), small)
+    margin = 0.04 * (top - bottom)
+    return Info(found, bottom - margin, top + margin, max(curve.steps[-1] for curve in found), small)
 
 
 def draw(info: Info) -> Figure:

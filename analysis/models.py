@@ -26,7 +26,7 @@ OF_A_MODEL = ["student", "variant", "tasks", "suite", "split", "machine", "backe
 """What two runs have in common that are of one model, next to all settings."""
 TIMED = ["latency_ms", "rows_per_s", "teacher_latency_ms", "teacher_rows_per_s"]
 NUMBERS = [
-    "mean", "teacher_mean", "baseline_mean", "retention", "agreement", "parameters", "num_bytes", *TIMED, "trial",
+    "mean", "teacher_mean", "baseline_mean", "retention", "agreement", "parameters", "num_bytes", "backend_loss", *TIMED, "trial",
 ]  # fmt: skip
 BY_TASK = ("score/", "teacher/", "baseline/", "retention/", "agreement/")
 

@@ -149,6 +149,7 @@ def _speed(metrics: dict[str, float], backend: str, setting: str) -> Row:
         "batch": batch,
         "rows_per_s": metrics.get(f"speed/{backend}/{batch}/rows_per_s"),
         "num_bytes": metrics.get("size/bytes" if backend == TORCH else f"export/{backend}/bytes"),
+        "backend_loss": 0.0 if backend == TORCH else metrics.get(f"export/{backend}/loss"),
         "teacher_latency_ms": metrics.get(f"teacher/speed/{TORCH}/{setting}/p50_ms"),
         "teacher_rows_per_s": metrics.get(f"teacher/speed/{TORCH}/{batch}/rows_per_s"),
     }

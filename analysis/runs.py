@@ -39,6 +39,7 @@ COLUMNS = {
     "backend": "the fastest that is offered, or the study's",
     "setting": "in which latency_ms was measured", "latency_ms": "median of one row",
     "batch": "setting of the throughput", "rows_per_s": "rows a second there", "num_bytes": "of the backend's weights on disk",
+    "backend_loss": "points of the mean that the backend loses against torch, which all scores are of",
     "teacher_latency_ms": "of the teacher in torch, beside it", "teacher_rows_per_s": "likewise",
     "score/<task>": "points; and likewise teacher/<task>, baseline/<task>, retention/<task>, agreement/<task>",
     "<setting>": "each setting of data, teacher, student, loss, train and finetune by its dotted name, as text",
@@ -46,6 +47,8 @@ COLUMNS = {
 """What the columns of the table are; what a run does not have is NaN, None or empty."""
 LOCAL = "http://127.0.0.1:5000"
 """Where `mlflow ui` shows a store that is no server."""
+REPORT = "report"
+"""The mkd.kind of a run that holds a report."""
 PAGE = 500
 """Runs that are asked for at once."""
 
@@ -97,6 +100,8 @@ def table(records: list[Record], store: str, place: Experiment, study: Study | N
     metrics: dict[str, dict[str, list[str]]] = {}
     for record in records:
         reason = why_left_out(record, asked)
+        if record.tags.get("mkd.kind") == REPORT:
+            continue  # it is of runs, and none itself
         if reason:
             left_out.setdefault(reason, []).append(record.name)
         else:

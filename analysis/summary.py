@@ -10,6 +10,9 @@ from analysis.models import Comparable, averaged, comparable
 from analysis.runs import Runs
 from mkd.pareto import front
 
+SHOWN_LOSS = 0.05
+"""Points of the mean from which on it is said what backends lose."""
+
 
 class Summary(NamedTuple):
     """models: on all machines, the best first. drawn: those on the machine that is drawn; front: of these, the fastest first.
@@ -66,6 +69,9 @@ def _notes(runs: Runs, kept: Comparable, models: pd.DataFrame, borne: Evidence) 
     ]
     if models["split"].iloc[0] != "dev":
         found.append("The scores are on the rows that the best steps were chosen by, as the runs have none on dev: they flatter.")
+    most = float(models["backend_loss"].max())
+    if most >= SHOWN_LOSS:
+        found.append(f"Scores are those in torch; in the backend that was timed they are up to {most:.1f} points lower.")
     if runs.study is not None and not runs.study.info:
         found.append("The study has no study.json: it has not ended, and its hypervolume and importances are not known.")
     for reason, ids in borne.without.items():

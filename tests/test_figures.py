@@ -113,7 +113,7 @@ def test_a_curve_is_named_once_for_all_seeds_and_the_best_is_first() -> None:
         ("bag-1x64", "bag", [10, 20], [40.0, 41.0]),
     ]
     assert (found.curves[1].name_at, found.right) == (60.0, 20)
-    assert found.bottom == 40.0 and found.top == pytest.approx(62 + 0.04 * 22)
+    assert (found.bottom, found.top) == pytest.approx((40 - 0.04 * 22, 62 + 0.04 * 22))
     assert curves.info(shown, {}) is None
 
 

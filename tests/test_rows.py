@@ -11,7 +11,8 @@ METRICS = {
     "quality/mnli/accuracy": 70.0, "quality/mnli/accuracy_mismatched": 72.0, "quality/mnli/score": 71.0, "quality/mean": 80.5,
     "teacher/quality/sst2/score": 92.0, "teacher/quality/mnli/score": 80.0, "teacher/quality/mean": 86.0,
     "baseline/quality/sst2/score": 88.0, "baseline/quality/mean": 78.0, "retention/mean": 93.6, "retention/sst2": 97.8,
-    "agreement/mean": 85.0, "size/parameters": 1e6, "size/bytes": 4e6, "export/int8/bytes": 1e6, "export/onnx/bytes": 4.1e6,
+    "agreement/mean": 85.0, "size/parameters": 1e6, "size/bytes": 4e6,
+    "export/int8/bytes": 1e6, "export/int8/loss": 0.3, "export/onnx/bytes": 4.1e6,
     "speed/torch/b1-l128-t1/p50_ms": 4.0, "speed/torch/b1-l128-t1/rows_per_s": 250.0,
     "speed/onnx/b1-l128-t1/p50_ms": 2.0, "speed/onnx/b1-l128-t1/rows_per_s": 500.0,
     "speed/int8/b1-l128-t1/p50_ms": 1.0, "speed/int8/b1-l128-t1/rows_per_s": 1000.0,
@@ -41,6 +42,7 @@ def test_a_backend_that_did_not_pass_its_check_is_not_the_fastest() -> None:
 def test_a_study_has_its_own_backend_and_setting() -> None:
     assert fastest(METRICS, Asked("torch", "b1-l128-t1")) == ("torch", "b1-l128-t1")
     assert row(RECORD, Asked("torch", "b1-l128-t1"))["num_bytes"] == 4e6
+    assert row(RECORD)["backend_loss"] == 0.3 and row(RECORD, Asked("torch", "b1-l128-t1"))["backend_loss"] == 0.0
     assert fastest(METRICS, Asked("static", "b1-l128-t1")) is None
 
 
