@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from analysis.runs import Runs, predictions
-from analysis.statistics import Difference, Resampled, difference, over_seeds, resampled
+from analysis.statistics import Difference, Resampled, answers_of, difference, over_seeds, resampled
 
 EQUAL = 0.01
 """Points by which a score from the logged answers may differ from the one that the run tells."""
@@ -68,15 +67,16 @@ def nearest(models: pd.DataFrame) -> list[int]:
     return list(below.sort_values(kind="stable").index[:MOST])
 
 
-def _pair(answers: pd.DataFrame, metrics: Metrics, known: dict[bytes, Resampled]) -> tuple[Resampled, Resampled | None]:
+def _pair(predictions: pd.DataFrame, metrics: Metrics, known: dict[bytes, Resampled]) -> tuple[Resampled, Resampled | None]:
     """A run's own resampled scores and its teacher's, where all of the teacher's answers are known.
 
     known: scores of teachers by their answers, as many runs have the same.
     """
+    answers = answers_of(predictions)
     own = resampled(answers, metrics)
-    if answers["teacher"].isna().any():
+    if predictions["teacher"].isna().any():
         return own, None
-    key = answers["teacher"].to_numpy(np.float64).tobytes() + answers["label"].to_numpy(np.float64).tobytes()
+    key = b"".join(part[name].tobytes() for part in answers.values() for name in ("teacher", "label"))
     if key not in known:
         known[key] = resampled(answers, metrics, "teacher")
     return own, known[key]

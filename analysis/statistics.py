@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from analysis.weighted import METRICS
 
@@ -48,23 +48,34 @@ def counts(task: str, split: str, rows: int) -> np.ndarray:
     return np.ascontiguousarray(np.concatenate([np.ones((1, rows)), drawn]).T)
 
 
-def resampled(predictions: pd.DataFrame, metrics: dict[str, list[str]], column: str = "prediction") -> Resampled:
-    """The scores of what a column of a run's predictions.parquet answers.
+Answers = dict[tuple[str, str], dict[str, np.ndarray]]
+"""By task and split the columns label, prediction and teacher, row by row."""
 
-    predictions: columns task, split, label and `column`. metrics: by task, as quality/<task>/<metric> names them: a metric's
-    name, and after it the split's suffix.
+
+def answers_of(predictions: pd.DataFrame) -> Answers:
+    """A run's predictions.parquet by task and split, its rows in their order: those of different runs are drawn together."""
+    columns = {name: predictions[name].to_numpy(np.float64) for name in ("label", "prediction", "teacher")}
+    rows = predictions["row"].to_numpy()
+    found: Answers = {}
+    for (task, split), places in predictions.groupby(["task", "split"], sort=False).indices.items():
+        ordered = places[np.argsort(rows[places], kind="stable")]
+        found[task, split] = {name: values[ordered] for name, values in columns.items()}
+    return found
+
+
+def resampled(answers: Answers, metrics: dict[str, list[str]], column: str = "prediction") -> Resampled:
+    """The scores of one column.
+
+    metrics: by task, as quality/<task>/<metric> names them: a metric's name, and after it the split's suffix.
     """
-    # Rows of different runs have to be in the same order to be drawn together.
-    parts = {key: part.sort_values("row") for key, part in predictions.groupby(["task", "split"])}
-    tasks = {task: np.mean([_score(parts, task, name, column) for name in names], axis=0) for task, names in metrics.items()}
+    tasks = {task: np.mean([_score(answers, task, name, column) for name in names], axis=0) for task, names in metrics.items()}
     return Resampled(tasks, np.mean(list(tasks.values()), axis=0))
 
 
-def _score(parts: dict[tuple[str, str], pd.DataFrame], task: str, name: str, column: str) -> np.ndarray:
+def _score(answers: Answers, task: str, name: str, column: str) -> np.ndarray:
     metric, split = parted(name)
-    part = parts[task, split]
-    drawn = counts(task, split, len(part))
-    return METRICS[metric](drawn, part["label"].to_numpy(np.float64), part[column].to_numpy(np.float64))
+    part = answers[task, split]
+    return METRICS[metric](counts(task, split, len(part["label"])), part["label"], part[column])
 
 
 def parted(name: str) -> tuple[str, str]:
@@ -112,5 +123,5 @@ def seed_errors(groups: list[list[float]]) -> list[float | None]:
     if not freedom:
         return [None] * len(groups)
     variance = sum(float(((group - group.mean()) ** 2).sum()) for group in several) / freedom
-    factor = float(student_t.ppf(TAILS[1] / 100, freedom)) * math.sqrt(variance)
+    factor = float(stdtrit(freedom, TAILS[1] / 100)) * math.sqrt(variance)
     return [factor / math.sqrt(len(group)) if len(group) > 1 else None for group in groups]

@@ -13,7 +13,8 @@ RUN: dict[str, Any] = {
     "teacher": "T", "started": pd.Timestamp("2026-01-01"), "artifacts": "", "link": "", "mean": 70.0, "teacher_mean": 80.0,
     "baseline_mean": None, "retention": 87.5, "agreement": None, "parameters": 1e5, "backend": "onnx", "setting": "b1-l128-t1",
     "latency_ms": 1.0, "batch": "b32-l128-t1", "rows_per_s": 1000.0, "num_bytes": 4e5, "backend_loss": 0.0,
-    "teacher_latency_ms": 10.0, "teacher_rows_per_s": 100.0, "score/a": 60.0, "score/b": 80.0, "student.hidden": "64", "loss.temperature": "1.0",
+    "teacher_latency_ms": 10.0, "teacher_rows_per_s": 100.0, "score/a": 60.0, "score/b": 80.0,
+    "student.hidden": "64", "loss.temperature": "1.0",
 }  # fmt: skip
 
 

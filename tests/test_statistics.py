@@ -6,7 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.statistics import RESAMPLES, Difference, Resampled, counts, difference, over_seeds, parted, resampled, seed_errors
+from analysis.statistics import (
+    RESAMPLES,
+    Difference,
+    Resampled,
+    answers_of,
+    counts,
+    difference,
+    over_seeds,
+    parted,
+    resampled,
+    seed_errors,
+)
 from mkd import metrics
 
 
@@ -35,7 +46,7 @@ METRICS = {"nli": ["accuracy", "f1", "accuracy_other", "f1_other"], "sim": ["pea
 
 def test_the_first_of_the_resamples_is_the_rows_as_they_are_and_scores_as_the_core_does() -> None:
     found = predictions(3)
-    own = resampled(found, METRICS)
+    own = resampled(answers_of(found), METRICS)
     expected = []
     for split in ("", "_other"):
         part = found[(found.task == "nli") & (found.split == split)]
@@ -52,12 +63,12 @@ def test_the_first_of_the_resamples_is_the_rows_as_they_are_and_scores_as_the_co
 def test_the_order_of_the_rows_in_the_file_does_not_matter() -> None:
     found = predictions(3)
     shuffled = found.sample(frac=1, random_state=0)
-    assert resampled(shuffled, METRICS).mean.tolist() == resampled(found, METRICS).mean.tolist()
+    assert resampled(answers_of(shuffled), METRICS).mean.tolist() == resampled(answers_of(found), METRICS).mean.tolist()
 
 
 def test_a_teacher_is_scored_on_the_same_resamples() -> None:
     found = predictions(3)
-    teacher, student = resampled(found, METRICS, "teacher"), resampled(found, METRICS)
+    teacher, student = resampled(answers_of(found), METRICS, "teacher"), resampled(answers_of(found), METRICS)
     assert teacher.mean == pytest.approx(np.full(1 + RESAMPLES, 100.0)), "its answers are the labels"
     lost = difference(student.mean, teacher.mean)
     assert lost.is_one and lost.low < lost.points < lost.high < 0
@@ -72,7 +83,7 @@ def test_resamples_are_the_same_for_all_models_and_draw_as_many_rows_as_there_ar
 
 
 def test_a_paired_difference_has_a_narrower_interval_than_the_rows_would_give_unpaired() -> None:
-    left, right = resampled(predictions(3), METRICS).mean, resampled(predictions(4), METRICS).mean
+    left, right = resampled(answers_of(predictions(3)), METRICS).mean, resampled(answers_of(predictions(4)), METRICS).mean
     same = difference(left, left)
     assert same == Difference(0.0, 0.0, 0.0) and not same.is_one
     mixed = np.concatenate([right[:1], np.random.default_rng(0).permutation(right[1:])])
@@ -95,7 +106,7 @@ def test_seeds_are_averaged_and_drawn_anew_and_one_seed_is_left_as_it_is() -> No
     both = over_seeds(flat)
     assert both.mean[0] == both.tasks["a"][0] == 65.0
     assert set(both.mean[1:]) == {60.0, 65.0, 70.0}, "either seed twice, or both"
-    one = resampled(predictions(3), METRICS)
+    one = resampled(answers_of(predictions(3)), METRICS)
     assert over_seeds([one]).mean.tolist() == one.mean.tolist()
 
 
