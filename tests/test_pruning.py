@@ -1,0 +1,123 @@
+"""When a trial is stopped: hand-worked cases, and random ones against a second formula."""
+
+import math
+
+import numpy as np
+import pytest
+
+from experiments.pruning import Progress, is_behind, lead
+from mkd.config import PruningConfig
+from mkd.pareto import front
+
+RULE = PruningConfig(margin=5.0, warmup=0.25)
+STEPS = 100
+
+
+def trial(latency_ms: float, *scores: float) -> Progress:
+    """Its scores at steps 20, 40, 60 and so on."""
+    return Progress(latency_ms, {20 * (i + 1): score for i, score in enumerate(scores)})
+
+
+def behind(own: Progress, others: list[Progress], step: int, rule: PruningConfig = RULE) -> bool:
+    return is_behind(own, others, step, STEPS, rule)
+
+
+def test_a_trial_is_stopped_where_one_as_fast_is_ahead_by_more_than_the_margin() -> None:
+    own, rival = trial(2.0, 50, 60), trial(2.0, 50, 65.5)
+    assert lead(own, [rival], 40) == 5.5
+    assert behind(own, [rival], 40)
+    assert not behind(rival, [own], 40)
+
+
+def test_a_margin_that_is_just_met_is_not_behind() -> None:
+    own = trial(2.0, 50, 60)
+    assert not behind(own, [trial(1.0, 50, 65)], 40)
+    assert behind(own, [trial(1.0, 50, math.nextafter(65, 66))], 40)
+    assert not behind(own, [trial(1.0, 50, 60)], 40, PruningConfig(margin=0.0))
+    assert behind(own, [trial(1.0, 50, math.nextafter(60, 61))], 40, PruningConfig(margin=0.0))
+
+
+def test_none_is_stopped_before_the_warm_up_has_ended() -> None:
+    own, rival = trial(2.0, 10, 10, 10, 10), trial(1.0, 90, 90, 90, 90)
+    assert [behind(own, [rival], step) for step in (20, 40, 60)] == [False, True, True]
+    for warmup, first in ((0.0, 20), (0.2, 20), (0.4, 40), (0.41, 60), (0.8, 80)):
+        stopped = [step for step in (20, 40, 60, 80) if behind(own, [rival], step, PruningConfig(warmup=warmup))]
+        assert stopped[0] == first, "a share of the steps that is just met is enough"
+
+
+def test_none_is_stopped_at_its_last_step_or_where_the_whole_training_is_its_warm_up() -> None:
+    own, rival = trial(2.0, 10, 10, 10, 10, 10), trial(1.0, 90, 90, 90, 90, 90)
+    assert behind(own, [rival], 80) and not behind(own, [rival], 100)
+    assert not any(behind(own, [rival], step, PruningConfig(warmup=1.0)) for step in (20, 40, 60, 80, 100))
+
+
+def test_a_slower_one_says_nothing_however_good_it_is() -> None:
+    own = trial(2.0, 10, 10)
+    assert not behind(own, [trial(math.nextafter(2.0, 3.0), 99, 99)], 40)
+    assert lead(own, [trial(2.1, 99, 99)], 40) == -math.inf
+    assert behind(own, [trial(2.1, 99, 99), trial(1.9, 15.5, 15.5)], 40)
+
+
+def test_with_no_other_there_is_no_lead() -> None:
+    assert lead(trial(2.0, 10), [], 20) == -math.inf
+    assert not behind(trial(2.0, 10, 10), [], 40)
+
+
+def test_scores_count_up_to_the_step_and_no_later_ones() -> None:
+    own = trial(2.0, 50, 60)
+    assert not behind(own, [trial(1.0, 50, 60, 99, 99)], 40), "that one too was no better at this step"
+    assert lead(own, [Progress(1.0, {60: 99.0})], 40) == -math.inf, "it has not been scored so early"
+    assert lead(own, [Progress(1.0, {30: 70.0, 50: 90.0})], 40) == 10, "scored at other steps"
+
+
+def test_the_best_score_so_far_counts_and_not_the_last() -> None:
+    falling, rising = trial(2.0, 70, 50), trial(1.0, 50, 70)
+    assert falling.best(20) == falling.best(40) == 70
+    assert lead(falling, [rising], 40) == lead(rising, [falling._replace(latency_ms=1.0)], 40) == 0
+    assert falling.best(19) == -math.inf
+
+
+def test_a_rival_that_was_stopped_early_counts_with_its_best_score() -> None:
+    own = trial(2.0, 10, 20, 30)
+    assert lead(own, [trial(1.0, 38)], 60) == 8
+    assert behind(own, [trial(1.0, 38)], 60) and not behind(own, [trial(1.0, 33)], 60)
+
+
+def test_of_several_rivals_the_best_counts() -> None:
+    own = trial(2.0, 50, 60)
+    assert lead(own, [trial(1.0, 40, 50), trial(1.5, 66, 64), trial(3.0, 99, 99)], 40) == 6
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_trial_on_the_front_is_never_stopped_and_the_others_by_the_definition(seed: int) -> None:
+    """Few values, so that there are ties of latency and of score; the front is that of mkd/pareto.py, another algorithm."""
+    draw = np.random.default_rng(seed)
+    for _ in range(60):
+        num, margin = 8, float(draw.integers(0, 4))
+        scores_NS = draw.integers(0, 12, (num, 4)).astype(float)
+        latency_N = draw.integers(1, 5, num).astype(float)
+        told = draw.integers(1, 5, num)  # how often each was scored, before it was stopped or the others went on
+        trials = [trial(latency, *row[:n]) for latency, row, n in zip(latency_N, scores_NS, told, strict=True)]
+        for place in np.flatnonzero(told == 4):
+            others = [other for i, other in enumerate(trials) if i != place]
+            for index in range(3):
+                step = 20 * (index + 1)
+                best_N = np.array([row[: min(n, index + 1)].max() for row, n in zip(scores_NS, told, strict=True)])
+                on_front = front(best_N, latency_N)
+                gaps = [best_N[i] - best_N[place] for i in range(num) if i != place and latency_N[i] <= latency_N[place]]
+                rule = PruningConfig(margin=margin, warmup=0.2)
+                found = is_behind(trials[place], others, step, STEPS, rule)
+                assert found == any(gap > margin for gap in gaps)
+                assert not (found and on_front[place])
+                assert not on_front[place] or lead(trials[place], others, step) <= 0
+
+
+def test_where_all_trials_learn_alike_the_front_of_their_last_scores_is_never_stopped() -> None:
+    draw = np.random.default_rng(0)
+    latency_N = draw.uniform(1, 10, 30)
+    quality_N = draw.uniform(50, 90, 30)
+    rises_S = np.array([0.5, 0.7, 0.85, 0.95, 1.0])
+    trials = [trial(latency, *(quality * rises_S)) for latency, quality in zip(latency_N, quality_N, strict=True)]
+    stopped_N = np.array([any(behind(own, [o for o in trials if o is not own], step) for step in (40, 60, 80)) for own in trials])
+    on_front_N = front(quality_N, latency_N)
+    assert stopped_N.any() and not (stopped_N & on_front_N).any()
