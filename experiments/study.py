@@ -76,16 +76,19 @@ class Seeded(BaseSampler):
 
 
 def shown(storage: str) -> str:
-    """The storage's address without its password."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", storage)
+    """The storage's address without its password, which may be wherever SQLAlchemy takes one from."""
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/]*):[^@]*@", r"\1:***@", storage))
 
 
 @contextmanager
 def reached(config: SearchConfig) -> Iterator[None]:
-    """Raises ConnectionError, naming search.storage, where it cannot be reached or is none."""
+    """Raises ConnectionError, naming search.storage, where it cannot be reached or is none.
+
+    OSError is of a file's folder that cannot be made, ValueError of a port that is no number.
+    """
     try:
         yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ModuleNotFoundError) as error:
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ModuleNotFoundError, OSError, ValueError) as error:
         first = str(error.__cause__ or error).splitlines()[0]
         raise ConnectionError(f"search.storage is {shown(config.storage)!r}: {first}") from error
 
