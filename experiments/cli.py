@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -65,8 +66,8 @@ def _made(parser: ArgumentParser, parsed: Namespace) -> Config:
 
 
 def flat(config: Config) -> dict[str, Any]:
-    """Every setting by its dotted name; lists and dicts of no fixed keys as they are."""
-    return _flat(asdict(config), "")
+    """Every setting by its dotted name, to be shown; lists and dicts of no fixed keys as they are."""
+    return _flat(_shown(config), "")
 
 
 def overrides(config: Config) -> dict[str, Any]:
@@ -76,8 +77,19 @@ def overrides(config: Config) -> dict[str, Any]:
 
 
 def to_yaml(config: Config) -> str:
-    """The whole config as YAML; given back with --config it makes the same Config."""
-    return yaml.safe_dump(asdict(config), sort_keys=False)
+    """The whole config as YAML; given back with --config it makes the same Config, but for a password, which it has not."""
+    return yaml.safe_dump(_shown(config), sort_keys=False)
+
+
+def _shown(config: Config) -> dict[str, Any]:
+    values = asdict(config)
+    values["search"]["storage"] = without_password(config.search.storage)
+    return values
+
+
+def without_password(address: str) -> str:
+    """An address of a database as it may be told and kept."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", address)
 
 
 def entry(job: Callable[[Config], None], description: str, argv: list[str] | None = None) -> int:

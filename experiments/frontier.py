@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments import study as studies
 from experiments import trials
+from experiments.cli import without_password
 from experiments.study import Outcome
 from experiments.table import markdown
 from mkd.backends import TORCH
@@ -179,7 +180,7 @@ def told_of(
                 "weights": weights, "error": told.error,
             })  # fmt: skip
     return {
-        "study": config.search.study, "storage": studies.shown(config.search.storage), "backend": config.search.backend,
+        "study": config.search.study, "storage": without_password(config.search.storage), "backend": config.search.backend,
         "setting": setting, "objectives": list(config.search.objectives),
         "reference": {"quality": found.reference.quality, "latency_ms": found.reference.cost},
         "importances": shares, "space": config.search.space, "states": found.states, "trials": rows,

@@ -1,7 +1,6 @@
 """A search as an Optuna study: where it is kept, how its trials are drawn, and what they tell of themselves."""
 
 import json
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
+from experiments.cli import without_password
 from experiments.pruning import Progress
 from experiments.space import holds
 from mkd.config import Config, SearchConfig
@@ -75,11 +75,6 @@ class Seeded(BaseSampler):
         self.own.after_trial(study, trial, state, values)
 
 
-def shown(storage: str) -> str:
-    """The storage's address without its password, which may be wherever SQLAlchemy takes one from."""
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/]*):[^@]*@", r"\1:***@", storage))
-
-
 @contextmanager
 def reached(config: SearchConfig) -> Iterator[None]:
     """Raises ConnectionError, naming search.storage, where it cannot be reached or is none.
@@ -90,7 +85,7 @@ def reached(config: SearchConfig) -> Iterator[None]:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ModuleNotFoundError, OSError, ValueError) as error:
         first = str(error.__cause__ or error).splitlines()[0]
-        raise ConnectionError(f"search.storage is {shown(config.storage)!r}: {first}") from error
+        raise ConnectionError(f"search.storage is {without_password(config.storage)!r}: {first}") from error
 
 
 def storage(config: SearchConfig, retried: Retried = lambda trial: None) -> RDBStorage:

@@ -510,8 +510,8 @@ class PruningConfig:
     margin: float = 5.0
     """Points of the mean score on the selection split by which one that is at least as fast has to be ahead at the same step.
     0: the first that is ahead at all stops it."""
-    warmup: float = 0.3
-    """Share of train.steps before which no trial is stopped; 1: none ever is."""
+    warmup: float = 0.5
+    """Share of train.steps before which no trial is stopped, as large students start slowly; 1: none ever is."""
 
     def __post_init__(self) -> None:
         _check(0 <= self.margin < float("inf"), "search.pruning.margin", self.margin, "0 or more")
