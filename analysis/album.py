@@ -48,6 +48,8 @@ def _frontier(summary: Summary, name: str) -> Sheet:
     answer = under(summary.answers) if name == "latency" else None
     title = f"{sentence(answer)}\n{loss_sentence(answer)}" if answer else f"Mean score against {name}"
     found = frontier.info(summary.drawn, name, title=title, small=f"{summary.small}. A mark's area: bytes.")
+    if found is None:
+        return Sheet(name, f"Quality against {name}", f"No run tells its {name}.", None, None)
     cut = f" {found.below} models score below the picture." if found.below else ""
     caption = f"Dominated models are pale. Bars: 95 % intervals over seeds.{cut}"
     return Sheet(name, f"Quality against {name}", caption, found, partial(frontier.draw, found))

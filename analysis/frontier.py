@@ -87,13 +87,15 @@ class Info(NamedTuple):
     small: str
 
 
-def info(models: pd.DataFrame, cost: str = "latency", task: str = "", title: str = "", small: str = "") -> Info:
-    """Of models timed on one machine. cost: of COSTS; task: its score, instead of the mean's."""
+def info(models: pd.DataFrame, cost: str = "latency", task: str = "", title: str = "", small: str = "") -> Info | None:
+    """Of models timed on one machine. cost: of COSTS; task: its score, instead of the mean's. None where no model has both."""
     how = COSTS[cost]
     score, teacher, twin = (f"{kind}/{task}" for kind in ("score", "teacher", "baseline"))
     if not task:
         score, teacher, twin = "mean", "teacher_mean", "baseline_mean"
-    known = models[models[how.column].notna() & models[score].notna()]
+    known = models[models[how.column].notna() & models[score].notna()] if score in models else models.iloc[:0]
+    if known.empty:
+        return None
     costs, scores = known[how.column].to_numpy(float) * how.scale, known[score].to_numpy(float)
     on_front = front(scores, costs if how.less_is_better else -costs)
     points = _points(known, costs, scores, on_front, task == "")

@@ -148,11 +148,17 @@ def _speed(metrics: dict[str, float], backend: str, setting: str) -> Row:
         "latency_ms": metrics[f"speed/{backend}/{setting}/p50_ms"],
         "batch": batch,
         "rows_per_s": metrics.get(f"speed/{backend}/{batch}/rows_per_s"),
-        "num_bytes": metrics.get("size/bytes" if backend == TORCH else f"export/{backend}/bytes"),
+        "num_bytes": _bytes(metrics, backend),
         "backend_loss": 0.0 if backend == TORCH else metrics.get(f"export/{backend}/loss"),
         "teacher_latency_ms": metrics.get(f"teacher/speed/{TORCH}/{setting}/p50_ms"),
         "teacher_rows_per_s": metrics.get(f"teacher/speed/{TORCH}/{batch}/rows_per_s"),
     }
+
+
+def _bytes(metrics: dict[str, float], backend: str) -> float | None:
+    """Of the backend's file, or, where it was timed before there was one to keep, of the weights in float32 that it would hold."""
+    own = metrics.get(f"export/{backend}/bytes")
+    return metrics.get("size/bytes") if own is None and backend in (TORCH, "onnx") else own
 
 
 def _by_task(metrics: dict[str, float], tasks: list[str], split: str) -> Row:

@@ -23,8 +23,9 @@ class Info(NamedTuple):
 
 def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info | None:
     """Of the tasks that models have scores of; None where there are none."""
-    known = [task for task in tasks if f"score/{task}" in models and models[f"score/{task}"].notna().any()]
-    return Info({task: plane_info(models, task=task) for task in known}, small) if known else None
+    found = {task: plane_info(models, task=task) for task in tasks}
+    known = {task: one for task, one in found.items() if one is not None}
+    return Info(known, small) if known else None
 
 
 def draw(info: Info) -> Figure:

@@ -13,6 +13,13 @@ from analysis.models import averaged
 from mkd.pareto import Reference, hypervolumes
 
 
+def plane(shown: pd.DataFrame, *args: str, **how: str) -> frontier.Info:
+    """The picture's numbers, of models that have some."""
+    found = frontier.info(shown, *args, **how)
+    assert found is not None
+    return found
+
+
 def models(*changes: dict[str, Any]) -> pd.DataFrame:
     return averaged(frame(*changes))
 
@@ -31,7 +38,7 @@ WORSE = {"student": "transformer-1x32", "student_kind": "transformer", "mean": 6
 
 
 def test_the_front_is_joined_by_steps_and_dominated_models_are_off_it() -> None:
-    found = frontier.info(models(FAST, GOOD, WORSE), title="a title", small="small")
+    found = plane(models(FAST, GOOD, WORSE), title="a title", small="small")
     point = frontier.Point("bag-1x64", "bag", 0.1, 60.0, math.nan, math.nan, 30 + 230 / 4, True, True)
     assert found.points[0]._replace(low=0.0, high=0.0) == point._replace(low=0.0, high=0.0)
     assert [(p.label, p.front, p.named, p.area) for p in found.points] == [
@@ -45,38 +52,43 @@ def test_the_front_is_joined_by_steps_and_dominated_models_are_off_it() -> None:
 
 
 def test_seeds_make_error_bars() -> None:
-    (point,) = frontier.info(models({"mean": 70.0}, {"mean": 72.0, "seed": 1})).points
+    (point,) = plane(models({"mean": 70.0}, {"mean": 72.0, "seed": 1})).points
     # t(0.975, 1) = 12.7062, standard deviation sqrt(2), two seeds.
     assert (point.low, point.high) == pytest.approx((71 - 12.7062, 71 + 12.7062), abs=1e-3)
 
 
 def test_more_throughput_is_better_and_the_front_is_joined_from_the_slowest() -> None:
-    found = frontier.info(models(FAST | {"rows_per_s": 9000.0}, GOOD, WORSE | {"rows_per_s": 500.0}), "throughput")
+    found = plane(models(FAST | {"rows_per_s": 9000.0}, GOOD, WORSE | {"rows_per_s": 500.0}), "throughput")
     assert [(p.cost, p.quality) for p in found.points if p.front] == [(1000.0, 70.0), (9000.0, 60.0)]
     assert found.line == [(1000.0, 70.0), (1000.0, 60.0), (9000.0, 60.0)], "best quality at each throughput or more"
     assert found.teachers == [frontier.Mark("T", 100.0, 80.0)]
 
 
 def test_size_is_in_megabytes_and_no_teacher_is_known_by_it() -> None:
-    found = frontier.info(models(FAST, GOOD), "size")
+    found = plane(models(FAST, GOOD), "size")
     assert [p.cost for p in found.points] == pytest.approx([0.1, 0.4]) and found.teachers == []
 
 
+def test_there_is_no_plane_of_what_no_model_tells() -> None:
+    assert frontier.info(models(GOOD | {"rows_per_s": None}), "throughput") is None
+    assert frontier.info(models(GOOD), task="unknown") is None
+
+
 def test_a_tasks_front_is_by_the_tasks_score() -> None:
-    found = frontier.info(models(FAST, GOOD, WORSE), task="a")
+    found = plane(models(FAST, GOOD, WORSE), task="a")
     assert [(p.label, p.quality) for p in found.points if p.front] == [("bag-1x64", 66.0)]
     assert found.quality == "a on dev, points" and found.twins == []
 
 
 def test_far_lower_models_are_cut_off_and_counted() -> None:
     low = [WORSE | {"student": f"x-{index}", "mean": 10.0 + index} for index in range(8)]
-    found = frontier.info(models(FAST, GOOD, *low))
+    found = plane(models(FAST, GOOD, *low))
     assert found.bottom == pytest.approx(58 - 1) and found.below == 8
 
 
 def test_of_a_long_front_twelve_are_named_evenly() -> None:
     many = [{"student": f"s-{i}", "mean": 50.0 + i, "latency_ms": 1.0 + i} for i in range(30)]
-    named = [int(point.label[2:]) for point in frontier.info(models(*many)).points if point.named]
+    named = [int(point.label[2:]) for point in plane(models(*many)).points if point.named]
     assert len(named) == 12 and named[0] == 0 and named[-1] == 29
     assert set(np.diff(named)) <= {2, 3}
 

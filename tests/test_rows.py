@@ -35,6 +35,12 @@ def test_a_row_has_the_fastest_backend_for_one_row_of_tokens_on_one_thread() -> 
     assert (found["teacher_latency_ms"], found["teacher_rows_per_s"]) == (40.0, 30.0)
 
 
+def test_a_trial_that_was_timed_in_float32_without_an_export_has_the_bytes_of_its_weights() -> None:
+    trial = RECORD._replace(metrics={name: value for name, value in METRICS.items() if not name.startswith("export/")})
+    assert row(trial, Asked("onnx", "b1-l128-t1"))["num_bytes"] == 4e6
+    assert row(trial, Asked("int8", "b1-l128-t1"))["num_bytes"] is None
+
+
 def test_a_backend_that_did_not_pass_its_check_is_not_the_fastest() -> None:
     assert fastest(METRICS | {"export/int8/offered": 0.0}) == ("onnx", "b1-l128-t1")
 
