@@ -194,7 +194,7 @@ def draw(info: Info) -> Figure:
 
 def plane(axes: Axes, info: Info, size: float = 1.0) -> None:
     """All marks, without their names. size: of the marks, as a share."""
-    log_axis(axes)
+    log_axis(axes, [point.cost for point in info.points] + [mark.cost for mark in info.teachers])
     bare(axes)
     axes.plot(*zip(*info.line, strict=True), color="#9a9a9a", linewidth=1.6, zorder=2)
     for on_front, how in ((False, PALE), (True, STRONG)):

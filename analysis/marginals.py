@@ -21,6 +21,8 @@ MOST = 6
 """Panels."""
 BINS = 6
 """Groups of as many models each, whose middle is drawn."""
+ENOUGH = 8
+"""Models of a kind that it takes for middles."""
 SCALE = {"parameters": 1e-6}
 WIDE = 8.0
 """Largest over least value from which on an axis is logarithmic."""
@@ -81,7 +83,12 @@ def _panel(models: pd.DataFrame, column: str) -> Panel | None:
 
 
 def middle(values: np.ndarray, scores: np.ndarray) -> list[tuple[float, float]]:
-    """Medians of groups of neighbouring values, at most BINS; models of one value are in one group, and it takes two groups."""
+    """Medians of groups of neighbouring values, at most BINS; models of one value are in one group.
+
+    Nothing for less than ENOUGH models, or for one group.
+    """
+    if len(values) < ENOUGH:
+        return []
     order = np.argsort(values, kind="stable")
     values, scores = values[order], scores[order]
     places = (np.arange(len(values)) * BINS // max(len(values), BINS)).astype(int)
@@ -108,7 +115,7 @@ def draw(info: Info) -> Figure:
             )
             axes.plot([value for value, _ in middles], [score for _, score in middles], color=colour, linewidth=2)
         if panel.log:
-            log_axis(axes)
+            log_axis(axes, panel.values)
         else:
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=panel.whole))
         axes.set_xlabel(panel.words)

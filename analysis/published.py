@@ -69,7 +69,7 @@ def draw(info: Info) -> Figure:
     """Our models in their colours, published figures in grey crosses."""
     figure = new_figure(10, 6)
     axes = figure.subplots()
-    log_axis(axes)
+    log_axis(axes, [1.0, *(ratio for _, _, ratio, _ in info.models), *(each.times_faster for each in info.references)])
     bare(axes)
     for _, kind, ratio, drop in info.models:
         axes.scatter(ratio, drop, s=60, color=look(kind).colour, marker=look(kind).marker, edgecolor="white", zorder=4)

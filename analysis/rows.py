@@ -156,7 +156,7 @@ def _speed(metrics: dict[str, float], backend: str, setting: str) -> Row:
 
 
 def _bytes(metrics: dict[str, float], backend: str) -> float | None:
-    """Of the backend's file, or, where it was timed before there was one to keep, of the weights in float32 that it would hold."""
+    """Of the backend's file; where it was timed without one being kept, of the weights in float32 that it would hold."""
     own = metrics.get(f"export/{backend}/bytes")
     return metrics.get("size/bytes") if own is None and backend in (TORCH, "onnx") else own
 

@@ -81,10 +81,11 @@ def small_print(figure: Figure, text: str) -> None:
     figure.supxlabel(text, x=0.01, ha="left", fontsize=SMALL, color=FAINT)
 
 
-def log_axis(axes: Axes) -> None:
-    """A logarithmic x axis that is labelled in plain numbers, 1, 2 and 5 of each decade."""
+def log_axis(axes: Axes, values: list[float]) -> None:
+    """A logarithmic x axis for these values, labelled in plain numbers: 1, 2 and 5 of each decade, or more where there is one."""
+    narrow = bool(values) and max(values) < 10 * min(values)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7) if narrow else (1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axes.xaxis.set_minor_locator(NullLocator())
 
