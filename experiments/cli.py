@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import reduce
+from functools import cache, reduce
 from typing import Any
 
 import transformers
@@ -21,7 +21,6 @@ from mkd.config import Config
 def parse(argv: list[str] | None, description: str) -> Config:
     """The Config that the command line describes. Raises ValueError or jsonargparse's ArgumentError where it is wrong."""
     parser = _parser(description)
-    parser.add_argument("--config", action="config", help="a YAML file of settings; may be given several times, later ones win")
     return _made(parser, parser.parse_args(argv))
 
 
@@ -54,9 +53,11 @@ def from_yaml(text: str) -> Config:
         raise ValueError(one_line(error)) from error
 
 
+@cache
 def _parser(description: str) -> ArgumentParser:
     parser = ArgumentParser(prog="python -m experiments", description=description, exit_on_error=False)
     parser.add_class_arguments(Config)
+    parser.add_argument("--config", action="config", help="a YAML file of settings; may be given several times, later ones win")
     return parser
 
 
@@ -88,8 +89,8 @@ def _shown(config: Config) -> dict[str, Any]:
 
 
 def without_password(address: str) -> str:
-    """An address of a database as it may be told and kept."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", address)
+    """An address of a database as it may be told and kept: a password may be wherever SQLAlchemy takes one from."""
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/]*):[^@]*@", r"\1:***@", address))
 
 
 def entry(job: Callable[[Config], None], description: str, argv: list[str] | None = None) -> int:

@@ -76,6 +76,8 @@ def record(
         with progress.bars(reporter(run)) as report:
             result = core(config, folder, report)
         log_result(run.info.run_id, result)
+        if result.student and any(name.startswith("speed/") for name in result.metrics):
+            mlflow.log_figure(picture.draw(picture.info(result)), "quality_and_speed.png")
         _log_model(config, result, run.info.run_id)
         print("\n".join(table.lines(result)))
         print(f"\nlook at it: {where(run)}")
@@ -322,12 +324,14 @@ def log_metrics(run_id: str, step: int, metrics: dict[str, float]) -> None:
 
 
 def log_result(run_id: str, result: Result) -> None:
-    """Logs the data, the final metrics, the table and, where speed was measured, the picture."""
-    for data in result.datasets:
-        source = CodeDatasetSource({"source": data.source})
-        # mlflow leaves `profile` abstract in a class that its users are to instantiate.
-        dataset = MetaDataset(source, name=data.task, digest=data.fingerprint)  # type: ignore[abstract]
-        mlflow.log_input(dataset, context="training")
+    """Logs the data, the final metrics, the table and the answers to dev."""
+    sources = [CodeDatasetSource({"source": data.source}) for data in result.datasets]
+    # mlflow leaves `profile` abstract in a class that its users are to instantiate.
+    made = [
+        MetaDataset(source, name=data.task, digest=data.fingerprint)  # type: ignore[abstract]
+        for source, data in zip(sources, result.datasets, strict=True)
+    ]
+    mlflow.log_inputs(made, ["training"] * len(made), [{}] * len(made))
     log_metrics(run_id, 0, result.metrics)
     mlflow.set_tags({"mkd.student": result.student, "mkd.teacher": result.teacher, "mkd.teacher_key": result.teacher_key})
     mlflow.set_tags({f"mkd.hardware.{name}": value for name, value in result.hardware.items()})
@@ -337,8 +341,6 @@ def log_result(run_id: str, result: Result) -> None:
         _log_table(pd.DataFrame(dict(result.predictions)), "predictions.parquet")
     if result.notes:
         mlflow.set_tag("mlflow.note.content", "\n".join(f"- {note}" for note in result.notes))  # the run's description in the UI
-    if result.student and any(name.startswith("speed/") for name in result.metrics):
-        mlflow.log_figure(picture.draw(picture.info(result)), "quality_and_speed.png")
 
 
 def _log_table(found: pd.DataFrame, name: str) -> None:

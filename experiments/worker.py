@@ -215,7 +215,7 @@ class Watch:
         others = progress_of(self.trial.study, self.trial.number)
         if is_behind(self.own, others, step, self.steps, self.config.pruning):
             raise Ended(
-                "pruned", f"behind one that is at least as fast by more than {self.config.pruning.margin:g} points at {step}"
+                "pruned", f"more than {self.config.pruning.margin:g} points behind one that is at least as fast, at step {step}"
             )
 
 

@@ -7,6 +7,7 @@ import copy
 import hashlib
 import json
 import logging
+import platform
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -107,22 +108,35 @@ def export_int8(source: Path, folder: Path, calibration: list[Arrays] | None = N
 
     What is multiplied with them is turned to 8 bits too, by its range in each batch (dynamic quantisation), or, with
     `calibration`, by its range over these batches (static; products alone, an LSTM stays as it is). Weights are signed and what
-    they meet is not: on an x86 processor without VNNI such products may saturate, so check the folder where it is to run.
+    they meet is not: on an x86 processor without VNNI such products may saturate, so they take 7 of the 8 bits where this one has
+    none. Check a folder that was made elsewhere where it is to run.
     """
     folder.mkdir(parents=True)
+    seven = saturates()
     manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
     for graph in sorted({head["graph"] for head in manifest["tasks"].values()}):
         prepared = folder / f"{graph}.prepared"
         quant_pre_process(source / graph, prepared, skip_symbolic_shape=True)
         if calibration is None:
-            quantize_dynamic(prepared, folder / graph, weight_type=QuantType.QInt8)
+            quantize_dynamic(prepared, folder / graph, weight_type=QuantType.QInt8, reduce_range=seven)
         else:
             quantize_static(
-                prepared, folder / graph, _Batches(calibration), activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8
-            )
+                prepared, folder / graph, _Batches(calibration), activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                reduce_range=seven,
+            )  # fmt: skip
         prepared.unlink()
     (folder / TOKENIZER).write_bytes((source / TOKENIZER).read_bytes())
     _write_manifest(folder, manifest)
+
+
+def saturates() -> bool:
+    """Whether the sum of two products may be more than this processor holds: an x86 one without VNNI adds them in 16 bits."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.exists() else []
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    return not any("vnni" in flag or flag == "amx_int8" for flag in flags)
 
 
 def export_program(student: Student, layout: Layout, file: Path) -> None:

@@ -37,7 +37,9 @@ def server() -> Iterator[str]:
 def _run(program: str, *argv: str, user: str | None) -> None:
     path = shutil.which(program, path=os.pathsep.join([*map(str, FOLDERS), os.environ.get("PATH", "")]))
     assert path, f"{program} is missing: install PostgreSQL's server, as .ci/run does"
-    done = subprocess.run([path, *argv], user=user, group=user, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [path, *argv], user=user, group=user, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     assert done.returncode == 0, f"{program}: {done.stderr}"
 
 

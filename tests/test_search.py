@@ -1,4 +1,4 @@
-"""Whole searches, as their users start them: what they leave, and that they bear to be killed, stopped, joined and gone on with."""
+"""Whole searches, as their users start them: what they leave, and how they bear to be killed, stopped, joined and gone on with."""
 
 import json
 import os
@@ -24,7 +24,12 @@ SPACE: dict[str, Any] = {
     "train.learning_rate": {"low": 1e-3, "high": 1e-2, "log": True},
     "train.sampling.weights": "simplex",
 }
-START = {"student.kind": "bag", "loss.kind": "kl", "loss.temperature": 4.0, "train.sampling.weights": {"sentiment": 3, "similarity": 1}}
+START = {
+    "student.kind": "bag",
+    "loss.kind": "kl",
+    "loss.temperature": 4.0,
+    "train.sampling.weights": {"sentiment": 3, "similarity": 1},
+}
 SEARCH = [
     *TINY, '--data.tasks=["sentiment", "similarity"]', "--data.max_length=32", "--speed.length=16", "--speed.warmup=1",
     "--speed.batch_size=2", "--train.eval_every=2", "--search.backend=torch", "--search.pruning.warmup=1",
@@ -144,7 +149,7 @@ def test_a_study_of_another_space_is_refused_with_the_difference(searched: Searc
     other = json.dumps(SPACE | {"train.learning_rate": {"low": 1e-3, "high": 2e-2, "log": True}})
     done = command(folder, "search", *SEARCH, "--search.trials=6", "--search.space", other)
     told = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 2 and told.startswith("error: search.study is 'mkd', which is of another search")
+    assert done.returncode == 2 and told.startswith("error: search.study is 'mkd', a study of another search")
     assert "space.train.learning_rate.high was 0.01 and is 0.02" in told
     assert len(study_of(folder).trials) == 5
 
@@ -172,7 +177,9 @@ def test_a_budget_closes_what_is_too_large_before_its_training(searched: Searche
         assert "above the budget" in run.data.tags["mlflow.note.content"] and "size/parameters" in run.data.metrics
     none = command(folder, "search", *SEARCH, "--search.study=none", "--search.budget_ms=1e-6")
     last = none.stderr.strip().splitlines()[-1]
-    assert none.returncode == 2 and last.startswith("error: search.budget_ms is 1e-06; allowed: at least ") and " ms, which " in last
+    assert (
+        none.returncode == 2 and last.startswith("error: search.budget_ms is 1e-06; allowed: at least ") and " ms, which " in last
+    )
     assert "none" not in optuna.get_all_study_names(f"sqlite:///{folder / 'optuna.db'}")
 
 
@@ -180,14 +187,18 @@ def test_a_trial_that_falls_behind_is_stopped_and_killed_in_the_tracking_store(t
     folder = tmp_path / "pruned"
     folder.mkdir()
     fast = {"student.kind": "bag", "train.learning_rate": 0.01, "train.sampling.weights": {"sentiment": 1, "similarity": 0}}
-    slow = {"student.kind": "transformer", "train.learning_rate": 0.001, "train.sampling.weights": {"sentiment": 1, "similarity": 0}}
+    slow = {
+        "student.kind": "transformer",
+        "train.learning_rate": 0.001,
+        "train.sampling.weights": {"sentiment": 1, "similarity": 0},
+    }
     pruning = ["--search.pruning.warmup=0.1", "--search.pruning.margin=0", "--train.steps=300", "--train.eval_every=50"]
     done = command(folder, "search", *SEARCH, *pruning, "--search.trials=2", "--search.start", json.dumps([fast, slow]))
     found = outcome(done)["states"]
     assert found == {"complete": 1, "pruned": 1}
     assert states(folder) == {("FINISHED", "complete"): 1, ("KILLED", "pruned"): 1}
     behind = trial_runs(folder)[1]
-    assert "points behind one that is at least as fast" in behind.data.tags["mlflow.note.content"]
+    assert "behind one that is at least as fast" in behind.data.tags["mlflow.note.content"]
     assert not [path for path in (folder / ".mkd" / "runs").iterdir() if path.is_dir()], "nothing of it is gone on with"
 
 
@@ -260,7 +271,9 @@ def test_a_search_that_is_interrupted_ends_its_workers_and_goes_on_where_it_stop
     assert {run.info.status for run in runs(folder)} == {"KILLED"}
     told = outcome(command(folder, "search", *argv))
     assert told["states"] == {"complete": 3}
-    assert Counter(run.info.status for run in runs(folder)) == {"FINISHED": 4}, "three trials and the study, all of them gone on with"
+    assert Counter(run.info.status for run in runs(folder)) == {"FINISHED": 4}, (
+        "three trials and the study, all of them gone on with"
+    )
 
 
 def test_a_study_in_postgresql_is_made_by_two_commands_at_once_and_its_password_is_not_told(tmp_path: Path) -> None:
@@ -286,13 +299,22 @@ def test_a_study_in_postgresql_is_made_by_two_commands_at_once_and_its_password_
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
-        (["--search.space", "{}"], "error: search.space is {}; allowed: at least one setting"),
-        (["--search.space", '{"loss.mixupp": [1]}'], "error: search.space.loss.mixupp: there is no setting 'loss.mixupp'; allowed: loss.mixup"),
-        (["--search.space", '{"loss.temperature": {"low": 4, "high": 2}}'], "error: search.space.loss.temperature goes from 4 to 2; allowed: low"),
-        (["--search.space", '{"loss.kind": ["hinge"]}'], "error: search.space.loss.kind: "),
-        (["--search.start", '[{"loss.kind": "hinge"}]'], "error: search.start[0]: loss.kind is 'hinge'; allowed in search.space: one of"),
-        (["--search.storage=postgresql://mkd:secret@127.0.0.1:1/x"], "error: search.storage is 'postgresql://mkd:***@127.0.0.1:1/x': "),
-        (["--search.storage=mysql://x"], "error: Parser key \"search\":"),
+        (["--search.space", "{}"], "search.space is {}; allowed: at least one setting"),
+        (
+            ["--search.space", '{"loss.mixupp": [1]}'],
+            "search.space.loss.mixupp: there is no setting 'loss.mixupp'; allowed: loss.mixup",
+        ),
+        (
+            ["--search.space", '{"loss.temperature": {"low": 4, "high": 2}}'],
+            "search.space.loss.temperature goes from 4 to 2; allowed",
+        ),
+        (["--search.space", '{"loss.kind": ["hinge"]}'], "search.space.loss.kind: "),
+        (
+            ["--search.start", '[{"loss.kind": "hinge"}]'],
+            "search.start[0]: loss.kind is 'hinge'; allowed in search.space: one of",
+        ),
+        (["--search.storage=postgresql://mkd:secret@127.0.0.1:1/x"], "search.storage is 'postgresql://mkd:***@127.0.0.1:1/x': "),
+        (["--search.storage=mysql://x"], "search.storage is 'mysql://x'; allowed: sqlite:///FILE or postgresql://"),
     ],
 )
 def test_a_mistake_is_one_line_before_any_training(tmp_path: Path, argv: list[str], told: str) -> None:
@@ -300,6 +322,6 @@ def test_a_mistake_is_one_line_before_any_training(tmp_path: Path, argv: list[st
     folder.mkdir()
     done = command(folder, "search", *SEARCH, *argv)
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 2 and last.startswith(told[:25]) and told.split(": ")[-1][:20] in last, last
+    assert done.returncode == 2 and last.startswith("error: ") and told in last, last
     assert "secret" not in done.stdout + done.stderr
     assert not (folder / "mlflow.db").exists() and not (folder / ".mkd" / "teachers").exists()
