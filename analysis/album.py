@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis import curves, frontier, importance, joint, marginals, published, retention, tasks, volume, weights
+from analysis import curves, frontier, importance, joint, marginals, plane, published, retention, tasks, volume, weights
 from analysis.answers import loss_sentence, sentence, under
 from analysis.runs import curves as curves_of
 from analysis.summary import Summary
@@ -52,7 +52,7 @@ def _frontier(summary: Summary, name: str) -> Sheet:
         return Sheet(name, f"Quality against {name}", f"No run tells its {name}.", None, None)
     cut = f" {found.below} models score below the picture." if found.below else ""
     caption = f"Dominated models are pale. Bars: 95 % intervals over seeds.{cut}"
-    return Sheet(name, f"Quality against {name}", caption, found, partial(frontier.draw, found))
+    return Sheet(name, f"Quality against {name}", caption, found, partial(plane.draw, found))
 
 
 def _sheet(summary: Summary, plan: Plan) -> Sheet:

@@ -1,16 +1,11 @@
 """Quality against what it costs (milliseconds, throughput, bytes): every model, the front, teachers and hard-label twins."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from analysis.placing import placed
-from analysis.style import INK, LOOKS, TEACHER, TWIN, bare, explained, log_axis, look, new_figure, settled
 from mkd.pareto import front
 
 MOST_NAMED = 12
@@ -21,9 +16,6 @@ MARGIN = 0.08
 
 DENSE = 500
 """Models from which on those off the front are dots of a bitmap, also in an SVG."""
-PALE: dict[str, Any] = {"alpha": 0.28, "linewidth": 0, "zorder": 1}
-STRONG: dict[str, Any] = {"alpha": 0.95, "edgecolor": "white", "linewidth": 0.9, "zorder": 4}
-"""How models are drawn off the front, and on it."""
 
 
 class Cost(NamedTuple):
@@ -178,76 +170,3 @@ def _bottom(shown: list[float], scores: np.ndarray) -> float:
     low, high, most = min(shown), max(shown), float(np.quantile(scores, 0.05))
     least = low - max(MARGIN * (high - low), 1.0)
     return min(least, most - 0.5) if most > low - 0.6 * (high - low) else least
-
-
-def draw(info: Info) -> Figure:
-    """One plane; below it what the marks mean, and the small print."""
-    figure = new_figure(10, 6.4)
-    axes = figure.subplots()
-    plane(axes, info)
-    axes.set_title(info.title, loc="left", fontsize=13, color=INK, pad=14, linespacing=1.5)
-    explained(figure, legend(info), info.small)
-    settled(figure)
-    names(axes, info)
-    return figure
-
-
-def plane(axes: Axes, info: Info, size: float = 1.0) -> None:
-    """All marks, without their names. size: of the marks, as a share."""
-    log_axis(axes, [point.cost for point in info.points] + [mark.cost for mark in info.teachers])
-    bare(axes)
-    axes.plot(*zip(*info.line, strict=True), color="#9a9a9a", linewidth=1.6, zorder=2)
-    for on_front, how in ((False, PALE), (True, STRONG)):
-        for kind in dict.fromkeys(point.kind for point in info.points):
-            some = [point for point in info.points if point.kind == kind and point.front == on_front]
-            costs, (colour, marker) = [point.cost for point in some], look(kind)
-            bitmap = info.dense and not on_front
-            areas, scores = [point.area * size for point in some], [point.quality for point in some]
-            axes.scatter(costs, scores, s=areas, color=colour, marker=marker, rasterized=bitmap, **how)
-            bars = {"color": colour, "linewidth": 1.3, "alpha": how["alpha"], "zorder": 3, "rasterized": bitmap}
-            axes.vlines(costs, [point.low for point in some], [point.high for point in some], **bars)
-    _marks(axes, info.twins, s=34 * size, marker=TWIN.marker, facecolor="white", edgecolor=TWIN.colour, zorder=3)
-    _marks(axes, info.teachers, s=230 * size, marker=TEACHER.marker, color=TEACHER.colour, zorder=5)
-    axes.set_ylim(bottom=info.bottom)
-    axes.margins(x=0.06, y=0.1)
-    axes.set_xlabel(info.cost)
-    axes.set_ylabel(info.quality)
-
-
-def _marks(axes: Axes, marks: list[Mark], **how: Any) -> None:
-    axes.scatter([mark.cost for mark in marks], [mark.quality for mark in marks], **how)
-
-
-def names(axes: Axes, info: Info) -> None:
-    """The names of the front's models and of the teachers, where they cover nothing; the figure has been laid out before."""
-    named = [Mark(p.label, p.cost, p.quality) for p in info.points if p.named] + info.teachers
-    seen = [(p.cost, p.quality) for p in info.points if p.front] + [(m.cost, m.quality) for m in [*info.teachers, *info.twins]]
-    points, taken = (
-        [tuple(row) for row in axes.transData.transform(found)] for found in ([(m.cost, m.quality) for m in named], seen)
-    )
-    per_point = axes.figure.dpi / 72
-    sizes = [((0.56 * len(mark.label) * 9 + 4) * per_point, 12 * per_point) for mark in named]
-    box = axes.get_window_extent()
-    for mark, point, place in zip(named, points, placed(points, sizes, taken, (box.x0, box.y0, box.x1, box.y1)), strict=True):
-        if place is not None:
-            line = {"arrowstyle": "-", "color": "#b0b0b0", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 4} if place.far else None
-            offset = ((place.x - point[0]) / per_point, (place.y - point[1]) / per_point)
-            axes.annotate(
-                mark.label, (mark.cost, mark.quality), offset, textcoords="offset points", ha="center", va="center", fontsize=9,
-                color=INK, zorder=6, arrowprops=line, bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.6},
-            )  # fmt: skip
-
-
-def legend(info: Info) -> list[Line2D]:
-    """What the marks mean, of those that there are."""
-
-    def mark(label: str, colour: str, marker: str, size: float = 8, **more: object) -> Line2D:
-        return Line2D([], [], linestyle="", marker=marker, color=colour, markersize=size, label=label, **more)  # type: ignore[arg-type]
-
-    kinds = {point.kind for point in info.points}
-    found = [mark(kind, each.colour, each.marker) for kind, each in LOOKS.items() if kind in kinds]
-    found += [mark("other", *LOOKS["other"])] if kinds - LOOKS.keys() else []
-    found.append(Line2D([], [], color="#9a9a9a", linewidth=1.6, label="best for its cost"))
-    found += [mark("teacher", TEACHER.colour, TEACHER.marker, 13)] if info.teachers else []
-    found += [mark("same student, labels alone", TWIN.colour, TWIN.marker, 6, markerfacecolor="white")] if info.twins else []
-    return found

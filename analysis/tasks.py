@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.frontier import Info as Plane
 from analysis.frontier import info as plane_info
-from analysis.frontier import legend, plane
+from analysis.plane import legend, plane
 from analysis.style import INK, explained, new_figure
 
 ACROSS = 3
