@@ -14,6 +14,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.event import listen
 from sqlalchemy.exc import SQLAlchemyError
 
 from experiments.cli import without_password
@@ -101,9 +103,21 @@ def storage(config: SearchConfig, retried: Retried = lambda trial: None) -> RDBS
     beat = config.heartbeat_seconds
     with warnings.catch_warnings(), reached(config), locked(config):
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return RDBStorage(
+        store = RDBStorage(
             config.storage, engine, heartbeat_interval=beat, grace_period=3 * beat, heartbeat_stale_trial_callback=stale
         )
+        if local:
+            listen(store.engine, "connect", _write_ahead)
+            store.engine.dispose()
+        return store
+
+
+def _write_ahead(connection: DBAPIConnection, record: object) -> None:
+    """Has SQLite write a log that it need not wait for: a trial writes some thirty times."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
 
 
 @contextmanager
