@@ -138,7 +138,7 @@ MUST_BE_SAID = {"student.kind", "student.hidden", "student.layers", "student.hea
 """What a student is, a file may say in full: its name promises it whatever the defaults are."""
 
 
-FREE = ("weights", "variants")
+FREE = ("weights", "variants", "space")
 """Ends of the settings whose values are dicts of no fixed keys."""
 
 

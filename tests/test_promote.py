@@ -1,0 +1,73 @@
+"""The best student of a real little search, trained anew on all its rows and registered; and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from entry import TINY, client, command, outcome
+from tiny import make_datas, make_tasks, make_tokenizer
+
+from mkd.pipeline import with_all_rows
+
+SPACE = {"student.hidden": [16, 32], "train.learning_rate": {"low": 1e-3, "high": 1e-2, "log": True}}
+SEARCH = [
+    *TINY, '--data.tasks=["sentiment", "similarity"]', "--search.backend=torch", "--search.pruning.warmup=1",
+    "--search.trials=3", "--search.study=little", "--search.space", json.dumps(SPACE),
+]  # fmt: skip
+COMMAND = ["--threads=1", "--speed.threads=[1]", "--speed.repeats=3", "--export.backends=[]", "--promote.study=little"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where three trials have been made."""
+    found = tmp_path_factory.mktemp("promote")
+    outcome(command(found, "search", *SEARCH))
+    return found
+
+
+def trials(folder: Path) -> list[dict[str, Any]]:
+    parent = client(folder).search_runs(["1"], "tags.`mkd.kind` = 'search'")[0]
+    path = client(folder).download_artifacts(parent.info.run_id, "study.json", str(folder))
+    found: list[dict[str, Any]] = json.loads(Path(path).read_text())["trials"]
+    return found
+
+
+def test_the_best_trial_is_trained_anew_with_its_settings_and_registered(folder: Path) -> None:
+    told = outcome(command(folder, "promote", *COMMAND, "--promote.seeds=[0, 3]", "--train.steps=8"))
+    best = max(trials(folder), key=lambda trial: trial["quality"])
+    assert (told["study"], told["trial"], told["model"]) == ("little", best["number"], "models:/little@champion")
+    runs = {seed: client(folder).get_run(run) for seed, run in told["runs"].items()}
+    for seed, run in runs.items():
+        params = run.data.params
+        assert (run.info.status, run.data.tags["mkd.kind"], run.data.tags["mkd.promoted"]) == ("FINISHED", "promote", "little")
+        assert run.data.tags["mkd.parent"] == best["run_id"]
+        assert (params["seed"], params["whole"], params["train.steps"]) == (seed, "True", "8")
+        assert params["student.hidden"] == str(best["settings"]["student.hidden"])
+        assert float(params["train.learning_rate"]) == best["settings"]["train.learning_rate"]
+        assert run.data.metrics["quality/mean"] == pytest.approx(told["quality"][seed])
+        assert run.data.metrics["baseline/quality/mean"] >= 0, "the command's own settings hold for all that is no student's"
+    version = client(folder).get_model_version_by_alias("little", "champion")
+    assert version.run_id == told["runs"]["0"]
+
+
+def test_a_study_or_a_budget_that_there_is_nothing_for_is_refused_with_what_there_is(folder: Path) -> None:
+    fastest = min(trials(folder), key=lambda trial: trial["latency_ms"])
+    for argv, told in (
+        (["--promote.study=litle"], "promote.study is 'litle'; allowed: little, the searches in sqlite:///"),
+        (
+            ["--promote.budget_ms=1e-5"],
+            f"promote.budget_ms is 1e-05; allowed: at least {fastest['latency_ms']:.3g}, the latency of",
+        ),
+    ):
+        done = command(folder, "promote", *COMMAND, *argv)
+        last = done.stderr.strip().splitlines()[-1]
+        assert done.returncode == 2 and told in last and "Traceback" not in done.stderr, last
+
+
+def test_all_labelled_rows_are_those_that_are_learnt_from_and_those_set_apart(tmp_path: Path) -> None:
+    tasks = make_tasks(20, unlabelled=5)
+    for data in make_datas(tmp_path, tasks, make_tokenizer(tmp_path, tasks)):
+        assert len(data.selection_rows) == 4 and not set(data.train_rows) & set(data.selection_rows)
+        assert np.array_equal(with_all_rows(data).train_rows, np.arange(25))
