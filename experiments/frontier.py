@@ -142,7 +142,8 @@ def draw(info: Info) -> Figure:
     axes.set_xscale("log")
     axes.set_xlabel(f"latency, ms ({info.axis}; log scale)")
     axes.set_ylabel("mean score on the selection split (points)")
-    axes.legend(frameon=False, loc="lower right")
+    if info.kinds:
+        axes.legend(frameon=False, loc="lower right")
     axes.grid(True, which="both", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
