@@ -63,6 +63,8 @@ def cost(rows: Rows, config: Config, backend: str) -> Cost:
         (aside / COST).write_text(json.dumps(found))
 
     parts = _machine(rows, config) | {"student": student.config.to_dict(), "backend": backend}
+    if config.export.per_task and backend != TORCH:
+        parts["per_task"] = True
     setting = settings(config.speed, False)[0].name
     return Cost(_kept(config, json.loads(json.dumps(parts)), build), backend, setting)
 
