@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import mlflow
 import pyarrow as pa
 import pyarrow.dataset
+from mlflow.exceptions import ExecutionException
 
 from mkd.config import LabelConfig
 from mkd.files import listed
@@ -49,11 +50,16 @@ def check(config: LabelConfig, student: Path) -> list[str]:
     _check_columns(config, texts)
     if not config.output or Path(config.output).exists():
         raise ValueError(f"label.output is {config.output!r}; allowed: a path where nothing is yet")
+    check_spark()
+    return texts
+
+
+def check_spark() -> None:
+    """Raises ValueError without what Spark needs."""
     if importlib.util.find_spec("pyspark") is None:
         raise ValueError("pyspark is not installed; allowed: with the extra that brings it, pip install 'mkd[spark]'")
     if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
         raise ValueError("there is no Java, which Spark runs on; allowed: version 17 or 21, by PATH or JAVA_HOME")
-    return texts
 
 
 def _check_columns(config: LabelConfig, texts: list[str]) -> None:
@@ -81,8 +87,8 @@ def _check_columns(config: LabelConfig, texts: list[str]) -> None:
 
 
 @contextmanager
-def session(master: str) -> Iterator["SparkSession"]:
-    """Spark, quiet and, on this machine alone, deaf to all others. Raises ValueError where it cannot start."""
+def session(master: str, setting: str = "label.master") -> Iterator["SparkSession"]:
+    """Spark, quiet and, on this machine alone, deaf to all others. Raises ValueError, naming the setting, where it cannot."""
     settings: dict[str, Any] = {
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),
@@ -97,7 +103,7 @@ def session(master: str) -> Iterator["SparkSession"]:
         warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
         from pyspark.sql import SparkSession
 
-        with _told_in_a_line(f"label.master is {master!r}"):
+        with told_in_a_line(f"{setting} is {master!r}"):
             spark = SparkSession.builder.appName("mkd").master(master).config(map=settings).getOrCreate()
         try:
             yield spark
@@ -106,14 +112,14 @@ def session(master: str) -> Iterator["SparkSession"]:
 
 
 @contextmanager
-def _told_in_a_line(what: str) -> Iterator[None]:
+def told_in_a_line(what: str) -> Iterator[None]:
     """Turns Spark's errors, which hold the traces of Python and of Java, into a ValueError with what went wrong."""
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
     try:
         yield
-    except (PySparkException, Py4JError) as error:
+    except (PySparkException, Py4JError, ExecutionException) as error:
         raise ValueError(f"{what}: {_reason(str(error))}") from error
 
 
@@ -125,7 +131,7 @@ def write_answers(spark: "SparkSession", config: LabelConfig, model: Path, texts
     begin = time.perf_counter()
     shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
     try:
-        with _told_in_a_line(f"label.corpus {config.corpus}"):
+        with told_in_a_line(f"label.corpus {config.corpus}"):
             frame = spark.read.parquet(_uri(Path(config.corpus)))
             if config.logits:
                 _check_whole(frame, texts)

@@ -13,11 +13,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from multiprocessing.process import BaseProcess
 
 import optuna
 
-from experiments import cli, frontier, progress, study, trials
+from experiments import cli, frontier, progress, spark, study, trials
 from experiments.space import Space, check, corners, kinds, params_of, parse
 from experiments.tracking import num_tasks
 from experiments.worker import Job, base_of, budgets, costs_of, work
@@ -44,24 +45,30 @@ def search(config: Config) -> None:
         raise ValueError("search.space is {}; allowed: at least one setting, as in experiments/configs/search.yaml")
     check(space, base)
     starts = [_start(space, number, given) for number, given in enumerate(config.search.start)]
-    store = study.storage(config.search, trials.close_lost)
     settings = asdict(base)
     told = study.about(config, {name: settings[name] for name in MATTERS})
-    study.check_known(config.search, store, told)
+    if config.search.engine == "spark":
+        spark.check(config, space)
+        spark.check_known(config.search, told)
+        opened = partial(spark.opened, config, told)
+    else:
+        store = study.storage(config.search, trials.close_lost)
+        study.check_known(config.search, store, told)
+        opened = partial(study.opened, config, store, told)
     with progress.bars(lambda step, metrics: None) as report:
         rows = read(base, report)
         check_names(base, rows.side.datas)
         check_budgets(config, base, rows, space)
-        optuna_study = study.opened(config, store, told)
+        optuna_study = opened()
         name = f"{config.search.study} {config.search.trials} trials {num_tasks(config)}"
         known = optuna_study.user_attrs.get(study.RUN, "")
-        tags = {"mkd.study": config.search.study, "mkd.storage": study.shown(config.search.storage)}
+        tags = {"mkd.study": config.search.study, "mkd.storage": cli.without_password(config.search.storage)}
         with trials.search(config, name, known, tags) as run:
             optuna_study.set_user_attr(study.RUN, run.info.run_id)
             ready = taught(base, rows, report)
             begin(config, optuna_study, space, starts)
             job = Job(config, tasks, trials.tracking_uri(), run.info.run_id, time.time())
-            crew(job, optuna_study)
+            ENGINES[config.search.engine](job, optuna_study)
             setting = speed_settings(base.speed, False)[0].name
             frontier.conclude(config, optuna_study, ready, teacher_speed(ready, base), setting, time.time() - job.began)
             failed = study.first_failure(study.counted(optuna_study), job.began)
@@ -149,6 +156,10 @@ def _end(workers: list[BaseProcess]) -> None:
         if worker.pid is not None:
             worker.join(END_SECONDS)
             worker.kill()
+
+
+ENGINES = {"processes": crew, "spark": spark.crew}
+"""What makes the trials, by search.engine."""
 
 
 if __name__ == "__main__":
