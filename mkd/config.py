@@ -563,7 +563,7 @@ class SearchConfig:
         _check(
             bool(re.fullmatch(r"[\w .-]+", self.study)), "search.study", self.study, "letters, digits, blanks and any of _ . -"
         )
-        known = self.storage.startswith(("sqlite:///", "postgresql://"))
+        known = re.match(r"sqlite:///[^:]|postgresql://.", self.storage) is not None  # a study in memory has one process
         _check(known, "search.storage", self.storage, "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE")
         for name in ("trials", "workers", "heartbeat_seconds"):
             _check(getattr(self, name) > 0, f"search.{name}", getattr(self, name), "above 0")

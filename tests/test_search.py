@@ -35,7 +35,7 @@ SEARCH = [
     "--speed.batch_size=2", "--train.eval_every=2", "--search.backend=torch", "--search.pruning.warmup=1",
     "--search.heartbeat_seconds=1", "--search.space", json.dumps(SPACE),
 ]  # fmt: skip
-SLOW = ["--train.steps=4000", "--train.eval_every=50", "--checkpoint_seconds=0.2"]
+SLOW = ["--train.steps=2000", "--train.eval_every=50", "--checkpoint_seconds=0.2"]
 """A trial that is still at work when it is looked for."""
 
 Searched = tuple[Path, subprocess.CompletedProcess[str]]
@@ -287,8 +287,10 @@ def test_a_study_in_postgresql_is_made_by_two_commands_at_once_and_its_password_
         second = started(folder, entry_point, "search", *argv, "--cache=elsewhere")
         told = [outcome(child.end()) for child in (first, second)]
         assert told[0]["run_id"] == told[1]["run_id"] and told[1]["states"]["complete"] >= 5
-        study = optuna.load_study(study_name="mkd", storage=address)
-        assert {trial.state.name for trial in study.trials} == {"COMPLETE"} and len(study.trials) <= 6
+        store = optuna.storages.RDBStorage(address)
+        made = optuna.load_study(study_name="mkd", storage=store).trials
+        store.engine.dispose()
+        assert {trial.state.name for trial in made} == {"COMPLETE"} and len(made) <= 6
         parent = client(folder).get_run(told[0]["run_id"])
         assert "mkd:***@127.0.0.1" in parent.data.tags["mkd.storage"]
         text = Path(client(folder).download_artifacts(told[0]["run_id"], "config.yaml", str(folder))).read_text()

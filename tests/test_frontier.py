@@ -1,0 +1,138 @@
+"""What a search has found, by hand: a study of made-up trials, its front as a table and as a picture."""
+
+import math
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+from optuna.trial import TrialState, create_trial
+from transformers import PreTrainedTokenizerBase
+
+from experiments.frontier import Found, Info, Point, draw, found_by, info, lines
+from experiments.study import FROM, RESULT, Outcome
+from experiments.table import markdown
+from mkd.pareto import Reference
+from mkd.pipeline import Ready, Rows
+from mkd.teaching import Side, Teacher
+
+BEGIN = datetime(2026, 1, 1)
+SETTING = "b1-l16-t1"
+TEACHER_SPEED = {f"teacher/speed/torch/{SETTING}/p50_ms": 100.0}
+
+
+@pytest.fixture
+def ready(tokenizer: PreTrainedTokenizerBase) -> Ready:
+    """A teacher that scored 90 points; there is nothing else that the search's end reads."""
+    side = Side(tokenizer, [], torch.device("cpu"))
+    return Ready(Rows([], side, side, None), Teacher("bert-2x16", "key", [], None, None, None, {}, {"quality/mean": 90.0}))
+
+
+def add(
+    study: optuna.Study, state: str, name: str, quality: float, latency: float, start: float, end: float, taken_from: str = ""
+) -> None:
+    """A trial that began and ended so many seconds after the study; 5 s of it went into its measuring and training."""
+    number = len(study.trials)
+    complete = state == "complete"
+    costs = {"latency": latency, "bytes": 1e6 * latency} | ({"quality": quality} if complete else {})
+    seconds = {"cost": 1.0, "core": 4.0}
+    told = Outcome(state, name, f"run{number}", quality + 1 if complete else None, costs, seconds, {}, "")
+    trial = create_trial(
+        state={"complete": TrialState.COMPLETE, "failed": TrialState.FAIL}.get(state, TrialState.PRUNED),
+        values=[quality, latency] if complete else None,
+        user_attrs={RESULT: told._asdict()} | ({FROM: taken_from} if taken_from else {}),
+    )
+    trial.datetime_start, trial.datetime_complete = (BEGIN + timedelta(seconds=at) for at in (start, end))
+    study.add_trial(trial)
+
+
+@pytest.fixture
+def study() -> optuna.Study:
+    """Seven trials: the sixth ended before the third, the fourth is another study's, one is at work."""
+    made = optuna.create_study(directions=["maximize", "minimize"])
+    add(made, "complete", "t000 bag-1x16 T=2 1ms", 60, 1, 0, 7)
+    add(made, "infeasible", "t001 transformer-4x96 mse 90ms", 0, 90, 7, 9)
+    add(made, "complete", "t002 bilstm-48 mse 10ms", 80, 10, 9, 30)
+    add(made, "complete", "t003 transformer-1x32 T=1 20ms", 70, 20, 0, 100, "other/3")
+    add(made, "failed", "t004 bag-1x16 mse", 0, 0, 30, 31)
+    add(made, "complete", "t005 bag-1x32 T=8 2ms", 50, 2, 10, 16)
+    add(made, "pruned", "t006 bag-2x32 T=8 2ms", 0, 2, 31, 33)
+    made.ask()
+    return made
+
+
+POINTS = [
+    Point(0, "t000 bag-1x16 T=2 1ms", "run0", 60, 61, 1, 1e6, True),
+    Point(5, "t005 bag-1x32 T=8 2ms", "run5", 50, 51, 2, 2e6, False),
+    Point(2, "t002 bilstm-48 mse 10ms", "run2", 80, 81, 10, 1e7, True),
+    Point(3, "t003 transformer-1x32 T=1 20ms", "run3", 70, 71, 20, 2e7, False),
+]
+STATES = {"complete": 3, "infeasible": 1, "failed": 1, "pruned": 1}
+
+
+def test_what_was_found_is_each_finished_trial_in_the_order_in_which_they_ended(study: optuna.Study, ready: Ready) -> None:
+    """Up to the teacher's 100 ms: 60 points over two decades; then over one, and 80 over the other. Times outside of measuring
+    and training are 2, 1 and 16 seconds; those of the trial that was taken over are not this study's, as its state is not."""
+    found = found_by(study, ready, TEACHER_SPEED, SETTING)
+    assert found.points == POINTS
+    assert found.states == STATES
+    assert found.hypervolume == pytest.approx([120, 120, 140, 140])
+    assert found.reference == Reference(0, 100)
+    assert found.other_seconds == pytest.approx((2 + 1 + 16) / 3)
+    assert found.teacher == (100, 90)
+
+
+def test_without_a_teacher_that_runs_here_the_slowest_trial_is_the_reference(study: optuna.Study, ready: Ready) -> None:
+    found = found_by(study, ready, {}, SETTING)
+    decades = math.log10(20), math.log10(2)
+    assert (found.reference, found.teacher) == (Reference(0, 20), None)
+    assert found.hypervolume == pytest.approx([60 * decades[0], 60 * decades[0], *[60 + 80 * decades[1]] * 2])
+
+
+def test_the_table_is_the_front_the_fastest_first_beside_the_teacher() -> None:
+    found = Found(POINTS, STATES, [120.0, 140.04], Reference(0, 100), 3.0, (100.0, 90.0))
+    rows = [
+        ["on the front", "selection", "dev", "ms", "times faster", "MB"],
+        ["t000 bag-1x16 T=2", "60.0", "61.0", "1", "100.0", "1.00"],
+        ["t002 bilstm-48 mse", "80.0", "81.0", "10", "10.0", "10.00"],
+        ["teacher (torch)", "", "90.0", "100", "1.0", ""],
+    ]
+    told = "trials: 3 complete, 1 failed, 1 infeasible, 1 pruned; hypervolume 140.0 points x decades, up to 100 ms"
+    assert lines(found) == [*markdown(rows), "", told]
+    without = [row[:4] + ["", row[5]] for row in rows[1:3]]
+    assert lines(found._replace(teacher=None))[:-2] == markdown([rows[0], *without])
+
+
+def test_the_picture_shows_each_trial_by_its_kind_and_the_front_by_its_numbers() -> None:
+    found = Found(POINTS[::-1], STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0))
+    assert info(found, "onnx, b1-l16-t1") == Info(
+        kinds={"bag": [(2, 50, False), (1, 60, True)], "bilstm": [(10, 80, True)], "transformer": [(20, 70, False)]},
+        steps=[(1, 60), (10, 80)],
+        labels=[(1, 60, "t000"), (10, 80, "t002")],
+        teacher=(100, 90),
+        axis="onnx, b1-l16-t1",
+    )
+
+
+def test_a_study_without_a_finished_trial_has_an_empty_front_and_a_picture(ready: Ready, tmp_path: Path) -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    add(study, "failed", "t000 bag-1x16 mse", 0, 0, 0, 1)
+    found = found_by(study, ready, TEACHER_SPEED, SETTING)
+    assert (found.points, found.states, found.hypervolume) == ([], {"failed": 1}, [])
+    assert math.isnan(found.other_seconds)
+    assert lines(found)[-1] == "trials: 1 failed; hypervolume 0 points x decades, up to 100 ms"
+    assert found_by(study, ready, {}, SETTING).reference == Reference(0, 1)
+    draw(info(found, "torch")).savefig(tmp_path / "front.png", dpi=40)
+    assert (tmp_path / "front.png").stat().st_size > 0
+
+
+def test_the_picture_has_a_dot_for_each_trial_and_a_name_for_each_kind() -> None:
+    found = Found(POINTS, STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0))
+    (axes,) = draw(info(found, "onnx, b1-l16-t1")).axes
+    dots = [tuple(dot) for collection in axes.collections for dot in collection.get_offsets().tolist()]  # type: ignore[union-attr]
+    assert sorted(dots) == [(1, 60), (2, 50), (10, 80), (20, 70)]
+    legend = axes.get_legend()
+    assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["bag", "bilstm", "transformer"]
+    assert {"t000", "t002", "teacher's latency"} == {text.get_text() for text in axes.texts}
+    assert axes.get_xscale() == "log" and axes.get_xlabel() == "latency, ms (onnx, b1-l16-t1; log scale)"
