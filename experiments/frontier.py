@@ -12,7 +12,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments import study as studies
 from experiments import trials
-from experiments.cli import without_password
 from experiments.study import Outcome
 from experiments.table import markdown
 from mkd.backends import TORCH
@@ -20,8 +19,8 @@ from mkd.config import Config
 from mkd.pareto import Reference, front, hypervolumes
 from mkd.pipeline import Ready
 
-COLOURS = {"bilstm": "#0072b2", "transformer": "#d55e00", "bag": "#009e73"}
-"""Of Okabe and Ito's palette, which the colour-blind can tell apart."""
+COLOURS = {"transformer": "#0072b2", "bilstm": "#d55e00", "bag": "#009e73"}
+"""Of Okabe and Ito's palette, which the colour-blind can tell apart; as in the report (analysis/style.py)."""
 
 
 class Point(NamedTuple):
@@ -181,7 +180,7 @@ def told_of(
                 "weights": weights, "error": told.error,
             })  # fmt: skip
     return {
-        "study": config.search.study, "storage": without_password(config.search.storage), "backend": config.search.backend,
+        "study": config.search.study, "backend": config.search.backend,
         "setting": setting, "objectives": list(config.search.objectives),
         "reference": {"quality": found.reference.quality, "latency_ms": found.reference.cost},
         "importances": shares, "space": config.search.space, "states": found.states, "trials": rows,

@@ -30,6 +30,11 @@ def lead(own: Progress, others: list[Progress], step: int) -> float:
     return max(rivals, default=-math.inf) - own.best(step)
 
 
+def is_due(step: int, steps: int, pruning: PruningConfig) -> bool:
+    """Whether a trial of so many steps may be stopped at this one: the warm-up is over, and it is not the last."""
+    return pruning.warmup * steps <= step < steps
+
+
 def is_behind(own: Progress, others: list[Progress], step: int, steps: int, pruning: PruningConfig) -> bool:
     """Whether the trial is to be stopped at the step, of `steps` that it would take."""
-    return step < steps and step >= pruning.warmup * steps and lead(own, others, step) > pruning.margin
+    return is_due(step, steps, pruning) and lead(own, others, step) > pruning.margin

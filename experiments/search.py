@@ -62,7 +62,7 @@ def search(config: Config) -> None:
         optuna_study = opened()
         name = f"{config.search.study} {config.search.trials} trials {num_tasks(config)}"
         known = optuna_study.user_attrs.get(study.RUN, "")
-        tags = {"mkd.study": config.search.study, "mkd.storage": cli.without_password(config.search.storage)}
+        tags = {"mkd.study": config.search.study, "mkd.storage": storage_of(config)}
         with trials.search(config, name, known, tags) as run:
             optuna_study.set_user_attr(study.RUN, run.info.run_id)
             ready = taught(base, rows, report)
@@ -74,6 +74,13 @@ def search(config: Config) -> None:
             failed = study.first_failure(study.counted(optuna_study), job.began)
             if failed is not None:
                 raise ValueError(f"{study.FAILURES} trials in a row have failed, the first: {failed}")
+
+
+def storage_of(config: Config) -> str:
+    """Where the study is, as it may be told."""
+    if config.search.engine == "spark":
+        return f"MLflow's experiment {spark.experiment(config.search)}"
+    return cli.without_password(config.search.storage)
 
 
 def _start(space: Space, number: int, given: dict[str, object]) -> dict[str, object]:

@@ -265,7 +265,7 @@ def _within(trial: FrozenTrial, kinds: dict[str, BaseDistribution]) -> bool:
 
 
 def importances(study: optuna.Study, objectives: list[str]) -> dict[str, dict[str, float]]:
-    """By objective, each searched setting's share of what makes its values differ (PED-ANOVA, Watanabe et al. 2023)."""
+    """By objective, each searched setting's share of what sets its best values apart (PED-ANOVA, Watanabe et al. 2023)."""
     done = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
     found: dict[str, dict[str, float]] = {}
     for place, name in enumerate(objectives):
@@ -273,6 +273,12 @@ def importances(study: optuna.Study, objectives: list[str]) -> dict[str, dict[st
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of settings that few trials have
-            told = optuna.importance.get_param_importances(study, target=lambda trial, place=place: trial.values[place])  # type: ignore[misc]
+            told = optuna.importance.get_param_importances(study, target=_loss(place, OBJECTIVES[name]))
         found[name] = {key: float(value) for key, value in told.items()}
     return found
+
+
+def _loss(place: int, direction: Direction) -> Callable[[FrozenTrial], float]:
+    """A trial's value, turned so that less is better: so Optuna takes it."""
+    sign = -1 if direction == "maximize" else 1
+    return lambda trial: sign * float(trial.values[place])

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import mlflow
 import pandas as pd
 from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.dataset import Dataset
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
@@ -327,7 +328,7 @@ def log_result(run_id: str, result: Result) -> None:
     """Logs the data, the final metrics, the table and the answers to dev."""
     sources = [CodeDatasetSource({"source": data.source}) for data in result.datasets]
     # mlflow leaves `profile` abstract in a class that its users are to instantiate.
-    made = [
+    made: list[Dataset | None] = [
         MetaDataset(source, name=data.task, digest=data.fingerprint)  # type: ignore[abstract]
         for source, data in zip(sources, result.datasets, strict=True)
     ]

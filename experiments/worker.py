@@ -15,7 +15,7 @@ from filelock import FileLock
 from optuna.trial import TrialState
 
 from experiments import cli, trials
-from experiments.pruning import Progress, is_behind
+from experiments.pruning import Progress, is_behind, is_due
 from experiments.space import Settings, Space, parse, suggest
 from experiments.study import (
     PROGRESS,
@@ -41,6 +41,10 @@ OF_A_TRIAL = {"baseline": False, "export.backends": []}
 """A trial has no twin and is not exported: what it costs is measured beforehand."""
 NOT_READ = ("seed", "device", "data", "teacher")
 """The settings that what a trial starts from depends on."""
+
+
+MOST_TOLD = 2000
+"""Characters of an error that a study keeps: MLflow, where Spark's are, cuts longer ones, and with them what holds them."""
 
 
 class Job(NamedTuple):
@@ -175,7 +179,7 @@ class Objective:
             found = found._replace(state=end.state, error=str(end))
             raise
         except Exception as error:
-            found = found._replace(error=cli.one_line(error) or type(error).__name__)
+            found = found._replace(error=(cli.one_line(error) or type(error).__name__)[:MOST_TOLD])
             raise
         finally:
             trial.set_user_attr(RESULT, found._asdict())
@@ -212,6 +216,8 @@ class Watch:
             return
         self.own.scores[step] = metrics[SELECTION]
         self.trial.set_user_attr(PROGRESS, self.own._asdict())
+        if not is_due(step, self.steps, self.config.pruning):
+            return
         others = progress_of(self.trial.study, self.trial.number)
         if is_behind(self.own, others, step, self.steps, self.config.pruning):
             raise Ended(

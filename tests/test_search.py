@@ -1,4 +1,4 @@
-"""Whole searches, as their users start them: what they leave, and how they bear to be killed, stopped, joined and gone on with."""
+"""Whole searches, as their users start them: what they leave, and how they are killed, stopped, joined and gone on with."""
 
 import json
 import os

@@ -9,7 +9,6 @@ them are on the study's front, and the hypervolume that is left, in percent of t
 
 import argparse
 import json
-import sys
 
 import numpy as np
 import optuna
@@ -67,4 +66,4 @@ def _until(own: Progress, step: int) -> Progress:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
