@@ -53,7 +53,7 @@ class Found(NamedTuple):
 
 def found_by(optuna_study: optuna.Study, ready: Ready, teacher_speed: dict[str, float], setting: str) -> Found:
     """What the study's trials come to, those that were taken over from another study among them."""
-    ended = [(t, told) for t in optuna_study.get_trials(deepcopy=False) if (told := studies.outcome(t)) is not None]
+    ended = studies.ended(optuna_study)
     done = sorted(
         ((t, told) for t, told in ended if t.state == TrialState.COMPLETE),
         key=lambda pair: pair[0].datetime_complete or 0,
@@ -169,16 +169,13 @@ def told_of(
 ) -> dict[str, Any]:
     """All of the study as JSON holds it, as the charts read it."""
     rows = []
-    for trial in optuna_study.get_trials(deepcopy=False):
-        told = studies.outcome(trial)
-        if told is not None:
-            weights = next((v for k, v in told.settings.items() if k == "train.sampling.weights"), None)
-            rows.append({
-                "number": trial.number, "name": told.name, "state": told.state, "run_id": told.run,
-                "quality": told.costs.get("quality"), "dev": told.dev, "latency_ms": told.costs.get("latency"),
-                "seconds": trial.duration.total_seconds() if trial.duration else None, "settings": told.settings,
-                "weights": weights, "error": told.error,
-            })  # fmt: skip
+    for trial, told in studies.ended(optuna_study):
+        rows.append({
+            "number": trial.number, "name": told.name, "state": told.state, "run_id": told.run,
+            "quality": told.costs.get("quality"), "dev": told.dev, "latency_ms": told.costs.get("latency"),
+            "seconds": trial.duration.total_seconds() if trial.duration else None, "settings": told.settings,
+            "weights": told.settings.get("train.sampling.weights"), "error": told.error,
+        })  # fmt: skip
     return {
         "study": config.search.study, "backend": config.search.backend,
         "setting": setting, "objectives": list(config.search.objectives),

@@ -208,6 +208,13 @@ def outcome(trial: FrozenTrial) -> Outcome | None:
     return Outcome(**told) if told and trial.state.is_finished() else None
 
 
+def ended(study: optuna.Study) -> list[tuple[FrozenTrial, Outcome]]:
+    """The trials that have come to an end, with what came of them: those that count, and those of another study."""
+    kept = {trial.number for trial in counted(study)}
+    found = [(trial, outcome(trial)) for trial in study.get_trials(deepcopy=False)]
+    return [(t, told) for t, told in found if told is not None and (t.number in kept or FROM in t.user_attrs)]
+
+
 def progress_of(study: optuna.Study, but: int) -> list[Progress]:
     """How far each trial is, or was, but one, by its number."""
     found = [trial.user_attrs.get(PROGRESS) for trial in study.get_trials(deepcopy=False) if trial.number != but]

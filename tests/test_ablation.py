@@ -146,7 +146,8 @@ def test_every_trial_is_a_finished_run_below_that_of_the_ablation(ablated: Ablat
         assert (run.data.params["loss.mixup"], run.data.params["seed"]) == (mixup, "0")
         assert run.data.metrics["seconds/trial"] > run.data.metrics["seconds/student"] > 0
         assert not any("speed/" in name or name.startswith("baseline/") for name in run.data.metrics)
-        assert {a.path for a in client(folder).list_artifacts(trial["run_id"])} == {"config.yaml", "table.md", "data.json"}
+        left = {"config.yaml", "table.md", "data.json", "predictions.parquet"}
+        assert {a.path for a in client(folder).list_artifacts(trial["run_id"])} == left
     assert not list((folder / "mlruns").rglob("*.safetensors"))
 
 

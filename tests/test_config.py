@@ -220,7 +220,7 @@ def _all_configs(config: Any) -> list[Any]:
 
 def test_no_setting_can_be_changed_after_the_check() -> None:
     configs = _all_configs(Config())
-    assert len(configs) == 24, "but TransferConfig; LossConfig and MatchConfig twice, TrainConfig and SamplingConfig three times"
+    assert len(configs) == 27, "but TransferConfig; LossConfig and MatchConfig twice, TrainConfig and SamplingConfig three times"
     for config in configs:
         with pytest.raises(FrozenInstanceError):
             setattr(config, fields(config)[0].name, None)

@@ -33,8 +33,8 @@ def test_a_margin_that_is_just_met_is_not_behind() -> None:
     own = trial(2.0, 50, 60)
     assert not behind(own, [trial(1.0, 50, 65)], 40)
     assert behind(own, [trial(1.0, 50, math.nextafter(65, 66))], 40)
-    assert not behind(own, [trial(1.0, 50, 60)], 40, PruningConfig(margin=0.0))
-    assert behind(own, [trial(1.0, 50, math.nextafter(60, 61))], 40, PruningConfig(margin=0.0))
+    assert not behind(own, [trial(1.0, 50, 60)], 40, PruningConfig(margin=0.0, warmup=0.3))
+    assert behind(own, [trial(1.0, 50, math.nextafter(60, 61))], 40, PruningConfig(margin=0.0, warmup=0.3))
 
 
 def test_none_is_stopped_before_the_warm_up_has_ended() -> None:
