@@ -9,11 +9,13 @@ and the tracking store. The last line printed is JSON: the run's id, the trials 
 """
 
 import multiprocessing
+import signal
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 
 import optuna
@@ -55,6 +57,7 @@ def search(config: Config) -> None:
         store = study.storage(config.search, trials.close_lost)
         study.check_known(config.search, store, told)
         opened = partial(study.opened, config, store, told)
+        forks_ready()
     with progress.bars(lambda step, metrics: None) as report:
         rows = read(base, report)
         check_names(base, rows.side.datas)
@@ -126,10 +129,17 @@ def begin(config: Config, optuna_study: optuna.Study, space: Space, starts: list
                 optuna_study.enqueue_trial(params)
 
 
+def forks_ready() -> None:
+    """Starts what the workers are forked from: it imports what takes seconds, once for all, while the teacher is made ready."""
+    multiprocessing.set_forkserver_preload(["experiments.worker"])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which it inherits: Ctrl-C is this command's to answer
+    forkserver.ensure_running()
+    signal.signal(signal.SIGINT, before)
+
+
 def crew(job: Job, optuna_study: optuna.Study) -> None:
     """Starts the workers, shows how far all are, and ends them cleanly where this command is stopped."""
     search, context = job.config.search, multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["experiments.worker"])  # what takes seconds to import is imported once for all
     workers: list[BaseProcess] = [context.Process(target=work, args=(job,)) for _ in range(search.workers)]
     try:
         for worker in workers:
