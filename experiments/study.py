@@ -39,7 +39,8 @@ RUN_OF_TRIAL, PROGRESS, RESULT = "run", "progress", "result"
 FROM = "from"
 """The study and number that a trial was taken over from."""
 AGAIN = "again"
-"""With its number, an attribute of the study: another trial was put in its place."""
+"""With a trial's number, an attribute of the study: why another trial was put in its place."""
+DIED, STOPPED = "its worker died", "its worker was stopped"
 CONNECT_SECONDS = 5
 FAILURES = 5
 """So many failures in a row end a search."""
@@ -96,7 +97,7 @@ def storage(config: SearchConfig, retried: Retried = lambda trial: None) -> RDBS
 
     def stale(study: optuna.Study, trial: FrozenTrial) -> None:
         retried(trial)
-        put_back(study, trial, 1)
+        put_back(study, trial, DIED)
 
     local = config.storage.startswith("sqlite:///")
     engine = {"connect_args": {"timeout": 60} if local else {"connect_timeout": CONNECT_SECONDS}, "pool_pre_ping": not local}
@@ -132,13 +133,16 @@ def locked(config: SearchConfig) -> Iterator[None]:
         yield
 
 
-def put_back(study: optuna.Study, trial: FrozenTrial, most: int | None) -> None:
-    """Has a trial that came to no end of its own made once more with the same settings, `most` times at most (None: always)."""
+def put_back(study: optuna.Study, trial: FrozenTrial, why: str) -> None:
+    """Has a trial that came to no end of its own made once more with the same settings; one whose worker died, only once."""
+    attributes = study.user_attrs
+    before = [attributes.get(f"{AGAIN}/{number}") for number in trial.system_attrs.get("retry_history", [])]
+    if why == DIED and DIED in before:
+        return
+    study.set_user_attr(f"{AGAIN}/{trial.number}", why)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if most is None or len(trial.system_attrs.get("retry_history", [])) < most:
-            study.set_user_attr(f"{AGAIN}/{trial.number}", True)
-        RetryHeartbeatStaleTrialCallback(most)(study, trial)
+        RetryHeartbeatStaleTrialCallback()(study, trial)
 
 
 def fail_stale(study: optuna.Study) -> None:

@@ -21,6 +21,7 @@ from experiments.study import (
     PROGRESS,
     RESULT,
     RUN_OF_TRIAL,
+    STOPPED,
     Outcome,
     Seeded,
     counted,
@@ -139,7 +140,7 @@ class Objective:
         except Ended as end:
             raise optuna.TrialPruned(str(end)) from end
         except KeyboardInterrupt:
-            put_back(trial.study, trial.study.get_trials(deepcopy=False)[trial.number], None)
+            put_back(trial.study, trial.study.get_trials(deepcopy=False)[trial.number], STOPPED)
             raise
         return [made.costs[name] for name in self.job.config.search.objectives]
 

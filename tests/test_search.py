@@ -16,7 +16,7 @@ from entry import TINY, client, command, entry_point, outcome, runs, started, wa
 from mlflow.entities import Run
 from postgres import server
 
-from experiments.study import AGAIN, PROGRESS, RESULT
+from experiments.study import AGAIN, DIED, PROGRESS, RESULT
 
 SPACE: dict[str, Any] = {
     "student.kind": {"choices": {"bag": {"student.layers": {"low": 1, "high": 2}}, "transformer": {"student.hidden": [16, 32]}}},
@@ -245,7 +245,7 @@ def test_a_worker_that_is_killed_in_a_trial_has_it_made_again_by_another(tmp_pat
     study = study_of(folder)
     assert Counter(trial.state.name for trial in study.trials) == {"COMPLETE": 2, "FAIL": 1}
     lost = next(trial for trial in study.trials if trial.state == optuna.trial.TrialState.FAIL)
-    assert study.user_attrs[f"{AGAIN}/{lost.number}"] and RESULT not in lost.user_attrs
+    assert study.user_attrs[f"{AGAIN}/{lost.number}"] == DIED and RESULT not in lost.user_attrs
     again = next(trial for trial in study.trials if trial.number == 2)
     assert again.params == lost.params
     # The retry has gone on from the checkpoint, in the same run.

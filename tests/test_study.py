@@ -18,11 +18,13 @@ from experiments.cli import without_password
 from experiments.pruning import Progress
 from experiments.study import (
     AGAIN,
+    DIED,
     FAILURES,
     FROM,
     OBJECTIVES,
     PROGRESS,
     RESULT,
+    STOPPED,
     Outcome,
     Seeded,
     about,
@@ -279,13 +281,13 @@ def test_a_trial_is_put_back_once_with_its_settings_and_counts_once(tmp_path: Pa
     first = ask(study)
     study.tell(first.number, state=TrialState.FAIL)
     assert numbers(study) == [0]
-    put_back(study, first, 1)
+    put_back(study, first, DIED)
     assert [trial.state.name for trial in study.get_trials()] == ["FAIL", "WAITING"]
-    assert numbers(study) == [1] and study.user_attrs[f"{AGAIN}/0"]
+    assert numbers(study) == [1] and study.user_attrs[f"{AGAIN}/0"] == DIED
     second = ask(study)
     assert (second.number, second.params) == (1, first.params)
     study.tell(1, state=TrialState.FAIL)
-    put_back(study, second, 1)
+    put_back(study, second, DIED)
     assert len(study.get_trials()) == 2 and numbers(study) == [1], "it has been made again once"
     assert ask(study).params != first.params
 
@@ -295,11 +297,25 @@ def test_a_trial_that_was_interrupted_is_always_put_back_and_counts_once(tmp_pat
     params = ask(study).params
     for number in range(3):
         study.tell(number, state=TrialState.FAIL)
-        put_back(study, study.get_trials(deepcopy=False)[number], None)
+        put_back(study, study.get_trials(deepcopy=False)[number], STOPPED)
         assert numbers(study) == [number + 1]
         assert ask(study).params == params
     study.tell(3, [1.0, 1.0])
     assert [trial.state.name for trial in counted(study)] == ["COMPLETE"]
+
+
+def test_a_trial_that_was_interrupted_is_still_made_again_where_its_worker_dies_afterwards(
+    tmp_path: Path, store: RDBStorage
+) -> None:
+    study = made(tmp_path, store)
+    params = ask(study).params
+    for number, why in enumerate((STOPPED, DIED, STOPPED)):
+        study.tell(number, state=TrialState.FAIL)
+        put_back(study, study.get_trials(deepcopy=False)[number], why)
+        assert ask(study).params == params
+    study.tell(3, state=TrialState.FAIL)
+    put_back(study, study.get_trials(deepcopy=False)[3], DIED)
+    assert numbers(study) == [3] and len(study.get_trials()) == 4
 
 
 def test_what_a_trial_left_behind_is_known_to_the_one_in_its_place(tmp_path: Path, store: RDBStorage) -> None:
@@ -307,7 +323,7 @@ def test_what_a_trial_left_behind_is_known_to_the_one_in_its_place(tmp_path: Pat
     trial = study.ask()
     trial.set_user_attr(PROGRESS, Progress(2.5, {4: 50.0})._asdict())
     study.tell(trial, state=TrialState.FAIL)
-    put_back(study, study.get_trials(deepcopy=False)[0], 1)
+    put_back(study, study.get_trials(deepcopy=False)[0], DIED)
     assert progress_of(study, but=0) == progress_of(study, but=1) == [Progress(2.5, {4: 50.0})]
 
 
