@@ -62,6 +62,10 @@ def _parser(description: str) -> ArgumentParser:
 
 
 def _made(parser: ArgumentParser, parsed: Namespace) -> Config:
+    try:
+        parser.validate(parsed, skip_unset=False)  # null, which parsing lets pass for every setting
+    except TypeError as error:
+        raise ValueError(one_line(error)) from error
     values = parser.instantiate(parsed)
     return Config(**{name: getattr(values, name) for name in Config.__dataclass_fields__})
 

@@ -64,6 +64,8 @@ def test_with_settings_changes_just_what_it_names_and_replaces_lists_and_dicts_w
         ({"loss.temperature": "warm"}, ["loss.temperature", "warm"]),
         ({"loss.temperature": 0}, ["loss.temperature is 0", "above 0"]),
         ({"data.transfer": [{"files": "a"}]}, ["data.transfer", "files"]),
+        ({"train.steps": None}, ["train.steps", "int", "None"]),
+        ({"data.tasks": None}, ["data.tasks", "list", "None"]),
     ],
 )
 def test_with_settings_refuses_what_a_command_line_would(settings: dict[str, object], told: list[str]) -> None:

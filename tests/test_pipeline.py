@@ -83,7 +83,7 @@ def reports() -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def result(shared: Path, reports: list[dict[str, float]]) -> Result:
-    config = config_of(shared / "cache", export=ExportConfig())
+    config = config_of(shared / "cache", export=ExportConfig(max_loss=100))  # of what 8 bits lose after eight steps nothing follows
     return run(config, shared / "student", lambda step, metrics: reports.append(metrics))
 
 
@@ -119,8 +119,8 @@ def test_a_run_tells_its_data_its_teacher_and_its_hardware(result: Result, share
     for dataset in result.datasets:
         assert dataset[3:] == (74, 20, 6, 30), "60 labelled rows, of which a tenth is set apart, and 20 without a label"
         assert dataset.source == f"the generated suite, {dataset.task}, train"
-    # Eight steps do not always make a good teacher, nor a student that bears 8 bits on every processor.
-    told = [note for note in result.notes if "WEAK TEACHER" not in note and "int8 is not offered" not in note]
+    # Eight steps do not always make a good teacher.
+    told = [note for note in result.notes if "WEAK TEACHER" not in note]
     assert told == [f"{t}: 20 of 74 training rows have no label and serve distillation only" for t in TASKS]
     assert result.teacher == "bert-2x16"
     assert (shared / "cache" / "teachers" / result.teacher_key).is_dir()
@@ -234,8 +234,7 @@ def test_every_kind_runs_with_a_trimmed_vocabulary(student: StudentConfig, resul
     loaded, tokenizer = load_model(tmp_path / MODEL), load_tokenizer(tmp_path / MODEL, "")
     datas = [task_data(shared / "cache", task, tokenizer, config.data, config.seed) for task in load_tasks(config.data)]
     again = quality(datas, dev_logits(eager(loaded), datas, layout_of(tokenizer, loaded.joined, 64)))
-    # Where weights lie in memory may move the last bits of their products.
-    assert again == pytest.approx({name: v for name, v in found.metrics.items() if name.startswith("quality/")}, rel=1e-6)
+    assert again == {name: value for name, value in found.metrics.items() if name.startswith("quality/")}
     rows = input_table(loaded).num_embeddings
     assert rows < len(tokenizer) if student.min_count else rows == len(tokenizer)
 

@@ -83,9 +83,16 @@ def _check_width(config: StudentConfig, encoder: PreTrainedModel) -> None:
 
 
 def load_model(folder: Path) -> Student:
-    """A student or teacher that save_pretrained wrote, told by its config.json; safetensors only."""
+    """A student or teacher that save_pretrained wrote, told by its config.json; safetensors only.
+
+    Its logits are those of the model that was saved, bit for bit: read weights lie in the mapped file, wherever it has them, and
+    the last bits of a product depend on where its factors lie; each is copied to where torch would have it.
+    """
     kinds = {model.config_class.model_type: model for model in STUDENTS.values()}
     model_type = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
     if model_type not in kinds:
         raise ValueError(f"{folder} holds a model of type {model_type!r}; allowed: {', '.join(kinds)}")
-    return kinds[model_type].from_pretrained(folder, use_safetensors=True)
+    model: Student = kinds[model_type].from_pretrained(folder, use_safetensors=True)
+    for weight in model.parameters():
+        weight.data = weight.data.clone()
+    return model
