@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments import cli, comparison, progress, tracking, trials
+from experiments.run import num_tasks
 from mkd import pipeline
 from mkd.balance import check_task_weights
 from mkd.batches import check_weights
@@ -55,7 +56,7 @@ def ablate(config: Config) -> None:
     """All trials below one MLflow run, which gets the comparison."""
     planned = plan(config)
     variants, seeds = len(config.ablation.variants), len(config.ablation.seeds)
-    name = f"ablation {config.student.name} {variants} variants {seeds} seeds {tracking.num_tasks(config)}"
+    name = f"ablation {config.student.name} {variants} variants {seeds} seeds {num_tasks(config)}"
     with trials.study(config, "ablation", name) as run:
         known = {trial.key: trials.finished_trial(run, trial.key) for trial in planned}
         found = {key: trial for key, trial in known.items() if trial is not None}

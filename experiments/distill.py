@@ -10,13 +10,14 @@ Any setting of mkd/config.py goes by its dotted name. The last line printed is J
 import sys
 
 from experiments import cli, tracking
+from experiments.run import num_tasks
 from mkd import pipeline
 from mkd.config import Config
 
 
 def distill(config: Config) -> None:
     """One distillation as an MLflow run."""
-    name = f"{config.student.name} {config.loss.name} {tracking.num_tasks(config)}"
+    name = f"{config.student.name} {config.loss.name} {num_tasks(config)}"
     tracking.record(config, "distill", name, pipeline.run)
 
 

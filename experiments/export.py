@@ -11,7 +11,7 @@ the folder, its backends and the metrics.
 
 import sys
 
-from experiments import cli, tracking
+from experiments import cli, logged, tracking
 from mkd.config import Config
 from mkd.delivery import Delivered, run_export
 from mkd.record import Report
@@ -19,7 +19,7 @@ from mkd.record import Report
 
 def export(config: Config) -> None:
     """One export as an MLflow run, linked to the run that made the student."""
-    with tracking.student("export.student", config.export.student) as (folder, parent):
+    with logged.student("export.student", config.export.student) as (folder, parent):
 
         def core(config: Config, report: Report) -> Delivered:
             return run_export(config, folder, report)

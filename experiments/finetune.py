@@ -12,7 +12,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from experiments import cli, tracking
+from experiments import cli, logged, tracking
+from experiments.run import num_tasks
 from mkd.config import Config
 from mkd.finetune import run_finetune
 from mkd.record import Report, Result
@@ -20,13 +21,13 @@ from mkd.record import Report, Result
 
 def finetune(config: Config) -> None:
     """One fine-tuning as an MLflow run, linked to the run that distilled the student."""
-    with tracking.student("finetune.student", config.finetune.student) as (folder, parent):
+    with logged.student("finetune.student", config.finetune.student) as (folder, parent):
 
         def core(config: Config, target: Path, report: Report) -> Result:
             start = replace(config.finetune, student=str(folder) if config.finetune.student else "")
             return run_finetune(replace(config, finetune=start), target, report)
 
-        name = f"finetune {parent[:8] or folder.name} {config.finetune.loss.name} {tracking.num_tasks(config)}"
+        name = f"finetune {parent[:8] or folder.name} {config.finetune.loss.name} {num_tasks(config)}"
         tracking.record(config, "finetune", name, core, parent)
 
 

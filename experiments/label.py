@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from experiments import cli, corpus, tracking
+from experiments.logged import logged_student
 from mkd.config import Config
 from mkd.resume import path_of
 
@@ -21,7 +22,7 @@ def label(config: Config) -> None:
     """One corpus as an MLflow run, linked to the run that made the model."""
     asked = config.label
     with tempfile.TemporaryDirectory() as fetched:
-        logged = tracking.logged_student("label.model", asked.model, Path(fetched))
+        logged = logged_student("label.model", asked.model, Path(fetched))
         texts = corpus.check(asked, logged.student)
         output = Path(asked.output).resolve()
         # Its own name: of the runs of these settings there is one at a time.

@@ -21,8 +21,8 @@ from multiprocessing.process import BaseProcess
 import optuna
 
 from experiments import cli, frontier, progress, spark, study, trials
+from experiments.run import num_tasks
 from experiments.space import Space, check, corners, kinds, params_of, parse
-from experiments.tracking import num_tasks
 from experiments.worker import Job, base_of, budgets, costs_of, work
 from mkd.candidate import cost, teacher_speed
 from mkd.config import Config

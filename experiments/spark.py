@@ -36,8 +36,8 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments import corpus, progress, study, trials
+from experiments.run import connected
 from experiments.space import Space, kinds
-from experiments.tracking import connected
 from experiments.worker import Job, Objective
 from mkd.config import Config, SearchConfig
 from mkd.resume import differences

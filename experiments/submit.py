@@ -11,7 +11,7 @@ there. The last line printed is JSON: the run's id, where the zip is, and what i
 import sys
 from pathlib import Path
 
-from experiments import cli, tracking
+from experiments import cli, logged, tracking
 from mkd.config import Config
 from mkd.record import Report
 from mkd.submission import Submission, run_submit
@@ -19,7 +19,7 @@ from mkd.submission import Submission, run_submit
 
 def submit(config: Config) -> None:
     """One submission as an MLflow run, linked to the run that made the student."""
-    with tracking.student("submit.student", config.submit.student) as (folder, parent):
+    with logged.student("submit.student", config.submit.student) as (folder, parent):
 
         def core(config: Config, target: Path, report: Report) -> Submission:
             return run_submit(config, folder, target, report)

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from experiments import cli, tracking
+from experiments.run import num_tasks
 from mkd import pipeline
 from mkd.config import Config
 
@@ -19,7 +20,7 @@ def refine(config: Config) -> None:
     """One teacher's refinement as an MLflow run."""
     teacher = config.teacher
     source = Path(teacher.checkpoint).name if teacher.checkpoint else f"{teacher.layers}x{teacher.hidden} from scratch"
-    tracking.record(config, "teacher", f"teacher {source} {tracking.num_tasks(config)}", pipeline.run_teacher)
+    tracking.record(config, "teacher", f"teacher {source} {num_tasks(config)}", pipeline.run_teacher)
 
 
 if __name__ == "__main__":

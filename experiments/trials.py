@@ -14,20 +14,8 @@ from mlflow.exceptions import MlflowException
 from optuna.trial import FrozenTrial
 
 from experiments import progress
-from experiments.tracking import (
-    Core,
-    Recorded,
-    connected,
-    describe,
-    failure_told,
-    log_metrics,
-    log_result,
-    opened,
-    reporter,
-    start,
-    tasks_of,
-    where,
-)
+from experiments.run import connected, describe, failure_told, log_metrics, opened, reporter, start, tasks_of, where
+from experiments.tracking import Core, Recorded, log_result
 from mkd import processes
 from mkd.config import Config
 from mkd.record import Ended, Report

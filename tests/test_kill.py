@@ -14,7 +14,7 @@ from entry import TINY, client, command, entry_point, outcome, runs, started, wa
 from safetensors.torch import load_file
 from torch import equal
 
-from experiments.tracking import make_database
+from experiments.run import make_database
 
 RUN = [
     *TINY, "--data.tasks=[sentiment, similarity]", "--checkpoint_seconds=0.2", "--teacher.train.steps=150",

@@ -16,7 +16,8 @@ FORBIDDEN = {
 """What the modules of a package must not import."""
 
 MLFLOW = {
-    "experiments.tracking", "experiments.trials", "experiments.student_model", "experiments.corpus", "experiments.spark",
+    "experiments.run", "experiments.logged", "experiments.tracking", "experiments.trials", "experiments.student_model",
+    "experiments.corpus", "experiments.spark",
     "analysis.runs", "analysis.report",
 }  # fmt: skip
 """The only modules that may import mlflow: the writers of runs, the model that is logged as code, its use on Spark, the search's

@@ -83,7 +83,7 @@ def reports() -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def result(shared: Path, reports: list[dict[str, float]]) -> Result:
-    config = config_of(shared / "cache", export=ExportConfig(max_loss=100))  # of what 8 bits lose after eight steps nothing follows
+    config = config_of(shared / "cache", export=ExportConfig(max_loss=100))  # after eight steps 8 bits may lose much
     return run(config, shared / "student", lambda step, metrics: reports.append(metrics))
 
 

@@ -11,7 +11,7 @@ import pytest
 from entry import TINY, client, command, environment, outcome, runs, started, wait_until
 from official import make_folder, real_data
 
-from experiments.tracking import make_database
+from experiments.run import make_database
 
 EXPORTED = ["--export.backends=[onnx, int8]", "--export.max_loss=100"]
 

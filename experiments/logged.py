@@ -1,0 +1,114 @@
+"""A model in MLflow: logged with its card and signature, registered, and fetched again."""
+
+import importlib.metadata
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import mlflow
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import Array
+from packaging.version import Version
+
+from experiments.card import card, description
+from mkd.config import Config, RegistryConfig
+from mkd.record import Result
+
+RUNTIME_PACKAGES = ("numpy", "onnxruntime", "tokenizers", "pandas", "mlflow")
+"""What the logged model imports where it is an export."""
+TORCH_PACKAGES = (
+    *RUNTIME_PACKAGES, "torch", "transformers", "safetensors", "huggingface-hub", "scipy", "scikit-learn", "filelock",
+    "accelerate",
+)  # fmt: skip
+"""What it imports where torch is the fastest."""
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Logged(NamedTuple):
+    """A model that a run has logged, on this machine: MLflow's folder, the student's (or teacher's) in it, and the run's id."""
+
+    model: Path
+    student: Path
+    run_id: str
+
+
+@contextmanager
+def student(setting: str, where: str) -> Iterator[tuple[Path, str]]:
+    """The folder of the student that the setting names, and the id of the run that has logged it, empty for a plain folder."""
+    if not where.startswith("runs:/"):
+        yield Path(where), ""
+        return
+    with tempfile.TemporaryDirectory() as fetched:
+        logged = logged_student(setting, where, Path(fetched))
+        yield logged.student, logged.run_id
+
+
+def logged_student(setting: str, uri: str, into: Path) -> Logged:
+    """The model at `runs:/RUN_ID/student` (or a registered one), which the setting names, fetched into `into`.
+
+    setting: which one names it. Raises ValueError where there is no such run, or no model of that name in it.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    try:
+        model = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(into)))
+        about = mlflow.models.Model.load(model)
+        inside = about.flavors["python_function"]["artifacts"]["student"]["path"]
+    except (MlflowException, OSError, KeyError) as error:
+        raise ValueError(
+            f"{setting} is {uri!r}: not found in {mlflow.get_tracking_uri()} ({error}); "
+            "allowed: runs:/RUN_ID/student of a finished run"
+        ) from error
+    return Logged(model, model / inside, about.run_id)
+
+
+def log_model(config: Config, result: Result, run_id: str) -> None:
+    """The model as a pyfunc from code, with its card: no pickle, and the project's own source travels with it.
+
+    With registry.name it becomes a version of that registered model, and registry.alias points to it.
+    """
+    outputs = Schema(
+        [
+            ColSpec(DataType.string, "label", required=False),
+            ColSpec(DataType.double, "score", required=False),
+            ColSpec(Array(DataType.double), "probabilities"),
+            ColSpec(DataType.string, "error", required=False),
+        ]
+    )
+    inputs = Schema([ColSpec(DataType.string, "text"), ColSpec(DataType.string, "text_pair", required=False)])
+    first = result.datasets[0].task
+    params = ParamSchema([ParamSpec("task", DataType.string, first), ParamSpec("logits", DataType.boolean, False)])
+    packages = RUNTIME_PACKAGES if result.exported else TORCH_PACKAGES
+    text = card(config, result, run_id)
+    mlflow.log_text(text, "model_card.md")
+    file = Path(result.folder).with_name("MODEL_CARD.md")
+    file.write_text(text, encoding="utf-8")
+    logged = mlflow.pyfunc.log_model(
+        name="student",
+        python_model=str(ROOT / "experiments" / "student_model.py"),
+        artifacts={"student": result.folder} | {"card": str(file)} | ({"exported": result.exported} if result.exported else {}),
+        code_paths=[str(ROOT / "mkd")],
+        signature=ModelSignature(inputs, outputs, params),
+        input_example=(pd.DataFrame({"text": ["a fine film"], "text_pair": ["a good film"]}), {"task": first}),
+        pip_requirements=[f"{name}=={Version(importlib.metadata.version(name)).public}" for name in packages],
+    )
+    if config.registry.name:
+        _register(config.registry, logged.model_uri, description(result, run_id))
+
+
+def _register(registry: RegistryConfig, uri: str, description: str) -> None:
+    """Makes the model a version of a registered one, which is made where it is not there yet."""
+    logging.getLogger("mlflow.store.model_registry").setLevel(logging.ERROR)
+    version = mlflow.register_model(uri, registry.name)
+    client = mlflow.MlflowClient()
+    client.update_model_version(registry.name, version.version, description)
+    if registry.alias:
+        client.set_registered_model_alias(registry.name, registry.alias, version.version)
+    print(f"registered: models:/{registry.name}{f'@{registry.alias}' if registry.alias else f'/{version.version}'}")
