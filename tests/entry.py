@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import time
@@ -100,6 +101,7 @@ def runs(folder: Path) -> list[mlflow.entities.Run]:
 
 
 def _work(folder: Path, files: list[Path], environ: dict[str, str], work: Callable[..., None], args: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background of a script have it ignored
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environ)
