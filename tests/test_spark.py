@@ -27,7 +27,7 @@ SPACE: dict[str, Any] = {
 SEARCH = [
     *TINY, '--data.tasks=["sentiment", "similarity"]', "--data.max_length=32", "--speed.length=16", "--speed.warmup=1",
     "--speed.batch_size=2", "--train.eval_every=3", "--search.backend=torch", "--search.engine=spark",
-    "--search.space", json.dumps(SPACE),
+    "--search.pruning.warmup=1", "--search.space", json.dumps(SPACE),
 ]  # fmt: skip
 JAVA = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
 """What starts Java soonest."""
