@@ -74,9 +74,17 @@ def search(config: Config) -> None:
             ENGINES[config.search.engine](job, optuna_study)
             setting = speed_settings(base.speed, False)[0].name
             frontier.conclude(config, optuna_study, ready, teacher_speed(ready, base), setting, time.time() - job.began)
-            failed = study.first_failure(study.counted(optuna_study), job.began)
-            if failed is not None:
-                raise ValueError(f"{study.FAILURES} trials in a row have failed, the first: {failed}")
+            check_ended(study.counted(optuna_study), config.search.trials, job.began)
+
+
+def check_ended(found: list[optuna.trial.FrozenTrial], wanted: int, began: float) -> None:
+    """Raises ValueError where a search has come to its end without the trials that are wanted."""
+    failed = study.first_failure(found, began)
+    if failed is not None:
+        raise ValueError(f"{study.FAILURES} trials in a row have failed, the first: {failed}")
+    missing = wanted - sum(trial.state.is_finished() for trial in found)
+    if missing > 0:
+        raise ValueError(f"{missing} of {wanted} trials missing, as workers have died; allowed: the same command, which goes on")
 
 
 def storage_of(config: Config) -> str:

@@ -1,6 +1,7 @@
 """Entry points at work on a tiny distillation, each in a process of its own with a store of its own.
 
-Importing what they need takes longer than their work; so the processes are forked from one that has imported it all.
+Importing what they need takes longer than their work; so the processes are forked from one that has imported it all, and where
+they start a fork server of their own, that is forked too.
 """
 
 import json
@@ -12,6 +13,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import forkserver, util
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +29,7 @@ TINY = [
     "--speed.threads=[1]", "--export.backends=[]",
 ]  # fmt: skip
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["experiments.tracking", "experiments.comparison", "mkd.finetune"])
+FORKS.set_forkserver_preload(["experiments.worker", "experiments.comparison", "mkd.finetune"])
 
 
 class Child(NamedTuple):
@@ -107,4 +110,21 @@ def _work(folder: Path, files: list[Path], environ: dict[str, str], work: Callab
     os.environ.update(environ)
     for number, file in enumerate(files, 1):
         os.dup2(os.open(file, os.O_WRONLY), number)
+    util.spawnv_passfds = _forked  # type: ignore[assignment]
+    forkserver.ensure_running()  # now, as a process with a database open must not fork
     work(*args)
+
+
+def _forked(path: str, args: list[str], passfds: list[int]) -> int:
+    """The id of a process that runs what multiprocessing starts a Python for (`-c` and a command), with what is imported here."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for fd in map(int, os.listdir("/proc/self/fd")):
+                if fd > 2 and fd not in passfds:
+                    with suppress(OSError):  # what listed them is closed
+                        os.close(fd)
+            exec(args[-1], {})
+        finally:
+            os._exit(0)
+    return pid

@@ -1,58 +1,15 @@
-"""Whole searches, as their users start them: what they leave, and how they are killed, stopped, joined and gone on with."""
+"""Whole searches, as their users start them: what they leave, what they cost, and what is refused."""
 
 import json
-import os
-import signal
-import sqlite3
 import subprocess
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
-import mlflow
 import optuna
 import pytest
-from entry import TINY, client, command, entry_point, outcome, runs, started, wait_until
-from mlflow.entities import Run
-from postgres import server
-
-from experiments.study import AGAIN, DIED, PROGRESS, RESULT
-
-SPACE: dict[str, Any] = {
-    "student.kind": {"choices": {"bag": {"student.layers": {"low": 1, "high": 2}}, "transformer": {"student.hidden": [16, 32]}}},
-    "loss.kind": {"choices": {"mse": {}, "kl": {"loss.temperature": {"low": 1.0, "high": 8.0, "log": True}}}},
-    "train.learning_rate": {"low": 1e-3, "high": 1e-2, "log": True},
-    "train.sampling.weights": "simplex",
-}
-START = {
-    "student.kind": "bag",
-    "loss.kind": "kl",
-    "loss.temperature": 4.0,
-    "train.sampling.weights": {"sentiment": 3, "similarity": 1},
-}
-SEARCH = [
-    *TINY, '--data.tasks=["sentiment", "similarity"]', "--data.max_length=32", "--speed.length=16", "--speed.warmup=1",
-    "--speed.batch_size=2", "--train.eval_every=2", "--search.backend=torch", "--search.pruning.warmup=1",
-    "--search.heartbeat_seconds=1", "--search.space", json.dumps(SPACE),
-]  # fmt: skip
-SLOW = ["--train.steps=2000", "--train.eval_every=50", "--checkpoint_seconds=0.2"]
-"""A trial that is still at work when it is looked for."""
+from entry import client, command, outcome
+from searches import SEARCH, SPACE, START, states, study_of, trial_runs
 
 Searched = tuple[Path, subprocess.CompletedProcess[str]]
-
-
-def study_of(folder: Path, name: str = "mkd") -> optuna.Study:
-    return optuna.load_study(study_name=name, storage=f"sqlite:///{folder / 'optuna.db'}")
-
-
-def trial_runs(folder: Path, name: str = "mkd") -> list[Run]:
-    """The runs of a study's trials, by their numbers."""
-    found = [run for run in runs(folder) if run.data.tags.get("mkd.study") == name and run.data.tags["mkd.kind"] == "trial"]
-    return sorted(found, key=lambda run: int(run.data.tags["mkd.trial"]))
-
-
-def states(folder: Path, name: str = "mkd") -> Counter[tuple[str, str]]:
-    return Counter((run.info.status, run.data.tags["mkd.state"]) for run in trial_runs(folder, name))
 
 
 @pytest.fixture(scope="module")
@@ -115,23 +72,16 @@ def test_a_trial_leaves_its_answers_but_no_model_and_no_folder(searched: Searche
     assert not [path for path in (folder / ".mkd" / "runs").iterdir() if path.is_dir()]
 
 
-def test_the_same_seed_and_one_worker_give_the_same_trials(searched: Searched) -> None:
+def test_the_same_seed_gives_the_same_trials_to_a_search_that_goes_on_in_its_run(searched: Searched) -> None:
     folder, _ = searched
-    again = command(folder, "search", *SEARCH, "--search.trials=5", "--search.start", json.dumps([START]), "--search.study=again")
-    assert outcome(again)["states"] == {"complete": 5}
-    first, second = study_of(folder).trials, study_of(folder, "again").trials
-    assert [trial.params for trial in first] == [trial.params for trial in second]
-    assert [trial.values for trial in first] == [trial.values for trial in second]
-
-
-def test_more_trials_of_the_same_study_go_on_in_the_same_run_as_if_it_had_not_stopped(searched: Searched) -> None:
-    folder, done = searched
-    started_short = [*SEARCH, "--search.start", json.dumps([START]), "--search.study=longer"]
-    first = outcome(command(folder, "search", *started_short, "--search.trials=2"))
-    then = outcome(command(folder, "search", *started_short, "--search.trials=5"))
+    argv = [*SEARCH, "--search.start", json.dumps([START]), "--search.study=again"]
+    first = outcome(command(folder, "search", *argv, "--search.trials=2"))
+    then = outcome(command(folder, "search", *argv, "--search.trials=5"))
     assert first["run_id"] == then["run_id"] and then["states"] == {"complete": 5}
     assert client(folder).get_run(then["run_id"]).info.status == "FINISHED"
-    assert [t.params for t in study_of(folder, "longer").trials] == [t.params for t in study_of(folder).trials]
+    whole, parted = study_of(folder).trials, study_of(folder, "again").trials
+    assert [trial.params for trial in whole] == [trial.params for trial in parted]
+    assert [trial.values for trial in whole] == [trial.values for trial in parted]
 
 
 def test_a_study_can_begin_with_the_finished_trials_of_another(searched: Searched) -> None:
@@ -141,7 +91,7 @@ def test_a_study_can_begin_with_the_finished_trials_of_another(searched: Searche
     heir = study_of(folder, "heir").trials
     assert [trial.values for trial in heir[:5]] == [trial.values for trial in study_of(folder).trials]
     refused = command(folder, "search", *SEARCH, "--search.study=heir2", "--search.start_from=nobody", "--search.trials=1")
-    assert refused.returncode == 2 and "search.start_from is 'nobody'; allowed: again, heir, longer, mkd" in refused.stderr
+    assert refused.returncode == 2 and "search.start_from is 'nobody'; allowed: again, heir, mkd" in refused.stderr
 
 
 def test_a_study_of_another_space_is_refused_with_the_difference(searched: Searched) -> None:
@@ -152,15 +102,6 @@ def test_a_study_of_another_space_is_refused_with_the_difference(searched: Searc
     assert done.returncode == 2 and told.startswith("error: search.study is 'mkd', a study of another search")
     assert "space.train.learning_rate.high was 0.01 and is 0.02" in told
     assert len(study_of(folder).trials) == 5
-
-
-def test_four_workers_that_start_at_once_on_a_new_study_make_just_the_trials_that_are_asked_for(tmp_path: Path) -> None:
-    folder = tmp_path / "four"
-    folder.mkdir()
-    done = command(folder, "search", *SEARCH, "--search.workers=4", "--search.trials=6")
-    assert outcome(done)["states"] == {"complete": 6}
-    assert states(folder) == {("FINISHED", "complete"): 6}
-    assert [trial.number for trial in study_of(folder).trials] == list(range(6))
 
 
 def test_a_budget_closes_what_is_too_large_before_its_training(searched: Searched) -> None:
@@ -212,90 +153,6 @@ def test_failing_trials_do_not_end_a_search_but_five_in_a_row_do(tmp_path: Path)
     assert "Traceback" not in done.stderr
     assert states(folder) == {("FAILED", "failed"): 5}
     assert all(run.data.tags["mkd.error"].startswith("the loss became") for run in trial_runs(folder))
-
-
-def working(folder: Path) -> str:
-    """The id of the run of a trial that has reported a score, once there is one."""
-    found: list[str] = []
-
-    def seen() -> bool:
-        if (folder / "optuna.db").exists():
-            with sqlite3.connect(folder / "optuna.db") as database:
-                query = "select value_json from trial_user_attributes where key = 'run' and trial_id in " \
-                        "(select trial_id from trial_user_attributes where key = ?)"  # fmt: skip
-                try:
-                    found[:] = [json.loads(value) for (value,) in database.execute(query, (PROGRESS,))]
-                except sqlite3.OperationalError:  # it is being made
-                    return False
-        return bool(found)
-
-    wait_until(seen)
-    return found[0]
-
-
-def test_a_worker_that_is_killed_in_a_trial_has_it_made_again_by_another(tmp_path: Path) -> None:
-    folder = tmp_path / "killed"
-    folder.mkdir()
-    child = started(folder, entry_point, "search", *SEARCH, *SLOW, "--search.workers=2", "--search.trials=2")
-    run = working(folder)
-    line = next(line for line in child.stdout.read_text().splitlines() if line.startswith("workers: "))
-    os.kill(int(line.removeprefix("workers: ").split(", ")[0]), signal.SIGKILL)
-    told = outcome(done := child.end())
-    assert told["states"] == {"complete": 2} and "1 of 2 workers died" in done.stderr
-    study = study_of(folder)
-    assert Counter(trial.state.name for trial in study.trials) == {"COMPLETE": 2, "FAIL": 1}
-    lost = next(trial for trial in study.trials if trial.state == optuna.trial.TrialState.FAIL)
-    assert study.user_attrs[f"{AGAIN}/{lost.number}"] == DIED and RESULT not in lost.user_attrs
-    again = next(trial for trial in study.trials if trial.number == 2)
-    assert again.params == lost.params
-    # The retry has gone on from the checkpoint, in the same run.
-    assert lost.user_attrs["run"] == again.user_attrs["run"] and run in {trial.user_attrs["run"] for trial in study.trials}
-    assert states(folder) == {("FINISHED", "complete"): 2}
-    assert not [found for found in runs(folder) if found.info.status == "RUNNING"]
-
-
-def test_a_search_that_is_interrupted_ends_its_workers_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    folder = tmp_path / "stopped"
-    folder.mkdir()
-    argv = [*SEARCH, *SLOW, "--search.workers=2", "--search.trials=3"]
-    child = started(folder, entry_point, "search", *argv)
-    working(folder)
-    line = next(line for line in child.stdout.read_text().splitlines() if line.startswith("workers: "))
-    assert child.process.pid is not None
-    os.kill(child.process.pid, signal.SIGINT)
-    done = child.end()
-    assert done.returncode == 130 and done.stderr.strip().splitlines()[-1] == "stopped"
-    for pid in line.removeprefix("workers: ").split(", "):
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(pid), 0)
-    assert {run.info.status for run in runs(folder)} == {"KILLED"}
-    told = outcome(command(folder, "search", *argv))
-    assert told["states"] == {"complete": 3}
-    assert Counter(run.info.status for run in runs(folder)) == {"FINISHED": 4}, (
-        "three trials and the study, all of them gone on with"
-    )
-
-
-def test_a_study_in_postgresql_is_made_by_two_commands_at_once_and_its_password_is_not_told(tmp_path: Path) -> None:
-    with server() as address:
-        folder = tmp_path / "postgres"
-        folder.mkdir()
-        mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
-        argv = [*SEARCH, "--search.storage", address, "--search.trials=5", "--search.workers=2"]
-        first = started(folder, entry_point, "search", *argv)
-        wait_until(lambda: "workers: " in first.stdout.read_text())
-        second = started(folder, entry_point, "search", *argv, "--cache=elsewhere")
-        told = [outcome(child.end()) for child in (first, second)]
-        assert told[0]["run_id"] == told[1]["run_id"] and told[1]["states"]["complete"] >= 5
-        store = optuna.storages.RDBStorage(address)
-        made = optuna.load_study(study_name="mkd", storage=store).trials
-        store.engine.dispose()
-        assert {trial.state.name for trial in made} == {"COMPLETE"} and len(made) <= 6
-        parent = client(folder).get_run(told[0]["run_id"])
-        assert "mkd:***@127.0.0.1" in parent.data.tags["mkd.storage"]
-        text = Path(client(folder).download_artifacts(told[0]["run_id"], "config.yaml", str(folder))).read_text()
-        printed = [file.read_text() for child in (first, second) for file in (child.stdout, child.stderr)]
-        assert not any("secret" in where for where in (*printed, text, json.dumps(parent.data.params)))
 
 
 @pytest.mark.parametrize(

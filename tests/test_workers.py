@@ -1,0 +1,135 @@
+"""Searches of several workers: they start at once, are killed, are stopped, and join each other over a PostgreSQL server."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import mlflow
+import optuna
+import pytest
+from entry import client, command, entry_point, environment, outcome, runs, started, wait_until
+from postgres import server
+from searches import SEARCH, states, study_of
+
+from experiments.study import AGAIN, DIED, PROGRESS, RESULT
+
+SLOW = ["--train.steps=1000", "--train.eval_every=50", "--checkpoint_seconds=0.2"]
+"""A trial that is still at work when it is looked for."""
+
+
+def test_four_workers_that_start_at_once_on_a_new_study_make_just_the_trials_that_are_asked_for(tmp_path: Path) -> None:
+    folder = tmp_path / "four"
+    folder.mkdir()
+    done = command(folder, "search", *SEARCH, "--search.workers=4", "--search.trials=6")
+    assert outcome(done)["states"] == {"complete": 6}
+    assert states(folder) == {("FINISHED", "complete"): 6}
+    assert [trial.number for trial in study_of(folder).trials] == list(range(6))
+
+
+def working(folder: Path) -> str:
+    """The id of the run of a trial that has reported a score, once there is one."""
+    found: list[str] = []
+
+    def seen() -> bool:
+        if (folder / "optuna.db").exists():
+            with sqlite3.connect(folder / "optuna.db") as database:
+                query = "select value_json from trial_user_attributes where key = 'run' and trial_id in " \
+                        "(select trial_id from trial_user_attributes where key = ?)"  # fmt: skip
+                try:
+                    found[:] = [json.loads(value) for (value,) in database.execute(query, (PROGRESS,))]
+                except sqlite3.OperationalError:  # it is being made
+                    return False
+        return bool(found)
+
+    wait_until(seen)
+    return found[0]
+
+
+def workers(printed: str) -> list[int]:
+    """The process ids of a command's workers, which it has told."""
+    line = next(line for line in printed.splitlines() if line.startswith("workers: "))
+    return [int(pid) for pid in line.removeprefix("workers: ").split(", ")]
+
+
+def test_a_worker_that_is_killed_in_a_trial_has_it_made_again_by_another(tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    child = started(folder, entry_point, "search", *SEARCH, *SLOW, "--search.workers=2", "--search.trials=2")
+    run = working(folder)
+    os.kill(workers(child.stdout.read_text())[0], signal.SIGKILL)
+    told = outcome(done := child.end())
+    assert told["states"] == {"complete": 2} and "1 of 2 workers died" in done.stderr
+    study = study_of(folder)
+    assert Counter(trial.state.name for trial in study.trials) == {"COMPLETE": 2, "FAIL": 1}
+    lost = next(trial for trial in study.trials if trial.state == optuna.trial.TrialState.FAIL)
+    assert study.user_attrs[f"{AGAIN}/{lost.number}"] == DIED and RESULT not in lost.user_attrs
+    again = next(trial for trial in study.trials if trial.number == 2)
+    assert again.params == lost.params
+    # The retry has gone on from the checkpoint, in the same run.
+    assert lost.user_attrs["run"] == again.user_attrs["run"] and run in {trial.user_attrs["run"] for trial in study.trials}
+    assert states(folder) == {("FINISHED", "complete"): 2}
+    assert not [found for found in runs(folder) if found.info.status == "RUNNING"]
+
+
+def test_a_search_whose_workers_have_all_died_says_so_and_is_gone_on_with(tmp_path: Path) -> None:
+    folder = tmp_path / "dead"
+    folder.mkdir()
+    argv = [*SEARCH, *SLOW, "--search.trials=1"]
+    child = started(folder, entry_point, "search", *argv)
+    run = working(folder)
+    os.kill(workers(child.stdout.read_text())[0], signal.SIGKILL)
+    done = child.end()
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 2 and last.startswith("error: 1 of 1 trials missing, as workers have died; allowed: "), last
+    assert "FAILED" in {found.info.status for found in runs(folder)}
+    told = outcome(command(folder, "search", *argv))
+    assert told["states"] == {"complete": 1} and states(folder) == {("FINISHED", "complete"): 1}
+    assert {found.info.status for found in runs(folder)} == {"FINISHED"} and run in {found.info.run_id for found in runs(folder)}
+
+
+def test_ctrl_c_at_a_terminal_ends_the_workers_and_the_search_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    argv = [*SEARCH, *SLOW, "--search.workers=2", "--search.trials=2"]
+    files = [tmp_path / name for name in ("stdout", "stderr")]
+    with files[0].open("w") as out, files[1].open("w") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "experiments.search", *argv], cwd=tmp_path, env=environment(), stdout=out, stderr=err,
+            start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
+        working(tmp_path)
+        os.killpg(process.pid, signal.SIGINT)  # a terminal tells all of them
+        assert process.wait(120) == 130
+    assert files[1].read_text().strip().splitlines()[-1] == "stopped"
+    for pid in workers(files[0].read_text()):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    assert {run.info.status for run in runs(tmp_path)} == {"KILLED"}
+    told = outcome(command(tmp_path, "search", *argv))
+    assert told["states"] == {"complete": 2}
+    assert Counter(run.info.status for run in runs(tmp_path)) == {"FINISHED": 3}, "two trials and the study, all gone on with"
+
+
+def test_a_study_in_postgresql_is_made_by_two_commands_at_once_and_its_password_is_not_told(tmp_path: Path) -> None:
+    with server() as address:
+        folder = tmp_path / "postgres"
+        folder.mkdir()
+        mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+        argv = [*SEARCH, "--search.storage", address, "--search.trials=5", "--search.workers=2"]
+        first = started(folder, entry_point, "search", *argv)
+        wait_until(lambda: "workers: " in first.stdout.read_text())
+        second = started(folder, entry_point, "search", *argv, "--cache=elsewhere")
+        told = [outcome(child.end()) for child in (first, second)]
+        assert told[0]["run_id"] == told[1]["run_id"] and told[1]["states"]["complete"] >= 5
+        store = optuna.storages.RDBStorage(address)
+        made = optuna.load_study(study_name="mkd", storage=store).trials
+        store.engine.dispose()
+        assert {trial.state.name for trial in made} == {"COMPLETE"} and len(made) <= 6
+        parent = client(folder).get_run(told[0]["run_id"])
+        assert "mkd:***@127.0.0.1" in parent.data.tags["mkd.storage"]
+        text = Path(client(folder).download_artifacts(told[0]["run_id"], "config.yaml", str(folder))).read_text()
+        printed = [file.read_text() for child in (first, second) for file in (child.stdout, child.stderr)]
+        assert not any("secret" in where for where in (*printed, text, json.dumps(parent.data.params)))
