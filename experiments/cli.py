@@ -14,7 +14,7 @@ import transformers
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from mkd import processes
+from mkd import precision, processes
 from mkd.config import Config
 
 
@@ -67,7 +67,7 @@ def _made(parser: ArgumentParser, parsed: Namespace) -> Config:
     except TypeError as error:
         raise ValueError(one_line(error)) from error
     values = parser.instantiate(parsed)
-    return Config(**{name: getattr(values, name) for name in Config.__dataclass_fields__})
+    return precision.chosen(Config(**{name: getattr(values, name) for name in Config.__dataclass_fields__}))
 
 
 def flat(config: Config) -> dict[str, Any]:

@@ -124,7 +124,8 @@ def draw(info: Info) -> Figure:
     figure = Figure(figsize=(8, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    axes.step(*zip(*info.steps, strict=True), where="post", color="#999999", linewidth=1.2, zorder=1) if info.steps else None
+    if info.steps:
+        axes.step(*zip(*info.steps, strict=True), where="post", color="#999999", linewidth=1.2, zorder=1)
     for kind, points in info.kinds.items():
         for on_front, alpha in ((True, 1.0), (False, 0.3)):
             chosen = [(x, y) for x, y, on in points if on == on_front]

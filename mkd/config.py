@@ -169,8 +169,9 @@ class TrainConfig:
     """Steps between scorings on the selection split."""
     patience: int = 0
     """Stop after so many scorings without a better mean score; 0: never. The best weights are kept either way."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: matrix products in half precision (autocast); the weights and the losses stay in float32."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """bfloat16: matrix products in half precision (autocast); the weights and the losses stay in float32. auto: bfloat16 where
+    the GPU or the processor's matrix units multiply in it, which a run's settings then say (mkd/precision.py)."""
     lazy: bool = False
     """Row-sparse gradients and a lazy Adam for tables of embeddings with many rows: a step then costs what its batch
     touches. Rows that a batch does not touch keep weight and moments, and none of them decays."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mkd import checkpoints, processes
+from mkd import checkpoints, precision, processes
 from mkd.augment import augmented
 from mkd.backends import offered
 from mkd.balance import check_task_weights
@@ -154,7 +154,8 @@ def prepare(config: Config) -> torch.device:
         raise ValueError("device is 'cuda'; allowed: auto or cpu, as torch finds no GPU here")
     if config.loss.mixup and processes.count() > 1:
         raise ValueError(f"loss.mixup is {config.loss.mixup}; allowed: 0 with several processes, whose rows would mix")
-    return processes.device_of("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+    precision.check(config)
+    return processes.device_of(processes.kind_of(config.device))
 
 
 def check_names(config: Config, datas: list[TaskData]) -> None:

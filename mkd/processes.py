@@ -39,6 +39,11 @@ def accelerator(device: str) -> Accelerator:
     return Accelerator(cpu=device == "cpu", kwargs_handlers=[unused, InitProcessGroupKwargs(timeout=WAIT)])
 
 
+def kind_of(device: str) -> str:
+    """`cpu` or `cuda`, as the setting `device` comes to here."""
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
 def device_of(name: str) -> torch.device:
     """The device of this process. name: `cpu` or `cuda`."""
     return accelerator(name).device if count() > 1 else torch.device(name)

@@ -42,6 +42,16 @@ def test_overrides_name_just_what_differs() -> None:
     assert cli.overrides(parsed("--seed", "3", "--loss.hard_weight", "0.5")) == {"seed": 3, "loss.hard_weight": 0.5}
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_precision_that_is_left_to_the_machine_is_said_in_the_settings(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    monkeypatch.setattr("mkd.precision.fastest", lambda device: precision)
+    config = parsed("--train.precision=auto", "--finetune.train.precision=auto")
+    assert (config.train.precision, config.teacher.train.precision, config.finetune.train.precision) == (
+        precision, "float32", precision,
+    )  # fmt: skip
+    assert cli.with_settings(Config(), {"teacher.train.precision": "auto"}).teacher.train.precision == precision
+
+
 def test_with_settings_changes_just_what_it_names_and_replaces_lists_and_dicts_whole() -> None:
     config = parsed("--seed", "5", "--train.sampling.weights", '{"a": 1, "b": 2}')
     transfer = [{"file": "a.tsv", "text": ["s"]}]
@@ -136,8 +146,11 @@ def test_the_shipped_configs_are_read_and_hold_differences_only() -> None:
         assert not same, f"{file.name} repeats the defaults of {same}"
 
 
-MUST_BE_SAID = {"student.kind", "student.hidden", "student.layers", "student.heads", "student.embedding"}
-"""What a student is, a file may say in full: its name promises it whatever the defaults are."""
+MUST_BE_SAID = {
+    "student.kind", "student.hidden", "student.layers", "student.heads", "student.embedding",
+    "train.precision", "teacher.train.precision",
+}  # fmt: skip
+"""What a student is, a file may say in full: its name promises it whatever the defaults are. The precision is the machine's."""
 
 
 FREE = ("weights", "variants", "space")

@@ -71,6 +71,7 @@ ORDER = [
     "mkd.batches",
     "mkd.mixup",
     "mkd.processes",
+    "mkd.precision",
     "mkd.objective",
     "mkd.trainer",
     "mkd.evaluate",
