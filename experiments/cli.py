@@ -24,6 +24,12 @@ def parse(argv: list[str] | None, description: str) -> Config:
     return _made(parser, parser.parse_args(argv))
 
 
+def said(argv: list[str] | None = None) -> set[str]:
+    """The settings that a command line or its files name, by their dotted names, also where they say what is the default."""
+    named = _parser("").parse_args(argv, defaults=False).as_flat()
+    return set(vars(named)) - {"config"}
+
+
 def with_settings(config: Config, settings: dict[str, Any]) -> Config:
     """The config with other values of some settings, each by its dotted name; checked as those of a command line are.
 

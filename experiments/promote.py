@@ -29,10 +29,10 @@ ALIAS = "champion"
 def promote(config: Config) -> None:
     """One distillation a seed; the first one's student is registered."""
     chosen = best(config.promote)
-    own = settled(config, chosen)
-    print(
-        f"{chosen.name}: {chosen.quality:.1f} on the selection split, {chosen.latency_ms:.3g} ms in {chosen.backend}", flush=True
-    )
+    changed = {name: cli.flat(config)[name] for name in cli.said() if name.split(".")[0] in OF_THE_TRIAL}
+    own = settled(config, chosen, changed)
+    print(f"{chosen.name}: {chosen.quality:.1f} on the selection split, {chosen.latency_ms:.3g} ms in {chosen.backend}")
+    print(f"its settings, changed by the command: {json.dumps(changed)}", flush=True)
     found: dict[int, tracking.Recorded] = {}
     for seed in config.promote.seeds:
         registry = own.registry if seed == config.promote.seeds[0] else RegistryConfig()
@@ -70,15 +70,14 @@ def best(config: PromoteConfig) -> Promoted:
     return max(within, key=lambda trial: (trial.quality, -trial.latency_ms))
 
 
-def settled(config: Config, chosen: Promoted) -> Config:
-    """The config that is trained: the trial's where it says what the student is, and the command's for all else."""
+def settled(config: Config, chosen: Promoted, changed: dict[str, Any]) -> Config:
+    """The config that is trained: the trial's with what is changed, where it says what the student is; else the command's."""
     trial = cli.from_yaml(trials.config_of(chosen.run_id))
     groups = {name: getattr(trial, name) for name in OF_THE_TRIAL}
-    said = {name: value for name, value in cli.overrides(config).items() if name.split(".")[0] in OF_THE_TRIAL}
     registry = replace(config.registry, name=config.registry.name or config.promote.study)
     registry = replace(registry, alias=registry.alias or ALIAS)
     own = replace(config, **groups, whole=config.promote.whole, registry=registry)
-    return cli.with_settings(own, said)
+    return cli.with_settings(own, changed)
 
 
 if __name__ == "__main__":

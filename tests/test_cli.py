@@ -42,6 +42,14 @@ def test_overrides_name_just_what_differs() -> None:
     assert cli.overrides(parsed("--seed", "3", "--loss.hard_weight", "0.5")) == {"seed": 3, "loss.hard_weight": 0.5}
 
 
+def test_what_is_said_is_named_also_where_it_is_the_default(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("loss: {temperature: 3}\ntrain: {sampling: {weights: {a: 1}}}\n")
+    assert cli.said([f"--train.steps={Config().train.steps}", "--config", str(tmp_path / "c.yaml")]) == {
+        "train.steps", "loss.temperature", "train.sampling.weights",
+    }  # fmt: skip
+    assert cli.said([]) == set()
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_precision_that_is_left_to_the_machine_is_said_in_the_settings(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
     monkeypatch.setattr("mkd.precision.fastest", lambda device: precision)

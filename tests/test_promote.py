@@ -9,14 +9,17 @@ import pytest
 from entry import TINY, client, command, outcome
 from tiny import make_datas, make_tasks, make_tokenizer
 
+from mkd.config import Config
 from mkd.pipeline import with_all_rows
 
 SPACE = {"student.hidden": [16, 32], "train.learning_rate": {"low": 1e-3, "high": 1e-2, "log": True}}
 SEARCH = [
     *TINY, '--data.tasks=["sentiment", "similarity"]', "--search.backend=torch", "--search.pruning.warmup=1",
-    "--search.trials=3", "--search.study=little", "--search.space", json.dumps(SPACE),
+    "--loss.temperature=3", "--search.trials=3", "--search.study=little", "--search.space", json.dumps(SPACE),
 ]  # fmt: skip
 COMMAND = ["--threads=1", "--speed.threads=[1]", "--speed.repeats=3", "--export.backends=[]", "--promote.study=little"]
+DEFAULT = Config().loss.temperature
+"""Not what the search has."""
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,9 @@ def trials(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_the_best_trial_is_trained_anew_with_its_settings_and_registered(folder: Path) -> None:
-    told = outcome(command(folder, "promote", *COMMAND, "--promote.seeds=[0, 3]", "--train.steps=8"))
+    told = outcome(
+        command(folder, "promote", *COMMAND, "--promote.seeds=[0, 3]", "--train.steps=8", f"--loss.temperature={DEFAULT}")
+    )
     best = max(trials(folder), key=lambda trial: trial["quality"])
     assert (told["study"], told["trial"], told["model"]) == ("little", best["number"], "models:/little@champion")
     runs = {seed: client(folder).get_run(run) for seed, run in told["runs"].items()}
@@ -44,6 +49,7 @@ def test_the_best_trial_is_trained_anew_with_its_settings_and_registered(folder:
         assert (run.info.status, run.data.tags["mkd.kind"], run.data.tags["mkd.promoted"]) == ("FINISHED", "promote", "little")
         assert run.data.tags["mkd.parent"] == best["run_id"]
         assert (params["seed"], params["whole"], params["train.steps"]) == (seed, "True", "8")
+        assert params["loss.temperature"] == str(DEFAULT), "what is said counts, also where it is the default"
         assert params["student.hidden"] == str(best["settings"]["student.hidden"])
         assert float(params["train.learning_rate"]) == best["settings"]["train.learning_rate"]
         assert run.data.metrics["quality/mean"] == pytest.approx(told["quality"][seed])
