@@ -163,6 +163,7 @@ def conclude_search(
     for step, volume in enumerate(hypervolume, 1):
         log_metrics(run.info.run_id, step, {"search/hypervolume": volume})
     mlflow.log_text("\n".join(lines) + "\n", "front.md")
+    mlflow.set_tag("mlflow.note.content", "\n".join(lines))
     mlflow.log_figure(picture, "front.png")
     mlflow.log_dict(found, "study.json")
     query = (

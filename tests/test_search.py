@@ -60,6 +60,7 @@ def test_the_study_s_run_tells_the_front_and_marks_its_runs(searched: Searched) 
     artifacts = {item.path for item in client(folder).list_artifacts(told["run_id"])}
     assert {"config.yaml", "study.json", "front.md", "front.png"} <= artifacts
     parent = client(folder).get_run(told["run_id"]).data.metrics
+    assert "| on the front" in client(folder).get_run(told["run_id"]).data.tags["mlflow.note.content"]
     assert parent["trials/complete"] == 5 and parent["search/hypervolume"] == told["hypervolume"]
     assert any(name.startswith("importance/quality/") for name in parent)
 
