@@ -46,7 +46,7 @@ def draw(info: Info) -> Figure:
         axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=8.5, color=FAINT)
     axes.set_yticks(range(len(info.settings)), info.settings)
     axes.invert_yaxis()
-    axes.set_xlabel("share of the variance between trials, percent")
+    axes.set_xlabel("share of what sets the best trials apart, percent")
     axes.legend(frameon=False, loc="lower right", fontsize=9)
     titled(axes, "What matters: importance of each searched setting")
     small_print(figure, info.small)

@@ -45,9 +45,9 @@ class Comparable(NamedTuple):
 
 
 def comparable(frame: pd.DataFrame, machine: str = "") -> Comparable:
-    """The runs with the tasks, the split and then the setting that most have. machine: the one to draw, instead of the most used.
+    """The runs with the tasks, the split and then the setting that most have; of a model and seed the newest.
 
-    Raises ValueError for a machine that no run was timed on.
+    machine: the one to draw, instead of the most used. Raises ValueError for a machine that no run was timed on.
     """
     left_out: dict[str, list[str]] = {}
     for column, words in (("suite", "other tasks: {}"), ("split", "scored on the {} split"), ("setting", "timed in {}")):
@@ -55,6 +55,11 @@ def comparable(frame: pd.DataFrame, machine: str = "") -> Comparable:
         for other, part in frame[frame[column] != most].groupby(column):
             left_out[words.format(other)] = list(part["name"])
         frame = frame[frame[column] == most]
+    newest_first = frame.assign(id=model_ids(frame)).sort_values("started", ascending=False, kind="stable")
+    earlier = newest_first[newest_first.duplicated(["id", "seed"])]
+    if len(earlier):
+        left_out["an earlier run of the same model and seed"] = list(earlier["name"])
+        frame = frame.drop(earlier.index)
     machines = frame["machine"].value_counts()
     if machine and machine not in machines:
         raise ValueError(f"machine is {machine!r}; allowed: {', '.join(map(repr, machines.index))}")

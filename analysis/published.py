@@ -79,7 +79,7 @@ def draw(info: Info) -> Figure:
     axes.scatter(1, 0, s=200, color=TEACHER.colour, marker=TEACHER.marker, zorder=5)
     axes.margins(x=0.12, y=0.12)
     axes.set_xlabel("times BERT-base's speed (ours: one row, beside the teacher; published: on their CPUs)")
-    axes.set_ylabel("points below BERT-base")
+    axes.set_ylabel("points above BERT-base (below it: negative)")
     titled(axes, "Beside published figures, as ratios to BERT-base")
     told = f"Crosses are published figures, not measured here: {SOURCE};\nmean over {TASKS}. Ours: mean over {info.tasks}."
     small_print(figure, f"{told}\n{info.small}")

@@ -8,7 +8,7 @@ from mkd.record import timed_backends
 
 STUDENTS = ("distill", "finetune", "trial", "promote")
 """The `mkd.kind` of a run that makes a student."""
-SETTINGS = ("data.", "teacher.", "student.", "loss.", "train.", "finetune.")
+SETTINGS = ("data.", "teacher.", "student.", "loss.", "train.", "finetune.", "whole")
 """What the names of the settings begin with that a model's quality depends on, next to the seed."""
 UNTOLD = {"PENDING": "not started", "SCHEDULED": "not started", "RUNNING": "not finished", "FAILED": "failed", "KILLED": "killed"}
 """What a run is that is not FINISHED, in words."""

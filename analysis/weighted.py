@@ -72,8 +72,11 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] =
 def confusion(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray, classes: int) -> np.ndarray:
     """How many rows of each resample have a label and a prediction [C, C, B]."""
     cells_R = labels_R.astype(np.int64) * classes + predictions_R.astype(np.int64)
-    one_hot_KR = (np.arange(classes**2)[:, None] == cells_R).astype(np.float64)
-    return _sums(one_hot_KR, counts_RB).reshape(classes, classes, -1)
+    order = np.argsort(cells_R, kind="stable")
+    found_KB = np.zeros((classes**2, counts_RB.shape[1]))
+    starts = np.flatnonzero(np.diff(cells_R[order], prepend=-1))
+    found_KB[cells_R[order][starts]] = np.add.reduceat(counts_RB[order], starts, axis=0)
+    return found_KB.reshape(classes, classes, -1)
 
 
 def _sums(values_KR: np.ndarray, counts_RB: np.ndarray) -> np.ndarray:

@@ -33,7 +33,7 @@ OF_A_TRIAL = {
     "speed.batch_size": 1, "speed.threads": [1], "speed.repeats": 1, "speed.warmup": 1,
 }  # fmt: skip
 """A hard-label twin is a variant of its own, and no trial's speed is kept."""
-MATTERS = ("seed", "device", "data", "teacher", "student", "loss", "train")
+MATTERS = ("seed", "whole", "device", "data", "teacher", "student", "loss", "train")
 """The settings that a trial's scores depend on."""
 
 STUDENT = "progress/student"

@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import re
 import signal
 import sys
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from mkd import precision, processes
-from mkd.config import Config
+from mkd.config import Config, without_password
 
 
 def parse(argv: list[str] | None, description: str) -> Config:
@@ -96,11 +95,6 @@ def _shown(config: Config) -> dict[str, Any]:
     values = asdict(config)
     values["search"]["storage"] = without_password(config.search.storage)
     return values
-
-
-def without_password(address: str) -> str:
-    """An address of a database as it may be told and kept: a password may be wherever SQLAlchemy takes one from."""
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/]*):[^@]*@", r"\1:***@", address))
 
 
 def entry(job: Callable[[Config], None], description: str, argv: list[str] | None = None) -> int:

@@ -35,13 +35,17 @@ def num_tasks(config: Config) -> str:
 
 
 @contextmanager
-def opened(config: Config, name: str, tags: dict[str, str], parent: Run | None = None) -> Iterator[tuple[Run, Path]]:
+def opened(
+    config: Config, name: str, tags: dict[str, str], parent: Run | None = None, place: str = ""
+) -> Iterator[tuple[Run, Path]]:
     """A run with its config logged, and the folder it works in. parent: the open run that it is a child of.
+
+    place: what tells it from other runs of the same kind and settings.
 
     It is the one that was killed with the same settings, where there is one; else that which `mlflow run` has made; else new.
     Raises ConnectionError where the tracking store cannot be reached.
     """
-    with run_folder(config, tags["mkd.kind"]) as folder:
+    with run_folder(config, f"{tags['mkd.kind']} {place}".rstrip()) as folder:
         with connected():
             started = _started(folder, name, parent)
         with started as run:
@@ -81,8 +85,12 @@ def describe(run: Run, config: Config, name: str, tags: dict[str, str]) -> None:
     """Leaves name, tags and all settings in the open run."""
     mlflow.set_tags({"mlflow.runName": name} | tags)
     client = mlflow.MlflowClient()
-    known = client.get_run(run.info.run_id).data.params
-    params = [Param(key, str(value)) for key, value in flat(config).items() if key not in known]
+    known = client.get_run(run.info.run_id).data
+    if why := known.tags.get("mkd.error"):  # it is gone on with
+        client.delete_tag(run.info.run_id, "mkd.error")
+        if known.tags.get("mlflow.note.content") == why:
+            client.delete_tag(run.info.run_id, "mlflow.note.content")
+    params = [Param(key, str(value)) for key, value in flat(config).items() if key not in known.params]
     client.log_batch(run.info.run_id, params=params)
     mlflow.log_text(to_yaml(config), "config.yaml")
 

@@ -25,11 +25,12 @@ from experiments.run import num_tasks
 from experiments.space import Space, check, corners, kinds, params_of, parse
 from experiments.worker import Job, base_of, budgets, costs_of, work
 from mkd.candidate import cost, teacher_speed
-from mkd.config import Config
+from mkd.config import Config, without_password
 from mkd.pipeline import Ready, Rows, check_names, read, taught_by
 from mkd.record import Report
 from mkd.sources import load_tasks
 from mkd.speed import settings as speed_settings
+from mkd.store import key_of
 from mkd.teaching import soft_targets
 
 MATTERS = ("device", "threads", "data", "teacher", "student", "loss", "train", "speed")
@@ -40,6 +41,8 @@ END_SECONDS = 60
 
 def search(config: Config) -> None:
     """The whole search, or this command's part of it, as one MLflow run."""
+    if config.whole:
+        raise ValueError("whole is true; allowed for a search: false, as its students are chosen by the rows that are set apart")
     base = base_of(config)
     tasks = [task.name for task in load_tasks(base.data)]
     space = parse(config.search.space, tasks)
@@ -91,7 +94,7 @@ def storage_of(config: Config) -> str:
     """Where the study is, as it may be told."""
     if config.search.engine == "spark":
         return f"MLflow's experiment {spark.experiment(config.search)}"
-    return cli.without_password(config.search.storage)
+    return without_password(config.search.storage)
 
 
 def _start(space: Space, number: int, given: dict[str, object]) -> dict[str, object]:
@@ -106,15 +109,15 @@ def check_budgets(config: Config, base: Config, rows: Rows, space: Space) -> Non
     limits = budgets(config.search)
     if not limits:
         return
-    made = {own.student.name: own for own in (cli.with_settings(base, settings) for settings in corners(space))}
-    found = {name: costs_of(cost(rows, own, config.search.backend)) for name, own in made.items()}
+    students = {key_of(asdict(own.student)): own for own in (cli.with_settings(base, settings) for settings in corners(space))}
+    found = [(own.student.name, costs_of(cost(rows, own, config.search.backend))) for own in students.values()]
     for name, limit in limits.items():
-        least = min(found, key=lambda student: found[student][name])
-        if found[least][name] > limit:
+        student, costs = min(found, key=lambda pair: pair[1][name])
+        if costs[name] > limit:
             field, unit = ("budget_ms", " ms") if name == "latency" else (f"budget_{name}", "")
             raise ValueError(
-                f"search.{field} is {limit:g}; allowed: at least {found[least][name]:.3g}{unit}, "
-                f"which {least} has, the cheapest candidate of search.space"
+                f"search.{field} is {limit:g}; allowed: at least {costs[name]:.3g}{unit}, "
+                f"which {student} has, the cheapest candidate of search.space"
             )
 
 

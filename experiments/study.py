@@ -18,10 +18,9 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.event import listen
 from sqlalchemy.exc import SQLAlchemyError
 
-from experiments.cli import without_password
 from experiments.pruning import Progress
 from experiments.space import holds
-from mkd.config import Config, SearchConfig
+from mkd.config import Config, SearchConfig, without_password
 from mkd.resume import differences
 
 Direction = Literal["maximize", "minimize"]
@@ -34,8 +33,8 @@ OBJECTIVES: dict[str, Direction] = {
 }
 ABOUT, RUN = "about", "run"
 """What of a study must not change, and the id of its MLflow run: user attributes of the study."""
-RUN_OF_TRIAL, PROGRESS, RESULT = "run", "progress", "result"
-"""User attributes of a trial: the id of its MLflow run, how far it is, and what came of it."""
+RUN_OF_TRIAL, PROGRESS, RESULT, FIRST = "run", "progress", "result", "first"
+"""User attributes of a trial: the id of its MLflow run, how far it is, what came of it, and the number that it had at first."""
 FROM = "from"
 """The study and number that a trial was taken over from."""
 AGAIN = "again"

@@ -14,14 +14,20 @@ from mlflow.exceptions import MlflowException
 from optuna.trial import FrozenTrial
 
 from experiments import progress
+from experiments.cli import from_yaml
 from experiments.run import connected, describe, failure_told, log_metrics, opened, reporter, start, tasks_of, where
 from experiments.tracking import Core, Recorded, log_result
 from mkd import processes
 from mkd.config import Config
 from mkd.record import Ended, Report
+from mkd.speed import settings as speed_settings
 
 Study = Run
 """A run that many trials are the children of."""
+STUDY = "study.json"
+"""What a search has come to, in its run."""
+MOST_TRIALS = 10_000
+"""Of one search that are read."""
 
 
 @contextmanager
@@ -34,15 +40,17 @@ def study(config: Config, kind: str, name: str) -> Iterator[Study]:
 
 
 def trial(
-    parent: Run, config: Config, name: str, tags: dict[str, str], core: Core, report: Report, params: dict[str, str] | None = None
-) -> Recorded:
+    parent: Run, config: Config, name: str, tags: dict[str, str], core: Core, report: Report,
+    params: dict[str, str] | None = None, place: str = "",
+) -> Recorded:  # fmt: skip
     """Runs the core as a child of the study's run, and leaves everything but the model; `report` gets the core's progress.
 
-    params: beside the settings. The run ends FINISHED; KILLED where the core raises Ended, or is interrupted; FAILED with the
-    error's text where it raises anything else. `mkd.state` tells which.
+    params: beside the settings. place: what tells it from others of the same settings that may be at work. The run ends
+    FINISHED; KILLED where the core raises Ended, or is interrupted; FAILED with the error's text where it raises anything else.
+    `mkd.state` tells which.
     """
     tags = {"mkd.kind": "trial", "mkd.tasks": tasks_of(config), "mkd.parent": parent.info.run_id} | tags
-    with opened(config, name, tags, parent) as (run, folder), _state_told():
+    with opened(config, name, tags, parent, place) as (run, folder), _state_told():
         mlflow.log_params(params or {})
         result = core(config, folder, progress.apart(report, reporter(run)))
         log_result(run.info.run_id, result)
@@ -165,7 +173,7 @@ def conclude_search(
     mlflow.log_text("\n".join(lines) + "\n", "front.md")
     mlflow.set_tag("mlflow.note.content", "\n".join(lines))
     mlflow.log_figure(picture, "front.png")
-    mlflow.log_dict(found, "study.json")
+    mlflow.log_dict(found, STUDY)
     query = (
         f"?workflowType=machine_learning&searchFilter=tags.`mkd.study` = '{found['study']}'"
         "&orderByKey=metrics.`search/quality`&orderByAsc=false"
@@ -181,7 +189,7 @@ def conclude_search(
 
 
 class Promoted(NamedTuple):
-    """A finished trial of a search, as its study's run tells of it. quality: on the selection split, in points."""
+    """A finished trial of a search. quality: on the selection split, in points."""
 
     number: int
     name: str
@@ -192,7 +200,10 @@ class Promoted(NamedTuple):
 
 
 def finished(study: str) -> list[Promoted]:
-    """The finished trials of the search of this name, as its run has them. Raises ValueError where there is none."""
+    """The finished trials of the search of this name, at work or not, and those that it was begun with.
+
+    Raises ValueError where there is no such search.
+    """
     with connected():
         client = mlflow.MlflowClient()
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
@@ -203,12 +214,24 @@ def finished(study: str) -> list[Promoted]:
         raise ValueError(
             f"promote.study is {study!r}; allowed: {', '.join(near) or 'none yet'}, the searches in {mlflow.get_tracking_uri()}"
         )
-    found = mlflow.artifacts.load_dict(f"{known[study].info.artifact_uri}/study.json")
-    return [
-        Promoted(row["number"], row["name"], row["run_id"], row["quality"], row["latency_ms"], found["backend"])
-        for row in found["trials"]
-        if row["state"] == "complete"
-    ]
+    parent = known[study].info.run_id
+    config = from_yaml(config_of(parent))
+    backend = config.search.backend
+    latency = f"speed/{backend}/{speed_settings(config.speed, False)[0].name}/p50_ms"
+    wanted = f"attributes.status = 'FINISHED' and tags.`mkd.kind` = 'trial' and tags.`mkd.study` = '{study}'"
+    found = {
+        run.info.run_id: Promoted(
+            int(run.data.tags["mkd.trial"]), run.info.run_name, run.info.run_id, run.data.metrics["search/quality"],
+            run.data.metrics[latency], backend,
+        )
+        for run in client.search_runs(experiments, wanted, max_results=MOST_TRIALS)
+    }  # fmt: skip
+    if any(item.path == STUDY for item in client.list_artifacts(parent)):
+        for row in mlflow.artifacts.load_dict(f"runs:/{parent}/{STUDY}")["trials"]:
+            if row["state"] == "complete" and row["run_id"] not in found:
+                own = (row["number"], row["name"], row["run_id"], row["quality"], row["latency_ms"], backend)
+                found[row["run_id"]] = Promoted(*own)
+    return list(found.values())
 
 
 def config_of(run_id: str) -> str:

@@ -18,6 +18,7 @@ from experiments import cli, trials
 from experiments.pruning import Progress, is_behind, is_due
 from experiments.space import Settings, Space, parse, suggest
 from experiments.study import (
+    FIRST,
     PROGRESS,
     RESULT,
     RUN_OF_TRIAL,
@@ -174,7 +175,18 @@ class Objective:
             found = found._replace(name=f"{found.name} {config.student.name} {_learnt(config)}")
             tags = {"mkd.study": self.job.config.search.study, "mkd.trial": str(trial.number)}
             parent = trials.run_of(self.job.run)
-            made = trials.trial(parent, config, found.name, tags, core, lambda step, shares: None, trials.searched(settings))
+            first = trial.user_attrs.get(FIRST, trial.number)
+            trial.set_user_attr(FIRST, first)
+            made = trials.trial(
+                parent,
+                config,
+                found.name,
+                tags,
+                core,
+                lambda step, shares: None,
+                trials.searched(settings),
+                f"{self.job.run} {first}",  # two workers may draw the same settings
+            )
             found = found._replace(state="complete", dev=made.metrics["quality/mean"])
         except Ended as end:
             found = found._replace(state=end.state, error=str(end))
@@ -209,7 +221,8 @@ class Watch:
 
     def __init__(self, config: SearchConfig, trial: optuna.Trial, steps: int, latency_ms: float, report: Report) -> None:
         self.config, self.trial, self.steps, self.report = config, trial, steps, report
-        self.own = Progress(latency_ms, {})
+        before = trial.user_attrs.get(PROGRESS, {"scores": {}})["scores"]  # of one that is gone on with, whose best weights stay
+        self.own = Progress(latency_ms, {int(step): score for step, score in before.items()})
 
     def __call__(self, step: int, metrics: dict[str, float]) -> None:
         self.report(step, metrics)

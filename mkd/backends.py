@@ -94,7 +94,8 @@ def _exports(
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     made: list[Export] = []
     notes: list[str] = []
-    wanted = [*([TRACED] if config.export.torch else []), *config.export.backends]
+    backends = sorted(config.export.backends, key=lambda name: name != "onnx")  # which the others are made of
+    wanted = [*([TRACED] if config.export.torch else []), *backends]
     for number, name in enumerate(wanted):
         path = folder / MODEL / PROGRAM if name == TRACED else folder / name
         try:

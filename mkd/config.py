@@ -519,6 +519,11 @@ class PruningConfig:
         _check(0 <= self.warmup <= 1, "search.pruning.warmup", self.warmup, "from 0 to 1")
 
 
+def without_password(address: str) -> str:
+    """An address of a database as it may be told and kept: a password may be wherever SQLAlchemy takes one from."""
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/]*):[^@]*@", r"\1:***@", address))
+
+
 @dataclass(frozen=True)
 class SearchConfig:
     """An Optuna study over any settings, by experiments.search."""
@@ -565,7 +570,9 @@ class SearchConfig:
             bool(re.fullmatch(r"[\w .-]+", self.study)), "search.study", self.study, "letters, digits, blanks and any of _ . -"
         )
         known = re.match(r"sqlite:///[^:]|postgresql://.", self.storage) is not None  # a study in memory has one process
-        _check(known, "search.storage", self.storage, "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE")
+        _check(
+            known, "search.storage", without_password(self.storage), "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
+        )
         for name in ("trials", "workers", "heartbeat_seconds"):
             _check(getattr(self, name) > 0, f"search.{name}", getattr(self, name), "above 0")
         _check(self.objectives[:1] == ["quality"], "search.objectives", self.objectives, "quality first")

@@ -11,7 +11,7 @@ from mkd.augment import augmented
 from mkd.backends import offered
 from mkd.config import Config, StudentConfig
 from mkd.evaluate import answers, dev_logits, eager, quality
-from mkd.pipeline import check_names, checkpoint_of, fit, prepare, result, save
+from mkd.pipeline import check_names, checkpoint_of, fit, learnt_from, prepare, result, save
 from mkd.record import MODEL, Report, Result, phase, silent
 from mkd.sources import load_tasks
 from mkd.speed import size_metrics
@@ -69,7 +69,7 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics
     name = f"{origin.config.model_type.removeprefix('mkd_')} finetuned"
     notes = weak_teachers(side, teacher, targets) + found.notes
-    made = result(metrics, tasks, side.datas, notes, name, teacher, folder / MODEL, found.folder)
+    made = result(metrics, tasks, learnt_from(config, side), notes, name, teacher, folder / MODEL, found.folder)
     return made._replace(predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev))
 
 

@@ -76,7 +76,7 @@ def file_part(table: Table, kind: Kind, values: tuple[str, ...] = (), optional: 
     """The rows of a file that is there and has the columns; values and optional as in decoder."""
     files.check(table)
     decode = None if table.label is None else decoder(kind, values, optional)
-    spec = (table.path.suffix.lower(), table[1:], values, kind.range if table.label is not None else None)
+    spec = (table.path.suffix.lower(), table[1:], values, kind.range if table.label is not None else None, optional)
     records = partial(files.read, table)
     return Part(str(table.path), records, table.text, decode, table.lenient, fingerprint(spec, file_hash(table.path)))
 

@@ -103,7 +103,7 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     found = offered(config, student, side, tasks, dev, teacher, folder, report)
     metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics
     notes = weak_teachers(side, teacher, targets) + found.notes
-    made = result(metrics, tasks, side.datas, notes, config.student.name, teacher, folder / MODEL, found.folder)
+    made = result(metrics, tasks, learnt_from(config, side), notes, config.student.name, teacher, folder / MODEL, found.folder)
     return made._replace(predictions=answers(side.datas, dev, teacher.dev))
 
 
@@ -155,7 +155,11 @@ def prepare(config: Config) -> torch.device:
     if config.loss.mixup and processes.count() > 1:
         raise ValueError(f"loss.mixup is {config.loss.mixup}; allowed: 0 with several processes, whose rows would mix")
     precision.check(config)
-    return processes.device_of(processes.kind_of(config.device))
+    kind = processes.kind_of(config.device)
+    for name, train_config in (("train", config.train), ("teacher.train", config.teacher.train)):
+        if train_config.lazy and processes.count() > 1 and kind == "cuda":
+            raise ValueError(f"{name}.lazy is true; allowed on several GPUs: false, as they cannot add up sparse gradients")
+    return processes.device_of(kind)
 
 
 def check_names(config: Config, datas: list[TaskData]) -> None:
@@ -203,7 +207,7 @@ def fit(
 ) -> Student:
     """The student, trained by config.loss and config.train on what the teacher tells; without targets, on the labels alone."""
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
-    datas = [with_all_rows(data) for data in side.datas] if config.whole else side.datas
+    datas = learnt_from(config, side)
     if targets is None:
         sources = [Source(data, labelled(data), None) for data in datas]
     else:
@@ -225,9 +229,15 @@ def fit(
     return student
 
 
+def learnt_from(config: Config, side: Side) -> list[TaskData]:
+    """The tasks with the rows that a student learns from."""
+    return [with_all_rows(data) for data in side.datas] if config.whole else side.datas
+
+
 def with_all_rows(data: TaskData) -> TaskData:
     """The task with the rows that are set apart among those that are learnt from."""
-    return data._replace(train_rows=np.sort(np.concatenate([data.train_rows, data.selection_rows])))
+    rows = np.sort(np.concatenate([data.train_rows, data.selection_rows]))
+    return data._replace(train_rows=rows, selection_rows=data.selection_rows[:0])
 
 
 def _student_tokenizer(config: Config, teachers_own: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:

@@ -110,7 +110,7 @@ def test_the_fastest_of_those_that_passed_is_offered(
     tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
     student = small(datas, tokenizer)
-    export = ExportConfig(["onnx", "int8", "static"], max_loss=100, calibration_rows=9, torch=True)
+    export = ExportConfig(["int8", "onnx", "static"], max_loss=100, calibration_rows=9, torch=True)
     metrics, notes, folder, passed = found_of(export, student, tasks, datas, tokenizer, tmp_path)
     assert notes == [] and passed == ("torch", "onnx", "int8", "static")
     fastest = min(passed, key=lambda name: metrics[f"speed/{name}/b1-l8-t1/p50_ms"])

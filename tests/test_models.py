@@ -39,7 +39,7 @@ def test_runs_that_differ_in_their_seed_only_are_one_model_with_their_means() ->
 @pytest.mark.parametrize(
     "change",
     [{"loss.temperature": "2.0"}, {"machine": "N, 4 cores"}, {"backend": "int8"}, {"teacher": "U"}, {"variant": "mixup"},
-     {"kind": "finetune", "parent": "other"}],
+     {"kind": "finetune", "parent": "other"}, {"whole": "True"}],
 )  # fmt: skip
 def test_runs_that_differ_in_anything_else_are_two_models(change: dict[str, Any]) -> None:
     assert len(averaged(frame({}, change))) == 2
@@ -72,6 +72,15 @@ def test_the_most_frequent_tasks_split_and_setting_are_kept_and_the_others_told(
     assert found.left_out == {
         "other tasks: glue: a": ["other"], "scored on the selection split": ["trial"], "timed in b1-l64-t1": ["short"],
     }  # fmt: skip
+
+
+def test_of_runs_of_one_seed_the_newest_is_kept_and_the_others_told() -> None:
+    day = pd.Timestamp("2026-01-02")
+    runs = frame({"name": "old"}, {"name": "new", "started": day, "mean": 72.0}, {"seed": 1}, {"whole": "True"})
+    found = comparable(runs)
+    assert found.left_out == {"an earlier run of the same model and seed": ["old"]} and len(found.frame) == 3
+    first, _ = averaged(found.frame).to_dict("records")
+    assert (first["seeds"], first["means"]) == ([0, 1], [72.0, 70.0])
 
 
 def test_the_machine_of_most_runs_is_drawn_and_the_others_are_counted() -> None:

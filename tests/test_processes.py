@@ -13,7 +13,7 @@ from test_kill import student
 
 from mkd import processes
 from mkd.batches import Batch
-from mkd.config import Config, LossConfig
+from mkd.config import Config, LossConfig, TrainConfig
 from mkd.pipeline import prepare
 from mkd.tokens import Inputs
 
@@ -63,6 +63,13 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(two)
     for name, value in load_file(student(two, together["run_id"])).items():
         torch.testing.assert_close(value, weights[name], rtol=0, atol=5e-3, msg=name)
+
+
+def test_several_gpus_cannot_add_up_sparse_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(processes, "kind_of", lambda device: "cuda")
+    with pytest.raises(ValueError, match="^train.lazy is true; allowed on several GPUs: false"):
+        prepare(Config(train=TrainConfig(lazy=True)))
 
 
 def test_rows_cannot_be_mixed_across_processes(monkeypatch: pytest.MonkeyPatch) -> None:

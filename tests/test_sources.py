@@ -58,6 +58,14 @@ def rows(split: Split) -> list[Row]:
     return list(split.read())
 
 
+def test_a_file_of_training_rows_is_read_anew_as_dev_whose_rows_all_have_a_label(tmp_path: Path) -> None:
+    write(tmp_path, train_csv=TRAIN_CSV + "so so,\n")
+    task = reviews(tmp_path, dev="train.csv")
+    assert len(rows(task.train)) == 3 and task.dev[""].fingerprint != task.train.fingerprint
+    with pytest.raises(ValueError, match="train.csv:4: label is ''; allowed"):
+        rows(task.dev[""])
+
+
 def refusal(read: Any) -> str:
     """The message of a refusal, which has one line."""
     with pytest.raises(ValueError) as caught:

@@ -14,7 +14,6 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from experiments.cli import without_password
 from experiments.pruning import Progress
 from experiments.study import (
     AGAIN,
@@ -39,7 +38,7 @@ from experiments.study import (
     put_back,
     storage,
 )
-from mkd.config import Config, SearchConfig
+from mkd.config import Config, SearchConfig, without_password
 
 # Optuna warns that nothing beats where trials are asked for one by one.
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with Study.optimize:UserWarning")

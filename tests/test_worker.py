@@ -14,9 +14,12 @@ import optuna
 import pytest
 from entry import client, command, entry_point, environment, outcome, runs, started, wait_until
 from postgres import server
-from searches import SEARCH, states, study_of
+from searches import SEARCH, states, study_of, trial_runs
 
+from experiments.pruning import Progress
 from experiments.study import AGAIN, DIED, PROGRESS, RESULT
+from experiments.worker import Watch
+from mkd.config import SearchConfig
 
 SLOW = ["--train.steps=1000", "--train.eval_every=50", "--checkpoint_seconds=0.2"]
 """A trial that is still at work when it is looked for."""
@@ -56,6 +59,26 @@ def workers(printed: str) -> list[int]:
     return [int(pid) for pid in line.removeprefix("workers: ").split(", ")]
 
 
+def test_a_trial_that_is_gone_on_with_keeps_its_scores() -> None:
+    """Its best weights may be from before: then no later score is theirs, and after the last step there is none at all."""
+    study = optuna.create_study()
+    study.enqueue_trial({}, user_attrs={PROGRESS: {"latency_ms": 9.0, "scores": {"50": 61.0, "100": 60.0}}})
+    told: list[int] = []
+    watch = Watch(SearchConfig(), study.ask(), 1000, 2.0, lambda step, metrics: told.append(step))
+    assert (watch.own, watch.own.best(1000)) == (Progress(2.0, {50: 61.0, 100: 60.0}), 61.0)
+    watch(150, {"selection/mean": 59.0})
+    assert watch.own.best(1000) == 61.0 and told == [150]
+    assert study.trials[0].user_attrs[PROGRESS]["scores"] == {50: 61.0, 100: 60.0, 150: 59.0}
+
+
+def check_quality(folder: Path) -> None:
+    """Each trial has the best of all its scores, also of those before it was gone on with."""
+    for run in trial_runs(folder):
+        history = client(folder).get_metric_history(run.info.run_id, "selection/mean")
+        assert len({metric.step for metric in history}) == 20
+        assert run.data.metrics["search/quality"] == pytest.approx(max(metric.value for metric in history))
+
+
 def test_a_worker_that_is_killed_in_a_trial_has_it_made_again_by_another(tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     folder.mkdir()
@@ -73,6 +96,7 @@ def test_a_worker_that_is_killed_in_a_trial_has_it_made_again_by_another(tmp_pat
     # The retry has gone on from the checkpoint, in the same run.
     assert lost.user_attrs["run"] == again.user_attrs["run"] and run in {trial.user_attrs["run"] for trial in study.trials}
     assert states(folder) == {("FINISHED", "complete"): 2}
+    check_quality(folder)
     assert not [found for found in runs(folder) if found.info.status == "RUNNING"]
 
 
@@ -111,6 +135,8 @@ def test_ctrl_c_at_a_terminal_ends_the_workers_and_the_search_goes_on_where_it_s
     told = outcome(command(tmp_path, "search", *argv))
     assert told["states"] == {"complete": 2}
     assert Counter(run.info.status for run in runs(tmp_path)) == {"FINISHED": 3}, "two trials and the study, all gone on with"
+    assert not any("mkd.error" in run.data.tags for run in runs(tmp_path))
+    check_quality(tmp_path)
 
 
 def test_a_study_in_postgresql_is_made_by_two_commands_at_once_and_its_password_is_not_told(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ class FineTuned(NamedTuple):
     def logits(self, split: str, report: Report = silent) -> np.ndarray:
         """As Labeller.logits; computed once."""
         store, precision = splits(self.data)[split], self.config.teacher.train.precision
-        by = {"classifier": self.key, "layout": list(self.layout), "precision": precision}
+        by = {"classifier": self.key, "layout": list(self.layout)}
         reader = Reader(cache(self.model), self.layout, precision, self.data.name, len(self.order))
         return standardised(stored_logits(Path(self.config.cache), by, reader, store, report), self.data)
 
@@ -101,7 +101,8 @@ def fine_tuned(config: Config, task: Task, checkpoint: str, device: torch.device
         raise ValueError(f"data.max_length is {config.data.max_length}; allowed: at most {length}, the positions of {checkpoint}")
     data = task_data(Path(config.cache), task, tokenizer, config.data, config.seed)
     layout = layout_of(tokenizer, True, config.data.max_length)
-    key = key_of({"checkpoint": checkpoints.fingerprint(folder), "order": order})
+    precision = config.teacher.train.precision
+    key = key_of({"checkpoint": checkpoints.fingerprint(folder), "order": order, "precision": precision})
     return FineTuned(checkpoints.model_name(theirs), key, folder, setting, order, data, layout, config, device)
 
 
