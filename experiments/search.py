@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from multiprocessing import forkserver
@@ -67,10 +68,12 @@ def search(config: Config) -> None:
         check_budgets(config, base, rows, space)
         optuna_study = opened()
         name = f"{config.search.study} {config.search.trials} trials {num_tasks(config)}"
-        known = optuna_study.user_attrs.get(study.RUN, "")
         tags = {"mkd.study": config.search.study, "mkd.storage": storage_of(config)}
-        with trials.search(config, name, known, tags) as run:
-            optuna_study.set_user_attr(study.RUN, run.info.run_id)
+        with ExitStack() as opened_run:
+            with study.locked(config.search):  # commands that start at once have one run
+                known = optuna_study.user_attrs.get(study.RUN, "")
+                run = opened_run.enter_context(trials.search(config, name, known, tags))
+                optuna_study.set_user_attr(study.RUN, run.info.run_id)
             ready = taught(base, rows, report)
             begin(config, optuna_study, space, starts)
             job = Job(config, tasks, trials.tracking_uri(), run.info.run_id, time.time())

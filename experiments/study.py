@@ -14,6 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import NullPool, create_engine, func, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.event import listen
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,6 +23,7 @@ from experiments.pruning import Progress
 from experiments.space import holds
 from mkd.config import Config, SearchConfig, without_password
 from mkd.resume import differences
+from mkd.store import key_of
 
 Direction = Literal["maximize", "minimize"]
 OBJECTIVES: dict[str, Direction] = {
@@ -40,7 +42,8 @@ FROM = "from"
 AGAIN = "again"
 """With a trial's number, an attribute of the study: why another trial was put in its place."""
 DIED, STOPPED = "its worker died", "its worker was stopped"
-CONNECT_SECONDS = 5
+CONNECT = {"connect_timeout": 5}
+"""Seconds that a server has to answer in."""
 FAILURES = 5
 """So many failures in a row end a search."""
 
@@ -98,8 +101,8 @@ def storage(config: SearchConfig, retried: Retried = lambda trial: None) -> RDBS
         retried(trial)
         put_back(study, trial, DIED)
 
-    local = config.storage.startswith("sqlite:///")
-    engine = {"connect_args": {"timeout": 60} if local else {"connect_timeout": CONNECT_SECONDS}, "pool_pre_ping": not local}
+    local = _is_file(config)
+    engine = {"connect_args": {"timeout": 60} if local else CONNECT, "pool_pre_ping": not local}
     beat = config.heartbeat_seconds
     with warnings.catch_warnings(), reached(config), locked(config):
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -120,11 +123,18 @@ def _write_ahead(connection: DBAPIConnection, record: object) -> None:
     cursor.close()
 
 
+def _is_file(config: SearchConfig) -> bool:
+    return config.storage.startswith("sqlite:///")
+
+
 @contextmanager
 def locked(config: SearchConfig) -> Iterator[None]:
-    """One process at a time makes or begins a study in a file; a server sees to that by itself."""
-    if not config.storage.startswith("sqlite:///"):
-        yield
+    """One process at a time makes or begins a study, on whichever machine; PostgreSQL frees the lock with the connection."""
+    if not _is_file(config):
+        engine = create_engine(config.storage, connect_args=CONNECT, poolclass=NullPool)
+        with engine.connect() as connection:
+            connection.execute(select(func.pg_advisory_lock(int(key_of({"study": config.study})[:15], 16))))
+            yield
         return
     file = Path(config.storage.removeprefix("sqlite:///")).absolute()
     file.parent.mkdir(parents=True, exist_ok=True)
