@@ -42,6 +42,7 @@ COLUMNS = {
     "backend_loss": "points of the mean that the backend loses against torch, which all scores are of",
     "teacher_latency_ms": "of the teacher in torch, beside it", "teacher_rows_per_s": "likewise",
     "score/<task>": "points; and likewise teacher/<task>, baseline/<task>, retention/<task>, agreement/<task>",
+    "whole": "whether it learnt from the rows of the selection split too, as text",
     "<setting>": "each setting of data, teacher, student, loss, train and finetune by its dotted name, as text",
 }  # fmt: skip
 """What the columns of the table are; what a run does not have is NaN, None or empty."""
