@@ -37,6 +37,8 @@ ABOUT, RUN = "about", "run"
 """What of a study must not change, and the id of its MLflow run: user attributes of the study."""
 RUN_OF_TRIAL, PROGRESS, RESULT, FIRST = "run", "progress", "result", "first"
 """User attributes of a trial: the id of its MLflow run, how far it is, what came of it, and the number that it had at first."""
+OF_QUALITY = ("loss.", "train.")
+"""What the names of the settings begin with that a student's costs do not depend on."""
 FROM = "from"
 """The study and number that a trial was taken over from."""
 AGAIN = "again"
@@ -285,7 +287,10 @@ def _within(trial: FrozenTrial, kinds: dict[str, BaseDistribution]) -> bool:
 
 
 def importances(study: optuna.Study, objectives: list[str]) -> dict[str, dict[str, float]]:
-    """By objective, each searched setting's share of what sets its best values apart (PED-ANOVA, Watanabe et al. 2023)."""
+    """By objective, each searched setting's share of what sets its best values apart (PED-ANOVA, Watanabe et al. 2023).
+
+    A cost is the model's alone: what only its training depends on has no share in it, whatever a few trials make it look like.
+    """
     done = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
     found: dict[str, dict[str, float]] = {}
     for place, name in enumerate(objectives):
@@ -294,7 +299,9 @@ def importances(study: optuna.Study, objectives: list[str]) -> dict[str, dict[st
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of settings that few trials have
             told = optuna.importance.get_param_importances(study, target=_loss(place, OBJECTIVES[name]))
-        found[name] = {key: float(value) for key, value in told.items()}
+        shares = {key: float(value) for key, value in told.items() if name == "quality" or not key.startswith(OF_QUALITY)}
+        if total := sum(shares.values()):
+            found[name] = {key: share / total for key, share in shares.items()}
     return found
 
 

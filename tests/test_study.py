@@ -439,6 +439,21 @@ def test_a_setting_s_importance_is_its_share_of_what_makes_an_objective_s_values
     assert sum(found["quality"].values()) == pytest.approx(1)
 
 
+def test_what_only_training_depends_on_has_no_share_in_a_cost(tmp_path: Path, store: RDBStorage) -> None:
+    """Rate and width go together here by chance, as they may in few trials."""
+    study = made(tmp_path, store)
+    kinds: dict[str, BaseDistribution] = {
+        "train.learning_rate": FloatDistribution(0, 1),
+        "student.hidden": IntDistribution(1, 20),
+    }
+    for hidden in range(1, 21):
+        params = {"train.learning_rate": hidden / 20, "student.hidden": hidden}
+        study.add_trial(create_trial(values=[50.0 + hidden, 1.0 * hidden], params=params, distributions=kinds))
+    found = importances(study, ["quality", "latency"])
+    assert found["quality"].keys() == kinds.keys() and min(found["quality"].values()) > 0.1
+    assert found["latency"] == {"student.hidden": 1.0}
+
+
 @pytest.mark.parametrize("num", [0, 1, 2, 3, 8])
 def test_importances_sum_to_one_however_few_trials_have_ended_and_whatever_each_has(
     num: int, tmp_path: Path, store: RDBStorage
