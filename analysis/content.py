@@ -31,7 +31,7 @@ def content(summary: Summary, pictures: list[page.Picture], links: list[page.Lin
         source=source,
         links=links,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        latency=f"median of one row ({summary.setting}), each model in {_backends(summary.models)}",
+        latency=f"{summary.asked} ({summary.setting}), each model in {_backends(summary.models)}",
         tasks=summary.kept.tasks,
         teachers=list(_teachers(summary)),
         baselines=list(_baselines(summary.models)),

@@ -47,6 +47,7 @@ class Comparable(NamedTuple):
 def comparable(frame: pd.DataFrame, machine: str = "") -> Comparable:
     """The runs with the tasks, the split and then the setting that most have; of a model and seed the newest.
 
+    Speed that was measured in an earlier way than that of others is not comparable: these are left out, however many they are.
     machine: the one to draw, instead of the most used. Raises ValueError for a machine that no run was timed on.
     """
     left_out: dict[str, list[str]] = {}
@@ -55,6 +56,10 @@ def comparable(frame: pd.DataFrame, machine: str = "") -> Comparable:
         for other, part in frame[frame[column] != most].groupby(column):
             left_out[words.format(other)] = list(part["name"])
         frame = frame[frame[column] == most]
+    earlier_way = frame[frame["protocol"] != max(frame["protocol"], key=int)]
+    for protocol, part in earlier_way.groupby("protocol"):
+        left_out[f"its speed was measured in an earlier way (protocol {protocol})"] = list(part["name"])
+    frame = frame.drop(earlier_way.index)
     newest_first = frame.assign(id=model_ids(frame)).sort_values("started", ascending=False, kind="stable")
     earlier = newest_first[newest_first.duplicated(["id", "seed"])]
     if len(earlier):

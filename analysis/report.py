@@ -182,8 +182,8 @@ A run is a small student distilled from a large teacher. Scores are in points fr
 
 - `quality/mean`: the student; `teacher/quality/mean`: its teacher; `baseline/quality/mean`: the same student, labels alone
 - `quality/TASK/score`: the mean of the task's metrics; `retention/TASK`: in percent of the teacher's
-- `speed/BACKEND/SETTING/p50_ms`: median of one call; `b1-l128-t1` is one row of 128 tokens on one thread
-- `speed/.../ratio`: times the teacher's speed; `size/bytes`, `size/parameters`
+- `speed/BACKEND/SETTING/p50_ms`: median of one call; `b1-text-t1` is one text on one thread, tokenised within the time
+- `speed/.../ratio`: times the teacher's speed at its best with as many threads; `size/bytes`, `size/parameters`
 - `search/quality`: what a search goes by, on rows set apart from training; trials are the children of a run of kind `search`
 """
 

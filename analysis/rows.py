@@ -13,6 +13,8 @@ SETTINGS = ("data.", "teacher.", "student.", "loss.", "train.", "finetune.", "wh
 UNTOLD = {"PENDING": "not started", "SCHEDULED": "not started", "RUNNING": "not finished", "FAILED": "failed", "KILLED": "killed"}
 """What a run is that is not FINISHED, in words."""
 TORCH = "torch"
+HEADLINE = "b1-text-t1"
+"""The setting that latency is told of: one raw text on one thread (mkd/speed.py)."""
 
 Row = dict[str, object]
 """A run's cells by column; those that are not known are left out. COLUMNS of analysis/runs.py tells what they are."""
@@ -56,7 +58,7 @@ def why_left_out(record: Record, asked: Asked = OWN) -> str:
     if _quality(record.metrics) == "":
         return "no quality"
     if fastest(record.metrics, asked) is None:
-        place = f"{asked.backend}/{asked.setting}" if asked.setting else "one row on one thread"
+        place = f"{asked.backend}/{asked.setting}" if asked.setting else "one text on one thread"
         return f"no speed ({place})"
     return ""
 
@@ -123,13 +125,12 @@ def task_metrics(metrics: dict[str, float]) -> dict[str, list[str]]:
 
 
 def fastest(metrics: dict[str, float], asked: Asked = OWN) -> tuple[str, str] | None:
-    """Backend and setting with the least median for one row of tokens on one thread, of the backends that are offered."""
+    """Backend and setting with the least median for one text on one thread, of the backends that are offered."""
     if asked.setting:
         return asked if f"speed/{asked.backend}/{asked.setting}/p50_ms" in metrics else None
-    pattern = re.compile(r"speed/([^/]+)/(b1-l\d+-t1)/p50_ms")
-    passed = set(timed_backends(metrics))
-    found = [(metrics[name], match[1], match[2]) for name in metrics if (match := pattern.fullmatch(name)) and match[1] in passed]
-    return min(found)[1:] if found else None
+    times = {backend: metrics.get(f"speed/{backend}/{HEADLINE}/p50_ms") for backend in timed_backends(metrics)}
+    found = [(time, backend) for backend, time in times.items() if time is not None]
+    return (min(found)[1], HEADLINE) if found else None
 
 
 def batch_setting(metrics: dict[str, float], backend: str, setting: str) -> str:
@@ -152,6 +153,8 @@ def _speed(metrics: dict[str, float], backend: str, setting: str) -> Row:
         "backend_loss": 0.0 if backend == TORCH else metrics.get(f"export/{backend}/loss"),
         "teacher_latency_ms": metrics.get(f"teacher/speed/{TORCH}/{setting}/p50_ms"),
         "teacher_rows_per_s": metrics.get(f"teacher/speed/{TORCH}/{batch}/rows_per_s"),
+        "protocol": str(int(metrics.get("speed/protocol", 1))),
+        "busy_share": max(metrics.get(f"{whose}speed/busy_share", 0.0) for whose in ("", "teacher/")),
     }
 
 

@@ -7,8 +7,10 @@ import pandas as pd
 from analysis.answers import Answer, best_under
 from analysis.evidence import Evidence, evidence
 from analysis.models import Comparable, averaged, comparable
+from analysis.rows import HEADLINE
 from analysis.runs import Runs
 from mkd.pareto import front
+from mkd.timing import MOST_BUSY, PROTOCOL
 
 SHOWN_LOSS = 0.05
 """Points of the mean from which on it is said what backends lose."""
@@ -44,6 +46,11 @@ class Summary(NamedTuple):
         return self.runs.study.info if self.runs.study else {}
 
     @property
+    def asked(self) -> str:
+        """What latency is of, in words."""
+        return "text in, answer out: median of one text on one thread" if self.setting == HEADLINE else "median of one row"
+
+    @property
     def setting(self) -> str:
         """In which all were timed."""
         return str(self.drawn["setting"].iloc[0])
@@ -67,6 +74,10 @@ def _notes(runs: Runs, kept: Comparable, models: pd.DataFrame, borne: Evidence) 
         f"{plural(number, 'run')} timed on another machine ({machine}): its latencies are on no picture."
         for machine, number in kept.others.items()
     ]
+    if kept.frame["protocol"].iloc[0] != str(PROTOCOL):
+        found.append("Speed was measured in an earlier way: the times are not those that a run of now would have.")
+    if busy := int((kept.frame["busy_share"] > MOST_BUSY).sum()):
+        found.append(f"{plural(busy, 'run')} timed while the machine was busy with other work: these latencies are too long.")
     if models["split"].iloc[0] != "dev":
         found.append("The scores are on the rows that the best steps were chosen by, as the runs have none on dev: they flatter.")
     most = float(models["backend_loss"].max())

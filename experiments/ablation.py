@@ -28,11 +28,8 @@ from mkd.store import key_of
 from mkd.tasks import Task
 from mkd.teachers import refined_tasks, settled
 
-OF_A_TRIAL = {
-    "baseline": False, "export.backends": [],
-    "speed.batch_size": 1, "speed.threads": [1], "speed.repeats": 1, "speed.warmup": 1,
-}  # fmt: skip
-"""A hard-label twin is a variant of its own, and no trial's speed is kept."""
+OF_A_TRIAL = {"baseline": False, "export.backends": [], "speed.seconds": 0}
+"""A hard-label twin is a variant of its own, and no trial's speed is measured."""
 MATTERS = ("seed", "whole", "device", "data", "teacher", "student", "loss", "train")
 """The settings that a trial's scores depend on."""
 
@@ -149,7 +146,7 @@ def _fingerprints(task: Task) -> Iterator[str]:
 
 
 def timed(config: Config, folder: Path, report: Report) -> Result:
-    """One distillation, less its speed and with its cost: `seconds/trial`, and `seconds/student` of the student's steps."""
+    """One distillation with its cost: `seconds/trial`, and `seconds/student` of the student's steps."""
     begin = last = time.perf_counter()
     student = 0.0
 
@@ -161,9 +158,8 @@ def timed(config: Config, folder: Path, report: Report) -> Result:
         last = time.perf_counter()
 
     result = pipeline.run(config, folder, told)
-    scores = {name: value for name, value in result.metrics.items() if "speed/" not in name}
     cost = {comparison.SECONDS: student, "seconds/trial": time.perf_counter() - begin}
-    return result._replace(metrics=scores | cost)
+    return result._replace(metrics=result.metrics | cost)
 
 
 if __name__ == "__main__":

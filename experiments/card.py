@@ -1,8 +1,10 @@
 """The model card of a student or teacher, in Markdown: what it is, from what, how good, how fast, on what data, its limits."""
 
 from experiments import table
+from mkd.backends import latency_ms
 from mkd.config import Config
 from mkd.record import Dataset, Result, timed_backends
+from mkd.speed import HEADLINE, is_busy
 
 
 def card(config: Config, result: Result, run: str) -> str:
@@ -16,8 +18,8 @@ def card(config: Config, result: Result, run: str) -> str:
         "Scores on the dev split, in points from 0 to 100; each task's is the mean of its metrics.",
         "\n".join(table.scores(result)),
         "## How fast and how large",
-        f"On {result.hardware['cpu']}: median milliseconds of a call; `b32` is 32 rows at once, `l128` random texts of so many "
-        "tokens, `text` raw texts of the dev splits, tokenised within the time, `t1` one thread.",
+        f"On {result.hardware['cpu']}: the median call, and rows a second of calls of many; `b32` is 32 rows at once, `text` raw "
+        "texts of the dev splits, tokenised within the time, `l128` as many tokens without tokenising, `t1` one thread.",
         "\n".join(table.speed(metrics)),
         "## Data",
         "\n".join(_data(result.datasets)),
@@ -52,14 +54,15 @@ def _summary(config: Config, result: Result, run: str) -> list[str]:
 
 
 def _pace(metrics: dict[str, float]) -> str:
-    """The fastest backend's latency of one row of tokens."""
-    settings = [name.split("/")[2] for name in metrics if name.startswith("speed/torch/b1-l") and name.endswith("/p50_ms")]
-    if not settings:
+    """The fastest backend's median for one text."""
+    backends = timed_backends(metrics)
+    if not backends:
         return "Its speed was not measured"
-    best = min(timed_backends(metrics), key=lambda name: metrics[f"speed/{name}/{settings[0]}/p50_ms"])
-    ratio = metrics.get(f"speed/{best}/{settings[0]}/ratio")
+    best = min(backends, key=lambda name: latency_ms(metrics, name))
+    ratio = metrics.get(f"speed/{best}/{HEADLINE.name}/ratio")
     faster = "" if ratio is None else f", {ratio:.1f} times faster than its teacher in torch"
-    return f"{metrics[f'speed/{best}/{settings[0]}/p50_ms']:.2f} ms a row in {best} ({settings[0]}){faster}"
+    busy = ", on a busy machine" if is_busy(metrics) else ""
+    return f"{latency_ms(metrics, best):.2f} ms a text in {best} on one thread ({HEADLINE.name}){faster}{busy}"
 
 
 def _data(datasets: list[Dataset]) -> list[str]:

@@ -16,6 +16,9 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from mkd import precision, processes
 from mkd.config import Config, without_password
 
+GONE = {"speed": ("repeats", "warmup")}
+"""By group the settings that earlier states of the project had, and that change nothing now."""
+
 
 def parse(argv: list[str] | None, description: str) -> Config:
     """The Config that the command line describes. Raises ValueError or jsonargparse's ArgumentError where it is wrong."""
@@ -52,8 +55,11 @@ def with_settings(config: Config, settings: dict[str, Any]) -> Config:
 def from_yaml(text: str) -> Config:
     """The config that `to_yaml` has written, by this or an earlier state of the project: what it lacks has its default."""
     parser = _parser("")
+    settings = yaml.safe_load(text)
+    for group, names in GONE.items():
+        settings[group] = {name: value for name, value in settings.get(group, {}).items() if name not in names}
     try:
-        return _made(parser, parser.parse_string(text))
+        return _made(parser, parser.parse_string(yaml.safe_dump(settings)))
     except ArgumentError as error:
         raise ValueError(one_line(error)) from error
 

@@ -18,9 +18,14 @@ from mkd.backends import TORCH
 from mkd.config import Config
 from mkd.pareto import Reference, front, hypervolumes
 from mkd.pipeline import Ready
+from mkd.speed import busy_note
+from mkd.timing import MOST_BUSY, PROTOCOL
 
 COLOURS = {"transformer": "#0072b2", "bilstm": "#d55e00", "bag": "#009e73"}
 """Of Okabe and Ito's palette, which the colour-blind can tell apart; as in the report (analysis/style.py)."""
+
+
+MILLISECONDS = "ms: median for one text on one thread, tokenising included; times faster: than the teacher in torch, likewise"
 
 
 class Point(NamedTuple):
@@ -95,7 +100,14 @@ def lines(found: Found) -> list[str]:
     states = ", ".join(f"{number} {state}" for state, number in sorted(found.states.items()))
     volume = f"{found.hypervolume[-1]:.1f}" if found.hypervolume else "0"
     told = f"trials: {states}; hypervolume {volume} points x decades, up to {found.reference.cost:.3g} ms"
-    return [*markdown(rows), "", told]
+    return [*markdown(rows), "", MILLISECONDS, told]
+
+
+def busy_notes(optuna_study: optuna.Study, teacher_speed: dict[str, float]) -> list[str]:
+    """What has to be said of times that were measured while other work had a part of the core."""
+    busy = [told for _, told in studies.ended(optuna_study) if told.costs.get("busy_share", 0.0) > MOST_BUSY]
+    trials = [f"{len(busy)} trials were timed on a busy machine: their milliseconds are too many"] if busy else []
+    return busy_note(teacher_speed) + trials
 
 
 class Info(NamedTuple):
@@ -160,9 +172,10 @@ def conclude(
     summary = {f"trials/{state}": float(number) for state, number in found.states.items()}
     summary |= {f"importance/{name}/{key}": share for name, own in shares.items() for key, share in own.items()}
     summary["search/seconds"] = seconds
+    notes = [f"note: {note}" for note in busy_notes(optuna_study, teacher_speed)]
     summary |= {"search/other_seconds": found.other_seconds} if math.isfinite(found.other_seconds) else {}
     trials.mark_front({point.run: point.on_front for point in found.points})
-    trials.conclude_search(summary, found.hypervolume, lines(found), draw(info(found, axis)), told)
+    trials.conclude_search(summary, found.hypervolume, lines(found) + notes, draw(info(found, axis)), told)
 
 
 def told_of(
@@ -179,7 +192,7 @@ def told_of(
         })  # fmt: skip
     return {
         "study": config.search.study, "backend": config.search.backend,
-        "setting": setting, "objectives": list(config.search.objectives),
+        "setting": setting, "protocol": PROTOCOL, "objectives": list(config.search.objectives),
         "reference": {"quality": found.reference.quality, "latency_ms": found.reference.cost},
         "importances": shares, "space": config.search.space, "states": found.states, "trials": rows,
         "hypervolume": found.hypervolume, "front": [point._asdict() for point in found.points if point.on_front],

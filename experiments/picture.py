@@ -7,7 +7,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from mkd.backends import latency_ms
 from mkd.record import Result, timed_backends
+from mkd.speed import HEADLINE
 
 COLOURS = {"teacher": "#4d4d4d", "student": "#0072b2", "hard labels": "#e69f00"}
 """Of Okabe and Ito's palette, which the colour-blind can tell apart."""
@@ -16,7 +18,7 @@ COLOURS = {"teacher": "#4d4d4d", "student": "#0072b2", "hard labels": "#e69f00"}
 class Info(NamedTuple):
     """tasks: the names, `mean` last. scores: by role, one a task, in points, NaN where it is not known.
 
-    latency_ms: by role, median of one row; of the roles whose mean score and speed are known. setting: the student's fastest
+    latency_ms: by role, median of one text; of the roles whose mean score and speed are known. setting: the student's fastest
     backend and what was asked of it; the teacher works in torch.
     """
 
@@ -30,8 +32,8 @@ def info(result: Result) -> Info:
     """What the picture of a distillation run shows."""
     metrics = result.metrics
     backends = timed_backends(metrics)
-    setting = next(name.split("/")[2] for name in metrics if name.startswith(f"speed/{backends[0]}/b1-"))
-    fastest = min(backends, key=lambda name: metrics[f"speed/{name}/{setting}/p50_ms"])
+    setting = HEADLINE.name
+    fastest = min(backends, key=lambda name: latency_ms(metrics, name))
     prefixes = {"teacher": "teacher/", "student": "", "hard labels": "baseline/"}
     names = [data.task for data in result.datasets]
     keys = [*(f"quality/{name}/score" for name in names), "quality/mean"]

@@ -4,9 +4,9 @@
     mlflow run . -e promote -P study=mkd -P budget_ms=1
     mlflow run . -e promote -P study=glue -P budget_ms=2 -P train.steps=6000 -P 'promote.seeds=[0, 1, 2]'
 
-Data, teacher, student, loss and training are those of the trial, but where the command says otherwise; all else is the
-command's. It is chosen by its score on the selection split. The last line printed is JSON: the runs and their scores by seed,
-and the name it is registered under.
+Data, teacher, student, loss, training and how speed is measured are those of the trial, but where the command says otherwise;
+all else is the command's. It is chosen by its score on the selection split. The last line printed is JSON: the runs and their
+scores by seed, and the name it is registered under.
 """
 
 import json
@@ -20,8 +20,11 @@ from experiments.table import markdown
 from experiments.trials import Promoted
 from mkd import pipeline
 from mkd.config import Config, PromoteConfig, RegistryConfig
+from mkd.speed import HEADLINE
+from mkd.timing import PROTOCOL
 
-OF_THE_TRIAL = ("data", "teacher", "student", "loss", "train")
+OF_THE_TRIAL = ("data", "teacher", "student", "loss", "train", "speed")
+PER_TASK = "export.per_task"
 ALIAS = "champion"
 """Where nothing else is said."""
 
@@ -29,7 +32,8 @@ ALIAS = "champion"
 def promote(config: Config) -> None:
     """One distillation a seed; the first one's student is registered."""
     chosen = best(config.promote)
-    changed = {name: cli.flat(config)[name] for name in cli.said() if name.split(".")[0] in OF_THE_TRIAL}
+    of_the_trial = [name for name in cli.said() if name.split(".")[0] in OF_THE_TRIAL or name == PER_TASK]
+    changed = {name: cli.flat(config)[name] for name in of_the_trial}
     own = settled(config, chosen, changed)
     print(f"{chosen.name}: {chosen.quality:.1f} on the selection split, {chosen.latency_ms:.3g} ms in {chosen.backend}")
     print(f"its settings, changed by the command: {json.dumps(changed)}", flush=True)
@@ -40,8 +44,14 @@ def promote(config: Config) -> None:
         tags = {"mkd.promoted": config.promote.study, "mkd.trial": str(chosen.number), "mkd.parent": chosen.run_id}
         found[seed] = tracking.record(replace(own, seed=seed, registry=registry), "promote", name, pipeline.run, tags=tags)
     scores = {seed: made.metrics["quality/mean"] for seed, made in found.items()}
-    rows = [["seed", "mean score on dev"], *([str(seed), f"{score:.2f}"] for seed, score in scores.items())]
-    print("\n".join(markdown(rows)))
+    latency = f"speed/{chosen.backend}/{HEADLINE.name}/p50_ms"
+    times = {seed: made.metrics.get(latency) for seed, made in found.items()}
+    shown = {seed: "-" if time is None else f"{time:.3g}" for seed, time in times.items()}
+    header = ["seed", "mean score on dev", f"ms in {chosen.backend}"]
+    print("\n".join(markdown([header, *([str(seed), f"{score:.2f}", shown[seed]] for seed, score in scores.items())])))
+    limit = config.promote.budget_ms
+    if limit is not None and any(time is not None and time > limit for time in times.values()):
+        print(f"note: it takes longer than promote.budget_ms={limit:g}; its trial took {chosen.latency_ms:.3g} ms")
     if len(scores) > 1:
         print(f"mean {statistics.fmean(scores.values()):.2f}, sd {statistics.stdev(scores.values()):.2f}")
     told: dict[str, Any] = {
@@ -60,6 +70,12 @@ def best(config: PromoteConfig) -> Promoted:
     if not found:
         raise ValueError(f"promote.study is {config.study!r}, which has no finished trial yet; allowed: one that has")
     limit = config.budget_ms
+    earlier = {trial.protocol for trial in found} - {PROTOCOL}
+    if limit is not None and earlier:
+        raise ValueError(
+            f"promote.budget_ms is {limit:g}; allowed for {config.study}: null, as its latencies were measured in an earlier way "
+            f"(speed/protocol {', '.join(map(str, sorted(earlier)))}, now {PROTOCOL})"
+        )
     within = [trial for trial in found if limit is None or trial.latency_ms <= limit]
     if not within:
         fastest = min(found, key=lambda trial: trial.latency_ms)
@@ -76,7 +92,8 @@ def settled(config: Config, chosen: Promoted, changed: dict[str, Any]) -> Config
     groups = {name: getattr(trial, name) for name in OF_THE_TRIAL}
     registry = replace(config.registry, name=config.registry.name or config.promote.study)
     registry = replace(registry, alias=registry.alias or ALIAS)
-    own = replace(config, **groups, whole=config.promote.whole, registry=registry)
+    export = replace(config.export, per_task=trial.export.per_task)  # which has a part in its latency
+    own = replace(config, **groups, whole=config.promote.whole, registry=registry, export=export)
     return cli.with_settings(own, changed)
 
 

@@ -30,9 +30,10 @@ from mkd.config import Config, without_password
 from mkd.pipeline import Ready, Rows, check_names, read, taught_by
 from mkd.record import Report
 from mkd.sources import load_tasks
-from mkd.speed import settings as speed_settings
+from mkd.speed import HEADLINE
 from mkd.store import key_of
 from mkd.teaching import soft_targets
+from mkd.timing import PROTOCOL
 
 MATTERS = ("device", "threads", "data", "teacher", "student", "loss", "train", "speed")
 """The settings that a trial depends on, where they are not searched."""
@@ -44,6 +45,8 @@ def search(config: Config) -> None:
     """The whole search, or this command's part of it, as one MLflow run."""
     if config.whole:
         raise ValueError("whole is true; allowed for a search: false, as its students are chosen by the rows that are set apart")
+    if not config.speed.seconds:
+        raise ValueError("speed.seconds is 0; allowed for a search: above 0, as its students are chosen by their latency too")
     base = base_of(config)
     tasks = [task.name for task in load_tasks(base.data)]
     space = parse(config.search.space, tasks)
@@ -52,7 +55,7 @@ def search(config: Config) -> None:
     check(space, base)
     starts = [_start(space, number, given) for number, given in enumerate(config.search.start)]
     settings = asdict(base)
-    told = study.about(config, {name: settings[name] for name in MATTERS})
+    told = study.about(config, {name: settings[name] for name in MATTERS} | {"protocol": PROTOCOL})
     if config.search.engine == "spark":
         spark.check(config, space)
         spark.check_known(config.search, told)
@@ -78,8 +81,8 @@ def search(config: Config) -> None:
             begin(config, optuna_study, space, starts)
             job = Job(config, tasks, trials.tracking_uri(), run.info.run_id, time.time())
             ENGINES[config.search.engine](job, optuna_study)
-            setting = speed_settings(base.speed, False)[0].name
-            frontier.conclude(config, optuna_study, ready, teacher_speed(ready, base), setting, time.time() - job.began)
+            speed = teacher_speed(ready, base)
+            frontier.conclude(config, optuna_study, ready, speed, HEADLINE.name, time.time() - job.began)
             check_ended(study.counted(optuna_study), config.search.trials, job.began)
 
 

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+from mkd.backends import TORCH, statistic
 from mkd.delivery import Delivered
 from mkd.record import Result, timed_backends
+from mkd.speed import is_busy
 from mkd.submission import Submission
 
 ROLES = {"teacher": "teacher/", "before": "before/", "student": "", "hard labels": "baseline/"}
 """Columns, and the prefix of their metrics. In a teacher's own run its metrics have none."""
+FASTER = "times faster: the fastest backend beside the teacher in torch, at the teacher's best with as many threads"
 
 
 def lines(result: Result) -> list[str]:
@@ -34,7 +37,8 @@ def export_lines(made: Delivered) -> list[str]:
     """The table of a student's backends, in Markdown, the settings that their speed was measured in, and its notes."""
     metrics = made.metrics
     names = [key.split("/")[1] for key in metrics if key.startswith("export/") and key.endswith("/bytes")]
-    settings = [key.split("/")[2] for key in metrics if key.startswith("speed/torch/") and key.endswith("/p50_ms")]
+    timed = [key.split("/") for key in metrics if key.startswith("speed/torch/")]
+    settings = [parts[2] for parts in timed if parts[3] == statistic(parts[2])]
     scores = [name for name in metrics if name.startswith("quality/") and (name.endswith("/score") or name == "quality/mean")]
     rows = [["", "torch", *names]]
     rows.append(["logits differ by at most", "-", *(_exact(metrics, f"export/{name}/max_difference", ".1e") for name in names)])
@@ -43,7 +47,9 @@ def export_lines(made: Delivered) -> list[str]:
         rows.append([f"{score.split('/')[1]} on dev", f"{metrics[score]:.2f}", *shown])
     rows.append(["MB", "-", *(f"{metrics[f'export/{name}/bytes'] / 1e6:.2f}" for name in names)])
     for setting in settings:
-        rows.append([f"ms, {setting}", *(_exact(metrics, f"speed/{n}/{setting}/p50_ms", ".3f") for n in ("torch", *names))])
+        key = statistic(setting)
+        words, form = ("ms", ".3f") if key == "p50_ms" else ("rows/s", ",.0f")
+        rows.append([f"{words}, {setting}", *(_exact(metrics, f"speed/{n}/{setting}/{key}", form) for n in ("torch", *names))])
     return [*markdown(rows), "", *[f"note: {note}" for note in made.notes]]
 
 
@@ -74,7 +80,7 @@ def _exact(metrics: dict[str, float], name: str, form: str) -> str:
 
 
 def speed(metrics: dict[str, float]) -> list[str]:
-    """Median milliseconds by setting and backend, what the exports lose, and the sizes."""
+    """Milliseconds and rows a second by setting and backend, what the exports lose, and the sizes."""
     size = (
         f"{metrics['size/parameters'] / 1e6:.2f} million parameters ({metrics['size/parameters_without_embeddings'] / 1e6:.2f} "
         f"without embeddings), {metrics['size/bytes'] / 1e6:.1f} MB, {metrics['size/flops'] / 1e6:.0f} million FLOPs a row"
@@ -83,21 +89,24 @@ def speed(metrics: dict[str, float]) -> list[str]:
 
 
 def _latency(metrics: dict[str, float]) -> list[str]:
-    """One row a setting; of the fastest offered backend also the throughput, and how many times the teacher's speed it has."""
-    timed = [name.split("/") for name in metrics if name.startswith("speed/") and name.endswith("/p50_ms")]
-    backends, settings = (list(dict.fromkeys(parts[place] for parts in timed)) for place in (1, 2))
-    offered = timed_backends(metrics)
-    compared = any(name.startswith("teacher/speed/") for name in metrics)
-    rows = [["ms a call", *(["teacher"] if compared else []), *backends, "rows/s", *(["times faster"] if compared else [])]]
-    for setting in settings:
-        times = [metrics[f"speed/{backend}/{setting}/p50_ms"] for backend in backends]
-        fastest = min((f"speed/{name}/{setting}" for name in offered), key=lambda key: metrics[f"{key}/p50_ms"])
-        row = [setting, *(f"{time:.2f}" for time in times), f"{metrics[f'{fastest}/rows_per_s']:,.0f}"]
-        if compared:
-            row.insert(1, f"{metrics[f'teacher/speed/torch/{setting}/p50_ms']:.2f}")
-            row.append(f"{metrics[f'{fastest}/ratio']:.1f}")
-        rows.append(row)
-    return [*markdown(rows), ""] if settings else []
+    """Milliseconds of calls of one row, then rows a second of calls of many, a row a setting; and how many times the teacher's
+    speed the fastest offered backend has."""
+    backends = list(dict.fromkeys(name.split("/")[1] for name in metrics if name.startswith("speed/") and name.count("/") == 3))
+    settings = list(dict.fromkeys(name.split("/")[2] for name in metrics if name.startswith("speed/") and name.count("/") == 3))
+    offered, compared = timed_backends(metrics), any(name.startswith("teacher/speed/") for name in metrics)
+    busy = ", busy machine" if is_busy(metrics) else ""
+    lines: list[str] = []
+    for key, words, form, best in (("p50_ms", "ms a call (median)", ".2f", min), ("rows_per_s", "rows a second", ",.0f", max)):
+        rows = [[f"{words}{busy}", *(["teacher"] if compared else []), *backends, *(["times faster"] if compared else [])]]
+        for setting in [setting for setting in settings if statistic(setting) == key]:
+            row = [setting, *(_exact(metrics, f"speed/{backend}/{setting}/{key}", form) for backend in backends)]
+            if compared:
+                fastest = best(offered, key=lambda name, of=f"{setting}/{key}": metrics[f"speed/{name}/{of}"])
+                row.insert(1, _exact(metrics, f"teacher/speed/{TORCH}/{setting}/{key}", form))
+                row.append(_exact(metrics, f"speed/{fastest}/{setting}/ratio", ".1f"))
+            rows.append(row)
+        lines += [*markdown(rows), ""] if len(rows) > 1 else []
+    return [*lines, *([FASTER, ""] if lines and compared else [])]
 
 
 def _exports(metrics: dict[str, float]) -> list[str]:

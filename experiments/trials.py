@@ -20,7 +20,7 @@ from experiments.tracking import Core, Recorded, log_result
 from mkd import processes
 from mkd.config import Config
 from mkd.record import Ended, Report
-from mkd.speed import settings as speed_settings
+from mkd.speed import HEADLINE
 
 Study = Run
 """A run that many trials are the children of."""
@@ -189,7 +189,7 @@ def conclude_search(
 
 
 class Promoted(NamedTuple):
-    """A finished trial of a search. quality: on the selection split, in points."""
+    """A finished trial of a search. quality: on the selection split, in points. protocol: by which its speed was measured."""
 
     number: int
     name: str
@@ -197,6 +197,7 @@ class Promoted(NamedTuple):
     quality: float
     latency_ms: float
     backend: str
+    protocol: int
 
 
 def finished(study: str) -> list[Promoted]:
@@ -217,21 +218,25 @@ def finished(study: str) -> list[Promoted]:
     parent = known[study].info.run_id
     config = from_yaml(config_of(parent))
     backend = config.search.backend
-    latency = f"speed/{backend}/{speed_settings(config.speed, False)[0].name}/p50_ms"
+    told = mlflow.artifacts.load_dict(f"runs:/{parent}/{STUDY}") if _has(client, parent, STUDY) else {}
+    latency = f"speed/{backend}/{told.get('setting', HEADLINE.name)}/p50_ms"
     wanted = f"attributes.status = 'FINISHED' and tags.`mkd.kind` = 'trial' and tags.`mkd.study` = '{study}'"
     found = {
         run.info.run_id: Promoted(
             int(run.data.tags["mkd.trial"]), run.info.run_name, run.info.run_id, run.data.metrics["search/quality"],
-            run.data.metrics[latency], backend,
+            run.data.metrics[latency], backend, int(run.data.metrics.get("speed/protocol", 1)),
         )
         for run in client.search_runs(experiments, wanted, max_results=MOST_TRIALS)
     }  # fmt: skip
-    if any(item.path == STUDY for item in client.list_artifacts(parent)):
-        for row in mlflow.artifacts.load_dict(f"runs:/{parent}/{STUDY}")["trials"]:
-            if row["state"] == "complete" and row["run_id"] not in found:
-                own = (row["number"], row["name"], row["run_id"], row["quality"], row["latency_ms"], backend)
-                found[row["run_id"]] = Promoted(*own)
+    for row in told.get("trials", []):
+        if row["state"] == "complete" and row["run_id"] not in found:
+            own = (row["number"], row["name"], row["run_id"], row["quality"], row["latency_ms"], backend)
+            found[row["run_id"]] = Promoted(*own, told.get("protocol", 1))
     return list(found.values())
+
+
+def _has(client: mlflow.MlflowClient, run: str, artifact: str) -> bool:
+    return any(item.path == artifact for item in client.list_artifacts(run))
 
 
 def config_of(run_id: str) -> str:

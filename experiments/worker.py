@@ -246,9 +246,9 @@ def budgets(config: SearchConfig) -> dict[str, float]:
 
 
 def costs_of(known: Cost) -> dict[str, float]:
-    """What a candidate costs, by the names of search.objectives; latency in milliseconds."""
+    """What a candidate costs, by the names of search.objectives; latency in milliseconds. `busy_share`: as in mkd/speed.py."""
     sizes = {name: known.metrics[f"size/{name}"] for name in ("bytes", "parameters", "flops")}
-    return {"latency": known.latency_ms} | sizes
+    return {"latency": known.latency_ms, "busy_share": known.metrics["speed/busy_share"]} | sizes
 
 
 def _learnt(config: Config) -> str:

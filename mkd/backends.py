@@ -1,6 +1,7 @@
 """A trained model in every backend that it can work in: exported, checked against torch on the dev rows, and timed beside it."""
 
 import math
+import re
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +17,7 @@ from mkd.config import Config
 from mkd.evaluate import at_work, dev_logits, quality
 from mkd.export import PROGRAM, calibration_batches, export_int8, export_onnx, export_program, load_program
 from mkd.record import MODEL, Report, phase
-from mkd.speed import Timed, speed_metrics, tokens_of, work_of
+from mkd.speed import HEADLINE, Timed, busy_note, settings, speed_metrics, tokens_of, work_of
 from mkd.students import Student
 from mkd.tasks import Task
 from mkd.teachers.finetuned import Classifier
@@ -56,26 +57,38 @@ def offered(
 
     dev: the student's logits in torch, which those of each backend are compared with: `export/<backend>/max_difference`,
     `/quality/...`, `/loss` (of the mean score, in points), `/bytes`, `/offered` (1, or 0 where it did not pass).
-    `speed/<backend>/<setting>/...` are as in mkd/speed.py, and `/ratio` is how many times faster than the teacher in torch, where
-    one runs here. With export.torch a torch.export program is written to `model` in the folder, and compared likewise. Of
-    several processes the first one works.
+    `speed/<backend>/<setting>/...` are as in mkd/speed.py, with a `/ratio` where a teacher runs here (`ratios`). With
+    export.torch a torch.export program is written to `model` in the folder, and compared likewise. Of several processes the
+    first one works.
     """
     if not processes.is_first():
         return Offered({}, [], "")
     student = student.cpu()
-    timed = {f"speed/{TORCH}": in_torch(student, side.tokenizer)}
+    timed = {TORCH: in_torch(student, side.tokenizer)}
     made, notes = _exports(config, student, side, dev, folder, phase(report, "", "export"))
     metrics = {f"export/{export.name}/{key}": value for export in made for key, value in export.metrics.items()}
     for export in made:
         if export.name != TRACED:
-            timed[f"speed/{export.name}"] = timed[f"speed/{TORCH}"]._replace(load=partial(runtime.Student.load, export.path))
-    if teacher is not None and teacher.model is not None:
-        timed[f"teacher/speed/{TORCH}"] = in_torch(teacher.model.cpu(), teacher.tokenizer)
-    known = [task for task in tasks if teacher is None or teacher.model is None or task.name in teacher.model.config.tasks]
-    speed = speed_metrics(timed, work_of(known), config.speed, phase(report, "", "speed"))
+            timed[export.name] = timed[TORCH]._replace(load=partial(runtime.Student.load, export.path))
+    speed = _speed(config, timed, tasks, teacher, report)
     passed = [TORCH, *(export.name for export in made if not export.wrong and export.name != TRACED)]
-    best = min(passed, key=lambda name: latency_ms(speed, name))
+    best = min(passed, key=lambda name: latency_ms(speed, name)) if speed else TORCH
+    notes += busy_note(speed)
     return Offered(metrics | speed | ratios(speed), notes, "" if best == TORCH else str(folder / best), tuple(passed))
+
+
+def _speed(
+    config: Config, timed: dict[str, Timed], tasks: list[Task], teacher: Teacher | None, report: Report
+) -> dict[str, float]:
+    """Of the student's backends, and then of the teacher, each of which has the same share of the seconds."""
+    asked, work = settings(config.speed), work_of(tasks)
+    model = None if teacher is None else teacher.model
+    share = config.speed.seconds / (len(timed) + (model is not None))
+    own = speed_metrics(timed, work, asked, share * len(timed), "", phase(report, "", "speed"))
+    if teacher is None or model is None:
+        return own
+    teachers = {TORCH: in_torch(model.cpu(), teacher.tokenizer)}
+    return own | speed_metrics(teachers, work, asked, share, "teacher/", phase(report, "", "teacher speed"))
 
 
 class Export(NamedTuple):
@@ -138,20 +151,32 @@ def compared(side: Side, dev: dict[Any, np.ndarray], other: dict[Any, np.ndarray
 
 
 def latency_ms(speed: dict[str, float], backend: str) -> float:
-    """The backend's median of one row of tokens, on the first number of threads that was measured."""
-    return next(v for k, v in speed.items() if k.startswith(f"speed/{backend}/b1-l") and k.endswith("/p50_ms"))
+    """The backend's headline: its median for one text on one thread."""
+    return speed[f"speed/{backend}/{HEADLINE.name}/p50_ms"]
 
 
 def ratios(speed: dict[str, float]) -> dict[str, float]:
-    """`speed/<backend>/<setting>/ratio`: the teacher's median in the same setting, in torch, over the backend's."""
+    """`speed/<backend>/<setting>/ratio`: how many times faster than the teacher in torch, at its best with as many threads.
+
+    The teacher may be slower with more threads: then it is compared with fewer, asked for the same otherwise. Of one row it is a
+    ratio of medians, of many rows one of rows a second.
+    """
     found: dict[str, float] = {}
     for name, value in speed.items():
-        start, _, rest = name.partition("/")
-        if start == "speed" and rest.endswith("/p50_ms"):
-            setting = rest.split("/")[1]
-            teachers = speed.get(f"teacher/speed/{TORCH}/{setting}/p50_ms")
-            found |= {} if teachers is None else {f"{name.removesuffix('/p50_ms')}/ratio": teachers / value}
+        start, _, key = name.rpartition("/")
+        if not start.startswith("speed/") or key != statistic(start):
+            continue
+        kind, _, threads = start.rpartition("-t")
+        asked = re.compile(rf"teacher/speed/{TORCH}/{re.escape(kind.split('/')[2])}-t(\d+)/{key}")
+        teachers = [speed[other] for other in speed if (match := asked.fullmatch(other)) and int(match[1]) <= int(threads)]
+        if teachers:
+            found[f"{start}/ratio"] = min(teachers) / value if key == "p50_ms" else value / max(teachers)
     return found
+
+
+def statistic(setting: str) -> str:
+    """By what models are compared in a setting, whose name may have others before it: `p50_ms` of one row, else `rows_per_s`."""
+    return "p50_ms" if setting.rpartition("/")[2].startswith("b1-") else "rows_per_s"
 
 
 def _make(name: str, config: Config, student: Student, side: Side, path: Path) -> None:

@@ -4,25 +4,29 @@ import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import onnxruntime
+import tokenizers
 import torch
+import transformers
 
 from mkd import runtime
-from mkd.backends import TORCH, in_torch, ratios
+from mkd.backends import TORCH, in_torch, latency_ms, ratios
 from mkd.config import Config
 from mkd.evaluate import answers, dev_logits, eager
 from mkd.export import export_int8, export_onnx
 from mkd.pipeline import Ready, Rows, check_names, distil, new_student, prepare, result, save, scores
 from mkd.record import Report, Result, phase, silent
-from mkd.speed import Timed, hardware, settings, size_metrics, speed_metrics, work_of
+from mkd.speed import Timed, busy_note, hardware, is_busy, of_one_thread, size_metrics, speed_metrics, work_of
 from mkd.store import key_of, stored
 from mkd.students import Student
 from mkd.teachers import settled
 from mkd.teachers.states import check_layers
 from mkd.teaching import soft_targets
+from mkd.timing import PROTOCOL
 from mkd.tokenise import tokenizer_fingerprint
 from mkd.tokens import layout_of
 
@@ -31,23 +35,26 @@ COST = "cost.json"
 
 
 class Cost(NamedTuple):
-    """What a student costs: its metrics as in a Result, `speed/<backend>/...` and `size/...`. setting: of one row of tokens."""
+    """What a student costs: its metrics as in a Result, `speed/<backend>/...` and `size/...`."""
 
     metrics: dict[str, float]
     backend: str
-    setting: str
 
     @property
     def latency_ms(self) -> float:
-        """Median milliseconds of one row of tokens."""
-        return self.metrics[f"speed/{self.backend}/{self.setting}/p50_ms"]
+        """Median milliseconds of one text on one thread."""
+        return latency_ms(self.metrics, self.backend)
+
+
+class _Busy(Exception):
+    """Raised with times that are not to be kept."""
 
 
 def cost(rows: Rows, config: Config, backend: str) -> Cost:
     """What the student of this config costs in a backend, with random weights in the place of those that it will have.
 
-    Measured once on each machine for each architecture, and kept with the other stores. Raises ValueError where the config
-    describes no student, or one that the backend cannot hold.
+    Measured once on each machine for each architecture, and kept with the other stores unless the machine was busy. Raises
+    ValueError where the config describes no student, or one that the backend cannot hold.
     """
     prepare(config)
     config = settled(config, rows.tasks)
@@ -59,26 +66,24 @@ def cost(rows: Rows, config: Config, backend: str) -> Cost:
             save(student, rows.side.tokenizer, folder / TORCH)
             found = size_metrics(student, folder / TORCH, config.speed.length)
             timed = _in_backend(rows, config, student, backend, folder)
-            found |= speed_metrics({f"speed/{backend}": timed}, work_of(rows.tasks), config.speed)
-        (aside / COST).write_text(json.dumps(found))
+            found |= speed_metrics({backend: timed}, work_of(rows.tasks), of_one_thread(config.speed), config.speed.seconds)
+        _write(aside, found)
 
     parts = _machine(rows, config) | {"student": student.config.to_dict(), "backend": backend}
     if config.export.per_task and backend != TORCH:
         parts["per_task"] = True
-    setting = settings(config.speed, False)[0].name
-    return Cost(_kept(config, json.loads(json.dumps(parts)), build), backend, setting)
+    return Cost(_kept(config, json.loads(json.dumps(parts)), build), backend)
 
 
 def teacher_speed(ready: Ready, config: Config) -> dict[str, float]:
-    """`teacher/speed/torch/...`, measured once on each machine; nothing where no teacher runs here."""
+    """`teacher/speed/torch/...`, kept as a student's; nothing where no teacher runs here."""
     model, tokenizer = ready.teacher.model, ready.teacher.tokenizer
     if model is None:
         return {}
-    tasks = [task for task in ready.rows.tasks if task.name in model.config.tasks]
 
     def build(aside: Path) -> None:
-        timed = {f"teacher/speed/{TORCH}": in_torch(model.cpu(), tokenizer)}
-        (aside / COST).write_text(json.dumps(speed_metrics(timed, work_of(tasks), config.speed)))
+        timed, asked = {TORCH: in_torch(model.cpu(), tokenizer)}, of_one_thread(config.speed)
+        _write(aside, speed_metrics(timed, work_of(ready.rows.tasks), asked, config.speed.seconds, "teacher/"))
 
     return _kept(config, _machine(ready.rows, config) | {"teacher": ready.teacher.key}, build)
 
@@ -97,7 +102,7 @@ def run_candidate(ready: Ready, config: Config, known: Cost, folder: Path, repor
     dev = dev_logits(eager(student), side.datas, layout_of(side.tokenizer, student.joined, config.data.max_length))
     costs = known.metrics | teacher_speed(ready, config)
     metrics = scores(ready, dev) | costs | ratios(costs)
-    made = result(metrics, tasks, side.datas, [], config.student.name, teacher, folder, "")
+    made = result(metrics, tasks, side.datas, busy_note(costs), config.student.name, teacher, folder, "")
     return made._replace(predictions=answers(side.datas, dev, teacher.dev))
 
 
@@ -119,17 +124,28 @@ def _in_backend(rows: Rows, config: Config, student: Student, backend: str, fold
         raise ValueError(f"search.backend is {backend!r}; allowed for {config.student.name}: torch ({error})") from error
     if backend == "int8":
         export_int8(folder / "onnx", folder / "int8")
-    return timed._replace(load=lambda threads: runtime.Student.load(folder / backend, threads))
+    return timed._replace(load=partial(runtime.Student.load, folder / backend))
+
+
+def _write(aside: Path, found: dict[str, float]) -> None:
+    if is_busy(found):
+        raise _Busy(found)
+    (aside / COST).write_text(json.dumps(found))
 
 
 def _kept(config: Config, parts: dict[str, Any], build: Callable[[Path], None]) -> dict[str, float]:
-    found: dict[str, float] = json.loads((stored(Path(config.cache), "costs", parts, build) / COST).read_text())
+    """What was measured once, or just now on a busy machine: then it is not kept, and measured again the next time."""
+    try:
+        found: dict[str, float] = json.loads((stored(Path(config.cache), "costs", parts, build) / COST).read_text())
+    except _Busy as busy:
+        found = busy.args[0]
     return found
 
 
 def _machine(rows: Rows, config: Config) -> dict[str, Any]:
     """What a measured time depends on besides the model."""
     texts = key_of({task.name: task.dev[""].fingerprint for task in rows.tasks})
-    versions = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
+    libraries = (torch, onnxruntime, tokenizers, transformers)
+    versions = {library.__name__: library.__version__ for library in libraries} | {"protocol": PROTOCOL}
     tokenizer = tokenizer_fingerprint(rows.side.tokenizer)
     return {"hardware": hardware(), "speed": asdict(config.speed), "texts": texts, "tokenizer": tokenizer} | versions

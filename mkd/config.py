@@ -395,25 +395,21 @@ class SubmitConfig:
 
 @dataclass(frozen=True)
 class SpeedConfig:
-    """How inference speed is measured, for student and teacher in alternation."""
+    """How inference speed is measured (mkd/speed.py)."""
 
     length: int = 128
-    """Tokens of the one text that each measured row is."""
+    """Tokens of the row that is timed without tokenising."""
     batch_size: int = 32
-    """Rows a batch of the throughput measurement; latency is always of one row."""
+    """Texts a call of the throughput; latency is always of one row on one thread."""
     threads: list[int] = field(default_factory=lambda: [1, 0])
-    """CPU threads, each number of which is measured; 0: as many as there are cores."""
-    repeats: int = 50
-    """Timed calls of each model in each setting."""
-    seconds: float = 5.0
-    """A setting's calls end after so many seconds, five of each model made at least."""
-    warmup: int = 5
-    """Calls before the timed ones."""
+    """CPU threads, on each number of which the throughput is measured; 0: as many as there are cores."""
+    seconds: float = 20.0
+    """Seconds that all of it may take: one pass over the texts is made however long it takes. 0: nothing is measured."""
 
     def __post_init__(self) -> None:
-        for name in ("length", "batch_size", "repeats", "warmup", "seconds"):
+        for name in ("length", "batch_size"):
             _check(getattr(self, name) > 0, f"speed.{name}", getattr(self, name), "above 0")
-        _check(len(self.threads) > 0, "speed.threads", self.threads, "at least one number")
+        _check(0 <= self.seconds < float("inf"), "speed.seconds", self.seconds, "0 or more")
         for number in self.threads:
             _check(number >= 0, "speed.threads", number, "0 or more")
 
@@ -669,5 +665,7 @@ class Config:
         _check(0 <= self.checkpoint_seconds < float("inf"), "checkpoint_seconds", self.checkpoint_seconds, "0 or more")
         for task in self.teacher.sources if self.data.tasks else ():
             _check(task in self.data.tasks, "teacher.sources", task, f"the tasks of data.tasks={self.data.tasks}")
+        timed = self.speed.seconds > 0 or not self.export.backends
+        _check(timed, "speed.seconds", self.speed.seconds, "above 0 with export.backends, of which the fastest is logged")
         length = self.speed.length
         _check(length <= self.data.max_length, "speed.length", length, f"at most data.max_length={self.data.max_length}")

@@ -1,5 +1,6 @@
 """A distilled student trained further: on its tasks, on other rows of them, or on tasks that are new to it."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mkd.evaluate import answers, dev_logits, eager, quality
 from mkd.pipeline import check_names, checkpoint_of, fit, learnt_from, prepare, result, save
 from mkd.record import MODEL, Report, Result, phase, silent
 from mkd.sources import load_tasks
-from mkd.speed import size_metrics
+from mkd.speed import size_metrics, within
 from mkd.students import Student, load_model
 from mkd.students.adoption import adopted, known_tasks
 from mkd.students.heads import on
@@ -57,7 +58,9 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     # Wherever the student lies: what it is decides.
     start = replace(config.finetune, student=checkpoints.fingerprint(Path(config.finetune.student)))
     checkpoint = checkpoint_of(replace(config, finetune=start), side, teacher, folder / "student.safetensors")
+    begun = time.perf_counter()
     fit(config, student, side, targets, phase(report, "", "student"), checkpoint)
+    speed = within(config.speed, time.perf_counter() - begun)
     save(student, tokenizer, folder / MODEL)
 
     dev = dev_logits(eager(student), side.datas, layout)
@@ -65,7 +68,7 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     metrics |= beside(teacher, side.datas, dev, metrics)
     # The mean over fewer tasks would not be comparable.
     metrics |= {f"before/{name}": v for name, v in before.items() if name != "quality/mean" or len(known) == len(tasks)}
-    found = offered(config, student, side, tasks, dev, teacher, folder, report)
+    found = offered(replace(config, speed=speed), student, side, tasks, dev, teacher, folder, report)
     metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics
     name = f"{origin.config.model_type.removeprefix('mkd_')} finetuned"
     notes = weak_teachers(side, teacher, targets) + found.notes

@@ -1,6 +1,7 @@
 """One run, top to bottom: tasks, tokens, teacher, logits, student, its hard-label twin, quality, speed."""
 
 import copy
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from mkd.parts import joined
 from mkd.record import MODEL, Dataset, Report, Result, phase, silent
 from mkd.resume import Checkpoint, settings_of
 from mkd.sources import load_tasks
-from mkd.speed import hardware, size_metrics
+from mkd.speed import hardware, size_metrics, within
 from mkd.store import key_of
 from mkd.students import Student, make_student
 from mkd.students.embeddings import input_table, trim
@@ -88,7 +89,9 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     (tasks, _, side, _), teacher = ready
     config = settled(config, tasks)
     targets = soft_targets(config, side, teacher, report)
+    begun = time.perf_counter()
     student = distil(config, side, targets, teacher, phase(report, "", "student"), folder / "student.safetensors")
+    speed = within(config.speed, time.perf_counter() - begun)
     save(student, side.tokenizer, folder / MODEL)
 
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
@@ -100,7 +103,7 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
         twin = distil(replace(config, loss=alone), side, None, teacher, twins, folder / "baseline.safetensors")
         twin_scores = quality(side.datas, dev_logits(eager(twin), side.datas, layout))
         metrics |= {f"baseline/{name}": value for name, value in twin_scores.items()}
-    found = offered(config, student, side, tasks, dev, teacher, folder, report)
+    found = offered(replace(config, speed=speed), student, side, tasks, dev, teacher, folder, report)
     metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics
     notes = weak_teachers(side, teacher, targets) + found.notes
     made = result(metrics, tasks, learnt_from(config, side), notes, config.student.name, teacher, folder / MODEL, found.folder)

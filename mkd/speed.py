@@ -1,12 +1,33 @@
-"""Inference speed and size of models, measured in alternation so that a busy machine is busy for all of them."""
+"""Inference speed, measured in one way for trials, runs and promoted students alike, and the size of models.
+
+What is measured, and how (PROTOCOL counts the ways; times that were measured in different ways are not comparable):
+
+- Settings. The headline is text in, answer out, one row, one thread (`b1-text-t1`): budgets, names, tables, pictures and the
+  choice of the fastest backend go by its median. Beside it are one row of so many tokens (`b1-l128-t1`), which leaves out the
+  tokenising, and the throughput of calls of many texts (`b32-text-t1`, `b32-text-t2`). A trial has those of one thread.
+- Texts. Of each task's dev rows those at even steps of their length, the tasks in turn: the same for all models. A pass asks each
+  of them once, and only whole passes are timed, so that a fast model's times are of the same texts as a slow one's.
+- Blocks. One model in one setting, warmed up and then asked back to back while no other one runs: models that take turns call by
+  call find the caches cold. Blocks come in rounds, one of each model in each setting, so that a bad moment of the machine is in
+  one of them. The teacher has rounds of its own.
+- Numbers. A percentile is that of a block's calls, the median over its blocks: half of the calls take no longer than `p50_ms`, 95
+  of 100 no longer than `p95_ms`, 99 of 100 no longer than `p99_ms`. One that fewer than ten calls are beyond is left out: p50_ms
+  needs 20 calls, p95_ms 200, p99_ms 1,000; `calls` tells how many there were. `rows_per_s` is of the median pass.
+- Threads. torch works on as many as the setting says, and onnxruntime's do not spin when they have nothing to do
+  (mkd/runtime.py), so that no pool takes another one's cores. Python's search for garbage waits.
+- Seconds. `speed.seconds` in all, an equal share for each model in each setting, at most MOST_SECONDS; where a share is too short
+  for it one pass is made all the same. A run gives all of it half as long as its student's training took, if that is less.
+- A busy machine. `busy_share` is the share of the time that other work had of the core (mkd/timing.py). Above MOST_BUSY it is
+  told wherever the times are, and a search does not keep them.
+"""
 
 import os
 import platform
-import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import cycle, islice
+from dataclasses import replace
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +38,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from mkd import processes, runtime
+from mkd import processes, runtime, timing
 from mkd.batches import as_inputs
 from mkd.config import SpeedConfig
 from mkd.layout import Arrays
@@ -25,16 +46,18 @@ from mkd.record import Report, silent
 from mkd.students import Student
 from mkd.students.embeddings import input_table, token_of_each_row
 from mkd.tasks import Task
+from mkd.timing import CLOCK, MOST_BUSY, PROTOCOL, Block, Call, Clock
 
-LEAST_CALLS = 5
-"""Timed calls that are made however long they take."""
+ROUNDS = 5
+MOST_SECONDS = 1.0
+"""Of a model in a setting, in all rounds."""
 TEXTS = 256
-"""Texts of each task that are answered in turn where tokenising is timed too."""
+"""Of each task's dev split so many are read to choose from."""
 
 Load = Callable[[int], runtime.Student]
 """A model ready to answer on so many threads."""
 Work = Mapping[str, list[runtime.Text]]
-"""Raw texts by task."""
+"""Raw texts by task, the shortest first."""
 
 
 class Setting(NamedTuple):
@@ -50,6 +73,9 @@ class Setting(NamedTuple):
         return f"b{self.rows}-{f'l{self.length}' if self.length else 'text'}-t{self.threads}"
 
 
+HEADLINE = Setting(1, 0, 1)
+
+
 class Timed(NamedTuple):
     """A model in one backend. tokens: ids to draw from where tokens are given."""
 
@@ -57,63 +83,107 @@ class Timed(NamedTuple):
     tokens: np.ndarray
 
 
-def settings(config: SpeedConfig, texts: bool) -> list[Setting]:
-    """All ways of asking: one row and a batch, of tokens and, with `texts`, of raw texts, on each number of threads."""
-    rows = dict.fromkeys((1, config.batch_size))
-    lengths = (config.length, 0) if texts else (config.length,)
+def settings(config: SpeedConfig) -> list[Setting]:
+    """All ways of asking, the headline first."""
     threads = dict.fromkeys(count or runtime.cores() for count in config.threads)
-    return [Setting(size, length, count) for count in threads for length in lengths for size in rows]
+    many = [Setting(config.batch_size, 0, count) for count in threads]
+    return list(dict.fromkeys([HEADLINE, Setting(1, config.length, 1), *many]))
+
+
+def of_one_thread(config: SpeedConfig) -> list[Setting]:
+    """Those of a trial, beside which others may be at work on the other cores."""
+    return [setting for setting in settings(config) if setting.threads == 1]
+
+
+def within(config: SpeedConfig, trained_seconds: float) -> SpeedConfig:
+    """The config of a run whose student's training took so long."""
+    return replace(config, seconds=min(config.seconds, trained_seconds / 2))
 
 
 def work_of(tasks: list[Task]) -> Work:
     """The first texts of each task's dev split."""
     rows = {task.name: islice(task.dev[""].read(), TEXTS) for task in tasks}
-    return {name: [r.text_a if r.text_b is None else (r.text_a, r.text_b) for r in found] for name, found in rows.items()}
+    texts = {name: [r.text_a if r.text_b is None else (r.text_a, r.text_b) for r in found] for name, found in rows.items()}
+    return {name: sorted(found, key=_length) for name, found in texts.items()}
 
 
-def speed_metrics(models: Mapping[str, Timed], work: Work, config: SpeedConfig, report: Report = silent) -> dict[str, float]:
-    """`<model>/<setting>/<statistic>` of every model, by its name in `models`, in every setting.
+def _length(text: runtime.Text) -> int:
+    return len(text) if isinstance(text, str) else sum(map(len, text))
 
-    work: raw texts; none: no setting of raw texts. Of several processes the first one measures, while the others have nothing
-    more to do.
+
+def speed_metrics(
+    models: Mapping[str, Timed],
+    work: Work,
+    asked: list[Setting],
+    seconds: float,
+    prefix: str = "",
+    report: Report = silent,
+    clock: Clock = CLOCK,
+) -> dict[str, float]:
+    """`<prefix>speed/<backend>/<setting>/<statistic>` of every model, by its backend in `models`, in all that is asked.
+
+    With them `<prefix>speed/busy_share` and `<prefix>speed/protocol`. seconds: that all may take. Of several processes the
+    first one measures, while the others have nothing more to do.
     """
-    if not processes.is_first():
+    if not processes.is_first() or not seconds:
         return {}
-    found: dict[str, float] = {}
-    wanted = settings(config, bool(work))
-    for index, setting in enumerate(wanted):
-        times_ms = measure(models, setting, work, config)
-        for name, times in times_ms.items():
-            found |= {f"{name}/{setting.name}/{key}": value for key, value in told(times, setting.rows).items()}
-        report(index + 1, {"progress": (index + 1) / len(wanted)})
+    others = timing.of_others(clock)
+    found = measure(models, work, asked, seconds, report, clock)
+    metrics = {
+        f"{prefix}speed/{name}/{setting.name}/{key}": value
+        for (name, setting), blocks in found.items()
+        for key, value in timing.statistics_of(blocks, setting.rows).items()
+    }
+    alone = list(chain.from_iterable(blocks for (_, setting), blocks in found.items() if setting.threads == 1))
+    busy = timing.busy_share(alone, others(), timing.physical_cores())
+    return metrics | {f"{prefix}speed/busy_share": busy, f"{prefix}speed/protocol": float(PROTOCOL)}
+
+
+def is_busy(metrics: Mapping[str, float]) -> bool:
+    """Whether any of these times were measured on a machine that was too busy for it."""
+    return any(value > MOST_BUSY for name, value in metrics.items() if name.endswith("speed/busy_share"))
+
+
+def busy_note(metrics: Mapping[str, float]) -> list[str]:
+    """What has to be said beside the times; nothing where they are right."""
+    shares = {name: value for name, value in metrics.items() if name.endswith("speed/busy_share") and value > MOST_BUSY}
+    return [
+        f"the machine was busy when the {'teacher' if name.startswith('teacher/') else 'speed'} was timed: other work had "
+        f"{100 * share:.0f} % of the core, so that the milliseconds are too many"
+        for name, share in shares.items()
+    ]
+
+
+def measure(
+    models: Mapping[str, Timed],
+    work: Work,
+    asked: list[Setting],
+    seconds: float,
+    report: Report = silent,
+    clock: Clock = CLOCK,
+) -> dict[tuple[str, Setting], list[Block]]:
+    """The blocks of each model in each setting. One whose share of the seconds is used up has no more of them."""
+    share = min(seconds / (len(models) * len(asked)), MOST_SECONDS)
+    pairs = [(name, setting) for setting in asked for name in models]
+    spent = dict.fromkeys(pairs, 0.0)
+    loaded: dict[tuple[str, int], runtime.Student] = {}
+    calls: dict[tuple[str, Setting], list[Call]] = {}
+    found: dict[tuple[str, Setting], list[Block]] = {pair: [] for pair in pairs}
+    for number in range(ROUNDS):
+        for place, pair in enumerate(pairs):
+            left, begun = share - spent[pair], clock.wall()
+            if number == 0 or left > 0:
+                name, setting = pair
+                with _threads(setting.threads), timing.uncollected():
+                    if number == 0:
+                        key = (name, setting.threads)
+                        loaded[key] = loaded.get(key) or answering(models[name].load(setting.threads), work)
+                        calls[pair] = calls_of(loaded[key], models[name].tokens, setting, work)
+                    found[pair].append(timing.block(calls[pair], left / (ROUNDS - number), clock))
+            spent[pair] += clock.wall() - begun
+            done = number * len(pairs) + place + 1
+            report(done, {"progress": done / (ROUNDS * len(pairs))})
     return found
-
-
-def told(times_ms: list[float], rows: int) -> dict[str, float]:
-    """p50_ms, p95_ms, p99_ms of one call of so many rows, and rows_per_s, which follows from the median."""
-    quantiles = {f"p{q}_ms": float(np.percentile(times_ms, q)) for q in (50, 95, 99)}
-    return quantiles | {"rows_per_s": rows * 1000 / statistics.median(times_ms)}
-
-
-def measure(models: Mapping[str, Timed], setting: Setting, work: Work, config: SpeedConfig) -> dict[str, list[float]]:
-    """Milliseconds of each timed call of each model in one setting, the models taking turns at the same rows.
-
-    Tokens are single texts; raw texts are those of `work`, task after task.
-    """
-    with _threads(setting.threads):
-        calls = {name: _calls(timed, setting, work) for name, timed in models.items()}
-        times: dict[str, list[float]] = {name: [] for name in calls}
-        begun = time.perf_counter()
-        for turn in range(config.warmup + config.repeats):
-            if turn >= config.warmup + LEAST_CALLS and time.perf_counter() - begun > config.seconds:
-                break
-            for name, call in calls.items():
-                work_now = next(call)
-                start = time.perf_counter()
-                work_now()
-                if turn >= config.warmup:
-                    times[name].append((time.perf_counter() - start) * 1000)
-        return times
 
 
 @contextmanager
@@ -127,22 +197,36 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _calls(timed: Timed, setting: Setting, work: Work) -> Iterator[Callable[[], object]]:
-    """What is to be timed, turn by turn."""
-    student = timed.load(setting.threads)
+def calls_of(student: runtime.Student, tokens: np.ndarray, setting: Setting, work: Work) -> list[Call]:
+    """One pass: of one row at least as many as the median needs, of many rows one a task. tokens: as in Timed."""
+    least = timing.least_calls(50)
     if setting.length:
-        batch = random_batch(timed.tokens, setting.rows, setting.length, student.layout.types)
-        task = next(iter(student.heads))
-        return cycle([lambda: student.infer(batch, task)])
-    return _answers(student, setting.rows, work)
+        batch = random_batch(tokens, setting.rows, setting.length, student.layout.types)
+        return [partial(student.infer, batch, next(iter(student.heads)))] * least
+    if setting.rows > 1:
+        return [partial(student.predict, even(texts, setting.rows), task) for task, texts in work.items()]
+    each = {task: even(texts, -(-least // len(work))) for task, texts in work.items()}
+    turns = zip(*each.values(), strict=True)
+    return [partial(student.predict, [text], task) for texts in turns for task, text in zip(each, texts, strict=True)]
 
 
-def _answers(student: runtime.Student, rows: int, work: Work) -> Iterator[Callable[[], object]]:
-    """Predictions of the next rows of each task in turn."""
-    texts = {task: cycle(found) for task, found in work.items()}
-    for task in cycle(texts):
-        now = list(islice(texts[task], rows))
-        yield lambda task=task, now=now: student.predict(now, task)  # type: ignore[misc]
+def even(texts: Sequence[runtime.Text], count: int) -> list[runtime.Text]:
+    """So many of the texts, at even steps; some more than once where there are fewer."""
+    return [texts[int((place + 0.5) * len(texts) / count)] for place in range(count)]
+
+
+def answering(student: runtime.Student, work: Work) -> runtime.Student:
+    """The model with a head for each task. For one that it does not have another one stands in: a text takes as long with any."""
+    if work.keys() <= student.heads.keys():
+        return student
+    own = next(iter(student.heads))
+    pairs = {task: isinstance(texts[0], tuple) for task, texts in work.items()}
+    heads = {task: student.heads.get(task, student.heads[own]._replace(pair=pair)) for task, pair in pairs.items()}
+
+    def infer(batch: Arrays, task: str) -> np.ndarray:
+        return student.infer(batch, task if task in student.heads else own)
+
+    return runtime.Student(heads, student.layout, student.tokenizer, infer, student.threads)
 
 
 def random_batch(tokens: np.ndarray, rows: int, length: int, types: bool) -> Arrays:

@@ -1,5 +1,6 @@
 """What several test files share: the tiny tasks of tests/tiny.py, tokenised once."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,11 @@ def tokenizer(cache: Path, tasks: list[Task]) -> PreTrainedTokenizerBase:
 @pytest.fixture(scope="session")
 def datas(cache: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBase) -> list[TaskData]:
     return make_datas(cache, tasks, tokenizer)
+
+
+@pytest.fixture(scope="module")
+def quiet() -> Iterator[None]:
+    """Whatever else this machine does: times are taken for those of one with nothing else to do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mkd.speed.MOST_BUSY", 1.0)
+        yield

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TINY = [
     "--data.demo.train_rows=60", "--data.demo.unlabelled_rows=40", "--data.demo.dev_rows=40",
     "--teacher.layers=1", "--teacher.hidden=32", "--teacher.heads=2", "--teacher.train.steps=6",
-    "--student.hidden=16", "--student.heads=2", "--train.steps=6", "--speed.repeats=3", "--threads=1",
+    "--student.hidden=16", "--student.heads=2", "--train.steps=6", "--speed.seconds=0.1", "--threads=1",
     "--speed.threads=[1]", "--export.backends=[]",
 ]  # fmt: skip
 FORKS = multiprocessing.get_context("forkserver")

@@ -16,6 +16,7 @@ from analysis.weighted import METRICS
 from experiments.cli import flat
 from mkd.config import Config, StudentConfig
 from mkd.demo import TASKS
+from mkd.timing import PROTOCOL
 
 ROWS = 400
 """Dev rows of each task."""
@@ -31,6 +32,8 @@ HARDWARE = {
 }
 BACKENDS = {"torch": 2.0, "onnx": 1.0, "int8": 0.6}
 """Of the time that onnx takes."""
+MEASURED = {"busy_share": 0.0, "protocol": float(PROTOCOL)}
+"""How the speed was measured."""
 
 
 class Made(NamedTuple):
@@ -142,6 +145,7 @@ def _speed(milliseconds: float, parameters: float, draw: np.random.Generator) ->
                 found[f"{name}/{setting}/ratio"] = teacher / found[f"{name}/{setting}/p50_ms"]
             found |= _timed(f"teacher/speed/torch/{setting}", teacher, rows)
     exported = {"onnx": 4.0, "int8": 1.1}
+    found |= {f"{whose}speed/{name}": value for whose in ("", "teacher/") for name, value in MEASURED.items()}
     return found | {
         f"export/{name}/{key}": value for name, factor in exported.items() for key, value in _export(factor * parameters).items()
     }

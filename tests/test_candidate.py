@@ -1,20 +1,30 @@
 """One candidate of a search: what it costs, once on each machine, and what it scores, as a run of the same settings does."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from test_pipeline import BILSTM, QUALITY, TASKS, config_of
 
 from mkd.candidate import Cost, cost, run_candidate, teacher_speed
-from mkd.config import Config, ExportConfig, LossConfig, MatchConfig, SpeedConfig, StudentConfig
+from mkd.config import Config, ExportConfig, LossConfig, MatchConfig, StudentConfig
 from mkd.pipeline import Ready, prepared, run
 from mkd.record import Result
+from mkd.speed import Setting, Timed, measure
 
-STATISTICS = ("p50_ms", "p95_ms", "p99_ms", "rows_per_s")
-SETTINGS = [f"b{rows}-{length}-t1" for rows in (1, 2) for length in ("l16", "text")]
+pytestmark = pytest.mark.usefixtures("quiet")
+SETTINGS = ("b1-text-t1", "b1-l16-t1", "b2-text-t1")
+TOLD = {f"{setting}/{name}" for setting in SETTINGS for name in ("calls", "rows_per_s")} | {f"{s}/p50_ms" for s in SETTINGS[:2]}
 SIZES = {f"size/{name}" for name in ("parameters", "parameters_without_embeddings", "bytes", "flops")}
+
+
+def steady(names: Iterable[str]) -> set[str]:
+    """Less the percentiles that are told or not by how many calls there were time for."""
+    return {name for name in names if not name.endswith(("p95_ms", "p99_ms", "b2-text-t1/p50_ms"))}
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +58,10 @@ def stored_costs(config: Config) -> set[Path]:
 
 
 def test_a_cost_is_speed_in_one_backend_and_size(known: Cost) -> None:
-    expected = {f"speed/torch/{setting}/{name}" for setting in SETTINGS for name in STATISTICS} | SIZES
-    assert known.metrics.keys() == expected
-    assert (known.backend, known.setting) == ("torch", "b1-l16-t1")
-    assert known.latency_ms == known.metrics["speed/torch/b1-l16-t1/p50_ms"] > 0
+    expected = {f"speed/torch/{name}" for name in TOLD} | {"speed/busy_share", "speed/protocol"} | SIZES
+    assert steady(known.metrics) == expected
+    assert known.backend == "torch"
+    assert known.latency_ms == known.metrics["speed/torch/b1-text-t1/p50_ms"] > 0
 
 
 def test_a_cost_is_measured_once_for_each_architecture_backend_and_way_of_measuring(
@@ -66,7 +76,7 @@ def test_a_cost_is_measured_once_for_each_architecture_backend_and_way_of_measur
         replace(config, student=replace(BILSTM, hidden=16)),
         replace(config, student=replace(BILSTM, min_count=3)),
         replace(config, speed=replace(config.speed, length=8)),
-        replace(config, speed=SpeedConfig(length=16, batch_size=2, threads=[1], repeats=3, warmup=1)),
+        replace(config, speed=replace(config.speed, seconds=0.2)),
     ]
     for number, other in enumerate(others, 1):
         found = cost(ready.rows, other, "torch")
@@ -78,9 +88,9 @@ def test_a_cost_is_measured_once_for_each_architecture_backend_and_way_of_measur
 def test_a_cost_in_onnx_is_that_of_the_exported_student(config: Config, ready: Ready, known: Cost) -> None:
     before = stored_costs(config)
     found = cost(ready.rows, config, "onnx")
-    assert found.metrics.keys() == {name.replace("/torch/", "/onnx/") for name in known.metrics}
+    assert steady(found.metrics) == {name.replace("/torch/", "/onnx/") for name in steady(known.metrics)}
     assert {name: found.metrics[name] for name in SIZES} == {name: known.metrics[name] for name in SIZES}
-    assert found.latency_ms == found.metrics["speed/onnx/b1-l16-t1/p50_ms"] > 0
+    assert found.latency_ms == found.metrics["speed/onnx/b1-text-t1/p50_ms"] > 0
     assert cost(ready.rows, config, "onnx") == found
     cost(ready.rows, replace(config, export=ExportConfig(backends=[], per_task=True)), "onnx")
     assert len(stored_costs(config) - before) == 2, "graphs of one task each are others than one of all tasks"
@@ -89,10 +99,61 @@ def test_a_cost_in_onnx_is_that_of_the_exported_student(config: Config, ready: R
 def test_a_teacher_s_speed_is_measured_once(config: Config, ready: Ready, made: Result) -> None:
     before = stored_costs(config)
     found = teacher_speed(ready, config)
-    assert found.keys() == {f"teacher/speed/torch/{setting}/{name}" for setting in SETTINGS for name in STATISTICS}
+    ways = {f"teacher/speed/{name}" for name in ("busy_share", "protocol")}
+    assert steady(found) == {f"teacher/speed/torch/{name}" for name in TOLD} | ways
     assert teacher_speed(ready, replace(config, student=replace(BILSTM, hidden=16))) == found
     assert found == {name: made.metrics[name] for name in found}
     assert stored_costs(config) == before
+
+
+def test_what_is_measured_on_a_busy_machine_is_told_and_not_kept(
+    config: Config, ready: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = stored_costs(config)
+    other = replace(config, student=replace(BILSTM, hidden=24), speed=replace(config.speed, batch_size=3))
+    with monkeypatch.context() as patch:
+        patch.setattr("mkd.speed.MOST_BUSY", -1.0)
+        first, again = cost(ready.rows, other, "torch"), cost(ready.rows, other, "torch")
+        teachers = teacher_speed(ready, other)
+        told = run_candidate(ready, other, first, tmp_path).notes
+    assert stored_costs(config) == before, "each was measured anew"
+    assert steady(first.metrics) == steady(again.metrics) and first != again
+    assert teachers["teacher/speed/torch/b1-text-t1/p50_ms"] > 0
+    assert [note.split(":")[0] for note in told[:2]] == [
+        "the machine was busy when the speed was timed", "the machine was busy when the teacher was timed",
+    ]  # fmt: skip
+    kept = cost(ready.rows, other, "torch")
+    assert len(stored_costs(config) - before) == 1 and cost(ready.rows, other, "torch") == kept
+
+
+def folder_of(model: Timed) -> Path | None:
+    """Of an exported one."""
+    assert isinstance(model.load, partial)
+    first = model.load.args[0]
+    return first if isinstance(first, Path) else None
+
+
+def test_a_trial_and_a_run_ask_the_same_of_a_student(
+    config: Config, ready: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts, settings of one thread, and kind of graph: a budget that is met in a search is met by the promoted student."""
+    seen: list[tuple[set[str], Mapping[str, Any], list[Setting], list[str]]] = []
+
+    def watched(models: Mapping[str, Timed], work: Mapping[str, Any], asked: list[Setting], *other: Any) -> Any:
+        folders = [folder for model in models.values() if (folder := folder_of(model)) is not None]
+        seen.append((set(models), work, asked, sorted(file.name for folder in folders for file in folder.iterdir())))
+        return measure(models, work, asked, *other)
+
+    monkeypatch.setattr("mkd.speed.measure", watched)
+    own = replace(config, student=replace(BILSTM, hidden=12), speed=replace(config.speed, threads=[1, 2]))
+    cost(ready.rows, replace(own, export=ExportConfig([], per_task=True)), "onnx")
+    run(replace(own, export=ExportConfig(["onnx"], per_task=True)), tmp_path)
+    (trial, trials_work, trials_asked, trials_files), (whole, work, asked, files), (_, teachers_work, teachers_asked, _) = seen
+    assert (trial, whole) == ({"onnx"}, {"torch", "onnx"})
+    assert trials_work == work == teachers_work and list(work) == TASKS
+    assert trials_asked == [setting for setting in asked if setting.threads == 1] and teachers_asked == asked
+    assert len(asked) == len(trials_asked) + 1
+    assert trials_files == files and len([name for name in files if name.endswith(".onnx")]) == len(TASKS)
 
 
 def test_a_candidate_scores_what_a_run_of_the_same_settings_does(made: Result, whole: Result) -> None:
@@ -103,7 +164,7 @@ def test_a_candidate_scores_what_a_run_of_the_same_settings_does(made: Result, w
 
     assert measured(made) == measured(whole)
     assert {name for name in made.metrics if name.startswith("quality/")} == {f"quality/{name}" for name in QUALITY}
-    assert made.metrics.keys() == whole.metrics.keys() and not any(name.startswith("baseline/") for name in made.metrics)
+    assert steady(made.metrics) == steady(whole.metrics) and not any(name.startswith("baseline/") for name in made.metrics)
     assert made.datasets == whole.datasets and (made.student, made.teacher_key) == (whole.student, whole.teacher_key)
     assert made.predictions.keys() == whole.predictions.keys()
     assert all(np.array_equal(column, whole.predictions[name]) for name, column in made.predictions.items())
@@ -115,7 +176,7 @@ def test_a_candidate_has_no_twin_whatever_the_settings_say_and_is_as_fast_as_was
     found = run_candidate(ready, replace(config, baseline=True), known, tmp_path)
     assert not any(name.startswith(("baseline/", "export/")) for name in found.metrics)
     assert {name: found.metrics[name] for name in known.metrics} == known.metrics
-    at = "speed/torch/b1-l16-t1"
+    at = "speed/torch/b1-text-t1"
     assert found.metrics[f"{at}/ratio"] == found.metrics[f"teacher/{at}/p50_ms"] / known.latency_ms
     assert not (tmp_path / "model").exists(), "its weights are not kept"
 

@@ -10,7 +10,7 @@ import torch
 from optuna.trial import TrialState, create_trial
 from transformers import PreTrainedTokenizerBase
 
-from experiments.frontier import Found, Info, Point, draw, found_by, info, lines
+from experiments.frontier import MILLISECONDS, Found, Info, Point, busy_notes, draw, found_by, info, lines
 from experiments.study import FROM, RESULT, Outcome
 from experiments.table import markdown
 from mkd.pareto import Reference
@@ -18,7 +18,7 @@ from mkd.pipeline import Ready, Rows
 from mkd.teaching import Side, Teacher
 
 BEGIN = datetime(2026, 1, 1)
-SETTING = "b1-l16-t1"
+SETTING = "b1-text-t1"
 TEACHER_SPEED = {f"teacher/speed/torch/{SETTING}/p50_ms": 100.0}
 
 
@@ -90,6 +90,15 @@ def test_without_a_teacher_that_runs_here_the_slowest_trial_is_the_reference(stu
     assert found.hypervolume == pytest.approx([60 * decades[0], 60 * decades[0], *[60 + 80 * decades[1]] * 2])
 
 
+def test_trials_and_a_teacher_that_were_timed_on_a_busy_machine_are_told(study: optuna.Study) -> None:
+    assert busy_notes(study, TEACHER_SPEED) == []
+    told = Outcome("complete", "t008 bag 3ms", "run8", 61.0, {"latency": 3.0, "busy_share": 0.2, "quality": 60.0}, {}, {}, "")
+    trial = create_trial(state=TrialState.COMPLETE, values=[60, 3], user_attrs={RESULT: told._asdict()})
+    study.add_trial(trial)
+    assert busy_notes(study, TEACHER_SPEED) == ["1 trials were timed on a busy machine: their milliseconds are too many"]
+    assert "the teacher was timed" in busy_notes(study, {"teacher/speed/busy_share": 0.3})[0]
+
+
 def test_the_table_is_the_front_the_fastest_first_beside_the_teacher() -> None:
     found = Found(POINTS, STATES, [120.0, 140.04], Reference(0, 100), 3.0, (100.0, 90.0))
     rows = [
@@ -99,19 +108,19 @@ def test_the_table_is_the_front_the_fastest_first_beside_the_teacher() -> None:
         ["teacher (torch)", "", "90.0", "100", "1.0", ""],
     ]
     told = "trials: 3 complete, 1 failed, 1 infeasible, 1 pruned; hypervolume 140.0 points x decades, up to 100 ms"
-    assert lines(found) == [*markdown(rows), "", told]
+    assert lines(found) == [*markdown(rows), "", MILLISECONDS, told]
     without = [row[:4] + ["", row[5]] for row in rows[1:3]]
-    assert lines(found._replace(teacher=None))[:-2] == markdown([rows[0], *without])
+    assert lines(found._replace(teacher=None))[:-3] == markdown([rows[0], *without])
 
 
 def test_the_picture_shows_each_trial_by_its_kind_and_the_front_by_its_numbers() -> None:
     found = Found(POINTS[::-1], STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0))
-    assert info(found, "onnx, b1-l16-t1") == Info(
+    assert info(found, "onnx, b1-text-t1") == Info(
         kinds={"bag": [(2, 50, False), (1, 60, True)], "bilstm": [(10, 80, True)], "transformer": [(20, 70, False)]},
         steps=[(1, 60), (10, 80)],
         labels=[(1, 60, "t000"), (10, 80, "t002")],
         teacher=(100, 90),
-        axis="onnx, b1-l16-t1",
+        axis="onnx, b1-text-t1",
     )
 
 
@@ -129,10 +138,10 @@ def test_a_study_without_a_finished_trial_has_an_empty_front_and_a_picture(ready
 
 def test_the_picture_has_a_dot_for_each_trial_and_a_name_for_each_kind() -> None:
     found = Found(POINTS, STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0))
-    (axes,) = draw(info(found, "onnx, b1-l16-t1")).axes
+    (axes,) = draw(info(found, "onnx, b1-text-t1")).axes
     dots = [tuple(dot) for collection in axes.collections for dot in collection.get_offsets().tolist()]  # type: ignore[union-attr]
     assert sorted(dots) == [(1, 60), (2, 50), (10, 80), (20, 70)]
     legend = axes.get_legend()
     assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["bag", "bilstm", "transformer"]
     assert {"t000", "t002", "teacher's latency"} == {text.get_text() for text in axes.texts}
-    assert axes.get_xscale() == "log" and axes.get_xlabel() == "latency, ms (onnx, b1-l16-t1; log scale)"
+    assert axes.get_xscale() == "log" and axes.get_xlabel() == "latency, ms (onnx, b1-text-t1; log scale)"

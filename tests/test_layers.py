@@ -27,6 +27,7 @@ ORDER = [
     "mkd.config",
     "mkd.record",
     "mkd.pareto",
+    "mkd.timing",
     "mkd.store",
     "mkd.tasks",
     "mkd.demo.draw",

@@ -11,10 +11,11 @@ RUN: dict[str, Any] = {
     "run_id": "r", "name": "run", "kind": "distill", "student": "bilstm-64", "student_kind": "bilstm", "variant": "", "seed": 0,
     "tasks": ("a", "b"), "suite": "glue: a, b", "split": "dev", "machine": "M, 2 cores", "study": "", "trial": None, "parent": "",
     "teacher": "T", "started": pd.Timestamp("2026-01-01"), "artifacts": "", "link": "", "mean": 70.0, "teacher_mean": 80.0,
-    "baseline_mean": None, "retention": 87.5, "agreement": None, "parameters": 1e5, "backend": "onnx", "setting": "b1-l128-t1",
-    "latency_ms": 1.0, "batch": "b32-l128-t1", "rows_per_s": 1000.0, "num_bytes": 4e5, "backend_loss": 0.0,
+    "baseline_mean": None, "retention": 87.5, "agreement": None, "parameters": 1e5, "backend": "onnx", "setting": "b1-text-t1",
+    "latency_ms": 1.0, "batch": "b32-text-t1", "rows_per_s": 1000.0, "num_bytes": 4e5, "backend_loss": 0.0,
     "teacher_latency_ms": 10.0, "teacher_rows_per_s": 100.0, "score/a": 60.0, "score/b": 80.0,
     "student.hidden": "64", "loss.temperature": "1.0",
+    "protocol": "2", "busy_share": 0.0,
 }  # fmt: skip
 
 
@@ -72,6 +73,14 @@ def test_the_most_frequent_tasks_split_and_setting_are_kept_and_the_others_told(
     assert found.left_out == {
         "other tasks: glue: a": ["other"], "scored on the selection split": ["trial"], "timed in b1-l64-t1": ["short"],
     }  # fmt: skip
+
+
+def test_speed_that_was_measured_in_an_earlier_way_is_left_out_however_much_there_is_of_it() -> None:
+    """By number, not by name: the tenth way is later than the ninth."""
+    runs = frame({"name": "a", "protocol": "9"}, {"seed": 1, "name": "b", "protocol": "9"}, {"seed": 2, "protocol": "10"})
+    found = comparable(runs)
+    assert found.left_out == {"its speed was measured in an earlier way (protocol 9)": ["a", "b"]}
+    assert found.frame["seed"].tolist() == [2]
 
 
 def test_of_runs_of_one_seed_the_newest_is_kept_and_the_others_told() -> None:

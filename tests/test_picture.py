@@ -11,9 +11,15 @@ METRICS = {
     "baseline/quality/sst2/score": 82.0, "baseline/quality/rte/score": 54.0, "baseline/quality/mean": 68.0,
     "retention/sst2": 94.44, "retention/rte": 91.67, "retention/mean": 93.33,
     "agreement/sst2": 90.0, "agreement/rte": 70.0, "agreement/mean": 80.0,
-    "speed/torch/b1-l128-t1/p50_ms": 2.0, "speed/torch/b1-l128-t1/rows_per_s": 500.0, "speed/torch/b1-l128-t1/ratio": 20.0,
-    "speed/int8/b1-l128-t1/p50_ms": 0.5, "speed/int8/b1-l128-t1/rows_per_s": 2000.0, "speed/int8/b1-l128-t1/ratio": 80.0,
-    "teacher/speed/torch/b1-l128-t1/p50_ms": 40.0,
+    "speed/torch/b1-text-t1/p50_ms": 2.0, "speed/torch/b1-text-t1/rows_per_s": 450.0, "speed/torch/b1-text-t1/ratio": 20.0,
+    "speed/int8/b1-text-t1/p50_ms": 0.5, "speed/int8/b1-text-t1/rows_per_s": 1900.0, "speed/int8/b1-text-t1/ratio": 80.0,
+    "speed/torch/b1-l128-t1/p50_ms": 1.5, "speed/torch/b1-l128-t1/ratio": 22.0, "speed/int8/b1-l128-t1/p50_ms": 1.6,
+    "speed/int8/b1-l128-t1/ratio": 21.0, "teacher/speed/torch/b1-l128-t1/p50_ms": 33.0,
+    "speed/torch/b32-text-t2/p50_ms": 6.0, "speed/torch/b32-text-t2/rows_per_s": 5000.0, "speed/torch/b32-text-t2/ratio": 25.0,
+    "speed/int8/b32-text-t2/rows_per_s": 6000.0, "speed/int8/b32-text-t2/ratio": 30.0,
+    "speed/busy_share": 0.01, "speed/protocol": 2.0,
+    "teacher/speed/torch/b1-text-t1/p50_ms": 40.0, "teacher/speed/torch/b32-text-t2/rows_per_s": 200.0,
+    "teacher/speed/busy_share": 0.02, "teacher/speed/protocol": 2.0,
     "export/int8/quality/mean": 69.8, "export/int8/loss": 0.2, "export/int8/max_difference": 0.02,
     "export/int8/bytes": 4.2e6, "export/int8/offered": 1.0,
     "size/parameters": 4.2e6, "size/parameters_without_embeddings": 1.1e6, "size/bytes": 16.8e6, "size/flops": 3e8,
@@ -33,8 +39,13 @@ def test_the_table_has_a_row_a_task_and_a_column_a_role() -> None:
     assert printed[2].split() == ["|", "sst2", "|", "90.0", "|", "85.0", "|", "82.0", "|", "94.4", "|", "90.0", "|"]
     assert printed[4].split() == ["|", "mean", "|", "75.0", "|", "70.0", "|", "68.0", "|", "93.3", "|", "80.0", "|"]
     told = [squeezed(line) for line in printed]
-    assert "| ms a call | teacher | torch | int8 | rows/s | times faster |" in told
-    assert "| b1-l128-t1 | 40.00 | 2.00 | 0.50 | 2,000 | 80.0 |" in told, "of the fastest"
+    first = told.index("| ms a call (median) | teacher | torch | int8 | times faster |")
+    assert told[first + 2 : first + 4] == [
+        "| b1-text-t1 | 40.00 | 2.00 | 0.50 | 80.0 |", "| b1-l128-t1 | 33.00 | 1.50 | 1.60 | 22.0 |",
+    ]  # fmt: skip
+    first = told.index("| rows a second | teacher | torch | int8 | times faster |")
+    assert told[first + 2 : first + 4] == ["| b32-text-t2 | 200 | 5,000 | 6,000 | 30.0 |", ""], "of the fastest"
+    assert table.FASTER in told
     assert "| int8 | 69.80 | 0.20 | 0.02 | 4.2 | yes |" in told
     assert printed[-1] == "note: sst2: a note"
     assert "4.20 million parameters (1.10 without embeddings), 16.8 MB, 300 million FLOPs a row" in printed[-2]
@@ -43,9 +54,17 @@ def test_the_table_has_a_row_a_task_and_a_column_a_role() -> None:
 def test_a_backend_that_did_not_pass_its_check_is_shown_but_is_not_the_fastest() -> None:
     failed = RESULT._replace(metrics=METRICS | {"export/int8/offered": 0.0})
     told = [squeezed(line) for line in table.lines(failed)]
-    assert "| b1-l128-t1 | 40.00 | 2.00 | 0.50 | 500 | 20.0 |" in told
+    assert "| b1-text-t1 | 40.00 | 2.00 | 0.50 | 20.0 |" in told
+    assert "| b32-text-t2 | 200 | 5,000 | 6,000 | 25.0 |" in told
     assert "| int8 | 69.80 | 0.20 | 0.02 | 4.2 | no |" in told
-    assert picture.info(failed).setting == "torch/b1-l128-t1"
+    assert picture.info(failed).setting == "torch/b1-text-t1"
+
+
+def test_times_of_a_busy_machine_are_marked_where_they_stand() -> None:
+    for whose in ("", "teacher/"):
+        told = [squeezed(line) for line in table.lines(RESULT._replace(metrics=METRICS | {f"{whose}speed/busy_share": 0.2}))]
+        assert "| ms a call (median), busy machine | teacher | torch | int8 | times faster |" in told
+        assert "| rows a second, busy machine | teacher | torch | int8 | times faster |" in told
 
 
 def test_a_loss_that_rounds_to_nothing_has_no_minus() -> None:
@@ -74,7 +93,8 @@ def test_a_teachers_unknown_scores_are_dashes_and_an_unknown_speed_has_no_column
     assert printed[2] == ["sst2", "90.0", "85.0", "82.0", "94.4", "90.0"]
     assert printed[3] == ["rte", "-", "55.0", "54.0", "-", "-"]
     assert printed[4] == ["mean", "-", "70.0", "68.0", "-", "-"]
-    assert ["b1-l128-t1", "2.00", "0.50", "2,000"] in printed
+    assert ["b1-text-t1", "2.00", "0.50"] in printed and ["b32-text-t2", "5,000", "6,000"] in printed
+    assert [table.FASTER] not in [line.split("\n") for line in table.lines(RESULT._replace(metrics=PARTLY))]
 
 
 def test_a_teacher_without_any_score_has_no_column_and_no_bars() -> None:
@@ -103,7 +123,7 @@ def test_the_picture_shows_scores_by_task_and_latency_by_role() -> None:
         tasks=["sst2", "rte", "mean"],
         scores={"teacher": [90.0, 60.0, 75.0], "student": [85.0, 55.0, 70.0], "hard labels": [82.0, 54.0, 68.0]},
         latency_ms={"teacher": 40.0, "student": 0.5, "hard labels": 0.5},
-        setting="int8/b1-l128-t1",
+        setting="int8/b1-text-t1",
     )
 
 

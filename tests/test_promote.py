@@ -17,7 +17,7 @@ SEARCH = [
     *TINY, '--data.tasks=["sentiment", "similarity"]', "--search.backend=torch", "--search.pruning.warmup=1",
     "--loss.temperature=3", "--search.trials=3", "--search.study=little", "--search.space", json.dumps(SPACE),
 ]  # fmt: skip
-COMMAND = ["--threads=1", "--speed.threads=[1]", "--speed.repeats=3", "--export.backends=[]", "--promote.study=little"]
+COMMAND = ["--threads=1", "--speed.threads=[1]", "--speed.seconds=0.1", "--export.backends=[]", "--promote.study=little"]
 DEFAULT = Config().loss.temperature
 """Not what the search has."""
 

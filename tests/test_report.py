@@ -45,10 +45,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tags = {"mkd.study": "small", "mkd.trial": str(index), "mkd.state": "complete"}
         run = stored.made(stored.Wish(student, kind="trial", tags=tags, settings={"loss.temperature": 1.0 + index}))
         run_id = stored.logged(client, second, run)
-        quality, latency = run.metrics["search/quality"], run.metrics["speed/onnx/b1-l128-t1/p50_ms"]
+        quality, latency = run.metrics["search/quality"], run.metrics["speed/onnx/b1-text-t1/p50_ms"]
         trials.append({"number": index, "state": "complete", "run_id": run_id, "quality": quality, "latency_ms": latency})
     study = {
-        "study": "small", "backend": "onnx", "setting": "b1-l128-t1", "reference": {"quality": 0.0, "latency_ms": 7.5},
+        "study": "small", "backend": "onnx", "setting": "b1-text-t1", "reference": {"quality": 0.0, "latency_ms": 7.5},
         "importances": {"quality": {"loss.temperature": 1.0}, "latency": {}}, "trials": trials,
     }  # fmt: skip
     stored.log_json(client, parent, "study.json", json.dumps(study))

@@ -4,7 +4,20 @@ from datetime import UTC, datetime
 
 import pytest
 
-from analysis.rows import Asked, Record, batch_setting, fastest, machine, row, suite, task_metrics, tasks_of, why_left_out
+from analysis.rows import (
+    HEADLINE,
+    Asked,
+    Record,
+    batch_setting,
+    fastest,
+    machine,
+    row,
+    suite,
+    task_metrics,
+    tasks_of,
+    why_left_out,
+)
+from mkd import speed
 
 METRICS = {
     "quality/sst2/accuracy": 90.0, "quality/sst2/score": 90.0, "quality/sst2/ece": 0.05,
@@ -13,12 +26,12 @@ METRICS = {
     "baseline/quality/sst2/score": 88.0, "baseline/quality/mean": 78.0, "retention/mean": 93.6, "retention/sst2": 97.8,
     "agreement/mean": 85.0, "size/parameters": 1e6, "size/bytes": 4e6,
     "export/int8/bytes": 1e6, "export/int8/loss": 0.3, "export/onnx/bytes": 4.1e6,
-    "speed/torch/b1-l128-t1/p50_ms": 4.0, "speed/torch/b1-l128-t1/rows_per_s": 250.0,
-    "speed/onnx/b1-l128-t1/p50_ms": 2.0, "speed/onnx/b1-l128-t1/rows_per_s": 500.0,
-    "speed/int8/b1-l128-t1/p50_ms": 1.0, "speed/int8/b1-l128-t1/rows_per_s": 1000.0,
-    "speed/int8/b32-l128-t1/p50_ms": 16.0, "speed/int8/b32-l128-t1/rows_per_s": 2000.0,
-    "speed/int8/b1-text-t1/p50_ms": 0.2, "speed/int8/b1-l128-t2/p50_ms": 0.7,
-    "teacher/speed/torch/b1-l128-t1/p50_ms": 40.0, "teacher/speed/torch/b32-l128-t1/rows_per_s": 30.0,
+    "speed/torch/b1-text-t1/p50_ms": 4.0, "speed/torch/b1-text-t1/rows_per_s": 250.0,
+    "speed/onnx/b1-text-t1/p50_ms": 2.0, "speed/onnx/b1-text-t1/rows_per_s": 500.0,
+    "speed/int8/b1-text-t1/p50_ms": 1.0, "speed/int8/b1-text-t1/rows_per_s": 1000.0,
+    "speed/int8/b32-text-t1/p50_ms": 16.0, "speed/int8/b32-text-t1/rows_per_s": 2000.0,
+    "speed/int8/b1-l128-t1/p50_ms": 0.2, "speed/int8/b1-text-t2/p50_ms": 0.7, "speed/busy_share": 0.1, "speed/protocol": 2.0,
+    "teacher/speed/torch/b1-text-t1/p50_ms": 40.0, "teacher/speed/torch/b32-text-t1/rows_per_s": 30.0,
 }  # fmt: skip
 TAGS = {
     "mkd.kind": "distill", "mkd.student": "bilstm-128", "mkd.teacher": "bert-6x384",
@@ -28,28 +41,39 @@ PARAMS = {"seed": "3", "data.source": "glue", "loss.temperature": "2.0", "cache"
 RECORD = Record("r1", "a run", "FINISHED", datetime(2026, 1, 2, tzinfo=UTC), PARAMS, METRICS, TAGS, "file:///a", "link")
 
 
-def test_a_row_has_the_fastest_backend_for_one_row_of_tokens_on_one_thread() -> None:
+def test_a_row_has_the_fastest_backend_for_one_text_on_one_thread() -> None:
     found = row(RECORD)
-    assert (found["backend"], found["setting"], found["latency_ms"]) == ("int8", "b1-l128-t1", 1.0)
-    assert (found["batch"], found["rows_per_s"], found["num_bytes"]) == ("b32-l128-t1", 2000.0, 1e6)
+    assert (found["backend"], found["setting"], found["latency_ms"]) == ("int8", "b1-text-t1", 1.0)
+    assert (found["batch"], found["rows_per_s"], found["num_bytes"]) == ("b32-text-t1", 2000.0, 1e6)
     assert (found["teacher_latency_ms"], found["teacher_rows_per_s"]) == (40.0, 30.0)
 
 
 def test_a_trial_that_was_timed_in_float32_without_an_export_has_the_bytes_of_its_weights() -> None:
     trial = RECORD._replace(metrics={name: value for name, value in METRICS.items() if not name.startswith("export/")})
-    assert row(trial, Asked("onnx", "b1-l128-t1"))["num_bytes"] == 4e6
-    assert row(trial, Asked("int8", "b1-l128-t1"))["num_bytes"] is None
+    assert row(trial, Asked("onnx", "b1-text-t1"))["num_bytes"] == 4e6
+    assert row(trial, Asked("int8", "b1-text-t1"))["num_bytes"] is None
 
 
 def test_a_backend_that_did_not_pass_its_check_is_not_the_fastest() -> None:
-    assert fastest(METRICS | {"export/int8/offered": 0.0}) == ("onnx", "b1-l128-t1")
+    assert fastest(METRICS | {"export/int8/offered": 0.0}) == ("onnx", "b1-text-t1")
+
+
+def test_latency_is_of_the_setting_that_all_else_goes_by() -> None:
+    assert speed.HEADLINE.name == HEADLINE
+
+
+def test_a_row_tells_how_its_speed_was_measured_and_the_larger_busy_share_of_student_and_teacher() -> None:
+    assert (row(RECORD)["protocol"], row(RECORD)["busy_share"]) == ("2", 0.1)
+    assert row(RECORD._replace(metrics=METRICS | {"teacher/speed/busy_share": 0.3}))["busy_share"] == 0.3
+    earlier = {name: value for name, value in METRICS.items() if name not in ("speed/busy_share", "speed/protocol")}
+    assert (row(RECORD._replace(metrics=earlier))["protocol"], row(RECORD._replace(metrics=earlier))["busy_share"]) == ("1", 0.0)
 
 
 def test_a_study_has_its_own_backend_and_setting() -> None:
-    assert fastest(METRICS, Asked("torch", "b1-l128-t1")) == ("torch", "b1-l128-t1")
-    assert row(RECORD, Asked("torch", "b1-l128-t1"))["num_bytes"] == 4e6
-    assert row(RECORD)["backend_loss"] == 0.3 and row(RECORD, Asked("torch", "b1-l128-t1"))["backend_loss"] == 0.0
-    assert fastest(METRICS, Asked("static", "b1-l128-t1")) is None
+    assert fastest(METRICS, Asked("torch", "b1-text-t1")) == ("torch", "b1-text-t1")
+    assert row(RECORD, Asked("torch", "b1-text-t1"))["num_bytes"] == 4e6
+    assert row(RECORD)["backend_loss"] == 0.3 and row(RECORD, Asked("torch", "b1-text-t1"))["backend_loss"] == 0.0
+    assert fastest(METRICS, Asked("static", "b1-text-t1")) is None
 
 
 def test_a_row_tells_the_scores_of_student_teacher_and_twin() -> None:
@@ -87,7 +111,7 @@ def test_a_run_without_scores_on_dev_has_those_that_its_search_went_by_and_says_
         ({"tags": {}}, "not a run of this project (no tag mkd.kind)"),
         ({"tags": TAGS | {"mkd.kind": "trial", "mkd.state": "pruned"}, "status": "KILLED"}, "trial pruned"),
         ({"metrics": {n: v for n, v in METRICS.items() if n != "quality/mean"}}, "no quality"),
-        ({"metrics": {n: v for n, v in METRICS.items() if not n.startswith("speed/")}}, "no speed (one row on one thread)"),
+        ({"metrics": {n: v for n, v in METRICS.items() if not n.startswith("speed/")}}, "no speed (one text on one thread)"),
         ({}, ""),
         ({"tags": TAGS | {"mkd.kind": "trial", "mkd.state": "complete"}}, ""),
     ],
@@ -97,7 +121,7 @@ def test_a_run_that_cannot_be_drawn_is_left_out_with_the_reason(change: dict[str
 
 
 def test_a_run_not_timed_as_the_study_is_left_out() -> None:
-    assert why_left_out(RECORD, Asked("static", "b1-l128-t1")) == "no speed (static/b1-l128-t1)"
+    assert why_left_out(RECORD, Asked("static", "b1-text-t1")) == "no speed (static/b1-text-t1)"
 
 
 def test_the_tasks_are_those_with_scores_and_each_has_its_metrics_with_their_splits() -> None:
@@ -106,8 +130,8 @@ def test_the_tasks_are_those_with_scores_and_each_has_its_metrics_with_their_spl
 
 
 def test_throughput_is_that_of_the_most_rows_a_call_else_of_one() -> None:
-    assert batch_setting(METRICS, "int8", "b1-l128-t1") == "b32-l128-t1"
-    assert batch_setting(METRICS, "onnx", "b1-l128-t1") == "b1-l128-t1"
+    assert batch_setting(METRICS, "int8", "b1-text-t1") == "b32-text-t1"
+    assert batch_setting(METRICS, "onnx", "b1-text-t1") == "b1-text-t1"
 
 
 def test_a_suite_is_its_source_and_tasks_and_of_the_demo_its_seed_and_rows() -> None:

@@ -48,7 +48,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     tags = [{"mkd.study": "small", "mkd.trial": str(number)} for number in range(2)]
     wishes = [stored.Wish(student, kind="trial", tags=own) for student, own in zip((LSTM, BAG), tags, strict=True)]
     trials = [stored.logged(client, second, stored.made(wish)) for wish in wishes]
-    study = {"study": "small", "backend": "torch", "setting": "b1-l128-t1", "trials": []}
+    study = {"study": "small", "backend": "torch", "setting": "b1-text-t1", "trials": []}
     stored.log_json(client, parent, "study.json", json.dumps(study))
     return Store(f"sqlite:///{folder / 'mlflow.db'}", trials, parent)
 
@@ -57,7 +57,7 @@ def test_an_experiments_runs_are_a_table_and_those_left_out_are_told_by_reason(s
     found = read("mkd", store=store.uri)
     assert len(found.frame) == 5
     assert found.left_out == {
-        "no speed (one row on one thread)": ["no speed"], "not finished": ["running"], "not a student's (teacher)": ["teacher"],
+        "no speed (one text on one thread)": ["no speed"], "not finished": ["running"], "not a student's (teacher)": ["teacher"],
     }  # fmt: skip
     assert found.study is None and found.experiment == "mkd"
 

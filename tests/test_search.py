@@ -28,9 +28,9 @@ def test_every_trial_is_a_finished_run_below_that_of_the_study(searched: Searche
     for run in found:
         assert (run.info.status, run.data.tags["mkd.state"]) == ("FINISHED", "complete")
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-        assert {"quality/mean", "search/quality", "speed/torch/b1-l16-t1/p50_ms", "speed/torch/b1-l16-t1/ratio",
-                "teacher/speed/torch/b1-l16-t1/p50_ms", "size/bytes", "size/flops"} <= run.data.metrics.keys()  # fmt: skip
-        ms = run.data.metrics["speed/torch/b1-l16-t1/p50_ms"]
+        assert {"quality/mean", "search/quality", "speed/torch/b1-text-t1/p50_ms", "speed/torch/b1-text-t1/ratio",
+                "teacher/speed/torch/b1-text-t1/p50_ms", "size/bytes", "size/flops"} <= run.data.metrics.keys()  # fmt: skip
+        ms = run.data.metrics["speed/torch/b1-text-t1/p50_ms"]
         assert run.info.run_name.startswith(f"t00{run.data.tags['mkd.trial']} {run.data.tags['mkd.student']} ")
         assert run.info.run_name.endswith(f" {ms:.2g}ms")
         history = client(folder).get_metric_history(run.info.run_id, "selection/mean")
@@ -82,7 +82,8 @@ def test_the_same_seed_gives_the_same_trials_to_a_search_that_goes_on_in_its_run
     assert client(folder).get_run(then["run_id"]).info.status == "FINISHED"
     whole, parted = study_of(folder).trials, study_of(folder, "again").trials
     assert [trial.params for trial in whole] == [trial.params for trial in parted]
-    assert [trial.values for trial in whole] == [trial.values for trial in parted]
+    # What a candidate costs is measured anew where the machine was busy.
+    assert [trial.values[0] for trial in whole] == [trial.values[0] for trial in parted]
 
 
 def test_a_study_can_begin_with_the_finished_trials_of_another(searched: Searched) -> None:

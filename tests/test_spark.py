@@ -25,7 +25,7 @@ SPACE: dict[str, Any] = {
     "train.sampling.weights": "simplex",
 }
 SEARCH = [
-    *TINY, '--data.tasks=["sentiment", "similarity"]', "--data.max_length=32", "--speed.length=16", "--speed.warmup=1",
+    *TINY, '--data.tasks=["sentiment", "similarity"]', "--data.max_length=32", "--speed.length=16",
     "--speed.batch_size=2", "--train.eval_every=3", "--search.backend=torch", "--search.engine=spark",
     "--search.pruning.warmup=1", "--search.space", json.dumps(SPACE),
 ]  # fmt: skip
@@ -68,8 +68,8 @@ def test_every_trial_is_a_finished_run_below_that_of_the_study(searched: Searche
     for run in found:
         assert (run.info.status, run.data.tags["mkd.state"]) == ("FINISHED", "complete")
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-        assert {"quality/mean", "search/quality", "speed/torch/b1-l16-t1/p50_ms", "size/bytes"} <= run.data.metrics.keys()
-    points = [(r.data.metrics["search/quality"], r.data.metrics["speed/torch/b1-l16-t1/p50_ms"], r.info.run_id) for r in found]
+        assert {"quality/mean", "search/quality", "speed/torch/b1-text-t1/p50_ms", "size/bytes"} <= run.data.metrics.keys()
+    points = [(r.data.metrics["search/quality"], r.data.metrics["speed/torch/b1-text-t1/p50_ms"], r.info.run_id) for r in found]
     best = {run for q, ms, run in points if not any(a >= q and b <= ms and (a, b) != (q, ms) for a, b, _ in points)}
     assert {point["run"] for point in told["front"]} == best
     assert {run.info.run_id for run in found if run.data.tags["mkd.front"] == "true"} == best
@@ -84,7 +84,7 @@ def test_the_study_is_in_an_experiment_of_its_own_with_the_values_of_both_object
     assert len(study.trials) == 3 and not (folder / "optuna.db").exists()
     for trial in study.trials:
         metrics = made[trial.user_attrs[RUN_OF_TRIAL]]
-        assert trial.values == [metrics["search/quality"], metrics["speed/torch/b1-l16-t1/p50_ms"]]
+        assert trial.values == [metrics["search/quality"], metrics["speed/torch/b1-text-t1/p50_ms"]]
     assert [way.name for way in study.directions] == ["MAXIMIZE", "MINIMIZE"]
 
 

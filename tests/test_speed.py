@@ -1,4 +1,3 @@
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,26 +9,37 @@ from mkd import runtime
 from mkd.backends import in_torch
 from mkd.config import SpeedConfig, StudentConfig
 from mkd.speed import (
+    HEADLINE,
+    MOST_SECONDS,
+    ROUNDS,
     Setting,
     Timed,
+    answering,
+    busy_note,
+    calls_of,
+    even,
     flops,
     hardware,
+    is_busy,
     measure,
+    of_one_thread,
     settings,
     size_metrics,
     speed_metrics,
-    told,
-)  # fmt: skip
+    within,
+    work_of,
+)
 from mkd.students import Student, make_student
 from mkd.students.bilstm import BiLstmConfig, BiLstmStudent
 from mkd.students.heads import head_configs
 from mkd.students.transformer import TransformerConfig, TransformerStudent
+from mkd.tasks import Task
+from mkd.timing import MOST_BUSY, PROTOCOL, Clock
 from mkd.tokens import TaskData
 
 BILSTM = StudentConfig(kind="bilstm", hidden=5, embedding=6)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=2, heads=4)
 WORK: dict[str, list[runtime.Text]] = {"single": ["a film", "the sea", "rain"], "pair": [("a", "b"), ("the sea", "a film")]}
-STATISTICS = ("p50_ms", "p95_ms", "p99_ms", "rows_per_s")
 
 
 def student_of(config: StudentConfig, datas: list[TaskData]) -> Student:
@@ -40,64 +50,122 @@ def timed(config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTok
     return in_torch(make_student(config, datas, len(tokenizer), 32, None), tokenizer)
 
 
-def test_metrics_name_the_model_the_setting_and_the_statistic(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
-    models = {"speed/torch": timed(BILSTM, datas, tokenizer), "teacher/speed/torch": timed(TRANSFORMER, datas, tokenizer)}
-    config = SpeedConfig(length=8, batch_size=3, threads=[1, 2], repeats=4, warmup=1)
-    found = speed_metrics(models, WORK, config)
-    settings = [f"b{rows}-{length}-t{threads}" for rows in (1, 3) for length in ("l8", "text") for threads in (1, 2)]
-    assert found.keys() == {f"{model}/{setting}/{name}" for model in models for setting in settings for name in STATISTICS}
+def test_metrics_name_the_backend_the_setting_and_the_statistic(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """In no time at all there is one pass: 20 calls of one row, and of many rows one a task."""
+    models = {"torch": timed(BILSTM, datas, tokenizer), "other": timed(TRANSFORMER, datas, tokenizer)}
+    asked = settings(SpeedConfig(length=8, batch_size=3, threads=[1, 2]))
+    found = speed_metrics(models, WORK, asked, 1e-9, "teacher/")
+    kinds = {"b1-text-t1": 20, "b1-l8-t1": 20, "b3-text-t1": 2, "b3-text-t2": 2}
+    statistics = {name: {"calls", "rows_per_s"} | ({"p50_ms"} if calls >= 20 else set()) for name, calls in kinds.items()}
+    names = {f"teacher/speed/{model}/{kind}/{key}" for model in models for kind in kinds for key in statistics[kind]}
+    assert found.keys() == names | {"teacher/speed/busy_share", "teacher/speed/protocol"}
+    assert found["teacher/speed/protocol"] == PROTOCOL and 0 <= found["teacher/speed/busy_share"] <= 1
     for model in models:
-        for rows in (1, 3):
-            p50, p95, p99, rate = (found[f"{model}/b{rows}-l8-t1/{statistic}"] for statistic in STATISTICS)
-            assert 0 < p50 <= p95 <= p99
-            assert rate == pytest.approx(rows * 1000 / p50)
+        for kind, calls in kinds.items():
+            assert found[f"teacher/speed/{model}/{kind}/calls"] == calls
+            assert found[f"teacher/speed/{model}/{kind}/rows_per_s"] > 0
+    assert speed_metrics(models, WORK, asked, 0) == {}, "0 seconds: nothing is measured"
 
 
-def test_statistics_by_hand() -> None:
-    found = told([4.0, 1.0, 3.0, 2.0, 5.0], rows=6)
-    assert found == pytest.approx({"p50_ms": 3.0, "p95_ms": 4.8, "p99_ms": 4.96, "rows_per_s": 2000.0})
-
-
-def test_settings_are_each_measured_once() -> None:
+def test_settings_are_each_measured_once_the_headline_first() -> None:
     cores = runtime.cores()
-    config = SpeedConfig(length=8, batch_size=1, threads=[cores, 0])
-    assert [setting.name for setting in settings(config, texts=True)] == [
-        f"b1-l8-t{cores}",
-        f"b1-text-t{cores}",
-    ]
-    assert [setting.name for setting in settings(config, texts=False)] == [f"b1-l8-t{cores}"]
+    many = [setting.name for setting in settings(SpeedConfig(length=8, batch_size=4, threads=[cores, 0, 1]))]
+    assert many == list(dict.fromkeys(["b1-text-t1", "b1-l8-t1", f"b4-text-t{cores}", "b4-text-t1"]))
+    assert settings(SpeedConfig(batch_size=1, threads=[1])) == [HEADLINE, Setting(1, 128, 1)]
+    assert settings(SpeedConfig(threads=[])) == [HEADLINE, Setting(1, 128, 1)]
 
 
-def test_models_answer_the_same_texts_task_after_task(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
-    asked: dict[str, list[tuple[str, list[runtime.Text]]]] = {"one": [], "other": []}
+def test_a_trial_has_the_settings_of_one_thread() -> None:
+    assert [setting.name for setting in of_one_thread(SpeedConfig(threads=[7, 1]))] == ["b1-text-t1", "b1-l128-t1", "b32-text-t1"]
+    assert [setting.name for setting in of_one_thread(SpeedConfig(threads=[7]))] == ["b1-text-t1", "b1-l128-t1"]
 
-    def watched(name: str) -> Timed:
-        model = timed(BILSTM, datas, tokenizer)
+
+def test_a_run_measures_for_half_as_long_as_its_student_was_trained() -> None:
+    assert within(SpeedConfig(), 6.0).seconds == 3.0
+    assert within(SpeedConfig(), 3600.0) == SpeedConfig()
+
+
+def test_texts_are_of_all_tasks_in_turn_at_even_steps_of_their_length(
+    tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    work = work_of(tasks)
+    assert list(work) == ["single", "pair", "score"]
+    for task in tasks:
+        rows = [(row.text_a, row.text_b) if task.kind.pair else row.text_a for row in task.dev[""].read()]
+        assert sorted(map(str, work[task.name])) == sorted(map(str, rows))
+        lengths = [len("".join(text)) for text in work[task.name]]
+        assert lengths == sorted(lengths)
+    student = timed(BILSTM, datas, tokenizer).load(1)
+    asked = [(task, texts) for texts, task in (call.args for call in calls_of(student, np.arange(9), HEADLINE, work))]  # type: ignore[attr-defined]
+    # Three tasks need seven texts each for 20 calls: of 20 rows those in the middle of each seventh.
+    places = [1, 4, 7, 10, 12, 15, 18]
+    assert asked == [(task, [work[task][place]]) for place in places for task in work]
+    many = [call.args for call in calls_of(student, np.arange(9), Setting(5, 0, 1), work)]  # type: ignore[attr-defined]
+    assert many == [([work[task][place] for place in (2, 6, 10, 14, 18)], task) for task in work]
+
+
+def test_even_steps_by_hand() -> None:
+    assert even(["a", "b", "c", "d"], 2) == ["b", "d"]
+    assert even(["a", "b"], 5) == ["a", "a", "b", "b", "b"]
+
+
+class Turned:
+    """A clock that is turned by the calls of students that do nothing else."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.clock = Clock(lambda: self.now, lambda: self.now, lambda: self.now, lambda: self.now)
+
+    def model(self, seconds: float, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Timed:
+        own = timed(BILSTM, datas, tokenizer)
+
+        def passes(*asked: object) -> object:
+            self.now += seconds
+            return None
 
         def load(threads: int) -> runtime.Student:
-            student = model.load(threads)
-            predict = student.predict
-
-            def told(texts: Sequence[runtime.Text], task: str) -> list[runtime.Prediction]:
-                asked[name].append((task, list(texts)))
-                return predict(texts, task)
-
-            student.predict = told  # type: ignore[method-assign]
+            student = own.load(threads)
+            student.predict = student.infer = passes  # type: ignore[assignment, method-assign]
             return student
 
-        return model._replace(load=load)
-
-    config = SpeedConfig(batch_size=2, repeats=3, warmup=1)
-    measure({name: watched(name) for name in asked}, Setting(2, 0, 1), WORK, config)
-    first, second = WORK["single"], WORK["pair"]
-    expected = [("single", first[:2]), ("pair", second[:2]), ("single", [first[2], first[0]]), ("pair", second[:2])]
-    assert asked["one"] == asked["other"] == expected
+        return own._replace(load=load)
 
 
-def test_measuring_ends_when_its_time_is_over(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
-    config = SpeedConfig(repeats=1000, warmup=1, seconds=1e-6)
-    times = measure({"": timed(BILSTM, datas, tokenizer)}, Setting(1, 8, 1), {}, config)
-    assert [len(found) for found in times.values()] == [5]
+def test_the_seconds_are_shared_and_a_model_has_no_more_than_its_share(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Of 3 s each of two models has 0.75 in each of two settings. Their passes take 20 ms and, of calls of 1 s, 20 s."""
+    turned = Turned()
+    models = {"fast": turned.model(2**-10, datas, tokenizer), "slow": turned.model(1.0, datas, tokenizer)}
+    found = measure(models, WORK, [HEADLINE, Setting(1, 8, 1)], 3.0, clock=turned.clock)
+    for setting in (HEADLINE, Setting(1, 8, 1)):
+        fast, slow = found["fast", setting], found["slow", setting]
+        assert len(fast) == ROUNDS and all(len(block.seconds) % 20 == 0 for block in fast)
+        assert len({len(block.seconds) for block in fast}) <= 2, "the rounds are alike"
+        made = sum(len(block.seconds) + 20 for block in fast) * 2**-10
+        assert 0.75 - 20 * 2**-10 <= made <= 0.75 + 20 * 2**-10
+        assert [len(block.seconds) for block in slow] == [20], "one pass, however long it takes, and no second round"
+
+
+def test_a_share_has_an_end_however_many_seconds_there_are(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    turned = Turned()
+    measure({"": turned.model(2**-10, datas, tokenizer)}, WORK, [HEADLINE], 1000.0, clock=turned.clock)
+    assert MOST_SECONDS <= turned.now <= MOST_SECONDS + 20 * 2**-10
+
+
+def test_a_model_without_a_task_answers_its_texts_as_those_of_another(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """A classifier of one task beside a student of several: both are asked the same."""
+    one = timed(TRANSFORMER, datas[:1], tokenizer).load(1)
+    assert list(one.heads) == ["single"]
+    able = answering(one, WORK)
+    assert [able.head("pair").pair, able.head("single").pair] == [True, False]
+    assert all(answer.error is None for answer in able.predict(WORK["pair"], "pair"))
+    assert able.predict(WORK["single"], "single") == one.predict(WORK["single"], "single")
+    assert answering(able, WORK) is able
 
 
 def test_the_threads_are_as_stated_while_measuring_and_as_before_after_it(
@@ -111,8 +179,8 @@ def test_the_threads_are_as_stated_while_measuring_and_as_before_after_it(
         seen.append(torch.get_num_threads())
         return model.load(threads)
 
-    measure({"": model._replace(load=load)}, Setting(1, 8, before + 1), {}, SpeedConfig(repeats=1, warmup=1))
-    assert seen == [before + 1]
+    measure({"": model._replace(load=load)}, WORK, [Setting(1, 8, before + 1), Setting(1, 0, 1)], 1e-9)
+    assert seen == [before + 1, 1]
     assert torch.get_num_threads() == before
 
 
@@ -123,8 +191,20 @@ def test_the_threads_are_as_before_after_an_exception(datas: list[TaskData], tok
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        measure({"": Timed(stop, np.arange(5))}, Setting(1, 8, before + 1), {}, SpeedConfig())
+        measure({"": Timed(stop, np.arange(5))}, WORK, [Setting(1, 8, before + 1)], 1.0)
     assert torch.get_num_threads() == before
+
+
+def test_a_busy_machine_is_told_for_the_student_and_the_teacher() -> None:
+    quiet = {"speed/busy_share": MOST_BUSY, "teacher/speed/busy_share": 0.0, "speed/torch/b1-text-t1/p50_ms": 9.0}
+    assert not is_busy(quiet) and busy_note(quiet) == []
+    busy = quiet | {"teacher/speed/busy_share": 0.234}
+    assert is_busy(busy)
+    assert busy_note(busy) == [
+        "the machine was busy when the teacher was timed: other work had 23 % of the core, so that the milliseconds are too many"
+    ]
+    (told,) = busy_note(quiet | {"speed/busy_share": 0.5})
+    assert "when the speed was timed: other work had 50 %" in told
 
 
 def test_flops_of_a_transformer_by_formula(datas: list[TaskData]) -> None:

@@ -53,7 +53,7 @@ def config_of(folder: Path, sources: dict[str, list[str]], **changes: Any) -> Co
         teacher=TeacherConfig(layers=1, hidden=16, heads=2, vocabulary=400, train=TRAIN, sources=sources, mean=mean),
         student=StudentConfig(kind="bilstm", hidden=8, embedding=8),
         train=TRAIN,
-        speed=SpeedConfig(length=16, batch_size=2, threads=[1], repeats=2, warmup=1),
+        speed=SpeedConfig(length=16, batch_size=2, threads=[1], seconds=0.1),
         export=ExportConfig(backends=[]),
     )
     return replace(config, **changes)
@@ -103,7 +103,7 @@ def mixed(folder: Path, tokenizer: PreTrainedTokenizerBase) -> Result:
 def test_every_kind_of_teacher_can_have_a_part_in_one_run(mixed: Result, folder: Path) -> None:
     assert mixed.teacher == "bert-1x8 + similarity-1.jsonl + bert-1x16"
     assert "teacher/quality/sentiment/score" in mixed.metrics and "agreement/paraphrase" in mixed.metrics
-    assert "teacher/speed/torch/b1-l16-t1/p50_ms" in mixed.metrics and "speed/torch/b1-l16-t1/ratio" in mixed.metrics
+    assert "teacher/speed/torch/b1-text-t1/p50_ms" in mixed.metrics and "speed/torch/b1-text-t1/ratio" in mixed.metrics
     (manifest,) = (folder / "cache" / "teachers").glob("*/manifest.json")
     assert list(json.loads(manifest.read_text())["parts"]["tasks"]) == ["paraphrase"], "it is refined on its own tasks alone"
 
@@ -132,9 +132,9 @@ def test_files_alone_give_scores_but_no_speed_to_compare_with(folder: Path) -> N
     assert found.metrics["teacher/quality/similarity/pearson"] == pytest.approx(100)
     assert "teacher/quality/mean" in found.metrics and "retention/mean" in found.metrics
     assert not [name for name in found.metrics if name.startswith("teacher/speed") or name.endswith("/ratio")]
-    assert "speed/torch/b1-l16-t1/p50_ms" in found.metrics
+    assert "speed/torch/b1-text-t1/p50_ms" in found.metrics
     speed = next(line for line in table.lines(found) if line.startswith("| ms a call"))
-    assert speed.split("|")[-2].strip() == "rows/s"
+    assert [cell.strip() for cell in speed.split("|")[2:-1]] == ["torch"]
     assert not [note for note in found.notes if "WEAK" in note]
     assert list(picture.info(found).latency_ms) == ["student"]
 

@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerBase, RobertaConfig, RobertaModel
 
 from mkd.backends import in_torch
 from mkd.batches import gather
-from mkd.config import SpeedConfig, StudentConfig
-from mkd.speed import size_metrics, speed_metrics
+from mkd.config import StudentConfig
+from mkd.speed import Setting, size_metrics, speed_metrics
 from mkd.students import Student, load_model, make_student
 from mkd.students.embeddings import TrimmedEmbedding, input_table, rows_of, token_of_each_row, trim
 from mkd.students.heads import head_configs
@@ -207,7 +207,7 @@ def test_the_speed_of_a_trimmed_student_is_measured_on_its_own_rows(
     student = student_of(BAG, datas, tokenizer, True)
     seen: list[torch.Tensor] = []
     input_table(student).register_forward_hook(lambda module, args, out: seen.append(args[0]))
-    speed_metrics({"": in_torch(student, tokenizer)}, {}, SpeedConfig(length=500, batch_size=1, threads=[1], repeats=1, warmup=1))
+    speed_metrics({"": in_torch(student, tokenizer)}, {"a": ["a film"]}, [Setting(1, 500, 1)], 0.1)
     kept, _ = kept_of(datas, tokenizer)
     rows = rows_of(input_table(student), seen[0])
     assert set(rows.flatten().tolist()) == set(range(1, len(kept))), "all rows but that of padding"

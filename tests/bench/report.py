@@ -85,7 +85,7 @@ def study_json(name: str, runs: list[stored.Made], ids: list[str]) -> dict[str, 
     found = [
         {
             "number": number, "state": run.tags["mkd.state"], "run_id": run_id, "quality": run.metrics["search/quality"],
-            "latency_ms": run.metrics["speed/onnx/b1-l128-t1/p50_ms"], "seconds": 30.0,
+            "latency_ms": run.metrics["speed/onnx/b1-text-t1/p50_ms"], "seconds": 30.0,
             "settings": {"student.hidden": run.params["student.hidden"], "loss.temperature": run.params["loss.temperature"]},
             "weights": None,
         }
@@ -99,7 +99,7 @@ def study_json(name: str, runs: list[stored.Made], ids: list[str]) -> dict[str, 
         "weights.sentiment": 0.05,
     }
     return {
-        "study": name, "backend": "onnx", "setting": "b1-l128-t1", "objectives": ["quality", "latency"],
+        "study": name, "backend": "onnx", "setting": "b1-text-t1", "objectives": ["quality", "latency"],
         "reference": {"quality": 0.0, "latency_ms": 7.5}, "importances": {"quality": shares, "latency": {"student.hidden": 1.0}},
         "space": {}, "trials": found, "hypervolume": [100 - 60 / (1 + index / 5) for index in range(len(runs))],
     }  # fmt: skip

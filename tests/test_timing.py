@@ -1,0 +1,154 @@
+"""Blocks of calls by clocks that are turned by hand, and a core that really is busy."""
+
+import gc
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import numpy as np
+import pytest
+
+from mkd.timing import (
+    MOST_BUSY,
+    WARM_SECONDS,
+    Block,
+    Clock,
+    block,
+    busy_share,
+    least_calls,
+    of_others,
+    statistics_of,
+    uncollected,
+)
+
+MS = 2**-10
+"""About a millisecond, of which floating-point numbers add up without an error."""
+
+
+class Turned:
+    """A clock that only its calls turn: each by some seconds, of which this thread works a share."""
+
+    def __init__(self, share: float = 1.0) -> None:
+        self.now, self.worked, self.share = 0.0, 0.0, share
+        self.made: list[str] = []
+        self.clock = Clock(lambda: self.now, lambda: self.worked, lambda: self.worked, lambda: 0.0)
+
+    def call(self, name: str, seconds: float) -> Callable[[], None]:
+        def made() -> None:
+            self.made.append(name)
+            self.now += seconds
+            self.worked += self.share * seconds
+
+        return made
+
+
+def test_a_block_is_a_warm_up_and_then_whole_passes_until_its_time_is_over() -> None:
+    """Of 10 ms of a pass 3 are the warm-up, as it takes no longer: 96 ms hold nine passes more, and the tenth is begun."""
+    turned = Turned()
+    found = block([turned.call("a", 4 * MS), turned.call("b", 6 * MS)], 96 * MS, turned.clock)
+    assert turned.made == ["a", "b"] * 10
+    assert found == Block([4 * MS, 6 * MS] * 9, 2, 90 * MS, 90 * MS)
+
+
+def test_what_takes_longer_than_its_time_is_warmed_up_by_one_call_and_has_one_pass() -> None:
+    turned = Turned()
+    found = block([turned.call("a", 1.0), turned.call("b", 2.0)], 0.5, turned.clock)
+    assert turned.made == ["a", "a", "b"] and found.seconds == [1.0, 2.0]
+
+
+def test_a_warm_up_ends_before_its_pass_where_that_is_long() -> None:
+    turned = Turned()
+    calls = [turned.call(str(place), 20 * MS) for place in range(9)]
+    block(calls, 0, turned.clock)
+    warm = len(turned.made) - 9
+    assert (warm - 1) * 20 * MS < WARM_SECONDS <= warm * 20 * MS
+
+
+def blocks(*times: list[float]) -> list[Block]:
+    return [Block(found, 20, sum(found), sum(found)) for found in times]
+
+
+@pytest.mark.parametrize(("percent", "count"), [(50, 20), (95, 200), (99, 1000)])
+def test_a_percentile_is_told_from_as_many_calls_on_as_ten_are_beyond(percent: int, count: int) -> None:
+    assert least_calls(percent) == count
+    few, enough = (statistics_of([Block([1.0] * number, 1, 1.0, 1.0)], 1) for number in (count - 1, count))
+    assert f"p{percent}_ms" not in few and enough[f"p{percent}_ms"] == 1000.0
+    assert (few["calls"], enough["calls"]) == (count - 1, count)
+
+
+def test_a_percentile_is_the_median_over_blocks_of_each_block_s_own() -> None:
+    """One block in which all was three times as slow changes nothing."""
+    first, second = [0.001 * place for place in range(1, 101)], [0.002 * place for place in range(1, 101)]
+    found = statistics_of(blocks(first, second, [3 * time for time in second]), 1)
+    assert found["p50_ms"] == pytest.approx(1000 * float(np.percentile(second, 50)))
+    assert found["p95_ms"] == pytest.approx(1000 * float(np.percentile(second, 95)))
+    assert "p99_ms" not in found
+
+
+def test_rows_a_second_are_those_of_the_median_pass() -> None:
+    """Passes of 20 calls of 8 rows take 2, 3 and 40 s: 160 rows in 3 s."""
+    found = statistics_of(blocks([0.1] * 20, [0.15] * 20 + [2.0] * 20), 8)
+    assert found["rows_per_s"] == pytest.approx(160 / 3)
+
+
+def test_the_busy_share_is_what_the_thread_has_not_worked() -> None:
+    turned = Turned(share=0.75)
+    found = [block([turned.call("a", MS)], 64 * MS, turned.clock) for _ in range(3)]
+    assert busy_share(found, 0.0, 2) == pytest.approx(0.25)
+    assert busy_share([Block([1.0], 1, 1.0, 1.1)], 0.0, 2) == 0.0, "clocks of two kinds may differ a little"
+
+
+@pytest.mark.parametrize(
+    ("others", "physical", "share"), [(1.0, 2, 0.0), (1.3, 2, 0.3), (0.4, 1, 0.4), (9.0, 4, 1.0), (2.0, 8, 0.0)]
+)
+def test_others_that_need_more_than_the_other_physical_cores_have_a_part_of_this_one(
+    others: float, physical: int, share: float
+) -> None:
+    """Two logical cores of one physical core: a thread on the one works all the time and is slowed by the other's."""
+    assert busy_share([Block([1.0], 1, 1.0, 1.0)], others, physical) == pytest.approx(share)
+
+
+def test_others_are_all_that_cores_have_worked_less_this_process() -> None:
+    now = {"wall": 10.0, "process": 3.0, "machine": 100.0}
+    told = of_others(Clock(lambda: now["wall"], lambda: 0.0, lambda: now["process"], lambda: now["machine"]))
+    now |= {"wall": 14.0, "process": 6.0, "machine": 109.0}
+    assert told() == pytest.approx((9 - 3) / 4)
+
+
+@contextmanager
+def busy_core() -> Iterator[None]:
+    """This thread on one core, with a process beside it there that works all the time."""
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system does not tell a process its core")
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    other = subprocess.Popen([sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout is not None and other.stdout.readline()
+        yield
+    finally:
+        other.kill()
+        other.communicate()
+        os.sched_setaffinity(0, before)
+
+
+def test_a_core_that_another_process_works_on_is_found_busy() -> None:
+    def work() -> None:
+        end = time.thread_time() + 0.01
+        while time.thread_time() < end:
+            pass
+
+    with busy_core():
+        found = block([work], 0.5)
+    assert busy_share([found], 0.0, 64) > 4 * MOST_BUSY
+
+
+def test_garbage_is_searched_for_again_afterwards_also_after_an_error() -> None:
+    assert gc.isenabled()
+    with suppress(KeyError), uncollected():
+        assert not gc.isenabled()
+        raise KeyError
+    assert gc.isenabled()
