@@ -164,6 +164,8 @@ def measure(
 ) -> dict[tuple[str, Setting], list[Block]]:
     """The blocks of each model in each setting. One whose share of the seconds is used up has no more of them."""
     share = min(seconds / (len(models) * len(asked)), MOST_SECONDS)
+    # The tokenizer has those of the first student that a process loads: the most that any setting has.
+    os.environ.setdefault("RAYON_NUM_THREADS", str(max(setting.threads for setting in asked)))
     pairs = [(name, setting) for setting in asked for name in models]
     spent = dict.fromkeys(pairs, 0.0)
     loaded: dict[tuple[str, int], runtime.Student] = {}

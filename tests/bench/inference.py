@@ -4,8 +4,8 @@
 
 A folder is one that a run has saved a student in (artifact `student` of its model). Each is exported to float32, int8 and int8
 that is calibrated on training rows, and scored on the dev rows in each. All of them and a BERT-base of random weights are timed
-in turn in one process, on one thread: a row of 128 tokens, and raw sentences of SST-2's dev split, tokenised within the time.
-The last line is JSON.
+as mkd/speed.py has it, on one thread: a row of 128 tokens, and raw sentences of SST-2's dev split, tokenised within the time. The
+last line is JSON.
 """
 
 import argparse
@@ -16,18 +16,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from experiments.table import markdown
 from mkd import checkpoints, runtime
 from mkd.backends import compared, in_torch
-from mkd.config import DataConfig, ExportConfig, SpeedConfig
+from mkd.config import DataConfig, ExportConfig
 from mkd.evaluate import dev_logits, eager, quality
 from mkd.export import calibration_batches, export_int8, export_onnx
 from mkd.sources import load_tasks
-from mkd.speed import Setting, Timed, measure, tokens_of, work_of
+from mkd.speed import Setting, Timed, busy_note, speed_metrics, tokens_of, work_of
 from mkd.students import Student, bert_config, load_model
 from mkd.students.transformer import TransformerConfig, TransformerStudent
 from mkd.teaching import Side
@@ -68,7 +67,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=["sst2", "mrpc", "cola", "rte", "stsb"])
     parser.add_argument("--cache", default=".mkd")
     parser.add_argument("--out", help="a folder to keep the exports in")
-    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--seconds", type=float, default=60, help="that all times may take")
     given = parser.parse_args()
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -88,10 +87,11 @@ def main() -> None:
                 load = partial(runtime.Student.load, root / name / backend)
                 timed[f"{name}/{backend}"] = Timed(load, tokens_of(student))
         timed = {"bert-base/torch": bert_base(tokenizer)} | timed
-        how = SpeedConfig(repeats=given.repeats, seconds=1e9)
         work = {"sst2": work_of(tasks)["sst2"]}
-        row = {name: float(np.median(times)) for name, times in measure(timed, ONE_ROW, {}, how).items()}
-        texts = {name: float(np.median(times)) for name, times in measure(timed, SENTENCES, work, how).items()}
+        speed = speed_metrics(timed, work, [ONE_ROW, SENTENCES], given.seconds)
+        row = {name: speed[f"speed/{name}/{ONE_ROW.name}/p50_ms"] for name in timed}
+        texts = {name: speed[f"speed/{name}/{SENTENCES.name}/rows_per_s"] for name in timed}
+        print("\n".join(busy_note(speed)))
     speeds, qualities = list(rows(scores, row, texts)), list(by_task(scores, given.tasks))
     for told in (speeds, qualities):
         print("\n".join(markdown([list(told[0]), *([shown(value) for value in line.values()] for line in told)])), end="\n\n")
@@ -115,7 +115,7 @@ def rows(scores: dict[str, dict[str, dict[str, float]]], row: dict[str, float], 
                 "backend": backend,
                 "ms a row": row[key],
                 "times BERT-base": row["bert-base/torch"] / row[key],
-                "sentences/s": 1000 * SENTENCES.rows / texts[key],
+                "sentences/s": texts[key],
                 "mean score": values["quality/mean"],
                 "lost": values.get("loss"),
                 "largest difference": values.get("max_difference"),

@@ -1,0 +1,120 @@
+"""One student's speed as a search's trial, as a run and as it is promoted: the three are to be alike.
+
+    python tests/bench/speed.py [--rounds 3] [--students transformer bilstm bag] [--backends torch onnx int8] [--folder FOLDER]
+
+Each round starts the real commands one after another, for every student of the demo suite: a search of one trial in each
+backend, which measures it anew, a distillation, and the promotion of the trial. The table has the medians over the rounds, and
+the largest of the three over the least; the last line is JSON. It is of a machine with nothing else to do: the share of the core
+that other work had is told below.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import mlflow
+
+from experiments.table import markdown
+from mkd.backends import statistic
+from mkd.config import SpeedConfig
+from mkd.speed import of_one_thread
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDENTS = {
+    "transformer": {"student.hidden": 48},
+    "bilstm": {"student.kind": "bilstm", "student.hidden": 32},
+    "bag": {"student.kind": "bag", "student.hidden": 64, "student.ngrams": 1},
+}
+LITTLE = {
+    "threads": 1, "teacher.train.steps": 300, "train.steps": 400, "train.eval_every": 200, "baseline": False,
+    "speed.seconds": 20, "export.max_loss": 100, "search.pruning.warmup": 1,
+}  # fmt: skip
+"""Of a run whose scores are of no interest."""
+ROLES = ("trial", "run", "promoted")
+Found = dict[tuple[str, str, str], dict[str, list[float]]]
+"""By student, backend and setting, what each role was measured with in each round."""
+
+
+def started(folder: Path, verb: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The last line of a command that works in the folder."""
+    told = [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in settings.items()]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
+    argv = [sys.executable, "-m", f"experiments.{verb}", *told]
+    done = subprocess.run(argv, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def metrics_of(folder: Path, run: str) -> dict[str, float]:
+    found: dict[str, float] = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").get_run(run).data.metrics
+    return found
+
+
+def measured(folder: Path, student: str, backends: list[str], number: int) -> dict[tuple[str, str], dict[str, float]]:
+    """By role and backend the metrics of one round. The last backend's trial is promoted: the student is that of all."""
+    own = LITTLE | STUDENTS[student]
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for backend in backends:
+        shutil.rmtree(folder / ".mkd" / "costs", ignore_errors=True)
+        study = f"{student}-{backend}-{number}"
+        space = {"student.hidden": [own["student.hidden"]]}
+        asked = own | {"search.study": study, "search.backend": backend, "search.trials": 1, "search.space": space}
+        front = started(folder, "search", asked)["front"]
+        found["trial", backend] = metrics_of(folder, front[0]["run"])
+    whole = started(folder, "distill", own)["metrics"]
+    of_the_command = {name: own[name] for name in ("threads", "baseline", "export.max_loss")}
+    promoted = started(folder, "promote", of_the_command | {"promote.study": study})
+    again = metrics_of(folder, promoted["runs"]["0"])
+    for backend in backends:
+        found["run", backend], found["promoted", backend] = whole, again
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--students", nargs="+", default=list(STUDENTS), choices=list(STUDENTS))
+    parser.add_argument("--backends", nargs="+", default=["torch", "onnx", "int8"], choices=["torch", "onnx", "int8"])
+    parser.add_argument("--folder", help="where runs and stores are kept; none: they are removed")
+    given = parser.parse_args()
+    times: Found = defaultdict(lambda: defaultdict(list))
+    busy: dict[str, list[float]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as aside:
+        folder = Path(given.folder or aside).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(given.rounds):
+            for student in given.students:
+                for (role, backend), metrics in measured(folder, student, given.backends, number).items():
+                    busy[role].append(metrics["speed/busy_share"])
+                    for setting in of_one_thread(SpeedConfig()):
+                        key = f"speed/{backend}/{setting.name}/{statistic(setting.name)}"
+                        times[student, backend, setting.name][role].append(metrics[key])
+    rows = [["student", "backend", "setting", *ROLES, "largest / least"]]
+    ratios: dict[str, float] = {}
+    for (student, backend, setting), by_role in times.items():
+        medians = [statistics.median(by_role[role]) for role in ROLES]
+        ratios[f"{student}/{backend}/{setting}"] = ratio = max(medians) / min(medians)
+        form = ".3f" if statistic(setting) == "p50_ms" else ",.0f"
+        rows.append([student, backend, setting, *(format(median, form) for median in medians), f"{ratio:.3f}"])
+    print("\n".join(markdown(rows)))
+    print("\nms a call of one row, rows a second of many; share of the core that other work had, the largest: ", end="")
+    print(", ".join(f"{role} {max(busy[role]):.3f}" for role in ROLES))
+    told = {
+        "largest": max(ratios.values()),
+        "ratios": ratios,
+        "busy": busy,
+        "times": {"/".join(key): by_role for key, by_role in times.items()},
+    }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
