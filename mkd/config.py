@@ -334,7 +334,8 @@ class LossConfig:
     temperature: float = 1.0
     """T of the kl loss, above 0."""
     hard_weight: float = 0.0
-    """Weight of the labels: 0 learns from the teacher alone, 1 from the labels alone (no teacher, labelled rows only)."""
+    """Weight of the labels: 0 learns from the teacher alone, 1 from the labels alone. Then the unlabelled rows have no part, and
+    no teacher is made or loaded, unless student.init=teacher takes its layers or embeddings from it."""
     hard_weight_end: float | None = None
     """hard_weight moves linearly over training to this value; 0 to 1 is BAM's teacher annealing; null: it stays."""
     task_weights: dict[str, float] = field(default_factory=dict)
@@ -348,7 +349,7 @@ class LossConfig:
 
     @property
     def from_labels_alone(self) -> bool:
-        """Whether no teacher is needed."""
+        """Whether nothing is learnt from a teacher."""
         return self.hard_weight == 1 and self.hard_weight_end in (None, 1)
 
     @property

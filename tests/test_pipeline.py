@@ -48,6 +48,7 @@ QUALITY = {
     *(f"similarity/{name}" for name in ("pearson", "spearman", "score")),
     "mean",
 }
+QUALITY_OF = [f"quality/{name}" for name in sorted(QUALITY)]
 
 
 def config_of(cache: Path, **changes: Any) -> Config:
@@ -165,14 +166,41 @@ def test_a_run_with_full_caches_gives_the_same_numbers_and_trains_no_teacher(
     assert not any(name.startswith(("teacher/", "progress/logits")) for name in told)
 
 
-def test_labels_alone_need_no_logits_of_the_teacher_and_no_baseline(result: Result, shared: Path, tmp_path: Path) -> None:
+def test_labels_alone_need_no_teacher_and_no_baseline(result: Result, tmp_path: Path) -> None:
     told: set[str] = set()
-    config = config_of(shared / "cache", loss=LossConfig(hard_weight=1.0))
-    hard = run(config, tmp_path, lambda step, metrics: told.update(metrics))
-    assert not any(name.startswith("baseline/") for name in hard.metrics)
-    assert not any("logits" in name for name in told)
+    config = config_of(tmp_path / "cache", loss=LossConfig(hard_weight=1.0))
+    hard = run(config, tmp_path / "student", lambda step, metrics: told.update(metrics))
+    assert not any("teacher" in name or "logits" in name or "baseline" in name for name in told)
+    assert not (tmp_path / "cache" / "teachers").exists() and not (tmp_path / "cache" / "logits").exists()
+    assert (hard.teacher, hard.teacher_key) == ("", "")
+    compared = ("baseline/", "teacher/", "retention/", "agreement/")
+    assert not any(name.startswith(compared) or name.endswith("/ratio") for name in hard.metrics)
+    assert np.isnan(hard.predictions["teacher"]).all() and len(hard.predictions["teacher"]) == 90
     twin = {name.removeprefix("baseline/"): v for name, v in result.metrics.items() if name.startswith("baseline/")}
-    assert {name: hard.metrics[name] for name in twin} == twin, "it is the other run's baseline"
+    assert {name: hard.metrics[name] for name in twin} == twin, "it is the other run's baseline, by the same vocabulary"
+
+
+@pytest.mark.parametrize("end", [None, 1.0])
+def test_labels_alone_need_of_a_checkpoint_its_tokenizer_alone(end: float | None, tmp_path: Path) -> None:
+    load_tokenizer(MINILM, "").save_pretrained(tmp_path / "words")
+    teacher = TeacherConfig(checkpoint=str(tmp_path / "words"))
+    loss = LossConfig(hard_weight=1.0, hard_weight_end=end)
+    assert run(config_of(tmp_path / "cache", teacher=teacher, loss=loss), tmp_path / "student").teacher == ""
+    with pytest.raises(ValueError, match="no readable config.json"):
+        run(config_of(tmp_path / "cache", teacher=teacher, loss=LossConfig(hard_weight=1.0, hard_weight_end=0.9)), tmp_path)
+
+
+@pytest.mark.parametrize("student", [TRANSFORMER, replace(BILSTM, init="teacher")], ids=lambda student: student.kind)
+def test_labels_alone_need_the_teacher_whose_weights_the_student_takes(
+    student: StudentConfig, result: Result, shared: Path, tmp_path: Path
+) -> None:
+    told: set[str] = set()
+    config = config_of(shared / "cache", loss=LossConfig(hard_weight=1.0), student=student)
+    hard = run(config, tmp_path / "hard", lambda step, metrics: told.update(metrics))
+    assert hard.teacher_key == result.teacher_key and "agreement/mean" in hard.metrics
+    assert not any("logits" in name for name in told)
+    taught = run(replace(config, loss=LossConfig()), tmp_path / "taught")
+    assert {name: hard.metrics[name] for name in QUALITY_OF} == {n: taught.metrics[f"baseline/{n}"] for n in QUALITY_OF}
 
 
 def test_a_transformer_can_start_from_the_teachers_layers(result: Result, shared: Path, tmp_path: Path) -> None:
