@@ -15,6 +15,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from mkd import precision, processes
 from mkd.config import Config, without_password
+from mkd.rates import resolved
 
 
 def parse(argv: list[str] | None, description: str) -> Config:
@@ -76,7 +77,8 @@ def _made(parser: ArgumentParser, parsed: Namespace) -> Config:
 
 
 def flat(config: Config) -> dict[str, Any]:
-    """Every setting by its dotted name, to be shown; lists and dicts of no fixed keys as they are."""
+    """Every setting by its dotted name, to be shown, with what those that are open come to; lists and dicts of no fixed keys
+    as they are."""
     return _flat(_shown(config), "")
 
 
@@ -87,12 +89,15 @@ def overrides(config: Config) -> dict[str, Any]:
 
 
 def to_yaml(config: Config) -> str:
-    """The whole config as YAML; given back with --config it makes the same Config, but for a password, which it has not."""
+    """The whole config as YAML; given back with --config it makes a Config that does the same.
+
+    A learning rate that is open is a number in it; a password it has not.
+    """
     return yaml.safe_dump(_shown(config), sort_keys=False)
 
 
 def _shown(config: Config) -> dict[str, Any]:
-    values = asdict(config)
+    values = asdict(resolved(config))
     values["search"]["storage"] = without_password(config.search.storage)
     return values
 

@@ -157,8 +157,8 @@ class TrainConfig:
     """Optimiser steps, one batch each."""
     batch_size: int = 32
     """Rows a batch."""
-    learning_rate: float = 2e-3
-    """Peak of AdamW's learning rate."""
+    learning_rate: float | None = None
+    """Peak of AdamW's learning rate; null: what suits the model, less where its layers are trained already (mkd/rates.py)."""
     warmup: float = 0.1
     """Share of the steps in which the learning rate rises from 0; it then falls linearly to 0."""
     weight_decay: float = 0.01
@@ -178,8 +178,10 @@ class TrainConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "learning_rate", "clip", "eval_every"):
+        for name in ("steps", "batch_size", "clip", "eval_every"):
             _check(0 < getattr(self, name) < float("inf"), f"train.{name}", getattr(self, name), "above 0")
+        rate = self.learning_rate
+        _check(rate is None or 0 < rate < float("inf"), "train.learning_rate", rate, "above 0, or null")
         _check(0 <= self.warmup <= 1, "train.warmup", self.warmup, "from 0 to 1")
         _check(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
         _check(self.patience >= 0, "train.patience", self.patience, "0 or more")
@@ -208,9 +210,7 @@ class TeacherConfig:
     task (folders or hub names), files of logits (.jsonl, .parquet: mkd/teachers/imported.py), `refined`; of several the mean."""
     mean: Literal["logits", "probabilities"] = "logits"
     """What is averaged over several sources of a task; a regression task's scores always are."""
-    train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(steps=1500, learning_rate=8e-4, sampling=SamplingConfig(alpha=0.5))
-    )
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1500, sampling=SamplingConfig(alpha=0.5)))
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "heads"):
@@ -380,7 +380,7 @@ class FinetuneConfig:
     """The student to start from: its folder, or `runs:/RUN_ID/student` for the one that a run has logged."""
     loss: LossConfig = field(default_factory=lambda: LossConfig(hard_weight=1.0))
     """By the labels alone; with a smaller hard_weight the teacher of these settings is made for the tasks, or found."""
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1000, learning_rate=5e-4, eval_every=100))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1000, eval_every=100))
 
 
 @dataclass(frozen=True)

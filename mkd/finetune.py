@@ -12,6 +12,7 @@ from mkd.backends import offered
 from mkd.config import Config, StudentConfig
 from mkd.evaluate import answers, dev_logits, eager, quality
 from mkd.pipeline import check_names, checkpoint_of, fit, learnt_from, prepare, result, save
+from mkd.rates import resolved
 from mkd.record import MODEL, Report, Result, phase, silent
 from mkd.sources import load_tasks
 from mkd.speed import size_metrics
@@ -31,6 +32,7 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     `before/quality/...` are its scores as it came, of the tasks that it knew.
     """
     device = prepare(config)
+    config = resolved(config)
     # What a new student would be does not matter, and must not be refused for the teacher's sake.
     config = replace(config, loss=config.finetune.loss, train=config.finetune.train, student=StudentConfig())
     origin, tokenizer = _origin(config)

@@ -20,6 +20,7 @@ from mkd.evaluate import answers, dev_logits, eager, predict, quality, selection
 from mkd.matching import Matching
 from mkd.mixup import mixed_batches
 from mkd.parts import joined
+from mkd.rates import resolved
 from mkd.record import MODEL, Dataset, Report, Result, phase, silent
 from mkd.resume import Checkpoint, settings_of
 from mkd.sources import load_tasks
@@ -221,6 +222,7 @@ def fit(
     checkpoint: Checkpoint,
 ) -> Student:
     """The student, trained by config.loss and config.train on what the teacher tells; without targets, on the labels alone."""
+    config = resolved(config)
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     datas = learnt_from(config, side)
     if targets is None:

@@ -25,6 +25,7 @@ engine there, the reader of runs, and what leaves a report beside them."""
 
 ORDER = [
     "mkd.config",
+    "mkd.rates",
     "mkd.record",
     "mkd.pareto",
     "mkd.store",

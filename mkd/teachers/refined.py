@@ -15,6 +15,7 @@ from mkd.batches import Batch, Source, joint_batches
 from mkd.config import Config, LossConfig, SamplingConfig
 from mkd.evaluate import selection_scores
 from mkd.layout import Layout
+from mkd.rates import resolved
 from mkd.record import Report, silent
 from mkd.resume import Checkpoint
 from mkd.store import key_of, stored
@@ -75,6 +76,7 @@ def refined_teacher(
     config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, device: torch.device, report: Report = silent
 ) -> Refined:
     """The teacher for these settings and labelled rows; refined now unless it has been before."""
+    config = resolved(config)
     parts = {
         "teacher": _settings(config),
         "tokenizer": tokenizer_fingerprint(tokenizer),
