@@ -18,10 +18,13 @@ from mkd.config import Config, without_password
 from mkd.rates import resolved
 
 
-def parse(argv: list[str] | None, description: str) -> Config:
-    """The Config that the command line describes. Raises ValueError or jsonargparse's ArgumentError where it is wrong."""
+def parse(argv: list[str] | None, description: str, told: Callable[[str], object] = lambda text: None) -> Config:
+    """The Config that the command line describes. Raises ValueError or jsonargparse's ArgumentError where it is wrong.
+
+    told: gets what was measured to make it, in a line.
+    """
     parser = _parser(description)
-    return _made(parser, parser.parse_args(argv))
+    return _made(parser, parser.parse_args(argv), told)
 
 
 def said(argv: list[str] | None = None) -> set[str]:
@@ -67,13 +70,13 @@ def _parser(description: str) -> ArgumentParser:
     return parser
 
 
-def _made(parser: ArgumentParser, parsed: Namespace) -> Config:
+def _made(parser: ArgumentParser, parsed: Namespace, told: Callable[[str], object] = lambda text: None) -> Config:
     try:
         parser.validate(parsed, skip_unset=False)  # null, which parsing lets pass for every setting
     except TypeError as error:
         raise ValueError(one_line(error)) from error
     values = parser.instantiate(parsed)
-    return precision.chosen(Config(**{name: getattr(values, name) for name in Config.__dataclass_fields__}))
+    return precision.chosen(Config(**{name: getattr(values, name) for name in Config.__dataclass_fields__}), told)
 
 
 def flat(config: Config) -> dict[str, Any]:
@@ -108,7 +111,7 @@ def entry(job: Callable[[Config], None], description: str, argv: list[str] | Non
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # what it warns of is refused here, or is no fault
     try:
-        config = parse(argv, description)
+        config = parse(argv, description, print if processes.is_first() else lambda text: None)
         if processes.is_first():
             print("settings that differ from the defaults:", json.dumps(overrides(config)), flush=True)
         job(config)

@@ -171,7 +171,8 @@ class TrainConfig:
     """Stop after so many scorings without a better mean score; 0: never. The best weights are kept either way."""
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     """bfloat16: matrix products in half precision (autocast); the weights and the losses stay in float32. auto: bfloat16 where
-    the GPU or the processor's matrix units multiply in it, which a run's settings then say (mkd/precision.py)."""
+    it is faster, which is measured once on each machine and a run's settings then say (mkd/precision.py). A teacher scores and
+    labels in the precision that it is refined in."""
     lazy: bool = False
     """Row-sparse gradients and a lazy Adam for tables of embeddings with many rows: a step then costs what its batch
     touches. Rows that a batch does not touch keep weight and moments, and none of them decays."""

@@ -56,10 +56,10 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
     assert teacher.refined is not None, "every task has the refined teacher"
     model = teacher.refined.model
     save(model, side.tokenizer, folder / MODEL)
-    infer, layout = eager(model), teacher.refined.layout
+    infer, layout = eager(model, teacher.refined.precision), teacher.refined.layout
     weak = [weakness(d, teacher.name, predict(infer, d.train, d.selection_rows, d.name, layout)) for d in side.datas]
     metrics = teacher.metrics | size_metrics(model, folder / MODEL, config.speed.length)
-    found = offered(config, model, side, tasks, dev_logits(infer, side.datas, layout), None, folder, report)
+    found = offered(config, model, side, tasks, dev_logits(eager(model), side.datas, layout), None, folder, report)
     notes = [note for note in weak if note] + found.notes
     return result(metrics | found.metrics, tasks, side.datas, notes, "", teacher, folder / MODEL, found.folder)
 

@@ -146,7 +146,7 @@ def _refine(
         return joint_batches(sources, layout, how.batch_size, how.sampling, config.seed, how.steps, start)
 
     def scores() -> dict[str, float]:
-        return selection_scores(teacher, datas, layout)
+        return selection_scores(teacher, datas, layout, how.precision)
 
     train(teacher, batches, scores, LossConfig(hard_weight=1.0), how, report, checkpoint)
     return teacher
