@@ -6,7 +6,7 @@ from mkd.delivery import Delivered
 from mkd.record import Result, timed_backends
 from mkd.submission import Submission
 
-ROLES = {"teacher": "teacher/", "before": "before/", "student": "", "hard labels": "baseline/"}
+ROLES = {"teacher": "teacher/", "before": "before/", "student": "", "hard labels": "baseline/", "anew": "anew/"}
 """Columns, and the prefix of their metrics. In a teacher's own run its metrics have none."""
 
 

@@ -648,7 +648,8 @@ class Config:
     """Whether a student learns from the rows that are set apart too: the weights of the last step are kept then, as nothing is
     left to choose better ones by."""
     baseline: bool = True
-    """Whether to train the same student on the labels alone too, to show what distillation adds."""
+    """Whether to train the same student on the labels alone too, to show what distillation adds; and beside a fine-tuning one
+    that is started anew, to show what the student's training before adds."""
     data: DataConfig = field(default_factory=DataConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     student: StudentConfig = field(default_factory=StudentConfig)

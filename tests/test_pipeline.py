@@ -12,6 +12,7 @@ import yaml
 from tiny import MINILM
 from transformers import DistilBertConfig, DistilBertModel, PreTrainedTokenizerBase
 
+from experiments.table import scores
 from mkd.checkpoints import load_tokenizer
 from mkd.config import (
     AugmentConfig,
@@ -29,7 +30,7 @@ from mkd.config import (
     TransferConfig,
 )
 from mkd.evaluate import dev_logits, eager, quality
-from mkd.finetune import run_finetune
+from mkd.finetune import no_use, run_finetune
 from mkd.pipeline import prepare, run, run_teacher
 from mkd.record import MODEL, Result
 from mkd.sources import load_tasks
@@ -377,6 +378,30 @@ def test_a_student_is_finetuned_on_labels_and_scored_before_and_after(result: Re
     assert not any(name.startswith("teacher/") for name in {*told, *found.metrics}) and found.teacher == ""
     assert {"train/hard/entailment", "selection/mean", "sampling/paraphrase"} <= told
     assert list(load_model(tmp_path / MODEL).config.tasks) == ["entailment", "paraphrase"]
+
+
+def test_a_fine_tuned_student_stands_beside_one_that_is_started_anew(result: Result, shared: Path, tmp_path: Path) -> None:
+    """On the tasks that it was distilled on, with the labels alone, the latter is the twin that it had then."""
+    config = finetuning(shared / "cache", result.folder, TASKS, LossConfig(hard_weight=1.0))
+    told: dict[str, float] = {}
+    found = run_finetune(config, tmp_path / "tuned", lambda step, metrics: told.update(metrics))
+    assert {name: found.metrics[f"anew/{name}"] for name in QUALITY_OF} == {
+        n: result.metrics[f"baseline/{n}"] for n in QUALITY_OF
+    }
+    assert "anew/train/hard/sentiment" in told and told["progress/anew/student"] == 1
+    table = scores(found)
+    assert table[0].split() == ["|", "score", "on", "dev", "|", "before", "|", "student", "|", "anew", "|"]
+    assert f"{found.metrics['anew/quality/mean']:.1f}" in table[-1]
+    alone = run_finetune(replace(config, baseline=False), tmp_path / "alone")
+    assert not any(name.startswith("anew/") for name in alone.metrics)
+    assert {name: alone.metrics[name] for name in QUALITY_OF} == {name: found.metrics[name] for name in QUALITY_OF}
+
+
+def test_a_fine_tuning_that_is_worse_than_to_start_anew_says_so() -> None:
+    assert no_use({"quality/mean": 61.2, "anew/quality/mean": 70.3})[0].startswith(
+        "THE STUDENT'S TRAINING BEFORE IS OF NO USE HERE: started anew it scores 70.3 in the mean, 9.1 points more"
+    )
+    assert no_use({"quality/mean": 70.3, "anew/quality/mean": 70.3}) == no_use({"quality/mean": 61.2}) == []
 
 
 def test_a_student_is_finetuned_on_logits_too_where_labels_are_not_all(result: Result, shared: Path, tmp_path: Path) -> None:
