@@ -22,6 +22,7 @@ from mkd import pipeline
 from mkd.balance import check_task_weights
 from mkd.batches import check_weights
 from mkd.config import AblationConfig, Config
+from mkd.rates import resolved
 from mkd.record import Report, Result
 from mkd.sources import load_tasks
 from mkd.store import key_of
@@ -136,7 +137,7 @@ def _names(tasks: list[Task]) -> list[str]:
 
 def _key(config: Config, tasks: list[Task]) -> str:
     """Changes with every setting that matters and with the rows; a checkpoint goes by its name."""
-    settings = asdict(config)
+    settings = asdict(resolved(config))
     return key_of({name: settings[name] for name in MATTERS} | {"rows": [list(_fingerprints(task)) for task in tasks]})
 
 

@@ -15,15 +15,19 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from mkd import precision, processes
 from mkd.config import Config, without_password
+from mkd.rates import resolved
 
 GONE = {"speed": ("repeats", "warmup")}
 """By group the settings that earlier states of the project had, and that change nothing now."""
 
 
-def parse(argv: list[str] | None, description: str) -> Config:
-    """The Config that the command line describes. Raises ValueError or jsonargparse's ArgumentError where it is wrong."""
+def parse(argv: list[str] | None, description: str, told: Callable[[str], object] = lambda text: None) -> Config:
+    """The Config that the command line describes. Raises ValueError or jsonargparse's ArgumentError where it is wrong.
+
+    told: gets what was measured to make it, in a line.
+    """
     parser = _parser(description)
-    return _made(parser, parser.parse_args(argv))
+    return _made(parser, parser.parse_args(argv), told)
 
 
 def said(argv: list[str] | None = None) -> set[str]:
@@ -72,17 +76,18 @@ def _parser(description: str) -> ArgumentParser:
     return parser
 
 
-def _made(parser: ArgumentParser, parsed: Namespace) -> Config:
+def _made(parser: ArgumentParser, parsed: Namespace, told: Callable[[str], object] = lambda text: None) -> Config:
     try:
         parser.validate(parsed, skip_unset=False)  # null, which parsing lets pass for every setting
     except TypeError as error:
         raise ValueError(one_line(error)) from error
     values = parser.instantiate(parsed)
-    return precision.chosen(Config(**{name: getattr(values, name) for name in Config.__dataclass_fields__}))
+    return precision.chosen(Config(**{name: getattr(values, name) for name in Config.__dataclass_fields__}), told)
 
 
 def flat(config: Config) -> dict[str, Any]:
-    """Every setting by its dotted name, to be shown; lists and dicts of no fixed keys as they are."""
+    """Every setting by its dotted name, to be shown, with what those that are open come to; lists and dicts of no fixed keys
+    as they are."""
     return _flat(_shown(config), "")
 
 
@@ -93,12 +98,15 @@ def overrides(config: Config) -> dict[str, Any]:
 
 
 def to_yaml(config: Config) -> str:
-    """The whole config as YAML; given back with --config it makes the same Config, but for a password, which it has not."""
+    """The whole config as YAML; given back with --config it makes a Config that does the same.
+
+    A learning rate that is open is a number in it; a password it has not.
+    """
     return yaml.safe_dump(_shown(config), sort_keys=False)
 
 
 def _shown(config: Config) -> dict[str, Any]:
-    values = asdict(config)
+    values = asdict(resolved(config))
     values["search"]["storage"] = without_password(config.search.storage)
     return values
 
@@ -109,7 +117,7 @@ def entry(job: Callable[[Config], None], description: str, argv: list[str] | Non
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # what it warns of is refused here, or is no fault
     try:
-        config = parse(argv, description)
+        config = parse(argv, description, print if processes.is_first() else lambda text: None)
         if processes.is_first():
             print("settings that differ from the defaults:", json.dumps(overrides(config)), flush=True)
         job(config)

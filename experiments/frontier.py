@@ -67,7 +67,7 @@ def found_by(optuna_study: optuna.Study, ready: Ready, teacher_speed: dict[str, 
     own = front(quality, latency)
     points = [_point(t, told, bool(on)) for (t, told), on in zip(done, own, strict=True)]
     teacher_ms = teacher_speed.get(f"teacher/speed/{TORCH}/{setting}/p50_ms")
-    teacher_score = ready.teacher.metrics.get("quality/mean")
+    teacher_score = None if ready.teacher is None else ready.teacher.metrics.get("quality/mean")
     reference = Reference(0.0, max(latency, default=1.0) if teacher_ms is None else teacher_ms)
     teacher = None if teacher_ms is None or teacher_score is None else (teacher_ms, teacher_score)
     states = Counter(told.state for t, told in ended if studies.FROM not in t.user_attrs)

@@ -2,6 +2,10 @@
 
 Optuna's pruners know a single objective. Here, as in multi-objective successive halving (Schmucker et al. 2021), a trial is held
 against those that it would have to beat: a slower one may be better, and so says nothing.
+
+What is promised is this: none that is on the front at a step is stopped at it, and one that is stopped would have had to gain
+more than the margin after that step to end on the front, as one that is at least as fast ends no worse than it was then. (Where
+that one was stopped itself, there is another that is as fast and further ahead.) One that would have gained as much is lost.
 """
 
 import math

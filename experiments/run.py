@@ -15,6 +15,7 @@ from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
 from experiments.cli import flat, one_line, to_yaml
+from mkd import precision, processes
 from mkd.config import Config
 from mkd.record import Ended, Report
 from mkd.resume import run_folder
@@ -83,7 +84,9 @@ def connected() -> Iterator[None]:
 
 def describe(run: Run, config: Config, name: str, tags: dict[str, str]) -> None:
     """Leaves name, tags and all settings in the open run."""
-    mlflow.set_tags({"mlflow.runName": name} | tags)
+    ratio = precision.known(Path(config.cache), processes.kind_of(config.device))
+    measured = {} if ratio is None else {"mkd.hardware.bfloat16_speedup": f"{ratio:.2f}"}
+    mlflow.set_tags({"mlflow.runName": name} | measured | tags)
     client = mlflow.MlflowClient()
     known = client.get_run(run.info.run_id).data
     if why := known.tags.get("mkd.error"):  # it is gone on with

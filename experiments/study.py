@@ -231,8 +231,9 @@ def ended(study: optuna.Study) -> list[tuple[FrozenTrial, Outcome]]:
 
 
 def progress_of(study: optuna.Study, but: int) -> list[Progress]:
-    """How far each trial is, or was, but one, by its number."""
-    found = [trial.user_attrs.get(PROGRESS) for trial in study.get_trials(deepcopy=False) if trial.number != but]
+    """How far each trial is, or was, but one, by its number; those that have failed are not what a search ends with."""
+    trials = [t for t in study.get_trials(deepcopy=False) if t.number != but and t.state != TrialState.FAIL]
+    found = [trial.user_attrs.get(PROGRESS) for trial in trials]
     return [Progress(told["latency_ms"], {int(step): score for step, score in told["scores"].items()}) for told in found if told]
 
 

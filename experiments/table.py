@@ -8,7 +8,7 @@ from mkd.record import Result, timed_backends
 from mkd.speed import is_busy
 from mkd.submission import Submission
 
-ROLES = {"teacher": "teacher/", "before": "before/", "student": "", "hard labels": "baseline/"}
+ROLES = {"teacher": "teacher/", "before": "before/", "student": "", "hard labels": "baseline/", "anew": "anew/"}
 """Columns, and the prefix of their metrics. In a teacher's own run its metrics have none."""
 FASTER = "times faster: the fastest backend beside the teacher in torch, at the teacher's best with as many threads"
 

@@ -202,7 +202,7 @@ class Objective:
         """The rows and the teacher of this config, from the stores, or from the trial before."""
         settings = asdict(config)
         reads = {name: settings[name] for name in NOT_READ} | {n: settings["student"][n] for n in ("tokenizer", "init")}
-        key = key_of(reads)
+        key = key_of(reads | {"labels alone": config.loss.from_labels_alone})
         if key not in self.known:
             self.known = {key: prepared(config)}
         return self.known[key]

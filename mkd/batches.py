@@ -114,14 +114,22 @@ def epoch_batches(
 ) -> Iterator[np.ndarray]:
     """The rows once each: shuffled, sorted by length within a pool, cut into batches, which come in random order.
 
+    As few batches as hold the rows, whose sizes differ by one at most: a batch's loss is the mean over its rows, and so a row
+    of a short one would weigh more. Which ones are a row short is drawn anew, as it must not be the longest rows' each time.
     lengths: of some rows; asked for one pool at a time, so that of all rows nothing but their order is held.
     """
     shuffled = generator.permutation(rows)
-    for start in range(0, len(shuffled), POOL_BATCHES * batch_size):
-        pool = shuffled[start : start + POOL_BATCHES * batch_size]
+    num_batches = -(-len(rows) // batch_size)
+    least, rest = divmod(len(rows), max(1, num_batches))
+    sizes = least + (generator.permutation(num_batches) < rest)
+    bounds = np.concatenate([[0], np.cumsum(sizes)])
+    for first in range(0, num_batches, POOL_BATCHES):
+        ends = bounds[first : first + POOL_BATCHES + 1]
+        pool = shuffled[ends[0] : ends[-1]]
         pool = pool[np.argsort(lengths(pool), kind="stable")]
-        for batch in generator.permutation(-(-len(pool) // batch_size)):
-            yield pool[batch * batch_size : (batch + 1) * batch_size]
+        ends = ends - ends[0]
+        for batch in generator.permutation(len(ends) - 1):
+            yield pool[ends[batch] : ends[batch + 1]]
 
 
 def assemble(source: Source, rows: np.ndarray, layout: Layout) -> Batch:

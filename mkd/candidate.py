@@ -77,15 +77,16 @@ def cost(rows: Rows, config: Config, backend: str) -> Cost:
 
 def teacher_speed(ready: Ready, config: Config) -> dict[str, float]:
     """`teacher/speed/torch/...`, kept as a student's; nothing where no teacher runs here."""
-    model, tokenizer = ready.teacher.model, ready.teacher.tokenizer
-    if model is None:
+    teacher = ready.teacher
+    if teacher is None or teacher.model is None:
         return {}
+    model, tokenizer = teacher.model, teacher.tokenizer
 
     def build(aside: Path) -> None:
         timed, asked = {TORCH: in_torch(model.cpu(), tokenizer)}, of_one_thread(config.speed)
         _write(aside, speed_metrics(timed, work_of(ready.rows.tasks), asked, config.speed.seconds, "teacher/"))
 
-    return _kept(config, _machine(ready.rows, config) | {"teacher": ready.teacher.key}, build)
+    return _kept(config, _machine(ready.rows, config) | {"teacher": teacher.key}, build)
 
 
 def run_candidate(ready: Ready, config: Config, known: Cost, folder: Path, report: Report = silent) -> Result:
@@ -103,7 +104,7 @@ def run_candidate(ready: Ready, config: Config, known: Cost, folder: Path, repor
     costs = known.metrics | teacher_speed(ready, config)
     metrics = scores(ready, dev) | costs | ratios(costs)
     made = result(metrics, tasks, side.datas, busy_note(costs), config.student.name, teacher, folder, "")
-    return made._replace(predictions=answers(side.datas, dev, teacher.dev))
+    return made._replace(predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev))
 
 
 def untrained(rows: Rows, config: Config) -> Student:

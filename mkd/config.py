@@ -157,8 +157,8 @@ class TrainConfig:
     """Optimiser steps, one batch each."""
     batch_size: int = 32
     """Rows a batch."""
-    learning_rate: float = 2e-3
-    """Peak of AdamW's learning rate."""
+    learning_rate: float | None = None
+    """Peak of AdamW's learning rate; null: what suits the model, less where its layers are trained already (mkd/rates.py)."""
     warmup: float = 0.1
     """Share of the steps in which the learning rate rises from 0; it then falls linearly to 0."""
     weight_decay: float = 0.01
@@ -171,15 +171,18 @@ class TrainConfig:
     """Stop after so many scorings without a better mean score; 0: never. The best weights are kept either way."""
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     """bfloat16: matrix products in half precision (autocast); the weights and the losses stay in float32. auto: bfloat16 where
-    the GPU or the processor's matrix units multiply in it, which a run's settings then say (mkd/precision.py)."""
+    it is faster, which is measured once on each machine and a run's settings then say (mkd/precision.py). A teacher scores and
+    labels in the precision that it is refined in."""
     lazy: bool = False
     """Row-sparse gradients and a lazy Adam for tables of embeddings with many rows: a step then costs what its batch
     touches. Rows that a batch does not touch keep weight and moments, and none of them decays."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "learning_rate", "clip", "eval_every"):
+        for name in ("steps", "batch_size", "clip", "eval_every"):
             _check(0 < getattr(self, name) < float("inf"), f"train.{name}", getattr(self, name), "above 0")
+        rate = self.learning_rate
+        _check(rate is None or 0 < rate < float("inf"), "train.learning_rate", rate, "above 0, or null")
         _check(0 <= self.warmup <= 1, "train.warmup", self.warmup, "from 0 to 1")
         _check(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
         _check(self.patience >= 0, "train.patience", self.patience, "0 or more")
@@ -208,9 +211,7 @@ class TeacherConfig:
     task (folders or hub names), files of logits (.jsonl, .parquet: mkd/teachers/imported.py), `refined`; of several the mean."""
     mean: Literal["logits", "probabilities"] = "logits"
     """What is averaged over several sources of a task; a regression task's scores always are."""
-    train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(steps=1500, learning_rate=8e-4, sampling=SamplingConfig(alpha=0.5))
-    )
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1500, sampling=SamplingConfig(alpha=0.5)))
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "heads"):
@@ -334,7 +335,8 @@ class LossConfig:
     temperature: float = 1.0
     """T of the kl loss, above 0."""
     hard_weight: float = 0.0
-    """Weight of the labels: 0 learns from the teacher alone, 1 from the labels alone (no teacher, labelled rows only)."""
+    """Weight of the labels: 0 learns from the teacher alone, 1 from the labels alone. Then the unlabelled rows have no part, and
+    no teacher is made or loaded, unless student.init=teacher takes its layers or embeddings from it."""
     hard_weight_end: float | None = None
     """hard_weight moves linearly over training to this value; 0 to 1 is BAM's teacher annealing; null: it stays."""
     task_weights: dict[str, float] = field(default_factory=dict)
@@ -348,7 +350,7 @@ class LossConfig:
 
     @property
     def from_labels_alone(self) -> bool:
-        """Whether no teacher is needed."""
+        """Whether nothing is learnt from a teacher."""
         return self.hard_weight == 1 and self.hard_weight_end in (None, 1)
 
     @property
@@ -379,7 +381,7 @@ class FinetuneConfig:
     """The student to start from: its folder, or `runs:/RUN_ID/student` for the one that a run has logged."""
     loss: LossConfig = field(default_factory=lambda: LossConfig(hard_weight=1.0))
     """By the labels alone; with a smaller hard_weight the teacher of these settings is made for the tasks, or found."""
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1000, learning_rate=5e-4, eval_every=100))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1000, eval_every=100))
 
 
 @dataclass(frozen=True)
@@ -642,7 +644,8 @@ class Config:
     """Whether a student learns from the rows that are set apart too: the weights of the last step are kept then, as nothing is
     left to choose better ones by."""
     baseline: bool = True
-    """Whether to train the same student on the labels alone too, to show what distillation adds."""
+    """Whether to train the same student on the labels alone too, to show what distillation adds; and beside a fine-tuning one
+    that is started anew, to show what the student's training before adds."""
     data: DataConfig = field(default_factory=DataConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     student: StudentConfig = field(default_factory=StudentConfig)

@@ -21,13 +21,16 @@ BATCH_TOKENS = 8192
 WINDOW_ROWS = 65_536
 
 
-def eager(model: nn.Module) -> runtime.Infer:
-    """What computes a model's logits in torch, on the device that it is on; from then on it is in evaluation mode."""
+def eager(model: nn.Module, precision: str = "float32") -> runtime.Infer:
+    """What computes a model's logits in torch, on the device that it is on; from then on it is in evaluation mode.
+
+    precision: of its matrix products, as of train.precision.
+    """
     device = next(model.parameters()).device
     model.train(False)
 
     def infer(batch: Arrays, task: str) -> np.ndarray:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             logits: np.ndarray = model(as_inputs(batch).to(device), task).float().cpu().numpy()
         return logits
 
@@ -64,9 +67,9 @@ def predictions(
             yield start + places, infer(padded(store, window[places], layout), task)
 
 
-def selection_scores(model: Student, datas: list[TaskData], layout: Layout) -> dict[str, float]:
-    """Each task's score on its selection rows, and their mean as `mean`; points from 0 to 100."""
-    infer, scores = eager(model), {}
+def selection_scores(model: Student, datas: list[TaskData], layout: Layout, precision: str = "float32") -> dict[str, float]:
+    """Each task's score on its selection rows, and their mean as `mean`; points from 0 to 100. precision: as of `eager`."""
+    infer, scores = eager(model, precision), {}
     for data in datas:
         logits = predict(infer, data.train, data.selection_rows, data.name, layout)
         scores[data.name] = _mean(score(data.kind, logits, data.train.labels[data.selection_rows]))

@@ -13,11 +13,12 @@ from mkd.backends import offered
 from mkd.config import Config, StudentConfig
 from mkd.evaluate import answers, dev_logits, eager, quality
 from mkd.pipeline import check_names, checkpoint_of, fit, learnt_from, prepare, result, save
+from mkd.rates import STUDENT, resolved
 from mkd.record import MODEL, Report, Result, phase, silent
 from mkd.sources import load_tasks
 from mkd.speed import size_metrics, within
 from mkd.students import Student, load_model
-from mkd.students.adoption import adopted, known_tasks
+from mkd.students.adoption import adopted, anew, known_tasks
 from mkd.students.heads import on
 from mkd.teachers import refined_tasks, settled, tokenizer_of
 from mkd.teachers.states import check_layers
@@ -29,9 +30,11 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     """Trains the student that config.finetune names on the tasks of config.data, scores it before and after, and writes it.
 
     It is written to `model` in the folder; what a run of the same settings that was killed has left there is gone on from.
-    `before/quality/...` are its scores as it came, of the tasks that it knew.
+    `before/quality/...` are its scores as it came, of the tasks that it knew; with config.baseline `anew/quality/...` are those
+    of the same student that was started anew and trained likewise, at the learning rate of one from scratch.
     """
     device = prepare(config)
+    config = resolved(config)
     # What a new student would be does not matter, and must not be refused for the teacher's sake.
     config = replace(config, loss=config.finetune.loss, train=config.finetune.train, student=StudentConfig())
     origin, tokenizer = _origin(config)
@@ -68,12 +71,31 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     metrics |= beside(teacher, side.datas, dev, metrics)
     # The mean over fewer tasks would not be comparable.
     metrics |= {f"before/{name}": v for name, v in before.items() if name != "quality/mean" or len(known) == len(tasks)}
+    if config.baseline:
+        torch.manual_seed(config.seed)
+        twin = on(anew(origin, side.datas), device)
+        how = replace(config, train=replace(config.train, learning_rate=STUDENT))
+        checkpoint = checkpoint_of(replace(how, finetune=start), side, teacher, folder / "anew.safetensors")
+        fit(how, twin, side, targets, phase(report, "anew/", "anew/student"), checkpoint)
+        twin_scores = quality(side.datas, dev_logits(eager(twin), side.datas, layout))
+        metrics |= {f"anew/{name}": value for name, value in twin_scores.items()}
     found = offered(replace(config, speed=speed), student, side, tasks, dev, teacher, folder, report)
     metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics
     name = f"{origin.config.model_type.removeprefix('mkd_')} finetuned"
-    notes = weak_teachers(side, teacher, targets) + found.notes
+    notes = no_use(metrics) + weak_teachers(side, teacher, targets) + found.notes
     made = result(metrics, tasks, learnt_from(config, side), notes, name, teacher, folder / MODEL, found.folder)
     return made._replace(predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev))
+
+
+def no_use(metrics: dict[str, float]) -> list[str]:
+    """A note where the same student, started anew, scores more in the mean than the one that was trained further."""
+    own, other = (metrics.get(f"{prefix}quality/mean", 0.0) for prefix in ("", "anew/"))
+    if other <= own:
+        return []
+    return [
+        f"THE STUDENT'S TRAINING BEFORE IS OF NO USE HERE: started anew it scores {other:.1f} in the mean, {other - own:.1f} "
+        "points more; another finetune.train.learning_rate may help"
+    ]
 
 
 def student_at(folder: str, setting: str) -> tuple[Student, PreTrainedTokenizerBase]:

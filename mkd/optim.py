@@ -29,6 +29,7 @@ def make_optimizers(model: nn.Module, config: TrainConfig, others: Iterable[nn.P
     rows = [table.weight for table in tables if config.lazy and table.weight.requires_grad]
     taken = {id(weight) for weight in rows}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
+    assert config.learning_rate is not None, "mkd/rates.py has a number for it"
     groups = [
         {"params": [p for p in rest if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [*(p for p in rest if p.ndim <= 1), *others], "weight_decay": 0.0},

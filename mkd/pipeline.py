@@ -21,6 +21,7 @@ from mkd.evaluate import answers, dev_logits, eager, predict, quality, selection
 from mkd.matching import Matching
 from mkd.mixup import mixed_batches
 from mkd.parts import joined
+from mkd.rates import resolved
 from mkd.record import MODEL, Dataset, Report, Result, phase, silent
 from mkd.resume import Checkpoint, settings_of
 from mkd.sources import load_tasks
@@ -31,7 +32,7 @@ from mkd.students.embeddings import input_table, trim
 from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks import Task
-from mkd.teachers import refined_tasks, settled, tokenizer_of, weakness
+from mkd.teachers import needed, refined_tasks, settled, tokenizer_of, weakness
 from mkd.teachers.refined import fresh_teacher, labelled
 from mkd.teachers.states import check_layers
 from mkd.teaching import Side, Target, Teacher, beside, make_teacher, read_side, soft_targets, weak_teachers
@@ -56,16 +57,19 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
     assert teacher.refined is not None, "every task has the refined teacher"
     model = teacher.refined.model
     save(model, side.tokenizer, folder / MODEL)
-    infer, layout = eager(model), teacher.refined.layout
+    infer, layout = eager(model, teacher.refined.precision), teacher.refined.layout
     weak = [weakness(d, teacher.name, predict(infer, d.train, d.selection_rows, d.name, layout)) for d in side.datas]
     metrics = teacher.metrics | size_metrics(model, folder / MODEL, config.speed.length)
-    found = offered(config, model, side, tasks, dev_logits(infer, side.datas, layout), None, folder, report)
+    found = offered(config, model, side, tasks, dev_logits(eager(model), side.datas, layout), None, folder, report)
     notes = [note for note in weak if note] + found.notes
     return result(metrics | found.metrics, tasks, side.datas, notes, "", teacher, folder / MODEL, found.folder)
 
 
 class Rows(NamedTuple):
-    """The tasks as both models read them, before there is a teacher; fresh: the refined one as it is before its refinement."""
+    """The tasks as both models read them, before there is a teacher; fresh: the refined one as it is before its refinement.
+
+    taught has no tasks, and fresh is None, where no refined teacher is needed.
+    """
 
     tasks: list[Task]
     taught: Side
@@ -74,16 +78,20 @@ class Rows(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """All of a run that is there before its student: it serves any student, loss and training of the same data and teacher."""
+    """All of a run that is there before its student: it serves any student, loss and training of the same data and teacher.
+
+    teacher: None where the labels alone are learnt from, and the student takes nothing from it either.
+    """
 
     rows: Rows
-    teacher: Teacher
+    teacher: Teacher | None
 
 
 def run(config: Config, folder: Path, report: Report = silent) -> Result:
     """Refines the teacher (or finds it), distils the student, measures both, and writes the student to `model` in the folder.
 
-    What a run of the same settings that was killed has left in the folder is gone on from.
+    Where no teacher is needed none is refined, loaded or scored. What a run of the same settings that was killed has left in the
+    folder is gone on from.
     """
     ready = prepared(config, report)
     (tasks, _, side, _), teacher = ready
@@ -107,11 +115,14 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics
     notes = weak_teachers(side, teacher, targets) + found.notes
     made = result(metrics, tasks, learnt_from(config, side), notes, config.student.name, teacher, folder / MODEL, found.folder)
-    return made._replace(predictions=answers(side.datas, dev, teacher.dev))
+    return made._replace(predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev))
 
 
 def prepared(config: Config, report: Report = silent) -> Ready:
-    """Reads the tasks and refines the teacher, or finds it. What does not fit together is refused before that."""
+    """Reads the tasks and refines the teacher, or finds it, where one is needed.
+
+    What does not fit together is refused before that.
+    """
     rows = read(config, report)
     check_names(config, rows.side.datas)
     # A student of the teacher as it is before its refinement: what does not fit together is refused here, not in an hour.
@@ -125,18 +136,20 @@ def read(config: Config, report: Report = silent) -> Rows:
     tasks = load_tasks(config.data)
     config = settled(config, tasks)
     tasks = augmented(config, tasks, phase(report, "", "augmentation"))
-    taught = read_side(config, refined_tasks(config, tasks), tokenizer_of(config, tasks), device, "teacher", report)
+    refined = refined_tasks(config, tasks) if needed(config) else []
+    taught = read_side(config, refined, tokenizer_of(config, tasks), device, "teacher", report)
     side = read_side(config, tasks, _student_tokenizer(config, taught.tokenizer), device, "student", report)
     return Rows(tasks, taught, side, fresh_teacher(config, taught.datas, taught.tokenizer) if taught.datas else None)
 
 
-def taught_by(config: Config, rows: Rows, report: Report = silent) -> Teacher:
-    """The teacher of these rows, refined now unless it has been before."""
-    return make_teacher(settled(config, rows.tasks), rows.tasks, rows.taught, rows.side, report)
+def taught_by(config: Config, rows: Rows, report: Report = silent) -> Teacher | None:
+    """The teacher of these rows, refined now unless it has been before; None where none is needed."""
+    config = settled(config, rows.tasks)
+    return make_teacher(config, rows.tasks, rows.taught, rows.side, report) if needed(config) else None
 
 
 def scores(ready: Ready, dev: dict[tuple[str, str], np.ndarray]) -> dict[str, float]:
-    """What the student's logits on dev score, and how that compares with the teacher's."""
+    """What the student's logits on dev score, and how that compares with the teacher's, where there is one."""
     datas = ready.rows.side.datas
     own = quality(datas, dev)
     return own | beside(ready.teacher, datas, dev, own)
@@ -186,10 +199,13 @@ def new_student(config: Config, side: Side, teacher: TransformerStudent | None) 
     return on(student, side.device)
 
 
-def distil(config: Config, side: Side, targets: list[Target] | None, teacher: Teacher, report: Report, file: Path) -> Student:
+def distil(
+    config: Config, side: Side, targets: list[Target] | None, teacher: Teacher | None, report: Report, file: Path
+) -> Student:
     """A student trained jointly on all tasks; without targets, on their labels alone. file: of its checkpoint."""
     torch.manual_seed(config.seed)
-    student = new_student(config, side, None if teacher.refined is None else teacher.refined.model)
+    refined = None if teacher is None else teacher.refined
+    student = new_student(config, side, None if refined is None else refined.model)
     return fit(config, student, side, targets, report, checkpoint_of(config, side, teacher, file))
 
 
@@ -209,6 +225,7 @@ def fit(
     checkpoint: Checkpoint,
 ) -> Student:
     """The student, trained by config.loss and config.train on what the teacher tells; without targets, on the labels alone."""
+    config = resolved(config)
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     datas = learnt_from(config, side)
     if targets is None:

@@ -98,7 +98,7 @@ def share(batch: Batch) -> tuple[Batch, Parts]:
     if count() == 1:
         return batch, ALL
     assert batch.inputs.mix is None, "refused: a row's partner may be another process's"
-    rows = torch.arange(int(os.environ["RANK"]), len(batch.labels_B), count())
+    rows = torch.arange(len(batch.labels_B))[int(os.environ["RANK"]) :: count()]
     taken = rows if len(rows) else torch.zeros(1, dtype=torch.long)
     types = None if batch.inputs.types is None else batch.inputs.types[taken]
     inputs = Inputs(batch.inputs.ids[taken], batch.inputs.mask[taken], types)

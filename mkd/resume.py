@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from mkd.config import Config
+from mkd.rates import resolved
 from mkd.record import Ended
 from mkd.store import key_of, to_disk
 
@@ -88,7 +89,7 @@ class Checkpoint:
 
 def settings_of(config: Config) -> dict[str, Any]:
     """All settings but those that leave what comes out as it is."""
-    settings = asdict(config)
+    settings = asdict(resolved(config))
     for name in ("cache", "checkpoint_seconds"):
         del settings[name]
     return settings

@@ -21,6 +21,7 @@ from mkd.evaluate import eager, predict
 from mkd.layout import Layout, sequence_lengths
 from mkd.losses import distillation
 from mkd.pipeline import prepare
+from mkd.rates import resolved
 from mkd.record import Report, silent
 from mkd.sources import load_tasks
 from mkd.speed import flops
@@ -114,7 +115,7 @@ def throughput(config: Config, report: Report = silent) -> Throughput:
             return on(make_student(sizes, [data], len(tokenizer), config.data.max_length, None), device)
 
         layout = layout_of(tokenizer, student().joined, config.data.max_length)
-        work = Work(data, rows, student, layout, teacher, joined, logits, config.train)
+        work = Work(data, rows, student, layout, teacher, joined, logits, resolved(config).train)
         found: dict[str, list[Seconds]] = {loop: [] for loop in LOOPS}
         for loop in VARYING:
             LOOPS[loop](work)
@@ -135,6 +136,7 @@ def plain(work: Work, width: int | None, online: bool) -> Seconds:
     student = work.student().train()
     if isinstance(student, TransformerStudent):
         student.whole = True  # as the encoder's library has it
+    assert work.train.learning_rate is not None, "mkd/rates.py has a number for it"
     optimizer = torch.optim.AdamW(student.parameters(), lr=work.train.learning_rate, weight_decay=work.train.weight_decay)
     order = np.random.default_rng(0).permutation(work.rows)
     size = work.train.batch_size

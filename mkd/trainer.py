@@ -52,6 +52,8 @@ def train(
     Raises ValueError at a loss that is not finite, naming step and task.
     """
     device = next(model.parameters()).device
+    peak = config.learning_rate
+    assert peak is not None, "mkd/rates.py has a number for it"
     objective = Objective(model, loss, matching)
     optimizers = make_optimizers(model, config, objective.beside.parameters())
     joined = processes.joined(objective, device.type)
@@ -75,7 +77,7 @@ def train(
         window.append((batch.task, terms.detach(), parts.of_terms))
         state.drawn[batch.task] += 1
         clip_gradients(model.parameters(), config.clip)
-        rate = config.learning_rate * warmup_linear(state.step, config.steps, config.warmup)
+        rate = peak * warmup_linear(state.step, config.steps, config.warmup)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate

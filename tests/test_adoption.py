@@ -8,7 +8,8 @@ from transformers import PreTrainedTokenizerBase
 from mkd.config import StudentConfig
 from mkd.evaluate import eager, predict
 from mkd.students import Student, make_student
-from mkd.students.adoption import adopted, known_tasks
+from mkd.students.adoption import adopted, anew, known_tasks
+from mkd.students.embeddings import input_table, trim
 from mkd.tasks import Kind
 from mkd.tokens import TaskData, layout_of
 
@@ -47,6 +48,28 @@ def test_a_score_stays_the_same_where_the_rows_have_another_scale(
     moved = score._replace(mean=4.0, std=0.25)
     found = logits(adopted(student, [moved]), score, tokenizer) * 0.25 + 4
     np.testing.assert_allclose(found, logits(student, score, tokenizer) * score.std + score.mean, rtol=1e-5)
+
+
+@pytest.mark.parametrize("config", KINDS, ids=lambda config: config.kind)
+def test_one_that_is_started_anew_is_as_a_fresh_one_of_its_kind_and_size(
+    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    trained = student_of(config, datas[:1], tokenizer)
+    for weight in trained.parameters():
+        weight.data += 1
+    torch.manual_seed(0)
+    found = anew(trained, datas)
+    expected = student_of(config, datas, tokenizer).state_dict()
+    assert found.state_dict().keys() == expected.keys() and list(trained.config.tasks) == ["single"]
+    assert all(torch.equal(value, expected[name]) for name, value in found.state_dict().items())
+
+
+def test_one_that_is_started_anew_has_rows_for_the_same_tokens(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    trained = student_of(KINDS[0], datas[:1], tokenizer)
+    trim(trained, np.array([0, 1, 5, 7, 9]), 1)
+    table, before = (input_table(student) for student in (anew(trained, datas), trained))
+    assert torch.equal(table.place_V, before.place_V) and table.place_V[7] == 3
+    assert table.weight.shape == before.weight.shape and not torch.equal(table.weight, before.weight)
 
 
 def test_a_new_task_gets_a_random_head_by_torchs_seed(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:

@@ -117,7 +117,41 @@ def test_an_epoch_has_every_row_exactly_once(num: int, batch_size: int) -> None:
     rows = np.arange(num) * 2
     batches = list(epoch_batches(rows, lambda rows: rows % 17, batch_size, np.random.default_rng(0)))
     assert sorted(np.concatenate(batches)) == rows.tolist()
-    assert Counter(map(len, batches)) == Counter([batch_size] * (num // batch_size) + [num % batch_size] * (num % batch_size > 0))
+
+
+@pytest.mark.parametrize(
+    ("num", "sizes"),
+    [(1, {1: 1}), (8, {4: 2}), (9, {3: 3}), (10, {3: 2, 4: 1}), (66, {3: 2, 4: 15}), (257, {3: 3, 4: 62}), (513, {3: 3, 4: 126})],
+)
+def test_the_batches_of_an_epoch_differ_by_one_row_at_most(num: int, sizes: dict[int, int]) -> None:
+    """Of 4 rows at most: 64 batches are a pool, and so the last two have a pool of one batch and one of one more."""
+    for seed in range(5):
+        batches = epoch_batches(np.arange(num), lambda rows: rows % 17, 4, np.random.default_rng(seed))
+        assert Counter(map(len, batches)) == sizes
+
+
+def test_long_rows_weigh_as_much_as_short_ones() -> None:
+    """130 rows in batches of 64 or fewer; a row weighs 1 / (its batch's rows), in the mean over epochs 3 / 130.
+
+    A remainder of two rows, which are the longest, would weigh 1 / 2 each.
+    """
+    weight_R = np.zeros(130)
+    for epoch in range(200):
+        for batch in epoch_batches(np.arange(130), lambda rows: rows, 64, np.random.default_rng(epoch)):
+            weight_R[batch] += 1 / len(batch) / 200
+    np.testing.assert_allclose(weight_R, 3 / 130, rtol=0.02)
+
+
+def test_which_batches_are_a_row_short_does_not_go_by_length() -> None:
+    """Of 9 rows in batches of 2 one is alone: over 300 epochs it is in each of the 5 places about as often."""
+    alone = Counter(
+        int(batch[0]) // 2 * 2
+        for epoch in range(300)
+        for batch in epoch_batches(np.arange(9), lambda rows: rows, 2, np.random.default_rng(epoch))
+        if len(batch) == 1
+    )
+    assert alone.total() == 300 and set(alone) == {0, 2, 4, 6, 8}
+    assert all(abs(times - 60) < 4 * (60 * 0.8) ** 0.5 for times in alone.values())
 
 
 def test_batches_of_like_length_have_less_padding_than_shuffled_ones() -> None:
@@ -137,9 +171,13 @@ def test_the_next_epoch_has_the_same_rows_in_another_order(datas: list[TaskData]
     data = datas[0]
     count = -(-len(data.train_rows) // 6)
     batches = joint_batches(sources([data]), APART, 6, SamplingConfig(), seed=0)
-    epochs = [[row for batch in islice(batches, count) for row in batch.inputs.ids[:, 0, :3].tolist()] for _ in range(2)]
+
+    def rows(batch: Batch) -> list[tuple[int, ...]]:
+        return [tuple(ids[mask].tolist()) for ids, mask in zip(batch.inputs.ids[:, 0], batch.inputs.mask[:, 0], strict=True)]
+
+    epochs = [[row for batch in islice(batches, count) for row in rows(batch)] for _ in range(2)]
     assert epochs[0] != epochs[1]
-    assert sorted(map(tuple, epochs[0])) == sorted(map(tuple, epochs[1]))
+    assert sorted(epochs[0]) == sorted(epochs[1])
 
 
 def _first(datas: list[TaskData], seed: int) -> list[Batch]:

@@ -7,6 +7,7 @@ import yaml
 
 from experiments import cli
 from mkd.config import Config, TransferConfig
+from mkd.rates import resolved
 
 CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"
 
@@ -50,10 +51,15 @@ def test_what_is_said_is_named_also_where_it_is_the_default(tmp_path: Path) -> N
     assert cli.said([]) == set()
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_precision_that_is_left_to_the_machine_is_said_in_the_settings(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
-    monkeypatch.setattr("mkd.precision.fastest", lambda device: precision)
-    config = parsed("--train.precision=auto", "--finetune.train.precision=auto")
+@pytest.mark.parametrize(("precision", "ratio"), [("float32", 0.07), ("bfloat16", 2.4)])
+def test_a_precision_that_is_left_to_the_machine_is_said_in_the_settings(
+    monkeypatch: pytest.MonkeyPatch, precision: str, ratio: float
+) -> None:
+    monkeypatch.setattr("mkd.precision.speedup", lambda root, device: ratio)
+    told: list[object] = []
+    config = cli.parse(["--train.precision=auto", "--finetune.train.precision=auto"], "", told.append)
+    (line,) = told
+    assert str(line).startswith(f"precision auto: {precision}, as bfloat16 trains {ratio:.2f} times as fast as float32 here")
     assert (config.train.precision, config.teacher.train.precision, config.finetune.train.precision) == (
         precision, "float32", precision,
     )  # fmt: skip
@@ -109,7 +115,7 @@ def test_a_resolved_config_fed_back_is_the_same_config(tmp_path: Path) -> None:
         *("--teacher.sources", sources),
     )
     (tmp_path / "config.yaml").write_text(cli.to_yaml(config))
-    assert parsed("--config", str(tmp_path / "config.yaml")) == config
+    assert parsed("--config", str(tmp_path / "config.yaml")) == resolved(config)
 
 
 def test_flat_names_every_leaf_once() -> None:

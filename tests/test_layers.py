@@ -25,6 +25,7 @@ engine there, the reader of runs, and what leaves a report beside them."""
 
 ORDER = [
     "mkd.config",
+    "mkd.rates",
     "mkd.record",
     "mkd.pareto",
     "mkd.timing",
@@ -72,7 +73,6 @@ ORDER = [
     "mkd.batches",
     "mkd.mixup",
     "mkd.processes",
-    "mkd.precision",
     "mkd.objective",
     "mkd.trainer",
     "mkd.evaluate",
@@ -86,6 +86,7 @@ ORDER = [
     "mkd.teachers.states",
     "mkd.teaching",
     "mkd.speed",
+    "mkd.precision",
     "mkd.backends",
     "mkd.pipeline",
     "mkd.candidate",

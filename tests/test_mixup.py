@@ -141,7 +141,14 @@ def test_the_trainer_learns_from_both_rows_labels_and_the_mixed_logits(
     def batches(start: int) -> Iterator[Batch]:
         yield batch
 
-    train(student, batches, lambda: {"mean": 1.0}, loss, TrainConfig(steps=1), lambda step, found: told.update(found))
+    train(
+        student,
+        batches,
+        lambda: {"mean": 1.0},
+        loss,
+        TrainConfig(steps=1, learning_rate=2e-3),
+        lambda step, found: told.update(found),
+    )
     assert told["train/hard/single"] == pytest.approx(float(0.8 * own.hard + 0.2 * other.hard), rel=1e-5)
     assert told["train/soft/single"] == pytest.approx(float(own.soft), rel=1e-5)
     assert told["train/loss/single"] == pytest.approx(float(0.8 * own.total + 0.2 * other.total), rel=1e-5)

@@ -12,6 +12,7 @@ import yaml
 from tiny import MINILM
 from transformers import DistilBertConfig, DistilBertModel, PreTrainedTokenizerBase
 
+from experiments.table import scores
 from mkd.checkpoints import load_tokenizer
 from mkd.config import (
     AugmentConfig,
@@ -29,7 +30,7 @@ from mkd.config import (
     TransferConfig,
 )
 from mkd.evaluate import dev_logits, eager, quality
-from mkd.finetune import run_finetune
+from mkd.finetune import no_use, run_finetune
 from mkd.pipeline import prepare, run, run_teacher
 from mkd.record import MODEL, Result
 from mkd.sources import load_tasks
@@ -49,6 +50,7 @@ QUALITY = {
     *(f"similarity/{name}" for name in ("pearson", "spearman", "score")),
     "mean",
 }
+QUALITY_OF = [f"quality/{name}" for name in sorted(QUALITY)]
 
 
 def config_of(cache: Path, **changes: Any) -> Config:
@@ -169,14 +171,41 @@ def test_a_run_with_full_caches_gives_the_same_numbers_and_trains_no_teacher(
     assert not any(name.startswith(("teacher/", "progress/logits")) for name in told)
 
 
-def test_labels_alone_need_no_logits_of_the_teacher_and_no_baseline(result: Result, shared: Path, tmp_path: Path) -> None:
+def test_labels_alone_need_no_teacher_and_no_baseline(result: Result, tmp_path: Path) -> None:
     told: set[str] = set()
-    config = config_of(shared / "cache", loss=LossConfig(hard_weight=1.0))
-    hard = run(config, tmp_path, lambda step, metrics: told.update(metrics))
-    assert not any(name.startswith("baseline/") for name in hard.metrics)
-    assert not any("logits" in name for name in told)
+    config = config_of(tmp_path / "cache", loss=LossConfig(hard_weight=1.0))
+    hard = run(config, tmp_path / "student", lambda step, metrics: told.update(metrics))
+    assert not any("teacher" in name or "logits" in name or "baseline" in name for name in told)
+    assert not (tmp_path / "cache" / "teachers").exists() and not (tmp_path / "cache" / "logits").exists()
+    assert (hard.teacher, hard.teacher_key) == ("", "")
+    compared = ("baseline/", "teacher/", "retention/", "agreement/")
+    assert not any(name.startswith(compared) or name.endswith("/ratio") for name in hard.metrics)
+    assert np.isnan(hard.predictions["teacher"]).all() and len(hard.predictions["teacher"]) == 90
     twin = {name.removeprefix("baseline/"): v for name, v in result.metrics.items() if name.startswith("baseline/")}
-    assert {name: hard.metrics[name] for name in twin} == twin, "it is the other run's baseline"
+    assert {name: hard.metrics[name] for name in twin} == twin, "it is the other run's baseline, by the same vocabulary"
+
+
+@pytest.mark.parametrize("end", [None, 1.0])
+def test_labels_alone_need_of_a_checkpoint_its_tokenizer_alone(end: float | None, tmp_path: Path) -> None:
+    load_tokenizer(MINILM, "").save_pretrained(tmp_path / "words")
+    teacher = TeacherConfig(checkpoint=str(tmp_path / "words"))
+    loss = LossConfig(hard_weight=1.0, hard_weight_end=end)
+    assert run(config_of(tmp_path / "cache", teacher=teacher, loss=loss), tmp_path / "student").teacher == ""
+    with pytest.raises(ValueError, match="no readable config.json"):
+        run(config_of(tmp_path / "cache", teacher=teacher, loss=LossConfig(hard_weight=1.0, hard_weight_end=0.9)), tmp_path)
+
+
+@pytest.mark.parametrize("student", [TRANSFORMER, replace(BILSTM, init="teacher")], ids=lambda student: student.kind)
+def test_labels_alone_need_the_teacher_whose_weights_the_student_takes(
+    student: StudentConfig, result: Result, shared: Path, tmp_path: Path
+) -> None:
+    told: set[str] = set()
+    config = config_of(shared / "cache", loss=LossConfig(hard_weight=1.0), student=student)
+    hard = run(config, tmp_path / "hard", lambda step, metrics: told.update(metrics))
+    assert hard.teacher_key == result.teacher_key and "agreement/mean" in hard.metrics
+    assert not any("logits" in name for name in told)
+    taught = run(replace(config, loss=LossConfig()), tmp_path / "taught")
+    assert {name: hard.metrics[name] for name in QUALITY_OF} == {n: taught.metrics[f"baseline/{n}"] for n in QUALITY_OF}
 
 
 def test_a_transformer_can_start_from_the_teachers_layers(result: Result, shared: Path, tmp_path: Path) -> None:
@@ -353,6 +382,30 @@ def test_a_student_is_finetuned_on_labels_and_scored_before_and_after(result: Re
     assert not any(name.startswith("teacher/") for name in {*told, *found.metrics}) and found.teacher == ""
     assert {"train/hard/entailment", "selection/mean", "sampling/paraphrase"} <= told
     assert list(load_model(tmp_path / MODEL).config.tasks) == ["entailment", "paraphrase"]
+
+
+def test_a_fine_tuned_student_stands_beside_one_that_is_started_anew(result: Result, shared: Path, tmp_path: Path) -> None:
+    """On the tasks that it was distilled on, with the labels alone, the latter is the twin that it had then."""
+    config = finetuning(shared / "cache", result.folder, TASKS, LossConfig(hard_weight=1.0))
+    told: dict[str, float] = {}
+    found = run_finetune(config, tmp_path / "tuned", lambda step, metrics: told.update(metrics))
+    assert {name: found.metrics[f"anew/{name}"] for name in QUALITY_OF} == {
+        n: result.metrics[f"baseline/{n}"] for n in QUALITY_OF
+    }
+    assert "anew/train/hard/sentiment" in told and told["progress/anew/student"] == 1
+    table = scores(found)
+    assert table[0].split() == ["|", "score", "on", "dev", "|", "before", "|", "student", "|", "anew", "|"]
+    assert f"{found.metrics['anew/quality/mean']:.1f}" in table[-1]
+    alone = run_finetune(replace(config, baseline=False), tmp_path / "alone")
+    assert not any(name.startswith("anew/") for name in alone.metrics)
+    assert {name: alone.metrics[name] for name in QUALITY_OF} == {name: found.metrics[name] for name in QUALITY_OF}
+
+
+def test_a_fine_tuning_that_is_worse_than_to_start_anew_says_so() -> None:
+    assert no_use({"quality/mean": 61.2, "anew/quality/mean": 70.3})[0].startswith(
+        "THE STUDENT'S TRAINING BEFORE IS OF NO USE HERE: started anew it scores 70.3 in the mean, 9.1 points more"
+    )
+    assert no_use({"quality/mean": 70.3, "anew/quality/mean": 70.3}) == no_use({"quality/mean": 61.2}) == []
 
 
 def test_a_student_is_finetuned_on_logits_too_where_labels_are_not_all(result: Result, shared: Path, tmp_path: Path) -> None:

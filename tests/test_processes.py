@@ -1,7 +1,8 @@
-"""Two processes that train together, started as users start them, beside one that sees the same batches alone."""
+"""Two processes and more that train together, started as users start them, beside one that sees the same batches alone."""
 
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +18,25 @@ from mkd.config import Config, LossConfig, TrainConfig
 from mkd.pipeline import prepare
 from mkd.tokens import Inputs
 
-# The batches of an epoch's end have few rows, the teacher's one: a process may have none.
+# Batches of two rows and three, which are fewer than the processes: most often one has none, of four also two or three.
 RUN = [
-    *TINY, "--data.tasks=[sentiment, similarity]", "--teacher.dropout=0", "--train.batch_size=7", "--teacher.train.batch_size=5",
+    *TINY, "--data.tasks=[sentiment, similarity]", "--teacher.dropout=0", "--train.batch_size=3", "--teacher.train.batch_size=2",
     "--train.steps=60", "--teacher.train.steps=60", "--train.eval_every=20", "--loss.hard_weight=0.5",
     "--loss.balance=uncertainty", "--loss.match.weight=1",
     # Its table of n-grams has sparse gradients.
     "--student.kind=bag", "--student.buckets=4096", "--train.lazy=true",
+    # Has no part in it: what the machine is asked for, all processes go by the first one's answer.
+    "--finetune.train.precision=auto",
 ]  # fmt: skip
 
 
-def launched(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
-    """The entry point in two processes on the CPU, joined by gloo."""
+def launched(folder: Path, number: int, *argv: str) -> subprocess.CompletedProcess[str]:
+    """The entry point in so many processes on the CPU, joined by gloo."""
     # Of its options this is the one that starts several processes without MPI, with GPUs or without.
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
-    rest = ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m", "experiments.distill", *argv]
-    return subprocess.run([*launcher, *rest], cwd=folder, env=environment(), capture_output=True, text=True, timeout=280)
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", f"--num_processes={number}"]
+    rest = ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
+    whole = [*launcher, *rest, "-m", "experiments.distill", *argv]
+    return subprocess.run(whole, cwd=folder, env=environment(), capture_output=True, text=True, timeout=280)
 
 
 def losses(folder: Path, run_id: str) -> dict[str, list[float]]:
@@ -43,26 +47,36 @@ def losses(folder: Path, run_id: str) -> dict[str, list[float]]:
     }
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[float]], dict[str, torch.Tensor]]:
+    """The losses of one process, and its student's weights."""
+    folder = tmp_path_factory.mktemp("one")
+    found = outcome(command(folder, "distill", *RUN))
+    return losses(folder, found["run_id"]), weights(folder, found["run_id"])
+
+
+def weights(folder: Path, run_id: str) -> dict[str, torch.Tensor]:
+    """Those of the student that the run has logged."""
+    with chdir(folder):
+        return load_file(student(folder, run_id))
+
+
 @pytest.mark.timeout(600)
-def test_two_processes_have_the_losses_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_several_processes_have_the_losses_of_one(
+    number: int, alone: tuple[dict[str, list[float]], dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
     """Teacher, student and twin; rows with and without labels, and all that is learnt or projected beside the model."""
-    one, two = tmp_path / "one", tmp_path / "two"
-    one.mkdir()
-    two.mkdir()
-    alone, together = outcome(command(one, "distill", *RUN)), outcome(launched(two, *RUN))
-    (run,) = runs(two)
+    together = outcome(launched(tmp_path, number, *RUN))
+    (run,) = runs(tmp_path)
     assert run.info.status == "FINISHED" and run.data.metrics["quality/mean"] == together["metrics"]["quality/mean"]
-    expected, found = losses(one, alone["run_id"]), losses(two, together["run_id"])
+    expected, found = alone[0], losses(tmp_path, together["run_id"])
     assert {name.split("train/")[0] for name in expected} == {"teacher/", "", "baseline/"}
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         assert found[name] == pytest.approx(values, rel=1e-3, abs=1e-4), name
-
-    monkeypatch.chdir(one)
-    weights = load_file(student(one, alone["run_id"]))
-    monkeypatch.chdir(two)
-    for name, value in load_file(student(two, together["run_id"])).items():
-        torch.testing.assert_close(value, weights[name], rtol=0, atol=5e-3, msg=name)
+    for name, value in weights(tmp_path, together["run_id"]).items():
+        torch.testing.assert_close(value, alone[1][name], rtol=0, atol=5e-3, msg=name)
 
 
 def test_several_gpus_cannot_add_up_sparse_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,11 +110,25 @@ def test_shares_and_what_they_count_for_by_hand(rank: int, monkeypatch: pytest.M
     assert parts.of_terms.tolist() == pytest.approx([[3 / 5, 3 / 5, 1, 3 / 5], [2 / 5, 2 / 5, 0, 2 / 5]][rank])
 
 
-def test_of_one_row_one_process_has_none_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "1")
+@pytest.mark.parametrize("rank", range(1, 8))
+def test_of_one_row_all_processes_but_the_first_have_none_that_counts(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.setenv("RANK", str(rank))
     own, parts = processes.share(batch([1.0]))
     assert own.inputs.ids.flatten().tolist() == [0] and parts.of_mean == 0 and parts.of_terms.tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("number", [2, 3, 4, 8])
+@pytest.mark.parametrize("rows", range(1, 10))
+def test_the_shares_of_all_processes_are_the_batch(number: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean over processes of their losses' means, each times of_mean, is the mean over the batch's rows."""
+    monkeypatch.setenv("WORLD_SIZE", str(number))
+    values, mean = [float(value**2) for value in range(rows)], 0.0
+    for rank in range(number):
+        monkeypatch.setenv("RANK", str(rank))
+        own, parts = processes.share(batch(values))
+        mean += float(own.labels_B.mean()) * parts.of_mean / number
+    assert mean == pytest.approx(sum(values) / rows)
 
 
 def test_one_process_has_the_whole_batch_as_it_is() -> None:

@@ -112,6 +112,32 @@ def test_a_trial_on_the_front_is_never_stopped_and_the_others_by_the_definition(
                 assert not on_front[place] or lead(trials[place], others, step) <= 0
 
 
+@pytest.mark.parametrize("margin", [0.0, 2.0])
+def test_one_that_is_stopped_had_more_than_the_margin_to_gain_on_what_ends_the_search(margin: float) -> None:
+    """Trials one after another, that learn in many ways: some that are stopped would have ended on the front."""
+    draw, lost, rule = np.random.default_rng(0), 0, PruningConfig(margin=margin, warmup=0.2)
+    for _ in range(60):
+        scores_NS = draw.uniform(0, 8, (8, 5)).cumsum(axis=1)
+        latency_N = draw.integers(1, 5, 8).astype(float)
+        whole = [trial(latency, *row) for latency, row in zip(latency_N, scores_NS, strict=True)]
+        seen: list[Progress] = []
+        ended: list[int] = []
+        for own in whole:
+            until = [own._replace(scores={s: v for s, v in own.scores.items() if s <= step}) for step in own.scores]
+            stop = next((i for i, part in enumerate(until) if behind(part, seen, 20 * (i + 1), rule)), 4)
+            seen.append(until[stop])
+            ended.append(20 * (stop + 1))
+        last = [own for own, step in zip(whole, ended, strict=True) if step == STEPS]
+        on_front_N = front(scores_NS[:, -1], latency_N)
+        for place, step in enumerate(ended):
+            if step < STEPS:
+                own = whole[place]
+                best = max(other.best(STEPS) for other in last if other.latency_ms <= own.latency_ms)
+                assert best - own.best(step) > margin
+                lost += int(on_front_N[place])
+    assert lost > 0, "it is no promise that none of these is stopped"
+
+
 def test_where_all_trials_learn_alike_the_front_of_their_last_scores_is_never_stopped() -> None:
     draw = np.random.default_rng(0)
     latency_N = draw.uniform(1, 10, 30)

@@ -323,7 +323,17 @@ def test_what_a_trial_left_behind_is_known_to_the_one_in_its_place(tmp_path: Pat
     trial.set_user_attr(PROGRESS, Progress(2.5, {4: 50.0})._asdict())
     study.tell(trial, state=TrialState.FAIL)
     put_back(study, study.get_trials(deepcopy=False)[0], DIED)
-    assert progress_of(study, but=0) == progress_of(study, but=1) == [Progress(2.5, {4: 50.0})]
+    assert progress_of(study, but=0) == [Progress(2.5, {4: 50.0})]
+
+
+def test_no_trial_is_held_against_one_that_has_failed(tmp_path: Path, store: RDBStorage) -> None:
+    """Its model is not what the search ends with; the one that is made again in its place is."""
+    study = made(tmp_path, store)
+    for state in (TrialState.FAIL, TrialState.PRUNED, TrialState.COMPLETE):
+        trial = study.ask()
+        trial.set_user_attr(PROGRESS, Progress(trial.number + 0.5, {4: 50.0})._asdict())
+        study.tell(trial, [50.0, 1.0] if state == TrialState.COMPLETE else None, state=state)
+    assert [other.latency_ms for other in progress_of(study, but=3)] == [1.5, 2.5]
 
 
 def test_how_far_trials_are_comes_back_as_it_was_left_but_for_one_s_own(tmp_path: Path, store: RDBStorage) -> None:

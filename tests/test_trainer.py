@@ -181,7 +181,7 @@ def test_an_exception_of_the_report_stops_the_run(datas: list[TaskData], tokeniz
 
     batches = joint_batches(run.sources, run.layout, 8, SamplingConfig(), 0)
     with pytest.raises(KeyboardInterrupt):
-        train(run.student, lambda start: batches, scripted(1), HARD, TrainConfig(steps=50), report)
+        train(run.student, lambda start: batches, scripted(1), HARD, TrainConfig(steps=50, learning_rate=2e-3), report)
 
 
 def _weights(
@@ -244,7 +244,7 @@ def test_no_more_batches_are_drawn_than_there_are_steps(datas: list[TaskData], t
             drawn.append(batch)
             yield batch
 
-    train(run.student, lambda start: counted(), scripted(1), HARD, TrainConfig(steps=7))
+    train(run.student, lambda start: counted(), scripted(1), HARD, TrainConfig(steps=7, learning_rate=2e-3))
     assert len(drawn) == 7
 
 

@@ -36,6 +36,19 @@ def adopted(student: Student, datas: list[TaskData]) -> Student:
     return model
 
 
+def anew(student: Student, datas: list[TaskData]) -> Student:
+    """A student of the same kind and size with random weights, and a head for each of these tasks.
+
+    A trimmed table has rows for the same tokens.
+    """
+    config = copy.deepcopy(student.config)
+    config.tasks = head_configs(datas)
+    model = type(student)(config)  # type: ignore[arg-type]
+    learnt = {name for name, _ in student.named_parameters()}
+    model.load_state_dict(model.state_dict() | {n: value for n, value in student.state_dict().items() if n not in learnt})
+    return model
+
+
 def known_tasks(student: Student, datas: list[TaskData]) -> list[str]:
     """Those of the tasks that the student has a head for."""
     return [data.name for data in datas if data.name in student.config.tasks]

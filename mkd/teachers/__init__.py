@@ -36,6 +36,14 @@ def refined_tasks(config: Config, tasks: list[Task]) -> list[Task]:
     return [task for task in tasks if REFINED in sources(config, task.name)]
 
 
+def needed(config: Config) -> bool:
+    """Whether a run of these settings has a teacher: to learn from, or to take the student's layers or embeddings from.
+
+    config: as `settled` gives it.
+    """
+    return not config.loss.from_labels_alone or config.student.init == "teacher"
+
+
 def _first_checkpoint(config: Config, tasks: list[Task]) -> str:
     """The first task's first checkpoint, or that of the next which has one; empty where there is none."""
     names = [name for task in tasks for name in sources(config, task.name)]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from torch import nn
 
 from mkd.evaluate import eager, predictions
@@ -75,13 +74,11 @@ def _write(file: Path, reader: Reader, store: TokenStore, report: Report) -> Non
     """Writes the model's logits for every row of the store."""
     model, rows = reader.model(), range(len(store.labels))
     out = new_array(file, "<f4", (len(rows), reader.classes))
-    device = next(model.parameters()).device.type
     done = 0
-    with torch.autocast(device, torch.bfloat16, enabled=reader.precision == "bfloat16"):
-        for places, logits in predictions(eager(model), store, rows, reader.task, reader.layout):
-            out[places] = logits
-            done += len(places)
-            report(done, {"progress": done / len(rows)})
+    for places, logits in predictions(eager(model, reader.precision), store, rows, reader.task, reader.layout):
+        out[places] = logits
+        done += len(places)
+        report(done, {"progress": done / len(rows)})
     out.flush()
 
 

@@ -15,6 +15,7 @@ from mkd.batches import Batch, Source, joint_batches
 from mkd.config import Config, LossConfig, SamplingConfig
 from mkd.evaluate import selection_scores
 from mkd.layout import Layout
+from mkd.rates import resolved
 from mkd.record import Report, silent
 from mkd.resume import Checkpoint
 from mkd.store import key_of, stored
@@ -75,6 +76,7 @@ def refined_teacher(
     config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, device: torch.device, report: Report = silent
 ) -> Refined:
     """The teacher for these settings and labelled rows; refined now unless it has been before."""
+    config = resolved(config)
     parts = {
         "teacher": _settings(config),
         "tokenizer": tokenizer_fingerprint(tokenizer),
@@ -144,7 +146,7 @@ def _refine(
         return joint_batches(sources, layout, how.batch_size, how.sampling, config.seed, how.steps, start)
 
     def scores() -> dict[str, float]:
-        return selection_scores(teacher, datas, layout)
+        return selection_scores(teacher, datas, layout, how.precision)
 
     train(teacher, batches, scores, LossConfig(hard_weight=1.0), how, report, checkpoint)
     return teacher

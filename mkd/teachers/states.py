@@ -177,12 +177,12 @@ def _write(file: Path, store: _Store, progress: Callable[[int], None]) -> None:
     """Writes them window by window. Raises ValueError for states that half precision does not hold."""
     teacher, layers = store.teacher, store.layers
     model = _OfLayers(teacher.model(), layers)
-    device = next(model.parameters()).device.type
-    with file.open("wb") as out, torch.autocast(device, torch.bfloat16, enabled=teacher.precision == "bfloat16"):
+    infer = eager(model, teacher.precision)
+    with file.open("wb") as out:
         for start in range(0, store.num_rows, WINDOW_ROWS):
             rows = np.arange(start, min(start + WINDOW_ROWS, store.num_rows))
             window_RKD = np.empty((len(rows), len(layers), teacher.width), dtype="<f2")
-            for places, states_BKD in predictions(eager(model), store.rows, rows, teacher.data.name, teacher.layout):
+            for places, states_BKD in predictions(infer, store.rows, rows, teacher.data.name, teacher.layout):
                 with np.errstate(over="ignore"):
                     window_RKD[places] = states_BKD
             if not np.isfinite(window_RKD).all():

@@ -1,0 +1,31 @@
+"""The learning rates that settings leave open: what suits a model from scratch would undo much of what a trained one knows."""
+
+from dataclasses import replace
+
+from mkd.config import Config, TrainConfig
+
+TEACHER = 8e-4
+"""Of a teacher from scratch."""
+CHECKPOINT = 1e-4
+"""Of a teacher from a checkpoint; a small one bears more than the 5e-5 that BERT-base is mostly given."""
+STUDENT = 2e-3
+"""Of a student from scratch, and of one that takes nothing but embeddings."""
+LAYERS = 2e-4
+"""Of a student whose layers are trained already."""
+FINETUNED = 5e-4
+"""Of a distilled student that is trained further."""
+
+
+def resolved(config: Config) -> Config:
+    """The config with a number for each learning rate that is open (null); those that are said stay."""
+    layers = config.student.kind == "transformer" and config.student.init != ""
+    teacher, finetune = config.teacher, config.finetune
+    return replace(
+        config, train=_at(config.train, LAYERS if layers else STUDENT),
+        teacher=replace(teacher, train=_at(teacher.train, CHECKPOINT if teacher.checkpoint else TEACHER)),
+        finetune=replace(finetune, train=_at(finetune.train, FINETUNED)),
+    )  # fmt: skip
+
+
+def _at(train: TrainConfig, rate: float) -> TrainConfig:
+    return replace(train, learning_rate=rate) if train.learning_rate is None else train

@@ -1,0 +1,71 @@
+"""What a teacher's answers lose in bfloat16: its logits on the dev rows in either precision, of one model.
+
+    python tests/bench/precision.py --config experiments/configs/glue.yaml --data.path GLUE --teacher.checkpoint ENCODER
+
+The teacher of these settings is refined first, unless it has been before. By task: the largest and the mean difference of a logit
+in shares of the logits' standard deviation, rows whose most probable class changes, Spearman's correlation of the rows in the
+order of their first logit (less the second's, where there is one), and the score in either. The last line printed is JSON.
+"""
+
+import json
+import sys
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+from experiments import cli
+from experiments.table import markdown
+from mkd.config import Config
+from mkd.evaluate import eager, predict
+from mkd.metrics import score
+from mkd.pipeline import prepare
+from mkd.record import silent
+from mkd.sources import load_tasks
+from mkd.teachers import tokenizer_of
+from mkd.teachers.refined import refined_teacher
+from mkd.teaching import read_side
+from mkd.tokens import TaskData
+
+
+def main(config: Config) -> None:
+    """The table and the JSON."""
+    device = prepare(config)
+    tasks = load_tasks(config.data)
+    side = read_side(config, tasks, tokenizer_of(config, tasks), device, "teacher", silent)
+    teacher = refined_teacher(config, side.datas, side.tokenizer, device)
+    both = {name: eager(teacher.model, name) for name in ("float32", "bfloat16")}
+    found = {}
+    for data in side.datas:
+        rows = np.arange(len(data.dev[""].labels))
+        logits = {name: predict(infer, data.dev[""], rows, data.name, teacher.layout) for name, infer in both.items()}
+        found[data.name] = compared(data, logits["float32"], logits["bfloat16"])
+    header = ["task", "rows", "largest / sd", "mean / sd", "other class", "rank correlation", "float32", "bfloat16"]
+    body = [
+        [name, f"{t['rows']:.0f}", f"{t['largest']:.4f}", f"{t['mean']:.4f}", f"{t['other_class']:.0f}",
+         f"{t['rank']:.6f}", f"{t['float32']:.2f}", f"{t['bfloat16']:.2f}"]
+        for name, t in found.items()
+    ]  # fmt: skip
+    print("\n".join(markdown([header, *body])))
+    print(json.dumps({"threads": torch.get_num_threads(), "tasks": found}))
+
+
+def compared(data: TaskData, exact_RC: np.ndarray, half_RC: np.ndarray) -> dict[str, float]:
+    """What differs between the logits of a task's dev rows."""
+    labels, sd = data.dev[""].labels, float(exact_RC.std())
+    order = [logits[:, 0] - (logits[:, 1] if logits.shape[1] > 1 else 0) for logits in (exact_RC, half_RC)]
+    difference = np.abs(exact_RC - half_RC)
+    scores = [score(data.kind, logits, labels) for logits in (exact_RC, half_RC)]
+    return {
+        "rows": float(len(labels)),
+        "largest": float(difference.max()) / sd,
+        "mean": float(difference.mean()) / sd,
+        "other_class": float((exact_RC.argmax(1) != half_RC.argmax(1)).sum()),
+        "rank": float(spearmanr(*order).statistic),
+        "float32": sum(scores[0].values()) / len(scores[0]),
+        "bfloat16": sum(scores[1].values()) / len(scores[1]),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(cli.entry(main, __doc__ or ""))

@@ -1,0 +1,65 @@
+"""Learning rates that are left open: less where layers are trained already; what is said stays, what is left open is shown."""
+
+from pathlib import Path
+
+import pytest
+from test_pipeline import config_of
+from tiny import MINILM
+
+from experiments import cli
+from mkd.config import Config, FinetuneConfig, StudentConfig, TeacherConfig, TrainConfig
+from mkd.pipeline import run
+from mkd.rates import resolved
+from mkd.resume import settings_of
+
+SAID = TrainConfig(learning_rate=3e-5)
+
+
+def rates(config: Config) -> tuple[float | None, ...]:
+    found = resolved(config)
+    return tuple(train.learning_rate for train in (found.teacher.train, found.train, found.finetune.train))
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (Config(), (8e-4, 2e-3, 5e-4)),
+        (Config(teacher=TeacherConfig(checkpoint="x")), (1e-4, 2e-3, 5e-4)),
+        (Config(student=StudentConfig(init="teacher")), (8e-4, 2e-4, 5e-4)),
+        (Config(student=StudentConfig(kind="bag", init="teacher")), (8e-4, 2e-3, 5e-4)),
+        (Config(student=StudentConfig(kind="bilstm", init="x")), (8e-4, 2e-3, 5e-4)),
+        (Config(teacher=TeacherConfig(checkpoint="x", train=SAID)), (3e-5, 2e-3, 5e-4)),
+        (Config(train=SAID, finetune=FinetuneConfig(train=SAID)), (8e-4, 3e-5, 3e-5)),
+    ],
+)
+def test_an_open_rate_goes_by_the_model_and_one_that_is_said_stays(config: Config, expected: tuple[float, ...]) -> None:
+    assert rates(config) == expected
+    assert resolved(resolved(config)) == resolved(config)
+
+
+def test_a_variant_of_another_model_has_that_model_s_rate() -> None:
+    config = cli.parse([], "")
+    assert rates(cli.with_settings(config, {"teacher.checkpoint": "x", "student.init": "teacher"})) == (1e-4, 2e-4, 5e-4)
+    said = cli.parse(["--teacher.train.learning_rate=8e-4"], "")
+    assert rates(cli.with_settings(said, {"teacher.checkpoint": "x"}))[0] == 8e-4
+
+
+def test_what_is_shown_and_what_keys_are_made_of_is_the_number() -> None:
+    config = cli.parse(["--teacher.checkpoint=x"], "")
+    assert config.teacher.train.learning_rate is None
+    assert cli.flat(config)["teacher.train.learning_rate"] == 1e-4
+    assert cli.overrides(config) == {"teacher.checkpoint": "x", "teacher.train.learning_rate": 1e-4}
+    assert cli.from_yaml(cli.to_yaml(config)) == resolved(config)
+    assert settings_of(config) == settings_of(resolved(config))
+
+
+def test_the_teacher_from_a_checkpoint_and_the_student_of_its_layers_learn_at_their_rates(tmp_path: Path) -> None:
+    """Of two steps the first one is the warm-up; the second is at the peak, and told."""
+    student = StudentConfig(kind="transformer", init="teacher", hidden=384, heads=12, layers=1)
+    told: dict[str, float] = {}
+    how = TrainConfig(steps=2, batch_size=4, warmup=0.5)
+    teacher = TeacherConfig(checkpoint=str(MINILM), train=how)
+    config = config_of(tmp_path / "cache", teacher=teacher, student=student, train=how, baseline=False)
+    run(config, tmp_path / "student", lambda step, metrics: told.update(metrics))
+    assert told["teacher/train/learning_rate"] == 1e-4
+    assert told["train/learning_rate"] == 2e-4
