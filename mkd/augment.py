@@ -22,9 +22,9 @@ from mkd.files import Table, read
 from mkd.layout import Texts
 from mkd.neighbours import neighbours
 from mkd.record import Report, silent
+from mkd.selection import VERSION, carved
 from mkd.store import key_of, stored
 from mkd.tasks import MASK, Row, Split, Task
-from mkd.tokenise import carve
 from mkd.words import Words, as_text, blocks, spans, take, word_store
 
 FILE = "rows.parquet"
@@ -70,13 +70,13 @@ def augmented_split(config: Config, task: Task) -> Split:
         "task": task.name,
         "pair": task.kind.pair,
         "augment": asdict(settings) | {"embeddings": "" if folder is None else checkpoints.fingerprint(folder)},
-        "selection": [data.selection_fraction, data.selection_rows],
+        "selection": [data.selection_fraction, data.selection_rows, VERSION],
         "seed": config.seed,
     }
 
     def build(aside: Path) -> None:
         words = word_store(root, task.train, task.kind)
-        rows, _ = carve(words.labels, data.selection_fraction, data.selection_rows, config.seed, task)
+        rows = carved(root, replace(task, added=()), data, config.seed).train_rows
         rows = rows[~np.isnan(words.labels[rows])]
         none = np.full((len(words.vocabulary), 1), -1)
         found_VK = neighbours(words, settings.neighbours, folder) if settings.replace else none

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mkd import checkpoints, precision, processes
+from mkd import checkpoints, precision, processes, selection
 from mkd.augment import augmented
 from mkd.backends import offered
 from mkd.balance import check_task_weights
@@ -212,7 +212,7 @@ def distil(
 def checkpoint_of(config: Config, side: Side, teacher: Teacher | None, file: Path) -> Checkpoint:
     """The checkpoint of a training with these settings, rows and teacher."""
     rows = {data.name: data.train.fingerprint for data in side.datas}
-    of = {"rows": rows, "teacher": "" if teacher is None else teacher.key}
+    of = {"rows": rows, "selection": selection.VERSION, "teacher": "" if teacher is None else teacher.key}
     return Checkpoint(file, settings_of(config) | of, config.checkpoint_seconds)
 
 
@@ -255,8 +255,8 @@ def learnt_from(config: Config, side: Side) -> list[TaskData]:
 
 
 def with_all_rows(data: TaskData) -> TaskData:
-    """The task with the rows that are set apart among those that are learnt from."""
-    rows = np.sort(np.concatenate([data.train_rows, data.selection_rows]))
+    """The task with all its rows among those that are learnt from, also those that were set apart or left out."""
+    rows = np.arange(len(data.train.labels), dtype=data.train_rows.dtype)
     return data._replace(train_rows=rows, selection_rows=data.selection_rows[:0])
 
 
@@ -297,6 +297,10 @@ def result(
         for d in datasets
         if d.unlabelled_rows
     ]
+    for data in datas:
+        if data.found is not None:
+            notes.append(f"{data.name}: {selection.told(data.found, len(data.selection_rows))}")
+            metrics = metrics | {f"data/{data.name}/{what}": value for what, value in selection.metrics(data.found).items()}
     name, key = ("", "") if teacher is None else (teacher.name, teacher.key)
     return Result(metrics, datasets, notes, hardware(), student, name, key, str(folder), exported)
 

@@ -1,4 +1,4 @@
-"""Rows of text turned into a TokenStore, and a task's training rows split into those to learn from and those to select by."""
+"""Rows of text turned into a TokenStore."""
 
 import hashlib
 from collections import deque
@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from mkd.config import DataConfig
 from mkd.layout import Texts, encode
 from mkd.record import Report, silent
+from mkd.selection import carved
 from mkd.store import append, key_of, read_array, stored, write_arrays
 from mkd.tasks import MASK, Kind, Row, Split, Task
 from mkd.tokens import TaskData, TokenStore
@@ -113,28 +114,12 @@ def task_data(
     splits = (task.train, *task.added)
     train = joined_store(root, [token_store(root, split, task.kind, tokenizer, config.max_length, report) for split in splits])
     dev = {name: token_store(root, split, task.kind, tokenizer, config.max_length, report) for name, split in task.dev.items()}
-    train_rows, selection_rows = carve(train.labels, config.selection_fraction, config.selection_rows, seed, task)
+    rows = carved(root, task, config, seed)
     mean, std = 0.0, 1.0
     if not task.kind.labels:
-        learnt = train.labels[train_rows]
+        learnt = train.labels[rows.train_rows]
         mean, std = float(np.nanmean(learnt)), float(np.nanstd(learnt))
-    return TaskData(task.name, task.kind, train, dev, train_rows, selection_rows, mean, std or 1.0)
-
-
-def carve(labels: np.ndarray, fraction: float, most: int, seed: int, task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Training rows and selection rows, sorted, drawn by the seed; rows without a label are always for training."""
-    narrow = np.int32 if len(labels) < 2**31 else np.int64
-    known = np.flatnonzero(~np.isnan(labels)).astype(narrow)
-    count = min(most, round(fraction * len(known)))
-    if count == 0 or count == len(known):
-        raise ValueError(
-            f"{task.train.source}: task {task.name} has {len(known)} labelled rows, "
-            f"of which {count} would be set apart for selection; both parts need at least one"
-        )
-    chosen = np.sort(np.random.default_rng([seed, 0]).permutation(known)[:count])
-    rest = np.ones(len(labels), dtype=bool)
-    rest[chosen] = False
-    return np.flatnonzero(rest).astype(narrow), chosen
+    return TaskData(task.name, task.kind, train, dev, rows.train_rows, rows.selection_rows, mean, std or 1.0, rows.found)
 
 
 class Chunk(NamedTuple):

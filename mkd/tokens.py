@@ -64,10 +64,26 @@ class Inputs(NamedTuple):
         return Inputs(self.ids.to(device), self.mask.to(device), types, mix)
 
 
+class Found(NamedTuple):
+    """What the labelled training rows of a task are like where they are split into those to learn from and to select by.
+
+    version: how they are split. groups, largest: of rows that overlap, their number and the largest one's rows. share: percent
+    of the rows that overlap with another. together: what is on one side. left_out: rows without a label on neither side.
+    """
+
+    version: str
+    groups: int
+    largest: int
+    share: float
+    together: str
+    left_out: int = 0
+
+
 class TaskData(NamedTuple):
     """A task ready to learn from: its stores, which training rows are for what, and the scale of its labels.
 
     mean, std: of the labels that are learnt from, for regression; a model's logit is (label - mean) / std.
+    found: of the rows, where they were split by groups.
     """
 
     name: str
@@ -78,6 +94,7 @@ class TaskData(NamedTuple):
     selection_rows: np.ndarray
     mean: float
     std: float
+    found: Found | None = None
 
 
 def layout_of(tokenizer: PreTrainedTokenizerBase, joined: bool, max_length: int) -> Layout:

@@ -1,7 +1,7 @@
-"""Rows of text as numbers of words, which white space parts: what augmentation works on, whatever the tokenizers are."""
+"""Rows of text as numbers of words, whatever the tokenizers are: as white space parts them, or plain ones to compare texts by."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,12 @@ from mkd.store import append, read_array, stored
 from mkd.tasks import Kind, Split
 
 BLOCK_ROWS = 16_384
+PLAIN = 1
+"""Goes up whenever `plain_words` parts a text otherwise."""
+BETWEEN = r"[^\pL\pM\pN]+"
+"""What parts plain words: all but letters, their marks and digits."""
+UNSPACED = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
+"""A letter of a script that is written without blanks between words: each is a word."""
 
 
 class Words(NamedTuple):
@@ -33,7 +39,33 @@ def word_store(root: Path, split: Split, kind: Kind) -> Words:
     """The split's words, memory-mapped; read from disk where they have been made before."""
     names = ("a", "b") if kind.pair else ("a",)
     parts = {"rows": split.fingerprint, "pair": kind.pair}
-    folder = stored(root, "words", parts, lambda aside: _write(aside, split, names))
+    return _read(stored(root, "words", parts, lambda aside: _write(aside, split, names, split_words)), names)
+
+
+def plain_store(root: Path, split: Split, kind: Kind) -> Words:
+    """The split's plain words, likewise."""
+    names = ("a", "b") if kind.pair else ("a",)
+    parts = {"rows": split.fingerprint, "pair": kind.pair, "plain": PLAIN}
+    return _read(stored(root, "words", parts, lambda aside: _write(aside, split, names, plain_words)), names)
+
+
+def split_words(texts: list[str]) -> pa.Array:
+    """The words of each text, as white space parts them."""
+    return pc.utf8_split_whitespace(pc.utf8_trim_whitespace(pa.array(texts, pa.string())))
+
+
+def plain_words(texts: list[str]) -> pa.Array:
+    """The words of each text in lower case, without punctuation; of a text that has no letter or digit all of it is one word."""
+    given = pa.array(texts, pa.string())
+    lower = pc.utf8_lower(pc.utf8_normalize(given, "NFKC"))
+    spaced = pc.replace_substring_regex(lower, UNSPACED, r" \1 ")
+    words = pc.utf8_trim_whitespace(pc.replace_substring_regex(spaced, BETWEEN, " "))
+    # The sign keeps a text of blanks from having no word at all.
+    bare = pc.binary_join_element_wise("=", pc.replace_substring_regex(given, r"\s+", ""), "")
+    return pc.utf8_split_whitespace(pc.if_else(pc.equal(words, ""), bare, words))
+
+
+def _read(folder: Path, names: tuple[str, ...]) -> Words:
     sides = tuple(
         Texts(read_array(folder / f"{name}.int32", "<i4"), read_array(folder / f"{name}_offsets.int64", "<i8")) for name in names
     )
@@ -64,7 +96,7 @@ def as_text(texts: Texts, vocabulary: pa.Array) -> pa.Array:
     return pc.binary_join(words, " ")
 
 
-def _write(folder: Path, split: Split, names: tuple[str, ...]) -> None:
+def _write(folder: Path, split: Split, names: tuple[str, ...], parted: Callable[[list[str]], pa.Array]) -> None:
     numbers: dict[str, int] = {}
     ends = dict.fromkeys(names, 0)
     with ExitStack() as opened:
@@ -76,7 +108,7 @@ def _write(folder: Path, split: Split, names: tuple[str, ...]) -> None:
         rows = split.read()
         while chunk := list(islice(rows, BLOCK_ROWS)):
             for name in names:
-                texts = _numbered([row.text_a if name == "a" else str(row.text_b) for row in chunk], numbers)
+                texts = _numbered(parted([row.text_a if name == "a" else str(row.text_b) for row in chunk]), numbers)
                 append(files[name], texts.ids)
                 append(offsets[name], texts.offsets[1:] + ends[name])
                 ends[name] += int(texts.offsets[-1])
@@ -84,9 +116,8 @@ def _write(folder: Path, split: Split, names: tuple[str, ...]) -> None:
     (folder / "words.json").write_text(json.dumps(list(numbers)))
 
 
-def _numbered(texts: list[str], numbers: dict[str, int]) -> Texts:
+def _numbered(words: pa.Array, numbers: dict[str, int]) -> Texts:
     """The texts' words by their numbers; words that are new get the next ones."""
-    words = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(pa.array(texts, pa.string())))
     found = pc.dictionary_encode(words.flatten())
     known = np.array([numbers.setdefault(word, len(numbers)) for word in found.dictionary.to_pylist()], dtype="<i4")
     return Texts(known[found.indices.to_numpy()], words.offsets.to_numpy().astype("<i8"))

@@ -15,7 +15,7 @@ from mkd.checkpoints import load_tokenizer
 from mkd.config import DataConfig
 from mkd.layout import Layout, Texts
 from mkd.tasks import Row, Task
-from mkd.tokenise import carve, task_data, token_store, tokenizer_fingerprint
+from mkd.tokenise import task_data, token_store, tokenizer_fingerprint
 from mkd.tokens import layout_of
 
 NAN = float("nan")
@@ -212,53 +212,6 @@ def test_layout_of_a_roberta_like_template() -> None:
 
 def test_layout_of_texts_that_are_kept_apart() -> None:
     assert layout_of(roberta_like(), False, 32) == Layout(False, 1, 32)
-
-
-TASK = Task("single", SINGLE, split([]), {})
-LABELS = np.where(np.arange(200) % 4 == 0, NAN, 1.0)
-
-
-def test_carving_covers_every_row_once_and_selects_labelled_ones_alone() -> None:
-    train, selection = carve(LABELS, 0.1, 1000, 0, TASK)
-    assert sorted([*train, *selection]) == list(range(200))
-    assert len(selection) == 15, "a tenth of the 150 labelled rows"
-    assert not np.isnan(LABELS[selection]).any()
-    assert (np.diff(selection) > 0).all()
-    assert (np.diff(train) > 0).all()
-
-
-def test_carving_follows_the_seed_alone() -> None:
-    first, again, other = (carve(LABELS, 0.1, 1000, seed, TASK)[1].tolist() for seed in (0, 0, 1))
-    assert first == again != other
-
-
-def test_carving_draws_as_numpys_permutation_does() -> None:
-    known = np.flatnonzero(~np.isnan(LABELS))
-    expected = np.sort(np.random.default_rng([3, 0]).permutation(known)[:15])
-    train, selection = carve(LABELS, 0.1, 1000, 3, TASK)
-    np.testing.assert_array_equal(selection, expected)
-    np.testing.assert_array_equal(train, np.setdiff1d(np.arange(200), expected))
-
-
-def test_carving_takes_no_more_rows_than_allowed() -> None:
-    assert len(carve(LABELS, 0.5, 7, 0, TASK)[1]) == 7
-
-
-@pytest.mark.parametrize(("labelled", "fraction", "count"), [(0, 0.5, 0), (4, 0.1, 0), (1, 0.9, 1)])
-def test_too_few_labelled_rows_are_refused(labelled: int, fraction: float, count: int) -> None:
-    labels = np.array([1.0] * labelled + [NAN] * 9)
-    with pytest.raises(ValueError) as caught:
-        carve(labels, fraction, 1000, 0, TASK)
-    message = f"task single has {labelled} labelled rows, of which {count} would be set apart for selection"
-    assert message in str(caught.value)
-
-
-def test_unlabelled_rows_do_not_change_which_labelled_ones_are_selected() -> None:
-    alone = np.arange(20.0)
-    mixed = np.full(60, NAN)
-    places = np.arange(20) * 3 + 1
-    mixed[places] = alone
-    assert places[carve(alone, 0.3, 1000, 0, TASK)[1]].tolist() == carve(mixed, 0.3, 1000, 0, TASK)[1].tolist()
 
 
 def test_scores_are_scaled_by_the_labels_that_are_learnt_from(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:

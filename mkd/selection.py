@@ -1,0 +1,278 @@
+"""A task's training rows split into those to learn from and those to select by, so that neither side tells of the other.
+
+Rows overlap as their texts do (mkd/overlap.py): a single text with another; a pair with another where both texts overlap, in
+either order, or where they have a text of SHARED_WORDS words or more in common, as a premise with several hypotheses. Labelled
+rows that overlap, directly or by way of others, are a group, and a group is on one side. Rows without a label never decide
+which rows are selected; those that overlap with a selected one are left out of training.
+
+It all follows from the text, the labels, the settings and the seed: models with other tokenizers have the same split.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mkd.config import DataConfig
+from mkd.overlap import Corpus, Edges, equals, groups_of, joined_groups, overlaps_with, text_hashes, word_codes
+from mkd.store import read_array, stored, write_arrays
+from mkd.tasks import Kind, Task
+from mkd.tokens import Found
+from mkd.words import Words, plain_store, take
+
+VERSION = "overlap-1"
+"""How the rows are split; another name whenever other rows would be selected."""
+SHARED_WORDS = 8
+QUANTILES = 10
+"""Regression: rows are stratified by so many quantiles of their scores."""
+MOST = 20
+"""Groups of more than one in so many of the rows asked for are set apart only where smaller ones do not suffice."""
+CHUNK_GROUPS = 1 << 14
+LEVELS = ("overlapping rows", "rows of equal text", "single rows")
+"""What is kept together; the next one is taken where the groups of one are too large to be split as asked."""
+
+
+class Carving(NamedTuple):
+    """Rows by their number, sorted; `left_out` are on neither side."""
+
+    train_rows: np.ndarray
+    selection_rows: np.ndarray
+    left_out: np.ndarray
+    found: Found
+
+
+def carved(root: Path, task: Task, config: DataConfig, seed: int) -> Carving:
+    """The split of a task's training rows, with those that are added to them; computed once.
+
+    As many labelled rows are selected as config asks for, stratified as in `drawn`. Raises ValueError where that leaves no row.
+    """
+    splits = (task.train, *task.added)
+    parts = {
+        "rows": [split.fingerprint for split in splits],
+        "kind": [task.kind.pair, len(task.kind.labels)],
+        "asked": [config.selection_fraction, config.selection_rows],
+        "seed": seed,
+        "version": VERSION,
+    }
+
+    def build(aside: Path) -> None:
+        words = plain_store(root, task.train, task.kind)
+        chosen, found = _chosen(root, task, words, config, seed)
+        few = _corpus(words, chosen)
+        left_out = []
+        first = 0
+        for split in splits:
+            many = plain_store(root, split, task.kind)
+            unlabelled = np.flatnonzero(np.isnan(many.labels))
+            left_out.append(first + unlabelled[touched(few, _corpus(many, unlabelled))])
+            first += len(many.labels)
+        narrow = "<i4" if first < 2**31 else "<i8"
+        write_arrays(aside / "selection", [chosen.astype(narrow)])
+        write_arrays(aside / "left_out", [np.concatenate(left_out).astype(narrow)])
+        (aside / "found.json").write_text(json.dumps({"rows": first, "type": narrow, "found": found._asdict()}))
+
+    folder = stored(root, "selection", parts, build)
+    about = json.loads((folder / "found.json").read_text())
+    chosen, left_out = (read_array(folder / name, about["type"]) for name in ("selection", "left_out"))
+    learnt = np.ones(about["rows"], dtype=bool)
+    learnt[chosen] = False
+    learnt[left_out] = False
+    found = Found(**about["found"])._replace(left_out=len(left_out))
+    return Carving(np.flatnonzero(learnt).astype(about["type"]), chosen, left_out, found)
+
+
+def told(found: Found, rows: int) -> str:
+    """What was found of a task's rows, in words. rows: how many are selected."""
+    text = (
+        f"{found.groups:,} groups of rows that overlap, the largest of {found.largest:,} rows; {found.share:.1f} % of the rows "
+        f"overlap with another; {rows:,} are set apart for selection"
+    )
+    if found.together != LEVELS[0]:
+        text = f"SELECTION OVERLAPS with training: {text}, by {found.together}, as the groups cannot be split as asked for"
+    if found.left_out:
+        text += f"; {found.left_out:,} rows without a label overlap with these and are left out"
+    return text
+
+
+def metrics(found: Found) -> dict[str, float]:
+    """What was found of a task's rows, as numbers by name; share in percent."""
+    return {
+        "groups": float(found.groups), "largest_group": float(found.largest), "grouped_share": found.share,
+        "left_out": float(found.left_out), "apart": float(found.together == LEVELS[0]),
+    }  # fmt: skip
+
+
+def _chosen(root: Path, task: Task, words: Words, config: DataConfig, seed: int) -> tuple[np.ndarray, Found]:
+    """The rows that are selected, and what was found of the labelled rows' groups."""
+    known = np.flatnonzero(~np.isnan(words.labels))
+    count = min(config.selection_rows, round(config.selection_fraction * len(known)))
+    if count == 0 or count == len(known):
+        raise ValueError(
+            f"{task.train.source}: task {task.name} has {len(known)} labelled rows, "
+            f"of which {count} would be set apart for selection; both parts need at least one"
+        )
+    groups = row_groups(root, task, words, known)
+    sizes = np.bincount(groups[0])
+    found = Found(VERSION, len(sizes), int(sizes.max()), float(100 * sizes[sizes > 1].sum() / len(known)), LEVELS[0])
+    strata = strata_of(words.labels[known], task.kind)
+    for level, together in zip(LEVELS, groups, strict=True):
+        places, enough = drawn(together, strata, count, seed)
+        if enough:
+            break
+    if len(places) == 0:
+        raise ValueError(
+            f"{task.train.source}: task {task.name} has no class with two labelled rows; "
+            "selection and training need one each of some class"
+        )
+    return known[places], found._replace(together=level)
+
+
+def row_groups(root: Path, task: Task, words: Words, known: np.ndarray) -> list[np.ndarray]:
+    """For each of these rows the number of its group, at each of LEVELS; the first two are computed once."""
+    parts = {"rows": task.train.fingerprint, "pair": task.kind.pair, "version": VERSION}
+
+    def build(aside: Path) -> None:
+        corpus = _corpus(words, known)
+        _, same = np.unique(text_hashes(corpus), return_inverse=True)
+        near = groups_of(corpus)
+        if task.kind.pair:
+            near, same = _pair_groups(near, same, corpus.lengths()), _pairs(same)
+        write_arrays(aside / "overlapping.int32", [_numbered(near)])
+        write_arrays(aside / "equal.int32", [_numbered(same)])
+
+    folder = stored(root, "groups", parts, build)
+    found = [read_array(folder / f"{name}.int32", "<i4") for name in ("overlapping", "equal")]
+    return [*found, np.arange(len(known), dtype="<i4")]
+
+
+def _numbered(groups: np.ndarray) -> np.ndarray:
+    """Groups by numbers from 0 on without a gap."""
+    found: np.ndarray = np.unique(groups, return_inverse=True)[1].astype("<i4")
+    return found
+
+
+def _corpus(words: Words, rows: np.ndarray) -> Corpus:
+    return Corpus(tuple(take(side, rows) for side in words.sides), word_codes(words.vocabulary))
+
+
+def _pairs(texts: np.ndarray) -> np.ndarray:
+    """A number for each pair, the same for the same two numbers of texts in either order."""
+    a, b = np.split(texts.astype(np.int64), 2)
+    found: np.ndarray = np.minimum(a, b) * (int(texts.max()) + 1) + np.maximum(a, b)
+    return found
+
+
+def _pair_groups(near: np.ndarray, same: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Groups of pairs by those of their texts. near: groups of texts; same: those of equal texts alone."""
+    both = _numbered(_pairs(near))
+    num = len(both)
+    pairs, texts = int(both.max()) + 1, int(same.max()) + 1
+    rows = np.tile(np.arange(num), 2)
+    long = lengths >= SHARED_WORDS
+    edges = [(np.arange(num), num + both), (rows[long], num + pairs + same[long])]
+    return joined_groups(num + pairs + texts, iter(edges))[:num]
+
+
+def touched(few: Corpus, many: Corpus) -> np.ndarray:
+    """For each row of `many` whether it overlaps with one of `few`: as rows do, of one text or of two."""
+    num, others = (len(corpus.sides[0].offsets) - 1 for corpus in (few, many))
+    found = np.zeros(others, dtype=bool)
+    if num == 0 or others == 0:
+        return found
+    if len(few.sides) == 1:
+        for _, text in overlaps_with(few, many):
+            found[text] = True
+        return found
+    long = few.lengths() >= SHARED_WORDS
+    for one, text in equals(few, many):
+        found[text[long[one]] % others] = True
+    none = np.zeros(0, dtype=np.int64)
+    edges: list[Edges] = [(none, none), *overlaps_with(few, many)]
+    one, text = (np.concatenate(ends).astype(np.int64) for ends in zip(*edges, strict=True))
+    side, other_side, match = one // num, text // others, (text % others) * num + one % num
+    for crossed in (False, True):  # the first text with the first one and the second with the second, or the other way round
+        first, second = (np.unique(match[(side == which) & (other_side == (which ^ crossed))]) for which in (0, 1))
+        found[np.intersect1d(first, second, assume_unique=True) // num] = True
+    return found
+
+
+def strata_of(labels: np.ndarray, kind: Kind) -> np.ndarray:
+    """For each row the number of its stratum: its class, or the quantile that its score is in."""
+    if kind.labels:
+        return np.unique(labels, return_inverse=True)[1]
+    edges = np.sort(labels)[np.arange(1, QUANTILES) * len(labels) // QUANTILES]
+    return np.unique(np.searchsorted(edges, labels, side="right"), return_inverse=True)[1]
+
+
+def shares(counts: np.ndarray, total: int) -> np.ndarray:
+    """How many of `total` rows each stratum gets: in proportion to its rows, by the largest remainders.
+
+    A stratum of two rows or more gets at least one where others have more than one; each keeps at least one for training.
+    """
+    exact = counts * total / counts.sum()
+    room = np.maximum(counts - 1, 0)
+    found = np.minimum(np.floor(exact).astype(np.int64), room)
+    for _ in range(min(total, int(room.sum())) - int(found.sum())):
+        found[np.argmax(np.where(found < room, exact - found, -np.inf))] += 1
+    for rare in np.flatnonzero((found == 0) & (room > 0)):
+        if found.max() > 1:
+            found[np.argmax(found)] -= 1
+            found[rare] = 1
+    return found
+
+
+def drawn(groups: np.ndarray, strata: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, bool]:
+    """Places of the rows that are set apart, whole groups drawn by the seed; and whether they are nearly as many as asked for.
+
+    No more rows than asked for, of each stratum no more than `shares` says as long as groups can be found for that, and a row
+    of each stratum stays. Rows are missing only where every group left is larger than their number or would leave a stratum
+    without rows. Nearly: half of all rows, and of each stratum's rounded down. groups, strata: numbers from 0, by row.
+    """
+    sizes = np.bincount(groups)
+    rank = np.random.default_rng([seed, 0]).permutation(len(sizes))
+    order = np.argsort(rank[groups], kind="stable")
+    ends = np.cumsum(sizes[np.argsort(rank)])
+    counts = np.bincount(strata)
+    wanted = shares(counts, count)
+    left = wanted.copy()
+    taken = np.zeros(len(sizes), dtype=bool)
+    none = np.zeros_like(wanted)
+    for most, beyond in ((max(1, count // MOST), none), (count, none), (count, np.maximum(counts - 1 - wanted, 0))):
+        _take(Turns(order, ends, strata[order]), left, beyond, most, taken)
+    places = np.sort(order[np.repeat(taken, np.diff(ends, prepend=0))])
+    got = np.bincount(strata[places], minlength=len(counts))
+    return places, bool(len(places) >= wanted.sum() / 2 and (got >= wanted // 2).all())
+
+
+class Turns(NamedTuple):
+    """Rows by the turn of their groups. ends: of each group's rows. strata: of the rows in this order."""
+
+    order: np.ndarray
+    ends: np.ndarray
+    strata: np.ndarray
+
+
+def _take(turns: Turns, left: np.ndarray, beyond: np.ndarray, most: int, taken: np.ndarray) -> None:
+    """Takes each group, in their turn, that fits in what is `left` of each stratum, and notes both.
+
+    beyond: so many more a stratum may give, within the total of `left`. most: rows of the largest group that is taken.
+    """
+    num = len(left)
+    for first in range(0, len(taken), CHUNK_GROUPS):
+        if left.sum() == 0:
+            return
+        last = min(first + CHUNK_GROUPS, len(taken))
+        start = turns.ends[first - 1] if first else 0
+        sizes = np.diff(turns.ends[first:last], prepend=start)
+        keys = np.repeat(np.arange(last - first), sizes) * num + turns.strata[start : turns.ends[last - 1]]
+        keys, counts = np.unique(keys, return_counts=True)
+        owner, stratum = keys // num, keys % num
+        fits = ~taken[first:last] & (sizes <= min(most, left.sum()))
+        fits[owner[counts > (left + beyond)[stratum]]] = False
+        starts = np.searchsorted(owner, np.arange(last - first + 1))
+        for group in np.flatnonzero(fits):
+            own = slice(starts[group], starts[group + 1])
+            if counts[own].sum() <= left.sum() and (counts[own] <= (left + beyond)[stratum[own]]).all():
+                left[stratum[own]] -= counts[own]
+                taken[first + group] = True

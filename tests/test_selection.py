@@ -1,0 +1,196 @@
+"""Which rows are set apart for selection."""
+
+from itertools import product
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+from tiny import PAIR, SCORE, SINGLE, make_tasks, make_tokenizer, split
+
+from mkd import overlap, selection
+from mkd.config import DataConfig
+from mkd.selection import carved, drawn, shares, strata_of
+from mkd.tasks import Kind, Row, Task
+from mkd.tokenise import task_data
+from mkd.words import plain_words
+
+NAN = float("nan")
+
+
+def rows_of(texts: list[str], labels: list[float | None] | None = None) -> list[Row]:
+    return [Row(text, None, 0.0 if labels is None else labels[place]) for place, text in enumerate(texts)]
+
+
+def groups_of(tmp_path: Path, rows: list[Row], kind: Kind = SINGLE) -> list[list[int]]:
+    """The groups of more than one row, as rows by their number."""
+    task = Task("task", kind, split(rows), {})
+    words = selection.plain_store(tmp_path, task.train, kind)
+    known = np.arange(len(rows))
+    found = selection.row_groups(tmp_path, task, words, known)[0]
+    return [np.flatnonzero(found == group).tolist() for group in range(found.max() + 1) if (found == group).sum() > 1]
+
+
+def words_of(text: str) -> list[str]:
+    found: list[str] = plain_words([text]).to_pylist()[0]
+    return found
+
+
+def overlap_by_definition(one: list[str], other: list[str]) -> bool:
+    """Two texts' words: equal, held, or equal less one word each, by trying all."""
+    short, long = sorted((one, other), key=len)
+    if one == other:
+        return True
+    if len(short) >= overlap.RUN_WORDS and any(long[i : i + len(short)] == short for i in range(len(long) - len(short) + 1)):
+        return True
+    left = [{tuple(words)} | {tuple(words[:i] + words[i + 1 :]) for i in range(len(words))} for words in (one, other)]
+    return any(len(words) >= overlap.NEAR_WORDS for words in left[0] & left[1])
+
+
+def closed(num: int, edges: set[tuple[int, int]]) -> list[list[int]]:
+    """Groups of more than one by following all edges."""
+    group = list(range(num))
+    for _ in range(num):
+        for one, other in edges:
+            group[one] = group[other] = min(group[one], group[other])
+    return [places for name in sorted(set(group)) if len(places := [i for i in range(num) if group[i] == name]) > 1]
+
+
+def random_texts(num: int, seed: int, words: str, most: int) -> list[str]:
+    draw, texts = Random(seed), []
+    for _ in range(num):
+        base = draw.choice(texts).split() if texts and draw.random() < 0.5 else []
+        turn = draw.random()
+        if base and turn < 0.4:
+            start = draw.randrange(len(base))
+            base = base[start : start + draw.randint(1, most)]
+        elif base and turn < 0.8:
+            base[draw.randrange(len(base))] = draw.choice(words)
+        else:
+            base += [draw.choice(words) for _ in range(draw.randint(1, most))]
+        texts.append(" ".join(base))
+    return texts
+
+
+@pytest.mark.parametrize("block", [7, 1 << 20])
+@pytest.mark.parametrize("seed", range(4))
+def test_groups_are_those_of_all_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, block: int) -> None:
+    monkeypatch.setattr(overlap, "BLOCK_WORDS", block)
+    monkeypatch.setattr(overlap, "PIECE", 3 * block)
+    monkeypatch.setattr(overlap, "SHARE_WORDS", 50 * block)
+    texts = random_texts(150, seed, "abcdefghijklmnopqrstuvwxyz", 9)
+    words = [words_of(text) for text in texts]
+    edges = {(i, j) for i, j in product(range(150), repeat=2) if i < j and overlap_by_definition(words[i], words[j])}
+    found = groups_of(tmp_path, rows_of(texts))
+    assert len(found) > 5
+    assert found == closed(150, edges)
+
+
+def test_texts_that_hold_one_another_are_together(tmp_path: Path) -> None:
+    texts = ["a film of the sea", "this is A FILM, of the sea!", "film of the", "of the sea a film", "it was a film of the"]
+    assert groups_of(tmp_path, rows_of(texts)) == [[0, 1]]
+
+
+def test_nearly_equal_texts_are_together(tmp_path: Path) -> None:
+    base = "one two three four five six seven eight nine"
+    texts = [base, base.replace("five", "x"), base.replace("five ", ""), base.replace("five", "x y"), base + " ten"]
+    assert groups_of(tmp_path, rows_of(texts)) == [[0, 1, 2, 4]] or groups_of(tmp_path, rows_of(texts)) == [[0, 1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize("second", [("b c d e", "a"), ("a", "b c d e"), ("a", "B, c d e."), ("x b c d e y", "a")])
+def test_pairs_are_together_in_either_order(tmp_path: Path, second: tuple[str, str]) -> None:
+    rows = [Row("a", "b c d e", 0.0), Row(*second, 0.0), Row("a", "other", 0.0), Row("z", "b c d e", 0.0)]
+    assert groups_of(tmp_path, rows, PAIR) == [[0, 1]]
+
+
+def test_pairs_that_share_a_long_text_are_together(tmp_path: Path) -> None:
+    long = "one two three four five six seven eight"
+    rows = [Row(long, "yes", 0.0), Row("no", long, 0.0), Row(long[:-6], "maybe", 0.0), Row(long[:-6], "never", 0.0)]
+    assert groups_of(tmp_path, rows, PAIR) == [[0, 1]]
+
+
+def test_no_row_is_on_two_sides_and_all_are_on_one(tmp_path: Path) -> None:
+    texts = random_texts(300, 1, "abcdefghijklmnopqrstuvwxyz", 9)
+    labels: list[float | None] = [None if i % 4 == 0 else float(i % 3 == 0) for i in range(300)]
+    found = carved(tmp_path, Task("t", SINGLE, split(rows_of(texts, labels)), {}), DataConfig(selection_fraction=0.2), 0)
+    assert sorted([*found.train_rows, *found.selection_rows, *found.left_out]) == list(range(300))
+    assert len(found.selection_rows) == 45, "a fifth of 225 labelled ones"
+    assert all(labels[row] is not None for row in found.selection_rows)
+    assert all(labels[row] is None for row in found.left_out)
+    words = [words_of(text) for text in texts]
+    close = [[overlap_by_definition(words[i], words[j]) for j in found.selection_rows] for i in range(300)]
+    assert not any(any(close[row]) for row in found.train_rows)
+    assert [row for row in range(300) if labels[row] is None and any(close[row])] == found.left_out.tolist() != []
+
+
+def test_the_split_follows_the_seed_alone(tmp_path: Path) -> None:
+    task = Task("t", SINGLE, split(rows_of([f"text number {i}" for i in range(200)], [float(i % 2) for i in range(200)])), {})
+    first, other = (carved(tmp_path, task, DataConfig(), seed).selection_rows.tolist() for seed in (0, 1))
+    again = carved(tmp_path / "anew", task, DataConfig(), 0).selection_rows.tolist()
+    assert first == again != other
+
+
+def test_models_of_other_tokenizers_have_the_same_split(tmp_path: Path) -> None:
+    (task,) = make_tasks(40, ("pair",), unlabelled=9)
+    more = make_tasks(60, ("single", "pair"))
+    one, other = make_tokenizer(tmp_path, [task]), make_tokenizer(tmp_path, more)
+    first, second = (
+        task_data(tmp_path / name, task, tokenizer, DataConfig(), 0) for name, tokenizer in (("a", one), ("b", other))
+    )
+    assert first.train.fingerprint != second.train.fingerprint
+    np.testing.assert_array_equal(first.selection_rows, second.selection_rows)
+    np.testing.assert_array_equal(first.train_rows, second.train_rows)
+
+
+def test_shares_by_hand() -> None:
+    assert shares(np.array([50, 30, 20]), 10).tolist() == [5, 3, 2]
+    assert shares(np.array([55, 34, 11]), 10).tolist() == [6, 3, 1], "5.5, 3.4, 1.1: the largest remainder is that of 5.5"
+    assert shares(np.array([190, 2]), 10).tolist() == [9, 1], "9.9 and 0.1: the rare class has a row to spare"
+    assert shares(np.array([190, 1]), 10).tolist() == [10, 0], "its only row is for training"
+    assert shares(np.array([2, 2, 2]), 5).tolist() == [1, 1, 1]
+
+
+def test_each_class_has_its_share_of_the_selected_rows() -> None:
+    strata = np.array([0] * 950 + [1] * 50)
+    places, enough = drawn(np.arange(1000), strata, 300, 0)
+    assert enough
+    assert np.bincount(strata[places]).tolist() == [285, 15]
+
+
+def test_scores_are_stratified_by_quantiles() -> None:
+    labels = np.random.default_rng(0).permutation(1000).astype(np.float64) ** 2
+    strata = strata_of(labels, SCORE)
+    assert np.bincount(strata).tolist() == [100] * 10
+    places, _ = drawn(np.arange(1000), strata, 50, 0)
+    assert np.bincount(strata[places]).tolist() == [5] * 10
+    assert strata_of(np.full(9, 2.0), SCORE).tolist() == [0] * 9
+
+
+def test_groups_too_large_for_the_selection_are_learnt_from() -> None:
+    groups = np.array([0] * 60 + list(range(1, 41)))
+    for seed in range(5):
+        places, enough = drawn(groups, np.zeros(100, dtype=int), 10, seed)
+        assert enough and len(places) == 10 and places.min() >= 60
+
+
+def test_where_groups_cannot_be_split_equal_texts_are_kept_together_and_that_is_told(tmp_path: Path) -> None:
+    base = "one two three four five six seven eight nine"
+    texts = [f"{base} {i}" for i in range(20)] * 2
+    found = carved(tmp_path, Task("t", SINGLE, split(rows_of(texts)), {}), DataConfig(), 0)
+    assert (found.found.groups, found.found.largest, found.found.share) == (1, 40, 100.0)
+    assert found.found.together == "rows of equal text"
+    one, other = np.split(found.selection_rows, 2)
+    assert len(one) == 2 and (one + 20 == other).all()
+    alike = carved(tmp_path, Task("t", SINGLE, split(rows_of(["the same"] * 40)), {}), DataConfig(), 0)
+    assert alike.found.together == "single rows"
+    assert len(alike.selection_rows) == 4
+
+
+@pytest.mark.parametrize(("labelled", "fraction", "count"), [(0, 0.5, 0), (4, 0.1, 0), (1, 0.9, 1)])
+def test_too_few_labelled_rows_are_refused(tmp_path: Path, labelled: int, fraction: float, count: int) -> None:
+    labels: list[float | None] = [1.0] * labelled + [None] * 9
+    task = Task("single", SINGLE, split(rows_of([f"a {i}" for i in range(len(labels))], labels)), {})
+    with pytest.raises(ValueError) as caught:
+        carved(tmp_path, task, DataConfig(selection_fraction=fraction), 0)
+    message = f"task single has {labelled} labelled rows, of which {count} would be set apart for selection"
+    assert message in str(caught.value)
