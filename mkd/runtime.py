@@ -6,7 +6,7 @@ Axes: N texts, B rows of a batch, C classes (1 for regression).
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,11 +85,13 @@ class Student:
 
         return Student(heads, Layout(**stated), opened[TOKENIZER], infer, threads)
 
-    def predict(self, texts: Sequence[Text], task: str) -> list[Prediction]:
+    def predict(self, texts: Iterable[Text], task: str) -> list[Prediction]:
         """An answer to each text, in their order; a text that cannot be answered has an `error`, and all others an answer.
 
-        Each is a string, or two for a task of pairs. An empty text is answered as one of padding; of a too long one the
-        beginning is read. Raises ValueError for a task that the student does not know, and for a text that is in no list.
+        texts: a list or anything else that gives its items in an order, such as a column of a table, whatever its index. Each is a
+        string, or two for a task of pairs. An empty text is answered as one of padding; of a too long one the beginning is read.
+        Raises ValueError for a task that the student does not know, and for texts that are one string, a whole table, a dict or a
+        set.
         """
         logits_NC, errors = self.logits(texts, task)
         head = self.head(task)
@@ -99,18 +101,17 @@ class Student:
             for answer, error in zip(answers, errors, strict=True)
         ]
 
-    def logits(self, texts: Sequence[Text], task: str) -> tuple[np.ndarray, list[str | None]]:
+    def logits(self, texts: Iterable[Text], task: str) -> tuple[np.ndarray, list[str | None]]:
         """Logits [N, C] float32 of a task's head, and of each text what is wrong with it: then they are NaN.
 
         Raises ValueError as `predict` does.
         """
         head = self.head(task)
-        if isinstance(texts, str):
-            raise ValueError("texts is a string; allowed: a list, of one text or more")
-        errors = [problem(text, head.pair) for text in texts]
-        found = np.full((len(texts), len(head.labels) or 1), np.nan, dtype=np.float32)
+        given = in_order(texts)
+        errors = [problem(text, head.pair) for text in given]
+        found = np.full((len(given), len(head.labels) or 1), np.nan, dtype=np.float32)
         good = np.array([place for place, error in enumerate(errors) if error is None], dtype=np.int64)
-        rows = self._tokens([texts[place] for place in good], head.pair)
+        rows = self._tokens([given[place] for place in good], head.pair)
         for places in by_length(batch_tokens(rows, self.layout, np.arange(len(good))), BATCH_TOKENS):
             found[good[places]] = self.infer(padded(rows, places, self.layout), task)
         for place in good[~np.isfinite(found[good]).all(1)]:
@@ -156,6 +157,21 @@ def _threads(asked: int) -> int:
         raise ValueError(f"threads is {asked}; allowed: 0 or more")
     stated = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return asked or (int(stated) if stated.isdecimal() else 0) or cores()
+
+
+def in_order(texts: Iterable[Text]) -> list[Any]:
+    """The texts as a list. Items are never looked up: texts[0] of a pandas Series is the one that its index calls 0.
+
+    Raises ValueError for what has no order, and for what gives something else than its texts when it is gone through: a string
+    its letters, a dict its keys, a table its columns' names.
+    """
+    table = any(hasattr(type(texts), name) for name in ("columns", "column_names"))
+    if table or isinstance(texts, str | bytes | bytearray | Mapping | set | frozenset) or not hasattr(texts, "__iter__"):
+        raise ValueError(f"texts is {kind_of(texts)}; allowed: a list, of one text or more, or a column of a table")
+    items = texts.tolist() if isinstance(texts, np.ndarray) else list(texts)
+    if not isinstance(items, list):
+        raise ValueError("texts is an array without a dimension; allowed: a list, of one text or more")
+    return items
 
 
 def problem(text: object, pair: bool) -> str | None:
