@@ -125,9 +125,9 @@ def answers(datas: list[TaskData], dev: dict[Any, np.ndarray], teacher: dict[Any
 
 def _answers(data: TaskData, logits_RC: np.ndarray) -> np.ndarray:
     if data.kind.labels:
-        classes_R: np.ndarray = logits_RC.argmax(1).astype(np.float32)
+        classes_R: np.ndarray = logits_RC.argmax(1).astype(np.float64)
         return classes_R
-    scores_R: np.ndarray = (logits_RC[:, 0] * data.std + data.mean).astype(np.float32)
+    scores_R: np.ndarray = logits_RC[:, 0].astype(np.float64) * data.std + data.mean
     return scores_R
 
 

@@ -151,7 +151,7 @@ def plain(work: Work, width: int | None, online: bool) -> Seconds:
                 teacher_BC = work.teacher(read, work.data.name)
         else:
             teacher_BC = torch.from_numpy(work.logits[rows])
-        labels_B = torch.from_numpy(work.data.train.labels[rows])
+        labels_B = torch.from_numpy(work.data.train.labels[rows]).float()
         loss = distillation(student(inputs, work.data.name), teacher_BC, labels_B, LOSS).total
         optimizer.zero_grad()
         loss.backward()

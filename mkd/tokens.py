@@ -14,7 +14,9 @@ from mkd.tasks import Kind
 
 
 class TokenStore(NamedTuple):
-    """A split's rows as tokens without special ones; labels float32, NaN where there is none.
+    """A split's rows as tokens without special ones; labels float64, NaN where there is none.
+
+    Labels keep all digits until they are on a model's scale: those of a regression may differ by far less than they are large.
 
     parts: of stores that were put one after another, those; what is computed of rows is computed and kept for each part.
     """

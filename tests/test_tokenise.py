@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from mkd import tokenise
+from mkd.batches import Source, assemble
 from mkd.checkpoints import load_tokenizer
 from mkd.config import DataConfig
 from mkd.layout import Layout, Texts
@@ -43,7 +44,7 @@ def test_a_store_holds_the_tokenizers_own_ids_of_both_texts(tmp_path: Path, toke
     assert rows_of(store.a) == [tokenizer(row.text_a, add_special_tokens=False)["input_ids"] for row in rows]
     assert rows_of(store.b) == [tokenizer(row.text_b, add_special_tokens=False)["input_ids"] for row in rows]
     assert store.labels.tolist() == [row.label for row in rows]
-    assert [array.dtype.name for array in (store.a.ids, store.a.offsets, store.labels)] == ["int32", "int64", "float32"]
+    assert [array.dtype.name for array in (store.a.ids, store.a.offsets, store.labels)] == ["int32", "int64", "float64"]
 
 
 def test_a_single_text_has_no_second_one(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -127,7 +128,7 @@ def test_the_bytes_do_not_depend_on_how_much_is_done_at_a_time(
     monkeypatch.setattr(tokenise, "CHUNKS_AT_ONCE", at_once)
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", parallel)
     token_store(tmp_path / "parts", rows, PAIR, tokenizer, 9)
-    names = ["a.int32", "a_offsets.int64", "b.int32", "b_offsets.int64", "labels.float32"]
+    names = ["a.int32", "a_offsets.int64", "b.int32", "b_offsets.int64", "labels.float64"]
     expected, found = (
         [(tmp_path / name / "tokens" / whole / file).read_bytes() for file in names] for name in ("whole", "parts")
     )
@@ -271,6 +272,33 @@ def test_scores_are_scaled_by_the_labels_that_are_learnt_from(tmp_path: Path, to
     assert {name: len(store.labels) for name, store in data.dev.items()} == {"": 20}
 
 
+LARGE = 1.7e9
+"""Float32 has a number of this size every 128."""
+
+
+def test_labels_that_differ_by_little_keep_their_digits(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = [row._replace(label=LARGE + place) for place, row in enumerate(score_rows(50, 0))]
+    more = [row._replace(label=None) for row in score_rows(3, 1)]
+    task = Task("score", SCORE, split(rows), {"": split(rows)}, added=(split(more),))
+    data = task_data(tmp_path, task, tokenizer, DataConfig(selection_fraction=0.2), 0)
+    assert data.train.labels[:50].tolist() == data.dev[""].labels.tolist() == [LARGE + place for place in range(50)]
+    learnt = [int(row) for row in data.train_rows if row < 50]
+    assert data.mean - LARGE == pytest.approx(sum(learnt) / 40, abs=1e-6)
+    assert data.std == pytest.approx(np.std(learnt), rel=1e-9)
+    batch = assemble(Source(data, data.train_rows, None), data.train_rows[:40], Layout(False, 0, 32))
+    expected = (np.array(learnt[:40]) - np.mean(learnt)) / np.std(learnt)
+    np.testing.assert_allclose(batch.labels_B[: len(learnt)].numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.1, 1.7e9 + 0.3, 1e-9])
+def test_equal_scores_have_no_spread_but_their_sums_rounding(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, value: float
+) -> None:
+    constant = Task("score", SCORE, split([row._replace(label=value) for row in score_rows(29, 0)]), {})
+    data = task_data(tmp_path, constant, tokenizer, DataConfig(), 0)
+    assert (data.mean, data.std) == (value, 1.0)
+
+
 def test_classes_are_not_scaled_and_equal_scores_have_a_scale(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     (task,) = make_tasks(40, ("single",))
     data = task_data(tmp_path, task, tokenizer, DataConfig(), 0)
@@ -297,5 +325,5 @@ def test_added_rows_follow_a_tasks_own_and_are_tokenised_alone(tmp_path: Path, t
     assert [array.dtype.name for array in (data.train.b.ids, data.train.b.offsets, data.train.labels)] == [
         "int32",
         "int64",
-        "float32",
+        "float64",
     ]

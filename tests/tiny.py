@@ -110,4 +110,4 @@ def from_texts(tokenizer: PreTrainedTokenizerBase, texts: list[str], pairs: list
     """A store in memory, of texts without labels."""
     a, b = (None if side is None else encode(unpadded(tokenizer), side, max_length) for side in (texts, pairs))
     assert a is not None
-    return TokenStore(a, b, np.full(len(texts), np.nan, dtype="<f4"), "")
+    return TokenStore(a, b, np.full(len(texts), np.nan), "")

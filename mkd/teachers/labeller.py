@@ -85,14 +85,14 @@ def _write(file: Path, reader: Reader, store: TokenStore, report: Report) -> Non
     out.flush()
 
 
-def read_logits(file: Path, classes: int) -> np.ndarray:
+def read_logits(file: Path, classes: int, dtype: str = "<f4") -> np.ndarray:
     """The logits [R, C] of a file, memory-mapped."""
-    return read_array(file, "<f4").reshape(-1, classes)
+    return read_array(file, dtype).reshape(-1, classes)
 
 
 def standardised(scores_RC: np.ndarray, data: TaskData) -> np.ndarray:
     """Logits that are in a task's own units, on the scale of a model's: for regression (score - mean) / std."""
     if data.kind.labels:
         return scores_RC
-    scaled_RC: np.ndarray = ((scores_RC - data.mean) / data.std).astype(np.float32)
+    scaled_RC: np.ndarray = ((scores_RC.astype(np.float64) - data.mean) / data.std).astype(np.float32)
     return scaled_RC
