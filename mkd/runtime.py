@@ -14,11 +14,13 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-from mkd.layout import Arrays, Layout, Texts, batch_tokens, encode, padded
+from mkd.layout import Arrays, Layout, Texts, batch_tokens, encode_rows, padded
 
 MANIFEST = "student.json"
 TOKENIZER = "tokenizer.json"
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)
+"""Formats that are read: 2 may tell a single text's special tokens, and token types, apart from a pair's."""
 BATCH_TOKENS = 1024
 """A batch has at most so many tokens, padding included: of the sizes from 128 to 4096 one that is seldom far from the fastest."""
 
@@ -74,7 +76,7 @@ class Student:
         manifest = read_manifest(Path(folder))
         contents = {name: _read(Path(folder) / name, digest) for name, digest in manifest["files"].items()}
         heads = {name: Head(tuple(h["labels"]), h["pair"], h["mean"], h["std"]) for name, h in manifest["tasks"].items()}
-        stated: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in manifest["layout"].items()}
+        stated: dict[str, Any] = {key: _tuples(value) for key, value in manifest["layout"].items()}
         opened = {name: _opened(Path(folder) / name, content, threads) for name, content in contents.items()}
 
         def infer(batch: Arrays, task: str) -> np.ndarray:
@@ -126,8 +128,13 @@ class Student:
 
     def _tokens(self, texts: list[Any], pair: bool) -> "Tokens":
         sides = list(zip(*texts, strict=True)) if pair and texts else [texts]
-        encoded = [encode(self.tokenizer, side, self.layout.max_length, self.threads > 1) for side in sides]
+        encoded = encode_rows(self.tokenizer, sides, self.layout.max_length, self.threads > 1)
         return Tokens(encoded[0], encoded[1] if len(encoded) > 1 else None)
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 class Tokens(NamedTuple):
@@ -221,8 +228,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is no exported student: there is no {MANIFEST} in it") from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"{file} is damaged: export the student again") from None
-    if known != FORMAT:
-        raise ValueError(f"{file} is of format {known!r}; allowed: {FORMAT}, which this version of mkd reads")
+    if known not in READABLE:
+        allowed = ", ".join(map(str, READABLE))
+        raise ValueError(f"{file} is of format {known!r}; allowed: {allowed}, which this version of mkd reads")
     stated = found.pop("digest", None)
     if stated != digest_of(found) or any(Path(name).name != name for name in found["files"]):
         raise ValueError(f"{file} is damaged: export the student again")

@@ -217,7 +217,7 @@ def _padded(inputs: Inputs, width: int | None, pad: int) -> Inputs:
 
 def _flops(work: Work) -> int:
     """Operations of the student's training on the rows, without padding; a backward pass is twice a forward one."""
-    special = len(work.layout.prefix) + len(work.layout.suffix)
+    special = work.layout.num_special(pair=False)
     lengths = np.minimum(sequence_lengths(work.data.train, work.layout, work.rows) + special, work.layout.max_length)
     student = work.student()
     counted = zip(*np.unique(lengths, return_counts=True), strict=True)

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import DataConfig
-from mkd.layout import Texts, encode
+from mkd.layout import Texts, encode, encode_rows
 from mkd.record import Report, silent
 from mkd.store import append, key_of, read_array, stored, write_arrays
 from mkd.tasks import MASK, Kind, Row, Split, Task
@@ -46,13 +46,14 @@ def unpadded(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 def token_store(
     root: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenizerBase, max_length: int, report: Report = silent
 ) -> TokenStore:
-    """The split's rows as tokens, each text cut to `max_length`; read from disk where they have been made before."""
+    """The split's rows as tokens, cut as `encode_rows` does; read from disk where they have been made before."""
     parts = {
         "rows": split.fingerprint,
         "tokenizer": tokenizer_fingerprint(tokenizer),
         "max_length": max_length,
         "pair": kind.pair,
         "labels": LABELS,
+        "cut": "one more",
     }
     if split.masked:
         parts["mask"] = mask = mask_of(tokenizer)
@@ -165,7 +166,7 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 def _tokenised(backend: Tokenizer, pair: bool, max_length: int, rows: list[Row]) -> Chunk:
     texts = [[row.text_a for row in rows]] + ([[str(row.text_b) for row in rows]] if pair else [])
     labels = np.array([np.nan if row.label is None else row.label for row in rows], "<f8")
-    return Chunk(tuple(encode(backend, side, max_length) for side in texts), labels)
+    return Chunk(tuple(encode_rows(backend, texts, max_length)), labels)
 
 
 def _in_order(work: Callable[[list[Row]], Chunk], rows: Iterable[Row]) -> Generator[Chunk, None, None]:

@@ -349,7 +349,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a list": (lambda f: (f / MANIFEST).write_text("[1]"), f"{MANIFEST} is damaged: export the student again"),
     "deep": (lambda f: (f / MANIFEST).write_text("[" * 100_000), f"{MANIFEST} is damaged: export the student again"),
     "another label": (reworded, f"{MANIFEST} is damaged: export the student again"),
-    "a newer format": (lambda f: restate(f, lambda m: m.update(format=2)), f"{MANIFEST} is of format 2; allowed: 1, which this"),
+    "a newer format": (lambda f: restate(f, lambda m: m.update(format=3)), f"{MANIFEST} is of format 3; allowed: 1, 2, which"),
     "a path outside": (
         lambda f: restate(f, lambda m: m["files"].update({"../secret": "0"})),
         f"{MANIFEST} is damaged: export the student again",
@@ -366,6 +366,12 @@ def test_a_damaged_folder_is_refused_by_name(name: str, copied: Path) -> None:
     with pytest.raises(ValueError) as caught:
         Student.load(copied)
     assert str(caught.value).startswith(f"{copied}/{told}")
+
+
+def test_a_folder_of_the_first_format_is_read_as_it_was(copied: Path) -> None:
+    expected = Student.load(copied).logits(["a film", ""], "single")[0]
+    restate(copied, lambda m: (m.update(format=1), [m["layout"].pop(k) for k in ("single", "pair_types", "single_types")]))
+    np.testing.assert_array_equal(Student.load(copied).logits(["a film", ""], "single")[0], expected)
 
 
 def test_what_is_no_exported_student_is_refused_by_name(
