@@ -69,7 +69,8 @@ def selection_scores(model: Student, datas: list[TaskData], layout: Layout) -> d
     infer, scores = eager(model), {}
     for data in datas:
         logits = predict(infer, data.train, data.selection_rows, data.name, layout)
-        scores[data.name] = _mean(score(data.kind, logits, data.train.labels[data.selection_rows]))
+        labels = data.train.labels[data.selection_rows]
+        scores[data.name] = _mean(score(data.kind, logits, labels, f"task {data.name} on the selection split"))
     return scores | {"mean": _mean(scores)}
 
 
@@ -96,7 +97,7 @@ def quality(datas: list[TaskData], logits: dict[tuple[str, str], np.ndarray]) ->
         values = {
             metric + suffix: value
             for suffix, store in data.dev.items()
-            for metric, value in score(data.kind, logits[data.name, suffix], store.labels).items()
+            for metric, value in score(data.kind, logits[data.name, suffix], store.labels, f"task {data.name} on dev").items()
         }
         scores[data.name] = values["score"] = _mean(values)
         if data.kind.labels:

@@ -79,9 +79,7 @@ def test_a_perfect_teacher_of_large_scores_that_differ_by_little_scores_100(
     rows = [row._replace(label=1.7e9 + place) for place, row in enumerate(score_rows(50, 0))]
     task = Task("time", replace(SCORE, range=None), split(rows), {"": split(rows)})
     data = task_data(tmp_path, task, tokenizer, DataConfig(), 0)
-    told = [
-        {"split": name, "row": place, "logits": [row.label]} for name in ("train", "dev") for place, row in enumerate(rows)
-    ]
+    told = [{"split": name, "row": place, "logits": [row.label]} for name in ("train", "dev") for place, row in enumerate(rows)]
     logits = import_logits(tmp_path, write(tmp_path / "x", told), data).logits("dev")
     assert logits is not None
     assert quality([data], {("time", ""): logits})["quality/time/score"] == pytest.approx(100)

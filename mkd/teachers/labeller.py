@@ -13,6 +13,7 @@ from torch import nn
 
 from mkd.evaluate import eager, predictions
 from mkd.layout import Layout
+from mkd.metrics import check_finite
 from mkd.record import Report, silent
 from mkd.store import new_array, read_array, stored, write_arrays
 from mkd.tokens import TaskData, TokenStore
@@ -72,13 +73,14 @@ def stored_logits(root: Path, by: dict[str, Any], reader: Reader, store: TokenSt
 
 
 def _write(file: Path, reader: Reader, store: TokenStore, report: Report) -> None:
-    """Writes the model's logits for every row of the store."""
+    """Writes the model's logits for every row of the store. Raises NotFinite at the first ones that are no numbers."""
     model, rows = reader.model(), range(len(store.labels))
     out = new_array(file, "<f4", (len(rows), reader.classes))
     device = next(model.parameters()).device.type
     done = 0
     with torch.autocast(device, torch.bfloat16, enabled=reader.precision == "bfloat16"):
         for places, logits in predictions(eager(model), store, rows, reader.task, reader.layout):
+            check_finite(logits, f"task {reader.task}")
             out[places] = logits
             done += len(places)
             report(done, {"progress": done / len(rows)})
