@@ -35,8 +35,8 @@ class Rows(Protocol):
 class Layout(NamedTuple):
     """How a model wants its tokens: each text alone, or joined with special tokens into one sequence.
 
-    prefix, middle, suffix: of a pair. single: the special tokens before and after a single text; None: a pair's prefix and suffix.
-    types: whether there are token types. pair_types, single_types: the type of each special token and of each text as a whole, from
+    prefix, middle, suffix: of a pair. single: the special tokens before and after a single text; None: a pair's first and last.
+    types: whether there are token types. pair_types, single_types: that of each special token and of each text as a whole, from
     the left; empty: 1 from a pair's second text on, 0 before it and in a single text.
     """
 

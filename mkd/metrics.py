@@ -85,7 +85,7 @@ class NotFinite(ValueError):
 
 
 def check_finite(logits_RC: np.ndarray, of: str) -> None:
-    """Raises NotFinite where logits are not all numbers; argmax would take NaN for the largest. of: whose they are, for the error."""
+    """Raises NotFinite where logits are not all numbers; argmax would take NaN for the largest. of: whose they are, in words."""
     bad = len(logits_RC) - int(np.isfinite(logits_RC).all(1).sum())
     if bad:
         raise NotFinite(f"the logits of {of} are not finite numbers in {bad:,} of {len(logits_RC):,} rows")
