@@ -90,8 +90,9 @@ class Student:
     def predict(self, texts: Iterable[Text], task: str) -> list[Prediction]:
         """An answer to each text, in their order; a text that cannot be answered has an `error`, and all others an answer.
 
-        texts: a list, or anything else that gives its items in an order, such as a column of a table, whatever its index. Each is
-        a string, or two for a task of pairs. An empty text is answered as one of padding; of a too long one the beginning is read.
+        texts: a list, or anything else that gives its items in an order, such as a column of a table, whatever its index.
+        Each is a string, or two for a task of pairs. An empty text is answered as one of padding; of a too long one the beginning
+        is read.
         Raises ValueError for a task that the student does not know, and for texts that are one string, a whole table, a dict or a
         set.
         """

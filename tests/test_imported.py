@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tiny import SCORE, make_datas, make_tasks, score_rows, split
+from tiny import SCORE, make_datas, make_tasks, score_rows
+from tiny import split as of_list
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import DataConfig
@@ -77,7 +78,7 @@ def test_a_perfect_teacher_of_large_scores_that_differ_by_little_scores_100(
     write: Callable[[Path, Rows], Path], tmp_path: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     rows = [row._replace(label=1.7e9 + place) for place, row in enumerate(score_rows(50, 0))]
-    task = Task("time", replace(SCORE, range=None), split(rows), {"": split(rows)})
+    task = Task("time", replace(SCORE, range=None), of_list(rows), {"": of_list(rows)})
     data = task_data(tmp_path, task, tokenizer, DataConfig(), 0)
     told = [{"split": name, "row": place, "logits": [row.label]} for name in ("train", "dev") for place, row in enumerate(rows)]
     logits = import_logits(tmp_path, write(tmp_path / "x", told), data).logits("dev")
