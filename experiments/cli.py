@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache, reduce
+from pathlib import Path
 from typing import Any
 
 import transformers
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader, set_loader
 
-from mkd import precision, processes
+from mkd import precision, processes, strictyaml
 from mkd.config import Config, without_password
 from mkd.rates import resolved
 
@@ -70,10 +71,24 @@ def from_yaml(text: str) -> Config:
 
 @cache
 def _parser(description: str) -> ArgumentParser:
+    _read_strictly()
     parser = ArgumentParser(prog="python -m experiments", description=description, exit_on_error=False)
     parser.add_class_arguments(Config)
     parser.add_argument("--config", action="config", help="a YAML file of settings; may be given several times, later ones win")
     return parser
+
+
+@cache
+def _read_strictly() -> None:
+    """Has jsonargparse refuse a key that stands twice, in files and in values of the command line."""
+    read = get_loader("yaml")
+
+    def strict(text: str, path: str = "") -> Any:
+        # It reads a file from that file's own folder.
+        strictyaml.check(text, str(Path(path).absolute()) if path else "")
+        return read(text)
+
+    set_loader("yaml", strict, (yaml.YAMLError,))
 
 
 def _made(parser: ArgumentParser, parsed: Namespace, told: Callable[[str], object] = lambda text: None) -> Config:

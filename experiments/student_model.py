@@ -45,7 +45,9 @@ class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
         if bad:
             raise ValueError(f"{len(bad)} texts have no logits, the first is {bad[0]}")
         head = self.student.heads[task]
-        found: list[list[float]] = (logits if head.labels else logits * head.std + head.mean).astype(float).tolist()
+        # In float64 before it is put on the labels' scale, which may need more digits than float32 has.
+        exact = logits.astype(float)
+        found: list[list[float]] = (exact if head.labels else exact * head.std + head.mean).tolist()
         return found
 
 

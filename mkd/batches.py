@@ -63,9 +63,16 @@ def probabilities(sources: list[Source], config: SamplingConfig, share: float = 
     """
     names = [source.data.name for source in sources]
     check_weights(names, config)
-    sizes = np.array([len(source.rows) for source in sources], dtype=float)
-    alpha = linear(config.alpha, config.alpha_end, share)
-    weights = np.array([config.weights[name] for name in names]) if config.weights else sizes**alpha
+    if config.weights:
+        weights = np.array([config.weights[name] for name in names], dtype=float)
+        weights /= weights.max()  # the sum of large ones would be infinite
+    else:
+        logs = np.log([len(source.rows) for source in sources])
+        alpha = linear(config.alpha, config.alpha_end, share)
+        # By the likeliest task: whatever alpha is, its power is 1, and none of the others overflows.
+        logs -= logs.max() if alpha > 0 else logs.min()
+        with np.errstate(over="ignore"):
+            weights = np.exp(alpha * logs)
     chances: np.ndarray = weights / weights.sum()
     return chances
 

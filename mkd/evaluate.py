@@ -72,7 +72,8 @@ def selection_scores(model: Student, datas: list[TaskData], layout: Layout, prec
     infer, scores = eager(model, precision), {}
     for data in datas:
         logits = predict(infer, data.train, data.selection_rows, data.name, layout)
-        scores[data.name] = _mean(score(data.kind, logits, data.train.labels[data.selection_rows]))
+        labels = data.train.labels[data.selection_rows]
+        scores[data.name] = _mean(score(data.kind, logits, labels, f"task {data.name} on the selection split"))
     return scores | {"mean": _mean(scores)}
 
 
@@ -99,7 +100,7 @@ def quality(datas: list[TaskData], logits: dict[tuple[str, str], np.ndarray]) ->
         values = {
             metric + suffix: value
             for suffix, store in data.dev.items()
-            for metric, value in score(data.kind, logits[data.name, suffix], store.labels).items()
+            for metric, value in score(data.kind, logits[data.name, suffix], store.labels, f"task {data.name} on dev").items()
         }
         scores[data.name] = values["score"] = _mean(values)
         if data.kind.labels:
@@ -128,9 +129,9 @@ def answers(datas: list[TaskData], dev: dict[Any, np.ndarray], teacher: dict[Any
 
 def _answers(data: TaskData, logits_RC: np.ndarray) -> np.ndarray:
     if data.kind.labels:
-        classes_R: np.ndarray = logits_RC.argmax(1).astype(np.float32)
+        classes_R: np.ndarray = logits_RC.argmax(1).astype(np.float64)
         return classes_R
-    scores_R: np.ndarray = (logits_RC[:, 0] * data.std + data.mean).astype(np.float32)
+    scores_R: np.ndarray = logits_RC[:, 0].astype(np.float64) * data.std + data.mean
     return scores_R
 
 

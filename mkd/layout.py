@@ -3,8 +3,8 @@
 Axes: B rows of a batch, S texts of a row (1 or 2), L tokens.
 """
 
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
+from itertools import chain, repeat
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -33,7 +33,12 @@ class Rows(Protocol):
 
 
 class Layout(NamedTuple):
-    """How a model wants its tokens: each text alone, or joined with special tokens into one sequence."""
+    """How a model wants its tokens: each text alone, or joined with special tokens into one sequence.
+
+    prefix, middle, suffix: of a pair. single: the special tokens before and after a single text; None: a pair's first and last.
+    types: whether there are token types. pair_types, single_types: that of each special token and of each text as a whole, from
+    the left; empty: 1 from a pair's second text on, 0 before it and in a single text.
+    """
 
     joined: bool
     pad: int
@@ -42,6 +47,19 @@ class Layout(NamedTuple):
     middle: tuple[int, ...] = ()
     suffix: tuple[int, ...] = ()
     types: bool = False
+    single: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    pair_types: tuple[int, ...] = ()
+    single_types: tuple[int, ...] = ()
+
+    def around(self, pair: bool) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """The special tokens before, between and after the texts of a row."""
+        if pair or self.single is None:
+            return self.prefix, self.middle if pair else (), self.suffix
+        return self.single[0], (), self.single[1]
+
+    def num_special(self, pair: bool) -> int:
+        """How many special tokens a row has."""
+        return sum(map(len, self.around(pair)))
 
 
 class Arrays(NamedTuple):
@@ -58,11 +76,31 @@ class Arrays(NamedTuple):
 
 def encode(backend: Tokenizer, texts: Sequence[str], max_length: int, parallel: bool = True) -> Texts:
     """Token ids of texts, without special tokens, each cut to `max_length`; `parallel`: on all cores."""
+    return _cut(_tokenised(backend, texts, parallel), repeat(max_length))
+
+
+def encode_rows(backend: Tokenizer, sides: Sequence[Sequence[str]], max_length: int, parallel: bool = True) -> list[Texts]:
+    """Token ids of rows of one text or two, as `encode` gives them, less those that no model of `max_length` tokens reads.
+
+    A text that is too long keeps one token more, which tells that it was cut. Where both texts of a pair are, the first one keeps
+    another one if it is the longer: a place that is left over in a joined sequence goes to the longer text.
+    """
+    found = [_tokenised(backend, side, parallel) for side in sides]
+    kept = max_length + 1
+    if len(found) == 1:
+        return [_cut(found[0], repeat(kept))]
+    first = [kept + (len(a) > len(b) >= kept) for a, b in zip(*found, strict=True)]
+    return [_cut(found[0], first), _cut(found[1], repeat(kept))]
+
+
+def _tokenised(backend: Tokenizer, texts: Sequence[str], parallel: bool) -> list[list[int]]:
     if parallel:
-        encoded = backend.encode_batch_fast(texts, add_special_tokens=False)
-    else:
-        encoded = [backend.encode(text, add_special_tokens=False) for text in texts]
-    cut = [found.ids[:max_length] for found in encoded]
+        return [found.ids for found in backend.encode_batch_fast(texts, add_special_tokens=False)]
+    return [backend.encode(text, add_special_tokens=False).ids for text in texts]
+
+
+def _cut(rows: list[list[int]], most: Iterable[int]) -> Texts:
+    cut = [ids[:count] for ids, count in zip(rows, most, strict=False)]
     offsets = np.zeros(len(cut) + 1, dtype="<i8")
     np.cumsum([len(ids) for ids in cut], out=offsets[1:])
     return Texts(np.fromiter(chain.from_iterable(cut), dtype="<i4", count=offsets[-1]), offsets)
@@ -82,8 +120,7 @@ def batch_tokens(store: Rows, layout: Layout, rows: np.ndarray) -> np.ndarray:
     """How many tokens each of these rows adds to a batch that it is the longest of: special ones and both texts of a pair."""
     counts: np.ndarray = sequence_lengths(store, layout, rows)
     if layout.joined:
-        special = len(layout.prefix) + len(layout.suffix) + (0 if store.b is None else len(layout.middle))
-        counts = np.minimum(counts + special, layout.max_length)
+        counts = np.clip(counts + layout.num_special(store.b is not None), 1, layout.max_length)
     else:
         counts = np.clip(counts, 1, layout.max_length) * (1 if store.b is None else 2)
     return counts
@@ -112,29 +149,51 @@ def _place(ids_BL: np.ndarray, text: Texts, starts_B: np.ndarray, places_BL: np.
 
 
 def _joined(store: Rows, rows: np.ndarray, layout: Layout) -> Arrays:
-    """prefix a suffix, or prefix a middle b suffix; of too long a pair the longer text is cut first."""
+    """prefix a suffix, or prefix a middle b suffix; a row without any token becomes one of padding."""
     pair = store.b is not None
-    special = len(layout.prefix) + len(layout.suffix) + (len(layout.middle) if pair else 0)
-    budget = layout.max_length - special
-    a = store.a.lengths(rows)
-    b = np.zeros_like(a) if store.b is None else store.b.lengths(rows)
-    b = np.minimum(b, np.maximum(budget - a, budget // 2))
-    a = np.minimum(a, budget - b)
-    places = np.broadcast_to(np.arange(int((a + b).max()) + special), (len(rows), int((a + b).max()) + special))
+    prefix, middle, suffix = layout.around(pair)
+    special = layout.num_special(pair)
+    a, b = _fitting(store, rows, layout.max_length - special)
+    width = max(1, int((a + b).max()) + special)
+    places = np.broadcast_to(np.arange(width), (len(rows), width))
     ids = np.full(places.shape, layout.pad, dtype=np.int64)
-    ids[:, : len(layout.prefix)] = layout.prefix
-    _place(ids, store.a, store.a.offsets[rows], places - len(layout.prefix), a)
-    ends = len(layout.prefix) + a
+    ids[:, : len(prefix)] = prefix
+    _place(ids, store.a, store.a.offsets[rows], places - len(prefix), a)
+    ends = _special(ids, len(prefix) + a, middle)
     if store.b is not None:
-        ends = _special(ids, ends, layout.middle)
-        types = places >= ends[:, None]
         _place(ids, store.b, store.b.offsets[rows], places - ends[:, None], b)
-        ends = ends + b
-    else:
-        types = np.zeros(places.shape, dtype=bool)
-    ends = _special(ids, ends, layout.suffix)
-    mask = places < ends[:, None]
-    return Arrays(ids[:, None], mask[:, None], (types & mask).astype(np.int64) if layout.types else None)
+    ends = _special(ids, ends + b, suffix)
+    mask = places < np.maximum(ends, 1)[:, None]
+    return Arrays(ids[:, None], mask[:, None], _types(layout, pair, a, b, places) * mask if layout.types else None)
+
+
+def _fitting(store: Rows, rows: np.ndarray, budget: int) -> tuple[np.ndarray, np.ndarray]:
+    """How many tokens of the first and of the second text there is room for.
+
+    As Hugging Face's `longest_first` has it: the longer text is cut until both are equally long, then both; a place that is left
+    over then is the longer one's, and of two that were equally long the second one's.
+    """
+    a = store.a.lengths(rows)
+    if store.b is None:
+        return np.minimum(a, budget), np.zeros_like(a)
+    b = store.b.lengths(rows)
+    a_fits = np.minimum(a, np.maximum(budget - b, (budget + (a > b)) // 2))
+    return a_fits, np.minimum(b, budget - a_fits)
+
+
+def _types(layout: Layout, pair: bool, a: np.ndarray, b: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The token type of each place [B, L]."""
+    prefix, middle, suffix = layout.around(pair)
+    stated = layout.pair_types if pair else layout.single_types
+    usual = (0,) * (len(prefix) + 1 + len(middle)) + ((1,) * (1 + len(suffix)) if pair else (0,) * len(suffix))
+    widths: list[np.ndarray | int] = [*[1] * len(prefix), a, *[1] * len(middle), *([b] if pair else []), *[1] * len(suffix)]
+    found = np.zeros(places.shape, dtype=np.int64)
+    start, before = np.zeros_like(a), 0
+    for width, kind in zip(widths, stated or usual, strict=True):
+        if kind != before:
+            found[places >= start[:, None]] = kind
+        start, before = start + width, kind
+    return found
 
 
 def _special(ids_BL: np.ndarray, ends_B: np.ndarray, tokens: tuple[int, ...]) -> np.ndarray:

@@ -80,9 +80,24 @@ def metrics_for(labels: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in CLASSIFICATION_METRICS if name != "f1" or len(labels) == 2)
 
 
-def score(kind: Kind, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Each of the kind's metrics by its name, in points, for logits [rows, kind.num_logits] and labels [rows]."""
+class NotFinite(ValueError):
+    """Logits that are no numbers, as those of a model whose training has diverged."""
+
+
+def check_finite(logits_RC: np.ndarray, of: str) -> None:
+    """Raises NotFinite where logits are not all numbers; argmax would take NaN for the largest. of: whose they are, in words."""
+    bad = len(logits_RC) - int(np.isfinite(logits_RC).all(1).sum())
+    if bad:
+        raise NotFinite(f"the logits of {of} are not finite numbers in {bad:,} of {len(logits_RC):,} rows")
+
+
+def score(kind: Kind, logits: np.ndarray, labels: np.ndarray, of: str = "a model") -> dict[str, float]:
+    """Each of the kind's metrics by its name, in points, for logits [rows, kind.num_logits] and labels [rows].
+
+    of: whose logits they are. Raises NotFinite where they are not all numbers.
+    """
     assert logits.shape == (len(labels), kind.num_logits), f"logits {logits.shape} for {len(labels)} rows of {kind}"
+    check_finite(logits, of)
     return {name: METRICS[name](logits, labels) for name in kind.metrics}
 
 

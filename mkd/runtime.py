@@ -6,7 +6,7 @@ Axes: N texts, B rows of a batch, C classes (1 for regression).
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +14,13 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-from mkd.layout import Arrays, Layout, Texts, batch_tokens, encode, padded
+from mkd.layout import Arrays, Layout, Texts, batch_tokens, encode_rows, padded
 
 MANIFEST = "student.json"
 TOKENIZER = "tokenizer.json"
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)
+"""Formats that are read: 2 may tell a single text's special tokens, and token types, apart from a pair's."""
 BATCH_TOKENS = 1024
 """A batch has at most so many tokens, padding included: of the sizes from 128 to 4096 one that is seldom far from the fastest."""
 
@@ -74,7 +76,7 @@ class Student:
         manifest = read_manifest(Path(folder))
         contents = {name: _read(Path(folder) / name, digest) for name, digest in manifest["files"].items()}
         heads = {name: Head(tuple(h["labels"]), h["pair"], h["mean"], h["std"]) for name, h in manifest["tasks"].items()}
-        stated: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in manifest["layout"].items()}
+        stated: dict[str, Any] = {key: _tuples(value) for key, value in manifest["layout"].items()}
         opened = {name: _opened(Path(folder) / name, content, threads) for name, content in contents.items()}
 
         def infer(batch: Arrays, task: str) -> np.ndarray:
@@ -85,11 +87,14 @@ class Student:
 
         return Student(heads, Layout(**stated), opened[TOKENIZER], infer, threads)
 
-    def predict(self, texts: Sequence[Text], task: str) -> list[Prediction]:
+    def predict(self, texts: Iterable[Text], task: str) -> list[Prediction]:
         """An answer to each text, in their order; a text that cannot be answered has an `error`, and all others an answer.
 
-        Each is a string, or two for a task of pairs. An empty text is answered as one of padding; of a too long one the
-        beginning is read. Raises ValueError for a task that the student does not know, and for a text that is in no list.
+        texts: a list, or anything else that gives its items in an order, such as a column of a table, whatever its index.
+        Each is a string, or two for a task of pairs. An empty text is answered as one of padding; of a too long one the beginning
+        is read.
+        Raises ValueError for a task that the student does not know, and for texts that are one string, a whole table, a dict or a
+        set.
         """
         logits_NC, errors = self.logits(texts, task)
         head = self.head(task)
@@ -99,18 +104,17 @@ class Student:
             for answer, error in zip(answers, errors, strict=True)
         ]
 
-    def logits(self, texts: Sequence[Text], task: str) -> tuple[np.ndarray, list[str | None]]:
+    def logits(self, texts: Iterable[Text], task: str) -> tuple[np.ndarray, list[str | None]]:
         """Logits [N, C] float32 of a task's head, and of each text what is wrong with it: then they are NaN.
 
         Raises ValueError as `predict` does.
         """
         head = self.head(task)
-        if isinstance(texts, str):
-            raise ValueError("texts is a string; allowed: a list, of one text or more")
-        errors = [problem(text, head.pair) for text in texts]
-        found = np.full((len(texts), len(head.labels) or 1), np.nan, dtype=np.float32)
+        given = in_order(texts)
+        errors = [problem(text, head.pair) for text in given]
+        found = np.full((len(given), len(head.labels) or 1), np.nan, dtype=np.float32)
         good = np.array([place for place, error in enumerate(errors) if error is None], dtype=np.int64)
-        rows = self._tokens([texts[place] for place in good], head.pair)
+        rows = self._tokens([given[place] for place in good], head.pair)
         for places in by_length(batch_tokens(rows, self.layout, np.arange(len(good))), BATCH_TOKENS):
             found[good[places]] = self.infer(padded(rows, places, self.layout), task)
         for place in good[~np.isfinite(found[good]).all(1)]:
@@ -125,8 +129,13 @@ class Student:
 
     def _tokens(self, texts: list[Any], pair: bool) -> "Tokens":
         sides = list(zip(*texts, strict=True)) if pair and texts else [texts]
-        encoded = [encode(self.tokenizer, side, self.layout.max_length, self.threads > 1) for side in sides]
+        encoded = encode_rows(self.tokenizer, sides, self.layout.max_length, self.threads > 1)
         return Tokens(encoded[0], encoded[1] if len(encoded) > 1 else None)
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 class Tokens(NamedTuple):
@@ -156,6 +165,21 @@ def _threads(asked: int) -> int:
         raise ValueError(f"threads is {asked}; allowed: 0 or more")
     stated = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return asked or (int(stated) if stated.isdecimal() else 0) or cores()
+
+
+def in_order(texts: Iterable[Text]) -> list[Any]:
+    """The texts as a list. Items are never looked up: texts[0] of a pandas Series is the one that its index calls 0.
+
+    Raises ValueError for what has no order, and for what gives something else than its texts when it is gone through: a string
+    its letters, a dict its keys, a table its columns' names.
+    """
+    table = any(hasattr(type(texts), name) for name in ("columns", "column_names"))
+    if table or isinstance(texts, str | bytes | bytearray | Mapping | set | frozenset) or not hasattr(texts, "__iter__"):
+        raise ValueError(f"texts is {kind_of(texts)}; allowed: a list, of one text or more, or a column of a table")
+    items = texts.tolist() if isinstance(texts, np.ndarray) else list(texts)
+    if not isinstance(items, list):
+        raise ValueError("texts is an array without a dimension; allowed: a list, of one text or more")
+    return items
 
 
 def problem(text: object, pair: bool) -> str | None:
@@ -205,8 +229,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is no exported student: there is no {MANIFEST} in it") from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"{file} is damaged: export the student again") from None
-    if known != FORMAT:
-        raise ValueError(f"{file} is of format {known!r}; allowed: {FORMAT}, which this version of mkd reads")
+    if known not in READABLE:
+        allowed = ", ".join(map(str, READABLE))
+        raise ValueError(f"{file} is of format {known!r}; allowed: {allowed}, which this version of mkd reads")
     stated = found.pop("digest", None)
     if stated != digest_of(found) or any(Path(name).name != name for name in found["files"]):
         raise ValueError(f"{file} is damaged: export the student again")

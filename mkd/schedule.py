@@ -7,7 +7,7 @@ from mkd.config import LossConfig
 
 def linear(start: float, end: float | None, share: float) -> float:
     """From start, where share is 0, straight to end, where it is 1; always start where there is no end."""
-    return start if end is None else start + (end - start) * share
+    return start if end is None else start * (1 - share) + end * share
 
 
 def annealed(loss: LossConfig, step: int, steps: int) -> LossConfig:

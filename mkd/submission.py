@@ -15,6 +15,7 @@ from mkd.config import Config
 from mkd.files import Table, listed
 from mkd.finetune import student_at
 from mkd.leaderboard import ENTRIES, Shares
+from mkd.metrics import NotFinite
 from mkd.parts import fingerprint
 from mkd.pipeline import prepare
 from mkd.record import Report, silent
@@ -152,11 +153,12 @@ def _answers(
     for index, (each, store) in enumerate(zip(asked, stores, strict=True)):
         reader = Reader(lambda: student, layout, "float32", each.task, GLUE[each.task].num_logits)
         told = _share(report, "test answers", asked, index)
-        logits_RC = stored_logits(root, by | {"task": each.task}, reader, store, told)
-        told(each.rows, {})
-        if not np.isfinite(logits_RC).all():
+        try:
+            logits_RC = stored_logits(root, by | {"task": each.task}, reader, store, told)
+        except NotFinite:
             name = config.submit.student
-            raise ValueError(f"submit.student is {name!r}: its logits for {each.table.path} are not all finite numbers")
+            raise ValueError(f"submit.student is {name!r}: its logits for {each.table.path} are not all finite numbers") from None
+        told(each.rows, {})
         answers[each.file] = _written(student, each.task, logits_RC)
     return answers
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import yaml
 
+from mkd import strictyaml
 from mkd.files import Table, listed, shown
 from mkd.metrics import metrics_for
 from mkd.tasks import Kind
@@ -119,11 +120,25 @@ def _described(raw: Any, where: str, folder: Path) -> Described:
     return Described(kind, train, dev)
 
 
+class _Loader(yaml.SafeLoader):
+    """Takes true and false alone for truth values: yes, no, on and off are labels as the files write them."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in known if tag != "tag:yaml.org,2002:bool"]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
 def _loaded(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
+    content = path.read_bytes()
     try:
-        return yaml.safe_load(path.read_bytes())
+        strictyaml.check(content, str(path))
+        return yaml.load(content, _Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ValueError(f"{path}:{line}: not valid YAML: {error.problem}") from None

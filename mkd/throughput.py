@@ -153,7 +153,7 @@ def plain(work: Work, width: int | None, online: bool) -> Seconds:
                 teacher_BC = work.teacher(read, work.data.name)
         else:
             teacher_BC = torch.from_numpy(work.logits[rows])
-        labels_B = torch.from_numpy(work.data.train.labels[rows])
+        labels_B = torch.from_numpy(work.data.train.labels[rows]).float()
         loss = distillation(student(inputs, work.data.name), teacher_BC, labels_B, LOSS).total
         optimizer.zero_grad()
         loss.backward()
@@ -219,7 +219,7 @@ def _padded(inputs: Inputs, width: int | None, pad: int) -> Inputs:
 
 def _flops(work: Work) -> int:
     """Operations of the student's training on the rows, without padding; a backward pass is twice a forward one."""
-    special = len(work.layout.prefix) + len(work.layout.suffix)
+    special = work.layout.num_special(pair=False)
     lengths = np.minimum(sequence_lengths(work.data.train, work.layout, work.rows) + special, work.layout.max_length)
     student = work.student()
     counted = zip(*np.unique(lengths, return_counts=True), strict=True)

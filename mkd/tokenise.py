@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import DataConfig
-from mkd.layout import Texts, encode
+from mkd.layout import Texts, encode, encode_rows
 from mkd.record import Report, silent
 from mkd.selection import carved
 from mkd.store import append, key_of, read_array, stored, write_arrays
@@ -25,6 +25,8 @@ from mkd.tokens import TaskData, TokenStore
 CHUNK_ROWS = 10_000
 CHUNK_CHARACTERS = 1 << 21
 """A chunk of rows ends at either: a tokenizer takes some hundred bytes a token until its ids are copied out."""
+LABELS = "labels.float64"
+"""The file of a store that holds the labels."""
 CHUNKS_AT_ONCE = 2
 """Tokenised at a time. Each is spread over all cores; the second keeps them busy while the first one's ids are copied."""
 
@@ -45,12 +47,14 @@ def unpadded(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 def token_store(
     root: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenizerBase, max_length: int, report: Report = silent
 ) -> TokenStore:
-    """The split's rows as tokens, each text cut to `max_length`; read from disk where they have been made before."""
+    """The split's rows as tokens, cut as `encode_rows` does; read from disk where they have been made before."""
     parts = {
         "rows": split.fingerprint,
         "tokenizer": tokenizer_fingerprint(tokenizer),
         "max_length": max_length,
         "pair": kind.pair,
+        "labels": LABELS,
+        "cut": "one more",
     }
     if split.masked:
         parts["mask"] = mask = mask_of(tokenizer)
@@ -89,7 +93,7 @@ def joined_store(root: Path, stores: list[TokenStore]) -> TokenStore:
 def _read(folder: Path, key: str, pair: bool) -> TokenStore:
     a = Texts(read_array(folder / "a.int32", "<i4"), read_array(folder / "a_offsets.int64", "<i8"))
     b = Texts(read_array(folder / "b.int32", "<i4"), read_array(folder / "b_offsets.int64", "<i8")) if pair else None
-    return TokenStore(a, b, read_array(folder / "labels.float32", "<f4"), key)
+    return TokenStore(a, b, read_array(folder / LABELS, "<f8"), key)
 
 
 def _write_joined(folder: Path, stores: list[TokenStore]) -> None:
@@ -104,7 +108,7 @@ def _write_joined(folder: Path, stores: list[TokenStore]) -> None:
                 for start in range(1, len(text.offsets), CHUNK_ROWS)
             )
             write_arrays(folder / f"{side}_offsets.int64", chain([ends[:1]], offsets))
-    write_arrays(folder / "labels.float32", (store.labels for store in stores))
+    write_arrays(folder / LABELS, (store.labels for store in stores))
 
 
 def task_data(
@@ -118,8 +122,10 @@ def task_data(
     mean, std = 0.0, 1.0
     if not task.kind.labels:
         learnt = train.labels[rows.train_rows]
-        mean, std = float(np.nanmean(learnt)), float(np.nanstd(learnt))
-    return TaskData(task.name, task.kind, train, dev, rows.train_rows, rows.selection_rows, mean, std or 1.0, rows.found)
+        least, most = float(np.nanmin(learnt)), float(np.nanmax(learnt))
+        # Of equal labels the sums' rounding would be the spread.
+        mean, std = (least, 1.0) if least == most else (float(np.nanmean(learnt)), float(np.nanstd(learnt)))
+    return TaskData(task.name, task.kind, train, dev, rows.train_rows, rows.selection_rows, mean, std, rows.found)
 
 
 class Chunk(NamedTuple):
@@ -144,8 +150,8 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 def _tokenised(backend: Tokenizer, pair: bool, max_length: int, rows: list[Row]) -> Chunk:
     texts = [[row.text_a for row in rows]] + ([[str(row.text_b) for row in rows]] if pair else [])
-    labels = np.array([np.nan if row.label is None else row.label for row in rows], "<f4")
-    return Chunk(tuple(encode(backend, side, max_length) for side in texts), labels)
+    labels = np.array([np.nan if row.label is None else row.label for row in rows], "<f8")
+    return Chunk(tuple(encode_rows(backend, texts, max_length)), labels)
 
 
 def _in_order(work: Callable[[list[Row]], Chunk], rows: Iterable[Row]) -> Generator[Chunk, None, None]:
@@ -170,7 +176,7 @@ def _in_order(work: Callable[[list[Row]], Chunk], rows: Iterable[Row]) -> Genera
 def _write(folder: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenizerBase, max_length: int, report: Report) -> None:
     """Streams the rows through the tokenizer into raw files; only a few chunks are ever in memory."""
     sides = ("a", "b") if kind.pair else ("a",)
-    names = [f"{side}{part}" for side in sides for part in (".int32", "_offsets.int64")] + ["labels.float32"]
+    names = [f"{side}{part}" for side in sides for part in (".int32", "_offsets.int64")] + [LABELS]
     ends = dict.fromkeys(sides, 0)
     count = 0
     work = partial(_tokenised, unpadded(tokenizer), kind.pair, max_length)
@@ -183,7 +189,7 @@ def _write(folder: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenize
                 append(files[f"{side}.int32"], texts.ids)
                 append(files[f"{side}_offsets.int64"], texts.offsets[1:] + ends[side])
                 ends[side] += int(texts.offsets[-1])
-            append(files["labels.float32"], chunk.labels)
+            append(files[LABELS], chunk.labels)
             count += len(chunk.labels)
             report(count, {"rows/tokenised": float(count)})
     if count == 0:

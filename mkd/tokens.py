@@ -3,18 +3,21 @@
 Axes: B rows of a batch, S texts of a row (1 or 2), L tokens.
 """
 
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd.layout import Layout, Texts
+from mkd.layout import Layout, Texts, padded
 from mkd.tasks import Kind
 
 
 class TokenStore(NamedTuple):
-    """A split's rows as tokens without special ones; labels float32, NaN where there is none.
+    """A split's rows as tokens without special ones; labels float64, NaN where there is none.
+
+    Labels keep all digits until they are on a model's scale: those of a regression may differ by far less than they are large.
 
     parts: of stores that were put one after another, those; what is computed of rows is computed and kept for each part.
     """
@@ -102,11 +105,73 @@ def layout_of(tokenizer: PreTrainedTokenizerBase, joined: bool, max_length: int)
     pad = tokenizer.pad_token_id or 0
     if not joined:
         return Layout(False, pad, max_length)
-    pair = tokenizer("a", "b")
-    sides = pair.sequence_ids(0)
-    first, second = [i for i, side in enumerate(sides) if side == 0], [i for i, side in enumerate(sides) if side == 1]
-    ids = pair["input_ids"]
-    types = 1 in pair.get("token_type_ids", [])
-    return Layout(
-        True, pad, max_length, tuple(ids[: first[0]]), tuple(ids[first[-1] + 1 : second[0]]), tuple(ids[second[-1] + 1 :]), types
+    a, b = _sample(tokenizer)
+    pair, single = _template(tokenizer, a, b), _template(tokenizer, a)
+    prefix, middle, suffix = pair.tokens
+    before, after = single.tokens
+    layout = Layout(
+        True, pad, max_length, prefix, middle, suffix, any(pair.types + single.types),
+        None if (before, after) == (prefix, suffix) else (before, after),
+    )  # fmt: skip
+    if layout.types:
+        usual = (0,) * (len(prefix) + 1 + len(middle)) + (1,) * (1 + len(suffix))
+        layout = layout._replace(
+            pair_types=() if pair.types == usual else pair.types, single_types=single.types if any(single.types) else ()
+        )
+    _check(tokenizer, layout, a, b)
+    return layout
+
+
+class Template(NamedTuple):
+    """What a tokenizer puts around texts. tokens: before the first, between them, and after the last.
+
+    types: of each of those and of each text as a whole, from the left.
+    """
+
+    tokens: tuple[tuple[int, ...], ...]
+    types: tuple[int, ...]
+
+
+def _sample(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """Two texts that this tokenizer finds tokens in."""
+    special = set(tokenizer.all_special_tokens)
+    for text in chain(("a", "b"), (token for token in tokenizer.get_vocab() if token not in special)):
+        if tokenizer(text, add_special_tokens=False)["input_ids"]:
+            return text, f"{text} {text}"
+    raise ValueError(f"the tokenizer {tokenizer.name_or_path!r} finds no token in any text; allowed: one that does")
+
+
+def _template(tokenizer: PreTrainedTokenizerBase, *texts: str) -> Template:
+    """Read off the tokenizer's own answer for a text or two. Raises ValueError where it does not keep them apart, in order."""
+    found = tokenizer(*texts)
+    ids, sides = found["input_ids"], found.sequence_ids(0)
+    types = found.get("token_type_ids", [0] * len(ids))
+    spans = [[place for place, side in enumerate(sides) if side == text] for text in range(len(texts))]
+    ends = [0, *(end for span in spans if span for end in (span[0], span[-1] + 1)), len(ids)]
+    if not all(spans) or ends != sorted(ends):
+        raise ValueError(_cannot(tokenizer))
+    tokens = tuple(tuple(ids[start:end]) for start, end in zip(ends[::2], ends[1::2], strict=True))
+    first_of_text = {span[0] for span in spans}
+    return Template(tokens, tuple(kind for place, kind in enumerate(types) if sides[place] is None or place in first_of_text))
+
+
+def _check(tokenizer: PreTrainedTokenizerBase, layout: Layout, a: str, b: str) -> None:
+    """Raises ValueError where rows in this layout are not as the tokenizer makes them."""
+    for texts in ((a,), (b,), (a, b), (b, a)):
+        encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        sides = [Texts(np.array(ids, dtype="<i4"), np.array([0, len(ids)])) for ids in encoded]
+        store = TokenStore(sides[0], sides[1] if len(sides) == 2 else None, np.full(1, np.nan), "")
+        found = padded(store, np.array([0]), layout._replace(max_length=len(encoded) * 64 + 64))
+        expected = tokenizer(*texts)
+        same = found.ids[0, 0].tolist() == expected["input_ids"]
+        if found.types is not None and "token_type_ids" in expected:
+            same &= found.types[0].tolist() == expected["token_type_ids"]
+        if not same:
+            raise ValueError(_cannot(tokenizer))
+
+
+def _cannot(tokenizer: PreTrainedTokenizerBase) -> str:
+    return (
+        f"the tokenizer {tokenizer.name_or_path!r} puts texts together in a way that is not known here; "
+        "allowed: each text once, in order, with special tokens before, between and after them"
     )

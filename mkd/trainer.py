@@ -9,6 +9,7 @@ from mkd import processes
 from mkd.batches import Batch
 from mkd.config import LossConfig, TrainConfig
 from mkd.matching import Matching
+from mkd.metrics import NotFinite
 from mkd.objective import Objective
 from mkd.optim import clip_gradients, make_optimizers
 from mkd.record import Report, silent
@@ -49,7 +50,7 @@ def train(
     and at the end `sampling/<task>`, the share of the batches that were of the task. checkpoint: where the state is kept;
     what an earlier process has left there is gone on from, and ends with the same weights as if it had not been stopped.
     matching: what learns along, on the model's device, where hidden states are matched.
-    Raises ValueError at a loss that is not finite, naming step and task.
+    Raises ValueError at a loss, or at logits on the selection split, that are not finite, naming step and task.
     """
     device = next(model.parameters()).device
     peak = config.learning_rate
@@ -90,7 +91,7 @@ def train(
             report(state.step, _losses(window, state.step) | objective.balance.metrics() | told)
             window = []
             if due:
-                found = processes.from_first(scores)
+                found = processes.from_first(lambda: _scored(scores, state.step))
                 report(state.step, {f"selection/{name}": value for name, value in found.items()})
                 state.compare(found["mean"])
             if checkpoint is not None and processes.is_first() and (checkpoint.due() or not going()):
@@ -102,6 +103,14 @@ def train(
         )
     model.load_state_dict(state.best_weights)
     return Trained(state.best_step, state.best_score, state.step)
+
+
+def _scored(scores: Callable[[], dict[str, float]], step: int) -> dict[str, float]:
+    """The scores. Raises ValueError where a step that followed on the last loss has left the model without numbers."""
+    try:
+        return scores()
+    except NotFinite as error:
+        raise ValueError(f"{error}, at step {step}; try a smaller train.learning_rate, or a smaller train.clip") from None
 
 
 def _losses(window: list[tuple[str, torch.Tensor, torch.Tensor]], done: int) -> dict[str, float]:

@@ -22,12 +22,13 @@ BETWEEN = r"[^\pL\pM\pN]+"
 """What parts plain words: all but letters, their marks and digits."""
 UNSPACED = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
 """A letter of a script that is written without blanks between words: each is a word."""
+LABELS = "labels.float64"
 
 
 class Words(NamedTuple):
     """A split's rows as word numbers: the first texts, then the second ones of pairs; every text has a word at least.
 
-    vocabulary: the words by number. labels: float32, NaN where there is none.
+    vocabulary: the words by number. labels: float64, NaN where there is none.
     """
 
     vocabulary: list[str]
@@ -38,14 +39,14 @@ class Words(NamedTuple):
 def word_store(root: Path, split: Split, kind: Kind) -> Words:
     """The split's words, memory-mapped; read from disk where they have been made before."""
     names = ("a", "b") if kind.pair else ("a",)
-    parts = {"rows": split.fingerprint, "pair": kind.pair}
+    parts = {"rows": split.fingerprint, "pair": kind.pair, "labels": LABELS}
     return _read(stored(root, "words", parts, lambda aside: _write(aside, split, names, split_words)), names)
 
 
 def plain_store(root: Path, split: Split, kind: Kind) -> Words:
     """The split's plain words, likewise."""
     names = ("a", "b") if kind.pair else ("a",)
-    parts = {"rows": split.fingerprint, "pair": kind.pair, "plain": PLAIN}
+    parts = {"rows": split.fingerprint, "pair": kind.pair, "labels": LABELS, "plain": PLAIN}
     return _read(stored(root, "words", parts, lambda aside: _write(aside, split, names, plain_words)), names)
 
 
@@ -69,7 +70,7 @@ def _read(folder: Path, names: tuple[str, ...]) -> Words:
     sides = tuple(
         Texts(read_array(folder / f"{name}.int32", "<i4"), read_array(folder / f"{name}_offsets.int64", "<i8")) for name in names
     )
-    return Words(json.loads((folder / "words.json").read_text()), sides, read_array(folder / "labels.float32", "<f4"))
+    return Words(json.loads((folder / "words.json").read_text()), sides, read_array(folder / LABELS, "<f8"))
 
 
 def spans(ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Texts:
@@ -102,7 +103,7 @@ def _write(folder: Path, split: Split, names: tuple[str, ...], parted: Callable[
     with ExitStack() as opened:
         files = {name: opened.enter_context((folder / f"{name}.int32").open("wb")) for name in names}
         offsets = {name: opened.enter_context((folder / f"{name}_offsets.int64").open("wb")) for name in names}
-        labels = opened.enter_context((folder / "labels.float32").open("wb"))
+        labels = opened.enter_context((folder / LABELS).open("wb"))
         for name in names:
             append(offsets[name], np.zeros(1, "<i8"))
         rows = split.read()
@@ -112,7 +113,7 @@ def _write(folder: Path, split: Split, names: tuple[str, ...], parted: Callable[
                 append(files[name], texts.ids)
                 append(offsets[name], texts.offsets[1:] + ends[name])
                 ends[name] += int(texts.offsets[-1])
-            append(labels, np.array([np.nan if row.label is None else row.label for row in chunk], "<f4"))
+            append(labels, np.array([np.nan if row.label is None else row.label for row in chunk], "<f8"))
     (folder / "words.json").write_text(json.dumps(list(numbers)))
 
 

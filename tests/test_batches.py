@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -34,9 +35,8 @@ def sources(datas: list[TaskData]) -> list[Source]:
     return [Source(data, data.train_rows, None) for data in datas]
 
 
-@pytest.mark.parametrize("max_length", [64, 13, 9, 7])
+@pytest.mark.parametrize("max_length", [64, 13, 12, 9, 8, 7])
 def test_joined_pairs_are_as_the_tokenizer_makes_them(max_length: int) -> None:
-    """Lengths with an even number of places for text: of an odd one the last place goes to the first text, see below."""
     tokenizer = load_tokenizer(MINILM, "teacher.checkpoint")
     rows = pair_rows(40, 3)
     first, second = [row.text_a for row in rows], [str(row.text_b) for row in rows]
@@ -70,9 +70,20 @@ def test_single_texts_are_as_the_tokenizer_makes_them(max_length: int, tokenizer
 
 @pytest.mark.parametrize(
     ("a", "b", "kept"),
-    [(9, 9, (5, 4)), (5, 9, (5, 4)), (9, 2, (7, 2)), (2, 9, (2, 7)), (5, 4, (5, 4)), (4, 5, (4, 5)), (0, 20, (0, 9))],
+    [
+        (9, 9, (4, 5)),
+        (5, 9, (4, 5)),
+        (9, 5, (5, 4)),
+        (9, 2, (7, 2)),
+        (2, 9, (2, 7)),
+        (5, 4, (5, 4)),
+        (4, 5, (4, 5)),
+        (0, 20, (0, 9)),
+    ],
 )
-def test_the_longer_text_is_cut_first_and_an_odd_place_goes_to_the_first(a: int, b: int, kept: tuple[int, int]) -> None:
+def test_the_longer_text_is_cut_first_and_an_odd_place_goes_to_the_longer_or_the_second(
+    a: int, b: int, kept: tuple[int, int]
+) -> None:
     """12 places less 3 special tokens are 9."""
     found = gather(store(texts([5] * a), texts([6] * b)), np.array([0]), BERT)
     assert lists(found)[0] == [[[101, *[5] * kept[0], 102, *[6] * kept[1], 102]]]
@@ -232,6 +243,33 @@ def _named(*names: str) -> list[TaskData]:
 )
 def test_probabilities_by_hand(sampling: SamplingConfig, expected: list[float]) -> None:
     assert probabilities(_sized(1, 4, 9), sampling).tolist() == pytest.approx(expected)
+
+
+TINY = np.nextafter(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "sampling", "expected"),
+    [
+        ((10**6, 10**6, 1), SamplingConfig(alpha=59.0), [1 / 2, 1 / 2, 0]),
+        ((392_702, 2_490, 392_702), SamplingConfig(alpha=-59.0), [0, 1, 0]),
+        ((2, 1, 1), SamplingConfig(alpha=-1e308), [0, 1 / 2, 1 / 2]),
+        ((3, 2, 3), SamplingConfig(alpha=1.7e308), [1 / 2, 0, 1 / 2]),
+        ((3, 2, 3), SamplingConfig(alpha=-1.7e308, alpha_end=1.7e308), [0, 1, 0]),
+        ((1, 1, 1), SamplingConfig(alpha=1e308), [1 / 3, 1 / 3, 1 / 3]),
+        ((8, 4, 4), SamplingConfig(alpha=100.0), [1 / (1 + 2**-99), 2**-100 / (1 + 2**-99), 2**-100 / (1 + 2**-99)]),
+        ((1, 1, 1), SamplingConfig(weights={"a": TINY, "b": TINY, "c": 0.0}), [1 / 2, 1 / 2, 0]),
+        ((1, 1, 1), SamplingConfig(weights={"a": 1.5e308, "b": 1.5e308, "c": TINY}), [1 / 2, 1 / 2, 0]),
+    ],
+)
+def test_chances_are_numbers_whatever_the_settings(
+    sizes: tuple[int, ...], sampling: SamplingConfig, expected: list[float]
+) -> None:
+    found = probabilities(_sized(*sizes), sampling)
+    assert found.tolist() == pytest.approx(expected, rel=1e-12)
+    assert np.isfinite(probabilities(_sized(*sizes), sampling, 0.5)).all()
+    drawn = Counter(islice(task_order(_sized(*sizes), replace(sampling, alpha_end=None), 0, 1), 400))
+    assert all(drawn[place] == 0 for place, chance in enumerate(expected) if chance < 1e-12)
 
 
 @pytest.mark.parametrize("weights", [{"a": 1.0, "b": 1.0}, {"a": 1.0, "b": 1.0, "c": 1.0, "d": 0.0}])

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tiny import make_datas, make_tasks
+from tiny import SCORE, make_datas, make_tasks, score_rows
+from tiny import split as of_list
+from transformers import PreTrainedTokenizerBase
 
+from mkd.config import DataConfig
+from mkd.evaluate import answers, quality
+from mkd.tasks import Task
 from mkd.teachers import imported as module
 from mkd.teachers.imported import import_logits
+from mkd.tokenise import task_data
 from mkd.tokens import TaskData
 
 Rows = list[dict[str, Any]]
@@ -64,6 +71,22 @@ def test_scores_are_in_the_tasks_own_units(tmp_path: Path, datas: list[TaskData]
     found = import_logits(tmp_path, jsonl(tmp_path / "x", rows), data).logits("train")
     assert found is not None
     np.testing.assert_allclose(found, (values(rows, "train") - labels.mean()) / labels.std(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("write", [jsonl, parquet])
+def test_a_perfect_teacher_of_large_scores_that_differ_by_little_scores_100(
+    write: Callable[[Path, Rows], Path], tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    rows = [row._replace(label=1.7e9 + place) for place, row in enumerate(score_rows(50, 0))]
+    task = Task("time", replace(SCORE, range=None), of_list(rows), {"": of_list(rows)})
+    data = task_data(tmp_path, task, tokenizer, DataConfig(), 0)
+    told = [{"split": name, "row": place, "logits": [row.label]} for name in ("train", "dev") for place, row in enumerate(rows)]
+    logits = import_logits(tmp_path, write(tmp_path / "x", told), data).logits("dev")
+    assert logits is not None
+    assert quality([data], {("time", ""): logits})["quality/time/score"] == pytest.approx(100)
+    found = answers([data], {("time", ""): logits}, {("time", ""): logits})
+    for column in ("label", "prediction", "teacher"):
+        np.testing.assert_allclose(found[column] - 1.7e9, np.arange(50), atol=1e-4)
 
 
 def test_a_file_without_a_dev_split_has_no_logits_for_it(tmp_path: Path, datas: list[TaskData]) -> None:

@@ -43,6 +43,7 @@ ORDER = [
     "mkd.files",
     "mkd.metrics",
     "mkd.parts",
+    "mkd.strictyaml",
     "mkd.taskfile",
     "mkd.sources",
     "mkd.wordpiece",

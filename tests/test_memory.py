@@ -39,8 +39,8 @@ def _store(folder: Path, num: int) -> TokenStore:
         write_arrays(folder / f"{side}.int32", [generator.integers(5, 99, offsets[-1]).astype("<i4")])
         write_arrays(folder / f"{side}_offsets.int64", [offsets])
         found.append(Texts(read_array(folder / f"{side}.int32", "<i4"), read_array(folder / f"{side}_offsets.int64", "<i8")))
-    write_arrays(folder / "labels.float32", [np.where(np.arange(num) % 3 == 0, np.nan, np.arange(num) % 2).astype("<f4")])
-    return TokenStore(found[0], found[1], read_array(folder / "labels.float32", "<f4"), str(num))
+    write_arrays(folder / "labels.float64", [np.where(np.arange(num) % 3 == 0, np.nan, np.arange(num) % 2).astype("<f8")])
+    return TokenStore(found[0], found[1], read_array(folder / "labels.float64", "<f8"), str(num))
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from mkd.metrics import (
     CLASSIFICATION_METRICS,
     METRICS,
     REGRESSION_METRICS,
+    NotFinite,
     expected_calibration_error,
     metrics_for,
     score,
@@ -136,6 +137,15 @@ def test_score_gives_each_metric_of_the_kind_by_name() -> None:
 def test_score_refuses_logits_of_another_width_than_the_kind() -> None:
     with pytest.raises(AssertionError, match=r"logits \(10, 2\) for 10 rows"):
         score(GLUE["mnli"], logits_of(PREDICTED, 2), LABELS)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["sst2", "mrpc", "cola", "stsb"])
+def test_logits_that_are_no_numbers_are_not_scored_as_an_answer(name: str, value: float) -> None:
+    logits = logits_of(PREDICTED, 2)[:, : GLUE[name].num_logits].copy()
+    logits[[2, 5], -1] = value
+    with pytest.raises(NotFinite, match="^the logits of task x on dev are not finite numbers in 2 of 10 rows$"):
+        score(GLUE[name], logits, LABELS, "task x on dev")
 
 
 def test_every_metric_is_for_classification_or_for_regression() -> None:

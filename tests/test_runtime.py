@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
+from datasets import Dataset
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -179,9 +182,58 @@ def test_an_unknown_task_is_refused(texts: list[str]) -> None:
         made().predict(texts, "sst2")
 
 
-def test_a_text_that_is_in_no_list_is_refused() -> None:
-    with pytest.raises(ValueError, match="^texts is a string; allowed: a list, of one text or more$"):
-        made().predict("7 8", "single")
+def shuffled(texts: list[Any]) -> pd.Series:
+    """A column of these texts in this order, whose index has another: what sample() and sort_values() leave."""
+    return pd.Series(texts, index=[(place * 3 + 1) % len(texts) for place in range(len(texts))])
+
+
+FORMS: list[Callable[[list[Any]], Any]] = [
+    tuple,
+    iter,
+    shuffled,
+    lambda texts: pd.Series(texts, index=["columns"] * len(texts)),
+    lambda texts: np.array(texts, dtype=object),
+    np.array,
+    lambda texts: Dataset.from_dict({"text": texts})["text"],
+    lambda texts: dict.fromkeys(texts).keys(),
+]
+
+
+@pytest.mark.parametrize("task", ["single", "pair"])
+@pytest.mark.parametrize("form", FORMS)
+def test_whatever_holds_the_texts_is_answered_in_its_own_order(form: Callable[[list[Any]], Any], task: str) -> None:
+    texts = [" ".join(["7"] * (place % 9)) + f" {place + 2}" for place in range(50)]
+    asked: list[Any] = texts if task == "single" else list(zip(texts, texts[::-1], strict=True))
+    assert made().predict(form(asked), task) == made().predict(asked, task)
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind"),
+    [
+        ("7 8", "str"),
+        (b"7 8", "bytes"),
+        ({"7": 1, "8": 2}, "dict"),
+        ({"7", "8"}, "set"),
+        (frozenset(["7"]), "frozenset"),
+        (pd.DataFrame({"text": ["7", "8"]}), "DataFrame"),
+        (pa.table({"text": ["7", "8"]}), "Table"),
+        (Dataset.from_dict({"text": ["7"]}), "Dataset"),
+        (7, "int"),
+    ],
+)
+def test_what_has_no_order_or_gives_no_texts_is_refused(texts: Any, kind: str) -> None:
+    expected = f"^texts is of type {kind}; allowed: a list, of one text or more, or a column of a table$"
+    with pytest.raises(ValueError, match=expected):
+        made().predict(texts, "single")
+    with pytest.raises(ValueError, match=expected):
+        made().logits(texts, "pair")
+
+
+def test_an_array_without_a_dimension_and_no_texts_at_all_are_refused() -> None:
+    with pytest.raises(ValueError, match="^texts is an array without a dimension; allowed: a list, of one text or more$"):
+        made().predict(np.array("7 8"), "single")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="^texts is missing; allowed: a list"):
+        made().predict(None, "single")  # type: ignore[arg-type]
 
 
 def answered(lines: str, task: str, form: str, student: Student | None = None) -> tuple[list[str], int]:
@@ -297,7 +349,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a list": (lambda f: (f / MANIFEST).write_text("[1]"), f"{MANIFEST} is damaged: export the student again"),
     "deep": (lambda f: (f / MANIFEST).write_text("[" * 100_000), f"{MANIFEST} is damaged: export the student again"),
     "another label": (reworded, f"{MANIFEST} is damaged: export the student again"),
-    "a newer format": (lambda f: restate(f, lambda m: m.update(format=2)), f"{MANIFEST} is of format 2; allowed: 1, which this"),
+    "a newer format": (lambda f: restate(f, lambda m: m.update(format=3)), f"{MANIFEST} is of format 3; allowed: 1, 2, which"),
     "a path outside": (
         lambda f: restate(f, lambda m: m["files"].update({"../secret": "0"})),
         f"{MANIFEST} is damaged: export the student again",
@@ -314,6 +366,12 @@ def test_a_damaged_folder_is_refused_by_name(name: str, copied: Path) -> None:
     with pytest.raises(ValueError) as caught:
         Student.load(copied)
     assert str(caught.value).startswith(f"{copied}/{told}")
+
+
+def test_a_folder_of_the_first_format_is_read_as_it_was(copied: Path) -> None:
+    expected = Student.load(copied).logits(["a film", ""], "single")[0]
+    restate(copied, lambda m: (m.update(format=1), [m["layout"].pop(k) for k in ("single", "pair_types", "single_types")]))
+    np.testing.assert_array_equal(Student.load(copied).logits(["a film", ""], "single")[0], expected)
 
 
 def test_what_is_no_exported_student_is_refused_by_name(

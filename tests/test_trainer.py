@@ -166,6 +166,21 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_task(
     assert len(run.told("train/loss/single")) == int(found[2]) - 1
 
 
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_last_step_that_leaves_no_numbers_is_told_where_it_is_scored(
+    place: int, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """The loss is that from before the step, and finite."""
+    run, name = Run([datas[place]], tokenizer), datas[place].name
+    with pytest.raises(ValueError) as caught:
+        run.train(learning_rate=1e39, warmup=0.0, steps=1, eval_every=1)
+    assert np.isfinite(run.told(f"train/loss/{name}")).all()
+    assert str(caught.value) == (
+        f"the logits of task {name} on the selection split are not finite numbers in 8 of 8 rows, at step 1; "
+        "try a smaller train.learning_rate, or a smaller train.clip"
+    )
+
+
 def test_scores_that_are_no_numbers_stop_the_run(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
     with pytest.raises(
         ValueError, match="no score on the selection split was a number up to step 4; try a smaller train.learning"

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import Config, DataConfig, TeacherConfig
-from mkd.layout import encode
+from mkd.layout import encode_rows
 from mkd.students.heads import head_configs
 from mkd.tasks import Kind, Row, Split, Task
 from mkd.teachers.refined import teacher_tokenizer
@@ -108,6 +108,5 @@ def padded(inputs: Inputs, extra: int, token: int = 7) -> Inputs:
 
 def from_texts(tokenizer: PreTrainedTokenizerBase, texts: list[str], pairs: list[str] | None, max_length: int) -> TokenStore:
     """A store in memory, of texts without labels."""
-    a, b = (None if side is None else encode(unpadded(tokenizer), side, max_length) for side in (texts, pairs))
-    assert a is not None
-    return TokenStore(a, b, np.full(len(texts), np.nan, dtype="<f4"), "")
+    sides = encode_rows(unpadded(tokenizer), [texts] if pairs is None else [texts, pairs], max_length)
+    return TokenStore(sides[0], None if pairs is None else sides[1], np.full(len(texts), np.nan), "")

@@ -17,6 +17,7 @@ from mkd import checkpoints
 from mkd.config import Config
 from mkd.files import listed
 from mkd.layout import Layout
+from mkd.metrics import NotFinite
 from mkd.record import Report, silent
 from mkd.store import key_of
 from mkd.students.heads import Answer, MultiTaskConfig, head_configs, on, token_mean
@@ -81,7 +82,10 @@ class FineTuned(NamedTuple):
         store, precision = splits(self.data)[split], self.config.teacher.train.precision
         by = {"classifier": self.key, "layout": list(self.layout)}
         reader = Reader(cache(self.model), self.layout, precision, self.data.name, len(self.order))
-        return standardised(stored_logits(Path(self.config.cache), by, reader, store, report), self.data)
+        try:
+            return standardised(stored_logits(Path(self.config.cache), by, reader, store, report), self.data)
+        except NotFinite as error:
+            raise NotFinite(f"{self.setting}: {self.folder}: {error}") from None
 
 
 def fine_tuned(config: Config, task: Task, checkpoint: str, device: torch.device) -> FineTuned:

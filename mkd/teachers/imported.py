@@ -48,8 +48,9 @@ class Imported(NamedTuple):
 
     def logits(self, split: str, report: Report = silent) -> np.ndarray | None:
         """As Labeller.logits."""
-        file = _file(self.folder, split)
-        return standardised(read_logits(file, self.data.kind.num_logits), self.data) if file.exists() else None
+        kind = self.data.kind
+        file = _file(self.folder, split, kind)
+        return standardised(read_logits(file, kind.num_logits, _type(kind)), self.data) if file.exists() else None
 
 
 def import_logits(root: Path, path: Path, data: TaskData) -> Imported:
@@ -58,23 +59,29 @@ def import_logits(root: Path, path: Path, data: TaskData) -> Imported:
     files.check(table)
     sizes = {name: len(store.labels) for name, store in splits(data).items()}
     parts = {"file": file_hash(path), "ending": path.suffix.lower(), "rows": sizes, "classes": data.kind.num_logits}
+    parts["numbers"] = _type(data.kind)
     folder = stored(root, "imported", parts, partial(_import, table, sizes, data.kind))
     return Imported(path.name, key_of(parts), folder, data)
 
 
-def _file(folder: Path, split: str) -> Path:
-    return folder / f"{split}.float32"
+def _type(kind: Kind) -> str:
+    """Of the numbers that are stored: scores keep all digits until they are on a model's scale."""
+    return "<f4" if kind.labels else "<f8"
+
+
+def _file(folder: Path, split: str, kind: Kind) -> Path:
+    return folder / f"{split}.{np.dtype(_type(kind)).name}"
 
 
 def _import(table: Table, sizes: dict[str, int], kind: Kind, folder: Path) -> None:
-    """Writes the logits of each split that the file has as float32 [rows, classes]; a chunk of its rows at a time."""
+    """Writes the logits of each split that the file has, [rows, classes]; a chunk of its rows at a time."""
     arrays: dict[str, np.ndarray] = {}
     records = files.read(table)
     while chunk := list(islice(records, CHUNK_ROWS)):
         for split, places in _by_split(table.path, chunk, sizes).items():
             if split not in arrays:
                 shape = (sizes[split], kind.num_logits)
-                arrays[split] = new_array(_file(folder, split), "<f4", shape)
+                arrays[split] = new_array(_file(folder, split, kind), _type(kind), shape)
             _place(table.path, split, [chunk[place] for place in places], arrays[split], kind)
     for split, size in sizes.items():
         if split == "train" or split in arrays:
@@ -95,7 +102,7 @@ def _by_split(path: Path, chunk: list[Record], sizes: dict[str, int]) -> dict[st
 
 def _place(path: Path, split: str, records: list[Record], out_RC: np.ndarray, kind: Kind) -> None:
     """Writes the rows' logits; refuses rows that are there twice, of the wrong width or not finite."""
-    logits_BC = np.array([_numbers(path, split, record, kind) for record in records], dtype=np.float32)
+    logits_BC = np.array([_numbers(path, split, record, kind) for record in records], dtype=out_RC.dtype)
     rows_B = np.array([cells[1] for _, cells in records])
     unique, first = np.unique(rows_B, return_index=True)
     again_B = ~np.isnan(out_RC[rows_B, 0])

@@ -12,6 +12,7 @@ from torch import nn
 
 from mkd.evaluate import eager, predictions
 from mkd.layout import Layout
+from mkd.metrics import check_finite
 from mkd.record import Report, silent
 from mkd.store import new_array, read_array, stored, write_arrays
 from mkd.tokens import TaskData, TokenStore
@@ -71,25 +72,26 @@ def stored_logits(root: Path, by: dict[str, Any], reader: Reader, store: TokenSt
 
 
 def _write(file: Path, reader: Reader, store: TokenStore, report: Report) -> None:
-    """Writes the model's logits for every row of the store."""
+    """Writes the model's logits for every row of the store. Raises NotFinite at the first ones that are no numbers."""
     model, rows = reader.model(), range(len(store.labels))
     out = new_array(file, "<f4", (len(rows), reader.classes))
     done = 0
     for places, logits in predictions(eager(model, reader.precision), store, rows, reader.task, reader.layout):
+        check_finite(logits, f"task {reader.task}")
         out[places] = logits
         done += len(places)
         report(done, {"progress": done / len(rows)})
     out.flush()
 
 
-def read_logits(file: Path, classes: int) -> np.ndarray:
+def read_logits(file: Path, classes: int, dtype: str = "<f4") -> np.ndarray:
     """The logits [R, C] of a file, memory-mapped."""
-    return read_array(file, "<f4").reshape(-1, classes)
+    return read_array(file, dtype).reshape(-1, classes)
 
 
 def standardised(scores_RC: np.ndarray, data: TaskData) -> np.ndarray:
     """Logits that are in a task's own units, on the scale of a model's: for regression (score - mean) / std."""
     if data.kind.labels:
         return scores_RC
-    scaled_RC: np.ndarray = ((scores_RC - data.mean) / data.std).astype(np.float32)
+    scaled_RC: np.ndarray = ((scores_RC.astype(np.float64) - data.mean) / data.std).astype(np.float32)
     return scaled_RC

@@ -27,7 +27,7 @@ from mkd.teachers.labeller import Reader, splits, stored_logits
 from mkd.tokenise import tokenizer_fingerprint
 from mkd.tokens import TaskData, TokenStore, layout_of
 from mkd.trainer import train
-from mkd.wordpiece import learn_wordpiece
+from mkd.wordpiece import RULES, learn_wordpiece
 from mkd.words import blocks, take
 
 
@@ -65,7 +65,7 @@ def teacher_tokenizer(config: Config, tasks: list[Task]) -> PreTrainedTokenizerB
     if config.teacher.checkpoint:
         setting = "teacher.checkpoint"
         return checkpoints.load_tokenizer(checkpoints.resolve(config.teacher.checkpoint, setting), setting)
-    parts = {"rows": [task.train.fingerprint for task in tasks], "vocabulary": config.teacher.vocabulary}
+    parts = {"rows": [task.train.fingerprint for task in tasks], "vocabulary": config.teacher.vocabulary, "rules": RULES}
     folder = stored(
         Path(config.cache), "tokenizers", parts, lambda aside: learn_wordpiece(tasks, config.teacher.vocabulary, aside)
     )

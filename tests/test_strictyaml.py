@@ -1,0 +1,96 @@
+"""A key that stands twice, in every YAML that the project reads."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiments import cli
+from mkd.config import DataConfig
+from mkd.sources import load_tasks
+from mkd.strictyaml import check
+
+TWICE: dict[str, tuple[str, str, int, int]] = {
+    "at the top": ("a: 1\nb: 2\na: 3\n", "a", 3, 1),
+    "in a section": ("train:\n  steps: 1\n  sampling:\n    alpha: 1\n    alpha: 2\n", "alpha", 5, 4),
+    "in a list": ("- {x: 1}\n- {y: 1,\n   y: 1}\n", "y", 3, 2),
+    "quoted": ("a: 1\n'a': 1\n", "a", 2, 1),
+    "read as equal": ("yes: 1\ntrue: 1\n", "true", 2, 1),
+    "below an anchor": ("base: &b {a: 1, a: 2}\nc: *b\n", "a", 1, 1),
+    "two merges": ("b: &b {a: 1}\nc:\n  <<: *b\n  <<: *b\n", "<<", 4, 3),
+    "JSON": ('{"a": 1, "a": 1}', "a", 1, 1),
+}
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_a_key_that_stands_twice_is_refused_with_file_and_line(name: str) -> None:
+    text, key, line, first = TWICE[name]
+    for given in (text, text.encode()):
+        with pytest.raises(ValueError) as caught:
+            check(given, "f.yaml")
+        assert str(caught.value) == f"f.yaml:{line}: the key {key!r} stands twice, first in line {first}; allowed: once"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "3",
+        "a: 1\nb: {a: 1}\n",
+        "- {a: 1}\n- {a: 1}\n",
+        "b: &b {a: 1}\nc: {<<: *b, a: 2}\nd: *b\n",
+        "a: &x [*x]\n",
+        "1: a\n'1': b\n",
+    ],
+)
+def test_what_has_each_key_once_is_let_pass(text: str) -> None:
+    check(text)
+
+
+def test_what_is_no_yaml_is_told_as_such() -> None:
+    with pytest.raises(yaml.YAMLError):
+        check("a: [}")
+
+
+def refused(*argv: str) -> str:
+    with pytest.raises((ValueError, cli.ArgumentError)) as caught:
+        cli.parse(list(argv), "")
+    return cli.one_line(caught.value)
+
+
+def test_a_file_of_settings_and_a_value_on_the_command_line_are_read_so(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("seed: 1\ntrain: {steps: 10}\nloss: {kind: mse}\ntrain: {batch_size: 20}\n")
+    expected = f"{file}:4: the key 'train' stands twice, first in line 2; allowed: once"
+    assert refused("--config", str(file)) == expected == refused(f"--config={file}")
+    file.write_text("train:\n  steps: 10\n  steps: 20\n")
+    assert refused("--config", str(file)).startswith(f"{file}:3: the key 'steps' stands twice")
+    assert "the key 'a' stands twice" in refused("--loss.task_weights", '{"a": 1, "a": 2}')
+    with pytest.raises(ValueError, match="the key 'seed' stands twice, first in line 1; allowed: once"):
+        cli.from_yaml("seed: 1\nseed: 2\n")
+    file.write_text("train: {steps: 10, learning_rate: 3e-5}\nsearch: {space: {train.steps: [1, 2]}}\n")
+    assert cli.parse(["--config", str(file)], "").train.learning_rate == 3e-5
+
+
+def test_a_mistake_in_a_file_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("seed: 1\nseed: 2\n")
+    assert cli.entry(lambda config: None, "", ["--config", str(file)]) == 2
+    assert capsys.readouterr().err == f"error: {file}:2: the key 'seed' stands twice, first in line 1; allowed: once\n"
+
+
+TASK = "{kind: regression, text: t, label: s, metrics: pearson, train: a.csv, dev: a.csv}"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"reviews: {TASK}\nstars: {TASK}\nreviews: {TASK}\n", ":3: the key 'reviews' stands twice, first in line 1"),
+        ("reviews:\n  train: a.csv\n  dev: a.csv\n  train: b.csv\n", ":4: the key 'train' stands twice, first in line 2"),
+    ],
+)
+def test_a_file_of_tasks_is_read_so(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "tasks.yaml").write_text(text)
+    with pytest.raises(ValueError) as caught:
+        load_tasks(DataConfig(source="files", path=str(tmp_path / "tasks.yaml")))
+    assert str(caught.value) == f"{tmp_path / 'tasks.yaml'}{told}; allowed: once"

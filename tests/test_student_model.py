@@ -1,0 +1,51 @@
+"""The logged model's own part: frames in, frames out. The student behind it answers by arithmetic that is told by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+
+from experiments.student_model import StudentModel
+from mkd.layout import Arrays, Layout
+from mkd.runtime import Head, Student
+
+HEADS = {"single": Head(("bad", "good"), False, 0.0, 1.0), "time": Head((), True, 1.7e9, 0.5)}
+
+
+def sums(batch: Arrays, task: str) -> np.ndarray:
+    """A row's sum of ids, and minus that."""
+    sums_B = (batch.ids * batch.mask).sum((1, 2)).astype(np.float32)
+    return sums_B[:, None] if task == "time" else np.stack([sums_B, -sums_B], axis=1)
+
+
+@pytest.fixture
+def model() -> StudentModel:
+    tokenizer = Tokenizer(WordLevel({"?": 1} | {str(i): i for i in range(2, 100)}, unk_token="?"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    found = StudentModel()
+    found.student = Student(HEADS, Layout(False, 0, 6), tokenizer, sums, 1)
+    return found
+
+
+FRAME = pd.DataFrame({"text": ["7", "8", "9", "10"], "text_pair": ["2", "3", "4", "5"]})
+
+
+def test_answers_stand_in_the_order_of_the_rows_whatever_their_index(model: StudentModel) -> None:
+    shuffled = FRAME.sample(frac=1, random_state=1)
+    assert shuffled.index.tolist() != [0, 1, 2, 3]
+    found = model.predict(None, shuffled, {"task": "time"})["score"].tolist()
+    assert found == [1.7e9 + 0.5 * (int(a) + int(b)) for a, b in zip(shuffled["text"], shuffled["text_pair"], strict=True)]
+
+
+def test_a_regressions_logits_are_scores_with_all_their_digits(model: StudentModel) -> None:
+    found = model.predict(None, FRAME, {"task": "time", "logits": True})["logits"].tolist()
+    assert found == [[1.7e9 + 4.5], [1.7e9 + 5.5], [1.7e9 + 6.5], [1.7e9 + 7.5]]
+    assert model.predict(None, FRAME, {"task": "single", "logits": True})["logits"].tolist()[0] == [7.0, -7.0]
+
+
+def test_a_text_without_logits_is_an_error(model: StudentModel) -> None:
+    with pytest.raises(MlflowException, match="1 texts have no logits, the first is row 0: the second text is missing"):
+        model.predict(None, pd.DataFrame({"text": ["7"]}), {"task": "time", "logits": True})
