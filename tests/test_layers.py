@@ -85,6 +85,7 @@ ORDER = [
     "mkd.teachers.states",
     "mkd.teaching",
     "mkd.speed",
+    "mkd.architectures",
     "mkd.backends",
     "mkd.pipeline",
     "mkd.candidate",
