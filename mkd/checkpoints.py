@@ -25,6 +25,9 @@ from mkd.store import file_hash, key_of
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 VOCABULARY_FILES = ["tokenizer.json", "vocab.txt", "vocab.json", "*.model"]
 
+SIZES = ("hidden_size", "num_hidden_layers")
+"""What an encoder's config tells of it, by these names or by others that transformers maps to them."""
+
 
 def resolve(name: str, setting: str) -> Path:
     """The folder of a checkpoint: `name` itself, or the hub's files of that name, downloaded once.
@@ -68,6 +71,9 @@ def load_encoder(folder: Path, setting: str) -> PreTrainedModel:
     config = load_config(folder, setting)
     if config.is_encoder_decoder or config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         raise ValueError(f"{setting} is {str(folder)!r}: a {config.model_type} model is no encoder; allowed: BERT and its like")
+    for size in SIZES:
+        if not isinstance(getattr(config, size, None), int):
+            raise ValueError(f"{setting} is {str(folder)!r}: a {config.model_type} model, whose config has no {size}")
     return _whole(AutoModel, folder, setting, unused=("pooler.",))
 
 

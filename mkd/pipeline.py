@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mkd import checkpoints, precision, processes, selection
+from mkd.architectures import check_steps, padding_note
 from mkd.augment import augmented
 from mkd.backends import offered
 from mkd.balance import check_task_weights
@@ -53,6 +54,7 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
         raise ValueError("teacher.sources names others for all tasks; allowed: at least one task for the refined teacher")
     config = replace(config, teacher=replace(config.teacher, sources={}, mean="logits"))
     side = read_side(config, tasks, tokenizer, device, "teacher", report)
+    check_architectures(config, None, fresh_teacher(config, side.datas, tokenizer))
     teacher = make_teacher(config, tasks, side, side, report)
     assert teacher.refined is not None, "every task has the refined teacher"
     model = teacher.refined.model
@@ -61,7 +63,7 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
     weak = [weakness(d, teacher.name, predict(infer, d.train, d.selection_rows, d.name, layout)) for d in side.datas]
     metrics = teacher.metrics | size_metrics(model, folder / MODEL, config.speed.length)
     found = offered(config, model, side, tasks, dev_logits(eager(model), side.datas, layout), None, folder, report)
-    notes = [note for note in weak if note] + found.notes
+    notes = [note for note in [*weak, padding_note(model, teacher.name)] if note] + found.notes
     return result(metrics | found.metrics, tasks, side.datas, notes, "", teacher, folder / MODEL, found.folder)
 
 
@@ -113,7 +115,7 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
         metrics |= {f"baseline/{name}": value for name, value in twin_scores.items()}
     found = offered(replace(config, speed=speed), student, side, tasks, dev, teacher, folder, report)
     metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics
-    notes = weak_teachers(side, teacher, targets) + found.notes
+    notes = weak_teachers(side, teacher, targets) + _padding_notes(config, student, teacher) + found.notes
     made = result(metrics, tasks, learnt_from(config, side), notes, config.student.name, teacher, folder / MODEL, found.folder)
     return made._replace(predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev))
 
@@ -126,7 +128,10 @@ def prepared(config: Config, report: Report = silent) -> Ready:
     rows = read(config, report)
     check_names(config, rows.side.datas)
     # A student of the teacher as it is before its refinement: what does not fit together is refused here, not in an hour.
-    check_layers(config, rows.tasks, new_student(settled(config, rows.tasks), rows.side, rows.fresh))
+    settled_config = settled(config, rows.tasks)
+    student = new_student(settled_config, rows.side, rows.fresh)
+    check_layers(config, rows.tasks, student)
+    check_architectures(settled_config, student, rows.fresh)
     return Ready(rows, taught_by(config, rows, report))
 
 
@@ -182,6 +187,25 @@ def check_names(config: Config, datas: list[TaskData]) -> None:
     """Raises ValueError where a weight by task does not name just the tasks there are."""
     probabilities([Source(data, data.train_rows, None) for data in datas], config.train.sampling)
     check_task_weights([data.name for data in datas], config.loss)
+
+
+def check_architectures(config: Config, student: Student | None, teacher: TransformerStudent | None) -> None:
+    """Raises ValueError where a model that comes from a checkpoint cannot take a step of the run. Both are as before training."""
+    states = bool(config.loss.match.weight)
+    if teacher is not None and config.teacher.checkpoint:
+        check_steps(teacher, config.teacher.train.precision, states, "teacher.checkpoint")
+    if isinstance(student, TransformerStudent) and config.student.init:
+        check_steps(student, config.train.precision, states, "student.init")
+
+
+def _padding_notes(config: Config, student: Student, teacher: Teacher | None) -> list[str]:
+    """Which of the models that come from checkpoints read padding."""
+    found = []
+    if teacher is not None and teacher.refined is not None and config.teacher.checkpoint:
+        found.append(padding_note(teacher.refined.model, teacher.name))
+    if isinstance(student, TransformerStudent) and config.student.init:
+        found.append(padding_note(student, "the student"))
+    return [note for note in found if note]
 
 
 def new_student(config: Config, side: Side, teacher: TransformerStudent | None) -> Student:

@@ -34,6 +34,7 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 import torch
+from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
@@ -259,7 +260,9 @@ def flops(model: Student, length: int) -> int:
 
     Fused LSTMs and attention are switched off while counting, so that their matrix products are seen.
     """
-    inputs = as_inputs(random_batch(tokens_of(model), 1, length, model.joined)).to(next(model.parameters()).device)
+    inputs = as_inputs(random_batch(tokens_of(model), 1, length, types=False)).to(next(model.parameters()).device)
+    # Detached: the counter asks each weight that is handed from module to module, as DeBERTa's positions are, for its gradient.
+    weights = {name: weight.detach() for name, weight in model.named_parameters()}
     model.train(False)
     # Not mkldnn.flags: it sets TF32 too, which warns on every machine without an Intel GPU.
     onednn, *_ = torch.backends.mkldnn.set_flags(_enabled=False)
@@ -270,7 +273,7 @@ def flops(model: Student, length: int) -> int:
             sdpa_kernel(SDPBackend.MATH),
             torch.inference_mode(),
         ):
-            model(inputs, next(iter(model.config.tasks)))
+            functional_call(model, weights, (inputs, next(iter(model.config.tasks))))
     finally:
         torch.backends.mkldnn.set_flags(_enabled=onednn)
     return int(counter.get_total_flops())

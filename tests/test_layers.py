@@ -90,6 +90,7 @@ ORDER = [
     "mkd.teaching",
     "mkd.speed",
     "mkd.precision",
+    "mkd.architectures",
     "mkd.backends",
     "mkd.pipeline",
     "mkd.candidate",

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from mkd.students.embeddings import make_room
 from mkd.students.heads import Answer, Heads, MultiTaskConfig, token_mean
@@ -127,13 +127,19 @@ def attention_kernel(device: str) -> AbstractContextManager[None]:
 def on_encoder(encoder: PreTrainedModel, pooling: str, shared: dict[str, Any]) -> TransformerStudent:
     """Fresh heads on an encoder's weights. shared: the settings of MultiTaskConfig.
 
-    Raises ValueError where the encoder has no positions for inputs as long as `max_tokens`.
+    Raises ValueError where the encoder has no positions for inputs as long as `max_tokens`, or cannot be built again.
     """
     positions = _positions(encoder)
     if positions is not None and shared["max_tokens"] > positions:
         raise ValueError(f"data.max_length is {shared['max_tokens']}; allowed: at most {positions}, the checkpoint's positions")
-    model = TransformerStudent(TransformerConfig(encoder=encoder.config.to_dict(), pooling=pooling, **shared))
-    model.encoder.load_state_dict(without_pooler(encoder).state_dict())
+    try:
+        model = TransformerStudent(TransformerConfig(encoder=encoder.config.to_dict(), pooling=pooling, **shared))
+        model.encoder.load_state_dict(without_pooler(encoder).state_dict())
+    except (RuntimeError, ValueError) as error:
+        kind, reason = encoder.config.model_type, " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"a {kind} model cannot be made anew from its own config, or from the layers that were kept: {reason}"
+        ) from error
     return model
 
 
@@ -151,9 +157,12 @@ def _positions(encoder: PreTrainedModel) -> int | None:
 
 
 def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
-    """The encoder less the pooling layer that some have: the heads pool by themselves."""
+    """The encoder less the pooling layer that some have: the heads pool by themselves.
+
+    What stands in its place has no weights; some architectures (LayoutLM, SqueezeBERT) call their pooler whatever it is.
+    """
     if getattr(encoder, "pooler", None) is not None:
-        encoder.register_module("pooler", None)
+        encoder.pooler = nn.Identity()
     return encoder
 
 
@@ -165,12 +174,27 @@ def keep_layers(encoder: PreTrainedModel, layers: list[int]) -> PreTrainedModel:
         raise ValueError(
             f"layers {unknown} are not there: the checkpoint has layers 0 to {count - 1} (student.layers, student.keep)"
         )
-    names = [n for n, m in encoder.named_modules() if isinstance(m, nn.ModuleList) and len(m) == count]
-    if not names:
+    lists = {name: m for name, m in encoder.named_modules() if isinstance(m, nn.ModuleList) and len(m) == count}
+    outer = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
+    # A layer of XLM is spread over several lists, which stand side by side.
+    if len({name.rpartition(".")[0] for name in outer}) != 1:
         raise ValueError(f"student.init names a {encoder.config.model_type} model, whose layers cannot be taken one by one")
-    parent, _, child = names[0].rpartition(".")
-    old = encoder.get_submodule(names[0])
-    assert isinstance(old, nn.ModuleList)
-    setattr(encoder.get_submodule(parent), child, nn.ModuleList(old[layer] for layer in layers))
-    encoder.config.num_hidden_layers = len(layers)
+    for name in outer:
+        parent, _, child = name.rpartition(".")
+        setattr(encoder.get_submodule(parent), child, nn.ModuleList(lists[name][layer] for layer in layers))
+    _keep_settings(encoder.config, count, layers)
     return encoder
+
+
+def _keep_settings(config: PreTrainedConfig, count: int, layers: list[int]) -> None:
+    """Takes the same layers out of settings that have a value a layer, such as ModernBERT's kinds of attention."""
+    by_layer = {
+        name: [value[layer] for layer in layers]
+        for name, value in vars(config).items()
+        if isinstance(value, list | tuple)
+        and len(value) == count
+        and name not in ("architectures", "keys_to_ignore_at_inference")
+    }
+    for name, value in by_layer.items():
+        setattr(config, name, value)
+    config.num_hidden_layers = len(layers)

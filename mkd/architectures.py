@@ -1,0 +1,106 @@
+"""Whether an encoder of any architecture goes through every step of a run, seen before anything is trained.
+
+`transformers` knows dozens of architectures, and their code has limits of its own: one needs more than token ids, one cannot be
+multiplied in half precision. So each step is taken once on a few random tokens, which costs less than a training step.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from mkd.batches import as_inputs
+from mkd.layout import Arrays
+from mkd.speed import flops, random_batch, tokens_of
+from mkd.students.heads import Answer
+from mkd.students.transformer import TransformerStudent
+from mkd.tokens import Inputs
+
+LENGTH = 8
+"""Tokens of the longest row."""
+PADDING_ERROR = 2e-5
+"""Logits of a row differ by no more beside a longer one, in shares of the largest: float32 sums in another order."""
+
+
+def check_steps(model: TransformerStudent, precision: str, states: bool, setting: str) -> None:
+    """Takes each step of a run once: training in this precision, the count of products and, with `states`, hidden states.
+
+    The model's weights, and torch's random numbers, stay as they are. setting: what names the encoder.
+    Raises ValueError with the step that fails.
+    """
+    steps: dict[str, Callable[[], object]] = {
+        f"training in {precision}": lambda: _train(model, precision),
+        "the count of its products": lambda: flops(model, LENGTH),
+    }
+    if states:
+        steps["reading its hidden states"] = lambda: _states(model)
+    before = model.training
+    for name, step in steps.items():
+        try:
+            with torch.random.fork_rng():
+                step()
+        # The code of an architecture may raise anything where it is asked for what it was not written for.
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            kind, reason = model.encoder.config.model_type, (" ".join(str(error).split()) or type(error).__name__)[:200]
+            raise ValueError(
+                f"{setting} names a {kind} model, with which {name} fails ({reason}); allowed: another architecture"
+            ) from error
+        finally:
+            model.train(before)
+            model.zero_grad()
+
+
+def padding_error(model: TransformerStudent) -> float:
+    """By how much a row's logits change beside a longer row, in shares of the largest; 0 where they stay the same.
+
+    Some architectures read padding: FNet mixes all places whatever the mask says.
+    """
+    rows = _rows(model)
+    alone = Inputs(rows.ids[1:, :, : LENGTH // 2], rows.mask[1:, :, : LENGTH // 2], None)
+    task, before = next(iter(model.config.tasks)), model.training
+    model.train(False)
+    with torch.inference_mode():
+        together_C, alone_C = model(rows, task)[1].float(), model(alone, task)[0].float()
+    model.train(before)
+    error = float((together_C - alone_C).abs().max() / together_C.abs().max().clamp(min=1e-30))
+    return error if error > PADDING_ERROR else 0.0
+
+
+def padding_note(model: TransformerStudent, name: str) -> str:
+    """A run's note on a teacher whose answers depend on padding; empty for others."""
+    error = padding_error(model)
+    if not error:
+        return ""
+    return (
+        f"{name} reads padding: its logits for a text depend on the longer texts of the same batch (by {error:.1g} of their size)"
+    )
+
+
+def _rows(model: TransformerStudent) -> Inputs:
+    """Two rows of random tokens, the second half as long and padded."""
+    arrays = random_batch(tokens_of(model), 2, LENGTH, types=False)
+    mask = arrays.mask.copy()
+    mask[1, :, LENGTH // 2 :] = False
+    pad = model.encoder.config.pad_token_id or 0
+    inputs = as_inputs(Arrays(np.where(mask, arrays.ids, pad), mask, None))
+    return inputs.to(next(model.parameters()).device)
+
+
+def _train(model: TransformerStudent, precision: str) -> None:
+    rows = _rows(model)
+    model.train(True)
+    with torch.autocast(rows.ids.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        logits = model(rows, next(iter(model.config.tasks)))
+    logits.float().square().sum().backward()
+
+
+def _states(model: TransformerStudent) -> None:
+    model.train(False)
+    with torch.inference_mode():
+        answer = model(_rows(model), next(iter(model.config.tasks)), states=True)
+    assert isinstance(answer, Answer), "states were asked for"
+    widths = [state.shape[1] for state in answer.states]
+    if widths != model.state_widths:
+        raise ValueError(
+            f"it has {len(widths)} states of widths {sorted(set(widths))}, its config says {len(model.state_widths)}"
+        )

@@ -1,0 +1,161 @@
+"""Every architecture that transformers knows as an encoder goes through all steps of a run, or is refused in one line."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+from mkd import checkpoints
+from mkd.architectures import check_steps, padding_error, padding_note
+from mkd.speed import flops
+from mkd.students import load_model
+from mkd.students.transformer import TransformerStudent, keep_layers, on_encoder
+from mkd.tokens import Inputs
+
+LAYERS = 3
+SIZES = {
+    "vocab_size": 120, "hidden_size": 16, "num_hidden_layers": LAYERS, "num_attention_heads": 2, "intermediate_size": 32,
+    "max_position_embeddings": 48, "d_model": 16, "encoder_layers": LAYERS, "embedding_size": 16,
+}  # fmt: skip
+"""Of whichever names an architecture has."""
+
+RELATIVE = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_biased_input": False}
+OWN: dict[str, dict[str, Any]] = {
+    "deberta": RELATIVE,
+    "deberta-v2": RELATIVE | {"position_buckets": 8, "share_att_key": True, "norm_rel_ebd": "layer_norm"},
+    "esm": {"pad_token_id": 1, "mask_token_id": 3},
+    "longformer": {"attention_window": [4] * LAYERS},
+    "neomme": {"num_key_value_heads": 2},
+    "roc_bert": {"enable_pronunciation": False, "enable_shape": False},
+}
+"""As published checkpoints have it; the classes' defaults are simpler."""
+
+REFUSED = {
+    "bart": "is no encoder", "mbart": "is no encoder", "mvp": "is no encoder",
+    "perceiver": "whose config has no", "modernvbert": "whose config has no", "ultravbert": "whose config has no",
+    "xmod": "training in float32 fails",
+    "ibert": "fails",
+}  # fmt: skip
+"""What is no encoder of text, or needs more than token ids, by a part of the line that refuses it."""
+
+NOT_TINY = ("funnel", "reformer")
+"""Their sizes hang together in ways that the names above do not set; large ones are not built in a test."""
+
+WHOLE = ("albert", "esm", "neomme")
+"""Their layers cannot be taken one by one: ALBERT has one for all, ESM a head over all, NeoMME settings by their numbers."""
+
+PADDING = ("convbert", "fnet", "mobilebert", "nystromformer", "yoso")
+"""Their answers depend on padding."""
+
+TASKS = {"task": {"labels": ["a", "b"], "pair": False, "mean": 0.0, "std": 1.0}}
+SHARED = {"tasks": TASKS, "dropout": 0.0, "max_tokens": 40}
+
+ENCODERS = sorted(set(MODEL_FOR_MASKED_LM_MAPPING_NAMES) - set(REFUSED) - set(NOT_TINY))
+
+
+def encoder(name: str) -> PreTrainedModel:
+    usual = AutoConfig.for_model(name)
+    given = {key: value for key, value in SIZES.items() if hasattr(usual, key)}
+    for key in ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"):
+        if (getattr(usual, key, None) or 0) >= SIZES["vocab_size"]:
+            given[key] = 1
+    torch.manual_seed(0)
+    model: PreTrainedModel = AutoModel.from_config(AutoConfig.for_model(name, **(given | OWN.get(name, {})))).eval()
+    with torch.no_grad():  # A fresh table has zeros for padding; that of a checkpoint need not.
+        weight_VE: torch.Tensor = model.get_input_embeddings().weight  # type: ignore[assignment]
+        weight_VE[model.config.pad_token_id or 0] = weight_VE[7]
+    return model
+
+
+def inputs() -> Inputs:
+    ids = torch.arange(5, 41).view(3, 1, 12)
+    return Inputs(ids, torch.ones_like(ids, dtype=torch.bool), None)
+
+
+def answer(model: TransformerStudent) -> torch.Tensor:
+    with torch.inference_mode():
+        logits: torch.Tensor = model.eval()(inputs(), "task")
+    return logits
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_goes_through_every_step(name: str, tmp_path: Path) -> None:
+    """Read from a folder, made a teacher, trained, counted, its states read, saved and read back with the same answers."""
+    encoder(name).save_pretrained(tmp_path / "encoder")
+    model = on_encoder(checkpoints.load_encoder(tmp_path / "encoder", "teacher.checkpoint"), "mean", SHARED)
+    check_steps(model, "float32", True, "teacher.checkpoint")
+    assert flops(model, 16) > flops(model, 8) > 0
+    model.save_pretrained(tmp_path / "model")
+    torch.testing.assert_close(answer(load_model(tmp_path / "model")), answer(model), rtol=0, atol=0)  # type: ignore[arg-type]
+    assert (padding_error(model) > 0) == (name in PADDING)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_chosen_layers_make_a_student_or_are_refused(name: str) -> None:
+    whole = encoder(name)
+    if name in WHOLE:
+        with pytest.raises(ValueError, match="cannot be taken one by one|cannot be made anew"):
+            on_encoder(keep_layers(whole, [0, 2]), "mean", SHARED)
+        return
+    student = on_encoder(keep_layers(copy.deepcopy(whole), [0, 2]), "mean", SHARED)
+    check_steps(student, "float32", True, "student.init")
+    # All layers, taken one by one, are the whole encoder.
+    every = on_encoder(keep_layers(copy.deepcopy(whole), list(range(LAYERS))), "mean", SHARED)
+    unchanged = on_encoder(whole, "mean", SHARED)
+    unchanged.heads.load_state_dict(every.heads.state_dict())
+    torch.testing.assert_close(answer(every), answer(unchanged), rtol=0, atol=0)
+    assert flops(student, 8) < flops(every, 8)
+
+
+@pytest.mark.parametrize(("name", "line"), REFUSED.items())
+def test_what_is_no_encoder_of_text_is_refused_in_one_line(name: str, line: str, tmp_path: Path) -> None:
+    if line.startswith(("is no", "whose")):
+        AutoConfig.for_model(name).save_pretrained(tmp_path)
+        with pytest.raises(ValueError, match=f"teacher.checkpoint is .*: a {name} model.* {line}") as refused:
+            checkpoints.load_encoder(tmp_path, "teacher.checkpoint")
+    else:
+        with pytest.raises(ValueError, match=f"teacher.checkpoint names a {name} model, with which .*{line}") as refused:
+            check_steps(on_encoder(encoder(name), "mean", SHARED), "float32", False, "teacher.checkpoint")
+    assert "\n" not in str(refused.value)
+
+
+def test_an_encoder_that_cannot_be_trained_in_half_precision_is_refused_for_that_alone() -> None:
+    model = on_encoder(encoder("deberta"), "mean", SHARED)
+    check_steps(model, "float32", False, "teacher.checkpoint")
+    with pytest.raises(ValueError, match="names a deberta model, with which training in bfloat16 fails"):
+        check_steps(model, "bfloat16", False, "teacher.checkpoint")
+
+
+def test_a_check_leaves_weights_gradients_mode_and_random_numbers_as_they_were() -> None:
+    model = on_encoder(encoder("bert"), "mean", SHARED).train()
+    weights, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    check_steps(model, "float32", True, "teacher.checkpoint")
+    assert model.training and torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+def test_the_flops_of_relative_positions_are_those_of_their_products_too() -> None:
+    """DeBERTa hands a weight from module to module, on which the counter stopped; it counts more than plain BERT."""
+    relative, plain = (on_encoder(encoder(name), "mean", SHARED) for name in ("deberta-v2", "bert"))
+    assert flops(relative, 16) > flops(plain, 16)
+
+
+def test_a_note_names_what_reads_padding() -> None:
+    note = padding_note(on_encoder(encoder("fnet"), "mean", SHARED), "fnet-3x16")
+    assert note.startswith("fnet-3x16 reads padding")
+    assert padding_note(on_encoder(encoder("bert"), "mean", SHARED), "bert-3x16") == ""
+
+
+def test_settings_with_a_value_a_layer_are_those_of_the_kept_layers() -> None:
+    """ModernBERT attends to all tokens in each third layer, from the first on."""
+    whole = encoder("modernbert")
+    kinds = list(whole.config.layer_types)
+    assert kinds == ["full_attention", "sliding_attention", "sliding_attention"]
+    kept = on_encoder(keep_layers(whole, [0, 2]), "mean", SHARED)
+    assert json.loads(kept.config.to_json_string())["encoder"]["layer_types"] == [kinds[0], kinds[2]]
