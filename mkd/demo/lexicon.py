@@ -42,7 +42,8 @@ NAMES = WOMEN + MEN
 """Not listed among the synonyms: a name is its own only word, as a city and a thing are."""
 CITIES = tuple(
     _concepts(
-        "paris rome berlin oslo madrid vienna london lisbon athens dublin prague warsaw turin malmo ghent basel porto graz bergen lyon"
+        "paris rome berlin oslo madrid vienna london lisbon athens dublin prague warsaw turin malmo ghent basel "
+        "porto graz bergen lyon"
     )
 )
 THINGS = tuple(_concepts("film play book song meal hotel soup garden museum concert speech wine"))
