@@ -1,0 +1,106 @@
+"""Whether the demo suite shows what it is for: rows that differ, no text of dev in train, labels that counts of words do not
+tell, and a price of speed in quality.
+
+    PYTHONPATH=tests python tests/bench/demo.py                  # the rows, the linear model, the teacher and all students
+    PYTHONPATH=tests python tests/bench/demo.py --students bag   # the teacher and those whose name begins so
+    PYTHONPATH=tests python tests/bench/demo.py --students none --teacher.train.steps 500
+
+Settings of mkd/config.py go by their dotted names. The students have those of `distill`, but for their own below. Latency is the
+median of one text on one thread, tokenised within the time: of students in ONNX Runtime, of the teacher in torch. The last line
+printed is JSON.
+"""
+
+import argparse
+import json
+import re
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from linear import effective, linear_score, texts_of
+
+from experiments import cli
+from experiments.table import markdown
+from mkd import demo
+from mkd.candidate import cost, run_candidate
+from mkd.config import Config, DemoConfig, LossConfig, SpeedConfig
+from mkd.demo.lexicon import NAMES
+from mkd.pipeline import prepared
+
+STUDENTS: dict[str, dict[str, Any]] = {
+    "bag 1-grams": {"kind": "bag", "hidden": 32, "embedding": 16, "ngrams": 1},
+    "bag 3-grams": {"kind": "bag", "hidden": 64, "embedding": 32, "ngrams": 3},
+    "bilstm-max 24": {"kind": "bilstm", "hidden": 24, "embedding": 32, "attention": False},
+    "transformer 1x48": {},
+    "transformer 1x48, hard labels": {},
+    "transformer 2x64": {"layers": 2, "hidden": 64},
+    "bilstm 48": {"kind": "bilstm", "hidden": 48, "embedding": 64},
+    "transformer 3x96": {"layers": 3, "hidden": 96},
+}
+SETTING = "b1-text-t1/p50_ms"
+
+
+def of_rows(task: str, config: DemoConfig) -> dict[str, float]:
+    """What can be said of a task's rows without training a network."""
+    train, dev = (list(demo.rows(task, split, config)) for split in ("train", "dev"))
+    unnamed = [re.sub("|".join(NAMES), "NAME", "\n".join(texts_of([row]))) for row in dev]
+    return {
+        "effective": effective(row[:2] for row in dev),
+        "names alike": effective(unnamed),
+        "texts twice in train": len(texts_of(train)) - len(set(texts_of(train))),
+        "dev texts in train": len(set(texts_of(train)) & set(texts_of(dev))),
+        "words": sum(len(text.split()) for text in texts_of(dev)) / len(dev),
+        "linear": linear_score(train[: config.train_rows], dev, demo.TASKS[task], (1, 3, 10, 30, 100)),
+    }
+
+
+def scored(config: Config, wanted: str) -> dict[str, dict[str, float]]:
+    """By model its scores by task, their mean and its latency."""
+    ready = prepared(config)
+    found: dict[str, dict[str, float]] = {}
+    metrics: dict[str, float] = {}
+    for name, settings in STUDENTS.items():
+        if not name.startswith(wanted):
+            continue
+        now = replace(config, student=replace(config.student, **settings))
+        if name.endswith("hard labels"):
+            now = replace(now, loss=LossConfig(hard_weight=1.0))
+        with tempfile.TemporaryDirectory() as folder:
+            metrics = run_candidate(ready, now, cost(ready.rows, now, "onnx"), Path(folder)).metrics
+        found[name] = _told(metrics, "", "onnx")
+        print(name, found[name], file=sys.stderr)
+    if metrics:
+        found["teacher"] = _told(metrics, "teacher/", "torch")
+    else:
+        found["teacher"] = _told(ready.teacher.metrics | {f"teacher/speed/torch/{SETTING}": float("nan")}, "teacher/", "torch")
+    return found
+
+
+def _told(metrics: dict[str, float], prefix: str, backend: str) -> dict[str, float]:
+    scores = {task: metrics[f"{prefix}quality/{task}/score"] for task in demo.TASKS}
+    return scores | {"mean": metrics[f"{prefix}quality/mean"], "ms": metrics[f"{prefix}speed/{backend}/{SETTING}"]}
+
+
+def _table(head: str, found: dict[str, dict[str, float]], digits: int) -> str:
+    rows = [[head, *next(iter(found.values()))]]
+    rows += [[name, *(f"{value:.{2 if key == 'ms' else digits}f}" for key, value in of.items())] for name, of in found.items()]
+    return "\n".join(markdown(rows))
+
+
+def main(config: Config, students: str) -> None:
+    """The tables and the JSON."""
+    of = {task: of_rows(task, config.data.demo) for task in demo.TASKS}
+    mean = sum(found["linear"] for found in of.values()) / len(of)
+    print(_table("task", of, 1), f"\nmean of the linear model: {mean:.1f}\n", flush=True)
+    models = scored(replace(config, speed=SpeedConfig(threads=[1], seconds=1)), students)
+    print(_table("model", models, 1))
+    print(json.dumps({"rows": of, "linear": mean, "models": models}))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--students", default="", help="the beginning of the names of those that are trained")
+    given, rest = parser.parse_known_args()
+    main(cli.parse(rest, ""), given.students)
