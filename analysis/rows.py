@@ -13,6 +13,8 @@ SETTINGS = ("data.", "teacher.", "student.", "loss.", "train.", "finetune.", "wh
 UNTOLD = {"PENDING": "not started", "SCHEDULED": "not started", "RUNNING": "not finished", "FAILED": "failed", "KILLED": "killed"}
 """What a run is that is not FINISHED, in words."""
 TORCH = "torch"
+ROW_BY_ROW = "row by row"
+"""How the rows of the selection split were drawn before a run said so."""
 
 Row = dict[str, object]
 """A run's cells by column; those that are not known are left out. COLUMNS of analysis/runs.py tells what they are."""
@@ -81,6 +83,7 @@ def row(record: Record, asked: Asked = OWN) -> Row:
         "tasks": tuple(tasks),
         "suite": suite(params, tasks),
         "split": split,
+        "selection": tags.get("mkd.selection", ROW_BY_ROW),
         "machine": machine(tags),
         "study": tags.get("mkd.study", ""),
         "trial": float(tags["mkd.trial"]) if "mkd.trial" in tags else None,

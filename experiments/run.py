@@ -18,6 +18,7 @@ from experiments.cli import flat, one_line, to_yaml
 from mkd.config import Config
 from mkd.record import Ended, Report
 from mkd.resume import run_folder
+from mkd.selection import VERSION
 
 EXPERIMENT = "mkd"
 """Where runs go that no MLFLOW_EXPERIMENT_NAME and no `mlflow run` sends elsewhere."""
@@ -83,7 +84,7 @@ def connected() -> Iterator[None]:
 
 def describe(run: Run, config: Config, name: str, tags: dict[str, str]) -> None:
     """Leaves name, tags and all settings in the open run."""
-    mlflow.set_tags({"mlflow.runName": name} | tags)
+    mlflow.set_tags({"mlflow.runName": name, "mkd.selection": VERSION} | tags)
     client = mlflow.MlflowClient()
     known = client.get_run(run.info.run_id).data
     if why := known.tags.get("mkd.error"):  # it is gone on with
