@@ -22,7 +22,7 @@ MODEL_COLUMNS = {
     "high": "likewise",
 }
 """What a model's row has besides the columns of its runs (means over them; of latencies and throughputs the median)."""
-OF_A_MODEL = ["student", "variant", "tasks", "suite", "split", "machine", "backend", "setting", "batch", "teacher"]
+OF_A_MODEL = ["student", "variant", "tasks", "suite", "split", "selection", "machine", "backend", "setting", "batch", "teacher"]
 """What two runs have in common that are of one model, next to all settings."""
 TIMED = ["latency_ms", "rows_per_s", "teacher_latency_ms", "teacher_rows_per_s"]
 NUMBERS = [
@@ -45,13 +45,18 @@ class Comparable(NamedTuple):
 
 
 def comparable(frame: pd.DataFrame, machine: str = "") -> Comparable:
-    """The runs with the tasks, the split and then the setting that most have; of a model and seed the newest.
+    """The runs with the tasks, the split, the selection and then the setting that most have; of a model and seed the newest.
 
     Speed that was measured in an earlier way than that of others is not comparable: these are left out, however many they are.
     machine: the one to draw, instead of the most used. Raises ValueError for a machine that no run was timed on.
     """
     left_out: dict[str, list[str]] = {}
-    for column, words in (("suite", "other tasks: {}"), ("split", "scored on the {} split"), ("setting", "timed in {}")):
+    for column, words in (
+        ("suite", "other tasks: {}"),
+        ("split", "scored on the {} split"),
+        ("selection", "selected by rows that were set apart otherwise: {}"),
+        ("setting", "timed in {}"),
+    ):
         most = most_frequent(frame[column])
         for other, part in frame[frame[column] != most].groupby(column):
             left_out[words.format(other)] = list(part["name"])

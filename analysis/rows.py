@@ -15,6 +15,8 @@ UNTOLD = {"PENDING": "not started", "SCHEDULED": "not started", "RUNNING": "not 
 TORCH = "torch"
 HEADLINE = "b1-text-t1"
 """The setting that latency is told of: one raw text on one thread (mkd/speed.py)."""
+ROW_BY_ROW = "row by row"
+"""How the rows of the selection split were drawn before a run said so."""
 
 Row = dict[str, object]
 """A run's cells by column; those that are not known are left out. COLUMNS of analysis/runs.py tells what they are."""
@@ -83,6 +85,7 @@ def row(record: Record, asked: Asked = OWN) -> Row:
         "tasks": tuple(tasks),
         "suite": suite(params, tasks),
         "split": split,
+        "selection": tags.get("mkd.selection", ROW_BY_ROW),
         "machine": machine(tags),
         "study": tags.get("mkd.study", ""),
         "trial": float(tags["mkd.trial"]) if "mkd.trial" in tags else None,

@@ -24,6 +24,7 @@ from mkd.batches import check_weights
 from mkd.config import AblationConfig, Config
 from mkd.rates import resolved
 from mkd.record import Report, Result
+from mkd.selection import VERSION
 from mkd.sources import load_tasks
 from mkd.store import key_of
 from mkd.tasks import Task
@@ -138,7 +139,8 @@ def _names(tasks: list[Task]) -> list[str]:
 def _key(config: Config, tasks: list[Task]) -> str:
     """Changes with every setting that matters and with the rows; a checkpoint goes by its name."""
     settings = asdict(resolved(config))
-    return key_of({name: settings[name] for name in MATTERS} | {"rows": [list(_fingerprints(task)) for task in tasks]})
+    rows = {"rows": [list(_fingerprints(task)) for task in tasks], "selection": VERSION}
+    return key_of({name: settings[name] for name in MATTERS} | rows)
 
 
 def _fingerprints(task: Task) -> Iterator[str]:

@@ -19,6 +19,7 @@ from mkd import precision, processes
 from mkd.config import Config
 from mkd.record import Ended, Report
 from mkd.resume import run_folder
+from mkd.selection import VERSION
 
 EXPERIMENT = "mkd"
 """Where runs go that no MLFLOW_EXPERIMENT_NAME and no `mlflow run` sends elsewhere."""
@@ -86,7 +87,7 @@ def describe(run: Run, config: Config, name: str, tags: dict[str, str]) -> None:
     """Leaves name, tags and all settings in the open run."""
     ratio = precision.known(Path(config.cache), processes.kind_of(config.device))
     measured = {} if ratio is None else {"mkd.hardware.bfloat16_speedup": f"{ratio:.2f}"}
-    mlflow.set_tags({"mlflow.runName": name} | measured | tags)
+    mlflow.set_tags({"mlflow.runName": name, "mkd.selection": VERSION} | measured | tags)
     client = mlflow.MlflowClient()
     known = client.get_run(run.info.run_id).data
     if why := known.tags.get("mkd.error"):  # it is gone on with

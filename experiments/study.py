@@ -23,6 +23,7 @@ from experiments.pruning import Progress
 from experiments.space import holds
 from mkd.config import Config, SearchConfig, without_password
 from mkd.resume import differences
+from mkd.selection import VERSION
 from mkd.store import key_of
 
 Direction = Literal["maximize", "minimize"]
@@ -168,7 +169,7 @@ def about(config: Config, base: dict[str, Any]) -> dict[str, Any]:
     search = config.search
     told = {name: getattr(search, name) for name in ("space", "objectives", "backend", "sampler")}
     told["budgets"] = {name: getattr(search, f"budget_{name}") for name in ("ms", "bytes", "parameters")}
-    found: dict[str, Any] = json.loads(json.dumps(told | {"settings": base, "seed": config.seed}))
+    found: dict[str, Any] = json.loads(json.dumps(told | {"settings": base, "seed": config.seed, "selection": VERSION}))
     return found
 
 
@@ -280,7 +281,8 @@ def begin_with(study: optuna.Study, other: str, kinds: dict[str, BaseDistributio
 def _comparable(study: optuna.Study) -> dict[str, Any]:
     """What has to be the same for the values of two studies' trials to be comparable."""
     told = study.user_attrs[ABOUT]
-    return {name: told[name] for name in ("objectives", "backend", "settings", "seed")}
+    comparable = {name: told[name] for name in ("objectives", "backend", "settings", "seed")}
+    return comparable | {"selection": told.get("selection")}  # none in studies of before it had versions
 
 
 def _within(trial: FrozenTrial, kinds: dict[str, BaseDistribution]) -> bool:

@@ -45,30 +45,33 @@ def word_codes(vocabulary: list[str]) -> np.ndarray:
 
 
 class Corpus(NamedTuple):
-    """Texts of one or two sides, all first ones before all second ones, as numbers of words; codes: by number."""
+    """Texts as numbers of words. codes: of the words, by number.
+
+    texts: which ones of those of all sides, one side after another, by their numbers in ascending order. In what follows a text
+    is told by its place among these.
+    """
 
     sides: tuple[Texts, ...]
     codes: np.ndarray
+    texts: np.ndarray
+
+    def by_side(self) -> list[tuple[Texts, np.ndarray]]:
+        """Each side with the rows of it that are texts of the corpus."""
+        ends = np.cumsum([len(side.offsets) - 1 for side in self.sides])
+        parts = np.split(self.texts, np.searchsorted(self.texts, ends[:-1]))
+        return [(side, part - (end - len(side.offsets) + 1)) for side, part, end in zip(self.sides, parts, ends, strict=True)]
 
     def lengths(self) -> np.ndarray:
         """Words of each text."""
-        return np.concatenate([side.lengths() for side in self.sides])
+        return np.concatenate([side.lengths(rows) for side, rows in self.by_side()])
 
-    def chosen(self, texts: np.ndarray) -> "Corpus":
-        """These texts alone, by their numbers in ascending order, as one side."""
-        found, start = [], 0
-        for side in self.sides:
-            end = start + len(side.offsets) - 1
-            found.append(take(side, texts[(texts >= start) & (texts < end)] - start))
-            start = end
-        ids = np.concatenate([one.ids for one in found])
-        return Corpus(
-            (Texts(ids, np.concatenate([[0], np.cumsum(np.concatenate([one.lengths() for one in found]))])),), self.codes
-        )
+    def chosen(self, places: np.ndarray) -> "Corpus":
+        """Some of its texts alone, by their places in ascending order."""
+        return self._replace(texts=self.texts[places])
 
 
 class Block(NamedTuple):
-    """Texts that follow one another. first: the number of the first one. offsets: of each within the block.
+    """Texts that follow one another. first: the place of the first one. offsets: of each within the block.
 
     sums: before each word, of code * BASE^place over all words of the block before it.
     """
@@ -105,20 +108,20 @@ def _powers(num: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def blocks(corpus: Corpus) -> Iterator[Block]:
-    """All texts of the corpus in their order."""
+    """All texts of the corpus in their order, a bounded number of words at a time."""
     first = 0
-    for side in corpus.sides:
-        start, num = 0, len(side.offsets) - 1
-        while start < num:
-            end = int(np.searchsorted(side.offsets, side.offsets[start] + BLOCK_WORDS, side="right")) - 1
-            end = min(max(end, start + 1), num)
-            offsets = np.asarray(side.offsets[start : end + 1]) - side.offsets[start]
-            codes = corpus.codes[side.ids[side.offsets[start] : side.offsets[end]]]
-            sums = np.zeros(len(codes) + 1, dtype=np.uint64)
-            np.cumsum(codes * _powers(len(sums))[0][: len(codes)], out=sums[1:])
+    for side, rows in corpus.by_side():
+        ends = np.cumsum(side.lengths(rows))
+        start = 0
+        while start < len(rows):
+            before = ends[start - 1] if start else 0
+            end = max(int(np.searchsorted(ends, before + BLOCK_WORDS, side="right")), start + 1)
+            ids, offsets = take(side, rows[start:end])
+            sums = np.zeros(len(ids) + 1, dtype=np.uint64)
+            np.cumsum(corpus.codes[ids] * _powers(len(sums))[0][: len(ids)], out=sums[1:])
             yield Block(first + start, offsets, sums)
             start = end
-        first += num
+        first += len(rows)
 
 
 def text_hashes(corpus: Corpus) -> np.ndarray:
@@ -126,9 +129,12 @@ def text_hashes(corpus: Corpus) -> np.ndarray:
     return np.concatenate([block.hashes(block.offsets[:-1], np.diff(block.offsets)) for block in blocks(corpus)])
 
 
-def joined_groups(num: int, edges: Iterator[Edges]) -> np.ndarray:
-    """For each of so many texts the number of its group: what edges join, directly or by way of others."""
-    groups = np.arange(num, dtype=np.int32)
+def joined_groups(groups: np.ndarray, edges: Iterator[Edges]) -> np.ndarray:
+    """For each text the number of its group: groups that edges between texts join, directly or by way of others, are one.
+
+    groups: the numbers before, below the number of texts.
+    """
+    num = len(groups)
     waiting: list[Edges] = []
     size = 0
     for one, other in edges:
@@ -148,28 +154,41 @@ def _merged(groups: np.ndarray, edges: list[Edges]) -> np.ndarray:
     return found
 
 
-def groups_of(corpus: Corpus) -> np.ndarray:
-    """For each text the number of its group: texts that overlap are in one, and so are those that overlap with one of them."""
+class Groups(NamedTuple):
+    """For each text the number of its group, of texts that are equal, that are or hold one another, or that overlap at all.
+
+    Texts that overlap with one text are in one group, whether or not they overlap with each other.
+    """
+
+    equal: np.ndarray
+    held: np.ndarray
+    near: np.ndarray
+
+
+def groups_of(corpus: Corpus) -> Groups:
+    """The groups of all texts."""
     _, firsts, copies = np.unique(text_hashes(corpus), return_index=True, return_inverse=True)
     # In the corpus's order, so that the texts can be taken from it one after another.
     order = np.argsort(firsts)
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
-    distinct = corpus.chosen(firsts[order])
-    return joined_groups(len(order), _overlaps(distinct))[rank[copies]]
+    distinct, equal = corpus.chosen(firsts[order]), rank[copies]
+    held = joined_groups(np.arange(len(order)), holdings(distinct, distinct))
+    near = joined_groups(held, _near_runs(distinct))
+    return Groups(equal, held[equal], near[equal])
 
 
-def _overlaps(corpus: Corpus) -> Iterator[Edges]:
-    yield from holdings(corpus, corpus)
-    yield from _near_runs(corpus)
+def overlaps_with(few: Corpus, many: Corpus, near: bool = True) -> Iterator[Edges]:
+    """Which texts of one corpus overlap with which of another: (of `few`, of `many`), some of them more than once.
 
-
-def overlaps_with(few: Corpus, many: Corpus) -> Iterator[Edges]:
-    """Which texts of one corpus overlap with which of another: (of `few`, of `many`), some of them more than once."""
+    near: also those that are nearly equal.
+    """
     yield from equals(few, many)
     yield from holdings(few, many)
     for one, other in holdings(many, few):
         yield other, one
+    if not near:
+        return
     hashes, texts = _near_hashes(few)
     for block in blocks(many):
         found, others = _shortened(block)
@@ -311,7 +330,7 @@ def _shortened(block: Block) -> Edges:
 
 def _near_runs(corpus: Corpus) -> Iterator[Edges]:
     """Texts that are nearly equal, each with the next one of those that are left the same."""
-    shares = 1 + sum(int(side.offsets[-1]) for side in corpus.sides) // SHARE_WORDS
+    shares = 1 + int(corpus.lengths().sum()) // SHARE_WORDS
     for share in range(shares):
         parts = []
         for block in blocks(corpus):

@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from mkd.config import DataConfig
-from mkd.overlap import Corpus, Edges, equals, groups_of, joined_groups, overlaps_with, text_hashes, word_codes
+from mkd.overlap import Corpus, Edges, equals, groups_of, joined_groups, overlaps_with, word_codes
 from mkd.store import read_array, stored, write_arrays
 from mkd.tasks import Kind, Task
 from mkd.tokens import Found
-from mkd.words import Words, plain_store, take
+from mkd.words import Words, plain_store
 
 VERSION = "overlap-1"
 """How the rows are split; another name whenever other rows would be selected."""
@@ -29,7 +29,7 @@ QUANTILES = 10
 MOST = 20
 """Groups of more than one in so many of the rows asked for are set apart only where smaller ones do not suffice."""
 CHUNK_GROUPS = 1 << 14
-LEVELS = ("overlapping rows", "rows of equal text", "single rows")
+LEVELS = ("overlapping rows", "rows that are or hold one another", "rows of equal text", "single rows")
 """What is kept together; the next one is taken where the groups of one are too large to be split as asked."""
 
 
@@ -65,7 +65,7 @@ def carved(root: Path, task: Task, config: DataConfig, seed: int) -> Carving:
         for split in splits:
             many = plain_store(root, split, task.kind)
             unlabelled = np.flatnonzero(np.isnan(many.labels))
-            left_out.append(first + unlabelled[touched(few, _corpus(many, unlabelled))])
+            left_out.append(first + unlabelled[touched(few, _corpus(many, unlabelled), LEVELS.index(found.together))])
             first += len(many.labels)
         narrow = "<i4" if first < 2**31 else "<i8"
         write_arrays(aside / "selection", [chosen.astype(narrow)])
@@ -116,33 +116,34 @@ def _chosen(root: Path, task: Task, words: Words, config: DataConfig, seed: int)
     sizes = np.bincount(groups[0])
     found = Found(VERSION, len(sizes), int(sizes.max()), float(100 * sizes[sizes > 1].sum() / len(known)), LEVELS[0])
     strata = strata_of(words.labels[known], task.kind)
-    for level, together in zip(LEVELS, groups, strict=True):
-        places, enough = drawn(together, strata, count, seed)
-        if enough:
-            break
+    level = 0
+    places, enough = drawn(groups[level], strata, count, seed)
+    while not enough and level + 1 < len(groups):
+        level += 1
+        places, enough = drawn(groups[level], strata, count, seed)
     if len(places) == 0:
         raise ValueError(
             f"{task.train.source}: task {task.name} has no class with two labelled rows; "
             "selection and training need one each of some class"
         )
-    return known[places], found._replace(together=level)
+    return known[places], found._replace(together=LEVELS[level])
 
 
 def row_groups(root: Path, task: Task, words: Words, known: np.ndarray) -> list[np.ndarray]:
-    """For each of these rows the number of its group, at each of LEVELS; the first two are computed once."""
+    """For each of these rows the number of its group, at each of LEVELS; all but the last are computed once."""
     parts = {"rows": task.train.fingerprint, "pair": task.kind.pair, "version": VERSION}
 
     def build(aside: Path) -> None:
         corpus = _corpus(words, known)
-        _, same = np.unique(text_hashes(corpus), return_inverse=True)
-        near = groups_of(corpus)
+        equal, held, near = groups_of(corpus)
         if task.kind.pair:
-            near, same = _pair_groups(near, same, corpus.lengths()), _pairs(same)
-        write_arrays(aside / "overlapping.int32", [_numbered(near)])
-        write_arrays(aside / "equal.int32", [_numbered(same)])
+            held, near = (_pair_groups(groups, equal, corpus.lengths()) for groups in (held, near))
+            equal = _pairs(equal)
+        for level, groups in enumerate((near, held, equal)):
+            write_arrays(aside / f"{level}.int32", [_numbered(groups)])
 
     folder = stored(root, "groups", parts, build)
-    found = [read_array(folder / f"{name}.int32", "<i4") for name in ("overlapping", "equal")]
+    found = [read_array(folder / f"{level}.int32", "<i4") for level in range(len(LEVELS) - 1)]
     return [*found, np.arange(len(known), dtype="<i4")]
 
 
@@ -153,7 +154,9 @@ def _numbered(groups: np.ndarray) -> np.ndarray:
 
 
 def _corpus(words: Words, rows: np.ndarray) -> Corpus:
-    return Corpus(tuple(take(side, rows) for side in words.sides), word_codes(words.vocabulary))
+    """The first texts of these rows, then their second ones."""
+    texts = np.concatenate([rows + side * len(words.labels) for side in range(len(words.sides))])
+    return Corpus(words.sides, word_codes(words.vocabulary), texts)
 
 
 def _pairs(texts: np.ndarray) -> np.ndarray:
@@ -163,32 +166,33 @@ def _pairs(texts: np.ndarray) -> np.ndarray:
     return found
 
 
-def _pair_groups(near: np.ndarray, same: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Groups of pairs by those of their texts. near: groups of texts; same: those of equal texts alone."""
-    both = _numbered(_pairs(near))
+def _pair_groups(texts: np.ndarray, equal: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Groups of pairs, by the groups of their texts and by those of equal texts."""
+    both = _numbered(_pairs(texts))
     num = len(both)
-    pairs, texts = int(both.max()) + 1, int(same.max()) + 1
+    pairs, most = int(both.max()) + 1, int(equal.max()) + 1
     rows = np.tile(np.arange(num), 2)
     long = lengths >= SHARED_WORDS
-    edges = [(np.arange(num), num + both), (rows[long], num + pairs + same[long])]
-    return joined_groups(num + pairs + texts, iter(edges))[:num]
+    edges = [(np.arange(num), num + both), (rows[long], num + pairs + equal[long])]
+    return joined_groups(np.arange(num + pairs + most), iter(edges))[:num]
 
 
-def touched(few: Corpus, many: Corpus) -> np.ndarray:
-    """For each row of `many` whether it overlaps with one of `few`: as rows do, of one text or of two."""
-    num, others = (len(corpus.sides[0].offsets) - 1 for corpus in (few, many))
+def touched(few: Corpus, many: Corpus, level: int = 0) -> np.ndarray:
+    """For each row of `many` whether it is to be kept together with one of `few`; level: of LEVELS."""
+    num, others = (len(corpus.texts) // len(corpus.sides) for corpus in (few, many))
     found = np.zeros(others, dtype=bool)
-    if num == 0 or others == 0:
+    if others == 0 or level == len(LEVELS) - 1:
         return found
+    overlapping = overlaps_with(few, many, near=level == 0) if level < 2 else equals(few, many)
     if len(few.sides) == 1:
-        for _, text in overlaps_with(few, many):
+        for _, text in overlapping:
             found[text] = True
         return found
     long = few.lengths() >= SHARED_WORDS
-    for one, text in equals(few, many):
+    for one, text in equals(few, many) if level < 2 else ():
         found[text[long[one]] % others] = True
     none = np.zeros(0, dtype=np.int64)
-    edges: list[Edges] = [(none, none), *overlaps_with(few, many)]
+    edges: list[Edges] = [(none, none), *overlapping]
     one, text = (np.concatenate(ends).astype(np.int64) for ends in zip(*edges, strict=True))
     side, other_side, match = one // num, text // others, (text % others) * num + one % num
     for crossed in (False, True):  # the first text with the first one and the second with the second, or the other way round
@@ -227,7 +231,8 @@ def drawn(groups: np.ndarray, strata: np.ndarray, count: int, seed: int) -> tupl
 
     No more rows than asked for, of each stratum no more than `shares` says as long as groups can be found for that, and a row
     of each stratum stays. Rows are missing only where every group left is larger than their number or would leave a stratum
-    without rows. Nearly: half of all rows, and of each stratum's rounded down. groups, strata: numbers from 0, by row.
+    without rows. Nearly: half of all rows, and of each stratum's rounded down, where half of the rows there are can be drawn at
+    all, as their groups are not larger than what is asked for. groups, strata: numbers from 0, by row.
     """
     sizes = np.bincount(groups)
     rank = np.random.default_rng([seed, 0]).permutation(len(sizes))
@@ -242,7 +247,8 @@ def drawn(groups: np.ndarray, strata: np.ndarray, count: int, seed: int) -> tupl
         _take(Turns(order, ends, strata[order]), left, beyond, most, taken)
     places = np.sort(order[np.repeat(taken, np.diff(ends, prepend=0))])
     got = np.bincount(strata[places], minlength=len(counts))
-    return places, bool(len(places) >= wanted.sum() / 2 and (got >= wanted // 2).all())
+    drawable = np.mean(sizes[groups] <= count)
+    return places, bool(drawable >= 0.5 and len(places) >= wanted.sum() / 2 and (got >= wanted // 2).all())
 
 
 class Turns(NamedTuple):

@@ -9,7 +9,8 @@ from analysis.models import averaged, comparable, differing, labels, most_freque
 
 RUN: dict[str, Any] = {
     "run_id": "r", "name": "run", "kind": "distill", "student": "bilstm-64", "student_kind": "bilstm", "variant": "", "seed": 0,
-    "tasks": ("a", "b"), "suite": "glue: a, b", "split": "dev", "machine": "M, 2 cores", "study": "", "trial": None, "parent": "",
+    "tasks": ("a", "b"), "suite": "glue: a, b", "split": "dev",
+    "selection": "overlap-1", "machine": "M, 2 cores", "study": "", "trial": None, "parent": "",
     "teacher": "T", "started": pd.Timestamp("2026-01-01"), "artifacts": "", "link": "", "mean": 70.0, "teacher_mean": 80.0,
     "baseline_mean": None, "retention": 87.5, "agreement": None, "parameters": 1e5, "backend": "onnx", "setting": "b1-text-t1",
     "latency_ms": 1.0, "batch": "b32-text-t1", "rows_per_s": 1000.0, "num_bytes": 4e5, "backend_loss": 0.0,
@@ -40,7 +41,8 @@ def test_runs_that_differ_in_their_seed_only_are_one_model_with_their_means() ->
 @pytest.mark.parametrize(
     "change",
     [{"loss.temperature": "2.0"}, {"machine": "N, 4 cores"}, {"backend": "int8"}, {"teacher": "U"}, {"variant": "mixup"},
-     {"kind": "finetune", "parent": "other"}, {"whole": "True"}],
+     {"kind": "finetune", "parent": "other"}, {"whole": "True"},
+     {"selection": "row by row"}],
 )  # fmt: skip
 def test_runs_that_differ_in_anything_else_are_two_models(change: dict[str, Any]) -> None:
     assert len(averaged(frame({}, change))) == 2
@@ -67,11 +69,13 @@ def test_the_most_frequent_tasks_split_and_setting_are_kept_and_the_others_told(
         {"name": "other", "suite": "glue: a", "tasks": ("a",)},
         {"name": "trial", "split": "selection"},
         {"name": "short", "setting": "b1-l64-t1"},
+        {"name": "before", "selection": "row by row"},
     )  # fmt: skip
     found = comparable(runs)
     assert len(found.frame) == 4 and found.tasks == ["a", "b"]
     assert found.left_out == {
         "other tasks: glue: a": ["other"], "scored on the selection split": ["trial"], "timed in b1-l64-t1": ["short"],
+        "selected by rows that were set apart otherwise: row by row": ["before"],
     }  # fmt: skip
 
 

@@ -106,6 +106,7 @@ def test_a_run_gives_every_metric(result: Result) -> None:
         *(f"export/{b}/{name}" for b in backends[1:] for name in ("max_difference", "loss", "bytes", "offered", "quality/mean")),
         *(f"export/{backend}/quality/{task}/score" for backend in backends[1:] for task in TASKS),
         *(f"size/{name}" for name in ("parameters", "parameters_without_embeddings", "bytes", "flops")),
+        *(f"data/{task}/{name}" for task in TASKS for name in ("groups", "largest_group", "grouped_share", "left_out", "apart")),
     }
     retained = {name for name in result.metrics if name.startswith("retention/")}
     assert {name for name in result.metrics if not name.endswith(depend_on_time)} - retained == expected
@@ -127,7 +128,9 @@ def test_a_run_tells_its_data_its_teacher_and_its_hardware(result: Result, share
         assert dataset.source == f"the generated suite, {dataset.task}, train"
     # Eight steps do not always make a good teacher.
     told = [note for note in result.notes if "WEAK TEACHER" not in note]
-    assert told == [f"{t}: 20 of 74 training rows have no label and serve distillation only" for t in TASKS]
+    assert told[:3] == [f"{t}: 20 of 74 training rows have no label and serve distillation only" for t in TASKS]
+    groups = [note.split(" groups of rows that overlap, the largest of ")[0] for note in told[3:]]
+    assert groups == [f"{t}: {result.metrics[f'data/{t}/groups']:.0f}" for t in TASKS]
     assert result.teacher == "bert-2x16"
     assert (shared / "cache" / "teachers" / result.teacher_key).is_dir()
     assert result.hardware["torch"] == torch.__version__
@@ -242,6 +245,7 @@ def test_more_to_learn_from_costs_no_other_teacher_and_no_logits_of_gold_rows(
         assert ("more.csv" in dataset.source) == (dataset.task == "sentiment")
         assert alone.train_rows < dataset.train_rows <= alone.train_rows + 2 * 54 + 2
         assert dataset.unlabelled_rows - alone.unlabelled_rows == dataset.train_rows - alone.train_rows
+        assert dataset.selection_rows == alone.selection_rows
         assert dataset.fingerprint != alone.fingerprint
     again = run(config, tmp_path / "again")
     assert of_quality(again) == of_quality(found)

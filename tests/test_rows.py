@@ -48,6 +48,11 @@ def test_a_row_has_the_fastest_backend_for_one_text_on_one_thread() -> None:
     assert (found["teacher_latency_ms"], found["teacher_rows_per_s"]) == (40.0, 30.0)
 
 
+def test_a_run_that_does_not_say_how_it_was_selected_is_of_the_time_when_rows_were_drawn() -> None:
+    assert row(RECORD)["selection"] == "row by row"
+    assert row(RECORD._replace(tags=TAGS | {"mkd.selection": "overlap-1"}))["selection"] == "overlap-1"
+
+
 def test_a_trial_that_was_timed_in_float32_without_an_export_has_the_bytes_of_its_weights() -> None:
     trial = RECORD._replace(metrics={name: value for name, value in METRICS.items() if not name.startswith("export/")})
     assert row(trial, Asked("onnx", "b1-text-t1"))["num_bytes"] == 4e6

@@ -167,20 +167,25 @@ def test_scores_are_stratified_by_quantiles() -> None:
 
 
 def test_groups_too_large_for_the_selection_are_learnt_from() -> None:
-    groups = np.array([0] * 60 + list(range(1, 41)))
+    groups = np.array([0] * 50 + list(range(1, 51)))
     for seed in range(5):
         places, enough = drawn(groups, np.zeros(100, dtype=int), 10, seed)
-        assert enough and len(places) == 10 and places.min() >= 60
+        assert enough and len(places) == 10 and places.min() >= 50
+    assert not drawn(np.array([0] * 51 + list(range(1, 50))), np.zeros(100, dtype=int), 10, 0)[1], "under half can be drawn"
 
 
-def test_where_groups_cannot_be_split_equal_texts_are_kept_together_and_that_is_told(tmp_path: Path) -> None:
+def test_where_groups_cannot_be_split_less_is_kept_together_and_that_is_told(tmp_path: Path) -> None:
     base = "one two three four five six seven eight nine"
     texts = [f"{base} {i}" for i in range(20)] * 2
     found = carved(tmp_path, Task("t", SINGLE, split(rows_of(texts)), {}), DataConfig(), 0)
     assert (found.found.groups, found.found.largest, found.found.share) == (1, 40, 100.0)
-    assert found.found.together == "rows of equal text"
+    assert found.found.together == "rows that are or hold one another"
+    told = selection.told(found.found, len(found.selection_rows))
+    assert told.startswith("SELECTION OVERLAPS with training: 1 groups of rows that overlap, the largest of 40 rows")
     one, other = np.split(found.selection_rows, 2)
     assert len(one) == 2 and (one + 20 == other).all()
+    held = carved(tmp_path, Task("t", SINGLE, split(rows_of([*texts, base])), {}), DataConfig(), 0)
+    assert held.found.together == "rows of equal text"
     alike = carved(tmp_path, Task("t", SINGLE, split(rows_of(["the same"] * 40)), {}), DataConfig(), 0)
     assert alike.found.together == "single rows"
     assert len(alike.selection_rows) == 4

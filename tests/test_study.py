@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from experiments.pruning import Progress
 from experiments.study import (
+    ABOUT,
     AGAIN,
     DIED,
     FAILURES,
@@ -39,6 +40,7 @@ from experiments.study import (
     storage,
 )
 from mkd.config import Config, SearchConfig, without_password
+from mkd.selection import VERSION
 
 # Optuna warns that nothing beats where trials are asked for one by one.
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with Study.optimize:UserWarning")
@@ -424,6 +426,22 @@ def test_a_study_whose_values_are_not_comparable_is_refused_with_the_difference(
     source_of(tmp_path, store, **changes)
     with pytest.raises(ValueError, match=f"search.start_from is 'source', whose scores are not comparable: {told}$"):
         begin_with(made(tmp_path, store), "source", KINDS)
+
+
+@pytest.mark.parametrize("selection", ["other", None])
+def test_a_study_whose_rows_were_selected_otherwise_is_neither_begun_with_nor_gone_on_with(
+    selection: str | None, tmp_path: Path, store: RDBStorage
+) -> None:
+    source, config = source_of(tmp_path, store), config_of(tmp_path, "source")
+    told = about(config, SETTINGS)
+    check_known(config.search, store, told)
+    before = {name: value for name, value in told.items() if name != "selection"}
+    source.set_user_attr(ABOUT, before if selection is None else before | {"selection": selection})
+    difference = f"selection was {selection!r} and is {VERSION!r}"
+    with pytest.raises(ValueError, match=f"search.start_from is 'source', whose scores are not comparable: {difference}$"):
+        begin_with(made(tmp_path, store), "source", KINDS)
+    with pytest.raises(ValueError, match=f"search.study is 'source', a study of another search: {difference}; allowed"):
+        check_known(config.search, store, told)
 
 
 def test_another_space_budget_or_sampler_is_comparable(tmp_path: Path, store: RDBStorage) -> None:

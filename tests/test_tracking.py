@@ -12,6 +12,7 @@ from entry import TINY, client, command, environment, outcome, runs, started, wa
 from official import make_folder, real_data
 
 from experiments.run import make_database
+from mkd.selection import VERSION
 
 EXPORTED = ["--export.backends=[onnx, int8]", "--export.max_loss=100"]
 
@@ -33,7 +34,10 @@ def test_the_run_is_finished_with_tags_params_and_metrics(distilled: Distilled) 
     run = client(folder).get_run(found["run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.tags["mkd.kind"] == "distill" and run.data.tags["mkd.tasks"] == "demo"
-    assert "40 of 94 training rows have no label" in run.data.tags["mlflow.note.content"]
+    told = run.data.tags["mlflow.note.content"]
+    assert all(f"- {task}: " in told for task in ("sentiment", "similarity")) and told.count("groups of rows that overlap") == 5
+    assert run.data.tags["mkd.selection"] == VERSION
+    assert 1 <= run.data.metrics["data/sentiment/groups"] <= 60
     assert {"mkd.student", "mkd.teacher", "mkd.teacher_key", "mkd.hardware.cpu"} <= run.data.tags.keys()
     assert run.info.run_name.startswith(run.data.tags["mkd.student"])
     assert run.data.params["teacher.train.steps"] == "6" and run.data.params["loss.hard_weight"] == "0.0"
