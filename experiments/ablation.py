@@ -11,7 +11,6 @@ the trials, and how many of them had been there.
 
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -22,10 +21,12 @@ from mkd import pipeline
 from mkd.balance import check_task_weights
 from mkd.batches import check_weights
 from mkd.config import AblationConfig, Config
+from mkd.contents import contents, fingerprints
 from mkd.rates import resolved
 from mkd.record import Report, Result
 from mkd.selection import VERSION
 from mkd.sources import load_tasks
+from mkd.stages import made_by
 from mkd.store import key_of
 from mkd.tasks import Task
 from mkd.teachers import refined_tasks, settled
@@ -137,15 +138,10 @@ def _names(tasks: list[Task]) -> list[str]:
 
 
 def _key(config: Config, tasks: list[Task]) -> str:
-    """Changes with every setting that matters and with the rows; a checkpoint goes by its name."""
+    """Changes with every setting that matters, with the rows, and with what a checkpoint or a file of logits holds."""
     settings = asdict(resolved(config))
-    rows = {"rows": [list(_fingerprints(task)) for task in tasks], "selection": VERSION}
-    return key_of({name: settings[name] for name in MATTERS} | rows)
-
-
-def _fingerprints(task: Task) -> Iterator[str]:
-    for split in (task.train, *task.dev.values(), *task.added):
-        yield split.fingerprint
+    of = {"rows": fingerprints(tasks), "contents": contents(config), "selection": VERSION} | made_by("students")
+    return key_of({name: settings[name] for name in MATTERS} | of)
 
 
 def timed(config: Config, folder: Path, report: Report) -> Result:

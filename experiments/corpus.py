@@ -160,7 +160,7 @@ def _answered(spark: "SparkSession", config: LabelConfig, model: Path, frame: "D
     spread = frame.select(*dict.fromkeys([*kept, *texts])).repartition(parts)
     answered = spread.withColumn("answer", answer(F.struct(*texts)))
     if config.logits:
-        return answered.select("split", "row", "answer.logits").repartition(1)
+        return answered.select("split", "row", "answer.logits", *texts).repartition(1)
     error = F.when(~F.col("answer.error").isin(*NOTHING), F.col("answer.error"))
     label = F.when(error.isNull(), F.col("answer.label"))
     return answered.select(*kept, label.alias("label"), "answer.score", "answer.probabilities", error.alias("error"))

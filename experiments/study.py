@@ -22,8 +22,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from experiments.pruning import Progress
 from experiments.space import holds
 from mkd.config import Config, SearchConfig, without_password
+from mkd.contents import contents, fingerprints
 from mkd.resume import differences
 from mkd.selection import VERSION
+from mkd.sources import load_tasks
+from mkd.stages import made_by
 from mkd.store import key_of
 
 Direction = Literal["maximize", "minimize"]
@@ -169,7 +172,9 @@ def about(config: Config, base: dict[str, Any]) -> dict[str, Any]:
     search = config.search
     told = {name: getattr(search, name) for name in ("space", "objectives", "backend", "sampler")}
     told["budgets"] = {name: getattr(search, f"budget_{name}") for name in ("ms", "bytes", "parameters")}
-    found: dict[str, Any] = json.loads(json.dumps(told | {"settings": base, "seed": config.seed, "selection": VERSION}))
+    told |= {"settings": base, "seed": config.seed, "selection": VERSION, "contents": contents(config)} | made_by("students")
+    told["rows"] = fingerprints(load_tasks(config.data))
+    found: dict[str, Any] = json.loads(json.dumps(told))
     return found
 
 
@@ -282,7 +287,8 @@ def _comparable(study: optuna.Study) -> dict[str, Any]:
     """What has to be the same for the values of two studies' trials to be comparable."""
     told = study.user_attrs[ABOUT]
     comparable = {name: told[name] for name in ("objectives", "backend", "settings", "seed")}
-    return comparable | {"selection": told.get("selection")}  # none in studies of before it had versions
+    # None in studies from before these were told.
+    return comparable | {name: told.get(name) for name in ("selection", "rows", "contents", "made_by")}
 
 
 def _within(trial: FrozenTrial, kinds: dict[str, BaseDistribution]) -> bool:

@@ -23,6 +23,7 @@ from mkd.layout import Texts
 from mkd.neighbours import neighbours
 from mkd.record import Report, silent
 from mkd.selection import VERSION, carved
+from mkd.stages import made_by
 from mkd.store import key_of, stored
 from mkd.tasks import MASK, Row, Split, Task
 from mkd.words import Words, as_text, blocks, spans, take, word_store
@@ -72,7 +73,7 @@ def augmented_split(config: Config, task: Task) -> Split:
         "augment": asdict(settings) | {"embeddings": "" if folder is None else checkpoints.fingerprint(folder)},
         "selection": [data.selection_fraction, data.selection_rows, VERSION],
         "seed": config.seed,
-    }
+    } | made_by("augmented")
 
     def build(aside: Path) -> None:
         words = word_store(root, task.train, task.kind)

@@ -8,10 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import onnxruntime
-import tokenizers
 import torch
-import transformers
 
 from mkd import runtime
 from mkd.backends import TORCH, in_torch, latency_ms, ratios
@@ -21,6 +18,7 @@ from mkd.export import export_int8, export_onnx
 from mkd.pipeline import Ready, Rows, check_names, distil, new_student, prepare, result, save, scores
 from mkd.record import Report, Result, phase, silent
 from mkd.speed import Timed, busy_note, hardware, is_busy, of_one_thread, size_metrics, speed_metrics, work_of
+from mkd.stages import made_by
 from mkd.store import key_of, stored
 from mkd.students import Student
 from mkd.teachers import settled
@@ -146,7 +144,5 @@ def _kept(config: Config, parts: dict[str, Any], build: Callable[[Path], None]) 
 def _machine(rows: Rows, config: Config) -> dict[str, Any]:
     """What a measured time depends on besides the model."""
     texts = key_of({task.name: task.dev[""].fingerprint for task in rows.tasks})
-    libraries = (torch, onnxruntime, tokenizers, transformers)
-    versions = {library.__name__: library.__version__ for library in libraries} | {"protocol": PROTOCOL}
-    tokenizer = tokenizer_fingerprint(rows.side.tokenizer)
-    return {"hardware": hardware(), "speed": asdict(config.speed), "texts": texts, "tokenizer": tokenizer} | versions
+    measured = {"hardware": hardware(), "speed": asdict(config.speed), "protocol": PROTOCOL}
+    return measured | {"texts": texts, "tokenizer": tokenizer_fingerprint(rows.side.tokenizer)} | made_by("costs")

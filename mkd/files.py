@@ -187,6 +187,11 @@ def check(table: Table) -> None:
     _checked_names(table)
 
 
+def columns(path: Path) -> list[str]:
+    """The columns that a file names in its header, its first object or its schema."""
+    return _checked_names(Table(path, (), None))
+
+
 def read(table: Table) -> Iterator[Record]:
     """The rows, one after another; a ValueError names file and line where one is wrong."""
     return FORMATS[table.path.suffix.lower()].read(table, _checked_names(table))

@@ -18,6 +18,7 @@ from mkd.backends import offered
 from mkd.balance import check_task_weights
 from mkd.batches import Batch, Source, joint_batches, probabilities
 from mkd.config import Config, MatchConfig
+from mkd.contents import contents
 from mkd.evaluate import answers, dev_logits, eager, predict, quality, selection_scores
 from mkd.matching import Matching
 from mkd.mixup import mixed_batches
@@ -237,7 +238,7 @@ def checkpoint_of(config: Config, side: Side, teacher: Teacher | None, file: Pat
     """The checkpoint of a training with these settings, rows and teacher."""
     rows = {data.name: data.train.fingerprint for data in side.datas}
     of = {"rows": rows, "selection": selection.VERSION, "teacher": "" if teacher is None else teacher.key}
-    return Checkpoint(file, settings_of(config) | of, config.checkpoint_seconds)
+    return Checkpoint(file, settings_of(config) | of | {"contents": contents(config)}, config.checkpoint_seconds)
 
 
 def fit(

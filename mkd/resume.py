@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from mkd.config import Config
 from mkd.rates import resolved
 from mkd.record import Ended
+from mkd.stages import made_by
 from mkd.store import key_of, to_disk
 
 FORMAT = 1
@@ -131,7 +132,7 @@ def run_folder(config: Config, kind: str) -> Iterator[Path]:
 
 def versions() -> dict[str, Any]:
     """Of all that decides how a training goes on: a state is not handed from one to another."""
-    return {"format": FORMAT, "mkd": importlib.metadata.version("mkd"), "torch": torch.__version__}
+    return {"format": FORMAT, "mkd": importlib.metadata.version("mkd"), "torch": torch.__version__} | made_by("students")
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:

@@ -18,6 +18,7 @@ from mkd.config import DataConfig
 from mkd.layout import Texts, encode, encode_rows
 from mkd.record import Report, silent
 from mkd.selection import carved
+from mkd.stages import made_by
 from mkd.store import append, key_of, read_array, stored, write_arrays
 from mkd.tasks import MASK, Kind, Row, Split, Task
 from mkd.tokens import TaskData, TokenStore
@@ -53,9 +54,7 @@ def token_store(
         "tokenizer": tokenizer_fingerprint(tokenizer),
         "max_length": max_length,
         "pair": kind.pair,
-        "labels": LABELS,
-        "cut": "one more",
-    }
+    } | made_by("tokens")
     if split.masked:
         parts["mask"] = mask = mask_of(tokenizer)
         split = split._replace(read=partial(_with_mask, split.read, mask))
@@ -85,7 +84,7 @@ def joined_store(root: Path, stores: list[TokenStore]) -> TokenStore:
     """The rows of all stores, one store after another: copied, not tokenised again; of one store, that one."""
     if len(stores) == 1:
         return stores[0]
-    parts = {"joined": [store.fingerprint for store in stores]}
+    parts = {"joined": [store.fingerprint for store in stores]} | made_by("tokens")
     folder = stored(root, "tokens", parts, lambda aside: _write_joined(aside, stores))
     return _read(folder, key_of(parts), stores[0].b is not None)._replace(parts=tuple(stores))
 

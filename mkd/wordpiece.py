@@ -8,8 +8,6 @@ from transformers import PreTrainedTokenizerFast
 
 from mkd.tasks import Task
 
-RULES = 2
-"""Number of the rules below; a tokenizer that was learnt by others is not read again."""
 LONGEST_WORD = 100
 """Characters of the longest word: WordPiece takes a longer one for unknown as a whole."""
 MARKS = 10

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mkd.layout import Texts
+from mkd.stages import made_by
 from mkd.store import append, read_array, stored
 from mkd.tasks import Kind, Split
 
@@ -39,14 +40,14 @@ class Words(NamedTuple):
 def word_store(root: Path, split: Split, kind: Kind) -> Words:
     """The split's words, memory-mapped; read from disk where they have been made before."""
     names = ("a", "b") if kind.pair else ("a",)
-    parts = {"rows": split.fingerprint, "pair": kind.pair, "labels": LABELS}
+    parts = {"rows": split.fingerprint, "pair": kind.pair} | made_by("words")
     return _read(stored(root, "words", parts, lambda aside: _write(aside, split, names, split_words)), names)
 
 
 def plain_store(root: Path, split: Split, kind: Kind) -> Words:
     """The split's plain words, likewise."""
     names = ("a", "b") if kind.pair else ("a",)
-    parts = {"rows": split.fingerprint, "pair": kind.pair, "labels": LABELS, "plain": PLAIN}
+    parts = {"rows": split.fingerprint, "pair": kind.pair, "plain": PLAIN} | made_by("words")
     return _read(stored(root, "words", parts, lambda aside: _write(aside, split, names, plain_words)), names)
 
 

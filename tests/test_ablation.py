@@ -12,6 +12,7 @@ from entry import TINY, client, command, outcome
 from experiments import cli
 from experiments.ablation import ablate, plan
 from mkd.config import AblationConfig, Config
+from mkd.stages import STAGES
 
 CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"
 VARIANTS: dict[str, dict[str, Any]] = {"plain": {}, "mixup": {"loss.mixup": 0.4}}
@@ -47,6 +48,30 @@ def test_a_key_changes_with_settings_rows_and_seed_and_with_nothing_else(tmp_pat
 
     before, after = file_keys("s\na film\n"), file_keys("s\nanother film\n")
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, False, True, False]
+
+
+def test_a_key_changes_with_what_a_checkpoint_or_a_file_of_logits_holds(tmp_path: Path) -> None:
+    """At the same path; a trial of the plain variant has neither and stays."""
+    logits, encoder = tmp_path / "sentiment.jsonl", tmp_path / "encoder"
+    encoder.mkdir()
+
+    def keys(row: str, sizes: str) -> list[str]:
+        logits.write_text(row)
+        (encoder / "config.json").write_text(sizes)
+        sources = {"teacher.sources": {"sentiment": [str(logits)]}}
+        start = {"student.init": str(encoder)}
+        return [trial.key for trial in plan(config_of({"plain": {}, "logits": sources, "start": start}))][:3]
+
+    first = keys("a", "{}")
+    assert keys("a", "{}") == first
+    assert [a == b for a, b in zip(first, keys("b", "{}"), strict=True)] == [True, False, True]
+    assert [a == b for a, b in zip(first, keys("a", "[]"), strict=True)] == [True, True, False]
+
+
+def test_a_key_changes_with_the_version_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [trial.key for trial in plan(config_of(VARIANTS))]
+    monkeypatch.setitem(STAGES, "students", STAGES["students"]._replace(version=99))
+    assert not set(keys) & {trial.key for trial in plan(config_of(VARIANTS))}
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from mkd.record import silent
 from mkd.sources import load_tasks
 from mkd.tasks import Task
 from mkd.teachers import tokenizer_of
-from mkd.teachers.imported import import_logits
+from mkd.teachers.imported import TEXTS, import_logits
 from mkd.teaching import make_teacher, read_side
 
 if TYPE_CHECKING:
@@ -157,10 +157,13 @@ def test_a_teachers_logits_teach_as_the_teacher_itself_does(spark: "SparkSession
             folder.mkdir()
             frame = rows_of(task)
             found, metrics = written(spark, config_of(folder, frame, task.name, logits=True), taught)
-            assert list(found.columns) == ["split", "row", "logits"] and metrics["label/rows"] == len(frame)
+            assert list(found.columns) == ["split", "row", "logits", *TEXTS[: 1 + task.kind.pair]] and metrics[
+                "label/rows"
+            ] == len(frame)
             assert (folder / "out.parquet").is_file()
             sources[task.name] = [str(folder / "out.parquet")]
-            read = import_logits(tmp_path / "store", folder / "out.parquet", data)
+            read = import_logits(tmp_path / "store", folder / "out.parquet", task, data)
+            assert read.has_texts
             for split in ("train", "dev"):
                 np.testing.assert_allclose(read.logits(split), labeller.logits(split), atol=1e-4)  # type: ignore[arg-type]
     assert list(sources) == TAUGHT

@@ -4,6 +4,7 @@ import random
 import shutil
 import socket
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from experiments.study import (
     put_back,
     storage,
 )
-from mkd.config import Config, SearchConfig, without_password
+from mkd.config import Config, DataConfig, SearchConfig, without_password
 from mkd.selection import VERSION
 
 # Optuna warns that nothing beats where trials are asked for one by one.
@@ -222,6 +223,23 @@ def test_a_study_of_another_search_is_refused_with_the_difference(tmp_path: Path
     with pytest.raises(ValueError, match=expected):
         check_known(other.search, store, about(other, SETTINGS | {"train": {"steps": 9}}))
     check_known(config_of(tmp_path, "new").search, store, about(other, SETTINGS))
+
+
+def test_swapped_labels_make_another_search(tmp_path: Path, store: RDBStorage) -> None:
+    """The files have the same names and the same texts."""
+    file = tmp_path / "tasks.yaml"
+    columns = "kind: classification, labels: [bad, good], text: text, label: label, metrics: [accuracy]"
+    file.write_text(f"reviews: {{{columns}, train: [train.csv], dev: train.csv}}\n")
+
+    def told(rows: str) -> dict[str, Any]:
+        (tmp_path / "train.csv").write_text(f"text,label\n{rows}")
+        return about(replace(config_of(tmp_path), data=DataConfig("files", str(file))), SETTINGS)
+
+    first = told("a film,good\nno film,bad\n")
+    opened(config_of(tmp_path), store, first)
+    check_known(config_of(tmp_path).search, store, told("a film,good\nno film,bad\n"))
+    with pytest.raises(ValueError, match="a study of another search: rows.reviews was .* and is .*; allowed: another name"):
+        check_known(config_of(tmp_path).search, store, told("a film,bad\nno film,good\n"))
 
 
 def test_more_trials_workers_and_another_pruning_are_the_same_search(tmp_path: Path) -> None:

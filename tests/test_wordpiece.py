@@ -7,6 +7,7 @@ import pytest
 from tiny import SINGLE, make_tokenizer, split
 from transformers import PreTrainedTokenizerBase
 
+from mkd.stages import STAGES, Stage
 from mkd.tasks import Row, Task
 
 TWINS = [
@@ -83,6 +84,6 @@ def test_ordinary_words_are_cut_as_bert_cuts_them(tokenizer: PreTrainedTokenizer
 def test_tokenizers_by_other_rules_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = Task("single", SINGLE, split([Row("a film", None, 1.0)]), {})
     make_tokenizer(tmp_path, [task])
-    monkeypatch.setattr("mkd.teachers.refined.RULES", 0)
+    monkeypatch.setitem(STAGES, "tokenizers", Stage(0))
     make_tokenizer(tmp_path, [task])
     assert len([path for path in (tmp_path / "tokenizers").iterdir() if path.is_dir()]) == 2

@@ -12,7 +12,7 @@ from mkd.config import Config
 from mkd.metrics import score
 from mkd.tasks import Task
 from mkd.teachers.finetuned import fine_tuned
-from mkd.teachers.imported import ENDINGS, import_logits
+from mkd.teachers.imported import ENDINGS, Imported, import_logits
 from mkd.teachers.labeller import Labeller
 from mkd.teachers.mean import Mean
 from mkd.teachers.refined import teacher_tokenizer
@@ -112,7 +112,7 @@ def other_labellers(config: Config, tasks: list[Task], datas: list[TaskData], de
     for task, data in zip(tasks, datas, strict=True):
         for source in sources(config, task.name):
             if source.endswith(ENDINGS):
-                known[task.name, source] = import_logits(Path(config.cache), Path(source), data)
+                known[task.name, source] = import_logits(Path(config.cache), Path(source), task, data)
             elif source != REFINED:
                 known[task.name, source] = fine_tuned(config, task, source, device)
     return known
@@ -147,6 +147,8 @@ def weaknesses(data: TaskData, teacher: Labeller) -> list[str]:
         logits = member.logits("train")
         assert logits is not None, "every labeller has the training rows"
         found.append(weakness(data, member.name, logits[data.selection_rows]))
+        if isinstance(member, Imported) and not member.has_texts:
+            found.append(f"{data.name}: {member.name} does not say which texts its rows are (text), so that was not checked")
     return [text for text in found if text]
 
 

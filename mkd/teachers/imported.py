@@ -10,11 +10,14 @@ row: its number from 0 among the rows of that split as they are used: in the ord
 logits: a number for each class, in the order of the task's labels; log probabilities serve as well. Regression: the score
     alone, in the task's own units.
 
+text, text_pair: optional, of every row or none: the row's texts as the task has them. Rows that are no longer those which were
+    labelled are refused by them; without them the file is taken at its word, and the run has a note.
+
 Every row of `train` has to be there; of a dev split every row, or none. Rows that are not the task's own, as data.transfer
 and data.augment add them, have no number and cannot be labelled by a file.
 """
 
-from functools import partial
+import hashlib
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,14 +27,16 @@ import numpy as np
 from mkd import files
 from mkd.files import Record, Table, listed, shown
 from mkd.record import Report, silent
+from mkd.stages import made_by
 from mkd.store import file_hash, key_of, new_array, stored
-from mkd.tasks import Kind
+from mkd.tasks import Kind, Split, Task
 from mkd.teachers.labeller import read_logits, splits, standardised
 from mkd.tokens import TaskData
 
 ENDINGS = (".jsonl", ".parquet")
 """Of the files that are read here; the ending tells the format."""
 COLUMNS = ("split", "row", "logits")
+TEXTS = ("text", "text_pair")
 CHUNK_ROWS = 10_000
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 SHOWN_ROWS = 5
@@ -39,12 +44,16 @@ SHOWN_ROWS = 5
 
 
 class Imported(NamedTuple):
-    """A file of logits as the Labeller of one task. folder: where its splits are stored, those that it has."""
+    """A file of logits as the Labeller of one task. folder: where its splits are stored, those that it has.
+
+    has_texts: whether it says which texts its rows are, which were compared with the task's.
+    """
 
     name: str
     key: str
     folder: Path
     data: TaskData
+    has_texts: bool
 
     def logits(self, split: str, report: Report = silent) -> np.ndarray | None:
         """As Labeller.logits."""
@@ -53,15 +62,40 @@ class Imported(NamedTuple):
         return standardised(read_logits(file, kind.num_logits, _type(kind)), self.data) if file.exists() else None
 
 
-def import_logits(root: Path, path: Path, data: TaskData) -> Imported:
-    """The task's logits in a file, checked and stored. Raises ValueError naming file and row of what is wrong."""
-    table = Table(path, COLUMNS, None)
+def import_logits(root: Path, path: Path, task: Task, data: TaskData) -> Imported:
+    """The task's logits in a file, checked and stored. Raises ValueError naming file and row of what is wrong.
+
+    data: the task by any tokenizer.
+    """
+    texts = TEXTS[: 1 + task.kind.pair]
+    has_texts = set(texts) <= set(files.columns(path))
+    table = Table(path, (*COLUMNS, *texts) if has_texts else COLUMNS, None)
     files.check(table)
     sizes = {name: len(store.labels) for name, store in splits(data).items()}
-    parts = {"file": file_hash(path), "ending": path.suffix.lower(), "rows": sizes, "classes": data.kind.num_logits}
-    parts["numbers"] = _type(data.kind)
-    folder = stored(root, "imported", parts, partial(_import, table, sizes, data.kind))
-    return Imported(path.name, key_of(parts), folder, data)
+    rows = {"train": task.train} | {f"dev{suffix}": split for suffix, split in task.dev.items()}
+    parts = {
+        "file": file_hash(path),
+        "ending": path.suffix.lower(),
+        "rows": {name: split.fingerprint for name, split in rows.items()},
+        "classes": data.kind.num_logits,
+    } | made_by("imported")
+
+    def build(aside: Path) -> None:
+        known = {name: _hashes(split) for name, split in rows.items()} if has_texts else {}
+        _import(table, sizes, known, data.kind, aside)
+
+    return Imported(path.name, key_of(parts), stored(root, "imported", parts, build), data, has_texts)
+
+
+def _hashes(split: Split) -> np.ndarray:
+    """A number [R] uint64 for the texts of each row."""
+    return np.fromiter((_hash(row.text_a, row.text_b) for row in split.read()), dtype=np.uint64)
+
+
+def _hash(text_a: str, text_b: str | None) -> int:
+    # Half a surrogate pair, which JSON may hold, is no UTF-8.
+    content = f"{text_a}\0{text_b}".encode(errors="surrogatepass")
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
 
 
 def _type(kind: Kind) -> str:
@@ -73,8 +107,11 @@ def _file(folder: Path, split: str, kind: Kind) -> Path:
     return folder / f"{split}.{np.dtype(_type(kind)).name}"
 
 
-def _import(table: Table, sizes: dict[str, int], kind: Kind, folder: Path) -> None:
-    """Writes the logits of each split that the file has, [rows, classes]; a chunk of its rows at a time."""
+def _import(table: Table, sizes: dict[str, int], hashes: dict[str, np.ndarray], kind: Kind, folder: Path) -> None:
+    """Writes the logits of each split that the file has, [rows, classes]; a chunk of its rows at a time.
+
+    hashes: of the task's texts, by split; none where the file has no texts.
+    """
     arrays: dict[str, np.ndarray] = {}
     records = files.read(table)
     while chunk := list(islice(records, CHUNK_ROWS)):
@@ -82,7 +119,10 @@ def _import(table: Table, sizes: dict[str, int], kind: Kind, folder: Path) -> No
             if split not in arrays:
                 shape = (sizes[split], kind.num_logits)
                 arrays[split] = new_array(_file(folder, split, kind), _type(kind), shape)
-            _place(table.path, split, [chunk[place] for place in places], arrays[split], kind)
+            some = [chunk[place] for place in places]
+            if hashes:
+                _check_texts(table.path, split, some, hashes[split])
+            _place(table.path, split, some, arrays[split], kind)
     for split, size in sizes.items():
         if split == "train" or split in arrays:
             _check_all_there(table.path, split, arrays.get(split, np.full((size, 1), np.nan)))
@@ -91,13 +131,26 @@ def _import(table: Table, sizes: dict[str, int], kind: Kind, folder: Path) -> No
 def _by_split(path: Path, chunk: list[Record], sizes: dict[str, int]) -> dict[str, list[int]]:
     """Places in the chunk by split; refuses a split or a row that the task does not have."""
     found: dict[str, list[int]] = {}
-    for place, (line, (split, row, _)) in enumerate(chunk):
+    for place, (line, (split, row, *_)) in enumerate(chunk):
         if split not in sizes:
             raise ValueError(f"{path}:{line}: split is {shown(split)}; allowed: {listed(list(sizes))}")
         if type(row) is not int or not 0 <= row < sizes[split]:
             raise ValueError(f"{path}:{line}: row is {shown(row)}; allowed: 0 to {sizes[split] - 1}, the rows of {split}")
         found.setdefault(split, []).append(place)
     return found
+
+
+def _check_texts(path: Path, split: str, records: list[Record], hashes_R: np.ndarray) -> None:
+    """Refuses a row whose texts are not those of the task's row of that number."""
+    for line, (_, row, _, *texts) in records:
+        if (
+            not all(isinstance(text, str) for text in texts)
+            or _hash(texts[0], texts[1] if len(texts) == 2 else None) != hashes_R[row]
+        ):
+            raise ValueError(
+                f"{path}:{line}: row {row} of {split} is {shown(texts[0])}; allowed: the text that the task has as row {row}, "
+                "as the logits would be another row's"
+            )
 
 
 def _place(path: Path, split: str, records: list[Record], out_RC: np.ndarray, kind: Kind) -> None:
@@ -108,13 +161,13 @@ def _place(path: Path, split: str, records: list[Record], out_RC: np.ndarray, ki
     again_B = ~np.isnan(out_RC[rows_B, 0])
     again_B[np.setdiff1d(np.arange(len(rows_B)), first)] = True
     if again_B.any():
-        line, (_, row, _) = records[int(again_B.argmax())]
+        line, (_, row, *_) = records[int(again_B.argmax())]
         raise ValueError(f"{path}:{line}: row {row} of {split} is there twice")
     out_RC[rows_B] = logits_BC
 
 
 def _numbers(path: Path, split: str, record: Record, kind: Kind) -> list[float]:
-    line, (_, row, logits) = record
+    line, (_, row, logits, *_) = record
     where = f"{path}:{line}: logits of row {row} of {split}"
     if not isinstance(logits, list) or len(logits) != kind.num_logits:
         classes = f"one for each of {listed(kind.labels)}" if kind.labels else "the score, as the task is a regression"

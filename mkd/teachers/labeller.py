@@ -14,6 +14,7 @@ from mkd.evaluate import eager, predictions
 from mkd.layout import Layout
 from mkd.metrics import check_finite
 from mkd.record import Report, silent
+from mkd.stages import made_by
 from mkd.store import new_array, read_array, stored, write_arrays
 from mkd.tokens import TaskData, TokenStore
 
@@ -68,7 +69,8 @@ def stored_logits(root: Path, by: dict[str, Any], reader: Reader, store: TokenSt
         else:
             _write(aside / LOGITS, reader, store, report)
 
-    return read_logits(stored(root, "logits", by | {"rows": store.fingerprint}, build) / LOGITS, reader.classes)
+    parts = by | {"rows": store.fingerprint} | made_by("logits")
+    return read_logits(stored(root, "logits", parts, build) / LOGITS, reader.classes)
 
 
 def _write(file: Path, reader: Reader, store: TokenStore, report: Report) -> None:

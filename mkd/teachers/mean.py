@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from mkd.record import Report, silent
+from mkd.stages import made_by
 from mkd.store import key_of, stored, write_arrays
 from mkd.teachers.labeller import LOGITS, Labeller, read_logits, splits
 from mkd.tokens import TaskData
@@ -41,7 +42,9 @@ class Mean(NamedTuple):
         if len(known) < len(found):
             return None
         rows = splits(self.data)[split].fingerprint
-        parts = {"mean": self.key, "rows": rows, "task": self.data.name, "scale": [self.data.mean, self.data.std]}
+        parts = {"mean": self.key, "rows": rows, "task": self.data.name, "scale": [self.data.mean, self.data.std]} | made_by(
+            "logits"
+        )
         folder = stored(self.root, "logits", parts, partial(_write, known, self.of))
         return read_logits(folder / LOGITS, self.data.kind.num_logits)
 

@@ -18,6 +18,7 @@ from mkd.layout import Layout
 from mkd.rates import resolved
 from mkd.record import Report, silent
 from mkd.resume import Checkpoint
+from mkd.stages import made_by
 from mkd.store import key_of, stored
 from mkd.students import bert_config, load_model
 from mkd.students.heads import head_configs, on
@@ -27,7 +28,7 @@ from mkd.teachers.labeller import Reader, splits, stored_logits
 from mkd.tokenise import tokenizer_fingerprint
 from mkd.tokens import TaskData, TokenStore, layout_of
 from mkd.trainer import train
-from mkd.wordpiece import RULES, learn_wordpiece
+from mkd.wordpiece import learn_wordpiece
 from mkd.words import blocks, take
 
 
@@ -65,7 +66,8 @@ def teacher_tokenizer(config: Config, tasks: list[Task]) -> PreTrainedTokenizerB
     if config.teacher.checkpoint:
         setting = "teacher.checkpoint"
         return checkpoints.load_tokenizer(checkpoints.resolve(config.teacher.checkpoint, setting), setting)
-    parts = {"rows": [task.train.fingerprint for task in tasks], "vocabulary": config.teacher.vocabulary, "rules": RULES}
+    parts = {"rows": [task.train.fingerprint for task in tasks], "vocabulary": config.teacher.vocabulary}
+    parts |= made_by("tokenizers")
     folder = stored(
         Path(config.cache), "tokenizers", parts, lambda aside: learn_wordpiece(tasks, config.teacher.vocabulary, aside)
     )
@@ -84,7 +86,7 @@ def refined_teacher(
         "max_length": config.data.max_length,
         "tasks": {data.name: asdict(data.kind) for data in datas},
         "rows": [[_content(data.train, data.train_rows), _content(data.train, data.selection_rows)] for data in datas],
-    }
+    } | made_by("teachers")
     # By the teacher's own key: whichever run wants this teacher next goes on with it.
     file = Path(config.cache) / "teachers" / f"{key_of(parts)}.safetensors"
     checkpoint = Checkpoint(file, parts, config.checkpoint_seconds)

@@ -20,6 +20,7 @@ from mkd.evaluate import eager, predictions
 from mkd.layout import Layout
 from mkd.matching import States, places_of
 from mkd.record import Report, phase
+from mkd.stages import made_by
 from mkd.store import append, key_of, read_array, stored
 from mkd.students import Student
 from mkd.tasks import Task
@@ -72,7 +73,7 @@ class _Store(NamedTuple):
 
     @property
     def parts(self) -> dict[str, Any]:
-        return self.teacher.by | {"layers": self.layers, "rows": self.rows.fingerprint}
+        return self.teacher.by | {"layers": self.layers, "rows": self.rows.fingerprint} | made_by("states")
 
     @property
     def num_rows(self) -> int:
