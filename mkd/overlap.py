@@ -232,6 +232,22 @@ def holdings(held: Corpus, holding: Corpus) -> Iterator[Edges]:
         run *= 2
 
 
+def short_and_held(corpus: Corpus) -> np.ndarray:
+    """For each text whether it is too short to be joined with the texts that hold it, of which there are some."""
+    lengths, hashes = corpus.lengths(), text_hashes(corpus)
+    found = np.zeros(len(lengths), dtype=bool)
+    for length in range(1, RUN_WORDS):
+        texts = np.flatnonzero(lengths == length)
+        known = np.unique(hashes[texts])
+        held = np.zeros(len(known), dtype=bool)
+        for block in blocks(corpus):
+            starts = _runs(block, length)
+            longer = np.diff(block.offsets)[block.text_of(starts)] > length
+            held |= np.isin(known, block.hashes(starts[longer], length))
+        found[texts] = np.isin(hashes[texts], known[held])
+    return found
+
+
 class Anchors(NamedTuple):
     """Of each text that is looked for one run of its words, sorted by hash. places: of the run within the text."""
 

@@ -15,7 +15,17 @@ from typing import NamedTuple
 import numpy as np
 
 from mkd.config import DataConfig
-from mkd.overlap import Corpus, Edges, equals, groups_of, joined_groups, overlaps_with, word_codes
+from mkd.overlap import (
+    RUN_WORDS,
+    Corpus,
+    Edges,
+    equals,
+    groups_of,
+    joined_groups,
+    overlaps_with,
+    short_and_held,
+    word_codes,
+)
 from mkd.store import read_array, stored, write_arrays
 from mkd.tasks import Kind, Task
 from mkd.tokens import Found
@@ -29,8 +39,18 @@ QUANTILES = 10
 MOST = 20
 """Groups of more than one in so many of the rows asked for are set apart only where smaller ones do not suffice."""
 CHUNK_GROUPS = 1 << 14
-LEVELS = ("overlapping rows", "rows that are or hold one another", "rows of equal text", "single rows")
-"""What is kept together; the next one is taken where the groups of one are too large to be split as asked."""
+LEVELS = (
+    "overlapping rows",
+    f"overlapping rows of {RUN_WORDS} words or more",
+    "rows that are or hold one another",
+    "rows of equal text",
+    "single rows",
+)
+"""What is kept on one side; the next one is taken where the groups of one are too large to be split as asked.
+
+At the first, texts of fewer words that stand in others are never selected: what holds them is too much to be kept with them.
+"""
+ALL, LONG, HELD, EQUAL, SINGLE = range(len(LEVELS))
 
 
 class Carving(NamedTuple):
@@ -86,7 +106,7 @@ def told(found: Found, rows: int) -> str:
     """What was found of a task's rows, in words. rows: how many are selected."""
     text = (
         f"{found.groups:,} groups of rows that overlap, the largest of {found.largest:,} rows; {found.share:.1f} % of the rows "
-        f"overlap with another; {rows:,} are set apart for selection"
+        f"overlap with another; {rows:,} rows of {found.selected_groups:,} groups are set apart for selection"
     )
     if found.together != LEVELS[0]:
         text = f"SELECTION OVERLAPS with training: {text}, by {found.together}, as the groups cannot be split as asked for"
@@ -99,6 +119,7 @@ def metrics(found: Found) -> dict[str, float]:
     """What was found of a task's rows, as numbers by name; share in percent."""
     return {
         "groups": float(found.groups), "largest_group": float(found.largest), "grouped_share": found.share,
+        "selected_groups": float(found.selected_groups),
         "left_out": float(found.left_out), "apart": float(found.together == LEVELS[0]),
     }  # fmt: skip
 
@@ -112,25 +133,28 @@ def _chosen(root: Path, task: Task, words: Words, config: DataConfig, seed: int)
             f"{task.train.source}: task {task.name} has {len(known)} labelled rows, "
             f"of which {count} would be set apart for selection; both parts need at least one"
         )
-    groups = row_groups(root, task, words, known)
+    groups, barred = row_groups(root, task, words, known)
     sizes = np.bincount(groups[0])
     found = Found(VERSION, len(sizes), int(sizes.max()), float(100 * sizes[sizes > 1].sum() / len(known)), LEVELS[0])
     strata = strata_of(words.labels[known], task.kind)
-    level = 0
-    places, enough = drawn(groups[level], strata, count, seed)
-    while not enough and level + 1 < len(groups):
-        level += 1
-        places, enough = drawn(groups[level], strata, count, seed)
+    for level in range(len(LEVELS)):
+        places, enough = drawn(groups[level], strata, count, seed, barred if level == ALL else None)
+        if enough:
+            break
     if len(places) == 0:
         raise ValueError(
             f"{task.train.source}: task {task.name} has no class with two labelled rows; "
             "selection and training need one each of some class"
         )
-    return known[places], found._replace(together=LEVELS[level])
+    num = len(np.unique(groups[LONG][places]))
+    return known[places], found._replace(together=LEVELS[level], selected_groups=num)
 
 
-def row_groups(root: Path, task: Task, words: Words, known: np.ndarray) -> list[np.ndarray]:
-    """For each of these rows the number of its group, at each of LEVELS; all but the last are computed once."""
+def row_groups(root: Path, task: Task, words: Words, known: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """For each of these rows the number of its group, at each of LEVELS, and whether it is too short to be selected at the first.
+
+    Computed once for a task's labelled rows, which these are.
+    """
     parts = {"rows": task.train.fingerprint, "pair": task.kind.pair, "version": VERSION}
 
     def build(aside: Path) -> None:
@@ -139,12 +163,15 @@ def row_groups(root: Path, task: Task, words: Words, known: np.ndarray) -> list[
         if task.kind.pair:
             held, near = (_pair_groups(groups, equal, corpus.lengths()) for groups in (held, near))
             equal = _pairs(equal)
-        for level, groups in enumerate((near, held, equal)):
+        for level, groups in ((LONG, near), (HELD, held), (EQUAL, equal)):
             write_arrays(aside / f"{level}.int32", [_numbered(groups)])
+        # A pair is joined by both of its texts: short ones do not make it overlap with much.
+        barred = np.zeros(len(known), dtype=bool) if task.kind.pair else short_and_held(corpus)
+        write_arrays(aside / "barred.bool", [barred])
 
     folder = stored(root, "groups", parts, build)
-    found = [read_array(folder / f"{level}.int32", "<i4") for level in range(len(LEVELS) - 1)]
-    return [*found, np.arange(len(known), dtype="<i4")]
+    near, held, equal = (read_array(folder / f"{level}.int32", "<i4") for level in (LONG, HELD, EQUAL))
+    return [near, near, held, equal, np.arange(len(known), dtype="<i4")], read_array(folder / "barred.bool", "?")
 
 
 def _numbered(groups: np.ndarray) -> np.ndarray:
@@ -177,19 +204,19 @@ def _pair_groups(texts: np.ndarray, equal: np.ndarray, lengths: np.ndarray) -> n
     return joined_groups(np.arange(num + pairs + most), iter(edges))[:num]
 
 
-def touched(few: Corpus, many: Corpus, level: int = 0) -> np.ndarray:
+def touched(few: Corpus, many: Corpus, level: int = ALL) -> np.ndarray:
     """For each row of `many` whether it is to be kept together with one of `few`; level: of LEVELS."""
     num, others = (len(corpus.texts) // len(corpus.sides) for corpus in (few, many))
     found = np.zeros(others, dtype=bool)
-    if others == 0 or level == len(LEVELS) - 1:
+    if others == 0 or level == SINGLE:
         return found
-    overlapping = overlaps_with(few, many, near=level == 0) if level < 2 else equals(few, many)
+    overlapping = overlaps_with(few, many, near=level < HELD) if level < EQUAL else equals(few, many)
     if len(few.sides) == 1:
         for _, text in overlapping:
             found[text] = True
         return found
     long = few.lengths() >= SHARED_WORDS
-    for one, text in equals(few, many) if level < 2 else ():
+    for one, text in equals(few, many) if level < EQUAL else ():
         found[text[long[one]] % others] = True
     none = np.zeros(0, dtype=np.int64)
     edges: list[Edges] = [(none, none), *overlapping]
@@ -226,13 +253,16 @@ def shares(counts: np.ndarray, total: int) -> np.ndarray:
     return found
 
 
-def drawn(groups: np.ndarray, strata: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, bool]:
+def drawn(
+    groups: np.ndarray, strata: np.ndarray, count: int, seed: int, barred: np.ndarray | None = None
+) -> tuple[np.ndarray, bool]:
     """Places of the rows that are set apart, whole groups drawn by the seed; and whether they are nearly as many as asked for.
 
     No more rows than asked for, of each stratum no more than `shares` says as long as groups can be found for that, and a row
     of each stratum stays. Rows are missing only where every group left is larger than their number or would leave a stratum
     without rows. Nearly: half of all rows, and of each stratum's rounded down, where half of the rows there are can be drawn at
-    all, as their groups are not larger than what is asked for. groups, strata: numbers from 0, by row.
+    all, as their groups are not larger than what is asked for. groups, strata: numbers from 0, by row. barred: rows whose groups
+    are not to be drawn.
     """
     sizes = np.bincount(groups)
     rank = np.random.default_rng([seed, 0]).permutation(len(sizes))
@@ -241,22 +271,29 @@ def drawn(groups: np.ndarray, strata: np.ndarray, count: int, seed: int) -> tupl
     counts = np.bincount(strata)
     wanted = shares(counts, count)
     left = wanted.copy()
+    free = np.ones(len(sizes), dtype=bool)
+    if barred is not None:
+        free[rank[groups[barred]]] = False
+    drawable = np.mean(free[rank[groups]] & (sizes[groups] <= count))
     taken = np.zeros(len(sizes), dtype=bool)
     none = np.zeros_like(wanted)
     for most, beyond in ((max(1, count // MOST), none), (count, none), (count, np.maximum(counts - 1 - wanted, 0))):
-        _take(Turns(order, ends, strata[order]), left, beyond, most, taken)
+        _take(Turns(order, ends, strata[order], free), left, beyond, most, taken)
     places = np.sort(order[np.repeat(taken, np.diff(ends, prepend=0))])
     got = np.bincount(strata[places], minlength=len(counts))
-    drawable = np.mean(sizes[groups] <= count)
     return places, bool(drawable >= 0.5 and len(places) >= wanted.sum() / 2 and (got >= wanted // 2).all())
 
 
 class Turns(NamedTuple):
-    """Rows by the turn of their groups. ends: of each group's rows. strata: of the rows in this order."""
+    """Rows by the turn of their groups. ends: of each group's rows. strata: of the rows in this order.
+
+    free: whether a group may be taken at all.
+    """
 
     order: np.ndarray
     ends: np.ndarray
     strata: np.ndarray
+    free: np.ndarray
 
 
 def _take(turns: Turns, left: np.ndarray, beyond: np.ndarray, most: int, taken: np.ndarray) -> None:
@@ -274,7 +311,7 @@ def _take(turns: Turns, left: np.ndarray, beyond: np.ndarray, most: int, taken: 
         keys = np.repeat(np.arange(last - first), sizes) * num + turns.strata[start : turns.ends[last - 1]]
         keys, counts = np.unique(keys, return_counts=True)
         owner, stratum = keys // num, keys % num
-        fits = ~taken[first:last] & (sizes <= min(most, left.sum()))
+        fits = turns.free[first:last] & ~taken[first:last] & (sizes <= min(most, left.sum()))
         fits[owner[counts > (left + beyond)[stratum]]] = False
         starts = np.searchsorted(owner, np.arange(last - first + 1))
         for group in np.flatnonzero(fits):

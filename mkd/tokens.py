@@ -71,7 +71,8 @@ class Found(NamedTuple):
     """What the labelled training rows of a task are like where they are split into those to learn from and to select by.
 
     version: how they are split. groups, largest: of rows that overlap, their number and the largest one's rows. share: percent
-    of the rows that overlap with another. together: what is on one side. left_out: rows without a label on neither side.
+    of the rows that overlap with another. together: what is on one side. selected_groups: those that have selected rows.
+    left_out: rows without a label on neither side.
     """
 
     version: str
@@ -79,6 +80,7 @@ class Found(NamedTuple):
     largest: int
     share: float
     together: str
+    selected_groups: int = 0
     left_out: int = 0
 
 

@@ -106,7 +106,8 @@ def test_a_run_gives_every_metric(result: Result) -> None:
         *(f"export/{b}/{name}" for b in backends[1:] for name in ("max_difference", "loss", "bytes", "offered", "quality/mean")),
         *(f"export/{backend}/quality/{task}/score" for backend in backends[1:] for task in TASKS),
         *(f"size/{name}" for name in ("parameters", "parameters_without_embeddings", "bytes", "flops")),
-        *(f"data/{task}/{name}" for task in TASKS for name in ("groups", "largest_group", "grouped_share", "left_out", "apart")),
+        *(f"data/{t}/{name}" for t in TASKS for name in ("groups", "largest_group", "grouped_share", "selected_groups")),
+        *(f"data/{task}/{name}" for task in TASKS for name in ("left_out", "apart")),
     }
     retained = {name for name in result.metrics if name.startswith("retention/")}
     assert {name for name in result.metrics if not name.endswith(depend_on_time)} - retained == expected

@@ -27,7 +27,7 @@ def groups_of(tmp_path: Path, rows: list[Row], kind: Kind = SINGLE) -> list[list
     task = Task("task", kind, split(rows), {})
     words = selection.plain_store(tmp_path, task.train, kind)
     known = np.arange(len(rows))
-    found = selection.row_groups(tmp_path, task, words, known)[0]
+    found = selection.row_groups(tmp_path, task, words, known)[0][selection.ALL]
     return [np.flatnonzero(found == group).tolist() for group in range(found.max() + 1) if (found == group).sum() > 1]
 
 
@@ -172,6 +172,20 @@ def test_groups_too_large_for_the_selection_are_learnt_from() -> None:
         places, enough = drawn(groups, np.zeros(100, dtype=int), 10, seed)
         assert enough and len(places) == 10 and places.min() >= 50
     assert not drawn(np.array([0] * 51 + list(range(1, 50))), np.zeros(100, dtype=int), 10, 0)[1], "under half can be drawn"
+
+
+def test_short_texts_that_stand_in_others_are_not_selected(tmp_path: Path) -> None:
+    texts = [f"a{i} b{i} c{i} d{i}" for i in range(40)] + [f"b{i} c{i}" for i in range(10)] + [f"c{i} b{i}" for i in range(10)]
+    task = Task("t", SINGLE, split(rows_of(texts)), {})
+    words = selection.plain_store(tmp_path, task.train, SINGLE)
+    groups, barred = selection.row_groups(tmp_path, task, words, np.arange(60))
+    assert np.flatnonzero(barred).tolist() == list(range(40, 50))
+    assert len(np.unique(groups[selection.ALL])) == 60
+    selected = [set(carved(tmp_path, task, DataConfig(selection_fraction=0.5), seed).selection_rows) for seed in range(3)]
+    assert all(len(rows) == 30 and not rows & set(range(40, 50)) for rows in selected)
+    texts = [f"a b c{i} d{i}" for i in range(20)] + ["a b", "b", "a", "a"] * 10
+    found = carved(tmp_path, Task("t", SINGLE, split(rows_of(texts)), {}), DataConfig(selection_fraction=0.5), 0).found
+    assert found.together == "overlapping rows of 4 words or more", "too few rows are left without them"
 
 
 def test_where_groups_cannot_be_split_less_is_kept_together_and_that_is_told(tmp_path: Path) -> None:

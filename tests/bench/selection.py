@@ -1,0 +1,151 @@
+"""What the selection split keeps apart, and what rows drawn one by one did not.
+
+    python tests/bench/selection.py --path data/glue --tasks sst2 mrpc rte
+    python tests/bench/selection.py --rows 1000000
+
+Of each task: groups of rows that overlap, the largest, the share of rows that overlap with another; seconds to find them (less
+the reading of the text) and to read the text; the selected rows that overlap with a training row, drawn one by one and by
+groups; accuracy of the nearest neighbour in training (cosine of TF-IDF words; of regression Spearman's correlation) on
+selection, drawn one by one and by groups, and on dev. With --rows: so many made-up rows instead, their peak memory in MiB.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import scipy.stats
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from experiments.table import markdown
+from mkd import selection
+from mkd.config import DataConfig
+from mkd.selection import carved, row_groups, touched
+from mkd.sources import load_tasks
+from mkd.store import key_of
+from mkd.tasks import Kind, Row, Split, Task
+from mkd.words import plain_store
+
+QUERIES = 1000
+"""Rows of a split whose nearest neighbours are looked for."""
+BLOCK_ROWS = 100
+Cells = list[str]
+
+
+def joined(rows: list[Row]) -> list[str]:
+    return [" ".join((row.text_a, row.text_b or "")) for row in rows]
+
+
+def nearest(kind: Kind, train: list[Row], asked: list[Row]) -> float:
+    """Points that the label of the nearest training row scores."""
+    asked = Random(0).sample(asked, min(QUERIES, len(asked)))
+    words = TfidfVectorizer(token_pattern=r"\w+").fit(joined(train))
+    table, queries = words.transform(joined(train)), words.transform(joined(asked))
+    places = [
+        np.asarray((queries[start : start + BLOCK_ROWS] @ table.T).toarray().argmax(1))
+        for start in range(0, queries.shape[0], BLOCK_ROWS)
+    ]
+    found = np.array([train[place].label for place in np.concatenate(places)])
+    labels = np.array([row.label for row in asked])
+    return 100 * float((found == labels).mean() if kind.labels else scipy.stats.spearmanr(found, labels)[0])
+
+
+def measure(task: Task, config: DataConfig, root: Path) -> Cells:
+    """A task's row of the table."""
+    clock = [time.perf_counter()]
+    words = plain_store(root, task.train, task.kind)
+    clock.append(time.perf_counter())
+    known = np.flatnonzero(~np.isnan(words.labels))
+    row_groups(root, task, words, known)
+    clock.append(time.perf_counter())
+    rows = list(task.train.read())
+    cut = carved(root, task, config, 0)
+    drawn = np.sort(np.random.default_rng([0, 0]).permutation(known)[: len(cut.selection_rows)])
+    leaks, scores = [], []
+    for chosen in (drawn, cut.selection_rows):
+        rest = np.setdiff1d(known, chosen)
+        leaks.append(int(touched(selection._corpus(words, rest), selection._corpus(words, chosen)).sum()))
+        scores.append(nearest(task.kind, [rows[i] for i in rest], [rows[i] for i in chosen]))
+    on_dev = nearest(task.kind, [rows[i] for i in cut.train_rows], [row for split in task.dev.values() for row in split.read()])
+    found = cut.found
+    read_s, find_s = np.diff(clock).tolist()
+    return [
+        task.name, f"{len(known):,}", f"{found.groups:,}", f"{found.largest:,}", f"{found.share:.1f}", f"{find_s:.1f}",
+        f"{read_s:.1f}", f"{len(cut.selection_rows):,}", f"{leaks[0]:,}", f"{leaks[1]:,}", *(f"{s:.1f}" for s in scores),
+        f"{on_dev:.1f}",
+    ]  # fmt: skip
+
+
+HEADER = [
+    "task", "rows", "groups", "largest", "in groups: %", "found: s", "read: s", "selected", "leak: one by one", "by groups",
+    "nearest: one by one", "by groups", "dev",
+]  # fmt: skip
+
+
+def made_up(num: int) -> Task:
+    """Rows of 4 to 30 words of Zipf's frequencies; a tenth are part of the row before, a tenth differ in a word from it."""
+
+    def read():  # type: ignore[no-untyped-def]
+        generator = np.random.default_rng(0)
+        before = ["word"] * 9
+        for start in range(0, num, 10_000):
+            lengths = generator.integers(4, 31, 10_000)
+            ids = generator.zipf(1.2, lengths.sum()) % 200_000
+            turns, at = generator.random(10_000), 0
+            for length, turn in zip(lengths[: num - start].tolist(), turns.tolist(), strict=False):
+                words = [f"w{i}" for i in ids[at : at + length].tolist()]
+                at += length
+                if turn < 0.1 and len(before) > 5:
+                    words = before[1:]
+                elif turn < 0.2:
+                    words = [*before[:-1], words[0]]
+                before = words
+                yield Row(" ".join(words), None, float(length % 2))
+
+    return Task("made up", Kind(("even", "odd"), False, ("accuracy",)), Split(read, key_of({"rows": num}), "made-up rows"), {})
+
+
+def peak_mib() -> float:
+    """VmHWM: the largest resident memory that the process ever had."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+
+def main() -> None:
+    """The table, then the same as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--path", default="", help="a folder in the official GLUE layout")
+    parser.add_argument("--tasks", nargs="*", default=[], help="of it; none: all that are there")
+    parser.add_argument("--rows", type=int, default=0, help="so many made-up rows instead")
+    parser.add_argument("--folder", type=Path, default=Path("."), help="where the temporary folder is made")
+    args = parser.parse_args()
+    header, body = HEADER, []
+    with TemporaryDirectory(dir=args.folder) as folder:
+        if args.rows:
+            header = ["rows", "words", "groups", "largest", "read: s", "found: s", "split: s", "before: MiB", "peak: MiB"]
+            task, before, clock = made_up(args.rows), peak_mib(), [time.perf_counter()]
+            words = plain_store(Path(folder), task.train, task.kind)
+            clock.append(time.perf_counter())
+            row_groups(Path(folder), task, words, np.arange(args.rows))
+            clock.append(time.perf_counter())
+            found = carved(Path(folder), task, DataConfig(), 0).found
+            clock.append(time.perf_counter())
+            counts = [args.rows, len(words.sides[0].ids), found.groups, found.largest]
+            body.append(
+                [*(f"{n:,}" for n in counts), *(f"{s:.1f}" for s in np.diff(clock)), f"{before:,.0f}", f"{peak_mib():,.0f}"]
+            )
+        else:
+            config = DataConfig(source="glue", path=args.path, tasks=args.tasks)
+            for task in load_tasks(config):
+                body.append(measure(task, config, Path(folder)))
+                print(task.name, file=sys.stderr, flush=True)
+    print("\n".join(markdown([header, *body])))
+    print(json.dumps([dict(zip(header, row, strict=False)) for row in body]))
+
+
+if __name__ == "__main__":
+    main()
