@@ -80,4 +80,6 @@ def _limits(config: Config, result: Result) -> list[str]:
         "Its probabilities are those of a softmax: see `quality/<task>/ece` for how far they are off on dev.",
         "Its scores are of one seed. Its speed is that of the processor named above.",
     ]
+    if "export/int8/bytes" in result.metrics:
+        told.append("In int8 an answer depends a little on the other texts of the same call, which share a range.")
     return told + result.notes

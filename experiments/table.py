@@ -45,6 +45,9 @@ def export_lines(made: Delivered) -> list[str]:
     for score in scores:
         shown = [_exact(metrics, f"export/{name}/{score}", ".2f") for name in names]
         rows.append([f"{score.split('/')[1]} on dev", f"{metrics[score]:.2f}", *shown])
+    for way in ("batches", "single_rows"):
+        lost = [_exact(metrics, f"export/{name}/loss_{way}", ".2f") for name in names]
+        rows.append([f"lost in {way.replace('_', ' ')}", "-", *lost])
     rows.append(["MB", "-", *(f"{metrics[f'export/{name}/bytes'] / 1e6:.2f}" for name in names)])
     for setting in settings:
         key = statistic(setting)
@@ -112,9 +115,9 @@ def _latency(metrics: dict[str, float]) -> list[str]:
 def _exports(metrics: dict[str, float]) -> list[str]:
     """One row a backend that the student was exported to."""
     names = [name.split("/")[1] for name in metrics if name.startswith("export/") and name.endswith("/bytes")]
-    rows = [["export", "mean score", "lost", "largest difference", "MB", "offered"]]
+    rows = [["export", "mean score", "lost in batches", "lost in single rows", "largest difference", "MB", "offered"]]
     for name in names:
-        forms = {"quality/mean": ".2f", "loss": ".2f", "max_difference": ".1g"}
+        forms = {"quality/mean": ".2f", "loss_batches": ".2f", "loss_single_rows": ".2f", "max_difference": ".1g"}
         shown = [_exact(metrics, f"export/{name}/{key}", form) for key, form in forms.items()]
         passed = "yes" if metrics[f"export/{name}/offered"] else "no"
         rows.append([name, *shown, f"{metrics[f'export/{name}/bytes'] / 1e6:.1f}", passed])

@@ -16,19 +16,22 @@ from mkd import processes, runtime
 from mkd.config import Config
 from mkd.evaluate import at_work, dev_logits, quality
 from mkd.export import PROGRAM, calibration_batches, export_int8, export_onnx, export_program, load_program
+from mkd.layout import Layout, padded
 from mkd.record import MODEL, Report, phase
 from mkd.speed import HEADLINE, Timed, busy_note, settings, speed_metrics, tokens_of, work_of
 from mkd.students import Student
 from mkd.tasks import Task
 from mkd.teachers.finetuned import Classifier
 from mkd.teaching import Side, Teacher
-from mkd.tokens import layout_of
+from mkd.tokens import TaskData, layout_of
 
 TORCH = "torch"
 TRACED = "program"
 """The torch.export program, which is checked as a backend is, and is for others to run."""
 EQUAL = 1e-3
 """Logits in float32 differ by no more between backends."""
+SINGLE_ROWS = 2000
+"""At most so many rows of each dev split are asked one by one too: for a large model no more work than a few batches of them."""
 
 
 class Offered(NamedTuple):
@@ -55,8 +58,9 @@ def offered(
 ) -> Offered:
     """The student in the backends of config.export, each in a folder of its name, and the speed of all and of the teacher.
 
-    dev: the student's logits in torch, which those of each backend are compared with: `export/<backend>/max_difference`,
-    `/quality/...`, `/loss` (of the mean score, in points), `/bytes`, `/offered` (1, or 0 where it did not pass).
+    dev: the student's logits in torch, which those of each backend are compared with as `checked` tells:
+    `export/<backend>/max_difference`, `/quality/...`, `/loss`, `/loss_batches`, `/loss_single_rows` (of the mean score, in
+    points), `/bytes`, `/offered` (1, or 0 where it did not pass).
     `speed/<backend>/<setting>/...` are as in mkd/speed.py, with a `/ratio` where a teacher runs here (`ratios`). With
     export.torch a torch.export program is written to `model` in the folder, and compared likewise. Of several processes the
     first one works.
@@ -120,7 +124,7 @@ def _exports(
                 continue
             break  # all others are made of it
         infer = load_program(path, student) if name == TRACED else runtime.Student.load(path, config.threads).infer
-        found = compared(side, dev, dev_logits(infer, side.datas, layout))
+        found = checked(side, dev, infer, layout)
         wrong = _wrong(name, found, config)
         made.append(Export(name, path, found | {"bytes": float(_size(path)), "offered": float(not wrong)}, wrong))
         notes += wrong
@@ -135,6 +139,37 @@ def in_torch(model: Student | Classifier, tokenizer: PreTrainedTokenizerBase | N
     assert tokenizer is not None, "what runs here has one"
     load: Callable[[int], runtime.Student] = partial(at_work, model, tokenizer)
     return Timed(load, tokens_of(model.model if isinstance(model, Classifier) else model))
+
+
+def checked(side: Side, dev: dict[Any, np.ndarray], infer: runtime.Infer, layout: Layout) -> dict[str, float]:
+    """What `compared` tells of a backend's logits on all dev rows in batches, with the worse loss of batches and single rows.
+
+    A backend of dynamic quantisation may answer a row alone otherwise than beside others, and a student at work gets both.
+    `loss_batches` and `loss_single_rows` are the two losses, `loss` the larger; the second is of at most SINGLE_ROWS rows of each
+    split, evenly spread, against torch's logits on the same rows. `max_difference` is of both. Nothing where a logit is not
+    finite.
+    """
+    batches = compared(side, dev, dev_logits(infer, side.datas, layout))
+    chosen = {key: _spread(len(logits)) for key, logits in dev.items()}
+    alone: dict[Any, np.ndarray] = {}
+    few: list[TaskData] = []
+    for data in side.datas:
+        for suffix, store in data.dev.items():
+            rows = chosen[data.name, suffix].reshape(-1, 1)
+            alone[data.name, suffix] = np.concatenate([infer(padded(store, row, layout), data.name) for row in rows])
+        # Of a store, scores take the labels alone.
+        dev_few = {name: store._replace(labels=store.labels[chosen[data.name, name]]) for name, store in data.dev.items()}
+        few.append(data._replace(dev=dev_few))
+    single = compared(side._replace(datas=few), {key: dev[key][rows] for key, rows in chosen.items()}, alone)
+    if not batches or not single:
+        return {}
+    worse = {name: max(batches[name], single[name]) for name in ("loss", "max_difference")}
+    return batches | worse | {"loss_batches": batches["loss"], "loss_single_rows": single["loss"]}
+
+
+def _spread(count: int) -> np.ndarray:
+    """Which of so many rows are asked one by one."""
+    return np.linspace(0, count, min(count, SINGLE_ROWS), endpoint=False).astype(int)
 
 
 def compared(side: Side, dev: dict[Any, np.ndarray], other: dict[Any, np.ndarray]) -> dict[str, float]:
@@ -190,7 +225,7 @@ def _make(name: str, config: Config, student: Student, side: Side, path: Path) -
         export_onnx(student, side.tokenizer, config.export, path)
         return
     seen = calibration_batches(side.datas, layout, config.export.calibration_rows) if name == "static" else None
-    export_int8(path.with_name("onnx"), path, seen)
+    export_int8(path.with_name("onnx"), path, config.export, seen)
 
 
 def _wrong(name: str, found: dict[str, float], config: Config) -> list[str]:
@@ -199,7 +234,8 @@ def _wrong(name: str, found: dict[str, float], config: Config) -> list[str]:
         return [f"{name} is not offered: not all of its logits are finite"]
     if found["loss"] > config.export.max_loss:
         limit = f"at most {config.export.max_loss:g} (export.max_loss)"
-        return [f"{name} is not offered: it loses {found['loss']:.2f} points of the mean score, allowed: {limit}"]
+        where = "batches" if found["loss_batches"] == found["loss"] else "single rows"
+        return [f"{name} is not offered: it loses {found['loss']:.2f} points of the mean score in {where}, allowed: {limit}"]
     if name in ("onnx", TRACED) and found["max_difference"] > EQUAL:
         return [f"{name} is not offered: its logits are up to {found['max_difference']:.2g} off torch's, allowed: {EQUAL:g}"]
     return []

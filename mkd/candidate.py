@@ -70,6 +70,8 @@ def cost(rows: Rows, config: Config, backend: str) -> Cost:
     parts = _machine(rows, config) | {"student": student.config.to_dict(), "backend": backend}
     if config.export.per_task and backend != TORCH:
         parts["per_task"] = True
+    if config.export.weight_range != "auto" and backend == "int8":
+        parts["weight_range"] = config.export.weight_range
     return Cost(_kept(config, json.loads(json.dumps(parts)), build), backend)
 
 
@@ -122,7 +124,7 @@ def _in_backend(rows: Rows, config: Config, student: Student, backend: str, fold
     except torch.onnx.OnnxExporterError as error:
         raise ValueError(f"search.backend is {backend!r}; allowed for {config.student.name}: torch ({error})") from error
     if backend == "int8":
-        export_int8(folder / "onnx", folder / "int8")
+        export_int8(folder / "onnx", folder / "int8", config.export)
     return timed._replace(load=partial(runtime.Student.load, folder / backend))
 
 

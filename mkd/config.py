@@ -429,6 +429,9 @@ class ExportConfig:
     """Whether each task has a graph of its own, instead of one with all heads."""
     calibration_rows: int = 256
     """Training rows, of all tasks in all, that `static` is calibrated on."""
+    weight_range: Literal["auto", "full", "reduced"] = "auto"
+    """Of int8 and static: full, weights take all 8 bits; reduced, 7 of them, which an x86 processor without VNNI multiplies
+    faster; auto: reduced where the exporting processor is such a one. Either is answered alike on all processors."""
     torch: bool = False
     """Whether a torch.export program is written too, as student.pt2 beside the student's weights."""
     student: str = ""

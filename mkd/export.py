@@ -7,7 +7,6 @@ import copy
 import hashlib
 import json
 import logging
-import platform
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.config import ExportConfig
 from mkd.layout import Arrays, Layout, padded
-from mkd.runtime import FORMAT, MANIFEST, TOKENIZER, Infer, digest_of
+from mkd.runtime import FORMAT, MANIFEST, REDUCED, TOKENIZER, Infer, digest_of, saturates
 from mkd.students import Student
 from mkd.students.bilstm import BiLstm, take
 from mkd.students.heads import Heads
@@ -103,40 +102,33 @@ def export_onnx(student: Student, tokenizer: PreTrainedTokenizerBase, config: Ex
     _write_manifest(folder, {"format": FORMAT, "tasks": tasks, "layout": layout._asdict()})
 
 
-def export_int8(source: Path, folder: Path, calibration: list[Arrays] | None = None) -> None:
+def export_int8(source: Path, folder: Path, config: ExportConfig, calibration: list[Arrays] | None = None) -> None:
     """The exported float32 student with weights of 8 bits: tables, products and LSTMs.
 
     What is multiplied with them is turned to 8 bits too, by its range in each batch (dynamic quantisation), or, with
-    `calibration`, by its range over these batches (static; products alone, an LSTM stays as it is). Weights are signed and what
-    they meet is not: on an x86 processor without VNNI such products may saturate, so they take 7 of the 8 bits where this one has
-    none. Check a folder that was made elsewhere where it is to run.
+    `calibration`, by its range over these batches (static; products alone, an LSTM stays as it is). A product's weights have a
+    scale for each output, an LSTM's for each gate of each unit, in each direction; a table of embeddings has one.
+
+    Weights are signed and what they meet is not: an x86 processor without VNNI adds two products of 8 bits in 16, which may
+    saturate. Weights of 7 bits (config.weight_range) do not; those of all 8 are multiplied there by slower, exact products
+    (mkd/runtime.py), as the manifest says which they are.
     """
     folder.mkdir(parents=True)
-    seven = saturates()
-    manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
+    reduced = saturates() if config.weight_range == "auto" else config.weight_range == "reduced"
+    manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8")) | {REDUCED: reduced}
     for graph in sorted({head["graph"] for head in manifest["tasks"].values()}):
         prepared = folder / f"{graph}.prepared"
         quant_pre_process(source / graph, prepared, skip_symbolic_shape=True)
         if calibration is None:
-            quantize_dynamic(prepared, folder / graph, weight_type=QuantType.QInt8, reduce_range=seven)
+            quantize_dynamic(prepared, folder / graph, per_channel=True, weight_type=QuantType.QInt8, reduce_range=reduced)
         else:
             quantize_static(
                 prepared, folder / graph, _Batches(calibration), activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                reduce_range=seven,
+                per_channel=True, reduce_range=reduced,
             )  # fmt: skip
         prepared.unlink()
     (folder / TOKENIZER).write_bytes((source / TOKENIZER).read_bytes())
     _write_manifest(folder, manifest)
-
-
-def saturates() -> bool:
-    """Whether the sum of two products may be more than this processor holds: an x86 one without VNNI adds them in 16 bits."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return False
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.exists() else []
-    flags = next((line.split() for line in lines if line.startswith("flags")), [])
-    return not any("vnni" in flag or flag == "amx_int8" for flag in flags)
 
 
 def export_program(student: Student, layout: Layout, file: Path) -> None:

@@ -6,6 +6,7 @@ Axes: N texts, B rows of a batch, C classes (1 for regression).
 import hashlib
 import json
 import os
+import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ TOKENIZER = "tokenizer.json"
 FORMAT = 2
 READABLE = (1, FORMAT)
 """Formats that are read: 2 may tell a single text's special tokens, and token types, apart from a pair's."""
+REDUCED = "reduced_range"
+"""In the manifest of an int8 student: whether its weights take 7 of their 8 bits."""
 BATCH_TOKENS = 1024
 """A batch has at most so many tokens, padding included: of the sizes from 128 to 4096 one that is seldom far from the fastest."""
 
@@ -68,8 +71,9 @@ class Student:
     def load(folder: str | Path, threads: int = 0) -> "Student":
         """The student that was exported to the folder, on so many CPU threads; 0: OMP_NUM_THREADS, or as many as it may use.
 
-        The tokenizer's threads are set with the first student that a process loads. Raises ValueError that names the folder or
-        file which is missing, damaged or of another kind. Nothing in the folder is run.
+        Weights that take all 8 bits are multiplied by onnxruntime's slower exact products where the processor has no VNNI: the
+        answers are then as where it has. The tokenizer's threads are set with the first student that a process loads. Raises
+        ValueError that names the folder or file which is missing, damaged or of another kind. Nothing in the folder is run.
         """
         threads = _threads(threads)
         os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
@@ -77,7 +81,9 @@ class Student:
         contents = {name: _read(Path(folder) / name, digest) for name, digest in manifest["files"].items()}
         heads = {name: Head(tuple(h["labels"]), h["pair"], h["mean"], h["std"]) for name, h in manifest["tasks"].items()}
         stated: dict[str, Any] = {key: _tuples(value) for key, value in manifest["layout"].items()}
-        opened = {name: _opened(Path(folder) / name, content, threads) for name, content in contents.items()}
+        # A folder that does not say of how many bits its weights are may be of all 8.
+        exact = saturates() and not manifest.get(REDUCED)
+        opened = {name: _opened(Path(folder) / name, content, threads, exact) for name, content in contents.items()}
 
         def infer(batch: Arrays, task: str) -> np.ndarray:
             head = manifest["tasks"][task]
@@ -157,6 +163,16 @@ def by_length(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
 def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def saturates() -> bool:
+    """Whether two products of 8 bits may be more than this processor holds: an x86 one without VNNI adds them in 16 bits."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.exists() else []
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    return not any("vnni" in flag or flag == "amx_int8" for flag in flags)
 
 
 def _threads(asked: int) -> int:
@@ -253,18 +269,20 @@ def _read(file: Path, digest: str) -> bytes:
     return content
 
 
-def _opened(file: Path, content: bytes, threads: int) -> Any:
+def _opened(file: Path, content: bytes, threads: int, exact: bool) -> Any:
     """The tokenizer or graph. Raises ValueError where the library that reads it cannot, as one older than its writer may."""
     try:
-        return Tokenizer.from_str(content.decode()) if file.name == TOKENIZER else _session(content, threads)
+        return Tokenizer.from_str(content.decode()) if file.name == TOKENIZER else _session(content, threads, exact)
     except Exception as error:  # neither library has a narrower one
         library = "tokenizers" if file.name == TOKENIZER else "onnxruntime"
         raise ValueError(f"{file} cannot be read by the {library} that is installed: {error}") from error
 
 
-def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
+def _session(graph: bytes, threads: int, exact: bool) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    if exact:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
     # Threads that wait would spin, on cores that torch's, another model's or another process's threads have a use for.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

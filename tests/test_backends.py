@@ -7,11 +7,11 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd.backends import TORCH, Offered, _wrong, compared, latency_ms, offered, ratios
+from mkd.backends import TORCH, Offered, _wrong, checked, compared, latency_ms, offered, ratios
 from mkd.config import Config, DataConfig, ExportConfig, SpeedConfig, StudentConfig
 from mkd.evaluate import dev_logits, eager
 from mkd.export import PROGRAM, export_int8, export_onnx
-from mkd.layout import Arrays
+from mkd.layout import Arrays, padded
 from mkd.record import MODEL, silent
 from mkd.runtime import Student as Runtime
 from mkd.students import Student, make_student
@@ -81,25 +81,104 @@ def test_nothing_is_compared_with_what_is_not_finite(
 
 
 @pytest.mark.parametrize(
-    ("name", "loss", "difference", "told"),
+    ("name", "losses", "difference", "told"),
     [
-        ("onnx", 0.0, 1e-5, []),
-        ("int8", 0.5, 3.0, []),
-        ("int8", -2.0, 3.0, []),
+        ("onnx", (0.0, 0.0), 1e-5, []),
+        ("int8", (0.5, 0.4), 3.0, []),
+        ("int8", (-2.0, 0.5), 3.0, []),
         (
             "int8",
-            0.51,
+            (0.51, 0.0),
             0.1,
-            ["int8 is not offered: it loses 0.51 points of the mean score, allowed: at most 0.5 (export.max_loss)"],
+            ["int8 is not offered: it loses 0.51 points of the mean score in batches, allowed: at most 0.5 (export.max_loss)"],
         ),
-        ("onnx", 0.0, 0.0123, ["onnx is not offered: its logits are up to 0.012 off torch's, allowed: 0.001"]),
-        ("program", 0.0, 0.5, ["program is not offered: its logits are up to 0.5 off torch's, allowed: 0.001"]),
-        ("static", None, None, ["static is not offered: not all of its logits are finite"]),
+        (
+            "int8",
+            (-0.1, 0.72),
+            0.1,
+            [
+                "int8 is not offered: it loses 0.72 points of the mean score in single rows, "
+                "allowed: at most 0.5 (export.max_loss)"
+            ],
+        ),
+        ("onnx", (0.0, 0.0), 0.0123, ["onnx is not offered: its logits are up to 0.012 off torch's, allowed: 0.001"]),
+        ("program", (0.0, 0.0), 0.5, ["program is not offered: its logits are up to 0.5 off torch's, allowed: 0.001"]),
+        ("static", None, 0.0, ["static is not offered: not all of its logits are finite"]),
     ],
 )
-def test_what_is_wrong_is_told(name: str, loss: float | None, difference: float | None, told: list[str]) -> None:
-    stated = {"loss": loss, "max_difference": difference}
-    assert _wrong(name, {key: value for key, value in stated.items() if value is not None}, Config()) == told
+def test_what_is_wrong_is_told(name: str, losses: tuple[float, float] | None, difference: float, told: list[str]) -> None:
+    found = {}
+    if losses is not None:
+        found = dict(zip(("loss_batches", "loss_single_rows"), losses, strict=True)) | {"loss": max(losses)}
+        found["max_difference"] = difference
+    assert _wrong(name, found, Config()) == told
+
+
+def odd(batch: Arrays) -> np.ndarray:
+    """Whether the sum of a row's tokens is odd."""
+    rows: np.ndarray = (batch.ids * batch.mask).reshape(len(batch.ids), -1).sum(1) % 2 == 1
+    return rows
+
+
+def sure(answers: np.ndarray) -> np.ndarray:
+    """Logits [B, 2] for these classes."""
+    return np.stack([1 - answers, answers], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("wrong_alone", [False, True])
+def test_a_backend_is_checked_in_batches_and_row_by_row_and_the_worse_counts(
+    wrong_alone: bool, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Of 20 rows, whose class is whether their tokens sum to an odd number, some are wrong: either alone or in company."""
+    data, layout = datas[0], layout_of(tokenizer, False, 32)
+    classes = odd(padded(data.dev[""], np.arange(20), layout)).astype(np.float32)
+    data = data._replace(dev={"": data.dev[""]._replace(labels=classes)})
+    texts = [padded(data.dev[""], np.array([row]), layout).ids.tobytes() for row in range(20)]
+    mistaken = {texts[row] for row in (0, 1, 2, 5, 8)}
+    lost = 5.0 * sum(text in mistaken for text in texts)
+    asked: list[int] = []
+
+    def infer(batch: Arrays, task: str) -> np.ndarray:
+        asked.append(len(batch.ids))
+        answers = odd(batch).astype(np.float32)
+        for place, row in enumerate(batch.ids):
+            own = row[batch.mask[place]].tobytes()
+            if own in mistaken and (len(batch.ids) == 1) == wrong_alone:
+                answers[place] = 1 - answers[place]
+        return sure(answers)
+
+    found = checked(Side(tokenizer, [data], CPU), {("single", ""): sure(classes)}, infer, layout)
+    assert asked.count(1) == 20 and sum(asked) == 40, "each row in both ways"
+    losses = (0.0, lost) if wrong_alone else (lost, 0.0)
+    assert (found["loss_batches"], found["loss_single_rows"]) == pytest.approx(losses)
+    assert found["loss"] == pytest.approx(lost) and found["max_difference"] == 1.0 and 25 <= lost < 100
+    assert found["quality/mean"] == pytest.approx(100 - losses[0]), "of all rows, in batches"
+
+
+def test_of_many_rows_some_evenly_spread_are_asked_alone(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mkd.backends.SINGLE_ROWS", 5)
+    data, layout = datas[0], layout_of(tokenizer, False, 32)
+    alone: list[bytes] = []
+
+    def infer(batch: Arrays, task: str) -> np.ndarray:
+        alone.extend([batch.ids.tobytes()] if len(batch.ids) == 1 else [])
+        return np.zeros((len(batch.ids), 2), np.float32)
+
+    found = checked(Side(tokenizer, [data], CPU), {("single", ""): np.zeros((20, 2), np.float32)}, infer, layout)
+    assert found["loss_single_rows"] == found["max_difference"] == 0
+    assert alone == [padded(data.dev[""], np.array([row]), layout).ids.tobytes() for row in (0, 4, 8, 12, 16)]
+
+
+def test_a_backend_that_is_not_finite_for_a_row_alone_does_not_pass(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    def infer(batch: Arrays, task: str) -> np.ndarray:
+        return np.full((len(batch.ids), 2), np.nan if len(batch.ids) == 1 else 0.0, np.float32)
+
+    layout = layout_of(tokenizer, False, 32)
+    assert checked(Side(tokenizer, datas[:1], CPU), {("single", ""): np.zeros((20, 2), np.float32)}, infer, layout) == {}
 
 
 def small(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Student:
@@ -146,19 +225,19 @@ def test_what_loses_too_much_is_told_and_not_offered(
     """The int8 export is made to be of a student whose heads say the contrary."""
     student = small(datas, tokenizer)
 
-    def wrong(source: Path, folder: Path, calibration: list[Arrays] | None = None) -> None:
+    def wrong(source: Path, folder: Path, config: ExportConfig, calibration: list[Arrays] | None = None) -> None:
         contrary = small(datas, tokenizer)
         for parameter in contrary.heads.parameters():
             parameter.data *= -1
         export_onnx(contrary, tokenizer, ExportConfig(), folder.parent / "contrary")
-        export_int8(folder.parent / "contrary", folder, calibration)
+        export_int8(folder.parent / "contrary", folder, config, calibration)
 
     monkeypatch.setattr("mkd.backends.export_int8", wrong)
     found = found_of(ExportConfig(), student, tasks, datas, tokenizer, tmp_path)
     loss = found.metrics["export/int8/loss"]
     assert loss > 0.5, "another seed where random heads and their contrary score alike"
     assert found.notes == [
-        f"int8 is not offered: it loses {loss:.2f} points of the mean score, allowed: at most 0.5 (export.max_loss)"
+        f"int8 is not offered: it loses {loss:.2f} points of the mean score in batches, allowed: at most 0.5 (export.max_loss)"
     ]
     assert found.passed == ("torch", "onnx")
     assert not found.folder.endswith("int8")

@@ -108,6 +108,7 @@ def test_the_model_card_tells_what_the_run_has_measured(distilled: Distilled, tm
     metrics = found["metrics"]
     for number in ("quality/mean", "teacher/quality/mean", "baseline/quality/mean"):
         assert f" {metrics[number]:.1f} " in card, number
+    assert f" {metrics['export/int8/loss_single_rows']:z.2f} " in card and "In int8 an answer depends a little" in card
     assert f" {metrics['export/int8/quality/mean']:.2f} " in card and "40 of 94 training rows have no label" in card
 
 

@@ -3,9 +3,9 @@
     python tests/bench/inference.py NAME=FOLDER ... --data GLUE_FOLDER [--tasks sst2 mrpc cola rte stsb] [--out OUT]
 
 A folder is one that a run has saved a student in (artifact `student` of its model). Each is exported to float32, int8 and int8
-that is calibrated on training rows, and scored on the dev rows in each. All of them and a BERT-base of random weights are timed
-as mkd/speed.py has it, on one thread: a row of 128 tokens, and raw sentences of SST-2's dev split, tokenised within the time. The
-last line is JSON.
+that is calibrated on training rows, and scored on the dev rows in each, in batches and row by row. All of them and a BERT-base
+of random weights are timed as mkd/speed.py has it, on one thread: a row of 128 tokens, and raw sentences of SST-2's dev split,
+tokenised within the time. The last line is JSON.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from experiments.table import markdown
 from mkd import checkpoints, runtime
-from mkd.backends import compared, in_torch
+from mkd.backends import checked, in_torch
 from mkd.config import DataConfig, ExportConfig
 from mkd.evaluate import dev_logits, eager, quality
 from mkd.export import calibration_batches, export_int8, export_onnx
@@ -46,17 +46,16 @@ def bert_base(tokenizer: PreTrainedTokenizerBase) -> Timed:
 
 
 def exported(student: Student, side: Side, folder: Path) -> dict[str, dict[str, float]]:
-    """The student's scores in torch and, by backend, what `compared` tells, with the folder's bytes."""
+    """The student's scores in torch and, by backend, what `checked` tells, with the folder's bytes."""
     layout = layout_of(side.tokenizer, student.joined, student.config.max_tokens)
     before = dev_logits(eager(student), side.datas, layout)
     export_onnx(student, side.tokenizer, ExportConfig(), folder / "onnx")
-    export_int8(folder / "onnx", folder / "int8")
-    export_int8(folder / "onnx", folder / "static", calibration_batches(side.datas, layout, 256))
+    export_int8(folder / "onnx", folder / "int8", ExportConfig())
+    export_int8(folder / "onnx", folder / "static", ExportConfig(), calibration_batches(side.datas, layout, 256))
     found = {"torch": quality(side.datas, before)}
     for name in BACKENDS:
-        after = dev_logits(runtime.Student.load(folder / name, 1).infer, side.datas, layout)
         size = sum(path.stat().st_size for path in (folder / name).iterdir())
-        found[name] = compared(side, before, after) | {"bytes": float(size)}
+        found[name] = checked(side, before, runtime.Student.load(folder / name, 1).infer, layout) | {"bytes": float(size)}
     return found
 
 
@@ -117,7 +116,8 @@ def rows(scores: dict[str, dict[str, dict[str, float]]], row: dict[str, float], 
                 "times BERT-base": row["bert-base/torch"] / row[key],
                 "sentences/s": texts[key],
                 "mean score": values["quality/mean"],
-                "lost": values.get("loss"),
+                "lost in batches": values.get("loss_batches"),
+                "lost in single rows": values.get("loss_single_rows"),
                 "largest difference": values.get("max_difference"),
                 "MB": None if "bytes" not in values else values["bytes"] / 1e6,
             }
