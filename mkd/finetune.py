@@ -13,6 +13,7 @@ from mkd.config import Config, StudentConfig
 from mkd.evaluate import answers, dev_logits, eager, quality
 from mkd.pipeline import check_names, checkpoint_of, fit, learnt_from, prepare, result, save
 from mkd.record import MODEL, Report, Result, phase, silent
+from mkd.remarks import reading, weak_students
 from mkd.sources import load_tasks
 from mkd.speed import size_metrics
 from mkd.students import Student, load_model
@@ -66,9 +67,10 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     # The mean over fewer tasks would not be comparable.
     metrics |= {f"before/{name}": v for name, v in before.items() if name != "quality/mean" or len(known) == len(tasks)}
     found = offered(config, student, side, tasks, dev, teacher, folder, report)
-    metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics
+    read = reading(side.datas, tokenizer, layout)
+    metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics | read.metrics
     name = f"{origin.config.model_type.removeprefix('mkd_')} finetuned"
-    notes = weak_teachers(side, teacher, targets) + found.notes
+    notes = weak_teachers(side, teacher, targets) + weak_students(side.datas, dev) + found.notes + read.notes
     made = result(metrics, tasks, learnt_from(config, side), notes, name, teacher, folder / MODEL, found.folder)
     return made._replace(predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev))
 

@@ -50,6 +50,7 @@ ORDER = [
     "mkd.__main__",
     "mkd.tokens",
     "mkd.tokenise",
+    "mkd.remarks",
     "mkd.schedule",
     "mkd.losses",
     "mkd.balance",
