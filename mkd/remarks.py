@@ -19,7 +19,7 @@ CORRELATIONS = ("matthews", "pearson", "spearman")
 
 
 class Floor(NamedTuple):
-    """What is had without a model. label: the most frequent, empty for regression. scores: of answering it always, by metric."""
+    """What is had without a model. label: the one answer that scores best, empty for regression. scores: its own, by metric."""
 
     label: str
     scores: dict[str, float]
@@ -30,12 +30,17 @@ class Floor(NamedTuple):
 
 
 def floor(kind: Kind, labels_R: np.ndarray) -> Floor:
-    """The scores of always answering the most frequent label; of a regression, 0."""
+    """The scores of the label that scores best when it is always answered, mostly the most frequent; of a regression, 0."""
     if not kind.labels:
         return Floor("", dict.fromkeys(kind.metrics, 0.0))
+    each = np.eye(kind.num_logits, dtype=np.float32)
+    known = [
+        Floor(label, score(kind, np.tile(one, (len(labels_R), 1)), labels_R))
+        for label, one in zip(kind.labels, each, strict=True)
+    ]
     counts_C = np.bincount(labels_R.astype(np.int64), minlength=kind.num_logits)
-    constant_RC = np.tile(counts_C == counts_C.max(), (len(labels_R), 1)).astype(np.float32)
-    return Floor(kind.labels[int(counts_C.argmax())], score(kind, constant_RC, labels_R))
+    # Where all are worth the same, as to Matthews' correlation, the most frequent one stands for them.
+    return known[max(range(len(known)), key=lambda place: (known[place].score, counts_C[place]))]
 
 
 def margin(found: Floor, rows: int) -> float:
@@ -46,11 +51,11 @@ def margin(found: Floor, rows: int) -> float:
     errors = [
         100 / rows**0.5 if name in CORRELATIONS else (value * (100 - value) / rows) ** 0.5 for name, value in found.scores.items()
     ]
-    return 2 * sum(errors) / len(errors)
+    return float(2 * sum(errors) / len(errors))
 
 
 def weak_students(datas: list[TaskData], dev: dict[tuple[str, str], np.ndarray]) -> list[str]:
-    """A note of each task whose student is no better on dev than its most frequent label, as far as so many rows can tell."""
+    """A note of each task whose student is no better on dev than one answer to all, as far as so many rows can tell."""
     notes = []
     for data in datas:
         labels_R = data.dev[""].labels

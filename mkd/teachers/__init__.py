@@ -120,7 +120,7 @@ def labeller(config: Config, data: TaskData, known: Known) -> Labeller:
 def weakness(data: TaskData, name: str, logits: np.ndarray) -> str:
     """What is wrong with a teacher that has these logits on the selection rows; empty where it is good for something.
 
-    Of the task's score: it has to reach that of always answering the most frequent class; regression: to be above 0.
+    Of the task's score: it has to reach that of the best one answer to all rows; regression: to be above 0.
     """
     labels = data.train.labels[data.selection_rows]
     found = _mean_score(data, logits, labels)
