@@ -17,6 +17,7 @@ from mkd.evaluate import answers, dev_logits, eager
 from mkd.export import export_int8, export_onnx
 from mkd.pipeline import Ready, Rows, check_names, distil, new_student, prepare, result, save, scores
 from mkd.record import Report, Result, phase, silent
+from mkd.remarks import weak_students
 from mkd.speed import Timed, busy_note, hardware, is_busy, of_one_thread, size_metrics, speed_metrics, work_of
 from mkd.stages import made_by
 from mkd.store import key_of, stored
@@ -103,7 +104,8 @@ def run_candidate(ready: Ready, config: Config, known: Cost, folder: Path, repor
     dev = dev_logits(eager(student), side.datas, layout_of(side.tokenizer, student.joined, config.data.max_length))
     costs = known.metrics | teacher_speed(ready, config)
     metrics = scores(ready, dev) | costs | ratios(costs)
-    made = result(metrics, tasks, side.datas, busy_note(costs), config.student.name, teacher, folder, "")
+    notes = weak_students(side.datas, dev) + busy_note(costs)
+    made = result(metrics, tasks, side.datas, notes, config.student.name, teacher, folder, "")
     return made._replace(predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev))
 
 

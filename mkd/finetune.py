@@ -15,6 +15,7 @@ from mkd.evaluate import answers, dev_logits, eager, quality
 from mkd.pipeline import check_names, checkpoint_of, fit, learnt_from, prepare, result, save
 from mkd.rates import STUDENT, resolved
 from mkd.record import MODEL, Report, Result, phase, silent
+from mkd.remarks import reading, weak_students
 from mkd.sources import load_tasks
 from mkd.speed import size_metrics, within
 from mkd.students import Student, load_model
@@ -80,9 +81,11 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
         twin_scores = quality(side.datas, dev_logits(eager(twin), side.datas, layout))
         metrics |= {f"anew/{name}": value for name, value in twin_scores.items()}
     found = offered(replace(config, speed=speed), student, side, tasks, dev, teacher, folder, report)
-    metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics
+    read = reading(side.datas, tokenizer, layout)
+    metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics | read.metrics
     name = f"{origin.config.model_type.removeprefix('mkd_')} finetuned"
-    notes = no_use(metrics) + weak_teachers(side, teacher, targets) + found.notes
+    weak = weak_teachers(side, teacher, targets) + weak_students(side.datas, dev)
+    notes = no_use(metrics) + weak + found.notes + read.notes
     made = result(metrics, tasks, learnt_from(config, side), notes, name, teacher, folder / MODEL, found.folder)
     return made._replace(predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev))
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
@@ -40,15 +41,27 @@ def fingerprint(*values: object) -> str:
     return hashlib.sha256(repr(values).encode()).hexdigest()
 
 
-def _class_index(codes: Mapping[str, float | None], cell: str) -> float | None:
+def plain(label: str) -> str:
+    """One way to write labels that are the same: whole numbers and truth values, as other programs write them.
+
+    pandas writes 0.0 into a column of whole numbers of which one is missing, JSON has true where Python has True.
+    """
+    number = re.fullmatch(r"(-?\d+)\.0*", label)
+    if number:
+        return "0" if number[1] == "-0" else number[1]
+    return label.lower() if label.lower() in ("true", "false") else label
+
+
+def _class_index(codes: Mapping[str, float | None], values: tuple[str, ...], cell: str) -> float | None:
     try:
-        return codes[cell]
+        return codes[cell] if cell in codes else codes[plain(cell)]
     except KeyError:
-        raise ValueError(f"label is {shown(cell)}; allowed: {listed(list(codes))}") from None
+        unlabelled = "; if that is no label: unlabelled: -1" if plain(cell) == "-1" and "" in values else ""
+        raise ValueError(f"label is {shown(cell)}; allowed: {listed(values)}{unlabelled}") from None
 
 
-def _number(low: float, high: float, optional: bool, cell: str) -> float | None:
-    if optional and cell == "":
+def _number(low: float, high: float, missing: tuple[str, ...], cell: str) -> float | None:
+    if cell in missing or plain(cell) in missing:
         return None
     try:
         number = float(cell)
@@ -59,24 +72,25 @@ def _number(low: float, high: float, optional: bool, cell: str) -> float | None:
     return number
 
 
-def decoder(kind: Kind, values: tuple[str, ...], optional: bool) -> Decode:
+def decoder(kind: Kind, values: tuple[str, ...], missing: tuple[str, ...]) -> Decode:
     """What reads a label.
 
-    values: the classes as they are written, in the kind's order; none for regression.
-    optional: whether a row may lack its label, written "" or, unless a class is so called, "-1" (not for regression).
+    values: the classes as they are written, in the kind's order; none for regression. They and the cells are equal where `plain`
+    has them alike. missing: what a row has that lacks its label; nothing where each has to have one.
     """
     if not kind.labels:
-        return partial(_number, *(kind.range or (-math.inf, math.inf)), optional)
+        return partial(_number, *(kind.range or (-math.inf, math.inf)), missing)
     assert len(values) == len(kind.labels), f"{values} for {kind.labels}"
-    codes: dict[str, float | None] = {"": None, "-1": None} if optional else {}
-    return partial(_class_index, codes | {value: float(index) for index, value in enumerate(values)})
+    codes: dict[str, float | None] = dict.fromkeys(map(plain, missing))
+    codes |= {plain(value): float(index) for index, value in enumerate(values)}
+    return partial(_class_index, codes, (*missing, *values))
 
 
-def file_part(table: Table, kind: Kind, values: tuple[str, ...] = (), optional: bool = True) -> Part:
-    """The rows of a file that is there and has the columns; values and optional as in decoder."""
+def file_part(table: Table, kind: Kind, values: tuple[str, ...] = (), missing: tuple[str, ...] = ("",)) -> Part:
+    """The rows of a file that is there and has the columns; values and missing as in decoder."""
     files.check(table)
-    decode = None if table.label is None else decoder(kind, values, optional)
-    spec = (table.path.suffix.lower(), table[1:], values, kind.range if table.label is not None else None, optional)
+    decode = None if table.label is None else decoder(kind, values, missing)
+    spec = (table.path.suffix.lower(), table[1:], values, kind.range if table.label is not None else None, missing)
     records = partial(files.read, table)
     return Part(str(table.path), records, table.text, decode, table.lenient, fingerprint(spec, file_hash(table.path)))
 

@@ -25,6 +25,7 @@ from mkd.mixup import mixed_batches
 from mkd.parts import joined
 from mkd.rates import resolved
 from mkd.record import MODEL, Dataset, Report, Result, phase, silent
+from mkd.remarks import reading, weak_students
 from mkd.resume import Checkpoint, settings_of
 from mkd.sources import load_tasks
 from mkd.speed import hardware, size_metrics, within
@@ -62,9 +63,10 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
     save(model, side.tokenizer, folder / MODEL)
     infer, layout = eager(model, teacher.refined.precision), teacher.refined.layout
     weak = [weakness(d, teacher.name, predict(infer, d.train, d.selection_rows, d.name, layout)) for d in side.datas]
-    metrics = teacher.metrics | size_metrics(model, folder / MODEL, config.speed.length)
+    read = reading(side.datas, side.tokenizer, layout)
+    metrics = teacher.metrics | size_metrics(model, folder / MODEL, config.speed.length) | read.metrics
     found = offered(config, model, side, tasks, dev_logits(eager(model), side.datas, layout), None, folder, report)
-    notes = [note for note in [*weak, padding_note(model, teacher.name)] if note] + found.notes
+    notes = [note for note in [*weak, padding_note(model, teacher.name)] if note] + found.notes + read.notes
     return result(metrics | found.metrics, tasks, side.datas, notes, "", teacher, folder / MODEL, found.folder)
 
 
@@ -115,8 +117,10 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
         twin_scores = quality(side.datas, dev_logits(eager(twin), side.datas, layout))
         metrics |= {f"baseline/{name}": value for name, value in twin_scores.items()}
     found = offered(replace(config, speed=speed), student, side, tasks, dev, teacher, folder, report)
-    metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics
-    notes = weak_teachers(side, teacher, targets) + _padding_notes(config, student, teacher) + found.notes
+    read = reading(side.datas, side.tokenizer, layout)
+    metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics | read.metrics
+    weak = weak_teachers(side, teacher, targets) + weak_students(side.datas, dev)
+    notes = weak + _padding_notes(config, student, teacher) + found.notes + read.notes
     made = result(metrics, tasks, learnt_from(config, side), notes, config.student.name, teacher, folder / MODEL, found.folder)
     return made._replace(predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev))
 

@@ -52,6 +52,8 @@ LAYOUTS: dict[str, Layout] = {
     "wnli": Layout("WNLI", PAIR, "label", BINARY, PAIR),
 }
 
+NO_LABEL = ("", "-1")
+"""How GLUE's own files and datasets write that a row has no label."""
 RAGGED = ("qqp",)
 """Tasks whose official training rows include some that lack a question or a column; these are left out, and counted."""
 
@@ -69,7 +71,7 @@ def _glue_task(root: Path, name: str) -> Task:
     def part(file: str, dev: bool) -> Part:
         lenient = name in RAGGED and not dev
         table = Table(root / layout.folder / file, layout.text, layout.label, layout.header, lenient)
-        return file_part(table, kind, layout.values, optional=not dev)
+        return file_part(table, kind, layout.values, () if dev else NO_LABEL)
 
     train = part("train.tsv", dev=False)
     mismatched = name == "mnli" and (root / layout.folder / "dev_mismatched.tsv").exists()
@@ -118,7 +120,7 @@ def _hub_part(where: str, dataset: Any, name: str, dev: bool) -> Part:
     classes = tuple(getattr(dataset.features["label"], "names", kind.labels))
     if classes != kind.labels:
         raise ValueError(f"{where}: its classes are {listed(classes)}; allowed: {listed(kind.labels)}")
-    decode = decoder(kind, tuple(map(str, range(len(kind.labels)))), optional=not dev)
+    decode = decoder(kind, tuple(map(str, range(len(kind.labels)))), () if dev else NO_LABEL)
     # The dataset's own fingerprint stays as it was saved when the bytes of a saved file change, so they are hashed.
     content = [file_hash(Path(file["filename"])) for file in dataset.cache_files]
     key = fingerprint(str(dataset.features), dataset.num_rows, kind.range, content)
@@ -151,8 +153,8 @@ def _hub(config: DataConfig) -> dict[str, Callable[[], Task]]:
 
 def _file_task(name: str, task: taskfile.Described) -> Task:
     kind = task.kind
-    train = split(*(file_part(table, kind, kind.labels) for table in task.train))
-    return Task(name, kind, train, {"": split(file_part(task.dev, kind, kind.labels, optional=False))})
+    train = split(*(file_part(table, kind, kind.labels, task.missing) for table in task.train))
+    return Task(name, kind, train, {"": split(file_part(task.dev, kind, kind.labels, ()))})
 
 
 def _files(config: DataConfig) -> dict[str, Callable[[], Task]]:

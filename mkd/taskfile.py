@@ -9,6 +9,7 @@
       train: [a.csv, {file: more.jsonl, text: body, label: null}]   # null: no labels there
       dev: dev.csv
       range: [0, 5]                     # regression, optional: the smallest and largest score
+      unlabelled: -1                    # optional: what stands in train files for no label, besides an empty cell
       header: true                      # optional
 
 Files lie relative to the YAML file.
@@ -26,10 +27,13 @@ import yaml
 from mkd import strictyaml
 from mkd.files import Table, listed, shown
 from mkd.metrics import metrics_for
+from mkd.parts import plain
 from mkd.tasks import Kind
 
-KEYS = ("kind", "labels", "text", "label", "metrics", "train", "dev", "range", "header")
+KEYS = ("kind", "labels", "text", "label", "metrics", "train", "dev", "range", "unlabelled", "header")
 NEEDED = ("kind", "text", "label", "metrics", "train", "dev")
+NAME = "up to 100 letters, digits, _, - and ., in quotes if it is a number, and not 'mean', as the mean of all tasks is called"
+"""What a task may be called: it is part of the names of metrics, among which `mean` is that of all tasks."""
 FILE_KEYS = ("file", "text", "label")
 
 
@@ -40,6 +44,8 @@ class Described:
     kind: Kind
     train: tuple[Table, ...]
     dev: Table
+    missing: tuple[str, ...]
+    """What a training row has that lacks its label."""
 
 
 def _check(condition: bool, where: str, value: object, allowed: str) -> None:
@@ -66,6 +72,15 @@ def _names(value: Any, where: str, least: int, most: float, allowed: str) -> tup
     return names
 
 
+def _classes(value: Any, where: str) -> tuple[str, ...]:
+    """The classes; truth values as JSON writes them. Of two that the files may write alike none is told from the other."""
+    allowed = "two or more classes, each once, as the files write them, in quotes"
+    values = [str(v).lower() if isinstance(v, bool) else v for v in value] if isinstance(value, list) else value
+    names = _names(values, where, 2, math.inf, allowed)
+    _check(len(set(map(plain, names))) == len(names), where, value, allowed)
+    return names
+
+
 def _columns(value: Any, where: str) -> tuple[str, ...]:
     return _names(value, where, 1, 2, "a column's name or number, or two in a list")
 
@@ -88,7 +103,7 @@ def _kind(task: dict[str, Any], where: str) -> Kind:
     labels: tuple[str, ...] = ()
     if task["kind"] == "classification":
         _check("labels" in task, f"{where}.labels", None, "the classes, in the order of the logits")
-        labels = _names(task["labels"], f"{where}.labels", 2, math.inf, "two or more classes, as the files write them, in quotes")
+        labels = _classes(task["labels"], f"{where}.labels")
     metrics = _names(task["metrics"], f"{where}.metrics", 1, math.inf, listed(metrics_for(labels)))
     for metric in metrics:
         _check(metric in metrics_for(labels), f"{where}.metrics", metric, listed(metrics_for(labels)))
@@ -117,7 +132,15 @@ def _described(raw: Any, where: str, folder: Path) -> Described:
     train = tuple(_table(entry, task, f"{where}.train", folder) for entry in entries)
     dev = _table(task["dev"], task, f"{where}.dev", folder)
     _check(dev.label is not None, f"{where}.dev.label", None, "a column; a dev split is there to be scored")
-    return Described(kind, train, dev)
+    return Described(kind, train, dev, _missing(task, kind, where))
+
+
+def _missing(task: dict[str, Any], kind: Kind, where: str) -> tuple[str, ...]:
+    if "unlabelled" not in task:
+        return ("",)
+    (value,) = _names(task["unlabelled"], f"{where}.unlabelled", 1, 1, "what stands for no label, in quotes")
+    _check(plain(value) not in map(plain, kind.labels), f"{where}.unlabelled", value, f"none of {listed(kind.labels)}")
+    return "", value
 
 
 class _Loader(yaml.SafeLoader):
@@ -151,6 +174,6 @@ def read(path: Path) -> dict[str, Described]:
     tasks = _loaded(path)
     _check(isinstance(tasks, dict) and len(tasks) > 0, str(path), tasks, "a mapping from tasks' names to their description")
     for name in tasks:
-        valid = isinstance(name, str) and re.fullmatch(r"\w[\w.-]*", name) is not None
-        _check(valid, f"{path}: a task's name", name, "letters, digits, _, - and .")
+        valid = isinstance(name, str) and re.fullmatch(r"\w[\w.-]{0,99}", name) is not None and name.lower() != "mean"
+        _check(valid, f"{path}: a task's name", name, NAME)
     return {name: _described(raw, f"{path}: {name}", path.parent) for name, raw in tasks.items()}

@@ -56,6 +56,7 @@ ORDER = [
     "mkd.overlap",
     "mkd.selection",
     "mkd.tokenise",
+    "mkd.remarks",
     "mkd.schedule",
     "mkd.losses",
     "mkd.balance",

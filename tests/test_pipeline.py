@@ -108,6 +108,7 @@ def test_a_run_gives_every_metric(result: Result) -> None:
         *(f"size/{name}" for name in ("parameters", "parameters_without_embeddings", "bytes", "flops")),
         *(f"data/{t}/{name}" for t in TASKS for name in ("groups", "largest_group", "grouped_share", "selected_groups")),
         *(f"data/{task}/{name}" for task in TASKS for name in ("left_out", "apart")),
+        *(f"data/{task}/{name}" for task in TASKS for name in ("cut", "unknown")),
     }
     retained = {name for name in result.metrics if name.startswith("retention/")}
     assert {name for name in result.metrics if not name.endswith(depend_on_time)} - retained == expected
@@ -127,14 +128,25 @@ def test_a_run_tells_its_data_its_teacher_and_its_hardware(result: Result, share
     for dataset in result.datasets:
         assert dataset[3:] == (74, 20, 6, 30), "60 labelled rows, of which a tenth is set apart, and 20 without a label"
         assert dataset.source == f"the generated suite, {dataset.task}, train"
-    # Eight steps do not always make a good teacher.
-    told = [note for note in result.notes if "WEAK TEACHER" not in note]
+    # Eight steps do not always make a good teacher or student.
+    told = [note for note in result.notes if "WEAK" not in note]
     assert told[:3] == [f"{t}: 20 of 74 training rows have no label and serve distillation only" for t in TASKS]
     groups = [note.split(" groups of rows that overlap, the largest of ")[0] for note in told[3:]]
     assert groups == [f"{t}: {result.metrics[f'data/{t}/groups']:.0f}" for t in TASKS]
     assert result.teacher == "bert-2x16"
     assert (shared / "cache" / "teachers" / result.teacher_key).is_dir()
     assert result.hardware["torch"] == torch.__version__
+
+
+def test_a_run_tells_whether_its_student_is_better_than_one_answer_to_all_and_what_it_does_not_read(result: Result) -> None:
+    """By the answers that it leaves: the standard error of a share of 30 rows."""
+    labels = result.predictions["label"][result.predictions["task"] == "sentiment"]
+    share = 100 * max(labels.mean(), 1 - labels.mean())
+    weak = result.metrics["quality/sentiment/accuracy"] < share + 2 * (share * (100 - share) / len(labels)) ** 0.5
+    told = [note for note in result.notes if note.startswith("sentiment: WEAK STUDENT: it scores ")]
+    assert len(labels) == 30 and len(told) == weak
+    for task in TASKS:
+        assert result.metrics[f"data/{task}/cut"] == result.metrics[f"data/{task}/unknown"] == 0
 
 
 def test_a_run_reports_the_training_of_all_three_and_every_phase(result: Result, reports: list[dict[str, float]]) -> None:

@@ -5,10 +5,12 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -32,6 +34,7 @@ REVIEWS: dict[str, Any] = {
     "dev": "dev.csv",
 }
 SCORES: dict[str, Any] = {"kind": "regression", "metrics": ["pearson"], "range": [0, 5]}
+CLASSES = "two or more classes, each once, as the files write them, in quotes"
 TRAIN_CSV = "review,verdict\nfine film,good\ndull,bad\n"
 DEV_CSV = "review,verdict\nlovely,good\n"
 
@@ -146,10 +149,60 @@ def test_train_files_follow_one_another_with_columns_of_their_own_and_without_la
     assert rows(task.train) == [*TWO, Row("so so", None, 1.0), Row("unread", None, None)]
 
 
-def test_an_empty_label_or_minus_one_is_no_label_in_train_unless_a_class_is_called_so(folder: Path) -> None:
+def test_an_empty_label_is_no_label_in_train_and_minus_one_where_the_description_says_so(folder: Path) -> None:
     write(folder, train_csv="review,verdict\na,\nb,-1\nc,1\n", dev_csv="review,verdict\na,1\n")
-    assert [row.label for row in rows(reviews(folder, labels=[0, 1]).train)] == [None, None, 1.0]
+    assert [row.label for row in rows(reviews(folder, labels=[0, 1], unlabelled=-1).train)] == [None, None, 1.0]
     assert [row.label for row in rows(reviews(folder, labels=[-1, 0, 1]).train)] == [None, 0.0, 2.0]
+    expected = f"{folder / 'train.csv'}:3: label is '-1'; allowed: '', '0', '1'; if that is no label: unlabelled: -1"
+    assert refusal(lambda: rows(reviews(folder, labels=[0, 1]).train)) == expected
+
+
+def test_unlabelled_rows_are_another_split_and_never_in_dev(folder: Path) -> None:
+    write(folder, train_csv="review,verdict\na,-1\nc,1\n")
+    tasks = [reviews(folder, labels=[0, 1], dev="train.csv"), reviews(folder, labels=[0, 1], dev="train.csv", unlabelled=-1)]
+    assert tasks[0].train.fingerprint != tasks[1].train.fingerprint
+    for dev in (task.dev[""] for task in tasks):
+        assert refusal(partial(rows, dev)) == f"{folder / 'train.csv'}:2: label is '-1'; allowed: '0', '1'"
+
+
+def test_a_score_may_stand_for_no_label(folder: Path) -> None:
+    write(folder, train_csv="review,verdict\na,-1\nb,-1.0\nc,2.5\n", dev_csv="review,verdict\na,1\n")
+    task = reviews(folder, **SCORES, labels=None, unlabelled=-1)
+    assert [row.label for row in rows(task.train)] == [None, None, 2.5]
+
+
+def test_whole_numbers_are_labels_however_a_program_writes_them(folder: Path) -> None:
+    """pandas makes floats of a column of which a label is missing."""
+    frame = pd.DataFrame({"review": ["a", "b", "c", "d"], "verdict": [0, 1, None, -1]})
+    frame.to_csv(folder / "train.csv", index=False)
+    frame.to_parquet(folder / "train.parquet")
+    frame.to_json(folder / "train.jsonl", orient="records", lines=True)
+    for name in ("train.csv", "train.parquet", "train.jsonl"):
+        for labels in ([0, 1], ["0", "1"], ["0.0", "1.0"]):
+            task = reviews(folder, labels=labels, unlabelled=-1, train=name, dev=name)
+            assert [row.label for row in rows(task.train)] == [0.0, 1.0, None, None]
+    write(folder, train_csv="review,verdict\na,0.5\n")
+    assert "label is '0.5'; allowed: '', '0', '1'" in refusal(lambda: rows(reviews(folder, labels=[0, 1]).train))
+
+
+@pytest.mark.parametrize("labels", [[False, True], ["false", "true"], ["False", "True"]])
+def test_truth_values_are_labels_however_a_program_writes_them(folder: Path, labels: list[Any]) -> None:
+    frame = pd.DataFrame({"review": ["a", "b"], "verdict": [False, True]})
+    frame.to_csv(folder / "train.csv", index=False)
+    frame.to_parquet(folder / "train.parquet")
+    frame.to_json(folder / "train.jsonl", orient="records", lines=True)
+    for name in ("train.csv", "train.parquet", "train.jsonl"):
+        task = reviews(folder, labels=labels, train=name, dev=name)
+        assert [row.label for row in rows(task.train)] == [row.label for row in rows(task.dev[""])] == [0.0, 1.0]
+
+
+def test_labels_that_old_yaml_takes_for_truth_values_are_words(folder: Path) -> None:
+    write(folder, train_csv="review,verdict\na,no\nb,yes\nc,off\n", dev_csv="review,verdict\na,yes\n")
+    lines = "\n  ".join(["kind: classification", "labels: [no, yes, off]", "text: review", "label: verdict", "metrics: accuracy"])
+    (folder / "tasks.yaml").write_text(f"on:\n  {lines}\n  train: train.csv\n  dev: dev.csv\n")
+    (task,) = load_tasks(DataConfig(source="files", path=str(folder / "tasks.yaml")))
+    assert (task.name, task.kind.labels) == ("on", ("no", "yes", "off"))
+    assert [row.label for row in rows(task.train)] == [0.0, 1.0, 2.0]
 
 
 # What is refused when a row is read.
@@ -158,19 +211,19 @@ def test_an_empty_label_or_minus_one_is_no_label_in_train_unless_a_class_is_call
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("t.csv", "review,verdict\na,good\nb,fair\n", ":3: label is 'fair'; allowed: '', '-1', 'bad', 'good'"),
+        ("t.csv", "review,verdict\na,good\nb,fair\n", ":3: label is 'fair'; allowed: '', 'bad', 'good'"),
         ("t.csv", "review,verdict\na,good\n ,good\n", ":3: text column 'review' is empty"),
         ("t.csv", "review,verdict\na,good\nb\n", ":3: 1 columns; allowed: 2, as in line 1"),
         ("t.csv", "review,verdict\na,good,x\n", ":2: 3 columns; allowed: 2, as in line 1"),
         ("t.csv", 'review,verdict\n"a\nb",good\n"c,bad\n', ":4: not valid CSV: unexpected end of data"),
-        ("t.csv", 'review,verdict\n"a\nb",good\n"c\nd",x\n', ":4: label is 'x'; allowed: '', '-1', 'bad', 'good'"),
+        ("t.csv", 'review,verdict\n"a\nb",good\n"c\nd",x\n', ":4: label is 'x'; allowed: '', 'bad', 'good'"),
         ("t.csv", b"review,verdict\na,good\nb\xff,good\n", ":3: byte 1 is 0xff; allowed: UTF-8"),
         ("t.csv", "review,verdict\n", ": no rows; allowed: one or more"),
         ("t.tsv", "review\tverdict\na\tgood\n\n", ":3: 1 columns; allowed: 2, as in line 1"),
         ("t.tsv", "review\tverdict\na\tgood\tx\n", ":2: 3 columns; allowed: 2, as in line 1"),
         ("t.tsv", b"review\tverdict\na\xe4\tgood\n", ":2: byte 1 is 0xe4; allowed: UTF-8"),
         ("t.tsv", "review\tverdict\n", ": no rows; allowed: one or more"),
-        ("t.tsv", "review\tverdict\na\t" + "x" * 500 + "\n", f":2: label is '{'x' * 76}...; allowed: '', '-1', 'bad', 'good'"),
+        ("t.tsv", "review\tverdict\na\t" + "x" * 500 + "\n", f":2: label is '{'x' * 76}...; allowed: '', 'bad', 'good'"),
         (
             "t.jsonl",
             '{"review": "a", "verdict": "good"}\n{"review": "a"}\n',
@@ -179,7 +232,7 @@ def test_an_empty_label_or_minus_one_is_no_label_in_train_unless_a_class_is_call
         ("t.jsonl", '{"review": "a", "verdict": "good"}\n{"review\n', ":2: not valid JSON: "),
         ("t.jsonl", '{"review": "a", "verdict": "good"}\n["a"]\n', ":2: ['a']; allowed: a JSON object"),
         ("t.jsonl", '{"review": 7, "verdict": "good"}\n', ":1: text column 'review' is 7; allowed: text"),
-        ("t.jsonl", '{"review": "a", "verdict": {"x": 1}}\n', ":1: label is \"{'x': 1}\"; allowed: '', '-1', 'bad', 'good'"),
+        ("t.jsonl", '{"review": "a", "verdict": {"x": 1}}\n', ":1: label is \"{'x': 1}\"; allowed: '', 'bad', 'good'"),
         ("t.jsonl", '{"review": "a", "verdict": null}\n{"review": "\\ud83d", "verdict": null}\n', ":2: half a \\u surrogate"),
     ],
 )
@@ -217,7 +270,7 @@ def test_a_dev_row_without_a_label_is_refused(folder: Path, value: str) -> None:
 def test_a_wrong_row_of_parquet_is_refused_with_its_number(folder: Path) -> None:
     pq.write_table(pa.table({"review": ["a"] * 1500, "verdict": ["good"] * 1499 + ["fair"]}), folder / "t.parquet")
     message = refusal(lambda: rows(reviews(folder, train="t.parquet").train))
-    assert message == f"{folder / 't.parquet'}:1500: label is 'fair'; allowed: '', '-1', 'bad', 'good'"
+    assert message == f"{folder / 't.parquet'}:1500: label is 'fair'; allowed: '', 'bad', 'good'"
 
 
 # What is refused before a row is read.
@@ -269,14 +322,34 @@ def test_a_missing_file_is_refused(folder: Path, key: str) -> None:
     [
         (
             {"texts": "review"},
-            "unknown key 'texts'; allowed: kind, labels, text, label, metrics, train, dev, range, header",
+            "unknown key 'texts'; allowed: kind, labels, text, label, metrics, train, dev, range, unlabelled, header",
         ),
         ({"dev": None}, "no key 'dev'; needed: kind, text, label, metrics, train, dev"),
         ({"kind": "ranking"}, ".kind is 'ranking'; allowed: classification, regression"),
         ({"labels": None}, ".labels is None; allowed: the classes, in the order of the logits"),
-        ({"labels": ["good"]}, ".labels is ['good']; allowed: two or more classes, as the files write them, in quotes"),
-        ({"labels": ["a", "a"]}, ".labels is ['a', 'a']; allowed: two or more classes, as the files write them, in quotes"),
-        ({"labels": [True, False]}, ".labels is [True, False]; allowed: two or more classes, as the files write them, in quotes"),
+        (
+            {"labels": ["good"]},
+            ".labels is ['good']; allowed: two or more classes, each once, as the files write them, in quotes",
+        ),
+        (
+            {"labels": ["a", "a"]},
+            ".labels is ['a', 'a']; allowed: two or more classes, each once, as the files write them, in quotes",
+        ),
+        (
+            {"labels": [True, "True"]},
+            ".labels is [True, 'True']; allowed: two or more classes, each once, as the files write them, in quotes",
+        ),
+        (
+            {"labels": ["1", "1.0"]},
+            ".labels is ['1', '1.0']; allowed: two or more classes, each once, as the files write them, in quotes",
+        ),
+        (
+            {"labels": [None, "a"]},
+            ".labels is [None, 'a']; allowed: two or more classes, each once, as the files write them, in quotes",
+        ),
+        ({"labels": [0, 1], "unlabelled": 1}, ".unlabelled is '1'; allowed: none of '0', '1'"),
+        ({"labels": [0, 1], "unlabelled": "1.0"}, ".unlabelled is '1.0'; allowed: none of '0', '1'"),
+        ({"unlabelled": [1, 2]}, ".unlabelled is [1, 2]; allowed: what stands for no label, in quotes"),
         ({"range": [0, 1]}, ".range is for the other kind; this one is classification"),
         ({"kind": "regression", "metrics": ["pearson"]}, ".labels is for the other kind; this one is regression"),
         ({"kind": "regression", "labels": None}, ".metrics is 'accuracy'; allowed: 'pearson', 'spearman'"),
@@ -314,7 +387,23 @@ def test_a_wrong_description_is_refused(folder: Path, changes: dict[str, Any], e
         ("reviews: 5\n", ": reviews is 5; allowed: a mapping with the keys kind, "),
         ("- a\n", " is ['a']; allowed: a mapping from tasks' names to their description"),
         ("", " is None; allowed: a mapping from tasks' names to their description"),
-        ("a/b: {}\n", ": a task's name is 'a/b'; allowed: letters, digits, _, - and ."),
+        *(
+            (
+                f"{name}: {{}}\n",
+                f": a task's name is {shown}; allowed: up to 100 letters, digits, _, - and ., in quotes if it is a number,",
+            )
+            for name, shown in [
+                ("a/b", "'a/b'"),
+                ("mean", "'mean'"),
+                ("Mean", "'Mean'"),
+                ("7", "7"),
+                ("true", "True"),
+                ("''", "''"),
+                (".hidden", "'.hidden'"),
+                ("a b", "'a b'"),
+                ("x" * 101, f"'{'x' * 76}..."),
+            ]
+        ),
         ("a: \x00\n", ": not valid YAML: "),
     ],
 )

@@ -135,7 +135,7 @@ def test_files_alone_give_scores_but_no_speed_to_compare_with(folder: Path) -> N
     assert "speed/torch/b1-text-t1/p50_ms" in found.metrics
     speed = next(line for line in table.lines(found) if line.startswith("| ms a call"))
     assert [cell.strip() for cell in speed.split("|")[2:-1]] == ["torch"]
-    assert not [note for note in found.notes if "WEAK" in note]
+    assert not [note for note in found.notes if "WEAK TEACHER" in note]
     assert list(picture.info(found).latency_ms) == ["student"]
 
 
@@ -275,7 +275,7 @@ def test_a_teacher_below_the_most_frequent_class_is_told_of(folder: Path, tmp_pa
     swapped.write_text("".join(json.dumps(line | {"logits": line["logits"][::-1]}) + "\n" for line in lines))
     sources = {task: [gold_file(folder, task)] for task in TASKS[1:]} | {"sentiment": [str(swapped), str(path)]}
     found = run(config_of(folder, sources), tmp_path / "s")
-    weak = [note for note in found.notes if "WEAK" in note]
+    weak = [note for note in found.notes if "WEAK TEACHER" in note]
     assert len(weak) == 1 and found.notes[0] == weak[0], "it comes first, and the good one of the two is not told of"
     assert weak[0].startswith("sentiment: WEAK TEACHER: swapped.jsonl scores 0.0 on the selection split, always answering '")
     assert f"note: {weak[0]}" in table.lines(found)

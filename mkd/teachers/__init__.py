@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from mkd import checkpoints
 from mkd.config import Config
 from mkd.metrics import score
+from mkd.remarks import floor
 from mkd.tasks import Task
 from mkd.teachers.finetuned import fine_tuned
 from mkd.teachers.imported import ENDINGS, Imported, import_logits
@@ -127,17 +128,15 @@ def labeller(config: Config, data: TaskData, known: Known) -> Labeller:
 def weakness(data: TaskData, name: str, logits: np.ndarray) -> str:
     """What is wrong with a teacher that has these logits on the selection rows; empty where it is good for something.
 
-    Of the task's score: it has to reach that of always answering the most frequent class; regression: to be above 0.
+    Of the task's score: it has to reach that of the best one answer to all rows; regression: to be above 0.
     """
     labels = data.train.labels[data.selection_rows]
     found = _mean_score(data, logits, labels)
     where = f"{data.name}: WEAK TEACHER: {name} scores {found:.1f} on the selection split"
     if not data.kind.labels:
         return "" if found > 0 else f"{where}; a useful one scores above 0"
-    counts = np.bincount(labels.astype(np.int64), minlength=data.kind.num_logits)
-    constant = np.tile(counts == counts.max(), (len(labels), 1)).astype(np.float32)
-    least = _mean_score(data, constant, labels)
-    return "" if found >= least else f"{where}, always answering {data.kind.labels[int(counts.argmax())]!r} {least:.1f}"
+    least = floor(data.kind, labels)
+    return "" if found >= least.score else f"{where}, always answering {least.label!r} {least.score:.1f}"
 
 
 def weaknesses(data: TaskData, teacher: Labeller) -> list[str]:
