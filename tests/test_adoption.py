@@ -9,7 +9,7 @@ from mkd.config import StudentConfig
 from mkd.evaluate import eager, predict
 from mkd.students import Student, make_student
 from mkd.students.adoption import adopted, anew, known_tasks
-from mkd.students.embeddings import input_table, trim
+from mkd.students.embeddings import TrimmedEmbedding, input_table, trim
 from mkd.tasks import Kind
 from mkd.tokens import TaskData, layout_of
 
@@ -68,6 +68,7 @@ def test_one_that_is_started_anew_has_rows_for_the_same_tokens(datas: list[TaskD
     trained = student_of(KINDS[0], datas[:1], tokenizer)
     trim(trained, np.array([0, 1, 5, 7, 9]), 1)
     table, before = (input_table(student) for student in (anew(trained, datas), trained))
+    assert isinstance(table, TrimmedEmbedding) and isinstance(before, TrimmedEmbedding)
     assert torch.equal(table.place_V, before.place_V) and table.place_V[7] == 3
     assert table.weight.shape == before.weight.shape and not torch.equal(table.weight, before.weight)
 

@@ -181,6 +181,16 @@ def test_a_candidate_has_no_twin_whatever_the_settings_say_and_is_as_fast_as_was
     assert not (tmp_path / "model").exists(), "its weights are not kept"
 
 
+def test_a_candidate_of_labels_alone_has_no_teacher(config: Config, known: Cost, tmp_path: Path) -> None:
+    alone = replace(config, loss=LossConfig(hard_weight=1.0), cache=str(tmp_path / "cache"))
+    ready = prepared(alone)
+    assert ready.teacher is None and not ready.rows.taught.datas and teacher_speed(ready, alone) == {}
+    found = run_candidate(ready, alone, known, tmp_path / "run")
+    assert (found.teacher, found.teacher_key) == ("", "") and np.isnan(found.predictions["teacher"]).all()
+    scored = {name for name in found.metrics if not name.startswith(("speed/", "size/"))}
+    assert scored == {f"quality/{name}" for name in QUALITY} and not (tmp_path / "cache" / "teachers").exists()
+
+
 def test_its_answers_give_its_scores(made: Result) -> None:
     column = {name: np.asarray(values) for name, values in made.predictions.items()}
     assert list(dict.fromkeys(column["task"])) == TASKS and len(column["task"]) == 3 * 30

@@ -88,6 +88,7 @@ def test_without_a_teacher_that_runs_here_the_slowest_trial_is_the_reference(stu
     decades = math.log10(20), math.log10(2)
     assert (found.reference, found.teacher) == (Reference(0, 20), None)
     assert found.hypervolume == pytest.approx([60 * decades[0], 60 * decades[0], *[60 + 80 * decades[1]] * 2])
+    assert found_by(study, ready._replace(teacher=None), {}, SETTING) == found
 
 
 def test_trials_and_a_teacher_that_were_timed_on_a_busy_machine_are_told(study: optuna.Study) -> None:

@@ -19,6 +19,7 @@ from mkd.evaluate import eager, predict, selection_scores
 from mkd.layout import Layout
 from mkd.pipeline import prepare
 from mkd.precision import chosen, known, measured, speedup
+from mkd.speed import hardware
 from mkd.students import Student
 from mkd.teachers import refined
 from mkd.teachers.refined import fresh_teacher, labelled
@@ -59,7 +60,7 @@ def test_it_is_measured_once_for_each_machine_and_version(tmp_path: Path, monkey
     monkeypatch.setattr(precision, "measured", counted)
     assert known(tmp_path, "cpu") is None
     assert [speedup(tmp_path, "cpu") for _ in range(3)] == [3.0, 3.0, 3.0] and known(tmp_path, "cpu") == 3.0
-    here = precision.hardware()
+    here = hardware()
     for changed in ({"cpu": "another"}, {"torch": "9.9"}):
         monkeypatch.setattr(precision, "hardware", lambda changed=changed: here | changed)
         assert known(tmp_path, "cpu") is None
@@ -70,7 +71,7 @@ def test_it_is_measured_once_for_each_machine_and_version(tmp_path: Path, monkey
 def test_what_is_said_is_taken_and_nothing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "measured", lambda device: pytest.fail("no precision is auto"))
     for said in ("float32", "bfloat16"):
-        config = Config(cache=str(tmp_path), train=TrainConfig(precision=said))  # type: ignore[arg-type]
+        config = Config(cache=str(tmp_path), train=TrainConfig(precision=said))
         assert chosen(config, lambda line: pytest.fail("nothing was measured")) == config
     assert not list(tmp_path.iterdir())
 
@@ -123,7 +124,7 @@ def test_a_teacher_is_scored_in_the_precision_that_it_is_refined_in(
 
     monkeypatch.setattr(refined, "selection_scores", told)
     for name in ("float32", "bfloat16"):
-        train = TrainConfig(steps=2, batch_size=4, precision=name)  # type: ignore[arg-type]
+        train = TrainConfig(steps=2, batch_size=4, precision=name)
         teacher = TeacherConfig(layers=1, hidden=16, heads=2, train=train)
         refined.refined_teacher(Config(cache=str(tmp_path), teacher=teacher), scored, tokenizer, torch.device("cpu"))
     assert asked == ["float32", "bfloat16"]
