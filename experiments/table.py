@@ -104,7 +104,8 @@ def _latency(metrics: dict[str, float]) -> list[str]:
         for setting in [setting for setting in settings if statistic(setting) == key]:
             row = [setting, *(_exact(metrics, f"speed/{backend}/{setting}/{key}", form) for backend in backends)]
             if compared:
-                fastest = best(offered, key=lambda name, of=f"{setting}/{key}": metrics[f"speed/{name}/{of}"])
+                speeds = {name: metrics[f"speed/{name}/{setting}/{key}"] for name in offered}
+                fastest = best(speeds, key=speeds.__getitem__)
                 row.insert(1, _exact(metrics, f"teacher/speed/{TORCH}/{setting}/{key}", form))
                 row.append(_exact(metrics, f"speed/{fastest}/{setting}/ratio", ".1f"))
             rows.append(row)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from experiments import cli
-from mkd.config import Config, TransferConfig
+from mkd.config import Config, SpeedConfig, TransferConfig
 from mkd.rates import resolved
 
 CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"
@@ -177,3 +177,10 @@ def leaves(values: dict[str, object], prefix: str) -> set[str]:
         name = prefix + key
         names |= leaves(value, f"{name}.") if isinstance(value, dict) and not key.endswith(FREE) else {name}
     return names
+
+
+def test_a_config_that_an_earlier_state_of_the_project_has_written_is_read_without_what_is_gone() -> None:
+    written = cli.to_yaml(Config(seed=7, speed=SpeedConfig(length=64, seconds=3.5)))
+    before = written.replace("speed:\n", "speed:\n  repeats: 50\n  warmup: 5\n")
+    assert before.count("warmup: 5") == 1
+    assert cli.from_yaml(before) == cli.from_yaml(written) == Config(seed=7, speed=SpeedConfig(length=64, seconds=3.5))

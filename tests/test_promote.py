@@ -11,13 +11,14 @@ from tiny import make_datas, make_tasks, make_tokenizer
 
 from mkd.config import Config
 from mkd.pipeline import with_all_rows
+from mkd.timing import PROTOCOL
 
 SPACE = {"student.hidden": [16, 32], "train.learning_rate": {"low": 1e-3, "high": 1e-2, "log": True}}
 SEARCH = [
     *TINY, '--data.tasks=["sentiment", "similarity"]', "--search.backend=torch", "--search.pruning.warmup=1",
     "--loss.temperature=3", "--search.trials=3", "--search.study=little", "--search.space", json.dumps(SPACE),
 ]  # fmt: skip
-COMMAND = ["--threads=1", "--speed.threads=[1]", "--speed.seconds=0.1", "--export.backends=[]", "--promote.study=little"]
+COMMAND = ["--threads=1", "--export.backends=[]", "--promote.study=little"]
 DEFAULT = Config().loss.temperature
 """Not what the search has."""
 
@@ -57,6 +58,7 @@ def test_the_best_trial_is_trained_anew_with_its_settings_and_registered(folder:
         assert float(params["train.learning_rate"]) == best["settings"]["train.learning_rate"]
         assert run.data.metrics["quality/mean"] == pytest.approx(told["quality"][seed])
         assert run.data.metrics["baseline/quality/mean"] >= 0, "the command's own settings hold for all that is no student's"
+        assert params["speed.seconds"] == "0.1" and params["speed.length"] == "128", "the trial's: they are in its latency"
     version = client(folder).get_model_version_by_alias("little", "champion")
     assert version.run_id == told["runs"]["0"]
 
@@ -73,6 +75,18 @@ def test_a_study_or_a_budget_that_there_is_nothing_for_is_refused_with_what_ther
         done = command(folder, "promote", *COMMAND, *argv)
         last = done.stderr.strip().splitlines()[-1]
         assert done.returncode == 2 and told in last and "Traceback" not in done.stderr, last
+
+
+def test_a_budget_in_latencies_that_were_measured_in_an_earlier_way_is_refused(folder: Path) -> None:
+    fastest = min(trials(folder), key=lambda trial: trial["latency_ms"])
+    store = client(folder)
+    store.log_metric(fastest["run_id"], "speed/protocol", 1)
+    refused = command(folder, "promote", *COMMAND, "--promote.budget_ms=1000").stderr.strip().splitlines()[-1]
+    store.log_metric(fastest["run_id"], "speed/protocol", PROTOCOL)
+    assert refused == (
+        "error: promote.budget_ms is 1000; allowed for little: null, as its latencies were measured in an earlier way "
+        f"(speed/protocol 1, now {PROTOCOL})"
+    )
 
 
 def test_all_labelled_rows_are_those_that_are_learnt_from_and_those_set_apart(tmp_path: Path) -> None:

@@ -28,12 +28,12 @@ from mkd.config import SpeedConfig
 from mkd.speed import of_one_thread
 
 ROOT = Path(__file__).resolve().parents[2]
-STUDENTS = {
+STUDENTS: dict[str, dict[str, Any]] = {
     "transformer": {"student.hidden": 48},
     "bilstm": {"student.kind": "bilstm", "student.hidden": 32},
     "bag": {"student.kind": "bag", "student.hidden": 64, "student.ngrams": 1},
 }
-LITTLE = {
+LITTLE: dict[str, Any] = {
     "threads": 1, "teacher.train.steps": 300, "train.steps": 400, "train.eval_every": 200, "baseline": False,
     "speed.seconds": 20, "export.max_loss": 100, "search.pruning.warmup": 1,
 }  # fmt: skip
@@ -60,7 +60,7 @@ def metrics_of(folder: Path, run: str) -> dict[str, float]:
 
 def measured(folder: Path, student: str, backends: list[str], number: int) -> dict[tuple[str, str], dict[str, float]]:
     """By role and backend the metrics of one round. The last backend's trial is promoted: the student is that of all."""
-    own = LITTLE | STUDENTS[student]
+    own: dict[str, Any] = LITTLE | STUDENTS[student]
     found: dict[tuple[str, str], dict[str, float]] = {}
     for backend in backends:
         shutil.rmtree(folder / ".mkd" / "costs", ignore_errors=True)
@@ -99,11 +99,11 @@ def main() -> None:
                         times[student, backend, setting.name][role].append(metrics[key])
     rows = [["student", "backend", "setting", *ROLES, "largest / least"]]
     ratios: dict[str, float] = {}
-    for (student, backend, setting), by_role in times.items():
+    for (student, backend, name), by_role in times.items():
         medians = [statistics.median(by_role[role]) for role in ROLES]
-        ratios[f"{student}/{backend}/{setting}"] = ratio = max(medians) / min(medians)
-        form = ".3f" if statistic(setting) == "p50_ms" else ",.0f"
-        rows.append([student, backend, setting, *(format(median, form) for median in medians), f"{ratio:.3f}"])
+        ratios[f"{student}/{backend}/{name}"] = ratio = max(medians) / min(medians)
+        form = ".3f" if statistic(name) == "p50_ms" else ",.0f"
+        rows.append([student, backend, name, *(format(median, form) for median in medians), f"{ratio:.3f}"])
     print("\n".join(markdown(rows)))
     print("\nms a call of one row, rows a second of many; share of the core that other work had, the largest: ", end="")
     print(", ".join(f"{role} {max(busy[role]):.3f}" for role in ROLES))
