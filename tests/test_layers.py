@@ -27,6 +27,7 @@ ORDER = [
     "mkd.config",
     "mkd.record",
     "mkd.pareto",
+    "mkd.intervals",
     "mkd.store",
     "mkd.tasks",
     "mkd.demo.draw",
