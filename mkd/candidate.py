@@ -15,7 +15,7 @@ from mkd.backends import TORCH, in_torch, ratios
 from mkd.config import Config
 from mkd.evaluate import answers, dev_logits, eager
 from mkd.export import export_int8, export_onnx
-from mkd.pipeline import Ready, Rows, check_names, distil, new_student, prepare, result, save, scores
+from mkd.pipeline import Ready, Rows, check_names, distil, new_student, prepare, result, save, scores, selected
 from mkd.record import Report, Result, phase, silent
 from mkd.speed import Timed, hardware, settings, size_metrics, speed_metrics, work_of
 from mkd.store import key_of, stored
@@ -96,7 +96,7 @@ def run_candidate(ready: Ready, config: Config, known: Cost, folder: Path, repor
     student = distil(config, side, targets, teacher, phase(report, "", "student"), folder / "student.safetensors")
     dev = dev_logits(eager(student), side.datas, layout_of(side.tokenizer, student.joined, config.data.max_length))
     costs = known.metrics | teacher_speed(ready, config)
-    metrics = scores(ready, dev) | costs | ratios(costs)
+    metrics = scores(ready, dev) | selected(config, student, side) | costs | ratios(costs)
     made = result(metrics, tasks, side.datas, [], config.student.name, teacher, folder, "")
     return made._replace(predictions=answers(side.datas, dev, teacher.dev))
 

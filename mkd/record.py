@@ -41,8 +41,9 @@ class Result(NamedTuple):
     """One run's outcome. Scores are in points from 0 to 100.
 
     metrics: final numbers by name: `quality/...` of the student, `teacher/quality/...`, `baseline/quality/...`
-    (the student's hard-label twin), `before/quality/...` (the student before its fine-tuning), `retention/...`,
-    `agreement/...`, `speed/...`, `teacher/speed/...`, `size/...`, `export/...` (the student in each backend).
+    (the student's hard-label twin), `before/quality/...` (the student before its fine-tuning), `selected/...` (the student on the
+    selection split), `majority/...` (always the most frequent class), `retention/...`, `agreement/...`, `speed/...`,
+    `teacher/speed/...`, `size/...`, `export/...` (the student in each backend).
     student, teacher: kind and size of the models. folder: where the model that the run made was written.
     exported: the folder of its fastest export; empty: torch is faster, or there is none. predictions: the student's answer to
     each dev row, and the teacher's, by column (mkd/evaluate.py); empty: it is no student of a teacher.

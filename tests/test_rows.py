@@ -59,6 +59,15 @@ def test_a_row_tells_the_scores_of_student_teacher_and_twin() -> None:
     assert "baseline/mnli" not in found and found["retention/sst2"] == 97.8
 
 
+def test_a_row_has_the_score_on_selection_that_it_is_chosen_by_where_the_run_tells_it() -> None:
+    told = METRICS | {"selected/mean": 79.0, "selected/sst2": 88.0, "selected/mnli": 70.0, "search/quality": 78.0}
+    found = row(RECORD._replace(metrics=told))
+    assert (found["selection"], found["selection/sst2"], found["selection/mnli"]) == (79.0, 88.0, 70.0)
+    assert row(RECORD._replace(metrics=METRICS | {"search/quality": 78.0}))["selection"] == 78.0, "an earlier version's trial"
+    old = row(RECORD._replace(metrics=METRICS | {"selection/mean": 81.0}))
+    assert old["selection"] is None and "selection/sst2" not in old, "a curve's last point is not that of the kept weights"
+
+
 def test_a_row_has_the_settings_that_matter_by_their_names_and_the_seed() -> None:
     found = row(RECORD)
     assert (found["seed"], found["loss.temperature"]) == (3, "2.0")
