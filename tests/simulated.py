@@ -5,6 +5,7 @@ is above 0, the last three normal with variances that add up to 1: so two runs o
 Axes: T repetitions, M models, S seeds, R rows, B resamples with the rows as they are before them [1 + B].
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ from scipy.special import ndtri
 from analysis.statistics import RESAMPLES, Difference, Measured, difference
 
 ROWS = 1000
+AT_ONCE = 50
+"""Repetitions that are drawn at a time."""
 OF_ALL, OF_A_MODEL = 0.5, 0.3
 """Shares of the variance: rows that are hard for all models, and for one model. The rest is the run's."""
 
@@ -30,37 +33,38 @@ class Drawn(NamedTuple):
 
 
 def runs(
-    draw: np.random.Generator, repetitions: int, accuracies: list[float], seeds: int, sd: float, alike: bool, rows: int = ROWS
-) -> Drawn:
+    draw: np.random.Generator, repetitions: int, accuracies: list[float], seeds: int, sd: float, alike: bool,
+    rows: int = ROWS, resampled: int = RESAMPLES,
+) -> Drawn:  # fmt: skip
     """accuracies: in points, one a model, of its method. sd: of a seed, in points. alike: all are runs of one model."""
-    models = len(accuracies)
-    truth_TMS = np.array(accuracies)[:, None] + sd * draw.normal(size=(repetitions, models, seeds))
-    counts_RB = resamples(draw, rows)
-    scores_TMSB = np.stack([_scores(draw, truth_MS, alike, counts_RB) for truth_MS in truth_TMS])
-    return Drawn(truth_TMS, scores_TMSB)
+    truth_TMS = np.array(accuracies)[:, None] + sd * draw.normal(size=(repetitions, len(accuracies), seeds))
+    counts_RB = resamples(draw, rows, resampled)
+    parts = [truth_TMS[start : start + AT_ONCE] for start in range(0, repetitions, AT_ONCE)]
+    return Drawn(truth_TMS, np.concatenate([scored(answered(draw, part, alike, rows), counts_RB) for part in parts]))
 
 
-def resamples(draw: np.random.Generator, rows: int) -> np.ndarray:
+def resamples(draw: np.random.Generator, rows: int, resampled: int = RESAMPLES) -> np.ndarray:
     """How often each row counts, with the rows as they are first [R, 1 + B]."""
-    drawn = draw.multinomial(rows, np.full(rows, 1 / rows), size=RESAMPLES)
+    drawn = draw.multinomial(rows, np.full(rows, 1 / rows), size=resampled)
     return np.concatenate([np.ones((1, rows)), drawn]).T.astype(np.float32)
 
 
-def answered(draw: np.random.Generator, truth_MS: np.ndarray, alike: bool, rows: int) -> np.ndarray:
-    """Whether each row is answered rightly [M, S, R]."""
-    models, seeds = truth_MS.shape
-    normal = draw.standard_normal
-    hard = np.sqrt(OF_ALL) * normal((1, 1, rows), dtype=np.float32)
-    own = np.sqrt(OF_A_MODEL) * normal((1 if alike else models, 1, rows), dtype=np.float32)
-    run = np.sqrt(1 - OF_ALL - OF_A_MODEL) * normal((models, seeds, rows), dtype=np.float32)
-    right: np.ndarray = ndtri(truth_MS / 100)[..., None] + hard + own + run > 0
+def answered(draw: np.random.Generator, truth_TMS: np.ndarray, alike: bool, rows: int) -> np.ndarray:
+    """Whether each row is answered rightly [T, M, S, R]."""
+    repetitions, models, seeds = truth_TMS.shape
+
+    def normal(share: float, *shape: int) -> np.ndarray:
+        return math.sqrt(share) * draw.standard_normal((repetitions, *shape, rows), dtype=np.float32)
+
+    of_rows = normal(OF_ALL, 1, 1) + normal(OF_A_MODEL, 1 if alike else models, 1)
+    right: np.ndarray = of_rows + normal(1 - OF_ALL - OF_A_MODEL, models, seeds) > -ndtri(truth_TMS / 100)[..., None]
     return right
 
 
-def _scores(draw: np.random.Generator, truth_MS: np.ndarray, alike: bool, counts_RB: np.ndarray) -> np.ndarray:
-    right_MSR = answered(draw, truth_MS, alike, len(counts_RB))
-    scores_MSB: np.ndarray = 100 * (right_MSR.astype(np.float32) @ counts_RB) / len(counts_RB)
-    return scores_MSB.astype(np.float64)
+def scored(right_TMSR: np.ndarray, counts_RB: np.ndarray) -> np.ndarray:
+    """Accuracy on the rows and on each resample of them, in points [T, M, S, 1 + B]."""
+    scores_TMSB: np.ndarray = (right_TMSR.astype(np.float32) @ counts_RB).astype(np.float64) * (100 / len(counts_RB))
+    return scores_TMSB
 
 
 def compared(drawn: Drawn, paired: bool) -> list[Difference]:
@@ -109,15 +113,14 @@ def best_of_many(
     counts_RB = resamples(draw, ROWS)
     found = []
     for _ in range(repetitions):
-        truth_MS = 85.0 - lost + sd * draw.normal(size=(models, seeds))
-        truth_MS = np.concatenate([np.full((1, seeds), 85.0), truth_MS])
-        right_MSR = answered(draw, truth_MS, False, ROWS)
-        right_MSR[0] = right_MSR[0, :1]  # one teacher for all seeds
-        other = right_MSR if by_dev else answered(draw, truth_MS, False, ROWS)
-        chosen = 1 + int(other[1:].mean((1, 2)).argmax())
-        scores_MSB = 100 * (right_MSR[[0, chosen]].astype(np.float32) @ counts_RB).astype(np.float64) / ROWS
-        drawn = Drawn(truth_MS[None, [0, chosen]], scores_MSB[None])
+        truth_TMS = np.full((1, 1 + models, seeds), 85.0)
+        truth_TMS[:, 1:] += sd * draw.normal(size=(models, seeds)) - lost
+        right_TMSR = answered(draw, truth_TMS, False, ROWS)
+        right_TMSR[0, 0] = right_TMSR[0, 0, :1]  # one teacher for all seeds
+        other_TMSR = right_TMSR if by_dev else answered(draw, truth_TMS, False, ROWS)
+        chosen = 1 + int(other_TMSR[0, 1:].mean((1, 2)).argmax())
+        drawn = Drawn(truth_TMS[:, [0, chosen]], scored(right_TMSR[:, [0, chosen]], counts_RB))
         told = difference(drawn.measured(0, 0), drawn.measured(0, 1))
-        truly = 85.0 - float(truth_MS[chosen].mean())
+        truly = 85.0 - float(truth_TMS[0, chosen].mean())
         found.append((told.points, truly, 100 * (told.low <= truly <= told.high), 100 * (told.low <= lost <= told.high)))
     return Best(*np.mean(found, axis=0).tolist())

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from scipy.special import stdtrit
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -21,6 +22,7 @@ from simulated import Best, Claims, answered, best_of_many, claims, runs  # noqa
 
 from analysis.statistics import Measured, difference  # noqa: E402
 from analysis.tables import markdown  # noqa: E402
+from mkd.intervals import TAIL  # noqa: E402
 
 SDS = (0.0, 1.0, 2.0)
 SEEDS = (1, 2, 3, 5)
@@ -34,9 +36,22 @@ def told(draw: np.random.Generator, repetitions: int, seeds: int, sd: float, ali
     return Claims(*np.mean(parts, axis=0).tolist())
 
 
+def by_satterthwaite(draw: np.random.Generator, repetitions: int, seeds: int, sd: float) -> float:
+    """How often, in percent, two groups of runs of one model would be told to differ by a t interval of the summed variances."""
+    told = []
+    for _ in range(repetitions // AT_ONCE):
+        drawn = runs(draw, AT_ONCE, [85.0, 85.0], seeds, sd, True)
+        less_TSB = drawn.scores_TMSB[:, 0] - drawn.scores_TMSB[:, 1]
+        of_seeds_T = less_TSB[..., 0].var(1, ddof=1) / seeds
+        summed_T = of_seeds_T + less_TSB.mean(1)[:, 1:].var(1, ddof=1)
+        freedom_T = (seeds - 1) * (summed_T / of_seeds_T) ** 2
+        told.append(abs(less_TSB[..., 0].mean(1)) > stdtrit(freedom_T, TAIL) * np.sqrt(summed_T))
+    return 100 * float(np.mean(told))
+
+
 def moved(draw: np.random.Generator, resamples: int, rows: int = 1000, draws: int = 200) -> float:
     """By how much of the half width an interval's end moves in 95 of 100 pairs of draws."""
-    right = answered(draw, np.array([[85.0], [83.0]]), False, rows)[:, 0]
+    right = answered(draw, np.array([[[85.0], [83.0]]]), False, rows)[0, :, 0]
     halves = []
     for _ in range(draws):
         drawn = draw.multinomial(rows, np.full(rows, 1 / rows), size=resamples)
@@ -60,6 +75,10 @@ def main() -> None:
             found = [told(draw, repetitions, seeds, sd, alike, paired) for seeds in SEEDS]
             rows.append([f"{name}, sd {sd:g}", *(f"{one.methods:.1f} (holds {one.held:.1f})" for one in found)])
             outcome[rows[-1][0]] = [one._asdict() for one in found]
+    for sd in SDS:
+        shares = [by_satterthwaite(draw, repetitions, seeds, sd) for seeds in SEEDS[1:]]
+        rows.append([f"by Satterthwaite's freedom, sd {sd:g}", "-", *(f"{share:.1f}" for share in shares)])
+        outcome[rows[-1][0]] = shares
     print("\n".join(markdown(rows)), end="\n\n")
     rows = [["best of 30 that lose 2.0", "told", "truly", "interval holds that, %", "holds 2.0, %"]]
     for by_dev in (True, False):
