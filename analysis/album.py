@@ -51,7 +51,10 @@ def _frontier(summary: Summary, name: str) -> Sheet:
     if found is None:
         return Sheet(name, f"Quality against {name}", f"No run tells its {name}.", None, None)
     cut = f" {found.below} models score below the picture." if found.below else ""
-    caption = f"Dominated models are pale. Bars: 95 % intervals over seeds.{cut}"
+    caption = (
+        "The front is chosen by the selection split, which dev has no part in, and drawn at its score on dev; others are pale. "
+        f"Bars: 95 % t intervals over seeds, cut at the edge.{cut}"
+    )
     return Sheet(name, f"Quality against {name}", caption, found, partial(plane.draw, found))
 
 
@@ -99,11 +102,11 @@ def _joint(summary: Summary) -> joint.Info | None:
 
 
 PLANS = (
-    Plan("tasks", "Each task", "Score against latency.", "There are no scores by task.", _tasks, tasks.draw),
+    Plan("tasks", "Each task", "Fronts are chosen by selection.", "There are no scores by task.", _tasks, tasks.draw),
     Plan("retention", "Kept of the teacher", "The front, the fastest first.", "No teacher is known.", _retention, retention.draw),
     Plan("curves", "Learning curves", "A line a run of the front.", "There are no scores over the steps.", _curves, curves.draw),
     Plan(
-        "hypervolume", "Hypervolume over trials", "The area below the best quality under each latency.",
+        "hypervolume", "Hypervolume over trials", "The area below the best quality under each latency, from a corner.",
         "It is told of a study that has ended.", _volume, volume.draw,
     ),
     Plan(

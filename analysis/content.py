@@ -5,18 +5,17 @@ import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-import numpy as np
 import pandas as pd
 
 from analysis import page
 from analysis.models import BY_TASK
 from analysis.rows import SETTINGS
-from analysis.statistics import Resampled
+from analysis.statistics import rows_apart
 from analysis.summary import Summary
 from mkd.pareto import front
 
 MOST_BY_TASK = 250
-"""Of more models than these the resamples of each task are not told: the page is to stay small."""
+"""Of more models than these what other rows would do to each task's score is not told: the page is to stay small."""
 MOST_NAMES = 20
 """Names of left-out runs that are told for each reason."""
 
@@ -36,6 +35,7 @@ def content(summary: Summary, pictures: list[page.Picture], links: list[page.Lin
         teachers=list(_teachers(summary)),
         baselines=list(_baselines(summary.models)),
         models=list(_models(summary)),
+        apart=apart(summary),
         pictures=pictures,
         left_out=[page.LeftOut(reason, len(names), names[:MOST_NAMES]) for reason, names in summary.left_out.items()],
         notes=summary.notes,
@@ -48,19 +48,20 @@ def _backends(models: pd.DataFrame) -> str:
 
 
 def _models(summary: Summary) -> Iterator[page.Model]:
-    best, few = fronts(summary.models), len(summary.models) <= MOST_BY_TASK
+    best = fronts(summary.models)
     settings = [str(name) for name in summary.models if str(name).startswith(SETTINGS)]
     tables = {run["run_id"]: run for run in summary.kept.frame[_RUN].to_dict("records")}
-    scores = _scores(summary.kept.frame, "score/").to_dict("records")
-    by_run = dict(zip(summary.kept.frame["run_id"], scores, strict=True))
+    frame = summary.kept.frame
+    by_run, chosen_by = (
+        dict(zip(frame["run_id"], _scores(frame, prefix).to_dict("records"), strict=True)) for prefix in ("score/", "selection/")
+    )
     for model in summary.models.to_dict("records"):
         key = model["id"]
-        lost = summary.evidence.lost.get(key)
         yield page.Model(
             id=key,
             name=model["label"],
             student_kind=model["student_kind"],
-            runs=[_run(tables[run], by_run[run]) for run in model["runs"]],
+            runs=[_run(tables[run], by_run[run], chosen_by[run]) for run in model["runs"]],
             seeds=[int(seed) for seed in model["seeds"]],
             machine=model["machine"],
             study=model["study"],
@@ -71,8 +72,8 @@ def _models(summary: Summary) -> Iterator[page.Model]:
             num_bytes=number(model["num_bytes"]),
             parameters=number(model["parameters"]),
             mean=float(model["mean"]),
-            low=number(model["low"]),
-            high=number(model["high"]),
+            selection=number(model["selection"]),
+            selection_scores=by_task(model, "selection/"),
             scores=by_task(model, "score/"),
             teacher=model["teacher"],
             teacher_mean=number(model["teacher_mean"]),
@@ -81,32 +82,57 @@ def _models(summary: Summary) -> Iterator[page.Model]:
             settings={key: text for name in settings for key, text in told(name, model[name]).items()},
             state="finished",
             front=key in best,
-            replicates=replicates(summary.evidence.models.get(key)),
-            task_replicates=task_replicates(summary.evidence.models.get(key)) if few else {},
-            lost=None if lost is None else (lost.points, lost.low, lost.high),
+            lost=_lost(summary, key),
         )
 
 
-_RUN = ["run_id", "name", "link", "seed", "mean"]
+def _lost(summary: Summary, key: str) -> dict[str, page.Interval]:
+    """What a model loses to its teacher, by task, "" the mean; nothing where it is not known."""
+    if key not in summary.evidence.lost:
+        return {}
+    found = {"": summary.evidence.lost[key]} | summary.evidence.lost_by_task[key]
+    return {task: (each.points, each.low, each.high) for task, each in found.items()}
 
 
-def _run(run: dict[str, object], scores: dict[str, float]) -> page.Run:
+def apart(summary: Summary) -> page.Apart:
+    """How far other dev rows would move the scores of the models and of each two of them; of many models of the front alone."""
+    known, best = summary.evidence.models, fronts(summary.models)
+    ids = [key for key in summary.models["id"] if key in known and (len(summary.models) <= page.MANY or key in best)]
+    if not ids:
+        return page.Apart([], {}, {})
+    rows = {"": [known[key].mean.rows for key in ids]}
+    if len(summary.models) <= MOST_BY_TASK:
+        rows |= {task: [known[key].tasks[task].rows for key in ids] for task in known[ids[0]].tasks}
+    own = {task: [_thousandths(float(score[1:].std(ddof=1))) for score in scores] for task, scores in rows.items()}
+    between = {task: rows_apart(scores) for task, scores in rows.items()}
+    pairs = {task: [[*map(_thousandths, row[:place])] for place, row in enumerate(found)] for task, found in between.items()}
+    return page.Apart(ids, own, pairs)
+
+
+def _thousandths(points: float) -> int:
+    return round(1000 * points)
+
+
+_RUN = ["run_id", "name", "link", "seed", "mean", "selection"]
+
+
+def _run(run: dict[str, object], scores: dict[str, float], chosen_by: dict[str, float]) -> page.Run:
+    mean, selection = (number(float(str(run[name]))) for name in ("mean", "selection"))
     return page.Run(
-        str(run["run_id"]), str(run["name"]), str(run["link"]), int(str(run["seed"])), float(str(run["mean"])), scores
+        str(run["run_id"]), str(run["name"]), str(run["link"]), int(str(run["seed"])), mean, scores, selection, chosen_by
     )
 
 
 def fronts(models: pd.DataFrame) -> set[str]:
-    """Ids of the models on the front of their machine."""
+    """Ids of the models on the front of their machine, by the selection split."""
     found: set[str] = set()
     for _, part in models.groupby("machine"):
-        found |= set(part["id"][front(part["mean"].to_numpy(), part["latency_ms"].to_numpy())])
+        found |= set(part["id"][front(part["selection"].to_numpy(), part["latency_ms"].to_numpy())])
     return found
 
 
 def _teachers(summary: Summary) -> Iterator[page.Teacher]:
     """Each teacher on each machine, at the median of what was measured of it."""
-    few = len(summary.models) <= MOST_BY_TASK
     known = summary.models[(summary.models["teacher"] != "") & summary.models["teacher_mean"].notna()]
     for (name, machine), part in known.groupby(["teacher", "machine"]):
         middle = part[
@@ -120,8 +146,6 @@ def _teachers(summary: Summary) -> Iterator[page.Teacher]:
             scores=by_task(cells, "teacher/"),
             latency_ms=number(cells["teacher_latency_ms"]),
             rows_per_s=number(cells["teacher_rows_per_s"]),
-            replicates=replicates(summary.evidence.teachers.get(str(name))),
-            task_replicates=task_replicates(summary.evidence.teachers.get(str(name))) if few else {},
         )
 
 
@@ -137,20 +161,6 @@ def _baselines(models: pd.DataFrame) -> Iterator[page.Baseline]:
             rows_per_s=number(model["rows_per_s"]),
             num_bytes=number(model["num_bytes"]),
         )
-
-
-def replicates(found: Resampled | None) -> list[int]:
-    """Each resample's mean less the mean, in hundredths of a point."""
-    return [] if found is None else _hundredths(found.mean)
-
-
-def task_replicates(found: Resampled | None) -> dict[str, list[int]]:
-    """The same of each task's score."""
-    return {} if found is None else {task: _hundredths(scores) for task, scores in found.tasks.items()}
-
-
-def _hundredths(scores: np.ndarray) -> list[int]:
-    return [int(each) for each in np.rint(100 * (scores[1:] - scores[0]))]
 
 
 def told(setting: str, value: object) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from analysis.runs import Runs, predictions
-from analysis.statistics import Difference, Resampled, answers_of, difference, over_seeds, resampled
+from analysis.statistics import Difference, Resampled, Scores, answers_of, difference, over_seeds, resampled
 
 EQUAL = 0.01
 """Points by which a score from the logged answers may differ from the one that the run tells."""
@@ -20,35 +20,36 @@ Metrics = dict[str, list[str]]
 
 
 class Evidence(NamedTuple):
-    """models, teachers: by the model's id and the teacher's name. lost: the teacher's mean less the model's, by the model's id.
+    """models: by the model's id. lost: the teacher's mean less the model's; lost_by_task: the same of each task's score.
 
     without: ids of the models that there is none for, by reason.
     """
 
-    models: dict[str, Resampled]
-    teachers: dict[str, Resampled]
+    models: dict[str, Scores]
     lost: dict[str, Difference]
+    lost_by_task: dict[str, dict[str, Difference]]
     without: dict[str, list[str]]
 
 
 def evidence(runs: Runs, models: pd.DataFrame) -> Evidence:
     """Of the models' runs, whose answers are read; of more than MOST models those that `nearest` names."""
     found = Evidence({}, {}, {}, {})
-    teachers: dict[str, dict[bytes, Resampled]] = {}
     known: dict[bytes, Resampled] = {}
     for model, answers in _answered(runs, models.loc[nearest(models)]):
-        pairs = [_pair(answers[run], runs.metrics[run], known) for run in model["runs"] if run in answers]
-        reason = _wrong([own for own, _ in pairs], model["means"])
+        key = model["id"]
+        seeds = zip(model["seeds"], model["runs"], strict=True)
+        pairs = {seed: _pair(answers[run], runs.metrics[run], known) for seed, run in seeds if run in answers}
+        reason = _wrong([own for own, _ in pairs.values()], model["means"])
         if reason:
-            found.without.setdefault(reason, []).append(model["id"])
+            found.without.setdefault(reason, []).append(key)
             continue
-        found.models[model["id"]] = over_seeds([own for own, _ in pairs])
-        taught = [teacher for _, teacher in pairs if teacher is not None]
+        own = found.models[key] = over_seeds({seed: own for seed, (own, _) in pairs.items()})
+        taught = {seed: teacher for seed, (_, teacher) in pairs.items() if teacher is not None}
         if len(taught) == len(pairs):
-            found.lost[model["id"]] = difference(over_seeds(taught).mean, found.models[model["id"]].mean)
-            for teacher in taught:
-                teachers.setdefault(model["teacher"], {})[teacher.mean.tobytes()] = teacher
-    return found._replace(teachers={name: over_seeds(list(each.values())) for name, each in teachers.items()})
+            teacher = over_seeds(taught)
+            found.lost[key] = difference(teacher.mean, own.mean)
+            found.lost_by_task[key] = {task: difference(teacher.tasks[task], score) for task, score in own.tasks.items()}
+    return found
 
 
 def _answered(runs: Runs, models: pd.DataFrame) -> Iterator[tuple[pd.Series, dict[str, pd.DataFrame]]]:
@@ -61,9 +62,14 @@ def _answered(runs: Runs, models: pd.DataFrame) -> Iterator[tuple[pd.Series, dic
 
 
 def nearest(models: pd.DataFrame) -> list[int]:
-    """Places of at most MOST models: those that the fewest points part from the best of the models that are as fast."""
-    ordered = models.sort_values(["latency_ms", "mean"], ascending=[True, False])
-    below = ordered["mean"].cummax() - ordered["mean"]
+    """Places of at most MOST models: those that the fewest points part from the best of the models that are as fast.
+
+    Points on the selection split, which models are chosen by, or, where they are not known, on dev.
+    """
+    ordered = models.assign(by=models["selection"].fillna(models["mean"])).sort_values(
+        ["latency_ms", "by"], ascending=[True, False]
+    )
+    below = ordered["by"].cummax() - ordered["by"]
     return list(below.sort_values(kind="stable").index[:MOST])
 
 

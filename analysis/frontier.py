@@ -59,10 +59,11 @@ class Mark(NamedTuple):
 
 
 class Info(NamedTuple):
-    """points: the front's in the order of their cost, then the others. line: the corners of the best quality under each cost.
+    """points: the front's in the order of their cost, then the others. line: the corners of what is chosen under each cost.
 
-    bottom: the lowest quality that is shown; below: models that are under it. dense: too many for shapes of their own. title,
-    small: lines above and below the picture.
+    The front is chosen by the selection split, and drawn at its quality on dev: the best of many on dev would be the luckiest
+    too. bottom: the lowest quality that is shown, top: the end of the axis; below: models that are under the lowest. dense: too
+    many for shapes of their own. title, small: lines above and below the picture.
     """
 
     points: list[Point]
@@ -70,6 +71,7 @@ class Info(NamedTuple):
     teachers: list[Mark]
     twins: list[Mark]
     bottom: float
+    top: float
     below: int
     dense: bool
     cost: str
@@ -82,24 +84,28 @@ class Info(NamedTuple):
 def info(models: pd.DataFrame, cost: str = "latency", task: str = "", title: str = "", small: str = "") -> Info | None:
     """Of models timed on one machine. cost: of COSTS; task: its score, instead of the mean's. None where no model has both."""
     how = COSTS[cost]
-    score, teacher, twin = (f"{kind}/{task}" for kind in ("score", "teacher", "baseline"))
+    score, chosen_by, teacher, twin = (f"{kind}/{task}" for kind in ("score", "selection", "teacher", "baseline"))
     if not task:
-        score, teacher, twin = "mean", "teacher_mean", "baseline_mean"
+        score, chosen_by, teacher, twin = "mean", "selection", "teacher_mean", "baseline_mean"
     known = models[models[how.column].notna() & models[score].notna()] if score in models else models.iloc[:0]
     if known.empty:
         return None
     costs, scores = known[how.column].to_numpy(float) * how.scale, known[score].to_numpy(float)
-    on_front = front(scores, costs if how.less_is_better else -costs)
+    choice = known[chosen_by].to_numpy(float) if chosen_by in known else np.full(len(known), math.nan)
+    on_front = front(choice, costs if how.less_is_better else -costs)
     points = _points(known, costs, scores, on_front, task == "")
     chosen = known[on_front] if how.less_is_better else known[on_front].iloc[::-1]
     twins = _twins(chosen, how, twin)
+    teachers = _teachers(known, how, teacher)
     bottom = _bottom([point.quality for point in points if point.front] + [mark.quality for mark in twins], scores)
+    highest = max([float(scores.max()), *(mark.quality for mark in [*twins, *teachers])])
     return Info(
         points,
         _line([(point.cost, point.quality) for point in points if point.front], how.less_is_better),
-        _teachers(known, how, teacher),
+        teachers,
         sorted(twins, key=lambda mark: mark.cost),
         bottom,
+        highest + 0.1 * max(highest - bottom, 1.0),
         int((scores < bottom).sum()),
         len(known) > DENSE,
         how.words,
@@ -139,7 +145,7 @@ def _named(places: list[int]) -> list[int]:
 
 
 def _line(front: list[tuple[float, float]], less_is_better: bool) -> list[tuple[float, float]]:
-    """The corners of the best quality at each cost or better: from one model of the front it is level up to the next one's cost,
+    """The corners of what is chosen at each cost or better: from one model of the front it is level up to the next one's cost,
     or, where more is better, beyond its own it is the next one's."""
     found = front[:1]
     for before, after in zip(front, front[1:], strict=False):
@@ -167,6 +173,7 @@ def _twins(models: pd.DataFrame, how: Cost, score: str) -> list[Mark]:
 
 def _bottom(shown: list[float], scores: np.ndarray) -> float:
     """The lowest that has to be seen, less a margin; lower where no more than a twentieth of the models would be cut off."""
+    shown = shown or scores.tolist()  # of none that could be chosen
     low, high, most = min(shown), max(shown), float(np.quantile(scores, 0.05))
     least = low - max(MARGIN * (high - low), 1.0)
     return min(least, most - 0.5) if most > low - 0.6 * (high - low) else least

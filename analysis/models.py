@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.rows import SETTINGS
-from analysis.statistics import seed_errors
+from mkd.intervals import half_width
 
 MODEL_COLUMNS = {
     "id": "unlike any other model's",
@@ -18,17 +18,18 @@ MODEL_COLUMNS = {
     "runs": "run ids, by seed",
     "seeds": "each once",
     "means": "mean score of each run",
-    "low": "of the mean's 95 % interval over seeds; NaN for one seed",
+    "low": "of the mean's 95 % t interval over seeds; NaN for one seed",
     "high": "likewise",
 }
 """What a model's row has besides the columns of its runs (means over them; of latencies and throughputs the median)."""
-OF_A_MODEL = ["student", "variant", "tasks", "suite", "split", "selection", "machine", "backend", "setting", "batch", "teacher"]
+OF_A_MODEL = ["student", "variant", "tasks", "suite", "split", "drawn_by", "machine", "backend", "setting", "batch", "teacher"]
 """What two runs have in common that are of one model, next to all settings."""
 TIMED = ["latency_ms", "rows_per_s", "teacher_latency_ms", "teacher_rows_per_s"]
 NUMBERS = [
-    "mean", "teacher_mean", "baseline_mean", "retention", "agreement", "parameters", "num_bytes", "backend_loss", *TIMED, "trial",
+    "mean", "selection", "teacher_mean", "baseline_mean", "retention", "agreement", "parameters", "num_bytes", "backend_loss",
+    *TIMED, "trial",
 ]  # fmt: skip
-BY_TASK = ("score/", "teacher/", "baseline/", "retention/", "agreement/")
+BY_TASK = ("score/", "teacher/", "baseline/", "retention/", "agreement/", "selection/")
 
 
 class Comparable(NamedTuple):
@@ -54,7 +55,7 @@ def comparable(frame: pd.DataFrame, machine: str = "") -> Comparable:
     for column, words in (
         ("suite", "other tasks: {}"),
         ("split", "scored on the {} split"),
-        ("selection", "selected by rows that were set apart otherwise: {}"),
+        ("drawn_by", "selected by rows that were set apart otherwise: {}"),
         ("setting", "timed in {}"),
     ):
         most = most_frequent(frame[column])
@@ -95,10 +96,12 @@ def averaged(frame: pd.DataFrame) -> pd.DataFrame:
     found = grouped[texts].first().join(grouped[numbers].mean())
     timed = [name for name in TIMED if name in numbers]
     found[timed] = grouped[timed].median()
+    chosen_by = [name for name in numbers if str(name).startswith("selection")]
+    found[chosen_by] = found[chosen_by].where(grouped[chosen_by].count().eq(grouped.size(), axis=0))  # of all seeds, or unknown
     found = found.assign(runs=grouped["run_id"].agg(list), seeds=grouped["seed"].agg(lambda seeds: sorted(set(seeds))))
     found = found.assign(means=grouped["mean"].agg(list)).reset_index()
-    errors = np.array([np.nan if error is None else error for error in seed_errors(list(found["means"]))])
-    found = found.assign(low=found["mean"] - errors, high=found["mean"] + errors)
+    halves = np.array([half_width(means) for means in found["means"]], dtype=float)  # None becomes NaN
+    found = found.assign(low=found["mean"] - halves, high=found["mean"] + halves)
     found = found.sort_values(["mean", "latency_ms", "id"], ascending=[False, True, True], ignore_index=True)
     return found.assign(label=labels(found))
 

@@ -11,6 +11,9 @@ import re
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+from analysis.statistics import ROW_QUANTILE
+from mkd.intervals import t_quantile
+
 SCRIPTS = (
     *("format", "statistics", "data", "state", "axes", "labels", "chart", "overlay", "tip"),
     *("answer", "filters", "details", "table", "pair", "pictures", "main"),
@@ -18,7 +21,10 @@ SCRIPTS = (
 """The page's script, one file of template/ after the other: each uses only what those before it define."""
 
 MANY = 500
-"""Of more models than these, only those on the front keep their replicates: the page is to stay small."""
+"""Of more models than these, differences are told of those on the front alone: the page is to stay small."""
+
+Interval = tuple[float, float, float]
+"""Points, and the ends of their 95 % interval."""
 
 
 class Link(NamedTuple):
@@ -29,7 +35,10 @@ class Link(NamedTuple):
 
 
 class Run(NamedTuple):
-    """One run of a model. link: its address in the MLflow UI, or "". mean, scores (by task): on dev, in points."""
+    """One run of a model. link: its address in the MLflow UI, or "". mean, scores (by task): on dev, in points.
+
+    selection, selection_scores: the same on the selection split.
+    """
 
     id: str
     name: str
@@ -37,10 +46,12 @@ class Run(NamedTuple):
     seed: int | None
     mean: float | None = None
     scores: dict[str, float] = {}
+    selection: float | None = None
+    selection_scores: dict[str, float] = {}
 
 
 class Teacher(NamedTuple):
-    """A teacher as timed on one machine. name: what Model.teacher says. replicates: as Model's, or none."""
+    """A teacher as timed on one machine. name: what Model.teacher says."""
 
     name: str
     machine: str
@@ -50,8 +61,6 @@ class Teacher(NamedTuple):
     rows_per_s: float | None = None
     num_bytes: float | None = None
     parameters: float | None = None
-    replicates: list[int] = []
-    task_replicates: dict[str, list[int]] = {}
 
 
 class Baseline(NamedTuple):
@@ -74,12 +83,9 @@ class Model(NamedTuple):
     """One student on one machine, its seeds averaged. What is not known is None, "" or empty.
 
     id: unlike any other's. student_kind: bilstm, transformer, bag; another is drawn as `other`. backend, setting: in what and
-    how it was timed. mean, scores by task, low and high (the mean's 95 % interval): on dev, in points. retention: in percent of
-    the teacher named. teacher_latency_ms: beside it, in the same run. lost: teacher's mean less its own, as (points, low, high);
-    where it is None, the replicates of both tell it. settings: dotted name to text. state: a word on it, `finished`.
-
-    replicates: paired bootstrap over the dev rows: each resample's mean less `mean`, in hundredths of a point, the same
-    resamples for all models and teachers. task_replicates: the same of a task's score, by task, where it is wanted.
+    how it was timed. mean, scores by task: on dev, in points; selection, selection_scores: on the selection split, by which one
+    of many is chosen. retention: in percent of the teacher named. teacher_latency_ms: beside it, in the same run. lost: teacher's
+    score less its own, by task, "" the mean. settings: dotted name to text. state: a word on it, `finished`.
     """
 
     id: str
@@ -96,8 +102,8 @@ class Model(NamedTuple):
     num_bytes: float | None
     parameters: float | None
     mean: float
-    low: float | None
-    high: float | None
+    selection: float | None
+    selection_scores: dict[str, float]
     scores: dict[str, float]
     teacher: str
     teacher_mean: float | None
@@ -106,9 +112,19 @@ class Model(NamedTuple):
     settings: dict[str, str]
     state: str
     front: bool
-    replicates: list[int]
-    task_replicates: dict[str, list[int]] = {}
-    lost: tuple[float, float, float] | None = None
+    lost: dict[str, Interval] = {}
+
+
+class Apart(NamedTuple):
+    """How far other dev rows would move scores: standard deviations over the same resamples, in thousandths of a point.
+
+    ids: of the models, in the order of the lists. own: of each one's score, by task, "" the mean. pairs: of the difference of
+    each to those before it.
+    """
+
+    ids: list[str]
+    own: dict[str, list[int]]
+    pairs: dict[str, list[list[int]]]
 
 
 class Picture(NamedTuple):
@@ -144,6 +160,7 @@ class PageInfo(NamedTuple):
     teachers: list[Teacher]
     baselines: list[Baseline]
     models: list[Model]
+    apart: Apart
     pictures: list[Picture]
     left_out: list[LeftOut]
     notes: list[str]
@@ -161,15 +178,15 @@ def page(info: PageInfo) -> str:
 def packed(info: PageInfo) -> dict[str, Any]:
     """What the page's script reads: lists of tuples as rows under their fields, a model's settings as numbers of texts."""
     models = info.models
-    if len(models) > MANY:
-        models = [model if model.front else model._replace(replicates=[], task_replicates={}) for model in models]
     settings, columns = _settings(models)
     data: dict[str, Any] = _plain(info._replace(models=[model._replace(settings={}) for model in models]))
     if models:
         place = data["models"]["fields"].index("settings")
         for row, numbers in zip(data["models"]["rows"], columns, strict=True):
             row[place] = numbers
-    return data | {"settings": settings, "slim": len(models) > MANY}
+    most = max((len(model.runs) for model in models), default=0)
+    t = [t_quantile(freedom) for freedom in range(1, most)]
+    return data | {"settings": settings, "quantiles": {"rows": ROW_QUANTILE, "seeds": _plain(t)}}
 
 
 def _settings(models: list[Model]) -> tuple[dict[str, Any], list[list[int]]]:

@@ -42,7 +42,7 @@ def plane(axes: Axes, info: Info, size: float = 1.0) -> None:
     """All marks, without their names. size: of the marks, as a share."""
     log_axis(axes, [point.cost for point in info.points] + [mark.cost for mark in info.teachers])
     bare(axes)
-    axes.plot(*zip(*info.line, strict=True), color="#9a9a9a", linewidth=1.6, zorder=2)
+    axes.plot([cost for cost, _ in info.line], [quality for _, quality in info.line], color="#9a9a9a", linewidth=1.6, zorder=2)
     for on_front, how in ((False, PALE), (True, STRONG)):
         for kind in dict.fromkeys(point.kind for point in info.points):
             some = [point for point in info.points if point.kind == kind and point.front == on_front]
@@ -54,8 +54,8 @@ def plane(axes: Axes, info: Info, size: float = 1.0) -> None:
             axes.vlines(costs, [point.low for point in some], [point.high for point in some], **bars)
     _marks(axes, info.twins, s=34 * size, marker=TWIN.marker, facecolor="white", edgecolor=TWIN.colour, zorder=3)
     _marks(axes, info.teachers, s=230 * size, marker=TEACHER.marker, color=TEACHER.colour, zorder=5)
-    axes.set_ylim(bottom=info.bottom)
-    axes.margins(x=0.06, y=0.1)
+    axes.margins(x=0.06)
+    axes.set_ylim(info.bottom, info.top)  # bars are cut off: those of two seeds would press all else together
     axes.set_xlabel(info.cost)
     axes.set_ylabel(info.quality)
 
@@ -93,7 +93,7 @@ def legend(info: Info) -> list[Line2D]:
     kinds = {point.kind for point in info.points}
     found = [mark(kind, each.colour, each.marker) for kind, each in LOOKS.items() if kind in kinds]
     found += [mark("other", *LOOKS["other"])] if kinds - LOOKS.keys() else []
-    found.append(Line2D([], [], color="#9a9a9a", linewidth=1.6, label="best for its cost"))
+    found.append(Line2D([], [], color="#9a9a9a", linewidth=1.6, label="chosen by selection for its cost"))
     found += [mark("teacher", TEACHER.colour, TEACHER.marker, 13)] if info.teachers else []
     found += [mark("same student, labels alone", TWIN.colour, TWIN.marker, 6, markerfacecolor="white")] if info.twins else []
     return found

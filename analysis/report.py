@@ -41,7 +41,7 @@ BEST_FIRST = urlencode(
     {
         "workflowType": "machine_learning",
         "searchFilter": "metrics.`quality/mean` > 0",
-        "orderByKey": "metrics.`quality/mean`",
+        "orderByKey": "metrics.`selected/mean`",
         "orderByAsc": "false",
     },
     quote_via=quote,
@@ -120,7 +120,7 @@ def lines(summary: Summary) -> list[str]:
 def outcome(summary: Summary) -> dict[str, Any]:
     """The report in short, as JSON takes it."""
     runs, lost = summary.runs, summary.evidence.lost
-    fields = ["id", "label", "latency_ms", "rows_per_s", "num_bytes", "mean", "runs"]
+    fields = ["id", "label", "latency_ms", "rows_per_s", "num_bytes", "selection", "mean", "runs"]
     front = [dict(row) | {"lost": lost.get(row["id"])} for row in summary.front[fields].to_dict("records")]
     found: dict[str, Any] = plain(
         {
@@ -172,7 +172,7 @@ def describe(client: mlflow.MlflowClient, experiment_id: str) -> None:
     own = experiment.tags.get("mlflow.note.content", "").partition(REPORTS)[0].rstrip()
     found = client.search_runs([experiment_id], "tags.`mkd.report` LIKE 'report/%'", max_results=50)
     links = [f"[{run.info.run_name}](#/experiments/{experiment_id}/runs/{run.info.run_id}/{ARTIFACT})" for run in found]
-    links.append(f"[all runs, best first](#/experiments/{experiment_id}/runs?{BEST_FIRST})")
+    links.append(f"[all runs, best on selection first](#/experiments/{experiment_id}/runs?{BEST_FIRST})")
     text = "\n".join([*([own, ""] if own else []), f"{REPORTS} {', '.join(links)}", EXPLANATION])
     client.set_experiment_tag(experiment_id, "mlflow.note.content", text)
 
@@ -184,6 +184,8 @@ A run is a small student distilled from a large teacher. Scores are in points fr
 - `quality/TASK/score`: the mean of the task's metrics; `retention/TASK`: in percent of the teacher's
 - `speed/BACKEND/SETTING/p50_ms`: median of one call; `b1-text-t1` is one text on one thread, tokenised within the time
 - `speed/.../ratio`: times the teacher's speed at its best with as many threads; `size/bytes`, `size/parameters`
+- `selected/mean`: the kept weights on the selection split, rows set apart from training: what one of many is chosen by
+- `majority/quality/mean`: a model that always gives the most frequent class
 - `search/quality`: what a search goes by, on rows set apart from training; trials are the children of a run of kind `search`
 """
 

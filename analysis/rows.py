@@ -85,7 +85,7 @@ def row(record: Record, asked: Asked = OWN) -> Row:
         "tasks": tuple(tasks),
         "suite": suite(params, tasks),
         "split": split,
-        "selection": tags.get("mkd.selection", ROW_BY_ROW),
+        "drawn_by": tags.get("mkd.selection", ROW_BY_ROW),
         "machine": machine(tags),
         "study": tags.get("mkd.study", ""),
         "trial": float(tags["mkd.trial"]) if "mkd.trial" in tags else None,
@@ -95,6 +95,7 @@ def row(record: Record, asked: Asked = OWN) -> Row:
         "artifacts": record.artifacts,
         "link": record.link,
         "mean": metrics[_quality(metrics)],
+        "selection": metrics.get("selected/mean", metrics.get("search/quality")),
         "teacher_mean": metrics.get("teacher/quality/mean") if split == "dev" else None,
         "baseline_mean": metrics.get("baseline/quality/mean") if split == "dev" else None,
         "retention": metrics.get("retention/mean"),
@@ -168,11 +169,12 @@ def _bytes(metrics: dict[str, float], backend: str) -> float | None:
 
 
 def _by_task(metrics: dict[str, float], tasks: list[str], split: str) -> Row:
-    """A column of each kind for each task; on dev only, but for the student's own scores."""
+    """A column of each kind for each task; on dev only, but for the student's own scores and those that it is chosen by."""
     kinds = {"score": "quality/{}/score"} if split == "dev" else {"score": "selection/{}"}
     if split == "dev":
         kinds |= {"teacher": "teacher/quality/{}/score", "baseline": "baseline/quality/{}/score"}
         kinds |= {"retention": "retention/{}", "agreement": "agreement/{}"}
+    kinds["selection"] = "selected/{}"
     named = {f"{kind}/{task}": name.format(task) for kind, name in kinds.items() for task in tasks}
     return {column: metrics[name] for column, name in named.items() if name in metrics}
 

@@ -15,9 +15,13 @@ from mkd.timing import MOST_BUSY, PROTOCOL
 SHOWN_LOSS = 0.05
 """Points of the mean from which on it is said what backends lose."""
 
+MOST_NAMED = 5
+"""Models that are named in a note."""
+
 
 class Summary(NamedTuple):
-    """models: on all machines, the best first. drawn: those on the machine that is drawn; front: of these, the fastest first.
+    """models: on all machines, the best first. drawn: those on the machine that is drawn; front: of these, the fastest first, by
+    the selection split: no faster one is as good there.
 
     left_out: names of runs by reason. notes: what a reader must know besides, one sentence each.
     """
@@ -61,7 +65,9 @@ def summarised(runs: Runs, machine: str = "") -> Summary:
     kept = comparable(runs.frame, machine)
     models = averaged(kept.frame)
     drawn = models[models["machine"] == kept.machine].reset_index(drop=True)
-    best = drawn[front(drawn["mean"].to_numpy(), drawn["latency_ms"].to_numpy())].sort_values("latency_ms", ignore_index=True)
+    best = drawn[front(drawn["selection"].to_numpy(), drawn["latency_ms"].to_numpy())].sort_values(
+        "latency_ms", ignore_index=True
+    )
     borne = evidence(runs, models)
     left_out = {**runs.left_out, **kept.left_out}
     return Summary(
@@ -87,8 +93,29 @@ def _notes(runs: Runs, kept: Comparable, models: pd.DataFrame, borne: Evidence) 
         found.append("The study has no study.json: it has not ended, and its hypervolume and importances are not known.")
     for reason, ids in borne.without.items():
         found.append(f"{plural(len(ids), 'model')} without intervals of differences: {reason}.")
+    found += _chosen(models)
     if all(len(seeds) == 1 for seeds in models["seeds"]):
-        found.append("Every model has one seed: its intervals are of the dev rows alone.")
+        found.append(
+            "Every model has one seed: an interval is of trained models on other dev rows, and says nothing of their methods."
+        )
+    return found
+
+
+def _chosen(models: pd.DataFrame) -> list[str]:
+    """How models were chosen, and which could not be."""
+    unknown = list(models.loc[models["selection"].isna(), "label"])
+    among, found = len(models) - len(unknown), []
+    if unknown:
+        more = f" and {len(unknown) - MOST_NAMED} more" if len(unknown) > MOST_NAMED else ""
+        found.append(
+            f"{plural(len(unknown), 'model')} without a score on selection (made of all rows, or by an earlier version): "
+            f"drawn, and not chosen ({', '.join(unknown[:MOST_NAMED])}{more})."
+        )
+    if among > 1:
+        found.append(
+            f"The best under a budget is chosen by the selection split among {among:,} models with the seeds that they have: "
+            "trained anew it may score less."
+        )
     return found
 
 

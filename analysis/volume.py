@@ -14,14 +14,14 @@ COMPLETE = "complete"
 class Info(NamedTuple):
     """hypervolume: after each trial, in points x decades of latency. gains: (trial, hypervolume) where the front moved.
 
-    nearly: the trial after which nine tenths of the last hypervolume were there.
+    nearly: the trial after which nine tenths of the last hypervolume were there. corner: where it is measured from, in words.
     """
 
     trials: list[int]
     hypervolume: list[float]
     gains: list[tuple[int, float]]
     nearly: int
-    reference: str
+    corner: str
     small: str
 
 
@@ -40,7 +40,9 @@ def info(study: dict[str, Any], small: str = "") -> Info | None:
     numbers = [int(trial["number"]) for trial in trials]
     gains = [(n, v) for n, v, before in zip(numbers, found, [0.0, *found[:-1]], strict=True) if v > before]
     nearly = next(number for number, value in zip(numbers, found, strict=True) if value >= 0.9 * found[-1])
-    return Info(numbers, found, gains, nearly, f"{corner.quality:g} points and {corner.cost:.3g} ms", small)
+    least = study["reference"].get("words", "")  # none where an earlier version has measured from no points
+    words = f"above {corner.quality:.1f} points{f' ({least})' if least else ''}, below {corner.cost:.3g} ms"
+    return Info(numbers, found, gains, nearly, words, small)
 
 
 def covered(quality_N: np.ndarray, cost_N: np.ndarray, reference: Reference) -> list[float]:
@@ -66,8 +68,8 @@ def draw(info: Info) -> Figure:
     axes.axvline(info.nearly, color=FAINT, linewidth=1, linestyle=":", label=f"nine tenths after trial {info.nearly}")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("trial")
-    axes.set_ylabel("hypervolume, points x decades")
+    axes.set_ylabel(f"hypervolume, points x decades,\n{info.corner}", fontsize=9)
     axes.legend(frameon=False, loc="lower right", fontsize=9)
-    titled(axes, f"What the search has covered, beside {info.reference}")
+    titled(axes, "What the search has covered")
     small_print(figure, info.small)
     return figure

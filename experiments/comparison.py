@@ -1,6 +1,5 @@
 """Variants of a setting beside each other over seeds: their statistics, a table, and a picture."""
 
-import math
 import statistics
 from typing import NamedTuple
 
@@ -8,23 +7,26 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from experiments.table import markdown
+from mkd.intervals import half_width, interval_text
 
 MEAN = "quality/mean"
 SECONDS = "seconds/student"
+MEANING = "a variant is told from it where the t interval leaves out 0, as one in twenty does by chance"
+ONE_SEED = "one seed says nothing of the variants"
 
 
 class Row(NamedTuple):
     """One variant over the seeds; scores are in points. What needs two seeds at least is None where there is one.
 
-    mean, sd: of the mean score over tasks, sd with n - 1. differences: to the first variant, seed by seed; their mean and its
-    standard error (their sd over the root of n). tasks: each task's mean score. seconds: of the student's training, mean.
+    mean, sd: of the mean score over tasks, sd with n - 1. differences: to the first variant, seed by seed; their mean and half
+    the width of its 95 % t interval. tasks: each task's mean score. seconds: of the student's training, mean.
     """
 
     variant: str
     mean: float
     sd: float | None
     difference: float
-    error: float | None
+    half: float | None
     differences: list[float]
     tasks: dict[str, float]
     seconds: float
@@ -39,14 +41,13 @@ def compare(metrics: dict[str, list[dict[str, float]]]) -> list[Row]:
 def _row(variant: str, found: list[dict[str, float]], first: list[float]) -> Row:
     means = [trial[MEAN] for trial in found]
     differences = [mean - other for mean, other in zip(means, first, strict=True)]
-    spread = _sd(differences)
     names = [name.split("/")[1] for name in found[0] if name.startswith("quality/") and name.endswith("/score")]
     return Row(
         variant,
         statistics.fmean(means),
         _sd(means),
         statistics.fmean(differences),
-        None if spread is None else spread / math.sqrt(len(differences)),
+        half_width(differences),
         differences,
         {name: statistics.fmean(trial[f"quality/{name}/score"] for trial in found) for name in names},
         statistics.fmean(trial[SECONDS] for trial in found),
@@ -65,19 +66,16 @@ def summary(rows: list[Row]) -> dict[str, float]:
 def lines(rows: list[Row]) -> list[str]:
     """The table in Markdown, a row a variant."""
     first, seeds = rows[0], len(rows[0].differences)
-    header = ["variant", "mean", "sd", "difference", "std. error", *first.tasks, "training s"]
+    header = ["variant", "mean", "sd", "difference", "95 % interval", *first.tasks, "training s"]
     body = [[row.variant, f"{row.mean:.2f}", _shown(row.sd), *_beside(row, first)] for row in rows]
     scores = [[*(f"{row.tasks[task]:.1f}" for task in first.tasks), f"{row.seconds:.1f}"] for row in rows]
     table = markdown([header, *(left + right for left, right in zip(body, scores, strict=True))])
-    return [
-        *table,
-        "",
-        f"score on dev in points, means over {seeds} seed{'s' * (seeds > 1)}; difference to {first.variant}, paired by seed",
-    ]
+    what = f"score on dev in points, means over {seeds} seed{'s' * (seeds > 1)}; difference to {first.variant}, paired by seed"
+    return [*table, "", f"{what}; {MEANING if seeds > 1 else ONE_SEED}"]
 
 
 def _beside(row: Row, first: Row) -> list[str]:
-    return ["", ""] if row is first else [f"{row.difference:+.2f}", _shown(row.error)]
+    return ["", ""] if row is first else [f"{row.difference:+.2f}", interval_text(row.difference, row.half)]
 
 
 def _shown(value: float | None) -> str:
@@ -90,32 +88,32 @@ class Info(NamedTuple):
     first: str
     variants: list[str]
     means: list[float]
-    errors: list[float]
+    halves: list[float]
     differences: list[list[float]]
 
 
 def info(rows: list[Row]) -> Info:
-    """The picture's numbers; a standard error that is not known is drawn as none."""
+    """The picture's numbers; an interval that is not known is drawn as none."""
     others = rows[1:]
-    errors = [row.error or 0.0 for row in others]
+    halves = [row.half or 0.0 for row in others]
     return Info(
-        rows[0].variant, [r.variant for r in others], [r.difference for r in others], errors, [r.differences for r in others]
+        rows[0].variant, [r.variant for r in others], [r.difference for r in others], halves, [r.differences for r in others]
     )
 
 
 def draw(info: Info) -> Figure:
-    """A line a variant: small dots are seeds, the large one their mean with its standard error."""
+    """A line a variant: small dots are seeds, the large one their mean with its 95 % t interval."""
     figure = Figure(figsize=(8, 1.4 + 0.34 * len(info.variants)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     places = range(len(info.variants))
     for place, differences in zip(places, info.differences, strict=True):
         axes.scatter(differences, [place] * len(differences), s=14, color="#999999", zorder=2)
-    axes.errorbar(info.means, places, xerr=info.errors, fmt="o", color="#0072b2", markersize=7, capsize=3, zorder=3)
+    axes.errorbar(info.means, places, xerr=info.halves, fmt="o", color="#0072b2", markersize=7, capsize=3, zorder=3)
     axes.axvline(0, color="#4d4d4d", linewidth=1)
     axes.set_yticks(places, info.variants)
     axes.invert_yaxis()
-    axes.set_xlabel(f"mean score on dev less that of {info.first} (points; bar: standard error over seeds)")
+    axes.set_xlabel(f"mean score on dev less that of {info.first} (points; bar: 95 % t interval over seeds)")
     axes.grid(True, axis="x", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

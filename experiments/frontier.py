@@ -16,6 +16,7 @@ from experiments.study import Outcome
 from experiments.table import markdown
 from mkd.backends import TORCH
 from mkd.config import Config
+from mkd.evaluate import majority_on_selection
 from mkd.pareto import Reference, front, hypervolumes
 from mkd.pipeline import Ready
 from mkd.speed import busy_note
@@ -23,6 +24,9 @@ from mkd.timing import MOST_BUSY, PROTOCOL
 
 COLOURS = {"transformer": "#0072b2", "bilstm": "#d55e00", "bag": "#009e73"}
 """Of Okabe and Ito's palette, which the colour-blind can tell apart; as in the report (analysis/style.py)."""
+
+LEAST = "always the most frequent class"
+"""What has the least quality that counts in a hypervolume: below it there is nothing worth having."""
 
 
 MILLISECONDS = "ms: median for one text on one thread, tokenising included; times faster: than the teacher in torch, likewise"
@@ -44,8 +48,9 @@ class Point(NamedTuple):
 class Found(NamedTuple):
     """All that a search has found. states: how many trials ended so. hypervolume: after each finished trial, in their order.
 
-    reference: where it is measured from, no points at the teacher's latency; without a teacher that runs here, at the slowest
-    trial's. other_seconds: of a trial, its mean time outside of its measuring, training and scoring.
+    reference: where it is measured from, the points that always the most frequent class has on the selection split, at the
+    teacher's latency; without a teacher that runs here, at the slowest trial's. other_seconds: of a trial, its mean time outside
+    of its measuring, training and scoring.
     """
 
     points: list[Point]
@@ -68,7 +73,8 @@ def found_by(optuna_study: optuna.Study, ready: Ready, teacher_speed: dict[str, 
     points = [_point(t, told, bool(on)) for (t, told), on in zip(done, own, strict=True)]
     teacher_ms = teacher_speed.get(f"teacher/speed/{TORCH}/{setting}/p50_ms")
     teacher_score = None if ready.teacher is None else ready.teacher.metrics.get("quality/mean")
-    reference = Reference(0.0, max(latency, default=1.0) if teacher_ms is None else teacher_ms)
+    least = majority_on_selection(ready.rows.side.datas)["mean"]
+    reference = Reference(least, max(latency, default=1.0) if teacher_ms is None else teacher_ms)
     teacher = None if teacher_ms is None or teacher_score is None else (teacher_ms, teacher_score)
     states = Counter(told.state for t, told in ended if studies.FROM not in t.user_attrs)
     own_seconds = [_other_seconds(t, told) for t, told in done if studies.FROM not in t.user_attrs]
@@ -99,7 +105,8 @@ def lines(found: Found) -> list[str]:
         rows.append(["teacher (torch)", "", f"{found.teacher[1]:.1f}", f"{found.teacher[0]:.3g}", "1.0", ""])
     states = ", ".join(f"{number} {state}" for state, number in sorted(found.states.items()))
     volume = f"{found.hypervolume[-1]:.1f}" if found.hypervolume else "0"
-    told = f"trials: {states}; hypervolume {volume} points x decades, up to {found.reference.cost:.3g} ms"
+    corner = f"above {found.reference.quality:.1f} points ({LEAST}) and below {found.reference.cost:.3g} ms"
+    told = f"trials: {states}; hypervolume {volume} points x decades, {corner}"
     return [*markdown(rows), "", MILLISECONDS, told]
 
 
@@ -193,7 +200,7 @@ def told_of(
     return {
         "study": config.search.study, "backend": config.search.backend,
         "setting": setting, "protocol": PROTOCOL, "objectives": list(config.search.objectives),
-        "reference": {"quality": found.reference.quality, "latency_ms": found.reference.cost},
+        "reference": {"quality": found.reference.quality, "latency_ms": found.reference.cost, "words": LEAST},
         "importances": shares, "space": config.search.space, "states": found.states, "trials": rows,
         "hypervolume": found.hypervolume, "front": [point._asdict() for point in found.points if point.on_front],
     }  # fmt: skip

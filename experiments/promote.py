@@ -20,6 +20,7 @@ from experiments.table import markdown
 from experiments.trials import Promoted
 from mkd import pipeline
 from mkd.config import Config, PromoteConfig, RegistryConfig
+from mkd.intervals import half_width
 from mkd.speed import HEADLINE
 from mkd.timing import PROTOCOL
 
@@ -52,13 +53,24 @@ def promote(config: Config) -> None:
     limit = config.promote.budget_ms
     if limit is not None and any(time is not None and time > limit for time in times.values()):
         print(f"note: it takes longer than promote.budget_ms={limit:g}; its trial took {chosen.latency_ms:.3g} ms")
-    if len(scores) > 1:
-        print(f"mean {statistics.fmean(scores.values()):.2f}, sd {statistics.stdev(scores.values()):.2f}")
+    print(spread(list(scores.values())))
     told: dict[str, Any] = {
         "study": config.promote.study, "trial": chosen.number, "model": f"models:/{own.registry.name}@{own.registry.alias}",
         "runs": {str(seed): made.run_id for seed, made in found.items()}, "quality": {str(s): v for s, v in scores.items()},
     }  # fmt: skip
     print(json.dumps(told))
+
+
+def spread(scores: list[float]) -> str:
+    """The mean over seeds with its interval; of one seed what it does not tell."""
+    half = half_width(scores)
+    if half is None:
+        return "one seed: how far another one would be off is not known (promote.seeds)"
+    mean = statistics.fmean(scores)
+    return (
+        f"mean {mean:.2f}, sd {statistics.stdev(scores):.2f} over {len(scores)} seeds, "
+        f"95 % t interval of the mean {mean - half:.2f} to {mean + half:.2f}"
+    )
 
 
 def best(config: PromoteConfig) -> Promoted:

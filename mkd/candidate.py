@@ -15,7 +15,7 @@ from mkd.backends import TORCH, in_torch, latency_ms, ratios
 from mkd.config import Config
 from mkd.evaluate import answers, dev_logits, eager
 from mkd.export import export_int8, export_onnx
-from mkd.pipeline import Ready, Rows, check_names, distil, new_student, prepare, result, save, scores
+from mkd.pipeline import Ready, Rows, check_names, distil, new_student, prepare, result, save, scores, selected
 from mkd.record import Report, Result, phase, silent
 from mkd.remarks import weak_students
 from mkd.speed import Timed, busy_note, hardware, is_busy, of_one_thread, size_metrics, speed_metrics, work_of
@@ -103,7 +103,7 @@ def run_candidate(ready: Ready, config: Config, known: Cost, folder: Path, repor
     student = distil(config, side, targets, teacher, phase(report, "", "student"), folder / "student.safetensors")
     dev = dev_logits(eager(student), side.datas, layout_of(side.tokenizer, student.joined, config.data.max_length))
     costs = known.metrics | teacher_speed(ready, config)
-    metrics = scores(ready, dev) | costs | ratios(costs)
+    metrics = scores(ready, dev) | selected(config, student, side) | costs | ratios(costs)
     notes = weak_students(side.datas, dev) + busy_note(costs)
     made = result(metrics, tasks, side.datas, notes, config.student.name, teacher, folder, "")
     return made._replace(predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev))

@@ -77,6 +77,33 @@ def selection_scores(model: Student, datas: list[TaskData], layout: Layout, prec
     return scores | {"mean": _mean(scores)}
 
 
+def majority(datas: list[TaskData]) -> dict[str, float]:
+    """What a model scores that always gives the most frequent class of the rows, or their mean: what is worth having is above it.
+
+    `majority/quality/<task>/score` and `majority/quality/mean` on dev, `majority/selection/<task>` and `majority/selection/mean`
+    on the selection split; a correlation of what is constant is 0.
+    """
+    on_dev = {(data.name, suffix): _constant(data, store.labels) for data in datas for suffix, store in data.dev.items()}
+    found = {name: value for name, value in quality(datas, on_dev).items() if name.endswith(("/score", "/mean"))}
+    found |= {f"selection/{name}": value for name, value in majority_on_selection(datas).items()}
+    return {f"majority/{name}": value for name, value in found.items()}
+
+
+def majority_on_selection(datas: list[TaskData]) -> dict[str, float]:
+    """The same of the selection split alone: each task's score, and their mean as `mean`."""
+    labels = {data.name: data.train.labels[data.selection_rows] for data in datas}
+    scores = {data.name: _mean(score(data.kind, _constant(data, labels[data.name]), labels[data.name])) for data in datas}
+    return scores | {"mean": _mean(scores)}
+
+
+def _constant(data: TaskData, labels_R: np.ndarray) -> np.ndarray:
+    """The same logits for each row: of the most frequent class (of equal ones the first), or of a regression's mean."""
+    logits_RC = np.zeros((len(labels_R), data.kind.num_logits), dtype=np.float32)
+    if data.kind.labels:
+        logits_RC[:, np.bincount(labels_R.astype(np.int64)).argmax()] = 1
+    return logits_RC
+
+
 def dev_logits(infer: runtime.Infer, datas: list[TaskData], layout: Layout) -> dict[tuple[str, str], np.ndarray]:
     """Logits on each dev split, by task and the split's suffix."""
     return {

@@ -11,8 +11,8 @@ from mkd import checkpoints
 from mkd.augment import augmented
 from mkd.backends import offered
 from mkd.config import Config, StudentConfig
-from mkd.evaluate import answers, dev_logits, eager, quality
-from mkd.pipeline import check_names, checkpoint_of, fit, learnt_from, prepare, result, save
+from mkd.evaluate import answers, dev_logits, eager, majority, quality
+from mkd.pipeline import check_names, checkpoint_of, fit, learnt_from, prepare, result, save, selected
 from mkd.rates import STUDENT, resolved
 from mkd.record import MODEL, Report, Result, phase, silent
 from mkd.remarks import reading, weak_students
@@ -69,7 +69,7 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
 
     dev = dev_logits(eager(student), side.datas, layout)
     metrics = quality(side.datas, dev)
-    metrics |= beside(teacher, side.datas, dev, metrics)
+    metrics |= beside(teacher, side.datas, dev, metrics) | majority(side.datas) | selected(config, student, side)
     # The mean over fewer tasks would not be comparable.
     metrics |= {f"before/{name}": v for name, v in before.items() if name != "quality/mean" or len(known) == len(tasks)}
     if config.baseline:

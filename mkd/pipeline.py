@@ -19,7 +19,7 @@ from mkd.balance import check_task_weights
 from mkd.batches import Batch, Source, joint_batches, probabilities
 from mkd.config import Config, MatchConfig
 from mkd.contents import contents
-from mkd.evaluate import answers, dev_logits, eager, predict, quality, selection_scores
+from mkd.evaluate import answers, dev_logits, eager, majority, predict, quality, selection_scores
 from mkd.matching import Matching
 from mkd.mixup import mixed_batches
 from mkd.parts import joined
@@ -109,7 +109,7 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
 
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     dev = dev_logits(eager(student), side.datas, layout)
-    metrics = scores(ready, dev)
+    metrics = scores(ready, dev) | selected(config, student, side)
     if config.baseline and targets is not None:
         alone = replace(config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig())
         twins = phase(report, "baseline/", "baseline/student")
@@ -159,10 +159,21 @@ def taught_by(config: Config, rows: Rows, report: Report = silent) -> Teacher | 
 
 
 def scores(ready: Ready, dev: dict[tuple[str, str], np.ndarray]) -> dict[str, float]:
-    """What the student's logits on dev score, and how that compares with the teacher's, where there is one."""
+    """What the student's logits on dev score, and how that compares with the teacher's, if any, and with a constant answer's."""
     datas = ready.rows.side.datas
     own = quality(datas, dev)
-    return own | beside(ready.teacher, datas, dev, own)
+    return own | beside(ready.teacher, datas, dev, own) | majority(datas)
+
+
+def selected(config: Config, student: Student, side: Side) -> dict[str, float]:
+    """`selected/<task>` and `selected/mean`: the kept weights' scores on the selection split, which one of many is chosen by.
+
+    Nothing where the student has learnt from these rows.
+    """
+    if config.whole:
+        return {}
+    found = selection_scores(student, side.datas, layout_of(side.tokenizer, student.joined, config.data.max_length))
+    return {f"selected/{name}": value for name, value in found.items()}
 
 
 def save(model: Student, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

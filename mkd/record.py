@@ -42,9 +42,9 @@ class Result(NamedTuple):
 
     metrics: final numbers by name: `quality/...` of the student, `teacher/quality/...`, `baseline/quality/...`
     (the student's hard-label twin), `before/quality/...` (the student before its fine-tuning), `anew/quality/...` (the same
-    student started anew instead), `retention/...`, `agreement/...`, `data/...` (what of the training rows is not read, and how
-    they overlap), `speed/...`, `teacher/speed/...`, `size/...`,
-    `export/...` (the student in each backend).
+    student started anew instead), `selected/...` (the student on the selection split), `majority/...` (always the most frequent
+    class), `retention/...`, `agreement/...`, `data/...` (what of the training rows is not read, and how they overlap),
+    `speed/...`, `teacher/speed/...`, `size/...`, `export/...` (the student in each backend).
     student, teacher: kind and size of the models. folder: where the model that the run made was written.
     exported: the folder of its fastest export; empty: torch is faster, or there is none. predictions: the student's answer to
     each dev row, and the teacher's, by column (mkd/evaluate.py); empty: it is no student of a teacher.

@@ -5,21 +5,25 @@ import random
 from functools import cache
 from typing import Any
 
-from analysis.page import Baseline, LeftOut, Link, Model, PageInfo, Picture, Run, Teacher
+from analysis.page import Apart, Baseline, LeftOut, Link, Model, PageInfo, Picture, Run, Teacher
 
 TASKS = ["sentiment", "acceptability", "paraphrase", "entailment", "similarity"]
 MACHINE, OTHER = "AMD EPYC 9R14, 2 cores", "Intel Xeon 8488C, 8 cores"
 TEACHER = "bert-6x384"
-REPLICATES = 200
 SVG = (
     '<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="60" height="30" viewBox="0 0 60 30">'
     '<path d="M5 25L55 5" stroke="#0072b2"/></svg>'
 )
 
 
-def replicates(draw: random.Random, shared: list[float], own: float) -> list[int]:
-    """Replicates that lie together, as those of the same resamples do: `own` of them is the student's."""
-    return [round(100 * (common + draw.gauss(0, own))) for common in shared]
+NONE = Apart([], {}, {})
+"""Of models whose answers are not known."""
+
+
+def apart(ids: list[str], tasks: list[str], own: int, pair: int) -> Apart:
+    """All scores with one deviation over rows, and all differences of two with another, in thousandths of a point."""
+    alike = [[pair] * place for place in range(len(ids))]
+    return Apart(ids, {task: [own] * len(ids) for task in tasks}, {task: alike for task in tasks})
 
 
 def by_task(mean: float) -> dict[str, float]:
@@ -28,7 +32,10 @@ def by_task(mean: float) -> dict[str, float]:
 
 
 def model(name: str, latency_ms: float | None, mean: float, kind: str = "bilstm", seeds: int = 3, **other: Any) -> Model:
-    """A student whose task scores, size and settings follow from these, less what `other` replaces. Its seeds lie 0.4 apart."""
+    """A student whose task scores, size and settings follow from these, less what `other` replaces. Its seeds lie 0.4 apart.
+
+    On the selection split it is a point better.
+    """
     shifts = {seed: (seed - (seeds - 1) / 2) * 0.4 for seed in range(seeds)}
     size = latency_ms or 1.0
     made = Model(
@@ -43,6 +50,8 @@ def model(name: str, latency_ms: float | None, mean: float, kind: str = "bilstm"
                 seed,
                 mean + shift,
                 by_task(mean + shift),
+                mean + shift + 1,
+                by_task(mean + shift + 1),
             )
             for seed, shift in shifts.items()
         ],
@@ -56,8 +65,8 @@ def model(name: str, latency_ms: float | None, mean: float, kind: str = "bilstm"
         num_bytes=4e5 * size,
         parameters=1e5 * size,
         mean=mean,
-        low=mean - 0.8,
-        high=mean + 0.8,
+        selection=mean + 1,
+        selection_scores=by_task(mean + 1),
         scores=by_task(mean),
         teacher=TEACHER,
         teacher_mean=73.8,
@@ -66,7 +75,6 @@ def model(name: str, latency_ms: float | None, mean: float, kind: str = "bilstm"
         settings={"student.kind": kind, "student.hidden": str(round(100 * size)), "loss.temperature": "2"},
         state="finished",
         front=False,
-        replicates=[],
     )
     return made._replace(**other)
 
@@ -89,6 +97,7 @@ def info(models: list[Model], **other: Any) -> PageInfo:
         teachers=[Teacher(TEACHER, MACHINE, 73.8, by_task(73.8), 17.7, 56.0, 4.3e7, 1.1e7)],
         baselines=[twin(one) for one in models],
         models=models,
+        apart=NONE,
         pictures=[Picture("front", "Front", "Quality against latency.", SVG), Picture("curves", "Curves", "Over steps.", SVG)],
         left_out=[LeftOut("no speed was measured", 2, ["run-a", "run-b"])],
         notes=["Scores are on the dev split."],
@@ -98,8 +107,6 @@ def info(models: list[Model], **other: Any) -> PageInfo:
 
 def few() -> PageInfo:
     """Six students. wide is the best under 5 ms, and small not told apart from it; poor and deep are dominated."""
-    draw = random.Random(0)
-    shared = [draw.gauss(0, 0.5) for _ in range(REPLICATES)]
     given = {
         "bag": (0.5, 66.0, "bag"),
         "small": (1.0, 70.9, "bilstm"),
@@ -108,15 +115,15 @@ def few() -> PageInfo:
         "deep": (4.5, 70.0, "transformer"),
         "slow": (9.0, 73.0, "transformer"),
     }
-    made = info([model(name, *rest, replicates=replicates(draw, shared, 0.3)) for name, rest in given.items()])
-    return made._replace(teachers=[made.teachers[0]._replace(replicates=replicates(draw, shared, 0.3))])
+    lost = {name: {"": (73.8 - mean, 72.8 - mean, 74.8 - mean)} for name, (_, mean, _) in given.items()}
+    return info([model(name, *rest, lost=lost[name]) for name, rest in given.items()], apart=apart(list(given), [""], 600, 400))
 
 
 @cache
 def many(count: int) -> PageInfo:
-    """So many students as a search leaves them: of three kinds, on two machines, 20 settings each, replicates by task too."""
+    """So many students as a search leaves them: of three kinds, on two machines, 20 settings each; of up to 250 how far rows
+    would move each two is told by task too, of more than 500 for the front alone."""
     draw = random.Random(1)
-    shared = {task: [draw.gauss(0, 1.2) for _ in range(REPLICATES)] for task in ["", *TASKS]}
     models: list[Model] = []
     best = -math.inf
     for number, latency_ms in enumerate(sorted(math.exp(draw.uniform(math.log(0.3), math.log(12))) for _ in range(count))):
@@ -134,12 +141,10 @@ def many(count: int) -> PageInfo:
                 front=mean > best,
                 study=f"study {number % 2}",
                 machine=OTHER if number % 10 == 9 else MACHINE,
-                replicates=replicates(draw, shared[""], 0.4),
-                task_replicates={task: replicates(draw, shared[task], 0.9) for task in TASKS},
             )
         )
         best = max(best, mean)
-    made = info(models)
-    own = {task: replicates(draw, shared[task], 0.9) for task in TASKS}
-    teacher = made.teachers[0]._replace(replicates=replicates(draw, shared[""], 0.4), task_replicates=own)
+    ids = [one.id for one in models if count <= 500 or one.front]
+    made = info(models, apart=apart(ids, ["", *TASKS] if count <= 250 else [""], 1200, 567))
+    (teacher,) = made.teachers
     return made._replace(teachers=[teacher, teacher._replace(machine=OTHER, latency_ms=9.1, rows_per_s=110.0)])

@@ -83,8 +83,8 @@ def made(wish: Wish) -> Made:
     metrics = _quality("", answers) | _quality("teacher/", teacher) | _quality("baseline/", twin)
     metrics |= _beside(metrics, answers, teacher) | _speed(milliseconds, parameters, draw)
     metrics |= {"size/parameters": parameters, "size/bytes": 4 * parameters, "size/flops": 2e8 * milliseconds}
-    metrics |= {"search/quality": metrics["quality/mean"] - 0.4} | {
-        f"selection/{t}": metrics[f"quality/{t}/score"] for t in answers
+    metrics |= {"search/quality": metrics["quality/mean"] - 0.4, "selected/mean": metrics["quality/mean"] - 0.4} | {
+        f"{kind}/{t}": metrics[f"quality/{t}/score"] for t in answers for kind in ("selection", "selected")
     }
     tags = {"mkd.kind": wish.kind, "mkd.student": wish.student.name, "mkd.teacher": "4x160 from scratch", "mkd.teacher_key": "k"}
     tags |= {"mkd.tasks": ",".join(wish.tasks)} | {f"mkd.hardware.{name}": value for name, value in HARDWARE.items()} | wish.tags

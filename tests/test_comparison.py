@@ -25,28 +25,30 @@ def test_means_spreads_and_paired_differences_are_those_worked_by_hand() -> None
     assert plain.seconds == pytest.approx(7.2)
     assert (mixup.mean, mixup.difference, mixup.differences) == (73.0, 1.0, [1.0, 2.0, 0.0])
     assert mixup.sd == pytest.approx(math.sqrt((4 + 1 + 1) / 2))
-    assert mixup.error == pytest.approx(1 / math.sqrt(3))
+    assert mixup.half == pytest.approx(4.30265 / math.sqrt(3), rel=1e-5), "t(0.975, 2) times the sd 1 over the root of 3"
 
 
 def test_what_all_seeds_share_is_no_spread_of_the_difference() -> None:
     _, shifted = compared({"plain": [50.0, 60.0], "shifted": [53.0, 63.0]})
     assert shifted.sd == pytest.approx(math.sqrt(50))
-    assert (shifted.difference, shifted.error) == (3.0, 0.0)
+    assert (shifted.difference, shifted.half) == (3.0, 0.0)
 
 
 def test_one_seed_has_no_spread() -> None:
     plain, mixup = compared({"plain": [70.0], "mixup": [71.5]})
-    assert (plain.sd, plain.error, mixup.sd, mixup.error, mixup.difference) == (None, None, None, None, 1.5)
+    assert (plain.sd, plain.half, mixup.sd, mixup.half, mixup.difference) == (None, None, None, None, 1.5)
 
 
 def test_the_table_has_a_row_a_variant_and_no_difference_of_the_first_to_itself() -> None:
     printed = [[cell.strip() for cell in line.split("|")[1:-1]] for line in comparison.lines(compared(SCORES))]
-    assert printed[0] == ["variant", "mean", "sd", "difference", "std. error", "sst2", "rte", "training s"]
+    assert printed[0] == ["variant", "mean", "sd", "difference", "95 % interval", "sst2", "rte", "training s"]
     assert printed[2] == ["plain", "72.00", "2.00", "", "", "82.0", "62.0", "7.2"]
-    assert printed[3] == ["mixup", "73.00", "1.73", "+1.00", "0.58", "83.0", "63.0", "7.3"]
+    assert printed[3] == ["mixup", "73.00", "1.73", "+1.00", "-1.48 to +3.48", "83.0", "63.0", "7.3"]
     alone = comparison.lines(compared({"plain": [70.0], "mixup": [71.5]}))
     assert [cell.strip() for cell in alone[3].split("|")[1:6]] == ["mixup", "71.50", "-", "+1.50", "-"]
-    assert "means over 1 seed;" in alone[-1] and "means over 3 seeds;" in comparison.lines(compared(SCORES))[-1]
+    assert "means over 1 seed;" in alone[-1] and alone[-1].endswith("one seed says nothing of the variants")
+    several = comparison.lines(compared(SCORES))[-1]
+    assert "means over 3 seeds;" in several and "where the t interval leaves out 0" in several
 
 
 def test_the_picture_shows_every_variant_but_the_first() -> None:
@@ -56,7 +58,7 @@ def test_the_picture_shows_every_variant_but_the_first() -> None:
         first="plain",
         variants=["mixup", "mse"],
         means=[1.0, 0.0],
-        errors=[1 / math.sqrt(3), 1 / math.sqrt(3)],
+        halves=pytest.approx([4.30265 / math.sqrt(3)] * 2, rel=1e-5),  # type: ignore[arg-type]
         differences=[[1.0, 2.0, 0.0], [-1.0, 0.0, 1.0]],
     )
     (axes,) = comparison.draw(found).axes

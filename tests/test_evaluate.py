@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from mkd import evaluate
 from mkd.batches import gather
 from mkd.config import StudentConfig
-from mkd.evaluate import at_work, dev_logits, eager, likeness, predict, quality, retention, selection_scores
+from mkd.evaluate import at_work, dev_logits, eager, likeness, majority, predict, quality, retention, selection_scores
 from mkd.metrics import expected_calibration_error
 from mkd.students import Student, make_student
 from mkd.tokens import TaskData, layout_of
@@ -74,6 +74,28 @@ def test_selection_scores_are_of_the_selection_rows(datas: list[TaskData], token
     logits = predict(eager(student), data.train, data.selection_rows, "single", layout)
     assert found["single"] == 100 * (logits.argmax(1) == data.train.labels[data.selection_rows]).mean()
     assert found["mean"] == pytest.approx((found["single"] + found["pair"] + found["score"]) / 3)
+
+
+def test_the_most_frequent_class_scores_what_is_worked_by_hand(datas: list[TaskData]) -> None:
+    """On dev the single task has 3 of 5 rows of class 0; the pairs 2 of 3 of class 1, whose F1 is 2 * 2/3 / (1 + 2/3) = 0.8."""
+    single, pair, score = datas
+    single = dev_of(single, [0, 1, 0, 0, 1])._replace(selection_rows=np.array([0, 1, 3]))  # of classes 0, 1, 1
+    pair = dev_of(pair, [1, 0, 1])._replace(selection_rows=np.array([0, 2]))  # both of class 0
+    found = majority([single, pair, score])
+    assert found["majority/quality/single/score"] == pytest.approx(60)
+    assert found["majority/quality/pair/score"] == pytest.approx((200 / 3 + 80) / 2)
+    assert found["majority/quality/score/score"] == 0, "what is constant correlates with nothing"
+    assert found["majority/quality/mean"] == pytest.approx((60 + (200 / 3 + 80) / 2) / 3)
+    assert found["majority/selection/single"] == pytest.approx(200 / 3)
+    assert found["majority/selection/pair"] == pytest.approx((100 + 0) / 2), "F1 is that of class 1"
+    assert found["majority/selection/mean"] == pytest.approx((200 / 3 + 50) / 3)
+    assert len(found) == 8
+
+
+def test_of_two_splits_the_constant_answer_is_to_each(datas: list[TaskData]) -> None:
+    data = dev_of(datas[0], [0, 0, 1], ("", "_other"))
+    data.dev["_other"] = data.dev["_other"]._replace(labels=np.array([1, 1, 1], dtype=np.float32))
+    assert majority([data])["majority/quality/single/score"] == pytest.approx((200 / 3 + 100) / 2)
 
 
 def test_dev_logits_are_of_every_dev_row(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:

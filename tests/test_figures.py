@@ -10,6 +10,7 @@ from test_models import frame
 
 from analysis import curves, frontier, importance, joint, marginals, published, retention, tasks, volume, weights
 from analysis.models import averaged
+from analysis.plane import draw as draw_plane
 from mkd.pareto import Reference, hypervolumes
 
 
@@ -49,6 +50,23 @@ def test_the_front_is_joined_by_steps_and_dominated_models_are_off_it() -> None:
     assert found.twins == [frontier.Mark("bag-1x64", 0.1, 58.0), frontier.Mark("bilstm-64", 1.0, 67.0)]
     assert found.bottom == pytest.approx(58 - 0.08 * 12 - 0.04, abs=0.05) and found.below == 0
     assert (found.title, found.small, found.cost) == ("a title", "small", "median latency of one row, ms")
+
+
+def test_the_front_is_chosen_by_selection_and_drawn_at_its_score_on_dev() -> None:
+    """WORSE is best on selection and fastest on dev; GOOD, the best on dev, is off the front."""
+    found = plane(models(FAST, GOOD | {"selection": 58.0}, WORSE | {"selection": 64.0}))
+    assert [(p.label, p.front) for p in found.points] == [("bag-1x64", True), ("transformer-1x32", True), ("bilstm-64", False)]
+    assert found.line == [(0.1, 60.0), (2.0, 60.0), (2.0, 65.0)]
+    assert found.top > 80, "the teacher is in the picture"
+
+
+def test_models_without_a_score_on_selection_are_drawn_and_none_is_chosen() -> None:
+    old = {"selection": None, "selection/a": None}
+    found = plane(models(FAST | old, GOOD | old))
+    assert [p.front for p in found.points] == [False, False] and found.line == [] and found.twins == []
+    assert found.bottom < 60 < 70 < found.top
+    (axes,) = draw_plane(found).axes
+    assert [line.get_xdata().tolist() for line in axes.lines] == [[]]  # type: ignore[union-attr]
 
 
 def test_seeds_make_error_bars() -> None:
@@ -149,7 +167,10 @@ def test_the_hypervolume_grows_where_the_front_moves() -> None:
     assert found is not None and found.hypervolume == pytest.approx([0.0, 60.0, 60.0, 140.0, 140.0])
     assert ([trial for trial, _ in found.gains], found.nearly) == ([1, 3], 3)
     assert found.trials == [0, 1, 2, 3, 4]
-    assert found.reference == "0 points and 10 ms"
+    assert found.corner == "above 0.0 points, below 10 ms", "so an earlier version has measured"
+    named = volume.info(study | {"reference": {"quality": 52.34, "latency_ms": 10.0, "words": "always the most frequent class"}})
+    assert named is not None and named.corner == "above 52.3 points (always the most frequent class), below 10 ms"
+    assert named.hypervolume[-1] == pytest.approx(2 * (70 - 52.34))
     assert volume.info({"trials": [trial(0, None, None, "failed")]}) is None and volume.info({}) is None
 
 

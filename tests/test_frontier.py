@@ -16,6 +16,7 @@ from experiments.table import markdown
 from mkd.pareto import Reference
 from mkd.pipeline import Ready, Rows
 from mkd.teaching import Side, Teacher
+from mkd.tokens import TaskData
 
 BEGIN = datetime(2026, 1, 1)
 SETTING = "b1-text-t1"
@@ -23,9 +24,13 @@ TEACHER_SPEED = {f"teacher/speed/torch/{SETTING}/p50_ms": 100.0}
 
 
 @pytest.fixture
-def ready(tokenizer: PreTrainedTokenizerBase) -> Ready:
-    """A teacher that scored 90 points; there is nothing else that the search's end reads."""
-    side = Side(tokenizer, [], torch.device("cpu"))
+def ready(tokenizer: PreTrainedTokenizerBase, datas: list[TaskData]) -> Ready:
+    """A teacher that scored 90 points, and one task with 3 of 5 selection rows of one class; the search's end reads no more."""
+    data = datas[0]
+    labels = data.train.labels.copy()
+    labels[data.selection_rows[:5]] = [1, 0, 1, 0, 1]
+    data = data._replace(train=data.train._replace(labels=labels), selection_rows=data.selection_rows[:5])
+    side = Side(tokenizer, [data], torch.device("cpu"))
     return Ready(Rows([], side, side, None), Teacher("bert-2x16", "key", [], None, None, None, {}, {"quality/mean": 90.0}))
 
 
@@ -72,22 +77,22 @@ STATES = {"complete": 3, "infeasible": 1, "failed": 1, "pruned": 1}
 
 
 def test_what_was_found_is_each_finished_trial_in_the_order_in_which_they_ended(study: optuna.Study, ready: Ready) -> None:
-    """Up to the teacher's 100 ms: 60 points over two decades; then over one, and 80 over the other. Times outside of measuring
-    and training are 2, 1 and 16 seconds; those of the trial that was taken over are not this study's, as its state is not."""
+    """Above the 60 points of the most frequent class and up to the teacher's 100 ms: nothing, then 20 points over a decade. Times
+    outside of measuring and training are 2, 1 and 16 seconds; those of the trial that was taken over are not this study's, as its
+    state is not."""
     found = found_by(study, ready, TEACHER_SPEED, SETTING)
     assert found.points == POINTS
     assert found.states == STATES
-    assert found.hypervolume == pytest.approx([120, 120, 140, 140])
-    assert found.reference == Reference(0, 100)
+    assert found.hypervolume == pytest.approx([0, 0, 20, 20])
+    assert found.reference == Reference(60, 100)
     assert found.other_seconds == pytest.approx((2 + 1 + 16) / 3)
     assert found.teacher == (100, 90)
 
 
 def test_without_a_teacher_that_runs_here_the_slowest_trial_is_the_reference(study: optuna.Study, ready: Ready) -> None:
     found = found_by(study, ready, {}, SETTING)
-    decades = math.log10(20), math.log10(2)
-    assert (found.reference, found.teacher) == (Reference(0, 20), None)
-    assert found.hypervolume == pytest.approx([60 * decades[0], 60 * decades[0], *[60 + 80 * decades[1]] * 2])
+    assert (found.reference, found.teacher) == (Reference(60, 20), None)
+    assert found.hypervolume == pytest.approx([0, 0, *[20 * math.log10(2)] * 2])
     assert found_by(study, ready._replace(teacher=None), {}, SETTING) == found
 
 
@@ -101,14 +106,17 @@ def test_trials_and_a_teacher_that_were_timed_on_a_busy_machine_are_told(study: 
 
 
 def test_the_table_is_the_front_the_fastest_first_beside_the_teacher() -> None:
-    found = Found(POINTS, STATES, [120.0, 140.04], Reference(0, 100), 3.0, (100.0, 90.0))
+    found = Found(POINTS, STATES, [20.0, 40.04], Reference(50, 100), 3.0, (100.0, 90.0))
     rows = [
         ["on the front", "selection", "dev", "ms", "times faster", "MB"],
         ["t000 bag-1x16 T=2", "60.0", "61.0", "1", "100.0", "1.00"],
         ["t002 bilstm-48 mse", "80.0", "81.0", "10", "10.0", "10.00"],
         ["teacher (torch)", "", "90.0", "100", "1.0", ""],
     ]
-    told = "trials: 3 complete, 1 failed, 1 infeasible, 1 pruned; hypervolume 140.0 points x decades, up to 100 ms"
+    told = (
+        "trials: 3 complete, 1 failed, 1 infeasible, 1 pruned; hypervolume 40.0 points x decades, "
+        "above 50.0 points (always the most frequent class) and below 100 ms"
+    )
     assert lines(found) == [*markdown(rows), "", MILLISECONDS, told]
     without = [row[:4] + ["", row[5]] for row in rows[1:3]]
     assert lines(found._replace(teacher=None))[:-3] == markdown([rows[0], *without])
@@ -131,8 +139,8 @@ def test_a_study_without_a_finished_trial_has_an_empty_front_and_a_picture(ready
     found = found_by(study, ready, TEACHER_SPEED, SETTING)
     assert (found.points, found.states, found.hypervolume) == ([], {"failed": 1}, [])
     assert math.isnan(found.other_seconds)
-    assert lines(found)[-1] == "trials: 1 failed; hypervolume 0 points x decades, up to 100 ms"
-    assert found_by(study, ready, {}, SETTING).reference == Reference(0, 1)
+    assert lines(found)[-1].startswith("trials: 1 failed; hypervolume 0 points x decades, above 60.0 points (")
+    assert found_by(study, ready, {}, SETTING).reference == Reference(60, 1)
     draw(info(found, "torch")).savefig(tmp_path / "front.png", dpi=40)
     assert (tmp_path / "front.png").stat().st_size > 0
 

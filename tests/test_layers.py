@@ -30,6 +30,7 @@ ORDER = [
     "mkd.pareto",
     "mkd.timing",
     "mkd.stages",
+    "mkd.intervals",
     "mkd.store",
     "mkd.tasks",
     "mkd.demo.draw",

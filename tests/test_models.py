@@ -21,8 +21,10 @@ RUN: dict[str, Any] = {
 
 
 def frame(*changes: dict[str, Any]) -> pd.DataFrame:
-    """Runs that differ from RUN in what is named."""
-    return pd.DataFrame([RUN | {"run_id": f"r{index}"} | change for index, change in enumerate(changes)])
+    """Runs that differ from RUN in what is named; on selection they score a point less than on dev, unless it is named."""
+    rows = [RUN | {"run_id": f"r{index}"} | change for index, change in enumerate(changes)]
+    pairs = {"selection": "mean", "selection/a": "score/a", "selection/b": "score/b"}
+    return pd.DataFrame([{name: row[dev] - 1 for name, dev in pairs.items()} | row for row in rows])
 
 
 def test_runs_that_differ_in_their_seed_only_are_one_model_with_their_means() -> None:
@@ -36,6 +38,13 @@ def test_runs_that_differ_in_their_seed_only_are_one_model_with_their_means() ->
     assert model["score/a"] == pytest.approx((64 + 60 + 60) / 3)
     # t(0.975, 2) = 4.302653, standard deviation 1, three seeds.
     assert (model["low"], model["high"]) == pytest.approx((71 - 4.302653 / 3**0.5, 71 + 4.302653 / 3**0.5))
+
+
+def test_a_model_is_chosen_by_the_mean_of_its_seeds_on_selection_and_not_where_one_of_them_has_none() -> None:
+    (known,) = averaged(frame({"selection": 60.0}, {"selection": 64.0, "seed": 1})).to_dict("records")
+    assert (known["selection"], known["selection/a"]) == (62.0, 59.0)
+    (unknown,) = averaged(frame({"selection": 60.0}, {"selection": None, "seed": 1})).to_dict("records")
+    assert pd.isna(unknown["selection"]) and unknown["selection/a"] == 59.0
 
 
 @pytest.mark.parametrize(

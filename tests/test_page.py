@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import browser as browsers
-import numpy as np
 import pytest
 from browser import asked, browser, choose, complaints, screen, text, texts
-from pages import OTHER, few, info, many, model
+from pages import OTHER, apart, few, info, many, model
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 
-from analysis.page import MANY, PageInfo, packed, page
+from analysis.page import PageInfo, packed, page
 
 
 @pytest.fixture(scope="module")
@@ -65,20 +64,8 @@ def test_numbers_that_are_not_finite_are_written_as_unknown() -> None:
     assert row["latency_ms"] is None and row["retention"] is None
 
 
-def test_of_many_models_only_those_on_the_front_keep_their_replicates() -> None:
-    shown = many(MANY + 1)
-    data = packed(shown)
-    kept = {
-        row[data["models"]["fields"].index("id")]
-        for row in data["models"]["rows"]
-        if row[data["models"]["fields"].index("replicates")]
-    }
-    assert kept == {one.id for one in shown.models if one.front}
-    assert all(row[data["models"]["fields"].index("replicates")] for row in packed(many(20))["models"]["rows"])
-
-
-def test_two_hundred_models_with_replicates_of_each_task_take_less_than_five_megabytes() -> None:
-    assert len(page(many(200)).encode()) < 5e6
+def test_two_hundred_models_with_what_parts_each_two_of_them_take_less_than_two_megabytes() -> None:
+    assert len(page(many(200)).encode()) < 2e6
 
 
 def test_no_text_of_a_run_ends_the_script_that_holds_it() -> None:
@@ -110,14 +97,43 @@ def test_it_names_the_best_student_under_5_ms_and_what_it_loses_to_the_teacher(c
     opened(chrome, tmp_path, shown)
     assert text(chrome, "#claim") == "Under ms a call, the best student is wide."
     assert chrome.find_element(By.ID, "budget").get_property("value") == "5"
-    (teacher,) = shown.teachers
-    wide = next(one for one in shown.models if one.name == "wide")
-    low, high = 2.7 + np.quantile(np.subtract(teacher.replicates, wide.replicates), [0.025, 0.975]) / 100
-    told = f"2.7 points to its teacher, {low:.1f} to {high:.1f} with 95 %: a difference that the dev rows can tell"
+    told = "2.7 points to its teacher, 1.7 to 3.7 with 95 %: a difference that rows and seeds bear out"
     assert facts(chrome)["loses"] == told
-    assert facts(chrome)["scores"] == "71.1 points mean of 5 tasks, 3 seeds, 70.3 to 71.9 with 95 %"
+    # t(0.975, 2) = 4.303 times the sd 0.4 over the root of 3.
+    assert facts(chrome)["scores"] == "71.1 points mean of 5 tasks, 3 seeds, 70.1 to 72.1 with 95 % over seeds"
+    assert facts(chrome)["chosen at"] == "72.1 points on the selection split"
     assert facts(chrome)["takes"] == "2.50 ms int8, 1 raw text, 1 thread"
     assert facts(chrome)["is"] == "7.1 × faster than its teacher, which takes 17.7 ms"
+
+
+def test_the_best_is_chosen_by_selection_also_at_a_task_and_a_seed(chrome: Chrome, tmp_path: Path) -> None:
+    lucky = model("lucky", 1.0, 72.0, selection=69.0, selection_scores={"sentiment": 99.0})
+    opened(chrome, tmp_path, info([lucky, model("chosen", 2.0, 70.0)]))
+    assert text(chrome, "#claim").endswith("the best student is chosen.")
+    assert facts(chrome)["scores"].startswith("70.0 points") and facts(chrome)["chosen at"].startswith("71.0 points")
+    choose(chrome, "task", "sentiment")
+    assert text(chrome, "#claim").endswith("the best student at sentiment is lucky.")
+    choose(chrome, "task", "mean of tasks")
+    choose(chrome, "seed", "1")
+    assert text(chrome, "#claim").endswith("the best student is lucky."), "its run of this seed has 73 on selection"
+
+
+def test_a_student_without_a_score_on_selection_is_shown_and_not_chosen(chrome: Chrome, tmp_path: Path) -> None:
+    unknown: dict[str, Any] = {"selection": None, "selection_scores": {}}
+    opened(chrome, tmp_path, info([model("old", 1.0, 72.0, **unknown), model("new", 2.0, 70.0)]))
+    assert text(chrome, "#claim").endswith("the best student is new.")
+    assert texts(chrome, "#table tbody th") == ["old", "new"]
+    opened(chrome, tmp_path, info([model("old", 1.0, 72.0, **unknown), model("older", 2.0, 73.0, **unknown)]))
+    assert "ms a call none is chosen: no student has a score on the selection split here" in text(chrome, "#claim")
+    assert facts(chrome) == {} and len(chrome.find_elements(By.CSS_SELECTOR, "#chart [data-mark].pale")) == 2
+
+
+def test_of_one_seed_it_says_nothing_of_the_method(chrome: Chrome, tmp_path: Path) -> None:
+    one = model("one", 1.0, 70.0, seeds=1, lost={"": (3.8, 2.1, 5.5)})
+    opened(chrome, tmp_path, info([one], apart=apart(["one"], [""], 600, 0)))
+    told = "2.1 to 5.5 with 95 %: a difference of these two trained models; one seed says nothing of the method"
+    assert facts(chrome)["loses"] == f"3.8 points to its teacher, {told}"
+    assert facts(chrome)["scores"].endswith("1 seed, 68.8 to 71.2 with 95 % over dev rows"), "1.96 times 0.6"
 
 
 def test_a_faster_student_that_the_dev_rows_cannot_tell_from_the_best_is_named(chrome: Chrome, tmp_path: Path) -> None:
@@ -149,27 +165,26 @@ def test_the_answer_follows_the_task_the_kind_and_the_seed(chrome: Chrome, tmp_p
     assert text(chrome, "#claim").endswith("the best transformer is deep.")
     choose(chrome, "task", "sentiment")
     assert text(chrome, "#claim").endswith("the best transformer at sentiment is deep.")
-    assert facts(chrome)["scores"] == "90.6 points at sentiment, 3 seeds"
+    assert facts(chrome)["scores"] == "90.6 points at sentiment, 3 seeds, 89.6 to 91.6 with 95 % over seeds"
     choose(chrome, "task", "mean of tasks")
     choose(chrome, "seed", "2")
     assert facts(chrome)["scores"] == "70.4 points mean of 5 tasks, seed 2"
     assert "of one seed" in facts(chrome)["loses"]
 
 
-def test_without_teacher_twin_replicates_or_speed_it_says_what_is_not_known(chrome: Chrome, tmp_path: Path) -> None:
+def test_without_teacher_twin_answers_or_speed_it_says_what_is_not_known(chrome: Chrome, tmp_path: Path) -> None:
     nothing: dict[str, Any] = {
         "teacher": "",
         "teacher_mean": None,
         "teacher_latency_ms": None,
         "retention": None,
-        "low": None,
-        "high": None,
     }
     alone = model("alone", 2.0, -3.2, seeds=1, **nothing)
     opened(chrome, tmp_path, info([alone, model("untimed", None, 60.0)], teachers=[], baselines=[]))
     assert facts(chrome) | {"has": ""} == {
         "loses": "– its runs name no teacher",
         "scores": "−3.2 points mean of 5 tasks, 1 seed",
+        "chosen at": "−2.2 points on the selection split",
         "takes": "2.00 ms int8, 1 raw text, 1 thread",
         "has": "",
     }
@@ -177,13 +192,13 @@ def test_without_teacher_twin_replicates_or_speed_it_says_what_is_not_known(chro
     assert texts(chrome, "#table tbody th") == ["untimed", "alone"]
 
 
-def test_a_loss_without_replicates_has_the_interval_that_the_report_gives_or_none(chrome: Chrome, tmp_path: Path) -> None:
-    opened(chrome, tmp_path, info([model("known", 1.0, 70.0, lost=(3.8, -0.1, 7.7))]))
-    assert facts(chrome)["loses"].endswith("−0.1 to 7.7 with 95 %: no difference that the dev rows can tell")
+def test_a_loss_has_the_interval_that_the_report_gives_or_none(chrome: Chrome, tmp_path: Path) -> None:
+    opened(chrome, tmp_path, info([model("known", 1.0, 70.0, lost={"": (3.8, -0.1, 7.7)})]))
+    assert facts(chrome)["loses"].endswith("−0.1 to 7.7 with 95 %: no difference that rows and seeds bear out")
     opened(chrome, tmp_path, info([model("unknown", 1.0, 74.8)]))
     assert facts(chrome)["gains"] == "1.0 point on its teacher, interval not known"
-    opened(chrome, tmp_path, info([model("better", 1.0, 74.8, lost=(-1.0, -1.5, -0.5))]))
-    assert facts(chrome)["gains"].endswith("0.5 to 1.5 with 95 %: a difference that the dev rows can tell")
+    opened(chrome, tmp_path, info([model("better", 1.0, 74.8, lost={"": (-1.0, -1.5, -0.5)})]))
+    assert facts(chrome)["gains"].endswith("0.5 to 1.5 with 95 %: a difference that rows and seeds bear out")
 
 
 def test_a_report_without_students_says_so_and_lists_what_was_left_out(chrome: Chrome, tmp_path: Path) -> None:

@@ -99,7 +99,9 @@ def test_a_run_gives_every_metric(result: Result) -> None:
     backends = ("torch", "onnx", "int8")
     expected = {
         *(f"{prefix}quality/{name}" for prefix in ("", "teacher/", "baseline/") for name in QUALITY),
-        *(f"agreement/{name}" for name in likewise),
+        *(f"{kind}/{name}" for kind in ("agreement", "selected", "majority/selection") for name in likewise),
+        *(f"majority/quality/{task}/score" for task in TASKS),
+        "majority/quality/mean",
         *(f"{model}/{name}" for model in ("teacher/speed/torch", *(f"speed/{b}" for b in backends)) for name in statistics),
         *(f"speed/{backend}/{setting}/ratio" for backend in backends for setting in settings),
         *(f"{whose}speed/{name}" for whose in ("", "teacher/") for name in ("busy_share", "protocol")),
@@ -121,6 +123,17 @@ def test_ratios_and_retention_follow_from_their_parts(result: Result) -> None:
     setting = "speed/torch/b1-text-t1"
     assert found[f"{setting}/ratio"] == found[f"teacher/{setting}/p50_ms"] / found[f"{setting}/p50_ms"]
     assert found["retention/mean"] == pytest.approx(100 * found["quality/mean"] / found["teacher/quality/mean"])
+
+
+def test_the_selection_score_is_that_of_the_kept_weights_which_is_the_best_of_all_steps(
+    result: Result, reports: list[dict[str, float]]
+) -> None:
+    curve = [metrics for metrics in reports if "selection/mean" in metrics]
+    best = max(curve, key=lambda metrics: metrics["selection/mean"])
+    assert len(curve) == 2
+    assert {f"selected/{name}": best[f"selection/{name}"] for name in (*TASKS, "mean")} == pytest.approx(
+        {name: value for name, value in result.metrics.items() if name.startswith("selected/")}
+    )
 
 
 def test_a_run_tells_its_data_its_teacher_and_its_hardware(result: Result, shared: Path) -> None:

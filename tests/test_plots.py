@@ -23,7 +23,7 @@ def test_the_front_is_drawn_on_a_log_axis_with_names_that_are_not_on_each_other(
     boxes = [text.get_window_extent() for text in axes.texts]
     assert not any(left.overlaps(right) for index, left in enumerate(boxes) for right in boxes[:index])
     shown = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert shown == ["transformer", "bilstm", "bag", "best for its cost", "teacher", "same student, labels alone"]
+    assert shown == ["transformer", "bilstm", "bag", "chosen by selection for its cost", "teacher", "same student, labels alone"]
 
 
 def test_a_kind_without_a_look_of_its_own_is_drawn_as_other() -> None:
@@ -61,7 +61,7 @@ def test_hypervolume_and_importances_are_drawn() -> None:
     study = {"reference": {"quality": 0.0, "latency_ms": 10.0}, "trials": [trial(0, 60.0, 1.0), trial(1, 70.0, 1.0)]}
     covered, shares = volume.info(study), importance.info({"quality": {"x": 0.5, "y": 0.5}})
     assert covered is not None and shares is not None
-    assert volume.draw(covered).axes[0].get_title(loc="left") == "What the search has covered, beside 0 points and 10 ms"
+    assert volume.draw(covered).axes[0].get_ylabel() == "hypervolume, points x decades,\nabove 0.0 points, below 10 ms"
     assert [label.get_text() for label in importance.draw(shares).axes[0].get_yticklabels()] == ["x", "y"]
 
 

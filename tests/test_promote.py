@@ -9,6 +9,7 @@ import pytest
 from entry import TINY, client, command, outcome
 from tiny import make_datas, make_tasks, make_tokenizer
 
+from experiments.promote import spread
 from mkd.config import Config
 from mkd.pipeline import with_all_rows
 from mkd.timing import PROTOCOL
@@ -61,6 +62,12 @@ def test_the_best_trial_is_trained_anew_with_its_settings_and_registered(folder:
         assert params["speed.seconds"] == "0.1" and params["speed.length"] == "128", "the trial's: they are in its latency"
     version = client(folder).get_model_version_by_alias("little", "champion")
     assert version.run_id == told["runs"]["0"]
+
+
+def test_several_seeds_have_a_t_interval_and_one_seed_says_what_it_does_not_tell() -> None:
+    # sd 1, t(0.975, 2) = 4.3027 over the root of 3.
+    assert spread([70.0, 71.0, 72.0]) == "mean 71.00, sd 1.00 over 3 seeds, 95 % t interval of the mean 68.52 to 73.48"
+    assert spread([70.0]).startswith("one seed: how far another one would be off is not known")
 
 
 def test_a_study_or_a_budget_that_there_is_nothing_for_is_refused_with_what_there_is(folder: Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlflow
-import numpy as np
 import pandas as pd
 import pytest
 import stored
@@ -16,9 +15,10 @@ from test_figures import models
 
 from analysis import report
 from analysis.album import plain
-from analysis.content import fronts, number, replicates, task_replicates, told
+from analysis.content import apart, fronts, number, told
 from analysis.runs import read
-from analysis.statistics import Difference, Resampled
+from analysis.statistics import Difference
+from analysis.summary import summarised
 from mkd.config import StudentConfig
 
 LSTM = StudentConfig("bilstm", hidden=64)
@@ -118,7 +118,7 @@ def test_the_best_under_a_budget_is_told_with_what_it_loses(of_experiment: Done)
     best = {answer["budget_ms"]: answer for answer in of_experiment.outcome["best_under"]}[5.0]
     assert best["lost"]["low"] < best["lost"]["points"] < best["lost"]["high"]
     picture = json.loads((of_experiment.to / "pictures" / "latency.json").read_text())
-    assert picture["info"]["title"].startswith(f"Best under 5 ms: {best['label']}, ")
+    assert picture["info"]["title"].startswith(f"Best on selection under 5 ms: {best['label']}, ")
 
 
 def test_a_report_without_a_study_is_left_with_a_run_of_its_own_and_the_experiment_links_it(of_experiment: Done) -> None:
@@ -137,7 +137,7 @@ def test_a_studys_report_is_left_with_the_studys_run(of_study: Done) -> None:
     assert client.get_run(run_id).data.tags["mkd.kind"] == "search"
     pictures = {Path(file.path).name for file in client.list_artifacts(run_id, "report/pictures")}
     assert {"hypervolume.png", "importance.svg"} <= pictures
-    assert "note: Every model has one seed: its intervals are of the dev rows alone." in of_study.printed
+    assert any("Every model has one seed" in line and "nothing of their methods" in line for line in of_study.printed)
 
 
 def test_an_experiments_own_words_stay_when_it_is_described_again(of_experiment: Done) -> None:
@@ -188,10 +188,18 @@ def test_each_machine_has_a_front_of_its_own() -> None:
     assert fronts(shown) == set(shown.loc[shown["mean"].isin([70.0, 50.0]), "id"])
 
 
-def test_resamples_are_told_as_differences_in_hundredths_of_a_point() -> None:
-    found = Resampled({"a": np.array([60.0, 60.5])}, np.array([70.0, 70.126, 69.0]))
-    assert replicates(found) == [13, -100] and replicates(None) == []
-    assert task_replicates(found) == {"a": [50]} and task_replicates(None) == {}
+def test_the_page_has_for_each_two_models_how_far_other_rows_would_move_them(folder: Path) -> None:
+    summary = summarised(read("mkd", store=f"sqlite:///{folder / 'mlflow.db'}"))
+    found, known = apart(summary), summary.evidence.models
+    assert len(found.ids) == 5 and set(found.pairs) == set(found.own) == {"", *summary.kept.tasks}
+    for task, scores in [
+        ("", [known[key].mean for key in found.ids]),
+        ("sentiment", [known[k].tasks["sentiment"] for k in found.ids]),
+    ]:
+        assert [len(row) for row in found.pairs[task]] == [0, 1, 2, 3, 4]
+        assert found.own[task] == [round(1000 * one.rows[1:].std(ddof=1)) for one in scores]
+        less = scores[3].rows - scores[1].rows
+        assert found.pairs[task][3][1] == round(1000 * less[1:].std(ddof=1))
 
 
 def test_a_setting_that_holds_a_value_a_task_is_told_as_one_a_task() -> None:
@@ -202,6 +210,6 @@ def test_a_setting_that_holds_a_value_a_task_is_told_as_one_a_task() -> None:
 
 def test_what_is_no_number_is_null_in_json() -> None:
     assert plain({"a": Difference(1.0, float("nan"), float("inf")), "b": [(1, "x")]}) == {
-        "a": {"points": 1.0, "low": None, "high": None}, "b": [[1, "x"]],
+        "a": {"points": 1.0, "low": None, "high": None, "seeds": 1}, "b": [[1, "x"]],
     }  # fmt: skip
     assert number(float("nan")) is None and number(None) is None and number(2) == 2.0

@@ -49,8 +49,8 @@ def test_a_row_has_the_fastest_backend_for_one_text_on_one_thread() -> None:
 
 
 def test_a_run_that_does_not_say_how_it_was_selected_is_of_the_time_when_rows_were_drawn() -> None:
-    assert row(RECORD)["selection"] == "row by row"
-    assert row(RECORD._replace(tags=TAGS | {"mkd.selection": "overlap-1"}))["selection"] == "overlap-1"
+    assert row(RECORD)["drawn_by"] == "row by row"
+    assert row(RECORD._replace(tags=TAGS | {"mkd.selection": "overlap-1"}))["drawn_by"] == "overlap-1"
 
 
 def test_a_trial_that_was_timed_in_float32_without_an_export_has_the_bytes_of_its_weights() -> None:
@@ -86,6 +86,15 @@ def test_a_row_tells_the_scores_of_student_teacher_and_twin() -> None:
     assert (found["mean"], found["teacher_mean"], found["baseline_mean"], found["split"]) == (80.5, 86.0, 78.0, "dev")
     assert (found["score/sst2"], found["score/mnli"], found["teacher/mnli"], found["baseline/sst2"]) == (90.0, 71.0, 80.0, 88.0)
     assert "baseline/mnli" not in found and found["retention/sst2"] == 97.8
+
+
+def test_a_row_has_the_score_on_selection_that_it_is_chosen_by_where_the_run_tells_it() -> None:
+    told = METRICS | {"selected/mean": 79.0, "selected/sst2": 88.0, "selected/mnli": 70.0, "search/quality": 78.0}
+    found = row(RECORD._replace(metrics=told))
+    assert (found["selection"], found["selection/sst2"], found["selection/mnli"]) == (79.0, 88.0, 70.0)
+    assert row(RECORD._replace(metrics=METRICS | {"search/quality": 78.0}))["selection"] == 78.0, "an earlier version's trial"
+    old = row(RECORD._replace(metrics=METRICS | {"selection/mean": 81.0}))
+    assert old["selection"] is None and "selection/sst2" not in old, "a curve's last point is not that of the kept weights"
 
 
 def test_a_row_has_the_settings_that_matter_by_their_names_and_the_seed() -> None:

@@ -72,6 +72,7 @@ def test_every_column_is_documented_and_every_documented_column_is_there(store: 
         "baseline/",
         "retention/",
         "agreement/",
+        "selection/",
         "data.",
         "teacher.",
         "student.",
@@ -143,10 +144,14 @@ def test_what_a_model_loses_to_its_teacher_is_borne_out_by_the_answers_of_its_ru
     borne = evidence(found, models)
     lstm = models[models["student_kind"] == "bilstm"].iloc[0]
     assert len(lstm["runs"]) == 2
-    assert borne.models[lstm["id"]].mean[0] == pytest.approx(lstm["mean"])
+    assert borne.models[lstm["id"]].mean.rows[0] == pytest.approx(lstm["mean"])
     lost = borne.lost[lstm["id"]]
     assert lost.points == pytest.approx(lstm["teacher_mean"] - lstm["mean"]) and lost.low < lost.points < lost.high
-    assert borne.teachers[lstm["teacher"]].mean[0] == pytest.approx(lstm["teacher_mean"])
+    assert list(borne.models[lstm["id"]].mean.seeds) == lstm["seeds"]
+    assert list(borne.models[lstm["id"]].mean.seeds.values()) == pytest.approx(lstm["means"])
+    by_task = borne.lost_by_task[lstm["id"]]
+    assert np.mean([lost.points for lost in by_task.values()]) == pytest.approx(lost.points) and len(by_task) == 5
+    assert lost.seeds == 2 and all(each.seeds == 2 for each in by_task.values())
     assert [len(ids) for ids in borne.without.values()] == [1] and list(borne.without) == ["no predictions.parquet"]
 
 
@@ -159,7 +164,8 @@ def test_answers_that_give_other_scores_than_the_run_tells_are_not_used(store: S
 
 
 def test_the_nearest_to_the_front_are_those_that_the_fewest_points_part_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    models = pd.DataFrame({"latency_ms": [1.0, 2.0, 3.0, 4.0], "mean": [60.0, 50.0, 70.0, 69.0]})
+    models = pd.DataFrame({"latency_ms": [1.0, 2.0, 3.0, 4.0], "mean": 5.0, "selection": [60.0, 50.0, 70.0, 69.0]})
     monkeypatch.setattr("analysis.evidence.MOST", 3)
     assert sorted(nearest(models)) == [0, 2, 3]
     assert np.all(np.isin([0, 2], nearest(models)))
+    assert sorted(nearest(models.assign(mean=[60.0, 70.0, 50.0, 71.0], selection=np.nan))) == [0, 1, 3], "then by dev"

@@ -35,6 +35,7 @@ def test_every_trial_is_a_finished_run_below_that_of_the_study(searched: Searche
         assert run.info.run_name.endswith(f" {ms:.2g}ms")
         history = client(folder).get_metric_history(run.info.run_id, "selection/mean")
         assert run.data.metrics["search/quality"] == pytest.approx(max(metric.value for metric in history))
+        assert run.data.metrics["selected/mean"] == pytest.approx(run.data.metrics["search/quality"])
 
 
 def test_the_first_trial_has_the_settings_that_are_given_and_weights_are_logged_as_weights(searched: Searched) -> None:

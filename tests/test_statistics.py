@@ -9,6 +9,7 @@ import pytest
 from analysis.statistics import (
     RESAMPLES,
     Difference,
+    Measured,
     Resampled,
     answers_of,
     counts,
@@ -16,7 +17,7 @@ from analysis.statistics import (
     over_seeds,
     parted,
     resampled,
-    seed_errors,
+    rows_apart,
 )
 from mkd import metrics
 
@@ -70,7 +71,7 @@ def test_a_teacher_is_scored_on_the_same_resamples() -> None:
     found = predictions(3)
     teacher, student = resampled(answers_of(found), METRICS, "teacher"), resampled(answers_of(found), METRICS)
     assert teacher.mean == pytest.approx(np.full(1 + RESAMPLES, 100.0)), "its answers are the labels"
-    lost = difference(student.mean, teacher.mean)
+    lost = difference(once(student), once(teacher))
     assert lost.is_one and lost.low < lost.points < lost.high < 0
 
 
@@ -82,18 +83,81 @@ def test_resamples_are_the_same_for_all_models_and_draw_as_many_rows_as_there_ar
     assert (counts("nli", "_other", 50) != drawn).any()
 
 
+def once(run: Resampled) -> Measured:
+    """The mean of a model with one seed."""
+    return over_seeds({0: run}).mean
+
+
+def flat(*scores: float) -> Measured:
+    """A model with a seed for each score, whose rows tell nothing: all resamples are alike."""
+    return Measured(np.full(1 + RESAMPLES, np.mean(scores)), dict(enumerate(scores)))
+
+
+def spread(middle: float, deviation: float, *seeds: float) -> Measured:
+    """A model whose resamples have exactly this deviation around the middle."""
+    rows = np.tile([1.0, -1.0], RESAMPLES // 2)
+    return Measured(np.concatenate([[middle], middle + deviation * rows / rows.std(ddof=1)]), dict(enumerate(seeds or [middle])))
+
+
 def test_a_paired_difference_has_a_narrower_interval_than_the_rows_would_give_unpaired() -> None:
-    left, right = resampled(answers_of(predictions(3)), METRICS).mean, resampled(answers_of(predictions(4)), METRICS).mean
+    left, right = (once(resampled(answers_of(predictions(seed)), METRICS)) for seed in (3, 4))
     same = difference(left, left)
-    assert same == Difference(0.0, 0.0, 0.0) and not same.is_one
-    mixed = np.concatenate([right[:1], np.random.default_rng(0).permutation(right[1:])])
+    assert same == Difference(0.0, 0.0, 0.0, 1) and not same.is_one
+    mixed = right._replace(rows=np.concatenate([right.rows[:1], np.random.default_rng(0).permutation(right.rows[1:])]))
     paired, unpaired = difference(left, right), difference(left, mixed)
     assert paired.high - paired.low < unpaired.high - unpaired.low
 
 
-def test_a_difference_holds_95_of_100_resamples() -> None:
-    less = np.concatenate([[5.0], np.arange(0.0, 101.0)])
-    assert difference(less, np.zeros(102)) == Difference(5.0, 2.5, 97.5)
+def test_with_one_seed_a_side_the_interval_is_of_the_rows_alone_and_says_so() -> None:
+    found = difference(spread(75.0, 2.0), spread(70.0, 0.0))
+    assert found == pytest.approx(Difference(5.0, 5 - 1.959964 * 2, 5 + 1.959964 * 2, 1)) and found.is_one
+    assert not found.is_of_methods
+    beside_many = difference(spread(75.0, 2.0), spread(70.0, 0.0, 60.0, 80.0))
+    assert beside_many == found, "the one seed's spread is not known"
+
+
+def test_squared_half_widths_of_rows_and_seeds_are_added() -> None:
+    """Differences by seed 1 and 3: sd sqrt(2), t(0.975, 1) = 12.7062 over the root of 2. Rows: 1.96 times 2."""
+    found = difference(spread(72.0, 2.0, 71.0, 73.0), spread(70.0, 0.0, 70.0, 70.0))
+    assert found.high - found.points == pytest.approx(math.hypot(12.7062, 1.959964 * 2), rel=1e-5)
+    assert (found.seeds, found.is_of_methods, found.is_one) == (2, True, False)
+
+
+def test_models_with_the_same_seeds_are_paired_by_seed_and_others_are_not() -> None:
+    left, right = flat(60.0, 70.0, 75.0), flat(59.0, 69.0, 74.0)
+    assert difference(left, right) == pytest.approx(Difference(1.0, 1.0, 1.0, 3))
+    other = Measured(right.rows, {5: 59.0, 6: 69.0, 7: 74.0})
+    # t(0.975, 2) = 4.30265 and sd sqrt(175 / 3) on both sides.
+    half = 4.30265 * math.sqrt(175 / 3) / math.sqrt(3) * math.sqrt(2)
+    assert difference(left, other) == pytest.approx(Difference(1.0, 1 - half, 1 + half, 3), rel=1e-5)
+
+
+def test_a_teacher_that_is_the_same_for_all_seeds_has_no_spread_of_its_own() -> None:
+    student, teacher = flat(60.0, 61.0, 62.0), flat(65.0, 65.0, 65.0)
+    assert difference(teacher, student).high == pytest.approx(4 + 4.30265 / math.sqrt(3), rel=1e-5)
+
+
+def test_how_far_two_models_are_apart_is_the_deviation_of_their_difference() -> None:
+    scores = [once(resampled(answers_of(predictions(seed)), METRICS)).rows for seed in (3, 4, 5)]
+    found = rows_apart(scores)
+    expected = [[(one - other)[1:].std(ddof=1) for other in scores] for one in scores]
+    assert found == pytest.approx(np.array(expected), abs=1e-6)
+
+
+def test_another_draw_of_the_resamples_moves_an_end_by_less_than_a_tenth_of_the_half_width() -> None:
+    """In 95 of 100 pairs of draws, of a paired difference in accuracy of two models on 1,000 rows."""
+    draw = np.random.default_rng(0)
+    rows, draws = 1000, 80
+    right = draw.random((2, rows)) < 0.85
+    halves = []
+    for _ in range(draws):
+        drawn = draw.multinomial(rows, np.full(rows, 1 / rows), size=RESAMPLES)
+        scores = [np.concatenate([[100 * one.mean()], 100 * drawn @ one / rows]) for one in right]
+        found = difference(*(Measured(score, {0: float(score[0])}) for score in scores))
+        halves.append(found.high - found.points)
+    moved = np.abs(np.subtract.outer(halves, halves))[np.triu_indices(draws, 1)] / np.mean(halves)
+    assert np.quantile(moved, 0.95) < 0.1
+    assert np.quantile(moved, 0.95) > 0.05, "no more of them are drawn than it takes"
 
 
 @pytest.mark.parametrize(("low", "high", "is_one"), [(0.1, 2.0, True), (-2.0, -0.1, True), (-0.1, 2.0, False), (0.0, 1.0, False)])
@@ -101,28 +165,13 @@ def test_a_difference_is_called_one_only_where_its_interval_excludes_0(low: floa
     assert Difference((low + high) / 2, low, high).is_one == is_one
 
 
-def test_seeds_are_averaged_and_drawn_anew_and_one_seed_is_left_as_it_is() -> None:
-    flat = [Resampled({"a": np.full(1 + RESAMPLES, value)}, np.full(1 + RESAMPLES, value)) for value in (60.0, 70.0)]
-    both = over_seeds(flat)
-    assert both.mean[0] == both.tasks["a"][0] == 65.0
-    assert set(both.mean[1:]) == {60.0, 65.0, 70.0}, "either seed twice, or both"
-    one = resampled(answers_of(predictions(3)), METRICS)
-    assert over_seeds([one]).mean.tolist() == one.mean.tolist()
-
-
-def test_models_with_as_many_seeds_stay_paired_by_seed() -> None:
-    left = over_seeds([Resampled({}, np.full(1 + RESAMPLES, value)) for value in (60.0, 70.0, 75.0)])
-    right = over_seeds([Resampled({}, np.full(1 + RESAMPLES, value)) for value in (59.0, 69.0, 74.0)])
-    assert difference(left.mean, right.mean) == pytest.approx(Difference(1.0, 1.0, 1.0))
-
-
-def test_errors_over_seeds_pool_the_variance_of_all_models() -> None:
-    # Squared deviations 0.5 and 2 with 3 - 2 + 2 - 1 = 2 + 1 degrees of freedom; t(0.975, 3) = 3.18245.
-    errors = seed_errors([[1.0, 2.0], [5.0], [3.0, 4.0, 5.0]])
-    spread = math.sqrt(2.5 / 3)
-    assert errors[1] is None
-    assert errors[::2] == pytest.approx([3.182446 * spread / math.sqrt(2), 3.182446 * spread / math.sqrt(3)], rel=1e-6)
-    assert seed_errors([[1.0], [2.0]]) == [None, None]
+def test_seeds_are_averaged_on_the_same_resamples() -> None:
+    runs = {seed: resampled(answers_of(predictions(seed)), METRICS) for seed in (3, 4)}
+    found = over_seeds(runs)
+    assert found.mean.rows == pytest.approx((runs[3].mean + runs[4].mean) / 2)
+    assert found.tasks["sim"].rows == pytest.approx((runs[3].tasks["sim"] + runs[4].tasks["sim"]) / 2)
+    assert found.mean.seeds == {3: runs[3].mean[0], 4: runs[4].mean[0]}
+    assert found.tasks["nli"].seeds == {3: runs[3].tasks["nli"][0], 4: runs[4].tasks["nli"][0]}
 
 
 def test_a_metrics_name_is_parted_from_its_splits() -> None:

@@ -36,24 +36,34 @@ function lossFact(model) {
 }
 
 /** As a gain, where it is one. */
-function flipped({ gap, low, high }) {
-  return gap < 0 && low !== null ? { gap: -gap, low: -high, high: -low } : { gap, low, high };
+function flipped({ gap, low, high, seeds }) {
+  return gap < 0 && low !== null ? { gap: -gap, low: -high, high: -low, seeds } : { gap, low, high, seeds };
+}
+
+/** What an interval bears out, in words: of one seed nothing of the method. */
+function borneOut(difference) {
+  if (difference.seeds > 1) return `${isOne(difference) ? "a" : "no"} difference that rows and seeds bear out`;
+  return isOne(difference)
+    ? "a difference of these two trained models; one seed says nothing of the method"
+    : "no difference that the dev rows can tell";
 }
 
 function verdict(difference) {
   if (!isKnown(difference))
     return seedChosen() === null ? "interval not known" : "of one seed; intervals are of the mean over seeds";
-  return `${percent95(difference)}: ${isOne(difference) ? "a difference that the dev rows can tell" : "no difference that the dev rows can tell"}`;
+  return `${percent95(difference)}: ${borneOut(difference)}`;
 }
 
-function facts(model) {
+function facts(model, isBest) {
   const range = rangeOf(model);
   const of = state.task ? `at ${state.task}` : `mean of ${plural(data.tasks.length, "task")}`;
   const seeds = seedChosen() === null ? plural(model.seeds.length, "seed") : `seed ${state.seed}`;
+  const over = model.seeds.length > 1 ? "seeds" : "dev rows";
   const ratio = speedup(model);
   return [
     ...lossFact(model),
-    ...fact("scores", inPoints(scoreOf(model)), listed([of, seeds, range.low === null ? "" : percent95(range)])),
+    ...fact("scores", inPoints(scoreOf(model)), listed([of, seeds, range.low === null ? "" : `${percent95(range)} over ${over}`])),
+    ...(isBest ? fact("chosen at", inPoints(choiceOf(model)), "on the selection split") : []),
     ...fact("takes", milliseconds(model.latency_ms), listed([model.backend, settingWords(model.setting)])),
     ...(ratio
       ? fact(
@@ -73,7 +83,8 @@ function named(model) {
 function drawAnswer() {
   const among = timed();
   const best = bestUnder(state.budget, among);
-  const shown = best ?? fastest(among);
+  const choosable = among.filter((model) => choiceOf(model) !== null);
+  const shown = best ?? fastest(choosable);
   const asked = `${state.kind && state.kind !== "other" ? state.kind : "student"}${state.task ? ` at ${state.task}` : ""}`;
   byId("answer-words").replaceChildren(
     ...(best
@@ -81,12 +92,14 @@ function drawAnswer() {
       : shown
         ? [`ms a call there is no ${asked}. The fastest, `, named(shown), `, takes ${milliseconds(shown.latency_ms)}.`]
         : [
-            models.length
+            among.length
+              ? `ms a call none is chosen: no ${asked} has a score on the selection split here, and dev's would flatter the best of many.`
+              : models.length
               ? `ms a call there is no ${asked} to choose: none here has both a score and a latency.`
               : "ms a call there is nothing to choose from: the report holds no student.",
           ]),
   );
-  byId("facts").replaceChildren(...(shown ? facts(shown) : []));
+  byId("facts").replaceChildren(...(shown ? facts(shown, shown === best) : []));
   const like = best && alike(best, among);
   byId("alike").replaceChildren(
     ...(like

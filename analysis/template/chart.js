@@ -11,11 +11,11 @@ const isPositive = (value) => value !== null && value > 0;
 
 /** What can be drawn: models, their teachers, the twins of those on the front; each with its values x and y. */
 function collect() {
-  const point = (role, model, one, y) => ({ role, model, one, x: one[state.axis], y: y ?? null });
+  const point = (role, model, one, y) => ({ role, model, one, x: one[state.axis], y: y ?? null, choice: null });
   const score = (one) => (state.task ? one.scores[state.task] : one.mean);
   const isDrawable = ({ x, y }) => isPositive(x) && y !== null;
   const students = chosen()
-    .map((model) => point("student", model, model, scoreOf(model)))
+    .map((model) => ({ ...point("student", model, model, scoreOf(model)), choice: choiceOf(model) }))
     .filter(isDrawable);
   const front = frontOf(students, AXES[state.axis].isSmallerBetter);
   const taught = new Set(chosen().map((model) => model.teacher));
@@ -32,7 +32,7 @@ function collect() {
 function notFarBelow({ students, front, others }) {
   const ys = [...front, ...others].map(({ y }) => y);
   const [low, high] = [Math.min(...ys), Math.max(...ys)];
-  return state.isWhole || high === low ? students : students.filter(({ y }) => y >= low - (high - low) * 0.6);
+  return state.isWhole || front.length === 0 || high === low ? students : students.filter(({ y }) => y >= low - (high - low) * 0.6);
 }
 
 const isNarrow = () => plot.width < 500;
@@ -75,9 +75,8 @@ function layOut(students, { front, others }) {
   const { width, height } = plot;
   plot.frame = { x: ROOM.left, y: ROOM.top, width: width - ROOM.left - ROOM.right, height: height - ROOM.top - ROOM.bottom };
   const all = [...students, ...others];
-  const spread = (students.length <= FEW ? students : front).flatMap(({ model }) => Object.values(rangeOf(model)));
   plot.xs = logRange(all.map(({ x }) => x));
-  plot.ys = linearRange([...all.map(({ y }) => y), ...spread.filter((value) => value !== null)]);
+  plot.ys = linearRange(all.map(({ y }) => y)); // intervals are cut off: those of two seeds would press all else together
   plot.toX = logScale(...plot.xs, ROOM.left, width - ROOM.right);
   plot.toY = linearScale(...plot.ys, height - ROOM.bottom, ROOM.top);
   const radius = radii(students);
@@ -120,9 +119,10 @@ function grid() {
   );
 }
 
-/** The best score that can be had at each place of the axis. */
+/** The score on dev of what is chosen, by selection, at each place of the axis. */
 function step() {
-  const [start, ...rest] = plot.shown.filter(({ isFront }) => isFront).sort((a, b) => b.y - a.y);
+  const [start, ...rest] = plot.shown.filter(({ isFront }) => isFront).sort((a, b) => a.choice - b.choice);
+  if (!start) return drawn("g");
   const end = AXES[state.axis].isSmallerBetter ? plot.frame.x + plot.frame.width : plot.frame.x;
   const path = rest.map(({ x, y }) => `H${x}V${y}`).join("");
   return drawn("path", { class: "step", d: `M${start.x} ${start.y}${path}H${end}` });

@@ -54,7 +54,7 @@ function drawLegend() {
   ].filter(([role]) => plot.shown.some((point) => point.role === role));
   byId("legend").replaceChildren(
     ...[...kinds.map((kind) => [kind, kind]), ...roles].map(([kind, text]) => element("span", {}, icon(kind), text)),
-    element("span", { class: "muted" }, "pale: another is better on both axes · larger: more bytes"),
+    element("span", { class: "muted" }, "line: chosen by the selection split for its cost, drawn at its score on dev · pale: not chosen · larger: more bytes"),
   );
   byId("drawn").replaceChildren(...sentences().flatMap((sentence) => [sentence, " "]));
 }

@@ -61,7 +61,7 @@ function names(best) {
 
 /** The front's line as boxes that names keep off where they can. */
 function stepBoxes() {
-  const front = plot.shown.filter(({ isFront }) => isFront).sort((a, b) => b.y - a.y);
+  const front = plot.shown.filter(({ isFront }) => isFront).sort((a, b) => a.choice - b.choice);
   return front.slice(1).flatMap((next, index) => {
     const last = front[index];
     const [x, y] = [Math.min(last.x, next.x), Math.min(last.y, next.y)];

@@ -9,8 +9,7 @@ function judged(difference) {
   if (difference.gap === null) return UNKNOWN;
   const figure = `${difference.gap > 0 ? "+" : ""}${number(difference.gap)}`;
   if (!isKnown(difference)) return element("span", {}, figure, element("span", { class: "words" }, "interval not known"));
-  const words = isOne(difference) ? "a difference" : "no difference that the dev rows can tell";
-  return element("span", {}, `${figure} (${rangeText(difference)})`, element("span", { class: "words" }, words));
+  return element("span", {}, `${figure} (${rangeText(difference)})`, element("span", { class: "words" }, borneOut(difference)));
 }
 
 function pairScores(one, other) {
@@ -20,7 +19,7 @@ function pairScores(one, other) {
     number(scoreOf(other, task)),
     judged(between(one, other, task)),
   ];
-  return plainTable(["score on dev", one.name, other.name, "first less second, 95 % paired"], ["", ...data.tasks].map(row));
+  return plainTable(["score on dev", one.name, other.name, "first less second, 95 %"], ["", ...data.tasks].map(row));
 }
 
 function pairNumbers(one, other) {

@@ -34,32 +34,42 @@ function scoreOf(model, task = state.task) {
 const teacherScore = (model, task = state.task) =>
   (task ? teacherOf(model)?.scores[task] : (model.teacher_mean ?? teacherOf(model)?.mean)) ?? null;
 
-/** None for one seed: replicates are of the mean over seeds. */
-function replicatesOf(one, task = state.task) {
-  if (!one || seedChosen() !== null) return null;
-  return task ? one.task_replicates[task] : one.replicates;
+/** A model's score on the selection split, at the chosen task and seed: what it is chosen by; null where it is not known. */
+function choiceOf(model, task = state.task) {
+  const seed = seedChosen();
+  const source = seed === null ? model : model.runs.find((run) => run.seed === seed);
+  return (task ? source?.selection_scores[task] : source?.selection) ?? null;
 }
 
-/** The interval of a model's own score: over all that the report's author took in for the mean, by replicates for a task. */
+/** The scores of a model's runs by seed. */
+function bySeed(model, task = state.task) {
+  const scores = model.runs.map((run) => [run.seed, (task ? run.scores[task] : run.mean) ?? null]);
+  return new Map(scores.filter(([, score]) => score !== null));
+}
+
+/** The 95 % interval of a model's own score: over its seeds, or, of one seed, over resampled dev rows. */
 function rangeOf(model, task = state.task) {
-  const replicates = replicatesOf(model, task);
-  if (!task && replicates !== null && model.low !== null && model.high !== null) return { low: model.low, high: model.high };
-  return replicates?.length ? interval(scoreOf(model, task), replicates) : { low: null, high: null };
+  if (seedChosen() !== null) return { low: null, high: null };
+  const rows = rowsOf(task, model);
+  const half = halfWidth([...bySeed(model, task).values()]) ?? (rows === null ? null : data.quantiles.rows * rows);
+  const score = scoreOf(model, task);
+  return half === null || score === null ? { low: null, high: null } : { low: score - half, high: score + half };
 }
 
 const less = (a, b) => (a === null || b === null ? null : a - b);
 
-/** One model's score less another's. */
-const between = (one, other, task = state.task) =>
-  paired(less(scoreOf(one, task), scoreOf(other, task)), replicatesOf(one, task), replicatesOf(other, task));
+/** One model's score less another's; seeds: of the one that has fewer. */
+function between(one, other, task = state.task) {
+  const rows = seedChosen() === null ? rowsOf(task, one, other) : null;
+  const gap = less(scoreOf(one, task), scoreOf(other, task));
+  return { ...difference(gap, bySeed(one, task), bySeed(other, task), rows), seeds: Math.min(one.seeds.length, other.seeds.length) };
+}
 
 /** What a model loses to its teacher. */
 function lossOf(model, task = state.task) {
-  const teacher = teacherOf(model);
   const gap = less(teacherScore(model, task), scoreOf(model, task));
-  const found = paired(gap, replicatesOf(teacher, task), replicatesOf(model, task));
-  if (isKnown(found) || task || seedChosen() !== null || !model.lost) return found;
-  return { gap, low: model.lost[1], high: model.lost[2] };
+  const [, low, high] = (seedChosen() === null && model.lost[task]) || [null, null, null];
+  return { gap, low, high, seeds: model.seeds.length };
 }
 
 /** The models that the filters leave. */
@@ -76,10 +86,10 @@ function chosen() {
 
 const timed = () => chosen().filter((model) => model.latency_ms !== null && scoreOf(model) !== null);
 
-/** The best under the budget, of equals the faster; undefined where there is none. */
+/** The best on the selection split under the budget, of equals the faster; undefined where there is none. */
 function bestUnder(budget, among) {
-  const within = among.filter((model) => model.latency_ms <= budget);
-  return within.sort((a, b) => scoreOf(b) - scoreOf(a) || a.latency_ms - b.latency_ms)[0];
+  const within = among.filter((model) => model.latency_ms <= budget && choiceOf(model) !== null);
+  return within.sort((a, b) => choiceOf(b) - choiceOf(a) || a.latency_ms - b.latency_ms)[0];
 }
 
 const fastest = (among) => [...among].sort((a, b) => a.latency_ms - b.latency_ms)[0];

@@ -1,40 +1,39 @@
 // Differences and their paired intervals, and the front. No drawing, no state.
 
-/** As numpy's: linear between the two nearest of sorted values. */
-function quantile(sorted, share) {
-  const place = (sorted.length - 1) * share;
-  const below = Math.floor(place);
-  const above = Math.min(below + 1, sorted.length - 1);
-  return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
+/** Half the width of the 95 % t interval of a mean over seeds; null for one seed, which tells no spread. */
+function halfWidth(values) {
+  const count = values.length;
+  if (count < 2) return null;
+  const mean = values.reduce((sum, value) => sum + value, 0) / count;
+  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  return data.quantiles.seeds[count - 2] * Math.sqrt(squares / (count - 1) / count);
 }
 
-/** The 95 % interval around `middle` of replicates that are given as hundredths of a point from it. */
-function interval(middle, replicates) {
-  const sorted = Float64Array.from(replicates).sort();
-  return { low: middle + quantile(sorted, 0.025) / 100, high: middle + quantile(sorted, 0.975) / 100 };
+/** The squared half width over seeds of the difference of two scores, by seed: paired where both have the same seeds. */
+function squaredOfSeeds(one, other) {
+  if (Math.min(one.size, other.size) < 2) return 0;
+  const isPaired = one.size === other.size && [...one.keys()].every((seed) => other.has(seed));
+  const parts = isPaired ? [[...one].map(([seed, score]) => score - other.get(seed))] : [[...one.values()], [...other.values()]];
+  return parts.reduce((sum, part) => sum + halfWidth(part) ** 2, 0);
 }
 
-/** `gap` points lie between two scores: its interval by their replicates, which are of the same resamples. */
-function paired(gap, first, second) {
-  if (gap === null || !first?.length || first.length !== second?.length) return { gap, low: null, high: null };
-  return {
-    gap,
-    ...interval(
-      gap,
-      first.map((value, index) => value - second[index]),
-    ),
-  };
+/** `gap` points lie between two scores by seed; `rows`: the deviation of the gap over resampled rows. As analysis/statistics.py. */
+function difference(gap, one, other, rows) {
+  if (gap === null || rows === null) return { gap, low: null, high: null };
+  const half = Math.sqrt((data.quantiles.rows * rows) ** 2 + squaredOfSeeds(one, other));
+  return { gap, low: gap - half, high: gap + half };
 }
 
 const isKnown = (difference) => difference.low !== null;
 /** A difference is called one only when its interval leaves nothing out on one side. */
 const isOne = (difference) => isKnown(difference) && (difference.low > 0 || difference.high < 0);
 
-/** Of points with x and y those that no other beats in both, from the best x on. y is better when larger. */
+/** Of points with x and a choice (a score on selection) those that no other beats in both, from the best x on. */
 function frontOf(all, isSmallerBetter) {
   const sign = isSmallerBetter ? 1 : -1;
   const front = [];
-  for (const point of [...all].sort((a, b) => sign * (a.x - b.x) || b.y - a.y))
-    if (front.length === 0 || point.y > front.at(-1).y) front.push(point);
+  const known = all.filter(({ choice }) => choice !== null);
+  for (const point of known.sort((a, b) => sign * (a.x - b.x) || b.choice - a.choice))
+    if (front.length === 0 || point.choice > front.at(-1).choice) front.push(point);
   return front;
 }

@@ -12,6 +12,14 @@ const COLUMNS = [
     hint: "score on dev, points",
   },
   {
+    key: "choice",
+    label: "selection",
+    of: (model) => choiceOf(model),
+    text: (value) => number(value),
+    hint: "score on the selection split, by which one of many is chosen",
+    isExtra: true,
+  },
+  {
     key: "range",
     label: "95 %",
     of: (model) => rangeOf(model).low,

@@ -1,0 +1,126 @@
+"""Models whose true scores are known, answering dev rows that are drawn: what is said of them can be held against the truth.
+
+A row is answered rightly where skill + what the row is to all models + what it is to this model + what it is to this run
+is above 0, the last three normal with variances that add up to 1: so two runs of one model make mostly the same mistakes.
+Axes: T repetitions, M models, S seeds, R rows, B resamples with the rows as they are before them [1 + B].
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtri
+
+from analysis.statistics import RESAMPLES, Difference, Measured, difference
+
+ROWS = 1000
+AT_ONCE = 50
+"""Repetitions that are drawn at a time."""
+OF_ALL, OF_A_MODEL = 0.5, 0.3
+"""Shares of the variance: rows that are hard for all models, and for one model. The rest is the run's."""
+
+
+class Drawn(NamedTuple):
+    """truth_TMS: each trained model's accuracy on endless rows, in points. scores_TMSB: on the dev rows and resamples of them."""
+
+    truth_TMS: np.ndarray
+    scores_TMSB: np.ndarray
+
+    def measured(self, repetition: int, model: int, first_seed: int = 0) -> Measured:
+        """A model as the report has it; its seeds are counted from the first one."""
+        scores_SB = self.scores_TMSB[repetition, model]
+        return Measured(scores_SB.mean(0), {first_seed + seed: float(score[0]) for seed, score in enumerate(scores_SB)})
+
+
+def runs(
+    draw: np.random.Generator, repetitions: int, accuracies: list[float], seeds: int, sd: float, alike: bool,
+    rows: int = ROWS, resampled: int = RESAMPLES,
+) -> Drawn:  # fmt: skip
+    """accuracies: in points, one a model, of its method. sd: of a seed, in points. alike: all are runs of one model."""
+    truth_TMS = np.array(accuracies)[:, None] + sd * draw.normal(size=(repetitions, len(accuracies), seeds))
+    counts_RB = resamples(draw, rows, resampled)
+    parts = [truth_TMS[start : start + AT_ONCE] for start in range(0, repetitions, AT_ONCE)]
+    return Drawn(truth_TMS, np.concatenate([scored(answered(draw, part, alike, rows), counts_RB) for part in parts]))
+
+
+def resamples(draw: np.random.Generator, rows: int, resampled: int = RESAMPLES) -> np.ndarray:
+    """How often each row counts, with the rows as they are first [R, 1 + B]."""
+    drawn = draw.multinomial(rows, np.full(rows, 1 / rows), size=resampled)
+    return np.concatenate([np.ones((1, rows)), drawn]).T.astype(np.float32)
+
+
+def answered(draw: np.random.Generator, truth_TMS: np.ndarray, alike: bool, rows: int) -> np.ndarray:
+    """Whether each row is answered rightly [T, M, S, R]."""
+    repetitions, models, seeds = truth_TMS.shape
+
+    def normal(share: float, *shape: int) -> np.ndarray:
+        return math.sqrt(share) * draw.standard_normal((repetitions, *shape, rows), dtype=np.float32)
+
+    of_rows = normal(OF_ALL, 1, 1) + normal(OF_A_MODEL, 1 if alike else models, 1)
+    right: np.ndarray = of_rows + normal(1 - OF_ALL - OF_A_MODEL, models, seeds) > -ndtri(truth_TMS / 100)[..., None]
+    return right
+
+
+def scored(right_TMSR: np.ndarray, counts_RB: np.ndarray) -> np.ndarray:
+    """Accuracy on the rows and on each resample of them, in points [T, M, S, 1 + B]."""
+    scores_TMSB: np.ndarray = (right_TMSR.astype(np.float32) @ counts_RB).astype(np.float64) * (100 / len(counts_RB))
+    return scores_TMSB
+
+
+def compared(drawn: Drawn, paired: bool) -> list[Difference]:
+    """The first model less the second, in each repetition; paired: both have the same seeds."""
+    first = 0 if paired else 100
+    return [difference(drawn.measured(t, 0), drawn.measured(t, 1, first)) for t in range(len(drawn.scores_TMSB))]
+
+
+class Claims(NamedTuple):
+    """Shares of the repetitions, in percent. methods: a difference of the methods is told. trained: one of the trained models.
+
+    held: the interval holds the true difference: of the methods, or of one seed a side of the two trained models.
+    """
+
+    methods: float
+    trained: float
+    held: float
+
+
+def claims(drawn: Drawn, paired: bool) -> Claims:
+    """What is said of two models whose methods are equally good."""
+    found = compared(drawn, paired)
+    one_seed = drawn.truth_TMS.shape[2] == 1
+    truth = drawn.truth_TMS.mean(2)[:, 0] - drawn.truth_TMS.mean(2)[:, 1] if one_seed else np.zeros(len(found))
+    methods = [each.is_one and each.is_of_methods for each in found]
+    held = [each.low <= true <= each.high for each, true in zip(found, truth, strict=True)]
+    return Claims(*(100 * float(np.mean(share)) for share in (methods, [each.is_one for each in found], held)))
+
+
+class Best(NamedTuple):
+    """The best of many by one split: what it is told to lose on dev in the mean, and how often the interval holds the truth.
+
+    truly: what the chosen trained models lose in the mean. anew: how often it holds what the method loses with other seeds.
+    """
+
+    told: float
+    truly: float
+    held: float
+    anew: float
+
+
+def best_of_many(
+    draw: np.random.Generator, repetitions: int, models: int, seeds: int, sd: float, by_dev: bool, lost: float = 2.0
+) -> Best:
+    """All models lose as much to a teacher of 85 points; one is chosen by the selection split, or by dev itself."""
+    counts_RB = resamples(draw, ROWS)
+    found = []
+    for _ in range(repetitions):
+        truth_TMS = np.full((1, 1 + models, seeds), 85.0)
+        truth_TMS[:, 1:] += sd * draw.normal(size=(models, seeds)) - lost
+        right_TMSR = answered(draw, truth_TMS, False, ROWS)
+        right_TMSR[0, 0] = right_TMSR[0, 0, :1]  # one teacher for all seeds
+        other_TMSR = right_TMSR if by_dev else answered(draw, truth_TMS, False, ROWS)
+        chosen = 1 + int(other_TMSR[0, 1:].mean((1, 2)).argmax())
+        drawn = Drawn(truth_TMS[:, [0, chosen]], scored(right_TMSR[:, [0, chosen]], counts_RB))
+        told = difference(drawn.measured(0, 0), drawn.measured(0, 1))
+        truly = 85.0 - float(truth_TMS[0, chosen].mean())
+        found.append((told.points, truly, 100 * (told.low <= truly <= told.high), 100 * (told.low <= lost <= told.high)))
+    return Best(*np.mean(found, axis=0).tolist())
