@@ -10,7 +10,7 @@ from analysis.models import averaged, comparable, differing, labels, most_freque
 RUN: dict[str, Any] = {
     "run_id": "r", "name": "run", "kind": "distill", "student": "bilstm-64", "student_kind": "bilstm", "variant": "", "seed": 0,
     "tasks": ("a", "b"), "suite": "glue: a, b", "split": "dev",
-    "selection": "overlap-1", "machine": "M, 2 cores", "study": "", "trial": None, "parent": "",
+    "drawn_by": "overlap-1", "machine": "M, 2 cores", "study": "", "trial": None, "parent": "",
     "teacher": "T", "started": pd.Timestamp("2026-01-01"), "artifacts": "", "link": "", "mean": 70.0, "teacher_mean": 80.0,
     "baseline_mean": None, "retention": 87.5, "agreement": None, "parameters": 1e5, "backend": "onnx", "setting": "b1-text-t1",
     "latency_ms": 1.0, "batch": "b32-text-t1", "rows_per_s": 1000.0, "num_bytes": 4e5, "backend_loss": 0.0,
@@ -51,7 +51,7 @@ def test_a_model_is_chosen_by_the_mean_of_its_seeds_on_selection_and_not_where_o
     "change",
     [{"loss.temperature": "2.0"}, {"machine": "N, 4 cores"}, {"backend": "int8"}, {"teacher": "U"}, {"variant": "mixup"},
      {"kind": "finetune", "parent": "other"}, {"whole": "True"},
-     {"selection": "row by row"}],
+     {"drawn_by": "row by row"}],
 )  # fmt: skip
 def test_runs_that_differ_in_anything_else_are_two_models(change: dict[str, Any]) -> None:
     assert len(averaged(frame({}, change))) == 2
@@ -78,7 +78,7 @@ def test_the_most_frequent_tasks_split_and_setting_are_kept_and_the_others_told(
         {"name": "other", "suite": "glue: a", "tasks": ("a",)},
         {"name": "trial", "split": "selection"},
         {"name": "short", "setting": "b1-l64-t1"},
-        {"name": "before", "selection": "row by row"},
+        {"name": "before", "drawn_by": "row by row"},
     )  # fmt: skip
     found = comparable(runs)
     assert len(found.frame) == 4 and found.tasks == ["a", "b"]
