@@ -86,16 +86,21 @@ def joint_batches(
     without being put together.
     """
     streams = [_row_batches(source, layout, batch_size, seed) for source in sources]
-    for place, index in enumerate(task_order(sources, sampling, seed, draws)):
+    for place, index in enumerate(task_order(sources, sampling, seed, draws, batch_size)):
         rows = next(streams[index])
         if place >= start:
             yield assemble(sources[index], rows, layout)
 
 
-def task_order(sources: list[Source], sampling: SamplingConfig, seed: int, draws: int) -> Iterator[int]:
-    """Which task each batch is of, without end: by its probabilities, or each in turn. draws: as in joint_batches."""
+def task_order(sources: list[Source], sampling: SamplingConfig, seed: int, draws: int, batch_size: int) -> Iterator[int]:
+    """Which task each batch is of, without end: by its probabilities, each in turn, or as often an epoch as it has batches.
+
+    draws: as in joint_batches.
+    """
     if sampling.order == "round_robin":
         yield from cycle(range(len(sources)))
+    if sampling.order == "epoch":
+        yield from _epochs([-(-len(source.rows) // batch_size) for source in sources], seed)
     generator = np.random.default_rng([seed, 1])
     for start in count(0, ORDER_BLOCK):
         moving = ORDER_BLOCK if sampling.alpha_end is not None else 1
@@ -104,6 +109,13 @@ def task_order(sources: list[Source], sampling: SamplingConfig, seed: int, draws
         ends_NT = chances_NT.cumsum(axis=1)
         ends_NT /= ends_NT[:, -1:]
         yield from (generator.random(ORDER_BLOCK)[:, None] >= ends_NT).sum(axis=1).tolist()
+
+
+def _epochs(num_batches: list[int], seed: int) -> Iterator[int]:
+    """Each task as often as it has batches, shuffled, epoch after epoch: drawn without replacement (Liu et al. 2019)."""
+    tasks = np.repeat(np.arange(len(num_batches)), num_batches)
+    for epoch in count():
+        yield from np.random.default_rng([seed, 1, epoch]).permutation(tasks).tolist()
 
 
 def _row_batches(source: Source, layout: Layout, batch_size: int, seed: int) -> Iterator[np.ndarray]:

@@ -133,17 +133,23 @@ class SamplingConfig:
     """A weight for every task, instead of alpha; they are divided by their sum."""
     alpha_end: float | None = None
     """alpha moves linearly over training to this value; null: it stays."""
-    order: Literal["random", "round_robin"] = "random"
-    """round_robin: every task in its turn, equally often whatever alpha is."""
+    order: Literal["random", "round_robin", "epoch"] = "random"
+    """random: each batch's task is drawn by alpha or the weights. round_robin: every task in its turn. epoch: the batches of all
+    tasks are shuffled and come once each, epoch after epoch, as in the paper; neither depends on alpha."""
 
     def __post_init__(self) -> None:
         for name in ("alpha", "alpha_end"):
             value = getattr(self, name)
             _check(value is None or abs(value) < float("inf"), f"sampling.{name}", value, "a finite number")
         random = self.order == "random"
-        _check(random or not self.weights, "sampling.weights", self.weights, "empty for sampling.order=round_robin")
+        _check(random or not self.weights, "sampling.weights", self.weights, f"empty for sampling.order={self.order}")
         free = random and not self.weights
-        _check(free or self.alpha_end is None, "sampling.alpha_end", self.alpha_end, "null with sampling.weights or round_robin")
+        _check(
+            free or self.alpha_end is None,
+            "sampling.alpha_end",
+            self.alpha_end,
+            "null unless alpha decides",
+        )
         for task, weight in self.weights.items():
             _check(0 <= weight < float("inf"), f"sampling.weights.{task}", weight, "0 or more")
         _check(not self.weights or sum(self.weights.values()) > 0, "sampling.weights", self.weights, "at least one above 0")
@@ -330,8 +336,9 @@ class MatchConfig:
 class LossConfig:
     """A row's loss is hard_weight * hard + (1 - hard_weight) * soft, or soft alone where it has no label."""
 
-    kind: Literal["mse", "kl"] = "kl"
-    """mse: squared error between logits (the paper); kl: T^2 KL between softened distributions. Regression: always mse."""
+    kind: Literal["mse", "sse", "kl"] = "kl"
+    """mse: squared error between logits, mean over rows and classes; sse: its sum over classes, mean over rows (the paper);
+    kl: T^2 KL between softened distributions. A regression's is always the squared error."""
     temperature: float = 1.0
     """T of the kl loss, above 0."""
     hard_weight: float = 0.0
@@ -355,8 +362,8 @@ class LossConfig:
 
     @property
     def name(self) -> str:
-        """What is learnt from, as runs are named: `kl T=4`, `mse`, `hard labels`."""
-        return "hard labels" if self.from_labels_alone else f"kl T={self.temperature:g}" if self.kind == "kl" else "mse"
+        """What is learnt from, as runs are named: `kl T=4`, `mse`, `sse`, `hard labels`."""
+        return "hard labels" if self.from_labels_alone else f"kl T={self.temperature:g}" if self.kind == "kl" else self.kind
 
     def __post_init__(self) -> None:
         _check(0 < self.temperature < float("inf"), "loss.temperature", self.temperature, "above 0")

@@ -24,8 +24,13 @@ class LossTerms(NamedTuple):
 
 
 def logit_mse(student_BC: torch.Tensor, teacher_BC: torch.Tensor) -> torch.Tensor:
-    """Mean squared error between logits, over rows and classes (Liu et al. 2019, the distillation objective)."""
+    """Mean squared error between logits, over rows and classes: logit_sse / C."""
     return F.mse_loss(student_BC.float(), teacher_BC.float())
+
+
+def logit_sse(student_BC: torch.Tensor, teacher_BC: torch.Tensor) -> torch.Tensor:
+    """||z_T - z_S||^2, mean over rows (Liu et al. 2019, the distillation objective)."""
+    return F.mse_loss(student_BC.float(), teacher_BC.float(), reduction="sum") / len(student_BC)
 
 
 def softened_kl(student_BC: torch.Tensor, teacher_BC: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -75,4 +80,6 @@ def distillation(
 def _soft_loss(logits_BC: torch.Tensor, teacher_BC: torch.Tensor, config: LossConfig) -> torch.Tensor:
     if config.kind == "mse" or logits_BC.shape[1] == 1:
         return logit_mse(logits_BC, teacher_BC)
+    if config.kind == "sse":
+        return logit_sse(logits_BC, teacher_BC)
     return softened_kl(logits_BC, teacher_BC, config.temperature)

@@ -268,7 +268,7 @@ def test_chances_are_numbers_whatever_the_settings(
     found = probabilities(_sized(*sizes), sampling)
     assert found.tolist() == pytest.approx(expected, rel=1e-12)
     assert np.isfinite(probabilities(_sized(*sizes), sampling, 0.5)).all()
-    drawn = Counter(islice(task_order(_sized(*sizes), replace(sampling, alpha_end=None), 0, 1), 400))
+    drawn = Counter(islice(task_order(_sized(*sizes), replace(sampling, alpha_end=None), 0, 1, 4), 400))
     assert all(drawn[place] == 0 for place, chance in enumerate(expected) if chance < 1e-12)
 
 
@@ -296,7 +296,7 @@ def test_alpha_moves_linearly_over_the_training() -> None:
 def test_tasks_are_drawn_by_where_alpha_is_at_the_time() -> None:
     """16 rows, 1 and 1: the large task's chance is 16/18 at first and 1/3 at the end; beyond the end it stays."""
     draws = 6000
-    order = list(islice(task_order(_sized(16, 1, 1), SamplingConfig(alpha=1.0, alpha_end=0.0), 0, draws), 9000))
+    order = list(islice(task_order(_sized(16, 1, 1), SamplingConfig(alpha=1.0, alpha_end=0.0), 0, draws, 4), 9000))
     alphas = 1 - np.arange(draws) / (draws - 1)
     chances = 16**alphas / (16**alphas + 2)
     for part in (slice(0, 1000), slice(2500, 3500), slice(5000, 6000)):
@@ -310,16 +310,38 @@ def test_tasks_are_drawn_as_numpys_choice_draws_them(sampling: SamplingConfig) -
     sized = _sized(1, 4, 9)
     generator = np.random.default_rng([5, 1])
     expected = [i for _ in range(2) for i in generator.choice(3, size=1024, p=probabilities(sized, sampling)).tolist()]
-    assert list(islice(task_order(sized, sampling, 5, 100), 2048)) == expected
+    assert list(islice(task_order(sized, sampling, 5, 100, 4), 2048)) == expected
 
 
 def test_a_task_of_weight_zero_is_never_drawn() -> None:
-    order = task_order(_sized(1, 4, 9), SamplingConfig(weights={"a": 0.0, "b": 1.0, "c": 0.0}), 0, 100)
+    order = task_order(_sized(1, 4, 9), SamplingConfig(weights={"a": 0.0, "b": 1.0, "c": 0.0}), 0, 100, 4)
     assert set(islice(order, 3000)) == {1}
 
 
 def test_round_robin_draws_every_task_in_its_turn() -> None:
-    assert list(islice(task_order(_sized(1, 4, 9), SamplingConfig(order="round_robin"), 0, 7), 7)) == [0, 1, 2, 0, 1, 2, 0]
+    assert list(islice(task_order(_sized(1, 4, 9), SamplingConfig(order="round_robin"), 0, 7, 4), 7)) == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_an_epoch_has_every_batch_of_every_task_once_in_another_order_each_time() -> None:
+    """1, 4 and 9 rows in batches of 4: one, one and three of them."""
+    order = list(islice(task_order(_sized(1, 4, 9), SamplingConfig(order="epoch"), 0, 7, 4), 400))
+    epochs = [order[start : start + 5] for start in range(0, 400, 5)]
+    assert all(sorted(epoch) == [0, 1, 2, 2, 2] for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 20, "all 5! / 3! orders"
+    assert order == list(islice(task_order(_sized(1, 4, 9), SamplingConfig(order="epoch"), 0, 99, 4), 400))
+    assert order != list(islice(task_order(_sized(1, 4, 9), SamplingConfig(order="epoch"), 1, 7, 4), 400))
+
+
+def test_an_epoch_of_joint_batches_has_every_row_once(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    layout = layout_of(tokenizer, True, 32)
+    sources = [Source(data, data.train_rows, None) for data in datas]
+    whole = sum(-(-len(source.rows) // 7) for source in sources)
+    batches = list(islice(joint_batches(sources, layout, 7, SamplingConfig(order="epoch"), 0), whole))
+    for source in sources:
+        mine = [batch.labels_B for batch in batches if batch.task == source.data.name]
+        found = np.sort(np.concatenate(mine))
+        labels = (source.data.train.labels[source.rows] - source.data.mean) / source.data.std
+        np.testing.assert_allclose(found, np.sort(labels).astype(np.float32))
 
 
 def test_batches_that_are_passed_over_leave_the_others_as_they_are(datas: list[TaskData]) -> None:

@@ -15,6 +15,15 @@ def _random(rows: int, classes: int, seed: int) -> torch.Tensor:
     return torch.randn(rows, classes, generator=torch.Generator().manual_seed(seed))
 
 
+def test_the_papers_loss_is_the_sum_over_classes() -> None:
+    """Rows differ from the teacher by (1, 2, 2) and (0, 0, 3): 9 and 9, the mean over rows is 9, over classes too 3."""
+    teacher = torch.tensor([[1.0, 0.0, -1.0], [2.0, 1.0, 0.5]])
+    student = teacher + torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 3.0]])
+    labels = torch.full((2,), float("nan"))
+    assert distillation(student, teacher, labels, LossConfig(kind="sse")).total.item() == pytest.approx(9)
+    assert distillation(student, teacher, labels, LossConfig(kind="mse")).total.item() == pytest.approx(3)
+
+
 def test_logit_mse_is_the_mean_over_rows_and_classes() -> None:
     assert float(logit_mse(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[0.0, 2.0], [3.0, 1.0]]))) == (1 + 9) / 4
 
