@@ -1,9 +1,11 @@
-"""What several test files share: the tiny tasks of tests/tiny.py, tokenised once."""
+"""What several test files share: the tiny tasks of tests/tiny.py, tokenised once; and, by tests/needs.py, what is skipped."""
 
 from pathlib import Path
 
 import pytest
 import torch
+from needs import pytest_collection_modifyitems as pytest_collection_modifyitems
+from needs import pytest_terminal_summary as pytest_terminal_summary
 from tiny import make_datas, make_tasks, make_tokenizer
 from transformers import PreTrainedTokenizerBase
 

@@ -11,6 +11,7 @@ import pytest
 from entry import TINY, client, command, outcome, runs
 from mlflow.entities import Run
 from mlflow.optuna.storage import MlflowStorage
+from needs import need
 from optuna.samplers import RandomSampler, TPESampler
 
 from experiments import spark
@@ -36,6 +37,7 @@ Searched = tuple[Path, subprocess.CompletedProcess[str]]
 
 
 def search(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    need("java")
     return command(folder, "search", *SEARCH, *more, **JAVA)
 
 
