@@ -229,6 +229,13 @@ def test_a_missing_extra_is_named(taught: Taught, tmp_path: Path, monkeypatch: p
         corpus.check(config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "sentiment"), taught.student())
 
 
+def test_a_missing_java_is_told_of(taught: Taught, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(ValueError, match="^there is no Java, which Spark runs on; allowed: version 17 or 21, by PATH or JAVA_"):
+        corpus.check(config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "sentiment"), taught.student())
+
+
 def label(taught: Taught, file: Path, output: Path) -> subprocess.CompletedProcess[str]:
     need("java")
     argv = ["--label.model", f"runs:/{taught.run_id}/student", "--label.task=sentiment", "--label.master=local[1]"]
