@@ -109,9 +109,10 @@ class DataConfig:
     max_length: int = 128
     """Longest input in tokens, special tokens included; longer texts are cut."""
     selection_fraction: float = 0.1
-    """Share of the labelled training rows set apart, by the run's seed, to choose the best step."""
+    """Share of the labelled training rows that are set apart at most, by the run's seed, to choose the best step; rows that
+    overlap are set apart together."""
     selection_rows: int = 1000
-    """At most so many rows a task are set apart."""
+    """At most so many rows a task are scored, of as many groups of rows that overlap as that share has."""
     demo: DemoConfig = field(default_factory=DemoConfig)
 
     def __post_init__(self) -> None:

@@ -2,8 +2,8 @@
 
 Rows overlap as their texts do (mkd/overlap.py): a single text with another; a pair with another where both texts overlap, in
 either order, or where they have a text of SHARED_WORDS words or more in common, as a premise with several hypotheses. Labelled
-rows that overlap, directly or by way of others, are a group, and a group is on one side. Rows without a label never decide
-which rows are selected; those that overlap with a selected one are left out of training.
+rows that overlap, directly or by way of others, are a group. Of a group that is drawn some rows are selected, and the others
+are left out of training, as are all rows without a label that overlap with a selected one; these have no part in the draw.
 
 It all follows from the text, the labels, the settings and the seed: models with other tokenizers have the same split.
 """
@@ -36,8 +36,8 @@ VERSION = "overlap-1"
 SHARED_WORDS = 8
 QUANTILES = 10
 """Regression: rows are stratified by so many quantiles of their scores."""
-MOST = 20
-"""Groups of more than one in so many of the rows asked for are set apart only where smaller ones do not suffice."""
+LARGEST = 20
+"""Groups of more than one in so many of the rows asked for are drawn only where smaller ones do not suffice."""
 CHUNK_GROUPS = 1 << 14
 LEVELS = (
     "overlapping rows",
@@ -65,7 +65,8 @@ class Carving(NamedTuple):
 def carved(root: Path, task: Task, config: DataConfig, seed: int) -> Carving:
     """The split of a task's training rows, with those that are added to them; computed once.
 
-    As many labelled rows are selected as config asks for, stratified as in `drawn`. Raises ValueError where that leaves no row.
+    As many labelled rows are selected as config asks for, as in `drawn`, and with the others of their groups no more than its
+    share of them is set apart. Raises ValueError where that leaves no row.
     """
     splits = (task.train, *task.added)
     parts = {
@@ -78,9 +79,9 @@ def carved(root: Path, task: Task, config: DataConfig, seed: int) -> Carving:
 
     def build(aside: Path) -> None:
         words = plain_store(root, task.train, task.kind)
-        chosen, found = _chosen(root, task, words, config, seed)
+        chosen, apart, found = _chosen(root, task, words, config, seed)
         few = _corpus(words, chosen)
-        left_out = []
+        left_out = [np.setdiff1d(apart, chosen)]
         first = 0
         for split in splits:
             many = plain_store(root, split, task.kind)
@@ -89,7 +90,7 @@ def carved(root: Path, task: Task, config: DataConfig, seed: int) -> Carving:
             first += len(many.labels)
         narrow = "<i4" if first < 2**31 else "<i8"
         write_arrays(aside / "selection", [chosen.astype(narrow)])
-        write_arrays(aside / "left_out", [np.concatenate(left_out).astype(narrow)])
+        write_arrays(aside / "left_out", [np.sort(np.concatenate(left_out)).astype(narrow)])
         (aside / "found.json").write_text(json.dumps({"rows": first, "type": narrow, "found": found._asdict()}))
 
     folder = stored(root, "selection", parts, build)
@@ -111,7 +112,7 @@ def told(found: Found, rows: int) -> str:
     if found.together != LEVELS[0]:
         text = f"SELECTION OVERLAPS with training: {text}, by {found.together}, as the groups cannot be split as asked for"
     if found.left_out:
-        text += f"; {found.left_out:,} rows without a label overlap with these and are left out"
+        text += f"; {found.left_out:,} more rows that overlap with these are left out of training"
     return text
 
 
@@ -124,8 +125,8 @@ def metrics(found: Found) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _chosen(root: Path, task: Task, words: Words, config: DataConfig, seed: int) -> tuple[np.ndarray, Found]:
-    """The rows that are selected, and what was found of the labelled rows' groups."""
+def _chosen(root: Path, task: Task, words: Words, config: DataConfig, seed: int) -> tuple[np.ndarray, np.ndarray, Found]:
+    """The rows that are selected, all rows of their groups, and what was found of the labelled rows' groups."""
     known = np.flatnonzero(~np.isnan(words.labels))
     count = min(config.selection_rows, round(config.selection_fraction * len(known)))
     if count == 0 or count == len(known):
@@ -134,20 +135,24 @@ def _chosen(root: Path, task: Task, words: Words, config: DataConfig, seed: int)
             f"of which {count} would be set apart for selection; both parts need at least one"
         )
     groups, barred = row_groups(root, task, words, known)
-    sizes = np.bincount(groups[0])
-    found = Found(VERSION, len(sizes), int(sizes.max()), float(100 * sizes[sizes > 1].sum() / len(known)), LEVELS[0])
     strata = strata_of(words.labels[known], task.kind)
+    lengths = sum(side.lengths(known) for side in words.sides)
+    most = round(config.selection_fraction * len(known))
     for level in range(len(LEVELS)):
-        places, enough = drawn(groups[level], strata, count, seed, barred if level == ALL else None)
-        if enough:
+        rows = Rows(groups[level], strata, np.asarray(lengths), barred if level == ALL else np.zeros_like(barred))
+        found = drawn(rows, count, most, seed)
+        if found.enough:
             break
-    if len(places) == 0:
+    if len(found.selected) == 0:
         raise ValueError(
             f"{task.train.source}: task {task.name} has no class with two labelled rows; "
             "selection and training need one each of some class"
         )
-    num = len(np.unique(groups[LONG][places]))
-    return known[places], found._replace(together=LEVELS[level], selected_groups=num)
+    sizes = np.bincount(groups[LONG])
+    share = float(100 * sizes[sizes > 1].sum() / len(known))
+    num = len(np.unique(groups[LONG][found.selected]))
+    told = Found(VERSION, len(sizes), int(sizes.max()), share, LEVELS[level], num)
+    return known[found.selected], known[found.apart], told
 
 
 def row_groups(root: Path, task: Task, words: Words, known: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
@@ -253,69 +258,115 @@ def shares(counts: np.ndarray, total: int) -> np.ndarray:
     return found
 
 
-def drawn(
-    groups: np.ndarray, strata: np.ndarray, count: int, seed: int, barred: np.ndarray | None = None
-) -> tuple[np.ndarray, bool]:
-    """Places of the rows that are set apart, whole groups drawn by the seed; and whether they are nearly as many as asked for.
+class Rows(NamedTuple):
+    """Labelled rows as they are drawn from: by row the number of its group and of its stratum, from 0, and its words.
 
-    No more rows than asked for, of each stratum no more than `shares` says as long as groups can be found for that, and a row
-    of each stratum stays. Rows are missing only where every group left is larger than their number or would leave a stratum
-    without rows. Nearly: half of all rows, and of each stratum's rounded down, where half of the rows there are can be drawn at
-    all, as their groups are not larger than what is asked for. groups, strata: numbers from 0, by row. barred: rows whose groups
-    are not to be drawn.
+    barred: whether a row's group is not to be drawn.
     """
-    sizes = np.bincount(groups)
-    rank = np.random.default_rng([seed, 0]).permutation(len(sizes))
-    order = np.argsort(rank[groups], kind="stable")
-    ends = np.cumsum(sizes[np.argsort(rank)])
-    counts = np.bincount(strata)
-    wanted = shares(counts, count)
-    left = wanted.copy()
-    free = np.ones(len(sizes), dtype=bool)
-    if barred is not None:
-        free[rank[groups[barred]]] = False
-    drawable = np.mean(free[rank[groups]] & (sizes[groups] <= count))
-    taken = np.zeros(len(sizes), dtype=bool)
-    none = np.zeros_like(wanted)
-    for most, beyond in ((max(1, count // MOST), none), (count, none), (count, np.maximum(counts - 1 - wanted, 0))):
-        _take(Turns(order, ends, strata[order], free), left, beyond, most, taken)
-    places = np.sort(order[np.repeat(taken, np.diff(ends, prepend=0))])
-    got = np.bincount(strata[places], minlength=len(counts))
-    return places, bool(drawable >= 0.5 and len(places) >= wanted.sum() / 2 and (got >= wanted // 2).all())
+
+    groups: np.ndarray
+    strata: np.ndarray
+    lengths: np.ndarray
+    barred: np.ndarray
+
+
+class Drawn(NamedTuple):
+    """Places of rows, sorted. apart: of all rows of the groups that were drawn, the selected ones among them.
+
+    enough: whether nearly as many are selected as asked for.
+    """
+
+    selected: np.ndarray
+    apart: np.ndarray
+    enough: bool
 
 
 class Turns(NamedTuple):
-    """Rows by the turn of their groups. ends: of each group's rows. strata: of the rows in this order.
+    """Groups in the order in which they are drawn. ends: of each one's rows, the longest of which comes first.
 
-    free: whether a group may be taken at all.
+    strata: of the rows in this order. free: whether a group may be drawn.
     """
 
-    order: np.ndarray
     ends: np.ndarray
     strata: np.ndarray
     free: np.ndarray
 
 
-def _take(turns: Turns, left: np.ndarray, beyond: np.ndarray, most: int, taken: np.ndarray) -> None:
-    """Takes each group, in their turn, that fits in what is `left` of each stratum, and notes both.
+def drawn(rows: Rows, count: int, most: int, seed: int) -> Drawn:
+    """`count` rows of whole groups that are drawn by the seed and have at most `most` rows in all.
 
-    beyond: so many more a stratum may give, within the total of `left`. most: rows of the largest group that is taken.
+    Groups are drawn until there are as many as rows are asked for, or no other fits. Of each its longest row is selected, which
+    says most; then, until there are rows enough, the next one of each, and so on. Strata have what `shares` says as long as
+    groups can be found for that, and keep a row each for training. Rows are missing only where every other group has more rows
+    than `most` leaves or the last ones of a stratum.
+
+    Nearly as many as asked for: half of them, and of each stratum's rounded down, where half of the rows there are can be drawn
+    at all, as their groups are neither barred nor larger than `count`.
+    """
+    sizes, counts = np.bincount(rows.groups), np.bincount(rows.strata)
+    rank = np.random.default_rng([seed, 0]).permutation(len(sizes))
+    free = np.ones(len(sizes), dtype=bool)
+    free[rank[rows.groups[rows.barred]]] = False
+    drawable = np.mean(free[rank[rows.groups]] & (sizes[rows.groups] <= count))
+    order = np.lexsort((-rows.lengths, rank[rows.groups]))
+    turns = Turns(np.cumsum(sizes[np.argsort(rank)]), rows.strata[order], free)
+
+    wanted, room = shares(counts, count), shares(counts, most)
+    heads, left, taken = wanted.copy(), room.copy(), np.zeros(len(sizes), dtype=bool)
+    none = np.zeros_like(room)
+    for largest, beyond in ((max(1, count // LARGEST), none), (count, none), (count, np.maximum(counts - 1 - room, 0))):
+        _take(turns, heads, left, beyond, largest, taken)
+
+    starts = np.concatenate([[0], turns.ends])
+    apart = np.flatnonzero(np.repeat(taken, np.diff(starts)))
+    turn = apart - np.repeat(starts[:-1], np.diff(starts))[apart]
+    apart = apart[np.argsort(turn, kind="stable")]  # the longest row of each group, then the next one of each
+    chosen = _by_strata(turns.strata[apart], wanted)
+    got = np.bincount(turns.strata[apart[chosen]], minlength=len(counts))
+    enough = drawable >= 0.5 and len(chosen) >= wanted.sum() / 2 and (got >= wanted // 2).all()
+    return Drawn(np.sort(order[apart[chosen]]), np.sort(order[apart]), bool(enough))
+
+
+def _by_strata(strata: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The places of the first rows of each stratum, as many as wanted of it; where one has too few, of the first others."""
+    by_stratum = np.argsort(strata, kind="stable")
+    counts = np.bincount(strata, minlength=len(wanted))
+    place = np.arange(len(strata)) - np.repeat(np.cumsum(counts) - counts, counts)
+    first = np.zeros(len(strata), dtype=bool)
+    first[by_stratum] = place < np.repeat(wanted, counts)
+    others = np.flatnonzero(~first)[: int(wanted.sum()) - int(first.sum())]
+    return np.concatenate([np.flatnonzero(first), others])
+
+
+def _take(turns: Turns, heads: np.ndarray, left: np.ndarray, beyond: np.ndarray, largest: int, taken: np.ndarray) -> None:
+    """Takes each group, in their order, that fits, and notes it in `taken` and in what is left.
+
+    heads: how many groups may be taken yet, by the stratum of their longest row. left: how many rows, by their stratum.
+    beyond: so many more a stratum may give of both, within the totals. largest: rows of the largest group that is taken.
     """
     num = len(left)
+    extra = beyond.any()
     for first in range(0, len(taken), CHUNK_GROUPS):
-        if left.sum() == 0:
+        if min(heads.sum(), left.sum()) <= 0:
             return
         last = min(first + CHUNK_GROUPS, len(taken))
         start = turns.ends[first - 1] if first else 0
         sizes = np.diff(turns.ends[first:last], prepend=start)
-        keys = np.repeat(np.arange(last - first), sizes) * num + turns.strata[start : turns.ends[last - 1]]
-        keys, counts = np.unique(keys, return_counts=True)
+        strata = turns.strata[start : turns.ends[last - 1]]
+        head = strata[np.cumsum(sizes) - sizes]
+        keys, counts = np.unique(np.repeat(np.arange(last - first), sizes) * num + strata, return_counts=True)
         owner, stratum = keys // num, keys % num
-        fits = turns.free[first:last] & ~taken[first:last] & (sizes <= min(most, left.sum()))
+        fits = turns.free[first:last] & ~taken[first:last] & (sizes <= largest)
+        fits &= extra | (heads[head] > 0)
         fits[owner[counts > (left + beyond)[stratum]]] = False
         starts = np.searchsorted(owner, np.arange(last - first + 1))
         for group in np.flatnonzero(fits):
             own = slice(starts[group], starts[group + 1])
-            if counts[own].sum() <= left.sum() and (counts[own] <= (left + beyond)[stratum[own]]).all():
+            if (
+                sizes[group] <= left.sum()
+                and (heads[head[group]] > 0 or (extra and heads.sum() > 0))
+                and (counts[own] <= (left + beyond)[stratum[own]]).all()
+            ):
+                heads[head[group]] -= 1
                 left[stratum[own]] -= counts[own]
                 taken[first + group] = True

@@ -72,7 +72,7 @@ class Found(NamedTuple):
 
     version: how they are split. groups, largest: of rows that overlap, their number and the largest one's rows. share: percent
     of the rows that overlap with another. together: what is on one side. selected_groups: those that have selected rows.
-    left_out: rows without a label on neither side.
+    left_out: rows on neither side.
     """
 
     version: str

@@ -1,4 +1,4 @@
-"""Debian's Chromium without a window, for the tests of what is looked at in a browser."""
+"""Chromium without a window, for the tests of what is looked at in a browser."""
 
 import json
 import shutil
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from needs import need, program
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
@@ -16,7 +17,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+OWN_SCHEMES = ("about", "chrome", "chrome-extension", "chrome-untrusted", "devtools")
+"""Of the browser's own pages, which differ from version to version."""
 QUIET = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--hide-scrollbars", "--window-size=1280,800"),
@@ -26,15 +28,13 @@ QUIET = (
 @contextmanager
 def browser(profile: Path) -> Iterator[Chrome]:
     """A browser with an empty profile in the folder `profile`, which keeps what is logged and what is asked of the network."""
-    missing = [str(path) for path in (CHROMIUM, DRIVER) if not path.exists()]
-    if missing:
-        raise FileNotFoundError(f"{' and '.join(missing)}: not there; install them: apt-get install chromium chromium-driver")
+    need("chromium")
     options = ChromeOptions()
-    options.binary_location = str(CHROMIUM)
+    options.binary_location = str(program("chromium"))
     for argument in (*QUIET, f"--user-data-dir={profile}"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = Chrome(options=options, service=Service(str(DRIVER)))
+    driver = Chrome(options=options, service=Service(program("chromedriver")))
     try:
         yield driver
     finally:
@@ -55,9 +55,10 @@ def media(driver: Chrome, scheme: str = "light", kind: str = "") -> None:
 
 
 def asked(driver: Chrome) -> list[str]:
-    """The addresses that were asked for since this was called last."""
+    """The addresses that pages have asked for since this was called last; not those that the browser asks itself for."""
     events: list[dict[str, Any]] = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-    return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    found = [str(event["params"]["request"]["url"]) for event in events if event["method"] == "Network.requestWillBeSent"]
+    return [address for address in found if address.split(":")[0] not in OWN_SCHEMES]
 
 
 def complaints(driver: Chrome) -> list[str]:

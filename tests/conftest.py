@@ -1,10 +1,12 @@
-"""What several test files share: the tiny tasks of tests/tiny.py, tokenised once."""
+"""What several test files share: the tiny tasks of tests/tiny.py, tokenised once; and, by tests/needs.py, what is skipped."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from needs import pytest_collection_modifyitems as pytest_collection_modifyitems
+from needs import pytest_terminal_summary as pytest_terminal_summary
 from tiny import make_datas, make_tasks, make_tokenizer
 from transformers import PreTrainedTokenizerBase
 
@@ -15,6 +17,18 @@ from mkd.tokens import TaskData
 def pytest_configure() -> None:
     """One thread: models this small gain nothing from a second, and threads that spin make a busy machine crawl."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """What a test draws from torch depends on no test before it, nor on which of them share a process."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def seeded_module() -> None:
+    """Nor does what a file's own fixtures draw."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

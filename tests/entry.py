@@ -11,15 +11,16 @@ import runpy
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing import forkserver, util
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlflow
+from waiting import wait_until as wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = [
@@ -40,8 +41,8 @@ class Child(NamedTuple):
     stderr: Path
 
     def end(self) -> subprocess.CompletedProcess[str]:
-        """What it left, once it has ended; one that takes minutes is killed."""
-        self.process.join(240)
+        """What it left, once it has ended; one that hangs is killed."""
+        self.process.join(800)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
@@ -78,12 +79,56 @@ def entry_point(module: str, *argv: str) -> None:
     runpy.run_module(f"experiments.{module}", run_name="__main__", alter_sys=True)
 
 
-def wait_until(true: Callable[[], object], seconds: float = 120) -> None:
-    """Comes back as soon as it is; fails where it never is."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.001)
+class Event(NamedTuple):
+    """An event of files, of which Python tells (sys.addaudithook) just before it happens.
+
+    name: what its name begins with, as "os.rename". about: a part of what it is about, as of a path.
+    """
+
+    name: str = ""
+    about: str = ""
+
+
+FILES = ("open", "os.", "shutil.", "sqlite3.")
+"""What the names of all these events begin with."""
+
+
+def dying(event: Event, times: int, module: str, *argv: str) -> None:
+    """As entry_point does it, until there is such an event for the so many-th time: then the process kills itself.
+
+    When that is depends on what the process does, and not on how fast it is.
+    """
+
+    def hear(told: int) -> None:
+        if told == times:
+            signal.raise_signal(signal.SIGKILL)
+
+    _hear(event, hear)
+    entry_point(module, *argv)
+
+
+def counting(events: list[Event], file: Path, module: str, *argv: str) -> None:
+    """As entry_point does it; the file has the number of each of the events at the end, as JSON."""
+    told = [0] * len(events)
+    for place, event in enumerate(events):
+        _hear(event, partial(told.__setitem__, place))
+    try:
+        entry_point(module, *argv)
+    finally:
+        file.write_text(json.dumps(told))
+
+
+def _hear(event: Event, hear: Callable[[int], object]) -> None:
+    """Calls `hear` at each such event, with the number of them so far."""
+    told = 0
+
+    def hook(name: str, args: tuple[object, ...]) -> None:
+        nonlocal told
+        if name.startswith(FILES) and name.startswith(event.name) and event.about in str(args):
+            told += 1
+            hear(told)
+
+    sys.addaudithook(hook)
 
 
 def outcome(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -95,6 +140,13 @@ def outcome(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 def client(folder: Path) -> mlflow.MlflowClient:
     return mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+
+
+def weights_of(folder: Path, run_id: str) -> Path:
+    """The weights of the student that a run has logged; the working folder has to be the store's."""
+    store = f"sqlite:///{folder / 'mlflow.db'}"
+    (found,) = Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/student", tracking_uri=store)).rglob("model.safetensors")
+    return found
 
 
 def runs(folder: Path) -> list[mlflow.entities.Run]:

@@ -1,72 +1,215 @@
-"""A GLUE folder with test files in the official layout, which are made of the first rows of its real dev files."""
+"""A GLUE folder in the layout of the official files, whose rows are made up here: train, dev and test files of all nine tasks."""
 
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
-import pytest
-from entry import ROOT
-
-REAL = ROOT.parent / "shared" / "data" / "glue"
-real_data = pytest.mark.skipif(not REAL.is_dir(), reason=f"no GLUE files beside this checkout, at {REAL}")
+from mkd.tasks import Row
 
 NUM = 24
+"""Rows of a test file; train and dev files have three times as many."""
 
 
 class Official(NamedTuple):
-    """A test file as GLUE has it: its header, its text columns, and the dev file whose rows from `start` on it is made of."""
+    """A test file as GLUE has it: its header, and its text columns."""
 
     path: str
     task: str
     header: str
     text: tuple[str, ...]
-    dev: str
-    start: int = 0
 
 
 PARSES = "sentence1_binary_parse,sentence2_binary_parse,sentence1_parse,sentence2_parse"
 NLI = f"index,promptID,pairID,genre,{PARSES},sentence1,sentence2"
+STSB = "index,genre,filename,year,old_index,source1,source2,sentence1,sentence2"
 PAIR = ("sentence1", "sentence2")
+MRPC = ("#1 String", "#2 String")
+QUESTIONS = ("question1", "question2")
 OFFICIAL = {
-    "CoLA.tsv": Official("CoLA/test.tsv", "cola", "index,sentence", ("sentence",), "CoLA/dev.tsv"),
-    "SST-2.tsv": Official("SST-2/test.tsv", "sst2", "index,sentence", ("sentence",), "SST-2/dev.tsv"),
-    "MRPC.tsv": Official(
-        "MRPC/test.tsv", "mrpc", "index,#1 ID,#2 ID,#1 String,#2 String", ("#1 String", "#2 String"), "MRPC/dev.tsv"
-    ),
-    "STS-B.tsv": Official(
-        "STS-B/test.tsv",
-        "stsb",
-        "index,genre,filename,year,old_index,source1,source2,sentence1,sentence2",
-        PAIR,
-        "STS-B/dev.tsv",
-    ),
-    "QQP.tsv": Official("QQP/test.tsv", "qqp", "id,question1,question2", ("question1", "question2"), "QQP/dev.tsv"),
-    "MNLI-m.tsv": Official("MNLI/test_matched.tsv", "mnli", NLI, PAIR, "MNLI/dev_matched.tsv"),
-    "MNLI-mm.tsv": Official("MNLI/test_mismatched.tsv", "mnli", NLI, PAIR, "MNLI/dev_matched.tsv", NUM),
-    "QNLI.tsv": Official("QNLI/test.tsv", "qnli", "index,question,sentence", ("question", "sentence"), "QNLI/dev.tsv"),
-    "RTE.tsv": Official("RTE/test.tsv", "rte", "index,sentence1,sentence2", PAIR, "RTE/dev.tsv"),
-    "WNLI.tsv": Official("WNLI/test.tsv", "wnli", "index,sentence1,sentence2", PAIR, "WNLI/dev.tsv"),
-    "AX.tsv": Official("diagnostic/diagnostic.tsv", "mnli", "index,sentence1,sentence2", PAIR, "MNLI/dev_matched.tsv", 2 * NUM),
+    "CoLA.tsv": Official("CoLA/test.tsv", "cola", "index,sentence", ("sentence",)),
+    "SST-2.tsv": Official("SST-2/test.tsv", "sst2", "index,sentence", ("sentence",)),
+    "MRPC.tsv": Official("MRPC/test.tsv", "mrpc", "index,#1 ID,#2 ID,#1 String,#2 String", MRPC),
+    "STS-B.tsv": Official("STS-B/test.tsv", "stsb", STSB, PAIR),
+    "QQP.tsv": Official("QQP/test.tsv", "qqp", "id,question1,question2", QUESTIONS),
+    "MNLI-m.tsv": Official("MNLI/test_matched.tsv", "mnli", NLI, PAIR),
+    "MNLI-mm.tsv": Official("MNLI/test_mismatched.tsv", "mnli", NLI, PAIR),
+    "QNLI.tsv": Official("QNLI/test.tsv", "qnli", "index,question,sentence", ("question", "sentence")),
+    "RTE.tsv": Official("RTE/test.tsv", "rte", "index,sentence1,sentence2", PAIR),
+    "WNLI.tsv": Official("WNLI/test.tsv", "wnli", "index,sentence1,sentence2", PAIR),
+    "AX.tsv": Official("diagnostic/diagnostic.tsv", "mnli", "index,sentence1,sentence2", PAIR),
 }
 
 
+class Labelled(NamedTuple):
+    """A task's train and dev files as GLUE has them. values: how they write the classes, in the order of the labels.
+
+    STS-B has scores. CoLA's files have no header: the names of its columns are of no file.
+    """
+
+    folder: str
+    header: str
+    text: tuple[str, ...]
+    label: str
+    values: tuple[str, ...]
+    dev: tuple[str, ...] = ("dev",)
+    dev_header: str = ""
+
+    def header_of(self, split: str) -> str:
+        return self.dev_header or self.header if split in self.dev else self.header
+
+
+BINARY, ENTAILED = ("0", "1"), ("entailment", "not_entailment")
+LABELLED = {
+    "cola": Labelled("CoLA", "source,label,mark,sentence", ("sentence",), "label", BINARY),
+    "sst2": Labelled("SST-2", "sentence,label", ("sentence",), "label", BINARY),
+    "mrpc": Labelled("MRPC", "Quality,#1 ID,#2 ID,#1 String,#2 String", MRPC, "Quality", BINARY),
+    "stsb": Labelled("STS-B", f"{STSB},score", PAIR, "score", ()),
+    "qqp": Labelled("QQP", "id,qid1,qid2,question1,question2,is_duplicate", QUESTIONS, "is_duplicate", BINARY),
+    "mnli": Labelled(
+        *("MNLI", f"{NLI},label1,gold_label", PAIR, "gold_label", ("entailment", "neutral", "contradiction")),
+        ("dev_matched", "dev_mismatched"),
+        f"{NLI},label1,label2,label3,label4,label5,gold_label",
+    ),
+    "qnli": Labelled("QNLI", "index,question,sentence,label", ("question", "sentence"), "label", ENTAILED),
+    "rte": Labelled("RTE", "index,sentence1,sentence2,label", PAIR, "label", ENTAILED),
+    "wnli": Labelled("WNLI", "index,sentence1,sentence2,label", PAIR, "label", BINARY),
+}
+
+WHO = (
+    "the baker", "an old sailor", "my neighbour", "the choir", "a young nurse", "the postman", "our landlady", "the clockmaker",
+    "a tired teacher", "Zoë", "the ferryman's son", "a man called \"Uncle\"", "the twins", "their gardener", "a piano tuner",
+    "the night guard",
+)  # fmt: skip
+DID = (
+    "mended the gate", "sold three lemons", "painted a blue door", "counted the geese", "forgot the keys", "baked rye bread",
+    "sang an old tune", "drew a map", "carried the ladder", "washed every window", "fed the donkey", "repaired two bicycles",
+    "read the whole letter", "hid the parcel", "planted some beans", "swept the stairs",
+)  # fmt: skip
+WHERE = (
+    "behind the mill", "near the harbour", "in the café", "before breakfast", "on a wet Sunday", "under the bridge",
+    "by lamplight", "at the end of May", "across the river", "in complete silence", "next to the station", "during the storm",
+)  # fmt: skip
+WHAT = ("film", "story", "comedy", "drama", "portrait", "script", "cast", "ending", "sequel", "soundtrack")
+GOOD = ("warm", "clever", "moving", "delightful", "graceful", "gripping", "charming", "splendid", "fresh", "tender")
+BAD = ("dull", "clumsy", "lifeless", "tedious", "shallow", "painful", "tired", "dreadful", "stale", "messy")
+OPINIONS = (
+    "a {} and {} {} ",
+    "{} , even {} , for a {} ",
+    "as {} as a {} {} can be ",
+    '"{} " and " {} " say it all about this {} ',
+)
+ACTS = (
+    "learn to whistle", "keep bees on a roof", "remove wax from wool", "grow figs indoors", "store old maps", "sleep on a train",
+    "sharpen a saw", "write a short speech", "cook for twelve people", "paint with one hand",
+)  # fmt: skip
+
+
+def rows(task: str, num: int, seed: int = 0) -> list[Row]:
+    """Rows whose labels follow from what their texts say; the first class is the least frequent where there are two."""
+    draw = Random(f"{task} {seed}")
+    return [MAKERS[task](draw, i) for i in range(num)]
+
+
+def _parts(draw: Random) -> tuple[str, str, str]:
+    return draw.choice(WHO), draw.choice(DID), draw.choice(WHERE)
+
+
+def _other(draw: Random, but: str, among: tuple[str, ...]) -> str:
+    return draw.choice([each for each in among if each != but])
+
+
+def _cola(draw: Random, i: int) -> Row:
+    who, did, where = _parts(draw)
+    label = int(i % 5 > 1)
+    return Row(f"{who} {did} {where}." if label else f"{did} {where} {who}.", None, float(label))
+
+
+def _sst2(draw: Random, i: int) -> Row:
+    label = int(i % 5 > 1)
+    first, second = draw.sample(GOOD if label else BAD, 2)
+    return Row(draw.choice(OPINIONS).format(first, second, draw.choice(WHAT)), None, float(label))
+
+
+def _mrpc(draw: Random, i: int) -> Row:
+    who, did, where = _parts(draw)
+    label = int(i % 3 > 0)
+    return Row(f"{who} {did} {where} .", f"{where} , {who} {did if label else _other(draw, did, DID)} .", float(label))
+
+
+def _stsb(draw: Random, i: int) -> Row:
+    who, did, where = _parts(draw)
+    near, far = _other(draw, did, DID), f"{_other(draw, who, WHO)} {_other(draw, did, DID)} {_other(draw, where, WHERE)}"
+    second, score = [(f"{where}, {who} {did}", 5.0), (f"{who} {near} {where}", 3.2), (far, 0.4)][i % 3]
+    return Row(f"{who} {did} {where}.", f"{second}.", score)
+
+
+def _qqp(draw: Random, i: int) -> Row:
+    act = draw.choice(ACTS)
+    label = int(i % 3 > 0)
+    return Row(f"How do I {act}?", f"What helps most to {act if label else _other(draw, act, ACTS)}?", float(label))
+
+
+def _mnli(draw: Random, i: int) -> Row:
+    who, did, where = _parts(draw)
+    label = (0, 0, 1, 2)[i % 4]
+    second = (f"{who} {did}.", f"{who} {did} {_other(draw, where, WHERE)}.", f"it was not {who} who {did}.")[label]
+    return Row(f"{who} {did} {where}.", second, float(label))
+
+
+def _two(draw: Random, i: int) -> Row:
+    """Of entailment and the lack of it."""
+    row = _mnli(draw, i)
+    return row._replace(label=float(bool(row.label)))
+
+
+def _qnli(draw: Random, i: int) -> Row:
+    who, did, where = _parts(draw)
+    label = int(i % 3 == 0)
+    return Row(f"Who {_other(draw, did, DID) if label else did}?", f"{who} {did} {where}.", float(label))
+
+
+def _wnli(draw: Random, i: int) -> Row:
+    who, did, where = _parts(draw)
+    label = int(i % 3 > 0)
+    return Row(f"{who} {did} and then rested {where}.", f"{who if label else _other(draw, who, WHO)} rested.", float(label))
+
+
+MAKERS = {
+    "cola": _cola, "sst2": _sst2, "mrpc": _mrpc, "stsb": _stsb, "qqp": _qqp, "mnli": _mnli, "qnli": _qnli,
+    "rte": _two, "wnli": _wnli,
+}  # fmt: skip
+
+
 def lines_of(path: Path, num: int) -> list[str]:
-    with path.open() as file:
+    with path.open(encoding="utf-8") as file:
         return [line.rstrip("\n") for _, line in zip(range(num), file, strict=False)]
 
 
 def make_folder(folder: Path) -> Path:
-    """A GLUE folder: train and dev files of a few rows, and test files of NUM."""
-    for official in OFFICIAL.values():
-        (folder / official.path).parent.mkdir(parents=True, exist_ok=True)
-        names = official.header.split(",")
-        dev = lines_of(REAL / official.dev, 1 + 3 * NUM)
-        if official.task == "cola":
-            rows = [dict(zip(["", "label", "", "sentence"], line.split("\t"), strict=True)) for line in dev]
-        else:
-            rows = [dict(zip(dev[0].split("\t"), line.split("\t"), strict=True)) for line in dev[1:]]
-        taken = rows[official.start : official.start + NUM]
-        body = ["\t".join([str(i), *(row.get(name, "x") for name in names[1:])]) for i, row in enumerate(taken)]
-        (folder / official.path).write_text("\n".join(["\t".join(names), *body]) + "\n")
-        for name in (official.dev, str(Path(official.dev).parent / "train.tsv")):
-            (folder / name).write_text("\n".join(lines_of(REAL / name, 1 + 3 * NUM)) + "\n")
+    """A GLUE folder: train and dev files of 3 NUM rows each, of seeds 0, 1 and 2, and test files of NUM."""
+    for task, file in LABELLED.items():
+        for seed, split in enumerate(("train", *file.dev)):
+            cells = [
+                _cells(row, file.text) | {file.label: file.values[int(row.label or 0)] if file.values else f"{row.label:.3f}"}
+                for row in rows(task, 3 * NUM, seed)
+            ]
+            _write(folder / file.folder / f"{split}.tsv", file.header_of(split), cells, header=task != "cola")
+    for seed, official in enumerate(OFFICIAL.values(), 3):
+        cells = [_cells(row, official.text) for row in rows(official.task, NUM, seed)]
+        _write(folder / official.path, official.header, cells, header=True)
     return folder
+
+
+def _cells(row: Row, names: tuple[str, ...]) -> dict[str, str]:
+    texts = [text for text in row[:2] if text is not None]
+    return {name: str(text) for name, text in zip(names, texts, strict=True)}
+
+
+def _write(path: Path, columns: str, cells: list[dict[str, str]], header: bool) -> None:
+    """The file; where a row says nothing, it has its number in the column that counts rows, and x in any other."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = columns.split(",")
+    lines = ["\t".join(names)] if header else []
+    for i, row in enumerate(cells):
+        lines.append("\t".join(row.get(name, str(i) if name in ("index", "id") else "x") for name in names))
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-FOLDERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-"""Where Debian has the server's programs, the newest version first."""
+from needs import need
+from needs import program as path_of
 
 
 @contextmanager
 def server() -> Iterator[str]:
     """The address of an empty database, as SQLAlchemy takes it; the server is gone afterwards."""
+    need("postgresql")
     folder = Path(tempfile.mkdtemp(prefix="mkd-postgres-"))
     # The server refuses to be root.
     user = "postgres" if os.geteuid() == 0 else None
@@ -35,8 +36,8 @@ def server() -> Iterator[str]:
 
 
 def _run(program: str, *argv: str, user: str | None) -> None:
-    path = shutil.which(program, path=os.pathsep.join([*map(str, FOLDERS), os.environ.get("PATH", "")]))
-    assert path, f"{program} is missing: install PostgreSQL's server, as .ci/run does"
+    path = path_of(program)
+    assert path, "the server has been asked for"
     done = subprocess.run(
         [path, *argv], user=user, group=user, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )

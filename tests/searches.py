@@ -24,7 +24,7 @@ START = {
 SEARCH = [
     *TINY, '--data.tasks=["sentiment", "similarity"]', "--data.max_length=32", "--speed.length=16",
     "--speed.batch_size=2", "--train.eval_every=2", "--search.backend=torch", "--search.pruning.warmup=1",
-    "--search.heartbeat_seconds=1", "--search.space", json.dumps(SPACE),
+    "--search.space", json.dumps(SPACE),
 ]  # fmt: skip
 
 

@@ -15,7 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from entry import ROOT, TINY, client, command, outcome
+from entry import TINY, client, command, outcome
+from needs import need
+from official import rows
 
 from experiments import cli, corpus
 from mkd.config import LabelConfig
@@ -29,7 +31,6 @@ from mkd.teaching import make_teacher, read_side
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-GLUE = ROOT.parent / "shared" / "data" / "glue"
 TAUGHT = ["sentiment", "similarity"]
 JAVA = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
 """What starts Java soonest."""
@@ -63,6 +64,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Taught:
 
 @pytest.fixture(scope="module")
 def spark() -> Iterator["SparkSession"]:
+    need("java")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in JAVA.items():
             patch.setenv(name, value)
@@ -70,10 +72,10 @@ def spark() -> Iterator["SparkSession"]:
             yield session
 
 
-def texts(file: str, columns: list[str], rows: int) -> pd.DataFrame:
-    """The first rows of a real task, as a corpus has them."""
-    table = pd.read_csv(GLUE / file, sep="\t", quoting=3, usecols=columns, nrows=rows)[columns]
-    return table.set_axis(["text", "text_pair"][: len(columns)], axis=1).assign(id=range(1000, 1000 + rows))
+def texts(task: str, num: int) -> pd.DataFrame:
+    """Rows of a task of GLUE, made up, as a corpus has them."""
+    table = pd.DataFrame(rows(task, num)).drop(columns="label").dropna(axis=1)
+    return table.set_axis(["text", "text_pair"][: len(table.columns)], axis=1).assign(id=range(1000, 1000 + num))
 
 
 def config_of(tmp_path: Path, frame: pd.DataFrame, task: str, **more: Any) -> LabelConfig:
@@ -91,7 +93,7 @@ def written(spark: "SparkSession", config: LabelConfig, taught: Taught) -> tuple
 
 
 def test_single_texts_are_answered_as_by_the_model_itself(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
-    frame = texts("SST-2/dev.tsv", ["sentence"], 300)
+    frame = texts("sst2", 300)
     found, metrics = written(spark, config_of(tmp_path, frame, "sentiment"), taught)
     assert list(found.columns) == ["text", "id", "label", "score", "probabilities", "error"]
     assert len(list((tmp_path / "out.parquet").glob("part-*"))) == 2, "both processes had rows"
@@ -108,7 +110,7 @@ def test_single_texts_are_answered_as_by_the_model_itself(spark: "SparkSession",
 def test_a_regression_of_pairs_has_scores_and_a_row_without_a_text_an_error(
     spark: "SparkSession", taught: Taught, tmp_path: Path
 ) -> None:
-    frame = texts("STS-B/dev.tsv", ["sentence1", "sentence2"], 60)
+    frame = texts("stsb", 60)
     frame.loc[[3, 40], "text_pair"] = None
     frame.loc[7, "text"] = None
     found, metrics = written(spark, config_of(tmp_path, frame, "similarity"), taught)
@@ -124,7 +126,7 @@ def test_a_regression_of_pairs_has_scores_and_a_row_without_a_text_an_error(
 
 
 def test_a_folder_is_read_as_one_file_is(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
-    frame = texts("SST-2/dev.tsv", ["sentence"], 20)
+    frame = texts("sst2", 20)
     (tmp_path / "corpus.parquet").mkdir()
     for part in range(2):
         frame[part::2].to_parquet(tmp_path / "corpus.parquet" / f"{part}.parquet")
@@ -207,7 +209,7 @@ def test_a_row_without_a_text_has_no_logits(spark: "SparkSession", taught: Taugh
 
 
 def test_a_damaged_corpus_is_one_line_and_leaves_nothing(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
-    config = config_of(tmp_path, texts("SST-2/dev.tsv", ["sentence"], 9), "sentiment")
+    config = config_of(tmp_path, texts("sst2", 9), "sentiment")
     content = (tmp_path / "corpus.parquet").read_bytes()
     (tmp_path / "corpus.parquet").write_bytes(content[:4] + bytes(30) + content[34:])
     with pytest.raises(ValueError) as caught:
@@ -230,7 +232,15 @@ def test_a_missing_extra_is_named(taught: Taught, tmp_path: Path, monkeypatch: p
         corpus.check(config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "sentiment"), taught.student())
 
 
+def test_a_missing_java_is_told_of(taught: Taught, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(ValueError, match="^there is no Java, which Spark runs on; allowed: version 17 or 21, by PATH or JAVA_"):
+        corpus.check(config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "sentiment"), taught.student())
+
+
 def label(taught: Taught, file: Path, output: Path) -> subprocess.CompletedProcess[str]:
+    need("java")
     argv = ["--label.model", f"runs:/{taught.run_id}/student", "--label.task=sentiment", "--label.master=local[1]"]
     return command(taught.folder, "label", *argv, "--label.corpus", str(file), "--label.output", str(output), **JAVA)
 

@@ -2,7 +2,6 @@
 
 import os
 import resource
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from tiny import make_tasks
 from transformers import PreTrainedTokenizerBase
+from waiting import wait_for_tick
 
 from experiments import cli
 from mkd.config import Config
@@ -107,7 +107,7 @@ def test_another_error_of_the_system_stays_as_it_is(tmp_path: Path) -> None:
 def test_a_manifest_that_finds_no_room_when_it_is_noted_anew_leaves_the_folder_whole(tmp_path: Path) -> None:
     made = stored(tmp_path, "kind", PARTS, lambda aside: write_arrays(aside / "x", [np.arange(3)]))
     manifest = (made / MANIFEST).read_bytes()
-    time.sleep(0.02)  # the system's clock for changes ticks every few milliseconds
+    wait_for_tick(made / "x")
     os.utime(made / "x")
     (made / f"{MANIFEST}.new").symlink_to("/dev/full")
     with pytest.raises(NoRoom, match=f"No space left on device: {made} takes "):

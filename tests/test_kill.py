@@ -1,36 +1,26 @@
 """A whole run in a process of its own that is killed again and again: it goes on as the same run, to the same end."""
 
+import json
 import random
 import signal
-import time
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
-import mlflow
 import pytest
-from entry import TINY, client, command, entry_point, outcome, runs, started, wait_until
+from entry import TINY, Event, client, command, counting, dying, entry_point, outcome, runs, started, wait_until
+from entry import weights_of as student
 from safetensors.torch import load_file
 from torch import equal
 
 from experiments.run import make_database
 
 RUN = [
-    *TINY, "--data.tasks=[sentiment, similarity]", "--checkpoint_seconds=0.2", "--teacher.train.steps=150",
-    "--train.steps=400", "--train.eval_every=50", "--teacher.train.eval_every=50",
+    *TINY, "--data.tasks=[sentiment, similarity]", "--checkpoint_seconds=0", "--teacher.train.steps=60",
+    "--train.steps=120", "--train.eval_every=4", "--teacher.train.eval_every=4",
 ]  # fmt: skip
-SHORT = [*RUN, "--train.steps=50", "--baseline=false"]
+SHORT = [*RUN, "--train.steps=40", "--baseline=false"]
 KILLS = 10
-
-
-def killed(folder: Path, argv: list[str], moment: Callable[[], object]) -> bool:
-    """Starts the run, kills it when `moment`, called when its settings are printed, returns; whether it was still at work."""
-    child = started(folder, entry_point, "distill", *argv)
-    wait_until(child.stdout.read_text)
-    moment()
-    child.process.kill()
-    return child.end().returncode == -signal.SIGKILL
+ANY, CHECKPOINT = Event(), Event("os.rename", ".safetensors")
+"""The second puts a checkpoint in the place of the last one."""
 
 
 def make_store(folder: Path) -> None:
@@ -39,40 +29,26 @@ def make_store(folder: Path) -> None:
     make_database(f"sqlite:///{folder / 'mlflow.db'}")
 
 
-def checkpoints(folder: Path) -> set[tuple[Path, int]]:
-    """All weights that are kept in the folder's cache, and when they were written."""
-    found = set()
-    for path in folder.glob(".mkd/*/**/*.safetensors"):
-        with suppress(FileNotFoundError):  # replaced or removed meanwhile
-            found.add((path, path.stat().st_mtime_ns))
-    return found
+def killed(folder: Path, argv: list[str], event: Event, times: int) -> bool:
+    """Starts the run, which kills itself at the so many-th of an event; whether it came to that."""
+    return started(folder, dying, event, times, "distill", *argv).end().returncode == -signal.SIGKILL
 
 
-def newer(folder: Path, known: set[tuple[Path, int]]) -> set[tuple[Path, int]]:
-    return checkpoints(folder) - known
-
-
-def student(folder: Path, run_id: str) -> Path:
-    """The weights of the student that the run has logged."""
-    store = f"sqlite:///{folder / 'mlflow.db'}"
-    (found,) = Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/student", tracking_uri=store)).rglob("model.safetensors")
-    return found
-
-
-@pytest.mark.timeout(600)
 def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By turns at any event of files, and when a checkpoint is about to be put in its place.
+
+    Each turn comes less than a tenth further, so that the next one finds the run at work.
+    """
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     make_store(whole)
     make_store(broken)
-    begin = time.monotonic()
-    expected = outcome(command(whole, "distill", *RUN))
-    seconds = time.monotonic() - begin
-    moments, kills = random.Random(), 0
-    for turn in range(KILLS):
-        # At any moment, and in turn right after a checkpoint: on a slow machine all random ones may be before the first.
-        written = partial(wait_until, partial(newer, broken, checkpoints(broken)))
-        kills += killed(broken, RUN, written if turn % 2 else partial(time.sleep, moments.uniform(0, 0.8 * seconds / KILLS)))
-    assert kills == KILLS, "the run is too short to be killed so often"
+    kinds = [ANY, CHECKPOINT]
+    expected = outcome(started(whole, counting, kinds, tmp_path / "told", "distill", *RUN).end())
+    counts, draw = json.loads((tmp_path / "told").read_text()), random.Random()
+    assert min(counts) >= 5 * KILLS
+    moments = [(kinds[turn % 2], 1 + draw.randrange(counts[turn % 2] // KILLS)) for turn in range(KILLS)]
+    for moment in moments:
+        assert killed(broken, RUN, *moment), f"{moment} of {moments}"
     found = outcome(command(broken, "distill", *RUN))
     (run,) = runs(broken)
     assert (run.info.status, run.info.run_id) == ("FINISHED", found["run_id"])
@@ -94,12 +70,21 @@ def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(tmp_pat
     assert not list((broken / ".mkd" / "runs").glob("*/")), "nothing is left of a run that has ended"
 
 
+def test_a_run_that_is_killed_from_outside_goes_on_too(tmp_path: Path) -> None:
+    make_store(tmp_path)
+    child = started(tmp_path, entry_point, "distill", *SHORT)
+    wait_until(child.stdout.read_text)
+    child.process.kill()
+    assert child.end().returncode == -signal.SIGKILL
+    found = outcome(command(tmp_path, "distill", *SHORT))
+    assert [(run.info.run_id, run.info.status) for run in runs(tmp_path)] == [(found["run_id"], "FINISHED")]
+
+
 def test_a_damaged_checkpoint_is_named_and_kept_and_a_run_of_mlflows_own_gives_way(tmp_path: Path) -> None:
     """The teacher's; then a start as `mlflow run` makes it, which has a run of its own by then."""
     make_store(tmp_path)
-    refining = partial(tmp_path.glob, ".mkd/teachers/*.safetensors")
-    assert killed(tmp_path, SHORT, partial(wait_until, lambda: list(refining())))
-    (file,) = refining()
+    assert killed(tmp_path, SHORT, Event("os.rename", "/teachers/"), 2)  # the first checkpoint is there then
+    (file,) = tmp_path.glob(".mkd/teachers/*.safetensors")
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
     refused = command(tmp_path, "distill", *SHORT)

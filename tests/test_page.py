@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import browser as browsers
 import pytest
 from browser import asked, browser, choose, complaints, screen, text, texts
 from pages import OTHER, apart, few, info, many, model
@@ -74,12 +73,6 @@ def test_no_text_of_a_run_ends_the_script_that_holds_it() -> None:
     assert written.count("<script") == written.count("</script>") == 2
     (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', written, re.DOTALL)
     assert json.loads(data)["models"]["rows"][0][0] == hostile
-
-
-def test_a_missing_browser_is_named_with_what_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(browsers, "CHROMIUM", tmp_path / "chromium")
-    with pytest.raises(FileNotFoundError, match="chromium: not there; install them: apt-get install chromium"), browser(tmp_path):
-        pass
 
 
 def test_the_page_asks_for_itself_and_no_address_else(chrome: Chrome, tmp_path: Path) -> None:

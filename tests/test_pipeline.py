@@ -1,7 +1,7 @@
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from needs import real_glue
+from official import lines_of, rows
 from tiny import MINILM
 from transformers import DistilBertConfig, DistilBertModel, PreTrainedTokenizerBase
 
@@ -39,7 +41,7 @@ from mkd.students.embeddings import input_table
 from mkd.tokenise import task_data
 from mkd.tokens import layout_of
 
-SST2 = Path(__file__).resolve().parents[2] / "shared" / "data" / "glue" / "SST-2"
+TAB = "\t"
 pytestmark = pytest.mark.usefixtures("quiet")
 TASKS = ["sentiment", "paraphrase", "similarity"]
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=8)
@@ -344,15 +346,24 @@ def test_an_encoder_with_other_names_for_its_sizes_can_teach(tmp_path: Path, tok
     assert run(config, tmp_path / "student").teacher == "distilbert-1x16"
 
 
-@pytest.mark.skipif(not SST2.is_dir(), reason=f"no GLUE files beside this checkout, at {SST2}")
-def test_a_student_of_minilm_learns_real_reviews(tmp_path: Path) -> None:
-    """300 rows of SST-2, 100 of them without a label, and 200 dev rows; the student is one layer of the teacher."""
-    with (SST2 / "train.tsv").open(encoding="utf-8") as file:
-        lines = [line.rstrip("\n").split("\t") for line in islice(file, 1, 301)]
-    rows = [f"{text}\t{label if i < 200 else ''}\n" for i, (text, label) in enumerate(lines)]
-    (tmp_path / "train.tsv").write_text("sentence\tlabel\n" + "".join(rows))
-    with (SST2 / "dev.tsv").open(encoding="utf-8") as file:
-        (tmp_path / "dev.tsv").write_text("".join(islice(file, 201)))
+def made_reviews(split: str, num: int) -> list[str]:
+    """Lines of reviews as in SST-2's file of a split, with its header."""
+    return ["sentence\tlabel", *(f"{row.text_a}\t{int(row.label or 0)}" for row in rows("sst2", num, len(split)))]
+
+
+def real_reviews(split: str, num: int) -> list[str]:
+    folder = real_glue()
+    assert folder, "the test that wants it is marked"
+    return lines_of(folder / "SST-2" / f"{split}.tsv", 1 + num)
+
+
+@pytest.mark.parametrize("reviews", [made_reviews, pytest.param(real_reviews, marks=pytest.mark.real_data)])
+def test_a_student_of_minilm_learns_reviews(reviews: Callable[[str, int], list[str]], tmp_path: Path) -> None:
+    """300 rows, 100 of them without a label, and 200 dev rows; the student is one layer of the teacher."""
+    header, *lines = reviews("train", 300)
+    lines = [f"{line.split(TAB)[0]}{TAB}" if i >= 200 else line for i, line in enumerate(lines)]
+    (tmp_path / "train.tsv").write_text("".join(f"{line}\n" for line in (header, *lines)))
+    (tmp_path / "dev.tsv").write_text("".join(f"{line}\n" for line in reviews("dev", 200)))
     described = {"kind": "classification", "labels": ["0", "1"], "text": "sentence", "label": "label", "metrics": ["accuracy"]}
     (tmp_path / "tasks.yaml").write_text(yaml.safe_dump({"sst2": described | {"train": "train.tsv", "dev": "dev.tsv"}}))
     train = TrainConfig(steps=30, batch_size=16, learning_rate=2e-4, eval_every=15)

@@ -31,7 +31,7 @@ def answers(choices: list[int]) -> dict[tuple[str, str], np.ndarray]:
 def test_the_floor_by_hand() -> None:
     assert floor(SINGLE, np.array([1.0, 0, 1, 1])) == ("good", {"accuracy": 75.0})
     found = floor(PAIR, np.array([1.0, 0, 1, 1]))
-    assert (found.label, found.scores) == ("same", pytest.approx({"accuracy": 75.0, "f1": 100 * 2 * 0.75 / 1.75}))
+    assert found.label == "same" and found.scores == pytest.approx({"accuracy": 75.0, "f1": 100 * 2 * 0.75 / 1.75})
     found = floor(PAIR, np.array([0.0, 0, 0, 1, 1]))
     assert (found.label, found.scores) == ("same", pytest.approx({"accuracy": 40.0, "f1": 100 * 2 * 0.4 / 1.4})), (
         "F1 is of class 1"

@@ -231,7 +231,7 @@ def test_what_has_no_order_or_gives_no_texts_is_refused(texts: Any, kind: str) -
 
 def test_an_array_without_a_dimension_and_no_texts_at_all_are_refused() -> None:
     with pytest.raises(ValueError, match="^texts is an array without a dimension; allowed: a list, of one text or more$"):
-        made().predict(np.array("7 8"), "single")  # type: ignore[arg-type]
+        made().predict(np.array("7 8"), "single")
     with pytest.raises(ValueError, match="^texts is missing; allowed: a list"):
         made().predict(None, "single")  # type: ignore[arg-type]
 

@@ -128,16 +128,14 @@ def test_a_budget_closes_what_is_too_large_before_its_training(searched: Searche
 
 
 def test_a_trial_that_falls_behind_is_stopped_and_killed_in_the_tracking_store(tmp_path: Path) -> None:
+    """Two students of one architecture, whose cost is measured once: neither is the faster. One of them learns nothing."""
     folder = tmp_path / "pruned"
     folder.mkdir()
-    fast = {"student.kind": "bag", "train.learning_rate": 0.01, "train.sampling.weights": {"sentiment": 1, "similarity": 0}}
-    slow = {
-        "student.kind": "transformer",
-        "train.learning_rate": 0.001,
-        "train.sampling.weights": {"sentiment": 1, "similarity": 0},
-    }
-    pruning = ["--search.pruning.warmup=0.1", "--search.pruning.margin=0", "--train.steps=300", "--train.eval_every=50"]
-    done = command(folder, "search", *SEARCH, *pruning, "--search.trials=2", "--search.start", json.dumps([fast, slow]))
+    space, start = {"train.learning_rate": [0.01, 1e-9]}, [{"train.learning_rate": rate} for rate in (0.01, 1e-9)]
+    own = ["--student.kind=bag", "--data.demo.train_rows=300", "--train.steps=300", "--train.eval_every=50"]
+    pruning = ["--search.pruning.warmup=0.1", "--search.pruning.margin=0", "--search.trials=2"]
+    asked = ["--search.space", json.dumps(space), "--search.start", json.dumps(start)]
+    done = command(folder, "search", *SEARCH, *own, *pruning, *asked)
     found = outcome(done)["states"]
     assert found == {"complete": 1, "pruned": 1}
     assert states(folder) == {("FINISHED", "complete"): 1, ("KILLED", "pruned"): 1}

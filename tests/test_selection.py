@@ -10,7 +10,7 @@ from tiny import PAIR, SCORE, SINGLE, make_tasks, make_tokenizer, split
 
 from mkd import overlap, selection
 from mkd.config import DataConfig
-from mkd.selection import carved, drawn, shares, strata_of
+from mkd.selection import Rows, carved, drawn, shares, strata_of
 from mkd.tasks import Kind, Row, Task
 from mkd.tokenise import task_data
 from mkd.words import plain_words
@@ -150,28 +150,57 @@ def test_shares_by_hand() -> None:
     assert shares(np.array([2, 2, 2]), 5).tolist() == [1, 1, 1]
 
 
-def test_each_class_has_its_share_of_the_selected_rows() -> None:
+def of(groups: np.ndarray, strata: np.ndarray | None = None, lengths: np.ndarray | None = None) -> Rows:
+    """Rows to draw from, of one stratum and of one word each where nothing else is said."""
+    none = np.zeros(len(groups), dtype=np.int64)
+    return Rows(groups, none if strata is None else strata, none + 1 if lengths is None else lengths, none > 0)
+
+
+@pytest.mark.parametrize("most", [300, 600])
+def test_each_class_has_its_share_of_the_selected_rows(most: int) -> None:
     strata = np.array([0] * 950 + [1] * 50)
-    places, enough = drawn(np.arange(1000), strata, 300, 0)
-    assert enough
-    assert np.bincount(strata[places]).tolist() == [285, 15]
+    found = drawn(of(np.arange(1000), strata), 300, most, 0)
+    assert found.enough
+    assert np.bincount(strata[found.selected]).tolist() == [285, 15]
+    assert found.apart.tolist() == found.selected.tolist()
+
+
+def test_of_each_group_the_longest_row_is_selected_while_there_is_room_for_groups() -> None:
+    groups, lengths = np.repeat(np.arange(100), 3), np.tile([5, 9, 7], 100)
+    wide = drawn(of(groups, lengths=lengths), 20, 60, 0)
+    assert (len(wide.apart), np.bincount(wide.selected % 3, minlength=3).tolist()) == (60, [0, 20, 0])
+    narrow = drawn(of(groups, lengths=lengths), 20, 30, 0)
+    assert (len(narrow.apart), np.bincount(narrow.selected % 3, minlength=3).tolist()) == (30, [0, 10, 10])
+    bare = drawn(of(groups, lengths=lengths), 21, 21, 0)
+    assert (len(bare.apart), np.bincount(bare.selected % 3, minlength=3).tolist()) == (21, [7, 7, 7])
+    for found in (wide, narrow, bare):
+        assert np.isin(groups, groups[found.apart]).sum() == len(found.apart), "whole groups"
+
+
+def test_groups_of_several_classes_are_balanced() -> None:
+    groups, strata = np.repeat(np.arange(300), 2), np.tile([0, 1], 300)
+    found = drawn(of(groups, strata), 100, 100, 0)
+    assert np.bincount(strata[found.selected]).tolist() == [50, 50]
+    mixed = np.concatenate([np.repeat(np.arange(50), 2), np.arange(50, 250)])
+    strata = np.concatenate([np.tile([0, 1], 50), np.zeros(150, dtype=int), np.ones(50, dtype=int)])
+    found = drawn(of(mixed, strata), 30, 30, 1)
+    assert np.bincount(strata[found.selected]).tolist() == [20, 10]
 
 
 def test_scores_are_stratified_by_quantiles() -> None:
     labels = np.random.default_rng(0).permutation(1000).astype(np.float64) ** 2
     strata = strata_of(labels, SCORE)
     assert np.bincount(strata).tolist() == [100] * 10
-    places, _ = drawn(np.arange(1000), strata, 50, 0)
-    assert np.bincount(strata[places]).tolist() == [5] * 10
+    assert np.bincount(strata[drawn(of(np.arange(1000), strata), 50, 50, 0).selected]).tolist() == [5] * 10
     assert strata_of(np.full(9, 2.0), SCORE).tolist() == [0] * 9
 
 
 def test_groups_too_large_for_the_selection_are_learnt_from() -> None:
     groups = np.array([0] * 50 + list(range(1, 51)))
     for seed in range(5):
-        places, enough = drawn(groups, np.zeros(100, dtype=int), 10, seed)
-        assert enough and len(places) == 10 and places.min() >= 50
-    assert not drawn(np.array([0] * 51 + list(range(1, 50))), np.zeros(100, dtype=int), 10, 0)[1], "under half can be drawn"
+        found = drawn(of(groups), 10, 10, seed)
+        assert found.enough and len(found.selected) == 10 and found.selected.min() >= 50
+    assert not drawn(of(np.array([0] * 51 + list(range(1, 50)))), 10, 10, 0).enough, "under half can be drawn"
 
 
 def test_short_texts_that_stand_in_others_are_not_selected(tmp_path: Path) -> None:

@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from needs import real_glue
+from official import LABELLED, NUM, lines_of, make_folder
+from official import rows as made_rows
 
 from mkd import demo
 from mkd.config import DataConfig, DemoConfig, TransferConfig
 from mkd.sources import LAYOUTS, load_tasks
 from mkd.tasks import GLUE, Row, Split, Task
-
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "glue"
-real_data = pytest.mark.skipif(not REAL.is_dir(), reason=f"no GLUE files beside this checkout, at {REAL}")
 
 REVIEWS: dict[str, Any] = {
     "kind": "classification",
@@ -452,6 +452,22 @@ def test_all_nine_tasks_of_a_glue_folder_are_read_in_the_order_of_glue(tmp_path:
         assert all(len(rows(split)) == 1 for split in task.dev.values())
 
 
+@pytest.fixture(scope="module")
+def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GLUE folder whose files have all columns of the official ones."""
+    return make_folder(tmp_path_factory.mktemp("official"))
+
+
+@pytest.mark.parametrize("name", list(GLUE))
+def test_files_in_the_official_layout_have_the_rows_that_were_written(name: str, official: Path) -> None:
+    [task] = glue(official, name)
+    assert rows(task.train) == made_rows(name, 3 * NUM, 0)
+    assert [rows(split) for split in task.dev.values()] == [
+        made_rows(name, 3 * NUM, seed) for seed in range(1, 1 + len(task.dev))
+    ]
+    assert list(task.dev) == (["", "_mismatched"] if name == "mnli" else [""]) and task.notes == ()
+
+
 def test_tasks_are_chosen_and_ordered_by_the_config_and_are_those_found_without_it(tmp_path: Path) -> None:
     glue_folder(tmp_path, "rte", "sst2", "cola")
     assert [task.name for task in glue(tmp_path, "rte", "cola")] == ["rte", "cola"]
@@ -617,13 +633,24 @@ def test_two_passes_do_not_disturb_each_other(folder: Path) -> None:
     assert list(zip(train.read(), train.read(), strict=True)) == [(row, row) for row in TWO]
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_rows_of_an_official_file_survive_each_other_format(official: Path, tmp_path: Path, ending: str) -> None:
+    expected = made_rows("mrpc", 3 * NUM, 1)
+    assert any('"' in row.text_a for row in expected) and any("é" in row.text_a for row in expected)
+    table = [{"label": str(int(row.label or 0)), "a": row.text_a, "b": row.text_b} for row in expected]
+    path = tmp_path / f"dev.{ending}"
+    if ending == "parquet":
+        pq.write_table(pa.Table.from_pylist(table), path)
+    elif ending == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in table))
+    else:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([["label", "a", "b"], *(row.values() for row in table)])
+    task = reviews(tmp_path, labels=["0", "1"], text=["a", "b"], label="label", train=path.name, dev=path.name)
+    assert rows(task.dev[""]) == rows(glue(official, "mrpc")[0].dev[""]) == expected
+
+
 # The hub's datasets.
-
-
-def tsv_of(task: str, split: str) -> list[list[str]]:
-    """Cells of a real GLUE file, by the csv module: a second way to read it."""
-    with (REAL / LAYOUTS[task].folder / f"{split}.tsv").open(encoding="utf-8", newline="") as file:
-        return list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[1:]
 
 
 def saved(root: Path, task: str, **splits: dict[str, Any]) -> None:
@@ -642,15 +669,13 @@ def hub(root: Path, *names: str) -> list[Task]:
     return load_tasks(DataConfig(source="hub", path=str(root), tasks=list(names)))
 
 
-@real_data
-def test_a_saved_dataset_gives_the_same_rows_as_the_tsv_files(tmp_path: Path) -> None:
+def test_a_saved_dataset_gives_the_same_rows_as_the_tsv_files(official: Path, tmp_path: Path) -> None:
     columns = {}
-    for name, split in ("train", "train"), ("validation", "dev"):
-        cells = tsv_of("rte", split)
-        index = [GLUE["rte"].labels.index(row[3]) for row in cells]
-        columns[name] = {"sentence1": [r[1] for r in cells], "sentence2": [r[2] for r in cells], "label": index}
+    for name, seed in ("train", 0), ("validation", 1):
+        firsts, seconds, labels = zip(*made_rows("rte", 3 * NUM, seed), strict=True)
+        columns[name] = {"sentence1": firsts, "sentence2": seconds, "label": [int(label) for label in labels]}
     saved(tmp_path, "rte", **columns)
-    [ours], [theirs] = hub(tmp_path), glue(REAL, "rte")
+    [ours], [theirs] = hub(tmp_path), glue(official, "rte")
     assert rows(ours.train) == rows(theirs.train)
     assert rows(ours.dev[""]) == rows(theirs.dev[""])
 
@@ -734,7 +759,7 @@ def test_a_hub_that_cannot_be_reached_is_refused_in_one_line_with_the_datasets_n
     assert "\\n" not in message
 
 
-# The real files, as far as they lie beside this checkout.
+# GLUE's own files, where they are at hand.
 
 COUNTS: dict[str, tuple[dict[float, int] | int, dict[float, int] | int]] = {
     "cola": ({1: 6023, 0: 2528}, {1: 721, 0: 322}),
@@ -750,38 +775,39 @@ COUNTS: dict[str, tuple[dict[float, int] | int, dict[float, int] | int]] = {
 """Rows of train and dev by label index (by number alone for STS-B), as the files' own README counts them."""
 
 
-@real_data
+@pytest.fixture(scope="module")
+def real() -> Path:
+    found = real_glue()
+    assert found, "the tests that want it are marked"
+    return found
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", list(LABELLED))
+def test_the_folder_that_tests_make_has_the_layout_of_the_real_files(name: str, real: Path, official: Path) -> None:
+    file = LABELLED[name]
+    for split in ("train", *file.dev):
+        path = real / file.folder / f"{split}.tsv"
+        if path.exists() or split != "dev_mismatched":
+            header, made = (lines_of(folder / file.folder / f"{split}.tsv", 1)[0].split("\t") for folder in (real, official))
+            assert len(header) == len(made) if name == "cola" else header == made
+
+
+@pytest.mark.real_data
 @pytest.mark.parametrize("name", list(GLUE))
-def test_real_files_have_the_rows_and_labels_that_their_readme_counts(name: str) -> None:
-    [task] = glue(REAL, name)
+def test_real_files_have_the_rows_and_labels_that_their_readme_counts(name: str, real: Path) -> None:
+    [task] = glue(real, name)
     for split, expected in zip((task.train, task.dev[""]), COUNTS[name], strict=True):
         found = [row.label for row in split.read()]
         assert (len(found) if isinstance(expected, int) else Counter(found)) == expected
     alone = ("there is no mismatched dev split; the matched one is scored alone",)
-    has_both = (REAL / "MNLI" / "dev_mismatched.tsv").exists()
+    has_both = (real / "MNLI" / "dev_mismatched.tsv").exists()
     assert task.notes == (alone if name == "mnli" and not has_both else ())
 
 
-@real_data
-def test_the_scores_of_real_stsb_have_the_means_that_its_readme_states() -> None:
-    [task] = glue(REAL, "stsb")
+@pytest.mark.real_data
+def test_the_scores_of_real_stsb_have_the_means_that_its_readme_states(real: Path) -> None:
+    [task] = glue(real, "stsb")
     for split, mean in (task.train, 2.701), (task.dev[""], 2.364):
         found = [row.label or 0.0 for row in split.read()]
         assert round(sum(found) / len(found), 3) == mean
-
-
-@real_data
-@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
-def test_real_rows_survive_each_other_format(tmp_path: Path, ending: str) -> None:
-    cells = tsv_of("mrpc", "dev")
-    table = [{"label": row[0], "a": row[3], "b": row[4]} for row in cells]
-    path = tmp_path / f"dev.{ending}"
-    if ending == "parquet":
-        pq.write_table(pa.Table.from_pylist(table), path)
-    elif ending == "jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in table))
-    else:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([["label", "a", "b"], *(row.values() for row in table)])
-    task = reviews(tmp_path, labels=["0", "1"], text=["a", "b"], label="label", train=path.name, dev=path.name)
-    assert rows(task.dev[""]) == rows(glue(REAL, "mrpc")[0].dev[""])

@@ -11,6 +11,7 @@ import pytest
 from entry import TINY, client, command, outcome, runs
 from mlflow.entities import Run
 from mlflow.optuna.storage import MlflowStorage
+from needs import need
 from optuna.samplers import RandomSampler, TPESampler
 
 from experiments import spark
@@ -36,6 +37,7 @@ Searched = tuple[Path, subprocess.CompletedProcess[str]]
 
 
 def search(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    need("java")
     return command(folder, "search", *SEARCH, *more, **JAVA)
 
 
@@ -132,7 +134,10 @@ def test_trials_that_fail_or_are_too_slow_are_runs_that_say_so_and_do_not_end_th
         (Config(), 200, r"search.space takes \d\d,\d\d\d characters .*; allowed for search.engine=spark: 8,000"),
     ],
 )
-def test_what_the_storage_has_no_room_for_is_refused(config: Config, tasks: int, told: str) -> None:
+def test_what_the_storage_has_no_room_for_is_refused(
+    config: Config, tasks: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAVA_HOME", "anywhere")  # it is asked for, and not started
     spark.check(Config(search=SearchConfig(trials=1000)), parse(SPACE, ["a", "b"]))
     with pytest.raises(ValueError, match=told):
         spark.check(config, parse(SPACE, [f"task{number}" for number in range(tasks)]))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import wait_for_tick
 
 from mkd import store
 from mkd.store import MANIFEST, file_hash, key_of, new_array, read_array, stored
@@ -141,7 +142,7 @@ def _again(made: Path) -> Path:
 def test_a_file_with_another_byte_is_named(made: Path, always_hashed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "ALWAYS_HASHED_BYTES", always_hashed)
     assert _again(made) == made
-    time.sleep(0.02)  # the system's clock for changes ticks every few milliseconds
+    wait_for_tick(made / "inner" / "x.int32")
     _alter(made / "inner" / "x.int32")
     with pytest.raises(ValueError) as caught:
         _again(made)
@@ -160,7 +161,7 @@ def test_a_large_file_is_hashed_only_where_it_was_changed(made: Path, monkeypatc
     (made / MANIFEST).write_text(json.dumps(_manifest(made) | {"sha256": {"inner/x.int32": "0"}}))
     monkeypatch.setattr(store, "ALWAYS_HASHED_BYTES", 0)
     assert _again(made) == made
-    time.sleep(0.02)
+    wait_for_tick(made / "inner" / "x.int32")
     os.utime(made / "inner" / "x.int32")
     with pytest.raises(ValueError, match="not as it was written"):
         _again(made)
@@ -168,7 +169,7 @@ def test_a_large_file_is_hashed_only_where_it_was_changed(made: Path, monkeypatc
 
 def test_a_copied_folder_is_hashed_once_and_noted_anew(made: Path, tmp_path: Path) -> None:
     copy = tmp_path / "other" / "kind" / made.name
-    time.sleep(0.02)
+    wait_for_tick(made / "inner" / "x.int32")
     shutil.copytree(made, copy)
     assert _manifest(copy)["changed_ns"] == _manifest(made)["changed_ns"]
     assert _again(copy) == copy

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jsonargparse import ArgumentError
 
 from experiments import cli
 from mkd.config import DataConfig
@@ -53,7 +54,7 @@ def test_what_is_no_yaml_is_told_as_such() -> None:
 
 
 def refused(*argv: str) -> str:
-    with pytest.raises((ValueError, cli.ArgumentError)) as caught:
+    with pytest.raises((ValueError, ArgumentError)) as caught:
         cli.parse(list(argv), "")
     return cli.one_line(caught.value)
 

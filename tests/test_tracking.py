@@ -9,7 +9,7 @@ import mlflow
 import pandas as pd
 import pytest
 from entry import TINY, client, command, environment, outcome, runs, started, wait_until
-from official import make_folder, real_data
+from official import make_folder
 
 from experiments.run import make_database
 from mkd.selection import VERSION
@@ -137,7 +137,6 @@ def test_a_logged_student_is_finetuned_in_a_run_linked_to_its_own(distilled: Dis
     assert found["metrics"]["quality/mean"] == found["metrics"]["quality/sentiment/score"]
 
 
-@real_data
 def test_a_logged_student_is_submitted_in_a_run_linked_to_its_own(distilled: Distilled, tmp_path: Path) -> None:
     """It knows no task of GLUE's, so that all answers are filled in."""
     folder, done = distilled

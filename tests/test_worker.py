@@ -11,6 +11,7 @@ from pathlib import Path
 
 import mlflow
 import optuna
+import psutil
 import pytest
 from entry import client, command, entry_point, environment, outcome, runs, started, wait_until
 from postgres import server
@@ -23,6 +24,8 @@ from mkd.config import SearchConfig
 
 SLOW = ["--train.steps=1000", "--train.eval_every=50", "--checkpoint_seconds=0.2"]
 """A trial that is still at work when it is looked for."""
+BEATS = ["--search.heartbeat_seconds=2"]
+"""A worker that dies is missed soon; where none does, the default keeps a busy machine's workers from being taken for dead."""
 
 
 def test_four_workers_that_start_at_once_on_a_new_study_make_just_the_trials_that_are_asked_for(tmp_path: Path) -> None:
@@ -53,10 +56,40 @@ def working(folder: Path) -> str:
     return found[0]
 
 
-def workers(printed: str) -> list[int]:
-    """The process ids of a command's workers, which it has told."""
-    line = next(line for line in printed.splitlines() if line.startswith("workers: "))
-    return [int(pid) for pid in line.removeprefix("workers: ").split(", ")]
+def workers(printed: Path) -> list[int]:
+    """The process ids of a command's workers, which it tells in a file."""
+
+    def told() -> list[str]:
+        return [line for line in printed.read_text().splitlines() if line.startswith("workers: ")]
+
+    wait_until(told)
+    return [int(pid) for pid in told()[0].removeprefix("workers: ").split(", ")]
+
+
+def halt(pids: list[int]) -> None:
+    """Stops the workers where they are, so that no trial ends meanwhile."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in pids))
+
+
+def release(pids: list[int]) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
+def worker_at(folder: Path, run: str, pids: list[int]) -> int:
+    """The one of the workers that is at the trial of a run: it holds the lock of the run's folder."""
+    _, _, place = client(folder).get_run(run).data.tags["mkd.folder"].partition(":")
+    (found,) = [pid for pid in pids if f"{place}.lock" in {file.path for file in psutil.Process(pid).open_files()}]
+    return found
+
+
+def is_told_to_end(pid: int) -> bool:
+    """Whether SIGTERM has been sent to a process that is halted, and waits for it to go on."""
+    status = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+    waiting = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
+    return bool(waiting >> (signal.SIGTERM - 1) & 1)
 
 
 def test_a_trial_that_is_gone_on_with_keeps_its_scores() -> None:
@@ -82,19 +115,23 @@ def check_quality(folder: Path) -> None:
 def test_a_worker_that_is_killed_in_a_trial_has_it_made_again_by_another(tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     folder.mkdir()
-    child = started(folder, entry_point, "search", *SEARCH, *SLOW, "--search.workers=2", "--search.trials=2")
+    child = started(folder, entry_point, "search", *SEARCH, *SLOW, *BEATS, "--search.workers=2", "--search.trials=2")
     run = working(folder)
-    os.kill(workers(child.stdout.read_text())[0], signal.SIGKILL)
+    pids = workers(child.stdout)
+    halt(pids)
+    at_work = worker_at(folder, run, pids)
+    os.kill(at_work, signal.SIGKILL)
+    release([pid for pid in pids if pid != at_work])
     told = outcome(done := child.end())
     assert told["states"] == {"complete": 2} and "1 of 2 workers died" in done.stderr
     study = study_of(folder)
     assert Counter(trial.state.name for trial in study.trials) == {"COMPLETE": 2, "FAIL": 1}
     lost = next(trial for trial in study.trials if trial.state == optuna.trial.TrialState.FAIL)
     assert study.user_attrs[f"{AGAIN}/{lost.number}"] == DIED and RESULT not in lost.user_attrs
-    again = next(trial for trial in study.trials if trial.number == 2)
-    assert again.params == lost.params
+    (again,) = [trial for trial in study.trials if trial.params == lost.params and trial is not lost]
+    assert again.number > lost.number
     # The retry has gone on from the checkpoint, in the same run.
-    assert lost.user_attrs["run"] == again.user_attrs["run"] and run in {trial.user_attrs["run"] for trial in study.trials}
+    assert lost.user_attrs["run"] == again.user_attrs["run"] == run
     assert states(folder) == {("FINISHED", "complete"): 2}
     check_quality(folder)
     assert not [found for found in runs(folder) if found.info.status == "RUNNING"]
@@ -103,10 +140,13 @@ def test_a_worker_that_is_killed_in_a_trial_has_it_made_again_by_another(tmp_pat
 def test_a_search_whose_workers_have_all_died_says_so_and_is_gone_on_with(tmp_path: Path) -> None:
     folder = tmp_path / "dead"
     folder.mkdir()
-    argv = [*SEARCH, *SLOW, "--search.trials=1"]
+    argv = [*SEARCH, *SLOW, *BEATS, "--search.trials=1"]
     child = started(folder, entry_point, "search", *argv)
     run = working(folder)
-    os.kill(workers(child.stdout.read_text())[0], signal.SIGKILL)
+    (pid,) = workers(child.stdout)
+    halt([pid])
+    assert worker_at(folder, run, [pid]) == pid
+    os.kill(pid, signal.SIGKILL)
     done = child.end()
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 2 and last.startswith("error: 1 of 1 trials missing, as workers have died; allowed: "), last
@@ -125,13 +165,20 @@ def test_ctrl_c_at_a_terminal_ends_the_workers_and_the_search_goes_on_where_it_s
             start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         working(tmp_path)
+        pids = workers(files[0])
+        halt(pids)
+        at_work = {run.info.run_id for run in runs(tmp_path) if run.info.status == "RUNNING"}
         os.killpg(process.pid, signal.SIGINT)  # a terminal tells all of them
-        assert process.wait(120) == 130
+        wait_until(lambda: all(is_told_to_end(pid) for pid in pids))
+        release(pids)
+        assert process.wait() == 130
     assert files[1].read_text().strip().splitlines()[-1] == "stopped"
-    for pid in workers(files[0].read_text()):
+    for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
-    assert {run.info.status for run in runs(tmp_path)} == {"KILLED"}
+    ended = {run.info.run_id: run.info.status for run in runs(tmp_path)}
+    assert len(at_work) > 1 and {ended[run] for run in at_work} == {"KILLED"}, "the study, and each trial that was at work"
+    assert set(ended.values()) <= {"KILLED", "FINISHED"}, "a trial may have ended before"
     told = outcome(command(tmp_path, "search", *argv))
     assert told["states"] == {"complete": 2}
     assert Counter(run.info.status for run in runs(tmp_path)) == {"FINISHED": 3}, "two trials and the study, all gone on with"

@@ -44,7 +44,7 @@ def by_satterthwaite(draw: np.random.Generator, repetitions: int, seeds: int, sd
         less_TSB = drawn.scores_TMSB[:, 0] - drawn.scores_TMSB[:, 1]
         of_seeds_T = less_TSB[..., 0].var(1, ddof=1) / seeds
         summed_T = of_seeds_T + less_TSB.mean(1)[:, 1:].var(1, ddof=1)
-        freedom_T = (seeds - 1) * (summed_T / of_seeds_T) ** 2
+        freedom_T = (seeds - 1) * (summed_T / np.maximum(of_seeds_T, 1e-9)) ** 2
         told.append(abs(less_TSB[..., 0].mean(1)) > stdtrit(freedom_T, TAIL) * np.sqrt(summed_T))
     return 100 * float(np.mean(told))
 

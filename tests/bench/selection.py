@@ -64,25 +64,24 @@ def measure(task: Task, config: DataConfig, root: Path) -> Cells:
     clock.append(time.perf_counter())
     rows = list(task.train.read())
     cut = carved(root, task, config, 0)
+    # As the split was drawn before rows were grouped.
     drawn = np.sort(np.random.default_rng([0, 0]).permutation(known)[: len(cut.selection_rows)])
     leaks, scores = [], []
-    for chosen in (drawn, cut.selection_rows):
-        rest = np.setdiff1d(known, chosen)
+    learnt = cut.train_rows[~np.isnan(words.labels[cut.train_rows])]
+    for chosen, rest in ((drawn, np.setdiff1d(known, drawn)), (cut.selection_rows, learnt)):
         leaks.append(int(touched(selection._corpus(words, rest), selection._corpus(words, chosen)).sum()))
         scores.append(nearest(task.kind, [rows[i] for i in rest], [rows[i] for i in chosen]))
     on_dev = nearest(task.kind, [rows[i] for i in cut.train_rows], [row for split in task.dev.values() for row in split.read()])
     found = cut.found
     read_s, find_s = np.diff(clock).tolist()
-    return [
-        task.name, f"{len(known):,}", f"{found.groups:,}", f"{found.largest:,}", f"{found.share:.1f}", f"{find_s:.1f}",
-        f"{read_s:.1f}", f"{len(cut.selection_rows):,}", f"{leaks[0]:,}", f"{leaks[1]:,}", *(f"{s:.1f}" for s in scores),
-        f"{on_dev:.1f}",
-    ]  # fmt: skip
+    sizes = [len(known), found.groups, found.largest, len(cut.selection_rows), found.selected_groups, found.left_out, *leaks]
+    numbers = [found.share, find_s, read_s, *scores, on_dev]
+    return [task.name, *(f"{size:,}" for size in sizes), *(f"{number:.1f}" for number in numbers)]
 
 
 HEADER = [
-    "task", "rows", "groups", "largest", "in groups: %", "found: s", "read: s", "selected", "leak: one by one", "by groups",
-    "nearest: one by one", "by groups", "dev",
+    "task", "rows", "groups", "largest", "selected", "their groups", "left out", "leak: one by one", "by groups",
+    "in groups: %", "found: s", "read: s", "nearest: one by one", "by groups", "dev",
 ]  # fmt: skip
 
 
