@@ -248,7 +248,7 @@ def shares(counts: np.ndarray, total: int) -> np.ndarray:
     """
     exact = counts * total / counts.sum()
     room = np.maximum(counts - 1, 0)
-    found = np.minimum(np.floor(exact).astype(np.int64), room)
+    found: np.ndarray = np.minimum(np.floor(exact).astype(np.int64), room)
     for _ in range(min(total, int(room.sum())) - int(found.sum())):
         found[np.argmax(np.where(found < room, exact - found, -np.inf))] += 1
     for rare in np.flatnonzero((found == 0) & (room > 0)):

@@ -209,7 +209,7 @@ def test_a_file_that_tells_its_texts_is_refused_for_rows_in_another_order(
     path = write(tmp_path / "x", rows)
     teacher = import_logits(tmp_path, path, task, data)
     assert teacher.has_texts
-    np.testing.assert_array_equal(teacher.logits("train"), values(rows, "train"))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(teacher.logits("train"), values(rows, "train"))
     moved = Task(task.name, task.kind, of_list(read["train"][::-1]), task.dev)
     (others,) = make_datas(tmp_path, [moved], tokenizer)
     with pytest.raises(ValueError, match=r"x\.[a-z]+:\d+: row \d+ of train is '.*'; allowed: the text that the task has as row"):

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from entry import TINY, client, command, environment, outcome, runs
+from entry import weights_of as student
 from safetensors.torch import load_file
-from test_kill import student
 
 from mkd import processes
 from mkd.batches import Batch

@@ -17,13 +17,12 @@ def similarity(a: Opinion, b: Opinion) -> float:
 
 def _about(opinion: Opinion, claim: Claim) -> Opinion:
     """The opinion, of the thing and the place that the claim is of."""
-    same = {"thing": claim.thing, "city": claim.city}
     if isinstance(opinion, Claim):
-        return opinion._replace(**same)
+        return opinion._replace(thing=claim.thing, city=claim.city)
     yields = opinion.yields
     if yields.thing == claim.thing:
         yields = yields._replace(thing=opinion.wins.thing)
-    return Contrast(yields, opinion.wins._replace(**same), opinion.frame)
+    return Contrast(yields, opinion.wins._replace(thing=claim.thing, city=claim.city), opinion.frame)
 
 
 def make(draw: Draw) -> Row:

@@ -59,6 +59,7 @@ def of_rows(task: str, config: DemoConfig) -> dict[str, float]:
 def scored(config: Config, wanted: str) -> dict[str, dict[str, float]]:
     """By model its scores by task, their mean and its latency."""
     ready = prepared(config)
+    assert ready.teacher is not None, "the students of all settings but one learn from it"
     found: dict[str, dict[str, float]] = {}
     metrics: dict[str, float] = {}
     for name, settings in STUDENTS.items():

@@ -24,7 +24,7 @@ from onnxruntime.quantization import quantize_dynamic, quantize_static
 from experiments.table import markdown
 from mkd import checkpoints, runtime
 from mkd.backends import checked, in_torch
-from mkd.config import DataConfig, ExportConfig, SpeedConfig
+from mkd.config import DataConfig, ExportConfig
 from mkd.evaluate import dev_logits, eager
 from mkd.export import calibration_batches, export_int8, export_onnx
 from mkd.layout import padded
@@ -32,6 +32,7 @@ from mkd.sources import load_tasks
 from mkd.speed import Setting, Timed, measure
 from mkd.students import load_model
 from mkd.teaching import Side
+from mkd.timing import statistics_of
 from mkd.tokenise import task_data
 from mkd.tokens import TaskData, layout_of
 
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=("int8", "static"), default=["int8", "static"])
     parser.add_argument("--tasks", nargs="+", default=["sst2", "mrpc", "cola", "rte", "stsb"])
     parser.add_argument("--cache", type=Path, default=Path(".mkd"))
-    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--seconds", type=float, default=60)
     given = parser.parse_args()
     torch.set_num_threads(1)
     student, tokenizer = load_model(given.student), checkpoints.load_tokenizer(given.student, "student")
@@ -74,8 +75,8 @@ def main() -> None:
                     timed[name] = timed["torch"]._replace(load=partial(runtime.Student.load, root / name))
                     told = {key: round(found[name][key], 3) for key in ("error", "loss_batches", "loss_single_rows")}
                     print(name, told, flush=True)
-        how = SpeedConfig(repeats=given.repeats, seconds=1e9)
-        times = {name: float(np.median(values)) for name, values in measure(timed, ONE_ROW, {}, how).items()}
+        blocks = measure(timed, {}, [ONE_ROW], given.seconds)
+        times = {name: statistics_of(found_blocks, 1)["p50_ms"] for (name, _), found_blocks in blocks.items()}
     scores = [f"quality/{task}/score" for task in given.tasks]
     columns = ["quantised", "error", "lost in batches", "lost in single rows", *given.tasks, "ms"]
     rows = [
