@@ -46,7 +46,7 @@ def plain_store(root: Path, split: Split, kind: Kind) -> Words:
     """The split's plain words, likewise."""
     names = ("a", "b") if kind.pair else ("a",)
     parts = {"rows": split.fingerprint, "pair": kind.pair, "plain": PLAIN}
-    return _read(stored(root, "words", parts, lambda aside: _write(aside, split, names, plain_words)), names)
+    return _read(stored(root, "plain", parts, lambda aside: _write(aside, split, names, plain_words)), names)
 
 
 def split_words(texts: list[str]) -> pa.Array:
