@@ -17,6 +17,7 @@ class Stage(NamedTuple):
 
 STAGES = {
     "words": Stage(1, ("pyarrow",)),
+    "plain": Stage(1, ("pyarrow",)),
     "augmented": Stage(1),
     "tokenizers": Stage(1, ("tokenizers",)),
     "tokens": Stage(1, ("tokenizers", "transformers")),

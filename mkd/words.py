@@ -17,8 +17,6 @@ from mkd.store import append, read_array, stored
 from mkd.tasks import Kind, Split
 
 BLOCK_ROWS = 16_384
-PLAIN = 1
-"""Goes up whenever `plain_words` parts a text otherwise."""
 BETWEEN = r"[^\pL\pM\pN]+"
 """What parts plain words: all but letters, their marks and digits."""
 UNSPACED = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
@@ -47,8 +45,8 @@ def word_store(root: Path, split: Split, kind: Kind) -> Words:
 def plain_store(root: Path, split: Split, kind: Kind) -> Words:
     """The split's plain words, likewise."""
     names = ("a", "b") if kind.pair else ("a",)
-    parts = {"rows": split.fingerprint, "pair": kind.pair, "plain": PLAIN} | made_by("words")
-    return _read(stored(root, "words", parts, lambda aside: _write(aside, split, names, plain_words)), names)
+    parts = {"rows": split.fingerprint, "pair": kind.pair} | made_by("plain")
+    return _read(stored(root, "plain", parts, lambda aside: _write(aside, split, names, plain_words)), names)
 
 
 def split_words(texts: list[str]) -> pa.Array:
