@@ -17,7 +17,7 @@ from mkd.evaluate import answers, dev_logits, eager
 from mkd.export import export_int8, export_onnx
 from mkd.pipeline import Ready, Rows, check_names, distil, new_student, prepare, result, save, scores, selected
 from mkd.record import Report, Result, phase, silent
-from mkd.remarks import weak_students
+from mkd.remarks import reading, weak_students
 from mkd.speed import Timed, busy_note, hardware, is_busy, of_one_thread, size_metrics, speed_metrics, work_of
 from mkd.stages import made_by
 from mkd.store import key_of, stored
@@ -101,10 +101,11 @@ def run_candidate(ready: Ready, config: Config, known: Cost, folder: Path, repor
     check_names(config, side.datas)
     targets = soft_targets(config, side, teacher, report)
     student = distil(config, side, targets, teacher, phase(report, "", "student"), folder / "student.safetensors")
-    dev = dev_logits(eager(student), side.datas, layout_of(side.tokenizer, student.joined, config.data.max_length))
+    layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
+    dev, read = dev_logits(eager(student), side.datas, layout), reading(side.datas, side.tokenizer, layout)
     costs = known.metrics | teacher_speed(ready, config)
-    metrics = scores(ready, dev) | selected(config, student, side) | costs | ratios(costs)
-    notes = weak_students(side.datas, dev) + busy_note(costs)
+    metrics = scores(ready, dev) | selected(config, student, side) | costs | ratios(costs) | read.metrics
+    notes = weak_students(side.datas, dev) + busy_note(costs) + read.notes
     made = result(metrics, tasks, side.datas, notes, config.student.name, teacher, folder, "")
     return made._replace(predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev))
 

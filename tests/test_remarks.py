@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.config import DataConfig
 from mkd.layout import Layout
-from mkd.remarks import floor, margin, num_cut, reading, weak_students
+from mkd.remarks import Floor, floor, margin, num_cut, reading, weak_students
 from mkd.tasks import GLUE, Kind, Row, Task
 from mkd.tokenise import task_data
 from mkd.tokens import TaskData, TokenStore
@@ -29,14 +29,14 @@ def answers(choices: list[int]) -> dict[tuple[str, str], np.ndarray]:
 
 
 def test_the_floor_by_hand() -> None:
-    assert floor(SINGLE, np.array([1.0, 0, 1, 1])) == ("good", {"accuracy": 75.0})
+    assert floor(SINGLE, np.array([1.0, 0, 1, 1])) == Floor("good", {"accuracy": 75.0})
     found = floor(PAIR, np.array([1.0, 0, 1, 1]))
     assert found.label == "same" and found.scores == pytest.approx({"accuracy": 75.0, "f1": 100 * 2 * 0.75 / 1.75})
     found = floor(PAIR, np.array([0.0, 0, 0, 1, 1]))
     assert found.label == "same", "F1 is of class 1"
     assert found.scores == pytest.approx({"accuracy": 40.0, "f1": 100 * 2 * 0.4 / 1.4})
-    assert floor(GLUE["cola"], np.array([1.0, 0, 1])) == ("acceptable", {"matthews": 0.0})
-    assert floor(SCORE, np.array([1.0, 2.0])) == ("", {"pearson": 0.0, "spearman": 0.0})
+    assert floor(GLUE["cola"], np.array([1.0, 0, 1])) == Floor("acceptable", {"matthews": 0.0})
+    assert floor(SCORE, np.array([1.0, 2.0])) == Floor("", {"pearson": 0.0, "spearman": 0.0})
 
 
 def test_the_margin_is_two_standard_errors() -> None:
