@@ -1,8 +1,7 @@
 """The suite that ships with the project: five text tasks generated from a seed, at any size, with no network.
 
 They mirror the kinds of GLUE and share one lexicon. A row begins as a semantic form; its text is one of the form's
-realisations and its label a function of the form. Much of it hangs on which words belong together at a distance, which
-counts of words and of short runs of them do not tell.
+realisations and its label a function of the form, so that word counts alone do not give the label away.
 """
 
 import hashlib
@@ -17,7 +16,6 @@ from typing import Literal
 from mkd.config import DemoConfig
 from mkd.demo import acceptability, entailment, paraphrase, sentiment, similarity
 from mkd.demo.draw import Draw
-from mkd.demo.lexicon import ENTITY
 from mkd.tasks import Kind, Row
 
 SplitName = Literal["train", "dev"]
@@ -36,21 +34,16 @@ _MAKERS: dict[str, Callable[[Draw], Row]] = {
     "entailment": entailment.make,
     "similarity": similarity.make,
 }
-_DEV_SHARE = 4
-"""One combination of people, things and places in so many belongs to dev, by its hash; all others to train."""
-_REMEMBERED = 100_000
-"""No text comes twice among so many first ones of a task's split. They are all that is kept in memory; as any that come
-later are drawn from many times as many, two equal ones are rare."""
-_TRIES = 100
-"""Rows drawn in search of one with new texts; then the space is taken to be exhausted, and texts come again."""
+_DEV_SHARE = 8
+"""One text in so many belongs to dev, by its hash; all others to train."""
 _NOISE_SD = 1.5
 """How far a noisy score of a regression task is moved: standard deviation of a normal."""
 
 
-def split_of(text: str) -> SplitName:
-    """Where texts of the same people, things and places belong, whatever else they say of them: a hash decides."""
-    entities = sorted({ENTITY[word] for word in text.split() if word in ENTITY})
-    return "dev" if zlib.crc32(" ".join(entities).encode()) % _DEV_SHARE == 0 else "train"
+def is_dev(row: Row) -> bool:
+    """Whether the text (both texts, in either order) belongs to dev: a hash decides, so no row is in both splits."""
+    texts = row.text_a if row.text_b is None else "\n".join(sorted((row.text_a, row.text_b)))
+    return zlib.crc32(texts.encode()) % _DEV_SHARE == 0
 
 
 def _noisy(label: float, kind: Kind, uniform: float) -> float:
@@ -62,38 +55,16 @@ def _noisy(label: float, kind: Kind, uniform: float) -> float:
     return round(min(max(label + NormalDist(0, _NOISE_SD).inv_cdf(max(uniform, 1e-12)), low), high), 2)
 
 
-def texts_of(row: Row) -> list[str]:
-    """Its one text or two."""
-    return [row.text_a] if row.text_b is None else [row.text_a, row.text_b]
-
-
-def _of_split(task: str, split: SplitName, seed: int) -> Iterator[Row]:
-    """Rows of which all texts belong to the split, and are not the same."""
+def _clean(task: str, split: SplitName, seed: int) -> Iterator[Row]:
     draw, make = Draw(f"{seed} {task} {split}"), _MAKERS[task]
     while True:
         row = make(draw)
-        texts = texts_of(row)
-        if len(set(texts)) == len(texts) and all(split_of(text) == split for text in texts):
+        if is_dev(row) == (split == "dev"):
             yield row
 
 
-def _distinct(rows: Iterator[Row]) -> Iterator[Row]:
-    """The rows without those of which a text came before."""
-    seen: set[int] = set()
-    missed = 0
-    for row in rows:
-        keys = {zlib.crc32(text.encode()) for text in texts_of(row)}
-        if missed < _TRIES:
-            missed = 0 if seen.isdisjoint(keys) else missed + 1
-            if 0 < missed < _TRIES:
-                continue
-            if len(seen) < _REMEMBERED:
-                seen |= keys
-        yield row
-
-
 def _train(task: str, config: DemoConfig) -> Iterator[Row]:
-    clean, noise = _distinct(_of_split(task, "train", config.seed)), Random(f"{config.seed} {task} noise")
+    clean, noise = _clean(task, "train", config.seed), Random(f"{config.seed} {task} noise")
     for row in islice(clean, config.train_rows):
         changed, uniform = noise.random() < config.label_noise, noise.random()
         assert row.label is not None, "a generated row has a label"
@@ -115,7 +86,7 @@ def rows(task: str, split: SplitName, config: DemoConfig) -> Iterator[Row]:
     They depend on config.seed, task and split alone; asking for more rows keeps the first ones.
     """
     _check(task, split)
-    return _train(task, config) if split == "train" else islice(_distinct(_of_split(task, "dev", config.seed)), config.dev_rows)
+    return _train(task, config) if split == "train" else islice(_clean(task, "dev", config.seed), config.dev_rows)
 
 
 def fingerprint(task: str, split: str, config: DemoConfig) -> str:

@@ -1,85 +1,89 @@
-"""Opinions, which three tasks share, and the sentences that express them."""
+"""Meanings that several tasks share, opinions, events and comparisons, and the sentences that express them."""
 
 from typing import NamedTuple
 
 from mkd.demo.draw import Draw
-from mkd.demo.lexicon import CITIES, DAYS, QUALITIES, THINGS
+from mkd.demo.lexicon import ACTS, COMPARATIVE, NAMES, OPPOSITE, PAST, QUALITIES, SCALES, THINGS, TIMES, word
 
 
 class Claim(NamedTuple):
-    """What is said of one thing somewhere; `denied` turns it round."""
+    """An opinion of one thing; `denied` turns it round, as does a `doubt` cast on the whole claim."""
 
     thing: str
-    city: str
     quality: str
+    denied: bool = False
+    doubted: bool = False
+
+
+class Event(NamedTuple):
+    """Somebody did, or did not do, something to somebody."""
+
+    agent: str
+    verb: str
+    patient: str
+    time: str = ""
     denied: bool = False
 
 
-class Contrast(NamedTuple):
-    """Two claims of which the writer stands by the second; `frame` is the key of FRAMES that puts them in order."""
+class Comparison(NamedTuple):
+    """left > right on a scale named by its positive adjective; `denied`: left <= right."""
 
-    yields: Claim
-    wins: Claim
-    frame: str
+    left: str
+    scale: str
+    right: str
+    denied: bool = False
 
 
-Opinion = Claim | Contrast
-
-FRAMES = {
-    "but": "{yields} , but {wins}",
-    "although": "although {yields} , {wins}",
-    "even though": "{wins} , even though {yields}",
-}
-_FRAMES = tuple(FRAMES)
-_DENIALS = ("was not", "was not really", "was hardly", "was never")
-_AFFIRMATIONS = ("was", "was", "was rather", "was really")
-_DENIED_SHARE = 0.2
-_DAY_SHARE = 0.4
-_DISAGREE_SHARE = 0.7
-"""How often two claims that agree are made to disagree."""
+_DENIALS = ("was not", "was not", "was hardly", "was never")
+_DEGREES = ("", "", "", "rather ", "really ")
 
 
 def valence(c: Claim) -> int:
     """From -2 (awful) over -1 (bad) and 1 (good) to 2 (superb); what is not bad, or not awful, is good."""
     value = QUALITIES[c.quality]
-    return value if not c.denied else -1 if value > 0 else 1
+    for turned in (c.denied, c.doubted):
+        if turned:
+            value = -1 if value > 0 else 1
+    return value
 
 
-def deciding(opinion: Opinion) -> Claim:
-    """The claim that the writer stands by."""
-    return opinion.wins if isinstance(opinion, Contrast) else opinion
+def say_claim(draw: Draw, c: Claim) -> str:
+    """A sentence for the opinion."""
+    verb = draw.pick(_DENIALS) if c.denied else "was"
+    lead = "i doubt that " if c.doubted else "i think that " if draw.chance(0.1) else ""
+    return f"{lead}the {c.thing} {verb} {draw.pick(_DEGREES)}{c.quality}"
 
 
-def say_claim(draw: Draw, c: Claim, days: float = _DAY_SHARE) -> str:
-    """A sentence for the claim, so often with a day."""
-    verb = draw.pick(_DENIALS if c.denied else _AFFIRMATIONS)
-    day = f" on {draw.pick(DAYS)}" if draw.chance(days) else ""
-    return f"the {c.thing} in {c.city} {verb} {c.quality}{day}"
+def say_event(draw: Draw, e: Event) -> str:
+    """Active, or less often passive."""
+    verb = word(draw, e.verb)
+    if draw.chance(0.3):
+        text = f"{e.patient} was {'not ' if e.denied else ''}{PAST[verb]} by {e.agent}"
+    else:
+        text = f"{e.agent} {f'did not {verb}' if e.denied else PAST[verb]} {e.patient}"
+    return f"{text} {e.time}".strip()
 
 
-def say_opinion(draw: Draw, opinion: Opinion) -> str:
-    """A sentence for the opinion; in a contrast days keep its link away from what is said of the things."""
-    if isinstance(opinion, Claim):
-        return say_claim(draw, opinion)
-    return FRAMES[opinion.frame].format(yields=say_claim(draw, opinion.yields, 1), wins=say_claim(draw, opinion.wins, 1))
+def say_comparison(draw: Draw, c: Comparison) -> str:
+    """From either side: `anna is taller than david`, `david is shorter than anna`."""
+    left, right, adjective = c.left, c.right, c.scale
+    if draw.chance(0.4):
+        left, right, adjective = right, left, OPPOSITE[adjective]
+    return f"{left} is {'not ' if c.denied else ''}{COMPARATIVE[word(draw, adjective)]} than {right}"
 
 
-def make_claim(draw: Draw, *taken: str) -> Claim:
-    """A random claim of another thing than those."""
-    return Claim(draw.pick_other(THINGS, *taken), draw.pick(CITIES), draw.pick(tuple(QUALITIES)), draw.chance(_DENIED_SHARE))
+def make_claim(draw: Draw, doubt: float) -> Claim:
+    """A random opinion, doubted so often."""
+    return Claim(draw.pick(THINGS), draw.pick(tuple(QUALITIES)), draw.chance(0.2), draw.chance(doubt))
 
 
-def make_claims(draw: Draw) -> tuple[Claim, Claim]:
-    """Random claims of two things; mostly they disagree."""
-    first = make_claim(draw)
-    second = make_claim(draw, first.thing)
-    if (valence(first) > 0) == (valence(second) > 0) and draw.chance(_DISAGREE_SHARE):
-        second = second._replace(denied=not second.denied)
-    return first, second
+def make_event(draw: Draw) -> Event:
+    """A random event."""
+    agent = draw.pick(NAMES)
+    return Event(agent, draw.pick(ACTS), draw.pick_other(NAMES, agent), draw.pick(TIMES), draw.chance(0.25))
 
 
-def make_opinion(draw: Draw, contrasts: float) -> Opinion:
-    """A random opinion, so often a contrast."""
-    if draw.chance(contrasts):
-        return Contrast(*make_claims(draw), draw.pick(_FRAMES))
-    return make_claim(draw)
+def make_comparison(draw: Draw) -> Comparison:
+    """A random comparison."""
+    left = draw.pick(NAMES)
+    return Comparison(left, draw.pick(SCALES), draw.pick_other(NAMES, left), draw.chance(0.25))

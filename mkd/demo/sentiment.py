@@ -3,40 +3,49 @@
 from typing import NamedTuple
 
 from mkd.demo.draw import Draw
-from mkd.demo.forms import Contrast, Opinion, deciding, make_opinion, say_opinion, valence
+from mkd.demo.forms import Claim, make_claim, say_claim, valence
 from mkd.tasks import Row
 
-_BELIEFS = ("", "", "i think that ", "we all agree that ")
-_DOUBTS = ("i doubt that ", "none of us thinks that ")
-_CONTRAST_SHARE = 0.6
-_DOUBTED_SHARE = 0.25
+
+class Contrast(NamedTuple):
+    """Two claims of which the writer stands by the second; `frame` is the key of FRAMES that puts them in order."""
+
+    yields: Claim
+    wins: Claim
+    frame: str
 
 
-class Review(NamedTuple):
-    """An opinion; one that is doubted is turned round."""
-
-    opinion: Opinion
-    doubted: bool = False
-
-
-def is_positive(review: Review) -> bool:
-    """Whether the writer speaks well of it; of a contrast the claim that wins decides."""
-    return (valence(deciding(review.opinion)) > 0) != review.doubted
+FRAMES = {
+    "but": "{yields} but {wins}",
+    "although": "although {yields} , {wins}",
+    "even though": "{wins} even though {yields}",
+}
+_FRAMES = tuple(FRAMES)
 
 
-def say(draw: Draw, review: Review) -> str:
-    """A sentence for the review."""
-    lead = "" if isinstance(review.opinion, Contrast) else draw.pick(_DOUBTS if review.doubted else _BELIEFS)
-    return lead + say_opinion(draw, review.opinion)
+def is_positive(opinion: Claim | Contrast) -> bool:
+    """Whether the opinion is good; of a contrast the claim that wins decides."""
+    return valence(opinion.wins if isinstance(opinion, Contrast) else opinion) > 0
 
 
-def make_review(draw: Draw) -> Review:
-    """A random review; contrasts are not doubted."""
-    opinion = make_opinion(draw, _CONTRAST_SHARE)
-    return Review(opinion, not isinstance(opinion, Contrast) and draw.chance(_DOUBTED_SHARE))
+def say(draw: Draw, opinion: Claim | Contrast) -> str:
+    """A sentence for the opinion."""
+    if isinstance(opinion, Contrast):
+        return FRAMES[opinion.frame].format(yields=say_claim(draw, opinion.yields), wins=say_claim(draw, opinion.wins))
+    return say_claim(draw, opinion)
+
+
+def make_opinion(draw: Draw) -> Claim | Contrast:
+    """A random opinion; the two claims of a contrast mostly disagree."""
+    if draw.chance(0.75):
+        return make_claim(draw, 0.1)
+    yields, wins = make_claim(draw, 0.0), make_claim(draw, 0.0)
+    if is_positive(yields) == is_positive(wins) and draw.chance(0.8):
+        yields = yields._replace(denied=not yields.denied)
+    return Contrast(yields, wins, draw.pick(_FRAMES))
 
 
 def make(draw: Draw) -> Row:
     """A random row."""
-    review = make_review(draw)
-    return Row(say(draw, review), None, float(is_positive(review)))
+    opinion = make_opinion(draw)
+    return Row(say(draw, opinion), None, float(is_positive(opinion)))
