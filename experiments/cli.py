@@ -60,6 +60,7 @@ def with_settings(config: Config, settings: dict[str, Any]) -> Config:
 def from_yaml(text: str) -> Config:
     """The config that `to_yaml` has written, by this or an earlier state of the project: what it lacks has its default."""
     parser = _parser("")
+    strictyaml.check(text)
     settings = yaml.safe_load(text)
     for group, names in GONE.items():
         settings[group] = {name: value for name, value in settings.get(group, {}).items() if name not in names}

@@ -140,8 +140,8 @@ def epoch_batches(
     shuffled = generator.permutation(rows)
     num_batches = -(-len(rows) // batch_size)
     least, rest = divmod(len(rows), max(1, num_batches))
-    sizes = least + (generator.permutation(num_batches) < rest)
-    bounds = np.concatenate([[0], np.cumsum(sizes)])
+    bounds = np.zeros(num_batches + 1, dtype=rows.dtype)
+    np.cumsum(least + (generator.permutation(num_batches) < rest), out=bounds[1:])
     for first in range(0, num_batches, POOL_BATCHES):
         ends = bounds[first : first + POOL_BATCHES + 1]
         pool = shuffled[ends[0] : ends[-1]]

@@ -41,6 +41,8 @@ LSTM_MODE = 2
 """torch's number of an LSTM among its recurrent networks."""
 LARGEST_BYTES = 2**31 - 2**24
 """A file of ONNX's format has less than 2 GiB; some are left for all that is not a weight."""
+PRODUCTS = ["MatMul", "Gemm"]
+"""The nodes whose inputs are of 8 bits in static quantisation; sums, norms and what masks go through would lose much more."""
 EXAMPLE = (3, 2, 7)
 """Rows, texts and tokens of the batch that a graph is traced with; all three may be others afterwards."""
 
@@ -124,7 +126,8 @@ def export_int8(source: Path, folder: Path, config: ExportConfig, calibration: l
         else:
             quantize_static(
                 prepared, folder / graph, _Batches(calibration), activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                per_channel=True, reduce_range=reduced,
+                per_channel=True, reduce_range=reduced, op_types_to_quantize=[*PRODUCTS, "Gather"],
+                extra_options={"OpTypesToExcludeOutputQuantization": PRODUCTS},
             )  # fmt: skip
         prepared.unlink()
     (folder / TOKENIZER).write_bytes((source / TOKENIZER).read_bytes())

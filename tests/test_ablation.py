@@ -181,7 +181,7 @@ def test_the_comparison_is_that_of_the_trials_own_scores(ablated: Ablated) -> No
     found = outcome(done)
     plain, mixup = (client(folder).get_run(trial["run_id"]).data.metrics["quality/mean"] for trial in found["trials"])
     assert [row["mean"] for row in found["variants"]] == [plain, mixup]
-    assert (found["variants"][1]["differences"], found["variants"][1]["error"]) == ([mixup - plain], None)
+    assert (found["variants"][1]["differences"], found["variants"][1]["half"]) == ([mixup - plain], None)
     parent = client(folder).get_run(found["run_id"])
     assert parent.data.metrics["mean/mixup"] == mixup and parent.data.metrics["difference/mixup"] == mixup - plain
     artifacts = {item.path for item in client(folder).list_artifacts(found["run_id"])}

@@ -140,7 +140,10 @@ def test_int8_is_near_and_small(made: Made, weight_range: Literal["full", "reduc
 def test_static_int8_is_near(made: Made, tmp_path: Path) -> None:
     layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
     export_int8(made.folder / "onnx", tmp_path / "static", ExportConfig(), calibration_batches(made.datas, layout, 32))
-    assert 0 < difference(made, Runtime.load(tmp_path / "static", 1).infer) < 0.5 * spread(made)
+    own, infer = eager(made.student), Runtime.load(tmp_path / "static", 1).infer
+    # A row beyond the range of the calibration's 32 is cut to it: the largest difference is such a row's.
+    errors = np.concatenate([(infer(batch, task) - own(batch, task)).ravel() for task, batch in batches(made)])
+    assert 0 < np.sqrt((errors**2).mean()) < 0.25 * spread(made)
     assert sorted(path.name for path in (tmp_path / "static").iterdir()) == [MANIFEST, "student.onnx", TOKENIZER]
 
 

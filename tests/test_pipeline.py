@@ -108,6 +108,7 @@ def test_a_run_gives_every_metric(result: Result) -> None:
         *(f"speed/{backend}/{setting}/ratio" for backend in backends for setting in settings),
         *(f"{whose}speed/{name}" for whose in ("", "teacher/") for name in ("busy_share", "protocol")),
         *(f"export/{b}/{name}" for b in backends[1:] for name in ("max_difference", "loss", "bytes", "offered", "quality/mean")),
+        *(f"export/{backend}/{name}" for backend in backends[1:] for name in ("loss_batches", "loss_single_rows")),
         *(f"export/{backend}/quality/{task}/score" for backend in backends[1:] for task in TASKS),
         *(f"size/{name}" for name in ("parameters", "parameters_without_embeddings", "bytes", "flops")),
         *(f"data/{t}/{name}" for t in TASKS for name in ("groups", "largest_group", "grouped_share", "selected_groups")),
@@ -379,7 +380,9 @@ def test_a_student_of_minilm_learns_reviews(reviews: Callable[[str, int], list[s
         export=ExportConfig(backends=[]),
     )
     found = run(config, tmp_path / "student")
-    assert found.datasets[0][3:] == (280, 100, 20, 200)
+    # Unlabelled rows that overlap with those that are set apart are left out.
+    left_out = found.metrics["data/sst2/left_out"]
+    assert found.datasets[0][3:] == (280 - left_out, 100 - left_out, 20, 200) and left_out < 20
     labels = [line.rstrip("\n").split("\t")[1] for line in (tmp_path / "dev.tsv").read_text().splitlines()[1:]]
     constant = 100 * max(np.mean([label == name for label in labels]) for name in "01")
     assert found.metrics["teacher/quality/sst2/accuracy"] > constant

@@ -103,7 +103,7 @@ def test_they_are_computed_once_however_the_layers_are_named(tmp_path: Path, ref
     for other in ({"precision": "bfloat16"}, {"key": "k"}, {"layout": refined.layout._replace(max_length=20)}):
         hidden_states(matching(tmp_path, 1), [head(tmp_path, refined._replace(**other), datas[0])], silent)
     assert len(stores(tmp_path)) == 9
-    assert {tuple(sorted(each)) for each in parts} == {("layers", "layout", "precision", "rows", "teacher")}
+    assert {tuple(sorted(each)) for each in parts} == {("layers", "layout", "made_by", "precision", "rows", "teacher")}
 
 
 def test_rows_that_are_added_cost_their_own_states_alone(
