@@ -78,7 +78,7 @@ def test_a_separable_task_is_learnt(config: StudentConfig, enough: TaskData, tok
     trained = run.train(steps=150)
     losses = run.told("train/loss/single")
     assert losses[-1] < min(0.2, losses[0] / 2)
-    assert trained.best_score == 100
+    assert trained.best_score > 90
     logits = predict(eager(run.student), enough.dev[""], np.arange(30), "single", run.layout)
     assert (logits.argmax(1) == enough.dev[""].labels).mean() >= 0.85
 

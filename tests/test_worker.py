@@ -128,7 +128,7 @@ def test_a_worker_that_is_killed_in_a_trial_has_it_made_again_by_another(tmp_pat
     assert Counter(trial.state.name for trial in study.trials) == {"COMPLETE": 2, "FAIL": 1}
     lost = next(trial for trial in study.trials if trial.state == optuna.trial.TrialState.FAIL)
     assert study.user_attrs[f"{AGAIN}/{lost.number}"] == DIED and RESULT not in lost.user_attrs
-    (again,) = [trial for trial in study.trials if trial.params == lost.params and trial is not lost]
+    (again,) = [trial for trial in study.trials if trial.params == lost.params and trial.number != lost.number]
     assert again.number > lost.number
     # The retry has gone on from the checkpoint, in the same run.
     assert lost.user_attrs["run"] == again.user_attrs["run"] == run
