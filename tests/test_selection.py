@@ -13,7 +13,7 @@ from mkd.config import DataConfig
 from mkd.selection import Rows, carved, drawn, shares, strata_of
 from mkd.tasks import Kind, Row, Task
 from mkd.tokenise import task_data
-from mkd.words import plain_words
+from mkd.words import plain_store, plain_words
 
 NAN = float("nan")
 
@@ -25,7 +25,7 @@ def rows_of(texts: list[str], labels: list[float | None] | None = None) -> list[
 def groups_of(tmp_path: Path, rows: list[Row], kind: Kind = SINGLE) -> list[list[int]]:
     """The groups of more than one row, as rows by their number."""
     task = Task("task", kind, split(rows), {})
-    words = selection.plain_store(tmp_path, task.train, kind)
+    words = plain_store(tmp_path, task.train, kind)
     known = np.arange(len(rows))
     found = selection.row_groups(tmp_path, task, words, known)[0][selection.ALL]
     return [np.flatnonzero(found == group).tolist() for group in range(found.max() + 1) if (found == group).sum() > 1]
@@ -57,7 +57,8 @@ def closed(num: int, edges: set[tuple[int, int]]) -> list[list[int]]:
 
 
 def random_texts(num: int, seed: int, words: str, most: int) -> list[str]:
-    draw, texts = Random(seed), []
+    draw = Random(seed)
+    texts: list[str] = []
     for _ in range(num):
         base = draw.choice(texts).split() if texts and draw.random() < 0.5 else []
         turn = draw.random()
@@ -206,7 +207,7 @@ def test_groups_too_large_for_the_selection_are_learnt_from() -> None:
 def test_short_texts_that_stand_in_others_are_not_selected(tmp_path: Path) -> None:
     texts = [f"a{i} b{i} c{i} d{i}" for i in range(40)] + [f"b{i} c{i}" for i in range(10)] + [f"c{i} b{i}" for i in range(10)]
     task = Task("t", SINGLE, split(rows_of(texts)), {})
-    words = selection.plain_store(tmp_path, task.train, SINGLE)
+    words = plain_store(tmp_path, task.train, SINGLE)
     groups, barred = selection.row_groups(tmp_path, task, words, np.arange(60))
     assert np.flatnonzero(barred).tolist() == list(range(40, 50))
     assert len(np.unique(groups[selection.ALL])) == 60
