@@ -243,7 +243,10 @@ def short_and_held(corpus: Corpus) -> np.ndarray:
         for block in blocks(corpus):
             starts = _runs(block, length)
             longer = np.diff(block.offsets)[block.text_of(starts)] > length
-            held |= np.isin(known, block.hashes(starts[longer], length))
+            runs = block.hashes(starts[longer], length)
+            place = np.searchsorted(known, runs)
+            inside = place < len(known)
+            held[place[inside][known[place[inside]] == runs[inside]]] = True
         found[texts] = np.isin(hashes[texts], known[held])
     return found
 

@@ -236,9 +236,11 @@ def touched(few: Corpus, many: Corpus, level: int = ALL) -> np.ndarray:
 def strata_of(labels: np.ndarray, kind: Kind) -> np.ndarray:
     """For each row the number of its stratum: its class, or the quantile that its score is in."""
     if kind.labels:
-        return np.unique(labels, return_inverse=True)[1]
+        classes: np.ndarray = np.unique(labels, return_inverse=True)[1]
+        return classes
     edges = np.sort(labels)[np.arange(1, QUANTILES) * len(labels) // QUANTILES]
-    return np.unique(np.searchsorted(edges, labels, side="right"), return_inverse=True)[1]
+    found: np.ndarray = np.unique(np.searchsorted(edges, labels, side="right"), return_inverse=True)[1]
+    return found
 
 
 def shares(counts: np.ndarray, total: int) -> np.ndarray:
