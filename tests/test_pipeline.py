@@ -14,6 +14,7 @@ from official import lines_of, rows
 from tiny import MINILM
 from transformers import DistilBertConfig, DistilBertModel, PreTrainedTokenizerBase
 
+from experiments import table
 from experiments.table import scores
 from mkd.checkpoints import load_tokenizer
 from mkd.config import (
@@ -119,6 +120,13 @@ def test_a_run_gives_every_metric(result: Result) -> None:
     assert {name for name in result.metrics if not name.endswith(depend_on_time)} - retained == expected
     assert retained == {f"retention/{t}" for t in TASKS if result.metrics[f"teacher/quality/{t}/score"] > 0} | {"retention/mean"}
     assert all(math.isfinite(value) for value in result.metrics.values())
+
+
+def test_without_any_seconds_for_it_speed_is_not_measured(shared: Path) -> None:
+    config = config_of(shared / "cache", baseline=False, export=ExportConfig([]), speed=SpeedConfig(length=16, seconds=0))
+    found = run(config, shared / "unmeasured")
+    assert not [name for name in found.metrics if "speed/" in name] and found.exported == ""
+    assert not [line for line in table.lines(found) if line.startswith(("| ms", "| rows"))]
 
 
 def test_ratios_and_retention_follow_from_their_parts(result: Result) -> None:
