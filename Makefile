@@ -12,7 +12,7 @@ run: .venv/.run
 	$(BIN)/mlflow run . --env-manager local --experiment-name mkd -P threads=1
 
 test: .venv/.test
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.test
 	$(BIN)/ruff check .

@@ -3,20 +3,32 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import needs
 import pytest
 import torch
-from needs import pytest_collection_modifyitems as pytest_collection_modifyitems
-from needs import pytest_terminal_summary as pytest_terminal_summary
 from tiny import make_datas, make_tasks, make_tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from mkd.tasks import Task
 from mkd.tokens import TaskData
 
+LONGEST = (
+    "test_processes", "test_worker", "test_architectures", "test_spark", "test_export", "test_search", "test_corpus", "test_kill",
+    "test_candidate", "test_tracking", "test_ablation", "test_pipeline", "test_teaching", "test_promote", "test_demo",
+    "test_states",
+)  # fmt: skip
+"""The files that take longest come first: a long one at the end would leave the other process idle."""
 
-def pytest_configure() -> None:
+
+def pytest_configure(config: pytest.Config) -> None:
     """One thread: models this small gain nothing from a second, and threads that spin make a busy machine crawl."""
     torch.set_num_threads(1)
+    config.pluginmanager.register(needs)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)
