@@ -2,8 +2,8 @@
 
 Rows overlap as their texts do (mkd/overlap.py): a single text with another; a pair with another where both texts overlap, in
 either order, or where they have a text of SHARED_WORDS words or more in common, as a premise with several hypotheses. Labelled
-rows that overlap, directly or by way of others, are a group. Of a group that is drawn some rows are selected, and the others
-are left out of training, as are all rows without a label that overlap with a selected one; these have no part in the draw.
+rows that overlap, directly or by way of others, are a group. Of a group that is drawn some rows are selected, and the others are
+left out of training, as are all rows without a label that overlap with a selected one; these have no part in the draw.
 
 It all follows from the text, the labels, the settings and the seed: models with other tokenizers have the same split.
 """
@@ -28,7 +28,6 @@ from mkd.overlap import (
 )
 from mkd.store import read_array, stored, write_arrays
 from mkd.tasks import Kind, Task
-from mkd.tokens import Found
 from mkd.words import Words, plain_store
 
 VERSION = "overlap-1"
@@ -51,6 +50,23 @@ LEVELS = (
 At the first, texts of fewer words that stand in others are never selected: what holds them is too much to be kept with them.
 """
 ALL, LONG, HELD, EQUAL, SINGLE = range(len(LEVELS))
+
+
+class Found(NamedTuple):
+    """What the labelled training rows of a task are like where they are split into those to learn from and to select by.
+
+    version: how they are split. groups, largest: of rows that overlap, their number and the largest one's rows. share: percent
+    of the rows that overlap with another. together: what is on one side. selected_groups: those that have selected rows.
+    left_out: rows on neither side.
+    """
+
+    version: str
+    groups: int
+    largest: int
+    share: float
+    together: str
+    selected_groups: int = 0
+    left_out: int = 0
 
 
 class Carving(NamedTuple):

@@ -17,8 +17,8 @@ What is measured, and how (PROTOCOL counts the ways; times that were measured in
   (mkd/runtime.py), so that no pool takes another one's cores. Python's search for garbage waits.
 - Seconds. `speed.seconds` in all, an equal share for each model in each setting, at most MOST_SECONDS; where a share is too short
   for it one pass is made all the same. A run gives all of it half as long as its student's training took, if that is less.
-- A busy machine. `busy_share` is the share of the time that other work had of the core (mkd/timing.py). Above MOST_BUSY it is
-  told wherever the times are, and a search does not keep them.
+- A busy machine. `busy_share` is the share of the time that other work had of the core (mkd/timing.py). Above MOST_BUSY
+  it is told wherever the times are, and a search does not keep them.
 """
 
 import os

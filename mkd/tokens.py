@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd.layout import Layout, Texts, padded
+from mkd.selection import Found
 from mkd.tasks import Kind
 
 
@@ -65,23 +66,6 @@ class Inputs(NamedTuple):
         types = None if self.types is None else self.types.to(device)
         mix = self.mix and self.mix._replace(partner_B=self.mix.partner_B.to(device), own_BSL=self.mix.own_BSL.to(device))
         return Inputs(self.ids.to(device), self.mask.to(device), types, mix)
-
-
-class Found(NamedTuple):
-    """What the labelled training rows of a task are like where they are split into those to learn from and to select by.
-
-    version: how they are split. groups, largest: of rows that overlap, their number and the largest one's rows. share: percent
-    of the rows that overlap with another. together: what is on one side. selected_groups: those that have selected rows.
-    left_out: rows on neither side.
-    """
-
-    version: str
-    groups: int
-    largest: int
-    share: float
-    together: str
-    selected_groups: int = 0
-    left_out: int = 0
 
 
 class TaskData(NamedTuple):

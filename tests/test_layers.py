@@ -1,6 +1,7 @@
-"""Imports point down only, also inside functions: experiments -> mkd, and within mkd each module -> those before it."""
+"""Imports point down only, also inside functions: analysis and experiments import mkd, and each room those before it."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,95 +17,142 @@ FORBIDDEN = {
 """What the modules of a package must not import."""
 
 MLFLOW = {
-    "experiments.run", "experiments.logged", "experiments.tracking", "experiments.trials", "experiments.student_model",
-    "experiments.corpus", "experiments.spark",
-    "analysis.runs", "analysis.report",
-}  # fmt: skip
-"""The only modules that may import mlflow: the writers of runs, the model that is logged as code, its use on Spark, the search's
-engine there, the reader of runs, and what leaves a report beside them."""
+    "experiments.run",
+    "experiments.logged",
+    "experiments.tracking",
+    "experiments.trials",
+    "experiments.student_model",
+    "experiments.corpus",
+    "experiments.spark",
+    "analysis.runs",
+    "analysis.report",
+}
+"""The only modules and rooms that may import mlflow: the writers of runs, the model that is logged as code, its use on Spark, the
+search's engine there, the reader of runs, and what leaves a report beside them."""
 
-ORDER = [
-    "mkd.config",
-    "mkd.rates",
-    "mkd.record",
-    "mkd.pareto",
-    "mkd.timing",
-    "mkd.stages",
-    "mkd.intervals",
-    "mkd.store",
-    "mkd.tasks",
-    "mkd.demo.draw",
-    "mkd.demo.lexicon",
-    "mkd.demo.forms",
-    "mkd.demo.sentiment",
-    "mkd.demo.acceptability",
-    "mkd.demo.paraphrase",
-    "mkd.demo.entailment",
-    "mkd.demo.similarity",
-    "mkd.demo",
-    "mkd.files",
-    "mkd.metrics",
-    "mkd.parts",
-    "mkd.strictyaml",
-    "mkd.taskfile",
-    "mkd.sources",
-    "mkd.wordpiece",
-    "mkd.layout",
-    "mkd.runtime",
-    "mkd.__main__",
-    "mkd.tokens",
-    "mkd.words",
-    "mkd.overlap",
-    "mkd.selection",
-    "mkd.tokenise",
-    "mkd.remarks",
-    "mkd.schedule",
-    "mkd.losses",
-    "mkd.balance",
-    "mkd.matching",
-    "mkd.optim",
-    "mkd.resume",
-    "mkd.state",
-    "mkd.checkpoints",
-    "mkd.neighbours",
-    "mkd.augment",
-    "mkd.vocabulary",
-    "mkd.students.embeddings",
-    "mkd.students.heads",
-    "mkd.students.bilstm",
-    "mkd.students.bag",
-    "mkd.students.transformer",
-    "mkd.students",
-    "mkd.students.adoption",
-    "mkd.batches",
-    "mkd.mixup",
-    "mkd.processes",
-    "mkd.objective",
-    "mkd.trainer",
-    "mkd.evaluate",
-    "mkd.export",
-    "mkd.teachers.labeller",
-    "mkd.teachers.finetuned",
-    "mkd.teachers.imported",
-    "mkd.contents",
-    "mkd.teachers.mean",
-    "mkd.teachers.refined",
-    "mkd.teachers",
-    "mkd.teachers.states",
-    "mkd.teaching",
-    "mkd.speed",
-    "mkd.precision",
-    "mkd.architectures",
-    "mkd.backends",
-    "mkd.pipeline",
-    "mkd.candidate",
-    "mkd.finetune",
-    "mkd.delivery",
-    "mkd.leaderboard",
-    "mkd.submission",
-    "mkd.throughput",
-]
-"""The core in the order in which data flows through it: a module may import only those before it."""
+ORDER = {
+    "mkd": [
+        "mkd.config",
+        "mkd.rates",
+        "mkd.tasks",
+        "mkd.demo",
+        "mkd.files",
+        "mkd.intervals",
+        "mkd.layout",
+        "mkd.losses",
+        "mkd.balance",
+        "mkd.matching",
+        "mkd.metrics",
+        "mkd.optim",
+        "mkd.pareto",
+        "mkd.record",
+        "mkd.runtime",
+        "mkd.schedule",
+        "mkd.stages",
+        "mkd.store",
+        "mkd.checkpoints",
+        "mkd.parts",
+        "mkd.resume",
+        "mkd.state",
+        "mkd.strictyaml",
+        "mkd.taskfile",
+        "mkd.sources",
+        "mkd.leaderboard",
+        "mkd.timing",
+        "mkd.wordpiece",
+        "mkd.words",
+        "mkd.overlap",
+        "mkd.__main__",
+        "mkd.selection",
+        "mkd.tokens",
+        "mkd.batches",
+        "mkd.processes",
+        "mkd.remarks",
+        "mkd.tokenise",
+        "mkd.neighbours",
+        "mkd.augment",
+        "mkd.vocabulary",
+        "mkd.students",
+        "mkd.evaluate",
+        "mkd.objective",
+        "mkd.speed",
+        "mkd.architectures",
+        "mkd.trainer",
+        "mkd.mixup",
+        "mkd.precision",
+        "mkd.teachers",
+        "mkd.contents",
+        "mkd.teaching",
+        "mkd.export",
+        "mkd.backends",
+        "mkd.pipeline",
+        "mkd.candidate",
+        "mkd.finetune",
+        "mkd.delivery",
+        "mkd.submission",
+        "mkd.throughput",
+    ],
+    "experiments": [
+        "experiments.cli",
+        "experiments.corpus",
+        "experiments.picture",
+        "experiments.progress",
+        "experiments.pruning",
+        "experiments.run",
+        "experiments.space",
+        "experiments.student_model",
+        "experiments.study",
+        "experiments.table",
+        "experiments.card",
+        "experiments.comparison",
+        "experiments.logged",
+        "experiments.tracking",
+        "experiments.distill",
+        "experiments.trials",
+        "experiments.ablation",
+        "experiments.frontier",
+        "experiments.worker",
+        "experiments.spark",
+        "experiments.export",
+        "experiments.finetune",
+        "experiments.label",
+        "experiments.promote",
+        "experiments.search",
+        "experiments.submit",
+        "experiments.teacher",
+        "experiments.throughput",
+    ],
+    "analysis": [
+        "analysis.frontier",
+        "analysis.placing",
+        "analysis.rows",
+        "analysis.runs",
+        "analysis.models",
+        "analysis.style",
+        "analysis.importance",
+        "analysis.joint",
+        "analysis.marginals",
+        "analysis.plane",
+        "analysis.published",
+        "analysis.retention",
+        "analysis.curves",
+        "analysis.tasks",
+        "analysis.volume",
+        "analysis.weighted",
+        "analysis.statistics",
+        "analysis.page",
+        "analysis.answers",
+        "analysis.evidence",
+        "analysis.summary",
+        "analysis.content",
+        "analysis.tables",
+        "analysis.weights",
+        "analysis.album",
+        "analysis.report",
+    ],
+}
+"""The rooms (folders and files) of each package, in the order in which data flows through them: a room may import only those
+before it. Within a folder modules import each other as they like, but in no circle."""
 
 
 def modules(root: Path) -> dict[str, Path]:
@@ -127,50 +175,87 @@ def imports(name: str, known: dict[str, Path]) -> set[str]:
     return found
 
 
+def room(name: str) -> str:
+    """The folder or file of its package that a module is in; of a package itself its name."""
+    return ".".join(name.split(".")[:2])
+
+
 def violations(root: Path) -> list[str]:
-    """One line for every import that points up or sideways, and for every module of the core without a place in ORDER."""
+    """One line for every import that points up or sideways, and for every module whose room has no place in ORDER."""
     known = modules(root)
     found = []
     for name in known:
-        package = name.split(".")[0]
-        if package == "mkd" and name != "mkd" and name not in ORDER:
-            found.append(f"{name} has no place in ORDER of tests/test_layers.py: put it after all that it imports")
+        package, own = name.split(".")[0], room(name)
+        order = ORDER[package]
+        if name != package and own not in order:
+            found.append(f"{name}: {own} has no place in ORDER of tests/test_layers.py: put it after all that it imports")
             continue
         for target in sorted(imports(name, known)):
             top = target.split(".")[0]
             if top in FORBIDDEN[package]:
                 found.append(f"{name} imports {target}: {package} must not import {top}")
-            elif top == "mlflow" and name not in MLFLOW:
+            elif top == "mlflow" and not MLFLOW & {name, own}:
                 found.append(f"{name} imports {target}: only {' and '.join(sorted(MLFLOW))} may")
-            elif package == top == "mkd" and target != "mkd" and (name == "mkd" or target not in ORDER[: ORDER.index(name)]):
-                found.append(f"{name} imports {target}, which does not come before it in ORDER of tests/test_layers.py")
+            elif top == package and target != package and room(target) != own:
+                before = [] if name == package else order[: order.index(own)]
+                if room(target) not in before:
+                    found.append(f"{name} imports {target}, which does not come before it in ORDER of tests/test_layers.py")
     return found
+
+
+def circle(root: Path) -> list[str]:
+    """Modules that import one another in a circle; empty: there is none."""
+    known = modules(root)
+    try:
+        TopologicalSorter({name: imports(name, known) & known.keys() - {name} for name in known}).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
 
 
 def test_imports_point_down_only() -> None:
     names = modules(ROOT)
-    assert {"mkd.config", "mkd.tasks", "experiments"} <= names.keys()
+    assert {"mkd.config", "mkd.pipeline", "experiments.distill", "analysis.report"} <= names.keys()
     assert violations(ROOT) == []
+
+
+def test_no_modules_import_one_another_in_a_circle(tmp_path: Path) -> None:
+    assert circle(ROOT) == []
+    (tmp_path / "mkd" / "students").mkdir(parents=True)
+    (tmp_path / "mkd" / "students" / "bag.py").write_text("def f():\n    from mkd.students.heads import Heads")
+    (tmp_path / "mkd" / "students" / "heads.py").write_text("from mkd.students import bag")
+    assert set(circle(tmp_path)) == {"mkd.students.bag", "mkd.students.heads"}
+
+
+def test_every_room_of_the_order_is_there() -> None:
+    rooms = {room(name) for name in modules(ROOT)} - set(PACKAGES)
+    assert sorted(rooms) == sorted(name for order in ORDER.values() for name in order)
 
 
 @pytest.mark.parametrize(
     ("file", "code", "complaint"),
     [
-        ("mkd/tasks.py", "def f():\n    import mlflow.pyfunc", "mkd.tasks imports mlflow.pyfunc: mkd must not import mlflow"),
-        ("mkd/tasks.py", "from experiments import cli", "mkd.tasks imports experiments: mkd must not import experiments"),
-        ("mkd/tasks.py", "import mkd.tokens", "mkd.tasks imports mkd.tokens, which does not come before it"),
-        ("mkd/tasks.py", "from mkd import tokens", "mkd.tasks imports mkd.tokens, which does not come before it"),
-        ("mkd/tasks.py", "from .tokens import read", "mkd.tasks imports mkd.tokens, which does not come before it"),
-        ("mkd/__init__.py", "from . import tokens", "mkd imports mkd.tokens, which does not come before it"),
-        ("mkd/students/bilstm.py", "from .. import students", "mkd.students.bilstm imports mkd.students, which does not"),
-        ("mkd/other.py", "", "mkd.other has no place in ORDER"),
-        ("experiments/cli.py", "from analysis.runs import rows", "experiments.cli imports analysis.runs: experiments must not"),
+        ("mkd/config.py", "def f():\n    import mlflow.pyfunc", "mkd.config imports mlflow.pyfunc: mkd must not import mlflow"),
+        ("mkd/config.py", "from experiments import cli", "mkd.config imports experiments: mkd must not import experiments"),
+        ("mkd/config.py", "import mkd.pipeline", "mkd.config imports mkd.pipeline, which does not come before it"),
+        ("mkd/config.py", "from mkd import pipeline", "mkd.config imports mkd.pipeline, which does not come before it"),
+        ("mkd/config.py", "from .pipeline import run", "mkd.config imports mkd.pipeline, which does not come before it"),
+        ("mkd/__init__.py", "from . import config", "mkd imports mkd.config, which does not come before it"),
+        ("mkd/students/bilstm.py", "from .. import pipeline", "mkd.students.bilstm imports mkd.pipeline, which does not"),
+        ("mkd/other.py", "", "mkd.other: mkd.other has no place in ORDER"),
+        (
+            "experiments/cli.py",
+            "from analysis.report import main",
+            "experiments.cli imports analysis.report: experiments must not",
+        ),
         ("experiments/cli.py", "import mlflow", "experiments.cli imports mlflow: only"),
-        ("analysis/runs.py", "import experiments", "analysis.runs imports experiments: analysis must not import experiments"),
+        ("experiments/cli.py", "from experiments import distill", "experiments.cli imports experiments.distill, which does not"),
+        ("analysis/report.py", "import experiments", "analysis.report imports experiments: analysis must not import experiments"),
     ],
 )
 def test_an_import_that_points_up_is_found(tmp_path: Path, file: str, code: str, complaint: str) -> None:
-    for other in ("mkd/__init__.py", "mkd/tokens.py", "mkd/students/__init__.py", file):
+    others = ("mkd/__init__.py", "mkd/config.py", "mkd/pipeline.py", "mkd/students/__init__.py", "experiments/distill.py")
+    for other in (*others, "analysis/report.py", file):
         (tmp_path / other).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / other).touch()
     (tmp_path / file).write_text(code)
@@ -181,14 +266,15 @@ def test_an_import_that_points_up_is_found(tmp_path: Path, file: str, code: str,
 def test_imports_that_point_down_are_allowed(tmp_path: Path) -> None:
     sources = {
         "mkd/__init__.py": "",
-        "mkd/tasks.py": "import torch",
-        "mkd/tokens.py": "import mkd.tasks\nfrom mkd import tasks\nfrom .tasks import Row",
-        "mkd/students/__init__.py": "from .bilstm import BiLSTM\nfrom mkd.tokens import TokenStore",
-        "mkd/students/bilstm.py": "from ..tasks import Kind\nfrom .. import tokens",
-        "experiments/tracking.py": "import mlflow\nfrom mkd.tasks import Kind",
-        "experiments/distill.py": "from experiments import tracking",
+        "mkd/config.py": "import torch",
+        "mkd/students/__init__.py": "from .bilstm import BiLSTM\nfrom mkd.config import Config",
+        "mkd/students/bilstm.py": "from ..config import Config\nfrom .. import config",
+        "mkd/pipeline.py": "import mkd.students\nfrom mkd import students\nfrom .students.bilstm import BiLSTM",
+        "analysis/report.py": "import mlflow\nfrom mkd.config import Config",
+        "experiments/cli.py": "from mkd import pipeline",
+        "experiments/distill.py": "from experiments import cli",
     }
     for file, code in sources.items():
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(code)
-    assert violations(tmp_path) == []
+    assert violations(tmp_path) == [] == circle(tmp_path)
