@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 from typing import NamedTuple
 
-from mkd.record import timed_backends
+from mkd.result import timed_backends
 
 STUDENTS = ("distill", "finetune", "trial", "promote")
 """The `mkd.kind` of a run that makes a student."""

@@ -23,7 +23,7 @@ from mkd.batches import check_weights
 from mkd.config import AblationConfig, Config
 from mkd.contents import contents, fingerprints
 from mkd.rates import resolved
-from mkd.record import Report, Result
+from mkd.result import Report, Result
 from mkd.selection import VERSION
 from mkd.sources import load_tasks
 from mkd.stages import made_by

@@ -3,7 +3,7 @@
 from experiments import table
 from mkd.backends import latency_ms
 from mkd.config import Config
-from mkd.record import Dataset, Result, timed_backends
+from mkd.result import Dataset, Result, timed_backends
 from mkd.speed import HEADLINE, is_busy
 
 

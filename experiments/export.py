@@ -14,7 +14,7 @@ import sys
 from experiments import cli, logged, tracking
 from mkd.config import Config
 from mkd.delivery import Delivered, run_export
-from mkd.record import Report
+from mkd.result import Report
 
 
 def export(config: Config) -> None:

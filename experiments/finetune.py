@@ -16,7 +16,7 @@ from experiments import cli, logged, tracking
 from experiments.run import num_tasks
 from mkd.config import Config
 from mkd.finetune import run_finetune
-from mkd.record import Report, Result
+from mkd.result import Report, Result
 
 
 def finetune(config: Config) -> None:

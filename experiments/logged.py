@@ -19,7 +19,7 @@ from packaging.version import Version
 
 from experiments.card import card, description
 from mkd.config import Config, RegistryConfig
-from mkd.record import Result
+from mkd.result import Result
 
 RUNTIME_PACKAGES = ("numpy", "onnxruntime", "tokenizers", "pandas", "mlflow")
 """What the logged model imports where it is an export."""

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from mkd.backends import latency_ms
-from mkd.record import Result, timed_backends
+from mkd.result import Result, timed_backends
 from mkd.speed import HEADLINE
 
 COLOURS = {"teacher": "#4d4d4d", "student": "#0072b2", "hard labels": "#e69f00"}

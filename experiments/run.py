@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from experiments.cli import flat, one_line, to_yaml
 from mkd import precision, processes
 from mkd.config import Config
-from mkd.record import Ended, Report
+from mkd.result import Ended, Report
 from mkd.resume import run_folder
 from mkd.selection import VERSION
 

@@ -28,7 +28,7 @@ from experiments.worker import Job, base_of, budgets, costs_of, work
 from mkd.candidate import cost, teacher_speed
 from mkd.config import Config, without_password
 from mkd.pipeline import Ready, Rows, check_names, read, taught_by
-from mkd.record import Report
+from mkd.result import Report
 from mkd.sources import load_tasks
 from mkd.speed import HEADLINE
 from mkd.store import key_of

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from experiments import cli, logged, tracking
 from mkd.config import Config
-from mkd.record import Report
+from mkd.result import Report
 from mkd.submission import Submission, run_submit
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from mkd.backends import TORCH, statistic
 from mkd.delivery import Delivered
-from mkd.record import Result, timed_backends
+from mkd.result import Result, timed_backends
 from mkd.speed import is_busy
 from mkd.submission import Submission
 

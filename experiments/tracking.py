@@ -20,7 +20,7 @@ from experiments.run import log_metrics, opened, reporter, tasks_of, where
 from mkd import processes
 from mkd.config import Config
 from mkd.delivery import Delivered
-from mkd.record import Report, Result, silent
+from mkd.result import Report, Result, silent
 from mkd.resume import path_of
 from mkd.submission import Submission
 

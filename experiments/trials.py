@@ -19,7 +19,7 @@ from experiments.run import connected, describe, failure_told, log_metrics, open
 from experiments.tracking import Core, Recorded, log_result
 from mkd import processes
 from mkd.config import Config
-from mkd.record import Ended, Report
+from mkd.result import Ended, Report
 from mkd.speed import HEADLINE
 
 Study = Run

@@ -35,7 +35,7 @@ from experiments.study import storage as opened_storage
 from mkd.candidate import Cost, cost, run_candidate
 from mkd.config import Config, SearchConfig
 from mkd.pipeline import Ready, prepared
-from mkd.record import Ended, Report, Result
+from mkd.result import Ended, Report, Result
 from mkd.store import key_of
 
 SELECTION = "selection/mean"

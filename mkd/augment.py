@@ -21,7 +21,7 @@ from mkd.config import AugmentConfig, Config
 from mkd.files import Table, read
 from mkd.layout import Texts
 from mkd.neighbours import neighbours
-from mkd.record import Report, silent
+from mkd.result import Report, silent
 from mkd.selection import VERSION, carved
 from mkd.stages import made_by
 from mkd.store import key_of, stored

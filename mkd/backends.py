@@ -17,7 +17,7 @@ from mkd.config import Config
 from mkd.evaluate import at_work, dev_logits, quality
 from mkd.export import PROGRAM, calibration_batches, export_int8, export_onnx, export_program, load_program
 from mkd.layout import Layout, padded
-from mkd.record import MODEL, Report, phase
+from mkd.result import MODEL, Report, phase
 from mkd.speed import HEADLINE, Timed, busy_note, settings, speed_metrics, tokens_of, work_of
 from mkd.students import Student
 from mkd.tasks import Task

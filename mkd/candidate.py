@@ -16,8 +16,8 @@ from mkd.config import Config
 from mkd.evaluate import answers, dev_logits, eager
 from mkd.export import export_int8, export_onnx
 from mkd.pipeline import Ready, Rows, check_names, distil, new_student, prepare, result, save, scores, selected
-from mkd.record import Report, Result, phase, silent
 from mkd.remarks import reading, weak_students
+from mkd.result import Report, Result, phase, silent
 from mkd.speed import Timed, busy_note, hardware, is_busy, of_one_thread, size_metrics, speed_metrics, work_of
 from mkd.stages import made_by
 from mkd.store import key_of, stored

@@ -12,7 +12,7 @@ from mkd.evaluate import dev_logits, eager, quality
 from mkd.export import PROGRAM
 from mkd.finetune import student_at
 from mkd.pipeline import prepare
-from mkd.record import MODEL, Report, silent
+from mkd.result import MODEL, Report, silent
 from mkd.sources import load_tasks
 from mkd.speed import hardware
 from mkd.students import Student

@@ -14,8 +14,8 @@ from mkd.config import Config, StudentConfig
 from mkd.evaluate import answers, dev_logits, eager, majority, quality
 from mkd.pipeline import check_names, checkpoint_of, fit, learnt_from, prepare, result, save, selected
 from mkd.rates import STUDENT, resolved
-from mkd.record import MODEL, Report, Result, phase, silent
 from mkd.remarks import reading, weak_students
+from mkd.result import MODEL, Report, Result, phase, silent
 from mkd.sources import load_tasks
 from mkd.speed import size_metrics, within
 from mkd.students import Student, load_model

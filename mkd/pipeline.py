@@ -24,8 +24,8 @@ from mkd.matching import Matching
 from mkd.mixup import mixed_batches
 from mkd.parts import joined
 from mkd.rates import resolved
-from mkd.record import MODEL, Dataset, Report, Result, phase, silent
 from mkd.remarks import reading, weak_students
+from mkd.result import MODEL, Dataset, Report, Result, phase, silent
 from mkd.resume import Checkpoint, settings_of
 from mkd.sources import load_tasks
 from mkd.speed import hardware, size_metrics, within

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from mkd.config import Config
 from mkd.rates import resolved
-from mkd.record import Ended
+from mkd.result import Ended
 from mkd.stages import made_by
 from mkd.store import key_of, to_disk
 

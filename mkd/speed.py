@@ -43,7 +43,7 @@ from mkd import processes, runtime, timing
 from mkd.batches import as_inputs
 from mkd.config import SpeedConfig
 from mkd.layout import Arrays
-from mkd.record import Report, silent
+from mkd.result import Report, silent
 from mkd.students import Student
 from mkd.students.embeddings import input_table, token_of_each_row
 from mkd.tasks import Task

@@ -18,7 +18,7 @@ from mkd.leaderboard import ENTRIES, Shares
 from mkd.metrics import NotFinite
 from mkd.parts import fingerprint
 from mkd.pipeline import prepare
-from mkd.record import Report, silent
+from mkd.result import Report, silent
 from mkd.sources import LAYOUTS, load_tasks
 from mkd.store import file_hash
 from mkd.students import Student

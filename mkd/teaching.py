@@ -11,7 +11,7 @@ from mkd.batches import Source, probabilities
 from mkd.config import Config
 from mkd.evaluate import likeness, quality, retention
 from mkd.matching import States
-from mkd.record import Report, phase
+from mkd.result import Report, phase
 from mkd.store import key_of
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks import Task

@@ -22,7 +22,7 @@ from mkd.layout import Layout, sequence_lengths
 from mkd.losses import distillation
 from mkd.pipeline import prepare
 from mkd.rates import resolved
-from mkd.record import Report, silent
+from mkd.result import Report, silent
 from mkd.sources import load_tasks
 from mkd.speed import flops
 from mkd.students import Student, make_student

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.config import DataConfig
 from mkd.layout import Texts, encode, encode_rows
-from mkd.record import Report, silent
+from mkd.result import Report, silent
 from mkd.selection import carved
 from mkd.stages import made_by
 from mkd.store import append, key_of, read_array, stored, write_arrays

@@ -12,7 +12,7 @@ from mkd.matching import Matching
 from mkd.metrics import NotFinite
 from mkd.objective import Objective
 from mkd.optim import clip_gradients, make_optimizers
-from mkd.record import Report, silent
+from mkd.result import Report, silent
 from mkd.resume import Checkpoint
 from mkd.schedule import annealed, warmup_linear
 from mkd.state import State

@@ -12,7 +12,7 @@ from mkd.config import Config, DataConfig, ExportConfig, SpeedConfig, StudentCon
 from mkd.evaluate import dev_logits, eager
 from mkd.export import PROGRAM, export_int8, export_onnx
 from mkd.layout import Arrays, padded
-from mkd.record import MODEL, silent
+from mkd.result import MODEL, silent
 from mkd.runtime import Student as Runtime
 from mkd.students import Student, make_student
 from mkd.tasks import Task

@@ -13,7 +13,7 @@ from test_pipeline import BILSTM, QUALITY, TASKS, config_of
 from mkd.candidate import Cost, cost, run_candidate, teacher_speed
 from mkd.config import Config, ExportConfig, LossConfig, MatchConfig, StudentConfig
 from mkd.pipeline import Ready, prepared, run
-from mkd.record import Result
+from mkd.result import Result
 from mkd.speed import Setting, Timed, measure
 
 pytestmark = pytest.mark.usefixtures("quiet")

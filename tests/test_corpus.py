@@ -21,7 +21,7 @@ from official import rows
 
 from experiments import cli, corpus
 from mkd.config import LabelConfig
-from mkd.record import silent
+from mkd.result import silent
 from mkd.sources import load_tasks
 from mkd.tasks import Task
 from mkd.teachers import tokenizer_of

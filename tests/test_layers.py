@@ -34,6 +34,7 @@ ORDER = {
     "mkd": [
         "mkd.config",
         "mkd.rates",
+        "mkd.result",
         "mkd.tasks",
         "mkd.demo",
         "mkd.files",
@@ -45,7 +46,6 @@ ORDER = {
         "mkd.metrics",
         "mkd.optim",
         "mkd.pareto",
-        "mkd.record",
         "mkd.runtime",
         "mkd.schedule",
         "mkd.stages",

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from mkd.record import Report, silent
+from mkd.result import Report, silent
 from mkd.teachers import mean as module
 from mkd.teachers.mean import Mean, mean_of
 from mkd.tokens import TaskData

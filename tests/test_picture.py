@@ -3,7 +3,7 @@
 import math
 
 from experiments import picture, table
-from mkd.record import Dataset, Result
+from mkd.result import Dataset, Result
 
 METRICS = {
     "quality/sst2/score": 85.0, "quality/rte/score": 55.0, "quality/mean": 70.0,

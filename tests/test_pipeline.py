@@ -35,7 +35,7 @@ from mkd.config import (
 from mkd.evaluate import dev_logits, eager, quality
 from mkd.finetune import no_use, run_finetune
 from mkd.pipeline import prepare, run, run_teacher
-from mkd.record import MODEL, Result
+from mkd.result import MODEL, Result
 from mkd.sources import load_tasks
 from mkd.students import load_model
 from mkd.students.embeddings import input_table

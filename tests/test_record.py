@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mkd.config import Config
-from mkd.record import Ended
+from mkd.result import Ended
 from mkd.resume import path_of, run_folder
 
 

@@ -19,7 +19,7 @@ from mkd.batches import gather
 from mkd.config import Config, LossConfig, MatchConfig, StudentConfig
 from mkd.finetune import run_finetune
 from mkd.pipeline import run
-from mkd.record import Result, silent
+from mkd.result import Result, silent
 from mkd.sources import load_tasks
 from mkd.students import load_model
 from mkd.tasks import Row

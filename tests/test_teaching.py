@@ -31,7 +31,7 @@ from mkd.config import (
 )
 from mkd.finetune import run_finetune
 from mkd.pipeline import run, run_teacher
-from mkd.record import MODEL, Result
+from mkd.result import MODEL, Result
 from mkd.sources import load_tasks
 from mkd.students import load_model
 from mkd.teachers import settled, tokenizer_of, weakness

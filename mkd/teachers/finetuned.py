@@ -18,7 +18,7 @@ from mkd.config import Config
 from mkd.files import listed
 from mkd.layout import Layout
 from mkd.metrics import NotFinite
-from mkd.record import Report, silent
+from mkd.result import Report, silent
 from mkd.store import key_of
 from mkd.students.heads import Answer, MultiTaskConfig, head_configs, on, token_mean
 from mkd.tasks import Kind, Task

@@ -26,7 +26,7 @@ import numpy as np
 
 from mkd import files
 from mkd.files import Record, Table, listed, shown
-from mkd.record import Report, silent
+from mkd.result import Report, silent
 from mkd.stages import made_by
 from mkd.store import file_hash, key_of, new_array, stored
 from mkd.tasks import Kind, Split, Task

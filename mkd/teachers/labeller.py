@@ -13,7 +13,7 @@ from torch import nn
 from mkd.evaluate import eager, predictions
 from mkd.layout import Layout
 from mkd.metrics import check_finite
-from mkd.record import Report, silent
+from mkd.result import Report, silent
 from mkd.stages import made_by
 from mkd.store import new_array, read_array, stored, write_arrays
 from mkd.tokens import TaskData, TokenStore

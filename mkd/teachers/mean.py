@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.special import log_softmax
 
-from mkd.record import Report, silent
+from mkd.result import Report, silent
 from mkd.stages import made_by
 from mkd.store import key_of, stored, write_arrays
 from mkd.teachers.labeller import LOGITS, Labeller, read_logits, splits

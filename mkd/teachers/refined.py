@@ -16,7 +16,7 @@ from mkd.config import Config, LossConfig, SamplingConfig
 from mkd.evaluate import selection_scores
 from mkd.layout import Layout
 from mkd.rates import resolved
-from mkd.record import Report, silent
+from mkd.result import Report, silent
 from mkd.resume import Checkpoint
 from mkd.stages import made_by
 from mkd.store import key_of, stored

@@ -19,7 +19,7 @@ from mkd.config import Config
 from mkd.evaluate import eager, predictions
 from mkd.layout import Layout
 from mkd.matching import States, places_of
-from mkd.record import Report, phase
+from mkd.result import Report, phase
 from mkd.stages import made_by
 from mkd.store import append, key_of, read_array, stored
 from mkd.students import Student

@@ -20,7 +20,7 @@ from mkd.config import Config
 from mkd.evaluate import eager, predict
 from mkd.metrics import score
 from mkd.pipeline import prepare
-from mkd.record import silent
+from mkd.result import silent
 from mkd.sources import load_tasks
 from mkd.teachers import tokenizer_of
 from mkd.teachers.refined import refined_teacher

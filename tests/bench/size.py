@@ -29,7 +29,7 @@ from experiments.table import markdown
 from mkd.batches import Source, joint_batches
 from mkd.config import Config, DataConfig, DemoConfig, SamplingConfig, TeacherConfig
 from mkd.demo import TASKS
-from mkd.record import Report
+from mkd.result import Report
 from mkd.sources import load_tasks
 from mkd.teachers.refined import Refined, fresh_teacher, logit_store, teacher_tokenizer
 from mkd.tokenise import task_data
