@@ -26,8 +26,8 @@ from mkd.rates import resolved
 from mkd.result import Report, Result
 from mkd.selection import VERSION
 from mkd.sources import load_tasks
-from mkd.stages import made_by
-from mkd.store import key_of
+from mkd.storage.store import key_of
+from mkd.storage.versions import made_by
 from mkd.tasks import Task
 from mkd.teachers import refined_tasks, settled
 

@@ -14,9 +14,10 @@ import transformers
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader, set_loader
 
-from mkd import precision, processes, strictyaml
+from mkd import precision, processes
 from mkd.config import Config, without_password
 from mkd.rates import resolved
+from mkd.storage import strict_yaml
 
 GONE = {"speed": ("repeats", "warmup")}
 """By group the settings that earlier states of the project had, and that change nothing now."""
@@ -60,7 +61,7 @@ def with_settings(config: Config, settings: dict[str, Any]) -> Config:
 def from_yaml(text: str) -> Config:
     """The config that `to_yaml` has written, by this or an earlier state of the project: what it lacks has its default."""
     parser = _parser("")
-    strictyaml.check(text)
+    strict_yaml.check(text)
     settings = yaml.safe_load(text)
     for group, names in GONE.items():
         settings[group] = {name: value for name, value in settings.get(group, {}).items() if name not in names}
@@ -86,7 +87,7 @@ def _read_strictly() -> None:
 
     def strict(text: str, path: str = "") -> Any:
         # It reads a file from that file's own folder.
-        strictyaml.check(text, str(Path(path).absolute()) if path else "")
+        strict_yaml.check(text, str(Path(path).absolute()) if path else "")
         return read(text)
 
     set_loader("yaml", strict, (yaml.YAMLError,))

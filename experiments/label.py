@@ -15,7 +15,7 @@ from pathlib import Path
 from experiments import cli, corpus, tracking
 from experiments.logged import logged_student
 from mkd.config import Config
-from mkd.resume import path_of
+from mkd.storage.run_folder import path_of
 
 
 def label(config: Config) -> None:

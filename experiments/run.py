@@ -18,8 +18,8 @@ from experiments.cli import flat, one_line, to_yaml
 from mkd import precision, processes
 from mkd.config import Config
 from mkd.result import Ended, Report
-from mkd.resume import run_folder
 from mkd.selection import VERSION
+from mkd.storage.run_folder import run_folder
 
 EXPERIMENT = "mkd"
 """Where runs go that no MLFLOW_EXPERIMENT_NAME and no `mlflow run` sends elsewhere."""

@@ -31,7 +31,7 @@ from mkd.pipeline import Ready, Rows, check_names, read, taught_by
 from mkd.result import Report
 from mkd.sources import load_tasks
 from mkd.speed import HEADLINE
-from mkd.store import key_of
+from mkd.storage.store import key_of
 from mkd.teaching import soft_targets
 from mkd.timing import PROTOCOL
 

@@ -40,8 +40,8 @@ from experiments.run import connected
 from experiments.space import Space, kinds
 from experiments.worker import Job, Objective
 from mkd.config import Config, SearchConfig
-from mkd.resume import differences
-from mkd.store import key_of
+from mkd.storage.run_folder import differences
+from mkd.storage.store import key_of
 
 ABOUT = "about.json"
 """What of a study must not change, as a file of its run: a tag would be too short."""

@@ -66,8 +66,8 @@ def _column(rows: pd.DataFrame, name: str) -> list[Any]:
 
 def _in_torch(folder: Path) -> Student:
     # Imported here: an exported student needs no torch.
-    from mkd.checkpoints import load_tokenizer
     from mkd.evaluate import at_work
+    from mkd.storage.pretrained import load_tokenizer
     from mkd.students import load_model
 
     return at_work(load_model(folder), load_tokenizer(folder, "the logged model"))

@@ -23,11 +23,11 @@ from experiments.pruning import Progress
 from experiments.space import holds
 from mkd.config import Config, SearchConfig, without_password
 from mkd.contents import contents, fingerprints
-from mkd.resume import differences
 from mkd.selection import VERSION
 from mkd.sources import load_tasks
-from mkd.stages import made_by
-from mkd.store import key_of
+from mkd.storage.run_folder import differences
+from mkd.storage.store import key_of
+from mkd.storage.versions import made_by
 
 Direction = Literal["maximize", "minimize"]
 OBJECTIVES: dict[str, Direction] = {

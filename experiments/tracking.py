@@ -21,7 +21,7 @@ from mkd import processes
 from mkd.config import Config
 from mkd.delivery import Delivered
 from mkd.result import Report, Result, silent
-from mkd.resume import path_of
+from mkd.storage.run_folder import path_of
 from mkd.submission import Submission
 
 Core = Callable[[Config, Path, Report], Result]

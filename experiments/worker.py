@@ -36,7 +36,7 @@ from mkd.candidate import Cost, cost, run_candidate
 from mkd.config import Config, SearchConfig
 from mkd.pipeline import Ready, prepared
 from mkd.result import Ended, Report, Result
-from mkd.store import key_of
+from mkd.storage.store import key_of
 
 SELECTION = "selection/mean"
 OF_A_TRIAL = {"baseline": False, "export.backends": []}

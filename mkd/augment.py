@@ -16,15 +16,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mkd import checkpoints
 from mkd.config import AugmentConfig, Config
 from mkd.files import Table, read
 from mkd.layout import Texts
 from mkd.neighbours import neighbours
 from mkd.result import Report, silent
 from mkd.selection import VERSION, carved
-from mkd.stages import made_by
-from mkd.store import key_of, stored
+from mkd.storage import pretrained
+from mkd.storage.store import key_of, stored
+from mkd.storage.versions import made_by
 from mkd.tasks import MASK, Row, Split, Task
 from mkd.words import Words, as_text, blocks, spans, take, word_store
 
@@ -65,12 +65,12 @@ def augmented_split(config: Config, task: Task) -> Split:
     """
     settings, data, root = config.data.augment, config.data, Path(config.cache)
     setting = "data.augment.embeddings"
-    folder = checkpoints.resolve(settings.embeddings, setting) if settings.embeddings else None
+    folder = pretrained.resolve(settings.embeddings, setting) if settings.embeddings else None
     parts = {
         "rows": task.train.fingerprint,
         "task": task.name,
         "pair": task.kind.pair,
-        "augment": asdict(settings) | {"embeddings": "" if folder is None else checkpoints.fingerprint(folder)},
+        "augment": asdict(settings) | {"embeddings": "" if folder is None else pretrained.fingerprint(folder)},
         "selection": [data.selection_fraction, data.selection_rows, VERSION],
         "seed": config.seed,
     } | made_by("augmented")

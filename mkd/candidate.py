@@ -19,8 +19,8 @@ from mkd.pipeline import Ready, Rows, check_names, distil, new_student, prepare,
 from mkd.remarks import reading, weak_students
 from mkd.result import Report, Result, phase, silent
 from mkd.speed import Timed, busy_note, hardware, is_busy, of_one_thread, size_metrics, speed_metrics, work_of
-from mkd.stages import made_by
-from mkd.store import key_of, stored
+from mkd.storage.store import key_of, stored
+from mkd.storage.versions import made_by
 from mkd.students import Student
 from mkd.teachers import settled
 from mkd.teachers.states import check_layers

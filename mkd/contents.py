@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from mkd import checkpoints
 from mkd.config import Config
-from mkd.store import file_hash
+from mkd.storage import pretrained
+from mkd.storage.store import file_hash
 from mkd.tasks import Task
 from mkd.teachers.imported import ENDINGS
 
@@ -36,7 +36,7 @@ def fingerprints(tasks: list[Task]) -> dict[str, list[str]]:
 
 def _hash(name: str, setting: str) -> str:
     if not name.endswith(ENDINGS):
-        return checkpoints.fingerprint(checkpoints.resolve(name, setting))
+        return pretrained.fingerprint(pretrained.resolve(name, setting))
     if not Path(name).is_file():
         raise ValueError(f"{setting} is {name!r}: no such file")
     return file_hash(Path(name))

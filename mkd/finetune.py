@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd import checkpoints
 from mkd.augment import augmented
 from mkd.backends import offered
 from mkd.config import Config, StudentConfig
@@ -18,6 +17,7 @@ from mkd.remarks import reading, weak_students
 from mkd.result import MODEL, Report, Result, phase, silent
 from mkd.sources import load_tasks
 from mkd.speed import size_metrics, within
+from mkd.storage import pretrained
 from mkd.students import Student, load_model
 from mkd.students.adoption import adopted, anew, known_tasks
 from mkd.students.heads import on
@@ -60,7 +60,7 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     # Once more: a teacher that had to be made has drawn numbers, one that was found has not.
     torch.manual_seed(config.seed)
     # Wherever the student lies: what it is decides.
-    start = replace(config.finetune, student=checkpoints.fingerprint(Path(config.finetune.student)))
+    start = replace(config.finetune, student=pretrained.fingerprint(Path(config.finetune.student)))
     checkpoint = checkpoint_of(replace(config, finetune=start), side, teacher, folder / "student.safetensors")
     begun = time.perf_counter()
     fit(config, student, side, targets, phase(report, "", "student"), checkpoint)
@@ -105,7 +105,7 @@ def student_at(folder: str, setting: str) -> tuple[Student, PreTrainedTokenizerB
     """The student in a folder, and its tokenizer. Raises ValueError that names the setting where there is none."""
     if not folder or not (Path(folder) / "config.json").is_file():
         raise ValueError(f"{setting} is {folder!r}; allowed: a folder that holds a distilled student")
-    return load_model(Path(folder)), checkpoints.load_tokenizer(Path(folder), setting)
+    return load_model(Path(folder)), pretrained.load_tokenizer(Path(folder), setting)
 
 
 def _origin(config: Config) -> tuple[Student, PreTrainedTokenizerBase]:

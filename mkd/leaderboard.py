@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mkd.sources import LAYOUTS
-from mkd.store import to_disk
+from mkd.storage.store import to_disk
 
 HEADER = "index\tprediction"
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mkd import checkpoints
 from mkd.layout import encode
+from mkd.storage import pretrained
 from mkd.tokenise import unpadded
 from mkd.words import Words, blocks, take
 
@@ -89,8 +89,8 @@ def _contexts(words: Words, frequent: np.ndarray) -> np.ndarray:
 
 def _embedded(words: list[str], folder: Path) -> np.ndarray:
     """The mean of the encoder's embeddings of each word's tokens, less the mean of all embeddings [W, D]."""
-    tokenizer = checkpoints.load_tokenizer(folder, "data.augment.embeddings")
-    weight = checkpoints.load_encoder(folder, "data.augment.embeddings").get_input_embeddings().weight
+    tokenizer = pretrained.load_tokenizer(folder, "data.augment.embeddings")
+    weight = pretrained.load_encoder(folder, "data.augment.embeddings").get_input_embeddings().weight
     assert isinstance(weight, torch.Tensor), "an embedding's table is a tensor"
     table = weight.detach() - weight.detach().mean(0)
     ids, offsets = encode(unpadded(tokenizer), words, PIECES)

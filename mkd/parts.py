@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mkd import files
 from mkd.files import Record, Table, listed, shown
-from mkd.store import file_hash
+from mkd.storage.store import file_hash
 from mkd.tasks import Kind, Row, Split
 
 Decode = Callable[[str], float | None]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mkd import checkpoints, precision, processes, selection
+from mkd import precision, processes, selection
 from mkd.architectures import check_steps, padding_note
 from mkd.augment import augmented
 from mkd.backends import offered
@@ -26,10 +26,11 @@ from mkd.parts import joined
 from mkd.rates import resolved
 from mkd.remarks import reading, weak_students
 from mkd.result import MODEL, Dataset, Report, Result, phase, silent
-from mkd.resume import Checkpoint, settings_of
 from mkd.sources import load_tasks
 from mkd.speed import hardware, size_metrics, within
-from mkd.store import key_of
+from mkd.storage import pretrained
+from mkd.storage.run_folder import Checkpoint, settings_of
+from mkd.storage.store import key_of
 from mkd.students import Student, make_student
 from mkd.students.embeddings import input_table, trim
 from mkd.students.heads import on
@@ -231,7 +232,7 @@ def new_student(config: Config, side: Side, teacher: TransformerStudent | None) 
         assert teacher is not None, "settled() has refused it"
         encoder = copy.deepcopy(teacher.encoder)
     elif config.student.init:
-        encoder = checkpoints.load_encoder(checkpoints.resolve(config.student.init, "student.init"), "student.init")
+        encoder = pretrained.load_encoder(pretrained.resolve(config.student.init, "student.init"), "student.init")
     student = make_student(config.student, side.datas, len(side.tokenizer), config.data.max_length, encoder)
     if config.student.min_count:
         rows = input_table(student).num_embeddings
@@ -308,10 +309,10 @@ def _student_tokenizer(config: Config, teachers_own: PreTrainedTokenizerBase) ->
     init, name = config.student.init, config.student.tokenizer
     own = teachers_own
     if init not in ("", "teacher"):
-        own = checkpoints.load_tokenizer(checkpoints.resolve(init, "student.init"), "student.init")
+        own = pretrained.load_tokenizer(pretrained.resolve(init, "student.init"), "student.init")
     if not name:
         return own
-    tokenizer = checkpoints.load_tokenizer(checkpoints.resolve(name, "student.tokenizer"), "student.tokenizer")
+    tokenizer = pretrained.load_tokenizer(pretrained.resolve(name, "student.tokenizer"), "student.tokenizer")
     if init and tokenizer_fingerprint(tokenizer) != tokenizer_fingerprint(own):
         raise ValueError(
             f"student.tokenizer is {name!r}; allowed: that of student.init={init}, whose embeddings are by its tokens"

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from mkd import processes
 from mkd.config import Config, TrainConfig
 from mkd.speed import hardware
-from mkd.store import key_of, stored
+from mkd.storage.store import key_of, stored
 
 MARGIN = 1.2
 """bfloat16 has to be so many times as fast: it costs digits, and what is timed is not all that a model does."""

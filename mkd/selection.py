@@ -26,7 +26,7 @@ from mkd.overlap import (
     short_and_held,
     word_codes,
 )
-from mkd.store import read_array, stored, write_arrays
+from mkd.storage.store import read_array, stored, write_arrays
 from mkd.tasks import Kind, Task
 from mkd.words import Words, plain_store
 

@@ -14,7 +14,7 @@ from mkd import demo, taskfile
 from mkd.config import DataConfig, TransferConfig
 from mkd.files import Record, Table, listed
 from mkd.parts import Part, decoder, file_part, fingerprint, num_left_out, split
-from mkd.store import file_hash
+from mkd.storage.store import file_hash
 from mkd.tasks import GLUE, Kind, Split, Task
 
 

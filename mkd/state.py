@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from mkd.resume import Saved
+from mkd.storage.run_folder import Saved
 
 
 class State:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from mkd import checkpoints, files, leaderboard
+from mkd import files, leaderboard
 from mkd.config import Config
 from mkd.files import Table, listed
 from mkd.finetune import student_at
@@ -20,7 +20,8 @@ from mkd.parts import fingerprint
 from mkd.pipeline import prepare
 from mkd.result import Report, silent
 from mkd.sources import LAYOUTS, load_tasks
-from mkd.store import file_hash
+from mkd.storage import pretrained
+from mkd.storage.store import file_hash
 from mkd.students import Student
 from mkd.students.heads import on
 from mkd.tasks import GLUE, Row, Split
@@ -71,7 +72,7 @@ def run_submit(config: Config, origin: Path, folder: Path, report: Report = sile
     asked = _asked(config, student)
     own = [each for each in asked if each.task in student.config.tasks]
     constants = _constants(config, [each.task for each in asked if each not in own])
-    key = checkpoints.fingerprint(origin)
+    key = pretrained.fingerprint(origin)
     answers = _answers(config, key, on(student, device), tokenizer, own, report)
     answers |= {each.file: np.full(each.rows, constants[each.task]) for each in asked if each not in own}
     shares = leaderboard.write(folder / ZIP, answers, {each.file: each.rows for each in asked})

@@ -24,10 +24,10 @@ from typing import Any
 
 import yaml
 
-from mkd import strictyaml
 from mkd.files import Table, listed, shown
 from mkd.metrics import metrics_for
 from mkd.parts import plain
+from mkd.storage import strict_yaml
 from mkd.tasks import Kind
 
 KEYS = ("kind", "labels", "text", "label", "metrics", "train", "dev", "range", "unlabelled", "header")
@@ -160,7 +160,7 @@ def _loaded(path: Path) -> Any:
         raise ValueError(f"{path}: no such file")
     content = path.read_bytes()
     try:
-        strictyaml.check(content, str(path))
+        strict_yaml.check(content, str(path))
         return yaml.load(content, _Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1

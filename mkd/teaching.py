@@ -12,7 +12,7 @@ from mkd.config import Config
 from mkd.evaluate import likeness, quality, retention
 from mkd.matching import States
 from mkd.result import Report, phase
-from mkd.store import key_of
+from mkd.storage.store import key_of
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks import Task
 from mkd.teachers import REFINED, Known, labeller, other_labellers, weaknesses

@@ -18,8 +18,8 @@ from mkd.config import DataConfig
 from mkd.layout import Texts, encode, encode_rows
 from mkd.result import Report, silent
 from mkd.selection import carved
-from mkd.stages import made_by
-from mkd.store import append, key_of, read_array, stored, write_arrays
+from mkd.storage.store import append, key_of, read_array, stored, write_arrays
+from mkd.storage.versions import made_by
 from mkd.tasks import MASK, Kind, Row, Split, Task
 from mkd.tokens import TaskData, TokenStore
 

@@ -13,9 +13,9 @@ from mkd.metrics import NotFinite
 from mkd.objective import Objective
 from mkd.optim import clip_gradients, make_optimizers
 from mkd.result import Report, silent
-from mkd.resume import Checkpoint
 from mkd.schedule import annealed, warmup_linear
 from mkd.state import State
+from mkd.storage.run_folder import Checkpoint
 from mkd.students import Student
 
 LOG_EVERY = 25

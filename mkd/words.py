@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mkd.layout import Texts
-from mkd.stages import made_by
-from mkd.store import append, read_array, stored
+from mkd.storage.store import append, read_array, stored
+from mkd.storage.versions import made_by
 from mkd.tasks import Kind, Split
 
 BLOCK_ROWS = 16_384

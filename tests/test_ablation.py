@@ -12,7 +12,7 @@ from entry import TINY, client, command, outcome
 from experiments import cli
 from experiments.ablation import ablate, plan
 from mkd.config import AblationConfig, Config
-from mkd.stages import STAGES
+from mkd.storage.versions import STAGES
 
 CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"
 VARIANTS: dict[str, dict[str, Any]] = {"plain": {}, "mixup": {"loss.mixup": 0.4}}

@@ -10,9 +10,9 @@ import torch
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from mkd import checkpoints
 from mkd.architectures import check_steps, padding_error, padding_note
 from mkd.speed import flops
+from mkd.storage import pretrained
 from mkd.students import load_model
 from mkd.students.transformer import TransformerStudent, keep_layers, on_encoder
 from mkd.tokens import Inputs
@@ -87,7 +87,7 @@ def answer(model: TransformerStudent) -> torch.Tensor:
 def test_an_encoder_goes_through_every_step(name: str, tmp_path: Path) -> None:
     """Read from a folder, made a teacher, trained, counted, its states read, saved and read back with the same answers."""
     encoder(name).save_pretrained(tmp_path / "encoder")
-    model = on_encoder(checkpoints.load_encoder(tmp_path / "encoder", "teacher.checkpoint"), "mean", SHARED)
+    model = on_encoder(pretrained.load_encoder(tmp_path / "encoder", "teacher.checkpoint"), "mean", SHARED)
     check_steps(model, "float32", True, "teacher.checkpoint")
     assert flops(model, 16) > flops(model, 8) > 0
     model.save_pretrained(tmp_path / "model")
@@ -117,7 +117,7 @@ def test_what_is_no_encoder_of_text_is_refused_in_one_line(name: str, line: str,
     if line.startswith(("is no", "whose")):
         AutoConfig.for_model(name).save_pretrained(tmp_path)
         with pytest.raises(ValueError, match=f"teacher.checkpoint is .*: a {name} model.* {line}") as refused:
-            checkpoints.load_encoder(tmp_path, "teacher.checkpoint")
+            pretrained.load_encoder(tmp_path, "teacher.checkpoint")
     else:
         with pytest.raises(ValueError, match=f"teacher.checkpoint names a {name} model, with which .*{line}") as refused:
             check_steps(on_encoder(encoder(name), "mean", SHARED), "float32", False, "teacher.checkpoint")

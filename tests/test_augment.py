@@ -12,9 +12,9 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from mkd import words
 from mkd.augment import augmented, augmented_split, change, cut
-from mkd.checkpoints import load_tokenizer
 from mkd.config import AugmentConfig, Config, DataConfig
 from mkd.layout import Texts
+from mkd.storage.pretrained import load_tokenizer
 from mkd.tasks import MASK, Row, Task
 from mkd.tokenise import mask_of, task_data, token_store
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from tiny import MINILM
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2Model, PreTrainedTokenizerBase
 
-from mkd.checkpoints import fingerprint, load_classifier, load_encoder, load_tokenizer, resolve
+from mkd.storage.pretrained import fingerprint, load_classifier, load_encoder, load_tokenizer, resolve
 
 SETTING = "teacher.checkpoint"
 

@@ -18,7 +18,6 @@ from transformers import PreTrainedTokenizerBase
 
 from experiments.table import export_lines
 from mkd import export
-from mkd.checkpoints import load_tokenizer
 from mkd.config import Config, DataConfig, DemoConfig, ExportConfig, SpeedConfig, StudentConfig
 from mkd.delivery import run_export
 from mkd.evaluate import at_work, eager
@@ -28,6 +27,7 @@ from mkd.pipeline import save
 from mkd.runtime import MANIFEST, TOKENIZER, Infer, Text
 from mkd.runtime import Student as Runtime
 from mkd.sources import load_tasks
+from mkd.storage.pretrained import load_tokenizer
 from mkd.students import Student, make_student
 from mkd.students.embeddings import input_table, trim
 from mkd.tokenise import task_data

@@ -16,7 +16,6 @@ from transformers import DistilBertConfig, DistilBertModel, PreTrainedTokenizerB
 
 from experiments import table
 from experiments.table import scores
-from mkd.checkpoints import load_tokenizer
 from mkd.config import (
     AugmentConfig,
     Config,
@@ -37,6 +36,7 @@ from mkd.finetune import no_use, run_finetune
 from mkd.pipeline import prepare, run, run_teacher
 from mkd.result import MODEL, Result
 from mkd.sources import load_tasks
+from mkd.storage.pretrained import load_tokenizer
 from mkd.students import load_model
 from mkd.students.embeddings import input_table
 from mkd.tokenise import task_data

@@ -10,7 +10,7 @@ from experiments import cli
 from mkd.config import Config, FinetuneConfig, StudentConfig, TeacherConfig, TrainConfig
 from mkd.pipeline import run
 from mkd.rates import resolved
-from mkd.resume import settings_of
+from mkd.storage.run_folder import settings_of
 
 SAID = TrainConfig(learning_rate=3e-5)
 

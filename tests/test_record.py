@@ -6,7 +6,7 @@ import pytest
 
 from mkd.config import Config
 from mkd.result import Ended
-from mkd.resume import path_of, run_folder
+from mkd.storage.run_folder import path_of, run_folder
 
 
 def test_the_folder_of_a_run_that_was_ended_for_good_is_gone_with_its_checkpoint(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from mkd.batches import Batch, Source, joint_batches
 from mkd.config import Config, LossConfig, SamplingConfig, StudentConfig, TrainConfig
 from mkd.evaluate import selection_scores
 from mkd.mixup import mixed_batches
-from mkd.resume import Checkpoint, Saved, run_folder, settings_of
+from mkd.storage.run_folder import Checkpoint, Saved, run_folder, settings_of
 from mkd.students import make_student
 from mkd.tokens import TaskData, layout_of
 from mkd.trainer import Trained, train

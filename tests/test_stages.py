@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from tiny import make_tasks, make_tokenizer
 
-from mkd import stages
 from mkd.config import (
     AugmentConfig,
     Config,
@@ -20,7 +19,8 @@ from mkd.config import (
 from mkd.contents import contents, fingerprints
 from mkd.pipeline import run
 from mkd.selection import VERSION
-from mkd.stages import STAGES, Stage, made_by
+from mkd.storage import versions
+from mkd.storage.versions import STAGES, Stage, made_by
 from mkd.tokenise import token_store
 
 
@@ -37,7 +37,7 @@ def test_a_raised_version_or_another_library_makes_a_store_anew(tmp_path: Path, 
     assert made() == first and len(first) == 1
     monkeypatch.setitem(STAGES, "tokens", STAGES["tokens"]._replace(version=99))
     assert len(made()) == 2
-    monkeypatch.setattr(stages, "_installed", {"tokenizers": "0.0", "transformers": "0.0"}.__getitem__)
+    monkeypatch.setattr(versions, "_installed", {"tokenizers": "0.0", "transformers": "0.0"}.__getitem__)
     assert len(made()) == 3
 
 

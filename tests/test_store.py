@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from waiting import wait_for_tick
 
-from mkd import store
-from mkd.store import MANIFEST, file_hash, key_of, new_array, read_array, stored
+from mkd.storage import store
+from mkd.storage.store import MANIFEST, file_hash, key_of, new_array, read_array, stored
 
 PARTS = {"rows": "abc", "length": 8}
 

@@ -22,8 +22,8 @@ from transformers import (
 )
 
 from mkd.batches import gather
-from mkd.checkpoints import load_encoder
 from mkd.config import StudentConfig
+from mkd.storage.pretrained import load_encoder
 from mkd.students import STUDENTS, Student, load_model, make_student
 from mkd.students.bilstm import BiLstm, BiLstmStudent, Maxout, _attend, _turn
 from mkd.students.embeddings import input_table, project

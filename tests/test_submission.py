@@ -18,10 +18,10 @@ from tiny import MINILM
 from transformers import PreTrainedTokenizerBase
 
 from experiments.table import submission_info, submission_lines
-from mkd.checkpoints import load_tokenizer
 from mkd.config import Config, DataConfig, StudentConfig, SubmitConfig
 from mkd.evaluate import at_work
 from mkd.pipeline import save
+from mkd.storage.pretrained import load_tokenizer
 from mkd.students import STUDENTS, Student, load_model, make_student
 from mkd.submission import Submission, run_submit
 from mkd.tasks import GLUE

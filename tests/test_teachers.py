@@ -13,9 +13,9 @@ import torch
 from tiny import MINILM, make_datas, make_tasks, make_tokenizer, pair_rows, split
 from transformers import PreTrainedTokenizerBase
 
-from mkd.checkpoints import load_encoder, load_tokenizer
 from mkd.config import Config, DataConfig, SamplingConfig, SpeedConfig, TeacherConfig, TrainConfig
 from mkd.evaluate import eager, predict
+from mkd.storage.pretrained import load_encoder, load_tokenizer
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks import Row, Task
 from mkd.teachers.refined import labelled, logit_store, refined_teacher, teacher_tokenizer

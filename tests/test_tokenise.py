@@ -13,10 +13,10 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from mkd import tokenise
 from mkd.batches import Source, assemble, gather
-from mkd.checkpoints import load_tokenizer
 from mkd.config import DataConfig
 from mkd.layout import Layout, Texts
 from mkd.runtime import _tuples
+from mkd.storage.pretrained import load_tokenizer
 from mkd.tasks import Row, Task
 from mkd.tokenise import task_data, token_store, tokenizer_fingerprint
 from mkd.tokens import layout_of

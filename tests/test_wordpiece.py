@@ -7,7 +7,7 @@ import pytest
 from tiny import SINGLE, make_tokenizer, split
 from transformers import PreTrainedTokenizerBase
 
-from mkd.stages import STAGES, Stage
+from mkd.storage.versions import STAGES, Stage
 from mkd.tasks import Row, Task
 
 TWINS = [

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd import checkpoints
 from mkd.config import Config
 from mkd.metrics import score
 from mkd.remarks import floor
+from mkd.storage import pretrained
 from mkd.tasks import Task
 from mkd.teachers.finetuned import fine_tuned
 from mkd.teachers.imported import ENDINGS, Imported, import_logits
@@ -104,7 +104,7 @@ def tokenizer_of(config: Config, tasks: list[Task]) -> PreTrainedTokenizerBase:
     first = _first_checkpoint(config, tasks)
     if not first or refined_tasks(config, tasks):
         return teacher_tokenizer(config, tasks)
-    return checkpoints.load_tokenizer(checkpoints.resolve(first, "teacher.sources"), "teacher.sources")
+    return pretrained.load_tokenizer(pretrained.resolve(first, "teacher.sources"), "teacher.sources")
 
 
 def other_labellers(config: Config, tasks: list[Task], datas: list[TaskData], device: torch.device) -> Known:

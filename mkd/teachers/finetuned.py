@@ -13,13 +13,13 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from mkd import checkpoints
 from mkd.config import Config
 from mkd.files import listed
 from mkd.layout import Layout
 from mkd.metrics import NotFinite
 from mkd.result import Report, silent
-from mkd.store import key_of
+from mkd.storage import pretrained
+from mkd.storage.store import key_of
 from mkd.students.heads import Answer, MultiTaskConfig, head_configs, on, token_mean
 from mkd.tasks import Kind, Task
 from mkd.teachers.labeller import Reader, splits, standardised, stored_logits
@@ -68,14 +68,14 @@ class FineTuned(NamedTuple):
 
     def model(self) -> Classifier:
         """The model, on the device. Raises ValueError where the weights do not hold all of a classifier."""
-        model = checkpoints.load_classifier(self.folder, self.setting)
+        model = pretrained.load_classifier(self.folder, self.setting)
         # A decoder finds the last token of a text by what padding is.
         model.config.pad_token_id = self.layout.pad
         return on(Classifier(model, self.order, self.data, self.layout.max_length), self.device).eval()
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer that came with it."""
-        return checkpoints.load_tokenizer(self.folder, self.setting)
+        return pretrained.load_tokenizer(self.folder, self.setting)
 
     def logits(self, split: str, report: Report = silent) -> np.ndarray:
         """As Labeller.logits; computed once."""
@@ -94,10 +94,10 @@ def fine_tuned(config: Config, task: Task, checkpoint: str, device: torch.device
     Raises ValueError where its labels are not the task's, or where it has no tokenizer or no room for the longest text.
     """
     setting = f"teacher.sources.{task.name}"
-    folder = checkpoints.resolve(checkpoint, setting)
-    theirs = checkpoints.load_config(folder, setting)
+    folder = pretrained.resolve(checkpoint, setting)
+    theirs = pretrained.load_config(folder, setting)
     order = label_order(theirs, task.kind, f"{setting} is {checkpoint!r}")
-    tokenizer = checkpoints.load_tokenizer(folder, setting)
+    tokenizer = pretrained.load_tokenizer(folder, setting)
     if tokenizer.pad_token_id is None:
         raise ValueError(f"{setting} is {checkpoint!r}: its tokenizer has no padding token; set pad_token in its files")
     length = min(getattr(theirs, "max_position_embeddings", None) or tokenizer.model_max_length, tokenizer.model_max_length)
@@ -106,8 +106,8 @@ def fine_tuned(config: Config, task: Task, checkpoint: str, device: torch.device
     data = task_data(Path(config.cache), task, tokenizer, config.data, config.seed)
     layout = layout_of(tokenizer, True, config.data.max_length)
     precision = config.teacher.train.precision
-    key = key_of({"checkpoint": checkpoints.fingerprint(folder), "order": order, "precision": precision})
-    return FineTuned(checkpoints.model_name(theirs), key, folder, setting, order, data, layout, config, device)
+    key = key_of({"checkpoint": pretrained.fingerprint(folder), "order": order, "precision": precision})
+    return FineTuned(pretrained.model_name(theirs), key, folder, setting, order, data, layout, config, device)
 
 
 def label_order(theirs: PreTrainedConfig, kind: Kind, where: str) -> list[int]:

@@ -14,8 +14,8 @@ from mkd.evaluate import eager, predictions
 from mkd.layout import Layout
 from mkd.metrics import check_finite
 from mkd.result import Report, silent
-from mkd.stages import made_by
-from mkd.store import new_array, read_array, stored, write_arrays
+from mkd.storage.store import new_array, read_array, stored, write_arrays
+from mkd.storage.versions import made_by
 from mkd.tokens import TaskData, TokenStore
 
 LOGITS = "logits.float32"

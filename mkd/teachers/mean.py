@@ -11,8 +11,8 @@ import numpy as np
 from scipy.special import log_softmax
 
 from mkd.result import Report, silent
-from mkd.stages import made_by
-from mkd.store import key_of, stored, write_arrays
+from mkd.storage.store import key_of, stored, write_arrays
+from mkd.storage.versions import made_by
 from mkd.teachers.labeller import LOGITS, Labeller, read_logits, splits
 from mkd.tokens import TaskData
 

@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd import checkpoints, processes
+from mkd import processes
 from mkd.batches import Batch, Source, joint_batches
 from mkd.config import Config, LossConfig, SamplingConfig
 from mkd.evaluate import selection_scores
 from mkd.layout import Layout
 from mkd.rates import resolved
 from mkd.result import Report, silent
-from mkd.resume import Checkpoint
-from mkd.stages import made_by
-from mkd.store import key_of, stored
+from mkd.storage import pretrained
+from mkd.storage.run_folder import Checkpoint
+from mkd.storage.store import key_of, stored
+from mkd.storage.versions import made_by
 from mkd.students import bert_config, load_model
 from mkd.students.heads import head_configs, on
 from mkd.students.transformer import TransformerConfig, TransformerStudent, on_encoder
@@ -50,7 +51,7 @@ class Head(NamedTuple):
 
     @property
     def name(self) -> str:
-        return checkpoints.model_name(self.refined.model.encoder.config)
+        return pretrained.model_name(self.refined.model.encoder.config)
 
     @property
     def key(self) -> str:
@@ -65,13 +66,13 @@ def teacher_tokenizer(config: Config, tasks: list[Task]) -> PreTrainedTokenizerB
     """The checkpoint's tokenizer; for a teacher from scratch, a WordPiece one learnt from the tasks' training text."""
     if config.teacher.checkpoint:
         setting = "teacher.checkpoint"
-        return checkpoints.load_tokenizer(checkpoints.resolve(config.teacher.checkpoint, setting), setting)
+        return pretrained.load_tokenizer(pretrained.resolve(config.teacher.checkpoint, setting), setting)
     parts = {"rows": [task.train.fingerprint for task in tasks], "vocabulary": config.teacher.vocabulary}
     parts |= made_by("tokenizers")
     folder = stored(
         Path(config.cache), "tokenizers", parts, lambda aside: learn_wordpiece(tasks, config.teacher.vocabulary, aside)
     )
-    return checkpoints.load_tokenizer(folder, "teacher.vocabulary")
+    return pretrained.load_tokenizer(folder, "teacher.vocabulary")
 
 
 def refined_teacher(
@@ -170,7 +171,7 @@ def fresh_teacher(config: Config, datas: list[TaskData], tokenizer: PreTrainedTo
         return TransformerStudent(TransformerConfig(encoder=sizes, pooling=settings.pooling, **shared))
     setting = "teacher.checkpoint"
     return on_encoder(
-        checkpoints.load_encoder(checkpoints.resolve(settings.checkpoint, setting), setting), settings.pooling, shared
+        pretrained.load_encoder(pretrained.resolve(settings.checkpoint, setting), setting), settings.pooling, shared
     )
 
 
@@ -192,8 +193,8 @@ def _settings(config: Config) -> dict[str, Any]:
         return settings
     for name in ("layers", "hidden", "heads", "vocabulary"):
         del settings[name]
-    folder = checkpoints.resolve(config.teacher.checkpoint, "teacher.checkpoint")
-    return settings | {"checkpoint": checkpoints.fingerprint(folder)}
+    folder = pretrained.resolve(config.teacher.checkpoint, "teacher.checkpoint")
+    return settings | {"checkpoint": pretrained.fingerprint(folder)}
 
 
 def _content(store: TokenStore, rows: np.ndarray) -> str:

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from mkd import checkpoints
 from mkd.config import Config
 from mkd.evaluate import eager, predictions
 from mkd.layout import Layout
 from mkd.matching import States, places_of
 from mkd.result import Report, phase
-from mkd.stages import made_by
-from mkd.store import append, key_of, read_array, stored
+from mkd.storage import pretrained
+from mkd.storage.store import append, key_of, read_array, stored
+from mkd.storage.versions import made_by
 from mkd.students import Student
 from mkd.tasks import Task
 from mkd.teachers import REFINED, sources
@@ -99,7 +99,7 @@ def _layers(config: Config, source: str) -> int:
     if source == REFINED and not config.teacher.checkpoint:
         return config.teacher.layers
     setting, name = ("teacher.checkpoint", config.teacher.checkpoint) if source == REFINED else ("teacher.sources", source)
-    theirs = checkpoints.load_config(checkpoints.resolve(name, setting), setting)
+    theirs = pretrained.load_config(pretrained.resolve(name, setting), setting)
     if theirs.is_encoder_decoder:
         weight = config.loss.match.weight
         raise ValueError(f"loss.match.weight is {weight}; allowed: 0, as {name} has the states of an encoder and of a decoder")
@@ -143,7 +143,7 @@ def _exposed(teacher: Labeller) -> Exposed:
         widths, precision = refined.model.state_widths, refined.precision
         by = {"teacher": refined.key, "layout": list(refined.layout), "precision": precision}
         return Exposed(lambda: refined.model, refined.key, by, refined.layout, precision, teacher.data, len(widths), widths[0])
-    theirs = checkpoints.load_config(teacher.folder, teacher.setting)
+    theirs = pretrained.load_config(teacher.folder, teacher.setting)
     precision = teacher.config.teacher.train.precision
     by = {"classifier": teacher.key, "layout": list(teacher.layout), "precision": precision}
     num_states, width = 1 + theirs.num_hidden_layers, theirs.hidden_size

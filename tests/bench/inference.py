@@ -20,13 +20,14 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from experiments.table import markdown
-from mkd import checkpoints, runtime
+from mkd import runtime
 from mkd.backends import checked, in_torch
 from mkd.config import DataConfig, ExportConfig
 from mkd.evaluate import dev_logits, eager, quality
 from mkd.export import calibration_batches, export_int8, export_onnx
 from mkd.sources import load_tasks
 from mkd.speed import Setting, Timed, busy_note, speed_metrics, tokens_of, work_of
+from mkd.storage import pretrained
 from mkd.students import Student, bert_config, load_model
 from mkd.students.transformer import TransformerConfig, TransformerStudent
 from mkd.teaching import Side
@@ -78,7 +79,7 @@ def main() -> None:
         scores: dict[str, dict[str, dict[str, float]]] = {}
         for entry in given.students:
             name, folder = entry.split("=")
-            student, tokenizer = load_model(Path(folder)), checkpoints.load_tokenizer(Path(folder), name)
+            student, tokenizer = load_model(Path(folder)), pretrained.load_tokenizer(Path(folder), name)
             datas = [task_data(Path(given.cache), task, tokenizer, config, 0) for task in tasks]
             scores[name] = exported(student, Side(tokenizer, datas, torch.device("cpu")), root / name)
             timed[f"{name}/torch"] = in_torch(student, tokenizer)

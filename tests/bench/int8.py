@@ -22,7 +22,7 @@ import torch
 from onnxruntime.quantization import quantize_dynamic, quantize_static
 
 from experiments.table import markdown
-from mkd import checkpoints, runtime
+from mkd import runtime
 from mkd.backends import checked, in_torch
 from mkd.config import DataConfig, ExportConfig
 from mkd.evaluate import dev_logits, eager
@@ -30,6 +30,7 @@ from mkd.export import calibration_batches, export_int8, export_onnx
 from mkd.layout import padded
 from mkd.sources import load_tasks
 from mkd.speed import Setting, Timed, measure
+from mkd.storage import pretrained
 from mkd.students import load_model
 from mkd.teaching import Side
 from mkd.timing import statistics_of
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    student, tokenizer = load_model(given.student), checkpoints.load_tokenizer(given.student, "student")
+    student, tokenizer = load_model(given.student), pretrained.load_tokenizer(given.student, "student")
     config = DataConfig(source="glue", path=given.data, tasks=given.tasks)
     datas = [task_data(given.cache, task, tokenizer, config, 0) for task in load_tasks(config)]
     side, layout = Side(tokenizer, datas, torch.device("cpu")), layout_of(tokenizer, student.joined, config.max_length)

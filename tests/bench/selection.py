@@ -26,7 +26,7 @@ from mkd import selection
 from mkd.config import DataConfig
 from mkd.selection import carved, row_groups, touched
 from mkd.sources import load_tasks
-from mkd.store import key_of
+from mkd.storage.store import key_of
 from mkd.tasks import Kind, Row, Split, Task
 from mkd.words import plain_store
 

@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from mkd.config import Config
 from mkd.rates import resolved
 from mkd.result import Ended
-from mkd.stages import made_by
-from mkd.store import key_of, to_disk
+from mkd.storage.store import key_of, to_disk
+from mkd.storage.versions import made_by
 
 FORMAT = 1
 """Of the file; goes up whenever an older one could no longer be read."""

@@ -20,7 +20,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
-from mkd.store import file_hash, key_of
+from mkd.storage.store import file_hash, key_of
 
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 VOCABULARY_FILES = ["tokenizer.json", "vocab.txt", "vocab.json", "*.model"]
