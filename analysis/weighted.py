@@ -1,7 +1,7 @@
-"""The metrics of mkd/metrics.py over many resamples of the rows at once: a row counts as often as it was drawn.
+"""The metrics of mkd/tasks/metrics.py over many resamples of the rows at once: a row counts as often as it was drawn.
 
 Axes: R rows, B resamples, C classes, G groups of equal values. counts_RB: how often each row is in each resample. All metrics are
-in points from 0 to 100, or -100 to 100, and equal those of mkd/metrics.py on the rows written out (tests/test_weighted.py).
+in points from 0 to 100, or -100 to 100, and equal those of mkd/tasks/metrics.py on the rows written out (tests/test_weighted.py).
 """
 
 from collections.abc import Callable
@@ -66,7 +66,7 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] =
     "pearson": pearson,
     "spearman": spearman,
 }
-"""By the name that mkd/metrics.py has for it: function of counts, labels and predictions (class indices, or scores)."""
+"""By the name that mkd/tasks/metrics.py has for it: function of counts, labels and predictions (class indices, or scores)."""
 
 
 def confusion(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray, classes: int) -> np.ndarray:

@@ -25,10 +25,10 @@ from mkd.contents import contents, fingerprints
 from mkd.rates import resolved
 from mkd.result import Report, Result
 from mkd.selection import VERSION
-from mkd.sources import load_tasks
 from mkd.storage.store import key_of
 from mkd.storage.versions import made_by
-from mkd.tasks import Task
+from mkd.tasks.sources import load_tasks
+from mkd.tasks.task import Task
 from mkd.teachers import refined_tasks, settled
 
 OF_A_TRIAL = {"baseline": False, "export.backends": [], "speed.seconds": 0}

@@ -23,7 +23,7 @@ import pyarrow.dataset
 from mlflow.exceptions import ExecutionException
 
 from mkd.config import LabelConfig
-from mkd.files import listed
+from mkd.tasks.files import listed
 from mkd.teachers.imported import COLUMNS
 
 if TYPE_CHECKING:

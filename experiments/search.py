@@ -29,9 +29,9 @@ from mkd.candidate import cost, teacher_speed
 from mkd.config import Config, without_password
 from mkd.pipeline import Ready, Rows, check_names, read, taught_by
 from mkd.result import Report
-from mkd.sources import load_tasks
 from mkd.speed import HEADLINE
 from mkd.storage.store import key_of
+from mkd.tasks.sources import load_tasks
 from mkd.teaching import soft_targets
 from mkd.timing import PROTOCOL
 

@@ -24,10 +24,10 @@ from experiments.space import holds
 from mkd.config import Config, SearchConfig, without_password
 from mkd.contents import contents, fingerprints
 from mkd.selection import VERSION
-from mkd.sources import load_tasks
 from mkd.storage.run_folder import differences
 from mkd.storage.store import key_of
 from mkd.storage.versions import made_by
+from mkd.tasks.sources import load_tasks
 
 Direction = Literal["maximize", "minimize"]
 OBJECTIVES: dict[str, Direction] = {

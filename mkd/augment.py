@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mkd.config import AugmentConfig, Config
-from mkd.files import Table, read
 from mkd.layout import Texts
 from mkd.neighbours import neighbours
 from mkd.result import Report, silent
@@ -25,7 +24,8 @@ from mkd.selection import VERSION, carved
 from mkd.storage import pretrained
 from mkd.storage.store import key_of, stored
 from mkd.storage.versions import made_by
-from mkd.tasks import MASK, Row, Split, Task
+from mkd.tasks.files import Table, read
+from mkd.tasks.task import MASK, Row, Split, Task
 from mkd.words import Words, as_text, blocks, spans, take, word_store
 
 FILE = "rows.parquet"

@@ -20,7 +20,7 @@ from mkd.layout import Layout, padded
 from mkd.result import MODEL, Report, phase
 from mkd.speed import HEADLINE, Timed, busy_note, settings, speed_metrics, tokens_of, work_of
 from mkd.students import Student
-from mkd.tasks import Task
+from mkd.tasks.task import Task
 from mkd.teachers.finetuned import Classifier
 from mkd.teaching import Side, Teacher
 from mkd.tokens import TaskData, layout_of

@@ -12,7 +12,7 @@ def _check(condition: bool, setting: str, value: object, allowed: str) -> None:
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """The generated suite that ships with the project (mkd/demo)."""
+    """The generated suite that ships with the project (mkd/tasks/demo)."""
 
     seed: int = 0
     """Seed of the generator; another seed gives other rows of the same tasks."""

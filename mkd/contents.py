@@ -5,7 +5,7 @@ from pathlib import Path
 from mkd.config import Config
 from mkd.storage import pretrained
 from mkd.storage.store import file_hash
-from mkd.tasks import Task
+from mkd.tasks.task import Task
 from mkd.teachers.imported import ENDINGS
 
 TEACHER = "teacher"

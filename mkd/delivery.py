@@ -13,10 +13,10 @@ from mkd.export import PROGRAM
 from mkd.finetune import student_at
 from mkd.pipeline import prepare
 from mkd.result import MODEL, Report, silent
-from mkd.sources import load_tasks
 from mkd.speed import hardware
 from mkd.students import Student
-from mkd.tasks import Task
+from mkd.tasks.sources import load_tasks
+from mkd.tasks.task import Task
 from mkd.teaching import read_side
 from mkd.tokens import layout_of
 

@@ -11,9 +11,9 @@ from transformers import PreTrainedTokenizerBase
 from mkd import runtime
 from mkd.batches import as_inputs
 from mkd.layout import Arrays, Layout, padded, sequence_lengths
-from mkd.metrics import expected_calibration_error, pearson, score
 from mkd.students import Student
 from mkd.students.heads import MultiTaskConfig
+from mkd.tasks.metrics import expected_calibration_error, pearson, score
 from mkd.tokenise import unpadded
 from mkd.tokens import TaskData, TokenStore, layout_of
 

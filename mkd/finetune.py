@@ -15,12 +15,12 @@ from mkd.pipeline import check_names, checkpoint_of, fit, learnt_from, prepare, 
 from mkd.rates import STUDENT, resolved
 from mkd.remarks import reading, weak_students
 from mkd.result import MODEL, Report, Result, phase, silent
-from mkd.sources import load_tasks
 from mkd.speed import size_metrics, within
 from mkd.storage import pretrained
 from mkd.students import Student, load_model
 from mkd.students.adoption import adopted, anew, known_tasks
 from mkd.students.heads import on
+from mkd.tasks.sources import load_tasks
 from mkd.teachers import refined_tasks, settled, tokenizer_of
 from mkd.teachers.states import check_layers
 from mkd.teaching import beside, make_teacher, read_side, soft_targets, weak_teachers

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mkd.sources import LAYOUTS
 from mkd.storage.store import to_disk
+from mkd.tasks.sources import LAYOUTS
 
 HEADER = "index\tprediction"
 

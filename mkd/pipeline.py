@@ -22,11 +22,9 @@ from mkd.contents import contents
 from mkd.evaluate import answers, dev_logits, eager, majority, predict, quality, selection_scores
 from mkd.matching import Matching
 from mkd.mixup import mixed_batches
-from mkd.parts import joined
 from mkd.rates import resolved
 from mkd.remarks import reading, weak_students
 from mkd.result import MODEL, Dataset, Report, Result, phase, silent
-from mkd.sources import load_tasks
 from mkd.speed import hardware, size_metrics, within
 from mkd.storage import pretrained
 from mkd.storage.run_folder import Checkpoint, settings_of
@@ -35,7 +33,9 @@ from mkd.students import Student, make_student
 from mkd.students.embeddings import input_table, trim
 from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
-from mkd.tasks import Task
+from mkd.tasks.rows import joined
+from mkd.tasks.sources import load_tasks
+from mkd.tasks.task import Task
 from mkd.teachers import needed, refined_tasks, settled, tokenizer_of, weakness
 from mkd.teachers.refined import fresh_teacher, labelled
 from mkd.teachers.states import check_layers

@@ -6,8 +6,8 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from mkd.layout import Layout, Texts, sequence_lengths
-from mkd.metrics import score
-from mkd.tasks import Kind
+from mkd.tasks.metrics import score
+from mkd.tasks.task import Kind
 from mkd.tokens import TaskData, TokenStore
 
 NOTABLE_PERCENT = 1.0

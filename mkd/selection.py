@@ -27,7 +27,7 @@ from mkd.overlap import (
     word_codes,
 )
 from mkd.storage.store import read_array, stored, write_arrays
-from mkd.tasks import Kind, Task
+from mkd.tasks.task import Kind, Task
 from mkd.words import Words, plain_store
 
 VERSION = "overlap-1"

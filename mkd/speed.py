@@ -46,7 +46,7 @@ from mkd.layout import Arrays
 from mkd.result import Report, silent
 from mkd.students import Student
 from mkd.students.embeddings import input_table, token_of_each_row
-from mkd.tasks import Task
+from mkd.tasks.task import Task
 from mkd.timing import CLOCK, MOST_BUSY, PROTOCOL, Block, Call, Clock
 
 ROUNDS = 5

@@ -10,21 +10,22 @@ from typing import NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from mkd import files, leaderboard
+from mkd import leaderboard
 from mkd.config import Config
-from mkd.files import Table, listed
 from mkd.finetune import student_at
 from mkd.leaderboard import ENTRIES, Shares
-from mkd.metrics import NotFinite
-from mkd.parts import fingerprint
 from mkd.pipeline import prepare
 from mkd.result import Report, silent
-from mkd.sources import LAYOUTS, load_tasks
 from mkd.storage import pretrained
 from mkd.storage.store import file_hash
 from mkd.students import Student
 from mkd.students.heads import on
-from mkd.tasks import GLUE, Row, Split
+from mkd.tasks import files
+from mkd.tasks.files import Table, listed
+from mkd.tasks.metrics import NotFinite
+from mkd.tasks.rows import fingerprint
+from mkd.tasks.sources import LAYOUTS, load_tasks
+from mkd.tasks.task import GLUE, Row, Split
 from mkd.teachers.labeller import Reader, stored_logits
 from mkd.tokenise import token_store
 from mkd.tokens import layout_of

@@ -14,7 +14,7 @@ from mkd.matching import States
 from mkd.result import Report, phase
 from mkd.storage.store import key_of
 from mkd.students.transformer import TransformerStudent
-from mkd.tasks import Task
+from mkd.tasks.task import Task
 from mkd.teachers import REFINED, Known, labeller, other_labellers, weaknesses
 from mkd.teachers.finetuned import Classifier, FineTuned
 from mkd.teachers.labeller import Labeller

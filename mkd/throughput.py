@@ -23,11 +23,11 @@ from mkd.losses import distillation
 from mkd.pipeline import prepare
 from mkd.rates import resolved
 from mkd.result import Report, silent
-from mkd.sources import load_tasks
 from mkd.speed import flops
 from mkd.students import Student, make_student
 from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
+from mkd.tasks.sources import load_tasks
 from mkd.teachers.refined import fresh_teacher, teacher_tokenizer
 from mkd.tokenise import task_data
 from mkd.tokens import Inputs, TaskData, layout_of

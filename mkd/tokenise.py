@@ -20,7 +20,7 @@ from mkd.result import Report, silent
 from mkd.selection import carved
 from mkd.storage.store import append, key_of, read_array, stored, write_arrays
 from mkd.storage.versions import made_by
-from mkd.tasks import MASK, Kind, Row, Split, Task
+from mkd.tasks.task import MASK, Kind, Row, Split, Task
 from mkd.tokens import TaskData, TokenStore
 
 CHUNK_ROWS = 10_000

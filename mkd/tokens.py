@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.layout import Layout, Texts, padded
 from mkd.selection import Found
-from mkd.tasks import Kind
+from mkd.tasks.task import Kind
 
 
 class TokenStore(NamedTuple):

@@ -9,7 +9,6 @@ from mkd import processes
 from mkd.batches import Batch
 from mkd.config import LossConfig, TrainConfig
 from mkd.matching import Matching
-from mkd.metrics import NotFinite
 from mkd.objective import Objective
 from mkd.optim import clip_gradients, make_optimizers
 from mkd.result import Report, silent
@@ -17,6 +16,7 @@ from mkd.schedule import annealed, warmup_linear
 from mkd.state import State
 from mkd.storage.run_folder import Checkpoint
 from mkd.students import Student
+from mkd.tasks.metrics import NotFinite
 
 LOG_EVERY = 25
 """Steps between reports of the losses, and between looks for one that is not a number."""

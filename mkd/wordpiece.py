@@ -6,7 +6,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from mkd.tasks import Task
+from mkd.tasks.task import Task
 
 LONGEST_WORD = 100
 """Characters of the longest word: WordPiece takes a longer one for unknown as a whole."""

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from mkd.layout import Texts
 from mkd.storage.store import append, read_array, stored
 from mkd.storage.versions import made_by
-from mkd.tasks import Kind, Split
+from mkd.tasks.task import Kind, Split
 
 BLOCK_ROWS = 16_384
 BETWEEN = r"[^\pL\pM\pN]+"

@@ -9,7 +9,7 @@ import torch
 from tiny import make_datas, make_tasks, make_tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from mkd.tasks import Task
+from mkd.tasks.task import Task
 from mkd.tokens import TaskData
 
 LONGEST = (

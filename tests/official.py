@@ -4,7 +4,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from mkd.tasks import Row
+from mkd.tasks.task import Row
 
 NUM = 24
 """Rows of a test file; train and dev files have three times as many."""

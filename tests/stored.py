@@ -15,7 +15,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from analysis.weighted import METRICS
 from experiments.cli import flat
 from mkd.config import Config, StudentConfig
-from mkd.demo import TASKS
+from mkd.tasks.demo import TASKS
 from mkd.timing import PROTOCOL
 
 ROWS = 400

@@ -10,7 +10,7 @@ from mkd.evaluate import eager, predict
 from mkd.students import Student, make_student
 from mkd.students.adoption import adopted, anew, known_tasks
 from mkd.students.embeddings import TrimmedEmbedding, input_table, trim
-from mkd.tasks import Kind
+from mkd.tasks.task import Kind
 from mkd.tokens import TaskData, layout_of
 
 KINDS = [

@@ -15,7 +15,7 @@ from mkd.augment import augmented, augmented_split, change, cut
 from mkd.config import AugmentConfig, Config, DataConfig
 from mkd.layout import Texts
 from mkd.storage.pretrained import load_tokenizer
-from mkd.tasks import MASK, Row, Task
+from mkd.tasks.task import MASK, Row, Task
 from mkd.tokenise import mask_of, task_data, token_store
 
 NOTHING = {"mask": 0.0, "replace": 0.0, "ngram": 0.0}

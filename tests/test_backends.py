@@ -15,7 +15,7 @@ from mkd.layout import Arrays, padded
 from mkd.result import MODEL, silent
 from mkd.runtime import Student as Runtime
 from mkd.students import Student, make_student
-from mkd.tasks import Task
+from mkd.tasks.task import Task
 from mkd.teaching import Side
 from mkd.tokens import TaskData, layout_of
 

@@ -22,8 +22,8 @@ from official import rows
 from experiments import cli, corpus
 from mkd.config import LabelConfig
 from mkd.result import silent
-from mkd.sources import load_tasks
-from mkd.tasks import Task
+from mkd.tasks.sources import load_tasks
+from mkd.tasks.task import Task
 from mkd.teachers import tokenizer_of
 from mkd.teachers.imported import TEXTS, import_logits
 from mkd.teaching import make_teacher, read_side

@@ -12,16 +12,16 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import accuracy_score, matthews_corrcoef
 
-from mkd import demo
 from mkd.config import DemoConfig
-from mkd.demo import acceptability, entailment, paraphrase, sentiment
-from mkd.demo.acceptability import Phrase, Sentence
-from mkd.demo.draw import Draw
-from mkd.demo.entailment import Statement
-from mkd.demo.forms import Claim, Comparison, Event, valence
-from mkd.demo.sentiment import Contrast
-from mkd.demo.similarity import similarity
-from mkd.tasks import Row
+from mkd.tasks import demo
+from mkd.tasks.demo import acceptability, entailment, paraphrase, sentiment
+from mkd.tasks.demo.acceptability import Phrase, Sentence
+from mkd.tasks.demo.draw import Draw
+from mkd.tasks.demo.entailment import Statement
+from mkd.tasks.demo.forms import Claim, Comparison, Event, valence
+from mkd.tasks.demo.sentiment import Contrast
+from mkd.tasks.demo.similarity import similarity
+from mkd.tasks.task import Row
 
 CONFIG = DemoConfig(train_rows=300, unlabelled_rows=100, dev_rows=100, label_noise=0.0)
 ALL_TASKS = pytest.mark.parametrize("task", demo.TASKS)

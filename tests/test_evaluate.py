@@ -10,8 +10,8 @@ from mkd import evaluate
 from mkd.batches import gather
 from mkd.config import StudentConfig
 from mkd.evaluate import at_work, dev_logits, eager, likeness, majority, predict, quality, retention, selection_scores
-from mkd.metrics import expected_calibration_error
 from mkd.students import Student, make_student
+from mkd.tasks.metrics import expected_calibration_error
 from mkd.tokens import TaskData, layout_of
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)

@@ -26,10 +26,10 @@ from mkd.layout import Arrays, padded
 from mkd.pipeline import save
 from mkd.runtime import MANIFEST, TOKENIZER, Infer, Text
 from mkd.runtime import Student as Runtime
-from mkd.sources import load_tasks
 from mkd.storage.pretrained import load_tokenizer
 from mkd.students import Student, make_student
 from mkd.students.embeddings import input_table, trim
+from mkd.tasks.sources import load_tasks
 from mkd.tokenise import task_data
 from mkd.tokens import TaskData, layout_of
 from mkd.vocabulary import kept_tokens

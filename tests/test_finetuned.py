@@ -21,9 +21,9 @@ from transformers import (
 )
 
 from mkd.config import Config, DataConfig, SpeedConfig
-from mkd.metrics import accuracy
 from mkd.students.embeddings import input_table
-from mkd.tasks import Kind
+from mkd.tasks.metrics import accuracy
+from mkd.tasks.task import Kind
 from mkd.teachers.finetuned import Classifier, FineTuned, fine_tuned, label_order
 from mkd.teachers.labeller import splits
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.config import DataConfig
 from mkd.evaluate import answers, quality
-from mkd.tasks import Task
+from mkd.tasks.task import Task
 from mkd.teachers import imported as module
 from mkd.teachers import weaknesses
 from mkd.teachers.imported import import_logits

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mkd.leaderboard import ENTRIES, checked, write
-from mkd.sources import LAYOUTS
+from mkd.tasks.sources import LAYOUTS
 
 ROWS = dict.fromkeys(ENTRIES, 2)
 HEADER = "index\tprediction\n"

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from mkd.metrics import (
+from mkd.tasks.metrics import (
     CLASSIFICATION_METRICS,
     METRICS,
     REGRESSION_METRICS,
@@ -12,7 +12,7 @@ from mkd.metrics import (
     metrics_for,
     score,
 )
-from mkd.tasks import GLUE, Kind
+from mkd.tasks.task import GLUE, Kind
 
 
 def logits_of(predictions: list[int], num_classes: int) -> np.ndarray:

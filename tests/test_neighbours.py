@@ -7,7 +7,7 @@ from tiny import MINILM, SINGLE, split
 
 from mkd import neighbours as module
 from mkd.neighbours import nearest, neighbours
-from mkd.tasks import Row
+from mkd.tasks.task import Row
 from mkd.words import Words, word_store
 
 ANGLES = [0, 10, 25, 90, 100]

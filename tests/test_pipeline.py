@@ -35,10 +35,10 @@ from mkd.evaluate import dev_logits, eager, quality
 from mkd.finetune import no_use, run_finetune
 from mkd.pipeline import prepare, run, run_teacher
 from mkd.result import MODEL, Result
-from mkd.sources import load_tasks
 from mkd.storage.pretrained import load_tokenizer
 from mkd.students import load_model
 from mkd.students.embeddings import input_table
+from mkd.tasks.sources import load_tasks
 from mkd.tokenise import task_data
 from mkd.tokens import layout_of
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from mkd.config import DataConfig
 from mkd.layout import Layout
 from mkd.remarks import Floor, floor, margin, num_cut, reading, weak_students
-from mkd.tasks import GLUE, Kind, Row, Task
+from mkd.tasks.task import GLUE, Kind, Row, Task
 from mkd.tokenise import task_data
 from mkd.tokens import TaskData, TokenStore
 

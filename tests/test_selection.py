@@ -11,7 +11,7 @@ from tiny import PAIR, SCORE, SINGLE, make_tasks, make_tokenizer, split
 from mkd import overlap, selection
 from mkd.config import DataConfig
 from mkd.selection import Rows, carved, drawn, shares, strata_of
-from mkd.tasks import Kind, Row, Task
+from mkd.tasks.task import Kind, Row, Task
 from mkd.tokenise import task_data
 from mkd.words import plain_store, plain_words
 

@@ -19,10 +19,10 @@ from needs import real_glue
 from official import LABELLED, NUM, lines_of, make_folder
 from official import rows as made_rows
 
-from mkd import demo
 from mkd.config import DataConfig, DemoConfig, TransferConfig
-from mkd.sources import LAYOUTS, load_tasks
-from mkd.tasks import GLUE, Row, Split, Task
+from mkd.tasks import demo
+from mkd.tasks.sources import LAYOUTS, load_tasks
+from mkd.tasks.task import GLUE, Row, Split, Task
 
 REVIEWS: dict[str, Any] = {
     "kind": "classification",

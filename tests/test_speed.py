@@ -33,7 +33,7 @@ from mkd.students import Student, make_student
 from mkd.students.bilstm import BiLstmConfig, BiLstmStudent
 from mkd.students.heads import head_configs
 from mkd.students.transformer import TransformerConfig, TransformerStudent
-from mkd.tasks import Task
+from mkd.tasks.task import Task
 from mkd.timing import MOST_BUSY, PROTOCOL, Clock
 from mkd.tokens import TaskData
 

@@ -20,9 +20,9 @@ from mkd.config import Config, LossConfig, MatchConfig, StudentConfig
 from mkd.finetune import run_finetune
 from mkd.pipeline import run
 from mkd.result import Result, silent
-from mkd.sources import load_tasks
 from mkd.students import load_model
-from mkd.tasks import Row
+from mkd.tasks.sources import load_tasks
+from mkd.tasks.task import Row
 from mkd.teachers import settled
 from mkd.teachers.refined import Head, Refined, refined_teacher
 from mkd.teachers.states import STATES, check_layers, check_room, hidden_states

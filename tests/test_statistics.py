@@ -19,7 +19,7 @@ from analysis.statistics import (
     resampled,
     rows_apart,
 )
-from mkd import metrics
+from mkd.tasks import metrics
 
 
 def predictions(seed: int, rows: int = 80) -> pd.DataFrame:

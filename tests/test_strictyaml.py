@@ -8,8 +8,8 @@ from jsonargparse import ArgumentError
 
 from experiments import cli
 from mkd.config import DataConfig
-from mkd.sources import load_tasks
 from mkd.storage.strict_yaml import check
+from mkd.tasks.sources import load_tasks
 
 TWICE: dict[str, tuple[str, str, int, int]] = {
     "at the top": ("a: 1\nb: 2\na: 3\n", "a", 3, 1),

@@ -24,7 +24,7 @@ from mkd.pipeline import save
 from mkd.storage.pretrained import load_tokenizer
 from mkd.students import STUDENTS, Student, load_model, make_student
 from mkd.submission import Submission, run_submit
-from mkd.tasks import GLUE
+from mkd.tasks.task import GLUE
 from mkd.tokens import TaskData
 
 WRITTEN = {

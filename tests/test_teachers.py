@@ -17,7 +17,7 @@ from mkd.config import Config, DataConfig, SamplingConfig, SpeedConfig, TeacherC
 from mkd.evaluate import eager, predict
 from mkd.storage.pretrained import load_encoder, load_tokenizer
 from mkd.students.transformer import TransformerStudent
-from mkd.tasks import Row, Task
+from mkd.tasks.task import Row, Task
 from mkd.teachers.refined import labelled, logit_store, refined_teacher, teacher_tokenizer
 from mkd.tokens import TaskData
 

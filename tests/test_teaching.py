@@ -13,7 +13,6 @@ from tiny import make_datas, make_tasks
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
 
 from experiments import picture, table
-from mkd import demo
 from mkd.config import (
     AugmentConfig,
     Config,
@@ -32,8 +31,9 @@ from mkd.config import (
 from mkd.finetune import run_finetune
 from mkd.pipeline import run, run_teacher
 from mkd.result import MODEL, Result
-from mkd.sources import load_tasks
 from mkd.students import load_model
+from mkd.tasks import demo
+from mkd.tasks.sources import load_tasks
 from mkd.teachers import settled, tokenizer_of, weakness
 from mkd.teachers.refined import refined_teacher, teacher_tokenizer
 from mkd.tokens import TaskData

@@ -17,7 +17,7 @@ from mkd.config import DataConfig
 from mkd.layout import Layout, Texts
 from mkd.runtime import _tuples
 from mkd.storage.pretrained import load_tokenizer
-from mkd.tasks import Row, Task
+from mkd.tasks.task import Row, Task
 from mkd.tokenise import task_data, token_store, tokenizer_fingerprint
 from mkd.tokens import layout_of
 

@@ -1,10 +1,10 @@
-"""Metrics over resamples, beside those of mkd/metrics.py on the resampled rows written out."""
+"""Metrics over resamples, beside those of mkd/tasks/metrics.py on the resampled rows written out."""
 
 import numpy as np
 import pytest
 
 from analysis.weighted import METRICS
-from mkd import metrics
+from mkd.tasks import metrics
 
 ROWS = 60
 
@@ -15,7 +15,7 @@ def counts(draw: np.random.Generator, resamples: int = 30) -> np.ndarray:
 
 
 def written_out(name: str, row: np.ndarray, labels: np.ndarray, predictions: np.ndarray, classes: int) -> float:
-    """The metric of mkd/metrics.py on rows that are repeated as often as they were drawn."""
+    """The metric of mkd/tasks/metrics.py on rows that are repeated as often as they were drawn."""
     places = np.repeat(np.arange(ROWS), row.astype(int))
     chosen = predictions[places]
     logits = np.eye(classes)[chosen.astype(int)] if classes else chosen[:, None]

@@ -8,7 +8,7 @@ from tiny import SINGLE, make_tokenizer, split
 from transformers import PreTrainedTokenizerBase
 
 from mkd.storage.versions import STAGES, Stage
-from mkd.tasks import Row, Task
+from mkd.tasks.task import Row, Task
 
 TWINS = [
     ("schön", "schon"),

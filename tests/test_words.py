@@ -8,7 +8,7 @@ from tiny import PAIR, SINGLE, pair_rows, split
 
 from mkd import words
 from mkd.layout import Texts
-from mkd.tasks import Row
+from mkd.tasks.task import Row
 from mkd.words import Words, as_text, spans, take, word_store
 
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from mkd.config import Config, DataConfig, TeacherConfig
 from mkd.layout import encode_rows
 from mkd.students.heads import head_configs
-from mkd.tasks import Kind, Row, Split, Task
+from mkd.tasks.task import Kind, Row, Split, Task
 from mkd.teachers.refined import teacher_tokenizer
 from mkd.tokenise import task_data, unpadded
 from mkd.tokens import Inputs, TaskData, TokenStore

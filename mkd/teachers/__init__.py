@@ -8,10 +8,10 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import Config
-from mkd.metrics import score
 from mkd.remarks import floor
 from mkd.storage import pretrained
-from mkd.tasks import Task
+from mkd.tasks.metrics import score
+from mkd.tasks.task import Task
 from mkd.teachers.finetuned import fine_tuned
 from mkd.teachers.imported import ENDINGS, Imported, import_logits
 from mkd.teachers.labeller import Labeller

@@ -14,14 +14,14 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from mkd.config import Config
-from mkd.files import listed
 from mkd.layout import Layout
-from mkd.metrics import NotFinite
 from mkd.result import Report, silent
 from mkd.storage import pretrained
 from mkd.storage.store import key_of
 from mkd.students.heads import Answer, MultiTaskConfig, head_configs, on, token_mean
-from mkd.tasks import Kind, Task
+from mkd.tasks.files import listed
+from mkd.tasks.metrics import NotFinite
+from mkd.tasks.task import Kind, Task
 from mkd.teachers.labeller import Reader, splits, standardised, stored_logits
 from mkd.tokenise import task_data
 from mkd.tokens import Inputs, TaskData, layout_of

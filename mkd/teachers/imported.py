@@ -24,12 +24,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mkd import files
-from mkd.files import Record, Table, listed, shown
 from mkd.result import Report, silent
 from mkd.storage.store import file_hash, key_of, new_array, stored
 from mkd.storage.versions import made_by
-from mkd.tasks import Kind, Split, Task
+from mkd.tasks import files
+from mkd.tasks.files import Record, Table, listed, shown
+from mkd.tasks.task import Kind, Split, Task
 from mkd.teachers.labeller import read_logits, splits, standardised
 from mkd.tokens import TaskData
 

@@ -12,10 +12,10 @@ from torch import nn
 
 from mkd.evaluate import eager, predictions
 from mkd.layout import Layout
-from mkd.metrics import check_finite
 from mkd.result import Report, silent
 from mkd.storage.store import new_array, read_array, stored, write_arrays
 from mkd.storage.versions import made_by
+from mkd.tasks.metrics import check_finite
 from mkd.tokens import TaskData, TokenStore
 
 LOGITS = "logits.float32"

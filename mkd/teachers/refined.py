@@ -24,7 +24,7 @@ from mkd.storage.versions import made_by
 from mkd.students import bert_config, load_model
 from mkd.students.heads import head_configs, on
 from mkd.students.transformer import TransformerConfig, TransformerStudent, on_encoder
-from mkd.tasks import Task
+from mkd.tasks.task import Task
 from mkd.teachers.labeller import Reader, splits, stored_logits
 from mkd.tokenise import tokenizer_fingerprint
 from mkd.tokens import TaskData, TokenStore, layout_of

@@ -23,7 +23,7 @@ from mkd.storage import pretrained
 from mkd.storage.store import append, key_of, read_array, stored
 from mkd.storage.versions import made_by
 from mkd.students import Student
-from mkd.tasks import Task
+from mkd.tasks.task import Task
 from mkd.teachers import REFINED, sources
 from mkd.teachers.finetuned import FineTuned
 from mkd.teachers.labeller import Labeller

@@ -23,11 +23,11 @@ from linear import effective, linear_score, texts_of
 
 from experiments import cli
 from experiments.table import markdown
-from mkd import demo
 from mkd.candidate import cost, run_candidate
 from mkd.config import Config, DemoConfig, LossConfig, SpeedConfig
-from mkd.demo.lexicon import NAMES
 from mkd.pipeline import prepared
+from mkd.tasks import demo
+from mkd.tasks.demo.lexicon import NAMES
 
 STUDENTS: dict[str, dict[str, Any]] = {
     "bag 1-grams": {"kind": "bag", "hidden": 32, "embedding": 16, "ngrams": 1},

@@ -25,11 +25,11 @@ from mkd.backends import checked, in_torch
 from mkd.config import DataConfig, ExportConfig
 from mkd.evaluate import dev_logits, eager, quality
 from mkd.export import calibration_batches, export_int8, export_onnx
-from mkd.sources import load_tasks
 from mkd.speed import Setting, Timed, busy_note, speed_metrics, tokens_of, work_of
 from mkd.storage import pretrained
 from mkd.students import Student, bert_config, load_model
 from mkd.students.transformer import TransformerConfig, TransformerStudent
+from mkd.tasks.sources import load_tasks
 from mkd.teaching import Side
 from mkd.tokenise import task_data
 from mkd.tokens import layout_of

@@ -28,10 +28,10 @@ from mkd.config import DataConfig, ExportConfig
 from mkd.evaluate import dev_logits, eager
 from mkd.export import calibration_batches, export_int8, export_onnx
 from mkd.layout import padded
-from mkd.sources import load_tasks
 from mkd.speed import Setting, Timed, measure
 from mkd.storage import pretrained
 from mkd.students import load_model
+from mkd.tasks.sources import load_tasks
 from mkd.teaching import Side
 from mkd.timing import statistics_of
 from mkd.tokenise import task_data

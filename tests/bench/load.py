@@ -24,8 +24,8 @@ from serve import Served, served
 
 from experiments.table import markdown
 from mkd.config import DataConfig
-from mkd.sources import load_tasks
 from mkd.speed import hardware
+from mkd.tasks.sources import load_tasks
 
 USERS = Path(__file__).with_name("load_users.py")
 EVERY_S = 1.0

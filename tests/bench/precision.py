@@ -18,10 +18,10 @@ from experiments import cli
 from experiments.table import markdown
 from mkd.config import Config
 from mkd.evaluate import eager, predict
-from mkd.metrics import score
 from mkd.pipeline import prepare
 from mkd.result import silent
-from mkd.sources import load_tasks
+from mkd.tasks.metrics import score
+from mkd.tasks.sources import load_tasks
 from mkd.teachers import tokenizer_of
 from mkd.teachers.refined import refined_teacher
 from mkd.teaching import read_side

@@ -25,9 +25,9 @@ from experiments.table import markdown
 from mkd import selection
 from mkd.config import DataConfig
 from mkd.selection import carved, row_groups, touched
-from mkd.sources import load_tasks
 from mkd.storage.store import key_of
-from mkd.tasks import Kind, Row, Split, Task
+from mkd.tasks.sources import load_tasks
+from mkd.tasks.task import Kind, Row, Split, Task
 from mkd.words import plain_store
 
 QUERIES = 1000

@@ -28,9 +28,9 @@ import torch
 from experiments.table import markdown
 from mkd.batches import Source, joint_batches
 from mkd.config import Config, DataConfig, DemoConfig, SamplingConfig, TeacherConfig
-from mkd.demo import TASKS
 from mkd.result import Report
-from mkd.sources import load_tasks
+from mkd.tasks.demo import TASKS
+from mkd.tasks.sources import load_tasks
 from mkd.teachers.refined import Refined, fresh_teacher, logit_store, teacher_tokenizer
 from mkd.tokenise import task_data
 from mkd.tokens import layout_of

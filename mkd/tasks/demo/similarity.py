@@ -1,8 +1,8 @@
 """Similarity: how near are two opinions?"""
 
-from mkd.demo.draw import Draw
-from mkd.demo.forms import Claim, make_claim, say_claim, valence
-from mkd.tasks import Row
+from mkd.tasks.demo.draw import Draw
+from mkd.tasks.demo.forms import Claim, make_claim, say_claim, valence
+from mkd.tasks.task import Row
 
 
 def similarity(a: Claim, b: Claim) -> float:

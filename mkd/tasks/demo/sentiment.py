@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from mkd.demo.draw import Draw
-from mkd.demo.forms import Claim, make_claim, say_claim, valence
-from mkd.tasks import Row
+from mkd.tasks.demo.draw import Draw
+from mkd.tasks.demo.forms import Claim, make_claim, say_claim, valence
+from mkd.tasks.task import Row
 
 
 class Contrast(NamedTuple):

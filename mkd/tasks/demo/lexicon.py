@@ -3,7 +3,7 @@
 A concept is named by its first word: `doctor/physician` is the concept "doctor" with two words for it.
 """
 
-from mkd.demo.draw import Draw
+from mkd.tasks.demo.draw import Draw
 
 _NOUNS = {"worker": "doctor/physician teacher/tutor farmer", "animal": "dog/hound cat horse"}
 _DEEDS = {"move": "walk/stroll crawl jump", "talk": "whisper mumble shout/yell"}

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import f1_score, matthews_corrcoef
 
-from mkd.tasks import Kind
+from mkd.tasks.task import Kind
 
 
 def _classes(labels_R: np.ndarray) -> np.ndarray:

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from mkd.demo.draw import Draw
-from mkd.demo.forms import Comparison, make_comparison, say_comparison
-from mkd.demo.lexicon import CHILDREN, DEEDS, NAMES, NOUNS, PARENT, PAST, PLURAL, SCALES, word
-from mkd.tasks import Row
+from mkd.tasks.demo.draw import Draw
+from mkd.tasks.demo.forms import Comparison, make_comparison, say_comparison
+from mkd.tasks.demo.lexicon import CHILDREN, DEEDS, NAMES, NOUNS, PARENT, PAST, PLURAL, SCALES, word
+from mkd.tasks.task import Row
 
 
 class Statement(NamedTuple):

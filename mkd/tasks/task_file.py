@@ -24,11 +24,11 @@ from typing import Any
 
 import yaml
 
-from mkd.files import Table, listed, shown
-from mkd.metrics import metrics_for
-from mkd.parts import plain
 from mkd.storage import strict_yaml
-from mkd.tasks import Kind
+from mkd.tasks.files import Table, listed, shown
+from mkd.tasks.metrics import metrics_for
+from mkd.tasks.rows import plain
+from mkd.tasks.task import Kind
 
 KEYS = ("kind", "labels", "text", "label", "metrics", "train", "dev", "range", "unlabelled", "header")
 NEEDED = ("kind", "text", "label", "metrics", "train", "dev")

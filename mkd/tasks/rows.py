@@ -8,10 +8,10 @@ from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
-from mkd import files
-from mkd.files import Record, Table, listed, shown
 from mkd.storage.store import file_hash
-from mkd.tasks import Kind, Row, Split
+from mkd.tasks import files
+from mkd.tasks.files import Record, Table, listed, shown
+from mkd.tasks.task import Kind, Row, Split
 
 Decode = Callable[[str], float | None]
 """Of a label as it is written: the class's index or the score, None where there is none; ValueError where it is wrong."""

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from mkd import demo, taskfile
 from mkd.config import DataConfig, TransferConfig
-from mkd.files import Record, Table, listed
-from mkd.parts import Part, decoder, file_part, fingerprint, num_left_out, split
 from mkd.storage.store import file_hash
-from mkd.tasks import GLUE, Kind, Split, Task
+from mkd.tasks import demo, task_file
+from mkd.tasks.files import Record, Table, listed
+from mkd.tasks.rows import Part, decoder, file_part, fingerprint, num_left_out, split
+from mkd.tasks.task import GLUE, Kind, Split, Task
 
 
 class Layout(NamedTuple):
@@ -151,14 +151,14 @@ def _hub(config: DataConfig) -> dict[str, Callable[[], Task]]:
     return {name: partial(_hub_task, config.path, name) for name in found}
 
 
-def _file_task(name: str, task: taskfile.Described) -> Task:
+def _file_task(name: str, task: task_file.Described) -> Task:
     kind = task.kind
     train = split(*(file_part(table, kind, kind.labels, task.missing) for table in task.train))
     return Task(name, kind, train, {"": split(file_part(task.dev, kind, kind.labels, ()))})
 
 
 def _files(config: DataConfig) -> dict[str, Callable[[], Task]]:
-    described = taskfile.read(Path(config.path))
+    described = task_file.read(Path(config.path))
     return {name: partial(_file_task, name, task) for name, task in described.items()}
 
 

@@ -14,9 +14,9 @@ from statistics import NormalDist
 from typing import Literal
 
 from mkd.config import DemoConfig
-from mkd.demo import acceptability, entailment, paraphrase, sentiment, similarity
-from mkd.demo.draw import Draw
-from mkd.tasks import Kind, Row
+from mkd.tasks.demo import acceptability, entailment, paraphrase, sentiment, similarity
+from mkd.tasks.demo.draw import Draw
+from mkd.tasks.task import Kind, Row
 
 SplitName = Literal["train", "dev"]
 

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from mkd.demo.draw import Draw
-from mkd.demo.lexicon import ACTS, COMPARATIVE, NAMES, OPPOSITE, PAST, QUALITIES, SCALES, THINGS, TIMES, word
+from mkd.tasks.demo.draw import Draw
+from mkd.tasks.demo.lexicon import ACTS, COMPARATIVE, NAMES, OPPOSITE, PAST, QUALITIES, SCALES, THINGS, TIMES, word
 
 
 class Claim(NamedTuple):

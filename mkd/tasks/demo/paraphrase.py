@@ -1,7 +1,7 @@
 """Paraphrase: do two sentences say the same?"""
 
-from mkd.demo.draw import Draw
-from mkd.demo.forms import (
+from mkd.tasks.demo.draw import Draw
+from mkd.tasks.demo.forms import (
     Claim,
     Comparison,
     Event,
@@ -13,8 +13,8 @@ from mkd.demo.forms import (
     say_event,
     valence,
 )
-from mkd.demo.lexicon import QUALITIES, SCALES
-from mkd.tasks import Row
+from mkd.tasks.demo.lexicon import QUALITIES, SCALES
+from mkd.tasks.task import Row
 
 Form = Claim | Event | Comparison
 

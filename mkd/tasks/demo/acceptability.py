@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mkd.demo.draw import Draw
-from mkd.demo.lexicon import ACTS, NOUNS, PAST, PLURAL, THIRD, word
-from mkd.tasks import Row
+from mkd.tasks.demo.draw import Draw
+from mkd.tasks.demo.lexicon import ACTS, NOUNS, PAST, PLURAL, THIRD, word
+from mkd.tasks.task import Row
 
 
 class Phrase(NamedTuple):
