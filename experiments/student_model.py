@@ -7,7 +7,7 @@ import mlflow
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
-from mkd.runtime import Prediction, Student
+from mkd.runtime.inference import Prediction, Student
 
 
 class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]

@@ -16,7 +16,7 @@ from io import TextIOWrapper
 from itertools import islice
 from typing import Any, NoReturn, TextIO
 
-from mkd.runtime import Prediction, Student, kind_of
+from mkd.runtime.inference import Prediction, Student, kind_of
 
 LINES_AT_ONCE = 1024
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from mkd.batches import as_inputs
-from mkd.layout import Arrays
+from mkd.runtime.layout import Arrays
 from mkd.speed import flops, random_batch, tokens_of
 from mkd.students.heads import Answer
 from mkd.students.transformer import TransformerStudent

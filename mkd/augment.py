@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mkd.config import AugmentConfig, Config
-from mkd.layout import Texts
 from mkd.neighbours import neighbours
 from mkd.result import Report, silent
+from mkd.runtime.layout import Texts
 from mkd.selection import VERSION, carved
 from mkd.storage import pretrained
 from mkd.storage.store import key_of, stored

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd import processes, runtime
+from mkd import processes
 from mkd.config import Config
 from mkd.evaluate import at_work, dev_logits, quality
 from mkd.export import PROGRAM, calibration_batches, export_int8, export_onnx, export_program, load_program
-from mkd.layout import Layout, padded
 from mkd.result import MODEL, Report, phase
+from mkd.runtime import inference
+from mkd.runtime.layout import Layout, padded
 from mkd.speed import HEADLINE, Timed, busy_note, settings, speed_metrics, tokens_of, work_of
 from mkd.students import Student
 from mkd.tasks.task import Task
@@ -73,7 +74,7 @@ def offered(
     metrics = {f"export/{export.name}/{key}": value for export in made for key, value in export.metrics.items()}
     for export in made:
         if export.name != TRACED:
-            timed[export.name] = timed[TORCH]._replace(load=partial(runtime.Student.load, export.path))
+            timed[export.name] = timed[TORCH]._replace(load=partial(inference.Student.load, export.path))
     speed = _speed(config, timed, tasks, teacher, report)
     passed = [TORCH, *(export.name for export in made if not export.wrong and export.name != TRACED)]
     best = min(passed, key=lambda name: latency_ms(speed, name)) if speed else TORCH
@@ -123,7 +124,7 @@ def _exports(
             if name == TRACED:
                 continue
             break  # all others are made of it
-        infer = load_program(path, student) if name == TRACED else runtime.Student.load(path, config.threads).infer
+        infer = load_program(path, student) if name == TRACED else inference.Student.load(path, config.threads).infer
         found = checked(side, dev, infer, layout)
         wrong = _wrong(name, found, config)
         made.append(Export(name, path, found | {"bytes": float(_size(path)), "offered": float(not wrong)}, wrong))
@@ -137,11 +138,11 @@ def _exports(
 def in_torch(model: Student | Classifier, tokenizer: PreTrainedTokenizerBase | None) -> Timed:
     """The model as it was trained, to be timed."""
     assert tokenizer is not None, "what runs here has one"
-    load: Callable[[int], runtime.Student] = partial(at_work, model, tokenizer)
+    load: Callable[[int], inference.Student] = partial(at_work, model, tokenizer)
     return Timed(load, tokens_of(model.model if isinstance(model, Classifier) else model))
 
 
-def checked(side: Side, dev: dict[Any, np.ndarray], infer: runtime.Infer, layout: Layout) -> dict[str, float]:
+def checked(side: Side, dev: dict[Any, np.ndarray], infer: inference.Infer, layout: Layout) -> dict[str, float]:
     """What `compared` tells of a backend's logits on all dev rows in batches, with the worse loss of batches and single rows.
 
     A backend of dynamic quantisation may answer a row alone otherwise than beside others, and a student at work gets both.

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from mkd.config import SamplingConfig
-from mkd.layout import Arrays, Layout, padded, sequence_lengths
 from mkd.matching import States
+from mkd.runtime.layout import Arrays, Layout, padded, sequence_lengths
 from mkd.schedule import linear
 from mkd.tokens import Inputs, TaskData, TokenStore
 

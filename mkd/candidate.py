@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mkd import runtime
 from mkd.backends import TORCH, in_torch, latency_ms, ratios
 from mkd.config import Config
 from mkd.evaluate import answers, dev_logits, eager
@@ -18,6 +17,7 @@ from mkd.export import export_int8, export_onnx
 from mkd.pipeline import Ready, Rows, check_names, distil, new_student, prepare, result, save, scores, selected
 from mkd.remarks import reading, weak_students
 from mkd.result import Report, Result, phase, silent
+from mkd.runtime import inference
 from mkd.speed import Timed, busy_note, hardware, is_busy, of_one_thread, size_metrics, speed_metrics, work_of
 from mkd.storage.store import key_of, stored
 from mkd.storage.versions import made_by
@@ -128,7 +128,7 @@ def _in_backend(rows: Rows, config: Config, student: Student, backend: str, fold
         raise ValueError(f"search.backend is {backend!r}; allowed for {config.student.name}: torch ({error})") from error
     if backend == "int8":
         export_int8(folder / "onnx", folder / "int8", config.export)
-    return timed._replace(load=partial(runtime.Student.load, folder / backend))
+    return timed._replace(load=partial(inference.Student.load, folder / backend))
 
 
 def _write(aside: Path, found: dict[str, float]) -> None:

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from mkd import runtime
 from mkd.batches import as_inputs
-from mkd.layout import Arrays, Layout, padded, sequence_lengths
+from mkd.runtime import inference
+from mkd.runtime.layout import Arrays, Layout, padded, sequence_lengths
 from mkd.students import Student
 from mkd.students.heads import MultiTaskConfig
 from mkd.tasks.metrics import expected_calibration_error, pearson, score
@@ -21,7 +21,7 @@ BATCH_TOKENS = 8192
 WINDOW_ROWS = 65_536
 
 
-def eager(model: nn.Module, precision: str = "float32") -> runtime.Infer:
+def eager(model: nn.Module, precision: str = "float32") -> inference.Infer:
     """What computes a model's logits in torch, on the device that it is on; from then on it is in evaluation mode.
 
     precision: of its matrix products, as of train.precision.
@@ -37,18 +37,18 @@ def eager(model: nn.Module, precision: str = "float32") -> runtime.Infer:
     return infer
 
 
-def at_work(model: Any, tokenizer: PreTrainedTokenizerBase, threads: int = 1) -> runtime.Student:
+def at_work(model: Any, tokenizer: PreTrainedTokenizerBase, threads: int = 1) -> inference.Student:
     """A student or a classifier as what answers raw texts, in torch. threads: of the tokenizer alone."""
     config: MultiTaskConfig = model.config
     heads = {
-        name: runtime.Head(tuple(head["labels"]), head["pair"], head["mean"], head["std"])
+        name: inference.Head(tuple(head["labels"]), head["pair"], head["mean"], head["std"])
         for name, head in sorted(config.tasks.items())
     }
     layout = layout_of(tokenizer, model.joined, config.max_tokens)
-    return runtime.Student(heads, layout, unpadded(tokenizer), eager(model), threads)
+    return inference.Student(heads, layout, unpadded(tokenizer), eager(model), threads)
 
 
-def predict(infer: runtime.Infer, store: TokenStore, rows: np.ndarray, task: str, layout: Layout) -> np.ndarray:
+def predict(infer: inference.Infer, store: TokenStore, rows: np.ndarray, task: str, layout: Layout) -> np.ndarray:
     """Logits [rows, classes] float32 of a task's head, in the order of `rows`."""
     places, logits = zip(*predictions(infer, store, rows, task, layout), strict=True)
     out = np.concatenate(logits)
@@ -57,13 +57,13 @@ def predict(infer: runtime.Infer, store: TokenStore, rows: np.ndarray, task: str
 
 
 def predictions(
-    infer: runtime.Infer, store: TokenStore, rows: np.ndarray | range, task: str, layout: Layout
+    infer: inference.Infer, store: TokenStore, rows: np.ndarray | range, task: str, layout: Layout
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(places in `rows`, logits) batch by batch, like lengths together, a bounded window of rows at a time."""
     for start in range(0, len(rows), WINDOW_ROWS):
         window = np.asarray(rows[start : start + WINDOW_ROWS])
         lengths = np.minimum(sequence_lengths(store, layout, window), layout.max_length)
-        for places in runtime.by_length(lengths, BATCH_TOKENS):
+        for places in inference.by_length(lengths, BATCH_TOKENS):
             yield start + places, infer(padded(store, window[places], layout), task)
 
 
@@ -104,7 +104,7 @@ def _constant(data: TaskData, labels_R: np.ndarray) -> np.ndarray:
     return logits_RC
 
 
-def dev_logits(infer: runtime.Infer, datas: list[TaskData], layout: Layout) -> dict[tuple[str, str], np.ndarray]:
+def dev_logits(infer: inference.Infer, datas: list[TaskData], layout: Layout) -> dict[tuple[str, str], np.ndarray]:
     """Logits on each dev split, by task and the split's suffix."""
     return {
         (data.name, suffix): predict(infer, store, np.arange(len(store.labels)), data.name, layout)

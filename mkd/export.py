@@ -25,8 +25,8 @@ from torch.export import Dim
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import ExportConfig
-from mkd.layout import Arrays, Layout, padded
-from mkd.runtime import FORMAT, MANIFEST, REDUCED, TOKENIZER, Infer, digest_of, saturates
+from mkd.runtime.inference import FORMAT, MANIFEST, REDUCED, TOKENIZER, Infer, digest_of, saturates
+from mkd.runtime.layout import Arrays, Layout, padded
 from mkd.students import Student
 from mkd.students.bilstm import BiLstm, take
 from mkd.students.heads import Heads
@@ -113,7 +113,7 @@ def export_int8(source: Path, folder: Path, config: ExportConfig, calibration: l
 
     Weights are signed and what they meet is not: an x86 processor without VNNI adds two products of 8 bits in 16, which may
     saturate. Weights of 7 bits (config.weight_range) do not; those of all 8 are multiplied there by slower, exact products
-    (mkd/runtime.py), as the manifest says which they are.
+    (mkd/runtime/inference.py), as the manifest says which they are.
     """
     folder.mkdir(parents=True)
     reduced = saturates() if config.weight_range == "auto" else config.weight_range == "reduced"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mkd.layout import encode
+from mkd.runtime.layout import encode
 from mkd.storage import pretrained
 from mkd.tokenise import unpadded
 from mkd.words import Words, blocks, take

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from mkd.layout import Texts
+from mkd.runtime.layout import Texts
 from mkd.words import take
 
 RUN_WORDS = 4

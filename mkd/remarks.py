@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from mkd.layout import Layout, Texts, sequence_lengths
+from mkd.runtime.layout import Layout, Texts, sequence_lengths
 from mkd.tasks.metrics import score
 from mkd.tasks.task import Kind
 from mkd.tokens import TaskData, TokenStore

@@ -14,7 +14,7 @@ What is measured, and how (PROTOCOL counts the ways; times that were measured in
   of 100 no longer than `p95_ms`, 99 of 100 no longer than `p99_ms`. One that fewer than ten calls are beyond is left out: p50_ms
   needs 20 calls, p95_ms 200, p99_ms 1,000; `calls` tells how many there were. `rows_per_s` is of the median pass.
 - Threads. torch works on as many as the setting says, and onnxruntime's do not spin when they have nothing to do
-  (mkd/runtime.py), so that no pool takes another one's cores. Python's search for garbage waits.
+  (mkd/runtime/inference.py), so that no pool takes another one's cores. Python's search for garbage waits.
 - Seconds. `speed.seconds` in all, an equal share for each model in each setting, at most MOST_SECONDS; where a share is too short
   for it one pass is made all the same. A run gives all of it half as long as its student's training took, if that is less.
 - A busy machine. `busy_share` is the share of the time that other work had of the core (mkd/timing.py). Above MOST_BUSY
@@ -39,11 +39,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from mkd import processes, runtime, timing
+from mkd import processes, timing
 from mkd.batches import as_inputs
 from mkd.config import SpeedConfig
-from mkd.layout import Arrays
 from mkd.result import Report, silent
+from mkd.runtime import inference
+from mkd.runtime.layout import Arrays
 from mkd.students import Student
 from mkd.students.embeddings import input_table, token_of_each_row
 from mkd.tasks.task import Task
@@ -55,9 +56,9 @@ MOST_SECONDS = 1.0
 TEXTS = 256
 """Of each task's dev split so many are read to choose from."""
 
-Load = Callable[[int], runtime.Student]
+Load = Callable[[int], inference.Student]
 """A model ready to answer on so many threads."""
-Work = Mapping[str, list[runtime.Text]]
+Work = Mapping[str, list[inference.Text]]
 """Raw texts by task, the shortest first."""
 
 
@@ -86,7 +87,7 @@ class Timed(NamedTuple):
 
 def settings(config: SpeedConfig) -> list[Setting]:
     """All ways of asking, the headline first."""
-    threads = dict.fromkeys(count or runtime.cores() for count in config.threads)
+    threads = dict.fromkeys(count or inference.cores() for count in config.threads)
     many = [Setting(config.batch_size, 0, count) for count in threads]
     return list(dict.fromkeys([HEADLINE, Setting(1, config.length, 1), *many]))
 
@@ -108,7 +109,7 @@ def work_of(tasks: list[Task]) -> Work:
     return {name: sorted(found, key=_length) for name, found in texts.items()}
 
 
-def _length(text: runtime.Text) -> int:
+def _length(text: inference.Text) -> int:
     return len(text) if isinstance(text, str) else sum(map(len, text))
 
 
@@ -169,7 +170,7 @@ def measure(
     os.environ.setdefault("RAYON_NUM_THREADS", str(max(setting.threads for setting in asked)))
     pairs = [(name, setting) for setting in asked for name in models]
     spent = dict.fromkeys(pairs, 0.0)
-    loaded: dict[tuple[str, int], runtime.Student] = {}
+    loaded: dict[tuple[str, int], inference.Student] = {}
     calls: dict[tuple[str, Setting], list[Call]] = {}
     found: dict[tuple[str, Setting], list[Block]] = {pair: [] for pair in pairs}
     for number in range(ROUNDS):
@@ -200,7 +201,7 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def calls_of(student: runtime.Student, tokens: np.ndarray, setting: Setting, work: Work) -> list[Call]:
+def calls_of(student: inference.Student, tokens: np.ndarray, setting: Setting, work: Work) -> list[Call]:
     """One pass: of one row at least as many as the median needs, of many rows one a task. tokens: as in Timed."""
     least = timing.least_calls(50)
     if setting.length:
@@ -213,12 +214,12 @@ def calls_of(student: runtime.Student, tokens: np.ndarray, setting: Setting, wor
     return [partial(student.predict, [text], task) for texts in turns for task, text in zip(each, texts, strict=True)]
 
 
-def even(texts: Sequence[runtime.Text], count: int) -> list[runtime.Text]:
+def even(texts: Sequence[inference.Text], count: int) -> list[inference.Text]:
     """So many of the texts, at even steps; some more than once where there are fewer."""
     return [texts[int((place + 0.5) * len(texts) / count)] for place in range(count)]
 
 
-def answering(student: runtime.Student, work: Work) -> runtime.Student:
+def answering(student: inference.Student, work: Work) -> inference.Student:
     """The model with a head for each task. For one that it does not have another one stands in: a text takes as long with any."""
     if work.keys() <= student.heads.keys():
         return student
@@ -229,7 +230,7 @@ def answering(student: runtime.Student, work: Work) -> runtime.Student:
     def infer(batch: Arrays, task: str) -> np.ndarray:
         return student.infer(batch, task if task in student.heads else own)
 
-    return runtime.Student(heads, student.layout, student.tokenizer, infer, student.threads)
+    return inference.Student(heads, student.layout, student.tokenizer, infer, student.threads)
 
 
 def random_batch(tokens: np.ndarray, rows: int, length: int, types: bool) -> Arrays:

@@ -18,11 +18,11 @@ from torch import nn
 from mkd.batches import Batch, Source, gather, joint_batches
 from mkd.config import Config, LossConfig, SamplingConfig, StudentConfig, TrainConfig
 from mkd.evaluate import eager, predict
-from mkd.layout import Layout, sequence_lengths
 from mkd.losses import distillation
 from mkd.pipeline import prepare
 from mkd.rates import resolved
 from mkd.result import Report, silent
+from mkd.runtime.layout import Layout, sequence_lengths
 from mkd.speed import flops
 from mkd.students import Student, make_student
 from mkd.students.heads import on

@@ -15,8 +15,8 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import DataConfig
-from mkd.layout import Texts, encode, encode_rows
 from mkd.result import Report, silent
+from mkd.runtime.layout import Texts, encode, encode_rows
 from mkd.selection import carved
 from mkd.storage.store import append, key_of, read_array, stored, write_arrays
 from mkd.storage.versions import made_by

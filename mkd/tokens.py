@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd.layout import Layout, Texts, padded
+from mkd.runtime.layout import Layout, Texts, padded
 from mkd.selection import Found
 from mkd.tasks.task import Kind
 

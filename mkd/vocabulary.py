@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from mkd.layout import Texts
+from mkd.runtime.layout import Texts
 from mkd.tokens import TaskData
 
 CHUNK_TOKENS = 1 << 22

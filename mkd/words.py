@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mkd.layout import Texts
+from mkd.runtime.layout import Texts
 from mkd.storage.store import append, read_array, stored
 from mkd.storage.versions import made_by
 from mkd.tasks.task import Kind, Split

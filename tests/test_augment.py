@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from mkd import words
 from mkd.augment import augmented, augmented_split, change, cut
 from mkd.config import AugmentConfig, Config, DataConfig
-from mkd.layout import Texts
+from mkd.runtime.layout import Texts
 from mkd.storage.pretrained import load_tokenizer
 from mkd.tasks.task import MASK, Row, Task
 from mkd.tokenise import mask_of, task_data, token_store

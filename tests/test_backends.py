@@ -11,9 +11,9 @@ from mkd.backends import TORCH, Offered, _wrong, checked, compared, latency_ms, 
 from mkd.config import Config, DataConfig, ExportConfig, SpeedConfig, StudentConfig
 from mkd.evaluate import dev_logits, eager
 from mkd.export import PROGRAM, export_int8, export_onnx
-from mkd.layout import Arrays, padded
 from mkd.result import MODEL, silent
-from mkd.runtime import Student as Runtime
+from mkd.runtime.inference import Student as Runtime
+from mkd.runtime.layout import Arrays, padded
 from mkd.students import Student, make_student
 from mkd.tasks.task import Task
 from mkd.teaching import Side

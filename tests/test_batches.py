@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.batches import Batch, Source, epoch_batches, gather, joint_batches, probabilities, task_order
 from mkd.config import SamplingConfig
-from mkd.layout import Layout, Texts, sequence_lengths
+from mkd.runtime.layout import Layout, Texts, sequence_lengths
 from mkd.storage.pretrained import load_tokenizer
 from mkd.tokens import Inputs, TaskData, TokenStore, layout_of
 

@@ -22,10 +22,10 @@ from mkd.config import Config, DataConfig, DemoConfig, ExportConfig, SpeedConfig
 from mkd.delivery import run_export
 from mkd.evaluate import at_work, eager
 from mkd.export import calibration_batches, export_int8, export_onnx, export_program, load_program
-from mkd.layout import Arrays, padded
 from mkd.pipeline import save
-from mkd.runtime import MANIFEST, TOKENIZER, Infer, Text
-from mkd.runtime import Student as Runtime
+from mkd.runtime.inference import MANIFEST, TOKENIZER, Infer, Text
+from mkd.runtime.inference import Student as Runtime
+from mkd.runtime.layout import Arrays, padded
 from mkd.storage.pretrained import load_tokenizer
 from mkd.students import Student, make_student
 from mkd.students.embeddings import input_table, trim

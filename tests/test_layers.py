@@ -38,7 +38,6 @@ ORDER = {
         "mkd.storage",
         "mkd.tasks",
         "mkd.intervals",
-        "mkd.layout",
         "mkd.leaderboard",
         "mkd.losses",
         "mkd.balance",

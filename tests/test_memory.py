@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from mkd import evaluate, tokenise
 from mkd.batches import Source, joint_batches
 from mkd.config import SamplingConfig
-from mkd.layout import Layout, Texts
+from mkd.runtime.layout import Layout, Texts
 from mkd.storage.store import read_array, write_arrays
 from mkd.teachers.labeller import Reader, stored_logits
 from mkd.teachers.refined import _content

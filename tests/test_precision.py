@@ -16,9 +16,9 @@ from transformers import PreTrainedTokenizerBase
 from mkd import precision
 from mkd.config import Config, FinetuneConfig, TeacherConfig, TrainConfig
 from mkd.evaluate import eager, predict, selection_scores
-from mkd.layout import Layout
 from mkd.pipeline import prepare
 from mkd.precision import chosen, known, measured, speedup
+from mkd.runtime.layout import Layout
 from mkd.speed import hardware
 from mkd.students import Student
 from mkd.teachers import refined

@@ -8,8 +8,8 @@ from tiny import PAIR, SCORE, SINGLE, from_texts, split
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import DataConfig
-from mkd.layout import Layout
 from mkd.remarks import Floor, floor, margin, num_cut, reading, weak_students
+from mkd.runtime.layout import Layout
 from mkd.tasks.task import GLUE, Kind, Row, Task
 from mkd.tokenise import task_data
 from mkd.tokens import TaskData, TokenStore

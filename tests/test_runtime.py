@@ -24,9 +24,9 @@ from transformers import PreTrainedTokenizerBase
 from mkd.__main__ import answer, main
 from mkd.config import ExportConfig, StudentConfig
 from mkd.export import export_onnx
-from mkd.layout import Arrays, Layout
 from mkd.pipeline import save
-from mkd.runtime import BATCH_TOKENS, MANIFEST, TOKENIZER, Head, Prediction, Student, by_length, digest_of
+from mkd.runtime.inference import BATCH_TOKENS, MANIFEST, TOKENIZER, Head, Prediction, Student, by_length, digest_of
+from mkd.runtime.layout import Arrays, Layout
 from mkd.students import make_student
 from mkd.tokens import TaskData
 

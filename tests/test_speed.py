@@ -5,9 +5,9 @@ import pytest
 import torch
 from transformers import DistilBertConfig, PreTrainedTokenizerBase
 
-from mkd import runtime
 from mkd.backends import in_torch
 from mkd.config import SpeedConfig, StudentConfig
+from mkd.runtime import inference
 from mkd.speed import (
     HEADLINE,
     MOST_SECONDS,
@@ -39,7 +39,7 @@ from mkd.tokens import TaskData
 
 BILSTM = StudentConfig(kind="bilstm", hidden=5, embedding=6)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=2, heads=4)
-WORK: dict[str, list[runtime.Text]] = {"single": ["a film", "the sea", "rain"], "pair": [("a", "b"), ("the sea", "a film")]}
+WORK: dict[str, list[inference.Text]] = {"single": ["a film", "the sea", "rain"], "pair": [("a", "b"), ("the sea", "a film")]}
 
 
 def student_of(config: StudentConfig, datas: list[TaskData]) -> Student:
@@ -70,7 +70,7 @@ def test_metrics_name_the_backend_the_setting_and_the_statistic(
 
 
 def test_settings_are_each_measured_once_the_headline_first() -> None:
-    cores = runtime.cores()
+    cores = inference.cores()
     many = [setting.name for setting in settings(SpeedConfig(length=8, batch_size=4, threads=[cores, 0, 1]))]
     assert many == list(dict.fromkeys(["b1-text-t1", "b1-l8-t1", f"b4-text-t{cores}", "b4-text-t1"]))
     assert settings(SpeedConfig(batch_size=1, threads=[1])) == [HEADLINE, Setting(1, 128, 1)]
@@ -125,7 +125,7 @@ class Turned:
             self.now += seconds
             return None
 
-        def load(threads: int) -> runtime.Student:
+        def load(threads: int) -> inference.Student:
             student = own.load(threads)
             student.predict = student.infer = passes  # type: ignore[assignment, method-assign]
             return student
@@ -175,7 +175,7 @@ def test_the_threads_are_as_stated_while_measuring_and_as_before_after_it(
     seen: list[int] = []
     model = timed(BILSTM, datas, tokenizer)
 
-    def load(threads: int) -> runtime.Student:
+    def load(threads: int) -> inference.Student:
         seen.append(torch.get_num_threads())
         return model.load(threads)
 
@@ -187,7 +187,7 @@ def test_the_threads_are_as_stated_while_measuring_and_as_before_after_it(
 def test_the_threads_are_as_before_after_an_exception(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
     before = torch.get_num_threads()
 
-    def stop(threads: int) -> runtime.Student:
+    def stop(threads: int) -> inference.Student:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

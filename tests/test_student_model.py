@@ -9,8 +9,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from experiments.student_model import StudentModel
-from mkd.layout import Arrays, Layout
-from mkd.runtime import Head, Student
+from mkd.runtime.inference import Head, Student
+from mkd.runtime.layout import Arrays, Layout
 
 HEADS = {"single": Head(("bad", "good"), False, 0.0, 1.0), "time": Head((), True, 1.7e9, 0.5)}
 

@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from mkd import tokenise
 from mkd.batches import Source, assemble, gather
 from mkd.config import DataConfig
-from mkd.layout import Layout, Texts
-from mkd.runtime import _tuples
+from mkd.runtime.inference import _tuples
+from mkd.runtime.layout import Layout, Texts
 from mkd.storage.pretrained import load_tokenizer
 from mkd.tasks.task import Row, Task
 from mkd.tokenise import task_data, token_store, tokenizer_fingerprint

@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerBase
 from mkd.batches import Batch, Source, joint_batches
 from mkd.config import LossConfig, SamplingConfig, StudentConfig, TrainConfig
 from mkd.evaluate import eager, predict, selection_scores
-from mkd.layout import Layout
 from mkd.losses import hard_loss
+from mkd.runtime.layout import Layout
 from mkd.schedule import warmup_linear
 from mkd.students import Student, make_student
 from mkd.tokens import TaskData, layout_of

@@ -7,7 +7,7 @@ import pytest
 from tiny import PAIR, SINGLE, pair_rows, split
 
 from mkd import words
-from mkd.layout import Texts
+from mkd.runtime.layout import Texts
 from mkd.tasks.task import Row
 from mkd.words import Words, as_text, spans, take, word_store
 

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import Config, DataConfig, TeacherConfig
-from mkd.layout import encode_rows
+from mkd.runtime.layout import encode_rows
 from mkd.students.heads import head_configs
 from mkd.tasks.task import Kind, Row, Split, Task
 from mkd.teachers.refined import teacher_tokenizer

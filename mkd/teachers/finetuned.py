@@ -14,8 +14,8 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from mkd.config import Config
-from mkd.layout import Layout
 from mkd.result import Report, silent
+from mkd.runtime.layout import Layout
 from mkd.storage import pretrained
 from mkd.storage.store import key_of
 from mkd.students.heads import Answer, MultiTaskConfig, head_configs, on, token_mean

@@ -11,8 +11,8 @@ import numpy as np
 from torch import nn
 
 from mkd.evaluate import eager, predictions
-from mkd.layout import Layout
 from mkd.result import Report, silent
+from mkd.runtime.layout import Layout
 from mkd.storage.store import new_array, read_array, stored, write_arrays
 from mkd.storage.versions import made_by
 from mkd.tasks.metrics import check_finite

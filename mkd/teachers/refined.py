@@ -14,9 +14,9 @@ from mkd import processes
 from mkd.batches import Batch, Source, joint_batches
 from mkd.config import Config, LossConfig, SamplingConfig
 from mkd.evaluate import selection_scores
-from mkd.layout import Layout
 from mkd.rates import resolved
 from mkd.result import Report, silent
+from mkd.runtime.layout import Layout
 from mkd.storage import pretrained
 from mkd.storage.run_folder import Checkpoint
 from mkd.storage.store import key_of, stored

@@ -16,9 +16,9 @@ from torch import nn
 
 from mkd.config import Config
 from mkd.evaluate import eager, predictions
-from mkd.layout import Layout
 from mkd.matching import States, places_of
 from mkd.result import Report, phase
+from mkd.runtime.layout import Layout
 from mkd.storage import pretrained
 from mkd.storage.store import append, key_of, read_array, stored
 from mkd.storage.versions import made_by

@@ -20,11 +20,11 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from experiments.table import markdown
-from mkd import runtime
 from mkd.backends import checked, in_torch
 from mkd.config import DataConfig, ExportConfig
 from mkd.evaluate import dev_logits, eager, quality
 from mkd.export import calibration_batches, export_int8, export_onnx
+from mkd.runtime import inference
 from mkd.speed import Setting, Timed, busy_note, speed_metrics, tokens_of, work_of
 from mkd.storage import pretrained
 from mkd.students import Student, bert_config, load_model
@@ -56,7 +56,7 @@ def exported(student: Student, side: Side, folder: Path) -> dict[str, dict[str, 
     found = {"torch": quality(side.datas, before)}
     for name in BACKENDS:
         size = sum(path.stat().st_size for path in (folder / name).iterdir())
-        found[name] = checked(side, before, runtime.Student.load(folder / name, 1).infer, layout) | {"bytes": float(size)}
+        found[name] = checked(side, before, inference.Student.load(folder / name, 1).infer, layout) | {"bytes": float(size)}
     return found
 
 
@@ -84,7 +84,7 @@ def main() -> None:
             scores[name] = exported(student, Side(tokenizer, datas, torch.device("cpu")), root / name)
             timed[f"{name}/torch"] = in_torch(student, tokenizer)
             for backend in BACKENDS:
-                load = partial(runtime.Student.load, root / name / backend)
+                load = partial(inference.Student.load, root / name / backend)
                 timed[f"{name}/{backend}"] = Timed(load, tokens_of(student))
         timed = {"bert-base/torch": bert_base(tokenizer)} | timed
         work = {"sst2": work_of(tasks)["sst2"]}

@@ -22,12 +22,12 @@ import torch
 from onnxruntime.quantization import quantize_dynamic, quantize_static
 
 from experiments.table import markdown
-from mkd import runtime
 from mkd.backends import checked, in_torch
 from mkd.config import DataConfig, ExportConfig
 from mkd.evaluate import dev_logits, eager
 from mkd.export import calibration_batches, export_int8, export_onnx
-from mkd.layout import padded
+from mkd.runtime import inference
+from mkd.runtime.layout import padded
 from mkd.speed import Setting, Timed, measure
 from mkd.storage import pretrained
 from mkd.students import load_model
@@ -70,10 +70,10 @@ def main() -> None:
                     quantised(
                         root, root / name, ExportConfig(weight_range=weight_range), scale, seen if kind == "static" else None
                     )
-                    infer = runtime.Student.load(root / name, 1).infer
+                    infer = inference.Student.load(root / name, 1).infer
                     error = rms(torchs, infer, datas, layout)
                     found[name] = {"error": error} | checked(side, dev, infer, layout)
-                    timed[name] = timed["torch"]._replace(load=partial(runtime.Student.load, root / name))
+                    timed[name] = timed["torch"]._replace(load=partial(inference.Student.load, root / name))
                     told = {key: round(found[name][key], 3) for key in ("error", "loss_batches", "loss_single_rows")}
                     print(name, told, flush=True)
         blocks = measure(timed, {}, [ONE_ROW], given.seconds)
@@ -101,7 +101,7 @@ def quantised(root: Path, folder: Path, config: ExportConfig, scale: str, seen: 
         export_int8(root / "onnx", folder, config, seen)
 
 
-def rms(one: runtime.Infer, other: runtime.Infer, datas: list[TaskData], layout: Any) -> float:
+def rms(one: inference.Infer, other: inference.Infer, datas: list[TaskData], layout: Any) -> float:
     """The root of the mean squared difference between their logits."""
     batches = [(padded(data.dev[""], np.arange(ROWS), layout), data.name) for data in datas]
     return float(np.sqrt(np.mean(np.concatenate([(one(*batch) - other(*batch)).ravel() ** 2 for batch in batches]))))

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-from mkd.layout import Arrays, Layout, Texts, batch_tokens, encode_rows, padded
+from mkd.runtime.layout import Arrays, Layout, Texts, batch_tokens, encode_rows, padded
 
 MANIFEST = "student.json"
 TOKENIZER = "tokenizer.json"

@@ -1,0 +1,1 @@
+"""A student at work, without torch: texts in, answers out."""
