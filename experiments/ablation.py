@@ -24,7 +24,7 @@ from mkd.config import AblationConfig, Config
 from mkd.contents import contents, fingerprints
 from mkd.rates import resolved
 from mkd.result import Report, Result
-from mkd.selection import VERSION
+from mkd.selection.carving import VERSION
 from mkd.storage.store import key_of
 from mkd.storage.versions import made_by
 from mkd.tasks.sources import load_tasks

@@ -18,7 +18,7 @@ from experiments.cli import flat, one_line, to_yaml
 from mkd import precision, processes
 from mkd.config import Config
 from mkd.result import Ended, Report
-from mkd.selection import VERSION
+from mkd.selection.carving import VERSION
 from mkd.storage.run_folder import run_folder
 
 EXPERIMENT = "mkd"

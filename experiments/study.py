@@ -23,7 +23,7 @@ from experiments.pruning import Progress
 from experiments.space import holds
 from mkd.config import Config, SearchConfig, without_password
 from mkd.contents import contents, fingerprints
-from mkd.selection import VERSION
+from mkd.selection.carving import VERSION
 from mkd.storage.run_folder import differences
 from mkd.storage.store import key_of
 from mkd.storage.versions import made_by

@@ -20,13 +20,13 @@ from mkd.config import AugmentConfig, Config
 from mkd.neighbours import neighbours
 from mkd.result import Report, silent
 from mkd.runtime.layout import Texts
-from mkd.selection import VERSION, carved
+from mkd.selection.carving import VERSION, carved
+from mkd.selection.words import Words, as_text, blocks, spans, take, word_store
 from mkd.storage import pretrained
 from mkd.storage.store import key_of, stored
 from mkd.storage.versions import made_by
 from mkd.tasks.files import Table, read
 from mkd.tasks.task import MASK, Row, Split, Task
-from mkd.words import Words, as_text, blocks, spans, take, word_store
 
 FILE = "rows.parquet"
 SHARES = 16

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from mkd.runtime.layout import encode
+from mkd.selection.words import Words, blocks, take
 from mkd.storage import pretrained
 from mkd.tokenise import unpadded
-from mkd.words import Words, blocks, take
 
 MAX_WORDS = 10_000
 """Only so many words, the most frequent ones, have neighbours and are some: the search grows with their square."""

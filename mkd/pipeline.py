@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mkd import precision, processes, selection
+from mkd import precision, processes
 from mkd.architectures import check_steps, padding_note
 from mkd.augment import augmented
 from mkd.backends import offered
@@ -25,6 +25,7 @@ from mkd.mixup import mixed_batches
 from mkd.rates import resolved
 from mkd.remarks import reading, weak_students
 from mkd.result import MODEL, Dataset, Report, Result, phase, silent
+from mkd.selection import carving
 from mkd.speed import hardware, size_metrics, within
 from mkd.storage import pretrained
 from mkd.storage.run_folder import Checkpoint, settings_of
@@ -253,7 +254,7 @@ def distil(
 def checkpoint_of(config: Config, side: Side, teacher: Teacher | None, file: Path) -> Checkpoint:
     """The checkpoint of a training with these settings, rows and teacher."""
     rows = {data.name: data.train.fingerprint for data in side.datas}
-    of = {"rows": rows, "selection": selection.VERSION, "teacher": "" if teacher is None else teacher.key}
+    of = {"rows": rows, "selection": carving.VERSION, "teacher": "" if teacher is None else teacher.key}
     return Checkpoint(file, settings_of(config) | of | {"contents": contents(config)}, config.checkpoint_seconds)
 
 
@@ -340,8 +341,8 @@ def result(
     ]
     for data in datas:
         if data.found is not None:
-            notes.append(f"{data.name}: {selection.told(data.found, len(data.selection_rows))}")
-            metrics = metrics | {f"data/{data.name}/{what}": value for what, value in selection.metrics(data.found).items()}
+            notes.append(f"{data.name}: {carving.told(data.found, len(data.selection_rows))}")
+            metrics = metrics | {f"data/{data.name}/{what}": value for what, value in carving.metrics(data.found).items()}
     name, key = ("", "") if teacher is None else (teacher.name, teacher.key)
     return Result(metrics, datasets, notes, hardware(), student, name, key, str(folder), exported)
 

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from mkd.config import DataConfig
 from mkd.result import Report, silent
 from mkd.runtime.layout import Texts, encode, encode_rows
-from mkd.selection import carved
+from mkd.selection.carving import carved
 from mkd.storage.store import append, key_of, read_array, stored, write_arrays
 from mkd.storage.versions import made_by
 from mkd.tasks.task import MASK, Kind, Row, Split, Task

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd.runtime.layout import Layout, Texts, padded
-from mkd.selection import Found
+from mkd.selection.carving import Found
 from mkd.tasks.task import Kind
 
 

@@ -10,10 +10,10 @@ from tiny import MINILM, PAIR, SINGLE, make_tasks, make_tokenizer, split
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from mkd import words
 from mkd.augment import augmented, augmented_split, change, cut
 from mkd.config import AugmentConfig, Config, DataConfig
 from mkd.runtime.layout import Texts
+from mkd.selection import words
 from mkd.storage.pretrained import load_tokenizer
 from mkd.tasks.task import MASK, Row, Task
 from mkd.tokenise import mask_of, task_data, token_store

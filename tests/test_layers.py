@@ -49,8 +49,6 @@ ORDER = {
         "mkd.state",
         "mkd.timing",
         "mkd.wordpiece",
-        "mkd.words",
-        "mkd.overlap",
         "mkd.__main__",
         "mkd.selection",
         "mkd.tokens",

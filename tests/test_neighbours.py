@@ -7,8 +7,8 @@ from tiny import MINILM, SINGLE, split
 
 from mkd import neighbours as module
 from mkd.neighbours import nearest, neighbours
+from mkd.selection.words import Words, word_store
 from mkd.tasks.task import Row
-from mkd.words import Words, word_store
 
 ANGLES = [0, 10, 25, 90, 100]
 TABLE = np.array([[math.cos(math.radians(angle)), math.sin(math.radians(angle))] for angle in ANGLES], dtype=np.float32)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from tiny import PAIR, SCORE, SINGLE, make_tasks, make_tokenizer, split
 
-from mkd import overlap, selection
 from mkd.config import DataConfig
-from mkd.selection import Rows, carved, drawn, shares, strata_of
+from mkd.selection import carving, overlap
+from mkd.selection.carving import Rows, carved, drawn, shares, strata_of
+from mkd.selection.words import plain_store, plain_words
 from mkd.tasks.task import Kind, Row, Task
 from mkd.tokenise import task_data
-from mkd.words import plain_store, plain_words
 
 NAN = float("nan")
 
@@ -27,7 +27,7 @@ def groups_of(tmp_path: Path, rows: list[Row], kind: Kind = SINGLE) -> list[list
     task = Task("task", kind, split(rows), {})
     words = plain_store(tmp_path, task.train, kind)
     known = np.arange(len(rows))
-    found = selection.row_groups(tmp_path, task, words, known)[0][selection.ALL]
+    found = carving.row_groups(tmp_path, task, words, known)[0][carving.ALL]
     return [np.flatnonzero(found == group).tolist() for group in range(found.max() + 1) if (found == group).sum() > 1]
 
 
@@ -208,9 +208,9 @@ def test_short_texts_that_stand_in_others_are_not_selected(tmp_path: Path) -> No
     texts = [f"a{i} b{i} c{i} d{i}" for i in range(40)] + [f"b{i} c{i}" for i in range(10)] + [f"c{i} b{i}" for i in range(10)]
     task = Task("t", SINGLE, split(rows_of(texts)), {})
     words = plain_store(tmp_path, task.train, SINGLE)
-    groups, barred = selection.row_groups(tmp_path, task, words, np.arange(60))
+    groups, barred = carving.row_groups(tmp_path, task, words, np.arange(60))
     assert np.flatnonzero(barred).tolist() == list(range(40, 50))
-    assert len(np.unique(groups[selection.ALL])) == 60
+    assert len(np.unique(groups[carving.ALL])) == 60
     selected = [set(carved(tmp_path, task, DataConfig(selection_fraction=0.5), seed).selection_rows) for seed in range(3)]
     assert all(len(rows) == 30 and not rows & set(range(40, 50)) for rows in selected)
     texts = [f"a b c{i} d{i}" for i in range(20)] + ["a b", "b", "a", "a"] * 10
@@ -224,7 +224,7 @@ def test_where_groups_cannot_be_split_less_is_kept_together_and_that_is_told(tmp
     found = carved(tmp_path, Task("t", SINGLE, split(rows_of(texts)), {}), DataConfig(), 0)
     assert (found.found.groups, found.found.largest, found.found.share) == (1, 40, 100.0)
     assert found.found.together == "rows that are or hold one another"
-    told = selection.told(found.found, len(found.selection_rows))
+    told = carving.told(found.found, len(found.selection_rows))
     assert told.startswith("SELECTION OVERLAPS with training: 1 groups of rows that overlap, the largest of 40 rows")
     one, other = np.split(found.selection_rows, 2)
     assert len(one) == 2 and (one + 20 == other).all()

@@ -18,7 +18,7 @@ from mkd.config import (
 )
 from mkd.contents import contents, fingerprints
 from mkd.pipeline import run
-from mkd.selection import VERSION
+from mkd.selection.carving import VERSION
 from mkd.storage import versions
 from mkd.storage.versions import STAGES, Stage, made_by
 from mkd.tokenise import token_store

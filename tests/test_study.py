@@ -42,7 +42,7 @@ from experiments.study import (
     storage,
 )
 from mkd.config import Config, DataConfig, SearchConfig, without_password
-from mkd.selection import VERSION
+from mkd.selection.carving import VERSION
 
 # Optuna warns that nothing beats where trials are asked for one by one.
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with Study.optimize:UserWarning")

@@ -12,7 +12,7 @@ from entry import TINY, client, command, environment, outcome, runs, started, wa
 from official import make_folder
 
 from experiments.run import make_database
-from mkd.selection import VERSION
+from mkd.selection.carving import VERSION
 
 EXPORTED = ["--export.backends=[onnx, int8]", "--export.max_loss=100"]
 

@@ -6,10 +6,10 @@ import pyarrow as pa
 import pytest
 from tiny import PAIR, SINGLE, pair_rows, split
 
-from mkd import words
 from mkd.runtime.layout import Texts
+from mkd.selection import words
+from mkd.selection.words import Words, as_text, spans, take, word_store
 from mkd.tasks.task import Row
-from mkd.words import Words, as_text, spans, take, word_store
 
 
 def texts_of(found: Words, side: int) -> list[str]:

@@ -29,7 +29,7 @@ STAGES = {
     "costs": Stage(1, ("onnxruntime", "onnxscript", "tokenizers", "torch", "transformers")),
 }
 """By the kind of store; `students` is the training of a student, whose scores are kept in runs. The split into training and
-selection rows has a version of its own (mkd/selection.py), as runs tell it."""
+selection rows has a version of its own (mkd/selection/carving.py), as runs tell it."""
 
 
 def made_by(kind: str) -> dict[str, Any]:

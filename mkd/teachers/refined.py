@@ -17,6 +17,7 @@ from mkd.evaluate import selection_scores
 from mkd.rates import resolved
 from mkd.result import Report, silent
 from mkd.runtime.layout import Layout
+from mkd.selection.words import blocks, take
 from mkd.storage import pretrained
 from mkd.storage.run_folder import Checkpoint
 from mkd.storage.store import key_of, stored
@@ -30,7 +31,6 @@ from mkd.tokenise import tokenizer_fingerprint
 from mkd.tokens import TaskData, TokenStore, layout_of
 from mkd.trainer import train
 from mkd.wordpiece import learn_wordpiece
-from mkd.words import blocks, take
 
 
 class Refined(NamedTuple):

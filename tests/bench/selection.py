@@ -22,13 +22,13 @@ import scipy.stats
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from experiments.table import markdown
-from mkd import selection
 from mkd.config import DataConfig
-from mkd.selection import carved, row_groups, touched
+from mkd.selection import carving
+from mkd.selection.carving import carved, row_groups, touched
+from mkd.selection.words import plain_store
 from mkd.storage.store import key_of
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Kind, Row, Split, Task
-from mkd.words import plain_store
 
 QUERIES = 1000
 """Rows of a split whose nearest neighbours are looked for."""
@@ -69,7 +69,7 @@ def measure(task: Task, config: DataConfig, root: Path) -> Cells:
     leaks, scores = [], []
     learnt = cut.train_rows[~np.isnan(words.labels[cut.train_rows])]
     for chosen, rest in ((drawn, np.setdiff1d(known, drawn)), (cut.selection_rows, learnt)):
-        leaks.append(int(touched(selection._corpus(words, rest), selection._corpus(words, chosen)).sum()))
+        leaks.append(int(touched(carving._corpus(words, rest), carving._corpus(words, chosen)).sum()))
         scores.append(nearest(task.kind, [rows[i] for i in rest], [rows[i] for i in chosen]))
     on_dev = nearest(task.kind, [rows[i] for i in cut.train_rows], [row for split in task.dev.values() for row in split.read()])
     found = cut.found

@@ -20,7 +20,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from mkd.runtime.layout import Texts
-from mkd.words import take
+from mkd.selection.words import take
 
 RUN_WORDS = 4
 NEAR_WORDS = 8

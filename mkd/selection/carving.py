@@ -1,11 +1,13 @@
 """A task's training rows split into those to learn from and those to select by, so that neither side tells of the other.
 
-Rows overlap as their texts do (mkd/overlap.py): a single text with another; a pair with another where both texts overlap, in
-either order, or where they have a text of SHARED_WORDS words or more in common, as a premise with several hypotheses. Labelled
-rows that overlap, directly or by way of others, are a group. Of a group that is drawn some rows are selected, and the others are
-left out of training, as are all rows without a label that overlap with a selected one; these have no part in the draw.
+Rows overlap as their texts do (mkd/selection/overlap.py): a single text with another; a pair with another where both texts
+overlap, in either order, or where they have a text of SHARED_WORDS words or more in common, as a premise with
+several hypotheses. Labelled rows that overlap, directly or by way of others, are a group. Of a group that is drawn
+some rows are selected, and the others are left out of training, as are all rows without a label that overlap with a
+selected one; these have no part in the draw.
 
-It all follows from the text, the labels, the settings and the seed: models with other tokenizers have the same split.
+It all follows from the text, the labels, the settings and the seed: models with other tokenizers have the same
+split.
 """
 
 import json
@@ -15,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mkd.config import DataConfig
-from mkd.overlap import (
+from mkd.selection.overlap import (
     RUN_WORDS,
     Corpus,
     Edges,
@@ -26,9 +28,9 @@ from mkd.overlap import (
     short_and_held,
     word_codes,
 )
+from mkd.selection.words import Words, plain_store
 from mkd.storage.store import read_array, stored, write_arrays
 from mkd.tasks.task import Kind, Task
-from mkd.words import Words, plain_store
 
 VERSION = "overlap-1"
 """How the rows are split; another name whenever other rows would be selected."""

@@ -1,0 +1,1 @@
+"""Which training rows are learnt from and which select: groups of overlapping rows stay on one side."""
