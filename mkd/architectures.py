@@ -14,7 +14,7 @@ from mkd.runtime.layout import Arrays
 from mkd.speed import flops, random_batch, tokens_of
 from mkd.students.heads import Answer
 from mkd.students.transformer import TransformerStudent
-from mkd.tokens import Inputs
+from mkd.tokenization.tokens import Inputs
 
 LENGTH = 8
 """Tokens of the longest row."""

@@ -24,7 +24,7 @@ from mkd.students import Student
 from mkd.tasks.task import Task
 from mkd.teachers.finetuned import Classifier
 from mkd.teaching import Side, Teacher
-from mkd.tokens import TaskData, layout_of
+from mkd.tokenization.tokens import TaskData, layout_of
 
 TORCH = "torch"
 TRACED = "program"

@@ -26,8 +26,8 @@ from mkd.teachers import settled
 from mkd.teachers.states import check_layers
 from mkd.teaching import soft_targets
 from mkd.timing import PROTOCOL
-from mkd.tokenise import tokenizer_fingerprint
-from mkd.tokens import layout_of
+from mkd.tokenization.tokenise import tokenizer_fingerprint
+from mkd.tokenization.tokens import layout_of
 
 COST = "cost.json"
 """The file of a stored cost."""

@@ -18,7 +18,7 @@ from mkd.students import Student
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
 from mkd.teaching import read_side
-from mkd.tokens import layout_of
+from mkd.tokenization.tokens import layout_of
 
 
 class Delivered(NamedTuple):

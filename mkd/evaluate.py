@@ -14,8 +14,8 @@ from mkd.runtime.layout import Arrays, Layout, padded, sequence_lengths
 from mkd.students import Student
 from mkd.students.heads import MultiTaskConfig
 from mkd.tasks.metrics import expected_calibration_error, pearson, score
-from mkd.tokenise import unpadded
-from mkd.tokens import TaskData, TokenStore, layout_of
+from mkd.tokenization.tokenise import unpadded
+from mkd.tokenization.tokens import TaskData, TokenStore, layout_of
 
 BATCH_TOKENS = 8192
 WINDOW_ROWS = 65_536

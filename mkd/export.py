@@ -31,8 +31,8 @@ from mkd.students import Student
 from mkd.students.bilstm import BiLstm, take
 from mkd.students.heads import Heads
 from mkd.students.transformer import TransformerStudent
-from mkd.tokenise import unpadded
-from mkd.tokens import Inputs, TaskData, layout_of
+from mkd.tokenization.tokenise import unpadded
+from mkd.tokenization.tokens import Inputs, TaskData, layout_of
 
 GRAPH = "student.onnx"
 PROGRAM = "student.pt2"

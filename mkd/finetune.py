@@ -24,7 +24,7 @@ from mkd.tasks.sources import load_tasks
 from mkd.teachers import refined_tasks, settled, tokenizer_of
 from mkd.teachers.states import check_layers
 from mkd.teaching import beside, make_teacher, read_side, soft_targets, weak_teachers
-from mkd.tokens import layout_of
+from mkd.tokenization.tokens import layout_of
 
 
 def run_finetune(config: Config, folder: Path, report: Report = silent) -> Result:

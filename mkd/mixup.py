@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mkd.batches import Batch
-from mkd.tokens import Mix
+from mkd.tokenization.tokens import Mix
 
 
 def mixed_batches(batches: Iterator[Batch], alpha: float, seed: int, start: int = 0) -> Iterator[Batch]:

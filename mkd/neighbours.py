@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from mkd.runtime.layout import encode
 from mkd.selection.words import Words, blocks, take
 from mkd.storage import pretrained
-from mkd.tokenise import unpadded
+from mkd.tokenization.tokenise import unpadded
 
 MAX_WORDS = 10_000
 """Only so many words, the most frequent ones, have neighbours and are some: the search grows with their square."""

@@ -41,10 +41,10 @@ from mkd.teachers import needed, refined_tasks, settled, tokenizer_of, weakness
 from mkd.teachers.refined import fresh_teacher, labelled
 from mkd.teachers.states import check_layers
 from mkd.teaching import Side, Target, Teacher, beside, make_teacher, read_side, soft_targets, weak_teachers
-from mkd.tokenise import tokenizer_fingerprint
-from mkd.tokens import TaskData, layout_of
+from mkd.tokenization.tokenise import tokenizer_fingerprint
+from mkd.tokenization.tokens import TaskData, layout_of
+from mkd.tokenization.vocabulary import kept_tokens
 from mkd.trainer import train
-from mkd.vocabulary import kept_tokens
 
 
 def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result:

@@ -15,7 +15,7 @@ from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from mkd.batches import Batch
-from mkd.tokens import Inputs
+from mkd.tokenization.tokens import Inputs
 
 T = TypeVar("T")
 WAIT = timedelta(days=7)

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from mkd.runtime.layout import Layout, Texts, sequence_lengths
 from mkd.tasks.metrics import score
 from mkd.tasks.task import Kind
-from mkd.tokens import TaskData, TokenStore
+from mkd.tokenization.tokens import TaskData, TokenStore
 
 NOTABLE_PERCENT = 1.0
 """Rows that are cut, and unknown tokens, are told of from this share on."""

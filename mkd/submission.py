@@ -27,8 +27,8 @@ from mkd.tasks.rows import fingerprint
 from mkd.tasks.sources import LAYOUTS, load_tasks
 from mkd.tasks.task import GLUE, Row, Split
 from mkd.teachers.labeller import Reader, stored_logits
-from mkd.tokenise import token_store
-from mkd.tokens import layout_of
+from mkd.tokenization.tokenise import token_store
+from mkd.tokenization.tokens import layout_of
 
 ZIP = "submission.zip"
 

@@ -20,8 +20,8 @@ from mkd.teachers.finetuned import Classifier, FineTuned
 from mkd.teachers.labeller import Labeller
 from mkd.teachers.refined import Head, Refined, labelled, refined_teacher
 from mkd.teachers.states import hidden_states
-from mkd.tokenise import task_data
-from mkd.tokens import TaskData
+from mkd.tokenization.tokenise import task_data
+from mkd.tokenization.tokens import TaskData
 
 
 class Side(NamedTuple):

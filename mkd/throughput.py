@@ -29,8 +29,8 @@ from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks.sources import load_tasks
 from mkd.teachers.refined import fresh_teacher, teacher_tokenizer
-from mkd.tokenise import task_data
-from mkd.tokens import Inputs, TaskData, layout_of
+from mkd.tokenization.tokenise import task_data
+from mkd.tokenization.tokens import Inputs, TaskData, layout_of
 from mkd.trainer import train
 
 STUDENTS = {

@@ -10,7 +10,7 @@ from tiny import make_datas, make_tasks, make_tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from mkd.tasks.task import Task
-from mkd.tokens import TaskData
+from mkd.tokenization.tokens import TaskData
 
 LONGEST = (
     "test_processes", "test_worker", "test_architectures", "test_spark", "test_export", "test_search", "test_corpus", "test_kill",

@@ -11,7 +11,7 @@ from mkd.students import Student, make_student
 from mkd.students.adoption import adopted, anew, known_tasks
 from mkd.students.embeddings import TrimmedEmbedding, input_table, trim
 from mkd.tasks.task import Kind
-from mkd.tokens import TaskData, layout_of
+from mkd.tokenization.tokens import TaskData, layout_of
 
 KINDS = [
     StudentConfig(kind="bilstm", hidden=8, embedding=8),

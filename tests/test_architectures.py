@@ -15,7 +15,7 @@ from mkd.speed import flops
 from mkd.storage import pretrained
 from mkd.students import load_model
 from mkd.students.transformer import TransformerStudent, keep_layers, on_encoder
-from mkd.tokens import Inputs
+from mkd.tokenization.tokens import Inputs
 
 LAYERS = 3
 SIZES = {

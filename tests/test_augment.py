@@ -16,7 +16,7 @@ from mkd.runtime.layout import Texts
 from mkd.selection import words
 from mkd.storage.pretrained import load_tokenizer
 from mkd.tasks.task import MASK, Row, Task
-from mkd.tokenise import mask_of, task_data, token_store
+from mkd.tokenization.tokenise import mask_of, task_data, token_store
 
 NOTHING = {"mask": 0.0, "replace": 0.0, "ngram": 0.0}
 TEXTS = Texts(np.array([0, 1, 2, 3, 4, 5]), np.array([0, 4, 5, 6]))

@@ -17,7 +17,7 @@ from mkd.runtime.layout import Arrays, padded
 from mkd.students import Student, make_student
 from mkd.tasks.task import Task
 from mkd.teaching import Side
-from mkd.tokens import TaskData, layout_of
+from mkd.tokenization.tokens import TaskData, layout_of
 
 pytestmark = pytest.mark.usefixtures("quiet")
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ from mkd.config import StudentConfig
 from mkd.speed import flops
 from mkd.students import make_student
 from mkd.students.bag import GENERATOR, PRIME, BagConfig, BagStudent, hashed_ngrams
-from mkd.tokens import Inputs, TaskData
+from mkd.tokenization.tokens import Inputs, TaskData
 
 HEADS = {
     "single": {"labels": list(SINGLE.labels), "pair": False, "mean": 0.0, "std": 1.0},

@@ -12,7 +12,7 @@ from mkd.batches import Batch, Source, epoch_batches, gather, joint_batches, pro
 from mkd.config import SamplingConfig
 from mkd.runtime.layout import Layout, Texts, sequence_lengths
 from mkd.storage.pretrained import load_tokenizer
-from mkd.tokens import Inputs, TaskData, TokenStore, layout_of
+from mkd.tokenization.tokens import Inputs, TaskData, TokenStore, layout_of
 
 APART = Layout(False, 9, 4)
 BERT = Layout(True, 0, 12, (101,), (102,), (102,), types=True)

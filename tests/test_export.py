@@ -30,9 +30,9 @@ from mkd.storage.pretrained import load_tokenizer
 from mkd.students import Student, make_student
 from mkd.students.embeddings import input_table, trim
 from mkd.tasks.sources import load_tasks
-from mkd.tokenise import task_data
-from mkd.tokens import TaskData, layout_of
-from mkd.vocabulary import kept_tokens
+from mkd.tokenization.tokenise import task_data
+from mkd.tokenization.tokens import TaskData, layout_of
+from mkd.tokenization.vocabulary import kept_tokens
 
 LENGTH = 12
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)

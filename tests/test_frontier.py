@@ -16,7 +16,7 @@ from experiments.table import markdown
 from mkd.pareto import Reference
 from mkd.pipeline import Ready, Rows
 from mkd.teaching import Side, Teacher
-from mkd.tokens import TaskData
+from mkd.tokenization.tokens import TaskData
 
 BEGIN = datetime(2026, 1, 1)
 SETTING = "b1-text-t1"

@@ -17,7 +17,7 @@ from waiting import wait_for_tick
 from experiments import cli
 from mkd.config import Config
 from mkd.storage.store import MANIFEST, NoRoom, key_of, new_array, stored, write_arrays
-from mkd.tokenise import token_store
+from mkd.tokenization.tokenise import token_store
 
 PARTS = {"rows": "abc"}
 LIMIT = 100_000

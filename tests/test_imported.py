@@ -18,8 +18,8 @@ from mkd.tasks.task import Task
 from mkd.teachers import imported as module
 from mkd.teachers import weaknesses
 from mkd.teachers.imported import import_logits
-from mkd.tokenise import task_data
-from mkd.tokens import TaskData
+from mkd.tokenization.tokenise import task_data
+from mkd.tokenization.tokens import TaskData
 
 Rows = list[dict[str, Any]]
 

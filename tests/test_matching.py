@@ -28,7 +28,7 @@ from mkd.students.bag import BagStudent
 from mkd.students.bilstm import BiLstmStudent
 from mkd.students.heads import Answer, head_configs
 from mkd.students.transformer import TransformerStudent, on_encoder
-from mkd.tokens import Inputs, TaskData, layout_of
+from mkd.tokenization.tokens import Inputs, TaskData, layout_of
 from mkd.trainer import train
 
 SIZES: dict[str, Any] = {

@@ -8,7 +8,7 @@ import pytest
 from mkd.result import Report, silent
 from mkd.teachers import mean as module
 from mkd.teachers.mean import Mean, mean_of
-from mkd.tokens import TaskData
+from mkd.tokenization.tokens import TaskData
 
 
 class Fixed(NamedTuple):

@@ -14,7 +14,7 @@ from mkd.losses import LossTerms, between, distillation
 from mkd.mixup import mixed, mixed_batches
 from mkd.students import Student
 from mkd.students.transformer import TransformerStudent
-from mkd.tokens import Inputs, TaskData, layout_of
+from mkd.tokenization.tokens import Inputs, TaskData, layout_of
 from mkd.trainer import train
 
 NAN = float("nan")

@@ -39,8 +39,8 @@ from mkd.storage.pretrained import load_tokenizer
 from mkd.students import load_model
 from mkd.students.embeddings import input_table
 from mkd.tasks.sources import load_tasks
-from mkd.tokenise import task_data
-from mkd.tokens import layout_of
+from mkd.tokenization.tokenise import task_data
+from mkd.tokenization.tokens import layout_of
 
 TAB = "\t"
 pytestmark = pytest.mark.usefixtures("quiet")

@@ -23,7 +23,7 @@ from mkd.speed import hardware
 from mkd.students import Student
 from mkd.teachers import refined
 from mkd.teachers.refined import fresh_teacher, labelled
-from mkd.tokens import TaskData, layout_of
+from mkd.tokenization.tokens import TaskData, layout_of
 
 AUTO = TrainConfig(precision="auto")
 SETTINGS = [

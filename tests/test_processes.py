@@ -16,7 +16,7 @@ from mkd import processes
 from mkd.batches import Batch
 from mkd.config import Config, LossConfig, TrainConfig
 from mkd.pipeline import prepare
-from mkd.tokens import Inputs
+from mkd.tokenization.tokens import Inputs
 
 # Batches of two rows and three, which are fewer than the processes: most often one has none, of four also two or three.
 RUN = [

@@ -11,8 +11,8 @@ from mkd.config import DataConfig
 from mkd.remarks import Floor, floor, margin, num_cut, reading, weak_students
 from mkd.runtime.layout import Layout
 from mkd.tasks.task import GLUE, Kind, Row, Task
-from mkd.tokenise import task_data
-from mkd.tokens import TaskData, TokenStore
+from mkd.tokenization.tokenise import task_data
+from mkd.tokenization.tokens import TaskData, TokenStore
 
 BERT = Layout(True, 0, 12, (101,), (102,), (102,), types=True)
 APART = Layout(False, 0, 4)

@@ -22,7 +22,7 @@ from mkd.evaluate import selection_scores
 from mkd.mixup import mixed_batches
 from mkd.storage.run_folder import Checkpoint, Saved, run_folder, settings_of
 from mkd.students import make_student
-from mkd.tokens import TaskData, layout_of
+from mkd.tokenization.tokens import TaskData, layout_of
 from mkd.trainer import Trained, train
 
 SAVED = Saved({"a": torch.arange(6.0).reshape(2, 3), "b/count": torch.tensor(3)}, {"step": 7, "score": float("-inf")})

@@ -28,7 +28,7 @@ from mkd.pipeline import save
 from mkd.runtime.inference import BATCH_TOKENS, MANIFEST, TOKENIZER, Head, Prediction, Student, by_length, digest_of
 from mkd.runtime.layout import Arrays, Layout
 from mkd.students import make_student
-from mkd.tokens import TaskData
+from mkd.tokenization.tokens import TaskData
 
 ROOT = Path(__file__).parents[1]
 HEADS = {

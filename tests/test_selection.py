@@ -13,7 +13,7 @@ from mkd.selection import carving, overlap
 from mkd.selection.carving import Rows, carved, drawn, shares, strata_of
 from mkd.selection.words import plain_store, plain_words
 from mkd.tasks.task import Kind, Row, Task
-from mkd.tokenise import task_data
+from mkd.tokenization.tokenise import task_data
 
 NAN = float("nan")
 

@@ -35,7 +35,7 @@ from mkd.students.heads import head_configs
 from mkd.students.transformer import TransformerConfig, TransformerStudent
 from mkd.tasks.task import Task
 from mkd.timing import MOST_BUSY, PROTOCOL, Clock
-from mkd.tokens import TaskData
+from mkd.tokenization.tokens import TaskData
 
 BILSTM = StudentConfig(kind="bilstm", hidden=5, embedding=6)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=2, heads=4)

@@ -21,7 +21,7 @@ from mkd.pipeline import run
 from mkd.selection.carving import VERSION
 from mkd.storage import versions
 from mkd.storage.versions import STAGES, Stage, made_by
-from mkd.tokenise import token_store
+from mkd.tokenization.tokenise import token_store
 
 
 def test_a_raised_version_or_another_library_makes_a_store_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

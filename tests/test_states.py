@@ -26,8 +26,8 @@ from mkd.tasks.task import Row
 from mkd.teachers import settled
 from mkd.teachers.refined import Head, Refined, refined_teacher
 from mkd.teachers.states import STATES, check_layers, check_room, hidden_states
-from mkd.tokenise import joined_store, task_data
-from mkd.tokens import TaskData
+from mkd.tokenization.tokenise import joined_store, task_data
+from mkd.tokenization.tokens import TaskData
 
 CPU = torch.device("cpu")
 ON = LossConfig(match=MatchConfig(weight=0.5))

@@ -29,7 +29,7 @@ from mkd.students.bilstm import BiLstm, BiLstmStudent, Maxout, _attend, _turn
 from mkd.students.embeddings import input_table, project
 from mkd.students.heads import head_configs
 from mkd.students.transformer import TransformerConfig, TransformerStudent, attention_kernel, keep_layers, on_encoder
-from mkd.tokens import Inputs, TaskData, layout_of
+from mkd.tokenization.tokens import Inputs, TaskData, layout_of
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=2, heads=2)

@@ -25,7 +25,7 @@ from mkd.storage.pretrained import load_tokenizer
 from mkd.students import STUDENTS, Student, load_model, make_student
 from mkd.submission import Submission, run_submit
 from mkd.tasks.task import GLUE
-from mkd.tokens import TaskData
+from mkd.tokenization.tokens import TaskData
 
 WRITTEN = {
     "cola": {"unacceptable": "0", "acceptable": "1"},

@@ -19,7 +19,7 @@ from mkd.storage.pretrained import load_encoder, load_tokenizer
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks.task import Row, Task
 from mkd.teachers.refined import labelled, logit_store, refined_teacher, teacher_tokenizer
-from mkd.tokens import TaskData
+from mkd.tokenization.tokens import TaskData
 
 CPU = torch.device("cpu")
 

@@ -36,7 +36,7 @@ from mkd.tasks import demo
 from mkd.tasks.sources import load_tasks
 from mkd.teachers import settled, tokenizer_of, weakness
 from mkd.teachers.refined import refined_teacher, teacher_tokenizer
-from mkd.tokens import TaskData
+from mkd.tokenization.tokens import TaskData
 
 TASKS = ["sentiment", "paraphrase", "similarity"]
 TRAIN = TrainConfig(steps=6, batch_size=8, eval_every=3)

@@ -11,15 +11,15 @@ from tiny import MINILM, PAIR, SCORE, SINGLE, from_texts, make_tasks, pair_rows,
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from mkd import tokenise
 from mkd.batches import Source, assemble, gather
 from mkd.config import DataConfig
 from mkd.runtime.inference import _tuples
 from mkd.runtime.layout import Layout, Texts
 from mkd.storage.pretrained import load_tokenizer
 from mkd.tasks.task import Row, Task
-from mkd.tokenise import task_data, token_store, tokenizer_fingerprint
-from mkd.tokens import layout_of
+from mkd.tokenization import tokenise
+from mkd.tokenization.tokenise import task_data, token_store, tokenizer_fingerprint
+from mkd.tokenization.tokens import layout_of
 
 NAN = float("nan")
 

@@ -18,7 +18,7 @@ from mkd.losses import hard_loss
 from mkd.runtime.layout import Layout
 from mkd.schedule import warmup_linear
 from mkd.students import Student, make_student
-from mkd.tokens import TaskData, layout_of
+from mkd.tokenization.tokens import TaskData, layout_of
 from mkd.trainer import Trained, train
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=8, dropout=0.1)

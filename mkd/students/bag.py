@@ -11,7 +11,7 @@ from torch import nn
 
 from mkd.students.embeddings import OfWords, make_room, rows_of
 from mkd.students.heads import Answer, Heads, MultiTaskConfig
-from mkd.tokens import Inputs
+from mkd.tokenization.tokens import Inputs
 
 PRIME = 2**31 - 1
 """Modulus of the hash: a product of two numbers below it fits in 64 bits."""

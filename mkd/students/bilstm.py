@@ -11,7 +11,7 @@ from torch import nn
 
 from mkd.students.embeddings import OfWords, make_room
 from mkd.students.heads import Answer, Heads, MultiTaskConfig, token_mean
-from mkd.tokens import Inputs
+from mkd.tokenization.tokens import Inputs
 
 
 class BiLstmConfig(MultiTaskConfig):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from mkd.tokens import TaskData
+from mkd.tokenization.tokens import TaskData
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 
 from mkd.students.embeddings import make_room
 from mkd.students.heads import Answer, Heads, MultiTaskConfig, token_mean
-from mkd.tokens import Inputs
+from mkd.tokenization.tokens import Inputs
 
 
 class TransformerConfig(MultiTaskConfig):

@@ -17,7 +17,7 @@ from mkd.teachers.imported import ENDINGS, Imported, import_logits
 from mkd.teachers.labeller import Labeller
 from mkd.teachers.mean import Mean
 from mkd.teachers.refined import teacher_tokenizer
-from mkd.tokens import TaskData
+from mkd.tokenization.tokens import TaskData
 
 REFINED = "refined"
 """The multi-task refined teacher's name in teacher.sources."""

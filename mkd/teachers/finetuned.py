@@ -23,8 +23,8 @@ from mkd.tasks.files import listed
 from mkd.tasks.metrics import NotFinite
 from mkd.tasks.task import Kind, Task
 from mkd.teachers.labeller import Reader, splits, standardised, stored_logits
-from mkd.tokenise import task_data
-from mkd.tokens import Inputs, TaskData, layout_of
+from mkd.tokenization.tokenise import task_data
+from mkd.tokenization.tokens import Inputs, TaskData, layout_of
 
 
 class Classifier(nn.Module):

@@ -31,7 +31,7 @@ from mkd.tasks import files
 from mkd.tasks.files import Record, Table, listed, shown
 from mkd.tasks.task import Kind, Split, Task
 from mkd.teachers.labeller import read_logits, splits, standardised
-from mkd.tokens import TaskData
+from mkd.tokenization.tokens import TaskData
 
 ENDINGS = (".jsonl", ".parquet")
 """Of the files that are read here; the ending tells the format."""

@@ -16,7 +16,7 @@ from mkd.runtime.layout import Layout
 from mkd.storage.store import new_array, read_array, stored, write_arrays
 from mkd.storage.versions import made_by
 from mkd.tasks.metrics import check_finite
-from mkd.tokens import TaskData, TokenStore
+from mkd.tokenization.tokens import TaskData, TokenStore
 
 LOGITS = "logits.float32"
 """The file of a store that holds one split's logits."""

@@ -14,7 +14,7 @@ from mkd.result import Report, silent
 from mkd.storage.store import key_of, stored, write_arrays
 from mkd.storage.versions import made_by
 from mkd.teachers.labeller import LOGITS, Labeller, read_logits, splits
-from mkd.tokens import TaskData
+from mkd.tokenization.tokens import TaskData
 
 CHUNK_ROWS = 65_536
 

@@ -27,10 +27,10 @@ from mkd.students.heads import head_configs, on
 from mkd.students.transformer import TransformerConfig, TransformerStudent, on_encoder
 from mkd.tasks.task import Task
 from mkd.teachers.labeller import Reader, splits, stored_logits
-from mkd.tokenise import tokenizer_fingerprint
-from mkd.tokens import TaskData, TokenStore, layout_of
+from mkd.tokenization.tokenise import tokenizer_fingerprint
+from mkd.tokenization.tokens import TaskData, TokenStore, layout_of
+from mkd.tokenization.wordpiece import learn_wordpiece
 from mkd.trainer import train
-from mkd.wordpiece import learn_wordpiece
 
 
 class Refined(NamedTuple):

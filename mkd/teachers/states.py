@@ -28,7 +28,7 @@ from mkd.teachers import REFINED, sources
 from mkd.teachers.finetuned import FineTuned
 from mkd.teachers.labeller import Labeller
 from mkd.teachers.refined import Head
-from mkd.tokens import TaskData, TokenStore
+from mkd.tokenization.tokens import TaskData, TokenStore
 
 STATES = "states.float16"
 WINDOW_ROWS = 16_384

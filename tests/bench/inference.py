@@ -31,8 +31,8 @@ from mkd.students import Student, bert_config, load_model
 from mkd.students.transformer import TransformerConfig, TransformerStudent
 from mkd.tasks.sources import load_tasks
 from mkd.teaching import Side
-from mkd.tokenise import task_data
-from mkd.tokens import layout_of
+from mkd.tokenization.tokenise import task_data
+from mkd.tokenization.tokens import layout_of
 
 BACKENDS = ("onnx", "int8", "static")
 ONE_ROW = Setting(1, 128, 1)

@@ -34,8 +34,8 @@ from mkd.students import load_model
 from mkd.tasks.sources import load_tasks
 from mkd.teaching import Side
 from mkd.timing import statistics_of
-from mkd.tokenise import task_data
-from mkd.tokens import TaskData, layout_of
+from mkd.tokenization.tokenise import task_data
+from mkd.tokenization.tokens import TaskData, layout_of
 
 ONE_ROW = Setting(1, 128, 1)
 ROWS = 64

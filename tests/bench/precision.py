@@ -25,7 +25,7 @@ from mkd.tasks.sources import load_tasks
 from mkd.teachers import tokenizer_of
 from mkd.teachers.refined import refined_teacher
 from mkd.teaching import read_side
-from mkd.tokens import TaskData
+from mkd.tokenization.tokens import TaskData
 
 ROWS = 150
 """The first so many dev rows of a task: where a processor has no units for bfloat16, it takes many times as long."""

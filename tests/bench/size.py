@@ -32,8 +32,8 @@ from mkd.result import Report
 from mkd.tasks.demo import TASKS
 from mkd.tasks.sources import load_tasks
 from mkd.teachers.refined import Refined, fresh_teacher, logit_store, teacher_tokenizer
-from mkd.tokenise import task_data
-from mkd.tokens import layout_of
+from mkd.tokenization.tokenise import task_data
+from mkd.tokenization.tokens import layout_of
 
 BATCH_ROWS = 32
 BATCHES = 2000

@@ -21,7 +21,7 @@ from mkd.selection.carving import carved
 from mkd.storage.store import append, key_of, read_array, stored, write_arrays
 from mkd.storage.versions import made_by
 from mkd.tasks.task import MASK, Kind, Row, Split, Task
-from mkd.tokens import TaskData, TokenStore
+from mkd.tokenization.tokens import TaskData, TokenStore
 
 CHUNK_ROWS = 10_000
 CHUNK_CHARACTERS = 1 << 21

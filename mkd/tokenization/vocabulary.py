@@ -6,7 +6,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from mkd.runtime.layout import Texts
-from mkd.tokens import TaskData
+from mkd.tokenization.tokens import TaskData
 
 CHUNK_TOKENS = 1 << 22
 

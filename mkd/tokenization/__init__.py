@@ -1,0 +1,1 @@
+"""Rows of text as token ids: tokenizers, vocabularies, stores of tokens."""
