@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd.augment import augmented
+from mkd.augmentation.augment import augmented
 from mkd.backends import offered
 from mkd.config import Config, StudentConfig
 from mkd.evaluate import answers, dev_logits, eager, majority, quality

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mkd import precision, processes
 from mkd.architectures import check_steps, padding_note
-from mkd.augment import augmented
+from mkd.augmentation.augment import augmented
 from mkd.backends import offered
 from mkd.balance import check_task_weights
 from mkd.batches import Batch, Source, joint_batches, probabilities

@@ -10,7 +10,7 @@ from tiny import MINILM, PAIR, SINGLE, make_tasks, make_tokenizer, split
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from mkd.augment import augmented, augmented_split, change, cut
+from mkd.augmentation.augment import augmented, augmented_split, change, cut
 from mkd.config import AugmentConfig, Config, DataConfig
 from mkd.runtime.layout import Texts
 from mkd.selection import words

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from tiny import MINILM, SINGLE, split
 
-from mkd import neighbours as module
-from mkd.neighbours import nearest, neighbours
+from mkd.augmentation import neighbours as module
+from mkd.augmentation.neighbours import nearest, neighbours
 from mkd.selection.words import Words, word_store
 from mkd.tasks.task import Row
 

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mkd.augmentation.neighbours import neighbours
 from mkd.config import AugmentConfig, Config
-from mkd.neighbours import neighbours
 from mkd.result import Report, silent
 from mkd.runtime.layout import Texts
 from mkd.selection.carving import VERSION, carved
