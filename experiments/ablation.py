@@ -18,8 +18,6 @@ from typing import NamedTuple
 from experiments import cli, comparison, progress, tracking, trials
 from experiments.run import num_tasks
 from mkd import pipeline
-from mkd.balance import check_task_weights
-from mkd.batches import check_weights
 from mkd.config import AblationConfig, Config
 from mkd.contents import contents, fingerprints
 from mkd.rates import resolved
@@ -30,6 +28,8 @@ from mkd.storage.versions import made_by
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
 from mkd.teachers import refined_tasks, settled
+from mkd.training.balance import check_task_weights
+from mkd.training.batches import check_weights
 
 OF_A_TRIAL = {"baseline": False, "export.backends": [], "speed.seconds": 0}
 """A hard-label twin is a variant of its own, and no trial's speed is measured."""

@@ -14,10 +14,11 @@ import transformers
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader, set_loader
 
-from mkd import precision, processes
+from mkd import precision
 from mkd.config import Config, without_password
 from mkd.rates import resolved
 from mkd.storage import strict_yaml
+from mkd.training import processes
 
 GONE = {"speed": ("repeats", "warmup")}
 """By group the settings that earlier states of the project had, and that change nothing now."""

@@ -9,12 +9,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from mkd.batches import as_inputs
 from mkd.runtime.layout import Arrays
 from mkd.speed import flops, random_batch, tokens_of
 from mkd.students.heads import Answer
 from mkd.students.transformer import TransformerStudent
 from mkd.tokenization.tokens import Inputs
+from mkd.training.batches import as_inputs
 
 LENGTH = 8
 """Tokens of the longest row."""

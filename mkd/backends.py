@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd import processes
 from mkd.config import Config
 from mkd.evaluate import at_work, dev_logits, quality
 from mkd.export import PROGRAM, calibration_batches, export_int8, export_onnx, export_program, load_program
@@ -25,6 +24,7 @@ from mkd.tasks.task import Task
 from mkd.teachers.finetuned import Classifier
 from mkd.teaching import Side, Teacher
 from mkd.tokenization.tokens import TaskData, layout_of
+from mkd.training import processes
 
 TORCH = "torch"
 TRACED = "program"

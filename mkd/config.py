@@ -309,7 +309,7 @@ class StudentConfig:
 
 @dataclass(frozen=True)
 class MatchConfig:
-    """Hidden states of the teacher that the student's are mapped onto: means over a row's tokens (mkd/matching.py).
+    """Hidden states of the teacher that the student's are mapped onto: means over a row's tokens (mkd/training/matching.py).
 
     Layers are numbered as a model has them: 0 is its embeddings, 1 the first layer, -1 the last.
     """

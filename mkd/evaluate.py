@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from mkd.batches import as_inputs
 from mkd.runtime import inference
 from mkd.runtime.layout import Arrays, Layout, padded, sequence_lengths
 from mkd.students import Student
@@ -16,6 +15,7 @@ from mkd.students.heads import MultiTaskConfig
 from mkd.tasks.metrics import expected_calibration_error, pearson, score
 from mkd.tokenization.tokenise import unpadded
 from mkd.tokenization.tokens import TaskData, TokenStore, layout_of
+from mkd.training.batches import as_inputs
 
 BATCH_TOKENS = 8192
 WINDOW_ROWS = 65_536

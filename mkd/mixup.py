@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from mkd.batches import Batch
 from mkd.tokenization.tokens import Mix
+from mkd.training.batches import Batch
 
 
 def mixed_batches(batches: Iterator[Batch], alpha: float, seed: int, start: int = 0) -> Iterator[Batch]:

@@ -11,16 +11,13 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mkd import precision, processes
+from mkd import precision
 from mkd.architectures import check_steps, padding_note
 from mkd.augmentation.augment import augmented
 from mkd.backends import offered
-from mkd.balance import check_task_weights
-from mkd.batches import Batch, Source, joint_batches, probabilities
 from mkd.config import Config, MatchConfig
 from mkd.contents import contents
 from mkd.evaluate import answers, dev_logits, eager, majority, predict, quality, selection_scores
-from mkd.matching import Matching
 from mkd.mixup import mixed_batches
 from mkd.rates import resolved
 from mkd.remarks import reading, weak_students
@@ -44,7 +41,11 @@ from mkd.teaching import Side, Target, Teacher, beside, make_teacher, read_side,
 from mkd.tokenization.tokenise import tokenizer_fingerprint
 from mkd.tokenization.tokens import TaskData, layout_of
 from mkd.tokenization.vocabulary import kept_tokens
-from mkd.trainer import train
+from mkd.training import processes
+from mkd.training.balance import check_task_weights
+from mkd.training.batches import Batch, Source, joint_batches, probabilities
+from mkd.training.matching import Matching
+from mkd.training.trainer import train
 
 
 def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result:

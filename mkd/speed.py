@@ -39,8 +39,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from mkd import processes, timing
-from mkd.batches import as_inputs
+from mkd import timing
 from mkd.config import SpeedConfig
 from mkd.result import Report, silent
 from mkd.runtime import inference
@@ -49,6 +48,8 @@ from mkd.students import Student
 from mkd.students.embeddings import input_table, token_of_each_row
 from mkd.tasks.task import Task
 from mkd.timing import CLOCK, MOST_BUSY, PROTOCOL, Block, Call, Clock
+from mkd.training import processes
+from mkd.training.batches import as_inputs
 
 ROUNDS = 5
 MOST_SECONDS = 1.0

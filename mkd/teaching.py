@@ -7,10 +7,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd.batches import Source, probabilities
 from mkd.config import Config
 from mkd.evaluate import likeness, quality, retention
-from mkd.matching import States
 from mkd.result import Report, phase
 from mkd.storage.store import key_of
 from mkd.students.transformer import TransformerStudent
@@ -22,6 +20,8 @@ from mkd.teachers.refined import Head, Refined, labelled, refined_teacher
 from mkd.teachers.states import hidden_states
 from mkd.tokenization.tokenise import task_data
 from mkd.tokenization.tokens import TaskData
+from mkd.training.batches import Source, probabilities
+from mkd.training.matching import States
 
 
 class Side(NamedTuple):

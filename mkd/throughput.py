@@ -15,10 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mkd.batches import Batch, Source, gather, joint_batches
 from mkd.config import Config, LossConfig, SamplingConfig, StudentConfig, TrainConfig
 from mkd.evaluate import eager, predict
-from mkd.losses import distillation
 from mkd.pipeline import prepare
 from mkd.rates import resolved
 from mkd.result import Report, silent
@@ -31,7 +29,9 @@ from mkd.tasks.sources import load_tasks
 from mkd.teachers.refined import fresh_teacher, teacher_tokenizer
 from mkd.tokenization.tokenise import task_data
 from mkd.tokenization.tokens import Inputs, TaskData, layout_of
-from mkd.trainer import train
+from mkd.training.batches import Batch, Source, gather, joint_batches
+from mkd.training.losses import distillation
+from mkd.training.trainer import train
 
 STUDENTS = {
     "3x384": StudentConfig(kind="transformer", layers=3, hidden=384, heads=12, pooling="first"),

@@ -4,9 +4,9 @@ import pytest
 import torch
 from tiny import heads, make_tasks
 
-from mkd.balance import Balance, check_task_weights
 from mkd.config import LossConfig
-from mkd.losses import LossTerms
+from mkd.training.balance import Balance, check_task_weights
+from mkd.training.losses import LossTerms
 
 HEADS = heads(*make_tasks(2))
 TERMS = LossTerms(torch.tensor(3.0), torch.tensor(1.0), torch.tensor(2.0))

@@ -8,11 +8,11 @@ import torch
 from tiny import MINILM, from_texts, pair_rows
 from transformers import PreTrainedTokenizerBase
 
-from mkd.batches import Batch, Source, epoch_batches, gather, joint_batches, probabilities, task_order
 from mkd.config import SamplingConfig
 from mkd.runtime.layout import Layout, Texts, sequence_lengths
 from mkd.storage.pretrained import load_tokenizer
 from mkd.tokenization.tokens import Inputs, TaskData, TokenStore, layout_of
+from mkd.training.batches import Batch, Source, epoch_batches, gather, joint_batches, probabilities, task_order
 
 APART = Layout(False, 9, 4)
 BERT = Layout(True, 0, 12, (101,), (102,), (102,), types=True)

@@ -7,12 +7,12 @@ from tiny import from_texts
 from transformers import PreTrainedTokenizerBase
 
 from mkd import evaluate
-from mkd.batches import gather
 from mkd.config import StudentConfig
 from mkd.evaluate import at_work, dev_logits, eager, likeness, majority, predict, quality, retention, selection_scores
 from mkd.students import Student, make_student
 from mkd.tasks.metrics import expected_calibration_error
 from mkd.tokenization.tokens import TaskData, layout_of
+from mkd.training.batches import gather
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mkd.config import LossConfig
-from mkd.losses import distillation, hard_loss, logit_mse, softened_kl
+from mkd.training.losses import distillation, hard_loss, logit_mse, softened_kl
 
 NAN = float("nan")
 STUDENT = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]])

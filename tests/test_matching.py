@@ -18,10 +18,7 @@ from transformers import (
     RobertaConfig,
 )
 
-from mkd.batches import Batch, Source, assemble, joint_batches
 from mkd.config import LossConfig, MatchConfig, SamplingConfig, StudentConfig, TrainConfig
-from mkd.losses import LossTerms
-from mkd.matching import Matching, States, places_of
 from mkd.mixup import mixed
 from mkd.students import Student, load_model
 from mkd.students.bag import BagStudent
@@ -29,7 +26,10 @@ from mkd.students.bilstm import BiLstmStudent
 from mkd.students.heads import Answer, head_configs
 from mkd.students.transformer import TransformerStudent, on_encoder
 from mkd.tokenization.tokens import Inputs, TaskData, layout_of
-from mkd.trainer import train
+from mkd.training.batches import Batch, Source, assemble, joint_batches
+from mkd.training.losses import LossTerms
+from mkd.training.matching import Matching, States, places_of
+from mkd.training.trainer import train
 
 SIZES: dict[str, Any] = {
     "vocab_size": 50,

@@ -16,7 +16,6 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from mkd import evaluate
-from mkd.batches import Source, joint_batches
 from mkd.config import SamplingConfig
 from mkd.runtime.layout import Layout, Texts
 from mkd.storage.store import read_array, write_arrays
@@ -25,6 +24,7 @@ from mkd.teachers.refined import _content
 from mkd.tokenization import tokenise
 from mkd.tokenization.tokenise import joined_store, token_store
 from mkd.tokenization.tokens import Inputs, TaskData, TokenStore
+from mkd.training.batches import Source, joint_batches
 
 FEW, MANY = 20_000, 400_000
 LAYOUT = Layout(True, 0, 32, (1,), (2,), (2,), types=True)

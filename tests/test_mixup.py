@@ -8,14 +8,14 @@ from test_students import ALL, BILSTM, TRANSFORMER, student_of
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from mkd.batches import Batch, Source, assemble, joint_batches
 from mkd.config import LossConfig, SamplingConfig, StudentConfig, TrainConfig
-from mkd.losses import LossTerms, between, distillation
 from mkd.mixup import mixed, mixed_batches
 from mkd.students import Student
 from mkd.students.transformer import TransformerStudent
 from mkd.tokenization.tokens import Inputs, TaskData, layout_of
-from mkd.trainer import train
+from mkd.training.batches import Batch, Source, assemble, joint_batches
+from mkd.training.losses import LossTerms, between, distillation
+from mkd.training.trainer import train
 
 NAN = float("nan")
 

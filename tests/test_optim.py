@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from mkd.config import TrainConfig
-from mkd.optim import LAZY_ROWS, clip_gradients, make_optimizers
+from mkd.training.optim import LAZY_ROWS, clip_gradients, make_optimizers
 
 CONFIG = TrainConfig(learning_rate=0.1, weight_decay=0.5)
 LAZY = TrainConfig(learning_rate=0.1, weight_decay=0.5, lazy=True)

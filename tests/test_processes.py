@@ -12,11 +12,11 @@ from entry import TINY, client, command, environment, outcome, runs
 from entry import weights_of as student
 from safetensors.torch import load_file
 
-from mkd import processes
-from mkd.batches import Batch
 from mkd.config import Config, LossConfig, TrainConfig
 from mkd.pipeline import prepare
 from mkd.tokenization.tokens import Inputs
+from mkd.training import processes
+from mkd.training.batches import Batch
 
 # Batches of two rows and three, which are fewer than the processes: most often one has none, of four also two or three.
 RUN = [

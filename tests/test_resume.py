@@ -16,14 +16,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
-from mkd.batches import Batch, Source, joint_batches
 from mkd.config import Config, LossConfig, SamplingConfig, StudentConfig, TrainConfig
 from mkd.evaluate import selection_scores
 from mkd.mixup import mixed_batches
 from mkd.storage.run_folder import Checkpoint, Saved, run_folder, settings_of
 from mkd.students import make_student
 from mkd.tokenization.tokens import TaskData, layout_of
-from mkd.trainer import Trained, train
+from mkd.training.batches import Batch, Source, joint_batches
+from mkd.training.trainer import Trained, train
 
 SAVED = Saved({"a": torch.arange(6.0).reshape(2, 3), "b/count": torch.tensor(3)}, {"step": 7, "score": float("-inf")})
 OF = {"seed": 1, "loss": {"kind": "kl", "temperature": 2.0}}

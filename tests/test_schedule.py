@@ -1,7 +1,7 @@
 import pytest
 
 from mkd.config import LossConfig
-from mkd.schedule import annealed, linear, warmup_linear
+from mkd.training.schedule import annealed, linear, warmup_linear
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from test_teachers import config_of as teacher_config_of
 from tiny import make_tasks, single_rows, split
 from transformers import AutoTokenizer, BartConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerBase
 
-from mkd.batches import gather
 from mkd.config import Config, LossConfig, MatchConfig, StudentConfig
 from mkd.finetune import run_finetune
 from mkd.pipeline import run
@@ -28,6 +27,7 @@ from mkd.teachers.refined import Head, Refined, refined_teacher
 from mkd.teachers.states import STATES, check_layers, check_room, hidden_states
 from mkd.tokenization.tokenise import joined_store, task_data
 from mkd.tokenization.tokens import TaskData
+from mkd.training.batches import gather
 
 CPU = torch.device("cpu")
 ON = LossConfig(match=MatchConfig(weight=0.5))

@@ -21,7 +21,6 @@ from transformers import (
     RobertaModel,
 )
 
-from mkd.batches import gather
 from mkd.config import StudentConfig
 from mkd.storage.pretrained import load_encoder
 from mkd.students import STUDENTS, Student, load_model, make_student
@@ -30,6 +29,7 @@ from mkd.students.embeddings import input_table, project
 from mkd.students.heads import head_configs
 from mkd.students.transformer import TransformerConfig, TransformerStudent, attention_kernel, keep_layers, on_encoder
 from mkd.tokenization.tokens import Inputs, TaskData, layout_of
+from mkd.training.batches import gather
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=2, heads=2)

@@ -11,7 +11,6 @@ from tiny import MINILM, PAIR, SCORE, SINGLE, from_texts, make_tasks, pair_rows,
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from mkd.batches import Source, assemble, gather
 from mkd.config import DataConfig
 from mkd.runtime.inference import _tuples
 from mkd.runtime.layout import Layout, Texts
@@ -20,6 +19,7 @@ from mkd.tasks.task import Row, Task
 from mkd.tokenization import tokenise
 from mkd.tokenization.tokenise import task_data, token_store, tokenizer_fingerprint
 from mkd.tokenization.tokens import layout_of
+from mkd.training.batches import Source, assemble, gather
 
 NAN = float("nan")
 

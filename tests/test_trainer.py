@@ -11,15 +11,15 @@ import torch
 from tiny import make_datas, make_tasks
 from transformers import PreTrainedTokenizerBase
 
-from mkd.batches import Batch, Source, joint_batches
 from mkd.config import LossConfig, SamplingConfig, StudentConfig, TrainConfig
 from mkd.evaluate import eager, predict, selection_scores
-from mkd.losses import hard_loss
 from mkd.runtime.layout import Layout
-from mkd.schedule import warmup_linear
 from mkd.students import Student, make_student
 from mkd.tokenization.tokens import TaskData, layout_of
-from mkd.trainer import Trained, train
+from mkd.training.batches import Batch, Source, joint_batches
+from mkd.training.losses import hard_loss
+from mkd.training.schedule import warmup_linear
+from mkd.training.trainer import Trained, train
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=8, dropout=0.1)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2, dropout=0.1)

@@ -9,7 +9,6 @@ from tiny import padded
 from transformers import PreTrainedTokenizerBase, RobertaConfig, RobertaModel
 
 from mkd.backends import in_torch
-from mkd.batches import gather
 from mkd.config import StudentConfig
 from mkd.speed import Setting, size_metrics, speed_metrics
 from mkd.students import Student, load_model, make_student
@@ -18,6 +17,7 @@ from mkd.students.heads import head_configs
 from mkd.students.transformer import on_encoder
 from mkd.tokenization.tokens import Inputs, TaskData, layout_of
 from mkd.tokenization.vocabulary import kept_tokens, training_counts
+from mkd.training.batches import gather
 
 LEFT_OUT = ("sea", "rain")
 """Words that the trimmed students of these tests have no row for."""

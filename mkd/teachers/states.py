@@ -16,7 +16,6 @@ from torch import nn
 
 from mkd.config import Config
 from mkd.evaluate import eager, predictions
-from mkd.matching import States, places_of
 from mkd.result import Report, phase
 from mkd.runtime.layout import Layout
 from mkd.storage import pretrained
@@ -29,6 +28,7 @@ from mkd.teachers.finetuned import FineTuned
 from mkd.teachers.labeller import Labeller
 from mkd.teachers.refined import Head
 from mkd.tokenization.tokens import TaskData, TokenStore
+from mkd.training.matching import States, places_of
 
 STATES = "states.float16"
 WINDOW_ROWS = 16_384

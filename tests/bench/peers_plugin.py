@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from mkd.batches import epoch_batches
 from mkd.config import TrainConfig
-from mkd.optim import clip_gradients, make_optimizers
 from mkd.students.transformer import attention_kernel, shorten
+from mkd.training.batches import epoch_batches
+from mkd.training.optim import clip_gradients, make_optimizers
 
 
 def loop(precision: str, work: Any) -> dict[str, float]:

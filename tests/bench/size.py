@@ -26,7 +26,6 @@ import psutil
 import torch
 
 from experiments.table import markdown
-from mkd.batches import Source, joint_batches
 from mkd.config import Config, DataConfig, DemoConfig, SamplingConfig, TeacherConfig
 from mkd.result import Report
 from mkd.tasks.demo import TASKS
@@ -34,6 +33,7 @@ from mkd.tasks.sources import load_tasks
 from mkd.teachers.refined import Refined, fresh_teacher, logit_store, teacher_tokenizer
 from mkd.tokenization.tokenise import task_data
 from mkd.tokenization.tokens import layout_of
+from mkd.training.batches import Source, joint_batches
 
 BATCH_ROWS = 32
 BATCHES = 2000

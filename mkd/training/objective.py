@@ -3,12 +3,12 @@
 import torch
 from torch import nn
 
-from mkd.balance import Balance
-from mkd.batches import Batch
 from mkd.config import LossConfig
-from mkd.losses import LossTerms, between, distillation
-from mkd.matching import Matching
 from mkd.students import Student
+from mkd.training.balance import Balance
+from mkd.training.batches import Batch
+from mkd.training.losses import LossTerms, between, distillation
+from mkd.training.matching import Matching
 
 
 class Objective(nn.Module):

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mkd.config import MatchConfig
-from mkd.losses import LossTerms
+from mkd.training.losses import LossTerms
 
 SAMPLE_ROWS = 4096
 """Rows, evenly spread over a task's, that tell the variance of its states."""

@@ -5,18 +5,18 @@ from typing import NamedTuple
 
 import torch
 
-from mkd import processes
-from mkd.batches import Batch
 from mkd.config import LossConfig, TrainConfig
-from mkd.matching import Matching
-from mkd.objective import Objective
-from mkd.optim import clip_gradients, make_optimizers
 from mkd.result import Report, silent
-from mkd.schedule import annealed, warmup_linear
-from mkd.state import State
 from mkd.storage.run_folder import Checkpoint
 from mkd.students import Student
 from mkd.tasks.metrics import NotFinite
+from mkd.training import processes
+from mkd.training.batches import Batch
+from mkd.training.matching import Matching
+from mkd.training.objective import Objective
+from mkd.training.optim import clip_gradients, make_optimizers
+from mkd.training.schedule import annealed, warmup_linear
+from mkd.training.state import State
 
 LOG_EVERY = 25
 """Steps between reports of the losses, and between looks for one that is not a number."""

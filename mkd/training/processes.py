@@ -14,8 +14,8 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGr
 from accelerate.utils import broadcast_object_list
 from torch import nn
 
-from mkd.batches import Batch
 from mkd.tokenization.tokens import Inputs
+from mkd.training.batches import Batch
 
 T = TypeVar("T")
 WAIT = timedelta(days=7)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mkd.config import LossConfig
-from mkd.losses import LossTerms
+from mkd.training.losses import LossTerms
 
 
 def check_task_weights(tasks: Iterable[str], config: LossConfig) -> None:

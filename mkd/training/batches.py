@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from mkd.config import SamplingConfig
-from mkd.matching import States
 from mkd.runtime.layout import Arrays, Layout, padded, sequence_lengths
-from mkd.schedule import linear
 from mkd.tokenization.tokens import Inputs, TaskData, TokenStore
+from mkd.training.matching import States
+from mkd.training.schedule import linear
 
 POOL_BATCHES = 64
 """Rows are sorted by length within pools of so many batches: like lengths together, yet drawn anew every epoch."""
