@@ -12,7 +12,7 @@ from analysis.models import BY_TASK
 from analysis.rows import SETTINGS
 from analysis.statistics import rows_apart
 from analysis.summary import Summary
-from mkd.pareto import front
+from mkd.evaluation.pareto import front
 
 MOST_BY_TASK = 250
 """Of more models than these what other rows would do to each task's score is not told: the page is to stay small."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from mkd.pareto import front
+from mkd.evaluation.pareto import front
 
 MOST_NAMED = 12
 """Models of the front that are named in a picture."""

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.rows import SETTINGS
-from mkd.intervals import half_width
+from mkd.evaluation.intervals import half_width
 
 MODEL_COLUMNS = {
     "id": "unlike any other model's",

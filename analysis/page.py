@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 from analysis.statistics import ROW_QUANTILE
-from mkd.intervals import t_quantile
+from mkd.evaluation.intervals import t_quantile
 
 SCRIPTS = (
     *("format", "statistics", "data", "state", "axes", "labels", "chart", "overlay", "tip"),

@@ -14,7 +14,7 @@ UNTOLD = {"PENDING": "not started", "SCHEDULED": "not started", "RUNNING": "not 
 """What a run is that is not FINISHED, in words."""
 TORCH = "torch"
 HEADLINE = "b1-text-t1"
-"""The setting that latency is told of: one raw text on one thread (mkd/speed.py)."""
+"""The setting that latency is told of: one raw text on one thread (mkd/evaluation/speed.py)."""
 ROW_BY_ROW = "row by row"
 """How the rows of the selection split were drawn before a run said so."""
 

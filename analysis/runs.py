@@ -43,7 +43,7 @@ COLUMNS = {
     "batch": "setting of the throughput", "rows_per_s": "rows a second there", "num_bytes": "of the backend's weights on disk",
     "backend_loss": "points of the mean that the backend loses against torch, which all scores are of",
     "teacher_latency_ms": "of the teacher in torch, beside it", "teacher_rows_per_s": "likewise",
-    "protocol": "the way in which speed was measured, as text (mkd/speed.py)",
+    "protocol": "the way in which speed was measured, as text (mkd/evaluation/speed.py)",
     "busy_share": "of the time that other work had of the core meanwhile, from 0 to 1",
     "score/<task>": "points; and likewise teacher/<task>, baseline/<task>, retention/<task>, agreement/<task>, selection/<task>",
     "whole": "whether it learnt from the rows of the selection split too, as text",

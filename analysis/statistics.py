@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from analysis.weighted import METRICS
-from mkd.intervals import TAIL, half_width
+from mkd.evaluation.intervals import TAIL, half_width
 
 RESAMPLES = 500
 """How often the dev rows are drawn anew. The deviation of B resamples is off by 1 / sqrt(2 B) of itself, so that an interval's

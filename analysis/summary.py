@@ -9,8 +9,8 @@ from analysis.evidence import Evidence, evidence
 from analysis.models import Comparable, averaged, comparable
 from analysis.rows import HEADLINE
 from analysis.runs import Runs
-from mkd.pareto import front
-from mkd.timing import MOST_BUSY, PROTOCOL
+from mkd.evaluation.pareto import front
+from mkd.evaluation.timing import MOST_BUSY, PROTOCOL
 
 SHOWN_LOSS = 0.05
 """Points of the mean from which on it is said what backends lose."""

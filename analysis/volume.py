@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.style import FAINT, LOOKS, bare, new_figure, small_print, titled
-from mkd.pareto import Reference, front, hypervolume
+from mkd.evaluation.pareto import Reference, front, hypervolume
 
 COMPLETE = "complete"
 

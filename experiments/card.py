@@ -3,8 +3,8 @@
 from experiments import table
 from mkd.backends import latency_ms
 from mkd.config import Config
+from mkd.evaluation.speed import HEADLINE, is_busy
 from mkd.result import Dataset, Result, timed_backends
-from mkd.speed import HEADLINE, is_busy
 
 
 def card(config: Config, result: Result, run: str) -> str:

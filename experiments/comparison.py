@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from experiments.table import markdown
-from mkd.intervals import half_width, interval_text
+from mkd.evaluation.intervals import half_width, interval_text
 
 MEAN = "quality/mean"
 SECONDS = "seconds/student"

@@ -16,11 +16,11 @@ from experiments.study import Outcome
 from experiments.table import markdown
 from mkd.backends import TORCH
 from mkd.config import Config
-from mkd.evaluate import majority_on_selection
-from mkd.pareto import Reference, front, hypervolumes
+from mkd.evaluation.pareto import Reference, front, hypervolumes
+from mkd.evaluation.scoring import majority_on_selection
+from mkd.evaluation.speed import busy_note
+from mkd.evaluation.timing import MOST_BUSY, PROTOCOL
 from mkd.pipeline import Ready
-from mkd.speed import busy_note
-from mkd.timing import MOST_BUSY, PROTOCOL
 
 COLOURS = {"transformer": "#0072b2", "bilstm": "#d55e00", "bag": "#009e73"}
 """Of Okabe and Ito's palette, which the colour-blind can tell apart; as in the report (analysis/style.py)."""

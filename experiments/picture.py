@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from mkd.backends import latency_ms
+from mkd.evaluation.speed import HEADLINE
 from mkd.result import Result, timed_backends
-from mkd.speed import HEADLINE
 
 COLOURS = {"teacher": "#4d4d4d", "student": "#0072b2", "hard labels": "#e69f00"}
 """Of Okabe and Ito's palette, which the colour-blind can tell apart."""

@@ -20,9 +20,9 @@ from experiments.table import markdown
 from experiments.trials import Promoted
 from mkd import pipeline
 from mkd.config import Config, PromoteConfig, RegistryConfig
-from mkd.intervals import half_width
-from mkd.speed import HEADLINE
-from mkd.timing import PROTOCOL
+from mkd.evaluation.intervals import half_width
+from mkd.evaluation.speed import HEADLINE
+from mkd.evaluation.timing import PROTOCOL
 
 OF_THE_TRIAL = ("data", "teacher", "student", "loss", "train", "speed")
 PER_TASK = "export.per_task"

@@ -66,7 +66,7 @@ def _column(rows: pd.DataFrame, name: str) -> list[Any]:
 
 def _in_torch(folder: Path) -> Student:
     # Imported here: an exported student needs no torch.
-    from mkd.evaluate import at_work
+    from mkd.evaluation.scoring import at_work
     from mkd.storage.pretrained import load_tokenizer
     from mkd.students import load_model
 

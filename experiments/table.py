@@ -4,8 +4,8 @@ from typing import Any
 
 from mkd.backends import TORCH, statistic
 from mkd.delivery import Delivered
+from mkd.evaluation.speed import is_busy
 from mkd.result import Result, timed_backends
-from mkd.speed import is_busy
 from mkd.submission import Submission
 
 ROLES = {"teacher": "teacher/", "before": "before/", "student": "", "hard labels": "baseline/", "anew": "anew/"}

@@ -18,8 +18,8 @@ from experiments.cli import from_yaml
 from experiments.run import connected, describe, failure_told, log_metrics, opened, reporter, start, tasks_of, where
 from experiments.tracking import Core, Recorded, log_result
 from mkd.config import Config
+from mkd.evaluation.speed import HEADLINE
 from mkd.result import Ended, Report
-from mkd.speed import HEADLINE
 from mkd.training import processes
 
 Study = Run

@@ -246,7 +246,7 @@ def budgets(config: SearchConfig) -> dict[str, float]:
 
 
 def costs_of(known: Cost) -> dict[str, float]:
-    """What a candidate costs, by the names of search.objectives; latency in ms. `busy_share`: see mkd/speed.py."""
+    """What a candidate costs, by the names of search.objectives; latency in ms. `busy_share`: see mkd/evaluation/speed.py."""
     sizes = {name: known.metrics[f"size/{name}"] for name in ("bytes", "parameters", "flops")}
     return {"latency": known.latency_ms, "busy_share": known.metrics["speed/busy_share"]} | sizes
 

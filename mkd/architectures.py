@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from mkd.evaluation.speed import flops, random_batch, tokens_of
 from mkd.runtime.layout import Arrays
-from mkd.speed import flops, random_batch, tokens_of
 from mkd.students.heads import Answer
 from mkd.students.transformer import TransformerStudent
 from mkd.tokenization.tokens import Inputs

@@ -13,12 +13,12 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import Config
-from mkd.evaluate import at_work, dev_logits, quality
+from mkd.evaluation.scoring import at_work, dev_logits, quality
+from mkd.evaluation.speed import HEADLINE, Timed, busy_note, settings, speed_metrics, tokens_of, work_of
 from mkd.export import PROGRAM, calibration_batches, export_int8, export_onnx, export_program, load_program
 from mkd.result import MODEL, Report, phase
 from mkd.runtime import inference
 from mkd.runtime.layout import Layout, padded
-from mkd.speed import HEADLINE, Timed, busy_note, settings, speed_metrics, tokens_of, work_of
 from mkd.students import Student
 from mkd.tasks.task import Task
 from mkd.teachers.finetuned import Classifier
@@ -62,7 +62,7 @@ def offered(
     dev: the student's logits in torch, which those of each backend are compared with as `checked` tells:
     `export/<backend>/max_difference`, `/quality/...`, `/loss`, `/loss_batches`, `/loss_single_rows` (of the mean score, in
     points), `/bytes`, `/offered` (1, or 0 where it did not pass).
-    `speed/<backend>/<setting>/...` are as in mkd/speed.py, with a `/ratio` where a teacher runs here (`ratios`). With
+    `speed/<backend>/<setting>/...` are as in mkd/evaluation/speed.py, with a `/ratio` where a teacher runs here (`ratios`). With
     export.torch a torch.export program is written to `model` in the folder, and compared likewise. Of several processes the
     first one works.
     """

@@ -12,20 +12,20 @@ import torch
 
 from mkd.backends import TORCH, in_torch, latency_ms, ratios
 from mkd.config import Config
-from mkd.evaluate import answers, dev_logits, eager
+from mkd.evaluation.remarks import reading, weak_students
+from mkd.evaluation.scoring import answers, dev_logits, eager
+from mkd.evaluation.speed import Timed, busy_note, hardware, is_busy, of_one_thread, size_metrics, speed_metrics, work_of
+from mkd.evaluation.timing import PROTOCOL
 from mkd.export import export_int8, export_onnx
 from mkd.pipeline import Ready, Rows, check_names, distil, new_student, prepare, result, save, scores, selected
-from mkd.remarks import reading, weak_students
 from mkd.result import Report, Result, phase, silent
 from mkd.runtime import inference
-from mkd.speed import Timed, busy_note, hardware, is_busy, of_one_thread, size_metrics, speed_metrics, work_of
 from mkd.storage.store import key_of, stored
 from mkd.storage.versions import made_by
 from mkd.students import Student
 from mkd.teachers import settled
 from mkd.teachers.states import check_layers
 from mkd.teaching import soft_targets
-from mkd.timing import PROTOCOL
 from mkd.tokenization.tokenise import tokenizer_fingerprint
 from mkd.tokenization.tokens import layout_of
 

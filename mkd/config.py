@@ -405,7 +405,7 @@ class SubmitConfig:
 
 @dataclass(frozen=True)
 class SpeedConfig:
-    """How inference speed is measured (mkd/speed.py)."""
+    """How inference speed is measured (mkd/evaluation/speed.py)."""
 
     length: int = 128
     """Tokens of the row that is timed without tokenising."""

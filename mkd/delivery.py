@@ -8,12 +8,12 @@ import torch
 
 from mkd.backends import TORCH, offered
 from mkd.config import Config
-from mkd.evaluate import dev_logits, eager, quality
+from mkd.evaluation.scoring import dev_logits, eager, quality
+from mkd.evaluation.speed import hardware
 from mkd.export import PROGRAM
 from mkd.finetune import student_at
 from mkd.pipeline import prepare
 from mkd.result import MODEL, Report, silent
-from mkd.speed import hardware
 from mkd.students import Student
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task

@@ -10,12 +10,12 @@ from transformers import PreTrainedTokenizerBase
 from mkd.augmentation.augment import augmented
 from mkd.backends import offered
 from mkd.config import Config, StudentConfig
-from mkd.evaluate import answers, dev_logits, eager, majority, quality
+from mkd.evaluation.remarks import reading, weak_students
+from mkd.evaluation.scoring import answers, dev_logits, eager, majority, quality
+from mkd.evaluation.speed import size_metrics, within
 from mkd.pipeline import check_names, checkpoint_of, fit, learnt_from, prepare, result, save, selected
 from mkd.rates import STUDENT, resolved
-from mkd.remarks import reading, weak_students
 from mkd.result import MODEL, Report, Result, phase, silent
-from mkd.speed import size_metrics, within
 from mkd.storage import pretrained
 from mkd.students import Student, load_model
 from mkd.students.adoption import adopted, anew, known_tasks

@@ -17,13 +17,13 @@ from mkd.augmentation.augment import augmented
 from mkd.backends import offered
 from mkd.config import Config, MatchConfig
 from mkd.contents import contents
-from mkd.evaluate import answers, dev_logits, eager, majority, predict, quality, selection_scores
+from mkd.evaluation.remarks import reading, weak_students
+from mkd.evaluation.scoring import answers, dev_logits, eager, majority, predict, quality, selection_scores
+from mkd.evaluation.speed import hardware, size_metrics, within
 from mkd.mixup import mixed_batches
 from mkd.rates import resolved
-from mkd.remarks import reading, weak_students
 from mkd.result import MODEL, Dataset, Report, Result, phase, silent
 from mkd.selection import carving
-from mkd.speed import hardware, size_metrics, within
 from mkd.storage import pretrained
 from mkd.storage.run_folder import Checkpoint, settings_of
 from mkd.storage.store import key_of

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from mkd.config import Config, TrainConfig
-from mkd.speed import hardware
+from mkd.evaluation.speed import hardware
 from mkd.storage.store import key_of, stored
 from mkd.training import processes
 

@@ -47,7 +47,7 @@ class Result(NamedTuple):
     `speed/...`, `teacher/speed/...`, `size/...`, `export/...` (the student in each backend).
     student, teacher: kind and size of the models. folder: where the model that the run made was written.
     exported: the folder of its fastest export; empty: torch is faster, or there is none. predictions: the student's answer to
-    each dev row, and the teacher's, by column (mkd/evaluate.py); empty: it is no student of a teacher.
+    each dev row, and the teacher's, by column (mkd/evaluation/scoring.py); empty: it is no student of a teacher.
     """
 
     metrics: dict[str, float]

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import Config
-from mkd.evaluate import likeness, quality, retention
+from mkd.evaluation.scoring import likeness, quality, retention
 from mkd.result import Report, phase
 from mkd.storage.store import key_of
 from mkd.students.transformer import TransformerStudent

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from mkd.config import Config, LossConfig, SamplingConfig, StudentConfig, TrainConfig
-from mkd.evaluate import eager, predict
+from mkd.evaluation.scoring import eager, predict
+from mkd.evaluation.speed import flops
 from mkd.pipeline import prepare
 from mkd.rates import resolved
 from mkd.result import Report, silent
 from mkd.runtime.layout import Layout, sequence_lengths
-from mkd.speed import flops
 from mkd.students import Student, make_student
 from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent

@@ -15,8 +15,8 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from analysis.weighted import METRICS
 from experiments.cli import flat
 from mkd.config import Config, StudentConfig
+from mkd.evaluation.timing import PROTOCOL
 from mkd.tasks.demo import TASKS
-from mkd.timing import PROTOCOL
 
 ROWS = 400
 """Dev rows of each task."""

@@ -6,7 +6,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import StudentConfig
-from mkd.evaluate import eager, predict
+from mkd.evaluation.scoring import eager, predict
 from mkd.students import Student, make_student
 from mkd.students.adoption import adopted, anew, known_tasks
 from mkd.students.embeddings import TrimmedEmbedding, input_table, trim

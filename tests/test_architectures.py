@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from mkd.architectures import check_steps, padding_error, padding_note
-from mkd.speed import flops
+from mkd.evaluation.speed import flops
 from mkd.storage import pretrained
 from mkd.students import load_model
 from mkd.students.transformer import TransformerStudent, keep_layers, on_encoder

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.backends import TORCH, Offered, _wrong, checked, compared, latency_ms, offered, ratios
 from mkd.config import Config, DataConfig, ExportConfig, SpeedConfig, StudentConfig
-from mkd.evaluate import dev_logits, eager
+from mkd.evaluation.scoring import dev_logits, eager
 from mkd.export import PROGRAM, export_int8, export_onnx
 from mkd.result import MODEL, silent
 from mkd.runtime.inference import Student as Runtime

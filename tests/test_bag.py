@@ -5,7 +5,7 @@ import torch
 from tiny import PAIR, SINGLE
 
 from mkd.config import StudentConfig
-from mkd.speed import flops
+from mkd.evaluation.speed import flops
 from mkd.students import make_student
 from mkd.students.bag import GENERATOR, PRIME, BagConfig, BagStudent, hashed_ngrams
 from mkd.tokenization.tokens import Inputs, TaskData

@@ -12,9 +12,9 @@ from test_pipeline import BILSTM, QUALITY, TASKS, config_of
 
 from mkd.candidate import Cost, cost, run_candidate, teacher_speed
 from mkd.config import Config, ExportConfig, LossConfig, MatchConfig, StudentConfig
+from mkd.evaluation.speed import Setting, Timed, measure
 from mkd.pipeline import Ready, prepared, run
 from mkd.result import Result
-from mkd.speed import Setting, Timed, measure
 
 pytestmark = pytest.mark.usefixtures("quiet")
 SETTINGS = ("b1-text-t1", "b1-l16-t1", "b2-text-t1")
@@ -144,7 +144,7 @@ def test_a_trial_and_a_run_ask_the_same_of_a_student(
         seen.append((set(models), work, asked, sorted(file.name for folder in folders for file in folder.iterdir())))
         return measure(models, work, asked, *other)
 
-    monkeypatch.setattr("mkd.speed.measure", watched)
+    monkeypatch.setattr("mkd.evaluation.speed.measure", watched)
     own = replace(config, student=replace(BILSTM, hidden=12), speed=replace(config.speed, threads=[1, 2]))
     cost(ready.rows, own, "onnx")
     run(replace(own, export=ExportConfig(["onnx"])), tmp_path)

@@ -6,9 +6,19 @@ import torch
 from tiny import from_texts
 from transformers import PreTrainedTokenizerBase
 
-from mkd import evaluate
 from mkd.config import StudentConfig
-from mkd.evaluate import at_work, dev_logits, eager, likeness, majority, predict, quality, retention, selection_scores
+from mkd.evaluation import scoring
+from mkd.evaluation.scoring import (
+    at_work,
+    dev_logits,
+    eager,
+    likeness,
+    majority,
+    predict,
+    quality,
+    retention,
+    selection_scores,
+)
 from mkd.students import Student, make_student
 from mkd.tasks.metrics import expected_calibration_error
 from mkd.tokenization.tokens import TaskData, layout_of
@@ -44,8 +54,8 @@ def test_sorted_batches_give_what_one_row_at_a_time_gives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In three windows, of several batches each, for rows in no order."""
-    monkeypatch.setattr(evaluate, "BATCH_TOKENS", 40)
-    monkeypatch.setattr(evaluate, "WINDOW_ROWS", 12)
+    monkeypatch.setattr(scoring, "BATCH_TOKENS", 40)
+    monkeypatch.setattr(scoring, "WINDOW_ROWS", 12)
     student, data = student_of(config, datas, tokenizer), datas[place]
     layout = layout_of(tokenizer, student.joined, 32)
     rows = np.random.default_rng(0).permutation(40)[:30]

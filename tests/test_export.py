@@ -20,7 +20,7 @@ from experiments.table import export_lines
 from mkd import export
 from mkd.config import Config, DataConfig, DemoConfig, ExportConfig, SpeedConfig, StudentConfig
 from mkd.delivery import run_export
-from mkd.evaluate import at_work, eager
+from mkd.evaluation.scoring import at_work, eager
 from mkd.export import calibration_batches, export_int8, export_onnx, export_program, load_program
 from mkd.pipeline import save
 from mkd.runtime.inference import MANIFEST, TOKENIZER, Infer, Text

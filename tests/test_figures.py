@@ -11,7 +11,7 @@ from test_models import frame
 from analysis import curves, frontier, importance, joint, marginals, published, retention, tasks, volume, weights
 from analysis.models import averaged
 from analysis.plane import draw as draw_plane
-from mkd.pareto import Reference, hypervolumes
+from mkd.evaluation.pareto import Reference, hypervolumes
 
 
 def plane(shown: pd.DataFrame, *args: str, **how: str) -> frontier.Info:

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from experiments.frontier import MILLISECONDS, Found, Info, Point, busy_notes, draw, found_by, info, lines
 from experiments.study import FROM, RESULT, Outcome
 from experiments.table import markdown
-from mkd.pareto import Reference
+from mkd.evaluation.pareto import Reference
 from mkd.pipeline import Ready, Rows
 from mkd.teaching import Side, Teacher
 from mkd.tokenization.tokens import TaskData

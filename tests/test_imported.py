@@ -13,7 +13,7 @@ from tiny import split as of_list
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import DataConfig
-from mkd.evaluate import answers, quality
+from mkd.evaluation.scoring import answers, quality
 from mkd.tasks.task import Task
 from mkd.teachers import imported as module
 from mkd.teachers import weaknesses

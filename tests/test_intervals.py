@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mkd.intervals import half_width, interval_text, t_quantile
+from mkd.evaluation.intervals import half_width, interval_text, t_quantile
 
 
 @pytest.mark.parametrize(("freedom", "expected"), [(1, 12.706), (2, 4.303), (4, 2.776), (30, 2.042)])

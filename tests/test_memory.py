@@ -15,8 +15,8 @@ from tiny import PAIR, pair_rows, split
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from mkd import evaluate
 from mkd.config import SamplingConfig
+from mkd.evaluation import scoring
 from mkd.runtime.layout import Layout, Texts
 from mkd.storage.store import read_array, write_arrays
 from mkd.teachers.labeller import Reader, stored_logits
@@ -87,7 +87,7 @@ class _Lengths(nn.Module):
 def test_labelling_holds_no_more_for_more_rows(
     stores: dict[int, TokenStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "WINDOW_ROWS", 4096)
+    monkeypatch.setattr(scoring, "WINDOW_ROWS", 4096)
     model, turn = _Lengths(), count()
 
     def label(num: int) -> None:

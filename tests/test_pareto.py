@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mkd.pareto import Reference, front, hypervolume, hypervolumes
+from mkd.evaluation.pareto import Reference, front, hypervolume, hypervolumes
 
 NAN = math.nan
 

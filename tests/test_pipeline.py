@@ -31,7 +31,7 @@ from mkd.config import (
     TrainConfig,
     TransferConfig,
 )
-from mkd.evaluate import dev_logits, eager, quality
+from mkd.evaluation.scoring import dev_logits, eager, quality
 from mkd.finetune import no_use, run_finetune
 from mkd.pipeline import prepare, run, run_teacher
 from mkd.result import MODEL, Result

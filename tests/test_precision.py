@@ -15,11 +15,11 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd import precision
 from mkd.config import Config, FinetuneConfig, TeacherConfig, TrainConfig
-from mkd.evaluate import eager, predict, selection_scores
+from mkd.evaluation.scoring import eager, predict, selection_scores
+from mkd.evaluation.speed import hardware
 from mkd.pipeline import prepare
 from mkd.precision import chosen, known, measured, speedup
 from mkd.runtime.layout import Layout
-from mkd.speed import hardware
 from mkd.students import Student
 from mkd.teachers import refined
 from mkd.teachers.refined import fresh_teacher, labelled

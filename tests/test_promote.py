@@ -11,8 +11,8 @@ from tiny import make_datas, make_tasks, make_tokenizer
 
 from experiments.promote import spread
 from mkd.config import Config
+from mkd.evaluation.timing import PROTOCOL
 from mkd.pipeline import with_all_rows
-from mkd.timing import PROTOCOL
 
 SPACE = {"student.hidden": [16, 32], "train.learning_rate": {"low": 1e-3, "high": 1e-2, "log": True}}
 SEARCH = [

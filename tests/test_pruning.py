@@ -7,7 +7,7 @@ import pytest
 
 from experiments.pruning import Progress, is_behind, lead
 from mkd.config import PruningConfig
-from mkd.pareto import front
+from mkd.evaluation.pareto import front
 
 RULE = PruningConfig(margin=5.0, warmup=0.25)
 STEPS = 100
@@ -90,7 +90,7 @@ def test_of_several_rivals_the_best_counts() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_trial_on_the_front_is_never_stopped_and_the_others_by_the_definition(seed: int) -> None:
-    """Few values, so that latencies and scores tie; the front is that of mkd/pareto.py, another algorithm."""
+    """Few values, so that latencies and scores tie; the front is that of mkd/evaluation/pareto.py, another algorithm."""
     draw = np.random.default_rng(seed)
     for _ in range(60):
         num, margin = 8, float(draw.integers(0, 4))

@@ -8,7 +8,7 @@ from tiny import PAIR, SCORE, SINGLE, from_texts, split
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import DataConfig
-from mkd.remarks import Floor, floor, margin, num_cut, reading, weak_students
+from mkd.evaluation.remarks import Floor, floor, margin, num_cut, reading, weak_students
 from mkd.runtime.layout import Layout
 from mkd.tasks.task import GLUE, Kind, Row, Task
 from mkd.tokenization.tokenise import task_data

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import Config, LossConfig, SamplingConfig, StudentConfig, TrainConfig
-from mkd.evaluate import selection_scores
+from mkd.evaluation.scoring import selection_scores
 from mkd.mixup import mixed_batches
 from mkd.storage.run_folder import Checkpoint, Saved, run_folder, settings_of
 from mkd.students import make_student

@@ -17,7 +17,7 @@ from analysis.rows import (
     tasks_of,
     why_left_out,
 )
-from mkd import speed
+from mkd.evaluation import speed
 
 METRICS = {
     "quality/sst2/accuracy": 90.0, "quality/sst2/score": 90.0, "quality/sst2/ece": 0.05,

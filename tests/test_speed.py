@@ -7,8 +7,7 @@ from transformers import DistilBertConfig, PreTrainedTokenizerBase
 
 from mkd.backends import in_torch
 from mkd.config import SpeedConfig, StudentConfig
-from mkd.runtime import inference
-from mkd.speed import (
+from mkd.evaluation.speed import (
     HEADLINE,
     MOST_SECONDS,
     ROUNDS,
@@ -29,12 +28,13 @@ from mkd.speed import (
     within,
     work_of,
 )
+from mkd.evaluation.timing import MOST_BUSY, PROTOCOL, Clock
+from mkd.runtime import inference
 from mkd.students import Student, make_student
 from mkd.students.bilstm import BiLstmConfig, BiLstmStudent
 from mkd.students.heads import head_configs
 from mkd.students.transformer import TransformerConfig, TransformerStudent
 from mkd.tasks.task import Task
-from mkd.timing import MOST_BUSY, PROTOCOL, Clock
 from mkd.tokenization.tokens import TaskData
 
 BILSTM = StudentConfig(kind="bilstm", hidden=5, embedding=6)

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from experiments.table import submission_info, submission_lines
 from mkd.config import Config, DataConfig, StudentConfig, SubmitConfig
-from mkd.evaluate import at_work
+from mkd.evaluation.scoring import at_work
 from mkd.pipeline import save
 from mkd.storage.pretrained import load_tokenizer
 from mkd.students import STUDENTS, Student, load_model, make_student

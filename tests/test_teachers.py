@@ -14,7 +14,7 @@ from tiny import MINILM, make_datas, make_tasks, make_tokenizer, pair_rows, spli
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import Config, DataConfig, SamplingConfig, SpeedConfig, TeacherConfig, TrainConfig
-from mkd.evaluate import eager, predict
+from mkd.evaluation.scoring import eager, predict
 from mkd.storage.pretrained import load_encoder, load_tokenizer
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks.task import Row, Task

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 import numpy as np
 import pytest
 
-from mkd.timing import (
+from mkd.evaluation.timing import (
     MOST_BUSY,
     WARM_SECONDS,
     Block,

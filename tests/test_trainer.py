@@ -12,7 +12,7 @@ from tiny import make_datas, make_tasks
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import LossConfig, SamplingConfig, StudentConfig, TrainConfig
-from mkd.evaluate import eager, predict, selection_scores
+from mkd.evaluation.scoring import eager, predict, selection_scores
 from mkd.runtime.layout import Layout
 from mkd.students import Student, make_student
 from mkd.tokenization.tokens import TaskData, layout_of

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import Config
-from mkd.remarks import floor
+from mkd.evaluation.remarks import floor
 from mkd.storage import pretrained
 from mkd.tasks.metrics import score
 from mkd.tasks.task import Task

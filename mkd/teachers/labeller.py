@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from torch import nn
 
-from mkd.evaluate import eager, predictions
+from mkd.evaluation.scoring import eager, predictions
 from mkd.result import Report, silent
 from mkd.runtime.layout import Layout
 from mkd.storage.store import new_array, read_array, stored, write_arrays

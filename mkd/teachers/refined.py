@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import Config, LossConfig, SamplingConfig
-from mkd.evaluate import selection_scores
+from mkd.evaluation.scoring import selection_scores
 from mkd.rates import resolved
 from mkd.result import Report, silent
 from mkd.runtime.layout import Layout

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from mkd.config import Config
-from mkd.evaluate import eager, predictions
+from mkd.evaluation.scoring import eager, predictions
 from mkd.result import Report, phase
 from mkd.runtime.layout import Layout
 from mkd.storage import pretrained

@@ -22,7 +22,7 @@ from simulated import Best, Claims, answered, best_of_many, claims, runs  # noqa
 
 from analysis.statistics import Measured, difference  # noqa: E402
 from analysis.tables import markdown  # noqa: E402
-from mkd.intervals import TAIL  # noqa: E402
+from mkd.evaluation.intervals import TAIL  # noqa: E402
 
 SDS = (0.0, 1.0, 2.0)
 SEEDS = (1, 2, 3, 5)

@@ -4,8 +4,8 @@
 
 A folder is one that a run has saved a student in (artifact `student` of its model). Each is exported to float32, int8 and int8
 that is calibrated on training rows, and scored on the dev rows in each, in batches and row by row. All of them and a BERT-base
-of random weights are timed as mkd/speed.py has it, on one thread: a row of 128 tokens, and raw sentences of SST-2's dev
-split, tokenised within the time. The last line is JSON.
+of random weights are timed as mkd/evaluation/speed.py has it, on one thread: a row of 128 tokens, and raw sentences of SST-2's
+dev split, tokenised within the time. The last line is JSON.
 """
 
 import argparse
@@ -22,10 +22,10 @@ from transformers import PreTrainedTokenizerBase
 from experiments.table import markdown
 from mkd.backends import checked, in_torch
 from mkd.config import DataConfig, ExportConfig
-from mkd.evaluate import dev_logits, eager, quality
+from mkd.evaluation.scoring import dev_logits, eager, quality
+from mkd.evaluation.speed import Setting, Timed, busy_note, speed_metrics, tokens_of, work_of
 from mkd.export import calibration_batches, export_int8, export_onnx
 from mkd.runtime import inference
-from mkd.speed import Setting, Timed, busy_note, speed_metrics, tokens_of, work_of
 from mkd.storage import pretrained
 from mkd.students import Student, bert_config, load_model
 from mkd.students.transformer import TransformerConfig, TransformerStudent

@@ -24,16 +24,16 @@ from onnxruntime.quantization import quantize_dynamic, quantize_static
 from experiments.table import markdown
 from mkd.backends import checked, in_torch
 from mkd.config import DataConfig, ExportConfig
-from mkd.evaluate import dev_logits, eager
+from mkd.evaluation.scoring import dev_logits, eager
+from mkd.evaluation.speed import Setting, Timed, measure
+from mkd.evaluation.timing import statistics_of
 from mkd.export import calibration_batches, export_int8, export_onnx
 from mkd.runtime import inference
 from mkd.runtime.layout import padded
-from mkd.speed import Setting, Timed, measure
 from mkd.storage import pretrained
 from mkd.students import load_model
 from mkd.tasks.sources import load_tasks
 from mkd.teaching import Side
-from mkd.timing import statistics_of
 from mkd.tokenization.tokenise import task_data
 from mkd.tokenization.tokens import TaskData, layout_of
 

@@ -24,7 +24,7 @@ from serve import Served, served
 
 from experiments.table import markdown
 from mkd.config import DataConfig
-from mkd.speed import hardware
+from mkd.evaluation.speed import hardware
 from mkd.tasks.sources import load_tasks
 
 USERS = Path(__file__).with_name("load_users.py")

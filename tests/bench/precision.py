@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from experiments import cli
 from experiments.table import markdown
 from mkd.config import Config
-from mkd.evaluate import eager, predict
+from mkd.evaluation.scoring import eager, predict
 from mkd.pipeline import prepare
 from mkd.result import silent
 from mkd.tasks.metrics import score

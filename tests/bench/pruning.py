@@ -18,7 +18,7 @@ from experiments.pruning import Progress, is_behind
 from experiments.study import PROGRESS, outcome
 from experiments.table import markdown
 from mkd.config import PruningConfig
-from mkd.pareto import Reference, front, hypervolume
+from mkd.evaluation.pareto import Reference, front, hypervolume
 
 MARGINS = (0.0, 2.5, 5.0, 10.0)
 

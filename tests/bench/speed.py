@@ -25,7 +25,7 @@ import mlflow
 from experiments.table import markdown
 from mkd.backends import statistic
 from mkd.config import SpeedConfig
-from mkd.speed import of_one_thread
+from mkd.evaluation.speed import of_one_thread
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDENTS: dict[str, dict[str, Any]] = {

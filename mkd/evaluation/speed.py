@@ -17,8 +17,8 @@ What is measured, and how (PROTOCOL counts the ways; times that were measured in
   (mkd/runtime/inference.py), so that no pool takes another one's cores. Python's search for garbage waits.
 - Seconds. `speed.seconds` in all, an equal share for each model in each setting, at most MOST_SECONDS; where a share is too short
   for it one pass is made all the same. A run gives all of it half as long as its student's training took, if that is less.
-- A busy machine. `busy_share` is the share of the time that other work had of the core (mkd/timing.py). Above MOST_BUSY
-  it is told wherever the times are, and a search does not keep them.
+- A busy machine. `busy_share` is the share of the time that other work had of the core (mkd/evaluation/timing.py). Above
+  MOST_BUSY it is told wherever the times are, and a search does not keep them.
 """
 
 import os
@@ -39,15 +39,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from mkd import timing
 from mkd.config import SpeedConfig
+from mkd.evaluation import timing
+from mkd.evaluation.timing import CLOCK, MOST_BUSY, PROTOCOL, Block, Call, Clock
 from mkd.result import Report, silent
 from mkd.runtime import inference
 from mkd.runtime.layout import Arrays
 from mkd.students import Student
 from mkd.students.embeddings import input_table, token_of_each_row
 from mkd.tasks.task import Task
-from mkd.timing import CLOCK, MOST_BUSY, PROTOCOL, Block, Call, Clock
 from mkd.training import processes
 from mkd.training.batches import as_inputs
 

@@ -14,7 +14,7 @@ import psutil
 Call = Callable[[], object]
 
 PROTOCOL = 2
-"""The way of measuring speed (mkd/speed.py); raised when times change by it. 1: models in turn, call by call."""
+"""The way of measuring speed (mkd/evaluation/speed.py); raised when times change by it. 1: models in turn, call by call."""
 QUANTILES = (50, 95, 99)
 """In percent, of the time of a call."""
 MOST_BUSY = 0.05
