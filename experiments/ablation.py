@@ -19,7 +19,6 @@ from experiments import cli, comparison, progress, tracking, trials
 from experiments.run import num_tasks
 from mkd import pipeline
 from mkd.config import AblationConfig, Config
-from mkd.contents import contents, fingerprints
 from mkd.rates import resolved
 from mkd.result import Report, Result
 from mkd.selection.carving import VERSION
@@ -28,6 +27,7 @@ from mkd.storage.versions import made_by
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
 from mkd.teachers import refined_tasks, settled
+from mkd.teachers.contents import contents, fingerprints
 from mkd.training.balance import check_task_weights
 from mkd.training.batches import check_weights
 

@@ -33,7 +33,7 @@ from mkd.pipeline import Ready, Rows, check_names, read, taught_by
 from mkd.result import Report
 from mkd.storage.store import key_of
 from mkd.tasks.sources import load_tasks
-from mkd.teaching import soft_targets
+from mkd.teachers.teaching import soft_targets
 
 MATTERS = ("device", "threads", "data", "teacher", "student", "loss", "train", "speed")
 """The settings that a trial depends on, where they are not searched."""

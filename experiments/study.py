@@ -22,12 +22,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from experiments.pruning import Progress
 from experiments.space import holds
 from mkd.config import Config, SearchConfig, without_password
-from mkd.contents import contents, fingerprints
 from mkd.selection.carving import VERSION
 from mkd.storage.run_folder import differences
 from mkd.storage.store import key_of
 from mkd.storage.versions import made_by
 from mkd.tasks.sources import load_tasks
+from mkd.teachers.contents import contents, fingerprints
 
 Direction = Literal["maximize", "minimize"]
 OBJECTIVES: dict[str, Direction] = {

@@ -22,7 +22,7 @@ from mkd.runtime.layout import Layout, padded
 from mkd.students import Student
 from mkd.tasks.task import Task
 from mkd.teachers.finetuned import Classifier
-from mkd.teaching import Side, Teacher
+from mkd.teachers.teaching import Side, Teacher
 from mkd.tokenization.tokens import TaskData, layout_of
 from mkd.training import processes
 

@@ -25,7 +25,7 @@ from mkd.storage.versions import made_by
 from mkd.students import Student
 from mkd.teachers import settled
 from mkd.teachers.states import check_layers
-from mkd.teaching import soft_targets
+from mkd.teachers.teaching import soft_targets
 from mkd.tokenization.tokenise import tokenizer_fingerprint
 from mkd.tokenization.tokens import layout_of
 

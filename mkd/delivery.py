@@ -17,7 +17,7 @@ from mkd.result import MODEL, Report, silent
 from mkd.students import Student
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
-from mkd.teaching import read_side
+from mkd.teachers.teaching import read_side
 from mkd.tokenization.tokens import layout_of
 
 

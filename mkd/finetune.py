@@ -23,7 +23,7 @@ from mkd.students.heads import on
 from mkd.tasks.sources import load_tasks
 from mkd.teachers import refined_tasks, settled, tokenizer_of
 from mkd.teachers.states import check_layers
-from mkd.teaching import beside, make_teacher, read_side, soft_targets, weak_teachers
+from mkd.teachers.teaching import beside, make_teacher, read_side, soft_targets, weak_teachers
 from mkd.tokenization.tokens import layout_of
 
 

@@ -12,11 +12,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mkd import precision
-from mkd.architectures import check_steps, padding_note
 from mkd.augmentation.augment import augmented
 from mkd.backends import offered
 from mkd.config import Config, MatchConfig
-from mkd.contents import contents
 from mkd.evaluation.remarks import reading, weak_students
 from mkd.evaluation.scoring import answers, dev_logits, eager, majority, predict, quality, selection_scores
 from mkd.evaluation.speed import hardware, size_metrics, within
@@ -35,9 +33,11 @@ from mkd.tasks.rows import joined
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
 from mkd.teachers import needed, refined_tasks, settled, tokenizer_of, weakness
+from mkd.teachers.architectures import check_steps, padding_note
+from mkd.teachers.contents import contents
 from mkd.teachers.refined import fresh_teacher, labelled
 from mkd.teachers.states import check_layers
-from mkd.teaching import Side, Target, Teacher, beside, make_teacher, read_side, soft_targets, weak_teachers
+from mkd.teachers.teaching import Side, Target, Teacher, beside, make_teacher, read_side, soft_targets, weak_teachers
 from mkd.tokenization.tokenise import tokenizer_fingerprint
 from mkd.tokenization.tokens import TaskData, layout_of
 from mkd.tokenization.vocabulary import kept_tokens

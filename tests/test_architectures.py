@@ -10,11 +10,11 @@ import torch
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from mkd.architectures import check_steps, padding_error, padding_note
 from mkd.evaluation.speed import flops
 from mkd.storage import pretrained
 from mkd.students import load_model
 from mkd.students.transformer import TransformerStudent, keep_layers, on_encoder
+from mkd.teachers.architectures import check_steps, padding_error, padding_note
 from mkd.tokenization.tokens import Inputs
 
 LAYERS = 3

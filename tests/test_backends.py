@@ -16,7 +16,7 @@ from mkd.runtime.inference import Student as Runtime
 from mkd.runtime.layout import Arrays, padded
 from mkd.students import Student, make_student
 from mkd.tasks.task import Task
-from mkd.teaching import Side
+from mkd.teachers.teaching import Side
 from mkd.tokenization.tokens import TaskData, layout_of
 
 pytestmark = pytest.mark.usefixtures("quiet")

@@ -26,7 +26,7 @@ from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
 from mkd.teachers import tokenizer_of
 from mkd.teachers.imported import TEXTS, import_logits
-from mkd.teaching import make_teacher, read_side
+from mkd.teachers.teaching import make_teacher, read_side
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

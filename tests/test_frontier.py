@@ -15,7 +15,7 @@ from experiments.study import FROM, RESULT, Outcome
 from experiments.table import markdown
 from mkd.evaluation.pareto import Reference
 from mkd.pipeline import Ready, Rows
-from mkd.teaching import Side, Teacher
+from mkd.teachers.teaching import Side, Teacher
 from mkd.tokenization.tokens import TaskData
 
 BEGIN = datetime(2026, 1, 1)

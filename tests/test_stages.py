@@ -16,11 +16,11 @@ from mkd.config import (
     TeacherConfig,
     TrainConfig,
 )
-from mkd.contents import contents, fingerprints
 from mkd.pipeline import run
 from mkd.selection.carving import VERSION
 from mkd.storage import versions
 from mkd.storage.versions import STAGES, Stage, made_by
+from mkd.teachers.contents import contents, fingerprints
 from mkd.tokenization.tokenise import token_store
 
 

@@ -33,7 +33,7 @@ from mkd.runtime.layout import padded
 from mkd.storage import pretrained
 from mkd.students import load_model
 from mkd.tasks.sources import load_tasks
-from mkd.teaching import Side
+from mkd.teachers.teaching import Side
 from mkd.tokenization.tokenise import task_data
 from mkd.tokenization.tokens import TaskData, layout_of
 

@@ -24,7 +24,7 @@ from mkd.tasks.metrics import score
 from mkd.tasks.sources import load_tasks
 from mkd.teachers import tokenizer_of
 from mkd.teachers.refined import refined_teacher
-from mkd.teaching import read_side
+from mkd.teachers.teaching import read_side
 from mkd.tokenization.tokens import TaskData
 
 ROWS = 150
