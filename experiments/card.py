@@ -1,9 +1,9 @@
 """The model card of a student or teacher, in Markdown: what it is, from what, how good, how fast, on what data, its limits."""
 
 from experiments import table
-from mkd.backends import latency_ms
 from mkd.config import Config
 from mkd.evaluation.speed import HEADLINE, is_busy
+from mkd.export.backends import latency_ms
 from mkd.result import Dataset, Result, timed_backends
 
 

@@ -14,12 +14,12 @@ from experiments import study as studies
 from experiments import trials
 from experiments.study import Outcome
 from experiments.table import markdown
-from mkd.backends import TORCH
 from mkd.config import Config
 from mkd.evaluation.pareto import Reference, front, hypervolumes
 from mkd.evaluation.scoring import majority_on_selection
 from mkd.evaluation.speed import busy_note
 from mkd.evaluation.timing import MOST_BUSY, PROTOCOL
+from mkd.export.backends import TORCH
 from mkd.pipeline import Ready
 
 COLOURS = {"transformer": "#0072b2", "bilstm": "#d55e00", "bag": "#009e73"}

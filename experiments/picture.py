@@ -7,8 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from mkd.backends import latency_ms
 from mkd.evaluation.speed import HEADLINE
+from mkd.export.backends import latency_ms
 from mkd.result import Result, timed_backends
 
 COLOURS = {"teacher": "#4d4d4d", "student": "#0072b2", "hard labels": "#e69f00"}

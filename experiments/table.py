@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from mkd.backends import TORCH, statistic
 from mkd.delivery import Delivered
 from mkd.evaluation.speed import is_busy
+from mkd.export.backends import TORCH, statistic
 from mkd.result import Result, timed_backends
 from mkd.submission import Submission
 

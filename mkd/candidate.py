@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mkd.backends import TORCH, in_torch, latency_ms, ratios
 from mkd.config import Config
 from mkd.evaluation.remarks import reading, weak_students
 from mkd.evaluation.scoring import answers, dev_logits, eager
 from mkd.evaluation.speed import Timed, busy_note, hardware, is_busy, of_one_thread, size_metrics, speed_metrics, work_of
 from mkd.evaluation.timing import PROTOCOL
-from mkd.export import export_int8, export_onnx
+from mkd.export.backends import TORCH, in_torch, latency_ms, ratios
+from mkd.export.folder import export_int8, export_onnx
 from mkd.pipeline import Ready, Rows, check_names, distil, new_student, prepare, result, save, scores, selected
 from mkd.result import Report, Result, phase, silent
 from mkd.runtime import inference

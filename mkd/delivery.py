@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import torch
 
-from mkd.backends import TORCH, offered
 from mkd.config import Config
 from mkd.evaluation.scoring import dev_logits, eager, quality
 from mkd.evaluation.speed import hardware
-from mkd.export import PROGRAM
+from mkd.export.backends import TORCH, offered
+from mkd.export.folder import PROGRAM
 from mkd.finetune import student_at
 from mkd.pipeline import prepare
 from mkd.result import MODEL, Report, silent

@@ -8,11 +8,11 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd.augmentation.augment import augmented
-from mkd.backends import offered
 from mkd.config import Config, StudentConfig
 from mkd.evaluation.remarks import reading, weak_students
 from mkd.evaluation.scoring import answers, dev_logits, eager, majority, quality
 from mkd.evaluation.speed import size_metrics, within
+from mkd.export.backends import offered
 from mkd.pipeline import check_names, checkpoint_of, fit, learnt_from, prepare, result, save, selected
 from mkd.rates import STUDENT, resolved
 from mkd.result import MODEL, Report, Result, phase, silent

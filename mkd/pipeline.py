@@ -13,11 +13,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mkd import precision
 from mkd.augmentation.augment import augmented
-from mkd.backends import offered
 from mkd.config import Config, MatchConfig
 from mkd.evaluation.remarks import reading, weak_students
 from mkd.evaluation.scoring import answers, dev_logits, eager, majority, predict, quality, selection_scores
 from mkd.evaluation.speed import hardware, size_metrics, within
+from mkd.export.backends import offered
 from mkd.mixup import mixed_batches
 from mkd.rates import resolved
 from mkd.result import MODEL, Dataset, Report, Result, phase, silent

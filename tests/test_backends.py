@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd.backends import TORCH, Offered, _wrong, checked, compared, latency_ms, offered, ratios
 from mkd.config import Config, DataConfig, ExportConfig, SpeedConfig, StudentConfig
 from mkd.evaluation.scoring import dev_logits, eager
-from mkd.export import PROGRAM, export_int8, export_onnx
+from mkd.export.backends import TORCH, Offered, _wrong, checked, compared, latency_ms, offered, ratios
+from mkd.export.folder import PROGRAM, export_int8, export_onnx
 from mkd.result import MODEL, silent
 from mkd.runtime.inference import Student as Runtime
 from mkd.runtime.layout import Arrays, padded

@@ -50,7 +50,6 @@ ORDER = {
         "mkd.augmentation",
         "mkd.teachers",
         "mkd.export",
-        "mkd.backends",
         "mkd.pipeline",
         "mkd.candidate",
         "mkd.finetune",

@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.__main__ import answer, main
 from mkd.config import ExportConfig, StudentConfig
-from mkd.export import export_onnx
+from mkd.export.folder import export_onnx
 from mkd.pipeline import save
 from mkd.runtime.inference import BATCH_TOKENS, MANIFEST, TOKENIZER, Head, Prediction, Student, by_length, digest_of
 from mkd.runtime.layout import Arrays, Layout

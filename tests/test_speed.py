@@ -5,7 +5,6 @@ import pytest
 import torch
 from transformers import DistilBertConfig, PreTrainedTokenizerBase
 
-from mkd.backends import in_torch
 from mkd.config import SpeedConfig, StudentConfig
 from mkd.evaluation.speed import (
     HEADLINE,
@@ -29,6 +28,7 @@ from mkd.evaluation.speed import (
     work_of,
 )
 from mkd.evaluation.timing import MOST_BUSY, PROTOCOL, Clock
+from mkd.export.backends import in_torch
 from mkd.runtime import inference
 from mkd.students import Student, make_student
 from mkd.students.bilstm import BiLstmConfig, BiLstmStudent

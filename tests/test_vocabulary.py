@@ -8,9 +8,9 @@ import torch
 from tiny import padded
 from transformers import PreTrainedTokenizerBase, RobertaConfig, RobertaModel
 
-from mkd.backends import in_torch
 from mkd.config import StudentConfig
 from mkd.evaluation.speed import Setting, size_metrics, speed_metrics
+from mkd.export.backends import in_torch
 from mkd.students import Student, load_model, make_student
 from mkd.students.embeddings import TrimmedEmbedding, input_table, rows_of, token_of_each_row, trim
 from mkd.students.heads import head_configs

@@ -20,11 +20,11 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from experiments.table import markdown
-from mkd.backends import checked, in_torch
 from mkd.config import DataConfig, ExportConfig
 from mkd.evaluation.scoring import dev_logits, eager, quality
 from mkd.evaluation.speed import Setting, Timed, busy_note, speed_metrics, tokens_of, work_of
-from mkd.export import calibration_batches, export_int8, export_onnx
+from mkd.export.backends import checked, in_torch
+from mkd.export.folder import calibration_batches, export_int8, export_onnx
 from mkd.runtime import inference
 from mkd.storage import pretrained
 from mkd.students import Student, bert_config, load_model

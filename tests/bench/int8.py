@@ -22,12 +22,12 @@ import torch
 from onnxruntime.quantization import quantize_dynamic, quantize_static
 
 from experiments.table import markdown
-from mkd.backends import checked, in_torch
 from mkd.config import DataConfig, ExportConfig
 from mkd.evaluation.scoring import dev_logits, eager
 from mkd.evaluation.speed import Setting, Timed, measure
 from mkd.evaluation.timing import statistics_of
-from mkd.export import calibration_batches, export_int8, export_onnx
+from mkd.export.backends import checked, in_torch
+from mkd.export.folder import calibration_batches, export_int8, export_onnx
 from mkd.runtime import inference
 from mkd.runtime.layout import padded
 from mkd.storage import pretrained
@@ -89,14 +89,14 @@ def main() -> None:
 
 
 def quantised(root: Path, folder: Path, config: ExportConfig, scale: str, seen: Any) -> None:
-    """The export in `root`/onnx in 8 bits, with one scale a tensor too, which mkd/export.py has no setting for."""
+    """The export in `root`/onnx in 8 bits, with one scale a tensor too, which mkd/export/folder.py has no setting for."""
 
     def with_scale(quantise: Callable[..., None]) -> Callable[..., None]:
         return lambda *given, **settings: quantise(*given, **settings | {"per_channel": scale == "channel"})
 
     with (
-        patch("mkd.export.quantize_dynamic", with_scale(quantize_dynamic)),
-        patch("mkd.export.quantize_static", with_scale(quantize_static)),
+        patch("mkd.export.folder.quantize_dynamic", with_scale(quantize_dynamic)),
+        patch("mkd.export.folder.quantize_static", with_scale(quantize_static)),
     ):
         export_int8(root / "onnx", folder, config, seen)
 

@@ -23,9 +23,9 @@ from typing import Any
 import mlflow
 
 from experiments.table import markdown
-from mkd.backends import statistic
 from mkd.config import SpeedConfig
 from mkd.evaluation.speed import of_one_thread
+from mkd.export.backends import statistic
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDENTS: dict[str, dict[str, Any]] = {

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from mkd.config import Config
 from mkd.evaluation.scoring import at_work, dev_logits, quality
 from mkd.evaluation.speed import HEADLINE, Timed, busy_note, settings, speed_metrics, tokens_of, work_of
-from mkd.export import PROGRAM, calibration_batches, export_int8, export_onnx, export_program, load_program
+from mkd.export.folder import PROGRAM, calibration_batches, export_int8, export_onnx, export_program, load_program
 from mkd.result import MODEL, Report, phase
 from mkd.runtime import inference
 from mkd.runtime.layout import Layout, padded
