@@ -13,8 +13,8 @@ import sys
 
 from experiments import cli, logged, tracking
 from mkd.config import Config
-from mkd.delivery import Delivered, run_export
 from mkd.result import Report
+from mkd.runs.export import Delivered, run_export
 
 
 def export(config: Config) -> None:

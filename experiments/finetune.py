@@ -15,8 +15,8 @@ from pathlib import Path
 from experiments import cli, logged, tracking
 from experiments.run import num_tasks
 from mkd.config import Config
-from mkd.finetune import run_finetune
 from mkd.result import Report, Result
+from mkd.runs.finetune import run_finetune
 
 
 def finetune(config: Config) -> None:

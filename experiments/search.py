@@ -25,12 +25,12 @@ from experiments import cli, frontier, progress, spark, study, trials
 from experiments.run import num_tasks
 from experiments.space import Space, check, corners, kinds, params_of, parse
 from experiments.worker import Job, base_of, budgets, costs_of, work
-from mkd.candidate import cost, teacher_speed
 from mkd.config import Config, without_password
 from mkd.evaluation.speed import HEADLINE
 from mkd.evaluation.timing import PROTOCOL
 from mkd.pipeline import Ready, Rows, check_names, read, taught_by
 from mkd.result import Report
+from mkd.runs.candidate import cost, teacher_speed
 from mkd.storage.store import key_of
 from mkd.tasks.sources import load_tasks
 from mkd.teachers.teaching import soft_targets

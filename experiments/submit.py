@@ -14,7 +14,7 @@ from pathlib import Path
 from experiments import cli, logged, tracking
 from mkd.config import Config
 from mkd.result import Report
-from mkd.submission import Submission, run_submit
+from mkd.runs.submission import Submission, run_submit
 
 
 def submit(config: Config) -> None:

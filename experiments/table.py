@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from mkd.delivery import Delivered
 from mkd.evaluation.speed import is_busy
 from mkd.export.backends import TORCH, statistic
 from mkd.result import Result, timed_backends
-from mkd.submission import Submission
+from mkd.runs.export import Delivered
+from mkd.runs.submission import Submission
 
 ROLES = {"teacher": "teacher/", "before": "before/", "student": "", "hard labels": "baseline/", "anew": "anew/"}
 """Columns, and the prefix of their metrics. In a teacher's own run its metrics have none."""

@@ -13,7 +13,7 @@ import sys
 from experiments import cli, progress
 from experiments.table import markdown
 from mkd.config import Config
-from mkd.throughput import throughput
+from mkd.runs.throughput import throughput
 
 
 def measure(config: Config) -> None:

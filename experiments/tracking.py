@@ -18,10 +18,10 @@ from experiments import picture, progress, table
 from experiments.logged import log_model
 from experiments.run import log_metrics, opened, reporter, tasks_of, where
 from mkd.config import Config
-from mkd.delivery import Delivered
 from mkd.result import Report, Result, silent
+from mkd.runs.export import Delivered
+from mkd.runs.submission import Submission
 from mkd.storage.run_folder import path_of
-from mkd.submission import Submission
 from mkd.training import processes
 
 Core = Callable[[Config, Path, Report], Result]

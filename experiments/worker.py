@@ -32,10 +32,10 @@ from experiments.study import (
     put_back,
 )
 from experiments.study import storage as opened_storage
-from mkd.candidate import Cost, cost, run_candidate
 from mkd.config import Config, SearchConfig
 from mkd.pipeline import Ready, prepared
 from mkd.result import Ended, Report, Result
+from mkd.runs.candidate import Cost, cost, run_candidate
 from mkd.storage.store import key_of
 
 SELECTION = "selection/mean"

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from test_pipeline import BILSTM, QUALITY, TASKS, config_of
 
-from mkd.candidate import Cost, cost, run_candidate, teacher_speed
 from mkd.config import Config, ExportConfig, LossConfig, MatchConfig, StudentConfig
 from mkd.evaluation.speed import Setting, Timed, measure
 from mkd.pipeline import Ready, prepared, run
 from mkd.result import Result
+from mkd.runs.candidate import Cost, cost, run_candidate, teacher_speed
 
 pytestmark = pytest.mark.usefixtures("quiet")
 SETTINGS = ("b1-text-t1", "b1-l16-t1", "b2-text-t1")

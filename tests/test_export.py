@@ -18,11 +18,11 @@ from transformers import PreTrainedTokenizerBase
 
 from experiments.table import export_lines
 from mkd.config import Config, DataConfig, DemoConfig, ExportConfig, SpeedConfig, StudentConfig
-from mkd.delivery import run_export
 from mkd.evaluation.scoring import at_work, eager
 from mkd.export import folder
 from mkd.export.folder import calibration_batches, export_int8, export_onnx, export_program, load_program
 from mkd.pipeline import save
+from mkd.runs.export import run_export
 from mkd.runtime.inference import MANIFEST, TOKENIZER, Infer, Text
 from mkd.runtime.inference import Student as Runtime
 from mkd.runtime.layout import Arrays, padded

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mkd.leaderboard import ENTRIES, checked, write
+from mkd.runs.leaderboard import ENTRIES, checked, write
 from mkd.tasks.sources import LAYOUTS
 
 ROWS = dict.fromkeys(ENTRIES, 2)

@@ -32,9 +32,9 @@ from mkd.config import (
     TransferConfig,
 )
 from mkd.evaluation.scoring import dev_logits, eager, quality
-from mkd.finetune import no_use, run_finetune
 from mkd.pipeline import prepare, run, run_teacher
 from mkd.result import MODEL, Result
+from mkd.runs.finetune import no_use, run_finetune
 from mkd.storage.pretrained import load_tokenizer
 from mkd.students import load_model
 from mkd.students.embeddings import input_table

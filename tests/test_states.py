@@ -16,9 +16,9 @@ from tiny import make_tasks, single_rows, split
 from transformers import AutoTokenizer, BartConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerBase
 
 from mkd.config import Config, LossConfig, MatchConfig, StudentConfig
-from mkd.finetune import run_finetune
 from mkd.pipeline import run
 from mkd.result import Result, silent
+from mkd.runs.finetune import run_finetune
 from mkd.students import load_model
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Row

@@ -21,9 +21,9 @@ from experiments.table import submission_info, submission_lines
 from mkd.config import Config, DataConfig, StudentConfig, SubmitConfig
 from mkd.evaluation.scoring import at_work
 from mkd.pipeline import save
+from mkd.runs.submission import Submission, run_submit
 from mkd.storage.pretrained import load_tokenizer
 from mkd.students import STUDENTS, Student, load_model, make_student
-from mkd.submission import Submission, run_submit
 from mkd.tasks.task import GLUE
 from mkd.tokenization.tokens import TaskData
 

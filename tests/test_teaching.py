@@ -28,9 +28,9 @@ from mkd.config import (
     TrainConfig,
     TransferConfig,
 )
-from mkd.finetune import run_finetune
 from mkd.pipeline import run, run_teacher
 from mkd.result import MODEL, Result
+from mkd.runs.finetune import run_finetune
 from mkd.students import load_model
 from mkd.tasks import demo
 from mkd.tasks.sources import load_tasks

@@ -5,8 +5,8 @@ import pytest
 
 from experiments import cli, throughput
 from mkd.config import Config, DataConfig, DemoConfig, TeacherConfig, ThroughputConfig, TrainConfig
-from mkd.throughput import LOOPS
-from mkd.throughput import throughput as measured
+from mkd.runs.throughput import LOOPS
+from mkd.runs.throughput import throughput as measured
 
 
 def config_of(cache: Path, task: str) -> Config:

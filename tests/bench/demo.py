@@ -23,9 +23,9 @@ from linear import effective, linear_score, texts_of
 
 from experiments import cli
 from experiments.table import markdown
-from mkd.candidate import cost, run_candidate
 from mkd.config import Config, DemoConfig, LossConfig, SpeedConfig
 from mkd.pipeline import prepared
+from mkd.runs.candidate import cost, run_candidate
 from mkd.tasks import demo
 from mkd.tasks.demo.lexicon import NAMES
 

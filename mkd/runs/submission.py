@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from mkd import leaderboard
 from mkd.config import Config
-from mkd.finetune import student_at
-from mkd.leaderboard import ENTRIES, Shares
 from mkd.pipeline import prepare
 from mkd.result import Report, silent
+from mkd.runs import leaderboard
+from mkd.runs.finetune import student_at
+from mkd.runs.leaderboard import ENTRIES, Shares
 from mkd.storage import pretrained
 from mkd.storage.store import file_hash
 from mkd.students import Student

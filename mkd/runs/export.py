@@ -11,9 +11,9 @@ from mkd.evaluation.scoring import dev_logits, eager, quality
 from mkd.evaluation.speed import hardware
 from mkd.export.backends import TORCH, offered
 from mkd.export.folder import PROGRAM
-from mkd.finetune import student_at
 from mkd.pipeline import prepare
 from mkd.result import MODEL, Report, silent
+from mkd.runs.finetune import student_at
 from mkd.students import Student
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
