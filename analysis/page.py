@@ -215,4 +215,4 @@ def _plain(value: Any) -> Any:
 
 
 def _file(name: str) -> str:
-    return files("analysis").joinpath("template", name).read_text("utf-8")
+    return files(__package__).joinpath("template", name).read_text("utf-8")

@@ -17,6 +17,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array
 from packaging.version import Version
 
+import mkd
 from experiments.card import card, description
 from mkd.config import Config, RegistryConfig
 from mkd.result import Result
@@ -28,7 +29,6 @@ TORCH_PACKAGES = (
     "accelerate",
 )  # fmt: skip
 """What it imports where torch is the fastest."""
-ROOT = Path(__file__).resolve().parents[1]
 
 
 class Logged(NamedTuple):
@@ -92,9 +92,9 @@ def log_model(config: Config, result: Result, run_id: str) -> None:
     file.write_text(text, encoding="utf-8")
     logged = mlflow.pyfunc.log_model(
         name="student",
-        python_model=str(ROOT / "experiments" / "student_model.py"),
+        python_model=str(Path(__file__).with_name("student_model.py")),
         artifacts={"student": result.folder} | {"card": str(file)} | ({"exported": result.exported} if result.exported else {}),
-        code_paths=[str(ROOT / "mkd")],
+        code_paths=[str(Path(mkd.__file__).parent)],
         signature=ModelSignature(inputs, outputs, params),
         input_example=(pd.DataFrame({"text": ["a fine film"], "text_pair": ["a good film"]}), {"task": first}),
         pip_requirements=[f"{name}=={Version(importlib.metadata.version(name)).public}" for name in packages],
