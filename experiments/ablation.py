@@ -15,8 +15,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments import cli, comparison, progress, tracking, trials
-from experiments.run import num_tasks
+from experiments import cli, comparison, trials
+from experiments.tracking import progress, record
+from experiments.tracking.run import num_tasks
 from mkd import pipeline
 from mkd.config import AblationConfig, Config
 from mkd.rates import resolved
@@ -73,9 +74,9 @@ def ablate(config: Config) -> None:
         trials.conclude(run, comparison.summary(rows), comparison.lines(rows), picture, outcome)
 
 
-def _make(run: trials.Study, wanted: list[Planned]) -> dict[str, tracking.Recorded]:
+def _make(run: trials.Study, wanted: list[Planned]) -> dict[str, record.Recorded]:
     """The trials by their key, made one after another below the run, with one bar for all."""
-    made: dict[str, tracking.Recorded] = {}
+    made: dict[str, record.Recorded] = {}
     with progress.bar(len(wanted)) as told:
         for index, trial in enumerate(wanted):
             told(index, trial.name, 0)

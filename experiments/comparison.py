@@ -6,7 +6,7 @@ from typing import NamedTuple
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from experiments.table import markdown
+from experiments.tracking.table import markdown
 from mkd.evaluation.intervals import half_width, interval_text
 
 MEAN = "quality/mean"

@@ -9,8 +9,9 @@ Any setting of mkd/config.py goes by its dotted name. The last line printed is J
 
 import sys
 
-from experiments import cli, tracking
-from experiments.run import num_tasks
+from experiments import cli
+from experiments.tracking import record
+from experiments.tracking.run import num_tasks
 from mkd import pipeline
 from mkd.config import Config
 
@@ -18,7 +19,7 @@ from mkd.config import Config
 def distill(config: Config) -> None:
     """One distillation as an MLflow run."""
     name = f"{config.student.name} {config.loss.name} {num_tasks(config)}"
-    tracking.record(config, "distill", name, pipeline.run)
+    record.record(config, "distill", name, pipeline.run)
 
 
 if __name__ == "__main__":

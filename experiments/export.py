@@ -11,7 +11,8 @@ the folder, its backends and the metrics.
 
 import sys
 
-from experiments import cli, logged, tracking
+from experiments import cli
+from experiments.tracking import models, record
 from mkd.config import Config
 from mkd.result import Report
 from mkd.runs.export import Delivered, run_export
@@ -19,12 +20,12 @@ from mkd.runs.export import Delivered, run_export
 
 def export(config: Config) -> None:
     """One export as an MLflow run, linked to the run that made the student."""
-    with logged.student("export.student", config.export.student) as (folder, parent):
+    with models.student("export.student", config.export.student) as (folder, parent):
 
         def core(config: Config, report: Report) -> Delivered:
             return run_export(config, folder, report)
 
-        tracking.record_export(config, f"export {parent[:8] or folder.name}", core, parent)
+        record.record_export(config, f"export {parent[:8] or folder.name}", core, parent)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from experiments import cli, logged, tracking
-from experiments.run import num_tasks
+from experiments import cli
+from experiments.tracking import models, record
+from experiments.tracking.run import num_tasks
 from mkd.config import Config
 from mkd.result import Report, Result
 from mkd.runs.finetune import run_finetune
@@ -21,14 +22,14 @@ from mkd.runs.finetune import run_finetune
 
 def finetune(config: Config) -> None:
     """One fine-tuning as an MLflow run, linked to the run that distilled the student."""
-    with logged.student("finetune.student", config.finetune.student) as (folder, parent):
+    with models.student("finetune.student", config.finetune.student) as (folder, parent):
 
         def core(config: Config, target: Path, report: Report) -> Result:
             start = replace(config.finetune, student=str(folder) if config.finetune.student else "")
             return run_finetune(replace(config, finetune=start), target, report)
 
         name = f"finetune {parent[:8] or folder.name} {config.finetune.loss.name} {num_tasks(config)}"
-        tracking.record(config, "finetune", name, core, parent)
+        record.record(config, "finetune", name, core, parent)
 
 
 if __name__ == "__main__":

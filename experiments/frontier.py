@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments import study as studies
 from experiments import trials
 from experiments.study import Outcome
-from experiments.table import markdown
+from experiments.tracking.table import markdown
 from mkd.config import Config
 from mkd.evaluation.pareto import Reference, front, hypervolumes
 from mkd.evaluation.scoring import majority_on_selection

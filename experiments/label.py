@@ -12,8 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from experiments import cli, corpus, tracking
-from experiments.logged import logged_student
+from experiments import cli, corpus
+from experiments.tracking import record
+from experiments.tracking.models import logged_student
 from mkd.config import Config
 from mkd.storage.run_folder import path_of
 
@@ -32,7 +33,7 @@ def label(config: Config) -> None:
             with corpus.session(asked.master) as spark:
                 return corpus.write_answers(spark, asked, logged.model, texts, aside)
 
-        tracking.labelled(config, f"label {asked.task} {Path(asked.corpus).name}", logged.run_id, core)
+        record.labelled(config, f"label {asked.task} {Path(asked.corpus).name}", logged.run_id, core)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from experiments import cli, tracking, trials
-from experiments.table import markdown
+from experiments import cli, trials
+from experiments.tracking import record
+from experiments.tracking.table import markdown
 from experiments.trials import Promoted
 from mkd import pipeline
 from mkd.config import Config, PromoteConfig, RegistryConfig
@@ -38,12 +39,12 @@ def promote(config: Config) -> None:
     own = settled(config, chosen, changed)
     print(f"{chosen.name}: {chosen.quality:.1f} on the selection split, {chosen.latency_ms:.3g} ms in {chosen.backend}")
     print(f"its settings, changed by the command: {json.dumps(changed)}", flush=True)
-    found: dict[int, tracking.Recorded] = {}
+    found: dict[int, record.Recorded] = {}
     for seed in config.promote.seeds:
         registry = own.registry if seed == config.promote.seeds[0] else RegistryConfig()
         name = f"{chosen.name.split(' ')[0]} of {config.promote.study}, {own.student.name} s{seed}"
         tags = {"mkd.promoted": config.promote.study, "mkd.trial": str(chosen.number), "mkd.parent": chosen.run_id}
-        found[seed] = tracking.record(replace(own, seed=seed, registry=registry), "promote", name, pipeline.run, tags=tags)
+        found[seed] = record.record(replace(own, seed=seed, registry=registry), "promote", name, pipeline.run, tags=tags)
     scores = {seed: made.metrics["quality/mean"] for seed, made in found.items()}
     latency = f"speed/{chosen.backend}/{HEADLINE.name}/p50_ms"
     times = {seed: made.metrics.get(latency) for seed, made in found.items()}

@@ -21,9 +21,10 @@ from multiprocessing.process import BaseProcess
 
 import optuna
 
-from experiments import cli, frontier, progress, spark, study, trials
-from experiments.run import num_tasks
+from experiments import cli, frontier, spark, study, trials
 from experiments.space import Space, check, corners, kinds, params_of, parse
+from experiments.tracking import progress
+from experiments.tracking.run import num_tasks
 from experiments.worker import Job, base_of, budgets, costs_of, work
 from mkd.config import Config, without_password
 from mkd.evaluation.speed import HEADLINE

@@ -35,9 +35,10 @@ from optuna.pruners import NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments import corpus, progress, study, trials
-from experiments.run import connected
+from experiments import corpus, study, trials
 from experiments.space import Space, kinds
+from experiments.tracking import progress
+from experiments.tracking.run import connected
 from experiments.worker import Job, Objective
 from mkd.config import Config, SearchConfig
 from mkd.storage.run_folder import differences

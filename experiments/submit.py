@@ -11,7 +11,8 @@ there. The last line printed is JSON: the run's id, where the zip is, and what i
 import sys
 from pathlib import Path
 
-from experiments import cli, logged, tracking
+from experiments import cli
+from experiments.tracking import models, record
 from mkd.config import Config
 from mkd.result import Report
 from mkd.runs.submission import Submission, run_submit
@@ -19,12 +20,12 @@ from mkd.runs.submission import Submission, run_submit
 
 def submit(config: Config) -> None:
     """One submission as an MLflow run, linked to the run that made the student."""
-    with logged.student("submit.student", config.submit.student) as (folder, parent):
+    with models.student("submit.student", config.submit.student) as (folder, parent):
 
         def core(config: Config, target: Path, report: Report) -> Submission:
             return run_submit(config, folder, target, report)
 
-        tracking.record_submission(config, f"submit {parent[:8] or folder.name}", core, parent)
+        record.record_submission(config, f"submit {parent[:8] or folder.name}", core, parent)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ The other loops are in float32.
 import json
 import sys
 
-from experiments import cli, progress
-from experiments.table import markdown
+from experiments import cli
+from experiments.tracking import progress
+from experiments.tracking.table import markdown
 from mkd.config import Config
 from mkd.runs.throughput import throughput
 

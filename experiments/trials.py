@@ -13,10 +13,10 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from optuna.trial import FrozenTrial
 
-from experiments import progress
 from experiments.cli import from_yaml
-from experiments.run import connected, describe, failure_told, log_metrics, opened, reporter, start, tasks_of, where
-from experiments.tracking import Core, Recorded, log_result
+from experiments.tracking import progress
+from experiments.tracking.record import Core, Recorded, log_result
+from experiments.tracking.run import connected, describe, failure_told, log_metrics, opened, reporter, start, tasks_of, where
 from mkd.config import Config
 from mkd.evaluation.speed import HEADLINE
 from mkd.result import Ended, Report

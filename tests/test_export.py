@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from tiny import MINILM, make_datas, make_tasks, make_tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from experiments.table import export_lines
+from experiments.tracking.table import export_lines
 from mkd.config import Config, DataConfig, DemoConfig, ExportConfig, SpeedConfig, StudentConfig
 from mkd.evaluation.scoring import at_work, eager
 from mkd.export import folder

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from experiments.frontier import MILLISECONDS, Found, Info, Point, busy_notes, draw, found_by, info, lines
 from experiments.study import FROM, RESULT, Outcome
-from experiments.table import markdown
+from experiments.tracking.table import markdown
 from mkd.evaluation.pareto import Reference
 from mkd.pipeline import Ready, Rows
 from mkd.teachers.teaching import Side, Teacher

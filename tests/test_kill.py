@@ -11,7 +11,7 @@ from entry import weights_of as student
 from safetensors.torch import load_file
 from torch import equal
 
-from experiments.run import make_database
+from experiments.tracking.run import make_database
 
 RUN = [
     *TINY, "--data.tasks=[sentiment, similarity]", "--checkpoint_seconds=0", "--teacher.train.steps=60",

@@ -2,7 +2,7 @@
 
 import math
 
-from experiments import picture, table
+from experiments.tracking import picture, table
 from mkd.result import Dataset, Result
 
 METRICS = {

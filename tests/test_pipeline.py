@@ -14,8 +14,8 @@ from official import lines_of, rows
 from tiny import MINILM
 from transformers import DistilBertConfig, DistilBertModel, PreTrainedTokenizerBase
 
-from experiments import table
-from experiments.table import scores
+from experiments.tracking import table
+from experiments.tracking.table import scores
 from mkd.config import (
     AugmentConfig,
     Config,

@@ -1,6 +1,6 @@
 """What goes to a bar and what is kept."""
 
-from experiments import progress
+from experiments.tracking import progress
 
 Told = list[tuple[int, dict[str, float]]]
 

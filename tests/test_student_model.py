@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
-from experiments.student_model import StudentModel
+from experiments.tracking.student_model import StudentModel
 from mkd.runtime.inference import Head, Student
 from mkd.runtime.layout import Arrays, Layout
 

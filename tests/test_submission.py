@@ -17,7 +17,7 @@ from official import NUM, OFFICIAL, Official, lines_of, make_folder
 from tiny import MINILM
 from transformers import PreTrainedTokenizerBase
 
-from experiments.table import submission_info, submission_lines
+from experiments.tracking.table import submission_info, submission_lines
 from mkd.config import Config, DataConfig, StudentConfig, SubmitConfig
 from mkd.evaluation.scoring import at_work
 from mkd.pipeline import save

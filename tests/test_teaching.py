@@ -12,7 +12,7 @@ import torch
 from tiny import make_datas, make_tasks
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
 
-from experiments import picture, table
+from experiments.tracking import picture, table
 from mkd.config import (
     AugmentConfig,
     Config,

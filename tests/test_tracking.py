@@ -11,7 +11,7 @@ import pytest
 from entry import TINY, client, command, environment, outcome, runs, started, wait_until
 from official import make_folder
 
-from experiments.run import make_database
+from experiments.tracking.run import make_database
 from mkd.selection.carving import VERSION
 
 EXPORTED = ["--export.backends=[onnx, int8]", "--export.max_loss=100"]

@@ -22,7 +22,7 @@ from typing import Any
 from linear import effective, linear_score, texts_of
 
 from experiments import cli
-from experiments.table import markdown
+from experiments.tracking.table import markdown
 from mkd.config import Config, DemoConfig, LossConfig, SpeedConfig
 from mkd.pipeline import prepared
 from mkd.runs.candidate import cost, run_candidate

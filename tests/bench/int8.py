@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from onnxruntime.quantization import quantize_dynamic, quantize_static
 
-from experiments.table import markdown
+from experiments.tracking.table import markdown
 from mkd.config import DataConfig, ExportConfig
 from mkd.evaluation.scoring import dev_logits, eager
 from mkd.evaluation.speed import Setting, Timed, measure

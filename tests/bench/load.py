@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from serve import Served, served
 
-from experiments.table import markdown
+from experiments.tracking.table import markdown
 from mkd.config import DataConfig
 from mkd.evaluation.speed import hardware
 from mkd.tasks.sources import load_tasks

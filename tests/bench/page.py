@@ -21,7 +21,7 @@ from pages import many
 from selenium.webdriver import Chrome
 
 from analysis.page import page
-from experiments.table import markdown
+from experiments.tracking.table import markdown
 
 TIMES = 5
 OPENED = """const [navigation] = performance.getEntriesByType("navigation");

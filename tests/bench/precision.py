@@ -15,7 +15,7 @@ import torch
 from scipy.stats import spearmanr
 
 from experiments import cli
-from experiments.table import markdown
+from experiments.tracking.table import markdown
 from mkd.config import Config
 from mkd.evaluation.scoring import eager, predict
 from mkd.pipeline import prepare

@@ -16,7 +16,7 @@ import optuna
 
 from experiments.pruning import Progress, is_behind
 from experiments.study import PROGRESS, outcome
-from experiments.table import markdown
+from experiments.tracking.table import markdown
 from mkd.config import PruningConfig
 from mkd.evaluation.pareto import Reference, front, hypervolume
 

@@ -21,7 +21,7 @@ import numpy as np
 import scipy.stats
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from experiments.table import markdown
+from experiments.tracking.table import markdown
 from mkd.config import DataConfig
 from mkd.selection import carving
 from mkd.selection.carving import carved, row_groups, touched

@@ -18,7 +18,7 @@ from mlflow.types.schema import Array
 from packaging.version import Version
 
 import mkd
-from experiments.card import card, description
+from experiments.tracking.card import card, description
 from mkd.config import Config, RegistryConfig
 from mkd.result import Result
 

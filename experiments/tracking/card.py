@@ -1,6 +1,6 @@
 """The model card of a student or teacher, in Markdown: what it is, from what, how good, how fast, on what data, its limits."""
 
-from experiments import table
+from experiments.tracking import table
 from mkd.config import Config
 from mkd.evaluation.speed import HEADLINE, is_busy
 from mkd.export.backends import latency_ms

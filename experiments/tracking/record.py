@@ -14,9 +14,9 @@ from mlflow.data.dataset import Dataset
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Run
 
-from experiments import picture, progress, table
-from experiments.logged import log_model
-from experiments.run import log_metrics, opened, reporter, tasks_of, where
+from experiments.tracking import picture, progress, table
+from experiments.tracking.models import log_model
+from experiments.tracking.run import log_metrics, opened, reporter, tasks_of, where
 from mkd.config import Config
 from mkd.result import Report, Result, silent
 from mkd.runs.export import Delivered
