@@ -15,7 +15,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments import cli, comparison, trials
+from experiments import cli
+from experiments.studies import comparison, trials
 from experiments.tracking import progress, record
 from experiments.tracking.run import num_tasks
 from mkd import pipeline

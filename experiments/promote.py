@@ -15,10 +15,11 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from experiments import cli, trials
+from experiments import cli
+from experiments.studies import trials
+from experiments.studies.trials import Promoted
 from experiments.tracking import record
 from experiments.tracking.table import markdown
-from experiments.trials import Promoted
 from mkd import pipeline
 from mkd.config import Config, PromoteConfig, RegistryConfig
 from mkd.evaluation.intervals import half_width

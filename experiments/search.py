@@ -21,11 +21,12 @@ from multiprocessing.process import BaseProcess
 
 import optuna
 
-from experiments import cli, frontier, spark, study, trials
-from experiments.space import Space, check, corners, kinds, params_of, parse
+from experiments import cli, spark
+from experiments.studies import outcome, study, trials
+from experiments.studies.space import Space, check, corners, kinds, params_of, parse
+from experiments.studies.worker import Job, base_of, budgets, costs_of, work
 from experiments.tracking import progress
 from experiments.tracking.run import num_tasks
-from experiments.worker import Job, base_of, budgets, costs_of, work
 from mkd.config import Config, without_password
 from mkd.evaluation.speed import HEADLINE
 from mkd.evaluation.timing import PROTOCOL
@@ -83,7 +84,7 @@ def search(config: Config) -> None:
             job = Job(config, tasks, trials.tracking_uri(), run.info.run_id, time.time())
             ENGINES[config.search.engine](job, optuna_study)
             speed = teacher_speed(ready, base)
-            frontier.conclude(config, optuna_study, ready, speed, HEADLINE.name, time.time() - job.began)
+            outcome.conclude(config, optuna_study, ready, speed, HEADLINE.name, time.time() - job.began)
             check_ended(study.counted(optuna_study), config.search.trials, job.began)
 
 
@@ -149,7 +150,7 @@ def begin(config: Config, optuna_study: optuna.Study, space: Space, starts: list
 
 def forks_ready() -> None:
     """Starts what the workers are forked from: it imports what takes seconds, once for all, while the teacher is made ready."""
-    multiprocessing.set_forkserver_preload(["experiments.worker"])
+    multiprocessing.set_forkserver_preload(["experiments.studies.worker"])
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which it inherits: Ctrl-C is this command's to answer
     forkserver.ensure_running()
     signal.signal(signal.SIGINT, before)

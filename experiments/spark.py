@@ -35,11 +35,12 @@ from optuna.pruners import NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments import corpus, study, trials
-from experiments.space import Space, kinds
+from experiments import corpus
+from experiments.studies import study, trials
+from experiments.studies.space import Space, kinds
+from experiments.studies.worker import Job, Objective
 from experiments.tracking import progress
 from experiments.tracking.run import connected
-from experiments.worker import Job, Objective
 from mkd.config import Config, SearchConfig
 from mkd.storage.run_folder import differences
 from mkd.storage.store import key_of

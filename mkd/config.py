@@ -515,7 +515,7 @@ class AblationConfig:
 
 @dataclass(frozen=True)
 class PruningConfig:
-    """When a search stops a trial before its end (experiments/pruning.py)."""
+    """When a search stops a trial before its end (experiments/studies/pruning.py)."""
 
     margin: float = 5.0
     """Points of the mean score on the selection split by which one that is at least as fast has to be ahead at the same step.
@@ -542,7 +542,7 @@ class SearchConfig:
     storage: str = "sqlite:///optuna.db"
     """Where the study is kept: a file of SQLite, or postgresql://USER:PASSWORD@HOST/DATABASE for several machines."""
     space: dict[str, Any] = field(default_factory=dict)
-    """What is searched: settings by their dotted names (experiments/space.py)."""
+    """What is searched: settings by their dotted names (experiments/studies/space.py)."""
     start: list[dict[str, Any]] = field(default_factory=list)
     """Settings that are tried first; what the space has and they leave out is drawn."""
     start_from: str = ""

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from experiments import comparison
+from experiments.studies import comparison
 
 SCORES = {"plain": [70.0, 72.0, 74.0], "mixup": [71.0, 74.0, 74.0]}
 

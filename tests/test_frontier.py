@@ -10,8 +10,8 @@ import torch
 from optuna.trial import TrialState, create_trial
 from transformers import PreTrainedTokenizerBase
 
-from experiments.frontier import MILLISECONDS, Found, Info, Point, busy_notes, draw, found_by, info, lines
-from experiments.study import FROM, RESULT, Outcome
+from experiments.studies.outcome import MILLISECONDS, Found, Info, Point, busy_notes, draw, found_by, info, lines
+from experiments.studies.study import FROM, RESULT, Outcome
 from experiments.tracking.table import markdown
 from mkd.evaluation.pareto import Reference
 from mkd.pipeline import Ready, Rows

@@ -18,9 +18,9 @@ FORBIDDEN = {
 
 MLFLOW = {
     "experiments.tracking",
-    "experiments.trials",
     "experiments.corpus",
     "experiments.spark",
+    "experiments.studies.trials",
     "analysis.runs",
     "analysis.report",
 }
@@ -52,16 +52,10 @@ ORDER = {
     "experiments": [
         "experiments.cli",
         "experiments.tracking",
-        "experiments.comparison",
+        "experiments.studies",
+        "experiments.ablation",
         "experiments.corpus",
         "experiments.distill",
-        "experiments.pruning",
-        "experiments.space",
-        "experiments.study",
-        "experiments.trials",
-        "experiments.ablation",
-        "experiments.frontier",
-        "experiments.worker",
         "experiments.spark",
         "experiments.export",
         "experiments.finetune",

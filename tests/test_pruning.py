@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from experiments.pruning import Progress, is_behind, lead
+from experiments.studies.pruning import Progress, is_behind, lead
 from mkd.config import PruningConfig
 from mkd.evaluation.pareto import front
 

@@ -12,7 +12,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 
 from experiments import cli
-from experiments.space import LEAST, Leaf, Space, check, corners, holds, kinds, least, params_of, parse, suggest
+from experiments.studies.space import LEAST, Leaf, Space, check, corners, holds, kinds, least, params_of, parse, suggest
 from mkd.config import Config
 
 CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"

@@ -15,9 +15,9 @@ from needs import need
 from optuna.samplers import RandomSampler, TPESampler
 
 from experiments import spark
-from experiments.space import parse
-from experiments.study import RUN_OF_TRIAL
-from experiments.worker import Job
+from experiments.studies.space import parse
+from experiments.studies.study import RUN_OF_TRIAL
+from experiments.studies.worker import Job
 from mkd.config import Config, SearchConfig, TrainConfig
 
 SPACE: dict[str, Any] = {

@@ -15,8 +15,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from experiments.pruning import Progress
-from experiments.study import (
+from experiments.studies.pruning import Progress
+from experiments.studies.study import (
     ABOUT,
     AGAIN,
     CONNECT,

@@ -17,9 +17,9 @@ from entry import client, command, entry_point, environment, outcome, runs, star
 from postgres import server
 from searches import SEARCH, states, study_of, trial_runs
 
-from experiments.pruning import Progress
-from experiments.study import AGAIN, DIED, PROGRESS, RESULT
-from experiments.worker import Watch
+from experiments.studies.pruning import Progress
+from experiments.studies.study import AGAIN, DIED, PROGRESS, RESULT
+from experiments.studies.worker import Watch
 from mkd.config import SearchConfig
 
 SLOW = ["--train.steps=1000", "--train.eval_every=50", "--checkpoint_seconds=0.2"]

@@ -14,8 +14,8 @@ import json
 import numpy as np
 import optuna
 
-from experiments.pruning import Progress, is_behind
-from experiments.study import PROGRESS, outcome
+from experiments.studies.pruning import Progress, is_behind
+from experiments.studies.study import PROGRESS, outcome
 from experiments.tracking.table import markdown
 from mkd.config import PruningConfig
 from mkd.evaluation.pareto import Reference, front, hypervolume

@@ -14,10 +14,11 @@ import transformers
 from filelock import FileLock
 from optuna.trial import TrialState
 
-from experiments import cli, trials
-from experiments.pruning import Progress, is_behind, is_due
-from experiments.space import Settings, Space, parse, suggest
-from experiments.study import (
+from experiments import cli
+from experiments.studies import trials
+from experiments.studies.pruning import Progress, is_behind, is_due
+from experiments.studies.space import Settings, Space, parse, suggest
+from experiments.studies.study import (
     FIRST,
     PROGRESS,
     RESULT,
@@ -31,7 +32,7 @@ from experiments.study import (
     progress_of,
     put_back,
 )
-from experiments.study import storage as opened_storage
+from experiments.studies.study import storage as opened_storage
 from mkd.config import Config, SearchConfig
 from mkd.pipeline import Ready, prepared
 from mkd.result import Ended, Report, Result

@@ -19,8 +19,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.event import listen
 from sqlalchemy.exc import SQLAlchemyError
 
-from experiments.pruning import Progress
-from experiments.space import holds
+from experiments.studies.pruning import Progress
+from experiments.studies.space import holds
 from mkd.config import Config, SearchConfig, without_password
 from mkd.selection.carving import VERSION
 from mkd.storage.run_folder import differences

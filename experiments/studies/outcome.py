@@ -10,9 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments import study as studies
-from experiments import trials
-from experiments.study import Outcome
+from experiments.studies import study as studies
+from experiments.studies import trials
+from experiments.studies.study import Outcome
 from experiments.tracking.table import markdown
 from mkd.config import Config
 from mkd.evaluation.pareto import Reference, front, hypervolumes
