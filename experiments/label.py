@@ -12,7 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from experiments import cli, corpus
+from experiments import cli
+from experiments.on_spark import corpus
 from experiments.tracking import record
 from experiments.tracking.models import logged_student
 from mkd.config import Config

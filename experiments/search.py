@@ -21,7 +21,8 @@ from multiprocessing.process import BaseProcess
 
 import optuna
 
-from experiments import cli, spark
+from experiments import cli
+from experiments.on_spark import engine
 from experiments.studies import outcome, study, trials
 from experiments.studies.space import Space, check, corners, kinds, params_of, parse
 from experiments.studies.worker import Job, base_of, budgets, costs_of, work
@@ -59,9 +60,9 @@ def search(config: Config) -> None:
     settings = asdict(base)
     told = study.about(config, {name: settings[name] for name in MATTERS} | {"protocol": PROTOCOL})
     if config.search.engine == "spark":
-        spark.check(config, space)
-        spark.check_known(config.search, told)
-        opened = partial(spark.opened, config, told)
+        engine.check(config, space)
+        engine.check_known(config.search, told)
+        opened = partial(engine.opened, config, told)
     else:
         store = study.storage(config.search, trials.close_lost)
         study.check_known(config.search, store, told)
@@ -101,7 +102,7 @@ def check_ended(found: list[optuna.trial.FrozenTrial], wanted: int, began: float
 def storage_of(config: Config) -> str:
     """Where the study is, as it may be told."""
     if config.search.engine == "spark":
-        return f"MLflow's experiment {spark.experiment(config.search)}"
+        return f"MLflow's experiment {engine.experiment(config.search)}"
     return without_password(config.search.storage)
 
 
@@ -194,7 +195,7 @@ def _end(workers: list[BaseProcess]) -> None:
             worker.kill()
 
 
-ENGINES = {"processes": crew, "spark": spark.crew}
+ENGINES = {"processes": crew, "spark": engine.crew}
 """What makes the trials, by search.engine."""
 
 

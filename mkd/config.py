@@ -552,7 +552,7 @@ class SearchConfig:
     workers: int = 1
     """Processes here that make trials, of one thread each unless `threads` says otherwise."""
     engine: Literal["processes", "spark"] = "processes"
-    """spark: the workers are Spark's, and the study is kept in MLflow (experiments/spark.py)."""
+    """spark: the workers are Spark's, and the study is kept in MLflow (experiments/on_spark/engine.py)."""
     master: str = "local[2]"
     """Spark's master, for engine=spark."""
     sampler: Literal["tpe", "random"] = "tpe"

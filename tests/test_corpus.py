@@ -19,7 +19,8 @@ from entry import TINY, client, command, outcome
 from needs import need
 from official import rows
 
-from experiments import cli, corpus
+from experiments import cli
+from experiments.on_spark import corpus
 from mkd.config import LabelConfig
 from mkd.result import silent
 from mkd.tasks.sources import load_tasks

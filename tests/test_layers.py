@@ -18,9 +18,8 @@ FORBIDDEN = {
 
 MLFLOW = {
     "experiments.tracking",
-    "experiments.corpus",
-    "experiments.spark",
     "experiments.studies.trials",
+    "experiments.on_spark",
     "analysis.runs",
     "analysis.report",
 }
@@ -53,10 +52,9 @@ ORDER = {
         "experiments.cli",
         "experiments.tracking",
         "experiments.studies",
+        "experiments.on_spark",
         "experiments.ablation",
-        "experiments.corpus",
         "experiments.distill",
-        "experiments.spark",
         "experiments.export",
         "experiments.finetune",
         "experiments.label",

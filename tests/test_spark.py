@@ -14,7 +14,7 @@ from mlflow.optuna.storage import MlflowStorage
 from needs import need
 from optuna.samplers import RandomSampler, TPESampler
 
-from experiments import spark
+from experiments.on_spark import engine
 from experiments.studies.space import parse
 from experiments.studies.study import RUN_OF_TRIAL
 from experiments.studies.worker import Job
@@ -138,33 +138,33 @@ def test_what_the_storage_has_no_room_for_is_refused(
     config: Config, tasks: int, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JAVA_HOME", "anywhere")  # it is asked for, and not started
-    spark.check(Config(search=SearchConfig(trials=1000)), parse(SPACE, ["a", "b"]))
+    engine.check(Config(search=SearchConfig(trials=1000)), parse(SPACE, ["a", "b"]))
     with pytest.raises(ValueError, match=told):
-        spark.check(config, parse(SPACE, [f"task{number}" for number in range(tasks)]))
+        engine.check(config, parse(SPACE, [f"task{number}" for number in range(tasks)]))
 
 
 def test_a_missing_extra_is_named_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyspark", None)
     with pytest.raises(ValueError, match=r"pip install 'mkd\[spark\]'"):
-        spark.check(Config(), parse(SPACE, ["a"]))
+        engine.check(Config(), parse(SPACE, ["a"]))
 
 
 def test_a_second_command_at_a_study_is_refused(tmp_path: Path) -> None:
     job = Job(Config(cache=str(tmp_path)), [], "sqlite:///x.db", "", 0.0)
     with (
-        spark._alone(job),
+        engine._alone(job),
         pytest.raises(ValueError, match="search.study is 'mkd', which another command is at"),
-        spark._alone(job),
+        engine._alone(job),
     ):
         pass
 
 
 def test_what_draws_follows_from_the_seed_and_the_trials_that_there_are() -> None:
     def draws(config: Config, ended: int) -> Any:
-        study = optuna.create_study(sampler=spark._sampler(config, ended))
+        study = optuna.create_study(sampler=engine._sampler(config, ended))
         return study.ask().suggest_float("x", 0, 1)
 
     config = Config(search=SearchConfig(sampler="random"))
     assert draws(config, 3) == draws(config, 3) != draws(config, 4)
     assert draws(Config(), 3) != draws(Config(seed=1), 3)
-    assert isinstance(spark._sampler(config, 0), RandomSampler) and isinstance(spark._sampler(Config(), 0), TPESampler)
+    assert isinstance(engine._sampler(config, 0), RandomSampler) and isinstance(engine._sampler(Config(), 0), TPESampler)

@@ -35,7 +35,7 @@ from optuna.pruners import NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments import corpus
+from experiments.on_spark import corpus
 from experiments.studies import study, trials
 from experiments.studies.space import Space, kinds
 from experiments.studies.worker import Job, Objective

@@ -1,0 +1,1 @@
+"""What works on Spark: a corpus labelled, a search."""
