@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis import curves, frontier, importance, joint, marginals, plane, published, retention, tasks, volume, weights
 from analysis.answers import loss_sentence, sentence, under
-from analysis.runs import curves as curves_of
+from analysis.runs.runs import curves as curves_of
 from analysis.summary import Summary
 
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pandas as pd
 
 from analysis import page
-from analysis.models import BY_TASK
-from analysis.rows import SETTINGS
+from analysis.runs.models import BY_TASK
+from analysis.runs.rows import SETTINGS
 from analysis.statistics import rows_apart
 from analysis.summary import Summary
 from mkd.evaluation.pareto import front

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from analysis.runs import Runs, predictions
+from analysis.runs.runs import Runs, predictions
 from analysis.statistics import Difference, Resampled, Scores, answers_of, difference, over_seeds, resampled
 
 EQUAL = 0.01

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.models import differing
-from analysis.rows import SETTINGS
+from analysis.runs.models import differing
+from analysis.runs.rows import SETTINGS
 from analysis.style import INK, bare, new_figure, small_print, titled
 
 OWN = ("data.tasks", "train.sampling.weights", "loss.task_weights", "teacher.train.sampling.weights")

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.frontier import DENSE
-from analysis.models import differing
+from analysis.runs.models import differing
 from analysis.style import INK, bare, explained, log_axis, look, new_figure
 
 FIRST = {"loss.temperature": "temperature", "parameters": "parameters, millions"}

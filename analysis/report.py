@@ -27,7 +27,7 @@ from analysis import tables
 from analysis.album import Sheet, album, plain
 from analysis.content import content, fronts
 from analysis.page import Link, Picture, page
-from analysis.runs import LOCAL, Runs, connect, read
+from analysis.runs.runs import LOCAL, Runs, connect, read
 from analysis.style import settled, written
 from analysis.summary import Summary, summarised
 

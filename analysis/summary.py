@@ -6,9 +6,9 @@ import pandas as pd
 
 from analysis.answers import Answer, best_under
 from analysis.evidence import Evidence, evidence
-from analysis.models import Comparable, averaged, comparable
-from analysis.rows import HEADLINE
-from analysis.runs import Runs
+from analysis.runs.models import Comparable, averaged, comparable
+from analysis.runs.rows import HEADLINE
+from analysis.runs.runs import Runs
 from mkd.evaluation.pareto import front
 from mkd.evaluation.timing import MOST_BUSY, PROTOCOL
 

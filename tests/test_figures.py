@@ -9,8 +9,8 @@ import pytest
 from test_models import frame
 
 from analysis import curves, frontier, importance, joint, marginals, published, retention, tasks, volume, weights
-from analysis.models import averaged
 from analysis.plane import draw as draw_plane
+from analysis.runs.models import averaged
 from mkd.evaluation.pareto import Reference, hypervolumes
 
 

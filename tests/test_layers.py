@@ -20,7 +20,7 @@ MLFLOW = {
     "experiments.tracking",
     "experiments.studies.trials",
     "experiments.on_spark",
-    "analysis.runs",
+    "analysis.runs.runs",
     "analysis.report",
 }
 """The only modules and rooms that may import mlflow: the writers of runs, the model that is logged as code, its use on Spark, the
@@ -65,11 +65,9 @@ ORDER = {
         "experiments.throughput",
     ],
     "analysis": [
+        "analysis.runs",
         "analysis.frontier",
         "analysis.placing",
-        "analysis.rows",
-        "analysis.runs",
-        "analysis.models",
         "analysis.style",
         "analysis.importance",
         "analysis.joint",

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.models import averaged, comparable, differing, labels, most_frequent
+from analysis.runs.models import averaged, comparable, differing, labels, most_frequent
 
 RUN: dict[str, Any] = {
     "run_id": "r", "name": "run", "kind": "distill", "student": "bilstm-64", "student_kind": "bilstm", "variant": "", "seed": 0,

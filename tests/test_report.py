@@ -16,7 +16,7 @@ from test_figures import models
 from analysis import report
 from analysis.album import plain
 from analysis.content import apart, fronts, number, told
-from analysis.runs import read
+from analysis.runs.runs import read
 from analysis.statistics import Difference
 from analysis.summary import summarised
 from mkd.config import StudentConfig

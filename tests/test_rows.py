@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from analysis.rows import (
+from analysis.runs.rows import (
     HEADLINE,
     Asked,
     Record,

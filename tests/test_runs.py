@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import stored
 
-from analysis import runs as runs_module
 from analysis.evidence import evidence, nearest
-from analysis.models import averaged, comparable
-from analysis.runs import COLUMNS, curves, predictions, read
+from analysis.runs import runs as runs_module
+from analysis.runs.models import averaged, comparable
+from analysis.runs.runs import COLUMNS, curves, predictions, read
 from mkd.config import StudentConfig
 
 LSTM, BAG = StudentConfig("bilstm", hidden=64), StudentConfig("bag", hidden=32)

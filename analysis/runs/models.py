@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.rows import SETTINGS
+from analysis.runs.rows import SETTINGS
 from mkd.evaluation.intervals import half_width
 
 MODEL_COLUMNS = {

@@ -22,7 +22,7 @@ import pandas as pd
 from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 
-from analysis.rows import Asked, Record, Row, row, task_metrics, why_left_out
+from analysis.runs.rows import Asked, Record, Row, row, task_metrics, why_left_out
 
 COLUMNS = {
     "run_id": "of MLflow", "name": "the run's", "kind": "mkd.kind: distill, finetune, trial, promote",

@@ -19,7 +19,7 @@ ROW_BY_ROW = "row by row"
 """How the rows of the selection split were drawn before a run said so."""
 
 Row = dict[str, object]
-"""A run's cells by column; those that are not known are left out. COLUMNS of analysis/runs.py tells what they are."""
+"""A run's cells by column; those that are not known are left out. COLUMNS of analysis/runs/runs.py tells what they are."""
 
 
 class Record(NamedTuple):
