@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from analysis.statistics import Difference
+from analysis.statistics.differences import Difference
 
 BUDGETS_MS = (1.0, 2.0, 5.0, 10.0)
 MAIN_MS = 5.0

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis import page
 from analysis.runs.models import BY_TASK
 from analysis.runs.rows import SETTINGS
-from analysis.statistics import rows_apart
+from analysis.statistics.differences import rows_apart
 from analysis.summary import Summary
 from mkd.evaluation.pareto import front
 

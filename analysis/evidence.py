@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from analysis.runs.runs import Runs, predictions
-from analysis.statistics import Difference, Resampled, Scores, answers_of, difference, over_seeds, resampled
+from analysis.statistics.differences import Difference, Resampled, Scores, answers_of, difference, over_seeds, resampled
 
 EQUAL = 0.01
 """Points by which a score from the logged answers may differ from the one that the run tells."""

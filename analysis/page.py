@@ -11,7 +11,7 @@ import re
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from analysis.statistics import ROW_QUANTILE
+from analysis.statistics.differences import ROW_QUANTILE
 from mkd.evaluation.intervals import t_quantile
 
 SCRIPTS = (

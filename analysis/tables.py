@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from analysis.answers import Answer
-from analysis.statistics import Difference
+from analysis.statistics.differences import Difference
 
 NOTE = (
     "Chosen by the selection split, scores on dev in points, ± the 95 % t interval over seeds. Lost: the teacher's mean less the "

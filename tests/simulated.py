@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from analysis.statistics import RESAMPLES, Difference, Measured, difference
+from analysis.statistics.differences import RESAMPLES, Difference, Measured, difference
 
 ROWS = 1000
 AT_ONCE = 50

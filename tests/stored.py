@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from analysis.weighted import METRICS
+from analysis.statistics.resampled_metrics import METRICS
 from experiments.cli import flat
 from mkd.config import Config, StudentConfig
 from mkd.evaluation.timing import PROTOCOL

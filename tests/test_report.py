@@ -17,7 +17,7 @@ from analysis import report
 from analysis.album import plain
 from analysis.content import apart, fronts, number, told
 from analysis.runs.runs import read
-from analysis.statistics import Difference
+from analysis.statistics.differences import Difference
 from analysis.summary import summarised
 from mkd.config import StudentConfig
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.statistics import (
+from analysis.statistics.differences import (
     RESAMPLES,
     Difference,
     Measured,

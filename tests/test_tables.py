@@ -5,7 +5,7 @@ import math
 from test_figures import FAST, GOOD, WORSE, models
 
 from analysis.answers import Answer, best_under, loss_sentence, sentence, under
-from analysis.statistics import Difference
+from analysis.statistics.differences import Difference
 from analysis.tables import budget_lines, for_csv, front_lines, left_out_lines, loss, markdown
 
 ANSWER = Answer(5.0, "id", "bilstm-64", 1.0, 69.0, 30, 70.0, "T", 10.0, Difference(10.0, 8.0, 12.0, 3))

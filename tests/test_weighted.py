@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.weighted import METRICS
+from analysis.statistics.resampled_metrics import METRICS
 from mkd.tasks import metrics
 
 ROWS = 60

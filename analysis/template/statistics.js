@@ -17,7 +17,7 @@ function squaredOfSeeds(one, other) {
   return parts.reduce((sum, part) => sum + halfWidth(part) ** 2, 0);
 }
 
-/** `gap` points lie between two scores by seed; `rows`: the deviation of the gap over resampled rows. As analysis/statistics.py. */
+/** `gap` points lie between two scores by seed; `rows`: the deviation of the gap over resampled rows. As analysis/statistics/differences.py. */
 function difference(gap, one, other, rows) {
   if (gap === null || rows === null) return { gap, low: null, high: null };
   const half = Math.sqrt((data.quantiles.rows * rows) ** 2 + squaredOfSeeds(one, other));

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from simulated import Best, Claims, answered, best_of_many, claims, runs  # noqa: E402
 
-from analysis.statistics import Measured, difference  # noqa: E402
+from analysis.statistics.differences import Measured, difference  # noqa: E402
 from analysis.tables import markdown  # noqa: E402
 from mkd.evaluation.intervals import TAIL  # noqa: E402
 

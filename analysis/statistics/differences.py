@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from analysis.weighted import METRICS
+from analysis.statistics.resampled_metrics import METRICS
 from mkd.evaluation.intervals import TAIL, half_width
 
 RESAMPLES = 500
