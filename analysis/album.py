@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from analysis import curves, frontier, importance, joint, marginals, plane, published, retention, tasks, volume, weights
-from analysis.answers import loss_sentence, sentence, under
+from analysis.findings.budgets import loss_sentence, sentence, under
+from analysis.findings.summary import Summary
 from analysis.runs.runs import curves as curves_of
-from analysis.summary import Summary
 
 
 class Sheet(NamedTuple):

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import pandas as pd
 
 from analysis import page
+from analysis.findings.summary import Summary
 from analysis.runs.models import BY_TASK
 from analysis.runs.rows import SETTINGS
 from analysis.statistics.differences import rows_apart
-from analysis.summary import Summary
 from mkd.evaluation.pareto import front
 
 MOST_BY_TASK = 250

@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from analysis.answers import Answer
+from analysis.findings.budgets import Answer
 from analysis.statistics.differences import Difference
 
 NOTE = (

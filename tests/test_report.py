@@ -16,9 +16,9 @@ from test_figures import models
 from analysis import report
 from analysis.album import plain
 from analysis.content import apart, fronts, number, told
+from analysis.findings.summary import summarised
 from analysis.runs.runs import read
 from analysis.statistics.differences import Difference
-from analysis.summary import summarised
 from mkd.config import StudentConfig
 
 LSTM = StudentConfig("bilstm", hidden=64)

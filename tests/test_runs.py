@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import stored
 
-from analysis.evidence import evidence, nearest
+from analysis.findings.evidence import evidence, nearest
 from analysis.runs import runs as runs_module
 from analysis.runs.models import averaged, comparable
 from analysis.runs.runs import COLUMNS, curves, predictions, read

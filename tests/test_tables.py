@@ -4,7 +4,7 @@ import math
 
 from test_figures import FAST, GOOD, WORSE, models
 
-from analysis.answers import Answer, best_under, loss_sentence, sentence, under
+from analysis.findings.budgets import Answer, best_under, loss_sentence, sentence, under
 from analysis.statistics.differences import Difference
 from analysis.tables import budget_lines, for_csv, front_lines, left_out_lines, loss, markdown
 

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis.answers import Answer, best_under
-from analysis.evidence import Evidence, evidence
+from analysis.findings.budgets import Answer, best_under
+from analysis.findings.evidence import Evidence, evidence
 from analysis.runs.models import Comparable, averaged, comparable
 from analysis.runs.rows import HEADLINE
 from analysis.runs.runs import Runs
