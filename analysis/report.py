@@ -24,12 +24,12 @@ from jsonargparse import ArgumentError, ArgumentParser
 from mlflow.exceptions import MlflowException
 
 from analysis import tables
-from analysis.album import Sheet, album, plain
+from analysis.charts.gallery import Sheet, album, plain
+from analysis.charts.style import settled, written
 from analysis.content import content, fronts
 from analysis.findings.summary import Summary, summarised
 from analysis.page import Link, Picture, page
 from analysis.runs.runs import LOCAL, Runs, connect, read
-from analysis.style import settled, written
 
 PAGE = "report.html"
 ARTIFACT = f"artifacts/report/{PAGE}"

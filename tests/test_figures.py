@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from test_models import frame
 
-from analysis import curves, frontier, importance, joint, marginals, published, retention, tasks, volume, weights
-from analysis.plane import draw as draw_plane
+from analysis.charts import curves, frontier, importance, joint, marginals, published, retention, tasks, volume, weights
+from analysis.charts.cost_plane import draw as draw_plane
 from analysis.runs.models import averaged
 from mkd.evaluation.pareto import Reference, hypervolumes
 

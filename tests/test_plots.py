@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from test_figures import FAST, GOOD, WORSE, models, trial
 from test_figures import plane as numbers
 
-from analysis import curves, importance, joint, marginals, plane, published, retention, tasks, volume, weights
-from analysis.style import settled, written
+from analysis.charts import cost_plane, curves, importance, joint, marginals, published, retention, tasks, volume, weights
+from analysis.charts.style import settled, written
 
 
 def texts(axes: Axes) -> list[str]:
@@ -15,7 +15,7 @@ def texts(axes: Axes) -> list[str]:
 
 
 def test_the_front_is_drawn_on_a_log_axis_with_names_that_are_not_on_each_other() -> None:
-    figure = plane.draw(numbers(models(FAST, GOOD, WORSE), title="Best: bilstm-64", small="3 models"))
+    figure = cost_plane.draw(numbers(models(FAST, GOOD, WORSE), title="Best: bilstm-64", small="3 models"))
     (axes,) = figure.axes
     assert axes.get_xscale() == "log"
     assert texts(axes) == ["bag-1x64", "bilstm-64", "T"]
@@ -27,16 +27,16 @@ def test_the_front_is_drawn_on_a_log_axis_with_names_that_are_not_on_each_other(
 
 
 def test_a_kind_without_a_look_of_its_own_is_drawn_as_other() -> None:
-    figure = plane.draw(numbers(models(GOOD | {"student_kind": "cnn"})))
+    figure = cost_plane.draw(numbers(models(GOOD | {"student_kind": "cnn"})))
     assert figure.legends[0].get_texts()[0].get_text() == "other"
 
 
 def test_the_same_figure_gives_the_same_files_and_its_svg_has_texts_and_no_date() -> None:
     info = numbers(models(FAST, GOOD), small="two models")
-    first, second = (written(plane.draw(info), "svg") for _ in range(2))
+    first, second = (written(cost_plane.draw(info), "svg") for _ in range(2))
     assert first == second
     assert b">bilstm-64</text>" in first and b"<dc:date>" not in first
-    assert written(plane.draw(info), "png").startswith(b"\x89PNG")
+    assert written(cost_plane.draw(info), "png").startswith(b"\x89PNG")
 
 
 def test_each_task_has_axes_and_empty_places_none() -> None:

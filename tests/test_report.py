@@ -14,7 +14,7 @@ from mlflow.entities import Experiment
 from test_figures import models
 
 from analysis import report
-from analysis.album import plain
+from analysis.charts.gallery import plain
 from analysis.content import apart, fronts, number, told
 from analysis.findings.summary import summarised
 from analysis.runs.runs import read

@@ -23,7 +23,7 @@ from mkd.export.backends import TORCH
 from mkd.pipeline import Ready
 
 COLOURS = {"transformer": "#0072b2", "bilstm": "#d55e00", "bag": "#009e73"}
-"""Of Okabe and Ito's palette, which the colour-blind can tell apart; as in the report (analysis/style.py)."""
+"""Of Okabe and Ito's palette, which the colour-blind can tell apart; as in the report (analysis/charts/style.py)."""
 
 LEAST = "always the most frequent class"
 """What has the least quality that counts in a hypervolume: below it there is nothing worth having."""

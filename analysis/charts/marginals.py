@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.frontier import DENSE
+from analysis.charts.frontier import DENSE
+from analysis.charts.style import INK, bare, explained, log_axis, look, new_figure
 from analysis.runs.models import differing
-from analysis.style import INK, bare, explained, log_axis, look, new_figure
 
 FIRST = {"loss.temperature": "temperature", "parameters": "parameters, millions"}
 """Panels that come first where they can be drawn: column and words."""

@@ -7,7 +7,19 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis import curves, frontier, importance, joint, marginals, plane, published, retention, tasks, volume, weights
+from analysis.charts import (
+    cost_plane,
+    curves,
+    frontier,
+    importance,
+    joint,
+    marginals,
+    published,
+    retention,
+    tasks,
+    volume,
+    weights,
+)
 from analysis.findings.budgets import loss_sentence, sentence, under
 from analysis.findings.summary import Summary
 from analysis.runs.runs import curves as curves_of
@@ -55,7 +67,7 @@ def _frontier(summary: Summary, name: str) -> Sheet:
         "The front is chosen by the selection split, which dev has no part in, and drawn at its score on dev; others are pale. "
         f"Bars: 95 % t intervals over seeds, cut at the edge.{cut}"
     )
-    return Sheet(name, f"Quality against {name}", caption, found, partial(plane.draw, found))
+    return Sheet(name, f"Quality against {name}", caption, found, partial(cost_plane.draw, found))
 
 
 def _sheet(summary: Summary, plan: Plan) -> Sheet:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.style import INK, bare, new_figure, small_print, titled
+from analysis.charts.style import INK, bare, new_figure, small_print, titled
 
 MOST = 14
 """Models that are shown."""

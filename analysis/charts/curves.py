@@ -5,9 +5,9 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.placing import spread
-from analysis.retention import evenly
-from analysis.style import bare, look, new_figure, settled, small_print, titled
+from analysis.charts.label_placement import spread
+from analysis.charts.retention import evenly
+from analysis.charts.style import bare, look, new_figure, settled, small_print, titled
 
 MOST = 10
 """Models that are shown."""

@@ -6,20 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.frontier import Info, Mark
-from analysis.placing import placed
-from analysis.style import (
-    INK,
-    LOOKS,
-    TEACHER,
-    TWIN,
-    bare,
-    explained,
-    log_axis,
-    look,
-    new_figure,
-    settled,
-)
+from analysis.charts.frontier import Info, Mark
+from analysis.charts.label_placement import placed
+from analysis.charts.style import INK, LOOKS, TEACHER, TWIN, bare, explained, log_axis, look, new_figure, settled
 
 PALE: dict[str, Any] = {"alpha": 0.28, "linewidth": 0, "zorder": 1}
 STRONG: dict[str, Any] = {"alpha": 0.95, "edgecolor": "white", "linewidth": 0.9, "zorder": 4}

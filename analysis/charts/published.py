@@ -5,8 +5,8 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.placing import placed
-from analysis.style import FAINT, INK, TEACHER, bare, log_axis, look, new_figure, settled, small_print, titled
+from analysis.charts.label_placement import placed
+from analysis.charts.style import FAINT, INK, TEACHER, bare, log_axis, look, new_figure, settled, small_print, titled
 
 SOURCE = "Ganesh et al. 2021 (TACL 9, Compressing Large-Scale Transformer-Based Models)"
 """Where the figures are from: their table of methods, speed on a CPU relative to BERT-base, drop as the mean over three tasks."""

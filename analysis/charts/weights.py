@@ -8,8 +8,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from analysis.retention import evenly
-from analysis.style import FAINT, bare, new_figure, small_print, titled
+from analysis.charts.retention import evenly
+from analysis.charts.style import FAINT, bare, new_figure, small_print, titled
 
 SETTINGS = {"train.sampling.weights": "how often each task is drawn", "loss.task_weights": "factor on each task's loss"}
 """Settings that hold a weight a task, in words."""

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.style import FAINT, LOOKS, bare, new_figure, small_print, titled
+from analysis.charts.style import FAINT, LOOKS, bare, new_figure, small_print, titled
 from mkd.evaluation.pareto import Reference, front, hypervolume
 
 COMPLETE = "complete"

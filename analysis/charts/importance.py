@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis.style import FAINT, LOOKS, bare, new_figure, small_print, titled
+from analysis.charts.style import FAINT, LOOKS, bare, new_figure, small_print, titled
 
 MOST = 16
 """Settings that are shown; the others are added up."""

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.charts.style import INK, bare, new_figure, small_print, titled
 from analysis.runs.models import differing
 from analysis.runs.rows import SETTINGS
-from analysis.style import INK, bare, new_figure, small_print, titled
 
 OWN = ("data.tasks", "train.sampling.weights", "loss.task_weights", "teacher.train.sampling.weights")
 """Settings that differ with the tasks, and so may."""

@@ -6,16 +6,16 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.frontier import Info as Plane
-from analysis.frontier import info as plane_info
-from analysis.plane import legend, plane
-from analysis.style import INK, explained, new_figure
+from analysis.charts.cost_plane import legend, plane
+from analysis.charts.frontier import Info as Plane
+from analysis.charts.frontier import info as plane_info
+from analysis.charts.style import INK, explained, new_figure
 
 ACROSS = 3
 
 
 class Info(NamedTuple):
-    """planes: by task, each as analysis/frontier.py tells it."""
+    """planes: by task, each as analysis/charts/frontier.py tells it."""
 
     planes: dict[str, Plane]
     small: str
