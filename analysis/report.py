@@ -26,9 +26,9 @@ from mlflow.exceptions import MlflowException
 from analysis import tables
 from analysis.charts.gallery import Sheet, album, plain
 from analysis.charts.style import settled, written
-from analysis.content import content, fronts
 from analysis.findings.summary import Summary, summarised
-from analysis.page import Link, Picture, page
+from analysis.page.content import content, fronts
+from analysis.page.page import Link, Picture, page
 from analysis.runs.runs import LOCAL, Runs, connect, read
 
 PAGE = "report.html"

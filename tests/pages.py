@@ -5,7 +5,7 @@ import random
 from functools import cache
 from typing import Any
 
-from analysis.page import Apart, Baseline, LeftOut, Link, Model, PageInfo, Picture, Run, Teacher
+from analysis.page.page import Apart, Baseline, LeftOut, Link, Model, PageInfo, Picture, Run, Teacher
 
 TASKS = ["sentiment", "acceptability", "paraphrase", "entailment", "similarity"]
 MACHINE, OTHER = "AMD EPYC 9R14, 2 cores", "Intel Xeon 8488C, 8 cores"

@@ -70,7 +70,6 @@ ORDER = {
         "analysis.findings",
         "analysis.charts",
         "analysis.page",
-        "analysis.content",
         "analysis.tables",
         "analysis.report",
     ],

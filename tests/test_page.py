@@ -13,7 +13,7 @@ from pages import OTHER, apart, few, info, many, model
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 
-from analysis.page import PageInfo, packed, page
+from analysis.page.page import PageInfo, packed, page
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pages import TASKS, apart, few, info, many, model
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 
-from analysis.page import Model, PageInfo, page
+from analysis.page.page import Model, PageInfo, page
 
 
 @pytest.fixture(scope="module")

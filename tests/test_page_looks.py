@@ -11,7 +11,7 @@ from pages import few, info, many, model
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 
-from analysis.page import PageInfo, page
+from analysis.page.page import PageInfo, page
 
 DESK, PHONE = (1280, 800), (390, 844)
 FRAME = """<!doctype html><iframe sandbox="allow-scripts" width="1000" height="700"></iframe><script>

@@ -15,8 +15,8 @@ from test_figures import models
 
 from analysis import report
 from analysis.charts.gallery import plain
-from analysis.content import apart, fronts, number, told
 from analysis.findings.summary import summarised
+from analysis.page.content import apart, fronts, number, told
 from analysis.runs.runs import read
 from analysis.statistics.differences import Difference
 from mkd.config import StudentConfig

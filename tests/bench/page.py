@@ -20,7 +20,7 @@ from browser import browser, screen
 from pages import many
 from selenium.webdriver import Chrome
 
-from analysis.page import page
+from analysis.page.page import page
 from experiments.tracking.table import markdown
 
 TIMES = 5

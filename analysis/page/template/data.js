@@ -1,4 +1,4 @@
-// What the report holds, as analysis/page.py packed it.
+// What the report holds, as analysis/page/page.py packed it.
 
 const data = JSON.parse(byId("data").textContent);
 

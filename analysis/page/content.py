@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from analysis import page
 from analysis.findings.summary import Summary
+from analysis.page import page
 from analysis.runs.models import BY_TASK
 from analysis.runs.rows import SETTINGS
 from analysis.statistics.differences import rows_apart
