@@ -68,5 +68,5 @@ def datas(cache: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBase) ->
 def quiet() -> Iterator[None]:
     """Whatever else this machine does: times are taken for those of one with nothing else to do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mkd.speed.MOST_BUSY", 1.0)
+        patch.setattr("mkd.evaluation.speed.MOST_BUSY", 1.0)
         yield

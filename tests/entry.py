@@ -30,7 +30,7 @@ TINY = [
     "--speed.threads=[1]", "--export.backends=[]",
 ]  # fmt: skip
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["experiments.studies.worker", "experiments.studies.comparison", "mkd.finetune"])
+FORKS.set_forkserver_preload(["experiments.studies.worker", "experiments.studies.comparison", "mkd.runs.finetune"])
 
 
 class Child(NamedTuple):

@@ -158,7 +158,7 @@ def test_a_backend_is_checked_in_batches_and_row_by_row_and_the_worse_counts(
 def test_of_many_rows_some_evenly_spread_are_asked_alone(
     datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mkd.backends.SINGLE_ROWS", 5)
+    monkeypatch.setattr("mkd.export.backends.SINGLE_ROWS", 5)
     data, layout = datas[0], layout_of(tokenizer, False, 32)
     alone: list[bytes] = []
 
@@ -232,7 +232,7 @@ def test_what_loses_too_much_is_told_and_not_offered(
         export_onnx(contrary, tokenizer, ExportConfig(), folder.parent / "contrary")
         export_int8(folder.parent / "contrary", folder, config, calibration)
 
-    monkeypatch.setattr("mkd.backends.export_int8", wrong)
+    monkeypatch.setattr("mkd.export.backends.export_int8", wrong)
     found = found_of(ExportConfig(), student, tasks, datas, tokenizer, tmp_path)
     loss = found.metrics["export/int8/loss"]
     assert loss > 0.5, "the other way round where random heads score more than their contrary"

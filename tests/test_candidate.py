@@ -112,7 +112,7 @@ def test_what_is_measured_on_a_busy_machine_is_told_and_not_kept(
     before = stored_costs(config)
     other = replace(config, student=replace(BILSTM, hidden=24), speed=replace(config.speed, batch_size=3))
     with monkeypatch.context() as patch:
-        patch.setattr("mkd.speed.MOST_BUSY", -1.0)
+        patch.setattr("mkd.evaluation.speed.MOST_BUSY", -1.0)
         first, again = cost(ready.rows, other, "torch"), cost(ready.rows, other, "torch")
         teachers = teacher_speed(ready, other)
         told = run_candidate(ready, other, first, tmp_path).notes

@@ -19,7 +19,6 @@ from transformers import PreTrainedTokenizerBase
 from experiments.tracking.table import export_lines
 from mkd.config import Config, DataConfig, DemoConfig, ExportConfig, SpeedConfig, StudentConfig
 from mkd.evaluation.scoring import at_work, eager
-from mkd.export import folder
 from mkd.export.folder import calibration_batches, export_int8, export_onnx, export_program, load_program
 from mkd.pipeline import save
 from mkd.runs.export import run_export
@@ -212,7 +211,7 @@ def test_each_output_of_a_product_has_a_scale(
 def test_the_range_is_reduced_where_the_processor_has_no_vnni(
     made: Made, without_vnni: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "saturates", lambda: without_vnni)
+    monkeypatch.setattr("mkd.export.folder.saturates", lambda: without_vnni)
     export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig())
     assert json.loads((tmp_path / "int8" / MANIFEST).read_text())["reduced_range"] == without_vnni
     assert max(np.abs(weight.numbers.astype(int)).max() for weight in products(tmp_path / "int8" / "student.onnx")) < (
@@ -273,7 +272,7 @@ def test_graphs_a_task_are_the_one_graph(tmp_path: Path) -> None:
 def test_a_model_too_large_for_one_file_is_refused(
     datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "LARGEST_BYTES", 1000)
+    monkeypatch.setattr("mkd.export.folder.LARGEST_BYTES", 1000)
     with pytest.raises(ValueError, match=r"^a model of [\d,]+ bytes is too large for ONNX; allowed: at most 1,000$"):
         export_onnx(student_of(BAG, datas, tokenizer), tokenizer, ExportConfig(), tmp_path / "onnx")
     assert not (tmp_path / "onnx").exists()
@@ -380,7 +379,7 @@ def test_what_cannot_be_exported_is_refused_and_nothing_written(saved: tuple[Pat
 def test_nothing_is_delivered_where_no_backend_passes(
     saved: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "LARGEST_BYTES", 10)
+    monkeypatch.setattr("mkd.export.folder.LARGEST_BYTES", 10)
     with pytest.raises(ValueError, match=r"^export.student is '.*': no onnx: a model of [\d,]+ bytes is too large"):
         run_export(config_of(saved, tmp_path / "home"), saved[0])
     assert list(tmp_path.iterdir()) == []

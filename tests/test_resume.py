@@ -60,7 +60,7 @@ def test_one_of_other_settings_is_refused_with_both_named(file: Path) -> None:
 
 
 def test_one_of_another_version_is_refused_with_both_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mkd.resume.FORMAT", 2)
+    monkeypatch.setattr("mkd.storage.run_folder.FORMAT", 2)
     with pytest.raises(ValueError, match=r"of another version: format was 1 and is 2: remove .*student.safetensors"):
         Checkpoint(file, OF, 0).load()
 
@@ -97,7 +97,7 @@ def test_where_there_is_no_room_the_file_and_its_bytes_are_named_and_the_last_on
     code = f"""
 import resource, sys, torch
 from pathlib import Path
-from mkd.resume import Checkpoint, Saved
+from mkd.storage.run_folder import Checkpoint, Saved
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))
 try:
     Checkpoint(Path({str(file)!r}), {OF!r}, 0).save(Saved({{"a": torch.zeros(10000)}}, {{}}))

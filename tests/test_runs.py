@@ -165,7 +165,7 @@ def test_answers_that_give_other_scores_than_the_run_tells_are_not_used(store: S
 
 def test_the_nearest_to_the_front_are_those_that_the_fewest_points_part_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
     models = pd.DataFrame({"latency_ms": [1.0, 2.0, 3.0, 4.0], "mean": 5.0, "selection": [60.0, 50.0, 70.0, 69.0]})
-    monkeypatch.setattr("analysis.evidence.MOST", 3)
+    monkeypatch.setattr("analysis.findings.evidence.MOST", 3)
     assert sorted(nearest(models)) == [0, 2, 3]
     assert np.all(np.isin([0, 2], nearest(models)))
     assert sorted(nearest(models.assign(mean=[60.0, 70.0, 50.0, 71.0], selection=np.nan))) == [0, 1, 3], "then by dev"

@@ -748,7 +748,7 @@ def test_the_fingerprint_of_a_saved_dataset_is_stable_and_follows_its_bytes(tmp_
 
 def test_a_hub_that_cannot_be_reached_is_refused_in_one_line_with_the_datasets_name(tmp_path: Path) -> None:
     code = (
-        "from mkd.config import DataConfig\nfrom mkd.sources import load_tasks\n"
+        "from mkd.config import DataConfig\nfrom mkd.tasks.sources import load_tasks\n"
         "try:\n    load_tasks(DataConfig(source='hub', path='nyu-mll/glue', tasks=['rte']))\n"
         "except ValueError as error:\n    print(repr(str(error)))\n"
     )

@@ -280,7 +280,7 @@ def test_the_share_of_each_tasks_batches_is_told_at_the_end(datas: list[TaskData
 def test_annealing_begins_with_the_teacher_alone_and_ends_with_the_labels_alone(
     datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mkd.trainer.LOG_EVERY", 1)
+    monkeypatch.setattr("mkd.training.trainer.LOG_EVERY", 1)
     run = Run(datas[:1], tokenizer, teachers=[np.ones((len(datas[0].train.labels), 2), dtype=np.float32)])
     run.train(LossConfig(kind="mse", hard_weight_end=1.0), scripted(1), steps=5, eval_every=5)
     total, soft, hard = (run.told(f"train/{name}/single") for name in ("loss", "soft", "hard"))

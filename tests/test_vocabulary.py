@@ -86,7 +86,7 @@ def test_counting_in_small_chunks_gives_the_same(
     datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = training_counts(datas, len(tokenizer))
-    monkeypatch.setattr("mkd.vocabulary.CHUNK_TOKENS", 7)
+    monkeypatch.setattr("mkd.tokenization.vocabulary.CHUNK_TOKENS", 7)
     assert training_counts(datas, len(tokenizer)).tolist() == whole.tolist()
 
 

@@ -41,7 +41,7 @@ class Kind:
     pair: bool
     """Whether a row has two texts."""
     metrics: tuple[str, ...]
-    """Names in mkd.metrics.METRICS; a task's score is their mean."""
+    """Names in mkd.tasks.metrics.METRICS; a task's score is their mean."""
     range: tuple[float, float] | None = None
     """Regression: the smallest and largest allowed score, both included."""
 
