@@ -46,7 +46,7 @@ def info(study: dict[str, Any], small: str = "") -> Info | None:
 
 
 def covered(quality_N: np.ndarray, cost_N: np.ndarray, reference: Reference) -> list[float]:
-    """mkd.evaluation.pareto.hypervolumes, which starts anew for every trial; here only a trial that moves the front is reckoned with."""
+    """As mkd.evaluation.pareto.hypervolumes, which starts anew for every trial; here only a trial that moves the front counts."""
     best = np.empty((0, 2))
     found = [0.0]
     for point in zip(quality_N, cost_N, strict=True):
