@@ -1,7 +1,7 @@
 """Compares variants of some settings over seeds: each is a distillation of its own, and all are measured against the first.
 
     python -m experiments.ablation --config experiments/configs/ablation.yaml
-    python -m experiments.ablation --ablation.variants '{"plain": {}, "mixup": {"loss.mixup": 0.4}}' --ablation.seeds '[0, 1]'
+    python -m experiments.ablation --ablation.variants '{"mse": {}, "kl": {"loss.kind": "kl"}}' --ablation.seeds '[0, 1]'
     mlflow run . -e ablation -P config=experiments/configs/ablation.yaml
 
 A trial is a child run, and is found again by all that its result depends on: the same command goes on after whatever

@@ -27,7 +27,6 @@ from mkd.evaluation.speed import HEADLINE
 from mkd.evaluation.timing import PROTOCOL
 
 OF_THE_TRIAL = ("data", "teacher", "student", "loss", "train", "speed")
-PER_TASK = "export.per_task"
 ALIAS = "champion"
 """Where nothing else is said."""
 
@@ -35,7 +34,7 @@ ALIAS = "champion"
 def promote(config: Config) -> None:
     """One distillation a seed; the first one's student is registered."""
     chosen = best(config.promote)
-    of_the_trial = [name for name in cli.said() if name.split(".")[0] in OF_THE_TRIAL or name == PER_TASK]
+    of_the_trial = [name for name in cli.said() if name.split(".")[0] in OF_THE_TRIAL]
     changed = {name: cli.flat(config)[name] for name in of_the_trial}
     own = settled(config, chosen, changed)
     print(f"{chosen.name}: {chosen.quality:.1f} on the selection split, {chosen.latency_ms:.3g} ms in {chosen.backend}")
@@ -106,8 +105,7 @@ def settled(config: Config, chosen: Promoted, changed: dict[str, Any]) -> Config
     groups = {name: getattr(trial, name) for name in OF_THE_TRIAL}
     registry = replace(config.registry, name=config.registry.name or config.promote.study)
     registry = replace(registry, alias=registry.alias or ALIAS)
-    export = replace(config.export, per_task=trial.export.per_task)  # which has a part in its latency
-    own = replace(config, **groups, whole=config.promote.whole, registry=registry, export=export)
+    own = replace(config, **groups, whole=config.promote.whole, registry=registry)
     return cli.with_settings(own, changed)
 
 

@@ -18,7 +18,6 @@ from mkd.evaluation.remarks import reading, weak_students
 from mkd.evaluation.scoring import answers, dev_logits, eager, majority, predict, quality, selection_scores
 from mkd.evaluation.speed import hardware, size_metrics, within
 from mkd.export.backends import offered
-from mkd.mixup import mixed_batches
 from mkd.rates import resolved
 from mkd.result import MODEL, Dataset, Report, Result, phase, silent
 from mkd.selection import carving
@@ -192,8 +191,6 @@ def prepare(config: Config) -> torch.device:
         torch.set_num_threads(config.threads)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is 'cuda'; allowed: auto or cpu, as torch finds no GPU here")
-    if config.loss.mixup and processes.count() > 1:
-        raise ValueError(f"loss.mixup is {config.loss.mixup}; allowed: 0 with several processes, whose rows would mix")
     precision.check(config)
     kind = processes.kind_of(config.device)
     for name, train_config in (("train", config.train), ("teacher.train", config.teacher.train)):
@@ -278,8 +275,7 @@ def fit(
     how = replace(config.train, eval_every=config.train.steps, patience=0) if config.whole else config.train
 
     def batches(start: int) -> Iterator[Batch]:
-        drawn = joint_batches(sources, layout, how.batch_size, how.sampling, config.seed, how.steps, start)
-        return mixed_batches(drawn, config.loss.mixup, config.seed, start) if config.loss.mixup else drawn
+        return joint_batches(sources, layout, how.batch_size, how.sampling, config.seed, how.steps, start)
 
     known = {source.data.name: source.states for source in sources if source.states is not None}
     matching = on(Matching(student.state_widths, known, config.loss.match), side.device) if known else None

@@ -229,7 +229,7 @@ def test_what_loses_too_much_is_told_and_not_offered(
 
     def wrong(source: Path, folder: Path, config: ExportConfig, calibration: list[Arrays] | None = None) -> None:
         contrary = small(datas, tokenizer)
-        export_onnx(contrary, tokenizer, ExportConfig(), folder.parent / "contrary")
+        export_onnx(contrary, tokenizer, folder.parent / "contrary")
         export_int8(folder.parent / "contrary", folder, config, calibration)
 
     monkeypatch.setattr("mkd.export.backends.export_int8", wrong)

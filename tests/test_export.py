@@ -75,7 +75,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     tokenizer = make_tokenizer(root, tasks)
     datas = make_datas(root, tasks, tokenizer, LENGTH)
     student = student_of(KINDS[request.param], datas, tokenizer)
-    export_onnx(student, tokenizer, ExportConfig(), root / "onnx")
+    export_onnx(student, tokenizer, root / "onnx")
     yield Made(student, tokenizer, datas, root)
 
 
@@ -228,7 +228,7 @@ def test_products_of_all_8_bits_are_exact_on_any_processor(
     for module in student.modules():
         if isinstance(module, torch.nn.Linear):
             module.weight.data = module.weight.data.abs()  # sums of large products, which 16 bits do not hold
-    export_onnx(student, tokenizer, ExportConfig(), tmp_path / "onnx")
+    export_onnx(student, tokenizer, tmp_path / "onnx")
     export_int8(tmp_path / "onnx", tmp_path / "int8", ExportConfig(weight_range="full"))
     reference, student_at_work = ReferenceEvaluator(str(tmp_path / "int8" / "student.onnx")), Runtime.load(tmp_path / "int8", 1)
     heads = json.loads((tmp_path / "int8" / MANIFEST).read_text())["tasks"]
@@ -254,27 +254,12 @@ def test_exporting_leaves_the_student_as_it_was(made: Made) -> None:
     assert made.student.state_dict().keys() == fresh.state_dict().keys()
 
 
-def test_graphs_a_task_are_the_one_graph(tmp_path: Path) -> None:
-    tasks = make_tasks()
-    tokenizer = make_tokenizer(tmp_path, tasks)
-    datas = make_datas(tmp_path, tasks, tokenizer, LENGTH)
-    student = student_of(replace(BAG, ngrams=1), datas, tokenizer)
-    export_onnx(student, tokenizer, ExportConfig(per_task=True), tmp_path / "onnx")
-    export_int8(tmp_path / "onnx", tmp_path / "int8", ExportConfig())
-    made = Made(student, tokenizer, datas, tmp_path)
-    assert difference(made, Runtime.load(tmp_path / "onnx", 1).infer) < 2e-5
-    assert difference(made, Runtime.load(tmp_path / "int8", 1).infer) < 0.25 * spread(made)
-    graphs = [f"student-{i}.onnx" for i in range(3)]
-    for name in ("onnx", "int8"):
-        assert sorted(path.name for path in (tmp_path / name).iterdir()) == [*graphs, MANIFEST, TOKENIZER]
-
-
 def test_a_model_too_large_for_one_file_is_refused(
     datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mkd.export.folder.LARGEST_BYTES", 1000)
     with pytest.raises(ValueError, match=r"^a model of [\d,]+ bytes is too large for ONNX; allowed: at most 1,000$"):
-        export_onnx(student_of(BAG, datas, tokenizer), tokenizer, ExportConfig(), tmp_path / "onnx")
+        export_onnx(student_of(BAG, datas, tokenizer), tokenizer, tmp_path / "onnx")
     assert not (tmp_path / "onnx").exists()
 
 
@@ -292,7 +277,7 @@ def test_a_bilstm_with_a_whole_vocabulary_is_under_15_mb(datas: list[TaskData], 
     config = StudentConfig(kind="bilstm", hidden=128, embedding=128)
     student = make_student(config, datas, len(tokenizer), 128, None)
     assert input_table(student).weight.shape == (30522, 128)
-    export_onnx(student, tokenizer, ExportConfig(), tmp_path / "onnx")
+    export_onnx(student, tokenizer, tmp_path / "onnx")
     export_int8(tmp_path / "onnx", tmp_path / "int8", ExportConfig())
     assert sum(path.stat().st_size for path in (tmp_path / "int8").iterdir()) < 15_000_000
 

@@ -19,7 +19,6 @@ from transformers import (
 )
 
 from mkd.config import LossConfig, MatchConfig, SamplingConfig, StudentConfig, TrainConfig
-from mkd.mixup import mixed
 from mkd.students import Student, load_model
 from mkd.students.bag import BagStudent
 from mkd.students.bilstm import BiLstmStudent
@@ -346,12 +345,3 @@ def test_a_batch_has_the_states_of_its_rows(datas: list[TaskData], tokenizer: Pr
     first, second = batches()
     assert first.states_BKD is not None and second.states_BKD is None
     np.testing.assert_array_equal(first.states_BKD.numpy(), np.concatenate(states.parts)[[5, 2, 30]])
-
-
-def test_mixed_rows_have_mixed_states(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
-    inputs = Inputs(torch.tensor([[[5]], [[7]]]), torch.ones(2, 1, 1, dtype=torch.bool), None)
-    states = torch.tensor([[[4.0, 0.0]], [[0.0, 8.0]]]).half()
-    found = mixed(Batch("t", inputs, torch.zeros(2), None, states), 0.75, torch.tensor([1, 0]))
-    assert found.states_BKD is not None
-    assert found.states_BKD.tolist() == [[[3.0, 2.0]], [[1.0, 6.0]]]
-    assert found.teacher_BC is None

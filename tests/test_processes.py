@@ -12,7 +12,7 @@ from entry import TINY, client, command, environment, outcome, runs
 from entry import weights_of as student
 from safetensors.torch import load_file
 
-from mkd.config import Config, LossConfig, TrainConfig
+from mkd.config import Config, TrainConfig
 from mkd.pipeline import prepare
 from mkd.tokenization.tokens import Inputs
 from mkd.training import processes
@@ -84,13 +84,6 @@ def test_several_gpus_cannot_add_up_sparse_gradients(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(processes, "kind_of", lambda device: "cuda")
     with pytest.raises(ValueError, match="^train.lazy is true; allowed on several GPUs: false"):
         prepare(Config(train=TrainConfig(lazy=True)))
-
-
-def test_rows_cannot_be_mixed_across_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "0")
-    with pytest.raises(ValueError, match="loss.mixup is 0.4; allowed: 0 with several processes"):
-        prepare(Config(loss=LossConfig(mixup=0.4)))
 
 
 def batch(labels: list[float]) -> Batch:

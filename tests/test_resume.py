@@ -18,7 +18,6 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.config import Config, LossConfig, SamplingConfig, StudentConfig, TrainConfig
 from mkd.evaluation.scoring import selection_scores
-from mkd.mixup import mixed_batches
 from mkd.storage.run_folder import Checkpoint, Saved, run_folder, settings_of
 from mkd.students import make_student
 from mkd.tokenization.tokens import TaskData, layout_of
@@ -126,7 +125,6 @@ VARIANTS: dict[str, tuple[StudentConfig, LossConfig, dict[str, Any]]] = {
     "transformer": (StudentConfig(kind="transformer", hidden=16, dropout=0.2), LossConfig(hard_weight_end=1.0), {}),
     "bag, lazy": (StudentConfig(kind="bag", hidden=8, buckets=4096, dropout=0.2), LossConfig(), {"lazy": True}),
     "uncertainty": (StudentConfig(kind="bilstm", hidden=8), LossConfig(balance="uncertainty"), {}),
-    "mixup": (StudentConfig(kind="transformer", hidden=16), LossConfig(mixup=0.4), {}),
     "moving alpha": (StudentConfig(kind="bag", hidden=8), LossConfig(), {"sampling": SamplingConfig(alpha_end=-1.0)}),
     "patience": (StudentConfig(kind="bag", hidden=8), LossConfig(), {"patience": 2, "eval_every": 5}),
 }
@@ -151,8 +149,7 @@ class Training:
         reports = 0
 
         def batches(start: int) -> Iterator[Batch]:
-            drawn = joint_batches(sources, layout, self.config.batch_size, self.config.sampling, 0, self.config.steps, start)
-            return mixed_batches(drawn, self.loss.mixup, 0, start) if self.loss.mixup else drawn
+            return joint_batches(sources, layout, self.config.batch_size, self.config.sampling, 0, self.config.steps, start)
 
         def report(step: int, metrics: dict[str, float]) -> None:
             nonlocal reports

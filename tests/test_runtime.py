@@ -22,7 +22,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerBase
 
 from mkd.__main__ import answer, main
-from mkd.config import ExportConfig, StudentConfig
+from mkd.config import StudentConfig
 from mkd.export.folder import export_onnx
 from mkd.pipeline import save
 from mkd.runtime.inference import BATCH_TOKENS, MANIFEST, TOKENIZER, Head, Prediction, Student, by_length, digest_of
@@ -294,7 +294,7 @@ def exported(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path
     student = make_student(StudentConfig(kind="bag", hidden=4, ngrams=1), datas, len(tokenizer), 32, None)
     student.config.tasks["single"]["labels"] = ["mauvais", "très bon"]
     folder = tmp_path_factory.mktemp("exported") / "onnx"
-    export_onnx(student, tokenizer, ExportConfig(), folder)
+    export_onnx(student, tokenizer, folder)
     return folder
 
 

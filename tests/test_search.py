@@ -161,8 +161,8 @@ def test_failing_trials_do_not_end_a_search_but_five_in_a_row_do(tmp_path: Path)
     [
         (["--search.space", "{}"], "search.space is {}; allowed: at least one setting"),
         (
-            ["--search.space", '{"loss.mixupp": [1]}'],
-            "search.space.loss.mixupp: there is no setting 'loss.mixupp'; allowed: loss.mixup",
+            ["--search.space", '{"train.clipp": [1]}'],
+            "search.space.train.clipp: there is no setting 'train.clipp'; allowed: train.clip",
         ),
         (
             ["--search.space", '{"loss.temperature": {"low": 4, "high": 2}}'],

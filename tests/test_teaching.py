@@ -169,7 +169,7 @@ def test_what_joins_the_training_rows_is_labelled_by_every_kind_that_can(
         "sentiment": ["refined", checkpoint(folder, "sentiment", tokenizer, "c")],
         "paraphrase": [checkpoint(folder, "paraphrase", tokenizer, "cc")],
     }
-    config = config_of(tmp_path, sources, tasks=TASKS[:2], loss=LossConfig(mixup=0.4))
+    config = config_of(tmp_path, sources, tasks=TASKS[:2])
     plain = run(config, tmp_path / "plain")
     more = replace(
         config.data, transfer=[TransferConfig(str(tmp_path / "more.csv"), ["body"])], augment=AugmentConfig(multiple=1)

@@ -242,7 +242,7 @@ class Watch:
 
 def budgets(config: SearchConfig) -> dict[str, float]:
     """The budgets that are set, by the name of the cost."""
-    found = {"latency": config.budget_ms, "bytes": config.budget_bytes, "parameters": config.budget_parameters}
+    found = {"latency": config.budget_ms, "parameters": config.budget_parameters}
     return {name: limit for name, limit in found.items() if limit is not None}
 
 

@@ -223,7 +223,7 @@ def _make(name: str, config: Config, student: Student, side: Side, path: Path) -
         return
     shutil.rmtree(path, ignore_errors=True)
     if name == "onnx":
-        export_onnx(student, side.tokenizer, config.export, path)
+        export_onnx(student, side.tokenizer, path)
         return
     seen = calibration_batches(side.datas, layout, config.export.calibration_rows) if name == "static" else None
     export_int8(path.with_name("onnx"), path, config.export, seen)

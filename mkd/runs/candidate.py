@@ -69,8 +69,6 @@ def cost(rows: Rows, config: Config, backend: str) -> Cost:
         _write(aside, found)
 
     parts = _machine(rows, config) | {"student": student.config.to_dict(), "backend": backend}
-    if config.export.per_task and backend != TORCH:
-        parts["per_task"] = True
     if config.export.weight_range != "auto" and backend == "int8":
         parts["weight_range"] = config.export.weight_range
     return Cost(_kept(config, json.loads(json.dumps(parts)), build), backend)
@@ -123,7 +121,7 @@ def _in_backend(rows: Rows, config: Config, student: Student, backend: str, fold
     if backend == TORCH:
         return timed
     try:
-        export_onnx(student, rows.side.tokenizer, config.export, folder / "onnx")
+        export_onnx(student, rows.side.tokenizer, folder / "onnx")
     except torch.onnx.OnnxExporterError as error:
         raise ValueError(f"search.backend is {backend!r}; allowed for {config.student.name}: torch ({error})") from error
     if backend == "int8":

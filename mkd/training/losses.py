@@ -51,11 +51,6 @@ def hard_loss(logits_BC: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
     return (loss_B * known_B).sum() / known_B.sum().clamp(min=1)
 
 
-def between(one: LossTerms, other: LossTerms, share: float) -> LossTerms:
-    """share * one + (1 - share) * other, term by term: the loss of mixed rows by the labels of either, before any matching."""
-    return LossTerms(*(share * a + (1 - share) * b for a, b in zip(one[:3], other[:3], strict=True)))
-
-
 def distillation(
     logits_BC: torch.Tensor, teacher_BC: torch.Tensor | None, labels_B: torch.Tensor, config: LossConfig
 ) -> LossTerms:

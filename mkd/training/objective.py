@@ -7,7 +7,7 @@ from mkd.config import LossConfig
 from mkd.students import Student
 from mkd.training.balance import Balance
 from mkd.training.batches import Batch
-from mkd.training.losses import LossTerms, between, distillation
+from mkd.training.losses import LossTerms, distillation
 from mkd.training.matching import Matching
 
 
@@ -24,7 +24,7 @@ class Objective(nn.Module):
     def forward(self, batch: Batch, loss: LossConfig, precision: str) -> torch.Tensor:
         """Its terms side by side, in the order of LossTerms: total, soft, hard and, where states are matched, match.
 
-        loss: that of the step. Of a batch whose rows are mixed it is the mean of the losses by the labels of either row.
+        loss: that of the step.
         """
         device = next(self.model.parameters()).device
         inputs, labels_B = batch.inputs.to(device), batch.labels_B.to(device)
@@ -36,9 +36,6 @@ class Objective(nn.Module):
             else:
                 logits_BC, states = self.model(inputs, batch.task, states=True)
         terms: LossTerms = distillation(logits_BC, teacher_BC, labels_B, loss)
-        if inputs.mix is not None:
-            other = distillation(logits_BC, teacher_BC, labels_B[inputs.mix.partner_B], loss)
-            terms = between(terms, other, inputs.mix.share)
         if self.matching is not None:
             terms = self.matching(terms, states, batch.states_BKD, batch.task)
         return torch.stack([term for term in self.balance(terms, batch.task) if term is not None])

@@ -97,7 +97,6 @@ def share(batch: Batch) -> tuple[Batch, Parts]:
     """This process's rows of the batch; where there are too few, one that counts nothing."""
     if count() == 1:
         return batch, ALL
-    assert batch.inputs.mix is None, "refused: a row's partner may be another process's"
     rows = torch.arange(len(batch.labels_B))[int(os.environ["RANK"]) :: count()]
     taken = rows if len(rows) else torch.zeros(1, dtype=torch.long)
     types = None if batch.inputs.types is None else batch.inputs.types[taken]
