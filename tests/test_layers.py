@@ -39,7 +39,6 @@ ORDER = {
         "mkd.tokenization",
         "mkd.students",
         "mkd.training",
-        "mkd.mixup",
         "mkd.evaluation",
         "mkd.precision",
         "mkd.augmentation",
