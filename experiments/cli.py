@@ -14,11 +14,10 @@ import transformers
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader, set_loader
 
-from mkd import precision
+from mkd import precision, processes
 from mkd.config import Config, without_password
 from mkd.rates import resolved
 from mkd.storage import strict_yaml
-from mkd.training import processes
 
 GONE: dict[str, dict[str, tuple[object, ...]]] = {
     "speed": {"repeats": (), "warmup": ()},

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mkd import precision
+from mkd import precision, processes
 from mkd.augmentation.augment import augmented
 from mkd.config import Config, MatchConfig
 from mkd.evaluation.remarks import reading, weak_students
@@ -40,7 +40,6 @@ from mkd.teachers.teaching import Side, Target, Teacher, beside, make_teacher, r
 from mkd.tokenization.tokenise import tokenizer_fingerprint
 from mkd.tokenization.tokens import TaskData, layout_of
 from mkd.tokenization.vocabulary import kept_tokens
-from mkd.training import processes
 from mkd.training.balance import check_task_weights
 from mkd.training.batches import Batch, Source, joint_batches, probabilities
 from mkd.training.matching import Matching

@@ -9,7 +9,7 @@ from mkd.training.balance import Balance, check_task_weights
 from mkd.training.losses import LossTerms
 
 HEADS = heads(*make_tasks(2))
-TERMS = LossTerms(torch.tensor(3.0), torch.tensor(1.0), torch.tensor(2.0))
+TERMS = LossTerms(torch.tensor(3.0), {"soft": torch.tensor(1.0), "hard": torch.tensor(2.0)})
 
 
 def test_by_default_a_loss_is_left_as_it_is() -> None:
@@ -49,7 +49,7 @@ def test_uncertainty_is_the_negative_log_likelihood_of_a_gaussian() -> None:
     (log_variance,) = [p for name, p in zip(balance.places, balance.parameters(), strict=True) if name == "score"]
     torch.nn.init.constant_(log_variance, -0.7)
     error = torch.tensor(1.3)
-    terms = LossTerms(error**2, error, error)
+    terms = LossTerms(error**2, {})
     expected = -torch.distributions.Normal(0.0, math.exp(-0.35)).log_prob(error) - math.log(2 * math.pi) / 2
     assert balance(terms, "score").total.item() == pytest.approx(float(expected))
 

@@ -31,6 +31,7 @@ ORDER = {
         "mkd.config",
         "mkd.rates",
         "mkd.result",
+        "mkd.processes",
         "mkd.storage",
         "mkd.tasks",
         "mkd.runtime",

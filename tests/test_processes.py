@@ -12,11 +12,12 @@ from entry import TINY, client, command, environment, outcome, runs
 from entry import weights_of as student
 from safetensors.torch import load_file
 
+from mkd import processes
 from mkd.config import Config, TrainConfig
 from mkd.pipeline import prepare
 from mkd.tokenization.tokens import Inputs
-from mkd.training import processes
 from mkd.training.batches import Batch
+from mkd.training.shares import share
 
 # Batches of two rows and three, which are fewer than the processes: most often one has none, of four also two or three.
 RUN = [
@@ -96,35 +97,37 @@ def test_shares_and_what_they_count_for_by_hand(rank: int, monkeypatch: pytest.M
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", str(rank))
     nan = float("nan")
-    own, parts = processes.share(batch([1.0, nan, 0.0, nan, 2.0]))
+    own, part = share(batch([1.0, nan, 0.0, nan, 2.0]))
     rows: Any = [[0, 2, 4], [1, 3]][rank]
     assert own.inputs.ids.flatten().tolist() == rows
-    assert parts.of_mean == pytest.approx([6 / 5, 4 / 5][rank])
-    assert parts.of_terms.tolist() == pytest.approx([[3 / 5, 3 / 5, 1, 3 / 5], [2 / 5, 2 / 5, 0, 2 / 5]][rank])
+    assert part.factor() == pytest.approx([6 / 5, 4 / 5][rank])
+    assert [part.of(term) for term in ("loss", "soft", "hard", "match")] == pytest.approx(
+        [[3 / 5, 3 / 5, 1, 3 / 5], [2 / 5, 2 / 5, 0, 2 / 5]][rank]
+    )
 
 
 @pytest.mark.parametrize("rank", range(1, 8))
 def test_of_one_row_all_processes_but_the_first_have_none_that_counts(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "8")
     monkeypatch.setenv("RANK", str(rank))
-    own, parts = processes.share(batch([1.0]))
-    assert own.inputs.ids.flatten().tolist() == [0] and parts.of_mean == 0 and parts.of_terms.tolist() == [0, 0, 0, 0]
+    own, part = share(batch([1.0]))
+    assert own.inputs.ids.flatten().tolist() == [0] and part == (0, 0) and part.factor() == 0
 
 
 @pytest.mark.parametrize("number", [2, 3, 4, 8])
 @pytest.mark.parametrize("rows", range(1, 10))
 def test_the_shares_of_all_processes_are_the_batch(number: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mean over processes of their losses' means, each times of_mean, is the mean over the batch's rows."""
+    """The mean over processes of their losses' means, each times its factor, is the mean over the batch's rows."""
     monkeypatch.setenv("WORLD_SIZE", str(number))
     values, mean = [float(value**2) for value in range(rows)], 0.0
     for rank in range(number):
         monkeypatch.setenv("RANK", str(rank))
-        own, parts = processes.share(batch(values))
-        mean += float(own.labels_B.mean()) * parts.of_mean / number
+        own, part = share(batch(values))
+        mean += float(own.labels_B.mean()) * part.factor() / number
     assert mean == pytest.approx(sum(values) / rows)
 
 
 def test_one_process_has_the_whole_batch_as_it_is() -> None:
     whole = batch([1.0, 2.0])
-    own, parts = processes.share(whole)
-    assert own is whole and parts.of_mean == 1 and parts.of_terms.tolist() == [1, 1, 1, 1]
+    own, part = share(whole)
+    assert own is whole and part == (1, 1) and part.factor() == 1

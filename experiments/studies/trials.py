@@ -17,10 +17,10 @@ from experiments.cli import from_yaml
 from experiments.tracking import progress
 from experiments.tracking.record import Core, Recorded, log_result
 from experiments.tracking.run import connected, describe, failure_told, log_metrics, opened, reporter, start, tasks_of, where
+from mkd import processes
 from mkd.config import Config
 from mkd.evaluation.speed import HEADLINE
 from mkd.result import Ended, Report
-from mkd.training import processes
 
 Study = Run
 """A run that many trials are the children of."""

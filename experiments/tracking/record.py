@@ -17,12 +17,12 @@ from mlflow.entities import Run
 from experiments.tracking import picture, progress, table
 from experiments.tracking.models import log_model
 from experiments.tracking.run import log_metrics, opened, reporter, tasks_of, where
+from mkd import processes
 from mkd.config import Config
 from mkd.result import Report, Result, silent
 from mkd.runs.export import Delivered
 from mkd.runs.submission import Submission
 from mkd.storage.run_folder import path_of
-from mkd.training import processes
 
 Core = Callable[[Config, Path, Report], Result]
 """The work of a run: it writes its model to the folder."""

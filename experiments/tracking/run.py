@@ -15,12 +15,11 @@ from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
 from experiments.cli import flat, one_line, to_yaml
-from mkd import precision
+from mkd import precision, processes
 from mkd.config import Config
 from mkd.result import Ended, Report
 from mkd.selection.carving import VERSION
 from mkd.storage.run_folder import run_folder
-from mkd.training import processes
 
 EXPERIMENT = "mkd"
 """Where runs go that no MLFLOW_EXPERIMENT_NAME and no `mlflow run` sends elsewhere."""

@@ -14,8 +14,7 @@ from mkd.students import Student
 from mkd.students.heads import MultiTaskConfig
 from mkd.tasks.metrics import expected_calibration_error, pearson, score
 from mkd.tokenization.tokenise import unpadded
-from mkd.tokenization.tokens import TaskData, TokenStore, layout_of
-from mkd.training.batches import as_inputs
+from mkd.tokenization.tokens import TaskData, TokenStore, as_inputs, layout_of
 
 BATCH_TOKENS = 8192
 WINDOW_ROWS = 65_536

@@ -39,6 +39,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
+from mkd import processes
 from mkd.config import SpeedConfig
 from mkd.evaluation import timing
 from mkd.evaluation.timing import CLOCK, MOST_BUSY, PROTOCOL, Block, Call, Clock
@@ -48,8 +49,7 @@ from mkd.runtime.layout import Arrays
 from mkd.students import Student
 from mkd.students.embeddings import input_table, token_of_each_row
 from mkd.tasks.task import Task
-from mkd.training import processes
-from mkd.training.batches import as_inputs
+from mkd.tokenization.tokens import as_inputs
 
 ROUNDS = 5
 MOST_SECONDS = 1.0

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from mkd import processes
 from mkd.config import Config
 from mkd.evaluation.scoring import at_work, dev_logits, quality
 from mkd.evaluation.speed import HEADLINE, Timed, busy_note, settings, speed_metrics, tokens_of, work_of
@@ -24,7 +25,6 @@ from mkd.tasks.task import Task
 from mkd.teachers.finetuned import Classifier
 from mkd.teachers.teaching import Side, Teacher
 from mkd.tokenization.tokens import TaskData, layout_of
-from mkd.training import processes
 
 TORCH = "torch"
 TRACED = "program"

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from mkd import processes
 from mkd.config import Config, LossConfig, SamplingConfig
 from mkd.evaluation.scoring import selection_scores
 from mkd.rates import resolved
@@ -28,7 +29,6 @@ from mkd.teachers.labeller import Reader, splits, stored_logits
 from mkd.tokenization.tokenise import tokenizer_fingerprint
 from mkd.tokenization.tokens import TaskData, TokenStore, layout_of
 from mkd.tokenization.wordpiece import learn_wordpiece
-from mkd.training import processes
 from mkd.training.batches import Batch, Source, joint_batches
 from mkd.training.trainer import train
 

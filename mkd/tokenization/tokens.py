@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd.runtime.layout import Layout, Texts, padded
+from mkd.runtime.layout import Arrays, Layout, Texts, padded
 from mkd.selection.carving import Found
 from mkd.tasks.task import Kind
 
@@ -44,6 +44,12 @@ class Inputs(NamedTuple):
     def to(self, device: torch.device) -> "Inputs":
         types = None if self.types is None else self.types.to(device)
         return Inputs(self.ids.to(device), self.mask.to(device), types)
+
+
+def as_inputs(batch: Arrays) -> Inputs:
+    """The arrays as tensors on the CPU, without a copy."""
+    types = None if batch.types is None else torch.from_numpy(batch.types)
+    return Inputs(torch.from_numpy(batch.ids), torch.from_numpy(batch.mask), types)
 
 
 class TaskData(NamedTuple):
