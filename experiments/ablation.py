@@ -28,7 +28,7 @@ from mkd.storage.store import key_of
 from mkd.storage.versions import made_by
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
-from mkd.teachers import refined_tasks, settled
+from mkd.teachers import for_tasks, refined_tasks
 from mkd.teachers.contents import contents, fingerprints
 from mkd.training.balance import check_task_weights
 from mkd.training.batches import check_weights
@@ -125,7 +125,7 @@ def _checked(config: Config, variant: str) -> tuple[Config, list[Task]]:
         own = cli.with_settings(config, config.ablation.variants[variant] | OF_A_TRIAL)
         own = replace(own, ablation=AblationConfig())
         tasks = load_tasks(own.data)
-        settled(own, tasks)
+        for_tasks(own, tasks)
         check_weights(_names(tasks), own.train.sampling)
         if taught := refined_tasks(own, tasks):
             check_weights(_names(taught), own.teacher.train.sampling)

@@ -36,7 +36,7 @@ def promote(config: Config) -> None:
     chosen = best(config.promote)
     of_the_trial = [name for name in cli.said() if name.split(".")[0] in OF_THE_TRIAL]
     changed = {name: cli.flat(config)[name] for name in of_the_trial}
-    own = settled(config, chosen, changed)
+    own = trained_config(config, chosen, changed)
     print(f"{chosen.name}: {chosen.quality:.1f} on the selection split, {chosen.latency_ms:.3g} ms in {chosen.backend}")
     print(f"its settings, changed by the command: {json.dumps(changed)}", flush=True)
     found: dict[int, record.Recorded] = {}
@@ -99,7 +99,7 @@ def best(config: PromoteConfig) -> Promoted:
     return max(within, key=lambda trial: (trial.quality, -trial.latency_ms))
 
 
-def settled(config: Config, chosen: Promoted, changed: dict[str, Any]) -> Config:
+def trained_config(config: Config, chosen: Promoted, changed: dict[str, Any]) -> Config:
     """The config that is trained: the trial's with what is changed, where it says what the student is; else the command's."""
     trial = cli.from_yaml(trials.config_of(chosen.run_id))
     groups = {name: getattr(trial, name) for name in OF_THE_TRIAL}

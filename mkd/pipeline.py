@@ -2,7 +2,6 @@
 
 import copy
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +30,7 @@ from mkd.students.transformer import TransformerStudent
 from mkd.tasks.rows import joined
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
-from mkd.teachers import needed, refined_tasks, settled, tokenizer_of, weakness
+from mkd.teachers import for_tasks, needed, refined_tasks, tokenizer_of, weakness
 from mkd.teachers.architectures import check_steps, padding_note
 from mkd.teachers.contents import contents
 from mkd.teachers.refined import fresh_teacher, labelled
@@ -41,16 +40,15 @@ from mkd.tokenization.tokenise import tokenizer_fingerprint
 from mkd.tokenization.tokens import TaskData, layout_of
 from mkd.tokenization.vocabulary import kept_tokens
 from mkd.training.balance import check_task_weights
-from mkd.training.batches import Batch, Source, joint_batches, probabilities
-from mkd.training.matching import Matching
-from mkd.training.trainer import train
+from mkd.training.batches import Source, probabilities
+from mkd.training.fit import Lesson, fit
 
 
 def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result:
     """Refines the teacher (or finds it), scores it, and writes it to `model` in the folder."""
     device = prepare(config)
     tasks = load_tasks(config.data)
-    config = settled(config, tasks)
+    config = for_tasks(config, tasks)
     tokenizer = tokenizer_of(config, tasks)
     tasks = refined_tasks(config, tasks)
     if not tasks:
@@ -72,11 +70,13 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
 
 
 class Rows(NamedTuple):
-    """The tasks as both models read them, before there is a teacher; fresh: the refined one as it is before its refinement.
+    """The tasks as both models read them, before there is a teacher.
 
-    taught has no tasks, and fresh is None, where no refined teacher is needed.
+    config: the run's, made for these tasks. taught: what the refined teacher reads, side: what the student does. fresh: the
+    refined teacher before its refinement. taught has no tasks, and fresh is None, where no refined teacher is needed.
     """
 
+    config: Config
     tasks: list[Task]
     taught: Side
     side: Side
@@ -100,8 +100,7 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     folder is gone on from.
     """
     ready = prepared(config, report)
-    (tasks, _, side, _), teacher = ready
-    config = settled(config, tasks)
+    (config, tasks, _, side, _), teacher = ready
     targets = soft_targets(config, side, teacher, report)
     begun = time.perf_counter()
     student = distil(config, side, targets, teacher, phase(report, "", "student"), folder / "student.safetensors")
@@ -134,10 +133,9 @@ def prepared(config: Config, report: Report = silent) -> Ready:
     rows = read(config, report)
     check_names(config, rows.side.datas)
     # A student of the teacher as it is before its refinement: what does not fit together is refused here, not in an hour.
-    settled_config = settled(config, rows.tasks)
-    student = new_student(settled_config, rows.side, rows.fresh)
+    student = new_student(rows.config, rows.side, rows.fresh)
     check_layers(config, rows.tasks, student)
-    check_architectures(settled_config, student, rows.fresh)
+    check_architectures(rows.config, student, rows.fresh)
     return Ready(rows, taught_by(config, rows, report))
 
 
@@ -145,17 +143,16 @@ def read(config: Config, report: Report = silent) -> Rows:
     """The tasks, augmented and tokenised. Raises ValueError for teachers that do not go with them."""
     device = prepare(config)
     tasks = load_tasks(config.data)
-    config = settled(config, tasks)
+    config = for_tasks(config, tasks)
     tasks = augmented(config, tasks, phase(report, "", "augmentation"))
     refined = refined_tasks(config, tasks) if needed(config) else []
     taught = read_side(config, refined, tokenizer_of(config, tasks), device, "teacher", report)
     side = read_side(config, tasks, _student_tokenizer(config, taught.tokenizer), device, "student", report)
-    return Rows(tasks, taught, side, fresh_teacher(config, taught.datas, taught.tokenizer) if taught.datas else None)
+    return Rows(config, tasks, taught, side, fresh_teacher(config, taught.datas, taught.tokenizer) if taught.datas else None)
 
 
 def taught_by(config: Config, rows: Rows, report: Report = silent) -> Teacher | None:
     """The teacher of these rows, refined now unless it has been before; None where none is needed."""
-    config = settled(config, rows.tasks)
     return make_teacher(config, rows.tasks, rows.taught, rows.side, report) if needed(config) else None
 
 
@@ -227,7 +224,7 @@ def new_student(config: Config, side: Side, teacher: TransformerStudent | None) 
     """The student before its training, from the weights that student.init names; the teacher is left as it is."""
     encoder: PreTrainedModel | None = None
     if config.student.init == "teacher":
-        assert teacher is not None, "settled() has refused it"
+        assert teacher is not None, "for_tasks() has refused it"
         encoder = copy.deepcopy(teacher.encoder)
     elif config.student.init:
         encoder = pretrained.load_encoder(pretrained.resolve(config.student.init, "student.init"), "student.init")
@@ -245,7 +242,7 @@ def distil(
     torch.manual_seed(config.seed)
     refined = None if teacher is None else teacher.refined
     student = new_student(config, side, None if refined is None else refined.model)
-    return fit(config, student, side, targets, report, checkpoint_of(config, side, teacher, file))
+    return trained(config, student, side, targets, report, checkpoint_of(config, side, teacher, file))
 
 
 def checkpoint_of(config: Config, side: Side, teacher: Teacher | None, file: Path) -> Checkpoint:
@@ -255,7 +252,7 @@ def checkpoint_of(config: Config, side: Side, teacher: Teacher | None, file: Pat
     return Checkpoint(file, settings_of(config) | of | {"contents": contents(config)}, config.checkpoint_seconds)
 
 
-def fit(
+def trained(
     config: Config,
     student: Student,
     side: Side,
@@ -273,16 +270,7 @@ def fit(
         sources = [Source(data, data.train_rows, *target) for data, target in zip(datas, targets, strict=True)]
     how = replace(config.train, eval_every=config.train.steps, patience=0) if config.whole else config.train
 
-    def batches(start: int) -> Iterator[Batch]:
-        return joint_batches(sources, layout, how.batch_size, how.sampling, config.seed, how.steps, start)
-
-    known = {source.data.name: source.states for source in sources if source.states is not None}
-    matching = on(Matching(student.state_widths, known, config.loss.match), side.device) if known else None
-
-    def scored() -> dict[str, float]:
-        return selection_scores(student, side.datas, layout)
-
-    train(student, batches, scored, config.loss, how, report, checkpoint, matching)
+    fit(student, Lesson(sources, side.datas, layout, config.loss, how, config.seed), report, checkpoint)
     student.train(False)
     return student
 

@@ -22,7 +22,7 @@ from mkd.runs.finetune import run_finetune
 from mkd.students import load_model
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Row
-from mkd.teachers import settled
+from mkd.teachers import for_tasks
 from mkd.teachers.refined import Head, Refined, refined_teacher
 from mkd.teachers.states import STATES, check_layers, check_room, hidden_states
 from mkd.tokenization.tokenise import joined_store, task_data
@@ -192,7 +192,7 @@ def test_teachers_without_states_are_refused_before_anything_is_read(names: list
     assert str(caught.value) == f"loss.match.weight is 0.5; allowed: 0, as of teacher.sources.paraphrase {told}"
     assert not any(tmp_path.iterdir()), "nothing is stored"
     off = replace(config, loss=LossConfig())
-    assert settled(off, load_tasks(config.data)) == off
+    assert for_tasks(off, load_tasks(config.data)) == off
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from mkd.runtime import inference
 from mkd.storage.store import key_of, stored
 from mkd.storage.versions import made_by
 from mkd.students import Student
-from mkd.teachers import settled
+from mkd.teachers import for_tasks
 from mkd.teachers.states import check_layers
 from mkd.teachers.teaching import soft_targets
 from mkd.tokenization.tokenise import tokenizer_fingerprint
@@ -56,7 +56,7 @@ def cost(rows: Rows, config: Config, backend: str) -> Cost:
     ValueError where the config describes no student, or one that the backend cannot hold.
     """
     prepare(config)
-    config = settled(config, rows.tasks)
+    config = for_tasks(config, rows.tasks)
     student = untrained(rows, config).cpu()
 
     def build(aside: Path) -> None:
@@ -94,8 +94,8 @@ def run_candidate(ready: Ready, config: Config, known: Cost, folder: Path, repor
     It has no twin, is not exported and its weights are not kept: a search wants to know what it is good for.
     """
     prepare(config)
-    (tasks, _, side, _), teacher = ready
-    config = settled(config, tasks)
+    (_, tasks, _, side, _), teacher = ready
+    config = for_tasks(config, tasks)
     check_names(config, side.datas)
     targets = soft_targets(config, side, teacher, report)
     student = distil(config, side, targets, teacher, phase(report, "", "student"), folder / "student.safetensors")

@@ -13,7 +13,7 @@ from mkd.evaluation.remarks import reading, weak_students
 from mkd.evaluation.scoring import answers, dev_logits, eager, majority, quality
 from mkd.evaluation.speed import size_metrics, within
 from mkd.export.backends import offered
-from mkd.pipeline import check_names, checkpoint_of, fit, learnt_from, prepare, result, save, selected
+from mkd.pipeline import check_names, checkpoint_of, learnt_from, prepare, result, save, selected, trained
 from mkd.rates import STUDENT, resolved
 from mkd.result import MODEL, Report, Result, phase, silent
 from mkd.storage import pretrained
@@ -21,7 +21,7 @@ from mkd.students import Student, load_model
 from mkd.students.adoption import adopted, anew, known_tasks
 from mkd.students.heads import on
 from mkd.tasks.sources import load_tasks
-from mkd.teachers import refined_tasks, settled, tokenizer_of
+from mkd.teachers import for_tasks, refined_tasks, tokenizer_of
 from mkd.teachers.states import check_layers
 from mkd.teachers.teaching import beside, make_teacher, read_side, soft_targets, weak_teachers
 from mkd.tokenization.tokens import layout_of
@@ -41,7 +41,7 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     origin, tokenizer = _origin(config)
     tasks = load_tasks(config.data)
     if not config.loss.from_labels_alone:
-        config = settled(config, tasks)
+        config = for_tasks(config, tasks)
     tasks = augmented(config, tasks, phase(report, "", "augmentation"))
     side = read_side(config, tasks, tokenizer, device, "student", report)
     check_names(config, side.datas)
@@ -63,7 +63,7 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     start = replace(config.finetune, student=pretrained.fingerprint(Path(config.finetune.student)))
     checkpoint = checkpoint_of(replace(config, finetune=start), side, teacher, folder / "student.safetensors")
     begun = time.perf_counter()
-    fit(config, student, side, targets, phase(report, "", "student"), checkpoint)
+    trained(config, student, side, targets, phase(report, "", "student"), checkpoint)
     speed = within(config.speed, time.perf_counter() - begun)
     save(student, tokenizer, folder / MODEL)
 
@@ -77,7 +77,7 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
         twin = on(anew(origin, side.datas), device)
         how = replace(config, train=replace(config.train, learning_rate=STUDENT))
         checkpoint = checkpoint_of(replace(how, finetune=start), side, teacher, folder / "anew.safetensors")
-        fit(how, twin, side, targets, phase(report, "anew/", "anew/student"), checkpoint)
+        trained(how, twin, side, targets, phase(report, "anew/", "anew/student"), checkpoint)
         twin_scores = quality(side.datas, dev_logits(eager(twin), side.datas, layout))
         metrics |= {f"anew/{name}": value for name, value in twin_scores.items()}
     found = offered(replace(config, speed=speed), student, side, tasks, dev, teacher, folder, report)

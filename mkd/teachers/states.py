@@ -137,7 +137,7 @@ def check_room(folder: Path, needed: int) -> None:
 
 
 def _exposed(teacher: Labeller) -> Exposed:
-    assert isinstance(teacher, Head | FineTuned), f"settled() has refused to match the states of {teacher.name}"
+    assert isinstance(teacher, Head | FineTuned), f"for_tasks() has refused to match the states of {teacher.name}"
     if isinstance(teacher, Head):
         refined = teacher.refined
         widths, precision = refined.model.state_widths, refined.precision
