@@ -12,15 +12,16 @@ the trials, and how many of them had been there.
 import sys
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from experiments import cli
+from experiments.settings import Ablation, Distill, distillation
 from experiments.studies import comparison, trials
 from experiments.tracking import progress, record
 from experiments.tracking.run import num_tasks
 from mkd import pipeline
-from mkd.config import AblationConfig, Config
 from mkd.rates import resolved
 from mkd.result import Report, Result
 from mkd.selection.carving import VERSION
@@ -33,8 +34,6 @@ from mkd.teachers.contents import contents, fingerprints
 from mkd.training.balance import check_task_weights
 from mkd.training.batches import check_weights
 
-OF_A_TRIAL = {"baseline": False, "export.backends": [], "speed.seconds": 0}
-"""A hard-label twin is a variant of its own, and no trial's speed is measured."""
 MATTERS = ("seed", "whole", "device", "data", "teacher", "student", "loss", "train")
 """The settings that a trial's scores depend on."""
 
@@ -46,7 +45,7 @@ class Planned(NamedTuple):
     """A trial to be made or found; key: of all that its result depends on."""
 
     variant: str
-    config: Config
+    config: Distill
     key: str
 
     @property
@@ -54,11 +53,11 @@ class Planned(NamedTuple):
         return f"{self.variant} s{self.config.seed}"
 
 
-def ablate(config: Config) -> None:
+def ablate(config: Ablation) -> None:
     """All trials below one MLflow run, which gets the comparison."""
     planned = plan(config)
     variants, seeds = len(config.ablation.variants), len(config.ablation.seeds)
-    name = f"ablation {config.student.name} {variants} variants {seeds} seeds {num_tasks(config)}"
+    name = f"ablation {config.student.name} {variants} variants {seeds} seeds {num_tasks(config.data)}"
     with trials.study(config, "ablation", name) as run:
         known = {trial.key: trials.finished_trial(run, trial.key) for trial in planned}
         found = {key: trial for key, trial in known.items() if trial is not None}
@@ -88,13 +87,13 @@ def _make(run: trials.Study, wanted: list[Planned]) -> dict[str, record.Recorded
 
             tags = {"mkd.variant": trial.variant, "mkd.key": trial.key}
             try:
-                made[trial.key] = trials.trial(run, trial.config, trial.name, tags, timed, share)
+                made[trial.key] = trials.trial(run, trial.config, trial.name, tags, partial(timed, trial.config), share)
             except ValueError as error:
                 raise ValueError(f"{trial.name}: {error}") from error
     return made
 
 
-def plan(config: Config) -> list[Planned]:
+def plan(config: Ablation) -> list[Planned]:
     """Every variant with every seed, all variants with the first seed first, so that what goes wrong does so early.
 
     Raises ValueError for a variant whose settings are wrong, or do not go with its tasks, and for two that are the same.
@@ -119,11 +118,10 @@ def plan(config: Config) -> list[Planned]:
     return trials
 
 
-def _checked(config: Config, variant: str) -> tuple[Config, list[Task]]:
+def _checked(config: Ablation, variant: str) -> tuple[Distill, list[Task]]:
     """The variant's config but for the seed, and its tasks, as far as they are known before their rows are read."""
     try:
-        own = cli.with_settings(config, config.ablation.variants[variant] | OF_A_TRIAL)
-        own = replace(own, ablation=AblationConfig())
+        own = cli.with_settings(distillation(config.core()), config.ablation.variants[variant])
         tasks = load_tasks(own.data)
         for_tasks(own, tasks)
         check_weights(_names(tasks), own.train.sampling)
@@ -139,14 +137,14 @@ def _names(tasks: list[Task]) -> list[str]:
     return [task.name for task in tasks]
 
 
-def _key(config: Config, tasks: list[Task]) -> str:
+def _key(config: Distill, tasks: list[Task]) -> str:
     """Changes with every setting that matters, with the rows, and with what a checkpoint or a file of logits holds."""
     settings = asdict(resolved(config))
     of = {"rows": fingerprints(tasks), "contents": contents(config), "selection": VERSION} | made_by("students")
     return key_of({name: settings[name] for name in MATTERS} | of)
 
 
-def timed(config: Config, folder: Path, report: Report) -> Result:
+def timed(config: Distill, folder: Path, report: Report) -> Result:
     """One distillation with its cost: `seconds/trial`, and `seconds/student` of the student's steps."""
     begin = last = time.perf_counter()
     student = 0.0
@@ -158,10 +156,10 @@ def timed(config: Config, folder: Path, report: Report) -> Result:
         report(step, metrics)
         last = time.perf_counter()
 
-    result = pipeline.run(config, folder, told)
+    result = pipeline.run(config.core(), folder, told)
     cost = {comparison.SECONDS: student, "seconds/trial": time.perf_counter() - begin}
     return result._replace(metrics=result.metrics | cost)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(ablate, __doc__ or ""))
+    sys.exit(cli.entry(ablate, __doc__ or "", Ablation))

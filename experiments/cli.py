@@ -2,21 +2,22 @@
 
 import difflib
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, fields, is_dataclass
 from functools import cache, reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import transformers
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader, set_loader
 
+from experiments.settings import COMMANDS, Command, command_of
 from mkd import precision, processes
-from mkd.config import Config, without_password
-from mkd.rates import resolved
 from mkd.storage import strict_yaml
 
 GONE: dict[str, dict[str, tuple[object, ...]]] = {
@@ -27,23 +28,27 @@ GONE: dict[str, dict[str, tuple[object, ...]]] = {
 }
 """By group the settings that earlier versions had, with the values at which they did nothing; empty: whatever the value."""
 
+Own = TypeVar("Own", bound=Command)
 
-def parse(argv: list[str] | None, description: str, told: Callable[[str], object] = lambda text: None) -> Config:
-    """The Config that the command line describes. Raises ValueError or jsonargparse's ArgumentError where it is wrong.
 
-    told: gets what was measured to make it, in a line.
+def parse(argv: list[str] | None, description: str, kind: type[Own], told: Callable[[str], object] = lambda text: None) -> Own:
+    """The settings of a command that the command line describes. Raises ValueError or jsonargparse's ArgumentError where it is
+    wrong.
+
+    told: gets what was measured to make them, in a line.
     """
-    parser = _parser(description)
-    return _made(parser, parser.parse_args(argv), told)
+    _check_own(sys.argv[1:] if argv is None else argv, command_of(kind))
+    parser = _parser(kind, description)
+    return _made(parser, parser.parse_args(argv), kind, told)
 
 
-def said(argv: list[str] | None = None) -> set[str]:
+def said(argv: list[str] | None, kind: type[Command]) -> set[str]:
     """The settings that a command line or its files name, by their dotted names, also where they say what is the default."""
-    named = _parser("").parse_args(argv, defaults=False).as_flat()
+    named = _parser(kind, "").parse_args(argv, defaults=False).as_flat()
     return set(vars(named)) - {"config"}
 
 
-def with_settings(config: Config, settings: dict[str, Any]) -> Config:
+def with_settings(config: Own, settings: dict[str, Any]) -> Own:
     """The config with other values of some settings, each by its dotted name; checked as those of a command line are.
 
     A value takes the place of the whole list or dict that was there. Raises ValueError for a name that there is not, or a value
@@ -56,31 +61,95 @@ def with_settings(config: Config, settings: dict[str, Any]) -> Config:
             raise ValueError(f"there is no setting {name!r}; allowed: {', '.join(near)}")
         *groups, last = name.split(".")
         reduce(lambda group, key: group[key], groups, values)[last] = value
-    parser = _parser("")
+    parser = _parser(type(config), "")
     try:
-        return _made(parser, parser.parse_object(values))
+        return _made(parser, parser.parse_object(values), type(config))
     except ArgumentError as error:
         raise ValueError(one_line(error)) from error
 
 
-def from_yaml(text: str) -> Config:
-    """The config that `to_yaml` has written, by this or an earlier state of the project: what it lacks has its default."""
-    parser = _parser("")
+def from_yaml(text: str, kind: type[Own]) -> Own:
+    """The settings that `to_yaml` has written, by this or an earlier state of the project, for this command or another one.
+
+    What it lacks has its default; settings of other commands are left out.
+    """
+    parser = _parser(kind, "")
     strict_yaml.check(text)
     settings = yaml.safe_load(text)
     try:
-        return _made(parser, parser.parse_string(yaml.safe_dump(settings)))
+        return _made(parser, parser.parse_string(yaml.safe_dump(settings)), kind)
     except ArgumentError as error:
         raise ValueError(one_line(error)) from error
 
 
+class _Parser(ArgumentParser):
+    """A command's parser. A file may hold settings of other commands too, which are left out."""
+
+    command = ""
+
+    def parse_string(self, content: str, path: str | os.PathLike[str] = "", *args: Any, **more: Any) -> Namespace:
+        """As jsonargparse's, which reads files by it."""
+        with suppress(yaml.YAMLError):  # which is told of below
+            found = get_loader("yaml")(content, str(path))
+            if isinstance(found, dict):
+                content = yaml.safe_dump(_without_others(_without_gone(found), self.command))
+        parsed: Namespace = super().parse_string(content, path, *args, **more)
+        return parsed
+
+
+def _parser(kind: type[Command], description: str) -> _Parser:
+    return _parser_of(command_of(kind), description)
+
+
 @cache
-def _parser(description: str) -> ArgumentParser:
+def _parser_of(command: str, description: str) -> _Parser:
     _read_strictly()
-    parser = ArgumentParser(prog="python -m experiments", description=description, exit_on_error=False)
-    parser.add_class_arguments(Config)
+    parser = _Parser(prog=f"python -m experiments.{command}", description=description, exit_on_error=False)
+    parser.command = command
+    parser.add_class_arguments(COMMANDS[command])
     parser.add_argument("--config", action="config", help="a YAML file of settings; may be given several times, later ones win")
     return parser
+
+
+@cache
+def names(command: str) -> frozenset[str]:
+    """The dotted names of a command's settings, and of their groups."""
+
+    def named(settings: Any, prefix: str) -> list[str]:
+        inner = {prefix + field.name: getattr(settings, field.name) for field in fields(settings)}
+        below = [name for group, value in inner.items() if is_dataclass(value) for name in named(value, f"{group}.")]
+        return [*inner, *below]
+
+    return frozenset(named(COMMANDS[command](), ""))
+
+
+def _commands_with(name: str) -> list[str]:
+    return [command for command in COMMANDS if name in names(command)]
+
+
+def _check_own(argv: list[str], command: str) -> None:
+    """Raises ValueError for a setting of other commands, and names these."""
+    for word in argv:
+        name = word.removeprefix("--").split("=")[0]
+        if word.startswith("--") and name not in names(command) and (others := _commands_with(name)):
+            raise ValueError(f"--{name} is a setting of {', '.join(f'experiments.{other}' for other in others)}")
+
+
+def _without_others(values: dict[str, Any], command: str, prefix: str = "") -> dict[str, Any]:
+    """A file's settings less those that only other commands have. What no command has stays, and is refused."""
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and _is_group(name):
+            inner = _without_others(value, command, f"{name}.")
+            kept |= {key: inner} if inner or name in names(command) else {}
+        elif name in names(command) or not _commands_with(name):
+            kept[key] = value
+    return kept
+
+
+def _is_group(name: str) -> bool:
+    return any(other.startswith(f"{name}.") for command in COMMANDS for other in names(command))
 
 
 @cache
@@ -91,15 +160,13 @@ def _read_strictly() -> None:
     def strict(text: str, path: str = "") -> Any:
         # It reads a file from that file's own folder.
         strict_yaml.check(text, str(Path(path).absolute()) if path else "")
-        return _without_gone(read(text))
+        return read(text)
 
     set_loader("yaml", strict, (yaml.YAMLError,))
 
 
-def _without_gone(found: Any) -> Any:
+def _without_gone(found: dict[str, Any]) -> dict[str, Any]:
     """A config's settings less those that are gone. Raises ValueError where one has a value at which it did something."""
-    if not isinstance(found, dict):
-        return found
     for group, names in GONE.items():
         settings = found.get(group)
         for name, idle in names.items():
@@ -110,48 +177,43 @@ def _without_gone(found: Any) -> Any:
     return found
 
 
-def _made(parser: ArgumentParser, parsed: Namespace, told: Callable[[str], object] = lambda text: None) -> Config:
+def _made(parser: ArgumentParser, parsed: Namespace, kind: type[Own], told: Callable[[str], object] = lambda text: None) -> Own:
     try:
         parser.validate(parsed, skip_unset=False)  # null, which parsing lets pass for every setting
     except TypeError as error:
         raise ValueError(one_line(error)) from error
     values = parser.instantiate(parsed)
-    return precision.chosen(Config(**{name: getattr(values, name) for name in Config.__dataclass_fields__}), told)
+    made = kind(**{field.name: getattr(values, field.name) for field in fields(kind)})
+    return precision.chosen(made, made.core(), told)
 
 
-def flat(config: Config) -> dict[str, Any]:
+def flat(config: Command) -> dict[str, Any]:
     """Every setting by its dotted name, to be shown, with what those that are open come to; lists and dicts of no fixed keys
     as they are."""
-    return _flat(_shown(config), "")
+    return _flat(config.shown(), "")
 
 
-def overrides(config: Config) -> dict[str, Any]:
+def overrides(config: Command) -> dict[str, Any]:
     """The settings that differ from their defaults, by dotted name."""
-    defaults = flat(Config())
+    defaults = flat(type(config)())
     return {name: value for name, value in flat(config).items() if value != defaults[name]}
 
 
-def to_yaml(config: Config) -> str:
-    """The whole config as YAML; given back with --config it makes a Config that does the same.
+def to_yaml(config: Command) -> str:
+    """The whole config as YAML; given back with --config it makes settings that do the same.
 
     A learning rate that is open is a number in it; a password it has not.
     """
-    return yaml.safe_dump(_shown(config), sort_keys=False)
+    return yaml.safe_dump(asdict(config.shown()), sort_keys=False)
 
 
-def _shown(config: Config) -> dict[str, Any]:
-    values = asdict(resolved(config))
-    values["search"]["storage"] = without_password(config.search.storage)
-    return values
-
-
-def entry(job: Callable[[Config], None], description: str, argv: list[str] | None = None) -> int:
+def entry(job: Callable[[Own], None], description: str, kind: type[Own], argv: list[str] | None = None) -> int:
     """Parses, prints what differs from the defaults, and does the job; the exit code. A user's mistake is one line and 2."""
     signal.signal(signal.SIGTERM, _ended)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # what it warns of is refused here, or is no fault
     try:
-        config = parse(argv, description, print if processes.is_first() else lambda text: None)
+        config = parse(argv, description, kind, print if processes.is_first() else lambda text: None)
         if processes.is_first():
             print("settings that differ from the defaults:", json.dumps(overrides(config)), flush=True)
         job(config)
@@ -174,10 +236,9 @@ def _ended(number: int, frame: object) -> None:
     raise SystemExit(128 + number)
 
 
-def _flat(values: dict[str, Any], prefix: str) -> dict[str, Any]:
-    free = {"weights", "task_weights", "sources", "variants", "space"}
+def _flat(settings: Any, prefix: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for key, value in values.items():
-        name = prefix + key
-        found |= _flat(value, f"{name}.") if isinstance(value, dict) and key not in free else {name: value}
+    for name, plain in asdict(settings).items():
+        value = getattr(settings, name)
+        found |= _flat(value, f"{prefix}{name}.") if is_dataclass(value) else {prefix + name: plain}
     return found

@@ -4,23 +4,24 @@
     python -m experiments.distill --config experiments/configs/glue.yaml --config experiments/configs/bilstm.yaml
     mlflow run . -P loss.temperature=4
 
-Any setting of mkd/config.py goes by its dotted name. The last line printed is JSON: the run's id and its metrics.
+Any setting of `Config` in mkd/config.py goes by its dotted name. The last line printed is JSON: the run's id and its metrics.
 """
 
 import sys
+from functools import partial
 
 from experiments import cli
+from experiments.settings import Distill
 from experiments.tracking import record
 from experiments.tracking.run import num_tasks
 from mkd import pipeline
-from mkd.config import Config
 
 
-def distill(config: Config) -> None:
+def distill(config: Distill) -> None:
     """One distillation as an MLflow run."""
-    name = f"{config.student.name} {config.loss.name} {num_tasks(config)}"
-    record.record(config, "distill", name, pipeline.run)
+    name = f"{config.student.name} {config.loss.name} {num_tasks(config.data)}"
+    record.record(config, "distill", name, partial(pipeline.run, config.core()))
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(distill, __doc__ or ""))
+    sys.exit(cli.entry(distill, __doc__ or "", Distill))

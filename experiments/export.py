@@ -12,21 +12,21 @@ the folder, its backends and the metrics.
 import sys
 
 from experiments import cli
+from experiments.settings import Export
 from experiments.tracking import models, record
-from mkd.config import Config
 from mkd.result import Report
 from mkd.runs.export import Delivered, run_export
 
 
-def export(config: Config) -> None:
+def export(config: Export) -> None:
     """One export as an MLflow run, linked to the run that made the student."""
     with models.student("export.student", config.export.student) as (folder, parent):
 
-        def core(config: Config, report: Report) -> Delivered:
-            return run_export(config, folder, report)
+        def core(report: Report) -> Delivered:
+            return run_export(config.core(), config.export, folder, report)
 
         record.record_export(config, f"export {parent[:8] or folder.name}", core, parent)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(export, __doc__ or ""))
+    sys.exit(cli.entry(export, __doc__ or "", Export))

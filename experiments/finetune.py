@@ -13,24 +13,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments import cli
+from experiments.settings import Finetune
 from experiments.tracking import models, record
 from experiments.tracking.run import num_tasks
-from mkd.config import Config
 from mkd.result import Report, Result
 from mkd.runs.finetune import run_finetune
 
 
-def finetune(config: Config) -> None:
+def finetune(config: Finetune) -> None:
     """One fine-tuning as an MLflow run, linked to the run that distilled the student."""
     with models.student("finetune.student", config.finetune.student) as (folder, parent):
 
-        def core(config: Config, target: Path, report: Report) -> Result:
+        def core(target: Path, report: Report) -> Result:
             start = replace(config.finetune, student=str(folder) if config.finetune.student else "")
-            return run_finetune(replace(config, finetune=start), target, report)
+            return run_finetune(config.core(), start, target, report)
 
-        name = f"finetune {parent[:8] or folder.name} {config.finetune.loss.name} {num_tasks(config)}"
+        name = f"finetune {parent[:8] or folder.name} {config.finetune.loss.name} {num_tasks(config.data)}"
         record.record(config, "finetune", name, core, parent)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(finetune, __doc__ or ""))
+    sys.exit(cli.entry(finetune, __doc__ or "", Finetune))

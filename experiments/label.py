@@ -4,8 +4,8 @@
         --label.corpus texts.parquet --label.output answers
     mlflow run . -e label -P label.model=runs:/RUN_ID/student -P label.task=sst2 -P label.corpus=FILE -P label.output=FOLDER
 
-The settings are those of `label`; with `--label.logits true` the output is a file for teacher.sources. It needs the extra
-`spark`, and Java. The last line printed is JSON: the run's id, the output and the metrics.
+The settings are those of `label`, and `cache`; with `--label.logits true` the output is a file for teacher.sources. It needs
+the extra `spark`, and Java. The last line printed is JSON: the run's id, the output and the metrics.
 """
 
 import sys
@@ -14,13 +14,13 @@ from pathlib import Path
 
 from experiments import cli
 from experiments.on_spark import corpus
+from experiments.settings import Label
 from experiments.tracking import record
 from experiments.tracking.models import logged_student
-from mkd.config import Config
-from mkd.storage.run_folder import path_of
+from experiments.tracking.run import folder_of
 
 
-def label(config: Config) -> None:
+def label(config: Label) -> None:
     """One corpus as an MLflow run, linked to the run that made the model."""
     asked = config.label
     with tempfile.TemporaryDirectory() as fetched:
@@ -28,7 +28,7 @@ def label(config: Config) -> None:
         texts = corpus.check(asked, logged.student)
         output = Path(asked.output).resolve()
         # Its own name: of the runs of these settings there is one at a time.
-        aside = output.with_name(f".{output.name}-{path_of(config, 'label').name}")
+        aside = output.with_name(f".{output.name}-{folder_of(config, 'label').name}")
 
         def core() -> dict[str, float]:
             with corpus.session(asked.master) as spark:
@@ -38,4 +38,4 @@ def label(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(label, __doc__ or ""))
+    sys.exit(cli.entry(label, __doc__ or "", Label))

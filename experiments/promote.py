@@ -13,15 +13,16 @@ import json
 import statistics
 import sys
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from experiments import cli
+from experiments.settings import Distill, Promote, PromoteConfig, RegistryConfig, distillation
 from experiments.studies import trials
 from experiments.studies.trials import Promoted
 from experiments.tracking import record
 from experiments.tracking.table import markdown
 from mkd import pipeline
-from mkd.config import Config, PromoteConfig, RegistryConfig
 from mkd.evaluation.intervals import half_width
 from mkd.evaluation.speed import HEADLINE
 from mkd.evaluation.timing import PROTOCOL
@@ -31,10 +32,10 @@ ALIAS = "champion"
 """Where nothing else is said."""
 
 
-def promote(config: Config) -> None:
+def promote(config: Promote) -> None:
     """One distillation a seed; the first one's student is registered."""
     chosen = best(config.promote)
-    of_the_trial = [name for name in cli.said() if name.split(".")[0] in OF_THE_TRIAL]
+    of_the_trial = [name for name in cli.said(None, Promote) if name.split(".")[0] in OF_THE_TRIAL]
     changed = {name: cli.flat(config)[name] for name in of_the_trial}
     own = trained_config(config, chosen, changed)
     print(f"{chosen.name}: {chosen.quality:.1f} on the selection split, {chosen.latency_ms:.3g} ms in {chosen.backend}")
@@ -44,7 +45,8 @@ def promote(config: Config) -> None:
         registry = own.registry if seed == config.promote.seeds[0] else RegistryConfig()
         name = f"{chosen.name.split(' ')[0]} of {config.promote.study}, {own.student.name} s{seed}"
         tags = {"mkd.promoted": config.promote.study, "mkd.trial": str(chosen.number), "mkd.parent": chosen.run_id}
-        found[seed] = record.record(replace(own, seed=seed, registry=registry), "promote", name, pipeline.run, tags=tags)
+        trained = replace(own, seed=seed, registry=registry)
+        found[seed] = record.record(trained, "promote", name, partial(pipeline.run, trained.core()), tags=tags)
     scores = {seed: made.metrics["quality/mean"] for seed, made in found.items()}
     latency = f"speed/{chosen.backend}/{HEADLINE.name}/p50_ms"
     times = {seed: made.metrics.get(latency) for seed, made in found.items()}
@@ -99,15 +101,15 @@ def best(config: PromoteConfig) -> Promoted:
     return max(within, key=lambda trial: (trial.quality, -trial.latency_ms))
 
 
-def trained_config(config: Config, chosen: Promoted, changed: dict[str, Any]) -> Config:
+def trained_config(config: Promote, chosen: Promoted, changed: dict[str, Any]) -> Distill:
     """The config that is trained: the trial's with what is changed, where it says what the student is; else the command's."""
-    trial = cli.from_yaml(trials.config_of(chosen.run_id))
+    trial = cli.from_yaml(trials.config_of(chosen.run_id), Distill)
     groups = {name: getattr(trial, name) for name in OF_THE_TRIAL}
     registry = replace(config.registry, name=config.registry.name or config.promote.study)
     registry = replace(registry, alias=registry.alias or ALIAS)
-    own = replace(config, **groups, whole=config.promote.whole, registry=registry)
+    own = replace(distillation(config.core(**groups, whole=config.promote.whole)), registry=registry)
     return cli.with_settings(own, changed)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(promote, __doc__ or ""))
+    sys.exit(cli.entry(promote, __doc__ or "", Promote))

@@ -23,12 +23,12 @@ import optuna
 
 from experiments import cli
 from experiments.on_spark import engine
+from experiments.settings import Distill, Search, without_password
 from experiments.studies import outcome, study, trials
 from experiments.studies.space import Space, check, corners, kinds, params_of, parse
 from experiments.studies.worker import Job, base_of, budgets, costs_of, work
 from experiments.tracking import progress
 from experiments.tracking.run import num_tasks
-from mkd.config import Config, without_password
 from mkd.evaluation.speed import HEADLINE
 from mkd.evaluation.timing import PROTOCOL
 from mkd.pipeline import Ready, Rows, check_names, read, taught_by
@@ -44,10 +44,8 @@ END_SECONDS = 60
 """Workers that are told to stop have so long to leave everything in order."""
 
 
-def search(config: Config) -> None:
+def search(config: Search) -> None:
     """The whole search, or this command's part of it, as one MLflow run."""
-    if config.whole:
-        raise ValueError("whole is true; allowed for a search: false, as its students are chosen by the rows that are set apart")
     if not config.speed.seconds:
         raise ValueError("speed.seconds is 0; allowed for a search: above 0, as its students are chosen by their latency too")
     base = base_of(config)
@@ -73,7 +71,7 @@ def search(config: Config) -> None:
         check_names(base, rows.side.datas)
         check_budgets(config, base, rows, space)
         optuna_study = opened()
-        name = f"{config.search.study} {config.search.trials} trials {num_tasks(config)}"
+        name = f"{config.search.study} {config.search.trials} trials {num_tasks(config.data)}"
         tags = {"mkd.study": config.search.study, "mkd.storage": storage_of(config)}
         with ExitStack() as opened_run:
             with study.locked(config.search):  # commands that start at once have one run
@@ -99,7 +97,7 @@ def check_ended(found: list[optuna.trial.FrozenTrial], wanted: int, began: float
         raise ValueError(f"{missing} of {wanted} trials missing, as workers have died; allowed: the same command, which goes on")
 
 
-def storage_of(config: Config) -> str:
+def storage_of(config: Search) -> str:
     """Where the study is, as it may be told."""
     if config.search.engine == "spark":
         return f"MLflow's experiment {engine.experiment(config.search)}"
@@ -113,7 +111,7 @@ def _start(space: Space, number: int, given: dict[str, object]) -> dict[str, obj
         raise ValueError(f"search.start[{number}]: {error}") from error
 
 
-def check_budgets(config: Config, base: Config, rows: Rows, space: Space) -> None:
+def check_budgets(config: Search, base: Distill, rows: Rows, space: Space) -> None:
     """Raises ValueError, with what the cheapest candidate has, for a budget that none in the space can meet."""
     limits = budgets(config.search)
     if not limits:
@@ -130,7 +128,7 @@ def check_budgets(config: Config, base: Config, rows: Rows, space: Space) -> Non
             )
 
 
-def taught(base: Config, rows: Rows, report: Report) -> Ready:
+def taught(base: Distill, rows: Rows, report: Report) -> Ready:
     """The teacher, its logits and its speed: paid for once, and found by all workers in the stores."""
     ready = Ready(rows, taught_by(base, rows, report))
     soft_targets(base, rows.side, ready.teacher, report)
@@ -138,7 +136,7 @@ def taught(base: Config, rows: Rows, report: Report) -> Ready:
     return ready
 
 
-def begin(config: Config, optuna_study: optuna.Study, space: Space, starts: list[dict[str, object]]) -> None:
+def begin(config: Search, optuna_study: optuna.Study, space: Space, starts: list[dict[str, object]]) -> None:
     """Puts the settings that are to be tried first into a study that has no trials, and another study's trials beside them."""
     with study.locked(config.search):
         if config.search.start_from:
@@ -176,7 +174,7 @@ def crew(job: Job, optuna_study: optuna.Study) -> None:
         print(f"{lost} of {len(workers)} workers died", file=sys.stderr)
 
 
-def _show(told: Callable[[int, str, float], None], optuna_study: optuna.Study, config: Config) -> None:
+def _show(told: Callable[[int, str, float], None], optuna_study: optuna.Study, config: Search) -> None:
     """How many trials have ended, with the parts that are done of those at work."""
     found = study.counted(optuna_study)
     ended = [trial for trial in found if trial.state.is_finished()]
@@ -200,4 +198,4 @@ ENGINES = {"processes": crew, "spark": engine.crew}
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(search, __doc__ or ""))
+    sys.exit(cli.entry(search, __doc__ or "", Search))

@@ -12,21 +12,21 @@ import sys
 from pathlib import Path
 
 from experiments import cli
+from experiments.settings import Submit
 from experiments.tracking import models, record
-from mkd.config import Config
 from mkd.result import Report
 from mkd.runs.submission import Submission, run_submit
 
 
-def submit(config: Config) -> None:
+def submit(config: Submit) -> None:
     """One submission as an MLflow run, linked to the run that made the student."""
     with models.student("submit.student", config.submit.student) as (folder, parent):
 
-        def core(config: Config, target: Path, report: Report) -> Submission:
-            return run_submit(config, folder, target, report)
+        def core(target: Path, report: Report) -> Submission:
+            return run_submit(config.core(), config.submit, folder, target, report)
 
         record.record_submission(config, f"submit {parent[:8] or folder.name}", core, parent)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(submit, __doc__ or ""))
+    sys.exit(cli.entry(submit, __doc__ or "", Submit))

@@ -3,26 +3,27 @@
     python -m experiments.teacher --config experiments/configs/glue.yaml --teacher.checkpoint ENCODER
     mlflow run . -e teacher
 
-It reads the same settings as experiments.distill; only those of the data and the teacher matter. The last line printed
+It takes the same files of settings as experiments.distill, and reads of them what a teacher depends on. The last line printed
 is JSON: the run's id and its metrics.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from experiments import cli
+from experiments.settings import Teacher
 from experiments.tracking import record
 from experiments.tracking.run import num_tasks
 from mkd import pipeline
-from mkd.config import Config
 
 
-def refine(config: Config) -> None:
+def refine(config: Teacher) -> None:
     """One teacher's refinement as an MLflow run."""
     teacher = config.teacher
     source = Path(teacher.checkpoint).name if teacher.checkpoint else f"{teacher.layers}x{teacher.hidden} from scratch"
-    record.record(config, "teacher", f"teacher {source} {num_tasks(config)}", pipeline.run_teacher)
+    record.record(config, "teacher", f"teacher {source} {num_tasks(config.data)}", partial(pipeline.run_teacher, config.core()))
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(refine, __doc__ or ""))
+    sys.exit(cli.entry(refine, __doc__ or "", Teacher))

@@ -11,16 +11,16 @@ import json
 import sys
 
 from experiments import cli
+from experiments.settings import Throughput
 from experiments.tracking import progress
 from experiments.tracking.table import markdown
-from mkd.config import Config
 from mkd.runs.throughput import throughput
 
 
-def measure(config: Config) -> None:
+def measure(config: Throughput) -> None:
     """All loops, as a table and as JSON."""
     with progress.bars(lambda step, metrics: None) as report:
-        found = throughput(config, report)
+        found = throughput(config.core(), config.throughput, report)
     header = ["student", "loop", "rows / CPU s", "rows / s", "x plain", "of matrix rate"]
     body = [
         [t.student, t.loop, f"{found.rows / t.seconds.cpu:,.0f}", f"{found.rows / t.seconds.wall:,.0f}", f"{t.ratio:.1f}",
@@ -38,4 +38,4 @@ def measure(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(measure, __doc__ or ""))
+    sys.exit(cli.entry(measure, __doc__ or "", Throughput))

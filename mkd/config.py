@@ -1,11 +1,17 @@
-"""All settings of a run and their defaults, as frozen dataclasses; nothing else holds a default."""
+"""All settings of the core and their defaults, as frozen dataclasses; nothing else holds a default of theirs.
 
-import re
+Which command has which, and those of registries and searches: experiments/settings.py.
+"""
+
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
+
+Device = Literal["auto", "cpu", "cuda"]
+"""auto: the GPU where there is one."""
 
 
-def _check(condition: bool, setting: str, value: object, allowed: str) -> None:
+def check(condition: bool, setting: str, value: object, allowed: str) -> None:
+    """Raises ValueError, with the value and what is allowed, where the condition is not met."""
     if not condition:
         raise ValueError(f"{setting} is {value!r}; allowed: {allowed}")
 
@@ -26,10 +32,10 @@ class DemoConfig:
     """Share of training labels that are replaced by a wrong one (moved, for regression)."""
 
     def __post_init__(self) -> None:
-        _check(self.train_rows > 0, "data.demo.train_rows", self.train_rows, "above 0")
-        _check(self.unlabelled_rows >= 0, "data.demo.unlabelled_rows", self.unlabelled_rows, "0 or more")
-        _check(self.dev_rows > 0, "data.demo.dev_rows", self.dev_rows, "above 0")
-        _check(0 <= self.label_noise < 1, "data.demo.label_noise", self.label_noise, "from 0 to below 1")
+        check(self.train_rows > 0, "data.demo.train_rows", self.train_rows, "above 0")
+        check(self.unlabelled_rows >= 0, "data.demo.unlabelled_rows", self.unlabelled_rows, "0 or more")
+        check(self.dev_rows > 0, "data.demo.dev_rows", self.dev_rows, "above 0")
+        check(0 <= self.label_noise < 1, "data.demo.label_noise", self.label_noise, "from 0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,8 @@ class TransferConfig:
     """Whether the first line of a CSV or TSV file names the columns."""
 
     def __post_init__(self) -> None:
-        _check(len(self.text) in (1, 2), "data.transfer.text", self.text, "one column, or two for pairs")
-        _check(len(set(self.tasks)) == len(self.tasks), "data.transfer.tasks", self.tasks, "each task once")
+        check(len(self.text) in (1, 2), "data.transfer.text", self.text, "one column, or two for pairs")
+        check(len(set(self.tasks)) == len(self.tasks), "data.transfer.tasks", self.tasks, "each task once")
 
 
 @dataclass(frozen=True)
@@ -74,17 +80,17 @@ class AugmentConfig:
     of the task that are found between the same words."""
 
     def __post_init__(self) -> None:
-        _check(self.multiple >= 0, "data.augment.multiple", self.multiple, "0 or more")
+        check(self.multiple >= 0, "data.augment.multiple", self.multiple, "0 or more")
         for name in ("mask", "replace", "ngram"):
-            _check(0 <= getattr(self, name) <= 1, f"data.augment.{name}", getattr(self, name), "from 0 to 1")
-        _check(
+            check(0 <= getattr(self, name) <= 1, f"data.augment.{name}", getattr(self, name), "from 0 to 1")
+        check(
             self.mask + self.replace <= 1, "data.augment.replace", self.replace, f"at most 1 less data.augment.mask={self.mask}"
         )
         some = self.mask + self.replace + self.ngram > 0
-        _check(some or self.multiple == 0, "data.augment.multiple", self.multiple, "0 unless mask, replace or ngram is above 0")
+        check(some or self.multiple == 0, "data.augment.multiple", self.multiple, "0 unless mask, replace or ngram is above 0")
         for name in ("longest", "neighbours"):
-            _check(getattr(self, name) > 0, f"data.augment.{name}", getattr(self, name), "above 0")
-        _check(
+            check(getattr(self, name) > 0, f"data.augment.{name}", getattr(self, name), "above 0")
+        check(
             self.replace > 0 or not self.embeddings,
             "data.augment.embeddings",
             self.embeddings,
@@ -116,12 +122,12 @@ class DataConfig:
     demo: DemoConfig = field(default_factory=DemoConfig)
 
     def __post_init__(self) -> None:
-        _check(self.source == "demo" or self.path != "", "data.path", self.path, f"a path or name, for data.source={self.source}")
-        _check(self.source != "demo" or self.path == "", "data.path", self.path, "empty for data.source=demo")
-        _check(len(set(self.tasks)) == len(self.tasks), "data.tasks", self.tasks, "each task once")
-        _check(self.max_length >= 8, "data.max_length", self.max_length, "8 or more")
-        _check(0 < self.selection_fraction < 1, "data.selection_fraction", self.selection_fraction, "between 0 and 1")
-        _check(self.selection_rows > 0, "data.selection_rows", self.selection_rows, "above 0")
+        check(self.source == "demo" or self.path != "", "data.path", self.path, f"a path or name, for data.source={self.source}")
+        check(self.source != "demo" or self.path == "", "data.path", self.path, "empty for data.source=demo")
+        check(len(set(self.tasks)) == len(self.tasks), "data.tasks", self.tasks, "each task once")
+        check(self.max_length >= 8, "data.max_length", self.max_length, "8 or more")
+        check(0 < self.selection_fraction < 1, "data.selection_fraction", self.selection_fraction, "between 0 and 1")
+        check(self.selection_rows > 0, "data.selection_rows", self.selection_rows, "above 0")
 
 
 @dataclass(frozen=True)
@@ -141,19 +147,19 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         for name in ("alpha", "alpha_end"):
             value = getattr(self, name)
-            _check(value is None or abs(value) < float("inf"), f"sampling.{name}", value, "a finite number")
+            check(value is None or abs(value) < float("inf"), f"sampling.{name}", value, "a finite number")
         random = self.order == "random"
-        _check(random or not self.weights, "sampling.weights", self.weights, f"empty for sampling.order={self.order}")
+        check(random or not self.weights, "sampling.weights", self.weights, f"empty for sampling.order={self.order}")
         free = random and not self.weights
-        _check(
+        check(
             free or self.alpha_end is None,
             "sampling.alpha_end",
             self.alpha_end,
             "null unless alpha decides",
         )
         for task, weight in self.weights.items():
-            _check(0 <= weight < float("inf"), f"sampling.weights.{task}", weight, "0 or more")
-        _check(not self.weights or sum(self.weights.values()) > 0, "sampling.weights", self.weights, "at least one above 0")
+            check(0 <= weight < float("inf"), f"sampling.weights.{task}", weight, "0 or more")
+        check(not self.weights or sum(self.weights.values()) > 0, "sampling.weights", self.weights, "at least one above 0")
 
 
 @dataclass(frozen=True)
@@ -187,12 +193,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "clip", "eval_every"):
-            _check(0 < getattr(self, name) < float("inf"), f"train.{name}", getattr(self, name), "above 0")
+            check(0 < getattr(self, name) < float("inf"), f"train.{name}", getattr(self, name), "above 0")
         rate = self.learning_rate
-        _check(rate is None or 0 < rate < float("inf"), "train.learning_rate", rate, "above 0, or null")
-        _check(0 <= self.warmup <= 1, "train.warmup", self.warmup, "from 0 to 1")
-        _check(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
-        _check(self.patience >= 0, "train.patience", self.patience, "0 or more")
+        check(rate is None or 0 < rate < float("inf"), "train.learning_rate", rate, "above 0, or null")
+        check(0 <= self.warmup <= 1, "train.warmup", self.warmup, "from 0 to 1")
+        check(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
+        check(self.patience >= 0, "train.patience", self.patience, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -222,15 +228,15 @@ class TeacherConfig:
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "heads"):
-            _check(getattr(self, name) > 0, f"teacher.{name}", getattr(self, name), "above 0")
-        _check(self.hidden % self.heads == 0, "teacher.hidden", self.hidden, f"a multiple of teacher.heads={self.heads}")
-        _check(self.vocabulary >= 100, "teacher.vocabulary", self.vocabulary, "100 or more")
+            check(getattr(self, name) > 0, f"teacher.{name}", getattr(self, name), "above 0")
+        check(self.hidden % self.heads == 0, "teacher.hidden", self.hidden, f"a multiple of teacher.heads={self.heads}")
+        check(self.vocabulary >= 100, "teacher.vocabulary", self.vocabulary, "100 or more")
         for task, names in self.sources.items():
             valid = 0 < len(set(names)) == len(names) and "" not in names
-            _check(valid, f"teacher.sources.{task}", names, "one source or more, each once")
+            check(valid, f"teacher.sources.{task}", names, "one source or more, each once")
         several = any(len(names) > 1 for names in self.sources.values())
-        _check(self.mean == "logits" or several, "teacher.mean", self.mean, "logits, where no task has several teacher.sources")
-        _check(0 <= self.dropout < 1, "teacher.dropout", self.dropout, "from 0 to below 1")
+        check(self.mean == "logits" or several, "teacher.mean", self.mean, "logits, where no task has several teacher.sources")
+        check(0 <= self.dropout < 1, "teacher.dropout", self.dropout, "from 0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -286,25 +292,25 @@ class StudentConfig:
 
     def __post_init__(self) -> None:
         for name in ("hidden", "layers", "heads", "ngrams", "buckets"):
-            _check(getattr(self, name) > 0, f"student.{name}", getattr(self, name), "above 0")
+            check(getattr(self, name) > 0, f"student.{name}", getattr(self, name), "above 0")
         for name in ("embedding", "min_count"):
-            _check(getattr(self, name) >= 0, f"student.{name}", getattr(self, name), "0 or more")
+            check(getattr(self, name) >= 0, f"student.{name}", getattr(self, name), "0 or more")
         if self.kind == "transformer":
-            _check(self.hidden % self.heads == 0, "student.hidden", self.hidden, f"a multiple of student.heads={self.heads}")
-            _check(not self.keep or self.init != "", "student.keep", self.keep, "empty unless student.init names a checkpoint")
-            _check(
+            check(self.hidden % self.heads == 0, "student.hidden", self.hidden, f"a multiple of student.heads={self.heads}")
+            check(not self.keep or self.init != "", "student.keep", self.keep, "empty unless student.init names a checkpoint")
+            check(
                 not self.keep or len(self.keep) == self.layers, "student.keep", self.keep, f"student.layers={self.layers} layers"
             )
-            _check(all(layer >= 0 for layer in self.keep), "student.keep", self.keep, "layer numbers from 0")
-            _check(
+            check(all(layer >= 0 for layer in self.keep), "student.keep", self.keep, "layer numbers from 0")
+            check(
                 self.init == "" or self.embedding_width == self.hidden,
                 "student.embedding",
                 self.embedding,
                 f"0 or student.hidden={self.hidden}, as student.init={self.init} takes layers with their embeddings",
             )
         else:
-            _check(not self.keep, "student.keep", self.keep, f"empty for student.kind={self.kind}")
-        _check(0 <= self.dropout < 1, "student.dropout", self.dropout, "from 0 to below 1")
+            check(not self.keep, "student.keep", self.keep, f"empty for student.kind={self.kind}")
+        check(0 <= self.dropout < 1, "student.dropout", self.dropout, "from 0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -323,9 +329,9 @@ class MatchConfig:
     """The student's layer for each of them. bilstm: 1 is its encoder, 2 its integrating LSTM; bag: its feed-forward layers."""
 
     def __post_init__(self) -> None:
-        _check(0 <= self.weight < float("inf"), "loss.match.weight", self.weight, "0 or more")
-        _check(len(self.teacher_layers) > 0, "loss.match.teacher_layers", self.teacher_layers, "at least one layer")
-        _check(
+        check(0 <= self.weight < float("inf"), "loss.match.weight", self.weight, "0 or more")
+        check(len(self.teacher_layers) > 0, "loss.match.teacher_layers", self.teacher_layers, "at least one layer")
+        check(
             len(self.student_layers) == len(self.teacher_layers),
             "loss.match.student_layers",
             self.student_layers,
@@ -364,17 +370,17 @@ class LossConfig:
         return "hard labels" if self.from_labels_alone else f"kl T={self.temperature:g}" if self.kind == "kl" else self.kind
 
     def __post_init__(self) -> None:
-        _check(0 < self.temperature < float("inf"), "loss.temperature", self.temperature, "above 0")
-        _check(self.kind == "kl" or self.temperature == 1.0, "loss.temperature", self.temperature, "1 unless loss.kind=kl")
-        _check(0 <= self.hard_weight <= 1, "loss.hard_weight", self.hard_weight, "from 0 to 1")
+        check(0 < self.temperature < float("inf"), "loss.temperature", self.temperature, "above 0")
+        check(self.kind == "kl" or self.temperature == 1.0, "loss.temperature", self.temperature, "1 unless loss.kind=kl")
+        check(0 <= self.hard_weight <= 1, "loss.hard_weight", self.hard_weight, "from 0 to 1")
         end = self.hard_weight_end
-        _check(end is None or 0 <= end <= 1, "loss.hard_weight_end", end, "from 0 to 1, or null")
+        check(end is None or 0 <= end <= 1, "loss.hard_weight_end", end, "from 0 to 1, or null")
         for task, weight in self.task_weights.items():
-            _check(0 < weight < float("inf"), f"loss.task_weights.{task}", weight, "above 0")
+            check(0 < weight < float("inf"), f"loss.task_weights.{task}", weight, "above 0")
         fixed = self.balance == "fixed"
-        _check(fixed or not self.task_weights, "loss.task_weights", self.task_weights, "empty for loss.balance=uncertainty")
+        check(fixed or not self.task_weights, "loss.task_weights", self.task_weights, "empty for loss.balance=uncertainty")
         taught = self.match.weight == 0 or not self.from_labels_alone
-        _check(taught, "loss.match.weight", self.match.weight, "0 for loss.hard_weight=1, which needs no teacher")
+        check(taught, "loss.match.weight", self.match.weight, "0 for loss.hard_weight=1, which needs no teacher")
 
 
 @dataclass(frozen=True)
@@ -400,11 +406,20 @@ class SubmitConfig:
 
 
 @dataclass(frozen=True)
-class SpeedConfig:
-    """How inference speed is measured (mkd/evaluation/speed.py)."""
+class LengthConfig:
+    """The row that a model's operations are counted for."""
 
     length: int = 128
-    """Tokens of the row that is timed without tokenising."""
+    """Its tokens; it is the row that is timed without tokenising too."""
+
+    def __post_init__(self) -> None:
+        check(self.length > 0, "speed.length", self.length, "above 0")
+
+
+@dataclass(frozen=True)
+class SpeedConfig(LengthConfig):
+    """How inference speed is measured (mkd/evaluation/speed.py)."""
+
     batch_size: int = 32
     """Texts a call of the throughput; latency is always of one row on one thread."""
     threads: list[int] = field(default_factory=lambda: [1, 0])
@@ -413,15 +428,24 @@ class SpeedConfig:
     """Seconds that all of it may take: one pass over the texts is made however long it takes. 0: nothing is measured."""
 
     def __post_init__(self) -> None:
-        for name in ("length", "batch_size"):
-            _check(getattr(self, name) > 0, f"speed.{name}", getattr(self, name), "above 0")
-        _check(0 <= self.seconds < float("inf"), "speed.seconds", self.seconds, "0 or more")
+        super().__post_init__()
+        check(self.batch_size > 0, "speed.batch_size", self.batch_size, "above 0")
+        check(0 <= self.seconds < float("inf"), "speed.seconds", self.seconds, "0 or more")
         for number in self.threads:
-            _check(number >= 0, "speed.threads", number, "0 or more")
+            check(number >= 0, "speed.threads", number, "0 or more")
 
 
 @dataclass(frozen=True)
-class ExportConfig:
+class Int8Config:
+    """How weights of 8 bits are made."""
+
+    weight_range: Literal["auto", "full", "reduced"] = "auto"
+    """Of int8 and static: full, weights take all 8 bits; reduced, 7 of them, which an x86 processor without VNNI multiplies
+    faster; auto: reduced where the exporting processor is such a one. Either is answered alike on all processors."""
+
+
+@dataclass(frozen=True)
+class ExportConfig(Int8Config):
     """What a student is turned into for its work after training, as ONNX."""
 
     backends: list[Literal["onnx", "int8", "static"]] = field(default_factory=lambda: ["onnx", "int8"])
@@ -431,38 +455,25 @@ class ExportConfig:
     """Points of the mean score on dev that a backend may lose against torch; one that loses more is not offered."""
     calibration_rows: int = 256
     """Training rows, of all tasks in all, that `static` is calibrated on."""
-    weight_range: Literal["auto", "full", "reduced"] = "auto"
-    """Of int8 and static: full, weights take all 8 bits; reduced, 7 of them, which an x86 processor without VNNI multiplies
-    faster; auto: reduced where the exporting processor is such a one. Either is answered alike on all processors."""
     torch: bool = False
     """Whether a torch.export program is written too, as student.pt2 beside the student's weights."""
-    student: str = ""
-    """For experiments.export, the student: its folder, or `runs:/RUN_ID/student` for the one that a run has logged."""
-    to: str = ""
-    """For experiments.export, the folder that is made, with one of each backend in it."""
 
     def __post_init__(self) -> None:
-        _check(len(set(self.backends)) == len(self.backends), "export.backends", self.backends, "each backend once")
+        check(len(set(self.backends)) == len(self.backends), "export.backends", self.backends, "each backend once")
         made_of_it = "onnx" in self.backends or not self.backends
-        _check(made_of_it, "export.backends", self.backends, "onnx with the others, which are made of it")
-        _check(0 <= self.max_loss < float("inf"), "export.max_loss", self.max_loss, "0 or more")
-        _check(self.calibration_rows > 0, "export.calibration_rows", self.calibration_rows, "above 0")
+        check(made_of_it, "export.backends", self.backends, "onnx with the others, which are made of it")
+        check(0 <= self.max_loss < float("inf"), "export.max_loss", self.max_loss, "0 or more")
+        check(self.calibration_rows > 0, "export.calibration_rows", self.calibration_rows, "above 0")
 
 
 @dataclass(frozen=True)
-class RegistryConfig:
-    """Where the model that a run logs is registered in MLflow."""
+class DeliveryConfig(ExportConfig):
+    """A saved student, exported to a folder, by experiments.export."""
 
-    name: str = ""
-    """The registered model that it becomes a version of; empty: none."""
-    alias: str = ""
-    """An alias that points to the version from then on, such as `champion`."""
-
-    def __post_init__(self) -> None:
-        _check(not re.search("[/:]", self.name), "registry.name", self.name, "a name without / and :")
-        _check(self.name != "" or self.alias == "", "registry.alias", self.alias, "empty without registry.name")
-        plain = re.fullmatch(r"[\w-]*", self.alias) and not re.fullmatch(r"v\d+|latest", self.alias, re.IGNORECASE)
-        _check(bool(plain), "registry.alias", self.alias, "letters, digits, _ and -; not a version's number or latest")
+    student: str = ""
+    """The student: its folder, or `runs:/RUN_ID/student` for the one that a run has logged."""
+    to: str = ""
+    """The folder that is made, with one of each backend in it."""
 
 
 @dataclass(frozen=True)
@@ -481,152 +492,8 @@ class ThroughputConfig:
 
     def __post_init__(self) -> None:
         for name in ("batches", "rounds"):
-            _check(getattr(self, name) > 0, f"throughput.{name}", getattr(self, name), "above 0")
-        _check(len(self.students) > 0, "throughput.students", self.students, "at least one")
-
-
-@dataclass(frozen=True)
-class AblationConfig:
-    """Which variants of these settings experiments.ablation compares, and over which seeds."""
-
-    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By the variant's name what it changes, settings of data, teacher, student, loss and train by their dotted names; {} is
-    the config as it is. The first one is what all others are compared with."""
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
-    """Each variant is run with each of these as `seed`."""
-
-    def __post_init__(self) -> None:
-        for name, settings in self.variants.items():
-            valid = re.fullmatch(r"\w[\w .-]*", name) is not None
-            _check(valid, "ablation.variants", name, "names of letters, digits, blanks and any of _ . -")
-            for setting in settings:
-                known = setting.startswith(("data.", "teacher.", "student.", "loss.", "train."))
-                _check(known, f"ablation.variants.{name}", setting, "dotted names of data, teacher, student, loss and train")
-        _check(len(self.seeds) > 0, "ablation.seeds", self.seeds, "at least one")
-        _check(all(0 <= seed < 2**32 for seed in self.seeds), "ablation.seeds", self.seeds, "from 0 to 2**32 - 1")
-        _check(len(set(self.seeds)) == len(self.seeds), "ablation.seeds", self.seeds, "each seed once")
-
-
-@dataclass(frozen=True)
-class PruningConfig:
-    """When a search stops a trial before its end (experiments/studies/pruning.py)."""
-
-    margin: float = 5.0
-    """Points of the mean score on the selection split by which one that is at least as fast has to be ahead at the same step.
-    0: the first that is ahead at all stops it."""
-    warmup: float = 0.5
-    """Share of train.steps before which no trial is stopped, as large students start slowly; 1: none ever is."""
-
-    def __post_init__(self) -> None:
-        _check(0 <= self.margin < float("inf"), "search.pruning.margin", self.margin, "0 or more")
-        _check(0 <= self.warmup <= 1, "search.pruning.warmup", self.warmup, "from 0 to 1")
-
-
-def without_password(address: str) -> str:
-    """An address of a database as it may be told and kept: a password may be wherever SQLAlchemy takes one from."""
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/]*):[^@]*@", r"\1:***@", address))
-
-
-@dataclass(frozen=True)
-class SearchConfig:
-    """An Optuna study over any settings, by experiments.search."""
-
-    study: str = "mkd"
-    """The study's name in its storage; the same command goes on with it, or joins it from another machine."""
-    storage: str = "sqlite:///optuna.db"
-    """Where the study is kept: a file of SQLite, or postgresql://USER:PASSWORD@HOST/DATABASE for several machines."""
-    space: dict[str, Any] = field(default_factory=dict)
-    """What is searched: settings by their dotted names (experiments/studies/space.py)."""
-    start: list[dict[str, Any]] = field(default_factory=list)
-    """Settings that are tried first; what the space has and they leave out is drawn."""
-    start_from: str = ""
-    """Another study in the same storage whose finished trials this one begins with, as far as they lie in its space."""
-    trials: int = 30
-    """Trials in all, those of start_from not counted."""
-    workers: int = 1
-    """Processes here that make trials, of one thread each unless `threads` says otherwise."""
-    engine: Literal["processes", "spark"] = "processes"
-    """spark: the workers are Spark's, and the study is kept in MLflow (experiments/on_spark/engine.py)."""
-    master: str = "local[2]"
-    """Spark's master, for engine=spark."""
-    sampler: Literal["tpe", "random"] = "tpe"
-    """tpe: Optuna's tree-structured Parzen estimator, made for several objectives; random: to compare with."""
-    backend: Literal["torch", "onnx", "int8"] = "onnx"
-    """In what a candidate's speed is measured."""
-    objectives: list[Literal["quality", "latency", "bytes", "parameters", "flops"]] = field(
-        default_factory=lambda: ["quality", "latency"]
-    )
-    """quality: the mean score on the selection split, as high as may be; all others as low. `quality` alone, under a budget, is
-    the search for one student."""
-    budget_ms: float | None = None
-    """A candidate whose latency is above it is closed without training; null: none is."""
-    budget_parameters: float | None = None
-    """The same for the number of its parameters, embeddings included."""
-    pruning: PruningConfig = field(default_factory=PruningConfig)
-    heartbeat_seconds: int = 20
-    """A worker tells the storage so often that it is alive; one that is silent for three times as long has its trial retried."""
-
-    def __post_init__(self) -> None:
-        _check(
-            bool(re.fullmatch(r"[\w .-]+", self.study)), "search.study", self.study, "letters, digits, blanks and any of _ . -"
-        )
-        known = re.match(r"sqlite:///[^:]|postgresql://.", self.storage) is not None  # a study in memory has one process
-        _check(
-            known, "search.storage", without_password(self.storage), "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
-        )
-        for name in ("trials", "workers", "heartbeat_seconds"):
-            _check(getattr(self, name) > 0, f"search.{name}", getattr(self, name), "above 0")
-        _check(self.objectives[:1] == ["quality"], "search.objectives", self.objectives, "quality first")
-        _check(len(set(self.objectives)) == len(self.objectives), "search.objectives", self.objectives, "each once")
-        for name in ("budget_ms", "budget_parameters"):
-            value = getattr(self, name)
-            _check(value is None or 0 < value < float("inf"), f"search.{name}", value, "above 0, or null")
-        _check(self.start_from != self.study, "search.start_from", self.start_from, "another study than search.study")
-        plain = self.engine == "processes" or not (self.start or self.start_from)
-        _check(plain, "search.engine", self.engine, "processes, for search.start and search.start_from")
-
-
-@dataclass(frozen=True)
-class PromoteConfig:
-    """The best student of a study under a budget, trained anew and registered, by experiments.promote."""
-
-    study: str = ""
-    """The study's name; its runs are looked for in the tracking store."""
-    budget_ms: float | None = None
-    """The most that its latency may be, in the study's backend; null: any."""
-    whole: bool = True
-    """Whether it learns from the rows of the selection split too."""
-    seeds: list[int] = field(default_factory=lambda: [0])
-    """It is trained once with each; the first one's student is registered, the others tell how far a seed moves its score."""
-
-    def __post_init__(self) -> None:
-        _check(self.budget_ms is None or self.budget_ms > 0, "promote.budget_ms", self.budget_ms, "above 0, or null")
-        _check(len(self.seeds) > 0, "promote.seeds", self.seeds, "at least one")
-        _check(all(0 <= seed < 2**32 for seed in self.seeds), "promote.seeds", self.seeds, "from 0 to 2**32 - 1")
-        _check(len(set(self.seeds)) == len(self.seeds), "promote.seeds", self.seeds, "each seed once")
-
-
-@dataclass(frozen=True)
-class LabelConfig:
-    """Text on disk that a logged model answers, on Spark, by experiments.label."""
-
-    model: str = ""
-    """`runs:/RUN_ID/student`, of a distillation, fine-tuning or teacher; or a registered one, `models:/NAME@ALIAS`."""
-    task: str = ""
-    """The task of the model that the texts are for."""
-    corpus: str = ""
-    """A Parquet file, or a folder of them; columns `text`, `text_pair` for a task of pairs, and any others."""
-    output: str = ""
-    """What is written: a folder of Parquet files, the corpus with the answers beside each row; for logits one .parquet file."""
-    logits: bool = False
-    """Write the logits that teacher.sources takes; the corpus then has columns `split` and `row` (mkd/teachers/imported.py)."""
-    master: str = "local[*]"
-    """Spark's master. local[N]: N processes here; a cluster's machines need this project's environment, and to see both paths."""
-
-    def __post_init__(self) -> None:
-        one_file = self.output == "" or self.output.endswith(".parquet")
-        _check(one_file or not self.logits, "label.output", self.output, "a file that ends in .parquet, for label.logits=true")
-        _check(self.master != "", "label.master", self.master, "local[*], local[N] or the address of a cluster's master")
+            check(getattr(self, name) > 0, f"throughput.{name}", getattr(self, name), "above 0")
+        check(len(self.students) > 0, "throughput.students", self.students, "at least one")
 
 
 @dataclass(frozen=True)
@@ -635,7 +502,7 @@ class Config:
 
     seed: int = 0
     """Seed of everything random but the demo suite's rows."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """auto: the GPU where there is one."""
     threads: int = 0
     """CPU threads for training; 0: as many as torch takes."""
@@ -654,24 +521,16 @@ class Config:
     student: StudentConfig = field(default_factory=StudentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
-    submit: SubmitConfig = field(default_factory=SubmitConfig)
     speed: SpeedConfig = field(default_factory=SpeedConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
-    registry: RegistryConfig = field(default_factory=RegistryConfig)
-    throughput: ThroughputConfig = field(default_factory=ThroughputConfig)
-    ablation: AblationConfig = field(default_factory=AblationConfig)
-    search: SearchConfig = field(default_factory=SearchConfig)
-    promote: PromoteConfig = field(default_factory=PromoteConfig)
-    label: LabelConfig = field(default_factory=LabelConfig)
 
     def __post_init__(self) -> None:
-        _check(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2**32 - 1")
-        _check(self.threads >= 0, "threads", self.threads, "0 or more")
-        _check(0 <= self.checkpoint_seconds < float("inf"), "checkpoint_seconds", self.checkpoint_seconds, "0 or more")
+        check(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2**32 - 1")
+        check(self.threads >= 0, "threads", self.threads, "0 or more")
+        check(0 <= self.checkpoint_seconds < float("inf"), "checkpoint_seconds", self.checkpoint_seconds, "0 or more")
         for task in self.teacher.sources if self.data.tasks else ():
-            _check(task in self.data.tasks, "teacher.sources", task, f"the tasks of data.tasks={self.data.tasks}")
+            check(task in self.data.tasks, "teacher.sources", task, f"the tasks of data.tasks={self.data.tasks}")
         timed = self.speed.seconds > 0 or not self.export.backends
-        _check(timed, "speed.seconds", self.speed.seconds, "above 0 with export.backends, of which the fastest is logged")
+        check(timed, "speed.seconds", self.speed.seconds, "above 0 with export.backends, of which the fastest is logged")
         length = self.speed.length
-        _check(length <= self.data.max_length, "speed.length", length, f"at most data.max_length={self.data.max_length}")
+        check(length <= self.data.max_length, "speed.length", length, f"at most data.max_length={self.data.max_length}")

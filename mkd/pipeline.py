@@ -2,7 +2,7 @@
 
 import copy
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from mkd.rates import resolved
 from mkd.result import MODEL, Dataset, Report, Result, phase, silent
 from mkd.selection import carving
 from mkd.storage import pretrained
-from mkd.storage.run_folder import Checkpoint, settings_of
+from mkd.storage.run_folder import Checkpoint, deciding
 from mkd.storage.store import key_of
 from mkd.students import Student, make_student
 from mkd.students.embeddings import input_table, trim
@@ -245,11 +245,12 @@ def distil(
     return trained(config, student, side, targets, report, checkpoint_of(config, side, teacher, file))
 
 
-def checkpoint_of(config: Config, side: Side, teacher: Teacher | None, file: Path) -> Checkpoint:
-    """The checkpoint of a training with these settings, rows and teacher."""
+def checkpoint_of(config: Config, side: Side, teacher: Teacher | None, file: Path, start: str = "") -> Checkpoint:
+    """The checkpoint of a training with these settings, rows and teacher; start: fingerprint of what is trained further."""
     rows = {data.name: data.train.fingerprint for data in side.datas}
-    of = {"rows": rows, "selection": carving.VERSION, "teacher": "" if teacher is None else teacher.key}
-    return Checkpoint(file, settings_of(config) | of | {"contents": contents(config)}, config.checkpoint_seconds)
+    of = {"rows": rows, "selection": carving.VERSION, "teacher": "" if teacher is None else teacher.key, "start": start}
+    settings = deciding(asdict(resolved(config)))
+    return Checkpoint(file, settings | of | {"contents": contents(config)}, config.checkpoint_seconds)
 
 
 def trained(

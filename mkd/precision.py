@@ -8,9 +8,9 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -30,29 +30,39 @@ SECONDS = 0.3
 """No round begins later, but the least."""
 FOLDER, FILE = "precision", "speedup.json"
 
+Settings = TypeVar("Settings")
 
-def chosen(config: Config, told: Callable[[str], object] = lambda text: None) -> Config:
-    """The config with what each precision that is `auto` comes to here, so that all that is stored and told depends on that.
 
-    told: gets a line with what was measured. Several processes go by what the first one finds.
+def chosen(settings: Settings, config: Config, told: Callable[[str], object] = lambda text: None) -> Settings:
+    """The settings with what each precision that is `auto` comes to here, so that all that is stored and told depends on that.
+
+    settings: a dataclass of settings, at any depth of which there may be a TrainConfig. config: where it is measured. told:
+    gets a line with what was measured. Several processes go by what the first one finds.
     """
-    trains = (config.train, config.teacher.train, config.finetune.train)
-    if not any(train.precision == "auto" for train in trains):
-        return config
+    if not any(train.precision == "auto" for train in _trains(settings)):
+        return settings
     device = processes.kind_of(config.device)
     processes.device_of(device)  # which joins them
     ratio = processes.from_first(lambda: speedup(Path(config.cache), device))
     precision: Literal["float32", "bfloat16"] = "bfloat16" if ratio >= MARGIN else "float32"
     told(f"precision auto: {precision}, as bfloat16 trains {ratio:.2f} times as fast as float32 here (taken from {MARGIN} on)")
+    return _with(settings, precision)
 
-    def made(train: TrainConfig) -> TrainConfig:
-        return replace(train, precision=precision) if train.precision == "auto" else train
 
-    teacher, finetune = config.teacher, config.finetune
-    return replace(
-        config, train=made(config.train), teacher=replace(teacher, train=made(teacher.train)),
-        finetune=replace(finetune, train=made(finetune.train)),
-    )  # fmt: skip
+def _trains(settings: Any) -> list[TrainConfig]:
+    """All trainings' settings in a dataclass of settings."""
+    if isinstance(settings, TrainConfig):
+        return [settings]
+    inner = [getattr(settings, each.name) for each in fields(settings)]
+    return [train for value in inner if is_dataclass(value) for train in _trains(value)]
+
+
+def _with(settings: Any, precision: Literal["float32", "bfloat16"]) -> Any:
+    """The settings with this in the place of each precision that is `auto`."""
+    if isinstance(settings, TrainConfig):
+        return replace(settings, precision=precision) if settings.precision == "auto" else settings
+    inner = {each.name: getattr(settings, each.name) for each in fields(settings)}
+    return replace(settings, **{name: _with(value, precision) for name, value in inner.items() if is_dataclass(value)})
 
 
 def speedup(root: Path, device: str) -> float:
@@ -120,6 +130,6 @@ def _read(folder: Path) -> float:
 
 def check(config: Config) -> None:
     """Raises ValueError where a precision is still `auto`: stores would not tell apart what is made in either."""
-    for name, train in (("", config.train), ("teacher.", config.teacher.train), ("finetune.", config.finetune.train)):
+    for name, train in (("", config.train), ("teacher.", config.teacher.train)):
         if train.precision == "auto":
             raise ValueError(f"{name}train.precision is 'auto'; allowed here: what mkd.precision.chosen makes of it")

@@ -19,12 +19,14 @@ FINETUNED = 2e-3
 def resolved(config: Config) -> Config:
     """The config with a number for each learning rate that is open (null); those that are said stay."""
     layers = config.student.kind == "transformer" and config.student.init != ""
-    teacher, finetune = config.teacher, config.finetune
-    return replace(
-        config, train=_at(config.train, LAYERS if layers else STUDENT),
-        teacher=replace(teacher, train=_at(teacher.train, CHECKPOINT if teacher.checkpoint else TEACHER)),
-        finetune=replace(finetune, train=_at(finetune.train, FINETUNED)),
-    )  # fmt: skip
+    teacher = config.teacher
+    taught = replace(teacher, train=_at(teacher.train, CHECKPOINT if teacher.checkpoint else TEACHER))
+    return replace(config, train=_at(config.train, LAYERS if layers else STUDENT), teacher=taught)
+
+
+def finetuned(train: TrainConfig) -> TrainConfig:
+    """How a distilled student is trained further, with a number for a learning rate that is open."""
+    return _at(train, FINETUNED)
 
 
 def _at(train: TrainConfig, rate: float) -> TrainConfig:

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 import mlflow
 from waiting import wait_until as wait_until
 
+from experiments import cli
+
 ROOT = Path(__file__).resolve().parents[1]
 TINY = [
     "--data.demo.train_rows=60", "--data.demo.unlabelled_rows=40", "--data.demo.dev_rows=40",
@@ -29,6 +31,14 @@ TINY = [
     "--student.hidden=16", "--student.heads=2", "--train.steps=6", "--speed.seconds=0.1", "--threads=1",
     "--speed.threads=[1]", "--export.backends=[]",
 ]  # fmt: skip
+"""Of a distillation; of the other commands `tiny` has those that they take."""
+
+
+def tiny(module: str) -> list[str]:
+    """The command line of a command at work on little."""
+    return [word for word in TINY if word.removeprefix("--").split("=")[0] in cli.names(module)]
+
+
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["experiments.studies.worker", "experiments.studies.comparison", "mkd.runs.finetune"])
 

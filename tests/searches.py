@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from entry import TINY, runs
+from entry import runs, tiny
 from mlflow.entities import Run
 
 SPACE: dict[str, Any] = {
@@ -22,7 +22,7 @@ START = {
     "train.sampling.weights": {"sentiment": 3, "similarity": 1},
 }
 SEARCH = [
-    *TINY, '--data.tasks=["sentiment", "similarity"]', "--data.max_length=32", "--speed.length=16",
+    *tiny("search"), '--data.tasks=["sentiment", "similarity"]', "--data.max_length=32", "--speed.length=16",
     "--speed.batch_size=2", "--train.eval_every=2", "--search.backend=torch", "--search.pruning.warmup=1",
     "--search.space", json.dumps(SPACE),
 ]  # fmt: skip

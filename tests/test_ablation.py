@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from entry import TINY, client, command, outcome
+from entry import client, command, outcome, tiny
 
 from experiments import cli
 from experiments.ablation import ablate, plan
-from mkd.config import AblationConfig, Config
+from experiments.settings import Ablation, AblationConfig, distillation
 from mkd.storage.versions import STAGES
 
 CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"
 VARIANTS: dict[str, dict[str, Any]] = {"plain": {}, "clipped": {"train.clip": 0.4}}
-ABLATION = [*TINY, '--data.tasks=["sentiment", "similarity"]', "--ablation.variants", json.dumps(VARIANTS)]
+ABLATION = [*tiny("ablation"), '--data.tasks=["sentiment", "similarity"]', "--ablation.variants", json.dumps(VARIANTS)]
 
 Ablated = tuple[Path, subprocess.CompletedProcess[str]]
 
 
-def config_of(variants: dict[str, dict[str, Any]], **changes: Any) -> Config:
-    return replace(Config(ablation=AblationConfig(variants, [0, 7])), **changes)
+def config_of(variants: dict[str, dict[str, Any]], **changes: Any) -> Ablation:
+    return replace(Ablation(ablation=AblationConfig(variants, [0, 7])), **changes)
 
 
 def test_the_plan_is_every_variant_with_every_seed_the_first_seed_first() -> None:
@@ -30,13 +30,13 @@ def test_the_plan_is_every_variant_with_every_seed_the_first_seed_first() -> Non
     assert [trial.name for trial in trials] == ["plain s0", "clipped s0", "plain s7", "clipped s7"]
     assert [(trial.config.seed, trial.config.train.clip) for trial in trials] == [(0, 1.0), (0, 0.4), (7, 1.0), (7, 0.4)]
     assert not any(trial.config.baseline for trial in trials)
-    assert all(trial.config.ablation == AblationConfig() for trial in trials)
+    assert all(trial.config.export.backends == [] for trial in trials)
 
 
 def test_a_key_changes_with_settings_rows_and_seed_and_with_nothing_else(tmp_path: Path) -> None:
     keys = [trial.key for trial in plan(config_of(VARIANTS))]
     assert len(set(keys)) == 4
-    elsewhere = config_of(VARIANTS, seed=5, cache=str(tmp_path), threads=1, baseline=False)
+    elsewhere = config_of(VARIANTS, checkpoint_seconds=5.0, cache=str(tmp_path), threads=1)
     assert [trial.key for trial in plan(elsewhere)] == keys
     more = config_of(VARIANTS | {"mse": {"loss.kind": "mse"}})
     assert {trial.key for trial in plan(more) if trial.variant != "mse"} == set(keys)
@@ -115,7 +115,7 @@ def test_a_mistake_is_one_line_and_makes_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.entry(ablate, "", ["--ablation.variants", '{"plain": {}, "b": {"loss.kind": "hinge"}}']) == 2
+    assert cli.entry(ablate, "", Ablation, ["--ablation.variants", '{"plain": {}, "b": {"loss.kind": "hinge"}}']) == 2
     printed = capsys.readouterr().err.strip()
     assert printed.startswith("error: ablation.variants.b: ") and "hinge" in printed and "\n" not in printed
     assert not list(tmp_path.iterdir())
@@ -128,7 +128,7 @@ def test_the_variants_of_a_file_may_hold_lists_and_dicts(tmp_path: Path) -> None
         f"      data.transfer: [{{file: {tmp_path / 'text.csv'}, text: [s], tasks: [sentiment]}}]\n"
         "      train.sampling.weights: {sentiment: 1, similarity: 3}\n"
     )
-    config = cli.parse(["--config", str(tmp_path / "ablation.yaml"), '--data.tasks=["sentiment", "similarity"]'], "")
+    config = cli.parse(["--config", str(tmp_path / "ablation.yaml"), '--data.tasks=["sentiment", "similarity"]'], "", Ablation)
     _, changed = plan(config)[:2]
     assert [transfer.tasks for transfer in changed.config.data.transfer] == [["sentiment"]]
     assert changed.config.train.sampling.weights == {"sentiment": 1.0, "similarity": 3.0}
@@ -138,13 +138,15 @@ def test_the_variants_of_a_file_may_hold_lists_and_dicts(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["transfer_curve", "sampling", "options"])
 def test_a_shipped_ablation_of_glue_has_allowed_settings_and_no_variant_twice(name: str, student: str) -> None:
     files = [f"--config={CONFIGS / file}.yaml" for file in ("glue", student, name)]
-    config = cli.parse(files, "")
-    made = [cli.to_yaml(cli.with_settings(config, settings)) for settings in config.ablation.variants.values()]
+    config = cli.parse(files, "", Ablation)
+    made = [
+        cli.to_yaml(cli.with_settings(distillation(config.core()), settings)) for settings in config.ablation.variants.values()
+    ]
     assert len(set(made)) == len(made) > 1
 
 
 def test_the_demo_s_ablation_can_be_planned() -> None:
-    config = cli.parse(["--config", str(CONFIGS / "ablation.yaml"), "--ablation.seeds=[0]"], "")
+    config = cli.parse(["--config", str(CONFIGS / "ablation.yaml"), "--ablation.seeds=[0]"], "", Ablation)
     trials = plan(config)
     assert [trial.variant for trial in trials] == list(config.ablation.variants)
     assert {trial.config.train.steps for trial in trials} == {config.train.steps}

@@ -146,7 +146,7 @@ def test_a_trial_and_a_run_ask_the_same_of_a_student(
     monkeypatch.setattr("mkd.evaluation.speed.measure", watched)
     own = replace(config, student=replace(BILSTM, hidden=12), speed=replace(config.speed, threads=[1, 2]))
     cost(ready.rows, own, "onnx")
-    run(replace(own, export=ExportConfig(["onnx"])), tmp_path)
+    run(replace(own, export=ExportConfig(backends=["onnx"])), tmp_path)
     (trial, trials_work, trials_asked, trials_files), (whole, work, asked, files), (_, teachers_work, teachers_asked, _) = seen
     assert (trial, whole) == ({"onnx"}, {"torch", "onnx"})
     assert trials_work == work == teachers_work and list(work) == TASKS

@@ -1,35 +1,39 @@
 """The command line: every setting by its dotted name, files of differences, and mistakes in one line with exit code 2."""
 
+import re
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from jsonargparse import ArgumentError
 
 from experiments import cli
-from mkd.config import Config, SpeedConfig, TransferConfig
-from mkd.rates import resolved
+from experiments.settings import COMMANDS, Distill, Finetune
+from mkd.config import SpeedConfig, TransferConfig
 
 CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"
 
 
-def parsed(*argv: str) -> Config:
-    return cli.parse(list(argv), "")
+def parsed(*argv: str) -> Distill:
+    return cli.parse(list(argv), "", Distill)
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     """What a wrong command line prints; it must not get as far as the job."""
 
-    def job(config: Config) -> None:
+    def job(config: Distill) -> None:
         raise AssertionError("the job was begun")
 
-    assert cli.entry(job, "", list(argv)) == 2
+    assert cli.entry(job, "", Distill, list(argv)) == 2
     printed = capsys.readouterr().err.strip()
     assert "\n" not in printed and printed.startswith("error: ")
     return printed
 
 
 def test_no_arguments_give_the_defaults() -> None:
-    assert parsed() == Config()
+    assert parsed() == Distill()
 
 
 def test_any_field_goes_by_its_dotted_name() -> None:
@@ -45,10 +49,10 @@ def test_overrides_name_just_what_differs() -> None:
 
 def test_what_is_said_is_named_also_where_it_is_the_default(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("loss: {temperature: 3}\ntrain: {sampling: {weights: {a: 1}}}\n")
-    assert cli.said([f"--train.steps={Config().train.steps}", "--config", str(tmp_path / "c.yaml")]) == {
+    assert cli.said([f"--train.steps={Distill().train.steps}", "--config", str(tmp_path / "c.yaml")], Distill) == {
         "train.steps", "loss.temperature", "train.sampling.weights",
     }  # fmt: skip
-    assert cli.said([]) == set()
+    assert cli.said([], Distill) == set()
 
 
 @pytest.mark.parametrize(("precision", "ratio"), [("float32", 0.07), ("bfloat16", 2.4)])
@@ -57,13 +61,11 @@ def test_a_precision_that_is_left_to_the_machine_is_said_in_the_settings(
 ) -> None:
     monkeypatch.setattr("mkd.precision.speedup", lambda root, device: ratio)
     told: list[object] = []
-    config = cli.parse(["--train.precision=auto", "--finetune.train.precision=auto"], "", told.append)
+    config = cli.parse(["--teacher.train.precision=auto", "--finetune.train.precision=auto"], "", Finetune, told.append)
     (line,) = told
     assert str(line).startswith(f"precision auto: {precision}, as bfloat16 trains {ratio:.2f} times as fast as float32 here")
-    assert (config.train.precision, config.teacher.train.precision, config.finetune.train.precision) == (
-        precision, "float32", precision,
-    )  # fmt: skip
-    assert cli.with_settings(Config(), {"teacher.train.precision": "auto"}).teacher.train.precision == precision
+    assert config.teacher.train.precision == config.finetune.train.precision == precision
+    assert cli.with_settings(Distill(), {"teacher.train.precision": "auto"}).teacher.train.precision == precision
 
 
 def test_with_settings_changes_just_what_it_names_and_replaces_lists_and_dicts_whole() -> None:
@@ -94,7 +96,7 @@ def test_with_settings_changes_just_what_it_names_and_replaces_lists_and_dicts_w
 )
 def test_with_settings_refuses_what_a_command_line_would(settings: dict[str, object], told: list[str]) -> None:
     with pytest.raises(ValueError) as caught:
-        cli.with_settings(Config(), settings)
+        cli.with_settings(Distill(), settings)
     assert "\n" not in str(caught.value)
     for part in told:
         assert part in str(caught.value)
@@ -115,11 +117,11 @@ def test_a_resolved_config_fed_back_is_the_same_config(tmp_path: Path) -> None:
         *("--teacher.sources", sources),
     )
     (tmp_path / "config.yaml").write_text(cli.to_yaml(config))
-    assert parsed("--config", str(tmp_path / "config.yaml")) == resolved(config)
+    assert parsed("--config", str(tmp_path / "config.yaml")) == config.shown()
 
 
 def test_flat_names_every_leaf_once() -> None:
-    leaves = cli.flat(Config())
+    leaves = cli.flat(Distill())
     assert leaves["teacher.train.sampling.weights"] == {} and leaves["data.demo.seed"] == 0
     assert not any(isinstance(value, dict) and value for value in leaves.values())
 
@@ -152,13 +154,14 @@ def test_an_unknown_field_in_a_file_is_refused(tmp_path: Path, capsys: pytest.Ca
 def test_the_shipped_configs_are_read_and_hold_differences_only() -> None:
     files = sorted(CONFIGS.rglob("*.yaml"))
     assert files
-    defaults = cli.flat(Config())
     for file in files:
         named = leaves(yaml.safe_load(file.read_text()), "")
         # What names its data is used alone, all else beside a file that does.
         data = [] if "data.source" in named else ["--config", str(CONFIGS / "glue.yaml")]
-        config = parsed(*data, "--config", str(file))
-        same = {name for name in named if cli.flat(config)[name] == defaults[name] and name not in MUST_BE_SAID}
+        command = next((each for each in ("ablation", "search") if any(name.startswith(f"{each}.") for name in named)), "distill")
+        kind = COMMANDS[command]
+        values, defaults = cli.flat(cli.parse([*data, "--config", str(file)], "", kind)), cli.flat(kind())
+        same = {name for name in named if values[name] == defaults[name] and name not in MUST_BE_SAID}
         assert not same, f"{file.name} repeats the defaults of {same}"
 
 
@@ -182,17 +185,75 @@ def leaves(values: dict[str, object], prefix: str) -> set[str]:
 
 
 def test_a_config_that_an_earlier_state_of_the_project_has_written_is_read_without_what_is_gone() -> None:
-    written = cli.to_yaml(Config(seed=7, speed=SpeedConfig(length=64, seconds=3.5)))
+    written = cli.to_yaml(Distill(seed=7, speed=SpeedConfig(length=64, seconds=3.5)))
     before = written.replace("speed:\n", "speed:\n  repeats: 50\n  warmup: 5\n")
     assert before.count("warmup: 5") == 1
     before = before.replace("\nloss:\n", "\nloss:\n  mixup: 0.0\n").replace("\nexport:\n", "\nexport:\n  per_task: false\n")
-    assert cli.from_yaml(before) == cli.from_yaml(written) == resolved(Config(seed=7, speed=SpeedConfig(length=64, seconds=3.5)))
+    expected = Distill(seed=7, speed=SpeedConfig(length=64, seconds=3.5)).shown()
+    assert cli.from_yaml(before, Distill) == cli.from_yaml(written, Distill) == expected
 
 
 def test_a_setting_that_is_gone_is_refused_where_it_did_something(tmp_path: Path) -> None:
     file = tmp_path / "old.yaml"
     file.write_text("loss:\n  mixup: 0.4\n")
     with pytest.raises(ValueError, match="loss.mixup is 0.4; allowed: 0, as the setting is gone"):
-        cli.parse(["--config", str(file)], "")
+        parsed("--config", str(file))
     file.write_text("loss:\n  mixup: 0\n")
-    assert cli.parse(["--config", str(file)], "") == cli.parse([], "")
+    assert parsed("--config", str(file)) == parsed()
+
+
+def options(command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
+    """The settings that a command's help shows."""
+    with pytest.raises(SystemExit) as caught:
+        cli.parse(["--help"], "", COMMANDS[command])
+    assert caught.value.code == 0
+    return set(re.findall(r"^  --([a-z][\w.]*)", capsys.readouterr().out, re.MULTILINE))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_has_the_fields_of_its_dataclass_and_no_others(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    kind = COMMANDS[command]
+    of_the_parser = {"config", "print_config", "data.transfer.help"}
+    groups = cli.names(command) - cli.flat(kind()).keys()
+    assert options(command, capsys) - of_the_parser - groups == cli.flat(kind()).keys()
+    assert {field.name for field in fields(kind)} == {name for name in cli.names(command) if "." not in name}
+    assert cli.from_yaml(cli.to_yaml(kind()), kind) == kind().shown()
+
+
+def test_a_distillation_is_told_nothing_of_searches_promotions_and_corpora(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = options("distill", capsys)
+    assert "registry.name" in shown
+    assert not {name for name in shown if name.split(".")[0] in ("search", "promote", "label", "ablation")}
+
+
+@pytest.mark.parametrize(
+    ("command", "word", "others"),
+    [
+        ("distill", "--search.trials=5", "experiments.search"),
+        ("label", "--seed=1", "experiments.distill, experiments.teacher, "),
+        ("teacher", "--whole=true", "experiments.distill, experiments.finetune, experiments.ablation"),
+        ("distill", "--export.to=x", "experiments.export"),
+        ("search", "--export.backends=[]", "experiments.distill, experiments.teacher, "),
+    ],
+)
+def test_a_setting_of_another_command_is_refused_with_the_commands_that_have_it(command: str, word: str, others: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        cli.parse([word], "", COMMANDS[command])
+    assert str(caught.value).startswith(f"{word.split('=')[0]} is a setting of {others}")
+
+
+def test_a_file_that_holds_the_settings_of_all_commands_is_read_by_each(tmp_path: Path) -> None:
+    """As earlier versions have written it; what a command does not have is left out, what none has is refused."""
+    file = tmp_path / "config.yaml"
+    whole: dict[str, Any] = {}
+    for kind in COMMANDS.values():
+        for name, value in asdict(kind()).items():
+            whole[name] = {**whole.get(name, {}), **value} if isinstance(value, dict) else value
+    file.write_text(yaml.safe_dump(whole))
+    assert {"search", "label", "promote", "finetune"} <= whole.keys() and {"to", "backends"} <= whole["export"].keys()
+    for kind in COMMANDS.values():
+        assert cli.parse(["--config", str(file)], "", kind) == cli.from_yaml(file.read_text(), kind) == kind()
+    for wrong, told in (("search: {trails: 5}", "trails"), ("serch: {trials: 5}", "serch"), ("export: {too: x}", "too")):
+        file.write_text(wrong)
+        with pytest.raises(ArgumentError, match=told):
+            parsed("--config", str(file))

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from entry import TINY, client, command, outcome
+from entry import TINY, client, command, outcome, tiny
 from needs import need
 from official import rows
 
 from experiments import cli
 from experiments.on_spark import corpus
-from mkd.config import LabelConfig
+from experiments.settings import Distill, LabelConfig
 from mkd.result import silent
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
@@ -58,7 +58,7 @@ class Taught(NamedTuple):
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Taught:
     folder = tmp_path_factory.mktemp("teacher")
-    run_id = outcome(command(folder, "teacher", *TINY))["run_id"]
+    run_id = outcome(command(folder, "teacher", *tiny("teacher")))["run_id"]
     taught = Taught(folder, run_id, None)
     return taught._replace(model=mlflow.pyfunc.load_model(str(taught.path)))
 
@@ -149,7 +149,7 @@ def rows_of(task: Task) -> pd.DataFrame:
 
 def test_a_teachers_logits_teach_as_the_teacher_itself_does(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
     """By way of a file for each of two tasks: one of classes, and a regression, whose scores are in its own units there."""
-    config = replace(cli.parse(TINY, ""), cache=str(taught.folder / ".mkd"))
+    config = replace(cli.parse(TINY, "", Distill).core(), cache=str(taught.folder / ".mkd"))
     tasks = load_tasks(config.data)
     side = read_side(config, tasks, tokenizer_of(config, tasks), torch.device("cpu"), "teacher", silent)
     own = make_teacher(config, tasks, side, side, silent)

@@ -16,12 +16,13 @@ from onnx.reference import ReferenceEvaluator
 from tiny import MINILM, make_datas, make_tasks, make_tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from experiments.settings import Export
 from experiments.tracking.table import export_lines
-from mkd.config import Config, DataConfig, DemoConfig, ExportConfig, SpeedConfig, StudentConfig
+from mkd.config import DataConfig, DeliveryConfig, DemoConfig, ExportConfig, SpeedConfig, StudentConfig
 from mkd.evaluation.scoring import at_work, eager
 from mkd.export.folder import calibration_batches, export_int8, export_onnx, export_program, load_program
 from mkd.pipeline import save
-from mkd.runs.export import run_export
+from mkd.runs.export import Delivered, run_export
 from mkd.runtime.inference import MANIFEST, TOKENIZER, Infer, Text
 from mkd.runtime.inference import Student as Runtime
 from mkd.runtime.layout import Arrays, padded
@@ -302,12 +303,16 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root / "student", root
 
 
-def config_of(saved: tuple[Path, Path], to: Path, **more: object) -> Config:
-    asked = ExportConfig(student=str(saved[0]), to=str(to), max_loss=100)
-    return Config(
-        cache=str(saved[1]), threads=1, device="cpu", data=replace(DEMO, max_length=32),
+def config_of(saved: tuple[Path, Path], to: Path, **more: object) -> Export:
+    asked = DeliveryConfig(student=str(saved[0]), to=str(to), max_loss=100)
+    return Export(
+        cache=str(saved[1]), threads=1, data=replace(DEMO, max_length=32),
         speed=SpeedConfig(length=8, batch_size=2, threads=[1], seconds=0.1), export=replace(asked, **more),  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+def exported(config: Export, origin: Path) -> Delivered:
+    return run_export(config.core(), config.export, origin)
 
 
 def cells(line: str) -> list[str]:
@@ -316,7 +321,7 @@ def cells(line: str) -> list[str]:
 
 @pytest.mark.usefixtures("quiet")
 def test_a_saved_student_is_exported_and_told_of(saved: tuple[Path, Path], tmp_path: Path) -> None:
-    made = run_export(config_of(saved, tmp_path / "out" / "home", torch=True), saved[0])
+    made = exported(config_of(saved, tmp_path / "out" / "home", torch=True), saved[0])
     home = tmp_path / "out" / "home"
     assert [path.name for path in home.parent.iterdir()] == ["home"], "nothing is left beside it"
     assert (made.folder, made.backends, made.notes) == (str(home), ["onnx", "int8", "torch"], [])
@@ -356,7 +361,7 @@ def test_what_cannot_be_exported_is_refused_and_nothing_written(saved: tuple[Pat
         ),
     ]:
         with pytest.raises(ValueError) as caught:
-            run_export(changed, saved[0])
+            exported(changed, saved[0])
         assert str(caught.value) == told
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
@@ -366,7 +371,7 @@ def test_nothing_is_delivered_where_no_backend_passes(
 ) -> None:
     monkeypatch.setattr("mkd.export.folder.LARGEST_BYTES", 10)
     with pytest.raises(ValueError, match=r"^export.student is '.*': no onnx: a model of [\d,]+ bytes is too large"):
-        run_export(config_of(saved, tmp_path / "home"), saved[0])
+        exported(config_of(saved, tmp_path / "home"), saved[0])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from waiting import wait_for_tick
 
 from experiments import cli
-from mkd.config import Config
+from experiments.settings import Distill
 from mkd.storage.store import MANIFEST, NoRoom, key_of, new_array, stored, write_arrays
 from mkd.tokenization.tokenise import token_store
 
@@ -75,10 +75,10 @@ def test_of_a_folder_within_another_the_one_that_has_no_room_is_named(tmp_path: 
 
 
 def test_a_disk_that_is_really_full_ends_a_command_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def job(config: Config) -> None:
+    def job(config: Distill) -> None:
         stored(tmp_path, "kind", PARTS, _to_full_disk)
 
-    assert cli.entry(job, "", []) == 2
+    assert cli.entry(job, "", Distill, []) == 2
     told = capsys.readouterr().err
     assert told.startswith(f"error: [Errno 28] No space left on device: {tmp_path / 'kind' / key_of(PARTS)} takes ")
     assert told.endswith(" bytes or more\n")

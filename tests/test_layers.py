@@ -49,6 +49,7 @@ ORDER = {
         "mkd.runs",
     ],
     "experiments": [
+        "experiments.settings",
         "experiments.cli",
         "experiments.tracking",
         "experiments.studies",

@@ -14,6 +14,7 @@ from official import lines_of, rows
 from tiny import MINILM
 from transformers import DistilBertConfig, DistilBertModel, PreTrainedTokenizerBase
 
+from experiments.settings import Finetune
 from experiments.tracking import table
 from experiments.tracking.table import scores
 from mkd.config import (
@@ -33,7 +34,7 @@ from mkd.config import (
 )
 from mkd.evaluation.scoring import dev_logits, eager, quality
 from mkd.pipeline import prepare, run, run_teacher
-from mkd.result import MODEL, Result
+from mkd.result import MODEL, Report, Result, silent
 from mkd.runs.finetune import no_use, run_finetune
 from mkd.storage.pretrained import load_tokenizer
 from mkd.students import load_model
@@ -123,7 +124,9 @@ def test_a_run_gives_every_metric(result: Result) -> None:
 
 
 def test_without_any_seconds_for_it_speed_is_not_measured(shared: Path) -> None:
-    config = config_of(shared / "cache", baseline=False, export=ExportConfig([]), speed=SpeedConfig(length=16, seconds=0))
+    config = config_of(
+        shared / "cache", baseline=False, export=ExportConfig(backends=[]), speed=SpeedConfig(length=16, seconds=0)
+    )
     found = run(config, shared / "unmeasured")
     assert not [name for name in found.metrics if "speed/" in name] and found.exported == ""
     assert not [line for line in table.lines(found) if line.startswith(("| ms", "| rows"))]
@@ -416,18 +419,23 @@ def test_a_student_that_does_not_fit_is_refused_before_any_training(student: Stu
     assert not [name for name in steps if "train/" in name] and not (tmp_path / "cache" / "teachers").exists()
 
 
-def finetuning(cache: Path, student: str, tasks: list[str], loss: LossConfig, **data: Any) -> Config:
+def finetuning(cache: Path, student: str, tasks: list[str], loss: LossConfig, **data: Any) -> Finetune:
     """Eight steps more, of the student in a folder."""
     config = config_of(cache)
+    own = {name: getattr(config, name) for name in Finetune.__dataclass_fields__ if hasattr(config, name)}
     how = FinetuneConfig(student, loss, config.train)
-    return replace(config, data=replace(config.data, tasks=tasks, **data), finetune=how)
+    return Finetune(**own | {"data": replace(config.data, tasks=tasks, **data), "finetune": how})
+
+
+def tuned(config: Finetune, folder: Path, report: Report = silent) -> Result:
+    return run_finetune(config.core(), config.finetune, folder, report)
 
 
 def test_a_student_is_finetuned_on_labels_and_scored_before_and_after(result: Result, shared: Path, tmp_path: Path) -> None:
     """One task that it knows and one that is new to it; the one it does not go on with is gone."""
     told: set[str] = set()
     config = finetuning(shared / "cache", result.folder, ["paraphrase", "entailment"], LossConfig(hard_weight=1.0))
-    found = run_finetune(config, tmp_path, lambda step, metrics: told.update(metrics))
+    found = tuned(config, tmp_path, lambda step, metrics: told.update(metrics))
     before = {name: value for name, value in found.metrics.items() if name.startswith("before/")}
     assert before == {f"before/{k}": v for k, v in result.metrics.items() if k.startswith("quality/paraphrase/")}
     assert {"quality/paraphrase/score", "quality/entailment/score", "quality/mean", "size/bytes"} <= found.metrics.keys()
@@ -440,7 +448,7 @@ def test_a_fine_tuned_student_stands_beside_one_that_is_started_anew(result: Res
     """On the tasks that it was distilled on, with the labels alone, the latter is the twin that it had then."""
     config = finetuning(shared / "cache", result.folder, TASKS, LossConfig(hard_weight=1.0))
     told: dict[str, float] = {}
-    found = run_finetune(config, tmp_path / "tuned", lambda step, metrics: told.update(metrics))
+    found = tuned(config, tmp_path / "tuned", lambda step, metrics: told.update(metrics))
     assert {name: found.metrics[f"anew/{name}"] for name in QUALITY_OF} == {
         n: result.metrics[f"baseline/{n}"] for n in QUALITY_OF
     }
@@ -448,7 +456,7 @@ def test_a_fine_tuned_student_stands_beside_one_that_is_started_anew(result: Res
     table = scores(found)
     assert table[0].split() == ["|", "score", "on", "dev", "|", "before", "|", "student", "|", "anew", "|"]
     assert f"{found.metrics['anew/quality/mean']:.1f}" in table[-1]
-    alone = run_finetune(replace(config, baseline=False), tmp_path / "alone")
+    alone = tuned(replace(config, baseline=False), tmp_path / "alone")
     assert not any(name.startswith("anew/") for name in alone.metrics)
     assert {name: alone.metrics[name] for name in QUALITY_OF} == {name: found.metrics[name] for name in QUALITY_OF}
 
@@ -463,7 +471,7 @@ def test_a_fine_tuning_that_is_worse_than_to_start_anew_says_so() -> None:
 def test_a_student_is_finetuned_on_logits_too_where_labels_are_not_all(result: Result, shared: Path, tmp_path: Path) -> None:
     told: set[str] = set()
     config = finetuning(shared / "cache", result.folder, TASKS, LossConfig(kind="mse", hard_weight=0.5))
-    found = run_finetune(config, tmp_path, lambda step, metrics: told.update(metrics))
+    found = tuned(config, tmp_path, lambda step, metrics: told.update(metrics))
     assert found.teacher_key == result.teacher_key, "the teacher that was there"
     assert found.metrics["before/quality/mean"] == result.metrics["quality/mean"]
     assert {"agreement/mean", "teacher/quality/mean", "speed/torch/b1-text-t1/ratio"} <= found.metrics.keys()
@@ -474,12 +482,12 @@ def test_what_cannot_be_finetuned_is_refused(result: Result, shared: Path, tmp_p
     hard = LossConfig(hard_weight=1.0)
     for student in ("", str(tmp_path)):
         with pytest.raises(ValueError, match=f"finetune.student is '{student}'; allowed: a folder that holds a distilled"):
-            run_finetune(finetuning(shared / "cache", student, TASKS, hard), tmp_path / "s")
+            tuned(finetuning(shared / "cache", student, TASKS, hard), tmp_path / "s")
     with pytest.raises(ValueError, match="data.max_length is 65; allowed: at most 64, as finetune.student was trained"):
-        run_finetune(finetuning(shared / "cache", result.folder, TASKS, hard, max_length=65), tmp_path / "s")
+        tuned(finetuning(shared / "cache", result.folder, TASKS, hard, max_length=65), tmp_path / "s")
     weighed = LossConfig(hard_weight=1.0, task_weights={"sentiment": 1.0})
     with pytest.raises(ValueError, match=r"loss.task_weights names \['sentiment'\]; allowed: a weight for each of"):
-        run_finetune(finetuning(shared / "cache", result.folder, TASKS, weighed), tmp_path / "s")
+        tuned(finetuning(shared / "cache", result.folder, TASKS, weighed), tmp_path / "s")
 
 
 def test_every_loss_setting_at_once_distils(shared: Path, tmp_path: Path) -> None:
@@ -498,7 +506,7 @@ def test_a_finetuning_is_the_same_whether_its_teacher_is_made_or_found(shared: P
     student = replace(BILSTM, dropout=0.2)
     start = run(config_of(shared / "cache", student=student, baseline=False), tmp_path / "start")
     config = finetuning(tmp_path / "cache", start.folder, ["paraphrase"], LossConfig(hard_weight=0.5))
-    made, found = (run_finetune(config, tmp_path / name) for name in ("made", "found"))
+    made, found = (tuned(config, tmp_path / name) for name in ("made", "found"))
     assert of_quality(made) == of_quality(found)
     weights = [load_model(tmp_path / name / MODEL).state_dict() for name in ("made", "found")]
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())

@@ -14,7 +14,7 @@ from tiny import make_tasks as tasks_of
 from transformers import PreTrainedTokenizerBase
 
 from mkd import precision
-from mkd.config import Config, FinetuneConfig, TeacherConfig, TrainConfig
+from mkd.config import Config, TeacherConfig, TrainConfig
 from mkd.evaluation.scoring import eager, predict, selection_scores
 from mkd.evaluation.speed import hardware
 from mkd.pipeline import prepare
@@ -29,12 +29,11 @@ AUTO = TrainConfig(precision="auto")
 SETTINGS = [
     ("train", Config(train=AUTO)),
     ("teacher.train", Config(teacher=TeacherConfig(train=AUTO))),
-    ("finetune.train", Config(finetune=FinetuneConfig(train=AUTO))),
 ]
 
 
 def precisions(config: Config) -> list[str]:
-    return [train.precision for train in (config.train, config.teacher.train, config.finetune.train)]
+    return [train.precision for train in (config.train, config.teacher.train)]
 
 
 @pytest.mark.parametrize(("ratio", "told"), [(3.4, "bfloat16"), (1.2, "bfloat16"), (1.19, "float32"), (0.07, "float32")])
@@ -43,10 +42,11 @@ def test_bfloat16_is_taken_where_it_is_faster_by_a_margin(
 ) -> None:
     monkeypatch.setattr(precision, "measured", lambda device: ratio)
     for place, (_, config) in enumerate(SETTINGS):
-        expected = ["float32"] * 3
+        expected = ["float32"] * 2
         expected[place] = told
         lines: list[object] = []
-        assert precisions(chosen(replace(config, device="cpu", cache=str(tmp_path)), lines.append)) == expected
+        own = replace(config, device="cpu", cache=str(tmp_path))
+        assert precisions(chosen(own, own, lines.append)) == expected
         assert len(lines) == 1 and f"{told}, as bfloat16 trains {ratio:.2f} times as fast" in str(lines[0])
 
 
@@ -72,7 +72,7 @@ def test_what_is_said_is_taken_and_nothing_is_measured(tmp_path: Path, monkeypat
     monkeypatch.setattr(precision, "measured", lambda device: pytest.fail("no precision is auto"))
     for said in ("float32", "bfloat16"):
         config = Config(cache=str(tmp_path), train=TrainConfig(precision=said))
-        assert chosen(config, lambda line: pytest.fail("nothing was measured")) == config
+        assert chosen(config, config, lambda line: pytest.fail("nothing was measured")) == config
     assert not list(tmp_path.iterdir())
 
 
@@ -110,7 +110,8 @@ def test_this_machine_is_measured_and_left_as_it_was(tmp_path: Path) -> None:
 def test_a_run_with_an_open_precision_is_refused(name: str, config: Config, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"^{name}.precision is 'auto'; allowed here"):
         prepare(config)
-    prepare(chosen(replace(config, cache=str(tmp_path))))
+    own = replace(config, cache=str(tmp_path))
+    prepare(chosen(own, own))
 
 
 def test_a_teacher_is_scored_in_the_precision_that_it_is_refined_in(

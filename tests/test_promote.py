@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from entry import TINY, client, command, outcome
+from entry import client, command, outcome, tiny
 from tiny import make_datas, make_tasks, make_tokenizer
 
 from experiments.promote import spread
@@ -16,7 +16,7 @@ from mkd.pipeline import with_all_rows
 
 SPACE = {"student.hidden": [16, 32], "train.learning_rate": {"low": 1e-3, "high": 1e-2, "log": True}}
 SEARCH = [
-    *TINY, '--data.tasks=["sentiment", "similarity"]', "--search.backend=torch", "--search.pruning.warmup=1",
+    *tiny("search"), '--data.tasks=["sentiment", "similarity"]', "--search.backend=torch", "--search.pruning.warmup=1",
     "--loss.temperature=3", "--search.trials=3", "--search.study=little", "--search.space", json.dumps(SPACE),
 ]  # fmt: skip
 COMMAND = ["--threads=1", "--export.backends=[]", "--promote.study=little"]

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from experiments.settings import PruningConfig
 from experiments.studies.pruning import Progress, is_behind, lead
-from mkd.config import PruningConfig
 from mkd.evaluation.pareto import front
 
 RULE = PruningConfig(margin=5.0, warmup=0.25)

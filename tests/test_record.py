@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from mkd.config import Config
 from mkd.result import Ended
 from mkd.storage.run_folder import path_of, run_folder
 
 
 def test_the_folder_of_a_run_that_was_ended_for_good_is_gone_with_its_checkpoint(tmp_path: Path) -> None:
-    config = Config(cache=str(tmp_path))
+    config = {"cache": str(tmp_path)}
     with pytest.raises(Ended, match="behind the others") as caught, run_folder(config, "trial") as folder:
         (folder / "student.safetensors").touch()
         raise Ended("pruned", "behind the others")
@@ -24,7 +23,7 @@ def test_the_folder_of_a_run_that_was_ended_for_good_is_gone_with_its_checkpoint
 def test_the_folder_of_a_run_that_was_interrupted_or_failed_is_kept_until_it_has_been_gone_on_with(
     error: type[BaseException], tmp_path: Path
 ) -> None:
-    config = Config(cache=str(tmp_path))
+    config = {"cache": str(tmp_path)}
     with pytest.raises(error), run_folder(config, "trial") as folder:
         (folder / "student.safetensors").write_text("as far as it was")
         raise error
@@ -34,7 +33,7 @@ def test_the_folder_of_a_run_that_was_interrupted_or_failed_is_kept_until_it_has
 
 
 def test_a_run_that_was_interrupted_and_then_ended_for_good_leaves_nothing(tmp_path: Path) -> None:
-    config = Config(cache=str(tmp_path))
+    config = {"cache": str(tmp_path)}
     with pytest.raises(KeyboardInterrupt), run_folder(config, "trial") as folder:
         (folder / "student.safetensors").touch()
         raise KeyboardInterrupt

@@ -174,7 +174,6 @@ def test_failing_trials_do_not_end_a_search_but_five_in_a_row_do(tmp_path: Path)
             "search.start[0]: loss.kind is 'hinge'; allowed in search.space: one of",
         ),
         (["--search.storage=postgresql://mkd:secret@127.0.0.1:1/x"], "search.storage is 'postgresql://mkd:***@127.0.0.1:1/x': "),
-        (["--whole=true"], "whole is true; allowed for a search: false"),
         (["--speed.seconds=0"], "speed.seconds is 0; allowed for a search: above 0"),
         (["--search.storage=postgres://mkd:secret@h/x"], "search.storage is 'postgres://mkd:***@h/x'; allowed: sqlite:///FILE"),
         (["--search.storage=mysql://x"], "search.storage is 'mysql://x'; allowed: sqlite:///FILE or postgresql://"),

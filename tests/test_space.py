@@ -12,8 +12,8 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 
 from experiments import cli
+from experiments.settings import Distill, Search, distillation
 from experiments.studies.space import LEAST, Leaf, Space, check, corners, holds, kinds, least, params_of, parse, suggest
-from mkd.config import Config
 
 CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"
 TASKS = ["sentiment", "acceptability", "paraphrase", "entailment", "similarity"]
@@ -374,17 +374,17 @@ def test_the_smallest_student_of_any_space_is_one_of_its_corners() -> None:
 def test_a_choice_or_an_end_that_the_config_refuses_is_refused_by_its_setting(space: dict[str, Any], told: str | None) -> None:
     found = parse(space, TASKS)
     if told is None:
-        check(found, Config())
+        check(found, Distill())
     else:
         with pytest.raises(ValueError, match=told):
-            check(found, Config())
+            check(found, Distill())
 
 
 def test_a_space_is_checked_against_the_settings_that_it_leaves_alone() -> None:
     space = parse({"student.hidden": [40]}, TASKS)
-    check(space, Config())
+    check(space, Distill())
     with pytest.raises(ValueError, match="student.hidden is 40; allowed: a multiple of student.heads=3"):
-        check(space, cli.with_settings(Config(), {"student.heads": 3, "student.hidden": 48}))
+        check(space, cli.with_settings(Distill(), {"student.heads": 3, "student.hidden": 48}))
 
 
 SHIPPED: dict[str, tuple[list[str], list[str]]] = {
@@ -397,7 +397,7 @@ SHIPPED: dict[str, tuple[list[str], list[str]]] = {
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_space_that_ships_is_allowed_and_its_starts_lie_in_it(name: str) -> None:
     tasks, argv = SHIPPED[name]
-    config = cli.parse(["--config", str(CONFIGS / name), *argv], "")
+    config = cli.parse(["--config", str(CONFIGS / name), *argv], "", Search)
     space = parse(config.search.space, tasks)
     check(space, config)
     known = kinds(space)
@@ -409,7 +409,7 @@ def test_a_space_that_ships_is_allowed_and_its_starts_lie_in_it(name: str) -> No
         weights, given = whole.pop(WEIGHTS), start[WEIGHTS]
         assert weights == pytest.approx({task: weight / sum(given.values()) for task, weight in given.items()})
         assert whole == {setting: value for setting, value in start.items() if setting != WEIGHTS}
-        cli.with_settings(config, whole)
+        cli.with_settings(distillation(config.core()), whole)
 
 
 def test_every_space_that_ships_is_among_them() -> None:

@@ -8,17 +8,18 @@ from typing import Any
 
 import optuna
 import pytest
-from entry import TINY, client, command, outcome, runs
+from entry import client, command, outcome, runs, tiny
 from mlflow.entities import Run
 from mlflow.optuna.storage import MlflowStorage
 from needs import need
 from optuna.samplers import RandomSampler, TPESampler
 
 from experiments.on_spark import engine
+from experiments.settings import Search, SearchConfig
 from experiments.studies.space import parse
 from experiments.studies.study import RUN_OF_TRIAL
 from experiments.studies.worker import Job
-from mkd.config import Config, SearchConfig, TrainConfig
+from mkd.config import TrainConfig
 
 SPACE: dict[str, Any] = {
     "student.kind": {"choices": {"bag": {"student.layers": {"low": 1, "high": 2}}, "transformer": {"student.hidden": [16, 32]}}},
@@ -26,7 +27,7 @@ SPACE: dict[str, Any] = {
     "train.sampling.weights": "simplex",
 }
 SEARCH = [
-    *TINY, '--data.tasks=["sentiment", "similarity"]', "--data.max_length=32", "--speed.length=16",
+    *tiny("search"), '--data.tasks=["sentiment", "similarity"]', "--data.max_length=32", "--speed.length=16",
     "--speed.batch_size=2", "--train.eval_every=3", "--search.backend=torch", "--search.engine=spark",
     "--search.pruning.warmup=1", "--search.space", json.dumps(SPACE),
 ]  # fmt: skip
@@ -129,16 +130,16 @@ def test_trials_that_fail_or_are_too_slow_are_runs_that_say_so_and_do_not_end_th
 @pytest.mark.parametrize(
     ("config", "tasks", "told"),
     [
-        (Config(search=SearchConfig(trials=1001)), 2, "search.trials is 1001; allowed for search.engine=spark: 1,000 at most"),
-        (Config(train=TrainConfig(steps=402, eval_every=2)), 2, "train.eval_every is 2, 201 times in train.steps; .*: 200 times"),
-        (Config(), 200, r"search.space takes \d\d,\d\d\d characters .*; allowed for search.engine=spark: 8,000"),
+        (Search(search=SearchConfig(trials=1001)), 2, "search.trials is 1001; allowed for search.engine=spark: 1,000 at most"),
+        (Search(train=TrainConfig(steps=402, eval_every=2)), 2, "train.eval_every is 2, 201 times in train.steps; .*: 200 times"),
+        (Search(), 200, r"search.space takes \d\d,\d\d\d characters .*; allowed for search.engine=spark: 8,000"),
     ],
 )
 def test_what_the_storage_has_no_room_for_is_refused(
-    config: Config, tasks: int, told: str, monkeypatch: pytest.MonkeyPatch
+    config: Search, tasks: int, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JAVA_HOME", "anywhere")  # it is asked for, and not started
-    engine.check(Config(search=SearchConfig(trials=1000)), parse(SPACE, ["a", "b"]))
+    engine.check(Search(search=SearchConfig(trials=1000)), parse(SPACE, ["a", "b"]))
     with pytest.raises(ValueError, match=told):
         engine.check(config, parse(SPACE, [f"task{number}" for number in range(tasks)]))
 
@@ -146,11 +147,11 @@ def test_what_the_storage_has_no_room_for_is_refused(
 def test_a_missing_extra_is_named_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyspark", None)
     with pytest.raises(ValueError, match=r"pip install 'mkd\[spark\]'"):
-        engine.check(Config(), parse(SPACE, ["a"]))
+        engine.check(Search(), parse(SPACE, ["a"]))
 
 
 def test_a_second_command_at_a_study_is_refused(tmp_path: Path) -> None:
-    job = Job(Config(cache=str(tmp_path)), [], "sqlite:///x.db", "", 0.0)
+    job = Job(Search(cache=str(tmp_path)), [], "sqlite:///x.db", "", 0.0)
     with (
         engine._alone(job),
         pytest.raises(ValueError, match="search.study is 'mkd', which another command is at"),
@@ -160,11 +161,11 @@ def test_a_second_command_at_a_study_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_draws_follows_from_the_seed_and_the_trials_that_there_are() -> None:
-    def draws(config: Config, ended: int) -> Any:
+    def draws(config: Search, ended: int) -> Any:
         study = optuna.create_study(sampler=engine._sampler(config, ended))
         return study.ask().suggest_float("x", 0, 1)
 
-    config = Config(search=SearchConfig(sampler="random"))
+    config = Search(search=SearchConfig(sampler="random"))
     assert draws(config, 3) == draws(config, 3) != draws(config, 4)
-    assert draws(Config(), 3) != draws(Config(seed=1), 3)
-    assert isinstance(engine._sampler(config, 0), RandomSampler) and isinstance(engine._sampler(Config(), 0), TPESampler)
+    assert draws(Search(), 3) != draws(Search(seed=1), 3)
+    assert isinstance(engine._sampler(config, 0), RandomSampler) and isinstance(engine._sampler(Search(), 0), TPESampler)

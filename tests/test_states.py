@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from test_finetuned import bert, made, saved
-from test_pipeline import TASKS, config_of, finetuning, of_quality
+from test_pipeline import TASKS, config_of, finetuning, of_quality, tuned
 from test_students import student_of
 from test_teachers import config_of as teacher_config_of
 from tiny import make_tasks, single_rows, split
@@ -18,7 +18,6 @@ from transformers import AutoTokenizer, BartConfig, BertForSequenceClassificatio
 from mkd.config import Config, LossConfig, MatchConfig, StudentConfig
 from mkd.pipeline import run
 from mkd.result import Result, silent
-from mkd.runs.finetune import run_finetune
 from mkd.students import load_model
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Row
@@ -288,8 +287,8 @@ def test_students_of_every_kind_match_in_bfloat16(student: StudentConfig, shared
 def test_a_finetuning_matches_too(plain: Result, shared: Path, tmp_path: Path) -> None:
     told: set[str] = set()
     config = finetuning(shared / "cache", plain.folder, TASKS, replace(ON, hard_weight=0.5))
-    run_finetune(config, tmp_path / "s", lambda step, metrics: told.update(metrics))
+    tuned(config, tmp_path / "s", lambda step, metrics: told.update(metrics))
     assert "train/match/similarity" in told
     bad = replace(config, finetune=replace(config.finetune, loss=LossConfig(match=MatchConfig(1.0, [0], [5]))))
     with pytest.raises(ValueError, match=r"loss.match.student_layers is \[5\]; allowed: from -3 to 2"):
-        run_finetune(bad, tmp_path / "bad")
+        tuned(bad, tmp_path / "bad")

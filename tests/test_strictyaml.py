@@ -7,6 +7,7 @@ import yaml
 from jsonargparse import ArgumentError
 
 from experiments import cli
+from experiments.settings import Distill
 from mkd.config import DataConfig
 from mkd.storage.strict_yaml import check
 from mkd.tasks.sources import load_tasks
@@ -55,7 +56,7 @@ def test_what_is_no_yaml_is_told_as_such() -> None:
 
 def refused(*argv: str) -> str:
     with pytest.raises((ValueError, ArgumentError)) as caught:
-        cli.parse(list(argv), "")
+        cli.parse(list(argv), "", Distill)
     return cli.one_line(caught.value)
 
 
@@ -68,15 +69,15 @@ def test_a_file_of_settings_and_a_value_on_the_command_line_are_read_so(tmp_path
     assert refused("--config", str(file)).startswith(f"{file}:3: the key 'steps' stands twice")
     assert "the key 'a' stands twice" in refused("--loss.task_weights", '{"a": 1, "a": 2}')
     with pytest.raises(ValueError, match="the key 'seed' stands twice, first in line 1; allowed: once"):
-        cli.from_yaml("seed: 1\nseed: 2\n")
+        cli.from_yaml("seed: 1\nseed: 2\n", Distill)
     file.write_text("train: {steps: 10, learning_rate: 3e-5}\nsearch: {space: {train.steps: [1, 2]}}\n")
-    assert cli.parse(["--config", str(file)], "").train.learning_rate == 3e-5
+    assert cli.parse(["--config", str(file)], "", Distill).train.learning_rate == 3e-5
 
 
 def test_a_mistake_in_a_file_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("seed: 1\nseed: 2\n")
-    assert cli.entry(lambda config: None, "", ["--config", str(file)]) == 2
+    assert cli.entry(lambda config: None, "", Distill, ["--config", str(file)]) == 2
     assert capsys.readouterr().err == f"error: {file}:2: the key 'seed' stands twice, first in line 1; allowed: once\n"
 
 

@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from experiments.settings import Search, SearchConfig, without_password
 from experiments.studies.pruning import Progress
 from experiments.studies.study import (
     ABOUT,
@@ -41,7 +42,7 @@ from experiments.studies.study import (
     put_back,
     storage,
 )
-from mkd.config import Config, DataConfig, SearchConfig, without_password
+from mkd.config import DataConfig
 from mkd.selection.carving import VERSION
 
 # Optuna warns that nothing beats where trials are asked for one by one.
@@ -55,8 +56,8 @@ KINDS: dict[str, BaseDistribution] = {
 SETTINGS: dict[str, Any] = {"train": {"steps": 8}, "loss": {"kind": "kl"}}
 
 
-def config_of(folder: Path, study: str = "mkd", seed: int = 0, **changes: Any) -> Config:
-    return Config(seed=seed, search=SearchConfig(study=study, storage=f"sqlite:///{folder / 'optuna.db'}", **changes))
+def config_of(folder: Path, study: str = "mkd", seed: int = 0, **changes: Any) -> Search:
+    return Search(seed=seed, search=SearchConfig(study=study, storage=f"sqlite:///{folder / 'optuna.db'}", **changes))
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,9 @@ from official import NUM, OFFICIAL, Official, lines_of, make_folder
 from tiny import MINILM
 from transformers import PreTrainedTokenizerBase
 
+from experiments.settings import Submit
 from experiments.tracking.table import submission_info, submission_lines
-from mkd.config import Config, DataConfig, StudentConfig, SubmitConfig
+from mkd.config import DataConfig, StudentConfig, SubmitConfig
 from mkd.evaluation.scoring import at_work
 from mkd.pipeline import save
 from mkd.runs.submission import Submission, run_submit
@@ -70,13 +71,13 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def config_of(cache: Path, glue: Path, student: Path, **more: Any) -> Config:
+def config_of(cache: Path, glue: Path, student: Path, **more: Any) -> Submit:
     data = DataConfig(source="glue", path=str(glue))
-    return Config(device="cpu", cache=str(cache), data=data, submit=SubmitConfig(student=str(student), **more))
+    return Submit(device="cpu", cache=str(cache), data=data, submit=SubmitConfig(student=str(student), **more))
 
 
-def submitted(config: Config, folder: Path) -> Submission:
-    return run_submit(config, Path(config.submit.student), folder)
+def submitted(config: Submit, folder: Path) -> Submission:
+    return run_submit(config.core(), config.submit, Path(config.submit.student), folder)
 
 
 def files_of(path: Path) -> dict[str, list[list[str]]]:
@@ -144,7 +145,8 @@ def test_the_same_answers_are_the_same_bytes_and_are_not_computed_twice(
 ) -> None:
     logits = set((stores / "logits").iterdir())
     told: list[dict[str, float]] = []
-    again = run_submit(config_of(stores, glue, student), student, tmp_path, lambda step, metrics: told.append(metrics))
+    config = config_of(stores, glue, student)
+    again = run_submit(config.core(), config.submit, student, tmp_path, lambda step, metrics: told.append(metrics))
     assert again.zip.read_bytes() == submission.zip.read_bytes()
     assert set((stores / "logits").iterdir()) == logits and len({path.stem for path in logits}) == 11
     assert [path.name for path in tmp_path.iterdir()] == ["submission.zip"]

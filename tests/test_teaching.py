@@ -191,9 +191,9 @@ def test_a_student_is_finetuned_on_the_logits_of_other_teachers(mixed: Result, f
     }
     tasks = ["sentiment", "similarity"]
     config = config_of(folder, sources, tasks=tasks, student=StudentConfig(kind="bilstm", init="teacher"))
-    config = replace(config, finetune=FinetuneConfig(mixed.folder, LossConfig(hard_weight=0.5), TRAIN))
+    how = FinetuneConfig(mixed.folder, LossConfig(hard_weight=0.5), TRAIN)
     told: set[str] = set()
-    found = run_finetune(config, tmp_path / "s", lambda step, metrics: told.update(metrics))
+    found = run_finetune(config, how, tmp_path / "s", lambda step, metrics: told.update(metrics))
     assert found.teacher == "bert-1x8 + similarity-1.jsonl"
     assert found.metrics["before/quality/similarity/score"] == mixed.metrics["quality/similarity/score"]
     assert {"train/soft/similarity", "train/hard/sentiment"} <= told and not any(name.startswith("teacher/") for name in told)
@@ -202,10 +202,10 @@ def test_a_student_is_finetuned_on_the_logits_of_other_teachers(mixed: Result, f
     assert [cell == "-" for cell in cells["similarity"]] == [True, False, False, True, True]
     assert [cell == "-" for cell in cells["mean"]] == [True, False, False, True, True]
 
-    alone = run_finetune(replace(config, finetune=replace(config.finetune, loss=LossConfig(hard_weight=1.0))), tmp_path / "alone")
+    alone = run_finetune(config, replace(how, loss=LossConfig(hard_weight=1.0)), tmp_path / "alone")
     assert alone.teacher == "" and table.lines(alone)[0].split("|")[2:-1] == [" before ", " student "]
     files = replace(config.teacher, sources={task: [gold_file(folder, task, ("train",))] for task in tasks})
-    assert run_finetune(replace(config, teacher=files), tmp_path / "files").teacher.endswith("similarity-1.jsonl")
+    assert run_finetune(replace(config, teacher=files), how, tmp_path / "files").teacher.endswith("similarity-1.jsonl")
 
 
 def test_a_file_cannot_label_what_is_added_to_its_task(folder: Path, tmp_path: Path) -> None:

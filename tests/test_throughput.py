@@ -4,19 +4,25 @@ from pathlib import Path
 import pytest
 
 from experiments import cli, throughput
-from mkd.config import Config, DataConfig, DemoConfig, TeacherConfig, ThroughputConfig, TrainConfig
+from experiments.settings import Throughput
+from mkd.config import DataConfig, DemoConfig, TeacherConfig, ThroughputConfig, TrainConfig
 from mkd.runs.throughput import LOOPS
-from mkd.runs.throughput import throughput as measured
+from mkd.runs.throughput import Throughput as Measured
+from mkd.runs.throughput import throughput as loops
 
 
-def config_of(cache: Path, task: str) -> Config:
-    return Config(
+def config_of(cache: Path, task: str) -> Throughput:
+    return Throughput(
         cache=str(cache),
         data=DataConfig(tasks=[task], demo=DemoConfig(train_rows=60, unlabelled_rows=0, dev_rows=10)),
         teacher=TeacherConfig(layers=1, hidden=16, heads=2, vocabulary=100),
         train=TrainConfig(batch_size=8),
         throughput=ThroughputConfig(students=["2x128"], batches=2, rounds=1),
     )
+
+
+def measured(config: Throughput) -> Measured:
+    return loops(config.core(), config.throughput)
 
 
 def test_every_loop_is_timed_and_compared_with_the_plain_one(tmp_path: Path) -> None:
@@ -51,7 +57,7 @@ def test_the_last_line_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "--throughput.rounds",
         "1",
     ]
-    assert cli.entry(throughput.measure, "", [*arguments, "--cache", str(tmp_path)]) == 0
+    assert cli.entry(throughput.measure, "", Throughput, [*arguments, "--cache", str(tmp_path)]) == 0
     *_, last = capsys.readouterr().out.strip().split("\n")
     told = json.loads(last)
     ratios = {(t["student"], t["loop"]): t["ratio"] for t in told["timings"]}

@@ -8,7 +8,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
-from entry import TINY, client, command, environment, outcome, runs, started, wait_until
+from entry import TINY, client, command, environment, outcome, runs, started, tiny, wait_until
 from official import make_folder
 
 from experiments.tracking.run import make_database
@@ -126,7 +126,7 @@ def test_a_logged_student_is_finetuned_in_a_run_linked_to_its_own(distilled: Dis
     folder, done = distilled
     parent = outcome(done)["run_id"]
     steps = ["--finetune.train.steps=6", '--data.tasks=["sentiment"]']
-    found = outcome(command(folder, "finetune", *TINY, *steps, "--finetune.student", f"runs:/{parent}/student"))
+    found = outcome(command(folder, "finetune", *tiny("finetune"), *steps, "--finetune.student", f"runs:/{parent}/student"))
     run = client(folder).get_run(found["run_id"])
     assert run.info.status == "FINISHED" and run.info.run_name == f"finetune {parent[:8]} hard labels 1 tasks"
     assert (run.data.tags["mkd.kind"], run.data.tags["mkd.parent"]) == ("finetune", parent)
@@ -153,14 +153,14 @@ def test_a_logged_student_is_submitted_in_a_run_linked_to_its_own(distilled: Dis
 
 @pytest.mark.parametrize(("entry", "uri"), [("finetune", "runs:/0123456789abcdef/student"), ("submit", "runs:/")])
 def test_a_run_that_is_not_there_is_refused_before_any_run_is_made(entry: str, uri: str, tmp_path: Path) -> None:
-    done = command(tmp_path, entry, *TINY, f"--{entry}.student", uri)
+    done = command(tmp_path, entry, *tiny(entry), f"--{entry}.student", uri)
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(f"error: {entry}.student is '{uri}': not found in sqlite:///") and "Traceback" not in done.stderr
 
 
 def test_a_teacher_run_is_found_again_by_a_distillation(tmp_path: Path) -> None:
-    taught = outcome(command(tmp_path, "teacher", *TINY))
+    taught = outcome(command(tmp_path, "teacher", *tiny("teacher")))
     run = client(tmp_path).get_run(taught["run_id"])
     assert run.data.tags["mkd.kind"] == "teacher" and run.info.run_name.startswith("teacher 1x32 from scratch")
     distilled = outcome(command(tmp_path, "distill", *TINY, "--baseline=false"))

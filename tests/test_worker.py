@@ -17,10 +17,10 @@ from entry import client, command, entry_point, environment, outcome, runs, star
 from postgres import server
 from searches import SEARCH, states, study_of, trial_runs
 
+from experiments.settings import SearchConfig
 from experiments.studies.pruning import Progress
 from experiments.studies.study import AGAIN, DIED, PROGRESS, RESULT
 from experiments.studies.worker import Watch
-from mkd.config import SearchConfig
 
 SLOW = ["--train.steps=1000", "--train.eval_every=50", "--checkpoint_seconds=0.2"]
 """A trial that is still at work when it is looked for."""

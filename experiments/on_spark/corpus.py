@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.dataset
 from mlflow.exceptions import ExecutionException
 
-from mkd.config import LabelConfig
+from experiments.settings import LabelConfig
 from mkd.tasks.files import listed
 from mkd.teachers.imported import COLUMNS
 

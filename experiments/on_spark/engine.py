@@ -36,12 +36,12 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.on_spark import corpus
+from experiments.settings import Search, SearchConfig
 from experiments.studies import study, trials
 from experiments.studies.space import Space, kinds
 from experiments.studies.worker import Job, Objective
 from experiments.tracking import progress
 from experiments.tracking.run import connected
-from mkd.config import Config, SearchConfig
 from mkd.storage.run_folder import differences
 from mkd.storage.store import key_of
 
@@ -57,7 +57,7 @@ LOOK_SECONDS = 3
 """So often the trials that have ended are counted."""
 
 
-def check(config: Config, space: Space) -> None:
+def check(config: Search, space: Space) -> None:
     """Raises ValueError without pyspark or Java, and for what MLflow's storage of a study has no room for."""
     corpus.check_spark()
     own, scores = config.search.trials, config.train.steps // config.train.eval_every
@@ -94,7 +94,7 @@ def check_known(config: SearchConfig, told: dict[str, Any]) -> None:
         )
 
 
-def opened(config: Config, told: dict[str, Any]) -> optuna.Study:
+def opened(config: Search, told: dict[str, Any]) -> optuna.Study:
     """The study of this name, which is made where there is none. told: as `study.about` gives it."""
     search = config.search
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -148,7 +148,7 @@ def _end_of_row(since: float, optuna_study: optuna.Study, trial: FrozenTrial) ->
         optuna_study._stop_flag = True  # its own stop() knows no loop but Optuna's
 
 
-def _sampler(config: Config, ended: int) -> BaseSampler:
+def _sampler(config: Search, ended: int) -> BaseSampler:
     """What draws, from the seed and the trials that there are: MlflowSparkStudy seeds it anew in each of several workers.
 
     It can't be `Seeded`, as two workers may have the same number.

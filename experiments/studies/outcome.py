@@ -10,11 +10,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
+from experiments.settings import Search
 from experiments.studies import study as studies
 from experiments.studies import trials
 from experiments.studies.study import Outcome
 from experiments.tracking.table import markdown
-from mkd.config import Config
 from mkd.evaluation.pareto import Reference, front, hypervolumes
 from mkd.evaluation.scoring import majority_on_selection
 from mkd.evaluation.speed import busy_note
@@ -169,7 +169,7 @@ def draw(info: Info) -> Figure:
 
 
 def conclude(
-    config: Config, optuna_study: optuna.Study, ready: Ready, teacher_speed: dict[str, float], setting: str, seconds: float
+    config: Search, optuna_study: optuna.Study, ready: Ready, teacher_speed: dict[str, float], setting: str, seconds: float
 ) -> None:
     """Leaves what was found in the study's run, marks the runs of its front, and prints it. seconds: that the trials took."""
     found = found_by(optuna_study, ready, teacher_speed, setting)
@@ -186,7 +186,7 @@ def conclude(
 
 
 def told_of(
-    config: Config, optuna_study: optuna.Study, found: Found, shares: dict[str, dict[str, float]], setting: str
+    config: Search, optuna_study: optuna.Study, found: Found, shares: dict[str, dict[str, float]], setting: str
 ) -> dict[str, Any]:
     """All of the study as JSON holds it, as the charts read it."""
     rows = []

@@ -11,7 +11,7 @@ that one was stopped itself, there is another that is as fast and further ahead.
 import math
 from typing import NamedTuple
 
-from mkd.config import PruningConfig
+from experiments.settings import PruningConfig
 
 
 class Progress(NamedTuple):

@@ -19,7 +19,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import BaseTrial
 
 from experiments import cli
-from mkd.config import Config
+from experiments.settings import Distill
 
 SIMPLEX = "simplex"
 LEAST = 1e-6
@@ -193,7 +193,7 @@ def _draws_of(leaf: Leaf, weights: Any) -> dict[str, float]:
     return {name: min(max(math.exp(-weights[task] * scale), LEAST), 1 - LEAST) for task, name in _draws(leaf)}
 
 
-def check(space: Space, config: Config) -> None:
+def check(space: Space, config: Distill) -> None:
     """Raises ValueError, naming the setting, where the config refuses an end of a range or a choice.
 
     Each is tried with the least of everything else that is searched beside it.

@@ -19,9 +19,9 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.event import listen
 from sqlalchemy.exc import SQLAlchemyError
 
+from experiments.settings import Search, SearchConfig, without_password
 from experiments.studies.pruning import Progress
 from experiments.studies.space import holds
-from mkd.config import Config, SearchConfig, without_password
 from mkd.selection.carving import VERSION
 from mkd.storage.run_folder import differences
 from mkd.storage.store import key_of
@@ -167,12 +167,13 @@ def fail_stale(study: optuna.Study) -> None:
         optuna.storages.fail_stale_trials(study)
 
 
-def about(config: Config, base: dict[str, Any]) -> dict[str, Any]:
+def about(config: Search, base: dict[str, Any]) -> dict[str, Any]:
     """What has to be the same whenever a study is gone on with. base: all settings of a trial that are not searched."""
     search = config.search
     told = {name: getattr(search, name) for name in ("space", "objectives", "backend", "sampler")}
     told["budgets"] = {name: getattr(search, f"budget_{name}") for name in ("ms", "bytes", "parameters")}
-    told |= {"settings": base, "seed": config.seed, "selection": VERSION, "contents": contents(config)} | made_by("students")
+    told |= {"settings": base, "seed": config.seed, "selection": VERSION, "contents": contents(config.core())}
+    told |= made_by("students")
     told["rows"] = fingerprints(load_tasks(config.data))
     found: dict[str, Any] = json.loads(json.dumps(told))
     return found
@@ -190,7 +191,7 @@ def check_known(config: SearchConfig, store: RDBStorage, told: dict[str, Any]) -
         )
 
 
-def opened(config: Config, store: RDBStorage, told: dict[str, Any]) -> optuna.Study:
+def opened(config: Search, store: RDBStorage, told: dict[str, Any]) -> optuna.Study:
     """The study of this name, which is made where there is none. told: as `about` gives it."""
     search = config.search
     with reached(search), locked(search), warnings.catch_warnings():

@@ -14,11 +14,11 @@ from mlflow.exceptions import MlflowException
 from optuna.trial import FrozenTrial
 
 from experiments.cli import from_yaml
+from experiments.settings import Ablation, Distill, Search
 from experiments.tracking import progress
 from experiments.tracking.record import Core, Recorded, log_result
 from experiments.tracking.run import connected, describe, failure_told, log_metrics, opened, reporter, start, tasks_of, where
 from mkd import processes
-from mkd.config import Config
 from mkd.evaluation.speed import HEADLINE
 from mkd.result import Ended, Report
 
@@ -31,16 +31,16 @@ MOST_TRIALS = 10_000
 
 
 @contextmanager
-def study(config: Config, kind: str, name: str) -> Iterator[Study]:
+def study(config: Ablation, kind: str, name: str) -> Iterator[Study]:
     """Opens it, for `trial` and `conclude`; it ends FINISHED, or FAILED where something raises."""
     if processes.count() > 1:
         raise ValueError(f"there are {processes.count()} processes; allowed for many runs in one command: one")
-    with opened(config, name, {"mkd.kind": kind, "mkd.tasks": tasks_of(config)}) as (run, _):
+    with opened(config, name, {"mkd.kind": kind, "mkd.tasks": tasks_of(config.data)}) as (run, _):
         yield run
 
 
 def trial(
-    parent: Run, config: Config, name: str, tags: dict[str, str], core: Core, report: Report,
+    parent: Run, config: Distill, name: str, tags: dict[str, str], core: Core, report: Report,
     params: dict[str, str] | None = None, place: str = "",
 ) -> Recorded:  # fmt: skip
     """Runs the core as a child of the study's run, and leaves everything but the model; `report` gets the core's progress.
@@ -49,10 +49,10 @@ def trial(
     FINISHED; KILLED where the core raises Ended, or is interrupted; FAILED with the error's text where it raises anything else.
     `mkd.state` tells which.
     """
-    tags = {"mkd.kind": "trial", "mkd.tasks": tasks_of(config), "mkd.parent": parent.info.run_id} | tags
+    tags = {"mkd.kind": "trial", "mkd.tasks": tasks_of(config.data), "mkd.parent": parent.info.run_id} | tags
     with opened(config, name, tags, parent, place) as (run, folder), _state_told():
         mlflow.log_params(params or {})
-        result = core(config, folder, progress.apart(report, reporter(run)))
+        result = core(folder, progress.apart(report, reporter(run)))
         log_result(run.info.run_id, result)
         return Recorded(run.info.run_id, result.metrics)
 
@@ -111,7 +111,7 @@ def close_lost(trial: FrozenTrial) -> None:
 
 
 @contextmanager
-def search(config: Config, name: str, known: str, tags: dict[str, str]) -> Iterator[Run]:
+def search(config: Search, name: str, known: str, tags: dict[str, str]) -> Iterator[Run]:
     """Opens the run of a search: the known one, where the study has one, else that of `mlflow run`, or a new one.
 
     Raises ValueError where the known one is not in this tracking store.
@@ -126,7 +126,7 @@ def search(config: Config, name: str, known: str, tags: dict[str, str]) -> Itera
                 f"search.study is {config.search.study!r}, whose run {known} is in another tracking store"
             ) from error
     with started as run, failure_told(run):
-        describe(run, config, name, {"mkd.kind": "search", "mkd.tasks": tasks_of(config)} | tags)
+        describe(run, config, name, {"mkd.kind": "search", "mkd.tasks": tasks_of(config.data)} | tags)
         try:
             yield run
         except (KeyboardInterrupt, SystemExit):
@@ -216,7 +216,7 @@ def finished(study: str) -> list[Promoted]:
             f"promote.study is {study!r}; allowed: {', '.join(near) or 'none yet'}, the searches in {mlflow.get_tracking_uri()}"
         )
     parent = known[study].info.run_id
-    config = from_yaml(config_of(parent))
+    config = from_yaml(config_of(parent), Search)
     backend = config.search.backend
     told = mlflow.artifacts.load_dict(f"runs:/{parent}/{STUDY}") if _has(client, parent, STUDY) else {}
     latency = f"speed/{backend}/{told.get('setting', HEADLINE.name)}/p50_ms"

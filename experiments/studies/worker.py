@@ -4,7 +4,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from filelock import FileLock
 from optuna.trial import TrialState
 
 from experiments import cli
+from experiments.settings import Distill, Search, SearchConfig, distillation
 from experiments.studies import trials
 from experiments.studies.pruning import Progress, is_behind, is_due
 from experiments.studies.space import Settings, Space, parse, suggest
@@ -33,15 +34,12 @@ from experiments.studies.study import (
     put_back,
 )
 from experiments.studies.study import storage as opened_storage
-from mkd.config import Config, SearchConfig
 from mkd.pipeline import Ready, prepared
 from mkd.result import Ended, Report, Result
 from mkd.runs.candidate import Cost, cost, run_candidate
 from mkd.storage.store import key_of
 
 SELECTION = "selection/mean"
-OF_A_TRIAL = {"baseline": False, "export.backends": []}
-"""A trial has no twin and is not exported: what it costs is measured beforehand."""
 NOT_READ = ("seed", "device", "data", "teacher")
 """The settings that what a trial starts from depends on."""
 
@@ -56,17 +54,16 @@ class Job(NamedTuple):
     config: of the whole search. tracking: the store of its runs. run: the study's. began: when, in seconds.
     """
 
-    config: Config
+    config: Search
     tasks: list[str]
     tracking: str
     run: str
     began: float
 
 
-def base_of(config: Config) -> Config:
-    """What all trials have in common: the config, on one thread unless it says otherwise, without what is not a trial's."""
-    own = cli.with_settings(config, OF_A_TRIAL)
-    return replace(own, threads=config.threads or 1, search=SearchConfig())
+def base_of(config: Search) -> Distill:
+    """What all trials have in common, each of which is a distillation."""
+    return distillation(config.core())
 
 
 def work(job: Job) -> None:
@@ -115,7 +112,7 @@ def _goes_on(study: optuna.Study, job: Job, lock: FileLock) -> bool:
     return False
 
 
-def turn(config: Config) -> FileLock:
+def turn(config: Search) -> FileLock:
     """Held while a trial is asked for, so that the workers here make no more of them than there are to be."""
     folder = Path(config.cache) / "studies"
     folder.mkdir(parents=True, exist_ok=True)
@@ -150,7 +147,7 @@ class Objective:
         """The trial as a run of its own, and its outcome left with it. Raises Ended where it is too costly or falls behind."""
         found = Outcome("failed", f"t{trial.number:03d}", "", None, {}, {}, settings)
 
-        def core(config: Config, folder: Path, report: Report) -> Result:
+        def core(folder: Path, report: Report) -> Result:
             nonlocal found
             found = found._replace(run=trials.current())
             trial.set_user_attr(RUN_OF_TRIAL, found.run)
@@ -199,7 +196,7 @@ class Objective:
             trial.set_user_attr(RESULT, found._asdict())
         return found
 
-    def ready(self, config: Config) -> Ready:
+    def ready(self, config: Distill) -> Ready:
         """The rows and the teacher of this config, from the stores, or from the trial before."""
         settings = asdict(config)
         reads = {name: settings[name] for name in NOT_READ} | {n: settings["student"][n] for n in ("tokenizer", "init")}
@@ -252,6 +249,6 @@ def costs_of(known: Cost) -> dict[str, float]:
     return {"latency": known.latency_ms, "busy_share": known.metrics["speed/busy_share"]} | sizes
 
 
-def _learnt(config: Config) -> str:
+def _learnt(config: Distill) -> str:
     loss = config.loss
     return f"T={loss.temperature:.2g}" if loss.kind == "kl" and not loss.from_labels_alone else loss.name

@@ -1,19 +1,21 @@
 """The model card of a student or teacher, in Markdown: what it is, from what, how good, how fast, on what data, its limits."""
 
 from experiments.tracking import table
-from mkd.config import Config
 from mkd.evaluation.speed import HEADLINE, is_busy
 from mkd.export.backends import latency_ms
 from mkd.result import Dataset, Result, timed_backends
 
 
-def card(config: Config, result: Result, run: str) -> str:
-    """The card of the model that the run (its id) has made. Every number in it is a metric of that run."""
+def card(seed: int, max_length: int, result: Result, run: str) -> str:
+    """The card of the model that the run (its id) has made with this seed. Every number in it is a metric of that run.
+
+    max_length: of a row, in tokens.
+    """
     metrics = result.metrics
     name = result.student or result.teacher
     parts = [
         f"# {name}",
-        "\n".join(_summary(config, result, run)),
+        "\n".join(_summary(seed, result, run)),
         "## How good",
         "Scores on the dev split, in points from 0 to 100; each task's is the mean of its metrics.",
         "\n".join(table.scores(result)),
@@ -24,7 +26,7 @@ def card(config: Config, result: Result, run: str) -> str:
         "## Data",
         "\n".join(_data(result.datasets)),
         "## Limits",
-        "\n".join(f"- {limit}" for limit in _limits(config, result)),
+        "\n".join(f"- {limit}" for limit in _limits(max_length, result)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -45,12 +47,12 @@ def description(result: Result, run: str) -> str:
     return "; ".join(parts)
 
 
-def _summary(config: Config, result: Result, run: str) -> list[str]:
+def _summary(seed: int, result: Result, run: str) -> list[str]:
     one = [f"One model for {len(result.datasets)} tasks: {', '.join(data.task for data in result.datasets)}."]
     if result.student:
         of = f"a teacher, {result.teacher} (key `{result.teacher_key}`)" if result.teacher else "labels alone"
         one.append(f"It has learnt from {of}.")
-    return [*one, f"{_pace(result.metrics)}.", "", f"Run `{run}`, seed {config.seed}; its `config.yaml` repeats it."]
+    return [*one, f"{_pace(result.metrics)}.", "", f"Run `{run}`, seed {seed}; its `config.yaml` repeats it."]
 
 
 def _pace(metrics: dict[str, float]) -> str:
@@ -73,9 +75,9 @@ def _data(datasets: list[Dataset]) -> list[str]:
     return table.markdown(rows)
 
 
-def _limits(config: Config, result: Result) -> list[str]:
+def _limits(max_length: int, result: Result) -> list[str]:
     told = [
-        f"It reads the first {config.data.max_length} tokens of a row, special tokens included; what comes after is cut.",
+        f"It reads the first {max_length} tokens of a row, special tokens included; what comes after is cut.",
         "It knows the language and the kind of text of its training rows; on others its scores are unknown.",
         "Its probabilities are those of a softmax: see `quality/<task>/ece` for how far they are off on dev.",
         "Its scores are of one seed. Its speed is that of the processor named above.",

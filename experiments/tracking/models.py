@@ -18,8 +18,8 @@ from mlflow.types.schema import Array
 from packaging.version import Version
 
 import mkd
+from experiments.settings import Distill, Finetune, RegistryConfig, Teacher
 from experiments.tracking.card import card, description
-from mkd.config import Config, RegistryConfig
 from mkd.result import Result
 
 RUNTIME_PACKAGES = ("numpy", "onnxruntime", "tokenizers", "pandas", "mlflow")
@@ -69,7 +69,7 @@ def logged_student(setting: str, uri: str, into: Path) -> Logged:
     return Logged(model, model / inside, about.run_id)
 
 
-def log_model(config: Config, result: Result, run_id: str) -> None:
+def log_model(config: Distill | Teacher | Finetune, result: Result, run_id: str) -> None:
     """The model as a pyfunc from code, with its card: no pickle, and the project's own source travels with it.
 
     With registry.name it becomes a version of that registered model, and registry.alias points to it.
@@ -86,7 +86,7 @@ def log_model(config: Config, result: Result, run_id: str) -> None:
     first = result.datasets[0].task
     params = ParamSchema([ParamSpec("task", DataType.string, first), ParamSpec("logits", DataType.boolean, False)])
     packages = RUNTIME_PACKAGES if result.exported else TORCH_PACKAGES
-    text = card(config, result, run_id)
+    text = card(config.seed, config.data.max_length, result, run_id)
     mlflow.log_text(text, "model_card.md")
     file = Path(result.folder).with_name("MODEL_CARD.md")
     file.write_text(text, encoding="utf-8")

@@ -14,17 +14,16 @@ from mlflow.data.dataset import Dataset
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Run
 
+from experiments.settings import Distill, Export, Finetune, Label, Submit, Teacher
 from experiments.tracking import picture, progress, table
 from experiments.tracking.models import log_model
-from experiments.tracking.run import log_metrics, opened, reporter, tasks_of, where
+from experiments.tracking.run import folder_of, log_metrics, opened, reporter, tasks_of, where
 from mkd import processes
-from mkd.config import Config
 from mkd.result import Report, Result, silent
 from mkd.runs.export import Delivered
 from mkd.runs.submission import Submission
-from mkd.storage.run_folder import path_of
 
-Core = Callable[[Config, Path, Report], Result]
+Core = Callable[[Path, Report], Result]
 """The work of a run: it writes its model to the folder."""
 
 
@@ -36,20 +35,21 @@ class Recorded(NamedTuple):
 
 
 def record(
-    config: Config, kind: str, name: str, core: Core, parent: str = "", tags: Mapping[str, str] = MappingProxyType({})
-) -> Recorded:
+    config: Distill | Teacher | Finetune, kind: str, name: str, core: Core, parent: str = "",
+    tags: Mapping[str, str] = MappingProxyType({}),
+) -> Recorded:  # fmt: skip
     """Runs the core as one MLflow run of a `mkd.kind`, with bars while it works and a table, a link and JSON at its end.
 
     parent: id of the run whose model this one starts from. tags: beside the usual ones. The run ends FINISHED, or FAILED where
     the core raises; one that was killed is gone on with, as the same run. Of several processes the first one records it.
     """
     if not processes.is_first():
-        return Recorded("", core(config, path_of(config, kind), silent).metrics)
-    with opened(config, name, {"mkd.kind": kind, "mkd.tasks": tasks_of(config), **tags}) as (run, folder):
+        return Recorded("", core(folder_of(config, kind), silent).metrics)
+    with opened(config, name, {"mkd.kind": kind, "mkd.tasks": tasks_of(config.data), **tags}) as (run, folder):
         if parent:
             _link(run, parent)
         with progress.bars(reporter(run)) as report:
-            result = core(config, folder, report)
+            result = core(folder, report)
         log_result(run.info.run_id, result)
         if result.student and any(name.startswith("speed/") for name in result.metrics):
             mlflow.log_figure(picture.draw(picture.info(result)), "quality_and_speed.png")
@@ -60,18 +60,18 @@ def record(
         return Recorded(run.info.run_id, result.metrics)
 
 
-def record_submission(config: Config, name: str, core: Callable[[Config, Path, Report], Submission], parent: str = "") -> None:
+def record_submission(config: Submit, name: str, core: Callable[[Path, Report], Submission], parent: str = "") -> None:
     """Runs the core as one MLflow run of kind `submit`, as `record` does, and leaves the zip and what is in it.
 
     parent: id of the run whose student has answered.
     """
     if processes.count() > 1:
         raise ValueError(f"there are {processes.count()} processes; allowed for a submission: one")
-    with opened(config, name, {"mkd.kind": "submit", "mkd.tasks": tasks_of(config)}) as (run, folder):
+    with opened(config, name, {"mkd.kind": "submit", "mkd.tasks": tasks_of(config.data)}) as (run, folder):
         if parent:
             _link(run, parent)
         with progress.bars(reporter(run)) as report:
-            made = core(config, folder, report)
+            made = core(folder, report)
         lines = table.submission_lines(made)
         mlflow.log_artifact(str(made.zip))
         mlflow.log_text("\n".join(lines) + "\n", "table.md")
@@ -84,7 +84,7 @@ def record_submission(config: Config, name: str, core: Callable[[Config, Path, R
         print(json.dumps({"run_id": run.info.run_id, "zip": zipped} | table.submission_info(made)))
 
 
-def record_export(config: Config, name: str, core: Callable[[Config, Report], Delivered], parent: str = "") -> None:
+def record_export(config: Export, name: str, core: Callable[[Report], Delivered], parent: str = "") -> None:
     """Runs the core as one MLflow run of kind `export`, as `record` does, without a model: what it makes is in export.to.
 
     parent: id of the run whose student is exported.
@@ -92,11 +92,11 @@ def record_export(config: Config, name: str, core: Callable[[Config, Report], De
     if processes.count() > 1:
         raise ValueError(f"there are {processes.count()} processes; allowed for an export: one")
     output = str(Path(config.export.to).resolve())
-    with opened(config, name, {"mkd.kind": "export", "mkd.tasks": tasks_of(config), "mkd.output": output}) as (run, _):
+    with opened(config, name, {"mkd.kind": "export", "mkd.tasks": tasks_of(config.data), "mkd.output": output}) as (run, _):
         if parent:
             _link(run, parent)
         with progress.bars(reporter(run)) as report:
-            made = core(config, report)
+            made = core(report)
         lines = table.export_lines(made)
         log_metrics(run.info.run_id, 0, made.metrics)
         mlflow.set_tags({f"mkd.hardware.{name}": value for name, value in made.hardware.items()})
@@ -109,7 +109,7 @@ def record_export(config: Config, name: str, core: Callable[[Config, Report], De
         print(json.dumps({"run_id": run.info.run_id} | found))
 
 
-def labelled(config: Config, name: str, parent: str, core: Callable[[], dict[str, float]]) -> None:
+def labelled(config: Label, name: str, parent: str, core: Callable[[], dict[str, float]]) -> None:
     """Runs the core, which writes label.output and tells its metrics, as one MLflow run without a model.
 
     parent: id of the run whose model answers. The run ends FINISHED, or FAILED where the core raises.

@@ -7,7 +7,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import mlflow
@@ -15,11 +17,12 @@ from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
 from experiments.cli import flat, one_line, to_yaml
+from experiments.settings import Command
 from mkd import precision, processes
-from mkd.config import Config
+from mkd.config import DataConfig
 from mkd.result import Ended, Report
 from mkd.selection.carving import VERSION
-from mkd.storage.run_folder import run_folder
+from mkd.storage.run_folder import path_of, run_folder
 
 EXPERIMENT = "mkd"
 """Where runs go that no MLFLOW_EXPERIMENT_NAME and no `mlflow run` sends elsewhere."""
@@ -27,18 +30,28 @@ STARTED = "started"
 """In a run's folder: a run has begun there."""
 
 
-def tasks_of(config: Config) -> str:
-    return ",".join(config.data.tasks) or config.data.source
+def tasks_of(data: DataConfig) -> str:
+    return ",".join(data.tasks) or data.source
 
 
-def num_tasks(config: Config) -> str:
+def num_tasks(data: DataConfig) -> str:
     """The tasks as a run's name tells them: how many, or all that the source has."""
-    return f"{len(config.data.tasks)} tasks" if config.data.tasks else f"all {config.data.source} tasks"
+    return f"{len(data.tasks)} tasks" if data.tasks else f"all {data.source} tasks"
+
+
+def folder_of(config: Command, kind: str) -> Path:
+    """Where the run of a kind with these settings works."""
+    return path_of(_settings(config), kind)
+
+
+def _settings(config: Command) -> dict[str, Any]:
+    """What a run's folder is told by."""
+    return asdict(config.shown())
 
 
 @contextmanager
 def opened(
-    config: Config, name: str, tags: dict[str, str], parent: Run | None = None, place: str = ""
+    config: Command, name: str, tags: dict[str, str], parent: Run | None = None, place: str = ""
 ) -> Iterator[tuple[Run, Path]]:
     """A run with its config logged, and the folder it works in. parent: the open run that it is a child of.
 
@@ -47,7 +60,7 @@ def opened(
     It is the one that was killed with the same settings, where there is one; else that which `mlflow run` has made; else new.
     Raises ConnectionError where the tracking store cannot be reached.
     """
-    with run_folder(config, f"{tags['mkd.kind']} {place}".rstrip()) as folder:
+    with run_folder(_settings(config), f"{tags['mkd.kind']} {place}".rstrip()) as folder:
         with connected():
             started = _started(folder, name, parent)
         with started as run:
@@ -83,9 +96,10 @@ def connected() -> Iterator[None]:
         raise ConnectionError(f"MLFLOW_TRACKING_URI is {mlflow.get_tracking_uri()}: {error}") from error
 
 
-def describe(run: Run, config: Config, name: str, tags: dict[str, str]) -> None:
+def describe(run: Run, config: Command, name: str, tags: dict[str, str]) -> None:
     """Leaves name, tags and all settings in the open run."""
-    ratio = precision.known(Path(config.cache), processes.kind_of(config.device))
+    core = config.core()
+    ratio = precision.known(Path(core.cache), processes.kind_of(core.device))
     measured = {} if ratio is None else {"mkd.hardware.bfloat16_speedup": f"{ratio:.2f}"}
     mlflow.set_tags({"mlflow.runName": name, "mkd.selection": VERSION} | measured | tags)
     client = mlflow.MlflowClient()

@@ -1,12 +1,13 @@
 """A saved student taken home: a folder of it in each backend that passes its check on dev."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from mkd.config import Config
+from mkd.config import Config, DataConfig, DeliveryConfig
 from mkd.evaluation.scoring import dev_logits, eager, quality
 from mkd.evaluation.speed import hardware
 from mkd.export.backends import TORCH, offered
@@ -31,16 +32,17 @@ class Delivered(NamedTuple):
     hardware: dict[str, str]
 
 
-def run_export(config: Config, origin: Path, report: Report = silent) -> Delivered:
-    """Exports the student that config.export names, whose folder is `origin`, to the folder config.export.to, as a whole.
+def run_export(config: Config, asked: DeliveryConfig, origin: Path, report: Report = silent) -> Delivered:
+    """Exports the student that is asked for, whose folder is `origin`, to the folder asked.to, as a whole.
 
     It is checked, and scored, on the dev rows of those of config.data's tasks that it knows. Raises ValueError where there is no
     such student or task, where a task has other labels, where the folder is there already, and where no backend passes.
     """
+    config = replace(config, export=asked)
     prepare(config)
-    target = _target(config)
-    student, tokenizer = student_at(str(origin) if config.export.student else "", "export.student")
-    tasks = _known(config, student, load_tasks(config.data))
+    target = _target(asked)
+    student, tokenizer = student_at(str(origin) if asked.student else "", "export.student")
+    tasks = _known(config.data, student)
     side = read_side(config, tasks, tokenizer, torch.device("cpu"), "student", report)
     layout = layout_of(tokenizer, student.joined, config.data.max_length)
     dev = dev_logits(eager(student), side.datas, layout)
@@ -56,26 +58,26 @@ def run_export(config: Config, origin: Path, report: Report = silent) -> Deliver
             (aside / MODEL).rename(whole / TORCH)
             backends.append(TORCH)
         if not backends:
-            raise ValueError(f"export.student is {config.export.student!r}: {'; '.join(found.notes)}")
+            raise ValueError(f"export.student is {asked.student!r}: {'; '.join(found.notes)}")
         whole.rename(target)
     return Delivered(str(target), backends, quality(side.datas, dev) | found.metrics, found.notes, hardware())
 
 
-def _target(config: Config) -> Path:
-    target = Path(config.export.to).absolute()
-    if not config.export.to or target.exists():
-        raise ValueError(f"export.to is {config.export.to!r}; allowed: a folder that is not there yet")
-    if not config.export.backends and not config.export.torch:
+def _target(asked: DeliveryConfig) -> Path:
+    target = Path(asked.to).absolute()
+    if not asked.to or target.exists():
+        raise ValueError(f"export.to is {asked.to!r}; allowed: a folder that is not there yet")
+    if not asked.backends and not asked.torch:
         raise ValueError("export.backends is []; allowed: at least one, or export.torch=true")
     return target
 
 
-def _known(config: Config, student: Student, tasks: list[Task]) -> list[Task]:
+def _known(data: DataConfig, student: Student) -> list[Task]:
     """Those of the tasks that the student has a head for."""
-    if config.data.max_length > student.config.max_tokens:
+    if data.max_length > student.config.max_tokens:
         most = student.config.max_tokens
-        raise ValueError(f"data.max_length is {config.data.max_length}; allowed: at most {most}, as export.student was trained")
-    heads = student.config.tasks
+        raise ValueError(f"data.max_length is {data.max_length}; allowed: at most {most}, as export.student was trained")
+    heads, tasks = student.config.tasks, load_tasks(data)
     known = [task for task in tasks if task.name in heads]
     if not known:
         names = ", ".join(task.name for task in tasks)

@@ -8,13 +8,13 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd.augmentation.augment import augmented
-from mkd.config import Config, StudentConfig
+from mkd.config import Config, FinetuneConfig, StudentConfig
 from mkd.evaluation.remarks import reading, weak_students
 from mkd.evaluation.scoring import answers, dev_logits, eager, majority, quality
 from mkd.evaluation.speed import size_metrics, within
 from mkd.export.backends import offered
 from mkd.pipeline import check_names, checkpoint_of, learnt_from, prepare, result, save, selected, trained
-from mkd.rates import STUDENT, resolved
+from mkd.rates import STUDENT, finetuned, resolved
 from mkd.result import MODEL, Report, Result, phase, silent
 from mkd.storage import pretrained
 from mkd.students import Student, load_model
@@ -27,18 +27,18 @@ from mkd.teachers.teaching import beside, make_teacher, read_side, soft_targets,
 from mkd.tokenization.tokens import layout_of
 
 
-def run_finetune(config: Config, folder: Path, report: Report = silent) -> Result:
-    """Trains the student that config.finetune names on the tasks of config.data, scores it before and after, and writes it.
+def run_finetune(config: Config, finetune: FinetuneConfig, folder: Path, report: Report = silent) -> Result:
+    """Trains the student that `finetune` names on the tasks of config.data, scores it before and after, and writes it.
 
     It is written to `model` in the folder; what a run of the same settings that was killed has left there is gone on from.
     `before/quality/...` are its scores as it came, of the tasks that it knew; with config.baseline `anew/quality/...` are those
     of the same student that was started anew and trained likewise, at the learning rate of one from scratch.
     """
+    # What a new student would be does not matter, and must not be refused for the teacher's sake.
+    config = replace(config, loss=finetune.loss, train=finetuned(finetune.train), student=StudentConfig())
     device = prepare(config)
     config = resolved(config)
-    # What a new student would be does not matter, and must not be refused for the teacher's sake.
-    config = replace(config, loss=config.finetune.loss, train=config.finetune.train, student=StudentConfig())
-    origin, tokenizer = _origin(config)
+    origin, tokenizer = _origin(finetune.student, config.data.max_length)
     tasks = load_tasks(config.data)
     if not config.loss.from_labels_alone:
         config = for_tasks(config, tasks)
@@ -60,8 +60,8 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     # Once more: a teacher that had to be made has drawn numbers, one that was found has not.
     torch.manual_seed(config.seed)
     # Wherever the student lies: what it is decides.
-    start = replace(config.finetune, student=pretrained.fingerprint(Path(config.finetune.student)))
-    checkpoint = checkpoint_of(replace(config, finetune=start), side, teacher, folder / "student.safetensors")
+    start = pretrained.fingerprint(Path(finetune.student))
+    checkpoint = checkpoint_of(config, side, teacher, folder / "student.safetensors", start)
     begun = time.perf_counter()
     trained(config, student, side, targets, phase(report, "", "student"), checkpoint)
     speed = within(config.speed, time.perf_counter() - begun)
@@ -76,7 +76,7 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
         torch.manual_seed(config.seed)
         twin = on(anew(origin, side.datas), device)
         how = replace(config, train=replace(config.train, learning_rate=STUDENT))
-        checkpoint = checkpoint_of(replace(how, finetune=start), side, teacher, folder / "anew.safetensors")
+        checkpoint = checkpoint_of(how, side, teacher, folder / "anew.safetensors", start)
         trained(how, twin, side, targets, phase(report, "anew/", "anew/student"), checkpoint)
         twin_scores = quality(side.datas, dev_logits(eager(twin), side.datas, layout))
         metrics |= {f"anew/{name}": value for name, value in twin_scores.items()}
@@ -108,10 +108,10 @@ def student_at(folder: str, setting: str) -> tuple[Student, PreTrainedTokenizerB
     return load_model(Path(folder)), pretrained.load_tokenizer(Path(folder), setting)
 
 
-def _origin(config: Config) -> tuple[Student, PreTrainedTokenizerBase]:
+def _origin(folder: str, max_length: int) -> tuple[Student, PreTrainedTokenizerBase]:
     """The student that fine-tuning starts from, and its tokenizer."""
-    student, tokenizer = student_at(config.finetune.student, "finetune.student")
-    if config.data.max_length > student.config.max_tokens:
-        length, most = config.data.max_length, student.config.max_tokens
-        raise ValueError(f"data.max_length is {length}; allowed: at most {most}, as finetune.student was trained")
+    student, tokenizer = student_at(folder, "finetune.student")
+    if max_length > student.config.max_tokens:
+        most = student.config.max_tokens
+        raise ValueError(f"data.max_length is {max_length}; allowed: at most {most}, as finetune.student was trained")
     return student, tokenizer

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from mkd.config import Config
+from mkd.config import Config, DataConfig, SubmitConfig
 from mkd.pipeline import prepare
 from mkd.result import Report, silent
 from mkd.runs import leaderboard
@@ -60,58 +60,60 @@ class Submission(NamedTuple):
     notes: list[str]
 
 
-def run_submit(config: Config, origin: Path, folder: Path, report: Report = silent) -> Submission:
-    """Writes the answers of the student that config.submit names, whose folder is `origin`, to a zip in the folder.
+def run_submit(config: Config, submit: SubmitConfig, origin: Path, folder: Path, report: Report = silent) -> Submission:
+    """Writes the answers of the student that `submit` names, whose folder is `origin`, to a zip in the folder.
 
     Its logits are kept, so that what was stopped is gone on with. Raises ValueError where a test file or, unless it is to be
     filled, a head is missing, where a head is not as GLUE's task is, and for a row of the wrong width.
     """
     device = prepare(config)
-    _check_data(config)
-    student, tokenizer = student_at(str(origin) if config.submit.student else "", "submit.student")
-    _check_heads(config, student)
-    asked = _asked(config, student)
+    _check_data(config.data)
+    student, tokenizer = student_at(str(origin) if submit.student else "", "submit.student")
+    _check_heads(submit.student, student)
+    asked = _asked(config.data.path, submit, student)
     own = [each for each in asked if each.task in student.config.tasks]
-    constants = _constants(config, [each.task for each in asked if each not in own])
+    constants = _constants(config.data, [each.task for each in asked if each not in own])
     key = pretrained.fingerprint(origin)
-    answers = _answers(config, key, on(student, device), tokenizer, own, report)
+    try:
+        answers = _answers(Path(config.cache), key, on(student, device), tokenizer, own, report)
+    except NotFinite as error:
+        raise ValueError(f"submit.student is {submit.student!r}: {error}") from None
     answers |= {each.file: np.full(each.rows, constants[each.task]) for each in asked if each not in own}
     shares = leaderboard.write(folder / ZIP, answers, {each.file: each.rows for each in asked})
     answered = [Answered(each, each not in own, shares[each.file]) for each in asked]
     return Submission(folder / ZIP, key, answered, _notes(asked, constants))
 
 
-def _check_data(config: Config) -> None:
-    data = config.data
+def _check_data(data: DataConfig) -> None:
     if data.source != "glue":
         raise ValueError(f"data.source is {data.source!r}; allowed: 'glue', with GLUE's test files in data.path")
     if data.tasks and set(data.tasks) != set(GLUE):
         raise ValueError(f"data.tasks is {data.tasks!r}; allowed: empty, as the leaderboard takes all nine tasks at once")
 
 
-def _check_heads(config: Config, student: Student) -> None:
+def _check_heads(named: str, student: Student) -> None:
     """Raises ValueError where a head of a GLUE task's name has other labels than that, or takes another number of texts."""
     for name, kind in GLUE.items():
         head = student.config.tasks.get(name)
         if head and (sorted(head["labels"]) != sorted(kind.labels) or head["pair"] != kind.pair):
             raise ValueError(
-                f"submit.student is {config.submit.student!r}: its head for {name} takes {1 + head['pair']} texts and has the "
+                f"submit.student is {named!r}: its head for {name} takes {1 + head['pair']} texts and has the "
                 f"labels {listed(head['labels'])}; allowed: {1 + kind.pair}, and {listed(kind.labels)}"
             )
 
 
-def _asked(config: Config, student: Student) -> list[Asked]:
+def _asked(path: str, submit: SubmitConfig, student: Student) -> list[Asked]:
     """What all files answer. Raises ValueError naming every test file and every head that is missing."""
-    root = Path(config.data.path)
+    root = Path(path)
     paths = {file: [root / place for place in entry.places if (root / place).is_file()] for file, entry in ENTRIES.items()}
     lacking = [" or ".join(ENTRIES[file].places) for file, there in paths.items() if not there]
-    headless = [name for name in GLUE if name not in student.config.tasks and not config.submit.fill]
+    headless = [name for name in GLUE if name not in student.config.tasks and not submit.fill]
     problems = []
     if lacking:
-        problems.append(f"data.path is {config.data.path!r}: there is no {', '.join(lacking)}; allowed: all of them")
+        problems.append(f"data.path is {path!r}: there is no {', '.join(lacking)}; allowed: all of them")
     if headless:
         problems.append(
-            f"submit.student is {config.submit.student!r}: it has no head for {', '.join(headless)}; "
+            f"submit.student is {submit.student!r}: it has no head for {', '.join(headless)}; "
             "allowed: one for each task, or submit.fill=true"
         )
     if problems:
@@ -136,13 +138,13 @@ def _rows(table: Table) -> Iterator[Row]:
 
 
 def _answers(
-    config: Config, key: str, student: Student, tokenizer: PreTrainedTokenizerBase, asked: list[Asked], report: Report
+    root: Path, key: str, student: Student, tokenizer: PreTrainedTokenizerBase, asked: list[Asked], report: Report
 ) -> dict[str, np.ndarray]:
     """The student's answers [R] by file, as GLUE writes them. All test files are read before anything is predicted.
 
     key: the student's, by which its logits are kept.
     """
-    root, length = Path(config.cache), student.config.max_tokens
+    length = student.config.max_tokens
     stores = []
     for index, each in enumerate(asked):
         split = Split(partial(_rows, each.table), fingerprint("asked", each.table[1:], each.digest), str(each.table.path))
@@ -158,8 +160,7 @@ def _answers(
         try:
             logits_RC = stored_logits(root, by | {"task": each.task}, reader, store, told)
         except NotFinite:
-            name = config.submit.student
-            raise ValueError(f"submit.student is {name!r}: its logits for {each.table.path} are not all finite numbers") from None
+            raise NotFinite(f"its logits for {each.table.path} are not all finite numbers") from None
         told(each.rows, {})
         answers[each.file] = _written(student, each.task, logits_RC)
     return answers
@@ -188,12 +189,12 @@ def _written(student: Student, task: str, logits_RC: np.ndarray) -> np.ndarray:
     return classes_R
 
 
-def _constants(config: Config, tasks: list[str]) -> dict[str, str]:
+def _constants(data: DataConfig, tasks: list[str]) -> dict[str, str]:
     """For each task the most frequent label of its train.tsv, or the mean of its scores, as GLUE writes it."""
     if not tasks:
         return {}
     found = {}
-    for task in load_tasks(replace(config.data, tasks=list(dict.fromkeys(tasks)), transfer=[])):
+    for task in load_tasks(replace(data, tasks=list(dict.fromkeys(tasks)), transfer=[])):
         labels = [row.label for row in task.train.read() if row.label is not None]
         values = LAYOUTS[task.name].values
         found[task.name] = values[int(statistics.mode(labels))] if values else f"{statistics.fmean(labels):.3f}"

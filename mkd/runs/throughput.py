@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mkd.config import Config, LossConfig, SamplingConfig, StudentConfig, TrainConfig
+from mkd.config import Config, LossConfig, SamplingConfig, StudentConfig, ThroughputConfig, TrainConfig
 from mkd.evaluation.scoring import eager, predict
 from mkd.evaluation.speed import flops
 from mkd.pipeline import prepare
@@ -89,7 +89,7 @@ class Throughput(NamedTuple):
     teacher: Seconds
 
 
-def throughput(config: Config, report: Report = silent) -> Throughput:
+def throughput(config: Config, settings: ThroughputConfig, report: Report = silent) -> Throughput:
     """Times the loops in alternation on the first of the config's tasks, which has to be one of single texts."""
     device = prepare(config)
     task = load_tasks(config.data)[0]
@@ -99,7 +99,7 @@ def throughput(config: Config, report: Report = silent) -> Throughput:
     data = task_data(Path(config.cache), task, tokenizer, config.data, config.seed)
     teacher = on(fresh_teacher(config, [data], tokenizer), device).eval()
     joined = layout_of(tokenizer, True, config.data.max_length)
-    count = config.throughput.batches * config.train.batch_size
+    count = settings.batches * config.train.batch_size
     rows = np.random.default_rng(config.seed).choice(data.train_rows, count, replace=False)
     start = _now()
     logits = np.zeros((len(data.train.labels), data.kind.num_logits), dtype=np.float32)
@@ -108,7 +108,7 @@ def throughput(config: Config, report: Report = silent) -> Throughput:
 
     timings = []
     peak = _matrix_rate()
-    for place, name in enumerate(config.throughput.students):
+    for place, name in enumerate(settings.students):
 
         def student(sizes: StudentConfig = STUDENTS[name]) -> Student:
             torch.manual_seed(config.seed)
@@ -119,11 +119,11 @@ def throughput(config: Config, report: Report = silent) -> Throughput:
         found: dict[str, list[Seconds]] = {loop: [] for loop in LOOPS}
         for loop in VARYING:
             LOOPS[loop](work)
-        for turn in range(config.throughput.rounds):
+        for turn in range(settings.rounds):
             for loop, run in LOOPS.items():
                 found[loop].append(run(work))
-            done = place * config.throughput.rounds + turn + 1
-            report(done, {"progress/throughput": done / len(config.throughput.students) / config.throughput.rounds})
+            done = place * settings.rounds + turn + 1
+            report(done, {"progress/throughput": done / len(settings.students) / settings.rounds})
         timings += _timings(name, found, _flops(work), peak)
     return Throughput(timings, count, pass_)
 

@@ -6,9 +6,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +16,6 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from mkd.config import Config
-from mkd.rates import resolved
 from mkd.result import Ended
 from mkd.storage.store import key_of, to_disk
 from mkd.storage.versions import made_by
@@ -88,27 +85,24 @@ class Checkpoint:
         return Saved(tensors, about["numbers"])
 
 
-def settings_of(config: Config) -> dict[str, Any]:
-    """All settings but those that leave what comes out as it is."""
-    settings = asdict(resolved(config))
-    for name in ("cache", "checkpoint_seconds"):
-        del settings[name]
-    return settings
+def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's settings but for those that leave what comes out as it is."""
+    return {name: value for name, value in settings.items() if name not in ("cache", "checkpoint_seconds")}
 
 
-def path_of(config: Config, kind: str) -> Path:
-    """Where the folder is of the run of a kind with these settings."""
-    return Path(config.cache) / "runs" / key_of({"kind": kind, "settings": settings_of(config)})
+def path_of(settings: Mapping[str, Any], kind: str) -> Path:
+    """Where the folder is of the run of a kind with these settings, one of which is `cache`."""
+    return Path(settings["cache"]) / "runs" / key_of({"kind": kind, "settings": deciding(settings)})
 
 
 @contextmanager
-def run_folder(config: Config, kind: str) -> Iterator[Path]:
+def run_folder(settings: Mapping[str, Any], kind: str) -> Iterator[Path]:
     """The folder of the run of a kind with these settings: it is there again if the run was killed, and gone when it has ended.
 
     It is gone too when the run was Ended, or its first start refused before it had a checkpoint. Raises ValueError where another
     process is at the same run.
     """
-    folder = path_of(config, kind)
+    folder = path_of(settings, kind)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder.with_suffix(".lock"), timeout=0):
