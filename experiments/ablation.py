@@ -125,7 +125,7 @@ def _checked(config: Ablation, variant: str) -> tuple[Distill, list[Task]]:
         tasks = load_tasks(own.data)
         for_tasks(own, tasks)
         check_weights(_names(tasks), own.train.sampling)
-        if taught := refined_tasks(own, tasks):
+        if taught := refined_tasks(own.teacher, tasks):
             check_weights(_names(taught), own.teacher.train.sampling)
         check_task_weights(_names(tasks), own.loss)
     except ValueError as error:
@@ -140,7 +140,11 @@ def _names(tasks: list[Task]) -> list[str]:
 def _key(config: Distill, tasks: list[Task]) -> str:
     """Changes with every setting that matters, with the rows, and with what a checkpoint or a file of logits holds."""
     settings = asdict(resolved(config))
-    of = {"rows": fingerprints(tasks), "contents": contents(config), "selection": VERSION} | made_by("students")
+    of = {
+        "rows": fingerprints(tasks),
+        "contents": contents(config.teacher, config.student, config.data),
+        "selection": VERSION,
+    } | made_by("students")
     return key_of({name: settings[name] for name in MATTERS} | of)
 
 

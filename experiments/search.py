@@ -68,7 +68,7 @@ def search(config: Search) -> None:
         forks_ready()
     with progress.bars(lambda step, metrics: None) as report:
         rows = read(base, report)
-        check_names(base, rows.side.datas)
+        check_names(rows.side.datas, base.train.sampling, base.loss)
         check_budgets(config, base, rows, space)
         optuna_study = opened()
         name = f"{config.search.study} {config.search.trials} trials {num_tasks(config.data)}"
@@ -131,7 +131,7 @@ def check_budgets(config: Search, base: Distill, rows: Rows, space: Space) -> No
 def taught(base: Distill, rows: Rows, report: Report) -> Ready:
     """The teacher, its logits and its speed: paid for once, and found by all workers in the stores."""
     ready = Ready(rows, taught_by(base, rows, report))
-    soft_targets(base, rows.side, ready.teacher, report)
+    soft_targets(base.loss, base.stores.root, rows.side, ready.teacher, report)
     teacher_speed(ready, base)
     return ready
 

@@ -4,6 +4,7 @@ Which command has which, and those of registries and searches: experiments/setti
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -497,6 +498,15 @@ class ThroughputConfig:
 
 
 @dataclass(frozen=True)
+class Stores:
+    """Where what is computed is kept, and what all rows are read and set apart by."""
+
+    root: Path
+    data: DataConfig
+    seed: int
+
+
+@dataclass(frozen=True)
 class Config:
     """One run: a teacher, a student, what is learnt and how it is measured."""
 
@@ -534,3 +544,8 @@ class Config:
         check(timed, "speed.seconds", self.speed.seconds, "above 0 with export.backends, of which the fastest is logged")
         length = self.speed.length
         check(length <= self.data.max_length, "speed.length", length, f"at most data.max_length={self.data.max_length}")
+
+    @property
+    def stores(self) -> Stores:
+        """Where the run keeps what it computes."""
+        return Stores(Path(self.cache), self.data, self.seed)

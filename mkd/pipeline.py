@@ -12,13 +12,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mkd import precision, processes
 from mkd.augmentation.augment import augmented
-from mkd.config import Config, MatchConfig
+from mkd.config import Config, LossConfig, MatchConfig, SamplingConfig, StudentConfig
 from mkd.evaluation.remarks import reading, weak_students
 from mkd.evaluation.scoring import answers, dev_logits, eager, majority, predict, quality, selection_scores
 from mkd.evaluation.speed import hardware, size_metrics, within
-from mkd.export.backends import offered
+from mkd.export.backends import Trained, Wanted, offered
 from mkd.rates import resolved
 from mkd.result import MODEL, Dataset, Report, Result, phase, silent
+from mkd.runtime.layout import Layout
 from mkd.selection import carving
 from mkd.storage import pretrained
 from mkd.storage.run_folder import Checkpoint, deciding
@@ -35,9 +36,9 @@ from mkd.teachers.architectures import check_steps, padding_note
 from mkd.teachers.contents import contents
 from mkd.teachers.refined import fresh_teacher, labelled
 from mkd.teachers.states import check_layers
-from mkd.teachers.teaching import Side, Target, Teacher, beside, make_teacher, read_side, soft_targets, weak_teachers
-from mkd.tokenization.tokenise import tokenizer_fingerprint
-from mkd.tokenization.tokens import TaskData, layout_of
+from mkd.teachers.teaching import Target, Teacher, beside, make_teacher, soft_targets, weak_teachers
+from mkd.tokenization.tokenise import read_side, tokenizer_fingerprint
+from mkd.tokenization.tokens import Side, TaskData, layout_of
 from mkd.tokenization.vocabulary import kept_tokens
 from mkd.training.balance import check_task_weights
 from mkd.training.batches import Source, probabilities
@@ -49,13 +50,13 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
     device = prepare(config)
     tasks = load_tasks(config.data)
     config = for_tasks(config, tasks)
-    tokenizer = tokenizer_of(config, tasks)
-    tasks = refined_tasks(config, tasks)
+    tokenizer = tokenizer_of(config.teacher, config.stores.root, tasks)
+    tasks = refined_tasks(config.teacher, tasks)
     if not tasks:
         raise ValueError("teacher.sources names others for all tasks; allowed: at least one task for the refined teacher")
     config = replace(config, teacher=replace(config.teacher, sources={}, mean="logits"))
-    side = read_side(config, tasks, tokenizer, device, "teacher", report)
-    check_architectures(config, None, fresh_teacher(config, side.datas, tokenizer))
+    side = read_side(config.stores, tasks, tokenizer, device, "teacher", report)
+    check_architectures(config, None, fresh_teacher(config.teacher, config.data.max_length, side.datas, tokenizer))
     teacher = make_teacher(config, tasks, side, side, report)
     assert teacher.refined is not None, "every task has the refined teacher"
     model = teacher.refined.model
@@ -64,7 +65,8 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
     weak = [weakness(d, teacher.name, predict(infer, d.train, d.selection_rows, d.name, layout)) for d in side.datas]
     read = reading(side.datas, side.tokenizer, layout)
     metrics = teacher.metrics | size_metrics(model, folder / MODEL, config.speed.length) | read.metrics
-    found = offered(config, model, side, tasks, dev_logits(eager(model), side.datas, layout), None, folder, report)
+    trained = Trained(model, side, layout, dev_logits(eager(model), side.datas, layout))
+    found = offered(Wanted(config.export, config.speed, config.threads), trained, tasks, None, folder, report)
     notes = [note for note in [*weak, padding_note(model, teacher.name)] if note] + found.notes + read.notes
     return result(metrics | found.metrics, tasks, side.datas, notes, "", teacher, folder / MODEL, found.folder)
 
@@ -101,7 +103,7 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     """
     ready = prepared(config, report)
     (config, tasks, _, side, _), teacher = ready
-    targets = soft_targets(config, side, teacher, report)
+    targets = soft_targets(config.loss, config.stores.root, side, teacher, report)
     begun = time.perf_counter()
     student = distil(config, side, targets, teacher, phase(report, "", "student"), folder / "student.safetensors")
     speed = within(config.speed, time.perf_counter() - begun)
@@ -109,19 +111,23 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
 
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     dev = dev_logits(eager(student), side.datas, layout)
-    metrics = scores(ready, dev) | selected(config, student, side)
+    metrics = scores(ready, dev) | ({} if config.whole else selected(student, side, layout))
     if config.baseline and targets is not None:
         alone = replace(config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig())
         twins = phase(report, "baseline/", "baseline/student")
         twin = distil(replace(config, loss=alone), side, None, teacher, twins, folder / "baseline.safetensors")
         twin_scores = quality(side.datas, dev_logits(eager(twin), side.datas, layout))
         metrics |= {f"baseline/{name}": value for name, value in twin_scores.items()}
-    found = offered(replace(config, speed=speed), student, side, tasks, dev, teacher, folder, report)
+    wanted = Wanted(config.export, speed, config.threads)
+    found = offered(wanted, Trained(student, side, layout, dev), tasks, teacher, folder, report)
     read = reading(side.datas, side.tokenizer, layout)
     metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics | read.metrics
     weak = weak_teachers(side, teacher, targets) + weak_students(side.datas, dev)
-    notes = weak + _padding_notes(config, student, teacher) + found.notes + read.notes
-    made = result(metrics, tasks, learnt_from(config, side), notes, config.student.name, teacher, folder / MODEL, found.folder)
+    padded = padding_notes(student if config.student.init else None, teacher if config.teacher.checkpoint else None)
+    notes = weak + padded + found.notes + read.notes
+    made = result(
+        metrics, tasks, learnt_from(side, config.whole), notes, config.student.name, teacher, folder / MODEL, found.folder
+    )
     return made._replace(predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev))
 
 
@@ -131,10 +137,10 @@ def prepared(config: Config, report: Report = silent) -> Ready:
     What does not fit together is refused before that.
     """
     rows = read(config, report)
-    check_names(config, rows.side.datas)
+    check_names(rows.side.datas, config.train.sampling, config.loss)
     # A student of the teacher as it is before its refinement: what does not fit together is refused here, not in an hour.
-    student = new_student(rows.config, rows.side, rows.fresh)
-    check_layers(config, rows.tasks, student)
+    student = new_student(rows.config.student, config.data.max_length, rows.side, rows.fresh)
+    check_layers(config.teacher, config.loss.match, rows.tasks, student)
     check_architectures(rows.config, student, rows.fresh)
     return Ready(rows, taught_by(config, rows, report))
 
@@ -144,16 +150,18 @@ def read(config: Config, report: Report = silent) -> Rows:
     device = prepare(config)
     tasks = load_tasks(config.data)
     config = for_tasks(config, tasks)
-    tasks = augmented(config, tasks, phase(report, "", "augmentation"))
-    refined = refined_tasks(config, tasks) if needed(config) else []
-    taught = read_side(config, refined, tokenizer_of(config, tasks), device, "teacher", report)
-    side = read_side(config, tasks, _student_tokenizer(config, taught.tokenizer), device, "student", report)
-    return Rows(config, tasks, taught, side, fresh_teacher(config, taught.datas, taught.tokenizer) if taught.datas else None)
+    stores, settings = config.stores, config.teacher
+    tasks = augmented(stores, tasks, phase(report, "", "augmentation"))
+    refined = refined_tasks(settings, tasks) if needed(config.loss, config.student) else []
+    taught = read_side(stores, refined, tokenizer_of(settings, stores.root, tasks), device, "teacher", report)
+    side = read_side(stores, tasks, _student_tokenizer(config.student, taught.tokenizer), device, "student", report)
+    fresh = fresh_teacher(settings, config.data.max_length, taught.datas, taught.tokenizer) if taught.datas else None
+    return Rows(config, tasks, taught, side, fresh)
 
 
 def taught_by(config: Config, rows: Rows, report: Report = silent) -> Teacher | None:
     """The teacher of these rows, refined now unless it has been before; None where none is needed."""
-    return make_teacher(config, rows.tasks, rows.taught, rows.side, report) if needed(config) else None
+    return make_teacher(config, rows.tasks, rows.taught, rows.side, report) if needed(config.loss, config.student) else None
 
 
 def scores(ready: Ready, dev: dict[tuple[str, str], np.ndarray]) -> dict[str, float]:
@@ -163,14 +171,12 @@ def scores(ready: Ready, dev: dict[tuple[str, str], np.ndarray]) -> dict[str, fl
     return own | beside(ready.teacher, datas, dev, own) | majority(datas)
 
 
-def selected(config: Config, student: Student, side: Side) -> dict[str, float]:
+def selected(student: Student, side: Side, layout: Layout) -> dict[str, float]:
     """`selected/<task>` and `selected/mean`: the kept weights' scores on the selection split, which one of many is chosen by.
 
-    Nothing where the student has learnt from these rows.
+    They tell nothing of a student that has learnt from these rows.
     """
-    if config.whole:
-        return {}
-    found = selection_scores(student, side.datas, layout_of(side.tokenizer, student.joined, config.data.max_length))
+    found = selection_scores(student, side.datas, layout)
     return {f"selected/{name}": value for name, value in found.items()}
 
 
@@ -187,18 +193,18 @@ def prepare(config: Config) -> torch.device:
         torch.set_num_threads(config.threads)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is 'cuda'; allowed: auto or cpu, as torch finds no GPU here")
-    precision.check(config)
     kind = processes.kind_of(config.device)
     for name, train_config in (("train", config.train), ("teacher.train", config.teacher.train)):
+        precision.check(train_config, name)
         if train_config.lazy and processes.count() > 1 and kind == "cuda":
             raise ValueError(f"{name}.lazy is true; allowed on several GPUs: false, as they cannot add up sparse gradients")
     return processes.device_of(kind)
 
 
-def check_names(config: Config, datas: list[TaskData]) -> None:
+def check_names(datas: list[TaskData], sampling: SamplingConfig, loss: LossConfig) -> None:
     """Raises ValueError where a weight by task does not name just the tasks there are."""
-    probabilities([Source(data, data.train_rows, None) for data in datas], config.train.sampling)
-    check_task_weights([data.name for data in datas], config.loss)
+    probabilities([Source(data, data.train_rows, None) for data in datas], sampling)
+    check_task_weights([data.name for data in datas], loss)
 
 
 def check_architectures(config: Config, student: Student | None, teacher: TransformerStudent | None) -> None:
@@ -210,28 +216,28 @@ def check_architectures(config: Config, student: Student | None, teacher: Transf
         check_steps(student, config.train.precision, states, "student.init")
 
 
-def _padding_notes(config: Config, student: Student, teacher: Teacher | None) -> list[str]:
-    """Which of the models that come from checkpoints read padding."""
+def padding_notes(student: Student | None, teacher: Teacher | None) -> list[str]:
+    """Which of the models read padding, those that come from checkpoints."""
     found = []
-    if teacher is not None and teacher.refined is not None and config.teacher.checkpoint:
+    if teacher is not None and teacher.refined is not None:
         found.append(padding_note(teacher.refined.model, teacher.name))
-    if isinstance(student, TransformerStudent) and config.student.init:
+    if isinstance(student, TransformerStudent):
         found.append(padding_note(student, "the student"))
     return [note for note in found if note]
 
 
-def new_student(config: Config, side: Side, teacher: TransformerStudent | None) -> Student:
+def new_student(settings: StudentConfig, max_length: int, side: Side, teacher: TransformerStudent | None) -> Student:
     """The student before its training, from the weights that student.init names; the teacher is left as it is."""
     encoder: PreTrainedModel | None = None
-    if config.student.init == "teacher":
+    if settings.init == "teacher":
         assert teacher is not None, "for_tasks() has refused it"
         encoder = copy.deepcopy(teacher.encoder)
-    elif config.student.init:
-        encoder = pretrained.load_encoder(pretrained.resolve(config.student.init, "student.init"), "student.init")
-    student = make_student(config.student, side.datas, len(side.tokenizer), config.data.max_length, encoder)
-    if config.student.min_count:
+    elif settings.init:
+        encoder = pretrained.load_encoder(pretrained.resolve(settings.init, "student.init"), "student.init")
+    student = make_student(settings, side.datas, len(side.tokenizer), max_length, encoder)
+    if settings.min_count:
         rows = input_table(student).num_embeddings
-        trim(student, *kept_tokens(side.datas, side.tokenizer, rows, config.student.min_count))
+        trim(student, *kept_tokens(side.datas, side.tokenizer, rows, settings.min_count))
     return on(student, side.device)
 
 
@@ -241,7 +247,7 @@ def distil(
     """A student trained jointly on all tasks; without targets, on their labels alone. file: of its checkpoint."""
     torch.manual_seed(config.seed)
     refined = None if teacher is None else teacher.refined
-    student = new_student(config, side, None if refined is None else refined.model)
+    student = new_student(config.student, config.data.max_length, side, None if refined is None else refined.model)
     return trained(config, student, side, targets, report, checkpoint_of(config, side, teacher, file))
 
 
@@ -250,7 +256,8 @@ def checkpoint_of(config: Config, side: Side, teacher: Teacher | None, file: Pat
     rows = {data.name: data.train.fingerprint for data in side.datas}
     of = {"rows": rows, "selection": carving.VERSION, "teacher": "" if teacher is None else teacher.key, "start": start}
     settings = deciding(asdict(resolved(config)))
-    return Checkpoint(file, settings | of | {"contents": contents(config)}, config.checkpoint_seconds)
+    named = {"contents": contents(config.teacher, config.student, config.data)}
+    return Checkpoint(file, settings | of | named, config.checkpoint_seconds)
 
 
 def trained(
@@ -264,7 +271,7 @@ def trained(
     """The student, trained by config.loss and config.train on what the teacher tells; without targets, on the labels alone."""
     config = resolved(config)
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
-    datas = learnt_from(config, side)
+    datas = learnt_from(side, config.whole)
     if targets is None:
         sources = [Source(data, labelled(data), None) for data in datas]
     else:
@@ -276,9 +283,9 @@ def trained(
     return student
 
 
-def learnt_from(config: Config, side: Side) -> list[TaskData]:
-    """The tasks with the rows that a student learns from."""
-    return [with_all_rows(data) for data in side.datas] if config.whole else side.datas
+def learnt_from(side: Side, whole: bool) -> list[TaskData]:
+    """The tasks with the rows that a student learns from; whole: also from those that are set apart."""
+    return [with_all_rows(data) for data in side.datas] if whole else side.datas
 
 
 def with_all_rows(data: TaskData) -> TaskData:
@@ -287,12 +294,12 @@ def with_all_rows(data: TaskData) -> TaskData:
     return data._replace(train_rows=rows, selection_rows=data.selection_rows[:0])
 
 
-def _student_tokenizer(config: Config, teachers_own: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+def _student_tokenizer(student: StudentConfig, teachers_own: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     """The tokenizer that student.tokenizer names, else that of student.init, else the teacher's.
 
     Raises ValueError for one that is not of the embeddings which student.init names.
     """
-    init, name = config.student.init, config.student.tokenizer
+    init, name = student.init, student.tokenizer
     own = teachers_own
     if init not in ("", "teacher"):
         own = pretrained.load_tokenizer(pretrained.resolve(init, "student.init"), "student.init")

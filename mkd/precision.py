@@ -46,7 +46,8 @@ def chosen(settings: Settings, config: Config, told: Callable[[str], object] = l
     ratio = processes.from_first(lambda: speedup(Path(config.cache), device))
     precision: Literal["float32", "bfloat16"] = "bfloat16" if ratio >= MARGIN else "float32"
     told(f"precision auto: {precision}, as bfloat16 trains {ratio:.2f} times as fast as float32 here (taken from {MARGIN} on)")
-    return _with(settings, precision)
+    made: Settings = _with(settings, precision)
+    return made
 
 
 def _trains(settings: Any) -> list[TrainConfig]:
@@ -128,8 +129,7 @@ def _read(folder: Path) -> float:
     return ratio
 
 
-def check(config: Config) -> None:
+def check(train: TrainConfig, setting: str) -> None:
     """Raises ValueError where a precision is still `auto`: stores would not tell apart what is made in either."""
-    for name, train in (("", config.train), ("teacher.", config.teacher.train)):
-        if train.precision == "auto":
-            raise ValueError(f"{name}train.precision is 'auto'; allowed here: what mkd.precision.chosen makes of it")
+    if train.precision == "auto":
+        raise ValueError(f"{setting}.precision is 'auto'; allowed here: what mkd.precision.chosen makes of it")

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mkd.config import Config, TrainConfig
+from mkd.config import Config, TeacherConfig, TrainConfig
 
 TEACHER = 8e-4
 """Of a teacher from scratch."""
@@ -19,9 +19,12 @@ FINETUNED = 2e-3
 def resolved(config: Config) -> Config:
     """The config with a number for each learning rate that is open (null); those that are said stay."""
     layers = config.student.kind == "transformer" and config.student.init != ""
-    teacher = config.teacher
-    taught = replace(teacher, train=_at(teacher.train, CHECKPOINT if teacher.checkpoint else TEACHER))
-    return replace(config, train=_at(config.train, LAYERS if layers else STUDENT), teacher=taught)
+    return replace(config, train=_at(config.train, LAYERS if layers else STUDENT), teacher=refined(config.teacher))
+
+
+def refined(teacher: TeacherConfig) -> TeacherConfig:
+    """The teacher's settings with a number for a learning rate that is open."""
+    return replace(teacher, train=_at(teacher.train, CHECKPOINT if teacher.checkpoint else TEACHER))
 
 
 def finetuned(train: TrainConfig) -> TrainConfig:

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from mkd.augmentation.augment import augmented, augmented_split, change, cut
-from mkd.config import AugmentConfig, Config, DataConfig
+from mkd.config import AugmentConfig, DataConfig, Stores
 from mkd.runtime.layout import Texts
 from mkd.selection import words
 from mkd.storage.pretrained import load_tokenizer
@@ -24,13 +24,13 @@ NEIGHBOURS = np.array([[1, 2], [0, 2], [0, 1], [-1, -1], [5, 5], [4, 4]])
 ALL = np.array([True, True, True])
 
 
-def config_of(cache: Path, seed: int = 0, multiple: int = 5, **settings: Any) -> Config:
+def stores_of(cache: Path, seed: int = 0, multiple: int = 5, **settings: Any) -> Stores:
     augment = AugmentConfig(multiple=multiple, **settings)
-    return Config(cache=str(cache), seed=seed, data=DataConfig(selection_fraction=0.2, augment=augment))
+    return Stores(cache, DataConfig(selection_fraction=0.2, augment=augment), seed)
 
 
 def made(cache: Path, task: Task, seed: int = 0, **settings: Any) -> list[Row]:
-    return list(augmented_split(config_of(cache, seed, **settings), task).read())
+    return list(augmented_split(stores_of(cache, seed, **settings), task).read())
 
 
 def copied_rows(cache: Path, task: Task, tokenizer: PreTrainedTokenizerBase) -> list[Row]:
@@ -145,7 +145,7 @@ def test_copies_follow_the_seed_and_every_setting(tmp_path: Path) -> None:
     found = [made(tmp_path / str(index), task, **settings) for index, settings in enumerate(other)]
     assert found[0] == found[1]
     assert len({repr(rows) for rows in found}) == len(found) - 1
-    keys = [augmented_split(config_of(tmp_path, **settings), task).fingerprint for settings in other]
+    keys = [augmented_split(stores_of(tmp_path, **settings), task).fingerprint for settings in other]
     assert keys[0] == keys[1]
     assert len(set(keys)) == len(other) - 1
     assert len(list((tmp_path / "words").glob("*/manifest.json"))) == 1, "words are split once for all settings"
@@ -153,14 +153,14 @@ def test_copies_follow_the_seed_and_every_setting(tmp_path: Path) -> None:
 
 def test_no_multiple_changes_nothing_and_makes_nothing(tmp_path: Path) -> None:
     tasks = make_tasks()
-    assert augmented(Config(cache=str(tmp_path)), tasks) is tasks
+    assert augmented(Stores(tmp_path, DataConfig(), 0), tasks) is tasks
     assert list(tmp_path.iterdir()) == []
 
 
 def test_augmented_rows_come_after_a_tasks_own_and_after_its_files(tmp_path: Path) -> None:
     tasks = make_tasks()
     more = [replace(tasks[0], added=(tasks[0].dev[""],)), *tasks[1:]]
-    found = augmented(config_of(tmp_path), more)
+    found = augmented(stores_of(tmp_path), more)
     assert [len(task.added) for task in found] == [2, 1, 1]
     assert found[0].added[1].source == "single, augmented"
     data = task_data(tmp_path, found[0], make_tokenizer(tmp_path, tasks), DataConfig(), 0)

@@ -7,17 +7,16 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd.config import Config, DataConfig, ExportConfig, SpeedConfig, StudentConfig
+from mkd.config import ExportConfig, SpeedConfig, StudentConfig
 from mkd.evaluation.scoring import dev_logits, eager
-from mkd.export.backends import TORCH, Offered, _wrong, checked, compared, latency_ms, offered, ratios
+from mkd.export.backends import TORCH, Offered, Trained, Wanted, _wrong, checked, compared, latency_ms, offered, ratios
 from mkd.export.folder import PROGRAM, export_int8, export_onnx
 from mkd.result import MODEL, silent
 from mkd.runtime.inference import Student as Runtime
 from mkd.runtime.layout import Arrays, padded
 from mkd.students import Student, make_student
 from mkd.tasks.task import Task
-from mkd.teachers.teaching import Side
-from mkd.tokenization.tokens import TaskData, layout_of
+from mkd.tokenization.tokens import Side, TaskData, layout_of
 
 pytestmark = pytest.mark.usefixtures("quiet")
 CPU = torch.device("cpu")
@@ -111,7 +110,7 @@ def test_what_is_wrong_is_told(name: str, losses: tuple[float, float] | None, di
     if losses is not None:
         found = dict(zip(("loss_batches", "loss_single_rows"), losses, strict=True)) | {"loss": max(losses)}
         found["max_difference"] = difference
-    assert _wrong(name, found, Config()) == told
+    assert _wrong(name, found, ExportConfig().max_loss) == told
 
 
 def odd(batch: Arrays) -> np.ndarray:
@@ -189,14 +188,10 @@ def small(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Student:
 def found_of(
     export: ExportConfig, student: Student, tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, to: Path
 ) -> Offered:
-    config = Config(
-        data=DataConfig(max_length=32),
-        export=export,
-        threads=1,
-        speed=SpeedConfig(length=8, batch_size=2, threads=[1], seconds=0.1),
-    )
-    dev = dev_logits(eager(student), datas, layout_of(tokenizer, False, 32))
-    return offered(config, student, Side(tokenizer, datas, CPU), tasks, dev, None, to, silent)
+    wanted = Wanted(export, SpeedConfig(length=8, batch_size=2, threads=[1], seconds=0.1), 1)
+    layout = layout_of(tokenizer, False, 32)
+    trained = Trained(student, Side(tokenizer, datas, CPU), layout, dev_logits(eager(student), datas, layout))
+    return offered(wanted, trained, tasks, None, to, silent)
 
 
 def test_the_fastest_of_those_that_passed_is_offered(

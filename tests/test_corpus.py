@@ -27,7 +27,8 @@ from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
 from mkd.teachers import tokenizer_of
 from mkd.teachers.imported import TEXTS, import_logits
-from mkd.teachers.teaching import make_teacher, read_side
+from mkd.teachers.teaching import make_teacher
+from mkd.tokenization.tokenise import read_side
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -151,7 +152,8 @@ def test_a_teachers_logits_teach_as_the_teacher_itself_does(spark: "SparkSession
     """By way of a file for each of two tasks: one of classes, and a regression, whose scores are in its own units there."""
     config = replace(cli.parse(TINY, "", Distill).core(), cache=str(taught.folder / ".mkd"))
     tasks = load_tasks(config.data)
-    side = read_side(config, tasks, tokenizer_of(config, tasks), torch.device("cpu"), "teacher", silent)
+    tokenizer = tokenizer_of(config.teacher, config.stores.root, tasks)
+    side = read_side(config.stores, tasks, tokenizer, torch.device("cpu"), "teacher", silent)
     own = make_teacher(config, tasks, side, side, silent)
     sources = {}
     for task, data, labeller in zip(tasks, side.datas, own.labellers, strict=True):

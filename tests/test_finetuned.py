@@ -52,7 +52,7 @@ def saved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pa
 
 def made(cache: Path, name: str, checkpoint: str) -> FineTuned:
     (task,) = make_tasks(names=[name])
-    return fine_tuned(config_of(cache), task, checkpoint, CPU)
+    return fine_tuned("float32", config_of(cache).stores, task, checkpoint, CPU)
 
 
 def direct(folder: str, name: str, num: int, seed: int) -> np.ndarray:
@@ -142,10 +142,10 @@ def test_logits_are_computed_for_the_added_rows_alone(tmp_path: Path, tokenizer:
     """Of the added splits; regression, so that the scale is seen to be that of the labelled rows."""
     checkpoint = saved(BertForSequenceClassification(bert(["score"], tokenizer)), tokenizer, tmp_path / "c")
     (task,) = make_tasks(names=["score"])
-    alone = fine_tuned(config_of(tmp_path), task, checkpoint, CPU).logits("train")
+    alone = fine_tuned("float32", config_of(tmp_path).stores, task, checkpoint, CPU).logits("train")
     more = tuple(split([row._replace(label=None) for row in score_rows(num, num)]) for num in (7, 9))
     done: list[int] = []
-    teacher = fine_tuned(config_of(tmp_path), replace(task, added=more), checkpoint, CPU)
+    teacher = fine_tuned("float32", config_of(tmp_path).stores, replace(task, added=more), checkpoint, CPU)
     found = teacher.logits("train", lambda step, metrics: done.append(step))
     assert done == [7, 9]
     np.testing.assert_array_equal(found[:40], alone)
@@ -207,7 +207,7 @@ def test_a_real_checkpoint_whose_labels_are_the_other_way_round_teaches_the_righ
     weight = torch.linalg.solve(ridge, features.T @ is_good)
     model.classifier.weight.data = torch.stack([weight, -weight])
     model.classifier.bias.data.zero_()
-    teacher = fine_tuned(config_of(tmp_path), task, saved(model, tokenizer, tmp_path / "c"), CPU)
+    teacher = fine_tuned("float32", config_of(tmp_path).stores, task, saved(model, tokenizer, tmp_path / "c"), CPU)
     dev = splits(teacher.data)["dev"]
     assert accuracy(teacher.logits("dev"), dev.labels) > 75
     assert accuracy(teacher.logits("dev")[:, ::-1], dev.labels) < 25
@@ -222,10 +222,9 @@ def test_a_model_that_knows_one_segment_alone_gets_none(tokenizer: PreTrainedTok
 
 def test_bfloat16_moves_the_logits_a_little_and_is_stored_apart(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     checkpoint = saved(BertForSequenceClassification(bert(["bad", "good"], tokenizer)), tokenizer, tmp_path / "c")
-    exact, config = made(tmp_path, "single", checkpoint), config_of(tmp_path)
-    train = replace(config.teacher.train, precision="bfloat16")
+    exact = made(tmp_path, "single", checkpoint)
     (task,) = make_tasks(names=["single"])
-    half = fine_tuned(replace(config, teacher=replace(config.teacher, train=train)), task, checkpoint, CPU)
+    half = fine_tuned("bfloat16", config_of(tmp_path).stores, task, checkpoint, CPU)
     assert half.key != exact.key, "a mean of several is stored by their keys"
     assert 0 < np.abs(half.logits("train") - exact.logits("train")).max() < 0.05
 

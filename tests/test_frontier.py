@@ -16,8 +16,8 @@ from experiments.tracking.table import markdown
 from mkd.config import Config
 from mkd.evaluation.pareto import Reference
 from mkd.pipeline import Ready, Rows
-from mkd.teachers.teaching import Side, Teacher
-from mkd.tokenization.tokens import TaskData
+from mkd.teachers.teaching import Teacher
+from mkd.tokenization.tokens import Side, TaskData
 
 BEGIN = datetime(2026, 1, 1)
 SETTING = "b1-text-t1"

@@ -14,7 +14,7 @@ from tiny import make_tasks as tasks_of
 from transformers import PreTrainedTokenizerBase
 
 from mkd import precision
-from mkd.config import Config, TeacherConfig, TrainConfig
+from mkd.config import Config, DataConfig, Stores, TeacherConfig, TrainConfig
 from mkd.evaluation.scoring import eager, predict, selection_scores
 from mkd.evaluation.speed import hardware
 from mkd.pipeline import prepare
@@ -23,7 +23,7 @@ from mkd.runtime.layout import Layout
 from mkd.students import Student
 from mkd.teachers import refined
 from mkd.teachers.refined import fresh_teacher, labelled
-from mkd.tokenization.tokens import TaskData, layout_of
+from mkd.tokenization.tokens import Side, TaskData, layout_of
 
 AUTO = TrainConfig(precision="auto")
 SETTINGS = [
@@ -127,7 +127,8 @@ def test_a_teacher_is_scored_in_the_precision_that_it_is_refined_in(
     for name in ("float32", "bfloat16"):
         train = TrainConfig(steps=2, batch_size=4, precision=name)
         teacher = TeacherConfig(layers=1, hidden=16, heads=2, train=train)
-        refined.refined_teacher(Config(cache=str(tmp_path), teacher=teacher), scored, tokenizer, torch.device("cpu"))
+        stores = Stores(tmp_path, DataConfig(), 0)
+        refined.refined_teacher(teacher, stores, Side(tokenizer, scored, torch.device("cpu")), 60)
     assert asked == ["float32", "bfloat16"]
 
 
@@ -139,7 +140,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokeni
 def test_a_model_answers_in_the_precision_that_is_asked_for(scored: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
     """Within the error of a number of 8 significant bits, and not as in float32."""
     torch.manual_seed(0)
-    teacher = fresh_teacher(Config(teacher=TeacherConfig(layers=2, hidden=32, heads=2)), scored, tokenizer)
+    teacher = fresh_teacher(TeacherConfig(layers=2, hidden=32, heads=2), 128, scored, tokenizer)
     layout = layout_of(tokenizer, True, 32)
     for data in scored:
         rows = labelled(data)

@@ -80,13 +80,13 @@ def test_contents_are_those_of_the_files_whatever_their_names(tmp_path: Path) ->
     for text, sizes in (("{}", "{}"), ("{ }", "{}"), ("{}", "[]"), ("{}", "{}")):
         file.write_text(text)
         (folder / "config.json").write_text(sizes)
-        found.append(contents(config))
+        found.append(contents(config.teacher, config.student, config.data))
     assert set(found[0]) == {"teacher.checkpoint", f"teacher.sources.sst2.{file}"}
     assert found[0] == found[3] and found[0] != found[1] != found[2] != found[0]
-    assert contents(Config()) == {}
+    assert contents(TeacherConfig(), StudentConfig(), DataConfig()) == {}
     file.unlink()
     with pytest.raises(ValueError, match="teacher.sources.sst2.* no such file"):
-        contents(config)
+        contents(config.teacher, config.student, config.data)
 
 
 def test_fingerprints_tell_swapped_labels_and_another_order() -> None:

@@ -15,7 +15,7 @@ from test_teachers import config_of as teacher_config_of
 from tiny import make_tasks, single_rows, split
 from transformers import AutoTokenizer, BartConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerBase
 
-from mkd.config import Config, LossConfig, MatchConfig, StudentConfig
+from mkd.config import DataConfig, LossConfig, MatchConfig, StudentConfig
 from mkd.pipeline import run
 from mkd.result import Result, silent
 from mkd.students import load_model
@@ -25,7 +25,7 @@ from mkd.teachers import for_tasks
 from mkd.teachers.refined import Head, Refined, refined_teacher
 from mkd.teachers.states import STATES, check_layers, check_room, hidden_states
 from mkd.tokenization.tokenise import joined_store, task_data
-from mkd.tokenization.tokens import TaskData
+from mkd.tokenization.tokens import Side, TaskData
 from mkd.training.batches import gather
 
 CPU = torch.device("cpu")
@@ -39,14 +39,11 @@ class Reports(list[tuple[int, dict[str, float]]]):
         self.append((step, metrics))
 
 
-def matching(cache: Path, *layers: int) -> Config:
-    """A teacher of one layer of width 16, refined for four steps, and which of its layers are matched."""
-    return replace(teacher_config_of(cache), loss=LossConfig(match=MatchConfig(1.0, list(layers), list(layers))))
-
-
 @pytest.fixture(scope="module")
 def refined(tmp_path_factory: pytest.TempPathFactory, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Refined:
-    return refined_teacher(teacher_config_of(tmp_path_factory.mktemp("refined")), datas, tokenizer, CPU)
+    """A teacher of one layer of width 16, refined for four steps."""
+    config = teacher_config_of(tmp_path_factory.mktemp("refined"))
+    return refined_teacher(config.teacher, config.stores, Side(tokenizer, datas, CPU), 60)
 
 
 def stores(cache: Path) -> set[Path]:
@@ -62,7 +59,7 @@ def test_states_are_the_means_of_what_the_encoder_says_of_each_row_alone(
     place: int, tmp_path: Path, refined: Refined, datas: list[TaskData]
 ) -> None:
     data = datas[place]
-    (found,) = hidden_states(matching(tmp_path, 0, -1), [head(tmp_path, refined, data)], silent)
+    (found,) = hidden_states(tmp_path, [0, -1], [head(tmp_path, refined, data)], silent)
     rows = np.arange(len(data.train.labels))
     assert found.of(rows).dtype == np.float16 and found.of(rows).shape == (len(rows), 2, 16)
     for row in rows:
@@ -78,7 +75,7 @@ def test_states_are_the_means_of_what_the_encoder_says_of_each_row_alone(
 def test_states_of_a_checkpoint_are_its_own(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     """By transformers alone, with its own tokenizer; of pairs, whose two texts it reads as one."""
     checkpoint = saved(BertForSequenceClassification(bert(["same", "different"], tokenizer)), tokenizer, tmp_path / "c")
-    (found,) = hidden_states(matching(tmp_path, -1), [made(tmp_path, "pair", checkpoint)], silent)
+    (found,) = hidden_states(tmp_path, [-1], [made(tmp_path, "pair", checkpoint)], silent)
     encoder, its = BertModel.from_pretrained(checkpoint).eval(), AutoTokenizer.from_pretrained(checkpoint)
     (task,) = make_tasks(names=["pair"])
     for number, row in enumerate(task.train.read()):
@@ -89,18 +86,18 @@ def test_states_of_a_checkpoint_are_its_own(tmp_path: Path, tokenizer: PreTraine
 
 def test_they_are_computed_once_however_the_layers_are_named(tmp_path: Path, refined: Refined, datas: list[TaskData]) -> None:
     teachers = [head(tmp_path, refined, data) for data in datas]
-    first = hidden_states(matching(tmp_path, 0, 1), teachers, silent)
+    first = hidden_states(tmp_path, [0, 1], teachers, silent)
     written = {folder: (folder / STATES).stat().st_mtime_ns for folder in stores(tmp_path)}
     assert len(written) == 3
-    again = hidden_states(matching(tmp_path, -1, 0), teachers, silent)
+    again = hidden_states(tmp_path, [-1, 0], teachers, silent)
     assert {folder: (folder / STATES).stat().st_mtime_ns for folder in stores(tmp_path)} == written
     assert (first[0].places, again[0].places) == ([0, 1], [1, 0])
     assert {states.teacher for states in first} == {refined.key}
-    hidden_states(matching(tmp_path, 1), teachers, silent)
+    hidden_states(tmp_path, [1], teachers, silent)
     assert len(stores(tmp_path)) == 6, "one layer alone is another store"
     parts = [json.loads((folder / "manifest.json").read_text())["parts"] for folder in stores(tmp_path)]
     for other in ({"precision": "bfloat16"}, {"key": "k"}, {"layout": refined.layout._replace(max_length=20)}):
-        hidden_states(matching(tmp_path, 1), [head(tmp_path, refined._replace(**other), datas[0])], silent)
+        hidden_states(tmp_path, [1], [head(tmp_path, refined._replace(**other), datas[0])], silent)
     assert len(stores(tmp_path)) == 9
     assert {tuple(sorted(each)) for each in parts} == {("layers", "layout", "made_by", "precision", "rows", "teacher")}
 
@@ -111,18 +108,18 @@ def test_rows_that_are_added_cost_their_own_states_alone(
     """And the states of all rows are not written a second time."""
     (task,) = make_tasks(names=["single"])
     added = split([Row(row.text_a, None, None) for row in single_rows(7, 5)])
-    config = matching(tmp_path, 1)
-    plain, more = (task_data(tmp_path, each, tokenizer, config.data, 0) for each in (task, replace(task, added=(added,))))
+    data = DataConfig(max_length=32)
+    plain, more = (task_data(tmp_path, each, tokenizer, data, 0) for each in (task, replace(task, added=(added,))))
     assert len(more.train.labels) == 47
-    (alone,) = hidden_states(config, [head(tmp_path, refined, plain)], silent)
+    (alone,) = hidden_states(tmp_path, [1], [head(tmp_path, refined, plain)], silent)
     before = stores(tmp_path)
-    (found,) = hidden_states(config, [head(tmp_path, refined, more)], silent)
+    (found,) = hidden_states(tmp_path, [1], [head(tmp_path, refined, more)], silent)
     (new,) = stores(tmp_path) - before
     assert (new / STATES).stat().st_size == 2 * 7 * 16
     rows = np.array([46, 0, 40, 39])
     np.testing.assert_array_equal(found.of(rows)[[1, 3]], alone.of(rows[[1, 3]]))
     copied = more._replace(train=joined_store(tmp_path, list(more.train.parts))._replace(parts=(), fingerprint="other"))
-    (together,) = hidden_states(config, [head(tmp_path, refined, copied)], silent)
+    (together,) = hidden_states(tmp_path, [1], [head(tmp_path, refined, copied)], silent)
     np.testing.assert_allclose(found.of(rows).astype(float), together.of(rows).astype(float), atol=2e-3)
 
 
@@ -135,7 +132,7 @@ def test_their_size_is_told_before_any_is_written(tmp_path: Path, refined: Refin
         reports(step, metrics)
         there.append(bool(stores(tmp_path)))
 
-    hidden_states(matching(tmp_path, 0, 1), teachers, report)
+    hidden_states(tmp_path, [0, 1], teachers, report)
     size = sum((folder / STATES).stat().st_size for folder in stores(tmp_path))
     assert size == 3 * 40 * 2 * 16 * 2
     name = f"progress/hidden states, 0.0 MB in {tmp_path}"
@@ -143,7 +140,7 @@ def test_their_size_is_told_before_any_is_written(tmp_path: Path, refined: Refin
     assert there[:2] == [False, False]
     assert [metrics[name] for _, metrics in reports[1:]] == pytest.approx([0, 1 / 3, 2 / 3, 1])
     again = Reports()
-    hidden_states(matching(tmp_path, 0, 1), teachers, again)
+    hidden_states(tmp_path, [0, 1], teachers, again)
     assert again == [(0, {"states/bytes": size})], "nothing is to be written"
 
 
@@ -161,7 +158,7 @@ def test_states_that_half_precision_does_not_hold_are_refused(tmp_path: Path, re
         if name.endswith("layer.0.output.LayerNorm.bias"):
             torch.nn.init.constant_(parameter, 1e5)
     with pytest.raises(ValueError, match=r"loss.match.teacher_layers: states of layers \[1\] exceed 65,504; choose others"):
-        hidden_states(matching(tmp_path, 0, 1), [head(tmp_path, large, datas[0])], silent)
+        hidden_states(tmp_path, [0, 1], [head(tmp_path, large, datas[0])], silent)
     assert not stores(tmp_path)
 
 
@@ -223,8 +220,7 @@ def test_layers_of_checkpoints_are_read_from_their_configs(
     tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:
     student = student_of(StudentConfig(kind="bilstm", hidden=8, embedding=8), datas, tokenizer)
-    loss = LossConfig(match=MatchConfig(1.0, [2], [0]))
-    config = replace(teacher_config_of(tmp_path), loss=loss)
+    settings, match = teacher_config_of(tmp_path).teacher, MatchConfig(1.0, [2], [0])
     bert(["bad", "good"], tokenizer).save_pretrained(tmp_path / "one-layer")
     BartConfig().save_pretrained(tmp_path / "bart")
     for name, told in {
@@ -233,11 +229,11 @@ def test_layers_of_checkpoints_are_read_from_their_configs(
     }.items():
         folder = str(tmp_path / name)
         for teacher in (
-            replace(config.teacher, sources={"single": [folder]}),
-            replace(config.teacher, checkpoint=folder),
+            replace(settings, sources={"single": [folder]}),
+            replace(settings, checkpoint=folder),
         ):
             with pytest.raises(ValueError) as caught:
-                check_layers(replace(config, teacher=teacher), make_tasks(names=["single"]), student)
+                check_layers(teacher, match, make_tasks(names=["single"]), student)
             whose = "the teacher" if teacher.checkpoint and name == "one-layer" else folder
             assert str(caught.value) == told.format(name=whose)
 

@@ -15,11 +15,12 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.config import Config, DataConfig, SamplingConfig, SpeedConfig, TeacherConfig, TrainConfig
 from mkd.evaluation.scoring import eager, predict
+from mkd.result import Report, silent
 from mkd.storage.pretrained import load_encoder, load_tokenizer
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks.task import Row, Task
-from mkd.teachers.refined import labelled, logit_store, refined_teacher, teacher_tokenizer
-from mkd.tokenization.tokens import TaskData
+from mkd.teachers.refined import Refined, labelled, logit_store, refined_teacher, teacher_tokenizer
+from mkd.tokenization.tokens import Side, TaskData
 
 CPU = torch.device("cpu")
 
@@ -31,10 +32,14 @@ def config_of(cache: Path, **settings: Any) -> Config:
     return Config(cache=str(cache), data=DataConfig(max_length=32), speed=SpeedConfig(length=32), teacher=teacher, **settings)
 
 
+def made(config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, report: Report = silent) -> Refined:
+    return refined_teacher(config.teacher, config.stores, Side(tokenizer, datas, CPU), config.checkpoint_seconds, report)
+
+
 def refine(config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> tuple[TransformerStudent, str, bool]:
     """The teacher, its key, and whether it has just been trained."""
     told: set[str] = set()
-    refined = refined_teacher(config, datas, tokenizer, CPU, lambda step, metrics: told.update(metrics))
+    refined = made(config, datas, tokenizer, lambda step, metrics: told.update(metrics))
     return refined.model, refined.key, any(name.startswith("train/") for name in told)
 
 
@@ -116,7 +121,7 @@ def test_the_students_settings_do_not_change_the_teacher(
 def test_stored_logits_are_the_teachers_row_by_row(
     tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    teacher = refined_teacher(config_of(tmp_path), datas, tokenizer, CPU)
+    teacher = made(config_of(tmp_path), datas, tokenizer)
     for data in datas:
         stored = logit_store(tmp_path, teacher, data.train, data.name)
         rows = np.arange(40)[::-1].copy()
@@ -126,7 +131,7 @@ def test_stored_logits_are_the_teachers_row_by_row(
 
 
 def test_logits_are_computed_once(tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
-    teacher = refined_teacher(config_of(tmp_path), datas, tokenizer, CPU)
+    teacher = made(config_of(tmp_path), datas, tokenizer)
     told: list[float] = []
 
     def report(step: int, metrics: dict[str, float]) -> None:
@@ -142,7 +147,7 @@ def test_logits_are_computed_once(tmp_path: Path, datas: list[TaskData], tokeniz
 def test_logits_are_computed_for_the_added_rows_alone(
     tmp_path: Path, tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    teacher = refined_teacher(config_of(tmp_path), datas, tokenizer, CPU)
+    teacher = made(config_of(tmp_path), datas, tokenizer)
     alone = logit_store(tmp_path, teacher, datas[1].train, "pair")
     more = tuple(split([row._replace(label=None) for row in pair_rows(num, num)]) for num in (7, 9))
     (data,) = make_datas(tmp_path, [replace(tasks[1], added=more)], tokenizer)
@@ -158,7 +163,7 @@ def test_added_text_does_not_change_the_teacher(tmp_path: Path, tasks: list[Task
     config = config_of(tmp_path)
     unlabelled = [split([row._replace(label=None) for row in task.dev[""].read()]) for task in tasks]
     more = [replace(task, added=(added,)) for task, added in zip(tasks, unlabelled, strict=True)]
-    assert teacher_tokenizer(config, more).get_vocab() == tokenizer.get_vocab()
+    assert teacher_tokenizer(config.teacher, tmp_path, more).get_vocab() == tokenizer.get_vocab()
     _, key, _ = refine(config, make_datas(tmp_path, tasks, tokenizer), tokenizer)
     assert refine(config, make_datas(tmp_path, more, tokenizer), tokenizer)[1:] == (key, False)
 
@@ -168,7 +173,7 @@ def test_logits_of_another_teacher_or_task_are_others(
 ) -> None:
     found = []
     for seed in (0, 1):
-        teacher = refined_teacher(config_of(tmp_path, seed=seed), datas, tokenizer, CPU)
+        teacher = made(config_of(tmp_path, seed=seed), datas, tokenizer)
         found += [np.array(logit_store(tmp_path, teacher, datas[1].train, task)) for task in ("pair", "score")]
     assert not np.allclose(found[0], found[2])
     assert not np.allclose(found[1], found[3])
@@ -178,7 +183,7 @@ def test_a_teacher_can_be_refined_from_a_checkpoint(tmp_path: Path, datas: list[
     """One step with a learning rate of next to nothing leaves MiniLM's layers as they were."""
     config = config_of(tmp_path, train={"steps": 1, "batch_size": 2, "learning_rate": 1e-12, "weight_decay": 0.0})
     config = replace(config, teacher=replace(config.teacher, checkpoint=str(MINILM)))
-    tokenizer = teacher_tokenizer(config, [])
+    tokenizer = teacher_tokenizer(config.teacher, tmp_path, [])
     minilm = make_datas(tmp_path, make_tasks(20), tokenizer)
     teacher, _, _ = refine(config, minilm, tokenizer)
     whole = load_encoder(MINILM, "teacher.checkpoint")
@@ -206,8 +211,7 @@ def test_a_learnt_tokenizer_is_the_same_in_every_process(tmp_path: Path) -> None
 
 def test_a_learnt_tokenizer_lowercases_and_knows_its_texts(tmp_path: Path, tasks: list[Task]) -> None:
     task = Task("t", tasks[0].kind, split([Row("Film film film sea", None, 0.0), Row("sea Sea", None, None)]), {})
-    config = Config(cache=str(tmp_path), teacher=TeacherConfig(vocabulary=100))
-    tokenizer = teacher_tokenizer(config, [task])
+    tokenizer = teacher_tokenizer(TeacherConfig(vocabulary=100), tmp_path, [task])
     assert tokenizer.tokenize("FILM sea Zebra") == ["film", "sea", "[UNK]"]
     pair = tokenizer("film", "sea")
     assert tokenizer.convert_ids_to_tokens(pair["input_ids"]) == ["[CLS]", "film", "[SEP]", "sea", "[SEP]"]
@@ -226,5 +230,5 @@ def test_a_learnt_tokenizer_is_learnt_once(num: int, tmp_path: Path) -> None:
 
     counted = replace(task, train=task.train._replace(read=read))
     for _ in range(num):
-        teacher_tokenizer(config_of(tmp_path), [counted])
+        teacher_tokenizer(TeacherConfig(vocabulary=120), tmp_path, [counted])
     assert len(reads) == 2, "once for the letters, once for the merges"

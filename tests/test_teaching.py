@@ -36,7 +36,7 @@ from mkd.tasks import demo
 from mkd.tasks.sources import load_tasks
 from mkd.teachers import for_tasks, tokenizer_of, weakness
 from mkd.teachers.refined import refined_teacher, teacher_tokenizer
-from mkd.tokenization.tokens import TaskData
+from mkd.tokenization.tokens import Side, TaskData
 
 TASKS = ["sentiment", "paraphrase", "similarity"]
 TRAIN = TrainConfig(steps=6, batch_size=8, eval_every=3)
@@ -303,8 +303,8 @@ def test_the_sources_leave_the_keys_of_stored_teachers_as_they_were(
     config = config_of(tmp_path, {"other": ["a", "b"]}, tasks=[], mean="probabilities")
     datas = make_datas(tmp_path, make_tasks(20, ["single"]), tokenizer)
     keys = {
-        refined_teacher(each, datas, tokenizer, torch.device("cpu")).key
-        for each in (config, replace(config, teacher=replace(config.teacher, sources={}, mean="logits")))
+        refined_teacher(each, config.stores, Side(tokenizer, datas, torch.device("cpu")), 60).key
+        for each in (config.teacher, replace(config.teacher, sources={}, mean="logits"))
     }
     (manifest,) = (tmp_path / "cache" / "teachers").glob("*/manifest.json")
     assert {manifest.parent.name} == keys
@@ -316,4 +316,6 @@ def test_the_sources_leave_the_keys_of_stored_teachers_as_they_were(
 def test_without_any_model_the_students_tokenizer_is_learnt_from_the_tasks(folder: Path) -> None:
     config = config_of(folder, {task: [gold_file(folder, task)] for task in TASKS})
     tasks = load_tasks(config.data)
-    assert tokenizer_of(config, tasks).get_vocab() == teacher_tokenizer(config, tasks).get_vocab()
+    root = config.stores.root
+    learnt = teacher_tokenizer(config.teacher, root, tasks)
+    assert tokenizer_of(config.teacher, root, tasks).get_vocab() == learnt.get_vocab()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd.config import Config, DataConfig, TeacherConfig
+from mkd.config import DataConfig, TeacherConfig
 from mkd.runtime.layout import encode_rows
 from mkd.students.heads import head_configs
 from mkd.tasks.task import Kind, Row, Split, Task
@@ -82,7 +82,7 @@ def make_tasks(num: int = 40, names: Sequence[str] = ("single", "pair", "score")
 
 def make_tokenizer(cache: Path, tasks: list[Task]) -> PreTrainedTokenizerBase:
     """A WordPiece tokenizer learnt from the tasks."""
-    return teacher_tokenizer(Config(cache=str(cache), teacher=TeacherConfig(vocabulary=120)), tasks)
+    return teacher_tokenizer(TeacherConfig(vocabulary=120), cache, tasks)
 
 
 def make_datas(cache: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBase, max_length: int = 32) -> list[TaskData]:

@@ -171,8 +171,13 @@ def about(config: Search, base: dict[str, Any]) -> dict[str, Any]:
     """What has to be the same whenever a study is gone on with. base: all settings of a trial that are not searched."""
     search = config.search
     told = {name: getattr(search, name) for name in ("space", "objectives", "backend", "sampler")}
-    told["budgets"] = {name: getattr(search, f"budget_{name}") for name in ("ms", "bytes", "parameters")}
-    told |= {"settings": base, "seed": config.seed, "selection": VERSION, "contents": contents(config.core())}
+    told["budgets"] = {name: getattr(search, f"budget_{name}") for name in ("ms", "parameters")}
+    told |= {
+        "settings": base,
+        "seed": config.seed,
+        "selection": VERSION,
+        "contents": contents(config.teacher, config.student, config.data),
+    }
     told |= made_by("students")
     told["rows"] = fingerprints(load_tasks(config.data))
     found: dict[str, Any] = json.loads(json.dumps(told))

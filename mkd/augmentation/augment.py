@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mkd.augmentation.neighbours import neighbours
-from mkd.config import AugmentConfig, Config
+from mkd.config import AugmentConfig, Stores
 from mkd.result import Report, silent
 from mkd.runtime.layout import Texts
 from mkd.selection.carving import VERSION, carved
@@ -47,23 +47,23 @@ class Copies(NamedTuple):
     seeds: tuple[int, ...]
 
 
-def augmented(config: Config, tasks: list[Task], report: Report = silent) -> list[Task]:
+def augmented(stores: Stores, tasks: list[Task], report: Report = silent) -> list[Task]:
     """The tasks with their augmented rows added, made now unless they have been before; no setting, no change."""
-    if config.data.augment.multiple == 0:
+    if stores.data.augment.multiple == 0:
         return tasks
     found = []
     for index, task in enumerate(tasks):
-        found.append(replace(task, added=(*task.added, augmented_split(config, task))))
+        found.append(replace(task, added=(*task.added, augmented_split(stores, task))))
         report(index + 1, {"progress": (index + 1) / len(tasks)})
     return found
 
 
-def augmented_split(config: Config, task: Task) -> Split:
+def augmented_split(stores: Stores, task: Task) -> Split:
     """The augmented rows of a task. Rows that are set apart for selection are not copied.
 
     Raises ValueError where no copy differs from all rows.
     """
-    settings, data, root = config.data.augment, config.data, Path(config.cache)
+    settings, data, root = stores.data.augment, stores.data, stores.root
     setting = "data.augment.embeddings"
     folder = pretrained.resolve(settings.embeddings, setting) if settings.embeddings else None
     parts = {
@@ -72,16 +72,16 @@ def augmented_split(config: Config, task: Task) -> Split:
         "pair": task.kind.pair,
         "augment": asdict(settings) | {"embeddings": "" if folder is None else pretrained.fingerprint(folder)},
         "selection": [data.selection_fraction, data.selection_rows, VERSION],
-        "seed": config.seed,
+        "seed": stores.seed,
     } | made_by("augmented")
 
     def build(aside: Path) -> None:
         words = word_store(root, task.train, task.kind)
-        rows = carved(root, replace(task, added=()), data, config.seed).train_rows
+        rows = carved(root, replace(task, added=()), data, stores.seed).train_rows
         rows = rows[~np.isnan(words.labels[rows])]
         none = np.full((len(words.vocabulary), 1), -1)
         found_VK = neighbours(words, settings.neighbours, folder) if settings.replace else none
-        seeds = (config.seed, 3, zlib.crc32(task.name.encode()))
+        seeds = (stores.seed, 3, zlib.crc32(task.name.encode()))
         if _write(aside / FILE, Copies(words, rows, found_VK, settings, seeds)) == 0:
             raise ValueError(
                 f"data.augment: none of the copies of task {task.name}'s rows differs from them; allowed: higher chances"

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd import processes
-from mkd.config import Config
+from mkd.config import ExportConfig, SpeedConfig
 from mkd.evaluation.scoring import at_work, dev_logits, quality
 from mkd.evaluation.speed import HEADLINE, Timed, busy_note, settings, speed_metrics, tokens_of, work_of
 from mkd.export.folder import PROGRAM, calibration_batches, export_int8, export_onnx, export_program, load_program
@@ -23,8 +23,8 @@ from mkd.runtime.layout import Layout, padded
 from mkd.students import Student
 from mkd.tasks.task import Task
 from mkd.teachers.finetuned import Classifier
-from mkd.teachers.teaching import Side, Teacher
-from mkd.tokenization.tokens import TaskData, layout_of
+from mkd.teachers.teaching import Teacher
+from mkd.tokenization.tokens import Side, TaskData
 
 TORCH = "torch"
 TRACED = "program"
@@ -47,19 +47,29 @@ class Offered(NamedTuple):
     passed: tuple[str, ...] = (TORCH,)
 
 
-def offered(
-    config: Config,
-    student: Student,
-    side: Side,
-    tasks: list[Task],
-    dev: dict[tuple[str, str], np.ndarray],
-    teacher: Teacher | None,
-    folder: Path,
-    report: Report,
-) -> Offered:
-    """The student in the backends of config.export, each in a folder of its name, and the speed of all and of the teacher.
+class Wanted(NamedTuple):
+    """What is made of a student and measured. threads: CPU threads of the check on dev; 0: as many as there are cores."""
 
-    dev: the student's logits in torch, which those of each backend are compared with as `checked` tells:
+    export: ExportConfig
+    speed: SpeedConfig
+    threads: int
+
+
+class Trained(NamedTuple):
+    """A model whose training is over: what it reads, how, and its logits on dev in torch."""
+
+    student: Student
+    side: Side
+    layout: Layout
+    dev: dict[tuple[str, str], np.ndarray]
+
+
+def offered(
+    wanted: Wanted, trained: Trained, tasks: list[Task], teacher: Teacher | None, folder: Path, report: Report
+) -> Offered:
+    """The student in the backends that are wanted, each in a folder of its name, and the speed of all and of the teacher.
+
+    The logits of each backend are compared with those of torch as `checked` tells:
     `export/<backend>/max_difference`, `/quality/...`, `/loss`, `/loss_batches`, `/loss_single_rows` (of the mean score, in
     points), `/bytes`, `/offered` (1, or 0 where it did not pass).
     `speed/<backend>/<setting>/...` are as in mkd/evaluation/speed.py, with a `/ratio` where a teacher runs here (`ratios`). With
@@ -68,14 +78,14 @@ def offered(
     """
     if not processes.is_first():
         return Offered({}, [], "")
-    student = student.cpu()
-    timed = {TORCH: in_torch(student, side.tokenizer)}
-    made, notes = _exports(config, student, side, dev, folder, phase(report, "", "export"))
+    trained = trained._replace(student=trained.student.cpu())
+    timed = {TORCH: in_torch(trained.student, trained.side.tokenizer)}
+    made, notes = _exports(wanted, trained, folder, phase(report, "", "export"))
     metrics = {f"export/{export.name}/{key}": value for export in made for key, value in export.metrics.items()}
     for export in made:
         if export.name != TRACED:
             timed[export.name] = timed[TORCH]._replace(load=partial(inference.Student.load, export.path))
-    speed = _speed(config, timed, tasks, teacher, report)
+    speed = _speed(wanted.speed, timed, tasks, teacher, report)
     passed = [TORCH, *(export.name for export in made if not export.wrong and export.name != TRACED)]
     best = min(passed, key=lambda name: latency_ms(speed, name)) if speed else TORCH
     notes += busy_note(speed)
@@ -83,12 +93,12 @@ def offered(
 
 
 def _speed(
-    config: Config, timed: dict[str, Timed], tasks: list[Task], teacher: Teacher | None, report: Report
+    config: SpeedConfig, timed: dict[str, Timed], tasks: list[Task], teacher: Teacher | None, report: Report
 ) -> dict[str, float]:
     """Of the student's backends, and then of the teacher, each of which has the same share of the seconds."""
-    asked, work = settings(config.speed), work_of(tasks)
+    asked, work = settings(config), work_of(tasks)
     model = None if teacher is None else teacher.model
-    share = config.speed.seconds / (len(timed) + (model is not None))
+    share = config.seconds / (len(timed) + (model is not None))
     own = speed_metrics(timed, work, asked, share * len(timed), "", phase(report, "", "speed"))
     if teacher is None or model is None:
         return own
@@ -105,33 +115,31 @@ class Export(NamedTuple):
     wrong: list[str]
 
 
-def _exports(
-    config: Config, student: Student, side: Side, dev: dict[Any, np.ndarray], folder: Path, report: Report
-) -> tuple[list[Export], list[str]]:
-    """Makes and checks what config.export asks for; notes of what could not be made, or is not offered."""
-    layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
+def _exports(wanted: Wanted, trained: Trained, folder: Path, report: Report) -> tuple[list[Export], list[str]]:
+    """Makes and checks what is wanted; notes of what could not be made, or is not offered."""
+    asked, (student, side, layout, dev) = wanted.export, trained
     made: list[Export] = []
     notes: list[str] = []
-    backends = sorted(config.export.backends, key=lambda name: name != "onnx")  # which the others are made of
-    wanted = [*([TRACED] if config.export.torch else []), *backends]
-    for number, name in enumerate(wanted):
+    backends = sorted(asked.backends, key=lambda name: name != "onnx")  # which the others are made of
+    names = [*([TRACED] if asked.torch else []), *backends]
+    for number, name in enumerate(names):
         path = folder / MODEL / PROGRAM if name == TRACED else folder / name
         try:
-            _make(name, config, student, side, path)
+            _make(name, asked, trained, path)
         except (torch.onnx.OnnxExporterError, torch._dynamo.exc.UserError, ValueError) as error:
             shutil.rmtree(path, ignore_errors=True)
             notes.append(f"no {name}: {str(error).splitlines()[0]}")
             if name == TRACED:
                 continue
             break  # all others are made of it
-        infer = load_program(path, student) if name == TRACED else inference.Student.load(path, config.threads).infer
+        infer = load_program(path, student) if name == TRACED else inference.Student.load(path, wanted.threads).infer
         found = checked(side, dev, infer, layout)
-        wrong = _wrong(name, found, config)
+        wrong = _wrong(name, found, asked.max_loss)
         made.append(Export(name, path, found | {"bytes": float(_size(path)), "offered": float(not wrong)}, wrong))
         notes += wrong
         if wrong and name == TRACED:
             path.unlink()
-        report(number + 1, {"progress": (number + 1) / len(wanted)})
+        report(number + 1, {"progress": (number + 1) / len(names)})
     return made, notes
 
 
@@ -215,9 +223,9 @@ def statistic(setting: str) -> str:
     return "p50_ms" if setting.rpartition("/")[2].startswith("b1-") else "rows_per_s"
 
 
-def _make(name: str, config: Config, student: Student, side: Side, path: Path) -> None:
+def _make(name: str, asked: ExportConfig, trained: Trained, path: Path) -> None:
     """Writes one backend. Raises what torch's exporters raise, and ValueError for a model that they cannot hold."""
-    layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
+    student, side, layout, _ = trained
     if name == TRACED:
         export_program(student, layout, path)
         return
@@ -225,16 +233,16 @@ def _make(name: str, config: Config, student: Student, side: Side, path: Path) -
     if name == "onnx":
         export_onnx(student, side.tokenizer, path)
         return
-    seen = calibration_batches(side.datas, layout, config.export.calibration_rows) if name == "static" else None
-    export_int8(path.with_name("onnx"), path, config.export, seen)
+    seen = calibration_batches(side.datas, layout, asked.calibration_rows) if name == "static" else None
+    export_int8(path.with_name("onnx"), path, asked, seen)
 
 
-def _wrong(name: str, found: dict[str, float], config: Config) -> list[str]:
+def _wrong(name: str, found: dict[str, float], max_loss: float) -> list[str]:
     """Why the backend is not offered; nothing where it is. found: as `compared` tells."""
     if not found:
         return [f"{name} is not offered: not all of its logits are finite"]
-    if found["loss"] > config.export.max_loss:
-        limit = f"at most {config.export.max_loss:g} (export.max_loss)"
+    if found["loss"] > max_loss:
+        limit = f"at most {max_loss:g} (export.max_loss)"
         where = "batches" if found["loss_batches"] == found["loss"] else "single rows"
         return [f"{name} is not offered: it loses {found['loss']:.2f} points of the mean score in {where}, allowed: {limit}"]
     if name in ("onnx", TRACED) and found["max_difference"] > EQUAL:

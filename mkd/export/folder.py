@@ -24,7 +24,7 @@ from torch import nn
 from torch.export import Dim
 from transformers import PreTrainedTokenizerBase
 
-from mkd.config import ExportConfig
+from mkd.config import Int8Config
 from mkd.runtime.inference import FORMAT, MANIFEST, REDUCED, TOKENIZER, Infer, digest_of, saturates
 from mkd.runtime.layout import Arrays, Layout, padded
 from mkd.students import Student
@@ -101,7 +101,7 @@ def export_onnx(student: Student, tokenizer: PreTrainedTokenizerBase, folder: Pa
     _write_manifest(folder, {"format": FORMAT, "tasks": tasks, "layout": layout._asdict()})
 
 
-def export_int8(source: Path, folder: Path, config: ExportConfig, calibration: list[Arrays] | None = None) -> None:
+def export_int8(source: Path, folder: Path, config: Int8Config, calibration: list[Arrays] | None = None) -> None:
     """The exported float32 student with weights of 8 bits: tables, products and LSTMs.
 
     What is multiplied with them is turned to 8 bits too, by its range in each batch (dynamic quantisation), or, with

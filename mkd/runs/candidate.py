@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mkd.config import Config
+from mkd.config import Config, SpeedConfig
 from mkd.evaluation.remarks import reading, weak_students
 from mkd.evaluation.scoring import answers, dev_logits, eager
 from mkd.evaluation.speed import Timed, busy_note, hardware, is_busy, of_one_thread, size_metrics, speed_metrics, work_of
@@ -68,10 +68,10 @@ def cost(rows: Rows, config: Config, backend: str) -> Cost:
             found |= speed_metrics({backend: timed}, work_of(rows.tasks), of_one_thread(config.speed), config.speed.seconds)
         _write(aside, found)
 
-    parts = _machine(rows, config) | {"student": student.config.to_dict(), "backend": backend}
+    parts = _machine(rows, config.speed) | {"student": student.config.to_dict(), "backend": backend}
     if config.export.weight_range != "auto" and backend == "int8":
         parts["weight_range"] = config.export.weight_range
-    return Cost(_kept(config, json.loads(json.dumps(parts)), build), backend)
+    return Cost(_kept(config.stores.root, json.loads(json.dumps(parts)), build), backend)
 
 
 def teacher_speed(ready: Ready, config: Config) -> dict[str, float]:
@@ -85,7 +85,7 @@ def teacher_speed(ready: Ready, config: Config) -> dict[str, float]:
         timed, asked = {TORCH: in_torch(model.cpu(), tokenizer)}, of_one_thread(config.speed)
         _write(aside, speed_metrics(timed, work_of(ready.rows.tasks), asked, config.speed.seconds, "teacher/"))
 
-    return _kept(config, _machine(ready.rows, config) | {"teacher": teacher.key}, build)
+    return _kept(config.stores.root, _machine(ready.rows, config.speed) | {"teacher": teacher.key}, build)
 
 
 def run_candidate(ready: Ready, config: Config, known: Cost, folder: Path, report: Report = silent) -> Result:
@@ -96,13 +96,15 @@ def run_candidate(ready: Ready, config: Config, known: Cost, folder: Path, repor
     prepare(config)
     (_, tasks, _, side, _), teacher = ready
     config = for_tasks(config, tasks)
-    check_names(config, side.datas)
-    targets = soft_targets(config, side, teacher, report)
+    check_names(side.datas, config.train.sampling, config.loss)
+    targets = soft_targets(config.loss, config.stores.root, side, teacher, report)
     student = distil(config, side, targets, teacher, phase(report, "", "student"), folder / "student.safetensors")
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     dev, read = dev_logits(eager(student), side.datas, layout), reading(side.datas, side.tokenizer, layout)
     costs = known.metrics | teacher_speed(ready, config)
-    metrics = scores(ready, dev) | selected(config, student, side) | costs | ratios(costs) | read.metrics
+    metrics = (
+        scores(ready, dev) | ({} if config.whole else selected(student, side, layout)) | costs | ratios(costs) | read.metrics
+    )
     notes = weak_students(side.datas, dev) + busy_note(costs) + read.notes
     made = result(metrics, tasks, side.datas, notes, config.student.name, teacher, folder, "")
     return made._replace(predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev))
@@ -110,8 +112,8 @@ def run_candidate(ready: Ready, config: Config, known: Cost, folder: Path, repor
 
 def untrained(rows: Rows, config: Config) -> Student:
     """The student of this config as it is before training. Raises ValueError where its layers are not the teacher's to match."""
-    student = new_student(config, rows.side, rows.fresh)
-    check_layers(config, rows.tasks, student)
+    student = new_student(config.student, config.data.max_length, rows.side, rows.fresh)
+    check_layers(config.teacher, config.loss.match, rows.tasks, student)
     return student
 
 
@@ -135,17 +137,17 @@ def _write(aside: Path, found: dict[str, float]) -> None:
     (aside / COST).write_text(json.dumps(found))
 
 
-def _kept(config: Config, parts: dict[str, Any], build: Callable[[Path], None]) -> dict[str, float]:
+def _kept(root: Path, parts: dict[str, Any], build: Callable[[Path], None]) -> dict[str, float]:
     """What was measured once, or just now on a busy machine: then it is not kept, and measured again the next time."""
     try:
-        found: dict[str, float] = json.loads((stored(Path(config.cache), "costs", parts, build) / COST).read_text())
+        found: dict[str, float] = json.loads((stored(root, "costs", parts, build) / COST).read_text())
     except _Busy as busy:
         found = busy.args[0]
     return found
 
 
-def _machine(rows: Rows, config: Config) -> dict[str, Any]:
+def _machine(rows: Rows, speed: SpeedConfig) -> dict[str, Any]:
     """What a measured time depends on besides the model."""
     texts = key_of({task.name: task.dev[""].fingerprint for task in rows.tasks})
-    measured = {"hardware": hardware(), "speed": asdict(config.speed), "protocol": PROTOCOL}
+    measured = {"hardware": hardware(), "speed": asdict(speed), "protocol": PROTOCOL}
     return measured | {"texts": texts, "tokenizer": tokenizer_fingerprint(rows.side.tokenizer)} | made_by("costs")

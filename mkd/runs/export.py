@@ -1,7 +1,6 @@
 """A saved student taken home: a folder of it in each backend that passes its check on dev."""
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ import torch
 from mkd.config import Config, DataConfig, DeliveryConfig
 from mkd.evaluation.scoring import dev_logits, eager, quality
 from mkd.evaluation.speed import hardware
-from mkd.export.backends import TORCH, offered
+from mkd.export.backends import TORCH, Trained, Wanted, offered
 from mkd.export.folder import PROGRAM
 from mkd.pipeline import prepare
 from mkd.result import MODEL, Report, silent
@@ -18,7 +17,7 @@ from mkd.runs.finetune import student_at
 from mkd.students import Student
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
-from mkd.teachers.teaching import read_side
+from mkd.tokenization.tokenise import read_side
 from mkd.tokenization.tokens import layout_of
 
 
@@ -38,18 +37,18 @@ def run_export(config: Config, asked: DeliveryConfig, origin: Path, report: Repo
     It is checked, and scored, on the dev rows of those of config.data's tasks that it knows. Raises ValueError where there is no
     such student or task, where a task has other labels, where the folder is there already, and where no backend passes.
     """
-    config = replace(config, export=asked)
     prepare(config)
     target = _target(asked)
     student, tokenizer = student_at(str(origin) if asked.student else "", "export.student")
     tasks = _known(config.data, student)
-    side = read_side(config, tasks, tokenizer, torch.device("cpu"), "student", report)
+    side = read_side(config.stores, tasks, tokenizer, torch.device("cpu"), "student", report)
     layout = layout_of(tokenizer, student.joined, config.data.max_length)
     dev = dev_logits(eager(student), side.datas, layout)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as name:
         aside, whole = Path(name), Path(name) / "whole"
-        found = offered(config, student, side, tasks, dev, None, aside, report)
+        wanted = Wanted(asked, config.speed, config.threads)
+        found = offered(wanted, Trained(student, side, layout, dev), tasks, None, aside, report)
         whole.mkdir()
         backends = [backend for backend in found.passed if backend != TORCH]
         for backend in backends:

@@ -12,7 +12,7 @@ from mkd.config import Config, FinetuneConfig, StudentConfig
 from mkd.evaluation.remarks import reading, weak_students
 from mkd.evaluation.scoring import answers, dev_logits, eager, majority, quality
 from mkd.evaluation.speed import size_metrics, within
-from mkd.export.backends import offered
+from mkd.export.backends import Trained, Wanted, offered
 from mkd.pipeline import check_names, checkpoint_of, learnt_from, prepare, result, save, selected, trained
 from mkd.rates import STUDENT, finetuned, resolved
 from mkd.result import MODEL, Report, Result, phase, silent
@@ -23,7 +23,8 @@ from mkd.students.heads import on
 from mkd.tasks.sources import load_tasks
 from mkd.teachers import for_tasks, refined_tasks, tokenizer_of
 from mkd.teachers.states import check_layers
-from mkd.teachers.teaching import beside, make_teacher, read_side, soft_targets, weak_teachers
+from mkd.teachers.teaching import beside, make_teacher, soft_targets, weak_teachers
+from mkd.tokenization.tokenise import read_side
 from mkd.tokenization.tokens import layout_of
 
 
@@ -42,21 +43,22 @@ def run_finetune(config: Config, finetune: FinetuneConfig, folder: Path, report:
     tasks = load_tasks(config.data)
     if not config.loss.from_labels_alone:
         config = for_tasks(config, tasks)
-    tasks = augmented(config, tasks, phase(report, "", "augmentation"))
-    side = read_side(config, tasks, tokenizer, device, "student", report)
-    check_names(config, side.datas)
+    tasks = augmented(config.stores, tasks, phase(report, "", "augmentation"))
+    side = read_side(config.stores, tasks, tokenizer, device, "student", report)
+    check_names(side.datas, config.train.sampling, config.loss)
     torch.manual_seed(config.seed)
     student = on(adopted(origin, side.datas), device)
-    check_layers(config, tasks, student)
+    check_layers(config.teacher, config.loss.match, tasks, student)
     layout = layout_of(tokenizer, student.joined, config.data.max_length)
     known = [data for data in side.datas if data.name in known_tasks(origin, side.datas)]
     before = quality(known, dev_logits(eager(student), known, layout)) if known else {}
 
     teacher = None
     if not config.loss.from_labels_alone:
-        taught = read_side(config, refined_tasks(config, tasks), tokenizer_of(config, tasks), device, "teacher", report)
+        own = tokenizer_of(config.teacher, config.stores.root, tasks)
+        taught = read_side(config.stores, refined_tasks(config.teacher, tasks), own, device, "teacher", report)
         teacher = make_teacher(config, tasks, taught, side, report)
-    targets = soft_targets(config, side, teacher, report)
+    targets = soft_targets(config.loss, config.stores.root, side, teacher, report)
     # Once more: a teacher that had to be made has drawn numbers, one that was found has not.
     torch.manual_seed(config.seed)
     # Wherever the student lies: what it is decides.
@@ -69,7 +71,8 @@ def run_finetune(config: Config, finetune: FinetuneConfig, folder: Path, report:
 
     dev = dev_logits(eager(student), side.datas, layout)
     metrics = quality(side.datas, dev)
-    metrics |= beside(teacher, side.datas, dev, metrics) | majority(side.datas) | selected(config, student, side)
+    metrics |= beside(teacher, side.datas, dev, metrics) | majority(side.datas)
+    metrics |= {} if config.whole else selected(student, side, layout)
     # The mean over fewer tasks would not be comparable.
     metrics |= {f"before/{name}": v for name, v in before.items() if name != "quality/mean" or len(known) == len(tasks)}
     if config.baseline:
@@ -80,13 +83,14 @@ def run_finetune(config: Config, finetune: FinetuneConfig, folder: Path, report:
         trained(how, twin, side, targets, phase(report, "anew/", "anew/student"), checkpoint)
         twin_scores = quality(side.datas, dev_logits(eager(twin), side.datas, layout))
         metrics |= {f"anew/{name}": value for name, value in twin_scores.items()}
-    found = offered(replace(config, speed=speed), student, side, tasks, dev, teacher, folder, report)
+    wanted = Wanted(config.export, speed, config.threads)
+    found = offered(wanted, Trained(student, side, layout, dev), tasks, teacher, folder, report)
     read = reading(side.datas, tokenizer, layout)
     metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics | read.metrics
     name = f"{origin.config.model_type.removeprefix('mkd_')} finetuned"
     weak = weak_teachers(side, teacher, targets) + weak_students(side.datas, dev)
     notes = no_use(metrics) + weak + found.notes + read.notes
-    made = result(metrics, tasks, learnt_from(config, side), notes, name, teacher, folder / MODEL, found.folder)
+    made = result(metrics, tasks, learnt_from(side, config.whole), notes, name, teacher, folder / MODEL, found.folder)
     return made._replace(predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev))
 
 

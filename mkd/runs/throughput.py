@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -95,9 +94,9 @@ def throughput(config: Config, settings: ThroughputConfig, report: Report = sile
     task = load_tasks(config.data)[0]
     if task.kind.pair:
         raise ValueError(f"data.tasks: the first is {task.name}; allowed: a task of single texts")
-    tokenizer = teacher_tokenizer(config, [task])
-    data = task_data(Path(config.cache), task, tokenizer, config.data, config.seed)
-    teacher = on(fresh_teacher(config, [data], tokenizer), device).eval()
+    tokenizer = teacher_tokenizer(config.teacher, config.stores.root, [task])
+    data = task_data(config.stores.root, task, tokenizer, config.data, config.seed)
+    teacher = on(fresh_teacher(config.teacher, config.data.max_length, [data], tokenizer), device).eval()
     joined = layout_of(tokenizer, True, config.data.max_length)
     count = settings.batches * config.train.batch_size
     rows = np.random.default_rng(config.seed).choice(data.train_rows, count, replace=False)

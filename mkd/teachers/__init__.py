@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd.config import Config
+from mkd.config import Config, DataConfig, LossConfig, Stores, StudentConfig, TeacherConfig
 from mkd.evaluation.remarks import floor
 from mkd.storage import pretrained
 from mkd.tasks.metrics import score
@@ -26,28 +26,27 @@ Known = dict[tuple[str, str], Labeller]
 """Labellers by task and source."""
 
 
-def sources(config: Config, task: str) -> list[str]:
+def sources(teacher: TeacherConfig, task: str) -> list[str]:
     """The names of what teaches a task."""
-    named = config.teacher.sources
-    return named.get(task, [REFINED])
+    return teacher.sources.get(task, [REFINED])
 
 
-def refined_tasks(config: Config, tasks: list[Task]) -> list[Task]:
+def refined_tasks(teacher: TeacherConfig, tasks: list[Task]) -> list[Task]:
     """The tasks that the refined teacher has a part in; it is refined on these."""
-    return [task for task in tasks if REFINED in sources(config, task.name)]
+    return [task for task in tasks if REFINED in sources(teacher, task.name)]
 
 
-def needed(config: Config) -> bool:
+def needed(loss: LossConfig, student: StudentConfig) -> bool:
     """Whether a run of these settings has a teacher: to learn from, or to take the student's layers or embeddings from.
 
-    config: as `for_tasks` gives it.
+    student: as in the config that `for_tasks` gives.
     """
-    return not config.loss.from_labels_alone or config.student.init == "teacher"
+    return not loss.from_labels_alone or student.init == "teacher"
 
 
-def _first_checkpoint(config: Config, tasks: list[Task]) -> str:
+def _first_checkpoint(teacher: TeacherConfig, tasks: list[Task]) -> str:
     """The first task's first checkpoint, or that of the next which has one; empty where there is none."""
-    names = [name for task in tasks for name in sources(config, task.name)]
+    names = [name for task in tasks for name in sources(teacher, task.name)]
     return next((name for name in names if name != REFINED and not name.endswith(ENDINGS)), "")
 
 
@@ -61,15 +60,15 @@ def for_tasks(config: Config, tasks: list[Task]) -> Config:
         if name not in names:
             raise ValueError(f"teacher.sources names {name!r}; chosen: {', '.join(names)}")
     for task in tasks:
-        _check_own_rows(config, task)
-        _check_exposed(config, task)
-    if refined_tasks(config, tasks):
+        _check_own_rows(config.teacher, config.data, task)
+        _check_exposed(config.teacher, config.loss, task)
+    if refined_tasks(config.teacher, tasks):
         return config
     if config.teacher.checkpoint:
         raise ValueError(
             f"teacher.checkpoint is {config.teacher.checkpoint!r}; allowed: empty, as teacher.sources names others for all tasks"
         )
-    first = _first_checkpoint(config, tasks)
+    first = _first_checkpoint(config.teacher, tasks)
     if config.student.init != "teacher":
         return config
     if not first:
@@ -77,52 +76,52 @@ def for_tasks(config: Config, tasks: list[Task]) -> Config:
     return replace(config, student=replace(config.student, init=first))
 
 
-def _check_own_rows(config: Config, task: Task) -> None:
+def _check_own_rows(teacher: TeacherConfig, data: DataConfig, task: Task) -> None:
     """Raises ValueError where a file of logits would have to label rows that are added to the task's own."""
-    for name in sources(config, task.name):
+    for name in sources(teacher, task.name):
         if name.endswith(ENDINGS):
             reason = f"as {name} of teacher.sources.{task.name} has logits for the task's own rows alone"
             if task.added:
                 raise ValueError(f"data.transfer adds {task.added[0].source} to {task.name}; allowed: other tasks, {reason}")
-            if config.data.augment.multiple:
-                raise ValueError(f"data.augment.multiple is {config.data.augment.multiple}; allowed: 0, {reason}")
+            if data.augment.multiple:
+                raise ValueError(f"data.augment.multiple is {data.augment.multiple}; allowed: 0, {reason}")
 
 
-def _check_exposed(config: Config, task: Task) -> None:
+def _check_exposed(teacher: TeacherConfig, loss: LossConfig, task: Task) -> None:
     """Raises ValueError where hidden states are to be matched of what has none."""
-    names = sources(config, task.name)
+    names = sources(teacher, task.name)
     files = [name for name in names if name.endswith(ENDINGS)]
-    if config.loss.match.weight and (files or len(names) > 1):
+    if loss.match.weight and (files or len(names) > 1):
         reason = f"{files[0]} has logits alone" if files else f"{len(names)} teachers have no hidden states in common"
-        raise ValueError(
-            f"loss.match.weight is {config.loss.match.weight}; allowed: 0, as of teacher.sources.{task.name} {reason}"
-        )
+        raise ValueError(f"loss.match.weight is {loss.match.weight}; allowed: 0, as of teacher.sources.{task.name} {reason}")
 
 
-def tokenizer_of(config: Config, tasks: list[Task]) -> PreTrainedTokenizerBase:
+def tokenizer_of(teacher: TeacherConfig, root: Path, tasks: list[Task]) -> PreTrainedTokenizerBase:
     """The refined teacher's tokenizer; without one the first checkpoint's; without any, one learnt from the tasks."""
-    first = _first_checkpoint(config, tasks)
-    if not first or refined_tasks(config, tasks):
-        return teacher_tokenizer(config, tasks)
+    first = _first_checkpoint(teacher, tasks)
+    if not first or refined_tasks(teacher, tasks):
+        return teacher_tokenizer(teacher, root, tasks)
     return pretrained.load_tokenizer(pretrained.resolve(first, "teacher.sources"), "teacher.sources")
 
 
-def other_labellers(config: Config, tasks: list[Task], datas: list[TaskData], device: torch.device) -> Known:
+def other_labellers(
+    teacher: TeacherConfig, stores: Stores, tasks: list[Task], datas: list[TaskData], device: torch.device
+) -> Known:
     """All sources but the refined teacher, checked as far as that goes without a checkpoint's weights."""
     known: Known = {}
     for task, data in zip(tasks, datas, strict=True):
-        for source in sources(config, task.name):
+        for source in sources(teacher, task.name):
             if source.endswith(ENDINGS):
-                known[task.name, source] = import_logits(Path(config.cache), Path(source), task, data)
+                known[task.name, source] = import_logits(stores.root, Path(source), task, data)
             elif source != REFINED:
-                known[task.name, source] = fine_tuned(config, task, source, device)
+                known[task.name, source] = fine_tuned(teacher.train.precision, stores, task, source, device)
     return known
 
 
-def labeller(config: Config, data: TaskData, known: Known) -> Labeller:
+def labeller(teacher: TeacherConfig, root: Path, data: TaskData, known: Known) -> Labeller:
     """What teaches a task: its one source, or the mean of its several."""
-    members = tuple(known[data.name, source] for source in sources(config, data.name))
-    return members[0] if len(members) == 1 else Mean(members, config.teacher.mean, Path(config.cache), data)
+    members = tuple(known[data.name, source] for source in sources(teacher, data.name))
+    return members[0] if len(members) == 1 else Mean(members, teacher.mean, root, data)
 
 
 def weakness(data: TaskData, name: str, logits: np.ndarray) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mkd.config import Config
+from mkd.config import DataConfig, StudentConfig, TeacherConfig
 from mkd.storage import pretrained
 from mkd.storage.store import file_hash
 from mkd.tasks.task import Task
@@ -13,18 +13,18 @@ TEACHER = "teacher"
 REFINED = "refined"
 
 
-def contents(config: Config) -> dict[str, str]:
+def contents(teacher: TeacherConfig, student: StudentConfig, data: DataConfig) -> dict[str, str]:
     """By setting, the hash of what each name stands for: a checkpoint's config, weights and tokenizer, or a file.
 
     Files of data are told by their rows' own fingerprints. Raises ValueError where there is nothing of the name.
     """
     named = {
-        "teacher.checkpoint": config.teacher.checkpoint,
-        "student.init": "" if config.student.init == TEACHER else config.student.init,
-        "student.tokenizer": config.student.tokenizer,
-        "data.augment.embeddings": config.data.augment.embeddings,
+        "teacher.checkpoint": teacher.checkpoint,
+        "student.init": "" if student.init == TEACHER else student.init,
+        "student.tokenizer": student.tokenizer,
+        "data.augment.embeddings": data.augment.embeddings,
     }
-    for task, sources in config.teacher.sources.items():
+    for task, sources in teacher.sources.items():
         named |= {f"teacher.sources.{task}.{source}": source for source in sources if source != REFINED}
     return {setting: _hash(name, setting) for setting, name in named.items() if name}
 

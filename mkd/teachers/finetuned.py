@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from mkd.config import Config
+from mkd.config import Stores
 from mkd.result import Report, silent
 from mkd.runtime.layout import Layout
 from mkd.storage import pretrained
@@ -63,7 +63,8 @@ class FineTuned(NamedTuple):
     order: list[int]
     data: TaskData
     layout: Layout
-    config: Config
+    root: Path
+    precision: str
     device: torch.device
 
     def model(self) -> Classifier:
@@ -79,17 +80,17 @@ class FineTuned(NamedTuple):
 
     def logits(self, split: str, report: Report = silent) -> np.ndarray:
         """As Labeller.logits; computed once."""
-        store, precision = splits(self.data)[split], self.config.teacher.train.precision
+        store = splits(self.data)[split]
         by = {"classifier": self.key, "layout": list(self.layout)}
-        reader = Reader(cache(self.model), self.layout, precision, self.data.name, len(self.order))
+        reader = Reader(cache(self.model), self.layout, self.precision, self.data.name, len(self.order))
         try:
-            return standardised(stored_logits(Path(self.config.cache), by, reader, store, report), self.data)
+            return standardised(stored_logits(self.root, by, reader, store, report), self.data)
         except NotFinite as error:
             raise NotFinite(f"{self.setting}: {self.folder}: {error}") from None
 
 
-def fine_tuned(config: Config, task: Task, checkpoint: str, device: torch.device) -> FineTuned:
-    """The task's teacher from a folder or a hub name.
+def fine_tuned(precision: str, stores: Stores, task: Task, checkpoint: str, device: torch.device) -> FineTuned:
+    """The task's teacher from a folder or a hub name; precision: of its matrix products.
 
     Raises ValueError where its labels are not the task's, or where it has no tokenizer or no room for the longest text.
     """
@@ -101,13 +102,14 @@ def fine_tuned(config: Config, task: Task, checkpoint: str, device: torch.device
     if tokenizer.pad_token_id is None:
         raise ValueError(f"{setting} is {checkpoint!r}: its tokenizer has no padding token; set pad_token in its files")
     length = min(getattr(theirs, "max_position_embeddings", None) or tokenizer.model_max_length, tokenizer.model_max_length)
-    if config.data.max_length > length:
-        raise ValueError(f"data.max_length is {config.data.max_length}; allowed: at most {length}, the positions of {checkpoint}")
-    data = task_data(Path(config.cache), task, tokenizer, config.data, config.seed)
-    layout = layout_of(tokenizer, True, config.data.max_length)
-    precision = config.teacher.train.precision
+    longest = stores.data.max_length
+    if longest > length:
+        raise ValueError(f"data.max_length is {longest}; allowed: at most {length}, the positions of {checkpoint}")
+    data = task_data(stores.root, task, tokenizer, stores.data, stores.seed)
+    layout = layout_of(tokenizer, True, longest)
     key = key_of({"checkpoint": pretrained.fingerprint(folder), "order": order, "precision": precision})
-    return FineTuned(pretrained.model_name(theirs), key, folder, setting, order, data, layout, config, device)
+    name = pretrained.model_name(theirs)
+    return FineTuned(name, key, folder, setting, order, data, layout, stores.root, precision, device)
 
 
 def label_order(theirs: PreTrainedConfig, kind: Kind, where: str) -> list[int]:

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd import processes
-from mkd.config import Config, LossConfig, SamplingConfig
-from mkd.rates import resolved
+from mkd import processes, rates
+from mkd.config import LossConfig, SamplingConfig, Stores, TeacherConfig
 from mkd.result import Report, silent
 from mkd.runtime.layout import Layout
 from mkd.selection.words import blocks, take
@@ -25,7 +24,7 @@ from mkd.students.transformer import TransformerConfig, TransformerStudent, on_e
 from mkd.tasks.task import Task
 from mkd.teachers.labeller import Reader, splits, stored_logits
 from mkd.tokenization.tokenise import tokenizer_fingerprint
-from mkd.tokenization.tokens import TaskData, TokenStore, layout_of
+from mkd.tokenization.tokens import Side, TaskData, TokenStore, layout_of
 from mkd.tokenization.wordpiece import learn_wordpiece
 from mkd.training.batches import Source
 from mkd.training.fit import Lesson, fit
@@ -60,59 +59,60 @@ class Head(NamedTuple):
         return logit_store(self.root, self.refined, splits(self.data)[split], self.data.name, report)
 
 
-def teacher_tokenizer(config: Config, tasks: list[Task]) -> PreTrainedTokenizerBase:
+def teacher_tokenizer(teacher: TeacherConfig, root: Path, tasks: list[Task]) -> PreTrainedTokenizerBase:
     """The checkpoint's tokenizer; for a teacher from scratch, a WordPiece one learnt from the tasks' training text."""
-    if config.teacher.checkpoint:
+    if teacher.checkpoint:
         setting = "teacher.checkpoint"
-        return pretrained.load_tokenizer(pretrained.resolve(config.teacher.checkpoint, setting), setting)
-    parts = {"rows": [task.train.fingerprint for task in tasks], "vocabulary": config.teacher.vocabulary}
+        return pretrained.load_tokenizer(pretrained.resolve(teacher.checkpoint, setting), setting)
+    parts = {"rows": [task.train.fingerprint for task in tasks], "vocabulary": teacher.vocabulary}
     parts |= made_by("tokenizers")
-    folder = stored(
-        Path(config.cache), "tokenizers", parts, lambda aside: learn_wordpiece(tasks, config.teacher.vocabulary, aside)
-    )
+    folder = stored(root, "tokenizers", parts, lambda aside: learn_wordpiece(tasks, teacher.vocabulary, aside))
     return pretrained.load_tokenizer(folder, "teacher.vocabulary")
 
 
 def refined_teacher(
-    config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, device: torch.device, report: Report = silent
+    settings: TeacherConfig, stores: Stores, side: Side, checkpoint_seconds: float, report: Report = silent
 ) -> Refined:
-    """The teacher for these settings and labelled rows; refined now unless it has been before."""
-    config = resolved(config)
+    """The teacher for these settings and labelled rows; refined now unless it has been before.
+
+    checkpoint_seconds: between the checkpoints of its refinement.
+    """
+    settings = rates.refined(settings)
     parts = {
-        "teacher": _settings(config),
-        "tokenizer": tokenizer_fingerprint(tokenizer),
-        "seed": config.seed,
-        "max_length": config.data.max_length,
-        "tasks": {data.name: asdict(data.kind) for data in datas},
-        "rows": [[_content(data.train, data.train_rows), _content(data.train, data.selection_rows)] for data in datas],
+        "teacher": _settings(settings),
+        "tokenizer": tokenizer_fingerprint(side.tokenizer),
+        "seed": stores.seed,
+        "max_length": stores.data.max_length,
+        "tasks": {data.name: asdict(data.kind) for data in side.datas},
+        "rows": [[_content(data.train, data.train_rows), _content(data.train, data.selection_rows)] for data in side.datas],
     } | made_by("teachers")
     # By the teacher's own key: whichever run wants this teacher next goes on with it.
-    file = Path(config.cache) / "teachers" / f"{key_of(parts)}.safetensors"
-    checkpoint = Checkpoint(file, parts, config.checkpoint_seconds)
+    file = stores.root / "teachers" / f"{key_of(parts)}.safetensors"
+    checkpoint = Checkpoint(file, parts, checkpoint_seconds)
 
     called = False
 
     def build(aside: Path) -> None:
         nonlocal called
         called = processes.from_first(lambda: True)
-        teacher = _refine(config, datas, tokenizer, device, report, checkpoint)
+        teacher = _refine(settings, stores, side, report, checkpoint)
         teacher.save_pretrained(aside)
-        tokenizer.save_pretrained(aside)
+        side.tokenizer.save_pretrained(aside)
 
     # Whether it has to be refined is seen by the first process; it calls the others, which are not to wait for the store then.
     if processes.is_first():
-        stored(Path(config.cache), "teachers", parts, build)
+        stored(stores.root, "teachers", parts, build)
         if not called:
             processes.from_first(lambda: False)
         checkpoint.file.unlink(missing_ok=True)
     elif processes.from_first(lambda: False):
-        _refine(config, datas, tokenizer, device, report, checkpoint)
+        _refine(settings, stores, side, report, checkpoint)
     processes.wait()
-    folder = stored(Path(config.cache), "teachers", parts, build)
+    folder = stored(stores.root, "teachers", parts, build)
     teacher = load_model(folder)
     assert isinstance(teacher, TransformerStudent), "a stored teacher is a Transformer"
-    layout = layout_of(tokenizer, True, config.data.max_length)
-    return Refined(on(teacher, device).eval(), key_of(parts), layout, config.teacher.train.precision)
+    layout = layout_of(side.tokenizer, True, stores.data.max_length)
+    return Refined(on(teacher, side.device).eval(), key_of(parts), layout, settings.train.precision)
 
 
 def logit_store(root: Path, teacher: Refined, store: TokenStore, task: str, report: Report = silent) -> np.ndarray:
@@ -128,21 +128,13 @@ def logit_store(root: Path, teacher: Refined, store: TokenStore, task: str, repo
     return stored_logits(root, parts, reader, store, report)
 
 
-def _refine(
-    config: Config,
-    datas: list[TaskData],
-    tokenizer: PreTrainedTokenizerBase,
-    device: torch.device,
-    report: Report,
-    checkpoint: Checkpoint,
-) -> TransformerStudent:
-    settings = config.teacher
-    torch.manual_seed(config.seed)
-    teacher = on(fresh_teacher(config, datas, tokenizer), device)
-    layout = layout_of(tokenizer, True, config.data.max_length)
-    sources = [Source(data, labelled(data), None) for data in datas]
+def _refine(settings: TeacherConfig, stores: Stores, side: Side, report: Report, checkpoint: Checkpoint) -> TransformerStudent:
+    torch.manual_seed(stores.seed)
+    teacher = on(fresh_teacher(settings, stores.data.max_length, side.datas, side.tokenizer), side.device)
+    layout = layout_of(side.tokenizer, True, stores.data.max_length)
+    sources = [Source(data, labelled(data), None) for data in side.datas]
     how = settings.train
-    lesson = Lesson(sources, datas, layout, LossConfig(hard_weight=1.0), how, config.seed, how.precision)
+    lesson = Lesson(sources, side.datas, layout, LossConfig(hard_weight=1.0), how, stores.seed, how.precision)
     fit(teacher, lesson, report, checkpoint)
     return teacher
 
@@ -154,9 +146,10 @@ def labelled(data: TaskData) -> np.ndarray:
     return rows
 
 
-def fresh_teacher(config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> TransformerStudent:
-    """The teacher before its refinement."""
-    settings, length = config.teacher, config.data.max_length
+def fresh_teacher(
+    settings: TeacherConfig, length: int, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> TransformerStudent:
+    """The teacher before its refinement; length: of its longest input in tokens."""
     shared = {"tasks": head_configs(datas), "dropout": settings.dropout, "max_tokens": length}
     if not settings.checkpoint:
         sizes = bert_config(len(tokenizer), settings.layers, settings.hidden, settings.heads, settings.dropout, length)
@@ -167,12 +160,12 @@ def fresh_teacher(config: Config, datas: list[TaskData], tokenizer: PreTrainedTo
     )
 
 
-def _settings(config: Config) -> dict[str, Any]:
+def _settings(teacher: TeacherConfig) -> dict[str, Any]:
     """The settings that a refined teacher depends on: a checkpoint's content instead of the sizes of one from scratch.
 
     Those that came after teachers were stored are part of it only where they differ from their defaults.
     """
-    settings = asdict(config.teacher)
+    settings = asdict(teacher)
     for name in ("sources", "mean"):
         del settings[name]
     if not settings["train"]["lazy"]:
@@ -181,11 +174,11 @@ def _settings(config: Config) -> dict[str, Any]:
     for name in ("alpha_end", "order"):
         if sampling[name] == usual[name]:
             del sampling[name]
-    if not config.teacher.checkpoint:
+    if not teacher.checkpoint:
         return settings
     for name in ("layers", "hidden", "heads", "vocabulary"):
         del settings[name]
-    folder = pretrained.resolve(config.teacher.checkpoint, "teacher.checkpoint")
+    folder = pretrained.resolve(teacher.checkpoint, "teacher.checkpoint")
     return settings | {"checkpoint": pretrained.fingerprint(folder)}
 
 

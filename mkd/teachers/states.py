@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mkd.config import Config
+from mkd.config import MatchConfig, TeacherConfig
 from mkd.evaluation.scoring import eager, predictions
 from mkd.result import Report, phase
 from mkd.runtime.layout import Layout
@@ -84,36 +84,35 @@ class _Store(NamedTuple):
         return 2 * self.num_rows * len(self.layers) * self.teacher.width
 
 
-def check_layers(config: Config, tasks: list[Task], student: Student) -> None:
+def check_layers(teacher: TeacherConfig, match: MatchConfig, tasks: list[Task], student: Student) -> None:
     """Raises ValueError where the student, or a teacher of the tasks, lacks a layer whose states are to be matched."""
-    match = config.loss.match
     if not match.weight:
         return
     places_of(match.student_layers, len(student.state_widths), "loss.match.student_layers", "the student")
-    for source in dict.fromkeys(source for task in tasks for source in sources(config, task.name)):
+    for source in dict.fromkeys(source for task in tasks for source in sources(teacher, task.name)):
         whose = "the teacher" if source == REFINED else source
-        places_of(match.teacher_layers, 1 + _layers(config, source), "loss.match.teacher_layers", whose)
+        places_of(match.teacher_layers, 1 + _layers(teacher, match, source), "loss.match.teacher_layers", whose)
 
 
-def _layers(config: Config, source: str) -> int:
-    if source == REFINED and not config.teacher.checkpoint:
-        return config.teacher.layers
-    setting, name = ("teacher.checkpoint", config.teacher.checkpoint) if source == REFINED else ("teacher.sources", source)
+def _layers(teacher: TeacherConfig, match: MatchConfig, source: str) -> int:
+    if source == REFINED and not teacher.checkpoint:
+        return teacher.layers
+    setting, name = ("teacher.checkpoint", teacher.checkpoint) if source == REFINED else ("teacher.sources", source)
     theirs = pretrained.load_config(pretrained.resolve(name, setting), setting)
     if theirs.is_encoder_decoder:
-        weight = config.loss.match.weight
-        raise ValueError(f"loss.match.weight is {weight}; allowed: 0, as {name} has the states of an encoder and of a decoder")
+        raise ValueError(
+            f"loss.match.weight is {match.weight}; allowed: 0, as {name} has the states of an encoder and of a decoder"
+        )
     layers: int = theirs.num_hidden_layers
     return layers
 
 
-def hidden_states(config: Config, labellers: Sequence[Labeller], report: Report) -> list[States]:
+def hidden_states(root: Path, layers: list[int], labellers: Sequence[Labeller], report: Report) -> list[States]:
     """The states of the training rows of each labeller's task, read or, where they are not stored yet, computed.
 
     report first gets `states/bytes`, what all of them take on the disk; where some are to be written the phase that tells of
     it names their size. Raises ValueError where the disk has no room for those.
     """
-    root, layers = Path(config.cache), config.loss.match.teacher_layers
     teachers = [_exposed(teacher) for teacher in labellers]
     places = [places_of(layers, teacher.num_states, "loss.match.teacher_layers", "the teacher") for teacher in teachers]
     stores = [
@@ -144,10 +143,9 @@ def _exposed(teacher: Labeller) -> Exposed:
         by = {"teacher": refined.key, "layout": list(refined.layout), "precision": precision}
         return Exposed(lambda: refined.model, refined.key, by, refined.layout, precision, teacher.data, len(widths), widths[0])
     theirs = pretrained.load_config(teacher.folder, teacher.setting)
-    precision = teacher.config.teacher.train.precision
-    by = {"classifier": teacher.key, "layout": list(teacher.layout), "precision": precision}
+    by = {"classifier": teacher.key, "layout": list(teacher.layout), "precision": teacher.precision}
     num_states, width = 1 + theirs.num_hidden_layers, theirs.hidden_size
-    return Exposed(cache(teacher.model), teacher.key, by, teacher.layout, precision, teacher.data, num_states, width)
+    return Exposed(cache(teacher.model), teacher.key, by, teacher.layout, teacher.precision, teacher.data, num_states, width)
 
 
 def _write_missing(root: Path, missing: dict[str, _Store], report: Report) -> None:

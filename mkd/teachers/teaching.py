@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd.config import Config
+from mkd.config import Config, LossConfig
 from mkd.evaluation.scoring import likeness, quality, retention
 from mkd.result import Report, phase
 from mkd.storage.store import key_of
@@ -18,18 +17,9 @@ from mkd.teachers.finetuned import Classifier, FineTuned
 from mkd.teachers.labeller import Labeller
 from mkd.teachers.refined import Head, Refined, labelled, refined_teacher
 from mkd.teachers.states import hidden_states
-from mkd.tokenization.tokenise import task_data
-from mkd.tokenization.tokens import TaskData
+from mkd.tokenization.tokens import Side, TaskData
 from mkd.training.batches import Source, probabilities
 from mkd.training.matching import States
-
-
-class Side(NamedTuple):
-    """What one model reads: the tasks as its tokenizer gives them, and where it runs."""
-
-    tokenizer: PreTrainedTokenizerBase
-    datas: list[TaskData]
-    device: torch.device
 
 
 class Target(NamedTuple):
@@ -57,27 +47,15 @@ class Teacher(NamedTuple):
     metrics: dict[str, float]
 
 
-def read_side(
-    config: Config, tasks: list[Task], tokenizer: PreTrainedTokenizerBase, device: torch.device, role: str, report: Report
-) -> Side:
-    """The tasks by this tokenizer; role: whose, for the report."""
-    told = phase(report, "", f"{role} tokens")
-    datas = []
-    for index, task in enumerate(tasks):
-        datas.append(task_data(Path(config.cache), task, tokenizer, config.data, config.seed))
-        told(index + 1, {"progress": (index + 1) / len(tasks)})
-    return Side(tokenizer, datas, device)
-
-
 def make_teacher(config: Config, tasks: list[Task], taught: Side, side: Side, report: Report) -> Teacher:
     """The teacher of this config, its logits on dev and their scores.
 
     taught: what the refined teacher reads, of the tasks that it has a part in. side: all tasks, by any tokenizer.
     """
-    known = other_labellers(config, tasks, side.datas, side.device)
+    known = other_labellers(config.teacher, config.stores, tasks, side.datas, side.device)
     checkpoint = next((other for other in known.values() if isinstance(other, FineTuned)), None)
     refined = _refined(config, taught, known, report)
-    labellers = [labeller(config, data, known) for data in side.datas]
+    labellers = [labeller(config.teacher, config.stores.root, data, known) for data in side.datas]
     found = {(d.name, suffix): t.logits(f"dev{suffix}") for d, t in zip(side.datas, labellers, strict=True) for suffix in d.dev}
     dev = {key: np.asarray(logits) for key, logits in found.items() if logits is not None}
     model: TransformerStudent | Classifier | None = None
@@ -97,22 +75,27 @@ def _refined(config: Config, taught: Side, known: Known, report: Report) -> Refi
     if not taught.datas:
         return None
     probabilities([Source(data, labelled(data), None) for data in taught.datas], config.teacher.train.sampling)
-    refined = refined_teacher(config, taught.datas, taught.tokenizer, taught.device, phase(report, "teacher/", "teacher"))
-    known |= {(data.name, REFINED): Head(Path(config.cache), refined, data) for data in taught.datas}
+    refined = refined_teacher(
+        config.teacher, config.stores, taught, config.checkpoint_seconds, phase(report, "teacher/", "teacher")
+    )
+    known |= {(data.name, REFINED): Head(config.stores.root, refined, data) for data in taught.datas}
     return refined
 
 
-def soft_targets(config: Config, side: Side, teacher: Teacher | None, report: Report) -> list[Target] | None:
-    """What the teacher tells of the training rows of each task; None where the labels alone are learnt from."""
-    if teacher is None or config.loss.from_labels_alone:
+def soft_targets(loss: LossConfig, root: Path, side: Side, teacher: Teacher | None, report: Report) -> list[Target] | None:
+    """What the teacher tells of the training rows of each task; None where the labels alone are learnt from.
+
+    root: of the stores.
+    """
+    if teacher is None or loss.from_labels_alone:
         return None
     targets = []
     for data, taught_by in zip(side.datas, teacher.labellers, strict=True):
         logits = taught_by.logits("train", phase(report, "", f"logits of {data.name}"))
         assert logits is not None, "every labeller has the training rows"
         targets.append(Target(logits, None))
-    if config.loss.match.weight:
-        known = hidden_states(config, teacher.labellers, report)
+    if loss.match.weight:
+        known = hidden_states(root, loss.match.teacher_layers, teacher.labellers, report)
         return [target._replace(states=states) for target, states in zip(targets, known, strict=True)]
     return targets
 

@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from mkd.config import DataConfig
-from mkd.result import Report, silent
+from mkd.config import DataConfig, Stores
+from mkd.result import Report, phase, silent
 from mkd.runtime.layout import Texts, encode, encode_rows
 from mkd.selection.carving import carved
 from mkd.storage.store import append, key_of, read_array, stored, write_arrays
 from mkd.storage.versions import made_by
 from mkd.tasks.task import MASK, Kind, Row, Split, Task
-from mkd.tokenization.tokens import TaskData, TokenStore
+from mkd.tokenization.tokens import Side, TaskData, TokenStore
 
 CHUNK_ROWS = 10_000
 CHUNK_CHARACTERS = 1 << 21
@@ -193,3 +194,15 @@ def _write(folder: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenize
             report(count, {"rows/tokenised": float(count)})
     if count == 0:
         raise ValueError(f"{split.source}: no rows; at least one is needed")
+
+
+def read_side(
+    stores: Stores, tasks: list[Task], tokenizer: PreTrainedTokenizerBase, device: torch.device, role: str, report: Report
+) -> Side:
+    """The tasks by this tokenizer; role: whose, for the report."""
+    told = phase(report, "", f"{role} tokens")
+    datas = []
+    for index, task in enumerate(tasks):
+        datas.append(task_data(stores.root, task, tokenizer, stores.data, stores.seed))
+        told(index + 1, {"progress": (index + 1) / len(tasks)})
+    return Side(tokenizer, datas, device)

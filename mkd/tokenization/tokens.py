@@ -70,6 +70,14 @@ class TaskData(NamedTuple):
     found: Found | None = None
 
 
+class Side(NamedTuple):
+    """What one model reads: the tasks as its tokenizer gives them, and where it runs."""
+
+    tokenizer: PreTrainedTokenizerBase
+    datas: list[TaskData]
+    device: torch.device
+
+
 def layout_of(tokenizer: PreTrainedTokenizerBase, joined: bool, max_length: int) -> Layout:
     """The layout for a model that takes pairs `joined` by this tokenizer's special tokens, or one by one."""
     pad = tokenizer.pad_token_id or 0
