@@ -14,7 +14,8 @@ from mlflow.entities import Metric, Param, Run, RunTag
 
 from analysis.statistics.resampled_metrics import METRICS
 from experiments.cli import flat
-from mkd.config import Config, StudentConfig
+from experiments.settings import Distill
+from mkd.config import StudentConfig
 from mkd.evaluation.timing import PROTOCOL
 from mkd.tasks.demo import TASKS
 
@@ -72,7 +73,7 @@ def size_of(student: StudentConfig) -> tuple[float, float, float]:
 
 def made(wish: Wish) -> Made:
     """The run of a wish; the same wish makes the same run."""
-    config = Config(seed=wish.seed, student=wish.student)
+    config = Distill(seed=wish.seed, student=wish.student)
     params = {name: str(value) for name, value in (flat(config) | wish.settings).items()}
     milliseconds, parameters, share = size_of(wish.student)
     draw = np.random.default_rng([wish.seed, *wish.student.name.encode(), int(1000 * abs(wish.gain))])

@@ -198,7 +198,7 @@ def test_the_fastest_of_those_that_passed_is_offered(
     tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
     student = small(datas, tokenizer)
-    export = ExportConfig(["int8", "onnx", "static"], max_loss=100, calibration_rows=9, torch=True)
+    export = ExportConfig(backends=["int8", "onnx", "static"], max_loss=100, calibration_rows=9, torch=True)
     metrics, notes, folder, passed = found_of(export, student, tasks, datas, tokenizer, tmp_path)
     assert notes == [] and passed == ("torch", "onnx", "int8", "static")
     fastest = min(passed, key=lambda name: metrics[f"speed/{name}/b1-text-t1/p50_ms"])
@@ -210,7 +210,7 @@ def test_the_fastest_of_those_that_passed_is_offered(
         assert Runtime.load(tmp_path / name).predict(["a film"], "single")[0].error is None
     assert metrics["export/program/bytes"] == (tmp_path / MODEL / PROGRAM).stat().st_size
     # Once more into the same folder, as a run does that is gone on with.
-    again = found_of(ExportConfig(["onnx"]), student, tasks, datas, tokenizer, tmp_path)
+    again = found_of(ExportConfig(backends=["onnx"]), student, tasks, datas, tokenizer, tmp_path)
     assert again.passed == ("torch", "onnx")
 
 

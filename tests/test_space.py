@@ -399,7 +399,7 @@ def test_a_space_that_ships_is_allowed_and_its_starts_lie_in_it(name: str) -> No
     tasks, argv = SHIPPED[name]
     config = cli.parse(["--config", str(CONFIGS / name), *argv], "", Search)
     space = parse(config.search.space, tasks)
-    check(space, config)
+    check(space, distillation(config.core()))
     known = kinds(space)
     assert known["student.kind"] == CategoricalDistribution(["bag", "bilstm", "transformer"])
     assert {f"{WEIGHTS}.{task}" for task in tasks} <= known.keys()

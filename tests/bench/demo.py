@@ -22,6 +22,7 @@ from typing import Any
 from linear import effective, linear_score, texts_of
 
 from experiments import cli
+from experiments.settings import Distill
 from experiments.tracking.table import markdown
 from mkd.config import Config, DemoConfig, LossConfig, SpeedConfig
 from mkd.pipeline import prepared
@@ -104,4 +105,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--students", default="", help="the beginning of the names of those that are trained")
     given, rest = parser.parse_known_args()
-    main(cli.parse(rest, ""), given.students)
+    main(cli.parse(rest, "", Distill).core(), given.students)

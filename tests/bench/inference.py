@@ -30,9 +30,8 @@ from mkd.storage import pretrained
 from mkd.students import Student, bert_config, load_model
 from mkd.students.transformer import TransformerConfig, TransformerStudent
 from mkd.tasks.sources import load_tasks
-from mkd.teachers.teaching import Side
 from mkd.tokenization.tokenise import task_data
-from mkd.tokenization.tokens import layout_of
+from mkd.tokenization.tokens import Side, layout_of
 
 BACKENDS = ("onnx", "int8", "static")
 ONE_ROW = Setting(1, 128, 1)

@@ -33,9 +33,8 @@ from mkd.runtime.layout import padded
 from mkd.storage import pretrained
 from mkd.students import load_model
 from mkd.tasks.sources import load_tasks
-from mkd.teachers.teaching import Side
 from mkd.tokenization.tokenise import task_data
-from mkd.tokenization.tokens import TaskData, layout_of
+from mkd.tokenization.tokens import Side, TaskData, layout_of
 
 ONE_ROW = Setting(1, 128, 1)
 ROWS = 64

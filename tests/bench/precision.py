@@ -15,8 +15,8 @@ import torch
 from scipy.stats import spearmanr
 
 from experiments import cli
+from experiments.settings import Teacher
 from experiments.tracking.table import markdown
-from mkd.config import Config
 from mkd.evaluation.scoring import eager, predict
 from mkd.pipeline import prepare
 from mkd.result import silent
@@ -24,19 +24,21 @@ from mkd.tasks.metrics import score
 from mkd.tasks.sources import load_tasks
 from mkd.teachers import tokenizer_of
 from mkd.teachers.refined import refined_teacher
-from mkd.teachers.teaching import read_side
+from mkd.tokenization.tokenise import read_side
 from mkd.tokenization.tokens import TaskData
 
 ROWS = 150
 """The first so many dev rows of a task: where a processor has no units for bfloat16, it takes many times as long."""
 
 
-def main(config: Config) -> None:
+def main(command: Teacher) -> None:
     """The table and the JSON."""
-    device = prepare(config)
+    config = command.core()
+    device, stores = prepare(config), config.stores
     tasks = load_tasks(config.data)
-    side = read_side(config, tasks, tokenizer_of(config, tasks), device, "teacher", silent)
-    teacher = refined_teacher(config, side.datas, side.tokenizer, device)
+    tokenizer = tokenizer_of(config.teacher, stores.root, tasks)
+    side = read_side(stores, tasks, tokenizer, device, "teacher", silent)
+    teacher = refined_teacher(config.teacher, stores, side, config.checkpoint_seconds)
     both = {name: eager(teacher.model, name) for name in ("float32", "bfloat16")}
     found = {}
     for data in side.datas:
@@ -71,4 +73,4 @@ def compared(data: TaskData, exact_RC: np.ndarray, half_RC: np.ndarray) -> dict[
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(main, __doc__ or ""))
+    sys.exit(cli.entry(main, __doc__ or "", Teacher))

@@ -107,14 +107,14 @@ def measure(task: str, rows: int, folder: Path) -> Measured:
     teacher = TeacherConfig(layers=1, hidden=32, heads=2)
     config = Config(cache=str(folder), data=DataConfig(tasks=[task], demo=demo), teacher=teacher)
     # Learnt from the demo's usual rows: it is the same for each number of rows, and not what is timed.
-    tokenizer = teacher_tokenizer(config, load_tasks(DataConfig(tasks=[task])))
+    tokenizer = teacher_tokenizer(teacher, folder, load_tasks(DataConfig(tasks=[task])))
     layout = layout_of(tokenizer, True, config.data.max_length)
     clock = [time.perf_counter()]
     with watched() as anonymous:
         (one,) = load_tasks(config.data)
         data = task_data(folder, one, tokenizer, config.data, config.seed, told("tokenised"))
         clock.append(time.perf_counter())
-        refined = Refined(fresh_teacher(config, [data], tokenizer).eval(), "random", layout, "float32")
+        refined = Refined(fresh_teacher(teacher, config.data.max_length, [data], tokenizer).eval(), "random", layout, "float32")
         logits = logit_store(folder, refined, data.train, task, told("labelled"))
         clock.append(time.perf_counter())
         batches = joint_batches([Source(data, data.train_rows, logits)], layout, BATCH_ROWS, SamplingConfig(), config.seed)
