@@ -121,8 +121,8 @@ def _exports(wanted: Wanted, trained: Trained, folder: Path, report: Report) -> 
     made: list[Export] = []
     notes: list[str] = []
     backends = sorted(asked.backends, key=lambda name: name != "onnx")  # which the others are made of
-    names = [*([TRACED] if asked.torch else []), *backends]
-    for number, name in enumerate(names):
+    order = [*([TRACED] if asked.torch else []), *backends]
+    for number, name in enumerate(order):
         path = folder / MODEL / PROGRAM if name == TRACED else folder / name
         try:
             _make(name, asked, trained, path)
@@ -139,7 +139,7 @@ def _exports(wanted: Wanted, trained: Trained, folder: Path, report: Report) -> 
         notes += wrong
         if wrong and name == TRACED:
             path.unlink()
-        report(number + 1, {"progress": (number + 1) / len(names)})
+        report(number + 1, {"progress": (number + 1) / len(order)})
     return made, notes
 
 
