@@ -8,7 +8,7 @@ RESULTS = Path(__file__).resolve().parents[1] / "RESULTS.md"
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """The page's text; called by MkDocs for every page. Links are to files of the repository, of which the site has docs/ alone."""
+    """The page's text; MkDocs calls it for every page. RESULTS.md links to files of the repository; the site has docs/ alone."""
     if page.file.src_uri != "results.md":
         return markdown
     text = RESULTS.read_text("utf-8").replace("](docs/", "](")
