@@ -19,10 +19,11 @@ lint: .venv/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Into site/, without the network: fonts, scripts and styles come with the theme. A broken link or reference is an error.
+# Into site/, without the network: fonts, scripts and styles come with the theme. A broken link or reference is an error
+# (not with --quiet, which hides warnings from --strict too).
 docs: export NO_MKDOCS_2_WARNING := 1
 docs: .venv/.docs
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 
 # Made anew when a pin changes, so that nothing stays behind that is no longer pinned.
 .venv/.new: requirements.txt
