@@ -6,7 +6,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from entry import client, command, outcome
+from entry import client, command, entry_point, outcome, started
 from searches import SEARCH, SPACE, START, states, study_of, trial_runs
 
 Searched = tuple[Path, subprocess.CompletedProcess[str]]
@@ -183,7 +183,7 @@ def test_failing_trials_do_not_end_a_search_but_five_in_a_row_do(tmp_path: Path)
 def test_a_mistake_is_one_line_before_any_training(tmp_path: Path, argv: list[str], told: str) -> None:
     folder = tmp_path / "wrong"
     folder.mkdir()
-    done = command(folder, "search", *SEARCH, *argv)
+    done = started(folder, entry_point, "search", *SEARCH, *argv).end()
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 2 and last.startswith("error: ") and told in last, last
     assert "secret" not in done.stdout + done.stderr

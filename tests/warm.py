@@ -9,8 +9,8 @@ import alembic.command  # noqa: F401
 import docstring_parser  # noqa: F401
 import git  # noqa: F401
 import matplotlib.figure
-import mlflow.pyfunc.model  # noqa: F401
-import mlflow.store.tracking.file_store  # noqa: F401
+import mlflow.pyfunc.model
+import mlflow.store.tracking.file_store
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 import pyarrow.pandas_compat  # noqa: F401
 import sqlalchemy.dialects.sqlite  # noqa: F401
