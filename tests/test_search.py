@@ -128,11 +128,16 @@ def test_a_budget_closes_what_is_too_large_before_its_training(searched: Searche
 
 
 def test_a_trial_that_falls_behind_is_stopped_and_killed_in_the_tracking_store(tmp_path: Path) -> None:
-    """Two students of one architecture, whose cost is measured once: neither is the faster. One of them learns nothing."""
+    """A student of four layers, slower on any machine than the bag before it, that learns nothing."""
     folder = tmp_path / "pruned"
     folder.mkdir()
-    space, start = {"train.learning_rate": [0.01, 1e-9]}, [{"train.learning_rate": rate} for rate in (0.01, 1e-9)]
-    own = ["--student.kind=bag", "--data.demo.train_rows=300", "--train.steps=300", "--train.eval_every=50"]
+    kinds = {"bag": {"student.layers": [1]}, "transformer": {"student.layers": [4]}}
+    space = {"student.kind": {"choices": kinds}, "train.learning_rate": [0.01, 1e-9]}
+    start = [
+        {"student.kind": "bag", "student.layers": 1, "train.learning_rate": 0.01},
+        {"student.kind": "transformer", "student.layers": 4, "train.learning_rate": 1e-9},
+    ]
+    own = ["--data.demo.train_rows=300", "--train.steps=300", "--train.eval_every=50"]
     pruning = ["--search.pruning.warmup=0.1", "--search.pruning.margin=0", "--search.trials=2"]
     asked = ["--search.space", json.dumps(space), "--search.start", json.dumps(start)]
     done = command(folder, "search", *SEARCH, *own, *pruning, *asked)
