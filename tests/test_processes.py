@@ -39,7 +39,7 @@ def launched(folder: Path, number: int, *argv: str) -> subprocess.CompletedProce
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", f"--num_processes={number}"]
     rest = ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
     whole = [*launcher, *rest, "-m", "experiments.distill", *argv]
-    return subprocess.run(whole, cwd=folder, env=environment(), capture_output=True, text=True, timeout=280)
+    return subprocess.run(whole, cwd=folder, env=environment(), capture_output=True, text=True, timeout=560)
 
 
 def forked(folder: Path, number: int, *argv: str) -> subprocess.CompletedProcess[str]:
@@ -75,7 +75,6 @@ def weights(folder: Path, run_id: str) -> dict[str, torch.Tensor]:
         return load_file(student(folder, run_id))
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("number", "start"), [(2, launched), (3, forked), (4, forked)])
 def test_several_processes_have_the_losses_of_one(
     number: int,
