@@ -256,7 +256,7 @@ def test_exporting_leaves_the_student_as_it_was(made: Made) -> None:
 
 
 def test_graphs_a_task_are_the_one_graph(tmp_path: Path) -> None:
-    tasks = make_tasks()
+    tasks = make_tasks(names=("single", "score"))
     tokenizer = make_tokenizer(tmp_path, tasks)
     datas = make_datas(tmp_path, tasks, tokenizer, LENGTH)
     student = student_of(replace(BAG, ngrams=1), datas, tokenizer)
@@ -265,7 +265,7 @@ def test_graphs_a_task_are_the_one_graph(tmp_path: Path) -> None:
     made = Made(student, tokenizer, datas, tmp_path)
     assert difference(made, Runtime.load(tmp_path / "onnx", 1).infer) < 2e-5
     assert difference(made, Runtime.load(tmp_path / "int8", 1).infer) < 0.25 * spread(made)
-    graphs = [f"student-{i}.onnx" for i in range(3)]
+    graphs = ["student-0.onnx", "student-1.onnx"]
     for name in ("onnx", "int8"):
         assert sorted(path.name for path in (tmp_path / name).iterdir()) == [*graphs, MANIFEST, TOKENIZER]
 

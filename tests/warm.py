@@ -23,4 +23,6 @@ from experiments import cli
 cli.parse([], "")
 configure_mappers()
 warn_dependency_requirement_mismatches(["numpy"])  # which reads what is installed
-matplotlib.figure.Figure().subplots().figure.savefig(BytesIO())
+picture = matplotlib.figure.Figure()
+picture.subplots()
+picture.savefig(BytesIO())
