@@ -25,7 +25,7 @@ from mkd.evaluate import at_work, eager
 from mkd.export import calibration_batches, export_int8, export_onnx, export_program, load_program
 from mkd.layout import Arrays, padded
 from mkd.pipeline import save
-from mkd.runtime import MANIFEST, TOKENIZER, Infer, Text
+from mkd.runtime import MANIFEST, TOKENIZER, Infer, Text, saturates
 from mkd.runtime import Student as Runtime
 from mkd.sources import load_tasks
 from mkd.students import Student, make_student
@@ -59,7 +59,7 @@ class Made(NamedTuple):
 
     def int8(self, weight_range: Range | None = None, calibrated: bool = False) -> Path:
         """Its export in int8, made once; without a range in that which this processor needs."""
-        weight_range = weight_range or ("reduced" if export.saturates() else "full")
+        weight_range = weight_range or ("reduced" if saturates() else "full")
         to = self.folder / f"int8-{weight_range}-{'static' if calibrated else 'dynamic'}"
         if not to.exists():
             layout = layout_of(self.tokenizer, self.student.joined, LENGTH)
