@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 
+from mkd import names
 from mkd.config import LossConfig, TrainConfig
 from mkd.result import Report, silent
 from mkd.storage.run_folder import Checkpoint
@@ -87,16 +88,17 @@ def train(
         state.step += 1
         due = state.step % config.eval_every == 0 or state.step == config.steps
         if state.step % LOG_EVERY == 0 or due:
-            told = {"train/learning_rate": rate, "progress": state.step / config.steps}
+            told = {names.LEARNING_RATE: rate, names.SHARE: state.step / config.steps}
             report(state.step, _losses(window, state.step) | objective.balance.metrics() | told)
             window = []
             if due:
                 found = processes.from_first(lambda: _scored(scores, state.step))
-                report(state.step, {f"selection/{name}": value for name, value in found.items()})
+                report(state.step, names.of(names.SELECTION, found))
                 state.compare(found["mean"])
             if checkpoint is not None and processes.is_first() and (checkpoint.due() or not going()):
                 checkpoint.save(state.saved())
-    report(state.step, {f"sampling/{task}": count / state.drawn.total() for task, count in state.drawn.items()})
+    shares = {task: count / state.drawn.total() for task, count in state.drawn.items()}
+    report(state.step, names.of(names.SAMPLING, shares))
     if not state.best_weights:
         raise ValueError(
             f"no score on the selection split was a number up to step {state.step}; try a smaller train.learning_rate"
@@ -128,7 +130,7 @@ def _losses(window: list[tuple[str, torch.Tensor, torch.Tensor]], done: int) -> 
             )
         by_task.setdefault(task, []).append(found)
     return {
-        f"train/{name}/{task}": sum(row[i] for row in rows) / len(rows)
+        names.train(name, task): sum(row[i] for row in rows) / len(rows)
         for task, rows in by_task.items()
         for i, name in enumerate(("loss", "soft", "hard", "match")[: len(rows[0])])
     }
