@@ -1,7 +1,7 @@
 """Compares variants of some settings over seeds: each is a distillation of its own, and all are measured against the first.
 
     python -m experiments.ablation --config experiments/configs/ablation.yaml
-    python -m experiments.ablation --ablation.variants '{"plain": {}, "mixup": {"loss.mixup": 0.4}}' --ablation.seeds '[0, 1]'
+    python -m experiments.ablation --ablation.variants '{"mse": {}, "kl": {"loss.kind": "kl"}}' --ablation.seeds '[0, 1]'
     mlflow run . -e ablation -P config=experiments/configs/ablation.yaml
 
 A trial is a child run, and is found again by all that its result depends on: the same command goes on after whatever
@@ -19,7 +19,7 @@ from experiments import cli
 from experiments.studies import comparison, trials
 from experiments.tracking import progress, record
 from experiments.tracking.run import num_tasks
-from mkd import pipeline
+from mkd import names, pipeline
 from mkd.config import AblationConfig, Config
 from mkd.rates import resolved
 from mkd.result import Report, Result
@@ -28,7 +28,7 @@ from mkd.storage.store import key_of
 from mkd.storage.versions import made_by
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
-from mkd.teachers import refined_tasks, settled
+from mkd.teachers import for_tasks, refined_tasks
 from mkd.teachers.contents import contents, fingerprints
 from mkd.training.balance import check_task_weights
 from mkd.training.batches import check_weights
@@ -38,7 +38,7 @@ OF_A_TRIAL = {"baseline": False, "export.backends": [], "speed.seconds": 0}
 MATTERS = ("seed", "whole", "device", "data", "teacher", "student", "loss", "train")
 """The settings that a trial's scores depend on."""
 
-STUDENT = "progress/student"
+STUDENT = names.progress(names.PHASE_STUDENT)
 """The phase of a trial that its bar shows, and whose seconds are its cost."""
 
 
@@ -59,7 +59,7 @@ def ablate(config: Config) -> None:
     planned = plan(config)
     variants, seeds = len(config.ablation.variants), len(config.ablation.seeds)
     name = f"ablation {config.student.name} {variants} variants {seeds} seeds {num_tasks(config)}"
-    with trials.study(config, "ablation", name) as run:
+    with trials.study(config, names.KIND_ABLATION, name) as run:
         known = {trial.key: trials.finished_trial(run, trial.key) for trial in planned}
         found = {key: trial for key, trial in known.items() if trial is not None}
         print(f"{len(found)} of {len(planned)} trials have been made before", flush=True)
@@ -86,7 +86,7 @@ def _make(run: trials.Study, wanted: list[Planned]) -> dict[str, record.Recorded
                 if STUDENT in done:
                     told(index, name, done[STUDENT])
 
-            tags = {"mkd.variant": trial.variant, "mkd.key": trial.key}
+            tags = {names.TAG_VARIANT: trial.variant, names.TAG_KEY: trial.key}
             try:
                 made[trial.key] = trials.trial(run, trial.config, trial.name, tags, timed, share)
             except ValueError as error:
@@ -125,7 +125,7 @@ def _checked(config: Config, variant: str) -> tuple[Config, list[Task]]:
         own = cli.with_settings(config, config.ablation.variants[variant] | OF_A_TRIAL)
         own = replace(own, ablation=AblationConfig())
         tasks = load_tasks(own.data)
-        settled(own, tasks)
+        for_tasks(own, tasks)
         check_weights(_names(tasks), own.train.sampling)
         if taught := refined_tasks(own, tasks):
             check_weights(_names(taught), own.teacher.train.sampling)
@@ -159,7 +159,7 @@ def timed(config: Config, folder: Path, report: Report) -> Result:
         last = time.perf_counter()
 
     result = pipeline.run(config, folder, told)
-    cost = {comparison.SECONDS: student, "seconds/trial": time.perf_counter() - begin}
+    cost = {names.SECONDS_STUDENT: student, names.SECONDS_TRIAL: time.perf_counter() - begin}
     return result._replace(metrics=result.metrics | cost)
 
 

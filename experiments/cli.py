@@ -14,14 +14,18 @@ import transformers
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader, set_loader
 
-from mkd import precision
+from mkd import precision, processes
 from mkd.config import Config, without_password
 from mkd.rates import resolved
 from mkd.storage import strict_yaml
-from mkd.training import processes
 
-GONE = {"speed": ("repeats", "warmup")}
-"""By group the settings that earlier states of the project had, and that change nothing now."""
+GONE: dict[str, dict[str, tuple[object, ...]]] = {
+    "speed": {"repeats": (), "warmup": ()},
+    "loss": {"mixup": (0,)},
+    "export": {"per_task": (False,)},
+    "search": {"budget_bytes": (None,)},
+}
+"""By group the settings that earlier versions had, with the values at which they did nothing; empty: whatever the value."""
 
 
 def parse(argv: list[str] | None, description: str, told: Callable[[str], object] = lambda text: None) -> Config:
@@ -64,8 +68,6 @@ def from_yaml(text: str) -> Config:
     parser = _parser("")
     strict_yaml.check(text)
     settings = yaml.safe_load(text)
-    for group, names in GONE.items():
-        settings[group] = {name: value for name, value in settings.get(group, {}).items() if name not in names}
     try:
         return _made(parser, parser.parse_string(yaml.safe_dump(settings)))
     except ArgumentError as error:
@@ -89,9 +91,23 @@ def _read_strictly() -> None:
     def strict(text: str, path: str = "") -> Any:
         # It reads a file from that file's own folder.
         strict_yaml.check(text, str(Path(path).absolute()) if path else "")
-        return read(text)
+        return _without_gone(read(text))
 
     set_loader("yaml", strict, (yaml.YAMLError,))
+
+
+def _without_gone(found: Any) -> Any:
+    """A config's settings less those that are gone. Raises ValueError where one has a value at which it did something."""
+    if not isinstance(found, dict):
+        return found
+    for group, names in GONE.items():
+        settings = found.get(group)
+        for name, idle in names.items():
+            if isinstance(settings, dict) and name in settings:
+                if idle and settings[name] not in idle:
+                    raise ValueError(f"{group}.{name} is {settings[name]!r}; allowed: {idle[0]!r}, as the setting is gone")
+                del settings[name]
+    return found
 
 
 def _made(parser: ArgumentParser, parsed: Namespace, told: Callable[[str], object] = lambda text: None) -> Config:

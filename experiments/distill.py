@@ -12,14 +12,14 @@ import sys
 from experiments import cli
 from experiments.tracking import record
 from experiments.tracking.run import num_tasks
-from mkd import pipeline
+from mkd import names, pipeline
 from mkd.config import Config
 
 
 def distill(config: Config) -> None:
     """One distillation as an MLflow run."""
     name = f"{config.student.name} {config.loss.name} {num_tasks(config)}"
-    record.record(config, "distill", name, pipeline.run)
+    record.record(config, names.KIND_DISTILL, name, pipeline.run)
 
 
 if __name__ == "__main__":

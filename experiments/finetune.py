@@ -15,6 +15,7 @@ from pathlib import Path
 from experiments import cli
 from experiments.tracking import models, record
 from experiments.tracking.run import num_tasks
+from mkd import names
 from mkd.config import Config
 from mkd.result import Report, Result
 from mkd.runs.finetune import run_finetune
@@ -29,7 +30,7 @@ def finetune(config: Config) -> None:
             return run_finetune(replace(config, finetune=start), target, report)
 
         name = f"finetune {parent[:8] or folder.name} {config.finetune.loss.name} {num_tasks(config)}"
-        record.record(config, "finetune", name, core, parent)
+        record.record(config, names.KIND_FINETUNE, name, core, parent)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from experiments import cli
 from experiments.on_spark import corpus
 from experiments.tracking import record
 from experiments.tracking.models import logged_student
+from mkd import names
 from mkd.config import Config
 from mkd.storage.run_folder import path_of
 
@@ -28,7 +29,7 @@ def label(config: Config) -> None:
         texts = corpus.check(asked, logged.student)
         output = Path(asked.output).resolve()
         # Its own name: of the runs of these settings there is one at a time.
-        aside = output.with_name(f".{output.name}-{path_of(config, 'label').name}")
+        aside = output.with_name(f".{output.name}-{path_of(config, names.KIND_LABEL).name}")
 
         def core() -> dict[str, float]:
             with corpus.session(asked.master) as spark:

@@ -20,14 +20,13 @@ from experiments.studies import trials
 from experiments.studies.trials import Promoted
 from experiments.tracking import record
 from experiments.tracking.table import markdown
-from mkd import pipeline
+from mkd import names, pipeline
 from mkd.config import Config, PromoteConfig, RegistryConfig
 from mkd.evaluation.intervals import half_width
 from mkd.evaluation.speed import HEADLINE
 from mkd.evaluation.timing import PROTOCOL
 
 OF_THE_TRIAL = ("data", "teacher", "student", "loss", "train", "speed")
-PER_TASK = "export.per_task"
 ALIAS = "champion"
 """Where nothing else is said."""
 
@@ -35,19 +34,19 @@ ALIAS = "champion"
 def promote(config: Config) -> None:
     """One distillation a seed; the first one's student is registered."""
     chosen = best(config.promote)
-    of_the_trial = [name for name in cli.said() if name.split(".")[0] in OF_THE_TRIAL or name == PER_TASK]
+    of_the_trial = [name for name in cli.said() if name.split(".")[0] in OF_THE_TRIAL]
     changed = {name: cli.flat(config)[name] for name in of_the_trial}
-    own = settled(config, chosen, changed)
+    own = trained_config(config, chosen, changed)
     print(f"{chosen.name}: {chosen.quality:.1f} on the selection split, {chosen.latency_ms:.3g} ms in {chosen.backend}")
     print(f"its settings, changed by the command: {json.dumps(changed)}", flush=True)
     found: dict[int, record.Recorded] = {}
     for seed in config.promote.seeds:
         registry = own.registry if seed == config.promote.seeds[0] else RegistryConfig()
         name = f"{chosen.name.split(' ')[0]} of {config.promote.study}, {own.student.name} s{seed}"
-        tags = {"mkd.promoted": config.promote.study, "mkd.trial": str(chosen.number), "mkd.parent": chosen.run_id}
-        found[seed] = record.record(replace(own, seed=seed, registry=registry), "promote", name, pipeline.run, tags=tags)
-    scores = {seed: made.metrics["quality/mean"] for seed, made in found.items()}
-    latency = f"speed/{chosen.backend}/{HEADLINE.name}/p50_ms"
+        tags = {names.TAG_PROMOTED: config.promote.study, names.TAG_TRIAL: str(chosen.number), names.TAG_PARENT: chosen.run_id}
+        found[seed] = record.record(replace(own, seed=seed, registry=registry), names.KIND_PROMOTE, name, pipeline.run, tags=tags)
+    scores = {seed: made.metrics[names.QUALITY_MEAN] for seed, made in found.items()}
+    latency = names.speed(chosen.backend, HEADLINE.name, names.P50)
     times = {seed: made.metrics.get(latency) for seed, made in found.items()}
     shown = {seed: "-" if time is None else f"{time:.3g}" for seed, time in times.items()}
     header = ["seed", "mean score on dev", f"ms in {chosen.backend}"]
@@ -88,7 +87,7 @@ def best(config: PromoteConfig) -> Promoted:
     if limit is not None and earlier:
         raise ValueError(
             f"promote.budget_ms is {limit:g}; allowed for {config.study}: null, as its latencies were measured in an earlier way "
-            f"(speed/protocol {', '.join(map(str, sorted(earlier)))}, now {PROTOCOL})"
+            f"({names.PROTOCOL} {', '.join(map(str, sorted(earlier)))}, now {PROTOCOL})"
         )
     within = [trial for trial in found if limit is None or trial.latency_ms <= limit]
     if not within:
@@ -100,14 +99,13 @@ def best(config: PromoteConfig) -> Promoted:
     return max(within, key=lambda trial: (trial.quality, -trial.latency_ms))
 
 
-def settled(config: Config, chosen: Promoted, changed: dict[str, Any]) -> Config:
+def trained_config(config: Config, chosen: Promoted, changed: dict[str, Any]) -> Config:
     """The config that is trained: the trial's with what is changed, where it says what the student is; else the command's."""
     trial = cli.from_yaml(trials.config_of(chosen.run_id))
     groups = {name: getattr(trial, name) for name in OF_THE_TRIAL}
     registry = replace(config.registry, name=config.registry.name or config.promote.study)
     registry = replace(registry, alias=registry.alias or ALIAS)
-    export = replace(config.export, per_task=trial.export.per_task)  # which has a part in its latency
-    own = replace(config, **groups, whole=config.promote.whole, registry=registry, export=export)
+    own = replace(config, **groups, whole=config.promote.whole, registry=registry)
     return cli.with_settings(own, changed)
 
 

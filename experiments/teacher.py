@@ -13,7 +13,7 @@ from pathlib import Path
 from experiments import cli
 from experiments.tracking import record
 from experiments.tracking.run import num_tasks
-from mkd import pipeline
+from mkd import names, pipeline
 from mkd.config import Config
 
 
@@ -21,7 +21,7 @@ def refine(config: Config) -> None:
     """One teacher's refinement as an MLflow run."""
     teacher = config.teacher
     source = Path(teacher.checkpoint).name if teacher.checkpoint else f"{teacher.layers}x{teacher.hidden} from scratch"
-    record.record(config, "teacher", f"teacher {source} {num_tasks(config)}", pipeline.run_teacher)
+    record.record(config, names.KIND_TEACHER, f"teacher {source} {num_tasks(config)}", pipeline.run_teacher)
 
 
 if __name__ == "__main__":

@@ -351,9 +351,6 @@ class LossConfig:
     """A factor on the loss of every task; empty: 1 for each."""
     balance: Literal["fixed", "uncertainty"] = "fixed"
     """uncertainty: factors learnt with the weights, from a log-variance a task (Kendall et al. 2018); fixed: as above."""
-    mixup: float = 0.0
-    """alpha: rows of a batch are mixed two by two, by a share from Beta(alpha, alpha), and their teacher logits likewise
-    (MixKD, Liang et al. 2021). 0: they are not."""
     match: MatchConfig = field(default_factory=MatchConfig)
 
     @property
@@ -369,7 +366,6 @@ class LossConfig:
     def __post_init__(self) -> None:
         _check(0 < self.temperature < float("inf"), "loss.temperature", self.temperature, "above 0")
         _check(self.kind == "kl" or self.temperature == 1.0, "loss.temperature", self.temperature, "1 unless loss.kind=kl")
-        _check(0 <= self.mixup < float("inf"), "loss.mixup", self.mixup, "0 or more")
         _check(0 <= self.hard_weight <= 1, "loss.hard_weight", self.hard_weight, "from 0 to 1")
         end = self.hard_weight_end
         _check(end is None or 0 <= end <= 1, "loss.hard_weight_end", end, "from 0 to 1, or null")
@@ -433,8 +429,6 @@ class ExportConfig:
     alone."""
     max_loss: float = 0.5
     """Points of the mean score on dev that a backend may lose against torch; one that loses more is not offered."""
-    per_task: bool = False
-    """Whether each task has a graph of its own, instead of one with all heads."""
     calibration_rows: int = 256
     """Training rows, of all tasks in all, that `static` is calibrated on."""
     weight_range: Literal["auto", "full", "reduced"] = "auto"
@@ -566,8 +560,6 @@ class SearchConfig:
     the search for one student."""
     budget_ms: float | None = None
     """A candidate whose latency is above it is closed without training; null: none is."""
-    budget_bytes: float | None = None
-    """The same for the bytes of its weights on disk."""
     budget_parameters: float | None = None
     """The same for the number of its parameters, embeddings included."""
     pruning: PruningConfig = field(default_factory=PruningConfig)
@@ -586,7 +578,7 @@ class SearchConfig:
             _check(getattr(self, name) > 0, f"search.{name}", getattr(self, name), "above 0")
         _check(self.objectives[:1] == ["quality"], "search.objectives", self.objectives, "quality first")
         _check(len(set(self.objectives)) == len(self.objectives), "search.objectives", self.objectives, "each once")
-        for name in ("budget_ms", "budget_bytes", "budget_parameters"):
+        for name in ("budget_ms", "budget_parameters"):
             value = getattr(self, name)
             _check(value is None or 0 < value < float("inf"), f"search.{name}", value, "above 0, or null")
         _check(self.start_from != self.study, "search.start_from", self.start_from, "another study than search.study")

@@ -2,7 +2,6 @@
 
 import copy
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -11,14 +10,13 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mkd import precision
+from mkd import names, precision, processes
 from mkd.augmentation.augment import augmented
 from mkd.config import Config, MatchConfig
 from mkd.evaluation.remarks import reading, weak_students
 from mkd.evaluation.scoring import answers, dev_logits, eager, majority, predict, quality, selection_scores
 from mkd.evaluation.speed import hardware, size_metrics, within
 from mkd.export.backends import offered
-from mkd.mixup import mixed_batches
 from mkd.rates import resolved
 from mkd.result import MODEL, Dataset, Report, Result, phase, silent
 from mkd.selection import carving
@@ -32,7 +30,7 @@ from mkd.students.transformer import TransformerStudent
 from mkd.tasks.rows import joined
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
-from mkd.teachers import needed, refined_tasks, settled, tokenizer_of, weakness
+from mkd.teachers import for_tasks, needed, refined_tasks, tokenizer_of, weakness
 from mkd.teachers.architectures import check_steps, padding_note
 from mkd.teachers.contents import contents
 from mkd.teachers.refined import fresh_teacher, labelled
@@ -41,18 +39,16 @@ from mkd.teachers.teaching import Side, Target, Teacher, beside, make_teacher, r
 from mkd.tokenization.tokenise import tokenizer_fingerprint
 from mkd.tokenization.tokens import TaskData, layout_of
 from mkd.tokenization.vocabulary import kept_tokens
-from mkd.training import processes
 from mkd.training.balance import check_task_weights
-from mkd.training.batches import Batch, Source, joint_batches, probabilities
-from mkd.training.matching import Matching
-from mkd.training.trainer import train
+from mkd.training.batches import Source, probabilities
+from mkd.training.fit import Lesson, fit
 
 
 def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result:
     """Refines the teacher (or finds it), scores it, and writes it to `model` in the folder."""
     device = prepare(config)
     tasks = load_tasks(config.data)
-    config = settled(config, tasks)
+    config = for_tasks(config, tasks)
     tokenizer = tokenizer_of(config, tasks)
     tasks = refined_tasks(config, tasks)
     if not tasks:
@@ -74,11 +70,13 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
 
 
 class Rows(NamedTuple):
-    """The tasks as both models read them, before there is a teacher; fresh: the refined one as it is before its refinement.
+    """The tasks as both models read them, before there is a teacher.
 
-    taught has no tasks, and fresh is None, where no refined teacher is needed.
+    config: the run's, made for these tasks. taught: what the refined teacher reads, side: what the student does. fresh: the
+    refined teacher before its refinement. taught has no tasks, and fresh is None, where no refined teacher is needed.
     """
 
+    config: Config
     tasks: list[Task]
     taught: Side
     side: Side
@@ -102,11 +100,10 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     folder is gone on from.
     """
     ready = prepared(config, report)
-    (tasks, _, side, _), teacher = ready
-    config = settled(config, tasks)
+    (config, tasks, _, side, _), teacher = ready
     targets = soft_targets(config, side, teacher, report)
     begun = time.perf_counter()
-    student = distil(config, side, targets, teacher, phase(report, "", "student"), folder / "student.safetensors")
+    student = distil(config, side, targets, teacher, phase(report, "", names.PHASE_STUDENT), folder / "student.safetensors")
     speed = within(config.speed, time.perf_counter() - begun)
     save(student, side.tokenizer, folder / MODEL)
 
@@ -115,10 +112,9 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     metrics = scores(ready, dev) | selected(config, student, side)
     if config.baseline and targets is not None:
         alone = replace(config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig())
-        twins = phase(report, "baseline/", "baseline/student")
+        twins = phase(report, names.BASELINE, names.BASELINE + names.PHASE_STUDENT)
         twin = distil(replace(config, loss=alone), side, None, teacher, twins, folder / "baseline.safetensors")
-        twin_scores = quality(side.datas, dev_logits(eager(twin), side.datas, layout))
-        metrics |= {f"baseline/{name}": value for name, value in twin_scores.items()}
+        metrics |= names.of(names.BASELINE, quality(side.datas, dev_logits(eager(twin), side.datas, layout)))
     found = offered(replace(config, speed=speed), student, side, tasks, dev, teacher, folder, report)
     read = reading(side.datas, side.tokenizer, layout)
     metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics | read.metrics
@@ -136,10 +132,9 @@ def prepared(config: Config, report: Report = silent) -> Ready:
     rows = read(config, report)
     check_names(config, rows.side.datas)
     # A student of the teacher as it is before its refinement: what does not fit together is refused here, not in an hour.
-    settled_config = settled(config, rows.tasks)
-    student = new_student(settled_config, rows.side, rows.fresh)
+    student = new_student(rows.config, rows.side, rows.fresh)
     check_layers(config, rows.tasks, student)
-    check_architectures(settled_config, student, rows.fresh)
+    check_architectures(rows.config, student, rows.fresh)
     return Ready(rows, taught_by(config, rows, report))
 
 
@@ -147,17 +142,16 @@ def read(config: Config, report: Report = silent) -> Rows:
     """The tasks, augmented and tokenised. Raises ValueError for teachers that do not go with them."""
     device = prepare(config)
     tasks = load_tasks(config.data)
-    config = settled(config, tasks)
+    config = for_tasks(config, tasks)
     tasks = augmented(config, tasks, phase(report, "", "augmentation"))
     refined = refined_tasks(config, tasks) if needed(config) else []
     taught = read_side(config, refined, tokenizer_of(config, tasks), device, "teacher", report)
     side = read_side(config, tasks, _student_tokenizer(config, taught.tokenizer), device, "student", report)
-    return Rows(tasks, taught, side, fresh_teacher(config, taught.datas, taught.tokenizer) if taught.datas else None)
+    return Rows(config, tasks, taught, side, fresh_teacher(config, taught.datas, taught.tokenizer) if taught.datas else None)
 
 
 def taught_by(config: Config, rows: Rows, report: Report = silent) -> Teacher | None:
     """The teacher of these rows, refined now unless it has been before; None where none is needed."""
-    config = settled(config, rows.tasks)
     return make_teacher(config, rows.tasks, rows.taught, rows.side, report) if needed(config) else None
 
 
@@ -176,7 +170,7 @@ def selected(config: Config, student: Student, side: Side) -> dict[str, float]:
     if config.whole:
         return {}
     found = selection_scores(student, side.datas, layout_of(side.tokenizer, student.joined, config.data.max_length))
-    return {f"selected/{name}": value for name, value in found.items()}
+    return names.of(names.SELECTED, found)
 
 
 def save(model: Student, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -192,8 +186,6 @@ def prepare(config: Config) -> torch.device:
         torch.set_num_threads(config.threads)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is 'cuda'; allowed: auto or cpu, as torch finds no GPU here")
-    if config.loss.mixup and processes.count() > 1:
-        raise ValueError(f"loss.mixup is {config.loss.mixup}; allowed: 0 with several processes, whose rows would mix")
     precision.check(config)
     kind = processes.kind_of(config.device)
     for name, train_config in (("train", config.train), ("teacher.train", config.teacher.train)):
@@ -231,7 +223,7 @@ def new_student(config: Config, side: Side, teacher: TransformerStudent | None) 
     """The student before its training, from the weights that student.init names; the teacher is left as it is."""
     encoder: PreTrainedModel | None = None
     if config.student.init == "teacher":
-        assert teacher is not None, "settled() has refused it"
+        assert teacher is not None, "for_tasks() has refused it"
         encoder = copy.deepcopy(teacher.encoder)
     elif config.student.init:
         encoder = pretrained.load_encoder(pretrained.resolve(config.student.init, "student.init"), "student.init")
@@ -249,7 +241,7 @@ def distil(
     torch.manual_seed(config.seed)
     refined = None if teacher is None else teacher.refined
     student = new_student(config, side, None if refined is None else refined.model)
-    return fit(config, student, side, targets, report, checkpoint_of(config, side, teacher, file))
+    return trained(config, student, side, targets, report, checkpoint_of(config, side, teacher, file))
 
 
 def checkpoint_of(config: Config, side: Side, teacher: Teacher | None, file: Path) -> Checkpoint:
@@ -259,7 +251,7 @@ def checkpoint_of(config: Config, side: Side, teacher: Teacher | None, file: Pat
     return Checkpoint(file, settings_of(config) | of | {"contents": contents(config)}, config.checkpoint_seconds)
 
 
-def fit(
+def trained(
     config: Config,
     student: Student,
     side: Side,
@@ -277,17 +269,7 @@ def fit(
         sources = [Source(data, data.train_rows, *target) for data, target in zip(datas, targets, strict=True)]
     how = replace(config.train, eval_every=config.train.steps, patience=0) if config.whole else config.train
 
-    def batches(start: int) -> Iterator[Batch]:
-        drawn = joint_batches(sources, layout, how.batch_size, how.sampling, config.seed, how.steps, start)
-        return mixed_batches(drawn, config.loss.mixup, config.seed, start) if config.loss.mixup else drawn
-
-    known = {source.data.name: source.states for source in sources if source.states is not None}
-    matching = on(Matching(student.state_widths, known, config.loss.match), side.device) if known else None
-
-    def scored() -> dict[str, float]:
-        return selection_scores(student, side.datas, layout)
-
-    train(student, batches, scored, config.loss, how, report, checkpoint, matching)
+    fit(student, Lesson(sources, side.datas, layout, config.loss, how, config.seed), report, checkpoint)
     student.train(False)
     return student
 
@@ -343,7 +325,7 @@ def result(
     for data in datas:
         if data.found is not None:
             notes.append(f"{data.name}: {carving.told(data.found, len(data.selection_rows))}")
-            metrics = metrics | {f"data/{data.name}/{what}": value for what, value in carving.metrics(data.found).items()}
+            metrics = metrics | {names.data(data.name, what): value for what, value in carving.metrics(data.found).items()}
     name, key = ("", "") if teacher is None else (teacher.name, teacher.key)
     return Result(metrics, datasets, notes, hardware(), student, name, key, str(folder), exported)
 

@@ -15,10 +15,10 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
+from mkd import processes
 from mkd.config import Config, TrainConfig
 from mkd.evaluation.speed import hardware
 from mkd.storage.store import key_of, stored
-from mkd.training import processes
 
 MARGIN = 1.2
 """bfloat16 has to be so many times as fast: it costs digits, and what is timed is not all that a model does."""

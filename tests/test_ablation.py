@@ -15,7 +15,7 @@ from mkd.config import AblationConfig, Config
 from mkd.storage.versions import STAGES
 
 CONFIGS = Path(__file__).resolve().parents[1] / "experiments" / "configs"
-VARIANTS: dict[str, dict[str, Any]] = {"plain": {}, "mixup": {"loss.mixup": 0.4}}
+VARIANTS: dict[str, dict[str, Any]] = {"plain": {}, "clipped": {"train.clip": 0.4}}
 ABLATION = [*TINY, '--data.tasks=["sentiment", "similarity"]', "--ablation.variants", json.dumps(VARIANTS)]
 
 Ablated = tuple[Path, subprocess.CompletedProcess[str]]
@@ -27,8 +27,8 @@ def config_of(variants: dict[str, dict[str, Any]], **changes: Any) -> Config:
 
 def test_the_plan_is_every_variant_with_every_seed_the_first_seed_first() -> None:
     trials = plan(config_of(VARIANTS))
-    assert [trial.name for trial in trials] == ["plain s0", "mixup s0", "plain s7", "mixup s7"]
-    assert [(trial.config.seed, trial.config.loss.mixup) for trial in trials] == [(0, 0.0), (0, 0.4), (7, 0.0), (7, 0.4)]
+    assert [trial.name for trial in trials] == ["plain s0", "clipped s0", "plain s7", "clipped s7"]
+    assert [(trial.config.seed, trial.config.train.clip) for trial in trials] == [(0, 1.0), (0, 0.4), (7, 1.0), (7, 0.4)]
     assert not any(trial.config.baseline for trial in trials)
     assert all(trial.config.ablation == AblationConfig() for trial in trials)
 
@@ -79,10 +79,10 @@ def test_a_key_changes_with_the_version_of_the_training(monkeypatch: pytest.Monk
     [
         ({}, "ablation.variants names []; allowed: two variants or more"),
         ({"plain": {}}, "two variants or more"),
-        ({"plain": {}, "b": {"loss.mixupp": 1}}, "ablation.variants.b: there is no setting 'loss.mixupp'; allowed: loss.mixup"),
-        ({"plain": {}, "b": {"loss.mixup": "much"}}, "ablation.variants.b: .*loss.mixup.*much"),
-        ({"plain": {}, "b": {"loss.mixup": -1}}, "ablation.variants.b: .*loss.mixup is -1.0; allowed: 0 or more"),
-        ({"plain": {}, "b": {"loss.mixup": 0}}, "ablation.variants.b has the same settings as plain"),
+        ({"plain": {}, "b": {"train.clipp": 1}}, "ablation.variants.b: there is no setting 'train.clipp'; allowed: train.clip"),
+        ({"plain": {}, "b": {"train.clip": "much"}}, "ablation.variants.b: .*train.clip.*much"),
+        ({"plain": {}, "b": {"train.clip": -1}}, "ablation.variants.b: .*train.clip is -1.0; allowed: above 0"),
+        ({"plain": {}, "b": {"train.clip": 1}}, "ablation.variants.b has the same settings as plain"),
         ({"plain": {}, "b": {"data.tasks": ["similarity"]}}, "ablation.variants.b has the tasks .*allowed: those of plain"),
         ({"plain": {}, "b": {"data.tasks": ["x"]}}, "ablation.variants.b: data.tasks names 'x'"),
         ({"plain": {}, "b": {"train.sampling.weights": {"x": 1}}}, "ablation.variants.b: sampling.weights names"),
@@ -162,13 +162,13 @@ def test_every_trial_is_a_finished_run_below_that_of_the_ablation(ablated: Ablat
     found = outcome(done)
     parent = client(folder).get_run(found["run_id"])
     assert (parent.info.status, parent.data.tags["mkd.kind"]) == ("FINISHED", "ablation")
-    assert [(trial["variant"], trial["seed"]) for trial in found["trials"]] == [("plain", 0), ("mixup", 0)]
-    for trial, mixup in zip(found["trials"], ("0.0", "0.4"), strict=True):
+    assert [(trial["variant"], trial["seed"]) for trial in found["trials"]] == [("plain", 0), ("clipped", 0)]
+    for trial, clipped in zip(found["trials"], ("1.0", "0.4"), strict=True):
         run = client(folder).get_run(trial["run_id"])
         assert (run.info.status, run.info.run_name) == ("FINISHED", f"{trial['variant']} s0")
         assert run.data.tags["mkd.kind"] == "trial" and run.data.tags["mkd.variant"] == trial["variant"]
         assert run.data.tags["mkd.parent"] == run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-        assert (run.data.params["loss.mixup"], run.data.params["seed"]) == (mixup, "0")
+        assert (run.data.params["train.clip"], run.data.params["seed"]) == (clipped, "0")
         assert run.data.metrics["seconds/trial"] > run.data.metrics["seconds/student"] > 0
         assert not any("speed/" in name or name.startswith("baseline/") for name in run.data.metrics)
         left = {"config.yaml", "table.md", "data.json", "predictions.parquet"}
@@ -179,11 +179,11 @@ def test_every_trial_is_a_finished_run_below_that_of_the_ablation(ablated: Ablat
 def test_the_comparison_is_that_of_the_trials_own_scores(ablated: Ablated) -> None:
     folder, done = ablated
     found = outcome(done)
-    plain, mixup = (client(folder).get_run(trial["run_id"]).data.metrics["quality/mean"] for trial in found["trials"])
-    assert [row["mean"] for row in found["variants"]] == [plain, mixup]
-    assert (found["variants"][1]["differences"], found["variants"][1]["half"]) == ([mixup - plain], None)
+    plain, clipped = (client(folder).get_run(trial["run_id"]).data.metrics["quality/mean"] for trial in found["trials"])
+    assert [row["mean"] for row in found["variants"]] == [plain, clipped]
+    assert (found["variants"][1]["differences"], found["variants"][1]["half"]) == ([clipped - plain], None)
     parent = client(folder).get_run(found["run_id"])
-    assert parent.data.metrics["mean/mixup"] == mixup and parent.data.metrics["difference/mixup"] == mixup - plain
+    assert parent.data.metrics["mean/clipped"] == clipped and parent.data.metrics["difference/clipped"] == clipped - plain
     artifacts = {item.path for item in client(folder).list_artifacts(found["run_id"])}
     assert artifacts == {"config.yaml", "table.md", "comparison.json", "comparison.png"}
 
@@ -212,7 +212,7 @@ def test_a_trial_that_fails_is_made_again_and_those_before_it_are_kept(ablated: 
     store = client(folder)
     runs = store.search_runs(["1"], max_results=4)
     ended = {run.info.run_name: run.info.status for run in runs if run.info.run_name != "plain s1"}
-    assert {ended[name] for name in ("plain s2", "mixup s2")} == {"FINISHED"} and ended["fast s2"] == "FAILED"
+    assert {ended[name] for name in ("plain s2", "clipped s2")} == {"FINISHED"} and ended["fast s2"] == "FAILED"
     assert next(status for name, status in ended.items() if (name or "").startswith("ablation ")) == "FAILED"
     again = outcome(command(folder, "ablation", *ABLATION, "--ablation.seeds=[2]"))
     assert again["reused"] == 2

@@ -185,4 +185,14 @@ def test_a_config_that_an_earlier_state_of_the_project_has_written_is_read_witho
     written = cli.to_yaml(Config(seed=7, speed=SpeedConfig(length=64, seconds=3.5)))
     before = written.replace("speed:\n", "speed:\n  repeats: 50\n  warmup: 5\n")
     assert before.count("warmup: 5") == 1
+    before = before.replace("\nloss:\n", "\nloss:\n  mixup: 0.0\n").replace("\nexport:\n", "\nexport:\n  per_task: false\n")
     assert cli.from_yaml(before) == cli.from_yaml(written) == resolved(Config(seed=7, speed=SpeedConfig(length=64, seconds=3.5)))
+
+
+def test_a_setting_that_is_gone_is_refused_where_it_did_something(tmp_path: Path) -> None:
+    file = tmp_path / "old.yaml"
+    file.write_text("loss:\n  mixup: 0.4\n")
+    with pytest.raises(ValueError, match="loss.mixup is 0.4; allowed: 0, as the setting is gone"):
+        cli.parse(["--config", str(file)], "")
+    file.write_text("loss:\n  mixup: 0\n")
+    assert cli.parse(["--config", str(file)], "") == cli.parse([], "")

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.studies import comparison
 
-SCORES = {"plain": [70.0, 72.0, 74.0], "mixup": [71.0, 74.0, 74.0]}
+SCORES = {"plain": [70.0, 72.0, 74.0], "clipped": [71.0, 74.0, 74.0]}
 
 
 def metrics(mean: float) -> dict[str, float]:
@@ -35,7 +35,7 @@ def test_what_all_seeds_share_is_no_spread_of_the_difference() -> None:
 
 
 def test_one_seed_has_no_spread() -> None:
-    plain, mixup = compared({"plain": [70.0], "mixup": [71.5]})
+    plain, mixup = compared({"plain": [70.0], "clipped": [71.5]})
     assert (plain.sd, plain.half, mixup.sd, mixup.half, mixup.difference) == (None, None, None, None, 1.5)
 
 
@@ -43,9 +43,9 @@ def test_the_table_has_a_row_a_variant_and_no_difference_of_the_first_to_itself(
     printed = [[cell.strip() for cell in line.split("|")[1:-1]] for line in comparison.lines(compared(SCORES))]
     assert printed[0] == ["variant", "mean", "sd", "difference", "95 % interval", "sst2", "rte", "training s"]
     assert printed[2] == ["plain", "72.00", "2.00", "", "", "82.0", "62.0", "7.2"]
-    assert printed[3] == ["mixup", "73.00", "1.73", "+1.00", "-1.48 to +3.48", "83.0", "63.0", "7.3"]
-    alone = comparison.lines(compared({"plain": [70.0], "mixup": [71.5]}))
-    assert [cell.strip() for cell in alone[3].split("|")[1:6]] == ["mixup", "71.50", "-", "+1.50", "-"]
+    assert printed[3] == ["clipped", "73.00", "1.73", "+1.00", "-1.48 to +3.48", "83.0", "63.0", "7.3"]
+    alone = comparison.lines(compared({"plain": [70.0], "clipped": [71.5]}))
+    assert [cell.strip() for cell in alone[3].split("|")[1:6]] == ["clipped", "71.50", "-", "+1.50", "-"]
     assert "means over 1 seed;" in alone[-1] and alone[-1].endswith("one seed says nothing of the variants")
     several = comparison.lines(compared(SCORES))[-1]
     assert "means over 3 seeds;" in several and "where the t interval leaves out 0" in several
@@ -56,11 +56,11 @@ def test_the_picture_shows_every_variant_but_the_first() -> None:
     found = comparison.info(rows)
     assert found == comparison.Info(
         first="plain",
-        variants=["mixup", "mse"],
+        variants=["clipped", "mse"],
         means=[1.0, 0.0],
         halves=pytest.approx([4.30265 / math.sqrt(3)] * 2, rel=1e-5),  # type: ignore[arg-type]
         differences=[[1.0, 2.0, 0.0], [-1.0, 0.0, 1.0]],
     )
     (axes,) = comparison.draw(found).axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["mixup", "mse"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["clipped", "mse"]
     assert "plain" in axes.get_xlabel()

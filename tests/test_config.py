@@ -115,8 +115,6 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (LossConfig, {"temperature": float("inf")}, "loss.temperature is inf", "above 0"),
     (LossConfig, {"kind": "mse", "temperature": 2.0}, "loss.temperature is 2.0", "1 unless loss.kind=kl"),
     (LossConfig, {"hard_weight": -0.1}, "loss.hard_weight is -0.1", "from 0 to 1"),
-    (LossConfig, {"mixup": -0.1}, "loss.mixup is -0.1", "0 or more"),
-    (LossConfig, {"mixup": float("inf")}, "loss.mixup is inf", "0 or more"),
     (LossConfig, {"hard_weight": 1.1}, "loss.hard_weight is 1.1", "from 0 to 1"),
     (LossConfig, {"hard_weight_end": 1.1}, "loss.hard_weight_end is 1.1", "from 0 to 1, or null"),
     (LossConfig, {"task_weights": {"a": 0.0}}, "loss.task_weights.a is 0.0", "above 0"),

@@ -22,7 +22,7 @@ from mkd.evaluation.scoring import at_work, eager
 from mkd.export.folder import calibration_batches, export_int8, export_onnx, export_program, load_program
 from mkd.pipeline import save
 from mkd.runs.export import run_export
-from mkd.runtime.inference import MANIFEST, TOKENIZER, Infer, Text
+from mkd.runtime.inference import MANIFEST, TOKENIZER, Infer, Text, saturates
 from mkd.runtime.inference import Student as Runtime
 from mkd.runtime.layout import Arrays, padded
 from mkd.storage.pretrained import load_tokenizer
@@ -46,11 +46,25 @@ KINDS = {
 }
 
 
+Range = Literal["full", "reduced"]
+RANGES: list[Range] = ["full", "reduced"]
+
+
 class Made(NamedTuple):
     student: Student
     tokenizer: PreTrainedTokenizerBase
     datas: list[TaskData]
     folder: Path
+
+    def int8(self, weight_range: Range | None = None, calibrated: bool = False) -> Path:
+        """Its export in int8, made once; without a range in that which this processor needs."""
+        weight_range = weight_range or ("reduced" if saturates() else "full")
+        to = self.folder / f"int8-{weight_range}-{'static' if calibrated else 'dynamic'}"
+        if not to.exists():
+            layout = layout_of(self.tokenizer, self.student.joined, LENGTH)
+            seen = calibration_batches(self.datas, layout, 32) if calibrated else None
+            export_int8(self.folder / "onnx", to, ExportConfig(weight_range=weight_range), seen)
+        return to
 
 
 def student_of(config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Student:
@@ -75,7 +89,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     tokenizer = make_tokenizer(root, tasks)
     datas = make_datas(root, tasks, tokenizer, LENGTH)
     student = student_of(KINDS[request.param], datas, tokenizer)
-    export_onnx(student, tokenizer, ExportConfig(), root / "onnx")
+    export_onnx(student, tokenizer, root / "onnx")
     yield Made(student, tokenizer, datas, root)
 
 
@@ -126,35 +140,25 @@ def test_the_folder_holds_what_its_manifest_names(made: Made) -> None:
     assert sorted(path.name for path in (made.folder / "onnx").iterdir()) == [MANIFEST, "student.onnx", TOKENIZER]
 
 
-RANGES: list[Literal["full", "reduced"]] = ["full", "reduced"]
-
-
 @pytest.mark.parametrize("weight_range", RANGES)
-def test_int8_is_near_and_small(made: Made, weight_range: Literal["full", "reduced"], tmp_path: Path) -> None:
-    export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig(weight_range=weight_range))
-    assert 0 < difference(made, Runtime.load(tmp_path / "int8", 1).infer) < 0.25 * spread(made)
-    assert sorted(path.name for path in (tmp_path / "int8").iterdir()) == [MANIFEST, "student.onnx", TOKENIZER]
+def test_int8_is_near_and_small(made: Made, weight_range: Range) -> None:
+    assert 0 < difference(made, Runtime.load(made.int8(weight_range), 1).infer) < 0.25 * spread(made)
+    assert sorted(path.name for path in made.int8(weight_range).iterdir()) == [MANIFEST, "student.onnx", TOKENIZER]
 
 
-def test_static_int8_is_near(made: Made, tmp_path: Path) -> None:
-    layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
-    export_int8(made.folder / "onnx", tmp_path / "static", ExportConfig(), calibration_batches(made.datas, layout, 32))
-    own, infer = eager(made.student), Runtime.load(tmp_path / "static", 1).infer
+def test_static_int8_is_near(made: Made) -> None:
+    own, infer = eager(made.student), Runtime.load(made.int8(calibrated=True), 1).infer
     # A row beyond the range of the calibration's 32 is cut to it: the largest difference is such a row's.
     errors = np.concatenate([(infer(batch, task) - own(batch, task)).ravel() for task, batch in batches(made)])
     assert 0 < np.sqrt((errors**2).mean()) < 0.25 * spread(made)
-    assert sorted(path.name for path in (tmp_path / "static").iterdir()) == [MANIFEST, "student.onnx", TOKENIZER]
+    assert sorted(path.name for path in made.int8(calibrated=True).iterdir()) == [MANIFEST, "student.onnx", TOKENIZER]
 
 
 @pytest.mark.parametrize("calibrated", [False, True])
-def test_a_dynamic_answer_depends_on_the_other_rows_and_a_static_one_does_not(
-    made: Made, calibrated: bool, tmp_path: Path
-) -> None:
+def test_a_dynamic_answer_depends_on_the_other_rows_and_a_static_one_does_not(made: Made, calibrated: bool) -> None:
     """A number on the edge between two of 8 bits may fall to either side by a rounding error: so of most rows."""
     layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
-    seen = calibration_batches(made.datas, layout, 32) if calibrated else None
-    export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig(), seen)
-    infer = Runtime.load(tmp_path / "int8", 1).infer
+    infer = Runtime.load(made.int8(calibrated=calibrated), 1).infer
     moved = []
     for data in made.datas:
         together = infer(padded(data.train, np.arange(40), layout), data.name)
@@ -191,20 +195,16 @@ def products(graph: Path) -> list[Weight]:
 
 @pytest.mark.parametrize("weight_range", RANGES)
 @pytest.mark.parametrize("calibrated", [False, True])
-def test_each_output_of_a_product_has_a_scale(
-    made: Made, weight_range: Literal["full", "reduced"], calibrated: bool, tmp_path: Path
-) -> None:
+def test_each_output_of_a_product_has_a_scale(made: Made, weight_range: Range, calibrated: bool) -> None:
     """So each column of whole numbers reaches to the end of the range."""
-    layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
-    seen = calibration_batches(made.datas, layout, 6) if calibrated else None
-    export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig(weight_range=weight_range), seen)
-    found = products(tmp_path / "int8" / "student.onnx")
+    folder = made.int8(weight_range, calibrated)
+    found = products(folder / "student.onnx")
     assert len(found) >= 2
     for numbers, scales in found:
         assert numbers.dtype == np.int8 and scales.shape == numbers.shape[1:], (numbers.shape, scales.shape)
         largest = np.abs(numbers.astype(int)).max(0)
         assert set(largest[scales > 0]) <= ({127, 128} if weight_range == "full" else {63, 64}), largest
-    assert json.loads((tmp_path / "int8" / MANIFEST).read_text())["reduced_range"] == (weight_range == "reduced")
+    assert json.loads((folder / MANIFEST).read_text())["reduced_range"] == (weight_range == "reduced")
 
 
 @pytest.mark.parametrize("without_vnni", [False, True])
@@ -228,7 +228,7 @@ def test_products_of_all_8_bits_are_exact_on_any_processor(
     for module in student.modules():
         if isinstance(module, torch.nn.Linear):
             module.weight.data = module.weight.data.abs()  # sums of large products, which 16 bits do not hold
-    export_onnx(student, tokenizer, ExportConfig(), tmp_path / "onnx")
+    export_onnx(student, tokenizer, tmp_path / "onnx")
     export_int8(tmp_path / "onnx", tmp_path / "int8", ExportConfig(weight_range="full"))
     reference, student_at_work = ReferenceEvaluator(str(tmp_path / "int8" / "student.onnx")), Runtime.load(tmp_path / "int8", 1)
     heads = json.loads((tmp_path / "int8" / MANIFEST).read_text())["tasks"]
@@ -254,27 +254,12 @@ def test_exporting_leaves_the_student_as_it_was(made: Made) -> None:
     assert made.student.state_dict().keys() == fresh.state_dict().keys()
 
 
-def test_graphs_a_task_are_the_one_graph(tmp_path: Path) -> None:
-    tasks = make_tasks()
-    tokenizer = make_tokenizer(tmp_path, tasks)
-    datas = make_datas(tmp_path, tasks, tokenizer, LENGTH)
-    student = student_of(replace(BAG, ngrams=1), datas, tokenizer)
-    export_onnx(student, tokenizer, ExportConfig(per_task=True), tmp_path / "onnx")
-    export_int8(tmp_path / "onnx", tmp_path / "int8", ExportConfig())
-    made = Made(student, tokenizer, datas, tmp_path)
-    assert difference(made, Runtime.load(tmp_path / "onnx", 1).infer) < 2e-5
-    assert difference(made, Runtime.load(tmp_path / "int8", 1).infer) < 0.25 * spread(made)
-    graphs = [f"student-{i}.onnx" for i in range(3)]
-    for name in ("onnx", "int8"):
-        assert sorted(path.name for path in (tmp_path / name).iterdir()) == [*graphs, MANIFEST, TOKENIZER]
-
-
 def test_a_model_too_large_for_one_file_is_refused(
     datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mkd.export.folder.LARGEST_BYTES", 1000)
     with pytest.raises(ValueError, match=r"^a model of [\d,]+ bytes is too large for ONNX; allowed: at most 1,000$"):
-        export_onnx(student_of(BAG, datas, tokenizer), tokenizer, ExportConfig(), tmp_path / "onnx")
+        export_onnx(student_of(BAG, datas, tokenizer), tokenizer, tmp_path / "onnx")
     assert not (tmp_path / "onnx").exists()
 
 
@@ -292,7 +277,7 @@ def test_a_bilstm_with_a_whole_vocabulary_is_under_15_mb(datas: list[TaskData], 
     config = StudentConfig(kind="bilstm", hidden=128, embedding=128)
     student = make_student(config, datas, len(tokenizer), 128, None)
     assert input_table(student).weight.shape == (30522, 128)
-    export_onnx(student, tokenizer, ExportConfig(), tmp_path / "onnx")
+    export_onnx(student, tokenizer, tmp_path / "onnx")
     export_int8(tmp_path / "onnx", tmp_path / "int8", ExportConfig())
     assert sum(path.stat().st_size for path in (tmp_path / "int8").iterdir()) < 15_000_000
 

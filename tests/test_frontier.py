@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from experiments.studies.outcome import MILLISECONDS, Found, Info, Point, busy_notes, draw, found_by, info, lines
 from experiments.studies.study import FROM, RESULT, Outcome
 from experiments.tracking.table import markdown
+from mkd.config import Config
 from mkd.evaluation.pareto import Reference
 from mkd.pipeline import Ready, Rows
 from mkd.teachers.teaching import Side, Teacher
@@ -31,7 +32,9 @@ def ready(tokenizer: PreTrainedTokenizerBase, datas: list[TaskData]) -> Ready:
     labels[data.selection_rows[:5]] = [1, 0, 1, 0, 1]
     data = data._replace(train=data.train._replace(labels=labels), selection_rows=data.selection_rows[:5])
     side = Side(tokenizer, [data], torch.device("cpu"))
-    return Ready(Rows([], side, side, None), Teacher("bert-2x16", "key", [], None, None, None, {}, {"quality/mean": 90.0}))
+    return Ready(
+        Rows(Config(), [], side, side, None), Teacher("bert-2x16", "key", [], None, None, None, {}, {"quality/mean": 90.0})
+    )
 
 
 def add(

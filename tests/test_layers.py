@@ -28,19 +28,20 @@ search's engine there, the reader of runs, and what leaves a report beside them.
 
 ORDER = {
     "mkd": [
+        "mkd.names",
         "mkd.config",
         "mkd.rates",
         "mkd.result",
         "mkd.storage",
         "mkd.tasks",
+        "mkd.processes",
         "mkd.runtime",
         "mkd.__main__",
         "mkd.selection",
         "mkd.tokenization",
         "mkd.students",
-        "mkd.training",
-        "mkd.mixup",
         "mkd.evaluation",
+        "mkd.training",
         "mkd.precision",
         "mkd.augmentation",
         "mkd.teachers",

@@ -97,11 +97,11 @@ def test_the_total_mixes_soft_and_hard_row_by_row(kind: str, weight: float) -> N
         distillation(student[i : i + 1], teacher[i : i + 1], labels[i : i + 1], LossConfig(config.kind, config.temperature))
         for i in range(4)
     ]
-    mixed = sum(weight * float(row.hard) + (1 - weight) * float(row.soft) for row in (rows[0], rows[2]))
+    mixed = sum(weight * float(row.parts["hard"]) + (1 - weight) * float(row.parts["soft"]) for row in (rows[0], rows[2]))
     terms = distillation(student, teacher, labels, config)
-    assert float(terms.total) == pytest.approx((mixed + float(rows[1].soft) + float(rows[3].soft)) / 4)
-    assert float(terms.soft) == pytest.approx(sum(float(r.soft) for r in rows) / 4)
-    assert float(terms.hard) == pytest.approx((float(rows[0].hard) + float(rows[2].hard)) / 2)
+    assert float(terms.total) == pytest.approx((mixed + float(rows[1].parts["soft"]) + float(rows[3].parts["soft"])) / 4)
+    assert float(terms.parts["soft"]) == pytest.approx(sum(float(r.parts["soft"]) for r in rows) / 4)
+    assert float(terms.parts["hard"]) == pytest.approx((float(rows[0].parts["hard"]) + float(rows[2].parts["hard"])) / 2)
 
 
 def test_where_all_rows_have_labels_the_means_are_mixed() -> None:
@@ -123,7 +123,7 @@ def test_a_row_without_a_label_has_the_gradient_of_its_soft_loss_whatever_the_we
 
 def test_the_temperature_reaches_the_soft_loss() -> None:
     terms = distillation(STUDENT, TEACHER, torch.zeros(2), LossConfig(temperature=2.0))
-    assert float(terms.soft) == float(softened_kl(STUDENT, TEACHER, 2.0))
+    assert float(terms.parts["soft"]) == float(softened_kl(STUDENT, TEACHER, 2.0))
 
 
 def test_regression_has_squared_error_whatever_the_kind() -> None:
@@ -134,10 +134,10 @@ def test_regression_has_squared_error_whatever_the_kind() -> None:
 
 def test_without_a_teacher_the_total_is_the_hard_loss() -> None:
     terms = distillation(STUDENT, None, torch.tensor([1.0, 0.0]), LossConfig(hard_weight=1.0))
-    assert float(terms.total) == float(terms.hard) > 0
-    assert float(terms.soft) == 0
+    assert float(terms.total) == float(terms.parts["hard"]) > 0
+    assert float(terms.parts["soft"]) == 0
 
 
 def test_losses_of_half_precision_logits_are_in_float32() -> None:
     terms = distillation(STUDENT.bfloat16(), TEACHER, torch.tensor([1.0, 0.0]), LossConfig(hard_weight=0.5))
-    assert {term.dtype for term in terms[:3]} == {torch.float32}
+    assert {term.dtype for term in (terms.total, *terms.parts.values())} == {torch.float32}

@@ -19,7 +19,6 @@ from transformers import (
 )
 
 from mkd.config import LossConfig, MatchConfig, SamplingConfig, StudentConfig, TrainConfig
-from mkd.mixup import mixed
 from mkd.students import Student, load_model
 from mkd.students.bag import BagStudent
 from mkd.students.bilstm import BiLstmStudent
@@ -70,11 +69,12 @@ def test_the_loss_by_hand() -> None:
     weight.data[:, 0] = torch.tensor([2.0, -2.0])
     bias.data[:] = torch.tensor([0.0, 1.0])
     teacher = torch.tensor([[[9.0, 9.0], [2.0, 1.0]], [[9.0, 9.0], [1.0, 0.0]]]).half()
-    terms = LossTerms(torch.tensor(3.0), torch.tensor(1.0), torch.tensor(2.0))
+    terms = LossTerms(torch.tensor(3.0), {"soft": torch.tensor(1.0), "hard": torch.tensor(2.0)})
     with torch.no_grad():
         found = matching(terms, [torch.zeros(2, 3), torch.tensor([[1.0], [2.0]])], teacher, "a")
     expected = (0 + 4 + 9 + 9) / 4 / 8
-    assert [float(term) for term in found] == [3 + 0.5 * expected, 1, 2, expected]
+    assert (float(found.total), float(found.parts["match"])) == (3 + 0.5 * expected, expected)
+    assert (float(found.parts["soft"]), float(found.parts["hard"])) == (1, 2)
 
 
 def test_the_map_of_the_means_is_the_mean_of_the_maps(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
@@ -87,7 +87,7 @@ def test_the_map_of_the_means_is_the_mean_of_the_maps(datas: list[TaskData], tok
     target = torch.randn(3, 2, 5)
     zero = torch.zeros(())
     with torch.inference_mode():
-        found = matching(LossTerms(zero, zero, zero), answer(student, inputs, "pair").states, target, "pair")
+        found = matching(LossTerms(zero, {}), answer(student, inputs, "pair").states, target, "pair")
         tokens = student.encoder(
             inputs.ids[:, 0], attention_mask=inputs.mask[:, 0], token_type_ids=inputs.types, output_hidden_states=True
         ).hidden_states
@@ -98,7 +98,7 @@ def test_the_map_of_the_means_is_the_mean_of_the_maps(datas: list[TaskData], tok
             for row in range(3):
                 mapped = tokens[layer][row][inputs.mask[row, 0]] @ weight.T + bias
                 expected += float(((mapped.mean(0) - target[row, pair]) ** 2).mean() / variance) / 3 / 2
-    assert float(found.match) == float(found.total) == pytest.approx(expected, rel=1e-5)
+    assert float(found.parts["match"]) == float(found.total) == pytest.approx(expected, rel=1e-5)
 
 
 def test_tasks_of_one_teacher_share_its_maps_and_others_have_their_own() -> None:
@@ -145,8 +145,8 @@ def test_a_student_that_knows_the_mean_state_alone_is_at_one_whatever_the_teache
         bias.data[:] = torch.from_numpy(values[:, 0].astype(np.float32).mean(0))
         zero = torch.zeros(())
         with torch.no_grad():
-            found = matching(LossTerms(zero, zero, zero), [torch.ones(50, 2)], torch.from_numpy(values), "a")
-        assert float(found.match) == pytest.approx(1, rel=1e-4)
+            found = matching(LossTerms(zero, {}), [torch.ones(50, 2)], torch.from_numpy(values), "a")
+        assert float(found.parts["match"]) == pytest.approx(1, rel=1e-4)
 
 
 def test_states_that_never_vary_do_no_harm() -> None:
@@ -272,7 +272,7 @@ def test_the_students_own_weights_learn_from_the_match_and_not_the_map_alone(
     matching = Matching(student.state_widths, {"single": states_of(2, 1, 5, places=(0,))}, LAST)
     found = student(inputs_of(student, datas[0], tokenizer, [0, 1]), "single", states=True)
     zero = torch.zeros(())
-    matching(LossTerms(zero, zero, zero), found.states, torch.ones(2, 1, 5), "single").total.backward()
+    matching(LossTerms(zero, {}), found.states, torch.ones(2, 1, 5), "single").total.backward()
     assert isinstance(student, BiLstmStudent)
     assert student.embeddings.weight.grad is not None and student.embeddings.weight.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in student.heads.parameters())
@@ -303,7 +303,7 @@ def test_in_bfloat16_the_match_is_in_float32(datas: list[TaskData], tokenizer: P
     assert losses[-1] < losses[0]
     zero = torch.zeros(())
     states = [state.bfloat16() for state in (torch.ones(1, width) for width in run.student.state_widths)]
-    assert run.matching(LossTerms(zero, zero, zero), states, torch.ones(1, 1, 5).half(), "single").match.dtype == torch.float32
+    assert run.matching(LossTerms(zero, {}), states, torch.ones(1, 1, 5).half(), "single").parts["match"].dtype == torch.float32
 
 
 def test_a_weight_that_is_next_to_nothing_trains_the_student_as_none_does(
@@ -346,12 +346,3 @@ def test_a_batch_has_the_states_of_its_rows(datas: list[TaskData], tokenizer: Pr
     first, second = batches()
     assert first.states_BKD is not None and second.states_BKD is None
     np.testing.assert_array_equal(first.states_BKD.numpy(), np.concatenate(states.parts)[[5, 2, 30]])
-
-
-def test_mixed_rows_have_mixed_states(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
-    inputs = Inputs(torch.tensor([[[5]], [[7]]]), torch.ones(2, 1, 1, dtype=torch.bool), None)
-    states = torch.tensor([[[4.0, 0.0]], [[0.0, 8.0]]]).half()
-    found = mixed(Batch("t", inputs, torch.zeros(2), None, states), 0.75, torch.tensor([1, 0]))
-    assert found.states_BKD is not None
-    assert found.states_BKD.tolist() == [[[3.0, 2.0]], [[1.0, 6.0]]]
-    assert found.teacher_BC is None

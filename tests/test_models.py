@@ -49,7 +49,7 @@ def test_a_model_is_chosen_by_the_mean_of_its_seeds_on_selection_and_not_where_o
 
 @pytest.mark.parametrize(
     "change",
-    [{"loss.temperature": "2.0"}, {"machine": "N, 4 cores"}, {"backend": "int8"}, {"teacher": "U"}, {"variant": "mixup"},
+    [{"loss.temperature": "2.0"}, {"machine": "N, 4 cores"}, {"backend": "int8"}, {"teacher": "U"}, {"variant": "clipped"},
      {"kind": "finetune", "parent": "other"}, {"whole": "True"},
      {"drawn_by": "row by row"}],
 )  # fmt: skip
@@ -129,7 +129,7 @@ def test_models_of_one_student_are_told_apart_by_the_settings_that_differ() -> N
 def test_a_trial_is_told_by_its_number_and_a_variant_by_its_name() -> None:
     trials = averaged(frame({"trial": 3.0}, {"trial": 12.0, "loss.temperature": "2.0", "mean": 60.0}))
     assert trials["label"].tolist() == ["bilstm-64 #3", "bilstm-64 #12"]
-    variants = averaged(frame({"variant": "plain"}, {"variant": "mixup", "loss.temperature": "2.0", "mean": 60.0}))
+    variants = averaged(frame({"variant": "plain"}, {"variant": "clipped", "loss.temperature": "2.0", "mean": 60.0}))
     assert variants["label"].tolist() == ["bilstm-64 plain", "bilstm-64 mixup"]
 
 

@@ -261,13 +261,13 @@ def test_a_transformer_can_start_from_the_teachers_layers(result: Result, shared
 def test_more_to_learn_from_costs_no_other_teacher_and_no_logits_of_gold_rows(
     result: Result, shared: Path, tmp_path: Path
 ) -> None:
-    """Augmented rows, a file for all tasks of single texts, and mixup; stored logits are looked for by their manifests."""
+    """Augmented rows, and a file for all tasks of single texts; stored logits are looked for by their manifests."""
 
     def stores(kind: str) -> set[Path]:
         return {path.parent for path in (shared / "cache" / kind).glob("*/manifest.json")}
 
     (tmp_path / "more.csv").write_text("body\nthe film was fine\nnobody came\n")
-    config = config_of(shared / "cache", loss=LossConfig(mixup=0.4), baseline=False)
+    config = config_of(shared / "cache", baseline=False)
     transfer = [TransferConfig(str(tmp_path / "more.csv"), ["body"])]
     config = replace(config, data=replace(config.data, transfer=transfer, augment=AugmentConfig(multiple=2)))
     told: list[str] = []

@@ -1,27 +1,31 @@
-"""Two processes and more that train together, started as users start them, beside one that sees the same batches alone."""
+"""Two processes and more that train together, two of them started as users start them, beside one that sees the same batches."""
 
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from entry import TINY, client, command, environment, outcome, runs
+from database import put_database
+from entry import TINY, client, command, entry_point, environment, outcome, runs, started
 from entry import weights_of as student
 from safetensors.torch import load_file
+from serve import free_port
 
-from mkd.config import Config, LossConfig, TrainConfig
+from mkd import processes
+from mkd.config import Config, TrainConfig
 from mkd.pipeline import prepare
 from mkd.tokenization.tokens import Inputs
-from mkd.training import processes
 from mkd.training.batches import Batch
+from mkd.training.shares import share
 
 # Batches of two rows and three, which are fewer than the processes: most often one has none, of four also two or three.
 RUN = [
     *TINY, "--data.tasks=[sentiment, similarity]", "--teacher.dropout=0", "--train.batch_size=3", "--teacher.train.batch_size=2",
-    "--train.steps=60", "--teacher.train.steps=60", "--train.eval_every=20", "--loss.hard_weight=0.5",
+    "--train.steps=30", "--teacher.train.steps=30", "--train.eval_every=10", "--loss.hard_weight=0.5",
     "--loss.balance=uncertainty", "--loss.match.weight=1",
     # Its table of n-grams has sparse gradients.
     "--student.kind=bag", "--student.buckets=4096", "--train.lazy=true",
@@ -36,7 +40,18 @@ def launched(folder: Path, number: int, *argv: str) -> subprocess.CompletedProce
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", f"--num_processes={number}"]
     rest = ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
     whole = [*launcher, *rest, "-m", "experiments.distill", *argv]
-    return subprocess.run(whole, cwd=folder, env=environment(), capture_output=True, text=True, timeout=280)
+    return subprocess.run(whole, cwd=folder, env=environment(), capture_output=True, text=True, timeout=560)
+
+
+def forked(folder: Path, number: int, *argv: str) -> subprocess.CompletedProcess[str]:
+    """As many with what accelerate's launcher tells each of them; of them the first one's end."""
+    put_database(folder)
+    together = {"WORLD_SIZE": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    places = [together | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(number)]
+    children = [started(folder, entry_point, "distill", *argv, **place) for place in places]
+    ends = [child.end() for child in children]
+    assert [done.returncode for done in ends] == [0] * number, [done.stderr[-1000:] for done in ends]
+    return ends[0]
 
 
 def losses(folder: Path, run_id: str) -> dict[str, list[float]]:
@@ -61,13 +76,15 @@ def weights(folder: Path, run_id: str) -> dict[str, torch.Tensor]:
         return load_file(student(folder, run_id))
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("number", [2, 3, 4])
+@pytest.mark.parametrize(("number", "start"), [(2, launched), (3, forked), (4, forked)])
 def test_several_processes_have_the_losses_of_one(
-    number: int, alone: tuple[dict[str, list[float]], dict[str, torch.Tensor]], tmp_path: Path
+    number: int,
+    start: Callable[..., subprocess.CompletedProcess[str]],
+    alone: tuple[dict[str, list[float]], dict[str, torch.Tensor]],
+    tmp_path: Path,
 ) -> None:
     """Teacher, student and twin; rows with and without labels, and all that is learnt or projected beside the model."""
-    together = outcome(launched(tmp_path, number, *RUN))
+    together = outcome(start(tmp_path, number, *RUN))
     (run,) = runs(tmp_path)
     assert run.info.status == "FINISHED" and run.data.metrics["quality/mean"] == together["metrics"]["quality/mean"]
     expected, found = alone[0], losses(tmp_path, together["run_id"])
@@ -86,13 +103,6 @@ def test_several_gpus_cannot_add_up_sparse_gradients(monkeypatch: pytest.MonkeyP
         prepare(Config(train=TrainConfig(lazy=True)))
 
 
-def test_rows_cannot_be_mixed_across_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "0")
-    with pytest.raises(ValueError, match="loss.mixup is 0.4; allowed: 0 with several processes"):
-        prepare(Config(loss=LossConfig(mixup=0.4)))
-
-
 def batch(labels: list[float]) -> Batch:
     ids = torch.arange(len(labels)).reshape(-1, 1, 1)
     return Batch("t", Inputs(ids, torch.ones_like(ids, dtype=torch.bool), None), torch.tensor(labels), None)
@@ -103,35 +113,37 @@ def test_shares_and_what_they_count_for_by_hand(rank: int, monkeypatch: pytest.M
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", str(rank))
     nan = float("nan")
-    own, parts = processes.share(batch([1.0, nan, 0.0, nan, 2.0]))
+    own, part = share(batch([1.0, nan, 0.0, nan, 2.0]))
     rows: Any = [[0, 2, 4], [1, 3]][rank]
     assert own.inputs.ids.flatten().tolist() == rows
-    assert parts.of_mean == pytest.approx([6 / 5, 4 / 5][rank])
-    assert parts.of_terms.tolist() == pytest.approx([[3 / 5, 3 / 5, 1, 3 / 5], [2 / 5, 2 / 5, 0, 2 / 5]][rank])
+    assert part.factor() == pytest.approx([6 / 5, 4 / 5][rank])
+    assert [part.of(term) for term in ("loss", "soft", "hard", "match")] == pytest.approx(
+        [[3 / 5, 3 / 5, 1, 3 / 5], [2 / 5, 2 / 5, 0, 2 / 5]][rank]
+    )
 
 
 @pytest.mark.parametrize("rank", range(1, 8))
 def test_of_one_row_all_processes_but_the_first_have_none_that_counts(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "8")
     monkeypatch.setenv("RANK", str(rank))
-    own, parts = processes.share(batch([1.0]))
-    assert own.inputs.ids.flatten().tolist() == [0] and parts.of_mean == 0 and parts.of_terms.tolist() == [0, 0, 0, 0]
+    own, part = share(batch([1.0]))
+    assert own.inputs.ids.flatten().tolist() == [0] and part == (0, 0) and part.factor() == 0
 
 
 @pytest.mark.parametrize("number", [2, 3, 4, 8])
 @pytest.mark.parametrize("rows", range(1, 10))
 def test_the_shares_of_all_processes_are_the_batch(number: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mean over processes of their losses' means, each times of_mean, is the mean over the batch's rows."""
+    """The mean over processes of their losses' means, each times its factor, is the mean over the batch's rows."""
     monkeypatch.setenv("WORLD_SIZE", str(number))
     values, mean = [float(value**2) for value in range(rows)], 0.0
     for rank in range(number):
         monkeypatch.setenv("RANK", str(rank))
-        own, parts = processes.share(batch(values))
-        mean += float(own.labels_B.mean()) * parts.of_mean / number
+        own, part = share(batch(values))
+        mean += float(own.labels_B.mean()) * part.factor() / number
     assert mean == pytest.approx(sum(values) / rows)
 
 
 def test_one_process_has_the_whole_batch_as_it_is() -> None:
     whole = batch([1.0, 2.0])
-    own, parts = processes.share(whole)
-    assert own is whole and parts.of_mean == 1 and parts.of_terms.tolist() == [1, 1, 1, 1]
+    own, part = share(whole)
+    assert own is whole and part == (1, 1) and part.factor() == 1

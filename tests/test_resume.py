@@ -2,7 +2,6 @@
 
 import json
 import resource
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from entry import started
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import Config, LossConfig, SamplingConfig, StudentConfig, TrainConfig
 from mkd.evaluation.scoring import selection_scores
-from mkd.mixup import mixed_batches
 from mkd.storage.run_folder import Checkpoint, Saved, run_folder, settings_of
 from mkd.students import make_student
 from mkd.tokenization.tokens import TaskData, layout_of
@@ -92,19 +91,17 @@ def test_numbers_that_were_changed_by_hand_are_found(file: Path) -> None:
         Checkpoint(file, OF, 0).load()
 
 
+def save_without_room(file: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))
+    try:
+        Checkpoint(file, OF, 0).save(Saved({"a": torch.zeros(10000)}, {}))
+    except OSError as error:
+        sys.exit(str(error))
+
+
 def test_where_there_is_no_room_the_file_and_its_bytes_are_named_and_the_last_one_stays(file: Path) -> None:
     """In a process whose files may have 20,000 bytes at most: what it writes beyond is refused by the kernel."""
-    code = f"""
-import resource, sys, torch
-from pathlib import Path
-from mkd.storage.run_folder import Checkpoint, Saved
-resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))
-try:
-    Checkpoint(Path({str(file)!r}), {OF!r}, 0).save(Saved({{"a": torch.zeros(10000)}}, {{}}))
-except OSError as error:
-    sys.exit(str(error))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = started(file.parents[1], save_without_room, file).end()
     assert f"{file}: a checkpoint of 40,000 bytes cannot be written (" in done.stderr and "Traceback" not in done.stderr
     found = Checkpoint(file, OF, 0).load()
     assert found is not None and found.numbers["step"] == 7
@@ -126,7 +123,6 @@ VARIANTS: dict[str, tuple[StudentConfig, LossConfig, dict[str, Any]]] = {
     "transformer": (StudentConfig(kind="transformer", hidden=16, dropout=0.2), LossConfig(hard_weight_end=1.0), {}),
     "bag, lazy": (StudentConfig(kind="bag", hidden=8, buckets=4096, dropout=0.2), LossConfig(), {"lazy": True}),
     "uncertainty": (StudentConfig(kind="bilstm", hidden=8), LossConfig(balance="uncertainty"), {}),
-    "mixup": (StudentConfig(kind="transformer", hidden=16), LossConfig(mixup=0.4), {}),
     "moving alpha": (StudentConfig(kind="bag", hidden=8), LossConfig(), {"sampling": SamplingConfig(alpha_end=-1.0)}),
     "patience": (StudentConfig(kind="bag", hidden=8), LossConfig(), {"patience": 2, "eval_every": 5}),
 }
@@ -151,8 +147,7 @@ class Training:
         reports = 0
 
         def batches(start: int) -> Iterator[Batch]:
-            drawn = joint_batches(sources, layout, self.config.batch_size, self.config.sampling, 0, self.config.steps, start)
-            return mixed_batches(drawn, self.loss.mixup, 0, start) if self.loss.mixup else drawn
+            return joint_batches(sources, layout, self.config.batch_size, self.config.sampling, 0, self.config.steps, start)
 
         def report(step: int, metrics: dict[str, float]) -> None:
             nonlocal reports

@@ -68,8 +68,8 @@ def drawn(space: Space, num: int, seed: int = 0) -> list[dict[str, Any]]:
 def test_a_range_is_of_whole_numbers_where_all_its_numbers_are_and_a_list_is_of_choices(
     spec: Any, kind: BaseDistribution
 ) -> None:
-    leaf = one("loss.mixup", spec)
-    assert leaf == Leaf("loss.mixup", "loss.mixup", kind, {})
+    leaf = one("train.clip", spec)
+    assert leaf == Leaf("train.clip", "train.clip", kind, {})
     assert type(leaf.kind) is type(kind), "whole numbers equal others in Python"
 
 
@@ -103,40 +103,40 @@ def test_weights_are_made_of_a_draw_for_each_task() -> None:
         ("seed", [0, 1], "search.space.seed: allowed are settings of data, teacher, student, loss and train"),
         ("students.kind", ["bag"], "search.space.students.kind: allowed are settings of"),
         ("threads", [1], "search.space.threads: allowed are settings of"),
-        ("loss.mixup", {"low": 2, "high": 1}, "search.space.loss.mixup goes from 2 to 1; allowed: low below high"),
-        ("loss.mixup", {"low": 1, "high": 1}, "goes from 1 to 1; allowed: low below high"),
-        ("loss.mixup", {"low": "a", "high": 1}, "goes from 'a' to 1 by None, log False; allowed: numbers"),
-        ("loss.mixup", {"low": None, "high": 1}, "goes from None to 1 by None, log False; allowed: numbers"),
-        ("loss.mixup", {"low": 0, "high": True}, "goes from 0 to True by None, log False; allowed: numbers"),
-        ("loss.mixup", {"low": 0, "high": math.inf}, "goes from 0 to inf by None, log False; allowed: numbers"),
-        ("loss.mixup", {"low": math.nan, "high": 1}, "goes from nan to 1 by None, log False; allowed: numbers"),
-        ("loss.mixup", {"low": 0, "high": 1, "step": "x"}, "by 'x', log False; allowed: numbers"),
-        ("loss.mixup", {"low": 1, "high": 2, "log": "false"}, "log 'false'; allowed: numbers, log true or false"),
-        ("loss.mixup", {"low": 1, "high": 2, "log": None}, "log None; allowed: numbers, log true or false"),
-        ("loss.mixup", {"low": 1, "high": 8, "log": True, "step": 1}, "allowed: log above 0 without step, step above 0"),
-        ("loss.mixup", {"low": 0, "high": 8, "log": True}, "allowed: log above 0 without step, step above 0"),
-        ("loss.mixup", {"low": 1, "high": 8, "step": 0}, "allowed: log above 0 without step, step above 0"),
-        ("loss.mixup", {"low": 1, "high": 8, "step": -7}, "allowed: log above 0 without step, step above 0"),
-        ("loss.mixup", {"low": 1, "high": 8, "step": 3}, "from 1 to 8 by 3; allowed: a high end that steps from the low one"),
-        ("loss.mixup", {"low": 0.0, "high": 1.0, "step": 0.3}, "allowed: a high end that steps from the low one meet"),
-        ("loss.mixup", {"low": 1}, r"is {'low': 1}; allowed: {low, high, log, step}, a list, {choices: a space, or null, "),
-        ("loss.mixup", {"low": 1, "high": 2, "steps": 1}, "'steps': 1}; allowed: {low, high, log, step}"),
-        ("loss.mixup", {}, "is {}; allowed: {low, high"),
-        ("loss.mixup", None, "is None; allowed: {low, high"),
-        ("loss.mixup", 3, "is 3; allowed: {low, high"),
-        ("loss.mixup", "dirichlet", "is 'dirichlet'; allowed: .* or simplex"),
-        ("loss.mixup", [], r"is \[\]; allowed: at least one choice, each once"),
-        ("loss.mixup", [1, 2, 1], r"is \[1, 2, 1\]; allowed: at least one choice, each once"),
-        ("loss.mixup", [1, 1.0], "allowed: at least one choice, each once"),
-        ("loss.mixup", [[1], [2]], "each once, of numbers, texts, booleans and null"),
-        ("loss.mixup", [{"a": 1}], "each once, of numbers, texts, booleans and null"),
-        ("loss.mixup", {"choices": {}}, r"is \[\]; allowed: at least one choice"),
-        ("loss.mixup", {"choices": [1, 2]}, r"is {'choices': \[1, 2\]}; allowed: "),
-        ("loss.mixup", {"choices": {"kl": [1, 2]}}, r"is {'choices': {'kl': \[1, 2\]}}; allowed: .*{choices: a space, or null"),
-        ("loss.mixup", {"choices": {"kl": "mse"}}, "is {'choices': {'kl': 'mse'}}; allowed: "),
-        ("loss.mixup", {"choices": {"kl": {"x": [1]}}}, "search.space.x: allowed are settings of"),
-        ("loss.mixup", {"choices": {"kl": {3: [1]}}}, "search.space.3: allowed are settings of"),
-        ("loss.mixup", {"choices": {"kl": {"loss.mixup": []}}}, r"search.space.loss.mixup is \[\]"),
+        ("train.clip", {"low": 2, "high": 1}, "search.space.train.clip goes from 2 to 1; allowed: low below high"),
+        ("train.clip", {"low": 1, "high": 1}, "goes from 1 to 1; allowed: low below high"),
+        ("train.clip", {"low": "a", "high": 1}, "goes from 'a' to 1 by None, log False; allowed: numbers"),
+        ("train.clip", {"low": None, "high": 1}, "goes from None to 1 by None, log False; allowed: numbers"),
+        ("train.clip", {"low": 0, "high": True}, "goes from 0 to True by None, log False; allowed: numbers"),
+        ("train.clip", {"low": 0, "high": math.inf}, "goes from 0 to inf by None, log False; allowed: numbers"),
+        ("train.clip", {"low": math.nan, "high": 1}, "goes from nan to 1 by None, log False; allowed: numbers"),
+        ("train.clip", {"low": 0, "high": 1, "step": "x"}, "by 'x', log False; allowed: numbers"),
+        ("train.clip", {"low": 1, "high": 2, "log": "false"}, "log 'false'; allowed: numbers, log true or false"),
+        ("train.clip", {"low": 1, "high": 2, "log": None}, "log None; allowed: numbers, log true or false"),
+        ("train.clip", {"low": 1, "high": 8, "log": True, "step": 1}, "allowed: log above 0 without step, step above 0"),
+        ("train.clip", {"low": 0, "high": 8, "log": True}, "allowed: log above 0 without step, step above 0"),
+        ("train.clip", {"low": 1, "high": 8, "step": 0}, "allowed: log above 0 without step, step above 0"),
+        ("train.clip", {"low": 1, "high": 8, "step": -7}, "allowed: log above 0 without step, step above 0"),
+        ("train.clip", {"low": 1, "high": 8, "step": 3}, "from 1 to 8 by 3; allowed: a high end that steps from the low one"),
+        ("train.clip", {"low": 0.0, "high": 1.0, "step": 0.3}, "allowed: a high end that steps from the low one meet"),
+        ("train.clip", {"low": 1}, r"is {'low': 1}; allowed: {low, high, log, step}, a list, {choices: a space, or null, "),
+        ("train.clip", {"low": 1, "high": 2, "steps": 1}, "'steps': 1}; allowed: {low, high, log, step}"),
+        ("train.clip", {}, "is {}; allowed: {low, high"),
+        ("train.clip", None, "is None; allowed: {low, high"),
+        ("train.clip", 3, "is 3; allowed: {low, high"),
+        ("train.clip", "dirichlet", "is 'dirichlet'; allowed: .* or simplex"),
+        ("train.clip", [], r"is \[\]; allowed: at least one choice, each once"),
+        ("train.clip", [1, 2, 1], r"is \[1, 2, 1\]; allowed: at least one choice, each once"),
+        ("train.clip", [1, 1.0], "allowed: at least one choice, each once"),
+        ("train.clip", [[1], [2]], "each once, of numbers, texts, booleans and null"),
+        ("train.clip", [{"a": 1}], "each once, of numbers, texts, booleans and null"),
+        ("train.clip", {"choices": {}}, r"is \[\]; allowed: at least one choice"),
+        ("train.clip", {"choices": [1, 2]}, r"is {'choices': \[1, 2\]}; allowed: "),
+        ("train.clip", {"choices": {"kl": [1, 2]}}, r"is {'choices': {'kl': \[1, 2\]}}; allowed: .*{choices: a space, or null"),
+        ("train.clip", {"choices": {"kl": "mse"}}, "is {'choices': {'kl': 'mse'}}; allowed: "),
+        ("train.clip", {"choices": {"kl": {"x": [1]}}}, "search.space.x: allowed are settings of"),
+        ("train.clip", {"choices": {"kl": {3: [1]}}}, "search.space.3: allowed are settings of"),
+        ("train.clip", {"choices": {"kl": {"train.clip": []}}}, r"search.space.train.clip is \[\]"),
     ],
 )
 def test_what_describes_no_range_choices_or_weights_is_refused_with_what_is_allowed(setting: str, spec: Any, told: str) -> None:
@@ -263,7 +263,7 @@ def test_settings_that_are_left_out_are_left_out_of_the_params() -> None:
         ({"train.learning_rate": 0.1}, "train.learning_rate is 0.1; allowed in search.space: from 0.0005 to 0.01"),
         ({"train.learning_rate": math.nan}, "train.learning_rate is nan; allowed in search.space: from 0.0005 to 0.01"),
         ({"train.learning_rate": "fast"}, "train.learning_rate is 'fast'; allowed in search.space: from 0.0005 to 0.01"),
-        ({"loss.mixup": 1}, "loss.mixup is 1; allowed: settings that search.space has"),
+        ({"train.clip": 1}, "train.clip is 1; allowed: settings that search.space has"),
     ],
 )
 def test_settings_outside_of_the_space_are_refused(settings: dict[str, Any], told: str) -> None:
@@ -293,7 +293,7 @@ def test_weights_that_are_not_a_number_for_each_task_are_refused(weights: Any) -
     ids=str,
 )
 def test_a_range_holds_the_numbers_on_its_steps_and_a_list_its_choices(spec: Any, inside: list[Any], outside: list[Any]) -> None:
-    kind = one("loss.mixup", spec).kind
+    kind = one("train.clip", spec).kind
     assert kind is not None
     assert [holds(kind, value) for value in inside] == [True] * len(inside)
     assert [holds(kind, value) for value in outside] == [False] * len(outside)

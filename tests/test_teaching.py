@@ -34,7 +34,7 @@ from mkd.runs.finetune import run_finetune
 from mkd.students import load_model
 from mkd.tasks import demo
 from mkd.tasks.sources import load_tasks
-from mkd.teachers import settled, tokenizer_of, weakness
+from mkd.teachers import for_tasks, tokenizer_of, weakness
 from mkd.teachers.refined import refined_teacher, teacher_tokenizer
 from mkd.tokenization.tokens import TaskData
 
@@ -169,7 +169,7 @@ def test_what_joins_the_training_rows_is_labelled_by_every_kind_that_can(
         "sentiment": ["refined", checkpoint(folder, "sentiment", tokenizer, "c")],
         "paraphrase": [checkpoint(folder, "paraphrase", tokenizer, "cc")],
     }
-    config = config_of(tmp_path, sources, tasks=TASKS[:2], loss=LossConfig(mixup=0.4))
+    config = config_of(tmp_path, sources, tasks=TASKS[:2])
     plain = run(config, tmp_path / "plain")
     more = replace(
         config.data, transfer=[TransferConfig(str(tmp_path / "more.csv"), ["body"])], augment=AugmentConfig(multiple=1)
@@ -222,7 +222,7 @@ def test_a_file_cannot_label_what_is_added_to_its_task(folder: Path, tmp_path: P
             run(bad, tmp_path / "s")
         assert not (tmp_path / "cache").exists()
     others = replace(added, teacher=replace(added.teacher, sources={"similarity": ["a.jsonl"]}))
-    assert settled(others, load_tasks(others.data)) == others
+    assert for_tasks(others, load_tasks(others.data)) == others
 
 
 def test_a_teacher_refined_on_some_tasks_is_found_again_by_a_distillation(folder: Path, tmp_path: Path) -> None:
@@ -241,12 +241,12 @@ def test_settings_that_cannot_work_are_refused_before_any_training(folder: Path,
     tasks = load_tasks(DataConfig(tasks=TASKS, demo=DEMO))
     open_tasks = config_of(folder, {"other": ["x"]}, tasks=[])
     with pytest.raises(ValueError, match="teacher.sources names 'other'; chosen: sentiment, paraphrase, similarity"):
-        settled(open_tasks, tasks)
+        for_tasks(open_tasks, tasks)
     config = config_of(folder, files)
     with pytest.raises(ValueError, match="student.init is 'teacher'; allowed: empty or a checkpoint"):
-        settled(replace(config, student=StudentConfig(kind="bilstm", init="teacher")), tasks)
+        for_tasks(replace(config, student=StudentConfig(kind="bilstm", init="teacher")), tasks)
     with pytest.raises(ValueError, match="teacher.checkpoint is 'x'; allowed: empty, as teacher.sources names others"):
-        settled(replace(config, teacher=replace(config.teacher, checkpoint="x")), tasks)
+        for_tasks(replace(config, teacher=replace(config.teacher, checkpoint="x")), tasks)
     with pytest.raises(ValueError, match="teacher.sources names others for all tasks"):
         run_teacher(config, tmp_path)
 

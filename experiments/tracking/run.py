@@ -15,12 +15,11 @@ from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
 from experiments.cli import flat, one_line, to_yaml
-from mkd import precision
+from mkd import names, precision, processes
 from mkd.config import Config
 from mkd.result import Ended, Report
 from mkd.selection.carving import VERSION
 from mkd.storage.run_folder import run_folder
-from mkd.training import processes
 
 EXPERIMENT = "mkd"
 """Where runs go that no MLFLOW_EXPERIMENT_NAME and no `mlflow run` sends elsewhere."""
@@ -48,7 +47,7 @@ def opened(
     It is the one that was killed with the same settings, where there is one; else that which `mlflow run` has made; else new.
     Raises ConnectionError where the tracking store cannot be reached.
     """
-    with run_folder(config, f"{tags['mkd.kind']} {place}".rstrip()) as folder:
+    with run_folder(config, f"{tags[names.TAG_KIND]} {place}".rstrip()) as folder:
         with connected():
             started = _started(folder, name, parent)
         with started as run:
@@ -67,7 +66,7 @@ def failure_told(run: Run) -> Iterator[None]:
         client = mlflow.MlflowClient()
         client.set_tag(run.info.run_id, "mlflow.note.content", why)
         if not isinstance(error, Ended):
-            client.set_tag(run.info.run_id, "mkd.error", why)
+            client.set_tag(run.info.run_id, names.TAG_ERROR, why)
         raise
 
 
@@ -87,12 +86,12 @@ def connected() -> Iterator[None]:
 def describe(run: Run, config: Config, name: str, tags: dict[str, str]) -> None:
     """Leaves name, tags and all settings in the open run."""
     ratio = precision.known(Path(config.cache), processes.kind_of(config.device))
-    measured = {} if ratio is None else {"mkd.hardware.bfloat16_speedup": f"{ratio:.2f}"}
-    mlflow.set_tags({"mlflow.runName": name, "mkd.selection": VERSION} | measured | tags)
+    measured = {} if ratio is None else {names.tag_hardware("bfloat16_speedup"): f"{ratio:.2f}"}
+    mlflow.set_tags({"mlflow.runName": name, names.TAG_SELECTION: VERSION} | measured | tags)
     client = mlflow.MlflowClient()
     known = client.get_run(run.info.run_id).data
-    if why := known.tags.get("mkd.error"):  # it is gone on with
-        client.delete_tag(run.info.run_id, "mkd.error")
+    if why := known.tags.get(names.TAG_ERROR):  # it is gone on with
+        client.delete_tag(run.info.run_id, names.TAG_ERROR)
         if known.tags.get("mlflow.note.content") == why:
             client.delete_tag(run.info.run_id, "mlflow.note.content")
     params = [Param(key, str(value)) for key, value in flat(config).items() if key not in known.params]
@@ -105,7 +104,7 @@ def _started(folder: Path, name: str, parent: Run | None) -> mlflow.ActiveRun:
     place = f"{platform.node()}:{folder.resolve()}"
     known = _unfinished(place, (folder / STARTED).exists())
     (folder / STARTED).touch()
-    return start(name, known, parent, {"mkd.folder": place})
+    return start(name, known, parent, {names.TAG_FOLDER: place})
 
 
 def start(name: str, known: str, parent: Run | None, tags: dict[str, str]) -> mlflow.ActiveRun:
@@ -131,7 +130,7 @@ def _unfinished(place: str, started: bool) -> str:
     client = mlflow.MlflowClient()
     status = "!= 'FINISHED'" if started else "= 'RUNNING'"
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    wanted = f"attributes.status {status} and tags.`mkd.folder` = '{place}'"
+    wanted = f"attributes.status {status} and tags.`{names.TAG_FOLDER}` = '{place}'"
     found = client.search_runs(experiments, wanted, max_results=1, order_by=["attributes.start_time DESC"])
     return str(found[0].info.run_id) if found else ""
 

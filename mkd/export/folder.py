@@ -79,8 +79,8 @@ class Graph(nn.Module):
         return logits
 
 
-def export_onnx(student: Student, tokenizer: PreTrainedTokenizerBase, config: ExportConfig, folder: Path) -> None:
-    """Writes the student to the folder as one graph for all heads, or one a task, of any batch and length, in float32.
+def export_onnx(student: Student, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes the student to the folder as one graph for all heads, of any batch and length, in float32.
 
     Raises ValueError for one that is too large for a graph in one file.
     """
@@ -90,16 +90,13 @@ def export_onnx(student: Student, tokenizer: PreTrainedTokenizerBase, config: Ex
     names = sorted(student.config.tasks)
     layout = layout_of(tokenizer, student.joined, student.config.max_tokens)
     folder.mkdir(parents=True)
+    _write_graph(Graph(student, names), layout, folder / GRAPH)
     tasks: dict[str, dict[str, Any]] = {}
-    groups = [[name] for name in names] if config.per_task else [names]
-    for number, group in enumerate(groups):
-        file = f"student-{number}.onnx" if config.per_task else GRAPH
-        _write_graph(Graph(student, group), layout, folder / file)
-        start = 0
-        for name in group:
-            head = student.config.tasks[name]
-            tasks[name] = {key: head[key] for key in ("labels", "pair", "mean", "std")} | {"graph": file, "start": start}
-            start += len(head["labels"]) or 1
+    start = 0
+    for name in names:
+        head = student.config.tasks[name]
+        tasks[name] = {key: head[key] for key in ("labels", "pair", "mean", "std")} | {"graph": GRAPH, "start": start}
+        start += len(head["labels"]) or 1
     unpadded(tokenizer).save(str(folder / TOKENIZER))
     _write_manifest(folder, {"format": FORMAT, "tasks": tasks, "layout": layout._asdict()})
 

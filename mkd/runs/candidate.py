@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from mkd import names
 from mkd.config import Config
 from mkd.evaluation.remarks import reading, weak_students
 from mkd.evaluation.scoring import answers, dev_logits, eager
@@ -23,7 +24,7 @@ from mkd.runtime import inference
 from mkd.storage.store import key_of, stored
 from mkd.storage.versions import made_by
 from mkd.students import Student
-from mkd.teachers import settled
+from mkd.teachers import for_tasks
 from mkd.teachers.states import check_layers
 from mkd.teachers.teaching import soft_targets
 from mkd.tokenization.tokenise import tokenizer_fingerprint
@@ -56,7 +57,7 @@ def cost(rows: Rows, config: Config, backend: str) -> Cost:
     ValueError where the config describes no student, or one that the backend cannot hold.
     """
     prepare(config)
-    config = settled(config, rows.tasks)
+    config = for_tasks(config, rows.tasks)
     student = untrained(rows, config).cpu()
 
     def build(aside: Path) -> None:
@@ -69,8 +70,6 @@ def cost(rows: Rows, config: Config, backend: str) -> Cost:
         _write(aside, found)
 
     parts = _machine(rows, config) | {"student": student.config.to_dict(), "backend": backend}
-    if config.export.per_task and backend != TORCH:
-        parts["per_task"] = True
     if config.export.weight_range != "auto" and backend == "int8":
         parts["weight_range"] = config.export.weight_range
     return Cost(_kept(config, json.loads(json.dumps(parts)), build), backend)
@@ -85,7 +84,7 @@ def teacher_speed(ready: Ready, config: Config) -> dict[str, float]:
 
     def build(aside: Path) -> None:
         timed, asked = {TORCH: in_torch(model.cpu(), tokenizer)}, of_one_thread(config.speed)
-        _write(aside, speed_metrics(timed, work_of(ready.rows.tasks), asked, config.speed.seconds, "teacher/"))
+        _write(aside, speed_metrics(timed, work_of(ready.rows.tasks), asked, config.speed.seconds, names.TEACHER))
 
     return _kept(config, _machine(ready.rows, config) | {"teacher": teacher.key}, build)
 
@@ -96,11 +95,11 @@ def run_candidate(ready: Ready, config: Config, known: Cost, folder: Path, repor
     It has no twin, is not exported and its weights are not kept: a search wants to know what it is good for.
     """
     prepare(config)
-    (tasks, _, side, _), teacher = ready
-    config = settled(config, tasks)
+    (_, tasks, _, side, _), teacher = ready
+    config = for_tasks(config, tasks)
     check_names(config, side.datas)
     targets = soft_targets(config, side, teacher, report)
-    student = distil(config, side, targets, teacher, phase(report, "", "student"), folder / "student.safetensors")
+    student = distil(config, side, targets, teacher, phase(report, "", names.PHASE_STUDENT), folder / "student.safetensors")
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     dev, read = dev_logits(eager(student), side.datas, layout), reading(side.datas, side.tokenizer, layout)
     costs = known.metrics | teacher_speed(ready, config)
@@ -123,7 +122,7 @@ def _in_backend(rows: Rows, config: Config, student: Student, backend: str, fold
     if backend == TORCH:
         return timed
     try:
-        export_onnx(student, rows.side.tokenizer, config.export, folder / "onnx")
+        export_onnx(student, rows.side.tokenizer, folder / "onnx")
     except torch.onnx.OnnxExporterError as error:
         raise ValueError(f"search.backend is {backend!r}; allowed for {config.student.name}: torch ({error})") from error
     if backend == "int8":

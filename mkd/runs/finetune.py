@@ -7,13 +7,14 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from mkd import names
 from mkd.augmentation.augment import augmented
 from mkd.config import Config, StudentConfig
 from mkd.evaluation.remarks import reading, weak_students
 from mkd.evaluation.scoring import answers, dev_logits, eager, majority, quality
 from mkd.evaluation.speed import size_metrics, within
 from mkd.export.backends import offered
-from mkd.pipeline import check_names, checkpoint_of, fit, learnt_from, prepare, result, save, selected
+from mkd.pipeline import check_names, checkpoint_of, learnt_from, prepare, result, save, selected, trained
 from mkd.rates import STUDENT, resolved
 from mkd.result import MODEL, Report, Result, phase, silent
 from mkd.storage import pretrained
@@ -21,7 +22,7 @@ from mkd.students import Student, load_model
 from mkd.students.adoption import adopted, anew, known_tasks
 from mkd.students.heads import on
 from mkd.tasks.sources import load_tasks
-from mkd.teachers import refined_tasks, settled, tokenizer_of
+from mkd.teachers import for_tasks, refined_tasks, tokenizer_of
 from mkd.teachers.states import check_layers
 from mkd.teachers.teaching import beside, make_teacher, read_side, soft_targets, weak_teachers
 from mkd.tokenization.tokens import layout_of
@@ -41,7 +42,7 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     origin, tokenizer = _origin(config)
     tasks = load_tasks(config.data)
     if not config.loss.from_labels_alone:
-        config = settled(config, tasks)
+        config = for_tasks(config, tasks)
     tasks = augmented(config, tasks, phase(report, "", "augmentation"))
     side = read_side(config, tasks, tokenizer, device, "student", report)
     check_names(config, side.datas)
@@ -63,7 +64,7 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     start = replace(config.finetune, student=pretrained.fingerprint(Path(config.finetune.student)))
     checkpoint = checkpoint_of(replace(config, finetune=start), side, teacher, folder / "student.safetensors")
     begun = time.perf_counter()
-    fit(config, student, side, targets, phase(report, "", "student"), checkpoint)
+    trained(config, student, side, targets, phase(report, "", names.PHASE_STUDENT), checkpoint)
     speed = within(config.speed, time.perf_counter() - begun)
     save(student, tokenizer, folder / MODEL)
 
@@ -71,15 +72,15 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
     metrics = quality(side.datas, dev)
     metrics |= beside(teacher, side.datas, dev, metrics) | majority(side.datas) | selected(config, student, side)
     # The mean over fewer tasks would not be comparable.
-    metrics |= {f"before/{name}": v for name, v in before.items() if name != "quality/mean" or len(known) == len(tasks)}
+    comparable = {name: v for name, v in before.items() if name != names.QUALITY_MEAN or len(known) == len(tasks)}
+    metrics |= names.of(names.BEFORE, comparable)
     if config.baseline:
         torch.manual_seed(config.seed)
         twin = on(anew(origin, side.datas), device)
         how = replace(config, train=replace(config.train, learning_rate=STUDENT))
         checkpoint = checkpoint_of(replace(how, finetune=start), side, teacher, folder / "anew.safetensors")
-        fit(how, twin, side, targets, phase(report, "anew/", "anew/student"), checkpoint)
-        twin_scores = quality(side.datas, dev_logits(eager(twin), side.datas, layout))
-        metrics |= {f"anew/{name}": value for name, value in twin_scores.items()}
+        trained(how, twin, side, targets, phase(report, names.ANEW, names.ANEW + names.PHASE_STUDENT), checkpoint)
+        metrics |= names.of(names.ANEW, quality(side.datas, dev_logits(eager(twin), side.datas, layout)))
     found = offered(replace(config, speed=speed), student, side, tasks, dev, teacher, folder, report)
     read = reading(side.datas, tokenizer, layout)
     metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics | read.metrics
@@ -92,7 +93,7 @@ def run_finetune(config: Config, folder: Path, report: Report = silent) -> Resul
 
 def no_use(metrics: dict[str, float]) -> list[str]:
     """A note where the same student, started anew, scores more in the mean than the one that was trained further."""
-    own, other = (metrics.get(f"{prefix}quality/mean", 0.0) for prefix in ("", "anew/"))
+    own, other = (metrics.get(prefix + names.QUALITY_MEAN, 0.0) for prefix in ("", names.ANEW))
     if other <= own:
         return []
     return [

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mkd import names
 from mkd.config import Config, LossConfig, SamplingConfig, StudentConfig, TrainConfig
 from mkd.evaluation.scoring import eager, predict
 from mkd.evaluation.speed import flops
@@ -123,7 +124,7 @@ def throughput(config: Config, report: Report = silent) -> Throughput:
             for loop, run in LOOPS.items():
                 found[loop].append(run(work))
             done = place * config.throughput.rounds + turn + 1
-            report(done, {"progress/throughput": done / len(config.throughput.students) / config.throughput.rounds})
+            report(done, {names.progress("throughput"): done / len(config.throughput.students) / config.throughput.rounds})
         timings += _timings(name, found, _flops(work), peak)
     return Throughput(timings, count, pass_)
 

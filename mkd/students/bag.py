@@ -87,10 +87,7 @@ class BagStudent(OfWords):
 
     def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
         """Logits [B, C] of a task's head; with `states` an Answer."""
-        own_BSL = inputs.mask if inputs.mix is None else inputs.mix.own_BSL
-        total_BSE = self._total(inputs.ids.flatten(0, 1), own_BSL.flatten(0, 1)).unflatten(0, inputs.ids.shape[:2])
-        if inputs.mix is not None:
-            total_BSE = inputs.mix.of(total_BSE)
+        total_BSE = self._total(inputs.ids.flatten(0, 1), inputs.mask.flatten(0, 1)).unflatten(0, inputs.ids.shape[:2])
         mean_BSE = total_BSE / inputs.mask.sum(2, keepdim=True)
         u, v = mean_BSE[:, 0], mean_BSE[:, -1]
         hidden = torch.cat([u, v, (u - v).abs(), u * v], dim=1)

@@ -112,8 +112,7 @@ class BiLstmStudent(OfWords):
     def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
         """Logits [B, C] of a task's head; with `states` an Answer."""
         texts = inputs.ids.shape[1]
-        embedded = self.embeddings(inputs.ids)
-        words = (embedded if inputs.mix is None else inputs.mix.of_embeddings(embedded)).flatten(0, 1)
+        words = self.embeddings(inputs.ids).flatten(0, 1)
         mask = inputs.mask.flatten(0, 1)
         turn = _turn(mask)
         x = self.dropout(F.relu(self.feed_forward(self.dropout(words))))

@@ -68,14 +68,11 @@ class TransformerStudent(PreTrainedModel):
         """Logits [B, C] of a task's head; with `states` an Answer."""
         mask_BL = inputs.mask[:, 0]
         types = {} if inputs.types is None else {"token_type_ids": inputs.types}
-        given = {"input_ids": inputs.ids[:, 0]}
-        if inputs.mix is not None:
-            given = {"inputs_embeds": inputs.mix.of_embeddings(self.get_input_embeddings()(inputs.ids))[:, 0]}
         asked = {"output_hidden_states": True} if states else {}
         for layer in self.shortened:
             layer.whole = states or self.whole
         with attention_kernel(mask_BL.device.type):
-            found = self.encoder(**given, attention_mask=mask_BL, **types, **asked)
+            found = self.encoder(input_ids=inputs.ids[:, 0], attention_mask=mask_BL, **types, **asked)
         logits: torch.Tensor = self.heads(self._pool(found.last_hidden_state, mask_BL), task)
         return Answer(logits, [token_mean(state, mask_BL) for state in found.hidden_states]) if states else logits
 

@@ -40,7 +40,7 @@ def refined_tasks(config: Config, tasks: list[Task]) -> list[Task]:
 def needed(config: Config) -> bool:
     """Whether a run of these settings has a teacher: to learn from, or to take the student's layers or embeddings from.
 
-    config: as `settled` gives it.
+    config: as `for_tasks` gives it.
     """
     return not config.loss.from_labels_alone or config.student.init == "teacher"
 
@@ -51,7 +51,7 @@ def _first_checkpoint(config: Config, tasks: list[Task]) -> str:
     return next((name for name in names if name != REFINED and not name.endswith(ENDINGS)), "")
 
 
-def settled(config: Config, tasks: list[Task]) -> Config:
+def for_tasks(config: Config, tasks: list[Task]) -> Config:
     """The config with `student.init=teacher` as the checkpoint that this is, where there is no refined teacher.
 
     tasks: as load_tasks gives them. Raises ValueError for sources that do not go with them, or with the other settings.

@@ -13,8 +13,7 @@ from mkd.evaluation.speed import flops, random_batch, tokens_of
 from mkd.runtime.layout import Arrays
 from mkd.students.heads import Answer
 from mkd.students.transformer import TransformerStudent
-from mkd.tokenization.tokens import Inputs
-from mkd.training.batches import as_inputs
+from mkd.tokenization.tokens import Inputs, as_inputs
 
 LENGTH = 8
 """Tokens of the longest row."""

@@ -1,7 +1,6 @@
 """The multi-task refined teacher, trained once for each setting, and its logits, computed once for each set of rows."""
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,8 +9,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from mkd import processes
 from mkd.config import Config, LossConfig, SamplingConfig
-from mkd.evaluation.scoring import selection_scores
 from mkd.rates import resolved
 from mkd.result import Report, silent
 from mkd.runtime.layout import Layout
@@ -28,9 +27,8 @@ from mkd.teachers.labeller import Reader, splits, stored_logits
 from mkd.tokenization.tokenise import tokenizer_fingerprint
 from mkd.tokenization.tokens import TaskData, TokenStore, layout_of
 from mkd.tokenization.wordpiece import learn_wordpiece
-from mkd.training import processes
-from mkd.training.batches import Batch, Source, joint_batches
-from mkd.training.trainer import train
+from mkd.training.batches import Source
+from mkd.training.fit import Lesson, fit
 
 
 class Refined(NamedTuple):
@@ -144,14 +142,8 @@ def _refine(
     layout = layout_of(tokenizer, True, config.data.max_length)
     sources = [Source(data, labelled(data), None) for data in datas]
     how = settings.train
-
-    def batches(start: int) -> Iterator[Batch]:
-        return joint_batches(sources, layout, how.batch_size, how.sampling, config.seed, how.steps, start)
-
-    def scores() -> dict[str, float]:
-        return selection_scores(teacher, datas, layout, how.precision)
-
-    train(teacher, batches, scores, LossConfig(hard_weight=1.0), how, report, checkpoint)
+    lesson = Lesson(sources, datas, layout, LossConfig(hard_weight=1.0), how, config.seed, how.precision)
+    fit(teacher, lesson, report, checkpoint)
     return teacher
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mkd import names
 from mkd.config import Config
 from mkd.evaluation.scoring import eager, predictions
 from mkd.result import Report, phase
@@ -121,7 +122,7 @@ def hidden_states(config: Config, labellers: Sequence[Labeller], report: Report)
         for teacher, found in zip(teachers, places, strict=True)
     ]
     by_key = {key_of(store.parts): store for of_task in stores for store in of_task}
-    report(0, {"states/bytes": float(sum(store.num_bytes for store in by_key.values()))})
+    report(0, {names.STATES_BYTES: float(sum(store.num_bytes for store in by_key.values()))})
     _write_missing(root, {key: store for key, store in by_key.items() if not (root / "states" / key).exists()}, report)
     return [
         States(teacher.key, [of_task[0].layers.index(layer) for layer in found], [_states(root, store) for store in of_task])
@@ -137,7 +138,7 @@ def check_room(folder: Path, needed: int) -> None:
 
 
 def _exposed(teacher: Labeller) -> Exposed:
-    assert isinstance(teacher, Head | FineTuned), f"settled() has refused to match the states of {teacher.name}"
+    assert isinstance(teacher, Head | FineTuned), f"for_tasks() has refused to match the states of {teacher.name}"
     if isinstance(teacher, Head):
         refined = teacher.refined
         widths, precision = refined.model.state_widths, refined.precision
@@ -157,12 +158,12 @@ def _write_missing(root: Path, missing: dict[str, _Store], report: Report) -> No
     needed, rows = sum(store.num_bytes for store in missing.values()), sum(store.num_rows for store in missing.values())
     check_room(root, needed)
     told = phase(report, "", f"hidden states, {needed / 1e6:,.1f} MB in {root}")
-    told(0, {"progress": 0.0})
+    told(0, {names.SHARE: 0.0})
     done = 0
     for store in missing.values():
 
         def progress(written: int, before: int = done) -> None:
-            told(before + written, {"progress": (before + written) / rows})
+            told(before + written, {names.SHARE: (before + written) / rows})
 
         _states(root, store, progress)
         done += store.num_rows

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from mkd import names
 from mkd.config import Config
 from mkd.evaluation.scoring import likeness, quality, retention
 from mkd.result import Report, phase
@@ -65,7 +66,7 @@ def read_side(
     datas = []
     for index, task in enumerate(tasks):
         datas.append(task_data(Path(config.cache), task, tokenizer, config.data, config.seed))
-        told(index + 1, {"progress": (index + 1) / len(tasks)})
+        told(index + 1, {names.SHARE: (index + 1) / len(tasks)})
     return Side(tokenizer, datas, device)
 
 
@@ -97,7 +98,7 @@ def _refined(config: Config, taught: Side, known: Known, report: Report) -> Refi
     if not taught.datas:
         return None
     probabilities([Source(data, labelled(data), None) for data in taught.datas], config.teacher.train.sampling)
-    refined = refined_teacher(config, taught.datas, taught.tokenizer, taught.device, phase(report, "teacher/", "teacher"))
+    refined = refined_teacher(config, taught.datas, taught.tokenizer, taught.device, phase(report, names.TEACHER, "teacher"))
     known |= {(data.name, REFINED): Head(Path(config.cache), refined, data) for data in taught.datas}
     return refined
 
@@ -130,5 +131,5 @@ def beside(
     """What compares the student's logits and scores on dev with the teacher's, and the teacher's own scores."""
     if teacher is None:
         return {}
-    own = {f"teacher/{name}": value for name, value in teacher.metrics.items()}
+    own = names.of(names.TEACHER, teacher.metrics)
     return likeness(datas, dev, teacher.dev) | retention(scores, teacher.metrics) | own

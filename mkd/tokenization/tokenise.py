@@ -14,6 +14,7 @@ import numpy as np
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from mkd import names
 from mkd.config import DataConfig
 from mkd.result import Report, silent
 from mkd.runtime.layout import Texts, encode, encode_rows
@@ -175,12 +176,12 @@ def _in_order(work: Callable[[list[Row]], Chunk], rows: Iterable[Row]) -> Genera
 def _write(folder: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenizerBase, max_length: int, report: Report) -> None:
     """Streams the rows through the tokenizer into raw files; only a few chunks are ever in memory."""
     sides = ("a", "b") if kind.pair else ("a",)
-    names = [f"{side}{part}" for side in sides for part in (".int32", "_offsets.int64")] + [LABELS]
+    files_of_sides = [f"{side}{part}" for side in sides for part in (".int32", "_offsets.int64")] + [LABELS]
     ends = dict.fromkeys(sides, 0)
     count = 0
     work = partial(_tokenised, unpadded(tokenizer), kind.pair, max_length)
     with ExitStack() as opened:
-        files: dict[str, Any] = {name: opened.enter_context((folder / name).open("wb")) for name in names}
+        files: dict[str, Any] = {name: opened.enter_context((folder / name).open("wb")) for name in files_of_sides}
         for side in sides:
             append(files[f"{side}_offsets.int64"], np.zeros(1, "<i8"))
         for chunk in opened.enter_context(closing(_in_order(work, split.read()))):
@@ -190,6 +191,6 @@ def _write(folder: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenize
                 ends[side] += int(texts.offsets[-1])
             append(files[LABELS], chunk.labels)
             count += len(chunk.labels)
-            report(count, {"rows/tokenised": float(count)})
+            report(count, {names.ROWS_TOKENISED: float(count)})
     if count == 0:
         raise ValueError(f"{split.source}: no rows; at least one is needed")

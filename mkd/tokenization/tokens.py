@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd.runtime.layout import Layout, Texts, padded
+from mkd.runtime.layout import Arrays, Layout, Texts, padded
 from mkd.selection.carving import Found
 from mkd.tasks.task import Kind
 
@@ -30,42 +30,26 @@ class TokenStore(NamedTuple):
     parts: tuple["TokenStore", ...] = ()
 
 
-class Mix(NamedTuple):
-    """How the rows of a batch are mixed: with `share` of themselves, from 0.5 to 1, and the rest of another row.
-
-    partner_B: the other row of each. own_BSL: the mask of each row's own tokens.
-    """
-
-    share: float
-    partner_B: torch.Tensor
-    own_BSL: torch.Tensor
-
-    def of(self, x_B: torch.Tensor) -> torch.Tensor:
-        """share * x_i + (1 - share) * x_partner(i)."""
-        return self.share * x_B + (1 - self.share) * x_B[self.partner_B]
-
-    def of_embeddings(self, x_BSLE: torch.Tensor) -> torch.Tensor:
-        """The same of word embeddings, where a row's padding counts as zeros."""
-        return self.of(x_BSLE * self.own_BSL.unsqueeze(3).to(x_BSLE.dtype))
-
-
 class Inputs(NamedTuple):
     """A batch of token ids with what tells text from padding.
 
     ids, mask [B, S, L]: S is 1 for single texts and for pairs joined into one sequence. types [B, L] of joined
     sequences, 0 in the first text and 1 in the second; None where the model has no such embedding.
-    mix: where rows are mixed, how; the mask is then that of either row, the types are the row's own.
     """
 
     ids: torch.Tensor
     mask: torch.Tensor
     types: torch.Tensor | None
-    mix: Mix | None = None
 
     def to(self, device: torch.device) -> "Inputs":
         types = None if self.types is None else self.types.to(device)
-        mix = self.mix and self.mix._replace(partner_B=self.mix.partner_B.to(device), own_BSL=self.mix.own_BSL.to(device))
-        return Inputs(self.ids.to(device), self.mask.to(device), types, mix)
+        return Inputs(self.ids.to(device), self.mask.to(device), types)
+
+
+def as_inputs(batch: Arrays) -> Inputs:
+    """The arrays as tensors on the CPU, without a copy."""
+    types = None if batch.types is None else torch.from_numpy(batch.types)
+    return Inputs(torch.from_numpy(batch.ids), torch.from_numpy(batch.mask), types)
 
 
 class TaskData(NamedTuple):

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from mkd.config import SamplingConfig
-from mkd.runtime.layout import Arrays, Layout, padded, sequence_lengths
-from mkd.tokenization.tokens import Inputs, TaskData, TokenStore
+from mkd.runtime.layout import Layout, padded, sequence_lengths
+from mkd.tokenization.tokens import Inputs, TaskData, TokenStore, as_inputs
 from mkd.training.matching import States
 from mkd.training.schedule import linear
 
@@ -163,9 +163,3 @@ def assemble(source: Source, rows: np.ndarray, layout: Layout) -> Batch:
 def gather(store: TokenStore, rows: np.ndarray, layout: Layout) -> Inputs:
     """Rows of a store as padded tensors, as the layout wants them."""
     return as_inputs(padded(store, rows, layout))
-
-
-def as_inputs(batch: Arrays) -> Inputs:
-    """The arrays as tensors on the CPU, without a copy."""
-    types = None if batch.types is None else torch.from_numpy(batch.types)
-    return Inputs(torch.from_numpy(batch.ids), torch.from_numpy(batch.mask), types)

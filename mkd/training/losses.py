@@ -10,17 +10,15 @@ import torch.nn.functional as F
 
 from mkd.config import LossConfig
 
+LABELLED = ("hard",)
+"""The terms that are means over the rows that have a label; all others are means over all rows."""
+
 
 class LossTerms(NamedTuple):
-    """Scalars. total: what is minimised; soft: mean over all rows; hard: mean over the rows that have a label.
-
-    match: of hidden states, mean over all rows; None where none are matched.
-    """
+    """Scalars. total: what is minimised. parts: by name the terms that it is made of."""
 
     total: torch.Tensor
-    soft: torch.Tensor
-    hard: torch.Tensor
-    match: torch.Tensor | None = None
+    parts: dict[str, torch.Tensor]
 
 
 def logit_mse(student_BC: torch.Tensor, teacher_BC: torch.Tensor) -> torch.Tensor:
@@ -51,11 +49,6 @@ def hard_loss(logits_BC: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
     return (loss_B * known_B).sum() / known_B.sum().clamp(min=1)
 
 
-def between(one: LossTerms, other: LossTerms, share: float) -> LossTerms:
-    """share * one + (1 - share) * other, term by term: the loss of mixed rows by the labels of either, before any matching."""
-    return LossTerms(*(share * a + (1 - share) * b for a, b in zip(one[:3], other[:3], strict=True)))
-
-
 def distillation(
     logits_BC: torch.Tensor, teacher_BC: torch.Tensor | None, labels_B: torch.Tensor, config: LossConfig
 ) -> LossTerms:
@@ -67,14 +60,15 @@ def distillation(
     """
     hard = hard_loss(logits_BC, labels_B)
     if teacher_BC is None:
-        return LossTerms(hard, torch.zeros_like(hard), hard)
+        return LossTerms(hard, {"soft": torch.zeros_like(hard), "hard": hard})
     soft = _soft_loss(logits_BC, teacher_BC, config)
+    parts = {"soft": soft, "hard": hard}
     if config.hard_weight == 0:
-        return LossTerms(soft, soft, hard)
+        return LossTerms(soft, parts)
     known_B = ~labels_B.isnan()
     # A row that has the teacher's own logits has no soft loss.
     soft_of_known = _soft_loss(torch.where(known_B[:, None], logits_BC.float(), teacher_BC), teacher_BC, config)
-    return LossTerms(soft + config.hard_weight * (hard * known_B.float().mean() - soft_of_known), soft, hard)
+    return LossTerms(soft + config.hard_weight * (hard * known_B.float().mean() - soft_of_known), parts)
 
 
 def _soft_loss(logits_BC: torch.Tensor, teacher_BC: torch.Tensor, config: LossConfig) -> torch.Tensor:

@@ -91,7 +91,7 @@ class Matching(nn.Module):
             for to_teacher, layer, place in zip(maps, self.layers, self.places[task], strict=True)
         ]
         match = (torch.stack(errors) / self.variance_TP[self.tasks[task]]).mean()
-        return terms._replace(total=terms.total + self.weight * match, match=match)
+        return LossTerms(terms.total + self.weight * match, terms.parts | {"match": match})
 
 
 def places_of(layers: list[int], count: int, setting: str, whose: str) -> list[int]:

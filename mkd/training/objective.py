@@ -7,7 +7,7 @@ from mkd.config import LossConfig
 from mkd.students import Student
 from mkd.training.balance import Balance
 from mkd.training.batches import Batch
-from mkd.training.losses import LossTerms, between, distillation
+from mkd.training.losses import LossTerms, distillation
 from mkd.training.matching import Matching
 
 
@@ -21,11 +21,8 @@ class Objective(nn.Module):
         self.matching = matching
         self.beside = nn.ModuleList([self.balance] if matching is None else [self.balance, matching])
 
-    def forward(self, batch: Batch, loss: LossConfig, precision: str) -> torch.Tensor:
-        """Its terms side by side, in the order of LossTerms: total, soft, hard and, where states are matched, match.
-
-        loss: that of the step. Of a batch whose rows are mixed it is the mean of the losses by the labels of either row.
-        """
+    def forward(self, batch: Batch, loss: LossConfig, precision: str) -> dict[str, torch.Tensor]:
+        """`loss`, which is minimised, and the terms that it is made of, by name. loss: the settings at this step."""
         device = next(self.model.parameters()).device
         inputs, labels_B = batch.inputs.to(device), batch.labels_B.to(device)
         teacher_BC = None if batch.teacher_BC is None else batch.teacher_BC.to(device)
@@ -36,9 +33,7 @@ class Objective(nn.Module):
             else:
                 logits_BC, states = self.model(inputs, batch.task, states=True)
         terms: LossTerms = distillation(logits_BC, teacher_BC, labels_B, loss)
-        if inputs.mix is not None:
-            other = distillation(logits_BC, teacher_BC, labels_B[inputs.mix.partner_B], loss)
-            terms = between(terms, other, inputs.mix.share)
         if self.matching is not None:
             terms = self.matching(terms, states, batch.states_BKD, batch.task)
-        return torch.stack([term for term in self.balance(terms, batch.task) if term is not None])
+        terms = self.balance(terms, batch.task)
+        return {"loss": terms.total} | terms.parts

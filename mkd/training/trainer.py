@@ -5,17 +5,18 @@ from typing import NamedTuple
 
 import torch
 
+from mkd import names, processes
 from mkd.config import LossConfig, TrainConfig
 from mkd.result import Report, silent
 from mkd.storage.run_folder import Checkpoint
 from mkd.students import Student
 from mkd.tasks.metrics import NotFinite
-from mkd.training import processes
 from mkd.training.batches import Batch
 from mkd.training.matching import Matching
 from mkd.training.objective import Objective
 from mkd.training.optim import clip_gradients, make_optimizers
 from mkd.training.schedule import annealed, warmup_linear
+from mkd.training.shares import Share, share
 from mkd.training.state import State
 
 LOG_EVERY = 25
@@ -28,6 +29,14 @@ class Trained(NamedTuple):
     best_step: int
     best_score: float
     steps: int
+
+
+class Step(NamedTuple):
+    """One step's task, its loss and terms by name, and how much of the batch was this process's."""
+
+    task: str
+    terms: dict[str, torch.Tensor]
+    share: Share
 
 
 Batches = Callable[[int], Iterator[Batch]]
@@ -62,7 +71,7 @@ def train(
     if checkpoint is not None and (saved := checkpoint.load()):
         state.restore(saved)
     stream = batches(state.drawn.total())
-    window: list[tuple[str, torch.Tensor, torch.Tensor]] = []
+    window: list[Step] = []
 
     def going() -> bool:
         return state.step < config.steps and (config.patience == 0 or state.since_best < config.patience)
@@ -72,10 +81,10 @@ def train(
         for optimizer in optimizers:
             optimizer.zero_grad()
         batch = next(stream)
-        own, parts = processes.share(batch)
+        own, part = share(batch)
         terms = joined(own, annealed(loss, state.step, config.steps), config.precision)
-        (terms[0] * parts.of_mean).backward()
-        window.append((batch.task, terms.detach(), parts.of_terms))
+        (terms["loss"] * part.factor()).backward()
+        window.append(Step(batch.task, {name: term.detach() for name, term in terms.items()}, part))
         state.drawn[batch.task] += 1
         clip_gradients(model.parameters(), config.clip)
         rate = peak * warmup_linear(state.step, config.steps, config.warmup)
@@ -87,16 +96,17 @@ def train(
         state.step += 1
         due = state.step % config.eval_every == 0 or state.step == config.steps
         if state.step % LOG_EVERY == 0 or due:
-            told = {"train/learning_rate": rate, "progress": state.step / config.steps}
+            told = {names.LEARNING_RATE: rate, names.SHARE: state.step / config.steps}
             report(state.step, _losses(window, state.step) | objective.balance.metrics() | told)
             window = []
             if due:
                 found = processes.from_first(lambda: _scored(scores, state.step))
-                report(state.step, {f"selection/{name}": value for name, value in found.items()})
+                report(state.step, names.of(names.SELECTION, found))
                 state.compare(found["mean"])
             if checkpoint is not None and processes.is_first() and (checkpoint.due() or not going()):
                 checkpoint.save(state.saved())
-    report(state.step, {f"sampling/{task}": count / state.drawn.total() for task, count in state.drawn.items()})
+    shares = {task: count / state.drawn.total() for task, count in state.drawn.items()}
+    report(state.step, names.of(names.SAMPLING, shares))
     if not state.best_weights:
         raise ValueError(
             f"no score on the selection split was a number up to step {state.step}; try a smaller train.learning_rate"
@@ -113,22 +123,22 @@ def _scored(scores: Callable[[], dict[str, float]], step: int) -> dict[str, floa
         raise ValueError(f"{error}, at step {step}; try a smaller train.learning_rate, or a smaller train.clip") from None
 
 
-def _losses(window: list[tuple[str, torch.Tensor, torch.Tensor]], done: int) -> dict[str, float]:
-    """Mean losses by task over the window of batches that ends with step `done`; one synchronisation for all of them."""
-    terms = torch.stack([terms for _, terms, _ in window])
-    parts = torch.stack([parts[: terms.shape[1]] for _, _, parts in window])
-    values = processes.total(terms * parts.to(terms.device)).tolist()
+def _losses(window: list[Step], done: int) -> dict[str, float]:
+    """Mean losses by task over the window of steps that ends with step `done`; one synchronisation for all of them."""
+    terms = list(window[0].terms)
+    means = torch.stack([torch.stack([step.terms[term] for term in terms]) for step in window])
+    shares = torch.tensor([[step.share.of(term) for term in terms] for step in window])
+    values = processes.total(means * shares.to(means.device)).tolist()
     by_task: dict[str, list[list[float]]] = {}
-    for place, ((task, *_), found) in enumerate(zip(window, values, strict=True)):
+    for place, (step, found) in enumerate(zip(window, values, strict=True)):
         if not all(abs(value) < float("inf") for value in found):
-            step = done - (len(window) - 1 - place)
             raise ValueError(
-                f"the loss became {found[0]} at step {step}, task {task}; "
+                f"the loss became {found[0]} at step {done - (len(window) - 1 - place)}, task {step.task}; "
                 "try a smaller train.learning_rate, or a smaller train.clip"
             )
-        by_task.setdefault(task, []).append(found)
+        by_task.setdefault(step.task, []).append(found)
     return {
-        f"train/{name}/{task}": sum(row[i] for row in rows) / len(rows)
+        names.train(term, task): sum(row[i] for row in rows) / len(rows)
         for task, rows in by_task.items()
-        for i, name in enumerate(("loss", "soft", "hard", "match")[: len(rows[0])])
+        for i, term in enumerate(terms)
     }

@@ -50,7 +50,7 @@ def exported(student: Student, side: Side, folder: Path) -> dict[str, dict[str, 
     """The student's scores in torch and, by backend, what `checked` tells, with the folder's bytes."""
     layout = layout_of(side.tokenizer, student.joined, student.config.max_tokens)
     before = dev_logits(eager(student), side.datas, layout)
-    export_onnx(student, side.tokenizer, ExportConfig(), folder / "onnx")
+    export_onnx(student, side.tokenizer, folder / "onnx")
     export_int8(folder / "onnx", folder / "int8", ExportConfig())
     export_int8(folder / "onnx", folder / "static", ExportConfig(), calibration_batches(side.datas, layout, 256))
     found = {"torch": quality(side.datas, before)}

@@ -62,7 +62,7 @@ def main() -> None:
     timed: dict[str, Timed] = {"torch": in_torch(student, tokenizer)}
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        export_onnx(student, tokenizer, ExportConfig(), root / "onnx")
+        export_onnx(student, tokenizer, root / "onnx")
         for kind in given.kinds:
             for scale in ("tensor", "channel"):
                 for weight_range in ("full", "reduced"):

@@ -7,15 +7,12 @@ import os
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.utils import broadcast_object_list
 from torch import nn
-
-from mkd.tokenization.tokens import Inputs
-from mkd.training.batches import Batch
 
 T = TypeVar("T")
 WAIT = timedelta(days=7)
@@ -76,36 +73,3 @@ def total(values: torch.Tensor) -> torch.Tensor:
     if count() > 1:
         torch.distributed.all_reduce(values)
     return values
-
-
-class Parts(NamedTuple):
-    """What a process's share of a batch counts for.
-
-    of_mean: factor on its loss that makes the mean over processes of the gradients that of the whole batch.
-    of_terms: factors on its LossTerms, whose sum over processes is that of the whole batch: the part of the rows that are its
-    own, for `hard` of the rows that have a label.
-    """
-
-    of_mean: float
-    of_terms: torch.Tensor
-
-
-ALL = Parts(1.0, torch.ones(4))
-
-
-def share(batch: Batch) -> tuple[Batch, Parts]:
-    """This process's rows of the batch; where there are too few, one that counts nothing."""
-    if count() == 1:
-        return batch, ALL
-    assert batch.inputs.mix is None, "refused: a row's partner may be another process's"
-    rows = torch.arange(len(batch.labels_B))[int(os.environ["RANK"]) :: count()]
-    taken = rows if len(rows) else torch.zeros(1, dtype=torch.long)
-    types = None if batch.inputs.types is None else batch.inputs.types[taken]
-    inputs = Inputs(batch.inputs.ids[taken], batch.inputs.mask[taken], types)
-    teacher_BC = None if batch.teacher_BC is None else batch.teacher_BC[taken]
-    states_BKD = None if batch.states_BKD is None else batch.states_BKD[taken]
-    part = len(rows) / len(batch.labels_B)
-    known_B = ~batch.labels_B.isnan()
-    of_known = float(known_B[rows].sum() / known_B.sum().clamp(min=1))
-    own = Batch(batch.task, inputs, batch.labels_B[taken], teacher_BC, states_BKD)
-    return own, Parts(part * count(), torch.tensor([part, part, of_known, part]))

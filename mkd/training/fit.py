@@ -1,0 +1,49 @@
+"""A model trained on rows of several tasks: a teacher's refinement, a distillation and a fine-tuning are one and the same."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from mkd.config import LossConfig, TrainConfig
+from mkd.evaluation.scoring import selection_scores
+from mkd.result import Report, silent
+from mkd.runtime.layout import Layout
+from mkd.storage.run_folder import Checkpoint
+from mkd.students import Student
+from mkd.students.heads import on
+from mkd.tokenization.tokens import TaskData
+from mkd.training.batches import Batch, Source, joint_batches
+from mkd.training.matching import Matching
+from mkd.training.trainer import Trained, train
+
+
+class Lesson(NamedTuple):
+    """What a model is trained on, and how.
+
+    sources: the rows of each task with what they are learnt from. selection: the tasks by whose selection rows the best step is
+    chosen. layout: of the model. precision: that of the scoring.
+    """
+
+    sources: list[Source]
+    selection: list[TaskData]
+    layout: Layout
+    loss: LossConfig
+    train: TrainConfig
+    seed: int
+    precision: str = "float32"
+
+
+def fit(model: Student, lesson: Lesson, report: Report = silent, checkpoint: Checkpoint | None = None) -> Trained:
+    """Trains the model in place, jointly on all tasks; raises what `train` does, and ValueError for states that do not match."""
+    sources, how = lesson.sources, lesson.train
+
+    def batches(start: int) -> Iterator[Batch]:
+        return joint_batches(sources, lesson.layout, how.batch_size, how.sampling, lesson.seed, how.steps, start)
+
+    def scores() -> dict[str, float]:
+        return selection_scores(model, lesson.selection, lesson.layout, lesson.precision)
+
+    known = {source.data.name: source.states for source in sources if source.states is not None}
+    matching = None
+    if known:
+        matching = on(Matching(model.state_widths, known, lesson.loss.match), next(model.parameters()).device)
+    return train(model, batches, scores, lesson.loss, how, report, checkpoint, matching)
