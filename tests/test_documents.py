@@ -142,6 +142,12 @@ def test_files_that_are_named_are_there(document: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("document", [pytest.param(each, id=str(each.relative_to(ROOT))) for each in DOCUMENTS])
+def test_tables_are_whole(document: Path) -> None:
+    tables = re.findall(r"(?m)(?:^\|.*\n)+", text_alone(document))
+    assert all(re.match(r".*\n\|[ :|-]+\|\n", table) for table in tables), "a table's second line is its rule"
+
+
 @pytest.mark.parametrize("block", of("sh"))
 def test_commands_are_allowed(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
