@@ -171,7 +171,7 @@ def about(config: Config, base: dict[str, Any]) -> dict[str, Any]:
     """What has to be the same whenever a study is gone on with. base: all settings of a trial that are not searched."""
     search = config.search
     told = {name: getattr(search, name) for name in ("space", "objectives", "backend", "sampler")}
-    told["budgets"] = {name: getattr(search, f"budget_{name}") for name in ("ms", "bytes", "parameters")}
+    told["budgets"] = {name: getattr(search, f"budget_{name}") for name in ("ms", "parameters")}
     told |= {"settings": base, "seed": config.seed, "selection": VERSION, "contents": contents(config)} | made_by("students")
     told["rows"] = fingerprints(load_tasks(config.data))
     found: dict[str, Any] = json.loads(json.dumps(told))
