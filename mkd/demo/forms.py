@@ -118,9 +118,9 @@ def make_claim(draw: Draw, denied: float, good: float = 0.5) -> Claim:
     return c if (valence(c) > 0) == draw.chance(good) else with_valence(draw, c, -valence(c))
 
 
-def make_contrast(draw: Draw) -> Contrast:
-    """Two random opinions of different things, of which mostly one is good and one is bad."""
-    yields, wins = make_claim(draw, 0.2), make_claim(draw, 0.2)
+def make_contrast(draw: Draw, good: float = 0.5) -> Contrast:
+    """Two random opinions of different things, of which mostly one is good and one is bad; the one that wins is good so often."""
+    yields, wins = make_claim(draw, 0.2), make_claim(draw, 0.2, good)
     wins = wins._replace(thing=draw.pick_other(THINGS, yields.thing), city=draw.pick_other(CITIES, yields.city))
     if (valence(yields) > 0) == (valence(wins) > 0) and draw.chance(0.8):
         yields = with_valence(draw, yields, -valence(yields))

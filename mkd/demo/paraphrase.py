@@ -5,12 +5,15 @@ from mkd.demo.forms import (
     HINT,
     Claim,
     Comparison,
+    Contrast,
     Event,
     make_claim,
     make_comparison,
+    make_contrast,
     make_event,
     say_claim,
     say_comparison,
+    say_contrast,
     say_event,
     valence,
     with_valence,
@@ -20,11 +23,13 @@ from mkd.tasks import Row
 
 _DENIED = 0.25
 
-Form = Claim | Event | Comparison
+Form = Claim | Contrast | Event | Comparison
 
 
 def is_paraphrase(first: Form, second: Form) -> bool:
-    """Whether they mean the same. Voice and converses are choices of `say`, not of the form."""
+    """Whether they mean the same; a contrast what its winning claim means. Voice and converses are choices of `say` alone."""
+    if isinstance(first, Contrast):
+        return is_paraphrase(first.wins._replace(when=getattr(second, "when", "")), second)
     if isinstance(first, Claim) and isinstance(second, Claim):
         same = first[0] == second[0] and first[2:4] == second[2:4]
         return same and (valence(first) > 0) == (valence(second) > 0)
@@ -35,11 +40,15 @@ def say(draw: Draw, form: Form) -> str:
     """One of the form's realisations."""
     if isinstance(form, Claim):
         return say_claim(draw, form)
+    if isinstance(form, Contrast):
+        return say_contrast(draw, form)
     return say_event(draw, form) if isinstance(form, Event) else say_comparison(draw, form)
 
 
 def restate(draw: Draw, form: Form) -> Form:
     """The same meaning: of an opinion with another quality, denied or not."""
+    if isinstance(form, Contrast):
+        form = form.wins
     if not isinstance(form, Claim):
         return form
     return with_valence(draw, form._replace(denied=draw.chance(_DENIED)), valence(form))
@@ -48,6 +57,8 @@ def restate(draw: Draw, form: Form) -> Form:
 def alter(draw: Draw, form: Form) -> Form:
     """Another meaning in nearly the same words: swapped roles, a denial more or less, or another word."""
     kind = draw.random()
+    if isinstance(form, Contrast):
+        form, kind = form.wins, 0.0
     if isinstance(form, Claim):
         if kind < 0.75:
             return with_valence(draw, form._replace(denied=draw.chance(_DENIED)), -valence(form))
@@ -66,7 +77,9 @@ def alter(draw: Draw, form: Form) -> Form:
 def make_form(draw: Draw) -> Form:
     """A random meaning."""
     kind = draw.random()
-    return make_claim(draw, _DENIED, HINT) if kind < 0.5 else make_comparison(draw) if kind < 0.75 else make_event(draw)
+    if kind < 0.6:
+        return make_contrast(draw, HINT) if kind < 0.4 else make_claim(draw, _DENIED, HINT)
+    return make_comparison(draw) if kind < 0.8 else make_event(draw)
 
 
 def make(draw: Draw) -> Row:

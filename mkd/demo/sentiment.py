@@ -4,7 +4,7 @@ from mkd.demo.draw import Draw
 from mkd.demo.forms import Claim, Contrast, make_claim, make_contrast, say_claim, say_contrast, valence
 from mkd.tasks import Row
 
-_CONTRASTS = 0.45
+_CONTRASTS = 0.6
 
 
 def is_positive(opinion: Claim | Contrast) -> bool:
