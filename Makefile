@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Where this is set every process would compile all that it imports, as the installation does not.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint
+.PHONY: run test lint docs
 
 # One thread: the demo's models are too small to gain from a second one.
 run: .venv/.run
@@ -18,6 +18,12 @@ lint: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Into site/, without the network: fonts, scripts and styles come with the theme. A broken link or reference is an error
+# (not with --quiet, which hides warnings from --strict too).
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: .venv/.docs
+	$(BIN)/mkdocs build --strict
 
 # Made anew when a pin changes, so that nothing stays behind that is no longer pinned.
 .venv/.new: requirements.txt
@@ -32,4 +38,9 @@ lint: .venv/.test
 .venv/.test: .venv/.run
 	grep -v '^-e' requirements.txt > .venv/constraints.txt
 	$(BIN)/python -m pip install --no-compile -c .venv/constraints.txt -e ".[test]"
+	touch $@
+
+.venv/.docs: .venv/.run
+	grep -v '^-e' requirements.txt > .venv/constraints.txt
+	$(BIN)/python -m pip install --no-compile -c .venv/constraints.txt -e ".[docs]"
 	touch $@

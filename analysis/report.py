@@ -30,6 +30,7 @@ from analysis.findings.summary import Summary, summarised
 from analysis.page.content import content, fronts
 from analysis.page.page import Link, Picture, page
 from analysis.runs.runs import LOCAL, Runs, connect, read
+from mkd import names
 
 PAGE = "report.html"
 ARTIFACT = f"artifacts/report/{PAGE}"
@@ -40,8 +41,8 @@ REPORTS = "**Quality against speed:**"
 BEST_FIRST = urlencode(
     {
         "workflowType": "machine_learning",
-        "searchFilter": "metrics.`quality/mean` > 0",
-        "orderByKey": "metrics.`selected/mean`",
+        "searchFilter": f"metrics.`{names.QUALITY_MEAN}` > 0",
+        "orderByKey": f"metrics.`{names.SELECTED_MEAN}`",
         "orderByAsc": "false",
     },
     quote_via=quote,
@@ -75,7 +76,7 @@ def report(asked: Asked) -> None:
         client.log_artifacts(run_id, str(folder), "report")
         if asked.to:
             shutil.copytree(folder, asked.to, dirs_exist_ok=True)
-    client.set_tag(run_id, "mkd.report", "report/report.html")
+    client.set_tag(run_id, names.TAG_REPORT, "report/report.html")
     describe(client, runs.experiment_id)
     url = address(runs, run_id)
     print("\n".join(lines(summary)))
@@ -141,12 +142,13 @@ def home(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]]:
     own = os.environ.get("MLFLOW_RUN_ID", "")
     name = f"report of {runs.study.name if runs.study else runs.experiment}"
     if own:
-        client.set_tag(own, "mkd.kind", "report")
+        client.set_tag(own, names.TAG_KIND, names.KIND_REPORT)
         client.set_tag(own, "mlflow.runName", name)
     here = own and client.get_run(own).info.experiment_id == runs.experiment_id
     run_id = runs.study.run_id if runs.study else own if here else ""
     if not run_id:
-        run_id = client.create_run(runs.experiment_id, run_name=name, tags={"mkd.kind": "report"}).info.run_id
+        tags = {names.TAG_KIND: names.KIND_REPORT}
+        run_id = client.create_run(runs.experiment_id, run_name=name, tags=tags).info.run_id
         client.set_terminated(run_id)
     if own and run_id != own:
         client.set_tag(own, "mlflow.note.content", f"[The report](#/experiments/{runs.experiment_id}/runs/{run_id}/{ARTIFACT})")
@@ -170,23 +172,27 @@ def describe(client: mlflow.MlflowClient, experiment_id: str) -> None:
     """The experiment's description in the UI: what its metrics are, and links to all of its reports."""
     experiment = client.get_experiment(experiment_id)
     own = experiment.tags.get("mlflow.note.content", "").partition(REPORTS)[0].rstrip()
-    found = client.search_runs([experiment_id], "tags.`mkd.report` LIKE 'report/%'", max_results=50)
+    found = client.search_runs([experiment_id], f"tags.`{names.TAG_REPORT}` LIKE 'report/%'", max_results=50)
     links = [f"[{run.info.run_name}](#/experiments/{experiment_id}/runs/{run.info.run_id}/{ARTIFACT})" for run in found]
     links.append(f"[all runs, best on selection first](#/experiments/{experiment_id}/runs?{BEST_FIRST})")
     text = "\n".join([*([own, ""] if own else []), f"{REPORTS} {', '.join(links)}", EXPLANATION])
     client.set_experiment_tag(experiment_id, "mlflow.note.content", text)
 
 
-EXPLANATION = """
+EXPLANATION = f"""
 A run is a small student distilled from a large teacher. Scores are in points from 0 to 100, on dev.
 
-- `quality/mean`: the student; `teacher/quality/mean`: its teacher; `baseline/quality/mean`: the same student, labels alone
-- `quality/TASK/score`: the mean of the task's metrics; `retention/TASK`: in percent of the teacher's
-- `speed/BACKEND/SETTING/p50_ms`: median of one call; `b1-text-t1` is one text on one thread, tokenised within the time
-- `speed/.../ratio`: times the teacher's speed at its best with as many threads; `size/bytes`, `size/parameters`
-- `selected/mean`: the kept weights on the selection split, rows set apart from training: what one of many is chosen by
-- `majority/quality/mean`: a model that always gives the most frequent class
-- `search/quality`: what a search goes by, on rows set apart from training; trials are the children of a run of kind `search`
+- `{names.QUALITY_MEAN}`: the student; `{names.TEACHER}{names.QUALITY_MEAN}`: its teacher; \
+`{names.BASELINE}{names.QUALITY_MEAN}`: the same student, labels alone
+- `{names.quality("TASK")}`: the mean of the task's metrics; `{names.RETENTION}TASK`: in percent of the teacher's
+- `{names.speed("BACKEND", "SETTING", names.P50)}`: median of one call; \
+`b1-text-t1` is one text on one thread, tokenised within the time
+- `{names.SPEED}.../{names.RATIO}`: times the teacher's speed at its best with as many threads; \
+`{names.SIZE_BYTES}`, `{names.SIZE_PARAMETERS}`
+- `{names.SELECTED_MEAN}`: the kept weights on the selection split, rows set apart from training: what one of many is chosen by
+- `{names.MAJORITY}{names.QUALITY_MEAN}`: a model that always gives the most frequent class
+- `{names.SEARCH_QUALITY}`: what a search goes by, on rows set apart from training; \
+trials are the children of a run of kind `{names.KIND_SEARCH}`
 """
 
 

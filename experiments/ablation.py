@@ -21,7 +21,7 @@ from experiments.settings import Ablation, Distill, distillation
 from experiments.studies import comparison, trials
 from experiments.tracking import progress, record
 from experiments.tracking.run import num_tasks
-from mkd import pipeline
+from mkd import names, pipeline
 from mkd.rates import resolved
 from mkd.result import Report, Result
 from mkd.selection.carving import VERSION
@@ -37,7 +37,7 @@ from mkd.training.batches import check_weights
 MATTERS = ("seed", "whole", "device", "data", "teacher", "student", "loss", "train")
 """The settings that a trial's scores depend on."""
 
-STUDENT = "progress/student"
+STUDENT = names.progress(names.PHASE_STUDENT)
 """The phase of a trial that its bar shows, and whose seconds are its cost."""
 
 
@@ -58,7 +58,7 @@ def ablate(config: Ablation) -> None:
     planned = plan(config)
     variants, seeds = len(config.ablation.variants), len(config.ablation.seeds)
     name = f"ablation {config.student.name} {variants} variants {seeds} seeds {num_tasks(config.data)}"
-    with trials.study(config, "ablation", name) as run:
+    with trials.study(config, names.KIND_ABLATION, name) as run:
         known = {trial.key: trials.finished_trial(run, trial.key) for trial in planned}
         found = {key: trial for key, trial in known.items() if trial is not None}
         print(f"{len(found)} of {len(planned)} trials have been made before", flush=True)
@@ -85,7 +85,7 @@ def _make(run: trials.Study, wanted: list[Planned]) -> dict[str, record.Recorded
                 if STUDENT in done:
                     told(index, name, done[STUDENT])
 
-            tags = {"mkd.variant": trial.variant, "mkd.key": trial.key}
+            tags = {names.TAG_VARIANT: trial.variant, names.TAG_KEY: trial.key}
             try:
                 made[trial.key] = trials.trial(run, trial.config, trial.name, tags, partial(timed, trial.config), share)
             except ValueError as error:
@@ -161,7 +161,7 @@ def timed(config: Distill, folder: Path, report: Report) -> Result:
         last = time.perf_counter()
 
     result = pipeline.run(config.core(), folder, told)
-    cost = {comparison.SECONDS: student, "seconds/trial": time.perf_counter() - begin}
+    cost = {names.SECONDS_STUDENT: student, names.SECONDS_TRIAL: time.perf_counter() - begin}
     return result._replace(metrics=result.metrics | cost)
 
 

@@ -14,13 +14,13 @@ from experiments import cli
 from experiments.settings import Distill
 from experiments.tracking import record
 from experiments.tracking.run import num_tasks
-from mkd import pipeline
+from mkd import names, pipeline
 
 
 def distill(config: Distill) -> None:
     """One distillation as an MLflow run."""
     name = f"{config.student.name} {config.loss.name} {num_tasks(config.data)}"
-    record.record(config, "distill", name, partial(pipeline.run, config.core()))
+    record.record(config, names.KIND_DISTILL, name, partial(pipeline.run, config.core()))
 
 
 if __name__ == "__main__":

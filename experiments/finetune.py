@@ -16,6 +16,7 @@ from experiments import cli
 from experiments.settings import Finetune
 from experiments.tracking import models, record
 from experiments.tracking.run import num_tasks
+from mkd import names
 from mkd.result import Report, Result
 from mkd.runs.finetune import run_finetune
 
@@ -29,7 +30,7 @@ def finetune(config: Finetune) -> None:
             return run_finetune(config.core(), start, target, report)
 
         name = f"finetune {parent[:8] or folder.name} {config.finetune.loss.name} {num_tasks(config.data)}"
-        record.record(config, "finetune", name, core, parent)
+        record.record(config, names.KIND_FINETUNE, name, core, parent)
 
 
 if __name__ == "__main__":

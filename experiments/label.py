@@ -18,6 +18,7 @@ from experiments.settings import Label
 from experiments.tracking import record
 from experiments.tracking.models import logged_student
 from experiments.tracking.run import folder_of
+from mkd import names
 
 
 def label(config: Label) -> None:
@@ -28,7 +29,7 @@ def label(config: Label) -> None:
         texts = corpus.check(asked, logged.student)
         output = Path(asked.output).resolve()
         # Its own name: of the runs of these settings there is one at a time.
-        aside = output.with_name(f".{output.name}-{folder_of(config, 'label').name}")
+        aside = output.with_name(f".{output.name}-{folder_of(config, names.KIND_LABEL).name}")
 
         def core() -> dict[str, float]:
             with corpus.session(asked.master) as spark:

@@ -22,7 +22,7 @@ from experiments.studies import trials
 from experiments.studies.trials import Promoted
 from experiments.tracking import record
 from experiments.tracking.table import markdown
-from mkd import pipeline
+from mkd import names, pipeline
 from mkd.evaluation.intervals import half_width
 from mkd.evaluation.speed import HEADLINE
 from mkd.evaluation.timing import PROTOCOL
@@ -44,11 +44,11 @@ def promote(config: Promote) -> None:
     for seed in config.promote.seeds:
         registry = own.registry if seed == config.promote.seeds[0] else RegistryConfig()
         name = f"{chosen.name.split(' ')[0]} of {config.promote.study}, {own.student.name} s{seed}"
-        tags = {"mkd.promoted": config.promote.study, "mkd.trial": str(chosen.number), "mkd.parent": chosen.run_id}
+        tags = {names.TAG_PROMOTED: config.promote.study, names.TAG_TRIAL: str(chosen.number), names.TAG_PARENT: chosen.run_id}
         trained = replace(own, seed=seed, registry=registry)
-        found[seed] = record.record(trained, "promote", name, partial(pipeline.run, trained.core()), tags=tags)
-    scores = {seed: made.metrics["quality/mean"] for seed, made in found.items()}
-    latency = f"speed/{chosen.backend}/{HEADLINE.name}/p50_ms"
+        found[seed] = record.record(trained, names.KIND_PROMOTE, name, partial(pipeline.run, trained.core()), tags=tags)
+    scores = {seed: made.metrics[names.QUALITY_MEAN] for seed, made in found.items()}
+    latency = names.speed(chosen.backend, HEADLINE.name, names.P50)
     times = {seed: made.metrics.get(latency) for seed, made in found.items()}
     shown = {seed: "-" if time is None else f"{time:.3g}" for seed, time in times.items()}
     header = ["seed", "mean score on dev", f"ms in {chosen.backend}"]
@@ -89,7 +89,7 @@ def best(config: PromoteConfig) -> Promoted:
     if limit is not None and earlier:
         raise ValueError(
             f"promote.budget_ms is {limit:g}; allowed for {config.study}: null, as its latencies were measured in an earlier way "
-            f"(speed/protocol {', '.join(map(str, sorted(earlier)))}, now {PROTOCOL})"
+            f"({names.PROTOCOL} {', '.join(map(str, sorted(earlier)))}, now {PROTOCOL})"
         )
     within = [trial for trial in found if limit is None or trial.latency_ms <= limit]
     if not within:

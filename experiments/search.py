@@ -29,6 +29,7 @@ from experiments.studies.space import Space, check, corners, kinds, params_of, p
 from experiments.studies.worker import Job, base_of, budgets, costs_of, work
 from experiments.tracking import progress
 from experiments.tracking.run import num_tasks
+from mkd import names
 from mkd.evaluation.speed import HEADLINE
 from mkd.evaluation.timing import PROTOCOL
 from mkd.pipeline import Ready, Rows, check_names, read, taught_by
@@ -72,7 +73,7 @@ def search(config: Search) -> None:
         check_budgets(config, base, rows, space)
         optuna_study = opened()
         name = f"{config.search.study} {config.search.trials} trials {num_tasks(config.data)}"
-        tags = {"mkd.study": config.search.study, "mkd.storage": storage_of(config)}
+        tags = {names.TAG_STUDY: config.search.study, names.TAG_STORAGE: storage_of(config)}
         with ExitStack() as opened_run:
             with study.locked(config.search):  # commands that start at once have one run
                 known = optuna_study.user_attrs.get(study.RUN, "")

@@ -15,14 +15,15 @@ from experiments import cli
 from experiments.settings import Teacher
 from experiments.tracking import record
 from experiments.tracking.run import num_tasks
-from mkd import pipeline
+from mkd import names, pipeline
 
 
 def refine(config: Teacher) -> None:
     """One teacher's refinement as an MLflow run."""
     teacher = config.teacher
     source = Path(teacher.checkpoint).name if teacher.checkpoint else f"{teacher.layers}x{teacher.hidden} from scratch"
-    record.record(config, "teacher", f"teacher {source} {num_tasks(config.data)}", partial(pipeline.run_teacher, config.core()))
+    name = f"teacher {source} {num_tasks(config.data)}"
+    record.record(config, names.KIND_TEACHER, name, partial(pipeline.run_teacher, config.core()))
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ class DemoConfig:
 
     seed: int = 0
     """Seed of the generator; another seed gives other rows of the same tasks."""
-    train_rows: int = 3000
+    train_rows: int = 6000
     """Labelled training rows of each task."""
-    unlabelled_rows: int = 4000
+    unlabelled_rows: int = 2000
     """Training rows of each task that come without a label."""
     dev_rows: int = 1000
     """Rows of each task's dev split; their labels are never noisy."""

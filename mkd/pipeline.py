@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mkd import precision, processes
+from mkd import names, precision, processes
 from mkd.augmentation.augment import augmented
 from mkd.config import Config, LossConfig, MatchConfig, SamplingConfig, StudentConfig
 from mkd.evaluation.remarks import reading, weak_students
@@ -105,7 +105,7 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     (config, tasks, _, side, _), teacher = ready
     targets = soft_targets(config.loss, config.stores.root, side, teacher, report)
     begun = time.perf_counter()
-    student = distil(config, side, targets, teacher, phase(report, "", "student"), folder / "student.safetensors")
+    student = distil(config, side, targets, teacher, phase(report, "", names.PHASE_STUDENT), folder / "student.safetensors")
     speed = within(config.speed, time.perf_counter() - begun)
     save(student, side.tokenizer, folder / MODEL)
 
@@ -114,10 +114,9 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     metrics = scores(ready, dev) | ({} if config.whole else selected(student, side, layout))
     if config.baseline and targets is not None:
         alone = replace(config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig())
-        twins = phase(report, "baseline/", "baseline/student")
+        twins = phase(report, names.BASELINE, names.BASELINE + names.PHASE_STUDENT)
         twin = distil(replace(config, loss=alone), side, None, teacher, twins, folder / "baseline.safetensors")
-        twin_scores = quality(side.datas, dev_logits(eager(twin), side.datas, layout))
-        metrics |= {f"baseline/{name}": value for name, value in twin_scores.items()}
+        metrics |= names.of(names.BASELINE, quality(side.datas, dev_logits(eager(twin), side.datas, layout)))
     wanted = Wanted(config.export, speed, config.threads)
     found = offered(wanted, Trained(student, side, layout, dev), tasks, teacher, folder, report)
     read = reading(side.datas, side.tokenizer, layout)
@@ -177,7 +176,7 @@ def selected(student: Student, side: Side, layout: Layout) -> dict[str, float]:
     They tell nothing of a student that has learnt from these rows.
     """
     found = selection_scores(student, side.datas, layout)
-    return {f"selected/{name}": value for name, value in found.items()}
+    return names.of(names.SELECTED, found)
 
 
 def save(model: Student, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -334,7 +333,7 @@ def result(
     for data in datas:
         if data.found is not None:
             notes.append(f"{data.name}: {carving.told(data.found, len(data.selection_rows))}")
-            metrics = metrics | {f"data/{data.name}/{what}": value for what, value in carving.metrics(data.found).items()}
+            metrics = metrics | {names.data(data.name, what): value for what, value in carving.metrics(data.found).items()}
     name, key = ("", "") if teacher is None else (teacher.name, teacher.key)
     return Result(metrics, datasets, notes, hardware(), student, name, key, str(folder), exported)
 

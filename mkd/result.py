@@ -1,10 +1,12 @@
-"""What a run leaves behind: its Result, and the names of everything that is measured."""
+"""What a run leaves behind: its Result; and how it reports while it works."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
+
+from mkd import names
 
 MODEL = "model"
 """Where in a run's folder the model is, which the run has made."""
@@ -40,11 +42,7 @@ class Dataset(NamedTuple):
 class Result(NamedTuple):
     """One run's outcome. Scores are in points from 0 to 100.
 
-    metrics: final numbers by name: `quality/...` of the student, `teacher/quality/...`, `baseline/quality/...`
-    (the student's hard-label twin), `before/quality/...` (the student before its fine-tuning), `anew/quality/...` (the same
-    student started anew instead), `selected/...` (the student on the selection split), `majority/...` (always the most frequent
-    class), `retention/...`, `agreement/...`, `data/...` (what of the training rows is not read, and how they overlap),
-    `speed/...`, `teacher/speed/...`, `size/...`, `export/...` (the student in each backend).
+    metrics: final numbers by name; mkd/names.py tells what they are.
     student, teacher: kind and size of the models. folder: where the model that the run made was written.
     exported: the folder of its fastest export; empty: torch is faster, or there is none. predictions: the student's answer to
     each dev row, and the teacher's, by column (mkd/evaluation/scoring.py); empty: it is no student of a teacher.
@@ -64,14 +62,15 @@ class Result(NamedTuple):
 
 def timed_backends(metrics: dict[str, float]) -> list[str]:
     """The backends in which the student was timed, less those that did not pass their check against torch."""
-    names = dict.fromkeys(name.split("/")[1] for name in metrics if name.startswith("speed/") and name.endswith("/p50_ms"))
-    return [name for name in names if metrics.get(f"export/{name}/offered", 1.0)]
+    parsed = [found for name in metrics if (found := names.parsed_speed(name))]
+    timed = dict.fromkeys(backend for backend, _, statistic in parsed if statistic == names.P50)
+    return [backend for backend in timed if metrics.get(names.export(backend, names.OFFERED), 1.0)]
 
 
 def phase(report: Report, prefix: str, name: str) -> Report:
     """A report whose metrics get the prefix, and whose `progress` the phase's name."""
 
     def told(step: int, metrics: dict[str, float]) -> None:
-        report(step, {f"progress/{name}" if key == "progress" else prefix + key: value for key, value in metrics.items()})
+        report(step, {names.progress(name) if key == names.SHARE else prefix + key: value for key, value in metrics.items()})
 
     return told

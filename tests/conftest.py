@@ -13,9 +13,9 @@ from mkd.tasks.task import Task
 from mkd.tokenization.tokens import TaskData
 
 LONGEST = (
-    "test_processes", "test_worker", "test_architectures", "test_spark", "test_export", "test_search", "test_corpus", "test_kill",
-    "test_candidate", "test_tracking", "test_ablation", "test_pipeline", "test_teaching", "test_promote", "test_demo",
-    "test_states",
+    "test_spark", "test_worker", "test_processes", "test_corpus", "test_export", "test_search", "test_tracking", "test_pipeline",
+    "test_kill", "test_candidate", "test_ablation", "test_promote", "test_serving", "test_teaching", "test_states",
+    "test_runtime", "test_demo", "test_architectures", "test_differences", "test_report", "test_space", "test_backends",
 )  # fmt: skip
 """The files that take longest come first: a long one at the end would leave the other process idle."""
 

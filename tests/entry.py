@@ -1,7 +1,7 @@
 """Entry points at work on a tiny distillation, each in a process of its own with a store of its own.
 
-Importing what they need takes longer than their work; so the processes are forked from one that has imported it all, and where
-they start a fork server of their own, that is forked too.
+Importing what they need takes longer than their work; so the processes are forked from one that has imported it all (warm.py),
+and where they start a fork server of their own, that is forked too.
 """
 
 import json
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlflow
+from database import put_database
 from waiting import wait_until as wait_until
 
 from experiments import cli
@@ -40,7 +41,7 @@ def tiny(module: str) -> list[str]:
 
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["experiments.studies.worker", "experiments.studies.comparison", "mkd.runs.finetune"])
+FORKS.set_forkserver_preload(["experiments.studies.worker", "experiments.studies.comparison", "mkd.runs.finetune", "tests.warm"])
 
 
 class Child(NamedTuple):
@@ -79,7 +80,8 @@ def started(folder: Path, work: Callable[..., None], *args: Any, **more: str) ->
 
 
 def command(folder: Path, module: str, *argv: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """An entry point from its start to its end."""
+    """An entry point from its start to its end, in a folder that has MLflow's database already."""
+    put_database(folder)
     return started(folder, entry_point, module, *argv, **more).end()
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import psutil
 
-START_SECONDS = 180
+START_SECONDS = 600
 
 
 class Served(NamedTuple):

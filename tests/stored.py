@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import mlflow
 import numpy as np
 import pandas as pd
+from database import put_database
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from analysis.statistics.resampled_metrics import METRICS
@@ -201,6 +202,7 @@ def write_predictions(run: Run, predictions: pd.DataFrame) -> None:
 
 def opened(folder: Path) -> mlflow.MlflowClient:
     """A new store in the folder, its artifacts beside it."""
+    put_database(folder)
     return mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
 
 

@@ -34,6 +34,11 @@ OWN: dict[str, dict[str, Any]] = {
     "roc_bert": {"enable_pronunciation": False, "enable_shape": False},
 }
 """As published checkpoints have it; the classes' defaults are simpler."""
+LARGE: dict[str, dict[str, Any]] = {
+    "luke": {"entity_vocab_size": 8, "entity_emb_size": 8},
+    "roc_bert": {"pronunciation_vocab_size": 8, "shape_vocab_size": 8},
+}
+"""Tables of what no text here has: half a million entities."""
 
 REFUSED = {
     "bart": "is no encoder", "mbart": "is no encoder", "mvp": "is no encoder",
@@ -65,7 +70,9 @@ def encoder(name: str) -> PreTrainedModel:
         if (getattr(usual, key, None) or 0) >= SIZES["vocab_size"]:
             given[key] = 1
     torch.manual_seed(0)
-    model: PreTrainedModel = AutoModel.from_config(AutoConfig.for_model(name, **(given | OWN.get(name, {})))).eval()
+    model: PreTrainedModel = AutoModel.from_config(
+        AutoConfig.for_model(name, **(given | OWN.get(name, {}) | LARGE.get(name, {})))
+    ).eval()
     with torch.no_grad():  # A fresh table has zeros for padding; that of a checkpoint need not.
         weight_VE: torch.Tensor = model.get_input_embeddings().weight  # type: ignore[assignment]
         weight_VE[model.config.pad_token_id or 0] = weight_VE[7]

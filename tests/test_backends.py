@@ -243,7 +243,7 @@ def test_what_loses_too_much_is_told_and_not_offered(
 def test_a_model_that_cannot_be_exported_stays_in_torch(
     tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mkd.export.LARGEST_BYTES", 10)
+    monkeypatch.setattr("mkd.export.folder.LARGEST_BYTES", 10)
     found = found_of(ExportConfig(), small(datas, tokenizer), tasks, datas, tokenizer, tmp_path)
     assert len(found.notes) == 1 and found.notes[0].startswith("no onnx: a model of ")
     assert (found.folder, found.passed) == ("", ("torch",)) and not (tmp_path / "onnx").exists()

@@ -1,26 +1,25 @@
 """The demo suite: its semantics by hand-worked cases, its rows by their invariants."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice, product
+from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_matrix, hstack
-from scipy.stats import spearmanr
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import accuracy_score, matthews_corrcoef
+from linear import effective, linear_score, texts_of
 
-from mkd.config import DemoConfig
+from mkd.config import DataConfig, DemoConfig
+from mkd.selection.carving import LEVELS, SHARED_WORDS, carved
 from mkd.tasks import demo
 from mkd.tasks.demo import acceptability, entailment, paraphrase, sentiment
 from mkd.tasks.demo.acceptability import Phrase, Sentence
 from mkd.tasks.demo.draw import Draw
 from mkd.tasks.demo.entailment import Statement
-from mkd.tasks.demo.forms import Claim, Comparison, Event, valence
-from mkd.tasks.demo.sentiment import Contrast
+from mkd.tasks.demo.forms import FRAMES, Claim, Comparison, Contrast, Event, valence
 from mkd.tasks.demo.similarity import similarity
+from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Row
 
 CONFIG = DemoConfig(train_rows=300, unlabelled_rows=100, dev_rows=100, label_noise=0.0)
@@ -94,9 +93,32 @@ def test_noise_picks_each_wrong_class_alike() -> None:
 
 @ALL_TASKS
 def test_no_text_is_in_both_splits(task: str) -> None:
-    train = {frozenset(row[:2]) for row in read(task, "train", replace(CONFIG, train_rows=2000))}
-    dev = {frozenset(row[:2]) for row in read(task, "dev", replace(CONFIG, dev_rows=500))}
+    train = set(texts_of(read(task, "train", replace(CONFIG, train_rows=2000))))
+    dev = set(texts_of(read(task, "dev", replace(CONFIG, dev_rows=500))))
     assert train and dev and not train & dev
+
+
+@ALL_TASKS
+def test_hardly_two_rows_of_dev_are_alike(task: str) -> None:
+    assert effective(row[:2] for row in read(task, "dev", DemoConfig())) > 900
+
+
+@ALL_TASKS
+def test_no_text_of_the_selection_split_is_learnt_from_and_groups_stay_small(task: str, tmp_path: Path) -> None:
+    data = DataConfig(tasks=[task])
+    carving = carved(tmp_path, load_tasks(data)[0], data, 0)
+    assert carving.found.together == LEVELS[0]
+    assert carving.found.largest <= 20
+    assert len(carving.selection_rows) == 0.1 * data.demo.train_rows
+    rows = read(task, "train", data.demo)
+    selected, learnt = (set(texts_of(rows[i] for i in chosen)) for chosen in (carving.selection_rows, carving.train_rows))
+    assert selected and learnt and not selected & learnt
+
+
+@ALL_TASKS
+def test_texts_of_pairs_have_eight_words_or_more(task: str) -> None:
+    if demo.TASKS[task].pair:
+        assert min(len(text.split()) for text in texts_of(read(task, "train"))) == SHARED_WORDS
 
 
 @ALL_TASKS
@@ -112,11 +134,11 @@ def test_rows_fit_their_kind(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", [task for task, kind in demo.TASKS.items() if kind.labels])
-def test_classes_are_balanced(task: str) -> None:
-    labels = [row.label for row in read(task, "train", replace(CONFIG, train_rows=3000, unlabelled_rows=0))]
-    classes = len(demo.TASKS[task].labels)
-    for label in range(classes):
-        assert labels.count(label) / len(labels) == pytest.approx(1 / classes, abs=0.03)
+def test_classes_are_equally_common(task: str) -> None:
+    for split in ("train", "dev"):
+        counts = Counter(row.label for row in read(task, split, replace(CONFIG, unlabelled_rows=0)))
+        assert len(counts) == len(demo.TASKS[task].labels)
+        assert max(counts.values()) - min(counts.values()) <= 1
 
 
 def test_an_unknown_task_or_split_is_refused_with_the_known_ones() -> None:
@@ -148,12 +170,11 @@ def test_fingerprint_changes_with_task_split_and_settings_only() -> None:
         (Claim("film", "good"), True),
         (Claim("film", "bad", denied=True), True),  # not bad
         (Claim("film", "good", denied=True), False),
-        (Claim("film", "bad", denied=True, doubted=True), False),  # i doubt that it was not bad
-        (Contrast(Claim("plot", "bad"), Claim("film", "good"), "but"), True),
-        (Contrast(Claim("film", "good"), Claim("plot", "good", denied=True), "although"), False),
+        (Contrast(Claim("song", "bad"), Claim("film", "good"), "but"), True),
+        (Contrast(Claim("film", "good"), Claim("song", "good", denied=True), "although"), False),
     ],
 )
-def test_denial_and_doubt_turn_an_opinion_round(opinion: Claim | Contrast, positive: bool) -> None:
+def test_a_denial_turns_an_opinion_round(opinion: Claim | Contrast, positive: bool) -> None:
     assert sentiment.is_positive(opinion) == positive
 
 
@@ -166,8 +187,6 @@ def test_denial_and_doubt_turn_an_opinion_round(opinion: Claim | Contrast, posit
         (Claim("film", "awful"), -2),
         (Claim("film", "superb", denied=True), -1),  # not superb is bad, not awful
         (Claim("film", "awful", denied=True), 1),
-        (Claim("film", "awful", denied=True, doubted=True), -1),
-        (Claim("film", "superb", denied=True, doubted=True), 1),
     ],
 )
 def test_valence_by_hand(claim: Claim, value: int) -> None:
@@ -175,10 +194,13 @@ def test_valence_by_hand(claim: Claim, value: int) -> None:
 
 
 def test_the_winning_claim_stands_where_its_frame_puts_it() -> None:
-    bad, good = Claim("ending", "bad"), Claim("ending", "good")
-    said = {frame: sentiment.say(Draw(0), Contrast(bad, good, frame)) for frame in sentiment.FRAMES}
-    for frame, wins_last in {"but": True, "although": True, "even though": False}.items():
-        assert (said[frame].index("good") > said[frame].index("bad")) == wins_last
+    bad, good = Claim("song", "bad", "lima"), Claim("film", "good", "rome")
+    said = {frame: sentiment.say(Draw(0), Contrast(bad, good, frame)) for frame in FRAMES}
+    assert said == {
+        "but": "the song was bad in lima but the film was good in rome",
+        "although": "although the song was bad in lima the film was good in rome",
+        "even though": "the film was good in rome although the song was bad in lima",
+    }
 
 
 THE_BOY = Phrase("teacher", False)
@@ -215,21 +237,23 @@ def test_each_phenomenon_gives_an_acceptable_sentence_and_a_broken_one_of_other_
 
 def test_the_words_of_a_sentence_follow_its_form() -> None:
     attracted = DOGS._replace(link=Phrase("cat", False), plural_verb=False)
-    texts = {acceptability.say(Draw(seed), attracted) for seed in range(300)}
-    assert {"the dogs near the cat chases the teacher", "the hounds behind the cat chases the teacher"} <= texts
-    words = product(["dogs", "hounds"], ["near", "behind"], ["chases", "pursues"], ["teacher", "tutor"])
-    assert texts <= {f"the {dogs} {near} the cat {chases} the {teacher}" for dogs, near, chases, teacher in words}
+    texts = {acceptability.say(Draw(seed), attracted) for seed in range(50)}
+    assert texts == {"the dogs near the cat chases the teacher", "the dogs behind the cat chases the teacher"}
 
 
-def test_synonyms_voice_and_converses_realise_one_meaning() -> None:
+def test_voice_and_converses_realise_one_meaning() -> None:
     def texts(form: paraphrase.Form) -> set[str]:
-        return {paraphrase.say(Draw(seed), form) for seed in range(300)}
+        return {paraphrase.say(Draw(seed), form) for seed in range(100)}
 
-    assert texts(Comparison("anna", "tall", "david")) == {"anna is taller than david", "david is shorter than anna"}
-    assert texts(Comparison("anna", "tall", "david", True)) == {"anna is not taller than david", "david is not shorter than anna"}
-    event = texts(Event("anna", "chase", "clara", denied=True))
-    assert {"anna did not chase clara", "clara was not pursued by anna"} <= event
-    assert not event & texts(Event("clara", "chase", "anna", denied=True))
+    assert texts(Comparison("anna", "faster", "david")) == {
+        "anna ran faster than david in oslo today", "david ran slower than anna in oslo today",
+    }  # fmt: skip
+    event = Event("anna", "chase", "clara")
+    assert texts(event) == {
+        "it was anna that chased clara in oslo", "it was clara that anna chased in oslo",
+        "clara was indeed chased by anna in oslo",
+    }  # fmt: skip
+    assert not texts(event) & texts(Event("clara", "chase", "anna"))
 
 
 @pytest.mark.parametrize(
@@ -237,10 +261,11 @@ def test_synonyms_voice_and_converses_realise_one_meaning() -> None:
     [
         (Claim("film", "brilliant"), True),
         (Claim("film", "bad", denied=True), True),
-        (Claim("film", "good", denied=True, doubted=True), True),
         (Claim("film", "bad"), False),
         (Claim("film", "good", denied=True), False),
         (Claim("song", "good"), False),
+        (Claim("film", "good", "rome"), False),
+        (Claim("film", "good", when="lately"), False),
         (Event("anna", "chase", "clara"), False),
     ],
 )
@@ -257,7 +282,7 @@ def test_a_restatement_keeps_the_meaning() -> None:
 
 def test_swapped_roles_are_no_paraphrase_and_every_alteration_changes_the_meaning() -> None:
     assert not paraphrase.is_paraphrase(Event("anna", "chase", "clara"), Event("clara", "chase", "anna"))
-    assert paraphrase.is_paraphrase(Comparison("anna", "tall", "clara"), Comparison("anna", "tall", "clara"))
+    assert paraphrase.is_paraphrase(Comparison("anna", "faster", "clara"), Comparison("anna", "faster", "clara"))
     draw = Draw(0)
     for _ in range(500):
         form = paraphrase.make_form(draw)
@@ -275,13 +300,10 @@ def test_swapped_roles_are_no_paraphrase_and_every_alteration_changes_the_meanin
         (Statement("no", "animal", "move"), Statement("no", "dog", "walk"), 0),
         (Statement("all", "dog", "walk"), Statement("no", "dog", "crawl"), 0),
         (Statement("all", "dog", "walk"), Statement("some", "dog", "crawl"), 2),
-        (Statement("all", "dog", "walk"), Statement("all", "dog", "walk", "black"), 0),
-        (Statement("some", "dog", "walk"), Statement("some", "dog", "walk", "black"), 1),
+        (Statement("all", "dog", "walk"), Statement("some", "dog", "walk", "old"), 1),
+        (Statement("all", "dog", "walk"), Statement("no", "dog", "walk", city="rome"), 1),
         (Statement("not all", "dog", "walk"), Statement("no", "dog", "walk"), 1),
         (Statement("not all", "dog", "move"), Statement("all", "animal", "walk"), 2),
-        (Statement("one", "clara", "walk"), Statement("one", "clara", "crawl"), 2),
-        (Statement("not one", "clara", "move"), Statement("not one", "clara", "walk"), 0),
-        (Statement("not one", "clara", "walk"), Statement("one", "clara", "move"), 1),
     ],
 )
 def test_inference_by_hand(premise: Statement, hypothesis: Statement, label: int) -> None:
@@ -335,14 +357,11 @@ def test_inference_agrees_with_every_small_model(noun: int, deed: str, pair: str
 @pytest.mark.parametrize(
     ("premise", "hypothesis", "label"),
     [
-        (Comparison("a", "tall", "b"), Comparison("a", "tall", "b"), 0),
-        (Comparison("a", "tall", "b"), Comparison("a", "tall", "b", denied=True), 2),
-        (Comparison("a", "tall", "b"), Comparison("b", "tall", "a"), 2),
-        (Comparison("a", "tall", "b"), Comparison("b", "tall", "a", denied=True), 0),
-        (Comparison("a", "tall", "b", denied=True), Comparison("b", "tall", "a"), 1),
-        (Comparison("a", "tall", "b", denied=True), Comparison("b", "tall", "a", denied=True), 1),
-        (Comparison("a", "tall", "b"), Comparison("a", "old", "b"), 1),
-        (Comparison("a", "tall", "b"), Comparison("a", "tall", "c"), 1),
+        (Comparison("a", "faster", "b"), Comparison("a", "faster", "b"), 0),
+        (Comparison("a", "faster", "b"), Comparison("b", "faster", "a"), 2),
+        (Comparison("a", "faster", "b"), Comparison("a", "longer", "b"), 1),
+        (Comparison("a", "faster", "b"), Comparison("a", "faster", "c"), 1),
+        (Comparison("a", "faster", "b"), Comparison("b", "faster", "a", city="rome"), 1),
     ],
 )
 def test_comparison_by_hand(premise: Comparison, hypothesis: Comparison, label: int) -> None:
@@ -365,30 +384,20 @@ def test_similarity_by_hand(second: Claim, score: float) -> None:
     assert similarity(second, Claim("film", "good")) == pytest.approx(score)
 
 
+def test_of_a_contrast_the_claim_about_the_same_thing_is_compared() -> None:
+    contrast = Contrast(Claim("film", "good"), Claim("song", "awful"), "but")
+    assert similarity(contrast, Claim("film", "nice")) == 5.0
+    assert similarity(contrast, Claim("song", "nice")) == 1.25
+    assert similarity(contrast, Claim("hotel", "awful")) == 2.5  # of neither: that of the winning claim, halved
+
+
 # Difficulty
-
-
-def features(rows: list[Row], words: TfidfVectorizer) -> csr_matrix:
-    """Word weights; of a pair those of both sides, their product and their difference."""
-    a = words.transform([row.text_a for row in rows])
-    if rows[0].text_b is None:
-        return a
-    b = words.transform([row.text_b for row in rows])
-    return hstack([a, b, a.multiply(b), abs(a - b)]).tocsr()
 
 
 @pytest.mark.parametrize(
     ("task", "bound"),
-    [("sentiment", 0.75), ("acceptability", 0.4), ("paraphrase", 0.6), ("entailment", 0.7), ("similarity", 0.6)],
+    [("sentiment", 80), ("acceptability", 70), ("paraphrase", 70), ("entailment", 57), ("similarity", 37)],
 )
-def test_bag_of_words_stays_below_its_bound(task: str, bound: float) -> None:
-    config = replace(CONFIG, train_rows=2000, unlabelled_rows=0, dev_rows=600)
-    train, dev = read(task, "train", config), read(task, "dev", config)
-    words = TfidfVectorizer(token_pattern=r"\S+").fit([f"{row.text_a} {row.text_b}" for row in train])
-    truth = [row.label for row in dev]
-    model = LogisticRegression(max_iter=300) if demo.TASKS[task].labels else Ridge()
-    predicted = model.fit(features(train, words), [row.label for row in train]).predict(features(dev, words))
-    if task == "similarity":
-        assert spearmanr(predicted, truth)[0] < bound
-    else:
-        assert (matthews_corrcoef if task == "acceptability" else accuracy_score)(truth, predicted) < bound
+def test_a_linear_model_on_runs_of_words_stays_below_its_bound(task: str, bound: float) -> None:
+    config = replace(CONFIG, train_rows=3000, unlabelled_rows=0, dev_rows=600)
+    assert linear_score(read(task, "train", config), read(task, "dev", config), demo.TASKS[task], [10]) < bound

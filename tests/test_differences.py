@@ -38,7 +38,7 @@ def test_two_models_that_are_equally_good_but_on_other_rows_are_seldom_told_to_d
 
 
 def test_a_difference_of_five_points_is_told_with_three_seeds() -> None:
-    found = claims(runs(np.random.default_rng(3), 200, [85.0, 80.0], 3, 0.5, alike=False), paired=True)
+    found = claims(runs(np.random.default_rng(3), 200, [85.0, 80.0], 3, 0.5, alike=False, resampled=200), paired=True)
     assert found.methods > 60
 
 

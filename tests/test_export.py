@@ -23,7 +23,7 @@ from mkd.evaluation.scoring import at_work, eager
 from mkd.export.folder import calibration_batches, export_int8, export_onnx, export_program, load_program
 from mkd.pipeline import save
 from mkd.runs.export import Delivered, run_export
-from mkd.runtime.inference import MANIFEST, TOKENIZER, Infer, Text
+from mkd.runtime.inference import MANIFEST, TOKENIZER, Infer, Text, saturates
 from mkd.runtime.inference import Student as Runtime
 from mkd.runtime.layout import Arrays, padded
 from mkd.storage.pretrained import load_tokenizer
@@ -47,11 +47,25 @@ KINDS = {
 }
 
 
+Range = Literal["full", "reduced"]
+RANGES: list[Range] = ["full", "reduced"]
+
+
 class Made(NamedTuple):
     student: Student
     tokenizer: PreTrainedTokenizerBase
     datas: list[TaskData]
     folder: Path
+
+    def int8(self, weight_range: Range | None = None, calibrated: bool = False) -> Path:
+        """Its export in int8, made once; without a range in that which this processor needs."""
+        weight_range = weight_range or ("reduced" if saturates() else "full")
+        to = self.folder / f"int8-{weight_range}-{'static' if calibrated else 'dynamic'}"
+        if not to.exists():
+            layout = layout_of(self.tokenizer, self.student.joined, LENGTH)
+            seen = calibration_batches(self.datas, layout, 32) if calibrated else None
+            export_int8(self.folder / "onnx", to, ExportConfig(weight_range=weight_range), seen)
+        return to
 
 
 def student_of(config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Student:
@@ -127,35 +141,25 @@ def test_the_folder_holds_what_its_manifest_names(made: Made) -> None:
     assert sorted(path.name for path in (made.folder / "onnx").iterdir()) == [MANIFEST, "student.onnx", TOKENIZER]
 
 
-RANGES: list[Literal["full", "reduced"]] = ["full", "reduced"]
-
-
 @pytest.mark.parametrize("weight_range", RANGES)
-def test_int8_is_near_and_small(made: Made, weight_range: Literal["full", "reduced"], tmp_path: Path) -> None:
-    export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig(weight_range=weight_range))
-    assert 0 < difference(made, Runtime.load(tmp_path / "int8", 1).infer) < 0.25 * spread(made)
-    assert sorted(path.name for path in (tmp_path / "int8").iterdir()) == [MANIFEST, "student.onnx", TOKENIZER]
+def test_int8_is_near_and_small(made: Made, weight_range: Range) -> None:
+    assert 0 < difference(made, Runtime.load(made.int8(weight_range), 1).infer) < 0.25 * spread(made)
+    assert sorted(path.name for path in made.int8(weight_range).iterdir()) == [MANIFEST, "student.onnx", TOKENIZER]
 
 
-def test_static_int8_is_near(made: Made, tmp_path: Path) -> None:
-    layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
-    export_int8(made.folder / "onnx", tmp_path / "static", ExportConfig(), calibration_batches(made.datas, layout, 32))
-    own, infer = eager(made.student), Runtime.load(tmp_path / "static", 1).infer
+def test_static_int8_is_near(made: Made) -> None:
+    own, infer = eager(made.student), Runtime.load(made.int8(calibrated=True), 1).infer
     # A row beyond the range of the calibration's 32 is cut to it: the largest difference is such a row's.
     errors = np.concatenate([(infer(batch, task) - own(batch, task)).ravel() for task, batch in batches(made)])
     assert 0 < np.sqrt((errors**2).mean()) < 0.25 * spread(made)
-    assert sorted(path.name for path in (tmp_path / "static").iterdir()) == [MANIFEST, "student.onnx", TOKENIZER]
+    assert sorted(path.name for path in made.int8(calibrated=True).iterdir()) == [MANIFEST, "student.onnx", TOKENIZER]
 
 
 @pytest.mark.parametrize("calibrated", [False, True])
-def test_a_dynamic_answer_depends_on_the_other_rows_and_a_static_one_does_not(
-    made: Made, calibrated: bool, tmp_path: Path
-) -> None:
+def test_a_dynamic_answer_depends_on_the_other_rows_and_a_static_one_does_not(made: Made, calibrated: bool) -> None:
     """A number on the edge between two of 8 bits may fall to either side by a rounding error: so of most rows."""
     layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
-    seen = calibration_batches(made.datas, layout, 32) if calibrated else None
-    export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig(), seen)
-    infer = Runtime.load(tmp_path / "int8", 1).infer
+    infer = Runtime.load(made.int8(calibrated=calibrated), 1).infer
     moved = []
     for data in made.datas:
         together = infer(padded(data.train, np.arange(40), layout), data.name)
@@ -192,20 +196,16 @@ def products(graph: Path) -> list[Weight]:
 
 @pytest.mark.parametrize("weight_range", RANGES)
 @pytest.mark.parametrize("calibrated", [False, True])
-def test_each_output_of_a_product_has_a_scale(
-    made: Made, weight_range: Literal["full", "reduced"], calibrated: bool, tmp_path: Path
-) -> None:
+def test_each_output_of_a_product_has_a_scale(made: Made, weight_range: Range, calibrated: bool) -> None:
     """So each column of whole numbers reaches to the end of the range."""
-    layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
-    seen = calibration_batches(made.datas, layout, 6) if calibrated else None
-    export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig(weight_range=weight_range), seen)
-    found = products(tmp_path / "int8" / "student.onnx")
+    folder = made.int8(weight_range, calibrated)
+    found = products(folder / "student.onnx")
     assert len(found) >= 2
     for numbers, scales in found:
         assert numbers.dtype == np.int8 and scales.shape == numbers.shape[1:], (numbers.shape, scales.shape)
         largest = np.abs(numbers.astype(int)).max(0)
         assert set(largest[scales > 0]) <= ({127, 128} if weight_range == "full" else {63, 64}), largest
-    assert json.loads((tmp_path / "int8" / MANIFEST).read_text())["reduced_range"] == (weight_range == "reduced")
+    assert json.loads((folder / MANIFEST).read_text())["reduced_range"] == (weight_range == "reduced")
 
 
 @pytest.mark.parametrize("without_vnni", [False, True])

@@ -6,12 +6,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from database import put_database
 from entry import TINY, Event, client, command, counting, dying, entry_point, outcome, runs, started, wait_until
 from entry import weights_of as student
 from safetensors.torch import load_file
 from torch import equal
-
-from experiments.tracking.run import make_database
 
 RUN = [
     *TINY, "--data.tasks=[sentiment, similarity]", "--checkpoint_seconds=0", "--teacher.train.steps=60",
@@ -21,12 +20,6 @@ SHORT = [*RUN, "--train.steps=40", "--baseline=false"]
 KILLS = 10
 ANY, CHECKPOINT = Event(), Event("os.rename", ".safetensors")
 """The second puts a checkpoint in the place of the last one."""
-
-
-def make_store(folder: Path) -> None:
-    """The folder with MLflow's database, which takes longer to be made than some of the processes live."""
-    folder.mkdir(exist_ok=True)
-    make_database(f"sqlite:///{folder / 'mlflow.db'}")
 
 
 def killed(folder: Path, argv: list[str], event: Event, times: int) -> bool:
@@ -40,8 +33,9 @@ def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(tmp_pat
     Each turn comes less than a tenth further, so that the next one finds the run at work.
     """
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    make_store(whole)
-    make_store(broken)
+    for folder in (whole, broken):
+        folder.mkdir()
+        put_database(folder)  # which takes longer to be made than some of the processes live
     kinds = [ANY, CHECKPOINT]
     expected = outcome(started(whole, counting, kinds, tmp_path / "told", "distill", *RUN).end())
     counts, draw = json.loads((tmp_path / "told").read_text()), random.Random()
@@ -71,7 +65,7 @@ def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(tmp_pat
 
 
 def test_a_run_that_is_killed_from_outside_goes_on_too(tmp_path: Path) -> None:
-    make_store(tmp_path)
+    put_database(tmp_path)
     child = started(tmp_path, entry_point, "distill", *SHORT)
     wait_until(child.stdout.read_text)
     child.process.kill()
@@ -82,7 +76,7 @@ def test_a_run_that_is_killed_from_outside_goes_on_too(tmp_path: Path) -> None:
 
 def test_a_damaged_checkpoint_is_named_and_kept_and_a_run_of_mlflows_own_gives_way(tmp_path: Path) -> None:
     """The teacher's; then a start as `mlflow run` makes it, which has a run of its own by then."""
-    make_store(tmp_path)
+    put_database(tmp_path)
     assert killed(tmp_path, SHORT, Event("os.rename", "/teachers/"), 2)  # the first checkpoint is there then
     (file,) = tmp_path.glob(".mkd/teachers/*.safetensors")
     whole = file.read_bytes()

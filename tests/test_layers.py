@@ -28,6 +28,7 @@ search's engine there, the reader of runs, and what leaves a report beside them.
 
 ORDER = {
     "mkd": [
+        "mkd.names",
         "mkd.config",
         "mkd.rates",
         "mkd.result",

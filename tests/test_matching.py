@@ -73,7 +73,8 @@ def test_the_loss_by_hand() -> None:
     with torch.no_grad():
         found = matching(terms, [torch.zeros(2, 3), torch.tensor([[1.0], [2.0]])], teacher, "a")
     expected = (0 + 4 + 9 + 9) / 4 / 8
-    assert [float(term) for term in found] == [3 + 0.5 * expected, 1, 2, expected]
+    assert (float(found.total), float(found.parts["match"])) == (3 + 0.5 * expected, expected)
+    assert (float(found.parts["soft"]), float(found.parts["hard"])) == (1, 2)
 
 
 def test_the_map_of_the_means_is_the_mean_of_the_maps(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:

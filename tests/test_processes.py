@@ -1,16 +1,19 @@
-"""Two processes and more that train together, started as users start them, beside one that sees the same batches alone."""
+"""Two processes and more that train together, two of them started as users start them, beside one that sees the same batches."""
 
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from entry import TINY, client, command, environment, outcome, runs
+from database import put_database
+from entry import TINY, client, command, entry_point, environment, outcome, runs, started
 from entry import weights_of as student
 from safetensors.torch import load_file
+from serve import free_port
 
 from mkd import processes
 from mkd.config import Config, TrainConfig
@@ -22,7 +25,7 @@ from mkd.training.shares import share
 # Batches of two rows and three, which are fewer than the processes: most often one has none, of four also two or three.
 RUN = [
     *TINY, "--data.tasks=[sentiment, similarity]", "--teacher.dropout=0", "--train.batch_size=3", "--teacher.train.batch_size=2",
-    "--train.steps=60", "--teacher.train.steps=60", "--train.eval_every=20", "--loss.hard_weight=0.5",
+    "--train.steps=30", "--teacher.train.steps=30", "--train.eval_every=10", "--loss.hard_weight=0.5",
     "--loss.balance=uncertainty", "--loss.match.weight=1",
     # Its table of n-grams has sparse gradients.
     "--student.kind=bag", "--student.buckets=4096", "--train.lazy=true",
@@ -37,7 +40,18 @@ def launched(folder: Path, number: int, *argv: str) -> subprocess.CompletedProce
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", f"--num_processes={number}"]
     rest = ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
     whole = [*launcher, *rest, "-m", "experiments.distill", *argv]
-    return subprocess.run(whole, cwd=folder, env=environment(), capture_output=True, text=True, timeout=280)
+    return subprocess.run(whole, cwd=folder, env=environment(), capture_output=True, text=True, timeout=560)
+
+
+def forked(folder: Path, number: int, *argv: str) -> subprocess.CompletedProcess[str]:
+    """As many with what accelerate's launcher tells each of them; of them the first one's end."""
+    put_database(folder)
+    together = {"WORLD_SIZE": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    places = [together | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(number)]
+    children = [started(folder, entry_point, "distill", *argv, **place) for place in places]
+    ends = [child.end() for child in children]
+    assert [done.returncode for done in ends] == [0] * number, [done.stderr[-1000:] for done in ends]
+    return ends[0]
 
 
 def losses(folder: Path, run_id: str) -> dict[str, list[float]]:
@@ -62,13 +76,15 @@ def weights(folder: Path, run_id: str) -> dict[str, torch.Tensor]:
         return load_file(student(folder, run_id))
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("number", [2, 3, 4])
+@pytest.mark.parametrize(("number", "start"), [(2, launched), (3, forked), (4, forked)])
 def test_several_processes_have_the_losses_of_one(
-    number: int, alone: tuple[dict[str, list[float]], dict[str, torch.Tensor]], tmp_path: Path
+    number: int,
+    start: Callable[..., subprocess.CompletedProcess[str]],
+    alone: tuple[dict[str, list[float]], dict[str, torch.Tensor]],
+    tmp_path: Path,
 ) -> None:
     """Teacher, student and twin; rows with and without labels, and all that is learnt or projected beside the model."""
-    together = outcome(launched(tmp_path, number, *RUN))
+    together = outcome(start(tmp_path, number, *RUN))
     (run,) = runs(tmp_path)
     assert run.info.status == "FINISHED" and run.data.metrics["quality/mean"] == together["metrics"]["quality/mean"]
     expected, found = alone[0], losses(tmp_path, together["run_id"])

@@ -1,10 +1,11 @@
 """Learning rates that are left open: less where layers are trained already; what is said stays, what is left open is shown."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_pipeline import config_of
-from tiny import MINILM
+from transformers import BertConfig, BertModel, PreTrainedTokenizerBase
 
 from experiments import cli
 from experiments.settings import Distill, Finetune
@@ -61,12 +62,17 @@ def test_what_is_shown_and_what_keys_are_made_of_is_the_number() -> None:
     assert (further.teacher.train.learning_rate, further.finetune.train.learning_rate) == (8e-4, 2e-3)
 
 
-def test_the_teacher_from_a_checkpoint_and_the_student_of_its_layers_learn_at_their_rates(tmp_path: Path) -> None:
+def test_the_teacher_from_a_checkpoint_and_the_student_of_its_layers_learn_at_their_rates(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
     """Of two steps the first one is the warm-up; the second is at the peak, and told."""
-    student = StudentConfig(kind="transformer", init="teacher", hidden=384, heads=12, layers=1)
+    sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    student = StudentConfig(kind="transformer", init="teacher", hidden=16, heads=2, layers=1)
     told: dict[str, float] = {}
     how = TrainConfig(steps=2, batch_size=4, warmup=0.5)
-    teacher = TeacherConfig(checkpoint=str(MINILM), train=how)
+    teacher = TeacherConfig(checkpoint=str(tmp_path / "bert"), train=how)
     config = config_of(tmp_path / "cache", teacher=teacher, student=student, train=how, baseline=False)
     run(config, tmp_path / "student", lambda step, metrics: told.update(metrics))
     assert told["teacher/train/learning_rate"] == 1e-4

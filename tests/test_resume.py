@@ -2,7 +2,6 @@
 
 import json
 import resource
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from entry import started
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase
@@ -90,19 +90,17 @@ def test_numbers_that_were_changed_by_hand_are_found(file: Path) -> None:
         Checkpoint(file, OF, 0).load()
 
 
+def save_without_room(file: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))
+    try:
+        Checkpoint(file, OF, 0).save(Saved({"a": torch.zeros(10000)}, {}))
+    except OSError as error:
+        sys.exit(str(error))
+
+
 def test_where_there_is_no_room_the_file_and_its_bytes_are_named_and_the_last_one_stays(file: Path) -> None:
     """In a process whose files may have 20,000 bytes at most: what it writes beyond is refused by the kernel."""
-    code = f"""
-import resource, sys, torch
-from pathlib import Path
-from mkd.storage.run_folder import Checkpoint, Saved
-resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))
-try:
-    Checkpoint(Path({str(file)!r}), {OF!r}, 0).save(Saved({{"a": torch.zeros(10000)}}, {{}}))
-except OSError as error:
-    sys.exit(str(error))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = started(file.parents[1], save_without_room, file).end()
     assert f"{file}: a checkpoint of 40,000 bytes cannot be written (" in done.stderr and "Traceback" not in done.stderr
     found = Checkpoint(file, OF, 0).load()
     assert found is not None and found.numbers["step"] == 7

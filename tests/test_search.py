@@ -6,7 +6,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from entry import client, command, outcome
+from entry import client, command, entry_point, outcome, started
 from searches import SEARCH, SPACE, START, states, study_of, trial_runs
 
 Searched = tuple[Path, subprocess.CompletedProcess[str]]
@@ -128,11 +128,16 @@ def test_a_budget_closes_what_is_too_large_before_its_training(searched: Searche
 
 
 def test_a_trial_that_falls_behind_is_stopped_and_killed_in_the_tracking_store(tmp_path: Path) -> None:
-    """Two students of one architecture, whose cost is measured once: neither is the faster. One of them learns nothing."""
+    """A student of four layers, slower on any machine than the bag before it, that learns nothing."""
     folder = tmp_path / "pruned"
     folder.mkdir()
-    space, start = {"train.learning_rate": [0.01, 1e-9]}, [{"train.learning_rate": rate} for rate in (0.01, 1e-9)]
-    own = ["--student.kind=bag", "--data.demo.train_rows=300", "--train.steps=300", "--train.eval_every=50"]
+    kinds = {"bag": {"student.layers": [1]}, "transformer": {"student.layers": [4]}}
+    space = {"student.kind": {"choices": kinds}, "train.learning_rate": [0.01, 1e-9]}
+    start = [
+        {"student.kind": "bag", "student.layers": 1, "train.learning_rate": 0.01},
+        {"student.kind": "transformer", "student.layers": 4, "train.learning_rate": 1e-9},
+    ]
+    own = ["--data.demo.train_rows=300", "--train.steps=300", "--train.eval_every=50"]
     pruning = ["--search.pruning.warmup=0.1", "--search.pruning.margin=0", "--search.trials=2"]
     asked = ["--search.space", json.dumps(space), "--search.start", json.dumps(start)]
     done = command(folder, "search", *SEARCH, *own, *pruning, *asked)
@@ -182,7 +187,7 @@ def test_failing_trials_do_not_end_a_search_but_five_in_a_row_do(tmp_path: Path)
 def test_a_mistake_is_one_line_before_any_training(tmp_path: Path, argv: list[str], told: str) -> None:
     folder = tmp_path / "wrong"
     folder.mkdir()
-    done = command(folder, "search", *SEARCH, *argv)
+    done = started(folder, entry_point, "search", *SEARCH, *argv).end()
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 2 and last.startswith("error: ") and told in last, last
     assert "secret" not in done.stdout + done.stderr

@@ -1,5 +1,4 @@
 import json
-import multiprocessing
 import os
 import shutil
 import time
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from entry import FORKS
 from waiting import wait_for_tick
 
 from mkd.storage import store
@@ -88,10 +88,9 @@ def test_a_failure_while_building_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_two_processes_that_want_the_same_folder_build_it_once(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
     found = [tmp_path / "found0", tmp_path / "found1"]
     start = tmp_path / "start"
-    workers = [context.Process(target=_want, args=(tmp_path, tmp_path / "counter", start, path)) for path in found]
+    workers = [FORKS.Process(target=_want, args=(tmp_path, tmp_path / "counter", start, path)) for path in found]
     for worker in workers:
         worker.start()
     while not all((tmp_path / f"{path.name}.ready").exists() for path in found):

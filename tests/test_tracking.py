@@ -22,7 +22,7 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subproces
     """One tiny distillation of the demo suite, exported and registered, started as its users start it."""
     folder = tmp_path_factory.mktemp("run")
     argv = [sys.executable, "-m", "experiments.distill", *TINY, *EXPORTED, "--registry.name=tiny", "--registry.alias=best"]
-    return folder, subprocess.run(argv, cwd=folder, env=environment(), capture_output=True, text=True, timeout=240)
+    return folder, subprocess.run(argv, cwd=folder, env=environment(), capture_output=True, text=True, timeout=800)
 
 
 Distilled = tuple[Path, subprocess.CompletedProcess[str]]

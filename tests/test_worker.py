@@ -37,8 +37,8 @@ def test_four_workers_that_start_at_once_on_a_new_study_make_just_the_trials_tha
     assert [trial.number for trial in study_of(folder).trials] == list(range(6))
 
 
-def working(folder: Path) -> str:
-    """The id of the run of a trial that has reported a score, once there is one."""
+def working(folder: Path, number: int = 1) -> str:
+    """The id of the run of a trial that has reported a score, once there are so many."""
     found: list[str] = []
 
     def seen() -> bool:
@@ -50,7 +50,7 @@ def working(folder: Path) -> str:
                     found[:] = [json.loads(value) for (value,) in database.execute(query, (PROGRESS,))]
                 except sqlite3.OperationalError:  # it is being made
                     return False
-        return bool(found)
+        return len(found) >= number
 
     wait_until(seen)
     return found[0]
@@ -164,7 +164,7 @@ def test_ctrl_c_at_a_terminal_ends_the_workers_and_the_search_goes_on_where_it_s
             [sys.executable, "-m", "experiments.search", *argv], cwd=tmp_path, env=environment(), stdout=out, stderr=err,
             start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
-        working(tmp_path)
+        working(tmp_path, 2)  # one that is just being opened cannot be told how it ends
         pids = workers(files[0])
         halt(pids)
         at_work = {run.info.run_id for run in runs(tmp_path) if run.info.status == "RUNNING"}

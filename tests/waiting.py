@@ -11,7 +11,7 @@ def wait_until(true: Callable[[], object], seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.001)
+        time.sleep(0.005)
 
 
 def wait_for_tick(file: Path) -> None:

@@ -6,9 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.charts.style import FAINT, LOOKS, bare, new_figure, small_print, titled
+from mkd import names
 from mkd.evaluation.pareto import Reference, front, hypervolume
-
-COMPLETE = "complete"
 
 
 class Info(NamedTuple):
@@ -28,7 +27,7 @@ class Info(NamedTuple):
 def info(study: dict[str, Any], small: str = "") -> Info | None:
     """Of a study.json; None where it has no complete trial. Trials that are not complete add nothing."""
     trials = sorted(study.get("trials", []), key=lambda trial: trial["number"])
-    complete = [trial["state"] == COMPLETE and trial["quality"] is not None for trial in trials]
+    complete = [trial["state"] == names.STATE_COMPLETE and trial["quality"] is not None for trial in trials]
     if not any(complete):
         return None
     quality, cost = (

@@ -4,10 +4,11 @@ import re
 from datetime import datetime
 from typing import NamedTuple
 
+from mkd import names
 from mkd.result import timed_backends
 
-STUDENTS = ("distill", "finetune", "trial", "promote")
-"""The `mkd.kind` of a run that makes a student."""
+STUDENTS = (names.KIND_DISTILL, names.KIND_FINETUNE, names.KIND_TRIAL, names.KIND_PROMOTE)
+"""The kind of a run that makes a student."""
 SETTINGS = ("data.", "teacher.", "student.", "loss.", "train.", "finetune.", "whole")
 """What the names of the settings begin with that a model's quality depends on, next to the seed."""
 UNTOLD = {"PENDING": "not started", "SCHEDULED": "not started", "RUNNING": "not finished", "FAILED": "failed", "KILLED": "killed"}
@@ -48,12 +49,12 @@ OWN = Asked()
 
 def why_left_out(record: Record, asked: Asked = OWN) -> str:
     """In words; empty where the run has a row."""
-    kind, state = record.tags.get("mkd.kind", ""), record.tags.get("mkd.state", "")
+    kind, state = record.tags.get(names.TAG_KIND, ""), record.tags.get(names.TAG_STATE, "")
     if not kind:
-        return "not a run of this project (no tag mkd.kind)"
+        return f"not a run of this project (no tag {names.TAG_KIND})"
     if kind not in STUDENTS:
         return f"not a student's ({kind})"
-    if state not in ("", "complete"):
+    if state not in ("", names.STATE_COMPLETE):
         return f"trial {state}"
     if record.status != "FINISHED":
         return UNTOLD.get(record.status, record.status.lower())
@@ -72,35 +73,35 @@ def row(record: Record, asked: Asked = OWN) -> Row:
     assert chosen is not None, f"{record.run_id} has no speed"
     backend, setting = chosen
     tasks = tasks_of(metrics)
-    student = tags.get("mkd.student", "") or params.get("student.kind", "student")
-    split = "dev" if _quality(metrics) == "quality/mean" else "selection"
+    student = tags.get(names.TAG_STUDENT, "") or params.get("student.kind", "student")
+    split = "dev" if _quality(metrics) == names.QUALITY_MEAN else "selection"
     found: Row = {
         "run_id": record.run_id,
         "name": record.name,
-        "kind": tags["mkd.kind"],
+        "kind": tags[names.TAG_KIND],
         "student": student,
         "student_kind": re.split(r"[- ]", student)[0],
-        "variant": tags.get("mkd.variant", ""),
+        "variant": tags.get(names.TAG_VARIANT, ""),
         "seed": int(params.get("seed", "0")),
         "tasks": tuple(tasks),
         "suite": suite(params, tasks),
         "split": split,
-        "drawn_by": tags.get("mkd.selection", ROW_BY_ROW),
+        "drawn_by": tags.get(names.TAG_SELECTION, ROW_BY_ROW),
         "machine": machine(tags),
-        "study": tags.get("mkd.study", ""),
-        "trial": float(tags["mkd.trial"]) if "mkd.trial" in tags else None,
-        "parent": tags.get("mkd.parent", ""),
-        "teacher": tags.get("mkd.teacher", ""),
+        "study": tags.get(names.TAG_STUDY, ""),
+        "trial": float(tags[names.TAG_TRIAL]) if names.TAG_TRIAL in tags else None,
+        "parent": tags.get(names.TAG_PARENT, ""),
+        "teacher": tags.get(names.TAG_TEACHER, ""),
         "started": record.started,
         "artifacts": record.artifacts,
         "link": record.link,
         "mean": metrics[_quality(metrics)],
-        "selection": metrics.get("selected/mean", metrics.get("search/quality")),
-        "teacher_mean": metrics.get("teacher/quality/mean") if split == "dev" else None,
-        "baseline_mean": metrics.get("baseline/quality/mean") if split == "dev" else None,
-        "retention": metrics.get("retention/mean"),
-        "agreement": metrics.get("agreement/mean"),
-        "parameters": metrics.get("size/parameters"),
+        "selection": metrics.get(names.SELECTED_MEAN, metrics.get(names.SEARCH_QUALITY)),
+        "teacher_mean": metrics.get(names.TEACHER + names.QUALITY_MEAN) if split == "dev" else None,
+        "baseline_mean": metrics.get(names.BASELINE + names.QUALITY_MEAN) if split == "dev" else None,
+        "retention": metrics.get(names.RETENTION_MEAN),
+        "agreement": metrics.get(names.AGREEMENT_MEAN),
+        "parameters": metrics.get(names.SIZE_PARAMETERS),
     }
     settings = {name: value for name, value in params.items() if name.startswith(SETTINGS)}
     return found | _speed(metrics, backend, setting) | _by_task(metrics, tasks, split) | settings
@@ -108,31 +109,31 @@ def row(record: Record, asked: Asked = OWN) -> Row:
 
 def _quality(metrics: dict[str, float]) -> str:
     """The metric that is a run's quality: on dev, or, where there is none, what its search went by; empty: neither."""
-    return next((name for name in ("quality/mean", "search/quality") if name in metrics), "")
+    return next((name for name in (names.QUALITY_MEAN, names.SEARCH_QUALITY) if name in metrics), "")
 
 
 def tasks_of(metrics: dict[str, float]) -> list[str]:
     """The tasks that a run has scores of, on dev or else on the rows set apart."""
-    dev = [name.split("/")[1] for name in metrics if name.startswith("quality/") and name.endswith("/score")]
-    return sorted(dev or (n.removeprefix("selection/") for n in metrics if n.startswith("selection/") and n != "selection/mean"))
+    dev = [task for name in metrics if (task := names.task_of_score(name))]
+    own = (name for name in metrics if name.startswith(names.SELECTION) and name != names.SELECTION_MEAN)
+    return sorted(dev or (name.removeprefix(names.SELECTION) for name in own))
 
 
 def task_metrics(metrics: dict[str, float]) -> dict[str, list[str]]:
     """By task the names of the metrics that its score is the mean of."""
     found: dict[str, list[str]] = {}
     for name in metrics:
-        head, _, rest = name.partition("/")
-        task, _, metric = rest.partition("/")
-        if head == "quality" and metric not in ("", "score", "ece"):
-            found.setdefault(task, []).append(metric)
+        parsed = names.parsed_quality(name)
+        if parsed and parsed[1] not in (names.SCORE, names.CALIBRATION_ERROR):
+            found.setdefault(parsed[0], []).append(parsed[1])
     return found
 
 
 def fastest(metrics: dict[str, float], asked: Asked = OWN) -> tuple[str, str] | None:
     """Backend and setting with the least median for one text on one thread, of the backends that are offered."""
     if asked.setting:
-        return asked if f"speed/{asked.backend}/{asked.setting}/p50_ms" in metrics else None
-    times = {backend: metrics.get(f"speed/{backend}/{HEADLINE}/p50_ms") for backend in timed_backends(metrics)}
+        return asked if names.speed(asked.backend, asked.setting, names.P50) in metrics else None
+    times = {backend: metrics.get(names.speed(backend, HEADLINE, names.P50)) for backend in timed_backends(metrics)}
     found = [(time, backend) for backend, time in times.items() if time is not None]
     return (min(found)[1], HEADLINE) if found else None
 
@@ -140,8 +141,9 @@ def fastest(metrics: dict[str, float], asked: Asked = OWN) -> tuple[str, str] | 
 def batch_setting(metrics: dict[str, float], backend: str, setting: str) -> str:
     """The setting of the most rows a call, else like `setting`: what the throughput is told of."""
     rest = setting.partition("-")[2]
-    pattern = re.compile(rf"speed/{re.escape(backend)}/b(\d+)-{re.escape(rest)}/rows_per_s")
-    rows = [int(match[1]) for name in metrics if (match := pattern.fullmatch(name))]
+    parsed = [found for name in metrics if (found := names.parsed_speed(name))]
+    timed = [where for own, where, statistic in parsed if own == backend and statistic == names.ROWS_PER_S]
+    rows = [int(match[1]) for where in timed if (match := re.fullmatch(rf"b(\d+)-{re.escape(rest)}", where))]
     return f"b{max(rows)}-{rest}" if rows else setting
 
 
@@ -150,32 +152,37 @@ def _speed(metrics: dict[str, float], backend: str, setting: str) -> Row:
     return {
         "backend": backend,
         "setting": setting,
-        "latency_ms": metrics[f"speed/{backend}/{setting}/p50_ms"],
+        "latency_ms": metrics[names.speed(backend, setting, names.P50)],
         "batch": batch,
-        "rows_per_s": metrics.get(f"speed/{backend}/{batch}/rows_per_s"),
+        "rows_per_s": metrics.get(names.speed(backend, batch, names.ROWS_PER_S)),
         "num_bytes": _bytes(metrics, backend),
-        "backend_loss": 0.0 if backend == TORCH else metrics.get(f"export/{backend}/loss"),
-        "teacher_latency_ms": metrics.get(f"teacher/speed/{TORCH}/{setting}/p50_ms"),
-        "teacher_rows_per_s": metrics.get(f"teacher/speed/{TORCH}/{batch}/rows_per_s"),
-        "protocol": str(int(metrics.get("speed/protocol", 1))),
-        "busy_share": max(metrics.get(f"{whose}speed/busy_share", 0.0) for whose in ("", "teacher/")),
+        "backend_loss": 0.0 if backend == TORCH else metrics.get(names.export(backend, names.LOSS)),
+        "teacher_latency_ms": metrics.get(names.TEACHER + names.speed(TORCH, setting, names.P50)),
+        "teacher_rows_per_s": metrics.get(names.TEACHER + names.speed(TORCH, batch, names.ROWS_PER_S)),
+        "protocol": str(int(metrics.get(names.PROTOCOL, 1))),
+        "busy_share": max(metrics.get(whose + names.BUSY_SHARE, 0.0) for whose in ("", names.TEACHER)),
     }
 
 
 def _bytes(metrics: dict[str, float], backend: str) -> float | None:
     """Of the backend's file; where it was timed without one being kept, of the weights in float32 that it would hold."""
-    own = metrics.get(f"export/{backend}/bytes")
-    return metrics.get("size/bytes") if own is None and backend in (TORCH, "onnx") else own
+    own = metrics.get(names.export(backend, names.BYTES))
+    return metrics.get(names.SIZE_BYTES) if own is None and backend in (TORCH, "onnx") else own
 
 
 def _by_task(metrics: dict[str, float], tasks: list[str], split: str) -> Row:
     """A column of each kind for each task; on dev only, but for the student's own scores and those that it is chosen by."""
-    kinds = {"score": "quality/{}/score"} if split == "dev" else {"score": "selection/{}"}
+    scores = [names.quality(task) for task in tasks]
+
+    def family(prefix: str) -> list[str]:
+        return [prefix + task for task in tasks]
+
+    kinds = {"score": scores if split == "dev" else family(names.SELECTION)}
     if split == "dev":
-        kinds |= {"teacher": "teacher/quality/{}/score", "baseline": "baseline/quality/{}/score"}
-        kinds |= {"retention": "retention/{}", "agreement": "agreement/{}"}
-    kinds["selection"] = "selected/{}"
-    named = {f"{kind}/{task}": name.format(task) for kind, name in kinds.items() for task in tasks}
+        kinds |= {"teacher": [names.TEACHER + name for name in scores], "baseline": [names.BASELINE + name for name in scores]}
+        kinds |= {"retention": family(names.RETENTION), "agreement": family(names.AGREEMENT)}
+    kinds["selection"] = family(names.SELECTED)
+    named = {f"{kind}/{task}": name for kind, own in kinds.items() for task, name in zip(tasks, own, strict=True)}
     return {column: metrics[name] for column, name in named.items() if name in metrics}
 
 
@@ -189,5 +196,5 @@ def suite(params: dict[str, str], tasks: list[str]) -> str:
 
 def machine(tags: dict[str, str]) -> str:
     """The processor that a run's speed was measured on, and its cores."""
-    cpu, cores = (tags.get(f"mkd.hardware.{name}", "") for name in ("cpu", "cores"))
+    cpu, cores = (tags.get(names.tag_hardware(name), "") for name in ("cpu", "cores"))
     return f"{cpu}, {cores} cores" if cpu and cores else cpu or "unknown machine"

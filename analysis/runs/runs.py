@@ -22,10 +22,11 @@ import pandas as pd
 from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 
-from analysis.runs.rows import Asked, Record, Row, row, task_metrics, why_left_out
+from analysis.runs.rows import STUDENTS, Asked, Record, Row, row, task_metrics, why_left_out
+from mkd import names
 
 COLUMNS = {
-    "run_id": "of MLflow", "name": "the run's", "kind": "mkd.kind: distill, finetune, trial, promote",
+    "run_id": "of MLflow", "name": "the run's", "kind": f"{names.TAG_KIND}: {', '.join(STUDENTS)}",
     "student": "kind and size, such as bilstm-128", "student_kind": "bilstm, transformer, bag",
     "variant": "of an ablation, or empty",
     "seed": "of everything random but the demo suite's rows", "tasks": "names, sorted",
@@ -52,8 +53,6 @@ COLUMNS = {
 """What the columns of the table are; what a run does not have is NaN, None or empty."""
 LOCAL = "http://127.0.0.1:5000"
 """Where `mlflow ui` shows a store that is no server."""
-REPORT = "report"
-"""The mkd.kind of a run that holds a report."""
 PAGE = 500
 """Runs that are asked for at once."""
 
@@ -88,7 +87,7 @@ def read(experiment: str = "", study: str = "", store: str = "") -> Runs:
     client = connect(store)
     try:
         place, found = _place(client, experiment, study)
-        wanted = f"tags.`mkd.study` = '{found.name}'" if found else ""
+        wanted = f"tags.`{names.TAG_STUDY}` = '{found.name}'" if found else ""
         with _uncollected():
             records = list(_records(client, place, wanted))
     except MlflowException as error:
@@ -105,7 +104,7 @@ def table(records: list[Record], store: str, place: Experiment, study: Study | N
     metrics: dict[str, dict[str, list[str]]] = {}
     for record in records:
         reason = why_left_out(record, asked)
-        if record.tags.get("mkd.kind") == REPORT:
+        if record.tags.get(names.TAG_KIND) == names.KIND_REPORT:
             continue  # it is of runs, and none itself
         if reason:
             left_out.setdefault(reason, []).append(record.name)
@@ -146,7 +145,7 @@ def predictions(runs: Runs, run_ids: list[str]) -> dict[str, pd.DataFrame]:
     return {run_id: frame for run_id, frame in found.items() if frame is not None}
 
 
-def curves(runs: Runs, run_ids: list[str], metric: str = "selection/mean") -> dict[str, list[tuple[int, float]]]:
+def curves(runs: Runs, run_ids: list[str], metric: str = names.SELECTION_MEAN) -> dict[str, list[tuple[int, float]]]:
     """A metric over the steps of these runs, as (step, value); those that have none are left out."""
     client = connect(runs.store)
 
@@ -170,8 +169,9 @@ def _place(client: mlflow.MlflowClient, experiment: str, study: str) -> tuple[Ex
     if not study:
         return known[experiment], None
     places = [known[experiment]] if experiment else list(known.values())
-    parents = client.search_runs([one.experiment_id for one in places], "tags.`mkd.kind` = 'search'", max_results=50_000)
-    named = {run.data.tags.get("mkd.study", ""): run for run in reversed(parents)}  # of a name that there is twice the latest
+    searches = f"tags.`{names.TAG_KIND}` = '{names.KIND_SEARCH}'"
+    parents = client.search_runs([one.experiment_id for one in places], searches, max_results=50_000)
+    named = {run.data.tags.get(names.TAG_STUDY, ""): run for run in reversed(parents)}  # of a name that there is twice the latest
     if study not in named:
         inside = f"experiment {experiment!r} of " if experiment else ""
         raise ValueError(f"study is {study!r}: there is none in {inside}{client.tracking_uri}; allowed: {near(study, named)}")

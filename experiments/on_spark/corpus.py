@@ -23,6 +23,7 @@ import pyarrow.dataset
 from mlflow.exceptions import ExecutionException
 
 from experiments.settings import LabelConfig
+from mkd import names
 from mkd.tasks.files import listed
 from mkd.teachers.imported import COLUMNS
 
@@ -142,7 +143,8 @@ def write_answers(spark: "SparkSession", config: LabelConfig, model: Path, texts
         os.rename(next(aside.glob("part-*")) if config.logits else aside, config.output)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return {"label/rows": rows, "label/errors": errors, "label/seconds": seconds, "label/rows_per_s": rows / seconds}
+    counts = {names.LABEL_ROWS: rows, names.LABEL_ERRORS: errors}
+    return counts | {names.LABEL_SECONDS: seconds, names.LABEL_ROWS_PER_S: rows / seconds}
 
 
 def _answered(spark: "SparkSession", config: LabelConfig, model: Path, frame: "DataFrame", texts: list[str]) -> "DataFrame":

@@ -7,10 +7,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from experiments.tracking.table import markdown
+from mkd import names
 from mkd.evaluation.intervals import half_width, interval_text
 
-MEAN = "quality/mean"
-SECONDS = "seconds/student"
 MEANING = "a variant is told from it where the t interval leaves out 0, as one in twenty does by chance"
 ONE_SEED = "one seed says nothing of the variants"
 
@@ -34,14 +33,14 @@ class Row(NamedTuple):
 
 def compare(metrics: dict[str, list[dict[str, float]]]) -> list[Row]:
     """metrics: by variant, the first one first, the final metrics of its trials, seed by seed in the same order for all."""
-    first = [found[MEAN] for found in next(iter(metrics.values()))]
+    first = [found[names.QUALITY_MEAN] for found in next(iter(metrics.values()))]
     return [_row(variant, found, first) for variant, found in metrics.items()]
 
 
 def _row(variant: str, found: list[dict[str, float]], first: list[float]) -> Row:
-    means = [trial[MEAN] for trial in found]
+    means = [trial[names.QUALITY_MEAN] for trial in found]
     differences = [mean - other for mean, other in zip(means, first, strict=True)]
-    names = [name.split("/")[1] for name in found[0] if name.startswith("quality/") and name.endswith("/score")]
+    scores = {task: name for name in found[0] if (task := names.task_of_score(name))}
     return Row(
         variant,
         statistics.fmean(means),
@@ -49,8 +48,8 @@ def _row(variant: str, found: list[dict[str, float]], first: list[float]) -> Row
         statistics.fmean(differences),
         half_width(differences),
         differences,
-        {name: statistics.fmean(trial[f"quality/{name}/score"] for trial in found) for name in names},
-        statistics.fmean(trial[SECONDS] for trial in found),
+        {task: statistics.fmean(trial[name] for trial in found) for task, name in scores.items()},
+        statistics.fmean(trial[names.SECONDS_STUDENT] for trial in found),
     )
 
 
@@ -60,7 +59,8 @@ def _sd(values: list[float]) -> float | None:
 
 def summary(rows: list[Row]) -> dict[str, float]:
     """`mean/<variant>` and `difference/<variant>`, as they are logged."""
-    return {f"mean/{row.variant}": row.mean for row in rows} | {f"difference/{row.variant}": row.difference for row in rows}
+    means = {names.variant_mean(row.variant): row.mean for row in rows}
+    return means | {names.variant_difference(row.variant): row.difference for row in rows}
 
 
 def lines(rows: list[Row]) -> list[str]:

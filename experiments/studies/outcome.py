@@ -15,6 +15,7 @@ from experiments.studies import study as studies
 from experiments.studies import trials
 from experiments.studies.study import Outcome
 from experiments.tracking.table import markdown
+from mkd import names
 from mkd.evaluation.pareto import Reference, front, hypervolumes
 from mkd.evaluation.scoring import majority_on_selection
 from mkd.evaluation.speed import busy_note
@@ -71,8 +72,8 @@ def found_by(optuna_study: optuna.Study, ready: Ready, teacher_speed: dict[str, 
     quality, latency = (np.array([told.costs[name] for _, told in done]) for name in ("quality", "latency"))
     own = front(quality, latency)
     points = [_point(t, told, bool(on)) for (t, told), on in zip(done, own, strict=True)]
-    teacher_ms = teacher_speed.get(f"teacher/speed/{TORCH}/{setting}/p50_ms")
-    teacher_score = None if ready.teacher is None else ready.teacher.metrics.get("quality/mean")
+    teacher_ms = teacher_speed.get(names.TEACHER + names.speed(TORCH, setting, names.P50))
+    teacher_score = None if ready.teacher is None else ready.teacher.metrics.get(names.QUALITY_MEAN)
     least = majority_on_selection(ready.rows.side.datas)["mean"]
     reference = Reference(least, max(latency, default=1.0) if teacher_ms is None else teacher_ms)
     teacher = None if teacher_ms is None or teacher_score is None else (teacher_ms, teacher_score)
@@ -176,11 +177,11 @@ def conclude(
     shares = studies.importances(optuna_study, list(config.search.objectives))
     axis = f"{config.search.backend}, {setting}"
     told = told_of(config, optuna_study, found, shares, setting)
-    summary = {f"trials/{state}": float(number) for state, number in found.states.items()}
-    summary |= {f"importance/{name}/{key}": share for name, own in shares.items() for key, share in own.items()}
-    summary["search/seconds"] = seconds
+    summary = {names.trials(state): float(number) for state, number in found.states.items()}
+    summary |= {names.importance(name, key): share for name, own in shares.items() for key, share in own.items()}
+    summary[names.SEARCH_SECONDS] = seconds
     notes = [f"note: {note}" for note in busy_notes(optuna_study, teacher_speed)]
-    summary |= {"search/other_seconds": found.other_seconds} if math.isfinite(found.other_seconds) else {}
+    summary |= {names.SEARCH_OTHER_SECONDS: found.other_seconds} if math.isfinite(found.other_seconds) else {}
     trials.mark_front({point.run: point.on_front for point in found.points})
     trials.conclude_search(summary, found.hypervolume, lines(found) + notes, draw(info(found, axis)), told)
 

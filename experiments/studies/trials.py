@@ -18,7 +18,7 @@ from experiments.settings import Ablation, Distill, Search
 from experiments.tracking import progress
 from experiments.tracking.record import Core, Recorded, log_result
 from experiments.tracking.run import connected, describe, failure_told, log_metrics, opened, reporter, start, tasks_of, where
-from mkd import processes
+from mkd import names, processes
 from mkd.evaluation.speed import HEADLINE
 from mkd.result import Ended, Report
 
@@ -28,6 +28,8 @@ STUDY = "study.json"
 """What a search has come to, in its run."""
 MOST_TRIALS = 10_000
 """Of one search that are read."""
+FINISHED = f"attributes.status = 'FINISHED' and tags.`{names.TAG_KIND}` = '{names.KIND_TRIAL}'"
+"""MLflow's filter for trials that have ended well."""
 
 
 @contextmanager
@@ -35,7 +37,7 @@ def study(config: Ablation, kind: str, name: str) -> Iterator[Study]:
     """Opens it, for `trial` and `conclude`; it ends FINISHED, or FAILED where something raises."""
     if processes.count() > 1:
         raise ValueError(f"there are {processes.count()} processes; allowed for many runs in one command: one")
-    with opened(config, name, {"mkd.kind": kind, "mkd.tasks": tasks_of(config.data)}) as (run, _):
+    with opened(config, name, {names.TAG_KIND: kind, names.TAG_TASKS: tasks_of(config.data)}) as (run, _):
         yield run
 
 
@@ -49,8 +51,8 @@ def trial(
     FINISHED; KILLED where the core raises Ended, or is interrupted; FAILED with the error's text where it raises anything else.
     `mkd.state` tells which.
     """
-    tags = {"mkd.kind": "trial", "mkd.tasks": tasks_of(config.data), "mkd.parent": parent.info.run_id} | tags
-    with opened(config, name, tags, parent, place) as (run, folder), _state_told():
+    own = {names.TAG_KIND: names.KIND_TRIAL, names.TAG_TASKS: tasks_of(config.data), names.TAG_PARENT: parent.info.run_id}
+    with opened(config, name, own | tags, parent, place) as (run, folder), _state_told():
         mlflow.log_params(params or {})
         result = core(folder, progress.apart(report, reporter(run)))
         log_result(run.info.run_id, result)
@@ -60,21 +62,21 @@ def trial(
 @contextmanager
 def _state_told() -> Iterator[None]:
     """Leaves in the open run how it ends."""
-    state = "complete"
+    state = names.STATE_COMPLETE
     try:
         yield
     except Ended as end:
         state = end.state
         raise
     except KeyboardInterrupt:
-        state = "interrupted"
+        state = names.STATE_INTERRUPTED
         raise
     except Exception:
-        state = "failed"
+        state = names.STATE_FAILED
         raise
     finally:
-        mlflow.set_tag("mkd.state", state)
-        if state not in ("complete", "failed"):
+        mlflow.set_tag(names.TAG_STATE, state)
+        if state not in (names.STATE_COMPLETE, names.STATE_FAILED):
             mlflow.end_run("KILLED")
 
 
@@ -105,8 +107,8 @@ def close_lost(trial: FrozenTrial) -> None:
     """Ends the run of a trial whose worker has died, which nobody else does."""
     if run := trial.user_attrs.get("run"):
         client = mlflow.MlflowClient()
-        client.set_tag(run, "mkd.state", "failed")
-        client.set_tag(run, "mkd.error", "its worker died")
+        client.set_tag(run, names.TAG_STATE, names.STATE_FAILED)
+        client.set_tag(run, names.TAG_ERROR, "its worker died")
         client.set_terminated(run, "FAILED")
 
 
@@ -126,7 +128,7 @@ def search(config: Search, name: str, known: str, tags: dict[str, str]) -> Itera
                 f"search.study is {config.search.study!r}, whose run {known} is in another tracking store"
             ) from error
     with started as run, failure_told(run):
-        describe(run, config, name, {"mkd.kind": "search", "mkd.tasks": tasks_of(config.data)} | tags)
+        describe(run, config, name, {names.TAG_KIND: names.KIND_SEARCH, names.TAG_TASKS: tasks_of(config.data)} | tags)
         try:
             yield run
         except (KeyboardInterrupt, SystemExit):
@@ -136,7 +138,7 @@ def search(config: Search, name: str, known: str, tags: dict[str, str]) -> Itera
 
 def finished_trial(parent: Study, key: str) -> Recorded | None:
     """The trial of the study's experiment that has ended well and has this `mkd.key`, where there is one."""
-    wanted = f"attributes.status = 'FINISHED' and tags.`mkd.kind` = 'trial' and tags.`mkd.key` = '{key}'"
+    wanted = f"{FINISHED} and tags.`{names.TAG_KEY}` = '{key}'"
     found = mlflow.MlflowClient().search_runs([parent.info.experiment_id], wanted, max_results=1)
     return Recorded(found[0].info.run_id, found[0].data.metrics) if found else None
 
@@ -157,8 +159,8 @@ def mark_front(found: dict[str, bool]) -> None:
     client = mlflow.MlflowClient()
     for run, on_front in found.items():
         value = str(on_front).lower()
-        if run and client.get_run(run).data.tags.get("mkd.front") != value:
-            client.set_tag(run, "mkd.front", value)
+        if run and client.get_run(run).data.tags.get(names.TAG_FRONT) != value:
+            client.set_tag(run, names.TAG_FRONT, value)
 
 
 def conclude_search(
@@ -169,14 +171,14 @@ def conclude_search(
     assert run is not None, "a search has one"
     log_metrics(run.info.run_id, 0, metrics)
     for step, volume in enumerate(hypervolume, 1):
-        log_metrics(run.info.run_id, step, {"search/hypervolume": volume})
+        log_metrics(run.info.run_id, step, {names.SEARCH_HYPERVOLUME: volume})
     mlflow.log_text("\n".join(lines) + "\n", "front.md")
     mlflow.set_tag("mlflow.note.content", "\n".join(lines))
     mlflow.log_figure(picture, "front.png")
     mlflow.log_dict(found, STUDY)
     query = (
-        f"?workflowType=machine_learning&searchFilter=tags.`mkd.study` = '{found['study']}'"
-        "&orderByKey=metrics.`search/quality`&orderByAsc=false"
+        f"?workflowType=machine_learning&searchFilter=tags.`{names.TAG_STUDY}` = '{found['study']}'"
+        f"&orderByKey=metrics.`{names.SEARCH_QUALITY}`&orderByAsc=false"
     )
     print("\n".join(lines))
     print(f"\nlook at its trials: {where(run, query)}")
@@ -208,8 +210,9 @@ def finished(study: str) -> list[Promoted]:
     with connected():
         client = mlflow.MlflowClient()
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        runs = client.search_runs(experiments, "tags.`mkd.kind` = 'search'", order_by=["attributes.start_time DESC"])
-    known = {run.data.tags["mkd.study"]: run for run in reversed(runs) if "mkd.study" in run.data.tags}
+        searches = f"tags.`{names.TAG_KIND}` = '{names.KIND_SEARCH}'"
+        runs = client.search_runs(experiments, searches, order_by=["attributes.start_time DESC"])
+    known = {run.data.tags[names.TAG_STUDY]: run for run in reversed(runs) if names.TAG_STUDY in run.data.tags}
     if study not in known:
         near = difflib.get_close_matches(study, known, 3) or sorted(known)
         raise ValueError(
@@ -219,17 +222,17 @@ def finished(study: str) -> list[Promoted]:
     config = from_yaml(config_of(parent), Search)
     backend = config.search.backend
     told = mlflow.artifacts.load_dict(f"runs:/{parent}/{STUDY}") if _has(client, parent, STUDY) else {}
-    latency = f"speed/{backend}/{told.get('setting', HEADLINE.name)}/p50_ms"
-    wanted = f"attributes.status = 'FINISHED' and tags.`mkd.kind` = 'trial' and tags.`mkd.study` = '{study}'"
+    latency = names.speed(backend, told.get("setting", HEADLINE.name), names.P50)
+    wanted = f"{FINISHED} and tags.`{names.TAG_STUDY}` = '{study}'"
     found = {
         run.info.run_id: Promoted(
-            int(run.data.tags["mkd.trial"]), run.info.run_name, run.info.run_id, run.data.metrics["search/quality"],
-            run.data.metrics[latency], backend, int(run.data.metrics.get("speed/protocol", 1)),
+            int(run.data.tags[names.TAG_TRIAL]), run.info.run_name, run.info.run_id, run.data.metrics[names.SEARCH_QUALITY],
+            run.data.metrics[latency], backend, int(run.data.metrics.get(names.PROTOCOL, 1)),
         )
         for run in client.search_runs(experiments, wanted, max_results=MOST_TRIALS)
     }  # fmt: skip
     for row in told.get("trials", []):
-        if row["state"] == "complete" and row["run_id"] not in found:
+        if row["state"] == names.STATE_COMPLETE and row["run_id"] not in found:
             own = (row["number"], row["name"], row["run_id"], row["quality"], row["latency_ms"], backend)
             found[row["run_id"]] = Promoted(*own, told.get("protocol", 1))
     return list(found.values())

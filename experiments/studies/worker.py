@@ -34,12 +34,12 @@ from experiments.studies.study import (
     put_back,
 )
 from experiments.studies.study import storage as opened_storage
+from mkd import names
 from mkd.pipeline import Ready, prepared
 from mkd.result import Ended, Report, Result
 from mkd.runs.candidate import Cost, cost, run_candidate
 from mkd.storage.store import key_of
 
-SELECTION = "selection/mean"
 NOT_READ = ("seed", "device", "data", "teacher")
 """The settings that what a trial starts from depends on."""
 
@@ -145,7 +145,7 @@ class Objective:
 
     def made(self, trial: optuna.Trial, settings: Settings) -> Outcome:
         """The trial as a run of its own, and its outcome left with it. Raises Ended where it is too costly or falls behind."""
-        found = Outcome("failed", f"t{trial.number:03d}", "", None, {}, {}, settings)
+        found = Outcome(names.STATE_FAILED, f"t{trial.number:03d}", "", None, {}, {}, settings)
 
         def core(folder: Path, report: Report) -> Result:
             nonlocal found
@@ -166,12 +166,12 @@ class Objective:
             quality = watch.own.best(config.train.steps)
             seconds = found.seconds | {"core": time.perf_counter() - begun}
             found = found._replace(costs=found.costs | {"quality": quality}, seconds=seconds)
-            return result._replace(metrics=result.metrics | {"search/quality": quality})
+            return result._replace(metrics=result.metrics | {names.SEARCH_QUALITY: quality})
 
         try:
             config = cli.with_settings(self.base, settings)
             found = found._replace(name=f"{found.name} {config.student.name} {_learnt(config)}")
-            tags = {"mkd.study": self.job.config.search.study, "mkd.trial": str(trial.number)}
+            tags = {names.TAG_STUDY: self.job.config.search.study, names.TAG_TRIAL: str(trial.number)}
             parent = trials.run_of(self.job.run)
             first = trial.user_attrs.get(FIRST, trial.number)
             trial.set_user_attr(FIRST, first)
@@ -185,7 +185,7 @@ class Objective:
                 trials.searched(settings),
                 f"{self.job.run} {first}",  # two workers may draw the same settings
             )
-            found = found._replace(state="complete", dev=made.metrics["quality/mean"])
+            found = found._replace(state=names.STATE_COMPLETE, dev=made.metrics[names.QUALITY_MEAN])
         except Ended as end:
             found = found._replace(state=end.state, error=str(end))
             raise
@@ -211,7 +211,7 @@ class Objective:
             value = found.costs[name]
             trial.set_constraint(name, value / limit - 1)
             if value > limit:
-                raise Ended("infeasible", f"{name} is {value:,.4g}, above the budget of {limit:,.4g}")
+                raise Ended(names.STATE_INFEASIBLE, f"{name} is {value:,.4g}, above the budget of {limit:,.4g}")
 
 
 class Watch:
@@ -224,16 +224,17 @@ class Watch:
 
     def __call__(self, step: int, metrics: dict[str, float]) -> None:
         self.report(step, metrics)
-        if SELECTION not in metrics:
+        if names.SELECTION_MEAN not in metrics:
             return
-        self.own.scores[step] = metrics[SELECTION]
+        self.own.scores[step] = metrics[names.SELECTION_MEAN]
         self.trial.set_user_attr(PROGRESS, self.own._asdict())
         if not is_due(step, self.steps, self.config.pruning):
             return
         others = progress_of(self.trial.study, self.trial.number)
         if is_behind(self.own, others, step, self.steps, self.config.pruning):
             raise Ended(
-                "pruned", f"more than {self.config.pruning.margin:g} points behind one that is at least as fast, at step {step}"
+                names.STATE_PRUNED,
+                f"more than {self.config.pruning.margin:g} points behind one that is at least as fast, at step {step}",
             )
 
 
@@ -245,8 +246,8 @@ def budgets(config: SearchConfig) -> dict[str, float]:
 
 def costs_of(known: Cost) -> dict[str, float]:
     """What a candidate costs, by the names of search.objectives; latency in ms. `busy_share`: see mkd/evaluation/speed.py."""
-    sizes = {name: known.metrics[f"size/{name}"] for name in ("bytes", "parameters", "flops")}
-    return {"latency": known.latency_ms, "busy_share": known.metrics["speed/busy_share"]} | sizes
+    sizes = {name: known.metrics[names.size(name)] for name in ("bytes", "parameters", "flops")}
+    return {"latency": known.latency_ms, "busy_share": known.metrics[names.BUSY_SHARE]} | sizes
 
 
 def _learnt(config: Distill) -> str:

@@ -1,6 +1,7 @@
 """The model card of a student or teacher, in Markdown: what it is, from what, how good, how fast, on what data, its limits."""
 
 from experiments.tracking import table
+from mkd import names
 from mkd.evaluation.speed import HEADLINE, is_busy
 from mkd.export.backends import latency_ms
 from mkd.result import Dataset, Result, timed_backends
@@ -34,8 +35,8 @@ def card(seed: int, max_length: int, result: Result, run: str) -> str:
 def description(result: Result, run: str) -> str:
     """The card in one paragraph, as a registered version's description."""
     metrics = result.metrics
-    scores = [f"{d.task} {metrics[key]:.1f}" for d in result.datasets if (key := f"quality/{d.task}/score") in metrics]
-    mean = [f"mean {metrics['quality/mean']:.1f}"] if "quality/mean" in metrics else []
+    scores = [f"{d.task} {metrics[key]:.1f}" for d in result.datasets if (key := names.quality(d.task)) in metrics]
+    mean = [f"mean {metrics[names.QUALITY_MEAN]:.1f}"] if names.QUALITY_MEAN in metrics else []
     parts = [
         result.student or result.teacher,
         f"dev: {', '.join(mean + scores)}",
@@ -61,7 +62,7 @@ def _pace(metrics: dict[str, float]) -> str:
     if not backends:
         return "Its speed was not measured"
     best = min(backends, key=lambda name: latency_ms(metrics, name))
-    ratio = metrics.get(f"speed/{best}/{HEADLINE.name}/ratio")
+    ratio = metrics.get(names.speed(best, HEADLINE.name, names.RATIO))
     faster = "" if ratio is None else f", {ratio:.1f} times faster than its teacher in torch"
     busy = ", on a busy machine" if is_busy(metrics) else ""
     return f"{latency_ms(metrics, best):.2f} ms a text in {best} on one thread ({HEADLINE.name}){faster}{busy}"
@@ -79,9 +80,10 @@ def _limits(max_length: int, result: Result) -> list[str]:
     told = [
         f"It reads the first {max_length} tokens of a row, special tokens included; what comes after is cut.",
         "It knows the language and the kind of text of its training rows; on others its scores are unknown.",
-        "Its probabilities are those of a softmax: see `quality/<task>/ece` for how far they are off on dev.",
+        "Its probabilities are those of a softmax: "
+        f"see `{names.quality('<task>', names.CALIBRATION_ERROR)}` for how far they are off on dev.",
         "Its scores are of one seed. Its speed is that of the processor named above.",
     ]
-    if "export/int8/bytes" in result.metrics:
+    if names.export("int8", names.BYTES) in result.metrics:
         told.append("In int8 an answer depends a little on the other texts of the same call, which share a range.")
     return told + result.notes

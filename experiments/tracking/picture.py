@@ -7,8 +7,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from mkd import names
 from mkd.evaluation.speed import HEADLINE
-from mkd.export.backends import latency_ms
+from mkd.export.backends import TORCH, latency_ms
 from mkd.result import Result, timed_backends
 
 COLOURS = {"teacher": "#4d4d4d", "student": "#0072b2", "hard labels": "#e69f00"}
@@ -34,15 +35,16 @@ def info(result: Result) -> Info:
     backends = timed_backends(metrics)
     setting = HEADLINE.name
     fastest = min(backends, key=lambda name: latency_ms(metrics, name))
-    prefixes = {"teacher": "teacher/", "student": "", "hard labels": "baseline/"}
-    names = [data.task for data in result.datasets]
-    keys = [*(f"quality/{name}/score" for name in names), "quality/mean"]
+    prefixes = {"teacher": names.TEACHER, "student": "", "hard labels": names.BASELINE}
+    tasks = [data.task for data in result.datasets]
+    keys = [*map(names.quality, tasks), names.QUALITY_MEAN]
     found = {role: prefix for role, prefix in prefixes.items() if any(prefix + key in metrics for key in keys)}
     scores = {role: [metrics.get(prefix + key, math.nan) for key in keys] for role, prefix in found.items()}
-    own, teachers = f"speed/{fastest}/{setting}/p50_ms", f"teacher/speed/torch/{setting}/p50_ms"
+    own = names.speed(fastest, setting, names.P50)
+    teachers = names.TEACHER + names.speed(TORCH, setting, names.P50)
     times = {role: teachers if role == "teacher" else own for role in found}
     latency = {role: metrics[times[role]] for role, p in found.items() if p + keys[-1] in metrics and times[role] in metrics}
-    return Info([*names, "mean"], scores, latency, f"{fastest}/{setting}")
+    return Info([*tasks, "mean"], scores, latency, f"{fastest}/{setting}")
 
 
 def draw(info: Info) -> Figure:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from mkd import names
 from mkd.result import Report
 
 UNITS = 1000
@@ -15,7 +16,7 @@ def apart(shares: Report, report: Report) -> Report:
     """A Report that sends each `progress/<phase>` to `shares` and all else to `report`."""
 
     def told(step: int, metrics: dict[str, float]) -> None:
-        done = {key: value for key, value in metrics.items() if key.startswith("progress/")}
+        done = {key: value for key, value in metrics.items() if names.parsed_progress(key) is not None}
         kept = {key: value for key, value in metrics.items() if key not in done}
         if done:
             shares(step, done)
@@ -44,7 +45,8 @@ def bars(report: Report) -> Iterator[Report]:
 
     def shown(step: int, shares: dict[str, float]) -> None:
         for key, share in shares.items():
-            phase = key.removeprefix("progress/")
+            phase = names.parsed_progress(key)
+            assert phase is not None, "only these come here"
             if phase not in open_bars:
                 open_bars[phase] = tqdm(total=UNITS, desc=phase, bar_format=SHAPE)
             open_bars[phase].update(round(share * UNITS) - open_bars[phase].n)

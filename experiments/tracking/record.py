@@ -18,7 +18,7 @@ from experiments.settings import Distill, Export, Finetune, Label, Submit, Teach
 from experiments.tracking import picture, progress, table
 from experiments.tracking.models import log_model
 from experiments.tracking.run import folder_of, log_metrics, opened, reporter, tasks_of, where
-from mkd import processes
+from mkd import names, processes
 from mkd.result import Report, Result, silent
 from mkd.runs.export import Delivered
 from mkd.runs.submission import Submission
@@ -45,13 +45,13 @@ def record(
     """
     if not processes.is_first():
         return Recorded("", core(folder_of(config, kind), silent).metrics)
-    with opened(config, name, {"mkd.kind": kind, "mkd.tasks": tasks_of(config.data), **tags}) as (run, folder):
+    with opened(config, name, {names.TAG_KIND: kind, names.TAG_TASKS: tasks_of(config.data), **tags}) as (run, folder):
         if parent:
             _link(run, parent)
         with progress.bars(reporter(run)) as report:
             result = core(folder, report)
         log_result(run.info.run_id, result)
-        if result.student and any(name.startswith("speed/") for name in result.metrics):
+        if result.student and any(name.startswith(names.SPEED) for name in result.metrics):
             mlflow.log_figure(picture.draw(picture.info(result)), "quality_and_speed.png")
         log_model(config, result, run.info.run_id)
         print("\n".join(table.lines(result)))
@@ -67,7 +67,8 @@ def record_submission(config: Submit, name: str, core: Callable[[Path, Report], 
     """
     if processes.count() > 1:
         raise ValueError(f"there are {processes.count()} processes; allowed for a submission: one")
-    with opened(config, name, {"mkd.kind": "submit", "mkd.tasks": tasks_of(config.data)}) as (run, folder):
+    tags = {names.TAG_KIND: names.KIND_SUBMIT, names.TAG_TASKS: tasks_of(config.data)}
+    with opened(config, name, tags) as (run, folder):
         if parent:
             _link(run, parent)
         with progress.bars(reporter(run)) as report:
@@ -92,14 +93,15 @@ def record_export(config: Export, name: str, core: Callable[[Report], Delivered]
     if processes.count() > 1:
         raise ValueError(f"there are {processes.count()} processes; allowed for an export: one")
     output = str(Path(config.export.to).resolve())
-    with opened(config, name, {"mkd.kind": "export", "mkd.tasks": tasks_of(config.data), "mkd.output": output}) as (run, _):
+    tags = {names.TAG_KIND: names.KIND_EXPORT, names.TAG_TASKS: tasks_of(config.data), names.TAG_OUTPUT: output}
+    with opened(config, name, tags) as (run, _):
         if parent:
             _link(run, parent)
         with progress.bars(reporter(run)) as report:
             made = core(report)
         lines = table.export_lines(made)
         log_metrics(run.info.run_id, 0, made.metrics)
-        mlflow.set_tags({f"mkd.hardware.{name}": value for name, value in made.hardware.items()})
+        _tag_hardware(made.hardware)
         mlflow.log_text("\n".join(lines) + "\n", "table.md")
         if made.notes:
             mlflow.set_tag("mlflow.note.content", "\n".join(f"- {note}" for note in made.notes))
@@ -115,7 +117,8 @@ def labelled(config: Label, name: str, parent: str, core: Callable[[], dict[str,
     parent: id of the run whose model answers. The run ends FINISHED, or FAILED where the core raises.
     """
     output = str(Path(config.label.output).resolve())
-    with opened(config, name, {"mkd.kind": "label", "mkd.tasks": config.label.task, "mkd.output": output}) as (run, _):
+    tags = {names.TAG_KIND: names.KIND_LABEL, names.TAG_TASKS: config.label.task, names.TAG_OUTPUT: output}
+    with opened(config, name, tags) as (run, _):
         _link(run, parent)
         metrics = core()
         log_metrics(run.info.run_id, 0, metrics)
@@ -126,7 +129,7 @@ def labelled(config: Label, name: str, parent: str, core: Callable[[], dict[str,
 
 def _link(run: Run, parent: str) -> None:
     """Tags the run with its parent; within one experiment it is also shown below it."""
-    tags = {"mkd.parent": parent}
+    tags = {names.TAG_PARENT: parent}
     if mlflow.get_run(parent).info.experiment_id == run.info.experiment_id:
         tags["mlflow.parentRunId"] = parent
     mlflow.set_tags(tags)
@@ -142,14 +145,20 @@ def log_result(run_id: str, result: Result) -> None:
     ]
     mlflow.log_inputs(made, ["training"] * len(made), [{}] * len(made))
     log_metrics(run_id, 0, result.metrics)
-    mlflow.set_tags({"mkd.student": result.student, "mkd.teacher": result.teacher, "mkd.teacher_key": result.teacher_key})
-    mlflow.set_tags({f"mkd.hardware.{name}": value for name, value in result.hardware.items()})
+    teacher = {names.TAG_TEACHER: result.teacher, names.TAG_TEACHER_KEY: result.teacher_key}
+    mlflow.set_tags({names.TAG_STUDENT: result.student} | teacher)
+    _tag_hardware(result.hardware)
     mlflow.log_text("\n".join(table.lines(result)) + "\n", "table.md")
     mlflow.log_dict({data.task: data._asdict() for data in result.datasets}, "data.json")
     if result.predictions:
         _log_table(pd.DataFrame(dict(result.predictions)), "predictions.parquet")
     if result.notes:
         mlflow.set_tag("mlflow.note.content", "\n".join(f"- {note}" for note in result.notes))  # the run's description in the UI
+
+
+def _tag_hardware(hardware: dict[str, str]) -> None:
+    """Leaves in the open run what machine it ran on."""
+    mlflow.set_tags({names.tag_hardware(what): value for what, value in hardware.items()})
 
 
 def _log_table(found: pd.DataFrame, name: str) -> None:

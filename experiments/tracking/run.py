@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 
 from experiments.cli import flat, one_line, to_yaml
 from experiments.settings import Command
-from mkd import precision, processes
+from mkd import names, precision, processes
 from mkd.config import DataConfig
 from mkd.result import Ended, Report
 from mkd.selection.carving import VERSION
@@ -60,7 +60,7 @@ def opened(
     It is the one that was killed with the same settings, where there is one; else that which `mlflow run` has made; else new.
     Raises ConnectionError where the tracking store cannot be reached.
     """
-    with run_folder(_settings(config), f"{tags['mkd.kind']} {place}".rstrip()) as folder:
+    with run_folder(_settings(config), f"{tags[names.TAG_KIND]} {place}".rstrip()) as folder:
         with connected():
             started = _started(folder, name, parent)
         with started as run:
@@ -79,7 +79,7 @@ def failure_told(run: Run) -> Iterator[None]:
         client = mlflow.MlflowClient()
         client.set_tag(run.info.run_id, "mlflow.note.content", why)
         if not isinstance(error, Ended):
-            client.set_tag(run.info.run_id, "mkd.error", why)
+            client.set_tag(run.info.run_id, names.TAG_ERROR, why)
         raise
 
 
@@ -100,12 +100,12 @@ def describe(run: Run, config: Command, name: str, tags: dict[str, str]) -> None
     """Leaves name, tags and all settings in the open run."""
     core = config.core()
     ratio = precision.known(Path(core.cache), processes.kind_of(core.device))
-    measured = {} if ratio is None else {"mkd.hardware.bfloat16_speedup": f"{ratio:.2f}"}
-    mlflow.set_tags({"mlflow.runName": name, "mkd.selection": VERSION} | measured | tags)
+    measured = {} if ratio is None else {names.tag_hardware("bfloat16_speedup"): f"{ratio:.2f}"}
+    mlflow.set_tags({"mlflow.runName": name, names.TAG_SELECTION: VERSION} | measured | tags)
     client = mlflow.MlflowClient()
     known = client.get_run(run.info.run_id).data
-    if why := known.tags.get("mkd.error"):  # it is gone on with
-        client.delete_tag(run.info.run_id, "mkd.error")
+    if why := known.tags.get(names.TAG_ERROR):  # it is gone on with
+        client.delete_tag(run.info.run_id, names.TAG_ERROR)
         if known.tags.get("mlflow.note.content") == why:
             client.delete_tag(run.info.run_id, "mlflow.note.content")
     params = [Param(key, str(value)) for key, value in flat(config).items() if key not in known.params]
@@ -118,7 +118,7 @@ def _started(folder: Path, name: str, parent: Run | None) -> mlflow.ActiveRun:
     place = f"{platform.node()}:{folder.resolve()}"
     known = _unfinished(place, (folder / STARTED).exists())
     (folder / STARTED).touch()
-    return start(name, known, parent, {"mkd.folder": place})
+    return start(name, known, parent, {names.TAG_FOLDER: place})
 
 
 def start(name: str, known: str, parent: Run | None, tags: dict[str, str]) -> mlflow.ActiveRun:
@@ -144,7 +144,7 @@ def _unfinished(place: str, started: bool) -> str:
     client = mlflow.MlflowClient()
     status = "!= 'FINISHED'" if started else "= 'RUNNING'"
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    wanted = f"attributes.status {status} and tags.`mkd.folder` = '{place}'"
+    wanted = f"attributes.status {status} and tags.`{names.TAG_FOLDER}` = '{place}'"
     found = client.search_runs(experiments, wanted, max_results=1, order_by=["attributes.start_time DESC"])
     return str(found[0].info.run_id) if found else ""
 

@@ -2,13 +2,16 @@
 
 from typing import Any
 
+from mkd import names
 from mkd.evaluation.speed import is_busy
 from mkd.export.backends import TORCH, statistic
 from mkd.result import Result, timed_backends
 from mkd.runs.export import Delivered
 from mkd.runs.submission import Submission
 
-ROLES = {"teacher": "teacher/", "before": "before/", "student": "", "hard labels": "baseline/", "anew": "anew/"}
+ROLES = {
+    "teacher": names.TEACHER, "before": names.BEFORE, "student": "", "hard labels": names.BASELINE, "anew": names.ANEW,
+}  # fmt: skip
 """Columns, and the prefix of their metrics. In a teacher's own run its metrics have none."""
 FASTER = "times faster: the fastest backend beside the teacher in torch, at the teacher's best with as many threads"
 
@@ -22,13 +25,13 @@ def scores(result: Result) -> list[str]:
     """One row a task, one column a role."""
     metrics = result.metrics
     possible = ROLES if result.student else {"teacher": ""}
-    roles = {role: p for role, p in possible.items() if any(name.startswith(f"{p}quality/") for name in metrics)}
+    roles = {role: p for role, p in possible.items() if any(name.startswith(p + names.QUALITY) for name in metrics)}
     compared = "teacher" in roles and result.student != ""
     header = ["score on dev", *roles, *(["kept %", "agreement %"] if compared else [])]
-    names = [data.task for data in result.datasets]
+    keys = {data.task: names.quality(data.task) for data in result.datasets} | {names.MEAN: names.QUALITY_MEAN}
     body = [
-        [name, *(_shown(metrics, f"{p}quality/{key}") for p in roles.values()), *(_kept(metrics, name) if compared else [])]
-        for name, key in [*((name, f"{name}/score") for name in names), ("mean", "mean")]
+        [name, *(_shown(metrics, p + key) for p in roles.values()), *(_kept(metrics, name) if compared else [])]
+        for name, key in keys.items()
     ]
     return markdown([header, *body])
 
@@ -36,23 +39,25 @@ def scores(result: Result) -> list[str]:
 def export_lines(made: Delivered) -> list[str]:
     """The table of a student's backends, in Markdown, the settings that their speed was measured in, and its notes."""
     metrics = made.metrics
-    names = [key.split("/")[1] for key in metrics if key.startswith("export/") and key.endswith("/bytes")]
-    timed = [key.split("/") for key in metrics if key.startswith("speed/torch/")]
-    settings = [parts[2] for parts in timed if parts[3] == statistic(parts[2])]
-    scores = [name for name in metrics if name.startswith("quality/") and (name.endswith("/score") or name == "quality/mean")]
-    rows = [["", "torch", *names]]
-    rows.append(["logits differ by at most", "-", *(_exact(metrics, f"export/{name}/max_difference", ".1e") for name in names)])
-    for score in scores:
-        shown = [_exact(metrics, f"export/{name}/{score}", ".2f") for name in names]
-        rows.append([f"{score.split('/')[1]} on dev", f"{metrics[score]:.2f}", *shown])
-    for way in ("batches", "single_rows"):
-        lost = [_exact(metrics, f"export/{name}/loss_{way}", ".2f") for name in names]
-        rows.append([f"lost in {way.replace('_', ' ')}", "-", *lost])
-    rows.append(["MB", "-", *(f"{metrics[f'export/{name}/bytes'] / 1e6:.2f}" for name in names)])
+    backends = _exported(metrics)
+    timed = [found for name in metrics if (found := names.parsed_speed(name))]
+    settings = [setting for backend, setting, key in timed if backend == TORCH and key == statistic(setting)]
+
+    def shown(what: str, form: str) -> list[str]:
+        return [_exact(metrics, names.export(backend, what), form) for backend in backends]
+
+    rows = [["", TORCH, *backends]]
+    rows.append(["logits differ by at most", "-", *shown(names.MAX_DIFFERENCE, ".1e")])
+    for score in filter(names.is_score, metrics):
+        rows.append([f"{names.task_of_score(score) or names.MEAN} on dev", f"{metrics[score]:.2f}", *shown(score, ".2f")])
+    rows.append(["lost in batches", "-", *shown(names.LOSS_BATCHES, ".2f")])
+    rows.append(["lost in single rows", "-", *shown(names.LOSS_SINGLE_ROWS, ".2f")])
+    rows.append(["MB", "-", *(f"{metrics[names.export(backend, names.BYTES)] / 1e6:.2f}" for backend in backends)])
     for setting in settings:
         key = statistic(setting)
-        words, form = ("ms", ".3f") if key == "p50_ms" else ("rows/s", ",.0f")
-        rows.append([f"{words}, {setting}", *(_exact(metrics, f"speed/{n}/{setting}/{key}", form) for n in ("torch", *names))])
+        words, form = ("ms", ".3f") if key == names.P50 else ("rows/s", ",.0f")
+        speeds = (_exact(metrics, names.speed(backend, setting, key), form) for backend in (TORCH, *backends))
+        rows.append([f"{words}, {setting}", *speeds])
     return [*markdown(rows), "", *[f"note: {note}" for note in made.notes]]
 
 
@@ -69,7 +74,7 @@ def markdown(rows: list[list[str]]) -> list[str]:
 
 
 def _kept(metrics: dict[str, float], name: str) -> list[str]:
-    return [_shown(metrics, f"{kind}/{name}") for kind in ("retention", "agreement")]
+    return [_shown(metrics, family + name) for family in (names.RETENTION, names.AGREEMENT)]
 
 
 def _shown(metrics: dict[str, float], name: str) -> str:
@@ -85,8 +90,9 @@ def _exact(metrics: dict[str, float], name: str, form: str) -> str:
 def speed(metrics: dict[str, float]) -> list[str]:
     """Milliseconds and rows a second by setting and backend, what the exports lose, and the sizes."""
     size = (
-        f"{metrics['size/parameters'] / 1e6:.2f} million parameters ({metrics['size/parameters_without_embeddings'] / 1e6:.2f} "
-        f"without embeddings), {metrics['size/bytes'] / 1e6:.1f} MB, {metrics['size/flops'] / 1e6:.0f} million FLOPs a row"
+        f"{metrics[names.SIZE_PARAMETERS] / 1e6:.2f} million parameters "
+        f"({metrics[names.SIZE_PARAMETERS_WITHOUT_EMBEDDINGS] / 1e6:.2f} without embeddings), "
+        f"{metrics[names.SIZE_BYTES] / 1e6:.1f} MB, {metrics[names.SIZE_FLOPS] / 1e6:.0f} million FLOPs a row"
     )
     return [*_latency(metrics), *_exports(metrics), f"size: {size}"]
 
@@ -94,35 +100,43 @@ def speed(metrics: dict[str, float]) -> list[str]:
 def _latency(metrics: dict[str, float]) -> list[str]:
     """Milliseconds of calls of one row, then rows a second of calls of many, a row a setting; and how many times the teacher's
     speed the fastest offered backend has."""
-    backends = list(dict.fromkeys(name.split("/")[1] for name in metrics if name.startswith("speed/") and name.count("/") == 3))
-    settings = list(dict.fromkeys(name.split("/")[2] for name in metrics if name.startswith("speed/") and name.count("/") == 3))
-    offered, compared = timed_backends(metrics), any(name.startswith("teacher/speed/") for name in metrics)
+    timed = [found for name in metrics if (found := names.parsed_speed(name))]
+    backends = list(dict.fromkeys(backend for backend, _, _ in timed))
+    settings = list(dict.fromkeys(setting for _, setting, _ in timed))
+    offered, compared = timed_backends(metrics), any(name.startswith(names.TEACHER + names.SPEED) for name in metrics)
     busy = ", busy machine" if is_busy(metrics) else ""
     lines: list[str] = []
-    for key, words, form, best in (("p50_ms", "ms a call (median)", ".2f", min), ("rows_per_s", "rows a second", ",.0f", max)):
+    forms = ((names.P50, "ms a call (median)", ".2f", min), (names.ROWS_PER_S, "rows a second", ",.0f", max))
+    for key, words, form, best in forms:
         rows = [[f"{words}{busy}", *(["teacher"] if compared else []), *backends, *(["times faster"] if compared else [])]]
         for setting in [setting for setting in settings if statistic(setting) == key]:
-            row = [setting, *(_exact(metrics, f"speed/{backend}/{setting}/{key}", form) for backend in backends)]
+            row = [setting, *(_exact(metrics, names.speed(backend, setting, key), form) for backend in backends)]
             if compared:
-                speeds = {name: metrics[f"speed/{name}/{setting}/{key}"] for name in offered}
+                speeds = {name: metrics[names.speed(name, setting, key)] for name in offered}
                 fastest = best(speeds, key=speeds.__getitem__)
-                row.insert(1, _exact(metrics, f"teacher/speed/{TORCH}/{setting}/{key}", form))
-                row.append(_exact(metrics, f"speed/{fastest}/{setting}/ratio", ".1f"))
+                row.insert(1, _exact(metrics, names.TEACHER + names.speed(TORCH, setting, key), form))
+                row.append(_exact(metrics, names.speed(fastest, setting, names.RATIO), ".1f"))
             rows.append(row)
         lines += [*markdown(rows), ""] if len(rows) > 1 else []
     return [*lines, *([FASTER, ""] if lines and compared else [])]
 
 
+def _exported(metrics: dict[str, float]) -> list[str]:
+    """The backends that were made."""
+    return [found[0] for name in metrics if (found := names.parsed_export(name)) and found[1] == names.BYTES]
+
+
 def _exports(metrics: dict[str, float]) -> list[str]:
     """One row a backend that the student was exported to."""
-    names = [name.split("/")[1] for name in metrics if name.startswith("export/") and name.endswith("/bytes")]
+    backends = _exported(metrics)
     rows = [["export", "mean score", "lost in batches", "lost in single rows", "largest difference", "MB", "offered"]]
-    for name in names:
-        forms = {"quality/mean": ".2f", "loss_batches": ".2f", "loss_single_rows": ".2f", "max_difference": ".1g"}
-        shown = [_exact(metrics, f"export/{name}/{key}", form) for key, form in forms.items()]
-        passed = "yes" if metrics[f"export/{name}/offered"] else "no"
-        rows.append([name, *shown, f"{metrics[f'export/{name}/bytes'] / 1e6:.1f}", passed])
-    return [*markdown(rows), ""] if names else []
+    in_points = (names.QUALITY_MEAN, names.LOSS_BATCHES, names.LOSS_SINGLE_ROWS)
+    forms = dict.fromkeys(in_points, ".2f") | {names.MAX_DIFFERENCE: ".1g"}
+    for backend in backends:
+        shown = [_exact(metrics, names.export(backend, what), form) for what, form in forms.items()]
+        passed = "yes" if metrics[names.export(backend, names.OFFERED)] else "no"
+        rows.append([backend, *shown, f"{metrics[names.export(backend, names.BYTES)] / 1e6:.1f}", passed])
+    return [*markdown(rows), ""] if backends else []
 
 
 def submission_lines(made: Submission) -> list[str]:

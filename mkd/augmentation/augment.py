@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mkd import names
 from mkd.augmentation.neighbours import neighbours
 from mkd.config import AugmentConfig, Stores
 from mkd.result import Report, silent
@@ -54,7 +55,7 @@ def augmented(stores: Stores, tasks: list[Task], report: Report = silent) -> lis
     found = []
     for index, task in enumerate(tasks):
         found.append(replace(task, added=(*task.added, augmented_split(stores, task))))
-        report(index + 1, {"progress": (index + 1) / len(tasks)})
+        report(index + 1, {names.SHARE: (index + 1) / len(tasks)})
     return found
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from mkd import names
 from mkd.runtime.layout import Layout, Texts, sequence_lengths
 from mkd.tasks.metrics import score
 from mkd.tasks.task import Kind
@@ -85,7 +86,7 @@ def reading(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, layout: L
     for data in datas:
         cut = 100 * num_cut(data.train, layout) / len(data.train.labels)
         unknown = 100 * _share(data.train, tokenizer.unk_token_id)
-        metrics |= {f"data/{data.name}/cut": cut, f"data/{data.name}/unknown": unknown}
+        metrics |= {names.data(data.name, names.CUT): cut, names.data(data.name, names.UNKNOWN): unknown}
         if cut >= NOTABLE_PERCENT:
             notes.append(f"{data.name}: {cut:.0f} % of the training rows are cut at data.max_length={layout.max_length} tokens")
         if unknown >= NOTABLE_PERCENT:

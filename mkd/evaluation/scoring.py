@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from mkd import names
 from mkd.runtime import inference
 from mkd.runtime.layout import Arrays, Layout, padded, sequence_lengths
 from mkd.students import Student
@@ -83,9 +84,8 @@ def majority(datas: list[TaskData]) -> dict[str, float]:
     on the selection split; a correlation of what is constant is 0.
     """
     on_dev = {(data.name, suffix): _constant(data, store.labels) for data in datas for suffix, store in data.dev.items()}
-    found = {name: value for name, value in quality(datas, on_dev).items() if name.endswith(("/score", "/mean"))}
-    found |= {f"selection/{name}": value for name, value in majority_on_selection(datas).items()}
-    return {f"majority/{name}": value for name, value in found.items()}
+    found = {name: value for name, value in quality(datas, on_dev).items() if names.is_score(name)}
+    return names.of(names.MAJORITY, found | names.of(names.SELECTION, majority_on_selection(datas)))
 
 
 def majority_on_selection(datas: list[TaskData]) -> dict[str, float]:
@@ -128,11 +128,11 @@ def quality(datas: list[TaskData], logits: dict[tuple[str, str], np.ndarray]) ->
             for suffix, store in data.dev.items()
             for metric, value in score(data.kind, logits[data.name, suffix], store.labels, f"task {data.name} on dev").items()
         }
-        scores[data.name] = values["score"] = _mean(values)
+        scores[data.name] = values[names.SCORE] = _mean(values)
         if data.kind.labels:
-            values["ece"] = expected_calibration_error(logits[data.name, ""], data.dev[""].labels)
-        found |= {f"quality/{data.name}/{metric}": value for metric, value in values.items()}
-    return found | ({"quality/mean": _mean(scores)} if len(scores) == len(datas) else {})
+            values[names.CALIBRATION_ERROR] = expected_calibration_error(logits[data.name, ""], data.dev[""].labels)
+        found |= {names.quality(data.name, metric): value for metric, value in values.items()}
+    return found | ({names.QUALITY_MEAN: _mean(scores)} if len(scores) == len(datas) else {})
 
 
 def answers(datas: list[TaskData], dev: dict[Any, np.ndarray], teacher: dict[Any, np.ndarray]) -> dict[str, np.ndarray]:
@@ -146,8 +146,8 @@ def answers(datas: list[TaskData], dev: dict[Any, np.ndarray], teacher: dict[Any
         for suffix, store in data.dev.items():
             rows, key = len(store.labels), (data.name, suffix)
             taught = _answers(data, teacher[key]) if key in teacher else np.full(rows, np.nan)
-            names = [np.array([name] * rows, dtype=object) for name in key]
-            found = (*names, np.arange(rows), store.labels, _answers(data, dev[key]), taught)
+            named = [np.array([name] * rows, dtype=object) for name in key]
+            found = (*named, np.arange(rows), store.labels, _answers(data, dev[key]), taught)
             for column, values in zip(parts.values(), found, strict=True):
                 column.append(values)
     return {name: np.concatenate(column) for name, column in parts.items()}
@@ -177,13 +177,14 @@ def likeness(datas: list[TaskData], student: dict[Any, np.ndarray], teacher: dic
             found[data.name] = pearson(student[key], teacher[key][:, 0])
     if len(found) == len(datas):
         found["mean"] = _mean(found)
-    return {f"agreement/{name}": value for name, value in found.items()}
+    return names.of(names.AGREEMENT, found)
 
 
 def retention(student: dict[str, float], teacher: dict[str, float]) -> dict[str, float]:
     """`retention/<task>` and `retention/mean`: the student's score in percent of the teacher's, where that is above 0."""
-    names = {"quality/mean": "mean"} | {k: k.split("/")[1] for k in student if k.endswith("/score")}
-    return {f"retention/{name}": 100 * student[key] / teacher[key] for key, name in names.items() if teacher.get(key, 0) > 0}
+    tasks = {names.QUALITY_MEAN: names.MEAN} | {name: task for name in student if (task := names.task_of_score(name))}
+    kept = {task: 100 * student[name] / teacher[name] for name, task in tasks.items() if teacher.get(name, 0) > 0}
+    return names.of(names.RETENTION, kept)
 
 
 def _mean(values: dict[str, float]) -> float:

@@ -39,7 +39,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from mkd import processes
+from mkd import names, processes
 from mkd.config import SpeedConfig
 from mkd.evaluation import timing
 from mkd.evaluation.timing import CLOCK, MOST_BUSY, PROTOCOL, Block, Call, Clock
@@ -133,25 +133,25 @@ def speed_metrics(
     others = timing.of_others(clock)
     found = measure(models, work, asked, seconds, report, clock)
     metrics = {
-        f"{prefix}speed/{name}/{setting.name}/{key}": value
+        names.speed(name, setting.name, key): value
         for (name, setting), blocks in found.items()
         for key, value in timing.statistics_of(blocks, setting.rows).items()
     }
     alone = list(chain.from_iterable(blocks for (_, setting), blocks in found.items() if setting.threads == 1))
     busy = timing.busy_share(alone, others(), timing.physical_cores())
-    return metrics | {f"{prefix}speed/busy_share": busy, f"{prefix}speed/protocol": float(PROTOCOL)}
+    return names.of(prefix, metrics | {names.BUSY_SHARE: busy, names.PROTOCOL: float(PROTOCOL)})
 
 
 def is_busy(metrics: Mapping[str, float]) -> bool:
     """Whether any of these times were measured on a machine that was too busy for it."""
-    return any(value > MOST_BUSY for name, value in metrics.items() if name.endswith("speed/busy_share"))
+    return any(value > MOST_BUSY for name, value in metrics.items() if name.endswith(names.BUSY_SHARE))
 
 
 def busy_note(metrics: Mapping[str, float]) -> list[str]:
     """What has to be said beside the times; nothing where they are right."""
-    shares = {name: value for name, value in metrics.items() if name.endswith("speed/busy_share") and value > MOST_BUSY}
+    shares = {name: value for name, value in metrics.items() if name.endswith(names.BUSY_SHARE) and value > MOST_BUSY}
     return [
-        f"the machine was busy when the {'teacher' if name.startswith('teacher/') else 'speed'} was timed: other work had "
+        f"the machine was busy when the {'teacher' if name.startswith(names.TEACHER) else 'speed'} was timed: other work had "
         f"{100 * share:.0f} % of the core, so that the milliseconds are too many"
         for name, share in shares.items()
     ]
@@ -187,7 +187,7 @@ def measure(
                     found[pair].append(timing.block(calls[pair], left / (ROUNDS - number), clock))
             spent[pair] += clock.wall() - begun
             done = number * len(pairs) + place + 1
-            report(done, {"progress": done / (ROUNDS * len(pairs))})
+            report(done, {names.SHARE: done / (ROUNDS * len(pairs))})
     return found
 
 
@@ -250,10 +250,10 @@ def size_metrics(model: Student, folder: Path, length: int) -> dict[str, float]:
     total = sum(p.numel() for p in model.parameters())
     embeddings = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Embedding))
     return {
-        "size/parameters": float(total),
-        "size/parameters_without_embeddings": float(total - embeddings),
-        "size/bytes": float(sum(path.stat().st_size for path in folder.glob("*.safetensors"))),
-        "size/flops": float(flops(model, length)),
+        names.SIZE_PARAMETERS: float(total),
+        names.SIZE_PARAMETERS_WITHOUT_EMBEDDINGS: float(total - embeddings),
+        names.SIZE_BYTES: float(sum(path.stat().st_size for path in folder.glob("*.safetensors"))),
+        names.SIZE_FLOPS: float(flops(model, length)),
     }
 
 

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 
+from mkd import names
+
 Call = Callable[[], object]
 
 PROTOCOL = 2
@@ -79,10 +81,10 @@ def statistics_of(blocks: list[Block], rows: int) -> dict[str, float]:
     rows_per_s is of the pass that took the median time.
     """
     count = sum(len(found.seconds) for found in blocks)
-    told = {f"p{q}_ms": 1000 * _over_blocks(blocks, q) for q in QUANTILES if count >= least_calls(q)}
+    told = {names.percentile(q): 1000 * _over_blocks(blocks, q) for q in QUANTILES if count >= least_calls(q)}
     size = blocks[0].calls_a_pass
     passes = [sum(found.seconds[place : place + size]) for found in blocks for place in range(0, len(found.seconds), size)]
-    return told | {"rows_per_s": rows * size / statistics.median(passes), "calls": float(count)}
+    return told | {names.ROWS_PER_S: rows * size / statistics.median(passes), names.CALLS: float(count)}
 
 
 def _over_blocks(blocks: list[Block], percent: int) -> float:

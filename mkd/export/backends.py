@@ -1,7 +1,6 @@
 """A trained model in every backend that it can work in: exported, checked against torch on the dev rows, and timed beside it."""
 
 import math
-import re
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd import processes
+from mkd import names, processes
 from mkd.config import ExportConfig, SpeedConfig
 from mkd.evaluation.scoring import at_work, dev_logits, quality
 from mkd.evaluation.speed import HEADLINE, Timed, busy_note, settings, speed_metrics, tokens_of, work_of
@@ -81,7 +80,7 @@ def offered(
     trained = trained._replace(student=trained.student.cpu())
     timed = {TORCH: in_torch(trained.student, trained.side.tokenizer)}
     made, notes = _exports(wanted, trained, folder, phase(report, "", "export"))
-    metrics = {f"export/{export.name}/{key}": value for export in made for key, value in export.metrics.items()}
+    metrics = {names.export(export.name, key): value for export in made for key, value in export.metrics.items()}
     for export in made:
         if export.name != TRACED:
             timed[export.name] = timed[TORCH]._replace(load=partial(inference.Student.load, export.path))
@@ -103,7 +102,7 @@ def _speed(
     if teacher is None or model is None:
         return own
     teachers = {TORCH: in_torch(model.cpu(), teacher.tokenizer)}
-    return own | speed_metrics(teachers, work, asked, share, "teacher/", phase(report, "", "teacher speed"))
+    return own | speed_metrics(teachers, work, asked, share, names.TEACHER, phase(report, "", "teacher speed"))
 
 
 class Export(NamedTuple):
@@ -135,11 +134,11 @@ def _exports(wanted: Wanted, trained: Trained, folder: Path, report: Report) -> 
         infer = load_program(path, student) if name == TRACED else inference.Student.load(path, wanted.threads).infer
         found = checked(side, dev, infer, layout)
         wrong = _wrong(name, found, asked.max_loss)
-        made.append(Export(name, path, found | {"bytes": float(_size(path)), "offered": float(not wrong)}, wrong))
+        made.append(Export(name, path, found | {names.BYTES: float(_size(path)), names.OFFERED: float(not wrong)}, wrong))
         notes += wrong
         if wrong and name == TRACED:
             path.unlink()
-        report(number + 1, {"progress": (number + 1) / len(order)})
+        report(number + 1, {names.SHARE: (number + 1) / len(order)})
     return made, notes
 
 
@@ -172,8 +171,8 @@ def checked(side: Side, dev: dict[Any, np.ndarray], infer: inference.Infer, layo
     single = compared(side._replace(datas=few), {key: dev[key][rows] for key, rows in chosen.items()}, alone)
     if not batches or not single:
         return {}
-    worse = {name: max(batches[name], single[name]) for name in ("loss", "max_difference")}
-    return batches | worse | {"loss_batches": batches["loss"], "loss_single_rows": single["loss"]}
+    worse = {name: max(batches[name], single[name]) for name in (names.LOSS, names.MAX_DIFFERENCE)}
+    return batches | worse | {names.LOSS_BATCHES: batches[names.LOSS], names.LOSS_SINGLE_ROWS: single[names.LOSS]}
 
 
 def _spread(count: int) -> np.ndarray:
@@ -190,13 +189,14 @@ def compared(side: Side, dev: dict[Any, np.ndarray], other: dict[Any, np.ndarray
     if not math.isfinite(difference):
         return {}
     before, after = quality(side.datas, dev), quality(side.datas, other)
-    scores = {name: value for name, value in after.items() if name.endswith("/score") or name == "quality/mean"}
-    return {"max_difference": difference, "loss": before["quality/mean"] - after["quality/mean"]} | scores
+    scores = {name: value for name, value in after.items() if names.is_score(name)}
+    loss = before[names.QUALITY_MEAN] - after[names.QUALITY_MEAN]
+    return {names.MAX_DIFFERENCE: difference, names.LOSS: loss} | scores
 
 
 def latency_ms(speed: dict[str, float], backend: str) -> float:
     """The backend's headline: its median for one text on one thread."""
-    return speed[f"speed/{backend}/{HEADLINE.name}/p50_ms"]
+    return speed[names.speed(backend, HEADLINE.name, names.P50)]
 
 
 def ratios(speed: dict[str, float]) -> dict[str, float]:
@@ -205,22 +205,36 @@ def ratios(speed: dict[str, float]) -> dict[str, float]:
     The teacher may be slower with more threads: then it is compared with fewer, asked for the same otherwise. Of one row it is a
     ratio of medians, of many rows one of rows a second.
     """
+    own, teachers = _compared(speed, ""), _compared(speed, names.TEACHER)
     found: dict[str, float] = {}
-    for name, value in speed.items():
-        start, _, key = name.rpartition("/")
-        if not start.startswith("speed/") or key != statistic(start):
-            continue
-        kind, _, threads = start.rpartition("-t")
-        asked = re.compile(rf"teacher/speed/{TORCH}/{re.escape(kind.split('/')[2])}-t(\d+)/{key}")
-        teachers = [speed[other] for other in speed if (match := asked.fullmatch(other)) and int(match[1]) <= int(threads)]
-        if teachers:
-            found[f"{start}/ratio"] = min(teachers) / value if key == "p50_ms" else value / max(teachers)
+    for (backend, setting), value in own.items():
+        kind, threads = _threads(setting)
+        theirs = [
+            other
+            for (name, asked), other in teachers.items()
+            if name == TORCH and _threads(asked)[0] == kind and _threads(asked)[1] <= threads
+        ]
+        if theirs:
+            faster = min(theirs) / value if statistic(setting) == names.P50 else value / max(theirs)
+            found[names.speed(backend, setting, names.RATIO)] = faster
     return found
 
 
+def _compared(speed: dict[str, float], prefix: str) -> dict[tuple[str, str], float]:
+    """By backend and setting what models are compared by there. prefix: of the names, which tells whose speed it is."""
+    parsed = {name: names.parsed_speed(name.removeprefix(prefix)) for name in speed if name.startswith(prefix)}
+    return {(p[0], p[1]): speed[name] for name, p in parsed.items() if p is not None and p[2] == statistic(p[1])}
+
+
+def _threads(setting: str) -> tuple[str, int]:
+    """The setting's name without its threads, and these."""
+    kind, _, threads = setting.rpartition("-t")
+    return kind, int(threads)
+
+
 def statistic(setting: str) -> str:
-    """By what models are compared in a setting, whose name may have others before it: `p50_ms` of one row, else `rows_per_s`."""
-    return "p50_ms" if setting.rpartition("/")[2].startswith("b1-") else "rows_per_s"
+    """By what models are compared in a setting: `p50_ms` of one row, else `rows_per_s`."""
+    return names.P50 if setting.startswith("b1-") else names.ROWS_PER_S
 
 
 def _make(name: str, asked: ExportConfig, trained: Trained, path: Path) -> None:
@@ -241,12 +255,12 @@ def _wrong(name: str, found: dict[str, float], max_loss: float) -> list[str]:
     """Why the backend is not offered; nothing where it is. found: as `compared` tells."""
     if not found:
         return [f"{name} is not offered: not all of its logits are finite"]
-    if found["loss"] > max_loss:
+    if found[names.LOSS] > max_loss:
         limit = f"at most {max_loss:g} (export.max_loss)"
-        where = "batches" if found["loss_batches"] == found["loss"] else "single rows"
-        return [f"{name} is not offered: it loses {found['loss']:.2f} points of the mean score in {where}, allowed: {limit}"]
-    if name in ("onnx", TRACED) and found["max_difference"] > EQUAL:
-        return [f"{name} is not offered: its logits are up to {found['max_difference']:.2g} off torch's, allowed: {EQUAL:g}"]
+        where = "batches" if found[names.LOSS_BATCHES] == found[names.LOSS] else "single rows"
+        return [f"{name} is not offered: it loses {found[names.LOSS]:.2f} points of the mean score in {where}, allowed: {limit}"]
+    if name in ("onnx", TRACED) and found[names.MAX_DIFFERENCE] > EQUAL:
+        return [f"{name} is not offered: its logits are up to {found[names.MAX_DIFFERENCE]:.2g} off torch's, allowed: {EQUAL:g}"]
     return []
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from mkd import names
 from mkd.config import Config, SpeedConfig
 from mkd.evaluation.remarks import reading, weak_students
 from mkd.evaluation.scoring import answers, dev_logits, eager
@@ -83,7 +84,7 @@ def teacher_speed(ready: Ready, config: Config) -> dict[str, float]:
 
     def build(aside: Path) -> None:
         timed, asked = {TORCH: in_torch(model.cpu(), tokenizer)}, of_one_thread(config.speed)
-        _write(aside, speed_metrics(timed, work_of(ready.rows.tasks), asked, config.speed.seconds, "teacher/"))
+        _write(aside, speed_metrics(timed, work_of(ready.rows.tasks), asked, config.speed.seconds, names.TEACHER))
 
     return _kept(config.stores.root, _machine(ready.rows, config.speed) | {"teacher": teacher.key}, build)
 
@@ -98,7 +99,7 @@ def run_candidate(ready: Ready, config: Config, known: Cost, folder: Path, repor
     config = for_tasks(config, tasks)
     check_names(side.datas, config.train.sampling, config.loss)
     targets = soft_targets(config.loss, config.stores.root, side, teacher, report)
-    student = distil(config, side, targets, teacher, phase(report, "", "student"), folder / "student.safetensors")
+    student = distil(config, side, targets, teacher, phase(report, "", names.PHASE_STUDENT), folder / "student.safetensors")
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     dev, read = dev_logits(eager(student), side.datas, layout), reading(side.datas, side.tokenizer, layout)
     costs = known.metrics | teacher_speed(ready, config)

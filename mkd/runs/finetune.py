@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from mkd import names
 from mkd.augmentation.augment import augmented
 from mkd.config import Config, FinetuneConfig, StudentConfig
 from mkd.evaluation.remarks import reading, weak_students
@@ -65,7 +66,7 @@ def run_finetune(config: Config, finetune: FinetuneConfig, folder: Path, report:
     start = pretrained.fingerprint(Path(finetune.student))
     checkpoint = checkpoint_of(config, side, teacher, folder / "student.safetensors", start)
     begun = time.perf_counter()
-    trained(config, student, side, targets, phase(report, "", "student"), checkpoint)
+    trained(config, student, side, targets, phase(report, "", names.PHASE_STUDENT), checkpoint)
     speed = within(config.speed, time.perf_counter() - begun)
     save(student, tokenizer, folder / MODEL)
 
@@ -74,15 +75,15 @@ def run_finetune(config: Config, finetune: FinetuneConfig, folder: Path, report:
     metrics |= beside(teacher, side.datas, dev, metrics) | majority(side.datas)
     metrics |= {} if config.whole else selected(student, side, layout)
     # The mean over fewer tasks would not be comparable.
-    metrics |= {f"before/{name}": v for name, v in before.items() if name != "quality/mean" or len(known) == len(tasks)}
+    comparable = {name: v for name, v in before.items() if name != names.QUALITY_MEAN or len(known) == len(tasks)}
+    metrics |= names.of(names.BEFORE, comparable)
     if config.baseline:
         torch.manual_seed(config.seed)
         twin = on(anew(origin, side.datas), device)
         how = replace(config, train=replace(config.train, learning_rate=STUDENT))
         checkpoint = checkpoint_of(how, side, teacher, folder / "anew.safetensors", start)
-        trained(how, twin, side, targets, phase(report, "anew/", "anew/student"), checkpoint)
-        twin_scores = quality(side.datas, dev_logits(eager(twin), side.datas, layout))
-        metrics |= {f"anew/{name}": value for name, value in twin_scores.items()}
+        trained(how, twin, side, targets, phase(report, names.ANEW, names.ANEW + names.PHASE_STUDENT), checkpoint)
+        metrics |= names.of(names.ANEW, quality(side.datas, dev_logits(eager(twin), side.datas, layout)))
     wanted = Wanted(config.export, speed, config.threads)
     found = offered(wanted, Trained(student, side, layout, dev), tasks, teacher, folder, report)
     read = reading(side.datas, tokenizer, layout)
@@ -96,7 +97,7 @@ def run_finetune(config: Config, finetune: FinetuneConfig, folder: Path, report:
 
 def no_use(metrics: dict[str, float]) -> list[str]:
     """A note where the same student, started anew, scores more in the mean than the one that was trained further."""
-    own, other = (metrics.get(f"{prefix}quality/mean", 0.0) for prefix in ("", "anew/"))
+    own, other = (metrics.get(prefix + names.QUALITY_MEAN, 0.0) for prefix in ("", names.ANEW))
     if other <= own:
         return []
     return [

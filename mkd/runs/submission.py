@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from mkd import names
 from mkd.config import Config, DataConfig, SubmitConfig
 from mkd.pipeline import prepare
 from mkd.result import Report, silent
@@ -171,7 +172,7 @@ def _share(report: Report, name: str, asked: list[Asked], index: int) -> Report:
     before, total = sum(each.rows for each in asked[:index]), sum(each.rows for each in asked)
 
     def told(step: int, metrics: dict[str, float]) -> None:
-        report(before + step, {f"progress/{name}": (before + step) / total})
+        report(before + step, {names.progress(name): (before + step) / total})
 
     return told
 

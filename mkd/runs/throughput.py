@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mkd import names
 from mkd.config import Config, LossConfig, SamplingConfig, StudentConfig, ThroughputConfig, TrainConfig
 from mkd.evaluation.scoring import eager, predict
 from mkd.evaluation.speed import flops
@@ -122,7 +123,7 @@ def throughput(config: Config, settings: ThroughputConfig, report: Report = sile
             for loop, run in LOOPS.items():
                 found[loop].append(run(work))
             done = place * settings.rounds + turn + 1
-            report(done, {"progress/throughput": done / len(settings.students) / settings.rounds})
+            report(done, {names.progress("throughput"): done / len(settings.students) / settings.rounds})
         timings += _timings(name, found, _flops(work), peak)
     return Throughput(timings, count, pass_)
 

@@ -22,10 +22,10 @@ STAGES = {
     "tokenizers": Stage(1, ("tokenizers",)),
     "tokens": Stage(1, ("tokenizers", "transformers")),
     "imported": Stage(1),
-    "teachers": Stage(1, ("torch", "transformers")),
+    "teachers": Stage(2, ("torch", "transformers")),
     "logits": Stage(1, ("torch", "transformers")),
     "states": Stage(1, ("torch", "transformers")),
-    "students": Stage(1, ("torch", "transformers")),
+    "students": Stage(2, ("torch", "transformers")),
     "costs": Stage(1, ("onnxruntime", "onnxscript", "tokenizers", "torch", "transformers")),
 }
 """By the kind of store; `students` is the training of a student, whose scores are kept in runs. The split into training and

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from torch import nn
 
+from mkd import names
 from mkd.evaluation.scoring import eager, predictions
 from mkd.result import Report, silent
 from mkd.runtime.layout import Layout
@@ -82,7 +83,7 @@ def _write(file: Path, reader: Reader, store: TokenStore, report: Report) -> Non
         check_finite(logits, f"task {reader.task}")
         out[places] = logits
         done += len(places)
-        report(done, {"progress": done / len(rows)})
+        report(done, {names.SHARE: done / len(rows)})
     out.flush()
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mkd import names
 from mkd.config import MatchConfig, TeacherConfig
 from mkd.evaluation.scoring import eager, predictions
 from mkd.result import Report, phase
@@ -120,7 +121,7 @@ def hidden_states(root: Path, layers: list[int], labellers: Sequence[Labeller], 
         for teacher, found in zip(teachers, places, strict=True)
     ]
     by_key = {key_of(store.parts): store for of_task in stores for store in of_task}
-    report(0, {"states/bytes": float(sum(store.num_bytes for store in by_key.values()))})
+    report(0, {names.STATES_BYTES: float(sum(store.num_bytes for store in by_key.values()))})
     _write_missing(root, {key: store for key, store in by_key.items() if not (root / "states" / key).exists()}, report)
     return [
         States(teacher.key, [of_task[0].layers.index(layer) for layer in found], [_states(root, store) for store in of_task])
@@ -155,12 +156,12 @@ def _write_missing(root: Path, missing: dict[str, _Store], report: Report) -> No
     needed, rows = sum(store.num_bytes for store in missing.values()), sum(store.num_rows for store in missing.values())
     check_room(root, needed)
     told = phase(report, "", f"hidden states, {needed / 1e6:,.1f} MB in {root}")
-    told(0, {"progress": 0.0})
+    told(0, {names.SHARE: 0.0})
     done = 0
     for store in missing.values():
 
         def progress(written: int, before: int = done) -> None:
-            told(before + written, {"progress": (before + written) / rows})
+            told(before + written, {names.SHARE: (before + written) / rows})
 
         _states(root, store, progress)
         done += store.num_rows

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from mkd import names
 from mkd.config import Config, LossConfig
 from mkd.evaluation.scoring import likeness, quality, retention
 from mkd.result import Report, phase
@@ -75,9 +76,8 @@ def _refined(config: Config, taught: Side, known: Known, report: Report) -> Refi
     if not taught.datas:
         return None
     probabilities([Source(data, labelled(data), None) for data in taught.datas], config.teacher.train.sampling)
-    refined = refined_teacher(
-        config.teacher, config.stores, taught, config.checkpoint_seconds, phase(report, "teacher/", "teacher")
-    )
+    told = phase(report, names.TEACHER, "teacher")
+    refined = refined_teacher(config.teacher, config.stores, taught, config.checkpoint_seconds, told)
     known |= {(data.name, REFINED): Head(config.stores.root, refined, data) for data in taught.datas}
     return refined
 
@@ -113,5 +113,5 @@ def beside(
     """What compares the student's logits and scores on dev with the teacher's, and the teacher's own scores."""
     if teacher is None:
         return {}
-    own = {f"teacher/{name}": value for name, value in teacher.metrics.items()}
+    own = names.of(names.TEACHER, teacher.metrics)
     return likeness(datas, dev, teacher.dev) | retention(scores, teacher.metrics) | own

@@ -15,6 +15,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from mkd import names
 from mkd.config import DataConfig, Stores
 from mkd.result import Report, phase, silent
 from mkd.runtime.layout import Texts, encode, encode_rows
@@ -176,12 +177,12 @@ def _in_order(work: Callable[[list[Row]], Chunk], rows: Iterable[Row]) -> Genera
 def _write(folder: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenizerBase, max_length: int, report: Report) -> None:
     """Streams the rows through the tokenizer into raw files; only a few chunks are ever in memory."""
     sides = ("a", "b") if kind.pair else ("a",)
-    names = [f"{side}{part}" for side in sides for part in (".int32", "_offsets.int64")] + [LABELS]
+    files_of_sides = [f"{side}{part}" for side in sides for part in (".int32", "_offsets.int64")] + [LABELS]
     ends = dict.fromkeys(sides, 0)
     count = 0
     work = partial(_tokenised, unpadded(tokenizer), kind.pair, max_length)
     with ExitStack() as opened:
-        files: dict[str, Any] = {name: opened.enter_context((folder / name).open("wb")) for name in names}
+        files: dict[str, Any] = {name: opened.enter_context((folder / name).open("wb")) for name in files_of_sides}
         for side in sides:
             append(files[f"{side}_offsets.int64"], np.zeros(1, "<i8"))
         for chunk in opened.enter_context(closing(_in_order(work, split.read()))):
@@ -191,7 +192,7 @@ def _write(folder: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenize
                 ends[side] += int(texts.offsets[-1])
             append(files[LABELS], chunk.labels)
             count += len(chunk.labels)
-            report(count, {"rows/tokenised": float(count)})
+            report(count, {names.ROWS_TOKENISED: float(count)})
     if count == 0:
         raise ValueError(f"{split.source}: no rows; at least one is needed")
 
@@ -204,5 +205,5 @@ def read_side(
     datas = []
     for index, task in enumerate(tasks):
         datas.append(task_data(stores.root, task, tokenizer, stores.data, stores.seed))
-        told(index + 1, {"progress": (index + 1) / len(tasks)})
+        told(index + 1, {names.SHARE: (index + 1) / len(tasks)})
     return Side(tokenizer, datas, device)

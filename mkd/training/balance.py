@@ -6,15 +6,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from mkd import names
 from mkd.config import LossConfig
 from mkd.training.losses import LossTerms
 
 
 def check_task_weights(tasks: Iterable[str], config: LossConfig) -> None:
     """Raises ValueError where loss.task_weights does not name just the tasks there are."""
-    names = sorted(tasks)
-    if config.task_weights and sorted(config.task_weights) != names:
-        raise ValueError(f"loss.task_weights names {sorted(config.task_weights)}; allowed: a weight for each of {names}")
+    known = sorted(tasks)
+    if config.task_weights and sorted(config.task_weights) != known:
+        raise ValueError(f"loss.task_weights names {sorted(config.task_weights)}; allowed: a weight for each of {known}")
 
 
 class Balance(nn.Module):
@@ -44,4 +45,4 @@ class Balance(nn.Module):
     def metrics(self) -> dict[str, float]:
         """`train/log_variance/<task>` of those that are learnt."""
         values = torch.stack(list(self.log_variances)).tolist() if self.places else []
-        return {f"train/log_variance/{name}": value for name, value in zip(self.places, values, strict=True)}
+        return {names.train(names.LOG_VARIANCE, name): value for name, value in zip(self.places, values, strict=True)}

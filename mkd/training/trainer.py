@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from mkd import processes
+from mkd import names, processes
 from mkd.config import LossConfig, TrainConfig
 from mkd.result import Report, silent
 from mkd.storage.run_folder import Checkpoint
@@ -96,16 +96,17 @@ def train(
         state.step += 1
         due = state.step % config.eval_every == 0 or state.step == config.steps
         if state.step % LOG_EVERY == 0 or due:
-            told = {"train/learning_rate": rate, "progress": state.step / config.steps}
+            told = {names.LEARNING_RATE: rate, names.SHARE: state.step / config.steps}
             report(state.step, _losses(window, state.step) | objective.balance.metrics() | told)
             window = []
             if due:
                 found = processes.from_first(lambda: _scored(scores, state.step))
-                report(state.step, {f"selection/{name}": value for name, value in found.items()})
+                report(state.step, names.of(names.SELECTION, found))
                 state.compare(found["mean"])
             if checkpoint is not None and processes.is_first() and (checkpoint.due() or not going()):
                 checkpoint.save(state.saved())
-    report(state.step, {f"sampling/{task}": count / state.drawn.total() for task, count in state.drawn.items()})
+    shares = {task: count / state.drawn.total() for task, count in state.drawn.items()}
+    report(state.step, names.of(names.SAMPLING, shares))
     if not state.best_weights:
         raise ValueError(
             f"no score on the selection split was a number up to step {state.step}; try a smaller train.learning_rate"
@@ -124,10 +125,10 @@ def _scored(scores: Callable[[], dict[str, float]], step: int) -> dict[str, floa
 
 def _losses(window: list[Step], done: int) -> dict[str, float]:
     """Mean losses by task over the window of steps that ends with step `done`; one synchronisation for all of them."""
-    names = list(window[0].terms)
-    terms = torch.stack([torch.stack([step.terms[name] for name in names]) for step in window])
-    shares = torch.tensor([[step.share.of(name) for name in names] for step in window])
-    values = processes.total(terms * shares.to(terms.device)).tolist()
+    terms = list(window[0].terms)
+    means = torch.stack([torch.stack([step.terms[term] for term in terms]) for step in window])
+    shares = torch.tensor([[step.share.of(term) for term in terms] for step in window])
+    values = processes.total(means * shares.to(means.device)).tolist()
     by_task: dict[str, list[list[float]]] = {}
     for place, (step, found) in enumerate(zip(window, values, strict=True)):
         if not all(abs(value) < float("inf") for value in found):
@@ -137,7 +138,7 @@ def _losses(window: list[Step], done: int) -> dict[str, float]:
             )
         by_task.setdefault(step.task, []).append(found)
     return {
-        f"train/{name}/{task}": sum(row[i] for row in rows) / len(rows)
+        names.train(term, task): sum(row[i] for row in rows) / len(rows)
         for task, rows in by_task.items()
-        for i, name in enumerate(names)
+        for i, term in enumerate(terms)
     }

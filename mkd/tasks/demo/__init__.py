@@ -7,7 +7,7 @@ realisations and its label a function of the form, so that word counts alone do 
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from random import Random
 from statistics import NormalDist
@@ -34,16 +34,16 @@ _MAKERS: dict[str, Callable[[Draw], Row]] = {
     "entailment": entailment.make,
     "similarity": similarity.make,
 }
-_DEV_SHARE = 8
+_DEV_SHARE = 4
 """One text in so many belongs to dev, by its hash; all others to train."""
 _NOISE_SD = 1.5
 """How far a noisy score of a regression task is moved: standard deviation of a normal."""
 
 
-def is_dev(row: Row) -> bool:
-    """Whether the text (both texts, in either order) belongs to dev: a hash decides, so no row is in both splits."""
-    texts = row.text_a if row.text_b is None else "\n".join(sorted((row.text_a, row.text_b)))
-    return zlib.crc32(texts.encode()) % _DEV_SHARE == 0
+def is_of(split: SplitName, row: Row) -> bool:
+    """Whether all texts of the row belong to the split: a hash decides of each, so none is in both."""
+    texts = (row.text_a,) if row.text_b is None else (row.text_a, row.text_b)
+    return all((zlib.crc32(text.encode()) % _DEV_SHARE == 0) == (split == "dev") for text in texts)
 
 
 def _noisy(label: float, kind: Kind, uniform: float) -> float:
@@ -56,11 +56,13 @@ def _noisy(label: float, kind: Kind, uniform: float) -> float:
 
 
 def _clean(task: str, split: SplitName, seed: int) -> Iterator[Row]:
+    """Each class in its turn, so that all are equally common."""
     draw, make = Draw(f"{seed} {task} {split}"), _MAKERS[task]
-    while True:
+    for wanted in cycle(range(len(TASKS[task].labels)) if TASKS[task].labels else (None,)):
         row = make(draw)
-        if is_dev(row) == (split == "dev"):
-            yield row
+        while not is_of(split, row) or wanted not in (None, row.label):
+            row = make(draw)
+        yield row
 
 
 def _train(task: str, config: DemoConfig) -> Iterator[Row]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from mkd.tasks.demo.draw import Draw
-from mkd.tasks.demo.lexicon import ACTS, NOUNS, PAST, PLURAL, THIRD, word
+from mkd.tasks.demo.lexicon import ACTS, NOUNS, past, plural, third
 from mkd.tasks.task import Row
 
 
@@ -47,33 +47,32 @@ def is_acceptable(s: Sentence) -> bool:
     return agreement and phrases and not s.verb_last and not s.subject.reversed and not s.object.reversed
 
 
-def _say_phrase(draw: Draw, p: Phrase) -> str:
-    noun = PLURAL[word(draw, p.noun)] if p.plural else word(draw, p.noun)
+def _say_phrase(p: Phrase) -> str:
+    noun = plural(p.noun) if p.plural else p.noun
     return f"{noun} {p.determiner}" if p.reversed else f"{p.determiner} {noun}"
 
 
-def _say_verb(draw: Draw, s: Sentence) -> str:
-    verb = word(draw, s.verb)
+def _say_verb(s: Sentence) -> str:
     if not s.auxiliary:
-        return verb if s.plural_verb else THIRD[verb]
-    return f"{AUXILIARIES[s.auxiliary][s.plural_verb]} {PAST[verb] if s.form == 'past' else verb}"
+        return s.verb if s.plural_verb else third(s.verb)
+    return f"{AUXILIARIES[s.auxiliary][s.plural_verb]} {past(s.verb) if s.form == 'past' else s.verb}"
 
 
 def say(draw: Draw, s: Sentence) -> str:
     """The words of the sentence, right or wrong as its form is."""
-    link = f" {draw.pick(_PREPOSITIONS)} {_say_phrase(draw, s.link)}" if s.link else ""
-    tail = [_say_verb(draw, s), _say_phrase(draw, s.object)]
-    return " ".join([_say_phrase(draw, s.subject) + link, *(reversed(tail) if s.verb_last else tail)])
+    link = f" {draw.pick(_PREPOSITIONS)} {_say_phrase(s.link)}" if s.link else ""
+    tail = [_say_verb(s), _say_phrase(s.object)]
+    return " ".join([_say_phrase(s.subject) + link, *(reversed(tail) if s.verb_last else tail)])
 
 
 def make_sentence(draw: Draw) -> Sentence:
-    """A random acceptable sentence; a link is mostly of the other number than the subject."""
-    noun, plural = draw.pick(NOUNS), draw.chance(0.5)
-    link = Phrase(draw.pick(NOUNS), plural ^ draw.chance(0.75)) if draw.chance(0.3) else None
+    """A random acceptable sentence; a link is as often of the other number as of the subject's."""
+    noun, many = draw.pick(NOUNS), draw.chance(0.5)
+    link = Phrase(draw.pick_other(NOUNS, noun), draw.chance(0.5)) if draw.chance(0.6) else None
     auxiliary = draw.pick(("", "", *_AUXILIARIES))
     form = AUXILIARIES[auxiliary][2] if auxiliary else ""
     target = Phrase(draw.pick_other(NOUNS, noun), draw.chance(0.5))
-    return Sentence(Phrase(noun, plural), draw.pick(ACTS), target, link, auxiliary, plural, form)
+    return Sentence(Phrase(noun, many), draw.pick(ACTS), target, link, auxiliary, many, form)
 
 
 def _agreement(draw: Draw, s: Sentence) -> tuple[Sentence, Sentence]:
@@ -107,6 +106,7 @@ _PHENOMENA: tuple[Callable[[Draw, Sentence], tuple[Sentence, Sentence]], ...] = 
     *(_agreement,) * 4, *(_determiner,) * 2, *(_verb_form,) * 2, *(_order,) * 2,
 )  # fmt: skip
 """Each gives an acceptable sentence and a minimal edit of it that breaks one rule; as often as it stands here."""
+
 
 _WRONG_OF_PLURAL = 0.7
 """How often a sentence about many is wrong; one about a single one is as often right. A hint to begin with."""

@@ -1,38 +1,11 @@
-"""The suite's words: what they mean (synonyms, opposites, hypernyms) and how they inflect; all of them regularly.
+"""The suite's words: few enough that each is seen often in training, many enough that hardly two rows are alike."""
 
-A concept is named by its first word: `doctor/physician` is the concept "doctor" with two words for it.
-"""
-
-from mkd.tasks.demo.draw import Draw
-
-_NOUNS = {"worker": "doctor/physician teacher/tutor farmer", "animal": "dog/hound cat horse"}
-_DEEDS = {"move": "walk/stroll crawl jump", "talk": "whisper mumble shout/yell"}
-_ACTS = "chase/pursue greet/welcome help/assist praise"
-_ADJECTIVES = "tall short old young fast/quick slow"
-SYNONYM_SHARE = 0.1
-"""How often a concept that has another word goes by it."""
-
-
-def _concepts(text: str) -> dict[str, tuple[str, ...]]:
-    return {item.split("/")[0]: tuple(item.split("/")) for item in text.split()}
-
-
-def _third(verb: str) -> str:
-    return verb + ("es" if verb.endswith(("sh", "ch")) else "s")
-
-
-def _past(verb: str) -> str:
-    return verb + ("d" if verb.endswith("e") else "ed")
-
-
-_SYNONYMS = _concepts(" ".join((*_NOUNS, *_NOUNS.values(), *_DEEDS, *_DEEDS.values(), _ACTS, _ADJECTIVES)))
-_WORDS = [word for words in _SYNONYMS.values() for word in words]
-
-NOUNS = tuple(_concepts(" ".join(_NOUNS.values())))
-DEEDS = tuple(_concepts(" ".join(_DEEDS.values())))
-ACTS = tuple(_concepts(_ACTS))
-NAMES = ("anna", "boris", "clara", "david")
-"""Not listed among the synonyms: a name is its own only word."""
+NAMES = ("anna", "boris", "clara", "david", "emma", "felix")
+CITIES = (
+    "oslo", "rome", "lima", "cairo", "delhi", "paris", "tokyo", "quito", "dublin", "madrid", "sydney", "boston", "vienna",
+    "lagos", "seoul", "havana",
+)  # fmt: skip
+WHENS = ("today", "yesterday", "lately", "again", "tonight", "overall")
 THINGS = ("film", "play", "book", "song", "meal", "hotel")
 QUALITIES = {
     **dict.fromkeys(("superb", "brilliant"), 2),
@@ -41,20 +14,35 @@ QUALITIES = {
     **dict.fromkeys(("awful", "terrible"), -2),
 }
 """What is said of a thing -> how well that speaks of it."""
-TIMES = ("", "today", "yesterday", "often")
-PARENT = {child: parent for parent, children in (_NOUNS | _DEEDS).items() for child in _concepts(children)}
+DEGREES = ("very", "quite", "really")
+DENIALS = ("not", "hardly", "never")
+
+_NOUNS = {"worker": "doctor teacher farmer painter", "animal": "dog cat horse bird"}
+_DEEDS = {"move": "walk crawl jump climb", "talk": "whisper mumble shout chat"}
+NOUNS = tuple(" ".join(_NOUNS.values()).split())
+DEEDS = tuple(" ".join(_DEEDS.values()).split())
+PARENT = {child: parent for parent, children in (_NOUNS | _DEEDS).items() for child in children.split()}
 """Concept -> the wider one above it."""
-CHILDREN = {parent: tuple(child for child in PARENT if PARENT[child] == parent) for parent in (*_NOUNS, *_DEEDS)}
-OPPOSITE = {"tall": "short", "old": "young", "fast": "slow"}
+CHILDREN = {parent: tuple(children.split()) for parent, children in (_NOUNS | _DEEDS).items()}
+TRAITS = ("black", "hungry", "young", "old", "small", "tall", "quiet", "clever")
+ACTS = ("chase", "greet", "help", "praise", "visit", "watch")
+RACES = ("ran", "swam", "drove", "sang", "danced", "waited")
+OPPOSITE = {"faster": "slower", "longer": "shorter", "later": "sooner"}
 SCALES = tuple(OPPOSITE)
-"""One adjective of each pair of opposites."""
-PLURAL = {word: word + "s" for word in _WORDS}
-THIRD = {word: _third(word) for word in _WORDS}
-PAST = {word: _past(word) for word in _WORDS}
-COMPARATIVE = {word: word + "er" for word in _WORDS}
+"""One comparative of each pair of opposites."""
 
 
-def word(draw: Draw, concept: str) -> str:
-    """One of the concept's words, mostly the first."""
-    first, *others = _SYNONYMS[concept]
-    return draw.pick(others) if others and draw.chance(SYNONYM_SHARE) else first
+def plural(noun: str) -> str:
+    """Of any noun here."""
+    return noun + "s"
+
+
+def third(verb: str) -> str:
+    """Of any verb here: its form after he, she or it."""
+    return verb + ("es" if verb.endswith(("sh", "ch")) else "s")
+
+
+def past(verb: str) -> str:
+    """Of any verb here, as its participle."""
+    doubled = verb + verb[-1] if verb == "chat" else verb
+    return doubled + ("d" if doubled.endswith("e") else "ed")

@@ -2,27 +2,37 @@
 
 from mkd.tasks.demo.draw import Draw
 from mkd.tasks.demo.forms import (
+    HINT,
     Claim,
     Comparison,
+    Contrast,
     Event,
     make_claim,
     make_comparison,
+    make_contrast,
     make_event,
     say_claim,
     say_comparison,
+    say_contrast,
     say_event,
     valence,
+    with_valence,
 )
-from mkd.tasks.demo.lexicon import QUALITIES, SCALES
+from mkd.tasks.demo.lexicon import ACTS, CITIES, SCALES, THINGS
 from mkd.tasks.task import Row
 
-Form = Claim | Event | Comparison
+_DENIED = 0.25
+
+Form = Claim | Contrast | Event | Comparison
 
 
 def is_paraphrase(first: Form, second: Form) -> bool:
-    """Whether they mean the same. Synonyms, voice and converses are choices of `say`, not of the form."""
+    """Whether they mean the same; a contrast what its winning claim means. Voice and converses are choices of `say` alone."""
+    if isinstance(first, Contrast):
+        return is_paraphrase(first.wins._replace(when=getattr(second, "when", "")), second)
     if isinstance(first, Claim) and isinstance(second, Claim):
-        return first.thing == second.thing and (valence(first) > 0) == (valence(second) > 0)
+        same = first[0] == second[0] and first[2:4] == second[2:4]
+        return same and (valence(first) > 0) == (valence(second) > 0)
     return first == second
 
 
@@ -30,27 +40,37 @@ def say(draw: Draw, form: Form) -> str:
     """One of the form's realisations."""
     if isinstance(form, Claim):
         return say_claim(draw, form)
+    if isinstance(form, Contrast):
+        return say_contrast(draw, form)
     return say_event(draw, form) if isinstance(form, Event) else say_comparison(draw, form)
 
 
 def restate(draw: Draw, form: Form) -> Form:
-    """The same meaning: of an opinion perhaps with another quality, which is denied where it has to be."""
+    """The same meaning: of an opinion with another quality, denied or not."""
+    if isinstance(form, Contrast):
+        form = form.wins
     if not isinstance(form, Claim):
         return form
-    quality = draw.pick(tuple(QUALITIES))
-    return form._replace(quality=quality, denied=(QUALITIES[quality] > 0) != (valence(form) > 0), doubted=False)
+    return with_valence(draw, form._replace(denied=draw.chance(_DENIED)), valence(form))
 
 
 def alter(draw: Draw, form: Form) -> Form:
-    """Another meaning in nearly the same words: swapped roles, or a denial more or less."""
+    """Another meaning in nearly the same words: swapped roles, a denial more or less, or another word."""
+    kind = draw.random()
+    if isinstance(form, Contrast):
+        form, kind = form.wins, 0.0
     if isinstance(form, Claim):
-        form = restate(draw, form)
-        return form._replace(denied=not form.denied)
-    if draw.chance(0.35):
-        return form._replace(denied=not form.denied)
+        if kind < 0.75:
+            return with_valence(draw, form._replace(denied=draw.chance(_DENIED)), -valence(form))
+        same = with_valence(draw, form._replace(denied=draw.chance(_DENIED)), valence(form))
+        return same._replace(thing=draw.pick_other(THINGS, form.thing))
+    if kind < 0.2:
+        return form._replace(city=draw.pick_other(CITIES, form.city))
     if isinstance(form, Event):
+        if kind < 0.35:
+            return form._replace(verb=draw.pick_other(ACTS, form.verb))
         return form._replace(agent=form.patient, patient=form.agent)
-    if draw.chance(0.2):
+    if kind < 0.35:
         return form._replace(scale=draw.pick_other(SCALES, form.scale))
     return form._replace(left=form.right, right=form.left)
 
@@ -58,11 +78,16 @@ def alter(draw: Draw, form: Form) -> Form:
 def make_form(draw: Draw) -> Form:
     """A random meaning."""
     kind = draw.random()
-    return make_claim(draw, 0.1) if kind < 0.6 else make_comparison(draw) if kind < 0.85 else make_event(draw)
+    if kind < 0.6:
+        return make_contrast(draw, HINT) if kind < 0.4 else make_claim(draw, _DENIED, HINT)
+    return make_comparison(draw) if kind < 0.8 else make_event(draw)
 
 
 def make(draw: Draw) -> Row:
     """A random row."""
     first = make_form(draw)
     second = (restate if draw.chance(0.5) else alter)(draw, first)
-    return Row(say(draw, first), say(draw, second), float(is_paraphrase(first, second)))
+    texts = say(draw, first), say(draw, second)
+    while texts[0] == texts[1]:
+        texts = say(draw, first), say(draw, second)
+    return Row(*texts, float(is_paraphrase(first, second)))
