@@ -123,7 +123,7 @@ def test_a_teacher_is_scored_in_the_precision_that_it_is_refined_in(
         asked.append(precision)
         return selection_scores(model, datas, layout, precision)
 
-    monkeypatch.setattr(refined, "selection_scores", told)
+    monkeypatch.setattr("mkd.training.fit.selection_scores", told)
     for name in ("float32", "bfloat16"):
         train = TrainConfig(steps=2, batch_size=4, precision=name)
         teacher = TeacherConfig(layers=1, hidden=16, heads=2, train=train)
