@@ -24,13 +24,13 @@ def rates(config: Config) -> tuple[float | None, ...]:
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        (Config(), (8e-4, 2e-3, 2e-3)),
+        (Config(), (1.2e-3, 2e-3, 2e-3)),
         (Config(teacher=TeacherConfig(checkpoint="x")), (1e-4, 2e-3, 2e-3)),
-        (Config(student=StudentConfig(init="teacher")), (8e-4, 2e-4, 2e-3)),
-        (Config(student=StudentConfig(kind="bag", init="teacher")), (8e-4, 2e-3, 2e-3)),
-        (Config(student=StudentConfig(kind="bilstm", init="x")), (8e-4, 2e-3, 2e-3)),
+        (Config(student=StudentConfig(init="teacher")), (1.2e-3, 2e-4, 2e-3)),
+        (Config(student=StudentConfig(kind="bag", init="teacher")), (1.2e-3, 2e-3, 2e-3)),
+        (Config(student=StudentConfig(kind="bilstm", init="x")), (1.2e-3, 2e-3, 2e-3)),
         (Config(teacher=TeacherConfig(checkpoint="x", train=SAID)), (3e-5, 2e-3, 2e-3)),
-        (Config(train=SAID, finetune=FinetuneConfig(train=SAID)), (8e-4, 3e-5, 3e-5)),
+        (Config(train=SAID, finetune=FinetuneConfig(train=SAID)), (1.2e-3, 3e-5, 3e-5)),
     ],
 )
 def test_an_open_rate_goes_by_the_model_and_one_that_is_said_stays(config: Config, expected: tuple[float, ...]) -> None:
