@@ -210,9 +210,9 @@ class TeacherConfig:
     """A Hugging Face encoder: a folder or a hub name. Empty: trained from scratch at the sizes below."""
     pooling: Literal["mean", "first"] = "mean"
     """What a head sees: the mean over tokens, or the first token."""
-    layers: int = 4
+    layers: int = 2
     """Layers of a teacher from scratch."""
-    hidden: int = 160
+    hidden: int = 128
     """Width of a teacher from scratch."""
     heads: int = 4
     """Attention heads of a teacher from scratch."""
@@ -225,7 +225,7 @@ class TeacherConfig:
     task (folders or hub names), files of logits (.jsonl, .parquet: mkd/teachers/imported.py), `refined`; of several the mean."""
     mean: Literal["logits", "probabilities"] = "logits"
     """What is averaged over several sources of a task; a regression task's scores always are."""
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1500, sampling=SamplingConfig(alpha=0.5)))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=4000, sampling=SamplingConfig(alpha=0.5)))
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "heads"):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from mkd.config import Config, TeacherConfig, TrainConfig
 
-TEACHER = 8e-4
+TEACHER = 1.2e-3
 """Of a teacher from scratch."""
 CHECKPOINT = 1e-4
 """Of a teacher from a checkpoint; a small one bears more than the 5e-5 that BERT-base is mostly given."""

@@ -25,13 +25,13 @@ def rates(config: Config) -> tuple[float | None, ...]:
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        (Config(), (8e-4, 2e-3)),
+        (Config(), (1.2e-3, 2e-3)),
         (Config(teacher=TeacherConfig(checkpoint="x")), (1e-4, 2e-3)),
-        (Config(student=StudentConfig(init="teacher")), (8e-4, 2e-4)),
-        (Config(student=StudentConfig(kind="bag", init="teacher")), (8e-4, 2e-3)),
-        (Config(student=StudentConfig(kind="bilstm", init="x")), (8e-4, 2e-3)),
+        (Config(student=StudentConfig(init="teacher")), (1.2e-3, 2e-4)),
+        (Config(student=StudentConfig(kind="bag", init="teacher")), (1.2e-3, 2e-3)),
+        (Config(student=StudentConfig(kind="bilstm", init="x")), (1.2e-3, 2e-3)),
         (Config(teacher=TeacherConfig(checkpoint="x", train=SAID)), (3e-5, 2e-3)),
-        (Config(train=SAID), (8e-4, 3e-5)),
+        (Config(train=SAID), (1.2e-3, 3e-5)),
     ],
 )
 def test_an_open_rate_goes_by_the_model_and_one_that_is_said_stays(config: Config, expected: tuple[float, ...]) -> None:
@@ -59,7 +59,7 @@ def test_what_is_shown_and_what_keys_are_made_of_is_the_number() -> None:
     assert cli.from_yaml(cli.to_yaml(config), Distill) == config.shown()
     assert folder_of(config, "distill") == folder_of(config.shown(), "distill")
     further = Finetune().shown()
-    assert (further.teacher.train.learning_rate, further.finetune.train.learning_rate) == (8e-4, 2e-3)
+    assert (further.teacher.train.learning_rate, further.finetune.train.learning_rate) == (1.2e-3, 2e-3)
 
 
 def test_the_teacher_from_a_checkpoint_and_the_student_of_its_layers_learn_at_their_rates(
