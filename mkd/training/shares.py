@@ -26,7 +26,8 @@ class Share(NamedTuple):
         return self.of_rows * processes.count()
 
     def of(self, term: str) -> float:
-        """Returns the factor on a reported term; the sum over processes is the whole batch's term."""
+        """Returns the factor on a reported term; summed over processes it is the whole batch's
+        term."""
         return self.of_labelled if term in LABELLED else self.of_rows
 
 
