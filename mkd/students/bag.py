@@ -51,8 +51,7 @@ class BagConfig(MultiTaskConfig):
 
 
 class BagStudent(OfWords):
-    """A bag of words and n-grams (Joulin et al. 2017) and a feed-forward network (Iyyer et al.
-    2015).
+    """Bag of words and n-grams (Joulin et al. 2017), then feed-forward layers (Iyyer et al. 2015).
 
     A text is the mean over its tokens; each token counts with its own embedding and those of the
     n-grams that begin with it. Two texts u, v are compared by u, v, |u - v|, u * v (Conneau et al.
@@ -92,8 +91,7 @@ class BagStudent(OfWords):
 
     @property
     def state_widths(self) -> list[int]:
-        """Returns the widths of an Answer's states: those of the mean embedding and of each
-        feed-forward layer."""
+        """Returns the widths of an Answer's states: of the mean embedding and of each layer."""
         return [self.config.embedding, *self.config.layers * [self.config.hidden]]
 
     def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
@@ -123,8 +121,7 @@ class BagStudent(OfWords):
 
 
 def hashed_ngrams(words_BL: torch.Tensor, mask_BL: torch.Tensor, longest: int, buckets: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the buckets of all n-grams of 2 to `longest` words, and whether each ends in its
-    text.
+    """Returns buckets of the n-grams of 2 to `longest` words, and whether each ends in its text.
 
     Both are [B, (longest - 1) * L]; an n-gram is at the position of its first word. The bucket of
     words x_0, x_1, ... is (sum of a_k x_k mod PRIME) mod buckets, with fixed factors a_k (Carter
