@@ -76,6 +76,14 @@ class Student:
     - `layout`: how the model takes its tokens.
     - `infer`: computes the logits of a batch, with its own number of threads.
     - `threads`: with 1, the tokenizer uses one thread; with more, it tokenises in parallel.
+
+    Example:
+
+    ```python
+    student = Student.load("FOLDER/int8", threads=1)
+    student.predict(["the film was not bad", "..."], "sentiment")
+    student.predict([("a man sings", "someone makes music")], "entailment")
+    ```
     """
 
     def __init__(self, heads: dict[str, Head], layout: Layout, tokenizer: Tokenizer, infer: Infer, threads: int) -> None:
@@ -98,8 +106,8 @@ class Student:
         products if the processor has no VNNI instructions. Its answers are then the same as on a
         processor that has them.
 
-        Raises ValueError if a file is missing, damaged or of an unknown format; the message names
-        the file. No code from the folder is executed.
+        Raises ValueError if `threads` is negative, and if a file is missing, damaged or of an
+        unknown format; the message names the file. No code from the folder is executed.
         """
         threads = _threads(threads)
         os.environ.setdefault("RAYON_NUM_THREADS", str(threads))

@@ -170,8 +170,7 @@ def padded(store: Rows, rows: np.ndarray, layout: Layout) -> Arrays:
 
 
 def _place(ids_BL: np.ndarray, text: Texts, starts_B: np.ndarray, places_BL: np.ndarray, lengths_B: np.ndarray) -> None:
-    """Writes token places_BL of each row's text into ids_BL; places outside of the text are
-    skipped."""
+    """Writes token places_BL of each row's text into ids_BL, except places outside of the text."""
     inside = (places_BL >= 0) & (places_BL < lengths_B[:, None])
     ids_BL[inside] = text.ids[(starts_B[:, None] + places_BL)[inside]]
 

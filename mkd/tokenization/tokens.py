@@ -62,7 +62,7 @@ class TaskData(NamedTuple):
     - `train_rows`, `selection_rows`: row numbers in the train store.
     - `mean`, `std`: of the training rows' labels for regression, else 0 and 1. A regression logit
       is (label - mean) / std.
-    - `found`: statistics of the selection split; None if there are none.
+    - `found`: statistics of the selection split; None if `carved` has not split the rows.
     """
 
     name: str

@@ -72,8 +72,8 @@ def train(
 
     Gradients of the model are clipped; those of `matching` and of the learnt task weights are not.
 
-    Raises ValueError if a loss, or the logits on the selection split, are not finite; the message
-    names the step and, for a loss, the task.
+    Raises ValueError if a loss or the logits on the selection split are not finite; the message
+    names the step and the task. Raises ValueError too if no score on that split is a number.
     """
     device = next(model.parameters()).device
     peak = config.learning_rate
@@ -99,9 +99,9 @@ def train(
         batch = next(stream)
         own, part = share(batch)
         terms = joined(own, annealed(loss, state.step, config.steps), config.precision)
+        (terms["loss"] * part.factor()).backward()
         # Terms stay on the device until the next report: reading one here would wait for the
         # device.
-        (terms["loss"] * part.factor()).backward()
         window.append(Step(batch.task, {name: term.detach() for name, term in terms.items()}, part))
         state.drawn[batch.task] += 1
         clip_gradients(model.parameters(), config.clip)
