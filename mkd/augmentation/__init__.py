@@ -1,1 +1,1 @@
-"""Changed copies of training rows, without labels, for the teacher to label."""
+"""Augmentation: changed copies of training rows, without labels, for the teacher to label."""

@@ -1,6 +1,9 @@
-"""Changed copies of a task's labelled training rows, without labels, after Tang et al. 2019 (arXiv 1903.12136, section 3.2).
+"""Augmentation of a task's labelled training rows after Tang et al. 2019.
 
-Words of all rows of a block are changed at once; which ones depends on the seed, the task and the block alone.
+The source is arXiv 1903.12136, section 3.2. The copies have no labels: the teacher labels them. All
+words of a block of rows are changed at once. Which words change depends only on the seed, the task
+and the block.
+
 Axes: B rows of a block, V words of a vocabulary, K neighbours of a word.
 """
 
@@ -31,14 +34,17 @@ from mkd.tasks.task import MASK, Row, Split, Task
 
 FILE = "rows.parquet"
 SHARES = 16
+"""Number of parts in which duplicates are searched, to bound the memory of sorting."""
 NUM_TURNS = 3
-"""Of a pair the first text alone is changed, the second alone, both."""
+"""The copies of a pair change the first text, the second text and both texts in turn."""
 
 
 class Copies(NamedTuple):
-    """What the copies of a task's rows are made from; the same value makes the same copies.
+    """The inputs that determine the copies of a task's rows.
 
-    rows: those that are copied. neighbours_VK: of each word, -1 for one that has none.
+    - `rows`: numbers of the rows that are copied.
+    - `neighbours_VK`: word numbers; -1 for a word without neighbours.
+    - `seeds`: seeds of the random numbers, completed by the number of a block.
     """
 
     words: Words
@@ -49,7 +55,10 @@ class Copies(NamedTuple):
 
 
 def augmented(stores: Stores, tasks: list[Task], report: Report = silent) -> list[Task]:
-    """The tasks with their augmented rows added, made now unless they have been before; no setting, no change."""
+    """Returns the tasks with their augmented rows added; unchanged if data.augment.multiple is 0.
+
+    The rows come from the cache if they exist.
+    """
     if stores.data.augment.multiple == 0:
         return tasks
     found = []
@@ -60,9 +69,9 @@ def augmented(stores: Stores, tasks: list[Task], report: Report = silent) -> lis
 
 
 def augmented_split(stores: Stores, task: Task) -> Split:
-    """The augmented rows of a task. Rows that are set apart for selection are not copied.
+    """Returns the augmented rows of a task; rows of the selection split are not copied.
 
-    Raises ValueError where no copy differs from all rows.
+    Raises ValueError if every copy equals a row of the task.
     """
     settings, data, root = stores.data.augment, stores.data, stores.root
     setting = "data.augment.embeddings"
@@ -99,11 +108,12 @@ def _rows(table: Table) -> Iterator[Row]:
 
 
 def _write(path: Path, copies: Copies) -> int:
-    """Writes the copies that differ from all rows and from each other; their number."""
+    """Writes the copies that differ from all rows and from each other, and returns their number."""
     new = _new(copies)
     vocabulary = pa.array([*copies.words.vocabulary, MASK], pa.string())
     schema = pa.schema([(name, pa.string()) for name, _ in zip("ab", copies.words.sides, strict=False)])
     done = 0
+    # The drafts are drawn a second time with the same seeds instead of being kept in memory.
     with pq.ParquetWriter(path, schema) as writer:
         for sides in drafts(copies):
             size = len(sides[0].lengths())
@@ -115,12 +125,16 @@ def _write(path: Path, copies: Copies) -> int:
 
 
 def drafts(copies: Copies) -> Iterator[list[Texts]]:
-    """All copies, duplicates among them, as word numbers, block by block and copy by copy; MASK's number is V."""
+    """Yields all copies as word numbers, duplicates included, for each block and each copy of it.
+
+    The mask has the word number V.
+    """
     settings, pair = copies.settings, len(copies.words.sides) == 2
     for index, rows in enumerate(blocks(copies.rows)):
         generator = np.random.default_rng([*copies.seeds, index])
         originals = [take(side, rows) for side in copies.words.sides]
         for copy in range(settings.multiple):
+            # Shifted by the copy's number: with three copies a pair has each kind of change once.
             turn_B = (np.arange(len(rows)) + copy) % NUM_TURNS
             turns = [turn_B != 1, turn_B != 0] if pair else [np.full(len(rows), True)]
             yield [
@@ -132,9 +146,15 @@ def drafts(copies: Copies) -> Iterator[list[Texts]]:
 def change(
     texts: Texts, inside_B: np.ndarray, neighbours_VK: np.ndarray, settings: AugmentConfig, generator: np.random.Generator
 ) -> Texts:
-    """Words of the texts that are `inside` masked or replaced, each with its chance; masked ones get the number V."""
+    """Returns the texts with some words masked or replaced by a neighbour, each with its chance.
+
+    - `inside_B`: whether a text may be changed.
+
+    Masked words get the number V.
+    """
     inside = np.repeat(inside_B, texts.lengths())
     chance = generator.random(len(texts.ids))
+    # One random number per word: a word is masked, replaced or kept, never two of these.
     masked = inside & (chance < settings.mask)
     swapped = inside & ~masked & (chance < settings.mask + settings.replace) & (neighbours_VK[texts.ids, 0] >= 0)
     ids = np.where(masked, len(neighbours_VK), texts.ids)
@@ -144,7 +164,12 @@ def change(
 
 
 def cut(texts: Texts, inside_B: np.ndarray, settings: AugmentConfig, generator: np.random.Generator) -> Texts:
-    """Texts that are `inside` cut, with their chance, to n words in a row: n and the place evenly at random."""
+    """Returns the texts, some of them cut to n consecutive words with the chance settings.ngram.
+
+    n is uniform from 1 to settings.longest, at most the text's length; the position is uniform too.
+
+    - `inside_B`: whether a text may be cut.
+    """
     lengths_B = texts.lengths()
     short_B = np.minimum(generator.integers(1, settings.longest + 1, len(lengths_B)), lengths_B)
     place_B = (generator.random(len(lengths_B)) * (lengths_B - short_B + 1)).astype(np.int64)
@@ -153,20 +178,22 @@ def cut(texts: Texts, inside_B: np.ndarray, settings: AugmentConfig, generator: 
 
 
 def _new(copies: Copies) -> np.ndarray:
-    """For each draft, whether it is equal to no row of the task and to no draft before it."""
+    """Returns for each draft whether it differs from all rows of the task and earlier drafts."""
     longest = max(int(side.lengths().max()) for side in copies.words.sides)
     generator = np.random.default_rng(0)
     word_codes = generator.integers(0, 2**64, len(copies.words.vocabulary) + 1, dtype=np.uint64)
+    # Odd factors are invertible modulo 2^64, so that no bit of a word's code is lost.
     place_codes = generator.integers(0, 2**64, (len(copies.words.sides), longest), dtype=np.uint64) | np.uint64(1)
 
     def codes(sides: list[Texts]) -> np.ndarray:
-        """A number of 64 bits for each row, equal for equal rows, and for others by a chance of about 2^-60."""
+        """Returns 64-bit hashes of rows; different rows collide with a chance of about 2^-60."""
         total = np.zeros(len(sides[0].lengths()), dtype=np.uint64)
         for texts, by_place in zip(sides, place_codes, strict=True):
             place = np.arange(len(texts.ids)) - np.repeat(texts.offsets[:-1], texts.lengths())
             total += np.add.reduceat(word_codes[texts.ids] * by_place[place], texts.offsets[:-1])
         return total
 
+    # The task's rows come first, and np.unique returns the first of equal codes.
     everyone = np.arange(len(copies.words.labels))
     found = np.empty(len(everyone) + copies.settings.multiple * len(copies.rows), dtype=np.uint64)
     done = 0
@@ -175,7 +202,8 @@ def _new(copies: Copies) -> np.ndarray:
         done += len(sides[0].offsets) - 1
     share = (found % SHARES).astype(np.uint8)
     new = np.zeros(len(found), dtype=bool)
-    for which in range(SHARES):  # equal codes are in one share: sorting takes the memory of one at a time
+    # Equal codes are in the same share. Sorting needs memory for one share at a time.
+    for which in range(SHARES):
         places = np.flatnonzero(share == which)
         new[places[np.unique(found[places], return_index=True)[1]]] = True
     return new[len(everyone) :]

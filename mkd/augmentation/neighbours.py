@@ -1,6 +1,7 @@
-"""Words that can stand for one another: the nearest by an encoder's embeddings, or by the words they are found between.
+"""Words that can replace each other: neighbours by an encoder's embeddings, or by their contexts.
 
-Axes: V words of a vocabulary, W of them that have neighbours, K neighbours of a word, D entries of a word's vector.
+Axes: V words of a vocabulary, W of them that have neighbours, K neighbours of a word, D entries of
+a word's vector.
 """
 
 from pathlib import Path
@@ -15,19 +16,24 @@ from mkd.storage import pretrained
 from mkd.tokenization.tokenise import unpadded
 
 MAX_WORDS = 10_000
-"""Only so many words, the most frequent ones, have neighbours and are some: the search grows with their square."""
+"""Only the most frequent words, at most this many, have neighbours and are neighbours. The cost of
+the search grows with their square."""
 CONTEXT_WORDS = 256
-"""By so many words, the most frequent ones, other words are told apart where there are no embeddings."""
+"""Without embeddings, words are compared by how often they are next to the most frequent words, at
+most this many."""
 BLOCK_WORDS = 1024
-"""Words whose cosines to all others are in memory at a time."""
+"""Number of words whose cosines to all other words are in memory at once."""
 PIECES = 16
-"""Of a word no more tokens than these are looked at."""
+"""Maximum number of tokens of a word that are used."""
 
 
 def neighbours(words: Words, k: int, embeddings: Path | None) -> np.ndarray:
-    """For each word the numbers of its k nearest by cosine [V, K] int64; -1 throughout for one that has none.
+    """Returns the numbers of each word's k nearest words by cosine [V, K] int64.
 
-    embeddings: the folder of the encoder whose table is used; None: the words' contexts.
+    A word without neighbours has -1 in all places. K is below k if there are too few words.
+
+    - `embeddings`: folder of the encoder whose embedding table is used; None: the words' contexts
+      in the task's text.
     """
     num = len(words.vocabulary)
     counts = np.zeros(num, dtype=np.int64)
@@ -47,9 +53,10 @@ def neighbours(words: Words, k: int, embeddings: Path | None) -> np.ndarray:
 
 
 def nearest(table_WD: np.ndarray, same_W: np.ndarray, k: int) -> np.ndarray:
-    """The k nearest rows to each by cosine [W, K], in no order.
+    """Returns the k nearest rows to each row by cosine [W, K], in no order.
 
-    Rows to which `same` gives one number, spellings of one word, are no neighbours. K is below k where there are too few rows.
+    Rows with the same number in `same_W`, which are spellings of one word, are not neighbours. K is
+    below k if there are too few rows.
     """
     k = min(k, len(table_WD) - int(np.bincount(same_W).max()))
     unit_WD = table_WD / np.maximum(np.linalg.norm(table_WD, axis=1, keepdims=True), np.finfo(np.float32).tiny)
@@ -62,10 +69,11 @@ def nearest(table_WD: np.ndarray, same_W: np.ndarray, k: int) -> np.ndarray:
 
 
 def _contexts(words: Words, frequent: np.ndarray) -> np.ndarray:
-    """Square roots of how often each word follows, and precedes, each of the most frequent ones and a text's ends [W, D].
+    """Returns the square roots of neighbour counts [W, D] for words before and after each word.
 
-    Words of one part of speech are found between the same words (Schuetze 1995, Distributional part-of-speech tagging).
-    The root keeps the most frequent contexts from deciding alone.
+    A column counts one of the most frequent words or the end of a text, before or after the word.
+    Words of the same part of speech have similar contexts (Schuetze 1995, Distributional
+    part-of-speech tagging). The root keeps the most frequent contexts from dominating.
     """
     num, end = len(words.vocabulary), min(CONTEXT_WORDS, len(frequent))
     row_V, column_V = np.full(num + 1, -1), np.full(num + 1, -1)
@@ -76,6 +84,8 @@ def _contexts(words: Words, frequent: np.ndarray) -> np.ndarray:
     for side in words.sides:
         for rows in blocks(np.arange(len(words.labels))):
             ids, offsets = take(side, rows)
+            # The texts are concatenated: the words next to a text's ends are replaced by the number
+            # `num`.
             before, after = np.roll(ids, 1), np.roll(ids, -1)
             before[offsets[:-1]] = num
             after[offsets[1:] - 1] = num
@@ -88,7 +98,7 @@ def _contexts(words: Words, frequent: np.ndarray) -> np.ndarray:
 
 
 def _embedded(words: list[str], folder: Path) -> np.ndarray:
-    """The mean of the encoder's embeddings of each word's tokens, less the mean of all embeddings [W, D]."""
+    """Returns the mean of each word's token embeddings, minus the mean of all embeddings [W, D]."""
     tokenizer = pretrained.load_tokenizer(folder, "data.augment.embeddings")
     weight = pretrained.load_encoder(folder, "data.augment.embeddings").get_input_embeddings().weight
     assert isinstance(weight, torch.Tensor), "an embedding's table is a tensor"

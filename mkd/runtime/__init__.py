@@ -1,1 +1,1 @@
-"""A student at work, without torch: texts in, answers out."""
+"""Inference with an exported student, without torch: texts in, predictions out."""

@@ -1,4 +1,6 @@
-"""A student at work: texts in, labels with their probabilities out. Needs onnxruntime, tokenizers and numpy alone.
+"""Inference with an exported student: texts in, labels with probabilities out.
+
+It needs onnxruntime, tokenizers and numpy only.
 
 Axes: N texts, B rows of a batch, C classes (1 for regression).
 """
@@ -18,23 +20,32 @@ from tokenizers import Tokenizer
 from mkd.runtime.layout import Arrays, Layout, Texts, batch_tokens, encode_rows, padded
 
 MANIFEST = "student.json"
+"""The file of an exported folder that describes it."""
 TOKENIZER = "tokenizer.json"
 FORMAT = 2
+"""The manifest format that is written."""
 READABLE = (1, FORMAT)
-"""Formats that are read: 2 may tell a single text's special tokens, and token types, apart from a pair's."""
+"""The manifest formats that can be read. From format 2 on, a single text can have other special
+tokens and token types than a pair."""
 REDUCED = "reduced_range"
-"""In the manifest of an int8 student: whether its weights take 7 of their 8 bits."""
+"""The manifest's key for int8 students: whether the weights use 7 of their 8 bits."""
 BATCH_TOKENS = 1024
-"""A batch has at most so many tokens, padding included: of the sizes from 128 to 4096 one that is seldom far from the fastest."""
+"""Maximum number of tokens in a batch, padding included. Of the sizes from 128 to 4096 this one is
+seldom far from the fastest."""
 
 Text = str | tuple[str, str]
-"""A text, or the two of a task of pairs."""
+"""A text, or the two texts of a pair task."""
 Infer = Callable[[Arrays, str], np.ndarray]
-"""Logits [B, C] float32 of a task's head for a batch."""
+"""Returns the logits [B, C] float32 of a task's head for a batch."""
 
 
 class Head(NamedTuple):
-    """What a task's logits mean. labels: in their order; empty for regression, whose score is logit * std + mean."""
+    """A task's head: what its logits mean.
+
+    - `labels`: in the order of the logits; empty for regression, whose score is logit * std + mean.
+    - `pair`: whether the task has two texts.
+    - `mean`, `std`: scale of a regression's scores.
+    """
 
     labels: tuple[str, ...]
     pair: bool
@@ -43,9 +54,13 @@ class Head(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """The answer to one text: its label and that label's probability, or, of regression, no label and the score.
+    """The prediction for one text.
 
-    probabilities: of all labels in their order. error: what is wrong with the text; it has no answer then.
+    - `label`: the most probable label; empty for regression.
+    - `score`: the probability of that label; for regression, the score on the task's own scale.
+    - `probabilities`: of all labels, in the head's order; empty for regression.
+    - `error`: what is wrong with the text, or None. With an error, the label is empty and the score
+      is NaN.
     """
 
     label: str
@@ -55,9 +70,20 @@ class Prediction(NamedTuple):
 
 
 class Student:
-    """A model with its tokenizer and heads, whatever computes its logits.
+    """A student's tokenizer and heads, with any function that computes its logits.
 
-    threads: of the tokenizer, which takes all cores if there are several; those of `infer` are its own.
+    - `heads`: by task.
+    - `layout`: how the model takes its tokens.
+    - `infer`: computes the logits of a batch, with its own number of threads.
+    - `threads`: with 1, the tokenizer uses one thread; with more, it tokenises in parallel.
+
+    Example:
+
+    ```python
+    student = Student.load("FOLDER/int8", threads=1)
+    student.predict(["the film was not bad", "..."], "sentiment")
+    student.predict([("a man sings", "someone makes music")], "entailment")
+    ```
     """
 
     def __init__(self, heads: dict[str, Head], layout: Layout, tokenizer: Tokenizer, infer: Infer, threads: int) -> None:
@@ -69,11 +95,19 @@ class Student:
 
     @staticmethod
     def load(folder: str | Path, threads: int = 0) -> "Student":
-        """The student that was exported to the folder, on so many CPU threads; 0: OMP_NUM_THREADS, or as many as it may use.
+        """Loads the student that was exported to a folder.
 
-        Weights that take all 8 bits are multiplied by onnxruntime's slower exact products where the processor has no VNNI: the
-        answers are then as where it has. The tokenizer's threads are set with the first student that a process loads. Raises
-        ValueError that names the folder or file which is missing, damaged or of another kind. Nothing in the folder is run.
+        - `threads`: number of CPU threads. 0 takes OMP_NUM_THREADS or, if that is not set, all
+          cores that the process may use. The tokenizer's threads are set once per process: by the
+          environment variable RAYON_NUM_THREADS or, if that is not set, by the first student
+          loaded.
+
+        An int8 student whose weights use all 8 bits is computed with onnxruntime's exact but slower
+        products if the processor has no VNNI instructions. Its answers are then the same as on a
+        processor that has them.
+
+        Raises ValueError if `threads` is negative, and if a file is missing, damaged or of an
+        unknown format; the message names the file. No code from the folder is executed.
         """
         threads = _threads(threads)
         os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
@@ -81,7 +115,7 @@ class Student:
         contents = {name: _read(Path(folder) / name, digest) for name, digest in manifest["files"].items()}
         heads = {name: Head(tuple(h["labels"]), h["pair"], h["mean"], h["std"]) for name, h in manifest["tasks"].items()}
         stated: dict[str, Any] = {key: _tuples(value) for key, value in manifest["layout"].items()}
-        # A folder that does not say of how many bits its weights are may be of all 8.
+        # A manifest without this key may describe weights that use all 8 bits.
         exact = saturates() and not manifest.get(REDUCED)
         opened = {name: _opened(Path(folder) / name, content, threads, exact) for name, content in contents.items()}
 
@@ -89,18 +123,24 @@ class Student:
             head = manifest["tasks"][task]
             given = {name: array for name, array in batch._asdict().items() if array is not None}
             logits: np.ndarray = opened[head["graph"]].run(None, given)[0]
+            # A graph computes the logits of several heads side by side.
             return logits[:, head["start"] : head["start"] + (len(head["labels"]) or 1)]
 
         return Student(heads, Layout(**stated), opened[TOKENIZER], infer, threads)
 
     def predict(self, texts: Iterable[Text], task: str) -> list[Prediction]:
-        """An answer to each text, in their order; a text that cannot be answered has an `error`, and all others an answer.
+        """Returns a prediction for each text, in the order of the texts.
 
-        texts: a list, or anything else that gives its items in an order, such as a column of a table, whatever its index.
-        Each is a string, or two for a task of pairs. An empty text is answered as one of padding; of a too long one the beginning
-        is read.
-        Raises ValueError for a task that the student does not know, and for texts that are one string, a whole table, a dict or a
-        set.
+        - `texts`: a list or another ordered collection, such as a column of a table. Each item is a
+          string, or two strings for a pair task.
+        - `task`: the name of a task that the student knows.
+
+        An invalid item gets a prediction with an `error`; all other items are still answered. Long
+        texts are truncated. An empty text is valid: the model sees its special tokens, or one
+        padding token if it has none.
+
+        Raises ValueError for an unknown task, and if `texts` is a single string, a whole table, a
+        dict or a set.
         """
         logits_NC, errors = self.logits(texts, task)
         head = self.head(task)
@@ -111,9 +151,9 @@ class Student:
         ]
 
     def logits(self, texts: Iterable[Text], task: str) -> tuple[np.ndarray, list[str | None]]:
-        """Logits [N, C] float32 of a task's head, and of each text what is wrong with it: then they are NaN.
+        """Returns the logits [N, C] float32 of a task's head, and for each text an error or None.
 
-        Raises ValueError as `predict` does.
+        The logits of a text with an error are NaN. Raises ValueError as `predict` does.
         """
         head = self.head(task)
         given = in_order(texts)
@@ -128,7 +168,7 @@ class Student:
         return found, errors
 
     def head(self, task: str) -> Head:
-        """The head of a task. Raises ValueError for one that the student does not know."""
+        """Returns the head of a task. Raises ValueError for an unknown task."""
         if task not in self.heads:
             raise ValueError(f"task is {task!r}; allowed: {', '.join(self.heads)}")
         return self.heads[task]
@@ -140,19 +180,23 @@ class Student:
 
 
 def _tuples(value: Any) -> Any:
-    """JSON's lists as tuples."""
+    """Returns a JSON value with its lists as tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 class Tokens(NamedTuple):
-    """Rows as tokens, without special ones."""
+    """Rows as tokens, without special tokens. `b` is None for single texts."""
 
     a: Texts
     b: Texts | None
 
 
 def by_length(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
-    """Which rows each batch has: like lengths together, the longest first, of so many tokens at most."""
+    """Yields the rows of each batch: rows of similar length, the longest first.
+
+    - `lengths`: the number of tokens that each row has in a batch.
+    - `tokens`: maximum number of tokens in a batch. A longer row is a batch by itself.
+    """
     waiting = np.argsort(lengths, kind="stable")
     while len(waiting):
         count = max(1, tokens // (int(lengths[waiting[-1]]) + 1))
@@ -161,12 +205,16 @@ def by_length(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def saturates() -> bool:
-    """Whether two products of 8 bits may be more than this processor holds: an x86 one without VNNI adds them in 16 bits."""
+    """Returns whether sums of 8-bit products may saturate on this processor.
+
+    An x86 processor without VNNI adds two products in 16 bits, which is too few if weights use all
+    8 bits. An x86 processor whose instructions are unknown counts as one of these.
+    """
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     file = Path("/proc/cpuinfo")
@@ -176,22 +224,26 @@ def saturates() -> bool:
 
 
 def _threads(asked: int) -> int:
-    """So many, or, for 0, those of OMP_NUM_THREADS (the first where it is a list), or all cores."""
+    """Returns the number of threads: `asked`, or for 0 OMP_NUM_THREADS, or else the number of
+    cores."""
     if asked < 0:
         raise ValueError(f"threads is {asked}; allowed: 0 or more")
+    # The variable may be a list with a number for each level of nested parallelism.
     stated = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return asked or (int(stated) if stated.isdecimal() else 0) or cores()
 
 
 def in_order(texts: Iterable[Text]) -> list[Any]:
-    """The texts as a list. Items are never looked up: texts[0] of a pandas Series is the one that its index calls 0.
+    """Returns the texts as a list.
 
-    Raises ValueError for what has no order, and for what gives something else than its texts when it is gone through: a string
-    its letters, a dict its keys, a table its columns' names.
+    Raises ValueError for a collection without an order, and for one whose items are not its texts:
+    the items of a string are its letters, those of a dict its keys, and those of a table its column
+    names.
     """
     table = any(hasattr(type(texts), name) for name in ("columns", "column_names"))
     if table or isinstance(texts, str | bytes | bytearray | Mapping | set | frozenset) or not hasattr(texts, "__iter__"):
         raise ValueError(f"texts is {kind_of(texts)}; allowed: a list, of one text or more, or a column of a table")
+    # Iterated, never indexed: texts[0] of a pandas Series is the item with the index label 0.
     items = texts.tolist() if isinstance(texts, np.ndarray) else list(texts)
     if not isinstance(items, list):
         raise ValueError("texts is an array without a dimension; allowed: a list, of one text or more")
@@ -199,7 +251,7 @@ def in_order(texts: Iterable[Text]) -> list[Any]:
 
 
 def problem(text: object, pair: bool) -> str | None:
-    """What is wrong with an item of a batch."""
+    """Returns what is wrong with an item of a batch, or None."""
     sides = text if pair else (text,)
     if not isinstance(sides, tuple | list):
         return f"{kind_of(text)}; allowed: two texts"
@@ -209,6 +261,7 @@ def problem(text: object, pair: bool) -> str | None:
         which = ("the first text is ", "the second text is ")[place] if pair else ""
         if not isinstance(side, str):
             return f"{which}{kind_of(side)}; allowed: a string"
+        # A lone surrogate is a valid Python string, but the tokenizer cannot encode it.
         if not side.isascii():
             try:
                 side.encode()
@@ -218,12 +271,12 @@ def problem(text: object, pair: bool) -> str | None:
 
 
 def kind_of(value: object) -> str:
-    """What a value is that is no text, in words."""
+    """Returns words for a value that is not a text: `missing`, or its type."""
     return "missing" if value is None else f"of type {type(value).__name__}"
 
 
 def classified(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
-    """The most probable label of each row; softmax in float64."""
+    """Returns the most probable label of each row. The softmax is in float64."""
     shifted = logits_NC.astype(float) - logits_NC.max(1, keepdims=True)
     chances_NC = np.exp(shifted) / np.exp(shifted).sum(1, keepdims=True)
     best = chances_NC.argmax(1).tolist()
@@ -231,12 +284,15 @@ def classified(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
 
 
 def regressed(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
-    """The score of each row on the task's own scale."""
+    """Returns the score of each row on the task's own scale."""
     return [Prediction("", score, []) for score in (logits_NC[:, 0].astype(float) * head.std + head.mean).tolist()]
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What an exported folder says of itself. Raises ValueError where it is no such folder."""
+    """Returns the manifest of an exported folder.
+
+    Raises ValueError if there is none, if it is damaged, or if its format is unknown.
+    """
     file = folder / MANIFEST
     try:
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -249,13 +305,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         allowed = ", ".join(map(str, READABLE))
         raise ValueError(f"{file} is of format {known!r}; allowed: {allowed}, which this version of mkd reads")
     stated = found.pop("digest", None)
+    # A name with a directory in it could point out of the folder.
     if stated != digest_of(found) or any(Path(name).name != name for name in found["files"]):
         raise ValueError(f"{file} is damaged: export the student again")
     return found
 
 
 def digest_of(manifest: dict[str, Any]) -> str:
-    """Of all that a manifest says but this."""
+    """Returns the SHA-256 of the manifest without its own digest."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
@@ -270,10 +327,15 @@ def _read(file: Path, digest: str) -> bytes:
 
 
 def _opened(file: Path, content: bytes, threads: int, exact: bool) -> Any:
-    """The tokenizer or graph. Raises ValueError where the library that reads it cannot, as one older than its writer may."""
+    """Returns the tokenizer or the onnxruntime session that a file holds.
+
+    Raises ValueError if the installed library cannot read it, for example because it is older than
+    the library that wrote the file.
+    """
     try:
         return Tokenizer.from_str(content.decode()) if file.name == TOKENIZER else _session(content, threads, exact)
-    except Exception as error:  # neither library has a narrower one
+    # Neither library has a narrower exception.
+    except Exception as error:
         library = "tokenizers" if file.name == TOKENIZER else "onnxruntime"
         raise ValueError(f"{file} cannot be read by the {library} that is installed: {error}") from error
 
@@ -284,6 +346,6 @@ def _session(graph: bytes, threads: int, exact: bool) -> onnxruntime.InferenceSe
     if exact:
         options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
-    # Threads that wait would spin, on cores that torch's, another model's or another process's threads have a use for.
+    # By default waiting threads spin. They would take cores from torch, other models and processes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

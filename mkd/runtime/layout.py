@@ -1,4 +1,4 @@
-"""Token ids of texts, and how a model wants them laid out in a batch; numpy alone, so that it serves without torch too.
+"""Token ids of texts, and their layout in a model's batch. It needs numpy and tokenizers only.
 
 Axes: B rows of a batch, S texts of a row (1 or 2), L tokens.
 """
@@ -12,18 +12,21 @@ from tokenizers import Tokenizer
 
 
 class Texts(NamedTuple):
-    """Token ids of many texts, one after another: text i is ids[offsets[i]:offsets[i + 1]]. int32 and int64."""
+    """Token ids of many texts in one array.
+
+    Text i is ids[offsets[i]:offsets[i + 1]]. ids is int32, offsets is int64.
+    """
 
     ids: np.ndarray
     offsets: np.ndarray
 
     def lengths(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """How many tokens each text has: of these rows, or of all."""
+        """Returns the number of tokens of each text, for the given rows or for all."""
         return np.diff(self.offsets) if rows is None else self.offsets[rows + 1] - self.offsets[rows]
 
 
 class Rows(Protocol):
-    """Rows of one text or, where there is `b`, of two."""
+    """Rows of one text, or of two texts if `b` is not None."""
 
     @property
     def a(self) -> Texts: ...
@@ -33,11 +36,17 @@ class Rows(Protocol):
 
 
 class Layout(NamedTuple):
-    """How a model wants its tokens: each text alone, or joined with special tokens into one sequence.
+    """How a model takes its tokens: each text by itself, or joined into one sequence.
 
-    prefix, middle, suffix: of a pair. single: the special tokens before and after a single text; None: a pair's first and last.
-    types: whether there are token types. pair_types, single_types: that of each special token and of each text as a whole, from
-    the left; empty: 1 from a pair's second text on, 0 before it and in a single text.
+    - `joined`: whether the texts of a row are joined, with special tokens around them.
+    - `pad`: id of the padding token.
+    - `max_length`: maximum number of tokens in a sequence.
+    - `prefix`, `middle`, `suffix`: special tokens before, between and after the texts of a pair.
+    - `single`: special tokens before and after a single text; None: the pair's prefix and suffix.
+    - `types`: whether the model takes token types.
+    - `pair_types`, `single_types`: the type of each special token and of each text as a whole, from
+      left to right. Empty: a pair has 0 up to the middle and 1 from the second text on, a single
+      text has 0.
     """
 
     joined: bool
@@ -52,21 +61,22 @@ class Layout(NamedTuple):
     single_types: tuple[int, ...] = ()
 
     def around(self, pair: bool) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        """The special tokens before, between and after the texts of a row."""
+        """Returns the special tokens before, between and after the texts of a row."""
         if pair or self.single is None:
             return self.prefix, self.middle if pair else (), self.suffix
         return self.single[0], (), self.single[1]
 
     def num_special(self, pair: bool) -> int:
-        """How many special tokens a row has."""
+        """Returns the number of special tokens in a row."""
         return sum(map(len, self.around(pair)))
 
 
 class Arrays(NamedTuple):
-    """A batch of token ids with what tells text from padding.
+    """A padded batch of token ids.
 
-    ids [B, S, L] int64, mask [B, S, L] bool: S is 1 for single texts and for pairs joined into one sequence. types [B, L] int64
-    of joined sequences, 0 in the first text and 1 in the second; None where the model has no such embedding.
+    - `ids` [B, S, L] int64: S is 1 for single texts and for pairs joined into one sequence.
+    - `mask` [B, S, L] bool: True for tokens, False for padding.
+    - `types` [B, L] int64: token types of joined sequences; None if the model takes none.
     """
 
     ids: np.ndarray
@@ -75,15 +85,22 @@ class Arrays(NamedTuple):
 
 
 def encode(backend: Tokenizer, texts: Sequence[str], max_length: int, parallel: bool = True) -> Texts:
-    """Token ids of texts, without special tokens, each cut to `max_length`; `parallel`: on all cores."""
+    """Returns the token ids of texts, without special tokens, each truncated to `max_length`.
+
+    - `parallel`: whether the tokenizer uses its threads.
+    """
     return _cut(_tokenised(backend, texts, parallel), repeat(max_length))
 
 
 def encode_rows(backend: Tokenizer, sides: Sequence[Sequence[str]], max_length: int, parallel: bool = True) -> list[Texts]:
-    """Token ids of rows of one text or two, as `encode` gives them, less those that no model of `max_length` tokens reads.
+    """Returns the token ids of rows of one or two texts, without those that no model can use.
 
-    A text that is too long keeps one token more, which tells that it was cut. Where both texts of a pair are, the first one keeps
-    another one if it is the longer: a place that is left over in a joined sequence goes to the longer text.
+    - `sides`: the first texts of all rows, and for pairs the second texts.
+    - `max_length`: the models' maximum number of tokens.
+
+    A text longer than max_length keeps max_length + 1 tokens, so that its truncation stays visible.
+    If both texts of a pair are too long and the first one is longer, it keeps one token more. A
+    joined sequence gives an odd last token to the longer text, and needs to know which one that is.
     """
     found = [_tokenised(backend, side, parallel) for side in sides]
     kept = max_length + 1
@@ -107,7 +124,10 @@ def _cut(rows: list[list[int]], most: Iterable[int]) -> Texts:
 
 
 def sequence_lengths(store: Rows, layout: Layout, rows: np.ndarray) -> np.ndarray:
-    """How long each of these rows is in a batch: all of a joined sequence, the longer text of a pair that is kept apart."""
+    """Returns the length of each of these rows, without special tokens.
+
+    It is the sum of both texts for a joined sequence, else the length of the longer text.
+    """
     a = store.a.lengths(rows)
     if store.b is None:
         return a
@@ -117,7 +137,10 @@ def sequence_lengths(store: Rows, layout: Layout, rows: np.ndarray) -> np.ndarra
 
 
 def batch_tokens(store: Rows, layout: Layout, rows: np.ndarray) -> np.ndarray:
-    """How many tokens each of these rows adds to a batch that it is the longest of: special ones and both texts of a pair."""
+    """Returns the number of tokens each of these rows takes in a batch where it is the longest.
+
+    Special tokens, and the padding of the shorter text of a pair, are included.
+    """
     counts: np.ndarray = sequence_lengths(store, layout, rows)
     if layout.joined:
         counts = np.clip(counts + layout.num_special(store.b is not None), 1, layout.max_length)
@@ -127,7 +150,11 @@ def batch_tokens(store: Rows, layout: Layout, rows: np.ndarray) -> np.ndarray:
 
 
 def padded(store: Rows, rows: np.ndarray, layout: Layout) -> Arrays:
-    """These rows, padded, as the layout wants them; a text without any token becomes one of padding."""
+    """Returns the given rows as a padded batch in the layout.
+
+    A row without any token becomes one padding token that the mask shows: a mean over no tokens
+    would be NaN.
+    """
     if layout.joined:
         return _joined(store, rows, layout)
     texts = [store.a] if store.b is None else [store.a, store.b]
@@ -143,13 +170,13 @@ def padded(store: Rows, rows: np.ndarray, layout: Layout) -> Arrays:
 
 
 def _place(ids_BL: np.ndarray, text: Texts, starts_B: np.ndarray, places_BL: np.ndarray, lengths_B: np.ndarray) -> None:
-    """Writes token `places` of each row's text into ids, where the place is within the text's length."""
+    """Writes token places_BL of each row's text into ids_BL, except places outside of the text."""
     inside = (places_BL >= 0) & (places_BL < lengths_B[:, None])
     ids_BL[inside] = text.ids[(starts_B[:, None] + places_BL)[inside]]
 
 
 def _joined(store: Rows, rows: np.ndarray, layout: Layout) -> Arrays:
-    """prefix a suffix, or prefix a middle b suffix; a row without any token becomes one of padding."""
+    """Returns rows as prefix a suffix, or as prefix a middle b suffix."""
     pair = store.b is not None
     prefix, middle, suffix = layout.around(pair)
     special = layout.num_special(pair)
@@ -168,10 +195,11 @@ def _joined(store: Rows, rows: np.ndarray, layout: Layout) -> Arrays:
 
 
 def _fitting(store: Rows, rows: np.ndarray, budget: int) -> tuple[np.ndarray, np.ndarray]:
-    """How many tokens of the first and of the second text there is room for.
+    """Returns how many tokens of the first and of the second text fit into the budget.
 
-    As Hugging Face's `longest_first` has it: the longer text is cut until both are equally long, then both; a place that is left
-    over then is the longer one's, and of two that were equally long the second one's.
+    This follows Hugging Face's `longest_first`: the longer text is truncated until both are equally
+    long, then both are. An odd last token goes to the longer text, or to the second one if both
+    were equally long.
     """
     a = store.a.lengths(rows)
     if store.b is None:
@@ -182,7 +210,7 @@ def _fitting(store: Rows, rows: np.ndarray, budget: int) -> tuple[np.ndarray, np
 
 
 def _types(layout: Layout, pair: bool, a: np.ndarray, b: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The token type of each place [B, L]."""
+    """Returns the token type of each position [B, L]."""
     prefix, middle, suffix = layout.around(pair)
     stated = layout.pair_types if pair else layout.single_types
     usual = (0,) * (len(prefix) + 1 + len(middle)) + ((1,) * (1 + len(suffix)) if pair else (0,) * len(suffix))
@@ -190,6 +218,7 @@ def _types(layout: Layout, pair: bool, a: np.ndarray, b: np.ndarray, places: np.
     found = np.zeros(places.shape, dtype=np.int64)
     start, before = np.zeros_like(a), 0
     for width, kind in zip(widths, stated or usual, strict=True):
+        # Overwrites all positions to the right: the next change of type overwrites the rest again.
         if kind != before:
             found[places >= start[:, None]] = kind
         start, before = start + width, kind
@@ -197,7 +226,7 @@ def _types(layout: Layout, pair: bool, a: np.ndarray, b: np.ndarray, places: np.
 
 
 def _special(ids_BL: np.ndarray, ends_B: np.ndarray, tokens: tuple[int, ...]) -> np.ndarray:
-    """Puts the tokens at each row's end; the new ends."""
+    """Writes the special tokens at each row's end and returns the new ends."""
     for token in tokens:
         np.put_along_axis(ids_BL, ends_B[:, None], token, axis=1)
         ends_B = ends_B + 1

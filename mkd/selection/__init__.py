@@ -1,1 +1,1 @@
-"""Which training rows are learnt from and which select: groups of overlapping rows stay on one side."""
+"""The selection split: training rows that choose the best step, in groups of overlapping rows."""

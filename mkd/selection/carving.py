@@ -1,13 +1,16 @@
-"""A task's training rows split into those to learn from and those to select by, so that neither side tells of the other.
+"""Splits a task's training rows into those to learn from and those to select by.
 
-Rows overlap as their texts do (mkd/selection/overlap.py): a single text with another; a pair with another where both texts
-overlap, in either order, or where they have a text of SHARED_WORDS words or more in common, as a premise with
-several hypotheses. Labelled rows that overlap, directly or by way of others, are a group. Of a group that is drawn
-some rows are selected, and the others are left out of training, as are all rows without a label that overlap with a
-selected one; these have no part in the draw.
+Rows that overlap are kept on one side. Two single texts overlap as mkd/selection/overlap.py says.
+Two pairs overlap if both texts overlap, in either order, or if they share a text of SHARED_WORDS
+words or more, such as a premise with several hypotheses.
 
-It all follows from the text, the labels, the settings and the seed: models with other tokenizers have the same
-split.
+Labelled rows that overlap, directly or through other rows, form a group. Whole groups are drawn.
+Some rows of a drawn group are selected, and its other rows are left out of training. Rows without a
+label are not drawn; those that overlap with a selected row are left out of training too. If the
+groups are too large for the requested split, smaller ones are formed (LEVELS).
+
+The split depends only on the text, the labels, the settings and the seed. It is the same for models
+with different tokenizers.
 """
 
 import json
@@ -33,13 +36,16 @@ from mkd.storage.store import read_array, stored, write_arrays
 from mkd.tasks.task import Kind, Task
 
 VERSION = "overlap-1"
-"""How the rows are split; another name whenever other rows would be selected."""
+"""Version of the split; it changes whenever other rows would be selected."""
 SHARED_WORDS = 8
+"""Pairs overlap if they share a text of at least this many words."""
 QUANTILES = 10
-"""Regression: rows are stratified by so many quantiles of their scores."""
+"""Number of quantiles of the scores by which a regression is stratified."""
 LARGEST = 20
-"""Groups of more than one in so many of the rows asked for are drawn only where smaller ones do not suffice."""
+"""A group larger than 1/LARGEST of the requested rows is drawn only if smaller groups do not
+suffice."""
 CHUNK_GROUPS = 1 << 14
+"""Number of groups that are tested at once."""
 LEVELS = (
     "overlapping rows",
     f"overlapping rows of {RUN_WORDS} words or more",
@@ -47,19 +53,25 @@ LEVELS = (
     "rows of equal text",
     "single rows",
 )
-"""What is kept on one side; the next one is taken where the groups of one are too large to be split as asked.
+"""What is kept on one side of the split, from strict to weak.
 
-At the first, texts of fewer words that stand in others are never selected: what holds them is too much to be kept with them.
+The next level is used if the groups of one level are too large for the requested split. At the
+first level, short texts that other texts contain are never selected, because too many rows would
+have to stay with them.
 """
 ALL, LONG, HELD, EQUAL, SINGLE = range(len(LEVELS))
 
 
 class Found(NamedTuple):
-    """What the labelled training rows of a task are like where they are split into those to learn from and to select by.
+    """Statistics of the selection split of a task's labelled training rows.
 
-    version: how they are split. groups, largest: of rows that overlap, their number and the largest one's rows. share: percent
-    of the rows that overlap with another. together: what is on one side. selected_groups: those that have selected rows.
-    left_out: rows on neither side.
+    - `version`: version of the split.
+    - `groups`: number of groups of overlapping rows.
+    - `largest`: number of rows in the largest group.
+    - `share`: percentage of rows that overlap with another row.
+    - `together`: what is kept on one side, one of LEVELS.
+    - `selected_groups`: number of groups with selected rows.
+    - `left_out`: number of rows on neither side.
     """
 
     version: str
@@ -72,7 +84,7 @@ class Found(NamedTuple):
 
 
 class Carving(NamedTuple):
-    """Rows by their number, sorted; `left_out` are on neither side."""
+    """A split of row numbers, each sorted; the rows in `left_out` are on neither side."""
 
     train_rows: np.ndarray
     selection_rows: np.ndarray
@@ -81,10 +93,12 @@ class Carving(NamedTuple):
 
 
 def carved(root: Path, task: Task, config: DataConfig, seed: int) -> Carving:
-    """The split of a task's training rows, with those that are added to them; computed once.
+    """Returns the split of a task's training rows and the rows added to them; cached on disk.
 
-    As many labelled rows are selected as config asks for, as in `drawn`, and with the others of their groups no more than its
-    share of them is set apart. Raises ValueError where that leaves no row.
+    The settings say how many labelled rows are selected. Together with the other rows of their
+    groups they are at most the share data.selection_fraction of the labelled rows (see `drawn`).
+
+    Raises ValueError if one of the sides would have no row.
     """
     splits = (task.train, *task.added)
     parts = {
@@ -106,6 +120,7 @@ def carved(root: Path, task: Task, config: DataConfig, seed: int) -> Carving:
             unlabelled = np.flatnonzero(np.isnan(many.labels))
             left_out.append(first + unlabelled[touched(few, _corpus(many, unlabelled), LEVELS.index(found.together))])
             first += len(many.labels)
+        # The rows of all splits are numbered in one sequence, as in a joined token store.
         narrow = "<i4" if first < 2**31 else "<i8"
         write_arrays(aside / "selection", [chosen.astype(narrow)])
         write_arrays(aside / "left_out", [np.sort(np.concatenate(left_out)).astype(narrow)])
@@ -122,7 +137,10 @@ def carved(root: Path, task: Task, config: DataConfig, seed: int) -> Carving:
 
 
 def told(found: Found, rows: int) -> str:
-    """What was found of a task's rows, in words. rows: how many are selected."""
+    """Returns the statistics in words, for a run's notes.
+
+    - `rows`: number of selected rows.
+    """
     text = (
         f"{found.groups:,} groups of rows that overlap, the largest of {found.largest:,} rows; {found.share:.1f} % of the rows "
         f"overlap with another; {rows:,} rows of {found.selected_groups:,} groups are set apart for selection"
@@ -135,7 +153,7 @@ def told(found: Found, rows: int) -> str:
 
 
 def metrics(found: Found) -> dict[str, float]:
-    """What was found of a task's rows, as numbers by name; share in percent."""
+    """Returns the statistics as numbers by name; `grouped_share` is in percent."""
     return {
         "groups": float(found.groups), "largest_group": float(found.largest), "grouped_share": found.share,
         "selected_groups": float(found.selected_groups),
@@ -144,7 +162,7 @@ def metrics(found: Found) -> dict[str, float]:
 
 
 def _chosen(root: Path, task: Task, words: Words, config: DataConfig, seed: int) -> tuple[np.ndarray, np.ndarray, Found]:
-    """The rows that are selected, all rows of their groups, and what was found of the labelled rows' groups."""
+    """Returns the selected rows, all rows of their groups, and the statistics of the groups."""
     known = np.flatnonzero(~np.isnan(words.labels))
     count = min(config.selection_rows, round(config.selection_fraction * len(known)))
     if count == 0 or count == len(known):
@@ -167,6 +185,7 @@ def _chosen(root: Path, task: Task, words: Words, config: DataConfig, seed: int)
             "selection and training need one each of some class"
         )
     sizes = np.bincount(groups[LONG])
+    # The statistics describe all overlaps, even if a weaker level was used.
     share = float(100 * sizes[sizes > 1].sum() / len(known))
     num = len(np.unique(groups[LONG][found.selected]))
     told = Found(VERSION, len(sizes), int(sizes.max()), share, LEVELS[level], num)
@@ -174,9 +193,10 @@ def _chosen(root: Path, task: Task, words: Words, config: DataConfig, seed: int)
 
 
 def row_groups(root: Path, task: Task, words: Words, known: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """For each of these rows the number of its group, at each of LEVELS, and whether it is too short to be selected at the first.
+    """Returns the group number of each row at each of LEVELS, and whether a row is barred.
 
-    Computed once for a task's labelled rows, which these are.
+    A barred row is too short to be selected at the first level. `known` must be all labelled rows
+    of the task; the result is cached on disk.
     """
     parts = {"rows": task.train.fingerprint, "pair": task.kind.pair, "version": VERSION}
 
@@ -188,7 +208,7 @@ def row_groups(root: Path, task: Task, words: Words, known: np.ndarray) -> tuple
             equal = _pairs(equal)
         for level, groups in ((LONG, near), (HELD, held), (EQUAL, equal)):
             write_arrays(aside / f"{level}.int32", [_numbered(groups)])
-        # A pair is joined by both of its texts: short ones do not make it overlap with much.
+        # Both texts of a pair must overlap, so that short ones do not connect it with many others.
         barred = np.zeros(len(known), dtype=bool) if task.kind.pair else short_and_held(corpus)
         write_arrays(aside / "barred.bool", [barred])
 
@@ -198,37 +218,42 @@ def row_groups(root: Path, task: Task, words: Words, known: np.ndarray) -> tuple
 
 
 def _numbered(groups: np.ndarray) -> np.ndarray:
-    """Groups by numbers from 0 on without a gap."""
+    """Returns the groups renumbered from 0 without gaps."""
     found: np.ndarray = np.unique(groups, return_inverse=True)[1].astype("<i4")
     return found
 
 
 def _corpus(words: Words, rows: np.ndarray) -> Corpus:
-    """The first texts of these rows, then their second ones."""
+    """Returns the first texts of these rows, followed by their second texts."""
     texts = np.concatenate([rows + side * len(words.labels) for side in range(len(words.sides))])
     return Corpus(words.sides, word_codes(words.vocabulary), texts)
 
 
 def _pairs(texts: np.ndarray) -> np.ndarray:
-    """A number for each pair, the same for the same two numbers of texts in either order."""
+    """Returns a number for each pair of texts; both orders of a pair have the same number."""
     a, b = np.split(texts.astype(np.int64), 2)
     found: np.ndarray = np.minimum(a, b) * (int(texts.max()) + 1) + np.maximum(a, b)
     return found
 
 
 def _pair_groups(texts: np.ndarray, equal: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Groups of pairs, by the groups of their texts and by those of equal texts."""
+    """Returns the groups of pairs from the groups of their texts and of equal texts."""
     both = _numbered(_pairs(texts))
     num = len(both)
     pairs, most = int(both.max()) + 1, int(equal.max()) + 1
     rows = np.tile(np.arange(num), 2)
     long = lengths >= SHARED_WORDS
+    # A graph of the rows and two kinds of extra nodes: one for each two groups of texts, and one
+    # for each long text. Rows with a common node are in one group.
     edges = [(np.arange(num), num + both), (rows[long], num + pairs + equal[long])]
     return joined_groups(np.arange(num + pairs + most), iter(edges))[:num]
 
 
 def touched(few: Corpus, many: Corpus, level: int = ALL) -> np.ndarray:
-    """For each row of `many` whether it is to be kept together with one of `few`; level: of LEVELS."""
+    """Returns for each row of `many` whether it must be on the same side as a row of `few`.
+
+    - `level`: index of LEVELS.
+    """
     num, others = (len(corpus.texts) // len(corpus.sides) for corpus in (few, many))
     found = np.zeros(others, dtype=bool)
     if others == 0 or level == SINGLE:
@@ -244,15 +269,17 @@ def touched(few: Corpus, many: Corpus, level: int = ALL) -> np.ndarray:
     none = np.zeros(0, dtype=np.int64)
     edges: list[Edges] = [(none, none), *overlapping]
     one, text = (np.concatenate(ends).astype(np.int64) for ends in zip(*edges, strict=True))
+    # `match` numbers two rows, one of each corpus. They overlap if both of their texts do.
     side, other_side, match = one // num, text // others, (text % others) * num + one % num
-    for crossed in (False, True):  # the first text with the first one and the second with the second, or the other way round
+    # First with first and second with second text, or crossed.
+    for crossed in (False, True):
         first, second = (np.unique(match[(side == which) & (other_side == (which ^ crossed))]) for which in (0, 1))
         found[np.intersect1d(first, second, assume_unique=True) // num] = True
     return found
 
 
 def strata_of(labels: np.ndarray, kind: Kind) -> np.ndarray:
-    """For each row the number of its stratum: its class, or the quantile that its score is in."""
+    """Returns the stratum of each row: its class, or the quantile of its score."""
     if kind.labels:
         classes: np.ndarray = np.unique(labels, return_inverse=True)[1]
         return classes
@@ -262,9 +289,10 @@ def strata_of(labels: np.ndarray, kind: Kind) -> np.ndarray:
 
 
 def shares(counts: np.ndarray, total: int) -> np.ndarray:
-    """How many of `total` rows each stratum gets: in proportion to its rows, by the largest remainders.
+    """Returns how many of `total` rows each stratum gets: in proportion, by largest remainders.
 
-    A stratum of two rows or more gets at least one where others have more than one; each keeps at least one for training.
+    A stratum of at least two rows gets at least one, if another stratum has more than one to give.
+    Each stratum keeps at least one row for training.
     """
     exact = counts * total / counts.sum()
     room = np.maximum(counts - 1, 0)
@@ -279,9 +307,9 @@ def shares(counts: np.ndarray, total: int) -> np.ndarray:
 
 
 class Rows(NamedTuple):
-    """Labelled rows as they are drawn from: by row the number of its group and of its stratum, from 0, and its words.
+    """Labelled rows to draw from: group and stratum, both numbered from 0, and number of words.
 
-    barred: whether a row's group is not to be drawn.
+    - `barred`: whether a row's group must not be drawn.
     """
 
     groups: np.ndarray
@@ -291,9 +319,11 @@ class Rows(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """Places of rows, sorted. apart: of all rows of the groups that were drawn, the selected ones among them.
+    """The places of drawn rows, sorted.
 
-    enough: whether nearly as many are selected as asked for.
+    - `selected`: the selected rows.
+    - `apart`: all rows of the drawn groups, including the selected ones.
+    - `enough`: whether nearly as many rows are selected as requested (see `drawn`).
     """
 
     selected: np.ndarray
@@ -302,9 +332,11 @@ class Drawn(NamedTuple):
 
 
 class Turns(NamedTuple):
-    """Groups in the order in which they are drawn. ends: of each one's rows, the longest of which comes first.
+    """Groups in the order in which they are drawn.
 
-    strata: of the rows in this order. free: whether a group may be drawn.
+    - `ends`: the end of each group among the rows; a group's longest row is its first.
+    - `strata`: strata of the rows in this order.
+    - `free`: whether a group may be drawn.
     """
 
     ends: np.ndarray
@@ -313,15 +345,20 @@ class Turns(NamedTuple):
 
 
 def drawn(rows: Rows, count: int, most: int, seed: int) -> Drawn:
-    """`count` rows of whole groups that are drawn by the seed and have at most `most` rows in all.
+    """Draws whole groups with at most `most` rows in all, and selects `count` of their rows.
 
-    Groups are drawn until there are as many as rows are asked for, or no other fits. Of each its longest row is selected, which
-    says most; then, until there are rows enough, the next one of each, and so on. Strata have what `shares` says as long as
-    groups can be found for that, and keep a row each for training. Rows are missing only where every other group has more rows
-    than `most` leaves or the last ones of a stratum.
+    Groups are drawn in an order that the seed determines, until there are as many groups as
+    requested rows, or until no further group fits. The longest row of each group is selected,
+    because it is the most informative one. If rows are missing, the second longest of each group
+    follows, and so on. The strata get the numbers of `shares` if enough groups exist, and each
+    keeps a row for training.
 
-    Nearly as many as asked for: half of them, and of each stratum's rounded down, where half of the rows there are can be drawn
-    at all, as their groups are neither barred nor larger than `count`.
+    Rows are missing only if no other group can be drawn: each is barred, is larger than `count`,
+    has more rows than `most` leaves, or has the last rows of a stratum.
+
+    `enough` requires half of the requested rows, and half of each stratum's, rounded down. It also
+    requires that half of all rows can be drawn: their groups are neither barred nor larger than
+    `count`.
     """
     sizes, counts = np.bincount(rows.groups), np.bincount(rows.strata)
     rank = np.random.default_rng([seed, 0]).permutation(len(sizes))
@@ -334,13 +371,16 @@ def drawn(rows: Rows, count: int, most: int, seed: int) -> Drawn:
     wanted, room = shares(counts, count), shares(counts, most)
     heads, left, taken = wanted.copy(), room.copy(), np.zeros(len(sizes), dtype=bool)
     none = np.zeros_like(room)
+    # Small groups first: a large one uses up rows of `most` for a single selected row. Larger ones
+    # follow if rows are missing, and last those that take more of a stratum than its share.
     for largest, beyond in ((max(1, count // LARGEST), none), (count, none), (count, np.maximum(counts - 1 - room, 0))):
         _take(turns, heads, left, beyond, largest, taken)
 
     starts = np.concatenate([[0], turns.ends])
     apart = np.flatnonzero(np.repeat(taken, np.diff(starts)))
     turn = apart - np.repeat(starts[:-1], np.diff(starts))[apart]
-    apart = apart[np.argsort(turn, kind="stable")]  # the longest row of each group, then the next one of each
+    # The longest row of each group first, then the second longest of each.
+    apart = apart[np.argsort(turn, kind="stable")]
     chosen = _by_strata(turns.strata[apart], wanted)
     got = np.bincount(turns.strata[apart[chosen]], minlength=len(counts))
     enough = drawable >= 0.5 and len(chosen) >= wanted.sum() / 2 and (got >= wanted // 2).all()
@@ -348,7 +388,10 @@ def drawn(rows: Rows, count: int, most: int, seed: int) -> Drawn:
 
 
 def _by_strata(strata: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The places of the first rows of each stratum, as many as wanted of it; where one has too few, of the first others."""
+    """Returns the places of the first rows of each stratum, as many as wanted.
+
+    If a stratum has too few rows, the first rows of other strata are taken instead.
+    """
     by_stratum = np.argsort(strata, kind="stable")
     counts = np.bincount(strata, minlength=len(wanted))
     place = np.arange(len(strata)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -359,10 +402,12 @@ def _by_strata(strata: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _take(turns: Turns, heads: np.ndarray, left: np.ndarray, beyond: np.ndarray, largest: int, taken: np.ndarray) -> None:
-    """Takes each group, in their order, that fits, and notes it in `taken` and in what is left.
+    """Takes each group that fits, in order; updates `taken`, `heads` and `left`.
 
-    heads: how many groups may be taken yet, by the stratum of their longest row. left: how many rows, by their stratum.
-    beyond: so many more a stratum may give of both, within the totals. largest: rows of the largest group that is taken.
+    - `heads`: how many more groups may be taken, by the stratum of their longest row.
+    - `left`: how many more rows may be taken, by stratum.
+    - `beyond`: how many more of both a stratum may have, within the totals.
+    - `largest`: maximum number of rows in a group.
     """
     num = len(left)
     extra = beyond.any()
@@ -380,6 +425,8 @@ def _take(turns: Turns, heads: np.ndarray, left: np.ndarray, beyond: np.ndarray,
         fits &= extra | (heads[head] > 0)
         fits[owner[counts > (left + beyond)[stratum]]] = False
         starts = np.searchsorted(owner, np.arange(last - first + 1))
+        # The tests above are for a whole chunk and drop most groups. Groups taken since then may
+        # have used up what was left, so each remaining group is tested again.
         for group in np.flatnonzero(fits):
             own = slice(starts[group], starts[group + 1])
             if (

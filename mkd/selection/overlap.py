@@ -1,13 +1,18 @@
-"""Which texts equal, contain or nearly equal one another: found by hashes of runs of words, without comparing all pairs.
+"""Finds texts that are equal to, contained in, or nearly equal to other texts.
 
-Two texts overlap where they are
+It uses hashes of runs of words and does not compare all pairs of texts. Two texts overlap if they
+are
+
 - equal;
-- one held by the other as a run of its words, and of RUN_WORDS words or more;
-- nearly equal: the same once one word at most is left out of each, and NEAR_WORDS words or more are left then.
+- contained: one is a run of words in the other, of RUN_WORDS words or more;
+- nearly equal: the same after at most one word is removed from each, with NEAR_WORDS words or more
+  left.
 
-A run of words has a hash of 64 bits, the sum over its words of code * BASE^place modulo 2^64, which sums over a whole block of
-texts give at once for any run. Equal runs have equal hashes, so no overlap is missed; others have by a chance of about 2^-60,
-and are taken for an overlap then. Time grows with the words, times the logarithm of the longest text's, plus the overlaps.
+The hash of a run of words has 64 bits: the sum over its words of code * BASE^place modulo 2^64.
+Cumulative sums over a block of texts give the hash of any run. Equal runs have equal hashes, so no
+overlap is missed. Different runs collide with a chance of about 2^-60, and then count as an
+overlap. The time grows with the number of words times the logarithm of the longest text's length,
+plus the number of overlaps.
 """
 
 import hashlib
@@ -23,32 +28,39 @@ from mkd.runtime.layout import Texts
 from mkd.selection.words import take
 
 RUN_WORDS = 4
+"""Minimum number of words of a text that counts as contained in another one."""
 NEAR_WORDS = 8
+"""Minimum number of words that nearly equal texts have in common."""
 BLOCK_WORDS = 1 << 20
-"""Words that are looked at together; a text is never parted."""
+"""Number of words that are processed at once; a text is never divided."""
 PIECE = 1 << 20
-"""Candidates that are compared together."""
+"""Number of candidates that are compared at once."""
 SHARE_WORDS = 1 << 23
-"""Texts less one word that are sorted together."""
+"""Number of texts with one word removed that are sorted at once."""
 SLOT_BITS = 22
-"""So many bits of a run's hash tell where it is counted."""
+"""Number of bits of a run's hash that choose its counter."""
 BASE = 0x9E3779B97F4A7C15
+"""Odd, and therefore invertible modulo 2^64."""
 
 Edges = tuple[np.ndarray, np.ndarray]
-"""Pairs of texts by their numbers, as two arrays of one length."""
+"""Pairs of texts by number, as two arrays of equal length."""
 
 
 def word_codes(vocabulary: list[str]) -> np.ndarray:
-    """64 bits for each word, the same in any vocabulary."""
+    """Returns a 64-bit code for each word; it is the same in any vocabulary."""
     digests = b"".join(hashlib.blake2b(word.encode(), digest_size=8).digest() for word in vocabulary)
     return np.frombuffer(digests, "<u8")
 
 
 class Corpus(NamedTuple):
-    """Texts as numbers of words. codes: of the words, by number.
+    """Texts as word numbers.
 
-    texts: which ones of those of all sides, one side after another, by their numbers in ascending order. In what follows a text
-    is told by its place among these.
+    - `sides`: the texts of all rows, for each side.
+    - `codes`: the code of each word, by its number.
+    - `texts`: which texts of all sides belong to the corpus, ascending; the sides are numbered in
+      one sequence.
+
+    The functions below identify a text by its place in `texts`.
     """
 
     sides: tuple[Texts, ...]
@@ -56,24 +68,26 @@ class Corpus(NamedTuple):
     texts: np.ndarray
 
     def by_side(self) -> list[tuple[Texts, np.ndarray]]:
-        """Each side with the rows of it that are texts of the corpus."""
+        """Returns each side with the rows of it that belong to the corpus."""
         ends = np.cumsum([len(side.offsets) - 1 for side in self.sides])
         parts = np.split(self.texts, np.searchsorted(self.texts, ends[:-1]))
         return [(side, part - (end - len(side.offsets) + 1)) for side, part, end in zip(self.sides, parts, ends, strict=True)]
 
     def lengths(self) -> np.ndarray:
-        """Words of each text."""
+        """Returns the number of words of each text."""
         return np.concatenate([side.lengths(rows) for side, rows in self.by_side()])
 
     def chosen(self, places: np.ndarray) -> "Corpus":
-        """Some of its texts alone, by their places in ascending order."""
+        """Returns the corpus of the texts at the given places, which must ascend."""
         return self._replace(texts=self.texts[places])
 
 
 class Block(NamedTuple):
-    """Texts that follow one another. first: the place of the first one. offsets: of each within the block.
+    """Consecutive texts of a corpus.
 
-    sums: before each word, of code * BASE^place over all words of the block before it.
+    - `first`: place of the first text in the corpus.
+    - `offsets`: start of each text within the block.
+    - `sums`: before each word, the sum of code * BASE^place over all words of the block before it.
     """
 
     first: int
@@ -81,19 +95,20 @@ class Block(NamedTuple):
     sums: np.ndarray
 
     def hashes(self, starts: np.ndarray, lengths: np.ndarray | int) -> np.ndarray:
-        """Of the runs that start at these places of the block."""
+        """Returns the hashes of the runs of words that start at the given places of the block."""
+        # The factor BASE^-start makes the hash independent of the run's place in the block.
         found: np.ndarray = (self.sums[starts + lengths] - self.sums[starts]) * _powers(len(self.sums))[1][starts]
         return found
 
     def text_of(self, places: np.ndarray) -> np.ndarray:
-        """Of words by their places: the text each is in, by its number within the block."""
+        """Returns for words at the given places the number of their text within the block."""
         found: np.ndarray = np.searchsorted(self.offsets, places, side="right") - 1
         return found
 
 
 @lru_cache(maxsize=1)
 def _table(bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """BASE^i and BASE^-i modulo 2^64 for i below 2^bits."""
+    """Returns BASE^i and BASE^-i modulo 2^64 for i below 2^bits."""
     inverse = pow(BASE, -1, 1 << 64)
     found = []
     for base in (BASE, inverse):
@@ -108,7 +123,7 @@ def _powers(num: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def blocks(corpus: Corpus) -> Iterator[Block]:
-    """All texts of the corpus in their order, a bounded number of words at a time."""
+    """Yields all texts of the corpus in order, with a bounded number of words in each block."""
     first = 0
     for side, rows in corpus.by_side():
         ends = np.cumsum(side.lengths(rows))
@@ -125,14 +140,15 @@ def blocks(corpus: Corpus) -> Iterator[Block]:
 
 
 def text_hashes(corpus: Corpus) -> np.ndarray:
-    """Of each text as a whole."""
+    """Returns the hash of each whole text."""
     return np.concatenate([block.hashes(block.offsets[:-1], np.diff(block.offsets)) for block in blocks(corpus)])
 
 
 def joined_groups(groups: np.ndarray, edges: Iterator[Edges]) -> np.ndarray:
-    """For each text the number of its group: groups that edges between texts join, directly or by way of others, are one.
+    """Returns the group number of each text after joining groups that edges connect.
 
-    groups: the numbers before, below the number of texts.
+    - `groups`: the groups before, with numbers below the number of texts.
+    - `edges`: pairs of overlapping texts; overlaps join groups directly or through other texts.
     """
     num = len(groups)
     waiting: list[Edges] = []
@@ -140,6 +156,7 @@ def joined_groups(groups: np.ndarray, edges: Iterator[Edges]) -> np.ndarray:
     for one, other in edges:
         waiting.append((groups[one], groups[other]))
         size += len(one)
+        # Merging from time to time bounds the memory: there may be many more edges than texts.
         if size > max(num, PIECE):
             groups, waiting, size = _merged(groups, waiting), [], 0
     return _merged(groups, waiting)
@@ -155,9 +172,14 @@ def _merged(groups: np.ndarray, edges: list[Edges]) -> np.ndarray:
 
 
 class Groups(NamedTuple):
-    """For each text the number of its group, of texts that are equal, that are or hold one another, or that overlap at all.
+    """The group number of each text, for three kinds of overlap.
 
-    Texts that overlap with one text are in one group, whether or not they overlap with each other.
+    - `equal`: texts that are equal.
+    - `held`: texts that are equal or contained.
+    - `near`: texts that overlap in any way.
+
+    Two texts that overlap with a third one are in the same group even if they do not overlap with
+    each other.
     """
 
     equal: np.ndarray
@@ -166,9 +188,9 @@ class Groups(NamedTuple):
 
 
 def groups_of(corpus: Corpus) -> Groups:
-    """The groups of all texts."""
+    """Returns the groups of all texts."""
     _, firsts, copies = np.unique(text_hashes(corpus), return_index=True, return_inverse=True)
-    # In the corpus's order, so that the texts can be taken from it one after another.
+    # `chosen` needs ascending places, but np.unique orders texts by their hashes.
     order = np.argsort(firsts)
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
@@ -179,9 +201,11 @@ def groups_of(corpus: Corpus) -> Groups:
 
 
 def overlaps_with(few: Corpus, many: Corpus, near: bool = True) -> Iterator[Edges]:
-    """Which texts of one corpus overlap with which of another: (of `few`, of `many`), some of them more than once.
+    """Yields which texts of one corpus overlap with which of another: (of `few`, of `many`).
 
-    near: also those that are nearly equal.
+    Some pairs come more than once.
+
+    - `near`: whether nearly equal texts are included.
     """
     yield from equals(few, many)
     yield from holdings(few, many)
@@ -198,7 +222,7 @@ def overlaps_with(few: Corpus, many: Corpus, near: bool = True) -> Iterator[Edge
 
 
 def equals(few: Corpus, many: Corpus) -> Iterator[Edges]:
-    """Which texts of one corpus equal which of another: (of `few`, of `many`)."""
+    """Yields which texts of one corpus equal which texts of another: (of `few`, of `many`)."""
     hashes = text_hashes(few)
     order = np.argsort(hashes)
     hashes = hashes[order]
@@ -210,17 +234,18 @@ def equals(few: Corpus, many: Corpus) -> Iterator[Edges]:
 
 
 def _near_hashes(corpus: Corpus) -> Edges:
-    """All that `_shortened` gives of the corpus, sorted by hash."""
+    """Returns the result of `_shortened` for the whole corpus, sorted by hash."""
     hashes, texts = (np.concatenate(arrays) for arrays in zip(*map(_shortened, blocks(corpus)), strict=True))
     order = np.argsort(hashes)
     return hashes[order], texts[order]
 
 
 def holdings(held: Corpus, holding: Corpus) -> Iterator[Edges]:
-    """Texts of one corpus that stand in texts of another as a run of words, shorter than these: (of `held`, of `holding`).
+    """Yields texts of one corpus that longer texts of another contain: (of `held`, of `holding`).
 
-    For each power of two m, held texts of m to 2m - 1 words are looked for by one of their runs of m words: by the one that is
-    rarest in the other corpus, so that few places have to be compared.
+    For each power of two m from RUN_WORDS on, texts of m to 2m - 1 words are searched by one of
+    their runs of m words. That is the run that is rarest in the other corpus, so that few places
+    must be compared.
     """
     lengths, hashes = held.lengths(), text_hashes(held)
     longest = int(holding.lengths().max(initial=0))
@@ -233,7 +258,7 @@ def holdings(held: Corpus, holding: Corpus) -> Iterator[Edges]:
 
 
 def short_and_held(corpus: Corpus) -> np.ndarray:
-    """For each text whether it is too short to be joined with the texts that hold it, of which there are some."""
+    """Returns for each text whether a longer one contains it and it is too short to be joined."""
     lengths, hashes = corpus.lengths(), text_hashes(corpus)
     found = np.zeros(len(lengths), dtype=bool)
     for length in range(1, RUN_WORDS):
@@ -252,7 +277,11 @@ def short_and_held(corpus: Corpus) -> np.ndarray:
 
 
 class Anchors(NamedTuple):
-    """Of each text that is looked for one run of its words, sorted by hash. places: of the run within the text."""
+    """One run of words of each searched text, sorted by hash.
+
+    - `texts`: the numbers of the texts.
+    - `places`: the place of the run within its text.
+    """
 
     hashes: np.ndarray
     texts: np.ndarray
@@ -260,7 +289,7 @@ class Anchors(NamedTuple):
 
 
 def _runs(block: Block, run: int) -> np.ndarray:
-    """Where the runs of so many words begin that lie within one text."""
+    """Returns the starts of all runs of `run` words that lie within one text."""
     starts = np.arange(max(len(block.sums) - run, 0))
     ends = np.repeat(block.offsets[1:], np.diff(block.offsets))[: len(starts)]
     found: np.ndarray = starts[starts + run <= ends]
@@ -268,6 +297,7 @@ def _runs(block: Block, run: int) -> np.ndarray:
 
 
 def _slots(hashes: np.ndarray) -> np.ndarray:
+    """Returns the counter of each hash: its highest SLOT_BITS bits."""
     found: np.ndarray = hashes >> np.uint64(64 - SLOT_BITS)
     return found
 
@@ -275,17 +305,21 @@ def _slots(hashes: np.ndarray) -> np.ndarray:
 def _holdings(
     held: Corpus, holding: Corpus, needles: np.ndarray, run: int, lengths: np.ndarray, hashes: np.ndarray
 ) -> Iterator[Edges]:
+    """Yields the texts of `needles` that texts of `holding` contain, by runs of `run` words."""
     anchors = _anchors(held.chosen(needles), needles, _counts(holding, run), run)
     wanted = np.zeros(1 << SLOT_BITS, dtype=bool)
     wanted[_slots(anchors.hashes)] = True
     for block in blocks(holding):
         starts = _runs(block, run)
         found = block.hashes(starts, run)
+        # A table look-up drops most runs before the slower binary search.
         hit = np.flatnonzero(wanted[_slots(found)])
         starts, found = starts[hit], found[hit]
         low, high = (np.searchsorted(anchors.hashes, found, side=side) for side in ("left", "right"))
         for rows, which in _expanded(low, high - low):
             needle, text = anchors.texts[which], block.text_of(starts[rows])
+            # The run gives the place where the whole text would start. It must fit into a longer
+            # text there, and the whole text is compared by its hash.
             start, length = starts[rows] - anchors.places[which], lengths[needle]
             ends = block.offsets[text + 1]
             inside = (start >= block.offsets[text]) & (start + length <= ends) & (length < ends - block.offsets[text])
@@ -295,7 +329,7 @@ def _holdings(
 
 
 def _counts(corpus: Corpus, run: int) -> np.ndarray:
-    """How often runs of so many words stand in the corpus, by slot."""
+    """Returns how often runs of `run` words occur in the corpus, by slot."""
     counts = np.zeros(1 << SLOT_BITS, dtype=np.int32)
     for block in blocks(corpus):
         np.add.at(counts, _slots(block.hashes(_runs(block, run), run)), 1)
@@ -303,7 +337,13 @@ def _counts(corpus: Corpus, run: int) -> np.ndarray:
 
 
 def _anchors(corpus: Corpus, numbers: np.ndarray, counts: np.ndarray, run: int) -> Anchors:
-    """The rarest run of each text of the corpus, of those that stand in the other one at all. numbers: the texts' own."""
+    """Returns the run of each text that is rarest according to `counts`.
+
+    Texts with a run that the other corpus does not have at all are left out: it cannot contain
+    them.
+
+    - `numbers`: the numbers of the texts, by place in the corpus.
+    """
     parts = []
     for block in blocks(corpus):
         starts = _runs(block, run)
@@ -311,6 +351,7 @@ def _anchors(corpus: Corpus, numbers: np.ndarray, counts: np.ndarray, run: int) 
         text = block.text_of(starts)
         place = starts - block.offsets[text]
         firsts = np.flatnonzero(place == 0)
+        # Count and place in one number: the minimum is the smallest count, with its first place.
         rarest = np.minimum.reduceat(counts[_slots(found)].astype(np.int64) << 32 | place, firsts)
         place = rarest & 0xFFFFFFFF
         there = np.flatnonzero(rarest >> 32)
@@ -321,7 +362,10 @@ def _anchors(corpus: Corpus, numbers: np.ndarray, counts: np.ndarray, run: int) 
 
 
 def _expanded(low: np.ndarray, counts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All (i, j) with low[i] <= j < low[i] + counts[i], a bounded number at a time unless one i has more."""
+    """Yields all (i, j) with low[i] <= j < low[i] + counts[i], in bounded pieces.
+
+    A piece is larger than PIECE only if a single i has more pairs.
+    """
     some = np.flatnonzero(counts)
     ends = np.cumsum(counts[some])
     start = 0
@@ -335,20 +379,27 @@ def _expanded(low: np.ndarray, counts: np.ndarray) -> Iterator[tuple[np.ndarray,
 
 
 def _shortened(block: Block) -> Edges:
-    """The hashes of each text as it is and less each of its words, with the text's number; of long enough ones."""
+    """Returns hashes of each long enough text, whole and with each of its words removed.
+
+    The second array has the text's number for each hash. Whole texts have NEAR_WORDS words or more,
+    shortened ones have as many after the removal.
+    """
     lengths = np.diff(block.offsets)
     whole = np.flatnonzero(lengths >= NEAR_WORDS)
     text = np.repeat(np.arange(len(lengths)), np.where(lengths > NEAR_WORDS, lengths, 0))
     starts = block.offsets[text]
     sizes = np.where(lengths > NEAR_WORDS, lengths, 0)
     places = starts + np.arange(len(text)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    # The words after the removed one, each moved one place to the left.
     rest = (block.sums[block.offsets[text + 1]] - block.sums[places + 1]) * _powers(len(block.sums))[1][starts + 1]
     found = [block.hashes(starts, places - starts) + rest, block.hashes(block.offsets[whole], lengths[whole])]
     return np.concatenate(found), block.first + np.concatenate([text, whole])
 
 
 def _near_runs(corpus: Corpus) -> Iterator[Edges]:
-    """Texts that are nearly equal, each with the next one of those that are left the same."""
+    """Yields nearly equal texts, each with the next text that has the same shortened hash."""
+    # Equal hashes are in the same share. Only one share at a time is sorted, which bounds the
+    # memory.
     shares = 1 + int(corpus.lengths().sum()) // SHARE_WORDS
     for share in range(shares):
         parts = []

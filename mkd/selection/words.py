@@ -1,4 +1,7 @@
-"""Rows of text as numbers of words, whatever the tokenizers are: as white space parts them, or plain ones to compare texts by."""
+"""Rows of text as word numbers, independent of any tokenizer.
+
+Words are either divided by white space, or plain: normalised, for the comparison of texts.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -17,17 +20,21 @@ from mkd.storage.versions import made_by
 from mkd.tasks.task import Kind, Split
 
 BLOCK_ROWS = 16_384
+"""Number of rows that are processed at once."""
 BETWEEN = r"[^\pL\pM\pN]+"
-"""What parts plain words: all but letters, their marks and digits."""
+"""What divides plain words: everything except letters, their marks and digits."""
 UNSPACED = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
-"""A letter of a script that is written without blanks between words: each is a word."""
+"""A letter of a script without spaces between words; each such letter counts as a word."""
 LABELS = "labels.float64"
+"""The file of a store that holds the labels."""
 
 
 class Words(NamedTuple):
-    """A split's rows as word numbers: the first texts, then the second ones of pairs; every text has a word at least.
+    """A split's rows as word numbers. Every text has at least one word.
 
-    vocabulary: the words by number. labels: float64, NaN where there is none.
+    - `vocabulary`: the words, by number.
+    - `sides`: the first texts and, for pairs, the second texts.
+    - `labels`: float64, NaN for rows without a label.
     """
 
     vocabulary: list[str]
@@ -36,31 +43,34 @@ class Words(NamedTuple):
 
 
 def word_store(root: Path, split: Split, kind: Kind) -> Words:
-    """The split's words, memory-mapped; read from disk where they have been made before."""
+    """Returns the split's words as divided by white space, memory-mapped; cached on disk."""
     names = ("a", "b") if kind.pair else ("a",)
     parts = {"rows": split.fingerprint, "pair": kind.pair} | made_by("words")
     return _read(stored(root, "words", parts, lambda aside: _write(aside, split, names, split_words)), names)
 
 
 def plain_store(root: Path, split: Split, kind: Kind) -> Words:
-    """The split's plain words, likewise."""
+    """Returns the split's plain words, memory-mapped; cached on disk."""
     names = ("a", "b") if kind.pair else ("a",)
     parts = {"rows": split.fingerprint, "pair": kind.pair} | made_by("plain")
     return _read(stored(root, "plain", parts, lambda aside: _write(aside, split, names, plain_words)), names)
 
 
 def split_words(texts: list[str]) -> pa.Array:
-    """The words of each text, as white space parts them."""
+    """Returns the words of each text as divided by white space."""
     return pc.utf8_split_whitespace(pc.utf8_trim_whitespace(pa.array(texts, pa.string())))
 
 
 def plain_words(texts: list[str]) -> pa.Array:
-    """The words of each text in lower case, without punctuation; of a text that has no letter or digit all of it is one word."""
+    """Returns the words of each text in lower case, without punctuation.
+
+    A text without letters or digits is a single word.
+    """
     given = pa.array(texts, pa.string())
     lower = pc.utf8_lower(pc.utf8_normalize(given, "NFKC"))
     spaced = pc.replace_substring_regex(lower, UNSPACED, r" \1 ")
     words = pc.utf8_trim_whitespace(pc.replace_substring_regex(spaced, BETWEEN, " "))
-    # The sign keeps a text of blanks from having no word at all.
+    # The sign gives a text of spaces a word, and keeps it apart from all words with letters.
     bare = pc.binary_join_element_wise("=", pc.replace_substring_regex(given, r"\s+", ""), "")
     return pc.utf8_split_whitespace(pc.if_else(pc.equal(words, ""), bare, words))
 
@@ -73,25 +83,25 @@ def _read(folder: Path, names: tuple[str, ...]) -> Words:
 
 
 def spans(ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Texts:
-    """The stretches of ids that begin at `starts`, one after another."""
+    """Returns the runs of ids with the given starts and lengths, concatenated."""
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     places = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
     return Texts(ids[places], offsets)
 
 
 def take(texts: Texts, rows: np.ndarray) -> Texts:
-    """The texts of these rows."""
+    """Returns the texts of the given rows."""
     return spans(texts.ids, texts.offsets[rows], texts.lengths(rows))
 
 
 def blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
-    """The rows, a bounded number at a time."""
+    """Yields the rows in blocks of at most BLOCK_ROWS."""
     for start in range(0, len(rows), BLOCK_ROWS):
         yield rows[start : start + BLOCK_ROWS]
 
 
 def as_text(texts: Texts, vocabulary: pa.Array) -> pa.Array:
-    """The texts as strings, their words with a blank between them."""
+    """Returns the texts as strings, with a space between words."""
     words = pa.ListArray.from_arrays(pa.array(texts.offsets, pa.int32()), vocabulary.take(pa.array(texts.ids)))
     return pc.binary_join(words, " ")
 
@@ -117,7 +127,7 @@ def _write(folder: Path, split: Split, names: tuple[str, ...], parted: Callable[
 
 
 def _numbered(words: pa.Array, numbers: dict[str, int]) -> Texts:
-    """The texts' words by their numbers; words that are new get the next ones."""
+    """Returns the texts as word numbers; new words get the next numbers."""
     found = pc.dictionary_encode(words.flatten())
     known = np.array([numbers.setdefault(word, len(numbers)) for word in found.dictionary.to_pylist()], dtype="<i4")
     return Texts(known[found.indices.to_numpy()], words.offsets.to_numpy().astype("<i8"))

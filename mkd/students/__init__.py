@@ -1,4 +1,4 @@
-"""The student models by name, and how one is made from settings."""
+"""The student models by name, their construction from settings, and their loading."""
 
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,22 @@ STUDENTS: dict[str, type[BiLstmStudent] | type[TransformerStudent] | type[BagStu
     "transformer": TransformerStudent,
     "bag": BagStudent,
 }
+"""The model class of each student.kind."""
 
 
 def make_student(
     config: StudentConfig, datas: list[TaskData], vocab_size: int, max_length: int, encoder: PreTrainedModel | None
 ) -> Student:
-    """A student of the stated kind and size. encoder: where its embeddings or layers come from; None: random weights."""
+    """Returns a new student of the kind and size in the settings.
+
+    - `datas`: the tasks; each gets a head with random weights.
+    - `vocab_size`: number of rows of the embedding table, if there is no `encoder`.
+    - `max_length`: maximum number of tokens of a text.
+    - `encoder`: the model that the embeddings (bilstm, bag) or layers (transformer) are taken from;
+      None: all weights are random. A Transformer's layers that are not kept are removed from it.
+
+    Raises ValueError if the sizes in the settings do not match the encoder's.
+    """
     shared = {"tasks": head_configs(datas), "dropout": config.dropout, "max_tokens": max_length}
     if config.kind != "transformer":
         return _on_words(config, shared, vocab_size, encoder)
@@ -35,16 +45,19 @@ def make_student(
         return on_encoder(encoder, config.pooling, shared)
     sizes = bert_config(vocab_size, config.layers, config.hidden, config.heads, config.dropout, max_length)
     if config.embedding_width != config.hidden:
-        # ELECTRA's encoder (Clark et al. 2020) is BERT's behind a projection from narrower embeddings.
+        # ELECTRA's encoder (Clark et al. 2020) is BERT's with a projection from narrower
+        # embeddings.
         sizes |= {"model_type": "electra", "embedding_size": config.embedding_width}
     return TransformerStudent(TransformerConfig(encoder=sizes, pooling=config.pooling, **shared))
 
 
 def bert_config(vocab_size: int, layers: int, hidden: int, heads: int, dropout: float, max_length: int) -> dict[str, object]:
-    """BERT's architecture (Devlin et al. 2019) at any size, with a feed-forward of four times the width.
+    """Returns the config of BERT's architecture (Devlin et al. 2019) at any size.
 
-    Random weights have the standard deviation 1 / sqrt(width), at which a layer keeps its input's size. BERT's 0.02 is near that
-    at its width of 768; at 48 it is a seventh of it, and much of a short training goes by before the layers say anything.
+    The feed-forward layers are four times as wide as the model. Random weights have a standard
+    deviation of 1 / sqrt(width), so that a layer keeps the scale of its input. BERT's own 0.02 is
+    near this value at its width of 768. At a width of 48 it is only a seventh, and the layers would
+    need a large part of a short training to have any effect.
     """
     config = BertConfig(
         vocab_size=vocab_size,
@@ -62,7 +75,7 @@ def bert_config(vocab_size: int, layers: int, hidden: int, heads: int, dropout: 
 
 
 def _on_words(config: StudentConfig, shared: dict[str, Any], vocab_size: int, encoder: PreTrainedModel | None) -> Student:
-    """A student whose only part that can come from an encoder is its table of word embeddings."""
+    """Returns a BiLSTM or bag student; only its word embeddings can come from an encoder."""
     table = None if encoder is None else project(input_table(encoder).weight.detach(), config.embedding_width)
     sizes = shared | {
         "vocab_size": vocab_size if table is None else len(table),
@@ -75,7 +88,8 @@ def _on_words(config: StudentConfig, shared: dict[str, Any], vocab_size: int, en
     else:
         student = BagStudent(BagConfig(layers=config.layers, ngrams=config.ngrams, buckets=config.buckets, **sizes))
     if table is not None:
-        # As large as a BiLSTM's random ones: what they know already has to weigh in a bag's products of means too.
+        # Scaled to a standard deviation of 1, as a BiLSTM's random embeddings. A bag's products of
+        # means would otherwise be too small for pretrained embeddings to have an effect.
         student.embeddings.weight.data.copy_(table / table.std())
     return student
 
@@ -88,16 +102,18 @@ def _check_width(config: StudentConfig, encoder: PreTrainedModel) -> None:
 
 
 def load_model(folder: Path) -> Student:
-    """A student or teacher that save_pretrained wrote, told by its config.json; safetensors only.
+    """Loads a student or teacher that save_pretrained has written; safetensors only.
 
-    Its logits are those of the model that was saved, bit for bit: read weights lie in the mapped file, wherever it has them, and
-    the last bits of a product depend on where its factors lie; each is copied to where torch would have it.
+    Its class follows from config.json. Its logits equal those of the saved model bit for bit.
+    Raises ValueError for an unknown type of model.
     """
     kinds = {model.config_class.model_type: model for model in STUDENTS.values()}
     model_type = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
     if model_type not in kinds:
         raise ValueError(f"{folder} holds a model of type {model_type!r}; allowed: {', '.join(kinds)}")
     model: Student = kinds[model_type].from_pretrained(folder, use_safetensors=True)
+    # Loaded weights lie in the mapped file, aligned as they are there. The last bits of a product
+    # depend on the alignment of its factors, so each is copied to memory that torch aligns.
     for weight in model.parameters():
         weight.data = weight.data.clone()
     return model

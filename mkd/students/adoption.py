@@ -1,4 +1,4 @@
-"""A trained student that goes on to other tasks, or to other rows of its own: its shared layers and the heads it has for them.
+"""Reuse of a trained student for other tasks, or for other rows of its own tasks.
 
 Axes: D width of the representation, C classes (1 for regression).
 """
@@ -14,11 +14,13 @@ from mkd.tokenization.tokens import TaskData
 
 
 def adopted(student: Student, datas: list[TaskData]) -> Student:
-    """The student with a head for each of these tasks and no other.
+    """Returns a copy of the student with heads for exactly these tasks.
 
-    It keeps its head of a task that it knows, set to the scale that the new rows' scores have; a task that is new to it
-    gets a random one. Heads of other tasks are left out: the shared layers are about to move away from them.
-    Raises ValueError where a task that it knows has other labels now, or another number of texts.
+    It keeps the shared layers. A known task keeps its head, rescaled to the new rows' scores. A new
+    task gets a head with random weights. Heads of other tasks are removed, because further training
+    changes the shared layers without them.
+
+    Raises ValueError if a known task has other labels than before, or another number of texts.
     """
     before = student.config.tasks
     config = copy.deepcopy(student.config)
@@ -37,27 +39,31 @@ def adopted(student: Student, datas: list[TaskData]) -> Student:
 
 
 def anew(student: Student, datas: list[TaskData]) -> Student:
-    """A student of the same kind and size with random weights, and a head for each of these tasks.
+    """Returns a student of the same kind and size with random weights and heads for these tasks.
 
-    A trimmed table has rows for the same tokens.
+    A trimmed embedding table keeps its set of tokens.
     """
     config = copy.deepcopy(student.config)
     config.tasks = head_configs(datas)
     model = type(student)(config)  # type: ignore[arg-type]
+    # Buffers, such as the rows of a trimmed table, are no parameters: they are copied.
     learnt = {name for name, _ in student.named_parameters()}
     model.load_state_dict(model.state_dict() | {n: value for n, value in student.state_dict().items() if n not in learnt})
     return model
 
 
 def known_tasks(student: Student, datas: list[TaskData]) -> list[str]:
-    """Those of the tasks that the student has a head for."""
+    """Returns the tasks for which the student has a head."""
     return [data.name for data in datas if data.name in student.config.tasks]
 
 
 def rescaled(
     weight_CD: torch.Tensor, bias_C: torch.Tensor, before: dict[str, Any], after: dict[str, Any]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A head that gives the same scores on another scale: z' std' + mean' = z std + mean. Of classes it is the same."""
+    """Returns the head's weights for another scale of the scores: z' std' + mean' = z std + mean.
+
+    Classification heads stay unchanged, as their mean is 0 and their std is 1.
+    """
     ratio = before["std"] / after["std"]
     return weight_CD * ratio, bias_C * ratio + (before["mean"] - after["mean"]) / after["std"]
 

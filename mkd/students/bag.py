@@ -1,4 +1,6 @@
-"""The fastest student: a mean of embeddings of words and hashed n-grams, a small feed-forward network, a head a task.
+"""The fastest student: mean embeddings of words and n-grams, then a feed-forward network.
+
+N-grams are hashed. There is a head for each task.
 
 Axes: B rows, S texts of a row (1 or 2), L tokens, E embedding width.
 """
@@ -14,13 +16,18 @@ from mkd.students.heads import Answer, Heads, MultiTaskConfig
 from mkd.tokenization.tokens import Inputs
 
 PRIME = 2**31 - 1
-"""Modulus of the hash: a product of two numbers below it fits in 64 bits."""
+"""Modulus of the hash. The product of two smaller numbers fits in 64 bits."""
 GENERATOR = 48271
-"""Its powers modulo PRIME run through all numbers below it (Park, Miller and Stockmeyer 1993): the hash's factors."""
+"""Base of the hash's factors: its powers modulo PRIME take all values from 1 to PRIME - 1 (Park,
+Miller and Stockmeyer 1993)."""
 
 
 class BagConfig(MultiTaskConfig):
-    """Sizes of a bag student. layers: of the feed-forward network, each `hidden` wide. ngrams, buckets: as in the settings."""
+    """Sizes of a bag student.
+
+    - `layers`: number of feed-forward layers, each `hidden` wide.
+    - `ngrams`, `buckets`: as in the student's settings.
+    """
 
     model_type = "mkd_bag"
 
@@ -44,11 +51,12 @@ class BagConfig(MultiTaskConfig):
 
 
 class BagStudent(OfWords):
-    """A bag of words and n-grams (Joulin et al. 2017) under a feed-forward network (Iyyer et al. 2015).
+    """Bag of words and n-grams (Joulin et al. 2017), then feed-forward layers (Iyyer et al. 2015).
 
-    A text is the mean over its tokens of the token's embedding plus those of the n-grams that begin there. Two texts u, v
-    are compared by u, v, |u - v|, u * v (Conneau et al. 2017). A single text is compared with itself, so that both kinds of
-    task train the same network in the same ranges: to it a single text is a pair that agrees in everything.
+    A text is the mean over its tokens; each token counts with its own embedding and those of the
+    n-grams that begin with it. Two texts u, v are compared by u, v, |u - v|, u * v (Conneau et al.
+    2017). A single text is compared with itself. So both kinds of task train the same network in
+    the same ranges of values.
     """
 
     config_class = BagConfig
@@ -69,9 +77,10 @@ class BagStudent(OfWords):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Random words start small, so that what they learn soon outweighs the chance that they start from, as in fastText.
+        """Initialises random word embeddings with small values, as fastText does.
 
-        N-grams start at 0: one that was never trained adds nothing. ReLU layers by He et al. 2015.
+        Training then soon outweighs their random part. N-gram embeddings start at 0: an n-gram that
+        was never trained has no effect. The ReLU layers follow He et al. 2015.
         """
         if module is self.embeddings:
             nn.init.normal_(module.weight, std=0.03)
@@ -82,13 +91,14 @@ class BagStudent(OfWords):
 
     @property
     def state_widths(self) -> list[int]:
-        """Widths of an Answer's states: of what the tokens add up to, and of each feed-forward layer."""
+        """Returns the widths of an Answer's states: of the mean embedding and of each layer."""
         return [self.config.embedding, *self.config.layers * [self.config.hidden]]
 
     def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
-        """Logits [B, C] of a task's head; with `states` an Answer."""
+        """Returns the logits [B, C] of a task's head, or an Answer if `states` is true."""
         total_BSE = self._total(inputs.ids.flatten(0, 1), inputs.mask.flatten(0, 1)).unflatten(0, inputs.ids.shape[:2])
         mean_BSE = total_BSE / inputs.mask.sum(2, keepdim=True)
+        # The last text of a single-text row is its first.
         u, v = mean_BSE[:, 0], mean_BSE[:, -1]
         hidden = torch.cat([u, v, (u - v).abs(), u * v], dim=1)
         after = []
@@ -103,17 +113,19 @@ class BagStudent(OfWords):
         mask_BL = mask_BL.to(words_BLE.dtype)
         total_BE = _sum(words_BLE, mask_BL)
         if self.config.ngrams > 1:
-            # Of the rows, not the ids: all tokens that are not kept are one unknown word in n-grams too.
+            # Hashes table rows, not token ids: all tokens that are not kept are the same unknown
+            # word in n-grams.
             buckets, inside = hashed_ngrams(rows_of(self.embeddings, ids_BL), mask_BL, self.config.ngrams, self.config.buckets)
             total_BE = total_BE + _sum(self.ngrams(buckets), inside)
         return total_BE
 
 
 def hashed_ngrams(words_BL: torch.Tensor, mask_BL: torch.Tensor, longest: int, buckets: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Buckets of the n-grams that begin at each place, of 2 to `longest` words, and whether they end within the text.
+    """Returns buckets of the n-grams of 2 to `longest` words, and whether each ends in its text.
 
-    Both [B, (longest - 1) * L]. The bucket of words x_0, x_1, ... is (sum of a_k x_k mod PRIME) mod buckets, with fixed
-    factors a_k (Carter and Wegman 1979, the multilinear hash).
+    Both are [B, (longest - 1) * L]; an n-gram is at the position of its first word. The bucket of
+    words x_0, x_1, ... is (sum of a_k x_k mod PRIME) mod buckets, with fixed factors a_k (Carter
+    and Wegman 1979, the multilinear hash).
     """
     length = words_BL.shape[1]
     words, mask = F.pad(words_BL.long(), (0, longest - 1)), F.pad(mask_BL, (0, longest - 1))
@@ -126,5 +138,6 @@ def hashed_ngrams(words_BL: torch.Tensor, mask_BL: torch.Tensor, longest: int, b
 
 
 def _sum(x_BLE: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
-    """Sum over the tokens that the mask shows [B, E], as a matrix product: one pass, no masked copy."""
+    """Returns the sum over the tokens that the mask shows [B, E]."""
+    # A matrix product needs one pass and no masked copy.
     return (mask_BL.unsqueeze(1) @ x_BLE).squeeze(1)

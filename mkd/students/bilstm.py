@@ -1,6 +1,8 @@
-"""The paper's LSTM student: a biattentive classification network (McCann et al. 2017) with a head a task.
+"""The LSTM student of the paper: a biattentive classification network (McCann et al. 2017).
 
-Axes: B rows, S texts of a row (1 or 2), L tokens, E embedding width, H units a direction, D = 2H.
+It has a head for each task.
+
+Axes: B rows, S texts of a row (1 or 2), L tokens, E embedding width, H units per direction, D = 2H.
 """
 
 from typing import Any
@@ -15,7 +17,7 @@ from mkd.tokenization.tokens import Inputs
 
 
 class BiLstmConfig(MultiTaskConfig):
-    """Sizes of a BiLSTM student. attention: as in the settings."""
+    """Sizes of a BiLSTM student. `attention` is as in the student's settings."""
 
     model_type = "mkd_bilstm"
 
@@ -30,7 +32,10 @@ class BiLstmConfig(MultiTaskConfig):
 
 
 class BiLstm(nn.Module):
-    """A bidirectional LSTM that padding cannot reach: the second direction reads each sequence turned round in place."""
+    """A bidirectional LSTM on whose output padding has no effect.
+
+    The backward LSTM reads each sequence reversed in place, so that the padding stays at the end.
+    """
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -38,14 +43,17 @@ class BiLstm(nn.Module):
         self.back = nn.LSTM(width, hidden, batch_first=True)
 
     def forward(self, x_BLE: torch.Tensor, turn_BL: torch.Tensor) -> torch.Tensor:
-        """[B, L, E] -> [B, L, 2H]. turn_BL: for each place of a sequence, the place it has when read backwards."""
+        """Maps [B, L, E] to [B, L, 2H].
+
+        - `turn_BL`: for each position, its position in the reversed sequence.
+        """
         ahead, _ = self.ahead(x_BLE)
         back, _ = self.back(take(x_BLE, turn_BL))
         return torch.cat([ahead, take(back, turn_BL)], dim=2)
 
 
 class Maxout(nn.Module):
-    """The larger of two linear maps, entry by entry (Goodfellow et al. 2013)."""
+    """The larger of two linear maps, elementwise (Goodfellow et al. 2013)."""
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
@@ -57,12 +65,14 @@ class Maxout(nn.Module):
 
 
 class BiLstmStudent(OfWords):
-    """Embeddings, ReLU layer, BiLSTM, biattention, integrating BiLSTM, four poolings, maxout layers, a head a task.
+    """A biattentive LSTM network with a head for each task (Liu et al. 2019, section 3.2).
 
-    The two texts of a pair attend to each other; a single text attends to itself (Liu et al. 2019, section 3.2).
+    Its layers are: embeddings, a ReLU layer, a BiLSTM, biattention, an integrating BiLSTM, four
+    poolings, two maxout layers, and the heads. The texts of a pair attend to each other; a single
+    text attends to itself.
 
-    Without attention it is the BiLSTM-max of Conneau et al. 2017: the first BiLSTM alone, pooled by its largest values, and two
-    texts compared by u, v, |u - v|, u * v, a single one with itself.
+    Without attention it is the BiLSTM-max of Conneau et al. 2017: one BiLSTM with max pooling. Two
+    texts u, v are compared by u, v, |u - v|, u * v; a single text is compared with itself.
     """
 
     config_class = BiLstmConfig
@@ -86,10 +96,12 @@ class BiLstmStudent(OfWords):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Keeps signals at their size from layer to layer: torch's own start for an LSTM lets them all but vanish.
+        """Initialises weights so that signals keep their scale from layer to layer.
 
-        Embeddings normal with sd 1; the ReLU layer by He et al. 2015; an LSTM's input weights by Glorot and Bengio 2010,
-        its recurrent ones orthogonal, its forget gate open (bias 1). All else is left as torch makes it.
+        With torch's own LSTM weights they nearly vanish. Embeddings are normal with a standard
+        deviation of 1. The ReLU layer follows He et al. 2015. The input weights of an LSTM follow
+        Glorot and Bengio 2010; its recurrent weights are orthogonal, and its forget gate is open
+        (bias 1). All other weights keep torch's initialisation.
         """
         if module is self.embeddings:
             nn.init.normal_(module.weight)
@@ -101,16 +113,17 @@ class BiLstmStudent(OfWords):
                 rows = slice(gate * module.hidden_size, (gate + 1) * module.hidden_size)
                 nn.init.xavier_uniform_(from_input.data[rows])
                 nn.init.orthogonal_(recurrent.data[rows])
+                # torch's gates are input, forget, cell, output.
                 nn.init.constant_(bias.data[rows], float(gate == 1))
             nn.init.zeros_(bias_twice)
 
     @property
     def state_widths(self) -> list[int]:
-        """Widths of an Answer's states: of the words and of each BiLSTM."""
+        """Returns the widths of an Answer's states: those of the embeddings and of each BiLSTM."""
         return [self.config.embedding, *(2 if self.config.attention else 1) * [2 * self.config.hidden]]
 
     def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
-        """Logits [B, C] of a task's head; with `states` an Answer."""
+        """Returns the logits [B, C] of a task's head, or an Answer if `states` is true."""
         texts = inputs.ids.shape[1]
         words = self.embeddings(inputs.ids).flatten(0, 1)
         mask = inputs.mask.flatten(0, 1)
@@ -120,6 +133,7 @@ class BiLstmStudent(OfWords):
         if self.config.attention:
             layers.append(self._integrate(layers[0], mask, turn, texts))
             pooled = self._pool(layers[1], mask).unflatten(0, (-1, texts))
+            # The last text of a single-text row is its first: it is then its own partner.
             hidden = torch.cat([pooled[:, 0], pooled[:, -1]], dim=1)
         else:
             largest = _largest(layers[0], mask).unflatten(0, (-1, texts))
@@ -131,10 +145,13 @@ class BiLstmStudent(OfWords):
         return Answer(logits, [_row_mean(x, mask, texts) for x in (words, *layers)]) if states else logits
 
     def _integrate(self, encoded_BLD: torch.Tensor, mask_BL: torch.Tensor, turn_BL: torch.Tensor, texts: int) -> torch.Tensor:
-        """What the integrating BiLSTM makes of the encoded texts and of what they see in their partners [B, L, D].
+        """Returns the output of the integrating BiLSTM [B, L, D].
 
-        A row's texts lie side by side: the partner of one is the other, or, of a single text, itself.
+        Its input is each text with its attention to the partner: the other text of a pair, or a
+        single text itself.
         """
+        # Texts of a row are adjacent in the batch. Flipping axis S swaps a pair and keeps a single
+        # text.
         partner, partners_mask = (tensor.unflatten(0, (-1, texts)).flip(1).flatten(0, 1) for tensor in (encoded_BLD, mask_BL))
         context = _attend(encoded_BLD, partner, partners_mask)
         compared = torch.cat([encoded_BLD, encoded_BLD - context, encoded_BLD * context], dim=2)
@@ -142,7 +159,7 @@ class BiLstmStudent(OfWords):
         return integrated
 
     def _pool(self, x_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
-        """Max, mean, min and self-attentive pooling over the tokens, side by side [B, 4D]."""
+        """Returns max, mean, min and self-attentive pooling over the tokens [B, 4D]."""
         padding = ~mask_BL.bool().unsqueeze(2)
         largest = torch.finfo(x_BLD.dtype).max
         weights = self.attention(x_BLD).masked_fill(padding, -largest).softmax(1)
@@ -152,30 +169,34 @@ class BiLstmStudent(OfWords):
 
 
 def _largest(x_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
-    """Each dimension's largest value over the tokens [B, D]."""
+    """Returns the maximum over the tokens [B, D]."""
     return x_BLD.masked_fill(~mask_BL.bool().unsqueeze(2), -torch.finfo(x_BLD.dtype).max).amax(1)
 
 
 def _row_mean(x_BLD: torch.Tensor, mask_BL: torch.Tensor, texts: int) -> torch.Tensor:
-    """The mean over the tokens of all texts of a row, of which B is a multiple [B / texts, D]."""
+    """Returns the mean over the tokens of all texts of a row [B / texts, D]."""
     return token_mean(x_BLD.unflatten(0, (-1, texts)).flatten(1, 2), mask_BL.unflatten(0, (-1, texts)).flatten(1, 2))
 
 
 def _turn(mask_BL: torch.Tensor) -> torch.Tensor:
-    """Places that turn each sequence round and leave its padding where it is."""
+    """Returns positions [B, L] that reverse each sequence and leave its padding in place."""
     place = torch.arange(mask_BL.shape[1], device=mask_BL.device).unsqueeze(0)
     back = mask_BL.sum(1, keepdim=True) - 1 - place
     return torch.where(back >= 0, back, place)
 
 
 def take(x_BLD: torch.Tensor, places_BL: torch.Tensor) -> torch.Tensor:
-    """Each sequence's tokens at these places. Copies rows whole: `gather` takes 5 times as long, entry by entry."""
+    """Returns each sequence's tokens at the given positions."""
+    # index_select copies whole rows. gather works elementwise and takes 5 times as long.
     starts_B = torch.arange(0, places_BL.numel(), places_BL.shape[1], device=places_BL.device)
     return x_BLD.flatten(0, 1).index_select(0, (starts_B.unsqueeze(1) + places_BL).flatten()).view_as(x_BLD)
 
 
 def _attend(x_BLD: torch.Tensor, other_BMD: torch.Tensor, other_mask_BM: torch.Tensor) -> torch.Tensor:
-    """For each token of x a mean of the other's tokens, weighted by the softmax of their products [B, L, D]."""
+    """Returns for each token of x a mean of the other text's tokens [B, L, D].
+
+    The weights are the softmax of the dot products.
+    """
     scores = x_BLD @ other_BMD.transpose(1, 2)
     scores = scores.masked_fill(~other_mask_BM.bool().unsqueeze(1), torch.finfo(scores.dtype).min)
     return scores.softmax(2) @ other_BMD

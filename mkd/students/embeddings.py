@@ -1,4 +1,4 @@
-"""Word embeddings: from another model's table at any width, and with rows for the tokens in use alone.
+"""Word embeddings: taken from another model at any width, and trimmed to the tokens in use.
 
 Axes: V the tokenizer's vocabulary, R rows of a table, E embedding width.
 """
@@ -10,10 +10,12 @@ from transformers import PreTrainedModel
 
 
 def project(table_VD: torch.Tensor, width: int) -> torch.Tensor:
-    """The table in its `width` main directions [V, width]: the best linear approximation of that rank (PCA).
+    """Returns the table projected onto its `width` main directions [V, width] by PCA.
 
-    Scaled so that an entry's standard deviation is 1 / sqrt(width) * the mean norm a row had, that is: rows keep
-    their mean length. Raises ValueError where width exceeds the table's.
+    This is the best linear approximation of that rank. The table is centred first. The result is
+    scaled so that the mean norm of its rows is that of the centred table.
+
+    Raises ValueError if `width` is larger than the table's width.
     """
     if width > table_VD.shape[1]:
         raise ValueError(
@@ -27,7 +29,7 @@ def project(table_VD: torch.Tensor, width: int) -> torch.Tensor:
 
 
 class OfWords(PreTrainedModel):
-    """A model with a table of word embeddings of its own."""
+    """Base class of models with their own table of word embeddings."""
 
     embeddings: nn.Embedding
 
@@ -40,7 +42,10 @@ class OfWords(PreTrainedModel):
 
 
 class TrimmedEmbedding(nn.Embedding):
-    """A table of the kept tokens: place_V is each token's row, that of the unknown token for all that are not kept."""
+    """An embedding table that has rows for the kept tokens only.
+
+    - `place_V`: the row of each token. All tokens that are not kept have the unknown token's row.
+    """
 
     place_V: torch.Tensor
 
@@ -53,14 +58,17 @@ class TrimmedEmbedding(nn.Embedding):
 
 
 def input_table(model: PreTrainedModel) -> nn.Embedding:
-    """The model's table of word embeddings."""
+    """Returns the model's table of word embeddings."""
     table = model.get_input_embeddings()
     assert isinstance(table, nn.Embedding), f"a {type(table).__name__} is no table of word embeddings"
     return table
 
 
 def make_room(model: PreTrainedModel, kept_tokens: int) -> TrimmedEmbedding:
-    """Puts an empty table of so many rows into the place of the model's, to be filled by a checkpoint or by `trim`."""
+    """Replaces the model's table by an empty one of `kept_tokens` rows, and returns it.
+
+    A checkpoint or `trim` then fills its weights and `place_V`.
+    """
     whole = input_table(model)
     table = TrimmedEmbedding(whole.num_embeddings, kept_tokens, whole.embedding_dim)
     model.set_input_embeddings(table)
@@ -68,7 +76,11 @@ def make_room(model: PreTrainedModel, kept_tokens: int) -> TrimmedEmbedding:
 
 
 def trim(model: PreTrainedModel, kept: np.ndarray, unknown: int) -> None:
-    """Leaves the model's table with the rows of the kept tokens alone; kept: their ids, sorted, `unknown` among them."""
+    """Removes the rows of all tokens that are not kept from the model's table.
+
+    - `kept`: ids of the kept tokens, sorted; `unknown`, the id of the unknown token, is one of
+      them.
+    """
     whole_VE, tokens = input_table(model).weight.detach(), torch.from_numpy(kept)
     table = make_room(model, len(kept))
     table.place_V.fill_(int(np.searchsorted(kept, unknown)))
@@ -78,12 +90,12 @@ def trim(model: PreTrainedModel, kept: np.ndarray, unknown: int) -> None:
 
 
 def rows_of(table: nn.Embedding, ids: torch.Tensor) -> torch.Tensor:
-    """The row of the table that each token has."""
+    """Returns the table's row for each token id."""
     return table.place_V[ids] if isinstance(table, TrimmedEmbedding) else ids
 
 
 def token_of_each_row(table: nn.Embedding) -> torch.Tensor:
-    """A token [R] of each row; of the unknown token's, any of those that share it."""
+    """Returns a token [R] for each row; for the unknown token's row, any token that has it."""
     rows = torch.arange(table.num_embeddings)
     if isinstance(table, TrimmedEmbedding):
         place_V = table.place_V.cpu().long()

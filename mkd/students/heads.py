@@ -1,4 +1,4 @@
-"""What every model here shares: a linear head for each task on top of one representation of the text."""
+"""Task heads: each model has one linear head per task on a representation that all tasks share."""
 
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,19 +12,27 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def on(model: Model, device: torch.device) -> Model:
-    """The model, moved to the device; PreTrainedModel's own `to` has a type that says nothing."""
+    """Returns the model, moved to the device. The type of PreTrainedModel's own `to` is useless to
+    mypy."""
     return nn.Module.to(model, device)
 
 
 def head_configs(datas: list[TaskData]) -> dict[str, dict[str, Any]]:
-    """Each task's head as plain values for a model's config.json: its labels, arity and scale of a score."""
+    """Returns the settings of each task's head, as plain values for a model's config.json.
+
+    - `labels`: the class names, in the order of the logits; empty for regression.
+    - `pair`: whether the task has two texts.
+    - `mean`, `std`: scale of a regression's scores.
+    """
     return {d.name: {"labels": list(d.kind.labels), "pair": d.kind.pair, "mean": d.mean, "std": d.std} for d in datas}
 
 
 class Answer(NamedTuple):
-    """What a model says of a batch, and how it came to it.
+    """A model's logits for a batch, with its hidden states.
 
-    logits_BC: of a task's head. states: [B, D] each, in the mean over the row's tokens: of the embeddings, then of each layer.
+    - `logits_BC`: of the task's head.
+    - `states`: [B, D] each, the means over each row's tokens; first of the embeddings, then of each
+      layer.
     """
 
     logits_BC: torch.Tensor
@@ -32,16 +40,17 @@ class Answer(NamedTuple):
 
 
 def token_mean(x_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
-    """The mean over the tokens that the mask shows [B, D]."""
+    """Returns the mean over the tokens that the mask shows [B, D]."""
     weights = mask_BL.unsqueeze(2).to(x_BLD.dtype)
     return (x_BLD * weights).sum(1) / weights.sum(1)
 
 
 class MultiTaskConfig(PreTrainedConfig):
-    """Settings that all multi-task models have.
+    """The settings that all multi-task models have.
 
-    tasks: by name, as head_configs gives them. max_tokens: the longest input, as it was trained. kept_tokens: rows of a
-    table of word embeddings that is trimmed; 0: it has a row for every token.
+    - `tasks`: head settings by task, from `head_configs`.
+    - `max_tokens`: maximum number of tokens of an input in training.
+    - `kept_tokens`: number of rows of a trimmed embedding table; 0: the table has all tokens.
     """
 
     model_type = "mkd"
@@ -62,13 +71,12 @@ class MultiTaskConfig(PreTrainedConfig):
 
 
 class Heads(nn.Module):
-    """One linear head a task: representation [B, D] -> logits [B, C].
-
-    The heads are in the order of the tasks' names: a saved config.json has its keys sorted.
-    """
+    """One linear head for each task, from the representation [B, D] to logits [B, C]."""
 
     def __init__(self, width: int, config: MultiTaskConfig) -> None:
         super().__init__()
+        # Sorted, as the keys in a saved config.json are: a loaded model has its heads in the same
+        # order.
         self.names = sorted(config.tasks)
         self.dropout = nn.Dropout(config.dropout)
         self.linears = nn.ModuleList(nn.Linear(width, len(config.tasks[name]["labels"]) or 1) for name in self.names)

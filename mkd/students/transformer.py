@@ -1,4 +1,4 @@
-"""A Transformer encoder with a head a task: the Transformer student, and the teacher too.
+"""A Transformer encoder with a head for each task: the Transformer student and the teacher.
 
 Axes: B rows, L tokens, D model width.
 """
@@ -19,7 +19,11 @@ from mkd.tokenization.tokens import Inputs
 
 
 class TransformerConfig(MultiTaskConfig):
-    """encoder: the config of any Hugging Face encoder as a dict, with its model_type. pooling: `mean` or `first`."""
+    """Settings of a Transformer.
+
+    - `encoder`: the config of any Hugging Face encoder as a dict, with its model_type.
+    - `pooling`: `mean` over the tokens, or the `first` token.
+    """
 
     model_type = "mkd_transformer"
 
@@ -30,7 +34,7 @@ class TransformerConfig(MultiTaskConfig):
 
 
 class TransformerStudent(PreTrainedModel):
-    """Any Hugging Face encoder; pairs come joined into one sequence by the tokenizer's special tokens."""
+    """Any Hugging Face encoder with task heads. A pair is one sequence with special tokens."""
 
     config_class = TransformerConfig
     config: TransformerConfig
@@ -42,14 +46,14 @@ class TransformerStudent(PreTrainedModel):
         self.encoder = without_pooler(AutoModel.from_config(encoder))
         self.shortened = shorten(self.encoder) if config.pooling == "first" else []
         self.whole = False
-        """Whether the last layer works for all tokens where a head sees the first alone."""
+        """Whether a shortened last layer computes all tokens all the same."""
         if config.kept_tokens:
             make_room(self, config.kept_tokens)
         self.heads = Heads(encoder.hidden_size, config)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Leaves the encoder's own initialisation, and torch's in the heads."""
+        """Keeps the encoder's own initialisation, and torch's initialisation of the heads."""
 
     def get_input_embeddings(self) -> nn.Module:
         embeddings: nn.Module = self.encoder.get_input_embeddings()
@@ -60,16 +64,17 @@ class TransformerStudent(PreTrainedModel):
 
     @property
     def state_widths(self) -> list[int]:
-        """Widths of an Answer's states."""
+        """Returns the widths of an Answer's states."""
         sizes = self.encoder.config
         return [sizes.hidden_size] * (1 + sizes.num_hidden_layers)
 
     def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
-        """Logits [B, C] of a task's head; with `states` an Answer."""
+        """Returns the logits [B, C] of a task's head, or an Answer if `states` is true."""
         mask_BL = inputs.mask[:, 0]
         types = {} if inputs.types is None else {"token_type_ids": inputs.types}
         asked = {"output_hidden_states": True} if states else {}
         for layer in self.shortened:
+            # Hidden states are means over all tokens, so the last layer must compute all of them.
             layer.whole = states or self.whole
         with attention_kernel(mask_BL.device.type):
             found = self.encoder(input_ids=inputs.ids[:, 0], attention_mask=mask_BL, **types, **asked)
@@ -83,14 +88,15 @@ class TransformerStudent(PreTrainedModel):
 
 
 BERTS = ("BertLayer", "ElectraLayer", "RobertaLayer", "XLMRobertaLayer")
-"""Layers that are built as BERT's are."""
+"""Layer classes with the structure of BERT's layer."""
 
 
 def shorten(encoder: PreTrainedModel) -> list[Any]:
-    """Makes the encoder's last layer work for the first token alone; none where its layers are not as BERT's.
+    """Makes the encoder's last layer compute the first token alone, and returns the changed layer.
 
-    The first still attends to all tokens, so what comes out for it is what it was; only the layer's keys and values, a sixth
-    of its products, are still taken for every token.
+    The first token still attends to all tokens, so its output is unchanged. Only the keys and
+    values, a sixth of the layer's products, are still computed for every token. Encoders whose
+    layers are not like BERT's stay unchanged; the list is then empty.
     """
     layers: list[Any] = [module for module in encoder.modules() if type(module).__name__ in BERTS]
     for layer in layers[-1:]:
@@ -99,7 +105,10 @@ def shorten(encoder: PreTrainedModel) -> list[Any]:
 
 
 def _first_token(layer: Any, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, *rest: Any, **named: Any) -> Any:
-    """A layer of BERT at the first token alone [B, 1, D]. attention_mask: [B, 1, L, L] or nothing."""
+    """Computes a BERT layer for the first token alone [B, 1, D].
+
+    - `attention_mask`: [B, 1, L, L] or None. For other shapes the whole layer is computed.
+    """
     if layer.whole or (attention_mask is not None and attention_mask.dim() != 4):
         return type(layer).forward(layer, hidden_states, attention_mask, *rest, **named)
     own, first = layer.attention.self, hidden_states[:, :1]
@@ -113,18 +122,23 @@ def _first_token(layer: Any, hidden_states: torch.Tensor, attention_mask: torch.
 
 
 def attention_kernel(device: str) -> AbstractContextManager[None]:
-    """What attention is computed by within: torch's choice, but plain products where a CPU trains in half precision.
+    """Returns the context in which attention is computed.
 
-    There the backward pass of torch's fused attention takes several times as long as in float32.
+    torch chooses the kernel, except on a CPU that trains in half precision. There the backward pass
+    of the fused kernel takes several times as long as in float32, so plain matrix products are
+    used.
     """
     half = device == "cpu" and torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
     return sdpa_kernel(SDPBackend.MATH) if half else nullcontext()
 
 
 def on_encoder(encoder: PreTrainedModel, pooling: str, shared: dict[str, Any]) -> TransformerStudent:
-    """Fresh heads on an encoder's weights. shared: the settings of MultiTaskConfig.
+    """Returns a Transformer with an encoder's weights and new heads.
 
-    Raises ValueError where the encoder has no positions for inputs as long as `max_tokens`, or cannot be built again.
+    - `shared`: the settings of MultiTaskConfig.
+
+    Raises ValueError if the encoder has fewer positions than `max_tokens`, or cannot be built from
+    its own config.
     """
     positions = _positions(encoder)
     if positions is not None and shared["max_tokens"] > positions:
@@ -141,9 +155,10 @@ def on_encoder(encoder: PreTrainedModel, pooling: str, shared: dict[str, Any]) -
 
 
 def _positions(encoder: PreTrainedModel) -> int | None:
-    """How many tokens the encoder has places for; None where it does not say.
+    """Returns the maximum number of tokens of the encoder, or None if it is unknown.
 
-    RoBERTa and its like count from the padding's number on: the places up to it are no token's.
+    RoBERTa and similar models count positions from the padding token's id + 1; the rows before are
+    unused.
     """
     tables = [m for name, m in encoder.named_modules() if name.endswith("position_embeddings") and isinstance(m, nn.Embedding)]
     if not tables:
@@ -154,9 +169,10 @@ def _positions(encoder: PreTrainedModel) -> int | None:
 
 
 def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
-    """The encoder less the pooling layer that some have: the heads pool by themselves.
+    """Returns the encoder without its pooling layer, as the heads have their own pooling.
 
-    What stands in its place has no weights; some architectures (LayoutLM, SqueezeBERT) call their pooler whatever it is.
+    The pooler is replaced by a module without weights instead of None, because some architectures
+    (LayoutLM, SqueezeBERT) always call it.
     """
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = nn.Identity()
@@ -164,7 +180,11 @@ def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
 
 
 def keep_layers(encoder: PreTrainedModel, layers: list[int]) -> PreTrainedModel:
-    """The encoder with only the stated layers, in that order. Raises ValueError for a layer that it does not have."""
+    """Reduces the encoder to the given layers, in the given order, and returns it.
+
+    Raises ValueError for a layer that does not exist, and for an architecture whose layers cannot
+    be selected.
+    """
     count = encoder.config.num_hidden_layers
     unknown = [layer for layer in layers if layer >= count]
     if unknown:
@@ -173,7 +193,7 @@ def keep_layers(encoder: PreTrainedModel, layers: list[int]) -> PreTrainedModel:
         )
     lists = {name: m for name, m in encoder.named_modules() if isinstance(m, nn.ModuleList) and len(m) == count}
     outer = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
-    # A layer of XLM is spread over several lists, which stand side by side.
+    # A layer of XLM is split over several lists, which are attributes of the same module.
     if len({name.rpartition(".")[0] for name in outer}) != 1:
         raise ValueError(f"student.init names a {encoder.config.model_type} model, whose layers cannot be taken one by one")
     for name in outer:
@@ -184,7 +204,8 @@ def keep_layers(encoder: PreTrainedModel, layers: list[int]) -> PreTrainedModel:
 
 
 def _keep_settings(config: PreTrainedConfig, count: int, layers: list[int]) -> None:
-    """Takes the same layers out of settings that have a value a layer, such as ModernBERT's kinds of attention."""
+    """Selects the same layers in settings with one value per layer, such as ModernBERT's attention
+    types."""
     by_layer = {
         name: [value[layer] for layer in layers]
         for name, value in vars(config).items()

@@ -1,1 +1,1 @@
-"""Rows of text as token ids: tokenizers, vocabularies, stores of tokens."""
+"""Tokenization: rows of text as token ids, token stores, vocabularies and learnt tokenizers."""

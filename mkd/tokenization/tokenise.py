@@ -1,4 +1,4 @@
-"""Rows of text turned into a TokenStore."""
+"""Tokenises rows of text into token stores on disk."""
 
 import hashlib
 from collections import deque
@@ -27,20 +27,25 @@ from mkd.tokenization.tokens import Side, TaskData, TokenStore
 
 CHUNK_ROWS = 10_000
 CHUNK_CHARACTERS = 1 << 21
-"""A chunk of rows ends at either: a tokenizer takes some hundred bytes a token until its ids are copied out."""
+"""A chunk of rows ends at CHUNK_ROWS rows or at this many characters. A tokenizer needs some
+hundred bytes of memory per token until its ids are copied."""
 LABELS = "labels.float64"
 """The file of a store that holds the labels."""
 CHUNKS_AT_ONCE = 2
-"""Tokenised at a time. Each is spread over all cores; the second keeps them busy while the first one's ids are copied."""
+"""Number of chunks tokenised at the same time. Each uses all cores; the second keeps them busy
+while the ids of the first are copied."""
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Hash of everything that decides which ids a text gets."""
+    """Returns a hash of everything that determines the token ids of a text."""
     return hashlib.sha256(unpadded(tokenizer).to_str().encode()).hexdigest()
 
 
 def unpadded(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
-    """The tokenizer's own engine, less the padding and truncation that some checkpoints have saved into it."""
+    """Returns the tokenizer's backend, and switches off its padding and truncation.
+
+    Some checkpoints save these settings. The change is made in the tokenizer itself.
+    """
     backend: Tokenizer = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
@@ -50,7 +55,7 @@ def unpadded(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 def token_store(
     root: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenizerBase, max_length: int, report: Report = silent
 ) -> TokenStore:
-    """The split's rows as tokens, cut as `encode_rows` does; read from disk where they have been made before."""
+    """Returns the split's rows as tokens, truncated as in `encode_rows`; cached on disk."""
     parts = {
         "rows": split.fingerprint,
         "tokenizer": tokenizer_fingerprint(tokenizer),
@@ -65,9 +70,9 @@ def token_store(
 
 
 def mask_of(tokenizer: PreTrainedTokenizerBase) -> str:
-    """What the tokenizer reads in a text as its mask token, or, if it has none, as its unknown token.
+    """Returns the text that the tokenizer reads as its mask token, or else as its unknown token.
 
-    Raises ValueError where it has neither as a token that text can hold.
+    Raises ValueError if it has neither, or if text cannot contain them.
     """
     for token in (tokenizer.mask_token, tokenizer.unk_token):
         if token is not None and encode(unpadded(tokenizer), [token], 2).ids.tolist() == [tokenizer.convert_tokens_to_ids(token)]:
@@ -83,7 +88,10 @@ def _with_mask(rows: Callable[[], Iterator[Row]], mask: str) -> Iterator[Row]:
 
 
 def joined_store(root: Path, stores: list[TokenStore]) -> TokenStore:
-    """The rows of all stores, one store after another: copied, not tokenised again; of one store, that one."""
+    """Returns one store with the rows of all stores in order; a single store is returned itself.
+
+    Tokens are copied, not computed again.
+    """
     if len(stores) == 1:
         return stores[0]
     parts = {"joined": [store.fingerprint for store in stores]} | made_by("tokens")
@@ -115,7 +123,10 @@ def _write_joined(folder: Path, stores: list[TokenStore]) -> None:
 def task_data(
     root: Path, task: Task, tokenizer: PreTrainedTokenizerBase, config: DataConfig, seed: int, report: Report = silent
 ) -> TaskData:
-    """Stores of all splits of a task, and its rows to train on and to select by."""
+    """Returns the token stores of all splits of a task, with its rows for training and selection.
+
+    For regression it also has the mean and standard deviation of the labels of the training rows.
+    """
     splits = (task.train, *task.added)
     train = joined_store(root, [token_store(root, split, task.kind, tokenizer, config.max_length, report) for split in splits])
     dev = {name: token_store(root, split, task.kind, tokenizer, config.max_length, report) for name, split in task.dev.items()}
@@ -124,13 +135,13 @@ def task_data(
     if not task.kind.labels:
         learnt = train.labels[rows.train_rows]
         least, most = float(np.nanmin(learnt)), float(np.nanmax(learnt))
-        # Of equal labels the sums' rounding would be the spread.
+        # The standard deviation of equal labels would be a rounding error, and no divisor.
         mean, std = (least, 1.0) if least == most else (float(np.nanmean(learnt)), float(np.nanstd(learnt)))
     return TaskData(task.name, task.kind, train, dev, rows.train_rows, rows.selection_rows, mean, std, rows.found)
 
 
 class Chunk(NamedTuple):
-    """Rows that follow one another, as tokens. sides: of the first texts, then of the second ones of pairs."""
+    """Consecutive rows as tokens. `sides` are the first texts and, for pairs, the second texts."""
 
     sides: tuple[Texts, ...]
     labels: np.ndarray
@@ -156,9 +167,10 @@ def _tokenised(backend: Tokenizer, pair: bool, max_length: int, rows: list[Row])
 
 
 def _in_order(work: Callable[[list[Row]], Chunk], rows: Iterable[Row]) -> Generator[Chunk, None, None]:
-    """The work on each chunk of rows, in their order and a few chunks at a time; more rows are read meanwhile.
+    """Yields the result of `work` for each chunk of rows, in order; later rows are read meanwhile.
 
-    Threads do: the tokenizer works outside of Python's lock, so that only reading rows and copying ids take turns.
+    It uses threads: the tokenizer releases Python's global lock, so that only reading rows and
+    copying ids take turns.
     """
     waiting: deque[Future[Chunk]] = deque()
     with ThreadPoolExecutor(CHUNKS_AT_ONCE) as pool:
@@ -171,11 +183,12 @@ def _in_order(work: Callable[[list[Row]], Chunk], rows: Iterable[Row]) -> Genera
                 yield waiting.popleft().result()
         finally:
             for future in waiting:
+                # If the consumer stops early, chunks that no thread has begun are dropped.
                 future.cancel()
 
 
 def _write(folder: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenizerBase, max_length: int, report: Report) -> None:
-    """Streams the rows through the tokenizer into raw files; only a few chunks are ever in memory."""
+    """Streams the rows through the tokenizer into raw files; only a few chunks are in memory."""
     sides = ("a", "b") if kind.pair else ("a",)
     files_of_sides = [f"{side}{part}" for side in sides for part in (".int32", "_offsets.int64")] + [LABELS]
     ends = dict.fromkeys(sides, 0)
@@ -200,7 +213,10 @@ def _write(folder: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenize
 def read_side(
     stores: Stores, tasks: list[Task], tokenizer: PreTrainedTokenizerBase, device: torch.device, role: str, report: Report
 ) -> Side:
-    """The tasks by this tokenizer; role: whose, for the report."""
+    """Returns the tasks as one model's tokenizer reads them.
+
+    - `role`: the model's role, for progress reports.
+    """
     told = phase(report, "", f"{role} tokens")
     datas = []
     for index, task in enumerate(tasks):

@@ -1,4 +1,4 @@
-"""Rows of text as tokens: on disk, in a batch, and as a model wants them laid out.
+"""Rows of text as tokens: on disk, in a batch, and in a model's layout.
 
 Axes: B rows of a batch, S texts of a row (1 or 2), L tokens.
 """
@@ -16,11 +16,13 @@ from mkd.tasks.task import Kind
 
 
 class TokenStore(NamedTuple):
-    """A split's rows as tokens without special ones; labels float64, NaN where there is none.
+    """A split's rows as tokens without special tokens.
 
-    Labels keep all digits until they are on a model's scale: those of a regression may differ by far less than they are large.
-
-    parts: of stores that were put one after another, those; what is computed of rows is computed and kept for each part.
+    - `a`, `b`: the first texts and the second texts; `b` is None for single texts.
+    - `labels`: float64, NaN for rows without a label. The precision matters: the labels of a
+      regression may differ by much less than their size.
+    - `parts`: the stores that this one consists of, if it was joined. What is computed for the rows
+      is cached for each part.
     """
 
     a: Texts
@@ -31,10 +33,11 @@ class TokenStore(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """A batch of token ids with what tells text from padding.
+    """A padded batch of token ids.
 
-    ids, mask [B, S, L]: S is 1 for single texts and for pairs joined into one sequence. types [B, L] of joined
-    sequences, 0 in the first text and 1 in the second; None where the model has no such embedding.
+    - `ids`, `mask` [B, S, L]: S is 1 for single texts and for pairs joined into one sequence. The
+      mask is True for tokens and False for padding.
+    - `types` [B, L]: token types of joined sequences; None if the model takes none.
     """
 
     ids: torch.Tensor
@@ -47,16 +50,19 @@ class Inputs(NamedTuple):
 
 
 def as_inputs(batch: Arrays) -> Inputs:
-    """The arrays as tensors on the CPU, without a copy."""
+    """Returns the arrays as tensors on the CPU, without a copy."""
     types = None if batch.types is None else torch.from_numpy(batch.types)
     return Inputs(torch.from_numpy(batch.ids), torch.from_numpy(batch.mask), types)
 
 
 class TaskData(NamedTuple):
-    """A task ready to learn from: its stores, which training rows are for what, and the scale of its labels.
+    """A task that is ready for training: its token stores, its rows, and the scale of its labels.
 
-    mean, std: of the labels that are learnt from, for regression; a model's logit is (label - mean) / std.
-    found: of the rows, where they were split by groups.
+    - `dev`: stores of the dev splits, by name.
+    - `train_rows`, `selection_rows`: row numbers in the train store.
+    - `mean`, `std`: of the training rows' labels for regression, else 0 and 1. A regression logit
+      is (label - mean) / std.
+    - `found`: statistics of the selection split; None if `carved` has not split the rows.
     """
 
     name: str
@@ -71,7 +77,7 @@ class TaskData(NamedTuple):
 
 
 class Side(NamedTuple):
-    """What one model reads: the tasks as its tokenizer gives them, and where it runs."""
+    """The data of one model: the tasks in its tokenizer's tokens, and its device."""
 
     tokenizer: PreTrainedTokenizerBase
     datas: list[TaskData]
@@ -79,7 +85,15 @@ class Side(NamedTuple):
 
 
 def layout_of(tokenizer: PreTrainedTokenizerBase, joined: bool, max_length: int) -> Layout:
-    """The layout for a model that takes pairs `joined` by this tokenizer's special tokens, or one by one."""
+    """Returns the layout of a model with this tokenizer.
+
+    - `joined`: whether the model takes a pair as one sequence with special tokens, or each text by
+      itself.
+    - `max_length`: maximum number of tokens in a sequence.
+
+    The special tokens and token types are read from the tokenizer's own output. Raises ValueError
+    if rows in this layout would differ from the tokenizer's output.
+    """
     pad = tokenizer.pad_token_id or 0
     if not joined:
         return Layout(False, pad, max_length)
@@ -101,9 +115,10 @@ def layout_of(tokenizer: PreTrainedTokenizerBase, joined: bool, max_length: int)
 
 
 class Template(NamedTuple):
-    """What a tokenizer puts around texts. tokens: before the first, between them, and after the last.
+    """The special tokens that a tokenizer adds.
 
-    types: of each of those and of each text as a whole, from the left.
+    - `tokens`: those before the first text, between the texts, and after the last text.
+    - `types`: the token type of each special token and of each text as a whole, from left to right.
     """
 
     tokens: tuple[tuple[int, ...], ...]
@@ -111,7 +126,7 @@ class Template(NamedTuple):
 
 
 def _sample(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """Two texts that this tokenizer finds tokens in."""
+    """Returns two texts for which this tokenizer has tokens."""
     special = set(tokenizer.all_special_tokens)
     for text in chain(("a", "b"), (token for token in tokenizer.get_vocab() if token not in special)):
         if tokenizer(text, add_special_tokens=False)["input_ids"]:
@@ -120,11 +135,16 @@ def _sample(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
 
 
 def _template(tokenizer: PreTrainedTokenizerBase, *texts: str) -> Template:
-    """Read off the tokenizer's own answer for a text or two. Raises ValueError where it does not keep them apart, in order."""
+    """Returns the template that the tokenizer uses for one or two texts.
+
+    Raises ValueError if the texts are not separate and in order in its output.
+    """
     found = tokenizer(*texts)
     ids, sides = found["input_ids"], found.sequence_ids(0)
     types = found.get("token_type_ids", [0] * len(ids))
     spans = [[place for place, side in enumerate(sides) if side == text] for text in range(len(texts))]
+    # Boundaries between special tokens and texts. They ascend only if the texts are apart and in
+    # order.
     ends = [0, *(end for span in spans if span for end in (span[0], span[-1] + 1)), len(ids)]
     if not all(spans) or ends != sorted(ends):
         raise ValueError(_cannot(tokenizer))
@@ -134,7 +154,7 @@ def _template(tokenizer: PreTrainedTokenizerBase, *texts: str) -> Template:
 
 
 def _check(tokenizer: PreTrainedTokenizerBase, layout: Layout, a: str, b: str) -> None:
-    """Raises ValueError where rows in this layout are not as the tokenizer makes them."""
+    """Raises ValueError if rows in this layout differ from the tokenizer's output."""
     for texts in ((a,), (b,), (a, b), (b, a)):
         encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
         sides = [Texts(np.array(ids, dtype="<i4"), np.array([0, len(ids)])) for ids in encoded]

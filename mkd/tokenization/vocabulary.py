@@ -1,4 +1,4 @@
-"""Which of a tokenizer's tokens the tasks use."""
+"""Token frequencies in the tasks' text, and the tokens that a trimmed vocabulary keeps."""
 
 from collections.abc import Iterator
 
@@ -14,10 +14,16 @@ CHUNK_TOKENS = 1 << 22
 def kept_tokens(
     datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, vocab_size: int, min_count: int
 ) -> tuple[np.ndarray, int]:
-    """Ids of the tokens to keep, sorted, and the unknown token's: those seen at least `min_count` times, and all special ones.
+    """Returns the sorted ids of the tokens to keep, and the id of the unknown token.
 
-    vocab_size: rows of the table, which may have more than the tokenizer has tokens. Raises ValueError where the tokenizer
-    has no unknown token, or no token is seen so often.
+    Kept are the tokens that occur at least `min_count` times in `training_counts`, and all special
+    tokens.
+
+    - `vocab_size`: number of rows of the embedding table, which may be larger than the tokenizer's
+      vocabulary.
+
+    Raises ValueError if the tokenizer has no unknown token, or if no token occurs `min_count`
+    times.
     """
     unknown = tokenizer.unk_token_id
     if unknown is None:
@@ -30,11 +36,15 @@ def kept_tokens(
 
 
 def training_counts(datas: list[TaskData], vocab_size: int) -> np.ndarray:
-    """How often each token occurs [vocab_size] int64 in the tasks' training rows, with a label and without."""
+    """Returns how often each token occurs [vocab_size] int64 in the tasks' train stores.
+
+    Rows without a label count too, and rows that overlap with the selection rows. The selection
+    rows themselves do not.
+    """
     count_V = np.zeros(vocab_size, dtype=np.int64)
     for data in datas:
         for texts in (data.train.a,) if data.train.b is None else (data.train.a, data.train.b):
-            # The rows that are set apart are few: all rows less those are counted without gathering anything large.
+            # The selection rows are few. Subtracting their tokens avoids a copy of all other rows.
             for chunk in _chunks(texts):
                 count_V += np.bincount(chunk, minlength=vocab_size)
             count_V -= np.bincount(_ids(texts, data.selection_rows), minlength=vocab_size)
@@ -47,7 +57,7 @@ def _chunks(texts: Texts) -> Iterator[np.ndarray]:
 
 
 def _ids(texts: Texts, rows: np.ndarray) -> np.ndarray:
-    """The token ids of these rows, one row after another."""
+    """Returns the token ids of the given rows, concatenated."""
     lengths = texts.lengths(rows)
     before = np.cumsum(lengths) - lengths
     ids: np.ndarray = texts.ids[np.arange(lengths.sum()) + np.repeat(texts.offsets[rows] - before, lengths)]

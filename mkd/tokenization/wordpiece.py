@@ -1,4 +1,4 @@
-"""A tokenizer learnt from the tasks' own training text, for teachers that start from scratch."""
+"""A WordPiece tokenizer learnt from the tasks' training text, for teachers trained from scratch."""
 
 from collections.abc import Iterator, Set
 from pathlib import Path
@@ -9,19 +9,23 @@ from transformers import PreTrainedTokenizerFast
 from mkd.tasks.task import Task
 
 LONGEST_WORD = 100
-"""Characters of the longest word: WordPiece takes a longer one for unknown as a whole."""
+"""Maximum number of characters in a word. WordPiece takes a longer word as unknown."""
 MARKS = 10
-"""Of these characters so many may be marks of the word's last letter."""
+"""Of these characters, the number that may be combining marks of the word's last letter."""
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def learn_wordpiece(tasks: list[Task], vocabulary: int, folder: Path) -> None:
-    """A lower-casing WordPiece tokenizer with BERT's special tokens, learnt from all training texts.
+    """Learns a lower-casing WordPiece tokenizer with BERT's special tokens and saves it.
 
-    Added text has no part in it: the teacher stays the same, and is stored once, whatever text is added for it to label.
+    - `vocabulary`: number of word pieces.
+
+    It is learnt from the text of all train splits. Added text (transfer text, augmented rows) is
+    not used, so that the teacher and its cache entry stay the same whatever text it labels.
     """
-    # The trainer numbers the letters in a random order and breaks ties between merges by those numbers, so a first
-    # pass finds the letters, and a second one merges them under numbers that are fixed beforehand.
+    # The trainer numbers the letters in random order and uses these numbers to break ties between
+    # merges. To be reproducible, a first pass collects the letters, and a second one learns merges
+    # with fixed numbers.
     letters = _at_all_places(_word_pieces(tasks, 0, SPECIAL_TOKENS).keys() - set(SPECIAL_TOKENS))
     pieces = _word_pieces(tasks, vocabulary, SPECIAL_TOKENS + letters)
     tokenizer = _wordpiece(models.WordPiece(pieces, unk_token="[UNK]"))
@@ -38,11 +42,12 @@ def learn_wordpiece(tasks: list[Task], vocabulary: int, folder: Path) -> None:
 
 
 def _wordpiece(model: models.WordPiece) -> Tokenizer:
-    """The model behind BERT's rules for where words begin and end, but for accents and long words.
+    """Returns the model with BERT's word boundaries, except for accents and long words.
 
-    Accents, vowel signs and tone marks stay, as they tell words apart. A letter and its marks are one character where Unicode has
-    one, however they were typed. What goes on for longer than a word may, as a sentence does in a script without spaces, is cut
-    into words, before a letter rather than before its marks.
+    Accents, vowel signs and tone marks are kept, because they distinguish words. Unicode's NFC form
+    joins a letter and its marks into one character where such a character exists. A run of text
+    above the maximum length of a word, for example a sentence in Thai, is split into words. It is
+    split before a letter, not before its marks.
     """
     tokenizer = Tokenizer(model)
     bert = normalizers.BertNormalizer(lowercase=True, strip_accents=False)
@@ -55,12 +60,14 @@ def _wordpiece(model: models.WordPiece) -> Tokenizer:
 
 
 def _at_all_places(pieces: Set[str]) -> list[str]:
-    """The letters of the pieces as what a word begins with and as what it goes on with, of those that words are made of.
+    """Returns the letters of the pieces as word beginnings and as continuations (`##`).
 
-    A letter that was seen in the one place alone would make a word unknown that has it in the other.
+    A letter seen in only one of these positions would make a word with it in the other one unknown.
+    Punctuation has no continuation.
     """
     rules = _wordpiece(models.WordPiece())
     letters = {piece.removeprefix("##") for piece in pieces}
+    # Punctuation is a word by itself, so that two of it are two words; a letter of a word is not.
     inside = {
         letter for letter in letters if len(rules.pre_tokenizer.pre_tokenize_str(rules.normalizer.normalize_str(letter * 2))) == 1
     }
@@ -68,7 +75,10 @@ def _at_all_places(pieces: Set[str]) -> list[str]:
 
 
 def _word_pieces(tasks: list[Task], vocabulary: int, first: list[str]) -> dict[str, int]:
-    """Word pieces and their ids, learnt from all training texts: `first`, all letters, then the most frequent merges."""
+    """Learns word pieces from all training texts, and returns their ids.
+
+    `first` come first, then all letters, then the most frequent merges.
+    """
     tokenizer = _wordpiece(models.WordPiece(unk_token="[UNK]"))
     trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=first, show_progress=False)
     tokenizer.train_from_iterator(_texts(tasks), trainer)

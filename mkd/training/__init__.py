@@ -1,1 +1,1 @@
-"""The training loop and all that it is made of: batches, losses, schedules, optimiser, state, processes."""
+"""The training loop and its components: batches, losses, schedules, optimisers and saved state."""

@@ -1,6 +1,6 @@
-"""Which task and rows each training step sees, and their assembly into tensors without a loop over rows.
+"""Draws the task and the rows of each training step, and builds tensors without a loop over rows.
 
-Axes: B rows of a batch, C classes; N draws of a task, T tasks.
+Axes: B rows of a batch, C classes, N draws of a task, T tasks.
 """
 
 import zlib
@@ -19,16 +19,20 @@ from mkd.training.matching import States
 from mkd.training.schedule import linear
 
 POOL_BATCHES = 64
-"""Rows are sorted by length within pools of so many batches: like lengths together, yet drawn anew every epoch."""
+"""Number of batches in a pool. Rows are sorted by length within a pool, which keeps padding short.
+Each epoch shuffles the rows into new pools."""
 
 ORDER_BLOCK = 1024
-"""Tasks are drawn so many at a time."""
+"""Number of task draws that are computed at once."""
 
 
 class Batch(NamedTuple):
-    """Rows of one task. labels_B: NaN where there is none, regression scores on the model's scale.
+    """Rows of one task.
 
-    states_BKD: the teacher's hidden states of K layers, in half precision, where they are to be matched.
+    - `labels_B`: NaN for rows without a label. Regression scores are on the model's scale.
+    - `teacher_BC`: the teacher's logits; None for training on hard labels.
+    - `states_BKD`: the teacher's hidden states of K layers in half precision; None unless they are
+      matched.
     """
 
     task: str
@@ -39,9 +43,12 @@ class Batch(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A task's rows to draw from, with the teacher's logits for all rows of its train store, or None for hard labels.
+    """The rows of a task that training draws from.
 
-    states: the teacher's hidden states for the same rows, where they are to be matched.
+    - `rows`: row numbers in the task's train store.
+    - `teacher`: the teacher's logits for all rows of the train store; None for training on hard
+      labels.
+    - `states`: the teacher's hidden states for the same rows; None unless they are matched.
     """
 
     data: TaskData
@@ -51,25 +58,29 @@ class Source(NamedTuple):
 
 
 def check_weights(tasks: list[str], config: SamplingConfig) -> None:
-    """Raises ValueError where the explicit weights do not name just the tasks there are."""
+    """Raises ValueError if sampling.weights does not have exactly one weight for each task."""
     if config.weights and sorted(config.weights) != sorted(tasks):
         raise ValueError(f"sampling.weights names {sorted(config.weights)}; allowed: a weight for each of {sorted(tasks)}")
 
 
 def probabilities(sources: list[Source], config: SamplingConfig, share: float = 0.0) -> np.ndarray:
-    """How likely each task is drawn when `share` of the training is done: rows**alpha, or the weights, over their sum [T].
+    """Returns the probability of each task [T] after a `share` of the training, from 0 to 1.
 
-    Raises ValueError where the explicit weights do not name just the tasks there are.
+    A task's probability is proportional to rows**alpha, or to its weight in sampling.weights.
+
+    Raises ValueError if sampling.weights does not have exactly one weight for each task.
     """
     names = [source.data.name for source in sources]
     check_weights(names, config)
     if config.weights:
         weights = np.array([config.weights[name] for name in names], dtype=float)
-        weights /= weights.max()  # the sum of large ones would be infinite
+        # The sum of very large weights would be infinite.
+        weights /= weights.max()
     else:
         logs = np.log([len(source.rows) for source in sources])
         alpha = linear(config.alpha, config.alpha_end, share)
-        # By the likeliest task: whatever alpha is, its power is 1, and none of the others overflows.
+        # Relative to the most likely task, whose power is then 1 for any alpha. No other power
+        # overflows.
         logs -= logs.max() if alpha > 0 else logs.min()
         with np.errstate(over="ignore"):
             weights = np.exp(alpha * logs)
@@ -80,47 +91,56 @@ def probabilities(sources: list[Source], config: SamplingConfig, share: float = 
 def joint_batches(
     sources: list[Source], layout: Layout, batch_size: int, sampling: SamplingConfig, seed: int, draws: int = 1, start: int = 0
 ) -> Iterator[Batch]:
-    """Batches without end, each of one task; the order depends on the seed alone.
+    """Yields batches without end, each of one task. The order depends on the seed alone.
 
-    draws: how many batches the training takes, over which alpha moves where it does. start: batches that are passed over,
-    without being put together.
+    - `draws`: number of batches in the whole training, over which alpha moves if alpha_end is set.
+    - `start`: number of first batches to skip; they are not assembled.
     """
     streams = [_row_batches(source, layout, batch_size, seed) for source in sources]
     for place, index in enumerate(task_order(sources, sampling, seed, draws, batch_size)):
         rows = next(streams[index])
+        # Skipped batches still draw their rows, so that each task's stream is where it was.
         if place >= start:
             yield assemble(sources[index], rows, layout)
 
 
 def task_order(sources: list[Source], sampling: SamplingConfig, seed: int, draws: int, batch_size: int) -> Iterator[int]:
-    """Which task each batch is of, without end: by its probabilities, each in turn, or as often an epoch as it has batches.
+    """Yields the index of each batch's task, without end, in the order that sampling.order says.
 
-    draws: as in joint_batches.
+    - `random`: drawn by the tasks' probabilities.
+    - `round_robin`: each task in turn.
+    - `epoch`: once per epoch for each batch of the task, in random order.
+
+    `draws` is as in `joint_batches`.
     """
+    # The first two orders never end, so the code below them runs for `random` alone.
     if sampling.order == "round_robin":
         yield from cycle(range(len(sources)))
     if sampling.order == "epoch":
         yield from _epochs([-(-len(source.rows) // batch_size) for source in sources], seed)
     generator = np.random.default_rng([seed, 1])
     for start in count(0, ORDER_BLOCK):
+        # With a constant alpha one row of probabilities serves all draws of a block.
         moving = ORDER_BLOCK if sampling.alpha_end is not None else 1
         shares = np.minimum(1.0, (start + np.arange(moving)) / max(1, draws - 1))
         chances_NT = np.stack([probabilities(sources, sampling, share) for share in shares])
         ends_NT = chances_NT.cumsum(axis=1)
+        # Rounding could leave the last bound below 1, and a draw above it would have no task.
         ends_NT /= ends_NT[:, -1:]
         yield from (generator.random(ORDER_BLOCK)[:, None] >= ends_NT).sum(axis=1).tolist()
 
 
 def _epochs(num_batches: list[int], seed: int) -> Iterator[int]:
-    """Each task as often as it has batches, shuffled, epoch after epoch: drawn without replacement (Liu et al. 2019)."""
+    """Yields each task as often as it has batches, shuffled, for each epoch (Liu et al. 2019)."""
     tasks = np.repeat(np.arange(len(num_batches)), num_batches)
     for epoch in count():
         yield from np.random.default_rng([seed, 1, epoch]).permutation(tasks).tolist()
 
 
 def _row_batches(source: Source, layout: Layout, batch_size: int, seed: int) -> Iterator[np.ndarray]:
-    """Every row once an epoch, in batches of like length, epoch after epoch."""
+    """Yields batches of rows of similar length without end; each epoch has every row once."""
     lengths = partial(sequence_lengths, source.data.train, layout)
+    # Seeded by the task's name: a task's batches stay the same if other tasks are added.
     task = zlib.crc32(source.data.name.encode())
     epoch = 0
     while True:
@@ -131,11 +151,16 @@ def _row_batches(source: Source, layout: Layout, batch_size: int, seed: int) -> 
 def epoch_batches(
     rows: np.ndarray, lengths: Callable[[np.ndarray], np.ndarray], batch_size: int, generator: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """The rows once each: shuffled, sorted by length within a pool, cut into batches, which come in random order.
+    """Yields batches that hold each row once, in random order, each of rows of similar length.
 
-    As few batches as hold the rows, whose sizes differ by one at most: a batch's loss is the mean over its rows, and so a row
-    of a short one would weigh more. Which ones are a row short is drawn anew, as it must not be the longest rows' each time.
-    lengths: of some rows; asked for one pool at a time, so that of all rows nothing but their order is held.
+    The rows are shuffled, sorted by length within a pool, and cut into batches. There are as few
+    batches as can hold the rows, and their sizes differ by at most one. The loss of a batch is a
+    mean over its rows, so a row of a much shorter batch would have more weight. The batches that
+    are one row short are drawn anew in each call; otherwise the longest rows would always be in
+    them.
+
+    - `lengths`: returns the lengths of the given rows. It is called for one pool at a time, so that
+      only the order of the rows is in memory.
     """
     shuffled = generator.permutation(rows)
     num_batches = -(-len(rows) // batch_size)
@@ -152,7 +177,7 @@ def epoch_batches(
 
 
 def assemble(source: Source, rows: np.ndarray, layout: Layout) -> Batch:
-    """The batch of these rows of the task's train store."""
+    """Returns the batch of the given rows of a task's train store."""
     data = source.data
     labels = (data.train.labels[rows] - data.mean) / data.std
     teacher = None if source.teacher is None else torch.from_numpy(source.teacher[rows])
@@ -161,5 +186,5 @@ def assemble(source: Source, rows: np.ndarray, layout: Layout) -> Batch:
 
 
 def gather(store: TokenStore, rows: np.ndarray, layout: Layout) -> Inputs:
-    """Rows of a store as padded tensors, as the layout wants them."""
+    """Returns rows of a store as padded tensors in the model's layout."""
     return as_inputs(padded(store, rows, layout))

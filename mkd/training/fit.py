@@ -1,4 +1,4 @@
-"""A model trained on rows of several tasks: a teacher's refinement, a distillation and a fine-tuning are one and the same."""
+"""Trains a model on rows of several tasks: teacher refinement, distillation and fine-tuning."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -19,8 +19,10 @@ from mkd.training.trainer import Trained, train
 class Lesson(NamedTuple):
     """What a model is trained on, and how.
 
-    sources: the rows of each task with what they are learnt from. selection: the tasks by whose selection rows the best step is
-    chosen. layout: of the model. precision: that of the scoring.
+    - `sources`: the rows of each task, with the teacher's logits or None.
+    - `selection`: the tasks whose selection rows choose the best step.
+    - `layout`: the model's token layout.
+    - `precision`: precision of scoring on the selection rows.
     """
 
     sources: list[Source]
@@ -33,7 +35,10 @@ class Lesson(NamedTuple):
 
 
 def fit(model: Student, lesson: Lesson, report: Report = silent, checkpoint: Checkpoint | None = None) -> Trained:
-    """Trains the model in place, jointly on all tasks; raises what `train` does, and ValueError for states that do not match."""
+    """Trains the model in place, jointly on all tasks, and returns the best step and its score.
+
+    Raises ValueError as `train` does, and if a layer in loss.match.student_layers does not exist.
+    """
     sources, how = lesson.sources, lesson.train
 
     def batches(start: int) -> Iterator[Batch]:

@@ -1,11 +1,13 @@
-"""Hidden states of a teacher for the student to match: how far its own are from them after a learnt linear map.
+"""Matches the student's hidden states to the teacher's through a learnt linear map.
 
-What is matched is one vector a row and layer, the mean over the row's tokens. So a student of any kind can match a teacher of
-any tokenizer, whose tokens are not the student's, and a stored row costs a few hundred numbers whatever its length. As a
-linear map of a mean is the mean of the maps, this is TinyBERT's loss (Jiao et al. 2020) on the means instead of the tokens.
-It is told in shares of the states' variance, as one teacher's states can be many times larger than another's.
+The loss compares one vector per row and layer: the mean over the row's tokens. Therefore any kind
+of student can match a teacher with another tokenizer, and a stored row needs a few hundred numbers
+at any length. A linear map of a mean is the mean of the mapped vectors. So this is TinyBERT's loss
+(Jiao et al. 2020) on means instead of tokens. It is divided by the variance of the teacher's
+states, because one teacher's states can be many times larger than another's.
 
-Axes: B rows of a batch, R rows of a store, K stored layers, D the teacher's width, E the student's; T tasks, P pairs of layers.
+Axes: B rows of a batch, R rows of a store, K stored layers, D the teacher's width, E the student's,
+T tasks, P pairs of layers.
 """
 
 from collections.abc import Mapping
@@ -20,14 +22,16 @@ from mkd.config import MatchConfig
 from mkd.training.losses import LossTerms
 
 SAMPLE_ROWS = 4096
-"""Rows, evenly spread over a task's, that tell the variance of its states."""
+"""Number of rows, evenly spaced over a task's rows, from which the variance of the states is
+estimated."""
 
 
 class States(NamedTuple):
     """A teacher's hidden states for the rows of one task's train store.
 
-    teacher: its key; tasks of one teacher share the maps. places: on axis K, of each of loss.match.teacher_layers.
-    parts: float16 [R, K, D] of the rows, one after another, memory-mapped.
+    - `teacher`: the teacher's key. Tasks with the same teacher share the linear maps.
+    - `places`: for each of loss.match.teacher_layers, its index on axis K.
+    - `parts`: float16 arrays [R, K, D], memory-mapped; together they hold all rows in order.
     """
 
     teacher: str
@@ -35,7 +39,7 @@ class States(NamedTuple):
     parts: list[np.ndarray]
 
     def of(self, rows_B: np.ndarray) -> np.ndarray:
-        """The states [B, K, D] of these rows."""
+        """Returns the states [B, K, D] of the given rows."""
         if len(self.parts) == 1:
             only_BKD: np.ndarray = self.parts[0][rows_B]
             return only_BKD
@@ -48,7 +52,7 @@ class States(NamedTuple):
         return found_BKD
 
     def variances(self) -> torch.Tensor:
-        """The variance over rows, in the mean over D, of each of the layers that `places` are of [P]."""
+        """Returns the variance over rows, averaged over D, for each pair of layers [P]."""
         num_rows = sum(len(part) for part in self.parts)
         rows = np.linspace(0, num_rows - 1, min(num_rows, SAMPLE_ROWS)).astype(np.int64)
         variance_K = self.of(rows).astype(np.float32).var(axis=0).mean(axis=1)
@@ -56,17 +60,24 @@ class States(NamedTuple):
 
 
 class Matching(nn.Module):
-    """Adds to a batch's loss what its hidden states are worth; the maps are learnt beside the student and then thrown away.
+    """Adds the distance between the student's and the teacher's hidden states to a batch's loss.
 
-    match = mean over the pairs of layers of MSE(h_S W + b, h_T) / Var(h_T), in float32, with a W [E, D] of its own for each pair
-    and teacher (Jiao et al. 2020, TinyBERT, equation 8; of layer 0 equation 9; there without b and Var). So 1 is a student
-    that knows no more than the mean state of the task's rows, 0 one that knows each. total grows by weight * match.
+    match = mean over the pairs of layers of MSE(h_S W + b, h_T) / Var(h_T), in float32. Each pair
+    of layers and each teacher has its own W [E, D]. The total grows by weight * match. The maps are
+    trained together with the student and discarded afterwards.
+
+    A match of 1 is that of a student which knows only the mean state of the task's rows; 0 is an
+    exact match. Source: Jiao et al. 2020, TinyBERT, equation 8, and equation 9 for layer 0; both
+    without b and Var.
     """
 
     variance_TP: torch.Tensor
 
     def __init__(self, widths: list[int], known: Mapping[str, States], config: MatchConfig) -> None:
-        """widths: of the student's states. known: by task. Raises ValueError for a layer that the student does not have."""
+        """Takes the widths of the student's states, and the teacher's states by task.
+
+        Raises ValueError if a layer in loss.match.student_layers does not exist.
+        """
         super().__init__()
         self.weight = config.weight
         self.layers = places_of(config.student_layers, len(widths), "loss.match.student_layers", "the student")
@@ -81,7 +92,10 @@ class Matching(nn.Module):
         )
 
     def forward(self, terms: LossTerms, states: list[torch.Tensor], teacher_BKD: torch.Tensor | None, task: str) -> LossTerms:
-        """The terms with `match`, and it in their total. states: all of the student's [B, E], on its device."""
+        """Returns the terms with `match` added to the parts and to the total.
+
+        - `states`: all hidden states of the student [B, E], on the student's device.
+        """
         assert teacher_BKD is not None, f"rows of {task} have come without the teacher's states"
         maps = self.maps[self.teachers[task]]
         assert isinstance(maps, nn.ModuleList), "maps are listed by teacher"
@@ -95,9 +109,9 @@ class Matching(nn.Module):
 
 
 def places_of(layers: list[int], count: int, setting: str, whose: str) -> list[int]:
-    """Layers counted from 0; -1 is the last of `count` states, those of the embeddings among them.
+    """Returns layer numbers from 0; negative ones count from the last of `count` states.
 
-    Raises ValueError for one that is not there.
+    State 0 is the embeddings. Raises ValueError for a layer that does not exist.
     """
     if any(not -count <= layer < count for layer in layers):
         raise ValueError(f"{setting} is {layers}; allowed: from {-count} to {count - 1}, where 0 is the embeddings of {whose}")

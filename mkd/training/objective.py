@@ -1,4 +1,4 @@
-"""What a training step minimises, as one module: the model's loss on a batch, and all that is learnt beside the model."""
+"""The objective of a training step: the model's loss with all parameters learnt for it."""
 
 import torch
 from torch import nn
@@ -12,7 +12,12 @@ from mkd.training.matching import Matching
 
 
 class Objective(nn.Module):
-    """The loss of a batch. beside: what is learnt along with the model, to be thrown away when that is trained."""
+    """Computes the loss of a batch.
+
+    It is one module, so that distributed training averages the gradients of all its parameters.
+
+    - `beside`: modules that are trained with the model and discarded afterwards.
+    """
 
     def __init__(self, model: Student, loss: LossConfig, matching: Matching | None) -> None:
         super().__init__()
@@ -22,7 +27,11 @@ class Objective(nn.Module):
         self.beside = nn.ModuleList([self.balance] if matching is None else [self.balance, matching])
 
     def forward(self, batch: Batch, loss: LossConfig, precision: str) -> dict[str, torch.Tensor]:
-        """`loss`, which is minimised, and the terms that it is made of, by name. loss: the settings at this step."""
+        """Returns by name the `loss` that is minimised and the terms that it consists of.
+
+        - `loss`: the loss settings of this step.
+        - `precision`: `bfloat16` runs the model under autocast; the loss is always in float32.
+        """
         device = next(self.model.parameters()).device
         inputs, labels_B = batch.inputs.to(device), batch.labels_B.to(device)
         teacher_BC = None if batch.teacher_BC is None else batch.teacher_BC.to(device)

@@ -1,4 +1,7 @@
-"""The optimiser: a lazy Adam for the rows of large embedding tables that a batch touches, fused AdamW for all else."""
+"""Optimisers: a lazy Adam for large embedding tables, and fused AdamW for all other parameters.
+
+A lazy Adam updates only the rows of a table that a batch contains.
+"""
 
 from collections.abc import Iterable
 
@@ -9,19 +12,23 @@ from torch.optim import AdamW, Optimizer, SparseAdam
 from mkd.config import TrainConfig
 
 LAZY_ROWS = 2048
-"""Tables with fewer rows than this are left to AdamW: to sort the batch's ids would cost more than a pass over them."""
+"""Smaller tables are left to AdamW: sorting the ids of a batch would cost more than updating all
+rows."""
 
 LAZY_BETAS = (0.0, 0.999)
-"""No momentum: Adam spreads a gradient over the ten or so steps after it, in most of which a rare row is not touched again, so
-that with momentum a lazy Adam would move it by a tenth of what Adam does."""
+"""The lazy Adam has no momentum. With momentum, Adam spreads a gradient over about ten steps. Most
+of these steps do not contain a rare row again, so a lazy Adam would move it by a tenth of what
+Adam does."""
 
 
 def make_optimizers(model: nn.Module, config: TrainConfig, others: Iterable[nn.Parameter] = ()) -> list[Optimizer]:
-    """Optimisers that together hold each trainable parameter once; with `config.lazy` large tables get sparse gradients.
+    """Returns optimisers that together hold each trainable parameter once.
 
-    others: parameters that are learnt beside the model's, without decay.
-    Of those rows that a batch does not touch a lazy Adam moves neither weight nor moments, and they do not decay. Matrices
-    elsewhere decay; biases and norms, which are vectors, do not.
+    With `config.lazy`, large embedding tables get sparse gradients and a lazy Adam. Rows that are
+    not in a batch then keep weight and moments, and no row of such a table decays. Of the other
+    parameters matrices decay; vectors, that is biases and norms, do not.
+
+    - `others`: parameters trained with the model that do not belong to it; they do not decay.
     """
     tables = [module for module in model.modules() if isinstance(module, nn.Embedding) and module.num_embeddings >= LAZY_ROWS]
     for table in tables:
@@ -39,9 +46,9 @@ def make_optimizers(model: nn.Module, config: TrainConfig, others: Iterable[nn.P
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:
-    """Scales all gradients, sparse ones too, so that their common norm is at most the limit; no synchronisation.
+    """Scales all gradients, dense and sparse, so that their common norm is at most `limit`.
 
-    Sparse gradients become coalesced: one row for each that the batch touches.
+    Sparse gradients become coalesced: they have one entry for each row in the batch.
     """
     gradients = []
     for parameter in parameters:
@@ -50,5 +57,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:
             gradients.append(parameter.grad._values())
         elif parameter.grad is not None:
             gradients.append(parameter.grad)
+    # The factor stays on the device and is always applied: a comparison here would wait for the
+    # device.
     norm = nn.utils.get_total_norm(gradients)
     torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp(max=1.0))

@@ -1,4 +1,4 @@
-"""How settings move over training, as pure functions of the step."""
+"""Schedules of settings over training, as pure functions of the step."""
 
 from dataclasses import replace
 
@@ -6,14 +6,14 @@ from mkd.config import LossConfig
 
 
 def linear(start: float, end: float | None, share: float) -> float:
-    """From start, where share is 0, straight to end, where it is 1; always start where there is no end."""
+    """Returns the value at `share` (0 to 1) between `start` and `end`; `start` if end is None."""
     return start if end is None else start * (1 - share) + end * share
 
 
 def annealed(loss: LossConfig, step: int, steps: int) -> LossConfig:
-    """The loss of `step` (from 0): its weight of the labels has `hard_weight_end` in the last step.
+    """Returns the loss settings of `step` (from 0): hard_weight moves linearly to hard_weight_end.
 
-    From 0 to 1 it is teacher annealing (Clark et al. 2019, BAM).
+    From 0 to 1 this is teacher annealing (Clark et al. 2019, BAM).
     """
     if loss.hard_weight_end is None:
         return loss
@@ -22,9 +22,10 @@ def annealed(loss: LossConfig, step: int, steps: int) -> LossConfig:
 
 
 def warmup_linear(step: int, steps: int, warmup: float) -> float:
-    """Factor on the learning rate at `step` of `steps` (from 0): up from 0 over the share `warmup`, then down to 0.
+    """Returns the factor on the learning rate at `step` of `steps` (from 0).
 
-    The first step already moves: its factor is 1 / (warm-up steps + 1).
+    The factor rises linearly during the first `warmup` (a share of the steps), then falls linearly
+    towards 0. The first step is not lost: its factor is 1 / (warm-up steps + 1).
     """
     rising = round(warmup * steps)
     if step < rising:

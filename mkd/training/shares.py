@@ -1,4 +1,4 @@
-"""What each of several processes learns from a batch: its share of the rows, and what that counts for."""
+"""Splits each batch between the processes of a distributed training, and weights their losses."""
 
 import os
 from typing import NamedTuple
@@ -12,25 +12,34 @@ from mkd.training.losses import LABELLED
 
 
 class Share(NamedTuple):
-    """How much of a batch is this process's own: of its rows, and of those that have a label, from 0 to 1."""
+    """This process's share of a batch, from 0 to 1: of all its rows, and of its labelled rows."""
 
     of_rows: float = 1.0
     of_labelled: float = 1.0
 
     def factor(self) -> float:
-        """On this process's loss; with it the mean of the gradients over all processes is the gradient of the whole batch."""
+        """Returns the factor on this process's loss.
+
+        Distributed training averages gradients over processes. With this factor the average is the
+        gradient of the whole batch, even if the processes have different numbers of rows.
+        """
         return self.of_rows * processes.count()
 
     def of(self, term: str) -> float:
-        """On a term of the loss; with it the sum over all processes is the term of the whole batch."""
+        """Returns the factor on a reported term; summed over processes it is the whole batch's
+        term."""
         return self.of_labelled if term in LABELLED else self.of_rows
 
 
 def share(batch: Batch) -> tuple[Batch, Share]:
-    """This process's rows of the batch; where there are too few, one that counts nothing."""
+    """Returns this process's rows of the batch, and their share of it.
+
+    If there are fewer rows than processes, some processes get a row with a weight of 0.
+    """
     if processes.count() == 1:
         return batch, Share()
     rows = torch.arange(len(batch.labels_B))[int(os.environ["RANK"]) :: processes.count()]
+    # Every process needs a backward pass, as the others wait for its gradients.
     taken = rows if len(rows) else torch.zeros(1, dtype=torch.long)
     types = None if batch.inputs.types is None else batch.inputs.types[taken]
     inputs = Inputs(batch.inputs.ids[taken], batch.inputs.mask[taken], types)

@@ -1,4 +1,4 @@
-"""All that changes while a model is trained: how far it is, its weights and the best ones, optimisers and random numbers."""
+"""The state of a training: progress, weights, best weights, optimisers and random numbers."""
 
 from collections import Counter
 
@@ -12,12 +12,14 @@ from mkd.storage.run_folder import Saved
 class State:
     """A training at one step.
 
-    step: optimiser steps made. drawn: batches drawn, by task. best_step, best_score, best_weights: of the best scoring so
-    far; since_best: scorings after it.
+    - `step`: number of optimiser steps made.
+    - `drawn`: number of batches drawn, by task.
+    - `best_step`, `best_score`, `best_weights`: those of the best evaluation so far.
+    - `since_best`: number of evaluations after the best one.
     """
 
     def __init__(self, model: nn.Module, others: nn.Module, optimizers: list[Optimizer]) -> None:
-        """others: what is learnt beside the model."""
+        """Takes the model, other modules that are trained with it, and the optimisers of both."""
         self.modules = {"model": model, "others": others}
         self.optimizers = optimizers
         self.step = 0
@@ -26,14 +28,14 @@ class State:
         self.best_weights: dict[str, torch.Tensor] = {}
 
     def compare(self, score: float) -> None:
-        """Keeps the weights where they score higher than any before."""
+        """Keeps a copy of the weights if the score is higher than all scores before."""
         self.since_best += 1
         if score > self.best_score:
             self.best_step, self.best_score, self.since_best = self.step, score, 0
             self.best_weights = {name: value.detach().clone() for name, value in self.modules["model"].state_dict().items()}
 
     def saved(self) -> Saved:
-        """All of it, as a checkpoint takes it."""
+        """Returns the complete state as tensors and JSON values, for a checkpoint."""
         tensors = {f"best/{name}": value for name, value in self.best_weights.items()}
         for role, module in self.modules.items():
             tensors |= {f"{role}/{name}": value for name, value in module.state_dict().items()}
@@ -41,7 +43,7 @@ class State:
         for place, optimizer in enumerate(self.optimizers):
             for index, values in optimizer.state_dict()["state"].items():
                 for name, value in values.items():
-                    # The lazy Adam counts its steps as a plain number.
+                    # AdamW counts its steps in a tensor, the lazy Adam in a plain number.
                     (tensors if isinstance(value, torch.Tensor) else counts)[f"optimizer/{place}/{index}/{name}"] = value
         tensors["random/cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
@@ -50,7 +52,7 @@ class State:
         return Saved(tensors, {"counts": counts} | {name: getattr(self, name) for name in names})
 
     def restore(self, saved: Saved) -> None:
-        """Puts everything back to where it was when it was saved."""
+        """Restores the state that `saved` has returned."""
         numbers = dict(saved.numbers)
         self.drawn = Counter(numbers.pop("drawn"))
         entries = numbers.pop("counts") | saved.tensors
@@ -71,5 +73,5 @@ class State:
 
 
 def _below(values: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    """Those whose names begin with the prefix, without it."""
+    """Returns the entries below a prefix, with the prefix removed from their names."""
     return {name.removeprefix(f"{prefix}/"): value for name, value in values.items() if name.startswith(f"{prefix}/")}

@@ -1,4 +1,7 @@
-"""The one training loop: a teacher's refinement, distillation and hard-label training differ in batches and loss only."""
+"""The training loop: teacher refinement, distillation and hard-label training share it.
+
+They differ only in their batches and loss settings.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -20,11 +23,16 @@ from mkd.training.shares import Share, share
 from mkd.training.state import State
 
 LOG_EVERY = 25
-"""Steps between reports of the losses, and between looks for one that is not a number."""
+"""Steps between reports of the losses. A loss that is not finite is detected at each report."""
 
 
 class Trained(NamedTuple):
-    """The step whose weights were kept, its mean score on the selection split, and the steps that were made."""
+    """The outcome of a training.
+
+    - `best_step`: the step whose weights were kept.
+    - `best_score`: its mean score on the selection split.
+    - `steps`: number of steps made, fewer than train.steps after early stopping.
+    """
 
     best_step: int
     best_score: float
@@ -32,7 +40,7 @@ class Trained(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One step's task, its loss and terms by name, and how much of the batch was this process's."""
+    """The task of one step, its loss and terms by name, and this process's share of the batch."""
 
     task: str
     terms: dict[str, torch.Tensor]
@@ -40,7 +48,7 @@ class Step(NamedTuple):
 
 
 Batches = Callable[[int], Iterator[Batch]]
-"""Of a number: all batches but so many first ones, which were drawn before."""
+"""Returns an iterator over batches that skips the given number of first batches."""
 
 
 def train(
@@ -53,13 +61,19 @@ def train(
     checkpoint: Checkpoint | None = None,
     matching: Matching | None = None,
 ) -> Trained:
-    """Trains the model in place and leaves it with the weights of its best scoring.
+    """Trains the model in place and restores the weights of its best evaluation.
 
-    scores: each task's score and their `mean` on the selection split. report gets `train/...` and `selection/...`,
-    and at the end `sampling/<task>`, the share of the batches that were of the task. checkpoint: where the state is kept;
-    what an earlier process has left there is gone on from, and ends with the same weights as if it had not been stopped.
-    matching: what learns along, on the model's device, where hidden states are matched.
-    Raises ValueError at a loss, or at logits on the selection split, that are not finite, naming step and task.
+    - `scores`: returns each task's score and their `mean` on the selection split.
+    - `report`: receives `train/...` and `selection/...` during training. At the end it receives
+      `sampling/<task>`, the share of batches that came from the task.
+    - `checkpoint`: where the state is saved. A saved state is resumed, and the resumed training
+      ends with the same weights as an uninterrupted one.
+    - `matching`: on the model's device; None if no hidden states are matched.
+
+    Gradients of the model are clipped; those of `matching` and of the learnt task weights are not.
+
+    Raises ValueError if a loss or the logits on the selection split are not finite; the message
+    names the step and the task. Raises ValueError too if no score on that split is a number.
     """
     device = next(model.parameters()).device
     peak = config.learning_rate
@@ -70,6 +84,8 @@ def train(
     state = State(model, objective.beside, optimizers)
     if checkpoint is not None and (saved := checkpoint.load()):
         state.restore(saved)
+    # The order of batches depends on the seed alone, so a resumed training skips those already
+    # drawn.
     stream = batches(state.drawn.total())
     window: list[Step] = []
 
@@ -84,6 +100,8 @@ def train(
         own, part = share(batch)
         terms = joined(own, annealed(loss, state.step, config.steps), config.precision)
         (terms["loss"] * part.factor()).backward()
+        # Terms stay on the device until the next report: reading one here would wait for the
+        # device.
         window.append(Step(batch.task, {name: term.detach() for name, term in terms.items()}, part))
         state.drawn[batch.task] += 1
         clip_gradients(model.parameters(), config.clip)
@@ -100,6 +118,8 @@ def train(
             report(state.step, _losses(window, state.step) | objective.balance.metrics() | told)
             window = []
             if due:
+                # All processes use the same scores, so that they keep the same weights and stop at
+                # the same step.
                 found = processes.from_first(lambda: _scored(scores, state.step))
                 report(state.step, names.of(names.SELECTION, found))
                 state.compare(found["mean"])
@@ -116,7 +136,11 @@ def train(
 
 
 def _scored(scores: Callable[[], dict[str, float]], step: int) -> dict[str, float]:
-    """The scores. Raises ValueError where a step that followed on the last loss has left the model without numbers."""
+    """Returns the scores.
+
+    Raises ValueError, with the step, if the model's outputs are not finite. The loss alone does not
+    show this for the last update before an evaluation.
+    """
     try:
         return scores()
     except NotFinite as error:
@@ -124,8 +148,12 @@ def _scored(scores: Callable[[], dict[str, float]], step: int) -> dict[str, floa
 
 
 def _losses(window: list[Step], done: int) -> dict[str, float]:
-    """Mean losses by task over the window of steps that ends with step `done`; one synchronisation for all of them."""
+    """Returns the mean losses by task over the window of steps that ends with step `done`.
+
+    Raises ValueError for the first step whose loss or terms are not finite.
+    """
     terms = list(window[0].terms)
+    # All values are read with one synchronisation for the whole window.
     means = torch.stack([torch.stack([step.terms[term] for term in terms]) for step in window])
     shares = torch.tensor([[step.share.of(term) for term in terms] for step in window])
     values = processes.total(means * shares.to(means.device)).tolist()
