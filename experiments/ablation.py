@@ -146,7 +146,7 @@ def _names(tasks: list[Task]) -> list[str]:
 
 
 def _key(config: Distill, tasks: list[Task]) -> str:
-    """Returns the hash of the trial's settings, its rows, and the content of checkpoints and files."""
+    """Returns the hash of a trial's settings, rows, checkpoints and files of logits."""
     settings = asdict(resolved(config))
     of = {
         "rows": fingerprints(tasks),
