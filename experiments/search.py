@@ -71,7 +71,7 @@ def search(config: Search) -> None:
         store = study.storage(config.search, trials.close_lost)
         study.check_known(config.search, store, told)
         opened = partial(study.opened, config, store, told)
-        forks_ready()
+        forks_ready()  # early: its imports run while the rows and the teacher are prepared
     with progress.bars(lambda step, metrics: None) as report:
         rows = read(base, report)
         check_names(rows.side.datas, base.train.sampling, base.loss)

@@ -198,6 +198,7 @@ def measure(
     for number in range(ROUNDS):
         for place, pair in enumerate(pairs):
             left, begun = share - spent[pair], clock.wall()
+            # The first round always runs: also a model that is too slow for its share gets a pass.
             if number == 0 or left > 0:
                 name, setting = pair
                 with _threads(setting.threads), timing.uncollected():

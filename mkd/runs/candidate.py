@@ -80,8 +80,8 @@ def cost(rows: Rows, config: Config, backend: str) -> Cost:
     # Other backends do not depend on it, and "auto" on the hardware alone, which is in the key.
     if config.export.weight_range != "auto" and backend == "int8":
         parts["weight_range"] = config.export.weight_range
-    # Through JSON: integer keys of the config (id2label) are strings in the manifest and sort
-    # differently, and the key of the manifest has to be that of the folder.
+    # Through JSON: integer keys of the config (id2label) are strings in the manifest and may
+    # sort differently, and the key of the manifest has to be that of the folder.
     return Cost(_kept(config.stores.root, json.loads(json.dumps(parts)), build), backend)
 
 

@@ -61,6 +61,7 @@ def run_export(config: Config, asked: DeliveryConfig, origin: Path, report: Repo
         backends = [backend for backend in found.passed if backend != TORCH]
         for backend in backends:
             (aside / backend).rename(whole / backend)
+        # `offered` removes the program if it fails its check.
         if (aside / MODEL / PROGRAM).exists():
             (aside / MODEL).rename(whole / TORCH)
             backends.append(TORCH)

@@ -58,7 +58,7 @@ def write(path: Path, answers: dict[str, np.ndarray], rows: dict[str, int]) -> d
     aside = path.with_suffix(".aside")
     with zipfile.ZipFile(aside, "w") as archive:
         for file in ENTRIES:
-            about = zipfile.ZipInfo(file)  # with its default date of 1980: equal answers, equal bytes
+            about = zipfile.ZipInfo(file)  # dated 1980, so that equal answers give equal bytes
             about.compress_type, about.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             lines = (f"{index}\t{answer}\n" for index, answer in enumerate(answers[file].tolist()))
             archive.writestr(about, "".join([f"{HEADER}\n", *lines]))

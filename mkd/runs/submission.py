@@ -153,6 +153,7 @@ def _answers(
     All test files are read before any prediction, so that a faulty file is found early. `key` is
     the student's fingerprint, under which its logits are stored.
     """
+    # Like the student's training: data.max_length of this command plays no part.
     length = student.config.max_tokens
     stores = []
     for index, each in enumerate(asked):

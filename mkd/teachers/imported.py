@@ -36,9 +36,13 @@ from mkd.tokenization.tokens import TaskData
 ENDINGS = (".jsonl", ".parquet")
 """Endings of files of logits; the ending determines the format."""
 COLUMNS = ("split", "row", "logits")
+"""Required columns."""
 TEXTS = ("text", "text_pair")
+"""Optional columns, the second one for pairs only."""
 CHUNK_ROWS = 10_000
+"""Rows of the file that are in memory at once."""
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+"""Larger numbers would become infinite in float32."""
 SHOWN_ROWS = 5
 """Missing rows that an error lists at most."""
 
