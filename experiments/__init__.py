@@ -1,1 +1,1 @@
-"""Entry points: each parses a Config, opens an MLflow run, calls the core and records what came out."""
+"""Entry points: each parses settings, opens an MLflow run, calls the core and logs the result."""

@@ -1,12 +1,13 @@
-"""Compares variants of some settings over seeds: each is a distillation of its own, and all are measured against the first.
+"""Compares variants of settings over seeds; the first variant is the reference.
 
     python -m experiments.ablation --config experiments/configs/ablation.yaml
     python -m experiments.ablation --ablation.variants '{"mse": {}, "kl": {"loss.kind": "kl"}}' --ablation.seeds '[0, 1]'
     mlflow run . -e ablation -P config=experiments/configs/ablation.yaml
 
-A trial is a child run, and is found again by all that its result depends on: the same command goes on after whatever
-stopped it, and another variant or seed costs its own trials only. The last line printed is JSON: the run's id, a row a variant,
-the trials, and how many of them had been there.
+Each variant and seed is a distillation and a child run. A finished trial is reused if everything
+that its result depends on is equal. So the same command continues an ablation that was stopped, and
+a new variant or seed runs only its own trials. The last line of the output is JSON: the run's id,
+the variants, the trials, and the number of reused trials.
 """
 
 import sys
@@ -38,11 +39,11 @@ MATTERS = ("seed", "whole", "device", "data", "teacher", "student", "loss", "tra
 """The settings that a trial's scores depend on."""
 
 STUDENT = names.progress(names.PHASE_STUDENT)
-"""The phase of a trial that its bar shows, and whose seconds are its cost."""
+"""The phase of a trial that the progress bar shows and whose seconds are logged as its cost."""
 
 
 class Planned(NamedTuple):
-    """A trial to be made or found; key: of all that its result depends on."""
+    """One trial, to run or to reuse. `key` is a hash of everything that its result depends on."""
 
     variant: str
     config: Distill
@@ -54,7 +55,7 @@ class Planned(NamedTuple):
 
 
 def ablate(config: Ablation) -> None:
-    """All trials below one MLflow run, which gets the comparison."""
+    """Runs or reuses all trials below one MLflow run, and logs the comparison to it."""
     planned = plan(config)
     variants, seeds = len(config.ablation.variants), len(config.ablation.seeds)
     name = f"ablation {config.student.name} {variants} variants {seeds} seeds {num_tasks(config.data)}"
@@ -75,7 +76,7 @@ def ablate(config: Ablation) -> None:
 
 
 def _make(run: trials.Study, wanted: list[Planned]) -> dict[str, record.Recorded]:
-    """The trials by their key, made one after another below the run, with one bar for all."""
+    """Runs the trials one after another below `run`, with one progress bar; returns them by key."""
     made: dict[str, record.Recorded] = {}
     with progress.bar(len(wanted)) as told:
         for index, trial in enumerate(wanted):
@@ -94,13 +95,17 @@ def _make(run: trials.Study, wanted: list[Planned]) -> dict[str, record.Recorded
 
 
 def plan(config: Ablation) -> list[Planned]:
-    """Every variant with every seed, all variants with the first seed first, so that what goes wrong does so early.
+    """Returns the trials of every variant with every seed.
 
-    Raises ValueError for a variant whose settings are wrong, or do not go with its tasks, and for two that are the same.
+    All variants with the first seed come first, so that a variant that fails does so early.
+
+    Raises ValueError if there are fewer than two variants, if a variant's settings are wrong or do
+    not fit its tasks, if variants differ in their tasks, or if two of them have the same settings.
     """
     if len(config.ablation.variants) < 2:
         raise ValueError(f"ablation.variants names {list(config.ablation.variants)}; allowed: two variants or more")
     checked = {variant: _checked(config, variant) for variant in config.ablation.variants}
+    # Seeds in the outer loop: each variant runs once before any runs twice.
     trials = [
         Planned(variant, made := replace(own, seed=seed), _key(made, tasks))
         for seed in config.ablation.seeds
@@ -119,7 +124,10 @@ def plan(config: Ablation) -> list[Planned]:
 
 
 def _checked(config: Ablation, variant: str) -> tuple[Distill, list[Task]]:
-    """The variant's config but for the seed, and its tasks, as far as they are known before their rows are read."""
+    """Returns the variant's config, before the seed is set, and its tasks.
+
+    Checks everything that can be checked before the rows are read.
+    """
     try:
         own = cli.with_settings(distillation(config.core()), config.ablation.variants[variant])
         tasks = load_tasks(own.data)
@@ -138,7 +146,7 @@ def _names(tasks: list[Task]) -> list[str]:
 
 
 def _key(config: Distill, tasks: list[Task]) -> str:
-    """Changes with every setting that matters, with the rows, and with what a checkpoint or a file of logits holds."""
+    """Returns the hash of a trial's settings, rows, checkpoints and files of logits."""
     settings = asdict(resolved(config))
     of = {
         "rows": fingerprints(tasks),
@@ -149,12 +157,16 @@ def _key(config: Distill, tasks: list[Task]) -> str:
 
 
 def timed(config: Distill, folder: Path, report: Report) -> Result:
-    """One distillation with its cost: `seconds/trial`, and `seconds/student` of the student's steps."""
+    """Runs one distillation and adds its cost to the metrics.
+
+    `seconds/trial` is the time of the whole trial, `seconds/student` that of the student's steps.
+    """
     begin = last = time.perf_counter()
     student = 0.0
 
     def told(step: int, metrics: dict[str, float]) -> None:
         nonlocal last, student
+        # A report of the student phase ends an interval that began with the report before it.
         if STUDENT in metrics:
             student += time.perf_counter() - last
         report(step, metrics)

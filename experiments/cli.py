@@ -1,4 +1,4 @@
-"""The command line of every entry point: a config file, any field by its dotted name, and mistakes told in one line."""
+"""The command line of every entry point: YAML files, options by dotted name, one-line errors."""
 
 import difflib
 import json
@@ -26,33 +26,41 @@ GONE: dict[str, dict[str, tuple[object, ...]]] = {
     "export": {"per_task": (False,)},
     "search": {"budget_bytes": (None,)},
 }
-"""By group the settings that earlier versions had, with the values at which they did nothing; empty: whatever the value."""
+"""Removed settings by group, each with the values that are still accepted; empty: every value."""
 
 Own = TypeVar("Own", bound=Command)
 
 
 def parse(argv: list[str] | None, description: str, kind: type[Own], told: Callable[[str], object] = lambda text: None) -> Own:
-    """The settings of a command that the command line describes. Raises ValueError or jsonargparse's ArgumentError where it is
-    wrong.
+    """Returns the settings that a command line describes.
 
-    told: gets what was measured to make them, in a line.
+    `kind` is the command's class of settings, and `argv` None means sys.argv. `told` receives one
+    line if the numerical precision had to be measured.
+
+    Raises ValueError or jsonargparse's ArgumentError if an option or a file is wrong.
     """
+    # First: jsonargparse would only say that it does not know the option.
     _check_own(sys.argv[1:] if argv is None else argv, command_of(kind))
     parser = _parser(kind, description)
     return _made(parser, parser.parse_args(argv), kind, told)
 
 
 def said(argv: list[str] | None, kind: type[Command]) -> set[str]:
-    """The settings that a command line or its files name, by their dotted names, also where they say what is the default."""
+    """Returns the dotted names of the settings that a command line or its files set explicitly.
+
+    A setting that is set to its default value is included.
+    """
     named = _parser(kind, "").parse_args(argv, defaults=False).as_flat()
     return set(vars(named)) - {"config"}
 
 
 def with_settings(config: Own, settings: dict[str, Any]) -> Own:
-    """The config with other values of some settings, each by its dotted name; checked as those of a command line are.
+    """Returns a copy of the config with some settings replaced, each given by its dotted name.
 
-    A value takes the place of the whole list or dict that was there. Raises ValueError for a name that there is not, or a value
-    that is not allowed.
+    The new values are checked like those of a command line. A value replaces a whole list or dict.
+    For example, `with_settings(config, {"loss.temperature": 2.0})`.
+
+    Raises ValueError for an unknown name or a value that is not allowed.
     """
     values, known = asdict(config), flat(config)
     for name, value in settings.items():
@@ -69,9 +77,12 @@ def with_settings(config: Own, settings: dict[str, Any]) -> Own:
 
 
 def from_yaml(text: str, kind: type[Own]) -> Own:
-    """The settings that `to_yaml` has written, by this or an earlier state of the project, for this command or another one.
+    """Returns the settings of this command from the text that `to_yaml` wrote.
 
-    What it lacks has its default; settings of other commands are left out.
+    The text may come from an earlier version of the project or from another command. A missing
+    setting has its default; settings of other commands are ignored.
+
+    Raises ValueError for an unknown setting or a value that is not allowed.
     """
     parser = _parser(kind, "")
     strict_yaml.check(text)
@@ -83,13 +94,13 @@ def from_yaml(text: str, kind: type[Own]) -> Own:
 
 
 class _Parser(ArgumentParser):
-    """A command's parser. A file may hold settings of other commands too, which are left out."""
+    """A command's parser. Settings of other commands in a file are ignored."""
 
     command = ""
 
     def parse_string(self, content: str, path: str | os.PathLike[str] = "", *args: Any, **more: Any) -> Namespace:
-        """As jsonargparse's, which reads files by it."""
-        with suppress(yaml.YAMLError):  # which is told of below
+        """Overrides jsonargparse's method, which also parses the files of --config."""
+        with suppress(yaml.YAMLError):  # parse_string of the base class reports it
             found = get_loader("yaml")(content, str(path))
             if isinstance(found, dict):
                 content = yaml.safe_dump(_without_others(_without_gone(found), self.command))
@@ -113,7 +124,7 @@ def _parser_of(command: str, description: str) -> _Parser:
 
 @cache
 def names(command: str) -> frozenset[str]:
-    """The dotted names of a command's settings, and of their groups."""
+    """Returns the dotted names of a command's settings and of their groups."""
 
     def named(settings: Any, prefix: str) -> list[str]:
         inner = {prefix + field.name: getattr(settings, field.name) for field in fields(settings)}
@@ -128,7 +139,7 @@ def _commands_with(name: str) -> list[str]:
 
 
 def _check_own(argv: list[str], command: str) -> None:
-    """Raises ValueError for a setting of other commands, and names these."""
+    """Raises ValueError, with the commands that have it, for an option of other commands only."""
     for word in argv:
         name = word.removeprefix("--").split("=")[0]
         if word.startswith("--") and name not in names(command) and (others := _commands_with(name)):
@@ -136,7 +147,10 @@ def _check_own(argv: list[str], command: str) -> None:
 
 
 def _without_others(values: dict[str, Any], command: str, prefix: str = "") -> dict[str, Any]:
-    """A file's settings less those that only other commands have. What no command has stays, and is refused."""
+    """Returns a file's settings without those that only other commands have.
+
+    A setting that no command has is kept, so that the parser rejects it.
+    """
     kept: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
@@ -154,11 +168,11 @@ def _is_group(name: str) -> bool:
 
 @cache
 def _read_strictly() -> None:
-    """Has jsonargparse refuse a key that stands twice, in files and in values of the command line."""
+    """Makes jsonargparse reject duplicate keys, in files and in values of the command line."""
     read = get_loader("yaml")
 
     def strict(text: str, path: str = "") -> Any:
-        # It reads a file from that file's own folder.
+        # jsonargparse changes into the file's folder while it reads it: make the path absolute.
         strict_yaml.check(text, str(Path(path).absolute()) if path else "")
         return read(text)
 
@@ -166,7 +180,10 @@ def _read_strictly() -> None:
 
 
 def _without_gone(found: dict[str, Any]) -> dict[str, Any]:
-    """A config's settings less those that are gone. Raises ValueError where one has a value at which it did something."""
+    """Returns a config's settings without removed ones.
+
+    Raises ValueError if a removed setting has a value that had an effect.
+    """
     for group, names in GONE.items():
         settings = found.get(group)
         for name, idle in names.items():
@@ -179,7 +196,7 @@ def _without_gone(found: dict[str, Any]) -> dict[str, Any]:
 
 def _made(parser: ArgumentParser, parsed: Namespace, kind: type[Own], told: Callable[[str], object] = lambda text: None) -> Own:
     try:
-        parser.validate(parsed, skip_unset=False)  # null, which parsing lets pass for every setting
+        parser.validate(parsed, skip_unset=False)  # parsing accepts null for every setting
     except TypeError as error:
         raise ValueError(one_line(error)) from error
     values = parser.instantiate(parsed)
@@ -188,30 +205,37 @@ def _made(parser: ArgumentParser, parsed: Namespace, kind: type[Own], told: Call
 
 
 def flat(config: Command) -> dict[str, Any]:
-    """Every setting by its dotted name, to be shown, with what those that are open come to; lists and dicts of no fixed keys
-    as they are."""
+    """Returns all settings by dotted name, for display and logging.
+
+    Settings that are open by default (a learning rate of null) have their resolved values, and
+    passwords are hidden. Lists, and dicts without fixed keys, are kept whole.
+    """
     return _flat(config.shown(), "")
 
 
 def overrides(config: Command) -> dict[str, Any]:
-    """The settings that differ from their defaults, by dotted name."""
+    """Returns the settings that differ from their defaults, by dotted name."""
     defaults = flat(type(config)())
     return {name: value for name, value in flat(config).items() if value != defaults[name]}
 
 
 def to_yaml(config: Command) -> str:
-    """The whole config as YAML; given back with --config it makes settings that do the same.
+    """Returns the whole config as YAML, which --config reads back to equivalent settings.
 
-    A learning rate that is open is a number in it; a password it has not.
+    An open learning rate is written as its resolved number. Passwords are left out.
     """
     return yaml.safe_dump(asdict(config.shown()), sort_keys=False)
 
 
 def entry(job: Callable[[Own], None], description: str, kind: type[Own], argv: list[str] | None = None) -> int:
-    """Parses, prints what differs from the defaults, and does the job; the exit code. A user's mistake is one line and 2."""
+    """Runs a command: parses its settings, prints those that differ from the defaults, calls `job`.
+
+    Returns the exit code: 0, 2 after an error of the user (printed in one line), or 130 after
+    Ctrl-C.
+    """
     signal.signal(signal.SIGTERM, _ended)
     transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()  # what it warns of is refused here, or is no fault
+    transformers.utils.logging.set_verbosity_error()  # harmless, or an error of our own
     try:
         config = parse(argv, description, kind, print if processes.is_first() else lambda text: None)
         if processes.is_first():
@@ -227,12 +251,12 @@ def entry(job: Callable[[Own], None], description: str, kind: type[Own], argv: l
 
 
 def one_line(error: BaseException) -> str:
-    """The error's message with its line ends folded."""
+    """Returns the error's message on one line."""
     return " ".join(str(error).split())
 
 
 def _ended(number: int, frame: object) -> None:
-    """SIGTERM leaves by an exception, so that what is open is closed."""
+    """Handles SIGTERM: raises SystemExit, so that open runs and files are closed."""
     raise SystemExit(128 + number)
 
 

@@ -1,10 +1,11 @@
-"""Distils a multi-task teacher into one small student, and measures both.
+"""Distills a multi-task teacher into one small student, and measures both.
 
     python -m experiments.distill
     python -m experiments.distill --config experiments/configs/glue.yaml --config experiments/configs/bilstm.yaml
     mlflow run . -P loss.temperature=4
 
-Any setting of `Config` in mkd/config.py goes by its dotted name. The last line printed is JSON: the run's id and its metrics.
+Every setting of `Config` in mkd/config.py is an option with its dotted name. The last line of the
+output is JSON: the run's id and its metrics.
 """
 
 import sys
@@ -18,7 +19,7 @@ from mkd import names, pipeline
 
 
 def distill(config: Distill) -> None:
-    """One distillation as an MLflow run."""
+    """Runs one distillation as an MLflow run."""
     name = f"{config.student.name} {config.loss.name} {num_tasks(config.data)}"
     record.record(config, names.KIND_DISTILL, name, partial(pipeline.run, config.core()))
 

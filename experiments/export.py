@@ -1,12 +1,12 @@
-"""Exports a saved student to a folder that runs anywhere, in each backend that passes its check, and tells how fast each is.
+"""Exports a saved student to a folder, in each backend that passes its check, and times each.
 
     python -m experiments.export --export.student runs:/RUN_ID/student --export.to FOLDER
     python -m experiments.export --export.student FOLDER --export.to FOLDER --export.backends '["onnx", "int8", "static"]'
     mlflow run . -e export -P export.student=runs:/RUN_ID/student -P export.to=FOLDER
 
-The student is checked on dev of the tasks of `data` that it knows; the settings of its own run do not come by themselves: give
-its config.yaml with --config. FOLDER/BACKEND is what `python -m mkd` takes. The last line printed is JSON: the run's id,
-the folder, its backends and the metrics.
+The student is checked on dev of those tasks of `data` that it knows. The settings of the student's
+own run are not loaded: pass its config.yaml with --config. `python -m mkd` takes FOLDER/BACKEND.
+The last line of the output is JSON: the run's id, the folder, its backends and the metrics.
 """
 
 import sys
@@ -19,7 +19,7 @@ from mkd.runs.export import Delivered, run_export
 
 
 def export(config: Export) -> None:
-    """One export as an MLflow run, linked to the run that made the student."""
+    """Exports one student as an MLflow run, linked to the run that made the student."""
     with models.student("export.student", config.export.student) as (folder, parent):
 
         def core(report: Report) -> Delivered:

@@ -1,11 +1,12 @@
-"""Trains a distilled student further, on one of its tasks, on rows of another domain, or on a task that is new to it.
+"""Trains a distilled student further: on its tasks, on text of another domain, or on a new task.
 
     python -m experiments.finetune --finetune.student runs:/RUN_ID/student --data.tasks '["sentiment"]'
     python -m experiments.finetune --finetune.student FOLDER --finetune.loss.hard_weight 0.5
     mlflow run . -e finetune -P finetune.student=runs:/RUN_ID/student
 
-The tasks are those of `data`; `finetune` has the loss and the training. The settings of the student's own run do not come
-by themselves: give its config.yaml with --config. The last line printed is JSON: the run's id and its metrics.
+The tasks are those of `data`; `finetune` holds the loss and the training. The settings of the
+student's own run are not loaded: pass its config.yaml with --config. The last line of the output is
+JSON: the run's id and its metrics.
 """
 
 import sys
@@ -22,7 +23,7 @@ from mkd.runs.finetune import run_finetune
 
 
 def finetune(config: Finetune) -> None:
-    """One fine-tuning as an MLflow run, linked to the run that distilled the student."""
+    """Fine-tunes one student as an MLflow run, linked to the run that distilled the student."""
     with models.student("finetune.student", config.finetune.student) as (folder, parent):
 
         def core(target: Path, report: Report) -> Result:

@@ -1,11 +1,12 @@
-"""Answers a corpus of text in Parquet with a logged model, on Spark: labels with probabilities, or logits to teach by.
+"""Predicts a Parquet corpus on Spark with a logged model: labels with probabilities, or logits.
 
     python -m experiments.label --label.model runs:/RUN_ID/student --label.task sst2 \\
         --label.corpus texts.parquet --label.output answers
     mlflow run . -e label -P label.model=runs:/RUN_ID/student -P label.task=sst2 -P label.corpus=FILE -P label.output=FOLDER
 
-The settings are those of `label`, and `cache`; with `--label.logits true` the output is a file for teacher.sources. It needs
-the extra `spark`, and Java. The last line printed is JSON: the run's id, the output and the metrics.
+The settings are those of `label`, and `cache`. With `--label.logits true` the output is a file for
+teacher.sources. The extra `spark` and Java are required. The last line of the output is JSON: the
+run's id, the output and the metrics.
 """
 
 import sys
@@ -22,13 +23,14 @@ from mkd import names
 
 
 def label(config: Label) -> None:
-    """One corpus as an MLflow run, linked to the run that made the model."""
+    """Labels one corpus as an MLflow run, linked to the run that made the model."""
     asked = config.label
     with tempfile.TemporaryDirectory() as fetched:
         logged = logged_student("label.model", asked.model, Path(fetched))
         texts = corpus.check(asked, logged.student)
         output = Path(asked.output).resolve()
-        # Its own name: of the runs of these settings there is one at a time.
+        # The run's own name, so that two commands do not write to one folder. A lock allows one run
+        # of the same settings at a time.
         aside = output.with_name(f".{output.name}-{folder_of(config, names.KIND_LABEL).name}")
 
         def core() -> dict[str, float]:

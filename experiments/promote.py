@@ -1,12 +1,13 @@
-"""Takes the best student of a search under a budget, trains it anew on all rows that have a label, and registers it.
+"""Retrains the best student of a search within a budget on all labelled rows, and registers it.
 
     python -m experiments.promote --promote.study mkd --promote.budget_ms 1
     mlflow run . -e promote -P study=mkd -P budget_ms=1
     mlflow run . -e promote -P study=glue -P budget_ms=2 -P train.steps=6000 -P 'promote.seeds=[0, 1, 2]'
 
-Data, teacher, student, loss, training and how speed is measured are those of the trial, but where the command says otherwise;
-all else is the command's. It is chosen by its score on the selection split. The last line printed is JSON: the runs and their
-scores by seed, and the name it is registered under.
+The trial is chosen by its score on the selection split. With `--promote.whole false` the rows of
+that split stay out of training. Data, teacher, student, loss, training and the measurement of speed
+are the trial's settings, unless the command sets them; all other settings are the command's. The
+last line of the output is JSON: the runs and scores by seed, and the name of the registered model.
 """
 
 import json
@@ -28,12 +29,13 @@ from mkd.evaluation.speed import HEADLINE
 from mkd.evaluation.timing import PROTOCOL
 
 OF_THE_TRIAL = ("data", "teacher", "student", "loss", "train", "speed")
+"""Groups of settings that are taken from the trial."""
 ALIAS = "champion"
-"""Where nothing else is said."""
+"""The default alias of the registered model."""
 
 
 def promote(config: Promote) -> None:
-    """One distillation a seed; the first one's student is registered."""
+    """Runs one distillation for each seed, and registers the student of the first seed."""
     chosen = best(config.promote)
     of_the_trial = [name for name in cli.said(None, Promote) if name.split(".")[0] in OF_THE_TRIAL]
     changed = {name: cli.flat(config)[name] for name in of_the_trial}
@@ -42,6 +44,7 @@ def promote(config: Promote) -> None:
     print(f"its settings, changed by the command: {json.dumps(changed)}", flush=True)
     found: dict[int, record.Recorded] = {}
     for seed in config.promote.seeds:
+        # Only the first seed is registered: the others estimate how much the score varies.
         registry = own.registry if seed == config.promote.seeds[0] else RegistryConfig()
         name = f"{chosen.name.split(' ')[0]} of {config.promote.study}, {own.student.name} s{seed}"
         tags = {names.TAG_PROMOTED: config.promote.study, names.TAG_TRIAL: str(chosen.number), names.TAG_PARENT: chosen.run_id}
@@ -65,7 +68,7 @@ def promote(config: Promote) -> None:
 
 
 def spread(scores: list[float]) -> str:
-    """The mean over seeds with its interval; of one seed what it does not tell."""
+    """Returns the mean over seeds with its interval, or for one seed a note that there is none."""
     half = half_width(scores)
     if half is None:
         return "one seed: how far another one would be off is not known (promote.seeds)"
@@ -77,9 +80,11 @@ def spread(scores: list[float]) -> str:
 
 
 def best(config: PromoteConfig) -> Promoted:
-    """The finished trial of the study with the best quality within the budget.
+    """Returns the finished trial with the best selection score within the budget.
 
-    Raises ValueError where there is no such study, or no trial that is so fast, naming those that there are.
+    Ties go to the lower latency. Raises ValueError if the study has no finished trial, if its
+    latencies were measured by an earlier protocol, or if no trial is fast enough; the last message
+    names the fastest trial.
     """
     found = trials.finished(config.study)
     if not found:
@@ -102,7 +107,7 @@ def best(config: PromoteConfig) -> Promoted:
 
 
 def trained_config(config: Promote, chosen: Promoted, changed: dict[str, Any]) -> Distill:
-    """The config that is trained: the trial's with what is changed, where it says what the student is; else the command's."""
+    """Returns the config to train: the trial's settings, those in `changed`, else the command's."""
     trial = cli.from_yaml(trials.config_of(chosen.run_id), Distill)
     groups = {name: getattr(trial, name) for name in OF_THE_TRIAL}
     registry = replace(config.registry, name=config.registry.name or config.promote.study)

@@ -1,11 +1,12 @@
-"""Searches the frontier of quality against inference speed: an Optuna study whose trials are distillations.
+"""Searches for students with the best quality at each latency: an Optuna study of distillations.
 
     python -m experiments.search --config experiments/configs/search.yaml --search.workers 2
     python -m experiments.search --config experiments/configs/search_glue.yaml --data.path GLUE --teacher.checkpoint ENCODER
     mlflow run . -e search -P search.trials=60 -P search.storage=postgresql://HOST/optuna
 
-The same command goes on with a study that was stopped, and joins one that is at work, from any machine that reaches the storage
-and the tracking store. The last line printed is JSON: the run's id, the trials by state, the hypervolume and the front.
+The same command continues a study that was stopped. It also joins a running study, from any machine
+that can access the storage and the tracking store. The last line of the output is JSON: the run's
+id, the number of trials by state, the hypervolume and the Pareto front.
 """
 
 import multiprocessing
@@ -40,13 +41,17 @@ from mkd.tasks.sources import load_tasks
 from mkd.teachers.teaching import soft_targets
 
 MATTERS = ("device", "threads", "data", "teacher", "student", "loss", "train", "speed")
-"""The settings that a trial depends on, where they are not searched."""
+"""The settings that a trial depends on, unless they are in the search space."""
 END_SECONDS = 60
-"""Workers that are told to stop have so long to leave everything in order."""
+"""Seconds that workers have to exit after SIGTERM before they are killed."""
 
 
 def search(config: Search) -> None:
-    """The whole search, or this command's part of it, as one MLflow run."""
+    """Runs the whole search, or this command's part of it, as one MLflow run.
+
+    Raises ValueError if the settings do not describe a search, if no student in the space can meet
+    a budget, or if the search ends before its number of trials is reached.
+    """
     if not config.speed.seconds:
         raise ValueError("speed.seconds is 0; allowed for a search: above 0, as its students are chosen by their latency too")
     base = base_of(config)
@@ -66,7 +71,7 @@ def search(config: Search) -> None:
         store = study.storage(config.search, trials.close_lost)
         study.check_known(config.search, store, told)
         opened = partial(study.opened, config, store, told)
-        forks_ready()
+        forks_ready()  # early: its imports run while the rows and the teacher are prepared
     with progress.bars(lambda step, metrics: None) as report:
         rows = read(base, report)
         check_names(rows.side.datas, base.train.sampling, base.loss)
@@ -75,7 +80,7 @@ def search(config: Search) -> None:
         name = f"{config.search.study} {config.search.trials} trials {num_tasks(config.data)}"
         tags = {names.TAG_STUDY: config.search.study, names.TAG_STORAGE: storage_of(config)}
         with ExitStack() as opened_run:
-            with study.locked(config.search):  # commands that start at once have one run
+            with study.locked(config.search):  # commands that start together share one run
                 known = optuna_study.user_attrs.get(study.RUN, "")
                 run = opened_run.enter_context(trials.search(config, name, known, tags))
                 optuna_study.set_user_attr(study.RUN, run.info.run_id)
@@ -89,7 +94,10 @@ def search(config: Search) -> None:
 
 
 def check_ended(found: list[optuna.trial.FrozenTrial], wanted: int, began: float) -> None:
-    """Raises ValueError where a search has come to its end without the trials that are wanted."""
+    """Raises ValueError if the search ended before the wanted number of trials had finished.
+
+    `began` is the time at which this command started, in seconds since the epoch.
+    """
     failed = study.first_failure(found, began)
     if failed is not None:
         raise ValueError(f"{study.FAILURES} trials in a row have failed, the first: {failed}")
@@ -99,7 +107,7 @@ def check_ended(found: list[optuna.trial.FrozenTrial], wanted: int, began: float
 
 
 def storage_of(config: Search) -> str:
-    """Where the study is, as it may be told."""
+    """Returns where the study is stored, without the password."""
     if config.search.engine == "spark":
         return f"MLflow's experiment {engine.experiment(config.search)}"
     return without_password(config.search.storage)
@@ -113,10 +121,15 @@ def _start(space: Space, number: int, given: dict[str, object]) -> dict[str, obj
 
 
 def check_budgets(config: Search, base: Distill, rows: Rows, space: Space) -> None:
-    """Raises ValueError, with what the cheapest candidate has, for a budget that none in the space can meet."""
+    """Raises ValueError if no candidate in the space can meet a budget of the search.
+
+    Measures the smallest student for each combination of the other choices, with random weights.
+    The message has the cost of the cheapest.
+    """
     limits = budgets(config.search)
     if not limits:
         return
+    # Corners often describe the same student: measure each student once.
     students = {key_of(asdict(own.student)): own for own in (cli.with_settings(base, settings) for settings in corners(space))}
     found = [(own.student.name, costs_of(cost(rows, own, config.search.backend))) for own in students.values()]
     for name, limit in limits.items():
@@ -130,7 +143,7 @@ def check_budgets(config: Search, base: Distill, rows: Rows, space: Space) -> No
 
 
 def taught(base: Distill, rows: Rows, report: Report) -> Ready:
-    """The teacher, its logits and its speed: paid for once, and found by all workers in the stores."""
+    """Stores the teacher, its logits and its speed, so that workers only load them."""
     ready = Ready(rows, taught_by(base, rows, report))
     soft_targets(base.loss, base.stores.root, rows.side, ready.teacher, report)
     teacher_speed(ready, base)
@@ -138,7 +151,7 @@ def taught(base: Distill, rows: Rows, report: Report) -> Ready:
 
 
 def begin(config: Search, optuna_study: optuna.Study, space: Space, starts: list[dict[str, object]]) -> None:
-    """Puts the settings that are to be tried first into a study that has no trials, and another study's trials beside them."""
+    """Adds the trials of `search.start_from`, and enqueues `search.start` in a new study."""
     with study.locked(config.search):
         if config.search.start_from:
             added, of = study.begin_with(optuna_study, config.search.start_from, kinds(space))
@@ -149,15 +162,18 @@ def begin(config: Search, optuna_study: optuna.Study, space: Space, starts: list
 
 
 def forks_ready() -> None:
-    """Starts what the workers are forked from: it imports what takes seconds, once for all, while the teacher is made ready."""
+    """Starts multiprocessing's fork server, from which the workers are forked.
+
+    It imports the slow libraries once for all workers, while this process prepares the teacher.
+    """
     multiprocessing.set_forkserver_preload(["experiments.studies.worker"])
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which it inherits: Ctrl-C is this command's to answer
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: this command handles Ctrl-C
     forkserver.ensure_running()
     signal.signal(signal.SIGINT, before)
 
 
 def crew(job: Job, optuna_study: optuna.Study) -> None:
-    """Starts the workers, shows how far all are, and ends them cleanly where this command is stopped."""
+    """Starts the workers, shows the progress of the search, and stops the workers when it ends."""
     search, context = job.config.search, multiprocessing.get_context("forkserver")
     workers: list[BaseProcess] = [context.Process(target=work, args=(job,)) for _ in range(search.workers)]
     try:
@@ -176,7 +192,7 @@ def crew(job: Job, optuna_study: optuna.Study) -> None:
 
 
 def _show(told: Callable[[int, str, float], None], optuna_study: optuna.Study, config: Search) -> None:
-    """How many trials have ended, with the parts that are done of those at work."""
+    """Shows the number of finished trials, plus the finished fractions of the running ones."""
     found = study.counted(optuna_study)
     ended = [trial for trial in found if trial.state.is_finished()]
     steps = [trial.user_attrs.get(study.PROGRESS, {}).get("scores", {}) for trial in found if not trial.state.is_finished()]
@@ -185,17 +201,18 @@ def _show(told: Callable[[int, str, float], None], optuna_study: optuna.Study, c
 
 
 def _end(workers: list[BaseProcess]) -> None:
+    """Stops the workers: SIGTERM, then, after END_SECONDS, SIGKILL."""
     for worker in workers:
         if worker.is_alive():
             worker.terminate()
     for worker in workers:
         if worker.pid is not None:
             worker.join(END_SECONDS)
-            worker.kill()
+            worker.kill()  # does nothing if the worker has exited
 
 
 ENGINES = {"processes": crew, "spark": engine.crew}
-"""What makes the trials, by search.engine."""
+"""What runs the trials, by search.engine."""
 
 
 if __name__ == "__main__":

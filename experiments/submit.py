@@ -1,11 +1,12 @@
-"""Writes a student's answers to GLUE's test rows as the zip that its leaderboard takes (gluebenchmark.com).
+"""Predicts GLUE's test rows with a student and writes the zip for its leaderboard.
 
     python -m experiments.submit --submit.student runs:/RUN_ID/student --data.source glue --data.path GLUE_FOLDER
     python -m experiments.submit --submit.student FOLDER --submit.fill true --data.source glue --data.path GLUE_FOLDER
     mlflow run . -e submit -P submit.student=runs:/RUN_ID/student -P data.source=glue -P data.path=GLUE_FOLDER
 
-The folder is that of GLUE's own download script; all nine tasks and the diagnostic rows, which MNLI's head answers, have to be
-there. The last line printed is JSON: the run's id, where the zip is, and what it holds.
+The leaderboard is at gluebenchmark.com. GLUE_FOLDER is the folder that GLUE's download script
+writes. It must contain the test files of all nine tasks and the diagnostic rows, which MNLI's head
+answers. The last line of the output is JSON: the run's id, the path of the zip and its contents.
 """
 
 import sys
@@ -19,7 +20,7 @@ from mkd.runs.submission import Submission, run_submit
 
 
 def submit(config: Submit) -> None:
-    """One submission as an MLflow run, linked to the run that made the student."""
+    """Makes one submission as an MLflow run, linked to the run that made the student."""
     with models.student("submit.student", config.submit.student) as (folder, parent):
 
         def core(target: Path, report: Report) -> Submission:

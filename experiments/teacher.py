@@ -1,10 +1,10 @@
-"""Refines a teacher on all tasks at once and stores it, so that later distillations find it.
+"""Refines a teacher on all tasks at once and stores it for later distillations.
 
     python -m experiments.teacher --config experiments/configs/glue.yaml --teacher.checkpoint ENCODER
     mlflow run . -e teacher
 
-It takes the same files of settings as experiments.distill, and reads of them what a teacher depends on. The last line printed
-is JSON: the run's id and its metrics.
+It accepts the configuration files of experiments.distill and reads the settings that a teacher
+depends on. The last line of the output is JSON: the run's id and its metrics.
 """
 
 import sys
@@ -19,7 +19,7 @@ from mkd import names, pipeline
 
 
 def refine(config: Teacher) -> None:
-    """One teacher's refinement as an MLflow run."""
+    """Refines one teacher as an MLflow run."""
     teacher = config.teacher
     source = Path(teacher.checkpoint).name if teacher.checkpoint else f"{teacher.layers}x{teacher.hidden} from scratch"
     name = f"teacher {source} {num_tasks(config.data)}"

@@ -1,10 +1,11 @@
-"""Times the training loop beside those that most people write, in alternation in one process.
+"""Times MKD's training loop against common training loops, in turn and in one process.
 
     python -m experiments.throughput --config experiments/configs/throughput.yaml --teacher.checkpoint ENCODER
 
-Without data and a checkpoint of your own it takes the demo's. It trains for the clock alone: no run is recorded. The last
-line printed is JSON; by student, `ratio_to_plain` has the project's loop in `train.precision`, beside it the same in either.
-The other loops are in float32.
+Without data and a checkpoint it uses those of the demo. It measures time only: no run is logged.
+The last line of the output is JSON. In it, `ratio_to_plain` is the speedup by student of MKD's loop
+in `train.precision`; `ratio_to_plain_float32` and `ratio_to_plain_bfloat16` are those in each
+precision. The other loops run in float32.
 """
 
 import json
@@ -18,7 +19,7 @@ from mkd.runs.throughput import throughput
 
 
 def measure(config: Throughput) -> None:
-    """All loops, as a table and as JSON."""
+    """Times all loops; prints a table and JSON."""
     with progress.bars(lambda step, metrics: None) as report:
         found = throughput(config.core(), config.throughput, report)
     header = ["student", "loop", "rows / CPU s", "rows / s", "x plain", "of matrix rate"]

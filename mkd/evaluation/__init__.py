@@ -1,1 +1,1 @@
-"""How good and how fast a model is: scores, speed, size, and what can be said of them."""
+"""Evaluation of a model: scores, speed, size, and the notes that follow from them."""

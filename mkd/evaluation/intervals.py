@@ -1,4 +1,4 @@
-"""How far a mean over seeds may be off."""
+"""Confidence intervals of a mean over seeds."""
 
 import math
 import statistics
@@ -7,21 +7,27 @@ from collections.abc import Sequence
 from scipy.special import stdtrit
 
 TAIL = 0.975
-"""An interval ends here and at 1 - TAIL: it is to hold what it is of in 95 of 100 cases."""
+"""Upper quantile of a two-sided 95 % interval; the lower one is 1 - TAIL."""
 
 
 def t_quantile(freedom: int) -> float:
-    """Student's t at TAIL."""
+    """Returns the TAIL quantile of Student's t distribution with `freedom` degrees of freedom."""
     return float(stdtrit(freedom, TAIL))
 
 
 def half_width(values: Sequence[float]) -> float | None:
-    """Half the width of the 95 % interval of the mean, t(n - 1) * sd / sqrt(n); None for one value, which tells no spread."""
+    """Returns half the width of the 95 % interval of the mean, t(n - 1) * sd / sqrt(n).
+
+    Returns None for fewer than two values, which have no spread.
+    """
     if len(values) < 2:
         return None
     return t_quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def interval_text(middle: float, half: float | None) -> str:
-    """`+0.10 to +2.50` of a difference; a dash where it is not known."""
+    """Returns the interval of a difference as text, such as `+0.10 to +2.50`; `-` if unknown.
+
+    `middle` is the mean and `half` is from `half_width`.
+    """
     return "-" if half is None else f"{middle - half:+.2f} to {middle + half:+.2f}"

@@ -1,4 +1,4 @@
-"""What a user should know of a model's scores and of what it reads, where a number alone does not tell."""
+"""Notes on a run: weak students, truncated rows and unknown tokens."""
 
 from typing import NamedTuple
 
@@ -12,15 +12,18 @@ from mkd.tasks.task import Kind
 from mkd.tokenization.tokens import TaskData, TokenStore
 
 NOTABLE_PERCENT = 1.0
-"""Rows that are cut, and unknown tokens, are told of from this share on."""
+"""A share of truncated rows or unknown tokens from this percentage on gets a note."""
 BLOCK = 1 << 20
-"""Rows, or tokens, that are counted at a time."""
+"""Rows or tokens that are counted at once, which bounds the memory."""
 CORRELATIONS = ("matthews", "pearson", "spearman")
-"""Metrics whose standard error is 100 / sqrt(rows) where there is no correlation."""
+"""Metrics whose standard error is 100 / sqrt(rows) if there is no correlation."""
 
 
 class Floor(NamedTuple):
-    """What is had without a model. label: the one answer that scores best, empty for regression. scores: its own, by metric."""
+    """The best constant prediction, which needs no model.
+
+    `label` is the predicted label, empty for regression. `scores` are its scores by metric.
+    """
 
     label: str
     scores: dict[str, float]
@@ -31,7 +34,10 @@ class Floor(NamedTuple):
 
 
 def floor(kind: Kind, labels_R: np.ndarray) -> Floor:
-    """The scores of the label that scores best when it is always answered, mostly the most frequent; of a regression, 0."""
+    """Returns the constant label with the best score, usually the most frequent one.
+
+    For regression the scores are 0. `labels_R` are the labels of the rows.
+    """
     if not kind.labels:
         return Floor("", dict.fromkeys(kind.metrics, 0.0))
     each = np.eye(kind.num_logits, dtype=np.float32)
@@ -40,14 +46,15 @@ def floor(kind: Kind, labels_R: np.ndarray) -> Floor:
         for label, one in zip(kind.labels, each, strict=True)
     ]
     counts_C = np.bincount(labels_R.astype(np.int64), minlength=kind.num_logits)
-    # Where all are worth the same, as to Matthews' correlation, the most frequent one stands for them.
+    # If all constants score the same, as with Matthews' correlation, take the most frequent label.
     return known[max(range(len(known)), key=lambda place: (known[place].score, counts_C[place]))]
 
 
 def margin(found: Floor, rows: int) -> float:
-    """Points by which a score has to be above the floor to tell more than chance: two standard errors.
+    """Returns the points above the floor that a score needs to be more than chance.
 
-    Of a share v in percent it is sqrt(v (100 - v) / rows), which serves for F1 as well.
+    These are two standard errors, as the mean over metrics. For a percentage v the standard error
+    is sqrt(v (100 - v) / rows), which is also used for F1. `rows` is the number of scored rows.
     """
     errors = [
         100 / rows**0.5 if name in CORRELATIONS else (value * (100 - value) / rows) ** 0.5 for name, value in found.scores.items()
@@ -56,7 +63,11 @@ def margin(found: Floor, rows: int) -> float:
 
 
 def weak_students(datas: list[TaskData], dev: dict[tuple[str, str], np.ndarray]) -> list[str]:
-    """A note of each task whose student is no better on dev than one answer to all, as far as so many rows can tell."""
+    """Returns a note for each task whose student is not clearly better on dev than a constant.
+
+    `dev` holds the student's logits by task and suffix of the dev split. The difference has to
+    exceed `margin`.
+    """
     notes = []
     for data in datas:
         labels_R = data.dev[""].labels
@@ -73,14 +84,17 @@ def weak_students(datas: list[TaskData], dev: dict[tuple[str, str], np.ndarray])
 
 
 class Reading(NamedTuple):
-    """What of the training rows a model does not read. metrics: `data/<task>/cut` and `data/<task>/unknown`, in percent."""
+    """The part of the training rows that a model does not read.
+
+    `metrics` are `data/<task>/cut` and `data/<task>/unknown`, in percent.
+    """
 
     metrics: dict[str, float]
     notes: list[str]
 
 
 def reading(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, layout: Layout) -> Reading:
-    """How many training rows are longer than the model reads, and how many of their tokens the tokenizer does not know."""
+    """Returns the shares of truncated rows and unknown tokens in train, with notes if notable."""
     metrics: dict[str, float] = {}
     notes: list[str] = []
     for data in datas:
@@ -95,7 +109,8 @@ def reading(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, layout: L
 
 
 def num_cut(store: TokenStore, layout: Layout) -> int:
-    """Rows of which a model reads the beginning alone."""
+    """Returns the number of rows that are longer than the model's input and are truncated."""
+    # If both texts form one sequence, its special tokens count towards max_length.
     special = layout.num_special(store.b is not None) if layout.joined else 0
     starts = range(0, len(store.labels), BLOCK)
     blocks = (np.arange(start, min(start + BLOCK, len(store.labels))) for start in starts)
@@ -103,7 +118,7 @@ def num_cut(store: TokenStore, layout: Layout) -> int:
 
 
 def _share(store: TokenStore, token: int | None) -> float:
-    """The token's share of all, from 0 to 1."""
+    """Returns the fraction of all tokens that are `token`, from 0 to 1."""
     if token is None:
         return 0.0
     sides: list[Texts] = [store.a] if store.b is None else [store.a, store.b]

@@ -1,4 +1,4 @@
-"""Quality of a model: its logits on stored rows, and the scores that follow from them."""
+"""Quality of a model: its logits on stored rows, and the scores computed from them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,19 +18,23 @@ from mkd.tokenization.tokenise import unpadded
 from mkd.tokenization.tokens import TaskData, TokenStore, as_inputs, layout_of
 
 BATCH_TOKENS = 8192
+"""Tokens of a batch at most, padding included."""
 WINDOW_ROWS = 65_536
+"""Rows that are sorted by length together."""
 
 
 def eager(model: nn.Module, precision: str = "float32") -> inference.Infer:
-    """What computes a model's logits in torch, on the device that it is on; from then on it is in evaluation mode.
+    """Returns a function that computes the model's logits in PyTorch, on the model's device.
 
-    precision: of its matrix products, as of train.precision.
+    Sets the model to evaluation mode. `precision` is that of matrix products, as in
+    train.precision.
     """
     device = next(model.parameters()).device
     model.train(False)
 
     def infer(batch: Arrays, task: str) -> np.ndarray:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            # float(): autocast may return bfloat16, which numpy lacks.
             logits: np.ndarray = model(as_inputs(batch).to(device), task).float().cpu().numpy()
         return logits
 
@@ -38,7 +42,10 @@ def eager(model: nn.Module, precision: str = "float32") -> inference.Infer:
 
 
 def at_work(model: Any, tokenizer: PreTrainedTokenizerBase, threads: int = 1) -> inference.Student:
-    """A student or a classifier as what answers raw texts, in torch. threads: of the tokenizer alone."""
+    """Returns a runtime student for raw texts that runs the model in PyTorch.
+
+    `model` is a student or a classifier. `threads` is the number of threads of the tokenizer only.
+    """
     config: MultiTaskConfig = model.config
     heads = {
         name: inference.Head(tuple(head["labels"]), head["pair"], head["mean"], head["std"])
@@ -49,9 +56,10 @@ def at_work(model: Any, tokenizer: PreTrainedTokenizerBase, threads: int = 1) ->
 
 
 def predict(infer: inference.Infer, store: TokenStore, rows: np.ndarray, task: str, layout: Layout) -> np.ndarray:
-    """Logits [rows, classes] float32 of a task's head, in the order of `rows`."""
+    """Returns the logits [rows, classes] float32 of a task's head, in the order of `rows`."""
     places, logits = zip(*predictions(infer, store, rows, task, layout), strict=True)
     out = np.concatenate(logits)
+    # The batches are in order of length: scatter their logits back to the order of `rows`.
     out[np.concatenate(places)] = out.copy()
     return out
 
@@ -59,7 +67,12 @@ def predict(infer: inference.Infer, store: TokenStore, rows: np.ndarray, task: s
 def predictions(
     infer: inference.Infer, store: TokenStore, rows: np.ndarray | range, task: str, layout: Layout
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(places in `rows`, logits) batch by batch, like lengths together, a bounded window of rows at a time."""
+    """Yields (positions in `rows`, logits) batch by batch.
+
+    Rows of similar length form a batch, so that little is padded. Only WINDOW_ROWS rows are in
+    memory at once; so the order is by length within a window, and the caller has to use the
+    positions.
+    """
     for start in range(0, len(rows), WINDOW_ROWS):
         window = np.asarray(rows[start : start + WINDOW_ROWS])
         lengths = np.minimum(sequence_lengths(store, layout, window), layout.max_length)
@@ -68,7 +81,12 @@ def predictions(
 
 
 def selection_scores(model: Student, datas: list[TaskData], layout: Layout, precision: str = "float32") -> dict[str, float]:
-    """Each task's score on its selection rows, and their mean as `mean`; points from 0 to 100. precision: as of `eager`."""
+    """Returns each task's score on its selection rows, and their mean as `mean`.
+
+    Scores are in points from 0 to 100. `precision` is as in `eager`.
+
+    Raises NotFinite if a logit is not a finite number.
+    """
     infer, scores = eager(model, precision), {}
     for data in datas:
         logits = predict(infer, data.train, data.selection_rows, data.name, layout)
@@ -78,10 +96,11 @@ def selection_scores(model: Student, datas: list[TaskData], layout: Layout, prec
 
 
 def majority(datas: list[TaskData]) -> dict[str, float]:
-    """What a model scores that always gives the most frequent class of the rows, or their mean: what is worth having is above it.
+    """Returns the scores of a model that always predicts the most frequent class.
 
-    `majority/quality/<task>/score` and `majority/quality/mean` on dev, `majority/selection/<task>` and `majority/selection/mean`
-    on the selection split; a correlation of what is constant is 0.
+    For regression it predicts the mean; the correlation of a constant counts as 0. The metrics are
+    `majority/quality/<task>/score` and `majority/quality/mean` on dev, `majority/selection/<task>`
+    and `majority/selection/mean` on the selection split.
     """
     on_dev = {(data.name, suffix): _constant(data, store.labels) for data in datas for suffix, store in data.dev.items()}
     found = {name: value for name, value in quality(datas, on_dev).items() if names.is_score(name)}
@@ -89,14 +108,17 @@ def majority(datas: list[TaskData]) -> dict[str, float]:
 
 
 def majority_on_selection(datas: list[TaskData]) -> dict[str, float]:
-    """The same of the selection split alone: each task's score, and their mean as `mean`."""
+    """Returns the same scores on the selection split only, by task, and their mean as `mean`."""
     labels = {data.name: data.train.labels[data.selection_rows] for data in datas}
     scores = {data.name: _mean(score(data.kind, _constant(data, labels[data.name]), labels[data.name])) for data in datas}
     return scores | {"mean": _mean(scores)}
 
 
 def _constant(data: TaskData, labels_R: np.ndarray) -> np.ndarray:
-    """The same logits for each row: of the most frequent class (of equal ones the first), or of a regression's mean."""
+    """Returns the same logits for every row: of the most frequent class, or 0 for regression.
+
+    Of equally frequent classes it is the first. 0 is the mean on a regression's standardized scale.
+    """
     logits_RC = np.zeros((len(labels_R), data.kind.num_logits), dtype=np.float32)
     if data.kind.labels:
         logits_RC[:, np.bincount(labels_R.astype(np.int64)).argmax()] = 1
@@ -104,7 +126,7 @@ def _constant(data: TaskData, labels_R: np.ndarray) -> np.ndarray:
 
 
 def dev_logits(infer: inference.Infer, datas: list[TaskData], layout: Layout) -> dict[tuple[str, str], np.ndarray]:
-    """Logits on each dev split, by task and the split's suffix."""
+    """Returns the logits on each dev split, by task and suffix of the split."""
     return {
         (data.name, suffix): predict(infer, store, np.arange(len(store.labels)), data.name, layout)
         for data in datas
@@ -113,10 +135,17 @@ def dev_logits(infer: inference.Infer, datas: list[TaskData], layout: Layout) ->
 
 
 def quality(datas: list[TaskData], logits: dict[tuple[str, str], np.ndarray]) -> dict[str, float]:
-    """`quality/<task>/<metric>`, `quality/<task>/score` (the mean of its metrics), `quality/mean` (of the scores); points.
+    """Returns the metrics of the logits on dev, in points from 0 to 100.
 
-    `quality/<task>/ece` is the expected calibration error of a classification task, from 0 to 1. A task without logits for
-    all its dev splits is left out, and then so is the mean.
+    - `quality/<task>/<metric>`: each metric
+    - `quality/<task>/score`: the mean of the task's metrics
+    - `quality/<task>/ece`: the expected calibration error of a classification, from 0 to 1
+    - `quality/mean`: the mean of the scores
+
+    A task without logits for all of its dev splits is left out; `quality/mean` is then left out
+    too.
+
+    Raises NotFinite if a logit is not a finite number.
     """
     found: dict[str, float] = {}
     scores: dict[str, float] = {}
@@ -136,10 +165,12 @@ def quality(datas: list[TaskData], logits: dict[tuple[str, str], np.ndarray]) ->
 
 
 def answers(datas: list[TaskData], dev: dict[Any, np.ndarray], teacher: dict[Any, np.ndarray]) -> dict[str, np.ndarray]:
-    """Each dev row's label and answers as columns: `task`, `split` (its suffix), `row`, `label`, `prediction`, `teacher`.
+    """Returns the predictions for all dev rows as columns.
 
-    An answer is the number of the class with the largest logit; of a regression task the score, on the labels' scale. teacher:
-    its logits as far as they are known, NaN for the others.
+    The columns are `task`, `split` (the suffix of the dev split), `row`, `label`, `prediction` and
+    `teacher`. A prediction is the number of the class with the largest logit; for regression, the
+    score in the units of the labels. `dev` and `teacher` hold logits by task and suffix. Where the
+    teacher has no logits, its column is NaN.
     """
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("task", "split", "row", "label", "prediction", "teacher")}
     for data in datas:
@@ -154,6 +185,7 @@ def answers(datas: list[TaskData], dev: dict[Any, np.ndarray], teacher: dict[Any
 
 
 def _answers(data: TaskData, logits_RC: np.ndarray) -> np.ndarray:
+    """Returns the predicted classes [R], or the scores in the units of the labels."""
     if data.kind.labels:
         classes_R: np.ndarray = logits_RC.argmax(1).astype(np.float64)
         return classes_R
@@ -162,9 +194,11 @@ def _answers(data: TaskData, logits_RC: np.ndarray) -> np.ndarray:
 
 
 def likeness(datas: list[TaskData], student: dict[Any, np.ndarray], teacher: dict[Any, np.ndarray]) -> dict[str, float]:
-    """`agreement/<task>`: share of dev rows where both choose the same class, or the correlation of both scores; points.
+    """Returns `agreement/<task>` and `agreement/mean`, in points.
 
-    A task without logits of the teacher is left out, and then so is `agreement/mean`.
+    The agreement is the share of dev rows in which student and teacher predict the same class, or
+    the correlation of their scores. Only the main dev split counts. A task without logits of the
+    teacher is left out; `agreement/mean` is then left out too.
     """
     found = {}
     for data in datas:
@@ -181,7 +215,10 @@ def likeness(datas: list[TaskData], student: dict[Any, np.ndarray], teacher: dic
 
 
 def retention(student: dict[str, float], teacher: dict[str, float]) -> dict[str, float]:
-    """`retention/<task>` and `retention/mean`: the student's score in percent of the teacher's, where that is above 0."""
+    """Returns `retention/<task>` and `retention/mean`: the student's score in % of the teacher's.
+
+    A task in which the teacher scores 0 or less is left out.
+    """
     tasks = {names.QUALITY_MEAN: names.MEAN} | {name: task for name in student if (task := names.task_of_score(name))}
     kept = {task: 100 * student[name] / teacher[name] for name, task in tasks.items() if teacher.get(name, 0) > 0}
     return names.of(names.RETENTION, kept)

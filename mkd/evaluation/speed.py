@@ -1,24 +1,32 @@
-"""Inference speed, measured in one way for trials, runs and promoted students alike, and the size of models.
+"""Inference speed and size of models, measured alike in trials, runs and promoted students.
 
-What is measured, and how (PROTOCOL counts the ways; times that were measured in different ways are not comparable):
+What is measured, and how (PROTOCOL numbers the ways; times of different ways are not comparable):
 
-- Settings. The headline is text in, answer out, one row, one thread (`b1-text-t1`): budgets, names, tables, pictures and the
-  choice of the fastest backend go by its median. Beside it are one row of so many tokens (`b1-l128-t1`), which leaves out the
-  tokenising, and the throughput of calls of many texts (`b32-text-t1`, `b32-text-t2`). A trial has those of one thread.
-- Texts. Of each task's dev rows those at even steps of their length, the tasks in turn: the same for all models. A pass asks each
-  of them once, and only whole passes are timed, so that a fast model's times are of the same texts as a slow one's.
-- Blocks. One model in one setting, warmed up and then asked back to back while no other one runs: models that take turns call by
-  call find the caches cold. Blocks come in rounds, one of each model in each setting, so that a bad moment of the machine is in
-  one of them. The teacher has rounds of its own.
-- Numbers. A percentile is that of a block's calls, the median over its blocks: half of the calls take no longer than `p50_ms`, 95
-  of 100 no longer than `p95_ms`, 99 of 100 no longer than `p99_ms`. One that fewer than ten calls are beyond is left out: p50_ms
-  needs 20 calls, p95_ms 200, p99_ms 1,000; `calls` tells how many there were. `rows_per_s` is of the median pass.
-- Threads. torch works on as many as the setting says, and onnxruntime's do not spin when they have nothing to do
-  (mkd/runtime/inference.py), so that no pool takes another one's cores. Python's search for garbage waits.
-- Seconds. `speed.seconds` in all, an equal share for each model in each setting, at most MOST_SECONDS; where a share is too short
-  for it one pass is made all the same. A run gives all of it half as long as its student's training took, if that is less.
-- A busy machine. `busy_share` is the share of the time that other work had of the core (mkd/evaluation/timing.py). Above
-  MOST_BUSY it is told wherever the times are, and a search does not keep them.
+- Settings. The headline is one row as raw text on one thread (`b1-text-t1`). Budgets, names,
+  tables, pictures and the choice of the fastest backend use its median. Further settings are one
+  row of 128 tokens without tokenization (`b1-l128-t1`; the length is speed.length), and calls of
+  many texts for the throughput (`b32-text-t1`, `b32-text-t2`). A trial has only the settings with
+  one thread.
+- Texts. Of the first TEXTS dev rows of each task, those at equal steps of length, the tasks in
+  turn; they are the same for all models. A pass has one call per text or batch. Only whole passes
+  are timed, so that the times of a fast and of a slow model are of the same texts.
+- Blocks. A block is one model in one setting, warmed up and then called back to back while no other
+  model runs. Models that take turns call by call find cold caches. Blocks come in rounds, one block
+  of each model in each setting, so that a busy moment of the machine affects one block of each. The
+  teacher is measured after the student, in rounds of its own.
+- Numbers. A percentile is that of a block's calls, as the median over the blocks: half of the calls
+  take at most `p50_ms`, 95 of 100 at most `p95_ms`, 99 of 100 at most `p99_ms`. A percentile needs
+  ten calls beyond it and is left out otherwise: p50_ms needs 20 calls, p95_ms 200, p99_ms 1,000.
+  `calls` is the number of calls. `rows_per_s` is that of the median pass.
+- Threads. PyTorch uses the setting's number of threads. Idle threads of onnxruntime do not spin
+  (mkd/runtime/inference.py), so that no pool takes cores from another one. Python's garbage
+  collector is off.
+- Seconds. `speed.seconds` in all, divided equally among models and settings, at most MOST_SECONDS
+  for each. A share that is too short still gets one pass. A run spends at most half as long as the
+  training of its student took.
+- A busy machine. `busy_share` is the share of the core's time that other work used
+  (mkd/evaluation/timing.py). Above MOST_BUSY a note accompanies the times, and a search does not
+  store them.
 """
 
 import os
@@ -52,19 +60,20 @@ from mkd.tasks.task import Task
 from mkd.tokenization.tokens import as_inputs
 
 ROUNDS = 5
+"""Blocks of each model in each setting, at most."""
 MOST_SECONDS = 1.0
-"""Of a model in a setting, in all rounds."""
+"""Seconds for one model in one setting, over all rounds."""
 TEXTS = 256
-"""Of each task's dev split so many are read to choose from."""
+"""Rows of each task's dev split from which the texts are chosen."""
 
 Load = Callable[[int], inference.Student]
-"""A model ready to answer on so many threads."""
+"""Loads a model that is ready to answer on a number of threads."""
 Work = Mapping[str, list[inference.Text]]
 """Raw texts by task, the shortest first."""
 
 
 class Setting(NamedTuple):
-    """One way of asking. length: tokens of each row; 0: raw texts as they are, tokenised within the time."""
+    """One kind of call. `length` is in tokens per row; 0: raw text, tokenization included."""
 
     rows: int
     length: int
@@ -72,39 +81,40 @@ class Setting(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As in the metrics: `b1-l128-t1`, `b32-text-t2`."""
+        """The name in metrics, such as `b1-l128-t1` or `b32-text-t2`."""
         return f"b{self.rows}-{f'l{self.length}' if self.length else 'text'}-t{self.threads}"
 
 
 HEADLINE = Setting(1, 0, 1)
+"""The setting whose median is used wherever one latency is needed."""
 
 
 class Timed(NamedTuple):
-    """A model in one backend. tokens: ids to draw from where tokens are given."""
+    """A model in one backend. `tokens` are the ids from which random rows are drawn."""
 
     load: Load
     tokens: np.ndarray
 
 
 def settings(config: SpeedConfig) -> list[Setting]:
-    """All ways of asking, the headline first."""
+    """Returns all settings, the headline first."""
     threads = dict.fromkeys(count or inference.cores() for count in config.threads)
     many = [Setting(config.batch_size, 0, count) for count in threads]
     return list(dict.fromkeys([HEADLINE, Setting(1, config.length, 1), *many]))
 
 
 def of_one_thread(config: SpeedConfig) -> list[Setting]:
-    """Those of a trial, beside which others may be at work on the other cores."""
+    """Returns the settings of a trial: one thread, since other workers may use the other cores."""
     return [setting for setting in settings(config) if setting.threads == 1]
 
 
 def within(config: SpeedConfig, trained_seconds: float) -> SpeedConfig:
-    """The config of a run whose student's training took so long."""
+    """Returns the config with `seconds` limited to half of the time of the student's training."""
     return replace(config, seconds=min(config.seconds, trained_seconds / 2))
 
 
 def work_of(tasks: list[Task]) -> Work:
-    """The first texts of each task's dev split."""
+    """Returns the first TEXTS texts of each task's dev split, the shortest first."""
     rows = {task.name: islice(task.dev[""].read(), TEXTS) for task in tasks}
     texts = {name: [r.text_a if r.text_b is None else (r.text_a, r.text_b) for r in found] for name, found in rows.items()}
     return {name: sorted(found, key=_length) for name, found in texts.items()}
@@ -123,10 +133,16 @@ def speed_metrics(
     report: Report = silent,
     clock: Clock = CLOCK,
 ) -> dict[str, float]:
-    """`<prefix>speed/<backend>/<setting>/<statistic>` of every model, by its backend in `models`, in all that is asked.
+    """Returns the speed of every model in every setting.
 
-    With them `<prefix>speed/busy_share` and `<prefix>speed/protocol`. seconds: that all may take. Of several processes the
-    first one measures, while the others have nothing more to do.
+    - `models`: models by the name of their backend
+    - `asked`: settings
+    - `seconds`: time for the whole measurement; 0: none is made
+    - `prefix`: prefix of all names, such as `teacher/`
+
+    The metrics are `<prefix>speed/<backend>/<setting>/<statistic>`, `<prefix>speed/busy_share` and
+    `<prefix>speed/protocol`. If there are several processes, only the first one measures; the
+    others return no metrics.
     """
     if not processes.is_first() or not seconds:
         return {}
@@ -137,18 +153,19 @@ def speed_metrics(
         for (name, setting), blocks in found.items()
         for key, value in timing.statistics_of(blocks, setting.rows).items()
     }
+    # With several threads, a thread that waits for another one would look like other work.
     alone = list(chain.from_iterable(blocks for (_, setting), blocks in found.items() if setting.threads == 1))
     busy = timing.busy_share(alone, others(), timing.physical_cores())
     return names.of(prefix, metrics | {names.BUSY_SHARE: busy, names.PROTOCOL: float(PROTOCOL)})
 
 
 def is_busy(metrics: Mapping[str, float]) -> bool:
-    """Whether any of these times were measured on a machine that was too busy for it."""
+    """Returns whether any of these times were measured on a machine that was too busy."""
     return any(value > MOST_BUSY for name, value in metrics.items() if name.endswith(names.BUSY_SHARE))
 
 
 def busy_note(metrics: Mapping[str, float]) -> list[str]:
-    """What has to be said beside the times; nothing where they are right."""
+    """Returns the notes for times from a busy machine; none if the machine was idle."""
     shares = {name: value for name, value in metrics.items() if name.endswith(names.BUSY_SHARE) and value > MOST_BUSY}
     return [
         f"the machine was busy when the {'teacher' if name.startswith(names.TEACHER) else 'speed'} was timed: other work had "
@@ -165,9 +182,13 @@ def measure(
     report: Report = silent,
     clock: Clock = CLOCK,
 ) -> dict[tuple[str, Setting], list[Block]]:
-    """The blocks of each model in each setting. One whose share of the seconds is used up has no more of them."""
+    """Returns the blocks of each model in each setting.
+
+    A model that has used its share of the seconds in a setting gets no further blocks.
+    """
     share = min(seconds / (len(models) * len(asked)), MOST_SECONDS)
-    # The tokenizer has those of the first student that a process loads: the most that any setting has.
+    # The tokenizer's thread pool is created once per process, with the first student: give it the
+    # largest number of threads of any setting.
     os.environ.setdefault("RAYON_NUM_THREADS", str(max(setting.threads for setting in asked)))
     pairs = [(name, setting) for setting in asked for name in models]
     spent = dict.fromkeys(pairs, 0.0)
@@ -177,6 +198,7 @@ def measure(
     for number in range(ROUNDS):
         for place, pair in enumerate(pairs):
             left, begun = share - spent[pair], clock.wall()
+            # The first round always runs: also a model that is too slow for its share gets a pass.
             if number == 0 or left > 0:
                 name, setting = pair
                 with _threads(setting.threads), timing.uncollected():
@@ -184,6 +206,7 @@ def measure(
                         key = (name, setting.threads)
                         loaded[key] = loaded.get(key) or answering(models[name].load(setting.threads), work)
                         calls[pair] = calls_of(loaded[key], models[name].tokens, setting, work)
+                    # What is left of its share is spread evenly over the remaining rounds.
                     found[pair].append(timing.block(calls[pair], left / (ROUNDS - number), clock))
             spent[pair] += clock.wall() - begun
             done = number * len(pairs) + place + 1
@@ -193,7 +216,7 @@ def measure(
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """torch's threads, set to so many meanwhile."""
+    """Sets PyTorch's number of threads within the context."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -203,7 +226,11 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def calls_of(student: inference.Student, tokens: np.ndarray, setting: Setting, work: Work) -> list[Call]:
-    """One pass: of one row at least as many as the median needs, of many rows one a task. tokens: as in Timed."""
+    """Returns the calls of one pass.
+
+    With one row per call there are at least as many as the median needs. With many raw texts per
+    call there is one call per task. `tokens` is as in Timed.
+    """
     least = timing.least_calls(50)
     if setting.length:
         batch = random_batch(tokens, setting.rows, setting.length, student.layout.types)
@@ -216,12 +243,15 @@ def calls_of(student: inference.Student, tokens: np.ndarray, setting: Setting, w
 
 
 def even(texts: Sequence[inference.Text], count: int) -> list[inference.Text]:
-    """So many of the texts, at even steps; some more than once where there are fewer."""
+    """Returns `count` texts at equal steps; some are repeated if there are fewer texts."""
     return [texts[int((place + 0.5) * len(texts) / count)] for place in range(count)]
 
 
 def answering(student: inference.Student, work: Work) -> inference.Student:
-    """The model with a head for each task. For one that it does not have another one stands in: a text takes as long with any."""
+    """Returns a student that has a head for each task.
+
+    A missing head is replaced by one that exists: the time of a call does not depend on the head.
+    """
     if work.keys() <= student.heads.keys():
         return student
     own = next(iter(student.heads))
@@ -235,18 +265,23 @@ def answering(student: inference.Student, work: Work) -> inference.Student:
 
 
 def random_batch(tokens: np.ndarray, rows: int, length: int, types: bool) -> Arrays:
-    """Rows of one text each, of tokens drawn evenly from `tokens` but for the first."""
+    """Returns rows of one text, of ids drawn uniformly from all but the first of `tokens`."""
     ids = tokens[np.random.default_rng(0).integers(1, len(tokens), size=(rows, 1, length))]
     return Arrays(ids, np.ones_like(ids, dtype=bool), np.zeros_like(ids[:, 0]) if types else None)
 
 
 def tokens_of(model: PreTrainedModel) -> np.ndarray:
-    """A token of each row of the model's table of word embeddings."""
+    """Returns one token id for each row of the model's table of word embeddings."""
     return token_of_each_row(input_table(model)).numpy()
 
 
 def size_metrics(model: Student, folder: Path, length: int) -> dict[str, float]:
-    """`size/parameters`, `size/parameters_without_embeddings`, `size/bytes` on disk (weights), `size/flops` of one row."""
+    """Returns the size of the model.
+
+    - `size/parameters` and `size/parameters_without_embeddings`: numbers of parameters
+    - `size/bytes`: bytes of the weights on disk, in the safetensors files of `folder`
+    - `size/flops`: floating-point operations for one row of `length` tokens
+    """
     total = sum(p.numel() for p in model.parameters())
     embeddings = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Embedding))
     return {
@@ -258,15 +293,17 @@ def size_metrics(model: Student, folder: Path, length: int) -> dict[str, float]:
 
 
 def flops(model: Student, length: int) -> int:
-    """Floating-point operations (2 a multiply-add) of one text of `length` tokens: matrix products and attention.
+    """Returns the floating-point operations for one text of `length` tokens.
 
-    Fused LSTMs and attention are switched off while counting, so that their matrix products are seen.
+    Matrix products and attention are counted, a multiply-add as 2. Fused LSTMs and attention are
+    switched off meanwhile, because the counter does not see the matrix products inside them.
     """
     inputs = as_inputs(random_batch(tokens_of(model), 1, length, types=False)).to(next(model.parameters()).device)
-    # Detached: the counter asks each weight that is handed from module to module, as DeBERTa's positions are, for its gradient.
+    # Detached: the counter asks weights that modules pass to each other, such as the positions of
+    # DeBERTa, for their gradient.
     weights = {name: weight.detach() for name, weight in model.named_parameters()}
     model.train(False)
-    # Not mkldnn.flags: it sets TF32 too, which warns on every machine without an Intel GPU.
+    # Not mkldnn.flags: it also sets TF32, which warns on every machine without an Intel GPU.
     onednn, *_ = torch.backends.mkldnn.set_flags(_enabled=False)
     try:
         with (
@@ -282,7 +319,7 @@ def flops(model: Student, length: int) -> int:
 
 
 def hardware() -> dict[str, str]:
-    """The machine in words: what a measured time depends on besides the model."""
+    """Returns a description of the machine: everything that a time depends on besides the model."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "cpu": _cpu_name(),

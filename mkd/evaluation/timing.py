@@ -1,4 +1,7 @@
-"""Blocks of calls timed back to back, what they come to, and how busy the machine was meanwhile. Pure but for the clocks."""
+"""Timed blocks of calls, their statistics, and the load of the machine meanwhile.
+
+All functions are pure except that they read a clock, which is an argument.
+"""
 
 import gc
 import math
@@ -16,23 +19,24 @@ from mkd import names
 Call = Callable[[], object]
 
 PROTOCOL = 2
-"""The way of measuring speed (mkd/evaluation/speed.py); raised when times change by it. 1: models in turn, call by call."""
+"""Version of the measurement of speed (mkd/evaluation/speed.py), raised if a change affects times.
+Version 1 called the models in turn, call by call."""
 QUANTILES = (50, 95, 99)
-"""In percent, of the time of a call."""
+"""Percentiles of the time of a call that are reported."""
 MOST_BUSY = 0.05
-"""Share of the time that other work may have had of the core; above it the times are told to be too long."""
+"""Share of the core's time that other work may use; above it, times are reported as too long."""
 WARM_SECONDS = 0.05
-"""A block's warm-up ends after so long, or after a pass."""
+"""Seconds after which the warm-up of a block ends, if a whole pass takes longer."""
 
 
 def _machine_seconds() -> float:
-    """Seconds that all cores have worked, for whichever process, since the system started."""
+    """Returns the CPU seconds of all cores and processes since the system started."""
     found = psutil.cpu_times()
     return sum(getattr(found, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "interrupt", "dpc", "steal"))
 
 
 class Clock(NamedTuple):
-    """What time is read from, in seconds. thread, process: of work of this thread or process; machine: of all cores."""
+    """Clocks in seconds. `thread` and `process` are CPU time, `machine` is that of all cores."""
 
     wall: Callable[[], float] = time.perf_counter
     thread: Callable[[], float] = time.thread_time
@@ -44,7 +48,11 @@ CLOCK = Clock()
 
 
 class Block(NamedTuple):
-    """Whole passes over some calls, back to back. seconds: of each call, in their order. wall, thread: of all of them."""
+    """Whole passes over a list of calls, back to back.
+
+    `seconds` holds the time of each call in order. `wall` and `thread` are the wall-clock and CPU
+    time of all calls.
+    """
 
     seconds: list[float]
     calls_a_pass: int
@@ -53,9 +61,10 @@ class Block(NamedTuple):
 
 
 def block(calls: Sequence[Call], seconds: float, clock: Clock = CLOCK) -> Block:
-    """Times the calls, all of them equally often, until so many seconds are over, but once at least.
+    """Times passes over the calls until `seconds` are over, but at least one pass.
 
-    Before that some are made untimed, so that caches hold what this model needs and no other one's.
+    Only whole passes are made, so that each call counts equally. A warm-up, which is part of the
+    `seconds`, comes first: it fills the caches with the data of this model.
     """
     begun = clock.wall()
     for call in calls:
@@ -68,6 +77,7 @@ def block(calls: Sequence[Call], seconds: float, clock: Clock = CLOCK) -> Block:
     while not times or before - begun < seconds:
         for call in calls:
             call()
+            # One clock reading ends this call and starts the next one.
             now = clock.wall()
             times.append(now - before)
             before = now
@@ -75,10 +85,11 @@ def block(calls: Sequence[Call], seconds: float, clock: Clock = CLOCK) -> Block:
 
 
 def statistics_of(blocks: list[Block], rows: int) -> dict[str, float]:
-    """`p50_ms`, `p95_ms`, `p99_ms` of one call, `rows_per_s` of calls of so many rows, and how many `calls` there were.
+    """Returns `p50_ms`, `p95_ms`, `p99_ms`, `rows_per_s` and `calls` of blocks of one setting.
 
-    A percentile is that of each block's calls, the median over blocks; it is left out where the calls are too few for it.
-    rows_per_s is of the pass that took the median time.
+    A percentile is the median over blocks of the percentile of a block's calls. It is left out if
+    there are fewer than `least_calls`. `rows_per_s` is that of the pass with the median time;
+    `rows` is the number of rows per call. `calls` is the number of calls.
     """
     count = sum(len(found.seconds) for found in blocks)
     told = {names.percentile(q): 1000 * _over_blocks(blocks, q) for q in QUANTILES if count >= least_calls(q)}
@@ -92,21 +103,29 @@ def _over_blocks(blocks: list[Block], percent: int) -> float:
 
 
 def least_calls(percent: int) -> int:
-    """So many calls that ten of them are beyond the percentile."""
+    """Returns the number of calls of which ten lie beyond the percentile."""
     return math.ceil(10 * 100 / (100 - percent))
 
 
 def of_others(clock: Clock = CLOCK) -> Callable[[], float]:
-    """Tells, whenever it is asked, how many cores others than this process have kept at work since now, in the mean."""
+    """Returns a function that measures how many cores other processes use.
+
+    Each time it is called, it returns the mean number since `of_others` was called.
+    """
     start, begun = clock.wall(), clock.machine() - clock.process()
     return lambda: (clock.machine() - clock.process() - begun) / max(clock.wall() - start, 1e-9)
 
 
 def busy_share(blocks: list[Block], others: float, physical: int) -> float:
-    """The share of the time that other work had of the core, from 0 to 1. blocks: of one thread each.
+    """Returns the share of the core's time that other work used, from 0 to 1.
 
-    It is what the thread did not work of the time that passed. Where two logical cores are one of the `physical` ones, a thread
-    can work all the time and still have half of a core: what `others` keep at work beyond the other physical cores counts too.
+    It is the share of wall-clock time in which the thread did not run. If two logical cores share a
+    physical one, a thread can run all the time and still have only half of a core. Therefore the
+    cores that others use, beyond the other physical cores, count too.
+
+    - `blocks`: blocks of one thread each
+    - `others`: mean number of cores that other processes use
+    - `physical`: number of physical cores
     """
     wall, thread = (sum(getattr(found, name) for found in blocks) for name in ("wall", "thread"))
     lost = 1 - thread / wall if wall > 0 else 0.0
@@ -114,13 +133,13 @@ def busy_share(blocks: list[Block], others: float, physical: int) -> float:
 
 
 def physical_cores() -> int:
-    """Cores of the machine, those of two threads counted once; where it cannot be told, all of them."""
+    """Returns the number of physical cores; if unknown, that of logical cores."""
     return psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
 
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Without Python's search for garbage, whose time grows with all else that the process holds."""
+    """Disables the garbage collector: its pauses grow with everything that the process holds."""
     was_on = gc.isenabled()
     gc.disable()
     try:

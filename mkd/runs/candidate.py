@@ -1,4 +1,7 @@
-"""One candidate of a search: what it costs is measured before it is trained, as that does not depend on its weights."""
+"""One candidate of a search.
+
+Its cost is measured before it is trained, because it does not depend on the weights.
+"""
 
 import json
 import tempfile
@@ -31,30 +34,34 @@ from mkd.tokenization.tokenise import tokenizer_fingerprint
 from mkd.tokenization.tokens import layout_of
 
 COST = "cost.json"
-"""The file of a stored cost."""
+"""Name of the file with a stored cost."""
 
 
 class Cost(NamedTuple):
-    """What a student costs: its metrics as in a Result, `speed/<backend>/...` and `size/...`."""
+    """The cost of a student.
+
+    `metrics` are `speed/<backend>/...` and `size/...`, named as in a Result.
+    """
 
     metrics: dict[str, float]
     backend: str
 
     @property
     def latency_ms(self) -> float:
-        """Median milliseconds of one text on one thread."""
+        """Median milliseconds for one text on one thread."""
         return latency_ms(self.metrics, self.backend)
 
 
 class _Busy(Exception):
-    """Raised with times that are not to be kept."""
+    """Raised with times from a busy machine, so that they are not stored."""
 
 
 def cost(rows: Rows, config: Config, backend: str) -> Cost:
-    """What the student of this config costs in a backend, with random weights in the place of those that it will have.
+    """Returns the cost of this config's student in a backend, measured with random weights.
 
-    Measured once on each machine for each architecture, and kept with the other stores unless the machine was busy. Raises
-    ValueError where the config describes no student, or one that the backend cannot hold.
+    It is measured once per machine and architecture and then stored, unless the machine was busy.
+
+    Raises ValueError if the config describes no student, or one that the backend does not support.
     """
     prepare(config)
     config = for_tasks(config, rows.tasks)
@@ -70,13 +77,19 @@ def cost(rows: Rows, config: Config, backend: str) -> Cost:
         _write(aside, found)
 
     parts = _machine(rows, config.speed) | {"student": student.config.to_dict(), "backend": backend}
+    # Other backends do not depend on it, and "auto" on the hardware alone, which is in the key.
     if config.export.weight_range != "auto" and backend == "int8":
         parts["weight_range"] = config.export.weight_range
+    # Through JSON: integer keys of the config (id2label) are strings in the manifest and may
+    # sort differently, and the key of the manifest has to be that of the folder.
     return Cost(_kept(config.stores.root, json.loads(json.dumps(parts)), build), backend)
 
 
 def teacher_speed(ready: Ready, config: Config) -> dict[str, float]:
-    """`teacher/speed/torch/...`, kept as a student's; nothing where no teacher runs here."""
+    """Returns `teacher/speed/torch/...`, stored like the cost of a student.
+
+    Returns no metrics if there is no teacher that runs here.
+    """
     teacher = ready.teacher
     if teacher is None or teacher.model is None:
         return {}
@@ -90,9 +103,11 @@ def teacher_speed(ready: Ready, config: Config) -> dict[str, float]:
 
 
 def run_candidate(ready: Ready, config: Config, known: Cost, folder: Path, report: Report = silent) -> Result:
-    """Distils the candidate and scores it on dev. Its training goes on from what a killed one of the same settings has left.
+    """Distills the candidate and scores it on dev and on the selection split.
 
-    It has no twin, is not exported and its weights are not kept: a search wants to know what it is good for.
+    If a run of the same settings was killed, training continues from its checkpoint in the folder.
+    There is no twin, no export, and the weights are not kept: a search only needs the scores.
+    `known` is the candidate's cost.
     """
     prepare(config)
     (_, tasks, _, side, _), teacher = ready
@@ -112,14 +127,17 @@ def run_candidate(ready: Ready, config: Config, known: Cost, folder: Path, repor
 
 
 def untrained(rows: Rows, config: Config) -> Student:
-    """The student of this config as it is before training. Raises ValueError where its layers are not the teacher's to match."""
+    """Returns this config's student before training.
+
+    Raises ValueError if layers are to be matched that the student or the teacher does not have.
+    """
     student = new_student(config.student, config.data.max_length, rows.side, rows.fresh)
     check_layers(config.teacher, config.loss.match, rows.tasks, student)
     return student
 
 
 def _in_backend(rows: Rows, config: Config, student: Student, backend: str, folder: Path) -> Timed:
-    """The student to be timed; what it is exported to lies in the folder."""
+    """Returns the student in a backend, ready to be timed; it is exported to the folder."""
     timed = in_torch(student, rows.side.tokenizer)
     if backend == TORCH:
         return timed
@@ -133,13 +151,17 @@ def _in_backend(rows: Rows, config: Config, student: Student, backend: str, fold
 
 
 def _write(aside: Path, found: dict[str, float]) -> None:
+    """Writes the metrics. Raises _Busy instead if the machine was busy."""
     if is_busy(found):
         raise _Busy(found)
     (aside / COST).write_text(json.dumps(found))
 
 
 def _kept(root: Path, parts: dict[str, Any], build: Callable[[Path], None]) -> dict[str, float]:
-    """What was measured once, or just now on a busy machine: then it is not kept, and measured again the next time."""
+    """Returns stored metrics, or measures and stores them.
+
+    Metrics from a busy machine are returned but not stored: the next call measures again.
+    """
     try:
         found: dict[str, float] = json.loads((stored(root, "costs", parts, build) / COST).read_text())
     except _Busy as busy:
@@ -148,7 +170,7 @@ def _kept(root: Path, parts: dict[str, Any], build: Callable[[Path], None]) -> d
 
 
 def _machine(rows: Rows, speed: SpeedConfig) -> dict[str, Any]:
-    """What a measured time depends on besides the model."""
+    """Returns everything that a time depends on besides the model."""
     texts = key_of({task.name: task.dev[""].fingerprint for task in rows.tasks})
     measured = {"hardware": hardware(), "speed": asdict(speed), "protocol": PROTOCOL}
     return measured | {"texts": texts, "tokenizer": tokenizer_fingerprint(rows.side.tokenizer)} | made_by("costs")

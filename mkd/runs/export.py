@@ -1,4 +1,4 @@
-"""A saved student taken home: a folder of it in each backend that passes its check on dev."""
+"""Export of a saved student: a folder with each backend that passes its check on dev."""
 
 import tempfile
 from pathlib import Path
@@ -22,7 +22,11 @@ from mkd.tokenization.tokens import layout_of
 
 
 class Delivered(NamedTuple):
-    """What is in the folder. backends: those that are there, each in a folder of its name. metrics: as Result's."""
+    """An exported folder.
+
+    - `backends`: the backends that it contains, each in a folder of its name
+    - `metrics`: named as in Result
+    """
 
     folder: str
     backends: list[str]
@@ -32,10 +36,13 @@ class Delivered(NamedTuple):
 
 
 def run_export(config: Config, asked: DeliveryConfig, origin: Path, report: Report = silent) -> Delivered:
-    """Exports the student that is asked for, whose folder is `origin`, to the folder asked.to, as a whole.
+    """Exports the student in the folder `origin` to the folder asked.to.
 
-    It is checked, and scored, on the dev rows of those of config.data's tasks that it knows. Raises ValueError where there is no
-    such student or task, where a task has other labels, where the folder is there already, and where no backend passes.
+    The student is checked and scored on dev of those of config.data's tasks that it knows. The
+    folder appears as a whole or not at all.
+
+    Raises ValueError if there is no such student or task, if a task's labels differ, if the folder
+    exists, or if no backend passes its check.
     """
     prepare(config)
     target = _target(asked)
@@ -45,6 +52,7 @@ def run_export(config: Config, asked: DeliveryConfig, origin: Path, report: Repo
     layout = layout_of(tokenizer, student.joined, config.data.max_length)
     dev = dev_logits(eager(student), side.datas, layout)
     target.parent.mkdir(parents=True, exist_ok=True)
+    # Next to the target, so that the rename stays on one file system and is atomic.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as name:
         aside, whole = Path(name), Path(name) / "whole"
         wanted = Wanted(asked, config.speed, config.threads)
@@ -53,6 +61,7 @@ def run_export(config: Config, asked: DeliveryConfig, origin: Path, report: Repo
         backends = [backend for backend in found.passed if backend != TORCH]
         for backend in backends:
             (aside / backend).rename(whole / backend)
+        # `offered` removes the program if it fails its check.
         if (aside / MODEL / PROGRAM).exists():
             (aside / MODEL).rename(whole / TORCH)
             backends.append(TORCH)
@@ -63,6 +72,7 @@ def run_export(config: Config, asked: DeliveryConfig, origin: Path, report: Repo
 
 
 def _target(asked: DeliveryConfig) -> Path:
+    """Returns the absolute path of the folder. Raises ValueError if it exists or would be empty."""
     target = Path(asked.to).absolute()
     if not asked.to or target.exists():
         raise ValueError(f"export.to is {asked.to!r}; allowed: a folder that is not there yet")
@@ -72,7 +82,10 @@ def _target(asked: DeliveryConfig) -> Path:
 
 
 def _known(data: DataConfig, student: Student) -> list[Task]:
-    """Those of the tasks that the student has a head for."""
+    """Returns the tasks that the student has a head for.
+
+    Raises ValueError if there are none, or if a task's texts or labels differ from the head's.
+    """
     if data.max_length > student.config.max_tokens:
         most = student.config.max_tokens
         raise ValueError(f"data.max_length is {data.max_length}; allowed: at most {most}, as export.student was trained")

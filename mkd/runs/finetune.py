@@ -1,4 +1,4 @@
-"""A distilled student trained further: on its tasks, on other rows of them, or on tasks that are new to it."""
+"""Further training of a distilled student: on its tasks, on other rows of them, or on new tasks."""
 
 import time
 from dataclasses import replace
@@ -30,13 +30,20 @@ from mkd.tokenization.tokens import layout_of
 
 
 def run_finetune(config: Config, finetune: FinetuneConfig, folder: Path, report: Report = silent) -> Result:
-    """Trains the student that `finetune` names on the tasks of config.data, scores it before and after, and writes it.
+    """Trains the student that `finetune` names on the tasks of config.data, and measures it.
 
-    It is written to `model` in the folder; what a run of the same settings that was killed has left there is gone on from.
-    `before/quality/...` are its scores as it came, of the tasks that it knew; with config.baseline `anew/quality/...` are those
-    of the same student that was started anew and trained likewise, at the learning rate of one from scratch.
+    The student is written to `model` in the folder. If a run of the same settings was killed,
+    training continues from its checkpoint in the folder. The metrics are those of a distillation,
+    and:
+
+    - `before/quality/...`: the student's scores before the training, on the tasks that it knew
+    - `anew/quality/...`, with config.baseline: the scores of the same student that is initialized
+      again and then trained in the same way, at the default learning rate of a new student
+
+    Raises ValueError if there is no student, or if it does not fit the settings.
     """
-    # What a new student would be does not matter, and must not be refused for the teacher's sake.
+    # config.student describes a new student, of which there is none: defaults, so that it cannot
+    # conflict with the teacher.
     config = replace(config, loss=finetune.loss, train=finetuned(finetune.train), student=StudentConfig())
     device = prepare(config)
     config = resolved(config)
@@ -60,9 +67,9 @@ def run_finetune(config: Config, finetune: FinetuneConfig, folder: Path, report:
         taught = read_side(config.stores, refined_tasks(config.teacher, tasks), own, device, "teacher", report)
         teacher = make_teacher(config, tasks, taught, side, report)
     targets = soft_targets(config.loss, config.stores.root, side, teacher, report)
-    # Once more: a teacher that had to be made has drawn numbers, one that was found has not.
+    # Seed again: training a teacher has drawn random numbers, loading a stored one has not.
     torch.manual_seed(config.seed)
-    # Wherever the student lies: what it is decides.
+    # The checkpoint depends on the student's content, not on its path.
     start = pretrained.fingerprint(Path(finetune.student))
     checkpoint = checkpoint_of(config, side, teacher, folder / "student.safetensors", start)
     begun = time.perf_counter()
@@ -74,7 +81,7 @@ def run_finetune(config: Config, finetune: FinetuneConfig, folder: Path, report:
     metrics = quality(side.datas, dev)
     metrics |= beside(teacher, side.datas, dev, metrics) | majority(side.datas)
     metrics |= {} if config.whole else selected(student, side, layout)
-    # The mean over fewer tasks would not be comparable.
+    # A mean over fewer tasks would not be comparable with the mean after training.
     comparable = {name: v for name, v in before.items() if name != names.QUALITY_MEAN or len(known) == len(tasks)}
     metrics |= names.of(names.BEFORE, comparable)
     if config.baseline:
@@ -96,7 +103,7 @@ def run_finetune(config: Config, finetune: FinetuneConfig, folder: Path, report:
 
 
 def no_use(metrics: dict[str, float]) -> list[str]:
-    """A note where the same student, started anew, scores more in the mean than the one that was trained further."""
+    """Returns a note if the student that is initialized again scores higher on average."""
     own, other = (metrics.get(prefix + names.QUALITY_MEAN, 0.0) for prefix in ("", names.ANEW))
     if other <= own:
         return []
@@ -107,14 +114,20 @@ def no_use(metrics: dict[str, float]) -> list[str]:
 
 
 def student_at(folder: str, setting: str) -> tuple[Student, PreTrainedTokenizerBase]:
-    """The student in a folder, and its tokenizer. Raises ValueError that names the setting where there is none."""
+    """Returns the student in a folder and its tokenizer.
+
+    Raises ValueError, with the name of the setting, if there is no student.
+    """
     if not folder or not (Path(folder) / "config.json").is_file():
         raise ValueError(f"{setting} is {folder!r}; allowed: a folder that holds a distilled student")
     return load_model(Path(folder)), pretrained.load_tokenizer(Path(folder), setting)
 
 
 def _origin(folder: str, max_length: int) -> tuple[Student, PreTrainedTokenizerBase]:
-    """The student that fine-tuning starts from, and its tokenizer."""
+    """Returns the student that fine-tuning starts from, and its tokenizer.
+
+    Raises ValueError if max_length exceeds the length that the student was trained for.
+    """
     student, tokenizer = student_at(folder, "finetune.student")
     if max_length > student.config.max_tokens:
         most = student.config.max_tokens

@@ -1,4 +1,4 @@
-"""The zip that GLUE's leaderboard takes: which files it holds, how they are written, and whether they are as it wants them."""
+"""The zip for GLUE's leaderboard: its files, their format, and a check of both."""
 
 import os
 import re
@@ -16,9 +16,11 @@ HEADER = "index\tprediction"
 
 
 class Entry(NamedTuple):
-    """One file of the zip: the task whose head answers, where in GLUE's folder its rows are, and how many there officially are.
+    """One file of the zip.
 
-    places: test files with a header; the first one that is there is read.
+    - `task`: the task whose head answers
+    - `places`: paths in GLUE's folder where its test file may be; the first that exists is read
+    - `rows`: number of rows of GLUE's own test file
     """
 
     task: str
@@ -37,24 +39,26 @@ ENTRIES: dict[str, Entry] = {
     "QNLI.tsv": Entry("qnli", ("QNLI/test.tsv",), 5463),
     "RTE.tsv": Entry("rte", ("RTE/test.tsv",), 3000),
     "WNLI.tsv": Entry("wnli", ("WNLI/test.tsv",), 146),
-    # GLUE's download script writes the first one; on its server the file is called AX.tsv.
+    # GLUE's download script writes the first one; on GLUE's server it is called AX.tsv.
     "AX.tsv": Entry("mnli", ("diagnostic/diagnostic.tsv", "AX/AX.tsv"), 1104),
 }
-"""All files that there have to be, by the names that they have to have (Wang et al. 2019; gluebenchmark.com/faq)."""
+"""All files of the zip by their required names (Wang et al. 2019; gluebenchmark.com/faq)."""
 
 Shares = dict[str, float]
-"""Of the rows, by what they are answered with; scores by the nearest whole number."""
+"""Share of the rows by answer, from 0 to 1; scores are rounded to whole numbers."""
 
 
 def write(path: Path, answers: dict[str, np.ndarray], rows: dict[str, int]) -> dict[str, Shares]:
-    """Writes the zip, which is there once it has passed its check and not before; the shares of each file.
+    """Writes the zip and returns the shares of each file.
 
-    answers: [R] by file, as GLUE writes labels and scores. rows: of each test file. The same answers give the same bytes.
+    The zip appears at `path` only after it has passed its check. Equal answers give equal bytes.
+    `answers` are arrays [R] by file, with labels and scores as GLUE writes them. `rows` are the
+    numbers of rows of the test files.
     """
     aside = path.with_suffix(".aside")
     with zipfile.ZipFile(aside, "w") as archive:
         for file in ENTRIES:
-            about = zipfile.ZipInfo(file)  # dated 1980, whenever it is made
+            about = zipfile.ZipInfo(file)  # dated 1980, so that equal answers give equal bytes
             about.compress_type, about.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             lines = (f"{index}\t{answer}\n" for index, answer in enumerate(answers[file].tolist()))
             archive.writestr(about, "".join([f"{HEADER}\n", *lines]))
@@ -65,7 +69,7 @@ def write(path: Path, answers: dict[str, np.ndarray], rows: dict[str, int]) -> d
 
 
 def checked(path: Path, rows: dict[str, int]) -> dict[str, Shares]:
-    """Reads a zip back and asserts that it is as the leaderboard wants it; the shares of each file."""
+    """Asserts that a zip has the leaderboard's format, and returns the shares of each file."""
     with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == list(ENTRIES), f"{path} holds {archive.namelist()}"
         return {file: _shares(file, archive.read(file).decode(), rows[file]) for file in ENTRIES}

@@ -1,4 +1,4 @@
-"""A student's answers to the test rows of GLUE's nine tasks and of its diagnostic set, made ready for the leaderboard."""
+"""A student's answers to the test rows of GLUE's nine tasks and its diagnostic set, as a zip."""
 
 import statistics
 from collections.abc import Iterator
@@ -32,10 +32,11 @@ from mkd.tokenization.tokenise import token_store
 from mkd.tokenization.tokens import layout_of
 
 ZIP = "submission.zip"
+"""Name of the zip in the run's folder."""
 
 
 class Asked(NamedTuple):
-    """What one file of the zip answers. digest: the test file's sha256."""
+    """One file of the zip to be answered. `digest` is the test file's sha256."""
 
     file: str
     task: str
@@ -45,7 +46,7 @@ class Asked(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """One file of the zip, as it was read back. filled: whether one answer stands in every row, for want of a head."""
+    """One file of the zip. `filled` says that all rows have the same answer, for lack of a head."""
 
     asked: Asked
     filled: bool
@@ -53,7 +54,7 @@ class Answered(NamedTuple):
 
 
 class Submission(NamedTuple):
-    """A zip that has passed its check. student: fingerprint of the one that has answered."""
+    """A zip that has passed its check. `student` is the student's fingerprint."""
 
     zip: Path
     student: str
@@ -62,10 +63,13 @@ class Submission(NamedTuple):
 
 
 def run_submit(config: Config, submit: SubmitConfig, origin: Path, folder: Path, report: Report = silent) -> Submission:
-    """Writes the answers of the student that `submit` names, whose folder is `origin`, to a zip in the folder.
+    """Writes the answers of the student in the folder `origin` to a zip in `folder`.
 
-    Its logits are kept, so that what was stopped is gone on with. Raises ValueError where a test file or, unless it is to be
-    filled, a head is missing, where a head is not as GLUE's task is, and for a row of the wrong width.
+    The logits are stored, so that a run that was stopped continues.
+
+    Raises ValueError if a test file is missing, if a head is missing and submit.fill is false, if a
+    head does not fit GLUE's task, if a row has a wrong number of columns, or if a logit is not
+    finite.
     """
     device = prepare(config)
     _check_data(config.data)
@@ -93,7 +97,7 @@ def _check_data(data: DataConfig) -> None:
 
 
 def _check_heads(named: str, student: Student) -> None:
-    """Raises ValueError where a head of a GLUE task's name has other labels than that, or takes another number of texts."""
+    """Raises ValueError if a head with the name of a GLUE task has other labels or texts."""
     for name, kind in GLUE.items():
         head = student.config.tasks.get(name)
         if head and (sorted(head["labels"]) != sorted(kind.labels) or head["pair"] != kind.pair):
@@ -104,7 +108,10 @@ def _check_heads(named: str, student: Student) -> None:
 
 
 def _asked(path: str, submit: SubmitConfig, student: Student) -> list[Asked]:
-    """What all files answer. Raises ValueError naming every test file and every head that is missing."""
+    """Returns the files to be answered.
+
+    Raises ValueError with all test files and heads that are missing.
+    """
     root = Path(path)
     paths = {file: [root / place for place in entry.places if (root / place).is_file()] for file, entry in ENTRIES.items()}
     lacking = [" or ".join(ENTRIES[file].places) for file, there in paths.items() if not there]
@@ -126,14 +133,14 @@ def _asked_by(file: str, task: str, path: Path) -> Asked:
     table = Table(path, LAYOUTS[task].test_text, None)
     files.check(table)
     with path.open("rb") as lines:
-        rows = sum(1 for _ in lines) - 1
+        rows = sum(1 for _ in lines) - 1  # without the header
     if rows == 0:
         raise ValueError(f"{path}: no rows; allowed: one or more")
     return Asked(file, task, table, rows, file_hash(path))
 
 
 def _rows(table: Table) -> Iterator[Row]:
-    """Every row, also one with an empty text: the leaderboard goes by their numbers, and wants an answer to each."""
+    """Yields every row, even with empty text: the leaderboard wants an answer per index."""
     for _, (text, *second) in files.read(table):
         yield Row(text, second[0] if second else None, None)
 
@@ -141,10 +148,12 @@ def _rows(table: Table) -> Iterator[Row]:
 def _answers(
     root: Path, key: str, student: Student, tokenizer: PreTrainedTokenizerBase, asked: list[Asked], report: Report
 ) -> dict[str, np.ndarray]:
-    """The student's answers [R] by file, as GLUE writes them. All test files are read before anything is predicted.
+    """Returns the student's answers [R] by file, as GLUE writes them.
 
-    key: the student's, by which its logits are kept.
+    All test files are read before any prediction, so that a faulty file is found early. `key` is
+    the student's fingerprint, under which its logits are stored.
     """
+    # Like the student's training: data.max_length of this command plays no part.
     length = student.config.max_tokens
     stores = []
     for index, each in enumerate(asked):
@@ -168,7 +177,7 @@ def _answers(
 
 
 def _share(report: Report, name: str, asked: list[Asked], index: int) -> Report:
-    """A Report that is told how many rows of a file are done, and passes on the share of all files' rows."""
+    """Returns a Report that turns the rows of one file into the share of the rows of all files."""
     before, total = sum(each.rows for each in asked[:index]), sum(each.rows for each in asked)
 
     def told(step: int, metrics: dict[str, float]) -> None:
@@ -178,7 +187,11 @@ def _share(report: Report, name: str, asked: list[Asked], index: int) -> Report:
 
 
 def _written(student: Student, task: str, logits_RC: np.ndarray) -> np.ndarray:
-    """Answers [R] as GLUE writes them: the class, by the name that the student's head gives it, or the score within its range."""
+    """Returns answers [R] as GLUE writes them.
+
+    A class is looked up by the name that the student's head gives it, since the head may have
+    another order. A score is clipped to the task's range.
+    """
     kind, head = GLUE[task], student.config.tasks[task]
     if kind.range is not None:
         scores_R = np.clip(logits_RC[:, 0].astype(float) * head["std"] + head["mean"], *kind.range)
@@ -191,7 +204,10 @@ def _written(student: Student, task: str, logits_RC: np.ndarray) -> np.ndarray:
 
 
 def _constants(data: DataConfig, tasks: list[str]) -> dict[str, str]:
-    """For each task the most frequent label of its train.tsv, or the mean of its scores, as GLUE writes it."""
+    """Returns the constant answer of each task, as GLUE writes it.
+
+    It is the most frequent label of train.tsv, or the mean of its scores.
+    """
     if not tasks:
         return {}
     found = {}
@@ -203,7 +219,7 @@ def _constants(data: DataConfig, tasks: list[str]) -> dict[str, str]:
 
 
 def _notes(asked: list[Asked], constants: dict[str, str]) -> list[str]:
-    """What to know before the zip is sent."""
+    """Returns notes on filled files and on test files that are not GLUE's own."""
     filled = [
         f"{task}: the student has no head for it, so that every row has the answer {answer}, "
         f"the {'most frequent label' if LAYOUTS[task].values else 'mean score'} of train.tsv"

@@ -1,4 +1,6 @@
-"""How fast the training loop is beside the loops that most people write: same student, rows, batch size and loss.
+"""The speed of MKD's training loop compared with common loops.
+
+All loops have the same student, rows, batch size and loss.
 
 Axes: B rows of a batch, C classes.
 """
@@ -39,16 +41,16 @@ STUDENTS = {
     "bilstm": StudentConfig(kind="bilstm", attention=False, hidden=128, embedding=128),
     "biattentive": StudentConfig(kind="bilstm", hidden=128, embedding=128),
 }
-"""What is timed, from random weights."""
+"""The students that are trained, from random weights, by throughput.students."""
 LOSS = LossConfig(kind="mse")
 WARMUP = 2
 """Steps before the clock starts."""
 
 
 class Work(NamedTuple):
-    """What every loop does: train a fresh student on these rows once, on the teacher's logits.
+    """The work of every loop: train a new student on these rows once, on the teacher's logits.
 
-    logits: the teacher's, stored, for all rows of the store.
+    `student` makes the new student. `logits` are the teacher's stored logits for all rows of train.
     """
 
     data: TaskData
@@ -62,16 +64,18 @@ class Work(NamedTuple):
 
 
 class Seconds(NamedTuple):
-    """cpu: of all threads. wall: by the clock."""
+    """`cpu` is the CPU time of all threads, `wall` the wall-clock time."""
 
     cpu: float
     wall: float
 
 
 class Timing(NamedTuple):
-    """A loop's median over the rounds; ratio: the median of a round's `plain` by it, in CPU seconds.
+    """The median of a loop over the rounds.
 
-    matrix_share: floating-point operations of the student's matrix products a CPU second, by those of one large product.
+    - `ratio`: median over rounds of the CPU seconds of `plain` divided by those of the loop
+    - `matrix_share`: floating-point operations of the student's matrix products per CPU second, as
+      a share of those of one large product
     """
 
     student: str
@@ -82,7 +86,11 @@ class Timing(NamedTuple):
 
 
 class Throughput(NamedTuple):
-    """All timings; how many rows each loop trained on; what the teacher's one pass over them took."""
+    """All timings.
+
+    - `rows`: number of rows that each loop trains on
+    - `teacher`: time of the teacher's one pass over these rows
+    """
 
     timings: list[Timing]
     rows: int
@@ -90,7 +98,10 @@ class Throughput(NamedTuple):
 
 
 def throughput(config: Config, settings: ThroughputConfig, report: Report = silent) -> Throughput:
-    """Times the loops in alternation on the first of the config's tasks, which has to be one of single texts."""
+    """Times the loops in turn on the first task of the config.
+
+    Raises ValueError if this is a task of text pairs.
+    """
     device = prepare(config)
     task = load_tasks(config.data)[0]
     if task.kind.pair:
@@ -129,13 +140,14 @@ def throughput(config: Config, settings: ThroughputConfig, report: Report = sile
 
 
 def plain(work: Work, width: int | None, online: bool) -> Seconds:
-    """The loop that most people write: dense AdamW, batches in random order, the loss read every step.
+    """Runs a common training loop: dense AdamW, shuffled batches, and the loss read in every step.
 
-    width: tokens that every batch is padded to; None: to its longest row. online: the teacher runs in every step.
+    - `width`: tokens to which every batch is padded; None: those of its longest row
+    - `online`: whether the teacher runs in every step; otherwise its stored logits are used
     """
     student = work.student().train()
     if isinstance(student, TransformerStudent):
-        student.whole = True  # as the encoder's library has it
+        student.whole = True  # compute all tokens of the last layer, like transformers
     assert work.train.learning_rate is not None, "mkd/rates.py has a number for it"
     optimizer = torch.optim.AdamW(student.parameters(), lr=work.train.learning_rate, weight_decay=work.train.weight_decay)
     order = np.random.default_rng(0).permutation(work.rows)
@@ -164,15 +176,18 @@ def plain(work: Work, width: int | None, online: bool) -> Seconds:
 
 
 def own(work: Work, precision: Literal["float32", "bfloat16"]) -> Seconds:
-    """The project's loop: stored logits, batches of like length, row-sparse gradients of the embeddings."""
+    """Runs MKD's loop: stored logits, batches of similar length, row-sparse embedding gradients."""
     source = Source(work.data, work.rows, work.logits)
     config = work.train
     size, sampling = config.batch_size, SamplingConfig()
+    # Warm-up batches of another seed, so that each row of the timed epoch comes once.
     warm = islice(joint_batches([source], work.layout, size, sampling, 1, WARMUP), WARMUP)
     steps = WARMUP + -(-len(work.rows) // size)
     batches = chain(warm, joint_batches([source], work.layout, size, sampling, 0, steps))
     clock: list[Seconds] = []
 
+    # The trainer has no clock: read the time when it asks for a batch, and at the evaluation after
+    # the last step.
     def ticking() -> Iterator[Batch]:
         for batch in batches:
             clock.append(_now())
@@ -197,9 +212,13 @@ LOOPS: dict[str, Callable[[Work], Seconds]] = {
     "mkd, float32": lambda work: own(work, "float32"),
     "mkd, bfloat16": lambda work: own(work, "bfloat16"),
 }
+"""The loops by name, from the common one to MKD's."""
 VARYING = [loop for loop in LOOPS if loop != "plain"]
-"""Loops whose batches vary in length: for each length that is new, code is compiled, which a training of many steps pays
-once. So each of them runs once before the clock counts; all batches of `plain` are of the length of its first."""
+"""Loops whose batches vary in length.
+
+Code is compiled for each new length, which a long training pays once; so each of these loops runs
+once before it is timed. All batches of `plain` have the same length, which its warm-up covers.
+"""
 
 
 def _timings(student: str, found: dict[str, list[Seconds]], flops_: int, peak: float) -> list[Timing]:
@@ -218,7 +237,10 @@ def _padded(inputs: Inputs, width: int | None, pad: int) -> Inputs:
 
 
 def _flops(work: Work) -> int:
-    """Operations of the student's training on the rows, without padding; a backward pass is twice a forward one."""
+    """Returns the operations of the student's training on the rows, without padding.
+
+    A backward pass counts as two forward passes.
+    """
     special = work.layout.num_special(pair=False)
     lengths = np.minimum(sequence_lengths(work.data.train, work.layout, work.rows) + special, work.layout.max_length)
     student = work.student()
@@ -227,7 +249,7 @@ def _flops(work: Work) -> int:
 
 
 def _matrix_rate(width: int = 1024, repeats: int = 20) -> float:
-    """Floating-point operations a CPU second of one large matrix product in float32: what the machine can do."""
+    """Returns the operations per CPU second of one large float32 matrix product."""
     a = torch.randn(width, width)
     a @ a
     start = _now()

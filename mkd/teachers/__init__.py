@@ -1,4 +1,7 @@
-"""What teaches each task: the multi-task refined teacher, checkpoints, files of logits, or the mean of several."""
+"""The teachers of each task: the refined teacher, checkpoints, files of logits, or a mean of these.
+
+A task's teachers are listed in `teacher.sources`; without an entry, it has the refined teacher.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,40 +23,44 @@ from mkd.teachers.refined import teacher_tokenizer
 from mkd.tokenization.tokens import TaskData
 
 REFINED = "refined"
-"""The multi-task refined teacher's name in teacher.sources."""
+"""Name of the multi-task refined teacher in teacher.sources."""
 
 Known = dict[tuple[str, str], Labeller]
 """Labellers by task and source."""
 
 
 def sources(teacher: TeacherConfig, task: str) -> list[str]:
-    """The names of what teaches a task."""
+    """Returns the names of a task's teachers."""
     return teacher.sources.get(task, [REFINED])
 
 
 def refined_tasks(teacher: TeacherConfig, tasks: list[Task]) -> list[Task]:
-    """The tasks that the refined teacher has a part in; it is refined on these."""
+    """Returns the tasks that the refined teacher labels; it is refined on these."""
     return [task for task in tasks if REFINED in sources(teacher, task.name)]
 
 
 def needed(loss: LossConfig, student: StudentConfig) -> bool:
-    """Whether a run of these settings has a teacher: to learn from, or to take the student's layers or embeddings from.
+    """Returns whether a run with these settings needs a teacher.
 
-    student: as in the config that `for_tasks` gives.
+    It does if the student learns from logits or hidden states, or takes layers or embeddings from
+    the teacher. `student` is that of the config that `for_tasks` returns.
     """
     return not loss.from_labels_alone or student.init == "teacher"
 
 
 def _first_checkpoint(teacher: TeacherConfig, tasks: list[Task]) -> str:
-    """The first task's first checkpoint, or that of the next which has one; empty where there is none."""
+    """Returns the first checkpoint in the sources of the tasks; empty if there is none."""
     names = [name for task in tasks for name in sources(teacher, task.name)]
     return next((name for name in names if name != REFINED and not name.endswith(ENDINGS)), "")
 
 
 def for_tasks(config: Config, tasks: list[Task]) -> Config:
-    """The config with `student.init=teacher` as the checkpoint that this is, where there is no refined teacher.
+    """Returns the config with `student.init=teacher` resolved for these tasks.
 
-    tasks: as load_tasks gives them. Raises ValueError for sources that do not go with them, or with the other settings.
+    If there is no refined teacher, "teacher" is replaced by the first checkpoint in
+    teacher.sources. `tasks` are those of load_tasks.
+
+    Raises ValueError if teacher.sources does not fit the tasks or the other settings.
     """
     names = [task.name for task in tasks]
     for name in config.teacher.sources:
@@ -77,7 +84,7 @@ def for_tasks(config: Config, tasks: list[Task]) -> Config:
 
 
 def _check_own_rows(teacher: TeacherConfig, data: DataConfig, task: Task) -> None:
-    """Raises ValueError where a file of logits would have to label rows that are added to the task's own."""
+    """Raises ValueError if a file of logits is the teacher of a task with added rows."""
     for name in sources(teacher, task.name):
         if name.endswith(ENDINGS):
             reason = f"as {name} of teacher.sources.{task.name} has logits for the task's own rows alone"
@@ -88,7 +95,7 @@ def _check_own_rows(teacher: TeacherConfig, data: DataConfig, task: Task) -> Non
 
 
 def _check_exposed(teacher: TeacherConfig, loss: LossConfig, task: Task) -> None:
-    """Raises ValueError where hidden states are to be matched of what has none."""
+    """Raises ValueError if hidden states of a file or of several teachers are to be matched."""
     names = sources(teacher, task.name)
     files = [name for name in names if name.endswith(ENDINGS)]
     if loss.match.weight and (files or len(names) > 1):
@@ -97,7 +104,11 @@ def _check_exposed(teacher: TeacherConfig, loss: LossConfig, task: Task) -> None
 
 
 def tokenizer_of(teacher: TeacherConfig, root: Path, tasks: list[Task]) -> PreTrainedTokenizerBase:
-    """The refined teacher's tokenizer; without one the first checkpoint's; without any, one learnt from the tasks."""
+    """Returns the tokenizer of the refined teacher.
+
+    Without a refined teacher it is that of the first checkpoint; without a checkpoint, one that is
+    learnt from the tasks.
+    """
     first = _first_checkpoint(teacher, tasks)
     if not first or refined_tasks(teacher, tasks):
         return teacher_tokenizer(teacher, root, tasks)
@@ -107,7 +118,13 @@ def tokenizer_of(teacher: TeacherConfig, root: Path, tasks: list[Task]) -> PreTr
 def other_labellers(
     teacher: TeacherConfig, stores: Stores, tasks: list[Task], datas: list[TaskData], device: torch.device
 ) -> Known:
-    """All sources but the refined teacher, checked as far as that goes without a checkpoint's weights."""
+    """Returns all sources except the refined teacher.
+
+    Files are read and checked; of a checkpoint everything is checked except its weights, which are
+    loaded when they are needed. `datas` are the tasks by any tokenizer.
+
+    Raises ValueError if a source does not fit its task.
+    """
     known: Known = {}
     for task, data in zip(tasks, datas, strict=True):
         for source in sources(teacher, task.name):
@@ -119,15 +136,16 @@ def other_labellers(
 
 
 def labeller(teacher: TeacherConfig, root: Path, data: TaskData, known: Known) -> Labeller:
-    """What teaches a task: its one source, or the mean of its several."""
+    """Returns the teacher of a task: its only source, or the mean of its sources."""
     members = tuple(known[data.name, source] for source in sources(teacher, data.name))
     return members[0] if len(members) == 1 else Mean(members, teacher.mean, root, data)
 
 
 def weakness(data: TaskData, name: str, logits: np.ndarray) -> str:
-    """What is wrong with a teacher that has these logits on the selection rows; empty where it is good for something.
+    """Returns a note if a teacher with these logits on the selection rows is useless, else "".
 
-    Of the task's score: it has to reach that of the best one answer to all rows; regression: to be above 0.
+    A useful teacher scores at least as much as the best constant prediction. For regression, its
+    score is above 0.
     """
     labels = data.train.labels[data.selection_rows]
     found = _mean_score(data, logits, labels)
@@ -139,7 +157,10 @@ def weakness(data: TaskData, name: str, logits: np.ndarray) -> str:
 
 
 def weaknesses(data: TaskData, teacher: Labeller) -> list[str]:
-    """The weakness of each source of a task that has one, by its logits for the training rows."""
+    """Returns the notes on each source of a task, from its logits for the training rows.
+
+    A file of logits without texts also gets a note, since its rows could not be compared.
+    """
     found = []
     for member in teacher.members if isinstance(teacher, Mean) else (teacher,):
         logits = member.logits("train")

@@ -1,7 +1,8 @@
-"""Whether an encoder of any architecture goes through every step of a run, seen before anything is trained.
+"""Checks that an encoder of any architecture works in every step of a run, before any training.
 
-`transformers` knows dozens of architectures, and their code has limits of its own: one needs more than token ids, one cannot be
-multiplied in half precision. So each step is taken once on a few random tokens, which costs less than a training step.
+`transformers` has dozens of architectures, and each has limits of its own: one needs more inputs
+than token ids, another does not work in half precision. Therefore each step runs once on a few
+random tokens, which costs less than a training step.
 """
 
 from collections.abc import Callable
@@ -18,13 +19,16 @@ from mkd.tokenization.tokens import Inputs, as_inputs
 LENGTH = 8
 """Tokens of the longest row."""
 PADDING_ERROR = 2e-5
-"""Logits of a row differ by no more beside a longer one, in shares of the largest: float32 sums in another order."""
+"""Largest relative difference of logits that another order of float32 sums explains."""
 
 
 def check_steps(model: TransformerStudent, precision: str, states: bool, setting: str) -> None:
-    """Takes each step of a run once: training in this precision, the count of products and, with `states`, hidden states.
+    """Runs each step of a run once.
 
-    The model's weights, and torch's random numbers, stay as they are. setting: what names the encoder.
+    The steps are training in this precision, the count of floating-point operations and, with
+    `states`, reading hidden states. The weights and PyTorch's random state do not change. `setting`
+    is the setting that names the encoder.
+
     Raises ValueError with the step that fails.
     """
     steps: dict[str, Callable[[], object]] = {
@@ -38,7 +42,7 @@ def check_steps(model: TransformerStudent, precision: str, states: bool, setting
         try:
             with torch.random.fork_rng():
                 step()
-        # The code of an architecture may raise anything where it is asked for what it was not written for.
+        # Code of an architecture may raise any of these if it is used in an unexpected way.
         except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             kind, reason = model.encoder.config.model_type, (" ".join(str(error).split()) or type(error).__name__)[:200]
             raise ValueError(
@@ -50,9 +54,10 @@ def check_steps(model: TransformerStudent, precision: str, states: bool, setting
 
 
 def padding_error(model: TransformerStudent) -> float:
-    """By how much a row's logits change beside a longer row, in shares of the largest; 0 where they stay the same.
+    """Returns how much a row's logits change in a batch with a longer row.
 
-    Some architectures read padding: FNet mixes all places whatever the mask says.
+    The change is relative to the largest logit, and 0 if it is within PADDING_ERROR. Some
+    architectures read padding: FNet mixes all positions regardless of the mask.
     """
     rows = _rows(model)
     alone = Inputs(rows.ids[1:, :, : LENGTH // 2], rows.mask[1:, :, : LENGTH // 2], None)
@@ -66,7 +71,7 @@ def padding_error(model: TransformerStudent) -> float:
 
 
 def padding_note(model: TransformerStudent, name: str) -> str:
-    """A run's note on a teacher whose answers depend on padding; empty for others."""
+    """Returns a note on a teacher whose logits depend on padding; empty for others."""
     error = padding_error(model)
     if not error:
         return ""
@@ -76,7 +81,7 @@ def padding_note(model: TransformerStudent, name: str) -> str:
 
 
 def _rows(model: TransformerStudent) -> Inputs:
-    """Two rows of random tokens, the second half as long and padded."""
+    """Returns two rows of random tokens; the second has half the length and is padded."""
     arrays = random_batch(tokens_of(model), 2, LENGTH, types=False)
     mask = arrays.mask.copy()
     mask[1, :, LENGTH // 2 :] = False

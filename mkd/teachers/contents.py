@@ -1,4 +1,4 @@
-"""What the checkpoints and files hold that settings name, as a result depends on that and not on the name."""
+"""The content of the checkpoints and files in the settings: results depend on it, not on names."""
 
 from pathlib import Path
 
@@ -9,14 +9,18 @@ from mkd.tasks.task import Task
 from mkd.teachers.imported import ENDINGS
 
 TEACHER = "teacher"
-"""Names the refined teacher in student.init, whose own key tells what it is."""
+"""Name of the refined teacher in student.init; the teacher's own key stands for its content."""
 REFINED = "refined"
+"""Name of the refined teacher in teacher.sources."""
 
 
 def contents(teacher: TeacherConfig, student: StudentConfig, data: DataConfig) -> dict[str, str]:
-    """By setting, the hash of what each name stands for: a checkpoint's config, weights and tokenizer, or a file.
+    """Returns, by setting, the hash of the checkpoint or file that the setting names.
 
-    Files of data are told by their rows' own fingerprints. Raises ValueError where there is nothing of the name.
+    The hash of a checkpoint covers config, weights and tokenizer. Data files are not included: the
+    `fingerprints` of their rows cover them.
+
+    Raises ValueError if there is no such checkpoint or file.
     """
     named = {
         "teacher.checkpoint": teacher.checkpoint,
@@ -30,7 +34,7 @@ def contents(teacher: TeacherConfig, student: StudentConfig, data: DataConfig) -
 
 
 def fingerprints(tasks: list[Task]) -> dict[str, list[str]]:
-    """By task, the fingerprints of its rows: train, each dev split, what data.transfer adds."""
+    """Returns, by task, the fingerprints of its rows: train, each dev split, data.transfer's."""
     return {task.name: [split.fingerprint for split in (task.train, *task.dev.values(), *task.added)] for task in tasks}
 
 

@@ -1,4 +1,6 @@
-"""A teacher of one task that was fine-tuned elsewhere: any sequence classifier, with its own tokenizer and label order.
+"""A teacher of one task that was fine-tuned elsewhere: any sequence classifier.
+
+It keeps its own tokenizer; its outputs are put in the order of the task's labels.
 
 Axes: B rows of a batch, C classes (1 for regression).
 """
@@ -28,7 +30,7 @@ from mkd.tokenization.tokens import Inputs, TaskData, layout_of
 
 
 class Classifier(nn.Module):
-    """A sequence classifier that is called as a student is, and answers in the order of the task's labels."""
+    """A sequence classifier with the interface of a student, in the order of the task's labels."""
 
     joined = True
 
@@ -37,11 +39,11 @@ class Classifier(nn.Module):
         self.model = model
         self.order = order
         self.config = MultiTaskConfig(tasks=head_configs([data]), max_tokens=max_tokens)
-        # The segment of a pair's token is for models that have an embedding for the second one.
+        # Token types are for models that have an embedding for the second text of a pair.
         self.typed = getattr(model.config, "type_vocab_size", 0) > 1
 
     def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
-        """Logits [B, C]; regression: scores in the task's own units. With `states` an Answer."""
+        """Returns logits [B, C], for regression in the task's units; with `states`, an Answer."""
         types = {"token_type_ids": inputs.types} if self.typed and inputs.types is not None else {}
         mask_BL, asked = inputs.mask[:, 0], {"output_hidden_states": True} if states else {}
         found = self.model(input_ids=inputs.ids[:, 0], attention_mask=mask_BL, **types, **asked)
@@ -50,10 +52,11 @@ class Classifier(nn.Module):
 
 
 class FineTuned(NamedTuple):
-    """A checkpoint as the Labeller of one task; its weights are read when they are needed.
+    """A checkpoint as the Labeller of one task. The weights are loaded on first use.
 
-    name: its model and size. order: which of its outputs is the task's first, second, ... class.
-    data: the task by its own tokenizer.
+    - `name`: model and size
+    - `order`: for each class of the task, the index of the checkpoint's output
+    - `data`: the task by the checkpoint's tokenizer
     """
 
     name: str
@@ -68,18 +71,24 @@ class FineTuned(NamedTuple):
     device: torch.device
 
     def model(self) -> Classifier:
-        """The model, on the device. Raises ValueError where the weights do not hold all of a classifier."""
+        """Returns the model, on the device and in evaluation mode.
+
+        Raises ValueError if the weights of the classifier are incomplete.
+        """
         model = pretrained.load_classifier(self.folder, self.setting)
-        # A decoder finds the last token of a text by what padding is.
+        # A decoder uses the padding token to find the last token of a text.
         model.config.pad_token_id = self.layout.pad
         return on(Classifier(model, self.order, self.data, self.layout.max_length), self.device).eval()
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer that came with it."""
+        """Returns the checkpoint's tokenizer."""
         return pretrained.load_tokenizer(self.folder, self.setting)
 
     def logits(self, split: str, report: Report = silent) -> np.ndarray:
-        """As Labeller.logits; computed once."""
+        """Returns what Labeller.logits describes; computed once and stored.
+
+        Raises NotFinite if a logit is not a finite number.
+        """
         store = splits(self.data)[split]
         by = {"classifier": self.key, "layout": list(self.layout)}
         reader = Reader(cache(self.model), self.layout, self.precision, self.data.name, len(self.order))
@@ -90,9 +99,12 @@ class FineTuned(NamedTuple):
 
 
 def fine_tuned(precision: str, stores: Stores, task: Task, checkpoint: str, device: torch.device) -> FineTuned:
-    """The task's teacher from a folder or a hub name; precision: of its matrix products.
+    """Returns the task's teacher from a folder or a hub name.
 
-    Raises ValueError where its labels are not the task's, or where it has no tokenizer or no room for the longest text.
+    `precision` is that of matrix products.
+
+    Raises ValueError if the checkpoint's labels differ from the task's, if its tokenizer has no
+    padding token, or if data.max_length exceeds its positions.
     """
     setting = f"teacher.sources.{task.name}"
     folder = pretrained.resolve(checkpoint, setting)
@@ -113,10 +125,12 @@ def fine_tuned(precision: str, stores: Stores, task: Task, checkpoint: str, devi
 
 
 def label_order(theirs: PreTrainedConfig, kind: Kind, where: str) -> list[int]:
-    """For each label of the task the place it has in the checkpoint's id2label: the one of that name.
+    """Returns, for each label of the task, its index in the checkpoint's id2label.
 
-    Case, `-`, `_` and spaces make no difference. Raises ValueError, naming both lists, where they do not pair up one to
-    one; for a regression task, where the checkpoint has more than one output.
+    Labels match by name; case, `-`, `_` and spaces are ignored. For regression it returns [0].
+
+    Raises ValueError, with both lists, if the names do not match one to one. Also raises it if a
+    checkpoint for a regression has more than one output.
     """
     names = [str(name) for _, name in sorted((theirs.id2label or {}).items())]
     if not kind.labels:

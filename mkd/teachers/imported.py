@@ -1,20 +1,20 @@
-"""Logits of a teacher that runs elsewhere (a large decoder model, a paid service), from a file of one task.
+"""Logits of a teacher that runs elsewhere (a large decoder, a paid service), from a file per task.
 
 A row of the file, JSON lines or Parquet, is one row of the task:
 
     {"split": "train", "row": 0, "logits": [-1.2, 0.7]}
 
-split: `train`, `dev`, or another dev split by its suffix (`dev_mismatched`).
-row: its number from 0 among the rows of that split as they are used: in the order of the task's files, those left out not
-    counted. The rows of the file may come in any order.
-logits: a number for each class, in the order of the task's labels; log probabilities serve as well. Regression: the score
-    alone, in the task's own units.
+- `split`: `train`, `dev`, or another dev split with its suffix (`dev_mismatched`).
+- `row`: the row's index in that split, from 0, in the order of the task's files. Rows that MKD
+  leaves out are not counted. The rows of the file may be in any order.
+- `logits`: a number for each class, in the order of the task's labels; log probabilities work too.
+  For regression, the score alone, in the task's units.
+- `text`, `text_pair`: optional, for every row or none: the row's texts as in the task. If they are
+  given, rows that changed after labelling are an error. Without them the rows are not checked, and
+  the run has a note.
 
-text, text_pair: optional, of every row or none: the row's texts as the task has them. Rows that are no longer those which were
-    labelled are refused by them; without them the file is taken at its word, and the run has a note.
-
-Every row of `train` has to be there; of a dev split every row, or none. Rows that are not the task's own, as data.transfer
-and data.augment add them, have no number and cannot be labelled by a file.
+Every row of `train` is required; of a dev split, every row or none. Rows that data.transfer and
+data.augment add have no index and cannot be labelled by a file.
 """
 
 import hashlib
@@ -34,19 +34,25 @@ from mkd.teachers.labeller import read_logits, splits, standardised
 from mkd.tokenization.tokens import TaskData
 
 ENDINGS = (".jsonl", ".parquet")
-"""Of the files that are read here; the ending tells the format."""
+"""Endings of files of logits; the ending determines the format."""
 COLUMNS = ("split", "row", "logits")
+"""Required columns."""
 TEXTS = ("text", "text_pair")
+"""Optional columns, the second one for pairs only."""
 CHUNK_ROWS = 10_000
+"""Rows of the file that are in memory at once."""
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+"""Larger numbers would become infinite in float32."""
 SHOWN_ROWS = 5
-"""How many missing rows an error names."""
+"""Missing rows that an error lists at most."""
 
 
 class Imported(NamedTuple):
-    """A file of logits as the Labeller of one task. folder: where its splits are stored, those that it has.
+    """A file of logits as the Labeller of one task.
 
-    has_texts: whether it says which texts its rows are, which were compared with the task's.
+    - `folder`: where the logits of its splits are stored
+    - `has_texts`: whether the file contains the texts of its rows; these were compared with the
+      task's
     """
 
     name: str
@@ -56,16 +62,18 @@ class Imported(NamedTuple):
     has_texts: bool
 
     def logits(self, split: str, report: Report = silent) -> np.ndarray | None:
-        """As Labeller.logits."""
+        """Returns what Labeller.logits describes."""
         kind = self.data.kind
         file = _file(self.folder, split, kind)
         return standardised(read_logits(file, kind.num_logits, _type(kind)), self.data) if file.exists() else None
 
 
 def import_logits(root: Path, path: Path, task: Task, data: TaskData) -> Imported:
-    """The task's logits in a file, checked and stored. Raises ValueError naming file and row of what is wrong.
+    """Checks the file of a task's logits, stores them, and returns them as a Labeller.
 
-    data: the task by any tokenizer.
+    `data` is the task by any tokenizer.
+
+    Raises ValueError with the file and the row of the error.
     """
     texts = TEXTS[: 1 + task.kind.pair]
     has_texts = set(texts) <= set(files.columns(path))
@@ -88,18 +96,18 @@ def import_logits(root: Path, path: Path, task: Task, data: TaskData) -> Importe
 
 
 def _hashes(split: Split) -> np.ndarray:
-    """A number [R] uint64 for the texts of each row."""
+    """Returns a hash [R] uint64 of the texts of each row."""
     return np.fromiter((_hash(row.text_a, row.text_b) for row in split.read()), dtype=np.uint64)
 
 
 def _hash(text_a: str, text_b: str | None) -> int:
-    # Half a surrogate pair, which JSON may hold, is no UTF-8.
+    # JSON may contain half of a surrogate pair, which UTF-8 cannot encode.
     content = f"{text_a}\0{text_b}".encode(errors="surrogatepass")
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
 
 
 def _type(kind: Kind) -> str:
-    """Of the numbers that are stored: scores keep all digits until they are on a model's scale."""
+    """Returns the type of stored logits: scores keep all digits until they are standardized."""
     return "<f4" if kind.labels else "<f8"
 
 
@@ -108,9 +116,9 @@ def _file(folder: Path, split: str, kind: Kind) -> Path:
 
 
 def _import(table: Table, sizes: dict[str, int], hashes: dict[str, np.ndarray], kind: Kind, folder: Path) -> None:
-    """Writes the logits of each split that the file has, [rows, classes]; a chunk of its rows at a time.
+    """Writes the logits [rows, classes] of each split in the file, a chunk of rows at a time.
 
-    hashes: of the task's texts, by split; none where the file has no texts.
+    `hashes` are those of the task's texts by split; empty if the file has no texts.
     """
     arrays: dict[str, np.ndarray] = {}
     records = files.read(table)
@@ -129,7 +137,10 @@ def _import(table: Table, sizes: dict[str, int], hashes: dict[str, np.ndarray], 
 
 
 def _by_split(path: Path, chunk: list[Record], sizes: dict[str, int]) -> dict[str, list[int]]:
-    """Places in the chunk by split; refuses a split or a row that the task does not have."""
+    """Returns the positions in the chunk by split.
+
+    Raises ValueError for a split or a row that the task does not have.
+    """
     found: dict[str, list[int]] = {}
     for place, (line, (split, row, *_)) in enumerate(chunk):
         if split not in sizes:
@@ -141,7 +152,7 @@ def _by_split(path: Path, chunk: list[Record], sizes: dict[str, int]) -> dict[st
 
 
 def _check_texts(path: Path, split: str, records: list[Record], hashes_R: np.ndarray) -> None:
-    """Refuses a row whose texts are not those of the task's row of that number."""
+    """Raises ValueError for a row whose texts differ from those of the task's row."""
     for line, (_, row, _, *texts) in records:
         if (
             not all(isinstance(text, str) for text in texts)
@@ -154,10 +165,15 @@ def _check_texts(path: Path, split: str, records: list[Record], hashes_R: np.nda
 
 
 def _place(path: Path, split: str, records: list[Record], out_RC: np.ndarray, kind: Kind) -> None:
-    """Writes the rows' logits; refuses rows that are there twice, of the wrong width or not finite."""
+    """Writes the logits of the rows.
+
+    Raises ValueError for duplicate rows, a wrong number of logits, and logits that are not finite.
+    """
     logits_BC = np.array([_numbers(path, split, record, kind) for record in records], dtype=out_RC.dtype)
     rows_B = np.array([cells[1] for _, cells in records])
     unique, first = np.unique(rows_B, return_index=True)
+    # A row is a duplicate if an earlier chunk wrote it (unwritten rows are NaN), or if this chunk
+    # has it before.
     again_B = ~np.isnan(out_RC[rows_B, 0])
     again_B[np.setdiff1d(np.arange(len(rows_B)), first)] = True
     if again_B.any():

@@ -1,4 +1,4 @@
-"""What every teacher is to its students: a task's logits for each row of a split; and how a model's are written down.
+"""The interface of all teachers, a task's logits by row of a split, and how logits are stored.
 
 Axes: R rows, C classes (1 for regression).
 """
@@ -20,11 +20,14 @@ from mkd.tasks.metrics import check_finite
 from mkd.tokenization.tokens import TaskData, TokenStore
 
 LOGITS = "logits.float32"
-"""The file of a store that holds one split's logits."""
+"""Name of the file with the logits of one split."""
 
 
 class Labeller(Protocol):
-    """What teaches one task. name: in words. key: changes whenever its logits may."""
+    """A teacher of one task.
+
+    `name` is for display. `key` changes whenever the logits may change.
+    """
 
     @property
     def name(self) -> str: ...
@@ -33,21 +36,27 @@ class Labeller(Protocol):
     def key(self) -> str: ...
 
     def logits(self, split: str, report: Report = silent) -> np.ndarray | None:
-        """Logits [R, C] float32 of a split that splits() names, row i for its row i; None for a dev split that it lacks.
+        """Returns the logits [R, C] float32 of a split, row i for row i of the split.
 
-        On the scale of a model's logits: those of a regression task are (score - mean) / std.
+        `split` is a name in `splits`. Returns None for a dev split that the teacher has no logits
+        for.
+
+        For regression the logits are standardized like those of a model: (score - mean) / std.
         """
 
 
 def splits(data: TaskData) -> dict[str, TokenStore]:
-    """A task's stores by the names that a labeller knows them by: `train`, `dev`, and `dev_mismatched` of MNLI."""
+    """Returns a task's rows by split: `train`, `dev`, and for MNLI `dev_mismatched`."""
     return {"train": data.train} | {f"dev{suffix}": store for suffix, store in data.dev.items()}
 
 
 class Reader(NamedTuple):
-    """What gives a model when it is needed, how that reads its texts, and what it is to answer.
+    """A model that computes logits for one task.
 
-    precision: of its matrix products. classes: C, the logits of a row.
+    - `model`: loads the model on first use
+    - `layout`: how the model reads texts
+    - `precision`: precision of matrix products
+    - `classes`: C, the number of logits of a row
     """
 
     model: Callable[[], nn.Module]
@@ -58,10 +67,13 @@ class Reader(NamedTuple):
 
 
 def stored_logits(root: Path, by: dict[str, Any], reader: Reader, store: TokenStore, report: Report = silent) -> np.ndarray:
-    """The model's logits [R, C] float32, memory-mapped, row i for row i of the store; computed once.
+    """Returns the model's logits [R, C] float32, memory-mapped; computed once and stored.
 
-    by: all that they depend on but the rows. Those of a store that has parts are put together from the parts', so a row's
-    are not computed again for its company.
+    Row i is that of row i of `store`. `by` is everything that the logits depend on except the rows.
+    The parts of `store`, such as the files of data.transfer, are stored separately and then joined:
+    a new part does not recompute the logits of the others.
+
+    Raises NotFinite if a logit is not a finite number.
     """
 
     def build(aside: Path) -> None:
@@ -75,7 +87,7 @@ def stored_logits(root: Path, by: dict[str, Any], reader: Reader, store: TokenSt
 
 
 def _write(file: Path, reader: Reader, store: TokenStore, report: Report) -> None:
-    """Writes the model's logits for every row of the store. Raises NotFinite at the first ones that are no numbers."""
+    """Writes the logits of every row. Raises NotFinite at the first that is not finite."""
     model, rows = reader.model(), range(len(store.labels))
     out = new_array(file, "<f4", (len(rows), reader.classes))
     done = 0
@@ -88,12 +100,15 @@ def _write(file: Path, reader: Reader, store: TokenStore, report: Report) -> Non
 
 
 def read_logits(file: Path, classes: int, dtype: str = "<f4") -> np.ndarray:
-    """The logits [R, C] of a file, memory-mapped."""
+    """Returns the logits [R, C] of a file, memory-mapped."""
     return read_array(file, dtype).reshape(-1, classes)
 
 
 def standardised(scores_RC: np.ndarray, data: TaskData) -> np.ndarray:
-    """Logits that are in a task's own units, on the scale of a model's: for regression (score - mean) / std."""
+    """Returns logits in a task's units on the scale of a model's logits.
+
+    For regression this is (score - mean) / std; the logits of a classification do not change.
+    """
     if data.kind.labels:
         return scores_RC
     scaled_RC: np.ndarray = ((scores_RC.astype(np.float64) - data.mean) / data.std).astype(np.float32)

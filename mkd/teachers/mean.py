@@ -17,6 +17,7 @@ from mkd.teachers.labeller import LOGITS, Labeller, read_logits, splits
 from mkd.tokenization.tokens import TaskData
 
 CHUNK_ROWS = 65_536
+"""Rows that are in memory at once."""
 
 
 class Mean(NamedTuple):
@@ -33,10 +34,11 @@ class Mean(NamedTuple):
 
     @property
     def key(self) -> str:
+        # Sorted: the order of the sources does not change the mean.
         return key_of({"members": sorted(member.key for member in self.members), "mean": self.of})
 
     def logits(self, split: str, report: Report = silent) -> np.ndarray | None:
-        """As Labeller.logits; None where one member lacks the split."""
+        """Returns what Labeller.logits describes; None if a member has no logits for the split."""
         found = [member.logits(split, report) for member in self.members]
         known = [logits for logits in found if logits is not None]
         if len(known) < len(found):
@@ -50,9 +52,11 @@ class Mean(NamedTuple):
 
 
 def mean_of(logits_MRC: np.ndarray, of: str) -> np.ndarray:
-    """The mean over M [R, C] float32: of the logits, or the log of the mean probabilities, which serve as logits.
+    """Returns the mean over M, [R, C] float32.
 
-    log(mean_m softmax(z_m)) = logsumexp_m(log_softmax(z_m)) - log M. One class is a regression's score: always its mean.
+    With `of` "logits" it is the mean of the logits. With "probabilities" it is the log of the mean
+    probabilities, which serve as logits: log(mean_m softmax(z_m)) = logsumexp_m(log_softmax(z_m)) -
+    log M. One class is the score of a regression, for which it is always the mean.
     """
     if of == "logits" or logits_MRC.shape[2] == 1:
         mean_RC: np.ndarray = logits_MRC.mean(0, dtype=np.float64)

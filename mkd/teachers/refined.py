@@ -1,4 +1,4 @@
-"""The multi-task refined teacher, trained once for each setting, and its logits, computed once for each set of rows."""
+"""The multi-task refined teacher and its logits, each computed once and stored."""
 
 import hashlib
 from dataclasses import asdict
@@ -31,7 +31,12 @@ from mkd.training.fit import Lesson, fit
 
 
 class Refined(NamedTuple):
-    """A refined teacher, the key of all that it depends on, how it reads, and the precision of its matrix products."""
+    """A refined teacher.
+
+    - `key`: hash of everything that it depends on
+    - `layout`: how it reads texts
+    - `precision`: precision of its matrix products
+    """
 
     model: TransformerStudent
     key: str
@@ -40,7 +45,7 @@ class Refined(NamedTuple):
 
 
 class Head(NamedTuple):
-    """The refined teacher as the Labeller of one of its tasks. data: the task by the teacher's tokenizer."""
+    """The refined teacher as the Labeller of one task. `data` is the task by its tokenizer."""
 
     root: Path
     refined: Refined
@@ -55,12 +60,15 @@ class Head(NamedTuple):
         return self.refined.key
 
     def logits(self, split: str, report: Report = silent) -> np.ndarray:
-        """As Labeller.logits; computed once."""
+        """Returns what Labeller.logits describes; computed once and stored."""
         return logit_store(self.root, self.refined, splits(self.data)[split], self.data.name, report)
 
 
 def teacher_tokenizer(teacher: TeacherConfig, root: Path, tasks: list[Task]) -> PreTrainedTokenizerBase:
-    """The checkpoint's tokenizer; for a teacher from scratch, a WordPiece one learnt from the tasks' training text."""
+    """Returns the checkpoint's tokenizer.
+
+    For a teacher from scratch it is a WordPiece tokenizer learnt from the tasks' training text.
+    """
     if teacher.checkpoint:
         setting = "teacher.checkpoint"
         return pretrained.load_tokenizer(pretrained.resolve(teacher.checkpoint, setting), setting)
@@ -73,9 +81,10 @@ def teacher_tokenizer(teacher: TeacherConfig, root: Path, tasks: list[Task]) -> 
 def refined_teacher(
     settings: TeacherConfig, stores: Stores, side: Side, checkpoint_seconds: float, report: Report = silent
 ) -> Refined:
-    """The teacher for these settings and labelled rows; refined now unless it has been before.
+    """Returns the refined teacher for these settings and labelled rows.
 
-    checkpoint_seconds: between the checkpoints of its refinement.
+    It is trained unless a stored one exists. `checkpoint_seconds` is the time between checkpoints
+    of its training.
     """
     settings = rates.refined(settings)
     parts = {
@@ -86,7 +95,7 @@ def refined_teacher(
         "tasks": {data.name: asdict(data.kind) for data in side.datas},
         "rows": [[_content(data.train, data.train_rows), _content(data.train, data.selection_rows)] for data in side.datas],
     } | made_by("teachers")
-    # By the teacher's own key: whichever run wants this teacher next goes on with it.
+    # Named by the teacher's key: the next run that needs this teacher continues its training.
     file = stores.root / "teachers" / f"{key_of(parts)}.safetensors"
     checkpoint = Checkpoint(file, parts, checkpoint_seconds)
 
@@ -99,7 +108,10 @@ def refined_teacher(
         teacher.save_pretrained(aside)
         side.tokenizer.save_pretrained(aside)
 
-    # Whether it has to be refined is seen by the first process; it calls the others, which are not to wait for the store then.
+    # Training is collective, but `stored` holds a lock. Only the first process takes the lock and
+    # finds out whether there is something to train; the others wait for its broadcast, not for the
+    # lock. If `build` runs, it broadcasts True and all train together, else the first process
+    # broadcasts False.
     if processes.is_first():
         stored(stores.root, "teachers", parts, build)
         if not called:
@@ -116,7 +128,7 @@ def refined_teacher(
 
 
 def logit_store(root: Path, teacher: Refined, store: TokenStore, task: str, report: Report = silent) -> np.ndarray:
-    """The teacher's logits [rows, classes] float32, memory-mapped, row i for row i of the store; computed once."""
+    """Returns the teacher's logits [rows, classes] float32, memory-mapped; computed once."""
     parts = {
         "teacher": teacher.key,
         "task": task,
@@ -140,7 +152,7 @@ def _refine(settings: TeacherConfig, stores: Stores, side: Side, report: Report,
 
 
 def labelled(data: TaskData) -> np.ndarray:
-    """The training rows that have a label."""
+    """Returns the training rows that have a label."""
     unlabelled = np.isnan(data.train.labels[data.train_rows])
     rows: np.ndarray = data.train_rows[~unlabelled]
     return rows
@@ -149,7 +161,7 @@ def labelled(data: TaskData) -> np.ndarray:
 def fresh_teacher(
     settings: TeacherConfig, length: int, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> TransformerStudent:
-    """The teacher before its refinement; length: of its longest input in tokens."""
+    """Returns the teacher before its refinement; `length` is its longest input in tokens."""
     shared = {"tasks": head_configs(datas), "dropout": settings.dropout, "max_tokens": length}
     if not settings.checkpoint:
         sizes = bert_config(len(tokenizer), settings.layers, settings.hidden, settings.heads, settings.dropout, length)
@@ -161,9 +173,11 @@ def fresh_teacher(
 
 
 def _settings(teacher: TeacherConfig) -> dict[str, Any]:
-    """The settings that a refined teacher depends on: a checkpoint's content instead of the sizes of one from scratch.
+    """Returns the settings that a refined teacher depends on.
 
-    Those that came after teachers were stored are part of it only where they differ from their defaults.
+    The hash of a checkpoint replaces the sizes of a teacher from scratch. Newer settings are
+    included only if they differ from their defaults, so that the keys of older stored teachers stay
+    valid.
     """
     settings = asdict(teacher)
     for name in ("sources", "mean"):
@@ -183,7 +197,10 @@ def _settings(teacher: TeacherConfig) -> dict[str, Any]:
 
 
 def _content(store: TokenStore, rows: np.ndarray) -> str:
-    """Hash of the labelled ones of these rows, whatever else the store holds: their tokens and labels."""
+    """Returns the hash of the tokens and labels of those of the rows that have a label.
+
+    It does not depend on the other rows of the store.
+    """
     digest = hashlib.sha256()
     rows = rows[~np.isnan(store.labels[rows])]
     digest.update(store.labels[rows].tobytes())

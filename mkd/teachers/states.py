@@ -1,6 +1,8 @@
-"""Hidden states of teachers, of chosen layers and in half precision, computed once for each set of rows.
+"""Hidden states of teachers for chosen layers, in half precision, computed once per set of rows.
 
-Only models that run here have any: the refined teacher, and a task's one fine-tuned checkpoint.
+Only models that run here have hidden states: the refined teacher, and a task's one fine-tuned
+checkpoint.
+
 Axes: R rows, B rows of a batch, K layers, D width.
 """
 
@@ -32,14 +34,17 @@ from mkd.tokenization.tokens import TaskData, TokenStore
 from mkd.training.matching import States, places_of
 
 STATES = "states.float16"
+"""Name of the file with the states."""
 WINDOW_ROWS = 16_384
-"""Rows whose states are in memory at once, before they are written."""
+"""Rows whose states are in memory at once before they are written."""
 
 
 class Exposed(NamedTuple):
-    """A teacher whose states can be read.
+    """A teacher whose hidden states can be read.
 
-    by: all that they depend on but layers and rows. num_states: those of the embeddings and of each layer.
+    - `model`: loads the model on first use
+    - `by`: everything that the states depend on except layers and rows
+    - `num_states`: number of states per row, of the embeddings and of each layer
     """
 
     model: Callable[[], nn.Module]
@@ -53,7 +58,7 @@ class Exposed(NamedTuple):
 
 
 class _OfLayers(nn.Module):
-    """A model that answers with its states [B, K, D] of some layers instead of its logits."""
+    """A model that returns the states [B, K, D] of some layers instead of logits."""
 
     def __init__(self, model: nn.Module, layers: list[int]) -> None:
         super().__init__()
@@ -66,7 +71,7 @@ class _OfLayers(nn.Module):
 
 
 class _Store(NamedTuple):
-    """One set of rows whose states are stored, or to be stored. layers: sorted, from 0."""
+    """The states of one set of rows, stored or not yet. `layers` are sorted, counted from 0."""
 
     teacher: Exposed
     layers: list[int]
@@ -86,7 +91,7 @@ class _Store(NamedTuple):
 
 
 def check_layers(teacher: TeacherConfig, match: MatchConfig, tasks: list[Task], student: Student) -> None:
-    """Raises ValueError where the student, or a teacher of the tasks, lacks a layer whose states are to be matched."""
+    """Raises ValueError if a layer to match does not exist in the student or in a teacher."""
     if not match.weight:
         return
     places_of(match.student_layers, len(student.state_widths), "loss.match.student_layers", "the student")
@@ -96,6 +101,7 @@ def check_layers(teacher: TeacherConfig, match: MatchConfig, tasks: list[Task], 
 
 
 def _layers(teacher: TeacherConfig, match: MatchConfig, source: str) -> int:
+    """Returns the number of layers of a teacher. Raises ValueError for an encoder-decoder."""
     if source == REFINED and not teacher.checkpoint:
         return teacher.layers
     setting, name = ("teacher.checkpoint", teacher.checkpoint) if source == REFINED else ("teacher.sources", source)
@@ -109,10 +115,12 @@ def _layers(teacher: TeacherConfig, match: MatchConfig, source: str) -> int:
 
 
 def hidden_states(root: Path, layers: list[int], labellers: Sequence[Labeller], report: Report) -> list[States]:
-    """The states of the training rows of each labeller's task, read or, where they are not stored yet, computed.
+    """Returns the states of the training rows of each labeller's task.
 
-    report first gets `states/bytes`, what all of them take on the disk; where some are to be written the phase that tells of
-    it names their size. Raises ValueError where the disk has no room for those.
+    Missing states are computed and stored. `report` receives `states/bytes`, the size of all states
+    on disk; if some are missing, then also the progress of a phase whose name shows their size.
+
+    Raises ValueError if the disk has not enough space, or if states exceed the range of float16.
     """
     teachers = [_exposed(teacher) for teacher in labellers]
     places = [places_of(layers, teacher.num_states, "loss.match.teacher_layers", "the teacher") for teacher in teachers]
@@ -120,6 +128,7 @@ def hidden_states(root: Path, layers: list[int], labellers: Sequence[Labeller], 
         [_Store(teacher, sorted(set(found)), rows) for rows in teacher.data.train.parts or (teacher.data.train,)]
         for teacher, found in zip(teachers, places, strict=True)
     ]
+    # Tasks may share rows and teacher: count and compute such states once.
     by_key = {key_of(store.parts): store for of_task in stores for store in of_task}
     report(0, {names.STATES_BYTES: float(sum(store.num_bytes for store in by_key.values()))})
     _write_missing(root, {key: store for key, store in by_key.items() if not (root / "states" / key).exists()}, report)
@@ -130,13 +139,14 @@ def hidden_states(root: Path, layers: list[int], labellers: Sequence[Labeller], 
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """Raises ValueError where the disk of the folder has less room than the states need."""
+    """Raises ValueError if the disk of the folder has less free space than `needed` bytes."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise ValueError(f"loss.match needs {needed:,} bytes in {folder} for the teacher's hidden states; free there: {free:,}")
 
 
 def _exposed(teacher: Labeller) -> Exposed:
+    """Returns a labeller's access to its hidden states."""
     assert isinstance(teacher, Head | FineTuned), f"for_tasks() has refused to match the states of {teacher.name}"
     if isinstance(teacher, Head):
         refined = teacher.refined
@@ -150,7 +160,7 @@ def _exposed(teacher: Labeller) -> Exposed:
 
 
 def _write_missing(root: Path, missing: dict[str, _Store], report: Report) -> None:
-    """Computes these, after it has told their size."""
+    """Computes the missing states, after reporting their size."""
     if not missing:
         return
     needed, rows = sum(store.num_bytes for store in missing.values()), sum(store.num_rows for store in missing.values())
@@ -168,13 +178,16 @@ def _write_missing(root: Path, missing: dict[str, _Store], report: Report) -> No
 
 
 def _states(root: Path, store: _Store, progress: Callable[[int], None] = lambda written: None) -> np.ndarray:
-    """The states [R, K, D] float16, memory-mapped, row i for row i of the store; computed once."""
+    """Returns the states [R, K, D] float16, memory-mapped; computed once and stored."""
     folder = stored(root, "states", store.parts, lambda aside: _write(aside / STATES, store, progress))
     return read_array(folder / STATES, "<f2").reshape(store.num_rows, len(store.layers), store.teacher.width)
 
 
 def _write(file: Path, store: _Store, progress: Callable[[int], None]) -> None:
-    """Writes them window by window. Raises ValueError for states that half precision does not hold."""
+    """Computes and writes the states, one window of rows after another.
+
+    Raises ValueError for states that exceed the range of float16.
+    """
     teacher, layers = store.teacher, store.layers
     model = _OfLayers(teacher.model(), layers)
     infer = eager(model, teacher.precision)
@@ -183,6 +196,7 @@ def _write(file: Path, store: _Store, progress: Callable[[int], None]) -> None:
             rows = np.arange(start, min(start + WINDOW_ROWS, store.num_rows))
             window_RKD = np.empty((len(rows), len(layers), teacher.width), dtype="<f2")
             for places, states_BKD in predictions(infer, store.rows, rows, teacher.data.name, teacher.layout):
+                # An overflow becomes inf here and raises below, with the layer.
                 with np.errstate(over="ignore"):
                     window_RKD[places] = states_BKD
             if not np.isfinite(window_RKD).all():

@@ -1,4 +1,4 @@
-"""The teachers of a run's tasks as one: what they tell a student, and how it does beside them."""
+"""The teachers of all tasks as one: targets for a student, and the comparison with it."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -24,18 +24,26 @@ from mkd.training.matching import States
 
 
 class Target(NamedTuple):
-    """What a task's training rows are to be learnt from: the teacher's logits [R, C], and its states where they are matched."""
+    """What a student learns a task from: the logits [R, C] of its training rows, and hidden states.
+
+    `states` is None if no states are matched.
+    """
 
     logits: np.ndarray
     states: States | None
 
 
 class Teacher(NamedTuple):
-    """What teaches each task, with its logits and scores on dev, as far as they are known.
+    """The teachers of all tasks, with their logits and scores on dev where they are known.
 
-    name, key: of all that teaches. labellers: one a task, in their order. refined: the multi-task teacher, where a task has
-    it. model: the one that the student's speed is measured against, the refined teacher or else the first checkpoint.
-    tokenizer: the model's.
+    - `name`, `key`: those of all teachers together
+    - `labellers`: one per task, in the order of the tasks
+    - `refined`: the refined teacher; None if no task has it
+    - `model`: the model whose speed is compared with the student's, the refined teacher or else the
+      first checkpoint; None if there are only files of logits
+    - `tokenizer`: that of `model`
+    - `dev`: logits by task and suffix of the dev split
+    - `metrics`: scores of `dev`
     """
 
     name: str
@@ -49,9 +57,12 @@ class Teacher(NamedTuple):
 
 
 def make_teacher(config: Config, tasks: list[Task], taught: Side, side: Side, report: Report) -> Teacher:
-    """The teacher of this config, its logits on dev and their scores.
+    """Returns the teachers of this config, with their logits on dev and the scores.
 
-    taught: what the refined teacher reads, of the tasks that it has a part in. side: all tasks, by any tokenizer.
+    `taught` holds the tasks of the refined teacher by its tokenizer. `side` holds all tasks by any
+    tokenizer.
+
+    Raises ValueError if a source of teacher.sources does not fit its task.
     """
     known = other_labellers(config.teacher, config.stores, tasks, side.datas, side.device)
     checkpoint = next((other for other in known.values() if isinstance(other, FineTuned)), None)
@@ -67,14 +78,16 @@ def make_teacher(config: Config, tasks: list[Task], taught: Side, side: Side, re
         model, tokenizer = checkpoint.model(), checkpoint.tokenizer()
     name = " + ".join(dict.fromkeys(t.name for t in known.values()))
     keys = {data.name: t.key for data, t in zip(side.datas, labellers, strict=True)}
+    # If the refined teacher labels all tasks, its key is the key of the whole.
     key = refined.key if refined is not None and set(keys.values()) == {refined.key} else key_of(keys)
     return Teacher(name, key, labellers, refined, model, tokenizer, dev, quality(side.datas, dev))
 
 
 def _refined(config: Config, taught: Side, known: Known, report: Report) -> Refined | None:
-    """The refined teacher, where a task has it; its heads become known as such."""
+    """Returns the refined teacher, None if no task has it; adds its heads to `known`."""
     if not taught.datas:
         return None
+    # Only checks the settings of sampling, before the teacher is trained.
     probabilities([Source(data, labelled(data), None) for data in taught.datas], config.teacher.train.sampling)
     told = phase(report, names.TEACHER, "teacher")
     refined = refined_teacher(config.teacher, config.stores, taught, config.checkpoint_seconds, told)
@@ -83,9 +96,9 @@ def _refined(config: Config, taught: Side, known: Known, report: Report) -> Refi
 
 
 def soft_targets(loss: LossConfig, root: Path, side: Side, teacher: Teacher | None, report: Report) -> list[Target] | None:
-    """What the teacher tells of the training rows of each task; None where the labels alone are learnt from.
+    """Returns the teachers' targets for the training rows of each task.
 
-    root: of the stores.
+    Returns None if the student learns from labels only. `root` is the folder of the cache.
     """
     if teacher is None or loss.from_labels_alone:
         return None
@@ -101,7 +114,7 @@ def soft_targets(loss: LossConfig, root: Path, side: Side, teacher: Teacher | No
 
 
 def weak_teachers(side: Side, teacher: Teacher | None, targets: list[Target] | None) -> list[str]:
-    """What is wrong with the teachers that have given the targets."""
+    """Returns the notes on the teachers of the targets; none if there are no targets."""
     if teacher is None or targets is None:
         return []
     return [note for data, taught_by in zip(side.datas, teacher.labellers, strict=True) for note in weaknesses(data, taught_by)]
@@ -110,7 +123,10 @@ def weak_teachers(side: Side, teacher: Teacher | None, targets: list[Target] | N
 def beside(
     teacher: Teacher | None, datas: list[TaskData], dev: dict[tuple[str, str], np.ndarray], scores: dict[str, float]
 ) -> dict[str, float]:
-    """What compares the student's logits and scores on dev with the teacher's, and the teacher's own scores."""
+    """Returns the agreement and retention of the student, and the teacher's own scores on dev.
+
+    `dev` are the student's logits and `scores` its metrics. Returns no metrics without a teacher.
+    """
     if teacher is None:
         return {}
     own = names.of(names.TEACHER, teacher.metrics)
