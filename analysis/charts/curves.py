@@ -52,7 +52,8 @@ def shown(models: pd.DataFrame) -> pd.DataFrame:
 def info(models: pd.DataFrame, points: dict[str, list[tuple[int, float]]], small: str = "") -> Info | None:
     """Computes the picture's numbers.
 
-    points: (step, score) by run id. Returns None if no run has any.
+    points: (step, score) by run id.
+    Returns None if no run has any.
     """
     found = [
         Curve(label if index == 0 else "", kind, [step for step, _ in points[run]], [score for _, score in points[run]], 0.0)

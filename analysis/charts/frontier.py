@@ -104,8 +104,8 @@ def info(models: pd.DataFrame, cost: str = "latency", task: str = "", title: str
     """Computes the picture's numbers for models that were timed on one machine.
 
     cost: one of COSTS.
-    task: the task whose score is drawn. Empty: the mean score. Returns None if no model has both
-        cost and score.
+    task: the task whose score is drawn. Empty: the mean score.
+    Returns None if no model has both cost and score.
     """
     how = COSTS[cost]
     score, chosen_by, teacher, twin = (f"{kind}/{task}" for kind in ("score", "selection", "teacher", "baseline"))

@@ -35,7 +35,8 @@ def info(frame: pd.DataFrame, small: str = "") -> Info | None:
 
     The seed and the settings in OWN may differ.
 
-    frame: runs with any set of tasks. Returns None if no task was distilled both ways.
+    frame: runs with any set of tasks.
+    Returns None if no task was distilled both ways.
     """
     number = frame["tasks"].map(len)
     if (number > 1).all() or (number == 1).all():

@@ -59,7 +59,7 @@ def info(models: pd.DataFrame, importance: dict[str, float] | None = None, small
     """Computes the panels.
 
     importance: of settings for the quality, which gives the order of the panels after FIRST.
-        Returns None if nothing can be drawn.
+    Returns None if nothing can be drawn.
     """
     others = sorted(differing(models), key=lambda name: -(importance or {}).get(name, 0.0))
     columns = [*FIRST, *(name for name in others if name not in FIRST)]

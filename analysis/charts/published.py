@@ -74,7 +74,8 @@ def _known(models: pd.DataFrame) -> pd.DataFrame:
 def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info | None:
     """Computes the picture's numbers.
 
-    models: those on the front. Returns None if `missing` gives a reason.
+    models: those on the front.
+    Returns None if `missing` gives a reason.
     """
     known = _known(models)
     if known.empty:

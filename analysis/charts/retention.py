@@ -18,8 +18,8 @@ DARK = 0.45
 class Info(NamedTuple):
     """The numbers of the picture.
 
-    kept: a row a model and a column a task, with `mean`
-    last: its score in percent of the teacher's, NaN if unknown.
+    kept: a row a model and a column a task, then one for the mean. Scores are in percent of the
+        teacher's, NaN if unknown.
     shades: the same, scaled to 0 to 1 over all cells.
     light: whether the text of a cell is white.
     """

@@ -33,7 +33,8 @@ class Info(NamedTuple):
 def info(study: dict[str, Any], small: str = "") -> Info | None:
     """Computes the picture's numbers from a study.json.
 
-    Only completed trials add to the hypervolume. Returns None without completed trials.
+    Only completed trials add to the hypervolume.
+    Returns None without completed trials.
     """
     trials = sorted(study.get("trials", []), key=lambda trial: trial["number"])
     complete = [trial["state"] == names.STATE_COMPLETE and trial["quality"] is not None for trial in trials]

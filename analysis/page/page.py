@@ -75,8 +75,10 @@ class Teacher(NamedTuple):
 class Baseline(NamedTuple):
     """A hard-label twin: the same student, trained on the labels alone.
 
-    model: the id of the Model that it belongs to, or "". Latency, throughput and bytes are those of
-        that student, because both have the same architecture.
+    Latency, throughput and bytes are those of that student, because both have the same
+    architecture.
+
+    model: the id of the Model that it belongs to, or "".
     """
 
     name: str

@@ -149,8 +149,8 @@ def task_metrics(metrics: dict[str, float]) -> dict[str, list[str]]:
 def fastest(metrics: dict[str, float], asked: Asked = OWN) -> tuple[str, str] | None:
     """Returns backend and setting with the lowest median latency for one text on one thread.
 
-    Only available backends count. With a study, its own backend and setting are used. Returns None
-    if the run has no such latency.
+    Only available backends count. With a study, its own backend and setting are used.
+    Returns None if the run has no such latency.
     """
     if asked.setting:
         return asked if names.speed(asked.backend, asked.setting, names.P50) in metrics else None
