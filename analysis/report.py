@@ -164,6 +164,7 @@ def home(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]]:
     if not run_id:
         tags = {names.TAG_KIND: names.KIND_REPORT}
         run_id = client.create_run(runs.experiment_id, run_name=name, tags=tags).info.run_id
+        # A run that a client creates stays RUNNING until it is terminated.
         client.set_terminated(run_id)
     if own and run_id != own:
         # The run that `mlflow run` created has no report of its own, so its description links to

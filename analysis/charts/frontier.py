@@ -116,6 +116,7 @@ def info(models: pd.DataFrame, cost: str = "latency", task: str = "", title: str
         return None
     costs, scores = known[how.column].to_numpy(float) * how.scale, known[score].to_numpy(float)
     choice = known[chosen_by].to_numpy(float) if chosen_by in known else np.full(len(known), math.nan)
+    # front() minimises the cost. A cost of which more is better changes its sign.
     on_front = front(choice, costs if how.less_is_better else -costs)
     points = _points(known, costs, scores, on_front, task == "")
     chosen = known[on_front] if how.less_is_better else known[on_front].iloc[::-1]
@@ -142,6 +143,7 @@ def info(models: pd.DataFrame, cost: str = "latency", task: str = "", title: str
 
 def _points(models: pd.DataFrame, costs: np.ndarray, scores: np.ndarray, on_front: np.ndarray, mean: bool) -> list[Point]:
     """Returns the models as points, those of the front first."""
+    # lexsort sorts by its last key first: the front, then the cost.
     order = np.lexsort((costs, ~on_front))
     named = set(_named([int(place) for place in order if on_front[place]]))
     largest = float(models["num_bytes"].max())

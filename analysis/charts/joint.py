@@ -54,6 +54,7 @@ def info(frame: pd.DataFrame, small: str = "") -> Info | None:
     if not cells:
         return None
     rows = sorted({task for task, _ in cells})
+    # Pairs of tasks come first, `all N tasks` last.
     columns = sorted({beside for _, beside in cells}, key=lambda name: (name.startswith("all "), name))
     gains = [[_mean(cells.get((row, column), [])) for column in columns] for row in rows]
     runs = [[sum(number for _, number in cells.get((row, column), [])) for column in columns] for row in rows]

@@ -44,6 +44,7 @@ def placed(points: list[Point], sizes: list[tuple[float, float]], taken: list[Po
     sizes: width and height of each label.
     taken: other points that no label may cover.
     """
+    # Every point blocks a square of 8 pixels.
     boxes: list[Box] = [(x - 4, y - 4, x + 4, y + 4) for x, y in [*points, *taken]]
     found: list[Placed | None] = []
     for point, size in zip(points, sizes, strict=True):

@@ -42,6 +42,7 @@ def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info:
     columns = [f"retention/{task}" for task in known] + ["retention"]
     kept = chosen[columns].to_numpy(float)
     low, high = (float(found) for found in (np.nanmin(kept), np.nanmax(kept)))
+    # All cells may have the same value.
     shades = (kept - low) / ((high - low) or 1.0)
     names = [
         f"{label}   {milliseconds:.3g} ms" for label, milliseconds in zip(chosen["label"], chosen["latency_ms"], strict=True)

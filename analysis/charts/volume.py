@@ -65,6 +65,7 @@ def covered(quality_N: np.ndarray, cost_N: np.ndarray, reference: Reference) -> 
         best = np.vstack([best, point])
         on_front = front(best[:, 0], best[:, 1])
         found.append(hypervolume(best[:, 0], best[:, 1], reference) if on_front[-1] else found[-1])
+        # A point off the front never returns to it.
         best = best[on_front]
     return found[1:]
 

@@ -88,6 +88,7 @@ def shares_of(text: object, tasks: list[str]) -> list[float]:
     if not isinstance(weights, dict) or not weights.keys() >= set(tasks):
         return []
     total = sum(float(weights[task]) for task in tasks)
+    # Rounded, so that weightings that differ by float errors count as one.
     return [round(100 * float(weights[task]) / total, 6) for task in tasks] if total > 0 else []
 
 

@@ -56,6 +56,7 @@ def best_under(models: pd.DataFrame, lost: dict[str, Difference], budgets: tuple
 
 def _answer(budget: float, model: pd.Series, among: int, lost: dict[str, Difference]) -> Answer:
     teacher = float(model["teacher_mean"])
+    # Without logged predictions, the loss is known but its interval is not.
     plain = None if math.isnan(teacher) else Difference(teacher - model["mean"], math.nan, math.nan)
     return Answer(
         budget, model["id"], model["label"], float(model["latency_ms"]), float(model["selection"]), among, float(model["mean"]),
@@ -84,6 +85,7 @@ def loss_sentence(answer: Answer) -> str:
     over = f"over rows and {seeds} seeds" if answer.lost.is_of_methods else "over rows"
     alone = "" if answer.lost.is_of_methods else f"; {ONE_SEED}"
     if not answer.lost.is_one:
+        # Signs are reversed: the sentence gives the model's score less its teacher's.
         interval = f"{-points:+.1f} points, 95 % interval {-high:+.1f} to {-low:+.1f} {over}"
         return f"No difference to its teacher that holds ({interval}){beside}{alone}"
     edges = sorted((abs(low), abs(high)))

@@ -142,6 +142,7 @@ def fronts(models: pd.DataFrame) -> set[str]:
     The front is that of latency and score on the selection split.
     """
     found: set[str] = set()
+    # Latencies of different machines cannot be compared.
     for _, part in models.groupby("machine"):
         found |= set(part["id"][front(part["selection"].to_numpy(), part["latency_ms"].to_numpy())])
     return found
@@ -188,6 +189,7 @@ def told(setting: str, value: object) -> dict[str, str]:
     if not isinstance(value, str):
         return {}
     try:
+        # MLflow stores a dict as its Python representation.
         parts = ast.literal_eval(value) if value.startswith("{") else None
     except (ValueError, SyntaxError):
         parts = None

@@ -205,6 +205,7 @@ def page(info: PageInfo) -> str:
     data = json.dumps(packed(info), ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     script = "\n".join(_file(f"{name}.js") for name in SCRIPTS)
     parts = {"TITLE": html.escape(info.title), "STYLE": _file("page.css"), "DATA": data, "SCRIPT": script}
+    # A single pass over the template, so that nothing inside the data is taken for a marker.
     return re.sub("@(TITLE|STYLE|DATA|SCRIPT)@", lambda found: parts[found[1]], _file("page.html"))
 
 
@@ -221,6 +222,7 @@ def packed(info: PageInfo) -> dict[str, Any]:
         place = data["models"]["fields"].index("settings")
         for row, numbers in zip(data["models"]["rows"], columns, strict=True):
             row[place] = numbers
+    # The page computes t intervals itself, for which it needs a quantile for each number of seeds.
     most = max((len(model.runs) for model in models), default=0)
     t = [t_quantile(freedom) for freedom in range(1, most)]
     return data | {"settings": settings, "quantiles": {"rows": ROW_QUANTILE, "seeds": _plain(t)}}

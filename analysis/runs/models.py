@@ -82,6 +82,7 @@ def comparable(frame: pd.DataFrame, machine: str = "") -> Comparable:
         left_out[f"its speed was measured in an earlier way (protocol {protocol})"] = list(part["name"])
     frame = frame.drop(earlier_way.index)
     newest_first = frame.assign(id=model_ids(frame)).sort_values("started", ascending=False, kind="stable")
+    # duplicated() marks all but the first of equal rows, which is the newest run.
     earlier = newest_first[newest_first.duplicated(["id", "seed"])]
     if len(earlier):
         left_out["an earlier run of the same model and seed"] = list(earlier["name"])
@@ -111,6 +112,7 @@ def averaged(frame: pd.DataFrame) -> pd.DataFrame:
     frame[numbers] = frame[numbers].apply(pd.to_numeric)
     grouped = frame.groupby("id", sort=False)
     texts = [name for name in frame if name not in numbers and name != "id"]
+    # The first run's texts stand for the model. Most are equal for all of its runs.
     found = grouped[texts].first().join(grouped[numbers].mean())
     timed = [name for name in TIMED if name in numbers]
     found[timed] = grouped[timed].median()

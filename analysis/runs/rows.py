@@ -131,6 +131,7 @@ def _quality(metrics: dict[str, float]) -> str:
 
 def tasks_of(metrics: dict[str, float]) -> list[str]:
     """Returns the tasks that a run has scores of, on dev or else on the selection split."""
+    # A trial of a search may have scores on the selection split only.
     dev = [task for name in metrics if (task := names.task_of_score(name))]
     own = (name for name in metrics if name.startswith(names.SELECTION) and name != names.SELECTION_MEAN)
     return sorted(dev or (name.removeprefix(names.SELECTION) for name in own))
@@ -141,6 +142,7 @@ def task_metrics(metrics: dict[str, float]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in metrics:
         parsed = names.parsed_quality(name)
+        # A score is no part of itself, and the calibration error is no part of any score.
         if parsed and parsed[1] not in (names.SCORE, names.CALIBRATION_ERROR):
             found.setdefault(parsed[0], []).append(parsed[1])
     return found
@@ -181,6 +183,7 @@ def _speed(metrics: dict[str, float], backend: str, setting: str) -> Row:
         "teacher_latency_ms": metrics.get(names.TEACHER + names.speed(TORCH, setting, names.P50)),
         "teacher_rows_per_s": metrics.get(names.TEACHER + names.speed(TORCH, batch, names.ROWS_PER_S)),
         "protocol": str(int(metrics.get(names.PROTOCOL, 1))),
+        # The worse of the student's timing and the teacher's counts.
         "busy_share": max(metrics.get(whose + names.BUSY_SHARE, 0.0) for whose in ("", names.TEACHER)),
     }
 

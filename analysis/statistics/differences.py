@@ -87,7 +87,9 @@ def counts(task: str, split: str, rows: int) -> np.ndarray:
     The draw depends on task, split and number of rows alone. All models are therefore resampled
     alike, which makes their differences paired.
     """
+    # crc32 rather than hash(), which differs between processes.
     draw = np.random.default_rng([zlib.crc32(f"{task}/{split}".encode()), rows])
+    # The counts of a bootstrap resample follow a multinomial distribution.
     drawn = draw.multinomial(rows, np.full(rows, 1 / rows), size=RESAMPLES)
     return np.ascontiguousarray(np.concatenate([np.ones((1, rows)), drawn]).T)
 

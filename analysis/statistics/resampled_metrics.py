@@ -121,6 +121,7 @@ def _f1_of_classes(table_CCB: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns each class's F1 [C, B], 0 if it has no row, and whether it has one [C, B]."""
     either_CB = table_CCB.sum(0) + table_CCB.sum(1)
     right_CB = np.diagonal(table_CCB).T
+    # The maximum avoids 0 / 0 for a class without rows.
     return 2 * right_CB / np.maximum(either_CB, 1), either_CB > 0
 
 
@@ -144,6 +145,7 @@ def _ratio(together_B: np.ndarray, left_B: np.ndarray, right_B: np.ndarray) -> n
 
     It is 0 if either variance is 0 within rounding.
     """
+    # Values are standardised, ranks or counts: a variance that is not 0 is far above 1e-9.
     known_B = (left_B > 1e-9) & (right_B > 1e-9)
     spread_B = np.sqrt(np.where(known_B, left_B * right_B, 1.0))
     return np.where(known_B, together_B, 0.0) / spread_B

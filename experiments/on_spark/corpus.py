@@ -86,6 +86,7 @@ def _check_columns(config: LabelConfig, texts: list[str]) -> None:
         if name not in names:
             raise ValueError(f"label.corpus {path}: no column {name!r}; there are: {listed(names)}")
         found = data.schema.field(name).type
+        # Dictionary encoding, as of pandas' categories, is a matter of storage.
         found = found.value_type if pa.types.is_dictionary(found) else found
         right = pa.types.is_integer(found) if name in numbers else pa.types.is_string(found) or pa.types.is_large_string(found)
         if not right:
@@ -163,6 +164,7 @@ def write_answers(spark: "SparkSession", config: LabelConfig, model: Path, texts
             seconds = time.perf_counter() - begin
             written = spark.read.parquet(_uri(aside))
             rows, errors = written.count(), 0 if config.logits else written.where("error is not null").count()
+        # With logits, there is a single part, and the output is this file and not a folder.
         os.rename(next(aside.glob("part-*")) if config.logits else aside, config.output)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

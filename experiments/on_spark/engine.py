@@ -175,6 +175,7 @@ def _sampler(config: Search, ended: int) -> BaseSampler:
     With several workers, MlflowSparkStudy reseeds it in each of them. `Seeded` does not work here,
     because two workers may have the same trial number.
     """
+    # The number of trials is included so that a resumed search does not repeat its first draws.
     seed = int(key_of({"seed": config.seed, "trials": ended})[:8], 16)
     return TPESampler(seed=seed, constant_liar=False) if config.search.sampler == "tpe" else RandomSampler(seed)
 

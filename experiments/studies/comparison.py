@@ -47,6 +47,7 @@ def compare(metrics: dict[str, list[dict[str, float]]]) -> list[Row]:
 
 def _row(variant: str, found: list[dict[str, float]], first: list[float]) -> Row:
     means = [trial[names.QUALITY_MEAN] for trial in found]
+    # Paired by seed: what a seed does to all variants alike cancels out.
     differences = [mean - other for mean, other in zip(means, first, strict=True)]
     scores = {task: name for name in found[0] if (task := names.task_of_score(name))}
     return Row(

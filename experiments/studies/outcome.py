@@ -78,6 +78,8 @@ class Found(NamedTuple):
 def found_by(optuna_study: optuna.Study, ready: Ready, teacher_speed: dict[str, float], setting: str) -> Found:
     """Computes the results from the study's trials, including those copied from another study."""
     ended = studies.ended(optuna_study)
+    # The hypervolume follows the order in which trials finished, which is not that of their
+    # numbers.
     done = sorted(
         ((t, told) for t, told in ended if t.state == TrialState.COMPLETE),
         key=lambda pair: pair[0].datetime_complete or 0,
@@ -158,6 +160,7 @@ def info(found: Found, axis: str) -> Info:
     """
     kinds: dict[str, list[tuple[float, float, bool]]] = {}
     for point in found.points:
+        # A trial's name is `t012 KIND-SIZE LOSS LATENCY`.
         kind = point.name.split(" ")[1].split("-")[0]
         kinds.setdefault(kind, []).append((point.latency_ms, point.quality, point.on_front))
     steps = sorted((p.latency_ms, p.quality) for p in found.points if p.on_front)
@@ -179,6 +182,7 @@ def draw(info: Info) -> Figure:
         for on_front, alpha in ((True, 1.0), (False, 0.3)):
             chosen = [(x, y) for x, y, on in points if on == on_front]
             if chosen:
+                # Each kind has one entry in the legend, also if none of its trials is on the front.
                 label = kind if on_front or not any(on for _, _, on in points) else None
                 xs, ys = zip(*chosen, strict=True)
                 axes.scatter(xs, ys, s=46, color=COLOURS.get(kind, "#4d4d4d"), alpha=alpha, label=label, zorder=2)

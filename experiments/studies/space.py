@@ -104,6 +104,7 @@ def _range(where: str, low: Any, high: Any, log: Any = False, step: Any = None) 
         raise ValueError(
             f"{where} goes from {low} to {high} by {step}, log {log}; allowed: log above 0 without step, step above 0"
         )
+    # Optuna would lower a high end that the steps do not meet.
     steps = 0 if step is None else (high - low) / step
     if abs(steps - round(steps)) > 1e-8:
         raise ValueError(f"{where} goes from {low} to {high} by {step}; allowed: a high end that steps from the low one meet")
@@ -194,6 +195,7 @@ def holds(kind: BaseDistribution, value: Any) -> bool:
     """Returns whether the value is one of the choices, or lies in the range."""
     if isinstance(kind, CategoricalDistribution):
         return value in kind.choices
+    # Optuna has no public method for this.
     return _is_number(value) and bool(kind._contains(kind.to_internal_repr(value)))
 
 

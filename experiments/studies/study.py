@@ -182,6 +182,7 @@ def put_back(study: optuna.Study, trial: FrozenTrial, why: str) -> None:
         may be what kills its worker. A stopped trial is retried every time.
     """
     attributes = study.user_attrs
+    # The reasons why earlier copies of this trial were replaced.
     before = [attributes.get(f"{AGAIN}/{number}") for number in trial.system_attrs.get("retry_history", [])]
     if why == DIED and DIED in before:
         return
@@ -214,6 +215,7 @@ def about(config: Search, base: dict[str, Any]) -> dict[str, Any]:
     }
     told |= made_by("students")
     told["rows"] = fingerprints(load_tasks(config.data))
+    # Tuples become lists, as they do in the storage. Otherwise stored and new values would differ.
     found: dict[str, Any] = json.loads(json.dumps(told))
     return found
 
@@ -226,6 +228,8 @@ def check_known(config: SearchConfig, store: RDBStorage, told: dict[str, Any]) -
     with reached(config):
         if config.study not in optuna.get_all_study_names(store):
             return
+        # A process that was killed may have left a study without this attribute. `opened` adds it
+        # then.
         known = optuna.load_study(study_name=config.study, storage=store).user_attrs.get(ABOUT, told)
     if unlike := differences(known, told):
         raise ValueError(
@@ -371,6 +375,7 @@ def importances(study: optuna.Study, objectives: list[str]) -> dict[str, dict[st
     done = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
     found: dict[str, dict[str, float]] = {}
     for place, name in enumerate(objectives):
+        # An objective with a single value has nothing to explain.
         if len({trial.values[place] for trial in done}) < 2:
             continue
         with warnings.catch_warnings():

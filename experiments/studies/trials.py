@@ -83,6 +83,7 @@ def _state_told() -> Iterator[None]:
         raise
     finally:
         mlflow.set_tag(names.TAG_STATE, state)
+        # MLflow itself ends the run as FINISHED or FAILED. A trial that was stopped is neither.
         if state not in (names.STATE_COMPLETE, names.STATE_FAILED):
             mlflow.end_run("KILLED")
 

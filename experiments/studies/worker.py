@@ -89,6 +89,7 @@ def work(job: Job) -> None:
     lock, objective = turn(job.config), Objective(job)
     try:
         while _goes_on(study, job, lock):
+            # One trial at a time: the lock is needed before each one.
             study.optimize(partial(objective, lock.release), n_trials=1, catch=(Exception,))
     except KeyboardInterrupt:
         pass
@@ -103,6 +104,7 @@ def _goes_on(study: optuna.Study, job: Job, lock: FileLock) -> bool:
     trial is queued again and this worker runs it.
     """
     parent = multiprocessing.parent_process()
+    # A worker must not outlive the command that started it.
     while parent is None or parent.is_alive():
         lock.acquire()
         found = counted(study)
@@ -220,6 +222,7 @@ class Objective:
         """Returns the prepared data and teacher, from memory if the previous trial had the same."""
         settings = asdict(config)
         reads = {name: settings[name] for name in NOT_READ} | {n: settings["student"][n] for n in ("tokenizer", "init")}
+        # A student of labels alone needs no teacher's logits.
         key = key_of(reads | {"labels alone": config.loss.from_labels_alone})
         if key not in self.known:
             self.known = {key: prepared(config)}

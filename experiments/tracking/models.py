@@ -94,6 +94,7 @@ def log_model(config: Distill | Teacher | Finetune, result: Result, run_id: str)
             ColSpec(DataType.string, "error", required=False),
         ]
     )
+    # One signature serves single texts and pairs, so the second text is optional.
     inputs = Schema([ColSpec(DataType.string, "text"), ColSpec(DataType.string, "text_pair", required=False)])
     first = result.datasets[0].task
     params = ParamSchema([ParamSpec("task", DataType.string, first), ParamSpec("logits", DataType.boolean, False)])
@@ -109,6 +110,7 @@ def log_model(config: Distill | Teacher | Finetune, result: Result, run_id: str)
         code_paths=[str(Path(mkd.__file__).parent)],
         signature=ModelSignature(inputs, outputs, params),
         input_example=(pd.DataFrame({"text": ["a fine film"], "text_pair": ["a good film"]}), {"task": first}),
+        # Package registries do not have local versions, such as 2.5.0+cpu.
         pip_requirements=[f"{name}=={Version(importlib.metadata.version(name)).public}" for name in packages],
     )
     if config.registry.name:

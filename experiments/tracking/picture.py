@@ -48,6 +48,7 @@ def info(result: Result) -> Info:
     scores = {role: [metrics.get(prefix + key, math.nan) for key in keys] for role, prefix in found.items()}
     own = names.speed(fastest, setting, names.P50)
     teachers = names.TEACHER + names.speed(TORCH, setting, names.P50)
+    # The twin has the student's architecture, and so the student's latency.
     times = {role: teachers if role == "teacher" else own for role in found}
     latency = {role: metrics[times[role]] for role, p in found.items() if p + keys[-1] in metrics and times[role] in metrics}
     return Info([*tasks, "mean"], scores, latency, f"{fastest}/{setting}")

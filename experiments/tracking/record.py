@@ -56,6 +56,7 @@ def record(
         with progress.bars(reporter(run)) as report:
             result = core(folder, report)
         log_result(run.info.run_id, result)
+        # A teacher's run, and a run without timings, has no picture.
         if result.student and any(name.startswith(names.SPEED) for name in result.metrics):
             mlflow.log_figure(picture.draw(picture.info(result)), "quality_and_speed.png")
         log_model(config, result, run.info.run_id)

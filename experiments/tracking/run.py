@@ -117,6 +117,7 @@ def describe(run: Run, config: Command, name: str, tags: dict[str, str]) -> None
     known = client.get_run(run.info.run_id).data
     if why := known.tags.get(names.TAG_ERROR):  # a resumed run: its earlier error no longer holds
         client.delete_tag(run.info.run_id, names.TAG_ERROR)
+        # A description that the user wrote in the meantime is kept.
         if known.tags.get("mlflow.note.content") == why:
             client.delete_tag(run.info.run_id, "mlflow.note.content")
     # A param of an MLflow run cannot be changed, so a resumed run logs only those that are missing.
@@ -183,6 +184,8 @@ def make_database(uri: str) -> None:
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=f"{file.name}-") as aside:
         mlflow.MlflowClient(f"sqlite:///{aside}/{file.name}").search_experiments()
         with suppress(FileExistsError):  # another process created it first
+            # A link fails if the file exists. A rename would replace the database of another
+            # process.
             os.link(f"{aside}/{file.name}", file)
 
 
@@ -196,6 +199,8 @@ def reporter(run: Run) -> Report:
 
     def report(step: int, metrics: dict[str, float]) -> None:
         for name in metrics:
+            # Only metrics of before the restart are -1. Their history is read once, when they are
+            # reported again.
             if told.get(name) == -1:
                 told[name] = max(metric.step for metric in client.get_metric_history(run.info.run_id, name))
         log_metrics(run.info.run_id, step, {name: value for name, value in metrics.items() if step > told.get(name, -1)})

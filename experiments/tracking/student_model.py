@@ -35,6 +35,7 @@ class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
         """
         given = params or {}
         task = given.get("task") or next(iter(self.student.heads))
+        # An unknown task is rejected below, by predict or logits.
         pair = task in self.student.heads and self.student.heads[task].pair
         texts = _column(model_input, "text")
         if pair:

@@ -128,6 +128,7 @@ def _latency(metrics: dict[str, float]) -> list[str]:
                 row.insert(1, _exact(metrics, names.TEACHER + names.speed(TORCH, setting, key), form))
                 row.append(_exact(metrics, names.speed(fastest, setting, names.RATIO), ".1f"))
             rows.append(row)
+        # A table with nothing but its header is left out.
         lines += [*markdown(rows), ""] if len(rows) > 1 else []
     return [*lines, *([FASTER, ""] if lines and compared else [])]
 
