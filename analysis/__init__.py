@@ -1,1 +1,1 @@
-"""Reads what runs left in MLflow and draws it: quality against inference speed."""
+"""The report: reads runs from MLflow, and shows quality against inference speed."""

@@ -1,12 +1,13 @@
-"""Quality against inference speed of an experiment's runs: pictures, tables, the numbers behind them, and one page.
+"""The report: quality against inference speed of an experiment's runs.
 
     python -m analysis.report --experiment mkd
     python -m analysis.report --study NAME --to FOLDER
     mlflow run . -e report -P experiment=mkd -P study=NAME
 
-It reads the finished runs from MLFLOW_TRACKING_URI and leaves its folder there too: with the study's run, or else with a run of
-kind `report`. The last line printed is JSON: where the report is, the front, the best under each budget, and how many runs were
-left out, by reason.
+It consists of pictures, tables, the numbers behind them, and one page. It reads the finished runs
+from MLFLOW_TRACKING_URI and logs the report there too: to the study's run, or else to a run of kind
+`report`. The last line of the output is JSON: where the report is, the front, the best model under
+each budget, and how many runs were left out, by reason.
 """
 
 import json
@@ -33,10 +34,13 @@ from analysis.runs.runs import LOCAL, Runs, connect, read
 from mkd import names
 
 PAGE = "report.html"
+"""File name of the page."""
 ARTIFACT = f"artifacts/report/{PAGE}"
-"""Of a run, in the addresses of the MLflow UI."""
+"""Path of the page below a run's address in the MLflow UI."""
 REPORTS = "**Quality against speed:**"
-"""What stands before it in an experiment's description is the user's own, and stays. Folded, the UI shows the first line."""
+"""Start of the generated part of an experiment's description. The user's own text before it is
+kept. A folded description shows its first line in the UI.
+"""
 
 BEST_FIRST = urlencode(
     {
@@ -47,25 +51,31 @@ BEST_FIRST = urlencode(
     },
     quote_via=quote,
 )
-"""Of the MLflow UI: runs with a score in one flat list."""
+"""Query of the MLflow UI: all runs with a score in one list, best on selection first."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be reported."""
+    """The settings of a report."""
 
     experiment: str = ""
-    """Name of the MLflow experiment; may be left out where a study is named."""
+    """Name of the MLflow experiment. May be empty if `study` is given."""
     study: str = ""
-    """Name of a study (mkd.study), whose trials alone are reported; empty: all runs of the experiment."""
+    """Name of a study (mkd.study). Only its trials are reported. Empty: all runs of the
+    experiment.
+    """
     to: str = ""
-    """A folder that is made, or whose report is replaced; empty: the report is left in MLflow alone."""
+    """Folder that the report is also written to. Files of an earlier report are overwritten.
+    Empty: the report is only logged to MLflow.
+    """
     machine: str = ""
-    """The machine whose latencies are drawn, as the report names it; empty: that of most runs."""
+    """Machine whose latencies are shown, by its name in the report. Empty: the one with most
+    runs.
+    """
 
 
 def report(asked: Asked) -> None:
-    """Reads, draws, writes, logs and prints."""
+    """Reads the runs, writes the report, logs it, and prints its tables."""
     runs = read(asked.experiment, asked.study)
     summary = summarised(runs, asked.machine)
     client = connect()
@@ -85,7 +95,7 @@ def report(asked: Asked) -> None:
 
 
 def write(summary: Summary, folder: Path, links: list[Link]) -> None:
-    """Everything of the report, into a new folder."""
+    """Writes all files of the report into a new folder."""
     (folder / "pictures").mkdir(parents=True)
     pictures = [_write_picture(sheet, folder / "pictures") for sheet in album(summary)]
     best = fronts(summary.models)
@@ -97,7 +107,11 @@ def write(summary: Summary, folder: Path, links: list[Link]) -> None:
 
 
 def _write_picture(sheet: Sheet, folder: Path) -> Picture | None:
-    """PNG, SVG and JSON; of one that is missing the JSON alone, with the reason."""
+    """Writes a picture as PNG, SVG and JSON.
+
+    A picture that cannot be drawn gets only the JSON, with the reason as its caption, and None is
+    returned.
+    """
     told = {"title": sheet.title, "caption": sheet.caption, "info": plain(sheet.info)}
     (folder / f"{sheet.name}.json").write_text(json.dumps(told, indent=1, allow_nan=False), "utf-8")
     if sheet.figure is None:
@@ -111,7 +125,7 @@ def _write_picture(sheet: Sheet, folder: Path) -> Picture | None:
 
 
 def lines(summary: Summary) -> list[str]:
-    """The closing tables in Markdown, and what was left out."""
+    """Returns the tables of the report in Markdown, with notes and the runs that were left out."""
     front = tables.front_lines(summary.front, summary.kept.tasks, summary.evidence.lost)
     budgets = [*tables.budget_lines(summary.answers), ""] if summary.answers else []
     notes = [f"note: {note}" for note in summary.notes]
@@ -119,7 +133,7 @@ def lines(summary: Summary) -> list[str]:
 
 
 def outcome(summary: Summary) -> dict[str, Any]:
-    """The report in short, as JSON takes it."""
+    """Returns a short form of the report as JSON values."""
     runs, lost = summary.runs, summary.evidence.lost
     fields = ["id", "label", "latency_ms", "rows_per_s", "num_bytes", "selection", "mean", "runs"]
     front = [dict(row) | {"lost": lost.get(row["id"])} for row in summary.front[fields].to_dict("records")]
@@ -135,9 +149,10 @@ def outcome(summary: Summary) -> dict[str, Any]:
 
 
 def home(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]]:
-    """The run that the report goes to, and links for the page.
+    """Returns the id of the run that the report is logged to, and the links of the page.
 
-    It is the study's run, or that which `mlflow run` has made in the experiment, or a new one there.
+    It is the study's run, or else the run that `mlflow run` created if it is in the experiment, or
+    else a new run there.
     """
     own = os.environ.get("MLFLOW_RUN_ID", "")
     name = f"report of {runs.study.name if runs.study else runs.experiment}"
@@ -149,8 +164,11 @@ def home(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]]:
     if not run_id:
         tags = {names.TAG_KIND: names.KIND_REPORT}
         run_id = client.create_run(runs.experiment_id, run_name=name, tags=tags).info.run_id
+        # A run that a client creates stays RUNNING until it is terminated.
         client.set_terminated(run_id)
     if own and run_id != own:
+        # The run that `mlflow run` created has no report of its own, so its description links to
+        # the report.
         client.set_tag(own, "mlflow.note.content", f"[The report](#/experiments/{runs.experiment_id}/runs/{run_id}/{ARTIFACT})")
     where = f"{_ui(runs)}/#/experiments/{runs.experiment_id}"
     links = [Link("all runs in MLflow", f"{where}/runs?workflowType=machine_learning")]
@@ -158,18 +176,22 @@ def home(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]]:
 
 
 def _ui(runs: Runs) -> str:
+    """Returns the address of the MLflow UI."""
     return runs.store if runs.store.startswith("http") else LOCAL
 
 
 def address(runs: Runs, run_id: str) -> str:
-    """Of the report in the MLflow UI; of a store that is no server, with the command that shows it."""
+    """Returns the link to the report in the MLflow UI.
+
+    For a local store, the command that opens it comes first.
+    """
     experiment_id = connect(runs.store).get_run(run_id).info.experiment_id
     url = f"{_ui(runs)}/#/experiments/{experiment_id}/runs/{run_id}/{ARTIFACT}"
     return url if runs.store.startswith("http") else f"mlflow ui --backend-store-uri {runs.store} then {url}"
 
 
 def describe(client: mlflow.MlflowClient, experiment_id: str) -> None:
-    """The experiment's description in the UI: what its metrics are, and links to all of its reports."""
+    """Writes the experiment's description in the UI: its metrics, and links to its reports."""
     experiment = client.get_experiment(experiment_id)
     own = experiment.tags.get("mlflow.note.content", "").partition(REPORTS)[0].rstrip()
     found = client.search_runs([experiment_id], f"tags.`{names.TAG_REPORT}` LIKE 'report/%'", max_results=50)
@@ -194,10 +216,14 @@ A run is a small student distilled from a large teacher. Scores are in points fr
 - `{names.SEARCH_QUALITY}`: what a search goes by, on rows set apart from training; \
 trials are the children of a run of kind `{names.KIND_SEARCH}`
 """
+"""Explains the metrics of an experiment, in Markdown."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses and reports; the exit code. A user's mistake is one line and 2."""
+    """Runs the command line and returns the exit code.
+
+    It is 0, or 2 after a user's mistake, which is printed in one line.
+    """
     parser = ArgumentParser(prog="python -m analysis.report", description=__doc__, exit_on_error=False)
     parser.add_class_arguments(Asked)
     try:

@@ -1,4 +1,4 @@
-"""The report's tables: the front, the best under each budget, and all models, in Markdown and as data frames for CSV."""
+"""The report's tables in Markdown, and all models as a data frame for CSV."""
 
 import math
 
@@ -11,10 +11,14 @@ NOTE = (
     "Chosen by the selection split, scores on dev in points, ± the 95 % t interval over seeds. Lost: the teacher's mean less the "
     "model's, its 95 % interval over dev rows and seeds; of one seed over rows alone: of these two models, not of the method"
 )
+"""Explains the columns, below the tables."""
 
 
 def markdown(rows: list[list[str]]) -> list[str]:
-    """Rows, the first of them the header, as an aligned Markdown table; all columns but the first to the right."""
+    """Returns an aligned Markdown table. The first row is the header.
+
+    The first column is aligned left, all others right.
+    """
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     cells = [[row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))] for row in rows]
     rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
@@ -22,7 +26,10 @@ def markdown(rows: list[list[str]]) -> list[str]:
 
 
 def front_lines(front: pd.DataFrame, tasks: list[str], lost: dict[str, Difference]) -> list[str]:
-    """A row a model of the front, the fastest first."""
+    """Returns the table of the front, fastest model first.
+
+    lost: what each model loses to its teacher, by the model's id.
+    """
     scored = [task for task in tasks if f"score/{task}" in front]
     header = ["on the front", "ms", "rows/s", "MB", "backend", "selection", "dev", "seeds", "lost to the teacher", *scored]
     return markdown([header, *(_front_row(model, scored, lost.get(model["id"])) for _, model in front.iterrows())])
@@ -38,7 +45,7 @@ def _front_row(model: pd.Series, tasks: list[str], lost: Difference | None) -> l
 
 
 def budget_lines(answers: list[Answer]) -> list[str]:
-    """A row a budget."""
+    """Returns the table of the best model under each budget."""
     header = ["best under", "model", "ms", "selection", "dev", "seeds", "lost to the teacher"]
     return markdown([header, *(_budget_row(answer) for answer in answers)])
 
@@ -51,7 +58,10 @@ def _budget_row(answer: Answer) -> list[str]:
 
 
 def loss(lost: Difference | None) -> str:
-    """Points and interval; `no difference` where the interval has 0 in it."""
+    """Returns a loss in points with its interval, and `no difference` if the interval contains 0.
+
+    An unknown loss is a dash.
+    """
     if lost is None:
         return "-"
     if math.isnan(lost.low):
@@ -60,18 +70,22 @@ def loss(lost: Difference | None) -> str:
 
 
 def shown(value: float, form: str) -> str:
-    """A number in this form; a dash where it is not known."""
+    """Returns a number in the given format, or a dash if it is unknown."""
     return "-" if value is None or math.isnan(value) else format(value, form)
 
 
 def left_out_lines(left_out: dict[str, list[str]]) -> list[str]:
-    """How many runs were left out, and why, the most frequent reason first; nothing where none was."""
+    """Returns one line a reason with its number of runs, most frequent reason first."""
     ordered = sorted(left_out.items(), key=lambda item: (-len(item[1]), item[0]))
     return [f"left out: {len(names)} run{'s' * (len(names) != 1)}, {reason}" for reason, names in ordered]
 
 
 def for_csv(models: pd.DataFrame, lost: dict[str, Difference], front: set[str]) -> pd.DataFrame:
-    """All models with their columns as plain cells; lists become text."""
+    """Returns the table of all models with plain cells. Lists become text.
+
+    lost: what each model loses to its teacher, by id.
+    front: ids of the models on the front.
+    """
     found = models.drop(columns=["run_id", "artifacts", "link", "name", "means"]).copy()
     for column in ("tasks", "runs", "seeds"):
         found[column] = found[column].map(lambda cells: " ".join(map(str, cells)))

@@ -1,1 +1,1 @@
-"""The report's pictures: each an info function that computes and a draw function that draws."""
+"""The report's pictures. Each has an `info` function for all arithmetic and a `draw` function."""

@@ -1,4 +1,4 @@
-"""A plane of quality and cost as matplotlib draws it: marks, the front, and names that cover nothing."""
+"""Draws quality against cost: marks, the front, and names that do not cover anything."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from analysis.charts.style import INK, LOOKS, TEACHER, TWIN, bare, explained, lo
 
 PALE: dict[str, Any] = {"alpha": 0.28, "linewidth": 0, "zorder": 1}
 STRONG: dict[str, Any] = {"alpha": 0.95, "edgecolor": "white", "linewidth": 0.9, "zorder": 4}
-"""How models are drawn off the front, and on it."""
+"""Style of models off the front, and style of models on it."""
 
 
 def draw(info: Info) -> Figure:
-    """One plane; below it what the marks mean, and the small print."""
+    """Draws one picture, with the legend and the small print below it."""
     figure = new_figure(10, 6.4)
     axes = figure.subplots()
     plane(axes, info)
@@ -28,7 +28,10 @@ def draw(info: Info) -> Figure:
 
 
 def plane(axes: Axes, info: Info, size: float = 1.0) -> None:
-    """All marks, without their names. size: of the marks, as a share."""
+    """Draws all marks, without their names.
+
+    size: factor on the area of the marks.
+    """
     log_axis(axes, [point.cost for point in info.points] + [mark.cost for mark in info.teachers])
     bare(axes)
     axes.plot([cost for cost, _ in info.line], [quality for _, quality in info.line], color="#9a9a9a", linewidth=1.6, zorder=2)
@@ -44,7 +47,8 @@ def plane(axes: Axes, info: Info, size: float = 1.0) -> None:
     _marks(axes, info.twins, s=34 * size, marker=TWIN.marker, facecolor="white", edgecolor=TWIN.colour, zorder=3)
     _marks(axes, info.teachers, s=230 * size, marker=TEACHER.marker, color=TEACHER.colour, zorder=5)
     axes.margins(x=0.06)
-    axes.set_ylim(info.bottom, info.top)  # bars are cut off: those of two seeds would press all else together
+    # Bars are cut off. Those of two seeds are so long that all else would be squeezed together.
+    axes.set_ylim(info.bottom, info.top)
     axes.set_xlabel(info.cost)
     axes.set_ylabel(info.quality)
 
@@ -54,13 +58,17 @@ def _marks(axes: Axes, marks: list[Mark], **how: Any) -> None:
 
 
 def names(axes: Axes, info: Info) -> None:
-    """The names of the front's models and of the teachers, where they cover nothing; the figure has been laid out before."""
+    """Writes the names of the front's models and of the teachers where they cover nothing.
+
+    The layout of the figure has to be final, because the places are computed in pixels.
+    """
     named = [Mark(p.label, p.cost, p.quality) for p in info.points if p.named] + info.teachers
     seen = [(p.cost, p.quality) for p in info.points if p.front] + [(m.cost, m.quality) for m in [*info.teachers, *info.twins]]
     points, taken = (
         [tuple(row) for row in axes.transData.transform(found)] for found in ([(m.cost, m.quality) for m in named], seen)
     )
     per_point = axes.figure.dpi / 72
+    # The width of a text is estimated as 0.56 of the font size (9 points) per character.
     sizes = [((0.56 * len(mark.label) * 9 + 4) * per_point, 12 * per_point) for mark in named]
     box = axes.get_window_extent()
     for mark, point, place in zip(named, points, placed(points, sizes, taken, (box.x0, box.y0, box.x1, box.y1)), strict=True):
@@ -74,7 +82,7 @@ def names(axes: Axes, info: Info) -> None:
 
 
 def legend(info: Info) -> list[Line2D]:
-    """What the marks mean, of those that there are."""
+    """Returns the legend's entries for the marks that are in the picture."""
 
     def mark(label: str, colour: str, marker: str, size: float = 8, **more: object) -> Line2D:
         return Line2D([], [], linestyle="", marker=marker, color=colour, markersize=size, label=label, **more)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""How the front's models learnt: their mean score on the selection split over the steps."""
+"""Learning curves of the front's models: mean score on the selection split over the steps."""
 
 from typing import NamedTuple
 
@@ -10,13 +10,17 @@ from analysis.charts.retention import evenly
 from analysis.charts.style import bare, look, new_figure, settled, small_print, titled
 
 MOST = 10
-"""Models that are shown."""
+"""Maximum number of models."""
 LEAST_GAP = 0.034
-"""Between two names at the ends of curves, as a share of the height."""
+"""Minimum distance between two names at the ends of curves, as a share of the height."""
 
 
 class Curve(NamedTuple):
-    """One run's. name_at: the height of its name, on the axis of the scores; empty name: another seed of the model before."""
+    """The curve of one run.
+
+    label: empty for further seeds of the same model.
+    name_at: height of its name, on the axis of scores.
+    """
 
     label: str
     kind: str
@@ -26,7 +30,12 @@ class Curve(NamedTuple):
 
 
 class Info(NamedTuple):
-    """curves: the best at the end first. bottom, top: of the axis; right: where the names stand."""
+    """The numbers of the picture.
+
+    curves: best final score first.
+    bottom, top: ends of the axis.
+    right: position of the names, in steps.
+    """
 
     curves: list[Curve]
     bottom: float
@@ -36,12 +45,16 @@ class Info(NamedTuple):
 
 
 def shown(models: pd.DataFrame) -> pd.DataFrame:
-    """The models whose curves are drawn, of those given."""
+    """Returns the models whose curves are drawn."""
     return models.iloc[evenly(len(models), MOST)]
 
 
 def info(models: pd.DataFrame, points: dict[str, list[tuple[int, float]]], small: str = "") -> Info | None:
-    """points: (step, score) by run id. None where no run has any."""
+    """Computes the picture's numbers.
+
+    points: (step, score) by run id.
+    Returns None if no run has any.
+    """
     found = [
         Curve(label if index == 0 else "", kind, [step for step, _ in points[run]], [score for _, score in points[run]], 0.0)
         for label, kind, runs in zip(models["label"], models["student_kind"], models["runs"], strict=True)
@@ -51,7 +64,8 @@ def info(models: pd.DataFrame, points: dict[str, list[tuple[int, float]]], small
         return None
     found.sort(key=lambda curve: -curve.scores[-1])
     scores = [score for curve in found for score in curve.scores]
-    # The first scores of a training say little, and would press all others together.
+    # The first scores of a training are low and say little. With them, all others would be squeezed
+    # together.
     bottom, top = min(curve.scores[-1] for curve in found), max(scores)
     bottom = max(min(scores), bottom - 1.2 * max(top - bottom, 4.0))
     named = [curve for curve in found if curve.label]
@@ -62,7 +76,7 @@ def info(models: pd.DataFrame, points: dict[str, list[tuple[int, float]]], small
 
 
 def draw(info: Info) -> Figure:
-    """A line a run, its name at its end."""
+    """Draws one line a run, with its name at its end."""
     figure = new_figure(10, 5.4)
     axes = figure.subplots()
     bare(axes)

@@ -1,4 +1,7 @@
-"""Quality against what it costs (milliseconds, throughput, bytes): every model, the front, teachers and hard-label twins."""
+"""Quality against a cost (milliseconds, throughput, bytes): the numbers of the main pictures.
+
+They show all models, the front, teachers and hard-label twins.
+"""
 
 import math
 from typing import NamedTuple
@@ -9,17 +12,22 @@ import pandas as pd
 from mkd.evaluation.pareto import front
 
 MOST_NAMED = 12
-"""Models of the front that are named in a picture."""
+"""Maximum number of models of the front that a picture names."""
 MARGIN = 0.08
-"""Share of the height that is left free below the lowest point that is shown."""
+"""Free space below the lowest point that is shown, as a share of the height."""
 
 
 DENSE = 500
-"""Models from which on those off the front are dots of a bitmap, also in an SVG."""
+"""With more models than this, those off the front are drawn as a bitmap, also in an SVG."""
 
 
 class Cost(NamedTuple):
-    """What a model is measured by. column, teachers: of the table; scale: to the unit of the words."""
+    """A cost of a model.
+
+    column, teachers: columns of the table, for models and for teachers.
+    words: label of the axis.
+    scale: factor from the column's unit to that of the label.
+    """
 
     column: str
     teachers: str
@@ -33,11 +41,15 @@ COSTS = {
     "throughput": Cost("rows_per_s", "teacher_rows_per_s", "rows a second", less_is_better=False),
     "size": Cost("num_bytes", "", "weights on disk, MB", 1e-6),
 }
-"""By the picture's name."""
+"""Costs by the name of their picture."""
 
 
 class Point(NamedTuple):
-    """One model. low, high: over seeds, NaN where there is one seed. area: of its mark, in square points."""
+    """One model.
+
+    low, high: interval over seeds, NaN with one seed.
+    area: of its mark, in square points.
+    """
 
     label: str
     kind: str
@@ -51,7 +63,7 @@ class Point(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Something that models are beside: a teacher, or the twin of a model that learnt from labels alone."""
+    """A reference for the models: a teacher, or the hard-label twin of a model."""
 
     label: str
     cost: float
@@ -59,11 +71,18 @@ class Mark(NamedTuple):
 
 
 class Info(NamedTuple):
-    """points: the front's in the order of their cost, then the others. line: the corners of what is chosen under each cost.
+    """The numbers of the picture.
 
-    The front is chosen by the selection split, and drawn at its quality on dev: the best of many on dev would be the luckiest
-    too. bottom: the lowest quality that is shown, top: the end of the axis; below: models that are under the lowest. dense: too
-    many for shapes of their own. title, small: lines above and below the picture.
+    points: first the front in the order of its cost, then the other models.
+    line: corners of the line that shows the best model at each cost.
+    bottom: the lowest quality that is shown.
+    top: the end of the axis.
+    below: number of models below `bottom`.
+    dense: too many models for separate shapes.
+    title, small: lines above and below the picture.
+
+    The front is chosen by the selection split and drawn at its quality on dev. The best of many
+    models on dev would also be the luckiest one.
     """
 
     points: list[Point]
@@ -82,7 +101,12 @@ class Info(NamedTuple):
 
 
 def info(models: pd.DataFrame, cost: str = "latency", task: str = "", title: str = "", small: str = "") -> Info | None:
-    """Of models timed on one machine. cost: of COSTS; task: its score, instead of the mean's. None where no model has both."""
+    """Computes the picture's numbers for models that were timed on one machine.
+
+    cost: one of COSTS.
+    task: the task whose score is drawn. Empty: the mean score.
+    Returns None if no model has both cost and score.
+    """
     how = COSTS[cost]
     score, chosen_by, teacher, twin = (f"{kind}/{task}" for kind in ("score", "selection", "teacher", "baseline"))
     if not task:
@@ -92,6 +116,7 @@ def info(models: pd.DataFrame, cost: str = "latency", task: str = "", title: str
         return None
     costs, scores = known[how.column].to_numpy(float) * how.scale, known[score].to_numpy(float)
     choice = known[chosen_by].to_numpy(float) if chosen_by in known else np.full(len(known), math.nan)
+    # front() minimises the cost. A cost of which more is better changes its sign.
     on_front = front(choice, costs if how.less_is_better else -costs)
     points = _points(known, costs, scores, on_front, task == "")
     chosen = known[on_front] if how.less_is_better else known[on_front].iloc[::-1]
@@ -117,6 +142,8 @@ def info(models: pd.DataFrame, cost: str = "latency", task: str = "", title: str
 
 
 def _points(models: pd.DataFrame, costs: np.ndarray, scores: np.ndarray, on_front: np.ndarray, mean: bool) -> list[Point]:
+    """Returns the models as points, those of the front first."""
+    # lexsort sorts by its last key first: the front, then the cost.
     order = np.lexsort((costs, ~on_front))
     named = set(_named([int(place) for place in order if on_front[place]]))
     largest = float(models["num_bytes"].max())
@@ -133,20 +160,26 @@ def _points(models: pd.DataFrame, costs: np.ndarray, scores: np.ndarray, on_fron
 
 
 def area(num_bytes: float, largest: float) -> float:
-    """Of a mark, from 30 square points for no bytes to 260 for the largest model; 60 where the bytes are not known."""
+    """Returns the area of a mark in square points.
+
+    It grows from 30 for no bytes to 260 for the largest model, and is 60 if the bytes are unknown.
+    """
     return 60.0 if math.isnan(num_bytes) or not largest > 0 else 30 + 230 * num_bytes / largest
 
 
 def _named(places: list[int]) -> list[int]:
-    """All of the front, or MOST_NAMED of it, evenly, the first and the last among them."""
+    """Returns all of the front, or MOST_NAMED at even distances with the first and the last."""
     if len(places) <= MOST_NAMED:
         return places
     return [places[round(index * (len(places) - 1) / (MOST_NAMED - 1))] for index in range(MOST_NAMED)]
 
 
 def _line(front: list[tuple[float, float]], less_is_better: bool) -> list[tuple[float, float]]:
-    """The corners of what is chosen at each cost or better: from one model of the front it is level up to the next one's cost,
-    or, where more is better, beyond its own it is the next one's."""
+    """Returns the corners of the line that shows the quality of the chosen model at each cost.
+
+    If less is better, the line stays at a model's quality up to the cost of the next one. If more
+    is better, it takes the next one's quality as soon as it is beyond the model's own cost.
+    """
     found = front[:1]
     for before, after in zip(front, front[1:], strict=False):
         found += [(after[0], before[1]) if less_is_better else (before[0], after[1]), after]
@@ -154,7 +187,7 @@ def _line(front: list[tuple[float, float]], less_is_better: bool) -> list[tuple[
 
 
 def _teachers(models: pd.DataFrame, how: Cost, score: str) -> list[Mark]:
-    """Each teacher at the median of what was measured of it beside its students."""
+    """Returns each teacher at the medians of what was measured in its students' runs."""
     if how.teachers not in models or score not in models:
         return []
     known = models.dropna(subset=[how.teachers, score])
@@ -165,15 +198,19 @@ def _teachers(models: pd.DataFrame, how: Cost, score: str) -> list[Mark]:
 
 
 def _twins(models: pd.DataFrame, how: Cost, score: str) -> list[Mark]:
-    """What the front's models score that learnt from the labels alone, at the same cost."""
+    """Returns the hard-label twins of the front's models, at the same cost."""
     known = models.dropna(subset=[score]) if score in models else models.iloc[:0]
     cells = zip(known["label"], known[how.column], known.get(score, []), strict=True)
     return [Mark(label, float(cost) * how.scale, float(quality)) for label, cost, quality in cells]
 
 
 def _bottom(shown: list[float], scores: np.ndarray) -> float:
-    """The lowest that has to be seen, less a margin; lower where no more than a twentieth of the models would be cut off."""
-    shown = shown or scores.tolist()  # of none that could be chosen
+    """Returns the lowest quality that is shown.
+
+    It is the lowest quality in `shown` less a margin. It is lower if this shows all but a twentieth
+    of the models without making the picture much higher.
+    """
+    shown = shown or scores.tolist()  # if no model could be chosen
     low, high, most = min(shown), max(shown), float(np.quantile(scores, 0.05))
     least = low - max(MARGIN * (high - low), 1.0)
     return min(least, most - 0.5) if most > low - 0.6 * (high - low) else least

@@ -1,4 +1,4 @@
-"""All pictures of a report: each with its title, its caption, its numbers, and the file's text; or why it is missing."""
+"""All pictures of a report, with title, caption and numbers, or the reason why one is missing."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -26,7 +26,11 @@ from analysis.runs.runs import curves as curves_of
 
 
 class Sheet(NamedTuple):
-    """One picture. figure: draws it; None where it is missing, and the caption says why."""
+    """One picture.
+
+    info: its numbers.
+    figure: draws it. If it is None, the picture is missing, and the caption says why.
+    """
 
     name: str
     title: str
@@ -36,7 +40,10 @@ class Sheet(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A picture that every report has, or tells why it is missing. info: None where nothing can be drawn."""
+    """A picture that every report has.
+
+    missing: the reason that is shown if `info` returns None.
+    """
 
     name: str
     title: str
@@ -47,7 +54,7 @@ class Plan(NamedTuple):
 
 
 def album(summary: Summary) -> Iterator[Sheet]:
-    """The pictures in the order of the report."""
+    """Yields the pictures in the order of the report."""
     yield from (_frontier(summary, name) for name in frontier.COSTS)
     yield from (_sheet(summary, plan) for plan in PLANS)
     found = published.info(summary.front, summary.kept.tasks, summary.small)
@@ -109,7 +116,10 @@ def _weights(summary: Summary) -> weights.Info | None:
 
 
 def _joint(summary: Summary) -> joint.Info | None:
-    """Of the runs of all sets of tasks, which no other picture has."""
+    """Computes the numbers from all runs.
+
+    Unlike the other pictures, this one compares different sets of tasks.
+    """
     return joint.info(summary.runs.frame, f"all runs of {summary.runs.experiment}, over seeds and machines")
 
 
@@ -135,10 +145,11 @@ PLANS = (
         "No student was distilled both jointly and on one task alone.", _joint, joint.draw,
     ),
 )  # fmt: skip
+"""Pictures between those of the front and the published figures, in the order of the report."""
 
 
 def plain(value: Any) -> Any:
-    """Tuples with names as dicts, and what is no finite number as null: as JSON takes it."""
+    """Converts a value to JSON: named tuples to dicts, and numbers that are not finite to null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

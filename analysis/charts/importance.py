@@ -1,4 +1,4 @@
-"""How much of the differences between a study's trials each searched setting accounts for."""
+"""The importance of each searched setting for the differences between trials."""
 
 from typing import Any, NamedTuple
 
@@ -7,13 +7,17 @@ from matplotlib.figure import Figure
 from analysis.charts.style import FAINT, LOOKS, bare, new_figure, small_print, titled
 
 MOST = 16
-"""Settings that are shown; the others are added up."""
+"""Maximum number of settings; the others are summed up."""
 COLOURS = {"quality": "#56b4e9", "latency": "#e69f00"}
-"""Others than those of the kinds of student."""
+"""Colours of objectives, which differ from those of the student kinds."""
 
 
 class Info(NamedTuple):
-    """shares: by objective, one a setting, in percent. settings: the largest share of any objective first."""
+    """The numbers of the picture.
+
+    shares: by objective, one a setting, in percent.
+    settings: ordered by their largest share.
+    """
 
     settings: list[str]
     shares: dict[str, list[float]]
@@ -21,7 +25,7 @@ class Info(NamedTuple):
 
 
 def info(importances: dict[str, dict[str, float]], small: str = "") -> Info | None:
-    """Of a study.json's; None where there are none."""
+    """Computes the numbers from the importances of a study.json; None if there are none."""
     known: dict[str, dict[str, Any]] = {name: shares for name, shares in importances.items() if shares}
     if not known:
         return None
@@ -35,7 +39,7 @@ def info(importances: dict[str, dict[str, float]], small: str = "") -> Info | No
 
 
 def draw(info: Info) -> Figure:
-    """A bar a setting and objective, the most important at the top."""
+    """Draws a bar for each setting and objective, with the most important setting at the top."""
     figure = new_figure(10, 1.6 + 0.42 * len(info.settings))
     axes = figure.subplots()
     bare(axes, "x")

@@ -1,4 +1,4 @@
-"""What joint distillation adds to each task over distilling it alone, with which tasks beside it."""
+"""The gain of each task from joint distillation over being distilled alone, by the other tasks."""
 
 import math
 from typing import NamedTuple
@@ -11,13 +11,15 @@ from analysis.runs.models import differing
 from analysis.runs.rows import SETTINGS
 
 OWN = ("data.tasks", "train.sampling.weights", "loss.task_weights", "teacher.train.sampling.weights")
-"""Settings that differ with the tasks, and so may."""
+"""Settings that depend on the tasks. They may differ between compared runs."""
 
 
 class Info(NamedTuple):
-    """A row a task, a column a set of tasks that it was distilled with. gains: in points, NaN where a run is missing.
+    """The numbers of the picture: a row a task, and a column a set of other tasks.
 
-    runs: of both kinds behind each cell. most: the largest gain or loss, the end of the colours' range.
+    gains: in points, NaN if a run is missing.
+    runs: number of joint and single runs behind each cell.
+    most: the largest absolute gain, which is the end of the colour range.
     """
 
     tasks: list[str]
@@ -29,9 +31,12 @@ class Info(NamedTuple):
 
 
 def info(frame: pd.DataFrame, small: str = "") -> Info | None:
-    """frame: runs of all sets of tasks. Joint and alone are compared where all settings but those of OWN and the seed are equal.
+    """Compares joint and single distillation of runs whose settings are equal.
 
-    None where no task was distilled both ways.
+    The seed and the settings in OWN may differ.
+
+    frame: runs with any set of tasks.
+    Returns None if no task was distilled both ways.
     """
     number = frame["tasks"].map(len)
     if (number > 1).all() or (number == 1).all():
@@ -49,6 +54,7 @@ def info(frame: pd.DataFrame, small: str = "") -> Info | None:
     if not cells:
         return None
     rows = sorted({task for task, _ in cells})
+    # Pairs of tasks come first, `all N tasks` last.
     columns = sorted({beside for _, beside in cells}, key=lambda name: (name.startswith("all "), name))
     gains = [[_mean(cells.get((row, column), [])) for column in columns] for row in rows]
     runs = [[sum(number for _, number in cells.get((row, column), [])) for column in columns] for row in rows]
@@ -57,7 +63,7 @@ def info(frame: pd.DataFrame, small: str = "") -> Info | None:
 
 
 def _keys(frame: pd.DataFrame) -> pd.Series:
-    """By run, of its student, where its rows come from and the settings that differ."""
+    """Returns a key for each run: student, split, source and the settings that differ."""
     names = [name for name in differing(frame) if name not in OWN and name.startswith(SETTINGS)]
     told = frame[names].fillna("").astype(str)
     source = frame["suite"].str.partition(":")[0]
@@ -65,7 +71,7 @@ def _keys(frame: pd.DataFrame) -> pd.Series:
 
 
 def _beside(tasks: tuple[str, ...], task: str) -> str:
-    """The other task of two, or how many there are in all."""
+    """Returns the other task of two, or the total number of tasks."""
     others = [other for other in tasks if other != task]
     return others[0] if len(others) == 1 else f"all {len(tasks)} tasks"
 
@@ -75,7 +81,7 @@ def _mean(found: list[tuple[float, int]]) -> float:
 
 
 def draw(info: Info) -> Figure:
-    """A heat map, a number in each cell."""
+    """Draws a heat map with a number in each cell."""
     figure = new_figure(3.6 + 1.2 * len(info.beside), 1.8 + 0.55 * len(info.tasks))
     axes = figure.subplots()
     axes.imshow(info.gains, cmap="PuOr_r", vmin=-info.most, vmax=info.most, aspect="auto")

@@ -1,6 +1,6 @@
-"""Where labels go so that none covers another, or a point: pure, in pixels.
+"""Places labels so that none covers another label or a point.
 
-A box is (left, bottom, right, top).
+The functions are pure; units are pixels. A box is (left, bottom, right, top).
 """
 
 from typing import NamedTuple
@@ -9,7 +9,7 @@ Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 
 RINGS = (1.0, 1.7, 2.6, 4.2)
-"""How far a label moves from its point, in label heights, the nearest first."""
+"""Distances of a label from its point in label heights, nearest first."""
 SIDES = (
     (0.0, 1.0),
     (1.0, 0.5),
@@ -22,11 +22,14 @@ SIDES = (
     (1.0, -1.0),
     (-1.0, -1.0),
 )
-"""Directions that are tried in turn: above first, then right, then left."""
+"""Directions that are tried in this order: above first, then right, then left."""
 
 
 class Placed(NamedTuple):
-    """A label's centre, and whether it is so far off that a line has to lead to its point."""
+    """The centre of a label.
+
+    far: whether a line is needed to connect it with its point.
+    """
 
     x: float
     y: float
@@ -34,10 +37,14 @@ class Placed(NamedTuple):
 
 
 def placed(points: list[Point], sizes: list[tuple[float, float]], taken: list[Point], bounds: Box) -> list[Placed | None]:
-    """A place for each point's label of a width and a height, one after another; None for a label that finds none.
+    """Returns a place for each label, or None for a label without a free place.
 
-    taken: other points that no label is to cover. Labels stay within the bounds.
+    Labels are placed one after another, within the bounds.
+
+    sizes: width and height of each label.
+    taken: other points that no label may cover.
     """
+    # Every point blocks a square of 8 pixels.
     boxes: list[Box] = [(x - 4, y - 4, x + 4, y + 4) for x, y in [*points, *taken]]
     found: list[Placed | None] = []
     for point, size in zip(points, sizes, strict=True):
@@ -49,6 +56,7 @@ def placed(points: list[Point], sizes: list[tuple[float, float]], taken: list[Po
 
 
 def _free(point: Point, size: tuple[float, float], boxes: list[Box], bounds: Box) -> Placed | None:
+    """Returns the first free place for a label, or None."""
     width, height = size
     for ring in RINGS:
         for right, up in SIDES:
@@ -70,13 +78,18 @@ def _inside(box: Box, bounds: Box) -> bool:
 
 
 def overlap(left: Box, right: Box) -> bool:
-    """Whether two boxes share more than an edge."""
+    """Returns whether two boxes share more than an edge."""
     return left[0] < right[2] and right[0] < left[2] and left[1] < right[3] and right[1] < left[3]
 
 
 def spread(wanted: list[float], least: float) -> list[float]:
-    """Heights as near to the wanted ones as `least` between any two allows, in the same order: labels at the ends of lines."""
+    """Returns heights near the wanted ones, at least `least` apart, in the same order.
+
+    It is used for labels at the ends of lines.
+    """
     order = sorted(range(len(wanted)), key=lambda place: wanted[place])
+    # Labels that would touch are merged into a group around the mean of their wanted heights, until
+    # no groups touch (pool adjacent violators).
     groups: list[tuple[float, int]] = []  # centre and number of labels that touch
     for place in order:
         groups.append((wanted[place], 1))

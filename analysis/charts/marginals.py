@@ -1,4 +1,4 @@
-"""What one setting at a time does: each model's score over its temperature, its size, and others that differ."""
+"""Each model's score against one setting at a time: temperature, size, and others that differ."""
 
 import math
 from typing import NamedTuple
@@ -14,24 +14,28 @@ from analysis.charts.style import INK, bare, explained, log_axis, look, new_figu
 from analysis.runs.models import differing
 
 FIRST = {"loss.temperature": "temperature", "parameters": "parameters, millions"}
-"""Panels that come first where they can be drawn: column and words."""
+"""Panels that come first if they can be drawn: column and label."""
 LEAST = 4
-"""Different values that a column must have to be drawn as numbers."""
+"""Minimum number of different numeric values of a column that is drawn."""
 MOST = 6
-"""Panels."""
+"""Maximum number of panels."""
 BINS = 6
-"""Groups of as many models each, whose middle is drawn."""
+"""Number of groups of equal size whose medians are drawn."""
 ENOUGH = 8
-"""Models of a kind that it takes for middles."""
+"""Minimum number of models of a kind for medians."""
 SCALE = {"parameters": 1e-6}
+"""Factors from a column's unit to that of its label."""
 WIDE = 8.0
-"""Largest over least value from which on an axis is logarithmic."""
+"""An axis is logarithmic from this ratio of the largest to the smallest value."""
 
 
 class Panel(NamedTuple):
-    """log, whole: of the values' axis. dense: too many for shapes of their own. kinds, values, scores: one a model.
+    """One panel.
 
-    middles: (median value, median score) of groups of neighbours, by kind of student.
+    log, whole: whether the axis of values is logarithmic, and whether all values are integers.
+    dense: too many models for separate shapes.
+    kinds, values, scores: one a model.
+    middles: (median value, median score) of groups of neighbouring models, by student kind.
     """
 
     words: str
@@ -52,7 +56,11 @@ class Info(NamedTuple):
 
 
 def info(models: pd.DataFrame, importance: dict[str, float] | None = None, small: str = "") -> Info | None:
-    """importance: of settings for the quality, by which panels are ordered after FIRST. None where nothing can be drawn."""
+    """Computes the panels.
+
+    importance: of settings for the quality, which gives the order of the panels after FIRST.
+    Returns None if nothing can be drawn.
+    """
     others = sorted(differing(models), key=lambda name: -(importance or {}).get(name, 0.0))
     columns = [*FIRST, *(name for name in others if name not in FIRST)]
     panels = [panel for name in columns if name in models and (panel := _panel(models, name)) is not None]
@@ -60,6 +68,7 @@ def info(models: pd.DataFrame, importance: dict[str, float] | None = None, small
 
 
 def _panel(models: pd.DataFrame, column: str) -> Panel | None:
+    """Returns the panel of a column, or None if it has too few values."""
     values = pd.to_numeric(models[column], errors="coerce") * SCALE.get(column, 1.0)
     known = models[values.notna() & models["mean"].notna()]
     values = values[known.index]
@@ -83,14 +92,16 @@ def _panel(models: pd.DataFrame, column: str) -> Panel | None:
 
 
 def middle(values: np.ndarray, scores: np.ndarray) -> list[tuple[float, float]]:
-    """Medians of groups of neighbouring values, at most BINS; models of one value are in one group.
+    """Returns median value and median score of at most BINS groups of neighbouring values.
 
-    Nothing for less than ENOUGH models, or for one group.
+    Models with the same value are in the same group. Empty for fewer than ENOUGH models, or for one
+    group.
     """
     if len(values) < ENOUGH:
         return []
     order = np.argsort(values, kind="stable")
     values, scores = values[order], scores[order]
+    # Groups of equal size by rank. All models with one value go to the group of the first of them.
     places = (np.arange(len(values)) * BINS // max(len(values), BINS)).astype(int)
     groups = [places[np.searchsorted(values, value)] for value in values]
     found = [
@@ -100,7 +111,7 @@ def middle(values: np.ndarray, scores: np.ndarray) -> list[tuple[float, float]]:
 
 
 def draw(info: Info) -> Figure:
-    """Up to three panels in a row, which share the axis of scores."""
+    """Draws up to three panels in a row, with a common axis of scores."""
     across = 2 if len(info.panels) == 4 else min(3, len(info.panels))
     down = math.ceil(len(info.panels) / across)
     figure = new_figure(3.6 * across + 0.8, 3.1 * down + 1.1)

@@ -1,4 +1,7 @@
-"""Models beside figures that others have published, both as ratios to BERT-base: times its speed, points below it."""
+"""Compares models with published figures.
+
+Both are relative to BERT-base: speed ratio and points.
+"""
 
 from typing import NamedTuple
 
@@ -9,14 +12,21 @@ from analysis.charts.label_placement import placed
 from analysis.charts.style import FAINT, INK, TEACHER, bare, log_axis, look, new_figure, settled, small_print, titled
 
 SOURCE = "Ganesh et al. 2021 (TACL 9, Compressing Large-Scale Transformer-Based Models)"
-"""Where the figures are from: their table of methods, speed on a CPU relative to BERT-base, drop as the mean over three tasks."""
+"""Source of the figures: its table of methods, with speed on a CPU relative to BERT-base, and
+the drop as the mean over three tasks.
+"""
 TASKS = "MNLI, QQP and SST-2"
+"""Tasks of the published figures."""
 BASE = "12x768"
-"""Layers and width of BERT-base, as a teacher's name tells them."""
+"""Layers and width of BERT-base, as a teacher's name gives them."""
 
 
 class Published(NamedTuple):
-    """times_faster: than BERT-base, on a CPU. drop: mean over TASKS of its score less BERT-base's, in points."""
+    """A published figure.
+
+    times_faster: speed on a CPU relative to BERT-base.
+    drop: mean over TASKS of the score less that of BERT-base, in points.
+    """
 
     name: str
     times_faster: float
@@ -30,11 +40,17 @@ REFERENCES = (
     Published("MobileBERT", 4.7, -0.16),
     Published("Zhao et al. 2019, H=48", 22.7, -12.3),
 )
-"""Those of the table whose speed on a CPU is told; a method without one (the searched CNN, 19.5x on a GPU) is not drawn."""
+"""Methods of the table with a speed on a CPU. A method without one is not drawn (the searched
+CNN, 19.5 times faster on a GPU).
+"""
 
 
 class Info(NamedTuple):
-    """models: (label, kind, times faster, points above the teacher), of those whose teacher is as large as BERT-base."""
+    """The numbers of the picture.
+
+    models: (label, kind, times faster, points above the teacher), only those whose teacher has the
+        size of BERT-base.
+    """
 
     models: list[tuple[str, str, float, float]]
     references: list[Published]
@@ -43,7 +59,7 @@ class Info(NamedTuple):
 
 
 def missing(models: pd.DataFrame) -> str:
-    """Why there is no such picture, in a sentence; empty where there is one."""
+    """Returns why there is no such picture, in a sentence, or "" if there is one."""
     if len(_known(models)):
         return ""
     names = ", ".join(sorted(set(models["teacher"]) - {""})) or "none"
@@ -51,11 +67,16 @@ def missing(models: pd.DataFrame) -> str:
 
 
 def _known(models: pd.DataFrame) -> pd.DataFrame:
+    """Returns the models whose teacher has the size of BERT-base and was measured."""
     return models[models["teacher"].str.contains(BASE) & models["teacher_latency_ms"].notna() & models["teacher_mean"].notna()]
 
 
 def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info | None:
-    """models: those on the front. None where `missing` says why."""
+    """Computes the picture's numbers.
+
+    models: those on the front.
+    Returns None if `missing` gives a reason.
+    """
     known = _known(models)
     if known.empty:
         return None
@@ -66,7 +87,7 @@ def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info | None
 
 
 def draw(info: Info) -> Figure:
-    """Our models in their colours, published figures in grey crosses."""
+    """Draws the models in their colours, and published figures as grey crosses."""
     figure = new_figure(10, 6)
     axes = figure.subplots()
     log_axis(axes, [1.0, *(ratio for _, _, ratio, _ in info.models), *(each.times_faster for each in info.references)])

@@ -1,4 +1,4 @@
-"""What the front's models keep of their teacher, task by task."""
+"""The share of their teacher's score that the front's models keep, task by task."""
 
 import math
 from typing import NamedTuple
@@ -10,15 +10,18 @@ from matplotlib.figure import Figure
 from analysis.charts.style import INK, bare, new_figure, small_print, titled
 
 MOST = 14
-"""Models that are shown."""
+"""Maximum number of models."""
 DARK = 0.45
-"""Of the colours' range: what is darker has white text on it."""
+"""Cells below this shade, from 0 to 1, are dark and get white text."""
 
 
 class Info(NamedTuple):
-    """kept: a row a model, a column a task and `mean` last: its score in percent of the teacher's, NaN where it is not known.
+    """The numbers of the picture.
 
-    shades: the same from 0 to 1, over the range of all; light: whether the text in a cell is light.
+    kept: a row a model and a column a task, then one for the mean. Scores are in percent of the
+        teacher's, NaN if unknown.
+    shades: the same, scaled to 0 to 1 over all cells.
+    light: whether the text of a cell is white.
     """
 
     models: list[str]
@@ -30,12 +33,16 @@ class Info(NamedTuple):
 
 
 def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info:
-    """models: those to show, the fastest first; of more than MOST evenly as many. Tasks without a known teacher are left out."""
+    """Computes the picture's numbers. Tasks without a known teacher are left out.
+
+    models: fastest first; of more than MOST, an even selection is shown.
+    """
     chosen = models.iloc[evenly(len(models), MOST)]
     known = [task for task in tasks if chosen.get(f"retention/{task}", pd.Series(dtype=float)).notna().any()]
     columns = [f"retention/{task}" for task in known] + ["retention"]
     kept = chosen[columns].to_numpy(float)
     low, high = (float(found) for found in (np.nanmin(kept), np.nanmax(kept)))
+    # All cells may have the same value.
     shades = (kept - low) / ((high - low) or 1.0)
     names = [
         f"{label}   {milliseconds:.3g} ms" for label, milliseconds in zip(chosen["label"], chosen["latency_ms"], strict=True)
@@ -44,14 +51,17 @@ def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info:
 
 
 def evenly(number: int, most: int) -> list[int]:
-    """Places of all of so many, or of as many as are allowed, evenly, the first and the last among them."""
+    """Returns the indices of all items, or `most` of them at even distances.
+
+    The first and the last are always included.
+    """
     if number <= most:
         return list(range(number))
     return [round(index * (number - 1) / (most - 1)) for index in range(most)]
 
 
 def draw(info: Info) -> Figure:
-    """A table of coloured cells, a number in each."""
+    """Draws a table of coloured cells with a number in each."""
     figure = new_figure(2.6 + 1.25 * len(info.tasks), 1.5 + 0.36 * len(info.models))
     axes = figure.subplots()
     axes.imshow(info.shades, cmap="cividis", aspect="auto", vmin=0, vmax=1)

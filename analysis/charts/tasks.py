@@ -1,4 +1,4 @@
-"""The front of each task beside the others: one small plane a task."""
+"""One small picture a task: the task's score against latency, with its own front."""
 
 import math
 from typing import NamedTuple
@@ -12,24 +12,28 @@ from analysis.charts.frontier import info as plane_info
 from analysis.charts.style import INK, explained, new_figure
 
 ACROSS = 3
+"""Pictures in a row."""
 
 
 class Info(NamedTuple):
-    """planes: by task, each as analysis/charts/frontier.py tells it."""
+    """The numbers of the pictures.
+
+    planes: by task, as in analysis/charts/frontier.py.
+    """
 
     planes: dict[str, Plane]
     small: str
 
 
 def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info | None:
-    """Of the tasks that models have scores of; None where there are none."""
+    """Computes the numbers for the tasks that have scores; None if there are none."""
     found = {task: plane_info(models, task=task) for task in tasks}
     known = {task: one for task, one in found.items() if one is not None}
     return Info(known, small) if known else None
 
 
 def draw(info: Info) -> Figure:
-    """Planes in rows of three; all share the axis of milliseconds."""
+    """Draws the pictures in rows of three, with a common axis of milliseconds."""
     across = min(ACROSS, len(info.planes))
     down = math.ceil(len(info.planes) / across)
     figure = new_figure(3.7 * across + 0.6, 3.1 * down + 1.1)

@@ -1,4 +1,7 @@
-"""How much of the plane of quality and latency a search has covered after each of its trials."""
+"""The hypervolume of a search after each trial.
+
+It says how much of the plane of quality and latency the search has covered.
+"""
 
 from typing import Any, NamedTuple
 
@@ -11,9 +14,12 @@ from mkd.evaluation.pareto import Reference, front, hypervolume
 
 
 class Info(NamedTuple):
-    """hypervolume: after each trial, in points x decades of latency. gains: (trial, hypervolume) where the front moved.
+    """The numbers of the picture.
 
-    nearly: the trial after which nine tenths of the last hypervolume were there. corner: where it is measured from, in words.
+    hypervolume: after each trial, in points x decades of latency.
+    gains: (trial, hypervolume) of the trials that moved the front.
+    nearly: the first trial after which nine tenths of the final hypervolume are reached.
+    corner: the reference point, in words.
     """
 
     trials: list[int]
@@ -25,7 +31,11 @@ class Info(NamedTuple):
 
 
 def info(study: dict[str, Any], small: str = "") -> Info | None:
-    """Of a study.json; None where it has no complete trial. Trials that are not complete add nothing."""
+    """Computes the picture's numbers from a study.json.
+
+    Only completed trials add to the hypervolume.
+    Returns None without completed trials.
+    """
     trials = sorted(study.get("trials", []), key=lambda trial: trial["number"])
     complete = [trial["state"] == names.STATE_COMPLETE and trial["quality"] is not None for trial in trials]
     if not any(complete):
@@ -39,25 +49,29 @@ def info(study: dict[str, Any], small: str = "") -> Info | None:
     numbers = [int(trial["number"]) for trial in trials]
     gains = [(n, v) for n, v, before in zip(numbers, found, [0.0, *found[:-1]], strict=True) if v > before]
     nearly = next(number for number, value in zip(numbers, found, strict=True) if value >= 0.9 * found[-1])
-    least = study["reference"].get("words", "")  # none where an earlier version has measured from no points
+    least = study["reference"].get("words", "")  # missing in studies of an earlier version
     words = f"above {corner.quality:.1f} points{f' ({least})' if least else ''}, below {corner.cost:.3g} ms"
     return Info(numbers, found, gains, nearly, words, small)
 
 
 def covered(quality_N: np.ndarray, cost_N: np.ndarray, reference: Reference) -> list[float]:
-    """As mkd.evaluation.pareto.hypervolumes, which starts anew for every trial; here only a trial that moves the front counts."""
+    """Returns the same as mkd.evaluation.pareto.hypervolumes, but faster.
+
+    The hypervolume is computed again only for a trial that moves the front.
+    """
     best = np.empty((0, 2))
     found = [0.0]
     for point in zip(quality_N, cost_N, strict=True):
         best = np.vstack([best, point])
         on_front = front(best[:, 0], best[:, 1])
         found.append(hypervolume(best[:, 0], best[:, 1], reference) if on_front[-1] else found[-1])
+        # A point off the front never returns to it.
         best = best[on_front]
     return found[1:]
 
 
 def draw(info: Info) -> Figure:
-    """A staircase, a mark at each trial that moved the front."""
+    """Draws a staircase, with a mark at each trial that moved the front."""
     figure = new_figure(10, 4.2)
     axes = figure.subplots()
     bare(axes)

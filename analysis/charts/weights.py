@@ -1,4 +1,4 @@
-"""What the tasks' weights do: one line a model over the tasks, coloured by its score."""
+"""The effect of task weights: one line a model over the tasks, coloured by its score."""
 
 import ast
 from typing import Any, NamedTuple
@@ -12,17 +12,20 @@ from analysis.charts.retention import evenly
 from analysis.charts.style import FAINT, bare, new_figure, small_print, titled
 
 SETTINGS = {"train.sampling.weights": "how often each task is drawn", "loss.task_weights": "factor on each task's loss"}
-"""Settings that hold a weight a task, in words."""
+"""Settings with one weight a task, in words."""
 BEST = 5
-"""Models that are drawn strongly."""
+"""Number of models that are drawn thick."""
 MOST = 300
-"""Models that are drawn: the best, and of the others evenly as many."""
+"""Maximum number of models: the best ones, and an even selection of the others."""
 LEAST = 3
-"""Different weightings that it takes."""
+"""Minimum number of different weightings."""
 
 
 class Line(NamedTuple):
-    """One model. shares: its weights divided by their sum, in the tasks' order, percent."""
+    """One model.
+
+    shares: weights divided by their sum, in the order of the tasks, in percent.
+    """
 
     label: str
     shares: list[float]
@@ -31,7 +34,12 @@ class Line(NamedTuple):
 
 
 class Info(NamedTuple):
-    """lines: the best last, so that they are drawn above the others. even: the share of each task in equal weights, percent."""
+    """The numbers of the picture.
+
+    lines: best last, so that they are drawn above the others.
+    even: share of each task with equal weights, in percent.
+    low, high: range of the scores.
+    """
 
     words: str
     tasks: list[str]
@@ -43,7 +51,10 @@ class Info(NamedTuple):
 
 
 def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info | None:
-    """Of the first of SETTINGS that differs; None where none does."""
+    """Computes the numbers for the first of SETTINGS with at least LEAST weightings.
+
+    Returns None if there is none.
+    """
     for setting, words in SETTINGS.items():
         found = _lines(models, setting, tasks)
         if len({tuple(line.shares) for line in found}) >= LEAST:
@@ -66,7 +77,10 @@ def _lines(models: pd.DataFrame, setting: str, tasks: list[str]) -> list[Line]:
 
 
 def shares_of(text: object, tasks: list[str]) -> list[float]:
-    """The weights of a param such as "{'a': 1, 'b': 3}" in percent of their sum; empty where it has not all of the tasks."""
+    """Returns the weights of a param such as "{'a': 1, 'b': 3}" in percent of their sum.
+
+    Empty if a task is missing or the sum is not positive.
+    """
     try:
         weights = ast.literal_eval(str(text))
     except (ValueError, SyntaxError):
@@ -74,11 +88,12 @@ def shares_of(text: object, tasks: list[str]) -> list[float]:
     if not isinstance(weights, dict) or not weights.keys() >= set(tasks):
         return []
     total = sum(float(weights[task]) for task in tasks)
+    # Rounded, so that weightings that differ by float errors count as one.
     return [round(100 * float(weights[task]) / total, 6) for task in tasks] if total > 0 else []
 
 
 def draw(info: Info) -> Figure:
-    """Parallel axes, one a task; the best are thick."""
+    """Draws parallel axes, one a task, with thick lines for the best models."""
     figure = new_figure(10, 5)
     axes = figure.subplots()
     bare(axes)

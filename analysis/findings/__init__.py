@@ -1,1 +1,1 @@
-"""What a report finds in the runs: the front, the best under each budget, what is lost to the teacher."""
+"""The results of a report: front, best models under a budget, and losses to the teacher."""

@@ -1,4 +1,4 @@
-"""Which model is best under each budget, and what it loses to its teacher, in numbers and in words."""
+"""The best model under each latency budget, and its loss to its teacher."""
 
 import math
 from typing import NamedTuple
@@ -8,18 +8,21 @@ import pandas as pd
 from analysis.statistics.differences import Difference
 
 BUDGETS_MS = (1.0, 2.0, 5.0, 10.0)
+"""Latency budgets of the report, in milliseconds."""
 MAIN_MS = 5.0
-"""The budget that the main picture's title is about."""
+"""The budget in the title of the main picture."""
 
 ONE_SEED = "one seed: of these two models, not of the method"
-"""What is said beside an interval of one seed."""
+"""Follows an interval of one seed."""
 
 
 class Answer(NamedTuple):
-    """The model with the best score on the selection split that takes no more than a budget; mean is its score on dev.
+    """The best model under a budget: the one with the highest score on the selection split.
 
-    among: how many it was chosen from. lost: its teacher's mean less its own; its interval is NaN where it is not known, and it
-    is None where the teacher is not.
+    among: number of models that it was chosen from.
+    mean: its score on dev.
+    lost: its teacher's mean score less its own. The interval is NaN if it is unknown. It is None if
+        the teacher's score is unknown.
     """
 
     budget_ms: float
@@ -35,9 +38,12 @@ class Answer(NamedTuple):
 
 
 def best_under(models: pd.DataFrame, lost: dict[str, Difference], budgets: tuple[float, ...] = BUDGETS_MS) -> list[Answer]:
-    """An answer for each budget that some model keeps to. Of models that are equally good the faster one is best.
+    """Returns the best model under each budget. Budgets without a model are left out.
 
-    One without a score on the selection split is not chosen: to choose by dev, and to tell dev's score, would flatter.
+    Of models with equal scores, the faster one is better. A model without a score on the selection
+    split is never chosen: choosing by dev and reporting the dev score would be biased upwards.
+
+    lost: loss of each model to its teacher, by id.
     """
     known = models[models["selection"].notna()]
     found = []
@@ -50,6 +56,7 @@ def best_under(models: pd.DataFrame, lost: dict[str, Difference], budgets: tuple
 
 def _answer(budget: float, model: pd.Series, among: int, lost: dict[str, Difference]) -> Answer:
     teacher = float(model["teacher_mean"])
+    # Without logged predictions, the loss is known but its interval is not.
     plain = None if math.isnan(teacher) else Difference(teacher - model["mean"], math.nan, math.nan)
     return Answer(
         budget, model["id"], model["label"], float(model["latency_ms"]), float(model["selection"]), among, float(model["mean"]),
@@ -58,13 +65,16 @@ def _answer(budget: float, model: pd.Series, among: int, lost: dict[str, Differe
 
 
 def sentence(answer: Answer) -> str:
-    """Which model it is."""
+    """Returns a sentence that names the model."""
     what = f"{answer.label}, {answer.mean:.1f} points on dev in {answer.latency_ms:.3g} ms"
     return f"Best on selection under {answer.budget_ms:g} ms: {what}"
 
 
 def loss_sentence(answer: Answer) -> str:
-    """What it loses, and whether that is a difference at all; empty where no teacher is known."""
+    """Returns a sentence on the model's loss to its teacher.
+
+    It says whether the interval excludes 0, and if so by how much the model is behind or ahead.
+    """
     if answer.lost is None:
         return "No score of a teacher is known"
     points, low, high, seeds = answer.lost
@@ -75,6 +85,7 @@ def loss_sentence(answer: Answer) -> str:
     over = f"over rows and {seeds} seeds" if answer.lost.is_of_methods else "over rows"
     alone = "" if answer.lost.is_of_methods else f"; {ONE_SEED}"
     if not answer.lost.is_one:
+        # Signs are reversed: the sentence gives the model's score less its teacher's.
         interval = f"{-points:+.1f} points, 95 % interval {-high:+.1f} to {-low:+.1f} {over}"
         return f"No difference to its teacher that holds ({interval}){beside}{alone}"
     edges = sorted((abs(low), abs(high)))
@@ -82,5 +93,8 @@ def loss_sentence(answer: Answer) -> str:
 
 
 def under(answers: list[Answer], budget_ms: float = MAIN_MS) -> Answer | None:
-    """The answer for a budget, else that for the next larger one, else the last."""
+    """Returns the answer for a budget, or for the next larger one, or the last one.
+
+    Returns None without answers.
+    """
     return next((one for one in answers if one.budget_ms >= budget_ms), answers[-1] if answers else None)

@@ -1,4 +1,7 @@
-"""What the logged answers for the dev rows bear out: each model's resampled scores, and what it loses to its teacher."""
+"""The evidence for differences: resampled scores of each model, and its loss to its teacher.
+
+Both are computed from the logged predictions on dev.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,20 +12,28 @@ from analysis.runs.runs import Runs, predictions
 from analysis.statistics.differences import Difference, Resampled, Scores, answers_of, difference, over_seeds, resampled
 
 EQUAL = 0.01
-"""Points by which a score from the logged answers may differ from the one that the run tells."""
+"""Maximum difference in points between a score from the logged predictions and the run's own
+metric.
+"""
 MOST = 300
-"""Models whose answers are read: all of them, or those that are on the front or least below it."""
+"""Maximum number of models whose predictions are read. If there are more, the models on the
+front and those least below it are read.
+"""
 
 AT_ONCE = 16
-"""Models whose answers are held at a time."""
+"""Number of models whose predictions are in memory at a time."""
 
 Metrics = dict[str, list[str]]
+"""By task, the metrics whose mean is its score."""
 
 
 class Evidence(NamedTuple):
-    """models: by the model's id. lost: the teacher's mean less the model's; lost_by_task: the same of each task's score.
+    """The evidence on all models.
 
-    without: ids of the models that there is none for, by reason.
+    models: resampled scores, by the model's id.
+    lost: the teacher's mean score less the model's, by id.
+    lost_by_task: the same for each task's score.
+    without: ids of models without evidence, by reason.
     """
 
     models: dict[str, Scores]
@@ -32,7 +43,11 @@ class Evidence(NamedTuple):
 
 
 def evidence(runs: Runs, models: pd.DataFrame) -> Evidence:
-    """Of the models' runs, whose answers are read; of more than MOST models those that `nearest` names."""
+    """Reads the predictions of the models' runs, and computes scores and losses.
+
+    With more than MOST models, only those of `nearest` are used. A model's loss is known only if
+    all its runs have predictions of the teacher.
+    """
     found = Evidence({}, {}, {}, {})
     known: dict[bytes, Resampled] = {}
     for model, answers in _answered(runs, models.loc[nearest(models)]):
@@ -53,7 +68,10 @@ def evidence(runs: Runs, models: pd.DataFrame) -> Evidence:
 
 
 def _answered(runs: Runs, models: pd.DataFrame) -> Iterator[tuple[pd.Series, dict[str, pd.DataFrame]]]:
-    """Each model with its runs' answers, which are read for some models at once."""
+    """Yields each model with predictions, which are read for AT_ONCE models at a time.
+
+    The predictions are by run id, and include those of the other models of the batch.
+    """
     for start in range(0, len(models), AT_ONCE):
         some = models.iloc[start : start + AT_ONCE]
         answers = predictions(runs, [run for ids in some["runs"] for run in ids])
@@ -62,21 +80,26 @@ def _answered(runs: Runs, models: pd.DataFrame) -> Iterator[tuple[pd.Series, dic
 
 
 def nearest(models: pd.DataFrame) -> list[int]:
-    """Places of at most MOST models: those that the fewest points part from the best of the models that are as fast.
+    """Returns the indices of at most MOST models that are least below the front.
 
-    Points on the selection split, which models are chosen by, or, where they are not known, on dev.
+    The distance is in points to the best model that is at least as fast. Scores are those on the
+    selection split, or on dev if they are unknown.
     """
     ordered = models.assign(by=models["selection"].fillna(models["mean"])).sort_values(
         ["latency_ms", "by"], ascending=[True, False]
     )
+    # Rows are sorted by latency, so cummax is the best score of all models that are at least as
+    # fast.
     below = ordered["by"].cummax() - ordered["by"]
     return list(below.sort_values(kind="stable").index[:MOST])
 
 
 def _pair(predictions: pd.DataFrame, metrics: Metrics, known: dict[bytes, Resampled]) -> tuple[Resampled, Resampled | None]:
-    """A run's own resampled scores and its teacher's, where all of the teacher's answers are known.
+    """Returns a run's resampled scores and those of its teacher.
 
-    known: scores of teachers by their answers, as many runs have the same.
+    The latter are None if predictions of the teacher are missing.
+
+    known: a cache of teachers' scores by their predictions, as many runs have the same teacher.
     """
     answers = answers_of(predictions)
     own = resampled(answers, metrics)
@@ -89,7 +112,7 @@ def _pair(predictions: pd.DataFrame, metrics: Metrics, known: dict[bytes, Resamp
 
 
 def _wrong(found: list[Resampled], means: list[float]) -> str:
-    """Why a model's answers tell nothing of it; empty where they do."""
+    """Returns why a model's predictions cannot be used, or ""."""
     if len(found) < len(means):
         return "no predictions.parquet"
     told = [abs(float(own.mean[0]) - mean) <= EQUAL for own, mean in zip(found, means, strict=True)]

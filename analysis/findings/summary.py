@@ -1,4 +1,4 @@
-"""What a report is about: the models that can be compared, their front, what is known of differences, and what was left out."""
+"""The content of a report: models, front, differences, and runs that were left out."""
 
 from typing import Any, NamedTuple
 
@@ -13,17 +13,20 @@ from mkd.evaluation.pareto import front
 from mkd.evaluation.timing import MOST_BUSY, PROTOCOL
 
 SHOWN_LOSS = 0.05
-"""Points of the mean from which on it is said what backends lose."""
+"""A loss of the backends is reported from this many points of the mean score."""
 
 MOST_NAMED = 5
-"""Models that are named in a note."""
+"""Maximum number of models that a note names."""
 
 
 class Summary(NamedTuple):
-    """models: on all machines, the best first. drawn: those on the machine that is drawn; front: of these, the fastest first, by
-    the selection split: no faster one is as good there.
+    """The content of a report.
 
-    left_out: names of runs by reason. notes: what a reader must know besides, one sentence each.
+    models: on all machines, best first.
+    drawn: models on the machine that is shown.
+    front: those of `drawn` on the front of latency and score on the selection split, fastest first.
+    left_out: names of runs, by reason.
+    notes: warnings for the reader, one sentence each.
     """
 
     runs: Runs
@@ -38,7 +41,7 @@ class Summary(NamedTuple):
 
     @property
     def small(self) -> str:
-        """The small print of all pictures: how many, where timed, in what."""
+        """The small print of all pictures: models, runs, backends, setting and machine."""
         number = len(self.drawn)
         runs = sum(len(ids) for ids in self.drawn["runs"])
         backends = ", ".join(sorted(set(self.drawn["backend"])))
@@ -46,22 +49,26 @@ class Summary(NamedTuple):
 
     @property
     def study(self) -> dict[str, Any]:
-        """The study's study.json; empty without a study."""
+        """The content of the study's study.json; empty without a study."""
         return self.runs.study.info if self.runs.study else {}
 
     @property
     def asked(self) -> str:
-        """What latency is of, in words."""
+        """What the latency measures, in words."""
         return "text in, answer out: median of one text on one thread" if self.setting == HEADLINE else "median of one row"
 
     @property
     def setting(self) -> str:
-        """In which all were timed."""
+        """The setting that all models were timed in."""
         return str(self.drawn["setting"].iloc[0])
 
 
 def summarised(runs: Runs, machine: str = "") -> Summary:
-    """machine: the one to draw; empty: that of most runs. Raises ValueError for one that no run was timed on."""
+    """Computes the content of a report from its runs.
+
+    machine: the machine to show. Empty: the one with most runs.
+    Raises ValueError for a machine without runs.
+    """
     kept = comparable(runs.frame, machine)
     models = averaged(kept.frame)
     drawn = models[models["machine"] == kept.machine].reset_index(drop=True)
@@ -76,6 +83,7 @@ def summarised(runs: Runs, machine: str = "") -> Summary:
 
 
 def _notes(runs: Runs, kept: Comparable, models: pd.DataFrame, borne: Evidence) -> list[str]:
+    """Returns the warnings for the reader."""
     found = [
         f"{plural(number, 'run')} timed on another machine ({machine}): its latencies are on no picture."
         for machine, number in kept.others.items()
@@ -102,7 +110,7 @@ def _notes(runs: Runs, kept: Comparable, models: pd.DataFrame, borne: Evidence) 
 
 
 def _chosen(models: pd.DataFrame) -> list[str]:
-    """How models were chosen, and which could not be."""
+    """Returns notes on how the best models were chosen, and which models could not be chosen."""
     unknown = list(models.loc[models["selection"].isna(), "label"])
     among, found = len(models) - len(unknown), []
     if unknown:
@@ -120,5 +128,5 @@ def _chosen(models: pd.DataFrame) -> list[str]:
 
 
 def plural(number: int, word: str) -> str:
-    """`1 run`, `4,500 runs`."""
+    """Returns a number with its noun: `1 run`, `4,500 runs`."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"

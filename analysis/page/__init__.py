@@ -1,1 +1,1 @@
-"""The report's page: its content as plain tuples, and the HTML that template/ makes of it."""
+"""The report's page: its content as named tuples, and its HTML from the files in template/."""

@@ -1,4 +1,4 @@
-"""A summary as what the page shows."""
+"""Converts a summary to the content of the page."""
 
 import ast
 import math
@@ -15,13 +15,16 @@ from analysis.statistics.differences import rows_apart
 from mkd.evaluation.pareto import front
 
 MOST_BY_TASK = 250
-"""Of more models than these what other rows would do to each task's score is not told: the page is to stay small."""
+"""With more models than this, standard deviations by task are left out to keep the page small."""
 MOST_NAMES = 20
-"""Names of left-out runs that are told for each reason."""
+"""Maximum number of names of left-out runs for each reason."""
 
 
 def content(summary: Summary, pictures: list[page.Picture], links: list[page.Link]) -> page.PageInfo:
-    """links: to the MLflow UI."""
+    """Returns the content of the page.
+
+    links: to the MLflow UI.
+    """
     runs = summary.runs
     study = f"study {runs.study.name}" if runs.study else ""
     source = {"tracking store": runs.store, "experiment": runs.experiment} | ({"study": runs.study.name} if runs.study else {})
@@ -43,6 +46,7 @@ def content(summary: Summary, pictures: list[page.Picture], links: list[page.Lin
 
 
 def _backends(models: pd.DataFrame) -> str:
+    """Returns the backends of the models in words."""
     names = sorted(set(models["backend"]))
     return names[0] if len(names) == 1 else f"its fastest backend of {', '.join(names)}"
 
@@ -87,7 +91,10 @@ def _models(summary: Summary) -> Iterator[page.Model]:
 
 
 def _lost(summary: Summary, key: str) -> dict[str, page.Interval]:
-    """What a model loses to its teacher, by task, "" the mean; nothing where it is not known."""
+    """Returns a model's loss to its teacher by task, with "" for the mean.
+
+    Empty if it is unknown.
+    """
     if key not in summary.evidence.lost:
         return {}
     found = {"": summary.evidence.lost[key]} | summary.evidence.lost_by_task[key]
@@ -95,7 +102,10 @@ def _lost(summary: Summary, key: str) -> dict[str, page.Interval]:
 
 
 def apart(summary: Summary) -> page.Apart:
-    """How far other dev rows would move the scores of the models and of each two of them; of many models of the front alone."""
+    """Returns how far other dev rows would move scores, and differences of two models.
+
+    With more than page.MANY models, only models on the front are included.
+    """
     known, best = summary.evidence.models, fronts(summary.models)
     ids = [key for key in summary.models["id"] if key in known and (len(summary.models) <= page.MANY or key in best)]
     if not ids:
@@ -103,6 +113,7 @@ def apart(summary: Summary) -> page.Apart:
     rows = {"": [known[key].mean.rows for key in ids]}
     if len(summary.models) <= MOST_BY_TASK:
         rows |= {task: [known[key].tasks[task].rows for key in ids] for task in known[ids[0]].tasks}
+    # Integers in thousandths of a point are shorter in JSON than decimal numbers.
     own = {task: [_thousandths(float(score[1:].std(ddof=1))) for score in scores] for task, scores in rows.items()}
     between = {task: rows_apart(scores) for task, scores in rows.items()}
     pairs = {task: [[*map(_thousandths, row[:place])] for place, row in enumerate(found)] for task, found in between.items()}
@@ -110,10 +121,12 @@ def apart(summary: Summary) -> page.Apart:
 
 
 def _thousandths(points: float) -> int:
+    """Rounds points to thousandths."""
     return round(1000 * points)
 
 
 _RUN = ["run_id", "name", "link", "seed", "mean", "selection"]
+"""Columns of a run that the page shows."""
 
 
 def _run(run: dict[str, object], scores: dict[str, float], chosen_by: dict[str, float]) -> page.Run:
@@ -124,15 +137,19 @@ def _run(run: dict[str, object], scores: dict[str, float], chosen_by: dict[str, 
 
 
 def fronts(models: pd.DataFrame) -> set[str]:
-    """Ids of the models on the front of their machine, by the selection split."""
+    """Returns the ids of the models on the front of their machine.
+
+    The front is that of latency and score on the selection split.
+    """
     found: set[str] = set()
+    # Latencies of different machines cannot be compared.
     for _, part in models.groupby("machine"):
         found |= set(part["id"][front(part["selection"].to_numpy(), part["latency_ms"].to_numpy())])
     return found
 
 
 def _teachers(summary: Summary) -> Iterator[page.Teacher]:
-    """Each teacher on each machine, at the median of what was measured of it."""
+    """Yields each teacher on each machine, with the medians of its measurements."""
     known = summary.models[(summary.models["teacher"] != "") & summary.models["teacher_mean"].notna()]
     for (name, machine), part in known.groupby(["teacher", "machine"]):
         middle = part[
@@ -150,6 +167,7 @@ def _teachers(summary: Summary) -> Iterator[page.Teacher]:
 
 
 def _baselines(models: pd.DataFrame) -> Iterator[page.Baseline]:
+    """Yields the hard-label twins of the models."""
     for model in models[models["baseline_mean"].notna()].to_dict("records"):
         yield page.Baseline(
             name=f"{model['label']}, labels alone",
@@ -164,10 +182,14 @@ def _baselines(models: pd.DataFrame) -> Iterator[page.Baseline]:
 
 
 def told(setting: str, value: object) -> dict[str, str]:
-    """A setting as text; one that holds a value a task as one setting a task; nothing where it is not known."""
+    """Returns a setting as text, or nothing if it is unknown.
+
+    A setting with one value a task becomes one setting a task.
+    """
     if not isinstance(value, str):
         return {}
     try:
+        # MLflow stores a dict as its Python representation.
         parts = ast.literal_eval(value) if value.startswith("{") else None
     except (ValueError, SyntaxError):
         parts = None
@@ -175,17 +197,18 @@ def told(setting: str, value: object) -> dict[str, str]:
 
 
 def _scores(frame: pd.DataFrame, prefix: str) -> pd.DataFrame:
+    """Returns the columns with one number a task, named by the task."""
     assert prefix in BY_TASK, prefix
     columns = {name: str(name).removeprefix(prefix) for name in frame if str(name).startswith(prefix)}
     return frame[list(columns)].rename(columns=columns)
 
 
 def by_task(cells: dict[str, float], prefix: str) -> dict[str, float]:
-    """The known cells of one kind, by task."""
+    """Returns the known cells with this prefix, by task."""
     found = {name.removeprefix(prefix): value for name, value in cells.items() if name.startswith(prefix)}
     return {task: float(value) for task, value in found.items() if value is not None and not math.isnan(value)}
 
 
 def number(value: float | None) -> float | None:
-    """None for what is not known."""
+    """Returns None for an unknown value."""
     return None if value is None or math.isnan(value) else float(value)

@@ -1,7 +1,7 @@
-"""The report's one HTML page: what it shows, as plain tuples, and the file that template/ makes of them.
+"""The report's HTML page: its content as named tuples, and the file made from them by template/.
 
-The page is one file that asks no address for anything: style and script are written into it, and all that it shows is one
-JSON text, which its script sets as text, never as markup.
+The page is one file that loads nothing from any address. Style and script are embedded. The content
+is one JSON text, which the script inserts as text and never as markup.
 """
 
 import html
@@ -18,25 +18,31 @@ SCRIPTS = (
     *("format", "statistics", "data", "state", "axes", "labels", "chart", "overlay", "tip"),
     *("answer", "filters", "details", "table", "pair", "pictures", "main"),
 )
-"""The page's script, one file of template/ after the other: each uses only what those before it define."""
+"""Files of template/ that make up the page's script, in order. Each uses only what the earlier
+ones define.
+"""
 
 MANY = 500
-"""Of more models than these, differences are told of those on the front alone: the page is to stay small."""
+"""With more models than this, differences are included for the front only, to keep the page
+small.
+"""
 
 Interval = tuple[float, float, float]
-"""Points, and the ends of their 95 % interval."""
+"""A number of points, and the ends of its 95 % interval."""
 
 
 class Link(NamedTuple):
-    """An address with its words."""
+    """An address and its text."""
 
     text: str
     url: str
 
 
 class Run(NamedTuple):
-    """One run of a model. link: its address in the MLflow UI, or "". mean, scores (by task): on dev, in points.
+    """One run of a model.
 
+    link: its address in the MLflow UI, or "".
+    mean, scores: on dev, in points; scores by task.
     selection, selection_scores: the same on the selection split.
     """
 
@@ -51,7 +57,10 @@ class Run(NamedTuple):
 
 
 class Teacher(NamedTuple):
-    """A teacher as timed on one machine. name: what Model.teacher says."""
+    """A teacher as it was timed on one machine.
+
+    name: the same as in Model.teacher.
+    """
 
     name: str
     machine: str
@@ -64,9 +73,12 @@ class Teacher(NamedTuple):
 
 
 class Baseline(NamedTuple):
-    """The same student trained on the labels alone. model: the id of the Model whose twin it is, or "".
+    """A hard-label twin: the same student, trained on the labels alone.
 
-    Its latency, throughput and bytes are the student's, whose twin it is in all but its labels.
+    Latency, throughput and bytes are those of that student, because both have the same
+    architecture.
+
+    model: the id of the Model that it belongs to, or "".
     """
 
     name: str
@@ -80,12 +92,18 @@ class Baseline(NamedTuple):
 
 
 class Model(NamedTuple):
-    """One student on one machine, its seeds averaged. What is not known is None, "" or empty.
+    """One student on one machine, averaged over its seeds. Unknown values are None, "" or empty.
 
-    id: unlike any other's. student_kind: bilstm, transformer, bag; another is drawn as `other`. backend, setting: in what and
-    how it was timed. mean, scores by task: on dev, in points; selection, selection_scores: on the selection split, by which one
-    of many is chosen. retention: in percent of the teacher named. teacher_latency_ms: beside it, in the same run. lost: teacher's
-    score less its own, by task, "" the mean. settings: dotted name to text. state: a word on it, `finished`.
+    id: unique.
+    student_kind: bilstm, transformer or bag; any other is drawn as `other`.
+    backend, setting: of the timing.
+    mean, scores: on dev, in points; scores by task.
+    selection, selection_scores: the same on the selection split, by which models are chosen.
+    retention: in percent of the named teacher's score.
+    teacher_latency_ms: measured in the same run.
+    settings: text by dotted name.
+    state: how the runs ended, `finished`.
+    lost: the teacher's score less the model's, by task, with "" for the mean.
     """
 
     id: str
@@ -116,10 +134,13 @@ class Model(NamedTuple):
 
 
 class Apart(NamedTuple):
-    """How far other dev rows would move scores: standard deviations over the same resamples, in thousandths of a point.
+    """How far other dev rows would move scores, as standard deviations in thousandths of a point.
 
-    ids: of the models, in the order of the lists. own: of each one's score, by task, "" the mean. pairs: of the difference of
-    each to those before it.
+    All are computed over the same resamples.
+
+    ids: the models, in the order of the lists.
+    own: of each model's score, by task, with "" for the mean.
+    pairs: of each model's difference to the models before it.
     """
 
     ids: list[str]
@@ -128,7 +149,11 @@ class Apart(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A static picture. name: its file's, without suffix. svg: the whole file's text."""
+    """A static picture.
+
+    name: its file name without suffix.
+    svg: the content of the SVG file.
+    """
 
     name: str
     title: str
@@ -137,7 +162,10 @@ class Picture(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """Runs that are not in the report, for one reason. names: of them; may be fewer than `runs`."""
+    """Runs that are not in the report for one reason.
+
+    names: their names; there may be fewer than `runs`.
+    """
 
     reason: str
     runs: int
@@ -145,10 +173,14 @@ class LeftOut(NamedTuple):
 
 
 class PageInfo(NamedTuple):
-    """All that the page shows. source: what is told of its origin, such as {"tracking store": ..., "experiment": ...}.
+    """The content of the page.
 
-    made: when, as text. latency: what is timed, in words, such as "one call with 32 texts on 1 thread, in the fastest backend".
-    tasks: in the order in which they are shown. notes: what a reader must know besides, one sentence each.
+    source: where the runs come from, such as {"tracking store": ..., "experiment": ...}.
+    made: date and time, as text.
+    latency: what is timed, in words, such as "one call with 32 texts on 1 thread, in the fastest
+        backend".
+    tasks: in the order in which they are shown.
+    notes: warnings for the reader, one sentence each.
     """
 
     title: str
@@ -167,16 +199,22 @@ class PageInfo(NamedTuple):
 
 
 def page(info: PageInfo) -> str:
-    """The page as the text of one HTML file."""
-    # No text of a run can end the script that holds it, nor open a comment in it.
+    """Returns the page as the text of one HTML file."""
+    # Without "<", no text of a run can end the script element that holds it, or open a comment in
+    # it.
     data = json.dumps(packed(info), ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     script = "\n".join(_file(f"{name}.js") for name in SCRIPTS)
     parts = {"TITLE": html.escape(info.title), "STYLE": _file("page.css"), "DATA": data, "SCRIPT": script}
+    # A single pass over the template, so that nothing inside the data is taken for a marker.
     return re.sub("@(TITLE|STYLE|DATA|SCRIPT)@", lambda found: parts[found[1]], _file("page.html"))
 
 
 def packed(info: PageInfo) -> dict[str, Any]:
-    """What the page's script reads: lists of tuples as rows under their fields, a model's settings as numbers of texts."""
+    """Returns the data that the page's script reads, as compact JSON values.
+
+    Lists of named tuples become rows below their field names. A model's settings become indices
+    into lists of texts, because most models share most texts.
+    """
     models = info.models
     settings, columns = _settings(models)
     data: dict[str, Any] = _plain(info._replace(models=[model._replace(settings={}) for model in models]))
@@ -184,13 +222,18 @@ def packed(info: PageInfo) -> dict[str, Any]:
         place = data["models"]["fields"].index("settings")
         for row, numbers in zip(data["models"]["rows"], columns, strict=True):
             row[place] = numbers
+    # The page computes t intervals itself, for which it needs a quantile for each number of seeds.
     most = max((len(model.runs) for model in models), default=0)
     t = [t_quantile(freedom) for freedom in range(1, most)]
     return data | {"settings": settings, "quantiles": {"rows": ROW_QUANTILE, "seeds": _plain(t)}}
 
 
 def _settings(models: list[Model]) -> tuple[dict[str, Any], list[list[int]]]:
-    """Those that all models share; of the others the names, their texts, and by model the number of each text (-1: none)."""
+    """Returns the settings of all models, and the indices of each model's texts.
+
+    Settings that all models share are stored once. For the others there are names, texts, and by
+    model the index of each text, -1 if the model does not have the setting.
+    """
     names = list(dict.fromkeys(name for model in models for name in model.settings))
     texts = {name: list(dict.fromkeys(model.settings.get(name, "") for model in models)) for name in names}
     known = {name: all(name in model.settings for model in models) for name in names}
@@ -202,7 +245,10 @@ def _settings(models: list[Model]) -> tuple[dict[str, Any], list[list[int]]]:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers to six places (what is not finite is unknown), tuples with names as dicts, lists of them as tables."""
+    """Converts a value to JSON: named tuples to dicts, and lists of them to tables.
+
+    Floats are rounded to six significant digits. A float that is not finite becomes null.
+    """
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -215,4 +261,5 @@ def _plain(value: Any) -> Any:
 
 
 def _file(name: str) -> str:
+    """Returns the content of a file of template/."""
     return files(__package__).joinpath("template", name).read_text("utf-8")

@@ -1,1 +1,1 @@
-"""MLflow's runs as a table, and the models that they are runs of."""
+"""Reads MLflow runs as a table, and groups them into models."""

@@ -1,7 +1,9 @@
-"""Runs that can be compared, and the models that they are runs of: what differs in its seed only is one model.
+"""Selects comparable runs, and groups runs that differ only in their seed into one model.
 
-kept = comparable(runs.frame)         # of the tasks, split and setting that most runs have
-models = averaged(kept.frame)         # one row a model: the columns of its runs, and MODEL_COLUMNS
+Example:
+
+    kept = comparable(runs.frame)         # the tasks, split and setting of most runs
+    models = averaged(kept.frame)         # one row a model: the runs' columns, and MODEL_COLUMNS
 """
 
 from typing import NamedTuple
@@ -21,21 +23,30 @@ MODEL_COLUMNS = {
     "low": "of the mean's 95 % t interval over seeds; NaN for one seed",
     "high": "likewise",
 }
-"""What a model's row has besides the columns of its runs (means over them; of latencies and throughputs the median)."""
+"""Columns of a model that are added to the columns of its runs. Numbers are means over the runs,
+but latencies and throughputs are medians.
+"""
 OF_A_MODEL = ["student", "variant", "tasks", "suite", "split", "drawn_by", "machine", "backend", "setting", "batch", "teacher"]
-"""What two runs have in common that are of one model, next to all settings."""
+"""Columns that are equal for all runs of one model. All settings are equal too."""
 TIMED = ["latency_ms", "rows_per_s", "teacher_latency_ms", "teacher_rows_per_s"]
+"""Columns that are averaged over a model's runs by the median."""
 NUMBERS = [
     "mean", "selection", "teacher_mean", "baseline_mean", "retention", "agreement", "parameters", "num_bytes", "backend_loss",
     *TIMED, "trial",
 ]  # fmt: skip
+"""Columns that are averaged over a model's runs; those of TIMED by the median."""
 BY_TASK = ("score/", "teacher/", "baseline/", "retention/", "agreement/", "selection/")
+"""Prefixes of the columns with one number a task."""
 
 
 class Comparable(NamedTuple):
-    """left_out: names of the runs that do not go with the others, by reason. machine: that most runs were timed on.
+    """The runs that can be compared.
 
-    others: runs on each other machine.
+    left_out: names of the other runs, by reason.
+    tasks: of the runs.
+    machine: the machine that is shown, which is the one with most runs unless another was
+        requested.
+    others: number of runs on each other machine.
     """
 
     frame: pd.DataFrame
@@ -46,10 +57,14 @@ class Comparable(NamedTuple):
 
 
 def comparable(frame: pd.DataFrame, machine: str = "") -> Comparable:
-    """The runs with the tasks, the split, the selection and then the setting that most have; of a model and seed the newest.
+    """Returns the runs that share the most frequent tasks, then split, selection and setting.
 
-    Speed that was measured in an earlier way than that of others is not comparable: these are left out, however many they are.
-    machine: the one to draw, instead of the most used. Raises ValueError for a machine that no run was timed on.
+    Of several runs with the same model and seed, the newest is kept. Runs with an earlier timing
+    protocol than the newest one are left out, however many they are, because their speeds are not
+    comparable.
+
+    machine: the machine to show, instead of the one with most runs.
+    Raises ValueError for a machine without runs.
     """
     left_out: dict[str, list[str]] = {}
     for column, words in (
@@ -67,6 +82,7 @@ def comparable(frame: pd.DataFrame, machine: str = "") -> Comparable:
         left_out[f"its speed was measured in an earlier way (protocol {protocol})"] = list(part["name"])
     frame = frame.drop(earlier_way.index)
     newest_first = frame.assign(id=model_ids(frame)).sort_values("started", ascending=False, kind="stable")
+    # duplicated() marks all but the first of equal rows, which is the newest run.
     earlier = newest_first[newest_first.duplicated(["id", "seed"])]
     if len(earlier):
         left_out["an earlier run of the same model and seed"] = list(earlier["name"])
@@ -80,24 +96,29 @@ def comparable(frame: pd.DataFrame, machine: str = "") -> Comparable:
 
 
 def most_frequent(values: pd.Series) -> str:
-    """Of values that are as frequent as each other the first by name."""
+    """Returns the most frequent value.
+
+    Among equally frequent values, the first in alphabetical order.
+    """
     counted = values.value_counts()
     return str(min(counted.index[counted == counted.max()]))
 
 
 def averaged(frame: pd.DataFrame) -> pd.DataFrame:
-    """The models of these runs, the best mean score first."""
+    """Returns the models of these runs, best mean score first."""
     keys = model_ids(frame)
     frame = frame.assign(id=keys).sort_values(["seed", "started", "run_id"])
     numbers = [name for name in frame if name in NUMBERS or str(name).startswith(BY_TASK)]
     frame[numbers] = frame[numbers].apply(pd.to_numeric)
     grouped = frame.groupby("id", sort=False)
     texts = [name for name in frame if name not in numbers and name != "id"]
+    # The first run's texts stand for the model. Most are equal for all of its runs.
     found = grouped[texts].first().join(grouped[numbers].mean())
     timed = [name for name in TIMED if name in numbers]
     found[timed] = grouped[timed].median()
     chosen_by = [name for name in numbers if str(name).startswith("selection")]
-    found[chosen_by] = found[chosen_by].where(grouped[chosen_by].count().eq(grouped.size(), axis=0))  # of all seeds, or unknown
+    # The mean over some of the seeds is not comparable: unknown unless all seeds have a score.
+    found[chosen_by] = found[chosen_by].where(grouped[chosen_by].count().eq(grouped.size(), axis=0))
     found = found.assign(runs=grouped["run_id"].agg(list), seeds=grouped["seed"].agg(lambda seeds: sorted(set(seeds))))
     found = found.assign(means=grouped["mean"].agg(list)).reset_index()
     halves = np.array([half_width(means) for means in found["means"]], dtype=float)  # None becomes NaN
@@ -107,22 +128,29 @@ def averaged(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def model_ids(frame: pd.DataFrame) -> list[str]:
-    """By run, of all that its model is told by."""
+    """Returns the id of each run's model.
+
+    It is a hash of the settings except the seed, and of OF_A_MODEL.
+    """
     columns = [name for name in frame if name in OF_A_MODEL or str(name).startswith(SETTINGS)]
     told = frame[columns].fillna("").astype(str)
-    # A fine-tuned student is of the one that it was made from too.
+    # A fine-tuned student also depends on the student that it started from.
     told["parent"] = frame["parent"].where(frame["kind"] == "finetune", "")
     return [f"{number:016x}" for number in pd.util.hash_pandas_object(told, index=False)]
 
 
 def differing(frame: pd.DataFrame) -> list[str]:
-    """The settings that are not the same for all these rows."""
+    """Returns the settings that differ between these rows."""
     names = [str(name) for name in frame if str(name).startswith(SETTINGS)]
     return [name for name in names if frame[name].nunique(dropna=False) > 1]
 
 
 def labels(models: pd.DataFrame) -> list[str]:
-    """Each model's student, and what tells those of one student apart: the variant, the trial's number, or up to two settings."""
+    """Returns a unique label for each model: its student and variant, and what else is needed.
+
+    Models with the same student get the trial's number, or up to two settings that differ, or the
+    backend. If labels are still equal, the start of the model's id is added.
+    """
     first = [f"{student} {variant}".strip() for student, variant in zip(models["student"], models["variant"], strict=True)]
     found = pd.Series(first, index=models.index)
     for _, part in models.groupby(found):
@@ -134,6 +162,7 @@ def labels(models: pd.DataFrame) -> list[str]:
 
 
 def _apart(models: pd.DataFrame) -> dict[int, str]:
+    """Returns what distinguishes models with the same student, by their index."""
     if models["trial"].notna().all():
         return {place: f"#{number:.0f}" for place, number in models["trial"].items()}
     names = differing(models)[:2]

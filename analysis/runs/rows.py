@@ -1,4 +1,7 @@
-"""One run of MLflow as a row of the table, or why it has none: pure, from its metrics, params and tags."""
+"""Converts one MLflow run to a row of the table, or gives the reason why it is left out.
+
+The functions are pure: they use only the run's metrics, params and tags.
+"""
 
 import re
 from datetime import datetime
@@ -8,23 +11,30 @@ from mkd import names
 from mkd.result import timed_backends
 
 STUDENTS = (names.KIND_DISTILL, names.KIND_FINETUNE, names.KIND_TRIAL, names.KIND_PROMOTE)
-"""The kind of a run that makes a student."""
+"""Kinds of runs that train a student."""
 SETTINGS = ("data.", "teacher.", "student.", "loss.", "train.", "finetune.", "whole")
-"""What the names of the settings begin with that a model's quality depends on, next to the seed."""
+"""Prefixes of the settings that a model's quality depends on, apart from the seed."""
 UNTOLD = {"PENDING": "not started", "SCHEDULED": "not started", "RUNNING": "not finished", "FAILED": "failed", "KILLED": "killed"}
-"""What a run is that is not FINISHED, in words."""
+"""MLflow's status of an unfinished run, in words."""
 TORCH = "torch"
+"""The backend that all scores are measured in."""
 HEADLINE = "b1-text-t1"
-"""The setting that latency is told of: one raw text on one thread (mkd/evaluation/speed.py)."""
+"""The setting of the latency: one raw text on one thread (mkd/evaluation/speed.py)."""
 ROW_BY_ROW = "row by row"
-"""How the rows of the selection split were drawn before a run said so."""
+"""How the selection split was drawn in runs without the tag `mkd.selection`."""
 
 Row = dict[str, object]
-"""A run's cells by column; those that are not known are left out. COLUMNS of analysis/runs/runs.py tells what they are."""
+"""Cells of a run by column; unknown ones are missing. COLUMNS in analysis/runs/runs.py explains
+them.
+"""
 
 
 class Record(NamedTuple):
-    """A run as it is read. artifacts, link: where its artifacts are, and its address in the MLflow UI."""
+    """An MLflow run as plain values.
+
+    artifacts: URI of its artifacts.
+    link: its address in the MLflow UI.
+    """
 
     run_id: str
     name: str
@@ -38,17 +48,21 @@ class Record(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """The backend and setting that a study has timed its trials in; empty: each run's own fastest."""
+    """The backend and setting that a study timed its trials in.
+
+    Empty: each run's own fastest backend.
+    """
 
     backend: str = ""
     setting: str = ""
 
 
 OWN = Asked()
+"""No study: each run has its own fastest backend."""
 
 
 def why_left_out(record: Record, asked: Asked = OWN) -> str:
-    """In words; empty where the run has a row."""
+    """Returns why the run is left out, or "" if it has a row."""
     kind, state = record.tags.get(names.TAG_KIND, ""), record.tags.get(names.TAG_STATE, "")
     if not kind:
         return f"not a run of this project (no tag {names.TAG_KIND})"
@@ -67,7 +81,7 @@ def why_left_out(record: Record, asked: Asked = OWN) -> str:
 
 
 def row(record: Record, asked: Asked = OWN) -> Row:
-    """The run's cells; only of one that is not left out."""
+    """Returns the cells of a run that is not left out."""
     metrics, params, tags = record.metrics, record.params, record.tags
     chosen = fastest(metrics, asked)
     assert chosen is not None, f"{record.run_id} has no speed"
@@ -108,29 +122,38 @@ def row(record: Record, asked: Asked = OWN) -> Row:
 
 
 def _quality(metrics: dict[str, float]) -> str:
-    """The metric that is a run's quality: on dev, or, where there is none, what its search went by; empty: neither."""
+    """Returns the metric that is a run's quality, or "".
+
+    This is the mean score on dev or, without one, the score of the search on selection.
+    """
     return next((name for name in (names.QUALITY_MEAN, names.SEARCH_QUALITY) if name in metrics), "")
 
 
 def tasks_of(metrics: dict[str, float]) -> list[str]:
-    """The tasks that a run has scores of, on dev or else on the rows set apart."""
+    """Returns the tasks that a run has scores of, on dev or else on the selection split."""
+    # A trial of a search may have scores on the selection split only.
     dev = [task for name in metrics if (task := names.task_of_score(name))]
     own = (name for name in metrics if name.startswith(names.SELECTION) and name != names.SELECTION_MEAN)
     return sorted(dev or (name.removeprefix(names.SELECTION) for name in own))
 
 
 def task_metrics(metrics: dict[str, float]) -> dict[str, list[str]]:
-    """By task the names of the metrics that its score is the mean of."""
+    """Returns by task the names of the metrics whose mean is its score."""
     found: dict[str, list[str]] = {}
     for name in metrics:
         parsed = names.parsed_quality(name)
+        # A score is no part of itself, and the calibration error is no part of any score.
         if parsed and parsed[1] not in (names.SCORE, names.CALIBRATION_ERROR):
             found.setdefault(parsed[0], []).append(parsed[1])
     return found
 
 
 def fastest(metrics: dict[str, float], asked: Asked = OWN) -> tuple[str, str] | None:
-    """Backend and setting with the least median for one text on one thread, of the backends that are offered."""
+    """Returns backend and setting with the lowest median latency for one text on one thread.
+
+    Only available backends count. With a study, its own backend and setting are used.
+    Returns None if the run has no such latency.
+    """
     if asked.setting:
         return asked if names.speed(asked.backend, asked.setting, names.P50) in metrics else None
     times = {backend: metrics.get(names.speed(backend, HEADLINE, names.P50)) for backend in timed_backends(metrics)}
@@ -139,7 +162,7 @@ def fastest(metrics: dict[str, float], asked: Asked = OWN) -> tuple[str, str] | 
 
 
 def batch_setting(metrics: dict[str, float], backend: str, setting: str) -> str:
-    """The setting of the most rows a call, else like `setting`: what the throughput is told of."""
+    """Returns the setting for the throughput: like `setting`, but with the most rows per call."""
     rest = setting.partition("-")[2]
     parsed = [found for name in metrics if (found := names.parsed_speed(name))]
     timed = [where for own, where, statistic in parsed if own == backend and statistic == names.ROWS_PER_S]
@@ -160,18 +183,26 @@ def _speed(metrics: dict[str, float], backend: str, setting: str) -> Row:
         "teacher_latency_ms": metrics.get(names.TEACHER + names.speed(TORCH, setting, names.P50)),
         "teacher_rows_per_s": metrics.get(names.TEACHER + names.speed(TORCH, batch, names.ROWS_PER_S)),
         "protocol": str(int(metrics.get(names.PROTOCOL, 1))),
+        # The worse of the student's timing and the teacher's counts.
         "busy_share": max(metrics.get(whose + names.BUSY_SHARE, 0.0) for whose in ("", names.TEACHER)),
     }
 
 
 def _bytes(metrics: dict[str, float], backend: str) -> float | None:
-    """Of the backend's file; where it was timed without one being kept, of the weights in float32 that it would hold."""
+    """Returns the size of the backend's file.
+
+    A backend may be timed without its file being kept. The size of the float32 weights is used
+    then.
+    """
     own = metrics.get(names.export(backend, names.BYTES))
     return metrics.get(names.SIZE_BYTES) if own is None and backend in (TORCH, "onnx") else own
 
 
 def _by_task(metrics: dict[str, float], tasks: list[str], split: str) -> Row:
-    """A column of each kind for each task; on dev only, but for the student's own scores and those that it is chosen by."""
+    """Returns the columns with one number a task.
+
+    Without scores on dev, there are only the student's scores on the selection split.
+    """
     scores = [names.quality(task) for task in tasks]
 
     def family(prefix: str) -> list[str]:
@@ -187,7 +218,7 @@ def _by_task(metrics: dict[str, float], tasks: list[str], split: str) -> Row:
 
 
 def suite(params: dict[str, str], tasks: list[str]) -> str:
-    """The source of the rows and the tasks, in words: only runs of one suite have scores that can be compared."""
+    """Returns source and tasks in words. Only scores of the same suite can be compared."""
     source = params.get("data.source", "unknown")
     if source == "demo":
         source += f" (seed {params.get('data.demo.seed', '?')}, {params.get('data.demo.dev_rows', '?')} dev rows)"
@@ -195,6 +226,6 @@ def suite(params: dict[str, str], tasks: list[str]) -> str:
 
 
 def machine(tags: dict[str, str]) -> str:
-    """The processor that a run's speed was measured on, and its cores."""
+    """Returns the processor and the number of cores that a run's speed was measured on."""
     cpu, cores = (tags.get(names.tag_hardware(name), "") for name in ("cpu", "cores"))
     return f"{cpu}, {cores} cores" if cpu and cores else cpu or "unknown machine"

@@ -1,8 +1,10 @@
-"""The only reader of MLflow: an experiment's or a study's finished runs as a table, and how many were left out, and why.
+"""Reads the finished runs of an experiment or a study from MLflow. No other module reads MLflow.
 
-runs = read("mkd")                    # or read(study="transformers"), from any tracking store
-runs.frame                            # pandas, one row a run: COLUMNS
-runs.left_out                         # {"no speed (...)": ["name of a run", ...]}
+Example:
+
+    runs = read("mkd")              # or read(study="transformers"), from any tracking store
+    runs.frame                      # pandas, one row a run: COLUMNS
+    runs.left_out                   # {"no speed (...)": ["name of a run", ...]}
 """
 
 import difflib
@@ -50,15 +52,18 @@ COLUMNS = {
     "whole": "whether it learnt from the rows of the selection split too, as text",
     "<setting>": "each setting of data, teacher, student, loss, train and finetune by its dotted name, as text",
 }  # fmt: skip
-"""What the columns of the table are; what a run does not have is NaN, None or empty."""
+"""Columns of the table. Unknown values are NaN, None or empty."""
 LOCAL = "http://127.0.0.1:5000"
-"""Where `mlflow ui` shows a store that is no server."""
+"""Address of `mlflow ui` for a local store."""
 PAGE = 500
-"""Runs that are asked for at once."""
+"""Runs per request."""
 
 
 class Study(NamedTuple):
-    """A search: the run that its trials are the children of, and what its study.json tells (empty where there is none yet)."""
+    """A search: the parent run of its trials.
+
+    info: the content of study.json; empty if the search has not ended.
+    """
 
     name: str
     run_id: str
@@ -67,7 +72,12 @@ class Study(NamedTuple):
 
 
 class Runs(NamedTuple):
-    """left_out: names of the runs that are not in the frame, by reason. metrics: by task of a run's id, those of its score."""
+    """The runs of an experiment or a study.
+
+    frame: one row a run, with COLUMNS.
+    left_out: names of the runs that are not in the frame, by reason.
+    metrics: by run id and task, the metrics whose mean is the task's score.
+    """
 
     frame: pd.DataFrame
     left_out: dict[str, list[str]]
@@ -79,10 +89,14 @@ class Runs(NamedTuple):
 
 
 def read(experiment: str = "", study: str = "", store: str = "") -> Runs:
-    """The runs of an experiment, of a study in it, or, without an experiment, of the study wherever it is.
+    """Reads the runs of an experiment, or of one study.
 
-    store: a tracking URI; empty: MLflow's own choice. Raises ValueError where there is no such experiment or study (names close
-    to it are told) or no run that can be drawn, ConnectionError where the store cannot be reached.
+    A study without an experiment is looked up in all experiments.
+
+    store: a tracking URI. Empty: MLflow's default.
+    Raises ValueError if there is no such experiment or study (the message suggests similar names),
+    or no run with quality and speed.
+    Raises ConnectionError if the store cannot be reached.
     """
     client = connect(store)
     try:
@@ -97,7 +111,10 @@ def read(experiment: str = "", study: str = "", store: str = "") -> Runs:
 
 
 def table(records: list[Record], store: str, place: Experiment, study: Study | None, where: str) -> Runs:
-    """Raises ValueError where no run is left."""
+    """Converts records to a table. Raises ValueError if no run is left.
+
+    where: which runs these are, for the error message.
+    """
     asked = Asked(study.info.get("backend", ""), study.info.get("setting", "")) if study else Asked()
     rows: list[Row] = []
     left_out: dict[str, list[str]] = {}
@@ -105,7 +122,7 @@ def table(records: list[Record], store: str, place: Experiment, study: Study | N
     for record in records:
         reason = why_left_out(record, asked)
         if record.tags.get(names.TAG_KIND) == names.KIND_REPORT:
-            continue  # it is of runs, and none itself
+            continue  # a report is not listed among the runs that were left out
         if reason:
             left_out.setdefault(reason, []).append(record.name)
         else:
@@ -118,7 +135,10 @@ def table(records: list[Record], store: str, place: Experiment, study: Study | N
 
 
 def connect(store: str = "") -> mlflow.MlflowClient:
-    """A client of the store. Raises ValueError for a database that is not there: asking would make it."""
+    """Returns a client of the store.
+
+    Raises ValueError for a SQLite file that does not exist, because a client would create it.
+    """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -130,7 +150,10 @@ def connect(store: str = "") -> mlflow.MlflowClient:
 
 
 def predictions(runs: Runs, run_ids: list[str]) -> dict[str, pd.DataFrame]:
-    """The answers for the dev rows that these runs have logged as predictions.parquet; those that have not are left out."""
+    """Returns the logged predictions on dev by run id.
+
+    Runs without predictions.parquet are left out.
+    """
     places = runs.frame.set_index("run_id")["artifacts"]
 
     def one(run_id: str) -> pd.DataFrame | None:
@@ -146,7 +169,7 @@ def predictions(runs: Runs, run_ids: list[str]) -> dict[str, pd.DataFrame]:
 
 
 def curves(runs: Runs, run_ids: list[str], metric: str = names.SELECTION_MEAN) -> dict[str, list[tuple[int, float]]]:
-    """A metric over the steps of these runs, as (step, value); those that have none are left out."""
+    """Returns a metric's values as (step, value) by run id. Runs without it are left out."""
     client = connect(runs.store)
 
     def one(run_id: str) -> list[tuple[int, float]]:
@@ -158,7 +181,7 @@ def curves(runs: Runs, run_ids: list[str], metric: str = names.SELECTION_MEAN) -
 
 
 def _place(client: mlflow.MlflowClient, experiment: str, study: str) -> tuple[Experiment, Study | None]:
-    """The experiment that is meant, and the study where one is asked for."""
+    """Returns the experiment, and the study if one is requested."""
     known = {one.name: one for one in _all_experiments(client)}
     if experiment and experiment not in known:
         raise ValueError(
@@ -171,7 +194,8 @@ def _place(client: mlflow.MlflowClient, experiment: str, study: str) -> tuple[Ex
     places = [known[experiment]] if experiment else list(known.values())
     searches = f"tags.`{names.TAG_KIND}` = '{names.KIND_SEARCH}'"
     parents = client.search_runs([one.experiment_id for one in places], searches, max_results=50_000)
-    named = {run.data.tags.get(names.TAG_STUDY, ""): run for run in reversed(parents)}  # of a name that there is twice the latest
+    # The newest study of a name wins.
+    named = {run.data.tags.get(names.TAG_STUDY, ""): run for run in reversed(parents)}
     if study not in named:
         inside = f"experiment {experiment!r} of " if experiment else ""
         raise ValueError(f"study is {study!r}: there is none in {inside}{client.tracking_uri}; allowed: {near(study, named)}")
@@ -181,12 +205,13 @@ def _place(client: mlflow.MlflowClient, experiment: str, study: str) -> tuple[Ex
 
 
 def near(name: str, known: dict[str, Any]) -> str:
-    """The known names that are close to one, or all of them."""
+    """Returns known names that are similar to a name, or all of them."""
     close = difflib.get_close_matches(name, known, 3, 0.5) or sorted(known)
     return ", ".join(repr(one) for one in close) or "none yet"
 
 
 def _all_experiments(client: mlflow.MlflowClient) -> Iterator[Experiment]:
+    """Yields all experiments of the store."""
     token: str | None = None
     while token != "":
         page = client.search_experiments(page_token=token)
@@ -195,6 +220,7 @@ def _all_experiments(client: mlflow.MlflowClient) -> Iterator[Experiment]:
 
 
 def _study_json(client: mlflow.MlflowClient, run: Run) -> dict[str, Any]:
+    """Returns the content of a search's study.json; empty if there is none."""
     try:
         file = mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/study.json", tracking_uri=client.tracking_uri)
     except (MlflowException, OSError):
@@ -205,7 +231,10 @@ def _study_json(client: mlflow.MlflowClient, run: Run) -> dict[str, Any]:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without Python's search for garbage, which takes over half of the time that MLflow needs for runs of many metrics."""
+    """Turns off Python's garbage collection.
+
+    It takes more than half of MLflow's time for runs with many metrics.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -216,7 +245,7 @@ def _uncollected() -> Iterator[None]:
 
 
 def _records(client: mlflow.MlflowClient, place: Experiment, wanted: str) -> Iterator[Record]:
-    """Runs of the experiment, the newest first."""
+    """Yields the runs of the experiment, newest first."""
     token: str | None = None
     while token != "":
         page = client.search_runs([place.experiment_id], wanted, max_results=PAGE, page_token=token)
@@ -226,7 +255,7 @@ def _records(client: mlflow.MlflowClient, place: Experiment, wanted: str) -> Ite
 
 
 def record(run: Run, store: str) -> Record:
-    """A run of MLflow's as plain values."""
+    """Converts an MLflow run to plain values."""
     info, path = run.info, f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     started = datetime.fromtimestamp(info.start_time / 1000, UTC)
     link = f"{store if store.startswith('http') else LOCAL}/{path}"

@@ -1,1 +1,1 @@
-"""What can be said of differences between models: seeds, and paired resamples of the dev rows."""
+"""Intervals of differences between models, over seeds and resampled dev rows."""

@@ -1,6 +1,8 @@
-"""What is known of a difference: the spread over seeds, and paired resamples of the dev rows.
+"""The uncertainty of a difference between models.
 
-Axes: B resamples, with the rows as they are before them [1 + B]; R rows; N models.
+It is estimated over seeds, and over paired resamples of the dev rows.
+
+Axes: B resamples, preceded by the original rows [1 + B]; R rows; N models.
 """
 
 import math
@@ -16,23 +18,33 @@ from analysis.statistics.resampled_metrics import METRICS
 from mkd.evaluation.intervals import TAIL, half_width
 
 RESAMPLES = 500
-"""How often the dev rows are drawn anew. The deviation of B resamples is off by 1 / sqrt(2 B) of itself, so that an interval's
-end moves by less than a tenth of the half width between 95 of 100 pairs of draws where 1.96 * sqrt(2) / sqrt(2 B) < 0.1: B > 384.
-There are some more, as that is told by a test.
+"""Number of resamples B of the dev rows. The standard deviation of B resamples has a relative
+error of 1 / sqrt(2 B). Two draws then differ at an interval's end by less than a tenth of the
+half width in 95 of 100 cases if 1.96 * sqrt(2) / sqrt(2 B) < 0.1, which gives B > 384. A test
+checks this, so there are some more.
 """
 ROW_QUANTILE = float(ndtri(TAIL))
-"""Of a normal distribution: an interval goes as many deviations to either side."""
+"""Quantile of the normal distribution: an interval extends this many standard deviations to each
+side.
+"""
 
 
 class Resampled(NamedTuple):
-    """A run's scores by task and their mean, each [1 + B]: on the rows as they are, then on each resample of them."""
+    """A run's scores by task, and their mean.
+
+    Each is an array [1 + B]: the score on the original rows, and on each resample.
+    """
 
     tasks: dict[str, np.ndarray]
     mean: np.ndarray
 
 
 class Measured(NamedTuple):
-    """One score of a model: its mean over the seeds, as in Resampled [1 + B], and each seed's on the rows as they are."""
+    """One score of a model.
+
+    rows: mean over the seeds, as in Resampled [1 + B].
+    seeds: each seed's score on the original rows.
+    """
 
     rows: np.ndarray
     seeds: dict[int, float]
@@ -46,9 +58,10 @@ class Scores(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Points by which one model is ahead of another, with the 95 % interval of them.
+    """How many points one model is ahead of another, with the 95 % interval.
 
-    seeds: of the side that has fewer. With one it is of two trained models' answers, and says nothing of their methods.
+    seeds: number of seeds of the side with fewer. With one seed, the difference is one of two
+        trained models, and says nothing about their methods.
     """
 
     points: float
@@ -58,29 +71,38 @@ class Difference(NamedTuple):
 
     @property
     def is_one(self) -> bool:
-        """Whether the interval excludes 0: else it is not to be called a difference."""
+        """Whether the interval excludes 0. Otherwise it must not be called a difference."""
         return self.low > 0 or self.high < 0
 
     @property
     def is_of_methods(self) -> bool:
-        """Whether what is said holds for other seeds too."""
+        """Whether the result also holds for other seeds."""
         return self.seeds > 1
 
 
 @lru_cache(maxsize=64)
 def counts(task: str, split: str, rows: int) -> np.ndarray:
-    """How often each row of a split is in each resample [R, 1 + B]; the same for whichever model is asked of it."""
+    """Returns how often each row of a split is in each resample [R, 1 + B].
+
+    The draw depends on task, split and number of rows alone. All models are therefore resampled
+    alike, which makes their differences paired.
+    """
+    # crc32 rather than hash(), which differs between processes.
     draw = np.random.default_rng([zlib.crc32(f"{task}/{split}".encode()), rows])
+    # The counts of a bootstrap resample follow a multinomial distribution.
     drawn = draw.multinomial(rows, np.full(rows, 1 / rows), size=RESAMPLES)
     return np.ascontiguousarray(np.concatenate([np.ones((1, rows)), drawn]).T)
 
 
 Answers = dict[tuple[str, str], dict[str, np.ndarray]]
-"""By task and split the columns label, prediction and teacher, row by row."""
+"""By task and split, the columns label, prediction and teacher, one value a row."""
 
 
 def answers_of(predictions: pd.DataFrame) -> Answers:
-    """A run's predictions.parquet by task and split, its rows in their order: those of different runs are drawn together."""
+    """Converts a run's predictions.parquet to arrays by task and split, in the order of the rows.
+
+    The fixed order is needed for paired resamples of different runs.
+    """
     columns = {name: predictions[name].to_numpy(np.float64) for name in ("label", "prediction", "teacher")}
     rows = predictions["row"].to_numpy()
     found: Answers = {}
@@ -91,22 +113,28 @@ def answers_of(predictions: pd.DataFrame) -> Answers:
 
 
 def resampled(answers: Answers, metrics: dict[str, list[str]], column: str = "prediction") -> Resampled:
-    """The scores of one column.
+    """Computes the scores of one column on all resamples.
 
-    metrics: by task, as quality/<task>/<metric> names them: a metric's name, and after it the split's suffix.
+    metrics: by task, names as in quality/<task>/<metric>: the metric, followed by the suffix of its
+        split.
     """
     tasks = {task: np.mean([_score(answers, task, name, column) for name in names], axis=0) for task, names in metrics.items()}
     return Resampled(tasks, np.mean(list(tasks.values()), axis=0))
 
 
 def _score(answers: Answers, task: str, name: str, column: str) -> np.ndarray:
+    """Returns one metric of a task on all resamples [1 + B]."""
     metric, split = parted(name)
     part = answers[task, split]
     return METRICS[metric](counts(task, split, len(part["label"])), part["label"], part[column])
 
 
 def parted(name: str) -> tuple[str, str]:
-    """`accuracy_mismatched` as metric and suffix of the split: `accuracy`, `_mismatched`. Raises ValueError for no metric."""
+    """Splits `accuracy_mismatched` into metric and split suffix: `accuracy`, `_mismatched`.
+
+    Raises ValueError for an unknown metric.
+    """
+    # The longest name first: one metric's name may start with another's.
     for metric in sorted(METRICS, key=len, reverse=True):
         if name == metric or name.startswith(f"{metric}_"):
             return metric, name.removeprefix(metric)
@@ -114,7 +142,7 @@ def parted(name: str) -> tuple[str, str]:
 
 
 def over_seeds(runs: dict[int, Resampled]) -> Scores:
-    """One model's scores, by the seeds of its runs."""
+    """Combines one model's runs, by seed."""
 
     def measured(values: dict[int, np.ndarray]) -> Measured:
         return Measured(np.mean(list(values.values()), axis=0), {seed: float(value[0]) for seed, value in values.items()})
@@ -125,12 +153,14 @@ def over_seeds(runs: dict[int, Resampled]) -> Scores:
 
 
 def difference(left: Measured, right: Measured) -> Difference:
-    """left less right, with the 95 % interval that holds both what other dev rows and what other seeds would change.
+    """Returns left less right, with a 95 % interval that covers both dev rows and seeds.
 
-    Each source alone would give an interval; the squares of their half widths are added (MOVER, Zou and Donner 2008). Of the
-    seeds it is the t interval, paired where both sides have the same ones, else that of each side. A t interval of the summed
-    variances with Satterthwaite's degrees of freedom errs far too often with two or three seeds, as a small variance among two
-    seeds makes it trust the rows. With one seed a side the interval is of the rows alone: of these two trained models.
+    Each source alone gives an interval. The squares of their half widths are added (MOVER, Zou and
+    Donner 2008). For seeds it is the t interval: paired if both sides have the same seeds,
+    otherwise one for each side. A t interval of the summed variances with Satterthwaite's degrees
+    of freedom errs far too often with two or three seeds, because a small variance of two seeds
+    makes it trust the rows. If a side has one seed, the interval covers the rows alone, and is
+    about these two trained models.
     """
     less = left.rows - right.rows
     squared = (ROW_QUANTILE * less[1:].std(ddof=1)) ** 2 + _of_seeds(left.seeds, right.seeds)
@@ -139,7 +169,10 @@ def difference(left: Measured, right: Measured) -> Difference:
 
 
 def _of_seeds(left: dict[int, float], right: dict[int, float]) -> float:
-    """The squared half width of the difference's interval over seeds; 0 where a side has one, which tells nothing of it."""
+    """Returns the squared half width of the difference's interval over seeds.
+
+    It is 0 if a side has one seed, which has no spread.
+    """
     if min(len(left), len(right)) < 2:
         return 0.0
     paired = left.keys() == right.keys()
@@ -148,9 +181,14 @@ def _of_seeds(left: dict[int, float], right: dict[int, float]) -> float:
 
 
 def rows_apart(scores: list[np.ndarray]) -> np.ndarray:
-    """The standard deviation over resampled rows of the difference of each two scores, each [1 + B]; [N, N]."""
+    """Returns the standard deviation of the difference of every two scores over resamples [N, N].
+
+    scores: one array [1 + B] a model.
+    """
     centred = np.stack([score[1:] - score[1:].mean() for score in scores])
     covariance = centred @ centred.T / (centred.shape[1] - 1)
     own = np.diag(covariance)
+    # var(a - b) = var(a) + var(b) - 2 cov(a, b). Rounding may make it slightly negative for equal
+    # scores.
     apart: np.ndarray = np.sqrt(np.maximum(own[:, None] + own[None] - 2 * covariance, 0.0))
     return apart

@@ -1,7 +1,9 @@
-"""The metrics of mkd/tasks/metrics.py over many resamples of the rows at once: a row counts as often as it was drawn.
+"""The metrics of mkd/tasks/metrics.py on many resamples of the rows at once.
 
-Axes: R rows, B resamples, C classes, G groups of equal values. counts_RB: how often each row is in each resample. All metrics are
-in points from 0 to 100, or -100 to 100, and equal those of mkd/tasks/metrics.py on the rows written out (tests/test_weighted.py).
+A row is weighted by how often it was drawn. Axes: R rows, B resamples, C classes, G groups of equal
+values. counts_RB holds how often each row is in each resample. All metrics are in points from 0 to
+100, or -100 to 100. They equal those of mkd/tasks/metrics.py on the repeated rows
+(tests/test_weighted.py).
 """
 
 from collections.abc import Callable
@@ -10,28 +12,37 @@ import numpy as np
 
 
 def accuracy(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
-    """Share of rows where both are equal, times 100 [B]."""
+    """Returns the share of rows with equal label and prediction, times 100 [B]."""
     right_1R = (labels_R == predictions_R)[None].astype(np.float64)
     shares_B: np.ndarray = _sums(right_1R, counts_RB)[0] / counts_RB.sum(0)
     return 100 * shares_B
 
 
 def f1(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
-    """F1 of class 1 against the rest, times 100 [B]; 0 where neither side has a row of it."""
+    """Returns F1 of class 1, times 100 [B].
+
+    It is 0 if neither labels nor predictions contain the class.
+    """
     scores_CB, _ = _f1_of_classes(confusion(counts_RB, labels_R == 1, predictions_R == 1, 2))
     score_B: np.ndarray = 100 * scores_CB[1]
     return score_B
 
 
 def macro_f1(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
-    """Mean of the classes' F1, times 100 [B], over the classes that a resample has among labels or predictions."""
+    """Returns the mean F1 of the classes, times 100 [B].
+
+    Only classes that a resample has among labels or predictions count.
+    """
     scores_CB, present_CB = _f1_of_classes(_confusion(counts_RB, labels_R, predictions_R))
     mean_B: np.ndarray = scores_CB.sum(0) / present_CB.sum(0)
     return 100 * mean_B
 
 
 def matthews(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
-    """Matthews' correlation for any number of classes, times 100 [B]; 0 where labels or predictions are constant."""
+    """Returns the Matthews correlation for any number of classes, times 100 [B].
+
+    It is 0 if labels or predictions are constant.
+    """
     table_CCB = _confusion(counts_RB, labels_R, predictions_R)
     labels_CB, predicted_CB, rows_B = table_CCB.sum(1), table_CCB.sum(0), table_CCB.sum((0, 1))
     together_B = np.trace(table_CCB) * rows_B - (labels_CB * predicted_CB).sum(0)
@@ -39,14 +50,20 @@ def matthews(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndar
 
 
 def pearson(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
-    """Linear correlation, times 100 [B]; 0 where labels or predictions are constant."""
+    """Returns the Pearson correlation, times 100 [B].
+
+    It is 0 if labels or predictions are constant.
+    """
     left_R, right_R = _standard(labels_R), _standard(predictions_R)
     sums_5B = _sums(np.stack([left_R, right_R, left_R * right_R, left_R**2, right_R**2]), counts_RB)
     return 100 * _correlation(sums_5B / counts_RB.sum(0))
 
 
 def spearman(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
-    """Correlation of the ranks, times 100 [B], equal values sharing their mean rank; 0 where either side is constant."""
+    """Returns Spearman's rank correlation, times 100 [B].
+
+    It is 0 if labels or predictions are constant. Equal values share their mean rank.
+    """
     left_RB, right_RB = _ranks(counts_RB, labels_R), _ranks(counts_RB, predictions_R)
     sums = [
         np.einsum("rb,rb->b", counts_RB, left_RB),
@@ -66,12 +83,19 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] =
     "pearson": pearson,
     "spearman": spearman,
 }
-"""By the name that mkd/tasks/metrics.py has for it: function of counts, labels and predictions (class indices, or scores)."""
+"""By name as in mkd/tasks/metrics.py: functions of counts, labels and predictions (class indices
+or scores).
+"""
 
 
 def confusion(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray, classes: int) -> np.ndarray:
-    """How many rows of each resample have a label and a prediction [C, C, B]."""
+    """Returns the confusion matrices of all resamples [C, C, B].
+
+    The first axis is the label, the second the prediction.
+    """
     cells_R = labels_R.astype(np.int64) * classes + predictions_R.astype(np.int64)
+    # Rows are sorted by cell, so that one reduceat sums all counts of a cell. It is faster than a
+    # loop over cells.
     order = np.argsort(cells_R, kind="stable")
     found_KB = np.zeros((classes**2, counts_RB.shape[1]))
     starts = np.flatnonzero(np.diff(cells_R[order], prepend=-1))
@@ -80,48 +104,64 @@ def confusion(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.nda
 
 
 def _sums(values_KR: np.ndarray, counts_RB: np.ndarray) -> np.ndarray:
-    """Sums over each resample's rows [K, B], by one thread: for products this small others cost more than they bring."""
+    """Returns sums over each resample's rows [K, B].
+
+    einsum uses one thread. For products of this size, more threads cost more than they gain.
+    """
     found: np.ndarray = np.einsum("kr,rb->kb", values_KR, counts_RB)
     return found
 
 
 def _confusion(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
+    """Returns the confusion matrices with as many classes as labels and predictions need."""
     return confusion(counts_RB, labels_R, predictions_R, int(max(labels_R.max(), predictions_R.max())) + 1)
 
 
 def _f1_of_classes(table_CCB: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each class's F1 [C, B], 0 where it has no row, and where it has one [C, B]."""
+    """Returns each class's F1 [C, B], 0 if it has no row, and whether it has one [C, B]."""
     either_CB = table_CCB.sum(0) + table_CCB.sum(1)
     right_CB = np.diagonal(table_CCB).T
+    # The maximum avoids 0 / 0 for a class without rows.
     return 2 * right_CB / np.maximum(either_CB, 1), either_CB > 0
 
 
 def _standard(values_R: np.ndarray) -> np.ndarray:
-    """With mean 0 and, where they differ, spread 1 over all rows, so that sums of squares keep their digits."""
+    """Standardises values over all rows, so that sums of squares keep their precision."""
     values_R = values_R.astype(np.float64) - values_R.mean(dtype=np.float64)
     return values_R / (values_R.std() or 1.0)
 
 
 def _correlation(means_5B: np.ndarray) -> np.ndarray:
-    """Pearson's [B], from the means of left, right, left * right, left^2, right^2."""
+    """Returns the Pearson correlation [B].
+
+    means_5B: means of left, right, left * right, left^2, right^2.
+    """
     left_B, right_B, product_B, squared_left_B, squared_right_B = means_5B
     return _ratio(product_B - left_B * right_B, squared_left_B - left_B**2, squared_right_B - right_B**2)
 
 
 def _ratio(together_B: np.ndarray, left_B: np.ndarray, right_B: np.ndarray) -> np.ndarray:
-    """Covariance over the root of both variances [B]; 0 where either is no more than rounding leaves of one that is 0."""
+    """Returns the covariance divided by the root of both variances [B].
+
+    It is 0 if either variance is 0 within rounding.
+    """
+    # Values are standardised, ranks or counts: a variance that is not 0 is far above 1e-9.
     known_B = (left_B > 1e-9) & (right_B > 1e-9)
     spread_B = np.sqrt(np.where(known_B, left_B * right_B, 1.0))
     return np.where(known_B, together_B, 0.0) / spread_B
 
 
 def _ranks(counts_RB: np.ndarray, values_R: np.ndarray) -> np.ndarray:
-    """The rank of each row's value among a resample's rows, as a share of them less a half [R, B]; equal ones share the mean."""
+    """Returns each value's rank within each resample [R, B].
+
+    Ranks are divided by the number of rows, less 0.5. Equal values share their mean rank.
+    """
     values_G, group_R = np.unique(values_R, return_inverse=True)
     order = np.argsort(group_R, kind="stable")
     counts_GB = counts_RB[order]
     if len(values_G) < len(values_R):
         counts_GB = np.add.reduceat(counts_GB, np.flatnonzero(np.diff(group_R[order], prepend=-1)), axis=0)
+    # The mean rank of a group of equal values is its last rank less (count - 1) / 2.
     ranks_GB = (counts_GB.cumsum(0) + (1 - counts_GB) / 2) / counts_RB.sum(0) - 0.5
     shares_RB: np.ndarray = ranks_GB[group_R]
     return shares_RB

@@ -1,1 +1,1 @@
-"""What works on Spark: a corpus labelled, a search."""
+"""Spark: labels a corpus with a model, and runs the trials of a search."""

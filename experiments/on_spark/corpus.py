@@ -1,6 +1,6 @@
-"""Texts in Parquet and a logged model's answers to them, by MLflow's Spark UDF of the model, in Parquet again.
+"""Labels a corpus of texts in Parquet with a logged model, by MLflow's Spark UDF.
 
-What is wrong with the settings is told before Spark starts, and pyspark is imported then: it is the extra `spark`.
+Settings are checked before Spark starts. pyspark is the extra `spark`, and is imported only then.
 """
 
 import importlib.util
@@ -31,18 +31,22 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 ANSWERS = {"label": "string", "score": "double", "probabilities": "array<double>", "error": "string"}
+"""Fields of a prediction, with their Spark types."""
 LOGITS = {"logits": "array<double>"}
-"""What the logged model answers, with the types of Spark."""
+"""The field that replaces them with label.logits."""
 NOTHING = ("None", "nan")
-"""What MLflow's UDF makes of a missing string, in a batch of rows that has others."""
+"""What MLflow's UDF returns for a missing string if other rows of the batch have one."""
 OF_A_PROCESS = {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
-"""Environment of Spark's processes: one core each, for torch and for the tokenizer, and no word of each model that is loaded."""
+"""Environment of Spark's processes. Torch and the tokenizer use one thread each, and the
+progress of loading a model is not printed.
+"""
 
 
 def check(config: LabelConfig, student: Path) -> list[str]:
-    """The corpus's text columns, one or two. student: the folder of the model that is to answer.
+    """Checks the settings of a labelling, and returns the names of the corpus's text columns.
 
-    Raises ValueError for an unknown task, a corpus or a column that is missing, and an output that is there.
+    student: the folder of the model.
+    Raises ValueError for an unknown task, a missing corpus or column, and an output that exists.
     """
     tasks = json.loads((student / "config.json").read_text())["tasks"]
     if config.task not in tasks:
@@ -56,7 +60,7 @@ def check(config: LabelConfig, student: Path) -> list[str]:
 
 
 def check_spark() -> None:
-    """Raises ValueError without what Spark needs."""
+    """Raises ValueError if pyspark or Java is missing."""
     if importlib.util.find_spec("pyspark") is None:
         raise ValueError("pyspark is not installed; allowed: with the extra that brings it, pip install 'mkd[spark]'")
     if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
@@ -64,6 +68,11 @@ def check_spark() -> None:
 
 
 def _check_columns(config: LabelConfig, texts: list[str]) -> None:
+    """Raises ValueError if the corpus or one of its columns does not fit.
+
+    The corpus has to be Parquet. Its columns must exist, have the right types, and not be
+    overwritten.
+    """
     path = config.corpus
     try:
         data = pa.dataset.dataset(path, format="parquet", partitioning="hive")
@@ -77,6 +86,7 @@ def _check_columns(config: LabelConfig, texts: list[str]) -> None:
         if name not in names:
             raise ValueError(f"label.corpus {path}: no column {name!r}; there are: {listed(names)}")
         found = data.schema.field(name).type
+        # Dictionary encoding, as of pandas' categories, is a matter of storage.
         found = found.value_type if pa.types.is_dictionary(found) else found
         right = pa.types.is_integer(found) if name in numbers else pa.types.is_string(found) or pa.types.is_large_string(found)
         if not right:
@@ -89,18 +99,23 @@ def _check_columns(config: LabelConfig, texts: list[str]) -> None:
 
 @contextmanager
 def session(master: str, setting: str = "label.master") -> Iterator["SparkSession"]:
-    """Spark, quiet and, on this machine alone, deaf to all others. Raises ValueError, naming the setting, where it cannot."""
+    """Opens a Spark session with little output. A local one listens on this machine only.
+
+    setting: the name of the setting that holds `master`, for error messages.
+    Raises ValueError, naming the setting, if Spark cannot start.
+    """
     settings: dict[str, Any] = {
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),
-        "spark.log.level": "FATAL",  # an error comes back as an exception, and is told once
-        "spark.sql.caseSensitive": "true",  # as the columns were checked
+        "spark.log.level": "FATAL",  # errors are reported once, as exceptions
+        "spark.sql.caseSensitive": "true",  # column names were checked that way
     } | {f"spark.executorEnv.{name}": value for name, value in OF_A_PROCESS.items()}
     if master.startswith("local"):
         settings |= dict.fromkeys(("spark.driver.bindAddress", "spark.driver.host"), "127.0.0.1")
         os.environ |= {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
     with warnings.catch_warnings():
-        # Of pandas that passes between Spark and the model nothing but columns of strings, numbers and lists is used.
+        # Only columns of strings, numbers and lists pass between Spark and the model, so the
+        # warning does not apply.
         warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
         from pyspark.sql import SparkSession
 
@@ -114,7 +129,12 @@ def session(master: str, setting: str = "label.master") -> Iterator["SparkSessio
 
 @contextmanager
 def told_in_a_line(what: str) -> Iterator[None]:
-    """Turns Spark's errors, which hold the traces of Python and of Java, into a ValueError with what went wrong."""
+    """Converts Spark's errors to a ValueError of one line.
+
+    Spark's own messages contain whole traces of Python and Java.
+
+    what: the start of the message.
+    """
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
@@ -125,12 +145,16 @@ def told_in_a_line(what: str) -> Iterator[None]:
 
 
 def write_answers(spark: "SparkSession", config: LabelConfig, model: Path, texts: list[str], aside: Path) -> dict[str, float]:
-    """Writes label.output, as a whole or not at all, and tells `label/...`: rows, errors among them, seconds and rows a second.
+    """Writes label.output completely or not at all, and returns the metrics `label/...`.
 
-    model: MLflow's folder of it. texts: as `check` gives them. aside: a folder beside the output, which is gone in the end.
+    These are rows, rows with errors, seconds, and rows per second.
+
+    model: MLflow's folder of the model.
+    texts: the result of `check`.
+    aside: a temporary folder next to the output, which is removed at the end.
     """
     begin = time.perf_counter()
-    shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(aside, ignore_errors=True)  # left over from a process that was killed
     try:
         with told_in_a_line(f"label.corpus {config.corpus}"):
             frame = spark.read.parquet(_uri(Path(config.corpus)))
@@ -140,6 +164,7 @@ def write_answers(spark: "SparkSession", config: LabelConfig, model: Path, texts
             seconds = time.perf_counter() - begin
             written = spark.read.parquet(_uri(aside))
             rows, errors = written.count(), 0 if config.logits else written.where("error is not null").count()
+        # With logits, there is a single part, and the output is this file and not a folder.
         os.rename(next(aside.glob("part-*")) if config.logits else aside, config.output)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -148,15 +173,20 @@ def write_answers(spark: "SparkSession", config: LabelConfig, model: Path, texts
 
 
 def _answered(spark: "SparkSession", config: LabelConfig, model: Path, frame: "DataFrame", texts: list[str]) -> "DataFrame":
-    """The corpus with the answers beside each row; of logits what teacher.sources reads, in one part."""
+    """Returns the corpus with the predictions as new columns.
+
+    With label.logits, it has the columns that teacher.sources reads, in one part.
+    """
     from pyspark.sql import functions as F
 
     types = LOGITS if config.logits else ANSWERS
     result = ", ".join(f"{name} {kind}" for name, kind in types.items())
     params = {"task": config.task, "logits": config.logits}
-    logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)  # it warns of what `local` means
+    # It warns that `local` uses this environment, which is intended.
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)
     answer = mlflow.pyfunc.spark_udf(spark, str(model), result_type=result, env_manager="local", params=params)
-    # A file of one row group is one part however large it is: spread, every core has as many rows as the others.
+    # Spark reads a file with one row group as one part, whatever its size. Repartitioning gives
+    # every core the same number of rows.
     parts = max(frame.rdd.getNumPartitions(), spark.sparkContext.defaultParallelism)
     kept = [name for name in frame.columns if not config.logits or name in COLUMNS]
     spread = frame.select(*dict.fromkeys([*kept, *texts])).repartition(parts)
@@ -169,18 +199,23 @@ def _answered(spark: "SparkSession", config: LabelConfig, model: Path, frame: "D
 
 
 def _check_whole(frame: "DataFrame", texts: list[str]) -> None:
+    """Raises ValueError if a text or a row number is missing."""
     for name in ("split", "row", *texts):
         if missing := frame.where(frame[name].isNull()).count():
             raise ValueError(f"label.corpus: {missing:,} rows have no {name}; allowed for label.logits: none")
 
 
 def _uri(path: Path) -> str:
-    """Not the name alone, which Spark might look up on another file system."""
+    """Returns a file URI. Spark might look up a plain path in another file system."""
     return f"file://{path.resolve()}"
 
 
 def _reason(message: str) -> str:
-    """The error that a trace of Python ends in, else the one that Spark has a name for, else the first line."""
+    """Returns the line of a Spark error that says what went wrong.
+
+    This is the error that ends a Python trace, or else the last line with one of Spark's error
+    classes, or else the first line.
+    """
     lines = [line for line in message.splitlines() if line and not line[0].isspace()]
     traces = [place for place, line in enumerate(lines[:-1]) if "Traceback (most recent call last)" in line]
     named = [line for line in lines if re.search(r"\[[A-Z_]+(\.[A-Z_]+)*\]", line)]

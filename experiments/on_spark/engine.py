@@ -1,21 +1,30 @@
-"""A search on Spark: the trials are made by its Python workers, and the study is kept in MLflow, beside the runs of its trials.
+"""A search on Spark: its Python workers run the trials, and the study is stored in MLflow.
 
     python -m experiments.search --config experiments/configs/search.yaml --search.engine spark --search.master local[2]
 
-pyspark (the extra `spark`) and Java are needed. A cluster's machines need this project's environment, the data, a tracking server
-in MLFLOW_TRACKING_URI, and a `cache` that all of them see. It is MLflow's MlflowSparkStudy, whose storage is an experiment of its
-own, `STUDY (optuna)`, as a metric more on one of its runs would spoil it. Seen with MLflow 3.17 and Optuna 5.0:
+pyspark (the extra `spark`) and Java are required. On a cluster, the machines need this project's
+environment, the data, a tracking server in MLFLOW_TRACKING_URI, and a `cache` folder that all of
+them share. The study is MLflow's MlflowSparkStudy. Its storage is a separate experiment, `STUDY
+(optuna)`, because an additional metric on one of its runs would corrupt it. Observed with MLflow
+3.17 and Optuna 5.0:
 
-- Reading the study takes four calls of the tracking store for each of its trials: a second by trial 40, in SQLite on busy cores.
-  A trial reads it when it is drawn and at each evaluation. TPE would read it for each setting that is searched (20 s by trial 40
-  with 12 settings), and so is told not to mind trials at work (`constant_liar=False`).
-- What Spark's workers draw, where there are two or more, is random whatever the seed; of one worker it follows from the seed.
-- Trials of two workers may have the same number, in names and tags: it is a place in a list that both write to.
-- Each worker has its share of the trials from the start: the first that is done waits for the others.
-- There are no heartbeats: a trial whose worker has died is left out, its run ends FAILED, and the same command makes another in
-  its place. It is one command at a time: a second one from another machine would take the first one's trials for dead.
-- On a cluster, what a lost machine was at is begun anew by Spark as a whole: there may be more trials than were asked for.
-- A study has a thousand trials at most, a trial 200 scores, and the space 8,000 characters, as MLflow reads and stores no more.
+- Reading the study takes four calls to the tracking store for each of its trials: one second at
+  trial 40, in SQLite on busy cores. A trial reads the study when it is drawn and at each
+  evaluation. By default, TPE would read it for each searched setting (20 s at trial 40 with 12
+  settings). Therefore it ignores running trials (`constant_liar=False`).
+- With two or more Spark workers, sampling is random whatever the seed. With one worker, it follows
+  from the seed.
+- Trials of two workers may have the same number in names and tags, because the number is a position
+  in a list that both write to.
+- Each worker gets its share of the trials at the start. The first worker to finish waits for the
+  others.
+- There are no heartbeats. A trial whose worker has died is removed from the study, its run is
+  FAILED, and the same command runs another trial instead. Only one command may run at a time: a
+  second one on another machine would treat the first one's trials as dead.
+- On a cluster, Spark restarts the whole share of a lost machine. There may be more trials than
+  requested.
+- A study has at most 1,000 trials, a trial 200 scores, and the space 8,000 characters, because
+  MLflow reads and stores no more.
 """
 
 import json
@@ -46,19 +55,23 @@ from mkd.storage.run_folder import differences
 from mkd.storage.store import key_of
 
 ABOUT = "about.json"
-"""What of a study must not change, as a file of its run: a tag would be too short."""
+"""The settings of a study that must not change, as an artifact of its run. A tag would be too
+short.
+"""
 MOST_TRIALS = 1000
-"""So many runs MLflow gives at once, and its storage does not ask for more."""
+"""Maximum number of trials. MLflow returns at most this many runs in one request, and its
+storage makes only one request.
+"""
 MOST_CHARACTERS = 8000
-"""Of a tag of MLflow."""
+"""Maximum length of an MLflow tag."""
 MOST_SCORES = 200
-"""So many fit in a tag, with their steps."""
+"""Maximum number of scores that fit in a tag with their steps."""
 LOOK_SECONDS = 3
-"""So often the trials that have ended are counted."""
+"""Seconds between two updates of the progress bar."""
 
 
 def check(config: Search, space: Space) -> None:
-    """Raises ValueError without pyspark or Java, and for what MLflow's storage of a study has no room for."""
+    """Raises ValueError if pyspark or Java is missing, or if MLflow's storage is too small."""
     corpus.check_spark()
     own, scores = config.search.trials, config.train.steps // config.train.eval_every
     if own > MOST_TRIALS:
@@ -77,12 +90,15 @@ def check(config: Search, space: Space) -> None:
 
 
 def experiment(config: SearchConfig) -> str:
-    """The name of the experiment that the study is kept in."""
+    """Returns the name of the experiment that stores the study."""
     return f"{config.study} (optuna)"
 
 
 def check_known(config: SearchConfig, told: dict[str, Any]) -> None:
-    """Raises ValueError, with what is different, where there is a study of this name of another search. told: as in `opened`."""
+    """Raises ValueError, with the differences, if the study exists and belongs to another search.
+
+    told: the result of `study.about`.
+    """
     with connected():
         client = mlflow.MlflowClient()
         found = client.get_experiment_by_name(experiment(config))
@@ -95,29 +111,34 @@ def check_known(config: SearchConfig, told: dict[str, Any]) -> None:
 
 
 def opened(config: Search, told: dict[str, Any]) -> optuna.Study:
-    """The study of this name, which is made where there is none. told: as `study.about` gives it."""
+    """Opens the study of this name, and creates it if it does not exist.
+
+    told: the result of `study.about`.
+    """
     search = config.search
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with connected():
         client = mlflow.MlflowClient()
         found = client.get_experiment_by_name(experiment(search))
         store = MlflowStorage(found.experiment_id if found else client.create_experiment(experiment(search)))
-        if store.get_study_id_by_name_if_exists(search.study):  # Optuna would make another one of the same name
+        # Without this check, Optuna would create a second study with the same name.
+        if store.get_study_id_by_name_if_exists(search.study):
             known = optuna.load_study(study_name=search.study, storage=store)
         else:
             directions = [study.OBJECTIVES[name] for name in search.objectives]
             known = optuna.create_study(study_name=search.study, storage=store, directions=directions)
-        if not client.list_artifacts(str(known._study_id)):  # to MLflow a study is a run
+        if not client.list_artifacts(str(known._study_id)):  # in MLflow, a study is a run
             client.log_dict(str(known._study_id), told, ABOUT)
     return known
 
 
 def crew(job: Job, optuna_study: optuna.Study) -> None:
-    """Has Spark's workers make the trials that are missing, and shows how far they are."""
+    """Runs the missing trials on Spark's workers, with a progress bar."""
     search, store = job.config.search, optuna_study._storage
     assert isinstance(store, MlflowStorage), "it is opened here"
     with _alone(job):
         _leave_out_lost(optuna_study)
+        # Lost trials have been removed by now, so every remaining trial has ended.
         ended = len(optuna_study.get_trials(deepcopy=False))
         if ended >= search.trials:
             return
@@ -137,29 +158,31 @@ def crew(job: Job, optuna_study: optuna.Study) -> None:
 
 
 def _trial(objective: Objective, trial: optuna.Trial) -> list[float]:
-    """One trial, in a Python worker of Spark."""
+    """Runs one trial in a Python worker of Spark."""
     trials.as_worker(objective.job.tracking)
     return objective(lambda: None, trial)
 
 
 def _end_of_row(since: float, optuna_study: optuna.Study, trial: FrozenTrial) -> None:
-    """Ends a worker's share where as many trials in a row have failed as end a search."""
+    """Ends a worker's share if too many trials in a row have failed."""
     if trial.state == TrialState.FAIL and study.first_failure(study.counted(optuna_study), since) is not None:
-        optuna_study._stop_flag = True  # its own stop() knows no loop but Optuna's
+        optuna_study._stop_flag = True  # study.stop() works only in Optuna's own loop
 
 
 def _sampler(config: Search, ended: int) -> BaseSampler:
-    """What draws, from the seed and the trials that there are: MlflowSparkStudy seeds it anew in each of several workers.
+    """Returns a sampler that depends on the seed and the number of existing trials.
 
-    It can't be `Seeded`, as two workers may have the same number.
+    With several workers, MlflowSparkStudy reseeds it in each of them. `Seeded` does not work here,
+    because two workers may have the same trial number.
     """
+    # The number of trials is included so that a resumed search does not repeat its first draws.
     seed = int(key_of({"seed": config.seed, "trials": ended})[:8], 16)
     return TPESampler(seed=seed, constant_liar=False) if config.search.sampler == "tpe" else RandomSampler(seed)
 
 
 @contextmanager
 def _alone(job: Job) -> Iterator[None]:
-    """Raises ValueError where another command here is at the study."""
+    """Raises ValueError if another command on this machine is running the study."""
     folder = Path(job.config.cache) / "studies"
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{key_of({'storage': job.tracking, 'study': job.config.search.study})}.lock"
@@ -173,7 +196,7 @@ def _alone(job: Job) -> Iterator[None]:
 
 
 def _leave_out_lost(optuna_study: optuna.Study) -> None:
-    """Closes the runs of the trials that nobody is at, and takes these out of the study."""
+    """Ends the runs of trials whose workers have died, and removes these trials."""
     for trial in optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         trials.close_lost(trial)
         mlflow.MlflowClient().delete_run(str(trial._trial_id))
@@ -181,7 +204,7 @@ def _leave_out_lost(optuna_study: optuna.Study) -> None:
 
 @contextmanager
 def _told(optuna_study: optuna.Study, config: SearchConfig) -> Iterator[None]:
-    """Shows meanwhile how many trials have ended."""
+    """Shows the number of trials that have ended while the body runs."""
     over = threading.Event()
 
     def show(told: Callable[[int, str, float], None]) -> None:

@@ -1,1 +1,1 @@
-"""Optuna's studies: what is searched, how trials are drawn, made, pruned and compared."""
+"""Optuna studies: search space, workers, pruning, results, and ablations."""

@@ -1,4 +1,4 @@
-"""Variants of a setting beside each other over seeds: their statistics, a table, and a picture."""
+"""An ablation's comparison of variants over seeds: statistics, table and picture."""
 
 import statistics
 from typing import NamedTuple
@@ -15,10 +15,14 @@ ONE_SEED = "one seed says nothing of the variants"
 
 
 class Row(NamedTuple):
-    """One variant over the seeds; scores are in points. What needs two seeds at least is None where there is one.
+    """One variant over all seeds, with scores in points. With one seed, sd and half are None.
 
-    mean, sd: of the mean score over tasks, sd with n - 1. differences: to the first variant, seed by seed; their mean and half
-    the width of its 95 % t interval. tasks: each task's mean score. seconds: of the student's training, mean.
+    mean, sd: of the mean score over tasks, sd with n - 1.
+    difference: mean of `differences`.
+    half: half the width of its 95 % t interval.
+    differences: to the first variant, seed by seed.
+    tasks: each task's mean score.
+    seconds: mean training time of the student.
     """
 
     variant: str
@@ -32,13 +36,18 @@ class Row(NamedTuple):
 
 
 def compare(metrics: dict[str, list[dict[str, float]]]) -> list[Row]:
-    """metrics: by variant, the first one first, the final metrics of its trials, seed by seed in the same order for all."""
+    """Computes the rows of all variants.
+
+    metrics: by variant, the final metrics of its trials, in the same order of seeds for all
+        variants. The first variant is the reference.
+    """
     first = [found[names.QUALITY_MEAN] for found in next(iter(metrics.values()))]
     return [_row(variant, found, first) for variant, found in metrics.items()]
 
 
 def _row(variant: str, found: list[dict[str, float]], first: list[float]) -> Row:
     means = [trial[names.QUALITY_MEAN] for trial in found]
+    # Paired by seed: what a seed does to all variants alike cancels out.
     differences = [mean - other for mean, other in zip(means, first, strict=True)]
     scores = {task: name for name in found[0] if (task := names.task_of_score(name))}
     return Row(
@@ -58,13 +67,13 @@ def _sd(values: list[float]) -> float | None:
 
 
 def summary(rows: list[Row]) -> dict[str, float]:
-    """`mean/<variant>` and `difference/<variant>`, as they are logged."""
+    """Returns the metrics that are logged: `mean/<variant>` and `difference/<variant>`."""
     means = {names.variant_mean(row.variant): row.mean for row in rows}
     return means | {names.variant_difference(row.variant): row.difference for row in rows}
 
 
 def lines(rows: list[Row]) -> list[str]:
-    """The table in Markdown, a row a variant."""
+    """Returns the table in Markdown, one row a variant."""
     first, seeds = rows[0], len(rows[0].differences)
     header = ["variant", "mean", "sd", "difference", "95 % interval", *first.tasks, "training s"]
     body = [[row.variant, f"{row.mean:.2f}", _shown(row.sd), *_beside(row, first)] for row in rows]
@@ -83,7 +92,11 @@ def _shown(value: float | None) -> str:
 
 
 class Info(NamedTuple):
-    """What the picture shows, from top to bottom, the first variant left out: differences in points, seed by seed."""
+    """The numbers of the picture, from top to bottom, without the first variant.
+
+    halves: half widths of the 95 % t intervals, 0 if unknown.
+    differences: in points, seed by seed.
+    """
 
     first: str
     variants: list[str]
@@ -93,7 +106,7 @@ class Info(NamedTuple):
 
 
 def info(rows: list[Row]) -> Info:
-    """The picture's numbers; an interval that is not known is drawn as none."""
+    """Computes the picture's numbers. An unknown interval is drawn with width 0."""
     others = rows[1:]
     halves = [row.half or 0.0 for row in others]
     return Info(
@@ -102,7 +115,7 @@ def info(rows: list[Row]) -> Info:
 
 
 def draw(info: Info) -> Figure:
-    """A line a variant: small dots are seeds, the large one their mean with its 95 % t interval."""
+    """Draws one line a variant: small dots for seeds, and their mean with its 95 % t interval."""
     figure = Figure(figsize=(8, 1.4 + 0.34 * len(info.variants)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""What a search has found: its front as a table and a picture, and what is left of it in the study's run."""
+"""The results of a search: tables, a picture, and what is logged to the study's run."""
 
 import math
 from collections import Counter
@@ -24,17 +24,25 @@ from mkd.export.backends import TORCH
 from mkd.pipeline import Ready
 
 COLOURS = {"transformer": "#0072b2", "bilstm": "#d55e00", "bag": "#009e73"}
-"""Of Okabe and Ito's palette, which the colour-blind can tell apart; as in the report (analysis/charts/style.py)."""
+"""Colours of the student kinds, from Okabe and Ito's palette, which colour-blind readers can
+tell apart. They are those of the report (analysis/charts/style.py).
+"""
 
 LEAST = "always the most frequent class"
-"""What has the least quality that counts in a hypervolume: below it there is nothing worth having."""
+"""What defines the lowest quality that counts in a hypervolume. A worse model is useless."""
 
 
 MILLISECONDS = "ms: median for one text on one thread, tokenising included; times faster: than the teacher in torch, likewise"
+"""Explains the units below the table."""
 
 
 class Point(NamedTuple):
-    """A finished trial. quality: on the selection split, dev: on dev, both in points; latency in ms of the search's backend."""
+    """A finished trial.
+
+    quality: on the selection split.
+    dev: on dev; both in points.
+    latency_ms: in the search's backend.
+    """
 
     number: int
     name: str
@@ -47,11 +55,16 @@ class Point(NamedTuple):
 
 
 class Found(NamedTuple):
-    """All that a search has found. states: how many trials ended so. hypervolume: after each finished trial, in their order.
+    """The results of a search.
 
-    reference: where it is measured from, the points that always the most frequent class has on the selection split, at the
-    teacher's latency; without a teacher that runs here, at the slowest trial's. other_seconds: of a trial, its mean time outside
-    of its measuring, training and scoring.
+    states: number of trials by the way in which they ended.
+    hypervolume: after each finished trial, in the order in which they finished.
+    reference: the corner that the hypervolume is measured from. Its quality is the score on the
+        selection split of a model that always predicts the most frequent class. Its latency is the
+        teacher's or, if the teacher was not timed, that of the slowest trial.
+    other_seconds: mean time of a trial outside measuring, training and scoring; NaN without own
+        trials.
+    teacher: latency in ms and mean score on dev, or None if either is unknown.
     """
 
     points: list[Point]
@@ -63,8 +76,10 @@ class Found(NamedTuple):
 
 
 def found_by(optuna_study: optuna.Study, ready: Ready, teacher_speed: dict[str, float], setting: str) -> Found:
-    """What the study's trials come to, those that were taken over from another study among them."""
+    """Computes the results from the study's trials, including those copied from another study."""
     ended = studies.ended(optuna_study)
+    # The hypervolume follows the order in which trials finished, which is not that of their
+    # numbers.
     done = sorted(
         ((t, told) for t, told in ended if t.state == TrialState.COMPLETE),
         key=lambda pair: pair[0].datetime_complete or 0,
@@ -84,21 +99,24 @@ def found_by(optuna_study: optuna.Study, ready: Ready, teacher_speed: dict[str, 
 
 
 def _point(trial: FrozenTrial, told: Outcome, on_front: bool) -> Point:
+    """Returns a completed trial as a point."""
     assert told.dev is not None, "a complete trial has been scored"
     costs = told.costs
     return Point(trial.number, told.name, told.run, costs["quality"], told.dev, costs["latency"], costs["bytes"], on_front)
 
 
 def _other_seconds(trial: FrozenTrial, told: Outcome) -> float:
+    """Returns the time of a trial outside measuring, training and scoring."""
     assert trial.duration is not None, "it has ended"
     return trial.duration.total_seconds() - sum(told.seconds.values())
 
 
 def lines(found: Found) -> list[str]:
-    """The front as a table in Markdown, the fastest first, and how the trials ended."""
+    """Returns the front as a Markdown table, fastest first, and a line on how the trials ended."""
     rows = [["on the front", "selection", "dev", "ms", "times faster", "MB"]]
     for point in sorted((p for p in found.points if p.on_front), key=lambda p: p.latency_ms):
         faster = f"{found.teacher[0] / point.latency_ms:.1f}" if found.teacher else ""
+        # the last word is the latency, which has its own column
         name = " ".join(point.name.split(" ")[:-1])
         sizes = [f"{point.latency_ms:.3g}", faster, f"{point.num_bytes / 1e6:.2f}"]
         rows.append([name, f"{point.quality:.1f}", f"{point.dev:.1f}", *sizes])
@@ -112,14 +130,21 @@ def lines(found: Found) -> list[str]:
 
 
 def busy_notes(optuna_study: optuna.Study, teacher_speed: dict[str, float]) -> list[str]:
-    """What has to be said of times that were measured while other work had a part of the core."""
+    """Returns warnings about times that were measured while other work used the processor core."""
     busy = [told for _, told in studies.ended(optuna_study) if told.costs.get("busy_share", 0.0) > MOST_BUSY]
     trials = [f"{len(busy)} trials were timed on a busy machine: their milliseconds are too many"] if busy else []
     return busy_note(teacher_speed) + trials
 
 
 class Info(NamedTuple):
-    """What the picture shows. kinds: by student kind, latency, quality, and whether on the front; teacher: latency and score."""
+    """The numbers of the picture.
+
+    kinds: by student kind, latency, quality and whether on the front.
+    steps: latency and quality of the front.
+    labels: the same with the trials' names.
+    teacher: latency and score.
+    axis: label of the latency.
+    """
 
     kinds: dict[str, list[tuple[float, float, bool]]]
     steps: list[tuple[float, float]]
@@ -129,9 +154,13 @@ class Info(NamedTuple):
 
 
 def info(found: Found, axis: str) -> Info:
-    """The picture's numbers. axis: what latency is measured in."""
+    """Computes the picture's numbers.
+
+    axis: backend and setting that latency was measured in.
+    """
     kinds: dict[str, list[tuple[float, float, bool]]] = {}
     for point in found.points:
+        # A trial's name is `t012 KIND-SIZE LOSS LATENCY`.
         kind = point.name.split(" ")[1].split("-")[0]
         kinds.setdefault(kind, []).append((point.latency_ms, point.quality, point.on_front))
     steps = sorted((p.latency_ms, p.quality) for p in found.points if p.on_front)
@@ -140,7 +169,10 @@ def info(found: Found, axis: str) -> Info:
 
 
 def draw(info: Info) -> Figure:
-    """Quality on the selection split against latency: a dot a trial, those that are beaten pale, the front joined."""
+    """Draws quality on the selection split against latency, and joins the points of the front.
+
+    Trials that are not on the front are pale.
+    """
     figure = Figure(figsize=(8, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
@@ -150,6 +182,7 @@ def draw(info: Info) -> Figure:
         for on_front, alpha in ((True, 1.0), (False, 0.3)):
             chosen = [(x, y) for x, y, on in points if on == on_front]
             if chosen:
+                # Each kind has one entry in the legend, also if none of its trials is on the front.
                 label = kind if on_front or not any(on for _, _, on in points) else None
                 xs, ys = zip(*chosen, strict=True)
                 axes.scatter(xs, ys, s=46, color=COLOURS.get(kind, "#4d4d4d"), alpha=alpha, label=label, zorder=2)
@@ -172,7 +205,10 @@ def draw(info: Info) -> Figure:
 def conclude(
     config: Search, optuna_study: optuna.Study, ready: Ready, teacher_speed: dict[str, float], setting: str, seconds: float
 ) -> None:
-    """Leaves what was found in the study's run, marks the runs of its front, and prints it. seconds: that the trials took."""
+    """Logs the results to the study's run, tags the runs on the front, and prints the results.
+
+    seconds: the time that the trials took.
+    """
     found = found_by(optuna_study, ready, teacher_speed, setting)
     shares = studies.importances(optuna_study, list(config.search.objectives))
     axis = f"{config.search.backend}, {setting}"
@@ -189,7 +225,7 @@ def conclude(
 def told_of(
     config: Search, optuna_study: optuna.Study, found: Found, shares: dict[str, dict[str, float]], setting: str
 ) -> dict[str, Any]:
-    """All of the study as JSON holds it, as the charts read it."""
+    """Returns the whole study as JSON values, which the report's charts read."""
     rows = []
     for trial, told in studies.ended(optuna_study):
         rows.append({

@@ -1,11 +1,19 @@
-"""When a trial is stopped before its end: others that are at least as fast are far ahead of it at the same step.
+"""Pruning: stops a trial if others that are at least as fast are far ahead at the same step.
 
-Optuna's pruners know a single objective. Here, as in multi-objective successive halving (Schmucker et al. 2021), a trial is held
-against those that it would have to beat: a slower one may be better, and so says nothing.
+Optuna's pruners support a single objective only. As in multi-objective successive halving
+(Schmucker et al. 2021), a trial is compared only with the trials that it would have to beat, which
+are those with at most its latency. A slower trial may well be better, which is no evidence against
+this one.
 
-What is promised is this: none that is on the front at a step is stopped at it, and one that is stopped would have had to gain
-more than the margin after that step to end on the front, as one that is at least as fast ends no worse than it was then. (Where
-that one was stopped itself, there is another that is as fast and further ahead.) One that would have gained as much is lost.
+Guarantees:
+
+- A trial that is on the Pareto front at a step is not stopped at that step.
+- A stopped trial would have had to gain more than the margin after that step to end on the front.
+  The reason is that a score never falls (it is the best so far), so the rival ends at least as high
+  as it was at that step. If the rival was itself stopped, there is another trial that is as fast
+  and further ahead.
+
+A trial that would have gained that much is lost.
 """
 
 import math
@@ -15,30 +23,46 @@ from experiments.settings import PruningConfig
 
 
 class Progress(NamedTuple):
-    """A trial on its way or at its end. latency_ms: of its student. scores: on the selection split, in points, by step."""
+    """The progress of a trial that is running or finished.
+
+    latency_ms: of its student.
+    scores: by step, mean score on the selection split in points.
+    """
 
     latency_ms: float
     scores: dict[int, float]
 
     def best(self, step: int) -> float:
-        """The best score up to a step, which is what the weights have that are kept; -inf before the first."""
+        """Returns the best score up to a step, or -inf before the first evaluation.
+
+        The training keeps the weights of the best step, so this is the score of the kept weights.
+        """
         return max((score for at, score in self.scores.items() if at <= step), default=-math.inf)
 
 
 def lead(own: Progress, others: list[Progress], step: int) -> float:
-    """By how many points the best of those that are at least as fast is ahead at the step; -inf where there is none.
+    """Returns the lead in points of the best rival at the step, or -inf without a rival.
 
-    It is 0 or less for a trial that is on the front at this step.
+    Rivals are the trials that are at least as fast. The lead is 0 or less for a trial that is on
+    the front at this step.
     """
     rivals = [other.best(step) for other in others if other.latency_ms <= own.latency_ms]
     return max(rivals, default=-math.inf) - own.best(step)
 
 
 def is_due(step: int, steps: int, pruning: PruningConfig) -> bool:
-    """Whether a trial of so many steps may be stopped at this one: the warm-up is over, and it is not the last."""
+    """Returns whether a trial may be stopped at this step.
+
+    This is so after the warm-up and before the last step.
+
+    steps: the number of steps of the whole training.
+    """
     return pruning.warmup * steps <= step < steps
 
 
 def is_behind(own: Progress, others: list[Progress], step: int, steps: int, pruning: PruningConfig) -> bool:
-    """Whether the trial is to be stopped at the step, of `steps` that it would take."""
+    """Returns whether the trial has to be stopped at the step.
+
+    steps: the number of steps of the whole training.
+    """
     return is_due(step, steps, pruning) and lead(own, others, step) > pruning.margin

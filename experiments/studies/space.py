@@ -1,14 +1,15 @@
-"""What a search may choose: settings by their dotted names, each with a range, a list of choices, or task weights.
+"""The search space: settings by their dotted names, with a range, choices, or task weights.
 
-    train.learning_rate: {low: 5e-4, high: 1e-2, log: true}     # a range; of whole numbers where both ends are
+    train.learning_rate: {low: 5e-4, high: 1e-2, log: true}     # a range; integers if both ends are
     loss.hard_weight_end: [null, 1.0]                           # choices
-    train.sampling.weights: simplex                             # a weight a task, all of them together 1
+    train.sampling.weights: simplex                             # one weight a task, with sum 1
     student.kind:
-      choices:                                                  # choices with a space of their own below them
+      choices:                                                  # choices with nested spaces
         bag: {student.hidden: [32, 64]}
         bilstm: {student.hidden: {low: 32, high: 160, step: 32}}
 
-A setting below a choice is known to Optuna as `student.hidden:bag`: other choices may have other ranges of it.
+Optuna names a setting below a choice `student.hidden:bag`, because other choices may give it other
+ranges.
 """
 
 import math
@@ -22,16 +23,26 @@ from experiments import cli
 from experiments.settings import Distill
 
 SIMPLEX = "simplex"
+"""The value of a setting that holds one weight a task."""
 LEAST = 1e-6
-"""Of the draws that weights are made of: -log(u) is finite and above 0."""
+"""Lower end of the draws u that weights are made from; the upper end is 1 - LEAST. It keeps
+-log(u) finite and above 0.
+"""
 GROUPS = ("data.", "teacher.", "student.", "loss.", "train.")
+"""Prefixes of the settings that can be searched."""
 
 Settings = dict[str, Any]
-"""Values by the settings' dotted names."""
+"""Values by the dotted names of their settings."""
 
 
 class Leaf(NamedTuple):
-    """One setting that is searched. name: Optuna's. below: by the choice that opens it, the space below; tasks: of weights."""
+    """One setting that is searched.
+
+    name: Optuna's name.
+    kind: its distribution, or None for weights.
+    below: the nested space of each choice.
+    tasks: the tasks of weights, else empty.
+    """
 
     setting: str
     name: str
@@ -44,7 +55,10 @@ Space = tuple[Leaf, ...]
 
 
 def parse(given: dict[str, Any], tasks: list[str], path: tuple[str, ...] = ()) -> Space:
-    """The space that search.space describes. Raises ValueError naming the setting that is wrong, and what is allowed."""
+    """Parses search.space.
+
+    Raises ValueError that names the invalid setting and the allowed values.
+    """
     return tuple(_leaf(str(setting), spec, tasks, path) for setting, spec in given.items())
 
 
@@ -57,6 +71,8 @@ def _leaf(setting: str, spec: Any, tasks: list[str], path: tuple[str, ...]) -> L
         return Leaf(setting, name, None, {}, tuple(tasks))
     if isinstance(spec, list):
         return Leaf(setting, name, _choices(where, spec), {})
+    # {choices: ...} is the only form whose choices open nested spaces. The path of choices becomes
+    # part of Optuna's names below.
     if isinstance(spec, dict) and spec.keys() == {"choices"} and _with_spaces(spec["choices"]):
         below = {choice: parse(own or {}, tasks, (*path, str(choice))) for choice, own in spec["choices"].items()}
         return Leaf(setting, name, _choices(where, list(below)), below)
@@ -88,6 +104,7 @@ def _range(where: str, low: Any, high: Any, log: Any = False, step: Any = None) 
         raise ValueError(
             f"{where} goes from {low} to {high} by {step}, log {log}; allowed: log above 0 without step, step above 0"
         )
+    # Optuna would lower a high end that the steps do not meet.
     steps = 0 if step is None else (high - low) / step
     if abs(steps - round(steps)) > 1e-8:
         raise ValueError(f"{where} goes from {low} to {high} by {step}; allowed: a high end that steps from the low one meet")
@@ -101,9 +118,10 @@ def _is_number(value: Any) -> bool:
 
 
 def suggest(trial: BaseTrial, space: Space) -> Settings:
-    """The settings of a trial, drawn setting by setting.
+    """Draws the settings of a trial.
 
-    Weights are w_i = -log(u_i) / sum_j -log(u_j) with u uniform, that is Dirichlet(1, ..., 1): even on the simplex.
+    Weights are w_i = -log(u_i) / sum_j -log(u_j) with uniform u, which is Dirichlet(1, ..., 1): the
+    uniform distribution on the simplex.
     """
     found: Settings = {}
     for leaf in space:
@@ -117,6 +135,7 @@ def suggest(trial: BaseTrial, space: Space) -> Settings:
 
 
 def _suggest(trial: BaseTrial, name: str, kind: BaseDistribution) -> Any:
+    """Draws one value from its distribution."""
     if isinstance(kind, CategoricalDistribution):
         return trial.suggest_categorical(name, kind.choices)
     if isinstance(kind, IntDistribution):
@@ -126,12 +145,12 @@ def _suggest(trial: BaseTrial, name: str, kind: BaseDistribution) -> Any:
 
 
 def _draws(leaf: Leaf) -> list[tuple[str, str]]:
-    """Each task and Optuna's name of the draw that its weight is made of."""
+    """Returns each task with Optuna's name of the draw that its weight is made from."""
     return [(task, f"{leaf.name}.{task}") for task in leaf.tasks]
 
 
 def kinds(space: Space) -> dict[str, BaseDistribution]:
-    """All that Optuna may know of the space, by its names."""
+    """Returns the distributions of the whole space, by Optuna's names."""
     found: dict[str, BaseDistribution] = {}
     for leaf in space:
         draws = {name: FloatDistribution(LEAST, 1 - LEAST) for _, name in _draws(leaf)}
@@ -142,7 +161,10 @@ def kinds(space: Space) -> dict[str, BaseDistribution]:
 
 
 def params_of(space: Space, settings: Settings) -> dict[str, Any]:
-    """What Optuna calls these settings; what they leave out is left out. Raises ValueError for one that is not in the space."""
+    """Converts settings to Optuna's params. Settings that are missing stay missing.
+
+    Raises ValueError for a setting or a value that is not in the space.
+    """
     params, used = _params(space, settings)
     for setting in settings.keys() - used:
         raise ValueError(f"{setting} is {settings[setting]!r}; allowed: settings that search.space has beside the others")
@@ -150,6 +172,7 @@ def params_of(space: Space, settings: Settings) -> dict[str, Any]:
 
 
 def _params(space: Space, settings: Settings) -> tuple[dict[str, Any], set[str]]:
+    """Returns Optuna's params, and the settings that were converted."""
     params: dict[str, Any] = {}
     used: set[str] = set()
     for leaf in space:
@@ -169,13 +192,15 @@ def _params(space: Space, settings: Settings) -> tuple[dict[str, Any], set[str]]
 
 
 def holds(kind: BaseDistribution, value: Any) -> bool:
-    """Whether the value is one of the choices, or lies in the range."""
+    """Returns whether the value is one of the choices, or lies in the range."""
     if isinstance(kind, CategoricalDistribution):
         return value in kind.choices
+    # Optuna has no public method for this.
     return _is_number(value) and bool(kind._contains(kind.to_internal_repr(value)))
 
 
 def _told(kind: BaseDistribution) -> str:
+    """Returns the allowed values in words, for error messages."""
     if isinstance(kind, CategoricalDistribution):
         return f"one of {list(kind.choices)}"
     assert isinstance(kind, IntDistribution | FloatDistribution), "a leaf is a choice or a range"
@@ -183,7 +208,11 @@ def _told(kind: BaseDistribution) -> str:
 
 
 def _draws_of(leaf: Leaf, weights: Any) -> dict[str, float]:
-    """Draws that make these weights: -log(u) is 1 in the mean, as of even draws, or less where the largest were out of range."""
+    """Returns draws that give these weights.
+
+    This inverts w = -log(u) / sum. The scale of -log(u) is free: its mean is 1, as for uniform
+    draws, or less if the largest weight would otherwise leave the range of u.
+    """
     known = isinstance(weights, dict) and weights.keys() == set(leaf.tasks)
     if not known or not all(_is_number(weight) and weight >= 0 for weight in weights.values()) or not sum(weights.values()):
         raise ValueError(
@@ -194,9 +223,9 @@ def _draws_of(leaf: Leaf, weights: Any) -> dict[str, float]:
 
 
 def check(space: Space, config: Distill) -> None:
-    """Raises ValueError, naming the setting, where the config refuses an end of a range or a choice.
+    """Raises ValueError, naming the setting, if the config refuses a choice or an end of a range.
 
-    Each is tried with the least of everything else that is searched beside it.
+    Each value is tried with the smallest values of all other searched settings.
     """
     tried: list[Settings] = []
     for setting, settings in _probes(space, {}):
@@ -210,6 +239,7 @@ def check(space: Space, config: Distill) -> None:
 
 
 def _probes(space: Space, outer: Settings) -> Iterator[tuple[str, Settings]]:
+    """Yields each setting with the settings to try for each of its choices or ends."""
     for leaf in space:
         for value in _ends(leaf):
             settings = outer | least(space, {leaf.setting: value})
@@ -218,7 +248,10 @@ def _probes(space: Space, outer: Settings) -> Iterator[tuple[str, Settings]]:
 
 
 def least(space: Space, chosen: Settings | None = None) -> Settings:
-    """The low end of each range and the first of all choices, but where they are `chosen`; weights are even."""
+    """Returns the low end of each range, the first of all choices, and equal weights.
+
+    chosen: values that replace these.
+    """
     found: Settings = {}
     for leaf in space:
         value = (chosen or {}).get(leaf.setting, _ends(leaf)[0])
@@ -227,7 +260,11 @@ def least(space: Space, chosen: Settings | None = None) -> Settings:
 
 
 def corners(space: Space) -> list[Settings]:
-    """Settings of the candidates among which the cheapest is, in whatever it costs: the smallest size with every other choice."""
+    """Returns settings among which the cheapest candidate must be, for every kind of cost.
+
+    Sizes have their cheapest value. Every other choice of the student is combined with every other
+    one.
+    """
     found: list[Settings] = [{}]
     for leaf in space:
         ways = [{leaf.setting: value} | below for value in _cheapest(leaf) for below in corners(_below(leaf, value))]
@@ -236,27 +273,33 @@ def corners(space: Space) -> list[Settings]:
 
 
 def _cheapest(leaf: Leaf) -> list[Any]:
+    """Returns the values of a setting that may belong to the cheapest candidate."""
     ends = _ends(leaf)
     if leaf.below:
         return ends
     if not leaf.setting.startswith("student."):
-        return ends[:1]  # what it says has no part in the cost
+        return ends[:1]  # it has no effect on the cost
     numbers = [end for end in ends if _is_size(leaf, end)]
-    least = max if leaf.setting == "student.min_count" else min  # the higher the floor, the fewer words have embeddings
+    # A higher min_count leaves fewer words with embeddings.
+    least = max if leaf.setting == "student.min_count" else min
     return [*(end for end in ends if not _is_size(leaf, end)), *([least(numbers)] if numbers else [])]
 
 
 def _is_size(leaf: Leaf, value: Any) -> bool:
-    """Whether it is one of several numbers of which the smaller one costs less; embeddings of width 0 are as wide as `hidden`."""
+    """Returns whether the value is a number of which the smaller one costs less.
+
+    student.embedding=0 is an exception: it means that embeddings are as wide as student.hidden.
+    """
     return _is_number(value) and (value != 0 or leaf.setting != "student.embedding")
 
 
 def _below(leaf: Leaf, value: Any) -> Space:
+    """Returns the nested space that the value opens."""
     return leaf.below.get(value, ()) if leaf.below else ()
 
 
 def _ends(leaf: Leaf) -> list[Any]:
-    """The choices, or both ends of the range; of weights even ones."""
+    """Returns the choices, or both ends of a range, or equal weights."""
     if leaf.kind is None:
         return [dict.fromkeys(leaf.tasks, 1.0)]
     if isinstance(leaf.kind, CategoricalDistribution):

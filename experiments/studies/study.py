@@ -1,4 +1,4 @@
-"""A search as an Optuna study: where it is kept, how its trials are drawn, and what they tell of themselves."""
+"""A search as an Optuna study: its storage, its sampler, its trials and their results."""
 
 import json
 import warnings
@@ -37,28 +37,38 @@ OBJECTIVES: dict[str, Direction] = {
     "parameters": "minimize",
     "flops": "minimize",
 }
+"""What a search can optimise, and in which direction."""
 ABOUT, RUN = "about", "run"
-"""What of a study must not change, and the id of its MLflow run: user attributes of the study."""
+"""User attributes of a study: the settings that must not change, and the id of its MLflow run."""
 RUN_OF_TRIAL, PROGRESS, RESULT, FIRST = "run", "progress", "result", "first"
-"""User attributes of a trial: the id of its MLflow run, how far it is, what came of it, and the number that it had at first."""
+"""User attributes of a trial: the id of its MLflow run, its scores so far, its result
+(`Outcome`), and its first number, which it keeps when it is retried.
+"""
 OF_QUALITY = ("loss.", "train.")
-"""What the names of the settings begin with that a student's costs do not depend on."""
+"""Prefixes of the settings that have no effect on a student's costs."""
 FROM = "from"
-"""The study and number that a trial was taken over from."""
+"""User attribute of a trial that was copied from another study: `STUDY/NUMBER`."""
 AGAIN = "again"
-"""With a trial's number, an attribute of the study: why another trial was put in its place."""
+"""Prefix of user attributes of a study: `again/NUMBER` says why the trial with this number was
+replaced.
+"""
 DIED, STOPPED = "its worker died", "its worker was stopped"
+"""Reasons why a trial was replaced."""
 CONNECT = {"connect_timeout": 5}
-"""Seconds that a server has to answer in."""
+"""Connection settings of a database server: it has to answer within 5 seconds."""
 FAILURES = 5
-"""So many failures in a row end a search."""
+"""A search ends after this many failures in a row."""
 
 Retried = Callable[[FrozenTrial], None]
-"""Told of a trial whose worker has died."""
+"""Called with a trial whose worker has died."""
 
 
 class Seeded(BaseSampler):
-    """Draws a trial by the seed and its number alone, so that a study that was stopped draws as one that was not."""
+    """Samples each trial with a seed made of the search's seed and the trial's number alone.
+
+    A study that was stopped and resumed therefore draws the same as one that was not. With several
+    workers, TPE also depends on which trials have finished by then.
+    """
 
     def __init__(self, config: SearchConfig, seed: int) -> None:
         self.config, self.seed = config, seed
@@ -67,6 +77,7 @@ class Seeded(BaseSampler):
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         seed = int(np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0])
         self.own = TPESampler(seed=seed) if self.config.sampler == "tpe" else RandomSampler(seed)
+        # A sampler that is made anew for each trial has no state that a restart could lose.
         self.own.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -88,9 +99,10 @@ class Seeded(BaseSampler):
 
 @contextmanager
 def reached(config: SearchConfig) -> Iterator[None]:
-    """Raises ConnectionError, naming search.storage, where it cannot be reached or is none.
+    """Raises ConnectionError, naming search.storage, if the storage cannot be reached.
 
-    OSError is of a file's folder that cannot be made, ValueError of a port that is no number.
+    Invalid storages are included: OSError covers a folder that cannot be created, ValueError a port
+    that is not a number.
     """
     try:
         yield
@@ -100,7 +112,10 @@ def reached(config: SearchConfig) -> Iterator[None]:
 
 
 def storage(config: SearchConfig, retried: Retried = lambda trial: None) -> RDBStorage:
-    """The storage, made where it is a file that is not there. A trial whose worker has died is retried once."""
+    """Opens the storage of a study, and creates a SQLite file that does not exist.
+
+    A trial whose worker has died is retried once, and `retried` is called with it.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def stale(study: optuna.Study, trial: FrozenTrial) -> None:
@@ -108,6 +123,8 @@ def storage(config: SearchConfig, retried: Retried = lambda trial: None) -> RDBS
         put_back(study, trial, DIED)
 
     local = _is_file(config)
+    # SQLite waits up to 60 s for another writer. A server may close idle connections, so they are
+    # checked before use.
     engine = {"connect_args": {"timeout": 60} if local else CONNECT, "pool_pre_ping": not local}
     beat = config.heartbeat_seconds
     with warnings.catch_warnings(), reached(config), locked(config):
@@ -117,12 +134,17 @@ def storage(config: SearchConfig, retried: Retried = lambda trial: None) -> RDBS
         )
         if local:
             listen(store.engine, "connect", _write_ahead)
+            # Connections that were opened before the listener existed have SQLite's default
+            # settings.
             store.engine.dispose()
         return store
 
 
 def _write_ahead(connection: DBAPIConnection, record: object) -> None:
-    """Has SQLite write a log that it need not wait for: a trial writes some thirty times."""
+    """Makes SQLite write to a log without waiting for the disk.
+
+    A trial writes about thirty times.
+    """
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
@@ -130,12 +152,17 @@ def _write_ahead(connection: DBAPIConnection, record: object) -> None:
 
 
 def _is_file(config: SearchConfig) -> bool:
+    """Returns whether the storage is a SQLite file."""
     return config.storage.startswith("sqlite:///")
 
 
 @contextmanager
 def locked(config: SearchConfig) -> Iterator[None]:
-    """One process at a time makes or begins a study, on whichever machine; PostgreSQL frees the lock with the connection."""
+    """Lets only one process at a time create or fill a study, across machines.
+
+    A SQLite file has a lock file next to it. PostgreSQL has an advisory lock, which it releases
+    when the connection closes.
+    """
     if not _is_file(config):
         engine = create_engine(config.storage, connect_args=CONNECT, poolclass=NullPool)
         with engine.connect() as connection:
@@ -149,8 +176,13 @@ def locked(config: SearchConfig) -> Iterator[None]:
 
 
 def put_back(study: optuna.Study, trial: FrozenTrial, why: str) -> None:
-    """Has a trial that came to no end of its own made once more with the same settings; one whose worker died, only once."""
+    """Queues a copy of an unfinished trial with the same settings.
+
+    why: DIED or STOPPED. A trial whose worker died is retried only once, because the trial itself
+        may be what kills its worker. A stopped trial is retried every time.
+    """
     attributes = study.user_attrs
+    # The reasons why earlier copies of this trial were replaced.
     before = [attributes.get(f"{AGAIN}/{number}") for number in trial.system_attrs.get("retry_history", [])]
     if why == DIED and DIED in before:
         return
@@ -161,14 +193,17 @@ def put_back(study: optuna.Study, trial: FrozenTrial, why: str) -> None:
 
 
 def fail_stale(study: optuna.Study) -> None:
-    """Closes the trials whose workers have died."""
+    """Marks the trials whose workers have died as failed, and retries them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         optuna.storages.fail_stale_trials(study)
 
 
 def about(config: Search, base: dict[str, Any]) -> dict[str, Any]:
-    """What has to be the same whenever a study is gone on with. base: all settings of a trial that are not searched."""
+    """Returns everything that must stay the same when a study is resumed, as JSON values.
+
+    base: all settings of a trial that are not searched.
+    """
     search = config.search
     told = {name: getattr(search, name) for name in ("space", "objectives", "backend", "sampler")}
     told["budgets"] = {name: getattr(search, f"budget_{name}") for name in ("ms", "parameters")}
@@ -180,15 +215,21 @@ def about(config: Search, base: dict[str, Any]) -> dict[str, Any]:
     }
     told |= made_by("students")
     told["rows"] = fingerprints(load_tasks(config.data))
+    # Tuples become lists, as they do in the storage. Otherwise stored and new values would differ.
     found: dict[str, Any] = json.loads(json.dumps(told))
     return found
 
 
 def check_known(config: SearchConfig, store: RDBStorage, told: dict[str, Any]) -> None:
-    """Raises ValueError, with what is different, where there is a study of this name of another search. told: of `about`."""
+    """Raises ValueError, with the differences, if the study exists and belongs to another search.
+
+    told: the result of `about`.
+    """
     with reached(config):
         if config.study not in optuna.get_all_study_names(store):
             return
+        # A process that was killed may have left a study without this attribute. `opened` adds it
+        # then.
         known = optuna.load_study(study_name=config.study, storage=store).user_attrs.get(ABOUT, told)
     if unlike := differences(known, told):
         raise ValueError(
@@ -197,7 +238,10 @@ def check_known(config: SearchConfig, store: RDBStorage, told: dict[str, Any]) -
 
 
 def opened(config: Search, store: RDBStorage, told: dict[str, Any]) -> optuna.Study:
-    """The study of this name, which is made where there is none. told: as `about` gives it."""
+    """Opens the study of this name, and creates it if it does not exist.
+
+    told: the result of `about`.
+    """
     search = config.search
     with reached(search), locked(search), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -212,11 +256,15 @@ def opened(config: Search, store: RDBStorage, told: dict[str, Any]) -> optuna.St
 
 
 class Outcome(NamedTuple):
-    """What came of a trial.
+    """The result of a trial.
 
-    run: the id of its MLflow run. dev: its mean score there, None where it was not measured. costs: by the objective's name, and
-    `quality` on the selection split. seconds: `cost` of measuring its speed, `core` of training and scoring. settings: what was
-    searched, in its final units. error: why it is not complete.
+    state: how it ended, as the tag `mkd.state`.
+    run: the id of its MLflow run.
+    dev: its mean score on dev, or None if it was not measured.
+    costs: by name of the objective, and `quality` on the selection split.
+    seconds: `cost` for measuring the speed, `core` for training and scoring.
+    settings: the values of the searched settings.
+    error: why the trial did not complete.
     """
 
     state: str
@@ -230,33 +278,43 @@ class Outcome(NamedTuple):
 
 
 def outcome(trial: FrozenTrial) -> Outcome | None:
-    """What came of a trial, where it has come to an end."""
+    """Returns the result of a trial, or None if it has not ended."""
     told = trial.user_attrs.get(RESULT)
     return Outcome(**told) if told and trial.state.is_finished() else None
 
 
 def ended(study: optuna.Study) -> list[tuple[FrozenTrial, Outcome]]:
-    """The trials that have come to an end, with what came of them: those that count, and those of another study."""
+    """Returns the trials that have ended, with their results.
+
+    Includes trials that were copied from another study, but not trials that were replaced by a
+    retry.
+    """
     kept = {trial.number for trial in counted(study)}
     found = [(trial, outcome(trial)) for trial in study.get_trials(deepcopy=False)]
     return [(t, told) for t, told in found if told is not None and (t.number in kept or FROM in t.user_attrs)]
 
 
 def progress_of(study: optuna.Study, but: int) -> list[Progress]:
-    """How far each trial is, or was, but one, by its number; those that have failed are not what a search ends with."""
+    """Returns the progress of all trials except failed ones and trial number `but`."""
     trials = [t for t in study.get_trials(deepcopy=False) if t.number != but and t.state != TrialState.FAIL]
     found = [trial.user_attrs.get(PROGRESS) for trial in trials]
     return [Progress(told["latency_ms"], {int(step): score for step, score in told["scores"].items()}) for told in found if told]
 
 
 def counted(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that count: all but those that another one was put in the place of, and those of another study."""
+    """Returns the trials that count towards search.trials.
+
+    Trials that were replaced by a retry, and trials copied from another study, do not count.
+    """
     again = {int(name.split("/")[1]) for name in study.user_attrs if name.startswith(f"{AGAIN}/")}
     return [t for t in study.get_trials(deepcopy=False) if t.number not in again and FROM not in t.user_attrs]
 
 
 def first_failure(trials: list[FrozenTrial], since: float) -> str | None:
-    """The first error of as many failures in a row as end a search, where it has come to that; since: a time in seconds."""
+    """Returns the first known error of the last FAILURES trials if all failed, else None.
+
+    since: a time in seconds; trials that ended before it are ignored.
+    """
     ended = [(t.datetime_complete, t) for t in trials if t.datetime_complete and t.datetime_complete.timestamp() >= since]
     last = [trial for _, trial in sorted(ended, key=lambda pair: pair[0])][-FAILURES:]
     if len(last) < FAILURES or any(trial.state != TrialState.FAIL for trial in last):
@@ -266,9 +324,14 @@ def first_failure(trials: list[FrozenTrial], since: float) -> str | None:
 
 
 def begin_with(study: optuna.Study, other: str, kinds: dict[str, BaseDistribution]) -> tuple[int, int]:
-    """Adds the finished trials of another study of the same storage that lie in this one's space; how many, and of how many.
+    """Copies the finished trials of another study that lie in this search space.
 
-    kinds: by Optuna's names, what the space has. Raises ValueError where there is none, or its scores are not comparable.
+    Both studies are in the same storage.
+
+    kinds: the search space by Optuna's names.
+    Returns the number of copied trials, and the number of finished trials in the other study.
+    Trials that were copied before are skipped.
+    Raises ValueError if there is no such study, or if its scores are not comparable.
     """
     known = optuna.get_all_study_names(study._storage)
     if other not in known:
@@ -290,29 +353,33 @@ def begin_with(study: optuna.Study, other: str, kinds: dict[str, BaseDistributio
 
 
 def _comparable(study: optuna.Study) -> dict[str, Any]:
-    """What has to be the same for the values of two studies' trials to be comparable."""
+    """Returns what has to be equal for the values of two studies to be comparable."""
     told = study.user_attrs[ABOUT]
     comparable = {name: told[name] for name in ("objectives", "backend", "settings", "seed")}
-    # None in studies from before these were told.
+    # studies of earlier versions do not have these
     return comparable | {name: told.get(name) for name in ("selection", "rows", "contents", "made_by")}
 
 
 def _within(trial: FrozenTrial, kinds: dict[str, BaseDistribution]) -> bool:
+    """Returns whether all params of a trial lie in the search space."""
     return all(name in kinds and holds(kinds[name], value) for name, value in trial.params.items())
 
 
 def importances(study: optuna.Study, objectives: list[str]) -> dict[str, dict[str, float]]:
-    """By objective, each searched setting's share of what sets its best values apart (PED-ANOVA, Watanabe et al. 2023).
+    """Returns each setting's importance as a share, by objective.
 
-    A cost is the model's alone: what only its training depends on has no share in it, whatever a few trials make it look like.
+    It is computed by PED-ANOVA (Watanabe et al. 2023). The importance measures what distinguishes
+    the best values of an objective. Shares add up to 1. Settings of training cannot change a cost.
+    They are left out for costs, because few trials could make them look important.
     """
     done = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
     found: dict[str, dict[str, float]] = {}
     for place, name in enumerate(objectives):
+        # An objective with a single value has nothing to explain.
         if len({trial.values[place] for trial in done}) < 2:
             continue
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of settings that few trials have
+            warnings.simplefilter("ignore", UserWarning)  # conditional settings may have few trials
             told = optuna.importance.get_param_importances(study, target=_loss(place, OBJECTIVES[name]))
         shares = {key: float(value) for key, value in told.items() if name == "quality" or not key.startswith(OF_QUALITY)}
         if total := sum(shares.values()):
@@ -321,6 +388,9 @@ def importances(study: optuna.Study, objectives: list[str]) -> dict[str, dict[st
 
 
 def _loss(place: int, direction: Direction) -> Callable[[FrozenTrial], float]:
-    """A trial's value, turned so that less is better: so Optuna takes it."""
+    """Returns a function of a trial that gives its value, negated if more is better.
+
+    Optuna's importance treats lower values as better.
+    """
     sign = -1 if direction == "maximize" else 1
     return lambda trial: sign * float(trial.values[place])

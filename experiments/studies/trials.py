@@ -1,4 +1,4 @@
-"""Runs that belong together: one for a study, and one a trial below it."""
+"""The MLflow runs of studies and ablations: a parent run, and a nested run for each trial."""
 
 import difflib
 import json
@@ -23,18 +23,22 @@ from mkd.evaluation.speed import HEADLINE
 from mkd.result import Ended, Report
 
 Study = Run
-"""A run that many trials are the children of."""
+"""The parent run of many trials."""
 STUDY = "study.json"
-"""What a search has come to, in its run."""
+"""Artifact of a search's run: its results as JSON."""
 MOST_TRIALS = 10_000
-"""Of one search that are read."""
+"""Maximum number of trials that are read of one search."""
 FINISHED = f"attributes.status = 'FINISHED' and tags.`{names.TAG_KIND}` = '{names.KIND_TRIAL}'"
-"""MLflow's filter for trials that have ended well."""
+"""MLflow filter for trials that finished."""
 
 
 @contextmanager
 def study(config: Ablation, kind: str, name: str) -> Iterator[Study]:
-    """Opens it, for `trial` and `conclude`; it ends FINISHED, or FAILED where something raises."""
+    """Opens the parent run of an ablation, for `trial` and `conclude`.
+
+    Its status is FINISHED, or FAILED if anything raises.
+    Raises ValueError with more than one process.
+    """
     if processes.count() > 1:
         raise ValueError(f"there are {processes.count()} processes; allowed for many runs in one command: one")
     with opened(config, name, {names.TAG_KIND: kind, names.TAG_TASKS: tasks_of(config.data)}) as (run, _):
@@ -45,11 +49,14 @@ def trial(
     parent: Run, config: Distill, name: str, tags: dict[str, str], core: Core, report: Report,
     params: dict[str, str] | None = None, place: str = "",
 ) -> Recorded:  # fmt: skip
-    """Runs the core as a child of the study's run, and leaves everything but the model; `report` gets the core's progress.
+    """Runs the core in a nested run, and logs everything except the model.
 
-    params: beside the settings. place: what tells it from others of the same settings that may be at work. The run ends
-    FINISHED; KILLED where the core raises Ended, or is interrupted; FAILED with the error's text where it raises anything else.
-    `mkd.state` tells which.
+    report: receives the progress of the core.
+    params: logged in addition to the settings.
+    place: distinguishes the trial from others with the same settings that may be running.
+
+    The run's status is FINISHED; KILLED if the core raises Ended or is interrupted; and FAILED,
+    with the error's text, for any other exception. The tag `mkd.state` gives the reason.
     """
     own = {names.TAG_KIND: names.KIND_TRIAL, names.TAG_TASKS: tasks_of(config.data), names.TAG_PARENT: parent.info.run_id}
     with opened(config, name, own | tags, parent, place) as (run, folder), _state_told():
@@ -61,7 +68,7 @@ def trial(
 
 @contextmanager
 def _state_told() -> Iterator[None]:
-    """Leaves in the open run how it ends."""
+    """Tags the open run with the way in which it ends."""
     state = names.STATE_COMPLETE
     try:
         yield
@@ -76,35 +83,36 @@ def _state_told() -> Iterator[None]:
         raise
     finally:
         mlflow.set_tag(names.TAG_STATE, state)
+        # MLflow itself ends the run as FINISHED or FAILED. A trial that was stopped is neither.
         if state not in (names.STATE_COMPLETE, names.STATE_FAILED):
             mlflow.end_run("KILLED")
 
 
 def run_of(run_id: str) -> Run:
-    """The run of a study, as its workers see it."""
+    """Returns a study's run, for its workers."""
     return mlflow.get_run(run_id)
 
 
 def current() -> str:
-    """The id of the open run."""
+    """Returns the id of the open run."""
     run = mlflow.active_run()
     assert run is not None, "a trial has one"
     return str(run.info.run_id)
 
 
 def rename(name: str) -> None:
-    """Gives the open run another name."""
+    """Renames the open run."""
     mlflow.set_tag("mlflow.runName", name)
 
 
 def searched(settings: dict[str, Any]) -> dict[str, str]:
-    """Weights by task as params of their own, so that they can be compared in MLflow."""
+    """Returns task weights as one param a task, so that they can be compared in MLflow."""
     weights = {name: value for name, value in settings.items() if isinstance(value, dict)}
     return {f"{name}.{task}": f"{weight:.4f}" for name, value in weights.items() for task, weight in value.items()}
 
 
 def close_lost(trial: FrozenTrial) -> None:
-    """Ends the run of a trial whose worker has died, which nobody else does."""
+    """Ends the run of a trial whose worker has died. Nothing else would end it."""
     if run := trial.user_attrs.get("run"):
         client = mlflow.MlflowClient()
         client.set_tag(run, names.TAG_STATE, names.STATE_FAILED)
@@ -114,9 +122,11 @@ def close_lost(trial: FrozenTrial) -> None:
 
 @contextmanager
 def search(config: Search, name: str, known: str, tags: dict[str, str]) -> Iterator[Run]:
-    """Opens the run of a search: the known one, where the study has one, else that of `mlflow run`, or a new one.
+    """Opens the run of a search.
 
-    Raises ValueError where the known one is not in this tracking store.
+    It is the run `known`, or else the one that `mlflow run` created, or a new one. Its status is
+    KILLED if the search is interrupted.
+    Raises ValueError if the known run is not in this tracking store.
     """
     with connected():
         try:
@@ -132,19 +142,22 @@ def search(config: Search, name: str, known: str, tags: dict[str, str]) -> Itera
         try:
             yield run
         except (KeyboardInterrupt, SystemExit):
-            mlflow.end_run("KILLED")  # it is gone on with
+            mlflow.end_run("KILLED")  # not FAILED: the same command resumes it
             raise
 
 
 def finished_trial(parent: Study, key: str) -> Recorded | None:
-    """The trial of the study's experiment that has ended well and has this `mkd.key`, where there is one."""
+    """Returns the finished trial with this `mkd.key` in the study's experiment, or None."""
     wanted = f"{FINISHED} and tags.`{names.TAG_KEY}` = '{key}'"
     found = mlflow.MlflowClient().search_runs([parent.info.experiment_id], wanted, max_results=1)
     return Recorded(found[0].info.run_id, found[0].data.metrics) if found else None
 
 
 def conclude(run: Study, metrics: dict[str, float], lines: list[str], picture: Figure, found: dict[str, Any]) -> None:
-    """Leaves a study's outcome in its run and prints it: metrics, table, picture, and `found` as JSON."""
+    """Logs an ablation's results to its run and prints them.
+
+    found: logged as JSON, next to metrics, table and picture.
+    """
     log_metrics(run.info.run_id, 0, metrics)
     mlflow.log_text("\n".join(lines) + "\n", "table.md")
     mlflow.log_figure(picture, "comparison.png")
@@ -155,7 +168,10 @@ def conclude(run: Study, metrics: dict[str, float], lines: list[str], picture: F
 
 
 def mark_front(found: dict[str, bool]) -> None:
-    """Tags each run whether it is on the front; those that are tagged so already are left alone."""
+    """Tags each run with whether it is on the front. Runs with the right tag are skipped.
+
+    found: whether each run is on the front, by run id.
+    """
     client = mlflow.MlflowClient()
     for run, on_front in found.items():
         value = str(on_front).lower()
@@ -166,7 +182,11 @@ def mark_front(found: dict[str, bool]) -> None:
 def conclude_search(
     metrics: dict[str, float], hypervolume: list[float], lines: list[str], picture: Figure, found: dict[str, Any]
 ) -> None:
-    """Leaves a search's outcome in its open run and prints it: metrics, the front as table and picture, and `found` as JSON."""
+    """Logs a search's results to its open run and prints them.
+
+    hypervolume: after each finished trial.
+    found: logged as JSON, next to metrics, table and picture.
+    """
     run = mlflow.active_run()
     assert run is not None, "a search has one"
     log_metrics(run.info.run_id, 0, metrics)
@@ -191,7 +211,11 @@ def conclude_search(
 
 
 class Promoted(NamedTuple):
-    """A finished trial of a search. quality: on the selection split, in points. protocol: by which its speed was measured."""
+    """A finished trial of a search, which can be promoted.
+
+    quality: on the selection split, in points.
+    protocol: version of the way in which speed was measured.
+    """
 
     number: int
     name: str
@@ -203,15 +227,17 @@ class Promoted(NamedTuple):
 
 
 def finished(study: str) -> list[Promoted]:
-    """The finished trials of the search of this name, at work or not, and those that it was begun with.
+    """Returns the finished trials of a search, including those copied from another study.
 
-    Raises ValueError where there is no such search.
+    The search may still be running.
+    Raises ValueError if there is no such search.
     """
     with connected():
         client = mlflow.MlflowClient()
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         searches = f"tags.`{names.TAG_KIND}` = '{names.KIND_SEARCH}'"
         runs = client.search_runs(experiments, searches, order_by=["attributes.start_time DESC"])
+    # Runs come newest first. Reversed, the newest of several searches with one name wins.
     known = {run.data.tags[names.TAG_STUDY]: run for run in reversed(runs) if names.TAG_STUDY in run.data.tags}
     if study not in known:
         near = difflib.get_close_matches(study, known, 3) or sorted(known)
@@ -231,6 +257,8 @@ def finished(study: str) -> list[Promoted]:
         )
         for run in client.search_runs(experiments, wanted, max_results=MOST_TRIALS)
     }  # fmt: skip
+    # Trials that were copied from another study have that study's tag, and are known from
+    # study.json only.
     for row in told.get("trials", []):
         if row["state"] == names.STATE_COMPLETE and row["run_id"] not in found:
             own = (row["number"], row["name"], row["run_id"], row["quality"], row["latency_ms"], backend)
@@ -239,20 +267,24 @@ def finished(study: str) -> list[Promoted]:
 
 
 def _has(client: mlflow.MlflowClient, run: str, artifact: str) -> bool:
+    """Returns whether the run has an artifact of this name."""
     return any(item.path == artifact for item in client.list_artifacts(run))
 
 
 def config_of(run_id: str) -> str:
-    """The settings of a run, as the YAML that it has left."""
+    """Returns the settings of a run as YAML."""
     return str(mlflow.artifacts.load_text(f"{mlflow.get_run(run_id).info.artifact_uri}/config.yaml"))
 
 
 def tracking_uri() -> str:
-    """Where runs are kept."""
+    """Returns the URI of the tracking store."""
     return str(mlflow.get_tracking_uri())
 
 
 def as_worker(uri: str) -> None:
-    """Has this process write its runs there, none of which is the one that `mlflow run` has made for the command."""
+    """Makes this process log to the given tracking store.
+
+    Its runs are new ones, and not the run that `mlflow run` created for the command.
+    """
     os.environ.pop("MLFLOW_RUN_ID", None)
     mlflow.set_tracking_uri(uri)

@@ -1,4 +1,4 @@
-"""One worker of a search: it makes one trial after another until there are enough, each as a run below the study's."""
+"""One worker process of a search, which runs trials nested in the study's run."""
 
 import multiprocessing
 import signal
@@ -41,17 +41,23 @@ from mkd.runs.candidate import Cost, cost, run_candidate
 from mkd.storage.store import key_of
 
 NOT_READ = ("seed", "device", "data", "teacher")
-"""The settings that what a trial starts from depends on."""
+"""Settings that the prepared data and teacher depend on."""
 
 
 MOST_TOLD = 2000
-"""Characters of an error that a study keeps: MLflow, where Spark's are, cuts longer ones, and with them what holds them."""
+"""Maximum length of a stored error, in characters. With Spark, MLflow truncates longer values,
+which would corrupt the JSON that holds them.
+"""
 
 
 class Job(NamedTuple):
     """What the workers of one command need to know.
 
-    config: of the whole search. tracking: the store of its runs. run: the study's. began: when, in seconds.
+    config: the settings of the search.
+    tasks: the names of its tasks.
+    tracking: URI of the tracking store.
+    run: id of the study's run.
+    began: start time of the command, in seconds.
     """
 
     config: Search
@@ -62,16 +68,16 @@ class Job(NamedTuple):
 
 
 def base_of(config: Search) -> Distill:
-    """What all trials have in common, each of which is a distillation."""
+    """Returns the settings that all trials share. Each trial is a distillation."""
     return distillation(config.core())
 
 
 def work(job: Job) -> None:
-    """Makes trials until the study has enough of them, or as many in a row have failed as end it.
+    """Runs trials until the study has enough of them, or until too many in a row have failed.
 
-    SIGTERM ends it at once: the trial it was at goes back to the study, to be gone on with.
+    SIGTERM ends the worker at once. Its current trial is put back into the study, to be resumed.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command that started it is told, and tells it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     signal.signal(signal.SIGTERM, _stopped)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
@@ -83,6 +89,7 @@ def work(job: Job) -> None:
     lock, objective = turn(job.config), Objective(job)
     try:
         while _goes_on(study, job, lock):
+            # One trial at a time: the lock is needed before each one.
             study.optimize(partial(objective, lock.release), n_trials=1, catch=(Exception,))
     except KeyboardInterrupt:
         pass
@@ -91,11 +98,13 @@ def work(job: Job) -> None:
 
 
 def _goes_on(study: optuna.Study, job: Job, lock: FileLock) -> bool:
-    """Whether there is a trial to be made; the lock is held then.
+    """Returns whether another trial has to be run. If so, the lock is held on return.
 
-    A worker without one waits for the others to end theirs: one that dies leaves its trial to be made again.
+    A worker without a trial waits until the other workers have finished. If one of them dies, its
+    trial is queued again and this worker runs it.
     """
     parent = multiprocessing.parent_process()
+    # A worker must not outlive the command that started it.
     while parent is None or parent.is_alive():
         lock.acquire()
         found = counted(study)
@@ -113,19 +122,26 @@ def _goes_on(study: optuna.Study, job: Job, lock: FileLock) -> bool:
 
 
 def turn(config: Search) -> FileLock:
-    """Held while a trial is asked for, so that the workers here make no more of them than there are to be."""
+    """Returns the lock that is held while a trial is requested.
+
+    Without it, workers on this machine could count the trials at the same time and start too many.
+    """
     folder = Path(config.cache) / "studies"
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / f"{key_of({'storage': config.search.storage, 'study': config.search.study})}.lock")
 
 
 def _stopped(number: int, frame: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    """Handles SIGTERM: ends the worker, and ignores further signals."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the clean-up
     raise KeyboardInterrupt
 
 
 class Objective:
-    """One trial of a study, as Optuna calls it. What it starts from is read once for all trials that share it."""
+    """The objective of a study, as Optuna calls it.
+
+    Prepared data and teacher are kept in memory for the next trial, which usually has the same.
+    """
 
     def __init__(self, job: Job) -> None:
         self.job, self.base = job, base_of(job.config)
@@ -133,6 +149,7 @@ class Objective:
         self.known: dict[str, Ready] = {}
 
     def __call__(self, asked: Callable[[], object], trial: optuna.Trial) -> list[float]:
+        # The trial has been counted by the study, so the other workers may request theirs.
         asked()
         try:
             made = self.made(trial, suggest(trial, self.space))
@@ -144,11 +161,16 @@ class Objective:
         return [made.costs[name] for name in self.job.config.search.objectives]
 
     def made(self, trial: optuna.Trial, settings: Settings) -> Outcome:
-        """The trial as a run of its own, and its outcome left with it. Raises Ended where it is too costly or falls behind."""
+        """Runs the trial as an MLflow run, stores its result in the study, and returns it.
+
+        Raises Ended if the trial exceeds a budget or is pruned.
+        """
         found = Outcome(names.STATE_FAILED, f"t{trial.number:03d}", "", None, {}, {}, settings)
 
         def core(folder: Path, report: Report) -> Result:
             nonlocal found
+            # The result is filled in step by step: a trial that fails or is pruned keeps what is
+            # known by then.
             found = found._replace(run=trials.current())
             trial.set_user_attr(RUN_OF_TRIAL, found.run)
             begin = time.perf_counter()
@@ -197,16 +219,20 @@ class Objective:
         return found
 
     def ready(self, config: Distill) -> Ready:
-        """The rows and the teacher of this config, from the stores, or from the trial before."""
+        """Returns the prepared data and teacher, from memory if the previous trial had the same."""
         settings = asdict(config)
         reads = {name: settings[name] for name in NOT_READ} | {n: settings["student"][n] for n in ("tokenizer", "init")}
+        # A student of labels alone needs no teacher's logits.
         key = key_of(reads | {"labels alone": config.loss.from_labels_alone})
         if key not in self.known:
             self.known = {key: prepared(config)}
         return self.known[key]
 
     def check_budget(self, trial: optuna.Trial, found: Outcome) -> None:
-        """Raises Ended where the candidate costs more than the search allows, and tells the sampler by how much."""
+        """Raises Ended if the candidate exceeds a budget, and passes the excess to the sampler.
+
+        The excess is value / limit - 1, so that budgets of different units have one scale.
+        """
         for name, limit in budgets(self.job.config.search).items():
             value = found.costs[name]
             trial.set_constraint(name, value / limit - 1)
@@ -215,11 +241,16 @@ class Objective:
 
 
 class Watch:
-    """A Report that passes all on, remembers the scores on the selection split, and stops a trial that falls behind."""
+    """A Report that passes on all metrics, stores the scores on selection, and prunes the trial.
+
+    latency_ms: of the trial's student.
+    steps: of the whole training.
+    """
 
     def __init__(self, config: SearchConfig, trial: optuna.Trial, steps: int, latency_ms: float, report: Report) -> None:
         self.config, self.trial, self.steps, self.report = config, trial, steps, report
-        before = trial.user_attrs.get(PROGRESS, {"scores": {}})["scores"]  # of one that is gone on with, whose best weights stay
+        # A resumed trial keeps its best weights, and so its scores.
+        before = trial.user_attrs.get(PROGRESS, {"scores": {}})["scores"]
         self.own = Progress(latency_ms, {int(step): score for step, score in before.items()})
 
     def __call__(self, step: int, metrics: dict[str, float]) -> None:
@@ -239,17 +270,21 @@ class Watch:
 
 
 def budgets(config: SearchConfig) -> dict[str, float]:
-    """The budgets that are set, by the name of the cost."""
+    """Returns the budgets that are set, by name of the cost."""
     found = {"latency": config.budget_ms, "parameters": config.budget_parameters}
     return {name: limit for name, limit in found.items() if limit is not None}
 
 
 def costs_of(known: Cost) -> dict[str, float]:
-    """What a candidate costs, by the names of search.objectives; latency in ms. `busy_share`: see mkd/evaluation/speed.py."""
+    """Returns a candidate's costs by the names of search.objectives, with latency in ms.
+
+    `busy_share` is explained in mkd/evaluation/speed.py.
+    """
     sizes = {name: known.metrics[names.size(name)] for name in ("bytes", "parameters", "flops")}
     return {"latency": known.latency_ms, "busy_share": known.metrics[names.BUSY_SHARE]} | sizes
 
 
 def _learnt(config: Distill) -> str:
+    """Returns the loss as it is shown in a trial's name."""
     loss = config.loss
     return f"T={loss.temperature:.2g}" if loss.kind == "kl" and not loss.from_labels_alone else loss.name

@@ -1,1 +1,1 @@
-"""Runs in MLflow: opened, told of while they work, recorded, and the models that they leave."""
+"""MLflow runs: opening, logging, final tables, and logged models."""

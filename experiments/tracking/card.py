@@ -1,4 +1,4 @@
-"""The model card of a student or teacher, in Markdown: what it is, from what, how good, how fast, on what data, its limits."""
+"""The model card of a student or teacher, in Markdown."""
 
 from experiments.tracking import table
 from mkd import names
@@ -8,9 +8,11 @@ from mkd.result import Dataset, Result, timed_backends
 
 
 def card(seed: int, max_length: int, result: Result, run: str) -> str:
-    """The card of the model that the run (its id) has made with this seed. Every number in it is a metric of that run.
+    """Returns the model card. Every score and speed in it is a metric of the run.
 
-    max_length: of a row, in tokens.
+    seed: of the run.
+    max_length: tokens that the model reads of a row.
+    run: the run's id.
     """
     metrics = result.metrics
     name = result.student or result.teacher
@@ -33,7 +35,7 @@ def card(seed: int, max_length: int, result: Result, run: str) -> str:
 
 
 def description(result: Result, run: str) -> str:
-    """The card in one paragraph, as a registered version's description."""
+    """Returns the card in one line, for the description of a registered model version."""
     metrics = result.metrics
     scores = [f"{d.task} {metrics[key]:.1f}" for d in result.datasets if (key := names.quality(d.task)) in metrics]
     mean = [f"mean {metrics[names.QUALITY_MEAN]:.1f}"] if names.QUALITY_MEAN in metrics else []
@@ -57,7 +59,7 @@ def _summary(seed: int, result: Result, run: str) -> list[str]:
 
 
 def _pace(metrics: dict[str, float]) -> str:
-    """The fastest backend's median for one text."""
+    """Returns the latency of the fastest backend for one text, as a phrase."""
     backends = timed_backends(metrics)
     if not backends:
         return "Its speed was not measured"

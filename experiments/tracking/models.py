@@ -1,4 +1,4 @@
-"""A model in MLflow: logged with its card and signature, registered, and fetched again."""
+"""Models in MLflow: logging with card and signature, registration, and download."""
 
 import importlib.metadata
 import logging
@@ -23,16 +23,21 @@ from experiments.tracking.card import card, description
 from mkd.result import Result
 
 RUNTIME_PACKAGES = ("numpy", "onnxruntime", "tokenizers", "pandas", "mlflow")
-"""What the logged model imports where it is an export."""
+"""Packages that a logged model imports if it is an export."""
 TORCH_PACKAGES = (
     *RUNTIME_PACKAGES, "torch", "transformers", "safetensors", "huggingface-hub", "scipy", "scikit-learn", "filelock",
     "accelerate",
 )  # fmt: skip
-"""What it imports where torch is the fastest."""
+"""Packages that a logged model imports if torch is its fastest backend."""
 
 
 class Logged(NamedTuple):
-    """A model that a run has logged, on this machine: MLflow's folder, the student's (or teacher's) in it, and the run's id."""
+    """A downloaded model.
+
+    model: MLflow's folder.
+    student: the folder of the student or teacher inside it.
+    run_id: the run that logged it.
+    """
 
     model: Path
     student: Path
@@ -41,7 +46,12 @@ class Logged(NamedTuple):
 
 @contextmanager
 def student(setting: str, where: str) -> Iterator[tuple[Path, str]]:
-    """The folder of the student that the setting names, and the id of the run that has logged it, empty for a plain folder."""
+    """Yields the folder of the student that a setting names, and the id of the run that logged it.
+
+    where: a `runs:/` URI, which is downloaded into a temporary folder, or a local folder, whose run
+        id is "".
+    setting: the name of the setting, for error messages.
+    """
     if not where.startswith("runs:/"):
         yield Path(where), ""
         return
@@ -51,9 +61,10 @@ def student(setting: str, where: str) -> Iterator[tuple[Path, str]]:
 
 
 def logged_student(setting: str, uri: str, into: Path) -> Logged:
-    """The model at `runs:/RUN_ID/student` (or a registered one), which the setting names, fetched into `into`.
+    """Downloads the model at `runs:/RUN_ID/student`, or a registered model, into the folder `into`.
 
-    setting: which one names it. Raises ValueError where there is no such run, or no model of that name in it.
+    setting: the name of the setting, for error messages.
+    Raises ValueError if there is no such run, or no such model in it.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -70,9 +81,10 @@ def logged_student(setting: str, uri: str, into: Path) -> Logged:
 
 
 def log_model(config: Distill | Teacher | Finetune, result: Result, run_id: str) -> None:
-    """The model as a pyfunc from code, with its card: no pickle, and the project's own source travels with it.
+    """Logs the model of the open run as a pyfunc from code, with its card.
 
-    With registry.name it becomes a version of that registered model, and registry.alias points to it.
+    No pickle is used: the source of `mkd` is logged with the model. If registry.name is set, the
+    model becomes a version of that registered model, and registry.alias points to it.
     """
     outputs = Schema(
         [
@@ -82,6 +94,7 @@ def log_model(config: Distill | Teacher | Finetune, result: Result, run_id: str)
             ColSpec(DataType.string, "error", required=False),
         ]
     )
+    # One signature serves single texts and pairs, so the second text is optional.
     inputs = Schema([ColSpec(DataType.string, "text"), ColSpec(DataType.string, "text_pair", required=False)])
     first = result.datasets[0].task
     params = ParamSchema([ParamSpec("task", DataType.string, first), ParamSpec("logits", DataType.boolean, False)])
@@ -97,6 +110,7 @@ def log_model(config: Distill | Teacher | Finetune, result: Result, run_id: str)
         code_paths=[str(Path(mkd.__file__).parent)],
         signature=ModelSignature(inputs, outputs, params),
         input_example=(pd.DataFrame({"text": ["a fine film"], "text_pair": ["a good film"]}), {"task": first}),
+        # Package registries do not have local versions, such as 2.5.0+cpu.
         pip_requirements=[f"{name}=={Version(importlib.metadata.version(name)).public}" for name in packages],
     )
     if config.registry.name:
@@ -104,7 +118,7 @@ def log_model(config: Distill | Teacher | Finetune, result: Result, run_id: str)
 
 
 def _register(registry: RegistryConfig, uri: str, description: str) -> None:
-    """Makes the model a version of a registered one, which is made where it is not there yet."""
+    """Registers the model as a new version, and creates the registered model if needed."""
     logging.getLogger("mlflow.store.model_registry").setLevel(logging.ERROR)
     version = mlflow.register_model(uri, registry.name)
     client = mlflow.MlflowClient()

@@ -1,4 +1,4 @@
-"""One run's picture: scores by task, and quality against latency, of teacher, student and hard-label twin."""
+"""The picture of one run: scores by task, and quality against latency."""
 
 import math
 from typing import NamedTuple
@@ -13,14 +13,20 @@ from mkd.export.backends import TORCH, latency_ms
 from mkd.result import Result, timed_backends
 
 COLOURS = {"teacher": "#4d4d4d", "student": "#0072b2", "hard labels": "#e69f00"}
-"""Of Okabe and Ito's palette, which the colour-blind can tell apart."""
+"""Colours of the teacher, the student and the hard-label twin, from Okabe and Ito's palette,
+which colour-blind readers can tell apart.
+"""
 
 
 class Info(NamedTuple):
-    """tasks: the names, `mean` last. scores: by role, one a task, in points, NaN where it is not known.
+    """The numbers of the picture.
 
-    latency_ms: by role, median of one text; of the roles whose mean score and speed are known. setting: the student's fastest
-    backend and what was asked of it; the teacher works in torch.
+    tasks: task names, with `mean` last.
+    scores: by role, one score a task in points, NaN if unknown.
+    latency_ms: by role, the median latency of one text. Roles without a mean score or a measured
+        speed are left out.
+    setting: the student's fastest backend and the setting of the timing. The teacher is always
+        timed in torch.
     """
 
     tasks: list[str]
@@ -30,7 +36,7 @@ class Info(NamedTuple):
 
 
 def info(result: Result) -> Info:
-    """What the picture of a distillation run shows."""
+    """Computes the picture's numbers from the result of a distillation."""
     metrics = result.metrics
     backends = timed_backends(metrics)
     setting = HEADLINE.name
@@ -42,13 +48,14 @@ def info(result: Result) -> Info:
     scores = {role: [metrics.get(prefix + key, math.nan) for key in keys] for role, prefix in found.items()}
     own = names.speed(fastest, setting, names.P50)
     teachers = names.TEACHER + names.speed(TORCH, setting, names.P50)
+    # The twin has the student's architecture, and so the student's latency.
     times = {role: teachers if role == "teacher" else own for role in found}
     latency = {role: metrics[times[role]] for role, p in found.items() if p + keys[-1] in metrics and times[role] in metrics}
     return Info([*tasks, "mean"], scores, latency, f"{fastest}/{setting}")
 
 
 def draw(info: Info) -> Figure:
-    """Bars by task on the left, quality against latency on the right."""
+    """Draws bars by task on the left, and quality against latency on the right."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     bars, plane = figure.subplots(1, 2, width_ratios=[3, 2])

@@ -1,4 +1,4 @@
-"""Progress bars on the terminal for the phases that the core tells of."""
+"""Progress bars in the terminal for the phases of a run."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,11 +9,12 @@ from mkd import names
 from mkd.result import Report
 
 UNITS = 1000
+"""Units of a full bar: a bar moves in steps of 0.1 %."""
 SHAPE = "{desc:22} {percentage:3.0f}%|{bar:30}| {elapsed}<{remaining}"
 
 
 def apart(shares: Report, report: Report) -> Report:
-    """A Report that sends each `progress/<phase>` to `shares` and all else to `report`."""
+    """Returns a Report that sends each `progress/<phase>` to `shares` and all else to `report`."""
 
     def told(step: int, metrics: dict[str, float]) -> None:
         done = {key: value for key, value in metrics.items() if names.parsed_progress(key) is not None}
@@ -28,7 +29,11 @@ def apart(shares: Report, report: Report) -> Report:
 
 @contextmanager
 def bar(jobs: int) -> Iterator[Callable[[int, str, float], None]]:
-    """One bar for jobs that are done one after another, told of job (from 0), name and the share of it that is done."""
+    """Shows one bar for several jobs that run one after another.
+
+    Yields a function of the job (counted from 0), the text of the bar, and the finished share of
+    the job from 0 to 1.
+    """
     with tqdm(total=jobs * UNITS, bar_format=SHAPE) as one:
 
         def told(job: int, name: str, share: float) -> None:
@@ -40,7 +45,7 @@ def bar(jobs: int) -> Iterator[Callable[[int, str, float], None]]:
 
 @contextmanager
 def bars(report: Report) -> Iterator[Report]:
-    """A Report that shows each `progress/<phase>` as a bar with the time that remains, and passes on all else."""
+    """Yields a Report that shows each `progress/<phase>` as a bar and passes on the rest."""
     open_bars: dict[str, tqdm] = {}  # type: ignore[type-arg]
 
     def shown(step: int, shares: dict[str, float]) -> None:

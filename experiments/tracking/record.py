@@ -1,4 +1,4 @@
-"""Runs the core as an MLflow run of a kind, logs what it reports, and leaves its result behind."""
+"""Runs the core inside an MLflow run, and logs its metrics, tables and model."""
 
 import json
 import tempfile
@@ -24,11 +24,11 @@ from mkd.runs.export import Delivered
 from mkd.runs.submission import Submission
 
 Core = Callable[[Path, Report], Result]
-"""The work of a run: it writes its model to the folder."""
+"""The work of a run: `core(folder, report)`. It writes its model into the folder."""
 
 
 class Recorded(NamedTuple):
-    """A run that has ended well: its id, and its final metrics."""
+    """The id and the final metrics of a run that finished."""
 
     run_id: str
     metrics: dict[str, float]
@@ -38,10 +38,15 @@ def record(
     config: Distill | Teacher | Finetune, kind: str, name: str, core: Core, parent: str = "",
     tags: Mapping[str, str] = MappingProxyType({}),
 ) -> Recorded:  # fmt: skip
-    """Runs the core as one MLflow run of a `mkd.kind`, with bars while it works and a table, a link and JSON at its end.
+    """Runs the core as one MLflow run, and prints a table, a link and a line of JSON at the end.
 
-    parent: id of the run whose model this one starts from. tags: beside the usual ones. The run ends FINISHED, or FAILED where
-    the core raises; one that was killed is gone on with, as the same run. Of several processes the first one records it.
+    Progress bars show the phases of the core while it works. The run's status is FINISHED, or
+    FAILED if the core raises. A run that was killed is resumed under the same run id. With several
+    processes, the first one does all logging, and the others return an empty run id.
+
+    kind: the tag `mkd.kind`.
+    parent: the id of the run whose model this run starts from.
+    tags: added to the usual tags.
     """
     if not processes.is_first():
         return Recorded("", core(folder_of(config, kind), silent).metrics)
@@ -51,6 +56,7 @@ def record(
         with progress.bars(reporter(run)) as report:
             result = core(folder, report)
         log_result(run.info.run_id, result)
+        # A teacher's run, and a run without timings, has no picture.
         if result.student and any(name.startswith(names.SPEED) for name in result.metrics):
             mlflow.log_figure(picture.draw(picture.info(result)), "quality_and_speed.png")
         log_model(config, result, run.info.run_id)
@@ -61,9 +67,10 @@ def record(
 
 
 def record_submission(config: Submit, name: str, core: Callable[[Path, Report], Submission], parent: str = "") -> None:
-    """Runs the core as one MLflow run of kind `submit`, as `record` does, and leaves the zip and what is in it.
+    """Runs the core as one MLflow run of kind `submit`, and logs the zip file and its contents.
 
-    parent: id of the run whose student has answered.
+    parent: the id of the run whose student predicts.
+    Raises ValueError with more than one process.
     """
     if processes.count() > 1:
         raise ValueError(f"there are {processes.count()} processes; allowed for a submission: one")
@@ -86,9 +93,11 @@ def record_submission(config: Submit, name: str, core: Callable[[Path, Report], 
 
 
 def record_export(config: Export, name: str, core: Callable[[Report], Delivered], parent: str = "") -> None:
-    """Runs the core as one MLflow run of kind `export`, as `record` does, without a model: what it makes is in export.to.
+    """Runs the core as one MLflow run of kind `export`.
 
-    parent: id of the run whose student is exported.
+    No model is logged: the exported files are in the folder export.to.
+    parent: the id of the run whose student is exported.
+    Raises ValueError with more than one process.
     """
     if processes.count() > 1:
         raise ValueError(f"there are {processes.count()} processes; allowed for an export: one")
@@ -112,9 +121,11 @@ def record_export(config: Export, name: str, core: Callable[[Report], Delivered]
 
 
 def labelled(config: Label, name: str, parent: str, core: Callable[[], dict[str, float]]) -> None:
-    """Runs the core, which writes label.output and tells its metrics, as one MLflow run without a model.
+    """Runs the core as one MLflow run of kind `label`, without a model.
 
-    parent: id of the run whose model answers. The run ends FINISHED, or FAILED where the core raises.
+    The core writes label.output and returns its metrics.
+    parent: the id of the run whose model labels the corpus. The run's status is FINISHED, or FAILED
+        if the core raises.
     """
     output = str(Path(config.label.output).resolve())
     tags = {names.TAG_KIND: names.KIND_LABEL, names.TAG_TASKS: config.label.task, names.TAG_OUTPUT: output}
@@ -128,7 +139,7 @@ def labelled(config: Label, name: str, parent: str, core: Callable[[], dict[str,
 
 
 def _link(run: Run, parent: str) -> None:
-    """Tags the run with its parent; within one experiment it is also shown below it."""
+    """Tags the run with its parent, and nests it in the UI if both are in one experiment."""
     tags = {names.TAG_PARENT: parent}
     if mlflow.get_run(parent).info.experiment_id == run.info.experiment_id:
         tags["mlflow.parentRunId"] = parent
@@ -136,9 +147,11 @@ def _link(run: Run, parent: str) -> None:
 
 
 def log_result(run_id: str, result: Result) -> None:
-    """Logs the data, the final metrics, the table and the answers to dev."""
+    """Logs datasets, final metrics, table and predictions on dev to the open run."""
+    # MLflow records only the source and fingerprint of each task's data, not the rows themselves.
     sources = [CodeDatasetSource({"source": data.source}) for data in result.datasets]
-    # mlflow leaves `profile` abstract in a class that its users are to instantiate.
+    # MLflow leaves `profile` abstract in MetaDataset, although users are expected to instantiate
+    # it.
     made: list[Dataset | None] = [
         MetaDataset(source, name=data.task, digest=data.fingerprint)  # type: ignore[abstract]
         for source, data in zip(sources, result.datasets, strict=True)
@@ -157,12 +170,12 @@ def log_result(run_id: str, result: Result) -> None:
 
 
 def _tag_hardware(hardware: dict[str, str]) -> None:
-    """Leaves in the open run what machine it ran on."""
+    """Tags the open run with the machine's hardware."""
     mlflow.set_tags({names.tag_hardware(what): value for what, value in hardware.items()})
 
 
 def _log_table(found: pd.DataFrame, name: str) -> None:
-    """Leaves a table as a file of the open run."""
+    """Logs a data frame as a Parquet file of the open run."""
     with tempfile.TemporaryDirectory() as aside:
         found.to_parquet(Path(aside) / name, index=False)
         mlflow.log_artifact(str(Path(aside) / name))

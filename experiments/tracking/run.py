@@ -1,4 +1,4 @@
-"""One MLflow run: opened or gone on with, told its settings and how it ends, and where it can be looked at."""
+"""Opens or resumes one MLflow run, logs its settings and metrics, and builds links to it."""
 
 import logging
 import os
@@ -25,27 +25,28 @@ from mkd.selection.carving import VERSION
 from mkd.storage.run_folder import path_of, run_folder
 
 EXPERIMENT = "mkd"
-"""Where runs go that no MLFLOW_EXPERIMENT_NAME and no `mlflow run` sends elsewhere."""
+"""The experiment that is used if neither MLFLOW_EXPERIMENT_NAME nor `mlflow run` selects one."""
 STARTED = "started"
-"""In a run's folder: a run has begun there."""
+"""An empty file in a run's folder, which marks that a run has started there."""
 
 
 def tasks_of(data: DataConfig) -> str:
+    """Returns the task names, separated by commas, or the source if all its tasks are used."""
     return ",".join(data.tasks) or data.source
 
 
 def num_tasks(data: DataConfig) -> str:
-    """The tasks as a run's name tells them: how many, or all that the source has."""
+    """Returns the number of tasks as text for a run's name, or `all SOURCE tasks`."""
     return f"{len(data.tasks)} tasks" if data.tasks else f"all {data.source} tasks"
 
 
 def folder_of(config: Command, kind: str) -> Path:
-    """Where the run of a kind with these settings works."""
+    """Returns the working folder of a run of this kind with these settings."""
     return path_of(_settings(config), kind)
 
 
 def _settings(config: Command) -> dict[str, Any]:
-    """What a run's folder is told by."""
+    """Returns the settings that identify a run's folder."""
     return asdict(config.shown())
 
 
@@ -53,12 +54,15 @@ def _settings(config: Command) -> dict[str, Any]:
 def opened(
     config: Command, name: str, tags: dict[str, str], parent: Run | None = None, place: str = ""
 ) -> Iterator[tuple[Run, Path]]:
-    """A run with its config logged, and the folder it works in. parent: the open run that it is a child of.
+    """Opens or resumes a run, logs its settings, and yields the run and its working folder.
 
-    place: what tells it from other runs of the same kind and settings.
+    A run with the same settings that was killed is resumed. Otherwise the run that `mlflow run`
+    created is used, if there is one. Otherwise a new run is created.
 
-    It is the one that was killed with the same settings, where there is one; else that which `mlflow run` has made; else new.
-    Raises ConnectionError where the tracking store cannot be reached.
+    tags: must contain `mkd.kind`.
+    parent: the open run that this run is nested in.
+    place: distinguishes this run from others of the same kind and settings.
+    Raises ConnectionError if the tracking store cannot be reached.
     """
     with run_folder(_settings(config), f"{tags[names.TAG_KIND]} {place}".rstrip()) as folder:
         with connected():
@@ -71,7 +75,10 @@ def opened(
 
 @contextmanager
 def failure_told(run: Run) -> Iterator[None]:
-    """Leaves in the run why it ended: an error's text as the tag `mkd.error`, and whatever it is as the run's description."""
+    """Logs why the run ended early, as its description and as the tag `mkd.error`.
+
+    A pruned or infeasible trial (`Ended`) is no error, and gets the description only.
+    """
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
@@ -85,7 +92,11 @@ def failure_told(run: Run) -> Iterator[None]:
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """Raises ConnectionError where the tracking store cannot be reached; without it, a call would hang for minutes."""
+    """Raises ConnectionError if the tracking store cannot be reached.
+
+    Every MlflowException raised inside is reported this way. MLflow's HTTP retries are limited to
+    2: with the default, a call would hang for minutes. A local SQLite store is created first.
+    """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -97,24 +108,26 @@ def connected() -> Iterator[None]:
 
 
 def describe(run: Run, config: Command, name: str, tags: dict[str, str]) -> None:
-    """Leaves name, tags and all settings in the open run."""
+    """Logs the name, the tags and all settings to the open run."""
     core = config.core()
     ratio = precision.known(Path(core.cache), processes.kind_of(core.device))
     measured = {} if ratio is None else {names.tag_hardware("bfloat16_speedup"): f"{ratio:.2f}"}
     mlflow.set_tags({"mlflow.runName": name, names.TAG_SELECTION: VERSION} | measured | tags)
     client = mlflow.MlflowClient()
     known = client.get_run(run.info.run_id).data
-    if why := known.tags.get(names.TAG_ERROR):  # it is gone on with
+    if why := known.tags.get(names.TAG_ERROR):  # a resumed run: its earlier error no longer holds
         client.delete_tag(run.info.run_id, names.TAG_ERROR)
+        # A description that the user wrote in the meantime is kept.
         if known.tags.get("mlflow.note.content") == why:
             client.delete_tag(run.info.run_id, "mlflow.note.content")
+    # A param of an MLflow run cannot be changed, so a resumed run logs only those that are missing.
     params = [Param(key, str(value)) for key, value in flat(config).items() if key not in known.params]
     client.log_batch(run.info.run_id, params=params)
     mlflow.log_text(to_yaml(config), "config.yaml")
 
 
 def _started(folder: Path, name: str, parent: Run | None) -> mlflow.ActiveRun:
-    """The run that was killed while it worked in the folder, or another one, which is told by its tag then."""
+    """Resumes the run that was killed in this folder, or starts and tags a new one."""
     place = f"{platform.node()}:{folder.resolve()}"
     known = _unfinished(place, (folder / STARTED).exists())
     (folder / STARTED).touch()
@@ -122,11 +135,16 @@ def _started(folder: Path, name: str, parent: Run | None) -> mlflow.ActiveRun:
 
 
 def start(name: str, known: str, parent: Run | None, tags: dict[str, str]) -> mlflow.ActiveRun:
-    """The known run, gone on with; without one a new one: below its parent, or where `mlflow run` has made one that one."""
+    """Resumes the run with the id `known`, or starts a new run if it is empty.
+
+    A new run is nested in `parent`. Without a parent it is the run that `mlflow run` created, or
+    one in the selected experiment.
+    """
     own = os.environ.get("MLFLOW_RUN_ID", "")
     if known and known != own:
         if own:
-            # What `mlflow run` has made for this start stays empty.
+            # `mlflow run` has created a run for this command. It stays empty, and its name points
+            # to the resumed run.
             mlflow.MlflowClient().set_tag(own, "mlflow.runName", f"{name} goes on in {known}")
             del os.environ["MLFLOW_RUN_ID"]
         print(f"going on with run {known}", flush=True)
@@ -140,7 +158,11 @@ def start(name: str, known: str, parent: Run | None, tags: dict[str, str]) -> ml
 
 
 def _unfinished(place: str, started: bool) -> str:
-    """The id of the last run that worked there and is RUNNING yet; where one was `started` there, also of one that FAILED."""
+    """Returns the id of the last unfinished run that worked in this place, or "".
+
+    started: whether the folder marks that a run has started there. Only then is a FAILED or KILLED
+        run resumed; otherwise only a RUNNING one.
+    """
     client = mlflow.MlflowClient()
     status = "!= 'FINISHED'" if started else "= 'RUNNING'"
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
@@ -150,23 +172,35 @@ def _unfinished(place: str, started: bool) -> str:
 
 
 def make_database(uri: str) -> None:
-    """Makes a local store that is not there, aside, so that a process that is killed meanwhile leaves no half of one."""
+    """Creates a local SQLite store if it does not exist.
+
+    It is created in a temporary folder and then linked to its place. A process that is killed
+    meanwhile leaves no incomplete database.
+    """
     if not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).exists():
         return
     file = Path(uri.removeprefix("sqlite:///"))
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=f"{file.name}-") as aside:
         mlflow.MlflowClient(f"sqlite:///{aside}/{file.name}").search_experiments()
-        with suppress(FileExistsError):  # another process was faster
+        with suppress(FileExistsError):  # another process created it first
+            # A link fails if the file exists. A rename would replace the database of another
+            # process.
             os.link(f"{aside}/{file.name}", file)
 
 
 def reporter(run: Run) -> Report:
-    """A Report to the run, less what it was told before it was killed: a training says it all again from its checkpoint on."""
+    """Returns a Report that logs to the run and skips what was logged before the run was killed.
+
+    A resumed training repeats the steps after its checkpoint. For each metric, only steps after the
+    last logged one are sent.
+    """
     client, told = mlflow.MlflowClient(), dict.fromkeys(run.data.metrics, -1)
 
     def report(step: int, metrics: dict[str, float]) -> None:
         for name in metrics:
+            # Only metrics of before the restart are -1. Their history is read once, when they are
+            # reported again.
             if told.get(name) == -1:
                 told[name] = max(metric.step for metric in client.get_metric_history(run.info.run_id, name))
         log_metrics(run.info.run_id, step, {name: value for name, value in metrics.items() if step > told.get(name, -1)})
@@ -175,14 +209,18 @@ def reporter(run: Run) -> Report:
 
 
 def log_metrics(run_id: str, step: int, metrics: dict[str, float]) -> None:
+    """Logs all metrics at one step, in one request."""
     now = int(time.time() * 1000)
     mlflow.MlflowClient().log_batch(run_id, metrics=[Metric(name, value, now, step) for name, value in metrics.items()])
 
 
 def where(run: Run, query: str = "") -> str:
-    """Where to look at the run: a link into the server, or the command that shows a local store and the link then.
+    """Returns where the run can be viewed.
 
-    query: instead, which runs of its experiment are to be seen, and in what order.
+    This is a link to the server or, for a local store, the command that opens it and the link.
+
+    query: a query string of the UI. If given, the link shows the experiment's runs that match it
+        instead of this run.
     """
     uri = mlflow.get_tracking_uri()
     place = f"runs{quote(query, safe='?=&')}" if query else f"runs/{run.info.run_id}"

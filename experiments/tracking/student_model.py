@@ -1,4 +1,7 @@
-"""The MLflow model of a student or teacher, which MLflow runs to load it: an exported folder, or torch's safetensors."""
+"""The pyfunc model that MLflow loads for a logged student or teacher.
+
+MLflow runs this file. It loads the exported model if there is one, else the torch weights.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -11,21 +14,28 @@ from mkd.runtime.inference import Prediction, Student
 
 
 class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
-    """Answers raw texts: columns text and, for tasks of pairs, text_pair; the task comes as the param `task`."""
+    """Predicts raw texts.
+
+    The input has the column `text` and, for tasks with text pairs, `text_pair`. The param `task`
+    selects the task and defaults to the model's first one.
+    """
 
     def load_context(self, context: Any) -> None:
-        """The fastest export that passed its check, on all cores; where there is none, the model as it was trained."""
+        """Loads the fastest export that passed its check, on all cores, or else the torch model."""
         exported = context.artifacts.get("exported")
         self.student = Student.load(exported) if exported else _in_torch(Path(context.artifacts["student"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """A row a text: label, score, probabilities and error, as mkd.runtime.Prediction; None for what a row has not.
+        """Returns one row a text: label, score, probabilities and error, as mkd.runtime.Prediction.
 
-        With the param `logits` only these: a list a row, of a regression its score. A text without any is an error then.
-        Raises MlflowException of an invalid parameter, which a server answers with 400, also for an unknown task.
+        Fields that do not apply are None. With the param `logits`, the only column is `logits`: a
+        list a row, or for regression the score in a list of one. Every text must then be valid.
+        Raises MlflowException (invalid parameter, HTTP 400 from a server) for an unknown task, or
+        for an invalid text if logits are requested.
         """
         given = params or {}
         task = given.get("task") or next(iter(self.student.heads))
+        # An unknown task is rejected below, by predict or logits.
         pair = task in self.student.heads and self.student.heads[task].pair
         texts = _column(model_input, "text")
         if pair:
@@ -35,37 +45,44 @@ class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
                 return pd.DataFrame({"logits": self._logits(texts, task)})
             return _table(self.student.predict(texts, task))
         except ValueError as error:
-            # The message of any other exception is left out of a server's answer.
+            # An MLflow server passes on the message of this exception only.
             raise MlflowException.invalid_parameter_value(str(error)) from None
 
     def _logits(self, texts: list[Any], task: str) -> list[list[float]]:
-        """Raises ValueError where a text has none: whoever learns from them has a use for all rows only."""
+        """Returns the logits of all texts. Raises ValueError if any text is invalid.
+
+        Training on logits needs every row, so no row may be missing.
+        """
         logits, errors = self.student.logits(texts, task)
         bad = [f"row {place}: {error}" for place, error in enumerate(errors) if error is not None]
         if bad:
             raise ValueError(f"{len(bad)} texts have no logits, the first is {bad[0]}")
         head = self.student.heads[task]
-        # In float64 before it is put on the labels' scale, which may need more digits than float32 has.
+        # Computed in float64: the scale of the labels may need more digits than float32 has.
         exact = logits.astype(float)
         found: list[list[float]] = (exact if head.labels else exact * head.std + head.mean).tolist()
         return found
 
 
 def _table(answers: list[Prediction]) -> pd.DataFrame:
-    """With errors among them, what is missing is None instead of pandas' NaN, which JSON has no word for."""
+    """Converts predictions to a data frame; if there are errors, missing values are None.
+
+    JSON cannot represent NaN, which pandas would use.
+    """
     found = pd.DataFrame(answers, columns=Prediction._fields)
     return found.astype(object).where(found.notna(), None) if found["error"].notna().any() else found
 
 
 def _column(rows: pd.DataFrame, name: str) -> list[Any]:
-    """The column's values, None where there is none."""
+    """Returns the values of a column, with None for missing ones or a missing column."""
     if name not in rows:
         return [None] * len(rows)
     return [None if missing else value for value, missing in zip(rows[name], rows[name].isna(), strict=True)]
 
 
 def _in_torch(folder: Path) -> Student:
-    # Imported here: an exported student needs no torch.
+    # Imported here because an exported student needs no torch.
+    """Loads the torch model of the folder."""
     from mkd.evaluation.scoring import at_work
     from mkd.storage.pretrained import load_tokenizer
     from mkd.students import load_model

@@ -1,4 +1,4 @@
-"""A run's outcome as lines of text: teacher, student and hard-label twin by task, and what their speed and size are."""
+"""A run's result as text: scores by task, speed and size, in Markdown tables."""
 
 from typing import Any
 
@@ -12,17 +12,19 @@ from mkd.runs.submission import Submission
 ROLES = {
     "teacher": names.TEACHER, "before": names.BEFORE, "student": "", "hard labels": names.BASELINE, "anew": names.ANEW,
 }  # fmt: skip
-"""Columns, and the prefix of their metrics. In a teacher's own run its metrics have none."""
+"""Columns of the score table, and the prefix of their metrics. In a run of a teacher, its
+metrics have no prefix.
+"""
 FASTER = "times faster: the fastest backend beside the teacher in torch, at the teacher's best with as many threads"
 
 
 def lines(result: Result) -> list[str]:
-    """The closing table, in Markdown."""
+    """Returns the table that a run prints at its end, in Markdown."""
     return [*scores(result), "", *speed(result.metrics), *[f"note: {note}" for note in result.notes]]
 
 
 def scores(result: Result) -> list[str]:
-    """One row a task, one column a role."""
+    """Returns the score table: one row a task, one column a role."""
     metrics = result.metrics
     possible = ROLES if result.student else {"teacher": ""}
     roles = {role: p for role, p in possible.items() if any(name.startswith(p + names.QUALITY) for name in metrics)}
@@ -37,7 +39,7 @@ def scores(result: Result) -> list[str]:
 
 
 def export_lines(made: Delivered) -> list[str]:
-    """The table of a student's backends, in Markdown, the settings that their speed was measured in, and its notes."""
+    """Returns the table of an export: one column a backend, with scores, losses, size and speed."""
     metrics = made.metrics
     backends = _exported(metrics)
     timed = [found for name in metrics if (found := names.parsed_speed(name))]
@@ -62,7 +64,10 @@ def export_lines(made: Delivered) -> list[str]:
 
 
 def markdown(rows: list[list[str]]) -> list[str]:
-    """Rows, the first of them the header, as an aligned Markdown table; all columns but the first to the right."""
+    """Returns an aligned Markdown table. The first row is the header.
+
+    The first column is aligned left, all others right.
+    """
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
 
     def line(row: list[str]) -> str:
@@ -78,17 +83,21 @@ def _kept(metrics: dict[str, float], name: str) -> list[str]:
 
 
 def _shown(metrics: dict[str, float], name: str) -> str:
-    """A metric, or a dash where it is not known: a student's score before it knew the task, a teacher's that ran elsewhere."""
+    """Returns a metric with one decimal, or a dash if it is missing.
+
+    A score is missing, for example, if the student did not know the task before its fine-tuning, or
+    if the teacher's logits were computed elsewhere.
+    """
     return f"{metrics[name]:.1f}" if name in metrics else "-"
 
 
 def _exact(metrics: dict[str, float], name: str, form: str) -> str:
-    """A metric in this form, without a minus before a zero; a dash where it is not known."""
+    """Returns a metric in the given format, without negative zeros, or a dash if it is missing."""
     return format(metrics[name], f"z{form}") if name in metrics else "-"
 
 
 def speed(metrics: dict[str, float]) -> list[str]:
-    """Milliseconds and rows a second by setting and backend, what the exports lose, and the sizes."""
+    """Returns the tables of speed and exports, and a line on the size."""
     size = (
         f"{metrics[names.SIZE_PARAMETERS] / 1e6:.2f} million parameters "
         f"({metrics[names.SIZE_PARAMETERS_WITHOUT_EMBEDDINGS] / 1e6:.2f} without embeddings), "
@@ -98,8 +107,10 @@ def speed(metrics: dict[str, float]) -> list[str]:
 
 
 def _latency(metrics: dict[str, float]) -> list[str]:
-    """Milliseconds of calls of one row, then rows a second of calls of many, a row a setting; and how many times the teacher's
-    speed the fastest offered backend has."""
+    """Returns the table of latency for calls with one row, and that of throughput for larger calls.
+
+    If the teacher was timed, the last column compares it with the fastest available backend.
+    """
     timed = [found for name in metrics if (found := names.parsed_speed(name))]
     backends = list(dict.fromkeys(backend for backend, _, _ in timed))
     settings = list(dict.fromkeys(setting for _, setting, _ in timed))
@@ -117,17 +128,18 @@ def _latency(metrics: dict[str, float]) -> list[str]:
                 row.insert(1, _exact(metrics, names.TEACHER + names.speed(TORCH, setting, key), form))
                 row.append(_exact(metrics, names.speed(fastest, setting, names.RATIO), ".1f"))
             rows.append(row)
+        # A table with nothing but its header is left out.
         lines += [*markdown(rows), ""] if len(rows) > 1 else []
     return [*lines, *([FASTER, ""] if lines and compared else [])]
 
 
 def _exported(metrics: dict[str, float]) -> list[str]:
-    """The backends that were made."""
+    """Returns the backends that the student was exported to."""
     return [found[0] for name in metrics if (found := names.parsed_export(name)) and found[1] == names.BYTES]
 
 
 def _exports(metrics: dict[str, float]) -> list[str]:
-    """One row a backend that the student was exported to."""
+    """Returns the table of the exported backends, with the points that each one loses."""
     backends = _exported(metrics)
     rows = [["export", "mean score", "lost in batches", "lost in single rows", "largest difference", "MB", "offered"]]
     in_points = (names.QUALITY_MEAN, names.LOSS_BATCHES, names.LOSS_SINGLE_ROWS)
@@ -140,7 +152,7 @@ def _exports(metrics: dict[str, float]) -> list[str]:
 
 
 def submission_lines(made: Submission) -> list[str]:
-    """The table of a submission's files and what they answer, in Markdown, and its notes."""
+    """Returns the table of a submission's files and the shares of their answers, and its notes."""
     rows = [["task", "file", "rows", "answered by", "answers"]]
     for asked, filled, shares in made.files:
         answers = ", ".join(f"{answer} {100 * share:.1f} %" for answer, share in shares.items())
@@ -149,7 +161,7 @@ def submission_lines(made: Submission) -> list[str]:
 
 
 def submission_info(made: Submission) -> dict[str, Any]:
-    """What a submission holds, file by file, and the fingerprint of the student that has answered."""
+    """Returns the contents of a submission, file by file, as JSON takes it."""
     found = [
         {
             "task": asked.task,
