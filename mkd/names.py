@@ -16,7 +16,8 @@ Scores are in points from 0 to 100. `<setting>` is the way a model is called, su
 | `majority/quality/...` | a model that always predicts the most frequent class, on dev |
 | `majority/selection/...` | the same on the selection split |
 | `retention/<task>`, `retention/mean` | the student's score in percent of the teacher's |
-| `agreement/<task>`, `agreement/mean` | share of dev rows where student and teacher agree |
+| `agreement/<task>`, `agreement/mean` | percent of dev rows where student and teacher agree |
+| `agreement/<regression task>` | correlation of the student's and teacher's scores, times 100 |
 | `selection/<task>`, `selection/mean` | scores on the selection split, to choose the best step |
 | `selected/<task>`, `selected/mean` | the same for the kept weights, to choose the best model |
 | `train/<term>/<task>` | terms of the loss, by step |
