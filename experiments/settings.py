@@ -257,8 +257,8 @@ class Command:
         contradict each other.
         """
         own = {name: getattr(self, name) for name in Config.__dataclass_fields__ if hasattr(self, name)}
-        # A command without speed settings measures no speed, so the default length must not conflict
-        # with a smaller data.max_length.
+        # A command without speed settings measures no speed, so the default speed.length must not
+        # conflict with a smaller data.max_length.
         if isinstance(data := own.get("data"), DataConfig) and "speed" not in own:
             own["speed"] = SpeedConfig(length=min(SpeedConfig.length, data.max_length))
         return Config(**own | changes)
