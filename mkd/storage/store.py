@@ -84,7 +84,7 @@ def _build_aside(folder: Path, parts: dict[str, Any], build: Callable[[Path], No
         with _full_disk_told(folder, aside):
             build(aside)
             _write_manifest(aside, parts, [str(path.relative_to(aside)) for path in _files(aside)])
-        # The files are synced already; a power failure now leaves either no folder or a complete one.
+        # The files are synced already, so a power failure leaves no folder or a complete one.
         os.rename(aside, folder)
         to_disk(folder.parent)
     finally:
