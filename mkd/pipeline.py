@@ -113,8 +113,8 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     twin if config.baseline is set, and evaluates all of them. Saves the student to `folder/model`
     and its exports to `folder`. If the loss needs no teacher, none is refined, loaded or evaluated.
 
-    folder: the run's folder. Checkpoints of a killed run with the same settings are resumed.
-    report: gets progress and metrics during the run.
+    - folder: the run's folder. Checkpoints of a killed run with the same settings are resumed.
+    - report: gets progress and metrics during the run.
 
     Raises ValueError if settings, tasks and models do not fit together.
     """
@@ -130,8 +130,8 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     dev = dev_logits(eager(student), side.datas, layout)
     metrics = scores(ready, dev) | ({} if config.whole else selected(student, side, layout))
-    # The twin has the same seed, so initial weights and order of tasks are the student's; only the
-    # loss differs. Without targets the student already learns from labels only, and needs no twin.
+    # The twin has the student's settings, seed and initial weights; only the loss differs. Without
+    # targets the student itself learns from labels only, and needs no twin.
     if config.baseline and targets is not None:
         alone = replace(config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig())
         twins = phase(report, names.BASELINE, names.BASELINE + names.PHASE_STUDENT)

@@ -52,16 +52,16 @@ class Dataset(NamedTuple):
 class Result(NamedTuple):
     """The result of one run. Scores are in points from 0 to 100.
 
-    metrics: final values by name (mkd/names.py lists the names).
-    datasets: the data of each task.
-    notes: messages for the user.
-    hardware: properties of the machine.
-    student, teacher: kind and size of the models, such as `transformer-1x48`.
-    teacher_key: key of the teacher in the cache.
-    folder: where the trained model is saved.
-    exported: folder of the fastest export. Empty if torch is faster, or if there is no export.
-    predictions: predictions of student and teacher for each dev row, by column
-        (mkd/evaluation/scoring.py). Empty if the run did not train a student by distillation.
+    - metrics: final values by name (mkd/names.py lists the names).
+    - datasets: the data of each task.
+    - notes: messages for the user.
+    - hardware: properties of the machine.
+    - student, teacher: kind and size of the models, such as `transformer-1x48`. Empty: none.
+    - teacher_key: key of the teacher. Empty: no teacher.
+    - folder: where the trained model is saved.
+    - exported: folder of the fastest export. Empty: torch is faster, or there is no export.
+    - predictions: predictions of student and teacher for each dev row, by column
+      (mkd/evaluation/scoring.py). Empty for runs that train no student.
     """
 
     metrics: dict[str, float]

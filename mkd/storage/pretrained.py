@@ -109,6 +109,7 @@ def _whole(auto: Any, folder: Path, setting: str, unused: tuple[str, ...] = ()) 
         )
     except OSError as error:
         raise ValueError(f"{setting} is {str(folder)!r}: its weights cannot be read; allowed: safetensors files") from error
+    # Loading adds new weights for the missing ones and only logs a warning.
     missing = sorted(name for name in found["missing_keys"] if not name.startswith(unused))
     if missing:
         raise ValueError(f"{setting} is {str(folder)!r}: {len(missing)} of its weights are missing, as {missing[0]}")

@@ -101,6 +101,7 @@ def _full_disk_told(folder: Path, aside: Path) -> Iterator[None]:
         yield
     except Exception as error:
         number = _error_number(error)
+        # A NoRoom from a nested stored() already names the folder that did not fit.
         if number not in NO_ROOM or isinstance(error, NoRoom):
             raise
         raise NoRoom(number, f"{os.strerror(number)}: {folder} takes {_least_bytes(aside, number):,} bytes or more") from None
@@ -175,6 +176,7 @@ def _check(folder: Path) -> None:
         found = path.stat().st_size if path.exists() else 0
         if found != size:
             raise ValueError(f"{path} has {found} bytes, {size} were written: {again}")
+    # Hash only what could have changed: see the module's docstring.
     changed = [name for name, time in manifest.get("changed_ns", {}).items() if (folder / name).stat().st_ctime_ns != time]
     for name, known in manifest.get("sha256", {}).items():
         if (name in changed or sizes[name] <= ALWAYS_HASHED_BYTES) and file_hash(folder / name) != known:

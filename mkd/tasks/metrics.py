@@ -109,8 +109,8 @@ def check_finite(logits_RC: np.ndarray, of: str) -> None:
 def score(kind: Kind, logits: np.ndarray, labels: np.ndarray, of: str = "a model") -> dict[str, float]:
     """Returns the metrics of a task by name, in points.
 
-    logits: [R, kind.num_logits]. labels: [R].
-    of: the model that computed the logits, for error messages.
+    - logits: [R, kind.num_logits]; labels: [R].
+    - of: the model that computed the logits, for error messages.
 
     Raises NotFinite if a logit is NaN or infinite.
     """

@@ -24,8 +24,7 @@ class Part(NamedTuple):
     """Rows of one file, or of one split of a dataset.
 
     where: name of the file or split, for error messages.
-    records: returns an iterator over the records. Cells are the texts and, if there is one, the
-    label.
+    records: returns an iterator over the records; cells are the texts and the label, if any.
     text: names of the text columns.
     decode: converts a label. None: there is no label column.
     lenient: whether a row with an empty text is skipped instead of raising an error.

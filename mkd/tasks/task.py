@@ -8,8 +8,8 @@ from typing import NamedTuple
 class Row(NamedTuple):
     """One example of a task.
 
-    text_b: the second text of a pair, else None.
-    label: index of the class, or score of a regression task. None: unlabelled.
+    - text_b: the second text of a pair, else None.
+    - label: index of the class, or score of a regression task. None: unlabelled.
     """
 
     text_a: str
@@ -27,10 +27,10 @@ It is replaced by the mask token of each tokenizer.
 class Split(NamedTuple):
     """Rows that can be read many times, one by one, without loading all of them.
 
-    read: returns an iterator over all rows. It raises ValueError with file and line of a wrong row.
-    fingerprint: changes if the rows change. Available without reading the rows.
-    source: description of the source, for messages.
-    masked: whether texts can contain MASK.
+    - read: returns an iterator over all rows. Raises ValueError with file and line of a wrong row.
+    - fingerprint: changes if the rows change. Available without reading the rows.
+    - source: description of the source, for messages.
+    - masked: whether texts can contain MASK.
     """
 
     read: Callable[[], Iterator[Row]]

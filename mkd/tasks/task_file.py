@@ -2,10 +2,8 @@
 
     reviews:                            # the task's name
       kind: classification              # or regression
-      labels: [bad, good]               # classification: as the files write them, in the order of
-      the logits
-      text: review                      # a column, or [first, second] for pairs; its number from 0
-      without a header
+      labels: [bad, good]               # classification: as in the files; the order of the logits
+      text: review                      # a column, or [first, second] for pairs
       label: verdict                    # the column of the label
       metrics: [accuracy, f1]
       train: [a.csv, {file: more.jsonl, text: body, label: null}]   # null: no labels there
@@ -14,7 +12,8 @@
       unlabelled: -1                    # optional: a label in train files that means "no label"
       header: true                      # optional: whether CSV and TSV files have a header
 
-Paths are relative to the YAML file. An empty label in a train file means "no label" too.
+Paths are relative to the YAML file. An empty label in a train file means "no label" too. Without a
+header, columns are numbers from 0.
 """
 
 import math
@@ -70,7 +69,7 @@ def _mapping(value: Any, where: str, keys: Collection[str], needed: Collection[s
 def _names(value: Any, where: str, least: int, most: float, allowed: str) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
     valid = all((isinstance(v, str) and v != "") or type(v) is int for v in values)
-    names = tuple(map(str, values))
+    names = tuple(map(str, values))  # YAML reads 0 and 1 as integers, but files hold text
     _check(valid and least <= len(names) <= most and len(set(names)) == len(names), where, value, allowed)
     return names
 
@@ -121,7 +120,7 @@ def _kind(task: dict[str, Any], where: str) -> Kind:
 def _table(entry: Any, task: dict[str, Any], where: str, folder: Path) -> Table:
     own = {"file": entry} if isinstance(entry, str) else _mapping(entry, where, FILE_KEYS, ("file",))
     _check(isinstance(own["file"], str) and own["file"] != "", where, own["file"], "a file's name")
-    both = task | own
+    both = task | own  # a file's own keys override those of the task
     text = _columns(both["text"], f"{where}.text")
     same = len(text) == len(_columns(task["text"], where))
     _check(same, f"{where}.text", both["text"], "as many columns as the task's text has")
@@ -157,6 +156,7 @@ class _Loader(yaml.SafeLoader):
     """
 
     yaml_implicit_resolvers = {
+        # First character of a scalar -> resolvers; a new dict, so that SafeLoader does not change.
         first: [(tag, pattern) for tag, pattern in known if tag != "tag:yaml.org,2002:bool"]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
