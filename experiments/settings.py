@@ -54,7 +54,7 @@ class AblationConfig:
     """Settings that each variant changes, by the variant's name.
 
     Settings of data, teacher, student, loss and train are allowed, by their dotted names. {}: no
-    change. All variants are compared with the first one.
+    change. All variants are compared with the first one. At least two are required.
     """
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     """Values of `seed`. Each variant is run once with each seed."""
@@ -114,7 +114,7 @@ class SearchConfig:
     machines.
     """
     space: dict[str, Any] = field(default_factory=dict)
-    """The search space: settings by their dotted names (experiments/studies/space.py)."""
+    """Required. The search space: settings by dotted names (experiments/studies/space.py)."""
     start: list[dict[str, Any]] = field(default_factory=list)
     """Settings of the first trials. Other settings of the space are sampled."""
     start_from: str = ""
@@ -187,7 +187,7 @@ class PromoteConfig:
     """Retraining and registration of a study's best student (experiments.promote)."""
 
     study: str = ""
-    """Name of the study. Its trials are read from the MLflow tracking store."""
+    """Required. Name of the study. Its trials are read from the MLflow tracking store."""
     budget_ms: float | None = None
     """Maximum latency in milliseconds, in the study's backend. null: no limit."""
     whole: bool = True
@@ -210,21 +210,21 @@ class LabelConfig:
     """Predictions of a logged model for a corpus on disk, with Spark (experiments.label)."""
 
     model: str = ""
-    """The model: `runs:/RUN_ID/student` (logged) or `models:/NAME@ALIAS` (registered).
+    """Required. The model: `runs:/RUN_ID/student` (logged) or `models:/NAME@ALIAS` (registered).
 
     Runs of distillation, fine-tuning and teachers log a model.
     """
     task: str = ""
-    """Name of the model's task whose head predicts."""
+    """Required. Name of the model's task whose head predicts."""
     corpus: str = ""
-    """A Parquet file, or a folder of Parquet files.
+    """Required. A Parquet file, or a folder of Parquet files.
 
     Columns: `text`, `text_pair` for tasks with pairs, and any others.
     """
     output: str = ""
-    """The output: a folder of Parquet files with the rows of the corpus and their predictions.
+    """Required. A new folder of Parquet files with the rows of the corpus and their predictions.
 
-    With `logits`, a single .parquet file.
+    With `logits`, a single new .parquet file.
     """
     logits: bool = False
     """Whether to write logits in the format that teacher.sources reads (mkd/teachers/imported.py).

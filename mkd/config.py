@@ -147,11 +147,10 @@ class DataConfig:
     max_length: int = 128
     """Maximum length of an input in tokens with special tokens. Longer texts are truncated."""
     selection_fraction: float = 0.1
-    """Largest share of the labelled training rows, between 0 and 1, that is held out as the
-    selection split.
+    """Share of the labelled training rows, between 0 and 1, that is held out at most.
 
-    The selection split chooses the best step of a training. The run's seed decides which rows are
-    held out. Rows with overlapping text are held out together.
+    The held-out rows are the selection split. It chooses the best step of a training. The run's
+    seed decides which rows are held out. Rows with overlapping text are held out together.
     """
     selection_rows: int = 1000
     """Maximum number of rows in the selection split of a task.
@@ -219,7 +218,9 @@ class TrainConfig:
     batch_size: int = 32
     """Rows in a batch."""
     learning_rate: float | None = None
-    """Peak learning rate of AdamW. null: the default for the model (mkd/rates.py)."""
+    """Peak learning rate of AdamW. null: the default for the model, which is lower for pretrained
+    layers (mkd/rates.py).
+    """
     warmup: float = 0.1
     """Share of the steps, from 0 to 1, in which the learning rate rises linearly from 0.
 
@@ -502,7 +503,7 @@ class FinetuneConfig:
     """Fine-tuning of a distilled student on the tasks of `data` (experiments.finetune)."""
 
     student: str = ""
-    """The student to fine-tune: a folder, or `runs:/RUN_ID/student` for a logged student."""
+    """Required. The student to fine-tune: a folder, or `runs:/RUN_ID/student` for a logged one."""
     loss: LossConfig = field(default_factory=lambda: LossConfig(hard_weight=1.0))
     """The loss. Defaults to the labels only.
 
@@ -516,7 +517,7 @@ class SubmitConfig:
     """A submission to the GLUE leaderboard (experiments.submit)."""
 
     student: str = ""
-    """The student: a folder, or `runs:/RUN_ID/student` for a logged student."""
+    """Required. The student: a folder, or `runs:/RUN_ID/student` for a logged one."""
     fill: bool = False
     """Whether tasks without a head are filled with a constant prediction.
 
@@ -603,9 +604,9 @@ class DeliveryConfig(ExportConfig):
     """Export of a saved student to a folder (experiments.export)."""
 
     student: str = ""
-    """The student: a folder, or `runs:/RUN_ID/student` for a logged student."""
+    """Required. The student: a folder, or `runs:/RUN_ID/student` for a logged one."""
     to: str = ""
-    """The folder to create. It gets a subfolder for each backend."""
+    """Required. The folder to create. It gets a subfolder for each backend."""
 
 
 @dataclass(frozen=True)
