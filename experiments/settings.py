@@ -1,7 +1,8 @@
-"""The settings of each command: what it reads, and nothing else, is accepted, shown and logged by it.
+"""The settings of each command.
 
-What trains and measures has its settings in mkd/config.py; here are those of registries, searches and Spark, and which command
-has which.
+A command accepts, shows and logs the settings that it uses and no others. mkd/config.py defines the
+settings of training and evaluation. This file defines those of the model registry, searches and
+Spark, and lists the settings of each command.
 """
 
 import re
@@ -31,12 +32,12 @@ from mkd.rates import finetuned, resolved
 
 @dataclass(frozen=True)
 class RegistryConfig:
-    """Where the model that a run logs is registered in MLflow."""
+    """Registration of a run's model in MLflow's model registry."""
 
     name: str = ""
-    """The registered model that it becomes a version of; empty: none."""
+    """Name of the registered model that gets a new version. Empty: the model is not registered."""
     alias: str = ""
-    """An alias that points to the version from then on, such as `champion`."""
+    """Alias that is moved to the new version, such as `champion`. Empty: no alias."""
 
     def __post_init__(self) -> None:
         check(not re.search("[/:]", self.name), "registry.name", self.name, "a name without / and :")
@@ -47,13 +48,16 @@ class RegistryConfig:
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """Which variants of these settings experiments.ablation compares, and over which seeds."""
+    """Variants and seeds of an ablation (experiments.ablation)."""
 
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By the variant's name what it changes, settings of data, teacher, student, loss and train by their dotted names; {} is
-    the config as it is. The first one is what all others are compared with."""
+    """Settings that each variant changes, by the variant's name.
+
+    Settings of data, teacher, student, loss and train are allowed, by their dotted names. {}: no
+    change. All variants are compared with the first one. At least two are required.
+    """
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
-    """Each variant is run with each of these as `seed`."""
+    """Values of `seed`. Each variant is run once with each seed."""
 
     def __post_init__(self) -> None:
         for name, settings in self.variants.items():
@@ -69,13 +73,19 @@ class AblationConfig:
 
 @dataclass(frozen=True)
 class PruningConfig:
-    """When a search stops a trial before its end (experiments/studies/pruning.py)."""
+    """Pruning of the trials of a search (experiments/studies/pruning.py)."""
 
     margin: float = 5.0
-    """Points of the mean score on the selection split by which one that is at least as fast has to be ahead at the same step.
-    0: the first that is ahead at all stops it."""
+    """Margin in points of the mean score on the selection split.
+
+    A trial is pruned if a trial that is at least as fast is ahead of it by more than the margin at
+    the same step. 0: any lead prunes.
+    """
     warmup: float = 0.5
-    """Share of train.steps before which no trial is stopped, as large students start slowly; 1: none ever is."""
+    """Share of train.steps, from 0 to 1, before which no trial is pruned. 1: no pruning.
+
+    Large students start slowly, so early scores say little about them.
+    """
 
     def __post_init__(self) -> None:
         check(0 <= self.margin < float("inf"), "search.pruning.margin", self.margin, "0 or more")
@@ -83,52 +93,80 @@ class PruningConfig:
 
 
 def without_password(address: str) -> str:
-    """An address of a database as it may be told and kept: a password may be wherever SQLAlchemy takes one from."""
+    """Returns a database address with the password replaced by ***, for display and logs.
+
+    Covers both places where SQLAlchemy accepts a password: user:password@host and ?password=.
+    """
     return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/]*):[^@]*@", r"\1:***@", address))
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """An Optuna study over any settings, by experiments.search."""
+    """An Optuna study over arbitrary settings (experiments.search)."""
 
     study: str = "mkd"
-    """The study's name in its storage; the same command goes on with it, or joins it from another machine."""
+    """Name of the study in its storage.
+
+    The same command continues the study, or joins it from another machine.
+    """
     storage: str = "sqlite:///optuna.db"
-    """Where the study is kept: a file of SQLite, or postgresql://USER:PASSWORD@HOST/DATABASE for several machines."""
+    """Storage of the study: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/DATABASE for several
+    machines.
+    """
     space: dict[str, Any] = field(default_factory=dict)
-    """What is searched: settings by their dotted names (experiments/studies/space.py)."""
+    """Required. The search space: settings by dotted names (experiments/studies/space.py)."""
     start: list[dict[str, Any]] = field(default_factory=list)
-    """Settings that are tried first; what the space has and they leave out is drawn."""
+    """Settings of the first trials. Other settings of the space are sampled."""
     start_from: str = ""
-    """Another study in the same storage whose finished trials this one begins with, as far as they lie in its space."""
+    """Name of another study in the same storage. Empty: none.
+
+    Its finished trials that lie in this search space are copied to this study at the start.
+    """
     trials: int = 30
-    """Trials in all, those of start_from not counted."""
+    """Total number of trials of the study, without those copied by start_from."""
     workers: int = 1
-    """Processes here that make trials, of one thread each unless `threads` says otherwise."""
+    """Number of worker processes on this machine. Each uses `threads` threads, by default one."""
     engine: Literal["processes", "spark"] = "processes"
-    """spark: the workers are Spark's, and the study is kept in MLflow (experiments/on_spark/engine.py)."""
+    """processes: worker processes on this machine. spark: workers of Spark, with the study stored
+    in MLflow (experiments/on_spark/engine.py).
+    """
     master: str = "local[2]"
-    """Spark's master, for engine=spark."""
+    """Address of Spark's master, for engine=spark."""
     sampler: Literal["tpe", "random"] = "tpe"
-    """tpe: Optuna's tree-structured Parzen estimator, made for several objectives; random: to compare with."""
+    """tpe: Optuna's multi-objective tree-structured Parzen estimator. random: random search, as a
+    baseline.
+    """
     backend: Literal["torch", "onnx", "int8"] = "onnx"
-    """In what a candidate's speed is measured."""
+    """Backend in which the speed of a candidate is measured."""
     objectives: list[Literal["quality", "latency", "bytes", "parameters", "flops"]] = field(
         default_factory=lambda: ["quality", "latency"]
     )
-    """quality: the mean score on the selection split, as high as may be; all others as low. `quality` alone, under a budget, is
-    the search for one student."""
+    """Objectives of the search; `quality` must be the first.
+
+    quality is the mean score on the selection split and is maximised. All others are minimised.
+    With `quality` only, the search looks for the best single student under a budget.
+    """
     budget_ms: float | None = None
-    """A candidate whose latency is above it is closed without training; null: none is."""
+    """Maximum latency in milliseconds. null: no limit.
+
+    A slower candidate is marked as infeasible and not trained.
+    """
     budget_parameters: float | None = None
-    """The same for the number of its parameters, embeddings included."""
+    """Maximum number of parameters, including embeddings. null: no limit.
+
+    A larger candidate is marked as infeasible and not trained.
+    """
     pruning: PruningConfig = field(default_factory=PruningConfig)
     heartbeat_seconds: int = 20
-    """A worker tells the storage so often that it is alive; one that is silent for three times as long has its trial retried."""
+    """Seconds between heartbeats of a worker.
+
+    The trial of a worker without a heartbeat for three times as long is retried.
+    """
 
     def __post_init__(self) -> None:
         check(bool(re.fullmatch(r"[\w .-]+", self.study)), "search.study", self.study, "letters, digits, blanks and any of _ . -")
-        known = re.match(r"sqlite:///[^:]|postgresql://.", self.storage) is not None  # a study in memory has one process
+        # sqlite:///:memory: is not allowed: other processes cannot see a study in memory.
+        known = re.match(r"sqlite:///[^:]|postgresql://.", self.storage) is not None
         check(
             known, "search.storage", without_password(self.storage), "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
         )
@@ -146,16 +184,19 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class PromoteConfig:
-    """The best student of a study under a budget, trained anew and registered, by experiments.promote."""
+    """Retraining and registration of a study's best student (experiments.promote)."""
 
     study: str = ""
-    """The study's name; its runs are looked for in the tracking store."""
+    """Required. Name of the study. Its trials are read from the MLflow tracking store."""
     budget_ms: float | None = None
-    """The most that its latency may be, in the study's backend; null: any."""
+    """Maximum latency in milliseconds, in the study's backend. null: no limit."""
     whole: bool = True
-    """Whether it learns from the rows of the selection split too."""
+    """Whether the student is trained on the selection split too (see `whole` in mkd/config.py)."""
     seeds: list[int] = field(default_factory=lambda: [0])
-    """It is trained once with each; the first one's student is registered, the others tell how far a seed moves its score."""
+    """Seeds. The student is trained once with each seed.
+
+    The student of the first seed is registered. The others show how much the score varies.
+    """
 
     def __post_init__(self) -> None:
         check(self.budget_ms is None or self.budget_ms > 0, "promote.budget_ms", self.budget_ms, "above 0, or null")
@@ -166,20 +207,35 @@ class PromoteConfig:
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """Text on disk that a logged model answers, on Spark, by experiments.label."""
+    """Predictions of a logged model for a corpus on disk, with Spark (experiments.label)."""
 
     model: str = ""
-    """`runs:/RUN_ID/student`, of a distillation, fine-tuning or teacher; or a registered one, `models:/NAME@ALIAS`."""
+    """Required. The model: `runs:/RUN_ID/student` (logged) or `models:/NAME@ALIAS` (registered).
+
+    Runs of distillation, fine-tuning and teachers log a model.
+    """
     task: str = ""
-    """The task of the model that the texts are for."""
+    """Required. Name of the model's task whose head predicts."""
     corpus: str = ""
-    """A Parquet file, or a folder of them; columns `text`, `text_pair` for a task of pairs, and any others."""
+    """Required. A Parquet file, or a folder of Parquet files.
+
+    Columns: `text`, `text_pair` for tasks with pairs, and any others.
+    """
     output: str = ""
-    """What is written: a folder of Parquet files, the corpus with the answers beside each row; for logits one .parquet file."""
+    """Required. A new folder of Parquet files with the rows of the corpus and their predictions.
+
+    With `logits`, a single new .parquet file.
+    """
     logits: bool = False
-    """Write the logits that teacher.sources takes; the corpus then has columns `split` and `row` (mkd/teachers/imported.py)."""
+    """Whether to write logits in the format that teacher.sources reads (mkd/teachers/imported.py).
+
+    The corpus then needs the columns `split` and `row`.
+    """
     master: str = "local[*]"
-    """Spark's master. local[N]: N processes here; a cluster's machines need this project's environment, and to see both paths."""
+    """Address of Spark's master. local[N]: N processes here. local[*]: one for each core.
+
+    The machines of a cluster need this project's environment and access to both paths.
+    """
 
     def __post_init__(self) -> None:
         one_file = self.output == "" or self.output.endswith(".parquet")
@@ -189,34 +245,46 @@ class LabelConfig:
 
 @dataclass(frozen=True)
 class Command:
-    """What all commands' settings are."""
+    """Base class of the settings of all commands."""
 
     def __post_init__(self) -> None:
-        self.core()  # which refuses what does not go together
+        self.core()  # raises ValueError if settings contradict each other
 
     def core(self, **changes: Any) -> Config:
-        """The core's settings, with the changes; those that the command does not have are as they are by default."""
+        """Returns the settings of the core, with the changes applied.
+
+        Settings that the command does not have get their defaults. Raises ValueError if settings
+        contradict each other.
+        """
         own = {name: getattr(self, name) for name in Config.__dataclass_fields__ if hasattr(self, name)}
-        if isinstance(data := own.get("data"), DataConfig) and "speed" not in own:  # of what is not timed no length is refused
+        # A command without speed settings measures no speed, so the default speed.length must not
+        # conflict with a smaller data.max_length.
+        if isinstance(data := own.get("data"), DataConfig) and "speed" not in own:
             own["speed"] = SpeedConfig(length=min(SpeedConfig.length, data.max_length))
         return Config(**own | changes)
 
     def shown(self) -> Self:
-        """As they may be shown and kept: with a number for each learning rate that is open, and without a password."""
+        """Returns the settings for display and logs.
+
+        Null learning rates are replaced by their defaults, and passwords are removed.
+        """
         core = resolved(self.core())
         return replace(self, **{name: getattr(core, name) for name in ("teacher", "train") if hasattr(self, name)})
 
 
 @dataclass(frozen=True)
 class Distill(Command, Config):
-    """One distillation, also as a trial of a search or an ablation, or one that is promoted."""
+    """Settings of one distillation.
+
+    Trials of a search or an ablation, and promoted students, have these settings too.
+    """
 
     registry: RegistryConfig = field(default_factory=RegistryConfig)
 
 
 @dataclass(frozen=True)
 class Teacher(Command):
-    """One teacher's refinement."""
+    """Settings of a teacher's refinement."""
 
     seed: int = Config.seed
     device: Device = Config.device
@@ -232,7 +300,7 @@ class Teacher(Command):
 
 @dataclass(frozen=True)
 class Finetune(Command):
-    """Further training of a student, whose loss and training are those of `finetune`."""
+    """Settings of a student's fine-tuning; `finetune` holds its loss and training."""
 
     seed: int = Config.seed
     device: Device = Config.device
@@ -249,13 +317,13 @@ class Finetune(Command):
     registry: RegistryConfig = field(default_factory=RegistryConfig)
 
     def shown(self) -> Self:
-        """As Command.shown."""
+        """See Command.shown."""
         return replace(super().shown(), finetune=replace(self.finetune, train=finetuned(self.finetune.train)))
 
 
 @dataclass(frozen=True)
 class Submit(Command):
-    """A student's answers for GLUE's leaderboard."""
+    """Settings of a submission to the GLUE leaderboard."""
 
     device: Device = Config.device
     threads: int = Config.threads
@@ -266,7 +334,7 @@ class Submit(Command):
 
 @dataclass(frozen=True)
 class Export(Command):
-    """A saved student in a folder that runs anywhere; it works on the CPU."""
+    """Settings of a student's export. It runs on the CPU."""
 
     seed: int = Config.seed
     threads: int = Config.threads
@@ -278,7 +346,7 @@ class Export(Command):
 
 @dataclass(frozen=True)
 class Ablation(Command):
-    """Variants of a distillation over seeds, none of which is timed or exported."""
+    """Settings of an ablation. Its trials are not timed or exported."""
 
     device: Device = Config.device
     threads: int = Config.threads
@@ -294,14 +362,17 @@ class Ablation(Command):
     ablation: AblationConfig = field(default_factory=AblationConfig)
 
     def core(self, **changes: Any) -> Config:
-        """The settings of a trial that is no variant yet: a hard-label twin is a variant of its own."""
+        """Returns the settings that all trials share, before the changes of a variant.
+
+        Trials train no hard-label twin; a variant with loss.hard_weight=1 can take its place.
+        """
         untimed = {"speed": SpeedConfig(length=self.speed.length, seconds=0), "export": ExportConfig(backends=[])}
         return super().core(**untimed | {"baseline": False} | changes)
 
 
 @dataclass(frozen=True)
 class Search(Command):
-    """A study whose trials are distillations."""
+    """Settings of a search, whose trials are distillations."""
 
     seed: int = Config.seed
     device: Device = Config.device
@@ -318,21 +389,25 @@ class Search(Command):
     search: SearchConfig = field(default_factory=SearchConfig)
 
     def core(self, **changes: Any) -> Config:
-        """The settings that all trials have in common: one thread unless the command says otherwise, no twin, no exports.
+        """Returns the settings that all trials share.
 
-        What a trial costs is measured beforehand.
+        Trials use one thread unless `threads` is set, and have no twin and no exports. The latency
+        and size of a trial are measured before its training.
         """
         export = ExportConfig(backends=[], weight_range=self.export.weight_range)
         return super().core(**{"threads": self.threads or 1, "baseline": False, "export": export} | changes)
 
     def shown(self) -> Self:
-        """As Command.shown."""
+        """See Command.shown."""
         return replace(super().shown(), search=replace(self.search, storage=without_password(self.search.storage)))
 
 
 @dataclass(frozen=True)
 class Promote(Command):
-    """A search's best student, trained anew: settings of a distillation that take the place of the trial's, and its own."""
+    """Settings of a promotion, which retrains a search's best student.
+
+    Settings of a distillation replace those of the trial.
+    """
 
     device: Device = Config.device
     threads: int = Config.threads
@@ -352,7 +427,7 @@ class Promote(Command):
 
 @dataclass(frozen=True)
 class Label(Command):
-    """A corpus's answers, on Spark."""
+    """Settings of the prediction of a corpus with Spark."""
 
     cache: str = Config.cache
     label: LabelConfig = field(default_factory=LabelConfig)
@@ -360,7 +435,7 @@ class Label(Command):
 
 @dataclass(frozen=True)
 class Throughput(Command):
-    """Training loops beside each other."""
+    """Settings of a comparison of training loops."""
 
     seed: int = Config.seed
     device: Device = Config.device
@@ -376,14 +451,14 @@ COMMANDS: dict[str, type[Command]] = {
     "distill": Distill, "teacher": Teacher, "finetune": Finetune, "submit": Submit, "export": Export, "ablation": Ablation,
     "search": Search, "promote": Promote, "label": Label, "throughput": Throughput,
 }  # fmt: skip
-"""By the name of its module in experiments/."""
+"""Settings of each command, by the name of its module in experiments/."""
 
 
 def command_of(kind: type[Command]) -> str:
-    """The name of the command that has these settings."""
+    """Returns the name of the command with these settings."""
     return next(name for name, other in COMMANDS.items() if other is kind)
 
 
 def distillation(core: Config) -> Distill:
-    """The distillation of these settings, registered nowhere."""
+    """Returns a distillation with these settings, without registration."""
     return Distill(**{name: getattr(core, name) for name in Config.__dataclass_fields__})

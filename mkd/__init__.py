@@ -1,1 +1,4 @@
-"""Multi-task knowledge distillation of language models: a Config in, numbers out."""
+"""Multi-task knowledge distillation of language models.
+
+mkd.pipeline.run takes a Config (mkd/config.py) and returns a Result (mkd/result.py).
+"""

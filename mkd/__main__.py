@@ -1,10 +1,11 @@
-"""A student answers texts on the command line, by its runtime alone.
+"""Predicts labels of texts with an exported student, on the command line.
 
     python -m mkd FOLDER --task sentiment < texts.tsv > answers.tsv
     python -m mkd FOLDER --task paraphrase --input pairs.jsonl
 
-A line of TSV is one text or two, one of JSON lines has `text` and, for a task of pairs, `text_pair`. What comes out is in the
-same form: label, score and, of a line that cannot be answered, what is wrong with it.
+A line of TSV has one text, or two for a task with pairs. A line of JSON lines is an object with
+`text` and, for pairs, `text_pair`. The output has the same format and one line for each input line:
+label, score and, for a line without a prediction, the error. Torch is not needed.
 """
 
 import argparse
@@ -22,14 +23,18 @@ LINES_AT_ONCE = 1024
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells a mistake in one line."""
+    """An ArgumentParser that reports a usage error in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}\n")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line; its exit code. A user's mistake is one line and 2."""
+    """Runs the command line and returns the exit code.
+
+    0: success, even if some lines have no prediction. 1: the reader of the output closed it.
+    2: user error, reported in one line.
+    """
     parser = Parser(prog="python -m mkd", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", help="the exported student")
     parser.add_argument("--task", required=True)
@@ -43,11 +48,13 @@ def main(argv: list[str] | None = None) -> int:
         student.head(given.task)
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")
-        # What is no UTF-8 is told of in its line; a mark at the file's beginning is none of its text.
+        # surrogateescape lets invalid UTF-8 become an error of its own line instead of ending the
+        # program. utf-8-sig drops a byte order mark at the start of the file.
         source = 0 if given.input == "-" else given.input
         with open(source, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
             bad = answer(student, given.task, form, lines, sys.stdout)
     except BrokenPipeError:
+        # Python flushes stdout at exit, which would raise again and print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, OSError) as error:
@@ -59,7 +66,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def answer(student: Student, task: str, form: str, lines: Iterator[str], out: TextIO) -> int:
-    """Writes a line for each line; how many of them could not be answered."""
+    """Writes an output line for each input line. Returns the number of lines without a prediction.
+
+    form: `tsv` or `jsonl`.
+    """
     pair = student.head(task).pair
     bad = 0
     while chunk := list(islice(lines, LINES_AT_ONCE)):
@@ -74,7 +84,7 @@ def answer(student: Student, task: str, form: str, lines: Iterator[str], out: Te
 
 
 def _parsed(line: str, form: str, pair: bool) -> tuple[Any, str | None]:
-    """The text or texts of a line, or what is wrong with the line."""
+    """Returns the text or texts of a line, and an error message or None."""
     if form == "tsv":
         cells = line.split("\t")
         if len(cells) != 1 + pair:

@@ -1,6 +1,8 @@
-"""All settings of the core and their defaults, as frozen dataclasses; nothing else holds a default of theirs.
+"""Settings of the core and their defaults, as frozen dataclasses.
 
-Which command has which, and those of registries and searches: experiments/settings.py.
+Each default is written here and nowhere else. Settings that contradict each other are rejected with
+a ValueError when the dataclass is built. experiments/settings.py defines the settings of registries
+and searches, and lists the settings of each command.
 """
 
 from dataclasses import dataclass, field
@@ -8,29 +10,32 @@ from pathlib import Path
 from typing import Literal
 
 Device = Literal["auto", "cpu", "cuda"]
-"""auto: the GPU where there is one."""
+"""`auto` selects the GPU if there is one, else the CPU."""
 
 
 def check(condition: bool, setting: str, value: object, allowed: str) -> None:
-    """Raises ValueError, with the value and what is allowed, where the condition is not met."""
+    """Raises ValueError if condition is false; it names setting, value and allowed values."""
     if not condition:
         raise ValueError(f"{setting} is {value!r}; allowed: {allowed}")
 
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """The generated suite that ships with the project (mkd/tasks/demo)."""
+    """The generated task suite that is part of the project (mkd/tasks/demo)."""
 
     seed: int = 0
-    """Seed of the generator; another seed gives other rows of the same tasks."""
+    """Seed of the generator. Another seed generates other rows of the same tasks."""
     train_rows: int = 6000
-    """Labelled training rows of each task."""
+    """Number of labelled training rows of each task."""
     unlabelled_rows: int = 2000
-    """Training rows of each task that come without a label."""
+    """Number of additional training rows without a label, for each task."""
     dev_rows: int = 1000
-    """Rows of each task's dev split; their labels are never noisy."""
+    """Number of dev rows of each task. Their labels have no noise."""
     label_noise: float = 0.05
-    """Share of training labels that are replaced by a wrong one (moved, for regression)."""
+    """Share of training labels, from 0 to 1, that are replaced by a wrong class.
+
+    For regression, normal noise is added to the score instead.
+    """
 
     def __post_init__(self) -> None:
         check(self.train_rows > 0, "data.demo.train_rows", self.train_rows, "above 0")
@@ -41,16 +46,25 @@ class DemoConfig:
 
 @dataclass(frozen=True)
 class TransferConfig:
-    """One file of text without labels, added to the training rows of some or all tasks and labelled by the teacher."""
+    """A file of unlabelled text that is added to the training rows of tasks.
+
+    The teacher labels the text.
+    """
 
     file: str
-    """CSV, TSV, JSONL or Parquet, told by its ending."""
+    """Path of the file. The ending gives the format: .csv, .tsv, .jsonl or .parquet."""
     text: list[str]
-    """Its text column, or the two columns of a pair; a column's name, or its number from 0 where there is no header."""
+    """The text column, or two columns for pairs.
+
+    A column is a name, or an index from 0 if the file has no header.
+    """
     tasks: list[str] = field(default_factory=list)
-    """The tasks whose transfer set it joins; each must take as many texts as there are columns. Empty: all that do."""
+    """Tasks that get the text. Each must have as many texts a row as `text` has columns.
+
+    Empty: all tasks with that many texts.
+    """
     header: bool = True
-    """Whether the first line of a CSV or TSV file names the columns."""
+    """Whether the first line of a CSV or TSV file is a header. Must be true for other formats."""
 
     def __post_init__(self) -> None:
         check(len(self.text) in (1, 2), "data.transfer.text", self.text, "one column, or two for pairs")
@@ -59,26 +73,40 @@ class TransferConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Changed copies of a task's labelled training rows, for the teacher to label (Tang et al. 2019, arXiv 1903.12136).
+    """Data augmentation (Tang et al. 2019, arXiv 1903.12136).
 
-    Words are masked or replaced, then some texts are cut. Of pairs the first text, the second and both are changed in turn.
+    Makes modified copies of the labelled training rows, which the teacher labels. Words are masked
+    or replaced first; then some texts are cut to an n-gram. The copies of a pair change the first
+    text, the second text, or both, in turn.
     """
 
     multiple: int = 0
-    """Copies of each labelled training row; those that equal a row or another copy are left out. 0: none."""
+    """Number of copies of each labelled training row. 0: no augmentation.
+
+    Copies that equal a row or another copy are dropped.
+    """
     mask: float = 0.1
-    """Chance of a word to become the tokenizer's mask token (its unknown one, if it has none)."""
+    """Probability that a word is replaced by the tokenizer's mask token.
+
+    A tokenizer without a mask token uses its unknown token.
+    """
     replace: float = 0.1
-    """Chance of a word to become one of its neighbours, which stand in for words of the same part of speech."""
+    """Probability that a word is replaced by one of its nearest neighbours.
+
+    Neighbours replace the words of equal part of speech that the paper uses.
+    """
     ngram: float = 0.25
-    """Chance of a text to be cut to an n-gram of its words, n from 1 to `longest`."""
+    """Probability that a text is cut to a random n-gram of its words, n from 1 to `longest`."""
     longest: int = 5
-    """Words of the longest n-gram."""
+    """Largest n of the n-grams, in words."""
     neighbours: int = 10
-    """How many of the nearest words, by cosine, a word can be replaced by."""
+    """Number of nearest words, by cosine similarity, that can replace a word."""
     embeddings: str = ""
-    """Folder or hub name of an encoder (such as the teacher's checkpoint) whose embeddings tell neighbours; empty: words
-    of the task that are found between the same words."""
+    """Folder or hub name of an encoder whose embeddings define the neighbours.
+
+    The teacher's checkpoint is a common choice. Empty: the neighbours are words of the task that
+    occur between the same words.
+    """
 
     def __post_init__(self) -> None:
         check(self.multiple >= 0, "data.augment.multiple", self.multiple, "0 or more")
@@ -101,25 +129,34 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which tasks there are and where their rows come from."""
+    """The tasks, and the source of their rows."""
 
     source: Literal["demo", "glue", "hub", "files"] = "demo"
-    """demo: the generated suite; glue: a folder in the official GLUE TSV layout; hub: GLUE through `datasets`;
-    files: a YAML file that describes tasks of your own."""
+    """demo: the generated suite. glue: a folder in the official GLUE TSV layout. hub: GLUE through
+    the `datasets` library. files: a YAML file with your own tasks (mkd/tasks/task_file.py).
+    """
     path: str = ""
-    """glue: the folder; hub: the dataset's name, or a folder written by save_to_disk; files: the YAML file; demo: unused."""
+    """glue: the folder. hub: the name of the dataset, or a folder written by save_to_disk.
+    files: the YAML file. demo: must be empty.
+    """
     tasks: list[str] = field(default_factory=list)
-    """The tasks by name; empty: all that the source has."""
+    """Names of the tasks to use. Empty: all tasks of the source."""
     transfer: list[TransferConfig] = field(default_factory=list)
-    """Text without labels that joins the training rows of some tasks."""
+    """Files of unlabelled text that are added to the training rows."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     max_length: int = 128
-    """Longest input in tokens, special tokens included; longer texts are cut."""
+    """Maximum length of an input in tokens with special tokens. Longer texts are truncated."""
     selection_fraction: float = 0.1
-    """Share of the labelled training rows that are set apart at most, by the run's seed, to choose the best step; rows that
-    overlap are set apart together."""
+    """Share of the labelled training rows, between 0 and 1, that is held out at most.
+
+    The held-out rows are the selection split. It chooses the best step of a training. The run's
+    seed decides which rows are held out. Rows with overlapping text are held out together.
+    """
     selection_rows: int = 1000
-    """At most so many rows a task are scored, of as many groups of rows that overlap as that share has."""
+    """Maximum number of rows in the selection split of a task.
+
+    The rows come from as many groups of overlapping rows as `selection_fraction` allows.
+    """
     demo: DemoConfig = field(default_factory=DemoConfig)
 
     def __post_init__(self) -> None:
@@ -133,17 +170,26 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How often each task is drawn; a batch holds rows of one task."""
+    """How the task of each batch is chosen. A batch holds rows of one task."""
 
     alpha: float = 1.0
-    """A task is drawn in proportion to rows**alpha: 1 is the paper's proportional sampling, 0 is uniform."""
+    """Exponent of the sampling probability: a task is sampled in proportion to rows**alpha.
+
+    1 is the proportional sampling of Liu et al. 2019, 0 is uniform.
+    """
     weights: dict[str, float] = field(default_factory=dict)
-    """A weight for every task, instead of alpha; they are divided by their sum."""
+    """Sampling weight of each task, used instead of alpha. Weights are divided by their sum.
+
+    Empty: alpha decides. Otherwise every task needs a weight.
+    """
     alpha_end: float | None = None
-    """alpha moves linearly over training to this value; null: it stays."""
+    """Final value of alpha, which changes linearly over training. null: alpha is constant."""
     order: Literal["random", "round_robin", "epoch"] = "random"
-    """random: each batch's task is drawn by alpha or the weights. round_robin: every task in its turn. epoch: the batches of all
-    tasks are shuffled and come once each, epoch after epoch, as in the paper; neither depends on alpha."""
+    """random: the task of each batch is sampled by alpha or weights. round_robin: tasks take turns.
+    epoch: each epoch has all batches of all tasks once, shuffled, as in Liu et al. 2019.
+
+    round_robin and epoch ignore alpha.
+    """
 
     def __post_init__(self) -> None:
         for name in ("alpha", "alpha_end"):
@@ -165,31 +211,46 @@ class SamplingConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The training loop, for a teacher's refinement and for a student alike."""
+    """The training loop of a teacher's refinement or of a student."""
 
     steps: int = 2500
-    """Optimiser steps, one batch each."""
+    """Number of optimiser steps. Each step uses one batch."""
     batch_size: int = 32
-    """Rows a batch."""
+    """Rows in a batch."""
     learning_rate: float | None = None
-    """Peak of AdamW's learning rate; null: what suits the model, less where its layers are trained already (mkd/rates.py)."""
+    """Peak learning rate of AdamW. null: the default for the model, which is lower for pretrained
+    layers (mkd/rates.py).
+    """
     warmup: float = 0.1
-    """Share of the steps in which the learning rate rises from 0; it then falls linearly to 0."""
+    """Share of the steps, from 0 to 1, in which the learning rate rises linearly from 0.
+
+    Afterwards it decays linearly to 0.
+    """
     weight_decay: float = 0.01
-    """AdamW's decoupled weight decay, on matrices only."""
+    """Decoupled weight decay of AdamW. It applies to matrices only, not to biases and norms."""
     clip: float = 1.0
-    """Largest norm of the gradient; a longer one is scaled down to it."""
+    """Maximum norm of the gradient. A larger gradient is scaled down to this norm."""
     eval_every: int = 250
-    """Steps between scorings on the selection split."""
+    """Number of steps between evaluations on the selection split."""
     patience: int = 0
-    """Stop after so many scorings without a better mean score; 0: never. The best weights are kept either way."""
+    """Stops training after this number of evaluations without a better mean score. 0: never stops
+    early.
+
+    The best weights are kept in both cases.
+    """
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
-    """bfloat16: matrix products in half precision (autocast); the weights and the losses stay in float32. auto: bfloat16 where
-    it is faster, which is measured once on each machine and a run's settings then say (mkd/precision.py). A teacher scores and
-    labels in the precision that it is refined in."""
+    """bfloat16: autocast; matrix products are in bfloat16, weights and losses in float32.
+    auto: bfloat16 if it is faster on this machine. This is measured once on each machine
+    (mkd/precision.py), and the logged settings show the result.
+
+    A teacher predicts and labels in the precision of its refinement.
+    """
     lazy: bool = False
-    """Row-sparse gradients and a lazy Adam for tables of embeddings with many rows: a step then costs what its batch
-    touches. Rows that a batch does not touch keep weight and moments, and none of them decays."""
+    """Whether large embedding tables use row-sparse gradients and a lazy Adam.
+
+    A step then updates only the embeddings of its batch. Other rows keep their weights and moments.
+    The weights of these tables do not decay.
+    """
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:
@@ -204,27 +265,37 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """The multi-task refined teacher: an encoder with a head for each task."""
+    """The teacher: an encoder with a head for each task, fine-tuned on all tasks (refinement)."""
 
     checkpoint: str = ""
-    """A Hugging Face encoder: a folder or a hub name. Empty: trained from scratch at the sizes below."""
+    """Folder or hub name of a Hugging Face encoder.
+
+    Empty: the teacher is trained from scratch with the sizes below.
+    """
     pooling: Literal["mean", "first"] = "mean"
-    """What a head sees: the mean over tokens, or the first token."""
+    """Input of a head: the mean over tokens, or the first token."""
     layers: int = 2
-    """Layers of a teacher from scratch."""
+    """Number of layers of a teacher from scratch."""
     hidden: int = 128
-    """Width of a teacher from scratch."""
+    """Hidden size of a teacher from scratch."""
     heads: int = 4
-    """Attention heads of a teacher from scratch."""
+    """Number of attention heads of a teacher from scratch. Must divide `hidden`."""
     vocabulary: int = 1000
-    """WordPiece vocabulary, learnt from the tasks' training text, of a teacher from scratch."""
+    """Vocabulary size of a teacher from scratch.
+
+    The WordPiece vocabulary is trained on the training text of the tasks.
+    """
     dropout: float = 0.05
-    """Dropout in the heads, and in the layers of a teacher from scratch."""
+    """Dropout probability in the heads, and in the layers of a teacher from scratch."""
     sources: dict[str, list[str]] = field(default_factory=dict)
-    """By task, where something else than the refined teacher is to teach it: sequence classifiers that were fine-tuned for the
-    task (folders or hub names), files of logits (.jsonl, .parquet: mkd/teachers/imported.py), `refined`; of several the mean."""
+    """Teachers of single tasks, by task name. Tasks that are not listed use the refined teacher.
+
+    A source is the folder or hub name of a sequence classifier fine-tuned for the task, a file of
+    logits (.jsonl or .parquet, mkd/teachers/imported.py), or `refined`. Several sources of a task
+    are averaged.
+    """
     mean: Literal["logits", "probabilities"] = "logits"
-    """What is averaged over several sources of a task; a regression task's scores always are."""
+    """What is averaged over several sources of a task. For regression, scores are averaged."""
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=4000, sampling=SamplingConfig(alpha=0.5)))
 
     def __post_init__(self) -> None:
@@ -242,44 +313,64 @@ class TeacherConfig:
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """The small model: shared layers and a head for each task."""
+    """The student: a small model with shared layers and a head for each task."""
 
     kind: Literal["bilstm", "transformer", "bag"] = "transformer"
-    """bilstm: the paper's biattentive LSTM, or less of it (`attention`); transformer: an encoder of any depth and width; bag:
-    the mean of embeddings of words and n-grams, and a small feed-forward network."""
+    """bilstm: the biattentive LSTM of Liu et al. 2019, or a plain BiLSTM (see `attention`).
+    transformer: an encoder of any depth and width. bag: the mean of word and n-gram embeddings,
+    followed by a small feed-forward network.
+    """
     init: str = ""
-    """Empty: random weights. `teacher`: the refined teacher's embeddings (bilstm and bag, projected to `embedding`) or
-    layers (transformer). Or the folder or hub name of another encoder to take them from."""
+    """Source of the initial weights. Empty: random weights.
+
+    `teacher`: the refined teacher. Any other value is the folder or hub name of an encoder. A
+    transformer takes its embeddings and layers. A bilstm or bag takes its embeddings, projected to
+    the width `embedding`.
+    """
     tokenizer: str = ""
-    """Folder or hub name of a tokenizer; empty: that of `init`, else the teacher's."""
+    """Folder or hub name of a tokenizer. Empty: the tokenizer of `init`, else the teacher's."""
     hidden: int = 48
-    """Width: units a direction of the BiLSTM; the Transformer's model width; of the bag's feed-forward layers."""
+    """Hidden size. BiLSTM: units in each direction. Transformer: model width. Bag: width of the
+    feed-forward layers.
+    """
     layers: int = 1
-    """Transformer: number of layers; bag: layers of the feed-forward network."""
+    """Transformer: number of layers. Bag: number of feed-forward layers. BiLSTM: unused."""
     keep: list[int] = field(default_factory=list)
-    """Transformer with `init`: which layers to take, from 0; empty: the first `layers`."""
+    """Transformer with `init`: indices of the layers to copy, from 0. Empty: the first `layers`."""
     heads: int = 2
-    """Transformer: attention heads."""
+    """Transformer: number of attention heads. Must divide `hidden`."""
     embedding: int = 0
-    """Width of the word embeddings; 0: as wide as `hidden`. A Transformer from scratch projects them to its own width."""
+    """Width of the word embeddings. 0: equal to `hidden`.
+
+    A Transformer from scratch projects them to `hidden`.
+    """
     min_count: int = 0
-    """Only tokens that occur so often in the tasks' training rows have an embedding, all others share the unknown token's;
-    0: the tokenizer's whole vocabulary has embeddings."""
+    """Minimum count of a token in the training rows of the tasks to have its own embedding.
+
+    Rarer tokens share the embedding of the unknown token. 0: all tokens of the vocabulary have an
+    embedding.
+    """
     attention: bool = True
-    """BiLSTM: whether texts attend to each other and a second BiLSTM reads what they see; without, one BiLSTM under max pooling
-    reads each text by itself."""
+    """BiLSTM: whether to use biattention.
+
+    true: the two texts attend to each other, and a second BiLSTM reads the result. false: one
+    BiLSTM with max pooling encodes each text on its own.
+    """
     ngrams: int = 3
-    """Bag: the longest n-grams of tokens that have embeddings; 1: words alone."""
+    """Bag: largest n of the token n-grams with embeddings. 1: single tokens only."""
     buckets: int = 16384
-    """Bag: rows of the table of n-grams, into which they are hashed."""
+    """Bag: number of rows of the n-gram embedding table. N-grams are hashed to rows."""
     pooling: Literal["mean", "first"] = "mean"
-    """Transformer: what a head sees, the mean over tokens or the first token."""
+    """Transformer: input of a head, the mean over tokens or the first token."""
     dropout: float = 0.0
-    """Dropout rate."""
+    """Dropout probability, from 0 to below 1."""
 
     @property
     def name(self) -> str:
-        """Kind and size, as runs are named: `bilstm-128`, `transformer-3x384`, `bag-1x64-e32-min5`."""
+        """Kind and size, as shown in run names.
+
+        Examples: `bilstm-128`, `transformer-3x384`, `bag-1x64-e32-min5`.
+        """
         size = f"{self.layers}x{self.hidden}"
         if self.kind == "bilstm":
             size = f"{self.hidden}" if self.attention else f"{self.hidden}-max"
@@ -288,7 +379,7 @@ class StudentConfig:
 
     @property
     def embedding_width(self) -> int:
-        """Width of the word embeddings."""
+        """Width of the word embeddings, with 0 resolved to `hidden`."""
         return self.embedding or self.hidden
 
     def __post_init__(self) -> None:
@@ -316,18 +407,28 @@ class StudentConfig:
 
 @dataclass(frozen=True)
 class MatchConfig:
-    """Hidden states of the teacher that the student's are mapped onto: means over a row's tokens (mkd/training/matching.py).
+    """Hidden-state matching between teacher and student (mkd/training/matching.py).
 
-    Layers are numbered as a model has them: 0 is its embeddings, 1 the first layer, -1 the last.
+    States are means over the tokens of a row. Layer 0 is the embeddings, 1 the first layer, -1 the
+    last layer.
     """
 
     weight: float = 0.0
-    """Factor on the squared error between the teacher's states and the student's after a learnt linear map, in shares of the
-    variance of the teacher's; 0: off."""
+    """Weight of the matching loss. 0: no matching.
+
+    The loss is the squared error between the teacher's states and a learned linear map of the
+    student's, divided by the variance of the teacher's states.
+    """
     teacher_layers: list[int] = field(default_factory=lambda: [0, -1])
-    """The teacher's layers. Their states are stored: 2 bytes a number, as many numbers as the teacher is wide, a row."""
+    """Layers of the teacher.
+
+    Their states are cached on disk: 2 bytes * hidden size of the teacher, for each row and layer.
+    """
     student_layers: list[int] = field(default_factory=lambda: [0, -1])
-    """The student's layer for each of them. bilstm: 1 is its encoder, 2 its integrating LSTM; bag: its feed-forward layers."""
+    """The student's layer for each of `teacher_layers`, in the same order.
+
+    bilstm: 1 is the encoder, 2 the integrating LSTM. bag: the feed-forward layers.
+    """
 
     def __post_init__(self) -> None:
         check(0 <= self.weight < float("inf"), "loss.match.weight", self.weight, "0 or more")
@@ -342,32 +443,45 @@ class MatchConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """A row's loss is hard_weight * hard + (1 - hard_weight) * soft, or soft alone where it has no label."""
+    """The loss of a row: hard_weight * hard + (1 - hard_weight) * soft.
+
+    A row without a label has the soft loss only, at full weight.
+    """
 
     kind: Literal["mse", "sse", "kl"] = "kl"
-    """mse: squared error between logits, mean over rows and classes; sse: its sum over classes, mean over rows (the paper);
-    kl: T^2 KL between softened distributions. A regression's is always the squared error."""
+    """The soft loss. mse: squared error between logits, mean over rows and classes.
+    sse: sum over classes, mean over rows (Liu et al. 2019). kl: T^2 * KL divergence between the
+    softened distributions. Regression always uses the squared error.
+    """
     temperature: float = 1.0
-    """T of the kl loss, above 0."""
+    """Temperature T of the kl loss, above 0. Must be 1 for the other kinds."""
     hard_weight: float = 0.0
-    """Weight of the labels: 0 learns from the teacher alone, 1 from the labels alone. Then the unlabelled rows have no part, and
-    no teacher is made or loaded, unless student.init=teacher takes its layers or embeddings from it."""
+    """Weight of the labels, from 0 to 1. 0: the teacher only. 1: the labels only.
+
+    With 1, unlabelled rows are not used, and no teacher is trained or loaded unless
+    student.init=teacher needs its weights.
+    """
     hard_weight_end: float | None = None
-    """hard_weight moves linearly over training to this value; 0 to 1 is BAM's teacher annealing; null: it stays."""
+    """Final value of hard_weight, which changes linearly over training. null: it is constant.
+
+    From 0 to 1 this is teacher annealing (Clark et al. 2019, BAM).
+    """
     task_weights: dict[str, float] = field(default_factory=dict)
-    """A factor on the loss of every task; empty: 1 for each."""
+    """Factor on the loss of each task, above 0. Empty: 1 for all tasks."""
     balance: Literal["fixed", "uncertainty"] = "fixed"
-    """uncertainty: factors learnt with the weights, from a log-variance a task (Kendall et al. 2018); fixed: as above."""
+    """fixed: the factors in task_weights. uncertainty: factors learned during training, from one
+    log-variance for each task (Kendall et al. 2018).
+    """
     match: MatchConfig = field(default_factory=MatchConfig)
 
     @property
     def from_labels_alone(self) -> bool:
-        """Whether nothing is learnt from a teacher."""
+        """Whether the loss uses labels only, so that no teacher is needed for it."""
         return self.hard_weight == 1 and self.hard_weight_end in (None, 1)
 
     @property
     def name(self) -> str:
-        """What is learnt from, as runs are named: `kl T=4`, `mse`, `sse`, `hard labels`."""
+        """Name of the loss, as shown in run names: `kl T=4`, `mse`, `sse` or `hard labels`."""
         return "hard labels" if self.from_labels_alone else f"kl T={self.temperature:g}" if self.kind == "kl" else self.kind
 
     def __post_init__(self) -> None:
@@ -386,32 +500,38 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """Further training of a distilled student on the tasks of `data`, by experiments.finetune."""
+    """Fine-tuning of a distilled student on the tasks of `data` (experiments.finetune)."""
 
     student: str = ""
-    """The student to start from: its folder, or `runs:/RUN_ID/student` for the one that a run has logged."""
+    """Required. The student to fine-tune: a folder, or `runs:/RUN_ID/student` for a logged one."""
     loss: LossConfig = field(default_factory=lambda: LossConfig(hard_weight=1.0))
-    """By the labels alone; with a smaller hard_weight the teacher of these settings is made for the tasks, or found."""
+    """The loss. Defaults to the labels only.
+
+    With a hard_weight below 1, the teacher of these settings is trained, or loaded from the cache.
+    """
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1000, eval_every=100))
 
 
 @dataclass(frozen=True)
 class SubmitConfig:
-    """A student's answers for GLUE's leaderboard, by experiments.submit."""
+    """A submission to the GLUE leaderboard (experiments.submit)."""
 
     student: str = ""
-    """The student that answers: its folder, or `runs:/RUN_ID/student` for the one that a run has logged."""
+    """Required. The student: a folder, or `runs:/RUN_ID/student` for a logged one."""
     fill: bool = False
-    """Whether a task that the student has no head for gets one answer in every row, the most frequent label of its train.tsv
-    (STS-B: the mean score), and is told of; without, such a student is refused."""
+    """Whether tasks without a head are filled with a constant prediction.
+
+    true: every row gets the most frequent label of train.tsv (STS-B: the mean score), and the task
+    is reported. false: raises an error if a task has no head.
+    """
 
 
 @dataclass(frozen=True)
 class LengthConfig:
-    """The row that a model's operations are counted for."""
+    """Length of the row for which FLOPs are counted."""
 
     length: int = 128
-    """Its tokens; it is the row that is timed without tokenising too."""
+    """Length in tokens. The latency without tokenisation is measured on the same length."""
 
     def __post_init__(self) -> None:
         check(self.length > 0, "speed.length", self.length, "above 0")
@@ -422,11 +542,14 @@ class SpeedConfig(LengthConfig):
     """How inference speed is measured (mkd/evaluation/speed.py)."""
 
     batch_size: int = 32
-    """Texts a call of the throughput; latency is always of one row on one thread."""
+    """Texts in a call when throughput is measured. Latency is always one row on one thread."""
     threads: list[int] = field(default_factory=lambda: [1, 0])
-    """CPU threads, on each number of which the throughput is measured; 0: as many as there are cores."""
+    """Numbers of CPU threads for which throughput is measured. 0: all cores."""
     seconds: float = 20.0
-    """Seconds that all of it may take: one pass over the texts is made however long it takes. 0: nothing is measured."""
+    """Time limit of all speed measurements, in seconds. 0: nothing is measured.
+
+    At least one pass over the texts is made, even beyond the limit.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -438,26 +561,35 @@ class SpeedConfig(LengthConfig):
 
 @dataclass(frozen=True)
 class Int8Config:
-    """How weights of 8 bits are made."""
+    """How weights are quantised to 8 bits."""
 
     weight_range: Literal["auto", "full", "reduced"] = "auto"
-    """Of int8 and static: full, weights take all 8 bits; reduced, 7 of them, which an x86 processor without VNNI multiplies
-    faster; auto: reduced where the exporting processor is such a one. Either is answered alike on all processors."""
+    """Range of the int8 and static weights. full: 8 bits. reduced: 7 bits, which is faster on x86
+    processors without VNNI. auto: reduced if the exporting processor is one of these, else full.
+
+    An exported model gives the same predictions on all processors.
+    """
 
 
 @dataclass(frozen=True)
 class ExportConfig(Int8Config):
-    """What a student is turned into for its work after training, as ONNX."""
+    """Export of a student to ONNX."""
 
     backends: list[Literal["onnx", "int8", "static"]] = field(default_factory=lambda: ["onnx", "int8"])
-    """onnx: float32; int8: weights of 8 bits, dynamic quantisation; static: int8, calibrated on training rows. Empty: torch
-    alone."""
+    """onnx: float32. int8: dynamic quantisation. static: static int8 quantisation, calibrated on
+    training rows. Empty: no export, torch only.
+
+    int8 and static need onnx.
+    """
     max_loss: float = 0.5
-    """Points of the mean score on dev that a backend may lose against torch; one that loses more is not offered."""
+    """Largest loss of the mean dev score against torch, in points.
+
+    A backend that loses more is reported and not made available.
+    """
     calibration_rows: int = 256
-    """Training rows, of all tasks in all, that `static` is calibrated on."""
+    """Total number of training rows, over all tasks, for the calibration of `static`."""
     torch: bool = False
-    """Whether a torch.export program is written too, as student.pt2 beside the student's weights."""
+    """Whether to write a torch.export program too, as student.pt2 in the student's folder."""
 
     def __post_init__(self) -> None:
         check(len(set(self.backends)) == len(self.backends), "export.backends", self.backends, "each backend once")
@@ -469,27 +601,29 @@ class ExportConfig(Int8Config):
 
 @dataclass(frozen=True)
 class DeliveryConfig(ExportConfig):
-    """A saved student, exported to a folder, by experiments.export."""
+    """Export of a saved student to a folder (experiments.export)."""
 
     student: str = ""
-    """The student: its folder, or `runs:/RUN_ID/student` for the one that a run has logged."""
+    """Required. The student: a folder, or `runs:/RUN_ID/student` for a logged one."""
     to: str = ""
-    """The folder that is made, with one of each backend in it."""
+    """Required. The folder to create. It gets a subfolder for each backend."""
 
 
 @dataclass(frozen=True)
 class ThroughputConfig:
-    """How training loops are timed, by experiments.throughput."""
+    """Comparison of training loops (experiments.throughput)."""
 
     students: list[Literal["3x384", "2x128", "bilstm", "biattentive"]] = field(
         default_factory=lambda: ["3x384", "2x128", "bilstm", "biattentive"]
     )
-    """Which students are trained: Transformers of layers x width whose heads see the first token, and BiLSTMs of 128 units a
-    direction, without attention and with it."""
+    """Students to train. `3x384` and `2x128` are Transformers (layers x width) that pool the first
+    token. `bilstm` and `biattentive` are BiLSTMs of 128 units in each direction, without and with
+    attention.
+    """
     batches: int = 12
-    """Batches of train.batch_size rows that each loop is timed on."""
+    """Number of batches, of train.batch_size rows, that are timed in each loop."""
     rounds: int = 3
-    """How often each loop runs, all in turn; medians are reported."""
+    """Number of runs of each loop. The loops take turns, and medians are reported."""
 
     def __post_init__(self) -> None:
         for name in ("batches", "rounds"):
@@ -499,7 +633,10 @@ class ThroughputConfig:
 
 @dataclass(frozen=True)
 class Stores:
-    """Where what is computed is kept, and what all rows are read and set apart by."""
+    """The cache folder, with the settings that decide which rows are read and held out.
+
+    root: the cache folder. data, seed: as in Config.
+    """
 
     root: Path
     data: DataConfig
@@ -508,24 +645,32 @@ class Stores:
 
 @dataclass(frozen=True)
 class Config:
-    """One run: a teacher, a student, what is learnt and how it is measured."""
+    """Settings of one run: data, teacher, student, loss, training, speed and export."""
 
     seed: int = 0
-    """Seed of everything random but the demo suite's rows."""
+    """Seed of all random numbers except the rows of the demo suite (data.demo.seed)."""
     device: Device = "auto"
-    """auto: the GPU where there is one."""
+    """auto: the GPU if there is one, else the CPU."""
     threads: int = 0
-    """CPU threads for training; 0: as many as torch takes."""
+    """CPU threads for training. 0: torch's default."""
     cache: str = ".mkd"
-    """Folder of the stores: tokens, teachers and their logits."""
+    """Folder of the cache, which holds tokens, teachers, logits and checkpoints."""
     checkpoint_seconds: float = 60.0
-    """Seconds of training between checkpoints; a run that was killed goes on from the last one when it is started again."""
+    """Seconds of training between checkpoints.
+
+    A killed run resumes from the last checkpoint when the same command is started again.
+    """
     whole: bool = False
-    """Whether a student learns from the rows that are set apart too: the weights of the last step are kept then, as nothing is
-    left to choose better ones by."""
+    """Whether the student is trained on the selection split too.
+
+    The weights of the last step are then kept, because no rows are left to choose the best step.
+    """
     baseline: bool = True
-    """Whether to train the same student on the labels alone too, to show what distillation adds; and beside a fine-tuning one
-    that is started anew, to show what the student's training before adds."""
+    """Whether to train a comparison student.
+
+    Distillation: the hard-label twin, which is trained on labels only and shows what distillation
+    adds. Fine-tuning: the same student from new weights, which shows what its training before adds.
+    """
     data: DataConfig = field(default_factory=DataConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
@@ -547,5 +692,5 @@ class Config:
 
     @property
     def stores(self) -> Stores:
-        """Where the run keeps what it computes."""
+        """The cache folder, with the settings that decide which rows are read and held out."""
         return Stores(Path(self.cache), self.data, self.seed)

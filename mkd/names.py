@@ -1,44 +1,66 @@
-"""Every metric and tag of a run by its name: built here, and taken apart here.
+"""Names of all metrics and tags of a run, with functions that build and parse them.
 
-Metrics. Scores are in points from 0 to 100. <setting> is how a model was asked, as `b1-text-t1` (mkd/evaluation/speed.py).
+Scores are in points from 0 to 100. `<setting>` is the way a model is called, such as `b1-text-t1`
+(mkd/evaluation/speed.py). `<backend>` is `torch` or an export.
 
 | name | meaning |
 |---|---|
-| `quality/<task>/<metric>` | the student on dev; `score`: the mean of the task's metrics; `ece`: calibration error, from 0 to 1 |
+| `quality/<task>/<metric>` | the student on dev; `score` is the mean of the task's metrics |
+| `quality/<task>/ece` | expected calibration error of the student on dev, from 0 to 1 |
 | `quality/mean` | mean of the tasks' scores |
-| `teacher/quality/...`, `teacher/speed/...` | the same of the teacher; `teacher/train/...`: of its refinement |
-| `baseline/...` | of the student's hard-label twin: the same model, steps and seed, trained without a teacher |
-| `before/quality/...` | of a student before its fine-tuning, on the tasks that it knew |
-| `anew/...` | of the same student that was started anew instead of fine-tuned |
-| `majority/quality/...`, `majority/selection/...` | of a model that always gives the most frequent class |
+| `teacher/quality/...`, `teacher/speed/...` | the same for the teacher |
+| `teacher/train/...` | losses of the teacher's refinement |
+| `baseline/...` | the hard-label twin: same model, steps and seed, trained on labels only |
+| `before/quality/...` | the student before fine-tuning, on the tasks that it knew |
+| `anew/...` | the same student, trained from new weights instead of fine-tuned |
+| `majority/quality/...` | a model that always predicts the most frequent class, on dev |
+| `majority/selection/...` | the same on the selection split |
 | `retention/<task>`, `retention/mean` | the student's score in percent of the teacher's |
-| `agreement/<task>`, `agreement/mean` | share of dev rows where student and teacher answer alike |
-| `selection/<task>`, `selection/mean` | scores on the selection split over the steps, by which the best weights are chosen |
-| `selected/<task>`, `selected/mean` | scores of the kept weights there, by which one model of many is chosen |
-| `train/<term>/<task>`, `train/learning_rate` | losses over the steps, and the learning rate |
-| `train/log_variance/<task>` | learnt uncertainty of a task, where it weights the task's loss |
-| `sampling/<task>` | share of the batches that were of the task |
-| `data/<task>/cut`, `data/<task>/unknown` | training rows that are cut, and tokens that are unknown, in percent |
-| `data/<task>/...` | how the training rows overlap: groups, and how they were set apart (mkd/selection/carving.py) |
-| `speed/<backend>/<setting>/<statistic>` | `p50_ms`, `p95_ms` ..., `rows_per_s`, `calls`, `ratio` (times the teacher's speed) |
-| `speed/busy_share`, `speed/protocol` | share of the core that other work had meanwhile; in which way speed was measured |
-| `size/parameters`, `size/bytes`, `size/flops` | of the student, and `size/parameters_without_embeddings`; FLOPs of one row |
-| `export/<backend>/<what>` | `max_difference` of the logits, `quality/...`, `loss` of the mean, `bytes`, `offered` (1 or 0) |
-| `search/quality` | the trial's best score on the selection split, which a search goes by |
-| `search/...`, `trials/<state>`, `importance/<objective>/<setting>` | of a whole search: time, hypervolume, trials by their end |
-| `mean/<variant>`, `difference/<variant>` | of an ablation: mean score, and that less the first variant's |
-| `seconds/student`, `seconds/trial` | what an ablation's trial took |
-| `label/...` | of a corpus that was labelled: rows, errors, seconds, rows a second |
-| `states/bytes`, `rows/tokenised` | size of the stored hidden states; rows tokenised so far |
-| `progress/<phase>` | share of a phase that is done, from 0 to 1: shown, not logged |
+| `agreement/<task>`, `agreement/mean` | percent of dev rows where student and teacher agree |
+| `agreement/<regression task>` | correlation of the student's and teacher's scores, times 100 |
+| `selection/<task>`, `selection/mean` | scores on the selection split, to choose the best step |
+| `selected/<task>`, `selected/mean` | the same for the kept weights, to choose the best model |
+| `train/<term>/<task>` | terms of the loss, by step |
+| `train/learning_rate` | learning rate, by step |
+| `train/log_variance/<task>` | learned log-variance that weights the task's loss |
+| `sampling/<task>` | share of the batches with rows of the task |
+| `data/<task>/cut` | truncated training rows, in percent |
+| `data/<task>/unknown` | unknown tokens in the training rows, in percent |
+| `data/<task>/...` | overlap of training rows, by groups (mkd/selection/carving.py) |
+| `speed/<backend>/<setting>/p50_ms`, `.../p95_ms` | percentiles of the latency, in milliseconds |
+| `speed/<backend>/<setting>/rows_per_s` | throughput, in rows a second |
+| `speed/<backend>/<setting>/calls` | number of timed calls |
+| `speed/<backend>/<setting>/ratio` | speed as a multiple of the teacher's |
+| `speed/busy_share` | share of the core used by other work during the measurement |
+| `speed/protocol` | version of the way that speed is measured |
+| `size/parameters`, `size/bytes` | size of the student |
+| `size/parameters_without_embeddings` | parameters of the student without embedding tables |
+| `size/flops` | FLOPs of one row |
+| `export/<backend>/quality/...` | scores of the backend on dev |
+| `export/<backend>/loss` | loss of the mean score against torch, in points |
+| `export/<backend>/max_difference` | largest difference of a logit to torch |
+| `export/<backend>/bytes` | size of the exported model |
+| `export/<backend>/offered` | 1 if the backend passed its check, else 0 |
+| `search/quality` | best score of a trial on the selection split, the objective of a search |
+| `search/...` | a whole search: seconds and hypervolume |
+| `trials/<state>` | a whole search: number of trials in the state |
+| `importance/<objective>/<setting>` | a whole search: importance of a setting for an objective |
+| `mean/<variant>` | an ablation: mean score of a variant |
+| `difference/<variant>` | an ablation: mean score minus that of the first variant |
+| `seconds/student` | an ablation: duration of the student's training in a trial |
+| `seconds/trial` | an ablation: duration of a trial |
+| `label/...` | a labelled corpus: rows, errors, seconds, rows a second |
+| `states/bytes` | size of the cached hidden states |
+| `rows/tokenised` | number of rows tokenised so far |
+| `progress/<phase>` | completed share of a phase, from 0 to 1; shown, not logged |
 
-Tags are `mkd.<what>`: the constants TAG_... below.
+Tags are named `mkd.<what>`; the constants TAG_... list them.
 """
 
 from collections.abc import Mapping
 
 MEAN = "mean"
-"""In the place of a task: the mean over all."""
+"""Stands for the mean over all tasks, in place of a task's name."""
 
 QUALITY = "quality/"
 SCORE, CALIBRATION_ERROR = "score", "ece"
@@ -49,14 +71,14 @@ BASELINE = "baseline/"
 BEFORE = "before/"
 ANEW = "anew/"
 MAJORITY = "majority/"
-"""Prefixes of whole names: whose the metric is, where it is not the student's own."""
+"""Prefixes of complete metric names, for metrics of a model other than the student."""
 
 RETENTION, RETENTION_MEAN = "retention/", "retention/mean"
 AGREEMENT, AGREEMENT_MEAN = "agreement/", "agreement/mean"
 SELECTION, SELECTION_MEAN = "selection/", "selection/mean"
 SELECTED, SELECTED_MEAN = "selected/", "selected/mean"
 SAMPLING = "sampling/"
-"""Families of one number a task: the prefix, before the task's name or MEAN."""
+"""Prefixes of families with one value for each task; a task's name or MEAN follows."""
 
 LEARNING_RATE = "train/learning_rate"
 LOG_VARIANCE = "log_variance"
@@ -75,7 +97,7 @@ SIZE_FLOPS = "size/flops"
 
 BYTES, OFFERED, MAX_DIFFERENCE = "bytes", "offered", "max_difference"
 LOSS, LOSS_BATCHES, LOSS_SINGLE_ROWS = "loss", "loss_batches", "loss_single_rows"
-"""Of a backend, with the scores' own names: what export() takes."""
+"""Values of an exported backend, to be passed to export(). Names of scores can be passed too."""
 
 SEARCH_QUALITY = "search/quality"
 SEARCH_HYPERVOLUME = "search/hypervolume"
@@ -94,41 +116,41 @@ STATES_BYTES = "states/bytes"
 ROWS_TOKENISED = "rows/tokenised"
 
 SHARE = "progress"
-"""What a phase calls its own share that is done, before it is told as progress(phase)."""
+"""Name under which a phase reports its completed share; phase() renames it to progress(phase)."""
 PHASE_STUDENT = "student"
-"""The phase of a student's training."""
+"""Name of the phase that trains a student."""
 
 TAG_KIND = "mkd.kind"
-"""What the run is: KIND_..."""
+"""Kind of the run, one of KIND_..."""
 TAG_STATE = "mkd.state"
-"""How a trial has ended: STATE_..."""
+"""Final state of a trial, one of STATE_..."""
 TAG_ERROR = "mkd.error"
-"""Why a run has failed."""
+"""Reason why a run failed."""
 TAG_TASKS = "mkd.tasks"
 TAG_STUDENT = "mkd.student"
 TAG_TEACHER = "mkd.teacher"
 TAG_TEACHER_KEY = "mkd.teacher_key"
 TAG_SELECTION = "mkd.selection"
-"""How the rows of the selection split were drawn."""
+"""Version of the method that draws the selection split."""
 TAG_FOLDER = "mkd.folder"
-"""The machine and folder that the run works in, by which one that was killed is found again."""
+"""Machine and folder of the run, used to find a killed run again."""
 TAG_OUTPUT = "mkd.output"
-"""The folder or file that the run has written, outside of MLflow."""
+"""Folder or file that the run wrote outside of MLflow."""
 TAG_PARENT = "mkd.parent"
-"""The id of the run that this one belongs to, or starts from."""
+"""Id of the run that this one belongs to, or starts from."""
 TAG_STUDY = "mkd.study"
 TAG_STORAGE = "mkd.storage"
 TAG_TRIAL = "mkd.trial"
-"""The trial's number in its study."""
+"""Number of the trial in its study."""
 TAG_FRONT = "mkd.front"
-"""Whether a trial is on its study's front: true or false."""
+"""Whether a trial is on the Pareto front of its study: true or false."""
 TAG_PROMOTED = "mkd.promoted"
-"""The study that a promoted student was chosen from."""
+"""Study from which a promoted student was chosen."""
 TAG_VARIANT = "mkd.variant"
 TAG_KEY = "mkd.key"
-"""Of all that the result of an ablation's trial depends on."""
+"""Key of everything that the result of an ablation's trial depends on."""
 TAG_REPORT = "mkd.report"
-"""Where the report is among the run's artifacts."""
+"""Path of the report among the run's artifacts."""
 
 KIND_DISTILL = "distill"
 KIND_TEACHER = "teacher"
@@ -150,60 +172,71 @@ STATE_INTERRUPTED = "interrupted"
 
 
 def of(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics with the prefix before each name."""
+    """Returns the metrics with the prefix added to each name."""
     return {prefix + name: value for name, value in metrics.items()}
 
 
 def quality(task: str, metric: str = SCORE) -> str:
-    """The name of a task's metric on dev; without a metric, of its score."""
+    """Returns the name of a task's metric on dev; defaults to its score.
+
+    >>> quality("sst2", "accuracy")
+    'quality/sst2/accuracy'
+    """
     return f"quality/{task}/{metric}"
 
 
 def parsed_quality(name: str) -> tuple[str, str] | None:
-    """Task and metric of a `quality/<task>/<metric>`; None for any other name, `quality/mean` too."""
+    """Returns task and metric of `quality/<task>/<metric>`, or None for other names.
+
+    `quality/mean` is one of the other names.
+    """
     head, _, rest = name.partition("/")
     task, _, metric = rest.partition("/")
     return (task, metric) if head == "quality" and metric else None
 
 
 def task_of_score(name: str) -> str | None:
-    """The task of a `quality/<task>/score`; None for any other name."""
+    """Returns the task of `quality/<task>/score`, or None for other names."""
     parsed = parsed_quality(name)
     return parsed[0] if parsed and parsed[1] == SCORE else None
 
 
 def is_score(name: str) -> bool:
-    """Whether it is a task's score on dev, or the mean of these."""
+    """Returns whether the name is that of a task's score on dev, or of the mean score."""
     return name == QUALITY_MEAN or task_of_score(name) is not None
 
 
 def train(term: str, task: str) -> str:
-    """The name of a part of a task's loss."""
+    """Returns the name of a term of a task's loss."""
     return f"train/{term}/{task}"
 
 
 def data(task: str, what: str) -> str:
-    """The name of a number about a task's training rows."""
+    """Returns the name of a value that describes a task's training rows."""
     return f"data/{task}/{what}"
 
 
 def size(what: str) -> str:
-    """The name of a size of the student: `parameters`, `bytes`, `flops`."""
+    """Returns the name of a size of the student. what: `parameters`, `bytes` or `flops`."""
     return f"size/{what}"
 
 
 def speed(backend: str, setting: str, statistic: str) -> str:
-    """The name of a statistic of a backend's speed in a setting."""
+    """Returns the name of a speed statistic of a backend in a setting.
+
+    >>> speed("int8", "b1-text-t1", P50)
+    'speed/int8/b1-text-t1/p50_ms'
+    """
     return f"speed/{backend}/{setting}/{statistic}"
 
 
 def percentile(percent: int) -> str:
-    """The statistic: so many of 100 calls take no longer."""
+    """Returns the statistic of a latency percentile, such as `p95_ms`."""
     return f"p{percent}_ms"
 
 
 def parsed_speed(name: str) -> tuple[str, str, str] | None:
-    """Backend, setting and statistic of a `speed/<backend>/<setting>/<statistic>`; None for any other name."""
+    """Returns backend, setting and statistic of a speed metric, or None for other names."""
     if not name.startswith(SPEED) or name.count("/") != 3:
         return None
     _, backend, setting, statistic = name.split("/")
@@ -211,47 +244,47 @@ def parsed_speed(name: str) -> tuple[str, str, str] | None:
 
 
 def export(backend: str, what: str) -> str:
-    """The name of a number about an exported backend; what: also the name of a score."""
+    """Returns the name of a value of an exported backend. what: can be the name of a score."""
     return f"export/{backend}/{what}"
 
 
 def parsed_export(name: str) -> tuple[str, str] | None:
-    """Backend and what of an `export/<backend>/<what>`; None for any other name."""
+    """Returns backend and what of `export/<backend>/<what>`, or None for other names."""
     head, _, rest = name.partition("/")
     backend, _, what = rest.partition("/")
     return (backend, what) if head == "export" and what else None
 
 
 def trials(state: str) -> str:
-    """The name of the number of a search's trials that have ended so."""
+    """Returns the name of the number of trials of a search that ended in the state."""
     return f"trials/{state}"
 
 
 def importance(objective: str, setting: str) -> str:
-    """The name of a setting's importance to an objective."""
+    """Returns the name of a setting's importance for an objective."""
     return f"importance/{objective}/{setting}"
 
 
 def variant_mean(variant: str) -> str:
-    """The name of the mean score of an ablation's variant."""
+    """Returns the name of the mean score of an ablation's variant."""
     return f"mean/{variant}"
 
 
 def variant_difference(variant: str) -> str:
-    """The name of its difference to the first variant."""
+    """Returns the name of a variant's difference to the first variant."""
     return f"difference/{variant}"
 
 
 def progress(phase: str) -> str:
-    """The name of the share of a phase that is done."""
+    """Returns the name of the completed share of a phase."""
     return f"progress/{phase}"
 
 
 def parsed_progress(name: str) -> str | None:
-    """The phase of a `progress/<phase>`; None for any other name."""
+    """Returns the phase of `progress/<phase>`, or None for other names."""
     return name.removeprefix("progress/") if name.startswith("progress/") else None
 
 
 def tag_hardware(what: str) -> str:
-    """The tag of a property of the machine: `cpu`, `cores`, `bfloat16_speedup`."""
+    """Returns the tag of a property of the machine, such as `cpu`, `cores`, `bfloat16_speedup`."""
     return f"mkd.hardware.{what}"

@@ -1,4 +1,8 @@
-"""One run, top to bottom: tasks, tokens, teacher, logits, student, its hard-label twin, quality, speed."""
+"""One run from top to bottom: tasks, tokens, teacher, logits, student, twin, quality, speed.
+
+run() is the entry point of a distillation, run_teacher() of a teacher alone. The file to read
+first.
+"""
 
 import copy
 import time
@@ -46,7 +50,12 @@ from mkd.training.fit import Lesson, fit
 
 
 def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result:
-    """Refines the teacher (or finds it), scores it, and writes it to `model` in the folder."""
+    """Refines the teacher, or loads it from the cache, and evaluates it.
+
+    Saves the teacher to `folder/model` and its exports to `folder`. Returns the Result.
+
+    Raises ValueError if settings do not fit the tasks, or if no task uses the refined teacher.
+    """
     device = prepare(config)
     tasks = load_tasks(config.data)
     config = for_tasks(config, tasks)
@@ -72,10 +81,12 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
 
 
 class Rows(NamedTuple):
-    """The tasks as both models read them, before there is a teacher.
+    """The tasks, tokenised for teacher and student, before the teacher is trained.
 
-    config: the run's, made for these tasks. taught: what the refined teacher reads, side: what the student does. fresh: the
-    refined teacher before its refinement. taught has no tasks, and fresh is None, where no refined teacher is needed.
+    config: the run's config, adapted to the tasks.
+    taught: the refined teacher's tokens. It has no tasks if no refined teacher is needed.
+    side: the student's tokens.
+    fresh: the refined teacher before its refinement, or None if it is not needed.
     """
 
     config: Config
@@ -86,9 +97,9 @@ class Rows(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """All of a run that is there before its student: it serves any student, loss and training of the same data and teacher.
+    """Data and teacher of a run, shared by all students, losses and trainings on them.
 
-    teacher: None where the labels alone are learnt from, and the student takes nothing from it either.
+    teacher: None if the loss uses labels only and the student takes no weights from the teacher.
     """
 
     rows: Rows
@@ -96,22 +107,31 @@ class Ready(NamedTuple):
 
 
 def run(config: Config, folder: Path, report: Report = silent) -> Result:
-    """Refines the teacher (or finds it), distils the student, measures both, and writes the student to `model` in the folder.
+    """Runs one distillation and returns its Result.
 
-    Where no teacher is needed none is refined, loaded or scored. What a run of the same settings that was killed has left in the
-    folder is gone on from.
+    Refines the teacher (or loads it from the cache), distils the student, trains the hard-label
+    twin if config.baseline is set, and evaluates all of them. Saves the student to `folder/model`
+    and its exports to `folder`. If the loss needs no teacher, none is refined, loaded or evaluated.
+
+    - folder: the run's folder. Checkpoints of a killed run with the same settings are resumed.
+    - report: gets progress and metrics during the run.
+
+    Raises ValueError if settings, tasks and models do not fit together.
     """
     ready = prepared(config, report)
     (config, tasks, _, side, _), teacher = ready
     targets = soft_targets(config.loss, config.stores.root, side, teacher, report)
     begun = time.perf_counter()
     student = distil(config, side, targets, teacher, phase(report, "", names.PHASE_STUDENT), folder / "student.safetensors")
+    # Measuring speed must not dominate a short run, so its time limit depends on the training time.
     speed = within(config.speed, time.perf_counter() - begun)
     save(student, side.tokenizer, folder / MODEL)
 
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     dev = dev_logits(eager(student), side.datas, layout)
     metrics = scores(ready, dev) | ({} if config.whole else selected(student, side, layout))
+    # The twin has the student's settings, seed and initial weights; only the loss differs. Without
+    # targets the student itself learns from labels only, and needs no twin.
     if config.baseline and targets is not None:
         alone = replace(config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig())
         twins = phase(report, names.BASELINE, names.BASELINE + names.PHASE_STUDENT)
@@ -131,13 +151,14 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
 
 
 def prepared(config: Config, report: Report = silent) -> Ready:
-    """Reads the tasks and refines the teacher, or finds it, where one is needed.
+    """Reads the tasks and refines the teacher, or loads it from the cache, if one is needed.
 
-    What does not fit together is refused before that.
+    Raises ValueError before the refinement if settings, tasks and models do not fit together.
     """
     rows = read(config, report)
     check_names(rows.side.datas, config.train.sampling, config.loss)
-    # A student of the teacher as it is before its refinement: what does not fit together is refused here, not in an hour.
+    # A trial student, built from the teacher before its refinement, shows errors now and not after
+    # an hour of training. It is dropped afterwards.
     student = new_student(rows.config.student, config.data.max_length, rows.side, rows.fresh)
     check_layers(config.teacher, config.loss.match, rows.tasks, student)
     check_architectures(rows.config, student, rows.fresh)
@@ -145,7 +166,10 @@ def prepared(config: Config, report: Report = silent) -> Ready:
 
 
 def read(config: Config, report: Report = silent) -> Rows:
-    """The tasks, augmented and tokenised. Raises ValueError for teachers that do not go with them."""
+    """Loads, augments and tokenises the tasks.
+
+    Raises ValueError if the device is missing or the teachers do not fit the tasks.
+    """
     device = prepare(config)
     tasks = load_tasks(config.data)
     config = for_tasks(config, tasks)
@@ -159,35 +183,46 @@ def read(config: Config, report: Report = silent) -> Rows:
 
 
 def taught_by(config: Config, rows: Rows, report: Report = silent) -> Teacher | None:
-    """The teacher of these rows, refined now unless it has been before; None where none is needed."""
+    """Returns the teacher of these rows, or None if none is needed.
+
+    It is refined now unless it is in the cache.
+    """
     return make_teacher(config, rows.tasks, rows.taught, rows.side, report) if needed(config.loss, config.student) else None
 
 
 def scores(ready: Ready, dev: dict[tuple[str, str], np.ndarray]) -> dict[str, float]:
-    """What the student's logits on dev score, and how that compares with the teacher's, if any, and with a constant answer's."""
+    """Returns the student's dev scores, compared with the teacher and a constant prediction.
+
+    dev: the student's logits [R, C], by task and suffix of the dev split.
+    """
     datas = ready.rows.side.datas
     own = quality(datas, dev)
     return own | beside(ready.teacher, datas, dev, own) | majority(datas)
 
 
 def selected(student: Student, side: Side, layout: Layout) -> dict[str, float]:
-    """`selected/<task>` and `selected/mean`: the kept weights' scores on the selection split, which one of many is chosen by.
+    """Returns the scores of the kept weights on the selection split, as `selected/...`.
 
-    They tell nothing of a student that has learnt from these rows.
+    A search chooses its best student by them. They mean nothing for a student trained on that
+    split.
     """
     found = selection_scores(student, side.datas, layout)
     return names.of(names.SELECTED, found)
 
 
 def save(model: Student, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Writes the model with its tokenizer; of several processes the first one does."""
+    """Saves the model with its tokenizer. With several processes, only the first one writes."""
     if processes.is_first():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
 
 def prepare(config: Config) -> torch.device:
-    """Sets torch's threads as the config says, and chooses the device. Raises ValueError for a GPU that is not there."""
+    """Sets the number of torch threads and returns the device.
+
+    Raises ValueError if the GPU is missing, if a precision is still `auto`, or if `lazy` is set for
+    training on several GPUs.
+    """
     if config.threads:
         torch.set_num_threads(config.threads)
     if config.device == "cuda" and not torch.cuda.is_available():
@@ -201,13 +236,16 @@ def prepare(config: Config) -> torch.device:
 
 
 def check_names(datas: list[TaskData], sampling: SamplingConfig, loss: LossConfig) -> None:
-    """Raises ValueError where a weight by task does not name just the tasks there are."""
+    """Raises ValueError unless the weights by task name exactly the given tasks."""
     probabilities([Source(data, data.train_rows, None) for data in datas], sampling)
     check_task_weights([data.name for data in datas], loss)
 
 
 def check_architectures(config: Config, student: Student | None, teacher: TransformerStudent | None) -> None:
-    """Raises ValueError where a model that comes from a checkpoint cannot take a step of the run. Both are as before training."""
+    """Raises ValueError if a model from a checkpoint cannot make a training step of this run.
+
+    student, teacher: the models before training.
+    """
     states = bool(config.loss.match.weight)
     if teacher is not None and config.teacher.checkpoint:
         check_steps(teacher, config.teacher.train.precision, states, "teacher.checkpoint")
@@ -216,7 +254,7 @@ def check_architectures(config: Config, student: Student | None, teacher: Transf
 
 
 def padding_notes(student: Student | None, teacher: Teacher | None) -> list[str]:
-    """Which of the models read padding, those that come from checkpoints."""
+    """Returns a note for each model whose outputs depend on padding. Both come from checkpoints."""
     found = []
     if teacher is not None and teacher.refined is not None:
         found.append(padding_note(teacher.refined.model, teacher.name))
@@ -226,7 +264,7 @@ def padding_notes(student: Student | None, teacher: Teacher | None) -> list[str]
 
 
 def new_student(settings: StudentConfig, max_length: int, side: Side, teacher: TransformerStudent | None) -> Student:
-    """The student before its training, from the weights that student.init names; the teacher is left as it is."""
+    """Returns the untrained student, initialised from student.init. The teacher does not change."""
     encoder: PreTrainedModel | None = None
     if settings.init == "teacher":
         assert teacher is not None, "for_tasks() has refused it"
@@ -243,7 +281,11 @@ def new_student(settings: StudentConfig, max_length: int, side: Side, teacher: T
 def distil(
     config: Config, side: Side, targets: list[Target] | None, teacher: Teacher | None, report: Report, file: Path
 ) -> Student:
-    """A student trained jointly on all tasks; without targets, on their labels alone. file: of its checkpoint."""
+    """Trains a student jointly on all tasks and returns it.
+
+    targets: the teacher's targets for each task. None: the student learns from labels only.
+    file: the file of its checkpoint.
+    """
     torch.manual_seed(config.seed)
     refined = None if teacher is None else teacher.refined
     student = new_student(config.student, config.data.max_length, side, None if refined is None else refined.model)
@@ -251,7 +293,10 @@ def distil(
 
 
 def checkpoint_of(config: Config, side: Side, teacher: Teacher | None, file: Path, start: str = "") -> Checkpoint:
-    """The checkpoint of a training with these settings, rows and teacher; start: fingerprint of what is trained further."""
+    """Returns the checkpoint of a training with these settings, rows and teacher.
+
+    start: fingerprint of the model that is fine-tuned. Empty: a new model.
+    """
     rows = {data.name: data.train.fingerprint for data in side.datas}
     of = {"rows": rows, "selection": carving.VERSION, "teacher": "" if teacher is None else teacher.key, "start": start}
     settings = deciding(asdict(resolved(config)))
@@ -267,7 +312,10 @@ def trained(
     report: Report,
     checkpoint: Checkpoint,
 ) -> Student:
-    """The student, trained by config.loss and config.train on what the teacher tells; without targets, on the labels alone."""
+    """Trains the student with config.loss and config.train, and returns it in evaluation mode.
+
+    targets: the teacher's targets for each task. None: the student learns from labels only.
+    """
     config = resolved(config)
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
     datas = learnt_from(side, config.whole)
@@ -275,6 +323,8 @@ def trained(
         sources = [Source(data, labelled(data), None) for data in datas]
     else:
         sources = [Source(data, data.train_rows, *target) for data, target in zip(datas, targets, strict=True)]
+    # With `whole` the selection rows are trained on, so their scores must not choose the best step:
+    # the only evaluation is at the last step, whose weights are therefore kept.
     how = replace(config.train, eval_every=config.train.steps, patience=0) if config.whole else config.train
 
     fit(student, Lesson(sources, side.datas, layout, config.loss, how, config.seed), report, checkpoint)
@@ -283,20 +333,20 @@ def trained(
 
 
 def learnt_from(side: Side, whole: bool) -> list[TaskData]:
-    """The tasks with the rows that a student learns from; whole: also from those that are set apart."""
+    """Returns the tasks with the training rows of a student. whole: with the held-out rows too."""
     return [with_all_rows(data) for data in side.datas] if whole else side.datas
 
 
 def with_all_rows(data: TaskData) -> TaskData:
-    """The task with all its rows among those that are learnt from, also those that were set apart or left out."""
+    """Returns the task with all rows as training rows, including those held out or left out."""
     rows = np.arange(len(data.train.labels), dtype=data.train_rows.dtype)
     return data._replace(train_rows=rows, selection_rows=data.selection_rows[:0])
 
 
 def _student_tokenizer(student: StudentConfig, teachers_own: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """The tokenizer that student.tokenizer names, else that of student.init, else the teacher's.
+    """Returns the tokenizer of student.tokenizer, else of student.init, else of the teacher.
 
-    Raises ValueError for one that is not of the embeddings which student.init names.
+    Raises ValueError if the tokenizer does not match the embeddings of student.init.
     """
     init, name = student.init, student.tokenizer
     own = teachers_own
@@ -322,7 +372,7 @@ def result(
     folder: Path,
     exported: str,
 ) -> Result:
-    """first: notes that come before all others."""
+    """Returns the Result of a run. first: notes that come before all others."""
     datasets = [_dataset(task, data) for task, data in zip(tasks, datas, strict=True)]
     notes = first + [f"{task.name}: {note}" for task in tasks for note in task.notes]
     notes += [

@@ -1,7 +1,8 @@
-"""In what matrices are multiplied on this machine, where a setting leaves that to it.
+"""Resolves the precision `auto` to float32 or bfloat16, by a measurement on this machine.
 
-No list of a processor's abilities tells: with AVX2 alone bfloat16 takes several times as long as float32, with AVX-512 BF16 or
-matrix units it is up to several times as fast. So both are timed, once on each machine.
+A processor's feature flags do not predict the faster one. With AVX2 only, bfloat16 takes several
+times as long as float32. With AVX-512 BF16 or matrix units it is up to several times as fast.
+Therefore both are timed, once on each machine.
 """
 
 import json
@@ -21,28 +22,36 @@ from mkd.evaluation.speed import hardware
 from mkd.storage.store import key_of, stored
 
 MARGIN = 1.2
-"""bfloat16 has to be so many times as fast: it costs digits, and what is timed is not all that a model does."""
+"""Minimum speedup for which `auto` selects bfloat16.
+
+It is above 1 because bfloat16 loses precision, and because only part of a model is timed.
+"""
 SHAPES = {"cpu": (128, 256), "cuda": (16_384, 1024)}
-"""Tokens and width of the layer that is timed, by device; a GPU is idle at less."""
+"""Number of tokens and width of the timed layer, by device. Smaller sizes do not fill a GPU."""
 ROUNDS = range(3, 15)
-"""The least and the most rounds of both that are timed."""
+"""Minimum (start) and maximum (stop) number of timed rounds. A round times both precisions."""
 SECONDS = 0.3
-"""No round begins later, but the least."""
+"""Time after which no new round starts, once the minimum number of rounds is done."""
 FOLDER, FILE = "precision", "speedup.json"
 
 Settings = TypeVar("Settings")
 
 
 def chosen(settings: Settings, config: Config, told: Callable[[str], object] = lambda text: None) -> Settings:
-    """The settings with what each precision that is `auto` comes to here, so that all that is stored and told depends on that.
+    """Returns the settings with each precision `auto` replaced by the faster one on this machine.
 
-    settings: a dataclass of settings, at any depth of which there may be a TrainConfig. config: where it is measured. told:
-    gets a line with what was measured. Several processes go by what the first one finds.
+    Call it first, so that cache keys and logs hold the resolved precision.
+
+    settings: a dataclass of settings that can hold TrainConfig objects at any depth.
+    config: its device is measured, and its cache folder stores the measurement.
+    told: called with one line that reports the measurement.
+
+    With several processes, all use the measurement of the first one.
     """
     if not any(train.precision == "auto" for train in _trains(settings)):
         return settings
     device = processes.kind_of(config.device)
-    processes.device_of(device)  # which joins them
+    processes.device_of(device)  # connects the processes, which from_first() needs
     ratio = processes.from_first(lambda: speedup(Path(config.cache), device))
     precision: Literal["float32", "bfloat16"] = "bfloat16" if ratio >= MARGIN else "float32"
     told(f"precision auto: {precision}, as bfloat16 trains {ratio:.2f} times as fast as float32 here (taken from {MARGIN} on)")
@@ -51,7 +60,7 @@ def chosen(settings: Settings, config: Config, told: Callable[[str], object] = l
 
 
 def _trains(settings: Any) -> list[TrainConfig]:
-    """All trainings' settings in a dataclass of settings."""
+    """Returns all TrainConfig objects in a dataclass of settings."""
     if isinstance(settings, TrainConfig):
         return [settings]
     inner = [getattr(settings, each.name) for each in fields(settings)]
@@ -59,7 +68,7 @@ def _trains(settings: Any) -> list[TrainConfig]:
 
 
 def _with(settings: Any, precision: Literal["float32", "bfloat16"]) -> Any:
-    """The settings with this in the place of each precision that is `auto`."""
+    """Returns the settings with each precision `auto` replaced."""
     if isinstance(settings, TrainConfig):
         return replace(settings, precision=precision) if settings.precision == "auto" else settings
     inner = {each.name: getattr(settings, each.name) for each in fields(settings)}
@@ -67,7 +76,10 @@ def _with(settings: Any, precision: Literal["float32", "bfloat16"]) -> Any:
 
 
 def speedup(root: Path, device: str) -> float:
-    """How many times as fast as in float32 this machine trains in bfloat16; measured once and kept with the other stores."""
+    """Returns the speedup of training in bfloat16 over float32 on this machine.
+
+    The speedup is measured once and stored in the cache folder `root`.
+    """
 
     def build(aside: Path) -> None:
         (aside / FILE).write_text(json.dumps(measured(device)))
@@ -76,15 +88,17 @@ def speedup(root: Path, device: str) -> float:
 
 
 def known(root: Path, device: str) -> float | None:
-    """What was measured on this machine; None where nothing was yet."""
+    """Returns the stored speedup of this machine, or None if it was not measured yet."""
     folder = root / FOLDER / key_of(_parts(device))
     return _read(folder) if folder.exists() else None
 
 
 def measured(device: str) -> float:
-    """The median over rounds of float32's time by bfloat16's, of a feed-forward layer's training step on one thread.
+    """Measures the speedup of bfloat16 over float32 in a training step of a feed-forward layer.
 
-    The two take turns, and on a processor the time is the thread's own: so what else the machine does slows both or neither.
+    Returns the median over rounds of time in float32 / time in bfloat16, on one thread. The two
+    precisions take turns, and on a CPU the thread's CPU time is used, so that other load on the
+    machine has little effect on the ratio.
     """
     tokens, width = SHAPES[device]
     with torch.random.fork_rng(devices=[]):
@@ -103,7 +117,7 @@ def measured(device: str) -> float:
     torch.set_num_threads(1)
     try:
         for precision in ("float32", "bfloat16"):
-            seconds(precision)  # what is made at the first call
+            seconds(precision)  # warm-up: the first call allocates and selects kernels
         ratios: list[float] = []
         begin = time.perf_counter()
         while len(ratios) < ROUNDS.start or (len(ratios) < ROUNDS.stop and time.perf_counter() - begin < SECONDS):
@@ -115,7 +129,7 @@ def measured(device: str) -> float:
 
 def _now(device: str) -> float:
     if device == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize()  # kernels run asynchronously
         return time.perf_counter()
     return time.thread_time()
 
@@ -130,6 +144,9 @@ def _read(folder: Path) -> float:
 
 
 def check(train: TrainConfig, setting: str) -> None:
-    """Raises ValueError where a precision is still `auto`: stores would not tell apart what is made in either."""
+    """Raises ValueError if a precision is still `auto`.
+
+    Cache keys would then be equal for results in float32 and bfloat16. setting: name of `train`.
+    """
     if train.precision == "auto":
         raise ValueError(f"{setting}.precision is 'auto'; allowed here: what mkd.precision.chosen makes of it")

@@ -1,6 +1,7 @@
-"""The processes that train one model together, as `accelerate launch` starts them; mostly there is one.
+"""Data-parallel training with several processes, started by `accelerate launch`. Usually one.
 
-Every process does the same and sees the same batches, of which each learns from its share; the first one alone writes.
+All processes run the same program and build the same batches. Each trains on its share of a batch.
+Only the first process writes files and reports.
 """
 
 import os
@@ -16,38 +17,40 @@ from torch import nn
 
 T = TypeVar("T")
 WAIT = timedelta(days=7)
-"""The others wait as long as the first one is at what it does alone, such as labelling."""
+"""Timeout of collective operations. It is long, because the other processes wait while the first
+one works alone, for example when it labels rows."""
 
 
 def count() -> int:
-    """How many there are."""
+    """Returns the number of processes."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_first() -> bool:
-    """Whether this is the one that writes and tells."""
+    """Returns whether this is the first process, which writes files and reports."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 @cache
 def accelerator(device: str) -> Accelerator:
-    """What joins them, made once. device: `cpu` or `cuda`."""
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a batch has one task, and each task its head
+    """Returns the Accelerator that connects the processes; created once. device: `cpu`, `cuda`."""
+    # A batch has rows of one task, so the heads of all other tasks get no gradient in that step.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     return Accelerator(cpu=device == "cpu", kwargs_handlers=[unused, InitProcessGroupKwargs(timeout=WAIT)])
 
 
 def kind_of(device: str) -> str:
-    """`cpu` or `cuda`, as the setting `device` comes to here."""
+    """Resolves the setting `device` to `cpu` or `cuda` on this machine."""
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def device_of(name: str) -> torch.device:
-    """The device of this process. name: `cpu` or `cuda`."""
+    """Returns the device of this process. name: `cpu` or `cuda`."""
     return accelerator(name).device if count() > 1 else torch.device(name)
 
 
 def joined(module: nn.Module, device: str) -> nn.Module:
-    """The module with gradients that are the mean over all processes."""
+    """Wraps the module so that its gradients are the mean over all processes."""
     if count() == 1:
         return module
     found: nn.Module = accelerator(device).prepare_model(module)
@@ -55,7 +58,7 @@ def joined(module: nn.Module, device: str) -> nn.Module:
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """What the first process makes, in all of them."""
+    """Calls make() in the first process only, and returns its result in all processes."""
     if count() == 1:
         return make()
     values = [make() if is_first() else None]
@@ -64,12 +67,12 @@ def from_first(make: Callable[[], T]) -> T:
 
 
 def wait() -> None:
-    """Until all are here."""
+    """Blocks until all processes have called it."""
     from_first(lambda: None)
 
 
 def total(values: torch.Tensor) -> torch.Tensor:
-    """The sum over all processes."""
+    """Replaces values, in place, by their sum over all processes, and returns them."""
     if count() > 1:
         torch.distributed.all_reduce(values)
     return values

@@ -1,34 +1,38 @@
-"""The learning rates that settings leave open: what suits a model from scratch would undo much of what a trained one knows."""
+"""Default learning rates, used where a setting is null.
+
+Models with pretrained layers get lower rates: a rate for training from scratch would overwrite
+much of the pretrained weights.
+"""
 
 from dataclasses import replace
 
 from mkd.config import Config, TeacherConfig, TrainConfig
 
 TEACHER = 1.2e-3
-"""Of a teacher from scratch."""
+"""Teacher trained from scratch."""
 CHECKPOINT = 1e-4
-"""Of a teacher from a checkpoint; a small one bears more than the 5e-5 that BERT-base is mostly given."""
+"""Teacher from a checkpoint. Small encoders allow more than the 5e-5 usual for BERT-base."""
 STUDENT = 2e-3
-"""Of a student from scratch, and of one that takes nothing but embeddings."""
+"""Student trained from scratch, or initialised with embeddings only."""
 LAYERS = 2e-4
-"""Of a student whose layers are trained already."""
+"""Student initialised with pretrained layers."""
 FINETUNED = 2e-3
-"""Of a distilled student that is trained further: at less, tasks that are new to it are half learnt (RESULTS.md)."""
+"""Fine-tuning of a distilled student. With lower rates it learns new tasks badly (RESULTS.md)."""
 
 
 def resolved(config: Config) -> Config:
-    """The config with a number for each learning rate that is open (null); those that are said stay."""
+    """Returns the config with each null learning rate replaced by its default."""
     layers = config.student.kind == "transformer" and config.student.init != ""
     return replace(config, train=_at(config.train, LAYERS if layers else STUDENT), teacher=refined(config.teacher))
 
 
 def refined(teacher: TeacherConfig) -> TeacherConfig:
-    """The teacher's settings with a number for a learning rate that is open."""
+    """Returns the teacher's settings with a null learning rate replaced by its default."""
     return replace(teacher, train=_at(teacher.train, CHECKPOINT if teacher.checkpoint else TEACHER))
 
 
 def finetuned(train: TrainConfig) -> TrainConfig:
-    """How a distilled student is trained further, with a number for a learning rate that is open."""
+    """Returns fine-tuning settings with a null learning rate replaced by its default."""
     return _at(train, FINETUNED)
 
 

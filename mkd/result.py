@@ -1,4 +1,4 @@
-"""What a run leaves behind: its Result; and how it reports while it works."""
+"""The result of a run, and the interface through which a run reports progress and metrics."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -9,14 +9,20 @@ import numpy as np
 from mkd import names
 
 MODEL = "model"
-"""Where in a run's folder the model is, which the run has made."""
+"""Subfolder of a run's folder that holds the trained model."""
 Report = Callable[[int, dict[str, float]], None]
-"""The core's only way out while it works: report(step, metrics). Metrics named `progress/<phase>` tell the share of a
-phase that is done, from 0 to 1; all others are numbers to keep. Raising inside it stops the run."""
+"""Callback report(step, metrics), the only output channel of the core during a run.
+
+A metric `progress/<phase>` is the completed share of a phase, from 0 to 1. All other metrics are
+values to log. An exception raised in the callback stops the run.
+"""
 
 
 class Ended(Exception):
-    """Raised inside a report: the run is stopped on purpose, for good. state: `pruned` or `infeasible`; its text says why."""
+    """Raised inside a Report to stop a run on purpose; the run is not resumed.
+
+    state is `pruned` or `infeasible`. The message gives the reason.
+    """
 
     def __init__(self, state: str, why: str) -> None:
         super().__init__(why)
@@ -24,11 +30,15 @@ class Ended(Exception):
 
 
 def silent(step: int, metrics: dict[str, float]) -> None:
-    """A Report that tells nobody."""
+    """A Report that discards everything."""
 
 
 class Dataset(NamedTuple):
-    """One task's rows as a run used them."""
+    """Source, fingerprint and row counts of one task's data in a run.
+
+    train_rows includes the unlabelled_rows. Rows of the selection split are not in train_rows,
+    unless the run trained on them too (Config.whole).
+    """
 
     task: str
     source: str
@@ -40,12 +50,18 @@ class Dataset(NamedTuple):
 
 
 class Result(NamedTuple):
-    """One run's outcome. Scores are in points from 0 to 100.
+    """The result of one run. Scores are in points from 0 to 100.
 
-    metrics: final numbers by name; mkd/names.py tells what they are.
-    student, teacher: kind and size of the models. folder: where the model that the run made was written.
-    exported: the folder of its fastest export; empty: torch is faster, or there is none. predictions: the student's answer to
-    each dev row, and the teacher's, by column (mkd/evaluation/scoring.py); empty: it is no student of a teacher.
+    - metrics: final values by name (mkd/names.py lists the names).
+    - datasets: the data of each task.
+    - notes: messages for the user.
+    - hardware: properties of the machine.
+    - student, teacher: kind and size of the models, such as `transformer-1x48`. Empty: none.
+    - teacher_key: key of the teacher. Empty: no teacher.
+    - folder: where the trained model is saved.
+    - exported: folder of the fastest export. Empty: torch is faster, or there is no export.
+    - predictions: predictions of student and teacher for each dev row, by column
+      (mkd/evaluation/scoring.py). Empty for runs that train no student.
     """
 
     metrics: dict[str, float]
@@ -61,14 +77,14 @@ class Result(NamedTuple):
 
 
 def timed_backends(metrics: dict[str, float]) -> list[str]:
-    """The backends in which the student was timed, less those that did not pass their check against torch."""
+    """Returns the backends that have a latency and did not fail their check against torch."""
     parsed = [found for name in metrics if (found := names.parsed_speed(name))]
     timed = dict.fromkeys(backend for backend, _, statistic in parsed if statistic == names.P50)
     return [backend for backend in timed if metrics.get(names.export(backend, names.OFFERED), 1.0)]
 
 
 def phase(report: Report, prefix: str, name: str) -> Report:
-    """A report whose metrics get the prefix, and whose `progress` the phase's name."""
+    """Returns a Report that adds a prefix to metric names and renames `progress` to the phase's."""
 
     def told(step: int, metrics: dict[str, float]) -> None:
         report(step, {names.progress(name) if key == names.SHARE else prefix + key: value for key, value in metrics.items()})

@@ -1,1 +1,1 @@
-"""What is kept on disk: results under keys of all that they depend on, a run's folder, checkpoints of others."""
+"""Storage on disk: the cache, the run folder with its checkpoints, and pretrained models."""

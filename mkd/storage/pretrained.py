@@ -1,4 +1,4 @@
-"""Hugging Face encoders and tokenizers from a folder or the hub, read without running any code of theirs."""
+"""Loads Hugging Face encoders and tokenizers from a folder or the hub, without remote code."""
 
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,20 @@ from transformers.models.auto.modeling_auto import (
 
 from mkd.storage.store import file_hash, key_of
 
+# Weights as safetensors only: pickled weights (.bin) can execute code when they are loaded.
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 VOCABULARY_FILES = ["tokenizer.json", "vocab.txt", "vocab.json", "*.model"]
 
 SIZES = ("hidden_size", "num_hidden_layers")
-"""What an encoder's config tells of it, by these names or by others that transformers maps to them."""
+"""Attributes that an encoder's config must have. transformers maps other names to these."""
 
 
 def resolve(name: str, setting: str) -> Path:
-    """The folder of a checkpoint: `name` itself, or the hub's files of that name, downloaded once.
+    """Returns the folder of a checkpoint: `name` if it is a folder, else the files from the hub.
 
-    Raises ValueError naming the setting where there is neither.
+    Files from the hub are downloaded once. setting: name of the setting for error messages.
+
+    Raises ValueError if there is neither a folder nor a hub repository with the name.
     """
     if Path(name).is_dir():
         return Path(name)
@@ -47,13 +50,13 @@ def resolve(name: str, setting: str) -> Path:
 
 
 def fingerprint(folder: Path) -> str:
-    """Hash of a checkpoint's config, weights and tokenizer files."""
+    """Returns a hash of a checkpoint's config, weights and tokenizer files."""
     names = sorted(p for pattern in HUB_FILES for p in folder.glob(pattern))
     return key_of({path.name: file_hash(path) for path in names})
 
 
 def load_config(folder: Path, setting: str) -> PreTrainedConfig:
-    """The config.json in a folder. Raises ValueError where there is none of a known architecture."""
+    """Loads config.json. Raises ValueError if it is missing or its architecture is unknown."""
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
@@ -62,12 +65,16 @@ def load_config(folder: Path, setting: str) -> PreTrainedConfig:
 
 
 def model_name(config: PreTrainedConfig) -> str:
-    """Kind and size of a model in a word: `bert-12x768`."""
+    """Returns kind and size of a model, such as `bert-12x768` (layers x width)."""
     return f"{config.model_type}-{config.num_hidden_layers}x{config.hidden_size}"
 
 
 def load_encoder(folder: Path, setting: str) -> PreTrainedModel:
-    """The encoder in a folder, in float32. Raises ValueError where it is no encoder or lacks weights as safetensors."""
+    """Loads the encoder in a folder, in float32.
+
+    Raises ValueError if the model is not an encoder, or if safetensors weights are missing or
+    incomplete.
+    """
     config = load_config(folder, setting)
     if config.is_encoder_decoder or config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         raise ValueError(f"{setting} is {str(folder)!r}: a {config.model_type} model is no encoder; allowed: BERT and its like")
@@ -78,9 +85,10 @@ def load_encoder(folder: Path, setting: str) -> PreTrainedModel:
 
 
 def load_classifier(folder: Path, setting: str) -> PreTrainedModel:
-    """The sequence classifier in a folder, in float32.
+    """Loads the sequence classifier in a folder, in float32.
 
-    Raises ValueError where its architecture cannot be one, or its weights are not safetensors or lack some of it.
+    Raises ValueError if the architecture has no sequence classifier, or if safetensors weights are
+    missing or incomplete.
     """
     model_type = load_config(folder, setting).model_type
     if model_type not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
@@ -89,9 +97,11 @@ def load_classifier(folder: Path, setting: str) -> PreTrainedModel:
 
 
 def _whole(auto: Any, folder: Path, setting: str, unused: tuple[str, ...] = ()) -> PreTrainedModel:
-    """The model in a folder, all of whose weights are there but those whose names start with what is `unused`.
+    """Loads a model and raises ValueError if weights are missing.
 
-    Others would be drawn at random: an encoder that was never fine-tuned would teach with such a head.
+    Weights whose names start with one of `unused` may be missing. transformers fills missing
+    weights with random values; without this check, an encoder that was never fine-tuned would
+    become a teacher with a random head.
     """
     try:
         model, found = auto.from_pretrained(
@@ -99,6 +109,7 @@ def _whole(auto: Any, folder: Path, setting: str, unused: tuple[str, ...] = ()) 
         )
     except OSError as error:
         raise ValueError(f"{setting} is {str(folder)!r}: its weights cannot be read; allowed: safetensors files") from error
+    # Loading adds new weights for the missing ones and only logs a warning.
     missing = sorted(name for name in found["missing_keys"] if not name.startswith(unused))
     if missing:
         raise ValueError(f"{setting} is {str(folder)!r}: {len(missing)} of its weights are missing, as {missing[0]}")
@@ -107,8 +118,8 @@ def _whole(auto: Any, folder: Path, setting: str, unused: tuple[str, ...] = ()) 
 
 
 def load_tokenizer(folder: Path, setting: str) -> PreTrainedTokenizerBase:
-    """The tokenizer in a folder. Raises ValueError where there is none, or none that the tokenizers library runs."""
-    # Without any of them transformers makes a tokenizer that knows no word.
+    """Loads the tokenizer in a folder. Raises ValueError if there is none, or if it is not fast."""
+    # Without a vocabulary file transformers returns a tokenizer with an empty vocabulary.
     if not any(path for pattern in VOCABULARY_FILES for path in folder.glob(pattern)):
         raise ValueError(f"{setting} is {str(folder)!r}: no readable tokenizer is there")
     try:

@@ -1,4 +1,4 @@
-"""A run's folder and a training's state in it, from which the same run goes on after it was killed."""
+"""The folder of a run, and the checkpoint of a training in it, so that a killed run can resume."""
 
 import hashlib
 import importlib.metadata
@@ -21,21 +21,22 @@ from mkd.storage.store import key_of, to_disk
 from mkd.storage.versions import made_by
 
 FORMAT = 1
-"""Of the file; goes up whenever an older one could no longer be read."""
+"""Version of the file format; is increased when older files can no longer be read."""
 
 
 class Saved(NamedTuple):
-    """A training's state: tensors by name, and the rest (anything that JSON holds)."""
+    """State of a training: tensors by name, and other values that JSON can hold."""
 
     tensors: dict[str, torch.Tensor]
     numbers: dict[str, Any]
 
 
 class Checkpoint:
-    """The file that holds a training's last state; it is replaced as a whole, so that there is always a good one.
+    """The file with the last state of a training. Saving replaces it atomically.
 
-    of: all that the training depends on, by name (anything that JSON holds). seconds: how long one has to be old before
-    `due` asks for the next.
+    file: path of the file.
+    of: everything that the training depends on, by name, as values that JSON can hold.
+    seconds: minimum time between two checkpoints.
     """
 
     def __init__(self, file: Path, of: dict[str, Any], seconds: float) -> None:
@@ -43,11 +44,14 @@ class Checkpoint:
         self.written = time.monotonic()
 
     def due(self) -> bool:
-        """Whether it is time for the next one."""
+        """Returns whether it is time to save."""
         return time.monotonic() - self.written >= self.seconds
 
     def save(self, state: Saved) -> None:
-        """Replaces the file. Raises OSError naming it and its bytes where there is no room; the one before is then kept."""
+        """Saves the state and replaces the file.
+
+        Raises OSError with path and size if it cannot be written. The previous file is then kept.
+        """
         about = json.dumps({"of": self.of, "versions": versions(), "numbers": state.numbers}, sort_keys=True)
         metadata = {"about": about, "sha256": _digest(state.tensors, about)}
         aside = self.file.with_suffix(".aside")
@@ -63,9 +67,10 @@ class Checkpoint:
         self.written = time.monotonic()
 
     def load(self) -> Saved | None:
-        """What was saved last; None where nothing was.
+        """Returns the state saved last, or None if there is no file.
 
-        Raises ValueError for a file that is truncated or altered, or of another training or version, naming both.
+        Raises ValueError if the file is truncated or altered, or if it belongs to a training with
+        other settings or versions. The message names the differences.
         """
         if not self.file.exists():
             return None
@@ -80,31 +85,36 @@ class Checkpoint:
             raise ValueError(f"the checkpoint {self.file} is damaged (its content is not what was written): {anew}")
         about = json.loads(metadata["about"])
         for what, found, wanted in (("version", about["versions"], versions()), ("setting", about["of"], self.of)):
+            # The round trip through JSON turns tuples into lists, as in the values from the file.
             if unlike := differences(found, json.loads(json.dumps(wanted))):
                 raise ValueError(f"the checkpoint {self.file} is of another {what}: {'; '.join(unlike)}: {anew}")
         return Saved(tensors, about["numbers"])
 
 
 def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's settings but for those that leave what comes out as it is."""
+    """Returns the settings that can change a run's result: all but cache and checkpoint_seconds."""
     return {name: value for name, value in settings.items() if name not in ("cache", "checkpoint_seconds")}
 
 
 def path_of(settings: Mapping[str, Any], kind: str) -> Path:
-    """Where the folder is of the run of a kind with these settings, one of which is `cache`."""
+    """Returns the path of the folder of a run. settings: the run's settings, with `cache`."""
     return Path(settings["cache"]) / "runs" / key_of({"kind": kind, "settings": deciding(settings)})
 
 
 @contextmanager
 def run_folder(settings: Mapping[str, Any], kind: str) -> Iterator[Path]:
-    """The folder of the run of a kind with these settings: it is there again if the run was killed, and gone when it has ended.
+    """Context manager that creates, locks and yields the folder of a run.
 
-    It is gone too when the run was Ended, or its first start refused before it had a checkpoint. Raises ValueError where another
-    process is at the same run.
+    kind: kind of the run. settings: the run's settings.
+
+    The folder is deleted when the run finishes or raises Ended, or if its first start raises
+    ValueError before a checkpoint exists. After any other error, or a kill, it is kept, and the
+    same run resumes from it. Raises ValueError if another process holds the lock of the same run.
     """
     folder = path_of(settings, kind)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
+        # timeout=0: waiting would only repeat the other process's run, so fail at once instead.
         with FileLock(folder.with_suffix(".lock"), timeout=0):
             begun = folder.exists()
             folder.mkdir(exist_ok=True)
@@ -125,12 +135,12 @@ def run_folder(settings: Mapping[str, Any], kind: str) -> Iterator[Path]:
 
 
 def versions() -> dict[str, Any]:
-    """Of all that decides how a training goes on: a state is not handed from one to another."""
+    """Returns the versions that a checkpoint depends on; other versions cannot resume it."""
     return {"format": FORMAT, "mkd": importlib.metadata.version("mkd"), "torch": torch.__version__} | made_by("students")
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
-    """Each difference by its dotted name with both values."""
+    """Returns a line for each different value of two nested dicts: dotted name and both values."""
     lines = []
     for name in sorted(found.keys() | wanted.keys()):
         one, other = found.get(name), wanted.get(name)
@@ -142,7 +152,7 @@ def differences(found: dict[str, Any], wanted: dict[str, Any], prefix: str = "")
 
 
 def _digest(tensors: dict[str, torch.Tensor], about: str) -> str:
-    """sha256 of everything in the file, in hex."""
+    """Returns the SHA-256 of the content of a checkpoint, in hexadecimal."""
     digest = hashlib.sha256(about.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

@@ -1,10 +1,13 @@
-"""Write-once folders, each under a key of all that its content depends on.
+"""The cache: write-once folders, each under a key of everything that its content depends on.
 
-A folder's manifest says what it was made from and how each of its files is to be found again: its bytes, their sha256 and
-when the file was last changed. Each time a folder is asked for all sizes are compared, and the content of the files that
-are small or were changed at another time than is noted. The time of a change (ctime) is the system's own: it moves with
-every write, and no program can set it back, so a file that keeps it has not been written to. To hash 10 GB at the start of
-every run would cost as long as reading them. A folder that was copied is hashed once, and noted anew.
+The manifest of a folder holds what it was made from, and the size, SHA-256 and time of change of
+each file. Each access to a folder compares all sizes. It hashes only small files, and files whose
+time of change differs from the manifest.
+
+Large files are not hashed each time, because hashing 10 GB takes as long as reading it. The time of
+change (ctime) is set by the system on every write and no program can set it back, so a file with
+the same ctime was not written to. A copied folder has new ctimes: it is hashed once, and then its
+manifest is updated.
 """
 
 import errno
@@ -24,33 +27,43 @@ from filelock import FileLock
 
 MANIFEST = "manifest.json"
 ALWAYS_HASHED_BYTES = 1 << 20
-"""Files up to this size are hashed whenever they are asked for: that takes a millisecond."""
+"""Files up to this size are hashed on each access, which takes a millisecond."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says where a disk, a user's share of it or a file is full."""
+"""Error numbers for a full disk, an exceeded quota and a file above the size limit."""
 FILL_ROWS = 1 << 14
 
 
 class NoRoom(OSError):
-    """There is no room on the disk for a folder."""
+    """Raised if the disk is too full for a folder. The message has path and size."""
 
 
 def key_of(parts: dict[str, Any]) -> str:
-    """Hash of `parts` (anything that JSON holds), equal for equal parts whatever their order: 20 hex digits."""
+    """Returns the key of `parts`: 20 hexadecimal digits of a hash, for values that JSON can hold.
+
+    The order of names in a dict does not change the key.
+    """
     return hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()[:20]
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file's bytes, in hex."""
+    """Returns the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def stored(root: Path, kind: str, parts: dict[str, Any], build: Callable[[Path], None]) -> Path:
-    """The folder `root/kind/<key of parts>`, made by `build(folder)` unless it is there.
+    """Returns the folder `root/kind/<key of parts>`. Builds it if it does not exist.
 
-    It is written aside and renamed when it is whole and on the disk, with its manifest last; of several processes that want
-    it at once one builds and the others wait. Raises ValueError naming the file that is not as it was written, and NoRoom
-    naming the folder and its bytes where the disk is full; nothing of that folder is left then, and no other is touched.
+    root: the cache folder.
+    kind: kind of the entry, such as `tokens`.
+    parts: everything that the content depends on, as values that JSON can hold.
+    build: called with a temporary folder, to which it writes the files.
+
+    The temporary folder is renamed once it is complete and synced to disk; its manifest is written
+    last. If several processes need the same folder, one builds it and the others wait for its lock.
+
+    Raises ValueError if a file differs from the manifest, and NoRoom if the disk is full. After an
+    error in `build` nothing of the folder remains, and other folders do not change.
     """
     folder = root / kind / key_of(parts)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -63,13 +76,15 @@ def stored(root: Path, kind: str, parts: dict[str, Any], build: Callable[[Path],
 
 
 def _build_aside(folder: Path, parts: dict[str, Any], build: Callable[[Path], None]) -> None:
-    for left_over in folder.parent.glob(f".{folder.name}-*"):  # by a process that was killed: it had the lock
+    # This process holds the lock, so another temporary folder can only be from a killed process.
+    for left_over in folder.parent.glob(f".{folder.name}-*"):
         shutil.rmtree(left_over)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
         with _full_disk_told(folder, aside):
             build(aside)
             _write_manifest(aside, parts, [str(path.relative_to(aside)) for path in _files(aside)])
+        # The files are synced already, so a power failure leaves no folder or a complete one.
         os.rename(aside, folder)
         to_disk(folder.parent)
     finally:
@@ -78,18 +93,27 @@ def _build_aside(folder: Path, parts: dict[str, Any], build: Callable[[Path], No
 
 @contextmanager
 def _full_disk_told(folder: Path, aside: Path) -> Iterator[None]:
-    """Turns any error of a full disk, while the folder is written `aside`, into one that says what the folder takes."""
+    """Context manager that replaces an error of a full disk by NoRoom, with the size of the folder.
+
+    Libraries raise different exception types for a full disk, so all are examined.
+    """
     try:
         yield
     except Exception as error:
         number = _error_number(error)
+        # A NoRoom from a nested stored() already names the folder that did not fit.
         if number not in NO_ROOM or isinstance(error, NoRoom):
             raise
         raise NoRoom(number, f"{os.strerror(number)}: {folder} takes {_least_bytes(aside, number):,} bytes or more") from None
 
 
 def _least_bytes(aside: Path, number: int) -> int:
-    """What a folder takes at least that could not be written: its files so far, and where the disk is full all that was free."""
+    """Returns a lower bound of the size of a folder that could not be written.
+
+    It is the size of the files so far. If the disk itself is full, it is at least the space that
+    was
+    free before: the blocks used by the files plus the space still free.
+    """
     found = [path.stat() for path in _files(aside)]
     size = sum(file.st_size for file in found)
     if number != errno.ENOSPC:
@@ -98,7 +122,7 @@ def _least_bytes(aside: Path, number: int) -> int:
 
 
 def _error_number(error: Exception) -> int:
-    """The system's number for what went wrong, 0 for all else; libraries in Rust tell it in words."""
+    """Returns the errno of an error, or 0. Rust libraries give the number in the message only."""
     told = re.search(r"\(os error (\d+)\)", str(error))
     return int(told[1]) if told else getattr(error, "errno", None) or 0
 
@@ -108,7 +132,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _write_manifest(folder: Path, parts: dict[str, Any], names: list[str]) -> None:
-    """Puts the named files of the folder on the disk and notes them; the manifest itself is written aside and renamed."""
+    """Syncs the named files to disk and writes the manifest atomically."""
     found: dict[str, Any] = {"parts": parts, "bytes": {}, "sha256": {}, "changed_ns": {}}
     for name in names:
         to_disk(folder / name)
@@ -125,7 +149,7 @@ def _write_manifest(folder: Path, parts: dict[str, Any], names: list[str]) -> No
 
 
 def to_disk(path: Path) -> None:
-    """Waits until what was written to a file or a folder would survive a power cut."""
+    """Syncs a file or folder to disk, so that it survives a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -134,7 +158,11 @@ def to_disk(path: Path) -> None:
 
 
 def _check(folder: Path) -> None:
-    """Raises ValueError where the folder is not as it was written; of one from before there were hashes, they are noted now."""
+    """Raises ValueError if the folder differs from its manifest.
+
+    Updates the manifest if files have a new time of change but the same content, or if the manifest
+    has no hashes because an older version wrote it.
+    """
     again = f"remove {folder} to have it made again"
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
@@ -148,6 +176,7 @@ def _check(folder: Path) -> None:
         found = path.stat().st_size if path.exists() else 0
         if found != size:
             raise ValueError(f"{path} has {found} bytes, {size} were written: {again}")
+    # Hash only what could have changed: see the module's docstring.
     changed = [name for name, time in manifest.get("changed_ns", {}).items() if (folder / name).stat().st_ctime_ns != time]
     for name, known in manifest.get("sha256", {}).items():
         if (name in changed or sizes[name] <= ALWAYS_HASHED_BYTES) and file_hash(folder / name) != known:
@@ -158,29 +187,31 @@ def _check(folder: Path) -> None:
 
 
 def read_array(path: Path, dtype: str) -> np.ndarray:
-    """A raw file of numbers as a read-only, flat, memory-mapped array."""
+    """Returns a raw file of numbers as a read-only, memory-mapped, one-dimensional array."""
     return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.empty(0, dtype=dtype)
 
 
 def append(file: IO[bytes], array: np.ndarray) -> None:
-    """The array's numbers at the end of a raw file. Unlike ndarray.tofile it tells what went wrong by its number."""
+    """Appends an array to a raw file. Unlike ndarray.tofile, its OSError has an errno."""
     file.write(np.ascontiguousarray(array).data)
 
 
 def write_arrays(path: Path, arrays: Iterable[np.ndarray]) -> None:
-    """Arrays of one type as one raw file of numbers, one array after another."""
+    """Writes arrays of one type to a raw file, one after another."""
     with path.open("wb") as file:
         for array in arrays:
             append(file, array)
 
 
 def new_array(path: Path, dtype: str, shape: tuple[int, int]) -> np.memmap[Any, Any]:
-    """A new raw file of so many numbers, all NaN, memory-mapped, to be written in any order.
+    """Returns a new, writable, memory-mapped raw file with all values NaN.
 
-    Its room on the disk is taken beforehand: a write through memory that finds the disk full would kill the process.
+    The whole file is written first, because a write through the memory map to a full disk would
+    kill the process with a signal instead of raising an error.
     """
     with path.open("wb") as file:
-        file.truncate(shape[0] * shape[1] * np.dtype(dtype).itemsize)  # so that an error can tell how much is needed
+        # Sets the size first, so that the error of a full disk reports the size of the whole file.
+        file.truncate(shape[0] * shape[1] * np.dtype(dtype).itemsize)
         for start in range(0, shape[0], FILL_ROWS):
             append(file, np.full((min(shape[0] - start, FILL_ROWS), shape[1]), np.nan, dtype))
     return np.memmap(path, dtype=dtype, mode="r+", shape=shape)

@@ -1,4 +1,4 @@
-"""YAML in which no key stands twice: YAML's own reader drops the first without a word."""
+"""A check for duplicate keys in YAML. PyYAML keeps the last value of a key without an error."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +9,10 @@ Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def check(text: str | bytes, file: str = "") -> None:
-    """Raises ValueError at the first key that stands twice, and yaml.YAMLError where the text is no YAML. file: for the error."""
+    """Raises ValueError at the first duplicate key, and yaml.YAMLError if the YAML is invalid.
+
+    file: name of the file for the error message.
+    """
     loader = Loader(text)
     try:
         for mapping in _mappings(loader.get_single_node(), set()):
@@ -19,7 +22,10 @@ def check(text: str | bytes, file: str = "") -> None:
 
 
 def _mappings(node: Any, seen: set[int]) -> Iterator[Any]:
-    """All mappings at or below a node, once each: an anchor's node is met again at each of its aliases."""
+    """Yields all mappings at or below a node, each once.
+
+    `seen` is needed because each alias leads to the node of its anchor again, even in a cycle.
+    """
     if node is None or id(node) in seen:
         return
     seen.add(id(node))
@@ -34,10 +40,14 @@ def _mappings(node: Any, seen: set[int]) -> Iterator[Any]:
 
 
 def _check(loader: Any, mapping: Any, file: str) -> None:
-    """Keys are equal where they are read as equal, such as yes and true."""
+    """Raises ValueError if a mapping has a duplicate key.
+
+    Keys are compared by the value that they are read as, so that `yes` and `true` are duplicates.
+    """
     lines: dict[Any, int] = {}
     for node, _ in mapping.value:
         if isinstance(node, yaml.ScalarNode):
+            # A merge key (<<) has no value of its own to construct.
             line, key = node.start_mark.line + 1, node.value if node.tag.endswith(":merge") else loader.construct_object(node)
             if key in lines:
                 where = f"{file}:{line}: " if file else ""

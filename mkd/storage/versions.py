@@ -1,4 +1,4 @@
-"""What a stored result depends on besides its settings and rows: the version of the code that made it, and of its libraries."""
+"""Versions of the code and libraries that a cached result depends on."""
 
 from functools import cache
 from importlib import metadata
@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 
 class Stage(NamedTuple):
-    """version: goes up whenever the code of the stage gives another result for the same input, so that older stores are not read.
+    """The version of a stage of the computation.
 
-    libraries: those whose own changes may change the result.
+    version: is increased when the code of the stage changes its result for the same input. Older
+        cache entries are then no longer used.
+    libraries: libraries whose changes can change the result.
     """
 
     version: int
@@ -28,12 +30,15 @@ STAGES = {
     "students": Stage(2, ("torch", "transformers")),
     "costs": Stage(1, ("onnxruntime", "onnxscript", "tokenizers", "torch", "transformers")),
 }
-"""By the kind of store; `students` is the training of a student, whose scores are kept in runs. The split into training and
-selection rows has a version of its own (mkd/selection/carving.py), as runs tell it."""
+"""Stages by the kind of cache entry.
+
+`students` is the training of a student, whose scores are logged in runs. The split into training
+and selection rows has its own version (mkd/selection/carving.py), which runs log as a tag.
+"""
 
 
 def made_by(kind: str) -> dict[str, Any]:
-    """The part of a key that tells which code makes the result: its version and those of its libraries, by name."""
+    """Returns the part of a cache key with the versions of a stage and of its libraries."""
     stage = STAGES[kind]
     return {"made_by": {"version": stage.version} | {name: _installed(name) for name in stage.libraries}}
 

@@ -1,1 +1,1 @@
-"""Tasks and where their rows come from: the demo suite, GLUE, the hub, files of the user's own; and their metrics."""
+"""Tasks, their metrics and the sources of their rows: demo suite, GLUE, the hub and user files."""

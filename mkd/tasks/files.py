@@ -1,7 +1,7 @@
-"""Tables of text on disk: CSV, TSV, JSON lines and Parquet, all read the same way: row by row, some columns of each.
+"""Reads columns of CSV, TSV, JSON Lines and Parquet files, row by row.
 
-Nothing is held beyond the row at hand (Parquet: beyond a batch of rows). What is wrong with a file is a ValueError
-"file:line: ...", the line counted from 1 (Parquet has no lines: its rows are counted).
+Only one row is in memory at a time (Parquet: one batch of rows). Errors in a file are raised as
+ValueError "file:line: ...", with lines counted from 1 (Parquet: rows).
 """
 
 import csv
@@ -14,16 +14,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 Record = tuple[int, Sequence[Any]]
-"""A row's line in its file, and its cells."""
+"""Line of a row in its file, and the row's cells."""
 
 
 class Table(NamedTuple):
-    """Some columns of one file: its texts, then its label where it has one.
+    """The columns to read from one file: texts and, optionally, a label.
 
-    path: its ending tells the format.
-    text, label: the columns' names; where there is no header, their numbers from 0, as text. No label: None.
-    header: whether the first line of CSV or TSV names the columns.
-    lenient: a CSV or TSV row of the wrong width counts as a row of empty cells, rather than as an error.
+    path: the file. Its ending gives the format (FORMATS).
+    text, label: column names. Without a header: column indices from 0, as strings. label=None: no
+        label.
+    header: whether the first line of a CSV or TSV file is a header.
+    lenient: whether a CSV or TSV row with a wrong number of columns is read as empty cells instead
+        of raising an error.
     """
 
     path: Path
@@ -38,29 +40,29 @@ class Table(NamedTuple):
 
 
 class Format(NamedTuple):
-    """How the files with one ending are read."""
+    """Functions that read the files with one ending."""
 
     names: Callable[[Path, bool], list[str]]
-    """Of a file, and whether it has a header: its columns."""
+    """names(path, header) returns the names of the file's columns."""
     read: Callable[[Table, list[str]], Iterator[Record]]
-    """Of a table, and the file's columns: the cells of table.columns, row by row."""
+    """read(table, names) yields the cells of table.columns for each row. names: all columns."""
 
 
 def shown(value: object) -> str:
-    """A value as an error shows it: on one line, cut where it is long."""
+    """Returns the repr of a value for an error message, shortened to 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def listed(values: Sequence[object]) -> str:
-    """What is allowed or there, as an error lists it."""
+    """Returns a comma-separated list of values for an error message, or `none`."""
     return ", ".join(map(repr, values)) or "none"
 
 
 def _lines(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if number == 1:
+            if number == 1:  # drop the byte order mark, which Excel writes
                 line = line.removeprefix(b"\xef\xbb\xbf")
             try:
                 yield line.decode()
@@ -74,6 +76,7 @@ def _tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+    # A quoted cell can span lines: errors name the line where the record starts.
     reader = csv.reader(_lines(path), strict=True)
     start = 1
     try:
@@ -110,7 +113,7 @@ def _delimited(rows: Callable[[Path], Iterator[tuple[int, list[str]]]]) -> Forma
 def _json_object(path: Path, line: int, text: str) -> dict[str, object]:
     try:
         record = json.loads(text)
-        if "\\u" in text:
+        if "\\u" in text:  # only escapes can produce half a surrogate pair, which cannot be encoded
             json.dumps(record, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{line}: not valid JSON: {error.msg} at column {error.colno}") from None
@@ -162,7 +165,7 @@ FORMATS: dict[str, Format] = {
     ".jsonl": Format(_jsonl_names, _jsonl),
     ".parquet": Format(_parquet_names, _parquet),
 }
-"""By the file's ending. CSV is quoted with double quotes; TSV is not quoted at all."""
+"""Formats by ending of the file. CSV is quoted with double quotes; TSV has no quoting."""
 
 
 def _checked_names(table: Table) -> list[str]:
@@ -183,15 +186,18 @@ def _checked_names(table: Table) -> list[str]:
 
 
 def check(table: Table) -> None:
-    """Refuse, without reading the rows, a file that is missing, of an unknown format or without one of the columns."""
+    """Raises ValueError if the file is missing, its format is unknown or a column is missing.
+
+    Does not read the rows.
+    """
     _checked_names(table)
 
 
 def columns(path: Path) -> list[str]:
-    """The columns that a file names in its header, its first object or its schema."""
+    """Returns the column names of a file, from its header, its first JSON object or its schema."""
     return _checked_names(Table(path, (), None))
 
 
 def read(table: Table) -> Iterator[Record]:
-    """The rows, one after another; a ValueError names file and line where one is wrong."""
+    """Yields the rows of a table. Raises ValueError with file and line if a row is wrong."""
     return FORMATS[table.path.suffix.lower()].read(table, _checked_names(table))

@@ -1,4 +1,4 @@
-"""What a task is scored by: accuracy, F1, correlations, all in points from 0 to 100; and the calibration error.
+"""Metrics of a task: accuracy, F1 and correlations, in points, and the calibration error.
 
 Axes: R rows, C classes. A regression task has one logit, [R, 1]: its prediction.
 """
@@ -21,22 +21,28 @@ def _is_constant(values_R: np.ndarray) -> bool:
 
 
 def accuracy(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
-    """Share of rows whose largest logit is the label's, times 100."""
+    """Returns the percentage of rows whose largest logit is that of the label."""
     return 100 * float((logits_RC.argmax(1) == labels_R).mean())
 
 
 def f1(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
-    """Harmonic mean of precision and recall of class 1 against the rest, times 100; 0 where neither is defined."""
+    """Returns F1 of class 1 (harmonic mean of precision and recall), times 100.
+
+    0 if neither labels nor predictions have class 1.
+    """
     return 100 * float(f1_score(labels_R == 1, logits_RC.argmax(1) == 1, zero_division=0.0))
 
 
 def macro_f1(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
-    """Mean of the classes' F1, times 100, over the classes among labels or predictions."""
+    """Returns the mean F1 of all classes that occur in labels or predictions, times 100."""
     return 100 * float(f1_score(_classes(labels_R), logits_RC.argmax(1), average="macro", zero_division=0.0))
 
 
 def matthews(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
-    """Matthews' correlation, times 100, for any number of classes; 0 where labels or predictions are constant."""
+    """Returns Matthews' correlation, times 100, for any number of classes.
+
+    0 if labels or predictions are constant.
+    """
     predictions_R = logits_RC.argmax(1)
     if _is_constant(predictions_R) or _is_constant(labels_R):
         return 0.0
@@ -44,7 +50,7 @@ def matthews(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
 
 
 def pearson(logits_R1: np.ndarray, labels_R: np.ndarray) -> float:
-    """Linear correlation, times 100; 0 where labels or predictions are constant."""
+    """Returns Pearson's correlation, times 100; 0 if labels or predictions are constant."""
     predictions_R = logits_R1[:, 0]
     if _is_constant(predictions_R) or _is_constant(labels_R):
         return 0.0
@@ -52,7 +58,10 @@ def pearson(logits_R1: np.ndarray, labels_R: np.ndarray) -> float:
 
 
 def spearman(logits_R1: np.ndarray, labels_R: np.ndarray) -> float:
-    """Correlation of the ranks, times 100, equal values sharing their mean rank; 0 where either side is constant."""
+    """Returns Spearman's rank correlation, times 100. Equal values get their mean rank.
+
+    0 if labels or predictions are constant.
+    """
     predictions_R = logits_R1[:, 0]
     if _is_constant(predictions_R) or _is_constant(labels_R):
         return 0.0
@@ -67,34 +76,43 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "pearson": pearson,
     "spearman": spearman,
 }
-"""name -> function of logits [R, C] (regression: [R, 1]) and labels [R], in points."""
+"""Metrics by name: functions of logits [R, C] (regression: [R, 1]) and labels [R], in points."""
 
 REGRESSION_METRICS = ("pearson", "spearman")
 CLASSIFICATION_METRICS = ("accuracy", "f1", "macro_f1", "matthews")
 
 
 def metrics_for(labels: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of the metrics that can score a task with these labels; none means regression. F1 needs exactly two."""
+    """Returns the metrics that a task with these labels can use. Empty labels: regression.
+
+    f1 needs exactly two labels.
+    """
     if not labels:
         return REGRESSION_METRICS
     return tuple(name for name in CLASSIFICATION_METRICS if name != "f1" or len(labels) == 2)
 
 
 class NotFinite(ValueError):
-    """Logits that are no numbers, as those of a model whose training has diverged."""
+    """Raised for logits with NaN or infinity, for example after a diverged training."""
 
 
 def check_finite(logits_RC: np.ndarray, of: str) -> None:
-    """Raises NotFinite where logits are not all numbers; argmax would take NaN for the largest. of: whose they are, in words."""
+    """Raises NotFinite if a logit is NaN or infinite. Without it, argmax would select NaN.
+
+    of: the model that computed the logits, for the error message.
+    """
     bad = len(logits_RC) - int(np.isfinite(logits_RC).all(1).sum())
     if bad:
         raise NotFinite(f"the logits of {of} are not finite numbers in {bad:,} of {len(logits_RC):,} rows")
 
 
 def score(kind: Kind, logits: np.ndarray, labels: np.ndarray, of: str = "a model") -> dict[str, float]:
-    """Each of the kind's metrics by its name, in points, for logits [rows, kind.num_logits] and labels [rows].
+    """Returns the metrics of a task by name, in points.
 
-    of: whose logits they are. Raises NotFinite where they are not all numbers.
+    - logits: [R, kind.num_logits]; labels: [R].
+    - of: the model that computed the logits, for error messages.
+
+    Raises NotFinite if a logit is NaN or infinite.
     """
     assert logits.shape == (len(labels), kind.num_logits), f"logits {logits.shape} for {len(labels)} rows of {kind}"
     check_finite(logits, of)
@@ -102,14 +120,16 @@ def score(kind: Kind, logits: np.ndarray, labels: np.ndarray, of: str = "a model
 
 
 def expected_calibration_error(logits_RC: np.ndarray, labels_R: np.ndarray, bins: int = 15) -> float:
-    """By how much confidence and accuracy differ, on average over rows, as a share from 0 to 1.
+    """Returns the expected calibration error, from 0 to 1 (Guo et al. 2017, eq. 3).
 
-    sum_m |B_m| / R * |accuracy(B_m) - confidence(B_m)|, where bin B_m holds the rows whose largest softmax
-    probability lies in ((m - 1) / bins, m / bins] (Guo et al. 2017, eq. 3). As both means are over the same rows,
-    a bin's term is |sum of (correct - confidence)| / R.
+    It is sum_m |B_m| / R * |accuracy(B_m) - confidence(B_m)|. Bin B_m holds the rows whose largest
+    softmax probability is in ((m - 1) / bins, m / bins].
     """
+    # Largest softmax probability: after the shift its numerator is exp(0) = 1.
     shifted_RC = logits_RC.astype(np.float64) - logits_RC.max(1, keepdims=True)
     confidence_R = 1 / np.exp(shifted_RC).sum(1)
     correct_R = logits_RC.argmax(1) == labels_R
     bin_R = np.ceil(confidence_R * bins).astype(np.int64)
+    # Accuracy and confidence of a bin are means over the same rows, so |B_m| cancels:
+    # a bin's term is |sum of (correct - confidence)| / R.
     return float(np.abs(np.bincount(bin_R, weights=correct_R - confidence_R)).sum() / len(labels_R))

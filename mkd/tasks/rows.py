@@ -1,4 +1,4 @@
-"""Rows of tasks, checked one by one, from the cells of files: text that is there, labels as they are allowed."""
+"""Converts the cells of files to rows of tasks, and checks texts and labels of each row."""
 
 import hashlib
 import math
@@ -14,18 +14,21 @@ from mkd.tasks.files import Record, Table, listed, shown
 from mkd.tasks.task import Kind, Row, Split
 
 Decode = Callable[[str], float | None]
-"""Of a label as it is written: the class's index or the score, None where there is none; ValueError where it is wrong."""
+"""Converts a label from a file to the index of its class, to a score, or to None (no label).
+
+Raises ValueError if the label is not allowed.
+"""
 
 
 class Part(NamedTuple):
     """Rows of one file, or of one split of a dataset.
 
-    where: which one, for errors.
-    records: a new pass over it; the cells are the texts, then the label where there is one.
-    text: the text columns.
-    decode: of the label; None where there is no label column.
-    lenient: whether a row with an empty text is left out, rather than refused.
-    fingerprint: changes whenever the rows do.
+    where: name of the file or split, for error messages.
+    records: returns an iterator over the records; cells are the texts and the label, if any.
+    text: names of the text columns.
+    decode: converts a label. None: there is no label column.
+    lenient: whether a row with an empty text is skipped instead of raising an error.
+    fingerprint: changes if the rows change.
     """
 
     where: str
@@ -37,14 +40,18 @@ class Part(NamedTuple):
 
 
 def fingerprint(*values: object) -> str:
-    """SHA-256 of values that their repr tells apart."""
+    """Returns the SHA-256 of the values' repr, which must differ for different values."""
     return hashlib.sha256(repr(values).encode()).hexdigest()
 
 
 def plain(label: str) -> str:
-    """One way to write labels that are the same: whole numbers and truth values, as other programs write them.
+    """Normalises a label: whole numbers without decimals, booleans in lower case.
 
-    pandas writes 0.0 into a column of whole numbers of which one is missing, JSON has true where Python has True.
+    Programs write the same label in different ways. pandas writes 0.0 in an integer column with
+    missing values, and JSON writes true where Python writes True.
+
+    >>> plain("1.0"), plain("True"), plain("good")
+    ('1', 'true', 'good')
     """
     number = re.fullmatch(r"(-?\d+)\.0*", label)
     if number:
@@ -56,6 +63,7 @@ def _class_index(codes: Mapping[str, float | None], values: tuple[str, ...], cel
     try:
         return codes[cell] if cell in codes else codes[plain(cell)]
     except KeyError:
+        # Many datasets use -1 for "no label", so the error shows the setting for it.
         unlabelled = "; if that is no label: unlabelled: -1" if plain(cell) == "-1" and "" in values else ""
         raise ValueError(f"label is {shown(cell)}; allowed: {listed(values)}{unlabelled}") from None
 
@@ -73,23 +81,29 @@ def _number(low: float, high: float, missing: tuple[str, ...], cell: str) -> flo
 
 
 def decoder(kind: Kind, values: tuple[str, ...], missing: tuple[str, ...]) -> Decode:
-    """What reads a label.
+    """Returns the function that converts labels of a task.
 
-    values: the classes as they are written, in the kind's order; none for regression. They and the cells are equal where `plain`
-    has them alike. missing: what a row has that lacks its label; nothing where each has to have one.
+    values: the classes as written in the file, in the order of kind.labels. Empty for regression.
+        A label and a class are compared after plain().
+    missing: labels that mean "no label". Empty if every row must have a label.
     """
     if not kind.labels:
         return partial(_number, *(kind.range or (-math.inf, math.inf)), missing)
     assert len(values) == len(kind.labels), f"{values} for {kind.labels}"
+    # One table for both: classes have their index, "no label" has None. Classes come last and win.
     codes: dict[str, float | None] = dict.fromkeys(map(plain, missing))
     codes |= {plain(value): float(index) for index, value in enumerate(values)}
     return partial(_class_index, codes, (*missing, *values))
 
 
 def file_part(table: Table, kind: Kind, values: tuple[str, ...] = (), missing: tuple[str, ...] = ("",)) -> Part:
-    """The rows of a file that is there and has the columns; values and missing as in decoder."""
+    """Returns the rows of a file. values, missing: as in decoder.
+
+    Raises ValueError if the file or one of its columns is missing.
+    """
     files.check(table)
     decode = None if table.label is None else decoder(kind, values, missing)
+    # The rows depend on how the file is read as well as on its content.
     spec = (table.path.suffix.lower(), table[1:], values, kind.range if table.label is not None else None, missing)
     records = partial(files.read, table)
     return Part(str(table.path), records, table.text, decode, table.lenient, fingerprint(spec, file_hash(table.path)))
@@ -105,7 +119,7 @@ def _text_problem(text: tuple[str, ...], cells: Sequence[Any]) -> str:
 
 
 def num_left_out(part: Part) -> int:
-    """How many rows a lenient part leaves out; reads it once."""
+    """Returns the number of rows that a lenient part skips. Reads all rows once."""
     return sum(_text_problem(part.text, cells) != "" for _, cells in part.records())
 
 
@@ -125,12 +139,12 @@ def _rows(part: Part) -> Iterator[Row]:
 
 
 def split(*parts: Part) -> Split:
-    """The rows of all parts, one part after another."""
+    """Returns a split with the rows of all parts, one part after another."""
     return joined(*(Split(partial(_rows, part), part.fingerprint, part.where) for part in parts))
 
 
 def joined(*splits: Split) -> Split:
-    """The rows of all splits, one split after another; reading raises where there are none."""
+    """Returns the concatenation of splits. Reading it raises ValueError if there are no rows."""
     source = ", ".join(split.source for split in splits)
     return Split(partial(_chained, splits, source), fingerprint(*(split.fingerprint for split in splits)), source)
 

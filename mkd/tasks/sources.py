@@ -1,7 +1,7 @@
-"""Where tasks come from: the generated suite, a GLUE folder, GLUE through `datasets`, or files of the user's own.
+"""Loads tasks from a source: the demo suite, a GLUE folder, GLUE from the hub, or user files.
 
-A task's files are checked and fingerprinted before anything is trained; its rows are read when they are asked for, one
-after another, and a wrong one is a ValueError "file:line: ..." then.
+Files are checked and fingerprinted when a task is loaded, before any training. Rows are read later,
+one by one; a wrong row then raises a ValueError "file:line: ...".
 """
 
 from collections.abc import Callable, Iterator
@@ -19,20 +19,23 @@ from mkd.tasks.task import GLUE, Kind, Split, Task
 
 
 class Layout(NamedTuple):
-    """How one task of GLUE is written: as the official TSV files, and as the hub's dataset."""
+    """Columns of one GLUE task, in the official TSV files and in the dataset on the hub.
+
+    folder, text, label: folder and columns of the TSV files. hub_text: text columns on the hub.
+    """
 
     folder: str
     text: tuple[str, ...]
     label: str
     values: tuple[str, ...]
-    """The classes as the TSV files write them, in the order of GLUE's labels."""
+    """Classes as written in the TSV files, in the order of the task's labels."""
     hub_text: tuple[str, ...]
     header: bool = True
-    """Whether train.tsv and dev.tsv name their columns; the test files all do."""
+    """Whether train.tsv and dev.tsv have a header. All test files have one."""
 
     @property
     def test_text(self) -> tuple[str, ...]:
-        """The text columns of the test files, named as in train.tsv or, where that has no header, as on the hub."""
+        """Text columns of test files: those of train.tsv or, if it has no header, of the hub."""
         return self.text if self.header else self.hub_text
 
 
@@ -53,9 +56,12 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 NO_LABEL = ("", "-1")
-"""How GLUE's own files and datasets write that a row has no label."""
+"""Labels that mean "no label" in GLUE's files and datasets."""
 RAGGED = ("qqp",)
-"""Tasks whose official training rows include some that lack a question or a column; these are left out, and counted."""
+"""Tasks whose official training file has broken rows, without a question or a column.
+
+These rows are left out and counted.
+"""
 
 
 def _notes(name: str, train: Part, mismatched: bool) -> tuple[str, ...]:
@@ -91,11 +97,11 @@ def _glue(config: DataConfig) -> dict[str, Callable[[], Task]]:
 
 
 def _loaded(path: str, name: str) -> Any:
-    # Imported here: it takes seconds, and the other sources do without it.
+    # Imported here because the import takes seconds, and only this source needs it.
     from datasets import load_dataset, load_from_disk
     from datasets.exceptions import DatasetsError
 
-    try:  # Files rather than memory: they are what the fingerprint covers.
+    try:  # keep_in_memory=False, because the fingerprint hashes the files of the dataset
         if Path(path).is_dir():
             return load_from_disk(str(Path(path) / name), keep_in_memory=False)
         return load_dataset(path, name, keep_in_memory=False)
@@ -121,7 +127,7 @@ def _hub_part(where: str, dataset: Any, name: str, dev: bool) -> Part:
     if classes != kind.labels:
         raise ValueError(f"{where}: its classes are {listed(classes)}; allowed: {listed(kind.labels)}")
     decode = decoder(kind, tuple(map(str, range(len(kind.labels)))), () if dev else NO_LABEL)
-    # The dataset's own fingerprint stays as it was saved when the bytes of a saved file change, so they are hashed.
+    # The fingerprint in a saved dataset does not change if its files are edited, so hash the files.
     content = [file_hash(Path(file["filename"])) for file in dataset.cache_files]
     key = fingerprint(str(dataset.features), dataset.num_rows, kind.range, content)
     return Part(where, partial(_cells, dataset, (*text, "label")), text, decode, name in RAGGED and not dev, key)
@@ -180,11 +186,17 @@ SOURCES: dict[str, Callable[[DataConfig], dict[str, Callable[[], Task]]]] = {
     "hub": _hub,
     "files": _files,
 }
-"""By data.source: of the settings, the tasks that there are by name, each made when it is called for."""
+"""Sources by data.source. A source returns, by task name, functions that load the task.
+
+The functions let load_tasks open only the files of the chosen tasks.
+"""
 
 
 def _transferred(tasks: list[Task], transfer: TransferConfig) -> list[Task]:
-    """The tasks, the file's rows added to those that it is for; one fingerprint, so that tasks share what is stored of it."""
+    """Returns the tasks with the rows of a transfer file added.
+
+    All tasks get the same Split, so its fingerprint is the same and its tokens are cached once.
+    """
     pair = len(transfer.text) == 2
     takers = [task for task in tasks if (task.name in transfer.tasks if transfer.tasks else task.kind.pair == pair)]
     for task in takers:
@@ -200,7 +212,11 @@ def _transferred(tasks: list[Task], transfer: TransferConfig) -> list[Task]:
 
 
 def load_tasks(config: DataConfig) -> list[Task]:
-    """The chosen tasks in their order, checked as far as that goes without reading their rows."""
+    """Returns the chosen tasks, in the order of config.tasks.
+
+    Checks everything that can be checked without reading rows. Raises ValueError for unknown tasks,
+    missing files or columns, and transfer files that do not fit the tasks.
+    """
     if config.source not in SOURCES:
         raise ValueError(f"data.source is {config.source!r}; allowed: {listed(list(SOURCES))}")
     known = SOURCES[config.source](config)

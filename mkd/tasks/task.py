@@ -1,4 +1,4 @@
-"""What a task is (its texts, labels, metrics and splits), and the nine tasks of GLUE."""
+"""Definition of a task (texts, labels, metrics, splits), and the nine tasks of GLUE."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -6,7 +6,11 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """One example. label: the class's index, or the score of a regression task; None where there is none."""
+    """One example of a task.
+
+    - text_b: the second text of a pair, else None.
+    - label: index of the class, or score of a regression task. None: unlabelled.
+    """
 
     text_a: str
     text_b: str | None
@@ -14,16 +18,19 @@ class Row(NamedTuple):
 
 
 MASK = "\ue000"
-"""Stands for a masked word in the texts of a split that says so; each tokenizer reads its own mask token in its place."""
+"""Placeholder for a masked word in texts of a split with masked=True.
+
+It is replaced by the mask token of each tokenizer.
+"""
 
 
 class Split(NamedTuple):
-    """Rows that can be read as often as needed, one after another, without holding them all.
+    """Rows that can be read many times, one by one, without loading all of them.
 
-    read: a new pass over the rows; raises ValueError naming file and line where one is wrong.
-    fingerprint: changes whenever the rows do; known before they are read.
-    source: where they come from, in words.
-    masked: whether texts may hold MASK.
+    - read: returns an iterator over all rows. Raises ValueError with file and line of a wrong row.
+    - fingerprint: changes if the rows change. Available without reading the rows.
+    - source: description of the source, for messages.
+    - masked: whether texts can contain MASK.
     """
 
     read: Callable[[], Iterator[Row]]
@@ -34,16 +41,16 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Kind:
-    """What is asked of a text: everything about a task but its rows."""
+    """The definition of a task without its rows."""
 
     labels: tuple[str, ...]
-    """Class names in the order of the logits; empty for regression."""
+    """Class names in the order of the logits. Empty: regression."""
     pair: bool
     """Whether a row has two texts."""
     metrics: tuple[str, ...]
-    """Names in mkd.tasks.metrics.METRICS; a task's score is their mean."""
+    """Names of metrics in mkd.tasks.metrics.METRICS. The score of a task is their mean."""
     range: tuple[float, float] | None = None
-    """Regression: the smallest and largest allowed score, both included."""
+    """Regression: smallest and largest allowed score, inclusive. None: no limits."""
 
     @property
     def num_logits(self) -> int:
@@ -52,17 +59,17 @@ class Kind:
 
 @dataclass(frozen=True)
 class Task:
-    """A named Kind with its rows. The dev splits are read for the final score only."""
+    """A task: name, definition and rows. The dev splits are used for the final score only."""
 
     name: str
     kind: Kind
     train: Split
     dev: dict[str, Split]
-    """By the suffix its metrics get: "" for the one there usually is, "_mismatched" for MNLI's second."""
+    """Dev splits by the suffix of their metrics: "", and "_mismatched" for MNLI's second split."""
     notes: tuple[str, ...] = ()
-    """What a user should know of the rows that were found."""
+    """Messages for the user about the rows."""
     added: tuple[Split, ...] = ()
-    """Text without labels that joins the training rows, one split after another: of files, and augmented."""
+    """Splits of unlabelled rows added to the training rows: transfer files and augmentation."""
 
 
 GLUE: dict[str, Kind] = {
@@ -76,4 +83,7 @@ GLUE: dict[str, Kind] = {
     "rte": Kind(("entailment", "not_entailment"), True, ("accuracy",)),
     "wnli": Kind(("not_entailment", "entailment"), True, ("accuracy",)),
 }
-"""Names, labels and their order as in the hub's `nyu-mll/glue`, with the official metrics (Wang et al. 2019)."""
+"""The GLUE tasks with their official metrics (Wang et al. 2019).
+
+Names, labels and the order of labels are those of `nyu-mll/glue` on the hub.
+"""

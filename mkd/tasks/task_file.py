@@ -1,18 +1,19 @@
-"""The YAML file that describes tasks of a user's own: for each its kind, its columns, its metrics and its files.
+"""The YAML file that describes a user's own tasks: kind, columns, metrics and files of each.
 
     reviews:                            # the task's name
       kind: classification              # or regression
-      labels: [bad, good]               # classification: as the files write them, in the order of the logits
-      text: review                      # a column, or [first, second] for pairs; its number from 0 without a header
-      label: verdict
+      labels: [bad, good]               # classification: as in the files; the order of the logits
+      text: review                      # a column, or [first, second] for pairs
+      label: verdict                    # the column of the label
       metrics: [accuracy, f1]
       train: [a.csv, {file: more.jsonl, text: body, label: null}]   # null: no labels there
       dev: dev.csv
       range: [0, 5]                     # regression, optional: the smallest and largest score
-      unlabelled: -1                    # optional: what stands in train files for no label, besides an empty cell
-      header: true                      # optional
+      unlabelled: -1                    # optional: a label in train files that means "no label"
+      header: true                      # optional: whether CSV and TSV files have a header
 
-Files lie relative to the YAML file.
+Paths are relative to the YAML file. An empty label in a train file means "no label" too. Without a
+header, columns are numbers from 0.
 """
 
 import math
@@ -33,19 +34,20 @@ from mkd.tasks.task import Kind
 KEYS = ("kind", "labels", "text", "label", "metrics", "train", "dev", "range", "unlabelled", "header")
 NEEDED = ("kind", "text", "label", "metrics", "train", "dev")
 NAME = "up to 100 letters, digits, _, - and ., in quotes if it is a number, and not 'mean', as the mean of all tasks is called"
-"""What a task may be called: it is part of the names of metrics, among which `mean` is that of all tasks."""
+"""Allowed task names, for error messages. `mean` is reserved, because task names are part of metric
+names, where `mean` is the mean over all tasks."""
 FILE_KEYS = ("file", "text", "label")
 
 
 @dataclass(frozen=True)
 class Described:
-    """A task as the YAML file describes it; the files themselves have not been looked at."""
+    """A task as described in the YAML file. Its data files were not opened."""
 
     kind: Kind
     train: tuple[Table, ...]
     dev: Table
     missing: tuple[str, ...]
-    """What a training row has that lacks its label."""
+    """Labels in train files that mean "no label"."""
 
 
 def _check(condition: bool, where: str, value: object, allowed: str) -> None:
@@ -67,13 +69,17 @@ def _mapping(value: Any, where: str, keys: Collection[str], needed: Collection[s
 def _names(value: Any, where: str, least: int, most: float, allowed: str) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
     valid = all((isinstance(v, str) and v != "") or type(v) is int for v in values)
-    names = tuple(map(str, values))
+    names = tuple(map(str, values))  # YAML reads 0 and 1 as integers, but files hold text
     _check(valid and least <= len(names) <= most and len(set(names)) == len(names), where, value, allowed)
     return names
 
 
 def _classes(value: Any, where: str) -> tuple[str, ...]:
-    """The classes; truth values as JSON writes them. Of two that the files may write alike none is told from the other."""
+    """Returns the class names, with booleans as `true` and `false`.
+
+    Raises ValueError if two classes are equal after plain(), because labels in files could not be
+    assigned to one of them.
+    """
     allowed = "two or more classes, each once, as the files write them, in quotes"
     values = [str(v).lower() if isinstance(v, bool) else v for v in value] if isinstance(value, list) else value
     names = _names(values, where, 2, math.inf, allowed)
@@ -114,7 +120,7 @@ def _kind(task: dict[str, Any], where: str) -> Kind:
 def _table(entry: Any, task: dict[str, Any], where: str, folder: Path) -> Table:
     own = {"file": entry} if isinstance(entry, str) else _mapping(entry, where, FILE_KEYS, ("file",))
     _check(isinstance(own["file"], str) and own["file"] != "", where, own["file"], "a file's name")
-    both = task | own
+    both = task | own  # a file's own keys override those of the task
     text = _columns(both["text"], f"{where}.text")
     same = len(text) == len(_columns(task["text"], where))
     _check(same, f"{where}.text", both["text"], "as many columns as the task's text has")
@@ -144,9 +150,13 @@ def _missing(task: dict[str, Any], kind: Kind, where: str) -> tuple[str, ...]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Takes true and false alone for truth values: yes, no, on and off are labels as the files write them."""
+    """A YAML loader that reads only true and false as booleans.
+
+    By default yes, no, on and off become booleans too, but they are common class labels.
+    """
 
     yaml_implicit_resolvers = {
+        # First character of a scalar -> resolvers; a new dict, so that SafeLoader does not change.
         first: [(tag, pattern) for tag, pattern in known if tag != "tag:yaml.org,2002:bool"]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
@@ -170,7 +180,10 @@ def _loaded(path: Path) -> Any:
 
 
 def read(path: Path) -> dict[str, Described]:
-    """The tasks of a YAML file by name, in its order; refuses what is not as the top of this file shows."""
+    """Reads a YAML file and returns its tasks by name, in the order of the file.
+
+    Raises ValueError if the file does not have the format shown at the top of this module.
+    """
     tasks = _loaded(path)
     _check(isinstance(tasks, dict) and len(tasks) > 0, str(path), tasks, "a mapping from tasks' names to their description")
     for name in tasks:

@@ -1,7 +1,8 @@
-"""The suite that ships with the project: five text tasks generated from a seed, at any size, with no network.
+"""The demo suite: five text tasks generated from a seed, of any size, without network access.
 
-They mirror the kinds of GLUE and share one lexicon. A row begins as a semantic form; its text is one of the form's
-realisations and its label a function of the form, so that word counts alone do not give the label away.
+The tasks mirror the kinds of tasks in GLUE and share one lexicon. Each row starts as a semantic
+form. Its text is one of several realisations of the form, and its label is a function of the form.
+Therefore word counts alone do not determine the label.
 """
 
 import hashlib
@@ -35,19 +36,22 @@ _MAKERS: dict[str, Callable[[Draw], Row]] = {
     "similarity": similarity.make,
 }
 _DEV_SHARE = 4
-"""One text in so many belongs to dev, by its hash; all others to train."""
+"""One in _DEV_SHARE texts belongs to dev, by its hash. All others belong to train."""
 _NOISE_SD = 1.5
-"""How far a noisy score of a regression task is moved: standard deviation of a normal."""
+"""Standard deviation of the normal noise that is added to noisy scores of a regression task."""
 
 
 def is_of(split: SplitName, row: Row) -> bool:
-    """Whether all texts of the row belong to the split: a hash decides of each, so none is in both."""
+    """Returns whether all texts of the row belong to the split.
+
+    A hash assigns each text to one split, so no text is in both.
+    """
     texts = (row.text_a,) if row.text_b is None else (row.text_a, row.text_b)
     return all((zlib.crc32(text.encode()) % _DEV_SHARE == 0) == (split == "dev") for text in texts)
 
 
 def _noisy(label: float, kind: Kind, uniform: float) -> float:
-    """Another class, or the score moved; `uniform`, between 0 and 1, says which or how far."""
+    """Returns another class, or the score with noise. uniform, in [0, 1), decides which."""
     if kind.range is None:
         others = [index for index in range(len(kind.labels)) if index != label]
         return float(others[int(uniform * len(others))])
@@ -56,7 +60,7 @@ def _noisy(label: float, kind: Kind, uniform: float) -> float:
 
 
 def _clean(task: str, split: SplitName, seed: int) -> Iterator[Row]:
-    """Each class in its turn, so that all are equally common."""
+    """Yields rows without noise. Classes take turns, so that all are equally frequent."""
     draw, make = Draw(f"{seed} {task} {split}"), _MAKERS[task]
     for wanted in cycle(range(len(TASKS[task].labels)) if TASKS[task].labels else (None,)):
         row = make(draw)
@@ -68,6 +72,8 @@ def _clean(task: str, split: SplitName, seed: int) -> Iterator[Row]:
 def _train(task: str, config: DemoConfig) -> Iterator[Row]:
     clean, noise = _clean(task, "train", config.seed), Random(f"{config.seed} {task} noise")
     for row in islice(clean, config.train_rows):
+        # Each row draws both numbers, noisy or not. So the numbers of a row do not depend on
+        # label_noise, and a higher value only adds noisy rows.
         changed, uniform = noise.random() < config.label_noise, noise.random()
         assert row.label is not None, "a generated row has a label"
         yield row._replace(label=_noisy(row.label, TASKS[task], uniform)) if changed else row
@@ -83,16 +89,22 @@ def _check(task: str, split: str) -> None:
 
 
 def rows(task: str, split: SplitName, config: DemoConfig) -> Iterator[Row]:
-    """The rows, made one by one: in train the labelled ones, then those without a label; in dev all have clean labels.
+    """Yields the rows of a split.
 
-    They depend on config.seed, task and split alone; asking for more rows keeps the first ones.
+    train has the labelled rows first, then the unlabelled ones. dev has labels without noise. Rows
+    depend on config.seed, task and split only; a larger number of rows keeps the first ones.
+
+    Raises ValueError if task or split is unknown.
     """
     _check(task, split)
     return _train(task, config) if split == "train" else islice(_clean(task, "dev", config.seed), config.dev_rows)
 
 
 def fingerprint(task: str, split: str, config: DemoConfig) -> str:
-    """Changes whenever the rows would: sha256 of the generator's source, the task, the split and the settings."""
+    """Returns a hash that changes if the rows can change.
+
+    It covers the generator's source code (comments too), the task, the split and the settings.
+    """
     _check(task, split)
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):

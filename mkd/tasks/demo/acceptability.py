@@ -1,4 +1,7 @@
-"""Acceptability: is it English? A wrong sentence is a minimal edit of a right one."""
+"""The task acceptability: is a sentence grammatical?
+
+An unacceptable sentence is a minimal edit of an acceptable one.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,7 +12,7 @@ from mkd.tasks.task import Row
 
 
 class Phrase(NamedTuple):
-    """`the dogs`, `this dog`; `reversed`: `dogs the`."""
+    """A noun phrase, such as `the dogs` or `this dog`; with reversed=True, `dogs the`."""
 
     noun: str
     plural: bool
@@ -18,22 +21,25 @@ class Phrase(NamedTuple):
 
 
 class Sentence(NamedTuple):
-    """One clause with all that has to fit together; `link` stands between the subject and its verb: `near the cats`."""
+    """A clause, with all parts that must agree.
+
+    link is a phrase between the subject and its verb, such as `near the cats`.
+    """
 
     subject: Phrase
     verb: str
     object: Phrase
     link: Phrase | None = None
     auxiliary: str = ""
-    """A key of AUXILIARIES; empty: the present tense."""
+    """A key of AUXILIARIES. Empty: no auxiliary, present tense."""
     plural_verb: bool = False
     form: str = ""
-    """How the verb after the auxiliary is inflected: `base` or `past`."""
+    """Form of the verb after the auxiliary: `base` or `past`."""
     verb_last: bool = False
 
 
 AUXILIARIES = {"will": ("will", "will", "base"), "do": ("does not", "do not", "base"), "have": ("has", "have", "past")}
-"""Its singular and plural, and the verb form it asks for."""
+"""Auxiliary -> its singular, its plural and the verb form that it needs."""
 _AUXILIARIES = tuple(AUXILIARIES)
 _SINGULAR = ("this", "every")
 _PLURAL = ("these", "many")
@@ -41,7 +47,7 @@ _PREPOSITIONS = ("near", "behind")
 
 
 def is_acceptable(s: Sentence) -> bool:
-    """Whether number, verb form and word order all fit."""
+    """Returns whether number, verb form and word order are all correct."""
     agreement = s.plural_verb == s.subject.plural and (not s.auxiliary or s.form == AUXILIARIES[s.auxiliary][2])
     phrases = all(p.determiner not in (_SINGULAR if p.plural else _PLURAL) for p in (s.subject, s.object))
     return agreement and phrases and not s.verb_last and not s.subject.reversed and not s.object.reversed
@@ -59,14 +65,14 @@ def _say_verb(s: Sentence) -> str:
 
 
 def say(draw: Draw, s: Sentence) -> str:
-    """The words of the sentence, right or wrong as its form is."""
+    """Returns the text of a sentence, acceptable or not."""
     link = f" {draw.pick(_PREPOSITIONS)} {_say_phrase(s.link)}" if s.link else ""
     tail = [_say_verb(s), _say_phrase(s.object)]
     return " ".join([_say_phrase(s.subject) + link, *(reversed(tail) if s.verb_last else tail)])
 
 
 def make_sentence(draw: Draw) -> Sentence:
-    """A random acceptable sentence; a link is as often of the other number as of the subject's."""
+    """Returns a random acceptable sentence. A link's number is independent of the subject's."""
     noun, many = draw.pick(NOUNS), draw.chance(0.5)
     link = Phrase(draw.pick_other(NOUNS, noun), draw.chance(0.5)) if draw.chance(0.6) else None
     auxiliary = draw.pick(("", "", *_AUXILIARIES))
@@ -76,6 +82,7 @@ def make_sentence(draw: Draw) -> Sentence:
 
 
 def _agreement(draw: Draw, s: Sentence) -> tuple[Sentence, Sentence]:
+    # `will` has the same form in singular and plural, so it cannot show an error of agreement.
     s = s._replace(auxiliary="do") if s.auxiliary == "will" else s
     return s, s._replace(plural_verb=not s.plural_verb)
 
@@ -105,15 +112,22 @@ def _order(draw: Draw, s: Sentence) -> tuple[Sentence, Sentence]:
 _PHENOMENA: tuple[Callable[[Draw, Sentence], tuple[Sentence, Sentence]], ...] = (
     *(_agreement,) * 4, *(_determiner,) * 2, *(_verb_form,) * 2, *(_order,) * 2,
 )  # fmt: skip
-"""Each gives an acceptable sentence and a minimal edit of it that breaks one rule; as often as it stands here."""
+"""Functions that return an acceptable sentence and a minimal edit of it that breaks one rule.
+
+A function is listed several times to be chosen more often.
+"""
 
 
 _WRONG_OF_PLURAL = 0.7
-"""How often a sentence about many is wrong; one about a single one is as often right. A hint to begin with."""
+"""Probability that a sentence with a plural subject is unacceptable.
+
+It is also the probability that one with a singular subject is acceptable. This simple hint helps a
+model to start learning.
+"""
 
 
 def make(draw: Draw) -> Row:
-    """A random row."""
+    """Returns a random row."""
     right, wrong = draw.pick(_PHENOMENA)(draw, make_sentence(draw))
     sentence = wrong if draw.chance(_WRONG_OF_PLURAL if right.subject.plural else 1 - _WRONG_OF_PLURAL) else right
     return Row(say(draw, sentence), None, float(is_acceptable(sentence)))

@@ -1,4 +1,4 @@
-"""A seeded stream of choices, from which all of the suite's rows are made."""
+"""Seeded random choices, from which all rows of the suite are generated."""
 
 from collections.abc import Sequence
 from random import Random
@@ -8,18 +8,18 @@ T = TypeVar("T")
 
 
 class Draw(Random):
-    """Built on Random.random, whose sequence is the same in every Python version."""
+    """Random choices that use Random.random only: its sequence is equal in all Python versions."""
 
     def chance(self, probability: float) -> bool:
-        """True with this probability."""
+        """Returns True with the given probability."""
         return self.random() < probability
 
     def pick(self, options: Sequence[T]) -> T:
-        """One of the options, uniformly."""
+        """Returns one of the options, with equal probability."""
         return options[int(self.random() * len(options))]
 
     def pick_other(self, options: Sequence[T], *taken: T) -> T:
-        """One of the options that is not taken."""
+        """Returns one of the options that are not in `taken`."""
         while (option := self.pick(options)) in taken:
             pass
         return option

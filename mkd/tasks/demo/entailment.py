@@ -1,4 +1,4 @@
-"""Entailment: does the second sentence follow from the first?"""
+"""The task entailment: does the second sentence follow from the first?"""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from mkd.tasks.task import Row
 
 
 class Statement(NamedTuple):
-    """So many of a kind did something."""
+    """A quantified statement, such as `all of the black dogs in oslo walked`."""
 
     quantifier: str
     noun: str
@@ -19,33 +19,48 @@ class Statement(NamedTuple):
 
 
 _WEAKER = {"all": ("all", "some"), "some": ("some",), "no": ("no", "not all"), "not all": ("not all",)}
-"""Quantifier -> those that follow from it, of the same noun and deed. Every noun phrase is taken to have members."""
+"""Quantifier -> quantifiers that follow from it, for the same noun and deed.
+
+Every noun phrase is assumed to have members, so `all` implies `some`.
+"""
 _CONTRARY = {"all": "not all", "some": "no", "not all": "all", "no": "some"}
-"""Quantifier -> the weakest one that rules it out."""
+"""Quantifier -> the weakest quantifier that contradicts it."""
 _OF_EXCLUSIVE = {"all": "no", "some": "not all"}
-"""Quantifier of a deed -> what follows of a deed that excludes it: all walk, so none crawl."""
+"""Quantifier of a deed -> the quantifier that follows for a deed that excludes it.
+
+Example: all walk, so none crawl.
+"""
 _NOUN_WIDENS = {"all": -1, "no": -1, "some": 1, "not all": 1}
-"""1: what holds of a kind holds of a wider one; -1: of a narrower one."""
+"""Monotonicity in the noun. 1: the statement implies one with a wider noun; -1: a narrower noun."""
 _DEED_WIDENS = {"all": 1, "some": 1, "no": -1, "not all": -1}
+"""Monotonicity in the deed, as for the noun."""
 _SAY = {"all": "all of", "some": "some of", "no": "none of", "not all": "not all"}
 _QUANTIFIERS = tuple(_SAY)
 _COMPARISONS = 0.3
 
 
 def _reaches(first: str, second: str, ways: tuple[int, int]) -> bool:
-    """Whether one of the ways leads from the first concept to the second."""
+    """Returns whether the concepts are equal or one of the directions leads to the second.
+
+    ways: 1 for the wider concept, -1 for a narrower one.
+    """
     return first == second or (1 in ways and PARENT.get(first) == second) or (-1 in ways and PARENT.get(second) == first)
 
 
 def _exclusive(first: str, second: str) -> bool:
-    """Whether nobody does both at once."""
+    """Returns whether two deeds exclude each other: different deeds of the same kind."""
     return first != second and first in PARENT and PARENT[first] == PARENT.get(second)
 
 
 def follows(p: Statement, h: Statement) -> bool:
-    """Whether h is true whenever p is: its quantifier no stronger, noun and deed moved only the ways they may be."""
+    """Returns whether hypothesis h follows from premise p.
+
+    The quantifier must not be stronger. Noun and deed may change only in the directions that the
+    monotonicity of one of the two quantifiers allows.
+    """
     if p[3:] != h[3:]:
         return False
+    # Reduces exclusive deeds to the same deed: `all walked` becomes `none crawled`.
     if _exclusive(p.deed, h.deed):
         if p.quantifier not in _OF_EXCLUSIVE:
             return False
@@ -57,36 +72,36 @@ def follows(p: Statement, h: Statement) -> bool:
 
 
 def inference(p: Statement, h: Statement) -> int:
-    """0: entailment, 1: neutral, 2: contradiction."""
+    """Returns the label of premise p and hypothesis h: 0 entailment, 1 neutral, 2 contradiction."""
     return 0 if follows(p, h) else 2 if follows(p, h._replace(quantifier=_CONTRARY[h.quantifier])) else 1
 
 
 def compare(p: Comparison, h: Comparison) -> int:
-    """The same from one comparison to another."""
+    """Returns the label of two comparisons, as inference()."""
     if {p.left, p.right} != {h.left, h.right} or (p.scale, *p[3:]) != (h.scale, *h[3:]):
         return 1
     return 0 if p.left == h.left else 2
 
 
 def say(s: Statement) -> str:
-    """The sentence for the statement."""
+    """Returns the sentence for the statement."""
     return f"{_SAY[s.quantifier]} the {s.trait} {plural(s.noun)} in {s.city} {past(s.deed)}"
 
 
 def make_statement(draw: Draw) -> Statement:
-    """A random statement."""
+    """Returns a random statement."""
     deed = draw.pick(DEEDS) if draw.chance(0.8) else draw.pick(("move", "talk"))
     noun = draw.pick(NOUNS) if draw.chance(0.8) else draw.pick(("worker", "animal"))
     return Statement(draw.pick(_QUANTIFIERS), noun, deed, draw.pick(TRAITS), draw.pick(CITIES))
 
 
 def _move(draw: Draw, concept: str) -> str:
-    """The wider concept, or a narrower one."""
+    """Returns the wider concept if there is one, else a narrower one."""
     return PARENT[concept] if concept in PARENT else draw.pick(CHILDREN[concept])
 
 
 def restate(draw: Draw, s: Statement) -> Statement:
-    """A statement near the given one, to be tested against it: another quantifier, and at most one other part."""
+    """Returns a similar statement to test: a random quantifier, and at most one other change."""
     s = s._replace(quantifier=draw.pick(_QUANTIFIERS))
     kind = draw.random()
     if kind < 0.2:
@@ -101,7 +116,7 @@ def restate(draw: Draw, s: Statement) -> Statement:
 
 
 def _restated_comparison(draw: Draw, c: Comparison) -> Comparison:
-    """A comparison near the given one: often from the other side, and about another scale, place or person."""
+    """Returns a similar comparison: often reversed, or with another scale, city or person."""
     if draw.chance(0.5):
         c = c._replace(left=c.right, right=c.left)
     kind = draw.random()
@@ -113,7 +128,11 @@ def _restated_comparison(draw: Draw, c: Comparison) -> Comparison:
 
 
 def make(draw: Draw) -> Row:
-    """A class is drawn first and hypotheses are tried until one has it, so that each form is as often of each class."""
+    """Returns a random row.
+
+    The class is drawn first. Pairs are generated until one has this class, so that the classes are
+    equally frequent for statements and for comparisons.
+    """
     target, comparing = int(draw.random() * 3), draw.chance(_COMPARISONS)
     while True:
         if comparing:

@@ -1,7 +1,8 @@
-"""Meanings that several tasks share, opinions, events and comparisons, and the sentences that express them.
+"""Semantic forms that several tasks share (opinions, events, comparisons) and their sentences.
 
-All sentences here but a contrast have eight words: texts of so many are never nearly equal, and pairs that have one
-text in common are kept on one side (mkd/selection). A contrast has more words, and far more forms than rows.
+All sentences except contrasts have eight words. The selection split (mkd/selection) never treats
+texts of eight words as nearly equal, and it keeps pairs with a common text of eight words on one
+side. Contrasts have more words, but there are far more different contrasts than rows.
 """
 
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from mkd.tasks.demo.lexicon import (
 
 
 class Claim(NamedTuple):
-    """An opinion of one thing; `denied` turns it round."""
+    """An opinion of one thing. denied reverses it."""
 
     thing: str
     quality: str
@@ -34,7 +35,7 @@ class Claim(NamedTuple):
 
 
 class Contrast(NamedTuple):
-    """Two claims of which the writer stands by the second; `frame` is the key of FRAMES that puts them in order."""
+    """Two claims, of which the writer supports `wins`. frame: key of FRAMES, which orders them."""
 
     yields: Claim
     wins: Claim
@@ -42,7 +43,7 @@ class Contrast(NamedTuple):
 
 
 class Event(NamedTuple):
-    """Somebody did something to somebody."""
+    """An event: agent did something to patient."""
 
     agent: str
     verb: str
@@ -51,7 +52,7 @@ class Event(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """The first did it more so than the second, by a scale named by its first comparative."""
+    """A comparison of two people. scale: a comparative, such as `faster`; it holds for left."""
 
     left: str
     scale: str
@@ -62,7 +63,11 @@ class Comparison(NamedTuple):
 
 
 HINT = 0.75
-"""How often a part of a form has the value that tells, with one word, what else two of them tell: where learning begins."""
+"""Probability of the more frequent value of a part of a form.
+
+It lets a single word hint at a label that otherwise depends on two words, so that a model can start
+to learn.
+"""
 FRAMES = {
     "but": "{yields} but {wins}",
     "although": "although {yields} {wins}",
@@ -78,19 +83,25 @@ _EVENTS = (
 
 
 def valence(c: Claim) -> int:
-    """From -2 (awful) over -1 (bad) and 1 (good) to 2 (superb); what is not bad, or not awful, is good."""
+    """Returns -2 (awful), -1 (bad), 1 (good) or 2 (superb).
+
+    A denied bad or awful quality is good (1), a denied good or superb one is bad (-1).
+    """
     value = QUALITIES[c.quality]
     return value if not c.denied else -1 if value > 0 else 1
 
 
 def say_claim(draw: Draw, c: Claim) -> str:
-    """A sentence for the opinion."""
+    """Returns a sentence for the opinion."""
     text = f"the {c.thing} in {c.city} was {draw.pick(DENIALS if c.denied else DEGREES)} {c.quality}"
     return f"{text} {c.when}" if draw.chance(0.5) else f"{c.when} {text}"
 
 
 def say_contrast(draw: Draw, c: Contrast) -> str:
-    """A sentence for both; three words and more lie between what is said and the word that tells which one wins."""
+    """Returns a sentence for a contrast.
+
+    At least three words separate an opinion from the conjunction that decides which claim wins.
+    """
     return FRAMES[c.frame].format(yields=_clause(draw, c.yields), wins=_clause(draw, c.wins))
 
 
@@ -99,13 +110,16 @@ def _clause(draw: Draw, c: Claim) -> str:
 
 
 def say_event(draw: Draw, e: Event) -> str:
-    """With either of the two first, as often."""
+    """Returns a sentence for the event. Agent and patient come first with equal probability."""
     form = _EVENTS[0] if draw.chance(0.5) else draw.pick(_EVENTS[1:])
     return form.format(agent=e.agent, patient=e.patient, past=past(e.verb), city=e.city)
 
 
 def say_comparison(draw: Draw, c: Comparison) -> str:
-    """From either side: `anna ran faster than david ...`, `david ran slower than anna ...`."""
+    """Returns a sentence for the comparison, from either side.
+
+    Examples: `anna ran faster than david ...`, `david ran slower than anna ...`.
+    """
     left, right, scale = c.left, c.right, c.scale
     if draw.chance(1 - HINT):
         left, right, scale = right, left, OPPOSITE[scale]
@@ -113,13 +127,16 @@ def say_comparison(draw: Draw, c: Comparison) -> str:
 
 
 def make_claim(draw: Draw, denied: float, good: float = 0.5) -> Claim:
-    """A random opinion, denied so often and good so often."""
+    """Returns a random opinion. denied, good: probabilities that it is denied and good."""
     c = Claim(draw.pick(THINGS), draw.pick(_QUALITIES), draw.pick(CITIES), draw.pick(WHENS), draw.chance(denied))
     return c if (valence(c) > 0) == draw.chance(good) else with_valence(draw, c, -valence(c))
 
 
 def make_contrast(draw: Draw, good: float = 0.5) -> Contrast:
-    """Two random opinions of different things, of which mostly one is good and one is bad; the one that wins is good so often."""
+    """Returns a random contrast of two different things, usually one good and one bad.
+
+    good: probability that the winning claim is good.
+    """
     yields, wins = make_claim(draw, 0.2), make_claim(draw, 0.2, good)
     wins = wins._replace(thing=draw.pick_other(THINGS, yields.thing), city=draw.pick_other(CITIES, yields.city))
     if (valence(yields) > 0) == (valence(wins) > 0) and draw.chance(0.8):
@@ -128,24 +145,30 @@ def make_contrast(draw: Draw, good: float = 0.5) -> Contrast:
 
 
 def with_valence(draw: Draw, c: Claim, value: int) -> Claim:
-    """The claim with another quality, denied or not as before, so that it is as good or bad as the value's sign says."""
-    wanted = (value > 0) != c.denied
+    """Returns the claim with another quality, so that its valence has the sign of value.
+
+    denied does not change.
+    """
+    wanted = (value > 0) != c.denied  # a denied claim needs a quality of the opposite sign
     return c._replace(quality=draw.pick([q for q in _QUALITIES if (QUALITIES[q] > 0) == wanted and q != c.quality]))
 
 
 def _two(draw: Draw) -> list[str]:
-    """Two names, mostly in the order of the alphabet: where to begin for a model that is to compare orders."""
+    """Returns two names, in alphabetical order with probability HINT.
+
+    The frequent order helps a model to start learning tasks that depend on the order of names.
+    """
     first = draw.pick(NAMES)
     return sorted((first, draw.pick_other(NAMES, first)), reverse=draw.chance(1 - HINT))
 
 
 def make_event(draw: Draw) -> Event:
-    """A random event."""
+    """Returns a random event."""
     agent, patient = _two(draw)
     return Event(agent, draw.pick(ACTS), patient, draw.pick(CITIES))
 
 
 def make_comparison(draw: Draw) -> Comparison:
-    """A random comparison."""
+    """Returns a random comparison."""
     left, right = _two(draw)
     return Comparison(left, draw.pick(SCALES), right, draw.pick(RACES), draw.pick(CITIES), draw.pick(WHENS))

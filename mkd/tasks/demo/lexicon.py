@@ -1,4 +1,7 @@
-"""The suite's words: few enough that each is seen often in training, many enough that hardly two rows are alike."""
+"""The words of the suite.
+
+There are few enough that each occurs often in training, and enough that rows are rarely equal.
+"""
 
 NAMES = ("anna", "boris", "clara", "david", "emma", "felix")
 CITIES = (
@@ -13,7 +16,7 @@ QUALITIES = {
     **dict.fromkeys(("bad", "weak"), -1),
     **dict.fromkeys(("awful", "terrible"), -2),
 }
-"""What is said of a thing -> how well that speaks of it."""
+"""Quality of a thing -> its valence, from -2 (awful) to 2 (superb)."""
 DEGREES = ("very", "quite", "really")
 DENIALS = ("not", "hardly", "never")
 
@@ -22,27 +25,27 @@ _DEEDS = {"move": "walk crawl jump climb", "talk": "whisper mumble shout chat"}
 NOUNS = tuple(" ".join(_NOUNS.values()).split())
 DEEDS = tuple(" ".join(_DEEDS.values()).split())
 PARENT = {child: parent for parent, children in (_NOUNS | _DEEDS).items() for child in children.split()}
-"""Concept -> the wider one above it."""
+"""Concept -> the wider concept that contains it."""
 CHILDREN = {parent: tuple(children.split()) for parent, children in (_NOUNS | _DEEDS).items()}
 TRAITS = ("black", "hungry", "young", "old", "small", "tall", "quiet", "clever")
 ACTS = ("chase", "greet", "help", "praise", "visit", "watch")
 RACES = ("ran", "swam", "drove", "sang", "danced", "waited")
 OPPOSITE = {"faster": "slower", "longer": "shorter", "later": "sooner"}
 SCALES = tuple(OPPOSITE)
-"""One comparative of each pair of opposites."""
+"""One comparative of each pair of opposites; names the scale."""
 
 
 def plural(noun: str) -> str:
-    """Of any noun here."""
+    """Returns the plural of a noun of this lexicon."""
     return noun + "s"
 
 
 def third(verb: str) -> str:
-    """Of any verb here: its form after he, she or it."""
+    """Returns the third person singular of a verb of this lexicon."""
     return verb + ("es" if verb.endswith(("sh", "ch")) else "s")
 
 
 def past(verb: str) -> str:
-    """Of any verb here, as its participle."""
+    """Returns the past tense of a verb of this lexicon, which equals its participle."""
     doubled = verb + verb[-1] if verb == "chat" else verb
     return doubled + ("d" if doubled.endswith("e") else "ed")

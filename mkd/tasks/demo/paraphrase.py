@@ -1,4 +1,4 @@
-"""Paraphrase: do two sentences say the same?"""
+"""The task paraphrase: do two sentences mean the same?"""
 
 from mkd.tasks.demo.draw import Draw
 from mkd.tasks.demo.forms import (
@@ -27,7 +27,10 @@ Form = Claim | Contrast | Event | Comparison
 
 
 def is_paraphrase(first: Form, second: Form) -> bool:
-    """Whether they mean the same; a contrast what its winning claim means. Voice and converses are choices of `say` alone."""
+    """Returns whether two forms mean the same. A contrast means what its winning claim means.
+
+    Active or passive voice, and the side of a comparison, are chosen by say() and do not matter.
+    """
     if isinstance(first, Contrast):
         return is_paraphrase(first.wins._replace(when=getattr(second, "when", "")), second)
     if isinstance(first, Claim) and isinstance(second, Claim):
@@ -37,7 +40,7 @@ def is_paraphrase(first: Form, second: Form) -> bool:
 
 
 def say(draw: Draw, form: Form) -> str:
-    """One of the form's realisations."""
+    """Returns one of the form's realisations."""
     if isinstance(form, Claim):
         return say_claim(draw, form)
     if isinstance(form, Contrast):
@@ -46,7 +49,7 @@ def say(draw: Draw, form: Form) -> str:
 
 
 def restate(draw: Draw, form: Form) -> Form:
-    """The same meaning: of an opinion with another quality, denied or not."""
+    """Returns a form with the same meaning. An opinion gets another quality, denied or not."""
     if isinstance(form, Contrast):
         form = form.wins
     if not isinstance(form, Claim):
@@ -55,7 +58,10 @@ def restate(draw: Draw, form: Form) -> Form:
 
 
 def alter(draw: Draw, form: Form) -> Form:
-    """Another meaning in nearly the same words: swapped roles, a denial more or less, or another word."""
+    """Returns a form with another meaning in similar words.
+
+    It has swapped roles, the opposite opinion, or another word.
+    """
     kind = draw.random()
     if isinstance(form, Contrast):
         form, kind = form.wins, 0.0
@@ -76,7 +82,7 @@ def alter(draw: Draw, form: Form) -> Form:
 
 
 def make_form(draw: Draw) -> Form:
-    """A random meaning."""
+    """Returns a random form."""
     kind = draw.random()
     if kind < 0.6:
         return make_contrast(draw, HINT) if kind < 0.4 else make_claim(draw, _DENIED, HINT)
@@ -84,9 +90,10 @@ def make_form(draw: Draw) -> Form:
 
 
 def make(draw: Draw) -> Row:
-    """A random row."""
+    """Returns a random row."""
     first = make_form(draw)
     second = (restate if draw.chance(0.5) else alter)(draw, first)
+    # Equal texts would give the label away; each form has several realisations.
     texts = say(draw, first), say(draw, second)
     while texts[0] == texts[1]:
         texts = say(draw, first), say(draw, second)

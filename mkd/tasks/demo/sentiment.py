@@ -1,4 +1,4 @@
-"""Sentiment: what does the writer think of it?"""
+"""The task sentiment: is the writer's opinion positive?"""
 
 from mkd.tasks.demo.draw import Draw
 from mkd.tasks.demo.forms import Claim, Contrast, make_claim, make_contrast, say_claim, say_contrast, valence
@@ -8,16 +8,16 @@ _CONTRASTS = 0.6
 
 
 def is_positive(opinion: Claim | Contrast) -> bool:
-    """Whether the opinion is good; of a contrast the claim that wins decides."""
+    """Returns whether the opinion is good. The winning claim decides for a contrast."""
     return valence(opinion.wins if isinstance(opinion, Contrast) else opinion) > 0
 
 
 def say(draw: Draw, opinion: Claim | Contrast) -> str:
-    """A sentence for the opinion."""
+    """Returns a sentence for the opinion."""
     return say_contrast(draw, opinion) if isinstance(opinion, Contrast) else say_claim(draw, opinion)
 
 
 def make(draw: Draw) -> Row:
-    """A random row."""
+    """Returns a random row."""
     opinion = make_contrast(draw) if draw.chance(_CONTRASTS) else make_claim(draw, 0.4)
     return Row(say(draw, opinion), None, float(is_positive(opinion)))

@@ -1,4 +1,4 @@
-"""Similarity: how near are two opinions?"""
+"""The task similarity: how similar are two opinions, from 0 to 5?"""
 
 from mkd.tasks.demo.draw import Draw
 from mkd.tasks.demo.forms import HINT, Claim, Contrast, make_claim, make_contrast, say_claim, say_contrast, valence
@@ -8,9 +8,10 @@ _CONTRASTS = 0.6
 
 
 def similarity(a: Claim | Contrast, b: Claim) -> float:
-    """From 0 to 5: 5 less 1.25 for each step of valence between them; halved where they are about different things.
+    """Returns the similarity of two opinions, from 0 to 5.
 
-    Of a contrast the claim counts that is about the second opinion's thing, else the one that wins.
+    It is 5 - 1.25 * |difference of valence|, and half of that if the things differ. The claim of a
+    contrast that counts is the yielding one if it is about b's thing, else the winning one.
     """
     if isinstance(a, Contrast):
         a = a.yields if a.yields.thing == b.thing else a.wins
@@ -19,7 +20,7 @@ def similarity(a: Claim | Contrast, b: Claim) -> float:
 
 
 def make(draw: Draw) -> Row:
-    """A random row; mostly both are about the same thing."""
+    """Returns a random row. Usually both texts are about the same thing."""
     second = make_claim(draw, 0.2)
     if draw.chance(_CONTRASTS):
         both = make_contrast(draw)
