@@ -130,7 +130,7 @@ def test_a_trial_is_told_by_its_number_and_a_variant_by_its_name() -> None:
     trials = averaged(frame({"trial": 3.0}, {"trial": 12.0, "loss.temperature": "2.0", "mean": 60.0}))
     assert trials["label"].tolist() == ["bilstm-64 #3", "bilstm-64 #12"]
     variants = averaged(frame({"variant": "plain"}, {"variant": "clipped", "loss.temperature": "2.0", "mean": 60.0}))
-    assert variants["label"].tolist() == ["bilstm-64 plain", "bilstm-64 mixup"]
+    assert variants["label"].tolist() == ["bilstm-64 plain", "bilstm-64 clipped"]
 
 
 def test_labels_are_unlike_each_other_whatever_the_models_are() -> None:

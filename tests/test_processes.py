@@ -29,8 +29,6 @@ RUN = [
     "--loss.balance=uncertainty", "--loss.match.weight=1",
     # Its table of n-grams has sparse gradients.
     "--student.kind=bag", "--student.buckets=4096", "--train.lazy=true",
-    # Has no part in it: what the machine is asked for, all processes go by the first one's answer.
-    "--finetune.train.precision=auto",
 ]  # fmt: skip
 
 

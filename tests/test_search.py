@@ -137,7 +137,7 @@ def test_a_trial_that_falls_behind_is_stopped_and_killed_in_the_tracking_store(t
         {"student.kind": "bag", "student.layers": 1, "train.learning_rate": 0.01},
         {"student.kind": "transformer", "student.layers": 4, "train.learning_rate": 1e-9},
     ]
-    own = ["--data.demo.train_rows=300", "--train.steps=300", "--train.eval_every=50"]
+    own = ["--data.demo.train_rows=600", "--loss.hard_weight=1", "--train.steps=300", "--train.eval_every=50"]
     pruning = ["--search.pruning.warmup=0.1", "--search.pruning.margin=0", "--search.trials=2"]
     asked = ["--search.space", json.dumps(space), "--search.start", json.dumps(start)]
     done = command(folder, "search", *SEARCH, *own, *pruning, *asked)
