@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from mkd import processes, runtime
 from mkd.config import Config
 from mkd.evaluate import at_work, dev_logits, quality
-from mkd.export import PROGRAM, calibration_batches, export_int8, export_onnx, export_program, load_program
+from mkd.export import PROGRAM, export_int8, export_onnx, export_program, load_program
 from mkd.layout import Layout, padded
 from mkd.record import MODEL, Report, phase
 from mkd.speed import HEADLINE, Timed, busy_note, settings, speed_metrics, tokens_of, work_of
@@ -223,9 +223,8 @@ def _make(name: str, config: Config, student: Student, side: Side, path: Path) -
     shutil.rmtree(path, ignore_errors=True)
     if name == "onnx":
         export_onnx(student, side.tokenizer, config.export, path)
-        return
-    seen = calibration_batches(side.datas, layout, config.export.calibration_rows) if name == "static" else None
-    export_int8(path.with_name("onnx"), path, config.export, seen)
+    else:
+        export_int8(path.with_name("onnx"), path, config.export)
 
 
 def _wrong(name: str, found: dict[str, float], config: Config) -> list[str]:

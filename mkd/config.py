@@ -428,17 +428,14 @@ class SpeedConfig:
 class ExportConfig:
     """What a student is turned into for its work after training, as ONNX."""
 
-    backends: list[Literal["onnx", "int8", "static"]] = field(default_factory=lambda: ["onnx", "int8"])
-    """onnx: float32; int8: weights of 8 bits, dynamic quantisation; static: int8, calibrated on training rows. Empty: torch
-    alone."""
+    backends: list[Literal["onnx", "int8"]] = field(default_factory=lambda: ["onnx", "int8"])
+    """onnx: float32; int8: weights of 8 bits, dynamic quantisation. Empty: torch alone."""
     max_loss: float = 0.5
     """Points of the mean score on dev that a backend may lose against torch; one that loses more is not offered."""
     per_task: bool = False
     """Whether each task has a graph of its own, instead of one with all heads."""
-    calibration_rows: int = 256
-    """Training rows, of all tasks in all, that `static` is calibrated on."""
     weight_range: Literal["auto", "full", "reduced"] = "auto"
-    """Of int8 and static: full, weights take all 8 bits; reduced, 7 of them, which an x86 processor without VNNI multiplies
+    """Of int8: full, weights take all 8 bits; reduced, 7 of them, which an x86 processor without VNNI multiplies
     faster; auto: reduced where the exporting processor is such a one. Either is answered alike on all processors."""
     torch: bool = False
     """Whether a torch.export program is written too, as student.pt2 beside the student's weights."""
@@ -452,7 +449,6 @@ class ExportConfig:
         made_of_it = "onnx" in self.backends or not self.backends
         _check(made_of_it, "export.backends", self.backends, "onnx with the others, which are made of it")
         _check(0 <= self.max_loss < float("inf"), "export.max_loss", self.max_loss, "0 or more")
-        _check(self.calibration_rows > 0, "export.calibration_rows", self.calibration_rows, "above 0")
 
 
 @dataclass(frozen=True)

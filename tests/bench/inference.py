@@ -2,9 +2,8 @@
 
     python tests/bench/inference.py NAME=FOLDER ... --data GLUE_FOLDER [--tasks sst2 mrpc cola rte stsb] [--out OUT]
 
-A folder is one that a run has saved a student in (artifact `student` of its model). Each is exported to float32, int8 and int8
-that is calibrated on training rows, and scored on the dev rows in each, in batches and row by row. All of them and a BERT-base
-of random weights are timed as mkd/speed.py has it, on one thread: a row of 128 tokens, and raw sentences of SST-2's dev split,
+A folder is one that a run has saved a student in (artifact `student` of its model). Each is exported to float32 and int8, and
+scored on the dev rows in each, in batches and row by row. All of them and a BERT-base of random weights are timed as mkd/speed.py has it, on one thread: a row of 128 tokens, and raw sentences of SST-2's dev split,
 tokenised within the time. The last line is JSON.
 """
 
@@ -24,7 +23,7 @@ from mkd import checkpoints, runtime
 from mkd.backends import checked, in_torch
 from mkd.config import DataConfig, ExportConfig
 from mkd.evaluate import dev_logits, eager, quality
-from mkd.export import calibration_batches, export_int8, export_onnx
+from mkd.export import export_int8, export_onnx
 from mkd.sources import load_tasks
 from mkd.speed import Setting, Timed, busy_note, speed_metrics, tokens_of, work_of
 from mkd.students import Student, bert_config, load_model
@@ -33,7 +32,7 @@ from mkd.teaching import Side
 from mkd.tokenise import task_data
 from mkd.tokens import layout_of
 
-BACKENDS = ("onnx", "int8", "static")
+BACKENDS = ("onnx", "int8")
 ONE_ROW = Setting(1, 128, 1)
 SENTENCES = Setting(32, 0, 1)
 
@@ -51,7 +50,6 @@ def exported(student: Student, side: Side, folder: Path) -> dict[str, dict[str, 
     before = dev_logits(eager(student), side.datas, layout)
     export_onnx(student, side.tokenizer, ExportConfig(), folder / "onnx")
     export_int8(folder / "onnx", folder / "int8", ExportConfig())
-    export_int8(folder / "onnx", folder / "static", ExportConfig(), calibration_batches(side.datas, layout, 256))
     found = {"torch": quality(side.datas, before)}
     for name in BACKENDS:
         size = sum(path.stat().st_size for path in (folder / name).iterdir())
