@@ -108,7 +108,7 @@ def export_onnx(student: Student, tokenizer: PreTrainedTokenizerBase, config: Ex
 
 
 def export_int8(source: Path, folder: Path, config: ExportConfig) -> None:
-    """The exported float32 student with weights of 8 bits: tables, products and LSTMs; its heads, which are small, stay as they are.
+    """The exported float32 student with weights of 8 bits: tables, products and LSTMs; its small heads stay as they are.
 
     What is multiplied with them is turned to 8 bits too, by its range in each batch (dynamic quantisation). A product's weights
     have a scale for each output, an LSTM's for each gate of each unit, in each direction; a table of embeddings for each row.

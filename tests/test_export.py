@@ -211,8 +211,8 @@ def test_each_row_of_a_table_has_a_scale_and_the_heads_are_as_they_were(
 def eight_bits(x_BLI: torch.Tensor, weight_OI: torch.Tensor, most: int) -> torch.Tensor:
     """Their product by the formulas of dynamic quantisation, in float64 of whole numbers.
 
-    x has one scale and one zero point, from 0 to 255 for the range of all of it and 0; a row of weights has a scale, from -most to
-    most. The scales are float32, as a graph has them.
+    x has one scale and one zero point, from 0 to 255 for the range of all of it and 0; a row of weights has a scale, from -most
+    to most. The scales are float32, as a graph has them.
     """
     x, weight = x_BLI.numpy(), weight_OI.numpy()
     low, high = min(x.min(), np.float32(0)), max(x.max(), np.float32(0))

@@ -3,8 +3,9 @@
     python tests/bench/inference.py NAME=FOLDER ... --data GLUE_FOLDER [--tasks sst2 mrpc cola rte stsb] [--out OUT]
 
 A folder is one that a run has saved a student in (artifact `student` of its model). Each is exported to float32 and int8, and
-scored on the dev rows in each, in batches and row by row. All of them and a BERT-base of random weights are timed as mkd/speed.py has it, on one thread: a row of 128 tokens, and raw sentences of SST-2's dev split,
-tokenised within the time. The last line is JSON.
+scored on the dev rows in each, in batches and row by row. All of them and a BERT-base of random weights are timed as mkd/speed.py
+has it, on one thread: a row of 128 tokens, and raw sentences of SST-2's dev split, tokenised within the time. The last line is
+JSON.
 """
 
 import argparse
