@@ -110,8 +110,9 @@ def export_onnx(student: Student, tokenizer: PreTrainedTokenizerBase, config: Ex
 def export_int8(source: Path, folder: Path, config: ExportConfig) -> None:
     """The exported float32 student with weights of 8 bits: tables, products and LSTMs; its small heads stay as they are.
 
-    What is multiplied with them is turned to 8 bits too, by its range in each batch (dynamic quantisation). A product's weights
-    have a scale for each output, an LSTM's for each gate of each unit, in each direction; a table of embeddings for each row.
+    What is multiplied with them is turned to 8 bits too, by its range in each batch (dynamic quantisation), in a Transformer's
+    feed-forward layers after each token is divided by its largest number. A product's weights have a scale for each output, an
+    LSTM's for each gate of each unit, in each direction; a table of embeddings for each row.
 
     Weights are signed and what they meet is not: an x86 processor without VNNI adds two products of 8 bits in 16, which may
     saturate. Weights of 7 bits (config.weight_range) do not; those of all 8 are multiplied there by slower, exact products
@@ -126,6 +127,7 @@ def export_int8(source: Path, folder: Path, config: ExportConfig) -> None:
         model = onnx.load(prepared)
         prepared.unlink()
         _quantise_tables(model.graph)
+        _scale_tokens(model.graph)
         (head,) = [node.name for node in model.graph.node if LOGITS in node.output]
         quantize_dynamic(
             model, folder / name, QUANTISED, per_channel=True, weight_type=QuantType.QInt8, reduce_range=reduced,
@@ -160,6 +162,36 @@ def _quantise_tables(graph: onnx.GraphProto) -> None:
             helper.make_node("Cast", [f"{found}_numbers"], [f"{found}_float"], to=onnx.TensorProto.FLOAT),
             helper.make_node("Gather", [scales, ids], [f"{found}_scales"]),
             helper.make_node("Mul", [f"{found}_float", f"{found}_scales"], [found]),
+        ])  # fmt: skip
+
+
+def _scale_tokens(graph: onnx.GraphProto) -> None:
+    """Has each token divided by its largest number before a product that widens or narrows it, and the product times that number.
+
+    In float32 nothing changes by it. In 8 bits each token has a scale of its own by it, where onnxruntime has one for all of a
+    call: in an encoder's feed-forward layers a few tokens have numbers many times as large as the others', and would set it.
+    Attention's products, which are square, meet no such tokens, and stay as they are.
+    """
+    weights = {one.name for one in graph.initializer if len(one.dims) == 2 and one.dims[0] != one.dims[1]}
+    axis, least = "tokens_axis", "tokens_least"
+    graph.initializer.append(numpy_helper.from_array(np.array([-1]), axis))
+    graph.initializer.append(numpy_helper.from_array(np.array(1e-30, np.float32), least))  # a token may be all zeros
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
+        if node.op_type != "MatMul" or node.input[1] not in weights:
+            graph.node.append(node)
+            continue
+        token, product = node.input[0], node.output[0]
+        sizes, largest, scale, scaled, found = (f"{product}_{part}" for part in ("sizes", "largest", "scale", "scaled", "found"))
+        node.input[0], node.output[0] = scaled, found
+        graph.node.extend([
+            helper.make_node("Abs", [token], [sizes]),
+            helper.make_node("ReduceMax", [sizes, axis], [largest], keepdims=1),
+            helper.make_node("Max", [largest, least], [scale]),
+            helper.make_node("Div", [token, scale], [scaled]),
+            node,
+            helper.make_node("Mul", [found, scale], [product]),
         ])  # fmt: skip
 
 

@@ -26,7 +26,7 @@ STAGES = {
     "logits": Stage(1, ("torch", "transformers")),
     "states": Stage(1, ("torch", "transformers")),
     "students": Stage(1, ("torch", "transformers")),
-    "costs": Stage(2, ("onnxruntime", "onnxscript", "tokenizers", "torch", "transformers")),
+    "costs": Stage(3, ("onnxruntime", "onnxscript", "tokenizers", "torch", "transformers")),
 }
 """By the kind of store; `students` is the training of a student, whose scores are kept in runs. The split into training and
 selection rows has a version of its own (mkd/selection.py), as runs tell it."""

@@ -8,11 +8,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from entry import client, command, outcome
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from tiny import MINILM, make_datas, make_tasks, make_tokenizer
 from transformers import PreTrainedTokenizerBase
 
@@ -212,8 +214,17 @@ def eight_bits(x_BLI: torch.Tensor, weight_OI: torch.Tensor, most: int) -> torch
     """Their product by the formulas of dynamic quantisation, in float64 of whole numbers.
 
     x has one scale and one zero point, from 0 to 255 for the range of all of it and 0; a row of weights has a scale, from -most
-    to most. The scales are float32, as a graph has them.
+    to most. The scales are float32, as a graph has them. Where tokens become wider or narrower, each is first divided by its
+    largest number.
     """
+    if x_BLI.dim() == 3 and weight_OI.shape[0] != weight_OI.shape[1]:
+        largest = x_BLI.abs().amax(2, keepdim=True)
+        return largest * whole_product(x_BLI / largest, weight_OI, most)
+    return whole_product(x_BLI, weight_OI, most)
+
+
+def whole_product(x_BLI: torch.Tensor, weight_OI: torch.Tensor, most: int) -> torch.Tensor:
+    """As above, without the tokens' own scales."""
     x, weight = x_BLI.numpy(), weight_OI.numpy()
     low, high = min(x.min(), np.float32(0)), max(x.max(), np.float32(0))
     step = np.float32((high - low) / np.float32(255))
@@ -249,6 +260,60 @@ def test_int8_is_the_student_with_products_and_tables_in_whole_numbers(
     error = np.sqrt(((expected - right) ** 2).mean())
     # A number on the edge between two of 8 bits may fall to either side.
     assert np.sqrt(((found - expected) ** 2).mean()) < 0.1 * error, (error, np.abs(found - expected).max())
+
+
+def one_product(inputs: int, outputs: int) -> onnx.ModelProto:
+    """A graph that multiplies tokens [B, L, inputs] by a weight, and that alone."""
+    weight = np.random.default_rng(0).normal(size=(inputs, outputs)).astype(np.float32)
+    shapes = {"tokens": ["B", "L", inputs], "product": ["B", "L", outputs]}
+    given, product = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items())
+    node = onnx.helper.make_node("MatMul", ["tokens", "weight"], ["product"], "only")
+    graph = onnx.helper.make_graph([node], "one", [given], [product], [numpy_helper.from_array(weight, "weight")])
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", export.OPSET)], ir_version=10)
+
+
+def computed(model: onnx.ModelProto, x_BLI: np.ndarray) -> np.ndarray:
+    """By onnxruntime, with 8-bit products as exact as with VNNI."""
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"tokens": x_BLI})
+    return np.asarray(found)
+
+
+def with_one_huge_token() -> np.ndarray:
+    """Tokens [2, 5, 8]: of normal numbers, but for one of numbers a hundred times as large, and one of zeros."""
+    x_BLI = np.random.default_rng(1).normal(size=(2, 5, 8)).astype(np.float32)
+    x_BLI[0, 1] *= 100
+    x_BLI[1, 2] = 0
+    return x_BLI
+
+
+def test_scaled_tokens_change_nothing_in_float32_and_square_products_have_none() -> None:
+    wide, square = one_product(8, 32), one_product(8, 8)
+    before = computed(wide, with_one_huge_token())
+    export._scale_tokens(wide.graph)
+    export._scale_tokens(square.graph)
+    onnx.checker.check_model(wide)
+    assert len(wide.graph.node) == 6 and [node.op_type for node in square.graph.node] == ["MatMul"]
+    assert computed(wide, with_one_huge_token()) == pytest.approx(before, rel=1e-5, abs=1e-5)
+
+
+def test_a_huge_token_costs_the_others_no_precision(tmp_path: Path) -> None:
+    """By one scale for all of a call they would keep three bits of their eight."""
+    x_BLI = with_one_huge_token()
+    others = np.abs(x_BLI).max(2) < 50
+    right = computed(one_product(8, 32), x_BLI)
+    errors = {}
+    for scaled in (False, True):
+        model = one_product(8, 32)
+        if scaled:
+            export._scale_tokens(model.graph)
+        quantize_dynamic(model, tmp_path / "int8.onnx", ["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
+        found = computed(onnx.load(tmp_path / "int8.onnx"), x_BLI)
+        errors[scaled] = float(np.sqrt(((found - right)[others] ** 2).mean()) / right[others].std())
+        assert found[1, 2] == pytest.approx(np.zeros(32))
+    assert errors[True] < 0.01 and errors[False] > 0.1, errors
 
 
 @pytest.mark.parametrize("without_vnni", [False, True])
