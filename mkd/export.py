@@ -127,7 +127,8 @@ def export_int8(source: Path, folder: Path, config: ExportConfig) -> None:
         model = onnx.load(prepared)
         prepared.unlink()
         _quantise_tables(model.graph)
-        _scale_tokens(model.graph)
+        if not any(node.op_type == "LSTM" for node in model.graph.node):  # whose outputs are below 1
+            _scale_tokens(model.graph)
         (head,) = [node.name for node in model.graph.node if LOGITS in node.output]
         quantize_dynamic(
             model, folder / name, QUANTISED, per_channel=True, weight_type=QuantType.QInt8, reduce_range=reduced,

@@ -299,6 +299,14 @@ def test_scaled_tokens_change_nothing_in_float32_and_square_products_have_none()
     assert computed(wide, with_one_huge_token()) == pytest.approx(before, rel=1e-5, abs=1e-5)
 
 
+def test_tokens_are_scaled_in_transformers_alone(made: Made, tmp_path: Path) -> None:
+    """Twice in a layer, and where ELECTRA's embeddings become as wide as its layers."""
+    export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig())
+    nodes = onnx.load(tmp_path / "int8" / "student.onnx").graph.node
+    scaled = {"transformer": 2, "electra": 3}.get(made.folder.name.rstrip("0123456789"), 0)
+    assert sum(node.op_type == "Div" and node.output[0].endswith("_scaled") for node in nodes) == scaled
+
+
 def test_a_huge_token_costs_the_others_no_precision(tmp_path: Path) -> None:
     """By one scale for all of a call they would keep three bits of their eight."""
     x_BLI = with_one_huge_token()
