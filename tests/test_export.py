@@ -149,7 +149,7 @@ def test_an_answer_in_int8_depends_on_the_other_rows(made: Made, tmp_path: Path)
         together = infer(padded(data.train, np.arange(40), layout), data.name)
         alone = np.concatenate([infer(padded(data.train, np.array([row]), layout), data.name) for row in range(40)])
         moved.extend(np.abs(together - alone).max(1) > 1e-4 * spread(made))
-    assert np.mean(moved) > 0.5
+    assert np.mean(moved) > 0.5, np.mean(moved)
 
 
 class Weight(NamedTuple):
@@ -255,7 +255,7 @@ def test_int8_is_the_student_with_products_and_tables_in_whole_numbers(
             module.weight.data = torch.round(module.weight.data / steps) * steps
         elif isinstance(module, torch.nn.Linear) and "heads" not in name:
             weight, bias = module.weight.detach(), module.bias.detach()
-            module.forward = lambda x, weight=weight, bias=bias: eight_bits(x, weight, most) + bias  # type: ignore[misc,assignment]
+            module.forward = lambda x, weight=weight, bias=bias: eight_bits(x, weight, most) + bias  # type: ignore[misc,method-assign]
     expected = np.concatenate([eager(student)(*each).ravel() for each in given])
     error = np.sqrt(((expected - right) ** 2).mean())
     # A number on the edge between two of 8 bits may fall to either side.
@@ -265,8 +265,10 @@ def test_int8_is_the_student_with_products_and_tables_in_whole_numbers(
 def one_product(inputs: int, outputs: int) -> onnx.ModelProto:
     """A graph that multiplies tokens [B, L, inputs] by a weight, and that alone."""
     weight = np.random.default_rng(0).normal(size=(inputs, outputs)).astype(np.float32)
-    shapes = {"tokens": ["B", "L", inputs], "product": ["B", "L", outputs]}
-    given, product = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items())
+    sizes = {"tokens": inputs, "product": outputs}
+    given, product = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["B", "L", size]) for name, size in sizes.items()
+    )
     node = onnx.helper.make_node("MatMul", ["tokens", "weight"], ["product"], "only")
     graph = onnx.helper.make_graph([node], "one", [given], [product], [numpy_helper.from_array(weight, "weight")])
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", export.OPSET)], ir_version=10)

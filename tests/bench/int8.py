@@ -15,7 +15,7 @@ import statistics
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ from mkd.teaching import Side
 from mkd.tokenise import task_data
 from mkd.tokens import TaskData, layout_of
 
-RANGES = ("full", "reduced")
+RANGES: tuple[Literal["full", "reduced"], ...] = ("full", "reduced")
 LOSSES = ("loss_batches", "loss_single_rows")
 ROWS = 64
 
