@@ -218,7 +218,7 @@ def eight_bits(x_BLI: torch.Tensor, weight_OI: torch.Tensor, most: int) -> torch
     largest number.
     """
     if x_BLI.dim() == 3 and weight_OI.shape[0] != weight_OI.shape[1]:
-        largest = x_BLI.abs().amax(2, keepdim=True)
+        largest = x_BLI.abs().amax(2, keepdim=True).clamp(min=1e-30)
         return largest * whole_product(x_BLI / largest, weight_OI, most)
     return whole_product(x_BLI, weight_OI, most)
 
@@ -315,12 +315,15 @@ def test_a_huge_token_costs_the_others_no_precision(tmp_path: Path) -> None:
     others = np.abs(x_BLI).max(2) < 50
     right = computed(one_product(8, 32), x_BLI)
     errors = {}
-    for scaled in (False, True):
+    weight_OI = torch.from_numpy(numpy_helper.to_array(one_product(8, 32).graph.initializer[0]).T.copy())
+    for scaled, formula in ((False, whole_product), (True, eight_bits)):
         model = one_product(8, 32)
         if scaled:
             export._scale_tokens(model.graph)
         quantize_dynamic(model, tmp_path / "int8.onnx", ["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
         found = computed(onnx.load(tmp_path / "int8.onnx"), x_BLI)
+        expected = formula(torch.from_numpy(x_BLI), weight_OI, 127).numpy()
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-3 * float(right[others].std()))
         errors[scaled] = float(np.sqrt(((found - right)[others] ** 2).mean()) / right[others].std())
         assert found[1, 2] == pytest.approx(np.zeros(32))
     assert errors[True] < 0.01 and errors[False] > 0.1, errors
