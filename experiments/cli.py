@@ -23,7 +23,7 @@ from mkd.storage import strict_yaml
 GONE: dict[str, dict[str, tuple[object, ...]]] = {
     "speed": {"repeats": (), "warmup": ()},
     "loss": {"mixup": (0,)},
-    "export": {"per_task": (False,)},
+    "export": {"per_task": (False,), "calibration_rows": ()},
     "search": {"budget_bytes": (None,)},
 }
 """Removed settings by group, each with the values that are still accepted; empty: every value."""

@@ -575,19 +575,16 @@ class Int8Config:
 class ExportConfig(Int8Config):
     """Export of a student to ONNX."""
 
-    backends: list[Literal["onnx", "int8", "static"]] = field(default_factory=lambda: ["onnx", "int8"])
-    """onnx: float32. int8: dynamic quantisation. static: static int8 quantisation, calibrated on
-    training rows. Empty: no export, torch only.
+    backends: list[Literal["onnx", "int8"]] = field(default_factory=lambda: ["onnx", "int8"])
+    """onnx: float32. int8: dynamic quantisation. Empty: no export, torch only.
 
-    int8 and static need onnx.
+    int8 needs onnx.
     """
     max_loss: float = 0.5
     """Largest loss of the mean dev score against torch, in points.
 
     A backend that loses more is reported and not made available.
     """
-    calibration_rows: int = 256
-    """Total number of training rows, over all tasks, for the calibration of `static`."""
     torch: bool = False
     """Whether to write a torch.export program too, as student.pt2 in the student's folder."""
 
@@ -596,7 +593,6 @@ class ExportConfig(Int8Config):
         made_of_it = "onnx" in self.backends or not self.backends
         check(made_of_it, "export.backends", self.backends, "onnx with the others, which are made of it")
         check(0 <= self.max_loss < float("inf"), "export.max_loss", self.max_loss, "0 or more")
-        check(self.calibration_rows > 0, "export.calibration_rows", self.calibration_rows, "above 0")
 
 
 @dataclass(frozen=True)

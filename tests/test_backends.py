@@ -102,7 +102,7 @@ def test_nothing_is_compared_with_what_is_not_finite(
         ),
         ("onnx", (0.0, 0.0), 0.0123, ["onnx is not offered: its logits are up to 0.012 off torch's, allowed: 0.001"]),
         ("program", (0.0, 0.0), 0.5, ["program is not offered: its logits are up to 0.5 off torch's, allowed: 0.001"]),
-        ("static", None, 0.0, ["static is not offered: not all of its logits are finite"]),
+        ("int8", None, 0.0, ["int8 is not offered: not all of its logits are finite"]),
     ],
 )
 def test_what_is_wrong_is_told(name: str, losses: tuple[float, float] | None, difference: float, told: list[str]) -> None:
@@ -198,14 +198,14 @@ def test_the_fastest_of_those_that_passed_is_offered(
     tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
     student = small(datas, tokenizer)
-    export = ExportConfig(backends=["int8", "onnx", "static"], max_loss=100, calibration_rows=9, torch=True)
+    export = ExportConfig(backends=["int8", "onnx"], max_loss=100, torch=True)
     metrics, notes, folder, passed = found_of(export, student, tasks, datas, tokenizer, tmp_path)
-    assert notes == [] and passed == ("torch", "onnx", "int8", "static")
+    assert notes == [] and passed == ("torch", "onnx", "int8")
     fastest = min(passed, key=lambda name: metrics[f"speed/{name}/b1-text-t1/p50_ms"])
     assert folder == ("" if fastest == TORCH else str(tmp_path / fastest))
     assert metrics["export/onnx/max_difference"] < 1e-5 < metrics["export/int8/max_difference"]
     assert max(abs(metrics[f"export/{name}/loss"]) for name in ("onnx", "program")) < 1e-4
-    for name in ("onnx", "int8", "static"):
+    for name in ("onnx", "int8"):
         assert metrics[f"export/{name}/bytes"] == sum(path.stat().st_size for path in (tmp_path / name).iterdir())
         assert Runtime.load(tmp_path / name).predict(["a film"], "single")[0].error is None
     assert metrics["export/program/bytes"] == (tmp_path / MODEL / PROGRAM).stat().st_size
@@ -222,10 +222,10 @@ def test_what_loses_too_much_is_told_and_not_offered(
     for parameter in student.heads.parameters():
         parameter.data *= -1
 
-    def wrong(source: Path, folder: Path, config: ExportConfig, calibration: list[Arrays] | None = None) -> None:
+    def wrong(source: Path, folder: Path, config: ExportConfig) -> None:
         contrary = small(datas, tokenizer)
         export_onnx(contrary, tokenizer, folder.parent / "contrary")
-        export_int8(folder.parent / "contrary", folder, config, calibration)
+        export_int8(folder.parent / "contrary", folder, config)
 
     monkeypatch.setattr("mkd.export.backends.export_int8", wrong)
     found = found_of(ExportConfig(), student, tasks, datas, tokenizer, tmp_path)

@@ -136,7 +136,6 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (RegistryConfig, {"alias": "best"}, "registry.alias is 'best'", "empty without registry.name"),
     (RegistryConfig, {"name": "a", "alias": "v2"}, "registry.alias is 'v2'", "letters, digits"),
     (RegistryConfig, {"name": "a", "alias": "x y"}, "registry.alias is 'x y'", "letters, digits"),
-    (ExportConfig, {"calibration_rows": 0}, "export.calibration_rows is 0", "above 0"),
     (Config, {"seed": -1}, "seed is -1", "from 0 to 2**32 - 1"),
     (Config, {"seed": 2**32}, "seed is 4294967296", "from 0 to 2**32 - 1"),
     (Config, {"threads": -1}, "threads is -1", "0 or more"),

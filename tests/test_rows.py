@@ -78,7 +78,7 @@ def test_a_study_has_its_own_backend_and_setting() -> None:
     assert fastest(METRICS, Asked("torch", "b1-text-t1")) == ("torch", "b1-text-t1")
     assert row(RECORD, Asked("torch", "b1-text-t1"))["num_bytes"] == 4e6
     assert row(RECORD)["backend_loss"] == 0.3 and row(RECORD, Asked("torch", "b1-text-t1"))["backend_loss"] == 0.0
-    assert fastest(METRICS, Asked("static", "b1-text-t1")) is None
+    assert fastest(METRICS, Asked("program", "b1-text-t1")) is None
 
 
 def test_a_row_tells_the_scores_of_student_teacher_and_twin() -> None:
@@ -135,7 +135,7 @@ def test_a_run_that_cannot_be_drawn_is_left_out_with_the_reason(change: dict[str
 
 
 def test_a_run_not_timed_as_the_study_is_left_out() -> None:
-    assert why_left_out(RECORD, Asked("static", "b1-text-t1")) == "no speed (static/b1-text-t1)"
+    assert why_left_out(RECORD, Asked("program", "b1-text-t1")) == "no speed (program/b1-text-t1)"
 
 
 def test_the_tasks_are_those_with_scores_and_each_has_its_metrics_with_their_splits() -> None:

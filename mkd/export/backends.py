@@ -15,7 +15,7 @@ from mkd import names, processes
 from mkd.config import ExportConfig, SpeedConfig
 from mkd.evaluation.scoring import at_work, dev_logits, quality
 from mkd.evaluation.speed import HEADLINE, Timed, busy_note, settings, speed_metrics, tokens_of, work_of
-from mkd.export.folder import PROGRAM, calibration_batches, export_int8, export_onnx, export_program, load_program
+from mkd.export.folder import PROGRAM, export_int8, export_onnx, export_program, load_program
 from mkd.result import MODEL, Report, phase
 from mkd.runtime import inference
 from mkd.runtime.layout import Layout, padded
@@ -246,9 +246,8 @@ def _make(name: str, asked: ExportConfig, trained: Trained, path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
     if name == "onnx":
         export_onnx(student, side.tokenizer, path)
-        return
-    seen = calibration_batches(side.datas, layout, asked.calibration_rows) if name == "static" else None
-    export_int8(path.with_name("onnx"), path, asked, seen)
+    else:
+        export_int8(path.with_name("onnx"), path, asked)
 
 
 def _wrong(name: str, found: dict[str, float], max_loss: float) -> list[str]:

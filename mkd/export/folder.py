@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import MethodType
@@ -18,7 +18,8 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
-from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
+from onnx import helper, numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 from torch.export import Dim
@@ -26,13 +27,13 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.config import Int8Config
 from mkd.runtime.inference import FORMAT, MANIFEST, REDUCED, TOKENIZER, Infer, digest_of, saturates
-from mkd.runtime.layout import Arrays, Layout, padded
+from mkd.runtime.layout import Arrays, Layout
 from mkd.students import Student
 from mkd.students.bilstm import BiLstm, take
 from mkd.students.heads import Heads
 from mkd.students.transformer import TransformerStudent
 from mkd.tokenization.tokenise import unpadded
-from mkd.tokenization.tokens import Inputs, TaskData, layout_of
+from mkd.tokenization.tokens import Inputs, layout_of
 
 GRAPH = "student.onnx"
 PROGRAM = "student.pt2"
@@ -41,8 +42,10 @@ LSTM_MODE = 2
 """torch's number of an LSTM among its recurrent networks."""
 LARGEST_BYTES = 2**31 - 2**24
 """A file of ONNX's format has less than 2 GiB; some are left for all that is not a weight."""
-PRODUCTS = ["MatMul", "Gemm"]
-"""The nodes whose inputs are of 8 bits in static quantisation; sums, norms and what masks go through would lose much more."""
+QUANTISED = ["MatMul", "LSTM"]
+"""What onnxruntime turns to 8 bits, where its weights are constant; it makes products of Gemm too. Tables are done here."""
+LOGITS = "logits"
+"""The name of a graph's output."""
 EXAMPLE = (3, 2, 7)
 """Rows, texts and tokens of the batch that a graph is traced with; all three may be others afterwards."""
 
@@ -101,34 +104,94 @@ def export_onnx(student: Student, tokenizer: PreTrainedTokenizerBase, folder: Pa
     _write_manifest(folder, {"format": FORMAT, "tasks": tasks, "layout": layout._asdict()})
 
 
-def export_int8(source: Path, folder: Path, config: Int8Config, calibration: list[Arrays] | None = None) -> None:
-    """The exported float32 student with weights of 8 bits: tables, products and LSTMs.
+def export_int8(source: Path, folder: Path, config: Int8Config) -> None:
+    """The exported float32 student with weights of 8 bits: tables, products and LSTMs; its small heads stay as they are.
 
-    What is multiplied with them is turned to 8 bits too, by its range in each batch (dynamic quantisation), or, with
-    `calibration`, by its range over these batches (static; products alone, an LSTM stays as it is). A product's weights have a
-    scale for each output, an LSTM's for each gate of each unit, in each direction; a table of embeddings has one.
+    What is multiplied with them is turned to 8 bits too, by its range in each batch (dynamic quantisation), in a Transformer's
+    feed-forward layers after each token is divided by its largest number. A product's weights have a scale for each output, an
+    LSTM's for each gate of each unit, in each direction; a table of embeddings for each row.
 
     Weights are signed and what they meet is not: an x86 processor without VNNI adds two products of 8 bits in 16, which may
     saturate. Weights of 7 bits (config.weight_range) do not; those of all 8 are multiplied there by slower, exact products
-    (mkd/runtime/inference.py), as the manifest says which they are.
+    (mkd/runtime/inference.py), as the manifest says which they are. Tables, which nothing is multiplied with, are of 8 in
+    either case.
     """
     folder.mkdir(parents=True)
     reduced = saturates() if config.weight_range == "auto" else config.weight_range == "reduced"
     manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8")) | {REDUCED: reduced}
-    for graph in sorted({head["graph"] for head in manifest["tasks"].values()}):
-        prepared = folder / f"{graph}.prepared"
-        quant_pre_process(source / graph, prepared, skip_symbolic_shape=True)
-        if calibration is None:
-            quantize_dynamic(prepared, folder / graph, per_channel=True, weight_type=QuantType.QInt8, reduce_range=reduced)
-        else:
-            quantize_static(
-                prepared, folder / graph, _Batches(calibration), activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                per_channel=True, reduce_range=reduced, op_types_to_quantize=[*PRODUCTS, "Gather"],
-                extra_options={"OpTypesToExcludeOutputQuantization": PRODUCTS},
-            )  # fmt: skip
+    for name in sorted({head["graph"] for head in manifest["tasks"].values()}):
+        prepared = folder / f"{name}.prepared"
+        quant_pre_process(source / name, prepared, skip_symbolic_shape=True)
+        model = onnx.load(prepared)
         prepared.unlink()
+        _quantise_tables(model.graph)
+        if not any(node.op_type == "LSTM" for node in model.graph.node):  # whose outputs are below 1
+            _scale_tokens(model.graph)
+        (head,) = [node.name for node in model.graph.node if LOGITS in node.output]
+        quantize_dynamic(
+            model, folder / name, QUANTISED, per_channel=True, weight_type=QuantType.QInt8, reduce_range=reduced,
+            nodes_to_exclude=[f"{head}_MatMul"],  # as onnxruntime calls the product that it makes of a Gemm
+        )  # fmt: skip
     (folder / TOKENIZER).write_bytes((source / TOKENIZER).read_bytes())
     _write_manifest(folder, manifest)
+
+
+def _quantise_tables(graph: onnx.GraphProto) -> None:
+    """Has each table of embeddings read as whole numbers of 8 bits, and each of its rows times a scale of its own.
+
+    onnxruntime itself would give the table one scale: that of its largest number.
+    """
+    tables = {one.name: one for one in graph.initializer if one.data_type == onnx.TensorProto.FLOAT and len(one.dims) == 2}
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
+        if node.op_type != "Gather" or node.input[0] not in tables:
+            graph.node.append(node)
+            continue
+        (name, ids), (found,) = node.input, node.output
+        numbers, scales = f"{name}_numbers", f"{name}_scales"
+        if tables[name] in graph.initializer:  # a table may be read twice
+            rows = numpy_helper.to_array(tables[name])
+            largest = np.abs(rows).max(1, keepdims=True)
+            whole = np.round(127 * rows / np.where(largest > 0, largest, 1)).astype(np.int8)
+            graph.initializer.remove(tables[name])
+            graph.initializer.extend([numpy_helper.from_array(whole, numbers), numpy_helper.from_array(largest / 127, scales)])
+        graph.node.extend([
+            helper.make_node("Gather", [numbers, ids], [f"{found}_numbers"]),
+            helper.make_node("Cast", [f"{found}_numbers"], [f"{found}_float"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Gather", [scales, ids], [f"{found}_scales"]),
+            helper.make_node("Mul", [f"{found}_float", f"{found}_scales"], [found]),
+        ])  # fmt: skip
+
+
+def _scale_tokens(graph: onnx.GraphProto) -> None:
+    """Has each token divided by its largest number before a product that widens or narrows it, and the product times that number.
+
+    In float32 nothing changes by it. In 8 bits each token has a scale of its own by it, where onnxruntime has one for all of a
+    call: in an encoder's feed-forward layers a few tokens have numbers many times as large as the others', and would set it.
+    Attention's products, which are square, meet no such tokens, and stay as they are.
+    """
+    weights = {one.name for one in graph.initializer if len(one.dims) == 2 and one.dims[0] != one.dims[1]}
+    axis, least = "tokens_axis", "tokens_least"
+    graph.initializer.append(numpy_helper.from_array(np.array([-1]), axis))
+    graph.initializer.append(numpy_helper.from_array(np.array(1e-30, np.float32), least))  # a token may be all zeros
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
+        if node.op_type != "MatMul" or node.input[1] not in weights:
+            graph.node.append(node)
+            continue
+        token, product = node.input[0], node.output[0]
+        sizes, largest, scale, scaled, found = (f"{product}_{part}" for part in ("sizes", "largest", "scale", "scaled", "found"))
+        node.input[0], node.output[0] = scaled, found
+        graph.node.extend([
+            helper.make_node("Abs", [token], [sizes]),
+            helper.make_node("ReduceMax", [sizes, axis], [largest], keepdims=1),
+            helper.make_node("Max", [largest, least], [scale]),
+            helper.make_node("Div", [token, scale], [scaled]),
+            node,
+            helper.make_node("Mul", [found, scale], [product]),
+        ])  # fmt: skip
 
 
 def export_program(student: Student, layout: Layout, file: Path) -> None:
@@ -168,24 +231,6 @@ def load_program(file: Path, student: Student) -> Infer:
     return infer
 
 
-def calibration_batches(datas: list[TaskData], layout: Layout, rows: int) -> list[Arrays]:
-    """So many training rows of all tasks in all, a batch a row: padding would count among what is seen."""
-    each = -(-rows // len(datas))
-    chosen = [(data, row) for data in datas for row in data.train_rows[:: max(1, len(data.train_rows) // each)][:each]]
-    return [padded(data.train, np.array([row]), layout) for data, row in chosen]
-
-
-class _Batches(CalibrationDataReader):  # type: ignore[misc]
-    """Batches as onnxruntime's calibration asks for them."""
-
-    def __init__(self, batches: Iterable[Arrays]) -> None:
-        self.waiting: Iterator[Arrays] = iter(batches)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        batch = next(self.waiting, None)
-        return None if batch is None else {name: array for name, array in batch._asdict().items() if array is not None}
-
-
 def _write_graph(graph: Graph, layout: Layout, file: Path) -> None:
     for module in graph.modules():
         if isinstance(module, BiLstm):
@@ -194,7 +239,7 @@ def _write_graph(graph: Graph, layout: Layout, file: Path) -> None:
     given, shapes = _example(graph.student.joined, layout.types)
     with _quiet():
         program = torch.onnx.export(
-            graph, given, dynamo=True, dynamic_shapes=shapes, input_names=names, output_names=["logits"], opset_version=OPSET,
+            graph, given, dynamo=True, dynamic_shapes=shapes, input_names=names, output_names=[LOGITS], opset_version=OPSET,
             verbose=False,
         )  # fmt: skip
     assert program is not None, "torch.onnx.export returns the program where it is given no file"

@@ -28,7 +28,7 @@ STAGES = {
     "logits": Stage(1, ("torch", "transformers")),
     "states": Stage(1, ("torch", "transformers")),
     "students": Stage(2, ("torch", "transformers")),
-    "costs": Stage(1, ("onnxruntime", "onnxscript", "tokenizers", "torch", "transformers")),
+    "costs": Stage(3, ("onnxruntime", "onnxscript", "tokenizers", "torch", "transformers")),
 }
 """Stages by the kind of cache entry.
 

@@ -2,10 +2,10 @@
 
     python tests/bench/inference.py NAME=FOLDER ... --data GLUE_FOLDER [--tasks sst2 mrpc cola rte stsb] [--out OUT]
 
-A folder is one that a run has saved a student in (artifact `student` of its model). Each is exported to float32, int8 and int8
-that is calibrated on training rows, and scored on the dev rows in each, in batches and row by row. All of them and a BERT-base
-of random weights are timed as mkd/evaluation/speed.py has it, on one thread: a row of 128 tokens, and raw sentences of SST-2's
-dev split, tokenised within the time. The last line is JSON.
+A folder is one that a run has saved a student in (artifact `student` of its model). Each is exported to float32 and int8, and
+scored on the dev rows in each, in batches and row by row. All of them and a BERT-base of random weights are timed as
+mkd/evaluation/speed.py has it, on one thread: a row of 128 tokens, and raw sentences of SST-2's dev split, tokenised within
+the time. The last line is JSON.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from mkd.config import DataConfig, ExportConfig
 from mkd.evaluation.scoring import dev_logits, eager, quality
 from mkd.evaluation.speed import Setting, Timed, busy_note, speed_metrics, tokens_of, work_of
 from mkd.export.backends import checked, in_torch
-from mkd.export.folder import calibration_batches, export_int8, export_onnx
+from mkd.export.folder import export_int8, export_onnx
 from mkd.runtime import inference
 from mkd.storage import pretrained
 from mkd.students import Student, bert_config, load_model
@@ -33,7 +33,7 @@ from mkd.tasks.sources import load_tasks
 from mkd.tokenization.tokenise import task_data
 from mkd.tokenization.tokens import Side, layout_of
 
-BACKENDS = ("onnx", "int8", "static")
+BACKENDS = ("onnx", "int8")
 ONE_ROW = Setting(1, 128, 1)
 SENTENCES = Setting(32, 0, 1)
 
@@ -51,7 +51,6 @@ def exported(student: Student, side: Side, folder: Path) -> dict[str, dict[str, 
     before = dev_logits(eager(student), side.datas, layout)
     export_onnx(student, side.tokenizer, folder / "onnx")
     export_int8(folder / "onnx", folder / "int8", ExportConfig())
-    export_int8(folder / "onnx", folder / "static", ExportConfig(), calibration_batches(side.datas, layout, 256))
     found = {"torch": quality(side.datas, before)}
     for name in BACKENDS:
         size = sum(path.stat().st_size for path in (folder / name).iterdir())
