@@ -296,7 +296,9 @@ class TeacherConfig:
     """
     mean: Literal["logits", "probabilities"] = "logits"
     """What is averaged over several sources of a task. For regression, scores are averaged."""
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=4000, sampling=SamplingConfig(alpha=0.5)))
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(steps=3000, eval_every=500, sampling=SamplingConfig(alpha=0.5))
+    )
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "heads"):
