@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.statistics.resampled_metrics import METRICS
+from analysis.statistics.resampled_metrics import METRICS, metric
 from mkd.tasks import metrics
 
 ROWS = 60
@@ -67,3 +67,15 @@ def test_f1_is_0_where_neither_side_has_a_row_of_class_1() -> None:
 
 def test_every_metric_of_the_core_has_one_here() -> None:
     assert METRICS.keys() == metrics.METRICS.keys()
+
+
+def test_a_metric_without_a_fast_form_is_computed_on_each_resample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that was just added: of classes by the largest logit, of a regression by the prediction."""
+    draw = np.random.default_rng(3)
+    labels = draw.integers(0, 3, ROWS).astype(float)
+    predictions = np.where(draw.random(ROWS) < 0.7, labels, draw.integers(0, 3, ROWS))
+    drawn = counts(draw, 5)
+    for name in ("macro_f1", "spearman"):
+        fast = METRICS[name](drawn, labels, predictions)
+        monkeypatch.delitem(METRICS, name)
+        assert metric(name)(drawn, labels, predictions) == pytest.approx(fast, abs=1e-6)

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from analysis.statistics.resampled_metrics import METRICS
+from analysis.statistics.resampled_metrics import metric as resampled_metric
 from mkd.evaluation.intervals import TAIL, half_width
+from mkd.tasks.metrics import METRICS
 
 RESAMPLES = 500
 """Number of resamples B of the dev rows. The standard deviation of B resamples has a relative
@@ -126,7 +127,7 @@ def _score(answers: Answers, task: str, name: str, column: str) -> np.ndarray:
     """Returns one metric of a task on all resamples [1 + B]."""
     metric, split = parted(name)
     part = answers[task, split]
-    return METRICS[metric](counts(task, split, len(part["label"])), part["label"], part[column])
+    return resampled_metric(metric)(counts(task, split, len(part["label"])), part["label"], part[column])
 
 
 def parted(name: str) -> tuple[str, str]:

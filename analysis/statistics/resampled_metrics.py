@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mkd.tasks import metrics
+
 
 def accuracy(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
     """Returns the share of rows with equal label and prediction, times 100 [B]."""
@@ -75,7 +77,10 @@ def spearman(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndar
     return 100 * _correlation(np.stack(sums) / counts_RB.sum(0))
 
 
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
+Resampled = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""A metric of counts_RB, labels_R and predictions_R (class indices or scores) on all resamples [B]."""
+
+METRICS: dict[str, Resampled] = {
     "accuracy": accuracy,
     "f1": f1,
     "macro_f1": macro_f1,
@@ -83,9 +88,26 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] =
     "pearson": pearson,
     "spearman": spearman,
 }
-"""By name as in mkd/tasks/metrics.py: functions of counts, labels and predictions (class indices
-or scores).
-"""
+"""The metrics that have a fast form here, by name as in mkd/tasks/metrics.py."""
+
+
+def metric(name: str) -> Resampled:
+    """Returns a metric of mkd/tasks/metrics.py on resamples: its fast form if it has one, else itself."""
+    return METRICS.get(name) or written_out(name)
+
+
+def written_out(name: str) -> Resampled:
+    """Returns the metric of mkd/tasks/metrics.py, computed on the rows of one resample after the other."""
+    of_rows, is_regression = metrics.METRICS[name], name in metrics.REGRESSION_METRICS
+
+    def resampled(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
+        # Logits that have the predictions as their largest.
+        classes = 0 if is_regression else int(max(labels_R.max(), predictions_R.max())) + 1
+        logits = np.eye(classes)[predictions_R.astype(np.int64)] if classes else predictions_R[:, None]
+        rows = [np.repeat(np.arange(len(labels_R)), counts_R.astype(np.int64)) for counts_R in counts_RB.T]
+        return np.array([of_rows(logits[places], labels_R[places]) for places in rows])
+
+    return resampled
 
 
 def confusion(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray, classes: int) -> np.ndarray:
