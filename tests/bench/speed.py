@@ -34,10 +34,11 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "bag": {"student.kind": "bag", "student.hidden": 64, "student.ngrams": 1},
 }
 LITTLE: dict[str, Any] = {
-    "threads": 1, "teacher.train.steps": 300, "train.steps": 400, "train.eval_every": 200, "baseline": False,
-    "speed.seconds": 20, "export.max_loss": 100, "search.pruning.warmup": 1,
+    "threads": 1, "teacher.train.steps": 300, "train.steps": 400, "train.eval_every": 200, "speed.seconds": 20,
 }  # fmt: skip
 """Of a run whose scores are of no interest."""
+OF_A_RUN: dict[str, Any] = {"baseline": False, "export.max_loss": 100}
+OF_A_SEARCH: dict[str, Any] = {"search.pruning.warmup": 1}
 ROLES = ("trial", "run", "promoted")
 Found = dict[tuple[str, str, str], dict[str, list[float]]]
 """By student, backend and setting, what each role was measured with in each round."""
@@ -66,12 +67,11 @@ def measured(folder: Path, student: str, backends: list[str], number: int) -> di
         shutil.rmtree(folder / ".mkd" / "costs", ignore_errors=True)
         study = f"{student}-{backend}-{number}"
         space = {"student.hidden": [own["student.hidden"]]}
-        asked = own | {"search.study": study, "search.backend": backend, "search.trials": 1, "search.space": space}
+        asked = own | OF_A_SEARCH | {"search.study": study, "search.backend": backend, "search.trials": 1, "search.space": space}
         front = started(folder, "search", asked)["front"]
         found["trial", backend] = metrics_of(folder, front[0]["run"])
-    whole = started(folder, "distill", own)["metrics"]
-    of_the_command = {name: own[name] for name in ("threads", "baseline", "export.max_loss")}
-    promoted = started(folder, "promote", of_the_command | {"promote.study": study})
+    whole = started(folder, "distill", own | OF_A_RUN)["metrics"]
+    promoted = started(folder, "promote", OF_A_RUN | {"threads": own["threads"], "promote.study": study})
     again = metrics_of(folder, promoted["runs"]["0"])
     for backend in backends:
         found["run", backend], found["promoted", backend] = whole, again
