@@ -165,7 +165,9 @@ def test_states_leave_the_logits_as_they_are_and_have_the_widths_that_are_told(
     student, data = student_of(config, datas, tokenizer), datas[place]
     inputs = inputs_of(student, data, tokenizer, [0, 1, 2, 3])
     found = answer(student, inputs, data.name)
-    torch.testing.assert_close(found.logits_BC, logits(student, inputs, data.name), rtol=1e-5, atol=1e-6)
+    # Without states a Transformer's last layer computes only what its head reads: another order of the same sums.
+    rounding = 1e-6 if config.kind == "transformer" else 0.0
+    torch.testing.assert_close(found.logits_BC, logits(student, inputs, data.name), rtol=rounding, atol=rounding)
     assert [tuple(state.shape) for state in found.states] == [(4, width) for width in student.state_widths]
     assert len(found.states) >= 2
 
