@@ -99,11 +99,15 @@ def write(summary: Summary, folder: Path, links: list[Link]) -> None:
     (folder / "pictures").mkdir(parents=True)
     pictures = [_write_picture(sheet, folder / "pictures") for sheet in album(summary)]
     best = fronts(summary.models)
-    tables.for_csv(summary.models, summary.evidence.lost, best).to_csv(folder / "models.csv", index=False)
+    tables.for_csv(summary.models, summary.evidence.lost, best).to_csv(
+        folder / "models.csv", index=False
+    )
     summary.runs.frame.drop(columns="artifacts").to_csv(folder / "runs.csv", index=False)
     (folder / "front.md").write_text("\n".join(lines(summary)) + "\n", "utf-8")
     (folder / "report.json").write_text(json.dumps(outcome(summary), indent=1), "utf-8")
-    (folder / PAGE).write_text(page(content(summary, [found for found in pictures if found], links)), "utf-8")
+    (folder / PAGE).write_text(
+        page(content(summary, [found for found in pictures if found], links)), "utf-8"
+    )
 
 
 def _write_picture(sheet: Sheet, folder: Path) -> Picture | None:
@@ -129,14 +133,24 @@ def lines(summary: Summary) -> list[str]:
     front = tables.front_lines(summary.front, summary.kept.tasks, summary.evidence.lost)
     budgets = [*tables.budget_lines(summary.answers), ""] if summary.answers else []
     notes = [f"note: {note}" for note in summary.notes]
-    return [*front, "", *budgets, f"{tables.NOTE}; {summary.small}.", *notes, *tables.left_out_lines(summary.left_out)]
+    return [
+        *front,
+        "",
+        *budgets,
+        f"{tables.NOTE}; {summary.small}.",
+        *notes,
+        *tables.left_out_lines(summary.left_out),
+    ]
 
 
 def outcome(summary: Summary) -> dict[str, Any]:
     """Returns a short form of the report as JSON values."""
     runs, lost = summary.runs, summary.evidence.lost
     fields = ["id", "label", "latency_ms", "rows_per_s", "num_bytes", "selection", "mean", "runs"]
-    front = [dict(row) | {"lost": lost.get(row["id"])} for row in summary.front[fields].to_dict("records")]
+    front = [
+        dict(row) | {"lost": lost.get(row["id"])}
+        for row in summary.front[fields].to_dict("records")
+    ]
     found: dict[str, Any] = plain(
         {
             "experiment": runs.experiment, "study": runs.study.name if runs.study else "", "runs": len(summary.kept.frame),
@@ -169,10 +183,17 @@ def home(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]]:
     if own and run_id != own:
         # The run that `mlflow run` created has no report of its own, so its description links to
         # the report.
-        client.set_tag(own, "mlflow.note.content", f"[The report](#/experiments/{runs.experiment_id}/runs/{run_id}/{ARTIFACT})")
+        client.set_tag(
+            own,
+            "mlflow.note.content",
+            f"[The report](#/experiments/{runs.experiment_id}/runs/{run_id}/{ARTIFACT})",
+        )
     where = f"{_ui(runs)}/#/experiments/{runs.experiment_id}"
     links = [Link("all runs in MLflow", f"{where}/runs?workflowType=machine_learning")]
-    return run_id, [*links, *([Link("the study's run", f"{where}/runs/{run_id}")] if runs.study else [])]
+    return run_id, [
+        *links,
+        *([Link("the study's run", f"{where}/runs/{run_id}")] if runs.study else []),
+    ]
 
 
 def _ui(runs: Runs) -> str:
@@ -187,16 +208,27 @@ def address(runs: Runs, run_id: str) -> str:
     """
     experiment_id = connect(runs.store).get_run(run_id).info.experiment_id
     url = f"{_ui(runs)}/#/experiments/{experiment_id}/runs/{run_id}/{ARTIFACT}"
-    return url if runs.store.startswith("http") else f"mlflow ui --backend-store-uri {runs.store} then {url}"
+    return (
+        url
+        if runs.store.startswith("http")
+        else f"mlflow ui --backend-store-uri {runs.store} then {url}"
+    )
 
 
 def describe(client: mlflow.MlflowClient, experiment_id: str) -> None:
     """Writes the experiment's description in the UI: its metrics, and links to its reports."""
     experiment = client.get_experiment(experiment_id)
     own = experiment.tags.get("mlflow.note.content", "").partition(REPORTS)[0].rstrip()
-    found = client.search_runs([experiment_id], f"tags.`{names.TAG_REPORT}` LIKE 'report/%'", max_results=50)
-    links = [f"[{run.info.run_name}](#/experiments/{experiment_id}/runs/{run.info.run_id}/{ARTIFACT})" for run in found]
-    links.append(f"[all runs, best on selection first](#/experiments/{experiment_id}/runs?{BEST_FIRST})")
+    found = client.search_runs(
+        [experiment_id], f"tags.`{names.TAG_REPORT}` LIKE 'report/%'", max_results=50
+    )
+    links = [
+        f"[{run.info.run_name}](#/experiments/{experiment_id}/runs/{run.info.run_id}/{ARTIFACT})"
+        for run in found
+    ]
+    links.append(
+        f"[all runs, best on selection first](#/experiments/{experiment_id}/runs?{BEST_FIRST})"
+    )
     text = "\n".join([*([own, ""] if own else []), f"{REPORTS} {', '.join(links)}", EXPLANATION])
     client.set_experiment_tag(experiment_id, "mlflow.note.content", text)
 
@@ -224,7 +256,9 @@ def main(argv: list[str] | None = None) -> int:
 
     It is 0, or 2 after a user's mistake, which is printed in one line.
     """
-    parser = ArgumentParser(prog="python -m analysis.report", description=__doc__, exit_on_error=False)
+    parser = ArgumentParser(
+        prog="python -m analysis.report", description=__doc__, exit_on_error=False
+    )
     parser.add_class_arguments(Asked)
     try:
         values = parser.instantiate(parser.parse_args(argv))

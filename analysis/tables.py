@@ -20,7 +20,13 @@ def markdown(rows: list[list[str]]) -> list[str]:
     The first column is aligned left, all others right.
     """
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    cells = [[row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))] for row in rows]
+    cells = [
+        [
+            row[0].ljust(widths[0]),
+            *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)),
+        ]
+        for row in rows
+    ]
     rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
     return [f"| {' | '.join(row)} |" for row in [cells[0], rule, *cells[1:]]]
 
@@ -31,14 +37,34 @@ def front_lines(front: pd.DataFrame, tasks: list[str], lost: dict[str, Differenc
     lost: what each model loses to its teacher, by the model's id.
     """
     scored = [task for task in tasks if f"score/{task}" in front]
-    header = ["on the front", "ms", "rows/s", "MB", "backend", "selection", "dev", "seeds", "lost to the teacher", *scored]
-    return markdown([header, *(_front_row(model, scored, lost.get(model["id"])) for _, model in front.iterrows())])
+    header = [
+        "on the front",
+        "ms",
+        "rows/s",
+        "MB",
+        "backend",
+        "selection",
+        "dev",
+        "seeds",
+        "lost to the teacher",
+        *scored,
+    ]
+    return markdown(
+        [
+            header,
+            *(_front_row(model, scored, lost.get(model["id"])) for _, model in front.iterrows()),
+        ]
+    )
 
 
 def _front_row(model: pd.Series, tasks: list[str], lost: Difference | None) -> list[str]:
     error = model["high"] - model["mean"]
     mean = f"{model['mean']:.1f}" + ("" if math.isnan(error) else f" ± {error:.1f}")
-    numbers = [shown(model["latency_ms"], ".3g"), shown(model["rows_per_s"], ",.0f"), shown(model["num_bytes"] / 1e6, ".2f")]
+    numbers = [
+        shown(model["latency_ms"], ".3g"),
+        shown(model["rows_per_s"], ",.0f"),
+        shown(model["num_bytes"] / 1e6, ".2f"),
+    ]
     scores = [shown(model[f"score/{task}"], ".1f") for task in tasks]
     numbers += [model["backend"], shown(model["selection"], ".1f")]
     return [model["label"], *numbers, mean, str(len(model["seeds"])), loss(lost), *scores]
@@ -66,7 +92,9 @@ def loss(lost: Difference | None) -> str:
         return "-"
     if math.isnan(lost.low):
         return f"{lost.points:.1f}"
-    return f"{lost.points:.1f} ({lost.low:.1f} to {lost.high:.1f})" + ("" if lost.is_one else " no difference")
+    return f"{lost.points:.1f} ({lost.low:.1f} to {lost.high:.1f})" + (
+        "" if lost.is_one else " no difference"
+    )
 
 
 def shown(value: float, form: str) -> str:
@@ -77,7 +105,10 @@ def shown(value: float, form: str) -> str:
 def left_out_lines(left_out: dict[str, list[str]]) -> list[str]:
     """Returns one line a reason with its number of runs, most frequent reason first."""
     ordered = sorted(left_out.items(), key=lambda item: (-len(item[1]), item[0]))
-    return [f"left out: {len(names)} run{'s' * (len(names) != 1)}, {reason}" for reason, names in ordered]
+    return [
+        f"left out: {len(names)} run{'s' * (len(names) != 1)}, {reason}"
+        for reason, names in ordered
+    ]
 
 
 def for_csv(models: pd.DataFrame, lost: dict[str, Difference], front: set[str]) -> pd.DataFrame:
@@ -91,6 +122,8 @@ def for_csv(models: pd.DataFrame, lost: dict[str, Difference], front: set[str]) 
         found[column] = found[column].map(lambda cells: " ".join(map(str, cells)))
     found["front"] = found["id"].isin(list(front))
     for field in Difference._fields:
-        found[f"lost_{field}"] = [getattr(lost[key], field) if key in lost else math.nan for key in found["id"]]
+        found[f"lost_{field}"] = [
+            getattr(lost[key], field) if key in lost else math.nan for key in found["id"]
+        ]
     first = ["id", "label", "front", "mean", "low", "high", "latency_ms", "rows_per_s", "num_bytes"]
     return found[[*first, *(column for column in found if column not in first)]]

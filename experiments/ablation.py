@@ -58,17 +58,23 @@ def ablate(config: Ablation) -> None:
     """Runs or reuses all trials below one MLflow run, and logs the comparison to it."""
     planned = plan(config)
     variants, seeds = len(config.ablation.variants), len(config.ablation.seeds)
-    name = f"ablation {config.student.name} {variants} variants {seeds} seeds {num_tasks(config.data)}"
+    name = (
+        f"ablation {config.student.name} {variants} variants {seeds} seeds {num_tasks(config.data)}"
+    )
     with trials.study(config, names.KIND_ABLATION, name) as run:
         known = {trial.key: trials.finished_trial(run, trial.key) for trial in planned}
         found = {key: trial for key, trial in known.items() if trial is not None}
         print(f"{len(found)} of {len(planned)} trials have been made before", flush=True)
         made = _make(run, [trial for trial in planned if trial.key not in found])
         runs = [(trial, (found | made)[trial.key]) for trial in planned]
-        rows = comparison.compare({v: [m.metrics for t, m in runs if t.variant == v] for v in config.ablation.variants})
+        rows = comparison.compare(
+            {v: [m.metrics for t, m in runs if t.variant == v] for v in config.ablation.variants}
+        )
         outcome = {
             "variants": [row._asdict() for row in rows],
-            "trials": [{"variant": t.variant, "seed": t.config.seed, "run_id": m.run_id} for t, m in runs],
+            "trials": [
+                {"variant": t.variant, "seed": t.config.seed, "run_id": m.run_id} for t, m in runs
+            ],
             "reused": len(found),
         }
         picture = comparison.draw(comparison.info(rows))
@@ -82,13 +88,17 @@ def _make(run: trials.Study, wanted: list[Planned]) -> dict[str, record.Recorded
         for index, trial in enumerate(wanted):
             told(index, trial.name, 0)
 
-            def share(step: int, done: dict[str, float], index: int = index, name: str = trial.name) -> None:
+            def share(
+                step: int, done: dict[str, float], index: int = index, name: str = trial.name
+            ) -> None:
                 if STUDENT in done:
                     told(index, name, done[STUDENT])
 
             tags = {names.TAG_VARIANT: trial.variant, names.TAG_KEY: trial.key}
             try:
-                made[trial.key] = trials.trial(run, trial.config, trial.name, tags, partial(timed, trial.config), share)
+                made[trial.key] = trials.trial(
+                    run, trial.config, trial.name, tags, partial(timed, trial.config), share
+                )
             except ValueError as error:
                 raise ValueError(f"{trial.name}: {error}") from error
     return made
@@ -103,7 +113,9 @@ def plan(config: Ablation) -> list[Planned]:
     not fit its tasks, if variants differ in their tasks, or if two of them have the same settings.
     """
     if len(config.ablation.variants) < 2:
-        raise ValueError(f"ablation.variants names {list(config.ablation.variants)}; allowed: two variants or more")
+        raise ValueError(
+            f"ablation.variants names {list(config.ablation.variants)}; allowed: two variants or more"
+        )
     checked = {variant: _checked(config, variant) for variant in config.ablation.variants}
     # Seeds in the outer loop: each variant runs once before any runs twice.
     trials = [
@@ -114,12 +126,16 @@ def plan(config: Ablation) -> list[Planned]:
     first, (_, compared) = next(iter(checked.items()))
     for variant, (_, tasks) in checked.items():
         if _names(tasks) != _names(compared):
-            raise ValueError(f"ablation.variants.{variant} has the tasks {_names(tasks)}; allowed: those of {first}")
+            raise ValueError(
+                f"ablation.variants.{variant} has the tasks {_names(tasks)}; allowed: those of {first}"
+            )
     by_key: dict[str, Planned] = {}
     for trial in trials:
         other = by_key.setdefault(trial.key, trial)
         if other is not trial:
-            raise ValueError(f"ablation.variants.{trial.variant} has the same settings as {other.variant}; allowed: others")
+            raise ValueError(
+                f"ablation.variants.{trial.variant} has the same settings as {other.variant}; allowed: others"
+            )
     return trials
 
 

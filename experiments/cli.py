@@ -31,7 +31,12 @@ GONE: dict[str, dict[str, tuple[object, ...]]] = {
 Own = TypeVar("Own", bound=Command)
 
 
-def parse(argv: list[str] | None, description: str, kind: type[Own], told: Callable[[str], object] = lambda text: None) -> Own:
+def parse(
+    argv: list[str] | None,
+    description: str,
+    kind: type[Own],
+    told: Callable[[str], object] = lambda text: None,
+) -> Own:
     """Returns the settings that a command line describes.
 
     `kind` is the command's class of settings, and `argv` None means sys.argv. `told` receives one
@@ -98,7 +103,9 @@ class _Parser(ArgumentParser):
 
     command = ""
 
-    def parse_string(self, content: str, path: str | os.PathLike[str] = "", *args: Any, **more: Any) -> Namespace:
+    def parse_string(
+        self, content: str, path: str | os.PathLike[str] = "", *args: Any, **more: Any
+    ) -> Namespace:
         """Overrides jsonargparse's method, which also parses the files of --config."""
         with suppress(yaml.YAMLError):  # parse_string of the base class reports it
             found = get_loader("yaml")(content, str(path))
@@ -115,10 +122,16 @@ def _parser(kind: type[Command], description: str) -> _Parser:
 @cache
 def _parser_of(command: str, description: str) -> _Parser:
     _read_strictly()
-    parser = _Parser(prog=f"python -m experiments.{command}", description=description, exit_on_error=False)
+    parser = _Parser(
+        prog=f"python -m experiments.{command}", description=description, exit_on_error=False
+    )
     parser.command = command
     parser.add_class_arguments(COMMANDS[command])
-    parser.add_argument("--config", action="config", help="a YAML file of settings; may be given several times, later ones win")
+    parser.add_argument(
+        "--config",
+        action="config",
+        help="a YAML file of settings; may be given several times, later ones win",
+    )
     return parser
 
 
@@ -128,7 +141,12 @@ def names(command: str) -> frozenset[str]:
 
     def named(settings: Any, prefix: str) -> list[str]:
         inner = {prefix + field.name: getattr(settings, field.name) for field in fields(settings)}
-        below = [name for group, value in inner.items() if is_dataclass(value) for name in named(value, f"{group}.")]
+        below = [
+            name
+            for group, value in inner.items()
+            if is_dataclass(value)
+            for name in named(value, f"{group}.")
+        ]
         return [*inner, *below]
 
     return frozenset(named(COMMANDS[command](), ""))
@@ -142,8 +160,14 @@ def _check_own(argv: list[str], command: str) -> None:
     """Raises ValueError, with the commands that have it, for an option of other commands only."""
     for word in argv:
         name = word.removeprefix("--").split("=")[0]
-        if word.startswith("--") and name not in names(command) and (others := _commands_with(name)):
-            raise ValueError(f"--{name} is a setting of {', '.join(f'experiments.{other}' for other in others)}")
+        if (
+            word.startswith("--")
+            and name not in names(command)
+            and (others := _commands_with(name))
+        ):
+            raise ValueError(
+                f"--{name} is a setting of {', '.join(f'experiments.{other}' for other in others)}"
+            )
 
 
 def _without_others(values: dict[str, Any], command: str, prefix: str = "") -> dict[str, Any]:
@@ -189,12 +213,19 @@ def _without_gone(found: dict[str, Any]) -> dict[str, Any]:
         for name, idle in names.items():
             if isinstance(settings, dict) and name in settings:
                 if idle and settings[name] not in idle:
-                    raise ValueError(f"{group}.{name} is {settings[name]!r}; allowed: {idle[0]!r}, as the setting is gone")
+                    raise ValueError(
+                        f"{group}.{name} is {settings[name]!r}; allowed: {idle[0]!r}, as the setting is gone"
+                    )
                 del settings[name]
     return found
 
 
-def _made(parser: ArgumentParser, parsed: Namespace, kind: type[Own], told: Callable[[str], object] = lambda text: None) -> Own:
+def _made(
+    parser: ArgumentParser,
+    parsed: Namespace,
+    kind: type[Own],
+    told: Callable[[str], object] = lambda text: None,
+) -> Own:
     try:
         parser.validate(parsed, skip_unset=False)  # parsing accepts null for every setting
     except TypeError as error:
@@ -227,7 +258,9 @@ def to_yaml(config: Command) -> str:
     return yaml.safe_dump(asdict(config.shown()), sort_keys=False)
 
 
-def entry(job: Callable[[Own], None], description: str, kind: type[Own], argv: list[str] | None = None) -> int:
+def entry(
+    job: Callable[[Own], None], description: str, kind: type[Own], argv: list[str] | None = None
+) -> int:
     """Runs a command: parses its settings, prints those that differ from the defaults, calls `job`.
 
     Returns the exit code: 0, 2 after an error of the user (printed in one line), or 130 after
@@ -237,9 +270,13 @@ def entry(job: Callable[[Own], None], description: str, kind: type[Own], argv: l
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # harmless, or an error of our own
     try:
-        config = parse(argv, description, kind, print if processes.is_first() else lambda text: None)
+        config = parse(
+            argv, description, kind, print if processes.is_first() else lambda text: None
+        )
         if processes.is_first():
-            print("settings that differ from the defaults:", json.dumps(overrides(config)), flush=True)
+            print(
+                "settings that differ from the defaults:", json.dumps(overrides(config)), flush=True
+            )
         job(config)
     except (ValueError, ArgumentError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)

@@ -37,7 +37,9 @@ def label(config: Label) -> None:
             with corpus.session(asked.master) as spark:
                 return corpus.write_answers(spark, asked, logged.model, texts, aside)
 
-        record.labelled(config, f"label {asked.task} {Path(asked.corpus).name}", logged.run_id, core)
+        record.labelled(
+            config, f"label {asked.task} {Path(asked.corpus).name}", logged.run_id, core
+        )
 
 
 if __name__ == "__main__":

@@ -40,25 +40,44 @@ def promote(config: Promote) -> None:
     of_the_trial = [name for name in cli.said(None, Promote) if name.split(".")[0] in OF_THE_TRIAL]
     changed = {name: cli.flat(config)[name] for name in of_the_trial}
     own = trained_config(config, chosen, changed)
-    print(f"{chosen.name}: {chosen.quality:.1f} on the selection split, {chosen.latency_ms:.3g} ms in {chosen.backend}")
+    print(
+        f"{chosen.name}: {chosen.quality:.1f} on the selection split, {chosen.latency_ms:.3g} ms in {chosen.backend}"
+    )
     print(f"its settings, changed by the command: {json.dumps(changed)}", flush=True)
     found: dict[int, record.Recorded] = {}
     for seed in config.promote.seeds:
         # Only the first seed is registered: the others estimate how much the score varies.
         registry = own.registry if seed == config.promote.seeds[0] else RegistryConfig()
         name = f"{chosen.name.split(' ')[0]} of {config.promote.study}, {own.student.name} s{seed}"
-        tags = {names.TAG_PROMOTED: config.promote.study, names.TAG_TRIAL: str(chosen.number), names.TAG_PARENT: chosen.run_id}
+        tags = {
+            names.TAG_PROMOTED: config.promote.study,
+            names.TAG_TRIAL: str(chosen.number),
+            names.TAG_PARENT: chosen.run_id,
+        }
         trained = replace(own, seed=seed, registry=registry)
-        found[seed] = record.record(trained, names.KIND_PROMOTE, name, partial(pipeline.run, trained.core()), tags=tags)
+        found[seed] = record.record(
+            trained, names.KIND_PROMOTE, name, partial(pipeline.run, trained.core()), tags=tags
+        )
     scores = {seed: made.metrics[names.QUALITY_MEAN] for seed, made in found.items()}
     latency = names.speed(chosen.backend, HEADLINE.name, names.P50)
     times = {seed: made.metrics.get(latency) for seed, made in found.items()}
     shown = {seed: "-" if time is None else f"{time:.3g}" for seed, time in times.items()}
     header = ["seed", "mean score on dev", f"ms in {chosen.backend}"]
-    print("\n".join(markdown([header, *([str(seed), f"{score:.2f}", shown[seed]] for seed, score in scores.items())])))
+    print(
+        "\n".join(
+            markdown(
+                [
+                    header,
+                    *([str(seed), f"{score:.2f}", shown[seed]] for seed, score in scores.items()),
+                ]
+            )
+        )
+    )
     limit = config.promote.budget_ms
     if limit is not None and any(time is not None and time > limit for time in times.values()):
-        print(f"note: it takes longer than promote.budget_ms={limit:g}; its trial took {chosen.latency_ms:.3g} ms")
+        print(
+            f"note: it takes longer than promote.budget_ms={limit:g}; its trial took {chosen.latency_ms:.3g} ms"
+        )
     print(spread(list(scores.values())))
     told: dict[str, Any] = {
         "study": config.promote.study, "trial": chosen.number, "model": f"models:/{own.registry.name}@{own.registry.alias}",
@@ -88,7 +107,9 @@ def best(config: PromoteConfig) -> Promoted:
     """
     found = trials.finished(config.study)
     if not found:
-        raise ValueError(f"promote.study is {config.study!r}, which has no finished trial yet; allowed: one that has")
+        raise ValueError(
+            f"promote.study is {config.study!r}, which has no finished trial yet; allowed: one that has"
+        )
     limit = config.budget_ms
     earlier = {trial.protocol for trial in found} - {PROTOCOL}
     if limit is not None and earlier:
@@ -112,7 +133,9 @@ def trained_config(config: Promote, chosen: Promoted, changed: dict[str, Any]) -
     groups = {name: getattr(trial, name) for name in OF_THE_TRIAL}
     registry = replace(config.registry, name=config.registry.name or config.promote.study)
     registry = replace(registry, alias=registry.alias or ALIAS)
-    own = replace(distillation(config.core(**groups, whole=config.promote.whole)), registry=registry)
+    own = replace(
+        distillation(config.core(**groups, whole=config.promote.whole)), registry=registry
+    )
     return cli.with_settings(own, changed)
 
 

@@ -53,12 +53,16 @@ def search(config: Search) -> None:
     a budget, or if the search ends before its number of trials is reached.
     """
     if not config.speed.seconds:
-        raise ValueError("speed.seconds is 0; allowed for a search: above 0, as its students are chosen by their latency too")
+        raise ValueError(
+            "speed.seconds is 0; allowed for a search: above 0, as its students are chosen by their latency too"
+        )
     base = base_of(config)
     tasks = [task.name for task in load_tasks(base.data)]
     space = parse(config.search.space, tasks)
     if not space:
-        raise ValueError("search.space is {}; allowed: at least one setting, as in experiments/configs/search.yaml")
+        raise ValueError(
+            "search.space is {}; allowed: at least one setting, as in experiments/configs/search.yaml"
+        )
     check(space, base)
     starts = [_start(space, number, given) for number, given in enumerate(config.search.start)]
     settings = asdict(base)
@@ -89,7 +93,9 @@ def search(config: Search) -> None:
             job = Job(config, tasks, trials.tracking_uri(), run.info.run_id, time.time())
             ENGINES[config.search.engine](job, optuna_study)
             speed = teacher_speed(ready, base)
-            outcome.conclude(config, optuna_study, ready, speed, HEADLINE.name, time.time() - job.began)
+            outcome.conclude(
+                config, optuna_study, ready, speed, HEADLINE.name, time.time() - job.began
+            )
             check_ended(study.counted(optuna_study), config.search.trials, job.began)
 
 
@@ -103,7 +109,9 @@ def check_ended(found: list[optuna.trial.FrozenTrial], wanted: int, began: float
         raise ValueError(f"{study.FAILURES} trials in a row have failed, the first: {failed}")
     missing = wanted - sum(trial.state.is_finished() for trial in found)
     if missing > 0:
-        raise ValueError(f"{missing} of {wanted} trials missing, as workers have died; allowed: the same command, which goes on")
+        raise ValueError(
+            f"{missing} of {wanted} trials missing, as workers have died; allowed: the same command, which goes on"
+        )
 
 
 def storage_of(config: Search) -> str:
@@ -130,8 +138,14 @@ def check_budgets(config: Search, base: Distill, rows: Rows, space: Space) -> No
     if not limits:
         return
     # Corners often describe the same student: measure each student once.
-    students = {key_of(asdict(own.student)): own for own in (cli.with_settings(base, settings) for settings in corners(space))}
-    found = [(own.student.name, costs_of(cost(rows, own, config.search.backend))) for own in students.values()]
+    students = {
+        key_of(asdict(own.student)): own
+        for own in (cli.with_settings(base, settings) for settings in corners(space))
+    }
+    found = [
+        (own.student.name, costs_of(cost(rows, own, config.search.backend)))
+        for own in students.values()
+    ]
     for name, limit in limits.items():
         student, costs = min(found, key=lambda pair: pair[1][name])
         if costs[name] > limit:
@@ -150,7 +164,9 @@ def taught(base: Distill, rows: Rows, report: Report) -> Ready:
     return ready
 
 
-def begin(config: Search, optuna_study: optuna.Study, space: Space, starts: list[dict[str, object]]) -> None:
+def begin(
+    config: Search, optuna_study: optuna.Study, space: Space, starts: list[dict[str, object]]
+) -> None:
     """Adds the trials of `search.start_from`, and enqueues `search.start` in a new study."""
     with study.locked(config.search):
         if config.search.start_from:
@@ -175,7 +191,9 @@ def forks_ready() -> None:
 def crew(job: Job, optuna_study: optuna.Study) -> None:
     """Starts the workers, shows the progress of the search, and stops the workers when it ends."""
     search, context = job.config.search, multiprocessing.get_context("forkserver")
-    workers: list[BaseProcess] = [context.Process(target=work, args=(job,)) for _ in range(search.workers)]
+    workers: list[BaseProcess] = [
+        context.Process(target=work, args=(job,)) for _ in range(search.workers)
+    ]
     try:
         for worker in workers:
             worker.start()
@@ -191,13 +209,23 @@ def crew(job: Job, optuna_study: optuna.Study) -> None:
         print(f"{lost} of {len(workers)} workers died", file=sys.stderr)
 
 
-def _show(told: Callable[[int, str, float], None], optuna_study: optuna.Study, config: Search) -> None:
+def _show(
+    told: Callable[[int, str, float], None], optuna_study: optuna.Study, config: Search
+) -> None:
     """Shows the number of finished trials, plus the finished fractions of the running ones."""
     found = study.counted(optuna_study)
     ended = [trial for trial in found if trial.state.is_finished()]
-    steps = [trial.user_attrs.get(study.PROGRESS, {}).get("scores", {}) for trial in found if not trial.state.is_finished()]
+    steps = [
+        trial.user_attrs.get(study.PROGRESS, {}).get("scores", {})
+        for trial in found
+        if not trial.state.is_finished()
+    ]
     parts = sum(min(1.0, max(map(int, scores), default=0) / config.train.steps) for scores in steps)
-    told(0, f"{len(ended)} of {config.search.trials} trials", min(len(ended) + parts, config.search.trials))
+    told(
+        0,
+        f"{len(ended)} of {config.search.trials} trials",
+        min(len(ended) + parts, config.search.trials),
+    )
 
 
 def _end(workers: list[BaseProcess]) -> None:

@@ -40,10 +40,24 @@ class RegistryConfig:
     """Alias that is moved to the new version, such as `champion`. Empty: no alias."""
 
     def __post_init__(self) -> None:
-        check(not re.search("[/:]", self.name), "registry.name", self.name, "a name without / and :")
-        check(self.name != "" or self.alias == "", "registry.alias", self.alias, "empty without registry.name")
-        plain = re.fullmatch(r"[\w-]*", self.alias) and not re.fullmatch(r"v\d+|latest", self.alias, re.IGNORECASE)
-        check(bool(plain), "registry.alias", self.alias, "letters, digits, _ and -; not a version's number or latest")
+        check(
+            not re.search("[/:]", self.name), "registry.name", self.name, "a name without / and :"
+        )
+        check(
+            self.name != "" or self.alias == "",
+            "registry.alias",
+            self.alias,
+            "empty without registry.name",
+        )
+        plain = re.fullmatch(r"[\w-]*", self.alias) and not re.fullmatch(
+            r"v\d+|latest", self.alias, re.IGNORECASE
+        )
+        check(
+            bool(plain),
+            "registry.alias",
+            self.alias,
+            "letters, digits, _ and -; not a version's number or latest",
+        )
 
 
 @dataclass(frozen=True)
@@ -62,13 +76,30 @@ class AblationConfig:
     def __post_init__(self) -> None:
         for name, settings in self.variants.items():
             valid = re.fullmatch(r"\w[\w .-]*", name) is not None
-            check(valid, "ablation.variants", name, "names of letters, digits, blanks and any of _ . -")
+            check(
+                valid,
+                "ablation.variants",
+                name,
+                "names of letters, digits, blanks and any of _ . -",
+            )
             for setting in settings:
                 known = setting.startswith(("data.", "teacher.", "student.", "loss.", "train."))
-                check(known, f"ablation.variants.{name}", setting, "dotted names of data, teacher, student, loss and train")
+                check(
+                    known,
+                    f"ablation.variants.{name}",
+                    setting,
+                    "dotted names of data, teacher, student, loss and train",
+                )
         check(len(self.seeds) > 0, "ablation.seeds", self.seeds, "at least one")
-        check(all(0 <= seed < 2**32 for seed in self.seeds), "ablation.seeds", self.seeds, "from 0 to 2**32 - 1")
-        check(len(set(self.seeds)) == len(self.seeds), "ablation.seeds", self.seeds, "each seed once")
+        check(
+            all(0 <= seed < 2**32 for seed in self.seeds),
+            "ablation.seeds",
+            self.seeds,
+            "from 0 to 2**32 - 1",
+        )
+        check(
+            len(set(self.seeds)) == len(self.seeds), "ablation.seeds", self.seeds, "each seed once"
+        )
 
 
 @dataclass(frozen=True)
@@ -97,7 +128,9 @@ def without_password(address: str) -> str:
 
     Covers both places where SQLAlchemy accepts a password: user:password@host and ?password=.
     """
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/]*):[^@]*@", r"\1:***@", address))
+    return re.sub(
+        r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/]*):[^@]*@", r"\1:***@", address)
+    )
 
 
 @dataclass(frozen=True)
@@ -164,22 +197,52 @@ class SearchConfig:
     """
 
     def __post_init__(self) -> None:
-        check(bool(re.fullmatch(r"[\w .-]+", self.study)), "search.study", self.study, "letters, digits, blanks and any of _ . -")
+        check(
+            bool(re.fullmatch(r"[\w .-]+", self.study)),
+            "search.study",
+            self.study,
+            "letters, digits, blanks and any of _ . -",
+        )
         # sqlite:///:memory: is not allowed: other processes cannot see a study in memory.
         known = re.match(r"sqlite:///[^:]|postgresql://.", self.storage) is not None
         check(
-            known, "search.storage", without_password(self.storage), "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
+            known,
+            "search.storage",
+            without_password(self.storage),
+            "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE",
         )
         for name in ("trials", "workers", "heartbeat_seconds"):
             check(getattr(self, name) > 0, f"search.{name}", getattr(self, name), "above 0")
-        check(self.objectives[:1] == ["quality"], "search.objectives", self.objectives, "quality first")
-        check(len(set(self.objectives)) == len(self.objectives), "search.objectives", self.objectives, "each once")
+        check(
+            self.objectives[:1] == ["quality"],
+            "search.objectives",
+            self.objectives,
+            "quality first",
+        )
+        check(
+            len(set(self.objectives)) == len(self.objectives),
+            "search.objectives",
+            self.objectives,
+            "each once",
+        )
         for name in ("budget_ms", "budget_parameters"):
             value = getattr(self, name)
-            check(value is None or 0 < value < float("inf"), f"search.{name}", value, "above 0, or null")
-        check(self.start_from != self.study, "search.start_from", self.start_from, "another study than search.study")
+            check(
+                value is None or 0 < value < float("inf"),
+                f"search.{name}",
+                value,
+                "above 0, or null",
+            )
+        check(
+            self.start_from != self.study,
+            "search.start_from",
+            self.start_from,
+            "another study than search.study",
+        )
         plain = self.engine == "processes" or not (self.start or self.start_from)
-        check(plain, "search.engine", self.engine, "processes, for search.start and search.start_from")
+        check(
+            plain, "search.engine", self.engine, "processes, for search.start and search.start_from"
+        )
 
 
 @dataclass(frozen=True)
@@ -199,10 +262,22 @@ class PromoteConfig:
     """
 
     def __post_init__(self) -> None:
-        check(self.budget_ms is None or self.budget_ms > 0, "promote.budget_ms", self.budget_ms, "above 0, or null")
+        check(
+            self.budget_ms is None or self.budget_ms > 0,
+            "promote.budget_ms",
+            self.budget_ms,
+            "above 0, or null",
+        )
         check(len(self.seeds) > 0, "promote.seeds", self.seeds, "at least one")
-        check(all(0 <= seed < 2**32 for seed in self.seeds), "promote.seeds", self.seeds, "from 0 to 2**32 - 1")
-        check(len(set(self.seeds)) == len(self.seeds), "promote.seeds", self.seeds, "each seed once")
+        check(
+            all(0 <= seed < 2**32 for seed in self.seeds),
+            "promote.seeds",
+            self.seeds,
+            "from 0 to 2**32 - 1",
+        )
+        check(
+            len(set(self.seeds)) == len(self.seeds), "promote.seeds", self.seeds, "each seed once"
+        )
 
 
 @dataclass(frozen=True)
@@ -239,8 +314,18 @@ class LabelConfig:
 
     def __post_init__(self) -> None:
         one_file = self.output == "" or self.output.endswith(".parquet")
-        check(one_file or not self.logits, "label.output", self.output, "a file that ends in .parquet, for label.logits=true")
-        check(self.master != "", "label.master", self.master, "local[*], local[N] or the address of a cluster's master")
+        check(
+            one_file or not self.logits,
+            "label.output",
+            self.output,
+            "a file that ends in .parquet, for label.logits=true",
+        )
+        check(
+            self.master != "",
+            "label.master",
+            self.master,
+            "local[*], local[N] or the address of a cluster's master",
+        )
 
 
 @dataclass(frozen=True)
@@ -256,7 +341,9 @@ class Command:
         Settings that the command does not have get their defaults. Raises ValueError if settings
         contradict each other.
         """
-        own = {name: getattr(self, name) for name in Config.__dataclass_fields__ if hasattr(self, name)}
+        own = {
+            name: getattr(self, name) for name in Config.__dataclass_fields__ if hasattr(self, name)
+        }
         # A command without speed settings measures no speed, so the default speed.length must not
         # conflict with a smaller data.max_length.
         if isinstance(data := own.get("data"), DataConfig) and "speed" not in own:
@@ -269,7 +356,10 @@ class Command:
         Null learning rates are replaced by their defaults, and passwords are removed.
         """
         core = resolved(self.core())
-        return replace(self, **{name: getattr(core, name) for name in ("teacher", "train") if hasattr(self, name)})
+        return replace(
+            self,
+            **{name: getattr(core, name) for name in ("teacher", "train") if hasattr(self, name)},
+        )
 
 
 @dataclass(frozen=True)
@@ -318,7 +408,9 @@ class Finetune(Command):
 
     def shown(self) -> Self:
         """See Command.shown."""
-        return replace(super().shown(), finetune=replace(self.finetune, train=finetuned(self.finetune.train)))
+        return replace(
+            super().shown(), finetune=replace(self.finetune, train=finetuned(self.finetune.train))
+        )
 
 
 @dataclass(frozen=True)
@@ -366,7 +458,10 @@ class Ablation(Command):
 
         Trials train no hard-label twin; a variant with loss.hard_weight=1 can take its place.
         """
-        untimed = {"speed": SpeedConfig(length=self.speed.length, seconds=0), "export": ExportConfig(backends=[])}
+        untimed = {
+            "speed": SpeedConfig(length=self.speed.length, seconds=0),
+            "export": ExportConfig(backends=[]),
+        }
         return super().core(**untimed | {"baseline": False} | changes)
 
 
@@ -395,11 +490,16 @@ class Search(Command):
         and size of a trial are measured before its training.
         """
         export = ExportConfig(backends=[], weight_range=self.export.weight_range)
-        return super().core(**{"threads": self.threads or 1, "baseline": False, "export": export} | changes)
+        return super().core(
+            **{"threads": self.threads or 1, "baseline": False, "export": export} | changes
+        )
 
     def shown(self) -> Self:
         """See Command.shown."""
-        return replace(super().shown(), search=replace(self.search, storage=without_password(self.search.storage)))
+        return replace(
+            super().shown(),
+            search=replace(self.search, storage=without_password(self.search.storage)),
+        )
 
 
 @dataclass(frozen=True)

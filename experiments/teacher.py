@@ -21,7 +21,11 @@ from mkd import names, pipeline
 def refine(config: Teacher) -> None:
     """Refines one teacher as an MLflow run."""
     teacher = config.teacher
-    source = Path(teacher.checkpoint).name if teacher.checkpoint else f"{teacher.layers}x{teacher.hidden} from scratch"
+    source = (
+        Path(teacher.checkpoint).name
+        if teacher.checkpoint
+        else f"{teacher.layers}x{teacher.hidden} from scratch"
+    )
     name = f"teacher {source} {num_tasks(config.data)}"
     record.record(config, names.KIND_TEACHER, name, partial(pipeline.run_teacher, config.core()))
 

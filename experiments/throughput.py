@@ -29,13 +29,25 @@ def measure(config: Throughput) -> None:
         for t in found.timings
     ]  # fmt: skip
     print("\n".join(markdown([header, *body])))
-    print(f"\nthe teacher's one pass over the rows: {found.rows / found.teacher.cpu:,.0f} rows / CPU s")
+    print(
+        f"\nthe teacher's one pass over the rows: {found.rows / found.teacher.cpu:,.0f} rows / CPU s"
+    )
     ratios = {
-        f"ratio_to_plain{suffix}": {t.student: t.ratio for t in found.timings if t.loop == f"mkd, {precision}"}
-        for suffix, precision in (("", config.train.precision), ("_float32", "float32"), ("_bfloat16", "bfloat16"))
+        f"ratio_to_plain{suffix}": {
+            t.student: t.ratio for t in found.timings if t.loop == f"mkd, {precision}"
+        }
+        for suffix, precision in (
+            ("", config.train.precision),
+            ("_float32", "float32"),
+            ("_bfloat16", "bfloat16"),
+        )
     }
     rows = [t._asdict() | {"seconds": t.seconds._asdict()} for t in found.timings]
-    print(json.dumps(ratios | {"rows": found.rows, "teacher": found.teacher._asdict(), "timings": rows}))
+    print(
+        json.dumps(
+            ratios | {"rows": found.rows, "teacher": found.teacher._asdict(), "timings": rows}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -39,8 +39,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folder", help="the exported student")
     parser.add_argument("--task", required=True)
     parser.add_argument("--input", default="-", help="the file to read; -: standard input")
-    parser.add_argument("--format", choices=("tsv", "jsonl"), help="of input and output; else by the file's ending, or tsv")
-    parser.add_argument("--threads", type=int, default=0, help="0: OMP_NUM_THREADS, or as many as it may use")
+    parser.add_argument(
+        "--format",
+        choices=("tsv", "jsonl"),
+        help="of input and output; else by the file's ending, or tsv",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=0, help="0: OMP_NUM_THREADS, or as many as it may use"
+    )
     given = parser.parse_args(argv)
     form = given.format or ("jsonl" if given.input.endswith((".jsonl", ".ndjson")) else "tsv")
     try:
@@ -95,14 +101,19 @@ def _parsed(line: str, form: str, pair: bool) -> tuple[Any, str | None]:
     except (ValueError, RecursionError) as error:
         return None, f"no JSON: {error}"
     if not isinstance(row, dict):
-        return None, f"{kind_of(row)}; allowed: an object with {'text and text_pair' if pair else 'text'}"
+        return (
+            None,
+            f"{kind_of(row)}; allowed: an object with {'text and text_pair' if pair else 'text'}",
+        )
     return (row.get("text"), row.get("text_pair")) if pair else row.get("text"), None
 
 
 def _line(prediction: Prediction, form: str) -> str:
     if form == "tsv":
         error = [] if prediction.error is None else [prediction.error]
-        return "\t".join([prediction.label, "" if error else f"{prediction.score:.6g}", *error]) + "\n"
+        return (
+            "\t".join([prediction.label, "" if error else f"{prediction.score:.6g}", *error]) + "\n"
+        )
     row = prediction._asdict() | ({"score": None} if prediction.error else {})
     return json.dumps(row, ensure_ascii=False) + "\n"
 

@@ -39,9 +39,19 @@ class DemoConfig:
 
     def __post_init__(self) -> None:
         check(self.train_rows > 0, "data.demo.train_rows", self.train_rows, "above 0")
-        check(self.unlabelled_rows >= 0, "data.demo.unlabelled_rows", self.unlabelled_rows, "0 or more")
+        check(
+            self.unlabelled_rows >= 0,
+            "data.demo.unlabelled_rows",
+            self.unlabelled_rows,
+            "0 or more",
+        )
         check(self.dev_rows > 0, "data.demo.dev_rows", self.dev_rows, "above 0")
-        check(0 <= self.label_noise < 1, "data.demo.label_noise", self.label_noise, "from 0 to below 1")
+        check(
+            0 <= self.label_noise < 1,
+            "data.demo.label_noise",
+            self.label_noise,
+            "from 0 to below 1",
+        )
 
 
 @dataclass(frozen=True)
@@ -67,8 +77,18 @@ class TransferConfig:
     """Whether the first line of a CSV or TSV file is a header. Must be true for other formats."""
 
     def __post_init__(self) -> None:
-        check(len(self.text) in (1, 2), "data.transfer.text", self.text, "one column, or two for pairs")
-        check(len(set(self.tasks)) == len(self.tasks), "data.transfer.tasks", self.tasks, "each task once")
+        check(
+            len(self.text) in (1, 2),
+            "data.transfer.text",
+            self.text,
+            "one column, or two for pairs",
+        )
+        check(
+            len(set(self.tasks)) == len(self.tasks),
+            "data.transfer.tasks",
+            self.tasks,
+            "each task once",
+        )
 
 
 @dataclass(frozen=True)
@@ -111,12 +131,25 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         check(self.multiple >= 0, "data.augment.multiple", self.multiple, "0 or more")
         for name in ("mask", "replace", "ngram"):
-            check(0 <= getattr(self, name) <= 1, f"data.augment.{name}", getattr(self, name), "from 0 to 1")
+            check(
+                0 <= getattr(self, name) <= 1,
+                f"data.augment.{name}",
+                getattr(self, name),
+                "from 0 to 1",
+            )
         check(
-            self.mask + self.replace <= 1, "data.augment.replace", self.replace, f"at most 1 less data.augment.mask={self.mask}"
+            self.mask + self.replace <= 1,
+            "data.augment.replace",
+            self.replace,
+            f"at most 1 less data.augment.mask={self.mask}",
         )
         some = self.mask + self.replace + self.ngram > 0
-        check(some or self.multiple == 0, "data.augment.multiple", self.multiple, "0 unless mask, replace or ngram is above 0")
+        check(
+            some or self.multiple == 0,
+            "data.augment.multiple",
+            self.multiple,
+            "0 unless mask, replace or ngram is above 0",
+        )
         for name in ("longest", "neighbours"):
             check(getattr(self, name) > 0, f"data.augment.{name}", getattr(self, name), "above 0")
         check(
@@ -160,11 +193,26 @@ class DataConfig:
     demo: DemoConfig = field(default_factory=DemoConfig)
 
     def __post_init__(self) -> None:
-        check(self.source == "demo" or self.path != "", "data.path", self.path, f"a path or name, for data.source={self.source}")
-        check(self.source != "demo" or self.path == "", "data.path", self.path, "empty for data.source=demo")
+        check(
+            self.source == "demo" or self.path != "",
+            "data.path",
+            self.path,
+            f"a path or name, for data.source={self.source}",
+        )
+        check(
+            self.source != "demo" or self.path == "",
+            "data.path",
+            self.path,
+            "empty for data.source=demo",
+        )
         check(len(set(self.tasks)) == len(self.tasks), "data.tasks", self.tasks, "each task once")
         check(self.max_length >= 8, "data.max_length", self.max_length, "8 or more")
-        check(0 < self.selection_fraction < 1, "data.selection_fraction", self.selection_fraction, "between 0 and 1")
+        check(
+            0 < self.selection_fraction < 1,
+            "data.selection_fraction",
+            self.selection_fraction,
+            "between 0 and 1",
+        )
         check(self.selection_rows > 0, "data.selection_rows", self.selection_rows, "above 0")
 
 
@@ -194,9 +242,19 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         for name in ("alpha", "alpha_end"):
             value = getattr(self, name)
-            check(value is None or abs(value) < float("inf"), f"sampling.{name}", value, "a finite number")
+            check(
+                value is None or abs(value) < float("inf"),
+                f"sampling.{name}",
+                value,
+                "a finite number",
+            )
         random = self.order == "random"
-        check(random or not self.weights, "sampling.weights", self.weights, f"empty for sampling.order={self.order}")
+        check(
+            random or not self.weights,
+            "sampling.weights",
+            self.weights,
+            f"empty for sampling.order={self.order}",
+        )
         free = random and not self.weights
         check(
             free or self.alpha_end is None,
@@ -206,7 +264,12 @@ class SamplingConfig:
         )
         for task, weight in self.weights.items():
             check(0 <= weight < float("inf"), f"sampling.weights.{task}", weight, "0 or more")
-        check(not self.weights or sum(self.weights.values()) > 0, "sampling.weights", self.weights, "at least one above 0")
+        check(
+            not self.weights or sum(self.weights.values()) > 0,
+            "sampling.weights",
+            self.weights,
+            "at least one above 0",
+        )
 
 
 @dataclass(frozen=True)
@@ -255,9 +318,16 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "clip", "eval_every"):
-            check(0 < getattr(self, name) < float("inf"), f"train.{name}", getattr(self, name), "above 0")
+            check(
+                0 < getattr(self, name) < float("inf"),
+                f"train.{name}",
+                getattr(self, name),
+                "above 0",
+            )
         rate = self.learning_rate
-        check(rate is None or 0 < rate < float("inf"), "train.learning_rate", rate, "above 0, or null")
+        check(
+            rate is None or 0 < rate < float("inf"), "train.learning_rate", rate, "above 0, or null"
+        )
         check(0 <= self.warmup <= 1, "train.warmup", self.warmup, "from 0 to 1")
         check(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
         check(self.patience >= 0, "train.patience", self.patience, "0 or more")
@@ -297,19 +367,31 @@ class TeacherConfig:
     mean: Literal["logits", "probabilities"] = "logits"
     """What is averaged over several sources of a task. For regression, scores are averaged."""
     train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(steps=3000, eval_every=500, sampling=SamplingConfig(alpha=0.5))
+        default_factory=lambda: TrainConfig(
+            steps=3000, eval_every=500, sampling=SamplingConfig(alpha=0.5)
+        )
     )
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "heads"):
             check(getattr(self, name) > 0, f"teacher.{name}", getattr(self, name), "above 0")
-        check(self.hidden % self.heads == 0, "teacher.hidden", self.hidden, f"a multiple of teacher.heads={self.heads}")
+        check(
+            self.hidden % self.heads == 0,
+            "teacher.hidden",
+            self.hidden,
+            f"a multiple of teacher.heads={self.heads}",
+        )
         check(self.vocabulary >= 100, "teacher.vocabulary", self.vocabulary, "100 or more")
         for task, names in self.sources.items():
             valid = 0 < len(set(names)) == len(names) and "" not in names
             check(valid, f"teacher.sources.{task}", names, "one source or more, each once")
         several = any(len(names) > 1 for names in self.sources.values())
-        check(self.mean == "logits" or several, "teacher.mean", self.mean, "logits, where no task has several teacher.sources")
+        check(
+            self.mean == "logits" or several,
+            "teacher.mean",
+            self.mean,
+            "logits, where no task has several teacher.sources",
+        )
         check(0 <= self.dropout < 1, "teacher.dropout", self.dropout, "from 0 to below 1")
 
 
@@ -377,7 +459,9 @@ class StudentConfig:
         if self.kind == "bilstm":
             size = f"{self.hidden}" if self.attention else f"{self.hidden}-max"
         embedding = f"-e{self.embedding_width}" if self.embedding_width != self.hidden else ""
-        return f"{self.kind}-{size}{embedding}" + (f"-min{self.min_count}" if self.min_count else "")
+        return f"{self.kind}-{size}{embedding}" + (
+            f"-min{self.min_count}" if self.min_count else ""
+        )
 
     @property
     def embedding_width(self) -> int:
@@ -390,12 +474,30 @@ class StudentConfig:
         for name in ("embedding", "min_count"):
             check(getattr(self, name) >= 0, f"student.{name}", getattr(self, name), "0 or more")
         if self.kind == "transformer":
-            check(self.hidden % self.heads == 0, "student.hidden", self.hidden, f"a multiple of student.heads={self.heads}")
-            check(not self.keep or self.init != "", "student.keep", self.keep, "empty unless student.init names a checkpoint")
             check(
-                not self.keep or len(self.keep) == self.layers, "student.keep", self.keep, f"student.layers={self.layers} layers"
+                self.hidden % self.heads == 0,
+                "student.hidden",
+                self.hidden,
+                f"a multiple of student.heads={self.heads}",
             )
-            check(all(layer >= 0 for layer in self.keep), "student.keep", self.keep, "layer numbers from 0")
+            check(
+                not self.keep or self.init != "",
+                "student.keep",
+                self.keep,
+                "empty unless student.init names a checkpoint",
+            )
+            check(
+                not self.keep or len(self.keep) == self.layers,
+                "student.keep",
+                self.keep,
+                f"student.layers={self.layers} layers",
+            )
+            check(
+                all(layer >= 0 for layer in self.keep),
+                "student.keep",
+                self.keep,
+                "layer numbers from 0",
+            )
             check(
                 self.init == "" or self.embedding_width == self.hidden,
                 "student.embedding",
@@ -434,7 +536,12 @@ class MatchConfig:
 
     def __post_init__(self) -> None:
         check(0 <= self.weight < float("inf"), "loss.match.weight", self.weight, "0 or more")
-        check(len(self.teacher_layers) > 0, "loss.match.teacher_layers", self.teacher_layers, "at least one layer")
+        check(
+            len(self.teacher_layers) > 0,
+            "loss.match.teacher_layers",
+            self.teacher_layers,
+            "at least one layer",
+        )
         check(
             len(self.student_layers) == len(self.teacher_layers),
             "loss.match.student_layers",
@@ -484,20 +591,41 @@ class LossConfig:
     @property
     def name(self) -> str:
         """Name of the loss, as shown in run names: `kl T=4`, `mse`, `sse` or `hard labels`."""
-        return "hard labels" if self.from_labels_alone else f"kl T={self.temperature:g}" if self.kind == "kl" else self.kind
+        return (
+            "hard labels"
+            if self.from_labels_alone
+            else f"kl T={self.temperature:g}"
+            if self.kind == "kl"
+            else self.kind
+        )
 
     def __post_init__(self) -> None:
         check(0 < self.temperature < float("inf"), "loss.temperature", self.temperature, "above 0")
-        check(self.kind == "kl" or self.temperature == 1.0, "loss.temperature", self.temperature, "1 unless loss.kind=kl")
+        check(
+            self.kind == "kl" or self.temperature == 1.0,
+            "loss.temperature",
+            self.temperature,
+            "1 unless loss.kind=kl",
+        )
         check(0 <= self.hard_weight <= 1, "loss.hard_weight", self.hard_weight, "from 0 to 1")
         end = self.hard_weight_end
         check(end is None or 0 <= end <= 1, "loss.hard_weight_end", end, "from 0 to 1, or null")
         for task, weight in self.task_weights.items():
             check(0 < weight < float("inf"), f"loss.task_weights.{task}", weight, "above 0")
         fixed = self.balance == "fixed"
-        check(fixed or not self.task_weights, "loss.task_weights", self.task_weights, "empty for loss.balance=uncertainty")
+        check(
+            fixed or not self.task_weights,
+            "loss.task_weights",
+            self.task_weights,
+            "empty for loss.balance=uncertainty",
+        )
         taught = self.match.weight == 0 or not self.from_labels_alone
-        check(taught, "loss.match.weight", self.match.weight, "0 for loss.hard_weight=1, which needs no teacher")
+        check(
+            taught,
+            "loss.match.weight",
+            self.match.weight,
+            "0 for loss.hard_weight=1, which needs no teacher",
+        )
 
 
 @dataclass(frozen=True)
@@ -591,9 +719,19 @@ class ExportConfig(Int8Config):
     """Whether to write a torch.export program too, as student.pt2 in the student's folder."""
 
     def __post_init__(self) -> None:
-        check(len(set(self.backends)) == len(self.backends), "export.backends", self.backends, "each backend once")
+        check(
+            len(set(self.backends)) == len(self.backends),
+            "export.backends",
+            self.backends,
+            "each backend once",
+        )
         made_of_it = "onnx" in self.backends or not self.backends
-        check(made_of_it, "export.backends", self.backends, "onnx with the others, which are made of it")
+        check(
+            made_of_it,
+            "export.backends",
+            self.backends,
+            "onnx with the others, which are made of it",
+        )
         check(0 <= self.max_loss < float("inf"), "export.max_loss", self.max_loss, "0 or more")
 
 
@@ -680,13 +818,33 @@ class Config:
     def __post_init__(self) -> None:
         check(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2**32 - 1")
         check(self.threads >= 0, "threads", self.threads, "0 or more")
-        check(0 <= self.checkpoint_seconds < float("inf"), "checkpoint_seconds", self.checkpoint_seconds, "0 or more")
+        check(
+            0 <= self.checkpoint_seconds < float("inf"),
+            "checkpoint_seconds",
+            self.checkpoint_seconds,
+            "0 or more",
+        )
         for task in self.teacher.sources if self.data.tasks else ():
-            check(task in self.data.tasks, "teacher.sources", task, f"the tasks of data.tasks={self.data.tasks}")
+            check(
+                task in self.data.tasks,
+                "teacher.sources",
+                task,
+                f"the tasks of data.tasks={self.data.tasks}",
+            )
         timed = self.speed.seconds > 0 or not self.export.backends
-        check(timed, "speed.seconds", self.speed.seconds, "above 0 with export.backends, of which the fastest is logged")
+        check(
+            timed,
+            "speed.seconds",
+            self.speed.seconds,
+            "above 0 with export.backends, of which the fastest is logged",
+        )
         length = self.speed.length
-        check(length <= self.data.max_length, "speed.length", length, f"at most data.max_length={self.data.max_length}")
+        check(
+            length <= self.data.max_length,
+            "speed.length",
+            length,
+            f"at most data.max_length={self.data.max_length}",
+        )
 
     @property
     def stores(self) -> Stores:

@@ -18,7 +18,15 @@ from mkd import names, precision, processes
 from mkd.augmentation.augment import augmented
 from mkd.config import Config, LossConfig, MatchConfig, SamplingConfig, StudentConfig
 from mkd.evaluation.remarks import reading, weak_students
-from mkd.evaluation.scoring import answers, dev_logits, eager, majority, predict, quality, selection_scores
+from mkd.evaluation.scoring import (
+    answers,
+    dev_logits,
+    eager,
+    majority,
+    predict,
+    quality,
+    selection_scores,
+)
 from mkd.evaluation.speed import hardware, size_metrics, within
 from mkd.export.backends import Trained, Wanted, offered
 from mkd.rates import resolved
@@ -62,22 +70,39 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
     tokenizer = tokenizer_of(config.teacher, config.stores.root, tasks)
     tasks = refined_tasks(config.teacher, tasks)
     if not tasks:
-        raise ValueError("teacher.sources names others for all tasks; allowed: at least one task for the refined teacher")
+        raise ValueError(
+            "teacher.sources names others for all tasks; allowed: at least one task for the refined teacher"
+        )
     config = replace(config, teacher=replace(config.teacher, sources={}, mean="logits"))
     side = read_side(config.stores, tasks, tokenizer, device, "teacher", report)
-    check_architectures(config, None, fresh_teacher(config.teacher, config.data.max_length, side.datas, tokenizer))
+    check_architectures(
+        config, None, fresh_teacher(config.teacher, config.data.max_length, side.datas, tokenizer)
+    )
     teacher = make_teacher(config, tasks, side, side, report)
     assert teacher.refined is not None, "every task has the refined teacher"
     model = teacher.refined.model
     save(model, side.tokenizer, folder / MODEL)
     infer, layout = eager(model, teacher.refined.precision), teacher.refined.layout
-    weak = [weakness(d, teacher.name, predict(infer, d.train, d.selection_rows, d.name, layout)) for d in side.datas]
+    weak = [
+        weakness(d, teacher.name, predict(infer, d.train, d.selection_rows, d.name, layout))
+        for d in side.datas
+    ]
     read = reading(side.datas, side.tokenizer, layout)
-    metrics = teacher.metrics | size_metrics(model, folder / MODEL, config.speed.length) | read.metrics
+    metrics = (
+        teacher.metrics | size_metrics(model, folder / MODEL, config.speed.length) | read.metrics
+    )
     trained = Trained(model, side, layout, dev_logits(eager(model), side.datas, layout))
-    found = offered(Wanted(config.export, config.speed, config.threads), trained, tasks, None, folder, report)
-    notes = [note for note in [*weak, padding_note(model, teacher.name)] if note] + found.notes + read.notes
-    return result(metrics | found.metrics, tasks, side.datas, notes, "", teacher, folder / MODEL, found.folder)
+    found = offered(
+        Wanted(config.export, config.speed, config.threads), trained, tasks, None, folder, report
+    )
+    notes = (
+        [note for note in [*weak, padding_note(model, teacher.name)] if note]
+        + found.notes
+        + read.notes
+    )
+    return result(
+        metrics | found.metrics, tasks, side.datas, notes, "", teacher, folder / MODEL, found.folder
+    )
 
 
 class Rows(NamedTuple):
@@ -122,7 +147,14 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     (config, tasks, _, side, _), teacher = ready
     targets = soft_targets(config.loss, config.stores.root, side, teacher, report)
     begun = time.perf_counter()
-    student = distil(config, side, targets, teacher, phase(report, "", names.PHASE_STUDENT), folder / "student.safetensors")
+    student = distil(
+        config,
+        side,
+        targets,
+        teacher,
+        phase(report, "", names.PHASE_STUDENT),
+        folder / "student.safetensors",
+    )
     # Measuring speed must not dominate a short run, so its time limit depends on the training time.
     speed = within(config.speed, time.perf_counter() - begun)
     save(student, side.tokenizer, folder / MODEL)
@@ -135,19 +167,36 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
     if config.baseline and targets is not None:
         alone = replace(config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig())
         twins = phase(report, names.BASELINE, names.BASELINE + names.PHASE_STUDENT)
-        twin = distil(replace(config, loss=alone), side, None, teacher, twins, folder / "baseline.safetensors")
-        metrics |= names.of(names.BASELINE, quality(side.datas, dev_logits(eager(twin), side.datas, layout)))
+        twin = distil(
+            replace(config, loss=alone), side, None, teacher, twins, folder / "baseline.safetensors"
+        )
+        metrics |= names.of(
+            names.BASELINE, quality(side.datas, dev_logits(eager(twin), side.datas, layout))
+        )
     wanted = Wanted(config.export, speed, config.threads)
     found = offered(wanted, Trained(student, side, layout, dev), tasks, teacher, folder, report)
     read = reading(side.datas, side.tokenizer, layout)
-    metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics | read.metrics
+    metrics |= (
+        size_metrics(student, folder / MODEL, config.speed.length) | found.metrics | read.metrics
+    )
     weak = weak_teachers(side, teacher, targets) + weak_students(side.datas, dev)
-    padded = padding_notes(student if config.student.init else None, teacher if config.teacher.checkpoint else None)
+    padded = padding_notes(
+        student if config.student.init else None, teacher if config.teacher.checkpoint else None
+    )
     notes = weak + padded + found.notes + read.notes
     made = result(
-        metrics, tasks, learnt_from(side, config.whole), notes, config.student.name, teacher, folder / MODEL, found.folder
+        metrics,
+        tasks,
+        learnt_from(side, config.whole),
+        notes,
+        config.student.name,
+        teacher,
+        folder / MODEL,
+        found.folder,
     )
-    return made._replace(predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev))
+    return made._replace(
+        predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev)
+    )
 
 
 def prepared(config: Config, report: Report = silent) -> Ready:
@@ -176,9 +225,22 @@ def read(config: Config, report: Report = silent) -> Rows:
     stores, settings = config.stores, config.teacher
     tasks = augmented(stores, tasks, phase(report, "", "augmentation"))
     refined = refined_tasks(settings, tasks) if needed(config.loss, config.student) else []
-    taught = read_side(stores, refined, tokenizer_of(settings, stores.root, tasks), device, "teacher", report)
-    side = read_side(stores, tasks, _student_tokenizer(config.student, taught.tokenizer), device, "student", report)
-    fresh = fresh_teacher(settings, config.data.max_length, taught.datas, taught.tokenizer) if taught.datas else None
+    taught = read_side(
+        stores, refined, tokenizer_of(settings, stores.root, tasks), device, "teacher", report
+    )
+    side = read_side(
+        stores,
+        tasks,
+        _student_tokenizer(config.student, taught.tokenizer),
+        device,
+        "student",
+        report,
+    )
+    fresh = (
+        fresh_teacher(settings, config.data.max_length, taught.datas, taught.tokenizer)
+        if taught.datas
+        else None
+    )
     return Rows(config, tasks, taught, side, fresh)
 
 
@@ -187,7 +249,11 @@ def taught_by(config: Config, rows: Rows, report: Report = silent) -> Teacher | 
 
     It is refined now unless it is in the cache.
     """
-    return make_teacher(config, rows.tasks, rows.taught, rows.side, report) if needed(config.loss, config.student) else None
+    return (
+        make_teacher(config, rows.tasks, rows.taught, rows.side, report)
+        if needed(config.loss, config.student)
+        else None
+    )
 
 
 def scores(ready: Ready, dev: dict[tuple[str, str], np.ndarray]) -> dict[str, float]:
@@ -231,7 +297,9 @@ def prepare(config: Config) -> torch.device:
     for name, train_config in (("train", config.train), ("teacher.train", config.teacher.train)):
         precision.check(train_config, name)
         if train_config.lazy and processes.count() > 1 and kind == "cuda":
-            raise ValueError(f"{name}.lazy is true; allowed on several GPUs: false, as they cannot add up sparse gradients")
+            raise ValueError(
+                f"{name}.lazy is true; allowed on several GPUs: false, as they cannot add up sparse gradients"
+            )
     return processes.device_of(kind)
 
 
@@ -241,7 +309,9 @@ def check_names(datas: list[TaskData], sampling: SamplingConfig, loss: LossConfi
     check_task_weights([data.name for data in datas], loss)
 
 
-def check_architectures(config: Config, student: Student | None, teacher: TransformerStudent | None) -> None:
+def check_architectures(
+    config: Config, student: Student | None, teacher: TransformerStudent | None
+) -> None:
     """Raises ValueError if a model from a checkpoint cannot make a training step of this run.
 
     student, teacher: the models before training.
@@ -263,14 +333,18 @@ def padding_notes(student: Student | None, teacher: Teacher | None) -> list[str]
     return [note for note in found if note]
 
 
-def new_student(settings: StudentConfig, max_length: int, side: Side, teacher: TransformerStudent | None) -> Student:
+def new_student(
+    settings: StudentConfig, max_length: int, side: Side, teacher: TransformerStudent | None
+) -> Student:
     """Returns the untrained student, initialised from student.init. The teacher does not change."""
     encoder: PreTrainedModel | None = None
     if settings.init == "teacher":
         assert teacher is not None, "for_tasks() has refused it"
         encoder = copy.deepcopy(teacher.encoder)
     elif settings.init:
-        encoder = pretrained.load_encoder(pretrained.resolve(settings.init, "student.init"), "student.init")
+        encoder = pretrained.load_encoder(
+            pretrained.resolve(settings.init, "student.init"), "student.init"
+        )
     student = make_student(settings, side.datas, len(side.tokenizer), max_length, encoder)
     if settings.min_count:
         rows = input_table(student).num_embeddings
@@ -279,7 +353,12 @@ def new_student(settings: StudentConfig, max_length: int, side: Side, teacher: T
 
 
 def distil(
-    config: Config, side: Side, targets: list[Target] | None, teacher: Teacher | None, report: Report, file: Path
+    config: Config,
+    side: Side,
+    targets: list[Target] | None,
+    teacher: Teacher | None,
+    report: Report,
+    file: Path,
 ) -> Student:
     """Trains a student jointly on all tasks and returns it.
 
@@ -288,17 +367,28 @@ def distil(
     """
     torch.manual_seed(config.seed)
     refined = None if teacher is None else teacher.refined
-    student = new_student(config.student, config.data.max_length, side, None if refined is None else refined.model)
-    return trained(config, student, side, targets, report, checkpoint_of(config, side, teacher, file))
+    student = new_student(
+        config.student, config.data.max_length, side, None if refined is None else refined.model
+    )
+    return trained(
+        config, student, side, targets, report, checkpoint_of(config, side, teacher, file)
+    )
 
 
-def checkpoint_of(config: Config, side: Side, teacher: Teacher | None, file: Path, start: str = "") -> Checkpoint:
+def checkpoint_of(
+    config: Config, side: Side, teacher: Teacher | None, file: Path, start: str = ""
+) -> Checkpoint:
     """Returns the checkpoint of a training with these settings, rows and teacher.
 
     start: fingerprint of the model that is fine-tuned. Empty: a new model.
     """
     rows = {data.name: data.train.fingerprint for data in side.datas}
-    of = {"rows": rows, "selection": carving.VERSION, "teacher": "" if teacher is None else teacher.key, "start": start}
+    of = {
+        "rows": rows,
+        "selection": carving.VERSION,
+        "teacher": "" if teacher is None else teacher.key,
+        "start": start,
+    }
     settings = deciding(asdict(resolved(config)))
     named = {"contents": contents(config.teacher, config.student, config.data)}
     return Checkpoint(file, settings | of | named, config.checkpoint_seconds)
@@ -322,12 +412,24 @@ def trained(
     if targets is None:
         sources = [Source(data, labelled(data), None) for data in datas]
     else:
-        sources = [Source(data, data.train_rows, *target) for data, target in zip(datas, targets, strict=True)]
+        sources = [
+            Source(data, data.train_rows, *target)
+            for data, target in zip(datas, targets, strict=True)
+        ]
     # With `whole` the selection rows are trained on, so their scores must not choose the best step:
     # the only evaluation is at the last step, whose weights are therefore kept.
-    how = replace(config.train, eval_every=config.train.steps, patience=0) if config.whole else config.train
+    how = (
+        replace(config.train, eval_every=config.train.steps, patience=0)
+        if config.whole
+        else config.train
+    )
 
-    fit(student, Lesson(sources, side.datas, layout, config.loss, how, config.seed), report, checkpoint)
+    fit(
+        student,
+        Lesson(sources, side.datas, layout, config.loss, how, config.seed),
+        report,
+        checkpoint,
+    )
     student.train(False)
     return student
 
@@ -343,7 +445,9 @@ def with_all_rows(data: TaskData) -> TaskData:
     return data._replace(train_rows=rows, selection_rows=data.selection_rows[:0])
 
 
-def _student_tokenizer(student: StudentConfig, teachers_own: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+def _student_tokenizer(
+    student: StudentConfig, teachers_own: PreTrainedTokenizerBase
+) -> PreTrainedTokenizerBase:
     """Returns the tokenizer of student.tokenizer, else of student.init, else of the teacher.
 
     Raises ValueError if the tokenizer does not match the embeddings of student.init.
@@ -354,7 +458,9 @@ def _student_tokenizer(student: StudentConfig, teachers_own: PreTrainedTokenizer
         own = pretrained.load_tokenizer(pretrained.resolve(init, "student.init"), "student.init")
     if not name:
         return own
-    tokenizer = pretrained.load_tokenizer(pretrained.resolve(name, "student.tokenizer"), "student.tokenizer")
+    tokenizer = pretrained.load_tokenizer(
+        pretrained.resolve(name, "student.tokenizer"), "student.tokenizer"
+    )
     if init and tokenizer_fingerprint(tokenizer) != tokenizer_fingerprint(own):
         raise ValueError(
             f"student.tokenizer is {name!r}; allowed: that of student.init={init}, whose embeddings are by its tokens"
@@ -383,7 +489,10 @@ def result(
     for data in datas:
         if data.found is not None:
             notes.append(f"{data.name}: {carving.told(data.found, len(data.selection_rows))}")
-            metrics = metrics | {names.data(data.name, what): value for what, value in carving.metrics(data.found).items()}
+            metrics = metrics | {
+                names.data(data.name, what): value
+                for what, value in carving.metrics(data.found).items()
+            }
     name, key = ("", "") if teacher is None else (teacher.name, teacher.key)
     return Result(metrics, datasets, notes, hardware(), student, name, key, str(folder), exported)
 
@@ -392,5 +501,18 @@ def _dataset(task: Task, data: TaskData) -> Dataset:
     unlabelled = int(np.isnan(data.train.labels[data.train_rows]).sum())
     dev_rows = sum(len(store.labels) for store in data.dev.values())
     train = joined(task.train, *task.added) if task.added else task.train
-    fingerprint = key_of({"train": train.fingerprint, "dev": {name: split.fingerprint for name, split in task.dev.items()}})
-    return Dataset(task.name, train.source, fingerprint, len(data.train_rows), unlabelled, len(data.selection_rows), dev_rows)
+    fingerprint = key_of(
+        {
+            "train": train.fingerprint,
+            "dev": {name: split.fingerprint for name, split in task.dev.items()},
+        }
+    )
+    return Dataset(
+        task.name,
+        train.source,
+        fingerprint,
+        len(data.train_rows),
+        unlabelled,
+        len(data.selection_rows),
+        dev_rows,
+    )

@@ -37,7 +37,9 @@ FOLDER, FILE = "precision", "speedup.json"
 Settings = TypeVar("Settings")
 
 
-def chosen(settings: Settings, config: Config, told: Callable[[str], object] = lambda text: None) -> Settings:
+def chosen(
+    settings: Settings, config: Config, told: Callable[[str], object] = lambda text: None
+) -> Settings:
     """Returns the settings with each precision `auto` replaced by the faster one on this machine.
 
     Call it first, so that cache keys and logs hold the resolved precision.
@@ -54,7 +56,9 @@ def chosen(settings: Settings, config: Config, told: Callable[[str], object] = l
     processes.device_of(device)  # connects the processes, which from_first() needs
     ratio = processes.from_first(lambda: speedup(Path(config.cache), device))
     precision: Literal["float32", "bfloat16"] = "bfloat16" if ratio >= MARGIN else "float32"
-    told(f"precision auto: {precision}, as bfloat16 trains {ratio:.2f} times as fast as float32 here (taken from {MARGIN} on)")
+    told(
+        f"precision auto: {precision}, as bfloat16 trains {ratio:.2f} times as fast as float32 here (taken from {MARGIN} on)"
+    )
     made: Settings = _with(settings, precision)
     return made
 
@@ -72,7 +76,10 @@ def _with(settings: Any, precision: Literal["float32", "bfloat16"]) -> Any:
     if isinstance(settings, TrainConfig):
         return replace(settings, precision=precision) if settings.precision == "auto" else settings
     inner = {each.name: getattr(settings, each.name) for each in fields(settings)}
-    return replace(settings, **{name: _with(value, precision) for name, value in inner.items() if is_dataclass(value)})
+    return replace(
+        settings,
+        **{name: _with(value, precision) for name, value in inner.items() if is_dataclass(value)},
+    )
 
 
 def speedup(root: Path, device: str) -> float:
@@ -104,7 +111,10 @@ def measured(device: str) -> float:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         tokens_TD = torch.randn(tokens, width, device=device)
-        up, down = (torch.randn(shape, device=device, requires_grad=True) for shape in ((4 * width, width), (width, 4 * width)))
+        up, down = (
+            torch.randn(shape, device=device, requires_grad=True)
+            for shape in ((4 * width, width), (width, 4 * width))
+        )
 
     def seconds(precision: str) -> float:
         begin = _now(device)
@@ -120,7 +130,9 @@ def measured(device: str) -> float:
             seconds(precision)  # warm-up: the first call allocates and selects kernels
         ratios: list[float] = []
         begin = time.perf_counter()
-        while len(ratios) < ROUNDS.start or (len(ratios) < ROUNDS.stop and time.perf_counter() - begin < SECONDS):
+        while len(ratios) < ROUNDS.start or (
+            len(ratios) < ROUNDS.stop and time.perf_counter() - begin < SECONDS
+        ):
             ratios.append(seconds("float32") / seconds("bfloat16"))
         return statistics.median(ratios)
     finally:
@@ -149,4 +161,6 @@ def check(train: TrainConfig, setting: str) -> None:
     Cache keys would then be equal for results in float32 and bfloat16. setting: name of `train`.
     """
     if train.precision == "auto":
-        raise ValueError(f"{setting}.precision is 'auto'; allowed here: what mkd.precision.chosen makes of it")
+        raise ValueError(
+            f"{setting}.precision is 'auto'; allowed here: what mkd.precision.chosen makes of it"
+        )

@@ -36,7 +36,9 @@ def accelerator(device: str) -> Accelerator:
     """Returns the Accelerator that connects the processes; created once. device: `cpu`, `cuda`."""
     # A batch has rows of one task, so the heads of all other tasks get no gradient in that step.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(cpu=device == "cpu", kwargs_handlers=[unused, InitProcessGroupKwargs(timeout=WAIT)])
+    return Accelerator(
+        cpu=device == "cpu", kwargs_handlers=[unused, InitProcessGroupKwargs(timeout=WAIT)]
+    )
 
 
 def kind_of(device: str) -> str:

@@ -23,7 +23,11 @@ FINETUNED = 2e-3
 def resolved(config: Config) -> Config:
     """Returns the config with each null learning rate replaced by its default."""
     layers = config.student.kind == "transformer" and config.student.init != ""
-    return replace(config, train=_at(config.train, LAYERS if layers else STUDENT), teacher=refined(config.teacher))
+    return replace(
+        config,
+        train=_at(config.train, LAYERS if layers else STUDENT),
+        teacher=refined(config.teacher),
+    )
 
 
 def refined(teacher: TeacherConfig) -> TeacherConfig:

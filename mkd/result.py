@@ -87,6 +87,12 @@ def phase(report: Report, prefix: str, name: str) -> Report:
     """Returns a Report that adds a prefix to metric names and renames `progress` to the phase's."""
 
     def told(step: int, metrics: dict[str, float]) -> None:
-        report(step, {names.progress(name) if key == names.SHARE else prefix + key: value for key, value in metrics.items()})
+        report(
+            step,
+            {
+                names.progress(name) if key == names.SHARE else prefix + key: value
+                for key, value in metrics.items()
+            },
+        )
 
     return told

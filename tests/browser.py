@@ -20,8 +20,20 @@ from selenium.webdriver.support.wait import WebDriverWait
 OWN_SCHEMES = ("about", "chrome", "chrome-extension", "chrome-untrusted", "devtools")
 """Of the browser's own pages, which differ from version to version."""
 QUIET = (
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--hide-scrollbars", "--window-size=1280,800"),
+    *(
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+    ),
+    *(
+        "--disable-component-update",
+        "--disable-sync",
+        "--hide-scrollbars",
+        "--window-size=1280,800",
+    ),
 )
 
 
@@ -56,8 +68,14 @@ def media(driver: Chrome, scheme: str = "light", kind: str = "") -> None:
 
 def asked(driver: Chrome) -> list[str]:
     """The addresses that pages have asked for since this was called last; not those that the browser asks itself for."""
-    events: list[dict[str, Any]] = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-    found = [str(event["params"]["request"]["url"]) for event in events if event["method"] == "Network.requestWillBeSent"]
+    events: list[dict[str, Any]] = [
+        json.loads(entry["message"])["message"] for entry in driver.get_log("performance")
+    ]
+    found = [
+        str(event["params"]["request"]["url"])
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
     return [address for address in found if address.split(":")[0] not in OWN_SCHEMES]
 
 
@@ -73,13 +91,17 @@ def text(driver: Chrome, selector: str) -> str:
 
 def awaited(driver: Chrome, selector: str) -> WebElement:
     """The first such element, which the page may make a moment later."""
-    found: list[WebElement] = WebDriverWait(driver, 20).until(lambda one: one.find_elements(By.CSS_SELECTOR, selector))
+    found: list[WebElement] = WebDriverWait(driver, 20).until(
+        lambda one: one.find_elements(By.CSS_SELECTOR, selector)
+    )
     return found[0]
 
 
 def texts(driver: Chrome, selector: str) -> list[str]:
     """What is written in each element found."""
-    return [" ".join(found.text.split()) for found in driver.find_elements(By.CSS_SELECTOR, selector)]
+    return [
+        " ".join(found.text.split()) for found in driver.find_elements(By.CSS_SELECTOR, selector)
+    ]
 
 
 def click(driver: Chrome, selector: str) -> None:
@@ -99,9 +121,13 @@ def press(driver: Chrome, *keys: str) -> None:
 
 def point(driver: Chrome, selector: str, click: bool = False, kind: str = "mouse") -> None:
     """The mouse, or a finger (`touch`), at the middle of an element of the picture, and a click there if asked for."""
-    box = driver.execute_script("return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()", selector)
+    box = driver.execute_script(
+        "return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()", selector
+    )
     mouse = ActionBuilder(driver, mouse=PointerInput(kind, kind), duration=0)
-    mouse.pointer_action.move_to_location(round(box["x"] + box["width"] / 2), round(box["y"] + box["height"] / 2))
+    mouse.pointer_action.move_to_location(
+        round(box["x"] + box["width"] / 2), round(box["y"] + box["height"] / 2)
+    )
     if click:
         mouse.pointer_action.click()
     mouse.perform()

@@ -41,7 +41,14 @@ def tiny(module: str) -> list[str]:
 
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["experiments.studies.worker", "experiments.studies.comparison", "mkd.runs.finetune", "tests.warm"])
+FORKS.set_forkserver_preload(
+    [
+        "experiments.studies.worker",
+        "experiments.studies.comparison",
+        "mkd.runs.finetune",
+        "tests.warm",
+    ]
+)
 
 
 class Child(NamedTuple):
@@ -59,7 +66,9 @@ class Child(NamedTuple):
             self.process.join()
         code = self.process.exitcode
         assert code is not None, "it has ended"
-        return subprocess.CompletedProcess([], code, self.stdout.read_text(), self.stderr.read_text())
+        return subprocess.CompletedProcess(
+            [], code, self.stdout.read_text(), self.stderr.read_text()
+        )
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -157,18 +166,30 @@ def client(folder: Path) -> mlflow.MlflowClient:
 def weights_of(folder: Path, run_id: str) -> Path:
     """The weights of the student that a run has logged; the working folder has to be the store's."""
     store = f"sqlite:///{folder / 'mlflow.db'}"
-    (found,) = Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/student", tracking_uri=store)).rglob("model.safetensors")
+    (found,) = Path(
+        mlflow.artifacts.download_artifacts(f"runs:/{run_id}/student", tracking_uri=store)
+    ).rglob("model.safetensors")
     return found
 
 
 def runs(folder: Path) -> list[mlflow.entities.Run]:
     """All runs of the folder's store."""
     store = client(folder)
-    return list(store.search_runs([experiment.experiment_id for experiment in store.search_experiments()]))
+    return list(
+        store.search_runs([experiment.experiment_id for experiment in store.search_experiments()])
+    )
 
 
-def _work(folder: Path, files: list[Path], environ: dict[str, str], work: Callable[..., None], args: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background of a script have it ignored
+def _work(
+    folder: Path,
+    files: list[Path],
+    environ: dict[str, str],
+    work: Callable[..., None],
+    args: tuple[Any, ...],
+) -> None:
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # tests that run in the background of a script have it ignored
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environ)

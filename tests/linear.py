@@ -38,12 +38,16 @@ def linear_score(train: list[Row], dev: list[Row], kind: Kind, penalties: Sequen
     The two texts of a pair are counted apart. Of the penalties the one that does best on dev is taken: an upper bound.
     """
     words = CountVectorizer(token_pattern=r"\S+", ngram_range=(1, 3), min_df=2).fit(texts_of(train))
-    (x_train, y_train), (x_dev, truth) = ((_counts(rows, words), np.array([r.label for r in rows])) for rows in (train, dev))
+    (x_train, y_train), (x_dev, truth) = (
+        (_counts(rows, words), np.array([r.label for r in rows])) for rows in (train, dev)
+    )
     found = []
     for penalty in penalties:
         model = LogisticRegression(C=1 / penalty, max_iter=300) if kind.labels else Ridge(penalty)
         predicted = model.fit(x_train, y_train).predict(x_dev)
-        found.append(100 * float(np.mean([METRIC[name](truth, predicted) for name in kind.metrics])))
+        found.append(
+            100 * float(np.mean([METRIC[name](truth, predicted) for name in kind.metrics]))
+        )
     return max(found)
 
 

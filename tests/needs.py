@@ -100,7 +100,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if line := counted([str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", [])]):
+    if line := counted(
+        [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", [])]
+    ):
         terminalreporter.write_line(line, yellow=True)
 
 
@@ -111,7 +113,9 @@ def counted(reasons: list[str]) -> str:
     }
     found = [re.match(r"(?:Skipped: )?needs ([^:]+): ", reason) for reason in reasons]
     by_title = Counter(match[1] for match in found if match)
-    parts = [f"{by_title[title]} for want of {told}" for title, told in titles.items() if by_title[title]]
+    parts = [
+        f"{by_title[title]} for want of {told}" for title, told in titles.items() if by_title[title]
+    ]
     return f"skipped: {', '.join(parts)}" if parts else ""
 
 

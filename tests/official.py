@@ -33,7 +33,9 @@ OFFICIAL = {
     "QQP.tsv": Official("QQP/test.tsv", "qqp", "id,question1,question2", QUESTIONS),
     "MNLI-m.tsv": Official("MNLI/test_matched.tsv", "mnli", NLI, PAIR),
     "MNLI-mm.tsv": Official("MNLI/test_mismatched.tsv", "mnli", NLI, PAIR),
-    "QNLI.tsv": Official("QNLI/test.tsv", "qnli", "index,question,sentence", ("question", "sentence")),
+    "QNLI.tsv": Official(
+        "QNLI/test.tsv", "qnli", "index,question,sentence", ("question", "sentence")
+    ),
     "RTE.tsv": Official("RTE/test.tsv", "rte", "index,sentence1,sentence2", PAIR),
     "WNLI.tsv": Official("WNLI/test.tsv", "wnli", "index,sentence1,sentence2", PAIR),
     "AX.tsv": Official("diagnostic/diagnostic.tsv", "mnli", "index,sentence1,sentence2", PAIR),
@@ -64,13 +66,23 @@ LABELLED = {
     "sst2": Labelled("SST-2", "sentence,label", ("sentence",), "label", BINARY),
     "mrpc": Labelled("MRPC", "Quality,#1 ID,#2 ID,#1 String,#2 String", MRPC, "Quality", BINARY),
     "stsb": Labelled("STS-B", f"{STSB},score", PAIR, "score", ()),
-    "qqp": Labelled("QQP", "id,qid1,qid2,question1,question2,is_duplicate", QUESTIONS, "is_duplicate", BINARY),
+    "qqp": Labelled(
+        "QQP", "id,qid1,qid2,question1,question2,is_duplicate", QUESTIONS, "is_duplicate", BINARY
+    ),
     "mnli": Labelled(
-        *("MNLI", f"{NLI},label1,gold_label", PAIR, "gold_label", ("entailment", "neutral", "contradiction")),
+        *(
+            "MNLI",
+            f"{NLI},label1,gold_label",
+            PAIR,
+            "gold_label",
+            ("entailment", "neutral", "contradiction"),
+        ),
         ("dev_matched", "dev_mismatched"),
         f"{NLI},label1,label2,label3,label4,label5,gold_label",
     ),
-    "qnli": Labelled("QNLI", "index,question,sentence,label", ("question", "sentence"), "label", ENTAILED),
+    "qnli": Labelled(
+        "QNLI", "index,question,sentence,label", ("question", "sentence"), "label", ENTAILED
+    ),
     "rte": Labelled("RTE", "index,sentence1,sentence2,label", PAIR, "label", ENTAILED),
     "wnli": Labelled("WNLI", "index,sentence1,sentence2,label", PAIR, "label", BINARY),
 }
@@ -89,9 +101,42 @@ WHERE = (
     "behind the mill", "near the harbour", "in the café", "before breakfast", "on a wet Sunday", "under the bridge",
     "by lamplight", "at the end of May", "across the river", "in complete silence", "next to the station", "during the storm",
 )  # fmt: skip
-WHAT = ("film", "story", "comedy", "drama", "portrait", "script", "cast", "ending", "sequel", "soundtrack")
-GOOD = ("warm", "clever", "moving", "delightful", "graceful", "gripping", "charming", "splendid", "fresh", "tender")
-BAD = ("dull", "clumsy", "lifeless", "tedious", "shallow", "painful", "tired", "dreadful", "stale", "messy")
+WHAT = (
+    "film",
+    "story",
+    "comedy",
+    "drama",
+    "portrait",
+    "script",
+    "cast",
+    "ending",
+    "sequel",
+    "soundtrack",
+)
+GOOD = (
+    "warm",
+    "clever",
+    "moving",
+    "delightful",
+    "graceful",
+    "gripping",
+    "charming",
+    "splendid",
+    "fresh",
+    "tender",
+)
+BAD = (
+    "dull",
+    "clumsy",
+    "lifeless",
+    "tedious",
+    "shallow",
+    "painful",
+    "tired",
+    "dreadful",
+    "stale",
+    "messy",
+)
 OPINIONS = (
     "a {} and {} {} ",
     "{} , even {} , for a {} ",
@@ -133,26 +178,43 @@ def _sst2(draw: Random, i: int) -> Row:
 def _mrpc(draw: Random, i: int) -> Row:
     who, did, where = _parts(draw)
     label = int(i % 3 > 0)
-    return Row(f"{who} {did} {where} .", f"{where} , {who} {did if label else _other(draw, did, DID)} .", float(label))
+    return Row(
+        f"{who} {did} {where} .",
+        f"{where} , {who} {did if label else _other(draw, did, DID)} .",
+        float(label),
+    )
 
 
 def _stsb(draw: Random, i: int) -> Row:
     who, did, where = _parts(draw)
-    near, far = _other(draw, did, DID), f"{_other(draw, who, WHO)} {_other(draw, did, DID)} {_other(draw, where, WHERE)}"
-    second, score = [(f"{where}, {who} {did}", 5.0), (f"{who} {near} {where}", 3.2), (far, 0.4)][i % 3]
+    near, far = (
+        _other(draw, did, DID),
+        f"{_other(draw, who, WHO)} {_other(draw, did, DID)} {_other(draw, where, WHERE)}",
+    )
+    second, score = [(f"{where}, {who} {did}", 5.0), (f"{who} {near} {where}", 3.2), (far, 0.4)][
+        i % 3
+    ]
     return Row(f"{who} {did} {where}.", f"{second}.", score)
 
 
 def _qqp(draw: Random, i: int) -> Row:
     act = draw.choice(ACTS)
     label = int(i % 3 > 0)
-    return Row(f"How do I {act}?", f"What helps most to {act if label else _other(draw, act, ACTS)}?", float(label))
+    return Row(
+        f"How do I {act}?",
+        f"What helps most to {act if label else _other(draw, act, ACTS)}?",
+        float(label),
+    )
 
 
 def _mnli(draw: Random, i: int) -> Row:
     who, did, where = _parts(draw)
     label = (0, 0, 1, 2)[i % 4]
-    second = (f"{who} {did}.", f"{who} {did} {_other(draw, where, WHERE)}.", f"it was not {who} who {did}.")[label]
+    second = (
+        f"{who} {did}.",
+        f"{who} {did} {_other(draw, where, WHERE)}.",
+        f"it was not {who} who {did}.",
+    )[label]
     return Row(f"{who} {did} {where}.", second, float(label))
 
 
@@ -165,13 +227,19 @@ def _two(draw: Random, i: int) -> Row:
 def _qnli(draw: Random, i: int) -> Row:
     who, did, where = _parts(draw)
     label = int(i % 3 == 0)
-    return Row(f"Who {_other(draw, did, DID) if label else did}?", f"{who} {did} {where}.", float(label))
+    return Row(
+        f"Who {_other(draw, did, DID) if label else did}?", f"{who} {did} {where}.", float(label)
+    )
 
 
 def _wnli(draw: Random, i: int) -> Row:
     who, did, where = _parts(draw)
     label = int(i % 3 > 0)
-    return Row(f"{who} {did} and then rested {where}.", f"{who if label else _other(draw, who, WHO)} rested.", float(label))
+    return Row(
+        f"{who} {did} and then rested {where}.",
+        f"{who if label else _other(draw, who, WHO)} rested.",
+        float(label),
+    )
 
 
 MAKERS = {
@@ -190,10 +258,20 @@ def make_folder(folder: Path) -> Path:
     for task, file in LABELLED.items():
         for seed, split in enumerate(("train", *file.dev)):
             cells = [
-                _cells(row, file.text) | {file.label: file.values[int(row.label or 0)] if file.values else f"{row.label:.3f}"}
+                _cells(row, file.text)
+                | {
+                    file.label: file.values[int(row.label or 0)]
+                    if file.values
+                    else f"{row.label:.3f}"
+                }
                 for row in rows(task, 3 * NUM, seed)
             ]
-            _write(folder / file.folder / f"{split}.tsv", file.header_of(split), cells, header=task != "cola")
+            _write(
+                folder / file.folder / f"{split}.tsv",
+                file.header_of(split),
+                cells,
+                header=task != "cola",
+            )
     for seed, official in enumerate(OFFICIAL.values(), 3):
         cells = [_cells(row, official.text) for row in rows(official.task, NUM, seed)]
         _write(folder / official.path, official.header, cells, header=True)
@@ -211,5 +289,7 @@ def _write(path: Path, columns: str, cells: list[dict[str, str]], header: bool) 
     names = columns.split(",")
     lines = ["\t".join(names)] if header else []
     for i, row in enumerate(cells):
-        lines.append("\t".join(row.get(name, str(i) if name in ("index", "id") else "x") for name in names))
+        lines.append(
+            "\t".join(row.get(name, str(i) if name in ("index", "id") else "x") for name in names)
+        )
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

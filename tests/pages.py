@@ -5,7 +5,17 @@ import random
 from functools import cache
 from typing import Any
 
-from analysis.page.page import Apart, Baseline, LeftOut, Link, Model, PageInfo, Picture, Run, Teacher
+from analysis.page.page import (
+    Apart,
+    Baseline,
+    LeftOut,
+    Link,
+    Model,
+    PageInfo,
+    Picture,
+    Run,
+    Teacher,
+)
 
 TASKS = ["sentiment", "acceptability", "paraphrase", "entailment", "similarity"]
 MACHINE, OTHER = "AMD EPYC 9R14, 2 cores", "Intel Xeon 8488C, 8 cores"
@@ -28,10 +38,19 @@ def apart(ids: list[str], tasks: list[str], own: int, pair: int) -> Apart:
 
 def by_task(mean: float) -> dict[str, float]:
     """Scores whose mean is the one given."""
-    return {task: mean + shift for task, shift in zip(TASKS, (20.6, -24.6, 4.7, -2.3, 1.6), strict=True)}
+    return {
+        task: mean + shift for task, shift in zip(TASKS, (20.6, -24.6, 4.7, -2.3, 1.6), strict=True)
+    }
 
 
-def model(name: str, latency_ms: float | None, mean: float, kind: str = "bilstm", seeds: int = 3, **other: Any) -> Model:
+def model(
+    name: str,
+    latency_ms: float | None,
+    mean: float,
+    kind: str = "bilstm",
+    seeds: int = 3,
+    **other: Any,
+) -> Model:
     """A student whose task scores, size and settings follow from these, less what `other` replaces. Its seeds lie 0.4 apart.
 
     On the selection split it is a point better.
@@ -72,7 +91,11 @@ def model(name: str, latency_ms: float | None, mean: float, kind: str = "bilstm"
         teacher_mean=73.8,
         teacher_latency_ms=17.7,
         retention=100 * mean / 73.8,
-        settings={"student.kind": kind, "student.hidden": str(round(100 * size)), "loss.temperature": "2"},
+        settings={
+            "student.kind": kind,
+            "student.hidden": str(round(100 * size)),
+            "loss.temperature": "2",
+        },
         state="finished",
         front=False,
     )
@@ -82,7 +105,16 @@ def model(name: str, latency_ms: float | None, mean: float, kind: str = "bilstm"
 def twin(one: Model) -> Baseline:
     """Four points below its student."""
     scores = {task: score - 4 for task, score in one.scores.items()}
-    return Baseline("hard labels", one.id, one.machine, one.mean - 4, scores, one.latency_ms, one.rows_per_s, one.num_bytes)
+    return Baseline(
+        "hard labels",
+        one.id,
+        one.machine,
+        one.mean - 4,
+        scores,
+        one.latency_ms,
+        one.rows_per_s,
+        one.num_bytes,
+    )
 
 
 def info(models: list[Model], **other: Any) -> PageInfo:
@@ -98,7 +130,10 @@ def info(models: list[Model], **other: Any) -> PageInfo:
         baselines=[twin(one) for one in models],
         models=models,
         apart=NONE,
-        pictures=[Picture("front", "Front", "Quality against latency.", SVG), Picture("curves", "Curves", "Over steps.", SVG)],
+        pictures=[
+            Picture("front", "Front", "Quality against latency.", SVG),
+            Picture("curves", "Curves", "Over steps.", SVG),
+        ],
         left_out=[LeftOut("no speed was measured", 2, ["run-a", "run-b"])],
         notes=["Scores are on the dev split."],
     )
@@ -115,8 +150,13 @@ def few() -> PageInfo:
         "deep": (4.5, 70.0, "transformer"),
         "slow": (9.0, 73.0, "transformer"),
     }
-    lost = {name: {"": (73.8 - mean, 72.8 - mean, 74.8 - mean)} for name, (_, mean, _) in given.items()}
-    return info([model(name, *rest, lost=lost[name]) for name, rest in given.items()], apart=apart(list(given), [""], 600, 400))
+    lost = {
+        name: {"": (73.8 - mean, 72.8 - mean, 74.8 - mean)} for name, (_, mean, _) in given.items()
+    }
+    return info(
+        [model(name, *rest, lost=lost[name]) for name, rest in given.items()],
+        apart=apart(list(given), [""], 600, 400),
+    )
 
 
 @cache
@@ -126,10 +166,20 @@ def many(count: int) -> PageInfo:
     draw = random.Random(1)
     models: list[Model] = []
     best = -math.inf
-    for number, latency_ms in enumerate(sorted(math.exp(draw.uniform(math.log(0.3), math.log(12))) for _ in range(count))):
+    for number, latency_ms in enumerate(
+        sorted(math.exp(draw.uniform(math.log(0.3), math.log(12))) for _ in range(count))
+    ):
         kind = draw.choice(["bilstm", "bilstm", "transformer", "bag"])
-        mean = 57 + 4 * math.log(1 + 3 * latency_ms) - abs(draw.gauss(0, 3)) - (12 if draw.random() < 0.04 else 0)
-        settings = {f"part{part}.setting{part}": f"{draw.choice([1, 2, 4, 8]) * (part + 1) / 10:g}" for part in range(18)}
+        mean = (
+            57
+            + 4 * math.log(1 + 3 * latency_ms)
+            - abs(draw.gauss(0, 3))
+            - (12 if draw.random() < 0.04 else 0)
+        )
+        settings = {
+            f"part{part}.setting{part}": f"{draw.choice([1, 2, 4, 8]) * (part + 1) / 10:g}"
+            for part in range(18)
+        }
         models.append(
             model(
                 f"{kind}-{round(64 * latency_ms)}-{number}",
@@ -137,7 +187,11 @@ def many(count: int) -> PageInfo:
                 mean,
                 kind,
                 settings=settings
-                | {"optim.rate": f"{draw.uniform(1e-4, 1e-2):.3g}", "student.kind": kind, "data.source": "demo"},
+                | {
+                    "optim.rate": f"{draw.uniform(1e-4, 1e-2):.3g}",
+                    "student.kind": kind,
+                    "data.source": "demo",
+                },
                 front=mean > best,
                 study=f"study {number % 2}",
                 machine=OTHER if number % 10 == 9 else MACHINE,
@@ -147,4 +201,6 @@ def many(count: int) -> PageInfo:
     ids = [one.id for one in models if count <= 500 or one.front]
     made = info(models, apart=apart(ids, ["", *TASKS] if count <= 250 else [""], 1200, 567))
     (teacher,) = made.teachers
-    return made._replace(teachers=[teacher, teacher._replace(machine=OTHER, latency_ms=9.1, rows_per_s=110.0)])
+    return made._replace(
+        teachers=[teacher, teacher._replace(machine=OTHER, latency_ms=9.1, rows_per_s=110.0)]
+    )

@@ -26,7 +26,18 @@ def server() -> Iterator[str]:
     try:
         _run("initdb", "-D", str(folder / "data"), "-U", "mkd", "-A", "trust", "-N", user=user)
         options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off"
-        _run("pg_ctl", "-D", str(folder / "data"), "-l", str(folder / "log"), "-o", options, "-w", "start", user=user)
+        _run(
+            "pg_ctl",
+            "-D",
+            str(folder / "data"),
+            "-l",
+            str(folder / "log"),
+            "-o",
+            options,
+            "-w",
+            "start",
+            user=user,
+        )
         try:
             yield f"postgresql://mkd:secret@127.0.0.1:{port}/postgres"
         finally:
@@ -39,7 +50,13 @@ def _run(program: str, *argv: str, user: str | None) -> None:
     path = path_of(program)
     assert path, "the server has been asked for"
     done = subprocess.run(
-        [path, *argv], user=user, group=user, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [path, *argv],
+        user=user,
+        group=user,
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert done.returncode == 0, f"{program}: {done.stderr}"
 

@@ -10,8 +10,15 @@ from entry import runs, tiny
 from mlflow.entities import Run
 
 SPACE: dict[str, Any] = {
-    "student.kind": {"choices": {"bag": {"student.layers": {"low": 1, "high": 2}}, "transformer": {"student.hidden": [16, 32]}}},
-    "loss.kind": {"choices": {"mse": {}, "kl": {"loss.temperature": {"low": 1.0, "high": 8.0, "log": True}}}},
+    "student.kind": {
+        "choices": {
+            "bag": {"student.layers": {"low": 1, "high": 2}},
+            "transformer": {"student.hidden": [16, 32]},
+        }
+    },
+    "loss.kind": {
+        "choices": {"mse": {}, "kl": {"loss.temperature": {"low": 1.0, "high": 8.0, "log": True}}}
+    },
     "train.learning_rate": {"low": 1e-3, "high": 1e-2, "log": True},
     "train.sampling.weights": "simplex",
 }
@@ -34,9 +41,15 @@ def study_of(folder: Path, name: str = "mkd") -> optuna.Study:
 
 def trial_runs(folder: Path, name: str = "mkd") -> list[Run]:
     """The runs of a study's trials, by their numbers."""
-    found = [run for run in runs(folder) if run.data.tags.get("mkd.study") == name and run.data.tags["mkd.kind"] == "trial"]
+    found = [
+        run
+        for run in runs(folder)
+        if run.data.tags.get("mkd.study") == name and run.data.tags["mkd.kind"] == "trial"
+    ]
     return sorted(found, key=lambda run: int(run.data.tags["mkd.trial"]))
 
 
 def states(folder: Path, name: str = "mkd") -> Counter[tuple[str, str]]:
-    return Counter((run.info.status, run.data.tags["mkd.state"]) for run in trial_runs(folder, name))
+    return Counter(
+        (run.info.status, run.data.tags["mkd.state"]) for run in trial_runs(folder, name)
+    )

@@ -35,11 +35,24 @@ def served(model: str, log: Path, env: dict[str, str], workers: int = 1) -> Iter
     env: its environment, as MLFLOW_TRACKING_URI and OMP_NUM_THREADS. Raises RuntimeError where it ends or does not answer.
     """
     port = free_port()
-    argv = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", model, "--env-manager", "local"]
+    argv = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "--model-uri",
+        model,
+        "--env-manager",
+        "local",
+    ]
     argv += ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
     # MLflow looks for uvicorn on the path.
     env = env | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])}
-    with open(log, "wb") as output, subprocess.Popen(argv, env=env, stdout=output, stderr=output) as command:
+    with (
+        open(log, "wb") as output,
+        subprocess.Popen(argv, env=env, stdout=output, stderr=output) as command,
+    ):
         server = Served(f"http://127.0.0.1:{port}", psutil.Process(command.pid))
         try:
             _wait_for_answer(command, server, log)

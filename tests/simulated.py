@@ -29,7 +29,10 @@ class Drawn(NamedTuple):
     def measured(self, repetition: int, model: int, first_seed: int = 0) -> Measured:
         """A model as the report has it; its seeds are counted from the first one."""
         scores_SB = self.scores_TMSB[repetition, model]
-        return Measured(scores_SB.mean(0), {first_seed + seed: float(score[0]) for seed, score in enumerate(scores_SB)})
+        return Measured(
+            scores_SB.mean(0),
+            {first_seed + seed: float(score[0]) for seed, score in enumerate(scores_SB)},
+        )
 
 
 def runs(
@@ -37,10 +40,15 @@ def runs(
     rows: int = ROWS, resampled: int = RESAMPLES,
 ) -> Drawn:  # fmt: skip
     """accuracies: in points, one a model, of its method. sd: of a seed, in points. alike: all are runs of one model."""
-    truth_TMS = np.array(accuracies)[:, None] + sd * draw.normal(size=(repetitions, len(accuracies), seeds))
+    truth_TMS = np.array(accuracies)[:, None] + sd * draw.normal(
+        size=(repetitions, len(accuracies), seeds)
+    )
     counts_RB = resamples(draw, rows, resampled)
     parts = [truth_TMS[start : start + AT_ONCE] for start in range(0, repetitions, AT_ONCE)]
-    return Drawn(truth_TMS, np.concatenate([scored(answered(draw, part, alike, rows), counts_RB) for part in parts]))
+    return Drawn(
+        truth_TMS,
+        np.concatenate([scored(answered(draw, part, alike, rows), counts_RB) for part in parts]),
+    )
 
 
 def resamples(draw: np.random.Generator, rows: int, resampled: int = RESAMPLES) -> np.ndarray:
@@ -49,28 +57,40 @@ def resamples(draw: np.random.Generator, rows: int, resampled: int = RESAMPLES) 
     return np.concatenate([np.ones((1, rows)), drawn]).T.astype(np.float32)
 
 
-def answered(draw: np.random.Generator, truth_TMS: np.ndarray, alike: bool, rows: int) -> np.ndarray:
+def answered(
+    draw: np.random.Generator, truth_TMS: np.ndarray, alike: bool, rows: int
+) -> np.ndarray:
     """Whether each row is answered rightly [T, M, S, R]."""
     repetitions, models, seeds = truth_TMS.shape
 
     def normal(share: float, *shape: int) -> np.ndarray:
-        return math.sqrt(share) * draw.standard_normal((repetitions, *shape, rows), dtype=np.float32)
+        return math.sqrt(share) * draw.standard_normal(
+            (repetitions, *shape, rows), dtype=np.float32
+        )
 
     of_rows = normal(OF_ALL, 1, 1) + normal(OF_A_MODEL, 1 if alike else models, 1)
-    right: np.ndarray = of_rows + normal(1 - OF_ALL - OF_A_MODEL, models, seeds) > -ndtri(truth_TMS / 100)[..., None]
+    right: np.ndarray = (
+        of_rows + normal(1 - OF_ALL - OF_A_MODEL, models, seeds)
+        > -ndtri(truth_TMS / 100)[..., None]
+    )
     return right
 
 
 def scored(right_TMSR: np.ndarray, counts_RB: np.ndarray) -> np.ndarray:
     """Accuracy on the rows and on each resample of them, in points [T, M, S, 1 + B]."""
-    scores_TMSB: np.ndarray = (right_TMSR.astype(np.float32) @ counts_RB).astype(np.float64) * (100 / len(counts_RB))
+    scores_TMSB: np.ndarray = (right_TMSR.astype(np.float32) @ counts_RB).astype(np.float64) * (
+        100 / len(counts_RB)
+    )
     return scores_TMSB
 
 
 def compared(drawn: Drawn, paired: bool) -> list[Difference]:
     """The first model less the second, in each repetition; paired: both have the same seeds."""
     first = 0 if paired else 100
-    return [difference(drawn.measured(t, 0), drawn.measured(t, 1, first)) for t in range(len(drawn.scores_TMSB))]
+    return [
+        difference(drawn.measured(t, 0), drawn.measured(t, 1, first))
+        for t in range(len(drawn.scores_TMSB))
+    ]
 
 
 class Claims(NamedTuple):
@@ -88,10 +108,16 @@ def claims(drawn: Drawn, paired: bool) -> Claims:
     """What is said of two models whose methods are equally good."""
     found = compared(drawn, paired)
     one_seed = drawn.truth_TMS.shape[2] == 1
-    truth = drawn.truth_TMS.mean(2)[:, 0] - drawn.truth_TMS.mean(2)[:, 1] if one_seed else np.zeros(len(found))
+    truth = (
+        drawn.truth_TMS.mean(2)[:, 0] - drawn.truth_TMS.mean(2)[:, 1]
+        if one_seed
+        else np.zeros(len(found))
+    )
     methods = [each.is_one and each.is_of_methods for each in found]
     held = [each.low <= true <= each.high for each, true in zip(found, truth, strict=True)]
-    return Claims(*(100 * float(np.mean(share)) for share in (methods, [each.is_one for each in found], held)))
+    return Claims(
+        *(100 * float(np.mean(share)) for share in (methods, [each.is_one for each in found], held))
+    )
 
 
 class Best(NamedTuple):
@@ -107,7 +133,13 @@ class Best(NamedTuple):
 
 
 def best_of_many(
-    draw: np.random.Generator, repetitions: int, models: int, seeds: int, sd: float, by_dev: bool, lost: float = 2.0
+    draw: np.random.Generator,
+    repetitions: int,
+    models: int,
+    seeds: int,
+    sd: float,
+    by_dev: bool,
+    lost: float = 2.0,
 ) -> Best:
     """All models lose as much to a teacher of 85 points; one is chosen by the selection split, or by dev itself."""
     counts_RB = resamples(draw, ROWS)
@@ -122,5 +154,12 @@ def best_of_many(
         drawn = Drawn(truth_TMS[:, [0, chosen]], scored(right_TMSR[:, [0, chosen]], counts_RB))
         told = difference(drawn.measured(0, 0), drawn.measured(0, 1))
         truly = 85.0 - float(truth_TMS[0, chosen].mean())
-        found.append((told.points, truly, 100 * (told.low <= truly <= told.high), 100 * (told.low <= lost <= told.high)))
+        found.append(
+            (
+                told.points,
+                truly,
+                100 * (told.low <= truly <= told.high),
+                100 * (told.low <= lost <= told.high),
+            )
+        )
     return Best(*np.mean(found, axis=0).tolist())

@@ -22,7 +22,13 @@ from mkd.tasks.demo import TASKS
 
 ROWS = 400
 """Dev rows of each task."""
-SKILL = {"sentiment": 0.95, "acceptability": 0.8, "paraphrase": 0.87, "entailment": 0.85, "similarity": 0.85}
+SKILL = {
+    "sentiment": 0.95,
+    "acceptability": 0.8,
+    "paraphrase": 0.87,
+    "entailment": 0.85,
+    "similarity": 0.85,
+}
 """Share of the rows that the best imaginable model answers as the label says."""
 HARDWARE = {
     "cpu": "Imagined CPU @ 2.00GHz",
@@ -77,19 +83,39 @@ def made(wish: Wish) -> Made:
     config = Distill(seed=wish.seed, student=wish.student)
     params = {name: str(value) for name, value in (flat(config) | wish.settings).items()}
     milliseconds, parameters, share = size_of(wish.student)
-    draw = np.random.default_rng([wish.seed, *wish.student.name.encode(), int(1000 * abs(wish.gain))])
+    draw = np.random.default_rng(
+        [wish.seed, *wish.student.name.encode(), int(1000 * abs(wish.gain))]
+    )
     share = min(share + wish.gain / 100 + draw.normal(0, 0.005), 1.0)
     answers = {task: _answers(draw, task, share) for task in wish.tasks}
     teacher = {task: truth(task)[1] for task in wish.tasks}
     twin = {task: _answers(draw, task, share - 0.03) for task in wish.tasks}
     metrics = _quality("", answers) | _quality("teacher/", teacher) | _quality("baseline/", twin)
     metrics |= _beside(metrics, answers, teacher) | _speed(milliseconds, parameters, draw)
-    metrics |= {"size/parameters": parameters, "size/bytes": 4 * parameters, "size/flops": 2e8 * milliseconds}
-    metrics |= {"search/quality": metrics["quality/mean"] - 0.4, "selected/mean": metrics["quality/mean"] - 0.4} | {
-        f"{kind}/{t}": metrics[f"quality/{t}/score"] for t in answers for kind in ("selection", "selected")
+    metrics |= {
+        "size/parameters": parameters,
+        "size/bytes": 4 * parameters,
+        "size/flops": 2e8 * milliseconds,
     }
-    tags = {"mkd.kind": wish.kind, "mkd.student": wish.student.name, "mkd.teacher": "4x160 from scratch", "mkd.teacher_key": "k"}
-    tags |= {"mkd.tasks": ",".join(wish.tasks)} | {f"mkd.hardware.{name}": value for name, value in HARDWARE.items()} | wish.tags
+    metrics |= {
+        "search/quality": metrics["quality/mean"] - 0.4,
+        "selected/mean": metrics["quality/mean"] - 0.4,
+    } | {
+        f"{kind}/{t}": metrics[f"quality/{t}/score"]
+        for t in answers
+        for kind in ("selection", "selected")
+    }
+    tags = {
+        "mkd.kind": wish.kind,
+        "mkd.student": wish.student.name,
+        "mkd.teacher": "4x160 from scratch",
+        "mkd.teacher_key": "k",
+    }
+    tags |= (
+        {"mkd.tasks": ",".join(wish.tasks)}
+        | {f"mkd.hardware.{name}": value for name, value in HARDWARE.items()}
+        | wish.tags
+    )
     curve = [metrics["quality/mean"] * (1 - 0.5 * math.exp(-step / 2)) for step in range(1, 9)]
     name = f"{wish.student.name} kl T={params['loss.temperature']} all demo tasks"
     return Made(name, params, metrics, tags, _predictions(answers, teacher), curve)
@@ -101,7 +127,9 @@ def truth(task: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     draw = np.random.default_rng([*task.encode()])
     hard = draw.random(ROWS)
     labels = (
-        draw.integers(0, len(TASKS[task].labels), ROWS).astype(float) if TASKS[task].labels else (5 * draw.random(ROWS)).round(1)
+        draw.integers(0, len(TASKS[task].labels), ROWS).astype(float)
+        if TASKS[task].labels
+        else (5 * draw.random(ROWS)).round(1)
     )
     return labels, _answer(draw, task, labels, hard < SKILL[task], 0.5), hard
 
@@ -112,7 +140,9 @@ def _answers(draw: np.random.Generator, task: str, share: float) -> np.ndarray:
     return _answer(draw, task, labels, known, 0.5 + 2.5 * (1 - share))
 
 
-def _answer(draw: np.random.Generator, task: str, labels: np.ndarray, known: np.ndarray, noise: float) -> np.ndarray:
+def _answer(
+    draw: np.random.Generator, task: str, labels: np.ndarray, known: np.ndarray, noise: float
+) -> np.ndarray:
     if not TASKS[task].labels:
         return labels + draw.normal(0, 0.6 + noise, ROWS) * np.where(known, 0.5, 1.5)
     classes = len(TASKS[task].labels)
@@ -124,17 +154,27 @@ def _quality(prefix: str, answers: dict[str, np.ndarray]) -> dict[str, float]:
     scores = []
     for task, answer in answers.items():
         labels, one = truth(task)[0], np.ones((ROWS, 1))
-        values = {name: float(METRICS[name](one, labels, answer)[0]) for name in TASKS[task].metrics}
+        values = {
+            name: float(METRICS[name](one, labels, answer)[0]) for name in TASKS[task].metrics
+        }
         scores.append(sum(values.values()) / len(values))
         values |= {"score": scores[-1]} | ({"ece": 0.05} if TASKS[task].labels else {})
         found |= {f"{prefix}quality/{task}/{name}": value for name, value in values.items()}
     return found | {f"{prefix}quality/mean": sum(scores) / len(scores)}
 
 
-def _beside(metrics: dict[str, float], answers: dict[str, np.ndarray], teacher: dict[str, np.ndarray]) -> dict[str, float]:
+def _beside(
+    metrics: dict[str, float], answers: dict[str, np.ndarray], teacher: dict[str, np.ndarray]
+) -> dict[str, float]:
     names = {task: f"quality/{task}/score" for task in answers} | {"mean": "quality/mean"}
-    found = {f"retention/{name}": 100 * metrics[key] / metrics[f"teacher/{key}"] for name, key in names.items()}
-    return found | {f"agreement/{task}": 100 * float((answers[task] == teacher[task]).mean()) for task in answers}
+    found = {
+        f"retention/{name}": 100 * metrics[key] / metrics[f"teacher/{key}"]
+        for name, key in names.items()
+    }
+    return found | {
+        f"agreement/{task}": 100 * float((answers[task] == teacher[task]).mean())
+        for task in answers
+    }
 
 
 def _speed(milliseconds: float, parameters: float, draw: np.random.Generator) -> dict[str, float]:
@@ -142,21 +182,30 @@ def _speed(milliseconds: float, parameters: float, draw: np.random.Generator) ->
     for rows, work in ((1, 1.0), (32, 18.0)):
         for text in ("l128", "text"):
             setting, teacher = f"b{rows}-{text}-t1", 7.5 * work * float(draw.normal(1, 0.02))
-            for name, times in {f"speed/{b}": milliseconds * f * work for b, f in BACKENDS.items()}.items():
+            for name, times in {
+                f"speed/{b}": milliseconds * f * work for b, f in BACKENDS.items()
+            }.items():
                 found |= _timed(f"{name}/{setting}", times * float(draw.normal(1, 0.02)), rows)
                 found[f"{name}/{setting}/ratio"] = teacher / found[f"{name}/{setting}/p50_ms"]
             found |= _timed(f"teacher/speed/torch/{setting}", teacher, rows)
     exported = {"onnx": 4.0, "int8": 1.1}
-    found |= {f"{whose}speed/{name}": value for whose in ("", "teacher/") for name, value in MEASURED.items()}
+    found |= {
+        f"{whose}speed/{name}": value
+        for whose in ("", "teacher/")
+        for name, value in MEASURED.items()
+    }
     return found | {
-        f"export/{name}/{key}": value for name, factor in exported.items() for key, value in _export(factor * parameters).items()
+        f"export/{name}/{key}": value
+        for name, factor in exported.items()
+        for key, value in _export(factor * parameters).items()
     }
 
 
 def _timed(name: str, p50: float, rows: int) -> dict[str, float]:
-    return {f"{name}/{key}": value for key, value in (("p50_ms", p50), ("p95_ms", 1.1 * p50), ("p99_ms", 1.3 * p50))} | {
-        f"{name}/rows_per_s": 1000 * rows / p50
-    }
+    return {
+        f"{name}/{key}": value
+        for key, value in (("p50_ms", p50), ("p95_ms", 1.1 * p50), ("p99_ms", 1.3 * p50))
+    } | {f"{name}/rows_per_s": 1000 * rows / p50}
 
 
 def _export(num_bytes: float) -> dict[str, float]:
@@ -184,8 +233,13 @@ def logged(client: mlflow.MlflowClient, experiment_id: str, run: Made) -> str:
     for start in range(0, len(params), 100):
         client.log_batch(run_id, params=params[start : start + 100])
     metrics = [Metric(key, value, 0, 0) for key, value in run.metrics.items()]
-    metrics += [Metric("selection/mean", value, 0, 250 * (index + 1)) for index, value in enumerate(run.curve)]
-    client.log_batch(run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in run.tags.items()])
+    metrics += [
+        Metric("selection/mean", value, 0, 250 * (index + 1))
+        for index, value in enumerate(run.curve)
+    ]
+    client.log_batch(
+        run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in run.tags.items()]
+    )
     if run.predictions is not None:
         write_predictions(created, run.predictions)
     if run.status != "RUNNING":
@@ -208,7 +262,9 @@ def opened(folder: Path) -> mlflow.MlflowClient:
 
 def experiment(client: mlflow.MlflowClient, folder: Path, name: str) -> str:
     """A new experiment whose artifacts are in the folder; its id."""
-    return str(client.create_experiment(name, artifact_location=(folder / "artifacts" / name).as_uri()))
+    return str(
+        client.create_experiment(name, artifact_location=(folder / "artifacts" / name).as_uri())
+    )
 
 
 def log_json(client: mlflow.MlflowClient, run_id: str, name: str, text: str) -> None:

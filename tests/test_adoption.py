@@ -19,13 +19,21 @@ KINDS = [
 ]
 
 
-def student_of(config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Student:
+def student_of(
+    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> Student:
     torch.manual_seed(0)
     return make_student(config, datas, len(tokenizer), 32, None)
 
 
 def logits(student: Student, data: TaskData, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
-    return predict(eager(student), data.dev[""], np.arange(20), data.name, layout_of(tokenizer, student.joined, 32))
+    return predict(
+        eager(student),
+        data.dev[""],
+        np.arange(20),
+        data.name,
+        layout_of(tokenizer, student.joined, 32),
+    )
 
 
 @pytest.mark.parametrize("config", KINDS, ids=lambda config: config.kind)
@@ -37,7 +45,11 @@ def test_a_known_task_is_answered_as_before_and_others_are_gone(
     found = adopted(student, [pair])
     np.testing.assert_array_equal(logits(found, pair, tokenizer), logits(student, pair, tokenizer))
     assert found.heads.names == list(found.config.tasks) == ["pair"]
-    assert found.config.dropout == student.config.dropout and list(student.config.tasks) == ["single", "pair", "score"]
+    assert found.config.dropout == student.config.dropout and list(student.config.tasks) == [
+        "single",
+        "pair",
+        "score",
+    ]
 
 
 def test_a_score_stays_the_same_where_the_rows_have_another_scale(
@@ -47,7 +59,9 @@ def test_a_score_stays_the_same_where_the_rows_have_another_scale(
     student, score = student_of(KINDS[0], datas, tokenizer), datas[2]
     moved = score._replace(mean=4.0, std=0.25)
     found = logits(adopted(student, [moved]), score, tokenizer) * 0.25 + 4
-    np.testing.assert_allclose(found, logits(student, score, tokenizer) * score.std + score.mean, rtol=1e-5)
+    np.testing.assert_allclose(
+        found, logits(student, score, tokenizer) * score.std + score.mean, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("config", KINDS, ids=lambda config: config.kind)
@@ -64,16 +78,22 @@ def test_one_that_is_started_anew_is_as_a_fresh_one_of_its_kind_and_size(
     assert all(torch.equal(value, expected[name]) for name, value in found.state_dict().items())
 
 
-def test_one_that_is_started_anew_has_rows_for_the_same_tokens(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+def test_one_that_is_started_anew_has_rows_for_the_same_tokens(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
     trained = student_of(KINDS[0], datas[:1], tokenizer)
     trim(trained, np.array([0, 1, 5, 7, 9]), 1)
     table, before = (input_table(student) for student in (anew(trained, datas), trained))
     assert isinstance(table, TrimmedEmbedding) and isinstance(before, TrimmedEmbedding)
     assert torch.equal(table.place_V, before.place_V) and table.place_V[7] == 3
-    assert table.weight.shape == before.weight.shape and not torch.equal(table.weight, before.weight)
+    assert table.weight.shape == before.weight.shape and not torch.equal(
+        table.weight, before.weight
+    )
 
 
-def test_a_new_task_gets_a_random_head_by_torchs_seed(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_new_task_gets_a_random_head_by_torchs_seed(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
     student = student_of(KINDS[0], datas[:1], tokenizer)
     assert known_tasks(student, datas) == ["single"]
     heads = []
@@ -87,7 +107,10 @@ def test_a_new_task_gets_a_random_head_by_torchs_seed(datas: list[TaskData], tok
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        (Kind(("good", "bad"), False, ("accuracy",)), r"single has labels \['good', 'bad'\]; allowed: \['bad', 'good'\]"),
+        (
+            Kind(("good", "bad"), False, ("accuracy",)),
+            r"single has labels \['good', 'bad'\]; allowed: \['bad', 'good'\]",
+        ),
         (Kind((), False, ("pearson",)), r"single has labels \[\]; allowed: \['bad', 'good'\]"),
         (Kind(("bad", "good"), True, ("accuracy",)), "single has pair True; allowed: False"),
     ],
@@ -97,5 +120,7 @@ def test_a_task_of_the_same_name_that_asks_something_else_is_refused(
 ) -> None:
     student = student_of(KINDS[0], datas, tokenizer)
     other = datas[0]._replace(kind=replace(kind))
-    with pytest.raises(ValueError, match=f"data.tasks: {told}, as finetune.student knows it, or another name"):
+    with pytest.raises(
+        ValueError, match=f"data.tasks: {told}, as finetune.student knows it, or another name"
+    ):
         adopted(student, [other])

@@ -24,10 +24,15 @@ SIZES = {
 }  # fmt: skip
 """Of whichever names an architecture has."""
 
-RELATIVE = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_biased_input": False}
+RELATIVE = {
+    "relative_attention": True,
+    "pos_att_type": ["c2p", "p2c"],
+    "position_biased_input": False,
+}
 OWN: dict[str, dict[str, Any]] = {
     "deberta": RELATIVE,
-    "deberta-v2": RELATIVE | {"position_buckets": 8, "share_att_key": True, "norm_rel_ebd": "layer_norm"},
+    "deberta-v2": RELATIVE
+    | {"position_buckets": 8, "share_att_key": True, "norm_rel_ebd": "layer_norm"},
     "esm": {"pad_token_id": 1, "mask_token_id": 3},
     "longformer": {"attention_window": [4] * LAYERS},
     "neomme": {"num_key_value_heads": 2},
@@ -94,11 +99,15 @@ def answer(model: TransformerStudent) -> torch.Tensor:
 def test_an_encoder_goes_through_every_step(name: str, tmp_path: Path) -> None:
     """Read from a folder, made a teacher, trained, counted, its states read, saved and read back with the same answers."""
     encoder(name).save_pretrained(tmp_path / "encoder")
-    model = on_encoder(pretrained.load_encoder(tmp_path / "encoder", "teacher.checkpoint"), "mean", SHARED)
+    model = on_encoder(
+        pretrained.load_encoder(tmp_path / "encoder", "teacher.checkpoint"), "mean", SHARED
+    )
     check_steps(model, "float32", True, "teacher.checkpoint")
     assert flops(model, 16) > flops(model, 8) > 0
     model.save_pretrained(tmp_path / "model")
-    torch.testing.assert_close(answer(load_model(tmp_path / "model")), answer(model), rtol=0, atol=0)  # type: ignore[arg-type]
+    torch.testing.assert_close(
+        answer(load_model(tmp_path / "model")), answer(model), rtol=0, atol=0
+    )  # type: ignore[arg-type]
     assert (padding_error(model) > 0) == (name in PADDING)
 
 
@@ -120,21 +129,31 @@ def test_chosen_layers_make_a_student_or_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "line"), REFUSED.items())
-def test_what_is_no_encoder_of_text_is_refused_in_one_line(name: str, line: str, tmp_path: Path) -> None:
+def test_what_is_no_encoder_of_text_is_refused_in_one_line(
+    name: str, line: str, tmp_path: Path
+) -> None:
     if line.startswith(("is no", "whose")):
         AutoConfig.for_model(name).save_pretrained(tmp_path)
-        with pytest.raises(ValueError, match=f"teacher.checkpoint is .*: a {name} model.* {line}") as refused:
+        with pytest.raises(
+            ValueError, match=f"teacher.checkpoint is .*: a {name} model.* {line}"
+        ) as refused:
             pretrained.load_encoder(tmp_path, "teacher.checkpoint")
     else:
-        with pytest.raises(ValueError, match=f"teacher.checkpoint names a {name} model, with which .*{line}") as refused:
-            check_steps(on_encoder(encoder(name), "mean", SHARED), "float32", False, "teacher.checkpoint")
+        with pytest.raises(
+            ValueError, match=f"teacher.checkpoint names a {name} model, with which .*{line}"
+        ) as refused:
+            check_steps(
+                on_encoder(encoder(name), "mean", SHARED), "float32", False, "teacher.checkpoint"
+            )
     assert "\n" not in str(refused.value)
 
 
 def test_an_encoder_that_cannot_be_trained_in_half_precision_is_refused_for_that_alone() -> None:
     model = on_encoder(encoder("deberta"), "mean", SHARED)
     check_steps(model, "float32", False, "teacher.checkpoint")
-    with pytest.raises(ValueError, match="names a deberta model, with which training in bfloat16 fails"):
+    with pytest.raises(
+        ValueError, match="names a deberta model, with which training in bfloat16 fails"
+    ):
         check_steps(model, "bfloat16", False, "teacher.checkpoint")
 
 
@@ -165,4 +184,7 @@ def test_settings_with_a_value_a_layer_are_those_of_the_kept_layers() -> None:
     kinds = list(whole.config.layer_types)
     assert kinds == ["full_attention", "sliding_attention", "sliding_attention"]
     kept = on_encoder(keep_layers(whole, [0, 2]), "mean", SHARED)
-    assert json.loads(kept.config.to_json_string())["encoder"]["layer_types"] == [kinds[0], kinds[2]]
+    assert json.loads(kept.config.to_json_string())["encoder"]["layer_types"] == [
+        kinds[0],
+        kinds[2],
+    ]

@@ -9,7 +9,18 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.config import ExportConfig, SpeedConfig, StudentConfig
 from mkd.evaluation.scoring import dev_logits, eager
-from mkd.export.backends import TORCH, Offered, Trained, Wanted, _wrong, checked, compared, latency_ms, offered, ratios
+from mkd.export.backends import (
+    TORCH,
+    Offered,
+    Trained,
+    Wanted,
+    _wrong,
+    checked,
+    compared,
+    latency_ms,
+    offered,
+    ratios,
+)
 from mkd.export.folder import PROGRAM, export_int8, export_onnx
 from mkd.result import MODEL, silent
 from mkd.runtime.inference import Student as Runtime
@@ -53,7 +64,11 @@ def test_ratios_are_to_the_teacher_at_its_best_with_as_many_threads() -> None:
 
 
 def test_latency_is_of_one_text_on_one_thread() -> None:
-    speed = {"speed/onnx/b1-l64-t1/p50_ms": 5.0, "speed/onnx/b1-text-t4/p50_ms": 2.0, "speed/onnx/b1-text-t1/p50_ms": 3.0}
+    speed = {
+        "speed/onnx/b1-l64-t1/p50_ms": 5.0,
+        "speed/onnx/b1-text-t4/p50_ms": 2.0,
+        "speed/onnx/b1-text-t1/p50_ms": 3.0,
+    }
     assert latency_ms(speed, "onnx") == 3.0
 
 
@@ -66,14 +81,18 @@ def test_compared_by_hand(datas: list[TaskData], tokenizer: PreTrainedTokenizerB
     other = {("single", ""): right["single", ""].copy()}
     other["single", ""][3] = other["single", ""][3, ::-1] * 1.5
     found = compared(side, right, other)
-    assert found == pytest.approx({"max_difference": 1.5, "loss": 5.0, "quality/single/score": 95.0, "quality/mean": 95.0})
+    assert found == pytest.approx(
+        {"max_difference": 1.5, "loss": 5.0, "quality/single/score": 95.0, "quality/mean": 95.0}
+    )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nothing_is_compared_with_what_is_not_finite(
     value: float, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    dev = {(data.name, ""): np.zeros((20, len(data.kind.labels) or 1), np.float32) for data in datas}
+    dev = {
+        (data.name, ""): np.zeros((20, len(data.kind.labels) or 1), np.float32) for data in datas
+    }
     other = {key: logits.copy() for key, logits in dev.items()}
     other["pair", ""][7, 0] = value
     assert compared(Side(tokenizer, datas, CPU), dev, other) == {}
@@ -89,7 +108,9 @@ def test_nothing_is_compared_with_what_is_not_finite(
             "int8",
             (0.51, 0.0),
             0.1,
-            ["int8 is not offered: it loses 0.51 points of the mean score in batches, allowed: at most 0.5 (export.max_loss)"],
+            [
+                "int8 is not offered: it loses 0.51 points of the mean score in batches, allowed: at most 0.5 (export.max_loss)"
+            ],
         ),
         (
             "int8",
@@ -100,15 +121,29 @@ def test_nothing_is_compared_with_what_is_not_finite(
                 "allowed: at most 0.5 (export.max_loss)"
             ],
         ),
-        ("onnx", (0.0, 0.0), 0.0123, ["onnx is not offered: its logits are up to 0.012 off torch's, allowed: 0.001"]),
-        ("program", (0.0, 0.0), 0.5, ["program is not offered: its logits are up to 0.5 off torch's, allowed: 0.001"]),
+        (
+            "onnx",
+            (0.0, 0.0),
+            0.0123,
+            ["onnx is not offered: its logits are up to 0.012 off torch's, allowed: 0.001"],
+        ),
+        (
+            "program",
+            (0.0, 0.0),
+            0.5,
+            ["program is not offered: its logits are up to 0.5 off torch's, allowed: 0.001"],
+        ),
         ("int8", None, 0.0, ["int8 is not offered: not all of its logits are finite"]),
     ],
 )
-def test_what_is_wrong_is_told(name: str, losses: tuple[float, float] | None, difference: float, told: list[str]) -> None:
+def test_what_is_wrong_is_told(
+    name: str, losses: tuple[float, float] | None, difference: float, told: list[str]
+) -> None:
     found = {}
     if losses is not None:
-        found = dict(zip(("loss_batches", "loss_single_rows"), losses, strict=True)) | {"loss": max(losses)}
+        found = dict(zip(("loss_batches", "loss_single_rows"), losses, strict=True)) | {
+            "loss": max(losses)
+        }
         found["max_difference"] = difference
     assert _wrong(name, found, ExportConfig().max_loss) == told
 
@@ -150,7 +185,9 @@ def test_a_backend_is_checked_in_batches_and_row_by_row_and_the_worse_counts(
     assert asked.count(1) == 20 and sum(asked) == 40, "each row in both ways"
     losses = (0.0, lost) if wrong_alone else (lost, 0.0)
     assert (found["loss_batches"], found["loss_single_rows"]) == pytest.approx(losses)
-    assert found["loss"] == pytest.approx(lost) and found["max_difference"] == 1.0 and 25 <= lost < 100
+    assert (
+        found["loss"] == pytest.approx(lost) and found["max_difference"] == 1.0 and 25 <= lost < 100
+    )
     assert found["quality/mean"] == pytest.approx(100 - losses[0]), "of all rows, in batches"
 
 
@@ -165,9 +202,13 @@ def test_of_many_rows_some_evenly_spread_are_asked_alone(
         alone.extend([batch.ids.tobytes()] if len(batch.ids) == 1 else [])
         return np.zeros((len(batch.ids), 2), np.float32)
 
-    found = checked(Side(tokenizer, [data], CPU), {("single", ""): np.zeros((20, 2), np.float32)}, infer, layout)
+    found = checked(
+        Side(tokenizer, [data], CPU), {("single", ""): np.zeros((20, 2), np.float32)}, infer, layout
+    )
     assert found["loss_single_rows"] == found["max_difference"] == 0
-    assert alone == [padded(data.dev[""], np.array([row]), layout).ids.tobytes() for row in (0, 4, 8, 12, 16)]
+    assert alone == [
+        padded(data.dev[""], np.array([row]), layout).ids.tobytes() for row in (0, 4, 8, 12, 16)
+    ]
 
 
 def test_a_backend_that_is_not_finite_for_a_row_alone_does_not_pass(
@@ -177,20 +218,37 @@ def test_a_backend_that_is_not_finite_for_a_row_alone_does_not_pass(
         return np.full((len(batch.ids), 2), np.nan if len(batch.ids) == 1 else 0.0, np.float32)
 
     layout = layout_of(tokenizer, False, 32)
-    assert checked(Side(tokenizer, datas[:1], CPU), {("single", ""): np.zeros((20, 2), np.float32)}, infer, layout) == {}
+    assert (
+        checked(
+            Side(tokenizer, datas[:1], CPU),
+            {("single", ""): np.zeros((20, 2), np.float32)},
+            infer,
+            layout,
+        )
+        == {}
+    )
 
 
 def small(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Student:
     torch.manual_seed(0)
-    return make_student(StudentConfig(kind="bag", hidden=8, ngrams=1), datas, len(tokenizer), 32, None)
+    return make_student(
+        StudentConfig(kind="bag", hidden=8, ngrams=1), datas, len(tokenizer), 32, None
+    )
 
 
 def found_of(
-    export: ExportConfig, student: Student, tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, to: Path
+    export: ExportConfig,
+    student: Student,
+    tasks: list[Task],
+    datas: list[TaskData],
+    tokenizer: PreTrainedTokenizerBase,
+    to: Path,
 ) -> Offered:
     wanted = Wanted(export, SpeedConfig(length=8, batch_size=2, threads=[1], seconds=0.1), 1)
     layout = layout_of(tokenizer, False, 32)
-    trained = Trained(student, Side(tokenizer, datas, CPU), layout, dev_logits(eager(student), datas, layout))
+    trained = Trained(
+        student, Side(tokenizer, datas, CPU), layout, dev_logits(eager(student), datas, layout)
+    )
     return offered(wanted, trained, tasks, None, to, silent)
 
 
@@ -206,7 +264,9 @@ def test_the_fastest_of_those_that_passed_is_offered(
     assert metrics["export/onnx/max_difference"] < 1e-5 < metrics["export/int8/max_difference"]
     assert max(abs(metrics[f"export/{name}/loss"]) for name in ("onnx", "program")) < 1e-4
     for name in ("onnx", "int8"):
-        assert metrics[f"export/{name}/bytes"] == sum(path.stat().st_size for path in (tmp_path / name).iterdir())
+        assert metrics[f"export/{name}/bytes"] == sum(
+            path.stat().st_size for path in (tmp_path / name).iterdir()
+        )
         assert Runtime.load(tmp_path / name).predict(["a film"], "single")[0].error is None
     assert metrics["export/program/bytes"] == (tmp_path / MODEL / PROGRAM).stat().st_size
     # Once more into the same folder, as a run does that is gone on with.
@@ -215,7 +275,11 @@ def test_the_fastest_of_those_that_passed_is_offered(
 
 
 def test_what_loses_too_much_is_told_and_not_offered(
-    tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tasks: list[Task],
+    datas: list[TaskData],
+    tokenizer: PreTrainedTokenizerBase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The int8 export is made to be of a student whose heads say the contrary: random heads that happen to do better."""
     student = small(datas, tokenizer)
@@ -231,7 +295,11 @@ def test_what_loses_too_much_is_told_and_not_offered(
     found = found_of(ExportConfig(), student, tasks, datas, tokenizer, tmp_path)
     loss = found.metrics["export/int8/loss"]
     assert loss > 0.5, "the other way round where random heads score more than their contrary"
-    worse = found.metrics["export/int8/loss_single_rows"] == loss > found.metrics["export/int8/loss_batches"]
+    worse = (
+        found.metrics["export/int8/loss_single_rows"]
+        == loss
+        > found.metrics["export/int8/loss_batches"]
+    )
     where = "single rows" if worse else "batches"
     assert found.notes == [
         f"int8 is not offered: it loses {loss:.2f} points of the mean score in {where}, allowed: at most 0.5 (export.max_loss)"
@@ -241,7 +309,11 @@ def test_what_loses_too_much_is_told_and_not_offered(
 
 
 def test_a_model_that_cannot_be_exported_stays_in_torch(
-    tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tasks: list[Task],
+    datas: list[TaskData],
+    tokenizer: PreTrainedTokenizerBase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("mkd.export.folder.LARGEST_BYTES", 10)
     found = found_of(ExportConfig(), small(datas, tokenizer), tasks, datas, tokenizer, tmp_path)

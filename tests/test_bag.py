@@ -31,7 +31,9 @@ def inputs(*texts: list[list[int]]) -> Inputs:
     """Rows of texts of token ids, padded with token 9."""
     length = max(len(text) for row in texts for text in row)
     ids = torch.tensor([[text + [9] * (length - len(text)) for text in row] for row in texts])
-    mask = torch.tensor([[[place < len(text) for place in range(length)] for text in row] for row in texts])
+    mask = torch.tensor(
+        [[[place < len(text) for place in range(length)] for text in row] for row in texts]
+    )
     return Inputs(ids, mask, None)
 
 
@@ -51,7 +53,10 @@ def bucket(*words: int, buckets: int = 1000) -> int:
 
 
 def test_ngrams_are_hashed_where_they_begin_and_shown_where_they_end_within_the_text() -> None:
-    words, mask = torch.tensor([[3, 1, 4, 1], [5, 2, 9, 9]]), torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 0]])
+    words, mask = (
+        torch.tensor([[3, 1, 4, 1], [5, 2, 9, 9]]),
+        torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 0]]),
+    )
     codes, inside = hashed_ngrams(words, mask, 3, 1000)
     assert codes.shape == inside.shape == (2, 8)
     assert inside.tolist() == [[1, 1, 1, 0, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0]]
@@ -81,9 +86,18 @@ def test_bigrams_of_a_real_vocabulary_spread_evenly_over_the_buckets() -> None:
 def test_a_text_is_the_mean_of_its_words_and_of_the_ngrams_that_begin_at_them() -> None:
     student = bag(ngrams=3)
     batch = inputs([[3, 1, 4]], [[5]])
-    found = student._total(batch.ids[:, 0], batch.mask[:, 0]) / batch.mask[:, 0].sum(1, keepdim=True)
+    found = student._total(batch.ids[:, 0], batch.mask[:, 0]) / batch.mask[:, 0].sum(
+        1, keepdim=True
+    )
     words, ngrams = student.embeddings.weight, student.ngrams.weight
-    first = words[3] + words[1] + words[4] + ngrams[bucket(3, 1)] + ngrams[bucket(1, 4)] + ngrams[bucket(3, 1, 4)]
+    first = (
+        words[3]
+        + words[1]
+        + words[4]
+        + ngrams[bucket(3, 1)]
+        + ngrams[bucket(1, 4)]
+        + ngrams[bucket(3, 1, 4)]
+    )
     torch.testing.assert_close(found, torch.stack([first / 3, words[5]]))
 
 
@@ -101,7 +115,10 @@ def test_an_ngram_that_was_never_trained_adds_nothing() -> None:
     assert not fresh.ngrams.weight.any()
     batch = inputs([[3, 1, 4]])
     expected = fresh.embeddings.weight[[3, 1, 4]].mean(0, keepdim=True)
-    torch.testing.assert_close(fresh._total(batch.ids[:, 0], batch.mask[:, 0]) / batch.mask[:, 0].sum(1, keepdim=True), expected)
+    torch.testing.assert_close(
+        fresh._total(batch.ids[:, 0], batch.mask[:, 0]) / batch.mask[:, 0].sum(1, keepdim=True),
+        expected,
+    )
 
 
 def test_logits_of_a_pair_by_hand() -> None:
@@ -121,7 +138,9 @@ def test_logits_of_a_pair_by_hand() -> None:
 
 def test_a_single_text_is_compared_with_itself() -> None:
     student, text = bag(), [1, 2, 3]
-    torch.testing.assert_close(logits(student, inputs([text]), "single"), logits(student, inputs([text, text]), "single"))
+    torch.testing.assert_close(
+        logits(student, inputs([text]), "single"), logits(student, inputs([text, text]), "single")
+    )
 
 
 def test_the_order_of_a_pair_matters_by_the_weights_of_u_and_v_alone() -> None:
@@ -150,7 +169,11 @@ def test_row_sparse_gradients_are_the_dense_ones() -> None:
     for student in (dense, sparse):
         student(inputs([[1, 2, 2]], [[3]]), "single").sum().backward()
     for one, other in ((dense.embeddings, sparse.embeddings), (dense.ngrams, sparse.ngrams)):
-        assert one.weight.grad is not None and other.weight.grad is not None and other.weight.grad.is_sparse
+        assert (
+            one.weight.grad is not None
+            and other.weight.grad is not None
+            and other.weight.grad.is_sparse
+        )
         torch.testing.assert_close(other.weight.grad.to_dense(), one.weight.grad)
 
 
@@ -159,5 +182,9 @@ def test_flops_by_formula(datas: list[TaskData]) -> None:
     config = StudentConfig(kind="bag", hidden=5, embedding=6, layers=2, ngrams=3, buckets=40)
     length = 10
     words, ngrams = length * 6, 2 * length * 6
-    assert flops(make_student(config, datas, 50, 32, None), length) == 2 * (words + ngrams + 24 * 5 + 5 * 5 + 5 * 2)
-    assert flops(make_student(replace(config, ngrams=1), datas, 50, 32, None), length) == 2 * (words + 24 * 5 + 5 * 5 + 5 * 2)
+    assert flops(make_student(config, datas, 50, 32, None), length) == 2 * (
+        words + ngrams + 24 * 5 + 5 * 5 + 5 * 2
+    )
+    assert flops(make_student(replace(config, ngrams=1), datas, 50, 32, None), length) == 2 * (
+        words + 24 * 5 + 5 * 5 + 5 * 2
+    )

@@ -27,7 +27,9 @@ def test_a_fixed_weight_is_a_factor_on_the_total_alone() -> None:
 @pytest.mark.parametrize("names", [["single"], ["single", "pair", "score", "other"]])
 def test_weights_that_do_not_name_just_the_tasks_are_refused(names: list[str]) -> None:
     with pytest.raises(ValueError) as caught:
-        check_task_weights(["single", "pair", "score"], LossConfig(task_weights=dict.fromkeys(names, 1.0)))
+        check_task_weights(
+            ["single", "pair", "score"], LossConfig(task_weights=dict.fromkeys(names, 1.0))
+        )
     told = f"loss.task_weights names {sorted(names)}; allowed: a weight for each of ['pair', 'score', 'single']"
     assert str(caught.value) == told
     check_task_weights(["single", "pair", "score"], LossConfig())
@@ -40,17 +42,24 @@ def test_uncertainty_by_hand() -> None:
         torch.nn.init.constant_(log_variance, math.log(4))
     assert balance(TERMS, "pair").total.item() == pytest.approx(3 / 4 + math.log(2))
     assert balance(TERMS, "score").total.item() == pytest.approx(3 / 8 + math.log(2))
-    assert balance.metrics() == pytest.approx({f"train/log_variance/{name}": math.log(4) for name in ("pair", "score", "single")})
+    assert balance.metrics() == pytest.approx(
+        {f"train/log_variance/{name}": math.log(4) for name in ("pair", "score", "single")}
+    )
 
 
 def test_uncertainty_is_the_negative_log_likelihood_of_a_gaussian() -> None:
     """For a score: -log N(y; z, sigma^2) = (y - z)^2 / (2 sigma^2) + log sigma + log(2 pi) / 2 (equation 5)."""
     balance = Balance(HEADS, LossConfig(balance="uncertainty"))
-    (log_variance,) = [p for name, p in zip(balance.places, balance.parameters(), strict=True) if name == "score"]
+    (log_variance,) = [
+        p for name, p in zip(balance.places, balance.parameters(), strict=True) if name == "score"
+    ]
     torch.nn.init.constant_(log_variance, -0.7)
     error = torch.tensor(1.3)
     terms = LossTerms(error**2, {})
-    expected = -torch.distributions.Normal(0.0, math.exp(-0.35)).log_prob(error) - math.log(2 * math.pi) / 2
+    expected = (
+        -torch.distributions.Normal(0.0, math.exp(-0.35)).log_prob(error)
+        - math.log(2 * math.pi) / 2
+    )
     assert balance(terms, "score").total.item() == pytest.approx(float(expected))
 
 
@@ -72,4 +81,8 @@ def test_what_is_learnt_can_be_saved_and_restored() -> None:
     balance, other = (Balance(HEADS, LossConfig(balance="uncertainty")) for _ in range(2))
     torch.nn.init.constant_(next(balance.parameters()), 0.5)
     other.load_state_dict(balance.state_dict())
-    assert other.metrics() == balance.metrics() != Balance(HEADS, LossConfig(balance="uncertainty")).metrics()
+    assert (
+        other.metrics()
+        == balance.metrics()
+        != Balance(HEADS, LossConfig(balance="uncertainty")).metrics()
+    )

@@ -20,8 +20,12 @@ pytestmark = pytest.mark.usefixtures("quiet")
 BAG = StudentConfig(kind="bag", hidden=8, ngrams=1)
 """The kind that is exported soonest."""
 SETTINGS = ("b1-text-t1", "b1-l16-t1", "b2-text-t1")
-TOLD = {f"{setting}/{name}" for setting in SETTINGS for name in ("calls", "rows_per_s")} | {f"{s}/p50_ms" for s in SETTINGS[:2]}
-SIZES = {f"size/{name}" for name in ("parameters", "parameters_without_embeddings", "bytes", "flops")}
+TOLD = {f"{setting}/{name}" for setting in SETTINGS for name in ("calls", "rows_per_s")} | {
+    f"{s}/p50_ms" for s in SETTINGS[:2]
+}
+SIZES = {
+    f"size/{name}" for name in ("parameters", "parameters_without_embeddings", "bytes", "flops")
+}
 
 
 def steady(names: Iterable[str]) -> set[str]:
@@ -45,7 +49,9 @@ def known(config: Config, ready: Ready) -> Cost:
 
 
 @pytest.fixture(scope="module")
-def made(config: Config, ready: Ready, known: Cost, tmp_path_factory: pytest.TempPathFactory) -> Result:
+def made(
+    config: Config, ready: Ready, known: Cost, tmp_path_factory: pytest.TempPathFactory
+) -> Result:
     return run_candidate(ready, config, known, tmp_path_factory.mktemp("run"))
 
 
@@ -60,7 +66,9 @@ def stored_costs(config: Config) -> set[Path]:
 
 
 def test_a_cost_is_speed_in_one_backend_and_size(known: Cost) -> None:
-    expected = {f"speed/torch/{name}" for name in TOLD} | {"speed/busy_share", "speed/protocol"} | SIZES
+    expected = (
+        {f"speed/torch/{name}" for name in TOLD} | {"speed/busy_share", "speed/protocol"} | SIZES
+    )
     assert steady(known.metrics) == expected
     assert known.backend == "torch"
     assert known.latency_ms == known.metrics["speed/torch/b1-text-t1/p50_ms"] > 0
@@ -70,7 +78,12 @@ def test_a_cost_is_measured_once_for_each_architecture_backend_and_way_of_measur
     config: Config, ready: Ready, known: Cost
 ) -> None:
     before = stored_costs(config)
-    learnt = replace(config, seed=3, train=replace(config.train, learning_rate=0.01, steps=9), loss=LossConfig(kind="mse"))
+    learnt = replace(
+        config,
+        seed=3,
+        train=replace(config.train, learning_rate=0.01, steps=9),
+        loss=LossConfig(kind="mse"),
+    )
     assert cost(ready.rows, config, "torch") == cost(ready.rows, learnt, "torch") == known
     assert stored_costs(config) == before
 
@@ -92,8 +105,12 @@ def test_a_cost_in_onnx_is_that_of_the_exported_student(config: Config, ready: R
     known = cost(ready.rows, config, "torch")
     before = stored_costs(config)
     found = cost(ready.rows, config, "onnx")
-    assert steady(found.metrics) == {name.replace("/torch/", "/onnx/") for name in steady(known.metrics)}
-    assert {name: found.metrics[name] for name in SIZES} == {name: known.metrics[name] for name in SIZES}
+    assert steady(found.metrics) == {
+        name.replace("/torch/", "/onnx/") for name in steady(known.metrics)
+    }
+    assert {name: found.metrics[name] for name in SIZES} == {
+        name: known.metrics[name] for name in SIZES
+    }
     assert found.latency_ms == found.metrics["speed/onnx/b1-text-t1/p50_ms"] > 0
     assert cost(ready.rows, config, "onnx") == found
     assert len(stored_costs(config) - before) == 1
@@ -113,7 +130,9 @@ def test_what_is_measured_on_a_busy_machine_is_told_and_not_kept(
     config: Config, ready: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = stored_costs(config)
-    other = replace(config, student=replace(BILSTM, hidden=24), speed=replace(config.speed, batch_size=3))
+    other = replace(
+        config, student=replace(BILSTM, hidden=24), speed=replace(config.speed, batch_size=3)
+    )
     with monkeypatch.context() as patch:
         patch.setattr("mkd.evaluation.speed.MOST_BUSY", -1.0)
         first, again = cost(ready.rows, other, "torch"), cost(ready.rows, other, "torch")
@@ -142,35 +161,64 @@ def test_a_trial_and_a_run_ask_the_same_of_a_student(
     """Texts, settings of one thread, and kind of graph: a budget that is met in a search is met by the promoted student."""
     seen: list[tuple[set[str], Mapping[str, Any], list[Setting], list[str]]] = []
 
-    def watched(models: Mapping[str, Timed], work: Mapping[str, Any], asked: list[Setting], *other: Any) -> Any:
+    def watched(
+        models: Mapping[str, Timed], work: Mapping[str, Any], asked: list[Setting], *other: Any
+    ) -> Any:
         folders = [folder for model in models.values() if (folder := folder_of(model)) is not None]
-        seen.append((set(models), work, asked, sorted(file.name for folder in folders for file in folder.iterdir())))
+        seen.append(
+            (
+                set(models),
+                work,
+                asked,
+                sorted(file.name for folder in folders for file in folder.iterdir()),
+            )
+        )
         return measure(models, work, asked, *other)
 
     monkeypatch.setattr("mkd.evaluation.speed.measure", watched)
-    own = replace(config, student=replace(BAG, layers=2), speed=replace(config.speed, threads=[1, 2]))
+    own = replace(
+        config, student=replace(BAG, layers=2), speed=replace(config.speed, threads=[1, 2])
+    )
     cost(ready.rows, own, "onnx")
     run(replace(own, export=ExportConfig(backends=["onnx"])), tmp_path)
-    (trial, trials_work, trials_asked, trials_files), (whole, work, asked, files), (_, teachers_work, teachers_asked, _) = seen
+    (
+        (trial, trials_work, trials_asked, trials_files),
+        (whole, work, asked, files),
+        (_, teachers_work, teachers_asked, _),
+    ) = seen
     assert (trial, whole) == ({"onnx"}, {"torch", "onnx"})
     assert trials_work == work == teachers_work and list(work) == TASKS
-    assert trials_asked == [setting for setting in asked if setting.threads == 1] and teachers_asked == asked
+    assert (
+        trials_asked == [setting for setting in asked if setting.threads == 1]
+        and teachers_asked == asked
+    )
     assert len(asked) == len(trials_asked) + 1
     assert trials_files == files == ["student.json", "student.onnx", "tokenizer.json"]
 
 
-def test_a_candidate_scores_what_a_run_of_the_same_settings_does(made: Result, whole: Result) -> None:
+def test_a_candidate_scores_what_a_run_of_the_same_settings_does(
+    made: Result, whole: Result
+) -> None:
     """To the last bit, although its cost was measured on a student with random weights in between."""
 
     def measured(result: Result) -> dict[str, float]:
         return {name: value for name, value in result.metrics.items() if "speed/" not in name}
 
     assert measured(made) == measured(whole)
-    assert {name for name in made.metrics if name.startswith("quality/")} == {f"quality/{name}" for name in QUALITY}
-    assert steady(made.metrics) == steady(whole.metrics) and not any(name.startswith("baseline/") for name in made.metrics)
-    assert made.datasets == whole.datasets and (made.student, made.teacher_key) == (whole.student, whole.teacher_key)
+    assert {name for name in made.metrics if name.startswith("quality/")} == {
+        f"quality/{name}" for name in QUALITY
+    }
+    assert steady(made.metrics) == steady(whole.metrics) and not any(
+        name.startswith("baseline/") for name in made.metrics
+    )
+    assert made.datasets == whole.datasets and (made.student, made.teacher_key) == (
+        whole.student,
+        whole.teacher_key,
+    )
     assert made.predictions.keys() == whole.predictions.keys()
-    assert all(np.array_equal(column, whole.predictions[name]) for name, column in made.predictions.items())
+    assert all(
+        np.array_equal(column, whole.predictions[name]) for name, column in made.predictions.items()
+    )
 
 
 def test_a_candidate_has_no_twin_whatever_the_settings_say_and_is_as_fast_as_was_measured(
@@ -184,15 +232,23 @@ def test_a_candidate_has_no_twin_whatever_the_settings_say_and_is_as_fast_as_was
     assert not (tmp_path / "model").exists(), "its weights are not kept"
 
 
-def test_a_candidate_of_labels_alone_has_no_teacher(config: Config, known: Cost, tmp_path: Path) -> None:
+def test_a_candidate_of_labels_alone_has_no_teacher(
+    config: Config, known: Cost, tmp_path: Path
+) -> None:
     alone = replace(config, loss=LossConfig(hard_weight=1.0), cache=str(tmp_path / "cache"))
     ready = prepared(alone)
-    assert ready.teacher is None and not ready.rows.taught.datas and teacher_speed(ready, alone) == {}
+    assert (
+        ready.teacher is None and not ready.rows.taught.datas and teacher_speed(ready, alone) == {}
+    )
     found = run_candidate(ready, alone, known, tmp_path / "run")
-    assert (found.teacher, found.teacher_key) == ("", "") and np.isnan(found.predictions["teacher"]).all()
+    assert (found.teacher, found.teacher_key) == ("", "") and np.isnan(
+        found.predictions["teacher"]
+    ).all()
     assert {f"quality/{name}" for name in QUALITY} <= set(found.metrics)
     beside = ("teacher/", "agreement/", "retention/")
-    assert not [name for name in found.metrics if name.startswith(beside) or name.endswith("/ratio")]
+    assert not [
+        name for name in found.metrics if name.startswith(beside) or name.endswith("/ratio")
+    ]
     assert not (tmp_path / "cache" / "teachers").exists()
 
 
@@ -208,11 +264,15 @@ def test_its_answers_give_its_scores(made: Result) -> None:
         agreed = (column["teacher"][rows] == column["prediction"][rows]).mean()
         assert made.metrics[f"agreement/{task}"] == pytest.approx(100 * agreed)
     rows = column["task"] == "similarity"
-    pearson = np.corrcoef(column["prediction"][rows].astype(float), column["label"][rows].astype(float))[0, 1]
+    pearson = np.corrcoef(
+        column["prediction"][rows].astype(float), column["label"][rows].astype(float)
+    )[0, 1]
     assert made.metrics["quality/similarity/pearson"] == pytest.approx(100 * pearson, abs=1e-3)
 
 
-def test_a_student_that_does_not_fit_is_refused_before_it_is_measured(config: Config, ready: Ready) -> None:
+def test_a_student_that_does_not_fit_is_refused_before_it_is_measured(
+    config: Config, ready: Ready
+) -> None:
     before = stored_costs(config)
     deep = StudentConfig(kind="transformer", init="teacher", hidden=16, heads=2, layers=3)
     with pytest.raises(ValueError, match="layers 0 to 1"):

@@ -9,7 +9,13 @@ from safetensors.torch import load_file, save_file
 from tiny import MINILM
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2Model, PreTrainedTokenizerBase
 
-from mkd.storage.pretrained import fingerprint, load_classifier, load_encoder, load_tokenizer, resolve
+from mkd.storage.pretrained import (
+    fingerprint,
+    load_classifier,
+    load_encoder,
+    load_tokenizer,
+    resolve,
+)
 
 SETTING = "teacher.checkpoint"
 
@@ -17,7 +23,13 @@ SETTING = "teacher.checkpoint"
 @pytest.fixture
 def folder(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> Path:
     """A tiny BERT, saved in half precision with its language-model head, as some checkpoints are."""
-    config = BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+    config = BertConfig(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+    )
     BertForMaskedLM(config).half().save_pretrained(tmp_path / "bert")
     tokenizer.save_pretrained(tmp_path / "bert")
     return tmp_path / "bert"
@@ -36,7 +48,10 @@ def test_a_folder_that_is_not_there_is_refused_by_name(name: str) -> None:
 
 def test_a_hub_name_that_cannot_be_had_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match="teacher.checkpoint is 'nobody/nothing': no such folder, and the Hugging Face hub"):
+    with pytest.raises(
+        ValueError,
+        match="teacher.checkpoint is 'nobody/nothing': no such folder, and the Hugging Face hub",
+    ):
         resolve("nobody/nothing", SETTING)
 
 
@@ -49,10 +64,15 @@ def test_an_encoder_is_read_in_float32(folder: Path) -> None:
 
 
 def test_a_decoder_is_refused(tmp_path: Path) -> None:
-    GPT2Model(GPT2Config(vocab_size=50, n_embd=16, n_layer=1, n_head=2, n_positions=16)).save_pretrained(tmp_path)
+    GPT2Model(
+        GPT2Config(vocab_size=50, n_embd=16, n_layer=1, n_head=2, n_positions=16)
+    ).save_pretrained(tmp_path)
     with pytest.raises(ValueError) as caught:
         load_encoder(tmp_path, SETTING)
-    assert str(caught.value) == f"{SETTING} is {str(tmp_path)!r}: a gpt2 model is no encoder; allowed: BERT and its like"
+    assert (
+        str(caught.value)
+        == f"{SETTING} is {str(tmp_path)!r}: a gpt2 model is no encoder; allowed: BERT and its like"
+    )
 
 
 def test_weights_other_than_safetensors_are_refused(folder: Path) -> None:
@@ -71,7 +91,9 @@ def test_a_classifiers_weights_other_than_safetensors_are_refused(folder: Path) 
 
 def test_an_architecture_that_cannot_classify_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
-    with pytest.raises(ValueError, match="no sequence classifier of its architecture, vit, is known"):
+    with pytest.raises(
+        ValueError, match="no sequence classifier of its architecture, vit, is known"
+    ):
         load_classifier(tmp_path, SETTING)
 
 
@@ -80,34 +102,48 @@ def test_missing_weights_are_refused_rather_than_drawn_at_random(folder: Path) -
     lost = "bert.encoder.layer.0.output.dense.weight"
     del weights[lost]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ValueError, match="1 of its weights are missing, as encoder.layer.0.output.dense.weight"):
+    with pytest.raises(
+        ValueError, match="1 of its weights are missing, as encoder.layer.0.output.dense.weight"
+    ):
         load_encoder(folder, SETTING)
 
 
 def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no readable config.json of a known architecture is there"):
+    with pytest.raises(
+        ValueError, match="no readable config.json of a known architecture is there"
+    ):
         load_encoder(tmp_path, SETTING)
 
 
 def test_code_that_comes_with_a_checkpoint_is_not_run(folder: Path) -> None:
     """Its config names code of its own for an architecture that transformers does not know."""
     (folder / "theirs.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
-    auto = {"AutoConfig": "theirs.Config", "AutoModel": "theirs.Model", "AutoTokenizer": ["theirs.Tokenizer", None]}
+    auto = {
+        "AutoConfig": "theirs.Config",
+        "AutoModel": "theirs.Model",
+        "AutoTokenizer": ["theirs.Tokenizer", None],
+    }
     (folder / "config.json").write_text(json.dumps({"model_type": "theirs", "auto_map": auto}))
-    with pytest.raises(ValueError, match="no readable config.json of a known architecture is there"):
+    with pytest.raises(
+        ValueError, match="no readable config.json of a known architecture is there"
+    ):
         load_encoder(folder, SETTING)
     assert not (folder / "ran").exists()
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="teacher.checkpoint is '.*': no readable tokenizer is there"):
+    with pytest.raises(
+        ValueError, match="teacher.checkpoint is '.*': no readable tokenizer is there"
+    ):
         load_tokenizer(tmp_path, SETTING)
 
 
 def test_an_encoder_without_a_tokenizer_is_refused(folder: Path) -> None:
     for path in folder.glob("tokenizer*"):
         path.unlink()
-    with pytest.raises(ValueError, match="teacher.checkpoint is '.*': no readable tokenizer is there"):
+    with pytest.raises(
+        ValueError, match="teacher.checkpoint is '.*': no readable tokenizer is there"
+    ):
         load_tokenizer(folder, SETTING)
 
 

@@ -11,21 +11,35 @@ SCORES = {"plain": [70.0, 72.0, 74.0], "clipped": [71.0, 74.0, 74.0]}
 
 def metrics(mean: float) -> dict[str, float]:
     """A trial of two tasks, one 10 points above the mean and one 10 below, whose student took a tenth of it in seconds."""
-    tasks = {"quality/sst2/score": mean + 10, "quality/rte/score": mean - 10, "quality/sst2/accuracy": 1.0}
-    return tasks | {"quality/mean": mean, "seconds/student": mean / 10, "teacher/quality/rte/score": 99.0}
+    tasks = {
+        "quality/sst2/score": mean + 10,
+        "quality/rte/score": mean - 10,
+        "quality/sst2/accuracy": 1.0,
+    }
+    return tasks | {
+        "quality/mean": mean,
+        "seconds/student": mean / 10,
+        "teacher/quality/rte/score": 99.0,
+    }
 
 
 def compared(scores: dict[str, list[float]]) -> list[comparison.Row]:
-    return comparison.compare({variant: [metrics(mean) for mean in means] for variant, means in scores.items()})
+    return comparison.compare(
+        {variant: [metrics(mean) for mean in means] for variant, means in scores.items()}
+    )
 
 
 def test_means_spreads_and_paired_differences_are_those_worked_by_hand() -> None:
     plain, mixup = compared(SCORES)
-    assert plain == comparison.Row("plain", 72.0, 2.0, 0.0, 0.0, [0.0, 0.0, 0.0], {"sst2": 82.0, "rte": 62.0}, plain.seconds)
+    assert plain == comparison.Row(
+        "plain", 72.0, 2.0, 0.0, 0.0, [0.0, 0.0, 0.0], {"sst2": 82.0, "rte": 62.0}, plain.seconds
+    )
     assert plain.seconds == pytest.approx(7.2)
     assert (mixup.mean, mixup.difference, mixup.differences) == (73.0, 1.0, [1.0, 2.0, 0.0])
     assert mixup.sd == pytest.approx(math.sqrt((4 + 1 + 1) / 2))
-    assert mixup.half == pytest.approx(4.30265 / math.sqrt(3), rel=1e-5), "t(0.975, 2) times the sd 1 over the root of 3"
+    assert mixup.half == pytest.approx(4.30265 / math.sqrt(3), rel=1e-5), (
+        "t(0.975, 2) times the sd 1 over the root of 3"
+    )
 
 
 def test_what_all_seeds_share_is_no_spread_of_the_difference() -> None:
@@ -36,17 +50,52 @@ def test_what_all_seeds_share_is_no_spread_of_the_difference() -> None:
 
 def test_one_seed_has_no_spread() -> None:
     plain, mixup = compared({"plain": [70.0], "clipped": [71.5]})
-    assert (plain.sd, plain.half, mixup.sd, mixup.half, mixup.difference) == (None, None, None, None, 1.5)
+    assert (plain.sd, plain.half, mixup.sd, mixup.half, mixup.difference) == (
+        None,
+        None,
+        None,
+        None,
+        1.5,
+    )
 
 
 def test_the_table_has_a_row_a_variant_and_no_difference_of_the_first_to_itself() -> None:
-    printed = [[cell.strip() for cell in line.split("|")[1:-1]] for line in comparison.lines(compared(SCORES))]
-    assert printed[0] == ["variant", "mean", "sd", "difference", "95 % interval", "sst2", "rte", "training s"]
+    printed = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in comparison.lines(compared(SCORES))
+    ]
+    assert printed[0] == [
+        "variant",
+        "mean",
+        "sd",
+        "difference",
+        "95 % interval",
+        "sst2",
+        "rte",
+        "training s",
+    ]
     assert printed[2] == ["plain", "72.00", "2.00", "", "", "82.0", "62.0", "7.2"]
-    assert printed[3] == ["clipped", "73.00", "1.73", "+1.00", "-1.48 to +3.48", "83.0", "63.0", "7.3"]
+    assert printed[3] == [
+        "clipped",
+        "73.00",
+        "1.73",
+        "+1.00",
+        "-1.48 to +3.48",
+        "83.0",
+        "63.0",
+        "7.3",
+    ]
     alone = comparison.lines(compared({"plain": [70.0], "clipped": [71.5]}))
-    assert [cell.strip() for cell in alone[3].split("|")[1:6]] == ["clipped", "71.50", "-", "+1.50", "-"]
-    assert "means over 1 seed;" in alone[-1] and alone[-1].endswith("one seed says nothing of the variants")
+    assert [cell.strip() for cell in alone[3].split("|")[1:6]] == [
+        "clipped",
+        "71.50",
+        "-",
+        "+1.50",
+        "-",
+    ]
+    assert "means over 1 seed;" in alone[-1] and alone[-1].endswith(
+        "one seed says nothing of the variants"
+    )
     several = comparison.lines(compared(SCORES))[-1]
     assert "means over 3 seeds;" in several and "where the t interval leaves out 0" in several
 

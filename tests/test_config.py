@@ -28,10 +28,30 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (DemoConfig, {"unlabelled_rows": -1}, "data.demo.unlabelled_rows is -1", "0 or more"),
     (DemoConfig, {"dev_rows": 0}, "data.demo.dev_rows is 0", "above 0"),
     (DemoConfig, {"label_noise": 1.0}, "data.demo.label_noise is 1.0", "from 0 to below 1"),
-    (DemoConfig, {"label_noise": float("nan")}, "data.demo.label_noise is nan", "from 0 to below 1"),
-    (TransferConfig, TRANSFER | {"text": []}, "data.transfer.text is []", "one column, or two for pairs"),
-    (TransferConfig, TRANSFER | {"text": list("abc")}, "data.transfer.text is ['a', 'b', 'c']", "one column, or two"),
-    (TransferConfig, TRANSFER | {"tasks": ["a", "a"]}, "data.transfer.tasks is ['a', 'a']", "each task once"),
+    (
+        DemoConfig,
+        {"label_noise": float("nan")},
+        "data.demo.label_noise is nan",
+        "from 0 to below 1",
+    ),
+    (
+        TransferConfig,
+        TRANSFER | {"text": []},
+        "data.transfer.text is []",
+        "one column, or two for pairs",
+    ),
+    (
+        TransferConfig,
+        TRANSFER | {"text": list("abc")},
+        "data.transfer.text is ['a', 'b', 'c']",
+        "one column, or two",
+    ),
+    (
+        TransferConfig,
+        TRANSFER | {"tasks": ["a", "a"]},
+        "data.transfer.tasks is ['a', 'a']",
+        "each task once",
+    ),
     (DataConfig, {"source": "glue"}, "data.path is ''", "a path or name, for data.source=glue"),
     (DataConfig, {"path": "x"}, "data.path is 'x'", "empty for data.source=demo"),
     (DataConfig, {"tasks": ["a", "a"]}, "data.tasks is ['a', 'a']", "each task once"),
@@ -40,23 +60,58 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (DataConfig, {"selection_fraction": 1.0}, "data.selection_fraction is 1.0", "between 0 and 1"),
     (DataConfig, {"selection_rows": 0}, "data.selection_rows is 0", "above 0"),
     (AugmentConfig, {"multiple": -1}, "data.augment.multiple is -1", "0 or more"),
-    (AugmentConfig, {"multiple": 1} | NOTHING, "data.augment.multiple is 1", "0 unless mask, replace or ngram is above 0"),
+    (
+        AugmentConfig,
+        {"multiple": 1} | NOTHING,
+        "data.augment.multiple is 1",
+        "0 unless mask, replace or ngram is above 0",
+    ),
     (AugmentConfig, {"mask": -0.1}, "data.augment.mask is -0.1", "from 0 to 1"),
     (AugmentConfig, {"replace": 1.1}, "data.augment.replace is 1.1", "from 0 to 1"),
     (AugmentConfig, {"ngram": float("nan")}, "data.augment.ngram is nan", "from 0 to 1"),
-    (AugmentConfig, {"mask": 0.5, "replace": 0.6}, "data.augment.replace is 0.6", "at most 1 less data.augment.mask=0.5"),
+    (
+        AugmentConfig,
+        {"mask": 0.5, "replace": 0.6},
+        "data.augment.replace is 0.6",
+        "at most 1 less data.augment.mask=0.5",
+    ),
     (AugmentConfig, {"longest": 0}, "data.augment.longest is 0", "above 0"),
     (AugmentConfig, {"neighbours": 0}, "data.augment.neighbours is 0", "above 0"),
-    (AugmentConfig, {"replace": 0.0, "embeddings": "x"}, "data.augment.embeddings is 'x'", "empty for data.augment.replace=0"),
+    (
+        AugmentConfig,
+        {"replace": 0.0, "embeddings": "x"},
+        "data.augment.embeddings is 'x'",
+        "empty for data.augment.replace=0",
+    ),
     (SamplingConfig, {"weights": {"a": -1.0, "b": 2.0}}, "sampling.weights.a is -1.0", "0 or more"),
     (SamplingConfig, {"weights": {"a": float("inf")}}, "sampling.weights.a is inf", "0 or more"),
     (SamplingConfig, {"weights": {"a": float("nan")}}, "sampling.weights.a is nan", "0 or more"),
-    (SamplingConfig, {"weights": {"a": 0.0, "b": 0.0}}, "sampling.weights is {'a': 0.0, 'b': 0.0}", "at least one above 0"),
+    (
+        SamplingConfig,
+        {"weights": {"a": 0.0, "b": 0.0}},
+        "sampling.weights is {'a': 0.0, 'b': 0.0}",
+        "at least one above 0",
+    ),
     (SamplingConfig, {"alpha": float("nan")}, "sampling.alpha is nan", "a finite number"),
     (SamplingConfig, {"alpha_end": float("inf")}, "sampling.alpha_end is inf", "a finite number"),
-    (SamplingConfig, {"alpha_end": 0.0, "weights": {"a": 1.0}}, "sampling.alpha_end is 0.0", "null unless alpha decides"),
-    (SamplingConfig, {"alpha_end": 0.0, "order": "round_robin"}, "sampling.alpha_end is 0.0", "null unless alpha decides"),
-    (SamplingConfig, {"weights": {"a": 1.0}, "order": "round_robin"}, "sampling.weights is {'a': 1.0}", "empty for"),
+    (
+        SamplingConfig,
+        {"alpha_end": 0.0, "weights": {"a": 1.0}},
+        "sampling.alpha_end is 0.0",
+        "null unless alpha decides",
+    ),
+    (
+        SamplingConfig,
+        {"alpha_end": 0.0, "order": "round_robin"},
+        "sampling.alpha_end is 0.0",
+        "null unless alpha decides",
+    ),
+    (
+        SamplingConfig,
+        {"weights": {"a": 1.0}, "order": "round_robin"},
+        "sampling.weights is {'a': 1.0}",
+        "empty for",
+    ),
     (TrainConfig, {"steps": 0}, "train.steps is 0", "above 0"),
     (TrainConfig, {"batch_size": -1}, "train.batch_size is -1", "above 0"),
     (TrainConfig, {"learning_rate": 0.0}, "train.learning_rate is 0.0", "above 0"),
@@ -69,12 +124,32 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (TeacherConfig, {"layers": 0}, "teacher.layers is 0", "above 0"),
     (TeacherConfig, {"hidden": 0}, "teacher.hidden is 0", "above 0"),
     (TeacherConfig, {"heads": 0}, "teacher.heads is 0", "above 0"),
-    (TeacherConfig, {"hidden": 10, "heads": 4}, "teacher.hidden is 10", "a multiple of teacher.heads=4"),
+    (
+        TeacherConfig,
+        {"hidden": 10, "heads": 4},
+        "teacher.hidden is 10",
+        "a multiple of teacher.heads=4",
+    ),
     (TeacherConfig, {"vocabulary": 99}, "teacher.vocabulary is 99", "100 or more"),
     (TeacherConfig, {"dropout": 1.0}, "teacher.dropout is 1.0", "from 0 to below 1"),
-    (TeacherConfig, {"sources": {"a": []}}, "teacher.sources.a is []", "one source or more, each once"),
-    (TeacherConfig, {"sources": {"a": ["x", "x"]}}, "teacher.sources.a is ['x', 'x']", "one source or more, each once"),
-    (TeacherConfig, {"sources": {"a": [""]}}, "teacher.sources.a is ['']", "one source or more, each once"),
+    (
+        TeacherConfig,
+        {"sources": {"a": []}},
+        "teacher.sources.a is []",
+        "one source or more, each once",
+    ),
+    (
+        TeacherConfig,
+        {"sources": {"a": ["x", "x"]}},
+        "teacher.sources.a is ['x', 'x']",
+        "one source or more, each once",
+    ),
+    (
+        TeacherConfig,
+        {"sources": {"a": [""]}},
+        "teacher.sources.a is ['']",
+        "one source or more, each once",
+    ),
     (
         TeacherConfig,
         {"mean": "probabilities", "sources": {"a": ["x"]}},
@@ -94,11 +169,31 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
         "student.embedding is 32",
         "0 or student.hidden=48, as student.init=x takes layers",
     ),
-    (StudentConfig, {"kind": "bag", "keep": [0]}, "student.keep is [0]", "empty for student.kind=bag"),
+    (
+        StudentConfig,
+        {"kind": "bag", "keep": [0]},
+        "student.keep is [0]",
+        "empty for student.kind=bag",
+    ),
     (StudentConfig, {"dropout": -0.1}, "student.dropout is -0.1", "from 0 to below 1"),
-    (StudentConfig, {"kind": "bilstm", "keep": [0]}, "student.keep is [0]", "empty for student.kind=bilstm"),
-    (StudentConfig, {"kind": "transformer", "hidden": 10, "heads": 4}, "student.hidden is 10", "a multiple of student.heads=4"),
-    (StudentConfig, {"kind": "transformer", "keep": [0, 1]}, "student.keep is [0, 1]", "empty unless student.init names"),
+    (
+        StudentConfig,
+        {"kind": "bilstm", "keep": [0]},
+        "student.keep is [0]",
+        "empty for student.kind=bilstm",
+    ),
+    (
+        StudentConfig,
+        {"kind": "transformer", "hidden": 10, "heads": 4},
+        "student.hidden is 10",
+        "a multiple of student.heads=4",
+    ),
+    (
+        StudentConfig,
+        {"kind": "transformer", "keep": [0, 1]},
+        "student.keep is [0, 1]",
+        "empty unless student.init names",
+    ),
     (
         StudentConfig,
         {"kind": "transformer", "init": "x", "layers": 2, "keep": [0]},
@@ -113,23 +208,48 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     ),
     (LossConfig, {"temperature": 0.0}, "loss.temperature is 0.0", "above 0"),
     (LossConfig, {"temperature": float("inf")}, "loss.temperature is inf", "above 0"),
-    (LossConfig, {"kind": "mse", "temperature": 2.0}, "loss.temperature is 2.0", "1 unless loss.kind=kl"),
+    (
+        LossConfig,
+        {"kind": "mse", "temperature": 2.0},
+        "loss.temperature is 2.0",
+        "1 unless loss.kind=kl",
+    ),
     (LossConfig, {"hard_weight": -0.1}, "loss.hard_weight is -0.1", "from 0 to 1"),
     (LossConfig, {"hard_weight": 1.1}, "loss.hard_weight is 1.1", "from 0 to 1"),
     (LossConfig, {"hard_weight_end": 1.1}, "loss.hard_weight_end is 1.1", "from 0 to 1, or null"),
     (LossConfig, {"task_weights": {"a": 0.0}}, "loss.task_weights.a is 0.0", "above 0"),
     (LossConfig, {"task_weights": {"a": float("inf")}}, "loss.task_weights.a is inf", "above 0"),
-    (LossConfig, {"task_weights": {"a": 1.0}, "balance": "uncertainty"}, "loss.task_weights is {'a': 1.0}", "empty for"),
-    (LossConfig, {"match": MatchConfig(1.0), "hard_weight": 1.0}, "loss.match.weight is 1.0", "0 for loss.hard_weight=1"),
+    (
+        LossConfig,
+        {"task_weights": {"a": 1.0}, "balance": "uncertainty"},
+        "loss.task_weights is {'a': 1.0}",
+        "empty for",
+    ),
+    (
+        LossConfig,
+        {"match": MatchConfig(1.0), "hard_weight": 1.0},
+        "loss.match.weight is 1.0",
+        "0 for loss.hard_weight=1",
+    ),
     (MatchConfig, {"weight": -1.0}, "loss.match.weight is -1.0", "0 or more"),
     (MatchConfig, {"weight": float("nan")}, "loss.match.weight is nan", "0 or more"),
     (MatchConfig, {"teacher_layers": []}, "loss.match.teacher_layers is []", "at least one layer"),
-    (MatchConfig, {"teacher_layers": [1]}, "loss.match.student_layers is [0, -1]", "one layer for each of loss.match.teacher"),
+    (
+        MatchConfig,
+        {"teacher_layers": [1]},
+        "loss.match.student_layers is [0, -1]",
+        "one layer for each of loss.match.teacher",
+    ),
     (SpeedConfig, {"length": 0}, "speed.length is 0", "above 0"),
     (SpeedConfig, {"batch_size": 0}, "speed.batch_size is 0", "above 0"),
     (SpeedConfig, {"threads": [1, -1]}, "speed.threads is -1", "0 or more"),
     (SpeedConfig, {"seconds": -1}, "speed.seconds is -1", "0 or more"),
-    (ExportConfig, {"backends": ["onnx", "onnx"]}, "export.backends is ['onnx', 'onnx']", "each backend once"),
+    (
+        ExportConfig,
+        {"backends": ["onnx", "onnx"]},
+        "export.backends is ['onnx', 'onnx']",
+        "each backend once",
+    ),
     (ExportConfig, {"backends": ["int8"]}, "export.backends is ['int8']", "onnx with the others"),
     (ExportConfig, {"max_loss": -1}, "export.max_loss is -1", "0 or more"),
     (RegistryConfig, {"name": "a/b"}, "registry.name is 'a/b'", "a name without / and :"),
@@ -145,8 +265,18 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
         "teacher.sources is 'b'",
         "the tasks of data.tasks=['a']",
     ),
-    (Config, {"data": DataConfig(max_length=64)}, "speed.length is 128", "at most data.max_length=64"),
-    (Config, {"speed": SpeedConfig(seconds=0)}, "speed.seconds is 0", "above 0 with export.backends, of which the fastest"),
+    (
+        Config,
+        {"data": DataConfig(max_length=64)},
+        "speed.length is 128",
+        "at most data.max_length=64",
+    ),
+    (
+        Config,
+        {"speed": SpeedConfig(seconds=0)},
+        "speed.seconds is 0",
+        "above 0 with export.backends, of which the fastest",
+    ),
 ]
 
 ALLOWED: list[tuple[type, dict[str, Any]]] = [
@@ -199,18 +329,29 @@ def test_the_edges_are_allowed(make: type, settings: dict[str, Any]) -> None:
         (StudentConfig(kind="bilstm", hidden=128), "bilstm-128"),
         (StudentConfig(kind="bilstm", hidden=128, embedding=128), "bilstm-128"),
         (StudentConfig(kind="bilstm", hidden=128, attention=False), "bilstm-128-max"),
-        (StudentConfig(kind="transformer", layers=3, hidden=384, min_count=2), "transformer-3x384-min2"),
-        (StudentConfig(kind="transformer", layers=2, hidden=128, embedding=32), "transformer-2x128-e32"),
+        (
+            StudentConfig(kind="transformer", layers=3, hidden=384, min_count=2),
+            "transformer-3x384-min2",
+        ),
+        (
+            StudentConfig(kind="transformer", layers=2, hidden=128, embedding=32),
+            "transformer-2x128-e32",
+        ),
         (StudentConfig(kind="bag", hidden=64, embedding=32, min_count=5), "bag-1x64-e32-min5"),
     ],
 )
-def test_a_students_name_says_its_kind_its_size_and_what_is_unusual(student: StudentConfig, name: str) -> None:
+def test_a_students_name_says_its_kind_its_size_and_what_is_unusual(
+    student: StudentConfig, name: str
+) -> None:
     assert student.name == name
 
 
 def _all_configs(config: Any) -> list[Any]:
     inner = [getattr(config, field.name) for field in fields(config)]
-    return [config, *(found for value in inner if is_dataclass(value) for found in _all_configs(value))]
+    return [
+        config,
+        *(found for value in inner if is_dataclass(value) for found in _all_configs(value)),
+    ]
 
 
 def test_no_setting_can_be_changed_after_the_check() -> None:

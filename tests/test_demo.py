@@ -58,7 +58,9 @@ def test_asking_for_more_rows_keeps_the_first_ones(task: str) -> None:
     noisy = replace(CONFIG, label_noise=0.3)
     more = replace(noisy, train_rows=350, unlabelled_rows=400, dev_rows=150)
     assert read(task, "train", more)[:300] == read(task, "train", noisy)[:300]
-    assert [row[:2] for row in read(task, "train", more)[:400]] == [row[:2] for row in read(task, "train", noisy)]
+    assert [row[:2] for row in read(task, "train", more)[:400]] == [
+        row[:2] for row in read(task, "train", noisy)
+    ]
     assert read(task, "dev", more)[:100] == read(task, "dev", noisy)
 
 
@@ -75,20 +77,29 @@ def test_noise_changes_the_stated_share_of_train_labels_and_no_text(task: str) -
     clean, noisy = read(task, "train", large), read(task, "train", replace(large, label_noise=0.2))
     assert [row[:2] for row in clean] == [row[:2] for row in noisy]
     changed = np.mean([a.label != b.label for a, b in zip(clean, noisy, strict=True)])
-    assert changed == pytest.approx(0.17 if task == "similarity" else 0.2, abs=0.03)  # a score of 5 that goes up stays 5
+    assert changed == pytest.approx(
+        0.17 if task == "similarity" else 0.2, abs=0.03
+    )  # a score of 5 that goes up stays 5
     assert read(task, "dev", large) == read(task, "dev", replace(large, label_noise=0.2))
 
 
 def test_noise_moves_a_score_by_a_normal_of_sd_one_and_a_half() -> None:
     kind = demo.TASKS["similarity"]
     assert demo._noisy(2.5, kind, 0.5) == 2.5
-    assert demo._noisy(2.5, kind, 0.841345) == pytest.approx(4.0, abs=0.01)  # one standard deviation up
+    assert demo._noisy(2.5, kind, 0.841345) == pytest.approx(
+        4.0, abs=0.01
+    )  # one standard deviation up
     assert (demo._noisy(0.5, kind, 0.0), demo._noisy(4.5, kind, 0.999)) == (0.0, 5.0)
 
 
 def test_noise_picks_each_wrong_class_alike() -> None:
     kind = demo.TASKS["entailment"]
-    assert [demo._noisy(1.0, kind, uniform) for uniform in (0.0, 0.49, 0.5, 0.99)] == [0.0, 0.0, 2.0, 2.0]
+    assert [demo._noisy(1.0, kind, uniform) for uniform in (0.0, 0.49, 0.5, 0.99)] == [
+        0.0,
+        0.0,
+        2.0,
+        2.0,
+    ]
 
 
 @ALL_TASKS
@@ -104,14 +115,19 @@ def test_hardly_two_rows_of_dev_are_alike(task: str) -> None:
 
 
 @ALL_TASKS
-def test_no_text_of_the_selection_split_is_learnt_from_and_groups_stay_small(task: str, tmp_path: Path) -> None:
+def test_no_text_of_the_selection_split_is_learnt_from_and_groups_stay_small(
+    task: str, tmp_path: Path
+) -> None:
     data = DataConfig(tasks=[task])
     carving = carved(tmp_path, load_tasks(data)[0], data, 0)
     assert carving.found.together == LEVELS[0]
     assert carving.found.largest <= 20
     assert len(carving.selection_rows) == 0.1 * data.demo.train_rows
     rows = read(task, "train", data.demo)
-    selected, learnt = (set(texts_of(rows[i] for i in chosen)) for chosen in (carving.selection_rows, carving.train_rows))
+    selected, learnt = (
+        set(texts_of(rows[i] for i in chosen))
+        for chosen in (carving.selection_rows, carving.train_rows)
+    )
     assert selected and learnt and not selected & learnt
 
 
@@ -142,7 +158,10 @@ def test_classes_are_equally_common(task: str) -> None:
 
 
 def test_an_unknown_task_or_split_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'irony'; allowed: sentiment, acceptability, paraphrase, entailment, similarity"):
+    with pytest.raises(
+        ValueError,
+        match="'irony'; allowed: sentiment, acceptability, paraphrase, entailment, similarity",
+    ):
         demo.rows("irony", "train", CONFIG)
     with pytest.raises(ValueError, match="irony"):
         demo.fingerprint("irony", "train", CONFIG)
@@ -213,7 +232,10 @@ DOGS = Sentence(Phrase("dog", True), "chase", THE_BOY, plural_verb=True)
         (DOGS, True),  # the dogs chase the teacher
         (DOGS._replace(plural_verb=False), False),
         (DOGS._replace(link=Phrase("cat", False)), True),  # the dogs near the cat chase
-        (DOGS._replace(link=Phrase("cat", False), plural_verb=False), False),  # the dogs near the cat chases
+        (
+            DOGS._replace(link=Phrase("cat", False), plural_verb=False),
+            False,
+        ),  # the dogs near the cat chases
         (DOGS._replace(subject=Phrase("dog", True, "these")), True),
         (DOGS._replace(subject=Phrase("dog", True, "this")), False),
         (DOGS._replace(object=Phrase("cat", False, "many")), False),
@@ -223,11 +245,15 @@ DOGS = Sentence(Phrase("dog", True), "chase", THE_BOY, plural_verb=True)
         (DOGS._replace(object=Phrase("cat", False, reversed=True)), False),
     ],
 )
-def test_every_broken_rule_makes_a_sentence_unacceptable(sentence: Sentence, acceptable: bool) -> None:
+def test_every_broken_rule_makes_a_sentence_unacceptable(
+    sentence: Sentence, acceptable: bool
+) -> None:
     assert acceptability.is_acceptable(sentence) == acceptable
 
 
-def test_each_phenomenon_gives_an_acceptable_sentence_and_a_broken_one_of_other_words_in_order() -> None:
+def test_each_phenomenon_gives_an_acceptable_sentence_and_a_broken_one_of_other_words_in_order() -> (
+    None
+):
     draw = Draw(0)
     for _ in range(300):
         right, wrong = draw.pick(acceptability._PHENOMENA)(draw, acceptability.make_sentence(draw))
@@ -238,7 +264,10 @@ def test_each_phenomenon_gives_an_acceptable_sentence_and_a_broken_one_of_other_
 def test_the_words_of_a_sentence_follow_its_form() -> None:
     attracted = DOGS._replace(link=Phrase("cat", False), plural_verb=False)
     texts = {acceptability.say(Draw(seed), attracted) for seed in range(50)}
-    assert texts == {"the dogs near the cat chases the teacher", "the dogs behind the cat chases the teacher"}
+    assert texts == {
+        "the dogs near the cat chases the teacher",
+        "the dogs behind the cat chases the teacher",
+    }
 
 
 def test_voice_and_converses_realise_one_meaning() -> None:
@@ -269,7 +298,9 @@ def test_voice_and_converses_realise_one_meaning() -> None:
         (Event("anna", "chase", "clara"), False),
     ],
 )
-def test_opinions_are_paraphrases_where_both_speak_well_or_ill_of_one_thing(second: paraphrase.Form, same: bool) -> None:
+def test_opinions_are_paraphrases_where_both_speak_well_or_ill_of_one_thing(
+    second: paraphrase.Form, same: bool
+) -> None:
     assert paraphrase.is_paraphrase(Claim("film", "good"), second) == same
 
 
@@ -281,8 +312,12 @@ def test_a_restatement_keeps_the_meaning() -> None:
 
 
 def test_swapped_roles_are_no_paraphrase_and_every_alteration_changes_the_meaning() -> None:
-    assert not paraphrase.is_paraphrase(Event("anna", "chase", "clara"), Event("clara", "chase", "anna"))
-    assert paraphrase.is_paraphrase(Comparison("anna", "faster", "clara"), Comparison("anna", "faster", "clara"))
+    assert not paraphrase.is_paraphrase(
+        Event("anna", "chase", "clara"), Event("clara", "chase", "anna")
+    )
+    assert paraphrase.is_paraphrase(
+        Comparison("anna", "faster", "clara"), Comparison("anna", "faster", "clara")
+    )
     draw = Draw(0)
     for _ in range(500):
         form = paraphrase.make_form(draw)
@@ -344,14 +379,22 @@ def truths(noun: int, deed: str) -> set[tuple[tuple[bool, ...], tuple[bool, ...]
 
 
 @pytest.mark.parametrize("noun", [0, 1, -1])
-@pytest.mark.parametrize(("deed", "pair"), [("0", "walk walk"), ("1", "walk move"), ("-1", "move walk"), ("apart", "walk crawl")])
+@pytest.mark.parametrize(
+    ("deed", "pair"),
+    [("0", "walk walk"), ("1", "walk move"), ("-1", "move walk"), ("apart", "walk crawl")],
+)
 def test_inference_agrees_with_every_small_model(noun: int, deed: str, pair: str) -> None:
     models = truths(noun, deed)
-    (first, second), (of, to) = {0: ("dog", "dog"), 1: ("dog", "animal"), -1: ("animal", "dog")}[noun], pair.split()
+    (first, second), (of, to) = (
+        {0: ("dog", "dog"), 1: ("dog", "animal"), -1: ("animal", "dog")}[noun],
+        pair.split(),
+    )
     for (i, p), (j, h) in product(enumerate(TRUE), repeat=2):
         outcomes = {after[j] for before, after in models if before[i]}
         expected = 1 if len(outcomes) == 2 else 0 if True in outcomes else 2
-        assert entailment.inference(Statement(p, first, of), Statement(h, second, to)) == expected, (p, h)
+        assert (
+            entailment.inference(Statement(p, first, of), Statement(h, second, to)) == expected
+        ), (p, h)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +431,9 @@ def test_of_a_contrast_the_claim_about_the_same_thing_is_compared() -> None:
     contrast = Contrast(Claim("film", "good"), Claim("song", "awful"), "but")
     assert similarity(contrast, Claim("film", "nice")) == 5.0
     assert similarity(contrast, Claim("song", "nice")) == 1.25
-    assert similarity(contrast, Claim("hotel", "awful")) == 2.5  # of neither: that of the winning claim, halved
+    assert (
+        similarity(contrast, Claim("hotel", "awful")) == 2.5
+    )  # of neither: that of the winning claim, halved
 
 
 # Difficulty
@@ -396,8 +441,17 @@ def test_of_a_contrast_the_claim_about_the_same_thing_is_compared() -> None:
 
 @pytest.mark.parametrize(
     ("task", "bound"),
-    [("sentiment", 80), ("acceptability", 70), ("paraphrase", 70), ("entailment", 57), ("similarity", 37)],
+    [
+        ("sentiment", 80),
+        ("acceptability", 70),
+        ("paraphrase", 70),
+        ("entailment", 57),
+        ("similarity", 37),
+    ],
 )
 def test_a_linear_model_on_runs_of_words_stays_below_its_bound(task: str, bound: float) -> None:
     config = replace(CONFIG, train_rows=3000, unlabelled_rows=0, dev_rows=600)
-    assert linear_score(read(task, "train", config), read(task, "dev", config), demo.TASKS[task], [10]) < bound
+    assert (
+        linear_score(read(task, "train", config), read(task, "dev", config), demo.TASKS[task], [10])
+        < bound
+    )

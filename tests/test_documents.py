@@ -77,7 +77,12 @@ def blocks_of(document: Path) -> Iterator[Block]:
         if fence and opened is None:
             opened, body = (number, fence[1], fence[2]), []
         elif fence and opened is not None:
-            yield Block(document, opened[0], opened[2], "\n".join(text.removeprefix(opened[1]) for text in body) + "\n")
+            yield Block(
+                document,
+                opened[0],
+                opened[2],
+                "\n".join(text.removeprefix(opened[1]) for text in body) + "\n",
+            )
             opened = None
         elif opened is not None:
             body.append(line)
@@ -101,7 +106,9 @@ def commands(block: Block) -> list[list[str]]:
 
 def text_alone(document: Path) -> str:
     """The document without its blocks and its code within lines."""
-    return re.sub(r"`[^`\n]*`", "", re.sub(r"(?ms)^ *```.*?^ *```$", "", document.read_text("utf-8")))
+    return re.sub(
+        r"`[^`\n]*`", "", re.sub(r"(?ms)^ *```.*?^ *```$", "", document.read_text("utf-8"))
+    )
 
 
 def headings(document: Path) -> set[str]:
@@ -126,7 +133,9 @@ def test_there_are_blocks_of_each_language() -> None:
     assert {block.language for block in BLOCKS} <= {"sh", "python", "yaml", "json", ""}
 
 
-@pytest.mark.parametrize("document", [pytest.param(each, id=str(each.relative_to(ROOT))) for each in DOCUMENTS])
+@pytest.mark.parametrize(
+    "document", [pytest.param(each, id=str(each.relative_to(ROOT))) for each in DOCUMENTS]
+)
 def test_links_and_their_anchors_are_there(document: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", text_alone(document))
     for link in links:
@@ -136,25 +145,37 @@ def test_links_and_their_anchors_are_there(document: Path) -> None:
         target = (document.parent / place).resolve() if place else document
         assert target.exists(), f"{document.name} links to {link}"
         read = ROOT / "RESULTS.md" if target == SITE / "results.md" else target
-        assert not anchor or anchor in headings(read), f"{document.name} links to {link}: allowed are {sorted(headings(read))}"
+        assert not anchor or anchor in headings(read), (
+            f"{document.name} links to {link}: allowed are {sorted(headings(read))}"
+        )
 
 
-@pytest.mark.parametrize("document", [pytest.param(each, id=str(each.relative_to(ROOT))) for each in DOCUMENTS])
+@pytest.mark.parametrize(
+    "document", [pytest.param(each, id=str(each.relative_to(ROOT))) for each in DOCUMENTS]
+)
 def test_files_that_are_named_are_there(document: Path) -> None:
     text = document.read_text("utf-8")
     named = set(re.findall(rf"(?<![\w/.-])((?:{'|'.join(OURS)}|docs)/[\w/.-]*[\w/])", text))
-    missing = sorted(name for name in named if not (ROOT / name).exists() and Path(name).stem != "NAME")
+    missing = sorted(
+        name for name in named if not (ROOT / name).exists() and Path(name).stem != "NAME"
+    )
     assert missing == []
 
 
-@pytest.mark.parametrize("document", [pytest.param(each, id=str(each.relative_to(ROOT))) for each in DOCUMENTS])
+@pytest.mark.parametrize(
+    "document", [pytest.param(each, id=str(each.relative_to(ROOT))) for each in DOCUMENTS]
+)
 def test_tables_are_whole(document: Path) -> None:
     tables = re.findall(r"(?m)(?:^\|.*\n)+", text_alone(document))
-    assert all(re.match(r".*\n\|[ :|-]+\|\n", table) for table in tables), "a table's second line is its rule"
+    assert all(re.match(r".*\n\|[ :|-]+\|\n", table) for table in tables), (
+        "a table's second line is its rule"
+    )
 
 
 @pytest.mark.parametrize("block", of("sh"))
-def test_commands_are_allowed(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_are_allowed(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
     (tmp_path / "config.yaml").write_text(cli.to_yaml(Distill()))  # as that of a run
@@ -180,12 +201,16 @@ def check_command(words: list[str]) -> None:
         assert (ROOT / words[1]).is_file(), words
     elif program == "pip":
         extras = re.findall(r"\[([\w,]+)\]", " ".join(words))
-        known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+            "optional-dependencies"
+        ]
         assert all(extra in known for each in extras for extra in each.split(",")), words
     elif program == ".ci/run":
         assert (ROOT / program).is_file()
     else:
-        assert program in ("source", "export", "curl", "mlflow"), f"a command that no test looks at: {words}"
+        assert program in ("source", "export", "curl", "mlflow"), (
+            f"a command that no test looks at: {words}"
+        )
 
 
 def check_module(module: str, argv: list[str]) -> None:
@@ -198,7 +223,9 @@ def check_module(module: str, argv: list[str]) -> None:
         parser.parse_args(argv)
         assert options(argv) <= {field.name for field in fields(report.Asked)}
     else:
-        assert (ROOT / f"{module.replace('.', '/')}.py").is_file() and module.startswith("experiments."), module
+        assert (ROOT / f"{module.replace('.', '/')}.py").is_file() and module.startswith(
+            "experiments."
+        ), module
         kind = COMMANDS[module.removeprefix("experiments.")]
         cli.parse(argv, "", kind)
         assert options(argv) <= {"config", "help", *cli.flat(kind())}
@@ -218,9 +245,18 @@ def check_project(words: list[str]) -> None:
         flags[name] = [value] if name == "-e" else [*flags[name], value]
     entry_point = entry_points[flags["-e"][0]]
     given = dict(each.split("=", 1) for each in flags["-P"])
-    declared = {name: about.get("default", "") for name, about in entry_point.get("parameters", {}).items()}
-    line = entry_point["command"].format(**{name: shlex.quote(str(given.get(name, declared[name]))) for name in declared})
-    rest = [part for name, value in given.items() if name not in declared for part in (f"--{name}", value)]
+    declared = {
+        name: about.get("default", "") for name, about in entry_point.get("parameters", {}).items()
+    }
+    line = entry_point["command"].format(
+        **{name: shlex.quote(str(given.get(name, declared[name]))) for name in declared}
+    )
+    rest = [
+        part
+        for name, value in given.items()
+        if name not in declared
+        for part in (f"--{name}", value)
+    ]
     check_command([*shlex.split(line), *rest])
 
 
@@ -244,15 +280,21 @@ def test_python_names_what_is_there(block: Block) -> None:
                 if alias.name.split(".")[0] in OURS:
                     assert alias.asname is None
                     importlib.import_module(alias.name)
-                    known[alias.name.split(".")[0]] = importlib.import_module(alias.name.split(".")[0])
+                    known[alias.name.split(".")[0]] = importlib.import_module(
+                        alias.name.split(".")[0]
+                    )
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in OURS:
             module = importlib.import_module(node.module)
-            known |= {alias.asname or alias.name: getattr(module, alias.name) for alias in node.names}
+            known |= {
+                alias.asname or alias.name: getattr(module, alias.name) for alias in node.names
+            }
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             resolved(node, known)
         elif isinstance(node, ast.Call) and (function := resolved(node.func, known)) is not None:
-            inspect.signature(function).bind(*node.args, **{each.arg or "": each.value for each in node.keywords})
+            inspect.signature(function).bind(
+                *node.args, **{each.arg or "": each.value for each in node.keywords}
+            )
 
 
 def resolved(node: ast.AST, known: dict[str, Any]) -> Any:
@@ -284,14 +326,26 @@ def sections(section: type) -> set[str]:
 
 def test_every_entry_point_is_in_the_reference() -> None:
     page = (SITE / "reference" / "command-line.md").read_text("utf-8")
-    there = {f"experiments.{file.stem}" for file in (ROOT / "experiments").glob("*.py") if file.stem not in NO_COMMANDS}
+    there = {
+        f"experiments.{file.stem}"
+        for file in (ROOT / "experiments").glob("*.py")
+        if file.stem not in NO_COMMANDS
+    }
     assert there
-    assert set(re.findall(r"`python -m (experiments\.\w+)`", page)) == there == set(re.findall(r"::: (experiments\.\w+)", page))
+    assert (
+        set(re.findall(r"`python -m (experiments\.\w+)`", page))
+        == there
+        == set(re.findall(r"::: (experiments\.\w+)", page))
+    )
 
 
 def example(language: str) -> str:
     """README.md's one block in a language that names its file of reviews."""
-    (text,) = [block.text for block in blocks_of(README) if block.language == language and "reviews" in block.text]
+    (text,) = [
+        block.text
+        for block in blocks_of(README)
+        if block.language == language and "reviews" in block.text
+    ]
     return text
 
 
@@ -309,11 +363,18 @@ def test_the_readme_example_of_own_data_runs(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     write_reviews(folder)
-    (block,) = [block for block in blocks_of(README) if block.language == "sh" and "reviews.yaml" in block.text]
+    (block,) = [
+        block
+        for block in blocks_of(README)
+        if block.language == "sh" and "reviews.yaml" in block.text
+    ]
     (words,) = [words for words in commands(block) if words[:2] == ["python", "-m"]]
     argv = [str(MINILM) if word == HUB else word for word in words[3:]]
     assert str(MINILM) in argv
-    few = [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in FEW.items()]
+    few = [
+        f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
+        for name, value in FEW.items()
+    ]
     done = command(folder, words[2].removeprefix("experiments."), *argv, *few)
     assert "quality/reviews/f1" in outcome(done)["metrics"]
 
@@ -326,9 +387,16 @@ def test_the_readme_example_in_python_runs(
     whole = mkd.pipeline.run
 
     def small(config: Config, folder: Path) -> Result:
-        few = FEW | {"teacher.checkpoint": "", "teacher.layers": 1, "teacher.hidden": 16, "export.backends": ["onnx"]}
+        few = FEW | {
+            "teacher.checkpoint": "",
+            "teacher.layers": 1,
+            "teacher.hidden": 16,
+            "export.backends": ["onnx"],
+        }
         # Which backend is the fastest is chance, of models so small.
-        return whole(cli.with_settings(distillation(config), few).core(), folder)._replace(exported=str(folder / "onnx"))
+        return whole(cli.with_settings(distillation(config), few).core(), folder)._replace(
+            exported=str(folder / "onnx")
+        )
 
     monkeypatch.setattr(mkd.pipeline, "run", small)
     exec(compile(example("python"), str(README), "exec"), {})

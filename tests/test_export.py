@@ -20,7 +20,14 @@ from transformers import PreTrainedTokenizerBase
 
 from experiments.settings import Export
 from experiments.tracking.table import export_lines
-from mkd.config import DataConfig, DeliveryConfig, DemoConfig, ExportConfig, SpeedConfig, StudentConfig
+from mkd.config import (
+    DataConfig,
+    DeliveryConfig,
+    DemoConfig,
+    ExportConfig,
+    SpeedConfig,
+    StudentConfig,
+)
 from mkd.evaluation.scoring import at_work, eager
 from mkd.export import folder as exporter
 from mkd.export.folder import export_int8, export_onnx, export_program, load_program
@@ -69,7 +76,9 @@ class Made(NamedTuple):
         return to
 
 
-def student_of(config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Student:
+def student_of(
+    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> Student:
     """Random, and so sure of its answers that a wrong product would show."""
     torch.manual_seed(0)
     student = make_student(config, datas, len(tokenizer), LENGTH, None)
@@ -79,13 +88,18 @@ def student_of(config: StudentConfig, datas: list[TaskData], tokenizer: PreTrain
         elif "heads" in name:
             parameter.data *= 4
     if config.min_count:
-        trim(student, *kept_tokens(datas, tokenizer, input_table(student).num_embeddings, config.min_count))
+        trim(
+            student,
+            *kept_tokens(datas, tokenizer, input_table(student).num_embeddings, config.min_count),
+        )
     student.train(False)
     return student
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+def made(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Made]:
     root = tmp_path_factory.mktemp(request.param)
     tasks = make_tasks()
     tokenizer = make_tokenizer(root, tasks)
@@ -100,7 +114,10 @@ def batches(made: Made) -> list[tuple[str, Arrays]]:
     layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
     found = []
     for data in made.datas:
-        found += [(data.name, padded(data.train, np.arange(40)[rows], layout)) for rows in ([3], [0, 7], slice(None))]
+        found += [
+            (data.name, padded(data.train, np.arange(40)[rows], layout))
+            for rows in ([3], [0, 7], slice(None))
+        ]
         empty = data.train._replace(a=data.train.a._replace(offsets=data.train.a.offsets * 0))
         found.append((data.name, padded(empty, np.arange(2), layout)))
         if data.train.b is None:
@@ -112,7 +129,9 @@ def batches(made: Made) -> list[tuple[str, Arrays]]:
 def difference(made: Made, infer: Infer) -> float:
     """The largest between its logits and torch's."""
     own = eager(made.student)
-    return max(float(np.abs(infer(batch, task) - own(batch, task)).max()) for task, batch in batches(made))
+    return max(
+        float(np.abs(infer(batch, task) - own(batch, task)).max()) for task, batch in batches(made)
+    )
 
 
 def spread(made: Made) -> float:
@@ -130,22 +149,37 @@ def test_logits_are_torchs_whatever_the_batch(made: Made) -> None:
 def test_raw_texts_are_answered_as_in_torch(made: Made) -> None:
     runtime, own = Runtime.load(made.folder / "onnx", 1), at_work(made.student, made.tokenizer)
     assert (runtime.heads, runtime.layout) == (own.heads, own.layout)
-    asked: dict[str, list[Text]] = {"single": ["a good film", "", "the sea " * 40], "pair": [("a film", "the sea"), ("", "")]}
+    asked: dict[str, list[Text]] = {
+        "single": ["a good film", "", "the sea " * 40],
+        "pair": [("a film", "the sea"), ("", "")],
+    }
     for task, texts in asked.items():
         for one, other in zip(runtime.predict(texts, task), own.predict(texts, task), strict=True):
-            assert one.label == other.label and one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+            assert one.label == other.label and one.probabilities == pytest.approx(
+                other.probabilities, abs=1e-5
+            )
 
 
 def test_the_folder_holds_what_its_manifest_names(made: Made) -> None:
     manifest = json.loads((made.folder / "onnx" / MANIFEST).read_text())
     assert list(manifest["files"]) == ["student.onnx", TOKENIZER]
-    assert sorted(path.name for path in (made.folder / "onnx").iterdir()) == [MANIFEST, "student.onnx", TOKENIZER]
+    assert sorted(path.name for path in (made.folder / "onnx").iterdir()) == [
+        MANIFEST,
+        "student.onnx",
+        TOKENIZER,
+    ]
 
 
 @pytest.mark.parametrize("weight_range", RANGES)
 def test_int8_is_near_and_small(made: Made, weight_range: Range) -> None:
-    assert 0 < difference(made, Runtime.load(made.int8(weight_range), 1).infer) < 0.25 * spread(made)
-    assert sorted(path.name for path in made.int8(weight_range).iterdir()) == [MANIFEST, "student.onnx", TOKENIZER]
+    assert (
+        0 < difference(made, Runtime.load(made.int8(weight_range), 1).infer) < 0.25 * spread(made)
+    )
+    assert sorted(path.name for path in made.int8(weight_range).iterdir()) == [
+        MANIFEST,
+        "student.onnx",
+        TOKENIZER,
+    ]
 
 
 def test_an_answer_in_int8_depends_on_the_other_rows(made: Made) -> None:
@@ -155,7 +189,9 @@ def test_an_answer_in_int8_depends_on_the_other_rows(made: Made) -> None:
     moved = []
     for data in made.datas:
         together = infer(padded(data.train, np.arange(40), layout), data.name)
-        alone = np.concatenate([infer(padded(data.train, np.array([row]), layout), data.name) for row in range(40)])
+        alone = np.concatenate(
+            [infer(padded(data.train, np.array([row]), layout), data.name) for row in range(40)]
+        )
         moved.extend(np.abs(together - alone).max(1) > 1e-4 * spread(made))
     assert any(moved)
 
@@ -178,7 +214,12 @@ def products(graph: Path) -> list[Weight]:
             found.append(Weight(known[name], known[name.removesuffix("_quantized") + "_scale"]))
         if node.op_type == "DynamicQuantizeLSTM":
             for numbers, scales in ((1, 8), (2, 10)):
-                found += [Weight(*both) for both in zip(known[node.input[numbers]], known[node.input[scales]], strict=True)]
+                found += [
+                    Weight(*both)
+                    for both in zip(
+                        known[node.input[numbers]], known[node.input[scales]], strict=True
+                    )
+                ]
     return found
 
 
@@ -189,10 +230,17 @@ def test_each_output_of_a_product_has_a_scale(made: Made, weight_range: Range) -
     found = products(folder / "student.onnx")
     assert found
     for numbers, scales in found:
-        assert numbers.dtype == np.int8 and scales.shape == numbers.shape[1:], (numbers.shape, scales.shape)
+        assert numbers.dtype == np.int8 and scales.shape == numbers.shape[1:], (
+            numbers.shape,
+            scales.shape,
+        )
         largest = np.abs(numbers.astype(int)).max(0)
-        assert set(largest[scales > 0]) <= ({127, 128} if weight_range == "full" else {63, 64}), largest
-    assert json.loads((folder / MANIFEST).read_text())["reduced_range"] == (weight_range == "reduced")
+        assert set(largest[scales > 0]) <= ({127, 128} if weight_range == "full" else {63, 64}), (
+            largest
+        )
+    assert json.loads((folder / MANIFEST).read_text())["reduced_range"] == (
+        weight_range == "reduced"
+    )
 
 
 @pytest.mark.parametrize("weight_range", RANGES)
@@ -209,13 +257,20 @@ def test_each_row_of_a_table_has_a_scale_and_the_heads_are_as_they_were(
     assert read and not any(f"student.{name}.weight" in written for name in tables)
     for name in read:
         table = tables[name]
-        found, scales = written[f"student.{name}.weight_numbers"], written[f"student.{name}.weight_scales"]
+        found, scales = (
+            written[f"student.{name}.weight_numbers"],
+            written[f"student.{name}.weight_scales"],
+        )
         assert found.dtype == np.int8 and scales.shape == (len(table), 1)
         steps = np.abs(table).max(1, keepdims=True) / 127
         assert (np.abs(found * scales - table) <= steps * (0.5 + 1e-4)).all()
     linears = made.student.heads.linears
     heads = np.concatenate([linear.weight.detach().numpy() for linear in linears])  # type: ignore[operator]
-    assert any(own.shape == heads.T.shape and (own == heads.T).all() for own in written.values() if own.dtype == np.float32)
+    assert any(
+        own.shape == heads.T.shape and (own == heads.T).all()
+        for own in written.values()
+        if own.dtype == np.float32
+    )
 
 
 def eight_bits(x_BLI: torch.Tensor, weight_OI: torch.Tensor, most: int) -> torch.Tensor:
@@ -239,7 +294,11 @@ def whole_product(x_BLI: torch.Tensor, weight_OI: torch.Tensor, most: int) -> to
     zero = np.clip(np.rint(-low / step), 0, 255)
     whole = np.clip(np.rint(x / step) + zero, 0, 255).astype(float) - zero
     scales = (np.abs(weight).max(1, keepdims=True) / most).astype(np.float32)
-    return torch.from_numpy((whole @ np.rint(weight / scales).astype(float).T * (float(step) * scales[:, 0])).astype(np.float32))
+    return torch.from_numpy(
+        (whole @ np.rint(weight / scales).astype(float).T * (float(step) * scales[:, 0])).astype(
+            np.float32
+        )
+    )
 
 
 @pytest.mark.parametrize("weight_range", RANGES)
@@ -255,7 +314,9 @@ def test_int8_is_the_student_with_products_and_tables_in_whole_numbers(
     plain, infer = eager(student), Runtime.load(tmp_path / "int8", 1).infer
     layout = layout_of(tokenizer, student.joined, LENGTH)
     given = [(padded(data.train, np.arange(20), layout), data.name) for data in datas]
-    right, found = (np.concatenate([one(*each).ravel() for each in given]) for one in (plain, infer))
+    right, found = (
+        np.concatenate([one(*each).ravel() for each in given]) for one in (plain, infer)
+    )
     most = 127 if weight_range == "full" else 64
     for name, module in student.named_modules():
         if isinstance(module, torch.nn.Embedding):
@@ -267,7 +328,10 @@ def test_int8_is_the_student_with_products_and_tables_in_whole_numbers(
     expected = np.concatenate([eager(student)(*each).ravel() for each in given])
     error = np.sqrt(((expected - right) ** 2).mean())
     # A number on the edge between two of 8 bits may fall to either side.
-    assert np.sqrt(((found - expected) ** 2).mean()) < 0.1 * error, (error, np.abs(found - expected).max())
+    assert np.sqrt(((found - expected) ** 2).mean()) < 0.1 * error, (
+        error,
+        np.abs(found - expected).max(),
+    )
 
 
 def one_product(inputs: int, outputs: int) -> onnx.ModelProto:
@@ -275,18 +339,25 @@ def one_product(inputs: int, outputs: int) -> onnx.ModelProto:
     weight = np.random.default_rng(0).normal(size=(inputs, outputs)).astype(np.float32)
     sizes = {"tokens": inputs, "product": outputs}
     given, product = (
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["B", "L", size]) for name, size in sizes.items()
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["B", "L", size])
+        for name, size in sizes.items()
     )
     node = onnx.helper.make_node("MatMul", ["tokens", "weight"], ["product"], "only")
-    graph = onnx.helper.make_graph([node], "one", [given], [product], [numpy_helper.from_array(weight, "weight")])
-    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", exporter.OPSET)], ir_version=10)
+    graph = onnx.helper.make_graph(
+        [node], "one", [given], [product], [numpy_helper.from_array(weight, "weight")]
+    )
+    return onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", exporter.OPSET)], ir_version=10
+    )
 
 
 def computed(model: onnx.ModelProto, x_BLI: np.ndarray) -> np.ndarray:
     """By onnxruntime, with 8-bit products as exact as with VNNI."""
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.x64quantprecision", "1")
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     (found,) = session.run(None, {"tokens": x_BLI})
     return np.asarray(found)
 
@@ -314,7 +385,10 @@ def test_tokens_are_scaled_in_transformers_alone(made: Made, tmp_path: Path) -> 
     export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig())
     nodes = onnx.load(tmp_path / "int8" / "student.onnx").graph.node
     scaled = {"transformer": 2, "electra": 3}.get(made.folder.name.rstrip("0123456789"), 0)
-    assert sum(node.op_type == "Div" and node.output[0].endswith("_scaled") for node in nodes) == scaled
+    assert (
+        sum(node.op_type == "Div" and node.output[0].endswith("_scaled") for node in nodes)
+        == scaled
+    )
 
 
 def test_a_huge_token_costs_the_others_no_precision(tmp_path: Path) -> None:
@@ -323,12 +397,16 @@ def test_a_huge_token_costs_the_others_no_precision(tmp_path: Path) -> None:
     others = np.abs(x_BLI).max(2) < 50
     right = computed(one_product(8, 32), x_BLI)
     errors = {}
-    weight_OI = torch.from_numpy(numpy_helper.to_array(one_product(8, 32).graph.initializer[0]).T.copy())
+    weight_OI = torch.from_numpy(
+        numpy_helper.to_array(one_product(8, 32).graph.initializer[0]).T.copy()
+    )
     for scaled, formula in ((False, whole_product), (True, eight_bits)):
         model = one_product(8, 32)
         if scaled:
             exporter._scale_tokens(model.graph)
-        quantize_dynamic(model, tmp_path / "int8.onnx", ["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
+        quantize_dynamic(
+            model, tmp_path / "int8.onnx", ["MatMul"], per_channel=True, weight_type=QuantType.QInt8
+        )
         found = computed(onnx.load(tmp_path / "int8.onnx"), x_BLI)
         expected = formula(torch.from_numpy(x_BLI), weight_OI, 127).numpy()
         assert found == pytest.approx(expected, rel=1e-3, abs=1e-3 * float(right[others].std()))
@@ -344,9 +422,10 @@ def test_the_range_is_reduced_where_the_processor_has_no_vnni(
     monkeypatch.setattr("mkd.export.folder.saturates", lambda: without_vnni)
     export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig())
     assert json.loads((tmp_path / "int8" / MANIFEST).read_text())["reduced_range"] == without_vnni
-    assert max(np.abs(weight.numbers.astype(int)).max() for weight in products(tmp_path / "int8" / "student.onnx")) < (
-        65 if without_vnni else 129
-    )
+    assert max(
+        np.abs(weight.numbers.astype(int)).max()
+        for weight in products(tmp_path / "int8" / "student.onnx")
+    ) < (65 if without_vnni else 129)
 
 
 @pytest.mark.parametrize("config", [BAG, replace(TRANSFORMER, hidden=32)])
@@ -357,10 +436,15 @@ def test_products_of_all_8_bits_are_exact_on_any_processor(
     student = student_of(config, datas, tokenizer)
     for module in student.modules():
         if isinstance(module, torch.nn.Linear):
-            module.weight.data = module.weight.data.abs()  # sums of large products, which 16 bits do not hold
+            module.weight.data = (
+                module.weight.data.abs()
+            )  # sums of large products, which 16 bits do not hold
     export_onnx(student, tokenizer, tmp_path / "onnx")
     export_int8(tmp_path / "onnx", tmp_path / "int8", ExportConfig(weight_range="full"))
-    reference, student_at_work = ReferenceEvaluator(str(tmp_path / "int8" / "student.onnx")), Runtime.load(tmp_path / "int8", 1)
+    reference, student_at_work = (
+        ReferenceEvaluator(str(tmp_path / "int8" / "student.onnx")),
+        Runtime.load(tmp_path / "int8", 1),
+    )
     heads = json.loads((tmp_path / "int8" / MANIFEST).read_text())["tasks"]
     for data in datas:
         batch = padded(data.train, np.arange(20), student_at_work.layout)
@@ -369,7 +453,10 @@ def test_products_of_all_8_bits_are_exact_on_any_processor(
         start = heads[data.name]["start"]
         answered: list[np.ndarray] = reference.run(None, given)  # type: ignore[assignment]
         right = answered[0][:, start : start + found.shape[1]]
-        assert found.std() > 0.01 and np.abs(found - right).max() < 1e-3 * right.std(), (np.abs(found - right).max(), right.std())
+        assert found.std() > 0.01 and np.abs(found - right).max() < 1e-3 * right.std(), (
+            np.abs(found - right).max(),
+            right.std(),
+        )
 
 
 def test_a_torch_program_is_the_student(made: Made, tmp_path: Path) -> None:
@@ -385,15 +472,22 @@ def test_exporting_leaves_the_student_as_it_was(made: Made) -> None:
 
 
 def test_a_model_too_large_for_one_file_is_refused(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    datas: list[TaskData],
+    tokenizer: PreTrainedTokenizerBase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("mkd.export.folder.LARGEST_BYTES", 1000)
-    with pytest.raises(ValueError, match=r"^a model of [\d,]+ bytes is too large for ONNX; allowed: at most 1,000$"):
+    with pytest.raises(
+        ValueError, match=r"^a model of [\d,]+ bytes is too large for ONNX; allowed: at most 1,000$"
+    ):
         export_onnx(student_of(BAG, datas, tokenizer), tokenizer, tmp_path / "onnx")
     assert not (tmp_path / "onnx").exists()
 
 
-def test_a_bilstm_with_a_whole_vocabulary_is_under_15_mb(datas: list[TaskData], tmp_path: Path) -> None:
+def test_a_bilstm_with_a_whole_vocabulary_is_under_15_mb(
+    datas: list[TaskData], tmp_path: Path
+) -> None:
     tokenizer = load_tokenizer(MINILM, "tokenizer")
     config = StudentConfig(kind="bilstm", hidden=128, embedding=128)
     student = make_student(config, datas, len(tokenizer), 128, None)
@@ -406,7 +500,10 @@ def test_a_bilstm_with_a_whole_vocabulary_is_under_15_mb(datas: list[TaskData], 
 # The entry point.
 
 
-DEMO = DataConfig(tasks=["sentiment", "paraphrase", "similarity"], demo=DemoConfig(train_rows=60, unlabelled_rows=0, dev_rows=40))
+DEMO = DataConfig(
+    tasks=["sentiment", "paraphrase", "similarity"],
+    demo=DemoConfig(train_rows=60, unlabelled_rows=0, dev_rows=40),
+)
 
 
 @pytest.fixture(scope="module")
@@ -416,7 +513,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     config = replace(DEMO, max_length=32)
     tasks = load_tasks(config)
     tokenizer = make_tokenizer(root, tasks)
-    datas = [task_data(root, task, tokenizer, config, 0) for task in tasks if task.name != "similarity"]
+    datas = [
+        task_data(root, task, tokenizer, config, 0) for task in tasks if task.name != "similarity"
+    ]
     torch.manual_seed(0)
     student = make_student(replace(BAG, ngrams=1), datas, len(tokenizer), 32, None)
     save(student, tokenizer, root / "student")
@@ -447,30 +546,57 @@ def test_a_saved_student_is_exported_and_told_of(saved: tuple[Path, Path], tmp_p
     assert (made.folder, made.backends, made.notes) == (str(home), ["onnx", "int8", "torch"], [])
     assert {path.name for path in home.iterdir()} == set(made.backends)
     assert [path.name for path in (home / "torch").iterdir()] == ["student.pt2"]
-    assert {"quality/sentiment/score", "quality/mean", "export/int8/loss", "speed/int8/b1-text-t1/p50_ms"} <= made.metrics.keys()
-    assert not any("similarity" in name for name in made.metrics), "a task that the student does not know"
+    assert {
+        "quality/sentiment/score",
+        "quality/mean",
+        "export/int8/loss",
+        "speed/int8/b1-text-t1/p50_ms",
+    } <= made.metrics.keys()
+    assert not any("similarity" in name for name in made.metrics), (
+        "a task that the student does not know"
+    )
     assert Runtime.load(home / "int8").predict(["a fine film"], "sentiment")[0].error is None
     lines = export_lines(made)
     assert cells(lines[0]) == ["", "torch", "program", "onnx", "int8"]
-    scores = [made.metrics[f"{where}quality/mean"] for where in ("", "export/program/", "export/onnx/", "export/int8/")]
+    scores = [
+        made.metrics[f"{where}quality/mean"]
+        for where in ("", "export/program/", "export/onnx/", "export/int8/")
+    ]
     (mean,) = [line for line in lines if line.startswith("| mean on dev")]
     assert cells(mean)[1:] == [f"{score:.2f}" for score in scores]
     (lost,) = [line for line in lines if line.startswith("| lost in single rows")]
-    assert cells(lost)[1:] == ["-", *(f"{made.metrics[f'export/{name}/loss_single_rows']:z.2f}" for name in cells(lines[0])[2:])]
+    assert cells(lost)[1:] == [
+        "-",
+        *(
+            f"{made.metrics[f'export/{name}/loss_single_rows']:z.2f}"
+            for name in cells(lines[0])[2:]
+        ),
+    ]
 
 
-def test_what_cannot_be_exported_is_refused_and_nothing_written(saved: tuple[Path, Path], tmp_path: Path) -> None:
+def test_what_cannot_be_exported_is_refused_and_nothing_written(
+    saved: tuple[Path, Path], tmp_path: Path
+) -> None:
     config = config_of(saved, tmp_path / "home")
     (tmp_path / "there").mkdir()
     data = config.data
     for changed, told in [
-        (config_of(saved, tmp_path / "there"), f"export.to is '{tmp_path}/there'; allowed: a folder that is not there yet"),
-        (replace(config, export=replace(config.export, to="")), "export.to is ''; allowed: a folder that is not there yet"),
+        (
+            config_of(saved, tmp_path / "there"),
+            f"export.to is '{tmp_path}/there'; allowed: a folder that is not there yet",
+        ),
+        (
+            replace(config, export=replace(config.export, to="")),
+            "export.to is ''; allowed: a folder that is not there yet",
+        ),
         (
             config_of(saved, tmp_path / "home", student=""),
             "export.student is ''; allowed: a folder that holds a distilled student",
         ),
-        (config_of(saved, tmp_path / "home", backends=[]), "export.backends is []; allowed: at least one, or export.torch=true"),
+        (
+            config_of(saved, tmp_path / "home", backends=[]),
+            "export.backends is []; allowed: at least one, or export.torch=true",
+        ),
         (
             replace(config, data=replace(data, tasks=["similarity"])),
             "data.tasks: similarity; allowed: at least one that export.student knows: paraphrase, sentiment",
@@ -490,7 +616,9 @@ def test_nothing_is_delivered_where_no_backend_passes(
     saved: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mkd.export.folder.LARGEST_BYTES", 10)
-    with pytest.raises(ValueError, match=r"^export.student is '.*': no onnx: a model of [\d,]+ bytes is too large"):
+    with pytest.raises(
+        ValueError, match=r"^export.student is '.*': no onnx: a model of [\d,]+ bytes is too large"
+    ):
         exported(config_of(saved, tmp_path / "home"), saved[0])
     assert list(tmp_path.iterdir()) == []
 
@@ -509,7 +637,10 @@ def test_the_entry_point_records_a_run(saved: tuple[Path, Path], tmp_path: Path)
     run = client(tmp_path / "work").get_run(found["run_id"])
     assert run.data.tags["mkd.kind"] == "export" and run.info.status == "FINISHED"
     assert run.data.tags["mlflow.runName"] == "export student"
-    assert run.data.metrics["export/program/bytes"] == (tmp_path / "work" / "home" / "torch" / "student.pt2").stat().st_size
+    assert (
+        run.data.metrics["export/program/bytes"]
+        == (tmp_path / "work" / "home" / "torch" / "student.pt2").stat().st_size
+    )
     again = command(tmp_path / "work", "export", *given)
     assert again.returncode == 2
     assert again.stderr == "error: export.to is 'home'; allowed: a folder that is not there yet\n"

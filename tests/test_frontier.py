@@ -10,7 +10,17 @@ import torch
 from optuna.trial import TrialState, create_trial
 from transformers import PreTrainedTokenizerBase
 
-from experiments.studies.outcome import MILLISECONDS, Found, Info, Point, busy_notes, draw, found_by, info, lines
+from experiments.studies.outcome import (
+    MILLISECONDS,
+    Found,
+    Info,
+    Point,
+    busy_notes,
+    draw,
+    found_by,
+    info,
+    lines,
+)
 from experiments.studies.study import FROM, RESULT, Outcome
 from experiments.tracking.table import markdown
 from mkd.config import Config
@@ -30,28 +40,46 @@ def ready(tokenizer: PreTrainedTokenizerBase, datas: list[TaskData]) -> Ready:
     data = datas[0]
     labels = data.train.labels.copy()
     labels[data.selection_rows[:5]] = [1, 0, 1, 0, 1]
-    data = data._replace(train=data.train._replace(labels=labels), selection_rows=data.selection_rows[:5])
+    data = data._replace(
+        train=data.train._replace(labels=labels), selection_rows=data.selection_rows[:5]
+    )
     side = Side(tokenizer, [data], torch.device("cpu"))
     return Ready(
-        Rows(Config(), [], side, side, None), Teacher("bert-2x16", "key", [], None, None, None, {}, {"quality/mean": 90.0})
+        Rows(Config(), [], side, side, None),
+        Teacher("bert-2x16", "key", [], None, None, None, {}, {"quality/mean": 90.0}),
     )
 
 
 def add(
-    study: optuna.Study, state: str, name: str, quality: float, latency: float, start: float, end: float, taken_from: str = ""
+    study: optuna.Study,
+    state: str,
+    name: str,
+    quality: float,
+    latency: float,
+    start: float,
+    end: float,
+    taken_from: str = "",
 ) -> None:
     """A trial that began and ended so many seconds after the study; 5 s of it went into its measuring and training."""
     number = len(study.trials)
     complete = state == "complete"
-    costs = {"latency": latency, "bytes": 1e6 * latency} | ({"quality": quality} if complete else {})
+    costs = {"latency": latency, "bytes": 1e6 * latency} | (
+        {"quality": quality} if complete else {}
+    )
     seconds = {"cost": 1.0, "core": 4.0}
-    told = Outcome(state, name, f"run{number}", quality + 1 if complete else None, costs, seconds, {}, "")
+    told = Outcome(
+        state, name, f"run{number}", quality + 1 if complete else None, costs, seconds, {}, ""
+    )
     trial = create_trial(
-        state={"complete": TrialState.COMPLETE, "failed": TrialState.FAIL}.get(state, TrialState.PRUNED),
+        state={"complete": TrialState.COMPLETE, "failed": TrialState.FAIL}.get(
+            state, TrialState.PRUNED
+        ),
         values=[quality, latency] if complete else None,
         user_attrs={RESULT: told._asdict()} | ({FROM: taken_from} if taken_from else {}),
     )
-    trial.datetime_start, trial.datetime_complete = (BEGIN + timedelta(seconds=at) for at in (start, end))
+    trial.datetime_start, trial.datetime_complete = (
+        BEGIN + timedelta(seconds=at) for at in (start, end)
+    )
     study.add_trial(trial)
 
 
@@ -79,7 +107,9 @@ POINTS = [
 STATES = {"complete": 3, "infeasible": 1, "failed": 1, "pruned": 1}
 
 
-def test_what_was_found_is_each_finished_trial_in_the_order_in_which_they_ended(study: optuna.Study, ready: Ready) -> None:
+def test_what_was_found_is_each_finished_trial_in_the_order_in_which_they_ended(
+    study: optuna.Study, ready: Ready
+) -> None:
     """Above the 60 points of the most frequent class and up to the teacher's 100 ms: nothing, then 20 points over a decade. Times
     outside of measuring and training are 2, 1 and 16 seconds; those of the trial that was taken over are not this study's, as its
     state is not."""
@@ -92,19 +122,36 @@ def test_what_was_found_is_each_finished_trial_in_the_order_in_which_they_ended(
     assert found.teacher == (100, 90)
 
 
-def test_without_a_teacher_that_runs_here_the_slowest_trial_is_the_reference(study: optuna.Study, ready: Ready) -> None:
+def test_without_a_teacher_that_runs_here_the_slowest_trial_is_the_reference(
+    study: optuna.Study, ready: Ready
+) -> None:
     found = found_by(study, ready, {}, SETTING)
     assert (found.reference, found.teacher) == (Reference(60, 20), None)
     assert found.hypervolume == pytest.approx([0, 0, *[20 * math.log10(2)] * 2])
     assert found_by(study, ready._replace(teacher=None), {}, SETTING) == found
 
 
-def test_trials_and_a_teacher_that_were_timed_on_a_busy_machine_are_told(study: optuna.Study) -> None:
+def test_trials_and_a_teacher_that_were_timed_on_a_busy_machine_are_told(
+    study: optuna.Study,
+) -> None:
     assert busy_notes(study, TEACHER_SPEED) == []
-    told = Outcome("complete", "t008 bag 3ms", "run8", 61.0, {"latency": 3.0, "busy_share": 0.2, "quality": 60.0}, {}, {}, "")
-    trial = create_trial(state=TrialState.COMPLETE, values=[60, 3], user_attrs={RESULT: told._asdict()})
+    told = Outcome(
+        "complete",
+        "t008 bag 3ms",
+        "run8",
+        61.0,
+        {"latency": 3.0, "busy_share": 0.2, "quality": 60.0},
+        {},
+        {},
+        "",
+    )
+    trial = create_trial(
+        state=TrialState.COMPLETE, values=[60, 3], user_attrs={RESULT: told._asdict()}
+    )
     study.add_trial(trial)
-    assert busy_notes(study, TEACHER_SPEED) == ["1 trials were timed on a busy machine: their milliseconds are too many"]
+    assert busy_notes(study, TEACHER_SPEED) == [
+        "1 trials were timed on a busy machine: their milliseconds are too many"
+    ]
     assert "the teacher was timed" in busy_notes(study, {"teacher/speed/busy_share": 0.3})[0]
 
 
@@ -128,7 +175,11 @@ def test_the_table_is_the_front_the_fastest_first_beside_the_teacher() -> None:
 def test_the_picture_shows_each_trial_by_its_kind_and_the_front_by_its_numbers() -> None:
     found = Found(POINTS[::-1], STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0))
     assert info(found, "onnx, b1-text-t1") == Info(
-        kinds={"bag": [(2, 50, False), (1, 60, True)], "bilstm": [(10, 80, True)], "transformer": [(20, 70, False)]},
+        kinds={
+            "bag": [(2, 50, False), (1, 60, True)],
+            "bilstm": [(10, 80, True)],
+            "transformer": [(20, 70, False)],
+        },
         steps=[(1, 60), (10, 80)],
         labels=[(1, 60, "t000"), (10, 80, "t002")],
         teacher=(100, 90),
@@ -136,13 +187,17 @@ def test_the_picture_shows_each_trial_by_its_kind_and_the_front_by_its_numbers()
     )
 
 
-def test_a_study_without_a_finished_trial_has_an_empty_front_and_a_picture(ready: Ready, tmp_path: Path) -> None:
+def test_a_study_without_a_finished_trial_has_an_empty_front_and_a_picture(
+    ready: Ready, tmp_path: Path
+) -> None:
     study = optuna.create_study(directions=["maximize", "minimize"])
     add(study, "failed", "t000 bag-1x16 mse", 0, 0, 0, 1)
     found = found_by(study, ready, TEACHER_SPEED, SETTING)
     assert (found.points, found.states, found.hypervolume) == ([], {"failed": 1}, [])
     assert math.isnan(found.other_seconds)
-    assert lines(found)[-1].startswith("trials: 1 failed; hypervolume 0 points x decades, above 60.0 points (")
+    assert lines(found)[-1].startswith(
+        "trials: 1 failed; hypervolume 0 points x decades, above 60.0 points ("
+    )
     assert found_by(study, ready, {}, SETTING).reference == Reference(60, 1)
     draw(info(found, "torch")).savefig(tmp_path / "front.png", dpi=40)
     assert (tmp_path / "front.png").stat().st_size > 0
@@ -151,9 +206,18 @@ def test_a_study_without_a_finished_trial_has_an_empty_front_and_a_picture(ready
 def test_the_picture_has_a_dot_for_each_trial_and_a_name_for_each_kind() -> None:
     found = Found(POINTS, STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0))
     (axes,) = draw(info(found, "onnx, b1-text-t1")).axes
-    dots = [tuple(dot) for collection in axes.collections for dot in collection.get_offsets().tolist()]  # type: ignore[union-attr]
+    dots = [
+        tuple(dot) for collection in axes.collections for dot in collection.get_offsets().tolist()
+    ]  # type: ignore[union-attr]
     assert sorted(dots) == [(1, 60), (2, 50), (10, 80), (20, 70)]
     legend = axes.get_legend()
-    assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["bag", "bilstm", "transformer"]
+    assert legend is not None and [text.get_text() for text in legend.get_texts()] == [
+        "bag",
+        "bilstm",
+        "transformer",
+    ]
     assert {"t000", "t002", "teacher's latency"} == {text.get_text() for text in axes.texts}
-    assert axes.get_xscale() == "log" and axes.get_xlabel() == "latency, ms (onnx, b1-text-t1; log scale)"
+    assert (
+        axes.get_xscale() == "log"
+        and axes.get_xlabel() == "latency, ms (onnx, b1-text-t1; log scale)"
+    )

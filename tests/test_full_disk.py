@@ -55,7 +55,9 @@ def _to_full_disk(aside: Path) -> None:
     _streamed(aside)
 
 
-@pytest.mark.parametrize(("build", "least"), [(_streamed, 80_000), (_in_any_order, 0), (_weights, 0)])
+@pytest.mark.parametrize(
+    ("build", "least"), [(_streamed, 80_000), (_in_any_order, 0), (_weights, 0)]
+)
 def test_a_full_disk_is_told_with_path_and_bytes_and_loses_nothing(
     tmp_path: Path, build: Callable[[Path], None], least: int
 ) -> None:
@@ -70,17 +72,24 @@ def test_a_full_disk_is_told_with_path_and_bytes_and_loses_nothing(
 
 
 def test_of_a_folder_within_another_the_one_that_has_no_room_is_named(tmp_path: Path) -> None:
-    with _small_files(), pytest.raises(NoRoom, match=f"{tmp_path / 'inner' / key_of(PARTS)} takes "):
+    with (
+        _small_files(),
+        pytest.raises(NoRoom, match=f"{tmp_path / 'inner' / key_of(PARTS)} takes "),
+    ):
         stored(tmp_path, "outer", PARTS, _nested)
 
 
-def test_a_disk_that_is_really_full_ends_a_command_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_disk_that_is_really_full_ends_a_command_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def job(config: Distill) -> None:
         stored(tmp_path, "kind", PARTS, _to_full_disk)
 
     assert cli.entry(job, "", Distill, []) == 2
     told = capsys.readouterr().err
-    assert told.startswith(f"error: [Errno 28] No space left on device: {tmp_path / 'kind' / key_of(PARTS)} takes ")
+    assert told.startswith(
+        f"error: [Errno 28] No space left on device: {tmp_path / 'kind' / key_of(PARTS)} takes "
+    )
     assert told.endswith(" bytes or more\n")
     assert told.count("\n") == 1
     assert [path.name for path in (tmp_path / "kind").iterdir()] == [f"{key_of(PARTS)}.lock"]
@@ -90,7 +99,10 @@ def test_tokens_that_do_not_fit_leave_nothing_and_are_made_where_they_do(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     (task,) = make_tasks(15_000, ("single",))
-    with _small_files(), pytest.raises(NoRoom, match=f"File too large: {tmp_path / 'tokens'}/[0-9a-f]{{20}} takes "):
+    with (
+        _small_files(),
+        pytest.raises(NoRoom, match=f"File too large: {tmp_path / 'tokens'}/[0-9a-f]{{20}} takes "),
+    ):
         token_store(tmp_path, task.train, task.kind, tokenizer, 32)
     assert [path for path in (tmp_path / "tokens").iterdir() if path.is_dir()] == []
     assert len(token_store(tmp_path, task.train, task.kind, tokenizer, 32).labels) == 15_000
@@ -104,7 +116,9 @@ def test_another_error_of_the_system_stays_as_it_is(tmp_path: Path) -> None:
         stored(tmp_path, "kind", PARTS, build)
 
 
-def test_a_manifest_that_finds_no_room_when_it_is_noted_anew_leaves_the_folder_whole(tmp_path: Path) -> None:
+def test_a_manifest_that_finds_no_room_when_it_is_noted_anew_leaves_the_folder_whole(
+    tmp_path: Path,
+) -> None:
     made = stored(tmp_path, "kind", PARTS, lambda aside: write_arrays(aside / "x", [np.arange(3)]))
     manifest = (made / MANIFEST).read_bytes()
     wait_for_tick(made / "x")

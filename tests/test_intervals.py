@@ -8,7 +8,9 @@ import pytest
 from mkd.evaluation.intervals import half_width, interval_text, t_quantile
 
 
-@pytest.mark.parametrize(("freedom", "expected"), [(1, 12.706), (2, 4.303), (4, 2.776), (30, 2.042)])
+@pytest.mark.parametrize(
+    ("freedom", "expected"), [(1, 12.706), (2, 4.303), (4, 2.776), (30, 2.042)]
+)
 def test_quantiles_are_those_of_the_printed_table(freedom: int, expected: float) -> None:
     assert t_quantile(freedom) == pytest.approx(expected, abs=5e-4)
 

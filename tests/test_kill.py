@@ -7,7 +7,19 @@ from pathlib import Path
 
 import pytest
 from database import put_database
-from entry import TINY, Event, client, command, counting, dying, entry_point, outcome, runs, started, wait_until
+from entry import (
+    TINY,
+    Event,
+    client,
+    command,
+    counting,
+    dying,
+    entry_point,
+    outcome,
+    runs,
+    started,
+    wait_until,
+)
 from entry import weights_of as student
 from safetensors.torch import load_file
 from torch import equal
@@ -24,10 +36,14 @@ ANY, CHECKPOINT = Event(), Event("os.rename", ".safetensors")
 
 def killed(folder: Path, argv: list[str], event: Event, times: int) -> bool:
     """Starts the run, which kills itself at the so many-th of an event; whether it came to that."""
-    return started(folder, dying, event, times, "distill", *argv).end().returncode == -signal.SIGKILL
+    return (
+        started(folder, dying, event, times, "distill", *argv).end().returncode == -signal.SIGKILL
+    )
 
 
-def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By turns at any event of files, and when a checkpoint is about to be put in its place.
 
     Each turn comes less than a tenth further, so that the next one finds the run at work.
@@ -40,7 +56,9 @@ def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(tmp_pat
     expected = outcome(started(whole, counting, kinds, tmp_path / "told", "distill", *RUN).end())
     counts, draw = json.loads((tmp_path / "told").read_text()), random.Random()
     assert min(counts) >= 5 * KILLS
-    moments = [(kinds[turn % 2], 1 + draw.randrange(counts[turn % 2] // KILLS)) for turn in range(KILLS)]
+    moments = [
+        (kinds[turn % 2], 1 + draw.randrange(counts[turn % 2] // KILLS)) for turn in range(KILLS)
+    ]
     for moment in moments:
         assert killed(broken, RUN, *moment), f"{moment} of {moments}"
     found = outcome(command(broken, "distill", *RUN))
@@ -53,15 +71,27 @@ def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(tmp_pat
     weights = load_file(student(whole, expected["run_id"]))
     monkeypatch.chdir(broken)
     again = load_file(student(broken, found["run_id"]))
-    assert weights.keys() == again.keys() and all(equal(weights[name], again[name]) for name in weights)
+    assert weights.keys() == again.keys() and all(
+        equal(weights[name], again[name]) for name in weights
+    )
 
-    for name in ("train/learning_rate", "selection/mean", "teacher/train/learning_rate", "baseline/selection/mean"):
+    for name in (
+        "train/learning_rate",
+        "selection/mean",
+        "teacher/train/learning_rate",
+        "baseline/selection/mean",
+    ):
         one, other = (
-            [(metric.step, metric.value) for metric in client(folder).get_metric_history(run_id, name)]
+            [
+                (metric.step, metric.value)
+                for metric in client(folder).get_metric_history(run_id, name)
+            ]
             for folder, run_id in ((whole, expected["run_id"]), (broken, found["run_id"]))
         )
         assert len(one) > 1 and sorted(other) == sorted(one), f"{name}: each step is told once"
-    assert not list((broken / ".mkd" / "runs").glob("*/")), "nothing is left of a run that has ended"
+    assert not list((broken / ".mkd" / "runs").glob("*/")), (
+        "nothing is left of a run that has ended"
+    )
 
 
 def test_a_run_that_is_killed_from_outside_goes_on_too(tmp_path: Path) -> None:
@@ -71,19 +101,29 @@ def test_a_run_that_is_killed_from_outside_goes_on_too(tmp_path: Path) -> None:
     child.process.kill()
     assert child.end().returncode == -signal.SIGKILL
     found = outcome(command(tmp_path, "distill", *SHORT))
-    assert [(run.info.run_id, run.info.status) for run in runs(tmp_path)] == [(found["run_id"], "FINISHED")]
+    assert [(run.info.run_id, run.info.status) for run in runs(tmp_path)] == [
+        (found["run_id"], "FINISHED")
+    ]
 
 
-def test_a_damaged_checkpoint_is_named_and_kept_and_a_run_of_mlflows_own_gives_way(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named_and_kept_and_a_run_of_mlflows_own_gives_way(
+    tmp_path: Path,
+) -> None:
     """The teacher's; then a start as `mlflow run` makes it, which has a run of its own by then."""
     put_database(tmp_path)
-    assert killed(tmp_path, SHORT, Event("os.rename", "/teachers/"), 2)  # the first checkpoint is there then
+    assert killed(
+        tmp_path, SHORT, Event("os.rename", "/teachers/"), 2
+    )  # the first checkpoint is there then
     (file,) = tmp_path.glob(".mkd/teachers/*.safetensors")
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
     refused = command(tmp_path, "distill", *SHORT)
     assert refused.returncode == 2 and file.read_bytes() == whole[:-1]
-    assert refused.stderr.strip().splitlines()[-1].startswith(f"error: the checkpoint {file.relative_to(tmp_path)} is damaged")
+    assert (
+        refused.stderr.strip()
+        .splitlines()[-1]
+        .startswith(f"error: the checkpoint {file.relative_to(tmp_path)} is damaged")
+    )
 
     file.write_bytes(whole)
     (run,) = runs(tmp_path)
@@ -92,4 +132,6 @@ def test_a_damaged_checkpoint_is_named_and_kept_and_a_run_of_mlflows_own_gives_w
     assert found["run_id"] == run.info.run_id
     assert client(tmp_path).get_run(run.info.run_id).info.status == "FINISHED"
     empty = client(tmp_path).get_run(own)
-    assert empty.info.run_name.endswith(f"goes on in {run.info.run_id}") and empty.data.metrics == {}
+    assert (
+        empty.info.run_name.endswith(f"goes on in {run.info.run_id}") and empty.data.metrics == {}
+    )

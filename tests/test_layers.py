@@ -83,7 +83,10 @@ before it. Within a folder modules import each other as they like, but in no cir
 def modules(root: Path) -> dict[str, Path]:
     """Every module's dotted name and its file."""
     files = [file for package in PACKAGES for file in sorted((root / package).rglob("*.py"))]
-    return {".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+    return {
+        ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in files
+    }
 
 
 def imports(name: str, known: dict[str, Path]) -> set[str]:
@@ -94,9 +97,16 @@ def imports(name: str, known: dict[str, Path]) -> set[str]:
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             is_package = known[name].name == "__init__.py"
-            parents = name.split(".")[: len(name.split(".")) - node.level + is_package] if node.level else []
+            parents = (
+                name.split(".")[: len(name.split(".")) - node.level + is_package]
+                if node.level
+                else []
+            )
             base = ".".join([*parents, *([node.module] if node.module else [])])
-            found.update(f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else base for alias in node.names)
+            found.update(
+                f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else base
+                for alias in node.names
+            )
     return found
 
 
@@ -113,7 +123,9 @@ def violations(root: Path) -> list[str]:
         package, own = name.split(".")[0], room(name)
         order = ORDER[package]
         if name != package and own not in order:
-            found.append(f"{name}: {own} has no place in ORDER of tests/test_layers.py: put it after all that it imports")
+            found.append(
+                f"{name}: {own} has no place in ORDER of tests/test_layers.py: put it after all that it imports"
+            )
             continue
         for target in sorted(imports(name, known)):
             top = target.split(".")[0]
@@ -124,7 +136,9 @@ def violations(root: Path) -> list[str]:
             elif top == package and target != package and room(target) != own:
                 before = [] if name == package else order[: order.index(own)]
                 if room(target) not in before:
-                    found.append(f"{name} imports {target}, which does not come before it in ORDER of tests/test_layers.py")
+                    found.append(
+                        f"{name} imports {target}, which does not come before it in ORDER of tests/test_layers.py"
+                    )
     return found
 
 
@@ -132,7 +146,9 @@ def circle(root: Path) -> list[str]:
     """Modules that import one another in a circle; empty: there is none."""
     known = modules(root)
     try:
-        TopologicalSorter({name: imports(name, known) & known.keys() - {name} for name in known}).prepare()
+        TopologicalSorter(
+            {name: imports(name, known) & known.keys() - {name} for name in known}
+        ).prepare()
     except CycleError as error:
         return list(error.args[1])
     return []
@@ -147,7 +163,9 @@ def test_imports_point_down_only() -> None:
 def test_no_modules_import_one_another_in_a_circle(tmp_path: Path) -> None:
     assert circle(ROOT) == []
     (tmp_path / "mkd" / "students").mkdir(parents=True)
-    (tmp_path / "mkd" / "students" / "bag.py").write_text("def f():\n    from mkd.students.heads import Heads")
+    (tmp_path / "mkd" / "students" / "bag.py").write_text(
+        "def f():\n    from mkd.students.heads import Heads"
+    )
     (tmp_path / "mkd" / "students" / "heads.py").write_text("from mkd.students import bag")
     assert set(circle(tmp_path)) == {"mkd.students.bag", "mkd.students.heads"}
 
@@ -160,13 +178,41 @@ def test_every_room_of_the_order_is_there() -> None:
 @pytest.mark.parametrize(
     ("file", "code", "complaint"),
     [
-        ("mkd/config.py", "def f():\n    import mlflow.pyfunc", "mkd.config imports mlflow.pyfunc: mkd must not import mlflow"),
-        ("mkd/config.py", "from experiments import cli", "mkd.config imports experiments: mkd must not import experiments"),
-        ("mkd/config.py", "import mkd.pipeline", "mkd.config imports mkd.pipeline, which does not come before it"),
-        ("mkd/config.py", "from mkd import pipeline", "mkd.config imports mkd.pipeline, which does not come before it"),
-        ("mkd/config.py", "from .pipeline import run", "mkd.config imports mkd.pipeline, which does not come before it"),
-        ("mkd/__init__.py", "from . import config", "mkd imports mkd.config, which does not come before it"),
-        ("mkd/students/bilstm.py", "from .. import pipeline", "mkd.students.bilstm imports mkd.pipeline, which does not"),
+        (
+            "mkd/config.py",
+            "def f():\n    import mlflow.pyfunc",
+            "mkd.config imports mlflow.pyfunc: mkd must not import mlflow",
+        ),
+        (
+            "mkd/config.py",
+            "from experiments import cli",
+            "mkd.config imports experiments: mkd must not import experiments",
+        ),
+        (
+            "mkd/config.py",
+            "import mkd.pipeline",
+            "mkd.config imports mkd.pipeline, which does not come before it",
+        ),
+        (
+            "mkd/config.py",
+            "from mkd import pipeline",
+            "mkd.config imports mkd.pipeline, which does not come before it",
+        ),
+        (
+            "mkd/config.py",
+            "from .pipeline import run",
+            "mkd.config imports mkd.pipeline, which does not come before it",
+        ),
+        (
+            "mkd/__init__.py",
+            "from . import config",
+            "mkd imports mkd.config, which does not come before it",
+        ),
+        (
+            "mkd/students/bilstm.py",
+            "from .. import pipeline",
+            "mkd.students.bilstm imports mkd.pipeline, which does not",
+        ),
         ("mkd/other.py", "", "mkd.other: mkd.other has no place in ORDER"),
         (
             "experiments/cli.py",
@@ -174,12 +220,28 @@ def test_every_room_of_the_order_is_there() -> None:
             "experiments.cli imports analysis.report: experiments must not",
         ),
         ("experiments/cli.py", "import mlflow", "experiments.cli imports mlflow: only"),
-        ("experiments/cli.py", "from experiments import distill", "experiments.cli imports experiments.distill, which does not"),
-        ("analysis/report.py", "import experiments", "analysis.report imports experiments: analysis must not import experiments"),
+        (
+            "experiments/cli.py",
+            "from experiments import distill",
+            "experiments.cli imports experiments.distill, which does not",
+        ),
+        (
+            "analysis/report.py",
+            "import experiments",
+            "analysis.report imports experiments: analysis must not import experiments",
+        ),
     ],
 )
-def test_an_import_that_points_up_is_found(tmp_path: Path, file: str, code: str, complaint: str) -> None:
-    others = ("mkd/__init__.py", "mkd/config.py", "mkd/pipeline.py", "mkd/students/__init__.py", "experiments/distill.py")
+def test_an_import_that_points_up_is_found(
+    tmp_path: Path, file: str, code: str, complaint: str
+) -> None:
+    others = (
+        "mkd/__init__.py",
+        "mkd/config.py",
+        "mkd/pipeline.py",
+        "mkd/students/__init__.py",
+        "experiments/distill.py",
+    )
     for other in (*others, "analysis/report.py", file):
         (tmp_path / other).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / other).touch()

@@ -27,7 +27,9 @@ def zipped(path: Path, texts: dict[str, str]) -> Path:
 
 
 def test_a_zip_is_written_as_the_leaderboard_wants_it(tmp_path: Path) -> None:
-    shares = write(tmp_path / "a.zip", {file: np.array([answer_of(file)] * 2) for file in ENTRIES}, ROWS)
+    shares = write(
+        tmp_path / "a.zip", {file: np.array([answer_of(file)] * 2) for file in ENTRIES}, ROWS
+    )
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         assert {name: archive.read(name).decode() for name in archive.namelist()} == good()
         assert {info.external_attr >> 16 for info in archive.infolist()} == {0o644}
@@ -49,10 +51,18 @@ def test_shares_of_scores_are_by_the_nearest_whole_number(tmp_path: Path) -> Non
         ("CoLA.tsv", f"{HEADER}0\t1\n1\t1", "CoLA.tsv begins with .* ends with '1\\t1'"),
         ("QQP.tsv", f"{HEADER}0\t1\n", "QQP.tsv has 1 rows, the test file 2"),
         ("QQP.tsv", f"{HEADER}0\t1\n2\t1\n", "QQP.tsv: row 1 is numbered '2'"),
-        ("WNLI.tsv", f"{HEADER}0\t1\n1\tentailment\n", "WNLI.tsv: row 1 is answered with 'entailment'"),
+        (
+            "WNLI.tsv",
+            f"{HEADER}0\t1\n1\tentailment\n",
+            "WNLI.tsv: row 1 is answered with 'entailment'",
+        ),
         ("AX.tsv", f"{HEADER}0\tneutral\n1\t0\n", "AX.tsv: row 1 is answered with '0'"),
         ("STS-B.tsv", f"{HEADER}0\t5.001\n1\t1.000\n", "STS-B.tsv: row 0 is answered with '5.001'"),
-        ("STS-B.tsv", f"{HEADER}0\t-0.100\n1\t1.000\n", "STS-B.tsv: row 0 is answered with '-0.100'"),
+        (
+            "STS-B.tsv",
+            f"{HEADER}0\t-0.100\n1\t1.000\n",
+            "STS-B.tsv: row 0 is answered with '-0.100'",
+        ),
         ("STS-B.tsv", f"{HEADER}0\tnan\n1\t1.000\n", "STS-B.tsv: row 0 is answered with 'nan'"),
     ],
 )
@@ -69,7 +79,9 @@ def test_a_zip_that_lacks_a_file_does_not_pass(tmp_path: Path) -> None:
 
 
 def test_a_zip_that_does_not_pass_takes_no_name(tmp_path: Path) -> None:
-    answers = {file: np.array([answer_of(file)] * 2) for file in ENTRIES} | {"RTE.tsv": np.array(["maybe", "maybe"])}
+    answers = {file: np.array([answer_of(file)] * 2) for file in ENTRIES} | {
+        "RTE.tsv": np.array(["maybe", "maybe"])
+    }
     with pytest.raises(AssertionError, match="RTE.tsv: row 0"):
         write(tmp_path / "a.zip", answers, ROWS)
     assert not (tmp_path / "a.zip").exists()

@@ -20,12 +20,23 @@ def test_the_papers_loss_is_the_sum_over_classes() -> None:
     teacher = torch.tensor([[1.0, 0.0, -1.0], [2.0, 1.0, 0.5]])
     student = teacher + torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 3.0]])
     labels = torch.full((2,), float("nan"))
-    assert distillation(student, teacher, labels, LossConfig(kind="sse")).total.item() == pytest.approx(9)
-    assert distillation(student, teacher, labels, LossConfig(kind="mse")).total.item() == pytest.approx(3)
+    assert distillation(
+        student, teacher, labels, LossConfig(kind="sse")
+    ).total.item() == pytest.approx(9)
+    assert distillation(
+        student, teacher, labels, LossConfig(kind="mse")
+    ).total.item() == pytest.approx(3)
 
 
 def test_logit_mse_is_the_mean_over_rows_and_classes() -> None:
-    assert float(logit_mse(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[0.0, 2.0], [3.0, 1.0]]))) == (1 + 9) / 4
+    assert (
+        float(
+            logit_mse(
+                torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[0.0, 2.0], [3.0, 1.0]])
+            )
+        )
+        == (1 + 9) / 4
+    )
 
 
 def test_kl_at_temperature_1_by_hand() -> None:
@@ -46,7 +57,9 @@ def test_kl_is_the_sum_of_p_times_the_difference_of_the_logs(temperature: float)
     student, teacher = _random(5, 3, 0), _random(5, 3, 1)
     p, q = (teacher / temperature).softmax(1), (student / temperature).softmax(1)
     expected = temperature**2 * (p * (p.log() - q.log())).sum() / 5
-    assert float(softened_kl(student, teacher, temperature)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(softened_kl(student, teacher, temperature)) == pytest.approx(
+        float(expected), rel=1e-5
+    )
 
 
 def test_kl_of_equal_logits_and_of_logits_moved_by_a_constant_is_zero() -> None:
@@ -64,17 +77,23 @@ def test_kl_at_a_high_temperature_is_half_the_squared_error_of_centred_logits() 
 
 def test_hard_loss_is_cross_entropy_by_hand() -> None:
     logits = torch.tensor([[math.log(3), 0.0], [0.0, 0.0]])
-    assert float(hard_loss(logits, torch.tensor([0.0, 1.0]))) == pytest.approx((-math.log(3 / 4) - math.log(1 / 2)) / 2)
+    assert float(hard_loss(logits, torch.tensor([0.0, 1.0]))) == pytest.approx(
+        (-math.log(3 / 4) - math.log(1 / 2)) / 2
+    )
 
 
 def test_hard_loss_of_one_logit_is_the_squared_error() -> None:
-    assert float(hard_loss(torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, 2.5]))) == pytest.approx((4 + 0.25) / 2)
+    assert float(
+        hard_loss(torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, 2.5]))
+    ) == pytest.approx((4 + 0.25) / 2)
 
 
 @pytest.mark.parametrize("classes", [1, 3])
 def test_hard_loss_is_the_mean_over_the_labelled_rows_alone(classes: int) -> None:
     logits, labels = _random(4, classes, 0), torch.tensor([0.0, NAN, 0.0, NAN])
-    assert float(hard_loss(logits, labels)) == pytest.approx(float(hard_loss(logits[::2], labels[::2])))
+    assert float(hard_loss(logits, labels)) == pytest.approx(
+        float(hard_loss(logits[::2], labels[::2]))
+    )
 
 
 @pytest.mark.parametrize("classes", [1, 3])
@@ -91,30 +110,54 @@ def test_rows_without_labels_give_no_hard_loss_and_no_gradient(classes: int) -> 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_the_total_mixes_soft_and_hard_row_by_row(kind: str, weight: float) -> None:
     """Rows 0 and 2 have a label and mix both; rows 1 and 3 have none and keep their soft loss whole."""
-    student, teacher, labels = _random(4, 3, 0), _random(4, 3, 1), torch.tensor([1.0, NAN, 2.0, NAN])
+    student, teacher, labels = (
+        _random(4, 3, 0),
+        _random(4, 3, 1),
+        torch.tensor([1.0, NAN, 2.0, NAN]),
+    )
     config = LossConfig(kind=kind, temperature=2.0 if kind == "kl" else 1.0, hard_weight=weight)  # type: ignore[arg-type]
     rows = [
-        distillation(student[i : i + 1], teacher[i : i + 1], labels[i : i + 1], LossConfig(config.kind, config.temperature))
+        distillation(
+            student[i : i + 1],
+            teacher[i : i + 1],
+            labels[i : i + 1],
+            LossConfig(config.kind, config.temperature),
+        )
         for i in range(4)
     ]
-    mixed = sum(weight * float(row.parts["hard"]) + (1 - weight) * float(row.parts["soft"]) for row in (rows[0], rows[2]))
+    mixed = sum(
+        weight * float(row.parts["hard"]) + (1 - weight) * float(row.parts["soft"])
+        for row in (rows[0], rows[2])
+    )
     terms = distillation(student, teacher, labels, config)
-    assert float(terms.total) == pytest.approx((mixed + float(rows[1].parts["soft"]) + float(rows[3].parts["soft"])) / 4)
-    assert float(terms.parts["soft"]) == pytest.approx(sum(float(r.parts["soft"]) for r in rows) / 4)
-    assert float(terms.parts["hard"]) == pytest.approx((float(rows[0].parts["hard"]) + float(rows[2].parts["hard"])) / 2)
+    assert float(terms.total) == pytest.approx(
+        (mixed + float(rows[1].parts["soft"]) + float(rows[3].parts["soft"])) / 4
+    )
+    assert float(terms.parts["soft"]) == pytest.approx(
+        sum(float(r.parts["soft"]) for r in rows) / 4
+    )
+    assert float(terms.parts["hard"]) == pytest.approx(
+        (float(rows[0].parts["hard"]) + float(rows[2].parts["hard"])) / 2
+    )
 
 
 def test_where_all_rows_have_labels_the_means_are_mixed() -> None:
     labels = torch.tensor([1.0, 0.0])
     terms = distillation(STUDENT, TEACHER, labels, LossConfig(hard_weight=0.3))
-    expected = 0.3 * float(hard_loss(STUDENT, labels)) + 0.7 * float(softened_kl(STUDENT, TEACHER, 1.0))
+    expected = 0.3 * float(hard_loss(STUDENT, labels)) + 0.7 * float(
+        softened_kl(STUDENT, TEACHER, 1.0)
+    )
     assert float(terms.total) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
-def test_a_row_without_a_label_has_the_gradient_of_its_soft_loss_whatever_the_weight(weight: float) -> None:
+def test_a_row_without_a_label_has_the_gradient_of_its_soft_loss_whatever_the_weight(
+    weight: float,
+) -> None:
     student, teacher = _random(2, 3, 0).requires_grad_(), _random(2, 3, 1)
-    distillation(student, teacher, torch.tensor([1.0, NAN]), LossConfig(hard_weight=weight)).total.backward()
+    distillation(
+        student, teacher, torch.tensor([1.0, NAN]), LossConfig(hard_weight=weight)
+    ).total.backward()
     alone = student.detach()[1:].requires_grad_()
     softened_kl(alone, teacher[1:], 1.0).backward()
     assert student.grad is not None and alone.grad is not None
@@ -129,7 +172,10 @@ def test_the_temperature_reaches_the_soft_loss() -> None:
 def test_regression_has_squared_error_whatever_the_kind() -> None:
     student, teacher = torch.tensor([[1.0], [2.0]]), torch.tensor([[2.0], [5.0]])
     for config in (LossConfig(kind="kl", temperature=7.0), LossConfig(kind="mse")):
-        assert float(distillation(student, teacher, torch.tensor([NAN, NAN]), config).total) == (1 + 9) / 2
+        assert (
+            float(distillation(student, teacher, torch.tensor([NAN, NAN]), config).total)
+            == (1 + 9) / 2
+        )
 
 
 def test_without_a_teacher_the_total_is_the_hard_loss() -> None:
@@ -139,5 +185,7 @@ def test_without_a_teacher_the_total_is_the_hard_loss() -> None:
 
 
 def test_losses_of_half_precision_logits_are_in_float32() -> None:
-    terms = distillation(STUDENT.bfloat16(), TEACHER, torch.tensor([1.0, 0.0]), LossConfig(hard_weight=0.5))
+    terms = distillation(
+        STUDENT.bfloat16(), TEACHER, torch.tensor([1.0, 0.0]), LossConfig(hard_weight=0.5)
+    )
     assert {term.dtype for term in (terms.total, *terms.parts.values())} == {torch.float32}

@@ -35,7 +35,9 @@ def test_the_mean_of_logits_by_hand() -> None:
 def test_the_mean_of_probabilities_by_hand() -> None:
     """Chances of 3/4 and 1/4, and of 1/2 each, whatever is added to a row's logits: their mean is 5/8 and 3/8."""
     logits = np.array([[[math.log(3), 0.0]], [[7.0, 7.0]]])
-    np.testing.assert_allclose(np.exp(mean_of(logits, "probabilities")), [[5 / 8, 3 / 8]], rtol=1e-6)
+    np.testing.assert_allclose(
+        np.exp(mean_of(logits, "probabilities")), [[5 / 8, 3 / 8]], rtol=1e-6
+    )
 
 
 def test_the_log_of_the_mean_probabilities_by_a_second_formula() -> None:
@@ -78,7 +80,9 @@ def test_a_split_that_one_member_lacks_has_no_mean(tmp_path: Path, datas: list[T
     assert Mean((one, other), "logits", tmp_path, datas[0]).logits("dev") is None
 
 
-def test_the_key_tells_members_and_mean_apart_but_not_their_order(tmp_path: Path, datas: list[TaskData]) -> None:
+def test_the_key_tells_members_and_mean_apart_but_not_their_order(
+    tmp_path: Path, datas: list[TaskData]
+) -> None:
     a, b, c = fixed("a"), fixed("b"), fixed("c")
     keys = [Mean(pair, "logits", tmp_path, datas[0]).key for pair in ((a, b), (b, a), (a, c))]
     assert keys[0] == keys[1] != keys[2]

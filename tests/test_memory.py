@@ -37,10 +37,20 @@ def _store(folder: Path, num: int) -> TokenStore:
     found = []
     for side in "ab":
         offsets = np.concatenate([[0], np.cumsum(generator.integers(1, 10, num))]).astype("<i8")
-        write_arrays(folder / f"{side}.int32", [generator.integers(5, 99, offsets[-1]).astype("<i4")])
+        write_arrays(
+            folder / f"{side}.int32", [generator.integers(5, 99, offsets[-1]).astype("<i4")]
+        )
         write_arrays(folder / f"{side}_offsets.int64", [offsets])
-        found.append(Texts(read_array(folder / f"{side}.int32", "<i4"), read_array(folder / f"{side}_offsets.int64", "<i8")))
-    write_arrays(folder / "labels.float64", [np.where(np.arange(num) % 3 == 0, np.nan, np.arange(num) % 2).astype("<f8")])
+        found.append(
+            Texts(
+                read_array(folder / f"{side}.int32", "<i4"),
+                read_array(folder / f"{side}_offsets.int64", "<i8"),
+            )
+        )
+    write_arrays(
+        folder / "labels.float64",
+        [np.where(np.arange(num) % 3 == 0, np.nan, np.arange(num) % 2).astype("<f8")],
+    )
     return TokenStore(found[0], found[1], read_array(folder / "labels.float64", "<f8"), str(num))
 
 
@@ -63,12 +73,26 @@ def _growth(work: Callable[[int], object]) -> float:
     return (peaks[2] - peaks[1]) / (MANY - FEW)
 
 
-def test_of_a_batch_s_rows_only_the_order_of_the_epoch_is_held(stores: dict[int, TokenStore]) -> None:
+def test_of_a_batch_s_rows_only_the_order_of_the_epoch_is_held(
+    stores: dict[int, TokenStore],
+) -> None:
     rows = {num: np.arange(num, dtype=np.int32) for num in (FEW, MANY)}
 
     def sample(num: int) -> None:
         data = TaskData("pair", PAIR, stores[num], {}, rows[num], rows[num][:1], 0.0, 1.0)
-        assert len(list(islice(joint_batches([Source(data, rows[num], None)], LAYOUT, 16, SamplingConfig(), 0), 100))) == 100
+        assert (
+            len(
+                list(
+                    islice(
+                        joint_batches(
+                            [Source(data, rows[num], None)], LAYOUT, 16, SamplingConfig(), 0
+                        ),
+                        100,
+                    )
+                )
+            )
+            == 100
+        )
 
     assert _growth(sample) <= 4.5, "4 bytes a row number"
 
@@ -92,7 +116,10 @@ def test_labelling_holds_no_more_for_more_rows(
 
     def label(num: int) -> None:
         reader = Reader(lambda: model, LAYOUT, "float32", "pair", 2)
-        logits, last = stored_logits(tmp_path, {"turn": next(turn)}, reader, stores[num]), np.arange(num - 9, num)
+        logits, last = (
+            stored_logits(tmp_path, {"turn": next(turn)}, reader, stores[num]),
+            np.arange(num - 9, num),
+        )
         assert logits[last, 1].tolist() == _joined_lengths(stores[num], 3, last)
 
     assert _growth(label) < 0.5
@@ -105,7 +132,9 @@ def _joined_lengths(store: TokenStore, special: int, rows: np.ndarray) -> list[i
     return found
 
 
-def test_joining_stores_holds_no_more_for_more_rows(stores: dict[int, TokenStore], tmp_path: Path) -> None:
+def test_joining_stores_holds_no_more_for_more_rows(
+    stores: dict[int, TokenStore], tmp_path: Path
+) -> None:
     turn = count()
 
     def join(num: int) -> None:
@@ -130,6 +159,11 @@ def test_tokenising_holds_no_more_for_more_rows(
 
     def write(num: int) -> None:
         source = split([])._replace(read=lambda: islice(cycle(some), num // 20))
-        assert len(token_store(tmp_path / str(next(turn)), source, PAIR, tokenizer, 32).labels) == num // 20
+        assert (
+            len(token_store(tmp_path / str(next(turn)), source, PAIR, tokenizer, 32).labels)
+            == num // 20
+        )
 
-    assert _growth(write) < 1.5, "per row of 20: less than 30 bytes a row, of which two lists of ids alone take 200"
+    assert _growth(write) < 1.5, (
+        "per row of 20: less than 30 bytes a row, of which two lists of ids alone take 200"
+    )

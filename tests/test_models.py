@@ -29,21 +29,35 @@ def frame(*changes: dict[str, Any]) -> pd.DataFrame:
 
 def test_runs_that_differ_in_their_seed_only_are_one_model_with_their_means() -> None:
     runs = frame(
-        {"seed": 1, "mean": 72.0, "latency_ms": 1.2, "score/a": 64.0}, {"seed": 0}, {"seed": 2, "mean": 71.0, "latency_ms": 9.0}
+        {"seed": 1, "mean": 72.0, "latency_ms": 1.2, "score/a": 64.0},
+        {"seed": 0},
+        {"seed": 2, "mean": 71.0, "latency_ms": 9.0},
     )
     (model,) = averaged(runs).to_dict("records")
-    assert (model["runs"], model["seeds"], model["means"]) == (["r1", "r0", "r2"], [0, 1, 2], [70.0, 72.0, 71.0])
+    assert (model["runs"], model["seeds"], model["means"]) == (
+        ["r1", "r0", "r2"],
+        [0, 1, 2],
+        [70.0, 72.0, 71.0],
+    )
     assert model["mean"] == 71.0
     assert model["latency_ms"] == 1.2, "the median"
     assert model["score/a"] == pytest.approx((64 + 60 + 60) / 3)
     # t(0.975, 2) = 4.302653, standard deviation 1, three seeds.
-    assert (model["low"], model["high"]) == pytest.approx((71 - 4.302653 / 3**0.5, 71 + 4.302653 / 3**0.5))
+    assert (model["low"], model["high"]) == pytest.approx(
+        (71 - 4.302653 / 3**0.5, 71 + 4.302653 / 3**0.5)
+    )
 
 
-def test_a_model_is_chosen_by_the_mean_of_its_seeds_on_selection_and_not_where_one_of_them_has_none() -> None:
-    (known,) = averaged(frame({"selection": 60.0}, {"selection": 64.0, "seed": 1})).to_dict("records")
+def test_a_model_is_chosen_by_the_mean_of_its_seeds_on_selection_and_not_where_one_of_them_has_none() -> (
+    None
+):
+    (known,) = averaged(frame({"selection": 60.0}, {"selection": 64.0, "seed": 1})).to_dict(
+        "records"
+    )
     assert (known["selection"], known["selection/a"]) == (62.0, 59.0)
-    (unknown,) = averaged(frame({"selection": 60.0}, {"selection": None, "seed": 1})).to_dict("records")
+    (unknown,) = averaged(frame({"selection": 60.0}, {"selection": None, "seed": 1})).to_dict(
+        "records"
+    )
     assert pd.isna(unknown["selection"]) and unknown["selection/a"] == 59.0
 
 
@@ -58,7 +72,17 @@ def test_runs_that_differ_in_anything_else_are_two_models(change: dict[str, Any]
 
 
 def test_the_same_settings_in_a_study_and_outside_are_one_model() -> None:
-    assert len(averaged(frame({"kind": "trial", "study": "s", "parent": "p", "trial": 4.0}, {"kind": "promote", "seed": 1}))) == 1
+    assert (
+        len(
+            averaged(
+                frame(
+                    {"kind": "trial", "study": "s", "parent": "p", "trial": 4.0},
+                    {"kind": "promote", "seed": 1},
+                )
+            )
+        )
+        == 1
+    )
 
 
 def test_a_single_seed_has_no_interval_and_models_come_best_first() -> None:
@@ -68,7 +92,10 @@ def test_a_single_seed_has_no_interval_and_models_come_best_first() -> None:
 
 
 def test_a_models_id_is_the_same_whichever_runs_are_beside_it() -> None:
-    alone, beside = averaged(frame({})), averaged(frame({}, {"loss.temperature": "2.0", "mean": 75.0}))
+    alone, beside = (
+        averaged(frame({})),
+        averaged(frame({}, {"loss.temperature": "2.0", "mean": 75.0})),
+    )
     assert alone["id"][0] == beside["id"][1]
 
 
@@ -88,9 +115,15 @@ def test_the_most_frequent_tasks_split_and_setting_are_kept_and_the_others_told(
     }  # fmt: skip
 
 
-def test_speed_that_was_measured_in_an_earlier_way_is_left_out_however_much_there_is_of_it() -> None:
+def test_speed_that_was_measured_in_an_earlier_way_is_left_out_however_much_there_is_of_it() -> (
+    None
+):
     """By number, not by name: the tenth way is later than the ninth."""
-    runs = frame({"name": "a", "protocol": "9"}, {"seed": 1, "name": "b", "protocol": "9"}, {"seed": 2, "protocol": "10"})
+    runs = frame(
+        {"name": "a", "protocol": "9"},
+        {"seed": 1, "name": "b", "protocol": "9"},
+        {"seed": 2, "protocol": "10"},
+    )
     found = comparable(runs)
     assert found.left_out == {"its speed was measured in an earlier way (protocol 9)": ["a", "b"]}
     assert found.frame["seed"].tolist() == [2]
@@ -98,9 +131,17 @@ def test_speed_that_was_measured_in_an_earlier_way_is_left_out_however_much_ther
 
 def test_of_runs_of_one_seed_the_newest_is_kept_and_the_others_told() -> None:
     day = pd.Timestamp("2026-01-02")
-    runs = frame({"name": "old"}, {"name": "new", "started": day, "mean": 72.0}, {"seed": 1}, {"whole": "True"})
+    runs = frame(
+        {"name": "old"},
+        {"name": "new", "started": day, "mean": 72.0},
+        {"seed": 1},
+        {"whole": "True"},
+    )
     found = comparable(runs)
-    assert found.left_out == {"an earlier run of the same model and seed": ["old"]} and len(found.frame) == 3
+    assert (
+        found.left_out == {"an earlier run of the same model and seed": ["old"]}
+        and len(found.frame) == 3
+    )
     first, _ = averaged(found.frame).to_dict("records")
     assert (first["seeds"], first["means"]) == ([0, 1], [72.0, 70.0])
 
@@ -120,21 +161,35 @@ def test_of_equally_frequent_values_the_first_by_name_is_taken() -> None:
 
 def test_models_of_one_student_are_told_apart_by_the_settings_that_differ() -> None:
     found = averaged(
-        frame({}, {"loss.temperature": "2.0", "mean": 75.0}, {"student": "bag-1x64", "student.hidden": "32", "mean": 60.0})
+        frame(
+            {},
+            {"loss.temperature": "2.0", "mean": 75.0},
+            {"student": "bag-1x64", "student.hidden": "32", "mean": 60.0},
+        )
     )
-    assert found["label"].tolist() == ["bilstm-64 temperature=2.0", "bilstm-64 temperature=1.0", "bag-1x64"]
+    assert found["label"].tolist() == [
+        "bilstm-64 temperature=2.0",
+        "bilstm-64 temperature=1.0",
+        "bag-1x64",
+    ]
     assert differing(found) == ["student.hidden", "loss.temperature"]
 
 
 def test_a_trial_is_told_by_its_number_and_a_variant_by_its_name() -> None:
-    trials = averaged(frame({"trial": 3.0}, {"trial": 12.0, "loss.temperature": "2.0", "mean": 60.0}))
+    trials = averaged(
+        frame({"trial": 3.0}, {"trial": 12.0, "loss.temperature": "2.0", "mean": 60.0})
+    )
     assert trials["label"].tolist() == ["bilstm-64 #3", "bilstm-64 #12"]
-    variants = averaged(frame({"variant": "plain"}, {"variant": "clipped", "loss.temperature": "2.0", "mean": 60.0}))
+    variants = averaged(
+        frame({"variant": "plain"}, {"variant": "clipped", "loss.temperature": "2.0", "mean": 60.0})
+    )
     assert variants["label"].tolist() == ["bilstm-64 plain", "bilstm-64 clipped"]
 
 
 def test_labels_are_unlike_each_other_whatever_the_models_are() -> None:
-    same = frame({"backend": "onnx"}, {"backend": "int8"}, {"teacher": "U"}).assign(id=["aaaa1", "bbbb2", "cccc3"])
+    same = frame({"backend": "onnx"}, {"backend": "int8"}, {"teacher": "U"}).assign(
+        id=["aaaa1", "bbbb2", "cccc3"]
+    )
     found = labels(same)
     assert len(set(found)) == 3
     assert found[1] == "bilstm-64 int8"

@@ -33,7 +33,9 @@ def strings(source: str) -> list[str]:
     plain = [
         node.value
         for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation | parts
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in documentation | parts
     ]
     return plain + ["".join(_text(part) for part in node.values) for node in joined]
 
@@ -44,19 +46,31 @@ def _text(part: ast.expr) -> str:
 
 OWN = strings((ROOT / "mkd" / "names.py").read_text("utf-8"))
 FAMILIES = {name.split("/")[0] for name in OWN if "/" in name} - {"", "rows"}  # rows/s is a unit
-CONSTANTS = {value for key, value in vars(names).items() if key.isupper() and isinstance(value, str)}
+CONSTANTS = {
+    value for key, value in vars(names).items() if key.isupper() and isinstance(value, str)
+}
 TAGS = {name for name in CONSTANTS if name.startswith("mkd.")}
 LAST = {name for name in CONSTANTS if re.fullmatch(r"\w+", name)}
-ONLY_NAMES = {names.P50, names.MAX_DIFFERENCE, names.LOSS_BATCHES, names.LOSS_SINGLE_ROWS, names.ROWS_TOKENISED}
+ONLY_NAMES = {
+    names.P50,
+    names.MAX_DIFFERENCE,
+    names.LOSS_BATCHES,
+    names.LOSS_SINGLE_ROWS,
+    names.ROWS_TOKENISED,
+}
 """Words that mean nothing else."""
 
 FAMILY = re.compile(rf"(?<![\w.-])({'|'.join(sorted(FAMILIES))})/")
-TAG = re.compile(rf"\b({'|'.join(map(re.escape, sorted(TAGS)))})\b|(?<![^`])mkd\.[a-z_.{PLACEHOLDER}]+(?![^`])")
+TAG = re.compile(
+    rf"\b({'|'.join(map(re.escape, sorted(TAGS)))})\b|(?<![^`])mkd\.[a-z_.{PLACEHOLDER}]+(?![^`])"
+)
 
 
 def spelled(text: str) -> set[str]:
     """What of metric or tag names is in a string: families, tags, ends of names."""
-    found = {match[1] for match in FAMILY.finditer(text)} | {match[0] for match in TAG.finditer(text)}
+    found = {match[1] for match in FAMILY.finditer(text)} | {
+        match[0] for match in TAG.finditer(text)
+    }
     ends = text.startswith("/") and text[1:] in LAST
     return found | ({text} if ends or text in ONLY_NAMES else set())
 
@@ -113,13 +127,20 @@ A = ["rows/s", "mkd/rates.py has a number for it", "what mkd.precision.chosen ma
 
 def test_the_docstring_tells_of_every_family() -> None:
     assert len(FAMILIES) > 20
-    assert [family for family in sorted(FAMILIES) if f"`{family}/" not in (names.__doc__ or "")] == []
+    assert [
+        family for family in sorted(FAMILIES) if f"`{family}/" not in (names.__doc__ or "")
+    ] == []
 
 
 def test_names_need_the_standard_library_alone() -> None:
     tree = ast.parse((ROOT / "mkd" / "names.py").read_text("utf-8"))
     imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
     assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names
 
 
@@ -127,18 +148,38 @@ def test_parsers_undo_what_is_built() -> None:
     assert names.quality("sst2") == "quality/sst2/score"
     assert names.parsed_quality(names.quality("sst2", "accuracy")) == ("sst2", "accuracy")
     assert names.task_of_score(names.quality("sst2")) == "sst2"
-    assert names.parsed_speed(names.speed("int8", "b1-text-t1", names.percentile(50))) == ("int8", "b1-text-t1", "p50_ms")
+    assert names.parsed_speed(names.speed("int8", "b1-text-t1", names.percentile(50))) == (
+        "int8",
+        "b1-text-t1",
+        "p50_ms",
+    )
     assert names.parsed_export(names.export("int8", names.QUALITY_MEAN)) == ("int8", "quality/mean")
     assert names.parsed_progress(names.progress("baseline/student")) == "baseline/student"
     assert names.of(names.TEACHER, {names.QUALITY_MEAN: 1.0}) == {"teacher/quality/mean": 1.0}
 
 
 def test_other_names_are_not_parsed() -> None:
-    assert names.parsed_quality("quality/mean") is None and names.parsed_quality("teacher/quality/sst2/score") is None
-    assert names.task_of_score("quality/sst2/ece") is None and names.task_of_score("selection/sst2") is None
-    assert names.parsed_speed("speed/protocol") is None and names.parsed_speed("teacher/speed/torch/b1-text-t1/p50_ms") is None
-    assert names.parsed_export("size/bytes") is None and names.parsed_progress("train/loss/sst2") is None
-    assert [name for name in ("quality/mean", "quality/a/score", "quality/a/ece", "selected/mean") if names.is_score(name)] == [
+    assert (
+        names.parsed_quality("quality/mean") is None
+        and names.parsed_quality("teacher/quality/sst2/score") is None
+    )
+    assert (
+        names.task_of_score("quality/sst2/ece") is None
+        and names.task_of_score("selection/sst2") is None
+    )
+    assert (
+        names.parsed_speed("speed/protocol") is None
+        and names.parsed_speed("teacher/speed/torch/b1-text-t1/p50_ms") is None
+    )
+    assert (
+        names.parsed_export("size/bytes") is None
+        and names.parsed_progress("train/loss/sst2") is None
+    )
+    assert [
+        name
+        for name in ("quality/mean", "quality/a/score", "quality/a/ece", "selected/mean")
+        if names.is_score(name)
+    ] == [
         "quality/mean",
         "quality/a/score",
     ]

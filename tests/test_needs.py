@@ -31,7 +31,10 @@ def put(path: Path, prints: str = "") -> Path:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("chromium", "needs Chromium: no chromium and no chromedriver; apt-get install chromium chromium-driver"),
+        (
+            "chromium",
+            "needs Chromium: no chromium and no chromedriver; apt-get install chromium chromium-driver",
+        ),
         ("postgresql", "needs PostgreSQL: no initdb and no pg_ctl; apt-get install postgresql"),
         ("java", "needs Java: no java; apt-get install openjdk-17-jre-headless"),
     ],
@@ -59,14 +62,18 @@ def test_nothing_is_skipped_where_all_is_there(tmp_path: Path) -> None:
         need(name)
 
 
-@pytest.mark.parametrize(("version", "fits"), [("1.8.0_392", False), ("11.0.2", False), ("17.0.9", True), ("21", True)])
+@pytest.mark.parametrize(
+    ("version", "fits"), [("1.8.0_392", False), ("11.0.2", False), ("17.0.9", True), ("21", True)]
+)
 def test_an_older_java_is_as_good_as_none(version: str, fits: bool, tmp_path: Path) -> None:
     put(tmp_path / "bin" / "java", f'openjdk version "{version}" 2023-10-17')
     told = f"needs Java: version {version.split('.')[0]}, 17 or newer is allowed; apt-get install openjdk-17-jre-headless"
     assert lacking("java") == ("" if fits else told)
 
 
-def test_java_is_that_of_java_home_where_it_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_java_is_that_of_java_home_where_it_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(tmp_path / "bin" / "java", 'openjdk version "17.0.9"')
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "home"))
     assert lacking("java").startswith("needs Java: no java")
@@ -77,9 +84,13 @@ def test_java_is_that_of_java_home_where_it_is_set(tmp_path: Path, monkeypatch: 
 def test_what_is_there_can_be_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "bin" / "java", 'openjdk version "17.0.9"')
     monkeypatch.setenv("MKD_HIDE", "chromium, java")
-    assert lacking("java") == "needs Java: hidden by MKD_HIDE; apt-get install openjdk-17-jre-headless"
+    assert (
+        lacking("java") == "needs Java: hidden by MKD_HIDE; apt-get install openjdk-17-jre-headless"
+    )
     monkeypatch.setenv("MKD_HIDE", "browser")
-    with pytest.raises(ValueError, match="^MKD_HIDE names 'browser'; allowed: chromium, postgresql, java$"):
+    with pytest.raises(
+        ValueError, match="^MKD_HIDE names 'browser'; allowed: chromium, postgresql, java$"
+    ):
         lacking("java")
 
 
@@ -89,7 +100,9 @@ def test_where_all_is_required_a_skip_is_a_failure(monkeypatch: pytest.MonkeyPat
         need("postgresql")
 
 
-def test_real_data_is_where_it_is_said_or_beside_the_checkout_or_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_data_is_where_it_is_said_or_beside_the_checkout_or_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(needs, "BESIDE", tmp_path / "beside")
     assert real_glue() is None
     (tmp_path / "beside" / "glue").mkdir(parents=True)
@@ -129,11 +142,27 @@ def test_five(): ...
 
 
 @pytest.mark.parametrize("processes", [0, 2])
-def test_a_run_counts_its_skips_in_one_line_and_fails_where_all_is_required(processes: int, tmp_path: Path) -> None:
+def test_a_run_counts_its_skips_in_one_line_and_fails_where_all_is_required(
+    processes: int, tmp_path: Path
+) -> None:
     (tmp_path / "test_run.py").write_text(RUN)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = real_data\n")
-    environ = os.environ | {"PYTHONPATH": str(Path(needs.__file__).parent), "MKD_HIDE": "java", "MKD_TEST_DATA": ""}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "needs", "-n", str(processes), "test_run.py"]
+    environ = os.environ | {
+        "PYTHONPATH": str(Path(needs.__file__).parent),
+        "MKD_HIDE": "java",
+        "MKD_TEST_DATA": "",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "needs",
+        "-n",
+        str(processes),
+        "test_run.py",
+    ]
     done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines()[-2:] == [
@@ -142,6 +171,14 @@ def test_a_run_counts_its_skips_in_one_line_and_fails_where_all_is_required(proc
         done.stdout.splitlines()[-1],
     ]
     assert "1 passed, 4 skipped" in done.stdout
-    failed = subprocess.run(command, cwd=tmp_path, env=environ | {"MKD_REQUIRE_ALL": "1"}, capture_output=True, text=True)
+    failed = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environ | {"MKD_REQUIRE_ALL": "1"},
+        capture_output=True,
+        text=True,
+    )
     assert failed.returncode == 1 and "1 failed, 1 passed, 1 skipped, 2 errors" in failed.stdout
-    assert "needs Java: hidden by MKD_HIDE; apt-get install openjdk-17-jre-headless" in failed.stdout
+    assert (
+        "needs Java: hidden by MKD_HIDE; apt-get install openjdk-17-jre-headless" in failed.stdout
+    )

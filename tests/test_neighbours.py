@@ -11,7 +11,10 @@ from mkd.selection.words import Words, word_store
 from mkd.tasks.task import Row
 
 ANGLES = [0, 10, 25, 90, 100]
-TABLE = np.array([[math.cos(math.radians(angle)), math.sin(math.radians(angle))] for angle in ANGLES], dtype=np.float32)
+TABLE = np.array(
+    [[math.cos(math.radians(angle)), math.sin(math.radians(angle))] for angle in ANGLES],
+    dtype=np.float32,
+)
 LENGTHS = np.array([[1.0], [9.0], [0.1], [2.0], [5.0]], dtype=np.float32)
 APART = np.arange(5)
 
@@ -28,10 +31,18 @@ def by_word(words: Words, found_VK: np.ndarray) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("block", [2, 1000])
-def test_the_nearest_by_angle_in_a_table_by_hand(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_nearest_by_angle_in_a_table_by_hand(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "BLOCK_WORDS", block)
     assert nearest(TABLE * LENGTHS, APART, 1).tolist() == [[1], [0], [1], [4], [3]]
-    assert [set(row) for row in nearest(TABLE * LENGTHS, APART, 2).tolist()] == [{1, 2}, {0, 2}, {0, 1}, {2, 4}, {2, 3}]
+    assert [set(row) for row in nearest(TABLE * LENGTHS, APART, 2).tolist()] == [
+        {1, 2},
+        {0, 2},
+        {0, 1},
+        {2, 4},
+        {2, 3},
+    ]
 
 
 def test_spellings_of_a_word_are_no_neighbours() -> None:
@@ -47,20 +58,38 @@ def test_words_between_the_same_words_are_neighbours(tmp_path: Path) -> None:
     words = words_of(tmp_path, "the cat sleeps", "the dog sleeps", "a dog runs", "a cat runs")
     found = by_word(words, neighbours(words, 1, None))
     assert found == {
-        w: {o} for one, other in (("cat", "dog"), ("the", "a"), ("sleeps", "runs")) for w, o in ((one, other), (other, one))
+        w: {o}
+        for one, other in (("cat", "dog"), ("the", "a"), ("sleeps", "runs"))
+        for w, o in ((one, other), (other, one))
     }
 
 
-def test_contexts_are_counted_across_blocks_but_not_across_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contexts_are_counted_across_blocks_but_not_across_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = words_of(tmp_path, "x a y", "x a y", "z", "x b y", "b z")
     table = module._contexts(words, np.array([0, 1, 2, 3, 4]))
     assert words.vocabulary == ["x", "a", "y", "z", "b"]
-    before = [[0, 0, 0, 0, 0, 3], [2, 0, 0, 0, 0, 0], [0, 2, 0, 0, 1, 0], [0, 0, 0, 0, 1, 1], [1, 0, 0, 0, 0, 1]]
-    after = [[0, 2, 0, 0, 1, 0], [0, 0, 2, 0, 0, 0], [0, 0, 0, 0, 0, 3], [0, 0, 0, 0, 0, 2], [0, 0, 1, 1, 0, 0]]
+    before = [
+        [0, 0, 0, 0, 0, 3],
+        [2, 0, 0, 0, 0, 0],
+        [0, 2, 0, 0, 1, 0],
+        [0, 0, 0, 0, 1, 1],
+        [1, 0, 0, 0, 0, 1],
+    ]
+    after = [
+        [0, 2, 0, 0, 1, 0],
+        [0, 0, 2, 0, 0, 0],
+        [0, 0, 0, 0, 0, 3],
+        [0, 0, 0, 0, 0, 2],
+        [0, 0, 1, 1, 0, 0],
+    ]
     np.testing.assert_allclose(table, np.sqrt(np.concatenate([before, after], axis=1)))
 
 
-def test_rare_words_have_no_neighbours_and_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rare_words_have_no_neighbours_and_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "MAX_WORDS", 2)
     words = words_of(tmp_path, "a b a b", "c")
     assert by_word(words, neighbours(words, 3, None)) == {"a": {"b"}, "b": {"a"}, "c": set()}

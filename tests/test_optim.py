@@ -28,7 +28,9 @@ def step(model: Model, config: TrainConfig, ids: list[int], times: int = 1) -> N
     for _ in range(times):
         for optimizer in optimizers:
             optimizer.zero_grad()
-        (1e4 * model(torch.tensor(ids)).square().sum()).backward()  # so large that the optimisers' epsilons do not count
+        (
+            1e4 * model(torch.tensor(ids)).square().sum()
+        ).backward()  # so large that the optimisers' epsilons do not count
         for optimizer in optimizers:
             optimizer.step()
 
@@ -36,7 +38,9 @@ def step(model: Model, config: TrainConfig, ids: list[int], times: int = 1) -> N
 def test_every_parameter_is_in_one_optimizer_once() -> None:
     model = Model()
     optimizers = make_optimizers(model, LAZY)
-    held = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+    held = [
+        p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]
+    ]
     assert len(optimizers) == 2
     assert sorted(map(id, held)) == sorted(map(id, model.parameters()))
     assert len(make_optimizers(model, CONFIG)) == 1
@@ -104,7 +108,9 @@ def test_the_common_norm_is_clipped_by_hand(config: TrainConfig) -> None:
     norm = (3 * 4.0**2 + 2 * table.square().sum() + 2 * 2.0**2).sqrt()
     clip_gradients(model.parameters(), 0.5)
     assert model.table.weight.grad is not None and model.layer.weight.grad is not None
-    torch.testing.assert_close(model.table.weight.grad.to_dense()[4], torch.full((3,), 4.0) * 0.5 / norm)
+    torch.testing.assert_close(
+        model.table.weight.grad.to_dense()[4], torch.full((3,), 4.0) * 0.5 / norm
+    )
     torch.testing.assert_close(model.layer.weight.grad, (table * 0.5 / norm).expand(2, 3))
 
 

@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME: list[str] = PROJECT["dependencies"]
 TRAIN: list[str] = PROJECT["optional-dependencies"]["train"]
-DEPENDENCIES: dict[str, Requirement] = {canonicalize_name(Requirement(line).name): Requirement(line) for line in RUNTIME + TRAIN}
+DEPENDENCIES: dict[str, Requirement] = {
+    canonicalize_name(Requirement(line).name): Requirement(line) for line in RUNTIME + TRAIN
+}
 LINES = (ROOT / "requirements.txt").read_text().splitlines()
 
 
@@ -55,8 +57,14 @@ def test_requirements_are_exact_pins_and_then_the_project_itself() -> None:
     assert LINES[-1] == "-e .[train]"
     for requirement in pins():
         (specifier,) = requirement.specifier
-        assert specifier.operator == "==" and "*" not in specifier.version and "+" not in specifier.version, requirement
-        assert requirement.url is None and requirement.marker is None and not requirement.extras, requirement
+        assert (
+            specifier.operator == "=="
+            and "*" not in specifier.version
+            and "+" not in specifier.version
+        ), requirement
+        assert requirement.url is None and requirement.marker is None and not requirement.extras, (
+            requirement
+        )
 
 
 def test_requirements_pin_each_package_once() -> None:
@@ -66,12 +74,16 @@ def test_requirements_pin_each_package_once() -> None:
 
 @pytest.mark.parametrize("name", DEPENDENCIES)
 def test_a_dependency_is_pinned_within_its_range(name: str) -> None:
-    assert DEPENDENCIES[name].specifier.contains(pin(name)), f"{DEPENDENCIES[name]} is pinned to {pin(name)}"
+    assert DEPENDENCIES[name].specifier.contains(pin(name)), (
+        f"{DEPENDENCIES[name]} is pinned to {pin(name)}"
+    )
 
 
 @pytest.mark.parametrize("name", DEPENDENCIES)
 def test_the_installed_version_is_the_pinned_one(name: str) -> None:
-    assert SpecifierSet(f"=={pin(name)}").contains(version(name)), f"{name} {version(name)} is installed, {pin(name)} pinned"
+    assert SpecifierSet(f"=={pin(name)}").contains(version(name)), (
+        f"{name} {version(name)} is installed, {pin(name)} pinned"
+    )
 
 
 def test_torch_is_the_same_exact_version_everywhere() -> None:
@@ -80,12 +92,18 @@ def test_torch_is_the_same_exact_version_everywhere() -> None:
 
 
 def test_conda_takes_its_packages_from_requirements_alone() -> None:
-    (pip,) = [dependency["pip"] for dependency in conda_dependencies() if isinstance(dependency, dict)]
+    (pip,) = [
+        dependency["pip"] for dependency in conda_dependencies() if isinstance(dependency, dict)
+    ]
     assert pip == ["-r requirements.txt"]
 
 
 def test_conda_has_an_exact_python_that_pyproject_allows() -> None:
-    names = [dependency.split("=")[0] for dependency in conda_dependencies() if isinstance(dependency, str)]
+    names = [
+        dependency.split("=")[0]
+        for dependency in conda_dependencies()
+        if isinstance(dependency, str)
+    ]
     assert names == ["python", "pip"]
     _, python = conda_dependencies()[0].split("=")
     assert len(python.split(".")) == 3

@@ -24,14 +24,20 @@ NAN = math.nan
         ([], [], []),
     ],
 )
-def test_the_front_holds_what_no_other_model_beats(quality: list[float], cost: list[float], expected: list[bool]) -> None:
+def test_the_front_holds_what_no_other_model_beats(
+    quality: list[float], cost: list[float], expected: list[bool]
+) -> None:
     assert front(np.array(quality), np.array(cost)).tolist() == expected
 
 
 def test_the_hypervolume_is_the_area_under_the_front_s_steps() -> None:
     # 60 points from 1 to 10 ms, 80 from 10 to 100: one decade of each.
-    assert hypervolume(np.array([60, 80, 50]), np.array([1, 10, 20]), Reference(0, 100)) == pytest.approx(140)
-    assert hypervolume(np.array([60, 80]), np.array([1, 10]), Reference(50, 100)) == pytest.approx(10 + 30)
+    assert hypervolume(
+        np.array([60, 80, 50]), np.array([1, 10, 20]), Reference(0, 100)
+    ) == pytest.approx(140)
+    assert hypervolume(np.array([60, 80]), np.array([1, 10]), Reference(50, 100)) == pytest.approx(
+        10 + 30
+    )
 
 
 def test_what_is_worse_than_the_reference_adds_nothing() -> None:
@@ -41,7 +47,9 @@ def test_what_is_worse_than_the_reference_adds_nothing() -> None:
 
 
 def test_the_hypervolume_over_trials_never_falls() -> None:
-    assert hypervolumes(np.array([60, 50, 80]), np.array([1, 5, 10]), Reference(0, 100)) == pytest.approx([120, 120, 140])
+    assert hypervolumes(
+        np.array([60, 50, 80]), np.array([1, 5, 10]), Reference(0, 100)
+    ) == pytest.approx([120, 120, 140])
 
 
 def test_front_and_hypervolume_equal_a_brute_force_computation_on_random_cases() -> None:
@@ -50,11 +58,18 @@ def test_front_and_hypervolume_equal_a_brute_force_computation_on_random_cases()
         # Few values, so that there are ties.
         quality, cost = draw.integers(0, 8, 12).astype(float), 10 ** (draw.integers(0, 8, 12) / 4)
         pairs = list(zip(quality, cost, strict=True))
-        brute = [not any((q >= own[0] and c <= own[1]) and (q, c) != own for q, c in pairs) for own in pairs]
+        brute = [
+            not any((q >= own[0] and c <= own[1]) and (q, c) != own for q, c in pairs)
+            for own in pairs
+        ]
         assert front(quality, cost).tolist() == brute
         reference = Reference(1.0, 10**1.5)
         # Each cell of the grid of all levels is covered, or is not.
         levels, logs = np.arange(1, 8), np.arange(0, 1.5, 0.25)
         cells = [(top, log) for top in levels for log in logs]
-        area = sum(0.25 for top, log in cells if any(q >= top + 1 and math.log10(c) <= log + 1e-9 for q, c in pairs))
+        area = sum(
+            0.25
+            for top, log in cells
+            if any(q >= top + 1 and math.log10(c) <= log + 1e-9 for q, c in pairs)
+        )
         assert hypervolume(quality, cost, reference) == pytest.approx(area)

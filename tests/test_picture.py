@@ -26,7 +26,9 @@ METRICS = {
     "size/parameters": 4.2e6, "size/parameters_without_embeddings": 1.1e6, "size/bytes": 16.8e6, "size/flops": 3e8,
 }  # fmt: skip
 DATASETS = [Dataset("sst2", "a", "f", 100, 20, 10, 50), Dataset("rte", "b", "g", 40, 0, 4, 20)]
-RESULT = Result(METRICS, DATASETS, ["sst2: a note"], {}, "bilstm-128", "bert-6x384", "key", "folder")
+RESULT = Result(
+    METRICS, DATASETS, ["sst2: a note"], {}, "bilstm-128", "bert-6x384", "key", "folder"
+)
 
 
 def squeezed(line: str) -> str:
@@ -36,20 +38,56 @@ def squeezed(line: str) -> str:
 
 def test_the_table_has_a_row_a_task_and_a_column_a_role() -> None:
     printed = table.lines(RESULT)
-    assert squeezed(printed[0]) == "| score on dev | teacher | student | hard labels | kept % | agreement % |"
-    assert printed[2].split() == ["|", "sst2", "|", "90.0", "|", "85.0", "|", "82.0", "|", "94.4", "|", "90.0", "|"]
-    assert printed[4].split() == ["|", "mean", "|", "75.0", "|", "70.0", "|", "68.0", "|", "93.3", "|", "80.0", "|"]
+    assert (
+        squeezed(printed[0])
+        == "| score on dev | teacher | student | hard labels | kept % | agreement % |"
+    )
+    assert printed[2].split() == [
+        "|",
+        "sst2",
+        "|",
+        "90.0",
+        "|",
+        "85.0",
+        "|",
+        "82.0",
+        "|",
+        "94.4",
+        "|",
+        "90.0",
+        "|",
+    ]
+    assert printed[4].split() == [
+        "|",
+        "mean",
+        "|",
+        "75.0",
+        "|",
+        "70.0",
+        "|",
+        "68.0",
+        "|",
+        "93.3",
+        "|",
+        "80.0",
+        "|",
+    ]
     told = [squeezed(line) for line in printed]
     first = told.index("| ms a call (median) | teacher | torch | int8 | times faster |")
     assert told[first + 2 : first + 4] == [
         "| b1-text-t1 | 40.00 | 2.00 | 0.50 | 80.0 |", "| b1-l128-t1 | 33.00 | 1.50 | 1.60 | 22.0 |",
     ]  # fmt: skip
     first = told.index("| rows a second | teacher | torch | int8 | times faster |")
-    assert told[first + 2 : first + 4] == ["| b32-text-t2 | 200 | 5,000 | 6,000 | 30.0 |", ""], "of the fastest"
+    assert told[first + 2 : first + 4] == ["| b32-text-t2 | 200 | 5,000 | 6,000 | 30.0 |", ""], (
+        "of the fastest"
+    )
     assert table.FASTER in told
     assert "| int8 | 69.80 | 0.20 | 0.30 | 0.02 | 4.2 | yes |" in told
     assert printed[-1] == "note: sst2: a note"
-    assert "4.20 million parameters (1.10 without embeddings), 16.8 MB, 300 million FLOPs a row" in printed[-2]
+    assert (
+        "4.20 million parameters (1.10 without embeddings), 16.8 MB, 300 million FLOPs a row"
+        in printed[-2]
+    )
 
 
 def test_a_backend_that_did_not_pass_its_check_is_shown_but_is_not_the_fastest() -> None:
@@ -63,13 +101,25 @@ def test_a_backend_that_did_not_pass_its_check_is_shown_but_is_not_the_fastest()
 
 def test_times_of_a_busy_machine_are_marked_where_they_stand() -> None:
     for whose in ("", "teacher/"):
-        told = [squeezed(line) for line in table.lines(RESULT._replace(metrics=METRICS | {f"{whose}speed/busy_share": 0.2}))]
-        assert "| ms a call (median), busy machine | teacher | torch | int8 | times faster |" in told
+        told = [
+            squeezed(line)
+            for line in table.lines(
+                RESULT._replace(metrics=METRICS | {f"{whose}speed/busy_share": 0.2})
+            )
+        ]
+        assert (
+            "| ms a call (median), busy machine | teacher | torch | int8 | times faster |" in told
+        )
         assert "| rows a second, busy machine | teacher | torch | int8 | times faster |" in told
 
 
 def test_a_loss_that_rounds_to_nothing_has_no_minus() -> None:
-    told = [squeezed(line) for line in table.lines(RESULT._replace(metrics=METRICS | {"export/int8/loss_batches": -0.001}))]
+    told = [
+        squeezed(line)
+        for line in table.lines(
+            RESULT._replace(metrics=METRICS | {"export/int8/loss_batches": -0.001})
+        )
+    ]
     assert "| int8 | 69.80 | 0.00 | 0.30 | 0.02 | 4.2 | yes |" in told
 
 
@@ -94,26 +144,46 @@ def test_a_teachers_unknown_scores_are_dashes_and_an_unknown_speed_has_no_column
     assert printed[2] == ["sst2", "90.0", "85.0", "82.0", "94.4", "90.0"]
     assert printed[3] == ["rte", "-", "55.0", "54.0", "-", "-"]
     assert printed[4] == ["mean", "-", "70.0", "68.0", "-", "-"]
-    assert ["b1-text-t1", "2.00", "0.50"] in printed and ["b32-text-t2", "5,000", "6,000"] in printed
-    assert [table.FASTER] not in [line.split("\n") for line in table.lines(RESULT._replace(metrics=PARTLY))]
+    assert ["b1-text-t1", "2.00", "0.50"] in printed and [
+        "b32-text-t2",
+        "5,000",
+        "6,000",
+    ] in printed
+    assert [table.FASTER] not in [
+        line.split("\n") for line in table.lines(RESULT._replace(metrics=PARTLY))
+    ]
 
 
 def test_a_teacher_without_any_score_has_no_column_and_no_bars() -> None:
-    result = RESULT._replace(metrics={name: value for name, value in PARTLY.items() if not name.startswith("teacher/")})
+    result = RESULT._replace(
+        metrics={name: value for name, value in PARTLY.items() if not name.startswith("teacher/")}
+    )
     assert squeezed(table.lines(result)[0]) == "| score on dev | student | hard labels |"
     assert list(picture.info(result).scores) == ["student", "hard labels"]
 
 
 def test_scores_before_a_finetuning_have_a_column_with_a_dash_for_a_task_that_was_new() -> None:
-    metrics = {name: value for name, value in METRICS.items() if not name.startswith(("teacher/", "baseline/"))}
-    printed = table.lines(RESULT._replace(metrics=metrics | {"before/quality/sst2/score": 80.0}, teacher=""))
+    metrics = {
+        name: value
+        for name, value in METRICS.items()
+        if not name.startswith(("teacher/", "baseline/"))
+    }
+    printed = table.lines(
+        RESULT._replace(metrics=metrics | {"before/quality/sst2/score": 80.0}, teacher="")
+    )
     assert squeezed(printed[0]) == "| score on dev | before | student |"
-    assert [line.split()[3:-1:2] for line in printed[2:5]] == [["80.0", "85.0"], ["-", "55.0"], ["-", "70.0"]]
+    assert [line.split()[3:-1:2] for line in printed[2:5]] == [
+        ["80.0", "85.0"],
+        ["-", "55.0"],
+        ["-", "70.0"],
+    ]
 
 
 def test_the_picture_leaves_out_what_is_not_known_of_a_teacher() -> None:
     found = picture.info(RESULT._replace(metrics=PARTLY))
-    assert found.scores["teacher"][0] == 90.0 and all(math.isnan(score) for score in found.scores["teacher"][1:])
+    assert found.scores["teacher"][0] == 90.0 and all(
+        math.isnan(score) for score in found.scores["teacher"][1:]
+    )
     assert found.latency_ms == {"student": 0.5, "hard labels": 0.5}
     _, plane = picture.draw(found).axes
     assert [text.get_text() for text in plane.texts] == ["student 70.0", "hard labels 68.0"]
@@ -122,7 +192,11 @@ def test_the_picture_leaves_out_what_is_not_known_of_a_teacher() -> None:
 def test_the_picture_shows_scores_by_task_and_latency_by_role() -> None:
     assert picture.info(RESULT) == picture.Info(
         tasks=["sst2", "rte", "mean"],
-        scores={"teacher": [90.0, 60.0, 75.0], "student": [85.0, 55.0, 70.0], "hard labels": [82.0, 54.0, 68.0]},
+        scores={
+            "teacher": [90.0, 60.0, 75.0],
+            "student": [85.0, 55.0, 70.0],
+            "hard labels": [82.0, 54.0, 68.0],
+        },
         latency_ms={"teacher": 40.0, "student": 0.5, "hard labels": 0.5},
         setting="int8/b1-text-t1",
     )

@@ -28,10 +28,14 @@ def test_a_label_without_room_is_left_out() -> None:
 def test_no_two_labels_overlap_and_none_covers_a_point(seed: int) -> None:
     draw = np.random.default_rng(seed)
     points = [(float(x), float(y)) for x, y in draw.random((12, 2)) * (1000, 600)]
-    found = [place for place in placed(points, [(90.0, 18.0)] * 12, [], BOUNDS) if place is not None]
+    found = [
+        place for place in placed(points, [(90.0, 18.0)] * 12, [], BOUNDS) if place is not None
+    ]
     boxes = [(place.x - 45, place.y - 9, place.x + 45, place.y + 9) for place in found]
     assert len(found) > 8
-    assert not any(overlap(left, right) for index, left in enumerate(boxes) for right in boxes[:index])
+    assert not any(
+        overlap(left, right) for index, left in enumerate(boxes) for right in boxes[:index]
+    )
     assert not any(box[0] < x < box[2] and box[1] < y < box[3] for box in boxes for x, y in points)
 
 

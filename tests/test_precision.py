@@ -36,7 +36,9 @@ def precisions(config: Config) -> list[str]:
     return [train.precision for train in (config.train, config.teacher.train)]
 
 
-@pytest.mark.parametrize(("ratio", "told"), [(3.4, "bfloat16"), (1.2, "bfloat16"), (1.19, "float32"), (0.07, "float32")])
+@pytest.mark.parametrize(
+    ("ratio", "told"), [(3.4, "bfloat16"), (1.2, "bfloat16"), (1.19, "float32"), (0.07, "float32")]
+)
 def test_bfloat16_is_taken_where_it_is_faster_by_a_margin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float, told: str
 ) -> None:
@@ -47,10 +49,14 @@ def test_bfloat16_is_taken_where_it_is_faster_by_a_margin(
         lines: list[object] = []
         own = replace(config, device="cpu", cache=str(tmp_path))
         assert precisions(chosen(own, own, lines.append)) == expected
-        assert len(lines) == 1 and f"{told}, as bfloat16 trains {ratio:.2f} times as fast" in str(lines[0])
+        assert len(lines) == 1 and f"{told}, as bfloat16 trains {ratio:.2f} times as fast" in str(
+            lines[0]
+        )
 
 
-def test_it_is_measured_once_for_each_machine_and_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_measured_once_for_each_machine_and_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[str] = []
 
     def counted(device: str) -> float:
@@ -59,7 +65,9 @@ def test_it_is_measured_once_for_each_machine_and_version(tmp_path: Path, monkey
 
     monkeypatch.setattr(precision, "measured", counted)
     assert known(tmp_path, "cpu") is None
-    assert [speedup(tmp_path, "cpu") for _ in range(3)] == [3.0, 3.0, 3.0] and known(tmp_path, "cpu") == 3.0
+    assert [speedup(tmp_path, "cpu") for _ in range(3)] == [3.0, 3.0, 3.0] and known(
+        tmp_path, "cpu"
+    ) == 3.0
     here = hardware()
     for changed in ({"cpu": "another"}, {"torch": "9.9"}):
         monkeypatch.setattr(precision, "hardware", lambda changed=changed: here | changed)
@@ -68,7 +76,9 @@ def test_it_is_measured_once_for_each_machine_and_version(tmp_path: Path, monkey
     assert calls == ["cpu"] * 3
 
 
-def test_what_is_said_is_taken_and_nothing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_said_is_taken_and_nothing_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(precision, "measured", lambda device: pytest.fail("no precision is auto"))
     for said in ("float32", "bfloat16"):
         config = Config(cache=str(tmp_path), train=TrainConfig(precision=said))
@@ -76,7 +86,9 @@ def test_what_is_said_is_taken_and_nothing_is_measured(tmp_path: Path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
-def test_the_measure_is_the_median_of_rounds_that_alternate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_measure_is_the_median_of_rounds_that_alternate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """By a clock whose steps are said: one call of each for the warm-up, then three rounds of 10 : 5, 10 : 10 and 30 : 10."""
     steps = [99, 1, 10, 5, 10, 10, 30, 10]
 
@@ -115,11 +127,16 @@ def test_a_run_with_an_open_precision_is_refused(name: str, config: Config, tmp_
 
 
 def test_a_teacher_is_scored_in_the_precision_that_it_is_refined_in(
-    scored: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scored: list[TaskData],
+    tokenizer: PreTrainedTokenizerBase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[str] = []
 
-    def told(model: Student, datas: list[TaskData], layout: Layout, precision: str) -> dict[str, float]:
+    def told(
+        model: Student, datas: list[TaskData], layout: Layout, precision: str
+    ) -> dict[str, float]:
         asked.append(precision)
         return selection_scores(model, datas, layout, precision)
 
@@ -133,19 +150,31 @@ def test_a_teacher_is_scored_in_the_precision_that_it_is_refined_in(
 
 
 @pytest.fixture(scope="module")
-def scored(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerBase) -> list[TaskData]:
+def scored(
+    tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerBase
+) -> list[TaskData]:
     return make_datas(tmp_path_factory.mktemp("scored"), tasks_of(), tokenizer)
 
 
-def test_a_model_answers_in_the_precision_that_is_asked_for(scored: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_model_answers_in_the_precision_that_is_asked_for(
+    scored: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
     """Within the error of a number of 8 significant bits, and not as in float32."""
     torch.manual_seed(0)
     teacher = fresh_teacher(TeacherConfig(layers=2, hidden=32, heads=2), 128, scored, tokenizer)
     layout = layout_of(tokenizer, True, 32)
     for data in scored:
         rows = labelled(data)
-        exact, half = (predict(eager(teacher, name), data.train, rows, data.name, layout) for name in ("float32", "bfloat16"))
+        exact, half = (
+            predict(eager(teacher, name), data.train, rows, data.name, layout)
+            for name in ("float32", "bfloat16")
+        )
         assert exact.dtype == half.dtype == np.float32
         difference = np.abs(exact - half).max()
         assert 0 < difference < 16 * 2**-8 * np.abs(exact).max()
-    assert selection_scores(teacher, scored, layout, "bfloat16").keys() == {"single", "pair", "score", "mean"}
+    assert selection_scores(teacher, scored, layout, "bfloat16").keys() == {
+        "single",
+        "pair",
+        "score",
+        "mean",
+    }

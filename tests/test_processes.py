@@ -35,33 +35,62 @@ RUN = [
 def launched(folder: Path, number: int, *argv: str) -> subprocess.CompletedProcess[str]:
     """The entry point in so many processes on the CPU, joined by gloo."""
     # Of its options this is the one that starts several processes without MPI, with GPUs or without.
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", f"--num_processes={number}"]
-    rest = ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
+    launcher = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        f"--num_processes={number}",
+    ]
+    rest = [
+        "--num_machines=1",
+        "--mixed_precision=no",
+        "--dynamo_backend=no",
+        "--main_process_port=0",
+    ]
     whole = [*launcher, *rest, "-m", "experiments.distill", *argv]
-    return subprocess.run(whole, cwd=folder, env=environment(), capture_output=True, text=True, timeout=560)
+    return subprocess.run(
+        whole, cwd=folder, env=environment(), capture_output=True, text=True, timeout=560
+    )
 
 
 def forked(folder: Path, number: int, *argv: str) -> subprocess.CompletedProcess[str]:
     """As many with what accelerate's launcher tells each of them; of them the first one's end."""
     put_database(folder)
-    together = {"WORLD_SIZE": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    together = {
+        "WORLD_SIZE": str(number),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }
     places = [together | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(number)]
     children = [started(folder, entry_point, "distill", *argv, **place) for place in places]
     ends = [child.end() for child in children]
-    assert [done.returncode for done in ends] == [0] * number, [done.stderr[-1000:] for done in ends]
+    assert [done.returncode for done in ends] == [0] * number, [
+        done.stderr[-1000:] for done in ends
+    ]
     return ends[0]
 
 
 def losses(folder: Path, run_id: str) -> dict[str, list[float]]:
     """All losses that the run was told of, by name, in the order of their steps."""
-    names = [name for name in client(folder).get_run(run_id).data.metrics if "train/" in name and "rate" not in name]
+    names = [
+        name
+        for name in client(folder).get_run(run_id).data.metrics
+        if "train/" in name and "rate" not in name
+    ]
     return {
-        name: [m.value for m in sorted(client(folder).get_metric_history(run_id, name), key=lambda m: m.step)] for name in names
+        name: [
+            m.value
+            for m in sorted(client(folder).get_metric_history(run_id, name), key=lambda m: m.step)
+        ]
+        for name in names
     }
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[float]], dict[str, torch.Tensor]]:
+def alone(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[dict[str, list[float]], dict[str, torch.Tensor]]:
     """The losses of one process, and its student's weights."""
     folder = tmp_path_factory.mktemp("one")
     found = outcome(command(folder, "distill", *RUN))
@@ -84,7 +113,10 @@ def test_several_processes_have_the_losses_of_one(
     """Teacher, student and twin; rows with and without labels, and all that is learnt or projected beside the model."""
     together = outcome(start(tmp_path, number, *RUN))
     (run,) = runs(tmp_path)
-    assert run.info.status == "FINISHED" and run.data.metrics["quality/mean"] == together["metrics"]["quality/mean"]
+    assert (
+        run.info.status == "FINISHED"
+        and run.data.metrics["quality/mean"] == together["metrics"]["quality/mean"]
+    )
     expected, found = alone[0], losses(tmp_path, together["run_id"])
     assert {name.split("train/")[0] for name in expected} == {"teacher/", "", "baseline/"}
     assert found.keys() == expected.keys()
@@ -103,7 +135,9 @@ def test_several_gpus_cannot_add_up_sparse_gradients(monkeypatch: pytest.MonkeyP
 
 def batch(labels: list[float]) -> Batch:
     ids = torch.arange(len(labels)).reshape(-1, 1, 1)
-    return Batch("t", Inputs(ids, torch.ones_like(ids, dtype=torch.bool), None), torch.tensor(labels), None)
+    return Batch(
+        "t", Inputs(ids, torch.ones_like(ids, dtype=torch.bool), None), torch.tensor(labels), None
+    )
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -121,7 +155,9 @@ def test_shares_and_what_they_count_for_by_hand(rank: int, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("rank", range(1, 8))
-def test_of_one_row_all_processes_but_the_first_have_none_that_counts(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_one_row_all_processes_but_the_first_have_none_that_counts(
+    rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WORLD_SIZE", "8")
     monkeypatch.setenv("RANK", str(rank))
     own, part = share(batch([1.0]))
@@ -130,7 +166,9 @@ def test_of_one_row_all_processes_but_the_first_have_none_that_counts(rank: int,
 
 @pytest.mark.parametrize("number", [2, 3, 4, 8])
 @pytest.mark.parametrize("rows", range(1, 10))
-def test_the_shares_of_all_processes_are_the_batch(number: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shares_of_all_processes_are_the_batch(
+    number: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The mean over processes of their losses' means, each times its factor, is the mean over the batch's rows."""
     monkeypatch.setenv("WORLD_SIZE", str(number))
     values, mean = [float(value**2) for value in range(rows)], 0.0

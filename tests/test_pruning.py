@@ -34,21 +34,29 @@ def test_a_margin_that_is_just_met_is_not_behind() -> None:
     assert not behind(own, [trial(1.0, 50, 65)], 40)
     assert behind(own, [trial(1.0, 50, math.nextafter(65, 66))], 40)
     assert not behind(own, [trial(1.0, 50, 60)], 40, PruningConfig(margin=0.0, warmup=0.3))
-    assert behind(own, [trial(1.0, 50, math.nextafter(60, 61))], 40, PruningConfig(margin=0.0, warmup=0.3))
+    assert behind(
+        own, [trial(1.0, 50, math.nextafter(60, 61))], 40, PruningConfig(margin=0.0, warmup=0.3)
+    )
 
 
 def test_none_is_stopped_before_the_warm_up_has_ended() -> None:
     own, rival = trial(2.0, 10, 10, 10, 10), trial(1.0, 90, 90, 90, 90)
     assert [behind(own, [rival], step) for step in (20, 40, 60)] == [False, True, True]
     for warmup, first in ((0.0, 20), (0.2, 20), (0.4, 40), (0.41, 60), (0.8, 80)):
-        stopped = [step for step in (20, 40, 60, 80) if behind(own, [rival], step, PruningConfig(warmup=warmup))]
+        stopped = [
+            step
+            for step in (20, 40, 60, 80)
+            if behind(own, [rival], step, PruningConfig(warmup=warmup))
+        ]
         assert stopped[0] == first, "a share of the steps that is just met is enough"
 
 
 def test_none_is_stopped_at_its_last_step_or_where_the_whole_training_is_its_warm_up() -> None:
     own, rival = trial(2.0, 10, 10, 10, 10, 10), trial(1.0, 90, 90, 90, 90, 90)
     assert behind(own, [rival], 80) and not behind(own, [rival], 100)
-    assert not any(behind(own, [rival], step, PruningConfig(warmup=1.0)) for step in (20, 40, 60, 80, 100))
+    assert not any(
+        behind(own, [rival], step, PruningConfig(warmup=1.0)) for step in (20, 40, 60, 80, 100)
+    )
 
 
 def test_a_slower_one_says_nothing_however_good_it_is() -> None:
@@ -65,8 +73,12 @@ def test_with_no_other_there_is_no_lead() -> None:
 
 def test_scores_count_up_to_the_step_and_no_later_ones() -> None:
     own = trial(2.0, 50, 60)
-    assert not behind(own, [trial(1.0, 50, 60, 99, 99)], 40), "that one too was no better at this step"
-    assert lead(own, [Progress(1.0, {60: 99.0})], 40) == -math.inf, "it has not been scored so early"
+    assert not behind(own, [trial(1.0, 50, 60, 99, 99)], 40), (
+        "that one too was no better at this step"
+    )
+    assert lead(own, [Progress(1.0, {60: 99.0})], 40) == -math.inf, (
+        "it has not been scored so early"
+    )
     assert lead(own, [Progress(1.0, {30: 70.0, 50: 90.0})], 40) == 10, "scored at other steps"
 
 
@@ -96,15 +108,26 @@ def test_a_trial_on_the_front_is_never_stopped_and_the_others_by_the_definition(
         num, margin = 8, float(draw.integers(0, 4))
         scores_NS = draw.integers(0, 12, (num, 4)).astype(float)
         latency_N = draw.integers(1, 5, num).astype(float)
-        told = draw.integers(1, 5, num)  # how often each was scored, before it was stopped or the others went on
-        trials = [trial(latency, *row[:n]) for latency, row, n in zip(latency_N, scores_NS, told, strict=True)]
+        told = draw.integers(
+            1, 5, num
+        )  # how often each was scored, before it was stopped or the others went on
+        trials = [
+            trial(latency, *row[:n])
+            for latency, row, n in zip(latency_N, scores_NS, told, strict=True)
+        ]
         for place in np.flatnonzero(told == 4):
             others = [other for i, other in enumerate(trials) if i != place]
             for index in range(3):
                 step = 20 * (index + 1)
-                best_N = np.array([row[: min(n, index + 1)].max() for row, n in zip(scores_NS, told, strict=True)])
+                best_N = np.array(
+                    [row[: min(n, index + 1)].max() for row, n in zip(scores_NS, told, strict=True)]
+                )
                 on_front = front(best_N, latency_N)
-                gaps = [best_N[i] - best_N[place] for i in range(num) if i != place and latency_N[i] <= latency_N[place]]
+                gaps = [
+                    best_N[i] - best_N[place]
+                    for i in range(num)
+                    if i != place and latency_N[i] <= latency_N[place]
+                ]
                 rule = PruningConfig(margin=margin, warmup=0.2)
                 found = is_behind(trials[place], others, step, STEPS, rule)
                 assert found == any(gap > margin for gap in gaps)
@@ -113,7 +136,9 @@ def test_a_trial_on_the_front_is_never_stopped_and_the_others_by_the_definition(
 
 
 @pytest.mark.parametrize("margin", [0.0, 2.0])
-def test_one_that_is_stopped_had_more_than_the_margin_to_gain_on_what_ends_the_search(margin: float) -> None:
+def test_one_that_is_stopped_had_more_than_the_margin_to_gain_on_what_ends_the_search(
+    margin: float,
+) -> None:
     """Trials one after another, that learn in many ways: some that are stopped would have ended on the front."""
     draw, lost, rule = np.random.default_rng(0), 0, PruningConfig(margin=margin, warmup=0.2)
     for _ in range(60):
@@ -123,8 +148,13 @@ def test_one_that_is_stopped_had_more_than_the_margin_to_gain_on_what_ends_the_s
         seen: list[Progress] = []
         ended: list[int] = []
         for own in whole:
-            until = [own._replace(scores={s: v for s, v in own.scores.items() if s <= step}) for step in own.scores]
-            stop = next((i for i, part in enumerate(until) if behind(part, seen, 20 * (i + 1), rule)), 4)
+            until = [
+                own._replace(scores={s: v for s, v in own.scores.items() if s <= step})
+                for step in own.scores
+            ]
+            stop = next(
+                (i for i, part in enumerate(until) if behind(part, seen, 20 * (i + 1), rule)), 4
+            )
             seen.append(until[stop])
             ended.append(20 * (stop + 1))
         last = [own for own, step in zip(whole, ended, strict=True) if step == STEPS]
@@ -132,7 +162,9 @@ def test_one_that_is_stopped_had_more_than_the_margin_to_gain_on_what_ends_the_s
         for place, step in enumerate(ended):
             if step < STEPS:
                 own = whole[place]
-                best = max(other.best(STEPS) for other in last if other.latency_ms <= own.latency_ms)
+                best = max(
+                    other.best(STEPS) for other in last if other.latency_ms <= own.latency_ms
+                )
                 assert best - own.best(step) > margin
                 lost += int(on_front_N[place])
     assert lost > 0, "it is no promise that none of these is stopped"
@@ -143,7 +175,15 @@ def test_where_all_trials_learn_alike_the_front_of_their_last_scores_is_never_st
     latency_N = draw.uniform(1, 10, 30)
     quality_N = draw.uniform(50, 90, 30)
     rises_S = np.array([0.5, 0.7, 0.85, 0.95, 1.0])
-    trials = [trial(latency, *(quality * rises_S)) for latency, quality in zip(latency_N, quality_N, strict=True)]
-    stopped_N = np.array([any(behind(own, [o for o in trials if o is not own], step) for step in (40, 60, 80)) for own in trials])
+    trials = [
+        trial(latency, *(quality * rises_S))
+        for latency, quality in zip(latency_N, quality_N, strict=True)
+    ]
+    stopped_N = np.array(
+        [
+            any(behind(own, [o for o in trials if o is not own], step) for step in (40, 60, 80))
+            for own in trials
+        ]
+    )
     on_front_N = front(quality_N, latency_N)
     assert stopped_N.any() and not (stopped_N & on_front_N).any()

@@ -8,9 +8,14 @@ from mkd.result import Ended
 from mkd.storage.run_folder import path_of, run_folder
 
 
-def test_the_folder_of_a_run_that_was_ended_for_good_is_gone_with_its_checkpoint(tmp_path: Path) -> None:
+def test_the_folder_of_a_run_that_was_ended_for_good_is_gone_with_its_checkpoint(
+    tmp_path: Path,
+) -> None:
     config = {"cache": str(tmp_path)}
-    with pytest.raises(Ended, match="behind the others") as caught, run_folder(config, "trial") as folder:
+    with (
+        pytest.raises(Ended, match="behind the others") as caught,
+        run_folder(config, "trial") as folder,
+    ):
         (folder / "student.safetensors").touch()
         raise Ended("pruned", "behind the others")
     assert caught.value.state == "pruned"

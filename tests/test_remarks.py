@@ -31,7 +31,9 @@ def answers(choices: list[int]) -> dict[tuple[str, str], np.ndarray]:
 def test_the_floor_by_hand() -> None:
     assert floor(SINGLE, np.array([1.0, 0, 1, 1])) == Floor("good", {"accuracy": 75.0})
     found = floor(PAIR, np.array([1.0, 0, 1, 1]))
-    assert found.label == "same" and found.scores == pytest.approx({"accuracy": 75.0, "f1": 100 * 2 * 0.75 / 1.75})
+    assert found.label == "same" and found.scores == pytest.approx(
+        {"accuracy": 75.0, "f1": 100 * 2 * 0.75 / 1.75}
+    )
     found = floor(PAIR, np.array([0.0, 0, 0, 1, 1]))
     assert found.label == "same", "F1 is of class 1"
     assert found.scores == pytest.approx({"accuracy": 40.0, "f1": 100 * 2 * 0.4 / 1.4})
@@ -40,7 +42,9 @@ def test_the_floor_by_hand() -> None:
 
 
 def test_the_margin_is_two_standard_errors() -> None:
-    assert margin(floor(SINGLE, np.array([1.0, 0, 1, 1])), 400) == pytest.approx(2 * 100 * (0.75 * 0.25 / 400) ** 0.5)
+    assert margin(floor(SINGLE, np.array([1.0, 0, 1, 1])), 400) == pytest.approx(
+        2 * 100 * (0.75 * 0.25 / 400) ** 0.5
+    )
     assert margin(floor(SCORE, np.array([1.0])), 400) == pytest.approx(2 * 100 / 20)
 
 
@@ -51,7 +55,11 @@ def test_a_student_that_is_right_by_chance_is_told_of(share: float) -> None:
     for _ in range(300):
         labels = (draw.random(500) < share).astype(int)
         right = draw.random(500) < share
-        told += len(weak_students([of(SINGLE, labels.tolist())], answers(np.where(right, labels, 1 - labels).tolist())))
+        told += len(
+            weak_students(
+                [of(SINGLE, labels.tolist())], answers(np.where(right, labels, 1 - labels).tolist())
+            )
+        )
     assert told / 300 > 0.85
 
 
@@ -60,7 +68,9 @@ def test_a_student_is_told_of_where_its_rows_do_not_tell_it_from_the_most_freque
     labels = [1.0] * 60 + [0.0] * 40
     told = "task: WEAK STUDENT: it scores {} on dev, always answering 'good' 60.0; 100 rows tell them apart from 9.8 points on"
     for right, expected in [(60, True), (50, True), (69, True), (70, False), (100, False)]:
-        choices = [int(label) if place < right else 1 - int(label) for place, label in enumerate(labels)]
+        choices = [
+            int(label) if place < right else 1 - int(label) for place, label in enumerate(labels)
+        ]
         notes = weak_students([of(SINGLE, labels)], answers(choices))
         assert notes == ([told.format(f"{right:.1f}")] if expected else [])
 
@@ -78,7 +88,9 @@ def words(*counts: int) -> list[str]:
     return [" ".join(["film"] * count) for count in counts]
 
 
-def test_rows_are_cut_where_a_model_of_this_layout_cuts_them(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_rows_are_cut_where_a_model_of_this_layout_cuts_them(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
     """12 places less 2 special tokens are 10 for a single text, less 3 are 9 for a pair; kept apart each has 4."""
     single = from_texts(tokenizer, words(1, 9, 10, 11, 40), None, 12)
     assert num_cut(single, BERT) == 2
@@ -86,12 +98,19 @@ def test_rows_are_cut_where_a_model_of_this_layout_cuts_them(tokenizer: PreTrain
     pairs = from_texts(tokenizer, words(1, 4, 5, 9, 40), words(1, 5, 5, 1, 40), 12)
     assert num_cut(pairs, BERT) == 3
     assert num_cut(from_texts(tokenizer, words(1, 4, 5, 1), words(1, 4, 1, 5), 4), APART) == 2
-    assert num_cut(from_texts(tokenizer, words(12, 13), None, 12), BERT._replace(prefix=(), suffix=())) == 1
+    assert (
+        num_cut(from_texts(tokenizer, words(12, 13), None, 12), BERT._replace(prefix=(), suffix=()))
+        == 1
+    )
 
 
-def test_what_is_not_read_is_counted_and_told_from_one_percent_on(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_what_is_not_read_is_counted_and_told_from_one_percent_on(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
     def data(name: str, texts: list[str]) -> TaskData:
-        task = Task(name, SINGLE, split([Row(text, None, float(i % 2)) for i, text in enumerate(texts)]), {})
+        task = Task(
+            name, SINGLE, split([Row(text, None, float(i % 2)) for i, text in enumerate(texts)]), {}
+        )
         return task_data(tmp_path, task, tokenizer, DataConfig(max_length=12), 0)
 
     short, few = ["film film"] * 198, words(*[1] * 199, 30)

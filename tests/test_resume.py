@@ -23,7 +23,10 @@ from mkd.tokenization.tokens import TaskData, layout_of
 from mkd.training.batches import Batch, Source, joint_batches
 from mkd.training.trainer import Trained, train
 
-SAVED = Saved({"a": torch.arange(6.0).reshape(2, 3), "b/count": torch.tensor(3)}, {"step": 7, "score": float("-inf")})
+SAVED = Saved(
+    {"a": torch.arange(6.0).reshape(2, 3), "b/count": torch.tensor(3)},
+    {"step": 7, "score": float("-inf")},
+)
 OF = {"seed": 1, "loss": {"kind": "kl", "temperature": 2.0}}
 
 
@@ -39,7 +42,9 @@ def test_what_was_saved_is_loaded(file: Path) -> None:
     assert found is not None and found.numbers == SAVED.numbers
     assert found.tensors.keys() == SAVED.tensors.keys()
     assert all(torch.equal(found.tensors[name], value) for name, value in SAVED.tensors.items())
-    assert [path.name for path in file.parent.iterdir()] == ["student.safetensors"], "nothing is left aside"
+    assert [path.name for path in file.parent.iterdir()] == ["student.safetensors"], (
+        "nothing is left aside"
+    )
 
 
 def test_where_nothing_was_saved_nothing_is_loaded(tmp_path: Path) -> None:
@@ -53,13 +58,20 @@ def test_a_checkpoint_is_due_when_it_is_old_enough(tmp_path: Path) -> None:
 
 def test_one_of_other_settings_is_refused_with_both_named(file: Path) -> None:
     other = Checkpoint(file, {"seed": 2, "loss": {"kind": "kl", "temperature": 4.0}}, 0)
-    with pytest.raises(ValueError, match=r"of another setting: loss.temperature was 2.0 and is 4.0; seed was 1 and is 2: remove"):
+    with pytest.raises(
+        ValueError,
+        match=r"of another setting: loss.temperature was 2.0 and is 4.0; seed was 1 and is 2: remove",
+    ):
         other.load()
 
 
-def test_one_of_another_version_is_refused_with_both_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_another_version_is_refused_with_both_named(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("mkd.storage.run_folder.FORMAT", 2)
-    with pytest.raises(ValueError, match=r"of another version: format was 1 and is 2: remove .*student.safetensors"):
+    with pytest.raises(
+        ValueError, match=r"of another version: format was 1 and is 2: remove .*student.safetensors"
+    ):
         Checkpoint(file, OF, 0).load()
 
 
@@ -98,10 +110,15 @@ def save_without_room(file: Path) -> None:
         sys.exit(str(error))
 
 
-def test_where_there_is_no_room_the_file_and_its_bytes_are_named_and_the_last_one_stays(file: Path) -> None:
+def test_where_there_is_no_room_the_file_and_its_bytes_are_named_and_the_last_one_stays(
+    file: Path,
+) -> None:
     """In a process whose files may have 20,000 bytes at most: what it writes beyond is refused by the kernel."""
     done = started(file.parents[1], save_without_room, file).end()
-    assert f"{file}: a checkpoint of 40,000 bytes cannot be written (" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        f"{file}: a checkpoint of 40,000 bytes cannot be written (" in done.stderr
+        and "Traceback" not in done.stderr
+    )
     found = Checkpoint(file, OF, 0).load()
     assert found is not None and found.numbers["step"] == 7
     assert [path.name for path in file.parent.iterdir()] == ["student.safetensors"]
@@ -118,20 +135,40 @@ class Stop(Exception):
 
 VARIANTS: dict[str, tuple[StudentConfig, LossConfig, dict[str, Any]]] = {
     "bilstm": (StudentConfig(kind="bilstm", hidden=8, dropout=0.2), LossConfig(), {}),
-    "transformer": (StudentConfig(kind="transformer", hidden=16, dropout=0.2), LossConfig(hard_weight_end=1.0), {}),
-    "bag, lazy": (StudentConfig(kind="bag", hidden=8, buckets=4096, dropout=0.2), LossConfig(), {"lazy": True}),
+    "transformer": (
+        StudentConfig(kind="transformer", hidden=16, dropout=0.2),
+        LossConfig(hard_weight_end=1.0),
+        {},
+    ),
+    "bag, lazy": (
+        StudentConfig(kind="bag", hidden=8, buckets=4096, dropout=0.2),
+        LossConfig(),
+        {"lazy": True},
+    ),
     "uncertainty": (StudentConfig(kind="bilstm", hidden=8), LossConfig(balance="uncertainty"), {}),
-    "moving alpha": (StudentConfig(kind="bag", hidden=8), LossConfig(), {"sampling": SamplingConfig(alpha_end=-1.0)}),
-    "patience": (StudentConfig(kind="bag", hidden=8), LossConfig(), {"patience": 2, "eval_every": 5}),
+    "moving alpha": (
+        StudentConfig(kind="bag", hidden=8),
+        LossConfig(),
+        {"sampling": SamplingConfig(alpha_end=-1.0)},
+    ),
+    "patience": (
+        StudentConfig(kind="bag", hidden=8),
+        LossConfig(),
+        {"patience": 2, "eval_every": 5},
+    ),
 }
 
 
 class Training:
     """One training of a variant, that can be stopped when it has reported so often."""
 
-    def __init__(self, name: str, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, file: Path) -> None:
+    def __init__(
+        self, name: str, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, file: Path
+    ) -> None:
         self.student_config, self.loss, settings = VARIANTS[name]
-        self.config = TrainConfig(**({"steps": 70, "batch_size": 4, "learning_rate": 0.01, "eval_every": 30} | settings))
+        self.config = TrainConfig(
+            **({"steps": 70, "batch_size": 4, "learning_rate": 0.01, "eval_every": 30} | settings)
+        )
         self.datas, self.tokenizer, self.file = datas, tokenizer, file
         self.steps: list[int] = []
 
@@ -140,12 +177,26 @@ class Training:
         torch.manual_seed(seed)
         student = make_student(self.student_config, self.datas, len(self.tokenizer), 32, None)
         layout = layout_of(self.tokenizer, student.joined, 32)
-        teacher = [np.random.default_rng(0).normal(size=(len(d.train.labels), d.kind.num_logits)) for d in self.datas]
-        sources = [Source(d, d.train_rows, t.astype(np.float32)) for d, t in zip(self.datas, teacher, strict=True)]
+        teacher = [
+            np.random.default_rng(0).normal(size=(len(d.train.labels), d.kind.num_logits))
+            for d in self.datas
+        ]
+        sources = [
+            Source(d, d.train_rows, t.astype(np.float32))
+            for d, t in zip(self.datas, teacher, strict=True)
+        ]
         reports = 0
 
         def batches(start: int) -> Iterator[Batch]:
-            return joint_batches(sources, layout, self.config.batch_size, self.config.sampling, 0, self.config.steps, start)
+            return joint_batches(
+                sources,
+                layout,
+                self.config.batch_size,
+                self.config.sampling,
+                0,
+                self.config.steps,
+                start,
+            )
 
         def report(step: int, metrics: dict[str, float]) -> None:
             nonlocal reports
@@ -183,12 +234,16 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
     assert set(stopped.steps) == set(whole.steps), "no report is missing"
 
 
-def test_a_finished_training_is_not_repeated(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+def test_a_finished_training_is_not_repeated(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
     training = Training("bilstm", datas, tokenizer, tmp_path / "file")
     expected, weights = training.run()
     training.steps.clear()
     found, again = training.run(seed=5)
-    assert found == expected and all(torch.equal(again[key], value) for key, value in weights.items())
+    assert found == expected and all(
+        torch.equal(again[key], value) for key, value in weights.items()
+    )
     assert training.steps == [70], "only what it comes to is told once more"
 
 
@@ -206,11 +261,18 @@ def test_a_runs_folder_stays_as_long_as_there_is_something_to_go_on_from(tmp_pat
     with run_folder(config, "distill"):
         pass
     assert not folder.exists(), "the run has ended"
-    with run_folder(config, "teacher") as other, run_folder(config | {"seed": 1}, "distill") as third:
+    with (
+        run_folder(config, "teacher") as other,
+        run_folder(config | {"seed": 1}, "distill") as third,
+    ):
         assert len({folder, other, third}) == 3
 
 
 def test_two_processes_cannot_be_at_the_same_run(tmp_path: Path) -> None:
     config, both = {"cache": str(tmp_path)}, "another process is at a run of the same settings"
-    with run_folder(config, "distill"), pytest.raises(ValueError, match=both), run_folder(config, "distill"):
+    with (
+        run_folder(config, "distill"),
+        pytest.raises(ValueError, match=both),
+        run_folder(config, "distill"),
+    ):
         raise AssertionError("both were let in")

@@ -38,7 +38,17 @@ TAGS = {
     "mkd.hardware.cpu": "Some CPU", "mkd.hardware.cores": "2",
 }  # fmt: skip
 PARAMS = {"seed": "3", "data.source": "glue", "loss.temperature": "2.0", "cache": ".mkd"}
-RECORD = Record("r1", "a run", "FINISHED", datetime(2026, 1, 2, tzinfo=UTC), PARAMS, METRICS, TAGS, "file:///a", "link")
+RECORD = Record(
+    "r1",
+    "a run",
+    "FINISHED",
+    datetime(2026, 1, 2, tzinfo=UTC),
+    PARAMS,
+    METRICS,
+    TAGS,
+    "file:///a",
+    "link",
+)
 
 
 def test_a_row_has_the_fastest_backend_for_one_text_on_one_thread() -> None:
@@ -50,11 +60,15 @@ def test_a_row_has_the_fastest_backend_for_one_text_on_one_thread() -> None:
 
 def test_a_run_that_does_not_say_how_it_was_selected_is_of_the_time_when_rows_were_drawn() -> None:
     assert row(RECORD)["drawn_by"] == "row by row"
-    assert row(RECORD._replace(tags=TAGS | {"mkd.selection": "overlap-1"}))["drawn_by"] == "overlap-1"
+    assert (
+        row(RECORD._replace(tags=TAGS | {"mkd.selection": "overlap-1"}))["drawn_by"] == "overlap-1"
+    )
 
 
 def test_a_trial_that_was_timed_in_float32_without_an_export_has_the_bytes_of_its_weights() -> None:
-    trial = RECORD._replace(metrics={name: value for name, value in METRICS.items() if not name.startswith("export/")})
+    trial = RECORD._replace(
+        metrics={name: value for name, value in METRICS.items() if not name.startswith("export/")}
+    )
     assert row(trial, Asked("onnx", "b1-text-t1"))["num_bytes"] == 4e6
     assert row(trial, Asked("int8", "b1-text-t1"))["num_bytes"] is None
 
@@ -67,34 +81,72 @@ def test_latency_is_of_the_setting_that_all_else_goes_by() -> None:
     assert speed.HEADLINE.name == HEADLINE
 
 
-def test_a_row_tells_how_its_speed_was_measured_and_the_larger_busy_share_of_student_and_teacher() -> None:
+def test_a_row_tells_how_its_speed_was_measured_and_the_larger_busy_share_of_student_and_teacher() -> (
+    None
+):
     assert (row(RECORD)["protocol"], row(RECORD)["busy_share"]) == ("2", 0.1)
-    assert row(RECORD._replace(metrics=METRICS | {"teacher/speed/busy_share": 0.3}))["busy_share"] == 0.3
-    earlier = {name: value for name, value in METRICS.items() if name not in ("speed/busy_share", "speed/protocol")}
-    assert (row(RECORD._replace(metrics=earlier))["protocol"], row(RECORD._replace(metrics=earlier))["busy_share"]) == ("1", 0.0)
+    assert (
+        row(RECORD._replace(metrics=METRICS | {"teacher/speed/busy_share": 0.3}))["busy_share"]
+        == 0.3
+    )
+    earlier = {
+        name: value
+        for name, value in METRICS.items()
+        if name not in ("speed/busy_share", "speed/protocol")
+    }
+    assert (
+        row(RECORD._replace(metrics=earlier))["protocol"],
+        row(RECORD._replace(metrics=earlier))["busy_share"],
+    ) == ("1", 0.0)
 
 
 def test_a_study_has_its_own_backend_and_setting() -> None:
     assert fastest(METRICS, Asked("torch", "b1-text-t1")) == ("torch", "b1-text-t1")
     assert row(RECORD, Asked("torch", "b1-text-t1"))["num_bytes"] == 4e6
-    assert row(RECORD)["backend_loss"] == 0.3 and row(RECORD, Asked("torch", "b1-text-t1"))["backend_loss"] == 0.0
+    assert (
+        row(RECORD)["backend_loss"] == 0.3
+        and row(RECORD, Asked("torch", "b1-text-t1"))["backend_loss"] == 0.0
+    )
     assert fastest(METRICS, Asked("program", "b1-text-t1")) is None
 
 
 def test_a_row_tells_the_scores_of_student_teacher_and_twin() -> None:
     found = row(RECORD)
-    assert (found["mean"], found["teacher_mean"], found["baseline_mean"], found["split"]) == (80.5, 86.0, 78.0, "dev")
-    assert (found["score/sst2"], found["score/mnli"], found["teacher/mnli"], found["baseline/sst2"]) == (90.0, 71.0, 80.0, 88.0)
+    assert (found["mean"], found["teacher_mean"], found["baseline_mean"], found["split"]) == (
+        80.5,
+        86.0,
+        78.0,
+        "dev",
+    )
+    assert (
+        found["score/sst2"],
+        found["score/mnli"],
+        found["teacher/mnli"],
+        found["baseline/sst2"],
+    ) == (90.0, 71.0, 80.0, 88.0)
     assert "baseline/mnli" not in found and found["retention/sst2"] == 97.8
 
 
 def test_a_row_has_the_score_on_selection_that_it_is_chosen_by_where_the_run_tells_it() -> None:
-    told = METRICS | {"selected/mean": 79.0, "selected/sst2": 88.0, "selected/mnli": 70.0, "search/quality": 78.0}
+    told = METRICS | {
+        "selected/mean": 79.0,
+        "selected/sst2": 88.0,
+        "selected/mnli": 70.0,
+        "search/quality": 78.0,
+    }
     found = row(RECORD._replace(metrics=told))
-    assert (found["selection"], found["selection/sst2"], found["selection/mnli"]) == (79.0, 88.0, 70.0)
-    assert row(RECORD._replace(metrics=METRICS | {"search/quality": 78.0}))["selection"] == 78.0, "an earlier version's trial"
+    assert (found["selection"], found["selection/sst2"], found["selection/mnli"]) == (
+        79.0,
+        88.0,
+        70.0,
+    )
+    assert row(RECORD._replace(metrics=METRICS | {"search/quality": 78.0}))["selection"] == 78.0, (
+        "an earlier version's trial"
+    )
     old = row(RECORD._replace(metrics=METRICS | {"selection/mean": 81.0}))
-    assert old["selection"] is None and "selection/sst2" not in old, "a curve's last point is not that of the kept weights"
+    assert old["selection"] is None and "selection/sst2" not in old, (
+        "a curve's last point is not that of the kept weights"
+    )
 
 
 def test_a_row_has_the_settings_that_matter_by_their_names_and_the_seed() -> None:
@@ -105,14 +157,26 @@ def test_a_row_has_the_settings_that_matter_by_their_names_and_the_seed() -> Non
 
 
 def test_a_finetuned_students_kind_is_that_of_the_student() -> None:
-    assert row(RECORD._replace(tags=TAGS | {"mkd.student": "bag finetuned"}))["student_kind"] == "bag"
+    assert (
+        row(RECORD._replace(tags=TAGS | {"mkd.student": "bag finetuned"}))["student_kind"] == "bag"
+    )
 
 
 def test_a_run_without_scores_on_dev_has_those_that_its_search_went_by_and_says_so() -> None:
     metrics = {name: value for name, value in METRICS.items() if "quality/" not in name}
-    metrics |= {"search/quality": 77.0, "selection/sst2": 85.0, "selection/mean": 77.0, "teacher/quality/mean": 86.0}
+    metrics |= {
+        "search/quality": 77.0,
+        "selection/sst2": 85.0,
+        "selection/mean": 77.0,
+        "teacher/quality/mean": 86.0,
+    }
     found = row(RECORD._replace(metrics=metrics))
-    assert (found["mean"], found["split"], found["tasks"], found["score/sst2"]) == (77.0, "selection", ("sst2",), 85.0)
+    assert (found["mean"], found["split"], found["tasks"], found["score/sst2"]) == (
+        77.0,
+        "selection",
+        ("sst2",),
+        85.0,
+    )
     assert found["teacher_mean"] is None, "on other rows"
 
 
@@ -123,14 +187,22 @@ def test_a_run_without_scores_on_dev_has_those_that_its_search_went_by_and_says_
         ({"status": "FAILED"}, "failed"),
         ({"tags": TAGS | {"mkd.kind": "teacher"}}, "not a student's (teacher)"),
         ({"tags": {}}, "not a run of this project (no tag mkd.kind)"),
-        ({"tags": TAGS | {"mkd.kind": "trial", "mkd.state": "pruned"}, "status": "KILLED"}, "trial pruned"),
+        (
+            {"tags": TAGS | {"mkd.kind": "trial", "mkd.state": "pruned"}, "status": "KILLED"},
+            "trial pruned",
+        ),
         ({"metrics": {n: v for n, v in METRICS.items() if n != "quality/mean"}}, "no quality"),
-        ({"metrics": {n: v for n, v in METRICS.items() if not n.startswith("speed/")}}, "no speed (one text on one thread)"),
+        (
+            {"metrics": {n: v for n, v in METRICS.items() if not n.startswith("speed/")}},
+            "no speed (one text on one thread)",
+        ),
         ({}, ""),
         ({"tags": TAGS | {"mkd.kind": "trial", "mkd.state": "complete"}}, ""),
     ],
 )
-def test_a_run_that_cannot_be_drawn_is_left_out_with_the_reason(change: dict[str, object], reason: str) -> None:
+def test_a_run_that_cannot_be_drawn_is_left_out_with_the_reason(
+    change: dict[str, object], reason: str
+) -> None:
     assert why_left_out(RECORD._replace(**change)) == reason  # type: ignore[arg-type]
 
 
@@ -140,7 +212,10 @@ def test_a_run_not_timed_as_the_study_is_left_out() -> None:
 
 def test_the_tasks_are_those_with_scores_and_each_has_its_metrics_with_their_splits() -> None:
     assert tasks_of(METRICS) == ["mnli", "sst2"]
-    assert task_metrics(METRICS) == {"sst2": ["accuracy"], "mnli": ["accuracy", "accuracy_mismatched"]}
+    assert task_metrics(METRICS) == {
+        "sst2": ["accuracy"],
+        "mnli": ["accuracy", "accuracy_mismatched"],
+    }
 
 
 def test_throughput_is_that_of_the_most_rows_a_call_else_of_one() -> None:

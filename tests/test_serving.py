@@ -41,7 +41,9 @@ def no_json(word: str) -> None:
 def ask(server: Served, body: object, **params: object) -> Answer:
     """The answer to a request. body: JSON's, with the params of the model; bytes are sent as they are."""
     data = body if isinstance(body, bytes) else json.dumps(body | {"params": params}).encode()  # type: ignore[operator]
-    request = urllib.request.Request(f"{server.url}/invocations", data, {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"{server.url}/invocations", data, {"Content-Type": "application/json"}
+    )
     try:
         with urllib.request.urlopen(request, timeout=60) as response:
             return Answer(response.status, json.loads(response.read(), parse_constant=no_json))
@@ -71,51 +73,94 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     ],
     ids=["split", "records", "inputs by row", "inputs by column"],
 )
-def test_each_form_of_request_gets_a_label_with_its_probability_for_each_text(server: Served, body: dict[str, Any]) -> None:
+def test_each_form_of_request_gets_a_label_with_its_probability_for_each_text(
+    server: Served, body: dict[str, Any]
+) -> None:
     rows = ask(server, body, task="sentiment").rows
     assert len(rows) == 2
     for row in rows:
         assert row.keys() == {"label", "score", "probabilities", "error"} and row["error"] is None
-        assert sum(row["probabilities"]) == pytest.approx(1) and row["score"] == max(row["probabilities"])
+        assert sum(row["probabilities"]) == pytest.approx(1) and row["score"] == max(
+            row["probabilities"]
+        )
         # The demo's labels, in their order.
         assert row["label"] == ["negative", "positive"][row["probabilities"].index(row["score"])]
-    assert rows == ask(server, {"dataframe_records": [{"text": "the film was good"}, {"text": ""}]}, task="sentiment").rows
+    assert (
+        rows
+        == ask(
+            server,
+            {"dataframe_records": [{"text": "the film was good"}, {"text": ""}]},
+            task="sentiment",
+        ).rows
+    )
 
 
 def test_pairs_have_labels_or_scores(server: Served) -> None:
     (same,) = ask(server, {"dataframe_records": [PAIR]}, task="paraphrase").rows
-    assert same["label"] in ("equivalent", "not_equivalent") and same["score"] == max(same["probabilities"])
+    assert same["label"] in ("equivalent", "not_equivalent") and same["score"] == max(
+        same["probabilities"]
+    )
     (alike,) = ask(server, {"dataframe_records": [PAIR]}, task="similarity").rows
-    assert (alike["label"], alike["probabilities"]) == ("", []) and isinstance(alike["score"], float)
+    assert (alike["label"], alike["probabilities"]) == ("", []) and isinstance(
+        alike["score"], float
+    )
 
 
 @pytest.mark.parametrize("task", ["paraphrase", "similarity"])
-def test_rows_that_cannot_be_answered_have_an_error_and_no_score_at_their_places(server: Served, task: str) -> None:
+def test_rows_that_cannot_be_answered_have_an_error_and_no_score_at_their_places(
+    server: Served, task: str
+) -> None:
     alone = ask(server, {"dataframe_records": [PAIR]}, task=task).rows
-    bad: list[dict[str, object]] = [{"text": "alone"}, {"text": None, "text_pair": "b"}, {"text": "a", "text_pair": 3}]
+    bad: list[dict[str, object]] = [
+        {"text": "alone"},
+        {"text": None, "text_pair": "b"},
+        {"text": "a", "text_pair": 3},
+    ]
     rows = ask(server, {"dataframe_records": [PAIR, *bad, PAIR]}, task=task).rows
-    told = ["the second text is missing", "the first text is missing", "the second text is of type int"]
-    assert [row["error"] for row in rows] == [None, *(f"{wrong}; allowed: a string" for wrong in told), None]
-    assert all((row["label"], row["score"], row["probabilities"]) == ("", None, []) for row in rows[1:4])
+    told = [
+        "the second text is missing",
+        "the first text is missing",
+        "the second text is of type int",
+    ]
+    assert [row["error"] for row in rows] == [
+        None,
+        *(f"{wrong}; allowed: a string" for wrong in told),
+        None,
+    ]
+    assert all(
+        (row["label"], row["score"], row["probabilities"]) == ("", None, []) for row in rows[1:4]
+    )
     for row in (rows[0], rows[4]):
-        assert row["label"] == alone[0]["label"] and row["score"] == pytest.approx(alone[0]["score"], abs=1e-3)
+        assert row["label"] == alone[0]["label"] and row["score"] == pytest.approx(
+            alone[0]["score"], abs=1e-3
+        )
 
 
 def test_rows_without_a_text_are_told_in_the_other_forms_too(server: Served) -> None:
     split = {"columns": ["text", "text_pair"], "data": [["a", None], ["a", "b"]]}
-    for body in ({"dataframe_split": split}, {"inputs": [{"text": "a"}, {"text": "a", "text_pair": "b"}]}):
+    for body in (
+        {"dataframe_split": split},
+        {"inputs": [{"text": "a"}, {"text": "a", "text_pair": "b"}]},
+    ):
         rows = ask(server, body, task="paraphrase").rows
-        assert [row["error"] for row in rows] == ["the second text is missing; allowed: a string", None]
+        assert [row["error"] for row in rows] == [
+            "the second text is missing; allowed: a string",
+            None,
+        ]
 
 
 def test_a_column_that_is_left_out_is_missing_in_every_row(server: Served) -> None:
-    rows = ask(server, {"dataframe_records": [{"text": "a"}, {"text": "b"}]}, task="paraphrase").rows
+    rows = ask(
+        server, {"dataframe_records": [{"text": "a"}, {"text": "b"}]}, task="paraphrase"
+    ).rows
     assert [row["error"] for row in rows] == ["the second text is missing; allowed: a string"] * 2
 
 
 def test_strange_texts_are_answered(server: Served) -> None:
     texts = ["", "\x00", "good " * 20_000, "映画はよかった", "🙂"]
-    rows = ask(server, {"dataframe_records": [{"text": text} for text in texts]}, task="sentiment").rows
+    rows = ask(
+        server, {"dataframe_records": [{"text": text} for text in texts]}, task="sentiment"
+    ).rows
     assert [row["error"] for row in rows] == [None] * 5
 
 
@@ -156,5 +201,9 @@ def test_an_exported_student_is_served_without_torch(server: Served) -> None:
 
 def test_only_this_machine_can_reach_it(server: Served) -> None:
     *_, uvicorn = server.processes()
-    listening = [found.laddr.ip for found in uvicorn.net_connections("inet") if found.status == psutil.CONN_LISTEN]
+    listening = [
+        found.laddr.ip
+        for found in uvicorn.net_connections("inet")
+        if found.status == psutil.CONN_LISTEN
+    ]
     assert listening == ["127.0.0.1"]

@@ -29,6 +29,19 @@ def test_a_number_of_rows_is_measured_in_all_its_stages(
 
 
 def test_a_row_of_the_table_by_hand(size: ModuleType) -> None:
-    lines = size.table([size.Measured(10**6, 7 * 10**6, 20.0, 50.0, 0.25, 4.0, 900.4, 400.0, (450.0, 330.0))])
+    lines = size.table(
+        [size.Measured(10**6, 7 * 10**6, 20.0, 50.0, 0.25, 4.0, 900.4, 400.0, (450.0, 330.0))]
+    )
     cells = [cell.strip() for cell in lines[2].split("|")[1:-1]]
-    assert cells == ["1,000,000", "7,000,000", "20.0", "50,000", "50.0", "20,000", "0.25", "500", "900", "400"]
+    assert cells == [
+        "1,000,000",
+        "7,000,000",
+        "20.0",
+        "50,000",
+        "50.0",
+        "20,000",
+        "0.25",
+        "500",
+        "900",
+        "400",
+    ]

@@ -61,7 +61,9 @@ def rows(split: Split) -> list[Row]:
     return list(split.read())
 
 
-def test_a_file_of_training_rows_is_read_anew_as_dev_whose_rows_all_have_a_label(tmp_path: Path) -> None:
+def test_a_file_of_training_rows_is_read_anew_as_dev_whose_rows_all_have_a_label(
+    tmp_path: Path,
+) -> None:
     write(tmp_path, train_csv=TRAIN_CSV + "so so,\n")
     task = reviews(tmp_path, dev="train.csv")
     assert len(rows(task.train)) == 3 and task.dev[""].fingerprint != task.train.fingerprint
@@ -97,7 +99,10 @@ TWO = [Row("fine film", None, 1.0), Row("dull", None, 0.0)]
         ("train.csv", b"id,verdict,review\n1,good,fine film\n2,bad,dull\n"),
         ("train.tsv", b"review\tverdict\nfine film\tgood\ndull\tbad\n"),
         ("train.TSV", b"\xef\xbb\xbfreview\tverdict\r\nfine film\tgood\r\ndull\tbad"),
-        ("train.jsonl", b'{"review": "fine film", "verdict": "good"}\n{"verdict": "bad", "review": "dull", "x": 1}\n'),
+        (
+            "train.jsonl",
+            b'{"review": "fine film", "verdict": "good"}\n{"verdict": "bad", "review": "dull", "x": 1}\n',
+        ),
     ],
 )
 def test_each_text_format_gives_the_same_rows(folder: Path, name: str, content: bytes) -> None:
@@ -110,7 +115,11 @@ def test_each_text_format_gives_the_same_rows(folder: Path, name: str, content: 
 
 def test_parquet_gives_the_same_rows_across_its_batches(folder: Path) -> None:
     table = pa.table(
-        {"id": range(2500), "verdict": ["good", "bad", None, ""] * 625, "review": ["fine film", "dull", "c", "d"] * 625}
+        {
+            "id": range(2500),
+            "verdict": ["good", "bad", None, ""] * 625,
+            "review": ["fine film", "dull", "c", "d"] * 625,
+        }
     )
     pq.write_table(table, folder / "train.parquet")
     found = rows(reviews(folder, train="train.parquet").train)
@@ -118,7 +127,11 @@ def test_parquet_gives_the_same_rows_across_its_batches(folder: Path) -> None:
 
 
 def test_csv_is_quoted_and_tsv_is_not(folder: Path) -> None:
-    write(folder, train_csv='review,verdict\n"a, ""b""\nc",good\nd,bad\n', train_tsv='review\tverdict\n"a\tgood\n""\tbad\n')
+    write(
+        folder,
+        train_csv='review,verdict\n"a, ""b""\nc",good\nd,bad\n',
+        train_tsv='review\tverdict\n"a\tgood\n""\tbad\n',
+    )
     assert [row.text_a for row in rows(reviews(folder).train)] == ['a, "b"\nc', "d"]
     assert [row.text_a for row in rows(reviews(folder, train="train.tsv").train)] == ['"a', '""']
 
@@ -135,23 +148,42 @@ def test_without_a_header_columns_are_numbers(folder: Path) -> None:
 
 
 def test_pairs_fill_both_texts_and_numbers_are_labels_of_regression(folder: Path) -> None:
-    write(folder, train_jsonl='{"a": "x", "b": "y", "s": 2.5}\n{"a": "x", "b": "z", "s": "3"}\n{"a": "x", "b": "z", "s": null}\n')
+    write(
+        folder,
+        train_jsonl='{"a": "x", "b": "y", "s": 2.5}\n{"a": "x", "b": "z", "s": "3"}\n{"a": "x", "b": "z", "s": null}\n',
+    )
     write(folder, dev_tsv="a\tb\ts\nx\ty\t0\n")
-    task = reviews(folder, **SCORES, labels=None, text=["a", "b"], label="s", train="train.jsonl", dev="dev.tsv")
+    task = reviews(
+        folder,
+        **SCORES,
+        labels=None,
+        text=["a", "b"],
+        label="s",
+        train="train.jsonl",
+        dev="dev.tsv",
+    )
     assert rows(task.train) == [Row("x", "y", 2.5), Row("x", "z", 3.0), Row("x", "z", None)]
     assert task.kind.pair and task.kind.labels == () and task.kind.range == (0.0, 5.0)
 
 
-def test_train_files_follow_one_another_with_columns_of_their_own_and_without_labels(folder: Path) -> None:
+def test_train_files_follow_one_another_with_columns_of_their_own_and_without_labels(
+    folder: Path,
+) -> None:
     write(folder, more_jsonl='{"body": "so so", "stars": "good"}\n', raw_tsv="review\nunread\n")
     more = {"file": "more.jsonl", "text": "body", "label": "stars"}
     task = reviews(folder, train=["train.csv", more, {"file": "raw.tsv", "label": None}])
     assert rows(task.train) == [*TWO, Row("so so", None, 1.0), Row("unread", None, None)]
 
 
-def test_an_empty_label_is_no_label_in_train_and_minus_one_where_the_description_says_so(folder: Path) -> None:
+def test_an_empty_label_is_no_label_in_train_and_minus_one_where_the_description_says_so(
+    folder: Path,
+) -> None:
     write(folder, train_csv="review,verdict\na,\nb,-1\nc,1\n", dev_csv="review,verdict\na,1\n")
-    assert [row.label for row in rows(reviews(folder, labels=[0, 1], unlabelled=-1).train)] == [None, None, 1.0]
+    assert [row.label for row in rows(reviews(folder, labels=[0, 1], unlabelled=-1).train)] == [
+        None,
+        None,
+        1.0,
+    ]
     assert [row.label for row in rows(reviews(folder, labels=[-1, 0, 1]).train)] == [None, 0.0, 2.0]
     expected = f"{folder / 'train.csv'}:3: label is '-1'; allowed: '', '0', '1'; if that is no label: unlabelled: -1"
     assert refusal(lambda: rows(reviews(folder, labels=[0, 1]).train)) == expected
@@ -159,14 +191,22 @@ def test_an_empty_label_is_no_label_in_train_and_minus_one_where_the_description
 
 def test_unlabelled_rows_are_another_split_and_never_in_dev(folder: Path) -> None:
     write(folder, train_csv="review,verdict\na,-1\nc,1\n")
-    tasks = [reviews(folder, labels=[0, 1], dev="train.csv"), reviews(folder, labels=[0, 1], dev="train.csv", unlabelled=-1)]
+    tasks = [
+        reviews(folder, labels=[0, 1], dev="train.csv"),
+        reviews(folder, labels=[0, 1], dev="train.csv", unlabelled=-1),
+    ]
     assert tasks[0].train.fingerprint != tasks[1].train.fingerprint
     for dev in (task.dev[""] for task in tasks):
-        assert refusal(partial(rows, dev)) == f"{folder / 'train.csv'}:2: label is '-1'; allowed: '0', '1'"
+        assert (
+            refusal(partial(rows, dev))
+            == f"{folder / 'train.csv'}:2: label is '-1'; allowed: '0', '1'"
+        )
 
 
 def test_a_score_may_stand_for_no_label(folder: Path) -> None:
-    write(folder, train_csv="review,verdict\na,-1\nb,-1.0\nc,2.5\n", dev_csv="review,verdict\na,1\n")
+    write(
+        folder, train_csv="review,verdict\na,-1\nb,-1.0\nc,2.5\n", dev_csv="review,verdict\na,1\n"
+    )
     task = reviews(folder, **SCORES, labels=None, unlabelled=-1)
     assert [row.label for row in rows(task.train)] == [None, None, 2.5]
 
@@ -182,23 +222,41 @@ def test_whole_numbers_are_labels_however_a_program_writes_them(folder: Path) ->
             task = reviews(folder, labels=labels, unlabelled=-1, train=name, dev=name)
             assert [row.label for row in rows(task.train)] == [0.0, 1.0, None, None]
     write(folder, train_csv="review,verdict\na,0.5\n")
-    assert "label is '0.5'; allowed: '', '0', '1'" in refusal(lambda: rows(reviews(folder, labels=[0, 1]).train))
+    assert "label is '0.5'; allowed: '', '0', '1'" in refusal(
+        lambda: rows(reviews(folder, labels=[0, 1]).train)
+    )
 
 
 @pytest.mark.parametrize("labels", [[False, True], ["false", "true"], ["False", "True"]])
-def test_truth_values_are_labels_however_a_program_writes_them(folder: Path, labels: list[Any]) -> None:
+def test_truth_values_are_labels_however_a_program_writes_them(
+    folder: Path, labels: list[Any]
+) -> None:
     frame = pd.DataFrame({"review": ["a", "b"], "verdict": [False, True]})
     frame.to_csv(folder / "train.csv", index=False)
     frame.to_parquet(folder / "train.parquet")
     frame.to_json(folder / "train.jsonl", orient="records", lines=True)
     for name in ("train.csv", "train.parquet", "train.jsonl"):
         task = reviews(folder, labels=labels, train=name, dev=name)
-        assert [row.label for row in rows(task.train)] == [row.label for row in rows(task.dev[""])] == [0.0, 1.0]
+        assert (
+            [row.label for row in rows(task.train)]
+            == [row.label for row in rows(task.dev[""])]
+            == [0.0, 1.0]
+        )
 
 
 def test_labels_that_old_yaml_takes_for_truth_values_are_words(folder: Path) -> None:
-    write(folder, train_csv="review,verdict\na,no\nb,yes\nc,off\n", dev_csv="review,verdict\na,yes\n")
-    lines = "\n  ".join(["kind: classification", "labels: [no, yes, off]", "text: review", "label: verdict", "metrics: accuracy"])
+    write(
+        folder, train_csv="review,verdict\na,no\nb,yes\nc,off\n", dev_csv="review,verdict\na,yes\n"
+    )
+    lines = "\n  ".join(
+        [
+            "kind: classification",
+            "labels: [no, yes, off]",
+            "text: review",
+            "label: verdict",
+            "metrics: accuracy",
+        ]
+    )
     (folder / "tasks.yaml").write_text(f"on:\n  {lines}\n  train: train.csv\n  dev: dev.csv\n")
     (task,) = load_tasks(DataConfig(source="files", path=str(folder / "tasks.yaml")))
     assert (task.name, task.kind.labels) == ("on", ("no", "yes", "off"))
@@ -211,29 +269,61 @@ def test_labels_that_old_yaml_takes_for_truth_values_are_words(folder: Path) -> 
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("t.csv", "review,verdict\na,good\nb,fair\n", ":3: label is 'fair'; allowed: '', 'bad', 'good'"),
+        (
+            "t.csv",
+            "review,verdict\na,good\nb,fair\n",
+            ":3: label is 'fair'; allowed: '', 'bad', 'good'",
+        ),
         ("t.csv", "review,verdict\na,good\n ,good\n", ":3: text column 'review' is empty"),
         ("t.csv", "review,verdict\na,good\nb\n", ":3: 1 columns; allowed: 2, as in line 1"),
         ("t.csv", "review,verdict\na,good,x\n", ":2: 3 columns; allowed: 2, as in line 1"),
-        ("t.csv", 'review,verdict\n"a\nb",good\n"c,bad\n', ":4: not valid CSV: unexpected end of data"),
-        ("t.csv", 'review,verdict\n"a\nb",good\n"c\nd",x\n', ":4: label is 'x'; allowed: '', 'bad', 'good'"),
+        (
+            "t.csv",
+            'review,verdict\n"a\nb",good\n"c,bad\n',
+            ":4: not valid CSV: unexpected end of data",
+        ),
+        (
+            "t.csv",
+            'review,verdict\n"a\nb",good\n"c\nd",x\n',
+            ":4: label is 'x'; allowed: '', 'bad', 'good'",
+        ),
         ("t.csv", b"review,verdict\na,good\nb\xff,good\n", ":3: byte 1 is 0xff; allowed: UTF-8"),
         ("t.csv", "review,verdict\n", ": no rows; allowed: one or more"),
         ("t.tsv", "review\tverdict\na\tgood\n\n", ":3: 1 columns; allowed: 2, as in line 1"),
         ("t.tsv", "review\tverdict\na\tgood\tx\n", ":2: 3 columns; allowed: 2, as in line 1"),
         ("t.tsv", b"review\tverdict\na\xe4\tgood\n", ":2: byte 1 is 0xe4; allowed: UTF-8"),
         ("t.tsv", "review\tverdict\n", ": no rows; allowed: one or more"),
-        ("t.tsv", "review\tverdict\na\t" + "x" * 500 + "\n", f":2: label is '{'x' * 76}...; allowed: '', 'bad', 'good'"),
+        (
+            "t.tsv",
+            "review\tverdict\na\t" + "x" * 500 + "\n",
+            f":2: label is '{'x' * 76}...; allowed: '', 'bad', 'good'",
+        ),
         (
             "t.jsonl",
             '{"review": "a", "verdict": "good"}\n{"review": "a"}\n',
             ":2: no key 'verdict'; there are: 'review'",
         ),
         ("t.jsonl", '{"review": "a", "verdict": "good"}\n{"review\n', ":2: not valid JSON: "),
-        ("t.jsonl", '{"review": "a", "verdict": "good"}\n["a"]\n', ":2: ['a']; allowed: a JSON object"),
-        ("t.jsonl", '{"review": 7, "verdict": "good"}\n', ":1: text column 'review' is 7; allowed: text"),
-        ("t.jsonl", '{"review": "a", "verdict": {"x": 1}}\n', ":1: label is \"{'x': 1}\"; allowed: '', 'bad', 'good'"),
-        ("t.jsonl", '{"review": "a", "verdict": null}\n{"review": "\\ud83d", "verdict": null}\n', ":2: half a \\u surrogate"),
+        (
+            "t.jsonl",
+            '{"review": "a", "verdict": "good"}\n["a"]\n',
+            ":2: ['a']; allowed: a JSON object",
+        ),
+        (
+            "t.jsonl",
+            '{"review": 7, "verdict": "good"}\n',
+            ":1: text column 'review' is 7; allowed: text",
+        ),
+        (
+            "t.jsonl",
+            '{"review": "a", "verdict": {"x": 1}}\n',
+            ":1: label is \"{'x': 1}\"; allowed: '', 'bad', 'good'",
+        ),
+        (
+            "t.jsonl",
+            '{"review": "a", "verdict": null}\n{"review": "\\ud83d", "verdict": null}\n',
+            ":2: half a \\u surrogate",
+        ),
     ],
 )
 def test_a_wrong_row_is_refused_with_file_line_value_and_what_is_allowed(
@@ -257,7 +347,9 @@ def test_a_score_may_be_any_finite_number_without_a_range(folder: Path) -> None:
     write(folder, train_csv="review,verdict\na,-1e6\n", dev_csv="review,verdict\na,inf\n")
     task = reviews(folder, **(SCORES | {"range": None}), labels=None)
     assert rows(task.train) == [Row("a", None, -1e6)]
-    assert refusal(lambda: rows(task.dev[""])).endswith("dev.csv:2: label is 'inf'; allowed: a finite number from -inf to inf")
+    assert refusal(lambda: rows(task.dev[""])).endswith(
+        "dev.csv:2: label is 'inf'; allowed: a finite number from -inf to inf"
+    )
 
 
 @pytest.mark.parametrize("value", ["", "-1"])
@@ -268,7 +360,10 @@ def test_a_dev_row_without_a_label_is_refused(folder: Path, value: str) -> None:
 
 
 def test_a_wrong_row_of_parquet_is_refused_with_its_number(folder: Path) -> None:
-    pq.write_table(pa.table({"review": ["a"] * 1500, "verdict": ["good"] * 1499 + ["fair"]}), folder / "t.parquet")
+    pq.write_table(
+        pa.table({"review": ["a"] * 1500, "verdict": ["good"] * 1499 + ["fair"]}),
+        folder / "t.parquet",
+    )
     message = refusal(lambda: rows(reviews(folder, train="t.parquet").train))
     assert message == f"{folder / 't.parquet'}:1500: label is 'fair'; allowed: '', 'bad', 'good'"
 
@@ -282,14 +377,28 @@ def test_a_wrong_row_of_parquet_is_refused_with_its_number(folder: Path) -> None
         ("t.csv", "text,verdict\na,good\n", ":1: no column 'review'; there are: 'text', 'verdict'"),
         ("t.csv", "review,review,verdict\na,b,good\n", ":1: 2 columns 'review'; allowed: one"),
         ("t.csv", "", ":1: no header; the first line is empty"),
-        ("t.tsv", "review\tlabel\na\tgood\n", ":1: no column 'verdict'; there are: 'review', 'label'"),
-        ("t.jsonl", '{"text": "a", "verdict": "good"}\n', ":1: no column 'review'; there are: 'text', 'verdict'"),
+        (
+            "t.tsv",
+            "review\tlabel\na\tgood\n",
+            ":1: no column 'verdict'; there are: 'review', 'label'",
+        ),
+        (
+            "t.jsonl",
+            '{"text": "a", "verdict": "good"}\n',
+            ":1: no column 'review'; there are: 'text', 'verdict'",
+        ),
         ("t.jsonl", "", ":1: no row; the file is empty"),
         ("t.parquet", "no parquet", ": not readable as Parquet: "),
-        ("t.txt", "review\na\n", ": the ending is '.txt'; allowed: '.csv', '.tsv', '.jsonl', '.parquet'"),
+        (
+            "t.txt",
+            "review\na\n",
+            ": the ending is '.txt'; allowed: '.csv', '.tsv', '.jsonl', '.parquet'",
+        ),
     ],
 )
-def test_a_file_that_cannot_serve_is_refused_when_tasks_are_loaded(folder: Path, name: str, content: str, expected: str) -> None:
+def test_a_file_that_cannot_serve_is_refused_when_tasks_are_loaded(
+    folder: Path, name: str, content: str, expected: str
+) -> None:
     (folder / name).write_text(content)
     message = refusal(lambda: reviews(folder, train=["train.csv", name]))
     assert message.startswith(f"{folder / name}{expected}")
@@ -309,12 +418,18 @@ def test_a_column_number_beyond_the_first_row_is_refused(folder: Path) -> None:
 def test_a_format_that_names_its_columns_is_refused_without_a_header(folder: Path) -> None:
     write(folder, train_jsonl='{"0": "a", "1": "good"}\n')
     message = refusal(lambda: reviews(folder, header=False, text=0, label=1, train="train.jsonl"))
-    assert message == f"{folder / 'train.jsonl'}: header is False; allowed: True, as .jsonl files name their columns"
+    assert (
+        message
+        == f"{folder / 'train.jsonl'}: header is False; allowed: True, as .jsonl files name their columns"
+    )
 
 
 @pytest.mark.parametrize("key", ["train", "dev"])
 def test_a_missing_file_is_refused(folder: Path, key: str) -> None:
-    assert refusal(lambda: reviews(folder, **{key: "none.csv"})) == f"{folder / 'none.csv'}: no such file"
+    assert (
+        refusal(lambda: reviews(folder, **{key: "none.csv"}))
+        == f"{folder / 'none.csv'}: no such file"
+    )
 
 
 @pytest.mark.parametrize(
@@ -348,21 +463,48 @@ def test_a_missing_file_is_refused(folder: Path, key: str) -> None:
             ".labels is [None, 'a']; allowed: two or more classes, each once, as the files write them, in quotes",
         ),
         ({"labels": [0, 1], "unlabelled": 1}, ".unlabelled is '1'; allowed: none of '0', '1'"),
-        ({"labels": [0, 1], "unlabelled": "1.0"}, ".unlabelled is '1.0'; allowed: none of '0', '1'"),
-        ({"unlabelled": [1, 2]}, ".unlabelled is [1, 2]; allowed: what stands for no label, in quotes"),
+        (
+            {"labels": [0, 1], "unlabelled": "1.0"},
+            ".unlabelled is '1.0'; allowed: none of '0', '1'",
+        ),
+        (
+            {"unlabelled": [1, 2]},
+            ".unlabelled is [1, 2]; allowed: what stands for no label, in quotes",
+        ),
         ({"range": [0, 1]}, ".range is for the other kind; this one is classification"),
-        ({"kind": "regression", "metrics": ["pearson"]}, ".labels is for the other kind; this one is regression"),
-        ({"kind": "regression", "labels": None}, ".metrics is 'accuracy'; allowed: 'pearson', 'spearman'"),
-        ({"metrics": ["bleu"]}, ".metrics is 'bleu'; allowed: 'accuracy', 'f1', 'macro_f1', 'matthews'"),
-        ({"metrics": ["f1"], "labels": ["a", "b", "c"]}, ".metrics is 'f1'; allowed: 'accuracy', 'macro_f1', 'matthews'"),
+        (
+            {"kind": "regression", "metrics": ["pearson"]},
+            ".labels is for the other kind; this one is regression",
+        ),
+        (
+            {"kind": "regression", "labels": None},
+            ".metrics is 'accuracy'; allowed: 'pearson', 'spearman'",
+        ),
+        (
+            {"metrics": ["bleu"]},
+            ".metrics is 'bleu'; allowed: 'accuracy', 'f1', 'macro_f1', 'matthews'",
+        ),
+        (
+            {"metrics": ["f1"], "labels": ["a", "b", "c"]},
+            ".metrics is 'f1'; allowed: 'accuracy', 'macro_f1', 'matthews'",
+        ),
         ({"metrics": []}, ".metrics is []; allowed: 'accuracy', 'f1', 'macro_f1', 'matthews'"),
-        ({**SCORES, "labels": None, "range": [5, 0]}, ".range is [5, 0]; allowed: two numbers, the smaller first"),
-        ({"text": ["a", "b", "c"]}, ".text is ['a', 'b', 'c']; allowed: a column's name or number, or two in a list"),
+        (
+            {**SCORES, "labels": None, "range": [5, 0]},
+            ".range is [5, 0]; allowed: two numbers, the smaller first",
+        ),
+        (
+            {"text": ["a", "b", "c"]},
+            ".text is ['a', 'b', 'c']; allowed: a column's name or number, or two in a list",
+        ),
         ({"label": ["a", "b"]}, ".label is ['a', 'b']; allowed: a column's name or number"),
         ({"header": "no"}, ".header is 'no'; allowed: true, false"),
         ({"train": []}, ".train is []; allowed: at least one file"),
         ({"train": 7}, ".train is 7; allowed: a mapping with the keys file, text, label"),
-        ({"train": {"file": "a.csv", "header": False}}, ".train: unknown key 'header'; allowed: file, text, label"),
+        (
+            {"train": {"file": "a.csv", "header": False}},
+            ".train: unknown key 'header'; allowed: file, text, label",
+        ),
         ({"train": {"text": "a"}}, ".train: no key 'file'; needed: file"),
         (
             {"train": {"file": "train.csv", "text": ["a", "b"]}},
@@ -374,7 +516,9 @@ def test_a_missing_file_is_refused(folder: Path, key: str) -> None:
         ),
     ],
 )
-def test_a_wrong_description_is_refused(folder: Path, changes: dict[str, Any], expected: str) -> None:
+def test_a_wrong_description_is_refused(
+    folder: Path, changes: dict[str, Any], expected: str
+) -> None:
     message = refusal(lambda: reviews(folder, **changes))
     assert message.startswith(f"{folder / 'tasks.yaml'}: reviews")
     assert message.endswith(expected)
@@ -407,15 +551,22 @@ def test_a_wrong_description_is_refused(folder: Path, changes: dict[str, Any], e
         ("a: \x00\n", ": not valid YAML: "),
     ],
 )
-def test_a_file_that_is_no_description_of_tasks_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+def test_a_file_that_is_no_description_of_tasks_is_refused(
+    tmp_path: Path, text: str, expected: str
+) -> None:
     path = tmp_path / "tasks.yaml"
     path.write_text(text)
-    assert refusal(lambda: load_tasks(DataConfig(source="files", path=str(path)))).startswith(f"{path}{expected}")
+    assert refusal(lambda: load_tasks(DataConfig(source="files", path=str(path)))).startswith(
+        f"{path}{expected}"
+    )
 
 
 def test_a_missing_description_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "none.yaml"
-    assert refusal(lambda: load_tasks(DataConfig(source="files", path=str(path)))) == f"{path}: no such file"
+    assert (
+        refusal(lambda: load_tasks(DataConfig(source="files", path=str(path))))
+        == f"{path}: no such file"
+    )
 
 
 # Which tasks.
@@ -427,7 +578,10 @@ def glue_folder(root: Path, *names: str) -> None:
         layout = LAYOUTS[name]
         columns = ["0", "1", "2", "3"] if name == "cola" else ["index", *layout.text, layout.label]
         labels = layout.values or ("0.5", "5.000")
-        lines = ["\t".join(labels[i % 2] if c == layout.label else f"{c} {i}" for c in columns) + "\n" for i in range(2)]
+        lines = [
+            "\t".join(labels[i % 2] if c == layout.label else f"{c} {i}" for c in columns) + "\n"
+            for i in range(2)
+        ]
         header = "\t".join(columns) + "\n" if layout.header else ""
         (root / layout.folder).mkdir(parents=True)
         (root / layout.folder / "train.tsv").write_text(header + "".join(lines))
@@ -447,7 +601,9 @@ def test_all_nine_tasks_of_a_glue_folder_are_read_in_the_order_of_glue(tmp_path:
     assert all(task.kind == GLUE[task.name] and task.notes == () for task in tasks)
     assert [list(task.dev) for task in tasks if len(task.dev) > 1] == [["", "_mismatched"]]
     for task in tasks:
-        assert [row.label for row in rows(task.train)] == ([0.5, 5.0] if task.name == "stsb" else [0.0, 1.0])
+        assert [row.label for row in rows(task.train)] == (
+            [0.5, 5.0] if task.name == "stsb" else [0.0, 1.0]
+        )
         assert all((row.text_b is not None) == task.kind.pair for row in rows(task.train))
         assert all(len(rows(split)) == 1 for split in task.dev.values())
 
@@ -459,7 +615,9 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", list(GLUE))
-def test_files_in_the_official_layout_have_the_rows_that_were_written(name: str, official: Path) -> None:
+def test_files_in_the_official_layout_have_the_rows_that_were_written(
+    name: str, official: Path
+) -> None:
     [task] = glue(official, name)
     assert rows(task.train) == made_rows(name, 3 * NUM, 0)
     assert [rows(split) for split in task.dev.values()] == [
@@ -468,7 +626,9 @@ def test_files_in_the_official_layout_have_the_rows_that_were_written(name: str,
     assert list(task.dev) == (["", "_mismatched"] if name == "mnli" else [""]) and task.notes == ()
 
 
-def test_tasks_are_chosen_and_ordered_by_the_config_and_are_those_found_without_it(tmp_path: Path) -> None:
+def test_tasks_are_chosen_and_ordered_by_the_config_and_are_those_found_without_it(
+    tmp_path: Path,
+) -> None:
     glue_folder(tmp_path, "rte", "sst2", "cola")
     assert [task.name for task in glue(tmp_path, "rte", "cola")] == ["rte", "cola"]
     assert [task.name for task in glue(tmp_path)] == ["cola", "sst2", "rte"]
@@ -476,8 +636,14 @@ def test_tasks_are_chosen_and_ordered_by_the_config_and_are_those_found_without_
 
 def test_unknown_and_missing_tasks_are_refused(tmp_path: Path) -> None:
     glue_folder(tmp_path, "cola", "rte")
-    assert refusal(lambda: glue(tmp_path, "rte", "snli")) == "data.tasks names 'snli'; known: cola, rte"
-    assert refusal(lambda: glue(tmp_path, "wnli")) == f"{tmp_path / 'WNLI' / 'train.tsv'}: no such file"
+    assert (
+        refusal(lambda: glue(tmp_path, "rte", "snli"))
+        == "data.tasks names 'snli'; known: cola, rte"
+    )
+    assert (
+        refusal(lambda: glue(tmp_path, "wnli"))
+        == f"{tmp_path / 'WNLI' / 'train.tsv'}: no such file"
+    )
     (tmp_path / "RTE" / "dev.tsv").unlink()
     assert refusal(lambda: glue(tmp_path)) == f"{tmp_path / 'RTE' / 'dev.tsv'}: no such file"
 
@@ -485,12 +651,17 @@ def test_unknown_and_missing_tasks_are_refused(tmp_path: Path) -> None:
 def test_a_glue_folder_that_is_missing_or_holds_no_task_is_refused(tmp_path: Path) -> None:
     for path in tmp_path, tmp_path / "none":
         message = refusal(lambda path=path: glue(path))
-        assert message.startswith(f"data.path is {str(path)!r}; allowed: a folder that holds some of CoLA, SST-2, MRPC")
+        assert message.startswith(
+            f"data.path is {str(path)!r}; allowed: a folder that holds some of CoLA, SST-2, MRPC"
+        )
 
 
 def test_an_unknown_source_is_refused_with_the_known_ones() -> None:
     config: Any = DataConfig(source="kaggle", path="x")  # type: ignore[arg-type]
-    assert refusal(lambda: load_tasks(config)) == "data.source is 'kaggle'; allowed: 'demo', 'glue', 'hub', 'files'"
+    assert (
+        refusal(lambda: load_tasks(config))
+        == "data.source is 'kaggle'; allowed: 'demo', 'glue', 'hub', 'files'"
+    )
 
 
 def test_mnli_goes_on_without_its_mismatched_dev_file_and_says_so(tmp_path: Path) -> None:
@@ -500,10 +671,14 @@ def test_mnli_goes_on_without_its_mismatched_dev_file_and_says_so(tmp_path: Path
     assert list(task.dev) == [""]
     assert task.notes == ("there is no mismatched dev split; the matched one is scored alone",)
     (tmp_path / "MNLI" / "dev_matched.tsv").unlink()
-    assert refusal(lambda: glue(tmp_path)) == f"{tmp_path / 'MNLI' / 'dev_matched.tsv'}: no such file"
+    assert (
+        refusal(lambda: glue(tmp_path)) == f"{tmp_path / 'MNLI' / 'dev_matched.tsv'}: no such file"
+    )
 
 
-def test_broken_training_rows_of_qqp_are_left_out_and_counted_but_wrong_labels_are_refused(tmp_path: Path) -> None:
+def test_broken_training_rows_of_qqp_are_left_out_and_counted_but_wrong_labels_are_refused(
+    tmp_path: Path,
+) -> None:
     glue_folder(tmp_path, "qqp")
     train, dev = tmp_path / "QQP" / "train.tsv", tmp_path / "QQP" / "dev.tsv"
     train.write_text(train.read_text() + '"\tWhat?\t0\n5\tWhat?\t\t0\n6\tWhy?\tWhy not?\t1\n')
@@ -528,7 +703,9 @@ def test_the_demo_gives_its_own_rows() -> None:
 # Transfer rows.
 
 
-def test_transfer_rows_follow_the_training_rows_without_labels_in_the_tasks_that_are_named(tmp_path: Path) -> None:
+def test_transfer_rows_follow_the_training_rows_without_labels_in_the_tasks_that_are_named(
+    tmp_path: Path,
+) -> None:
     glue_folder(tmp_path, "sst2", "cola", "rte")
     write(tmp_path, one_csv="body,verdict\nx,good\n", two_tsv="p\tq\nr\ts\n")
     transfer = [
@@ -544,14 +721,22 @@ def test_transfer_rows_follow_the_training_rows_without_labels_in_the_tasks_that
         [[Row("p", "q", None), Row("r", "s", None)]],
     ]
     for task, alone in zip(tasks, plain, strict=True):
-        assert (rows(task.train), task.train.fingerprint) == (rows(alone.train), alone.train.fingerprint)
+        assert (rows(task.train), task.train.fingerprint) == (
+            rows(alone.train),
+            alone.train.fingerprint,
+        )
     assert tasks[0].added[0].source == str(tmp_path / "one.csv")
 
 
-def test_a_transfer_file_for_no_task_in_particular_joins_all_that_take_as_many_texts(tmp_path: Path) -> None:
+def test_a_transfer_file_for_no_task_in_particular_joins_all_that_take_as_many_texts(
+    tmp_path: Path,
+) -> None:
     glue_folder(tmp_path, "sst2", "cola", "rte", "stsb")
     write(tmp_path, one_csv="body\nx\n", two_csv="p,q\nr,s\n")
-    transfer = [TransferConfig(str(tmp_path / "one.csv"), ["body"]), TransferConfig(str(tmp_path / "two.csv"), ["p", "q"])]
+    transfer = [
+        TransferConfig(str(tmp_path / "one.csv"), ["body"]),
+        TransferConfig(str(tmp_path / "two.csv"), ["p", "q"]),
+    ]
     tasks = load_tasks(DataConfig(source="glue", path=str(tmp_path), transfer=transfer))
     assert {task.name: [rows(split) for split in task.added] for task in tasks} == {
         "cola": [[Row("x", None, None)]],
@@ -566,7 +751,9 @@ def test_a_transfer_file_for_no_task_in_particular_joins_all_that_take_as_many_t
 def test_transfer_rows_join_the_demo_too(tmp_path: Path) -> None:
     write(tmp_path, more_jsonl='{"t": "x"}\n')
     settings = DemoConfig(train_rows=20, unlabelled_rows=0, dev_rows=5)
-    config = DataConfig(demo=settings, transfer=[TransferConfig(str(tmp_path / "more.jsonl"), ["t"], ["sentiment"])])
+    config = DataConfig(
+        demo=settings, transfer=[TransferConfig(str(tmp_path / "more.jsonl"), ["t"], ["sentiment"])]
+    )
     assert rows(load_tasks(config)[0].added[0]) == [Row("x", None, None)]
 
 
@@ -574,8 +761,16 @@ def test_transfer_rows_join_the_demo_too(tmp_path: Path) -> None:
     ("text", "tasks", "expected"),
     [
         (["body"], ["rte"], "data.transfer.tasks names 'rte'; chosen: cola"),
-        (["body", "verdict"], ["cola"], "data.transfer.text is ['body', 'verdict'] for {file}; cola takes one column"),
-        (["body", "verdict"], [], "data.transfer.text is ['body', 'verdict'] for {file}; each of the tasks takes one column"),
+        (
+            ["body", "verdict"],
+            ["cola"],
+            "data.transfer.text is ['body', 'verdict'] for {file}; cola takes one column",
+        ),
+        (
+            ["body", "verdict"],
+            [],
+            "data.transfer.text is ['body', 'verdict'] for {file}; each of the tasks takes one column",
+        ),
         (["title"], ["cola"], "{file}:1: no column 'title'; there are: 'body', 'verdict'"),
     ],
 )
@@ -585,7 +780,12 @@ def test_transfer_to_a_task_that_cannot_take_it_is_refused(
     glue_folder(tmp_path, "cola", "rte")
     write(tmp_path, one_csv="body,verdict\nx,good\n")
     file = str(tmp_path / "one.csv")
-    config = DataConfig(source="glue", path=str(tmp_path), tasks=["cola"], transfer=[TransferConfig(file, text, tasks)])
+    config = DataConfig(
+        source="glue",
+        path=str(tmp_path),
+        tasks=["cola"],
+        transfer=[TransferConfig(file, text, tasks)],
+    )
     assert refusal(lambda: load_tasks(config)) == expected.format(file=file)
 
 
@@ -594,7 +794,10 @@ def test_an_empty_transfer_file_is_refused_when_read(tmp_path: Path) -> None:
     write(tmp_path, one_csv="body\n")
     transfer = [TransferConfig(str(tmp_path / "one.csv"), ["body"], ["cola"])]
     [task] = load_tasks(DataConfig(source="glue", path=str(tmp_path), transfer=transfer))
-    assert refusal(lambda: rows(task.added[0])) == f"{tmp_path / 'one.csv'}: no rows; allowed: one or more"
+    assert (
+        refusal(lambda: rows(task.added[0]))
+        == f"{tmp_path / 'one.csv'}: no rows; allowed: one or more"
+    )
 
 
 # Fingerprints and laziness.
@@ -605,11 +808,16 @@ def test_fingerprints_are_equal_on_a_second_load_and_in_another_folder(
 ) -> None:
     other = tmp_path_factory.mktemp("other")
     write(other, train_csv=TRAIN_CSV, dev_csv=DEV_CSV)
-    prints = [(task.train.fingerprint, task.dev[""].fingerprint) for task in (reviews(folder), reviews(folder), reviews(other))]
+    prints = [
+        (task.train.fingerprint, task.dev[""].fingerprint)
+        for task in (reviews(folder), reviews(folder), reviews(other))
+    ]
     assert len(set(prints)) == 1
 
 
-def test_a_fingerprint_changes_with_a_byte_and_with_what_the_columns_and_labels_mean(folder: Path) -> None:
+def test_a_fingerprint_changes_with_a_byte_and_with_what_the_columns_and_labels_mean(
+    folder: Path,
+) -> None:
     first = reviews(folder)
     prints = [first.train.fingerprint, reviews(folder, labels=["good", "bad"]).train.fingerprint]
     prints.append(reviews(folder, text="verdict", label="review").train.fingerprint)
@@ -617,7 +825,9 @@ def test_a_fingerprint_changes_with_a_byte_and_with_what_the_columns_and_labels_
     second = reviews(folder)
     assert len({*prints, second.train.fingerprint}) == 4
     assert second.dev[""].fingerprint == first.dev[""].fingerprint
-    assert reviews(folder, metrics=["f1"]).train.fingerprint == second.train.fingerprint, "metrics leave the rows as they are"
+    assert reviews(folder, metrics=["f1"]).train.fingerprint == second.train.fingerprint, (
+        "metrics leave the rows as they are"
+    )
 
 
 def test_rows_are_read_one_at_a_time_and_only_when_asked_for(folder: Path) -> None:
@@ -634,10 +844,14 @@ def test_two_passes_do_not_disturb_each_other(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
-def test_rows_of_an_official_file_survive_each_other_format(official: Path, tmp_path: Path, ending: str) -> None:
+def test_rows_of_an_official_file_survive_each_other_format(
+    official: Path, tmp_path: Path, ending: str
+) -> None:
     expected = made_rows("mrpc", 3 * NUM, 1)
     assert any('"' in row.text_a for row in expected) and any("é" in row.text_a for row in expected)
-    table = [{"label": str(int(row.label or 0)), "a": row.text_a, "b": row.text_b} for row in expected]
+    table = [
+        {"label": str(int(row.label or 0)), "a": row.text_a, "b": row.text_b} for row in expected
+    ]
     path = tmp_path / f"dev.{ending}"
     if ending == "parquet":
         pq.write_table(pa.Table.from_pylist(table), path)
@@ -646,7 +860,9 @@ def test_rows_of_an_official_file_survive_each_other_format(official: Path, tmp_
     else:
         with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([["label", "a", "b"], *(row.values() for row in table)])
-    task = reviews(tmp_path, labels=["0", "1"], text=["a", "b"], label="label", train=path.name, dev=path.name)
+    task = reviews(
+        tmp_path, labels=["0", "1"], text=["a", "b"], label="label", train=path.name, dev=path.name
+    )
     assert rows(task.dev[""]) == rows(glue(official, "mrpc")[0].dev[""]) == expected
 
 
@@ -660,7 +876,9 @@ def saved(root: Path, task: str, **splits: dict[str, Any]) -> None:
     label = ClassLabel(names=list(GLUE[task].labels)) if GLUE[task].labels else Value("float32")
     made = {}
     for name, columns in splits.items():
-        features = Features({column: label if column == "label" else Value("string") for column in columns})
+        features = Features(
+            {column: label if column == "label" else Value("string") for column in columns}
+        )
         made[name] = Dataset.from_dict(columns, features=features)
     DatasetDict(made).save_to_disk(str(root / task))
 
@@ -669,11 +887,17 @@ def hub(root: Path, *names: str) -> list[Task]:
     return load_tasks(DataConfig(source="hub", path=str(root), tasks=list(names)))
 
 
-def test_a_saved_dataset_gives_the_same_rows_as_the_tsv_files(official: Path, tmp_path: Path) -> None:
+def test_a_saved_dataset_gives_the_same_rows_as_the_tsv_files(
+    official: Path, tmp_path: Path
+) -> None:
     columns = {}
     for name, seed in ("train", 0), ("validation", 1):
         firsts, seconds, labels = zip(*made_rows("rte", 3 * NUM, seed), strict=True)
-        columns[name] = {"sentence1": firsts, "sentence2": seconds, "label": [int(label) for label in labels]}
+        columns[name] = {
+            "sentence1": firsts,
+            "sentence2": seconds,
+            "label": [int(label) for label in labels],
+        }
     saved(tmp_path, "rte", **columns)
     [ours], [theirs] = hub(tmp_path), glue(official, "rte")
     assert rows(ours.train) == rows(theirs.train)
@@ -700,19 +924,29 @@ def test_a_saved_dataset_gives_its_tasks_splits_and_missing_labels(tmp_path: Pat
     assert rows(hub(tmp_path, "stsb")[0].train) == [Row("a", "b", 2.5)]
 
 
-def test_training_rows_of_qqp_with_an_empty_question_are_left_out_of_a_saved_dataset_too(tmp_path: Path) -> None:
+def test_training_rows_of_qqp_with_an_empty_question_are_left_out_of_a_saved_dataset_too(
+    tmp_path: Path,
+) -> None:
     columns = {"question1": ["a", "b"], "question2": ["c", ""], "label": [0, 1]}
     saved(tmp_path, "qqp", train=columns, validation=columns)
     [task] = hub(tmp_path)
     assert rows(task.train) == [Row("a", "c", 0.0)]
-    assert task.notes == (f"1 rows of {tmp_path}/qqp/train lack a text or a column and are left out",)
-    assert refusal(lambda: rows(task.dev[""])) == f"{tmp_path}/qqp/validation:2: text column 'question2' is empty"
+    assert task.notes == (
+        f"1 rows of {tmp_path}/qqp/train lack a text or a column and are left out",
+    )
+    assert (
+        refusal(lambda: rows(task.dev[""]))
+        == f"{tmp_path}/qqp/validation:2: text column 'question2' is empty"
+    )
 
 
 def test_a_saved_dataset_of_the_wrong_shape_is_refused(tmp_path: Path) -> None:
     columns = {"sentence": ["a"], "label": [0]}
     saved(tmp_path, "cola", train=columns)
-    assert refusal(lambda: hub(tmp_path)) == f"{tmp_path}/cola: no split 'validation'; there are: 'train'"
+    assert (
+        refusal(lambda: hub(tmp_path))
+        == f"{tmp_path}/cola: no split 'validation'; there are: 'train'"
+    )
     saved(tmp_path, "rte", train=columns)
     message = refusal(lambda: hub(tmp_path, "rte"))
     assert message == f"{tmp_path}/rte/train: no column 'sentence1'; there are: 'sentence', 'label'"
@@ -724,7 +958,9 @@ def test_a_saved_dataset_of_the_wrong_shape_is_refused(tmp_path: Path) -> None:
 def test_a_saved_dataset_whose_classes_are_in_another_order_is_refused(tmp_path: Path) -> None:
     from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-    features = Features({"sentence": Value("string"), "label": ClassLabel(names=["positive", "negative"])})
+    features = Features(
+        {"sentence": Value("string"), "label": ClassLabel(names=["positive", "negative"])}
+    )
     dataset = Dataset.from_dict({"sentence": ["a"], "label": [0]}, features=features)
     DatasetDict({"train": dataset, "validation": dataset}).save_to_disk(str(tmp_path / "sst2"))
     expected = f"{tmp_path}/sst2/train: its classes are 'positive', 'negative'; allowed: 'negative', 'positive'"
@@ -746,16 +982,23 @@ def test_the_fingerprint_of_a_saved_dataset_is_stable_and_follows_its_bytes(tmp_
     assert third.train.fingerprint != first
 
 
-def test_a_hub_that_cannot_be_reached_is_refused_in_one_line_with_the_datasets_name(tmp_path: Path) -> None:
+def test_a_hub_that_cannot_be_reached_is_refused_in_one_line_with_the_datasets_name(
+    tmp_path: Path,
+) -> None:
     code = (
         "from mkd.config import DataConfig\nfrom mkd.tasks.sources import load_tasks\n"
         "try:\n    load_tasks(DataConfig(source='hub', path='nyu-mll/glue', tasks=['rte']))\n"
         "except ValueError as error:\n    print(repr(str(error)))\n"
     )
     offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=offline, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=offline, capture_output=True, text=True, check=True
+    )
     message = done.stdout.strip()
-    assert "data.path is 'nyu-mll/glue': neither a folder nor a dataset with 'rte' to load: " in message
+    assert (
+        "data.path is 'nyu-mll/glue': neither a folder nor a dataset with 'rte' to load: "
+        in message
+    )
     assert "\\n" not in message
 
 
@@ -784,18 +1027,25 @@ def real() -> Path:
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", list(LABELLED))
-def test_the_folder_that_tests_make_has_the_layout_of_the_real_files(name: str, real: Path, official: Path) -> None:
+def test_the_folder_that_tests_make_has_the_layout_of_the_real_files(
+    name: str, real: Path, official: Path
+) -> None:
     file = LABELLED[name]
     for split in ("train", *file.dev):
         path = real / file.folder / f"{split}.tsv"
         if path.exists() or split != "dev_mismatched":
-            header, made = (lines_of(folder / file.folder / f"{split}.tsv", 1)[0].split("\t") for folder in (real, official))
+            header, made = (
+                lines_of(folder / file.folder / f"{split}.tsv", 1)[0].split("\t")
+                for folder in (real, official)
+            )
             assert len(header) == len(made) if name == "cola" else header == made
 
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", list(GLUE))
-def test_real_files_have_the_rows_and_labels_that_their_readme_counts(name: str, real: Path) -> None:
+def test_real_files_have_the_rows_and_labels_that_their_readme_counts(
+    name: str, real: Path
+) -> None:
     [task] = glue(real, name)
     for split, expected in zip((task.train, task.dev[""]), COUNTS[name], strict=True):
         found = [row.label for row in split.read()]

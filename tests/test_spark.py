@@ -22,7 +22,12 @@ from experiments.studies.worker import Job
 from mkd.config import TrainConfig
 
 SPACE: dict[str, Any] = {
-    "student.kind": {"choices": {"bag": {"student.layers": {"low": 1, "high": 2}}, "transformer": {"student.hidden": [16, 32]}}},
+    "student.kind": {
+        "choices": {
+            "bag": {"student.layers": {"low": 1, "high": 2}},
+            "transformer": {"student.hidden": [16, 32]},
+        }
+    },
     "train.learning_rate": {"low": 1e-3, "high": 1e-2, "log": True},
     "train.sampling.weights": "simplex",
 }
@@ -44,7 +49,11 @@ def search(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
 
 def trial_runs(folder: Path, name: str = "mkd") -> list[Run]:
     """The runs of a study's trials."""
-    return [run for run in runs(folder) if run.data.tags.get("mkd.study") == name and run.data.tags["mkd.kind"] == "trial"]
+    return [
+        run
+        for run in runs(folder)
+        if run.data.tags.get("mkd.study") == name and run.data.tags["mkd.kind"] == "trial"
+    ]
 
 
 def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> optuna.Study:
@@ -65,15 +74,35 @@ def test_every_trial_is_a_finished_run_below_that_of_the_study(searched: Searche
     folder, done = searched
     told = outcome(done)
     parent = client(folder).get_run(told["run_id"])
-    assert (parent.info.status, parent.data.tags["mkd.kind"], told["states"]) == ("FINISHED", "search", {"complete": 3})
+    assert (parent.info.status, parent.data.tags["mkd.kind"], told["states"]) == (
+        "FINISHED",
+        "search",
+        {"complete": 3},
+    )
     found = trial_runs(folder)
     assert len(found) == 3 and len({run.data.params["train.learning_rate"] for run in found}) == 3
     for run in found:
         assert (run.info.status, run.data.tags["mkd.state"]) == ("FINISHED", "complete")
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-        assert {"quality/mean", "search/quality", "speed/torch/b1-text-t1/p50_ms", "size/bytes"} <= run.data.metrics.keys()
-    points = [(r.data.metrics["search/quality"], r.data.metrics["speed/torch/b1-text-t1/p50_ms"], r.info.run_id) for r in found]
-    best = {run for q, ms, run in points if not any(a >= q and b <= ms and (a, b) != (q, ms) for a, b, _ in points)}
+        assert {
+            "quality/mean",
+            "search/quality",
+            "speed/torch/b1-text-t1/p50_ms",
+            "size/bytes",
+        } <= run.data.metrics.keys()
+    points = [
+        (
+            r.data.metrics["search/quality"],
+            r.data.metrics["speed/torch/b1-text-t1/p50_ms"],
+            r.info.run_id,
+        )
+        for r in found
+    ]
+    best = {
+        run
+        for q, ms, run in points
+        if not any(a >= q and b <= ms and (a, b) != (q, ms) for a, b, _ in points)
+    }
     assert {point["run"] for point in told["front"]} == best
     assert {run.info.run_id for run in found if run.data.tags["mkd.front"] == "true"} == best
 
@@ -111,28 +140,52 @@ def test_a_study_of_another_search_is_refused_with_the_difference(searched: Sear
     done = search(folder, "--search.trials=4", "--search.sampler=random")
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: search.study is 'mkd', a study of another search: sampler was 'tpe' and is 'random'")
+    assert last.startswith(
+        "error: search.study is 'mkd', a study of another search: sampler was 'tpe' and is 'random'"
+    )
 
 
-def test_trials_that_fail_or_are_too_slow_are_runs_that_say_so_and_do_not_end_the_study(tmp_path: Path) -> None:
+def test_trials_that_fail_or_are_too_slow_are_runs_that_say_so_and_do_not_end_the_study(
+    tmp_path: Path,
+) -> None:
     space = {"train.learning_rate": [1e30], "student.hidden": [16, 1024]}
-    more = ['--search.objectives=["quality"]', "--search.budget_parameters=500000", "--search.master=local[1]"]
+    more = [
+        '--search.objectives=["quality"]',
+        "--search.budget_parameters=500000",
+        "--search.master=local[1]",
+    ]
     done = search(tmp_path, "--search.space", json.dumps(space), "--search.trials=4", *more)
     assert outcome(done)["front"] == [] and set(outcome(done)["states"]) <= {"failed", "infeasible"}
     found = trial_runs(tmp_path)
     assert len(found) == sum(outcome(done)["states"].values()) == 4
     for run in found:
         slow = run.data.params["student.hidden"] == "1024"
-        assert (run.info.status, run.data.tags["mkd.state"]) == (("KILLED", "infeasible") if slow else ("FAILED", "failed"))
-        assert ("parameters is " if slow else "the loss became ") in run.data.tags["mlflow.note.content"]
+        assert (run.info.status, run.data.tags["mkd.state"]) == (
+            ("KILLED", "infeasible") if slow else ("FAILED", "failed")
+        )
+        assert ("parameters is " if slow else "the loss became ") in run.data.tags[
+            "mlflow.note.content"
+        ]
 
 
 @pytest.mark.parametrize(
     ("config", "tasks", "told"),
     [
-        (Search(search=SearchConfig(trials=1001)), 2, "search.trials is 1001; allowed for search.engine=spark: 1,000 at most"),
-        (Search(train=TrainConfig(steps=402, eval_every=2)), 2, "train.eval_every is 2, 201 times in train.steps; .*: 200 times"),
-        (Search(), 200, r"search.space takes \d\d,\d\d\d characters .*; allowed for search.engine=spark: 8,000"),
+        (
+            Search(search=SearchConfig(trials=1001)),
+            2,
+            "search.trials is 1001; allowed for search.engine=spark: 1,000 at most",
+        ),
+        (
+            Search(train=TrainConfig(steps=402, eval_every=2)),
+            2,
+            "train.eval_every is 2, 201 times in train.steps; .*: 200 times",
+        ),
+        (
+            Search(),
+            200,
+            r"search.space takes \d\d,\d\d\d characters .*; allowed for search.engine=spark: 8,000",
+        ),
     ],
 )
 def test_what_the_storage_has_no_room_for_is_refused(
@@ -144,7 +197,9 @@ def test_what_the_storage_has_no_room_for_is_refused(
         engine.check(config, parse(SPACE, [f"task{number}" for number in range(tasks)]))
 
 
-def test_a_missing_extra_is_named_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "pyspark", None)
     with pytest.raises(ValueError, match=r"pip install 'mkd\[spark\]'"):
         engine.check(Search(), parse(SPACE, ["a"]))
@@ -168,4 +223,6 @@ def test_what_draws_follows_from_the_seed_and_the_trials_that_there_are() -> Non
     config = Search(search=SearchConfig(sampler="random"))
     assert draws(config, 3) == draws(config, 3) != draws(config, 4)
     assert draws(Search(), 3) != draws(Search(seed=1), 3)
-    assert isinstance(engine._sampler(config, 0), RandomSampler) and isinstance(engine._sampler(Search(), 0), TPESampler)
+    assert isinstance(engine._sampler(config, 0), RandomSampler) and isinstance(
+        engine._sampler(Search(), 0), TPESampler
+    )

@@ -39,14 +39,19 @@ from mkd.tokenization.tokens import TaskData
 
 BILSTM = StudentConfig(kind="bilstm", hidden=5, embedding=6)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=2, heads=4)
-WORK: dict[str, list[inference.Text]] = {"single": ["a film", "the sea", "rain"], "pair": [("a", "b"), ("the sea", "a film")]}
+WORK: dict[str, list[inference.Text]] = {
+    "single": ["a film", "the sea", "rain"],
+    "pair": [("a", "b"), ("the sea", "a film")],
+}
 
 
 def student_of(config: StudentConfig, datas: list[TaskData]) -> Student:
     return make_student(config, datas, 50, 32, None)
 
 
-def timed(config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Timed:
+def timed(
+    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> Timed:
     return in_torch(make_student(config, datas, len(tokenizer), 32, None), tokenizer)
 
 
@@ -54,14 +59,27 @@ def test_metrics_name_the_backend_the_setting_and_the_statistic(
     datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:
     """In no time at all there is one pass: 20 calls of one row, and of many rows one a task."""
-    models = {"torch": timed(BILSTM, datas, tokenizer), "other": timed(TRANSFORMER, datas, tokenizer)}
+    models = {
+        "torch": timed(BILSTM, datas, tokenizer),
+        "other": timed(TRANSFORMER, datas, tokenizer),
+    }
     asked = settings(SpeedConfig(length=8, batch_size=3, threads=[1, 2]))
     found = speed_metrics(models, WORK, asked, 1e-9, "teacher/")
     kinds = {"b1-text-t1": 20, "b1-l8-t1": 20, "b3-text-t1": 2, "b3-text-t2": 2}
-    statistics = {name: {"calls", "rows_per_s"} | ({"p50_ms"} if calls >= 20 else set()) for name, calls in kinds.items()}
-    names = {f"teacher/speed/{model}/{kind}/{key}" for model in models for kind in kinds for key in statistics[kind]}
+    statistics = {
+        name: {"calls", "rows_per_s"} | ({"p50_ms"} if calls >= 20 else set())
+        for name, calls in kinds.items()
+    }
+    names = {
+        f"teacher/speed/{model}/{kind}/{key}"
+        for model in models
+        for kind in kinds
+        for key in statistics[kind]
+    }
     assert found.keys() == names | {"teacher/speed/busy_share", "teacher/speed/protocol"}
-    assert found["teacher/speed/protocol"] == PROTOCOL and 0 <= found["teacher/speed/busy_share"] <= 1
+    assert (
+        found["teacher/speed/protocol"] == PROTOCOL and 0 <= found["teacher/speed/busy_share"] <= 1
+    )
     for model in models:
         for kind, calls in kinds.items():
             assert found[f"teacher/speed/{model}/{kind}/calls"] == calls
@@ -71,15 +89,27 @@ def test_metrics_name_the_backend_the_setting_and_the_statistic(
 
 def test_settings_are_each_measured_once_the_headline_first() -> None:
     cores = inference.cores()
-    many = [setting.name for setting in settings(SpeedConfig(length=8, batch_size=4, threads=[cores, 0, 1]))]
-    assert many == list(dict.fromkeys(["b1-text-t1", "b1-l8-t1", f"b4-text-t{cores}", "b4-text-t1"]))
+    many = [
+        setting.name
+        for setting in settings(SpeedConfig(length=8, batch_size=4, threads=[cores, 0, 1]))
+    ]
+    assert many == list(
+        dict.fromkeys(["b1-text-t1", "b1-l8-t1", f"b4-text-t{cores}", "b4-text-t1"])
+    )
     assert settings(SpeedConfig(batch_size=1, threads=[1])) == [HEADLINE, Setting(1, 128, 1)]
     assert settings(SpeedConfig(threads=[])) == [HEADLINE, Setting(1, 128, 1)]
 
 
 def test_a_trial_has_the_settings_of_one_thread() -> None:
-    assert [setting.name for setting in of_one_thread(SpeedConfig(threads=[7, 1]))] == ["b1-text-t1", "b1-l128-t1", "b32-text-t1"]
-    assert [setting.name for setting in of_one_thread(SpeedConfig(threads=[7]))] == ["b1-text-t1", "b1-l128-t1"]
+    assert [setting.name for setting in of_one_thread(SpeedConfig(threads=[7, 1]))] == [
+        "b1-text-t1",
+        "b1-l128-t1",
+        "b32-text-t1",
+    ]
+    assert [setting.name for setting in of_one_thread(SpeedConfig(threads=[7]))] == [
+        "b1-text-t1",
+        "b1-l128-t1",
+    ]
 
 
 def test_a_run_measures_for_half_as_long_as_its_student_was_trained() -> None:
@@ -93,12 +123,18 @@ def test_texts_are_of_all_tasks_in_turn_at_even_steps_of_their_length(
     work = work_of(tasks)
     assert list(work) == ["single", "pair", "score"]
     for task in tasks:
-        rows = [(row.text_a, row.text_b) if task.kind.pair else row.text_a for row in task.dev[""].read()]
+        rows = [
+            (row.text_a, row.text_b) if task.kind.pair else row.text_a
+            for row in task.dev[""].read()
+        ]
         assert sorted(map(str, work[task.name])) == sorted(map(str, rows))
         lengths = [len("".join(text)) for text in work[task.name]]
         assert lengths == sorted(lengths)
     student = timed(BILSTM, datas, tokenizer).load(1)
-    asked = [(task, texts) for texts, task in (call.args for call in calls_of(student, np.arange(9), HEADLINE, work))]  # type: ignore[attr-defined]
+    asked = [
+        (task, texts)
+        for texts, task in (call.args for call in calls_of(student, np.arange(9), HEADLINE, work))
+    ]  # type: ignore[attr-defined]
     # Three tasks need seven texts each for 20 calls: of 20 rows those in the middle of each seventh.
     places = [1, 4, 7, 10, 12, 15, 18]
     assert asked == [(task, [work[task][place]]) for place in places for task in work]
@@ -118,7 +154,9 @@ class Turned:
         self.now = 0.0
         self.clock = Clock(lambda: self.now, lambda: self.now, lambda: self.now, lambda: self.now)
 
-    def model(self, seconds: float, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Timed:
+    def model(
+        self, seconds: float, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    ) -> Timed:
         own = timed(BILSTM, datas, tokenizer)
 
         def passes(*asked: object) -> object:
@@ -138,7 +176,10 @@ def test_the_seconds_are_shared_and_a_model_has_no_more_than_its_share(
 ) -> None:
     """Of 3 s each of two models has 0.75 in each of two settings. Their passes take 20 ms and, of calls of 1 s, 20 s."""
     turned = Turned()
-    models = {"fast": turned.model(2**-10, datas, tokenizer), "slow": turned.model(1.0, datas, tokenizer)}
+    models = {
+        "fast": turned.model(2**-10, datas, tokenizer),
+        "slow": turned.model(1.0, datas, tokenizer),
+    }
     found = measure(models, WORK, [HEADLINE, Setting(1, 8, 1)], 3.0, clock=turned.clock)
     for setting in (HEADLINE, Setting(1, 8, 1)):
         fast, slow = found["fast", setting], found["slow", setting]
@@ -146,12 +187,18 @@ def test_the_seconds_are_shared_and_a_model_has_no_more_than_its_share(
         assert len({len(block.seconds) for block in fast}) <= 2, "the rounds are alike"
         made = sum(len(block.seconds) + 20 for block in fast) * 2**-10
         assert 0.75 - 20 * 2**-10 <= made <= 0.75 + 20 * 2**-10
-        assert [len(block.seconds) for block in slow] == [20], "one pass, however long it takes, and no second round"
+        assert [len(block.seconds) for block in slow] == [20], (
+            "one pass, however long it takes, and no second round"
+        )
 
 
-def test_a_share_has_an_end_however_many_seconds_there_are(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_share_has_an_end_however_many_seconds_there_are(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
     turned = Turned()
-    measure({"": turned.model(2**-10, datas, tokenizer)}, WORK, [HEADLINE], 1000.0, clock=turned.clock)
+    measure(
+        {"": turned.model(2**-10, datas, tokenizer)}, WORK, [HEADLINE], 1000.0, clock=turned.clock
+    )
     assert MOST_SECONDS <= turned.now <= MOST_SECONDS + 20 * 2**-10
 
 
@@ -179,12 +226,16 @@ def test_the_threads_are_as_stated_while_measuring_and_as_before_after_it(
         seen.append(torch.get_num_threads())
         return model.load(threads)
 
-    measure({"": model._replace(load=load)}, WORK, [Setting(1, 8, before + 1), Setting(1, 0, 1)], 1e-9)
+    measure(
+        {"": model._replace(load=load)}, WORK, [Setting(1, 8, before + 1), Setting(1, 0, 1)], 1e-9
+    )
     assert seen == [before + 1, 1]
     assert torch.get_num_threads() == before
 
 
-def test_the_threads_are_as_before_after_an_exception(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+def test_the_threads_are_as_before_after_an_exception(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
     before = torch.get_num_threads()
 
     def stop(threads: int) -> inference.Student:
@@ -196,7 +247,11 @@ def test_the_threads_are_as_before_after_an_exception(datas: list[TaskData], tok
 
 
 def test_a_busy_machine_is_told_for_the_student_and_the_teacher() -> None:
-    quiet = {"speed/busy_share": MOST_BUSY, "teacher/speed/busy_share": 0.0, "speed/torch/b1-text-t1/p50_ms": 9.0}
+    quiet = {
+        "speed/busy_share": MOST_BUSY,
+        "teacher/speed/busy_share": 0.0,
+        "speed/torch/b1-text-t1/p50_ms": 9.0,
+    }
     assert not is_busy(quiet) and busy_note(quiet) == []
     busy = quiet | {"teacher/speed/busy_share": 0.234}
     assert is_busy(busy)
@@ -227,21 +282,35 @@ def test_flops_of_a_bilstm_by_formula(datas: list[TaskData]) -> None:
 
 
 def test_counting_flops_leaves_the_backends_as_they_were(datas: list[TaskData]) -> None:
-    before = (torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled, torch.backends.cuda.math_sdp_enabled())
+    before = (
+        torch.backends.mkldnn.enabled,
+        torch.backends.cudnn.enabled,
+        torch.backends.cuda.math_sdp_enabled(),
+    )
     flops(student_of(TRANSFORMER, datas), 4)
-    assert (torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled, torch.backends.cuda.math_sdp_enabled()) == before
+    assert (
+        torch.backends.mkldnn.enabled,
+        torch.backends.cudnn.enabled,
+        torch.backends.cuda.math_sdp_enabled(),
+    ) == before
 
 
 def test_an_encoder_without_token_types_can_be_measured(datas: list[TaskData]) -> None:
-    sizes = DistilBertConfig(vocab_size=50, dim=16, n_heads=2, n_layers=1, hidden_dim=32, max_position_embeddings=16)
-    model = TransformerStudent(TransformerConfig(encoder=sizes.to_dict(), tasks=head_configs(datas)))
+    sizes = DistilBertConfig(
+        vocab_size=50, dim=16, n_heads=2, n_layers=1, hidden_dim=32, max_position_embeddings=16
+    )
+    model = TransformerStudent(
+        TransformerConfig(encoder=sizes.to_dict(), tasks=head_configs(datas))
+    )
     length, hidden = 8, 16
     layer = 4 * length * hidden**2 + 2 * length * hidden * 32 + 2 * length**2 * hidden
     assert flops(model, length) == 2 * (layer + hidden * 2)
 
 
 def test_sizes_by_hand(datas: list[TaskData], tmp_path: Path) -> None:
-    model = BiLstmStudent(BiLstmConfig(vocab_size=50, embedding=6, hidden=5, tasks=head_configs(datas[:1])))
+    model = BiLstmStudent(
+        BiLstmConfig(vocab_size=50, embedding=6, hidden=5, tasks=head_configs(datas[:1]))
+    )
     model.save_pretrained(tmp_path)
     found = size_metrics(model, tmp_path, 10)
     both = 10

@@ -24,7 +24,9 @@ from mkd.teachers.contents import contents, fingerprints
 from mkd.tokenization.tokenise import token_store
 
 
-def test_a_raised_version_or_another_library_makes_a_store_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_raised_version_or_another_library_makes_a_store_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing else has changed: rows, tokenizer and settings are the same."""
     (task,) = make_tasks(10, ["single"])
     tokenizer = make_tokenizer(tmp_path / "own", [task])
@@ -37,7 +39,9 @@ def test_a_raised_version_or_another_library_makes_a_store_anew(tmp_path: Path, 
     assert made() == first and len(first) == 1
     monkeypatch.setitem(STAGES, "tokens", STAGES["tokens"]._replace(version=99))
     assert len(made()) == 2
-    monkeypatch.setattr(versions, "_installed", {"tokenizers": "0.0", "transformers": "0.0"}.__getitem__)
+    monkeypatch.setattr(
+        versions, "_installed", {"tokenizers": "0.0", "transformers": "0.0"}.__getitem__
+    )
     assert len(made()) == 3
 
 
@@ -46,7 +50,11 @@ def test_what_a_stage_is_made_by_are_its_version_and_its_libraries() -> None:
     import transformers
 
     found = made_by("teachers")["made_by"]
-    assert found == {"version": STAGES["teachers"].version, "torch": torch.__version__, "transformers": transformers.__version__}
+    assert found == {
+        "version": STAGES["teachers"].version,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
 
 
 def test_every_store_of_a_run_tells_what_made_it(tmp_path: Path) -> None:
@@ -64,7 +72,9 @@ def test_every_store_of_a_run_tells_what_made_it(tmp_path: Path) -> None:
     )  # fmt: skip
     kinds: dict[str, list[dict[str, Any]]] = {}
     for manifest in (tmp_path / "cache").glob("*/*/manifest.json"):
-        kinds.setdefault(manifest.parents[1].name, []).append(json.loads(manifest.read_text())["parts"])
+        kinds.setdefault(manifest.parents[1].name, []).append(
+            json.loads(manifest.read_text())["parts"]
+        )
     assert {"tokens", "teachers", "logits", "tokenizers", "words"} <= set(kinds)
     for kind, found in kinds.items():
         for parts in found:
@@ -75,7 +85,9 @@ def test_every_store_of_a_run_tells_what_made_it(tmp_path: Path) -> None:
 def test_contents_are_those_of_the_files_whatever_their_names(tmp_path: Path) -> None:
     file, folder = tmp_path / "sst2.jsonl", tmp_path / "encoder"
     folder.mkdir()
-    config = Config(teacher=TeacherConfig(checkpoint=str(folder), sources={"sst2": ["refined", str(file)]}))
+    config = Config(
+        teacher=TeacherConfig(checkpoint=str(folder), sources={"sst2": ["refined", str(file)]})
+    )
     found = []
     for text, sizes in (("{}", "{}"), ("{ }", "{}"), ("{}", "[]"), ("{}", "{}")):
         file.write_text(text)
@@ -95,6 +107,8 @@ def test_fingerprints_tell_swapped_labels_and_another_order() -> None:
     assert list(fingerprints(tasks)) == ["single"] and len(fingerprints(tasks)["single"]) == 2
 
 
-def test_a_stage_without_libraries_depends_on_its_version_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_without_libraries_depends_on_its_version_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(STAGES, "imported", Stage(7))
     assert made_by("imported") == {"made_by": {"version": 7}}

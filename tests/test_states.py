@@ -13,7 +13,13 @@ from test_pipeline import TASKS, config_of, finetuning, of_quality, tuned
 from test_students import student_of
 from test_teachers import config_of as teacher_config_of
 from tiny import make_tasks, single_rows, split
-from transformers import AutoTokenizer, BartConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoTokenizer,
+    BartConfig,
+    BertForSequenceClassification,
+    BertModel,
+    PreTrainedTokenizerBase,
+)
 
 from mkd.config import DataConfig, LossConfig, MatchConfig, StudentConfig
 from mkd.pipeline import run
@@ -40,7 +46,11 @@ class Reports(list[tuple[int, dict[str, float]]]):
 
 
 @pytest.fixture(scope="module")
-def refined(tmp_path_factory: pytest.TempPathFactory, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Refined:
+def refined(
+    tmp_path_factory: pytest.TempPathFactory,
+    datas: list[TaskData],
+    tokenizer: PreTrainedTokenizerBase,
+) -> Refined:
     """A teacher of one layer of width 16, refined for four steps."""
     config = teacher_config_of(tmp_path_factory.mktemp("refined"))
     return refined_teacher(config.teacher, config.stores, Side(tokenizer, datas, CPU), 60)
@@ -72,19 +82,37 @@ def test_states_are_the_means_of_what_the_encoder_says_of_each_row_alone(
         np.testing.assert_allclose(found.of(rows[row : row + 1])[0], expected, atol=2e-3, rtol=1e-3)
 
 
-def test_states_of_a_checkpoint_are_its_own(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_states_of_a_checkpoint_are_its_own(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
     """By transformers alone, with its own tokenizer; of pairs, whose two texts it reads as one."""
-    checkpoint = saved(BertForSequenceClassification(bert(["same", "different"], tokenizer)), tokenizer, tmp_path / "c")
+    checkpoint = saved(
+        BertForSequenceClassification(bert(["same", "different"], tokenizer)),
+        tokenizer,
+        tmp_path / "c",
+    )
     (found,) = hidden_states(tmp_path, [-1], [made(tmp_path, "pair", checkpoint)], silent)
-    encoder, its = BertModel.from_pretrained(checkpoint).eval(), AutoTokenizer.from_pretrained(checkpoint)
+    encoder, its = (
+        BertModel.from_pretrained(checkpoint).eval(),
+        AutoTokenizer.from_pretrained(checkpoint),
+    )
     (task,) = make_tasks(names=["pair"])
     for number, row in enumerate(task.train.read()):
         with torch.inference_mode():
-            expected = encoder(**its(row.text_a, row.text_b, return_tensors="pt")).last_hidden_state[0].mean(0).numpy()
-        np.testing.assert_allclose(found.of(np.array([number]))[0, 0], expected, atol=2e-3, rtol=1e-3)
+            expected = (
+                encoder(**its(row.text_a, row.text_b, return_tensors="pt"))
+                .last_hidden_state[0]
+                .mean(0)
+                .numpy()
+            )
+        np.testing.assert_allclose(
+            found.of(np.array([number]))[0, 0], expected, atol=2e-3, rtol=1e-3
+        )
 
 
-def test_they_are_computed_once_however_the_layers_are_named(tmp_path: Path, refined: Refined, datas: list[TaskData]) -> None:
+def test_they_are_computed_once_however_the_layers_are_named(
+    tmp_path: Path, refined: Refined, datas: list[TaskData]
+) -> None:
     teachers = [head(tmp_path, refined, data) for data in datas]
     first = hidden_states(tmp_path, [0, 1], teachers, silent)
     written = {folder: (folder / STATES).stat().st_mtime_ns for folder in stores(tmp_path)}
@@ -95,11 +123,19 @@ def test_they_are_computed_once_however_the_layers_are_named(tmp_path: Path, ref
     assert {states.teacher for states in first} == {refined.key}
     hidden_states(tmp_path, [1], teachers, silent)
     assert len(stores(tmp_path)) == 6, "one layer alone is another store"
-    parts = [json.loads((folder / "manifest.json").read_text())["parts"] for folder in stores(tmp_path)]
-    for other in ({"precision": "bfloat16"}, {"key": "k"}, {"layout": refined.layout._replace(max_length=20)}):
+    parts = [
+        json.loads((folder / "manifest.json").read_text())["parts"] for folder in stores(tmp_path)
+    ]
+    for other in (
+        {"precision": "bfloat16"},
+        {"key": "k"},
+        {"layout": refined.layout._replace(max_length=20)},
+    ):
         hidden_states(tmp_path, [1], [head(tmp_path, refined._replace(**other), datas[0])], silent)
     assert len(stores(tmp_path)) == 9
-    assert {tuple(sorted(each)) for each in parts} == {("layers", "layout", "made_by", "precision", "rows", "teacher")}
+    assert {tuple(sorted(each)) for each in parts} == {
+        ("layers", "layout", "made_by", "precision", "rows", "teacher")
+    }
 
 
 def test_rows_that_are_added_cost_their_own_states_alone(
@@ -109,7 +145,10 @@ def test_rows_that_are_added_cost_their_own_states_alone(
     (task,) = make_tasks(names=["single"])
     added = split([Row(row.text_a, None, None) for row in single_rows(7, 5)])
     data = DataConfig(max_length=32)
-    plain, more = (task_data(tmp_path, each, tokenizer, data, 0) for each in (task, replace(task, added=(added,))))
+    plain, more = (
+        task_data(tmp_path, each, tokenizer, data, 0)
+        for each in (task, replace(task, added=(added,)))
+    )
     assert len(more.train.labels) == 47
     (alone,) = hidden_states(tmp_path, [1], [head(tmp_path, refined, plain)], silent)
     before = stores(tmp_path)
@@ -118,12 +157,18 @@ def test_rows_that_are_added_cost_their_own_states_alone(
     assert (new / STATES).stat().st_size == 2 * 7 * 16
     rows = np.array([46, 0, 40, 39])
     np.testing.assert_array_equal(found.of(rows)[[1, 3]], alone.of(rows[[1, 3]]))
-    copied = more._replace(train=joined_store(tmp_path, list(more.train.parts))._replace(parts=(), fingerprint="other"))
+    copied = more._replace(
+        train=joined_store(tmp_path, list(more.train.parts))._replace(parts=(), fingerprint="other")
+    )
     (together,) = hidden_states(tmp_path, [1], [head(tmp_path, refined, copied)], silent)
-    np.testing.assert_allclose(found.of(rows).astype(float), together.of(rows).astype(float), atol=2e-3)
+    np.testing.assert_allclose(
+        found.of(rows).astype(float), together.of(rows).astype(float), atol=2e-3
+    )
 
 
-def test_their_size_is_told_before_any_is_written(tmp_path: Path, refined: Refined, datas: list[TaskData]) -> None:
+def test_their_size_is_told_before_any_is_written(
+    tmp_path: Path, refined: Refined, datas: list[TaskData]
+) -> None:
     teachers = [head(tmp_path, refined, data) for data in datas]
     there: list[bool] = []
     reports = Reports()
@@ -152,12 +197,17 @@ def test_a_disk_without_room_is_refused_with_both_numbers(tmp_path: Path) -> Non
     assert str(caught.value).startswith(told)
 
 
-def test_states_that_half_precision_does_not_hold_are_refused(tmp_path: Path, refined: Refined, datas: list[TaskData]) -> None:
+def test_states_that_half_precision_does_not_hold_are_refused(
+    tmp_path: Path, refined: Refined, datas: list[TaskData]
+) -> None:
     large = load_model_like(refined)
     for name, parameter in large.model.named_parameters():
         if name.endswith("layer.0.output.LayerNorm.bias"):
             torch.nn.init.constant_(parameter, 1e5)
-    with pytest.raises(ValueError, match=r"loss.match.teacher_layers: states of layers \[1\] exceed 65,504; choose others"):
+    with pytest.raises(
+        ValueError,
+        match=r"loss.match.teacher_layers: states of layers \[1\] exceed 65,504; choose others",
+    ):
         hidden_states(tmp_path, [0, 1], [head(tmp_path, large, datas[0])], silent)
     assert not stores(tmp_path)
 
@@ -180,12 +230,17 @@ def load_model_like(refined: Refined) -> Refined:
         (["refined", "some/checkpoint"], "2 teachers have no hidden states in common"),
     ],
 )
-def test_teachers_without_states_are_refused_before_anything_is_read(names: list[str], told: str, tmp_path: Path) -> None:
+def test_teachers_without_states_are_refused_before_anything_is_read(
+    names: list[str], told: str, tmp_path: Path
+) -> None:
     config = config_of(tmp_path, loss=ON)
     config = replace(config, teacher=replace(config.teacher, sources={"paraphrase": names}))
     with pytest.raises(ValueError) as caught:
         run(config, tmp_path / "s")
-    assert str(caught.value) == f"loss.match.weight is 0.5; allowed: 0, as of teacher.sources.paraphrase {told}"
+    assert (
+        str(caught.value)
+        == f"loss.match.weight is 0.5; allowed: 0, as of teacher.sources.paraphrase {told}"
+    )
     assert not any(tmp_path.iterdir()), "nothing is stored"
     off = replace(config, loss=LossConfig())
     assert for_tasks(off, load_tasks(config.data)) == off
@@ -208,7 +263,9 @@ def test_teachers_without_states_are_refused_before_anything_is_read(names: list
         ),
     ],
 )
-def test_layers_that_are_not_there_are_refused_before_any_training(match: dict[str, Any], told: str, tmp_path: Path) -> None:
+def test_layers_that_are_not_there_are_refused_before_any_training(
+    match: dict[str, Any], told: str, tmp_path: Path
+) -> None:
     config = config_of(tmp_path / "cache", loss=LossConfig(match=MatchConfig(1.0, **match)))
     with pytest.raises(ValueError) as caught:
         run(config, tmp_path / "s")
@@ -251,12 +308,16 @@ def plain(shared: Path) -> Result:
     return run(config_of(shared / "cache"), shared / "plain")
 
 
-def test_a_run_that_matches_leaves_its_twin_and_its_teacher_as_they_are(plain: Result, shared: Path, tmp_path: Path) -> None:
+def test_a_run_that_matches_leaves_its_twin_and_its_teacher_as_they_are(
+    plain: Result, shared: Path, tmp_path: Path
+) -> None:
     reports = Reports()
     found = run(config_of(shared / "cache", loss=ON), tmp_path / "s", reports)
     told = {name for _, metrics in reports for name in metrics}
     assert {"states/bytes", *(f"train/match/{task}" for task in TASKS)} <= told
-    assert not any(name.startswith(("baseline/train/match", "teacher/train/match")) for name in told)
+    assert not any(
+        name.startswith(("baseline/train/match", "teacher/train/match")) for name in told
+    )
     assert found.metrics.keys() == plain.metrics.keys() and found.teacher_key == plain.teacher_key
     for name in ("baseline/quality/mean", "teacher/quality/mean", "size/parameters", "size/bytes"):
         assert found.metrics[name] == plain.metrics[name]
@@ -269,14 +330,23 @@ def test_a_run_that_matches_leaves_its_twin_and_its_teacher_as_they_are(plain: R
 
 @pytest.mark.parametrize(
     "student",
-    [StudentConfig(kind="bag", hidden=8, layers=2), StudentConfig(kind="transformer", init="teacher", hidden=16, layers=1)],
+    [
+        StudentConfig(kind="bag", hidden=8, layers=2),
+        StudentConfig(kind="transformer", init="teacher", hidden=16, layers=1),
+    ],
     ids=lambda student: student.kind,
 )
-def test_students_of_every_kind_match_in_bfloat16(student: StudentConfig, shared: Path, tmp_path: Path) -> None:
+def test_students_of_every_kind_match_in_bfloat16(
+    student: StudentConfig, shared: Path, tmp_path: Path
+) -> None:
     config = config_of(shared / "cache", loss=ON, student=student, baseline=False)
     reports = Reports()
     run(replace(config, train=replace(config.train, precision="bfloat16")), tmp_path, reports)
-    losses = [metrics[f"train/match/{TASKS[0]}"] for _, metrics in reports if f"train/match/{TASKS[0]}" in metrics]
+    losses = [
+        metrics[f"train/match/{TASKS[0]}"]
+        for _, metrics in reports
+        if f"train/match/{TASKS[0]}" in metrics
+    ]
     assert losses and all(np.isfinite(losses))
 
 
@@ -285,6 +355,10 @@ def test_a_finetuning_matches_too(plain: Result, shared: Path, tmp_path: Path) -
     config = finetuning(shared / "cache", plain.folder, TASKS, replace(ON, hard_weight=0.5))
     tuned(config, tmp_path / "s", lambda step, metrics: told.update(metrics))
     assert "train/match/similarity" in told
-    bad = replace(config, finetune=replace(config.finetune, loss=LossConfig(match=MatchConfig(1.0, [0], [5]))))
-    with pytest.raises(ValueError, match=r"loss.match.student_layers is \[5\]; allowed: from -3 to 2"):
+    bad = replace(
+        config, finetune=replace(config.finetune, loss=LossConfig(match=MatchConfig(1.0, [0], [5])))
+    )
+    with pytest.raises(
+        ValueError, match=r"loss.match.student_layers is \[5\]; allowed: from -3 to 2"
+    ):
         tuned(bad, tmp_path / "bad")

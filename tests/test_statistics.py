@@ -52,9 +52,15 @@ def test_the_first_of_the_resamples_is_the_rows_as_they_are_and_scores_as_the_co
     for split in ("", "_other"):
         part = found[(found.task == "nli") & (found.split == split)]
         logits = np.eye(2)[part.prediction.astype(int)]
-        expected += [metrics.accuracy(logits, part.label.to_numpy()), metrics.f1(logits, part.label.to_numpy())]
+        expected += [
+            metrics.accuracy(logits, part.label.to_numpy()),
+            metrics.f1(logits, part.label.to_numpy()),
+        ]
     sim = found[found.task == "sim"]
-    both = [kind(sim.prediction.to_numpy()[:, None], sim.label.to_numpy()) for kind in (metrics.pearson, metrics.spearman)]
+    both = [
+        kind(sim.prediction.to_numpy()[:, None], sim.label.to_numpy())
+        for kind in (metrics.pearson, metrics.spearman)
+    ]
     assert own.tasks["nli"][0] == pytest.approx(np.mean(expected))
     assert own.tasks["sim"][0] == pytest.approx(np.mean(both))
     assert own.mean[0] == pytest.approx((np.mean(expected) + np.mean(both)) / 2)
@@ -64,13 +70,21 @@ def test_the_first_of_the_resamples_is_the_rows_as_they_are_and_scores_as_the_co
 def test_the_order_of_the_rows_in_the_file_does_not_matter() -> None:
     found = predictions(3)
     shuffled = found.sample(frac=1, random_state=0)
-    assert resampled(answers_of(shuffled), METRICS).mean.tolist() == resampled(answers_of(found), METRICS).mean.tolist()
+    assert (
+        resampled(answers_of(shuffled), METRICS).mean.tolist()
+        == resampled(answers_of(found), METRICS).mean.tolist()
+    )
 
 
 def test_a_teacher_is_scored_on_the_same_resamples() -> None:
     found = predictions(3)
-    teacher, student = resampled(answers_of(found), METRICS, "teacher"), resampled(answers_of(found), METRICS)
-    assert teacher.mean == pytest.approx(np.full(1 + RESAMPLES, 100.0)), "its answers are the labels"
+    teacher, student = (
+        resampled(answers_of(found), METRICS, "teacher"),
+        resampled(answers_of(found), METRICS),
+    )
+    assert teacher.mean == pytest.approx(np.full(1 + RESAMPLES, 100.0)), (
+        "its answers are the labels"
+    )
     lost = difference(once(student), once(teacher))
     assert lost.is_one and lost.low < lost.points < lost.high < 0
 
@@ -96,21 +110,29 @@ def flat(*scores: float) -> Measured:
 def spread(middle: float, deviation: float, *seeds: float) -> Measured:
     """A model whose resamples have exactly this deviation around the middle."""
     rows = np.tile([1.0, -1.0], RESAMPLES // 2)
-    return Measured(np.concatenate([[middle], middle + deviation * rows / rows.std(ddof=1)]), dict(enumerate(seeds or [middle])))
+    return Measured(
+        np.concatenate([[middle], middle + deviation * rows / rows.std(ddof=1)]),
+        dict(enumerate(seeds or [middle])),
+    )
 
 
 def test_a_paired_difference_has_a_narrower_interval_than_the_rows_would_give_unpaired() -> None:
     left, right = (once(resampled(answers_of(predictions(seed)), METRICS)) for seed in (3, 4))
     same = difference(left, left)
     assert same == Difference(0.0, 0.0, 0.0, 1) and not same.is_one
-    mixed = right._replace(rows=np.concatenate([right.rows[:1], np.random.default_rng(0).permutation(right.rows[1:])]))
+    mixed = right._replace(
+        rows=np.concatenate([right.rows[:1], np.random.default_rng(0).permutation(right.rows[1:])])
+    )
     paired, unpaired = difference(left, right), difference(left, mixed)
     assert paired.high - paired.low < unpaired.high - unpaired.low
 
 
 def test_with_one_seed_a_side_the_interval_is_of_the_rows_alone_and_says_so() -> None:
     found = difference(spread(75.0, 2.0), spread(70.0, 0.0))
-    assert found == pytest.approx(Difference(5.0, 5 - 1.959964 * 2, 5 + 1.959964 * 2, 1)) and found.is_one
+    assert (
+        found == pytest.approx(Difference(5.0, 5 - 1.959964 * 2, 5 + 1.959964 * 2, 1))
+        and found.is_one
+    )
     assert not found.is_of_methods
     beside_many = difference(spread(75.0, 2.0), spread(70.0, 0.0, 60.0, 80.0))
     assert beside_many == found, "the one seed's spread is not known"
@@ -129,7 +151,9 @@ def test_models_with_the_same_seeds_are_paired_by_seed_and_others_are_not() -> N
     other = Measured(right.rows, {5: 59.0, 6: 69.0, 7: 74.0})
     # t(0.975, 2) = 4.30265 and sd sqrt(175 / 3) on both sides.
     half = 4.30265 * math.sqrt(175 / 3) / math.sqrt(3) * math.sqrt(2)
-    assert difference(left, other) == pytest.approx(Difference(1.0, 1 - half, 1 + half, 3), rel=1e-5)
+    assert difference(left, other) == pytest.approx(
+        Difference(1.0, 1 - half, 1 + half, 3), rel=1e-5
+    )
 
 
 def test_a_teacher_that_is_the_same_for_all_seeds_has_no_spread_of_its_own() -> None:
@@ -144,7 +168,9 @@ def test_how_far_two_models_are_apart_is_the_deviation_of_their_difference() -> 
     assert found == pytest.approx(np.array(expected), abs=1e-6)
 
 
-def test_another_draw_of_the_resamples_moves_an_end_by_less_than_a_tenth_of_the_half_width() -> None:
+def test_another_draw_of_the_resamples_moves_an_end_by_less_than_a_tenth_of_the_half_width() -> (
+    None
+):
     """In 95 of 100 pairs of draws, of a paired difference in accuracy of two models on 1,000 rows."""
     draw = np.random.default_rng(0)
     rows, draws = 1000, 80
@@ -160,8 +186,13 @@ def test_another_draw_of_the_resamples_moves_an_end_by_less_than_a_tenth_of_the_
     assert np.quantile(moved, 0.95) > 0.05, "no more of them are drawn than it takes"
 
 
-@pytest.mark.parametrize(("low", "high", "is_one"), [(0.1, 2.0, True), (-2.0, -0.1, True), (-0.1, 2.0, False), (0.0, 1.0, False)])
-def test_a_difference_is_called_one_only_where_its_interval_excludes_0(low: float, high: float, is_one: bool) -> None:
+@pytest.mark.parametrize(
+    ("low", "high", "is_one"),
+    [(0.1, 2.0, True), (-2.0, -0.1, True), (-0.1, 2.0, False), (0.0, 1.0, False)],
+)
+def test_a_difference_is_called_one_only_where_its_interval_excludes_0(
+    low: float, high: float, is_one: bool
+) -> None:
     assert Difference((low + high) / 2, low, high).is_one == is_one
 
 
@@ -169,7 +200,9 @@ def test_seeds_are_averaged_on_the_same_resamples() -> None:
     runs = {seed: resampled(answers_of(predictions(seed)), METRICS) for seed in (3, 4)}
     found = over_seeds(runs)
     assert found.mean.rows == pytest.approx((runs[3].mean + runs[4].mean) / 2)
-    assert found.tasks["sim"].rows == pytest.approx((runs[3].tasks["sim"] + runs[4].tasks["sim"]) / 2)
+    assert found.tasks["sim"].rows == pytest.approx(
+        (runs[3].tasks["sim"] + runs[4].tasks["sim"]) / 2
+    )
     assert found.mean.seeds == {3: runs[3].mean[0], 4: runs[4].mean[0]}
     assert found.tasks["nli"].seeds == {3: runs[3].tasks["nli"][0], 4: runs[4].tasks["nli"][0]}
 

@@ -34,10 +34,14 @@ def _want(root: Path, counter: Path, start: Path, found: Path) -> None:
 
 
 def test_equal_parts_in_another_order_have_the_same_key() -> None:
-    assert key_of({"a": 1, "b": {"c": [1, 2], "d": None}}) == key_of({"b": {"d": None, "c": [1, 2]}, "a": 1})
+    assert key_of({"a": 1, "b": {"c": [1, 2], "d": None}}) == key_of(
+        {"b": {"d": None, "c": [1, 2]}, "a": 1}
+    )
 
 
-@pytest.mark.parametrize("other", [{"a": 2}, {"b": 1}, {"a": "1"}, {"a": [1]}, {"a": 1, "b": None}, {}])
+@pytest.mark.parametrize(
+    "other", [{"a": 2}, {"b": 1}, {"a": "1"}, {"a": [1]}, {"a": 1, "b": None}, {}]
+)
 def test_other_parts_have_another_key(other: dict[str, object]) -> None:
     assert key_of({"a": 1}) != key_of(other)
 
@@ -49,7 +53,10 @@ def test_a_part_that_is_not_a_number_has_no_key() -> None:
 
 def test_a_file_hash_changes_with_a_byte(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
-    assert file_hash(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        file_hash(tmp_path / "a")
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
     (tmp_path / "b").write_bytes(b"abd")
     assert file_hash(tmp_path / "b") != file_hash(tmp_path / "a")
 
@@ -90,7 +97,10 @@ def test_a_failure_while_building_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_two_processes_that_want_the_same_folder_build_it_once(tmp_path: Path) -> None:
     found = [tmp_path / "found0", tmp_path / "found1"]
     start = tmp_path / "start"
-    workers = [FORKS.Process(target=_want, args=(tmp_path, tmp_path / "counter", start, path)) for path in found]
+    workers = [
+        FORKS.Process(target=_want, args=(tmp_path, tmp_path / "counter", start, path))
+        for path in found
+    ]
     for worker in workers:
         worker.start()
     while not all((tmp_path / f"{path.name}.ready").exists() for path in found):
@@ -114,7 +124,9 @@ def test_a_file_of_another_size_is_named(tmp_path: Path, damage: str, found: int
         file.write_bytes((file.read_bytes() + b"x")[:found])
     with pytest.raises(ValueError) as caught:
         stored(tmp_path, "kind", PARTS, build)
-    assert str(caught.value).startswith(f"{file} has {found} bytes, 12 were written: remove {file.parent.parent} ")
+    assert str(caught.value).startswith(
+        f"{file} has {found} bytes, 12 were written: remove {file.parent.parent} "
+    )
 
 
 def _alter(file: Path) -> None:
@@ -138,7 +150,9 @@ def _again(made: Path) -> Path:
 
 
 @pytest.mark.parametrize("always_hashed", [store.ALWAYS_HASHED_BYTES, 0])
-def test_a_file_with_another_byte_is_named(made: Path, always_hashed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_with_another_byte_is_named(
+    made: Path, always_hashed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(store, "ALWAYS_HASHED_BYTES", always_hashed)
     assert _again(made) == made
     wait_for_tick(made / "inner" / "x.int32")
@@ -155,7 +169,9 @@ def _manifest(folder: Path) -> dict[str, dict[str, object]]:
     return found
 
 
-def test_a_large_file_is_hashed_only_where_it_was_changed(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_is_hashed_only_where_it_was_changed(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Told by a hash in the manifest that is not the file's: nobody sees it until the file is touched."""
     (made / MANIFEST).write_text(json.dumps(_manifest(made) | {"sha256": {"inner/x.int32": "0"}}))
     monkeypatch.setattr(store, "ALWAYS_HASHED_BYTES", 0)
@@ -172,7 +188,9 @@ def test_a_copied_folder_is_hashed_once_and_noted_anew(made: Path, tmp_path: Pat
     shutil.copytree(made, copy)
     assert _manifest(copy)["changed_ns"] == _manifest(made)["changed_ns"]
     assert _again(copy) == copy
-    assert _manifest(copy)["changed_ns"] == {"inner/x.int32": (copy / "inner" / "x.int32").stat().st_ctime_ns}
+    assert _manifest(copy)["changed_ns"] == {
+        "inner/x.int32": (copy / "inner" / "x.int32").stat().st_ctime_ns
+    }
     assert _manifest(copy)["sha256"] == _manifest(made)["sha256"]
     assert sorted(path.name for path in copy.iterdir()) == ["inner", MANIFEST]
 
@@ -195,12 +213,20 @@ def test_a_damaged_manifest_is_named(made: Path, text: str | None) -> None:
         (made / MANIFEST).write_text(text)
     with pytest.raises(ValueError) as caught:
         _again(made)
-    assert str(caught.value) == f"{made / MANIFEST} is missing or damaged: remove {made} to have it made again"
+    assert (
+        str(caught.value)
+        == f"{made / MANIFEST} is missing or damaged: remove {made} to have it made again"
+    )
 
 
 def test_a_manifest_of_something_else_is_named(made: Path) -> None:
-    (made / MANIFEST).write_text(json.dumps(_manifest(made) | {"parts": {"rows": "abd", "length": 8}}))
-    with pytest.raises(ValueError, match=f"{MANIFEST} is of [0-9a-f]{{20}}, not of the folder's name: remove {made}"):
+    (made / MANIFEST).write_text(
+        json.dumps(_manifest(made) | {"parts": {"rows": "abd", "length": 8}})
+    )
+    with pytest.raises(
+        ValueError,
+        match=f"{MANIFEST} is of [0-9a-f]{{20}}, not of the folder's name: remove {made}",
+    ):
         _again(made)
 
 

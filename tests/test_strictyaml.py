@@ -14,7 +14,12 @@ from mkd.tasks.sources import load_tasks
 
 TWICE: dict[str, tuple[str, str, int, int]] = {
     "at the top": ("a: 1\nb: 2\na: 3\n", "a", 3, 1),
-    "in a section": ("train:\n  steps: 1\n  sampling:\n    alpha: 1\n    alpha: 2\n", "alpha", 5, 4),
+    "in a section": (
+        "train:\n  steps: 1\n  sampling:\n    alpha: 1\n    alpha: 2\n",
+        "alpha",
+        5,
+        4,
+    ),
     "in a list": ("- {x: 1}\n- {y: 1,\n   y: 1}\n", "y", 3, 2),
     "quoted": ("a: 1\n'a': 1\n", "a", 2, 1),
     "read as equal": ("yes: 1\ntrue: 1\n", "true", 2, 1),
@@ -30,7 +35,10 @@ def test_a_key_that_stands_twice_is_refused_with_file_and_line(name: str) -> Non
     for given in (text, text.encode()):
         with pytest.raises(ValueError) as caught:
             check(given, "f.yaml")
-        assert str(caught.value) == f"f.yaml:{line}: the key {key!r} stands twice, first in line {first}; allowed: once"
+        assert (
+            str(caught.value)
+            == f"f.yaml:{line}: the key {key!r} stands twice, first in line {first}; allowed: once"
+        )
 
 
 @pytest.mark.parametrize(
@@ -68,17 +76,26 @@ def test_a_file_of_settings_and_a_value_on_the_command_line_are_read_so(tmp_path
     file.write_text("train:\n  steps: 10\n  steps: 20\n")
     assert refused("--config", str(file)).startswith(f"{file}:3: the key 'steps' stands twice")
     assert "the key 'a' stands twice" in refused("--loss.task_weights", '{"a": 1, "a": 2}')
-    with pytest.raises(ValueError, match="the key 'seed' stands twice, first in line 1; allowed: once"):
+    with pytest.raises(
+        ValueError, match="the key 'seed' stands twice, first in line 1; allowed: once"
+    ):
         cli.from_yaml("seed: 1\nseed: 2\n", Distill)
-    file.write_text("train: {steps: 10, learning_rate: 3e-5}\nsearch: {space: {train.steps: [1, 2]}}\n")
+    file.write_text(
+        "train: {steps: 10, learning_rate: 3e-5}\nsearch: {space: {train.steps: [1, 2]}}\n"
+    )
     assert cli.parse(["--config", str(file)], "", Distill).train.learning_rate == 3e-5
 
 
-def test_a_mistake_in_a_file_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_in_a_file_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("seed: 1\nseed: 2\n")
     assert cli.entry(lambda config: None, "", Distill, ["--config", str(file)]) == 2
-    assert capsys.readouterr().err == f"error: {file}:2: the key 'seed' stands twice, first in line 1; allowed: once\n"
+    assert (
+        capsys.readouterr().err
+        == f"error: {file}:2: the key 'seed' stands twice, first in line 1; allowed: once\n"
+    )
 
 
 TASK = "{kind: regression, text: t, label: s, metrics: pearson, train: a.csv, dev: a.csv}"
@@ -87,8 +104,14 @@ TASK = "{kind: regression, text: t, label: s, metrics: pearson, train: a.csv, de
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (f"reviews: {TASK}\nstars: {TASK}\nreviews: {TASK}\n", ":3: the key 'reviews' stands twice, first in line 1"),
-        ("reviews:\n  train: a.csv\n  dev: a.csv\n  train: b.csv\n", ":4: the key 'train' stands twice, first in line 2"),
+        (
+            f"reviews: {TASK}\nstars: {TASK}\nreviews: {TASK}\n",
+            ":3: the key 'reviews' stands twice, first in line 1",
+        ),
+        (
+            "reviews:\n  train: a.csv\n  dev: a.csv\n  train: b.csv\n",
+            ":4: the key 'train' stands twice, first in line 2",
+        ),
     ],
 )
 def test_a_file_of_tasks_is_read_so(tmp_path: Path, text: str, told: str) -> None:

@@ -37,15 +37,24 @@ def test_answers_stand_in_the_order_of_the_rows_whatever_their_index(model: Stud
     shuffled = FRAME.sample(frac=1, random_state=1)
     assert shuffled.index.tolist() != [0, 1, 2, 3]
     found = model.predict(None, shuffled, {"task": "time"})["score"].tolist()
-    assert found == [1.7e9 + 0.5 * (int(a) + int(b)) for a, b in zip(shuffled["text"], shuffled["text_pair"], strict=True)]
+    assert found == [
+        1.7e9 + 0.5 * (int(a) + int(b))
+        for a, b in zip(shuffled["text"], shuffled["text_pair"], strict=True)
+    ]
 
 
 def test_a_regressions_logits_are_scores_with_all_their_digits(model: StudentModel) -> None:
     found = model.predict(None, FRAME, {"task": "time", "logits": True})["logits"].tolist()
     assert found == [[1.7e9 + 4.5], [1.7e9 + 5.5], [1.7e9 + 6.5], [1.7e9 + 7.5]]
-    assert model.predict(None, FRAME, {"task": "single", "logits": True})["logits"].tolist()[0] == [7.0, -7.0]
+    assert model.predict(None, FRAME, {"task": "single", "logits": True})["logits"].tolist()[0] == [
+        7.0,
+        -7.0,
+    ]
 
 
 def test_a_text_without_logits_is_an_error(model: StudentModel) -> None:
-    with pytest.raises(MlflowException, match="1 texts have no logits, the first is row 0: the second text is missing"):
+    with pytest.raises(
+        MlflowException,
+        match="1 texts have no logits, the first is row 0: the second text is missing",
+    ):
         model.predict(None, pd.DataFrame({"text": ["7"]}), {"task": "time", "logits": True})

@@ -11,7 +11,12 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -46,7 +51,9 @@ from mkd.config import DataConfig
 from mkd.selection.carving import VERSION
 
 # Optuna warns that nothing beats where trials are asked for one by one.
-pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with Study.optimize:UserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Heartbeat of storage is supposed to be used with Study.optimize:UserWarning"
+)
 
 KINDS: dict[str, BaseDistribution] = {
     "kind": CategoricalDistribution(["bag", "bilstm"]),
@@ -57,7 +64,10 @@ SETTINGS: dict[str, Any] = {"train": {"steps": 8}, "loss": {"kind": "kl"}}
 
 
 def config_of(folder: Path, study: str = "mkd", seed: int = 0, **changes: Any) -> Search:
-    return Search(seed=seed, search=SearchConfig(study=study, storage=f"sqlite:///{folder / 'optuna.db'}", **changes))
+    return Search(
+        seed=seed,
+        search=SearchConfig(study=study, storage=f"sqlite:///{folder / 'optuna.db'}", **changes),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -74,18 +84,32 @@ def store(empty: Path, tmp_path: Path) -> RDBStorage:
     return storage(config_of(tmp_path).search)
 
 
-def made(folder: Path, store: RDBStorage, name: str = "mkd", settings: dict[str, Any] = SETTINGS, **changes: Any) -> optuna.Study:
+def made(
+    folder: Path,
+    store: RDBStorage,
+    name: str = "mkd",
+    settings: dict[str, Any] = SETTINGS,
+    **changes: Any,
+) -> optuna.Study:
     """A study of this name, begun as a search begins it."""
     config = config_of(folder, name, **changes)
     return opened(config, store, about(config, settings))
 
 
-def ended(state: TrialState, values: list[float] | None = None, error: str | None = None, **params: Any) -> FrozenTrial:
+def ended(
+    state: TrialState, values: list[float] | None = None, error: str | None = None, **params: Any
+) -> FrozenTrial:
     """A trial that has come to an end, with its outcome where an error is given."""
     own = {name.replace("_", ":"): value for name, value in params.items()}
-    told = {} if error is None else {RESULT: Outcome("failed", "t", "", None, {}, {}, {}, error)._asdict()}
+    told = (
+        {}
+        if error is None
+        else {RESULT: Outcome("failed", "t", "", None, {}, {}, {}, error)._asdict()}
+    )
     kinds = {name: KINDS[name] for name in own}
-    return create_trial(state=state, values=values, params=own, distributions=kinds, user_attrs=told)
+    return create_trial(
+        state=state, values=values, params=own, distributions=kinds, user_attrs=told
+    )
 
 
 def at(seconds: float, state: TrialState, error: str | None = None) -> FrozenTrial:
@@ -103,7 +127,10 @@ def at(seconds: float, state: TrialState, error: str | None = None) -> FrozenTri
         ("postgresql://mkd:sec:ret@host/optuna", "postgresql://mkd:***@host/optuna"),
         ("postgresql://mkd@site:secret@host/optuna", "postgresql://mkd@site:***@host/optuna"),
         ("postgresql://:secret@host/optuna", "postgresql://:***@host/optuna"),
-        ("postgresql://host/optuna?user=mkd&password=secret&x=1", "postgresql://host/optuna?user=mkd&password=***&x=1"),
+        (
+            "postgresql://host/optuna?user=mkd&password=secret&x=1",
+            "postgresql://host/optuna?user=mkd&password=***&x=1",
+        ),
         ("postgresql://host/optuna?password=secret", "postgresql://host/optuna?password=***"),
         ("postgresql://mkd@host:5432/optuna", "postgresql://mkd@host:5432/optuna"),
         ("postgresql://host:5432/optuna", "postgresql://host:5432/optuna"),
@@ -111,17 +138,25 @@ def at(seconds: float, state: TrialState, error: str | None = None) -> FrozenTri
         ("sqlite:////data/a:b@c/optuna.db", "sqlite:////data/a:b@c/optuna.db"),
     ],
 )
-def test_an_address_is_shown_without_its_password_and_otherwise_as_it_is(address: str, expected: str) -> None:
+def test_an_address_is_shown_without_its_password_and_otherwise_as_it_is(
+    address: str, expected: str
+) -> None:
     assert without_password(address) == expected
 
 
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        ("postgresql://mkd:secret@127.0.0.1:1/x", r"'postgresql://mkd:\*\*\*@127.0.0.1:1/x': connection failed: .*refused"),
+        (
+            "postgresql://mkd:secret@127.0.0.1:1/x",
+            r"'postgresql://mkd:\*\*\*@127.0.0.1:1/x': connection failed: .*refused",
+        ),
         ("postgresql://127.0.0.1:port/x", "'postgresql://127.0.0.1:port/x': .*'port'"),
         ("sqlite:///{folder}/file/optuna.db", "'sqlite:///.*/file/optuna.db': .*File exists"),
-        ("sqlite:///{folder}/file/below/optuna.db", "'sqlite:///.*/file/below/optuna.db': .*Not a directory"),
+        (
+            "sqlite:///{folder}/file/below/optuna.db",
+            "'sqlite:///.*/file/below/optuna.db': .*Not a directory",
+        ),
         ("sqlite:///{folder}", "'sqlite:///.*': unable to open database file"),
         ("sqlite:///{folder}/file", "'sqlite:///.*/file': file is not a database"),
     ],
@@ -135,13 +170,18 @@ def test_a_storage_that_cannot_be_reached_is_told_in_one_line_without_its_passwo
     assert "secret" not in str(caught.value)
 
 
-def test_a_server_that_does_not_answer_is_told_when_its_seconds_are_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_answer_is_told_when_its_seconds_are_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert CONNECT["connect_timeout"] < 10
     monkeypatch.setitem(CONNECT, "connect_timeout", 2)  # the least that the driver takes
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
-        with pytest.raises(ConnectionError, match="^search.storage is 'postgresql://.*': connection timeout expired$"):
+        with pytest.raises(
+            ConnectionError,
+            match="^search.storage is 'postgresql://.*': connection timeout expired$",
+        ):
             storage(SearchConfig(storage=f"postgresql://127.0.0.1:{mute.getsockname()[1]}/x"))
 
 
@@ -171,7 +211,9 @@ def drawn(study: optuna.Study) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_a_study_that_was_stopped_draws_as_one_that_was_not(sampler: Any, tmp_path: Path, store: RDBStorage) -> None:
+def test_a_study_that_was_stopped_draws_as_one_that_was_not(
+    sampler: Any, tmp_path: Path, store: RDBStorage
+) -> None:
     """Stopped after its 3rd and its 12th trial, that is before and after the parzen estimators begin; each start reads the
     study from its storage, by a sampler that has drawn for another study before."""
     whole = made(tmp_path, store, "whole", sampler=sampler)
@@ -189,8 +231,12 @@ def test_a_study_that_was_stopped_draws_as_one_that_was_not(sampler: Any, tmp_pa
     assert len({str(params) for params in drawn(whole)}) == 14
 
 
-def test_another_seed_draws_other_settings_and_a_random_draw_depends_on_no_other_trial(tmp_path: Path, store: RDBStorage) -> None:
-    first, second = (made(tmp_path, store, f"s{seed}", seed=seed, sampler="random") for seed in (0, 1))
+def test_another_seed_draws_other_settings_and_a_random_draw_depends_on_no_other_trial(
+    tmp_path: Path, store: RDBStorage
+) -> None:
+    first, second = (
+        made(tmp_path, store, f"s{seed}", seed=seed, sampler="random") for seed in (0, 1)
+    )
     go_on(first, 5)
     go_on(second, 5)
     assert not [params for params in drawn(first) if params in drawn(second)]
@@ -201,21 +247,38 @@ def test_another_seed_draws_other_settings_and_a_random_draw_depends_on_no_other
     assert drawn(failing)[4] == drawn(first)[4]
 
 
-def test_a_study_is_made_with_its_objectives_and_what_must_not_change(tmp_path: Path, store: RDBStorage) -> None:
+def test_a_study_is_made_with_its_objectives_and_what_must_not_change(
+    tmp_path: Path, store: RDBStorage
+) -> None:
     study = made(tmp_path, store, objectives=["quality", "bytes", "latency"])
-    assert [direction.name.lower() for direction in study.directions] == ["maximize", "minimize", "minimize"]
+    assert [direction.name.lower() for direction in study.directions] == [
+        "maximize",
+        "minimize",
+        "minimize",
+    ]
     assert study.metric_names == ["quality", "bytes", "latency"]
-    again = made(tmp_path, store, objectives=["quality", "bytes", "latency"], settings={"train": {"steps": 9}})
+    again = made(
+        tmp_path,
+        store,
+        objectives=["quality", "bytes", "latency"],
+        settings={"train": {"steps": 9}},
+    )
     assert again.user_attrs == study.user_attrs, "the first command has the word"
     assert list(OBJECTIVES.values()) == ["maximize"] + ["minimize"] * 4
 
 
-def test_a_study_of_another_search_is_refused_with_the_difference(tmp_path: Path, store: RDBStorage) -> None:
+def test_a_study_of_another_search_is_refused_with_the_difference(
+    tmp_path: Path, store: RDBStorage
+) -> None:
     config = config_of(tmp_path, space={"student.hidden": [8, 16]}, budget_ms=2.0)
     told = about(config, SETTINGS)
     check_known(config.search, store, told)
     opened(config, store, told)
-    check_known(config.search, store, about(config_of(tmp_path, space={"student.hidden": [8, 16]}, budget_ms=2.0), SETTINGS))
+    check_known(
+        config.search,
+        store,
+        about(config_of(tmp_path, space={"student.hidden": [8, 16]}, budget_ms=2.0), SETTINGS),
+    )
     other = config_of(tmp_path, seed=3, space={"student.hidden": [8, 32]}, sampler="random")
     differences = [
         "budgets.ms was 2.0 and is None", "sampler was 'tpe' and is 'random'", "seed was 0 and is 3",
@@ -230,7 +293,9 @@ def test_a_study_of_another_search_is_refused_with_the_difference(tmp_path: Path
 def test_swapped_labels_make_another_search(tmp_path: Path, store: RDBStorage) -> None:
     """The files have the same names and the same texts."""
     file = tmp_path / "tasks.yaml"
-    columns = "kind: classification, labels: [bad, good], text: text, label: label, metrics: [accuracy]"
+    columns = (
+        "kind: classification, labels: [bad, good], text: text, label: label, metrics: [accuracy]"
+    )
     file.write_text(f"reviews: {{{columns}, train: [train.csv], dev: train.csv}}\n")
 
     def told(rows: str) -> dict[str, Any]:
@@ -240,13 +305,21 @@ def test_swapped_labels_make_another_search(tmp_path: Path, store: RDBStorage) -
     first = told("a film,good\nno film,bad\n")
     opened(config_of(tmp_path), store, first)
     check_known(config_of(tmp_path).search, store, told("a film,good\nno film,bad\n"))
-    with pytest.raises(ValueError, match="a study of another search: rows.reviews was .* and is .*; allowed: another name"):
+    with pytest.raises(
+        ValueError,
+        match="a study of another search: rows.reviews was .* and is .*; allowed: another name",
+    ):
         check_known(config_of(tmp_path).search, store, told("a film,bad\nno film,good\n"))
 
 
 def test_more_trials_workers_and_another_pruning_are_the_same_search(tmp_path: Path) -> None:
     config = config_of(tmp_path)
-    changes: dict[str, Any] = {"trials": 99, "workers": 3, "heartbeat_seconds": 7, "start": [{"student.hidden": 8}]}
+    changes: dict[str, Any] = {
+        "trials": 99,
+        "workers": 3,
+        "heartbeat_seconds": 7,
+        "start": [{"student.hidden": 8}],
+    }
     assert about(config_of(tmp_path, **changes), SETTINGS) == about(config, SETTINGS)
     assert about(config_of(tmp_path, backend="int8"), SETTINGS) != about(config, SETTINGS)
 
@@ -257,7 +330,9 @@ def test_five_failures_in_a_row_end_a_search_with_the_first_s_error() -> None:
     assert first_failure(failed[:5], since=0) == "error 0"
     assert first_failure(failed[:4], since=0) is None
     assert first_failure(failed, since=0) == "error 2", "of the five last ones"
-    assert first_failure(failed[:5][::-1], since=0) == "error 0", "in the order in which they ended, not began"
+    assert first_failure(failed[:5][::-1], since=0) == "error 0", (
+        "in the order in which they ended, not began"
+    )
     assert first_failure([], since=0) is None
 
 
@@ -280,10 +355,15 @@ def test_trials_at_work_and_trials_to_come_break_no_row() -> None:
     assert first_failure([*failed, *more], since=0) == "error 0"
 
 
-def test_of_failures_that_left_no_outcome_the_first_one_that_did_is_told_or_that_their_workers_died() -> None:
+def test_of_failures_that_left_no_outcome_the_first_one_that_did_is_told_or_that_their_workers_died() -> (
+    None
+):
     dead = [at(10 + i, TrialState.FAIL) for i in range(5)]
     assert first_failure(dead, since=0) == "their workers died"
-    assert first_failure([*dead[:2], at(12, TrialState.FAIL, "too small"), *dead[3:]], since=0) == "too small"
+    assert (
+        first_failure([*dead[:2], at(12, TrialState.FAIL, "too small"), *dead[3:]], since=0)
+        == "too small"
+    )
 
 
 def ask(study: optuna.Study) -> FrozenTrial:
@@ -297,7 +377,9 @@ def numbers(study: optuna.Study) -> list[int]:
     return [trial.number for trial in counted(study)]
 
 
-def test_a_trial_is_put_back_once_with_its_settings_and_counts_once(tmp_path: Path, store: RDBStorage) -> None:
+def test_a_trial_is_put_back_once_with_its_settings_and_counts_once(
+    tmp_path: Path, store: RDBStorage
+) -> None:
     study = made(tmp_path, store)
     first = ask(study)
     study.tell(first.number, state=TrialState.FAIL)
@@ -313,7 +395,9 @@ def test_a_trial_is_put_back_once_with_its_settings_and_counts_once(tmp_path: Pa
     assert ask(study).params != first.params
 
 
-def test_a_trial_that_was_interrupted_is_always_put_back_and_counts_once(tmp_path: Path, store: RDBStorage) -> None:
+def test_a_trial_that_was_interrupted_is_always_put_back_and_counts_once(
+    tmp_path: Path, store: RDBStorage
+) -> None:
     study = made(tmp_path, store)
     params = ask(study).params
     for number in range(3):
@@ -339,7 +423,9 @@ def test_a_trial_that_was_interrupted_is_still_made_again_where_its_worker_dies_
     assert numbers(study) == [3] and len(study.get_trials()) == 4
 
 
-def test_what_a_trial_left_behind_is_known_to_the_one_in_its_place(tmp_path: Path, store: RDBStorage) -> None:
+def test_what_a_trial_left_behind_is_known_to_the_one_in_its_place(
+    tmp_path: Path, store: RDBStorage
+) -> None:
     study = made(tmp_path, store)
     trial = study.ask()
     trial.set_user_attr(PROGRESS, Progress(2.5, {4: 50.0})._asdict())
@@ -358,7 +444,9 @@ def test_no_trial_is_held_against_one_that_has_failed(tmp_path: Path, store: RDB
     assert [other.latency_ms for other in progress_of(study, but=3)] == [1.5, 2.5]
 
 
-def test_how_far_trials_are_comes_back_as_it_was_left_but_for_one_s_own(tmp_path: Path, store: RDBStorage) -> None:
+def test_how_far_trials_are_comes_back_as_it_was_left_but_for_one_s_own(
+    tmp_path: Path, store: RDBStorage
+) -> None:
     study = made(tmp_path, store)
     for latency_ms in (1.5, 2.5):
         trial = study.ask()
@@ -366,12 +454,25 @@ def test_how_far_trials_are_comes_back_as_it_was_left_but_for_one_s_own(tmp_path
     study.ask()
     fresh = optuna.load_study(study_name="mkd", storage=storage(config_of(tmp_path).search))
     assert progress_of(fresh, but=0) == [Progress(2.5, {4: 50.0, 8: 60.25})]
-    assert progress_of(fresh, but=2) == [Progress(1.5, {4: 50.0, 8: 60.25}), Progress(2.5, {4: 50.0, 8: 60.25})]
+    assert progress_of(fresh, but=2) == [
+        Progress(1.5, {4: 50.0, 8: 60.25}),
+        Progress(2.5, {4: 50.0, 8: 60.25}),
+    ]
 
 
-def test_an_outcome_comes_back_as_it_was_left_once_its_trial_has_ended(tmp_path: Path, store: RDBStorage) -> None:
+def test_an_outcome_comes_back_as_it_was_left_once_its_trial_has_ended(
+    tmp_path: Path, store: RDBStorage
+) -> None:
     study = made(tmp_path, store)
-    left = Outcome("complete", "t000 bag", "r", 70.5, {"latency": 2.0}, {"core": 3.0}, {"loss.kind": "kl", "x": {"a": 1.0}})
+    left = Outcome(
+        "complete",
+        "t000 bag",
+        "r",
+        70.5,
+        {"latency": 2.0},
+        {"core": 3.0},
+        {"loss.kind": "kl", "x": {"a": 1.0}},
+    )
     trial = study.ask()
     trial.set_user_attr(RESULT, left._asdict())
     assert outcome(study.get_trials()[0]) is None
@@ -385,7 +486,16 @@ def source_of(folder: Path, store: RDBStorage, **changes: Any) -> optuna.Study:
     """A study of four finished trials, one of them with four layers, and one each that was stopped, failed and is at work."""
     study = made(folder, store, "source", **changes)
     for layers in (1, 2, 4):
-        study.add_trial(ended(TrialState.COMPLETE, [50.0 + layers, float(layers)], "", kind="bag", layers_bag=layers, rate=0.1))
+        study.add_trial(
+            ended(
+                TrialState.COMPLETE,
+                [50.0 + layers, float(layers)],
+                "",
+                kind="bag",
+                layers_bag=layers,
+                rate=0.1,
+            )
+        )
     study.add_trial(ended(TrialState.COMPLETE, [60.0, 9.0], "", kind="bilstm", rate=0.5))
     study.add_trial(ended(TrialState.PRUNED, None, "", kind="bilstm", rate=0.2))
     study.add_trial(ended(TrialState.FAIL, None, "", kind="bilstm", rate=0.3))
@@ -393,13 +503,24 @@ def source_of(folder: Path, store: RDBStorage, **changes: Any) -> optuna.Study:
     return study
 
 
-def test_a_study_begins_with_the_finished_trials_of_another_and_takes_none_twice(tmp_path: Path, store: RDBStorage) -> None:
+def test_a_study_begins_with_the_finished_trials_of_another_and_takes_none_twice(
+    tmp_path: Path, store: RDBStorage
+) -> None:
     source, study = source_of(tmp_path, store), made(tmp_path, store)
     assert begin_with(study, "source", KINDS) == (4, 4)
     taken = study.get_trials()
-    assert [(t.params, t.values) for t in taken] == [(t.params, t.values) for t in source.get_trials()[:4]]
-    assert [trial.user_attrs[FROM] for trial in taken] == ["source/0", "source/1", "source/2", "source/3"]
-    assert [outcome(trial) for trial in taken] == [outcome(trial) for trial in source.get_trials()[:4]]
+    assert [(t.params, t.values) for t in taken] == [
+        (t.params, t.values) for t in source.get_trials()[:4]
+    ]
+    assert [trial.user_attrs[FROM] for trial in taken] == [
+        "source/0",
+        "source/1",
+        "source/2",
+        "source/3",
+    ]
+    assert [outcome(trial) for trial in taken] == [
+        outcome(trial) for trial in source.get_trials()[:4]
+    ]
     assert numbers(study) == [], "they are not this study's own"
     assert begin_with(study, "source", KINDS) == (0, 4)
     source.add_trial(ended(TrialState.COMPLETE, [1.0, 1.0], "", kind="bilstm", rate=0.7))
@@ -409,19 +530,27 @@ def test_a_study_begins_with_the_finished_trials_of_another_and_takes_none_twice
 
 def test_trials_outside_of_the_space_are_not_taken_over(tmp_path: Path, store: RDBStorage) -> None:
     source_of(tmp_path, store)
-    narrow = KINDS | {"layers:bag": IntDistribution(1, 3), "rate": FloatDistribution(0.01, 0.2, log=True)}
+    narrow = KINDS | {
+        "layers:bag": IntDistribution(1, 3),
+        "rate": FloatDistribution(0.01, 0.2, log=True),
+    }
     assert begin_with(made(tmp_path, store, "narrow"), "source", narrow) == (2, 4)
     without = {name: kind for name, kind in KINDS.items() if name != "layers:bag"}
     study = made(tmp_path, store, "without")
     assert begin_with(study, "source", without) == (1, 4)
     assert [trial.params for trial in study.get_trials()] == [{"kind": "bilstm", "rate": 0.5}]
-    wide = KINDS | {"kind": CategoricalDistribution(["transformer", "bilstm", "bag"]), "layers:bag": IntDistribution(1, 9)}
+    wide = KINDS | {
+        "kind": CategoricalDistribution(["transformer", "bilstm", "bag"]),
+        "layers:bag": IntDistribution(1, 9),
+    }
     study = made(tmp_path, store, "wide")
     assert begin_with(study, "source", wide) == (4, 4)
     assert study.get_trials()[3].distributions["kind"] == wide["kind"]
 
 
-def test_a_study_that_there_is_not_is_refused_with_those_there_are(tmp_path: Path, store: RDBStorage) -> None:
+def test_a_study_that_there_is_not_is_refused_with_those_there_are(
+    tmp_path: Path, store: RDBStorage
+) -> None:
     study = made(tmp_path, store)
     with pytest.raises(ValueError, match="search.start_from is 'nosuch'; allowed: none"):
         begin_with(study, "nosuch", KINDS)
@@ -436,15 +565,23 @@ def test_a_study_that_there_is_not_is_refused_with_those_there_are(tmp_path: Pat
     [
         ({"backend": "torch"}, "backend was 'torch' and is 'onnx'"),
         ({"seed": 1}, "seed was 1 and is 0"),
-        ({"objectives": ["quality", "bytes"]}, r"objectives was \['quality', 'bytes'\] and is \['quality', 'latency'\]"),
-        ({"settings": {"train": {"steps": 9}, "loss": {"kind": "kl"}}}, "settings.train.steps was 9 and is 8"),
+        (
+            {"objectives": ["quality", "bytes"]},
+            r"objectives was \['quality', 'bytes'\] and is \['quality', 'latency'\]",
+        ),
+        (
+            {"settings": {"train": {"steps": 9}, "loss": {"kind": "kl"}}},
+            "settings.train.steps was 9 and is 8",
+        ),
     ],
 )
 def test_a_study_whose_values_are_not_comparable_is_refused_with_the_difference(
     changes: dict[str, Any], told: str, tmp_path: Path, store: RDBStorage
 ) -> None:
     source_of(tmp_path, store, **changes)
-    with pytest.raises(ValueError, match=f"search.start_from is 'source', whose scores are not comparable: {told}$"):
+    with pytest.raises(
+        ValueError, match=f"search.start_from is 'source', whose scores are not comparable: {told}$"
+    ):
         begin_with(made(tmp_path, store), "source", KINDS)
 
 
@@ -458,9 +595,15 @@ def test_a_study_whose_rows_were_selected_otherwise_is_neither_begun_with_nor_go
     before = {name: value for name, value in told.items() if name != "selection"}
     source.set_user_attr(ABOUT, before if selection is None else before | {"selection": selection})
     difference = f"selection was {selection!r} and is {VERSION!r}"
-    with pytest.raises(ValueError, match=f"search.start_from is 'source', whose scores are not comparable: {difference}$"):
+    with pytest.raises(
+        ValueError,
+        match=f"search.start_from is 'source', whose scores are not comparable: {difference}$",
+    ):
         begin_with(made(tmp_path, store), "source", KINDS)
-    with pytest.raises(ValueError, match=f"search.study is 'source', a study of another search: {difference}; allowed"):
+    with pytest.raises(
+        ValueError,
+        match=f"search.study is 'source', a study of another search: {difference}; allowed",
+    ):
         check_known(config.search, store, told)
 
 
@@ -477,7 +620,9 @@ def test_a_setting_s_importance_is_its_share_of_what_makes_an_objective_s_values
     draw = random.Random(0)
     for _ in range(30):
         rate, layers = draw.uniform(1e-3, 1), draw.randint(1, 4)
-        study.add_trial(ended(TrialState.COMPLETE, [100 * rate, 2.0], kind="bag", layers_bag=layers, rate=rate))
+        study.add_trial(
+            ended(TrialState.COMPLETE, [100 * rate, 2.0], kind="bag", layers_bag=layers, rate=rate)
+        )
     found = importances(study, ["quality", "latency"])
     assert found.keys() == {"quality"}
     assert (
@@ -487,7 +632,9 @@ def test_a_setting_s_importance_is_its_share_of_what_makes_an_objective_s_values
     assert sum(found["quality"].values()) == pytest.approx(1)
 
 
-def test_what_only_training_depends_on_has_no_share_in_a_cost(tmp_path: Path, store: RDBStorage) -> None:
+def test_what_only_training_depends_on_has_no_share_in_a_cost(
+    tmp_path: Path, store: RDBStorage
+) -> None:
     """Rate and width go together here by chance, as they may in few trials."""
     study = made(tmp_path, store)
     kinds: dict[str, BaseDistribution] = {
@@ -496,7 +643,9 @@ def test_what_only_training_depends_on_has_no_share_in_a_cost(tmp_path: Path, st
     }
     for hidden in range(1, 21):
         params = {"train.learning_rate": hidden / 20, "student.hidden": hidden}
-        study.add_trial(create_trial(values=[50.0 + hidden, 1.0 * hidden], params=params, distributions=kinds))
+        study.add_trial(
+            create_trial(values=[50.0 + hidden, 1.0 * hidden], params=params, distributions=kinds)
+        )
     found = importances(study, ["quality", "latency"])
     assert found["quality"].keys() == kinds.keys() and min(found["quality"].values()) > 0.1
     assert found["latency"] == {"student.hidden": 1.0}
@@ -508,8 +657,12 @@ def test_importances_sum_to_one_however_few_trials_have_ended_and_whatever_each_
 ) -> None:
     study = made(tmp_path, store)
     for i in range(num):
-        own: dict[str, Any] = {"kind": "bilstm"} if i % 3 == 1 else {"kind": "bag", "layers_bag": 1 + i % 4}
-        study.add_trial(ended(TrialState.COMPLETE, [float(i % 3), float(i)], rate=0.1 + i / 10, **own))
+        own: dict[str, Any] = (
+            {"kind": "bilstm"} if i % 3 == 1 else {"kind": "bag", "layers_bag": 1 + i % 4}
+        )
+        study.add_trial(
+            ended(TrialState.COMPLETE, [float(i % 3), float(i)], rate=0.1 + i / 10, **own)
+        )
         study.add_trial(ended(TrialState.FAIL, rate=0.5))
     found = importances(study, ["quality", "latency"])
     assert found.keys() == ({"quality", "latency"} if num > 1 else set())
@@ -520,5 +673,10 @@ def test_importances_sum_to_one_however_few_trials_have_ended_and_whatever_each_
 def test_a_trial_that_failed_long_ago_is_not_taken_for_one_of_now() -> None:
     """By the clock of the storage, which is that of the machine, in whatever zone it is."""
     now = datetime.now()
-    failed = [at((now - timedelta(seconds=i)).timestamp(), TrialState.FAIL, "old") for i in range(5)]
-    assert first_failure(failed, since=time.time() - 60) == "old" and first_failure(failed, since=time.time() + 60) is None
+    failed = [
+        at((now - timedelta(seconds=i)).timestamp(), TrialState.FAIL, "old") for i in range(5)
+    ]
+    assert (
+        first_failure(failed, since=time.time() - 60) == "old"
+        and first_failure(failed, since=time.time() + 60) is None
+    )

@@ -8,7 +8,9 @@ from analysis.findings.budgets import Answer, best_under, loss_sentence, sentenc
 from analysis.statistics.differences import Difference
 from analysis.tables import budget_lines, for_csv, front_lines, left_out_lines, loss, markdown
 
-ANSWER = Answer(5.0, "id", "bilstm-64", 1.0, 69.0, 30, 70.0, "T", 10.0, Difference(10.0, 8.0, 12.0, 3))
+ANSWER = Answer(
+    5.0, "id", "bilstm-64", 1.0, 69.0, 30, 70.0, "T", 10.0, Difference(10.0, 8.0, 12.0, 3)
+)
 
 
 def test_the_best_under_a_budget_is_the_best_that_keeps_to_it() -> None:
@@ -20,13 +22,20 @@ def test_the_best_under_a_budget_is_the_best_that_keeps_to_it() -> None:
         (5.0, "bilstm-64", 1.0, 70.0),
     ]
     assert found[1].lost == Difference(10.0, 8.0, 12.0)
-    assert found[0].lost is not None and found[0].lost.points == 20.0 and math.isnan(found[0].lost.low), "without an interval"
+    assert (
+        found[0].lost is not None and found[0].lost.points == 20.0 and math.isnan(found[0].lost.low)
+    ), "without an interval"
 
 
 def test_the_best_is_chosen_by_selection_and_told_at_its_score_on_dev() -> None:
     lucky, chosen = GOOD | {"mean": 75.0, "selection": 60.0}, WORSE | {"selection": 61.0}
     (found,) = best_under(models(FAST | {"selection": 50.0}, lucky, chosen), {}, (5.0,))
-    assert (found.label, found.selection, found.mean, found.among) == ("transformer-1x32", 61.0, 65.0, 3)
+    assert (found.label, found.selection, found.mean, found.among) == (
+        "transformer-1x32",
+        61.0,
+        65.0,
+        3,
+    )
 
 
 def test_a_model_without_a_score_on_selection_is_not_chosen() -> None:
@@ -57,7 +66,9 @@ def test_of_one_seed_it_says_that_it_is_of_these_two_models() -> None:
     told = "(95 % interval 8.0 to 12.0 over rows), which takes 10 ms; one seed: of these two models, not of the method"
     assert loss_sentence(one) == f"10.0 points below its teacher {told}"
     none = loss_sentence(one._replace(lost=Difference(0.4, -0.6, 1.5, 1)))
-    assert none.startswith("No difference") and none.endswith("; one seed: of these two models, not of the method")
+    assert none.startswith("No difference") and none.endswith(
+        "; one seed: of these two models, not of the method"
+    )
 
 
 def test_a_difference_whose_interval_has_0_in_it_is_not_called_one() -> None:
@@ -68,7 +79,9 @@ def test_a_difference_whose_interval_has_0_in_it_is_not_called_one() -> None:
 
 
 def test_a_student_ahead_of_its_teacher_is_above_it() -> None:
-    found = loss_sentence(ANSWER._replace(lost=Difference(-2.0, -3.0, -1.0, 2), teacher_latency_ms=math.nan))
+    found = loss_sentence(
+        ANSWER._replace(lost=Difference(-2.0, -3.0, -1.0, 2), teacher_latency_ms=math.nan)
+    )
     assert found == "2.0 points above its teacher (95 % interval 1.0 to 3.0 over rows and 2 seeds)"
 
 
@@ -80,11 +93,19 @@ def test_the_main_answer_is_that_of_5_ms_or_else_of_the_next_larger_budget() -> 
 
 def test_the_front_has_a_row_a_model_with_what_it_loses() -> None:
     shown = models(GOOD, GOOD | {"seed": 1, "mean": 71.0})
-    header, _, row = front_lines(shown, ["a", "b", "unknown"], {shown["id"][0]: Difference(9.5, 8.0, 11.0)})
+    header, _, row = front_lines(
+        shown, ["a", "b", "unknown"], {shown["id"][0]: Difference(9.5, 8.0, 11.0)}
+    )
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert [cell.strip() for cell in header.strip("|").split("|")][:3] == ["on the front", "ms", "rows/s"]
+    assert [cell.strip() for cell in header.strip("|").split("|")][:3] == [
+        "on the front",
+        "ms",
+        "rows/s",
+    ]
     assert cells[:5] == ["bilstm-64", "1", "1,000", "0.40", "onnx"]
-    assert cells[5:7] == ["69.5", "70.5 ± 6.4"], "t(0.975, 1) = 12.706 times 0.7071 over the root of 2"
+    assert cells[5:7] == ["69.5", "70.5 ± 6.4"], (
+        "t(0.975, 1) = 12.706 times 0.7071 over the root of 2"
+    )
     assert cells[7:] == ["2", "9.5 (8.0 to 11.0)", "60.0", "80.0"]
 
 
@@ -110,5 +131,7 @@ def test_the_csv_has_plain_cells_and_tells_the_front_and_what_is_lost() -> None:
     found = for_csv(shown, {key: Difference(10.0, 8.0, 12.0)}, {key}).set_index("label")
     assert found.loc["bilstm-64", "runs"] == "r0 r1" and found.loc["bilstm-64", "seeds"] == "0 1"
     assert found.loc["bilstm-64", "front"] and not found.loc["transformer-1x32", "front"]
-    assert found.loc["bilstm-64", "lost_low"] == 8.0 and math.isnan(found.loc["transformer-1x32", "lost_low"])
+    assert found.loc["bilstm-64", "lost_low"] == 8.0 and math.isnan(
+        found.loc["transformer-1x32", "lost_low"]
+    )
     assert found.loc["bilstm-64", "student.hidden"] == "64"

@@ -27,16 +27,37 @@ CPU = torch.device("cpu")
 
 def config_of(cache: Path, **settings: Any) -> Config:
     """A teacher that is trained for four steps."""
-    train = TrainConfig(**({"steps": 4, "batch_size": 8, "eval_every": 2} | settings.pop("train", {})))
+    train = TrainConfig(
+        **({"steps": 4, "batch_size": 8, "eval_every": 2} | settings.pop("train", {}))
+    )
     teacher = TeacherConfig(layers=1, hidden=16, heads=2, vocabulary=120, train=train)
-    return Config(cache=str(cache), data=DataConfig(max_length=32), speed=SpeedConfig(length=32), teacher=teacher, **settings)
+    return Config(
+        cache=str(cache),
+        data=DataConfig(max_length=32),
+        speed=SpeedConfig(length=32),
+        teacher=teacher,
+        **settings,
+    )
 
 
-def made(config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, report: Report = silent) -> Refined:
-    return refined_teacher(config.teacher, config.stores, Side(tokenizer, datas, CPU), config.checkpoint_seconds, report)
+def made(
+    config: Config,
+    datas: list[TaskData],
+    tokenizer: PreTrainedTokenizerBase,
+    report: Report = silent,
+) -> Refined:
+    return refined_teacher(
+        config.teacher,
+        config.stores,
+        Side(tokenizer, datas, CPU),
+        config.checkpoint_seconds,
+        report,
+    )
 
 
-def refine(config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> tuple[TransformerStudent, str, bool]:
+def refine(
+    config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> tuple[TransformerStudent, str, bool]:
     """The teacher, its key, and whether it has just been trained."""
     told: set[str] = set()
     refined = made(config, datas, tokenizer, lambda step, metrics: told.update(metrics))
@@ -49,7 +70,9 @@ def changed(data: TaskData, row: int, label: float) -> TaskData:
     return data._replace(train=data.train._replace(labels=labels))
 
 
-def test_a_teacher_is_trained_once(tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_teacher_is_trained_once(
+    tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
     first, key, trained = refine(config_of(tmp_path), datas, tokenizer)
     assert trained
     again, same_key, trained = refine(config_of(tmp_path), datas, tokenizer)
@@ -57,25 +80,39 @@ def test_a_teacher_is_trained_once(tmp_path: Path, datas: list[TaskData], tokeni
     assert key == same_key
     assert not first.training
     assert not again.training
-    assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
+    assert all(
+        torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items()
+    )
     assert load_tokenizer(tmp_path / "teachers" / key, "").get_vocab() == tokenizer.get_vocab()
     parts = json.loads((tmp_path / "teachers" / key / "manifest.json").read_text())["parts"]
-    assert parts["teacher"]["train"]["sampling"] == {"alpha": 1.0, "weights": {}}, "as teachers were stored before"
-    assert not {"lazy"} & parts["teacher"]["train"].keys() and not {"sources", "mean"} & parts["teacher"].keys()
+    assert parts["teacher"]["train"]["sampling"] == {"alpha": 1.0, "weights": {}}, (
+        "as teachers were stored before"
+    )
+    assert (
+        not {"lazy"} & parts["teacher"]["train"].keys()
+        and not {"sources", "mean"} & parts["teacher"].keys()
+    )
 
 
 def test_the_same_settings_make_the_same_teacher(
     tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    one, other = (refine(config_of(tmp_path / name), datas, tokenizer)[0].state_dict() for name in ("one", "other"))
+    one, other = (
+        refine(config_of(tmp_path / name), datas, tokenizer)[0].state_dict()
+        for name in ("one", "other")
+    )
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_unlabelled_rows_do_not_change_the_teacher(tmp_path: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBase) -> None:
+def test_unlabelled_rows_do_not_change_the_teacher(
+    tmp_path: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBase
+) -> None:
     config = config_of(tmp_path)
     _, key, _ = refine(config, make_datas(tmp_path, tasks, tokenizer), tokenizer)
     more = make_datas(tmp_path, make_tasks(unlabelled=9), tokenizer)
-    assert [len(data.train_rows) for data in more] == [41] * 3, "32 labelled rows and 9 without a label"
+    assert [len(data.train_rows) for data in more] == [41] * 3, (
+        "32 labelled rows and 9 without a label"
+    )
     assert [len(labelled(data)) for data in more] == [32] * 3
     assert refine(config, more, tokenizer)[1:] == (key, False)
 
@@ -106,7 +143,9 @@ def test_whatever_the_teacher_depends_on_changes_its_key(
         ]
     ]
     assert len(set(keys)) == len(keys)
-    assert refine(config, [moved, *datas[1:]], tokenizer)[1] == keys[2], "a row without a label is as good as none"
+    assert refine(config, [moved, *datas[1:]], tokenizer)[1] == keys[2], (
+        "a row without a label is as good as none"
+    )
 
 
 def test_the_students_settings_do_not_change_the_teacher(
@@ -114,7 +153,12 @@ def test_the_students_settings_do_not_change_the_teacher(
 ) -> None:
     config = config_of(tmp_path)
     _, key, _ = refine(config, datas, tokenizer)
-    other = replace(config, train=TrainConfig(steps=1), student=replace(config.student, hidden=4), baseline=False)
+    other = replace(
+        config,
+        train=TrainConfig(steps=1),
+        student=replace(config.student, hidden=4),
+        baseline=False,
+    )
     assert refine(other, datas, tokenizer)[1:] == (key, False)
 
 
@@ -130,7 +174,9 @@ def test_stored_logits_are_the_teachers_row_by_row(
         assert stored.shape == (40, data.kind.num_logits)
 
 
-def test_logits_are_computed_once(tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+def test_logits_are_computed_once(
+    tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
     teacher = made(config_of(tmp_path), datas, tokenizer)
     told: list[float] = []
 
@@ -140,7 +186,9 @@ def test_logits_are_computed_once(tmp_path: Path, datas: list[TaskData], tokeniz
     first = logit_store(tmp_path, teacher, datas[0].train, "single", report)
     assert told[-1] == 1
     told.clear()
-    np.testing.assert_array_equal(logit_store(tmp_path, teacher, datas[0].train, "single", report), first)
+    np.testing.assert_array_equal(
+        logit_store(tmp_path, teacher, datas[0].train, "single", report), first
+    )
     assert told == []
 
 
@@ -152,16 +200,22 @@ def test_logits_are_computed_for_the_added_rows_alone(
     more = tuple(split([row._replace(label=None) for row in pair_rows(num, num)]) for num in (7, 9))
     (data,) = make_datas(tmp_path, [replace(tasks[1], added=more)], tokenizer)
     done: list[int] = []
-    found = logit_store(tmp_path, teacher, data.train, "pair", lambda step, metrics: done.append(step))
+    found = logit_store(
+        tmp_path, teacher, data.train, "pair", lambda step, metrics: done.append(step)
+    )
     assert done == [7, 9], "the rows of either split, in one batch each"
     np.testing.assert_array_equal(found[:40], alone)
     direct = predict(eager(teacher.model), data.train, np.arange(56), "pair", teacher.layout)
     np.testing.assert_allclose(found, direct, atol=1e-5)
 
 
-def test_added_text_does_not_change_the_teacher(tmp_path: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBase) -> None:
+def test_added_text_does_not_change_the_teacher(
+    tmp_path: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBase
+) -> None:
     config = config_of(tmp_path)
-    unlabelled = [split([row._replace(label=None) for row in task.dev[""].read()]) for task in tasks]
+    unlabelled = [
+        split([row._replace(label=None) for row in task.dev[""].read()]) for task in tasks
+    ]
     more = [replace(task, added=(added,)) for task, added in zip(tasks, unlabelled, strict=True)]
     assert teacher_tokenizer(config.teacher, tmp_path, more).get_vocab() == tokenizer.get_vocab()
     _, key, _ = refine(config, make_datas(tmp_path, tasks, tokenizer), tokenizer)
@@ -174,20 +228,27 @@ def test_logits_of_another_teacher_or_task_are_others(
     found = []
     for seed in (0, 1):
         teacher = made(config_of(tmp_path, seed=seed), datas, tokenizer)
-        found += [np.array(logit_store(tmp_path, teacher, datas[1].train, task)) for task in ("pair", "score")]
+        found += [
+            np.array(logit_store(tmp_path, teacher, datas[1].train, task))
+            for task in ("pair", "score")
+        ]
     assert not np.allclose(found[0], found[2])
     assert not np.allclose(found[1], found[3])
 
 
 def test_a_teacher_can_be_refined_from_a_checkpoint(tmp_path: Path, datas: list[TaskData]) -> None:
     """One step with a learning rate of next to nothing leaves MiniLM's layers as they were."""
-    config = config_of(tmp_path, train={"steps": 1, "batch_size": 2, "learning_rate": 1e-12, "weight_decay": 0.0})
+    config = config_of(
+        tmp_path, train={"steps": 1, "batch_size": 2, "learning_rate": 1e-12, "weight_decay": 0.0}
+    )
     config = replace(config, teacher=replace(config.teacher, checkpoint=str(MINILM)))
     tokenizer = teacher_tokenizer(config.teacher, tmp_path, [])
     minilm = make_datas(tmp_path, make_tasks(20), tokenizer)
     teacher, _, _ = refine(config, minilm, tokenizer)
     whole = load_encoder(MINILM, "teacher.checkpoint")
-    expected = {name: value for name, value in whole.state_dict().items() if not name.startswith("pooler.")}
+    expected = {
+        name: value for name, value in whole.state_dict().items() if not name.startswith("pooler.")
+    }
     torch.testing.assert_close(dict(teacher.encoder.state_dict()), expected, atol=1e-6, rtol=1e-5)
 
 
@@ -203,18 +264,36 @@ def test_a_learnt_tokenizer_is_the_same_in_every_process(tmp_path: Path) -> None
     make_tokenizer(tmp_path / "here", make_tasks(100))
     paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
     environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": paths}
-    done = subprocess.run([sys.executable, "-c", LEARN, str(tmp_path / "there")], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", LEARN, str(tmp_path / "there")],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     here, there = ((tmp_path / name).rglob("tokenizer.json") for name in ("here", "there"))
     assert next(here).read_bytes() == next(there).read_bytes()
 
 
-def test_a_learnt_tokenizer_lowercases_and_knows_its_texts(tmp_path: Path, tasks: list[Task]) -> None:
-    task = Task("t", tasks[0].kind, split([Row("Film film film sea", None, 0.0), Row("sea Sea", None, None)]), {})
+def test_a_learnt_tokenizer_lowercases_and_knows_its_texts(
+    tmp_path: Path, tasks: list[Task]
+) -> None:
+    task = Task(
+        "t",
+        tasks[0].kind,
+        split([Row("Film film film sea", None, 0.0), Row("sea Sea", None, None)]),
+        {},
+    )
     tokenizer = teacher_tokenizer(TeacherConfig(vocabulary=100), tmp_path, [task])
     assert tokenizer.tokenize("FILM sea Zebra") == ["film", "sea", "[UNK]"]
     pair = tokenizer("film", "sea")
-    assert tokenizer.convert_ids_to_tokens(pair["input_ids"]) == ["[CLS]", "film", "[SEP]", "sea", "[SEP]"]
+    assert tokenizer.convert_ids_to_tokens(pair["input_ids"]) == [
+        "[CLS]",
+        "film",
+        "[SEP]",
+        "sea",
+        "[SEP]",
+    ]
     assert pair["token_type_ids"] == [0, 0, 0, 1, 1]
     assert tokenizer.pad_token_id == 0
 

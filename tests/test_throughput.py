@@ -14,7 +14,9 @@ from mkd.runs.throughput import throughput as loops
 def config_of(cache: Path, task: str) -> Throughput:
     return Throughput(
         cache=str(cache),
-        data=DataConfig(tasks=[task], demo=DemoConfig(train_rows=60, unlabelled_rows=0, dev_rows=10)),
+        data=DataConfig(
+            tasks=[task], demo=DemoConfig(train_rows=60, unlabelled_rows=0, dev_rows=10)
+        ),
         teacher=TeacherConfig(layers=1, hidden=16, heads=2, vocabulary=100),
         train=TrainConfig(batch_size=8),
         throughput=ThroughputConfig(students=["2x128"], batches=2, rounds=1),
@@ -40,13 +42,31 @@ def test_every_loop_is_timed_and_compared_with_the_plain_one(tmp_path: Path) -> 
 
 
 def test_pairs_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="data.tasks: the first is similarity; allowed: a task of single texts"):
+    with pytest.raises(
+        ValueError, match="data.tasks: the first is similarity; allowed: a task of single texts"
+    ):
         measured(config_of(tmp_path, "similarity"))
 
 
 def test_the_last_line_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--data.tasks", "[sentiment]", "--data.demo.train_rows", "60", "--data.demo.unlabelled_rows", "0"]
-    arguments += ["--teacher.layers", "1", "--teacher.hidden", "16", "--teacher.vocabulary", "100", "--train.batch_size", "8"]
+    arguments = [
+        "--data.tasks",
+        "[sentiment]",
+        "--data.demo.train_rows",
+        "60",
+        "--data.demo.unlabelled_rows",
+        "0",
+    ]
+    arguments += [
+        "--teacher.layers",
+        "1",
+        "--teacher.hidden",
+        "16",
+        "--teacher.vocabulary",
+        "100",
+        "--train.batch_size",
+        "8",
+    ]
     arguments += [
         "--train.precision",
         "bfloat16",
@@ -57,9 +77,15 @@ def test_the_last_line_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "--throughput.rounds",
         "1",
     ]
-    assert cli.entry(throughput.measure, "", Throughput, [*arguments, "--cache", str(tmp_path)]) == 0
+    assert (
+        cli.entry(throughput.measure, "", Throughput, [*arguments, "--cache", str(tmp_path)]) == 0
+    )
     *_, last = capsys.readouterr().out.strip().split("\n")
     told = json.loads(last)
     ratios = {(t["student"], t["loop"]): t["ratio"] for t in told["timings"]}
     assert told["ratio_to_plain_float32"] == {"bilstm": ratios["bilstm", "mkd, float32"]}
-    assert told["ratio_to_plain_bfloat16"] == {"bilstm": ratios["bilstm", "mkd, bfloat16"]} == told["ratio_to_plain"]
+    assert (
+        told["ratio_to_plain_bfloat16"]
+        == {"bilstm": ratios["bilstm", "mkd, bfloat16"]}
+        == told["ratio_to_plain"]
+    )

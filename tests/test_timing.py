@@ -72,16 +72,23 @@ def blocks(*times: list[float]) -> list[Block]:
 
 
 @pytest.mark.parametrize(("percent", "count"), [(50, 20), (95, 200), (99, 1000)])
-def test_a_percentile_is_told_from_as_many_calls_on_as_ten_are_beyond(percent: int, count: int) -> None:
+def test_a_percentile_is_told_from_as_many_calls_on_as_ten_are_beyond(
+    percent: int, count: int
+) -> None:
     assert least_calls(percent) == count
-    few, enough = (statistics_of([Block([1.0] * number, 1, 1.0, 1.0)], 1) for number in (count - 1, count))
+    few, enough = (
+        statistics_of([Block([1.0] * number, 1, 1.0, 1.0)], 1) for number in (count - 1, count)
+    )
     assert f"p{percent}_ms" not in few and enough[f"p{percent}_ms"] == 1000.0
     assert (few["calls"], enough["calls"]) == (count - 1, count)
 
 
 def test_a_percentile_is_the_median_over_blocks_of_each_block_s_own() -> None:
     """One block in which all was three times as slow changes nothing."""
-    first, second = [0.001 * place for place in range(1, 101)], [0.002 * place for place in range(1, 101)]
+    first, second = (
+        [0.001 * place for place in range(1, 101)],
+        [0.002 * place for place in range(1, 101)],
+    )
     found = statistics_of(blocks(first, second, [3 * time for time in second]), 1)
     assert found["p50_ms"] == pytest.approx(1000 * float(np.percentile(second, 50)))
     assert found["p95_ms"] == pytest.approx(1000 * float(np.percentile(second, 95)))
@@ -98,11 +105,14 @@ def test_the_busy_share_is_what_the_thread_has_not_worked() -> None:
     turned = Turned(share=0.75)
     found = [block([turned.call("a", MS)], 64 * MS, turned.clock) for _ in range(3)]
     assert busy_share(found, 0.0, 2) == pytest.approx(0.25)
-    assert busy_share([Block([1.0], 1, 1.0, 1.1)], 0.0, 2) == 0.0, "clocks of two kinds may differ a little"
+    assert busy_share([Block([1.0], 1, 1.0, 1.1)], 0.0, 2) == 0.0, (
+        "clocks of two kinds may differ a little"
+    )
 
 
 @pytest.mark.parametrize(
-    ("others", "physical", "share"), [(1.0, 2, 0.0), (1.3, 2, 0.3), (0.4, 1, 0.4), (9.0, 4, 1.0), (2.0, 8, 0.0)]
+    ("others", "physical", "share"),
+    [(1.0, 2, 0.0), (1.3, 2, 0.3), (0.4, 1, 0.4), (9.0, 4, 1.0), (2.0, 8, 0.0)],
 )
 def test_others_that_need_more_than_the_other_physical_cores_have_a_part_of_this_one(
     others: float, physical: int, share: float
@@ -113,7 +123,9 @@ def test_others_that_need_more_than_the_other_physical_cores_have_a_part_of_this
 
 def test_others_are_all_that_cores_have_worked_less_this_process() -> None:
     now = {"wall": 10.0, "process": 3.0, "machine": 100.0}
-    told = of_others(Clock(lambda: now["wall"], lambda: 0.0, lambda: now["process"], lambda: now["machine"]))
+    told = of_others(
+        Clock(lambda: now["wall"], lambda: 0.0, lambda: now["process"], lambda: now["machine"])
+    )
     now |= {"wall": 14.0, "process": 6.0, "machine": 109.0}
     assert told() == pytest.approx((9 - 3) / 4)
 
@@ -125,7 +137,9 @@ def busy_core() -> Iterator[None]:
         pytest.skip("this system does not tell a process its core")
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
-    other = subprocess.Popen([sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=subprocess.PIPE)
+    other = subprocess.Popen(
+        [sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=subprocess.PIPE
+    )
     try:
         assert other.stdout is not None and other.stdout.readline()
         yield

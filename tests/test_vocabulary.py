@@ -38,7 +38,9 @@ def kept_of(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> tuple[
     return kept, unknown
 
 
-def student_of(config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, trimmed: bool) -> Student:
+def student_of(
+    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, trimmed: bool
+) -> Student:
     torch.manual_seed(0)
     student = make_student(config, datas, len(tokenizer), 32, None)
     if config.kind == "bag" and config.ngrams > 1:
@@ -61,7 +63,10 @@ def rows_with(
     """Rows of the single task, of which all have tokens that are not kept, or none has; and which tokens these are."""
     kept, _ = kept_of(datas, tokenizer)
     texts = datas[0].train.a
-    has = [not np.isin(texts.ids[texts.offsets[row] : texts.offsets[row + 1]], kept).all() for row in range(40)]
+    has = [
+        not np.isin(texts.ids[texts.offsets[row] : texts.offsets[row + 1]], kept).all()
+        for row in range(40)
+    ]
     rows = np.flatnonzero(np.array(has) == unkept)
     assert len(rows) > 1
     inputs = gather(datas[0].train, rows, layout_of(tokenizer, student.joined, 32))
@@ -71,7 +76,9 @@ def rows_with(
 # Which tokens are kept.
 
 
-def test_tokens_are_counted_in_the_training_rows_of_all_tasks(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+def test_tokens_are_counted_in_the_training_rows_of_all_tasks(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
     counter: Counter[int] = Counter()
     for data in datas:
         for texts in (data.train.a, data.train.b):
@@ -90,29 +97,43 @@ def test_counting_in_small_chunks_gives_the_same(
     assert training_counts(datas, len(tokenizer)).tolist() == whole.tolist()
 
 
-def test_a_token_is_kept_that_is_frequent_or_special(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_token_is_kept_that_is_frequent_or_special(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
     counts = training_counts(datas, len(tokenizer))
     kept, unknown = kept_tokens(datas, tokenizer, len(tokenizer), 30)
     special = set(tokenizer.all_special_ids)
     expected = [token for token in range(len(tokenizer)) if counts[token] >= 30 or token in special]
-    assert kept.tolist() == expected and len(special) < len(kept) < len(special) + np.count_nonzero(counts)
+    assert kept.tolist() == expected and len(special) < len(kept) < len(special) + np.count_nonzero(
+        counts
+    )
     assert unknown == tokenizer.convert_tokens_to_ids("[UNK]")
     assert {unknown, tokenizer.pad_token_id, tokenizer.mask_token_id} <= set(kept.tolist())
     all_seen, _ = kept_tokens(datas, tokenizer, len(tokenizer), 1)
     assert set(all_seen.tolist()) == set(np.flatnonzero(counts).tolist()) | special
 
 
-def test_a_floor_that_no_token_reaches_is_refused(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_floor_that_no_token_reaches_is_refused(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
     most = int(training_counts(datas, len(tokenizer)).max())
     kept_tokens(datas, tokenizer, len(tokenizer), most)
-    with pytest.raises(ValueError, match=f"student.min_count is {most + 1}; allowed: at most {most}, the most frequent"):
+    with pytest.raises(
+        ValueError,
+        match=f"student.min_count is {most + 1}; allowed: at most {most}, the most frequent",
+    ):
         kept_tokens(datas, tokenizer, len(tokenizer), most + 1)
 
 
-def test_a_tokenizer_without_an_unknown_token_is_refused(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_tokenizer_without_an_unknown_token_is_refused(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.unk_token = None
-    with pytest.raises(ValueError, match="student.min_count is 2; allowed: 0, as the student's tokenizer has no unknown token"):
+    with pytest.raises(
+        ValueError,
+        match="student.min_count is 2; allowed: 0, as the student's tokenizer has no unknown token",
+    ):
         kept_tokens(datas, tokenizer, len(tokenizer), 2)
 
 
@@ -132,7 +153,9 @@ def test_a_trimmed_table_by_hand(datas: list[TaskData]) -> None:
     assert rows_of(table, tokens).tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("config", [BILSTM, TRANSFORMER, FACTORISED, WORDS], ids=lambda config: config.name)
+@pytest.mark.parametrize(
+    "config", [BILSTM, TRANSFORMER, FACTORISED, WORDS], ids=lambda config: config.name
+)
 def test_texts_of_kept_tokens_get_the_same_logits_as_untrimmed(
     config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:
@@ -162,7 +185,12 @@ def test_padding_has_no_effect_on_a_trimmed_student(
 ) -> None:
     student = student_of(config, datas, tokenizer, True)
     inputs = gather(datas[1].train, np.arange(6), layout_of(tokenizer, student.joined, 32))
-    torch.testing.assert_close(logits(student, padded(inputs, 3), "pair"), logits(student, inputs, "pair"), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        logits(student, padded(inputs, 3), "pair"),
+        logits(student, inputs, "pair"),
+        atol=1e-5,
+        rtol=1e-4,
+    )
 
 
 @ALL
@@ -198,7 +226,9 @@ def test_a_trimmed_student_is_smaller_by_just_the_rows_that_are_gone(
     for name in ("size/parameters_without_embeddings", "size/flops"):
         assert found[False][name] == found[True][name]
     places = 4 * len(tokenizer)
-    assert found[False]["size/bytes"] - found[True]["size/bytes"] == pytest.approx(4 * gone - places, abs=200), "but for headers"
+    assert found[False]["size/bytes"] - found[True]["size/bytes"] == pytest.approx(
+        4 * gone - places, abs=200
+    ), "but for headers"
 
 
 def test_the_speed_of_a_trimmed_student_is_measured_on_its_own_rows(
@@ -213,11 +243,18 @@ def test_the_speed_of_a_trimmed_student_is_measured_on_its_own_rows(
     assert set(rows.flatten().tolist()) == set(range(1, len(kept))), "all rows but that of padding"
 
 
-def test_positions_that_are_told_by_the_padding_token_stay_as_they_were(datas: list[TaskData]) -> None:
+def test_positions_that_are_told_by_the_padding_token_stay_as_they_were(
+    datas: list[TaskData],
+) -> None:
     """RoBERTa counts positions from the ids that are not padding, so that it must see the ids, not their rows."""
     torch.manual_seed(0)
     sizes = RobertaConfig(
-        vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, pad_token_id=1
+        vocab_size=20,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+        pad_token_id=1,
     )
     shared = {"tasks": head_configs(datas), "dropout": 0.0, "max_tokens": 32}
     student = on_encoder(RobertaModel(sizes), "mean", shared)

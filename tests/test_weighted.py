@@ -14,7 +14,9 @@ def counts(draw: np.random.Generator, resamples: int = 30) -> np.ndarray:
     return draw.multinomial(ROWS, np.full(ROWS, 1 / ROWS), size=resamples).T.astype(float)
 
 
-def written_out(name: str, row: np.ndarray, labels: np.ndarray, predictions: np.ndarray, classes: int) -> float:
+def written_out(
+    name: str, row: np.ndarray, labels: np.ndarray, predictions: np.ndarray, classes: int
+) -> float:
     """The metric of mkd/tasks/metrics.py on rows that are repeated as often as they were drawn."""
     places = np.repeat(np.arange(ROWS), row.astype(int))
     chosen = predictions[places]
@@ -35,7 +37,9 @@ def test_class_metrics_equal_those_on_the_rows_written_out(name: str, classes: i
 
 @pytest.mark.parametrize("name", ["pearson", "spearman"])
 @pytest.mark.parametrize("offset", [0.0, 1e4])
-def test_correlations_equal_those_on_the_rows_written_out_with_ties(name: str, offset: float) -> None:
+def test_correlations_equal_those_on_the_rows_written_out_with_ties(
+    name: str, offset: float
+) -> None:
     draw = np.random.default_rng(1)
     labels = draw.integers(0, 6, ROWS) / 2
     predictions = (labels + draw.normal(size=ROWS)).round(1) + offset
@@ -69,7 +73,9 @@ def test_every_metric_of_the_core_has_one_here() -> None:
     assert METRICS.keys() == metrics.METRICS.keys()
 
 
-def test_a_metric_without_a_fast_form_is_computed_on_each_resample(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_metric_without_a_fast_form_is_computed_on_each_resample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """As one that was just added: of classes by the largest logit, of a regression by the prediction."""
     draw = np.random.default_rng(3)
     labels = draw.integers(0, 3, ROWS).astype(float)

@@ -27,9 +27,19 @@ CHINESE = "这部电影很好看我非常喜欢它的音乐和演员"
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
-    texts = [word for pair in TWINS for word in pair] + [THAI, CHINESE, "the film", "가나다", "straße", "x" * 30, "http"]
+    texts = [word for pair in TWINS for word in pair] + [
+        THAI,
+        CHINESE,
+        "the film",
+        "가나다",
+        "straße",
+        "x" * 30,
+        "http",
+    ]
     rows = [Row(text, None, float(place % 2)) for place, text in enumerate(texts * 3)]
-    return make_tokenizer(tmp_path_factory.mktemp("cache"), [Task("single", SINGLE, split(rows), {})])
+    return make_tokenizer(
+        tmp_path_factory.mktemp("cache"), [Task("single", SINGLE, split(rows), {})]
+    )
 
 
 def ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -38,14 +48,18 @@ def ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 @pytest.mark.parametrize(("one", "other"), TWINS)
-def test_words_that_differ_in_marks_alone_are_other_words(tokenizer: PreTrainedTokenizerBase, one: str, other: str) -> None:
+def test_words_that_differ_in_marks_alone_are_other_words(
+    tokenizer: PreTrainedTokenizerBase, one: str, other: str
+) -> None:
     assert ids(tokenizer, one) != ids(tokenizer, other)
     assert tokenizer.unk_token_id not in ids(tokenizer, one) + ids(tokenizer, other)
     assert tokenizer.decode(ids(tokenizer, one)) == unicodedata.normalize("NFC", one)
 
 
 @pytest.mark.parametrize("word", ["schön", "ponieważ", "가나다", "мой"])
-def test_a_word_is_the_same_however_its_marks_were_typed(tokenizer: PreTrainedTokenizerBase, word: str) -> None:
+def test_a_word_is_the_same_however_its_marks_were_typed(
+    tokenizer: PreTrainedTokenizerBase, word: str
+) -> None:
     apart, together = unicodedata.normalize("NFD", word), unicodedata.normalize("NFC", word)
     assert apart != together and ids(tokenizer, apart) == ids(tokenizer, together)
 
@@ -61,7 +75,9 @@ def test_a_long_word_is_no_unknown_token(tokenizer: PreTrainedTokenizerBase, tex
     assert str(tokenizer.decode(found)).replace(" ", "") == text
 
 
-def test_a_sentence_without_spaces_is_cut_before_a_letter_not_before_its_marks(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_sentence_without_spaces_is_cut_before_a_letter_not_before_its_marks(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
     words = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("ที่" * 200)
     assert "".join(word for word, _ in words) == "ที่" * 200 and len(words) == 7
     assert all(len(word) <= 100 and unicodedata.category(word[0]) == "Lo" for word, _ in words)
@@ -73,15 +89,35 @@ def test_a_stack_of_marks_is_cut_too(tokenizer: PreTrainedTokenizerBase) -> None
 
 
 def test_each_chinese_character_is_a_word(tokenizer: PreTrainedTokenizerBase) -> None:
-    assert len(ids(tokenizer, CHINESE)) == len(CHINESE) and tokenizer.unk_token_id not in ids(tokenizer, CHINESE)
+    assert len(ids(tokenizer, CHINESE)) == len(CHINESE) and tokenizer.unk_token_id not in ids(
+        tokenizer, CHINESE
+    )
 
 
 def test_ordinary_words_are_cut_as_bert_cuts_them(tokenizer: PreTrainedTokenizerBase) -> None:
-    words = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("don't (the film), 3.5 stars!")
-    assert [word for word, _ in words] == ["don", "'", "t", "(", "the", "film", ")", ",", "3", ".", "5", "stars", "!"]
+    words = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str(
+        "don't (the film), 3.5 stars!"
+    )
+    assert [word for word, _ in words] == [
+        "don",
+        "'",
+        "t",
+        "(",
+        "the",
+        "film",
+        ")",
+        ",",
+        "3",
+        ".",
+        "5",
+        "stars",
+        "!",
+    ]
 
 
-def test_tokenizers_by_other_rules_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokenizers_by_other_rules_are_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = Task("single", SINGLE, split([Row("a film", None, 1.0)]), {})
     make_tokenizer(tmp_path, [task])
     monkeypatch.setitem(STAGES, "tokenizers", Stage(0))

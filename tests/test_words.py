@@ -29,13 +29,17 @@ def test_words_are_what_white_space_parts_and_numbered_as_they_come(tmp_path: Pa
 
 
 @pytest.mark.parametrize("block", [4, 1000])
-def test_pairs_share_a_vocabulary_whatever_the_block(tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_share_a_vocabulary_whatever_the_block(
+    tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(words, "BLOCK_ROWS", block)
     rows = pair_rows(11, 0)
     found = word_store(tmp_path, split(rows), PAIR)
     assert texts_of(found, 0) == [row.text_a for row in rows]
     assert texts_of(found, 1) == [row.text_b for row in rows]
-    assert sorted(found.vocabulary) == sorted({word for row in rows for word in f"{row.text_a} {row.text_b}".split()})
+    assert sorted(found.vocabulary) == sorted(
+        {word for row in rows for word in f"{row.text_a} {row.text_b}".split()}
+    )
 
 
 def test_words_are_split_once(tmp_path: Path) -> None:

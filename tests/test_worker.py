@@ -28,7 +28,9 @@ BEATS = ["--search.heartbeat_seconds=2"]
 """A worker that dies is missed soon; where none does, the default keeps a busy machine's workers from being taken for dead."""
 
 
-def test_four_workers_that_start_at_once_on_a_new_study_make_just_the_trials_that_are_asked_for(tmp_path: Path) -> None:
+def test_four_workers_that_start_at_once_on_a_new_study_make_just_the_trials_that_are_asked_for(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "four"
     folder.mkdir()
     done = command(folder, "search", *SEARCH, "--search.workers=4", "--search.trials=6")
@@ -47,7 +49,9 @@ def working(folder: Path, number: int = 1) -> str:
                 query = "select value_json from trial_user_attributes where key = 'run' and trial_id in " \
                         "(select trial_id from trial_user_attributes where key = ?)"  # fmt: skip
                 try:
-                    found[:] = [json.loads(value) for (value,) in database.execute(query, (PROGRESS,))]
+                    found[:] = [
+                        json.loads(value) for (value,) in database.execute(query, (PROGRESS,))
+                    ]
                 except sqlite3.OperationalError:  # it is being made
                     return False
         return len(found) >= number
@@ -81,13 +85,21 @@ def release(pids: list[int]) -> None:
 def worker_at(folder: Path, run: str, pids: list[int]) -> int:
     """The one of the workers that is at the trial of a run: it holds the lock of the run's folder."""
     _, _, place = client(folder).get_run(run).data.tags["mkd.folder"].partition(":")
-    (found,) = [pid for pid in pids if f"{place}.lock" in {file.path for file in psutil.Process(pid).open_files()}]
+    (found,) = [
+        pid
+        for pid in pids
+        if f"{place}.lock" in {file.path for file in psutil.Process(pid).open_files()}
+    ]
     return found
 
 
 def is_told_to_end(pid: int) -> bool:
     """Whether SIGTERM has been sent to a process that is halted, and waits for it to go on."""
-    status = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+    status = dict(
+        line.split(":\t")
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if ":\t" in line
+    )
     waiting = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
     return bool(waiting >> (signal.SIGTERM - 1) & 1)
 
@@ -95,7 +107,9 @@ def is_told_to_end(pid: int) -> bool:
 def test_a_trial_that_is_gone_on_with_keeps_its_scores() -> None:
     """Its best weights may be from before: then no later score is theirs, and after the last step there is none at all."""
     study = optuna.create_study()
-    study.enqueue_trial({}, user_attrs={PROGRESS: {"latency_ms": 9.0, "scores": {"50": 61.0, "100": 60.0}}})
+    study.enqueue_trial(
+        {}, user_attrs={PROGRESS: {"latency_ms": 9.0, "scores": {"50": 61.0, "100": 60.0}}}
+    )
     told: list[int] = []
     watch = Watch(SearchConfig(), study.ask(), 1000, 2.0, lambda step, metrics: told.append(step))
     assert (watch.own, watch.own.best(1000)) == (Progress(2.0, {50: 61.0, 100: 60.0}), 61.0)
@@ -109,13 +123,24 @@ def check_quality(folder: Path) -> None:
     for run in trial_runs(folder):
         history = client(folder).get_metric_history(run.info.run_id, "selection/mean")
         assert len({metric.step for metric in history}) == 20
-        assert run.data.metrics["search/quality"] == pytest.approx(max(metric.value for metric in history))
+        assert run.data.metrics["search/quality"] == pytest.approx(
+            max(metric.value for metric in history)
+        )
 
 
 def test_a_worker_that_is_killed_in_a_trial_has_it_made_again_by_another(tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     folder.mkdir()
-    child = started(folder, entry_point, "search", *SEARCH, *SLOW, *BEATS, "--search.workers=2", "--search.trials=2")
+    child = started(
+        folder,
+        entry_point,
+        "search",
+        *SEARCH,
+        *SLOW,
+        *BEATS,
+        "--search.workers=2",
+        "--search.trials=2",
+    )
     run = working(folder)
     pids = workers(child.stdout)
     halt(pids)
@@ -128,7 +153,11 @@ def test_a_worker_that_is_killed_in_a_trial_has_it_made_again_by_another(tmp_pat
     assert Counter(trial.state.name for trial in study.trials) == {"COMPLETE": 2, "FAIL": 1}
     lost = next(trial for trial in study.trials if trial.state == optuna.trial.TrialState.FAIL)
     assert study.user_attrs[f"{AGAIN}/{lost.number}"] == DIED and RESULT not in lost.user_attrs
-    (again,) = [trial for trial in study.trials if trial.params == lost.params and trial.number != lost.number]
+    (again,) = [
+        trial
+        for trial in study.trials
+        if trial.params == lost.params and trial.number != lost.number
+    ]
     assert again.number > lost.number
     # The retry has gone on from the checkpoint, in the same run.
     assert lost.user_attrs["run"] == again.user_attrs["run"] == run
@@ -149,14 +178,20 @@ def test_a_search_whose_workers_have_all_died_says_so_and_is_gone_on_with(tmp_pa
     os.kill(pid, signal.SIGKILL)
     done = child.end()
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 2 and last.startswith("error: 1 of 1 trials missing, as workers have died; allowed: "), last
+    assert done.returncode == 2 and last.startswith(
+        "error: 1 of 1 trials missing, as workers have died; allowed: "
+    ), last
     assert "FAILED" in {found.info.status for found in runs(folder)}
     told = outcome(command(folder, "search", *argv))
     assert told["states"] == {"complete": 1} and states(folder) == {("FINISHED", "complete"): 1}
-    assert {found.info.status for found in runs(folder)} == {"FINISHED"} and run in {found.info.run_id for found in runs(folder)}
+    assert {found.info.status for found in runs(folder)} == {"FINISHED"} and run in {
+        found.info.run_id for found in runs(folder)
+    }
 
 
-def test_ctrl_c_at_a_terminal_ends_the_workers_and_the_search_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_ctrl_c_at_a_terminal_ends_the_workers_and_the_search_goes_on_where_it_stopped(
+    tmp_path: Path,
+) -> None:
     argv = [*SEARCH, *SLOW, "--search.workers=2", "--search.trials=2"]
     files = [tmp_path / name for name in ("stdout", "stderr")]
     with files[0].open("w") as out, files[1].open("w") as err:
@@ -177,16 +212,22 @@ def test_ctrl_c_at_a_terminal_ends_the_workers_and_the_search_goes_on_where_it_s
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
     ended = {run.info.run_id: run.info.status for run in runs(tmp_path)}
-    assert len(at_work) > 1 and {ended[run] for run in at_work} == {"KILLED"}, "the study, and each trial that was at work"
+    assert len(at_work) > 1 and {ended[run] for run in at_work} == {"KILLED"}, (
+        "the study, and each trial that was at work"
+    )
     assert set(ended.values()) <= {"KILLED", "FINISHED"}, "a trial may have ended before"
     told = outcome(command(tmp_path, "search", *argv))
     assert told["states"] == {"complete": 2}
-    assert Counter(run.info.status for run in runs(tmp_path)) == {"FINISHED": 3}, "two trials and the study, all gone on with"
+    assert Counter(run.info.status for run in runs(tmp_path)) == {"FINISHED": 3}, (
+        "two trials and the study, all gone on with"
+    )
     assert not any("mkd.error" in run.data.tags for run in runs(tmp_path))
     check_quality(tmp_path)
 
 
-def test_a_study_in_postgresql_is_made_by_two_commands_at_once_and_its_password_is_not_told(tmp_path: Path) -> None:
+def test_a_study_in_postgresql_is_made_by_two_commands_at_once_and_its_password_is_not_told(
+    tmp_path: Path,
+) -> None:
     with server() as address:
         folder = tmp_path / "postgres"
         folder.mkdir()
@@ -202,6 +243,12 @@ def test_a_study_in_postgresql_is_made_by_two_commands_at_once_and_its_password_
         assert {trial.state.name for trial in made} == {"COMPLETE"} and len(made) <= 6
         parent = client(folder).get_run(told[0]["run_id"])
         assert "mkd:***@127.0.0.1" in parent.data.tags["mkd.storage"]
-        text = Path(client(folder).download_artifacts(told[0]["run_id"], "config.yaml", str(folder))).read_text()
-        printed = [file.read_text() for child in (first, second) for file in (child.stdout, child.stderr)]
-        assert not any("secret" in where for where in (*printed, text, json.dumps(parent.data.params)))
+        text = Path(
+            client(folder).download_artifacts(told[0]["run_id"], "config.yaml", str(folder))
+        ).read_text()
+        printed = [
+            file.read_text() for child in (first, second) for file in (child.stdout, child.stderr)
+        ]
+        assert not any(
+            "secret" in where for where in (*printed, text, json.dumps(parent.data.params))
+        )

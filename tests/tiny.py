@@ -26,12 +26,31 @@ SINGLE = Kind(("bad", "good"), False, ("accuracy",))
 PAIR = Kind(("different", "same"), True, ("accuracy", "f1"))
 SCORE = Kind((), True, ("pearson", "spearman"), (0.0, 5.0))
 
-WORDS = ("a", "film", "of", "the", "sea", "and", "its", "people", "who", "walk", "by", "night", "under", "rain", "with", "songs")
+WORDS = (
+    "a",
+    "film",
+    "of",
+    "the",
+    "sea",
+    "and",
+    "its",
+    "people",
+    "who",
+    "walk",
+    "by",
+    "night",
+    "under",
+    "rain",
+    "with",
+    "songs",
+)
 
 
 def split(rows: Sequence[Row]) -> Split:
     """A split of rows in memory."""
-    return Split(lambda: iter(rows), hashlib.sha256(repr(list(rows)).encode()).hexdigest(), "a list of rows")
+    return Split(
+        lambda: iter(rows), hashlib.sha256(repr(list(rows)).encode()).hexdigest(), "a list of rows"
+    )
 
 
 def _some(draw: Random, least: int, most: int) -> list[str]:
@@ -63,14 +82,22 @@ def score_rows(num: int, seed: int) -> list[Row]:
     draw, rows = Random(seed), []
     for _ in range(num):
         first, second = _some(draw, 2, 7), _some(draw, 2, 7)
-        rows.append(Row(" ".join(first), " ".join(second), 5 * sum(word in first for word in second) / len(second)))
+        rows.append(
+            Row(
+                " ".join(first),
+                " ".join(second),
+                5 * sum(word in first for word in second) / len(second),
+            )
+        )
     return rows
 
 
 MAKERS = {"single": (SINGLE, single_rows), "pair": (PAIR, pair_rows), "score": (SCORE, score_rows)}
 
 
-def make_tasks(num: int = 40, names: Sequence[str] = ("single", "pair", "score"), unlabelled: int = 0) -> list[Task]:
+def make_tasks(
+    num: int = 40, names: Sequence[str] = ("single", "pair", "score"), unlabelled: int = 0
+) -> list[Task]:
     """The named tasks with `num` labelled and some unlabelled training rows, and half as many dev rows."""
     tasks = []
     for name in names:
@@ -85,7 +112,9 @@ def make_tokenizer(cache: Path, tasks: list[Task]) -> PreTrainedTokenizerBase:
     return teacher_tokenizer(TeacherConfig(vocabulary=120), cache, tasks)
 
 
-def make_datas(cache: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBase, max_length: int = 32) -> list[TaskData]:
+def make_datas(
+    cache: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBase, max_length: int = 32
+) -> list[TaskData]:
     """The tasks' stores; a fifth of the labelled rows is set apart."""
     config = DataConfig(max_length=max_length, selection_fraction=0.2)
     return [task_data(cache, task, tokenizer, config, seed=0) for task in tasks]
@@ -94,7 +123,9 @@ def make_datas(cache: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBas
 def heads(*tasks: Task) -> dict[str, dict[str, object]]:
     """The head settings of tasks, their scores on the scale of the labels."""
     nothing = np.empty(0)
-    return head_configs([TaskData(t.name, t.kind, None, {}, nothing, nothing, 0.0, 1.0) for t in tasks])  # type: ignore[arg-type]
+    return head_configs(
+        [TaskData(t.name, t.kind, None, {}, nothing, nothing, 0.0, 1.0) for t in tasks]
+    )  # type: ignore[arg-type]
 
 
 def padded(inputs: Inputs, extra: int, token: int = 7) -> Inputs:
@@ -106,7 +137,13 @@ def padded(inputs: Inputs, extra: int, token: int = 7) -> Inputs:
     )
 
 
-def from_texts(tokenizer: PreTrainedTokenizerBase, texts: list[str], pairs: list[str] | None, max_length: int) -> TokenStore:
+def from_texts(
+    tokenizer: PreTrainedTokenizerBase, texts: list[str], pairs: list[str] | None, max_length: int
+) -> TokenStore:
     """A store in memory, of texts without labels."""
-    sides = encode_rows(unpadded(tokenizer), [texts] if pairs is None else [texts, pairs], max_length)
-    return TokenStore(sides[0], None if pairs is None else sides[1], np.full(len(texts), np.nan), "")
+    sides = encode_rows(
+        unpadded(tokenizer), [texts] if pairs is None else [texts, pairs], max_length
+    )
+    return TokenStore(
+        sides[0], None if pairs is None else sides[1], np.full(len(texts), np.nan), ""
+    )

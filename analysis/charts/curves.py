@@ -49,15 +49,25 @@ def shown(models: pd.DataFrame) -> pd.DataFrame:
     return models.iloc[evenly(len(models), MOST)]
 
 
-def info(models: pd.DataFrame, points: dict[str, list[tuple[int, float]]], small: str = "") -> Info | None:
+def info(
+    models: pd.DataFrame, points: dict[str, list[tuple[int, float]]], small: str = ""
+) -> Info | None:
     """Computes the picture's numbers.
 
     points: (step, score) by run id.
     Returns None if no run has any.
     """
     found = [
-        Curve(label if index == 0 else "", kind, [step for step, _ in points[run]], [score for _, score in points[run]], 0.0)
-        for label, kind, runs in zip(models["label"], models["student_kind"], models["runs"], strict=True)
+        Curve(
+            label if index == 0 else "",
+            kind,
+            [step for step, _ in points[run]],
+            [score for _, score in points[run]],
+            0.0,
+        )
+        for label, kind, runs in zip(
+            models["label"], models["student_kind"], models["runs"], strict=True
+        )
         for index, run in enumerate(run for run in runs if points.get(run))
     ]
     if not found:
@@ -69,10 +79,18 @@ def info(models: pd.DataFrame, points: dict[str, list[tuple[int, float]]], small
     bottom, top = min(curve.scores[-1] for curve in found), max(scores)
     bottom = max(min(scores), bottom - 1.2 * max(top - bottom, 4.0))
     named = [curve for curve in found if curve.label]
-    heights = dict(zip((c.label for c in named), spread([c.scores[-1] for c in named], LEAST_GAP * (top - bottom)), strict=True))
+    heights = dict(
+        zip(
+            (c.label for c in named),
+            spread([c.scores[-1] for c in named], LEAST_GAP * (top - bottom)),
+            strict=True,
+        )
+    )
     found = [curve._replace(name_at=heights.get(curve.label, curve.scores[-1])) for curve in found]
     margin = 0.04 * (top - bottom)
-    return Info(found, bottom - margin, top + margin, max(curve.steps[-1] for curve in found), small)
+    return Info(
+        found, bottom - margin, top + margin, max(curve.steps[-1] for curve in found), small
+    )
 
 
 def draw(info: Info) -> Figure:
@@ -93,7 +111,13 @@ def draw(info: Info) -> Figure:
             markeredgecolor="white",
         )
         if curve.label:
-            where = {"xytext": (14, 0), "textcoords": "offset points", "va": "center", "fontsize": 9, "color": colour}
+            where = {
+                "xytext": (14, 0),
+                "textcoords": "offset points",
+                "va": "center",
+                "fontsize": 9,
+                "color": colour,
+            }
             axes.annotate(curve.label, (info.right, curve.name_at), annotation_clip=False, **where)  # type: ignore[arg-type]
     axes.set_ylim(info.bottom, info.top)
     axes.set_xlabel("optimiser steps")

@@ -100,7 +100,9 @@ class Info(NamedTuple):
     small: str
 
 
-def info(models: pd.DataFrame, cost: str = "latency", task: str = "", title: str = "", small: str = "") -> Info | None:
+def info(
+    models: pd.DataFrame, cost: str = "latency", task: str = "", title: str = "", small: str = ""
+) -> Info | None:
     """Computes the picture's numbers for models that were timed on one machine.
 
     cost: one of COSTS.
@@ -108,21 +110,32 @@ def info(models: pd.DataFrame, cost: str = "latency", task: str = "", title: str
     Returns None if no model has both cost and score.
     """
     how = COSTS[cost]
-    score, chosen_by, teacher, twin = (f"{kind}/{task}" for kind in ("score", "selection", "teacher", "baseline"))
+    score, chosen_by, teacher, twin = (
+        f"{kind}/{task}" for kind in ("score", "selection", "teacher", "baseline")
+    )
     if not task:
         score, chosen_by, teacher, twin = "mean", "selection", "teacher_mean", "baseline_mean"
-    known = models[models[how.column].notna() & models[score].notna()] if score in models else models.iloc[:0]
+    known = (
+        models[models[how.column].notna() & models[score].notna()]
+        if score in models
+        else models.iloc[:0]
+    )
     if known.empty:
         return None
     costs, scores = known[how.column].to_numpy(float) * how.scale, known[score].to_numpy(float)
-    choice = known[chosen_by].to_numpy(float) if chosen_by in known else np.full(len(known), math.nan)
+    choice = (
+        known[chosen_by].to_numpy(float) if chosen_by in known else np.full(len(known), math.nan)
+    )
     # front() minimises the cost. A cost of which more is better changes its sign.
     on_front = front(choice, costs if how.less_is_better else -costs)
     points = _points(known, costs, scores, on_front, task == "")
     chosen = known[on_front] if how.less_is_better else known[on_front].iloc[::-1]
     twins = _twins(chosen, how, twin)
     teachers = _teachers(known, how, teacher)
-    bottom = _bottom([point.quality for point in points if point.front] + [mark.quality for mark in twins], scores)
+    bottom = _bottom(
+        [point.quality for point in points if point.front] + [mark.quality for mark in twins],
+        scores,
+    )
     highest = max([float(scores.max()), *(mark.quality for mark in [*twins, *teachers])])
     return Info(
         points,
@@ -141,7 +154,9 @@ def info(models: pd.DataFrame, cost: str = "latency", task: str = "", title: str
     )
 
 
-def _points(models: pd.DataFrame, costs: np.ndarray, scores: np.ndarray, on_front: np.ndarray, mean: bool) -> list[Point]:
+def _points(
+    models: pd.DataFrame, costs: np.ndarray, scores: np.ndarray, on_front: np.ndarray, mean: bool
+) -> list[Point]:
     """Returns the models as points, those of the front first."""
     # lexsort sorts by its last key first: the front, then the cost.
     order = np.lexsort((costs, ~on_front))
@@ -171,7 +186,9 @@ def _named(places: list[int]) -> list[int]:
     """Returns all of the front, or MOST_NAMED at even distances with the first and the last."""
     if len(places) <= MOST_NAMED:
         return places
-    return [places[round(index * (len(places) - 1) / (MOST_NAMED - 1))] for index in range(MOST_NAMED)]
+    return [
+        places[round(index * (len(places) - 1) / (MOST_NAMED - 1))] for index in range(MOST_NAMED)
+    ]
 
 
 def _line(front: list[tuple[float, float]], less_is_better: bool) -> list[tuple[float, float]]:

@@ -60,13 +60,23 @@ def album(summary: Summary) -> Iterator[Sheet]:
     found = published.info(summary.front, summary.kept.tasks, summary.small)
     why = published.missing(summary.front)
     caption = "As ratios to BERT-base; crosses were not measured here."
-    yield Sheet("published", "Beside published figures", why or caption, found, partial(published.draw, found) if found else None)
+    yield Sheet(
+        "published",
+        "Beside published figures",
+        why or caption,
+        found,
+        partial(published.draw, found) if found else None,
+    )
 
 
 def _frontier(summary: Summary, name: str) -> Sheet:
     answer = under(summary.answers) if name == "latency" else None
-    title = f"{sentence(answer)}\n{loss_sentence(answer)}" if answer else f"Mean score against {name}"
-    found = frontier.info(summary.drawn, name, title=title, small=f"{summary.small}. A mark's area: bytes.")
+    title = (
+        f"{sentence(answer)}\n{loss_sentence(answer)}" if answer else f"Mean score against {name}"
+    )
+    found = frontier.info(
+        summary.drawn, name, title=title, small=f"{summary.small}. A mark's area: bytes."
+    )
     if found is None:
         return Sheet(name, f"Quality against {name}", f"No run tells its {name}.", None, None)
     cut = f" {found.below} models score below the picture." if found.below else ""
@@ -108,7 +118,9 @@ def _importance(summary: Summary) -> importance.Info | None:
 
 
 def _marginals(summary: Summary) -> marginals.Info | None:
-    return marginals.info(summary.drawn, summary.study.get("importances", {}).get("quality"), summary.small)
+    return marginals.info(
+        summary.drawn, summary.study.get("importances", {}).get("quality"), summary.small
+    )
 
 
 def _weights(summary: Summary) -> weights.Info | None:
@@ -120,7 +132,9 @@ def _joint(summary: Summary) -> joint.Info | None:
 
     Unlike the other pictures, this one compares different sets of tasks.
     """
-    return joint.info(summary.runs.frame, f"all runs of {summary.runs.experiment}, over seeds and machines")
+    return joint.info(
+        summary.runs.frame, f"all runs of {summary.runs.experiment}, over seeds and machines"
+    )
 
 
 PLANS = (

@@ -26,15 +26,23 @@ class Info(NamedTuple):
 
 def info(importances: dict[str, dict[str, float]], small: str = "") -> Info | None:
     """Computes the numbers from the importances of a study.json; None if there are none."""
-    known: dict[str, dict[str, Any]] = {name: shares for name, shares in importances.items() if shares}
+    known: dict[str, dict[str, Any]] = {
+        name: shares for name, shares in importances.items() if shares
+    }
     if not known:
         return None
     names = list(dict.fromkeys(name for shares in known.values() for name in shares))
     names.sort(key=lambda name: -max(shares.get(name, 0.0) for shares in known.values()))
     kept, rest = names[:MOST], names[MOST:]
-    found = {each: [100 * float(shares.get(name, 0.0)) for name in kept] for each, shares in known.items()}
+    found = {
+        each: [100 * float(shares.get(name, 0.0)) for name in kept]
+        for each, shares in known.items()
+    }
     if rest:
-        found = {each: [*values, 100 * sum(known[each].get(name, 0.0) for name in rest)] for each, values in found.items()}
+        found = {
+            each: [*values, 100 * sum(known[each].get(name, 0.0) for name in rest)]
+            for each, values in found.items()
+        }
     return Info([*kept, *([f"{len(rest)} others"] if rest else [])], found, small)
 
 
@@ -45,8 +53,12 @@ def draw(info: Info) -> Figure:
     bare(axes, "x")
     height = 0.8 / len(info.shares)
     for index, (name, shares) in enumerate(info.shares.items()):
-        places = [place + (index - (len(info.shares) - 1) / 2) * height for place in range(len(shares))]
-        bars = axes.barh(places, shares, height * 0.9, color=COLOURS.get(name, LOOKS["other"].colour), label=name)
+        places = [
+            place + (index - (len(info.shares) - 1) / 2) * height for place in range(len(shares))
+        ]
+        bars = axes.barh(
+            places, shares, height * 0.9, color=COLOURS.get(name, LOOKS["other"].colour), label=name
+        )
         axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=8.5, color=FAINT)
     axes.set_yticks(range(len(info.settings)), info.settings)
     axes.invert_yaxis()

@@ -10,7 +10,12 @@ from analysis.charts.style import INK, bare, new_figure, small_print, titled
 from analysis.runs.models import differing
 from analysis.runs.rows import SETTINGS
 
-OWN = ("data.tasks", "train.sampling.weights", "loss.task_weights", "teacher.train.sampling.weights")
+OWN = (
+    "data.tasks",
+    "train.sampling.weights",
+    "loss.task_weights",
+    "teacher.train.sampling.weights",
+)
 """Settings that depend on the tasks. They may differ between compared runs."""
 
 
@@ -42,7 +47,9 @@ def info(frame: pd.DataFrame, small: str = "") -> Info | None:
     if (number > 1).all() or (number == 1).all():
         return None
     frame = frame.assign(key=_keys(frame))
-    alone = {(key, tasks[0]): part for (key, tasks), part in frame[number == 1].groupby(["key", "tasks"])}
+    alone = {
+        (key, tasks[0]): part for (key, tasks), part in frame[number == 1].groupby(["key", "tasks"])
+    }
     both = frame[(number > 1) & frame["key"].isin([key for key, _ in alone])]
     cells: dict[tuple[str, str], list[tuple[float, int]]] = {}
     for (key, tasks), part in both.groupby(["key", "tasks"]):
@@ -50,14 +57,21 @@ def info(frame: pd.DataFrame, small: str = "") -> Info | None:
             if (key, task) in alone:
                 single = alone[key, task]
                 gain = float(part[f"score/{task}"].mean() - single[f"score/{task}"].mean())
-                cells.setdefault((task, _beside(tasks, task)), []).append((gain, len(part) + len(single)))
+                cells.setdefault((task, _beside(tasks, task)), []).append(
+                    (gain, len(part) + len(single))
+                )
     if not cells:
         return None
     rows = sorted({task for task, _ in cells})
     # Pairs of tasks come first, `all N tasks` last.
-    columns = sorted({beside for _, beside in cells}, key=lambda name: (name.startswith("all "), name))
+    columns = sorted(
+        {beside for _, beside in cells}, key=lambda name: (name.startswith("all "), name)
+    )
     gains = [[_mean(cells.get((row, column), [])) for column in columns] for row in rows]
-    runs = [[sum(number for _, number in cells.get((row, column), [])) for column in columns] for row in rows]
+    runs = [
+        [sum(number for _, number in cells.get((row, column), [])) for column in columns]
+        for row in rows
+    ]
     most = max(abs(gain) for row in gains for gain in row if not math.isnan(gain))
     return Info(rows, columns, gains, runs, most or 1.0, small)
 

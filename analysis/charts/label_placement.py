@@ -36,7 +36,9 @@ class Placed(NamedTuple):
     far: bool
 
 
-def placed(points: list[Point], sizes: list[tuple[float, float]], taken: list[Point], bounds: Box) -> list[Placed | None]:
+def placed(
+    points: list[Point], sizes: list[tuple[float, float]], taken: list[Point], bounds: Box
+) -> list[Placed | None]:
     """Returns a place for each label, or None for a label without a free place.
 
     Labels are placed one after another, within the bounds.
@@ -74,7 +76,9 @@ def _box(x: float, y: float, size: tuple[float, float]) -> Box:
 
 
 def _inside(box: Box, bounds: Box) -> bool:
-    return box[0] >= bounds[0] and box[1] >= bounds[1] and box[2] <= bounds[2] and box[3] <= bounds[3]
+    return (
+        box[0] >= bounds[0] and box[1] >= bounds[1] and box[2] <= bounds[2] and box[3] <= bounds[3]
+    )
 
 
 def overlap(left: Box, right: Box) -> bool:
@@ -93,10 +97,17 @@ def spread(wanted: list[float], least: float) -> list[float]:
     groups: list[tuple[float, int]] = []  # centre and number of labels that touch
     for place in order:
         groups.append((wanted[place], 1))
-        while len(groups) > 1 and groups[-1][0] - groups[-2][0] < least * (groups[-1][1] + groups[-2][1]) / 2:
+        while (
+            len(groups) > 1
+            and groups[-1][0] - groups[-2][0] < least * (groups[-1][1] + groups[-2][1]) / 2
+        ):
             (upper, many), (lower, few) = groups.pop(), groups.pop()
             groups.append(((upper * many + lower * few) / (many + few), many + few))
-    heights = [centre + least * (index - (number - 1) / 2) for centre, number in groups for index in range(number)]
+    heights = [
+        centre + least * (index - (number - 1) / 2)
+        for centre, number in groups
+        for index in range(number)
+    ]
     found = [0.0] * len(wanted)
     for place, height in zip(order, heights, strict=True):
         found[place] = height

@@ -55,7 +55,9 @@ class Info(NamedTuple):
     small: str
 
 
-def info(models: pd.DataFrame, importance: dict[str, float] | None = None, small: str = "") -> Info | None:
+def info(
+    models: pd.DataFrame, importance: dict[str, float] | None = None, small: str = ""
+) -> Info | None:
     """Computes the panels.
 
     importance: of settings for the quality, which gives the order of the panels after FIRST.
@@ -63,7 +65,9 @@ def info(models: pd.DataFrame, importance: dict[str, float] | None = None, small
     """
     others = sorted(differing(models), key=lambda name: -(importance or {}).get(name, 0.0))
     columns = [*FIRST, *(name for name in others if name not in FIRST)]
-    panels = [panel for name in columns if name in models and (panel := _panel(models, name)) is not None]
+    panels = [
+        panel for name in columns if name in models and (panel := _panel(models, name)) is not None
+    ]
     return Info(panels[:MOST], small) if panels else None
 
 
@@ -77,7 +81,8 @@ def _panel(models: pd.DataFrame, column: str) -> Panel | None:
     log = bool(values.min() > 0 and values.max() / values.min() >= WIDE)
     kinds, scores = known["student_kind"], known["mean"]
     middles = {
-        str(kind): middle(values[part.index].to_numpy(), scores[part.index].to_numpy()) for kind, part in known.groupby(kinds)
+        str(kind): middle(values[part.index].to_numpy(), scores[part.index].to_numpy())
+        for kind, part in known.groupby(kinds)
     }
     return Panel(
         FIRST.get(column, column),
@@ -105,7 +110,8 @@ def middle(values: np.ndarray, scores: np.ndarray) -> list[tuple[float, float]]:
     places = (np.arange(len(values)) * BINS // max(len(values), BINS)).astype(int)
     groups = [places[np.searchsorted(values, value)] for value in values]
     found = [
-        (float(np.median(values[groups == group])), float(np.median(scores[groups == group]))) for group in np.unique(groups)
+        (float(np.median(values[groups == group])), float(np.median(scores[groups == group])))
+        for group in np.unique(groups)
     ]
     return found if len(found) > 1 else []
 
@@ -120,11 +126,26 @@ def draw(info: Info) -> Figure:
         bare(axes)
         for kind, middles in panel.middles.items():
             colour, marker = look(kind)
-            some = [(v, s) for v, s, k in zip(panel.values, panel.scores, panel.kinds, strict=True) if k == kind]
+            some = [
+                (v, s)
+                for v, s, k in zip(panel.values, panel.scores, panel.kinds, strict=True)
+                if k == kind
+            ]
             axes.scatter(
-                *zip(*some, strict=True), s=22, color=colour, marker=marker, alpha=0.35, linewidth=0, rasterized=panel.dense
+                *zip(*some, strict=True),
+                s=22,
+                color=colour,
+                marker=marker,
+                alpha=0.35,
+                linewidth=0,
+                rasterized=panel.dense,
             )
-            axes.plot([value for value, _ in middles], [score for _, score in middles], color=colour, linewidth=2)
+            axes.plot(
+                [value for value, _ in middles],
+                [score for _, score in middles],
+                color=colour,
+                linewidth=2,
+            )
         if panel.log:
             log_axis(axes, panel.values)
         else:
@@ -135,7 +156,16 @@ def draw(info: Info) -> Figure:
     for row in grid:
         row[0].set_ylabel("mean score on dev, points")
     kinds = dict.fromkeys(kind for panel in info.panels for kind in panel.kinds)
-    marks = [Line2D([], [], color=look(kind).colour, marker=look(kind).marker, label=kind, linewidth=2) for kind in kinds]
-    figure.suptitle("What each setting does; lines: medians of neighbours", x=0.01, ha="left", fontsize=13, color=INK)
+    marks = [
+        Line2D([], [], color=look(kind).colour, marker=look(kind).marker, label=kind, linewidth=2)
+        for kind in kinds
+    ]
+    figure.suptitle(
+        "What each setting does; lines: medians of neighbours",
+        x=0.01,
+        ha="left",
+        fontsize=13,
+        color=INK,
+    )
     explained(figure, marks, info.small)
     return figure

@@ -9,7 +9,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.charts.label_placement import placed
-from analysis.charts.style import FAINT, INK, TEACHER, bare, log_axis, look, new_figure, settled, small_print, titled
+from analysis.charts.style import (
+    FAINT,
+    INK,
+    TEACHER,
+    bare,
+    log_axis,
+    look,
+    new_figure,
+    settled,
+    small_print,
+    titled,
+)
 
 SOURCE = "Ganesh et al. 2021 (TACL 9, Compressing Large-Scale Transformer-Based Models)"
 """Source of the figures: its table of methods, with speed on a CPU relative to BERT-base, and
@@ -68,7 +79,11 @@ def missing(models: pd.DataFrame) -> str:
 
 def _known(models: pd.DataFrame) -> pd.DataFrame:
     """Returns the models whose teacher has the size of BERT-base and was measured."""
-    return models[models["teacher"].str.contains(BASE) & models["teacher_latency_ms"].notna() & models["teacher_mean"].notna()]
+    return models[
+        models["teacher"].str.contains(BASE)
+        & models["teacher_latency_ms"].notna()
+        & models["teacher_mean"].notna()
+    ]
 
 
 def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info | None:
@@ -90,24 +105,52 @@ def draw(info: Info) -> Figure:
     """Draws the models in their colours, and published figures as grey crosses."""
     figure = new_figure(10, 6)
     axes = figure.subplots()
-    log_axis(axes, [1.0, *(ratio for _, _, ratio, _ in info.models), *(each.times_faster for each in info.references)])
+    log_axis(
+        axes,
+        [
+            1.0,
+            *(ratio for _, _, ratio, _ in info.models),
+            *(each.times_faster for each in info.references),
+        ],
+    )
     bare(axes)
     for _, kind, ratio, drop in info.models:
-        axes.scatter(ratio, drop, s=60, color=look(kind).colour, marker=look(kind).marker, edgecolor="white", zorder=4)
+        axes.scatter(
+            ratio,
+            drop,
+            s=60,
+            color=look(kind).colour,
+            marker=look(kind).marker,
+            edgecolor="white",
+            zorder=4,
+        )
     axes.scatter(
-        [r.times_faster for r in info.references], [r.drop for r in info.references], s=60, color=FAINT, marker="x", zorder=3
+        [r.times_faster for r in info.references],
+        [r.drop for r in info.references],
+        s=60,
+        color=FAINT,
+        marker="x",
+        zorder=3,
     )
     axes.scatter(1, 0, s=200, color=TEACHER.colour, marker=TEACHER.marker, zorder=5)
     axes.margins(x=0.12, y=0.12)
-    axes.set_xlabel("times BERT-base's speed (ours: one row, beside the teacher; published: on their CPUs)")
+    axes.set_xlabel(
+        "times BERT-base's speed (ours: one row, beside the teacher; published: on their CPUs)"
+    )
     axes.set_ylabel("points above BERT-base (below it: negative)")
     titled(axes, "Beside published figures, as ratios to BERT-base")
     told = f"Crosses are published figures, not measured here: {SOURCE};\nmean over {TASKS}. Ours: mean over {info.tasks}."
     small_print(figure, f"{told}\n{info.small}")
     settled(figure)
-    marks = [("BERT-base", 1.0, 0.0, INK), *((r.name, r.times_faster, r.drop, FAINT) for r in info.references)]
+    marks = [
+        ("BERT-base", 1.0, 0.0, INK),
+        *((r.name, r.times_faster, r.drop, FAINT) for r in info.references),
+    ]
     marks += [(label, ratio, drop, look(kind).colour) for label, kind, ratio, drop in info.models]
-    points = [(float(x), float(y)) for x, y in axes.transData.transform([(ratio, drop) for _, ratio, drop, _ in marks])]
+    points = [
+        (float(x), float(y))
+        for x, y in axes.transData.transform([(ratio, drop) for _, ratio, drop, _ in marks])
+    ]
     dot, box = figure.dpi / 72, axes.get_window_extent()
     sizes = [((0.56 * len(name) * 9 + 4) * dot, 12 * dot) for name, *_ in marks]
     for (name, ratio, drop, colour), point, place in zip(
@@ -116,6 +159,13 @@ def draw(info: Info) -> Figure:
         if place is not None:
             offset = ((place.x - point[0]) / dot, (place.y - point[1]) / dot)
             axes.annotate(
-                name, (ratio, drop), offset, textcoords="offset points", ha="center", va="center", fontsize=9, color=colour
+                name,
+                (ratio, drop),
+                offset,
+                textcoords="offset points",
+                ha="center",
+                va="center",
+                fontsize=9,
+                color=colour,
             )
     return figure

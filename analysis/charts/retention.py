@@ -38,16 +38,23 @@ def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info:
     models: fastest first; of more than MOST, an even selection is shown.
     """
     chosen = models.iloc[evenly(len(models), MOST)]
-    known = [task for task in tasks if chosen.get(f"retention/{task}", pd.Series(dtype=float)).notna().any()]
+    known = [
+        task
+        for task in tasks
+        if chosen.get(f"retention/{task}", pd.Series(dtype=float)).notna().any()
+    ]
     columns = [f"retention/{task}" for task in known] + ["retention"]
     kept = chosen[columns].to_numpy(float)
     low, high = (float(found) for found in (np.nanmin(kept), np.nanmax(kept)))
     # All cells may have the same value.
     shades = (kept - low) / ((high - low) or 1.0)
     names = [
-        f"{label}   {milliseconds:.3g} ms" for label, milliseconds in zip(chosen["label"], chosen["latency_ms"], strict=True)
+        f"{label}   {milliseconds:.3g} ms"
+        for label, milliseconds in zip(chosen["label"], chosen["latency_ms"], strict=True)
     ]
-    return Info(names, [*known, "mean"], kept.tolist(), shades.tolist(), (shades < DARK).tolist(), small)
+    return Info(
+        names, [*known, "mean"], kept.tolist(), shades.tolist(), (shades < DARK).tolist(), small
+    )
 
 
 def evenly(number: int, most: int) -> list[int]:
@@ -68,7 +75,15 @@ def draw(info: Info) -> Figure:
     for row, cells in enumerate(zip(info.kept, info.light, strict=True)):
         for column, (value, light) in enumerate(zip(*cells, strict=True)):
             text = "-" if math.isnan(value) else f"{value:.1f}"
-            axes.text(column, row, text, ha="center", va="center", fontsize=9.5, color="white" if light else INK)
+            axes.text(
+                column,
+                row,
+                text,
+                ha="center",
+                va="center",
+                fontsize=9.5,
+                color="white" if light else INK,
+            )
     axes.set_xticks(range(len(info.tasks)), info.tasks)
     axes.set_yticks(range(len(info.models)), info.models)
     axes.xaxis.tick_top()

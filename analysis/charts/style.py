@@ -66,8 +66,16 @@ def written(figure: Figure, form: str) -> bytes:
     Texts of an SVG stay texts. Its date is left out, and the salt of its ids is fixed.
     """
     file = BytesIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "mkd", "font.family": ["DejaVu Sans", "Verdana", "sans-serif"]}):
-        figure.savefig(file, format=form, dpi=DOTS, metadata={"Date": None} if form == "svg" else None)
+    with rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "mkd",
+            "font.family": ["DejaVu Sans", "Verdana", "sans-serif"],
+        }
+    ):
+        figure.savefig(
+            file, format=form, dpi=DOTS, metadata={"Date": None} if form == "svg" else None
+        )
     return file.getvalue()
 
 

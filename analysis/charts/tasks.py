@@ -46,7 +46,11 @@ def draw(info: Info) -> Figure:
     for axes in list(grid.flat)[len(info.planes) :]:
         axes.set_axis_off()
     figure.suptitle(
-        "Each task's score on dev (points) against latency, with a front of its own", x=0.01, ha="left", fontsize=13, color=INK
+        "Each task's score on dev (points) against latency, with a front of its own",
+        x=0.01,
+        ha="left",
+        fontsize=13,
+        color=INK,
     )
     explained(figure, legend(next(iter(info.planes.values()))), info.small)
     return figure

@@ -37,18 +37,31 @@ def info(study: dict[str, Any], small: str = "") -> Info | None:
     Returns None without completed trials.
     """
     trials = sorted(study.get("trials", []), key=lambda trial: trial["number"])
-    complete = [trial["state"] == names.STATE_COMPLETE and trial["quality"] is not None for trial in trials]
+    complete = [
+        trial["state"] == names.STATE_COMPLETE and trial["quality"] is not None for trial in trials
+    ]
     if not any(complete):
         return None
     quality, cost = (
-        np.array([trial[key] if done else None for trial, done in zip(trials, complete, strict=True)], dtype=float)
+        np.array(
+            [trial[key] if done else None for trial, done in zip(trials, complete, strict=True)],
+            dtype=float,
+        )
         for key in ("quality", "latency_ms")
     )
-    corner = Reference(float(study["reference"]["quality"]), float(study["reference"]["latency_ms"]))
+    corner = Reference(
+        float(study["reference"]["quality"]), float(study["reference"]["latency_ms"])
+    )
     found = covered(quality, cost, corner)
     numbers = [int(trial["number"]) for trial in trials]
-    gains = [(n, v) for n, v, before in zip(numbers, found, [0.0, *found[:-1]], strict=True) if v > before]
-    nearly = next(number for number, value in zip(numbers, found, strict=True) if value >= 0.9 * found[-1])
+    gains = [
+        (n, v)
+        for n, v, before in zip(numbers, found, [0.0, *found[:-1]], strict=True)
+        if v > before
+    ]
+    nearly = next(
+        number for number, value in zip(numbers, found, strict=True) if value >= 0.9 * found[-1]
+    )
     least = study["reference"].get("words", "")  # missing in studies of an earlier version
     words = f"above {corner.quality:.1f} points{f' ({least})' if least else ''}, below {corner.cost:.3g} ms"
     return Info(numbers, found, gains, nearly, words, small)
@@ -77,8 +90,16 @@ def draw(info: Info) -> Figure:
     bare(axes)
     colour = LOOKS["transformer"].colour
     axes.step(info.trials, info.hypervolume, where="post", color=colour, linewidth=1.8)
-    axes.plot(*zip(*info.gains, strict=True), "o", color=colour, markersize=5, label="the front moved")
-    axes.axvline(info.nearly, color=FAINT, linewidth=1, linestyle=":", label=f"nine tenths after trial {info.nearly}")
+    axes.plot(
+        *zip(*info.gains, strict=True), "o", color=colour, markersize=5, label="the front moved"
+    )
+    axes.axvline(
+        info.nearly,
+        color=FAINT,
+        linewidth=1,
+        linestyle=":",
+        label=f"nine tenths after trial {info.nearly}",
+    )
     axes.set_ylim(bottom=0)
     axes.set_xlabel("trial")
     axes.set_ylabel(f"hypervolume, points x decades,\n{info.corner}", fontsize=9)

@@ -11,7 +11,10 @@ from matplotlib.figure import Figure
 from analysis.charts.retention import evenly
 from analysis.charts.style import FAINT, bare, new_figure, small_print, titled
 
-SETTINGS = {"train.sampling.weights": "how often each task is drawn", "loss.task_weights": "factor on each task's loss"}
+SETTINGS = {
+    "train.sampling.weights": "how often each task is drawn",
+    "loss.task_weights": "factor on each task's loss",
+}
 """Settings with one weight a task, in words."""
 BEST = 5
 """Number of models that are drawn thick."""
@@ -59,7 +62,9 @@ def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info | None
         found = _lines(models, setting, tasks)
         if len({tuple(line.shares) for line in found}) >= LEAST:
             scores = [line.score for line in found]
-            found = [found[place] for place in evenly(max(len(found) - BEST, 0), MOST - BEST)] + found[-BEST:]
+            found = [
+                found[place] for place in evenly(max(len(found) - BEST, 0), MOST - BEST)
+            ] + found[-BEST:]
             return Info(words, tasks, found, 100 / len(tasks), min(scores), max(scores), small)
     return None
 
@@ -69,7 +74,9 @@ def _lines(models: pd.DataFrame, setting: str, tasks: list[str]) -> list[Line]:
         return []
     ordered = models.sort_values("mean")
     found = []
-    for place, (text, label, score) in enumerate(zip(ordered[setting], ordered["label"], ordered["mean"], strict=True)):
+    for place, (text, label, score) in enumerate(
+        zip(ordered[setting], ordered["label"], ordered["mean"], strict=True)
+    ):
         shares = shares_of(text, tasks)
         if shares:
             found.append(Line(label, shares, float(score), place >= len(ordered) - BEST))
@@ -99,15 +106,26 @@ def draw(info: Info) -> Figure:
     bare(axes)
     colours = ScalarMappable(Normalize(info.low, info.high), "viridis_r")
     for line in info.lines:
-        how = {"linewidth": 3, "alpha": 1.0, "marker": "o"} if line.best else {"linewidth": 1, "alpha": 0.35}
+        how = (
+            {"linewidth": 3, "alpha": 1.0, "marker": "o"}
+            if line.best
+            else {"linewidth": 1, "alpha": 0.35}
+        )
         axes.plot(line.shares, color=colours.to_rgba(line.score), **how)  # type: ignore[arg-type]
     axes.axhline(info.even, color=FAINT, linewidth=1, linestyle=":")
-    where: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
+    where: dict[str, Any] = {
+        "xycoords": ("axes fraction", "data"),
+        "textcoords": "offset points",
+        "va": "center",
+    }
     axes.annotate("equal", (1, info.even), (4, 0), fontsize=9, color=FAINT, **where)
     axes.set_xticks(range(len(info.tasks)), info.tasks)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("share of the weights, percent")
     figure.colorbar(colours, ax=axes, label="mean score on dev, points", pad=0.06)
-    titled(axes, f"Task weights ({info.words}); thick: the {sum(line.best for line in info.lines)} best")
+    titled(
+        axes,
+        f"Task weights ({info.words}); thick: the {sum(line.best for line in info.lines)} best",
+    )
     small_print(figure, info.small)
     return figure

@@ -37,7 +37,9 @@ class Answer(NamedTuple):
     lost: Difference | None
 
 
-def best_under(models: pd.DataFrame, lost: dict[str, Difference], budgets: tuple[float, ...] = BUDGETS_MS) -> list[Answer]:
+def best_under(
+    models: pd.DataFrame, lost: dict[str, Difference], budgets: tuple[float, ...] = BUDGETS_MS
+) -> list[Answer]:
     """Returns the best model under each budget. Budgets without a model are left out.
 
     Of models with equal scores, the faster one is better. A model without a score on the selection
@@ -48,7 +50,9 @@ def best_under(models: pd.DataFrame, lost: dict[str, Difference], budgets: tuple
     known = models[models["selection"].notna()]
     found = []
     for budget in budgets:
-        under = known[known["latency_ms"] <= budget].sort_values(["selection", "latency_ms"], ascending=[False, True])
+        under = known[known["latency_ms"] <= budget].sort_values(
+            ["selection", "latency_ms"], ascending=[False, True]
+        )
         if len(under):
             found.append(_answer(budget, under.iloc[0], len(under), lost))
     return found
@@ -79,7 +83,11 @@ def loss_sentence(answer: Answer) -> str:
         return "No score of a teacher is known"
     points, low, high, seeds = answer.lost
     ahead = f"{abs(points):.1f} points {'below' if points >= 0 else 'above'} its teacher"
-    beside = "" if math.isnan(answer.teacher_latency_ms) else f", which takes {answer.teacher_latency_ms:.3g} ms"
+    beside = (
+        ""
+        if math.isnan(answer.teacher_latency_ms)
+        else f", which takes {answer.teacher_latency_ms:.3g} ms"
+    )
     if math.isnan(low):
         return f"{ahead}{beside}"
     over = f"over rows and {seeds} seeds" if answer.lost.is_of_methods else "over rows"
@@ -97,4 +105,6 @@ def under(answers: list[Answer], budget_ms: float = MAIN_MS) -> Answer | None:
 
     Returns None without answers.
     """
-    return next((one for one in answers if one.budget_ms >= budget_ms), answers[-1] if answers else None)
+    return next(
+        (one for one in answers if one.budget_ms >= budget_ms), answers[-1] if answers else None
+    )

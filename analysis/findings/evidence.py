@@ -9,7 +9,15 @@ from typing import NamedTuple
 import pandas as pd
 
 from analysis.runs.runs import Runs, predictions
-from analysis.statistics.differences import Difference, Resampled, Scores, answers_of, difference, over_seeds, resampled
+from analysis.statistics.differences import (
+    Difference,
+    Resampled,
+    Scores,
+    answers_of,
+    difference,
+    over_seeds,
+    resampled,
+)
 
 EQUAL = 0.01
 """Maximum difference in points between a score from the logged predictions and the run's own
@@ -53,7 +61,11 @@ def evidence(runs: Runs, models: pd.DataFrame) -> Evidence:
     for model, answers in _answered(runs, models.loc[nearest(models)]):
         key = model["id"]
         seeds = zip(model["seeds"], model["runs"], strict=True)
-        pairs = {seed: _pair(answers[run], runs.metrics[run], known) for seed, run in seeds if run in answers}
+        pairs = {
+            seed: _pair(answers[run], runs.metrics[run], known)
+            for seed, run in seeds
+            if run in answers
+        }
         reason = _wrong([own for own, _ in pairs.values()], model["means"])
         if reason:
             found.without.setdefault(reason, []).append(key)
@@ -63,11 +75,15 @@ def evidence(runs: Runs, models: pd.DataFrame) -> Evidence:
         if len(taught) == len(pairs):
             teacher = over_seeds(taught)
             found.lost[key] = difference(teacher.mean, own.mean)
-            found.lost_by_task[key] = {task: difference(teacher.tasks[task], score) for task, score in own.tasks.items()}
+            found.lost_by_task[key] = {
+                task: difference(teacher.tasks[task], score) for task, score in own.tasks.items()
+            }
     return found
 
 
-def _answered(runs: Runs, models: pd.DataFrame) -> Iterator[tuple[pd.Series, dict[str, pd.DataFrame]]]:
+def _answered(
+    runs: Runs, models: pd.DataFrame
+) -> Iterator[tuple[pd.Series, dict[str, pd.DataFrame]]]:
     """Yields each model with predictions, which are read for AT_ONCE models at a time.
 
     The predictions are by run id, and include those of the other models of the batch.
@@ -94,7 +110,9 @@ def nearest(models: pd.DataFrame) -> list[int]:
     return list(below.sort_values(kind="stable").index[:MOST])
 
 
-def _pair(predictions: pd.DataFrame, metrics: Metrics, known: dict[bytes, Resampled]) -> tuple[Resampled, Resampled | None]:
+def _pair(
+    predictions: pd.DataFrame, metrics: Metrics, known: dict[bytes, Resampled]
+) -> tuple[Resampled, Resampled | None]:
     """Returns a run's resampled scores and those of its teacher.
 
     The latter are None if predictions of the teacher are missing.
@@ -105,7 +123,9 @@ def _pair(predictions: pd.DataFrame, metrics: Metrics, known: dict[bytes, Resamp
     own = resampled(answers, metrics)
     if predictions["teacher"].isna().any():
         return own, None
-    key = b"".join(part[name].tobytes() for part in answers.values() for name in ("teacher", "label"))
+    key = b"".join(
+        part[name].tobytes() for part in answers.values() for name in ("teacher", "label")
+    )
     if key not in known:
         known[key] = resampled(answers, metrics, "teacher")
     return own, known[key]

@@ -55,7 +55,11 @@ class Summary(NamedTuple):
     @property
     def asked(self) -> str:
         """What the latency measures, in words."""
-        return "text in, answer out: median of one text on one thread" if self.setting == HEADLINE else "median of one row"
+        return (
+            "text in, answer out: median of one text on one thread"
+            if self.setting == HEADLINE
+            else "median of one row"
+        )
 
     @property
     def setting(self) -> str:
@@ -78,7 +82,15 @@ def summarised(runs: Runs, machine: str = "") -> Summary:
     borne = evidence(runs, models)
     left_out = {**runs.left_out, **kept.left_out}
     return Summary(
-        runs, kept, models, drawn, best, borne, best_under(drawn, borne.lost), left_out, _notes(runs, kept, models, borne)
+        runs,
+        kept,
+        models,
+        drawn,
+        best,
+        borne,
+        best_under(drawn, borne.lost),
+        left_out,
+        _notes(runs, kept, models, borne),
     )
 
 
@@ -89,16 +101,26 @@ def _notes(runs: Runs, kept: Comparable, models: pd.DataFrame, borne: Evidence) 
         for machine, number in kept.others.items()
     ]
     if kept.frame["protocol"].iloc[0] != str(PROTOCOL):
-        found.append("Speed was measured in an earlier way: the times are not those that a run of now would have.")
+        found.append(
+            "Speed was measured in an earlier way: the times are not those that a run of now would have."
+        )
     if busy := int((kept.frame["busy_share"] > MOST_BUSY).sum()):
-        found.append(f"{plural(busy, 'run')} timed while the machine was busy with other work: these latencies are too long.")
+        found.append(
+            f"{plural(busy, 'run')} timed while the machine was busy with other work: these latencies are too long."
+        )
     if models["split"].iloc[0] != "dev":
-        found.append("The scores are on the rows that the best steps were chosen by, as the runs have none on dev: they flatter.")
+        found.append(
+            "The scores are on the rows that the best steps were chosen by, as the runs have none on dev: they flatter."
+        )
     most = float(models["backend_loss"].max())
     if most >= SHOWN_LOSS:
-        found.append(f"Scores are those in torch; in the backend that was timed they are up to {most:.1f} points lower.")
+        found.append(
+            f"Scores are those in torch; in the backend that was timed they are up to {most:.1f} points lower."
+        )
     if runs.study is not None and not runs.study.info:
-        found.append("The study has no study.json: it has not ended, and its hypervolume and importances are not known.")
+        found.append(
+            "The study has no study.json: it has not ended, and its hypervolume and importances are not known."
+        )
     for reason, ids in borne.without.items():
         found.append(f"{plural(len(ids), 'model')} without intervals of differences: {reason}.")
     found += _chosen(models)

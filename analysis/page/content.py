@@ -20,14 +20,18 @@ MOST_NAMES = 20
 """Maximum number of names of left-out runs for each reason."""
 
 
-def content(summary: Summary, pictures: list[page.Picture], links: list[page.Link]) -> page.PageInfo:
+def content(
+    summary: Summary, pictures: list[page.Picture], links: list[page.Link]
+) -> page.PageInfo:
     """Returns the content of the page.
 
     links: to the MLflow UI.
     """
     runs = summary.runs
     study = f"study {runs.study.name}" if runs.study else ""
-    source = {"tracking store": runs.store, "experiment": runs.experiment} | ({"study": runs.study.name} if runs.study else {})
+    source = {"tracking store": runs.store, "experiment": runs.experiment} | (
+        {"study": runs.study.name} if runs.study else {}
+    )
     return page.PageInfo(
         title=f"Quality against speed: {study or runs.experiment}",
         source=source,
@@ -40,7 +44,10 @@ def content(summary: Summary, pictures: list[page.Picture], links: list[page.Lin
         models=list(_models(summary)),
         apart=apart(summary),
         pictures=pictures,
-        left_out=[page.LeftOut(reason, len(names), names[:MOST_NAMES]) for reason, names in summary.left_out.items()],
+        left_out=[
+            page.LeftOut(reason, len(names), names[:MOST_NAMES])
+            for reason, names in summary.left_out.items()
+        ],
         notes=summary.notes,
     )
 
@@ -57,7 +64,8 @@ def _models(summary: Summary) -> Iterator[page.Model]:
     tables = {run["run_id"]: run for run in summary.kept.frame[_RUN].to_dict("records")}
     frame = summary.kept.frame
     by_run, chosen_by = (
-        dict(zip(frame["run_id"], _scores(frame, prefix).to_dict("records"), strict=True)) for prefix in ("score/", "selection/")
+        dict(zip(frame["run_id"], _scores(frame, prefix).to_dict("records"), strict=True))
+        for prefix in ("score/", "selection/")
     )
     for model in summary.models.to_dict("records"):
         key = model["id"]
@@ -83,7 +91,9 @@ def _models(summary: Summary) -> Iterator[page.Model]:
             teacher_mean=number(model["teacher_mean"]),
             teacher_latency_ms=number(model["teacher_latency_ms"]),
             retention=number(model["retention"]),
-            settings={key: text for name in settings for key, text in told(name, model[name]).items()},
+            settings={
+                key: text for name in settings for key, text in told(name, model[name]).items()
+            },
             state="finished",
             front=key in best,
             lost=_lost(summary, key),
@@ -107,16 +117,26 @@ def apart(summary: Summary) -> page.Apart:
     With more than page.MANY models, only models on the front are included.
     """
     known, best = summary.evidence.models, fronts(summary.models)
-    ids = [key for key in summary.models["id"] if key in known and (len(summary.models) <= page.MANY or key in best)]
+    ids = [
+        key
+        for key in summary.models["id"]
+        if key in known and (len(summary.models) <= page.MANY or key in best)
+    ]
     if not ids:
         return page.Apart([], {}, {})
     rows = {"": [known[key].mean.rows for key in ids]}
     if len(summary.models) <= MOST_BY_TASK:
         rows |= {task: [known[key].tasks[task].rows for key in ids] for task in known[ids[0]].tasks}
     # Integers in thousandths of a point are shorter in JSON than decimal numbers.
-    own = {task: [_thousandths(float(score[1:].std(ddof=1))) for score in scores] for task, scores in rows.items()}
+    own = {
+        task: [_thousandths(float(score[1:].std(ddof=1))) for score in scores]
+        for task, scores in rows.items()
+    }
     between = {task: rows_apart(scores) for task, scores in rows.items()}
-    pairs = {task: [[*map(_thousandths, row[:place])] for place, row in enumerate(found)] for task, found in between.items()}
+    pairs = {
+        task: [[*map(_thousandths, row[:place])] for place, row in enumerate(found)]
+        for task, found in between.items()
+    }
     return page.Apart(ids, own, pairs)
 
 
@@ -132,7 +152,14 @@ _RUN = ["run_id", "name", "link", "seed", "mean", "selection"]
 def _run(run: dict[str, object], scores: dict[str, float], chosen_by: dict[str, float]) -> page.Run:
     mean, selection = (number(float(str(run[name]))) for name in ("mean", "selection"))
     return page.Run(
-        str(run["run_id"]), str(run["name"]), str(run["link"]), int(str(run["seed"])), mean, scores, selection, chosen_by
+        str(run["run_id"]),
+        str(run["name"]),
+        str(run["link"]),
+        int(str(run["seed"])),
+        mean,
+        scores,
+        selection,
+        chosen_by,
     )
 
 
@@ -150,10 +177,17 @@ def fronts(models: pd.DataFrame) -> set[str]:
 
 def _teachers(summary: Summary) -> Iterator[page.Teacher]:
     """Yields each teacher on each machine, with the medians of its measurements."""
-    known = summary.models[(summary.models["teacher"] != "") & summary.models["teacher_mean"].notna()]
+    known = summary.models[
+        (summary.models["teacher"] != "") & summary.models["teacher_mean"].notna()
+    ]
     for (name, machine), part in known.groupby(["teacher", "machine"]):
         middle = part[
-            [c for c in part if c in ("teacher_mean", "teacher_latency_ms", "teacher_rows_per_s") or c.startswith("teacher/")]
+            [
+                c
+                for c in part
+                if c in ("teacher_mean", "teacher_latency_ms", "teacher_rows_per_s")
+                or c.startswith("teacher/")
+            ]
         ]
         cells = middle.median().to_dict()
         yield page.Teacher(
@@ -193,20 +227,32 @@ def told(setting: str, value: object) -> dict[str, str]:
         parts = ast.literal_eval(value) if value.startswith("{") else None
     except (ValueError, SyntaxError):
         parts = None
-    return {f"{setting}.{key}": str(part) for key, part in parts.items()} if parts else {setting: value}
+    return (
+        {f"{setting}.{key}": str(part) for key, part in parts.items()}
+        if parts
+        else {setting: value}
+    )
 
 
 def _scores(frame: pd.DataFrame, prefix: str) -> pd.DataFrame:
     """Returns the columns with one number a task, named by the task."""
     assert prefix in BY_TASK, prefix
-    columns = {name: str(name).removeprefix(prefix) for name in frame if str(name).startswith(prefix)}
+    columns = {
+        name: str(name).removeprefix(prefix) for name in frame if str(name).startswith(prefix)
+    }
     return frame[list(columns)].rename(columns=columns)
 
 
 def by_task(cells: dict[str, float], prefix: str) -> dict[str, float]:
     """Returns the known cells with this prefix, by task."""
-    found = {name.removeprefix(prefix): value for name, value in cells.items() if name.startswith(prefix)}
-    return {task: float(value) for task, value in found.items() if value is not None and not math.isnan(value)}
+    found = {
+        name.removeprefix(prefix): value for name, value in cells.items() if name.startswith(prefix)
+    }
+    return {
+        task: float(value)
+        for task, value in found.items()
+        if value is not None and not math.isnan(value)
+    }
 
 
 def number(value: float | None) -> float | None:

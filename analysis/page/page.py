@@ -202,9 +202,16 @@ def page(info: PageInfo) -> str:
     """Returns the page as the text of one HTML file."""
     # Without "<", no text of a run can end the script element that holds it, or open a comment in
     # it.
-    data = json.dumps(packed(info), ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    data = json.dumps(
+        packed(info), ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    ).replace("<", "\\u003c")
     script = "\n".join(_file(f"{name}.js") for name in SCRIPTS)
-    parts = {"TITLE": html.escape(info.title), "STYLE": _file("page.css"), "DATA": data, "SCRIPT": script}
+    parts = {
+        "TITLE": html.escape(info.title),
+        "STYLE": _file("page.css"),
+        "DATA": data,
+        "SCRIPT": script,
+    }
     # A single pass over the template, so that nothing inside the data is taken for a marker.
     return re.sub("@(TITLE|STYLE|DATA|SCRIPT)@", lambda found: parts[found[1]], _file("page.html"))
 
@@ -217,7 +224,9 @@ def packed(info: PageInfo) -> dict[str, Any]:
     """
     models = info.models
     settings, columns = _settings(models)
-    data: dict[str, Any] = _plain(info._replace(models=[model._replace(settings={}) for model in models]))
+    data: dict[str, Any] = _plain(
+        info._replace(models=[model._replace(settings={}) for model in models])
+    )
     if models:
         place = data["models"]["fields"].index("settings")
         for row, numbers in zip(data["models"]["rows"], columns, strict=True):
@@ -235,11 +244,17 @@ def _settings(models: list[Model]) -> tuple[dict[str, Any], list[list[int]]]:
     model the index of each text, -1 if the model does not have the setting.
     """
     names = list(dict.fromkeys(name for model in models for name in model.settings))
-    texts = {name: list(dict.fromkeys(model.settings.get(name, "") for model in models)) for name in names}
+    texts = {
+        name: list(dict.fromkeys(model.settings.get(name, "") for model in models))
+        for name in names
+    }
     known = {name: all(name in model.settings for model in models) for name in names}
     varying = [name for name in names if len(texts[name]) > 1 or not known[name]]
     number = {name: {text: index for index, text in enumerate(texts[name])} for name in varying}
-    rows = [[number[name][model.settings[name]] if name in model.settings else -1 for name in varying] for model in models]
+    rows = [
+        [number[name][model.settings[name]] if name in model.settings else -1 for name in varying]
+        for model in models
+    ]
     shared = {name: texts[name][0] for name in names if name not in number}
     return {"shared": shared, "names": varying, "texts": [texts[name] for name in varying]}, rows
 
@@ -255,7 +270,10 @@ def _plain(value: Any) -> Any:
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         if value and hasattr(value[0], "_fields"):
-            return {"fields": list(value[0]._fields), "rows": [[_plain(one) for one in row] for row in value]}
+            return {
+                "fields": list(value[0]._fields),
+                "rows": [[_plain(one) for one in row] for row in value],
+            }
         return [_plain(one) for one in value]
     return _plain(value._asdict()) if hasattr(value, "_fields") else value
 

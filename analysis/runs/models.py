@@ -26,7 +26,19 @@ MODEL_COLUMNS = {
 """Columns of a model that are added to the columns of its runs. Numbers are means over the runs,
 but latencies and throughputs are medians.
 """
-OF_A_MODEL = ["student", "variant", "tasks", "suite", "split", "drawn_by", "machine", "backend", "setting", "batch", "teacher"]
+OF_A_MODEL = [
+    "student",
+    "variant",
+    "tasks",
+    "suite",
+    "split",
+    "drawn_by",
+    "machine",
+    "backend",
+    "setting",
+    "batch",
+    "teacher",
+]
 """Columns that are equal for all runs of one model. All settings are equal too."""
 TIMED = ["latency_ms", "rows_per_s", "teacher_latency_ms", "teacher_rows_per_s"]
 """Columns that are averaged over a model's runs by the median."""
@@ -79,9 +91,13 @@ def comparable(frame: pd.DataFrame, machine: str = "") -> Comparable:
         frame = frame[frame[column] == most]
     earlier_way = frame[frame["protocol"] != max(frame["protocol"], key=int)]
     for protocol, part in earlier_way.groupby("protocol"):
-        left_out[f"its speed was measured in an earlier way (protocol {protocol})"] = list(part["name"])
+        left_out[f"its speed was measured in an earlier way (protocol {protocol})"] = list(
+            part["name"]
+        )
     frame = frame.drop(earlier_way.index)
-    newest_first = frame.assign(id=model_ids(frame)).sort_values("started", ascending=False, kind="stable")
+    newest_first = frame.assign(id=model_ids(frame)).sort_values(
+        "started", ascending=False, kind="stable"
+    )
     # duplicated() marks all but the first of equal rows, which is the newest run.
     earlier = newest_first[newest_first.duplicated(["id", "seed"])]
     if len(earlier):
@@ -119,11 +135,18 @@ def averaged(frame: pd.DataFrame) -> pd.DataFrame:
     chosen_by = [name for name in numbers if str(name).startswith("selection")]
     # The mean over some of the seeds is not comparable: unknown unless all seeds have a score.
     found[chosen_by] = found[chosen_by].where(grouped[chosen_by].count().eq(grouped.size(), axis=0))
-    found = found.assign(runs=grouped["run_id"].agg(list), seeds=grouped["seed"].agg(lambda seeds: sorted(set(seeds))))
+    found = found.assign(
+        runs=grouped["run_id"].agg(list),
+        seeds=grouped["seed"].agg(lambda seeds: sorted(set(seeds))),
+    )
     found = found.assign(means=grouped["mean"].agg(list)).reset_index()
-    halves = np.array([half_width(means) for means in found["means"]], dtype=float)  # None becomes NaN
+    halves = np.array(
+        [half_width(means) for means in found["means"]], dtype=float
+    )  # None becomes NaN
     found = found.assign(low=found["mean"] - halves, high=found["mean"] + halves)
-    found = found.sort_values(["mean", "latency_ms", "id"], ascending=[False, True, True], ignore_index=True)
+    found = found.sort_values(
+        ["mean", "latency_ms", "id"], ascending=[False, True, True], ignore_index=True
+    )
     return found.assign(label=labels(found))
 
 
@@ -151,13 +174,21 @@ def labels(models: pd.DataFrame) -> list[str]:
     Models with the same student get the trial's number, or up to two settings that differ, or the
     backend. If labels are still equal, the start of the model's id is added.
     """
-    first = [f"{student} {variant}".strip() for student, variant in zip(models["student"], models["variant"], strict=True)]
+    first = [
+        f"{student} {variant}".strip()
+        for student, variant in zip(models["student"], models["variant"], strict=True)
+    ]
     found = pd.Series(first, index=models.index)
     for _, part in models.groupby(found):
         if len(part) > 1:
-            found[part.index] = [f"{found[place]} {told}".strip() for place, told in _apart(part).items()]
+            found[part.index] = [
+                f"{found[place]} {told}".strip() for place, told in _apart(part).items()
+            ]
     twice = found.duplicated(keep=False)
-    found[twice] = [f"{label} {key[:4]}" for label, key in zip(found[twice], models.loc[twice, "id"], strict=True)]
+    found[twice] = [
+        f"{label} {key[:4]}"
+        for label, key in zip(found[twice], models.loc[twice, "id"], strict=True)
+    ]
     return list(found)
 
 
@@ -170,4 +201,7 @@ def _apart(models: pd.DataFrame) -> dict[int, str]:
         return dict(zip(models.index, models["backend"], strict=True))
     short = [name.rpartition(".")[2] for name in names]
     rows = models[names].fillna("").itertuples(index=True, name=None)
-    return {place: " ".join(f"{key}={value}" for key, value in zip(short, values, strict=True)) for place, *values in rows}
+    return {
+        place: " ".join(f"{key}={value}" for key, value in zip(short, values, strict=True))
+        for place, *values in rows
+    }

@@ -14,7 +14,13 @@ STUDENTS = (names.KIND_DISTILL, names.KIND_FINETUNE, names.KIND_TRIAL, names.KIN
 """Kinds of runs that train a student."""
 SETTINGS = ("data.", "teacher.", "student.", "loss.", "train.", "finetune.", "whole")
 """Prefixes of the settings that a model's quality depends on, apart from the seed."""
-UNTOLD = {"PENDING": "not started", "SCHEDULED": "not started", "RUNNING": "not finished", "FAILED": "failed", "KILLED": "killed"}
+UNTOLD = {
+    "PENDING": "not started",
+    "SCHEDULED": "not started",
+    "RUNNING": "not finished",
+    "FAILED": "failed",
+    "KILLED": "killed",
+}
 """MLflow's status of an unfinished run, in words."""
 TORCH = "torch"
 """The backend that all scores are measured in."""
@@ -112,7 +118,9 @@ def row(record: Record, asked: Asked = OWN) -> Row:
         "mean": metrics[_quality(metrics)],
         "selection": metrics.get(names.SELECTED_MEAN, metrics.get(names.SEARCH_QUALITY)),
         "teacher_mean": metrics.get(names.TEACHER + names.QUALITY_MEAN) if split == "dev" else None,
-        "baseline_mean": metrics.get(names.BASELINE + names.QUALITY_MEAN) if split == "dev" else None,
+        "baseline_mean": metrics.get(names.BASELINE + names.QUALITY_MEAN)
+        if split == "dev"
+        else None,
         "retention": metrics.get(names.RETENTION_MEAN),
         "agreement": metrics.get(names.AGREEMENT_MEAN),
         "parameters": metrics.get(names.SIZE_PARAMETERS),
@@ -126,14 +134,20 @@ def _quality(metrics: dict[str, float]) -> str:
 
     This is the mean score on dev or, without one, the score of the search on selection.
     """
-    return next((name for name in (names.QUALITY_MEAN, names.SEARCH_QUALITY) if name in metrics), "")
+    return next(
+        (name for name in (names.QUALITY_MEAN, names.SEARCH_QUALITY) if name in metrics), ""
+    )
 
 
 def tasks_of(metrics: dict[str, float]) -> list[str]:
     """Returns the tasks that a run has scores of, on dev or else on the selection split."""
     # A trial of a search may have scores on the selection split only.
     dev = [task for name in metrics if (task := names.task_of_score(name))]
-    own = (name for name in metrics if name.startswith(names.SELECTION) and name != names.SELECTION_MEAN)
+    own = (
+        name
+        for name in metrics
+        if name.startswith(names.SELECTION) and name != names.SELECTION_MEAN
+    )
     return sorted(dev or (name.removeprefix(names.SELECTION) for name in own))
 
 
@@ -156,7 +170,10 @@ def fastest(metrics: dict[str, float], asked: Asked = OWN) -> tuple[str, str] | 
     """
     if asked.setting:
         return asked if names.speed(asked.backend, asked.setting, names.P50) in metrics else None
-    times = {backend: metrics.get(names.speed(backend, HEADLINE, names.P50)) for backend in timed_backends(metrics)}
+    times = {
+        backend: metrics.get(names.speed(backend, HEADLINE, names.P50))
+        for backend in timed_backends(metrics)
+    }
     found = [(time, backend) for backend, time in times.items() if time is not None]
     return (min(found)[1], HEADLINE) if found else None
 
@@ -165,8 +182,16 @@ def batch_setting(metrics: dict[str, float], backend: str, setting: str) -> str:
     """Returns the setting for the throughput: like `setting`, but with the most rows per call."""
     rest = setting.partition("-")[2]
     parsed = [found for name in metrics if (found := names.parsed_speed(name))]
-    timed = [where for own, where, statistic in parsed if own == backend and statistic == names.ROWS_PER_S]
-    rows = [int(match[1]) for where in timed if (match := re.fullmatch(rf"b(\d+)-{re.escape(rest)}", where))]
+    timed = [
+        where
+        for own, where, statistic in parsed
+        if own == backend and statistic == names.ROWS_PER_S
+    ]
+    rows = [
+        int(match[1])
+        for where in timed
+        if (match := re.fullmatch(rf"b(\d+)-{re.escape(rest)}", where))
+    ]
     return f"b{max(rows)}-{rest}" if rows else setting
 
 
@@ -181,10 +206,14 @@ def _speed(metrics: dict[str, float], backend: str, setting: str) -> Row:
         "num_bytes": _bytes(metrics, backend),
         "backend_loss": 0.0 if backend == TORCH else metrics.get(names.export(backend, names.LOSS)),
         "teacher_latency_ms": metrics.get(names.TEACHER + names.speed(TORCH, setting, names.P50)),
-        "teacher_rows_per_s": metrics.get(names.TEACHER + names.speed(TORCH, batch, names.ROWS_PER_S)),
+        "teacher_rows_per_s": metrics.get(
+            names.TEACHER + names.speed(TORCH, batch, names.ROWS_PER_S)
+        ),
         "protocol": str(int(metrics.get(names.PROTOCOL, 1))),
         # The worse of the student's timing and the teacher's counts.
-        "busy_share": max(metrics.get(whose + names.BUSY_SHARE, 0.0) for whose in ("", names.TEACHER)),
+        "busy_share": max(
+            metrics.get(whose + names.BUSY_SHARE, 0.0) for whose in ("", names.TEACHER)
+        ),
     }
 
 
@@ -210,10 +239,17 @@ def _by_task(metrics: dict[str, float], tasks: list[str], split: str) -> Row:
 
     kinds = {"score": scores if split == "dev" else family(names.SELECTION)}
     if split == "dev":
-        kinds |= {"teacher": [names.TEACHER + name for name in scores], "baseline": [names.BASELINE + name for name in scores]}
+        kinds |= {
+            "teacher": [names.TEACHER + name for name in scores],
+            "baseline": [names.BASELINE + name for name in scores],
+        }
         kinds |= {"retention": family(names.RETENTION), "agreement": family(names.AGREEMENT)}
     kinds["selection"] = family(names.SELECTED)
-    named = {f"{kind}/{task}": name for kind, own in kinds.items() for task, name in zip(tasks, own, strict=True)}
+    named = {
+        f"{kind}/{task}": name
+        for kind, own in kinds.items()
+        for task, name in zip(tasks, own, strict=True)
+    }
     return {column: metrics[name] for column, name in named.items() if name in metrics}
 
 

@@ -110,12 +110,16 @@ def read(experiment: str = "", study: str = "", store: str = "") -> Runs:
     return table(records, client.tracking_uri, place, found, where)
 
 
-def table(records: list[Record], store: str, place: Experiment, study: Study | None, where: str) -> Runs:
+def table(
+    records: list[Record], store: str, place: Experiment, study: Study | None, where: str
+) -> Runs:
     """Converts records to a table. Raises ValueError if no run is left.
 
     where: which runs these are, for the error message.
     """
-    asked = Asked(study.info.get("backend", ""), study.info.get("setting", "")) if study else Asked()
+    asked = (
+        Asked(study.info.get("backend", ""), study.info.get("setting", "")) if study else Asked()
+    )
     rows: list[Row] = []
     left_out: dict[str, list[str]] = {}
     metrics: dict[str, dict[str, list[str]]] = {}
@@ -129,9 +133,16 @@ def table(records: list[Record], store: str, place: Experiment, study: Study | N
             rows.append(row(record, asked))
             metrics[record.run_id] = task_metrics(record.metrics)
     if not rows:
-        told = ", ".join(f"{len(names)} {reason}" for reason, names in left_out.items()) or "no runs at all"
-        raise ValueError(f"{where}: it has no finished run with quality and speed ({told}); allowed: one that has some")
-    return Runs(pd.DataFrame(rows), left_out, metrics, store, place.name, place.experiment_id, study)
+        told = (
+            ", ".join(f"{len(names)} {reason}" for reason, names in left_out.items())
+            or "no runs at all"
+        )
+        raise ValueError(
+            f"{where}: it has no finished run with quality and speed ({told}); allowed: one that has some"
+        )
+    return Runs(
+        pd.DataFrame(rows), left_out, metrics, store, place.name, place.experiment_id, study
+    )
 
 
 def connect(store: str = "") -> mlflow.MlflowClient:
@@ -145,7 +156,9 @@ def connect(store: str = "") -> mlflow.MlflowClient:
     uri = store or mlflow.get_tracking_uri()
     file = uri.removeprefix("sqlite:///")
     if file != uri and not Path(file).is_file():
-        raise ValueError(f"MLFLOW_TRACKING_URI is {uri!r}: there is no such file; allowed: a store that runs were logged to")
+        raise ValueError(
+            f"MLFLOW_TRACKING_URI is {uri!r}: there is no such file; allowed: a store that runs were logged to"
+        )
     return mlflow.MlflowClient(uri)
 
 
@@ -158,7 +171,9 @@ def predictions(runs: Runs, run_ids: list[str]) -> dict[str, pd.DataFrame]:
 
     def one(run_id: str) -> pd.DataFrame | None:
         try:
-            file = mlflow.artifacts.download_artifacts(f"{places[run_id]}/predictions.parquet", tracking_uri=runs.store)
+            file = mlflow.artifacts.download_artifacts(
+                f"{places[run_id]}/predictions.parquet", tracking_uri=runs.store
+            )
         except (MlflowException, OSError):
             return None
         return pd.read_parquet(file)
@@ -168,19 +183,25 @@ def predictions(runs: Runs, run_ids: list[str]) -> dict[str, pd.DataFrame]:
     return {run_id: frame for run_id, frame in found.items() if frame is not None}
 
 
-def curves(runs: Runs, run_ids: list[str], metric: str = names.SELECTION_MEAN) -> dict[str, list[tuple[int, float]]]:
+def curves(
+    runs: Runs, run_ids: list[str], metric: str = names.SELECTION_MEAN
+) -> dict[str, list[tuple[int, float]]]:
     """Returns a metric's values as (step, value) by run id. Runs without it are left out."""
     client = connect(runs.store)
 
     def one(run_id: str) -> list[tuple[int, float]]:
-        return sorted({point.step: point.value for point in client.get_metric_history(run_id, metric)}.items())
+        return sorted(
+            {point.step: point.value for point in client.get_metric_history(run_id, metric)}.items()
+        )
 
     with ThreadPoolExecutor(8) as pool:
         found = dict(zip(run_ids, pool.map(one, run_ids), strict=True))
     return {run_id: points for run_id, points in found.items() if points}
 
 
-def _place(client: mlflow.MlflowClient, experiment: str, study: str) -> tuple[Experiment, Study | None]:
+def _place(
+    client: mlflow.MlflowClient, experiment: str, study: str
+) -> tuple[Experiment, Study | None]:
     """Returns the experiment, and the study if one is requested."""
     known = {one.name: one for one in _all_experiments(client)}
     if experiment and experiment not in known:
@@ -193,12 +214,16 @@ def _place(client: mlflow.MlflowClient, experiment: str, study: str) -> tuple[Ex
         return known[experiment], None
     places = [known[experiment]] if experiment else list(known.values())
     searches = f"tags.`{names.TAG_KIND}` = '{names.KIND_SEARCH}'"
-    parents = client.search_runs([one.experiment_id for one in places], searches, max_results=50_000)
+    parents = client.search_runs(
+        [one.experiment_id for one in places], searches, max_results=50_000
+    )
     # The newest study of a name wins.
     named = {run.data.tags.get(names.TAG_STUDY, ""): run for run in reversed(parents)}
     if study not in named:
         inside = f"experiment {experiment!r} of " if experiment else ""
-        raise ValueError(f"study is {study!r}: there is none in {inside}{client.tracking_uri}; allowed: {near(study, named)}")
+        raise ValueError(
+            f"study is {study!r}: there is none in {inside}{client.tracking_uri}; allowed: {near(study, named)}"
+        )
     run = named[study]
     place = next(one for one in places if one.experiment_id == run.info.experiment_id)
     return place, Study(study, run.info.run_id, place.experiment_id, _study_json(client, run))
@@ -222,7 +247,9 @@ def _all_experiments(client: mlflow.MlflowClient) -> Iterator[Experiment]:
 def _study_json(client: mlflow.MlflowClient, run: Run) -> dict[str, Any]:
     """Returns the content of a search's study.json; empty if there is none."""
     try:
-        file = mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/study.json", tracking_uri=client.tracking_uri)
+        file = mlflow.artifacts.download_artifacts(
+            f"{run.info.artifact_uri}/study.json", tracking_uri=client.tracking_uri
+        )
     except (MlflowException, OSError):
         return {}
     found: dict[str, Any] = json.loads(Path(file).read_text("utf-8"))
@@ -260,4 +287,14 @@ def record(run: Run, store: str) -> Record:
     started = datetime.fromtimestamp(info.start_time / 1000, UTC)
     link = f"{store if store.startswith('http') else LOCAL}/{path}"
     data = run.data
-    return Record(info.run_id, info.run_name, info.status, started, data.params, data.metrics, data.tags, info.artifact_uri, link)
+    return Record(
+        info.run_id,
+        info.run_name,
+        info.status,
+        started,
+        data.params,
+        data.metrics,
+        data.tags,
+        info.artifact_uri,
+        link,
+    )

@@ -104,7 +104,9 @@ def answers_of(predictions: pd.DataFrame) -> Answers:
 
     The fixed order is needed for paired resamples of different runs.
     """
-    columns = {name: predictions[name].to_numpy(np.float64) for name in ("label", "prediction", "teacher")}
+    columns = {
+        name: predictions[name].to_numpy(np.float64) for name in ("label", "prediction", "teacher")
+    }
     rows = predictions["row"].to_numpy()
     found: Answers = {}
     for (task, split), places in predictions.groupby(["task", "split"], sort=False).indices.items():
@@ -113,13 +115,18 @@ def answers_of(predictions: pd.DataFrame) -> Answers:
     return found
 
 
-def resampled(answers: Answers, metrics: dict[str, list[str]], column: str = "prediction") -> Resampled:
+def resampled(
+    answers: Answers, metrics: dict[str, list[str]], column: str = "prediction"
+) -> Resampled:
     """Computes the scores of one column on all resamples.
 
     metrics: by task, names as in quality/<task>/<metric>: the metric, followed by the suffix of its
         split.
     """
-    tasks = {task: np.mean([_score(answers, task, name, column) for name in names], axis=0) for task, names in metrics.items()}
+    tasks = {
+        task: np.mean([_score(answers, task, name, column) for name in names], axis=0)
+        for task, names in metrics.items()
+    }
     return Resampled(tasks, np.mean(list(tasks.values()), axis=0))
 
 
@@ -127,7 +134,9 @@ def _score(answers: Answers, task: str, name: str, column: str) -> np.ndarray:
     """Returns one metric of a task on all resamples [1 + B]."""
     metric, split = parted(name)
     part = answers[task, split]
-    return resampled_metric(metric)(counts(task, split, len(part["label"])), part["label"], part[column])
+    return resampled_metric(metric)(
+        counts(task, split, len(part["label"])), part["label"], part[column]
+    )
 
 
 def parted(name: str) -> tuple[str, str]:
@@ -139,17 +148,24 @@ def parted(name: str) -> tuple[str, str]:
     for metric in sorted(METRICS, key=len, reverse=True):
         if name == metric or name.startswith(f"{metric}_"):
             return metric, name.removeprefix(metric)
-    raise ValueError(f"the metric is {name!r}; allowed: {', '.join(METRICS)}, with a split's suffix")
+    raise ValueError(
+        f"the metric is {name!r}; allowed: {', '.join(METRICS)}, with a split's suffix"
+    )
 
 
 def over_seeds(runs: dict[int, Resampled]) -> Scores:
     """Combines one model's runs, by seed."""
 
     def measured(values: dict[int, np.ndarray]) -> Measured:
-        return Measured(np.mean(list(values.values()), axis=0), {seed: float(value[0]) for seed, value in values.items()})
+        return Measured(
+            np.mean(list(values.values()), axis=0),
+            {seed: float(value[0]) for seed, value in values.items()},
+        )
 
     names = next(iter(runs.values())).tasks
-    tasks = {task: measured({seed: run.tasks[task] for seed, run in runs.items()}) for task in names}
+    tasks = {
+        task: measured({seed: run.tasks[task] for seed, run in runs.items()}) for task in names
+    }
     return Scores(tasks, measured({seed: run.mean for seed, run in runs.items()}))
 
 
@@ -177,7 +193,11 @@ def _of_seeds(left: dict[int, float], right: dict[int, float]) -> float:
     if min(len(left), len(right)) < 2:
         return 0.0
     paired = left.keys() == right.keys()
-    parts = [[left[seed] - right[seed] for seed in left]] if paired else [list(left.values()), list(right.values())]
+    parts = (
+        [[left[seed] - right[seed] for seed in left]]
+        if paired
+        else [list(left.values()), list(right.values())]
+    )
     return sum(half**2 for part in parts if (half := half_width(part)) is not None)
 
 

@@ -48,7 +48,9 @@ def matthews(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndar
     table_CCB = _confusion(counts_RB, labels_R, predictions_R)
     labels_CB, predicted_CB, rows_B = table_CCB.sum(1), table_CCB.sum(0), table_CCB.sum((0, 1))
     together_B = np.trace(table_CCB) * rows_B - (labels_CB * predicted_CB).sum(0)
-    return 100 * _ratio(together_B, rows_B**2 - (labels_CB**2).sum(0), rows_B**2 - (predicted_CB**2).sum(0))
+    return 100 * _ratio(
+        together_B, rows_B**2 - (labels_CB**2).sum(0), rows_B**2 - (predicted_CB**2).sum(0)
+    )
 
 
 def pearson(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
@@ -100,17 +102,26 @@ def written_out(name: str) -> Resampled:
     """Returns the metric of mkd/tasks/metrics.py, computed on the rows of one resample after the other."""
     of_rows, is_regression = metrics.METRICS[name], name in metrics.REGRESSION_METRICS
 
-    def resampled(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
+    def resampled(
+        counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray
+    ) -> np.ndarray:
         # Logits that have the predictions as their largest.
         classes = 0 if is_regression else int(max(labels_R.max(), predictions_R.max())) + 1
-        logits = np.eye(classes)[predictions_R.astype(np.int64)] if classes else predictions_R[:, None]
-        rows = [np.repeat(np.arange(len(labels_R)), counts_R.astype(np.int64)) for counts_R in counts_RB.T]
+        logits = (
+            np.eye(classes)[predictions_R.astype(np.int64)] if classes else predictions_R[:, None]
+        )
+        rows = [
+            np.repeat(np.arange(len(labels_R)), counts_R.astype(np.int64))
+            for counts_R in counts_RB.T
+        ]
         return np.array([of_rows(logits[places], labels_R[places]) for places in rows])
 
     return resampled
 
 
-def confusion(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray, classes: int) -> np.ndarray:
+def confusion(
+    counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray, classes: int
+) -> np.ndarray:
     """Returns the confusion matrices of all resamples [C, C, B].
 
     The first axis is the label, the second the prediction.
@@ -134,9 +145,13 @@ def _sums(values_KR: np.ndarray, counts_RB: np.ndarray) -> np.ndarray:
     return found
 
 
-def _confusion(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
+def _confusion(
+    counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray
+) -> np.ndarray:
     """Returns the confusion matrices with as many classes as labels and predictions need."""
-    return confusion(counts_RB, labels_R, predictions_R, int(max(labels_R.max(), predictions_R.max())) + 1)
+    return confusion(
+        counts_RB, labels_R, predictions_R, int(max(labels_R.max(), predictions_R.max())) + 1
+    )
 
 
 def _f1_of_classes(table_CCB: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +174,9 @@ def _correlation(means_5B: np.ndarray) -> np.ndarray:
     means_5B: means of left, right, left * right, left^2, right^2.
     """
     left_B, right_B, product_B, squared_left_B, squared_right_B = means_5B
-    return _ratio(product_B - left_B * right_B, squared_left_B - left_B**2, squared_right_B - right_B**2)
+    return _ratio(
+        product_B - left_B * right_B, squared_left_B - left_B**2, squared_right_B - right_B**2
+    )
 
 
 def _ratio(together_B: np.ndarray, left_B: np.ndarray, right_B: np.ndarray) -> np.ndarray:
@@ -182,7 +199,9 @@ def _ranks(counts_RB: np.ndarray, values_R: np.ndarray) -> np.ndarray:
     order = np.argsort(group_R, kind="stable")
     counts_GB = counts_RB[order]
     if len(values_G) < len(values_R):
-        counts_GB = np.add.reduceat(counts_GB, np.flatnonzero(np.diff(group_R[order], prepend=-1)), axis=0)
+        counts_GB = np.add.reduceat(
+            counts_GB, np.flatnonzero(np.diff(group_R[order], prepend=-1)), axis=0
+        )
     # The mean rank of a group of equal values is its last rank less (count - 1) / 2.
     ranks_GB = (counts_GB.cumsum(0) + (1 - counts_GB) / 2) / counts_RB.sum(0) - 0.5
     shares_RB: np.ndarray = ranks_GB[group_R]

@@ -30,13 +30,23 @@ from mkd.teachers.imported import COLUMNS
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-ANSWERS = {"label": "string", "score": "double", "probabilities": "array<double>", "error": "string"}
+ANSWERS = {
+    "label": "string",
+    "score": "double",
+    "probabilities": "array<double>",
+    "error": "string",
+}
 """Fields of a prediction, with their Spark types."""
 LOGITS = {"logits": "array<double>"}
 """The field that replaces them with label.logits."""
 NOTHING = ("None", "nan")
 """What MLflow's UDF returns for a missing string if other rows of the batch have one."""
-OF_A_PROCESS = {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+OF_A_PROCESS = {
+    "OMP_NUM_THREADS": "1",
+    "RAYON_NUM_THREADS": "1",
+    "TQDM_DISABLE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
 """Environment of Spark's processes. Torch and the tokenizer use one thread each, and the
 progress of loading a model is not printed.
 """
@@ -50,7 +60,9 @@ def check(config: LabelConfig, student: Path) -> list[str]:
     """
     tasks = json.loads((student / "config.json").read_text())["tasks"]
     if config.task not in tasks:
-        raise ValueError(f"label.task is {config.task!r}; allowed: {listed(list(tasks))}, the tasks of {config.model}")
+        raise ValueError(
+            f"label.task is {config.task!r}; allowed: {listed(list(tasks))}, the tasks of {config.model}"
+        )
     texts = ["text", "text_pair"] if tasks[config.task]["pair"] else ["text"]
     _check_columns(config, texts)
     if not config.output or Path(config.output).exists():
@@ -62,9 +74,13 @@ def check(config: LabelConfig, student: Path) -> list[str]:
 def check_spark() -> None:
     """Raises ValueError if pyspark or Java is missing."""
     if importlib.util.find_spec("pyspark") is None:
-        raise ValueError("pyspark is not installed; allowed: with the extra that brings it, pip install 'mkd[spark]'")
+        raise ValueError(
+            "pyspark is not installed; allowed: with the extra that brings it, pip install 'mkd[spark]'"
+        )
     if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
-        raise ValueError("there is no Java, which Spark runs on; allowed: version 17 or 21, by PATH or JAVA_HOME")
+        raise ValueError(
+            "there is no Java, which Spark runs on; allowed: version 17 or 21, by PATH or JAVA_HOME"
+        )
 
 
 def _check_columns(config: LabelConfig, texts: list[str]) -> None:
@@ -78,9 +94,13 @@ def _check_columns(config: LabelConfig, texts: list[str]) -> None:
         data = pa.dataset.dataset(path, format="parquet", partitioning="hive")
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"label.corpus is {path!r}; allowed: a Parquet file or a folder of them ({reason})") from None
+        raise ValueError(
+            f"label.corpus is {path!r}; allowed: a Parquet file or a folder of them ({reason})"
+        ) from None
     if not data.files:
-        raise ValueError(f"label.corpus is {path!r}; allowed: a Parquet file or a folder of them (there is no file)")
+        raise ValueError(
+            f"label.corpus is {path!r}; allowed: a Parquet file or a folder of them (there is no file)"
+        )
     names, numbers = data.schema.names, ["row"] if config.logits else []
     for name in texts + [column for column in COLUMNS if config.logits and column not in LOGITS]:
         if name not in names:
@@ -88,13 +108,21 @@ def _check_columns(config: LabelConfig, texts: list[str]) -> None:
         found = data.schema.field(name).type
         # Dictionary encoding, as of pandas' categories, is a matter of storage.
         found = found.value_type if pa.types.is_dictionary(found) else found
-        right = pa.types.is_integer(found) if name in numbers else pa.types.is_string(found) or pa.types.is_large_string(found)
+        right = (
+            pa.types.is_integer(found)
+            if name in numbers
+            else pa.types.is_string(found) or pa.types.is_large_string(found)
+        )
         if not right:
             allowed = "a whole number" if name in numbers else "string"
-            raise ValueError(f"label.corpus {path}: column {name!r} is of type {found}; allowed: {allowed}")
+            raise ValueError(
+                f"label.corpus {path}: column {name!r} is of type {found}; allowed: {allowed}"
+            )
     taken = [] if config.logits else [name for name in names if name in ANSWERS]
     if taken:
-        raise ValueError(f"label.corpus {path} has columns {listed(taken)}; allowed: other names, as the answers have these")
+        raise ValueError(
+            f"label.corpus {path} has columns {listed(taken)}; allowed: other names, as the answers have these"
+        )
 
 
 @contextmanager
@@ -116,11 +144,18 @@ def session(master: str, setting: str = "label.master") -> Iterator["SparkSessio
     with warnings.catch_warnings():
         # Only columns of strings, numbers and lists pass between Spark and the model, so the
         # warning does not apply.
-        warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+        warnings.filterwarnings(
+            "ignore", "PySpark does not yet fully support pandas", FutureWarning
+        )
         from pyspark.sql import SparkSession
 
         with told_in_a_line(f"{setting} is {master!r}"):
-            spark = SparkSession.builder.appName("mkd").master(master).config(map=settings).getOrCreate()
+            spark = (
+                SparkSession.builder.appName("mkd")
+                .master(master)
+                .config(map=settings)
+                .getOrCreate()
+            )
         try:
             yield spark
         finally:
@@ -144,7 +179,9 @@ def told_in_a_line(what: str) -> Iterator[None]:
         raise ValueError(f"{what}: {_reason(str(error))}") from error
 
 
-def write_answers(spark: "SparkSession", config: LabelConfig, model: Path, texts: list[str], aside: Path) -> dict[str, float]:
+def write_answers(
+    spark: "SparkSession", config: LabelConfig, model: Path, texts: list[str], aside: Path
+) -> dict[str, float]:
     """Writes label.output completely or not at all, and returns the metrics `label/...`.
 
     These are rows, rows with errors, seconds, and rows per second.
@@ -163,7 +200,10 @@ def write_answers(spark: "SparkSession", config: LabelConfig, model: Path, texts
             _answered(spark, config, model, frame, texts).write.parquet(_uri(aside))
             seconds = time.perf_counter() - begin
             written = spark.read.parquet(_uri(aside))
-            rows, errors = written.count(), 0 if config.logits else written.where("error is not null").count()
+            rows, errors = (
+                written.count(),
+                0 if config.logits else written.where("error is not null").count(),
+            )
         # With logits, there is a single part, and the output is this file and not a folder.
         os.rename(next(aside.glob("part-*")) if config.logits else aside, config.output)
     finally:
@@ -172,7 +212,9 @@ def write_answers(spark: "SparkSession", config: LabelConfig, model: Path, texts
     return counts | {names.LABEL_SECONDS: seconds, names.LABEL_ROWS_PER_S: rows / seconds}
 
 
-def _answered(spark: "SparkSession", config: LabelConfig, model: Path, frame: "DataFrame", texts: list[str]) -> "DataFrame":
+def _answered(
+    spark: "SparkSession", config: LabelConfig, model: Path, frame: "DataFrame", texts: list[str]
+) -> "DataFrame":
     """Returns the corpus with the predictions as new columns.
 
     With label.logits, it has the columns that teacher.sources reads, in one part.
@@ -184,7 +226,9 @@ def _answered(spark: "SparkSession", config: LabelConfig, model: Path, frame: "D
     params = {"task": config.task, "logits": config.logits}
     # It warns that `local` uses this environment, which is intended.
     logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)
-    answer = mlflow.pyfunc.spark_udf(spark, str(model), result_type=result, env_manager="local", params=params)
+    answer = mlflow.pyfunc.spark_udf(
+        spark, str(model), result_type=result, env_manager="local", params=params
+    )
     # Spark reads a file with one row group as one part, whatever its size. Repartitioning gives
     # every core the same number of rows.
     parts = max(frame.rdd.getNumPartitions(), spark.sparkContext.defaultParallelism)
@@ -195,14 +239,18 @@ def _answered(spark: "SparkSession", config: LabelConfig, model: Path, frame: "D
         return answered.select("split", "row", "answer.logits", *texts).repartition(1)
     error = F.when(~F.col("answer.error").isin(*NOTHING), F.col("answer.error"))
     label = F.when(error.isNull(), F.col("answer.label"))
-    return answered.select(*kept, label.alias("label"), "answer.score", "answer.probabilities", error.alias("error"))
+    return answered.select(
+        *kept, label.alias("label"), "answer.score", "answer.probabilities", error.alias("error")
+    )
 
 
 def _check_whole(frame: "DataFrame", texts: list[str]) -> None:
     """Raises ValueError if a text or a row number is missing."""
     for name in ("split", "row", *texts):
         if missing := frame.where(frame[name].isNull()).count():
-            raise ValueError(f"label.corpus: {missing:,} rows have no {name}; allowed for label.logits: none")
+            raise ValueError(
+                f"label.corpus: {missing:,} rows have no {name}; allowed for label.logits: none"
+            )
 
 
 def _uri(path: Path) -> str:
@@ -217,6 +265,10 @@ def _reason(message: str) -> str:
     classes, or else the first line.
     """
     lines = [line for line in message.splitlines() if line and not line[0].isspace()]
-    traces = [place for place, line in enumerate(lines[:-1]) if "Traceback (most recent call last)" in line]
+    traces = [
+        place
+        for place, line in enumerate(lines[:-1])
+        if "Traceback (most recent call last)" in line
+    ]
     named = [line for line in lines if re.search(r"\[[A-Z_]+(\.[A-Z_]+)*\]", line)]
     return lines[traces[0] + 1] if traces else (named or lines)[-1 if named else 0]

@@ -75,13 +75,17 @@ def check(config: Search, space: Space) -> None:
     corpus.check_spark()
     own, scores = config.search.trials, config.train.steps // config.train.eval_every
     if own > MOST_TRIALS:
-        raise ValueError(f"search.trials is {own}; allowed for search.engine=spark: {MOST_TRIALS:,} at most")
+        raise ValueError(
+            f"search.trials is {own}; allowed for search.engine=spark: {MOST_TRIALS:,} at most"
+        )
     if scores > MOST_SCORES:
         raise ValueError(
             f"train.eval_every is {config.train.eval_every}, {scores:,} times in train.steps; "
             f"allowed for search.engine=spark: {MOST_SCORES} times at most"
         )
-    length = len(json.dumps({name: distribution_to_json(kind) for name, kind in kinds(space).items()}))
+    length = len(
+        json.dumps({name: distribution_to_json(kind) for name, kind in kinds(space).items()})
+    )
     if length > MOST_CHARACTERS:
         raise ValueError(
             f"search.space takes {length:,} characters as Optuna describes it; "
@@ -102,8 +106,16 @@ def check_known(config: SearchConfig, told: dict[str, Any]) -> None:
     with connected():
         client = mlflow.MlflowClient()
         found = client.get_experiment_by_name(experiment(config))
-        run = MlflowStorage(found.experiment_id).get_study_id_by_name_if_exists(config.study) if found else None
-        known = mlflow.artifacts.load_dict(f"runs:/{run}/{ABOUT}") if run and client.list_artifacts(run) else told
+        run = (
+            MlflowStorage(found.experiment_id).get_study_id_by_name_if_exists(config.study)
+            if found
+            else None
+        )
+        known = (
+            mlflow.artifacts.load_dict(f"runs:/{run}/{ABOUT}")
+            if run and client.list_artifacts(run)
+            else told
+        )
     if unlike := differences(known, told):
         raise ValueError(
             f"search.study is {config.study!r}, a study of another search: {'; '.join(unlike)}; allowed: another name"
@@ -120,13 +132,17 @@ def opened(config: Search, told: dict[str, Any]) -> optuna.Study:
     with connected():
         client = mlflow.MlflowClient()
         found = client.get_experiment_by_name(experiment(search))
-        store = MlflowStorage(found.experiment_id if found else client.create_experiment(experiment(search)))
+        store = MlflowStorage(
+            found.experiment_id if found else client.create_experiment(experiment(search))
+        )
         # Without this check, Optuna would create a second study with the same name.
         if store.get_study_id_by_name_if_exists(search.study):
             known = optuna.load_study(study_name=search.study, storage=store)
         else:
             directions = [study.OBJECTIVES[name] for name in search.objectives]
-            known = optuna.create_study(study_name=search.study, storage=store, directions=directions)
+            known = optuna.create_study(
+                study_name=search.study, storage=store, directions=directions
+            )
         if not client.list_artifacts(str(known._study_id)):  # in MLflow, a study is a run
             client.log_dict(str(known._study_id), told, ABOUT)
     return known
@@ -143,11 +159,16 @@ def crew(job: Job, optuna_study: optuna.Study) -> None:
         if ended >= search.trials:
             return
         try:
-            with corpus.session(search.master, "search.master") as spark, _told(optuna_study, search):
+            with (
+                corpus.session(search.master, "search.master") as spark,
+                _told(optuna_study, search),
+            ):
                 from mlflow.pyspark.optuna.study import MlflowSparkStudy
 
                 workers = min(spark.sparkContext.defaultParallelism, search.trials - ended)
-                made = MlflowSparkStudy(search.study, store, _sampler(job.config, ended), NopPruner())
+                made = MlflowSparkStudy(
+                    search.study, store, _sampler(job.config, ended), NopPruner()
+                )
                 with corpus.told_in_a_line(f"search.master is {search.master!r}"):
                     made.optimize(
                         partial(_trial, Objective(job)), search.trials - ended, n_jobs=workers, catch=(Exception,),
@@ -165,7 +186,10 @@ def _trial(objective: Objective, trial: optuna.Trial) -> list[float]:
 
 def _end_of_row(since: float, optuna_study: optuna.Study, trial: FrozenTrial) -> None:
     """Ends a worker's share if too many trials in a row have failed."""
-    if trial.state == TrialState.FAIL and study.first_failure(study.counted(optuna_study), since) is not None:
+    if (
+        trial.state == TrialState.FAIL
+        and study.first_failure(study.counted(optuna_study), since) is not None
+    ):
         optuna_study._stop_flag = True  # study.stop() works only in Optuna's own loop
 
 
@@ -177,7 +201,11 @@ def _sampler(config: Search, ended: int) -> BaseSampler:
     """
     # The number of trials is included so that a resumed search does not repeat its first draws.
     seed = int(key_of({"seed": config.seed, "trials": ended})[:8], 16)
-    return TPESampler(seed=seed, constant_liar=False) if config.search.sampler == "tpe" else RandomSampler(seed)
+    return (
+        TPESampler(seed=seed, constant_liar=False)
+        if config.search.sampler == "tpe"
+        else RandomSampler(seed)
+    )
 
 
 @contextmanager

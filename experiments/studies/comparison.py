@@ -10,7 +10,9 @@ from experiments.tracking.table import markdown
 from mkd import names
 from mkd.evaluation.intervals import half_width, interval_text
 
-MEANING = "a variant is told from it where the t interval leaves out 0, as one in twenty does by chance"
+MEANING = (
+    "a variant is told from it where the t interval leaves out 0, as one in twenty does by chance"
+)
 ONE_SEED = "one seed says nothing of the variants"
 
 
@@ -77,14 +79,20 @@ def lines(rows: list[Row]) -> list[str]:
     first, seeds = rows[0], len(rows[0].differences)
     header = ["variant", "mean", "sd", "difference", "95 % interval", *first.tasks, "training s"]
     body = [[row.variant, f"{row.mean:.2f}", _shown(row.sd), *_beside(row, first)] for row in rows]
-    scores = [[*(f"{row.tasks[task]:.1f}" for task in first.tasks), f"{row.seconds:.1f}"] for row in rows]
+    scores = [
+        [*(f"{row.tasks[task]:.1f}" for task in first.tasks), f"{row.seconds:.1f}"] for row in rows
+    ]
     table = markdown([header, *(left + right for left, right in zip(body, scores, strict=True))])
     what = f"score on dev in points, means over {seeds} seed{'s' * (seeds > 1)}; difference to {first.variant}, paired by seed"
     return [*table, "", f"{what}; {MEANING if seeds > 1 else ONE_SEED}"]
 
 
 def _beside(row: Row, first: Row) -> list[str]:
-    return ["", ""] if row is first else [f"{row.difference:+.2f}", interval_text(row.difference, row.half)]
+    return (
+        ["", ""]
+        if row is first
+        else [f"{row.difference:+.2f}", interval_text(row.difference, row.half)]
+    )
 
 
 def _shown(value: float | None) -> str:
@@ -110,7 +118,11 @@ def info(rows: list[Row]) -> Info:
     others = rows[1:]
     halves = [row.half or 0.0 for row in others]
     return Info(
-        rows[0].variant, [r.variant for r in others], [r.difference for r in others], halves, [r.differences for r in others]
+        rows[0].variant,
+        [r.variant for r in others],
+        [r.difference for r in others],
+        halves,
+        [r.differences for r in others],
     )
 
 
@@ -122,11 +134,22 @@ def draw(info: Info) -> Figure:
     places = range(len(info.variants))
     for place, differences in zip(places, info.differences, strict=True):
         axes.scatter(differences, [place] * len(differences), s=14, color="#999999", zorder=2)
-    axes.errorbar(info.means, places, xerr=info.halves, fmt="o", color="#0072b2", markersize=7, capsize=3, zorder=3)
+    axes.errorbar(
+        info.means,
+        places,
+        xerr=info.halves,
+        fmt="o",
+        color="#0072b2",
+        markersize=7,
+        capsize=3,
+        zorder=3,
+    )
     axes.axvline(0, color="#4d4d4d", linewidth=1)
     axes.set_yticks(places, info.variants)
     axes.invert_yaxis()
-    axes.set_xlabel(f"mean score on dev less that of {info.first} (points; bar: 95 % t interval over seeds)")
+    axes.set_xlabel(
+        f"mean score on dev less that of {info.first} (points; bar: 95 % t interval over seeds)"
+    )
     axes.grid(True, axis="x", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -75,7 +75,9 @@ class Found(NamedTuple):
     teacher: tuple[float, float] | None
 
 
-def found_by(optuna_study: optuna.Study, ready: Ready, teacher_speed: dict[str, float], setting: str) -> Found:
+def found_by(
+    optuna_study: optuna.Study, ready: Ready, teacher_speed: dict[str, float], setting: str
+) -> Found:
     """Computes the results from the study's trials, including those copied from another study."""
     ended = studies.ended(optuna_study)
     # The hypervolume follows the order in which trials finished, which is not that of their
@@ -84,7 +86,9 @@ def found_by(optuna_study: optuna.Study, ready: Ready, teacher_speed: dict[str, 
         ((t, told) for t, told in ended if t.state == TrialState.COMPLETE),
         key=lambda pair: pair[0].datetime_complete or 0,
     )
-    quality, latency = (np.array([told.costs[name] for _, told in done]) for name in ("quality", "latency"))
+    quality, latency = (
+        np.array([told.costs[name] for _, told in done]) for name in ("quality", "latency")
+    )
     own = front(quality, latency)
     points = [_point(t, told, bool(on)) for (t, told), on in zip(done, own, strict=True)]
     teacher_ms = teacher_speed.get(names.TEACHER + names.speed(TORCH, setting, names.P50))
@@ -95,14 +99,25 @@ def found_by(optuna_study: optuna.Study, ready: Ready, teacher_speed: dict[str, 
     states = Counter(told.state for t, told in ended if studies.FROM not in t.user_attrs)
     own_seconds = [_other_seconds(t, told) for t, told in done if studies.FROM not in t.user_attrs]
     other = float(np.mean(own_seconds)) if own_seconds else math.nan
-    return Found(points, dict(states), hypervolumes(quality, latency, reference), reference, other, teacher)
+    return Found(
+        points, dict(states), hypervolumes(quality, latency, reference), reference, other, teacher
+    )
 
 
 def _point(trial: FrozenTrial, told: Outcome, on_front: bool) -> Point:
     """Returns a completed trial as a point."""
     assert told.dev is not None, "a complete trial has been scored"
     costs = told.costs
-    return Point(trial.number, told.name, told.run, costs["quality"], told.dev, costs["latency"], costs["bytes"], on_front)
+    return Point(
+        trial.number,
+        told.name,
+        told.run,
+        costs["quality"],
+        told.dev,
+        costs["latency"],
+        costs["bytes"],
+        on_front,
+    )
 
 
 def _other_seconds(trial: FrozenTrial, told: Outcome) -> float:
@@ -121,7 +136,9 @@ def lines(found: Found) -> list[str]:
         sizes = [f"{point.latency_ms:.3g}", faster, f"{point.num_bytes / 1e6:.2f}"]
         rows.append([name, f"{point.quality:.1f}", f"{point.dev:.1f}", *sizes])
     if found.teacher:
-        rows.append(["teacher (torch)", "", f"{found.teacher[1]:.1f}", f"{found.teacher[0]:.3g}", "1.0", ""])
+        rows.append(
+            ["teacher (torch)", "", f"{found.teacher[1]:.1f}", f"{found.teacher[0]:.3g}", "1.0", ""]
+        )
     states = ", ".join(f"{number} {state}" for state, number in sorted(found.states.items()))
     volume = f"{found.hypervolume[-1]:.1f}" if found.hypervolume else "0"
     corner = f"above {found.reference.quality:.1f} points ({LEAST}) and below {found.reference.cost:.3g} ms"
@@ -131,8 +148,16 @@ def lines(found: Found) -> list[str]:
 
 def busy_notes(optuna_study: optuna.Study, teacher_speed: dict[str, float]) -> list[str]:
     """Returns warnings about times that were measured while other work used the processor core."""
-    busy = [told for _, told in studies.ended(optuna_study) if told.costs.get("busy_share", 0.0) > MOST_BUSY]
-    trials = [f"{len(busy)} trials were timed on a busy machine: their milliseconds are too many"] if busy else []
+    busy = [
+        told
+        for _, told in studies.ended(optuna_study)
+        if told.costs.get("busy_share", 0.0) > MOST_BUSY
+    ]
+    trials = (
+        [f"{len(busy)} trials were timed on a busy machine: their milliseconds are too many"]
+        if busy
+        else []
+    )
     return busy_note(teacher_speed) + trials
 
 
@@ -177,7 +202,9 @@ def draw(info: Info) -> Figure:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     if info.steps:
-        axes.step(*zip(*info.steps, strict=True), where="post", color="#999999", linewidth=1.2, zorder=1)
+        axes.step(
+            *zip(*info.steps, strict=True), where="post", color="#999999", linewidth=1.2, zorder=1
+        )
     for kind, points in info.kinds.items():
         for on_front, alpha in ((True, 1.0), (False, 0.3)):
             chosen = [(x, y) for x, y, on in points if on == on_front]
@@ -185,7 +212,15 @@ def draw(info: Info) -> Figure:
                 # Each kind has one entry in the legend, also if none of its trials is on the front.
                 label = kind if on_front or not any(on for _, _, on in points) else None
                 xs, ys = zip(*chosen, strict=True)
-                axes.scatter(xs, ys, s=46, color=COLOURS.get(kind, "#4d4d4d"), alpha=alpha, label=label, zorder=2)
+                axes.scatter(
+                    xs,
+                    ys,
+                    s=46,
+                    color=COLOURS.get(kind, "#4d4d4d"),
+                    alpha=alpha,
+                    label=label,
+                    zorder=2,
+                )
     for x, y, label in info.labels:
         axes.annotate(label, (x, y), (4, 5), textcoords="offset points", fontsize=8)
     if info.teacher:
@@ -203,7 +238,12 @@ def draw(info: Info) -> Figure:
 
 
 def conclude(
-    config: Search, optuna_study: optuna.Study, ready: Ready, teacher_speed: dict[str, float], setting: str, seconds: float
+    config: Search,
+    optuna_study: optuna.Study,
+    ready: Ready,
+    teacher_speed: dict[str, float],
+    setting: str,
+    seconds: float,
 ) -> None:
     """Logs the results to the study's run, tags the runs on the front, and prints the results.
 
@@ -214,16 +254,30 @@ def conclude(
     axis = f"{config.search.backend}, {setting}"
     told = told_of(config, optuna_study, found, shares, setting)
     summary = {names.trials(state): float(number) for state, number in found.states.items()}
-    summary |= {names.importance(name, key): share for name, own in shares.items() for key, share in own.items()}
+    summary |= {
+        names.importance(name, key): share
+        for name, own in shares.items()
+        for key, share in own.items()
+    }
     summary[names.SEARCH_SECONDS] = seconds
     notes = [f"note: {note}" for note in busy_notes(optuna_study, teacher_speed)]
-    summary |= {names.SEARCH_OTHER_SECONDS: found.other_seconds} if math.isfinite(found.other_seconds) else {}
+    summary |= (
+        {names.SEARCH_OTHER_SECONDS: found.other_seconds}
+        if math.isfinite(found.other_seconds)
+        else {}
+    )
     trials.mark_front({point.run: point.on_front for point in found.points})
-    trials.conclude_search(summary, found.hypervolume, lines(found) + notes, draw(info(found, axis)), told)
+    trials.conclude_search(
+        summary, found.hypervolume, lines(found) + notes, draw(info(found, axis)), told
+    )
 
 
 def told_of(
-    config: Search, optuna_study: optuna.Study, found: Found, shares: dict[str, dict[str, float]], setting: str
+    config: Search,
+    optuna_study: optuna.Study,
+    found: Found,
+    shares: dict[str, dict[str, float]],
+    setting: str,
 ) -> dict[str, Any]:
     """Returns the whole study as JSON values, which the report's charts read."""
     rows = []

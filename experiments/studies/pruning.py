@@ -60,7 +60,9 @@ def is_due(step: int, steps: int, pruning: PruningConfig) -> bool:
     return pruning.warmup * steps <= step < steps
 
 
-def is_behind(own: Progress, others: list[Progress], step: int, steps: int, pruning: PruningConfig) -> bool:
+def is_behind(
+    own: Progress, others: list[Progress], step: int, steps: int, pruning: PruningConfig
+) -> bool:
     """Returns whether the trial has to be stopped at the step.
 
     steps: the number of steps of the whole training.

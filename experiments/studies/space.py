@@ -16,7 +16,12 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import BaseTrial
 
 from experiments import cli
@@ -66,7 +71,9 @@ def _leaf(setting: str, spec: Any, tasks: list[str], path: tuple[str, ...]) -> L
     where = f"search.space.{setting}"
     name = ":".join([setting, *(["/".join(path)] if path else [])])
     if not setting.startswith(GROUPS):
-        raise ValueError(f"{where}: allowed are settings of data, teacher, student, loss and train, by their dotted names")
+        raise ValueError(
+            f"{where}: allowed are settings of data, teacher, student, loss and train, by their dotted names"
+        )
     if spec == SIMPLEX:
         return Leaf(setting, name, None, {}, tuple(tasks))
     if isinstance(spec, list):
@@ -74,7 +81,10 @@ def _leaf(setting: str, spec: Any, tasks: list[str], path: tuple[str, ...]) -> L
     # {choices: ...} is the only form whose choices open nested spaces. The path of choices becomes
     # part of Optuna's names below.
     if isinstance(spec, dict) and spec.keys() == {"choices"} and _with_spaces(spec["choices"]):
-        below = {choice: parse(own or {}, tasks, (*path, str(choice))) for choice, own in spec["choices"].items()}
+        below = {
+            choice: parse(own or {}, tasks, (*path, str(choice)))
+            for choice, own in spec["choices"].items()
+        }
         return Leaf(setting, name, _choices(where, list(below)), below)
     if isinstance(spec, dict) and {"low", "high"} <= spec.keys() <= {"low", "high", "log", "step"}:
         return Leaf(setting, name, _range(where, **spec), {})
@@ -84,20 +94,28 @@ def _leaf(setting: str, spec: Any, tasks: list[str], path: tuple[str, ...]) -> L
 
 
 def _with_spaces(choices: Any) -> bool:
-    return isinstance(choices, dict) and all(own is None or isinstance(own, dict) for own in choices.values())
+    return isinstance(choices, dict) and all(
+        own is None or isinstance(own, dict) for own in choices.values()
+    )
 
 
 def _choices(where: str, choices: list[Any]) -> CategoricalDistribution:
-    plain = all(choice is None or isinstance(choice, bool | int | float | str) for choice in choices)
+    plain = all(
+        choice is None or isinstance(choice, bool | int | float | str) for choice in choices
+    )
     if not choices or not plain or len(set(choices)) < len(choices):
-        raise ValueError(f"{where} is {choices!r}; allowed: at least one choice, each once, of numbers, texts, booleans and null")
+        raise ValueError(
+            f"{where} is {choices!r}; allowed: at least one choice, each once, of numbers, texts, booleans and null"
+        )
     return CategoricalDistribution(choices)
 
 
 def _range(where: str, low: Any, high: Any, log: Any = False, step: Any = None) -> BaseDistribution:
     numbers = [low, high] if step is None else [low, high, step]
     if not all(map(_is_number, numbers)) or not isinstance(log, bool):
-        raise ValueError(f"{where} goes from {low!r} to {high!r} by {step!r}, log {log!r}; allowed: numbers, log true or false")
+        raise ValueError(
+            f"{where} goes from {low!r} to {high!r} by {step!r}, log {log!r}; allowed: numbers, log true or false"
+        )
     if not low < high:
         raise ValueError(f"{where} goes from {low} to {high}; allowed: low below high")
     if (log and low <= 0) or (log and step is not None) or (step is not None and step <= 0):
@@ -107,7 +125,9 @@ def _range(where: str, low: Any, high: Any, log: Any = False, step: Any = None) 
     # Optuna would lower a high end that the steps do not meet.
     steps = 0 if step is None else (high - low) / step
     if abs(steps - round(steps)) > 1e-8:
-        raise ValueError(f"{where} goes from {low} to {high} by {step}; allowed: a high end that steps from the low one meet")
+        raise ValueError(
+            f"{where} goes from {low} to {high} by {step}; allowed: a high end that steps from the low one meet"
+        )
     if all(isinstance(value, int) for value in numbers):
         return IntDistribution(low, high, log, step or 1)
     return FloatDistribution(low, high, log, step)
@@ -126,7 +146,10 @@ def suggest(trial: BaseTrial, space: Space) -> Settings:
     found: Settings = {}
     for leaf in space:
         if leaf.kind is None:
-            draws = {task: -math.log(trial.suggest_float(name, LEAST, 1 - LEAST)) for task, name in _draws(leaf)}
+            draws = {
+                task: -math.log(trial.suggest_float(name, LEAST, 1 - LEAST))
+                for task, name in _draws(leaf)
+            }
             found[leaf.setting] = {task: draw / sum(draws.values()) for task, draw in draws.items()}
         else:
             value = _suggest(trial, leaf.name, leaf.kind)
@@ -167,7 +190,9 @@ def params_of(space: Space, settings: Settings) -> dict[str, Any]:
     """
     params, used = _params(space, settings)
     for setting in settings.keys() - used:
-        raise ValueError(f"{setting} is {settings[setting]!r}; allowed: settings that search.space has beside the others")
+        raise ValueError(
+            f"{setting} is {settings[setting]!r}; allowed: settings that search.space has beside the others"
+        )
     return params
 
 
@@ -183,7 +208,9 @@ def _params(space: Space, settings: Settings) -> tuple[dict[str, Any], set[str]]
         if leaf.kind is None:
             params |= _draws_of(leaf, value)
         elif not holds(leaf.kind, value):
-            raise ValueError(f"{leaf.setting} is {value!r}; allowed in search.space: {_told(leaf.kind)}")
+            raise ValueError(
+                f"{leaf.setting} is {value!r}; allowed in search.space: {_told(leaf.kind)}"
+            )
         else:
             below, more = _params(_below(leaf, value), settings)
             params |= {leaf.name: value} | below
@@ -214,12 +241,19 @@ def _draws_of(leaf: Leaf, weights: Any) -> dict[str, float]:
     draws, or less if the largest weight would otherwise leave the range of u.
     """
     known = isinstance(weights, dict) and weights.keys() == set(leaf.tasks)
-    if not known or not all(_is_number(weight) and weight >= 0 for weight in weights.values()) or not sum(weights.values()):
+    if (
+        not known
+        or not all(_is_number(weight) and weight >= 0 for weight in weights.values())
+        or not sum(weights.values())
+    ):
         raise ValueError(
             f"{leaf.setting} is {weights!r}; allowed: a weight for each of {', '.join(leaf.tasks)}, not all of them 0"
         )
     scale = min(len(weights) / sum(weights.values()), -math.log(LEAST) / max(weights.values()))
-    return {name: min(max(math.exp(-weights[task] * scale), LEAST), 1 - LEAST) for task, name in _draws(leaf)}
+    return {
+        name: min(max(math.exp(-weights[task] * scale), LEAST), 1 - LEAST)
+        for task, name in _draws(leaf)
+    }
 
 
 def check(space: Space, config: Distill) -> None:
@@ -267,7 +301,11 @@ def corners(space: Space) -> list[Settings]:
     """
     found: list[Settings] = [{}]
     for leaf in space:
-        ways = [{leaf.setting: value} | below for value in _cheapest(leaf) for below in corners(_below(leaf, value))]
+        ways = [
+            {leaf.setting: value} | below
+            for value in _cheapest(leaf)
+            for below in corners(_below(leaf, value))
+        ]
         found = [one | way for one in found for way in ways]
     return found
 
@@ -282,7 +320,10 @@ def _cheapest(leaf: Leaf) -> list[Any]:
     numbers = [end for end in ends if _is_size(leaf, end)]
     # A higher min_count leaves fewer words with embeddings.
     least = max if leaf.setting == "student.min_count" else min
-    return [*(end for end in ends if not _is_size(leaf, end)), *([least(numbers)] if numbers else [])]
+    return [
+        *(end for end in ends if not _is_size(leaf, end)),
+        *([least(numbers)] if numbers else []),
+    ]
 
 
 def _is_size(leaf: Leaf, value: Any) -> bool:
@@ -304,5 +345,7 @@ def _ends(leaf: Leaf) -> list[Any]:
         return [dict.fromkeys(leaf.tasks, 1.0)]
     if isinstance(leaf.kind, CategoricalDistribution):
         return list(leaf.kind.choices)
-    assert isinstance(leaf.kind, IntDistribution | FloatDistribution), "a leaf is a choice or a range"
+    assert isinstance(leaf.kind, IntDistribution | FloatDistribution), (
+        "a leaf is a choice or a range"
+    )
     return [leaf.kind.low, leaf.kind.high]

@@ -80,7 +80,9 @@ class Seeded(BaseSampler):
         # A sampler that is made anew for each trial has no state that a restart could lose.
         self.own.before_trial(study, trial)
 
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
         return self.own.infer_relative_search_space(study, trial)
 
     def sample_relative(
@@ -89,11 +91,21 @@ class Seeded(BaseSampler):
         return self.own.sample_relative(study, trial, search_space)
 
     def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
     ) -> Any:
         return self.own.sample_independent(study, trial, param_name, param_distribution)
 
-    def after_trial(self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
         self.own.after_trial(study, trial, state, values)
 
 
@@ -106,9 +118,17 @@ def reached(config: SearchConfig) -> Iterator[None]:
     """
     try:
         yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ModuleNotFoundError, OSError, ValueError) as error:
+    except (
+        SQLAlchemyError,
+        optuna.exceptions.StorageInternalError,
+        ModuleNotFoundError,
+        OSError,
+        ValueError,
+    ) as error:
         first = str(error.__cause__ or error).splitlines()[0]
-        raise ConnectionError(f"search.storage is {without_password(config.storage)!r}: {first}") from error
+        raise ConnectionError(
+            f"search.storage is {without_password(config.storage)!r}: {first}"
+        ) from error
 
 
 def storage(config: SearchConfig, retried: Retried = lambda trial: None) -> RDBStorage:
@@ -130,7 +150,11 @@ def storage(config: SearchConfig, retried: Retried = lambda trial: None) -> RDBS
     with warnings.catch_warnings(), reached(config), locked(config):
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         store = RDBStorage(
-            config.storage, engine, heartbeat_interval=beat, grace_period=3 * beat, heartbeat_stale_trial_callback=stale
+            config.storage,
+            engine,
+            heartbeat_interval=beat,
+            grace_period=3 * beat,
+            heartbeat_stale_trial_callback=stale,
         )
         if local:
             listen(store.engine, "connect", _write_ahead)
@@ -166,7 +190,9 @@ def locked(config: SearchConfig) -> Iterator[None]:
     if not _is_file(config):
         engine = create_engine(config.storage, connect_args=CONNECT, poolclass=NullPool)
         with engine.connect() as connection:
-            connection.execute(select(func.pg_advisory_lock(int(key_of({"study": config.study})[:15], 16))))
+            connection.execute(
+                select(func.pg_advisory_lock(int(key_of({"study": config.study})[:15], 16)))
+            )
             yield
         return
     file = Path(config.storage.removeprefix("sqlite:///")).absolute()
@@ -183,7 +209,10 @@ def put_back(study: optuna.Study, trial: FrozenTrial, why: str) -> None:
     """
     attributes = study.user_attrs
     # The reasons why earlier copies of this trial were replaced.
-    before = [attributes.get(f"{AGAIN}/{number}") for number in trial.system_attrs.get("retry_history", [])]
+    before = [
+        attributes.get(f"{AGAIN}/{number}")
+        for number in trial.system_attrs.get("retry_history", [])
+    ]
     if why == DIED and DIED in before:
         return
     study.set_user_attr(f"{AGAIN}/{trial.number}", why)
@@ -230,7 +259,9 @@ def check_known(config: SearchConfig, store: RDBStorage, told: dict[str, Any]) -
             return
         # A process that was killed may have left a study without this attribute. `opened` adds it
         # then.
-        known = optuna.load_study(study_name=config.study, storage=store).user_attrs.get(ABOUT, told)
+        known = optuna.load_study(study_name=config.study, storage=store).user_attrs.get(
+            ABOUT, told
+        )
     if unlike := differences(known, told):
         raise ValueError(
             f"search.study is {config.study!r}, a study of another search: {'; '.join(unlike)}; allowed: another name"
@@ -291,14 +322,26 @@ def ended(study: optuna.Study) -> list[tuple[FrozenTrial, Outcome]]:
     """
     kept = {trial.number for trial in counted(study)}
     found = [(trial, outcome(trial)) for trial in study.get_trials(deepcopy=False)]
-    return [(t, told) for t, told in found if told is not None and (t.number in kept or FROM in t.user_attrs)]
+    return [
+        (t, told)
+        for t, told in found
+        if told is not None and (t.number in kept or FROM in t.user_attrs)
+    ]
 
 
 def progress_of(study: optuna.Study, but: int) -> list[Progress]:
     """Returns the progress of all trials except failed ones and trial number `but`."""
-    trials = [t for t in study.get_trials(deepcopy=False) if t.number != but and t.state != TrialState.FAIL]
+    trials = [
+        t
+        for t in study.get_trials(deepcopy=False)
+        if t.number != but and t.state != TrialState.FAIL
+    ]
     found = [trial.user_attrs.get(PROGRESS) for trial in trials]
-    return [Progress(told["latency_ms"], {int(step): score for step, score in told["scores"].items()}) for told in found if told]
+    return [
+        Progress(told["latency_ms"], {int(step): score for step, score in told["scores"].items()})
+        for told in found
+        if told
+    ]
 
 
 def counted(study: optuna.Study) -> list[FrozenTrial]:
@@ -307,7 +350,11 @@ def counted(study: optuna.Study) -> list[FrozenTrial]:
     Trials that were replaced by a retry, and trials copied from another study, do not count.
     """
     again = {int(name.split("/")[1]) for name in study.user_attrs if name.startswith(f"{AGAIN}/")}
-    return [t for t in study.get_trials(deepcopy=False) if t.number not in again and FROM not in t.user_attrs]
+    return [
+        t
+        for t in study.get_trials(deepcopy=False)
+        if t.number not in again and FROM not in t.user_attrs
+    ]
 
 
 def first_failure(trials: list[FrozenTrial], since: float) -> str | None:
@@ -315,7 +362,11 @@ def first_failure(trials: list[FrozenTrial], since: float) -> str | None:
 
     since: a time in seconds; trials that ended before it are ignored.
     """
-    ended = [(t.datetime_complete, t) for t in trials if t.datetime_complete and t.datetime_complete.timestamp() >= since]
+    ended = [
+        (t.datetime_complete, t)
+        for t in trials
+        if t.datetime_complete and t.datetime_complete.timestamp() >= since
+    ]
     last = [trial for _, trial in sorted(ended, key=lambda pair: pair[0])][-FAILURES:]
     if len(last) < FAILURES or any(trial.state != TrialState.FAIL for trial in last):
         return None
@@ -323,7 +374,9 @@ def first_failure(trials: list[FrozenTrial], since: float) -> str | None:
     return next((found.error for found in told if found is not None), "their workers died")
 
 
-def begin_with(study: optuna.Study, other: str, kinds: dict[str, BaseDistribution]) -> tuple[int, int]:
+def begin_with(
+    study: optuna.Study, other: str, kinds: dict[str, BaseDistribution]
+) -> tuple[int, int]:
     """Copies the finished trials of another study that lie in this search space.
 
     Both studies are in the same storage.
@@ -340,10 +393,18 @@ def begin_with(study: optuna.Study, other: str, kinds: dict[str, BaseDistributio
         )
     source = optuna.load_study(study_name=other, storage=study._storage)
     if unlike := differences(_comparable(source), _comparable(study)):
-        raise ValueError(f"search.start_from is {other!r}, whose scores are not comparable: {'; '.join(unlike)}")
+        raise ValueError(
+            f"search.start_from is {other!r}, whose scores are not comparable: {'; '.join(unlike)}"
+        )
     there = {trial.user_attrs.get(FROM) for trial in study.get_trials(deepcopy=False)}
-    finished = [trial for trial in source.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
-    new = [trial for trial in finished if f"{other}/{trial.number}" not in there and _within(trial, kinds)]
+    finished = [
+        trial for trial in source.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE
+    ]
+    new = [
+        trial
+        for trial in finished
+        if f"{other}/{trial.number}" not in there and _within(trial, kinds)
+    ]
     for trial in new:
         study.add_trial(create_trial(
             state=trial.state, params=trial.params, distributions={name: kinds[name] for name in trial.params},
@@ -357,7 +418,9 @@ def _comparable(study: optuna.Study) -> dict[str, Any]:
     told = study.user_attrs[ABOUT]
     comparable = {name: told[name] for name in ("objectives", "backend", "settings", "seed")}
     # studies of earlier versions do not have these
-    return comparable | {name: told.get(name) for name in ("selection", "rows", "contents", "made_by")}
+    return comparable | {
+        name: told.get(name) for name in ("selection", "rows", "contents", "made_by")
+    }
 
 
 def _within(trial: FrozenTrial, kinds: dict[str, BaseDistribution]) -> bool:
@@ -380,8 +443,14 @@ def importances(study: optuna.Study, objectives: list[str]) -> dict[str, dict[st
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # conditional settings may have few trials
-            told = optuna.importance.get_param_importances(study, target=_loss(place, OBJECTIVES[name]))
-        shares = {key: float(value) for key, value in told.items() if name == "quality" or not key.startswith(OF_QUALITY)}
+            told = optuna.importance.get_param_importances(
+                study, target=_loss(place, OBJECTIVES[name])
+            )
+        shares = {
+            key: float(value)
+            for key, value in told.items()
+            if name == "quality" or not key.startswith(OF_QUALITY)
+        }
         if total := sum(shares.values()):
             found[name] = {key: share / total for key, share in shares.items()}
     return found

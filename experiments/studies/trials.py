@@ -17,7 +17,17 @@ from experiments.cli import from_yaml
 from experiments.settings import Ablation, Distill, Search
 from experiments.tracking import progress
 from experiments.tracking.record import Core, Recorded, log_result
-from experiments.tracking.run import connected, describe, failure_told, log_metrics, opened, reporter, start, tasks_of, where
+from experiments.tracking.run import (
+    connected,
+    describe,
+    failure_told,
+    log_metrics,
+    opened,
+    reporter,
+    start,
+    tasks_of,
+    where,
+)
 from mkd import names, processes
 from mkd.evaluation.speed import HEADLINE
 from mkd.result import Ended, Report
@@ -40,8 +50,13 @@ def study(config: Ablation, kind: str, name: str) -> Iterator[Study]:
     Raises ValueError with more than one process.
     """
     if processes.count() > 1:
-        raise ValueError(f"there are {processes.count()} processes; allowed for many runs in one command: one")
-    with opened(config, name, {names.TAG_KIND: kind, names.TAG_TASKS: tasks_of(config.data)}) as (run, _):
+        raise ValueError(
+            f"there are {processes.count()} processes; allowed for many runs in one command: one"
+        )
+    with opened(config, name, {names.TAG_KIND: kind, names.TAG_TASKS: tasks_of(config.data)}) as (
+        run,
+        _,
+    ):
         yield run
 
 
@@ -58,7 +73,11 @@ def trial(
     The run's status is FINISHED; KILLED if the core raises Ended or is interrupted; and FAILED,
     with the error's text, for any other exception. The tag `mkd.state` gives the reason.
     """
-    own = {names.TAG_KIND: names.KIND_TRIAL, names.TAG_TASKS: tasks_of(config.data), names.TAG_PARENT: parent.info.run_id}
+    own = {
+        names.TAG_KIND: names.KIND_TRIAL,
+        names.TAG_TASKS: tasks_of(config.data),
+        names.TAG_PARENT: parent.info.run_id,
+    }
     with opened(config, name, own | tags, parent, place) as (run, folder), _state_told():
         mlflow.log_params(params or {})
         result = core(folder, progress.apart(report, reporter(run)))
@@ -108,7 +127,11 @@ def rename(name: str) -> None:
 def searched(settings: dict[str, Any]) -> dict[str, str]:
     """Returns task weights as one param a task, so that they can be compared in MLflow."""
     weights = {name: value for name, value in settings.items() if isinstance(value, dict)}
-    return {f"{name}.{task}": f"{weight:.4f}" for name, value in weights.items() for task, weight in value.items()}
+    return {
+        f"{name}.{task}": f"{weight:.4f}"
+        for name, value in weights.items()
+        for task, weight in value.items()
+    }
 
 
 def close_lost(trial: FrozenTrial) -> None:
@@ -138,7 +161,12 @@ def search(config: Search, name: str, known: str, tags: dict[str, str]) -> Itera
                 f"search.study is {config.search.study!r}, whose run {known} is in another tracking store"
             ) from error
     with started as run, failure_told(run):
-        describe(run, config, name, {names.TAG_KIND: names.KIND_SEARCH, names.TAG_TASKS: tasks_of(config.data)} | tags)
+        describe(
+            run,
+            config,
+            name,
+            {names.TAG_KIND: names.KIND_SEARCH, names.TAG_TASKS: tasks_of(config.data)} | tags,
+        )
         try:
             yield run
         except (KeyboardInterrupt, SystemExit):
@@ -153,7 +181,9 @@ def finished_trial(parent: Study, key: str) -> Recorded | None:
     return Recorded(found[0].info.run_id, found[0].data.metrics) if found else None
 
 
-def conclude(run: Study, metrics: dict[str, float], lines: list[str], picture: Figure, found: dict[str, Any]) -> None:
+def conclude(
+    run: Study, metrics: dict[str, float], lines: list[str], picture: Figure, found: dict[str, Any]
+) -> None:
     """Logs an ablation's results to its run and prints them.
 
     found: logged as JSON, next to metrics, table and picture.
@@ -180,7 +210,11 @@ def mark_front(found: dict[str, bool]) -> None:
 
 
 def conclude_search(
-    metrics: dict[str, float], hypervolume: list[float], lines: list[str], picture: Figure, found: dict[str, Any]
+    metrics: dict[str, float],
+    hypervolume: list[float],
+    lines: list[str],
+    picture: Figure,
+    found: dict[str, Any],
 ) -> None:
     """Logs a search's results to its open run and prints them.
 
@@ -205,7 +239,9 @@ def conclude_search(
     short = {name: found[name] for name in ("study", "states", "front")}
     print(
         json.dumps(
-            {"run_id": run.info.run_id, "hypervolume": hypervolume[-1] if hypervolume else 0.0} | short | {"metrics": metrics}
+            {"run_id": run.info.run_id, "hypervolume": hypervolume[-1] if hypervolume else 0.0}
+            | short
+            | {"metrics": metrics}
         )
     )
 
@@ -238,7 +274,11 @@ def finished(study: str) -> list[Promoted]:
         searches = f"tags.`{names.TAG_KIND}` = '{names.KIND_SEARCH}'"
         runs = client.search_runs(experiments, searches, order_by=["attributes.start_time DESC"])
     # Runs come newest first. Reversed, the newest of several searches with one name wins.
-    known = {run.data.tags[names.TAG_STUDY]: run for run in reversed(runs) if names.TAG_STUDY in run.data.tags}
+    known = {
+        run.data.tags[names.TAG_STUDY]: run
+        for run in reversed(runs)
+        if names.TAG_STUDY in run.data.tags
+    }
     if study not in known:
         near = difflib.get_close_matches(study, known, 3) or sorted(known)
         raise ValueError(
@@ -247,7 +287,9 @@ def finished(study: str) -> list[Promoted]:
     parent = known[study].info.run_id
     config = from_yaml(config_of(parent), Search)
     backend = config.search.backend
-    told = mlflow.artifacts.load_dict(f"runs:/{parent}/{STUDY}") if _has(client, parent, STUDY) else {}
+    told = (
+        mlflow.artifacts.load_dict(f"runs:/{parent}/{STUDY}") if _has(client, parent, STUDY) else {}
+    )
     latency = names.speed(backend, told.get("setting", HEADLINE.name), names.P50)
     wanted = f"{FINISHED} and tags.`{names.TAG_STUDY}` = '{study}'"
     found = {
@@ -261,7 +303,14 @@ def finished(study: str) -> list[Promoted]:
     # study.json only.
     for row in told.get("trials", []):
         if row["state"] == names.STATE_COMPLETE and row["run_id"] not in found:
-            own = (row["number"], row["name"], row["run_id"], row["quality"], row["latency_ms"], backend)
+            own = (
+                row["number"],
+                row["name"],
+                row["run_id"],
+                row["quality"],
+                row["latency_ms"],
+                backend,
+            )
             found[row["run_id"]] = Promoted(*own, told.get("protocol", 1))
     return list(found.values())
 
@@ -273,7 +322,9 @@ def _has(client: mlflow.MlflowClient, run: str, artifact: str) -> bool:
 
 def config_of(run_id: str) -> str:
     """Returns the settings of a run as YAML."""
-    return str(mlflow.artifacts.load_text(f"{mlflow.get_run(run_id).info.artifact_uri}/config.yaml"))
+    return str(
+        mlflow.artifacts.load_text(f"{mlflow.get_run(run_id).info.artifact_uri}/config.yaml")
+    )
 
 
 def tracking_uri() -> str:

@@ -84,7 +84,9 @@ def work(job: Job) -> None:
     trials.as_worker(job.tracking)
     search = job.config.search
     study = optuna.load_study(
-        study_name=search.study, storage=opened_storage(search, trials.close_lost), sampler=Seeded(search, job.config.seed)
+        study_name=search.study,
+        storage=opened_storage(search, trials.close_lost),
+        sampler=Seeded(search, job.config.seed),
     )
     lock, objective = turn(job.config), Objective(job)
     try:
@@ -128,7 +130,9 @@ def turn(config: Search) -> FileLock:
     """
     folder = Path(config.cache) / "studies"
     folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{key_of({'storage': config.search.storage, 'study': config.search.study})}.lock")
+    return FileLock(
+        folder / f"{key_of({'storage': config.search.storage, 'study': config.search.study})}.lock"
+    )
 
 
 def _stopped(number: int, frame: object) -> None:
@@ -178,12 +182,16 @@ class Objective:
             known = cost(ready.rows, config, self.job.config.search.backend)
             begun = time.perf_counter()
             found = found._replace(
-                costs=costs_of(known), seconds={"cost": begun - begin}, name=f"{found.name} {known.latency_ms:.2g}ms"
+                costs=costs_of(known),
+                seconds={"cost": begun - begin},
+                name=f"{found.name} {known.latency_ms:.2g}ms",
             )
             trials.rename(found.name)
             report(0, known.metrics)
             self.check_budget(trial, found)
-            watch = Watch(self.job.config.search, trial, config.train.steps, known.latency_ms, report)
+            watch = Watch(
+                self.job.config.search, trial, config.train.steps, known.latency_ms, report
+            )
             result = run_candidate(ready, config, known, folder, watch)
             quality = watch.own.best(config.train.steps)
             seconds = found.seconds | {"core": time.perf_counter() - begun}
@@ -193,7 +201,10 @@ class Objective:
         try:
             config = cli.with_settings(self.base, settings)
             found = found._replace(name=f"{found.name} {config.student.name} {_learnt(config)}")
-            tags = {names.TAG_STUDY: self.job.config.search.study, names.TAG_TRIAL: str(trial.number)}
+            tags = {
+                names.TAG_STUDY: self.job.config.search.study,
+                names.TAG_TRIAL: str(trial.number),
+            }
             parent = trials.run_of(self.job.run)
             first = trial.user_attrs.get(FIRST, trial.number)
             trial.set_user_attr(FIRST, first)
@@ -221,7 +232,9 @@ class Objective:
     def ready(self, config: Distill) -> Ready:
         """Returns the prepared data and teacher, from memory if the previous trial had the same."""
         settings = asdict(config)
-        reads = {name: settings[name] for name in NOT_READ} | {n: settings["student"][n] for n in ("tokenizer", "init")}
+        reads = {name: settings[name] for name in NOT_READ} | {
+            n: settings["student"][n] for n in ("tokenizer", "init")
+        }
         # A student of labels alone needs no teacher's logits.
         key = key_of(reads | {"labels alone": config.loss.from_labels_alone})
         if key not in self.known:
@@ -237,7 +250,10 @@ class Objective:
             value = found.costs[name]
             trial.set_constraint(name, value / limit - 1)
             if value > limit:
-                raise Ended(names.STATE_INFEASIBLE, f"{name} is {value:,.4g}, above the budget of {limit:,.4g}")
+                raise Ended(
+                    names.STATE_INFEASIBLE,
+                    f"{name} is {value:,.4g}, above the budget of {limit:,.4g}",
+                )
 
 
 class Watch:
@@ -247,7 +263,14 @@ class Watch:
     steps: of the whole training.
     """
 
-    def __init__(self, config: SearchConfig, trial: optuna.Trial, steps: int, latency_ms: float, report: Report) -> None:
+    def __init__(
+        self,
+        config: SearchConfig,
+        trial: optuna.Trial,
+        steps: int,
+        latency_ms: float,
+        report: Report,
+    ) -> None:
         self.config, self.trial, self.steps, self.report = config, trial, steps, report
         # A resumed trial keeps its best weights, and so its scores.
         before = trial.user_attrs.get(PROGRESS, {"scores": {}})["scores"]
@@ -287,4 +310,8 @@ def costs_of(known: Cost) -> dict[str, float]:
 def _learnt(config: Distill) -> str:
     """Returns the loss as it is shown in a trial's name."""
     loss = config.loss
-    return f"T={loss.temperature:.2g}" if loss.kind == "kl" and not loss.from_labels_alone else loss.name
+    return (
+        f"T={loss.temperature:.2g}"
+        if loss.kind == "kl" and not loss.from_labels_alone
+        else loss.name
+    )

@@ -37,25 +37,41 @@ def card(seed: int, max_length: int, result: Result, run: str) -> str:
 def description(result: Result, run: str) -> str:
     """Returns the card in one line, for the description of a registered model version."""
     metrics = result.metrics
-    scores = [f"{d.task} {metrics[key]:.1f}" for d in result.datasets if (key := names.quality(d.task)) in metrics]
+    scores = [
+        f"{d.task} {metrics[key]:.1f}"
+        for d in result.datasets
+        if (key := names.quality(d.task)) in metrics
+    ]
     mean = [f"mean {metrics[names.QUALITY_MEAN]:.1f}"] if names.QUALITY_MEAN in metrics else []
     parts = [
         result.student or result.teacher,
         f"dev: {', '.join(mean + scores)}",
         _pace(metrics),
         *([f"teacher {result.teacher}"] if result.teacher and result.student else []),
-        "data: " + ", ".join(f"{d.task} ({d.train_rows:,} rows, {d.fingerprint})" for d in result.datasets),
+        "data: "
+        + ", ".join(f"{d.task} ({d.train_rows:,} rows, {d.fingerprint})" for d in result.datasets),
         f"run {run}",
     ]
     return "; ".join(parts)
 
 
 def _summary(seed: int, result: Result, run: str) -> list[str]:
-    one = [f"One model for {len(result.datasets)} tasks: {', '.join(data.task for data in result.datasets)}."]
+    one = [
+        f"One model for {len(result.datasets)} tasks: {', '.join(data.task for data in result.datasets)}."
+    ]
     if result.student:
-        of = f"a teacher, {result.teacher} (key `{result.teacher_key}`)" if result.teacher else "labels alone"
+        of = (
+            f"a teacher, {result.teacher} (key `{result.teacher_key}`)"
+            if result.teacher
+            else "labels alone"
+        )
         one.append(f"It has learnt from {of}.")
-    return [*one, f"{_pace(result.metrics)}.", "", f"Run `{run}`, seed {seed}; its `config.yaml` repeats it."]
+    return [
+        *one,
+        f"{_pace(result.metrics)}.",
+        "",
+        f"Run `{run}`, seed {seed}; its `config.yaml` repeats it.",
+    ]
 
 
 def _pace(metrics: dict[str, float]) -> str:
@@ -74,7 +90,9 @@ def _data(datasets: list[Dataset]) -> list[str]:
     rows = [["task", "training rows", "without label", "selection", "dev", "fingerprint", "source"]]
     for data in datasets:
         counts = [data.train_rows, data.unlabelled_rows, data.selection_rows, data.dev_rows]
-        rows.append([data.task, *(f"{count:,}" for count in counts), f"`{data.fingerprint}`", data.source])
+        rows.append(
+            [data.task, *(f"{count:,}" for count in counts), f"`{data.fingerprint}`", data.source]
+        )
     return table.markdown(rows)
 
 
@@ -87,5 +105,7 @@ def _limits(max_length: int, result: Result) -> list[str]:
         "Its scores are of one seed. Its speed is that of the processor named above.",
     ]
     if names.export("int8", names.BYTES) in result.metrics:
-        told.append("In int8 an answer depends a little on the other texts of the same call, which share a range.")
+        told.append(
+            "In int8 an answer depends a little on the other texts of the same call, which share a range."
+        )
     return told + result.notes

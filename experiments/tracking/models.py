@@ -95,9 +95,13 @@ def log_model(config: Distill | Teacher | Finetune, result: Result, run_id: str)
         ]
     )
     # One signature serves single texts and pairs, so the second text is optional.
-    inputs = Schema([ColSpec(DataType.string, "text"), ColSpec(DataType.string, "text_pair", required=False)])
+    inputs = Schema(
+        [ColSpec(DataType.string, "text"), ColSpec(DataType.string, "text_pair", required=False)]
+    )
     first = result.datasets[0].task
-    params = ParamSchema([ParamSpec("task", DataType.string, first), ParamSpec("logits", DataType.boolean, False)])
+    params = ParamSchema(
+        [ParamSpec("task", DataType.string, first), ParamSpec("logits", DataType.boolean, False)]
+    )
     packages = RUNTIME_PACKAGES if result.exported else TORCH_PACKAGES
     text = card(config.seed, config.data.max_length, result, run_id)
     mlflow.log_text(text, "model_card.md")
@@ -106,12 +110,19 @@ def log_model(config: Distill | Teacher | Finetune, result: Result, run_id: str)
     logged = mlflow.pyfunc.log_model(
         name="student",
         python_model=str(Path(__file__).with_name("student_model.py")),
-        artifacts={"student": result.folder} | {"card": str(file)} | ({"exported": result.exported} if result.exported else {}),
+        artifacts={"student": result.folder}
+        | {"card": str(file)}
+        | ({"exported": result.exported} if result.exported else {}),
         code_paths=[str(Path(mkd.__file__).parent)],
         signature=ModelSignature(inputs, outputs, params),
-        input_example=(pd.DataFrame({"text": ["a fine film"], "text_pair": ["a good film"]}), {"task": first}),
+        input_example=(
+            pd.DataFrame({"text": ["a fine film"], "text_pair": ["a good film"]}),
+            {"task": first},
+        ),
         # Package registries do not have local versions, such as 2.5.0+cpu.
-        pip_requirements=[f"{name}=={Version(importlib.metadata.version(name)).public}" for name in packages],
+        pip_requirements=[
+            f"{name}=={Version(importlib.metadata.version(name)).public}" for name in packages
+        ],
     )
     if config.registry.name:
         _register(config.registry, logged.model_uri, description(result, run_id))
@@ -125,4 +136,6 @@ def _register(registry: RegistryConfig, uri: str, description: str) -> None:
     client.update_model_version(registry.name, version.version, description)
     if registry.alias:
         client.set_registered_model_alias(registry.name, registry.alias, version.version)
-    print(f"registered: models:/{registry.name}{f'@{registry.alias}' if registry.alias else f'/{version.version}'}")
+    print(
+        f"registered: models:/{registry.name}{f'@{registry.alias}' if registry.alias else f'/{version.version}'}"
+    )

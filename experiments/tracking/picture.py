@@ -44,13 +44,24 @@ def info(result: Result) -> Info:
     prefixes = {"teacher": names.TEACHER, "student": "", "hard labels": names.BASELINE}
     tasks = [data.task for data in result.datasets]
     keys = [*map(names.quality, tasks), names.QUALITY_MEAN]
-    found = {role: prefix for role, prefix in prefixes.items() if any(prefix + key in metrics for key in keys)}
-    scores = {role: [metrics.get(prefix + key, math.nan) for key in keys] for role, prefix in found.items()}
+    found = {
+        role: prefix
+        for role, prefix in prefixes.items()
+        if any(prefix + key in metrics for key in keys)
+    }
+    scores = {
+        role: [metrics.get(prefix + key, math.nan) for key in keys]
+        for role, prefix in found.items()
+    }
     own = names.speed(fastest, setting, names.P50)
     teachers = names.TEACHER + names.speed(TORCH, setting, names.P50)
     # The twin has the student's architecture, and so the student's latency.
     times = {role: teachers if role == "teacher" else own for role in found}
-    latency = {role: metrics[times[role]] for role, p in found.items() if p + keys[-1] in metrics and times[role] in metrics}
+    latency = {
+        role: metrics[times[role]]
+        for role, p in found.items()
+        if p + keys[-1] in metrics and times[role] in metrics
+    }
     return Info([*tasks, "mean"], scores, latency, f"{fastest}/{setting}")
 
 
@@ -65,7 +76,12 @@ def draw(info: Info) -> Figure:
         bars.bar(places, scores, width * 0.92, label=role, color=COLOURS[role])
         if role in info.latency_ms:
             plane.scatter(info.latency_ms[role], scores[-1], s=90, color=COLOURS[role], zorder=3)
-            plane.annotate(f"{role} {scores[-1]:.1f}", (info.latency_ms[role], scores[-1]), (7, 7), textcoords="offset points")
+            plane.annotate(
+                f"{role} {scores[-1]:.1f}",
+                (info.latency_ms[role], scores[-1]),
+                (7, 7),
+                textcoords="offset points",
+            )
     bars.set_xticks(range(len(info.tasks)), info.tasks, rotation=20)
     bars.set_ylabel("score on dev (points)")
     bars.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))

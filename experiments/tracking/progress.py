@@ -17,7 +17,9 @@ def apart(shares: Report, report: Report) -> Report:
     """Returns a Report that sends each `progress/<phase>` to `shares` and all else to `report`."""
 
     def told(step: int, metrics: dict[str, float]) -> None:
-        done = {key: value for key, value in metrics.items() if names.parsed_progress(key) is not None}
+        done = {
+            key: value for key, value in metrics.items() if names.parsed_progress(key) is not None
+        }
         kept = {key: value for key, value in metrics.items() if key not in done}
         if done:
             shares(step, done)

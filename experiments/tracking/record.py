@@ -50,7 +50,9 @@ def record(
     """
     if not processes.is_first():
         return Recorded("", core(folder_of(config, kind), silent).metrics)
-    with opened(config, name, {names.TAG_KIND: kind, names.TAG_TASKS: tasks_of(config.data), **tags}) as (run, folder):
+    with opened(
+        config, name, {names.TAG_KIND: kind, names.TAG_TASKS: tasks_of(config.data), **tags}
+    ) as (run, folder):
         if parent:
             _link(run, parent)
         with progress.bars(reporter(run)) as report:
@@ -66,7 +68,9 @@ def record(
         return Recorded(run.info.run_id, result.metrics)
 
 
-def record_submission(config: Submit, name: str, core: Callable[[Path, Report], Submission], parent: str = "") -> None:
+def record_submission(
+    config: Submit, name: str, core: Callable[[Path, Report], Submission], parent: str = ""
+) -> None:
     """Runs the core as one MLflow run of kind `submit`, and logs the zip file and its contents.
 
     parent: the id of the run whose student predicts.
@@ -92,7 +96,9 @@ def record_submission(config: Submit, name: str, core: Callable[[Path, Report], 
         print(json.dumps({"run_id": run.info.run_id, "zip": zipped} | table.submission_info(made)))
 
 
-def record_export(config: Export, name: str, core: Callable[[Report], Delivered], parent: str = "") -> None:
+def record_export(
+    config: Export, name: str, core: Callable[[Report], Delivered], parent: str = ""
+) -> None:
     """Runs the core as one MLflow run of kind `export`.
 
     No model is logged: the exported files are in the folder export.to.
@@ -102,7 +108,11 @@ def record_export(config: Export, name: str, core: Callable[[Report], Delivered]
     if processes.count() > 1:
         raise ValueError(f"there are {processes.count()} processes; allowed for an export: one")
     output = str(Path(config.export.to).resolve())
-    tags = {names.TAG_KIND: names.KIND_EXPORT, names.TAG_TASKS: tasks_of(config.data), names.TAG_OUTPUT: output}
+    tags = {
+        names.TAG_KIND: names.KIND_EXPORT,
+        names.TAG_TASKS: tasks_of(config.data),
+        names.TAG_OUTPUT: output,
+    }
     with opened(config, name, tags) as (run, _):
         if parent:
             _link(run, parent)
@@ -128,7 +138,11 @@ def labelled(config: Label, name: str, parent: str, core: Callable[[], dict[str,
         if the core raises.
     """
     output = str(Path(config.label.output).resolve())
-    tags = {names.TAG_KIND: names.KIND_LABEL, names.TAG_TASKS: config.label.task, names.TAG_OUTPUT: output}
+    tags = {
+        names.TAG_KIND: names.KIND_LABEL,
+        names.TAG_TASKS: config.label.task,
+        names.TAG_OUTPUT: output,
+    }
     with opened(config, name, tags) as (run, _):
         _link(run, parent)
         metrics = core()
@@ -166,7 +180,9 @@ def log_result(run_id: str, result: Result) -> None:
     if result.predictions:
         _log_table(pd.DataFrame(dict(result.predictions)), "predictions.parquet")
     if result.notes:
-        mlflow.set_tag("mlflow.note.content", "\n".join(f"- {note}" for note in result.notes))  # the run's description in the UI
+        mlflow.set_tag(
+            "mlflow.note.content", "\n".join(f"- {note}" for note in result.notes)
+        )  # the run's description in the UI
 
 
 def _tag_hardware(hardware: dict[str, str]) -> None:

@@ -104,7 +104,9 @@ def connected() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        raise ConnectionError(f"MLFLOW_TRACKING_URI is {mlflow.get_tracking_uri()}: {error}") from error
+        raise ConnectionError(
+            f"MLFLOW_TRACKING_URI is {mlflow.get_tracking_uri()}: {error}"
+        ) from error
 
 
 def describe(run: Run, config: Command, name: str, tags: dict[str, str]) -> None:
@@ -121,7 +123,9 @@ def describe(run: Run, config: Command, name: str, tags: dict[str, str]) -> None
         if known.tags.get("mlflow.note.content") == why:
             client.delete_tag(run.info.run_id, "mlflow.note.content")
     # A param of an MLflow run cannot be changed, so a resumed run logs only those that are missing.
-    params = [Param(key, str(value)) for key, value in flat(config).items() if key not in known.params]
+    params = [
+        Param(key, str(value)) for key, value in flat(config).items() if key not in known.params
+    ]
     client.log_batch(run.info.run_id, params=params)
     mlflow.log_text(to_yaml(config), "config.yaml")
 
@@ -151,8 +155,12 @@ def start(name: str, known: str, parent: Run | None, tags: dict[str, str]) -> ml
         return mlflow.start_run(run_id=known, nested=parent is not None)
     if parent is not None:
         about = parent.info
-        return mlflow.start_run(nested=True, experiment_id=about.experiment_id, parent_run_id=about.run_id, tags=tags)
-    if not any(os.environ.get(f"MLFLOW_{key}") for key in ("RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME")):
+        return mlflow.start_run(
+            nested=True, experiment_id=about.experiment_id, parent_run_id=about.run_id, tags=tags
+        )
+    if not any(
+        os.environ.get(f"MLFLOW_{key}") for key in ("RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME")
+    ):
         mlflow.set_experiment(EXPERIMENT)
     return mlflow.start_run(tags=tags)
 
@@ -167,7 +175,9 @@ def _unfinished(place: str, started: bool) -> str:
     status = "!= 'FINISHED'" if started else "= 'RUNNING'"
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     wanted = f"attributes.status {status} and tags.`{names.TAG_FOLDER}` = '{place}'"
-    found = client.search_runs(experiments, wanted, max_results=1, order_by=["attributes.start_time DESC"])
+    found = client.search_runs(
+        experiments, wanted, max_results=1, order_by=["attributes.start_time DESC"]
+    )
     return str(found[0].info.run_id) if found else ""
 
 
@@ -202,8 +212,14 @@ def reporter(run: Run) -> Report:
             # Only metrics of before the restart are -1. Their history is read once, when they are
             # reported again.
             if told.get(name) == -1:
-                told[name] = max(metric.step for metric in client.get_metric_history(run.info.run_id, name))
-        log_metrics(run.info.run_id, step, {name: value for name, value in metrics.items() if step > told.get(name, -1)})
+                told[name] = max(
+                    metric.step for metric in client.get_metric_history(run.info.run_id, name)
+                )
+        log_metrics(
+            run.info.run_id,
+            step,
+            {name: value for name, value in metrics.items() if step > told.get(name, -1)},
+        )
 
     return report
 
@@ -211,7 +227,9 @@ def reporter(run: Run) -> Report:
 def log_metrics(run_id: str, step: int, metrics: dict[str, float]) -> None:
     """Logs all metrics at one step, in one request."""
     now = int(time.time() * 1000)
-    mlflow.MlflowClient().log_batch(run_id, metrics=[Metric(name, value, now, step) for name, value in metrics.items()])
+    mlflow.MlflowClient().log_batch(
+        run_id, metrics=[Metric(name, value, now, step) for name, value in metrics.items()]
+    )
 
 
 def where(run: Run, query: str = "") -> str:
@@ -225,4 +243,8 @@ def where(run: Run, query: str = "") -> str:
     uri = mlflow.get_tracking_uri()
     place = f"runs{quote(query, safe='?=&')}" if query else f"runs/{run.info.run_id}"
     path = f"#/experiments/{run.info.experiment_id}/{place}"
-    return f"{uri}/{path}" if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri} then http://127.0.0.1:5000/{path}"
+    return (
+        f"{uri}/{path}"
+        if uri.startswith("http")
+        else f"mlflow ui --backend-store-uri {uri} then http://127.0.0.1:5000/{path}"
+    )

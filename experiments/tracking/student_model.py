@@ -23,9 +23,13 @@ class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
     def load_context(self, context: Any) -> None:
         """Loads the fastest export that passed its check, on all cores, or else the torch model."""
         exported = context.artifacts.get("exported")
-        self.student = Student.load(exported) if exported else _in_torch(Path(context.artifacts["student"]))
+        self.student = (
+            Student.load(exported) if exported else _in_torch(Path(context.artifacts["student"]))
+        )
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """Returns one row a text: label, score, probabilities and error, as mkd.runtime.Prediction.
 
         Fields that do not apply are None. With the param `logits`, the only column is `logits`: a
@@ -70,14 +74,19 @@ def _table(answers: list[Prediction]) -> pd.DataFrame:
     JSON cannot represent NaN, which pandas would use.
     """
     found = pd.DataFrame(answers, columns=Prediction._fields)
-    return found.astype(object).where(found.notna(), None) if found["error"].notna().any() else found
+    return (
+        found.astype(object).where(found.notna(), None) if found["error"].notna().any() else found
+    )
 
 
 def _column(rows: pd.DataFrame, name: str) -> list[Any]:
     """Returns the values of a column, with None for missing ones or a missing column."""
     if name not in rows:
         return [None] * len(rows)
-    return [None if missing else value for value, missing in zip(rows[name], rows[name].isna(), strict=True)]
+    return [
+        None if missing else value
+        for value, missing in zip(rows[name], rows[name].isna(), strict=True)
+    ]
 
 
 def _in_torch(folder: Path) -> Student:

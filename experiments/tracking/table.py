@@ -20,19 +20,34 @@ FASTER = "times faster: the fastest backend beside the teacher in torch, at the 
 
 def lines(result: Result) -> list[str]:
     """Returns the table that a run prints at its end, in Markdown."""
-    return [*scores(result), "", *speed(result.metrics), *[f"note: {note}" for note in result.notes]]
+    return [
+        *scores(result),
+        "",
+        *speed(result.metrics),
+        *[f"note: {note}" for note in result.notes],
+    ]
 
 
 def scores(result: Result) -> list[str]:
     """Returns the score table: one row a task, one column a role."""
     metrics = result.metrics
     possible = ROLES if result.student else {"teacher": ""}
-    roles = {role: p for role, p in possible.items() if any(name.startswith(p + names.QUALITY) for name in metrics)}
+    roles = {
+        role: p
+        for role, p in possible.items()
+        if any(name.startswith(p + names.QUALITY) for name in metrics)
+    }
     compared = "teacher" in roles and result.student != ""
     header = ["score on dev", *roles, *(["kept %", "agreement %"] if compared else [])]
-    keys = {data.task: names.quality(data.task) for data in result.datasets} | {names.MEAN: names.QUALITY_MEAN}
+    keys = {data.task: names.quality(data.task) for data in result.datasets} | {
+        names.MEAN: names.QUALITY_MEAN
+    }
     body = [
-        [name, *(_shown(metrics, p + key) for p in roles.values()), *(_kept(metrics, name) if compared else [])]
+        [
+            name,
+            *(_shown(metrics, p + key) for p in roles.values()),
+            *(_kept(metrics, name) if compared else []),
+        ]
         for name, key in keys.items()
     ]
     return markdown([header, *body])
@@ -43,7 +58,9 @@ def export_lines(made: Delivered) -> list[str]:
     metrics = made.metrics
     backends = _exported(metrics)
     timed = [found for name in metrics if (found := names.parsed_speed(name))]
-    settings = [setting for backend, setting, key in timed if backend == TORCH and key == statistic(setting)]
+    settings = [
+        setting for backend, setting, key in timed if backend == TORCH and key == statistic(setting)
+    ]
 
     def shown(what: str, form: str) -> list[str]:
         return [_exact(metrics, names.export(backend, what), form) for backend in backends]
@@ -51,14 +68,29 @@ def export_lines(made: Delivered) -> list[str]:
     rows = [["", TORCH, *backends]]
     rows.append(["logits differ by at most", "-", *shown(names.MAX_DIFFERENCE, ".1e")])
     for score in filter(names.is_score, metrics):
-        rows.append([f"{names.task_of_score(score) or names.MEAN} on dev", f"{metrics[score]:.2f}", *shown(score, ".2f")])
+        rows.append(
+            [
+                f"{names.task_of_score(score) or names.MEAN} on dev",
+                f"{metrics[score]:.2f}",
+                *shown(score, ".2f"),
+            ]
+        )
     rows.append(["lost in batches", "-", *shown(names.LOSS_BATCHES, ".2f")])
     rows.append(["lost in single rows", "-", *shown(names.LOSS_SINGLE_ROWS, ".2f")])
-    rows.append(["MB", "-", *(f"{metrics[names.export(backend, names.BYTES)] / 1e6:.2f}" for backend in backends)])
+    rows.append(
+        [
+            "MB",
+            "-",
+            *(f"{metrics[names.export(backend, names.BYTES)] / 1e6:.2f}" for backend in backends),
+        ]
+    )
     for setting in settings:
         key = statistic(setting)
         words, form = ("ms", ".3f") if key == names.P50 else ("rows/s", ",.0f")
-        speeds = (_exact(metrics, names.speed(backend, setting, key), form) for backend in (TORCH, *backends))
+        speeds = (
+            _exact(metrics, names.speed(backend, setting, key), form)
+            for backend in (TORCH, *backends)
+        )
         rows.append([f"{words}, {setting}", *speeds])
     return [*markdown(rows), "", *[f"note: {note}" for note in made.notes]]
 
@@ -71,7 +103,10 @@ def markdown(rows: list[list[str]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
 
     def line(row: list[str]) -> str:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        cells = [
+            row[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+        ]
         return f"| {' | '.join(cells)} |"
 
     rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
@@ -114,18 +149,39 @@ def _latency(metrics: dict[str, float]) -> list[str]:
     timed = [found for name in metrics if (found := names.parsed_speed(name))]
     backends = list(dict.fromkeys(backend for backend, _, _ in timed))
     settings = list(dict.fromkeys(setting for _, setting, _ in timed))
-    offered, compared = timed_backends(metrics), any(name.startswith(names.TEACHER + names.SPEED) for name in metrics)
+    offered, compared = (
+        timed_backends(metrics),
+        any(name.startswith(names.TEACHER + names.SPEED) for name in metrics),
+    )
     busy = ", busy machine" if is_busy(metrics) else ""
     lines: list[str] = []
-    forms = ((names.P50, "ms a call (median)", ".2f", min), (names.ROWS_PER_S, "rows a second", ",.0f", max))
+    forms = (
+        (names.P50, "ms a call (median)", ".2f", min),
+        (names.ROWS_PER_S, "rows a second", ",.0f", max),
+    )
     for key, words, form, best in forms:
-        rows = [[f"{words}{busy}", *(["teacher"] if compared else []), *backends, *(["times faster"] if compared else [])]]
+        rows = [
+            [
+                f"{words}{busy}",
+                *(["teacher"] if compared else []),
+                *backends,
+                *(["times faster"] if compared else []),
+            ]
+        ]
         for setting in [setting for setting in settings if statistic(setting) == key]:
-            row = [setting, *(_exact(metrics, names.speed(backend, setting, key), form) for backend in backends)]
+            row = [
+                setting,
+                *(
+                    _exact(metrics, names.speed(backend, setting, key), form)
+                    for backend in backends
+                ),
+            ]
             if compared:
                 speeds = {name: metrics[names.speed(name, setting, key)] for name in offered}
                 fastest = best(speeds, key=speeds.__getitem__)
-                row.insert(1, _exact(metrics, names.TEACHER + names.speed(TORCH, setting, key), form))
+                row.insert(
+                    1, _exact(metrics, names.TEACHER + names.speed(TORCH, setting, key), form)
+                )
                 row.append(_exact(metrics, names.speed(fastest, setting, names.RATIO), ".1f"))
             rows.append(row)
         # A table with nothing but its header is left out.
@@ -135,19 +191,35 @@ def _latency(metrics: dict[str, float]) -> list[str]:
 
 def _exported(metrics: dict[str, float]) -> list[str]:
     """Returns the backends that the student was exported to."""
-    return [found[0] for name in metrics if (found := names.parsed_export(name)) and found[1] == names.BYTES]
+    return [
+        found[0]
+        for name in metrics
+        if (found := names.parsed_export(name)) and found[1] == names.BYTES
+    ]
 
 
 def _exports(metrics: dict[str, float]) -> list[str]:
     """Returns the table of the exported backends, with the points that each one loses."""
     backends = _exported(metrics)
-    rows = [["export", "mean score", "lost in batches", "lost in single rows", "largest difference", "MB", "offered"]]
+    rows = [
+        [
+            "export",
+            "mean score",
+            "lost in batches",
+            "lost in single rows",
+            "largest difference",
+            "MB",
+            "offered",
+        ]
+    ]
     in_points = (names.QUALITY_MEAN, names.LOSS_BATCHES, names.LOSS_SINGLE_ROWS)
     forms = dict.fromkeys(in_points, ".2f") | {names.MAX_DIFFERENCE: ".1g"}
     for backend in backends:
         shown = [_exact(metrics, names.export(backend, what), form) for what, form in forms.items()]
         passed = "yes" if metrics[names.export(backend, names.OFFERED)] else "no"
-        rows.append([backend, *shown, f"{metrics[names.export(backend, names.BYTES)] / 1e6:.1f}", passed])
+        rows.append(
+            [backend, *shown, f"{metrics[names.export(backend, names.BYTES)] / 1e6:.1f}", passed]
+        )
     return [*markdown(rows), ""] if backends else []
 
 
@@ -156,7 +228,15 @@ def submission_lines(made: Submission) -> list[str]:
     rows = [["task", "file", "rows", "answered by", "answers"]]
     for asked, filled, shares in made.files:
         answers = ", ".join(f"{answer} {100 * share:.1f} %" for answer, share in shares.items())
-        rows.append([asked.task, asked.file, f"{asked.rows:,}", "one answer for all" if filled else "the student", answers])
+        rows.append(
+            [
+                asked.task,
+                asked.file,
+                f"{asked.rows:,}",
+                "one answer for all" if filled else "the student",
+                answers,
+            ]
+        )
     return [*markdown(rows), "", *[f"note: {note}" for note in made.notes]]
 
 

@@ -80,7 +80,8 @@ def augmented_split(stores: Stores, task: Task) -> Split:
         "rows": task.train.fingerprint,
         "task": task.name,
         "pair": task.kind.pair,
-        "augment": asdict(settings) | {"embeddings": "" if folder is None else pretrained.fingerprint(folder)},
+        "augment": asdict(settings)
+        | {"embeddings": "" if folder is None else pretrained.fingerprint(folder)},
         "selection": [data.selection_fraction, data.selection_rows, VERSION],
         "seed": stores.seed,
     } | made_by("augmented")
@@ -99,7 +100,12 @@ def augmented_split(stores: Stores, task: Task) -> Split:
 
     path = stored(root, "augmented", parts, build) / FILE
     columns = ("a", "b") if task.kind.pair else ("a",)
-    return Split(partial(_rows, Table(path, columns, None)), key_of(parts), f"{task.name}, augmented", settings.mask > 0)
+    return Split(
+        partial(_rows, Table(path, columns, None)),
+        key_of(parts),
+        f"{task.name}, augmented",
+        settings.mask > 0,
+    )
 
 
 def _rows(table: Table) -> Iterator[Row]:
@@ -111,7 +117,9 @@ def _write(path: Path, copies: Copies) -> int:
     """Writes the copies that differ from all rows and from each other, and returns their number."""
     new = _new(copies)
     vocabulary = pa.array([*copies.words.vocabulary, MASK], pa.string())
-    schema = pa.schema([(name, pa.string()) for name, _ in zip("ab", copies.words.sides, strict=False)])
+    schema = pa.schema(
+        [(name, pa.string()) for name, _ in zip("ab", copies.words.sides, strict=False)]
+    )
     done = 0
     # The drafts are drawn a second time with the same seeds instead of being kept in memory.
     with pq.ParquetWriter(path, schema) as writer:
@@ -120,7 +128,11 @@ def _write(path: Path, copies: Copies) -> int:
             kept = np.flatnonzero(new[done : done + size])
             done += size
             if len(kept):
-                writer.write_table(pa.Table.from_arrays([as_text(take(side, kept), vocabulary) for side in sides], schema=schema))
+                writer.write_table(
+                    pa.Table.from_arrays(
+                        [as_text(take(side, kept), vocabulary) for side in sides], schema=schema
+                    )
+                )
     return int(new.sum())
 
 
@@ -138,13 +150,22 @@ def drafts(copies: Copies) -> Iterator[list[Texts]]:
             turn_B = (np.arange(len(rows)) + copy) % NUM_TURNS
             turns = [turn_B != 1, turn_B != 0] if pair else [np.full(len(rows), True)]
             yield [
-                cut(change(texts, inside_B, copies.neighbours_VK, settings, generator), inside_B, settings, generator)
+                cut(
+                    change(texts, inside_B, copies.neighbours_VK, settings, generator),
+                    inside_B,
+                    settings,
+                    generator,
+                )
                 for texts, inside_B in zip(originals, turns, strict=True)
             ]
 
 
 def change(
-    texts: Texts, inside_B: np.ndarray, neighbours_VK: np.ndarray, settings: AugmentConfig, generator: np.random.Generator
+    texts: Texts,
+    inside_B: np.ndarray,
+    neighbours_VK: np.ndarray,
+    settings: AugmentConfig,
+    generator: np.random.Generator,
 ) -> Texts:
     """Returns the texts with some words masked or replaced by a neighbour, each with its chance.
 
@@ -156,14 +177,21 @@ def change(
     chance = generator.random(len(texts.ids))
     # One random number per word: a word is masked, replaced or kept, never two of these.
     masked = inside & (chance < settings.mask)
-    swapped = inside & ~masked & (chance < settings.mask + settings.replace) & (neighbours_VK[texts.ids, 0] >= 0)
+    swapped = (
+        inside
+        & ~masked
+        & (chance < settings.mask + settings.replace)
+        & (neighbours_VK[texts.ids, 0] >= 0)
+    )
     ids = np.where(masked, len(neighbours_VK), texts.ids)
     one = generator.integers(0, neighbours_VK.shape[1], int(swapped.sum()))
     ids[swapped] = neighbours_VK[ids[swapped], one]
     return texts._replace(ids=ids)
 
 
-def cut(texts: Texts, inside_B: np.ndarray, settings: AugmentConfig, generator: np.random.Generator) -> Texts:
+def cut(
+    texts: Texts, inside_B: np.ndarray, settings: AugmentConfig, generator: np.random.Generator
+) -> Texts:
     """Returns the texts, some of them cut to n consecutive words with the chance settings.ngram.
 
     n is uniform from 1 to settings.longest, at most the text's length; the position is uniform too.
@@ -174,7 +202,11 @@ def cut(texts: Texts, inside_B: np.ndarray, settings: AugmentConfig, generator: 
     short_B = np.minimum(generator.integers(1, settings.longest + 1, len(lengths_B)), lengths_B)
     place_B = (generator.random(len(lengths_B)) * (lengths_B - short_B + 1)).astype(np.int64)
     chosen_B = inside_B & (generator.random(len(lengths_B)) < settings.ngram)
-    return spans(texts.ids, texts.offsets[:-1] + np.where(chosen_B, place_B, 0), np.where(chosen_B, short_B, lengths_B))
+    return spans(
+        texts.ids,
+        texts.offsets[:-1] + np.where(chosen_B, place_B, 0),
+        np.where(chosen_B, short_B, lengths_B),
+    )
 
 
 def _new(copies: Copies) -> np.ndarray:
@@ -183,7 +215,9 @@ def _new(copies: Copies) -> np.ndarray:
     generator = np.random.default_rng(0)
     word_codes = generator.integers(0, 2**64, len(copies.words.vocabulary) + 1, dtype=np.uint64)
     # Odd factors are invertible modulo 2^64, so that no bit of a word's code is lost.
-    place_codes = generator.integers(0, 2**64, (len(copies.words.sides), longest), dtype=np.uint64) | np.uint64(1)
+    place_codes = generator.integers(
+        0, 2**64, (len(copies.words.sides), longest), dtype=np.uint64
+    ) | np.uint64(1)
 
     def codes(sides: list[Texts]) -> np.ndarray:
         """Returns 64-bit hashes of rows; different rows collide with a chance of about 2^-60."""
@@ -197,7 +231,10 @@ def _new(copies: Copies) -> np.ndarray:
     everyone = np.arange(len(copies.words.labels))
     found = np.empty(len(everyone) + copies.settings.multiple * len(copies.rows), dtype=np.uint64)
     done = 0
-    for sides in chain(([take(side, rows) for side in copies.words.sides] for rows in blocks(everyone)), drafts(copies)):
+    for sides in chain(
+        ([take(side, rows) for side in copies.words.sides] for rows in blocks(everyone)),
+        drafts(copies),
+    ):
         found[done : done + len(sides[0].offsets) - 1] = codes(sides)
         done += len(sides[0].offsets) - 1
     share = (found % SHARES).astype(np.uint8)

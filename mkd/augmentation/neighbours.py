@@ -59,7 +59,9 @@ def nearest(table_WD: np.ndarray, same_W: np.ndarray, k: int) -> np.ndarray:
     below k if there are too few rows.
     """
     k = min(k, len(table_WD) - int(np.bincount(same_W).max()))
-    unit_WD = table_WD / np.maximum(np.linalg.norm(table_WD, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    unit_WD = table_WD / np.maximum(
+        np.linalg.norm(table_WD, axis=1, keepdims=True), np.finfo(np.float32).tiny
+    )
     found_WK = np.empty((len(table_WD), k), dtype=np.int64)
     for rows in np.array_split(np.arange(len(table_WD)), -(-len(table_WD) // BLOCK_WORDS)):
         cosines = unit_WD[rows] @ unit_WD.T
@@ -100,9 +102,13 @@ def _contexts(words: Words, frequent: np.ndarray) -> np.ndarray:
 def _embedded(words: list[str], folder: Path) -> np.ndarray:
     """Returns the mean of each word's token embeddings, minus the mean of all embeddings [W, D]."""
     tokenizer = pretrained.load_tokenizer(folder, "data.augment.embeddings")
-    weight = pretrained.load_encoder(folder, "data.augment.embeddings").get_input_embeddings().weight
+    weight = (
+        pretrained.load_encoder(folder, "data.augment.embeddings").get_input_embeddings().weight
+    )
     assert isinstance(weight, torch.Tensor), "an embedding's table is a tensor"
     table = weight.detach() - weight.detach().mean(0)
     ids, offsets = encode(unpadded(tokenizer), words, PIECES)
-    means: np.ndarray = F.embedding_bag(torch.from_numpy(ids).long(), table, torch.from_numpy(offsets[:-1]), mode="mean").numpy()
+    means: np.ndarray = F.embedding_bag(
+        torch.from_numpy(ids).long(), table, torch.from_numpy(offsets[:-1]), mode="mean"
+    ).numpy()
     return means

@@ -44,7 +44,9 @@ def hypervolume(quality_N: np.ndarray, cost_N: np.ndarray, reference: Reference)
     objectives).
     """
     quality_N, cost_N = np.asarray(quality_N, dtype=float), np.asarray(cost_N, dtype=float)
-    inside_N = front(quality_N, cost_N) & (quality_N > reference.quality) & (cost_N < reference.cost)
+    inside_N = (
+        front(quality_N, cost_N) & (quality_N > reference.quality) & (cost_N < reference.cost)
+    )
     order = np.argsort(cost_N[inside_N])
     decades = np.log10(cost_N[inside_N][order])
     # A step function: each front model's quality holds until the cost of the next one.

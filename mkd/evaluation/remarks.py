@@ -57,7 +57,8 @@ def margin(found: Floor, rows: int) -> float:
     is sqrt(v (100 - v) / rows), which is also used for F1. `rows` is the number of scored rows.
     """
     errors = [
-        100 / rows**0.5 if name in CORRELATIONS else (value * (100 - value) / rows) ** 0.5 for name, value in found.scores.items()
+        100 / rows**0.5 if name in CORRELATIONS else (value * (100 - value) / rows) ** 0.5
+        for name, value in found.scores.items()
     ]
     return float(2 * sum(errors) / len(errors))
 
@@ -75,7 +76,11 @@ def weak_students(datas: list[TaskData], dev: dict[tuple[str, str], np.ndarray])
         found, least = sum(values.values()) / len(values), floor(data.kind, labels_R)
         more = margin(least, len(labels_R))
         if found < least.score + more:
-            other = f"always answering {least.label!r} {least.score:.1f}" if least.label else "a constant 0.0"
+            other = (
+                f"always answering {least.label!r} {least.score:.1f}"
+                if least.label
+                else "a constant 0.0"
+            )
             notes.append(
                 f"{data.name}: WEAK STUDENT: it scores {found:.1f} on dev, {other}; "
                 f"{len(labels_R):,} rows tell them apart from {more:.1f} points on"
@@ -100,11 +105,18 @@ def reading(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, layout: L
     for data in datas:
         cut = 100 * num_cut(data.train, layout) / len(data.train.labels)
         unknown = 100 * _share(data.train, tokenizer.unk_token_id)
-        metrics |= {names.data(data.name, names.CUT): cut, names.data(data.name, names.UNKNOWN): unknown}
+        metrics |= {
+            names.data(data.name, names.CUT): cut,
+            names.data(data.name, names.UNKNOWN): unknown,
+        }
         if cut >= NOTABLE_PERCENT:
-            notes.append(f"{data.name}: {cut:.0f} % of the training rows are cut at data.max_length={layout.max_length} tokens")
+            notes.append(
+                f"{data.name}: {cut:.0f} % of the training rows are cut at data.max_length={layout.max_length} tokens"
+            )
         if unknown >= NOTABLE_PERCENT:
-            notes.append(f"{data.name}: {unknown:.0f} % of the training rows' tokens are unknown to the tokenizer")
+            notes.append(
+                f"{data.name}: {unknown:.0f} % of the training rows' tokens are unknown to the tokenizer"
+            )
     return Reading(metrics, notes)
 
 
@@ -114,7 +126,10 @@ def num_cut(store: TokenStore, layout: Layout) -> int:
     special = layout.num_special(store.b is not None) if layout.joined else 0
     starts = range(0, len(store.labels), BLOCK)
     blocks = (np.arange(start, min(start + BLOCK, len(store.labels))) for start in starts)
-    return sum(int((sequence_lengths(store, layout, rows) + special > layout.max_length).sum()) for rows in blocks)
+    return sum(
+        int((sequence_lengths(store, layout, rows) + special > layout.max_length).sum())
+        for rows in blocks
+    )
 
 
 def _share(store: TokenStore, token: int | None) -> float:
@@ -122,6 +137,10 @@ def _share(store: TokenStore, token: int | None) -> float:
     if token is None:
         return 0.0
     sides: list[Texts] = [store.a] if store.b is None else [store.a, store.b]
-    blocks = (side.ids[start : start + BLOCK] for side in sides for start in range(0, len(side.ids), BLOCK))
+    blocks = (
+        side.ids[start : start + BLOCK]
+        for side in sides
+        for start in range(0, len(side.ids), BLOCK)
+    )
     found = sum(int((ids == token).sum()) for ids in blocks)
     return found / max(1, sum(len(side.ids) for side in sides))

@@ -33,7 +33,10 @@ def eager(model: nn.Module, precision: str = "float32") -> inference.Infer:
     model.train(False)
 
     def infer(batch: Arrays, task: str) -> np.ndarray:
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"),
+        ):
             # float(): autocast may return bfloat16, which numpy lacks.
             logits: np.ndarray = model(as_inputs(batch).to(device), task).float().cpu().numpy()
         return logits
@@ -55,7 +58,9 @@ def at_work(model: Any, tokenizer: PreTrainedTokenizerBase, threads: int = 1) ->
     return inference.Student(heads, layout, unpadded(tokenizer), eager(model), threads)
 
 
-def predict(infer: inference.Infer, store: TokenStore, rows: np.ndarray, task: str, layout: Layout) -> np.ndarray:
+def predict(
+    infer: inference.Infer, store: TokenStore, rows: np.ndarray, task: str, layout: Layout
+) -> np.ndarray:
     """Returns the logits [rows, classes] float32 of a task's head, in the order of `rows`."""
     places, logits = zip(*predictions(infer, store, rows, task, layout), strict=True)
     out = np.concatenate(logits)
@@ -80,7 +85,9 @@ def predictions(
             yield start + places, infer(padded(store, window[places], layout), task)
 
 
-def selection_scores(model: Student, datas: list[TaskData], layout: Layout, precision: str = "float32") -> dict[str, float]:
+def selection_scores(
+    model: Student, datas: list[TaskData], layout: Layout, precision: str = "float32"
+) -> dict[str, float]:
     """Returns each task's score on its selection rows, and their mean as `mean`.
 
     Scores are in points from 0 to 100. `precision` is as in `eager`.
@@ -91,7 +98,9 @@ def selection_scores(model: Student, datas: list[TaskData], layout: Layout, prec
     for data in datas:
         logits = predict(infer, data.train, data.selection_rows, data.name, layout)
         labels = data.train.labels[data.selection_rows]
-        scores[data.name] = _mean(score(data.kind, logits, labels, f"task {data.name} on the selection split"))
+        scores[data.name] = _mean(
+            score(data.kind, logits, labels, f"task {data.name} on the selection split")
+        )
     return scores | {"mean": _mean(scores)}
 
 
@@ -102,7 +111,11 @@ def majority(datas: list[TaskData]) -> dict[str, float]:
     `majority/quality/<task>/score` and `majority/quality/mean` on dev, `majority/selection/<task>`
     and `majority/selection/mean` on the selection split.
     """
-    on_dev = {(data.name, suffix): _constant(data, store.labels) for data in datas for suffix, store in data.dev.items()}
+    on_dev = {
+        (data.name, suffix): _constant(data, store.labels)
+        for data in datas
+        for suffix, store in data.dev.items()
+    }
     found = {name: value for name, value in quality(datas, on_dev).items() if names.is_score(name)}
     return names.of(names.MAJORITY, found | names.of(names.SELECTION, majority_on_selection(datas)))
 
@@ -110,7 +123,10 @@ def majority(datas: list[TaskData]) -> dict[str, float]:
 def majority_on_selection(datas: list[TaskData]) -> dict[str, float]:
     """Returns the same scores on the selection split only, by task, and their mean as `mean`."""
     labels = {data.name: data.train.labels[data.selection_rows] for data in datas}
-    scores = {data.name: _mean(score(data.kind, _constant(data, labels[data.name]), labels[data.name])) for data in datas}
+    scores = {
+        data.name: _mean(score(data.kind, _constant(data, labels[data.name]), labels[data.name]))
+        for data in datas
+    }
     return scores | {"mean": _mean(scores)}
 
 
@@ -125,7 +141,9 @@ def _constant(data: TaskData, labels_R: np.ndarray) -> np.ndarray:
     return logits_RC
 
 
-def dev_logits(infer: inference.Infer, datas: list[TaskData], layout: Layout) -> dict[tuple[str, str], np.ndarray]:
+def dev_logits(
+    infer: inference.Infer, datas: list[TaskData], layout: Layout
+) -> dict[tuple[str, str], np.ndarray]:
     """Returns the logits on each dev split, by task and suffix of the split."""
     return {
         (data.name, suffix): predict(infer, store, np.arange(len(store.labels)), data.name, layout)
@@ -155,16 +173,22 @@ def quality(datas: list[TaskData], logits: dict[tuple[str, str], np.ndarray]) ->
         values = {
             metric + suffix: value
             for suffix, store in data.dev.items()
-            for metric, value in score(data.kind, logits[data.name, suffix], store.labels, f"task {data.name} on dev").items()
+            for metric, value in score(
+                data.kind, logits[data.name, suffix], store.labels, f"task {data.name} on dev"
+            ).items()
         }
         scores[data.name] = values[names.SCORE] = _mean(values)
         if data.kind.labels:
-            values[names.CALIBRATION_ERROR] = expected_calibration_error(logits[data.name, ""], data.dev[""].labels)
+            values[names.CALIBRATION_ERROR] = expected_calibration_error(
+                logits[data.name, ""], data.dev[""].labels
+            )
         found |= {names.quality(data.name, metric): value for metric, value in values.items()}
     return found | ({names.QUALITY_MEAN: _mean(scores)} if len(scores) == len(datas) else {})
 
 
-def answers(datas: list[TaskData], dev: dict[Any, np.ndarray], teacher: dict[Any, np.ndarray]) -> dict[str, np.ndarray]:
+def answers(
+    datas: list[TaskData], dev: dict[Any, np.ndarray], teacher: dict[Any, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Returns the predictions for all dev rows as columns.
 
     The columns are `task`, `split` (the suffix of the dev split), `row`, `label`, `prediction` and
@@ -172,7 +196,9 @@ def answers(datas: list[TaskData], dev: dict[Any, np.ndarray], teacher: dict[Any
     score in the units of the labels. `dev` and `teacher` hold logits by task and suffix. Where the
     teacher has no logits, its column is NaN.
     """
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("task", "split", "row", "label", "prediction", "teacher")}
+    parts: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("task", "split", "row", "label", "prediction", "teacher")
+    }
     for data in datas:
         for suffix, store in data.dev.items():
             rows, key = len(store.labels), (data.name, suffix)
@@ -193,7 +219,9 @@ def _answers(data: TaskData, logits_RC: np.ndarray) -> np.ndarray:
     return scores_R
 
 
-def likeness(datas: list[TaskData], student: dict[Any, np.ndarray], teacher: dict[Any, np.ndarray]) -> dict[str, float]:
+def likeness(
+    datas: list[TaskData], student: dict[Any, np.ndarray], teacher: dict[Any, np.ndarray]
+) -> dict[str, float]:
     """Returns `agreement/<task>` and `agreement/mean`, in points.
 
     The agreement is the share of dev rows in which student and teacher predict the same class, or
@@ -206,7 +234,9 @@ def likeness(datas: list[TaskData], student: dict[Any, np.ndarray], teacher: dic
         if key not in teacher:
             continue
         if data.kind.labels:
-            found[data.name] = 100 * float(np.mean(student[key].argmax(1) == teacher[key].argmax(1)))
+            found[data.name] = 100 * float(
+                np.mean(student[key].argmax(1) == teacher[key].argmax(1))
+            )
         else:
             found[data.name] = pearson(student[key], teacher[key][:, 0])
     if len(found) == len(datas):
@@ -219,8 +249,14 @@ def retention(student: dict[str, float], teacher: dict[str, float]) -> dict[str,
 
     A task in which the teacher scores 0 or less is left out.
     """
-    tasks = {names.QUALITY_MEAN: names.MEAN} | {name: task for name in student if (task := names.task_of_score(name))}
-    kept = {task: 100 * student[name] / teacher[name] for name, task in tasks.items() if teacher.get(name, 0) > 0}
+    tasks = {names.QUALITY_MEAN: names.MEAN} | {
+        name: task for name in student if (task := names.task_of_score(name))
+    }
+    kept = {
+        task: 100 * student[name] / teacher[name]
+        for name, task in tasks.items()
+        if teacher.get(name, 0) > 0
+    }
     return names.of(names.RETENTION, kept)
 
 

@@ -116,7 +116,10 @@ def within(config: SpeedConfig, trained_seconds: float) -> SpeedConfig:
 def work_of(tasks: list[Task]) -> Work:
     """Returns the first TEXTS texts of each task's dev split, the shortest first."""
     rows = {task.name: islice(task.dev[""].read(), TEXTS) for task in tasks}
-    texts = {name: [r.text_a if r.text_b is None else (r.text_a, r.text_b) for r in found] for name, found in rows.items()}
+    texts = {
+        name: [r.text_a if r.text_b is None else (r.text_a, r.text_b) for r in found]
+        for name, found in rows.items()
+    }
     return {name: sorted(found, key=_length) for name, found in texts.items()}
 
 
@@ -154,19 +157,29 @@ def speed_metrics(
         for key, value in timing.statistics_of(blocks, setting.rows).items()
     }
     # With several threads, a thread that waits for another one would look like other work.
-    alone = list(chain.from_iterable(blocks for (_, setting), blocks in found.items() if setting.threads == 1))
+    alone = list(
+        chain.from_iterable(
+            blocks for (_, setting), blocks in found.items() if setting.threads == 1
+        )
+    )
     busy = timing.busy_share(alone, others(), timing.physical_cores())
     return names.of(prefix, metrics | {names.BUSY_SHARE: busy, names.PROTOCOL: float(PROTOCOL)})
 
 
 def is_busy(metrics: Mapping[str, float]) -> bool:
     """Returns whether any of these times were measured on a machine that was too busy."""
-    return any(value > MOST_BUSY for name, value in metrics.items() if name.endswith(names.BUSY_SHARE))
+    return any(
+        value > MOST_BUSY for name, value in metrics.items() if name.endswith(names.BUSY_SHARE)
+    )
 
 
 def busy_note(metrics: Mapping[str, float]) -> list[str]:
     """Returns the notes for times from a busy machine; none if the machine was idle."""
-    shares = {name: value for name, value in metrics.items() if name.endswith(names.BUSY_SHARE) and value > MOST_BUSY}
+    shares = {
+        name: value
+        for name, value in metrics.items()
+        if name.endswith(names.BUSY_SHARE) and value > MOST_BUSY
+    }
     return [
         f"the machine was busy when the {'teacher' if name.startswith(names.TEACHER) else 'speed'} was timed: other work had "
         f"{100 * share:.0f} % of the core, so that the milliseconds are too many"
@@ -204,7 +217,9 @@ def measure(
                 with _threads(setting.threads), timing.uncollected():
                     if number == 0:
                         key = (name, setting.threads)
-                        loaded[key] = loaded.get(key) or answering(models[name].load(setting.threads), work)
+                        loaded[key] = loaded.get(key) or answering(
+                            models[name].load(setting.threads), work
+                        )
                         calls[pair] = calls_of(loaded[key], models[name].tokens, setting, work)
                     # What is left of its share is spread evenly over the remaining rounds.
                     found[pair].append(timing.block(calls[pair], left / (ROUNDS - number), clock))
@@ -225,7 +240,9 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def calls_of(student: inference.Student, tokens: np.ndarray, setting: Setting, work: Work) -> list[Call]:
+def calls_of(
+    student: inference.Student, tokens: np.ndarray, setting: Setting, work: Work
+) -> list[Call]:
     """Returns the calls of one pass.
 
     With one row per call there are at least as many as the median needs. With many raw texts per
@@ -236,10 +253,17 @@ def calls_of(student: inference.Student, tokens: np.ndarray, setting: Setting, w
         batch = random_batch(tokens, setting.rows, setting.length, student.layout.types)
         return [partial(student.infer, batch, next(iter(student.heads)))] * least
     if setting.rows > 1:
-        return [partial(student.predict, even(texts, setting.rows), task) for task, texts in work.items()]
+        return [
+            partial(student.predict, even(texts, setting.rows), task)
+            for task, texts in work.items()
+        ]
     each = {task: even(texts, -(-least // len(work))) for task, texts in work.items()}
     turns = zip(*each.values(), strict=True)
-    return [partial(student.predict, [text], task) for texts in turns for task, text in zip(each, texts, strict=True)]
+    return [
+        partial(student.predict, [text], task)
+        for texts in turns
+        for task, text in zip(each, texts, strict=True)
+    ]
 
 
 def even(texts: Sequence[inference.Text], count: int) -> list[inference.Text]:
@@ -256,7 +280,10 @@ def answering(student: inference.Student, work: Work) -> inference.Student:
         return student
     own = next(iter(student.heads))
     pairs = {task: isinstance(texts[0], tuple) for task, texts in work.items()}
-    heads = {task: student.heads.get(task, student.heads[own]._replace(pair=pair)) for task, pair in pairs.items()}
+    heads = {
+        task: student.heads.get(task, student.heads[own]._replace(pair=pair))
+        for task, pair in pairs.items()
+    }
 
     def infer(batch: Arrays, task: str) -> np.ndarray:
         return student.infer(batch, task if task in student.heads else own)
@@ -298,7 +325,9 @@ def flops(model: Student, length: int) -> int:
     Matrix products and attention are counted, a multiply-add as 2. Fused LSTMs and attention are
     switched off meanwhile, because the counter does not see the matrix products inside them.
     """
-    inputs = as_inputs(random_batch(tokens_of(model), 1, length, types=False)).to(next(model.parameters()).device)
+    inputs = as_inputs(random_batch(tokens_of(model), 1, length, types=False)).to(
+        next(model.parameters()).device
+    )
     # Detached: the counter asks weights that modules pass to each other, such as the positions of
     # DeBERTa, for their gradient.
     weights = {name: weight.detach() for name, weight in model.named_parameters()}
@@ -334,7 +363,11 @@ def hardware() -> dict[str, str]:
 def _cpu_name() -> str:
     path = Path("/proc/cpuinfo")
     names = (
-        [line.split(":")[1].strip() for line in path.read_text().splitlines() if line.startswith("model name")]
+        [
+            line.split(":")[1].strip()
+            for line in path.read_text().splitlines()
+            if line.startswith("model name")
+        ]
         if path.exists()
         else []
     )

@@ -32,7 +32,10 @@ WARM_SECONDS = 0.05
 def _machine_seconds() -> float:
     """Returns the CPU seconds of all cores and processes since the system started."""
     found = psutil.cpu_times()
-    return sum(getattr(found, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "interrupt", "dpc", "steal"))
+    return sum(
+        getattr(found, name, 0.0)
+        for name in ("user", "nice", "system", "irq", "softirq", "interrupt", "dpc", "steal")
+    )
 
 
 class Clock(NamedTuple):
@@ -92,10 +95,21 @@ def statistics_of(blocks: list[Block], rows: int) -> dict[str, float]:
     `rows` is the number of rows per call. `calls` is the number of calls.
     """
     count = sum(len(found.seconds) for found in blocks)
-    told = {names.percentile(q): 1000 * _over_blocks(blocks, q) for q in QUANTILES if count >= least_calls(q)}
+    told = {
+        names.percentile(q): 1000 * _over_blocks(blocks, q)
+        for q in QUANTILES
+        if count >= least_calls(q)
+    }
     size = blocks[0].calls_a_pass
-    passes = [sum(found.seconds[place : place + size]) for found in blocks for place in range(0, len(found.seconds), size)]
-    return told | {names.ROWS_PER_S: rows * size / statistics.median(passes), names.CALLS: float(count)}
+    passes = [
+        sum(found.seconds[place : place + size])
+        for found in blocks
+        for place in range(0, len(found.seconds), size)
+    ]
+    return told | {
+        names.ROWS_PER_S: rows * size / statistics.median(passes),
+        names.CALLS: float(count),
+    }
 
 
 def _over_blocks(blocks: list[Block], percent: int) -> float:

@@ -14,7 +14,15 @@ from transformers import PreTrainedTokenizerBase
 from mkd import names, processes
 from mkd.config import ExportConfig, SpeedConfig
 from mkd.evaluation.scoring import at_work, dev_logits, quality
-from mkd.evaluation.speed import HEADLINE, Timed, busy_note, settings, speed_metrics, tokens_of, work_of
+from mkd.evaluation.speed import (
+    HEADLINE,
+    Timed,
+    busy_note,
+    settings,
+    speed_metrics,
+    tokens_of,
+    work_of,
+)
 from mkd.export.folder import PROGRAM, export_int8, export_onnx, export_program, load_program
 from mkd.result import MODEL, Report, phase
 from mkd.runtime import inference
@@ -64,7 +72,12 @@ class Trained(NamedTuple):
 
 
 def offered(
-    wanted: Wanted, trained: Trained, tasks: list[Task], teacher: Teacher | None, folder: Path, report: Report
+    wanted: Wanted,
+    trained: Trained,
+    tasks: list[Task],
+    teacher: Teacher | None,
+    folder: Path,
+    report: Report,
 ) -> Offered:
     """The student in the backends that are wanted, each in a folder of its name, and the speed of all and of the teacher.
 
@@ -80,19 +93,37 @@ def offered(
     trained = trained._replace(student=trained.student.cpu())
     timed = {TORCH: in_torch(trained.student, trained.side.tokenizer)}
     made, notes = _exports(wanted, trained, folder, phase(report, "", "export"))
-    metrics = {names.export(export.name, key): value for export in made for key, value in export.metrics.items()}
+    metrics = {
+        names.export(export.name, key): value
+        for export in made
+        for key, value in export.metrics.items()
+    }
     for export in made:
         if export.name != TRACED:
-            timed[export.name] = timed[TORCH]._replace(load=partial(inference.Student.load, export.path))
+            timed[export.name] = timed[TORCH]._replace(
+                load=partial(inference.Student.load, export.path)
+            )
     speed = _speed(wanted.speed, timed, tasks, teacher, report)
-    passed = [TORCH, *(export.name for export in made if not export.wrong and export.name != TRACED)]
+    passed = [
+        TORCH,
+        *(export.name for export in made if not export.wrong and export.name != TRACED),
+    ]
     best = min(passed, key=lambda name: latency_ms(speed, name)) if speed else TORCH
     notes += busy_note(speed)
-    return Offered(metrics | speed | ratios(speed), notes, "" if best == TORCH else str(folder / best), tuple(passed))
+    return Offered(
+        metrics | speed | ratios(speed),
+        notes,
+        "" if best == TORCH else str(folder / best),
+        tuple(passed),
+    )
 
 
 def _speed(
-    config: SpeedConfig, timed: dict[str, Timed], tasks: list[Task], teacher: Teacher | None, report: Report
+    config: SpeedConfig,
+    timed: dict[str, Timed],
+    tasks: list[Task],
+    teacher: Teacher | None,
+    report: Report,
 ) -> dict[str, float]:
     """Of the student's backends, and then of the teacher, each of which has the same share of the seconds."""
     asked, work = settings(config), work_of(tasks)
@@ -102,7 +133,9 @@ def _speed(
     if teacher is None or model is None:
         return own
     teachers = {TORCH: in_torch(model.cpu(), teacher.tokenizer)}
-    return own | speed_metrics(teachers, work, asked, share, names.TEACHER, phase(report, "", "teacher speed"))
+    return own | speed_metrics(
+        teachers, work, asked, share, names.TEACHER, phase(report, "", "teacher speed")
+    )
 
 
 class Export(NamedTuple):
@@ -114,12 +147,16 @@ class Export(NamedTuple):
     wrong: list[str]
 
 
-def _exports(wanted: Wanted, trained: Trained, folder: Path, report: Report) -> tuple[list[Export], list[str]]:
+def _exports(
+    wanted: Wanted, trained: Trained, folder: Path, report: Report
+) -> tuple[list[Export], list[str]]:
     """Makes and checks what is wanted; notes of what could not be made, or is not offered."""
     asked, (student, side, layout, dev) = wanted.export, trained
     made: list[Export] = []
     notes: list[str] = []
-    backends = sorted(asked.backends, key=lambda name: name != "onnx")  # which the others are made of
+    backends = sorted(
+        asked.backends, key=lambda name: name != "onnx"
+    )  # which the others are made of
     order = [*([TRACED] if asked.torch else []), *backends]
     for number, name in enumerate(order):
         path = folder / MODEL / PROGRAM if name == TRACED else folder / name
@@ -131,10 +168,21 @@ def _exports(wanted: Wanted, trained: Trained, folder: Path, report: Report) -> 
             if name == TRACED:
                 continue
             break  # all others are made of it
-        infer = load_program(path, student) if name == TRACED else inference.Student.load(path, wanted.threads).infer
+        infer = (
+            load_program(path, student)
+            if name == TRACED
+            else inference.Student.load(path, wanted.threads).infer
+        )
         found = checked(side, dev, infer, layout)
         wrong = _wrong(name, found, asked.max_loss)
-        made.append(Export(name, path, found | {names.BYTES: float(_size(path)), names.OFFERED: float(not wrong)}, wrong))
+        made.append(
+            Export(
+                name,
+                path,
+                found | {names.BYTES: float(_size(path)), names.OFFERED: float(not wrong)},
+                wrong,
+            )
+        )
         notes += wrong
         if wrong and name == TRACED:
             path.unlink()
@@ -149,7 +197,9 @@ def in_torch(model: Student | Classifier, tokenizer: PreTrainedTokenizerBase | N
     return Timed(load, tokens_of(model.model if isinstance(model, Classifier) else model))
 
 
-def checked(side: Side, dev: dict[Any, np.ndarray], infer: inference.Infer, layout: Layout) -> dict[str, float]:
+def checked(
+    side: Side, dev: dict[Any, np.ndarray], infer: inference.Infer, layout: Layout
+) -> dict[str, float]:
     """What `compared` tells of a backend's logits on all dev rows in batches, with the worse loss of batches and single rows.
 
     A backend of dynamic quantisation may answer a row alone otherwise than beside others, and a student at work gets both.
@@ -164,15 +214,26 @@ def checked(side: Side, dev: dict[Any, np.ndarray], infer: inference.Infer, layo
     for data in side.datas:
         for suffix, store in data.dev.items():
             rows = chosen[data.name, suffix].reshape(-1, 1)
-            alone[data.name, suffix] = np.concatenate([infer(padded(store, row, layout), data.name) for row in rows])
+            alone[data.name, suffix] = np.concatenate(
+                [infer(padded(store, row, layout), data.name) for row in rows]
+            )
         # Of a store, scores take the labels alone.
-        dev_few = {name: store._replace(labels=store.labels[chosen[data.name, name]]) for name, store in data.dev.items()}
+        dev_few = {
+            name: store._replace(labels=store.labels[chosen[data.name, name]])
+            for name, store in data.dev.items()
+        }
         few.append(data._replace(dev=dev_few))
-    single = compared(side._replace(datas=few), {key: dev[key][rows] for key, rows in chosen.items()}, alone)
+    single = compared(
+        side._replace(datas=few), {key: dev[key][rows] for key, rows in chosen.items()}, alone
+    )
     if not batches or not single:
         return {}
     worse = {name: max(batches[name], single[name]) for name in (names.LOSS, names.MAX_DIFFERENCE)}
-    return batches | worse | {names.LOSS_BATCHES: batches[names.LOSS], names.LOSS_SINGLE_ROWS: single[names.LOSS]}
+    return (
+        batches
+        | worse
+        | {names.LOSS_BATCHES: batches[names.LOSS], names.LOSS_SINGLE_ROWS: single[names.LOSS]}
+    )
 
 
 def _spread(count: int) -> np.ndarray:
@@ -180,7 +241,9 @@ def _spread(count: int) -> np.ndarray:
     return np.linspace(0, count, min(count, SINGLE_ROWS), endpoint=False).astype(int)
 
 
-def compared(side: Side, dev: dict[Any, np.ndarray], other: dict[Any, np.ndarray]) -> dict[str, float]:
+def compared(
+    side: Side, dev: dict[Any, np.ndarray], other: dict[Any, np.ndarray]
+) -> dict[str, float]:
     """The largest difference between logits of two backends, the scores that the other one's have, and the mean's loss.
 
     Nothing where the other one's are not all finite.
@@ -222,8 +285,16 @@ def ratios(speed: dict[str, float]) -> dict[str, float]:
 
 def _compared(speed: dict[str, float], prefix: str) -> dict[tuple[str, str], float]:
     """By backend and setting what models are compared by there. prefix: of the names, which tells whose speed it is."""
-    parsed = {name: names.parsed_speed(name.removeprefix(prefix)) for name in speed if name.startswith(prefix)}
-    return {(p[0], p[1]): speed[name] for name, p in parsed.items() if p is not None and p[2] == statistic(p[1])}
+    parsed = {
+        name: names.parsed_speed(name.removeprefix(prefix))
+        for name in speed
+        if name.startswith(prefix)
+    }
+    return {
+        (p[0], p[1]): speed[name]
+        for name, p in parsed.items()
+        if p is not None and p[2] == statistic(p[1])
+    }
 
 
 def _threads(setting: str) -> tuple[str, int]:
@@ -257,9 +328,13 @@ def _wrong(name: str, found: dict[str, float], max_loss: float) -> list[str]:
     if found[names.LOSS] > max_loss:
         limit = f"at most {max_loss:g} (export.max_loss)"
         where = "batches" if found[names.LOSS_BATCHES] == found[names.LOSS] else "single rows"
-        return [f"{name} is not offered: it loses {found[names.LOSS]:.2f} points of the mean score in {where}, allowed: {limit}"]
+        return [
+            f"{name} is not offered: it loses {found[names.LOSS]:.2f} points of the mean score in {where}, allowed: {limit}"
+        ]
     if name in ("onnx", TRACED) and found[names.MAX_DIFFERENCE] > EQUAL:
-        return [f"{name} is not offered: its logits are up to {found[names.MAX_DIFFERENCE]:.2g} off torch's, allowed: {EQUAL:g}"]
+        return [
+            f"{name} is not offered: its logits are up to {found[names.MAX_DIFFERENCE]:.2g} off torch's, allowed: {EQUAL:g}"
+        ]
     return []
 
 

@@ -77,7 +77,9 @@ class Graph(nn.Module):
         self.train(False)
         self.requires_grad_(False)
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None = None
+    ) -> torch.Tensor:
         logits: torch.Tensor = self.student(Inputs(ids, mask, types), "")
         return logits
 
@@ -89,7 +91,9 @@ def export_onnx(student: Student, tokenizer: PreTrainedTokenizerBase, folder: Pa
     """
     num_bytes = 4 * sum(parameter.numel() for parameter in student.parameters())
     if num_bytes > LARGEST_BYTES:
-        raise ValueError(f"a model of {num_bytes:,} bytes is too large for ONNX; allowed: at most {LARGEST_BYTES:,}")
+        raise ValueError(
+            f"a model of {num_bytes:,} bytes is too large for ONNX; allowed: at most {LARGEST_BYTES:,}"
+        )
     names = sorted(student.config.tasks)
     layout = layout_of(tokenizer, student.joined, student.config.max_tokens)
     folder.mkdir(parents=True)
@@ -98,7 +102,10 @@ def export_onnx(student: Student, tokenizer: PreTrainedTokenizerBase, folder: Pa
     start = 0
     for name in names:
         head = student.config.tasks[name]
-        tasks[name] = {key: head[key] for key in ("labels", "pair", "mean", "std")} | {"graph": GRAPH, "start": start}
+        tasks[name] = {key: head[key] for key in ("labels", "pair", "mean", "std")} | {
+            "graph": GRAPH,
+            "start": start,
+        }
         start += len(head["labels"]) or 1
     unpadded(tokenizer).save(str(folder / TOKENIZER))
     _write_manifest(folder, {"format": FORMAT, "tasks": tasks, "layout": layout._asdict()})
@@ -125,7 +132,9 @@ def export_int8(source: Path, folder: Path, config: Int8Config) -> None:
         model = onnx.load(prepared)
         prepared.unlink()
         _quantise_tables(model.graph)
-        if not any(node.op_type == "LSTM" for node in model.graph.node):  # whose outputs are below 1
+        if not any(
+            node.op_type == "LSTM" for node in model.graph.node
+        ):  # whose outputs are below 1
             _scale_tokens(model.graph)
         (head,) = [node.name for node in model.graph.node if LOGITS in node.output]
         quantize_dynamic(
@@ -141,7 +150,11 @@ def _quantise_tables(graph: onnx.GraphProto) -> None:
 
     onnxruntime itself would give the table one scale: that of its largest number.
     """
-    tables = {one.name: one for one in graph.initializer if one.data_type == onnx.TensorProto.FLOAT and len(one.dims) == 2}
+    tables = {
+        one.name: one
+        for one in graph.initializer
+        if one.data_type == onnx.TensorProto.FLOAT and len(one.dims) == 2
+    }
     nodes = list(graph.node)
     del graph.node[:]
     for node in nodes:
@@ -155,7 +168,12 @@ def _quantise_tables(graph: onnx.GraphProto) -> None:
             largest = np.abs(rows).max(1, keepdims=True)
             whole = np.round(127 * rows / np.where(largest > 0, largest, 1)).astype(np.int8)
             graph.initializer.remove(tables[name])
-            graph.initializer.extend([numpy_helper.from_array(whole, numbers), numpy_helper.from_array(largest / 127, scales)])
+            graph.initializer.extend(
+                [
+                    numpy_helper.from_array(whole, numbers),
+                    numpy_helper.from_array(largest / 127, scales),
+                ]
+            )
         graph.node.extend([
             helper.make_node("Gather", [numbers, ids], [f"{found}_numbers"]),
             helper.make_node("Cast", [f"{found}_numbers"], [f"{found}_float"], to=onnx.TensorProto.FLOAT),
@@ -171,10 +189,14 @@ def _scale_tokens(graph: onnx.GraphProto) -> None:
     call: in an encoder's feed-forward layers a few tokens have numbers many times as large as the others', and would set it.
     Attention's products, which are square, meet no such tokens, and stay as they are.
     """
-    weights = {one.name for one in graph.initializer if len(one.dims) == 2 and one.dims[0] != one.dims[1]}
+    weights = {
+        one.name for one in graph.initializer if len(one.dims) == 2 and one.dims[0] != one.dims[1]
+    }
     axis, least = "tokens_axis", "tokens_least"
     graph.initializer.append(numpy_helper.from_array(np.array([-1]), axis))
-    graph.initializer.append(numpy_helper.from_array(np.array(1e-30, np.float32), least))  # a token may be all zeros
+    graph.initializer.append(
+        numpy_helper.from_array(np.array(1e-30, np.float32), least)
+    )  # a token may be all zeros
     nodes = list(graph.node)
     del graph.node[:]
     for node in nodes:
@@ -182,7 +204,9 @@ def _scale_tokens(graph: onnx.GraphProto) -> None:
             graph.node.append(node)
             continue
         token, product = node.input[0], node.output[0]
-        sizes, largest, scale, scaled, found = (f"{product}_{part}" for part in ("sizes", "largest", "scale", "scaled", "found"))
+        sizes, largest, scale, scaled, found = (
+            f"{product}_{part}" for part in ("sizes", "largest", "scale", "scaled", "found")
+        )
         node.input[0], node.output[0] = scaled, found
         graph.node.extend([
             helper.make_node("Abs", [token], [sizes]),
@@ -205,13 +229,17 @@ def export_program(student: Student, layout: Layout, file: Path) -> None:
     for module in graph.modules():
         if isinstance(module, BiLstm):
             if not torch.backends.mkldnn.is_available():
-                raise ValueError("export.torch is True; allowed for a BiLSTM: false, as torch has no oneDNN here")
+                raise ValueError(
+                    "export.torch is True; allowed for a BiLSTM: false, as torch has no oneDNN here"
+                )
             module.forward = MethodType(_onednn_lstm, module)  # type: ignore[method-assign]
     given, (ids, _, *others) = _example(student.joined, layout.types)
     free = {place: Dim.DYNAMIC for place in ids if place != 1}
     file.parent.mkdir(parents=True, exist_ok=True)
     with _quiet():
-        torch.export.save(torch.export.export(graph, given, dynamic_shapes=(free, free, *others)), file)
+        torch.export.save(
+            torch.export.export(graph, given, dynamic_shapes=(free, free, *others)), file
+        )
 
 
 def load_program(file: Path, student: Student) -> Infer:
@@ -223,7 +251,10 @@ def load_program(file: Path, student: Student) -> Infer:
     def infer(batch: Arrays, task: str) -> np.ndarray:
         given = [torch.from_numpy(array) for array in batch if array is not None]
         if not student.joined:
-            given = [F.pad(tensor, (0, max(0, 2 - tensor.shape[2]))).expand(-1, 2, -1) for tensor in given]
+            given = [
+                F.pad(tensor, (0, max(0, 2 - tensor.shape[2]))).expand(-1, 2, -1)
+                for tensor in given
+            ]
         with torch.inference_mode():
             logits: np.ndarray = program(*given).split(sizes, dim=1)[names.index(task)].numpy()
         return logits
@@ -262,7 +293,9 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _example(joined: bool, types: bool) -> tuple[tuple[torch.Tensor, ...], tuple[dict[int, Any], ...]]:
+def _example(
+    joined: bool, types: bool
+) -> tuple[tuple[torch.Tensor, ...], tuple[dict[int, Any], ...]]:
     """A batch to trace with, and which of its dimensions are free: all but the texts of joined pairs, which are one."""
     rows, texts, tokens = EXAMPLE
     ids_BSL = torch.ones(rows, 1 if joined else texts, tokens, dtype=torch.long)
@@ -278,8 +311,15 @@ def _as_one_node(lstm: BiLstm) -> None:
 
     torch orders the gates i, f, g, o, ONNX i, o, f, c.
     """
-    own = {name: torch.stack([_gates(parameter) for parameter in pair]) for name, pair in _pairs(lstm).items()}
-    weights = [own["weight_ih_l0"], own["weight_hh_l0"], torch.cat([own["bias_ih_l0"], own["bias_hh_l0"]], dim=1)]
+    own = {
+        name: torch.stack([_gates(parameter) for parameter in pair])
+        for name, pair in _pairs(lstm).items()
+    }
+    weights = [
+        own["weight_ih_l0"],
+        own["weight_hh_l0"],
+        torch.cat([own["bias_ih_l0"], own["bias_hh_l0"]], dim=1),
+    ]
     for number, weight in enumerate(weights):
         lstm.register_buffer(f"onnx_{number}", weight)
     lstm.forward = MethodType(_onnx_lstm, lstm)  # type: ignore[method-assign]
@@ -320,12 +360,18 @@ def _onednn_lstm(lstm: Any, x_BLE: torch.Tensor, turn_BL: torch.Tensor) -> torch
         )[0]  # fmt: skip
         return read_LBH.transpose(0, 1)
 
-    return torch.cat([read(lstm.ahead, x_BLE), take(read(lstm.back, take(x_BLE, turn_BL)), turn_BL)], dim=2)
+    return torch.cat(
+        [read(lstm.ahead, x_BLE), take(read(lstm.back, take(x_BLE, turn_BL)), turn_BL)], dim=2
+    )
 
 
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     files = sorted(path.name for path in folder.iterdir() if path.name != MANIFEST)
     digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
-    manifest = {key: value for key, value in manifest.items() if key != "digest"} | {"files": digests}
-    text = json.dumps(manifest | {"digest": digest_of(manifest)}, indent=1, sort_keys=True, ensure_ascii=False)
+    manifest = {key: value for key, value in manifest.items() if key != "digest"} | {
+        "files": digests
+    }
+    text = json.dumps(
+        manifest | {"digest": digest_of(manifest)}, indent=1, sort_keys=True, ensure_ascii=False
+    )
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")

@@ -17,11 +17,31 @@ from mkd import names
 from mkd.config import Config, SpeedConfig
 from mkd.evaluation.remarks import reading, weak_students
 from mkd.evaluation.scoring import answers, dev_logits, eager
-from mkd.evaluation.speed import Timed, busy_note, hardware, is_busy, of_one_thread, size_metrics, speed_metrics, work_of
+from mkd.evaluation.speed import (
+    Timed,
+    busy_note,
+    hardware,
+    is_busy,
+    of_one_thread,
+    size_metrics,
+    speed_metrics,
+    work_of,
+)
 from mkd.evaluation.timing import PROTOCOL
 from mkd.export.backends import TORCH, in_torch, latency_ms, ratios
 from mkd.export.folder import export_int8, export_onnx
-from mkd.pipeline import Ready, Rows, check_names, distil, new_student, prepare, result, save, scores, selected
+from mkd.pipeline import (
+    Ready,
+    Rows,
+    check_names,
+    distil,
+    new_student,
+    prepare,
+    result,
+    save,
+    scores,
+    selected,
+)
 from mkd.result import Report, Result, phase, silent
 from mkd.runtime import inference
 from mkd.storage.store import key_of, stored
@@ -73,7 +93,12 @@ def cost(rows: Rows, config: Config, backend: str) -> Cost:
             save(student, rows.side.tokenizer, folder / TORCH)
             found = size_metrics(student, folder / TORCH, config.speed.length)
             timed = _in_backend(rows, config, student, backend, folder)
-            found |= speed_metrics({backend: timed}, work_of(rows.tasks), of_one_thread(config.speed), config.speed.seconds)
+            found |= speed_metrics(
+                {backend: timed},
+                work_of(rows.tasks),
+                of_one_thread(config.speed),
+                config.speed.seconds,
+            )
         _write(aside, found)
 
     parts = _machine(rows, config.speed) | {"student": student.config.to_dict(), "backend": backend}
@@ -97,12 +122,21 @@ def teacher_speed(ready: Ready, config: Config) -> dict[str, float]:
 
     def build(aside: Path) -> None:
         timed, asked = {TORCH: in_torch(model.cpu(), tokenizer)}, of_one_thread(config.speed)
-        _write(aside, speed_metrics(timed, work_of(ready.rows.tasks), asked, config.speed.seconds, names.TEACHER))
+        _write(
+            aside,
+            speed_metrics(
+                timed, work_of(ready.rows.tasks), asked, config.speed.seconds, names.TEACHER
+            ),
+        )
 
-    return _kept(config.stores.root, _machine(ready.rows, config.speed) | {"teacher": teacher.key}, build)
+    return _kept(
+        config.stores.root, _machine(ready.rows, config.speed) | {"teacher": teacher.key}, build
+    )
 
 
-def run_candidate(ready: Ready, config: Config, known: Cost, folder: Path, report: Report = silent) -> Result:
+def run_candidate(
+    ready: Ready, config: Config, known: Cost, folder: Path, report: Report = silent
+) -> Result:
     """Distills the candidate and scores it on dev and on the selection split.
 
     If a run of the same settings was killed, training continues from its checkpoint in the folder.
@@ -114,16 +148,32 @@ def run_candidate(ready: Ready, config: Config, known: Cost, folder: Path, repor
     config = for_tasks(config, tasks)
     check_names(side.datas, config.train.sampling, config.loss)
     targets = soft_targets(config.loss, config.stores.root, side, teacher, report)
-    student = distil(config, side, targets, teacher, phase(report, "", names.PHASE_STUDENT), folder / "student.safetensors")
+    student = distil(
+        config,
+        side,
+        targets,
+        teacher,
+        phase(report, "", names.PHASE_STUDENT),
+        folder / "student.safetensors",
+    )
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
-    dev, read = dev_logits(eager(student), side.datas, layout), reading(side.datas, side.tokenizer, layout)
+    dev, read = (
+        dev_logits(eager(student), side.datas, layout),
+        reading(side.datas, side.tokenizer, layout),
+    )
     costs = known.metrics | teacher_speed(ready, config)
     metrics = (
-        scores(ready, dev) | ({} if config.whole else selected(student, side, layout)) | costs | ratios(costs) | read.metrics
+        scores(ready, dev)
+        | ({} if config.whole else selected(student, side, layout))
+        | costs
+        | ratios(costs)
+        | read.metrics
     )
     notes = weak_students(side.datas, dev) + busy_note(costs) + read.notes
     made = result(metrics, tasks, side.datas, notes, config.student.name, teacher, folder, "")
-    return made._replace(predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev))
+    return made._replace(
+        predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev)
+    )
 
 
 def untrained(rows: Rows, config: Config) -> Student:
@@ -144,7 +194,9 @@ def _in_backend(rows: Rows, config: Config, student: Student, backend: str, fold
     try:
         export_onnx(student, rows.side.tokenizer, folder / "onnx")
     except torch.onnx.OnnxExporterError as error:
-        raise ValueError(f"search.backend is {backend!r}; allowed for {config.student.name}: torch ({error})") from error
+        raise ValueError(
+            f"search.backend is {backend!r}; allowed for {config.student.name}: torch ({error})"
+        ) from error
     if backend == "int8":
         export_int8(folder / "onnx", folder / "int8", config.export)
     return timed._replace(load=partial(inference.Student.load, folder / backend))
@@ -163,7 +215,9 @@ def _kept(root: Path, parts: dict[str, Any], build: Callable[[Path], None]) -> d
     Metrics from a busy machine are returned but not stored: the next call measures again.
     """
     try:
-        found: dict[str, float] = json.loads((stored(root, "costs", parts, build) / COST).read_text())
+        found: dict[str, float] = json.loads(
+            (stored(root, "costs", parts, build) / COST).read_text()
+        )
     except _Busy as busy:
         found = busy.args[0]
     return found
@@ -173,4 +227,8 @@ def _machine(rows: Rows, speed: SpeedConfig) -> dict[str, Any]:
     """Returns everything that a time depends on besides the model."""
     texts = key_of({task.name: task.dev[""].fingerprint for task in rows.tasks})
     measured = {"hardware": hardware(), "speed": asdict(speed), "protocol": PROTOCOL}
-    return measured | {"texts": texts, "tokenizer": tokenizer_fingerprint(rows.side.tokenizer)} | made_by("costs")
+    return (
+        measured
+        | {"texts": texts, "tokenizer": tokenizer_fingerprint(rows.side.tokenizer)}
+        | made_by("costs")
+    )

@@ -35,7 +35,9 @@ class Delivered(NamedTuple):
     hardware: dict[str, str]
 
 
-def run_export(config: Config, asked: DeliveryConfig, origin: Path, report: Report = silent) -> Delivered:
+def run_export(
+    config: Config, asked: DeliveryConfig, origin: Path, report: Report = silent
+) -> Delivered:
     """Exports the student in the folder `origin` to the folder asked.to.
 
     The student is checked and scored on dev of those of config.data's tasks that it knows. The
@@ -68,7 +70,9 @@ def run_export(config: Config, asked: DeliveryConfig, origin: Path, report: Repo
         if not backends:
             raise ValueError(f"export.student is {asked.student!r}: {'; '.join(found.notes)}")
         whole.rename(target)
-    return Delivered(str(target), backends, quality(side.datas, dev) | found.metrics, found.notes, hardware())
+    return Delivered(
+        str(target), backends, quality(side.datas, dev) | found.metrics, found.notes, hardware()
+    )
 
 
 def _target(asked: DeliveryConfig) -> Path:
@@ -88,12 +92,16 @@ def _known(data: DataConfig, student: Student) -> list[Task]:
     """
     if data.max_length > student.config.max_tokens:
         most = student.config.max_tokens
-        raise ValueError(f"data.max_length is {data.max_length}; allowed: at most {most}, as export.student was trained")
+        raise ValueError(
+            f"data.max_length is {data.max_length}; allowed: at most {most}, as export.student was trained"
+        )
     heads, tasks = student.config.tasks, load_tasks(data)
     known = [task for task in tasks if task.name in heads]
     if not known:
         names = ", ".join(task.name for task in tasks)
-        raise ValueError(f"data.tasks: {names}; allowed: at least one that export.student knows: {', '.join(sorted(heads))}")
+        raise ValueError(
+            f"data.tasks: {names}; allowed: at least one that export.student knows: {', '.join(sorted(heads))}"
+        )
     for task in known:
         head = heads[task.name]
         if list(task.kind.labels) != head["labels"] or task.kind.pair != head["pair"]:

@@ -14,7 +14,16 @@ from mkd.evaluation.remarks import reading, weak_students
 from mkd.evaluation.scoring import answers, dev_logits, eager, majority, quality
 from mkd.evaluation.speed import size_metrics, within
 from mkd.export.backends import Trained, Wanted, offered
-from mkd.pipeline import check_names, checkpoint_of, learnt_from, prepare, result, save, selected, trained
+from mkd.pipeline import (
+    check_names,
+    checkpoint_of,
+    learnt_from,
+    prepare,
+    result,
+    save,
+    selected,
+    trained,
+)
 from mkd.rates import STUDENT, finetuned, resolved
 from mkd.result import MODEL, Report, Result, phase, silent
 from mkd.storage import pretrained
@@ -29,7 +38,9 @@ from mkd.tokenization.tokenise import read_side
 from mkd.tokenization.tokens import layout_of
 
 
-def run_finetune(config: Config, finetune: FinetuneConfig, folder: Path, report: Report = silent) -> Result:
+def run_finetune(
+    config: Config, finetune: FinetuneConfig, folder: Path, report: Report = silent
+) -> Result:
     """Trains the student that `finetune` names on the tasks of config.data, and measures it.
 
     The student is written to `model` in the folder. If a run of the same settings was killed,
@@ -44,7 +55,9 @@ def run_finetune(config: Config, finetune: FinetuneConfig, folder: Path, report:
     """
     # config.student describes a new student, of which there is none: defaults, so that it cannot
     # conflict with the teacher.
-    config = replace(config, loss=finetune.loss, train=finetuned(finetune.train), student=StudentConfig())
+    config = replace(
+        config, loss=finetune.loss, train=finetuned(finetune.train), student=StudentConfig()
+    )
     device = prepare(config)
     config = resolved(config)
     origin, tokenizer = _origin(finetune.student, config.data.max_length)
@@ -64,7 +77,9 @@ def run_finetune(config: Config, finetune: FinetuneConfig, folder: Path, report:
     teacher = None
     if not config.loss.from_labels_alone:
         own = tokenizer_of(config.teacher, config.stores.root, tasks)
-        taught = read_side(config.stores, refined_tasks(config.teacher, tasks), own, device, "teacher", report)
+        taught = read_side(
+            config.stores, refined_tasks(config.teacher, tasks), own, device, "teacher", report
+        )
         teacher = make_teacher(config, tasks, taught, side, report)
     targets = soft_targets(config.loss, config.stores.root, side, teacher, report)
     # Seed again: training a teacher has drawn random numbers, loading a stored one has not.
@@ -82,24 +97,50 @@ def run_finetune(config: Config, finetune: FinetuneConfig, folder: Path, report:
     metrics |= beside(teacher, side.datas, dev, metrics) | majority(side.datas)
     metrics |= {} if config.whole else selected(student, side, layout)
     # A mean over fewer tasks would not be comparable with the mean after training.
-    comparable = {name: v for name, v in before.items() if name != names.QUALITY_MEAN or len(known) == len(tasks)}
+    comparable = {
+        name: v
+        for name, v in before.items()
+        if name != names.QUALITY_MEAN or len(known) == len(tasks)
+    }
     metrics |= names.of(names.BEFORE, comparable)
     if config.baseline:
         torch.manual_seed(config.seed)
         twin = on(anew(origin, side.datas), device)
         how = replace(config, train=replace(config.train, learning_rate=STUDENT))
         checkpoint = checkpoint_of(how, side, teacher, folder / "anew.safetensors", start)
-        trained(how, twin, side, targets, phase(report, names.ANEW, names.ANEW + names.PHASE_STUDENT), checkpoint)
-        metrics |= names.of(names.ANEW, quality(side.datas, dev_logits(eager(twin), side.datas, layout)))
+        trained(
+            how,
+            twin,
+            side,
+            targets,
+            phase(report, names.ANEW, names.ANEW + names.PHASE_STUDENT),
+            checkpoint,
+        )
+        metrics |= names.of(
+            names.ANEW, quality(side.datas, dev_logits(eager(twin), side.datas, layout))
+        )
     wanted = Wanted(config.export, speed, config.threads)
     found = offered(wanted, Trained(student, side, layout, dev), tasks, teacher, folder, report)
     read = reading(side.datas, tokenizer, layout)
-    metrics |= size_metrics(student, folder / MODEL, config.speed.length) | found.metrics | read.metrics
+    metrics |= (
+        size_metrics(student, folder / MODEL, config.speed.length) | found.metrics | read.metrics
+    )
     name = f"{origin.config.model_type.removeprefix('mkd_')} finetuned"
     weak = weak_teachers(side, teacher, targets) + weak_students(side.datas, dev)
     notes = no_use(metrics) + weak + found.notes + read.notes
-    made = result(metrics, tasks, learnt_from(side, config.whole), notes, name, teacher, folder / MODEL, found.folder)
-    return made._replace(predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev))
+    made = result(
+        metrics,
+        tasks,
+        learnt_from(side, config.whole),
+        notes,
+        name,
+        teacher,
+        folder / MODEL,
+        found.folder,
+    )
+    return made._replace(
+        predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev)
+    )
 
 
 def no_use(metrics: dict[str, float]) -> list[str]:
@@ -119,7 +160,9 @@ def student_at(folder: str, setting: str) -> tuple[Student, PreTrainedTokenizerB
     Raises ValueError, with the name of the setting, if there is no student.
     """
     if not folder or not (Path(folder) / "config.json").is_file():
-        raise ValueError(f"{setting} is {folder!r}; allowed: a folder that holds a distilled student")
+        raise ValueError(
+            f"{setting} is {folder!r}; allowed: a folder that holds a distilled student"
+        )
     return load_model(Path(folder)), pretrained.load_tokenizer(Path(folder), setting)
 
 
@@ -131,5 +174,7 @@ def _origin(folder: str, max_length: int) -> tuple[Student, PreTrainedTokenizerB
     student, tokenizer = student_at(folder, "finetune.student")
     if max_length > student.config.max_tokens:
         most = student.config.max_tokens
-        raise ValueError(f"data.max_length is {max_length}; allowed: at most {most}, as finetune.student was trained")
+        raise ValueError(
+            f"data.max_length is {max_length}; allowed: at most {most}, as finetune.student was trained"
+        )
     return student, tokenizer

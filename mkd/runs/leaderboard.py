@@ -83,7 +83,9 @@ def _shares(file: str, text: str, rows: int) -> Shares:
     for index, line in enumerate(lines):
         number, _, answer = line.partition("\t")
         assert number == str(index), f"{file}: row {index} is numbered {number!r}"
-        assert _allowed(ENTRIES[file].task, answer), f"{file}: row {index} is answered with {answer!r}"
+        assert _allowed(ENTRIES[file].task, answer), (
+            f"{file}: row {index} is answered with {answer!r}"
+        )
         counts[answer] += 1
     shares: Shares = {}
     for answer, count in sorted(counts.items()):

@@ -62,7 +62,9 @@ class Submission(NamedTuple):
     notes: list[str]
 
 
-def run_submit(config: Config, submit: SubmitConfig, origin: Path, folder: Path, report: Report = silent) -> Submission:
+def run_submit(
+    config: Config, submit: SubmitConfig, origin: Path, folder: Path, report: Report = silent
+) -> Submission:
     """Writes the answers of the student in the folder `origin` to a zip in `folder`.
 
     The logits are stored, so that a run that was stopped continues.
@@ -83,7 +85,9 @@ def run_submit(config: Config, submit: SubmitConfig, origin: Path, folder: Path,
         answers = _answers(Path(config.cache), key, on(student, device), tokenizer, own, report)
     except NotFinite as error:
         raise ValueError(f"submit.student is {submit.student!r}: {error}") from None
-    answers |= {each.file: np.full(each.rows, constants[each.task]) for each in asked if each not in own}
+    answers |= {
+        each.file: np.full(each.rows, constants[each.task]) for each in asked if each not in own
+    }
     shares = leaderboard.write(folder / ZIP, answers, {each.file: each.rows for each in asked})
     answered = [Answered(each, each not in own, shares[each.file]) for each in asked]
     return Submission(folder / ZIP, key, answered, _notes(asked, constants))
@@ -91,9 +95,13 @@ def run_submit(config: Config, submit: SubmitConfig, origin: Path, folder: Path,
 
 def _check_data(data: DataConfig) -> None:
     if data.source != "glue":
-        raise ValueError(f"data.source is {data.source!r}; allowed: 'glue', with GLUE's test files in data.path")
+        raise ValueError(
+            f"data.source is {data.source!r}; allowed: 'glue', with GLUE's test files in data.path"
+        )
     if data.tasks and set(data.tasks) != set(GLUE):
-        raise ValueError(f"data.tasks is {data.tasks!r}; allowed: empty, as the leaderboard takes all nine tasks at once")
+        raise ValueError(
+            f"data.tasks is {data.tasks!r}; allowed: empty, as the leaderboard takes all nine tasks at once"
+        )
 
 
 def _check_heads(named: str, student: Student) -> None:
@@ -113,12 +121,17 @@ def _asked(path: str, submit: SubmitConfig, student: Student) -> list[Asked]:
     Raises ValueError with all test files and heads that are missing.
     """
     root = Path(path)
-    paths = {file: [root / place for place in entry.places if (root / place).is_file()] for file, entry in ENTRIES.items()}
+    paths = {
+        file: [root / place for place in entry.places if (root / place).is_file()]
+        for file, entry in ENTRIES.items()
+    }
     lacking = [" or ".join(ENTRIES[file].places) for file, there in paths.items() if not there]
     headless = [name for name in GLUE if name not in student.config.tasks and not submit.fill]
     problems = []
     if lacking:
-        problems.append(f"data.path is {path!r}: there is no {', '.join(lacking)}; allowed: all of them")
+        problems.append(
+            f"data.path is {path!r}: there is no {', '.join(lacking)}; allowed: all of them"
+        )
     if headless:
         problems.append(
             f"submit.student is {submit.student!r}: it has no head for {', '.join(headless)}; "
@@ -146,7 +159,12 @@ def _rows(table: Table) -> Iterator[Row]:
 
 
 def _answers(
-    root: Path, key: str, student: Student, tokenizer: PreTrainedTokenizerBase, asked: list[Asked], report: Report
+    root: Path,
+    key: str,
+    student: Student,
+    tokenizer: PreTrainedTokenizerBase,
+    asked: list[Asked],
+    report: Report,
 ) -> dict[str, np.ndarray]:
     """Returns the student's answers [R] by file, as GLUE writes them.
 
@@ -157,7 +175,11 @@ def _answers(
     length = student.config.max_tokens
     stores = []
     for index, each in enumerate(asked):
-        split = Split(partial(_rows, each.table), fingerprint("asked", each.table[1:], each.digest), str(each.table.path))
+        split = Split(
+            partial(_rows, each.table),
+            fingerprint("asked", each.table[1:], each.digest),
+            str(each.table.path),
+        )
         told = _share(report, "test tokens", asked, index)
         stores.append(token_store(root, split, GLUE[each.task], tokenizer, length, told))
         told(each.rows, {})
@@ -170,7 +192,9 @@ def _answers(
         try:
             logits_RC = stored_logits(root, by | {"task": each.task}, reader, store, told)
         except NotFinite:
-            raise NotFinite(f"its logits for {each.table.path} are not all finite numbers") from None
+            raise NotFinite(
+                f"its logits for {each.table.path} are not all finite numbers"
+            ) from None
         told(each.rows, {})
         answers[each.file] = _written(student, each.task, logits_RC)
     return answers
@@ -214,7 +238,9 @@ def _constants(data: DataConfig, tasks: list[str]) -> dict[str, str]:
     for task in load_tasks(replace(data, tasks=list(dict.fromkeys(tasks)), transfer=[])):
         labels = [row.label for row in task.train.read() if row.label is not None]
         values = LAYOUTS[task.name].values
-        found[task.name] = values[int(statistics.mode(labels))] if values else f"{statistics.fmean(labels):.3f}"
+        found[task.name] = (
+            values[int(statistics.mode(labels))] if values else f"{statistics.fmean(labels):.3f}"
+        )
     return found
 
 

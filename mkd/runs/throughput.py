@@ -17,7 +17,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from mkd import names
-from mkd.config import Config, LossConfig, SamplingConfig, StudentConfig, ThroughputConfig, TrainConfig
+from mkd.config import (
+    Config,
+    LossConfig,
+    SamplingConfig,
+    StudentConfig,
+    ThroughputConfig,
+    TrainConfig,
+)
 from mkd.evaluation.scoring import eager, predict
 from mkd.evaluation.speed import flops
 from mkd.pipeline import prepare
@@ -108,7 +115,9 @@ def throughput(config: Config, settings: ThroughputConfig, report: Report = sile
         raise ValueError(f"data.tasks: the first is {task.name}; allowed: a task of single texts")
     tokenizer = teacher_tokenizer(config.teacher, config.stores.root, [task])
     data = task_data(config.stores.root, task, tokenizer, config.data, config.seed)
-    teacher = on(fresh_teacher(config.teacher, config.data.max_length, [data], tokenizer), device).eval()
+    teacher = on(
+        fresh_teacher(config.teacher, config.data.max_length, [data], tokenizer), device
+    ).eval()
     joined = layout_of(tokenizer, True, config.data.max_length)
     count = settings.batches * config.train.batch_size
     rows = np.random.default_rng(config.seed).choice(data.train_rows, count, replace=False)
@@ -123,7 +132,9 @@ def throughput(config: Config, settings: ThroughputConfig, report: Report = sile
 
         def student(sizes: StudentConfig = STUDENTS[name]) -> Student:
             torch.manual_seed(config.seed)
-            return on(make_student(sizes, [data], len(tokenizer), config.data.max_length, None), device)
+            return on(
+                make_student(sizes, [data], len(tokenizer), config.data.max_length, None), device
+            )
 
         layout = layout_of(tokenizer, student().joined, config.data.max_length)
         work = Work(data, rows, student, layout, teacher, joined, logits, resolved(config).train)
@@ -134,7 +145,10 @@ def throughput(config: Config, settings: ThroughputConfig, report: Report = sile
             for loop, run in LOOPS.items():
                 found[loop].append(run(work))
             done = place * settings.rounds + turn + 1
-            report(done, {names.progress("throughput"): done / len(settings.students) / settings.rounds})
+            report(
+                done,
+                {names.progress("throughput"): done / len(settings.students) / settings.rounds},
+            )
         timings += _timings(name, found, _flops(work), peak)
     return Throughput(timings, count, pass_)
 
@@ -149,7 +163,9 @@ def plain(work: Work, width: int | None, online: bool) -> Seconds:
     if isinstance(student, TransformerStudent):
         student.whole = True  # compute all tokens of the last layer, like transformers
     assert work.train.learning_rate is not None, "mkd/rates.py has a number for it"
-    optimizer = torch.optim.AdamW(student.parameters(), lr=work.train.learning_rate, weight_decay=work.train.weight_decay)
+    optimizer = torch.optim.AdamW(
+        student.parameters(), lr=work.train.learning_rate, weight_decay=work.train.weight_decay
+    )
     order = np.random.default_rng(0).permutation(work.rows)
     size = work.train.batch_size
     starts = [*WARMUP * [0], *range(0, len(order), size)]
@@ -160,7 +176,9 @@ def plain(work: Work, width: int | None, online: bool) -> Seconds:
         rows = order[place : place + size]
         inputs = _padded(gather(work.data.train, rows, work.layout), width, work.layout.pad)
         if online:
-            read = _padded(gather(work.data.train, rows, work.teachers_layout), width, work.teachers_layout.pad)
+            read = _padded(
+                gather(work.data.train, rows, work.teachers_layout), width, work.teachers_layout.pad
+            )
             with torch.no_grad():
                 teacher_BC = work.teacher(read, work.data.name)
         else:
@@ -221,19 +239,25 @@ once before it is timed. All batches of `plain` have the same length, which its 
 """
 
 
-def _timings(student: str, found: dict[str, list[Seconds]], flops_: int, peak: float) -> list[Timing]:
+def _timings(
+    student: str, found: dict[str, list[Seconds]], flops_: int, peak: float
+) -> list[Timing]:
     timings = []
     for loop, rounds in found.items():
         seconds = Seconds(*(statistics.median(values) for values in zip(*rounds, strict=True)))
         ratios = [first.cpu / own_.cpu for first, own_ in zip(found["plain"], rounds, strict=True)]
-        timings.append(Timing(student, loop, seconds, statistics.median(ratios), flops_ / seconds.cpu / peak))
+        timings.append(
+            Timing(student, loop, seconds, statistics.median(ratios), flops_ / seconds.cpu / peak)
+        )
     return timings
 
 
 def _padded(inputs: Inputs, width: int | None, pad: int) -> Inputs:
     missing = 0 if width is None else width - inputs.ids.shape[2]
     types = None if inputs.types is None else F.pad(inputs.types, (0, missing))
-    return Inputs(F.pad(inputs.ids, (0, missing), value=pad), F.pad(inputs.mask, (0, missing)), types)
+    return Inputs(
+        F.pad(inputs.ids, (0, missing), value=pad), F.pad(inputs.mask, (0, missing)), types
+    )
 
 
 def _flops(work: Work) -> int:
@@ -242,7 +266,9 @@ def _flops(work: Work) -> int:
     A backward pass counts as two forward passes.
     """
     special = work.layout.num_special(pair=False)
-    lengths = np.minimum(sequence_lengths(work.data.train, work.layout, work.rows) + special, work.layout.max_length)
+    lengths = np.minimum(
+        sequence_lengths(work.data.train, work.layout, work.rows) + special, work.layout.max_length
+    )
     student = work.student()
     counted = zip(*np.unique(lengths, return_counts=True), strict=True)
     return 3 * sum(int(count) * flops(student, int(length)) for length, count in counted)

@@ -86,7 +86,14 @@ class Student:
     ```
     """
 
-    def __init__(self, heads: dict[str, Head], layout: Layout, tokenizer: Tokenizer, infer: Infer, threads: int) -> None:
+    def __init__(
+        self,
+        heads: dict[str, Head],
+        layout: Layout,
+        tokenizer: Tokenizer,
+        infer: Infer,
+        threads: int,
+    ) -> None:
         self.heads = heads
         self.layout = layout
         self.tokenizer = tokenizer
@@ -112,12 +119,20 @@ class Student:
         threads = _threads(threads)
         os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
         manifest = read_manifest(Path(folder))
-        contents = {name: _read(Path(folder) / name, digest) for name, digest in manifest["files"].items()}
-        heads = {name: Head(tuple(h["labels"]), h["pair"], h["mean"], h["std"]) for name, h in manifest["tasks"].items()}
+        contents = {
+            name: _read(Path(folder) / name, digest) for name, digest in manifest["files"].items()
+        }
+        heads = {
+            name: Head(tuple(h["labels"]), h["pair"], h["mean"], h["std"])
+            for name, h in manifest["tasks"].items()
+        }
         stated: dict[str, Any] = {key: _tuples(value) for key, value in manifest["layout"].items()}
         # A manifest without this key may describe weights that use all 8 bits.
         exact = saturates() and not manifest.get(REDUCED)
-        opened = {name: _opened(Path(folder) / name, content, threads, exact) for name, content in contents.items()}
+        opened = {
+            name: _opened(Path(folder) / name, content, threads, exact)
+            for name, content in contents.items()
+        }
 
         def infer(batch: Arrays, task: str) -> np.ndarray:
             head = manifest["tasks"][task]
@@ -159,9 +174,13 @@ class Student:
         given = in_order(texts)
         errors = [problem(text, head.pair) for text in given]
         found = np.full((len(given), len(head.labels) or 1), np.nan, dtype=np.float32)
-        good = np.array([place for place, error in enumerate(errors) if error is None], dtype=np.int64)
+        good = np.array(
+            [place for place, error in enumerate(errors) if error is None], dtype=np.int64
+        )
         rows = self._tokens([given[place] for place in good], head.pair)
-        for places in by_length(batch_tokens(rows, self.layout, np.arange(len(good))), BATCH_TOKENS):
+        for places in by_length(
+            batch_tokens(rows, self.layout, np.arange(len(good))), BATCH_TOKENS
+        ):
             found[good[places]] = self.infer(padded(rows, places, self.layout), task)
         for place in good[~np.isfinite(found[good]).all(1)]:
             errors[place], found[place] = "the model's numbers for it are not finite", np.nan
@@ -241,12 +260,20 @@ def in_order(texts: Iterable[Text]) -> list[Any]:
     names.
     """
     table = any(hasattr(type(texts), name) for name in ("columns", "column_names"))
-    if table or isinstance(texts, str | bytes | bytearray | Mapping | set | frozenset) or not hasattr(texts, "__iter__"):
-        raise ValueError(f"texts is {kind_of(texts)}; allowed: a list, of one text or more, or a column of a table")
+    if (
+        table
+        or isinstance(texts, str | bytes | bytearray | Mapping | set | frozenset)
+        or not hasattr(texts, "__iter__")
+    ):
+        raise ValueError(
+            f"texts is {kind_of(texts)}; allowed: a list, of one text or more, or a column of a table"
+        )
     # Iterated, never indexed: texts[0] of a pandas Series is the item with the index label 0.
     items = texts.tolist() if isinstance(texts, np.ndarray) else list(texts)
     if not isinstance(items, list):
-        raise ValueError("texts is an array without a dimension; allowed: a list, of one text or more")
+        raise ValueError(
+            "texts is an array without a dimension; allowed: a list, of one text or more"
+        )
     return items
 
 
@@ -280,12 +307,18 @@ def classified(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
     shifted = logits_NC.astype(float) - logits_NC.max(1, keepdims=True)
     chances_NC = np.exp(shifted) / np.exp(shifted).sum(1, keepdims=True)
     best = chances_NC.argmax(1).tolist()
-    return [Prediction(head.labels[place], row[place], row) for place, row in zip(best, chances_NC.tolist(), strict=True)]
+    return [
+        Prediction(head.labels[place], row[place], row)
+        for place, row in zip(best, chances_NC.tolist(), strict=True)
+    ]
 
 
 def regressed(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
     """Returns the score of each row on the task's own scale."""
-    return [Prediction("", score, []) for score in (logits_NC[:, 0].astype(float) * head.std + head.mean).tolist()]
+    return [
+        Prediction("", score, [])
+        for score in (logits_NC[:, 0].astype(float) * head.std + head.mean).tolist()
+    ]
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -303,7 +336,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{file} is damaged: export the student again") from None
     if known not in READABLE:
         allowed = ", ".join(map(str, READABLE))
-        raise ValueError(f"{file} is of format {known!r}; allowed: {allowed}, which this version of mkd reads")
+        raise ValueError(
+            f"{file} is of format {known!r}; allowed: {allowed}, which this version of mkd reads"
+        )
     stated = found.pop("digest", None)
     # A name with a directory in it could point out of the folder.
     if stated != digest_of(found) or any(Path(name).name != name for name in found["files"]):
@@ -333,11 +368,17 @@ def _opened(file: Path, content: bytes, threads: int, exact: bool) -> Any:
     the library that wrote the file.
     """
     try:
-        return Tokenizer.from_str(content.decode()) if file.name == TOKENIZER else _session(content, threads, exact)
+        return (
+            Tokenizer.from_str(content.decode())
+            if file.name == TOKENIZER
+            else _session(content, threads, exact)
+        )
     # Neither library has a narrower exception.
     except Exception as error:
         library = "tokenizers" if file.name == TOKENIZER else "onnxruntime"
-        raise ValueError(f"{file} cannot be read by the {library} that is installed: {error}") from error
+        raise ValueError(
+            f"{file} cannot be read by the {library} that is installed: {error}"
+        ) from error
 
 
 def _session(graph: bytes, threads: int, exact: bool) -> onnxruntime.InferenceSession:

@@ -22,7 +22,9 @@ class Texts(NamedTuple):
 
     def lengths(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Returns the number of tokens of each text, for the given rows or for all."""
-        return np.diff(self.offsets) if rows is None else self.offsets[rows + 1] - self.offsets[rows]
+        return (
+            np.diff(self.offsets) if rows is None else self.offsets[rows + 1] - self.offsets[rows]
+        )
 
 
 class Rows(Protocol):
@@ -84,7 +86,9 @@ class Arrays(NamedTuple):
     types: np.ndarray | None
 
 
-def encode(backend: Tokenizer, texts: Sequence[str], max_length: int, parallel: bool = True) -> Texts:
+def encode(
+    backend: Tokenizer, texts: Sequence[str], max_length: int, parallel: bool = True
+) -> Texts:
     """Returns the token ids of texts, without special tokens, each truncated to `max_length`.
 
     - `parallel`: whether the tokenizer uses its threads.
@@ -92,7 +96,9 @@ def encode(backend: Tokenizer, texts: Sequence[str], max_length: int, parallel: 
     return _cut(_tokenised(backend, texts, parallel), repeat(max_length))
 
 
-def encode_rows(backend: Tokenizer, sides: Sequence[Sequence[str]], max_length: int, parallel: bool = True) -> list[Texts]:
+def encode_rows(
+    backend: Tokenizer, sides: Sequence[Sequence[str]], max_length: int, parallel: bool = True
+) -> list[Texts]:
     """Returns the token ids of rows of one or two texts, without those that no model can use.
 
     - `sides`: the first texts of all rows, and for pairs the second texts.
@@ -164,12 +170,24 @@ def padded(store: Rows, rows: np.ndarray, layout: Layout) -> Arrays:
     places = np.arange(width)
     ids = np.full((len(rows), len(texts), width), layout.pad, dtype=np.int64)
     for side, text in enumerate(texts):
-        _place(ids[:, side], text, starts[side], places - np.zeros((len(rows), 1), dtype=np.int64), lengths[side])
+        _place(
+            ids[:, side],
+            text,
+            starts[side],
+            places - np.zeros((len(rows), 1), dtype=np.int64),
+            lengths[side],
+        )
     mask = places < np.maximum(1, np.stack(lengths, axis=1))[:, :, None]
     return Arrays(ids, mask, None)
 
 
-def _place(ids_BL: np.ndarray, text: Texts, starts_B: np.ndarray, places_BL: np.ndarray, lengths_B: np.ndarray) -> None:
+def _place(
+    ids_BL: np.ndarray,
+    text: Texts,
+    starts_B: np.ndarray,
+    places_BL: np.ndarray,
+    lengths_B: np.ndarray,
+) -> None:
     """Writes token places_BL of each row's text into ids_BL, except places outside of the text."""
     inside = (places_BL >= 0) & (places_BL < lengths_B[:, None])
     ids_BL[inside] = text.ids[(starts_B[:, None] + places_BL)[inside]]
@@ -191,7 +209,11 @@ def _joined(store: Rows, rows: np.ndarray, layout: Layout) -> Arrays:
         _place(ids, store.b, store.b.offsets[rows], places - ends[:, None], b)
     ends = _special(ids, ends + b, suffix)
     mask = places < np.maximum(ends, 1)[:, None]
-    return Arrays(ids[:, None], mask[:, None], _types(layout, pair, a, b, places) * mask if layout.types else None)
+    return Arrays(
+        ids[:, None],
+        mask[:, None],
+        _types(layout, pair, a, b, places) * mask if layout.types else None,
+    )
 
 
 def _fitting(store: Rows, rows: np.ndarray, budget: int) -> tuple[np.ndarray, np.ndarray]:
@@ -209,12 +231,22 @@ def _fitting(store: Rows, rows: np.ndarray, budget: int) -> tuple[np.ndarray, np
     return a_fits, np.minimum(b, budget - a_fits)
 
 
-def _types(layout: Layout, pair: bool, a: np.ndarray, b: np.ndarray, places: np.ndarray) -> np.ndarray:
+def _types(
+    layout: Layout, pair: bool, a: np.ndarray, b: np.ndarray, places: np.ndarray
+) -> np.ndarray:
     """Returns the token type of each position [B, L]."""
     prefix, middle, suffix = layout.around(pair)
     stated = layout.pair_types if pair else layout.single_types
-    usual = (0,) * (len(prefix) + 1 + len(middle)) + ((1,) * (1 + len(suffix)) if pair else (0,) * len(suffix))
-    widths: list[np.ndarray | int] = [*[1] * len(prefix), a, *[1] * len(middle), *([b] if pair else []), *[1] * len(suffix)]
+    usual = (0,) * (len(prefix) + 1 + len(middle)) + (
+        (1,) * (1 + len(suffix)) if pair else (0,) * len(suffix)
+    )
+    widths: list[np.ndarray | int] = [
+        *[1] * len(prefix),
+        a,
+        *[1] * len(middle),
+        *([b] if pair else []),
+        *[1] * len(suffix),
+    ]
     found = np.zeros(places.shape, dtype=np.int64)
     start, before = np.zeros_like(a), 0
     for width, kind in zip(widths, stated or usual, strict=True):

@@ -118,17 +118,24 @@ def carved(root: Path, task: Task, config: DataConfig, seed: int) -> Carving:
         for split in splits:
             many = plain_store(root, split, task.kind)
             unlabelled = np.flatnonzero(np.isnan(many.labels))
-            left_out.append(first + unlabelled[touched(few, _corpus(many, unlabelled), LEVELS.index(found.together))])
+            left_out.append(
+                first
+                + unlabelled[touched(few, _corpus(many, unlabelled), LEVELS.index(found.together))]
+            )
             first += len(many.labels)
         # The rows of all splits are numbered in one sequence, as in a joined token store.
         narrow = "<i4" if first < 2**31 else "<i8"
         write_arrays(aside / "selection", [chosen.astype(narrow)])
         write_arrays(aside / "left_out", [np.sort(np.concatenate(left_out)).astype(narrow)])
-        (aside / "found.json").write_text(json.dumps({"rows": first, "type": narrow, "found": found._asdict()}))
+        (aside / "found.json").write_text(
+            json.dumps({"rows": first, "type": narrow, "found": found._asdict()})
+        )
 
     folder = stored(root, "selection", parts, build)
     about = json.loads((folder / "found.json").read_text())
-    chosen, left_out = (read_array(folder / name, about["type"]) for name in ("selection", "left_out"))
+    chosen, left_out = (
+        read_array(folder / name, about["type"]) for name in ("selection", "left_out")
+    )
     learnt = np.ones(about["rows"], dtype=bool)
     learnt[chosen] = False
     learnt[left_out] = False
@@ -161,7 +168,9 @@ def metrics(found: Found) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _chosen(root: Path, task: Task, words: Words, config: DataConfig, seed: int) -> tuple[np.ndarray, np.ndarray, Found]:
+def _chosen(
+    root: Path, task: Task, words: Words, config: DataConfig, seed: int
+) -> tuple[np.ndarray, np.ndarray, Found]:
     """Returns the selected rows, all rows of their groups, and the statistics of the groups."""
     known = np.flatnonzero(~np.isnan(words.labels))
     count = min(config.selection_rows, round(config.selection_fraction * len(known)))
@@ -175,7 +184,12 @@ def _chosen(root: Path, task: Task, words: Words, config: DataConfig, seed: int)
     lengths = sum(side.lengths(known) for side in words.sides)
     most = round(config.selection_fraction * len(known))
     for level in range(len(LEVELS)):
-        rows = Rows(groups[level], strata, np.asarray(lengths), barred if level == ALL else np.zeros_like(barred))
+        rows = Rows(
+            groups[level],
+            strata,
+            np.asarray(lengths),
+            barred if level == ALL else np.zeros_like(barred),
+        )
         found = drawn(rows, count, most, seed)
         if found.enough:
             break
@@ -192,7 +206,9 @@ def _chosen(root: Path, task: Task, words: Words, config: DataConfig, seed: int)
     return known[found.selected], known[found.apart], told
 
 
-def row_groups(root: Path, task: Task, words: Words, known: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+def row_groups(
+    root: Path, task: Task, words: Words, known: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray]:
     """Returns the group number of each row at each of LEVELS, and whether a row is barred.
 
     A barred row is too short to be selected at the first level. `known` must be all labelled rows
@@ -213,8 +229,12 @@ def row_groups(root: Path, task: Task, words: Words, known: np.ndarray) -> tuple
         write_arrays(aside / "barred.bool", [barred])
 
     folder = stored(root, "groups", parts, build)
-    near, held, equal = (read_array(folder / f"{level}.int32", "<i4") for level in (LONG, HELD, EQUAL))
-    return [near, near, held, equal, np.arange(len(known), dtype="<i4")], read_array(folder / "barred.bool", "?")
+    near, held, equal = (
+        read_array(folder / f"{level}.int32", "<i4") for level in (LONG, HELD, EQUAL)
+    )
+    return [near, near, held, equal, np.arange(len(known), dtype="<i4")], read_array(
+        folder / "barred.bool", "?"
+    )
 
 
 def _numbered(groups: np.ndarray) -> np.ndarray:
@@ -258,7 +278,9 @@ def touched(few: Corpus, many: Corpus, level: int = ALL) -> np.ndarray:
     found = np.zeros(others, dtype=bool)
     if others == 0 or level == SINGLE:
         return found
-    overlapping = overlaps_with(few, many, near=level < HELD) if level < EQUAL else equals(few, many)
+    overlapping = (
+        overlaps_with(few, many, near=level < HELD) if level < EQUAL else equals(few, many)
+    )
     if len(few.sides) == 1:
         for _, text in overlapping:
             found[text] = True
@@ -273,7 +295,10 @@ def touched(few: Corpus, many: Corpus, level: int = ALL) -> np.ndarray:
     side, other_side, match = one // num, text // others, (text % others) * num + one % num
     # First with first and second with second text, or crossed.
     for crossed in (False, True):
-        first, second = (np.unique(match[(side == which) & (other_side == (which ^ crossed))]) for which in (0, 1))
+        first, second = (
+            np.unique(match[(side == which) & (other_side == (which ^ crossed))])
+            for which in (0, 1)
+        )
         found[np.intersect1d(first, second, assume_unique=True) // num] = True
     return found
 
@@ -284,7 +309,9 @@ def strata_of(labels: np.ndarray, kind: Kind) -> np.ndarray:
         classes: np.ndarray = np.unique(labels, return_inverse=True)[1]
         return classes
     edges = np.sort(labels)[np.arange(1, QUANTILES) * len(labels) // QUANTILES]
-    found: np.ndarray = np.unique(np.searchsorted(edges, labels, side="right"), return_inverse=True)[1]
+    found: np.ndarray = np.unique(
+        np.searchsorted(edges, labels, side="right"), return_inverse=True
+    )[1]
     return found
 
 
@@ -373,7 +400,11 @@ def drawn(rows: Rows, count: int, most: int, seed: int) -> Drawn:
     none = np.zeros_like(room)
     # Small groups first: a large one uses up rows of `most` for a single selected row. Larger ones
     # follow if rows are missing, and last those that take more of a stratum than its share.
-    for largest, beyond in ((max(1, count // LARGEST), none), (count, none), (count, np.maximum(counts - 1 - room, 0))):
+    for largest, beyond in (
+        (max(1, count // LARGEST), none),
+        (count, none),
+        (count, np.maximum(counts - 1 - room, 0)),
+    ):
         _take(turns, heads, left, beyond, largest, taken)
 
     starts = np.concatenate([[0], turns.ends])
@@ -401,7 +432,14 @@ def _by_strata(strata: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.concatenate([np.flatnonzero(first), others])
 
 
-def _take(turns: Turns, heads: np.ndarray, left: np.ndarray, beyond: np.ndarray, largest: int, taken: np.ndarray) -> None:
+def _take(
+    turns: Turns,
+    heads: np.ndarray,
+    left: np.ndarray,
+    beyond: np.ndarray,
+    largest: int,
+    taken: np.ndarray,
+) -> None:
     """Takes each group that fits, in order; updates `taken`, `heads` and `left`.
 
     - `heads`: how many more groups may be taken, by the stratum of their longest row.
@@ -419,7 +457,9 @@ def _take(turns: Turns, heads: np.ndarray, left: np.ndarray, beyond: np.ndarray,
         sizes = np.diff(turns.ends[first:last], prepend=start)
         strata = turns.strata[start : turns.ends[last - 1]]
         head = strata[np.cumsum(sizes) - sizes]
-        keys, counts = np.unique(np.repeat(np.arange(last - first), sizes) * num + strata, return_counts=True)
+        keys, counts = np.unique(
+            np.repeat(np.arange(last - first), sizes) * num + strata, return_counts=True
+        )
         owner, stratum = keys // num, keys % num
         fits = turns.free[first:last] & ~taken[first:last] & (sizes <= largest)
         fits &= extra | (heads[head] > 0)

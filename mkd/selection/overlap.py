@@ -48,7 +48,9 @@ Edges = tuple[np.ndarray, np.ndarray]
 
 def word_codes(vocabulary: list[str]) -> np.ndarray:
     """Returns a 64-bit code for each word; it is the same in any vocabulary."""
-    digests = b"".join(hashlib.blake2b(word.encode(), digest_size=8).digest() for word in vocabulary)
+    digests = b"".join(
+        hashlib.blake2b(word.encode(), digest_size=8).digest() for word in vocabulary
+    )
     return np.frombuffer(digests, "<u8")
 
 
@@ -71,7 +73,10 @@ class Corpus(NamedTuple):
         """Returns each side with the rows of it that belong to the corpus."""
         ends = np.cumsum([len(side.offsets) - 1 for side in self.sides])
         parts = np.split(self.texts, np.searchsorted(self.texts, ends[:-1]))
-        return [(side, part - (end - len(side.offsets) + 1)) for side, part, end in zip(self.sides, parts, ends, strict=True)]
+        return [
+            (side, part - (end - len(side.offsets) + 1))
+            for side, part, end in zip(self.sides, parts, ends, strict=True)
+        ]
 
     def lengths(self) -> np.ndarray:
         """Returns the number of words of each text."""
@@ -97,7 +102,9 @@ class Block(NamedTuple):
     def hashes(self, starts: np.ndarray, lengths: np.ndarray | int) -> np.ndarray:
         """Returns the hashes of the runs of words that start at the given places of the block."""
         # The factor BASE^-start makes the hash independent of the run's place in the block.
-        found: np.ndarray = (self.sums[starts + lengths] - self.sums[starts]) * _powers(len(self.sums))[1][starts]
+        found: np.ndarray = (self.sums[starts + lengths] - self.sums[starts]) * _powers(
+            len(self.sums)
+        )[1][starts]
         return found
 
     def text_of(self, places: np.ndarray) -> np.ndarray:
@@ -141,7 +148,9 @@ def blocks(corpus: Corpus) -> Iterator[Block]:
 
 def text_hashes(corpus: Corpus) -> np.ndarray:
     """Returns the hash of each whole text."""
-    return np.concatenate([block.hashes(block.offsets[:-1], np.diff(block.offsets)) for block in blocks(corpus)])
+    return np.concatenate(
+        [block.hashes(block.offsets[:-1], np.diff(block.offsets)) for block in blocks(corpus)]
+    )
 
 
 def joined_groups(groups: np.ndarray, edges: Iterator[Edges]) -> np.ndarray:
@@ -166,7 +175,9 @@ def _merged(groups: np.ndarray, edges: list[Edges]) -> np.ndarray:
     if not edges:
         return groups
     one, other = (np.concatenate(ends) for ends in zip(*edges, strict=True))
-    graph = coo_array((np.ones(len(one), dtype=bool), (one, other)), shape=(len(groups), len(groups)))
+    graph = coo_array(
+        (np.ones(len(one), dtype=bool), (one, other)), shape=(len(groups), len(groups))
+    )
     found: np.ndarray = connected_components(graph, directed=False)[1][groups]
     return found
 
@@ -235,7 +246,9 @@ def equals(few: Corpus, many: Corpus) -> Iterator[Edges]:
 
 def _near_hashes(corpus: Corpus) -> Edges:
     """Returns the result of `_shortened` for the whole corpus, sorted by hash."""
-    hashes, texts = (np.concatenate(arrays) for arrays in zip(*map(_shortened, blocks(corpus)), strict=True))
+    hashes, texts = (
+        np.concatenate(arrays) for arrays in zip(*map(_shortened, blocks(corpus)), strict=True)
+    )
     order = np.argsort(hashes)
     return hashes[order], texts[order]
 
@@ -303,7 +316,12 @@ def _slots(hashes: np.ndarray) -> np.ndarray:
 
 
 def _holdings(
-    held: Corpus, holding: Corpus, needles: np.ndarray, run: int, lengths: np.ndarray, hashes: np.ndarray
+    held: Corpus,
+    holding: Corpus,
+    needles: np.ndarray,
+    run: int,
+    lengths: np.ndarray,
+    hashes: np.ndarray,
 ) -> Iterator[Edges]:
     """Yields the texts of `needles` that texts of `holding` contain, by runs of `run` words."""
     anchors = _anchors(held.chosen(needles), needles, _counts(holding, run), run)
@@ -315,15 +333,26 @@ def _holdings(
         # A table look-up drops most runs before the slower binary search.
         hit = np.flatnonzero(wanted[_slots(found)])
         starts, found = starts[hit], found[hit]
-        low, high = (np.searchsorted(anchors.hashes, found, side=side) for side in ("left", "right"))
+        low, high = (
+            np.searchsorted(anchors.hashes, found, side=side) for side in ("left", "right")
+        )
         for rows, which in _expanded(low, high - low):
             needle, text = anchors.texts[which], block.text_of(starts[rows])
             # The run gives the place where the whole text would start. It must fit into a longer
             # text there, and the whole text is compared by its hash.
             start, length = starts[rows] - anchors.places[which], lengths[needle]
             ends = block.offsets[text + 1]
-            inside = (start >= block.offsets[text]) & (start + length <= ends) & (length < ends - block.offsets[text])
-            start, length, needle, text = start[inside], length[inside], needle[inside], text[inside]
+            inside = (
+                (start >= block.offsets[text])
+                & (start + length <= ends)
+                & (length < ends - block.offsets[text])
+            )
+            start, length, needle, text = (
+                start[inside],
+                length[inside],
+                needle[inside],
+                text[inside],
+            )
             same = block.hashes(start, length) == hashes[needle]
             yield needle[same], block.first + text[same]
 
@@ -391,8 +420,13 @@ def _shortened(block: Block) -> Edges:
     sizes = np.where(lengths > NEAR_WORDS, lengths, 0)
     places = starts + np.arange(len(text)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     # The words after the removed one, each moved one place to the left.
-    rest = (block.sums[block.offsets[text + 1]] - block.sums[places + 1]) * _powers(len(block.sums))[1][starts + 1]
-    found = [block.hashes(starts, places - starts) + rest, block.hashes(block.offsets[whole], lengths[whole])]
+    rest = (block.sums[block.offsets[text + 1]] - block.sums[places + 1]) * _powers(
+        len(block.sums)
+    )[1][starts + 1]
+    found = [
+        block.hashes(starts, places - starts) + rest,
+        block.hashes(block.offsets[whole], lengths[whole]),
+    ]
     return np.concatenate(found), block.first + np.concatenate([text, whole])
 
 
@@ -405,7 +439,11 @@ def _near_runs(corpus: Corpus) -> Iterator[Edges]:
         parts = []
         for block in blocks(corpus):
             hashes, texts = _shortened(block)
-            here = np.flatnonzero((hashes >> np.uint64(8)) % np.uint64(shares) == share) if shares > 1 else slice(None)
+            here = (
+                np.flatnonzero((hashes >> np.uint64(8)) % np.uint64(shares) == share)
+                if shares > 1
+                else slice(None)
+            )
             parts.append((hashes[here], texts[here].astype(np.int32)))
         hashes, texts = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         order = np.argsort(hashes)

@@ -46,14 +46,18 @@ def word_store(root: Path, split: Split, kind: Kind) -> Words:
     """Returns the split's words as divided by white space, memory-mapped; cached on disk."""
     names = ("a", "b") if kind.pair else ("a",)
     parts = {"rows": split.fingerprint, "pair": kind.pair} | made_by("words")
-    return _read(stored(root, "words", parts, lambda aside: _write(aside, split, names, split_words)), names)
+    return _read(
+        stored(root, "words", parts, lambda aside: _write(aside, split, names, split_words)), names
+    )
 
 
 def plain_store(root: Path, split: Split, kind: Kind) -> Words:
     """Returns the split's plain words, memory-mapped; cached on disk."""
     names = ("a", "b") if kind.pair else ("a",)
     parts = {"rows": split.fingerprint, "pair": kind.pair} | made_by("plain")
-    return _read(stored(root, "plain", parts, lambda aside: _write(aside, split, names, plain_words)), names)
+    return _read(
+        stored(root, "plain", parts, lambda aside: _write(aside, split, names, plain_words)), names
+    )
 
 
 def split_words(texts: list[str]) -> pa.Array:
@@ -77,9 +81,15 @@ def plain_words(texts: list[str]) -> pa.Array:
 
 def _read(folder: Path, names: tuple[str, ...]) -> Words:
     sides = tuple(
-        Texts(read_array(folder / f"{name}.int32", "<i4"), read_array(folder / f"{name}_offsets.int64", "<i8")) for name in names
+        Texts(
+            read_array(folder / f"{name}.int32", "<i4"),
+            read_array(folder / f"{name}_offsets.int64", "<i8"),
+        )
+        for name in names
     )
-    return Words(json.loads((folder / "words.json").read_text()), sides, read_array(folder / LABELS, "<f8"))
+    return Words(
+        json.loads((folder / "words.json").read_text()), sides, read_array(folder / LABELS, "<f8")
+    )
 
 
 def spans(ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Texts:
@@ -102,32 +112,50 @@ def blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
 
 def as_text(texts: Texts, vocabulary: pa.Array) -> pa.Array:
     """Returns the texts as strings, with a space between words."""
-    words = pa.ListArray.from_arrays(pa.array(texts.offsets, pa.int32()), vocabulary.take(pa.array(texts.ids)))
+    words = pa.ListArray.from_arrays(
+        pa.array(texts.offsets, pa.int32()), vocabulary.take(pa.array(texts.ids))
+    )
     return pc.binary_join(words, " ")
 
 
-def _write(folder: Path, split: Split, names: tuple[str, ...], parted: Callable[[list[str]], pa.Array]) -> None:
+def _write(
+    folder: Path, split: Split, names: tuple[str, ...], parted: Callable[[list[str]], pa.Array]
+) -> None:
     numbers: dict[str, int] = {}
     ends = dict.fromkeys(names, 0)
     with ExitStack() as opened:
-        files = {name: opened.enter_context((folder / f"{name}.int32").open("wb")) for name in names}
-        offsets = {name: opened.enter_context((folder / f"{name}_offsets.int64").open("wb")) for name in names}
+        files = {
+            name: opened.enter_context((folder / f"{name}.int32").open("wb")) for name in names
+        }
+        offsets = {
+            name: opened.enter_context((folder / f"{name}_offsets.int64").open("wb"))
+            for name in names
+        }
         labels = opened.enter_context((folder / LABELS).open("wb"))
         for name in names:
             append(offsets[name], np.zeros(1, "<i8"))
         rows = split.read()
         while chunk := list(islice(rows, BLOCK_ROWS)):
             for name in names:
-                texts = _numbered(parted([row.text_a if name == "a" else str(row.text_b) for row in chunk]), numbers)
+                texts = _numbered(
+                    parted([row.text_a if name == "a" else str(row.text_b) for row in chunk]),
+                    numbers,
+                )
                 append(files[name], texts.ids)
                 append(offsets[name], texts.offsets[1:] + ends[name])
                 ends[name] += int(texts.offsets[-1])
-            append(labels, np.array([np.nan if row.label is None else row.label for row in chunk], "<f8"))
+            append(
+                labels,
+                np.array([np.nan if row.label is None else row.label for row in chunk], "<f8"),
+            )
     (folder / "words.json").write_text(json.dumps(list(numbers)))
 
 
 def _numbered(words: pa.Array, numbers: dict[str, int]) -> Texts:
     """Returns the texts as word numbers; new words get the next numbers."""
     found = pc.dictionary_encode(words.flatten())
-    known = np.array([numbers.setdefault(word, len(numbers)) for word in found.dictionary.to_pylist()], dtype="<i4")
+    known = np.array(
+        [numbers.setdefault(word, len(numbers)) for word in found.dictionary.to_pylist()],
+        dtype="<i4",
+    )
     return Texts(known[found.indices.to_numpy()], words.offsets.to_numpy().astype("<i8"))

@@ -42,7 +42,9 @@ def resolve(name: str, setting: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=HUB_FILES))
     except HFValidationError as error:
-        raise ValueError(f"{setting} is {name!r}: no such folder; allowed: a folder or a name on the Hugging Face hub") from error
+        raise ValueError(
+            f"{setting} is {name!r}: no such folder; allowed: a folder or a name on the Hugging Face hub"
+        ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
             f"{setting} is {name!r}: no such folder, and the Hugging Face hub does not give it ({type(error).__name__})"
@@ -60,7 +62,9 @@ def load_config(folder: Path, setting: str) -> PreTrainedConfig:
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{setting} is {str(folder)!r}: no readable config.json of a known architecture is there") from error
+        raise ValueError(
+            f"{setting} is {str(folder)!r}: no readable config.json of a known architecture is there"
+        ) from error
     return config
 
 
@@ -77,10 +81,14 @@ def load_encoder(folder: Path, setting: str) -> PreTrainedModel:
     """
     config = load_config(folder, setting)
     if config.is_encoder_decoder or config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
-        raise ValueError(f"{setting} is {str(folder)!r}: a {config.model_type} model is no encoder; allowed: BERT and its like")
+        raise ValueError(
+            f"{setting} is {str(folder)!r}: a {config.model_type} model is no encoder; allowed: BERT and its like"
+        )
     for size in SIZES:
         if not isinstance(getattr(config, size, None), int):
-            raise ValueError(f"{setting} is {str(folder)!r}: a {config.model_type} model, whose config has no {size}")
+            raise ValueError(
+                f"{setting} is {str(folder)!r}: a {config.model_type} model, whose config has no {size}"
+            )
     return _whole(AutoModel, folder, setting, unused=("pooler.",))
 
 
@@ -92,7 +100,9 @@ def load_classifier(folder: Path, setting: str) -> PreTrainedModel:
     """
     model_type = load_config(folder, setting).model_type
     if model_type not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
-        raise ValueError(f"{setting} is {str(folder)!r}: no sequence classifier of its architecture, {model_type}, is known")
+        raise ValueError(
+            f"{setting} is {str(folder)!r}: no sequence classifier of its architecture, {model_type}, is known"
+        )
     return _whole(AutoModelForSequenceClassification, folder, setting)
 
 
@@ -105,14 +115,22 @@ def _whole(auto: Any, folder: Path, setting: str, unused: tuple[str, ...] = ()) 
     """
     try:
         model, found = auto.from_pretrained(
-            folder, use_safetensors=True, dtype="float32", trust_remote_code=False, output_loading_info=True
+            folder,
+            use_safetensors=True,
+            dtype="float32",
+            trust_remote_code=False,
+            output_loading_info=True,
         )
     except OSError as error:
-        raise ValueError(f"{setting} is {str(folder)!r}: its weights cannot be read; allowed: safetensors files") from error
+        raise ValueError(
+            f"{setting} is {str(folder)!r}: its weights cannot be read; allowed: safetensors files"
+        ) from error
     # Loading adds new weights for the missing ones and only logs a warning.
     missing = sorted(name for name in found["missing_keys"] if not name.startswith(unused))
     if missing:
-        raise ValueError(f"{setting} is {str(folder)!r}: {len(missing)} of its weights are missing, as {missing[0]}")
+        raise ValueError(
+            f"{setting} is {str(folder)!r}: {len(missing)} of its weights are missing, as {missing[0]}"
+        )
     whole: PreTrainedModel = model
     return whole
 
@@ -123,9 +141,13 @@ def load_tokenizer(folder: Path, setting: str) -> PreTrainedTokenizerBase:
     if not any(path for pattern in VOCABULARY_FILES for path in folder.glob(pattern)):
         raise ValueError(f"{setting} is {str(folder)!r}: no readable tokenizer is there")
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{setting} is {str(folder)!r}: no readable tokenizer is there") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise ValueError(f"{setting} is {str(folder)!r}: its tokenizer is not a fast one (tokenizer.json)")
+        raise ValueError(
+            f"{setting} is {str(folder)!r}: its tokenizer is not a fast one (tokenizer.json)"
+        )
     return tokenizer

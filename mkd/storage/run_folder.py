@@ -52,7 +52,9 @@ class Checkpoint:
 
         Raises OSError with path and size if it cannot be written. The previous file is then kept.
         """
-        about = json.dumps({"of": self.of, "versions": versions(), "numbers": state.numbers}, sort_keys=True)
+        about = json.dumps(
+            {"of": self.of, "versions": versions(), "numbers": state.numbers}, sort_keys=True
+        )
         metadata = {"about": about, "sha256": _digest(state.tensors, about)}
         aside = self.file.with_suffix(".aside")
         try:
@@ -63,7 +65,9 @@ class Checkpoint:
         except (OSError, SafetensorError) as error:
             aside.unlink(missing_ok=True)
             size = sum(tensor.nbytes for tensor in state.tensors.values())
-            raise OSError(f"{self.file}: a checkpoint of {size:,} bytes cannot be written ({error})") from error
+            raise OSError(
+                f"{self.file}: a checkpoint of {size:,} bytes cannot be written ({error})"
+            ) from error
         self.written = time.monotonic()
 
     def load(self) -> Saved | None:
@@ -82,18 +86,29 @@ class Checkpoint:
         except SafetensorError as error:
             raise ValueError(f"the checkpoint {self.file} is damaged ({error}): {anew}") from error
         if metadata.get("sha256") != _digest(tensors, metadata.get("about", "")):
-            raise ValueError(f"the checkpoint {self.file} is damaged (its content is not what was written): {anew}")
+            raise ValueError(
+                f"the checkpoint {self.file} is damaged (its content is not what was written): {anew}"
+            )
         about = json.loads(metadata["about"])
-        for what, found, wanted in (("version", about["versions"], versions()), ("setting", about["of"], self.of)):
+        for what, found, wanted in (
+            ("version", about["versions"], versions()),
+            ("setting", about["of"], self.of),
+        ):
             # The round trip through JSON turns tuples into lists, as in the values from the file.
             if unlike := differences(found, json.loads(json.dumps(wanted))):
-                raise ValueError(f"the checkpoint {self.file} is of another {what}: {'; '.join(unlike)}: {anew}")
+                raise ValueError(
+                    f"the checkpoint {self.file} is of another {what}: {'; '.join(unlike)}: {anew}"
+                )
         return Saved(tensors, about["numbers"])
 
 
 def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings that can change a run's result: all but cache and checkpoint_seconds."""
-    return {name: value for name, value in settings.items() if name not in ("cache", "checkpoint_seconds")}
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in ("cache", "checkpoint_seconds")
+    }
 
 
 def path_of(settings: Mapping[str, Any], kind: str) -> Path:
@@ -136,7 +151,11 @@ def run_folder(settings: Mapping[str, Any], kind: str) -> Iterator[Path]:
 
 def versions() -> dict[str, Any]:
     """Returns the versions that a checkpoint depends on; other versions cannot resume it."""
-    return {"format": FORMAT, "mkd": importlib.metadata.version("mkd"), "torch": torch.__version__} | made_by("students")
+    return {
+        "format": FORMAT,
+        "mkd": importlib.metadata.version("mkd"),
+        "torch": torch.__version__,
+    } | made_by("students")
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:

@@ -42,7 +42,9 @@ def key_of(parts: dict[str, Any]) -> str:
 
     The order of names in a dict does not change the key.
     """
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()[:20]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()[
+        :20
+    ]
 
 
 def file_hash(path: Path) -> str:
@@ -104,7 +106,10 @@ def _full_disk_told(folder: Path, aside: Path) -> Iterator[None]:
         # A NoRoom from a nested stored() already names the folder that did not fit.
         if number not in NO_ROOM or isinstance(error, NoRoom):
             raise
-        raise NoRoom(number, f"{os.strerror(number)}: {folder} takes {_least_bytes(aside, number):,} bytes or more") from None
+        raise NoRoom(
+            number,
+            f"{os.strerror(number)}: {folder} takes {_least_bytes(aside, number):,} bytes or more",
+        ) from None
 
 
 def _least_bytes(aside: Path, number: int) -> int:
@@ -170,17 +175,27 @@ def _check(folder: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(f"{folder / MANIFEST} is missing or damaged: {again}") from None
     if key_of(parts) != folder.name:
-        raise ValueError(f"{folder / MANIFEST} is of {key_of(parts)}, not of the folder's name: {again}")
+        raise ValueError(
+            f"{folder / MANIFEST} is of {key_of(parts)}, not of the folder's name: {again}"
+        )
     for name, size in sizes.items():
         path = folder / name
         found = path.stat().st_size if path.exists() else 0
         if found != size:
             raise ValueError(f"{path} has {found} bytes, {size} were written: {again}")
     # Hash only what could have changed: see the module's docstring.
-    changed = [name for name, time in manifest.get("changed_ns", {}).items() if (folder / name).stat().st_ctime_ns != time]
+    changed = [
+        name
+        for name, time in manifest.get("changed_ns", {}).items()
+        if (folder / name).stat().st_ctime_ns != time
+    ]
     for name, known in manifest.get("sha256", {}).items():
-        if (name in changed or sizes[name] <= ALWAYS_HASHED_BYTES) and file_hash(folder / name) != known:
-            raise ValueError(f"{folder / name} is not as it was written, though its size is: {again}")
+        if (name in changed or sizes[name] <= ALWAYS_HASHED_BYTES) and file_hash(
+            folder / name
+        ) != known:
+            raise ValueError(
+                f"{folder / name} is not as it was written, though its size is: {again}"
+            )
     if changed or "sha256" not in manifest:
         with _full_disk_told(folder, folder):
             _write_manifest(folder, parts, list(sizes))
@@ -188,7 +203,9 @@ def _check(folder: Path) -> None:
 
 def read_array(path: Path, dtype: str) -> np.ndarray:
     """Returns a raw file of numbers as a read-only, memory-mapped, one-dimensional array."""
-    return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.empty(0, dtype=dtype)
+    return (
+        np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.empty(0, dtype=dtype)
+    )
 
 
 def append(file: IO[bytes], array: np.ndarray) -> None:

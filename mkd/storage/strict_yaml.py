@@ -48,8 +48,13 @@ def _check(loader: Any, mapping: Any, file: str) -> None:
     for node, _ in mapping.value:
         if isinstance(node, yaml.ScalarNode):
             # A merge key (<<) has no value of its own to construct.
-            line, key = node.start_mark.line + 1, node.value if node.tag.endswith(":merge") else loader.construct_object(node)
+            line, key = (
+                node.start_mark.line + 1,
+                node.value if node.tag.endswith(":merge") else loader.construct_object(node),
+            )
             if key in lines:
                 where = f"{file}:{line}: " if file else ""
-                raise ValueError(f"{where}the key {node.value!r} stands twice, first in line {lines[key]}; allowed: once")
+                raise ValueError(
+                    f"{where}the key {node.value!r} stands twice, first in line {lines[key]}; allowed: once"
+                )
             lines[key] = line

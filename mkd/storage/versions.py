@@ -40,7 +40,9 @@ and selection rows has its own version (mkd/selection/carving.py), which runs lo
 def made_by(kind: str) -> dict[str, Any]:
     """Returns the part of a cache key with the versions of a stage and of its libraries."""
     stage = STAGES[kind]
-    return {"made_by": {"version": stage.version} | {name: _installed(name) for name in stage.libraries}}
+    return {
+        "made_by": {"version": stage.version} | {name: _installed(name) for name in stage.libraries}
+    }
 
 
 @cache

@@ -24,7 +24,11 @@ STUDENTS: dict[str, type[BiLstmStudent] | type[TransformerStudent] | type[BagStu
 
 
 def make_student(
-    config: StudentConfig, datas: list[TaskData], vocab_size: int, max_length: int, encoder: PreTrainedModel | None
+    config: StudentConfig,
+    datas: list[TaskData],
+    vocab_size: int,
+    max_length: int,
+    encoder: PreTrainedModel | None,
 ) -> Student:
     """Returns a new student of the kind and size in the settings.
 
@@ -43,7 +47,9 @@ def make_student(
         _check_width(config, encoder)
         keep_layers(encoder, config.keep or list(range(config.layers)))
         return on_encoder(encoder, config.pooling, shared)
-    sizes = bert_config(vocab_size, config.layers, config.hidden, config.heads, config.dropout, max_length)
+    sizes = bert_config(
+        vocab_size, config.layers, config.hidden, config.heads, config.dropout, max_length
+    )
     if config.embedding_width != config.hidden:
         # ELECTRA's encoder (Clark et al. 2020) is BERT's with a projection from narrower
         # embeddings.
@@ -51,7 +57,9 @@ def make_student(
     return TransformerStudent(TransformerConfig(encoder=sizes, pooling=config.pooling, **shared))
 
 
-def bert_config(vocab_size: int, layers: int, hidden: int, heads: int, dropout: float, max_length: int) -> dict[str, object]:
+def bert_config(
+    vocab_size: int, layers: int, hidden: int, heads: int, dropout: float, max_length: int
+) -> dict[str, object]:
     """Returns the config of BERT's architecture (Devlin et al. 2019) at any size.
 
     The feed-forward layers are four times as wide as the model. Random weights have a standard
@@ -74,9 +82,15 @@ def bert_config(vocab_size: int, layers: int, hidden: int, heads: int, dropout: 
     return values
 
 
-def _on_words(config: StudentConfig, shared: dict[str, Any], vocab_size: int, encoder: PreTrainedModel | None) -> Student:
+def _on_words(
+    config: StudentConfig, shared: dict[str, Any], vocab_size: int, encoder: PreTrainedModel | None
+) -> Student:
     """Returns a BiLSTM or bag student; only its word embeddings can come from an encoder."""
-    table = None if encoder is None else project(input_table(encoder).weight.detach(), config.embedding_width)
+    table = (
+        None
+        if encoder is None
+        else project(input_table(encoder).weight.detach(), config.embedding_width)
+    )
     sizes = shared | {
         "vocab_size": vocab_size if table is None else len(table),
         "embedding": config.embedding_width,
@@ -86,7 +100,9 @@ def _on_words(config: StudentConfig, shared: dict[str, Any], vocab_size: int, en
     if config.kind == "bilstm":
         student = BiLstmStudent(BiLstmConfig(attention=config.attention, **sizes))
     else:
-        student = BagStudent(BagConfig(layers=config.layers, ngrams=config.ngrams, buckets=config.buckets, **sizes))
+        student = BagStudent(
+            BagConfig(layers=config.layers, ngrams=config.ngrams, buckets=config.buckets, **sizes)
+        )
     if table is not None:
         # Scaled to a standard deviation of 1, as a BiLSTM's random embeddings. A bag's products of
         # means would otherwise be too small for pretrained embeddings to have an effect.
@@ -95,10 +111,15 @@ def _on_words(config: StudentConfig, shared: dict[str, Any], vocab_size: int, en
 
 
 def _check_width(config: StudentConfig, encoder: PreTrainedModel) -> None:
-    for name, found in (("hidden", encoder.config.hidden_size), ("heads", encoder.config.num_attention_heads)):
+    for name, found in (
+        ("hidden", encoder.config.hidden_size),
+        ("heads", encoder.config.num_attention_heads),
+    ):
         value = getattr(config, name)
         if value != found:
-            raise ValueError(f"student.{name} is {value}; allowed: {found}, as in the checkpoint that student.init names")
+            raise ValueError(
+                f"student.{name} is {value}; allowed: {found}, as in the checkpoint that student.init names"
+            )
 
 
 def load_model(folder: Path) -> Student:
@@ -110,7 +131,9 @@ def load_model(folder: Path) -> Student:
     kinds = {model.config_class.model_type: model for model in STUDENTS.values()}
     model_type = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
     if model_type not in kinds:
-        raise ValueError(f"{folder} holds a model of type {model_type!r}; allowed: {', '.join(kinds)}")
+        raise ValueError(
+            f"{folder} holds a model of type {model_type!r}; allowed: {', '.join(kinds)}"
+        )
     model: Student = kinds[model_type].from_pretrained(folder, use_safetensors=True)
     # Loaded weights lie in the mapped file, aligned as they are there. The last bits of a product
     # depend on the alignment of its factors, so each is copied to memory that torch aligns.

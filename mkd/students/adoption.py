@@ -28,7 +28,9 @@ def adopted(student: Student, datas: list[TaskData]) -> Student:
     for name in known_tasks(student, datas):
         _check_same(name, before[name], config.tasks[name])
     model = type(student)(config)  # type: ignore[arg-type]
-    shared = {name: value for name, value in student.state_dict().items() if not name.startswith("heads.")}
+    shared = {
+        name: value for name, value in student.state_dict().items() if not name.startswith("heads.")
+    }
     model.load_state_dict(model.state_dict() | shared)
     for name in known_tasks(student, datas):
         old = student.heads.linears[student.heads.names.index(name)].state_dict()
@@ -48,7 +50,10 @@ def anew(student: Student, datas: list[TaskData]) -> Student:
     model = type(student)(config)  # type: ignore[arg-type]
     # Buffers, such as the rows of a trimmed table, are no parameters: they are copied.
     learnt = {name for name, _ in student.named_parameters()}
-    model.load_state_dict(model.state_dict() | {n: value for n, value in student.state_dict().items() if n not in learnt})
+    model.load_state_dict(
+        model.state_dict()
+        | {n: value for n, value in student.state_dict().items() if n not in learnt}
+    )
     return model
 
 

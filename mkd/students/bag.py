@@ -96,7 +96,9 @@ class BagStudent(OfWords):
 
     def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
         """Returns the logits [B, C] of a task's head, or an Answer if `states` is true."""
-        total_BSE = self._total(inputs.ids.flatten(0, 1), inputs.mask.flatten(0, 1)).unflatten(0, inputs.ids.shape[:2])
+        total_BSE = self._total(inputs.ids.flatten(0, 1), inputs.mask.flatten(0, 1)).unflatten(
+            0, inputs.ids.shape[:2]
+        )
         mean_BSE = total_BSE / inputs.mask.sum(2, keepdim=True)
         # The last text of a single-text row is its first.
         u, v = mean_BSE[:, 0], mean_BSE[:, -1]
@@ -106,7 +108,11 @@ class BagStudent(OfWords):
             hidden = F.relu(layer(self.dropout(hidden)))
             after.append(hidden)
         logits: torch.Tensor = self.heads(hidden, task)
-        return Answer(logits, [total_BSE.sum(1) / inputs.mask.sum((1, 2)).unsqueeze(1), *after]) if states else logits
+        return (
+            Answer(logits, [total_BSE.sum(1) / inputs.mask.sum((1, 2)).unsqueeze(1), *after])
+            if states
+            else logits
+        )
 
     def _total(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
         words_BLE = self.embeddings(ids_BL)
@@ -115,12 +121,16 @@ class BagStudent(OfWords):
         if self.config.ngrams > 1:
             # Hashes table rows, not token ids: all tokens that are not kept are the same unknown
             # word in n-grams.
-            buckets, inside = hashed_ngrams(rows_of(self.embeddings, ids_BL), mask_BL, self.config.ngrams, self.config.buckets)
+            buckets, inside = hashed_ngrams(
+                rows_of(self.embeddings, ids_BL), mask_BL, self.config.ngrams, self.config.buckets
+            )
             total_BE = total_BE + _sum(self.ngrams(buckets), inside)
         return total_BE
 
 
-def hashed_ngrams(words_BL: torch.Tensor, mask_BL: torch.Tensor, longest: int, buckets: int) -> tuple[torch.Tensor, torch.Tensor]:
+def hashed_ngrams(
+    words_BL: torch.Tensor, mask_BL: torch.Tensor, longest: int, buckets: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns buckets of the n-grams of 2 to `longest` words, and whether each ends in its text.
 
     Both are [B, (longest - 1) * L]; an n-gram is at the position of its first word. The bucket of

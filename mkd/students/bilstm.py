@@ -22,7 +22,12 @@ class BiLstmConfig(MultiTaskConfig):
     model_type = "mkd_bilstm"
 
     def __init__(
-        self, vocab_size: int = 1, embedding: int = 128, hidden: int = 128, attention: bool = True, **kwargs: Any
+        self,
+        vocab_size: int = 1,
+        embedding: int = 128,
+        hidden: int = 128,
+        attention: bool = True,
+        **kwargs: Any,
     ) -> None:
         self.vocab_size = vocab_size
         self.embedding = embedding
@@ -90,7 +95,9 @@ class BiLstmStudent(OfWords):
         if config.attention:
             self.integrator = BiLstm(3 * width, config.hidden)
             self.attention = nn.Linear(width, 1)
-        self.maxouts = nn.ModuleList([Maxout((8 if config.attention else 4) * width, width), Maxout(width, width)])
+        self.maxouts = nn.ModuleList(
+            [Maxout((8 if config.attention else 4) * width, width), Maxout(width, width)]
+        )
         self.dropout = nn.Dropout(config.dropout)
         self.heads = Heads(width, config)
         self.post_init()
@@ -120,7 +127,10 @@ class BiLstmStudent(OfWords):
     @property
     def state_widths(self) -> list[int]:
         """Returns the widths of an Answer's states: those of the embeddings and of each BiLSTM."""
-        return [self.config.embedding, *(2 if self.config.attention else 1) * [2 * self.config.hidden]]
+        return [
+            self.config.embedding,
+            *(2 if self.config.attention else 1) * [2 * self.config.hidden],
+        ]
 
     def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
         """Returns the logits [B, C] of a task's head, or an Answer if `states` is true."""
@@ -142,9 +152,15 @@ class BiLstmStudent(OfWords):
         for maxout in self.maxouts:
             hidden = maxout(self.dropout(hidden))
         logits: torch.Tensor = self.heads(hidden, task)
-        return Answer(logits, [_row_mean(x, mask, texts) for x in (words, *layers)]) if states else logits
+        return (
+            Answer(logits, [_row_mean(x, mask, texts) for x in (words, *layers)])
+            if states
+            else logits
+        )
 
-    def _integrate(self, encoded_BLD: torch.Tensor, mask_BL: torch.Tensor, turn_BL: torch.Tensor, texts: int) -> torch.Tensor:
+    def _integrate(
+        self, encoded_BLD: torch.Tensor, mask_BL: torch.Tensor, turn_BL: torch.Tensor, texts: int
+    ) -> torch.Tensor:
         """Returns the output of the integrating BiLSTM [B, L, D].
 
         Its input is each text with its attention to the partner: the other text of a pair, or a
@@ -152,7 +168,10 @@ class BiLstmStudent(OfWords):
         """
         # Texts of a row are adjacent in the batch. Flipping axis S swaps a pair and keeps a single
         # text.
-        partner, partners_mask = (tensor.unflatten(0, (-1, texts)).flip(1).flatten(0, 1) for tensor in (encoded_BLD, mask_BL))
+        partner, partners_mask = (
+            tensor.unflatten(0, (-1, texts)).flip(1).flatten(0, 1)
+            for tensor in (encoded_BLD, mask_BL)
+        )
         context = _attend(encoded_BLD, partner, partners_mask)
         compared = torch.cat([encoded_BLD, encoded_BLD - context, encoded_BLD * context], dim=2)
         integrated: torch.Tensor = self.integrator(self.dropout(compared), turn_BL)
@@ -165,7 +184,9 @@ class BiLstmStudent(OfWords):
         weights = self.attention(x_BLD).masked_fill(padding, -largest).softmax(1)
         mean = x_BLD.masked_fill(padding, 0).sum(1) / mask_BL.sum(1, keepdim=True)
         smallest = x_BLD.masked_fill(padding, largest).amin(1)
-        return torch.cat([_largest(x_BLD, mask_BL), mean, smallest, (weights * x_BLD).sum(1)], dim=1)
+        return torch.cat(
+            [_largest(x_BLD, mask_BL), mean, smallest, (weights * x_BLD).sum(1)], dim=1
+        )
 
 
 def _largest(x_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
@@ -175,7 +196,10 @@ def _largest(x_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
 
 def _row_mean(x_BLD: torch.Tensor, mask_BL: torch.Tensor, texts: int) -> torch.Tensor:
     """Returns the mean over the tokens of all texts of a row [B / texts, D]."""
-    return token_mean(x_BLD.unflatten(0, (-1, texts)).flatten(1, 2), mask_BL.unflatten(0, (-1, texts)).flatten(1, 2))
+    return token_mean(
+        x_BLD.unflatten(0, (-1, texts)).flatten(1, 2),
+        mask_BL.unflatten(0, (-1, texts)).flatten(1, 2),
+    )
 
 
 def _turn(mask_BL: torch.Tensor) -> torch.Tensor:
@@ -189,10 +213,16 @@ def take(x_BLD: torch.Tensor, places_BL: torch.Tensor) -> torch.Tensor:
     """Returns each sequence's tokens at the given positions."""
     # index_select copies whole rows. gather works elementwise and takes 5 times as long.
     starts_B = torch.arange(0, places_BL.numel(), places_BL.shape[1], device=places_BL.device)
-    return x_BLD.flatten(0, 1).index_select(0, (starts_B.unsqueeze(1) + places_BL).flatten()).view_as(x_BLD)
+    return (
+        x_BLD.flatten(0, 1)
+        .index_select(0, (starts_B.unsqueeze(1) + places_BL).flatten())
+        .view_as(x_BLD)
+    )
 
 
-def _attend(x_BLD: torch.Tensor, other_BMD: torch.Tensor, other_mask_BM: torch.Tensor) -> torch.Tensor:
+def _attend(
+    x_BLD: torch.Tensor, other_BMD: torch.Tensor, other_mask_BM: torch.Tensor
+) -> torch.Tensor:
     """Returns for each token of x a mean of the other text's tokens [B, L, D].
 
     The weights are the softmax of the dot products.

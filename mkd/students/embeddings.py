@@ -60,7 +60,9 @@ class TrimmedEmbedding(nn.Embedding):
 def input_table(model: PreTrainedModel) -> nn.Embedding:
     """Returns the model's table of word embeddings."""
     table = model.get_input_embeddings()
-    assert isinstance(table, nn.Embedding), f"a {type(table).__name__} is no table of word embeddings"
+    assert isinstance(table, nn.Embedding), (
+        f"a {type(table).__name__} is no table of word embeddings"
+    )
     return table
 
 

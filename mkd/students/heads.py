@@ -24,7 +24,10 @@ def head_configs(datas: list[TaskData]) -> dict[str, dict[str, Any]]:
     - `pair`: whether the task has two texts.
     - `mean`, `std`: scale of a regression's scores.
     """
-    return {d.name: {"labels": list(d.kind.labels), "pair": d.kind.pair, "mean": d.mean, "std": d.std} for d in datas}
+    return {
+        d.name: {"labels": list(d.kind.labels), "pair": d.kind.pair, "mean": d.mean, "std": d.std}
+        for d in datas
+    }
 
 
 class Answer(NamedTuple):
@@ -79,7 +82,9 @@ class Heads(nn.Module):
         # order.
         self.names = sorted(config.tasks)
         self.dropout = nn.Dropout(config.dropout)
-        self.linears = nn.ModuleList(nn.Linear(width, len(config.tasks[name]["labels"]) or 1) for name in self.names)
+        self.linears = nn.ModuleList(
+            nn.Linear(width, len(config.tasks[name]["labels"]) or 1) for name in self.names
+        )
 
     def forward(self, pooled_BD: torch.Tensor, task: str) -> torch.Tensor:
         logits: torch.Tensor = self.linears[self.names.index(task)](self.dropout(pooled_BD))

@@ -27,7 +27,9 @@ class TransformerConfig(MultiTaskConfig):
 
     model_type = "mkd_transformer"
 
-    def __init__(self, encoder: dict[str, Any] | None = None, pooling: str = "mean", **kwargs: Any) -> None:
+    def __init__(
+        self, encoder: dict[str, Any] | None = None, pooling: str = "mean", **kwargs: Any
+    ) -> None:
         self.encoder = encoder or {}
         self.pooling = pooling
         super().__init__(**kwargs)
@@ -77,9 +79,15 @@ class TransformerStudent(PreTrainedModel):
             # Hidden states are means over all tokens, so the last layer must compute all of them.
             layer.whole = states or self.whole
         with attention_kernel(mask_BL.device.type):
-            found = self.encoder(input_ids=inputs.ids[:, 0], attention_mask=mask_BL, **types, **asked)
+            found = self.encoder(
+                input_ids=inputs.ids[:, 0], attention_mask=mask_BL, **types, **asked
+            )
         logits: torch.Tensor = self.heads(self._pool(found.last_hidden_state, mask_BL), task)
-        return Answer(logits, [token_mean(state, mask_BL) for state in found.hidden_states]) if states else logits
+        return (
+            Answer(logits, [token_mean(state, mask_BL) for state in found.hidden_states])
+            if states
+            else logits
+        )
 
     def _pool(self, states_BLD: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
         if self.config.pooling == "first":
@@ -104,7 +112,13 @@ def shorten(encoder: PreTrainedModel) -> list[Any]:
     return layers[-1:]
 
 
-def _first_token(layer: Any, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, *rest: Any, **named: Any) -> Any:
+def _first_token(
+    layer: Any,
+    hidden_states: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *rest: Any,
+    **named: Any,
+) -> Any:
     """Computes a BERT layer for the first token alone [B, 1, D].
 
     - `attention_mask`: [B, 1, L, L] or None. For other shapes the whole layer is computed.
@@ -117,7 +131,9 @@ def _first_token(layer: Any, hidden_states: torch.Tensor, attention_mask: torch.
         for linear, x in ((own.query, first), (own.key, hidden_states), (own.value, hidden_states))
     )
     mask = None if attention_mask is None else attention_mask[:, :, :1]
-    seen = F.scaled_dot_product_attention(asked, keys, values, mask, own.dropout.p if own.training else 0.0)
+    seen = F.scaled_dot_product_attention(
+        asked, keys, values, mask, own.dropout.p if own.training else 0.0
+    )
     return layer.feed_forward_chunk(layer.attention.output(seen.transpose(1, 2).flatten(2), first))
 
 
@@ -132,7 +148,9 @@ def attention_kernel(device: str) -> AbstractContextManager[None]:
     return sdpa_kernel(SDPBackend.MATH) if half else nullcontext()
 
 
-def on_encoder(encoder: PreTrainedModel, pooling: str, shared: dict[str, Any]) -> TransformerStudent:
+def on_encoder(
+    encoder: PreTrainedModel, pooling: str, shared: dict[str, Any]
+) -> TransformerStudent:
     """Returns a Transformer with an encoder's weights and new heads.
 
     - `shared`: the settings of MultiTaskConfig.
@@ -142,9 +160,13 @@ def on_encoder(encoder: PreTrainedModel, pooling: str, shared: dict[str, Any]) -
     """
     positions = _positions(encoder)
     if positions is not None and shared["max_tokens"] > positions:
-        raise ValueError(f"data.max_length is {shared['max_tokens']}; allowed: at most {positions}, the checkpoint's positions")
+        raise ValueError(
+            f"data.max_length is {shared['max_tokens']}; allowed: at most {positions}, the checkpoint's positions"
+        )
     try:
-        model = TransformerStudent(TransformerConfig(encoder=encoder.config.to_dict(), pooling=pooling, **shared))
+        model = TransformerStudent(
+            TransformerConfig(encoder=encoder.config.to_dict(), pooling=pooling, **shared)
+        )
         model.encoder.load_state_dict(without_pooler(encoder).state_dict())
     except (RuntimeError, ValueError) as error:
         kind, reason = encoder.config.model_type, " ".join(str(error).split())[:200]
@@ -160,7 +182,11 @@ def _positions(encoder: PreTrainedModel) -> int | None:
     RoBERTa and similar models count positions from the padding token's id + 1; the rows before are
     unused.
     """
-    tables = [m for name, m in encoder.named_modules() if name.endswith("position_embeddings") and isinstance(m, nn.Embedding)]
+    tables = [
+        m
+        for name, m in encoder.named_modules()
+        if name.endswith("position_embeddings") and isinstance(m, nn.Embedding)
+    ]
     if not tables:
         stated: int | None = getattr(encoder.config, "max_position_embeddings", None)
         return stated
@@ -191,14 +217,24 @@ def keep_layers(encoder: PreTrainedModel, layers: list[int]) -> PreTrainedModel:
         raise ValueError(
             f"layers {unknown} are not there: the checkpoint has layers 0 to {count - 1} (student.layers, student.keep)"
         )
-    lists = {name: m for name, m in encoder.named_modules() if isinstance(m, nn.ModuleList) and len(m) == count}
+    lists = {
+        name: m
+        for name, m in encoder.named_modules()
+        if isinstance(m, nn.ModuleList) and len(m) == count
+    }
     outer = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
     # A layer of XLM is split over several lists, which are attributes of the same module.
     if len({name.rpartition(".")[0] for name in outer}) != 1:
-        raise ValueError(f"student.init names a {encoder.config.model_type} model, whose layers cannot be taken one by one")
+        raise ValueError(
+            f"student.init names a {encoder.config.model_type} model, whose layers cannot be taken one by one"
+        )
     for name in outer:
         parent, _, child = name.rpartition(".")
-        setattr(encoder.get_submodule(parent), child, nn.ModuleList(lists[name][layer] for layer in layers))
+        setattr(
+            encoder.get_submodule(parent),
+            child,
+            nn.ModuleList(lists[name][layer] for layer in layers),
+        )
     _keep_settings(encoder.config, count, layers)
     return encoder
 

@@ -67,7 +67,9 @@ def _lines(path: Path) -> Iterator[str]:
             try:
                 yield line.decode()
             except UnicodeDecodeError as error:
-                raise ValueError(f"{path}:{number}: byte {error.start} is {line[error.start]:#04x}; allowed: UTF-8") from None
+                raise ValueError(
+                    f"{path}:{number}: byte {error.start} is {line[error.start]:#04x}; allowed: UTF-8"
+                ) from None
 
 
 def _tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -91,7 +93,9 @@ def _delimited(rows: Callable[[Path], Iterator[tuple[int, list[str]]]]) -> Forma
     def names(path: Path, header: bool) -> list[str]:
         _, cells = next(rows(path), (1, []))
         if not cells:
-            raise ValueError(f"{path}:1: no {'header' if header else 'row'}; the first line is empty")
+            raise ValueError(
+                f"{path}:1: no {'header' if header else 'row'}; the first line is empty"
+            )
         return cells if header else [str(column) for column in range(len(cells))]
 
     def read(table: Table, names: list[str]) -> Iterator[Record]:
@@ -105,7 +109,9 @@ def _delimited(rows: Callable[[Path], Iterator[tuple[int, list[str]]]]) -> Forma
             elif table.lenient:
                 yield line, [""] * len(positions)
             else:
-                raise ValueError(f"{table.path}:{line}: {len(cells)} columns; allowed: {len(names)}, as in line 1")
+                raise ValueError(
+                    f"{table.path}:{line}: {len(cells)} columns; allowed: {len(names)}, as in line 1"
+                )
 
     return Format(names, read)
 
@@ -116,9 +122,13 @@ def _json_object(path: Path, line: int, text: str) -> dict[str, object]:
         if "\\u" in text:  # only escapes can produce half a surrogate pair, which cannot be encoded
             json.dumps(record, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{line}: not valid JSON: {error.msg} at column {error.colno}") from None
+        raise ValueError(
+            f"{path}:{line}: not valid JSON: {error.msg} at column {error.colno}"
+        ) from None
     except UnicodeEncodeError:
-        raise ValueError(f"{path}:{line}: half a \\u surrogate pair; allowed: whole characters") from None
+        raise ValueError(
+            f"{path}:{line}: half a \\u surrogate pair; allowed: whole characters"
+        ) from None
     if not isinstance(record, dict):
         raise ValueError(f"{path}:{line}: {shown(record)}; allowed: a JSON object")
     return record
@@ -137,7 +147,9 @@ def _jsonl(table: Table, names: list[str]) -> Iterator[Record]:
         try:
             yield line, [record[column] for column in table.columns]
         except KeyError as error:
-            raise ValueError(f"{table.path}:{line}: no key {error}; there are: {listed(list(record))}") from None
+            raise ValueError(
+                f"{table.path}:{line}: no key {error}; there are: {listed(list(record))}"
+            ) from None
 
 
 def _parquet_names(path: Path, header: bool) -> list[str]:
@@ -156,7 +168,9 @@ def _parquet(table: Table, names: list[str]) -> Iterator[Record]:
                 yield from enumerate(zip(*cells, strict=True), row)
                 row += batch.num_rows
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{table.path}:{row}: not readable as Parquet: {str(error).splitlines()[0]}") from None
+        raise ValueError(
+            f"{table.path}:{row}: not readable as Parquet: {str(error).splitlines()[0]}"
+        ) from None
 
 
 FORMATS: dict[str, Format] = {
@@ -175,7 +189,9 @@ def _checked_names(table: Table) -> list[str]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     if not table.header and ending not in (".csv", ".tsv"):
-        raise ValueError(f"{path}: header is False; allowed: True, as {ending} files name their columns")
+        raise ValueError(
+            f"{path}: header is False; allowed: True, as {ending} files name their columns"
+        )
     names = FORMATS[ending].names(path, table.header)
     for column in table.columns:
         if column not in names:

@@ -35,7 +35,9 @@ def f1(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
 
 def macro_f1(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
     """Returns the mean F1 of all classes that occur in labels or predictions, times 100."""
-    return 100 * float(f1_score(_classes(labels_R), logits_RC.argmax(1), average="macro", zero_division=0.0))
+    return 100 * float(
+        f1_score(_classes(labels_R), logits_RC.argmax(1), average="macro", zero_division=0.0)
+    )
 
 
 def matthews(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
@@ -54,7 +56,9 @@ def pearson(logits_R1: np.ndarray, labels_R: np.ndarray) -> float:
     predictions_R = logits_R1[:, 0]
     if _is_constant(predictions_R) or _is_constant(labels_R):
         return 0.0
-    return 100 * float(pearsonr(predictions_R.astype(np.float64), labels_R.astype(np.float64)).statistic)
+    return 100 * float(
+        pearsonr(predictions_R.astype(np.float64), labels_R.astype(np.float64)).statistic
+    )
 
 
 def spearman(logits_R1: np.ndarray, labels_R: np.ndarray) -> float:
@@ -103,10 +107,14 @@ def check_finite(logits_RC: np.ndarray, of: str) -> None:
     """
     bad = len(logits_RC) - int(np.isfinite(logits_RC).all(1).sum())
     if bad:
-        raise NotFinite(f"the logits of {of} are not finite numbers in {bad:,} of {len(logits_RC):,} rows")
+        raise NotFinite(
+            f"the logits of {of} are not finite numbers in {bad:,} of {len(logits_RC):,} rows"
+        )
 
 
-def score(kind: Kind, logits: np.ndarray, labels: np.ndarray, of: str = "a model") -> dict[str, float]:
+def score(
+    kind: Kind, logits: np.ndarray, labels: np.ndarray, of: str = "a model"
+) -> dict[str, float]:
     """Returns the metrics of a task by name, in points.
 
     - logits: [R, kind.num_logits]; labels: [R].
@@ -114,12 +122,16 @@ def score(kind: Kind, logits: np.ndarray, labels: np.ndarray, of: str = "a model
 
     Raises NotFinite if a logit is NaN or infinite.
     """
-    assert logits.shape == (len(labels), kind.num_logits), f"logits {logits.shape} for {len(labels)} rows of {kind}"
+    assert logits.shape == (len(labels), kind.num_logits), (
+        f"logits {logits.shape} for {len(labels)} rows of {kind}"
+    )
     check_finite(logits, of)
     return {name: METRICS[name](logits, labels) for name in kind.metrics}
 
 
-def expected_calibration_error(logits_RC: np.ndarray, labels_R: np.ndarray, bins: int = 15) -> float:
+def expected_calibration_error(
+    logits_RC: np.ndarray, labels_R: np.ndarray, bins: int = 15
+) -> float:
     """Returns the expected calibration error, from 0 to 1 (Guo et al. 2017, eq. 3).
 
     It is sum_m |B_m| / R * |accuracy(B_m) - confidence(B_m)|. Bin B_m holds the rows whose largest

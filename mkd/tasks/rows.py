@@ -59,12 +59,16 @@ def plain(label: str) -> str:
     return label.lower() if label.lower() in ("true", "false") else label
 
 
-def _class_index(codes: Mapping[str, float | None], values: tuple[str, ...], cell: str) -> float | None:
+def _class_index(
+    codes: Mapping[str, float | None], values: tuple[str, ...], cell: str
+) -> float | None:
     try:
         return codes[cell] if cell in codes else codes[plain(cell)]
     except KeyError:
         # Many datasets use -1 for "no label", so the error shows the setting for it.
-        unlabelled = "; if that is no label: unlabelled: -1" if plain(cell) == "-1" and "" in values else ""
+        unlabelled = (
+            "; if that is no label: unlabelled: -1" if plain(cell) == "-1" and "" in values else ""
+        )
         raise ValueError(f"label is {shown(cell)}; allowed: {listed(values)}{unlabelled}") from None
 
 
@@ -76,7 +80,9 @@ def _number(low: float, high: float, missing: tuple[str, ...], cell: str) -> flo
     except ValueError:
         number = math.nan
     if not (math.isfinite(number) and low <= number <= high):
-        raise ValueError(f"label is {shown(cell)}; allowed: a finite number from {low:g} to {high:g}")
+        raise ValueError(
+            f"label is {shown(cell)}; allowed: a finite number from {low:g} to {high:g}"
+        )
     return number
 
 
@@ -96,7 +102,9 @@ def decoder(kind: Kind, values: tuple[str, ...], missing: tuple[str, ...]) -> De
     return partial(_class_index, codes, (*missing, *values))
 
 
-def file_part(table: Table, kind: Kind, values: tuple[str, ...] = (), missing: tuple[str, ...] = ("",)) -> Part:
+def file_part(
+    table: Table, kind: Kind, values: tuple[str, ...] = (), missing: tuple[str, ...] = ("",)
+) -> Part:
     """Returns the rows of a file. values, missing: as in decoder.
 
     Raises ValueError if the file or one of its columns is missing.
@@ -104,9 +112,22 @@ def file_part(table: Table, kind: Kind, values: tuple[str, ...] = (), missing: t
     files.check(table)
     decode = None if table.label is None else decoder(kind, values, missing)
     # The rows depend on how the file is read as well as on its content.
-    spec = (table.path.suffix.lower(), table[1:], values, kind.range if table.label is not None else None, missing)
+    spec = (
+        table.path.suffix.lower(),
+        table[1:],
+        values,
+        kind.range if table.label is not None else None,
+        missing,
+    )
     records = partial(files.read, table)
-    return Part(str(table.path), records, table.text, decode, table.lenient, fingerprint(spec, file_hash(table.path)))
+    return Part(
+        str(table.path),
+        records,
+        table.text,
+        decode,
+        table.lenient,
+        fingerprint(spec, file_hash(table.path)),
+    )
 
 
 def _text_problem(text: tuple[str, ...], cells: Sequence[Any]) -> str:
@@ -146,7 +167,11 @@ def split(*parts: Part) -> Split:
 def joined(*splits: Split) -> Split:
     """Returns the concatenation of splits. Reading it raises ValueError if there are no rows."""
     source = ", ".join(split.source for split in splits)
-    return Split(partial(_chained, splits, source), fingerprint(*(split.fingerprint for split in splits)), source)
+    return Split(
+        partial(_chained, splits, source),
+        fingerprint(*(split.fingerprint for split in splits)),
+        source,
+    )
 
 
 def _chained(splits: tuple[Split, ...], source: str) -> Iterator[Row]:

@@ -48,8 +48,16 @@ LAYOUTS: dict[str, Layout] = {
     "sst2": Layout("SST-2", ("sentence",), "label", BINARY, ("sentence",)),
     "mrpc": Layout("MRPC", ("#1 String", "#2 String"), "Quality", BINARY, PAIR),
     "stsb": Layout("STS-B", PAIR, "score", (), PAIR),
-    "qqp": Layout("QQP", ("question1", "question2"), "is_duplicate", BINARY, ("question1", "question2")),
-    "mnli": Layout("MNLI", PAIR, "gold_label", ("entailment", "neutral", "contradiction"), ("premise", "hypothesis")),
+    "qqp": Layout(
+        "QQP", ("question1", "question2"), "is_duplicate", BINARY, ("question1", "question2")
+    ),
+    "mnli": Layout(
+        "MNLI",
+        PAIR,
+        "gold_label",
+        ("entailment", "neutral", "contradiction"),
+        ("premise", "hypothesis"),
+    ),
     "qnli": Layout("QNLI", ("question", "sentence"), "label", ENTAILED, ("question", "sentence")),
     "rte": Layout("RTE", PAIR, "label", ENTAILED, PAIR),
     "wnli": Layout("WNLI", PAIR, "label", BINARY, PAIR),
@@ -66,7 +74,9 @@ These rows are left out and counted.
 
 def _notes(name: str, train: Part, mismatched: bool) -> tuple[str, ...]:
     num = num_left_out(train) if train.lenient else 0
-    left_out = (f"{num} rows of {train.where} lack a text or a column and are left out",) if num else ()
+    left_out = (
+        (f"{num} rows of {train.where} lack a text or a column and are left out",) if num else ()
+    )
     alone = ("there is no mismatched dev split; the matched one is scored alone",)
     return left_out + (alone if name == "mnli" and not mismatched else ())
 
@@ -76,7 +86,9 @@ def _glue_task(root: Path, name: str) -> Task:
 
     def part(file: str, dev: bool) -> Part:
         lenient = name in RAGGED and not dev
-        table = Table(root / layout.folder / file, layout.text, layout.label, layout.header, lenient)
+        table = Table(
+            root / layout.folder / file, layout.text, layout.label, layout.header, lenient
+        )
         return file_part(table, kind, layout.values, () if dev else NO_LABEL)
 
     train = part("train.tsv", dev=False)
@@ -89,10 +101,14 @@ def _glue_task(root: Path, name: str) -> Task:
 
 def _glue(config: DataConfig) -> dict[str, Callable[[], Task]]:
     root = Path(config.path)
-    found = [name for name in GLUE if name in config.tasks or (root / LAYOUTS[name].folder).is_dir()]
+    found = [
+        name for name in GLUE if name in config.tasks or (root / LAYOUTS[name].folder).is_dir()
+    ]
     if not root.is_dir() or not found:
         folders = ", ".join(layout.folder for layout in LAYOUTS.values())
-        raise ValueError(f"data.path is {config.path!r}; allowed: a folder that holds some of {folders}")
+        raise ValueError(
+            f"data.path is {config.path!r}; allowed: a folder that holds some of {folders}"
+        )
     return {name: partial(_glue_task, root, name) for name in found}
 
 
@@ -107,7 +123,9 @@ def _loaded(path: str, name: str) -> Any:
         return load_dataset(path, name, keep_in_memory=False)
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"data.path is {path!r}: neither a folder nor a dataset with {name!r} to load: {reason}") from None
+        raise ValueError(
+            f"data.path is {path!r}: neither a folder nor a dataset with {name!r} to load: {reason}"
+        ) from None
 
 
 def _cells(dataset: Any, columns: tuple[str, ...]) -> Iterator[Record]:
@@ -122,15 +140,26 @@ def _hub_part(where: str, dataset: Any, name: str, dev: bool) -> Part:
     kind, text = GLUE[name], LAYOUTS[name].hub_text
     for column in (*text, "label"):
         if column not in dataset.features:
-            raise ValueError(f"{where}: no column {column!r}; there are: {listed(list(dataset.features))}")
+            raise ValueError(
+                f"{where}: no column {column!r}; there are: {listed(list(dataset.features))}"
+            )
     classes = tuple(getattr(dataset.features["label"], "names", kind.labels))
     if classes != kind.labels:
-        raise ValueError(f"{where}: its classes are {listed(classes)}; allowed: {listed(kind.labels)}")
+        raise ValueError(
+            f"{where}: its classes are {listed(classes)}; allowed: {listed(kind.labels)}"
+        )
     decode = decoder(kind, tuple(map(str, range(len(kind.labels)))), () if dev else NO_LABEL)
     # The fingerprint in a saved dataset does not change if its files are edited, so hash the files.
     content = [file_hash(Path(file["filename"])) for file in dataset.cache_files]
     key = fingerprint(str(dataset.features), dataset.num_rows, kind.range, content)
-    return Part(where, partial(_cells, dataset, (*text, "label")), text, decode, name in RAGGED and not dev, key)
+    return Part(
+        where,
+        partial(_cells, dataset, (*text, "label")),
+        text,
+        decode,
+        name in RAGGED and not dev,
+        key,
+    )
 
 
 def _hub_task(path: str, name: str) -> Task:
@@ -151,9 +180,13 @@ def _hub_task(path: str, name: str) -> Task:
 
 def _hub(config: DataConfig) -> dict[str, Callable[[], Task]]:
     root = Path(config.path)
-    found = [name for name in GLUE if not root.is_dir() or name in config.tasks or (root / name).is_dir()]
+    found = [
+        name for name in GLUE if not root.is_dir() or name in config.tasks or (root / name).is_dir()
+    ]
     if not found:
-        raise ValueError(f"data.path is {config.path!r}; allowed: a folder that holds some of {', '.join(GLUE)}")
+        raise ValueError(
+            f"data.path is {config.path!r}; allowed: a folder that holds some of {', '.join(GLUE)}"
+        )
     return {name: partial(_hub_task, config.path, name) for name in found}
 
 
@@ -171,7 +204,9 @@ def _files(config: DataConfig) -> dict[str, Callable[[], Task]]:
 def _demo_task(name: str, kind: Kind, config: DataConfig) -> Task:
     def made(key: Literal["train", "dev"]) -> Split:
         read = partial(demo.rows, name, key, config.demo)
-        return Split(read, demo.fingerprint(name, key, config.demo), f"the generated suite, {name}, {key}")
+        return Split(
+            read, demo.fingerprint(name, key, config.demo), f"the generated suite, {name}, {key}"
+        )
 
     return Task(name, kind, made("train"), {"": made("dev")})
 
@@ -198,14 +233,22 @@ def _transferred(tasks: list[Task], transfer: TransferConfig) -> list[Task]:
     All tasks get the same Split, so its fingerprint is the same and its tokens are cached once.
     """
     pair = len(transfer.text) == 2
-    takers = [task for task in tasks if (task.name in transfer.tasks if transfer.tasks else task.kind.pair == pair)]
+    takers = [
+        task
+        for task in tasks
+        if (task.name in transfer.tasks if transfer.tasks else task.kind.pair == pair)
+    ]
     for task in takers:
         if task.kind.pair != pair:
             allowed = "two columns" if task.kind.pair else "one column"
-            raise ValueError(f"data.transfer.text is {transfer.text!r} for {transfer.file}; {task.name} takes {allowed}")
+            raise ValueError(
+                f"data.transfer.text is {transfer.text!r} for {transfer.file}; {task.name} takes {allowed}"
+            )
     if not takers:
         allowed = "one column" if pair else "two columns"
-        raise ValueError(f"data.transfer.text is {transfer.text!r} for {transfer.file}; each of the tasks takes {allowed}")
+        raise ValueError(
+            f"data.transfer.text is {transfer.text!r} for {transfer.file}; each of the tasks takes {allowed}"
+        )
     table = Table(Path(transfer.file), tuple(transfer.text), None, transfer.header)
     added = split(file_part(table, takers[0].kind))
     return [replace(task, added=(*task.added, added)) if task in takers else task for task in tasks]

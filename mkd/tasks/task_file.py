@@ -31,7 +31,18 @@ from mkd.tasks.metrics import metrics_for
 from mkd.tasks.rows import plain
 from mkd.tasks.task import Kind
 
-KEYS = ("kind", "labels", "text", "label", "metrics", "train", "dev", "range", "unlabelled", "header")
+KEYS = (
+    "kind",
+    "labels",
+    "text",
+    "label",
+    "metrics",
+    "train",
+    "dev",
+    "range",
+    "unlabelled",
+    "header",
+)
 NEEDED = ("kind", "text", "label", "metrics", "train", "dev")
 NAME = "up to 100 letters, digits, _, - and ., in quotes if it is a number, and not 'mean', as the mean of all tasks is called"
 """Allowed task names, for error messages. `mean` is reserved, because task names are part of metric
@@ -55,7 +66,9 @@ def _check(condition: bool, where: str, value: object, allowed: str) -> None:
         raise ValueError(f"{where} is {shown(value)}; allowed: {allowed}")
 
 
-def _mapping(value: Any, where: str, keys: Collection[str], needed: Collection[str]) -> dict[str, Any]:
+def _mapping(
+    value: Any, where: str, keys: Collection[str], needed: Collection[str]
+) -> dict[str, Any]:
     _check(isinstance(value, dict), where, value, f"a mapping with the keys {', '.join(keys)}")
     for key in value:
         if key not in keys:
@@ -70,7 +83,12 @@ def _names(value: Any, where: str, least: int, most: float, allowed: str) -> tup
     values = value if isinstance(value, list) else [value]
     valid = all((isinstance(v, str) and v != "") or type(v) is int for v in values)
     names = tuple(map(str, values))  # YAML reads 0 and 1 as integers, but files hold text
-    _check(valid and least <= len(names) <= most and len(set(names)) == len(names), where, value, allowed)
+    _check(
+        valid and least <= len(names) <= most and len(set(names)) == len(names),
+        where,
+        value,
+        allowed,
+    )
     return names
 
 
@@ -81,7 +99,11 @@ def _classes(value: Any, where: str) -> tuple[str, ...]:
     assigned to one of them.
     """
     allowed = "two or more classes, each once, as the files write them, in quotes"
-    values = [str(v).lower() if isinstance(v, bool) else v for v in value] if isinstance(value, list) else value
+    values = (
+        [str(v).lower() if isinstance(v, bool) else v for v in value]
+        if isinstance(value, list)
+        else value
+    )
     names = _names(values, where, 2, math.inf, allowed)
     _check(len(set(map(plain, names))) == len(names), where, value, allowed)
     return names
@@ -96,13 +118,25 @@ def _label_column(value: Any, where: str) -> str:
 
 
 def _range(value: Any, where: str) -> tuple[float, float]:
-    numbers = isinstance(value, list) and all(type(v) in (int, float) and math.isfinite(v) for v in value)
-    _check(numbers and len(value) == 2 and value[0] < value[1], where, value, "two numbers, the smaller first")
+    numbers = isinstance(value, list) and all(
+        type(v) in (int, float) and math.isfinite(v) for v in value
+    )
+    _check(
+        numbers and len(value) == 2 and value[0] < value[1],
+        where,
+        value,
+        "two numbers, the smaller first",
+    )
     return float(value[0]), float(value[1])
 
 
 def _kind(task: dict[str, Any], where: str) -> Kind:
-    _check(task["kind"] in ("classification", "regression"), f"{where}.kind", task["kind"], "classification, regression")
+    _check(
+        task["kind"] in ("classification", "regression"),
+        f"{where}.kind",
+        task["kind"],
+        "classification, regression",
+    )
     other = "range" if task["kind"] == "classification" else "labels"
     if other in task:
         raise ValueError(f"{where}.{other} is for the other kind; this one is {task['kind']}")
@@ -112,19 +146,27 @@ def _kind(task: dict[str, Any], where: str) -> Kind:
         labels = _classes(task["labels"], f"{where}.labels")
     metrics = _names(task["metrics"], f"{where}.metrics", 1, math.inf, listed(metrics_for(labels)))
     for metric in metrics:
-        _check(metric in metrics_for(labels), f"{where}.metrics", metric, listed(metrics_for(labels)))
+        _check(
+            metric in metrics_for(labels), f"{where}.metrics", metric, listed(metrics_for(labels))
+        )
     scores = _range(task["range"], f"{where}.range") if "range" in task else None
     return Kind(labels, len(_columns(task["text"], f"{where}.text")) == 2, metrics, scores)
 
 
 def _table(entry: Any, task: dict[str, Any], where: str, folder: Path) -> Table:
-    own = {"file": entry} if isinstance(entry, str) else _mapping(entry, where, FILE_KEYS, ("file",))
+    own = (
+        {"file": entry} if isinstance(entry, str) else _mapping(entry, where, FILE_KEYS, ("file",))
+    )
     _check(isinstance(own["file"], str) and own["file"] != "", where, own["file"], "a file's name")
     both = task | own  # a file's own keys override those of the task
     text = _columns(both["text"], f"{where}.text")
     same = len(text) == len(_columns(task["text"], where))
     _check(same, f"{where}.text", both["text"], "as many columns as the task's text has")
-    label = None if "label" in own and own["label"] is None else _label_column(both["label"], f"{where}.label")
+    label = (
+        None
+        if "label" in own and own["label"] is None
+        else _label_column(both["label"], f"{where}.label")
+    )
     return Table(folder / own["file"], text, label, task["header"])
 
 
@@ -137,15 +179,27 @@ def _described(raw: Any, where: str, folder: Path) -> Described:
     _check(len(entries) > 0, f"{where}.train", entries, "at least one file")
     train = tuple(_table(entry, task, f"{where}.train", folder) for entry in entries)
     dev = _table(task["dev"], task, f"{where}.dev", folder)
-    _check(dev.label is not None, f"{where}.dev.label", None, "a column; a dev split is there to be scored")
+    _check(
+        dev.label is not None,
+        f"{where}.dev.label",
+        None,
+        "a column; a dev split is there to be scored",
+    )
     return Described(kind, train, dev, _missing(task, kind, where))
 
 
 def _missing(task: dict[str, Any], kind: Kind, where: str) -> tuple[str, ...]:
     if "unlabelled" not in task:
         return ("",)
-    (value,) = _names(task["unlabelled"], f"{where}.unlabelled", 1, 1, "what stands for no label, in quotes")
-    _check(plain(value) not in map(plain, kind.labels), f"{where}.unlabelled", value, f"none of {listed(kind.labels)}")
+    (value,) = _names(
+        task["unlabelled"], f"{where}.unlabelled", 1, 1, "what stands for no label, in quotes"
+    )
+    _check(
+        plain(value) not in map(plain, kind.labels),
+        f"{where}.unlabelled",
+        value,
+        f"none of {listed(kind.labels)}",
+    )
     return "", value
 
 
@@ -162,7 +216,9 @@ class _Loader(yaml.SafeLoader):
     }
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 def _loaded(path: Path) -> Any:
@@ -185,8 +241,17 @@ def read(path: Path) -> dict[str, Described]:
     Raises ValueError if the file does not have the format shown at the top of this module.
     """
     tasks = _loaded(path)
-    _check(isinstance(tasks, dict) and len(tasks) > 0, str(path), tasks, "a mapping from tasks' names to their description")
+    _check(
+        isinstance(tasks, dict) and len(tasks) > 0,
+        str(path),
+        tasks,
+        "a mapping from tasks' names to their description",
+    )
     for name in tasks:
-        valid = isinstance(name, str) and re.fullmatch(r"\w[\w.-]{0,99}", name) is not None and name.lower() != "mean"
+        valid = (
+            isinstance(name, str)
+            and re.fullmatch(r"\w[\w.-]{0,99}", name) is not None
+            and name.lower() != "mean"
+        )
         _check(valid, f"{path}: a task's name", name, NAME)
     return {name: _described(raw, f"{path}: {name}", path.parent) for name, raw in tasks.items()}

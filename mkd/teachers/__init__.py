@@ -79,7 +79,9 @@ def for_tasks(config: Config, tasks: list[Task]) -> Config:
     if config.student.init != "teacher":
         return config
     if not first:
-        raise ValueError("student.init is 'teacher'; allowed: empty or a checkpoint, as all teacher.sources are files of logits")
+        raise ValueError(
+            "student.init is 'teacher'; allowed: empty or a checkpoint, as all teacher.sources are files of logits"
+        )
     return replace(config, student=replace(config.student, init=first))
 
 
@@ -87,11 +89,17 @@ def _check_own_rows(teacher: TeacherConfig, data: DataConfig, task: Task) -> Non
     """Raises ValueError if a file of logits is the teacher of a task with added rows."""
     for name in sources(teacher, task.name):
         if name.endswith(ENDINGS):
-            reason = f"as {name} of teacher.sources.{task.name} has logits for the task's own rows alone"
+            reason = (
+                f"as {name} of teacher.sources.{task.name} has logits for the task's own rows alone"
+            )
             if task.added:
-                raise ValueError(f"data.transfer adds {task.added[0].source} to {task.name}; allowed: other tasks, {reason}")
+                raise ValueError(
+                    f"data.transfer adds {task.added[0].source} to {task.name}; allowed: other tasks, {reason}"
+                )
             if data.augment.multiple:
-                raise ValueError(f"data.augment.multiple is {data.augment.multiple}; allowed: 0, {reason}")
+                raise ValueError(
+                    f"data.augment.multiple is {data.augment.multiple}; allowed: 0, {reason}"
+                )
 
 
 def _check_exposed(teacher: TeacherConfig, loss: LossConfig, task: Task) -> None:
@@ -99,8 +107,14 @@ def _check_exposed(teacher: TeacherConfig, loss: LossConfig, task: Task) -> None
     names = sources(teacher, task.name)
     files = [name for name in names if name.endswith(ENDINGS)]
     if loss.match.weight and (files or len(names) > 1):
-        reason = f"{files[0]} has logits alone" if files else f"{len(names)} teachers have no hidden states in common"
-        raise ValueError(f"loss.match.weight is {loss.match.weight}; allowed: 0, as of teacher.sources.{task.name} {reason}")
+        reason = (
+            f"{files[0]} has logits alone"
+            if files
+            else f"{len(names)} teachers have no hidden states in common"
+        )
+        raise ValueError(
+            f"loss.match.weight is {loss.match.weight}; allowed: 0, as of teacher.sources.{task.name} {reason}"
+        )
 
 
 def tokenizer_of(teacher: TeacherConfig, root: Path, tasks: list[Task]) -> PreTrainedTokenizerBase:
@@ -112,11 +126,17 @@ def tokenizer_of(teacher: TeacherConfig, root: Path, tasks: list[Task]) -> PreTr
     first = _first_checkpoint(teacher, tasks)
     if not first or refined_tasks(teacher, tasks):
         return teacher_tokenizer(teacher, root, tasks)
-    return pretrained.load_tokenizer(pretrained.resolve(first, "teacher.sources"), "teacher.sources")
+    return pretrained.load_tokenizer(
+        pretrained.resolve(first, "teacher.sources"), "teacher.sources"
+    )
 
 
 def other_labellers(
-    teacher: TeacherConfig, stores: Stores, tasks: list[Task], datas: list[TaskData], device: torch.device
+    teacher: TeacherConfig,
+    stores: Stores,
+    tasks: list[Task],
+    datas: list[TaskData],
+    device: torch.device,
 ) -> Known:
     """Returns all sources except the refined teacher.
 
@@ -131,7 +151,9 @@ def other_labellers(
             if source.endswith(ENDINGS):
                 known[task.name, source] = import_logits(stores.root, Path(source), task, data)
             elif source != REFINED:
-                known[task.name, source] = fine_tuned(teacher.train.precision, stores, task, source, device)
+                known[task.name, source] = fine_tuned(
+                    teacher.train.precision, stores, task, source, device
+                )
     return known
 
 
@@ -153,7 +175,11 @@ def weakness(data: TaskData, name: str, logits: np.ndarray) -> str:
     if not data.kind.labels:
         return "" if found > 0 else f"{where}; a useful one scores above 0"
     least = floor(data.kind, labels)
-    return "" if found >= least.score else f"{where}, always answering {least.label!r} {least.score:.1f}"
+    return (
+        ""
+        if found >= least.score
+        else f"{where}, always answering {least.label!r} {least.score:.1f}"
+    )
 
 
 def weaknesses(data: TaskData, teacher: Labeller) -> list[str]:
@@ -167,7 +193,9 @@ def weaknesses(data: TaskData, teacher: Labeller) -> list[str]:
         assert logits is not None, "every labeller has the training rows"
         found.append(weakness(data, member.name, logits[data.selection_rows]))
         if isinstance(member, Imported) and not member.has_texts:
-            found.append(f"{data.name}: {member.name} does not say which texts its rows are (text), so that was not checked")
+            found.append(
+                f"{data.name}: {member.name} does not say which texts its rows are (text), so that was not checked"
+            )
     return [text for text in found if text]
 
 

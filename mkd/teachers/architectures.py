@@ -43,8 +43,19 @@ def check_steps(model: TransformerStudent, precision: str, states: bool, setting
             with torch.random.fork_rng():
                 step()
         # Code of an architecture may raise any of these if it is used in an unexpected way.
-        except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            kind, reason = model.encoder.config.model_type, (" ".join(str(error).split()) or type(error).__name__)[:200]
+        except (
+            ArithmeticError,
+            AssertionError,
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
+            kind, reason = (
+                model.encoder.config.model_type,
+                (" ".join(str(error).split()) or type(error).__name__)[:200],
+            )
             raise ValueError(
                 f"{setting} names a {kind} model, with which {name} fails ({reason}); allowed: another architecture"
             ) from error
@@ -75,9 +86,7 @@ def padding_note(model: TransformerStudent, name: str) -> str:
     error = padding_error(model)
     if not error:
         return ""
-    return (
-        f"{name} reads padding: its logits for a text depend on the longer texts of the same batch (by {error:.1g} of their size)"
-    )
+    return f"{name} reads padding: its logits for a text depend on the longer texts of the same batch (by {error:.1g} of their size)"
 
 
 def _rows(model: TransformerStudent) -> Inputs:

@@ -29,13 +29,18 @@ def contents(teacher: TeacherConfig, student: StudentConfig, data: DataConfig) -
         "data.augment.embeddings": data.augment.embeddings,
     }
     for task, sources in teacher.sources.items():
-        named |= {f"teacher.sources.{task}.{source}": source for source in sources if source != REFINED}
+        named |= {
+            f"teacher.sources.{task}.{source}": source for source in sources if source != REFINED
+        }
     return {setting: _hash(name, setting) for setting, name in named.items() if name}
 
 
 def fingerprints(tasks: list[Task]) -> dict[str, list[str]]:
     """Returns, by task, the fingerprints of its rows: train, each dev split, data.transfer's."""
-    return {task.name: [split.fingerprint for split in (task.train, *task.dev.values(), *task.added)] for task in tasks}
+    return {
+        task.name: [split.fingerprint for split in (task.train, *task.dev.values(), *task.added)]
+        for task in tasks
+    }
 
 
 def _hash(name: str, setting: str) -> str:

@@ -34,7 +34,9 @@ class Classifier(nn.Module):
 
     joined = True
 
-    def __init__(self, model: PreTrainedModel, order: list[int], data: TaskData, max_tokens: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, order: list[int], data: TaskData, max_tokens: int
+    ) -> None:
         super().__init__()
         self.model = model
         self.order = order
@@ -48,7 +50,11 @@ class Classifier(nn.Module):
         mask_BL, asked = inputs.mask[:, 0], {"output_hidden_states": True} if states else {}
         found = self.model(input_ids=inputs.ids[:, 0], attention_mask=mask_BL, **types, **asked)
         logits_BC: torch.Tensor = found.logits[:, self.order]
-        return Answer(logits_BC, [token_mean(state, mask_BL) for state in found.hidden_states]) if states else logits_BC
+        return (
+            Answer(logits_BC, [token_mean(state, mask_BL) for state in found.hidden_states])
+            if states
+            else logits_BC
+        )
 
 
 class FineTuned(NamedTuple):
@@ -78,7 +84,9 @@ class FineTuned(NamedTuple):
         model = pretrained.load_classifier(self.folder, self.setting)
         # A decoder uses the padding token to find the last token of a text.
         model.config.pad_token_id = self.layout.pad
-        return on(Classifier(model, self.order, self.data, self.layout.max_length), self.device).eval()
+        return on(
+            Classifier(model, self.order, self.data, self.layout.max_length), self.device
+        ).eval()
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Returns the checkpoint's tokenizer."""
@@ -91,14 +99,18 @@ class FineTuned(NamedTuple):
         """
         store = splits(self.data)[split]
         by = {"classifier": self.key, "layout": list(self.layout)}
-        reader = Reader(cache(self.model), self.layout, self.precision, self.data.name, len(self.order))
+        reader = Reader(
+            cache(self.model), self.layout, self.precision, self.data.name, len(self.order)
+        )
         try:
             return standardised(stored_logits(self.root, by, reader, store, report), self.data)
         except NotFinite as error:
             raise NotFinite(f"{self.setting}: {self.folder}: {error}") from None
 
 
-def fine_tuned(precision: str, stores: Stores, task: Task, checkpoint: str, device: torch.device) -> FineTuned:
+def fine_tuned(
+    precision: str, stores: Stores, task: Task, checkpoint: str, device: torch.device
+) -> FineTuned:
     """Returns the task's teacher from a folder or a hub name.
 
     `precision` is that of matrix products.
@@ -112,16 +124,27 @@ def fine_tuned(precision: str, stores: Stores, task: Task, checkpoint: str, devi
     order = label_order(theirs, task.kind, f"{setting} is {checkpoint!r}")
     tokenizer = pretrained.load_tokenizer(folder, setting)
     if tokenizer.pad_token_id is None:
-        raise ValueError(f"{setting} is {checkpoint!r}: its tokenizer has no padding token; set pad_token in its files")
-    length = min(getattr(theirs, "max_position_embeddings", None) or tokenizer.model_max_length, tokenizer.model_max_length)
+        raise ValueError(
+            f"{setting} is {checkpoint!r}: its tokenizer has no padding token; set pad_token in its files"
+        )
+    length = min(
+        getattr(theirs, "max_position_embeddings", None) or tokenizer.model_max_length,
+        tokenizer.model_max_length,
+    )
     longest = stores.data.max_length
     if longest > length:
-        raise ValueError(f"data.max_length is {longest}; allowed: at most {length}, the positions of {checkpoint}")
+        raise ValueError(
+            f"data.max_length is {longest}; allowed: at most {length}, the positions of {checkpoint}"
+        )
     data = task_data(stores.root, task, tokenizer, stores.data, stores.seed)
     layout = layout_of(tokenizer, True, longest)
-    key = key_of({"checkpoint": pretrained.fingerprint(folder), "order": order, "precision": precision})
+    key = key_of(
+        {"checkpoint": pretrained.fingerprint(folder), "order": order, "precision": precision}
+    )
     name = pretrained.model_name(theirs)
-    return FineTuned(name, key, folder, setting, order, data, layout, stores.root, precision, device)
+    return FineTuned(
+        name, key, folder, setting, order, data, layout, stores.root, precision, device
+    )
 
 
 def label_order(theirs: PreTrainedConfig, kind: Kind, where: str) -> list[int]:
@@ -135,7 +158,9 @@ def label_order(theirs: PreTrainedConfig, kind: Kind, where: str) -> list[int]:
     names = [str(name) for _, name in sorted((theirs.id2label or {}).items())]
     if not kind.labels:
         if len(names) != 1:
-            raise ValueError(f"{where}: it has {len(names)} outputs, {listed(names)}; allowed: one, as the task is a regression")
+            raise ValueError(
+                f"{where}: it has {len(names)} outputs, {listed(names)}; allowed: one, as the task is a regression"
+            )
         return [0]
     found, wanted = [_plain(name) for name in names], [_plain(label) for label in kind.labels]
     if sorted(found) != sorted(wanted) or len(set(wanted)) < len(wanted):

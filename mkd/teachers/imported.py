@@ -65,7 +65,11 @@ class Imported(NamedTuple):
         """Returns what Labeller.logits describes."""
         kind = self.data.kind
         file = _file(self.folder, split, kind)
-        return standardised(read_logits(file, kind.num_logits, _type(kind)), self.data) if file.exists() else None
+        return (
+            standardised(read_logits(file, kind.num_logits, _type(kind)), self.data)
+            if file.exists()
+            else None
+        )
 
 
 def import_logits(root: Path, path: Path, task: Task, data: TaskData) -> Imported:
@@ -92,7 +96,9 @@ def import_logits(root: Path, path: Path, task: Task, data: TaskData) -> Importe
         known = {name: _hashes(split) for name, split in rows.items()} if has_texts else {}
         _import(table, sizes, known, data.kind, aside)
 
-    return Imported(path.name, key_of(parts), stored(root, "imported", parts, build), data, has_texts)
+    return Imported(
+        path.name, key_of(parts), stored(root, "imported", parts, build), data, has_texts
+    )
 
 
 def _hashes(split: Split) -> np.ndarray:
@@ -115,7 +121,9 @@ def _file(folder: Path, split: str, kind: Kind) -> Path:
     return folder / f"{split}.{np.dtype(_type(kind)).name}"
 
 
-def _import(table: Table, sizes: dict[str, int], hashes: dict[str, np.ndarray], kind: Kind, folder: Path) -> None:
+def _import(
+    table: Table, sizes: dict[str, int], hashes: dict[str, np.ndarray], kind: Kind, folder: Path
+) -> None:
     """Writes the logits [rows, classes] of each split in the file, a chunk of rows at a time.
 
     `hashes` are those of the task's texts by split; empty if the file has no texts.
@@ -144,9 +152,13 @@ def _by_split(path: Path, chunk: list[Record], sizes: dict[str, int]) -> dict[st
     found: dict[str, list[int]] = {}
     for place, (line, (split, row, *_)) in enumerate(chunk):
         if split not in sizes:
-            raise ValueError(f"{path}:{line}: split is {shown(split)}; allowed: {listed(list(sizes))}")
+            raise ValueError(
+                f"{path}:{line}: split is {shown(split)}; allowed: {listed(list(sizes))}"
+            )
         if type(row) is not int or not 0 <= row < sizes[split]:
-            raise ValueError(f"{path}:{line}: row is {shown(row)}; allowed: 0 to {sizes[split] - 1}, the rows of {split}")
+            raise ValueError(
+                f"{path}:{line}: row is {shown(row)}; allowed: 0 to {sizes[split] - 1}, the rows of {split}"
+            )
         found.setdefault(split, []).append(place)
     return found
 
@@ -169,7 +181,9 @@ def _place(path: Path, split: str, records: list[Record], out_RC: np.ndarray, ki
 
     Raises ValueError for duplicate rows, a wrong number of logits, and logits that are not finite.
     """
-    logits_BC = np.array([_numbers(path, split, record, kind) for record in records], dtype=out_RC.dtype)
+    logits_BC = np.array(
+        [_numbers(path, split, record, kind) for record in records], dtype=out_RC.dtype
+    )
     rows_B = np.array([cells[1] for _, cells in records])
     unique, first = np.unique(rows_B, return_index=True)
     # A row is a duplicate if an earlier chunk wrote it (unwritten rows are NaN), or if this chunk
@@ -186,8 +200,14 @@ def _numbers(path: Path, split: str, record: Record, kind: Kind) -> list[float]:
     line, (_, row, logits, *_) = record
     where = f"{path}:{line}: logits of row {row} of {split}"
     if not isinstance(logits, list) or len(logits) != kind.num_logits:
-        classes = f"one for each of {listed(kind.labels)}" if kind.labels else "the score, as the task is a regression"
-        raise ValueError(f"{where} are {shown(logits)}; allowed: a list of {kind.num_logits}, {classes}")
+        classes = (
+            f"one for each of {listed(kind.labels)}"
+            if kind.labels
+            else "the score, as the task is a regression"
+        )
+        raise ValueError(
+            f"{where} are {shown(logits)}; allowed: a list of {kind.num_logits}, {classes}"
+        )
     if not all(_is_finite(value) for value in logits):
         raise ValueError(f"{where} are {shown(logits)}; allowed: finite numbers")
     return logits
@@ -202,4 +222,6 @@ def _check_all_there(path: Path, split: str, logits_RC: np.ndarray) -> None:
     if len(missing):
         more = f" and {len(missing) - SHOWN_ROWS} more" if len(missing) > SHOWN_ROWS else ""
         rows = ", ".join(map(str, missing[:SHOWN_ROWS]))
-        raise ValueError(f"{path}: of {split}, {len(missing)} of {len(logits_RC)} rows are missing: {rows}{more}")
+        raise ValueError(
+            f"{path}: of {split}, {len(missing)} of {len(logits_RC)} rows are missing: {rows}{more}"
+        )

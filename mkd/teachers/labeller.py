@@ -66,7 +66,9 @@ class Reader(NamedTuple):
     classes: int
 
 
-def stored_logits(root: Path, by: dict[str, Any], reader: Reader, store: TokenStore, report: Report = silent) -> np.ndarray:
+def stored_logits(
+    root: Path, by: dict[str, Any], reader: Reader, store: TokenStore, report: Report = silent
+) -> np.ndarray:
     """Returns the model's logits [R, C] float32, memory-mapped; computed once and stored.
 
     Row i is that of row i of `store`. `by` is everything that the logits depend on except the rows.
@@ -78,7 +80,10 @@ def stored_logits(root: Path, by: dict[str, Any], reader: Reader, store: TokenSt
 
     def build(aside: Path) -> None:
         if store.parts:
-            write_arrays(aside / LOGITS, (stored_logits(root, by, reader, part, report) for part in store.parts))
+            write_arrays(
+                aside / LOGITS,
+                (stored_logits(root, by, reader, part, report) for part in store.parts),
+            )
         else:
             _write(aside / LOGITS, reader, store, report)
 
@@ -91,7 +96,9 @@ def _write(file: Path, reader: Reader, store: TokenStore, report: Report) -> Non
     model, rows = reader.model(), range(len(store.labels))
     out = new_array(file, "<f4", (len(rows), reader.classes))
     done = 0
-    for places, logits in predictions(eager(model, reader.precision), store, rows, reader.task, reader.layout):
+    for places, logits in predictions(
+        eager(model, reader.precision), store, rows, reader.task, reader.layout
+    ):
         check_finite(logits, f"task {reader.task}")
         out[places] = logits
         done += len(places)
@@ -111,5 +118,7 @@ def standardised(scores_RC: np.ndarray, data: TaskData) -> np.ndarray:
     """
     if data.kind.labels:
         return scores_RC
-    scaled_RC: np.ndarray = ((scores_RC.astype(np.float64) - data.mean) / data.std).astype(np.float32)
+    scaled_RC: np.ndarray = ((scores_RC.astype(np.float64) - data.mean) / data.std).astype(
+        np.float32
+    )
     return scaled_RC

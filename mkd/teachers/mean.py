@@ -44,9 +44,12 @@ class Mean(NamedTuple):
         if len(known) < len(found):
             return None
         rows = splits(self.data)[split].fingerprint
-        parts = {"mean": self.key, "rows": rows, "task": self.data.name, "scale": [self.data.mean, self.data.std]} | made_by(
-            "logits"
-        )
+        parts = {
+            "mean": self.key,
+            "rows": rows,
+            "task": self.data.name,
+            "scale": [self.data.mean, self.data.std],
+        } | made_by("logits")
         folder = stored(self.root, "logits", parts, partial(_write, known, self.of))
         return read_logits(folder / LOGITS, self.data.kind.num_logits)
 
@@ -61,13 +64,16 @@ def mean_of(logits_MRC: np.ndarray, of: str) -> np.ndarray:
     if of == "logits" or logits_MRC.shape[2] == 1:
         mean_RC: np.ndarray = logits_MRC.mean(0, dtype=np.float64)
     else:
-        mean_RC = np.logaddexp.reduce(log_softmax(logits_MRC.astype(np.float64), axis=2), axis=0) - np.log(len(logits_MRC))
+        mean_RC = np.logaddexp.reduce(
+            log_softmax(logits_MRC.astype(np.float64), axis=2), axis=0
+        ) - np.log(len(logits_MRC))
     found_RC: np.ndarray = mean_RC.astype(np.float32)
     return found_RC
 
 
 def _write(members: list[np.ndarray], of: str, folder: Path) -> None:
     chunks = (
-        np.stack([logits[start : start + CHUNK_ROWS] for logits in members]) for start in range(0, len(members[0]), CHUNK_ROWS)
+        np.stack([logits[start : start + CHUNK_ROWS] for logits in members])
+        for start in range(0, len(members[0]), CHUNK_ROWS)
     )
     write_arrays(folder / LOGITS, (mean_of(chunk_MRC, of).astype("<f4") for chunk_MRC in chunks))

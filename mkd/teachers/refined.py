@@ -61,10 +61,14 @@ class Head(NamedTuple):
 
     def logits(self, split: str, report: Report = silent) -> np.ndarray:
         """Returns what Labeller.logits describes; computed once and stored."""
-        return logit_store(self.root, self.refined, splits(self.data)[split], self.data.name, report)
+        return logit_store(
+            self.root, self.refined, splits(self.data)[split], self.data.name, report
+        )
 
 
-def teacher_tokenizer(teacher: TeacherConfig, root: Path, tasks: list[Task]) -> PreTrainedTokenizerBase:
+def teacher_tokenizer(
+    teacher: TeacherConfig, root: Path, tasks: list[Task]
+) -> PreTrainedTokenizerBase:
     """Returns the checkpoint's tokenizer.
 
     For a teacher from scratch it is a WordPiece tokenizer learnt from the tasks' training text.
@@ -74,12 +78,18 @@ def teacher_tokenizer(teacher: TeacherConfig, root: Path, tasks: list[Task]) -> 
         return pretrained.load_tokenizer(pretrained.resolve(teacher.checkpoint, setting), setting)
     parts = {"rows": [task.train.fingerprint for task in tasks], "vocabulary": teacher.vocabulary}
     parts |= made_by("tokenizers")
-    folder = stored(root, "tokenizers", parts, lambda aside: learn_wordpiece(tasks, teacher.vocabulary, aside))
+    folder = stored(
+        root, "tokenizers", parts, lambda aside: learn_wordpiece(tasks, teacher.vocabulary, aside)
+    )
     return pretrained.load_tokenizer(folder, "teacher.vocabulary")
 
 
 def refined_teacher(
-    settings: TeacherConfig, stores: Stores, side: Side, checkpoint_seconds: float, report: Report = silent
+    settings: TeacherConfig,
+    stores: Stores,
+    side: Side,
+    checkpoint_seconds: float,
+    report: Report = silent,
 ) -> Refined:
     """Returns the refined teacher for these settings and labelled rows.
 
@@ -93,7 +103,10 @@ def refined_teacher(
         "seed": stores.seed,
         "max_length": stores.data.max_length,
         "tasks": {data.name: asdict(data.kind) for data in side.datas},
-        "rows": [[_content(data.train, data.train_rows), _content(data.train, data.selection_rows)] for data in side.datas],
+        "rows": [
+            [_content(data.train, data.train_rows), _content(data.train, data.selection_rows)]
+            for data in side.datas
+        ],
     } | made_by("teachers")
     # Named by the teacher's key: the next run that needs this teacher continues its training.
     file = stores.root / "teachers" / f"{key_of(parts)}.safetensors"
@@ -127,7 +140,9 @@ def refined_teacher(
     return Refined(on(teacher, side.device).eval(), key_of(parts), layout, settings.train.precision)
 
 
-def logit_store(root: Path, teacher: Refined, store: TokenStore, task: str, report: Report = silent) -> np.ndarray:
+def logit_store(
+    root: Path, teacher: Refined, store: TokenStore, task: str, report: Report = silent
+) -> np.ndarray:
     """Returns the teacher's logits [rows, classes] float32, memory-mapped; computed once."""
     parts = {
         "teacher": teacher.key,
@@ -140,13 +155,19 @@ def logit_store(root: Path, teacher: Refined, store: TokenStore, task: str, repo
     return stored_logits(root, parts, reader, store, report)
 
 
-def _refine(settings: TeacherConfig, stores: Stores, side: Side, report: Report, checkpoint: Checkpoint) -> TransformerStudent:
+def _refine(
+    settings: TeacherConfig, stores: Stores, side: Side, report: Report, checkpoint: Checkpoint
+) -> TransformerStudent:
     torch.manual_seed(stores.seed)
-    teacher = on(fresh_teacher(settings, stores.data.max_length, side.datas, side.tokenizer), side.device)
+    teacher = on(
+        fresh_teacher(settings, stores.data.max_length, side.datas, side.tokenizer), side.device
+    )
     layout = layout_of(side.tokenizer, True, stores.data.max_length)
     sources = [Source(data, labelled(data), None) for data in side.datas]
     how = settings.train
-    lesson = Lesson(sources, side.datas, layout, LossConfig(hard_weight=1.0), how, stores.seed, how.precision)
+    lesson = Lesson(
+        sources, side.datas, layout, LossConfig(hard_weight=1.0), how, stores.seed, how.precision
+    )
     fit(teacher, lesson, report, checkpoint)
     return teacher
 
@@ -164,11 +185,22 @@ def fresh_teacher(
     """Returns the teacher before its refinement; `length` is its longest input in tokens."""
     shared = {"tasks": head_configs(datas), "dropout": settings.dropout, "max_tokens": length}
     if not settings.checkpoint:
-        sizes = bert_config(len(tokenizer), settings.layers, settings.hidden, settings.heads, settings.dropout, length)
-        return TransformerStudent(TransformerConfig(encoder=sizes, pooling=settings.pooling, **shared))
+        sizes = bert_config(
+            len(tokenizer),
+            settings.layers,
+            settings.hidden,
+            settings.heads,
+            settings.dropout,
+            length,
+        )
+        return TransformerStudent(
+            TransformerConfig(encoder=sizes, pooling=settings.pooling, **shared)
+        )
     setting = "teacher.checkpoint"
     return on_encoder(
-        pretrained.load_encoder(pretrained.resolve(settings.checkpoint, setting), setting), settings.pooling, shared
+        pretrained.load_encoder(pretrained.resolve(settings.checkpoint, setting), setting),
+        settings.pooling,
+        shared,
     )
 
 

@@ -79,7 +79,11 @@ class _Store(NamedTuple):
 
     @property
     def parts(self) -> dict[str, Any]:
-        return self.teacher.by | {"layers": self.layers, "rows": self.rows.fingerprint} | made_by("states")
+        return (
+            self.teacher.by
+            | {"layers": self.layers, "rows": self.rows.fingerprint}
+            | made_by("states")
+        )
 
     @property
     def num_rows(self) -> int:
@@ -90,21 +94,34 @@ class _Store(NamedTuple):
         return 2 * self.num_rows * len(self.layers) * self.teacher.width
 
 
-def check_layers(teacher: TeacherConfig, match: MatchConfig, tasks: list[Task], student: Student) -> None:
+def check_layers(
+    teacher: TeacherConfig, match: MatchConfig, tasks: list[Task], student: Student
+) -> None:
     """Raises ValueError if a layer to match does not exist in the student or in a teacher."""
     if not match.weight:
         return
-    places_of(match.student_layers, len(student.state_widths), "loss.match.student_layers", "the student")
+    places_of(
+        match.student_layers, len(student.state_widths), "loss.match.student_layers", "the student"
+    )
     for source in dict.fromkeys(source for task in tasks for source in sources(teacher, task.name)):
         whose = "the teacher" if source == REFINED else source
-        places_of(match.teacher_layers, 1 + _layers(teacher, match, source), "loss.match.teacher_layers", whose)
+        places_of(
+            match.teacher_layers,
+            1 + _layers(teacher, match, source),
+            "loss.match.teacher_layers",
+            whose,
+        )
 
 
 def _layers(teacher: TeacherConfig, match: MatchConfig, source: str) -> int:
     """Returns the number of layers of a teacher. Raises ValueError for an encoder-decoder."""
     if source == REFINED and not teacher.checkpoint:
         return teacher.layers
-    setting, name = ("teacher.checkpoint", teacher.checkpoint) if source == REFINED else ("teacher.sources", source)
+    setting, name = (
+        ("teacher.checkpoint", teacher.checkpoint)
+        if source == REFINED
+        else ("teacher.sources", source)
+    )
     theirs = pretrained.load_config(pretrained.resolve(name, setting), setting)
     if theirs.is_encoder_decoder:
         raise ValueError(
@@ -114,7 +131,9 @@ def _layers(teacher: TeacherConfig, match: MatchConfig, source: str) -> int:
     return layers
 
 
-def hidden_states(root: Path, layers: list[int], labellers: Sequence[Labeller], report: Report) -> list[States]:
+def hidden_states(
+    root: Path, layers: list[int], labellers: Sequence[Labeller], report: Report
+) -> list[States]:
     """Returns the states of the training rows of each labeller's task.
 
     Missing states are computed and stored. `report` receives `states/bytes`, the size of all states
@@ -123,17 +142,31 @@ def hidden_states(root: Path, layers: list[int], labellers: Sequence[Labeller], 
     Raises ValueError if the disk has not enough space, or if states exceed the range of float16.
     """
     teachers = [_exposed(teacher) for teacher in labellers]
-    places = [places_of(layers, teacher.num_states, "loss.match.teacher_layers", "the teacher") for teacher in teachers]
+    places = [
+        places_of(layers, teacher.num_states, "loss.match.teacher_layers", "the teacher")
+        for teacher in teachers
+    ]
     stores = [
-        [_Store(teacher, sorted(set(found)), rows) for rows in teacher.data.train.parts or (teacher.data.train,)]
+        [
+            _Store(teacher, sorted(set(found)), rows)
+            for rows in teacher.data.train.parts or (teacher.data.train,)
+        ]
         for teacher, found in zip(teachers, places, strict=True)
     ]
     # Tasks may share rows and teacher: count and compute such states once.
     by_key = {key_of(store.parts): store for of_task in stores for store in of_task}
     report(0, {names.STATES_BYTES: float(sum(store.num_bytes for store in by_key.values()))})
-    _write_missing(root, {key: store for key, store in by_key.items() if not (root / "states" / key).exists()}, report)
+    _write_missing(
+        root,
+        {key: store for key, store in by_key.items() if not (root / "states" / key).exists()},
+        report,
+    )
     return [
-        States(teacher.key, [of_task[0].layers.index(layer) for layer in found], [_states(root, store) for store in of_task])
+        States(
+            teacher.key,
+            [of_task[0].layers.index(layer) for layer in found],
+            [_states(root, store) for store in of_task],
+        )
         for teacher, found, of_task in zip(teachers, places, stores, strict=True)
     ]
 
@@ -142,28 +175,53 @@ def check_room(folder: Path, needed: int) -> None:
     """Raises ValueError if the disk of the folder has less free space than `needed` bytes."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise ValueError(f"loss.match needs {needed:,} bytes in {folder} for the teacher's hidden states; free there: {free:,}")
+        raise ValueError(
+            f"loss.match needs {needed:,} bytes in {folder} for the teacher's hidden states; free there: {free:,}"
+        )
 
 
 def _exposed(teacher: Labeller) -> Exposed:
     """Returns a labeller's access to its hidden states."""
-    assert isinstance(teacher, Head | FineTuned), f"for_tasks() has refused to match the states of {teacher.name}"
+    assert isinstance(teacher, Head | FineTuned), (
+        f"for_tasks() has refused to match the states of {teacher.name}"
+    )
     if isinstance(teacher, Head):
         refined = teacher.refined
         widths, precision = refined.model.state_widths, refined.precision
         by = {"teacher": refined.key, "layout": list(refined.layout), "precision": precision}
-        return Exposed(lambda: refined.model, refined.key, by, refined.layout, precision, teacher.data, len(widths), widths[0])
+        return Exposed(
+            lambda: refined.model,
+            refined.key,
+            by,
+            refined.layout,
+            precision,
+            teacher.data,
+            len(widths),
+            widths[0],
+        )
     theirs = pretrained.load_config(teacher.folder, teacher.setting)
     by = {"classifier": teacher.key, "layout": list(teacher.layout), "precision": teacher.precision}
     num_states, width = 1 + theirs.num_hidden_layers, theirs.hidden_size
-    return Exposed(cache(teacher.model), teacher.key, by, teacher.layout, teacher.precision, teacher.data, num_states, width)
+    return Exposed(
+        cache(teacher.model),
+        teacher.key,
+        by,
+        teacher.layout,
+        teacher.precision,
+        teacher.data,
+        num_states,
+        width,
+    )
 
 
 def _write_missing(root: Path, missing: dict[str, _Store], report: Report) -> None:
     """Computes the missing states, after reporting their size."""
     if not missing:
         return
-    needed, rows = sum(store.num_bytes for store in missing.values()), sum(store.num_rows for store in missing.values())
+    needed, rows = (
+        sum(store.num_bytes for store in missing.values()),
+        sum(store.num_rows for store in missing.values()),
+    )
     check_room(root, needed)
     told = phase(report, "", f"hidden states, {needed / 1e6:,.1f} MB in {root}")
     told(0, {names.SHARE: 0.0})
@@ -177,10 +235,16 @@ def _write_missing(root: Path, missing: dict[str, _Store], report: Report) -> No
         done += store.num_rows
 
 
-def _states(root: Path, store: _Store, progress: Callable[[int], None] = lambda written: None) -> np.ndarray:
+def _states(
+    root: Path, store: _Store, progress: Callable[[int], None] = lambda written: None
+) -> np.ndarray:
     """Returns the states [R, K, D] float16, memory-mapped; computed once and stored."""
-    folder = stored(root, "states", store.parts, lambda aside: _write(aside / STATES, store, progress))
-    return read_array(folder / STATES, "<f2").reshape(store.num_rows, len(store.layers), store.teacher.width)
+    folder = stored(
+        root, "states", store.parts, lambda aside: _write(aside / STATES, store, progress)
+    )
+    return read_array(folder / STATES, "<f2").reshape(
+        store.num_rows, len(store.layers), store.teacher.width
+    )
 
 
 def _write(file: Path, store: _Store, progress: Callable[[int], None]) -> None:
@@ -195,13 +259,21 @@ def _write(file: Path, store: _Store, progress: Callable[[int], None]) -> None:
         for start in range(0, store.num_rows, WINDOW_ROWS):
             rows = np.arange(start, min(start + WINDOW_ROWS, store.num_rows))
             window_RKD = np.empty((len(rows), len(layers), teacher.width), dtype="<f2")
-            for places, states_BKD in predictions(infer, store.rows, rows, teacher.data.name, teacher.layout):
+            for places, states_BKD in predictions(
+                infer, store.rows, rows, teacher.data.name, teacher.layout
+            ):
                 # An overflow becomes inf here and raises below, with the layer.
                 with np.errstate(over="ignore"):
                     window_RKD[places] = states_BKD
             if not np.isfinite(window_RKD).all():
-                bad = [layer for place, layer in enumerate(layers) if not np.isfinite(window_RKD[:, place]).all()]
+                bad = [
+                    layer
+                    for place, layer in enumerate(layers)
+                    if not np.isfinite(window_RKD[:, place]).all()
+                ]
                 largest = np.finfo(np.float16).max
-                raise ValueError(f"loss.match.teacher_layers: states of layers {bad} exceed {largest:,.0f}; choose others")
+                raise ValueError(
+                    f"loss.match.teacher_layers: states of layers {bad} exceed {largest:,.0f}; choose others"
+                )
             append(out, window_RKD)
             progress(int(rows[-1]) + 1)

@@ -56,7 +56,9 @@ class Teacher(NamedTuple):
     metrics: dict[str, float]
 
 
-def make_teacher(config: Config, tasks: list[Task], taught: Side, side: Side, report: Report) -> Teacher:
+def make_teacher(
+    config: Config, tasks: list[Task], taught: Side, side: Side, report: Report
+) -> Teacher:
     """Returns the teachers of this config, with their logits on dev and the scores.
 
     `taught` holds the tasks of the refined teacher by its tokenizer. `side` holds all tasks by any
@@ -68,7 +70,11 @@ def make_teacher(config: Config, tasks: list[Task], taught: Side, side: Side, re
     checkpoint = next((other for other in known.values() if isinstance(other, FineTuned)), None)
     refined = _refined(config, taught, known, report)
     labellers = [labeller(config.teacher, config.stores.root, data, known) for data in side.datas]
-    found = {(d.name, suffix): t.logits(f"dev{suffix}") for d, t in zip(side.datas, labellers, strict=True) for suffix in d.dev}
+    found = {
+        (d.name, suffix): t.logits(f"dev{suffix}")
+        for d, t in zip(side.datas, labellers, strict=True)
+        for suffix in d.dev
+    }
     dev = {key: np.asarray(logits) for key, logits in found.items() if logits is not None}
     model: TransformerStudent | Classifier | None = None
     tokenizer = None
@@ -79,7 +85,9 @@ def make_teacher(config: Config, tasks: list[Task], taught: Side, side: Side, re
     name = " + ".join(dict.fromkeys(t.name for t in known.values()))
     keys = {data.name: t.key for data, t in zip(side.datas, labellers, strict=True)}
     # If the refined teacher labels all tasks, its key is the key of the whole.
-    key = refined.key if refined is not None and set(keys.values()) == {refined.key} else key_of(keys)
+    key = (
+        refined.key if refined is not None and set(keys.values()) == {refined.key} else key_of(keys)
+    )
     return Teacher(name, key, labellers, refined, model, tokenizer, dev, quality(side.datas, dev))
 
 
@@ -88,14 +96,22 @@ def _refined(config: Config, taught: Side, known: Known, report: Report) -> Refi
     if not taught.datas:
         return None
     # Only checks the settings of sampling, before the teacher is trained.
-    probabilities([Source(data, labelled(data), None) for data in taught.datas], config.teacher.train.sampling)
+    probabilities(
+        [Source(data, labelled(data), None) for data in taught.datas], config.teacher.train.sampling
+    )
     told = phase(report, names.TEACHER, "teacher")
-    refined = refined_teacher(config.teacher, config.stores, taught, config.checkpoint_seconds, told)
-    known |= {(data.name, REFINED): Head(config.stores.root, refined, data) for data in taught.datas}
+    refined = refined_teacher(
+        config.teacher, config.stores, taught, config.checkpoint_seconds, told
+    )
+    known |= {
+        (data.name, REFINED): Head(config.stores.root, refined, data) for data in taught.datas
+    }
     return refined
 
 
-def soft_targets(loss: LossConfig, root: Path, side: Side, teacher: Teacher | None, report: Report) -> list[Target] | None:
+def soft_targets(
+    loss: LossConfig, root: Path, side: Side, teacher: Teacher | None, report: Report
+) -> list[Target] | None:
     """Returns the teachers' targets for the training rows of each task.
 
     Returns None if the student learns from labels only. `root` is the folder of the cache.
@@ -109,7 +125,9 @@ def soft_targets(loss: LossConfig, root: Path, side: Side, teacher: Teacher | No
         targets.append(Target(logits, None))
     if loss.match.weight:
         known = hidden_states(root, loss.match.teacher_layers, teacher.labellers, report)
-        return [target._replace(states=states) for target, states in zip(targets, known, strict=True)]
+        return [
+            target._replace(states=states) for target, states in zip(targets, known, strict=True)
+        ]
     return targets
 
 
@@ -117,11 +135,18 @@ def weak_teachers(side: Side, teacher: Teacher | None, targets: list[Target] | N
     """Returns the notes on the teachers of the targets; none if there are no targets."""
     if teacher is None or targets is None:
         return []
-    return [note for data, taught_by in zip(side.datas, teacher.labellers, strict=True) for note in weaknesses(data, taught_by)]
+    return [
+        note
+        for data, taught_by in zip(side.datas, teacher.labellers, strict=True)
+        for note in weaknesses(data, taught_by)
+    ]
 
 
 def beside(
-    teacher: Teacher | None, datas: list[TaskData], dev: dict[tuple[str, str], np.ndarray], scores: dict[str, float]
+    teacher: Teacher | None,
+    datas: list[TaskData],
+    dev: dict[tuple[str, str], np.ndarray],
+    scores: dict[str, float],
 ) -> dict[str, float]:
     """Returns the agreement and retention of the student, and the teacher's own scores on dev.
 

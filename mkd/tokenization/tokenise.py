@@ -53,7 +53,12 @@ def unpadded(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 
 
 def token_store(
-    root: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenizerBase, max_length: int, report: Report = silent
+    root: Path,
+    split: Split,
+    kind: Kind,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    report: Report = silent,
 ) -> TokenStore:
     """Returns the split's rows as tokens, truncated as in `encode_rows`; cached on disk."""
     parts = {
@@ -65,7 +70,12 @@ def token_store(
     if split.masked:
         parts["mask"] = mask = mask_of(tokenizer)
         split = split._replace(read=partial(_with_mask, split.read, mask))
-    folder = stored(root, "tokens", parts, lambda aside: _write(aside, split, kind, tokenizer, max_length, report))
+    folder = stored(
+        root,
+        "tokens",
+        parts,
+        lambda aside: _write(aside, split, kind, tokenizer, max_length, report),
+    )
     return _read(folder, key_of(parts), kind.pair)
 
 
@@ -75,10 +85,14 @@ def mask_of(tokenizer: PreTrainedTokenizerBase) -> str:
     Raises ValueError if it has neither, or if text cannot contain them.
     """
     for token in (tokenizer.mask_token, tokenizer.unk_token):
-        if token is not None and encode(unpadded(tokenizer), [token], 2).ids.tolist() == [tokenizer.convert_tokens_to_ids(token)]:
+        if token is not None and encode(unpadded(tokenizer), [token], 2).ids.tolist() == [
+            tokenizer.convert_tokens_to_ids(token)
+        ]:
             return str(token)
     name = tokenizer.name_or_path
-    raise ValueError(f"the tokenizer {name!r} has neither a mask token nor an unknown one; allowed then: data.augment.mask=0")
+    raise ValueError(
+        f"the tokenizer {name!r} has neither a mask token nor an unknown one; allowed then: data.augment.mask=0"
+    )
 
 
 def _with_mask(rows: Callable[[], Iterator[Row]], mask: str) -> Iterator[Row]:
@@ -101,12 +115,19 @@ def joined_store(root: Path, stores: list[TokenStore]) -> TokenStore:
 
 def _read(folder: Path, key: str, pair: bool) -> TokenStore:
     a = Texts(read_array(folder / "a.int32", "<i4"), read_array(folder / "a_offsets.int64", "<i8"))
-    b = Texts(read_array(folder / "b.int32", "<i4"), read_array(folder / "b_offsets.int64", "<i8")) if pair else None
+    b = (
+        Texts(read_array(folder / "b.int32", "<i4"), read_array(folder / "b_offsets.int64", "<i8"))
+        if pair
+        else None
+    )
     return TokenStore(a, b, read_array(folder / LABELS, "<f8"), key)
 
 
 def _write_joined(folder: Path, stores: list[TokenStore]) -> None:
-    sides = {"a": [store.a for store in stores], "b": [store.b for store in stores if store.b is not None]}
+    sides = {
+        "a": [store.a for store in stores],
+        "b": [store.b for store in stores if store.b is not None],
+    }
     for side, texts in sides.items():
         if texts:
             write_arrays(folder / f"{side}.int32", (text.ids for text in texts))
@@ -121,23 +142,49 @@ def _write_joined(folder: Path, stores: list[TokenStore]) -> None:
 
 
 def task_data(
-    root: Path, task: Task, tokenizer: PreTrainedTokenizerBase, config: DataConfig, seed: int, report: Report = silent
+    root: Path,
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    config: DataConfig,
+    seed: int,
+    report: Report = silent,
 ) -> TaskData:
     """Returns the token stores of all splits of a task, with its rows for training and selection.
 
     For regression it also has the mean and standard deviation of the labels of the training rows.
     """
     splits = (task.train, *task.added)
-    train = joined_store(root, [token_store(root, split, task.kind, tokenizer, config.max_length, report) for split in splits])
-    dev = {name: token_store(root, split, task.kind, tokenizer, config.max_length, report) for name, split in task.dev.items()}
+    train = joined_store(
+        root,
+        [
+            token_store(root, split, task.kind, tokenizer, config.max_length, report)
+            for split in splits
+        ],
+    )
+    dev = {
+        name: token_store(root, split, task.kind, tokenizer, config.max_length, report)
+        for name, split in task.dev.items()
+    }
     rows = carved(root, task, config, seed)
     mean, std = 0.0, 1.0
     if not task.kind.labels:
         learnt = train.labels[rows.train_rows]
         least, most = float(np.nanmin(learnt)), float(np.nanmax(learnt))
         # The standard deviation of equal labels would be a rounding error, and no divisor.
-        mean, std = (least, 1.0) if least == most else (float(np.nanmean(learnt)), float(np.nanstd(learnt)))
-    return TaskData(task.name, task.kind, train, dev, rows.train_rows, rows.selection_rows, mean, std, rows.found)
+        mean, std = (
+            (least, 1.0) if least == most else (float(np.nanmean(learnt)), float(np.nanstd(learnt)))
+        )
+    return TaskData(
+        task.name,
+        task.kind,
+        train,
+        dev,
+        rows.train_rows,
+        rows.selection_rows,
+        mean,
+        std,
+        rows.found,
+    )
 
 
 class Chunk(NamedTuple):
@@ -166,7 +213,9 @@ def _tokenised(backend: Tokenizer, pair: bool, max_length: int, rows: list[Row])
     return Chunk(tuple(encode_rows(backend, texts, max_length)), labels)
 
 
-def _in_order(work: Callable[[list[Row]], Chunk], rows: Iterable[Row]) -> Generator[Chunk, None, None]:
+def _in_order(
+    work: Callable[[list[Row]], Chunk], rows: Iterable[Row]
+) -> Generator[Chunk, None, None]:
     """Yields the result of `work` for each chunk of rows, in order; later rows are read meanwhile.
 
     It uses threads: the tokenizer releases Python's global lock, so that only reading rows and
@@ -187,15 +236,26 @@ def _in_order(work: Callable[[list[Row]], Chunk], rows: Iterable[Row]) -> Genera
                 future.cancel()
 
 
-def _write(folder: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenizerBase, max_length: int, report: Report) -> None:
+def _write(
+    folder: Path,
+    split: Split,
+    kind: Kind,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    report: Report,
+) -> None:
     """Streams the rows through the tokenizer into raw files; only a few chunks are in memory."""
     sides = ("a", "b") if kind.pair else ("a",)
-    files_of_sides = [f"{side}{part}" for side in sides for part in (".int32", "_offsets.int64")] + [LABELS]
+    files_of_sides = [
+        f"{side}{part}" for side in sides for part in (".int32", "_offsets.int64")
+    ] + [LABELS]
     ends = dict.fromkeys(sides, 0)
     count = 0
     work = partial(_tokenised, unpadded(tokenizer), kind.pair, max_length)
     with ExitStack() as opened:
-        files: dict[str, Any] = {name: opened.enter_context((folder / name).open("wb")) for name in files_of_sides}
+        files: dict[str, Any] = {
+            name: opened.enter_context((folder / name).open("wb")) for name in files_of_sides
+        }
         for side in sides:
             append(files[f"{side}_offsets.int64"], np.zeros(1, "<i8"))
         for chunk in opened.enter_context(closing(_in_order(work, split.read()))):
@@ -211,7 +271,12 @@ def _write(folder: Path, split: Split, kind: Kind, tokenizer: PreTrainedTokenize
 
 
 def read_side(
-    stores: Stores, tasks: list[Task], tokenizer: PreTrainedTokenizerBase, device: torch.device, role: str, report: Report
+    stores: Stores,
+    tasks: list[Task],
+    tokenizer: PreTrainedTokenizerBase,
+    device: torch.device,
+    role: str,
+    report: Report,
 ) -> Side:
     """Returns the tasks as one model's tokenizer reads them.
 

@@ -108,7 +108,8 @@ def layout_of(tokenizer: PreTrainedTokenizerBase, joined: bool, max_length: int)
     if layout.types:
         usual = (0,) * (len(prefix) + 1 + len(middle)) + (1,) * (1 + len(suffix))
         layout = layout._replace(
-            pair_types=() if pair.types == usual else pair.types, single_types=single.types if any(single.types) else ()
+            pair_types=() if pair.types == usual else pair.types,
+            single_types=single.types if any(single.types) else (),
         )
     _check(tokenizer, layout, a, b)
     return layout
@@ -128,10 +129,14 @@ class Template(NamedTuple):
 def _sample(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
     """Returns two texts for which this tokenizer has tokens."""
     special = set(tokenizer.all_special_tokens)
-    for text in chain(("a", "b"), (token for token in tokenizer.get_vocab() if token not in special)):
+    for text in chain(
+        ("a", "b"), (token for token in tokenizer.get_vocab() if token not in special)
+    ):
         if tokenizer(text, add_special_tokens=False)["input_ids"]:
             return text, f"{text} {text}"
-    raise ValueError(f"the tokenizer {tokenizer.name_or_path!r} finds no token in any text; allowed: one that does")
+    raise ValueError(
+        f"the tokenizer {tokenizer.name_or_path!r} finds no token in any text; allowed: one that does"
+    )
 
 
 def _template(tokenizer: PreTrainedTokenizerBase, *texts: str) -> Template:
@@ -142,7 +147,9 @@ def _template(tokenizer: PreTrainedTokenizerBase, *texts: str) -> Template:
     found = tokenizer(*texts)
     ids, sides = found["input_ids"], found.sequence_ids(0)
     types = found.get("token_type_ids", [0] * len(ids))
-    spans = [[place for place, side in enumerate(sides) if side == text] for text in range(len(texts))]
+    spans = [
+        [place for place, side in enumerate(sides) if side == text] for text in range(len(texts))
+    ]
     # Boundaries between special tokens and texts. They ascend only if the texts are apart and in
     # order.
     ends = [0, *(end for span in spans if span for end in (span[0], span[-1] + 1)), len(ids)]
@@ -150,7 +157,14 @@ def _template(tokenizer: PreTrainedTokenizerBase, *texts: str) -> Template:
         raise ValueError(_cannot(tokenizer))
     tokens = tuple(tuple(ids[start:end]) for start, end in zip(ends[::2], ends[1::2], strict=True))
     first_of_text = {span[0] for span in spans}
-    return Template(tokens, tuple(kind for place, kind in enumerate(types) if sides[place] is None or place in first_of_text))
+    return Template(
+        tokens,
+        tuple(
+            kind
+            for place, kind in enumerate(types)
+            if sides[place] is None or place in first_of_text
+        ),
+    )
 
 
 def _check(tokenizer: PreTrainedTokenizerBase, layout: Layout, a: str, b: str) -> None:

@@ -3,7 +3,16 @@
 from collections.abc import Iterator, Set
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from transformers import PreTrainedTokenizerFast
 
 from mkd.tasks.task import Task
@@ -35,9 +44,17 @@ def learn_wordpiece(tasks: list[Task], vocabulary: int, folder: Path) -> None:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=special
     )
-    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    names = {
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    }
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, model_input_names=["input_ids", "token_type_ids", "attention_mask"], **names
+        tokenizer_object=tokenizer,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        **names,
     ).save_pretrained(folder)
 
 
@@ -69,7 +86,10 @@ def _at_all_places(pieces: Set[str]) -> list[str]:
     letters = {piece.removeprefix("##") for piece in pieces}
     # Punctuation is a word by itself, so that two of it are two words; a letter of a word is not.
     inside = {
-        letter for letter in letters if len(rules.pre_tokenizer.pre_tokenize_str(rules.normalizer.normalize_str(letter * 2))) == 1
+        letter
+        for letter in letters
+        if len(rules.pre_tokenizer.pre_tokenize_str(rules.normalizer.normalize_str(letter * 2)))
+        == 1
     }
     return sorted(letters | {f"##{letter}" for letter in inside})
 
@@ -80,7 +100,9 @@ def _word_pieces(tasks: list[Task], vocabulary: int, first: list[str]) -> dict[s
     `first` come first, then all letters, then the most frequent merges.
     """
     tokenizer = _wordpiece(models.WordPiece(unk_token="[UNK]"))
-    trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=first, show_progress=False)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary, special_tokens=first, show_progress=False
+    )
     tokenizer.train_from_iterator(_texts(tasks), trainer)
     return tokenizer.get_vocab()
 

@@ -15,7 +15,9 @@ def check_task_weights(tasks: Iterable[str], config: LossConfig) -> None:
     """Raises ValueError if loss.task_weights does not have exactly one weight for each task."""
     known = sorted(tasks)
     if config.task_weights and sorted(config.task_weights) != known:
-        raise ValueError(f"loss.task_weights names {sorted(config.task_weights)}; allowed: a weight for each of {known}")
+        raise ValueError(
+            f"loss.task_weights names {sorted(config.task_weights)}; allowed: a weight for each of {known}"
+        )
 
 
 class Balance(nn.Module):
@@ -44,10 +46,15 @@ class Balance(nn.Module):
         """Returns the terms with the weighted total; the single terms stay unweighted."""
         if self.places:
             log_variance = self.log_variances[self.places[task]]
-            return terms._replace(total=self.halved[task] * (-log_variance).exp() * terms.total + log_variance / 2)
+            return terms._replace(
+                total=self.halved[task] * (-log_variance).exp() * terms.total + log_variance / 2
+            )
         return terms._replace(total=self.factors[task] * terms.total) if self.factors else terms
 
     def metrics(self) -> dict[str, float]:
         """Returns `train/log_variance/<task>` by task; empty unless the factors are learnt."""
         values = torch.stack(list(self.log_variances)).tolist() if self.places else []
-        return {names.train(names.LOG_VARIANCE, name): value for name, value in zip(self.places, values, strict=True)}
+        return {
+            names.train(names.LOG_VARIANCE, name): value
+            for name, value in zip(self.places, values, strict=True)
+        }

@@ -60,7 +60,9 @@ class Source(NamedTuple):
 def check_weights(tasks: list[str], config: SamplingConfig) -> None:
     """Raises ValueError if sampling.weights does not have exactly one weight for each task."""
     if config.weights and sorted(config.weights) != sorted(tasks):
-        raise ValueError(f"sampling.weights names {sorted(config.weights)}; allowed: a weight for each of {sorted(tasks)}")
+        raise ValueError(
+            f"sampling.weights names {sorted(config.weights)}; allowed: a weight for each of {sorted(tasks)}"
+        )
 
 
 def probabilities(sources: list[Source], config: SamplingConfig, share: float = 0.0) -> np.ndarray:
@@ -89,7 +91,13 @@ def probabilities(sources: list[Source], config: SamplingConfig, share: float = 
 
 
 def joint_batches(
-    sources: list[Source], layout: Layout, batch_size: int, sampling: SamplingConfig, seed: int, draws: int = 1, start: int = 0
+    sources: list[Source],
+    layout: Layout,
+    batch_size: int,
+    sampling: SamplingConfig,
+    seed: int,
+    draws: int = 1,
+    start: int = 0,
 ) -> Iterator[Batch]:
     """Yields batches without end, each of one task. The order depends on the seed alone.
 
@@ -104,7 +112,9 @@ def joint_batches(
             yield assemble(sources[index], rows, layout)
 
 
-def task_order(sources: list[Source], sampling: SamplingConfig, seed: int, draws: int, batch_size: int) -> Iterator[int]:
+def task_order(
+    sources: list[Source], sampling: SamplingConfig, seed: int, draws: int, batch_size: int
+) -> Iterator[int]:
     """Yields the index of each batch's task, without end, in the order that sampling.order says.
 
     - `random`: drawn by the tasks' probabilities.
@@ -137,19 +147,26 @@ def _epochs(num_batches: list[int], seed: int) -> Iterator[int]:
         yield from np.random.default_rng([seed, 1, epoch]).permutation(tasks).tolist()
 
 
-def _row_batches(source: Source, layout: Layout, batch_size: int, seed: int) -> Iterator[np.ndarray]:
+def _row_batches(
+    source: Source, layout: Layout, batch_size: int, seed: int
+) -> Iterator[np.ndarray]:
     """Yields batches of rows of similar length without end; each epoch has every row once."""
     lengths = partial(sequence_lengths, source.data.train, layout)
     # Seeded by the task's name: a task's batches stay the same if other tasks are added.
     task = zlib.crc32(source.data.name.encode())
     epoch = 0
     while True:
-        yield from epoch_batches(source.rows, lengths, batch_size, np.random.default_rng([seed, 2, task, epoch]))
+        yield from epoch_batches(
+            source.rows, lengths, batch_size, np.random.default_rng([seed, 2, task, epoch])
+        )
         epoch += 1
 
 
 def epoch_batches(
-    rows: np.ndarray, lengths: Callable[[np.ndarray], np.ndarray], batch_size: int, generator: np.random.Generator
+    rows: np.ndarray,
+    lengths: Callable[[np.ndarray], np.ndarray],
+    batch_size: int,
+    generator: np.random.Generator,
 ) -> Iterator[np.ndarray]:
     """Yields batches that hold each row once, in random order, each of rows of similar length.
 
@@ -182,7 +199,13 @@ def assemble(source: Source, rows: np.ndarray, layout: Layout) -> Batch:
     labels = (data.train.labels[rows] - data.mean) / data.std
     teacher = None if source.teacher is None else torch.from_numpy(source.teacher[rows])
     states = None if source.states is None else torch.from_numpy(source.states.of(rows))
-    return Batch(data.name, gather(data.train, rows, layout), torch.from_numpy(labels.astype(np.float32)), teacher, states)
+    return Batch(
+        data.name,
+        gather(data.train, rows, layout),
+        torch.from_numpy(labels.astype(np.float32)),
+        teacher,
+        states,
+    )
 
 
 def gather(store: TokenStore, rows: np.ndarray, layout: Layout) -> Inputs:

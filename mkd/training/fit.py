@@ -34,7 +34,9 @@ class Lesson(NamedTuple):
     precision: str = "float32"
 
 
-def fit(model: Student, lesson: Lesson, report: Report = silent, checkpoint: Checkpoint | None = None) -> Trained:
+def fit(
+    model: Student, lesson: Lesson, report: Report = silent, checkpoint: Checkpoint | None = None
+) -> Trained:
     """Trains the model in place, jointly on all tasks, and returns the best step and its score.
 
     Raises ValueError as `train` does, and if a layer in loss.match.student_layers does not exist.
@@ -42,7 +44,9 @@ def fit(model: Student, lesson: Lesson, report: Report = silent, checkpoint: Che
     sources, how = lesson.sources, lesson.train
 
     def batches(start: int) -> Iterator[Batch]:
-        return joint_batches(sources, lesson.layout, how.batch_size, how.sampling, lesson.seed, how.steps, start)
+        return joint_batches(
+            sources, lesson.layout, how.batch_size, how.sampling, lesson.seed, how.steps, start
+        )
 
     def scores() -> dict[str, float]:
         return selection_scores(model, lesson.selection, lesson.layout, lesson.precision)
@@ -50,5 +54,7 @@ def fit(model: Student, lesson: Lesson, report: Report = silent, checkpoint: Che
     known = {source.data.name: source.states for source in sources if source.states is not None}
     matching = None
     if known:
-        matching = on(Matching(model.state_widths, known, lesson.loss.match), next(model.parameters()).device)
+        matching = on(
+            Matching(model.state_widths, known, lesson.loss.match), next(model.parameters()).device
+        )
     return train(model, batches, scores, lesson.loss, how, report, checkpoint, matching)

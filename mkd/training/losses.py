@@ -31,7 +31,9 @@ def logit_sse(student_BC: torch.Tensor, teacher_BC: torch.Tensor) -> torch.Tenso
     return F.mse_loss(student_BC.float(), teacher_BC.float(), reduction="sum") / len(student_BC)
 
 
-def softened_kl(student_BC: torch.Tensor, teacher_BC: torch.Tensor, temperature: float) -> torch.Tensor:
+def softened_kl(
+    student_BC: torch.Tensor, teacher_BC: torch.Tensor, temperature: float
+) -> torch.Tensor:
     """Returns T^2 KL(softmax(teacher / T) || softmax(student / T)), the mean over rows.
 
     Source: Hinton et al. 2015, section 2, for the factor T^2 and the temperature T.
@@ -58,7 +60,10 @@ def hard_loss(logits_BC: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
 
 
 def distillation(
-    logits_BC: torch.Tensor, teacher_BC: torch.Tensor | None, labels_B: torch.Tensor, config: LossConfig
+    logits_BC: torch.Tensor,
+    teacher_BC: torch.Tensor | None,
+    labels_B: torch.Tensor,
+    config: LossConfig,
 ) -> LossTerms:
     """Returns the loss of one task's batch; without a teacher it is the hard loss.
 
@@ -76,11 +81,17 @@ def distillation(
     known_B = ~labels_B.isnan()
     # With the teacher's own logits, rows without a label have a soft loss of 0. What is left is the
     # soft loss of the labelled rows, divided by the number of all rows.
-    soft_of_known = _soft_loss(torch.where(known_B[:, None], logits_BC.float(), teacher_BC), teacher_BC, config)
-    return LossTerms(soft + config.hard_weight * (hard * known_B.float().mean() - soft_of_known), parts)
+    soft_of_known = _soft_loss(
+        torch.where(known_B[:, None], logits_BC.float(), teacher_BC), teacher_BC, config
+    )
+    return LossTerms(
+        soft + config.hard_weight * (hard * known_B.float().mean() - soft_of_known), parts
+    )
 
 
-def _soft_loss(logits_BC: torch.Tensor, teacher_BC: torch.Tensor, config: LossConfig) -> torch.Tensor:
+def _soft_loss(
+    logits_BC: torch.Tensor, teacher_BC: torch.Tensor, config: LossConfig
+) -> torch.Tensor:
     if config.kind == "mse" or logits_BC.shape[1] == 1:
         return logit_mse(logits_BC, teacher_BC)
     if config.kind == "sse":

@@ -80,18 +80,29 @@ class Matching(nn.Module):
         """
         super().__init__()
         self.weight = config.weight
-        self.layers = places_of(config.student_layers, len(widths), "loss.match.student_layers", "the student")
+        self.layers = places_of(
+            config.student_layers, len(widths), "loss.match.student_layers", "the student"
+        )
         self.places = {task: states.places for task, states in known.items()}
         self.tasks = {task: number for number, task in enumerate(known)}
-        self.register_buffer("variance_TP", torch.stack([states.variances() for states in known.values()]))
+        self.register_buffer(
+            "variance_TP", torch.stack([states.variances() for states in known.values()])
+        )
         teachers = list(dict.fromkeys(states.teacher for states in known.values()))
         self.teachers = {task: teachers.index(states.teacher) for task, states in known.items()}
         reach = {states.teacher: states.parts[0].shape[2] for states in known.values()}
         self.maps = nn.ModuleList(
-            nn.ModuleList(nn.Linear(widths[layer], reach[teacher]) for layer in self.layers) for teacher in teachers
+            nn.ModuleList(nn.Linear(widths[layer], reach[teacher]) for layer in self.layers)
+            for teacher in teachers
         )
 
-    def forward(self, terms: LossTerms, states: list[torch.Tensor], teacher_BKD: torch.Tensor | None, task: str) -> LossTerms:
+    def forward(
+        self,
+        terms: LossTerms,
+        states: list[torch.Tensor],
+        teacher_BKD: torch.Tensor | None,
+        task: str,
+    ) -> LossTerms:
         """Returns the terms with `match` added to the parts and to the total.
 
         - `states`: all hidden states of the student [B, E], on the student's device.
@@ -114,5 +125,7 @@ def places_of(layers: list[int], count: int, setting: str, whose: str) -> list[i
     State 0 is the embeddings. Raises ValueError for a layer that does not exist.
     """
     if any(not -count <= layer < count for layer in layers):
-        raise ValueError(f"{setting} is {layers}; allowed: from {-count} to {count - 1}, where 0 is the embeddings of {whose}")
+        raise ValueError(
+            f"{setting} is {layers}; allowed: from {-count} to {count - 1}, where 0 is the embeddings of {whose}"
+        )
     return [layer % count for layer in layers]

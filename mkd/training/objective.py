@@ -24,7 +24,9 @@ class Objective(nn.Module):
         self.model = model
         self.balance = Balance(model.config.tasks, loss).to(next(model.parameters()).device)
         self.matching = matching
-        self.beside = nn.ModuleList([self.balance] if matching is None else [self.balance, matching])
+        self.beside = nn.ModuleList(
+            [self.balance] if matching is None else [self.balance, matching]
+        )
 
     def forward(self, batch: Batch, loss: LossConfig, precision: str) -> dict[str, torch.Tensor]:
         """Returns by name the `loss` that is minimised and the terms that it consists of.

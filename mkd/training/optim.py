@@ -21,7 +21,9 @@ of these steps do not contain a rare row again, so a lazy Adam would move it by 
 Adam does."""
 
 
-def make_optimizers(model: nn.Module, config: TrainConfig, others: Iterable[nn.Parameter] = ()) -> list[Optimizer]:
+def make_optimizers(
+    model: nn.Module, config: TrainConfig, others: Iterable[nn.Parameter] = ()
+) -> list[Optimizer]:
     """Returns optimisers that together hold each trainable parameter once.
 
     With `config.lazy`, large embedding tables get sparse gradients and a lazy Adam. Rows that are
@@ -30,7 +32,11 @@ def make_optimizers(model: nn.Module, config: TrainConfig, others: Iterable[nn.P
 
     - `others`: parameters trained with the model that do not belong to it; they do not decay.
     """
-    tables = [module for module in model.modules() if isinstance(module, nn.Embedding) and module.num_embeddings >= LAZY_ROWS]
+    tables = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Embedding) and module.num_embeddings >= LAZY_ROWS
+    ]
     for table in tables:
         table.sparse = config.lazy
     rows = [table.weight for table in tables if config.lazy and table.weight.requires_grad]

@@ -32,7 +32,10 @@ class State:
         self.since_best += 1
         if score > self.best_score:
             self.best_step, self.best_score, self.since_best = self.step, score, 0
-            self.best_weights = {name: value.detach().clone() for name, value in self.modules["model"].state_dict().items()}
+            self.best_weights = {
+                name: value.detach().clone()
+                for name, value in self.modules["model"].state_dict().items()
+            }
 
     def saved(self) -> Saved:
         """Returns the complete state as tensors and JSON values, for a checkpoint."""
@@ -44,7 +47,9 @@ class State:
             for index, values in optimizer.state_dict()["state"].items():
                 for name, value in values.items():
                     # AdamW counts its steps in a tensor, the lazy Adam in a plain number.
-                    (tensors if isinstance(value, torch.Tensor) else counts)[f"optimizer/{place}/{index}/{name}"] = value
+                    (tensors if isinstance(value, torch.Tensor) else counts)[
+                        f"optimizer/{place}/{index}/{name}"
+                    ] = value
         tensors["random/cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors["random/cuda"] = torch.cuda.get_rng_state()
@@ -66,7 +71,9 @@ class State:
             for name, value in _below(entries, f"optimizer/{place}").items():
                 index, _, key = name.partition("/")
                 by_index.setdefault(int(index), {})[key] = value
-            optimizer.load_state_dict({"state": by_index, "param_groups": optimizer.state_dict()["param_groups"]})
+            optimizer.load_state_dict(
+                {"state": by_index, "param_groups": optimizer.state_dict()["param_groups"]}
+            )
         torch.set_rng_state(saved.tensors["random/cpu"])
         if torch.cuda.is_available() and "random/cuda" in saved.tensors:
             torch.cuda.set_rng_state(saved.tensors["random/cuda"])
@@ -74,4 +81,8 @@ class State:
 
 def _below(values: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     """Returns the entries below a prefix, with the prefix removed from their names."""
-    return {name.removeprefix(f"{prefix}/"): value for name, value in values.items() if name.startswith(f"{prefix}/")}
+    return {
+        name.removeprefix(f"{prefix}/"): value
+        for name, value in values.items()
+        if name.startswith(f"{prefix}/")
+    }

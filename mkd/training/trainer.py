@@ -90,7 +90,9 @@ def train(
     window: list[Step] = []
 
     def going() -> bool:
-        return state.step < config.steps and (config.patience == 0 or state.since_best < config.patience)
+        return state.step < config.steps and (
+            config.patience == 0 or state.since_best < config.patience
+        )
 
     while going():
         joined.train()
@@ -123,7 +125,11 @@ def train(
                 found = processes.from_first(lambda: _scored(scores, state.step))
                 report(state.step, names.of(names.SELECTION, found))
                 state.compare(found["mean"])
-            if checkpoint is not None and processes.is_first() and (checkpoint.due() or not going()):
+            if (
+                checkpoint is not None
+                and processes.is_first()
+                and (checkpoint.due() or not going())
+            ):
                 checkpoint.save(state.saved())
     shares = {task: count / state.drawn.total() for task, count in state.drawn.items()}
     report(state.step, names.of(names.SAMPLING, shares))
@@ -144,7 +150,9 @@ def _scored(scores: Callable[[], dict[str, float]], step: int) -> dict[str, floa
     try:
         return scores()
     except NotFinite as error:
-        raise ValueError(f"{error}, at step {step}; try a smaller train.learning_rate, or a smaller train.clip") from None
+        raise ValueError(
+            f"{error}, at step {step}; try a smaller train.learning_rate, or a smaller train.clip"
+        ) from None
 
 
 def _losses(window: list[Step], done: int) -> dict[str, float]:

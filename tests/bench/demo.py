@@ -53,7 +53,9 @@ def of_rows(task: str, config: DemoConfig) -> dict[str, float]:
         "texts twice in train": len(texts_of(train)) - len(set(texts_of(train))),
         "dev texts in train": len(set(texts_of(train)) & set(texts_of(dev))),
         "words": sum(len(text.split()) for text in texts_of(dev)) / len(dev),
-        "linear": linear_score(train[: config.train_rows], dev, demo.TASKS[task], (1, 3, 10, 30, 100)),
+        "linear": linear_score(
+            train[: config.train_rows], dev, demo.TASKS[task], (1, 3, 10, 30, 100)
+        ),
     }
 
 
@@ -76,18 +78,28 @@ def scored(config: Config, wanted: str) -> dict[str, dict[str, float]]:
     if metrics:
         found["teacher"] = _told(metrics, "teacher/", "torch")
     else:
-        found["teacher"] = _told(ready.teacher.metrics | {f"teacher/speed/torch/{SETTING}": float("nan")}, "teacher/", "torch")
+        found["teacher"] = _told(
+            ready.teacher.metrics | {f"teacher/speed/torch/{SETTING}": float("nan")},
+            "teacher/",
+            "torch",
+        )
     return found
 
 
 def _told(metrics: dict[str, float], prefix: str, backend: str) -> dict[str, float]:
     scores = {task: metrics[f"{prefix}quality/{task}/score"] for task in demo.TASKS}
-    return scores | {"mean": metrics[f"{prefix}quality/mean"], "ms": metrics[f"{prefix}speed/{backend}/{SETTING}"]}
+    return scores | {
+        "mean": metrics[f"{prefix}quality/mean"],
+        "ms": metrics[f"{prefix}speed/{backend}/{SETTING}"],
+    }
 
 
 def _table(head: str, found: dict[str, dict[str, float]], digits: int) -> str:
     rows = [[head, *next(iter(found.values()))]]
-    rows += [[name, *(f"{value:.{2 if key == 'ms' else digits}f}" for key, value in of.items())] for name, of in found.items()]
+    rows += [
+        [name, *(f"{value:.{2 if key == 'ms' else digits}f}" for key, value in of.items())]
+        for name, of in found.items()
+    ]
     return "\n".join(markdown(rows))
 
 
@@ -102,7 +114,11 @@ def main(config: Config, students: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--students", default="", help="the beginning of the names of those that are trained")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--students", default="", help="the beginning of the names of those that are trained"
+    )
     given, rest = parser.parse_known_args()
     main(cli.parse(rest, "", Distill).core(), given.students)

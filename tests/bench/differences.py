@@ -30,9 +30,14 @@ AT_ONCE = 100
 """Repetitions whose resamples are alike."""
 
 
-def told(draw: np.random.Generator, repetitions: int, seeds: int, sd: float, alike: bool, paired: bool) -> Claims:
+def told(
+    draw: np.random.Generator, repetitions: int, seeds: int, sd: float, alike: bool, paired: bool
+) -> Claims:
     """The mean over draws of the resamples."""
-    parts = [claims(runs(draw, AT_ONCE, [85.0, 85.0], seeds, sd, alike), paired) for _ in range(repetitions // AT_ONCE)]
+    parts = [
+        claims(runs(draw, AT_ONCE, [85.0, 85.0], seeds, sd, alike), paired)
+        for _ in range(repetitions // AT_ONCE)
+    ]
     return Claims(*np.mean(parts, axis=0).tolist())
 
 
@@ -63,7 +68,9 @@ def moved(draw: np.random.Generator, resamples: int, rows: int = 1000, draws: in
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repetitions", type=int, default=2000)
     repetitions = parser.parse_args().repetitions
     draw = np.random.default_rng(0)
@@ -73,23 +80,43 @@ def main() -> None:
                                 ("two models, equally good", False, True)):  # fmt: skip
         for sd in SDS:
             found = [told(draw, repetitions, seeds, sd, alike, paired) for seeds in SEEDS]
-            rows.append([f"{name}, sd {sd:g}", *(f"{one.methods:.1f} (holds {one.held:.1f})" for one in found)])
+            rows.append(
+                [
+                    f"{name}, sd {sd:g}",
+                    *(f"{one.methods:.1f} (holds {one.held:.1f})" for one in found),
+                ]
+            )
             outcome[rows[-1][0]] = [one._asdict() for one in found]
     for sd in SDS:
         shares = [by_satterthwaite(draw, repetitions, seeds, sd) for seeds in SEEDS[1:]]
-        rows.append([f"by Satterthwaite's freedom, sd {sd:g}", "-", *(f"{share:.1f}" for share in shares)])
+        rows.append(
+            [f"by Satterthwaite's freedom, sd {sd:g}", "-", *(f"{share:.1f}" for share in shares)]
+        )
         outcome[rows[-1][0]] = shares
     print("\n".join(markdown(rows)), end="\n\n")
     rows = [["best of 30 that lose 2.0", "told", "truly", "interval holds that, %", "holds 2.0, %"]]
     for by_dev in (True, False):
         for seeds, sd in ((1, 0.0), (1, 1.0), (3, 0.0), (3, 1.0)):
             best: Best = best_of_many(draw, repetitions // 2, 30, seeds, sd, by_dev)
-            name = f"by {'dev' if by_dev else 'selection'}, {seeds} seed{'s' * (seeds > 1)}, sd {sd:g}"
-            rows.append([name, f"{best.told:.2f}", f"{best.truly:.2f}", f"{best.held:.1f}", f"{best.anew:.1f}"])
+            name = (
+                f"by {'dev' if by_dev else 'selection'}, {seeds} seed{'s' * (seeds > 1)}, sd {sd:g}"
+            )
+            rows.append(
+                [
+                    name,
+                    f"{best.told:.2f}",
+                    f"{best.truly:.2f}",
+                    f"{best.held:.1f}",
+                    f"{best.anew:.1f}",
+                ]
+            )
             outcome[name] = best._asdict()
     print("\n".join(markdown(rows)), end="\n\n")
     ends = {resamples: moved(draw, resamples) for resamples in (200, 400, 500, 800)}
-    rows = [["resamples", "an end moves by, % of the half width"], *([str(n), f"{100 * share:.1f}"] for n, share in ends.items())]
+    rows = [
+        ["resamples", "an end moves by, % of the half width"],
+        *([str(n), f"{100 * share:.1f}"] for n, share in ends.items()),
+    ]
     print("\n".join(markdown(rows)))
     print(json.dumps(outcome | {"moved": ends}))
 

@@ -42,7 +42,9 @@ def bert_base(tokenizer: PreTrainedTokenizerBase) -> Timed:
     """BERT-base with a head for SST-2: 12 layers of 768, random weights."""
     sizes = bert_config(len(tokenizer), 12, 768, 12, 0.1, 512)
     head = {"labels": ["negative", "positive"], "pair": False, "mean": 0.0, "std": 1.0}
-    return in_torch(TransformerStudent(TransformerConfig(encoder=sizes, tasks={"sst2": head})), tokenizer)
+    return in_torch(
+        TransformerStudent(TransformerConfig(encoder=sizes, tasks={"sst2": head})), tokenizer
+    )
 
 
 def exported(student: Student, side: Side, folder: Path) -> dict[str, dict[str, float]]:
@@ -54,12 +56,16 @@ def exported(student: Student, side: Side, folder: Path) -> dict[str, dict[str, 
     found = {"torch": quality(side.datas, before)}
     for name in BACKENDS:
         size = sum(path.stat().st_size for path in (folder / name).iterdir())
-        found[name] = checked(side, before, inference.Student.load(folder / name, 1).infer, layout) | {"bytes": float(size)}
+        found[name] = checked(
+            side, before, inference.Student.load(folder / name, 1).infer, layout
+        ) | {"bytes": float(size)}
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("students", nargs="+", metavar="NAME=FOLDER")
     parser.add_argument("--data", required=True)
     parser.add_argument("--tasks", nargs="+", default=["sst2", "mrpc", "cola", "rte", "stsb"])
@@ -77,9 +83,14 @@ def main() -> None:
         scores: dict[str, dict[str, dict[str, float]]] = {}
         for entry in given.students:
             name, folder = entry.split("=")
-            student, tokenizer = load_model(Path(folder)), pretrained.load_tokenizer(Path(folder), name)
+            student, tokenizer = (
+                load_model(Path(folder)),
+                pretrained.load_tokenizer(Path(folder), name),
+            )
             datas = [task_data(Path(given.cache), task, tokenizer, config, 0) for task in tasks]
-            scores[name] = exported(student, Side(tokenizer, datas, torch.device("cpu")), root / name)
+            scores[name] = exported(
+                student, Side(tokenizer, datas, torch.device("cpu")), root / name
+            )
             timed[f"{name}/torch"] = in_torch(student, tokenizer)
             for backend in BACKENDS:
                 load = partial(inference.Student.load, root / name / backend)
@@ -92,18 +103,31 @@ def main() -> None:
         print("\n".join(busy_note(speed)))
     speeds, qualities = list(rows(scores, row, texts)), list(by_task(scores, given.tasks))
     for told in (speeds, qualities):
-        print("\n".join(markdown([list(told[0]), *([shown(value) for value in line.values()] for line in told)])), end="\n\n")
-    print(json.dumps({"bert_base_ms": row["bert-base/torch"], "speed": speeds, "quality": qualities}))
+        print(
+            "\n".join(
+                markdown(
+                    [list(told[0]), *([shown(value) for value in line.values()] for line in told)]
+                )
+            ),
+            end="\n\n",
+        )
+    print(
+        json.dumps({"bert_base_ms": row["bert-base/torch"], "speed": speeds, "quality": qualities})
+    )
 
 
 def by_task(scores: dict[str, dict[str, dict[str, float]]], tasks: list[str]) -> Any:
     """Each task's score on dev, one row a student and backend; in float32 those of onnx are torch's."""
     for name, found in scores.items():
         for backend, values in found.items():
-            yield {"student": name, "backend": backend} | {task: values[f"quality/{task}/score"] for task in tasks}
+            yield {"student": name, "backend": backend} | {
+                task: values[f"quality/{task}/score"] for task in tasks
+            }
 
 
-def rows(scores: dict[str, dict[str, dict[str, float]]], row: dict[str, float], texts: dict[str, float]) -> Any:
+def rows(
+    scores: dict[str, dict[str, dict[str, float]]], row: dict[str, float], texts: dict[str, float]
+) -> Any:
     """One row a student and backend."""
     for name, found in scores.items():
         for backend, values in found.items():
@@ -125,7 +149,13 @@ def rows(scores: dict[str, dict[str, dict[str, float]]], row: dict[str, float], 
 def shown(value: object) -> str:
     """Three digits or so, and two decimals where it is small."""
     if isinstance(value, float):
-        return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{round(value, 2) + 0.0:.2f}"
+        return (
+            f"{value:,.0f}"
+            if value >= 1000
+            else f"{value:.1f}"
+            if value >= 10
+            else f"{round(value, 2) + 0.0:.2f}"
+        )
     return "" if value is None else str(value)
 
 

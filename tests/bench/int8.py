@@ -42,7 +42,9 @@ ROWS = 64
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("students", nargs="+", metavar="NAME=FOLDER")
     parser.add_argument("--data", required=True)
     parser.add_argument("--tasks", nargs="+", default=["sst2", "mrpc", "cola", "rte", "stsb"])
@@ -57,7 +59,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for number, entry in enumerate(given.students):
             name, folder = entry.split("=")
-            own, backends = of_student(Path(folder), tasks, data, given.cache, Path(temporary) / str(number))
+            own, backends = of_student(
+                Path(folder), tasks, data, given.cache, Path(temporary) / str(number)
+            )
             found += [{"student": name} | line for line in own]
             for backend, one in backends.items():
                 timed.setdefault(f"{name}, {backend}", one)
@@ -74,7 +78,10 @@ def of_student(
     """What a student loses in each range, and its backends to be timed."""
     student, tokenizer = load_model(folder), pretrained.load_tokenizer(folder, "student")
     datas = [task_data(cache, task, tokenizer, data, 0) for task in tasks]
-    side, layout = Side(tokenizer, datas, torch.device("cpu")), layout_of(tokenizer, student.joined, student.config.max_tokens)
+    side, layout = (
+        Side(tokenizer, datas, torch.device("cpu")),
+        layout_of(tokenizer, student.joined, student.config.max_tokens),
+    )
     torchs = eager(student)
     dev = dev_logits(torchs, datas, layout)
     export_onnx(student, tokenizer, to / "onnx")
@@ -82,21 +89,48 @@ def of_student(
     for weight_range in RANGES:
         export_int8(to / "onnx", to / weight_range, ExportConfig(weight_range=weight_range))
         infer = inference.Student.load(to / weight_range, 1).infer
-        own = {"range": weight_range, "torch": quality(datas, dev)["quality/mean"], "error": rms(torchs, infer, datas, layout)}
+        own = {
+            "range": weight_range,
+            "torch": quality(datas, dev)["quality/mean"],
+            "error": rms(torchs, infer, datas, layout),
+        }
         found.append(own | checked(side, dev, infer, layout))
     loaded = in_torch(student, tokenizer)
-    return found, {name: loaded._replace(load=partial(inference.Student.load, to / name)) for name in ("onnx", *RANGES)}
+    return found, {
+        name: loaded._replace(load=partial(inference.Student.load, to / name))
+        for name in ("onnx", *RANGES)
+    }
 
 
 def table(found: list[dict[str, Any]], metrics: dict[str, float]) -> list[list[str]]:
     """One row a student and range: in the mean over its seeds, with the interval of what it loses."""
-    lines = [["student", "seeds", "torch", "weights", "error", "lost in batches", "lost in single rows", "onnx ms", "int8 ms"]]
+    lines = [
+        [
+            "student",
+            "seeds",
+            "torch",
+            "weights",
+            "error",
+            "lost in batches",
+            "lost in single rows",
+            "onnx ms",
+            "int8 ms",
+        ]
+    ]
     for name in dict.fromkeys(line["student"] for line in found):
         for weight_range in RANGES:
-            seeds = [line for line in found if (line["student"], line["range"]) == (name, weight_range)]
+            seeds = [
+                line for line in found if (line["student"], line["range"]) == (name, weight_range)
+            ]
             lost = [[line[key] for line in seeds] for key in LOSSES]
-            intervals = [f" ({interval_text(statistics.mean(own), half_width(own))})" if len(own) > 1 else "" for own in lost]
-            times = [metrics[f"speed/{name}, {backend}/{HEADLINE.name}/p50_ms"] for backend in ("onnx", weight_range)]
+            intervals = [
+                f" ({interval_text(statistics.mean(own), half_width(own))})" if len(own) > 1 else ""
+                for own in lost
+            ]
+            times = [
+                metrics[f"speed/{name}, {backend}/{HEADLINE.name}/p50_ms"]
+                for backend in ("onnx", weight_range)
+            ]
             lines.append([
                 name, f"{len(seeds)}", f"{statistics.mean(line['torch'] for line in seeds):.2f}", weight_range,
                 f"{statistics.mean(line['error'] for line in seeds):.3f}",
@@ -109,7 +143,13 @@ def table(found: list[dict[str, Any]], metrics: dict[str, float]) -> list[list[s
 def rms(one: inference.Infer, other: inference.Infer, datas: list[TaskData], layout: Any) -> float:
     """The root of the mean squared difference between their logits."""
     batches = [(padded(data.dev[""], np.arange(ROWS), layout), data.name) for data in datas]
-    return float(np.sqrt(np.mean(np.concatenate([(one(*batch) - other(*batch)).ravel() ** 2 for batch in batches]))))
+    return float(
+        np.sqrt(
+            np.mean(
+                np.concatenate([(one(*batch) - other(*batch)).ravel() ** 2 for batch in batches])
+            )
+        )
+    )
 
 
 if __name__ == "__main__":

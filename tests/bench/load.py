@@ -46,24 +46,43 @@ class Sample(NamedTuple):
 def sample(server: Served, begun: float) -> Sample:
     processes = server.processes()
     memory = [process.memory_info() for process in processes]
-    mib, anonymous_mib = (sum(found) / (1 << 20) for found in zip(*((m.rss, m.rss - m.shared) for m in memory), strict=True))
+    mib, anonymous_mib = (
+        sum(found) / (1 << 20)
+        for found in zip(*((m.rss, m.rss - m.shared) for m in memory), strict=True)
+    )
     times = [process.cpu_times() for process in processes]
-    return Sample(time.monotonic() - begun, mib, anonymous_mib, sum(used.user + used.system for used in times))
+    return Sample(
+        time.monotonic() - begun, mib, anonymous_mib, sum(used.user + used.system for used in times)
+    )
 
 
 def texts(folder: str, tasks: list[str]) -> dict[str, list[dict[str, str]]]:
     """The dev rows of each task, as the server takes them."""
     loaded = load_tasks(DataConfig("glue", folder, tasks))
     return {
-        task.name: [{"text": a} if b is None else {"text": a, "text_pair": b} for a, b, _ in next(iter(task.dev.values())).read()]
+        task.name: [
+            {"text": a} if b is None else {"text": a, "text_pair": b}
+            for a, b, _ in next(iter(task.dev.values())).read()
+        ]
         for task in loaded
     }
 
 
-def load(server: Served, args: argparse.Namespace, folder: Path) -> tuple[list[dict[str, Any]], list[Sample]]:
+def load(
+    server: Served, args: argparse.Namespace, folder: Path
+) -> tuple[list[dict[str, Any]], list[Sample]]:
     """Locust's statistics, a dict of each name of requests, and what the server took meanwhile."""
     (folder / "texts.json").write_text(json.dumps(texts(args.data, args.tasks)))
-    argv = [sys.executable, "-m", "locust", "--headless", "--locustfile", str(USERS), "--host", server.url]
+    argv = [
+        sys.executable,
+        "-m",
+        "locust",
+        "--headless",
+        "--locustfile",
+        str(USERS),
+        "--host",
+        server.url,
+    ]
     argv += [
         "--users",
         str(args.users),
@@ -92,9 +111,14 @@ def summary(stats: list[dict[str, Any]], taken: list[Sample]) -> dict[str, float
     errors = sum(s["num_failures"] for s in stats)
     answered = sum(s["num_requests"] * int(s["name"].split()[-1]) for s in stats)
     seconds = max(s["last_request_timestamp"] for s in stats) - min(s["start_time"] for s in stats)
-    times = sum((Counter({float(ms): n for ms, n in s["response_times"].items()}) for s in stats), Counter[float]())
+    times = sum(
+        (Counter({float(ms): n for ms, n in s["response_times"].items()}) for s in stats),
+        Counter[float](),
+    )
     p50, p99 = np.percentile(np.repeat(list(times), list(times.values())), (50, 99))
-    at = {f"memory_{share}_mib": taken[(len(taken) - 1) * share // 100].mib for share in (10, 50, 100)}
+    at = {
+        f"memory_{share}_mib": taken[(len(taken) - 1) * share // 100].mib for share in (10, 50, 100)
+    }
     late = np.array([(s.seconds / 60, s.mib) for s in taken[int(len(taken) * WARM) :]])
     slope = np.polyfit(late[:, 0], late[:, 1], 1)[0]
     return {
@@ -108,23 +132,56 @@ def summary(stats: list[dict[str, Any]], taken: list[Sample]) -> dict[str, float
 
 def main() -> None:
     """The server, the users, the table and the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="runs:/RUN_ID/student, or the folder of a logged model")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", required=True, help="runs:/RUN_ID/student, or the folder of a logged model"
+    )
     parser.add_argument("--data", default="glue_data", help="GLUE's folder")
-    parser.add_argument("--tasks", nargs="+", default=["sst2", "mrpc"], help="tasks of GLUE that the student knows")
+    parser.add_argument(
+        "--tasks", nargs="+", default=["sst2", "mrpc"], help="tasks of GLUE that the student knows"
+    )
     parser.add_argument("--users", type=int, default=8, help="who ask at the same time")
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--workers", type=int, default=1, help="processes of the server")
     parser.add_argument("--threads", type=int, default=1, help="of the model, in each of them")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the server is stopped then too
+    signal.signal(
+        signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
+    )  # so that the server is stopped then too
     env = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
-    with TemporaryDirectory() as name, served(args.model, Path(name) / "log", env, args.workers) as server:
+    with (
+        TemporaryDirectory() as name,
+        served(args.model, Path(name) / "log", env, args.workers) as server,
+    ):
         stats, taken = load(server, args, Path(name))
     found = summary(stats, taken)
-    print("\n".join(["", *markdown([["what", "measured"], *([key, f"{value:,.4g}"] for key, value in found.items())]), ""]))
+    print(
+        "\n".join(
+            [
+                "",
+                *markdown(
+                    [
+                        ["what", "measured"],
+                        *([key, f"{value:,.4g}"] for key, value in found.items()),
+                    ]
+                ),
+                "",
+            ]
+        )
+    )
     over_time = [taken[(len(taken) - 1) * share // 20] for share in range(21)]
-    print(json.dumps(vars(args) | {"measured": found, "over_time": [s._asdict() for s in over_time], "hardware": hardware()}))
+    print(
+        json.dumps(
+            vars(args)
+            | {
+                "measured": found,
+                "over_time": [s._asdict() for s in over_time],
+                "hardware": hardware(),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ class Asking(FastHttpUser):  # type: ignore[misc]
     def ask(self) -> None:
         name, count = random.choice(list(TEXTS)), random.randint(1, LARGEST)
         body = {"dataframe_records": random.sample(TEXTS[name], count), "params": {"task": name}}
-        with self.client.post("/invocations", json=body, name=f"{name} {count}", catch_response=True) as response:
+        with self.client.post(
+            "/invocations", json=body, name=f"{name} {count}", catch_response=True
+        ) as response:
             if wrong := problem(response, count):
                 response.failure(wrong)
 
@@ -38,4 +40,11 @@ def problem(response: Any, count: int) -> str:
     answers = response.json()["predictions"]
     if len(answers) != count:
         return f"{len(answers)} answers to {count} texts"
-    return next((str(answer) for answer in answers if answer["error"] is not None or answer["score"] is None), "")
+    return next(
+        (
+            str(answer)
+            for answer in answers
+            if answer["error"] is not None or answer["score"] is None
+        ),
+        "",
+    )

@@ -73,12 +73,19 @@ def measure(count: int, folder: Path) -> Measured:
 
 def main() -> None:
     """Each number of models, then the table and the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=int, nargs="+", default=[200, 5000], help="students, one page each")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--models", type=int, nargs="+", default=[200, 5000], help="students, one page each"
+    )
     with TemporaryDirectory() as folder:
         found = [measure(count, Path(folder)) for count in parser.parse_args().models]
     header = ["models", "MB", "made: s", "opened: ms", "painted: ms", "filtered: ms", "slid: ms"]
-    body = [[f"{m.models:,}", f"{m.mb:.2f}", f"{m.made_s:.2f}", *(f"{value:.0f}" for value in m[3:])] for m in found]
+    body = [
+        [f"{m.models:,}", f"{m.mb:.2f}", f"{m.made_s:.2f}", *(f"{value:.0f}" for value in m[3:])]
+        for m in found
+    ]
     print("\n".join(markdown([header, *body])))
     print(json.dumps([m._asdict() for m in found]))
 

@@ -29,13 +29,18 @@ def loop(precision: str, work: Any) -> dict[str, float]:
     student = work.student().train()
     if hasattr(student, "bert"):
         shorten(student.bert)
-    optimizers = make_optimizers(student, TrainConfig(learning_rate=work.lr, weight_decay=0.0, lazy=True))
+    optimizers = make_optimizers(
+        student, TrainConfig(learning_rate=work.lr, weight_decay=0.0, lazy=True)
+    )
     losses = []
     for rows in _batches(work):
         batch = work.collate([work.rows[row] for row in rows])
         for optimizer in optimizers:
             optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"), attention_kernel("cpu"):
+        with (
+            torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"),
+            attention_kernel("cpu"),
+        ):
             out = student(**batch)
         loss = work.loss(out.logits.float(), logits[rows], out.loss)
         loss.backward()
@@ -50,7 +55,11 @@ def loop(precision: str, work: Any) -> dict[str, float]:
 def _batches(work: Any) -> list[np.ndarray]:
     """Rows of like length together; those of middling length stand where the clock does not run, so as to favour nobody."""
     lengths = np.array([len(row["input_ids"]) for row in work.rows])
-    drawn = list(epoch_batches(np.arange(len(lengths)), lengths.__getitem__, work.batch_size, np.random.default_rng(0)))
+    drawn = list(
+        epoch_batches(
+            np.arange(len(lengths)), lengths.__getitem__, work.batch_size, np.random.default_rng(0)
+        )
+    )
     by_length = sorted(range(len(drawn)), key=lambda index: int(lengths[drawn[index]].max()))
     first = (len(drawn) - work.warmup - 1) // 2
     *warm, last = by_length[first : first + work.warmup + 1]

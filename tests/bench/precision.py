@@ -43,9 +43,21 @@ def main(command: Teacher) -> None:
     found = {}
     for data in side.datas:
         rows = np.arange(min(ROWS, len(data.dev[""].labels)))
-        logits = {name: predict(infer, data.dev[""], rows, data.name, teacher.layout) for name, infer in both.items()}
+        logits = {
+            name: predict(infer, data.dev[""], rows, data.name, teacher.layout)
+            for name, infer in both.items()
+        }
         found[data.name] = compared(data, logits["float32"], logits["bfloat16"])
-    header = ["task", "rows", "largest / sd", "mean / sd", "other class", "rank correlation", "float32", "bfloat16"]
+    header = [
+        "task",
+        "rows",
+        "largest / sd",
+        "mean / sd",
+        "other class",
+        "rank correlation",
+        "float32",
+        "bfloat16",
+    ]
     body = [
         [name, f"{t['rows']:.0f}", f"{t['largest']:.4f}", f"{t['mean']:.4f}", f"{t['other_class']:.0f}",
          f"{t['rank']:.6f}", f"{t['float32']:.2f}", f"{t['bfloat16']:.2f}"]
@@ -58,7 +70,10 @@ def main(command: Teacher) -> None:
 def compared(data: TaskData, exact_RC: np.ndarray, half_RC: np.ndarray) -> dict[str, float]:
     """What differs between the logits of a task's dev rows."""
     labels, sd = data.dev[""].labels[: len(exact_RC)], float(exact_RC.std())
-    order = [logits[:, 0] - (logits[:, 1] if logits.shape[1] > 1 else 0) for logits in (exact_RC, half_RC)]
+    order = [
+        logits[:, 0] - (logits[:, 1] if logits.shape[1] > 1 else 0)
+        for logits in (exact_RC, half_RC)
+    ]
     difference = np.abs(exact_RC - half_RC)
     scores = [score(data.kind, logits, labels) for logits in (exact_RC, half_RC)]
     return {

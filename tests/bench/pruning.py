@@ -25,7 +25,9 @@ MARGINS = (0.0, 2.5, 5.0, 10.0)
 
 def main() -> None:
     """The table and the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--storage", required=True)
     parser.add_argument("--study", required=True)
     parser.add_argument("--least", type=float, required=True)
@@ -33,34 +35,79 @@ def main() -> None:
     given = parser.parse_args()
     study = optuna.load_study(study_name=given.study, storage=given.storage)
     trials = [
-        (Progress(told["latency_ms"], {int(s): v for s, v in told["scores"].items()}), done.costs["quality"])
+        (
+            Progress(told["latency_ms"], {int(s): v for s, v in told["scores"].items()}),
+            done.costs["quality"],
+        )
         for trial in study.trials
-        if (told := trial.user_attrs.get(PROGRESS)) and (done := outcome(trial)) is not None and done.state == "complete"
+        if (told := trial.user_attrs.get(PROGRESS))
+        and (done := outcome(trial)) is not None
+        and done.state == "complete"
     ]
-    found = [replayed(trials, PruningConfig(margin, given.warmup), given.least) for margin in MARGINS]
-    rows = [["margin", "steps saved %", "stopped", "of the front", f"hypervolume above {given.least:g} left %"]]
-    rows += [[f"{margin:g}", *(f"{value:.4g}" for value in row.values())] for margin, row in zip(MARGINS, found, strict=True)]
+    found = [
+        replayed(trials, PruningConfig(margin, given.warmup), given.least) for margin in MARGINS
+    ]
+    rows = [
+        [
+            "margin",
+            "steps saved %",
+            "stopped",
+            "of the front",
+            f"hypervolume above {given.least:g} left %",
+        ]
+    ]
+    rows += [
+        [f"{margin:g}", *(f"{value:.4g}" for value in row.values())]
+        for margin, row in zip(MARGINS, found, strict=True)
+    ]
     print("\n".join(markdown(rows)))
-    print(json.dumps({"study": given.study, "trials": len(trials), "margins": dict(zip(map(str, MARGINS), found, strict=True))}))
+    print(
+        json.dumps(
+            {
+                "study": given.study,
+                "trials": len(trials),
+                "margins": dict(zip(map(str, MARGINS), found, strict=True)),
+            }
+        )
+    )
 
 
-def replayed(trials: list[tuple[Progress, float]], pruning: PruningConfig, least: float) -> dict[str, float]:
+def replayed(
+    trials: list[tuple[Progress, float]], pruning: PruningConfig, least: float
+) -> dict[str, float]:
     """What the rule does to trials that were all made to their end, with the quality that each came to."""
     taken: list[int] = []
     seen: list[Progress] = []
     for own, _ in trials:
         steps = max(own.scores)
-        ended = next((at for at in sorted(own.scores) if is_behind(_until(own, at), seen, at, steps, pruning)), steps)
+        ended = next(
+            (
+                at
+                for at in sorted(own.scores)
+                if is_behind(_until(own, at), seen, at, steps, pruning)
+            ),
+            steps,
+        )
         taken.append(ended)
         seen.append(_until(own, ended))
     every = [max(own.scores) for own, _ in trials]
     kept = np.array(taken) == np.array(every)
-    quality, latency = np.array([quality for _, quality in trials]), np.array([own.latency_ms for own, _ in trials])
+    quality, latency = (
+        np.array([quality for _, quality in trials]),
+        np.array([own.latency_ms for own, _ in trials]),
+    )
     reference = Reference(least, float(latency.max()))
-    left = hypervolume(quality[kept], latency[kept], reference) / hypervolume(quality, latency, reference)
+    left = hypervolume(quality[kept], latency[kept], reference) / hypervolume(
+        quality, latency, reference
+    )
     lost = int((front(quality, latency) & ~kept).sum())
     saved = 100 * (1 - sum(taken) / sum(every))
-    return {"saved": saved, "stopped": float((~kept).sum()), "of_front": float(lost), "hypervolume": 100 * left}
+    return {
+        "saved": saved,
+        "stopped": float((~kept).sum()),
+        "of_front": float(lost),
+        "hypervolume": 100 * left,
+    }
 
 
 def _until(own: Progress, step: int) -> Progress:

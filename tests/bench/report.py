@@ -43,13 +43,19 @@ def trials(number: int, study: str, parent: str) -> Iterator[stored.Made]:
             "mlflow.parentRunId": parent,
         }
         drawn = np.random.default_rng(index).dirichlet(np.ones(len(stored.SKILL)))
-        weights = {task: round(float(share), 4) for task, share in zip(stored.SKILL, drawn, strict=True)}
+        weights = {
+            task: round(float(share), 4) for task, share in zip(stored.SKILL, drawn, strict=True)
+        }
         settings = {"loss.temperature": temperature, "train.sampling.weights": weights}
-        run = stored.made(stored.Wish(replace(student), gain=gain, kind="trial", settings=settings, tags=tags))
+        run = stored.made(
+            stored.Wish(replace(student), gain=gain, kind="trial", settings=settings, tags=tags)
+        )
         yield run if state == "complete" else run._replace(status="KILLED")
 
 
-def write(database: Path, artifacts: Path, experiment_id: str, runs: Iterable[stored.Made]) -> list[str]:
+def write(
+    database: Path, artifacts: Path, experiment_id: str, runs: Iterable[stored.Made]
+) -> list[str]:
     """Inserts the runs; their ids."""
     ids: list[str] = []
     with sqlite3.connect(database) as connection:
@@ -66,15 +72,38 @@ def write(database: Path, artifacts: Path, experiment_id: str, runs: Iterable[st
     return ids
 
 
-def _insert(connection: sqlite3.Connection, run: stored.Made, run_id: str, experiment_id: str, place: str, now: int) -> None:
+def _insert(
+    connection: sqlite3.Connection,
+    run: stored.Made,
+    run_id: str,
+    experiment_id: str,
+    place: str,
+    now: int,
+) -> None:
     fields = "run_uuid, name, status, start_time, end_time, lifecycle_stage, artifact_uri, experiment_id, source_type, user_id"
-    values = (run_id, run.name, run.status, now, now, "active", place, int(experiment_id), "LOCAL", "bench")
-    connection.execute(f"insert into runs ({fields}) values ({','.join('?' * len(values))})", values)
+    values = (
+        run_id,
+        run.name,
+        run.status,
+        now,
+        now,
+        "active",
+        place,
+        int(experiment_id),
+        "LOCAL",
+        "bench",
+    )
+    connection.execute(
+        f"insert into runs ({fields}) values ({','.join('?' * len(values))})", values
+    )
     for table, found in (("params", run.params), ("tags", run.tags | {"mlflow.runName": run.name})):
         rows = [(key, value, run_id) for key, value in found.items()]
         connection.executemany(f"insert into {table} (key, value, run_uuid) values (?,?,?)", rows)
     points = [(key, value, now, 0, 0, run_id) for key, value in run.metrics.items()]
-    curve = [("selection/mean", value, now, 250 * (step + 1), 0, run_id) for step, value in enumerate(run.curve)]
+    curve = [
+        ("selection/mean", value, now, 250 * (step + 1), 0, run_id)
+        for step, value in enumerate(run.curve)
+    ]
     into = "(key, value, timestamp, step, is_nan, run_uuid) values (?,?,?,?,?,?)"
     connection.executemany(f"insert into metrics {into}", points + curve)
     connection.executemany(f"insert into latest_metrics {into}", [*points, curve[-1]])
@@ -109,17 +138,25 @@ def make(folder: Path, number: int, study: str = "bench") -> None:
     """A store in the folder, with one study of so many trials in the experiment `bench`."""
     client = stored.opened(folder)
     experiment_id = stored.experiment(client, folder, "bench")
-    parent = client.create_run(experiment_id, run_name=f"search {study}", tags={"mkd.kind": "search", "mkd.study": study})
+    parent = client.create_run(
+        experiment_id, run_name=f"search {study}", tags={"mkd.kind": "search", "mkd.study": study}
+    )
     runs = list(trials(number, study, parent.info.run_id))
     ids = write(folder / "mlflow.db", folder / "artifacts" / "bench", experiment_id, runs)
-    stored.log_json(client, parent.info.run_id, "study.json", json.dumps(study_json(study, runs, ids)))
+    stored.log_json(
+        client, parent.info.run_id, "study.json", json.dumps(study_json(study, runs, ids))
+    )
     client.set_terminated(parent.info.run_id)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--keep", default="", help="folder of the store and the report; empty: they are deleted")
+    parser.add_argument(
+        "--keep", default="", help="folder of the store and the report; empty: they are deleted"
+    )
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(asked.keep or aside).resolve()
@@ -128,12 +165,32 @@ def main() -> None:
         make(folder, asked.runs)
         made = time.perf_counter() - begun
         begun = time.perf_counter()
-        command = [sys.executable, "-m", "analysis.report", "--study", "bench", "--to", str(folder / "report")]
-        environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", "PYTHONPATH": str(ROOT)}
+        command = [
+            sys.executable,
+            "-m",
+            "analysis.report",
+            "--study",
+            "bench",
+            "--to",
+            str(folder / "report"),
+        ]
+        environment = os.environ | {
+            "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+            "PYTHONPATH": str(ROOT),
+        }
         subprocess.run(command, check=True, env=environment)
         seconds = time.perf_counter() - begun
         page = (folder / "report" / "report.html").stat().st_size
-        print(json.dumps({"runs": asked.runs, "seconds_made": made, "seconds_report": seconds, "page_bytes": page}))
+        print(
+            json.dumps(
+                {
+                    "runs": asked.runs,
+                    "seconds_made": made,
+                    "seconds_report": seconds,
+                    "page_bytes": page,
+                }
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -51,7 +51,9 @@ def nearest(kind: Kind, train: list[Row], asked: list[Row]) -> float:
     ]
     found = np.array([train[place].label for place in np.concatenate(places)])
     labels = np.array([row.label for row in asked])
-    return 100 * float((found == labels).mean() if kind.labels else scipy.stats.spearmanr(found, labels)[0])
+    return 100 * float(
+        (found == labels).mean() if kind.labels else scipy.stats.spearmanr(found, labels)[0]
+    )
 
 
 def measure(task: Task, config: DataConfig, root: Path) -> Cells:
@@ -69,12 +71,26 @@ def measure(task: Task, config: DataConfig, root: Path) -> Cells:
     leaks, scores = [], []
     learnt = cut.train_rows[~np.isnan(words.labels[cut.train_rows])]
     for chosen, rest in ((drawn, np.setdiff1d(known, drawn)), (cut.selection_rows, learnt)):
-        leaks.append(int(touched(carving._corpus(words, rest), carving._corpus(words, chosen)).sum()))
+        leaks.append(
+            int(touched(carving._corpus(words, rest), carving._corpus(words, chosen)).sum())
+        )
         scores.append(nearest(task.kind, [rows[i] for i in rest], [rows[i] for i in chosen]))
-    on_dev = nearest(task.kind, [rows[i] for i in cut.train_rows], [row for split in task.dev.values() for row in split.read()])
+    on_dev = nearest(
+        task.kind,
+        [rows[i] for i in cut.train_rows],
+        [row for split in task.dev.values() for row in split.read()],
+    )
     found = cut.found
     read_s, find_s = np.diff(clock).tolist()
-    sizes = [len(known), found.groups, found.largest, len(cut.selection_rows), found.selected_groups, found.left_out, *leaks]
+    sizes = [
+        len(known),
+        found.groups,
+        found.largest,
+        len(cut.selection_rows),
+        found.selected_groups,
+        found.left_out,
+        *leaks,
+    ]
     numbers = [found.share, find_s, read_s, *scores, on_dev]
     return [task.name, *(f"{size:,}" for size in sizes), *(f"{number:.1f}" for number in numbers)]
 
@@ -105,27 +121,50 @@ def made_up(num: int) -> Task:
                 before = words
                 yield Row(" ".join(words), None, float(length % 2))
 
-    return Task("made up", Kind(("even", "odd"), False, ("accuracy",)), Split(read, key_of({"rows": num}), "made-up rows"), {})
+    return Task(
+        "made up",
+        Kind(("even", "odd"), False, ("accuracy",)),
+        Split(read, key_of({"rows": num}), "made-up rows"),
+        {},
+    )
 
 
 def peak_mib() -> float:
     """VmHWM: the largest resident memory that the process ever had."""
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    (line,) = [
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    ]
     return int(line.split()[1]) / 1024
 
 
 def main() -> None:
     """The table, then the same as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--path", default="", help="a folder in the official GLUE layout")
     parser.add_argument("--tasks", nargs="*", default=[], help="of it; none: all that are there")
     parser.add_argument("--rows", type=int, default=0, help="so many made-up rows instead")
-    parser.add_argument("--folder", type=Path, default=Path("."), help="where the temporary folder is made")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("."), help="where the temporary folder is made"
+    )
     args = parser.parse_args()
     header, body = HEADER, []
     with TemporaryDirectory(dir=args.folder) as folder:
         if args.rows:
-            header = ["rows", "words", "groups", "largest", "read: s", "found: s", "split: s", "before: MiB", "peak: MiB"]
+            header = [
+                "rows",
+                "words",
+                "groups",
+                "largest",
+                "read: s",
+                "found: s",
+                "split: s",
+                "before: MiB",
+                "peak: MiB",
+            ]
             task, before, clock = made_up(args.rows), peak_mib(), [time.process_time()]
             words = plain_store(Path(folder), task.train, task.kind)
             clock.append(time.process_time())
@@ -135,7 +174,12 @@ def main() -> None:
             clock.append(time.process_time())
             counts = [args.rows, len(words.sides[0].ids), found.groups, found.largest]
             body.append(
-                [*(f"{n:,}" for n in counts), *(f"{s:.1f}" for s in np.diff(clock)), f"{before:,.0f}", f"{peak_mib():,.0f}"]
+                [
+                    *(f"{n:,}" for n in counts),
+                    *(f"{s:.1f}" for s in np.diff(clock)),
+                    f"{before:,.0f}",
+                    f"{peak_mib():,.0f}",
+                ]
             )
         else:
             config = DataConfig(source="glue", path=args.path, tasks=args.tasks)

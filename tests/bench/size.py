@@ -67,7 +67,11 @@ def resident() -> tuple[float, float]:
 
 def peak_mib() -> float:
     """VmHWM: the largest resident memory that the process ever had. (ru_maxrss counts the parent's in.)"""
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    (line,) = [
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    ]
     return int(line.split()[1]) / 1024
 
 
@@ -114,23 +118,47 @@ def measure(task: str, rows: int, folder: Path) -> Measured:
         (one,) = load_tasks(config.data)
         data = task_data(folder, one, tokenizer, config.data, config.seed, told("tokenised"))
         clock.append(time.perf_counter())
-        refined = Refined(fresh_teacher(teacher, config.data.max_length, [data], tokenizer).eval(), "random", layout, "float32")
+        refined = Refined(
+            fresh_teacher(teacher, config.data.max_length, [data], tokenizer).eval(),
+            "random",
+            layout,
+            "float32",
+        )
         logits = logit_store(folder, refined, data.train, task, told("labelled"))
         clock.append(time.perf_counter())
-        batches = joint_batches([Source(data, data.train_rows, logits)], layout, BATCH_ROWS, SamplingConfig(), config.seed)
+        batches = joint_batches(
+            [Source(data, data.train_rows, logits)],
+            layout,
+            BATCH_ROWS,
+            SamplingConfig(),
+            config.seed,
+        )
         next(batches)
         clock.append(time.perf_counter())
         deque(islice(batches, BATCHES), maxlen=0)
         clock.append(time.perf_counter())
-    tokens = sum(int(texts.offsets[-1]) for texts in (data.train.a, data.train.b) if texts is not None)
+    tokens = sum(
+        int(texts.offsets[-1]) for texts in (data.train.a, data.train.b) if texts is not None
+    )
     tokenise_s, label_s, first_batch_s, batches_s = np.diff(clock).tolist()
     rows = len(data.train.labels)
-    return Measured(rows, tokens, tokenise_s, label_s, first_batch_s, batches_s, peak_mib(), anonymous[0], idle)
+    return Measured(
+        rows, tokens, tokenise_s, label_s, first_batch_s, batches_s, peak_mib(), anonymous[0], idle
+    )
 
 
 def table(found: list[Measured]) -> list[str]:
     """All numbers of rows, in Markdown."""
-    header = ["rows", "tokens", "made, tokenised: s", "rows/s", "labelled: s", "rows/s", "first batch: s", "batches/s"]
+    header = [
+        "rows",
+        "tokens",
+        "made, tokenised: s",
+        "rows/s",
+        "labelled: s",
+        "rows/s",
+        "first batch: s",
+        "batches/s",
+    ]
     body = [
         [f"{m.rows:,}", f"{m.tokens:,}", f"{m.tokenise_s:,.1f}", f"{m.rows / m.tokenise_s:,.0f}", f"{m.label_s:,.1f}",
          f"{m.rows / m.label_s:,.0f}", f"{m.first_batch_s:.2f}", f"{BATCHES / m.batches_s:,.0f}",
@@ -142,11 +170,25 @@ def table(found: list[Measured]) -> list[str]:
 
 def main() -> None:
     """Each number of rows in a process of its own, then the table and the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[10**5, 10**6, 10**7], help="training rows, one run each")
-    parser.add_argument("--task", choices=list(TASKS), default="sentiment", help="a task of the demo suite")
-    parser.add_argument("--folder", type=Path, default=Path("."), help="where the temporary folder is made")
-    parser.add_argument("--here", action="store_true", help="one number of rows, in this process: JSON alone")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--rows",
+        type=int,
+        nargs="+",
+        default=[10**5, 10**6, 10**7],
+        help="training rows, one run each",
+    )
+    parser.add_argument(
+        "--task", choices=list(TASKS), default="sentiment", help="a task of the demo suite"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path("."), help="where the temporary folder is made"
+    )
+    parser.add_argument(
+        "--here", action="store_true", help="one number of rows, in this process: JSON alone"
+    )
     args = parser.parse_args()
     if args.here:
         with TemporaryDirectory(dir=args.folder) as folder:
@@ -154,12 +196,26 @@ def main() -> None:
         return
     found = []
     for rows in args.rows:
-        command = [sys.executable, __file__, "--here", "--rows", str(rows), "--task", args.task, "--folder", str(args.folder)]
+        command = [
+            sys.executable,
+            __file__,
+            "--here",
+            "--rows",
+            str(rows),
+            "--task",
+            args.task,
+            "--folder",
+            str(args.folder),
+        ]
         output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         print(f"\n{output.strip()}", file=sys.stderr)
         found.append(Measured(**json.loads(output)))
     print("\n".join(["", *table(found), ""]))
-    print(json.dumps({"task": args.task, "batch_rows": BATCH_ROWS, "measured": [m._asdict() for m in found]}))
+    print(
+        json.dumps(
+            {"task": args.task, "batch_rows": BATCH_ROWS, "measured": [m._asdict() for m in found]}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -46,20 +46,32 @@ Found = dict[tuple[str, str, str], dict[str, list[float]]]
 
 def started(folder: Path, verb: str, settings: dict[str, Any]) -> dict[str, Any]:
     """The last line of a command that works in the folder."""
-    told = [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in settings.items()]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
+    told = [
+        f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in settings.items()
+    ]
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+    }
     argv = [sys.executable, "-m", f"experiments.{verb}", *told]
-    done = subprocess.run(argv, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        argv, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
 
 
 def metrics_of(folder: Path, run: str) -> dict[str, float]:
-    found: dict[str, float] = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").get_run(run).data.metrics
+    found: dict[str, float] = (
+        mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").get_run(run).data.metrics
+    )
     return found
 
 
-def measured(folder: Path, student: str, backends: list[str], number: int) -> dict[tuple[str, str], dict[str, float]]:
+def measured(
+    folder: Path, student: str, backends: list[str], number: int
+) -> dict[tuple[str, str], dict[str, float]]:
     """By role and backend the metrics of one round. The last backend's trial is promoted: the student is that of all."""
     own: dict[str, Any] = LITTLE | STUDENTS[student]
     found: dict[tuple[str, str], dict[str, float]] = {}
@@ -67,11 +79,22 @@ def measured(folder: Path, student: str, backends: list[str], number: int) -> di
         shutil.rmtree(folder / ".mkd" / "costs", ignore_errors=True)
         study = f"{student}-{backend}-{number}"
         space = {"student.hidden": [own["student.hidden"]]}
-        asked = own | OF_A_SEARCH | {"search.study": study, "search.backend": backend, "search.trials": 1, "search.space": space}
+        asked = (
+            own
+            | OF_A_SEARCH
+            | {
+                "search.study": study,
+                "search.backend": backend,
+                "search.trials": 1,
+                "search.space": space,
+            }
+        )
         front = started(folder, "search", asked)["front"]
         found["trial", backend] = metrics_of(folder, front[0]["run"])
     whole = started(folder, "distill", own | OF_A_RUN)["metrics"]
-    promoted = started(folder, "promote", OF_A_RUN | {"threads": own["threads"], "promote.study": study})
+    promoted = started(
+        folder, "promote", OF_A_RUN | {"threads": own["threads"], "promote.study": study}
+    )
     again = metrics_of(folder, promoted["runs"]["0"])
     for backend in backends:
         found["run", backend], found["promoted", backend] = whole, again
@@ -79,10 +102,17 @@ def measured(folder: Path, student: str, backends: list[str], number: int) -> di
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--students", nargs="+", default=list(STUDENTS), choices=list(STUDENTS))
-    parser.add_argument("--backends", nargs="+", default=["torch", "onnx", "int8"], choices=["torch", "onnx", "int8"])
+    parser.add_argument(
+        "--backends",
+        nargs="+",
+        default=["torch", "onnx", "int8"],
+        choices=["torch", "onnx", "int8"],
+    )
     parser.add_argument("--folder", help="where runs and stores are kept; none: they are removed")
     given = parser.parse_args()
     times: Found = defaultdict(lambda: defaultdict(list))
@@ -92,7 +122,9 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(given.rounds):
             for student in given.students:
-                for (role, backend), metrics in measured(folder, student, given.backends, number).items():
+                for (role, backend), metrics in measured(
+                    folder, student, given.backends, number
+                ).items():
                     busy[role].append(metrics["speed/busy_share"])
                     for setting in of_one_thread(SpeedConfig()):
                         key = f"speed/{backend}/{setting.name}/{statistic(setting.name)}"
@@ -103,9 +135,14 @@ def main() -> None:
         medians = [statistics.median(by_role[role]) for role in ROLES]
         ratios[f"{student}/{backend}/{name}"] = ratio = max(medians) / min(medians)
         form = ".3f" if statistic(name) == "p50_ms" else ",.0f"
-        rows.append([student, backend, name, *(format(median, form) for median in medians), f"{ratio:.3f}"])
+        rows.append(
+            [student, backend, name, *(format(median, form) for median in medians), f"{ratio:.3f}"]
+        )
     print("\n".join(markdown(rows)))
-    print("\nms a call of one row, rows a second of many; share of the core that other work had, the largest: ", end="")
+    print(
+        "\nms a call of one row, rows a second of many; share of the core that other work had, the largest: ",
+        end="",
+    )
     print(", ".join(f"{role} {max(busy[role]):.3f}" for role in ROLES))
     told = {
         "largest": max(ratios.values()),

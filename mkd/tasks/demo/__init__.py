@@ -56,7 +56,9 @@ def _noisy(label: float, kind: Kind, uniform: float) -> float:
         others = [index for index in range(len(kind.labels)) if index != label]
         return float(others[int(uniform * len(others))])
     low, high = kind.range
-    return round(min(max(label + NormalDist(0, _NOISE_SD).inv_cdf(max(uniform, 1e-12)), low), high), 2)
+    return round(
+        min(max(label + NormalDist(0, _NOISE_SD).inv_cdf(max(uniform, 1e-12)), low), high), 2
+    )
 
 
 def _clean(task: str, split: SplitName, seed: int) -> Iterator[Row]:
@@ -97,7 +99,11 @@ def rows(task: str, split: SplitName, config: DemoConfig) -> Iterator[Row]:
     Raises ValueError if task or split is unknown.
     """
     _check(task, split)
-    return _train(task, config) if split == "train" else islice(_clean(task, "dev", config.seed), config.dev_rows)
+    return (
+        _train(task, config)
+        if split == "train"
+        else islice(_clean(task, "dev", config.seed), config.dev_rows)
+    )
 
 
 def fingerprint(task: str, split: str, config: DemoConfig) -> str:

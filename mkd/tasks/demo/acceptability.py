@@ -38,7 +38,11 @@ class Sentence(NamedTuple):
     verb_last: bool = False
 
 
-AUXILIARIES = {"will": ("will", "will", "base"), "do": ("does not", "do not", "base"), "have": ("has", "have", "past")}
+AUXILIARIES = {
+    "will": ("will", "will", "base"),
+    "do": ("does not", "do not", "base"),
+    "have": ("has", "have", "past"),
+}
 """Auxiliary -> its singular, its plural and the verb form that it needs."""
 _AUXILIARIES = tuple(AUXILIARIES)
 _SINGULAR = ("this", "every")
@@ -48,9 +52,19 @@ _PREPOSITIONS = ("near", "behind")
 
 def is_acceptable(s: Sentence) -> bool:
     """Returns whether number, verb form and word order are all correct."""
-    agreement = s.plural_verb == s.subject.plural and (not s.auxiliary or s.form == AUXILIARIES[s.auxiliary][2])
-    phrases = all(p.determiner not in (_SINGULAR if p.plural else _PLURAL) for p in (s.subject, s.object))
-    return agreement and phrases and not s.verb_last and not s.subject.reversed and not s.object.reversed
+    agreement = s.plural_verb == s.subject.plural and (
+        not s.auxiliary or s.form == AUXILIARIES[s.auxiliary][2]
+    )
+    phrases = all(
+        p.determiner not in (_SINGULAR if p.plural else _PLURAL) for p in (s.subject, s.object)
+    )
+    return (
+        agreement
+        and phrases
+        and not s.verb_last
+        and not s.subject.reversed
+        and not s.object.reversed
+    )
 
 
 def _say_phrase(p: Phrase) -> str:
@@ -61,7 +75,9 @@ def _say_phrase(p: Phrase) -> str:
 def _say_verb(s: Sentence) -> str:
     if not s.auxiliary:
         return s.verb if s.plural_verb else third(s.verb)
-    return f"{AUXILIARIES[s.auxiliary][s.plural_verb]} {past(s.verb) if s.form == 'past' else s.verb}"
+    return (
+        f"{AUXILIARIES[s.auxiliary][s.plural_verb]} {past(s.verb) if s.form == 'past' else s.verb}"
+    )
 
 
 def say(draw: Draw, s: Sentence) -> str:
@@ -90,7 +106,9 @@ def _agreement(draw: Draw, s: Sentence) -> tuple[Sentence, Sentence]:
 def _determiner(draw: Draw, s: Sentence) -> tuple[Sentence, Sentence]:
     place = draw.pick(("subject", "object"))
     right, wrong = (_PLURAL, _SINGULAR) if getattr(s, place).plural else (_SINGULAR, _PLURAL)
-    chosen = [getattr(s, place)._replace(determiner=draw.pick(options)) for options in (right, wrong)]
+    chosen = [
+        getattr(s, place)._replace(determiner=draw.pick(options)) for options in (right, wrong)
+    ]
     return s._replace(**{place: chosen[0]}), s._replace(**{place: chosen[1]})
 
 
@@ -129,5 +147,9 @@ model to start learning.
 def make(draw: Draw) -> Row:
     """Returns a random row."""
     right, wrong = draw.pick(_PHENOMENA)(draw, make_sentence(draw))
-    sentence = wrong if draw.chance(_WRONG_OF_PLURAL if right.subject.plural else 1 - _WRONG_OF_PLURAL) else right
+    sentence = (
+        wrong
+        if draw.chance(_WRONG_OF_PLURAL if right.subject.plural else 1 - _WRONG_OF_PLURAL)
+        else right
+    )
     return Row(say(draw, sentence), None, float(is_acceptable(sentence)))

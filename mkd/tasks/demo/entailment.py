@@ -4,7 +4,18 @@ from typing import NamedTuple
 
 from mkd.tasks.demo.draw import Draw
 from mkd.tasks.demo.forms import Comparison, make_comparison, say_comparison
-from mkd.tasks.demo.lexicon import CHILDREN, CITIES, DEEDS, NAMES, NOUNS, PARENT, SCALES, TRAITS, past, plural
+from mkd.tasks.demo.lexicon import (
+    CHILDREN,
+    CITIES,
+    DEEDS,
+    NAMES,
+    NOUNS,
+    PARENT,
+    SCALES,
+    TRAITS,
+    past,
+    plural,
+)
 from mkd.tasks.task import Row
 
 
@@ -18,7 +29,12 @@ class Statement(NamedTuple):
     city: str = "oslo"
 
 
-_WEAKER = {"all": ("all", "some"), "some": ("some",), "no": ("no", "not all"), "not all": ("not all",)}
+_WEAKER = {
+    "all": ("all", "some"),
+    "some": ("some",),
+    "no": ("no", "not all"),
+    "not all": ("not all",),
+}
 """Quantifier -> quantifiers that follow from it, for the same noun and deed.
 
 Every noun phrase is assumed to have members, so `all` implies `some`.
@@ -44,7 +60,11 @@ def _reaches(first: str, second: str, ways: tuple[int, int]) -> bool:
 
     ways: 1 for the wider concept, -1 for a narrower one.
     """
-    return first == second or (1 in ways and PARENT.get(first) == second) or (-1 in ways and PARENT.get(second) == first)
+    return (
+        first == second
+        or (1 in ways and PARENT.get(first) == second)
+        or (-1 in ways and PARENT.get(second) == first)
+    )
 
 
 def _exclusive(first: str, second: str) -> bool:
@@ -73,7 +93,13 @@ def follows(p: Statement, h: Statement) -> bool:
 
 def inference(p: Statement, h: Statement) -> int:
     """Returns the label of premise p and hypothesis h: 0 entailment, 1 neutral, 2 contradiction."""
-    return 0 if follows(p, h) else 2 if follows(p, h._replace(quantifier=_CONTRARY[h.quantifier])) else 1
+    return (
+        0
+        if follows(p, h)
+        else 2
+        if follows(p, h._replace(quantifier=_CONTRARY[h.quantifier]))
+        else 1
+    )
 
 
 def compare(p: Comparison, h: Comparison) -> int:

@@ -93,7 +93,9 @@ def valence(c: Claim) -> int:
 
 def say_claim(draw: Draw, c: Claim) -> str:
     """Returns a sentence for the opinion."""
-    text = f"the {c.thing} in {c.city} was {draw.pick(DENIALS if c.denied else DEGREES)} {c.quality}"
+    text = (
+        f"the {c.thing} in {c.city} was {draw.pick(DENIALS if c.denied else DEGREES)} {c.quality}"
+    )
     return f"{text} {c.when}" if draw.chance(0.5) else f"{c.when} {text}"
 
 
@@ -106,7 +108,9 @@ def say_contrast(draw: Draw, c: Contrast) -> str:
 
 
 def _clause(draw: Draw, c: Claim) -> str:
-    return f"the {c.thing} was {f'{draw.pick(DENIALS)} ' if c.denied else ''}{c.quality} in {c.city}"
+    return (
+        f"the {c.thing} was {f'{draw.pick(DENIALS)} ' if c.denied else ''}{c.quality} in {c.city}"
+    )
 
 
 def say_event(draw: Draw, e: Event) -> str:
@@ -128,7 +132,13 @@ def say_comparison(draw: Draw, c: Comparison) -> str:
 
 def make_claim(draw: Draw, denied: float, good: float = 0.5) -> Claim:
     """Returns a random opinion. denied, good: probabilities that it is denied and good."""
-    c = Claim(draw.pick(THINGS), draw.pick(_QUALITIES), draw.pick(CITIES), draw.pick(WHENS), draw.chance(denied))
+    c = Claim(
+        draw.pick(THINGS),
+        draw.pick(_QUALITIES),
+        draw.pick(CITIES),
+        draw.pick(WHENS),
+        draw.chance(denied),
+    )
     return c if (valence(c) > 0) == draw.chance(good) else with_valence(draw, c, -valence(c))
 
 
@@ -138,7 +148,9 @@ def make_contrast(draw: Draw, good: float = 0.5) -> Contrast:
     good: probability that the winning claim is good.
     """
     yields, wins = make_claim(draw, 0.2), make_claim(draw, 0.2, good)
-    wins = wins._replace(thing=draw.pick_other(THINGS, yields.thing), city=draw.pick_other(CITIES, yields.city))
+    wins = wins._replace(
+        thing=draw.pick_other(THINGS, yields.thing), city=draw.pick_other(CITIES, yields.city)
+    )
     if (valence(yields) > 0) == (valence(wins) > 0) and draw.chance(0.8):
         yields = with_valence(draw, yields, -valence(yields))
     return Contrast(yields, wins, draw.pick(_FRAMES))
@@ -150,7 +162,11 @@ def with_valence(draw: Draw, c: Claim, value: int) -> Claim:
     denied does not change.
     """
     wanted = (value > 0) != c.denied  # a denied claim needs a quality of the opposite sign
-    return c._replace(quality=draw.pick([q for q in _QUALITIES if (QUALITIES[q] > 0) == wanted and q != c.quality]))
+    return c._replace(
+        quality=draw.pick(
+            [q for q in _QUALITIES if (QUALITIES[q] > 0) == wanted and q != c.quality]
+        )
+    )
 
 
 def _two(draw: Draw) -> list[str]:
@@ -171,4 +187,6 @@ def make_event(draw: Draw) -> Event:
 def make_comparison(draw: Draw) -> Comparison:
     """Returns a random comparison."""
     left, right = _two(draw)
-    return Comparison(left, draw.pick(SCALES), right, draw.pick(RACES), draw.pick(CITIES), draw.pick(WHENS))
+    return Comparison(
+        left, draw.pick(SCALES), right, draw.pick(RACES), draw.pick(CITIES), draw.pick(WHENS)
+    )

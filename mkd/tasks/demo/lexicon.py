@@ -24,7 +24,9 @@ _NOUNS = {"worker": "doctor teacher farmer painter", "animal": "dog cat horse bi
 _DEEDS = {"move": "walk crawl jump climb", "talk": "whisper mumble shout chat"}
 NOUNS = tuple(" ".join(_NOUNS.values()).split())
 DEEDS = tuple(" ".join(_DEEDS.values()).split())
-PARENT = {child: parent for parent, children in (_NOUNS | _DEEDS).items() for child in children.split()}
+PARENT = {
+    child: parent for parent, children in (_NOUNS | _DEEDS).items() for child in children.split()
+}
 """Concept -> the wider concept that contains it."""
 CHILDREN = {parent: tuple(children.split()) for parent, children in (_NOUNS | _DEEDS).items()}
 TRAITS = ("black", "hungry", "young", "old", "small", "tall", "quiet", "clever")

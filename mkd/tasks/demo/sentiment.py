@@ -1,7 +1,15 @@
 """The task sentiment: is the writer's opinion positive?"""
 
 from mkd.tasks.demo.draw import Draw
-from mkd.tasks.demo.forms import Claim, Contrast, make_claim, make_contrast, say_claim, say_contrast, valence
+from mkd.tasks.demo.forms import (
+    Claim,
+    Contrast,
+    make_claim,
+    make_contrast,
+    say_claim,
+    say_contrast,
+    valence,
+)
 from mkd.tasks.task import Row
 
 _CONTRASTS = 0.6
@@ -14,7 +22,9 @@ def is_positive(opinion: Claim | Contrast) -> bool:
 
 def say(draw: Draw, opinion: Claim | Contrast) -> str:
     """Returns a sentence for the opinion."""
-    return say_contrast(draw, opinion) if isinstance(opinion, Contrast) else say_claim(draw, opinion)
+    return (
+        say_contrast(draw, opinion) if isinstance(opinion, Contrast) else say_claim(draw, opinion)
+    )
 
 
 def make(draw: Draw) -> Row:

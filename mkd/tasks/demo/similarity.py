@@ -1,7 +1,16 @@
 """The task similarity: how similar are two opinions, from 0 to 5?"""
 
 from mkd.tasks.demo.draw import Draw
-from mkd.tasks.demo.forms import HINT, Claim, Contrast, make_claim, make_contrast, say_claim, say_contrast, valence
+from mkd.tasks.demo.forms import (
+    HINT,
+    Claim,
+    Contrast,
+    make_claim,
+    make_contrast,
+    say_claim,
+    say_contrast,
+    valence,
+)
 from mkd.tasks.task import Row
 
 _CONTRASTS = 0.6
