@@ -153,12 +153,18 @@ def outcome(summary: Summary) -> dict[str, Any]:
     ]
     found: dict[str, Any] = plain(
         {
-            "experiment": runs.experiment, "study": runs.study.name if runs.study else "", "runs": len(summary.kept.frame),
-            "models": len(summary.models), "machine": summary.kept.machine, "other_machines": summary.kept.others,
-            "front": front, "best_under": list(summary.answers),
-            "left_out": {reason: len(names) for reason, names in summary.left_out.items()}, "notes": summary.notes,
+            "experiment": runs.experiment,
+            "study": runs.study.name if runs.study else "",
+            "runs": len(summary.kept.frame),
+            "models": len(summary.models),
+            "machine": summary.kept.machine,
+            "other_machines": summary.kept.others,
+            "front": front,
+            "best_under": list(summary.answers),
+            "left_out": {reason: len(names) for reason, names in summary.left_out.items()},
+            "notes": summary.notes,
         }
-    )  # fmt: skip
+    )
     return found
 
 
@@ -238,12 +244,14 @@ A run is a small student distilled from a large teacher. Scores are in points fr
 
 - `{names.QUALITY_MEAN}`: the student; `{names.TEACHER}{names.QUALITY_MEAN}`: its teacher; \
 `{names.BASELINE}{names.QUALITY_MEAN}`: the same student, labels alone
-- `{names.quality("TASK")}`: the mean of the task's metrics; `{names.RETENTION}TASK`: in percent of the teacher's
+- `{names.quality("TASK")}`: the mean of the task's metrics; \
+`{names.RETENTION}TASK`: in percent of the teacher's
 - `{names.speed("BACKEND", "SETTING", names.P50)}`: median of one call; \
 `b1-text-t1` is one text on one thread, tokenised within the time
 - `{names.SPEED}.../{names.RATIO}`: times the teacher's speed at its best with as many threads; \
 `{names.SIZE_BYTES}`, `{names.SIZE_PARAMETERS}`
-- `{names.SELECTED_MEAN}`: the kept weights on the selection split, rows set apart from training: what one of many is chosen by
+- `{names.SELECTED_MEAN}`: the kept weights on the selection split, \
+rows set apart from training: what one of many is chosen by
 - `{names.MAJORITY}{names.QUALITY_MEAN}`: a model that always gives the most frequent class
 - `{names.SEARCH_QUALITY}`: what a search goes by, on rows set apart from training; \
 trials are the children of a run of kind `{names.KIND_SEARCH}`

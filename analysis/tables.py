@@ -8,8 +8,9 @@ from analysis.findings.budgets import Answer
 from analysis.statistics.differences import Difference
 
 NOTE = (
-    "Chosen by the selection split, scores on dev in points, ± the 95 % t interval over seeds. Lost: the teacher's mean less the "
-    "model's, its 95 % interval over dev rows and seeds; of one seed over rows alone: of these two models, not of the method"
+    "Chosen by the selection split, scores on dev in points, ± the 95 % t interval over seeds. "
+    "Lost: the teacher's mean less the model's, its 95 % interval over dev rows and seeds; of one "
+    "seed over rows alone: of these two models, not of the method"
 )
 """Explains the columns, below the tables."""
 

@@ -128,9 +128,18 @@ def names(axes: Axes, info: Info) -> None:
             )
             offset = ((place.x - point[0]) / per_point, (place.y - point[1]) / per_point)
             axes.annotate(
-                mark.label, (mark.cost, mark.quality), offset, textcoords="offset points", ha="center", va="center", fontsize=9,
-                color=INK, zorder=6, arrowprops=line, bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.6},
-            )  # fmt: skip
+                mark.label,
+                (mark.cost, mark.quality),
+                offset,
+                textcoords="offset points",
+                ha="center",
+                va="center",
+                fontsize=9,
+                color=INK,
+                zorder=6,
+                arrowprops=line,
+                bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.6},
+            )
 
 
 def legend(info: Info) -> list[Line2D]:

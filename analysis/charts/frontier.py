@@ -167,11 +167,18 @@ def _points(
     sizes = models["num_bytes"].to_numpy(float)
     return [
         Point(
-            models["label"].iloc[place], models["student_kind"].iloc[place], float(costs[place]), float(scores[place]),
-            float(lows[place]), float(highs[place]), area(float(sizes[place]), largest), bool(on_front[place]), place in named,
+            models["label"].iloc[place],
+            models["student_kind"].iloc[place],
+            float(costs[place]),
+            float(scores[place]),
+            float(lows[place]),
+            float(highs[place]),
+            area(float(sizes[place]), largest),
+            bool(on_front[place]),
+            place in named,
         )
         for place in order
-    ]  # fmt: skip
+    ]
 
 
 def area(num_bytes: float, largest: float) -> float:

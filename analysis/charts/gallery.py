@@ -81,7 +81,8 @@ def _frontier(summary: Summary, name: str) -> Sheet:
         return Sheet(name, f"Quality against {name}", f"No run tells its {name}.", None, None)
     cut = f" {found.below} models score below the picture." if found.below else ""
     caption = (
-        "The front is chosen by the selection split, which dev has no part in, and drawn at its score on dev; others are pale. "
+        "The front is chosen by the selection split, which dev has no part in, and drawn at its "
+        "score on dev; others are pale. "
         f"Bars: 95 % t intervals over seeds, cut at the edge.{cut}"
     )
     return Sheet(name, f"Quality against {name}", caption, found, partial(cost_plane.draw, found))
@@ -138,27 +139,71 @@ def _joint(summary: Summary) -> joint.Info | None:
 
 
 PLANS = (
-    Plan("tasks", "Each task", "Fronts are chosen by selection.", "There are no scores by task.", _tasks, tasks.draw),
-    Plan("retention", "Kept of the teacher", "The front, the fastest first.", "No teacher is known.", _retention, retention.draw),
-    Plan("curves", "Learning curves", "A line a run of the front.", "There are no scores over the steps.", _curves, curves.draw),
     Plan(
-        "hypervolume", "Hypervolume over trials", "The area below the best quality under each latency, from a corner.",
-        "It is told of a study that has ended.", _volume, volume.draw,
+        "tasks",
+        "Each task",
+        "Fronts are chosen by selection.",
+        "There are no scores by task.",
+        _tasks,
+        tasks.draw,
     ),
     Plan(
-        "importance", "Importance of settings", "As Optuna estimates it from the trials.",
-        "It is told of a study that has ended.", _importance, importance.draw,
+        "retention",
+        "Kept of the teacher",
+        "The front, the fastest first.",
+        "No teacher is known.",
+        _retention,
+        retention.draw,
     ),
     Plan(
-        "marginals", "One setting at a time", "Other settings differ too: a line is a trend, not an effect.",
-        "No setting has four values or more.", _marginals, marginals.draw,
+        "curves",
+        "Learning curves",
+        "A line a run of the front.",
+        "There are no scores over the steps.",
+        _curves,
+        curves.draw,
     ),
-    Plan("weights", "Task weights", "A line a model.", "There are not three weightings of the tasks.", _weights, weights.draw),
     Plan(
-        "joint", "Joint or alone", "Mean difference of runs that are alike but for their tasks and seed.",
-        "No student was distilled both jointly and on one task alone.", _joint, joint.draw,
+        "hypervolume",
+        "Hypervolume over trials",
+        "The area below the best quality under each latency, from a corner.",
+        "It is told of a study that has ended.",
+        _volume,
+        volume.draw,
     ),
-)  # fmt: skip
+    Plan(
+        "importance",
+        "Importance of settings",
+        "As Optuna estimates it from the trials.",
+        "It is told of a study that has ended.",
+        _importance,
+        importance.draw,
+    ),
+    Plan(
+        "marginals",
+        "One setting at a time",
+        "Other settings differ too: a line is a trend, not an effect.",
+        "No setting has four values or more.",
+        _marginals,
+        marginals.draw,
+    ),
+    Plan(
+        "weights",
+        "Task weights",
+        "A line a model.",
+        "There are not three weightings of the tasks.",
+        _weights,
+        weights.draw,
+    ),
+    Plan(
+        "joint",
+        "Joint or alone",
+        "Mean difference of runs that are alike but for their tasks and seed.",
+        "No student was distilled both jointly and on one task alone.",
+        _joint,
+        joint.draw,
+    ),
+)
 """Pictures between those of the front and the published figures, in the order of the report."""
 
 

@@ -74,7 +74,10 @@ def missing(models: pd.DataFrame) -> str:
     if len(_known(models)):
         return ""
     names = ", ".join(sorted(set(models["teacher"]) - {""})) or "none"
-    return f"Published figures are ratios to BERT-base, which no run has timed: no teacher ({names}) is of its size, {BASE}."
+    return (
+        "Published figures are ratios to BERT-base, which no run has timed: "
+        f"no teacher ({names}) is of its size, {BASE}."
+    )
 
 
 def _known(models: pd.DataFrame) -> pd.DataFrame:
@@ -139,7 +142,10 @@ def draw(info: Info) -> Figure:
     )
     axes.set_ylabel("points above BERT-base (below it: negative)")
     titled(axes, "Beside published figures, as ratios to BERT-base")
-    told = f"Crosses are published figures, not measured here: {SOURCE};\nmean over {TASKS}. Ours: mean over {info.tasks}."
+    told = (
+        f"Crosses are published figures, not measured here: {SOURCE};\n"
+        f"mean over {TASKS}. Ours: mean over {info.tasks}."
+    )
     small_print(figure, f"{told}\n{info.small}")
     settled(figure)
     marks = [

@@ -113,7 +113,15 @@ def log_axis(axes: Axes, values: list[float]) -> None:
 def explained(figure: Figure, marks: list[Line2D], small: str) -> None:
     """Adds the legend below the axes, with the small print above it."""
     shown = figure.legend(
-        handles=marks, loc="outside lower left", ncols=8, frameon=False, fontsize=9, handletextpad=0.4,
-        columnspacing=1.6, title=small, title_fontsize=SMALL, alignment="left",
-    )  # fmt: skip
+        handles=marks,
+        loc="outside lower left",
+        ncols=8,
+        frameon=False,
+        fontsize=9,
+        handletextpad=0.4,
+        columnspacing=1.6,
+        title=small,
+        title_fontsize=SMALL,
+        alignment="left",
+    )
     shown.get_title().set_color(FAINT)

@@ -63,7 +63,8 @@ def info(study: dict[str, Any], small: str = "") -> Info | None:
         number for number, value in zip(numbers, found, strict=True) if value >= 0.9 * found[-1]
     )
     least = study["reference"].get("words", "")  # missing in studies of an earlier version
-    words = f"above {corner.quality:.1f} points{f' ({least})' if least else ''}, below {corner.cost:.3g} ms"
+    origin = f" ({least})" if least else ""
+    words = f"above {corner.quality:.1f} points{origin}, below {corner.cost:.3g} ms"
     return Info(numbers, found, gains, nearly, words, small)
 
 

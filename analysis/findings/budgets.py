@@ -63,9 +63,17 @@ def _answer(budget: float, model: pd.Series, among: int, lost: dict[str, Differe
     # Without logged predictions, the loss is known but its interval is not.
     plain = None if math.isnan(teacher) else Difference(teacher - model["mean"], math.nan, math.nan)
     return Answer(
-        budget, model["id"], model["label"], float(model["latency_ms"]), float(model["selection"]), among, float(model["mean"]),
-        model["teacher"], float(model["teacher_latency_ms"]), lost.get(model["id"], plain),
-    )  # fmt: skip
+        budget,
+        model["id"],
+        model["label"],
+        float(model["latency_ms"]),
+        float(model["selection"]),
+        among,
+        float(model["mean"]),
+        model["teacher"],
+        float(model["teacher_latency_ms"]),
+        lost.get(model["id"], plain),
+    )
 
 
 def sentence(answer: Answer) -> str:

@@ -45,7 +45,8 @@ class Summary(NamedTuple):
         number = len(self.drawn)
         runs = sum(len(ids) for ids in self.drawn["runs"])
         backends = ", ".join(sorted(set(self.drawn["backend"])))
-        return f"{plural(number, 'model')}, {plural(runs, 'run')}, timed in {backends} ({self.setting}) on {self.kept.machine}"
+        counts = f"{plural(number, 'model')}, {plural(runs, 'run')}"
+        return f"{counts}, timed in {backends} ({self.setting}) on {self.kept.machine}"
 
     @property
     def study(self) -> dict[str, Any]:
@@ -97,36 +98,43 @@ def summarised(runs: Runs, machine: str = "") -> Summary:
 def _notes(runs: Runs, kept: Comparable, models: pd.DataFrame, borne: Evidence) -> list[str]:
     """Returns the warnings for the reader."""
     found = [
-        f"{plural(number, 'run')} timed on another machine ({machine}): its latencies are on no picture."
+        f"{plural(number, 'run')} timed on another machine ({machine}): its latencies are on no "
+        "picture."
         for machine, number in kept.others.items()
     ]
     if kept.frame["protocol"].iloc[0] != str(PROTOCOL):
         found.append(
-            "Speed was measured in an earlier way: the times are not those that a run of now would have."
+            "Speed was measured in an earlier way: the times are not those that a run of now would "
+            "have."
         )
     if busy := int((kept.frame["busy_share"] > MOST_BUSY).sum()):
         found.append(
-            f"{plural(busy, 'run')} timed while the machine was busy with other work: these latencies are too long."
+            f"{plural(busy, 'run')} timed while the machine was busy with other work: these "
+            "latencies are too long."
         )
     if models["split"].iloc[0] != "dev":
         found.append(
-            "The scores are on the rows that the best steps were chosen by, as the runs have none on dev: they flatter."
+            "The scores are on the rows that the best steps were chosen by, as the runs have none "
+            "on dev: they flatter."
         )
     most = float(models["backend_loss"].max())
     if most >= SHOWN_LOSS:
         found.append(
-            f"Scores are those in torch; in the backend that was timed they are up to {most:.1f} points lower."
+            f"Scores are those in torch; in the backend that was timed they are up to {most:.1f} "
+            "points lower."
         )
     if runs.study is not None and not runs.study.info:
         found.append(
-            "The study has no study.json: it has not ended, and its hypervolume and importances are not known."
+            "The study has no study.json: it has not ended, and its hypervolume and importances "
+            "are not known."
         )
     for reason, ids in borne.without.items():
         found.append(f"{plural(len(ids), 'model')} without intervals of differences: {reason}.")
     found += _chosen(models)
     if all(len(seeds) == 1 for seeds in models["seeds"]):
         found.append(
-            "Every model has one seed: an interval is of trained models on other dev rows, and says nothing of their methods."
+            "Every model has one seed: an interval is of trained models on other dev rows, and "
+            "says nothing of their methods."
         )
     return found
 
@@ -138,13 +146,14 @@ def _chosen(models: pd.DataFrame) -> list[str]:
     if unknown:
         more = f" and {len(unknown) - MOST_NAMED} more" if len(unknown) > MOST_NAMED else ""
         found.append(
-            f"{plural(len(unknown), 'model')} without a score on selection (made of all rows, or by an earlier version): "
-            f"drawn, and not chosen ({', '.join(unknown[:MOST_NAMED])}{more})."
+            f"{plural(len(unknown), 'model')} without a score on selection (made of all rows, "
+            "or by an earlier version): drawn, and not chosen "
+            f"({', '.join(unknown[:MOST_NAMED])}{more})."
         )
     if among > 1:
         found.append(
-            f"The best under a budget is chosen by the selection split among {among:,} models with the seeds that they have: "
-            "trained anew it may score less."
+            f"The best under a budget is chosen by the selection split among {among:,} models with "
+            "the seeds that they have: trained anew it may score less."
         )
     return found
 

@@ -43,9 +43,18 @@ OF_A_MODEL = [
 TIMED = ["latency_ms", "rows_per_s", "teacher_latency_ms", "teacher_rows_per_s"]
 """Columns that are averaged over a model's runs by the median."""
 NUMBERS = [
-    "mean", "selection", "teacher_mean", "baseline_mean", "retention", "agreement", "parameters", "num_bytes", "backend_loss",
-    *TIMED, "trial",
-]  # fmt: skip
+    "mean",
+    "selection",
+    "teacher_mean",
+    "baseline_mean",
+    "retention",
+    "agreement",
+    "parameters",
+    "num_bytes",
+    "backend_loss",
+    *TIMED,
+    "trial",
+]
 """Columns that are averaged over a model's runs; those of TIMED by the median."""
 BY_TASK = ("score/", "teacher/", "baseline/", "retention/", "agreement/", "selection/")
 """Prefixes of the columns with one number a task."""

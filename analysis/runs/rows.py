@@ -257,7 +257,8 @@ def suite(params: dict[str, str], tasks: list[str]) -> str:
     """Returns source and tasks in words. Only scores of the same suite can be compared."""
     source = params.get("data.source", "unknown")
     if source == "demo":
-        source += f" (seed {params.get('data.demo.seed', '?')}, {params.get('data.demo.dev_rows', '?')} dev rows)"
+        seed, rows = (params.get(f"data.demo.{name}", "?") for name in ("seed", "dev_rows"))
+        source += f" (seed {seed}, {rows} dev rows)"
     return f"{source}: {', '.join(tasks)}"
 
 

@@ -28,30 +28,50 @@ from analysis.runs.rows import STUDENTS, Asked, Record, Row, row, task_metrics, 
 from mkd import names
 
 COLUMNS = {
-    "run_id": "of MLflow", "name": "the run's", "kind": f"{names.TAG_KIND}: {', '.join(STUDENTS)}",
-    "student": "kind and size, such as bilstm-128", "student_kind": "bilstm, transformer, bag",
+    "run_id": "of MLflow",
+    "name": "the run's",
+    "kind": f"{names.TAG_KIND}: {', '.join(STUDENTS)}",
+    "student": "kind and size, such as bilstm-128",
+    "student_kind": "bilstm, transformer, bag",
     "variant": "of an ablation, or empty",
-    "seed": "of everything random but the demo suite's rows", "tasks": "names, sorted",
+    "seed": "of everything random but the demo suite's rows",
+    "tasks": "names, sorted",
     "suite": "where the rows come from, and the tasks",
     "split": "dev, or selection where the run has no score on dev",
-    "drawn_by": "how the rows of the selection split were drawn", "machine": "processor and cores",
-    "study": "name, or empty", "trial": "its number in the study", "parent": "run id of what it is made from, or of its study",
-    "teacher": "name", "started": "date and time, UTC", "artifacts": "URI of the run's", "link": "in the MLflow UI",
-    "mean": "of the tasks' scores on the split, points", "teacher_mean": "the same of the teacher",
-    "baseline_mean": "the same of the twin that learnt from the labels alone", "retention": "mean, in percent of the teacher's",
-    "selection": "mean score of the kept weights on the selection split, which one of many is chosen by",
-    "agreement": "with the teacher, mean, percent", "parameters": "number",
+    "drawn_by": "how the rows of the selection split were drawn",
+    "machine": "processor and cores",
+    "study": "name, or empty",
+    "trial": "its number in the study",
+    "parent": "run id of what it is made from, or of its study",
+    "teacher": "name",
+    "started": "date and time, UTC",
+    "artifacts": "URI of the run's",
+    "link": "in the MLflow UI",
+    "mean": "of the tasks' scores on the split, points",
+    "teacher_mean": "the same of the teacher",
+    "baseline_mean": "the same of the twin that learnt from the labels alone",
+    "retention": "mean, in percent of the teacher's",
+    "selection": "mean score of the kept weights on the selection split, to choose a model by",
+    "agreement": "with the teacher, mean, percent",
+    "parameters": "number",
     "backend": "the fastest that is offered, or the study's",
-    "setting": "in which latency_ms was measured", "latency_ms": "median of one row",
-    "batch": "setting of the throughput", "rows_per_s": "rows a second there", "num_bytes": "of the backend's weights on disk",
-    "backend_loss": "points of the mean that the backend loses against torch, which all scores are of",
-    "teacher_latency_ms": "of the teacher in torch, beside it", "teacher_rows_per_s": "likewise",
+    "setting": "in which latency_ms was measured",
+    "latency_ms": "median of one row",
+    "batch": "setting of the throughput",
+    "rows_per_s": "rows a second there",
+    "num_bytes": "of the backend's weights on disk",
+    "backend_loss": "points that the backend loses against torch, in which all scores are",
+    "teacher_latency_ms": "of the teacher in torch, beside it",
+    "teacher_rows_per_s": "likewise",
     "protocol": "the way in which speed was measured, as text (mkd/evaluation/speed.py)",
     "busy_share": "of the time that other work had of the core meanwhile, from 0 to 1",
-    "score/<task>": "points; and likewise teacher/<task>, baseline/<task>, retention/<task>, agreement/<task>, selection/<task>",
+    "score/<task>": (
+        "points; and likewise teacher/<task>, baseline/<task>, retention/<task>, "
+        "agreement/<task>, selection/<task>"
+    ),
     "whole": "whether it learnt from the rows of the selection split too, as text",
-    "<setting>": "each setting of data, teacher, student, loss, train and finetune by its dotted name, as text",
-}  # fmt: skip
+    "<setting>": "each setting of data, teacher, student, loss, train and finetune, as text",
+}
 """Columns of the table. Unknown values are NaN, None or empty."""
 LOCAL = "http://127.0.0.1:5000"
 """Address of `mlflow ui` for a local store."""
@@ -138,7 +158,8 @@ def table(
             or "no runs at all"
         )
         raise ValueError(
-            f"{where}: it has no finished run with quality and speed ({told}); allowed: one that has some"
+            f"{where}: it has no finished run with quality and speed ({told}); allowed: one that "
+            "has some"
         )
     return Runs(
         pd.DataFrame(rows), left_out, metrics, store, place.name, place.experiment_id, study
@@ -157,7 +178,8 @@ def connect(store: str = "") -> mlflow.MlflowClient:
     file = uri.removeprefix("sqlite:///")
     if file != uri and not Path(file).is_file():
         raise ValueError(
-            f"MLFLOW_TRACKING_URI is {uri!r}: there is no such file; allowed: a store that runs were logged to"
+            f"MLFLOW_TRACKING_URI is {uri!r}: there is no such file; allowed: a store that runs "
+            "were logged to"
         )
     return mlflow.MlflowClient(uri)
 
@@ -206,7 +228,8 @@ def _place(
     known = {one.name: one for one in _all_experiments(client)}
     if experiment and experiment not in known:
         raise ValueError(
-            f"experiment is {experiment!r}: there is none in {client.tracking_uri}; allowed: {near(experiment, known)}"
+            f"experiment is {experiment!r}: there is none in {client.tracking_uri}; allowed: "
+            f"{near(experiment, known)}"
         )
     if not experiment and not study:
         raise ValueError(f"experiment is ''; allowed: {near('', known)}")
@@ -222,7 +245,8 @@ def _place(
     if study not in named:
         inside = f"experiment {experiment!r} of " if experiment else ""
         raise ValueError(
-            f"study is {study!r}: there is none in {inside}{client.tracking_uri}; allowed: {near(study, named)}"
+            f"study is {study!r}: there is none in {inside}{client.tracking_uri}; allowed: "
+            f"{near(study, named)}"
         )
     run = named[study]
     place = next(one for one in places if one.experiment_id == run.info.experiment_id)

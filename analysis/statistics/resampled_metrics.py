@@ -80,7 +80,10 @@ def spearman(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndar
 
 
 Resampled = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""A metric of counts_RB, labels_R and predictions_R (class indices or scores) on all resamples [B]."""
+"""A metric of counts_RB, labels_R and predictions_R on all resamples [B].
+
+Predictions are class indices, or scores of a regression task.
+"""
 
 METRICS: dict[str, Resampled] = {
     "accuracy": accuracy,
@@ -94,12 +97,12 @@ METRICS: dict[str, Resampled] = {
 
 
 def metric(name: str) -> Resampled:
-    """Returns a metric of mkd/tasks/metrics.py on resamples: its fast form if it has one, else itself."""
+    """Returns a metric of mkd/tasks/metrics.py on resamples: its fast form, or else itself."""
     return METRICS.get(name) or written_out(name)
 
 
 def written_out(name: str) -> Resampled:
-    """Returns the metric of mkd/tasks/metrics.py, computed on the rows of one resample after the other."""
+    """Returns the metric of mkd/tasks/metrics.py, computed on one resample after another."""
     of_rows, is_regression = metrics.METRICS[name], name in metrics.REGRESSION_METRICS
 
     def resampled(
