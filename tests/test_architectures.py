@@ -105,9 +105,8 @@ def test_an_encoder_goes_through_every_step(name: str, tmp_path: Path) -> None:
     check_steps(model, "float32", True, "teacher.checkpoint")
     assert flops(model, 16) > flops(model, 8) > 0
     model.save_pretrained(tmp_path / "model")
-    torch.testing.assert_close(
-        answer(load_model(tmp_path / "model")), answer(model), rtol=0, atol=0
-    )  # type: ignore[arg-type]
+    loaded = answer(load_model(tmp_path / "model"))  # type: ignore[arg-type]
+    torch.testing.assert_close(loaded, answer(model), rtol=0, atol=0)
     assert (padding_error(model) > 0) == (name in PADDING)
 
 

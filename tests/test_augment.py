@@ -41,9 +41,8 @@ def copied_rows(cache: Path, task: Task, tokenizer: PreTrainedTokenizerBase) -> 
 
 
 def changed(texts: Texts, inside: np.ndarray, **settings: float) -> Texts:
-    return change(
-        texts, inside, NEIGHBOURS, AugmentConfig(**(NOTHING | settings)), np.random.default_rng(0)
-    )  # type: ignore[arg-type]
+    config = AugmentConfig(**(NOTHING | settings))  # type: ignore[arg-type]
+    return change(texts, inside, NEIGHBOURS, config, np.random.default_rng(0))
 
 
 # The operations, on word numbers.

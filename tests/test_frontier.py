@@ -4,6 +4,7 @@ import math
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 import torch
@@ -207,8 +208,10 @@ def test_the_picture_has_a_dot_for_each_trial_and_a_name_for_each_kind() -> None
     found = Found(POINTS, STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0))
     (axes,) = draw(info(found, "onnx, b1-text-t1")).axes
     dots = [
-        tuple(dot) for collection in axes.collections for dot in collection.get_offsets().tolist()
-    ]  # type: ignore[union-attr]
+        tuple(dot)
+        for collection in axes.collections
+        for dot in np.asarray(collection.get_offsets()).tolist()
+    ]
     assert sorted(dots) == [(1, 60), (2, 50), (10, 80), (20, 70)]
     legend = axes.get_legend()
     assert legend is not None and [text.get_text() for text in legend.get_texts()] == [

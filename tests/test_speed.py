@@ -131,10 +131,8 @@ def test_texts_are_of_all_tasks_in_turn_at_even_steps_of_their_length(
         lengths = [len("".join(text)) for text in work[task.name]]
         assert lengths == sorted(lengths)
     student = timed(BILSTM, datas, tokenizer).load(1)
-    asked = [
-        (task, texts)
-        for texts, task in (call.args for call in calls_of(student, np.arange(9), HEADLINE, work))
-    ]  # type: ignore[attr-defined]
+    calls = calls_of(student, np.arange(9), HEADLINE, work)
+    asked = [(task, texts) for texts, task in (call.args for call in calls)]  # type: ignore[attr-defined]
     # Three tasks need seven texts each for 20 calls: of 20 rows those in the middle of each seventh.
     places = [1, 4, 7, 10, 12, 15, 18]
     assert asked == [(task, [work[task][place]]) for place in places for task in work]

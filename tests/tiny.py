@@ -123,9 +123,11 @@ def make_datas(
 def heads(*tasks: Task) -> dict[str, dict[str, object]]:
     """The head settings of tasks, their scores on the scale of the labels."""
     nothing = np.empty(0)
-    return head_configs(
-        [TaskData(t.name, t.kind, None, {}, nothing, nothing, 0.0, 1.0) for t in tasks]
-    )  # type: ignore[arg-type]
+    datas = [
+        TaskData(t.name, t.kind, None, {}, nothing, nothing, 0.0, 1.0)  # type: ignore[arg-type]
+        for t in tasks
+    ]
+    return head_configs(datas)
 
 
 def padded(inputs: Inputs, extra: int, token: int = 7) -> Inputs:

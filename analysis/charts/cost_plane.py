@@ -145,10 +145,10 @@ def names(axes: Axes, info: Info) -> None:
 def legend(info: Info) -> list[Line2D]:
     """Returns the legend's entries for the marks that are in the picture."""
 
-    def mark(label: str, colour: str, marker: str, size: float = 8, **more: object) -> Line2D:
+    def mark(label: str, colour: str, marker: str, size: float = 8, **more: Any) -> Line2D:
         return Line2D(
             [], [], linestyle="", marker=marker, color=colour, markersize=size, label=label, **more
-        )  # type: ignore[arg-type]
+        )
 
     kinds = {point.kind for point in info.points}
     found = [mark(kind, each.colour, each.marker) for kind, each in LOOKS.items() if kind in kinds]
