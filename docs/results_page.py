@@ -1,4 +1,4 @@
-"""Gives the site RESULTS.md, which lies at the top of the repository, as the page docs/results.md."""
+"""Builds the site's page docs/results.md from RESULTS.md at the top of the repository."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,11 @@ RESULTS = Path(__file__).resolve().parents[1] / "RESULTS.md"
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """The page's text; MkDocs calls it for every page. RESULTS.md links to files of the repository; the site has docs/ alone."""
+    """Returns the text of a page. MkDocs calls this for every page.
+
+    RESULTS.md links to files of the repository. The site contains only docs/, so links to tests/
+    become plain names.
+    """
     if page.file.src_uri != "results.md":
         return markdown
     text = RESULTS.read_text("utf-8").replace("](docs/", "](")

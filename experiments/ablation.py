@@ -1,7 +1,8 @@
 """Compares variants of settings over seeds; the first variant is the reference.
 
     python -m experiments.ablation --config experiments/configs/ablation.yaml
-    python -m experiments.ablation --ablation.variants '{"mse": {}, "kl": {"loss.kind": "kl"}}' --ablation.seeds '[0, 1]'
+    python -m experiments.ablation --ablation.seeds '[0, 1]' \\
+        --ablation.variants '{"mse": {}, "kl": {"loss.kind": "kl"}}'
     mlflow run . -e ablation -P config=experiments/configs/ablation.yaml
 
 Each variant and seed is a distillation and a child run. A finished trial is reused if everything
@@ -114,7 +115,8 @@ def plan(config: Ablation) -> list[Planned]:
     """
     if len(config.ablation.variants) < 2:
         raise ValueError(
-            f"ablation.variants names {list(config.ablation.variants)}; allowed: two variants or more"
+            f"ablation.variants names {list(config.ablation.variants)}; "
+            "allowed: two variants or more"
         )
     checked = {variant: _checked(config, variant) for variant in config.ablation.variants}
     # Seeds in the outer loop: each variant runs once before any runs twice.
@@ -127,14 +129,16 @@ def plan(config: Ablation) -> list[Planned]:
     for variant, (_, tasks) in checked.items():
         if _names(tasks) != _names(compared):
             raise ValueError(
-                f"ablation.variants.{variant} has the tasks {_names(tasks)}; allowed: those of {first}"
+                f"ablation.variants.{variant} has the tasks {_names(tasks)}; "
+                f"allowed: those of {first}"
             )
     by_key: dict[str, Planned] = {}
     for trial in trials:
         other = by_key.setdefault(trial.key, trial)
         if other is not trial:
             raise ValueError(
-                f"ablation.variants.{trial.variant} has the same settings as {other.variant}; allowed: others"
+                f"ablation.variants.{trial.variant} has the same settings as {other.variant}; "
+                "allowed: others"
             )
     return trials
 

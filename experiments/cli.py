@@ -214,7 +214,8 @@ def _without_gone(found: dict[str, Any]) -> dict[str, Any]:
             if isinstance(settings, dict) and name in settings:
                 if idle and settings[name] not in idle:
                     raise ValueError(
-                        f"{group}.{name} is {settings[name]!r}; allowed: {idle[0]!r}, as the setting is gone"
+                        f"{group}.{name} is {settings[name]!r}; "
+                        f"allowed: {idle[0]!r}, as the setting is gone"
                     )
                 del settings[name]
     return found

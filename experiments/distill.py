@@ -1,7 +1,8 @@
 """Distills a multi-task teacher into one small student, and measures both.
 
     python -m experiments.distill
-    python -m experiments.distill --config experiments/configs/glue.yaml --config experiments/configs/bilstm.yaml
+    python -m experiments.distill --config experiments/configs/glue.yaml \\
+        --config experiments/configs/bilstm.yaml
     mlflow run . -P loss.temperature=4
 
 Every setting of `Config` in mkd/config.py is an option with its dotted name. The last line of the

@@ -1,7 +1,8 @@
 """Exports a saved student to a folder, in each backend that passes its check, and times each.
 
     python -m experiments.export --export.student runs:/RUN_ID/student --export.to FOLDER
-    python -m experiments.export --export.student FOLDER --export.to FOLDER --export.backends '["onnx"]'
+    python -m experiments.export --export.student FOLDER --export.to FOLDER \\
+        --export.backends '["onnx"]'
     mlflow run . -e export -P export.student=runs:/RUN_ID/student -P export.to=FOLDER
 
 The student is checked on dev of those tasks of `data` that it knows. The settings of the student's

@@ -1,6 +1,7 @@
 """Trains a distilled student further: on its tasks, on text of another domain, or on a new task.
 
-    python -m experiments.finetune --finetune.student runs:/RUN_ID/student --data.tasks '["sentiment"]'
+    python -m experiments.finetune --finetune.student runs:/RUN_ID/student \\
+        --data.tasks '["sentiment"]'
     python -m experiments.finetune --finetune.student FOLDER --finetune.loss.hard_weight 0.5
     mlflow run . -e finetune -P finetune.student=runs:/RUN_ID/student
 
@@ -30,7 +31,8 @@ def finetune(config: Finetune) -> None:
             start = replace(config.finetune, student=str(folder) if config.finetune.student else "")
             return run_finetune(config.core(), start, target, report)
 
-        name = f"finetune {parent[:8] or folder.name} {config.finetune.loss.name} {num_tasks(config.data)}"
+        loss, tasks = config.finetune.loss.name, num_tasks(config.data)
+        name = f"finetune {parent[:8] or folder.name} {loss} {tasks}"
         record.record(config, names.KIND_FINETUNE, name, core, parent)
 
 

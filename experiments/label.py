@@ -2,7 +2,8 @@
 
     python -m experiments.label --label.model runs:/RUN_ID/student --label.task sst2 \\
         --label.corpus texts.parquet --label.output answers
-    mlflow run . -e label -P label.model=runs:/RUN_ID/student -P label.task=sst2 -P label.corpus=FILE -P label.output=FOLDER
+    mlflow run . -e label -P label.model=runs:/RUN_ID/student -P label.task=sst2 \\
+        -P label.corpus=FILE -P label.output=FOLDER
 
 The settings are those of `label`, and `cache`. With `--label.logits true` the output is a file for
 teacher.sources. The extra `spark` and Java are required. The last line of the output is JSON: the

@@ -2,7 +2,8 @@
 
     python -m experiments.promote --promote.study mkd --promote.budget_ms 1
     mlflow run . -e promote -P study=mkd -P budget_ms=1
-    mlflow run . -e promote -P study=glue -P budget_ms=2 -P train.steps=6000 -P 'promote.seeds=[0, 1, 2]'
+    mlflow run . -e promote -P study=glue -P budget_ms=2 -P train.steps=6000 \\
+        -P 'promote.seeds=[0, 1, 2]'
 
 The trial is chosen by its score on the selection split. With `--promote.whole false` the rows of
 that split stay out of training. Data, teacher, student, loss, training and the measurement of speed
@@ -41,7 +42,8 @@ def promote(config: Promote) -> None:
     changed = {name: cli.flat(config)[name] for name in of_the_trial}
     own = trained_config(config, chosen, changed)
     print(
-        f"{chosen.name}: {chosen.quality:.1f} on the selection split, {chosen.latency_ms:.3g} ms in {chosen.backend}"
+        f"{chosen.name}: {chosen.quality:.1f} on the selection split, "
+        f"{chosen.latency_ms:.3g} ms in {chosen.backend}"
     )
     print(f"its settings, changed by the command: {json.dumps(changed)}", flush=True)
     found: dict[int, record.Recorded] = {}
@@ -76,13 +78,17 @@ def promote(config: Promote) -> None:
     limit = config.promote.budget_ms
     if limit is not None and any(time is not None and time > limit for time in times.values()):
         print(
-            f"note: it takes longer than promote.budget_ms={limit:g}; its trial took {chosen.latency_ms:.3g} ms"
+            f"note: it takes longer than promote.budget_ms={limit:g}; "
+            f"its trial took {chosen.latency_ms:.3g} ms"
         )
     print(spread(list(scores.values())))
     told: dict[str, Any] = {
-        "study": config.promote.study, "trial": chosen.number, "model": f"models:/{own.registry.name}@{own.registry.alias}",
-        "runs": {str(seed): made.run_id for seed, made in found.items()}, "quality": {str(s): v for s, v in scores.items()},
-    }  # fmt: skip
+        "study": config.promote.study,
+        "trial": chosen.number,
+        "model": f"models:/{own.registry.name}@{own.registry.alias}",
+        "runs": {str(seed): made.run_id for seed, made in found.items()},
+        "quality": {str(seed): score for seed, score in scores.items()},
+    }
     print(json.dumps(told))
 
 
@@ -108,20 +114,23 @@ def best(config: PromoteConfig) -> Promoted:
     found = trials.finished(config.study)
     if not found:
         raise ValueError(
-            f"promote.study is {config.study!r}, which has no finished trial yet; allowed: one that has"
+            f"promote.study is {config.study!r}, which has no finished trial yet; "
+            "allowed: one that has"
         )
     limit = config.budget_ms
     earlier = {trial.protocol for trial in found} - {PROTOCOL}
     if limit is not None and earlier:
         raise ValueError(
-            f"promote.budget_ms is {limit:g}; allowed for {config.study}: null, as its latencies were measured in an earlier way "
+            f"promote.budget_ms is {limit:g}; allowed for {config.study}: null, "
+            "as its latencies were measured in an earlier way "
             f"({names.PROTOCOL} {', '.join(map(str, sorted(earlier)))}, now {PROTOCOL})"
         )
     within = [trial for trial in found if limit is None or trial.latency_ms <= limit]
     if not within:
         fastest = min(found, key=lambda trial: trial.latency_ms)
         raise ValueError(
-            f"promote.budget_ms is {limit:g}; allowed: at least {fastest.latency_ms:.3g}, the latency of {fastest.name}, "
+            f"promote.budget_ms is {limit:g}; "
+            f"allowed: at least {fastest.latency_ms:.3g}, the latency of {fastest.name}, "
             f"the fastest of {config.study}"
         )
     return max(within, key=lambda trial: (trial.quality, -trial.latency_ms))

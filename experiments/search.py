@@ -1,7 +1,8 @@
 """Searches for students with the best quality at each latency: an Optuna study of distillations.
 
     python -m experiments.search --config experiments/configs/search.yaml --search.workers 2
-    python -m experiments.search --config experiments/configs/search_glue.yaml --data.path GLUE --teacher.checkpoint ENCODER
+    python -m experiments.search --config experiments/configs/search_glue.yaml \\
+        --data.path GLUE --teacher.checkpoint ENCODER
     mlflow run . -e search -P search.trials=60 -P search.storage=postgresql://HOST/optuna
 
 The same command continues a study that was stopped. It also joins a running study, from any machine
@@ -54,14 +55,16 @@ def search(config: Search) -> None:
     """
     if not config.speed.seconds:
         raise ValueError(
-            "speed.seconds is 0; allowed for a search: above 0, as its students are chosen by their latency too"
+            "speed.seconds is 0; "
+            "allowed for a search: above 0, as its students are chosen by their latency too"
         )
     base = base_of(config)
     tasks = [task.name for task in load_tasks(base.data)]
     space = parse(config.search.space, tasks)
     if not space:
         raise ValueError(
-            "search.space is {}; allowed: at least one setting, as in experiments/configs/search.yaml"
+            "search.space is {}; "
+            "allowed: at least one setting, as in experiments/configs/search.yaml"
         )
     check(space, base)
     starts = [_start(space, number, given) for number, given in enumerate(config.search.start)]
@@ -110,7 +113,8 @@ def check_ended(found: list[optuna.trial.FrozenTrial], wanted: int, began: float
     missing = wanted - sum(trial.state.is_finished() for trial in found)
     if missing > 0:
         raise ValueError(
-            f"{missing} of {wanted} trials missing, as workers have died; allowed: the same command, which goes on"
+            f"{missing} of {wanted} trials missing, as workers have died; "
+            "allowed: the same command, which goes on"
         )
 
 

@@ -548,9 +548,17 @@ class Throughput(Command):
 
 
 COMMANDS: dict[str, type[Command]] = {
-    "distill": Distill, "teacher": Teacher, "finetune": Finetune, "submit": Submit, "export": Export, "ablation": Ablation,
-    "search": Search, "promote": Promote, "label": Label, "throughput": Throughput,
-}  # fmt: skip
+    "distill": Distill,
+    "teacher": Teacher,
+    "finetune": Finetune,
+    "submit": Submit,
+    "export": Export,
+    "ablation": Ablation,
+    "search": Search,
+    "promote": Promote,
+    "label": Label,
+    "throughput": Throughput,
+}
 """Settings of each command, by the name of its module in experiments/."""
 
 

@@ -1,8 +1,11 @@
 """Predicts GLUE's test rows with a student and writes the zip for its leaderboard.
 
-    python -m experiments.submit --submit.student runs:/RUN_ID/student --data.source glue --data.path GLUE_FOLDER
-    python -m experiments.submit --submit.student FOLDER --submit.fill true --data.source glue --data.path GLUE_FOLDER
-    mlflow run . -e submit -P submit.student=runs:/RUN_ID/student -P data.source=glue -P data.path=GLUE_FOLDER
+    python -m experiments.submit --submit.student runs:/RUN_ID/student \\
+        --data.source glue --data.path GLUE_FOLDER
+    python -m experiments.submit --submit.student FOLDER --submit.fill true \\
+        --data.source glue --data.path GLUE_FOLDER
+    mlflow run . -e submit -P submit.student=runs:/RUN_ID/student \\
+        -P data.source=glue -P data.path=GLUE_FOLDER
 
 The leaderboard is at gluebenchmark.com. GLUE_FOLDER is the folder that GLUE's download script
 writes. It must contain the test files of all nine tasks and the diagnostic rows, which MNLI's head

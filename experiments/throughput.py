@@ -1,6 +1,7 @@
 """Times MKD's training loop against common training loops, in turn and in one process.
 
-    python -m experiments.throughput --config experiments/configs/throughput.yaml --teacher.checkpoint ENCODER
+    python -m experiments.throughput --config experiments/configs/throughput.yaml \\
+        --teacher.checkpoint ENCODER
 
 Without data and a checkpoint it uses those of the demo. It measures time only: no run is logged.
 The last line of the output is JSON. In it, `ratio_to_plain` is the speedup by student of MKD's loop
@@ -24,13 +25,20 @@ def measure(config: Throughput) -> None:
         found = throughput(config.core(), config.throughput, report)
     header = ["student", "loop", "rows / CPU s", "rows / s", "x plain", "of matrix rate"]
     body = [
-        [t.student, t.loop, f"{found.rows / t.seconds.cpu:,.0f}", f"{found.rows / t.seconds.wall:,.0f}", f"{t.ratio:.1f}",
-         f"{100 * t.matrix_share:.0f} %"]
+        [
+            t.student,
+            t.loop,
+            f"{found.rows / t.seconds.cpu:,.0f}",
+            f"{found.rows / t.seconds.wall:,.0f}",
+            f"{t.ratio:.1f}",
+            f"{100 * t.matrix_share:.0f} %",
+        ]
         for t in found.timings
-    ]  # fmt: skip
+    ]
     print("\n".join(markdown([header, *body])))
     print(
-        f"\nthe teacher's one pass over the rows: {found.rows / found.teacher.cpu:,.0f} rows / CPU s"
+        "\nthe teacher's one pass over the rows: "
+        f"{found.rows / found.teacher.cpu:,.0f} rows / CPU s"
     )
     ratios = {
         f"ratio_to_plain{suffix}": {

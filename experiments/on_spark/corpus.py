@@ -61,7 +61,8 @@ def check(config: LabelConfig, student: Path) -> list[str]:
     tasks = json.loads((student / "config.json").read_text())["tasks"]
     if config.task not in tasks:
         raise ValueError(
-            f"label.task is {config.task!r}; allowed: {listed(list(tasks))}, the tasks of {config.model}"
+            f"label.task is {config.task!r}; "
+            f"allowed: {listed(list(tasks))}, the tasks of {config.model}"
         )
     texts = ["text", "text_pair"] if tasks[config.task]["pair"] else ["text"]
     _check_columns(config, texts)
@@ -75,7 +76,8 @@ def check_spark() -> None:
     """Raises ValueError if pyspark or Java is missing."""
     if importlib.util.find_spec("pyspark") is None:
         raise ValueError(
-            "pyspark is not installed; allowed: with the extra that brings it, pip install 'mkd[spark]'"
+            "pyspark is not installed; "
+            "allowed: with the extra that brings it, pip install 'mkd[spark]'"
         )
     if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
         raise ValueError(
@@ -99,7 +101,8 @@ def _check_columns(config: LabelConfig, texts: list[str]) -> None:
         ) from None
     if not data.files:
         raise ValueError(
-            f"label.corpus is {path!r}; allowed: a Parquet file or a folder of them (there is no file)"
+            f"label.corpus is {path!r}; "
+            "allowed: a Parquet file or a folder of them (there is no file)"
         )
     names, numbers = data.schema.names, ["row"] if config.logits else []
     for name in texts + [column for column in COLUMNS if config.logits and column not in LOGITS]:
@@ -121,7 +124,8 @@ def _check_columns(config: LabelConfig, texts: list[str]) -> None:
     taken = [] if config.logits else [name for name in names if name in ANSWERS]
     if taken:
         raise ValueError(
-            f"label.corpus {path} has columns {listed(taken)}; allowed: other names, as the answers have these"
+            f"label.corpus {path} has columns {listed(taken)}; "
+            "allowed: other names, as the answers have these"
         )
 
 

@@ -1,6 +1,7 @@
 """A search on Spark: its Python workers run the trials, and the study is stored in MLflow.
 
-    python -m experiments.search --config experiments/configs/search.yaml --search.engine spark --search.master local[2]
+    python -m experiments.search --config experiments/configs/search.yaml \\
+        --search.engine spark --search.master local[2]
 
 pyspark (the extra `spark`) and Java are required. On a cluster, the machines need this project's
 environment, the data, a tracking server in MLFLOW_TRACKING_URI, and a `cache` folder that all of
@@ -118,7 +119,8 @@ def check_known(config: SearchConfig, told: dict[str, Any]) -> None:
         )
     if unlike := differences(known, told):
         raise ValueError(
-            f"search.study is {config.study!r}, a study of another search: {'; '.join(unlike)}; allowed: another name"
+            f"search.study is {config.study!r}, a study of another search: {'; '.join(unlike)}; "
+            "allowed: another name"
         )
 
 
@@ -171,9 +173,12 @@ def crew(job: Job, optuna_study: optuna.Study) -> None:
                 )
                 with corpus.told_in_a_line(f"search.master is {search.master!r}"):
                     made.optimize(
-                        partial(_trial, Objective(job)), search.trials - ended, n_jobs=workers, catch=(Exception,),
+                        partial(_trial, Objective(job)),
+                        search.trials - ended,
+                        n_jobs=workers,
+                        catch=(Exception,),
                         callbacks=[partial(_end_of_row, job.began)],
-                    )  # fmt: skip
+                    )
         finally:
             _leave_out_lost(optuna_study)
 
@@ -219,7 +224,8 @@ def _alone(job: Job) -> Iterator[None]:
             yield
     except Timeout:
         raise ValueError(
-            f"search.study is {job.config.search.study!r}, which another command is at; allowed for search.engine=spark: one"
+            f"search.study is {job.config.search.study!r}, which another command is at; "
+            "allowed for search.engine=spark: one"
         ) from None
 
 
@@ -239,7 +245,10 @@ def _told(optuna_study: optuna.Study, config: SearchConfig) -> Iterator[None]:
         client = mlflow.MlflowClient()
         number = client.get_run(str(optuna_study._study_id)).info.experiment_id
         while not over.wait(LOOK_SECONDS):
-            ended = f"tags.mlflow.parentRunId = '{optuna_study._study_id}' and attributes.status != 'RUNNING'"
+            ended = (
+                f"tags.mlflow.parentRunId = '{optuna_study._study_id}' "
+                "and attributes.status != 'RUNNING'"
+            )
             found = len(client.search_runs([number], ended, max_results=MOST_TRIALS))
             told(0, f"{found} of {config.trials} trials", min(found, config.trials))
 

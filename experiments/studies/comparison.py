@@ -83,7 +83,10 @@ def lines(rows: list[Row]) -> list[str]:
         [*(f"{row.tasks[task]:.1f}" for task in first.tasks), f"{row.seconds:.1f}"] for row in rows
     ]
     table = markdown([header, *(left + right for left, right in zip(body, scores, strict=True))])
-    what = f"score on dev in points, means over {seeds} seed{'s' * (seeds > 1)}; difference to {first.variant}, paired by seed"
+    what = (
+        f"score on dev in points, means over {seeds} seed{'s' * (seeds > 1)}; "
+        f"difference to {first.variant}, paired by seed"
+    )
     return [*table, "", f"{what}; {MEANING if seeds > 1 else ONE_SEED}"]
 
 

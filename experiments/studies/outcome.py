@@ -32,7 +32,10 @@ LEAST = "always the most frequent class"
 """What defines the lowest quality that counts in a hypervolume. A worse model is useless."""
 
 
-MILLISECONDS = "ms: median for one text on one thread, tokenising included; times faster: than the teacher in torch, likewise"
+MILLISECONDS = (
+    "ms: median for one text on one thread, tokenising included; "
+    "times faster: than the teacher in torch, likewise"
+)
 """Explains the units below the table."""
 
 
@@ -141,7 +144,8 @@ def lines(found: Found) -> list[str]:
         )
     states = ", ".join(f"{number} {state}" for state, number in sorted(found.states.items()))
     volume = f"{found.hypervolume[-1]:.1f}" if found.hypervolume else "0"
-    corner = f"above {found.reference.quality:.1f} points ({LEAST}) and below {found.reference.cost:.3g} ms"
+    reference = found.reference
+    corner = f"above {reference.quality:.1f} points ({LEAST}) and below {reference.cost:.3g} ms"
     told = f"trials: {states}; hypervolume {volume} points x decades, {corner}"
     return [*markdown(rows), "", MILLISECONDS, told]
 
@@ -225,8 +229,15 @@ def draw(info: Info) -> Figure:
         axes.annotate(label, (x, y), (4, 5), textcoords="offset points", fontsize=8)
     if info.teacher:
         axes.axvline(info.teacher[0], color="#4d4d4d", linewidth=1, linestyle=":")
-        axes.annotate("teacher's latency", (info.teacher[0], 0.02), (-4, 0), xycoords=("data", "axes fraction"),
-                      textcoords="offset points", ha="right", fontsize=8)  # fmt: skip
+        axes.annotate(
+            "teacher's latency",
+            (info.teacher[0], 0.02),
+            (-4, 0),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8,
+        )
     axes.set_xscale("log")
     axes.set_xlabel(f"latency, ms ({info.axis}; log scale)")
     axes.set_ylabel("mean score on the selection split (points)")
@@ -282,16 +293,36 @@ def told_of(
     """Returns the whole study as JSON values, which the report's charts read."""
     rows = []
     for trial, told in studies.ended(optuna_study):
-        rows.append({
-            "number": trial.number, "name": told.name, "state": told.state, "run_id": told.run,
-            "quality": told.costs.get("quality"), "dev": told.dev, "latency_ms": told.costs.get("latency"),
-            "seconds": trial.duration.total_seconds() if trial.duration else None, "settings": told.settings,
-            "weights": told.settings.get("train.sampling.weights"), "error": told.error,
-        })  # fmt: skip
+        rows.append(
+            {
+                "number": trial.number,
+                "name": told.name,
+                "state": told.state,
+                "run_id": told.run,
+                "quality": told.costs.get("quality"),
+                "dev": told.dev,
+                "latency_ms": told.costs.get("latency"),
+                "seconds": trial.duration.total_seconds() if trial.duration else None,
+                "settings": told.settings,
+                "weights": told.settings.get("train.sampling.weights"),
+                "error": told.error,
+            }
+        )
     return {
-        "study": config.search.study, "backend": config.search.backend,
-        "setting": setting, "protocol": PROTOCOL, "objectives": list(config.search.objectives),
-        "reference": {"quality": found.reference.quality, "latency_ms": found.reference.cost, "words": LEAST},
-        "importances": shares, "space": config.search.space, "states": found.states, "trials": rows,
-        "hypervolume": found.hypervolume, "front": [point._asdict() for point in found.points if point.on_front],
-    }  # fmt: skip
+        "study": config.search.study,
+        "backend": config.search.backend,
+        "setting": setting,
+        "protocol": PROTOCOL,
+        "objectives": list(config.search.objectives),
+        "reference": {
+            "quality": found.reference.quality,
+            "latency_ms": found.reference.cost,
+            "words": LEAST,
+        },
+        "importances": shares,
+        "space": config.search.space,
+        "states": found.states,
+        "trials": rows,
+        "hypervolume": found.hypervolume,
+        "front": [point._asdict() for point in found.points if point.on_front],
+    }

@@ -72,7 +72,8 @@ def _leaf(setting: str, spec: Any, tasks: list[str], path: tuple[str, ...]) -> L
     name = ":".join([setting, *(["/".join(path)] if path else [])])
     if not setting.startswith(GROUPS):
         raise ValueError(
-            f"{where}: allowed are settings of data, teacher, student, loss and train, by their dotted names"
+            f"{where}: allowed are settings of data, teacher, student, loss and train, "
+            "by their dotted names"
         )
     if spec == SIMPLEX:
         return Leaf(setting, name, None, {}, tuple(tasks))
@@ -89,7 +90,8 @@ def _leaf(setting: str, spec: Any, tasks: list[str], path: tuple[str, ...]) -> L
     if isinstance(spec, dict) and {"low", "high"} <= spec.keys() <= {"low", "high", "log", "step"}:
         return Leaf(setting, name, _range(where, **spec), {})
     raise ValueError(
-        f"{where} is {spec!r}; allowed: {{low, high, log, step}}, a list, {{choices: a space, or null, for each}}, or {SIMPLEX}"
+        f"{where} is {spec!r}; allowed: {{low, high, log, step}}, a list, "
+        f"{{choices: a space, or null, for each}}, or {SIMPLEX}"
     )
 
 
@@ -105,7 +107,8 @@ def _choices(where: str, choices: list[Any]) -> CategoricalDistribution:
     )
     if not choices or not plain or len(set(choices)) < len(choices):
         raise ValueError(
-            f"{where} is {choices!r}; allowed: at least one choice, each once, of numbers, texts, booleans and null"
+            f"{where} is {choices!r}; "
+            "allowed: at least one choice, each once, of numbers, texts, booleans and null"
         )
     return CategoricalDistribution(choices)
 
@@ -114,19 +117,22 @@ def _range(where: str, low: Any, high: Any, log: Any = False, step: Any = None) 
     numbers = [low, high] if step is None else [low, high, step]
     if not all(map(_is_number, numbers)) or not isinstance(log, bool):
         raise ValueError(
-            f"{where} goes from {low!r} to {high!r} by {step!r}, log {log!r}; allowed: numbers, log true or false"
+            f"{where} goes from {low!r} to {high!r} by {step!r}, log {log!r}; "
+            "allowed: numbers, log true or false"
         )
     if not low < high:
         raise ValueError(f"{where} goes from {low} to {high}; allowed: low below high")
     if (log and low <= 0) or (log and step is not None) or (step is not None and step <= 0):
         raise ValueError(
-            f"{where} goes from {low} to {high} by {step}, log {log}; allowed: log above 0 without step, step above 0"
+            f"{where} goes from {low} to {high} by {step}, log {log}; "
+            "allowed: log above 0 without step, step above 0"
         )
     # Optuna would lower a high end that the steps do not meet.
     steps = 0 if step is None else (high - low) / step
     if abs(steps - round(steps)) > 1e-8:
         raise ValueError(
-            f"{where} goes from {low} to {high} by {step}; allowed: a high end that steps from the low one meet"
+            f"{where} goes from {low} to {high} by {step}; "
+            "allowed: a high end that steps from the low one meet"
         )
     if all(isinstance(value, int) for value in numbers):
         return IntDistribution(low, high, log, step or 1)
@@ -191,7 +197,8 @@ def params_of(space: Space, settings: Settings) -> dict[str, Any]:
     params, used = _params(space, settings)
     for setting in settings.keys() - used:
         raise ValueError(
-            f"{setting} is {settings[setting]!r}; allowed: settings that search.space has beside the others"
+            f"{setting} is {settings[setting]!r}; "
+            "allowed: settings that search.space has beside the others"
         )
     return params
 
@@ -247,7 +254,8 @@ def _draws_of(leaf: Leaf, weights: Any) -> dict[str, float]:
         or not sum(weights.values())
     ):
         raise ValueError(
-            f"{leaf.setting} is {weights!r}; allowed: a weight for each of {', '.join(leaf.tasks)}, not all of them 0"
+            f"{leaf.setting} is {weights!r}; "
+            f"allowed: a weight for each of {', '.join(leaf.tasks)}, not all of them 0"
         )
     scale = min(len(weights) / sum(weights.values()), -math.log(LEAST) / max(weights.values()))
     return {

@@ -264,7 +264,8 @@ def check_known(config: SearchConfig, store: RDBStorage, told: dict[str, Any]) -
         )
     if unlike := differences(known, told):
         raise ValueError(
-            f"search.study is {config.study!r}, a study of another search: {'; '.join(unlike)}; allowed: another name"
+            f"search.study is {config.study!r}, a study of another search: {'; '.join(unlike)}; "
+            "allowed: another name"
         )
 
 
@@ -277,9 +278,12 @@ def opened(config: Search, store: RDBStorage, told: dict[str, Any]) -> optuna.St
     with reached(search), locked(search), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = optuna.create_study(
-            storage=store, study_name=search.study, sampler=Seeded(search, config.seed), load_if_exists=True,
+            storage=store,
+            study_name=search.study,
+            sampler=Seeded(search, config.seed),
+            load_if_exists=True,
             directions=[OBJECTIVES[name] for name in search.objectives],
-        )  # fmt: skip
+        )
         if ABOUT not in study.user_attrs:
             study.set_metric_names(list(search.objectives))
             study.set_user_attr(ABOUT, told)
@@ -389,7 +393,8 @@ def begin_with(
     known = optuna.get_all_study_names(study._storage)
     if other not in known:
         raise ValueError(
-            f"search.start_from is {other!r}; allowed: {', '.join(sorted(set(known) - {study.study_name})) or 'none'}"
+            f"search.start_from is {other!r}; "
+            f"allowed: {', '.join(sorted(set(known) - {study.study_name})) or 'none'}"
         )
     source = optuna.load_study(study_name=other, storage=study._storage)
     if unlike := differences(_comparable(source), _comparable(study)):
@@ -406,10 +411,14 @@ def begin_with(
         if f"{other}/{trial.number}" not in there and _within(trial, kinds)
     ]
     for trial in new:
-        study.add_trial(create_trial(
-            state=trial.state, params=trial.params, distributions={name: kinds[name] for name in trial.params},
-            values=trial.values, user_attrs=trial.user_attrs | {FROM: f"{other}/{trial.number}"},
-        ))  # fmt: skip
+        copy = create_trial(
+            state=trial.state,
+            params=trial.params,
+            distributions={name: kinds[name] for name in trial.params},
+            values=trial.values,
+            user_attrs=trial.user_attrs | {FROM: f"{other}/{trial.number}"},
+        )
+        study.add_trial(copy)
     return len(new), len(finished)
 
 

@@ -158,7 +158,8 @@ def search(config: Search, name: str, known: str, tags: dict[str, str]) -> Itera
             if not known:
                 raise
             raise ValueError(
-                f"search.study is {config.search.study!r}, whose run {known} is in another tracking store"
+                f"search.study is {config.search.study!r}, "
+                f"whose run {known} is in another tracking store"
             ) from error
     with started as run, failure_told(run):
         describe(
@@ -282,7 +283,8 @@ def finished(study: str) -> list[Promoted]:
     if study not in known:
         near = difflib.get_close_matches(study, known, 3) or sorted(known)
         raise ValueError(
-            f"promote.study is {study!r}; allowed: {', '.join(near) or 'none yet'}, the searches in {mlflow.get_tracking_uri()}"
+            f"promote.study is {study!r}; allowed: {', '.join(near) or 'none yet'}, "
+            f"the searches in {mlflow.get_tracking_uri()}"
         )
     parent = known[study].info.run_id
     config = from_yaml(config_of(parent), Search)
@@ -294,11 +296,16 @@ def finished(study: str) -> list[Promoted]:
     wanted = f"{FINISHED} and tags.`{names.TAG_STUDY}` = '{study}'"
     found = {
         run.info.run_id: Promoted(
-            int(run.data.tags[names.TAG_TRIAL]), run.info.run_name, run.info.run_id, run.data.metrics[names.SEARCH_QUALITY],
-            run.data.metrics[latency], backend, int(run.data.metrics.get(names.PROTOCOL, 1)),
+            int(run.data.tags[names.TAG_TRIAL]),
+            run.info.run_name,
+            run.info.run_id,
+            run.data.metrics[names.SEARCH_QUALITY],
+            run.data.metrics[latency],
+            backend,
+            int(run.data.metrics.get(names.PROTOCOL, 1)),
         )
         for run in client.search_runs(experiments, wanted, max_results=MOST_TRIALS)
-    }  # fmt: skip
+    }
     # Trials that were copied from another study have that study's tag, and are known from
     # study.json only.
     for row in told.get("trials", []):

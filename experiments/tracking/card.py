@@ -23,8 +23,10 @@ def card(seed: int, max_length: int, result: Result, run: str) -> str:
         "Scores on the dev split, in points from 0 to 100; each task's is the mean of its metrics.",
         "\n".join(table.scores(result)),
         "## How fast and how large",
-        f"On {result.hardware['cpu']}: the median call, and rows a second of calls of many; `b32` is 32 rows at once, `text` raw "
-        "texts of the dev splits, tokenised within the time, `l128` as many tokens without tokenising, `t1` one thread.",
+        f"On {result.hardware['cpu']}: the median call, and rows a second of calls of many; "
+        "`b32` is 32 rows at once, `text` raw "
+        "texts of the dev splits, tokenised within the time, "
+        "`l128` as many tokens without tokenising, `t1` one thread.",
         "\n".join(table.speed(metrics)),
         "## Data",
         "\n".join(_data(result.datasets)),
@@ -57,7 +59,8 @@ def description(result: Result, run: str) -> str:
 
 def _summary(seed: int, result: Result, run: str) -> list[str]:
     one = [
-        f"One model for {len(result.datasets)} tasks: {', '.join(data.task for data in result.datasets)}."
+        f"One model for {len(result.datasets)} tasks: "
+        f"{', '.join(data.task for data in result.datasets)}."
     ]
     if result.student:
         of = (
@@ -83,7 +86,8 @@ def _pace(metrics: dict[str, float]) -> str:
     ratio = metrics.get(names.speed(best, HEADLINE.name, names.RATIO))
     faster = "" if ratio is None else f", {ratio:.1f} times faster than its teacher in torch"
     busy = ", on a busy machine" if is_busy(metrics) else ""
-    return f"{latency_ms(metrics, best):.2f} ms a text in {best} on one thread ({HEADLINE.name}){faster}{busy}"
+    latency = f"{latency_ms(metrics, best):.2f} ms a text in {best} on one thread"
+    return f"{latency} ({HEADLINE.name}){faster}{busy}"
 
 
 def _data(datasets: list[Dataset]) -> list[str]:
@@ -98,14 +102,18 @@ def _data(datasets: list[Dataset]) -> list[str]:
 
 def _limits(max_length: int, result: Result) -> list[str]:
     told = [
-        f"It reads the first {max_length} tokens of a row, special tokens included; what comes after is cut.",
-        "It knows the language and the kind of text of its training rows; on others its scores are unknown.",
+        f"It reads the first {max_length} tokens of a row, special tokens included; "
+        "what comes after is cut.",
+        "It knows the language and the kind of text of its training rows; "
+        "on others its scores are unknown.",
         "Its probabilities are those of a softmax: "
-        f"see `{names.quality('<task>', names.CALIBRATION_ERROR)}` for how far they are off on dev.",
+        f"see `{names.quality('<task>', names.CALIBRATION_ERROR)}` "
+        "for how far they are off on dev.",
         "Its scores are of one seed. Its speed is that of the processor named above.",
     ]
     if names.export("int8", names.BYTES) in result.metrics:
         told.append(
-            "In int8 an answer depends a little on the other texts of the same call, which share a range."
+            "In int8 an answer depends a little on the other texts of the same call, "
+            "which share a range."
         )
     return told + result.notes

@@ -25,9 +25,16 @@ from mkd.result import Result
 RUNTIME_PACKAGES = ("numpy", "onnxruntime", "tokenizers", "pandas", "mlflow")
 """Packages that a logged model imports if it is an export."""
 TORCH_PACKAGES = (
-    *RUNTIME_PACKAGES, "torch", "transformers", "safetensors", "huggingface-hub", "scipy", "scikit-learn", "filelock",
+    *RUNTIME_PACKAGES,
+    "torch",
+    "transformers",
+    "safetensors",
+    "huggingface-hub",
+    "scipy",
+    "scikit-learn",
+    "filelock",
     "accelerate",
-)  # fmt: skip
+)
 """Packages that a logged model imports if torch is its fastest backend."""
 
 
@@ -136,6 +143,5 @@ def _register(registry: RegistryConfig, uri: str, description: str) -> None:
     client.update_model_version(registry.name, version.version, description)
     if registry.alias:
         client.set_registered_model_alias(registry.name, registry.alias, version.version)
-    print(
-        f"registered: models:/{registry.name}{f'@{registry.alias}' if registry.alias else f'/{version.version}'}"
-    )
+    place = f"@{registry.alias}" if registry.alias else f"/{version.version}"
+    print(f"registered: models:/{registry.name}{place}")

@@ -10,12 +10,19 @@ from mkd.runs.export import Delivered
 from mkd.runs.submission import Submission
 
 ROLES = {
-    "teacher": names.TEACHER, "before": names.BEFORE, "student": "", "hard labels": names.BASELINE, "anew": names.ANEW,
-}  # fmt: skip
+    "teacher": names.TEACHER,
+    "before": names.BEFORE,
+    "student": "",
+    "hard labels": names.BASELINE,
+    "anew": names.ANEW,
+}
 """Columns of the score table, and the prefix of their metrics. In a run of a teacher, its
 metrics have no prefix.
 """
-FASTER = "times faster: the fastest backend beside the teacher in torch, at the teacher's best with as many threads"
+FASTER = (
+    "times faster: the fastest backend beside the teacher in torch, "
+    "at the teacher's best with as many threads"
+)
 
 
 def lines(result: Result) -> list[str]:
@@ -136,7 +143,8 @@ def speed(metrics: dict[str, float]) -> list[str]:
     size = (
         f"{metrics[names.SIZE_PARAMETERS] / 1e6:.2f} million parameters "
         f"({metrics[names.SIZE_PARAMETERS_WITHOUT_EMBEDDINGS] / 1e6:.2f} without embeddings), "
-        f"{metrics[names.SIZE_BYTES] / 1e6:.1f} MB, {metrics[names.SIZE_FLOPS] / 1e6:.0f} million FLOPs a row"
+        f"{metrics[names.SIZE_BYTES] / 1e6:.1f} MB, "
+        f"{metrics[names.SIZE_FLOPS] / 1e6:.0f} million FLOPs a row"
     )
     return [*_latency(metrics), *_exports(metrics), f"size: {size}"]
 
