@@ -1,22 +1,42 @@
-"""What several test files share: the tiny tasks of tests/tiny.py, tokenised once; and, by tests/needs.py, what is skipped."""
+"""What several test files share: the tiny tasks of tests/support/tiny.py, tokenised once; and, by tests/support/needs.py, what is skipped."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-import needs
 import pytest
 import torch
-from tiny import make_datas, make_tasks, make_tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from mkd.tasks.task import Task
 from mkd.tokenization.tokens import TaskData
+from tests.support import needs
+from tests.support.tiny import make_datas, make_tasks, make_tokenizer
 
-LONGEST = (
-    "test_spark", "test_worker", "test_processes", "test_corpus", "test_export", "test_search", "test_tracking", "test_pipeline",
-    "test_kill", "test_candidate", "test_ablation", "test_promote", "test_serving", "test_teaching", "test_states",
-    "test_runtime", "test_demo", "test_architectures", "test_differences", "test_report", "test_space", "test_backends",
-)  # fmt: skip
+HERE = Path(__file__).parent
+LONGEST = [
+    "experiments/on_spark/test_engine.py",
+    "experiments/studies/test_worker.py",
+    "mkd/test_processes.py",
+    "experiments/on_spark/test_corpus.py",
+    "mkd/export/test_folder.py",
+    "experiments/test_search.py",
+    "experiments/tracking/test_run.py",
+    "mkd/test_pipeline.py",
+    "experiments/test_distill.py",
+    "mkd/runs/test_candidate.py",
+    "experiments/test_ablation.py",
+    "experiments/test_promote.py",
+    "experiments/tracking/test_serving.py",
+    "mkd/teachers/test_teaching.py",
+    "mkd/teachers/test_states.py",
+    "mkd/runtime/test_inference.py",
+    "mkd/tasks/test_demo.py",
+    "mkd/teachers/test_architectures.py",
+    "analysis/statistics/test_error_rates.py",
+    "analysis/test_report.py",
+    "experiments/studies/test_space.py",
+    "mkd/export/test_backends.py",
+]
 """The files that take longest come first: a long one at the end would leave the other process idle."""
 
 
@@ -27,8 +47,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+    places = {HERE / name: place for place, name in enumerate(LONGEST)}
+    assert all(file.exists() for file in places), "each file of LONGEST is there"
+    items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 A row is weighted by how often it was drawn. Axes: R rows, B resamples, C classes, G groups of equal
 values. counts_RB holds how often each row is in each resample. All metrics are in points from 0 to
 100, or -100 to 100. They equal those of mkd/tasks/metrics.py on the repeated rows
-(tests/test_weighted.py).
+(tests/analysis/statistics/test_resampled_metrics.py).
 """
 
 from collections.abc import Callable

@@ -1,9 +1,9 @@
 """Whether the demo suite shows what it is for: rows that differ, no text of dev in train, labels that counts of words do not
 tell, and a price of speed in quality.
 
-    PYTHONPATH=tests python tests/bench/demo.py                  # the rows, the linear model, the teacher and all students
-    PYTHONPATH=tests python tests/bench/demo.py --students bag   # the teacher and those whose name begins so
-    PYTHONPATH=tests python tests/bench/demo.py --students none --teacher.train.steps 500
+    PYTHONPATH=. python tests/bench/demo.py                  # the rows, the linear model, the teacher and all students
+    PYTHONPATH=. python tests/bench/demo.py --students bag   # the teacher and those whose name begins so
+    PYTHONPATH=. python tests/bench/demo.py --students none --teacher.train.steps 500
 
 Settings of mkd/config.py go by their dotted names. The students have those of `distill`, but for their own below. Latency is the
 median of one text on one thread, tokenised within the time: of students in ONNX Runtime, of the teacher in torch. The last line
@@ -19,8 +19,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from linear import effective, linear_score, texts_of
-
 from experiments import cli
 from experiments.settings import Distill
 from experiments.tracking.table import markdown
@@ -29,6 +27,7 @@ from mkd.pipeline import prepared
 from mkd.runs.candidate import cost, run_candidate
 from mkd.tasks import demo
 from mkd.tasks.demo.lexicon import NAMES
+from tests.support.linear import effective, linear_score, texts_of
 
 STUDENTS: dict[str, dict[str, Any]] = {
     "bag 1-grams": {"kind": "bag", "hidden": 32, "embedding": 16, "ngrams": 1},

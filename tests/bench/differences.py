@@ -2,7 +2,7 @@
 
     python tests/bench/differences.py --repetitions 2000
 
-Accuracy on 1,000 dev rows (tests/simulated.py says how they are answered). The tables: how often two groups of runs of one model,
+Accuracy on 1,000 dev rows (tests/support/simulated.py says how they are answered). The tables: how often two groups of runs of one model,
 or of two models that are equally good, are told to differ; what the best of 30 models is told to lose to its teacher where all
 lose 2.0 points, chosen by dev and by the selection split; and how far an interval's end moves from draw to draw of the resamples.
 The last line is JSON.
@@ -17,12 +17,11 @@ import numpy as np
 from scipy.special import stdtrit
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-from simulated import Best, Claims, answered, best_of_many, claims, runs  # noqa: E402
-
+sys.path.insert(0, str(ROOT))
 from analysis.statistics.differences import Measured, difference  # noqa: E402
 from analysis.tables import markdown  # noqa: E402
 from mkd.evaluation.intervals import TAIL  # noqa: E402
+from tests.support.simulated import Best, Claims, answered, best_of_many, claims, runs  # noqa: E402
 
 SDS = (0.0, 1.0, 2.0)
 SEEDS = (1, 2, 3, 5)

@@ -1,7 +1,7 @@
 """A served student under load: throughput, latency and errors by Locust's users, and the server's memory all along.
 
     pip install locust
-    PYTHONPATH=tests python tests/bench/load.py --model runs:/RUN_ID/student --data GLUE_FOLDER --tasks sst2 mrpc
+    PYTHONPATH=. python tests/bench/load.py --model runs:/RUN_ID/student --data GLUE_FOLDER --tasks sst2 mrpc
 
 Starts `mlflow models serve` on 127.0.0.1 and stops it at the end. The users (tests/bench/load_users.py), a process beside it on
 the same machine, send texts of the tasks' dev splits. The last line is JSON.
@@ -20,12 +20,12 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
-from serve import Served, served
 
 from experiments.tracking.table import markdown
 from mkd.config import DataConfig
 from mkd.evaluation.speed import hardware
 from mkd.tasks.sources import load_tasks
+from tests.support.serve import Served, served
 
 USERS = Path(__file__).with_name("load_users.py")
 EVERY_S = 1.0

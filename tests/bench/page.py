@@ -1,6 +1,6 @@
 """How large the report's page is and how quickly Chromium opens it.
 
-    PYTHONPATH=tests python tests/bench/page.py --models 200 5000
+    PYTHONPATH=. python tests/bench/page.py --models 200 5000
 
 The students are made up, with what other dev rows would do to each two of them in the mean and in each of five tasks. Each page
 is opened five times in a browser with an empty profile; the medians are told. `opened` is the end of the load event, after
@@ -16,12 +16,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from browser import browser, screen
-from pages import many
 from selenium.webdriver import Chrome
 
 from analysis.page.page import page
 from experiments.tracking.table import markdown
+from tests.support.browser import browser, screen
+from tests.support.pages import many
 
 TIMES = 5
 OPENED = """const [navigation] = performance.getEntriesByType("navigation");

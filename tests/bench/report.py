@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-import stored  # noqa: E402
+sys.path.insert(0, str(ROOT))
+from tests.support import stored  # noqa: E402
 
 BATCH = 250
 """Runs that are written at once."""

@@ -1,0 +1,373 @@
+"""What each picture shows, as numbers worked out by hand from a few models."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.charts import (
+    curves,
+    frontier,
+    importance,
+    joint,
+    marginals,
+    published,
+    retention,
+    tasks,
+    volume,
+    weights,
+)
+from analysis.charts.cost_plane import draw as draw_plane
+from analysis.runs.models import averaged
+from mkd.evaluation.pareto import Reference, hypervolumes
+from tests.analysis.runs.test_models import frame
+
+
+def plane(shown: pd.DataFrame, *args: str, **how: str) -> frontier.Info:
+    """The picture's numbers, of models that have some."""
+    found = frontier.info(shown, *args, **how)
+    assert found is not None
+    return found
+
+
+def models(*changes: dict[str, Any]) -> pd.DataFrame:
+    return averaged(frame(*changes))
+
+
+FAST = {
+    "student": "bag-1x64",
+    "student_kind": "bag",
+    "mean": 60.0,
+    "latency_ms": 0.1,
+    "num_bytes": 1e5,
+    "baseline_mean": 58.0,
+    "score/a": 66.0,
+}
+GOOD = {
+    "student": "bilstm-64",
+    "mean": 70.0,
+    "latency_ms": 1.0,
+    "num_bytes": 4e5,
+    "baseline_mean": 67.0,
+}
+WORSE = {
+    "student": "transformer-1x32",
+    "student_kind": "transformer",
+    "mean": 65.0,
+    "latency_ms": 2.0,
+    "num_bytes": 2e5,
+}
+
+
+def test_the_front_is_joined_by_steps_and_dominated_models_are_off_it() -> None:
+    found = plane(models(FAST, GOOD, WORSE), title="a title", small="small")
+    point = frontier.Point(
+        "bag-1x64", "bag", 0.1, 60.0, math.nan, math.nan, 30 + 230 / 4, True, True
+    )
+    assert found.points[0]._replace(low=0.0, high=0.0) == point._replace(low=0.0, high=0.0)
+    assert [(p.label, p.front, p.named, p.area) for p in found.points] == [
+        ("bag-1x64", True, True, 87.5), ("bilstm-64", True, True, 260.0), ("transformer-1x32", False, False, 145.0),
+    ]  # fmt: skip
+    assert found.line == [(0.1, 60.0), (1.0, 60.0), (1.0, 70.0)]
+    assert found.teachers == [frontier.Mark("T", 10.0, 80.0)]
+    assert found.twins == [
+        frontier.Mark("bag-1x64", 0.1, 58.0),
+        frontier.Mark("bilstm-64", 1.0, 67.0),
+    ]
+    assert found.bottom == pytest.approx(58 - 0.08 * 12 - 0.04, abs=0.05) and found.below == 0
+    assert (found.title, found.small, found.cost) == (
+        "a title",
+        "small",
+        "median latency of one row, ms",
+    )
+
+
+def test_the_front_is_chosen_by_selection_and_drawn_at_its_score_on_dev() -> None:
+    """WORSE is best on selection and fastest on dev; GOOD, the best on dev, is off the front."""
+    found = plane(models(FAST, GOOD | {"selection": 58.0}, WORSE | {"selection": 64.0}))
+    assert [(p.label, p.front) for p in found.points] == [
+        ("bag-1x64", True),
+        ("transformer-1x32", True),
+        ("bilstm-64", False),
+    ]
+    assert found.line == [(0.1, 60.0), (2.0, 60.0), (2.0, 65.0)]
+    assert found.top > 80, "the teacher is in the picture"
+
+
+def test_models_without_a_score_on_selection_are_drawn_and_none_is_chosen() -> None:
+    old = {"selection": None, "selection/a": None}
+    found = plane(models(FAST | old, GOOD | old))
+    assert (
+        [p.front for p in found.points] == [False, False] and found.line == [] and found.twins == []
+    )
+    assert found.bottom < 60 < 70 < found.top
+    (axes,) = draw_plane(found).axes
+    assert [line.get_xdata().tolist() for line in axes.lines] == [[]]  # type: ignore[union-attr]
+
+
+def test_seeds_make_error_bars() -> None:
+    (point,) = plane(models({"mean": 70.0}, {"mean": 72.0, "seed": 1})).points
+    # t(0.975, 1) = 12.7062, standard deviation sqrt(2), two seeds.
+    assert (point.low, point.high) == pytest.approx((71 - 12.7062, 71 + 12.7062), abs=1e-3)
+
+
+def test_more_throughput_is_better_and_the_front_is_joined_from_the_slowest() -> None:
+    found = plane(
+        models(FAST | {"rows_per_s": 9000.0}, GOOD, WORSE | {"rows_per_s": 500.0}), "throughput"
+    )
+    assert [(p.cost, p.quality) for p in found.points if p.front] == [
+        (1000.0, 70.0),
+        (9000.0, 60.0),
+    ]
+    assert found.line == [(1000.0, 70.0), (1000.0, 60.0), (9000.0, 60.0)], (
+        "best quality at each throughput or more"
+    )
+    assert found.teachers == [frontier.Mark("T", 100.0, 80.0)]
+
+
+def test_size_is_in_megabytes_and_no_teacher_is_known_by_it() -> None:
+    found = plane(models(FAST, GOOD), "size")
+    assert [p.cost for p in found.points] == pytest.approx([0.1, 0.4]) and found.teachers == []
+
+
+def test_there_is_no_plane_of_what_no_model_tells() -> None:
+    assert frontier.info(models(GOOD | {"rows_per_s": None}), "throughput") is None
+    assert frontier.info(models(GOOD), task="unknown") is None
+
+
+def test_a_tasks_front_is_by_the_tasks_score() -> None:
+    found = plane(models(FAST, GOOD, WORSE), task="a")
+    assert [(p.label, p.quality) for p in found.points if p.front] == [("bag-1x64", 66.0)]
+    assert found.quality == "a on dev, points" and found.twins == []
+
+
+def test_far_lower_models_are_cut_off_and_counted() -> None:
+    low = [WORSE | {"student": f"x-{index}", "mean": 10.0 + index} for index in range(8)]
+    found = plane(models(FAST, GOOD, *low))
+    assert found.bottom == pytest.approx(58 - 1) and found.below == 8
+
+
+def test_of_a_long_front_twelve_are_named_evenly() -> None:
+    many = [{"student": f"s-{i}", "mean": 50.0 + i, "latency_ms": 1.0 + i} for i in range(30)]
+    named = [int(point.label[2:]) for point in plane(models(*many)).points if point.named]
+    assert len(named) == 12 and named[0] == 0 and named[-1] == 29
+    assert set(np.diff(named)) <= {2, 3}
+
+
+def test_each_task_has_a_plane() -> None:
+    found = tasks.info(models(FAST, GOOD), ["a", "b"], "small")
+    assert found is not None and list(found.planes) == ["a", "b"]
+    assert found.planes["b"].quality == "b on dev, points"
+    assert tasks.info(models(GOOD), ["c"]) is None
+
+
+def test_what_is_kept_is_shaded_over_the_range_of_all_cells() -> None:
+    kept = {"retention/a": 50.0, "retention/b": 100.0, "retention": 75.0}
+    found = retention.info(models(GOOD | kept), ["a", "b", "unknown"], "small")
+    assert found == retention.Info(
+        ["bilstm-64   1 ms"],
+        ["a", "b", "mean"],
+        [[50.0, 100.0, 75.0]],
+        [[0.0, 1.0, 0.5]],
+        [[True, False, False]],
+        "small",
+    )
+
+
+def test_places_are_evenly_chosen() -> None:
+    assert retention.evenly(3, 5) == [0, 1, 2]
+    assert retention.evenly(9, 5) == [0, 2, 4, 6, 8]
+
+
+def test_a_curve_is_named_once_for_all_seeds_and_the_best_is_first() -> None:
+    shown = models({"mean": 70.0}, {"mean": 71.0, "seed": 1}, FAST)
+    found = curves.info(
+        shown,
+        {
+            "r0": [(10, 50.0), (20, 60.0)],
+            "r1": [(10, 52.0), (20, 62.0)],
+            "r2": [(10, 40.0), (20, 41.0)],
+        },
+        "small",
+    )
+    assert found is not None
+    assert [(c.label, c.kind, c.steps, c.scores) for c in found.curves] == [
+        ("", "bilstm", [10, 20], [52.0, 62.0]),
+        ("bilstm-64", "bilstm", [10, 20], [50.0, 60.0]),
+        ("bag-1x64", "bag", [10, 20], [40.0, 41.0]),
+    ]
+    assert (found.curves[1].name_at, found.right) == (60.0, 20)
+    assert (found.bottom, found.top) == pytest.approx((40 - 0.04 * 22, 62 + 0.04 * 22))
+    assert curves.info(shown, {}) is None
+
+
+def trial(
+    number: int, quality: float | None, latency: float | None, state: str = "complete"
+) -> dict[str, Any]:
+    return {"number": number, "state": state, "quality": quality, "latency_ms": latency}
+
+
+def test_the_hypervolume_grows_where_the_front_moves() -> None:
+    study = {
+        "reference": {"quality": 0.0, "latency_ms": 10.0},
+        "trials": [
+            trial(1, 60.0, 1.0),
+            trial(0, None, None, "failed"),
+            trial(2, 50.0, 5.0),
+            trial(3, 70.0, 0.1),
+            trial(4, 99.0, 0.1, "pruned"),
+        ],
+    }
+    found = volume.info(study, "small")
+    # 60 points over the decade from 1 to 10 ms; then 70 over the two from 0.1.
+    assert found is not None and found.hypervolume == pytest.approx([0.0, 60.0, 60.0, 140.0, 140.0])
+    assert ([trial for trial, _ in found.gains], found.nearly) == ([1, 3], 3)
+    assert found.trials == [0, 1, 2, 3, 4]
+    assert found.corner == "above 0.0 points, below 10 ms", "so an earlier version has measured"
+    named = volume.info(
+        study
+        | {
+            "reference": {
+                "quality": 52.34,
+                "latency_ms": 10.0,
+                "words": "always the most frequent class",
+            }
+        }
+    )
+    assert (
+        named is not None
+        and named.corner == "above 52.3 points (always the most frequent class), below 10 ms"
+    )
+    assert named.hypervolume[-1] == pytest.approx(2 * (70 - 52.34))
+    assert (
+        volume.info({"trials": [trial(0, None, None, "failed")]}) is None
+        and volume.info({}) is None
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_hypervolume_that_is_kept_up_to_date_is_that_of_all_trials_so_far(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    quality, cost = draw.integers(0, 20, 60).astype(float), draw.integers(1, 20, 60).astype(float)
+    quality[draw.random(60) < 0.2] = np.nan
+    corner = Reference(2.0, 15.0)
+    assert volume.covered(quality, cost, corner) == pytest.approx(
+        hypervolumes(quality, cost, corner)
+    )
+
+
+def test_importances_are_in_percent_the_largest_first_and_the_small_ones_added_up() -> None:
+    found = importance.info({"quality": {"x": 0.2, "y": 0.5}, "latency": {"x": 0.9}}, "small")
+    assert found == importance.Info(
+        ["x", "y"], {"quality": [20.0, 50.0], "latency": [90.0, 0.0]}, "small"
+    )
+    many = importance.info({"quality": {f"s{i}": 1 / 32 for i in range(20)}})
+    assert (
+        many is not None
+        and many.settings[-1] == "4 others"
+        and many.shares["quality"][-1] == pytest.approx(12.5)
+    )
+    assert importance.info({}) is None and importance.info({"quality": {}}) is None
+
+
+def test_marginals_are_drawn_of_numbers_with_four_values_or_more_temperature_first() -> None:
+    runs = [
+        {
+            "loss.temperature": str(t),
+            "student.hidden": "64" if t < 4 else "32",
+            "mean": 60.0 + t,
+            "train.steps": str(100 * t),
+        }
+        for t in (1, 2, 4, 8)
+    ]
+    found = marginals.info(models(*runs), None, "small")
+    assert found is not None and [panel.words for panel in found.panels] == [
+        "temperature",
+        "train.steps",
+    ]
+    panel = found.panels[0]
+    assert (panel.log, panel.whole, panel.dense) == (True, True, False)
+    assert (panel.values, panel.scores) == ([8.0, 4.0, 2.0, 1.0], [68.0, 64.0, 62.0, 61.0])
+    assert panel.middles == {"bilstm": []}, "too few"
+    assert marginals.info(models(*runs[:3])) is None
+
+
+def test_the_most_important_settings_come_before_others() -> None:
+    runs = [{"train.steps": str(i), "train.batch_size": str(i), "mean": 60.0 + i} for i in range(4)]
+    found = marginals.info(models(*runs), {"train.batch_size": 0.9, "train.steps": 0.1})
+    assert found is not None and [panel.words for panel in found.panels] == [
+        "train.batch_size",
+        "train.steps",
+    ]
+
+
+def test_the_middle_of_neighbours_is_their_median_and_equal_values_stay_together() -> None:
+    values = np.array([3.0, 1.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0])
+    scores = np.array([9.0, 1.0, 2.0, 6.0, 4.0, 6.0, 7.0, 8.0])
+    assert marginals.middle(values, scores) == [(1.0, 2.0), (2.0, 5.0), (3.0, 8.0)]
+    assert marginals.middle(np.ones(9), np.arange(9.0)) == [], "all in one group"
+    assert marginals.middle(values[:7], scores[:7]) == [], "too few models"
+
+
+def test_weights_are_shares_of_their_sum_and_the_best_come_last() -> None:
+    texts = ["{'a': 1, 'b': 3}", "{'a': 1, 'b': 1}", "{'a': 0, 'b': 2}"]
+    found = weights.info(
+        models(*({"train.sampling.weights": t, "mean": 60.0 + i} for i, t in enumerate(texts))),
+        ["a", "b"],
+        "small",
+    )
+    assert found is not None and found.words == "how often each task is drawn"
+    assert [(line.shares, line.score, line.best) for line in found.lines] == [
+        ([25.0, 75.0], 60.0, True), ([50.0, 50.0], 61.0, True), ([0.0, 100.0], 62.0, True),
+    ]  # fmt: skip
+    assert (found.even, found.low, found.high) == (50.0, 60.0, 62.0)
+    assert weights.info(models({"train.sampling.weights": "{}"}), ["a", "b"]) is None
+
+
+@pytest.mark.parametrize("text", ["{}", "nan", "{'a': 1}", "[1, 2]", "{'a': 0, 'b': 0}", "{'a': "])
+def test_a_text_that_weights_not_all_tasks_has_no_shares(text: str) -> None:
+    assert weights.shares_of(text, ["a", "b"]) == []
+
+
+def test_joint_runs_are_compared_with_those_of_one_task_that_are_alike() -> None:
+    def run(tasks: tuple[str, ...], a: float, b: float, **more: Any) -> dict[str, Any]:
+        scores = {"score/a": a, "score/b": b, "score/c": math.nan}
+        return (
+            {"tasks": tasks, "suite": f"glue: {', '.join(tasks)}", "data.tasks": str(tasks)}
+            | scores
+            | more
+        )
+
+    nothing = math.nan
+    runs = frame(
+        run(("a",), 60.0, nothing), run(("a",), 62.0, nothing, seed=1), run(("b",), nothing, 70.0),
+        run(("a", "b"), 65.0, 71.0), run(("a", "b"), 67.0, 69.0, seed=1), run(("a", "b", "c"), 70.0, 68.0),
+        run(("a", "b"), 10.0, 10.0, **{"loss.temperature": "4.0"}),
+    )  # fmt: skip
+    found = joint.info(runs, "small")
+    assert found is not None and (found.tasks, found.beside) == (
+        ["a", "b"],
+        ["a", "b", "all 3 tasks"],
+    )
+    assert found.gains[0][1:] == [66.0 - 61.0, 70.0 - 61.0] and math.isnan(found.gains[0][0])
+    assert found.gains[1][::2] == [70.0 - 70.0, 68.0 - 70.0] and math.isnan(found.gains[1][1])
+    assert (found.runs, found.most) == ([[0, 4, 3], [3, 0, 2]], 9.0)
+    assert joint.info(frame({}, {})) is None
+
+
+def test_published_figures_are_beside_models_whose_teacher_is_as_large_as_bert_base() -> None:
+    large = {"teacher": "bert-12x768", "teacher_latency_ms": 275.0, "teacher_mean": 80.0}
+    found = published.info(models(GOOD | large, FAST), ["a", "b"], "small")
+    assert found is not None and found.models == [("bilstm-64", "bilstm", 275.0, -10.0)]
+    assert found.references[0] == ("MKD, LSTM (BERT-large teacher)", 8.6, -3.03)
+    assert published.missing(models(GOOD | large)) == ""
+
+
+def test_without_such_a_teacher_the_picture_says_why_it_is_missing() -> None:
+    shown = models(GOOD)
+    assert published.info(shown, ["a"]) is None
+    assert published.missing(shown) == (
+        "Published figures are ratios to BERT-base, which no run has timed: no teacher (T) is of its size, 12x768."
+    )

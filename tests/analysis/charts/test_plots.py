@@ -1,0 +1,132 @@
+"""Pictures as matplotlib draws them: axes, marks and names, and the files that are made of them."""
+
+import math
+
+from matplotlib.axes import Axes
+
+from analysis.charts import (
+    cost_plane,
+    curves,
+    importance,
+    joint,
+    marginals,
+    published,
+    retention,
+    tasks,
+    volume,
+    weights,
+)
+from analysis.charts.style import settled, written
+from tests.analysis.charts.test_figures import FAST, GOOD, WORSE, models, trial
+from tests.analysis.charts.test_figures import plane as numbers
+
+
+def texts(axes: Axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def test_the_front_is_drawn_on_a_log_axis_with_names_that_are_not_on_each_other() -> None:
+    figure = cost_plane.draw(
+        numbers(models(FAST, GOOD, WORSE), title="Best: bilstm-64", small="3 models")
+    )
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log"
+    assert texts(axes) == ["bag-1x64", "bilstm-64", "T"]
+    assert axes.get_title(loc="left") == "Best: bilstm-64"
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert not any(
+        left.overlaps(right) for index, left in enumerate(boxes) for right in boxes[:index]
+    )
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert shown == [
+        "transformer",
+        "bilstm",
+        "bag",
+        "chosen by selection for its cost",
+        "teacher",
+        "same student, labels alone",
+    ]
+
+
+def test_a_kind_without_a_look_of_its_own_is_drawn_as_other() -> None:
+    figure = cost_plane.draw(numbers(models(GOOD | {"student_kind": "cnn"})))
+    assert figure.legends[0].get_texts()[0].get_text() == "other"
+
+
+def test_the_same_figure_gives_the_same_files_and_its_svg_has_texts_and_no_date() -> None:
+    info = numbers(models(FAST, GOOD), small="two models")
+    first, second = (written(cost_plane.draw(info), "svg") for _ in range(2))
+    assert first == second
+    assert b">bilstm-64</text>" in first and b"<dc:date>" not in first
+    assert written(cost_plane.draw(info), "png").startswith(b"\x89PNG")
+
+
+def test_each_task_has_axes_and_empty_places_none() -> None:
+    info = tasks.info(models(FAST, GOOD), ["a", "b"])
+    assert info is not None
+    assert [axes.get_title(loc="left") for axes in tasks.draw(info).axes] == ["a", "b"]
+
+
+def test_what_is_kept_is_written_in_its_cell_and_a_dash_where_it_is_not_known() -> None:
+    info = retention.Info(
+        ["m"], ["a", "mean"], [[98.76, math.nan]], [[1.0, math.nan]], [[False, False]], ""
+    )
+    assert texts(retention.draw(info).axes[0]) == ["98.8", "-"]
+
+
+def test_curves_have_their_names_at_their_ends() -> None:
+    info = curves.info(
+        models(FAST, GOOD), {"r0": [(10, 50.0), (20, 60.0)], "r1": [(10, 52.0), (20, 62.0)]}
+    )
+    assert info is not None
+    (axes,) = curves.draw(info).axes
+    assert texts(axes) == ["bilstm-64", "bag-1x64"] and len(axes.lines) == 2
+
+
+def test_hypervolume_and_importances_are_drawn() -> None:
+    study = {
+        "reference": {"quality": 0.0, "latency_ms": 10.0},
+        "trials": [trial(0, 60.0, 1.0), trial(1, 70.0, 1.0)],
+    }
+    covered, shares = volume.info(study), importance.info({"quality": {"x": 0.5, "y": 0.5}})
+    assert covered is not None and shares is not None
+    assert (
+        volume.draw(covered).axes[0].get_ylabel()
+        == "hypervolume, points x decades,\nabove 0.0 points, below 10 ms"
+    )
+    assert [label.get_text() for label in importance.draw(shares).axes[0].get_yticklabels()] == [
+        "x",
+        "y",
+    ]
+
+
+def test_marginals_have_an_axis_a_setting_and_weights_a_line_a_model() -> None:
+    runs = [
+        {
+            "loss.temperature": str(t),
+            "mean": 60.0 + t,
+            "train.sampling.weights": f"{{'a': 1, 'b': {t}}}",
+        }
+        for t in (1, 2, 4, 9)
+    ]
+    shown, weighted = marginals.info(models(*runs)), weights.info(models(*runs), ["a", "b"])
+    assert shown is not None and weighted is not None
+    (axes,) = marginals.draw(shown).axes
+    assert (axes.get_xlabel(), axes.get_xscale()) == ("temperature", "log")
+    assert len(weights.draw(weighted).axes[0].lines) == 4 + 1, "and that of equal weights"
+
+
+def test_gains_are_written_in_their_cells() -> None:
+    info = joint.Info(["a"], ["b", "all 3 tasks"], [[2.04, math.nan]], [[3, 0]], 2.04, "")
+    assert texts(joint.draw(info).axes[0]) == ["+2.0\n3 runs", ""]
+
+
+def test_published_figures_are_named_and_said_not_to_be_measured_here() -> None:
+    info = published.info(
+        models(GOOD | {"teacher": "bert-12x768", "teacher_latency_ms": 275.0}), ["a", "b"]
+    )
+    assert info is not None
+    figure = published.draw(info)
+    settled(figure)
+    assert {"BERT-base", "TinyBERT-4", "bilstm-64"} <= set(texts(figure.axes[0]))
+    assert "not measured here" in figure.get_supxlabel()

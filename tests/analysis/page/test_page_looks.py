@@ -1,0 +1,231 @@
+"""How the report's page looks: first screen, phone, print, both colour schemes, names that lie on no other, MLflow's frame."""
+
+import base64
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium.webdriver import Chrome, Keys
+from selenium.webdriver.common.by import By
+
+from analysis.page.page import PageInfo, page
+from tests.support.browser import (
+    awaited,
+    browser,
+    click,
+    complaints,
+    media,
+    press,
+    screen,
+    text,
+    texts,
+)
+from tests.support.pages import few, info, many, model
+
+DESK, PHONE = (1280, 800), (390, 844)
+FRAME = """<!doctype html><iframe sandbox="allow-scripts" width="1000" height="700"></iframe><script>
+const html = new TextDecoder().decode(Uint8Array.from(atob("%s"), (letter) => letter.charCodeAt(0)));
+document.querySelector("iframe").src = URL.createObjectURL(new Blob([html], {type: "text/html"}));
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with browser(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
+        assert complaints(driver) == []
+
+
+def opened(
+    chrome: Chrome,
+    folder: Path,
+    shown: PageInfo,
+    size: tuple[int, int] = DESK,
+    scheme: str = "light",
+) -> Chrome:
+    (folder / "report.html").write_text(page(shown), "utf-8")
+    screen(chrome, *size)
+    media(chrome, scheme)
+    chrome.get((folder / "report.html").as_uri())
+    return chrome
+
+
+def bottom(chrome: Chrome, selector: str) -> float:
+    return float(
+        chrome.execute_script(
+            "return document.querySelector(arguments[0]).getBoundingClientRect().bottom", selector
+        )
+    )
+
+
+def colour(chrome: Chrome, selector: str, name: str) -> list[float]:
+    element = chrome.find_element(By.CSS_SELECTOR, selector)
+    return [
+        float(part)
+        for part in element.value_of_css_property(name).split("(")[1].rstrip(")").split(",")[:3]
+    ]
+
+
+def luminance(parts: list[float]) -> float:
+    """Of WCAG 2."""
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (part / 255 for part in parts)
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: list[float], b: list[float]) -> float:
+    low, high = sorted([luminance(a), luminance(b)])
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE])
+def test_the_first_screen_holds_the_answer_and_the_whole_front(
+    chrome: Chrome, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    opened(chrome, tmp_path, many(200), size)
+    assert bottom(chrome, "#facts") < size[1] and bottom(chrome, "#chart") <= size[1]
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE])
+def test_nothing_is_wider_than_the_screen_even_with_long_names(
+    chrome: Chrome, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    name = "a-name-that-never-ends-" * 8
+    shown = info(
+        [
+            model(name, 1.0, 70.0, settings={name: name}),
+            model(name + "2", 2.0, 71.0, settings={name: "b"}),
+        ],
+        title=name,
+    )
+    opened(chrome, tmp_path, shown, size)
+    for place in (0, 1):
+        chrome.find_elements(By.CSS_SELECTOR, "[data-pair]")[place].click()
+    click(chrome, "[data-row]")
+    assert chrome.execute_script("return document.documentElement.scrollWidth") <= size[0]
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE])
+def test_names_in_the_picture_lie_on_no_other_and_inside_it(
+    chrome: Chrome, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    opened(chrome, tmp_path, many(200), size)
+    script = "return [...document.querySelectorAll('#chart text.name')].map((name) => name.getBoundingClientRect().toJSON())"
+    boxes = chrome.execute_script(script)
+    assert len(boxes) > 3
+    for a, b in itertools.combinations(boxes, 2):
+        assert (
+            a["right"] <= b["left"]
+            or b["right"] <= a["left"]
+            or a["bottom"] <= b["top"] + 2
+            or b["bottom"] <= a["top"] + 2
+        )
+    assert all(box["left"] >= 0 and box["right"] <= size[0] for box in boxes)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_and_marks_stand_out_from_the_ground(
+    chrome: Chrome, tmp_path: Path, scheme: str
+) -> None:
+    opened(chrome, tmp_path, few(), scheme=scheme)
+    ground = colour(chrome, "body", "background-color")
+    assert (luminance(ground) > 0.5) == (scheme == "light")
+    for selector in ("#claim", "#facts dd span", "#source", "#drawn", "#source a"):
+        assert contrast(colour(chrome, selector, "color"), ground) >= 4.5, selector
+    for mark in ("bilstm", "transformer", "bag", "teacher"):
+        assert contrast(colour(chrome, f"#chart .mark.{mark}", "fill"), ground) >= 3, mark
+    assert contrast(colour(chrome, "#chart .mark.baseline", "stroke"), ground) >= 3
+
+
+def test_kinds_differ_in_shape_as_well_as_in_colour(chrome: Chrome, tmp_path: Path) -> None:
+    opened(chrome, tmp_path, few())
+    marks = [
+        chrome.find_element(By.CSS_SELECTOR, f"#legend .mark.{kind}")
+        for kind in ("bilstm", "transformer", "bag", "teacher")
+    ]
+    assert len({mark.get_attribute("d") for mark in marks}) == 4
+    assert len({mark.value_of_css_property("fill") for mark in marks}) == 4
+
+
+def test_in_print_controls_are_gone_and_a_dark_page_is_light(
+    chrome: Chrome, tmp_path: Path
+) -> None:
+    opened(chrome, tmp_path, few(), scheme="dark")
+    media(chrome, "dark", "print")
+    assert luminance(colour(chrome, "body", "background-color")) == 1
+    for selector in ("#filters", "#slider", ".tick"):
+        assert not chrome.find_element(By.CSS_SELECTOR, selector).is_displayed(), selector
+    assert chrome.find_element(By.CSS_SELECTOR, "#chart svg").is_displayed()
+    media(chrome)
+    printed = base64.b64decode(chrome.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    assert printed.startswith(b"%PDF")
+
+
+def test_each_control_is_reached_by_tab_and_shows_that_it_is(
+    chrome: Chrome, tmp_path: Path
+) -> None:
+    opened(chrome, tmp_path, few())
+    reached: list[str] = []
+    script = "const e = document.activeElement; return [e.id || e.name || e.className, getComputedStyle(e).outlineStyle]"
+    for _ in range(24):
+        press(chrome, Keys.TAB)
+        name, outline = chrome.execute_script(script)
+        reached.append(name)
+        assert outline != "none", name
+    assert [name for name in reached if name in {"budget", "slider", "task", "chart"}] == [
+        "budget",
+        "slider",
+        "task",
+        "chart",
+    ]
+
+
+def test_static_pictures_are_read_when_opened(chrome: Chrome, tmp_path: Path) -> None:
+    opened(chrome, tmp_path, few())
+    assert (
+        texts(chrome, ".picture summary") == ["Front", "Curves"]
+        and chrome.find_elements(By.CSS_SELECTOR, "img") == []
+    )
+    click(chrome, ".picture summary")
+    image = awaited(chrome, ".picture img")
+    assert (
+        chrome.execute_async_script(
+            "const done = arguments[1]; arguments[0].decode().then(() => done(arguments[0].naturalWidth))",
+            image,
+        )
+        == 60
+    )
+    assert text(chrome, ".picture figcaption") == "Quality against latency."
+
+
+def test_in_a_frame_such_as_mlflows_it_works_and_offers_no_link_that_cannot_open(
+    chrome: Chrome, tmp_path: Path
+) -> None:
+    (tmp_path / "frame.html").write_text(FRAME % base64.b64encode(page(few()).encode()).decode())
+    screen(chrome, *DESK)
+    chrome.get((tmp_path / "frame.html").as_uri())
+    chrome.switch_to.frame(chrome.find_element(By.TAG_NAME, "iframe"))
+    assert awaited(chrome, "#claim .name").text == "wide"
+    click(chrome, "[data-row]")
+    assert chrome.find_elements(By.CSS_SELECTOR, "a") == [] and "seed 0" in text(chrome, ".runs")
+    chrome.switch_to.default_content()
+
+
+def test_more_students_cost_the_page_no_more_layouts_and_no_more_rows_than_it_shows(
+    chrome: Chrome, tmp_path: Path
+) -> None:
+    """What makes a page slow, counted; tests/bench/page.py has the times."""
+    chrome.execute_cdp_cmd("Performance.enable", {})
+    elements = []
+    for num in (200, 400):
+        opened(chrome, tmp_path, many(num))
+        found = {
+            metric["name"]: metric["value"]
+            for metric in chrome.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+        }
+        assert 0 < found["LayoutCount"] < 20
+        elements.append(chrome.execute_script("return document.querySelectorAll('*').length"))
+    assert elements[1] - elements[0] < 2 * 200, "a mark for each, and no cells"

@@ -1,0 +1,229 @@
+"""A real store of made-up runs: what is read of it, what is left out, and what is wrong with a question."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.findings.evidence import evidence, nearest
+from analysis.runs import runs as runs_module
+from analysis.runs.models import averaged, comparable
+from analysis.runs.runs import COLUMNS, curves, predictions, read
+from mkd.config import StudentConfig
+from tests.support import stored
+
+LSTM, BAG = StudentConfig("bilstm", hidden=64), StudentConfig("bag", hidden=32)
+
+
+class Store(NamedTuple):
+    """uri: of the store. trials: run ids of the study's complete trials. parent: the study's run."""
+
+    uri: str
+    trials: list[str]
+    parent: str
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Experiments `mkd` (two seeds of one student and another, and runs that cannot be drawn) and `searches` (a study)."""
+    folder = tmp_path_factory.mktemp("store")
+    client = stored.opened(folder)
+    first = stored.experiment(client, folder, "mkd")
+    made = [stored.made(stored.Wish(LSTM, seed)) for seed in (0, 1)] + [
+        stored.made(stored.Wish(BAG))
+    ]
+    for run in made:
+        stored.logged(client, first, run)
+    slow = made[0].metrics | {"quality/mean": 1.0}
+    stored.logged(
+        client,
+        first,
+        made[0]._replace(
+            name="no speed", metrics={n: v for n, v in slow.items() if "speed/" not in n}
+        ),
+    )
+    stored.logged(client, first, made[0]._replace(name="running", status="RUNNING"))
+    stored.logged(
+        client, first, made[0]._replace(name="teacher", tags=made[0].tags | {"mkd.kind": "teacher"})
+    )
+    stored.logged(
+        client,
+        first,
+        stored.made(stored.Wish(LSTM, 2, tasks=("sentiment",)))._replace(name="alone"),
+    )
+    silent = made[2]._replace(params=made[2].params | {"loss.temperature": "9.0"}, predictions=None)
+    stored.logged(client, first, silent)
+    second = stored.experiment(client, folder, "searches")
+    about = {"mkd.kind": "search", "mkd.study": "small"}
+    parent = client.create_run(second, run_name="search small", tags=about).info.run_id
+    tags = [{"mkd.study": "small", "mkd.trial": str(number)} for number in range(2)]
+    wishes = [
+        stored.Wish(student, kind="trial", tags=own)
+        for student, own in zip((LSTM, BAG), tags, strict=True)
+    ]
+    trials = [stored.logged(client, second, stored.made(wish)) for wish in wishes]
+    study = {"study": "small", "backend": "torch", "setting": "b1-text-t1", "trials": []}
+    stored.log_json(client, parent, "study.json", json.dumps(study))
+    return Store(f"sqlite:///{folder / 'mlflow.db'}", trials, parent)
+
+
+def test_an_experiments_runs_are_a_table_and_those_left_out_are_told_by_reason(
+    store: Store,
+) -> None:
+    found = read("mkd", store=store.uri)
+    assert len(found.frame) == 5
+    assert found.left_out == {
+        "no speed (one text on one thread)": ["no speed"], "not finished": ["running"], "not a student's (teacher)": ["teacher"],
+    }  # fmt: skip
+    assert found.study is None and found.experiment == "mkd"
+
+
+def test_every_column_is_documented_and_every_documented_column_is_there(store: Store) -> None:
+    frame = read("mkd", store=store.uri).frame
+    known = {name for name in COLUMNS if "<" not in name}
+    assert known <= set(frame)
+    kinds = (
+        "score/",
+        "teacher/",
+        "baseline/",
+        "retention/",
+        "agreement/",
+        "selection/",
+        "data.",
+        "teacher.",
+        "student.",
+        "loss.",
+        "train.",
+        "finetune.",
+    )
+    assert [name for name in frame if name not in known and not str(name).startswith(kinds)] == []
+
+
+def test_a_run_is_linked_to_the_mlflow_ui(store: Store) -> None:
+    run = read("mkd", store=store.uri).frame.iloc[0]
+    assert run["link"].startswith("http://127.0.0.1:5000/#/experiments/") and run["link"].endswith(
+        f"/runs/{run['run_id']}"
+    )
+
+
+def test_a_study_is_found_in_whichever_experiment_it_is_and_has_its_backend(store: Store) -> None:
+    found = read(study="small", store=store.uri)
+    assert (
+        found.experiment == "searches"
+        and found.study is not None
+        and found.study.run_id == store.parent
+    )
+    assert set(found.frame["run_id"]) == set(store.trials)
+    assert set(found.frame["backend"]) == {"torch"}, "though int8 is faster"
+
+
+def test_pages_of_runs_are_put_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = read("mkd", store=store.uri).frame["run_id"].tolist()
+    monkeypatch.setattr(runs_module, "PAGE", 2)
+    assert read("mkd", store=store.uri).frame["run_id"].tolist() == whole
+
+
+@pytest.mark.parametrize(
+    ("experiment", "study", "told"),
+    [
+        ("mdk", "", "experiment is 'mdk': there is none in .*; allowed: 'mkd'"),
+        ("", "", "experiment is ''; allowed: 'Default', 'mkd', 'searches'"),
+        ("", "smal", "study is 'smal': there is none in sqlite.*; allowed: 'small'"),
+        (
+            "mkd",
+            "small",
+            "study is 'small': there is none in experiment 'mkd' of .*; allowed: none yet",
+        ),
+        (
+            "Default",
+            "",
+            "experiment is 'Default': it has no finished run with quality and speed .no runs at all.; allowed",
+        ),
+    ],
+)
+def test_what_is_not_there_is_refused_with_names_close_to_it(
+    store: Store, experiment: str, study: str, told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        read(experiment, study, store.uri)
+
+
+def test_a_database_that_is_not_there_is_refused_and_not_made(tmp_path: Path) -> None:
+    file = tmp_path / "none.db"
+    with pytest.raises(
+        ValueError, match=r"MLFLOW_TRACKING_URI is 'sqlite:///.*none.db': there is no such file"
+    ):
+        read("mkd", store=f"sqlite:///{file}")
+    assert not file.exists()
+
+
+def test_curves_are_steps_and_scores_in_order(store: Store) -> None:
+    found = read(study="small", store=store.uri)
+    points = curves(found, store.trials)
+    assert list(points) == store.trials
+    assert [step for step, _ in points[store.trials[0]]] == list(range(250, 2001, 250))
+    assert curves(found, store.trials, "no such metric") == {}
+
+
+def test_answers_are_read_of_the_runs_that_have_logged_them(store: Store) -> None:
+    found = read("mkd", store=store.uri)
+    answers = predictions(found, found.frame["run_id"].tolist())
+    assert len(answers) == 4
+    assert {len(frame) for frame in answers.values()} == {5 * stored.ROWS, stored.ROWS}
+
+
+def test_what_a_model_loses_to_its_teacher_is_borne_out_by_the_answers_of_its_runs(
+    store: Store,
+) -> None:
+    found = read("mkd", store=store.uri)
+    models = averaged(comparable(found.frame).frame)
+    borne = evidence(found, models)
+    lstm = models[models["student_kind"] == "bilstm"].iloc[0]
+    assert len(lstm["runs"]) == 2
+    assert borne.models[lstm["id"]].mean.rows[0] == pytest.approx(lstm["mean"])
+    lost = borne.lost[lstm["id"]]
+    assert (
+        lost.points == pytest.approx(lstm["teacher_mean"] - lstm["mean"])
+        and lost.low < lost.points < lost.high
+    )
+    assert list(borne.models[lstm["id"]].mean.seeds) == lstm["seeds"]
+    assert list(borne.models[lstm["id"]].mean.seeds.values()) == pytest.approx(lstm["means"])
+    by_task = borne.lost_by_task[lstm["id"]]
+    assert (
+        np.mean([lost.points for lost in by_task.values()]) == pytest.approx(lost.points)
+        and len(by_task) == 5
+    )
+    assert lost.seeds == 2 and all(each.seeds == 2 for each in by_task.values())
+    assert [len(ids) for ids in borne.without.values()] == [1] and list(borne.without) == [
+        "no predictions.parquet"
+    ]
+
+
+def test_answers_that_give_other_scores_than_the_run_tells_are_not_used(store: Store) -> None:
+    found = read("mkd", store=store.uri)
+    models = averaged(comparable(found.frame).frame)
+    models = models.assign(means=[[mean + 1 for mean in means] for means in models["means"]])
+    borne = evidence(found, models)
+    assert (
+        borne.models == {}
+        and "predictions.parquet gives other scores than the run tells" in borne.without
+    )
+
+
+def test_the_nearest_to_the_front_are_those_that_the_fewest_points_part_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    models = pd.DataFrame(
+        {"latency_ms": [1.0, 2.0, 3.0, 4.0], "mean": 5.0, "selection": [60.0, 50.0, 70.0, 69.0]}
+    )
+    monkeypatch.setattr("analysis.findings.evidence.MOST", 3)
+    assert sorted(nearest(models)) == [0, 2, 3]
+    assert np.all(np.isin([0, 2], nearest(models)))
+    assert sorted(nearest(models.assign(mean=[60.0, 70.0, 50.0, 71.0], selection=np.nan))) == [
+        0,
+        1,
+        3,
+    ], "then by dev"

@@ -1,0 +1,284 @@
+"""The report from its command line to what it leaves in MLflow, on a real store of made-up runs."""
+
+import io
+import json
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow.entities import Experiment
+
+from analysis import report
+from analysis.charts.gallery import plain
+from analysis.findings.summary import summarised
+from analysis.page.content import apart, fronts, number, told
+from analysis.runs.runs import read
+from analysis.statistics.differences import Difference
+from mkd.config import StudentConfig
+from tests.analysis.charts.test_figures import models
+from tests.support import stored
+
+LSTM = StudentConfig("bilstm", hidden=64)
+STUDENTS = (
+    LSTM,
+    StudentConfig("bag", hidden=32),
+    StudentConfig(hidden=96),
+    StudentConfig(hidden=16),
+)
+"""Of the experiment and of the study alike."""
+OTHER = {"mkd.hardware.cpu": "Another CPU", "mkd.hardware.cores": "8"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An experiment of four students, one of them with two seeds, on two machines and a task alone; and a study in another."""
+    folder = tmp_path_factory.mktemp("store")
+    client = stored.opened(folder)
+    first = stored.experiment(client, folder, "mkd")
+    for student in STUDENTS:
+        stored.logged(client, first, stored.made(stored.Wish(student)))
+    for wish in (
+        stored.Wish(LSTM, 1),
+        stored.Wish(LSTM, 2, tags=OTHER),
+        stored.Wish(LSTM, tasks=("sentiment",)),
+    ):
+        stored.logged(client, first, stored.made(wish))
+    client.set_experiment_tag(first, "mlflow.note.content", "My own words.")
+    second = stored.experiment(client, folder, "searches")
+    parent = client.create_run(
+        second, run_name="search small", tags={"mkd.kind": "search", "mkd.study": "small"}
+    ).info.run_id
+    trials = []
+    for index, student in enumerate(STUDENTS):
+        tags = {"mkd.study": "small", "mkd.trial": str(index), "mkd.state": "complete"}
+        run = stored.made(
+            stored.Wish(
+                student, kind="trial", tags=tags, settings={"loss.temperature": 1.0 + index}
+            )
+        )
+        run_id = stored.logged(client, second, run)
+        quality, latency = (
+            run.metrics["search/quality"],
+            run.metrics["speed/onnx/b1-text-t1/p50_ms"],
+        )
+        trials.append(
+            {
+                "number": index,
+                "state": "complete",
+                "run_id": run_id,
+                "quality": quality,
+                "latency_ms": latency,
+            }
+        )
+    study = {
+        "study": "small", "backend": "onnx", "setting": "b1-text-t1", "reference": {"quality": 0.0, "latency_ms": 7.5},
+        "importances": {"quality": {"loss.temperature": 1.0}, "latency": {}}, "trials": trials,
+    }  # fmt: skip
+    stored.log_json(client, parent, "study.json", json.dumps(study))
+    client.set_terminated(parent)
+    return folder
+
+
+class Done(NamedTuple):
+    """A report that was made. printed: its lines; outcome: the last of them; to: its folder."""
+
+    printed: list[str]
+    outcome: dict[str, Any]
+    to: Path
+    client: mlflow.MlflowClient
+
+
+def done(folder: Path, *argv: str) -> Done:
+    """Makes a report of the folder's store."""
+    to, told = folder / f"report{len(list(folder.iterdir()))}", io.StringIO()
+    with pytest.MonkeyPatch.context() as patched, redirect_stdout(told):
+        patched.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        patched.delenv("MLFLOW_RUN_ID", raising=False)
+        assert report.main([*argv, "--to", str(to)]) == 0
+    printed = told.getvalue().splitlines()
+    return Done(
+        printed,
+        json.loads(printed[-1]),
+        to,
+        mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}"),
+    )
+
+
+def described(client: mlflow.MlflowClient) -> Experiment:
+    """The experiment `mkd` as it is now."""
+    found = client.get_experiment_by_name("mkd")
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def of_experiment(folder: Path) -> Done:
+    return done(folder, "--experiment", "mkd")
+
+
+@pytest.fixture(scope="module")
+def of_study(folder: Path) -> Done:
+    return done(folder, "--study", "small")
+
+
+def test_runs_are_drawn_together_where_they_can_be_and_all_others_are_told(
+    of_experiment: Done,
+) -> None:
+    printed, outcome, *_ = of_experiment
+    assert (outcome["runs"], outcome["models"]) == (6, 5), (
+        "two seeds are one model, another machine makes another"
+    )
+    assert outcome["left_out"] == {"other tasks: demo (seed 0, 1000 dev rows): sentiment": 1}
+    assert outcome["other_machines"] == {"Another CPU, 8 cores": 1}
+    assert (
+        "note: 1 run timed on another machine (Another CPU, 8 cores): its latencies are on no picture."
+        in printed
+    )
+    assert "left out: 1 run, other tasks: demo (seed 0, 1000 dev rows): sentiment" in printed
+
+
+def test_a_report_has_pictures_tables_numbers_and_a_page(of_experiment: Done) -> None:
+    to, outcome = of_experiment.to, of_experiment.outcome
+    names = {file.name for file in (to / "pictures").iterdir()}
+    assert {f"latency.{form}" for form in ("png", "svg", "json")} <= names
+    assert {"hypervolume.json", "published.json"} <= names and "hypervolume.png" not in names
+    assert (
+        json.loads((to / "pictures" / "hypervolume.json").read_text())["caption"]
+        == "It is told of a study that has ended."
+    )
+    assert (len(pd.read_csv(to / "models.csv")), len(pd.read_csv(to / "runs.csv"))) == (5, 7)
+    assert json.loads((to / "report.json").read_text())["front"] == outcome["front"]
+    page = (to / "report.html").read_text()
+    assert "Quality against speed: mkd" in page and "bilstm-64" in page
+
+
+def test_the_best_under_a_budget_is_told_with_what_it_loses(of_experiment: Done) -> None:
+    best = {answer["budget_ms"]: answer for answer in of_experiment.outcome["best_under"]}[5.0]
+    assert best["lost"]["low"] < best["lost"]["points"] < best["lost"]["high"]
+    picture = json.loads((of_experiment.to / "pictures" / "latency.json").read_text())
+    assert picture["info"]["title"].startswith(f"Best on selection under 5 ms: {best['label']}, ")
+
+
+def test_a_report_without_a_study_is_left_with_a_run_of_its_own_and_the_experiment_links_it(
+    of_experiment: Done,
+) -> None:
+    client, run_id = of_experiment.client, of_experiment.outcome["run_id"]
+    run = client.get_run(run_id)
+    assert (run.data.tags["mkd.kind"], run.info.status) == ("report", "FINISHED")
+    assert {file.path for file in client.list_artifacts(run_id, "report")} >= {
+        "report/report.html",
+        "report/pictures",
+    }
+    note = described(client).tags["mlflow.note.content"]
+    assert note.startswith("My own words.") and note.count("Quality against speed:") == 1
+    assert f"/runs/{run_id}/artifacts/report/report.html)" in note
+    assert of_experiment.outcome["link"].endswith(f"/runs/{run_id}/artifacts/report/report.html")
+
+
+def test_a_studys_report_is_left_with_the_studys_run(of_study: Done) -> None:
+    client, run_id = of_study.client, of_study.outcome["run_id"]
+    assert client.get_run(run_id).data.tags["mkd.kind"] == "search"
+    pictures = {Path(file.path).name for file in client.list_artifacts(run_id, "report/pictures")}
+    assert {"hypervolume.png", "importance.svg"} <= pictures
+    assert any(
+        "Every model has one seed" in line and "nothing of their methods" in line
+        for line in of_study.printed
+    )
+
+
+def test_an_experiments_own_words_stay_when_it_is_described_again(of_experiment: Done) -> None:
+    before = described(of_experiment.client)
+    report.describe(of_experiment.client, before.experiment_id)
+    assert described(of_experiment.client).tags == before.tags
+
+
+def test_the_run_that_mlflow_run_has_made_in_the_experiment_gets_the_report(
+    of_experiment: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = of_experiment.client
+    runs = read("mkd", store=client.tracking_uri)
+    own = client.create_run(runs.experiment_id).info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", own)
+    run_id, _ = report.home(client, runs)
+    assert run_id == own and client.get_run(own).info.run_name == "report of mkd"
+    elsewhere = client.create_run("0").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", elsewhere)
+    new, _ = report.home(client, runs)
+    assert client.get_run(new).info.experiment_id == runs.experiment_id
+    assert (
+        f"/runs/{new}/artifacts/report/report.html"
+        in client.get_run(elsewhere).data.tags["mlflow.note.content"]
+    )
+    in_study, links = report.home(client, read(study="small", store=client.tracking_uri))
+    assert (
+        client.get_run(in_study).data.tags["mkd.kind"] == "search"
+        and links[1].text == "the study's run"
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["--experiment", "mkt"], "error: experiment is 'mkt': there is none in "),
+        (["--study", "smalk"], "allowed: 'small'"),
+        (["--experiment", "Default"], "it has no finished run with quality and speed"),
+        (
+            ["--experiment", "mkd", "--machine", "mine"],
+            "allowed: 'Imagined CPU @ 2.00GHz, 2 cores', 'Another CPU, 8 cores'",
+        ),
+        (["--experimet", "mkd"], "error: "),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    argv: list[str],
+    told: str,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    assert report.main(argv) == 2
+    shown = capsys.readouterr().err
+    assert told in shown and shown.startswith("error: ") and shown.count("\n") == 1
+
+
+def test_each_machine_has_a_front_of_its_own() -> None:
+    shown = models(
+        {"mean": 70.0}, {"mean": 60.0, "student": "s"}, {"mean": 50.0, "machine": "N, 4 cores"}
+    )
+    assert fronts(shown) == set(shown.loc[shown["mean"].isin([70.0, 50.0]), "id"])
+
+
+def test_the_page_has_for_each_two_models_how_far_other_rows_would_move_them(folder: Path) -> None:
+    summary = summarised(read("mkd", store=f"sqlite:///{folder / 'mlflow.db'}"))
+    found, known = apart(summary), summary.evidence.models
+    assert len(found.ids) == 5 and set(found.pairs) == set(found.own) == {"", *summary.kept.tasks}
+    for task, scores in [
+        ("", [known[key].mean for key in found.ids]),
+        ("sentiment", [known[k].tasks["sentiment"] for k in found.ids]),
+    ]:
+        assert [len(row) for row in found.pairs[task]] == [0, 1, 2, 3, 4]
+        assert found.own[task] == [round(1000 * one.rows[1:].std(ddof=1)) for one in scores]
+        less = scores[3].rows - scores[1].rows
+        assert found.pairs[task][3][1] == round(1000 * less[1:].std(ddof=1))
+
+
+def test_a_setting_that_holds_a_value_a_task_is_told_as_one_a_task() -> None:
+    assert told("loss.task_weights", "{'a': 1.5, 'b': 2}") == {
+        "loss.task_weights.a": "1.5",
+        "loss.task_weights.b": "2",
+    }
+    assert told("loss.task_weights", "{}") == {"loss.task_weights": "{}"}
+    assert (
+        told("data.path", "{odd") == {"data.path": "{odd"} and told("data.path", float("nan")) == {}
+    )
+
+
+def test_what_is_no_number_is_null_in_json() -> None:
+    assert plain({"a": Difference(1.0, float("nan"), float("inf")), "b": [(1, "x")]}) == {
+        "a": {"points": 1.0, "low": None, "high": None, "seeds": 1}, "b": [[1, "x"]],
+    }  # fmt: skip
+    assert number(float("nan")) is None and number(None) is None and number(2) == 2.0

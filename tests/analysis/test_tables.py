@@ -1,0 +1,136 @@
+"""The best under each budget in words, and the report's tables."""
+
+import math
+
+from analysis.findings.budgets import Answer, best_under, loss_sentence, sentence, under
+from analysis.statistics.differences import Difference
+from analysis.tables import budget_lines, for_csv, front_lines, left_out_lines, loss, markdown
+from tests.analysis.charts.test_figures import FAST, GOOD, WORSE, models
+
+ANSWER = Answer(
+    5.0, "id", "bilstm-64", 1.0, 69.0, 30, 70.0, "T", 10.0, Difference(10.0, 8.0, 12.0, 3)
+)
+
+
+def test_the_best_under_a_budget_is_the_best_that_keeps_to_it() -> None:
+    shown = models(FAST, GOOD, WORSE)
+    keys = dict(zip(shown["label"], shown["id"], strict=True))
+    found = best_under(shown, {keys["bilstm-64"]: Difference(10.0, 8.0, 12.0)}, (0.05, 0.5, 5.0))
+    assert [(a.budget_ms, a.label, a.latency_ms, a.mean) for a in found] == [
+        (0.5, "bag-1x64", 0.1, 60.0),
+        (5.0, "bilstm-64", 1.0, 70.0),
+    ]
+    assert found[1].lost == Difference(10.0, 8.0, 12.0)
+    assert (
+        found[0].lost is not None and found[0].lost.points == 20.0 and math.isnan(found[0].lost.low)
+    ), "without an interval"
+
+
+def test_the_best_is_chosen_by_selection_and_told_at_its_score_on_dev() -> None:
+    lucky, chosen = GOOD | {"mean": 75.0, "selection": 60.0}, WORSE | {"selection": 61.0}
+    (found,) = best_under(models(FAST | {"selection": 50.0}, lucky, chosen), {}, (5.0,))
+    assert (found.label, found.selection, found.mean, found.among) == (
+        "transformer-1x32",
+        61.0,
+        65.0,
+        3,
+    )
+
+
+def test_a_model_without_a_score_on_selection_is_not_chosen() -> None:
+    old = GOOD | {"selection": None}
+    (found,) = best_under(models(FAST, old), {}, (5.0,))
+    assert (found.label, found.among) == ("bag-1x64", 1)
+    assert best_under(models(old), {}) == []
+
+
+def test_of_equally_good_models_the_faster_one_is_best() -> None:
+    (found,) = best_under(models(GOOD, WORSE | {"mean": 70.0}), {}, (5.0,))
+    assert found.label == "bilstm-64"
+
+
+def test_without_a_teacher_nothing_is_lost() -> None:
+    (found,) = best_under(models(GOOD | {"teacher_mean": math.nan}), {}, (5.0,))
+    assert found.lost is None and loss_sentence(found) == "No score of a teacher is known"
+
+
+def test_the_answer_says_which_model_and_what_it_loses() -> None:
+    assert sentence(ANSWER) == "Best on selection under 5 ms: bilstm-64, 70.0 points on dev in 1 ms"
+    told = "10.0 points below its teacher (95 % interval 8.0 to 12.0 over rows and 3 seeds), which takes 10 ms"
+    assert loss_sentence(ANSWER) == told
+
+
+def test_of_one_seed_it_says_that_it_is_of_these_two_models() -> None:
+    one = ANSWER._replace(lost=Difference(10.0, 8.0, 12.0, 1))
+    told = "(95 % interval 8.0 to 12.0 over rows), which takes 10 ms; one seed: of these two models, not of the method"
+    assert loss_sentence(one) == f"10.0 points below its teacher {told}"
+    none = loss_sentence(one._replace(lost=Difference(0.4, -0.6, 1.5, 1)))
+    assert none.startswith("No difference") and none.endswith(
+        "; one seed: of these two models, not of the method"
+    )
+
+
+def test_a_difference_whose_interval_has_0_in_it_is_not_called_one() -> None:
+    answer = ANSWER._replace(lost=Difference(0.4, -0.6, 1.5, 2))
+    told = "No difference to its teacher that holds (-0.4 points, 95 % interval -1.5 to +0.6 over rows and 2 seeds)"
+    assert loss_sentence(answer).startswith(told)
+    assert loss(answer.lost) == "0.4 (-0.6 to 1.5) no difference"
+
+
+def test_a_student_ahead_of_its_teacher_is_above_it() -> None:
+    found = loss_sentence(
+        ANSWER._replace(lost=Difference(-2.0, -3.0, -1.0, 2), teacher_latency_ms=math.nan)
+    )
+    assert found == "2.0 points above its teacher (95 % interval 1.0 to 3.0 over rows and 2 seeds)"
+
+
+def test_the_main_answer_is_that_of_5_ms_or_else_of_the_next_larger_budget() -> None:
+    one, ten = ANSWER._replace(budget_ms=1.0), ANSWER._replace(budget_ms=10.0)
+    assert under([one, ANSWER, ten]) == ANSWER
+    assert under([one, ten]) == ten and under([one]) == one and under([]) is None
+
+
+def test_the_front_has_a_row_a_model_with_what_it_loses() -> None:
+    shown = models(GOOD, GOOD | {"seed": 1, "mean": 71.0})
+    header, _, row = front_lines(
+        shown, ["a", "b", "unknown"], {shown["id"][0]: Difference(9.5, 8.0, 11.0)}
+    )
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert [cell.strip() for cell in header.strip("|").split("|")][:3] == [
+        "on the front",
+        "ms",
+        "rows/s",
+    ]
+    assert cells[:5] == ["bilstm-64", "1", "1,000", "0.40", "onnx"]
+    assert cells[5:7] == ["69.5", "70.5 ± 6.4"], (
+        "t(0.975, 1) = 12.706 times 0.7071 over the root of 2"
+    )
+    assert cells[7:] == ["2", "9.5 (8.0 to 11.0)", "60.0", "80.0"]
+
+
+def test_a_budget_has_a_row() -> None:
+    row = budget_lines([ANSWER])[2]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells == ["5 ms", "bilstm-64", "1", "69.0", "70.0", "3", "10.0 (8.0 to 12.0)"]
+
+
+def test_left_out_runs_are_counted_the_most_frequent_reason_first() -> None:
+    assert left_out_lines({"no speed": ["a"], "trial pruned": ["b", "c"]}) == [
+        "left out: 2 runs, trial pruned", "left out: 1 run, no speed",
+    ]  # fmt: skip
+
+
+def test_columns_are_aligned() -> None:
+    assert markdown([["a", "bc"], ["def", "g"]]) == ["| a   | bc |", "| :-- | -: |", "| def |  g |"]
+
+
+def test_the_csv_has_plain_cells_and_tells_the_front_and_what_is_lost() -> None:
+    shown = models(GOOD, GOOD | {"seed": 1}, WORSE)
+    key = shown.loc[shown["label"] == "bilstm-64", "id"].iloc[0]
+    found = for_csv(shown, {key: Difference(10.0, 8.0, 12.0)}, {key}).set_index("label")
+    assert found.loc["bilstm-64", "runs"] == "r0 r1" and found.loc["bilstm-64", "seeds"] == "0 1"
+    assert found.loc["bilstm-64", "front"] and not found.loc["transformer-1x32", "front"]
+    assert found.loc["bilstm-64", "lost_low"] == 8.0 and math.isnan(
+        found.loc["transformer-1x32", "lost_low"]
+    )
+    assert found.loc["bilstm-64", "student.hidden"] == "64"

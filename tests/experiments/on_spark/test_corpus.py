@@ -1,0 +1,383 @@
+"""Logged models on a real Spark session: their answers to a Parquet corpus are those of the model called directly."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from experiments import cli
+from experiments.on_spark import corpus
+from experiments.settings import Distill, LabelConfig
+from mkd.result import silent
+from mkd.tasks.sources import load_tasks
+from mkd.tasks.task import Task
+from mkd.teachers import tokenizer_of
+from mkd.teachers.imported import TEXTS, import_logits
+from mkd.teachers.teaching import make_teacher
+from mkd.tokenization.tokenise import read_side
+from tests.support.entry import TINY, client, command, outcome, tiny
+from tests.support.needs import need
+from tests.support.official import rows
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+TAUGHT = ["sentiment", "similarity"]
+JAVA = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+"""What starts Java soonest."""
+
+
+class Taught(NamedTuple):
+    """A folder with the run of a teacher, its id, and its model as MLflow loads it."""
+
+    folder: Path
+    run_id: str
+    model: Any
+
+    @property
+    def path(self) -> Path:
+        """MLflow's folder of the model."""
+        (found,) = self.folder.glob("mlruns/*/models/*/artifacts")
+        return found
+
+    def student(self) -> Path:
+        about = mlflow.models.Model.load(self.path)
+        return self.path / str(about.flavors["python_function"]["artifacts"]["student"]["path"])
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Taught:
+    folder = tmp_path_factory.mktemp("teacher")
+    run_id = outcome(command(folder, "teacher", *tiny("teacher")))["run_id"]
+    taught = Taught(folder, run_id, None)
+    return taught._replace(model=mlflow.pyfunc.load_model(str(taught.path)))
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator["SparkSession"]:
+    need("java")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in JAVA.items():
+            patch.setenv(name, value)
+        with corpus.session("local[2]") as session:
+            yield session
+
+
+def texts(task: str, num: int) -> pd.DataFrame:
+    """Rows of a task of GLUE, made up, as a corpus has them."""
+    table = pd.DataFrame(rows(task, num)).drop(columns="label").dropna(axis=1)
+    return table.set_axis(["text", "text_pair"][: len(table.columns)], axis=1).assign(
+        id=range(1000, 1000 + num)
+    )
+
+
+def config_of(tmp_path: Path, frame: pd.DataFrame, task: str, **more: Any) -> LabelConfig:
+    frame.to_parquet(tmp_path / "corpus.parquet")
+    return LabelConfig(
+        "runs:/x/student",
+        task,
+        str(tmp_path / "corpus.parquet"),
+        str(tmp_path / "out.parquet"),
+        **more,
+    )
+
+
+def written(
+    spark: "SparkSession", config: LabelConfig, taught: Taught
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """What is written for a config, and its metrics; nothing else may be left beside it."""
+    names = corpus.check(config, taught.student())
+    output = Path(config.output)
+    metrics = corpus.write_answers(spark, config, taught.path, names, output.with_name("aside"))
+    assert {path.name for path in output.parent.iterdir()} == {"corpus.parquet", output.name}
+    return pd.read_parquet(output), metrics
+
+
+def test_single_texts_are_answered_as_by_the_model_itself(
+    spark: "SparkSession", taught: Taught, tmp_path: Path
+) -> None:
+    frame = texts("sst2", 300)
+    found, metrics = written(spark, config_of(tmp_path, frame, "sentiment"), taught)
+    assert list(found.columns) == ["text", "id", "label", "score", "probabilities", "error"]
+    assert len(list((tmp_path / "out.parquet").glob("part-*"))) == 2, "both processes had rows"
+    found = found.sort_values("id", ignore_index=True)
+    direct = taught.model.predict(frame[["text"]], params={"task": "sentiment"})
+    assert (
+        found["text"].tolist() == frame["text"].tolist()
+        and found["label"].tolist() == direct["label"].tolist()
+    )
+    np.testing.assert_allclose(found["score"], direct["score"], atol=1e-5)
+    np.testing.assert_allclose(
+        np.stack(found["probabilities"]), np.stack(direct["probabilities"]), atol=1e-5
+    )
+    assert found["error"].isna().all()
+    assert (metrics["label/rows"], metrics["label/errors"]) == (300, 0)
+    assert metrics["label/rows_per_s"] == pytest.approx(300 / metrics["label/seconds"])
+
+
+def test_a_regression_of_pairs_has_scores_and_a_row_without_a_text_an_error(
+    spark: "SparkSession", taught: Taught, tmp_path: Path
+) -> None:
+    frame = texts("stsb", 60)
+    frame.loc[[3, 40], "text_pair"] = None
+    frame.loc[7, "text"] = None
+    found, metrics = written(spark, config_of(tmp_path, frame, "similarity"), taught)
+    found = found.sort_values("id", ignore_index=True)
+    direct = taught.model.predict(frame[["text", "text_pair"]], params={"task": "similarity"})
+    np.testing.assert_allclose(found["score"], direct["score"].astype(float), atol=1e-4)
+    assert (
+        found.index[found["error"].notna()].tolist()
+        == [3, 7, 40]
+        == direct.index[direct["error"].notna()].tolist()
+    )
+    assert metrics["label/errors"] == 3
+    assert (
+        found["error"][3] == direct["error"][3] == "the second text is missing; allowed: a string"
+    )
+    whole = found[found["error"].isna()]
+    assert set(whole["label"]) == {""} and not any(len(row) for row in whole["probabilities"])
+    assert found[found["error"].notna()][["label", "score"]].isna().all(axis=None)
+
+
+def test_a_folder_is_read_as_one_file_is(
+    spark: "SparkSession", taught: Taught, tmp_path: Path
+) -> None:
+    frame = texts("sst2", 20)
+    (tmp_path / "corpus.parquet").mkdir()
+    for part in range(2):
+        frame[part::2].to_parquet(tmp_path / "corpus.parquet" / f"{part}.parquet")
+    config = LabelConfig(
+        "m", "acceptability", str(tmp_path / "corpus.parquet"), str(tmp_path / "out.parquet")
+    )
+    found, _ = written(spark, config, taught)
+    assert sorted(found["id"]) == frame["id"].tolist()
+
+
+def rows_of(task: Task) -> pd.DataFrame:
+    """All rows of a task under their split and number, shuffled."""
+    splits = {"train": task.train} | {f"dev{suffix}": split for suffix, split in task.dev.items()}
+    rows = [
+        {"split": name, "row": row, "text": a, "text_pair": b}
+        for name, split in splits.items()
+        for row, (a, b, _) in enumerate(split.read())
+    ]
+    return pd.DataFrame(rows).sample(frac=1, random_state=0)
+
+
+def test_a_teachers_logits_teach_as_the_teacher_itself_does(
+    spark: "SparkSession", taught: Taught, tmp_path: Path
+) -> None:
+    """By way of a file for each of two tasks: one of classes, and a regression, whose scores are in its own units there."""
+    config = replace(cli.parse(TINY, "", Distill).core(), cache=str(taught.folder / ".mkd"))
+    tasks = load_tasks(config.data)
+    tokenizer = tokenizer_of(config.teacher, config.stores.root, tasks)
+    side = read_side(config.stores, tasks, tokenizer, torch.device("cpu"), "teacher", silent)
+    own = make_teacher(config, tasks, side, side, silent)
+    sources = {}
+    for task, data, labeller in zip(tasks, side.datas, own.labellers, strict=True):
+        if task.name in TAUGHT:
+            folder = tmp_path / task.name
+            folder.mkdir()
+            frame = rows_of(task)
+            found, metrics = written(
+                spark, config_of(folder, frame, task.name, logits=True), taught
+            )
+            assert list(found.columns) == [
+                "split",
+                "row",
+                "logits",
+                *TEXTS[: 1 + task.kind.pair],
+            ] and metrics["label/rows"] == len(frame)
+            assert (folder / "out.parquet").is_file()
+            sources[task.name] = [str(folder / "out.parquet")]
+            read = import_logits(tmp_path / "store", folder / "out.parquet", task, data)
+            assert read.has_texts
+            for split in ("train", "dev"):
+                np.testing.assert_allclose(read.logits(split), labeller.logits(split), atol=1e-4)  # type: ignore[arg-type]
+    assert list(sources) == TAUGHT
+    argv = [
+        *TINY,
+        "--baseline=false",
+        "--data.tasks",
+        json.dumps(TAUGHT),
+        "--teacher.sources",
+        json.dumps(sources),
+    ]
+    metrics = outcome(command(tmp_path, "distill", *argv))["metrics"]
+    for name in TAUGHT:
+        assert metrics[f"teacher/quality/{name}/score"] == pytest.approx(
+            own.metrics[f"quality/{name}/score"], abs=1e-3
+        )
+
+
+@pytest.mark.parametrize(
+    ("frame", "more", "told"),
+    [
+        ({"body": ["a"]}, {}, "no column 'text'; there are: 'body'"),
+        ({"text": ["a"]}, {"task": "similarity"}, "no column 'text_pair'; there are: 'text'"),
+        ({"text": [1]}, {}, "column 'text' is of type int64; allowed: string"),
+        ({"text": ["a"]}, {"logits": True}, "no column 'split'; there are: 'text'"),
+        (
+            {"text": ["a"], "split": ["train"]},
+            {"logits": True},
+            "no column 'row'; there are: 'text', 'split'",
+        ),
+        (
+            {"text": ["a"], "split": ["dev"], "row": [0.0]},
+            {"logits": True},
+            "column 'row' is of type double; allowed: a whole",
+        ),
+        ({"text": ["a"], "label": [1]}, {}, "has columns 'label'; allowed: other names"),
+        (
+            {"text": ["a"]},
+            {"task": "mnli"},
+            "label.task is 'mnli'; allowed: 'acceptability', 'entailment', 'paraphrase'",
+        ),
+        (
+            {"text": ["a"]},
+            {"output": ""},
+            "label.output is ''; allowed: a path where nothing is yet",
+        ),
+        (
+            {"text": ["a"]},
+            {"output": "/tmp"},
+            "label.output is '/tmp'; allowed: a path where nothing is yet",
+        ),
+        (
+            {"text": ["a"]},
+            {"corpus": "none"},
+            "label.corpus is 'none'; allowed: a Parquet file or a folder",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(
+    frame: dict[str, list[Any]], more: dict[str, Any], told: str, taught: Taught, tmp_path: Path
+) -> None:
+    config = replace(
+        config_of(tmp_path, pd.DataFrame(frame), "sentiment"), **{key: more[key] for key in more}
+    )
+    with pytest.raises(ValueError) as caught:
+        corpus.check(config, taught.student())
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_row_without_a_text_has_no_logits(
+    spark: "SparkSession", taught: Taught, tmp_path: Path
+) -> None:
+    frame = pd.DataFrame({"split": "train", "row": range(3), "text": ["a", None, None]})
+    config = config_of(tmp_path, frame, "sentiment", logits=True)
+    with pytest.raises(
+        ValueError, match="label.corpus: 2 rows have no text; allowed for label.logits: none"
+    ):
+        corpus.write_answers(spark, config, taught.path, ["text"], tmp_path / "aside")
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus.parquet"]
+
+
+def test_a_damaged_corpus_is_one_line_and_leaves_nothing(
+    spark: "SparkSession", taught: Taught, tmp_path: Path
+) -> None:
+    config = config_of(tmp_path, texts("sst2", 9), "sentiment")
+    content = (tmp_path / "corpus.parquet").read_bytes()
+    (tmp_path / "corpus.parquet").write_bytes(content[:4] + bytes(30) + content[34:])
+    with pytest.raises(ValueError) as caught:
+        corpus.write_answers(
+            spark, config, taught.path, corpus.check(config, taught.student()), tmp_path / "aside"
+        )
+    assert str(caught.value).startswith(
+        f"label.corpus {tmp_path / 'corpus.parquet'}: "
+    ) and "\n" not in str(caught.value)
+    assert "FAILED_READ_FILE" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus.parquet"]
+
+
+def test_what_goes_wrong_in_the_model_is_told_in_one_line(
+    spark: "SparkSession", taught: Taught, tmp_path: Path
+) -> None:
+    config = config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "other")
+    with pytest.raises(ValueError) as caught:
+        corpus.write_answers(spark, config, taught.path, ["text"], tmp_path / "aside")
+    assert "MlflowException: task is 'other'; allowed: " in str(caught.value) and "\n" not in str(
+        caught.value
+    )
+
+
+def test_a_missing_extra_is_named(
+    taught: Taught, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    with pytest.raises(ValueError, match=r"pip install 'mkd\[spark\]'"):
+        corpus.check(
+            config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "sentiment"), taught.student()
+        )
+
+
+def test_a_missing_java_is_told_of(
+    taught: Taught, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(
+        ValueError,
+        match="^there is no Java, which Spark runs on; allowed: version 17 or 21, by PATH or JAVA_",
+    ):
+        corpus.check(
+            config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "sentiment"), taught.student()
+        )
+
+
+def label(taught: Taught, file: Path, output: Path) -> subprocess.CompletedProcess[str]:
+    need("java")
+    argv = [
+        "--label.model",
+        f"runs:/{taught.run_id}/student",
+        "--label.task=sentiment",
+        "--label.master=local[1]",
+    ]
+    return command(
+        taught.folder,
+        "label",
+        *argv,
+        "--label.corpus",
+        str(file),
+        "--label.output",
+        str(output),
+        **JAVA,
+    )
+
+
+def test_the_entry_point_leaves_a_run_with_its_speed(taught: Taught, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a good film"], "key": [5]}), tmp_path / "a.parquet")
+    done = label(taught, tmp_path / "a.parquet", tmp_path / "out")
+    found = outcome(done)
+    run = client(taught.folder).get_run(found["run_id"])
+    assert run.info.status == "FINISHED" and run.info.run_name == "label sentiment a.parquet"
+    assert (run.data.tags["mkd.kind"], run.data.tags["mkd.tasks"]) == ("label", "sentiment")
+    assert run.data.tags["mkd.parent"] == run.data.tags["mlflow.parentRunId"] == taught.run_id
+    assert run.data.tags["mkd.output"] == found["output"] == str(tmp_path / "out")
+    assert run.data.metrics == found["metrics"] and found["metrics"]["label/rows"] == 1
+    assert pd.read_parquet(found["output"])["key"].tolist() == [5]
+    assert len(done.stderr.splitlines()) < 11, done.stderr
+    again = label(taught, tmp_path / "a.parquet", tmp_path / "out")
+    assert again.returncode == 2 and "Traceback" not in again.stderr
+    last = again.stderr.strip().splitlines()[-1]
+    assert (
+        last == f"error: label.output is '{tmp_path / 'out'}'; allowed: a path where nothing is yet"
+    )
+
+
+def test_logits_go_to_a_file_that_a_teachers_sources_would_read() -> None:
+    with pytest.raises(
+        ValueError, match=r"label.output is 'logits'; allowed: a file that ends in .parquet"
+    ):
+        LabelConfig(output="logits", logits=True)

@@ -1,0 +1,228 @@
+"""Searches by Spark's workers: a real session of two, its runs in MLflow, what it bears and what it refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from mlflow.entities import Run
+from mlflow.optuna.storage import MlflowStorage
+from optuna.samplers import RandomSampler, TPESampler
+
+from experiments.on_spark import engine
+from experiments.settings import Search, SearchConfig
+from experiments.studies.space import parse
+from experiments.studies.study import RUN_OF_TRIAL
+from experiments.studies.worker import Job
+from mkd.config import TrainConfig
+from tests.support.entry import client, command, outcome, runs, tiny
+from tests.support.needs import need
+
+SPACE: dict[str, Any] = {
+    "student.kind": {
+        "choices": {
+            "bag": {"student.layers": {"low": 1, "high": 2}},
+            "transformer": {"student.hidden": [16, 32]},
+        }
+    },
+    "train.learning_rate": {"low": 1e-3, "high": 1e-2, "log": True},
+    "train.sampling.weights": "simplex",
+}
+SEARCH = [
+    *tiny("search"), '--data.tasks=["sentiment", "similarity"]', "--data.max_length=32", "--speed.length=16",
+    "--speed.batch_size=2", "--train.eval_every=3", "--search.backend=torch", "--search.engine=spark",
+    "--search.pruning.warmup=1", "--search.space", json.dumps(SPACE),
+]  # fmt: skip
+JAVA = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+"""What starts Java soonest."""
+
+Searched = tuple[Path, subprocess.CompletedProcess[str]]
+
+
+def search(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    need("java")
+    return command(folder, "search", *SEARCH, *more, **JAVA)
+
+
+def trial_runs(folder: Path, name: str = "mkd") -> list[Run]:
+    """The runs of a study's trials."""
+    return [
+        run
+        for run in runs(folder)
+        if run.data.tags.get("mkd.study") == name and run.data.tags["mkd.kind"] == "trial"
+    ]
+
+
+def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> optuna.Study:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    kept = client(folder).get_experiment_by_name("mkd (optuna)")
+    assert kept is not None, "the search has made it"
+    return optuna.load_study(study_name="mkd", storage=MlflowStorage(kept.experiment_id))
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    """Three trials by two workers."""
+    folder = tmp_path_factory.mktemp("spark")
+    return folder, search(folder, "--search.trials=3")
+
+
+def test_every_trial_is_a_finished_run_below_that_of_the_study(searched: Searched) -> None:
+    folder, done = searched
+    told = outcome(done)
+    parent = client(folder).get_run(told["run_id"])
+    assert (parent.info.status, parent.data.tags["mkd.kind"], told["states"]) == (
+        "FINISHED",
+        "search",
+        {"complete": 3},
+    )
+    found = trial_runs(folder)
+    assert len(found) == 3 and len({run.data.params["train.learning_rate"] for run in found}) == 3
+    for run in found:
+        assert (run.info.status, run.data.tags["mkd.state"]) == ("FINISHED", "complete")
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert {
+            "quality/mean",
+            "search/quality",
+            "speed/torch/b1-text-t1/p50_ms",
+            "size/bytes",
+        } <= run.data.metrics.keys()
+    points = [
+        (
+            r.data.metrics["search/quality"],
+            r.data.metrics["speed/torch/b1-text-t1/p50_ms"],
+            r.info.run_id,
+        )
+        for r in found
+    ]
+    best = {
+        run
+        for q, ms, run in points
+        if not any(a >= q and b <= ms and (a, b) != (q, ms) for a, b, _ in points)
+    }
+    assert {point["run"] for point in told["front"]} == best
+    assert {run.info.run_id for run in found if run.data.tags["mkd.front"] == "true"} == best
+
+
+def test_the_study_is_in_an_experiment_of_its_own_with_the_values_of_both_objectives(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = searched
+    study = study_of(folder, monkeypatch)
+    made = {run.info.run_id: run.data.metrics for run in trial_runs(folder)}
+    assert len(study.trials) == 3 and not (folder / "optuna.db").exists()
+    for trial in study.trials:
+        metrics = made[trial.user_attrs[RUN_OF_TRIAL]]
+        assert trial.values == [metrics["search/quality"], metrics["speed/torch/b1-text-t1/p50_ms"]]
+    assert [way.name for way in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+
+
+def test_the_same_command_leaves_out_a_trial_whose_worker_died_and_makes_what_is_missing(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, done = searched
+    store, study = client(folder), study_of(folder, monkeypatch)
+    lost = store.create_run(store.get_run(outcome(done)["run_id"]).info.experiment_id)
+    study.ask().set_user_attr(RUN_OF_TRIAL, lost.info.run_id)
+    assert len(study.trials) == 4  # and so all is written
+    again = outcome(search(folder, "--search.trials=4", "--search.master=local[1]"))
+    assert (again["run_id"], again["states"]) == (outcome(done)["run_id"], {"complete": 4})
+    ended = store.get_run(lost.info.run_id)
+    assert (ended.info.status, ended.data.tags["mkd.error"]) == ("FAILED", "its worker died")
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
+
+
+def test_a_study_of_another_search_is_refused_with_the_difference(searched: Searched) -> None:
+    folder, _ = searched
+    done = search(folder, "--search.trials=4", "--search.sampler=random")
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(
+        "error: search.study is 'mkd', a study of another search: sampler was 'tpe' and is 'random'"
+    )
+
+
+def test_trials_that_fail_or_are_too_slow_are_runs_that_say_so_and_do_not_end_the_study(
+    tmp_path: Path,
+) -> None:
+    space = {"train.learning_rate": [1e30], "student.hidden": [16, 1024]}
+    more = [
+        '--search.objectives=["quality"]',
+        "--search.budget_parameters=500000",
+        "--search.master=local[1]",
+    ]
+    done = search(tmp_path, "--search.space", json.dumps(space), "--search.trials=4", *more)
+    assert outcome(done)["front"] == [] and set(outcome(done)["states"]) <= {"failed", "infeasible"}
+    found = trial_runs(tmp_path)
+    assert len(found) == sum(outcome(done)["states"].values()) == 4
+    for run in found:
+        slow = run.data.params["student.hidden"] == "1024"
+        assert (run.info.status, run.data.tags["mkd.state"]) == (
+            ("KILLED", "infeasible") if slow else ("FAILED", "failed")
+        )
+        assert ("parameters is " if slow else "the loss became ") in run.data.tags[
+            "mlflow.note.content"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("config", "tasks", "told"),
+    [
+        (
+            Search(search=SearchConfig(trials=1001)),
+            2,
+            "search.trials is 1001; allowed for search.engine=spark: 1,000 at most",
+        ),
+        (
+            Search(train=TrainConfig(steps=402, eval_every=2)),
+            2,
+            "train.eval_every is 2, 201 times in train.steps; .*: 200 times",
+        ),
+        (
+            Search(),
+            200,
+            r"search.space takes \d\d,\d\d\d characters .*; allowed for search.engine=spark: 8,000",
+        ),
+    ],
+)
+def test_what_the_storage_has_no_room_for_is_refused(
+    config: Search, tasks: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAVA_HOME", "anywhere")  # it is asked for, and not started
+    engine.check(Search(search=SearchConfig(trials=1000)), parse(SPACE, ["a", "b"]))
+    with pytest.raises(ValueError, match=told):
+        engine.check(config, parse(SPACE, [f"task{number}" for number in range(tasks)]))
+
+
+def test_a_missing_extra_is_named_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    with pytest.raises(ValueError, match=r"pip install 'mkd\[spark\]'"):
+        engine.check(Search(), parse(SPACE, ["a"]))
+
+
+def test_a_second_command_at_a_study_is_refused(tmp_path: Path) -> None:
+    job = Job(Search(cache=str(tmp_path)), [], "sqlite:///x.db", "", 0.0)
+    with (
+        engine._alone(job),
+        pytest.raises(ValueError, match="search.study is 'mkd', which another command is at"),
+        engine._alone(job),
+    ):
+        pass
+
+
+def test_what_draws_follows_from_the_seed_and_the_trials_that_there_are() -> None:
+    def draws(config: Search, ended: int) -> Any:
+        study = optuna.create_study(sampler=engine._sampler(config, ended))
+        return study.ask().suggest_float("x", 0, 1)
+
+    config = Search(search=SearchConfig(sampler="random"))
+    assert draws(config, 3) == draws(config, 3) != draws(config, 4)
+    assert draws(Search(), 3) != draws(Search(seed=1), 3)
+    assert isinstance(engine._sampler(config, 0), RandomSampler) and isinstance(
+        engine._sampler(Search(), 0), TPESampler
+    )

@@ -1,0 +1,650 @@
+"""What a search may choose: what a space says, what it refuses, how it is drawn from, and the two that ship."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import RandomSampler
+from optuna.trial import FixedTrial
+
+from experiments import cli
+from experiments.settings import Distill, Search, distillation
+from experiments.studies.space import (
+    LEAST,
+    Leaf,
+    Space,
+    check,
+    corners,
+    holds,
+    kinds,
+    least,
+    params_of,
+    parse,
+    suggest,
+)
+
+CONFIGS = Path(__file__).resolve().parents[3] / "experiments" / "configs"
+TASKS = ["sentiment", "acceptability", "paraphrase", "entailment", "similarity"]
+GLUE_TASKS = ["sst2", "mrpc", "cola", "rte", "stsb"]
+WEIGHTS = "train.sampling.weights"
+UNIT = FloatDistribution(LEAST, 1 - LEAST)
+NESTED: dict[str, Any] = {
+    "student.kind": {
+        "choices": {
+            "bag": {"student.hidden": [32, 64], "student.ngrams": {"low": 1, "high": 3}},
+            "bilstm": {
+                "student.hidden": {"low": 32, "high": 160, "step": 32},
+                "student.attention": [False, True],
+            },
+            "transformer": {
+                "student.init": {
+                    "choices": {
+                        "": {"student.hidden": [48, 96]},
+                        "teacher": {"student.layers": [1, 2]},
+                    }
+                }
+            },
+        }
+    },
+    "loss.kind": {
+        "choices": {"mse": None, "kl": {"loss.temperature": {"low": 1, "high": 8.0, "log": True}}}
+    },
+    "train.learning_rate": {"low": 5e-4, "high": 1e-2, "log": True},
+}
+
+
+def one(setting: str, spec: Any) -> Leaf:
+    """The only leaf of a space of one setting."""
+    (leaf,) = parse({setting: spec}, ["a", "b"])
+    return leaf
+
+
+def drawn(space: Space, num: int, seed: int = 0) -> list[dict[str, Any]]:
+    """The settings of so many trials of a real study that draws at random."""
+    study = optuna.create_study(sampler=RandomSampler(seed))
+    return [suggest(study.ask(), space) for _ in range(num)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind"),
+    [
+        ({"low": 1, "high": 3}, IntDistribution(1, 3)),
+        ({"low": 32, "high": 160, "step": 32}, IntDistribution(32, 160, step=32)),
+        ({"low": 1, "high": 64, "log": True}, IntDistribution(1, 64, log=True)),
+        ({"low": 1, "high": 3.0}, FloatDistribution(1, 3)),
+        ({"low": 1, "high": 4, "step": 1.5}, FloatDistribution(1, 4, step=1.5)),
+        ({"low": 0, "high": 0.5, "step": 0.1}, FloatDistribution(0, 0.5, step=0.1)),
+        ({"low": 5e-4, "high": 1e-2, "log": True}, FloatDistribution(5e-4, 1e-2, log=True)),
+        ({"low": -1, "high": 1, "log": False, "step": None}, IntDistribution(-1, 1)),
+        ([None, 1.0], CategoricalDistribution([None, 1.0])),
+        ([False, True], CategoricalDistribution([False, True])),
+        (["mse", "kl"], CategoricalDistribution(["mse", "kl"])),
+        ([7], CategoricalDistribution([7])),
+    ],
+    ids=str,
+)
+def test_a_range_is_of_whole_numbers_where_all_its_numbers_are_and_a_list_is_of_choices(
+    spec: Any, kind: BaseDistribution
+) -> None:
+    leaf = one("train.clip", spec)
+    assert leaf == Leaf("train.clip", "train.clip", kind, {})
+    assert type(leaf.kind) is type(kind), "whole numbers equal others in Python"
+
+
+def test_a_setting_below_a_choice_bears_the_choices_that_open_it_in_its_name() -> None:
+    hidden = "student.hidden"
+    assert kinds(parse(NESTED, TASKS)) == {
+        "student.kind": CategoricalDistribution(["bag", "bilstm", "transformer"]),
+        f"{hidden}:bag": CategoricalDistribution([32, 64]),
+        "student.ngrams:bag": IntDistribution(1, 3),
+        f"{hidden}:bilstm": IntDistribution(32, 160, step=32),
+        "student.attention:bilstm": CategoricalDistribution([False, True]),
+        "student.init:transformer": CategoricalDistribution(["", "teacher"]),
+        f"{hidden}:transformer/": CategoricalDistribution([48, 96]),
+        "student.layers:transformer/teacher": CategoricalDistribution([1, 2]),
+        "loss.kind": CategoricalDistribution(["mse", "kl"]),
+        "loss.temperature:kl": FloatDistribution(1, 8, log=True),
+        "train.learning_rate": FloatDistribution(5e-4, 1e-2, log=True),
+    }
+
+
+def test_weights_are_made_of_a_draw_for_each_task() -> None:
+    assert one(WEIGHTS, "simplex") == Leaf(WEIGHTS, WEIGHTS, None, {}, ("a", "b"))
+    assert kinds(parse({WEIGHTS: "simplex"}, ["a", "b"])) == {
+        f"{WEIGHTS}.a": UNIT,
+        f"{WEIGHTS}.b": UNIT,
+    }
+    below = parse({"loss.kind": {"choices": {"kl": {WEIGHTS: "simplex"}}}}, ["a"])
+    assert f"{WEIGHTS}:kl.a" in kinds(below)
+
+
+@pytest.mark.parametrize(
+    ("setting", "spec", "told"),
+    [
+        (
+            "seed",
+            [0, 1],
+            "search.space.seed: allowed are settings of data, teacher, student, loss and train",
+        ),
+        ("students.kind", ["bag"], "search.space.students.kind: allowed are settings of"),
+        ("threads", [1], "search.space.threads: allowed are settings of"),
+        (
+            "train.clip",
+            {"low": 2, "high": 1},
+            "search.space.train.clip goes from 2 to 1; allowed: low below high",
+        ),
+        ("train.clip", {"low": 1, "high": 1}, "goes from 1 to 1; allowed: low below high"),
+        (
+            "train.clip",
+            {"low": "a", "high": 1},
+            "goes from 'a' to 1 by None, log False; allowed: numbers",
+        ),
+        (
+            "train.clip",
+            {"low": None, "high": 1},
+            "goes from None to 1 by None, log False; allowed: numbers",
+        ),
+        (
+            "train.clip",
+            {"low": 0, "high": True},
+            "goes from 0 to True by None, log False; allowed: numbers",
+        ),
+        (
+            "train.clip",
+            {"low": 0, "high": math.inf},
+            "goes from 0 to inf by None, log False; allowed: numbers",
+        ),
+        (
+            "train.clip",
+            {"low": math.nan, "high": 1},
+            "goes from nan to 1 by None, log False; allowed: numbers",
+        ),
+        ("train.clip", {"low": 0, "high": 1, "step": "x"}, "by 'x', log False; allowed: numbers"),
+        (
+            "train.clip",
+            {"low": 1, "high": 2, "log": "false"},
+            "log 'false'; allowed: numbers, log true or false",
+        ),
+        (
+            "train.clip",
+            {"low": 1, "high": 2, "log": None},
+            "log None; allowed: numbers, log true or false",
+        ),
+        (
+            "train.clip",
+            {"low": 1, "high": 8, "log": True, "step": 1},
+            "allowed: log above 0 without step, step above 0",
+        ),
+        (
+            "train.clip",
+            {"low": 0, "high": 8, "log": True},
+            "allowed: log above 0 without step, step above 0",
+        ),
+        (
+            "train.clip",
+            {"low": 1, "high": 8, "step": 0},
+            "allowed: log above 0 without step, step above 0",
+        ),
+        (
+            "train.clip",
+            {"low": 1, "high": 8, "step": -7},
+            "allowed: log above 0 without step, step above 0",
+        ),
+        (
+            "train.clip",
+            {"low": 1, "high": 8, "step": 3},
+            "from 1 to 8 by 3; allowed: a high end that steps from the low one",
+        ),
+        (
+            "train.clip",
+            {"low": 0.0, "high": 1.0, "step": 0.3},
+            "allowed: a high end that steps from the low one meet",
+        ),
+        (
+            "train.clip",
+            {"low": 1},
+            r"is {'low': 1}; allowed: {low, high, log, step}, a list, {choices: a space, or null, ",
+        ),
+        (
+            "train.clip",
+            {"low": 1, "high": 2, "steps": 1},
+            "'steps': 1}; allowed: {low, high, log, step}",
+        ),
+        ("train.clip", {}, "is {}; allowed: {low, high"),
+        ("train.clip", None, "is None; allowed: {low, high"),
+        ("train.clip", 3, "is 3; allowed: {low, high"),
+        ("train.clip", "dirichlet", "is 'dirichlet'; allowed: .* or simplex"),
+        ("train.clip", [], r"is \[\]; allowed: at least one choice, each once"),
+        ("train.clip", [1, 2, 1], r"is \[1, 2, 1\]; allowed: at least one choice, each once"),
+        ("train.clip", [1, 1.0], "allowed: at least one choice, each once"),
+        ("train.clip", [[1], [2]], "each once, of numbers, texts, booleans and null"),
+        ("train.clip", [{"a": 1}], "each once, of numbers, texts, booleans and null"),
+        ("train.clip", {"choices": {}}, r"is \[\]; allowed: at least one choice"),
+        ("train.clip", {"choices": [1, 2]}, r"is {'choices': \[1, 2\]}; allowed: "),
+        (
+            "train.clip",
+            {"choices": {"kl": [1, 2]}},
+            r"is {'choices': {'kl': \[1, 2\]}}; allowed: .*{choices: a space, or null",
+        ),
+        ("train.clip", {"choices": {"kl": "mse"}}, "is {'choices': {'kl': 'mse'}}; allowed: "),
+        ("train.clip", {"choices": {"kl": {"x": [1]}}}, "search.space.x: allowed are settings of"),
+        ("train.clip", {"choices": {"kl": {3: [1]}}}, "search.space.3: allowed are settings of"),
+        ("train.clip", {"choices": {"kl": {"train.clip": []}}}, r"search.space.train.clip is \[\]"),
+    ],
+)
+def test_what_describes_no_range_choices_or_weights_is_refused_with_what_is_allowed(
+    setting: str, spec: Any, told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        parse({setting: spec}, TASKS)
+
+
+def test_a_trial_has_the_settings_of_the_choices_that_it_made_and_no_others() -> None:
+    space = parse(NESTED, TASKS)
+    always: dict[str, Any] = {"loss.kind": "mse", "train.learning_rate": 1e-3}
+
+    kind = "student.kind"
+    bag = {kind: "bag", "student.hidden:bag": 64, "student.ngrams:bag": 2}
+    assert suggest(FixedTrial(always | bag), space) == always | {
+        kind: "bag",
+        "student.hidden": 64,
+        "student.ngrams": 2,
+    }
+    bilstm = {kind: "bilstm", "student.hidden:bilstm": 96, "student.attention:bilstm": False}
+    found = suggest(FixedTrial(always | bilstm), space)
+    assert found == always | {kind: "bilstm", "student.hidden": 96, "student.attention": False}
+    deep = {
+        kind: "transformer",
+        "student.init:transformer": "teacher",
+        "student.layers:transformer/teacher": 2,
+    }
+    other = {"loss.kind": "kl", "loss.temperature:kl": 4.0}
+    found = suggest(FixedTrial(always | deep | other), space)
+    assert found == {
+        kind: "transformer", "student.init": "teacher", "student.layers": 2,
+        "loss.kind": "kl", "loss.temperature": 4.0, "train.learning_rate": 1e-3,
+    }  # fmt: skip
+
+
+def test_over_many_draws_each_choice_comes_with_its_own_settings_alone() -> None:
+    space = parse(NESTED, TASKS)
+    own = {
+        "bag": {"student.hidden", "student.ngrams"},
+        "bilstm": {"student.hidden", "student.attention"},
+        "transformer": {"student.init", "student.hidden", "student.layers"},
+    }
+    found = drawn(space, 300)
+    assert {settings["student.kind"] for settings in found} == own.keys()
+    for settings in found:
+        extra = settings.keys() - {"student.kind", "loss.kind", "train.learning_rate"}
+        assert extra - {"loss.temperature"} <= own[settings["student.kind"]]
+        assert ("loss.temperature" in settings) == (settings["loss.kind"] == "kl")
+        if settings["student.kind"] == "transformer":
+            assert (
+                ("student.layers" in settings)
+                == (settings["student.init"] == "teacher")
+                != ("student.hidden" in settings)
+            )
+        if settings["student.kind"] == "bilstm":
+            assert settings["student.hidden"] in (32, 64, 96, 128, 160) and isinstance(
+                settings["student.hidden"], int
+            )
+        assert 5e-4 <= settings["train.learning_rate"] <= 1e-2
+
+
+def test_a_trial_s_weights_are_its_draws_logarithms_in_shares_of_their_sum() -> None:
+    space = parse({WEIGHTS: "simplex"}, ["a", "b"])
+    found = suggest(FixedTrial({f"{WEIGHTS}.a": math.exp(-1), f"{WEIGHTS}.b": math.exp(-3)}), space)
+    assert found[WEIGHTS] == pytest.approx({"a": 0.25, "b": 0.75})
+
+
+@pytest.mark.parametrize("num", [2, 5])
+def test_weights_are_even_on_the_simplex(num: int) -> None:
+    """Mean and variance of Dirichlet(1, ..., 1): 1 / K and (K - 1) / (K^2 (K + 1)); two weights covary by -1 / (K^2 (K + 1))."""
+    draws = 2000
+    space = parse({WEIGHTS: "simplex"}, [f"task{i}" for i in range(num)])
+    study = optuna.create_study(sampler=RandomSampler(0))
+    weights_DK = np.array(
+        [list(suggest(study.ask(), space)[WEIGHTS].values()) for _ in range(draws)]
+    )
+    assert np.allclose(weights_DK.sum(1), 1) and weights_DK.min() > 0
+    variance = (num - 1) / (num**2 * (num + 1))
+    # Five standard errors of the mean.
+    assert np.abs(weights_DK.mean(0) - 1 / num).max() < 5 * math.sqrt(variance / draws)
+    assert np.cov(weights_DK.T).diagonal() == pytest.approx(variance, rel=0.15)
+    assert np.cov(weights_DK.T)[0, 1] == pytest.approx(-variance / (num - 1), rel=0.2)
+
+
+def test_params_give_back_the_settings_that_they_were_made_of() -> None:
+    """On 200 drawn trials, whose settings go through params_of and suggest once more; their weights by a scale of their own."""
+    space = parse(NESTED | {WEIGHTS: "simplex"}, TASKS)
+    for settings in drawn(space, 200):
+        params = params_of(space, settings)
+        assert params.keys() <= kinds(space).keys()
+        again = suggest(FixedTrial(params), space)
+        assert again.pop(WEIGHTS) == pytest.approx(settings.pop(WEIGHTS), abs=1e-5)
+        assert again == settings
+
+
+def test_params_by_optuna_s_names_are_those_that_were_drawn() -> None:
+    space = parse(NESTED, TASKS)
+    study = optuna.create_study(sampler=RandomSampler(3))
+    for _ in range(50):
+        trial = study.ask()
+        assert params_of(space, suggest(trial, space)) == trial.params
+
+
+@pytest.mark.parametrize("num", [1, 2, 14, 40])
+def test_given_weights_come_back_in_shares_of_their_sum_however_many_tasks_and_however_uneven(
+    num: int,
+) -> None:
+    tasks = [f"task{i}" for i in range(num)]
+    space = parse({WEIGHTS: "simplex"}, tasks)
+    even = suggest(FixedTrial(params_of(space, {WEIGHTS: dict.fromkeys(tasks, 3)})), space)[WEIGHTS]
+    assert even == pytest.approx(dict.fromkeys(tasks, 1 / num))
+    given = dict.fromkeys(tasks, 0.0) | {"task0": 9.0, tasks[-1]: 1.0}
+    found = suggest(FixedTrial(params_of(space, {WEIGHTS: given})), space)[WEIGHTS]
+    assert found == pytest.approx(
+        {task: weight / sum(given.values()) for task, weight in given.items()}, abs=1e-5
+    )
+
+
+def test_even_weights_are_draws_whose_logarithms_are_as_large_as_in_the_mean() -> None:
+    space = parse({WEIGHTS: "simplex"}, TASKS)
+    params = params_of(space, {WEIGHTS: dict.fromkeys(TASKS, 7)})
+    assert params == pytest.approx({f"{WEIGHTS}.{task}": math.exp(-1) for task in TASKS})
+
+
+def test_settings_that_are_left_out_are_left_out_of_the_params() -> None:
+    space = parse(NESTED, TASKS)
+    assert params_of(space, {}) == {}
+    assert params_of(space, {"student.kind": "bag", "student.ngrams": 2}) == {
+        "student.kind": "bag",
+        "student.ngrams:bag": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (
+            {"student.kind": "gru"},
+            r"student.kind is 'gru'; allowed in search.space: one of \['bag', 'bilstm', 'transformer'\]",
+        ),
+        (
+            {"student.kind": "bilstm", "student.hidden": 33},
+            "student.hidden is 33; allowed in search.space: from 32 to 160 by 32",
+        ),
+        (
+            {"student.kind": "bilstm", "student.hidden": 192},
+            "student.hidden is 192; allowed in search.space: from 32 to 160",
+        ),
+        (
+            {"student.kind": "bag", "student.ngrams": 2.5},
+            "student.ngrams is 2.5; allowed in search.space: from 1 to 3 by 1",
+        ),
+        (
+            {"student.kind": "bag", "student.ngrams": True},
+            "student.ngrams is True; allowed in search.space: from 1 to 3",
+        ),
+        (
+            {"student.kind": "bag", "student.attention": True},
+            "student.attention is True; allowed: settings that search.space has",
+        ),
+        (
+            {"student.hidden": 64},
+            "student.hidden is 64; allowed: settings that search.space has beside the others",
+        ),
+        (
+            {"loss.kind": "mse", "loss.temperature": 2},
+            "loss.temperature is 2; allowed: settings that search.space has beside",
+        ),
+        (
+            {"train.learning_rate": 0.1},
+            "train.learning_rate is 0.1; allowed in search.space: from 0.0005 to 0.01",
+        ),
+        (
+            {"train.learning_rate": math.nan},
+            "train.learning_rate is nan; allowed in search.space: from 0.0005 to 0.01",
+        ),
+        (
+            {"train.learning_rate": "fast"},
+            "train.learning_rate is 'fast'; allowed in search.space: from 0.0005 to 0.01",
+        ),
+        ({"train.clip": 1}, "train.clip is 1; allowed: settings that search.space has"),
+    ],
+)
+def test_settings_outside_of_the_space_are_refused(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        params_of(parse(NESTED, TASKS), settings)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {},
+        {"a": 1},
+        {"a": 1, "b": 1, "c": 1},
+        {"a": -1, "b": 2},
+        {"a": 0, "b": 0},
+        {"a": math.nan, "b": 1},
+    ]
+    + [
+        {"a": math.inf, "b": 1},
+        {"a": "x", "b": 1},
+        {"a": None, "b": 1},
+        {"a": True, "b": 1},
+        [1, 2],
+        "simplex",
+        None,
+    ],
+    ids=str,
+)
+def test_weights_that_are_not_a_number_for_each_task_are_refused(weights: Any) -> None:
+    with pytest.raises(
+        ValueError, match=f"{WEIGHTS} is .*; allowed: a weight for each of a, b, not all of them 0"
+    ):
+        params_of(parse({WEIGHTS: "simplex"}, ["a", "b"]), {WEIGHTS: weights})
+
+
+@pytest.mark.parametrize(
+    ("spec", "inside", "outside"),
+    [
+        ([None, 1.0], [None, 1, 1.0], [0, "1.0", "None"]),
+        (
+            {"low": 16, "high": 64, "step": 16},
+            [16, 32, 48.0, 64],
+            [0, 17, 32.5, 80, True, "16", None],
+        ),
+        (
+            {"low": 0, "high": 0.5, "step": 0.1},
+            [0, 0.1, 0.1 + 0.2, 0.5],
+            [0.05, 0.6, -0.1, math.inf, math.nan],
+        ),
+        ({"low": 1, "high": 8.0, "log": True}, [1, 3.3, 8], [0.99, 8.01, False]),
+    ],
+    ids=str,
+)
+def test_a_range_holds_the_numbers_on_its_steps_and_a_list_its_choices(
+    spec: Any, inside: list[Any], outside: list[Any]
+) -> None:
+    kind = one("train.clip", spec).kind
+    assert kind is not None
+    assert [holds(kind, value) for value in inside] == [True] * len(inside)
+    assert [holds(kind, value) for value in outside] == [False] * len(outside)
+
+
+def test_the_least_of_a_space_is_its_low_ends_and_first_choices() -> None:
+    space = parse(NESTED | {WEIGHTS: "simplex"}, ["a", "b"])
+    rest = {"loss.kind": "mse", "train.learning_rate": 5e-4, WEIGHTS: {"a": 1.0, "b": 1.0}}
+    assert least(space) == {"student.kind": "bag", "student.hidden": 32, "student.ngrams": 1} | rest
+    found = least(
+        space, {"student.kind": "transformer", "student.init": "teacher", "loss.kind": "kl"}
+    )
+    assert found == rest | {
+        "student.kind": "transformer", "student.init": "teacher", "student.layers": 1, "loss.kind": "kl", "loss.temperature": 1
+    }  # fmt: skip
+
+
+def test_corners_are_the_smallest_sizes_with_every_choice_that_is_no_size() -> None:
+    given = NESTED | {
+        "student.min_count": [0, 2, 5],
+        "student.embedding": [0, 16, 32],
+        "train.steps": [10, 20],
+    }
+    del given["loss.kind"]
+    outer = {"student.min_count": 5, "train.steps": 10, "train.learning_rate": 5e-4}
+    students: list[dict[str, Any]] = [
+        {"student.kind": "bag", "student.hidden": 32, "student.ngrams": 1},
+        {"student.kind": "bilstm", "student.hidden": 32, "student.attention": False},
+        {"student.kind": "bilstm", "student.hidden": 32, "student.attention": True},
+        {"student.kind": "transformer", "student.init": "", "student.hidden": 48},
+        {"student.kind": "transformer", "student.init": "teacher", "student.layers": 1},
+    ]
+    expected = [
+        student | outer | {"student.embedding": width} for student in students for width in (0, 16)
+    ]
+    found = corners(parse(given, TASKS))
+    assert len(found) == len(expected) and all(corner in expected for corner in found)
+
+
+def test_the_smallest_student_of_any_space_is_one_of_its_corners() -> None:
+    """Parameters, by a formula of their own, of every candidate of a grid: more layers come with fewer units here."""
+    sizes: dict[str, Any] = {
+        "student.layers": {
+            "choices": {1: {"student.hidden": [256, 128]}, 2: {"student.hidden": [16, 32]}}
+        },
+        "student.min_count": {"low": 0, "high": 6, "step": 2},
+        "student.embedding": [0, 64],
+    }
+    space = parse(sizes, TASKS)
+
+    def parameters(s: dict[str, Any]) -> int:
+        width = s["student.embedding"] or s["student.hidden"]
+        return int(
+            (1000 - 100 * s["student.min_count"]) * width
+            + s["student.layers"] * s["student.hidden"] ** 2
+        )
+
+    everything = drawn(space, 400)
+    assert len({str(sorted(settings.items())) for settings in everything}) == 4 * 4 * 2
+    assert (
+        min(map(parameters, corners(space)))
+        == min(map(parameters, everything))
+        == 400 * 16 + 2 * 16**2
+    )
+
+
+@pytest.mark.parametrize(
+    ("space", "told"),
+    [
+        (
+            {"student.hiden": [32]},
+            "search.space.student.hiden: there is no setting 'student.hiden'; allowed: student.hidden",
+        ),
+        (
+            {"train.learning_rates": [1]},
+            "there is no setting 'train.learning_rates'; allowed: train.learning_rate",
+        ),
+        (
+            {"student.kind": {"choices": {"bag": {"student.ngram": [1]}}}},
+            "there is no setting 'student.ngram'; allowed: student.",
+        ),
+        ({"loss.kind": ["kl", "hinge"]}, "search.space.loss.kind: .*loss.kind.*hinge"),
+        (
+            {"student.dropout": {"low": 0.0, "high": 1.0}},
+            "search.space.student.dropout: student.dropout is 1.0; allowed: from 0",
+        ),
+        (
+            {"student.hidden": {"low": 0, "high": 8}},
+            "search.space.student.hidden: student.hidden is 0; allowed: above 0",
+        ),
+        (
+            {"student.hidden": [32, 33], "student.heads": [2]},
+            "search.space.student.hidden: student.hidden is 33; allowed: a mult",
+        ),
+        (
+            {"student.hidden": [48], "student.heads": [2, 5]},
+            "search.space.student.heads: student.hidden is 48; allowed: a mult",
+        ),
+        (
+            {"student.layers": {"low": 1, "high": 2.5}},
+            "student.layers.*Expected a <class 'int'>. Got value: 1.0",
+        ),
+        ({"student.layers": [1, "two"]}, "search.space.student.layers: .*two"),
+        ({"student.hidden": "simplex"}, "search.space.student.hidden: "),
+        ({"loss.kind": ["kl", "mse"], "loss.temperature": [1, 2]}, None),
+        (
+            {"loss.temperature": [2, 4], "loss.kind": ["kl", "mse"]},
+            "loss.kind: loss.temperature is 2.* allowed: 1 unless loss.kind",
+        ),
+    ],
+    ids=str,
+)
+def test_a_choice_or_an_end_that_the_config_refuses_is_refused_by_its_setting(
+    space: dict[str, Any], told: str | None
+) -> None:
+    found = parse(space, TASKS)
+    if told is None:
+        check(found, Distill())
+    else:
+        with pytest.raises(ValueError, match=told):
+            check(found, Distill())
+
+
+def test_a_space_is_checked_against_the_settings_that_it_leaves_alone() -> None:
+    space = parse({"student.hidden": [40]}, TASKS)
+    check(space, Distill())
+    with pytest.raises(
+        ValueError, match="student.hidden is 40; allowed: a multiple of student.heads=3"
+    ):
+        check(space, cli.with_settings(Distill(), {"student.heads": 3, "student.hidden": 48}))
+
+
+SHIPPED: dict[str, tuple[list[str], list[str]]] = {
+    "search.yaml": (TASKS, []),
+    "search_glue.yaml": (GLUE_TASKS, ["--data.path=glue", "--teacher.checkpoint=encoder"]),
+}
+"""The spaces that ship: their tasks, and the folders that a command gives."""
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_space_that_ships_is_allowed_and_its_starts_lie_in_it(name: str) -> None:
+    tasks, argv = SHIPPED[name]
+    config = cli.parse(["--config", str(CONFIGS / name), *argv], "", Search)
+    space = parse(config.search.space, tasks)
+    check(space, distillation(config.core()))
+    known = kinds(space)
+    assert known["student.kind"] == CategoricalDistribution(["bag", "bilstm", "transformer"])
+    assert {f"{WEIGHTS}.{task}" for task in tasks} <= known.keys()
+    assert len(config.search.start) >= 2
+    for start in config.search.start:
+        whole = suggest(
+            FixedTrial(params_of(space, start)), space
+        )  # which refuses where a setting of a trial is missing
+        weights, given = whole.pop(WEIGHTS), start[WEIGHTS]
+        assert weights == pytest.approx(
+            {task: weight / sum(given.values()) for task, weight in given.items()}
+        )
+        assert whole == {setting: value for setting, value in start.items() if setting != WEIGHTS}
+        cli.with_settings(distillation(config.core()), whole)
+
+
+def test_every_space_that_ships_is_among_them() -> None:
+    assert {
+        path.name for path in CONFIGS.rglob("*.yaml") if "\nsearch:" in path.read_text()
+    } == SHIPPED.keys()
+
+
+def test_the_same_seed_draws_the_same_settings() -> None:
+    space = parse(NESTED | {WEIGHTS: "simplex"}, TASKS)
+    assert drawn(space, 20, seed=4) == drawn(space, 20, seed=4) != drawn(space, 20, seed=5)

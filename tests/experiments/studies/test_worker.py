@@ -1,0 +1,263 @@
+"""Searches of several workers: they start at once, are killed, are stopped, and join each other over a PostgreSQL server."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import mlflow
+import optuna
+import psutil
+import pytest
+
+from experiments.settings import SearchConfig
+from experiments.studies.pruning import Progress
+from experiments.studies.study import AGAIN, DIED, PROGRESS, RESULT
+from experiments.studies.worker import Watch
+from tests.support.entry import (
+    client,
+    command,
+    entry_point,
+    environment,
+    outcome,
+    runs,
+    started,
+    wait_until,
+)
+from tests.support.postgres import server
+from tests.support.searches import SEARCH, states, study_of, trial_runs
+
+SLOW = ["--train.steps=1000", "--train.eval_every=50", "--checkpoint_seconds=0.2"]
+"""A trial that is still at work when it is looked for."""
+BEATS = ["--search.heartbeat_seconds=2"]
+"""A worker that dies is missed soon; where none does, the default keeps a busy machine's workers from being taken for dead."""
+
+
+def test_four_workers_that_start_at_once_on_a_new_study_make_just_the_trials_that_are_asked_for(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "four"
+    folder.mkdir()
+    done = command(folder, "search", *SEARCH, "--search.workers=4", "--search.trials=6")
+    assert outcome(done)["states"] == {"complete": 6}
+    assert states(folder) == {("FINISHED", "complete"): 6}
+    assert [trial.number for trial in study_of(folder).trials] == list(range(6))
+
+
+def working(folder: Path, number: int = 1) -> str:
+    """The id of the run of a trial that has reported a score, once there are so many."""
+    found: list[str] = []
+
+    def seen() -> bool:
+        if (folder / "optuna.db").exists():
+            with sqlite3.connect(folder / "optuna.db") as database:
+                query = "select value_json from trial_user_attributes where key = 'run' and trial_id in " \
+                        "(select trial_id from trial_user_attributes where key = ?)"  # fmt: skip
+                try:
+                    found[:] = [
+                        json.loads(value) for (value,) in database.execute(query, (PROGRESS,))
+                    ]
+                except sqlite3.OperationalError:  # it is being made
+                    return False
+        return len(found) >= number
+
+    wait_until(seen)
+    return found[0]
+
+
+def workers(printed: Path) -> list[int]:
+    """The process ids of a command's workers, which it tells in a file."""
+
+    def told() -> list[str]:
+        return [line for line in printed.read_text().splitlines() if line.startswith("workers: ")]
+
+    wait_until(told)
+    return [int(pid) for pid in told()[0].removeprefix("workers: ").split(", ")]
+
+
+def halt(pids: list[int]) -> None:
+    """Stops the workers where they are, so that no trial ends meanwhile."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in pids))
+
+
+def release(pids: list[int]) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
+def worker_at(folder: Path, run: str, pids: list[int]) -> int:
+    """The one of the workers that is at the trial of a run: it holds the lock of the run's folder."""
+    _, _, place = client(folder).get_run(run).data.tags["mkd.folder"].partition(":")
+    (found,) = [
+        pid
+        for pid in pids
+        if f"{place}.lock" in {file.path for file in psutil.Process(pid).open_files()}
+    ]
+    return found
+
+
+def is_told_to_end(pid: int) -> bool:
+    """Whether SIGTERM has been sent to a process that is halted, and waits for it to go on."""
+    status = dict(
+        line.split(":\t")
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if ":\t" in line
+    )
+    waiting = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
+    return bool(waiting >> (signal.SIGTERM - 1) & 1)
+
+
+def test_a_trial_that_is_gone_on_with_keeps_its_scores() -> None:
+    """Its best weights may be from before: then no later score is theirs, and after the last step there is none at all."""
+    study = optuna.create_study()
+    study.enqueue_trial(
+        {}, user_attrs={PROGRESS: {"latency_ms": 9.0, "scores": {"50": 61.0, "100": 60.0}}}
+    )
+    told: list[int] = []
+    watch = Watch(SearchConfig(), study.ask(), 1000, 2.0, lambda step, metrics: told.append(step))
+    assert (watch.own, watch.own.best(1000)) == (Progress(2.0, {50: 61.0, 100: 60.0}), 61.0)
+    watch(150, {"selection/mean": 59.0})
+    assert watch.own.best(1000) == 61.0 and told == [150]
+    assert study.trials[0].user_attrs[PROGRESS]["scores"] == {50: 61.0, 100: 60.0, 150: 59.0}
+
+
+def check_quality(folder: Path) -> None:
+    """Each trial has the best of all its scores, also of those before it was gone on with."""
+    for run in trial_runs(folder):
+        history = client(folder).get_metric_history(run.info.run_id, "selection/mean")
+        assert len({metric.step for metric in history}) == 20
+        assert run.data.metrics["search/quality"] == pytest.approx(
+            max(metric.value for metric in history)
+        )
+
+
+def test_a_worker_that_is_killed_in_a_trial_has_it_made_again_by_another(tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    child = started(
+        folder,
+        entry_point,
+        "search",
+        *SEARCH,
+        *SLOW,
+        *BEATS,
+        "--search.workers=2",
+        "--search.trials=2",
+    )
+    run = working(folder)
+    pids = workers(child.stdout)
+    halt(pids)
+    at_work = worker_at(folder, run, pids)
+    os.kill(at_work, signal.SIGKILL)
+    release([pid for pid in pids if pid != at_work])
+    told = outcome(done := child.end())
+    assert told["states"] == {"complete": 2} and "1 of 2 workers died" in done.stderr
+    study = study_of(folder)
+    assert Counter(trial.state.name for trial in study.trials) == {"COMPLETE": 2, "FAIL": 1}
+    lost = next(trial for trial in study.trials if trial.state == optuna.trial.TrialState.FAIL)
+    assert study.user_attrs[f"{AGAIN}/{lost.number}"] == DIED and RESULT not in lost.user_attrs
+    (again,) = [
+        trial
+        for trial in study.trials
+        if trial.params == lost.params and trial.number != lost.number
+    ]
+    assert again.number > lost.number
+    # The retry has gone on from the checkpoint, in the same run.
+    assert lost.user_attrs["run"] == again.user_attrs["run"] == run
+    assert states(folder) == {("FINISHED", "complete"): 2}
+    check_quality(folder)
+    assert not [found for found in runs(folder) if found.info.status == "RUNNING"]
+
+
+def test_a_search_whose_workers_have_all_died_says_so_and_is_gone_on_with(tmp_path: Path) -> None:
+    folder = tmp_path / "dead"
+    folder.mkdir()
+    argv = [*SEARCH, *SLOW, *BEATS, "--search.trials=1"]
+    child = started(folder, entry_point, "search", *argv)
+    run = working(folder)
+    (pid,) = workers(child.stdout)
+    halt([pid])
+    assert worker_at(folder, run, [pid]) == pid
+    os.kill(pid, signal.SIGKILL)
+    done = child.end()
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 2 and last.startswith(
+        "error: 1 of 1 trials missing, as workers have died; allowed: "
+    ), last
+    assert "FAILED" in {found.info.status for found in runs(folder)}
+    told = outcome(command(folder, "search", *argv))
+    assert told["states"] == {"complete": 1} and states(folder) == {("FINISHED", "complete"): 1}
+    assert {found.info.status for found in runs(folder)} == {"FINISHED"} and run in {
+        found.info.run_id for found in runs(folder)
+    }
+
+
+def test_ctrl_c_at_a_terminal_ends_the_workers_and_the_search_goes_on_where_it_stopped(
+    tmp_path: Path,
+) -> None:
+    argv = [*SEARCH, *SLOW, "--search.workers=2", "--search.trials=2"]
+    files = [tmp_path / name for name in ("stdout", "stderr")]
+    with files[0].open("w") as out, files[1].open("w") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "experiments.search", *argv], cwd=tmp_path, env=environment(), stdout=out, stderr=err,
+            start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
+        working(tmp_path, 2)  # one that is just being opened cannot be told how it ends
+        pids = workers(files[0])
+        halt(pids)
+        at_work = {run.info.run_id for run in runs(tmp_path) if run.info.status == "RUNNING"}
+        os.killpg(process.pid, signal.SIGINT)  # a terminal tells all of them
+        wait_until(lambda: all(is_told_to_end(pid) for pid in pids))
+        release(pids)
+        assert process.wait() == 130
+    assert files[1].read_text().strip().splitlines()[-1] == "stopped"
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    ended = {run.info.run_id: run.info.status for run in runs(tmp_path)}
+    assert len(at_work) > 1 and {ended[run] for run in at_work} == {"KILLED"}, (
+        "the study, and each trial that was at work"
+    )
+    assert set(ended.values()) <= {"KILLED", "FINISHED"}, "a trial may have ended before"
+    told = outcome(command(tmp_path, "search", *argv))
+    assert told["states"] == {"complete": 2}
+    assert Counter(run.info.status for run in runs(tmp_path)) == {"FINISHED": 3}, (
+        "two trials and the study, all gone on with"
+    )
+    assert not any("mkd.error" in run.data.tags for run in runs(tmp_path))
+    check_quality(tmp_path)
+
+
+def test_a_study_in_postgresql_is_made_by_two_commands_at_once_and_its_password_is_not_told(
+    tmp_path: Path,
+) -> None:
+    with server() as address:
+        folder = tmp_path / "postgres"
+        folder.mkdir()
+        mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+        argv = [*SEARCH, "--search.storage", address, "--search.trials=5", "--search.workers=2"]
+        first = started(folder, entry_point, "search", *argv)
+        second = started(folder, entry_point, "search", *argv, "--cache=elsewhere")
+        told = [outcome(child.end()) for child in (first, second)]
+        assert told[0]["run_id"] == told[1]["run_id"] and told[1]["states"]["complete"] >= 5
+        store = optuna.storages.RDBStorage(address)
+        made = optuna.load_study(study_name="mkd", storage=store).trials
+        store.engine.dispose()
+        assert {trial.state.name for trial in made} == {"COMPLETE"} and len(made) <= 6
+        parent = client(folder).get_run(told[0]["run_id"])
+        assert "mkd:***@127.0.0.1" in parent.data.tags["mkd.storage"]
+        text = Path(
+            client(folder).download_artifacts(told[0]["run_id"], "config.yaml", str(folder))
+        ).read_text()
+        printed = [
+            file.read_text() for child in (first, second) for file in (child.stdout, child.stderr)
+        ]
+        assert not any(
+            "secret" in where for where in (*printed, text, json.dumps(parent.data.params))
+        )

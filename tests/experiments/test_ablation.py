@@ -1,0 +1,308 @@
+"""An ablation's plan and its refusals, and a whole one against a real MLflow store that is gone on with."""
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import cli
+from experiments.ablation import ablate, plan
+from experiments.settings import Ablation, AblationConfig, distillation
+from mkd.storage.versions import STAGES
+from tests.support.entry import client, command, outcome, tiny
+
+CONFIGS = Path(__file__).resolve().parents[2] / "experiments" / "configs"
+VARIANTS: dict[str, dict[str, Any]] = {"plain": {}, "clipped": {"train.clip": 0.4}}
+ABLATION = [
+    *tiny("ablation"),
+    '--data.tasks=["sentiment", "similarity"]',
+    "--ablation.variants",
+    json.dumps(VARIANTS),
+]
+
+Ablated = tuple[Path, subprocess.CompletedProcess[str]]
+
+
+def config_of(variants: dict[str, dict[str, Any]], **changes: Any) -> Ablation:
+    return replace(Ablation(ablation=AblationConfig(variants, [0, 7])), **changes)
+
+
+def test_the_plan_is_every_variant_with_every_seed_the_first_seed_first() -> None:
+    trials = plan(config_of(VARIANTS))
+    assert [trial.name for trial in trials] == ["plain s0", "clipped s0", "plain s7", "clipped s7"]
+    assert [(trial.config.seed, trial.config.train.clip) for trial in trials] == [
+        (0, 1.0),
+        (0, 0.4),
+        (7, 1.0),
+        (7, 0.4),
+    ]
+    assert not any(trial.config.baseline for trial in trials)
+    assert all(trial.config.export.backends == [] for trial in trials)
+
+
+def test_a_key_changes_with_settings_rows_and_seed_and_with_nothing_else(tmp_path: Path) -> None:
+    keys = [trial.key for trial in plan(config_of(VARIANTS))]
+    assert len(set(keys)) == 4
+    elsewhere = config_of(VARIANTS, checkpoint_seconds=5.0, cache=str(tmp_path), threads=1)
+    assert [trial.key for trial in plan(elsewhere)] == keys
+    more = config_of(VARIANTS | {"mse": {"loss.kind": "mse"}})
+    assert {trial.key for trial in plan(more) if trial.variant != "mse"} == set(keys)
+
+    def file_keys(text: str) -> list[str]:
+        (tmp_path / "rows.csv").write_text(text)
+        added = [{"file": str(tmp_path / "rows.csv"), "text": ["s"], "tasks": ["sentiment"]}]
+        return [
+            trial.key for trial in plan(config_of({"plain": {}, "text": {"data.transfer": added}}))
+        ]
+
+    before, after = file_keys("s\na film\n"), file_keys("s\nanother film\n")
+    assert [a == b for a, b in zip(before, after, strict=True)] == [True, False, True, False]
+
+
+def test_a_key_changes_with_what_a_checkpoint_or_a_file_of_logits_holds(tmp_path: Path) -> None:
+    """At the same path; a trial of the plain variant has neither and stays."""
+    logits, encoder = tmp_path / "sentiment.jsonl", tmp_path / "encoder"
+    encoder.mkdir()
+
+    def keys(row: str, sizes: str) -> list[str]:
+        logits.write_text(row)
+        (encoder / "config.json").write_text(sizes)
+        sources = {"teacher.sources": {"sentiment": [str(logits)]}}
+        start = {"student.init": str(encoder)}
+        return [
+            trial.key for trial in plan(config_of({"plain": {}, "logits": sources, "start": start}))
+        ][:3]
+
+    first = keys("a", "{}")
+    assert keys("a", "{}") == first
+    assert [a == b for a, b in zip(first, keys("b", "{}"), strict=True)] == [True, False, True]
+    assert [a == b for a, b in zip(first, keys("a", "[]"), strict=True)] == [True, True, False]
+
+
+def test_a_key_changes_with_the_version_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [trial.key for trial in plan(config_of(VARIANTS))]
+    monkeypatch.setitem(STAGES, "students", STAGES["students"]._replace(version=99))
+    assert not set(keys) & {trial.key for trial in plan(config_of(VARIANTS))}
+
+
+@pytest.mark.parametrize(
+    ("variants", "told"),
+    [
+        ({}, "ablation.variants names []; allowed: two variants or more"),
+        ({"plain": {}}, "two variants or more"),
+        (
+            {"plain": {}, "b": {"train.clipp": 1}},
+            "ablation.variants.b: there is no setting 'train.clipp'; allowed: train.clip",
+        ),
+        ({"plain": {}, "b": {"train.clip": "much"}}, "ablation.variants.b: .*train.clip.*much"),
+        (
+            {"plain": {}, "b": {"train.clip": -1}},
+            "ablation.variants.b: .*train.clip is -1.0; allowed: above 0",
+        ),
+        (
+            {"plain": {}, "b": {"train.clip": 1}},
+            "ablation.variants.b has the same settings as plain",
+        ),
+        (
+            {"plain": {}, "b": {"data.tasks": ["similarity"]}},
+            "ablation.variants.b has the tasks .*allowed: those of plain",
+        ),
+        ({"plain": {}, "b": {"data.tasks": ["x"]}}, "ablation.variants.b: data.tasks names 'x'"),
+        (
+            {"plain": {}, "b": {"train.sampling.weights": {"x": 1}}},
+            "ablation.variants.b: sampling.weights names",
+        ),
+        (
+            {"plain": {}, "b": {"teacher.train.sampling.weights": {"x": 1}}},
+            "ablation.variants.b: sampling.weights names",
+        ),
+        (
+            {"plain": {}, "b": {"loss.task_weights": {"x": 1}}},
+            "ablation.variants.b: loss.task_weights names",
+        ),
+    ],
+)
+def test_wrong_variants_are_refused_by_name(variants: dict[str, dict[str, Any]], told: str) -> None:
+    with pytest.raises(ValueError, match=told.replace("[", r"\[")):
+        plan(config_of(variants))
+
+
+@pytest.mark.parametrize(
+    ("variants", "seeds", "told"),
+    [
+        ({"a=b": {}}, [0], "ablation.variants is 'a=b'"),
+        ({"": {}}, [0], "ablation.variants is ''"),
+        ({"a": {"seed": 3}}, [0], "ablation.variants.a is 'seed'; allowed: dotted names of data"),
+        ({"a": {}}, [], "ablation.seeds"),
+        ({"a": {}}, [1, 1], "ablation.seeds"),
+        ({"a": {}}, [-1], "ablation.seeds"),
+    ],
+)
+def test_wrong_names_and_seeds_are_refused_with_the_config(
+    variants: dict[str, Any], seeds: list[int], told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        AblationConfig(variants, seeds)
+
+
+def test_a_mistake_is_one_line_and_makes_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (
+        cli.entry(
+            ablate,
+            "",
+            Ablation,
+            ["--ablation.variants", '{"plain": {}, "b": {"loss.kind": "hinge"}}'],
+        )
+        == 2
+    )
+    printed = capsys.readouterr().err.strip()
+    assert (
+        printed.startswith("error: ablation.variants.b: ")
+        and "hinge" in printed
+        and "\n" not in printed
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_variants_of_a_file_may_hold_lists_and_dicts(tmp_path: Path) -> None:
+    (tmp_path / "text.csv").write_text("s\na film\n")
+    (tmp_path / "ablation.yaml").write_text(
+        "ablation:\n  variants:\n    plain: {}\n    text:\n"
+        f"      data.transfer: [{{file: {tmp_path / 'text.csv'}, text: [s], tasks: [sentiment]}}]\n"
+        "      train.sampling.weights: {sentiment: 1, similarity: 3}\n"
+    )
+    config = cli.parse(
+        ["--config", str(tmp_path / "ablation.yaml"), '--data.tasks=["sentiment", "similarity"]'],
+        "",
+        Ablation,
+    )
+    _, changed = plan(config)[:2]
+    assert [transfer.tasks for transfer in changed.config.data.transfer] == [["sentiment"]]
+    assert changed.config.train.sampling.weights == {"sentiment": 1.0, "similarity": 3.0}
+
+
+@pytest.mark.parametrize("student", ["bilstm", "scratch"])
+@pytest.mark.parametrize("name", ["transfer_curve", "sampling", "options"])
+def test_a_shipped_ablation_of_glue_has_allowed_settings_and_no_variant_twice(
+    name: str, student: str
+) -> None:
+    files = [f"--config={CONFIGS / file}.yaml" for file in ("glue", student, name)]
+    config = cli.parse(files, "", Ablation)
+    made = [
+        cli.to_yaml(cli.with_settings(distillation(config.core()), settings))
+        for settings in config.ablation.variants.values()
+    ]
+    assert len(set(made)) == len(made) > 1
+
+
+def test_the_demo_s_ablation_can_be_planned() -> None:
+    config = cli.parse(
+        ["--config", str(CONFIGS / "ablation.yaml"), "--ablation.seeds=[0]"], "", Ablation
+    )
+    trials = plan(config)
+    assert [trial.variant for trial in trials] == list(config.ablation.variants)
+    assert {trial.config.train.steps for trial in trials} == {config.train.steps}
+
+
+@pytest.fixture(scope="module")
+def ablated(tmp_path_factory: pytest.TempPathFactory) -> Ablated:
+    """Two variants of a tiny distillation over one seed."""
+    folder = tmp_path_factory.mktemp("ablation")
+    return folder, command(folder, "ablation", *ABLATION, "--ablation.seeds=[0]")
+
+
+def test_every_trial_is_a_finished_run_below_that_of_the_ablation(ablated: Ablated) -> None:
+    folder, done = ablated
+    found = outcome(done)
+    parent = client(folder).get_run(found["run_id"])
+    assert (parent.info.status, parent.data.tags["mkd.kind"]) == ("FINISHED", "ablation")
+    assert [(trial["variant"], trial["seed"]) for trial in found["trials"]] == [
+        ("plain", 0),
+        ("clipped", 0),
+    ]
+    for trial, clipped in zip(found["trials"], ("1.0", "0.4"), strict=True):
+        run = client(folder).get_run(trial["run_id"])
+        assert (run.info.status, run.info.run_name) == ("FINISHED", f"{trial['variant']} s0")
+        assert (
+            run.data.tags["mkd.kind"] == "trial"
+            and run.data.tags["mkd.variant"] == trial["variant"]
+        )
+        assert (
+            run.data.tags["mkd.parent"] == run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        )
+        assert (run.data.params["train.clip"], run.data.params["seed"]) == (clipped, "0")
+        assert run.data.metrics["seconds/trial"] > run.data.metrics["seconds/student"] > 0
+        assert not any(
+            "speed/" in name or name.startswith("baseline/") for name in run.data.metrics
+        )
+        left = {"config.yaml", "table.md", "data.json", "predictions.parquet"}
+        assert {a.path for a in client(folder).list_artifacts(trial["run_id"])} == left
+    assert not list((folder / "mlruns").rglob("*.safetensors"))
+
+
+def test_the_comparison_is_that_of_the_trials_own_scores(ablated: Ablated) -> None:
+    folder, done = ablated
+    found = outcome(done)
+    plain, clipped = (
+        client(folder).get_run(trial["run_id"]).data.metrics["quality/mean"]
+        for trial in found["trials"]
+    )
+    assert [row["mean"] for row in found["variants"]] == [plain, clipped]
+    assert (found["variants"][1]["differences"], found["variants"][1]["half"]) == (
+        [clipped - plain],
+        None,
+    )
+    parent = client(folder).get_run(found["run_id"])
+    assert (
+        parent.data.metrics["mean/clipped"] == clipped
+        and parent.data.metrics["difference/clipped"] == clipped - plain
+    )
+    artifacts = {item.path for item in client(folder).list_artifacts(found["run_id"])}
+    assert artifacts == {"config.yaml", "table.md", "comparison.json", "comparison.png"}
+
+
+def test_a_second_start_makes_only_the_trials_that_are_missing(ablated: Ablated) -> None:
+    folder, done = ablated
+    first = outcome(done)
+    more = outcome(command(folder, "ablation", *ABLATION, "--ablation.seeds=[0, 1]"))
+    assert (first["reused"], more["reused"]) == (0, 2)
+    assert more["trials"][:2] == first["trials"]
+    again = outcome(command(folder, "ablation", *ABLATION, "--ablation.seeds=[0, 1]"))
+    assert (again["reused"], again["trials"], again["variants"]) == (
+        4,
+        more["trials"],
+        more["variants"],
+    )
+    store = client(folder)
+    runs = store.search_runs([store.get_run(first["run_id"]).info.experiment_id])
+    kinds = [run.data.tags["mkd.kind"] for run in runs]
+    assert (kinds.count("ablation"), kinds.count("trial")) == (3, 4)
+
+
+def test_a_trial_that_fails_is_made_again_and_those_before_it_are_kept(ablated: Ablated) -> None:
+    folder, _ = ablated
+    variants = json.dumps(VARIANTS | {"fast": {"train.learning_rate": 1e30}})
+    done = command(
+        folder, "ablation", *ABLATION, "--ablation.variants", variants, "--ablation.seeds=[2]"
+    )
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: fast s2: the loss became") and "Traceback" not in done.stderr
+    store = client(folder)
+    runs = store.search_runs(["1"], max_results=4)
+    ended = {run.info.run_name: run.info.status for run in runs if run.info.run_name != "plain s1"}
+    assert {ended[name] for name in ("plain s2", "clipped s2")} == {"FINISHED"} and ended[
+        "fast s2"
+    ] == "FAILED"
+    assert (
+        next(status for name, status in ended.items() if (name or "").startswith("ablation "))
+        == "FAILED"
+    )
+    again = outcome(command(folder, "ablation", *ABLATION, "--ablation.seeds=[2]"))
+    assert again["reused"] == 2

@@ -1,0 +1,350 @@
+"""The command line: every setting by its dotted name, files of differences, and mistakes in one line with exit code 2."""
+
+import re
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonargparse import ArgumentError
+
+from experiments import cli
+from experiments.settings import COMMANDS, Distill, Finetune
+from mkd.config import SpeedConfig, TransferConfig
+
+CONFIGS = Path(__file__).resolve().parents[2] / "experiments" / "configs"
+
+
+def parsed(*argv: str) -> Distill:
+    return cli.parse(list(argv), "", Distill)
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """What a wrong command line prints; it must not get as far as the job."""
+
+    def job(config: Distill) -> None:
+        raise AssertionError("the job was begun")
+
+    assert cli.entry(job, "", Distill, list(argv)) == 2
+    printed = capsys.readouterr().err.strip()
+    assert "\n" not in printed and printed.startswith("error: ")
+    return printed
+
+
+def test_no_arguments_give_the_defaults() -> None:
+    assert parsed() == Distill()
+
+
+def test_any_field_goes_by_its_dotted_name() -> None:
+    config = parsed(
+        "--loss.temperature",
+        "4",
+        "--teacher.train.learning_rate",
+        "3e-5",
+        "--data.tasks",
+        '["sentiment"]',
+    )
+    assert config.loss.temperature == 4
+    assert config.teacher.train.learning_rate == 3e-5
+    assert config.data.tasks == ["sentiment"]
+
+
+def test_overrides_name_just_what_differs() -> None:
+    assert cli.overrides(parsed("--seed", "3", "--loss.hard_weight", "0.5")) == {
+        "seed": 3,
+        "loss.hard_weight": 0.5,
+    }
+
+
+def test_what_is_said_is_named_also_where_it_is_the_default(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        "loss: {temperature: 3}\ntrain: {sampling: {weights: {a: 1}}}\n"
+    )
+    assert cli.said([f"--train.steps={Distill().train.steps}", "--config", str(tmp_path / "c.yaml")], Distill) == {
+        "train.steps", "loss.temperature", "train.sampling.weights",
+    }  # fmt: skip
+    assert cli.said([], Distill) == set()
+
+
+@pytest.mark.parametrize(("precision", "ratio"), [("float32", 0.07), ("bfloat16", 2.4)])
+def test_a_precision_that_is_left_to_the_machine_is_said_in_the_settings(
+    monkeypatch: pytest.MonkeyPatch, precision: str, ratio: float
+) -> None:
+    monkeypatch.setattr("mkd.precision.speedup", lambda root, device: ratio)
+    told: list[object] = []
+    config = cli.parse(
+        ["--teacher.train.precision=auto", "--finetune.train.precision=auto"],
+        "",
+        Finetune,
+        told.append,
+    )
+    (line,) = told
+    assert str(line).startswith(
+        f"precision auto: {precision}, as bfloat16 trains {ratio:.2f} times as fast as float32 here"
+    )
+    assert config.teacher.train.precision == config.finetune.train.precision == precision
+    assert (
+        cli.with_settings(Distill(), {"teacher.train.precision": "auto"}).teacher.train.precision
+        == precision
+    )
+
+
+def test_with_settings_changes_just_what_it_names_and_replaces_lists_and_dicts_whole() -> None:
+    config = parsed("--seed", "5", "--train.sampling.weights", '{"a": 1, "b": 2}')
+    transfer = [{"file": "a.tsv", "text": ["s"]}]
+    made = cli.with_settings(
+        config,
+        {"loss.temperature": 4, "train.sampling.weights": {"c": 1}, "data.transfer": transfer},
+    )
+    assert made.data.transfer == [TransferConfig("a.tsv", ["s"])]
+    assert cli.overrides(made) == {
+        "seed": 5,
+        "loss.temperature": 4.0,
+        "train.sampling.weights": {"c": 1.0},
+        "data.transfer": [{"file": "a.tsv", "text": ["s"], "tasks": [], "header": True}],
+    }
+    assert cli.with_settings(made, {}) == made
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"loss.temprature": 4}, ["loss.temprature", "loss.temperature"]),
+        ({"loss": {"temperature": 4}}, ["there is no setting 'loss'"]),
+        ({"loss.temperature": "warm"}, ["loss.temperature", "warm"]),
+        ({"loss.temperature": 0}, ["loss.temperature is 0", "above 0"]),
+        ({"data.transfer": [{"files": "a"}]}, ["data.transfer", "files"]),
+        ({"train.steps": None}, ["train.steps", "int", "None"]),
+        ({"data.tasks": None}, ["data.tasks", "list", "None"]),
+    ],
+)
+def test_with_settings_refuses_what_a_command_line_would(
+    settings: dict[str, object], told: list[str]
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        cli.with_settings(Distill(), settings)
+    assert "\n" not in str(caught.value)
+    for part in told:
+        assert part in str(caught.value)
+
+
+def test_later_files_win_and_the_command_line_wins_over_files(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("train: {steps: 10, learning_rate: 3e-5}\nseed: 1\n")
+    (tmp_path / "b.yaml").write_text("train: {steps: 20}\n")
+    config = parsed(
+        "--config", str(tmp_path / "a.yaml"), "--config", str(tmp_path / "b.yaml"), "--seed", "5"
+    )
+    assert (config.train.steps, config.train.learning_rate, config.seed) == (20, 3e-5, 5)
+
+
+def test_a_resolved_config_fed_back_is_the_same_config(tmp_path: Path) -> None:
+    transfer = '[{"file": "a.tsv", "text": ["s"], "tasks": ["sst2"]}]'
+    weights, sources = '{"a": 1, "b": 0.5}', '{"a": ["x", "refined"]}'
+    config = parsed(
+        *(
+            "--data.source=glue",
+            "--data.path=x",
+            "--data.transfer",
+            transfer,
+            "--train.sampling.weights",
+            weights,
+        ),
+        *("--teacher.sources", sources),
+    )
+    (tmp_path / "config.yaml").write_text(cli.to_yaml(config))
+    assert parsed("--config", str(tmp_path / "config.yaml")) == config.shown()
+
+
+def test_flat_names_every_leaf_once() -> None:
+    leaves = cli.flat(Distill())
+    assert leaves["teacher.train.sampling.weights"] == {} and leaves["data.demo.seed"] == 0
+    assert not any(isinstance(value, dict) and value for value in leaves.values())
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["--loss.temperature", "0"], ["loss.temperature", "0.0", "above 0"]),
+        (["--loss.temperature", "warm"], ["loss.temperature", "warm"]),
+        (["--loss.temprature", "4"], ["loss.temprature"]),
+        (["--student.kind", "cnn"], ["student.kind", "cnn", "bilstm", "transformer"]),
+        (
+            ["--student.heads=4", "--student.hidden=130"],
+            ["student.hidden", "130", "student.heads=4"],
+        ),
+        (["--train.sampling.weights", '{"a": -1}'], ["sampling.weights.a", "-1.0", "0 or more"]),
+        (
+            ["--train.sampling.weights", '{"a": 0, "b": 0}'],
+            ["sampling.weights", "at least one above 0"],
+        ),
+        (["--config", "no-such-file.yaml"], ["no-such-file.yaml"]),
+        (["--data.source", "glue"], ["data.path", "data.source=glue"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    argv: list[str], told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = refusal(capsys, *argv)
+    for part in told:
+        assert part in printed
+
+
+def test_an_unknown_field_in_a_file_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wrong.yaml").write_text("loss: {temp: 3}\n")
+    assert "temp" in refusal(capsys, "--config", str(tmp_path / "wrong.yaml"))
+
+
+def test_the_shipped_configs_are_read_and_hold_differences_only() -> None:
+    files = sorted(CONFIGS.rglob("*.yaml"))
+    assert files
+    for file in files:
+        named = leaves(yaml.safe_load(file.read_text()), "")
+        # What names its data is used alone, all else beside a file that does.
+        data = [] if "data.source" in named else ["--config", str(CONFIGS / "glue.yaml")]
+        command = next(
+            (
+                each
+                for each in ("ablation", "search")
+                if any(name.startswith(f"{each}.") for name in named)
+            ),
+            "distill",
+        )
+        kind = COMMANDS[command]
+        values, defaults = (
+            cli.flat(cli.parse([*data, "--config", str(file)], "", kind)),
+            cli.flat(kind()),
+        )
+        same = {
+            name for name in named if values[name] == defaults[name] and name not in MUST_BE_SAID
+        }
+        assert not same, f"{file.name} repeats the defaults of {same}"
+
+
+MUST_BE_SAID = {
+    "student.kind", "student.hidden", "student.layers", "student.heads", "student.embedding",
+    "train.precision", "teacher.train.precision",
+}  # fmt: skip
+"""What a student is, a file may say in full: its name promises it whatever the defaults are. The precision is the machine's."""
+
+
+FREE = ("weights", "variants", "space")
+"""Ends of the settings whose values are dicts of no fixed keys."""
+
+
+def leaves(values: dict[str, object], prefix: str) -> set[str]:
+    names: set[str] = set()
+    for key, value in values.items():
+        name = prefix + key
+        names |= (
+            leaves(value, f"{name}.")
+            if isinstance(value, dict) and not key.endswith(FREE)
+            else {name}
+        )
+    return names
+
+
+def test_a_config_that_an_earlier_state_of_the_project_has_written_is_read_without_what_is_gone() -> (
+    None
+):
+    written = cli.to_yaml(Distill(seed=7, speed=SpeedConfig(length=64, seconds=3.5)))
+    before = written.replace("speed:\n", "speed:\n  repeats: 50\n  warmup: 5\n")
+    assert before.count("warmup: 5") == 1
+    before = before.replace("\nloss:\n", "\nloss:\n  mixup: 0.0\n").replace(
+        "\nexport:\n", "\nexport:\n  per_task: false\n"
+    )
+    expected = Distill(seed=7, speed=SpeedConfig(length=64, seconds=3.5)).shown()
+    assert cli.from_yaml(before, Distill) == cli.from_yaml(written, Distill) == expected
+
+
+def test_a_setting_that_is_gone_is_refused_where_it_did_something(tmp_path: Path) -> None:
+    file = tmp_path / "old.yaml"
+    file.write_text("loss:\n  mixup: 0.4\n")
+    with pytest.raises(ValueError, match="loss.mixup is 0.4; allowed: 0, as the setting is gone"):
+        parsed("--config", str(file))
+    file.write_text("loss:\n  mixup: 0\n")
+    assert parsed("--config", str(file)) == parsed()
+
+
+def options(command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
+    """The settings that a command's help shows."""
+    with pytest.raises(SystemExit) as caught:
+        cli.parse(["--help"], "", COMMANDS[command])
+    assert caught.value.code == 0
+    return set(re.findall(r"^  --([a-z][\w.]*)", capsys.readouterr().out, re.MULTILINE))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_has_the_fields_of_its_dataclass_and_no_others(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind = COMMANDS[command]
+    of_the_parser = {"config", "print_config", "data.transfer.help"}
+    groups = cli.names(command) - cli.flat(kind()).keys()
+    assert options(command, capsys) - of_the_parser - groups == cli.flat(kind()).keys()
+    assert {field.name for field in fields(kind)} == {
+        name for name in cli.names(command) if "." not in name
+    }
+    assert cli.from_yaml(cli.to_yaml(kind()), kind) == kind().shown()
+
+
+def test_a_distillation_is_told_nothing_of_searches_promotions_and_corpora(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown = options("distill", capsys)
+    assert "registry.name" in shown
+    assert not {
+        name for name in shown if name.split(".")[0] in ("search", "promote", "label", "ablation")
+    }
+
+
+@pytest.mark.parametrize(
+    ("command", "word", "others"),
+    [
+        ("distill", "--search.trials=5", "experiments.search"),
+        ("label", "--seed=1", "experiments.distill, experiments.teacher, "),
+        (
+            "teacher",
+            "--whole=true",
+            "experiments.distill, experiments.finetune, experiments.ablation",
+        ),
+        ("distill", "--export.to=x", "experiments.export"),
+        ("search", "--export.backends=[]", "experiments.distill, experiments.teacher, "),
+    ],
+)
+def test_a_setting_of_another_command_is_refused_with_the_commands_that_have_it(
+    command: str, word: str, others: str
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        cli.parse([word], "", COMMANDS[command])
+    assert str(caught.value).startswith(f"{word.split('=')[0]} is a setting of {others}")
+
+
+def test_a_file_that_holds_the_settings_of_all_commands_is_read_by_each(tmp_path: Path) -> None:
+    """As earlier versions have written it; what a command does not have is left out, what none has is refused."""
+    file = tmp_path / "config.yaml"
+    whole: dict[str, Any] = {}
+    for kind in COMMANDS.values():
+        for name, value in asdict(kind()).items():
+            whole[name] = {**whole.get(name, {}), **value} if isinstance(value, dict) else value
+    file.write_text(yaml.safe_dump(whole))
+    assert {"search", "label", "promote", "finetune"} <= whole.keys() and {
+        "to",
+        "backends",
+    } <= whole["export"].keys()
+    for kind in COMMANDS.values():
+        assert (
+            cli.parse(["--config", str(file)], "", kind)
+            == cli.from_yaml(file.read_text(), kind)
+            == kind()
+        )
+    for wrong, told in (
+        ("search: {trails: 5}", "trails"),
+        ("serch: {trials: 5}", "serch"),
+        ("export: {too: x}", "too"),
+    ):
+        file.write_text(wrong)
+        with pytest.raises(ArgumentError, match=told):
+            parsed("--config", str(file))

@@ -1,0 +1,138 @@
+"""A whole run in a process of its own that is killed again and again: it goes on as the same run, to the same end."""
+
+import json
+import random
+import signal
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from torch import equal
+
+from tests.support.database import put_database
+from tests.support.entry import (
+    TINY,
+    Event,
+    client,
+    command,
+    counting,
+    dying,
+    entry_point,
+    outcome,
+    runs,
+    started,
+    wait_until,
+)
+from tests.support.entry import weights_of as student
+
+RUN = [
+    *TINY, "--data.tasks=[sentiment, similarity]", "--checkpoint_seconds=0", "--teacher.train.steps=60",
+    "--train.steps=120", "--train.eval_every=4", "--teacher.train.eval_every=4",
+]  # fmt: skip
+SHORT = [*RUN, "--train.steps=40", "--baseline=false"]
+KILLS = 10
+ANY, CHECKPOINT = Event(), Event("os.rename", ".safetensors")
+"""The second puts a checkpoint in the place of the last one."""
+
+
+def killed(folder: Path, argv: list[str], event: Event, times: int) -> bool:
+    """Starts the run, which kills itself at the so many-th of an event; whether it came to that."""
+    return (
+        started(folder, dying, event, times, "distill", *argv).end().returncode == -signal.SIGKILL
+    )
+
+
+def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By turns at any event of files, and when a checkpoint is about to be put in its place.
+
+    Each turn comes less than a tenth further, so that the next one finds the run at work.
+    """
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for folder in (whole, broken):
+        folder.mkdir()
+        put_database(folder)  # which takes longer to be made than some of the processes live
+    kinds = [ANY, CHECKPOINT]
+    expected = outcome(started(whole, counting, kinds, tmp_path / "told", "distill", *RUN).end())
+    counts, draw = json.loads((tmp_path / "told").read_text()), random.Random()
+    assert min(counts) >= 5 * KILLS
+    moments = [
+        (kinds[turn % 2], 1 + draw.randrange(counts[turn % 2] // KILLS)) for turn in range(KILLS)
+    ]
+    for moment in moments:
+        assert killed(broken, RUN, *moment), f"{moment} of {moments}"
+    found = outcome(command(broken, "distill", *RUN))
+    (run,) = runs(broken)
+    assert (run.info.status, run.info.run_id) == ("FINISHED", found["run_id"])
+    scores = {name: value for name, value in expected["metrics"].items() if "speed/" not in name}
+    assert {name: found["metrics"][name] for name in scores} == scores
+
+    monkeypatch.chdir(whole)
+    weights = load_file(student(whole, expected["run_id"]))
+    monkeypatch.chdir(broken)
+    again = load_file(student(broken, found["run_id"]))
+    assert weights.keys() == again.keys() and all(
+        equal(weights[name], again[name]) for name in weights
+    )
+
+    for name in (
+        "train/learning_rate",
+        "selection/mean",
+        "teacher/train/learning_rate",
+        "baseline/selection/mean",
+    ):
+        one, other = (
+            [
+                (metric.step, metric.value)
+                for metric in client(folder).get_metric_history(run_id, name)
+            ]
+            for folder, run_id in ((whole, expected["run_id"]), (broken, found["run_id"]))
+        )
+        assert len(one) > 1 and sorted(other) == sorted(one), f"{name}: each step is told once"
+    assert not list((broken / ".mkd" / "runs").glob("*/")), (
+        "nothing is left of a run that has ended"
+    )
+
+
+def test_a_run_that_is_killed_from_outside_goes_on_too(tmp_path: Path) -> None:
+    put_database(tmp_path)
+    child = started(tmp_path, entry_point, "distill", *SHORT)
+    wait_until(child.stdout.read_text)
+    child.process.kill()
+    assert child.end().returncode == -signal.SIGKILL
+    found = outcome(command(tmp_path, "distill", *SHORT))
+    assert [(run.info.run_id, run.info.status) for run in runs(tmp_path)] == [
+        (found["run_id"], "FINISHED")
+    ]
+
+
+def test_a_damaged_checkpoint_is_named_and_kept_and_a_run_of_mlflows_own_gives_way(
+    tmp_path: Path,
+) -> None:
+    """The teacher's; then a start as `mlflow run` makes it, which has a run of its own by then."""
+    put_database(tmp_path)
+    assert killed(
+        tmp_path, SHORT, Event("os.rename", "/teachers/"), 2
+    )  # the first checkpoint is there then
+    (file,) = tmp_path.glob(".mkd/teachers/*.safetensors")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    refused = command(tmp_path, "distill", *SHORT)
+    assert refused.returncode == 2 and file.read_bytes() == whole[:-1]
+    assert (
+        refused.stderr.strip()
+        .splitlines()[-1]
+        .startswith(f"error: the checkpoint {file.relative_to(tmp_path)} is damaged")
+    )
+
+    file.write_bytes(whole)
+    (run,) = runs(tmp_path)
+    own = client(tmp_path).create_run(run.info.experiment_id).info.run_id
+    found = outcome(command(tmp_path, "distill", *SHORT, MLFLOW_RUN_ID=own))
+    assert found["run_id"] == run.info.run_id
+    assert client(tmp_path).get_run(run.info.run_id).info.status == "FINISHED"
+    empty = client(tmp_path).get_run(own)
+    assert (
+        empty.info.run_name.endswith(f"goes on in {run.info.run_id}") and empty.data.metrics == {}
+    )

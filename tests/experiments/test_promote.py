@@ -1,0 +1,145 @@
+"""The best student of a real little search, trained anew on all its rows and registered; and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.promote import spread
+from mkd.config import Config
+from mkd.evaluation.timing import PROTOCOL
+from mkd.pipeline import with_all_rows
+from tests.support.entry import client, command, outcome, tiny
+from tests.support.tiny import make_datas, make_tasks, make_tokenizer
+
+SPACE = {
+    "student.hidden": [16, 32],
+    "train.learning_rate": {"low": 1e-3, "high": 1e-2, "log": True},
+}
+SEARCH = [
+    *tiny("search"), '--data.tasks=["sentiment", "similarity"]', "--search.backend=torch", "--search.pruning.warmup=1",
+    "--loss.temperature=3", "--search.trials=3", "--search.study=little", "--search.space", json.dumps(SPACE),
+]  # fmt: skip
+COMMAND = ["--threads=1", "--export.backends=[]", "--promote.study=little"]
+DEFAULT = Config().loss.temperature
+"""Not what the search has."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where three trials have been made."""
+    found = tmp_path_factory.mktemp("promote")
+    outcome(command(found, "search", *SEARCH))
+    return found
+
+
+def trials(folder: Path) -> list[dict[str, Any]]:
+    parent = client(folder).search_runs(["1"], "tags.`mkd.kind` = 'search'")[0]
+    path = client(folder).download_artifacts(parent.info.run_id, "study.json", str(folder))
+    found: list[dict[str, Any]] = json.loads(Path(path).read_text())["trials"]
+    return found
+
+
+def test_the_best_trial_is_trained_anew_with_its_settings_and_registered(folder: Path) -> None:
+    best = max(trials(folder), key=lambda trial: trial["quality"])
+    (study,) = folder.rglob("artifacts/study.json")
+    study = study.rename(
+        study.with_name("aside")
+    )  # a search that was stopped has none, and finished trials
+    told = outcome(
+        command(
+            folder,
+            "promote",
+            *COMMAND,
+            "--promote.seeds=[0, 3]",
+            "--train.steps=8",
+            f"--loss.temperature={DEFAULT}",
+        )
+    )
+    study.rename(study.with_name("study.json"))
+    assert (told["study"], told["trial"], told["model"]) == (
+        "little",
+        best["number"],
+        "models:/little@champion",
+    )
+    runs = {seed: client(folder).get_run(run) for seed, run in told["runs"].items()}
+    for seed, run in runs.items():
+        params = run.data.params
+        assert (run.info.status, run.data.tags["mkd.kind"], run.data.tags["mkd.promoted"]) == (
+            "FINISHED",
+            "promote",
+            "little",
+        )
+        assert run.data.tags["mkd.parent"] == best["run_id"]
+        assert (params["seed"], params["whole"], params["train.steps"]) == (seed, "True", "8")
+        assert params["loss.temperature"] == str(DEFAULT), (
+            "what is said counts, also where it is the default"
+        )
+        assert params["student.hidden"] == str(best["settings"]["student.hidden"])
+        assert float(params["train.learning_rate"]) == best["settings"]["train.learning_rate"]
+        assert run.data.metrics["quality/mean"] == pytest.approx(told["quality"][seed])
+        assert run.data.metrics["baseline/quality/mean"] >= 0, (
+            "the command's own settings hold for all that is no student's"
+        )
+        assert params["speed.seconds"] == "0.1" and params["speed.length"] == "128", (
+            "the trial's: they are in its latency"
+        )
+    version = client(folder).get_model_version_by_alias("little", "champion")
+    assert version.run_id == told["runs"]["0"]
+
+
+def test_several_seeds_have_a_t_interval_and_one_seed_says_what_it_does_not_tell() -> None:
+    # sd 1, t(0.975, 2) = 4.3027 over the root of 3.
+    assert (
+        spread([70.0, 71.0, 72.0])
+        == "mean 71.00, sd 1.00 over 3 seeds, 95 % t interval of the mean 68.52 to 73.48"
+    )
+    assert spread([70.0]).startswith("one seed: how far another one would be off is not known")
+
+
+def test_a_study_or_a_budget_that_there_is_nothing_for_is_refused_with_what_there_is(
+    folder: Path,
+) -> None:
+    fastest = min(trials(folder), key=lambda trial: trial["latency_ms"])
+    for argv, told in (
+        (
+            ["--promote.study=litle"],
+            "promote.study is 'litle'; allowed: little, the searches in sqlite:///",
+        ),
+        (
+            ["--promote.budget_ms=1e-5"],
+            f"promote.budget_ms is 1e-05; allowed: at least {fastest['latency_ms']:.3g}, the latency of",
+        ),
+    ):
+        done = command(folder, "promote", *COMMAND, *argv)
+        last = done.stderr.strip().splitlines()[-1]
+        assert done.returncode == 2 and told in last and "Traceback" not in done.stderr, last
+
+
+def test_a_budget_in_latencies_that_were_measured_in_an_earlier_way_is_refused(
+    folder: Path,
+) -> None:
+    fastest = min(trials(folder), key=lambda trial: trial["latency_ms"])
+    store = client(folder)
+    store.log_metric(fastest["run_id"], "speed/protocol", 1)
+    refused = (
+        command(folder, "promote", *COMMAND, "--promote.budget_ms=1000")
+        .stderr.strip()
+        .splitlines()[-1]
+    )
+    store.log_metric(fastest["run_id"], "speed/protocol", PROTOCOL)
+    assert refused == (
+        "error: promote.budget_ms is 1000; allowed for little: null, as its latencies were measured in an earlier way "
+        f"(speed/protocol 1, now {PROTOCOL})"
+    )
+
+
+def test_all_labelled_rows_are_those_that_are_learnt_from_and_those_set_apart(
+    tmp_path: Path,
+) -> None:
+    tasks = make_tasks(20, unlabelled=5)
+    for data in make_datas(tmp_path, tasks, make_tokenizer(tmp_path, tasks)):
+        assert len(data.selection_rows) == 4 and not set(data.train_rows) & set(data.selection_rows)
+        assert np.array_equal(with_all_rows(data).train_rows, np.arange(25))

@@ -1,0 +1,299 @@
+"""Whole searches, as their users start them: what they leave, what they cost, and what is refused."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import optuna
+import pytest
+
+from tests.support.entry import client, command, entry_point, outcome, started
+from tests.support.searches import SEARCH, SPACE, START, states, study_of, trial_runs
+
+Searched = tuple[Path, subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    """Five trials by one worker, the first with settings that are given."""
+    folder = tmp_path_factory.mktemp("search")
+    return folder, command(
+        folder, "search", *SEARCH, "--search.trials=5", "--search.start", json.dumps([START])
+    )
+
+
+def test_every_trial_is_a_finished_run_below_that_of_the_study(searched: Searched) -> None:
+    folder, done = searched
+    parent = client(folder).get_run(outcome(done)["run_id"])
+    assert (parent.info.status, parent.data.tags["mkd.kind"], parent.data.tags["mkd.study"]) == (
+        "FINISHED",
+        "search",
+        "mkd",
+    )
+    found = trial_runs(folder)
+    assert [run.data.tags["mkd.trial"] for run in found] == ["0", "1", "2", "3", "4"]
+    for run in found:
+        assert (run.info.status, run.data.tags["mkd.state"]) == ("FINISHED", "complete")
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert {"quality/mean", "search/quality", "speed/torch/b1-text-t1/p50_ms", "speed/torch/b1-text-t1/ratio",
+                "teacher/speed/torch/b1-text-t1/p50_ms", "size/bytes", "size/flops"} <= run.data.metrics.keys()  # fmt: skip
+        ms = run.data.metrics["speed/torch/b1-text-t1/p50_ms"]
+        assert run.info.run_name.startswith(
+            f"t00{run.data.tags['mkd.trial']} {run.data.tags['mkd.student']} "
+        )
+        assert run.info.run_name.endswith(f" {ms:.2g}ms")
+        history = client(folder).get_metric_history(run.info.run_id, "selection/mean")
+        assert run.data.metrics["search/quality"] == pytest.approx(
+            max(metric.value for metric in history)
+        )
+        assert run.data.metrics["selected/mean"] == pytest.approx(
+            run.data.metrics["search/quality"]
+        )
+
+
+def test_the_first_trial_has_the_settings_that_are_given_and_weights_are_logged_as_weights(
+    searched: Searched,
+) -> None:
+    folder, _ = searched
+    first = trial_runs(folder)[0].data.params
+    assert (first["student.kind"], first["loss.kind"], first["loss.temperature"]) == (
+        "bag",
+        "kl",
+        "4.0",
+    )
+    assert float(first["train.sampling.weights.sentiment"]) == pytest.approx(0.75, abs=1e-4)
+    for run in trial_runs(folder):
+        weights = [
+            float(value)
+            for key, value in run.data.params.items()
+            if key.startswith("train.sampling.weights.")
+        ]
+        assert len(weights) == 2 and sum(weights) == pytest.approx(1, abs=2e-4)
+
+
+def test_the_study_s_run_tells_the_front_and_marks_its_runs(searched: Searched) -> None:
+    folder, done = searched
+    told = outcome(done)
+    study = json.loads(
+        Path(
+            client(folder).download_artifacts(told["run_id"], "study.json", str(folder))
+        ).read_text()
+    )
+    points = [(row["quality"], row["latency_ms"], row["run_id"]) for row in study["trials"]]
+    best = {
+        run
+        for q, ms, run in points
+        if not any(a >= q and b <= ms and (a, b) != (q, ms) for a, b, _ in points)
+    }
+    assert {point["run"] for point in told["front"]} == best
+    assert {
+        run.info.run_id for run in trial_runs(folder) if run.data.tags["mkd.front"] == "true"
+    } == best
+    assert study["space"] == SPACE and told["states"] == {"complete": 5}
+    assert len(study["hypervolume"]) == 5 and study["hypervolume"][-1] == told["hypervolume"]
+    artifacts = {item.path for item in client(folder).list_artifacts(told["run_id"])}
+    assert {"config.yaml", "study.json", "front.md", "front.png"} <= artifacts
+    parent = client(folder).get_run(told["run_id"]).data.metrics
+    assert (
+        "| on the front" in client(folder).get_run(told["run_id"]).data.tags["mlflow.note.content"]
+    )
+    assert parent["trials/complete"] == 5 and parent["search/hypervolume"] == told["hypervolume"]
+    assert any(name.startswith("importance/quality/") for name in parent)
+
+
+def test_a_trial_leaves_its_answers_but_no_model_and_no_folder(searched: Searched) -> None:
+    folder, _ = searched
+    for run in trial_runs(folder):
+        artifacts = {item.path for item in client(folder).list_artifacts(run.info.run_id)}
+        assert artifacts == {"config.yaml", "table.md", "data.json", "predictions.parquet"}
+    assert not [path for path in (folder / ".mkd" / "runs").iterdir() if path.is_dir()]
+
+
+def test_the_same_seed_gives_the_same_trials_to_a_search_that_goes_on_in_its_run(
+    searched: Searched,
+) -> None:
+    folder, _ = searched
+    argv = [*SEARCH, "--search.start", json.dumps([START]), "--search.study=again"]
+    first = outcome(command(folder, "search", *argv, "--search.trials=2"))
+    then = outcome(command(folder, "search", *argv, "--search.trials=5"))
+    assert first["run_id"] == then["run_id"] and then["states"] == {"complete": 5}
+    assert client(folder).get_run(then["run_id"]).info.status == "FINISHED"
+    whole, parted = study_of(folder).trials, study_of(folder, "again").trials
+    assert [trial.params for trial in whole] == [trial.params for trial in parted]
+    # What a candidate costs is measured anew where the machine was busy.
+    assert [trial.values[0] for trial in whole] == [trial.values[0] for trial in parted]
+
+
+def test_a_study_can_begin_with_the_finished_trials_of_another(searched: Searched) -> None:
+    folder, _ = searched
+    done = command(
+        folder,
+        "search",
+        *SEARCH,
+        "--search.study=heir",
+        "--search.start_from=mkd",
+        "--search.trials=1",
+    )
+    assert (
+        outcome(done)["states"] == {"complete": 1}
+        and "5 trials of 5 taken over from mkd" in done.stdout
+    )
+    heir = study_of(folder, "heir").trials
+    assert [trial.values for trial in heir[:5]] == [
+        trial.values for trial in study_of(folder).trials
+    ]
+    refused = command(
+        folder,
+        "search",
+        *SEARCH,
+        "--search.study=heir2",
+        "--search.start_from=nobody",
+        "--search.trials=1",
+    )
+    assert (
+        refused.returncode == 2
+        and "search.start_from is 'nobody'; allowed: again, heir, mkd" in refused.stderr
+    )
+
+
+def test_a_study_of_another_space_is_refused_with_the_difference(searched: Searched) -> None:
+    folder, _ = searched
+    other = json.dumps(SPACE | {"train.learning_rate": {"low": 1e-3, "high": 2e-2, "log": True}})
+    done = command(folder, "search", *SEARCH, "--search.trials=6", "--search.space", other)
+    told = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 2 and told.startswith(
+        "error: search.study is 'mkd', a study of another search"
+    )
+    assert "space.train.learning_rate.high was 0.01 and is 0.02" in told
+    assert len(study_of(folder).trials) == 5
+
+
+def test_a_budget_closes_what_is_too_large_before_its_training(searched: Searched) -> None:
+    folder, _ = searched
+    sizes = {
+        run.data.params["student.kind"]: run.data.metrics["size/parameters"]
+        for run in trial_runs(folder)
+    }
+    assert sizes["bag"] > sizes["transformer"], "a bag has a table of n-grams"
+    small = [
+        *SEARCH,
+        "--search.study=small",
+        "--search.trials=4",
+        "--search.start",
+        json.dumps([START]),
+    ]
+    done = command(folder, "search", *small, f"--search.budget_parameters={sizes['bag'] - 1}")
+    told = outcome(done)["states"]
+    assert told["infeasible"] >= 1 and sum(told.values()) == 4
+    closed = [
+        run for run in trial_runs(folder, "small") if run.data.tags["mkd.state"] == "infeasible"
+    ]
+    for run in closed:
+        assert run.info.status == "KILLED" and not any(
+            name.startswith(("train/", "quality/")) for name in run.data.metrics
+        )
+        assert (
+            "above the budget" in run.data.tags["mlflow.note.content"]
+            and "size/parameters" in run.data.metrics
+        )
+    none = command(folder, "search", *SEARCH, "--search.study=none", "--search.budget_ms=1e-6")
+    last = none.stderr.strip().splitlines()[-1]
+    assert (
+        none.returncode == 2
+        and last.startswith("error: search.budget_ms is 1e-06; allowed: at least ")
+        and " ms, which " in last
+    )
+    assert "none" not in optuna.get_all_study_names(f"sqlite:///{folder / 'optuna.db'}")
+
+
+def test_a_trial_that_falls_behind_is_stopped_and_killed_in_the_tracking_store(
+    tmp_path: Path,
+) -> None:
+    """A student of four layers, slower on any machine than the bag before it, that learns nothing."""
+    folder = tmp_path / "pruned"
+    folder.mkdir()
+    kinds = {"bag": {"student.layers": [1]}, "transformer": {"student.layers": [4]}}
+    space = {"student.kind": {"choices": kinds}, "train.learning_rate": [0.01, 1e-9]}
+    start = [
+        {"student.kind": "bag", "student.layers": 1, "train.learning_rate": 0.01},
+        {"student.kind": "transformer", "student.layers": 4, "train.learning_rate": 1e-9},
+    ]
+    own = [
+        "--data.demo.train_rows=600",
+        "--loss.hard_weight=1",
+        "--train.steps=300",
+        "--train.eval_every=50",
+    ]
+    pruning = ["--search.pruning.warmup=0.1", "--search.pruning.margin=0", "--search.trials=2"]
+    asked = ["--search.space", json.dumps(space), "--search.start", json.dumps(start)]
+    done = command(folder, "search", *SEARCH, *own, *pruning, *asked)
+    found = outcome(done)["states"]
+    assert found == {"complete": 1, "pruned": 1}
+    assert states(folder) == {("FINISHED", "complete"): 1, ("KILLED", "pruned"): 1}
+    behind = trial_runs(folder)[1]
+    assert "behind one that is at least as fast" in behind.data.tags["mlflow.note.content"]
+    assert not [path for path in (folder / ".mkd" / "runs").iterdir() if path.is_dir()], (
+        "nothing of it is gone on with"
+    )
+
+
+def test_failing_trials_do_not_end_a_search_but_five_in_a_row_do(tmp_path: Path) -> None:
+    folder = tmp_path / "failing"
+    folder.mkdir()
+    space = json.dumps(
+        {"train.learning_rate": [1e30, 2e30], "loss.hard_weight": {"low": 0.0, "high": 0.5}}
+    )
+    done = command(folder, "search", *SEARCH, "--search.space", space, "--search.trials=9")
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 2 and last.startswith(
+        "error: 5 trials in a row have failed, the first: the loss became"
+    )
+    assert "Traceback" not in done.stderr
+    assert states(folder) == {("FAILED", "failed"): 5}
+    assert all(
+        run.data.tags["mkd.error"].startswith("the loss became") for run in trial_runs(folder)
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["--search.space", "{}"], "search.space is {}; allowed: at least one setting"),
+        (
+            ["--search.space", '{"train.clipp": [1]}'],
+            "search.space.train.clipp: there is no setting 'train.clipp'; allowed: train.clip",
+        ),
+        (
+            ["--search.space", '{"loss.temperature": {"low": 4, "high": 2}}'],
+            "search.space.loss.temperature goes from 4 to 2; allowed",
+        ),
+        (["--search.space", '{"loss.kind": ["hinge"]}'], "search.space.loss.kind: "),
+        (
+            ["--search.start", '[{"loss.kind": "hinge"}]'],
+            "search.start[0]: loss.kind is 'hinge'; allowed in search.space: one of",
+        ),
+        (
+            ["--search.storage=postgresql://mkd:secret@127.0.0.1:1/x"],
+            "search.storage is 'postgresql://mkd:***@127.0.0.1:1/x': ",
+        ),
+        (["--speed.seconds=0"], "speed.seconds is 0; allowed for a search: above 0"),
+        (
+            ["--search.storage=postgres://mkd:secret@h/x"],
+            "search.storage is 'postgres://mkd:***@h/x'; allowed: sqlite:///FILE",
+        ),
+        (
+            ["--search.storage=mysql://x"],
+            "search.storage is 'mysql://x'; allowed: sqlite:///FILE or postgresql://",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_before_any_training(
+    tmp_path: Path, argv: list[str], told: str
+) -> None:
+    folder = tmp_path / "wrong"
+    folder.mkdir()
+    done = started(folder, entry_point, "search", *SEARCH, *argv).end()
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 2 and last.startswith("error: ") and told in last, last
+    assert "secret" not in done.stdout + done.stderr
+    assert not (folder / "mlflow.db").exists() and not (folder / ".mkd" / "teachers").exists()

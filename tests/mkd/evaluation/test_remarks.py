@@ -1,0 +1,145 @@
+"""Notes on students that are worth nothing, and on what of the rows is not read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+from mkd.config import DataConfig
+from mkd.evaluation.remarks import Floor, floor, margin, num_cut, reading, weak_students
+from mkd.runtime.layout import Layout
+from mkd.tasks.task import GLUE, Kind, Row, Task
+from mkd.tokenization.tokenise import task_data
+from mkd.tokenization.tokens import TaskData, TokenStore
+from tests.support.tiny import PAIR, SCORE, SINGLE, from_texts, split
+
+BERT = Layout(True, 0, 12, (101,), (102,), (102,), types=True)
+APART = Layout(False, 0, 4)
+
+
+def of(kind: Kind, labels: list[float]) -> TaskData:
+    """A task of which nothing but the dev labels is looked at."""
+    store = TokenStore(None, None, np.array(labels), "")  # type: ignore[arg-type]
+    return TaskData("task", kind, store, {"": store}, np.arange(0), np.arange(0), 0.0, 1.0)
+
+
+def answers(choices: list[int]) -> dict[tuple[str, str], np.ndarray]:
+    return {("task", ""): np.eye(2, dtype=np.float32)[choices]}
+
+
+def test_the_floor_by_hand() -> None:
+    assert floor(SINGLE, np.array([1.0, 0, 1, 1])) == Floor("good", {"accuracy": 75.0})
+    found = floor(PAIR, np.array([1.0, 0, 1, 1]))
+    assert found.label == "same" and found.scores == pytest.approx(
+        {"accuracy": 75.0, "f1": 100 * 2 * 0.75 / 1.75}
+    )
+    found = floor(PAIR, np.array([0.0, 0, 0, 1, 1]))
+    assert found.label == "same", "F1 is of class 1"
+    assert found.scores == pytest.approx({"accuracy": 40.0, "f1": 100 * 2 * 0.4 / 1.4})
+    assert floor(GLUE["cola"], np.array([1.0, 0, 1])) == Floor("acceptable", {"matthews": 0.0})
+    assert floor(SCORE, np.array([1.0, 2.0])) == Floor("", {"pearson": 0.0, "spearman": 0.0})
+
+
+def test_the_margin_is_two_standard_errors() -> None:
+    assert margin(floor(SINGLE, np.array([1.0, 0, 1, 1])), 400) == pytest.approx(
+        2 * 100 * (0.75 * 0.25 / 400) ** 0.5
+    )
+    assert margin(floor(SCORE, np.array([1.0])), 400) == pytest.approx(2 * 100 / 20)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.95])
+def test_a_student_that_is_right_by_chance_is_told_of(share: float) -> None:
+    """Answers that know nothing, but are right as often as the most frequent label on average, in 300 draws of 500 rows."""
+    draw, told = np.random.default_rng(0), 0
+    for _ in range(300):
+        labels = (draw.random(500) < share).astype(int)
+        right = draw.random(500) < share
+        told += len(
+            weak_students(
+                [of(SINGLE, labels.tolist())], answers(np.where(right, labels, 1 - labels).tolist())
+            )
+        )
+    assert told / 300 > 0.85
+
+
+def test_a_student_is_told_of_where_its_rows_do_not_tell_it_from_the_most_frequent_label() -> None:
+    """Of 100 rows 60 are good: the margin is 2 * sqrt(60 * 40 / 100) = 9.8 points."""
+    labels = [1.0] * 60 + [0.0] * 40
+    told = "task: WEAK STUDENT: it scores {} on dev, always answering 'good' 60.0; 100 rows tell them apart from 9.8 points on"
+    for right, expected in [(60, True), (50, True), (69, True), (70, False), (100, False)]:
+        choices = [
+            int(label) if place < right else 1 - int(label) for place, label in enumerate(labels)
+        ]
+        notes = weak_students([of(SINGLE, labels)], answers(choices))
+        assert notes == ([told.format(f"{right:.1f}")] if expected else [])
+
+
+def test_a_student_of_scores_has_to_correlate() -> None:
+    """100 rows tell a correlation of 20 points from none."""
+    data, draw = of(SCORE, np.arange(100.0).tolist()), np.random.default_rng(0)
+    noise = {("task", ""): draw.normal(size=(100, 1))}
+    assert weak_students([data], {("task", ""): np.arange(100.0)[:, None]}) == []
+    (note,) = weak_students([data], noise)
+    assert note.endswith("on dev, a constant 0.0; 100 rows tell them apart from 20.0 points on")
+
+
+def words(*counts: int) -> list[str]:
+    return [" ".join(["film"] * count) for count in counts]
+
+
+def test_rows_are_cut_where_a_model_of_this_layout_cuts_them(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """12 places less 2 special tokens are 10 for a single text, less 3 are 9 for a pair; kept apart each has 4."""
+    single = from_texts(tokenizer, words(1, 9, 10, 11, 40), None, 12)
+    assert num_cut(single, BERT) == 2
+    assert num_cut(from_texts(tokenizer, words(1, 3, 4, 5, 40), None, 4), APART) == 2
+    pairs = from_texts(tokenizer, words(1, 4, 5, 9, 40), words(1, 5, 5, 1, 40), 12)
+    assert num_cut(pairs, BERT) == 3
+    assert num_cut(from_texts(tokenizer, words(1, 4, 5, 1), words(1, 4, 1, 5), 4), APART) == 2
+    assert (
+        num_cut(from_texts(tokenizer, words(12, 13), None, 12), BERT._replace(prefix=(), suffix=()))
+        == 1
+    )
+
+
+def test_what_is_not_read_is_counted_and_told_from_one_percent_on(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    def data(name: str, texts: list[str]) -> TaskData:
+        task = Task(
+            name, SINGLE, split([Row(text, None, float(i % 2)) for i, text in enumerate(texts)]), {}
+        )
+        return task_data(tmp_path, task, tokenizer, DataConfig(max_length=12), 0)
+
+    short, few = ["film film"] * 198, words(*[1] * 199, 30)
+    datas = [
+        data("many", short + words(30, 40)),
+        data("few", few),
+        data("unknown", short + ["\u4f60 film", "\u4f60 \u4f60 \u4f60"]),
+    ]
+    found = reading(datas, tokenizer, BERT)
+    assert found.metrics == pytest.approx(
+        {
+            "data/many/cut": 1.0,
+            "data/many/unknown": 0.0,
+            "data/few/cut": 0.5,
+            "data/few/unknown": 0.0,
+            "data/unknown/cut": 0.0,
+            "data/unknown/unknown": 100 * 4 / (2 * 198 + 5),
+        }
+    )
+    assert found.notes == ["many: 1 % of the training rows are cut at data.max_length=12 tokens"]
+    more = reading([data("unknown", ["\u4f60 film"] * 20)], tokenizer, BERT._replace(max_length=4))
+    assert more.notes == ["unknown: 50 % of the training rows' tokens are unknown to the tokenizer"]
+
+
+def test_a_tokenizer_without_an_unknown_token_has_none(tokenizer: PreTrainedTokenizerBase) -> None:
+    store = from_texts(tokenizer, ["\u4f60"], None, 12)
+    data = of(SINGLE, [0.0])._replace(train=store)
+
+    class Bytes:
+        unk_token_id = None
+
+    assert reading([data], Bytes(), BERT).metrics["data/task/unknown"] == 0.0  # type: ignore[arg-type]

@@ -1,0 +1,244 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from mkd.config import StudentConfig
+from mkd.evaluation import scoring
+from mkd.evaluation.scoring import (
+    at_work,
+    dev_logits,
+    eager,
+    likeness,
+    majority,
+    predict,
+    quality,
+    retention,
+    selection_scores,
+)
+from mkd.students import Student, make_student
+from mkd.tasks.metrics import expected_calibration_error
+from mkd.tokenization.tokens import TaskData, layout_of
+from mkd.training.batches import gather
+from tests.support.tiny import from_texts
+
+BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
+TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2)
+BOTH = pytest.mark.parametrize("config", [BILSTM, TRANSFORMER], ids=lambda config: config.kind)
+
+
+def student_of(
+    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> Student:
+    torch.manual_seed(0)
+    return make_student(config, datas, len(tokenizer), 32, None)
+
+
+def one_hot(choices: list[int], classes: int) -> np.ndarray:
+    return np.eye(classes, dtype=np.float32)[choices]
+
+
+def dev_of(data: TaskData, labels: list[float], suffixes: tuple[str, ...] = ("",)) -> TaskData:
+    """The task with other dev labels, on as many of its dev rows."""
+    dev = data.dev[""]._replace(labels=np.array(labels, dtype=np.float32))
+    return data._replace(dev=dict.fromkeys(suffixes, dev))
+
+
+@BOTH
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_sorted_batches_give_what_one_row_at_a_time_gives(
+    config: StudentConfig,
+    place: int,
+    datas: list[TaskData],
+    tokenizer: PreTrainedTokenizerBase,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In three windows, of several batches each, for rows in no order."""
+    monkeypatch.setattr(scoring, "BATCH_TOKENS", 40)
+    monkeypatch.setattr(scoring, "WINDOW_ROWS", 12)
+    student, data = student_of(config, datas, tokenizer), datas[place]
+    layout = layout_of(tokenizer, student.joined, 32)
+    rows = np.random.default_rng(0).permutation(40)[:30]
+    found = predict(eager(student), data.train, rows, data.name, layout)
+    student.train(False)
+    with torch.inference_mode():
+        alone = [
+            student(gather(data.train, rows[i : i + 1], layout), data.name)[0].numpy()
+            for i in range(30)
+        ]
+    np.testing.assert_allclose(found, np.stack(alone), atol=1e-5, rtol=1e-4)
+    assert found.dtype == np.float32
+
+
+def test_prediction_switches_dropout_off(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    student = student_of(replace(BILSTM, dropout=0.5), datas, tokenizer)
+    layout = layout_of(tokenizer, False, 32)
+    student.train()
+    one, other = (
+        predict(eager(student), datas[0].train, np.arange(9), "single", layout) for _ in range(2)
+    )
+    np.testing.assert_array_equal(one, other)
+
+
+def test_selection_scores_are_of_the_selection_rows(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    student = student_of(BILSTM, datas, tokenizer)
+    layout = layout_of(tokenizer, False, 32)
+    found = selection_scores(student, datas, layout)
+    assert list(found) == ["single", "pair", "score", "mean"]
+    data = datas[0]
+    logits = predict(eager(student), data.train, data.selection_rows, "single", layout)
+    assert (
+        found["single"] == 100 * (logits.argmax(1) == data.train.labels[data.selection_rows]).mean()
+    )
+    assert found["mean"] == pytest.approx((found["single"] + found["pair"] + found["score"]) / 3)
+
+
+def test_the_most_frequent_class_scores_what_is_worked_by_hand(datas: list[TaskData]) -> None:
+    """On dev the single task has 3 of 5 rows of class 0; the pairs 2 of 3 of class 1, whose F1 is 2 * 2/3 / (1 + 2/3) = 0.8."""
+    single, pair, score = datas
+    single = dev_of(single, [0, 1, 0, 0, 1])._replace(
+        selection_rows=np.array([0, 1, 3])
+    )  # of classes 0, 1, 1
+    pair = dev_of(pair, [1, 0, 1])._replace(selection_rows=np.array([0, 2]))  # both of class 0
+    found = majority([single, pair, score])
+    assert found["majority/quality/single/score"] == pytest.approx(60)
+    assert found["majority/quality/pair/score"] == pytest.approx((200 / 3 + 80) / 2)
+    assert found["majority/quality/score/score"] == 0, "what is constant correlates with nothing"
+    assert found["majority/quality/mean"] == pytest.approx((60 + (200 / 3 + 80) / 2) / 3)
+    assert found["majority/selection/single"] == pytest.approx(200 / 3)
+    assert found["majority/selection/pair"] == pytest.approx((100 + 0) / 2), "F1 is that of class 1"
+    assert found["majority/selection/mean"] == pytest.approx((200 / 3 + 50) / 3)
+    assert len(found) == 8
+
+
+def test_of_two_splits_the_constant_answer_is_to_each(datas: list[TaskData]) -> None:
+    data = dev_of(datas[0], [0, 0, 1], ("", "_other"))
+    data.dev["_other"] = data.dev["_other"]._replace(labels=np.array([1, 1, 1], dtype=np.float32))
+    assert majority([data])["majority/quality/single/score"] == pytest.approx((200 / 3 + 100) / 2)
+
+
+def test_dev_logits_are_of_every_dev_row(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    found = dev_logits(
+        eager(student_of(BILSTM, datas, tokenizer)), datas, layout_of(tokenizer, False, 32)
+    )
+    assert {key: logits.shape for key, logits in found.items()} == {
+        ("single", ""): (20, 2),
+        ("pair", ""): (20, 2),
+        ("score", ""): (20, 1),
+    }
+
+
+def test_quality_by_hand(datas: list[TaskData]) -> None:
+    """single: 3 of 4 right, in either of two dev splits 1 more or less; pair: precision 1/2, recall 1, accuracy 2/3."""
+    single = dev_of(datas[0], [0, 1, 1, 0], ("", "_other"))
+    pair = dev_of(datas[1], [1, 0, 0])
+    score = dev_of(datas[2], [1, 2, 3, 4])
+    logits = {
+        ("single", ""): one_hot([0, 1, 0, 0], 2),
+        ("single", "_other"): one_hot([0, 1, 0, 1], 2),
+        ("pair", ""): one_hot([1, 1, 0], 2),
+        ("score", ""): np.array([[-1.0], [0.0], [1.0], [2.0]], dtype=np.float32),
+    }
+    f1 = 100 * 2 * (1 / 2) * 1 / (1 / 2 + 1)
+    expected = {
+        "quality/single/accuracy": 75,
+        "quality/single/accuracy_other": 50,
+        "quality/single/score": 62.5,
+        "quality/single/ece": expected_calibration_error(
+            logits["single", ""], single.dev[""].labels
+        ),
+        "quality/pair/accuracy": 200 / 3,
+        "quality/pair/f1": f1,
+        "quality/pair/score": (200 / 3 + f1) / 2,
+        "quality/pair/ece": expected_calibration_error(logits["pair", ""], pair.dev[""].labels),
+        "quality/score/pearson": 100,
+        "quality/score/spearman": 100,
+        "quality/score/score": 100,
+        "quality/mean": (62.5 + (200 / 3 + f1) / 2 + 100) / 3,
+    }
+    assert quality([single, pair, score], logits) == pytest.approx(expected)
+
+
+def test_likeness_by_hand(datas: list[TaskData]) -> None:
+    """For scores: student (0, 1, 2), teacher (1, 0, 2) with means 1: covariance 1, variances 2."""
+    student = {
+        ("single", ""): one_hot([0, 1, 1, 0], 2),
+        ("score", ""): np.array([[0.0], [1.0], [2.0]]),
+    }
+    teacher = {
+        ("single", ""): 9 * one_hot([0, 1, 0, 0], 2),
+        ("score", ""): np.array([[1.0], [0.0], [2.0]]),
+    }
+    found = likeness([datas[0], datas[2]], student, teacher)
+    assert found == pytest.approx(
+        {"agreement/single": 75, "agreement/score": 50, "agreement/mean": 62.5}
+    )
+
+
+def test_tasks_without_all_their_logits_are_left_out_and_so_is_the_mean(
+    datas: list[TaskData],
+) -> None:
+    single, pair, _ = datas
+    halved = pair._replace(dev=pair.dev | {"_other": pair.dev[""]})
+    logits = {(name, ""): one_hot([0] * 20, 2) for name in ("single", "pair")}
+    whole = quality([single], logits)
+    assert quality([single, halved], logits) == {
+        name: value for name, value in whole.items() if name != "quality/mean"
+    }
+    assert quality([pair], {}) == {}
+    assert likeness([single, pair], logits, {("single", ""): logits["single", ""]}) == {
+        "agreement/single": 100
+    }
+
+
+def test_likeness_of_scores_needs_no_metric_of_the_task(datas: list[TaskData]) -> None:
+    data = datas[2]._replace(kind=replace(datas[2].kind, metrics=("spearman",)))
+    logits = {("score", ""): np.array([[1.0], [0.0], [2.0]])}
+    assert likeness([data], logits, logits)["agreement/score"] == pytest.approx(100)
+
+
+def test_retention_by_hand() -> None:
+    student = {
+        "quality/mean": 60.0,
+        "quality/a/score": 40.0,
+        "quality/a/accuracy": 1.0,
+        "quality/b/score": 80.0,
+    }
+    teacher = {
+        "quality/mean": 75.0,
+        "quality/a/score": 80.0,
+        "quality/a/accuracy": 2.0,
+        "quality/b/score": 0.0,
+    }
+    assert retention(student, teacher) == {"retention/mean": 80.0, "retention/a": 50.0}, (
+        "a teacher's 0 cannot be retained"
+    )
+    assert retention(student, {"quality/a/score": 80.0}) == {"retention/a": 50.0}, (
+        "nor can what is not known"
+    )
+
+
+def test_answers_to_raw_texts_are_labels_and_scores_on_the_tasks_own_scale(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    student = student_of(BILSTM, datas, tokenizer)
+    layout = layout_of(tokenizer, False, 32)
+    first, second = ["a good film", "the bad sea"], ["the sea", "night and rain"]
+    for answer in at_work(student, tokenizer).predict(first, "single"):
+        assert answer.label in ("bad", "good")
+        assert 0.5 <= answer.score <= 1
+    store = from_texts(tokenizer, first, second, 32)
+    logits = predict(eager(student), store, np.arange(2), "score", layout)[:, 0]
+    answers = at_work(student, tokenizer).predict(list(zip(first, second, strict=True)), "score")
+    assert [answer.label for answer in answers] == ["", ""]
+    assert [answer.score for answer in answers] == pytest.approx(
+        (logits * datas[2].std + datas[2].mean).tolist(), rel=1e-5
+    )

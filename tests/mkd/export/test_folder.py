@@ -1,0 +1,646 @@
+"""Each kind of student, exported once, against torch on real rows; what else is made of the exports."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from transformers import PreTrainedTokenizerBase
+
+from experiments.settings import Export
+from experiments.tracking.table import export_lines
+from mkd.config import (
+    DataConfig,
+    DeliveryConfig,
+    DemoConfig,
+    ExportConfig,
+    SpeedConfig,
+    StudentConfig,
+)
+from mkd.evaluation.scoring import at_work, eager
+from mkd.export import folder as exporter
+from mkd.export.folder import export_int8, export_onnx, export_program, load_program
+from mkd.pipeline import save
+from mkd.runs.export import Delivered, run_export
+from mkd.runtime.inference import MANIFEST, TOKENIZER, Infer, Text, saturates
+from mkd.runtime.inference import Student as Runtime
+from mkd.runtime.layout import Arrays, padded
+from mkd.storage.pretrained import load_tokenizer
+from mkd.students import Student, make_student
+from mkd.students.embeddings import input_table, trim
+from mkd.tasks.sources import load_tasks
+from mkd.tokenization.tokenise import task_data
+from mkd.tokenization.tokens import TaskData, layout_of
+from mkd.tokenization.vocabulary import kept_tokens
+from tests.support.entry import client, command, outcome
+from tests.support.tiny import MINILM, make_datas, make_tasks, make_tokenizer
+
+LENGTH = 12
+BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
+TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2)
+BAG = StudentConfig(kind="bag", hidden=8, embedding=6, buckets=50)
+KINDS = {
+    "bilstm": BILSTM,
+    "bilstm-max": replace(BILSTM, attention=False, min_count=3),
+    "transformer": replace(TRANSFORMER, pooling="first"),
+    "electra": replace(TRANSFORMER, embedding=6),
+    "bag": replace(BAG, min_count=3),
+}
+
+
+Range = Literal["full", "reduced"]
+RANGES: list[Range] = ["full", "reduced"]
+
+
+class Made(NamedTuple):
+    student: Student
+    tokenizer: PreTrainedTokenizerBase
+    datas: list[TaskData]
+    folder: Path
+
+    def int8(self, weight_range: Range | None = None) -> Path:
+        """Its export in int8, made once; without a range in that which this processor needs."""
+        weight_range = weight_range or ("reduced" if saturates() else "full")
+        to = self.folder / f"int8-{weight_range}"
+        if not to.exists():
+            export_int8(self.folder / "onnx", to, ExportConfig(weight_range=weight_range))
+        return to
+
+
+def student_of(
+    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> Student:
+    """Random, and so sure of its answers that a wrong product would show."""
+    torch.manual_seed(0)
+    student = make_student(config, datas, len(tokenizer), LENGTH, None)
+    for name, parameter in student.named_parameters():
+        if "ngrams" in name:
+            torch.nn.init.normal_(parameter)
+        elif "heads" in name:
+            parameter.data *= 4
+    if config.min_count:
+        trim(
+            student,
+            *kept_tokens(datas, tokenizer, input_table(student).num_embeddings, config.min_count),
+        )
+    student.train(False)
+    return student
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def made(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Made]:
+    root = tmp_path_factory.mktemp(request.param)
+    tasks = make_tasks()
+    tokenizer = make_tokenizer(root, tasks)
+    datas = make_datas(root, tasks, tokenizer, LENGTH)
+    student = student_of(KINDS[request.param], datas, tokenizer)
+    export_onnx(student, tokenizer, root / "onnx")
+    yield Made(student, tokenizer, datas, root)
+
+
+def batches(made: Made) -> list[tuple[str, Arrays]]:
+    """Of every task one row, two, and all, so that some are cut; one of length 1; and rows without any token."""
+    layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
+    found = []
+    for data in made.datas:
+        found += [
+            (data.name, padded(data.train, np.arange(40)[rows], layout))
+            for rows in ([3], [0, 7], slice(None))
+        ]
+        empty = data.train._replace(a=data.train.a._replace(offsets=data.train.a.offsets * 0))
+        found.append((data.name, padded(empty, np.arange(2), layout)))
+        if data.train.b is None:
+            short = data.train.a._replace(offsets=np.minimum(data.train.a.offsets, 1))
+            found.append((data.name, padded(data.train._replace(a=short), np.array([0]), layout)))
+    return found
+
+
+def difference(made: Made, infer: Infer) -> float:
+    """The largest between its logits and torch's."""
+    own = eager(made.student)
+    return max(
+        float(np.abs(infer(batch, task) - own(batch, task)).max()) for task, batch in batches(made)
+    )
+
+
+def spread(made: Made) -> float:
+    """The standard deviation of torch's logits."""
+    own = eager(made.student)
+    return float(np.concatenate([own(batch, task).ravel() for task, batch in batches(made)]).std())
+
+
+def test_logits_are_torchs_whatever_the_batch(made: Made) -> None:
+    assert len({batch.ids.shape for _, batch in batches(made)}) > 6
+    assert spread(made) > 0.1
+    assert difference(made, Runtime.load(made.folder / "onnx", 1).infer) < 2e-5
+
+
+def test_raw_texts_are_answered_as_in_torch(made: Made) -> None:
+    runtime, own = Runtime.load(made.folder / "onnx", 1), at_work(made.student, made.tokenizer)
+    assert (runtime.heads, runtime.layout) == (own.heads, own.layout)
+    asked: dict[str, list[Text]] = {
+        "single": ["a good film", "", "the sea " * 40],
+        "pair": [("a film", "the sea"), ("", "")],
+    }
+    for task, texts in asked.items():
+        for one, other in zip(runtime.predict(texts, task), own.predict(texts, task), strict=True):
+            assert one.label == other.label and one.probabilities == pytest.approx(
+                other.probabilities, abs=1e-5
+            )
+
+
+def test_the_folder_holds_what_its_manifest_names(made: Made) -> None:
+    manifest = json.loads((made.folder / "onnx" / MANIFEST).read_text())
+    assert list(manifest["files"]) == ["student.onnx", TOKENIZER]
+    assert sorted(path.name for path in (made.folder / "onnx").iterdir()) == [
+        MANIFEST,
+        "student.onnx",
+        TOKENIZER,
+    ]
+
+
+@pytest.mark.parametrize("weight_range", RANGES)
+def test_int8_is_near_and_small(made: Made, weight_range: Range) -> None:
+    assert (
+        0 < difference(made, Runtime.load(made.int8(weight_range), 1).infer) < 0.25 * spread(made)
+    )
+    assert sorted(path.name for path in made.int8(weight_range).iterdir()) == [
+        MANIFEST,
+        "student.onnx",
+        TOKENIZER,
+    ]
+
+
+def test_an_answer_in_int8_depends_on_the_other_rows(made: Made) -> None:
+    """As the documents say, and why a backend is checked in single rows too."""
+    layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
+    infer = Runtime.load(made.int8(), 1).infer
+    moved = []
+    for data in made.datas:
+        together = infer(padded(data.train, np.arange(40), layout), data.name)
+        alone = np.concatenate(
+            [infer(padded(data.train, np.array([row]), layout), data.name) for row in range(40)]
+        )
+        moved.extend(np.abs(together - alone).max(1) > 1e-4 * spread(made))
+    assert any(moved)
+
+
+class Weight(NamedTuple):
+    """Whole numbers [I, O] of a node, and their scales."""
+
+    numbers: np.ndarray
+    scales: np.ndarray
+
+
+def products(graph: Path) -> list[Weight]:
+    """The weights of a graph's products and LSTMs, each direction of an LSTM by itself."""
+    model = onnx.load(graph)
+    known = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    found = []
+    for node in model.graph.node:
+        if node.op_type == "MatMulInteger":
+            name = node.input[1]
+            found.append(Weight(known[name], known[name.removesuffix("_quantized") + "_scale"]))
+        if node.op_type == "DynamicQuantizeLSTM":
+            for numbers, scales in ((1, 8), (2, 10)):
+                found += [
+                    Weight(*both)
+                    for both in zip(
+                        known[node.input[numbers]], known[node.input[scales]], strict=True
+                    )
+                ]
+    return found
+
+
+@pytest.mark.parametrize("weight_range", RANGES)
+def test_each_output_of_a_product_has_a_scale(made: Made, weight_range: Range) -> None:
+    """So each column of whole numbers reaches to the end of the range."""
+    folder = made.int8(weight_range)
+    found = products(folder / "student.onnx")
+    assert found
+    for numbers, scales in found:
+        assert numbers.dtype == np.int8 and scales.shape == numbers.shape[1:], (
+            numbers.shape,
+            scales.shape,
+        )
+        largest = np.abs(numbers.astype(int)).max(0)
+        assert set(largest[scales > 0]) <= ({127, 128} if weight_range == "full" else {63, 64}), (
+            largest
+        )
+    assert json.loads((folder / MANIFEST).read_text())["reduced_range"] == (
+        weight_range == "reduced"
+    )
+
+
+@pytest.mark.parametrize("weight_range", RANGES)
+def test_each_row_of_a_table_has_a_scale_and_the_heads_are_as_they_were(
+    made: Made, weight_range: Literal["full", "reduced"], tmp_path: Path
+) -> None:
+    """Of all 8 bits, whatever the products' range: no number is further off than half of its own row's step."""
+    export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig(weight_range=weight_range))
+    graph = onnx.load(tmp_path / "int8" / "student.onnx").graph
+    written = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    tables = {name: module.weight.detach().numpy() for name, module in made.student.named_modules()
+              if isinstance(module, torch.nn.Embedding)}  # fmt: skip
+    read = [name for name in tables if f"student.{name}.weight_numbers" in written]
+    assert read and not any(f"student.{name}.weight" in written for name in tables)
+    for name in read:
+        table = tables[name]
+        found, scales = (
+            written[f"student.{name}.weight_numbers"],
+            written[f"student.{name}.weight_scales"],
+        )
+        assert found.dtype == np.int8 and scales.shape == (len(table), 1)
+        steps = np.abs(table).max(1, keepdims=True) / 127
+        assert (np.abs(found * scales - table) <= steps * (0.5 + 1e-4)).all()
+    linears = made.student.heads.linears
+    heads = np.concatenate([linear.weight.detach().numpy() for linear in linears])  # type: ignore[operator]
+    assert any(
+        own.shape == heads.T.shape and (own == heads.T).all()
+        for own in written.values()
+        if own.dtype == np.float32
+    )
+
+
+def eight_bits(x_BLI: torch.Tensor, weight_OI: torch.Tensor, most: int) -> torch.Tensor:
+    """Their product by the formulas of dynamic quantisation, in float64 of whole numbers.
+
+    x has one scale and one zero point, from 0 to 255 for the range of all of it and 0; a row of weights has a scale, from -most
+    to most. The scales are float32, as a graph has them. Where tokens become wider or narrower, each is first divided by its
+    largest number.
+    """
+    if x_BLI.dim() == 3 and weight_OI.shape[0] != weight_OI.shape[1]:
+        largest = x_BLI.abs().amax(2, keepdim=True).clamp(min=1e-30)
+        return largest * whole_product(x_BLI / largest, weight_OI, most)
+    return whole_product(x_BLI, weight_OI, most)
+
+
+def whole_product(x_BLI: torch.Tensor, weight_OI: torch.Tensor, most: int) -> torch.Tensor:
+    """As above, without the tokens' own scales."""
+    x, weight = x_BLI.numpy(), weight_OI.numpy()
+    low, high = min(x.min(), np.float32(0)), max(x.max(), np.float32(0))
+    step = np.float32((high - low) / np.float32(255))
+    zero = np.clip(np.rint(-low / step), 0, 255)
+    whole = np.clip(np.rint(x / step) + zero, 0, 255).astype(float) - zero
+    scales = (np.abs(weight).max(1, keepdims=True) / most).astype(np.float32)
+    return torch.from_numpy(
+        (whole @ np.rint(weight / scales).astype(float).T * (float(step) * scales[:, 0])).astype(
+            np.float32
+        )
+    )
+
+
+@pytest.mark.parametrize("weight_range", RANGES)
+@pytest.mark.parametrize("config", [BAG, replace(TRANSFORMER, hidden=32, layers=2)])
+def test_int8_is_the_student_with_products_and_tables_in_whole_numbers(
+    config: StudentConfig, weight_range: Literal["full", "reduced"], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """In torch with each linear layer but the heads replaced by numpy's product of whole numbers."""
+    student = student_of(config, datas, tokenizer)
+    export_onnx(student, tokenizer, tmp_path / "onnx")
+    export_int8(tmp_path / "onnx", tmp_path / "int8", ExportConfig(weight_range=weight_range))
+    plain, infer = eager(student), Runtime.load(tmp_path / "int8", 1).infer
+    layout = layout_of(tokenizer, student.joined, LENGTH)
+    given = [(padded(data.train, np.arange(20), layout), data.name) for data in datas]
+    right, found = (
+        np.concatenate([one(*each).ravel() for each in given]) for one in (plain, infer)
+    )
+    most = 127 if weight_range == "full" else 64
+    for name, module in student.named_modules():
+        if isinstance(module, torch.nn.Embedding):
+            steps = module.weight.data.abs().amax(1, keepdim=True).clamp(min=1e-30) / 127
+            module.weight.data = torch.round(module.weight.data / steps) * steps
+        elif isinstance(module, torch.nn.Linear) and "heads" not in name:
+            weight, bias = module.weight.detach(), module.bias.detach()
+            module.forward = lambda x, weight=weight, bias=bias: eight_bits(x, weight, most) + bias  # type: ignore[misc,method-assign]
+    expected = np.concatenate([eager(student)(*each).ravel() for each in given])
+    error = np.sqrt(((expected - right) ** 2).mean())
+    # A number on the edge between two of 8 bits may fall to either side.
+    assert np.sqrt(((found - expected) ** 2).mean()) < 0.1 * error, (
+        error,
+        np.abs(found - expected).max(),
+    )
+
+
+def one_product(inputs: int, outputs: int) -> onnx.ModelProto:
+    """A graph that multiplies tokens [B, L, inputs] by a weight, and that alone."""
+    weight = np.random.default_rng(0).normal(size=(inputs, outputs)).astype(np.float32)
+    sizes = {"tokens": inputs, "product": outputs}
+    given, product = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["B", "L", size])
+        for name, size in sizes.items()
+    )
+    node = onnx.helper.make_node("MatMul", ["tokens", "weight"], ["product"], "only")
+    graph = onnx.helper.make_graph(
+        [node], "one", [given], [product], [numpy_helper.from_array(weight, "weight")]
+    )
+    return onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", exporter.OPSET)], ir_version=10
+    )
+
+
+def computed(model: onnx.ModelProto, x_BLI: np.ndarray) -> np.ndarray:
+    """By onnxruntime, with 8-bit products as exact as with VNNI."""
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    (found,) = session.run(None, {"tokens": x_BLI})
+    return np.asarray(found)
+
+
+def with_one_huge_token() -> np.ndarray:
+    """Tokens [2, 5, 8]: of normal numbers, but for one of numbers a hundred times as large, and one of zeros."""
+    x_BLI = np.random.default_rng(1).normal(size=(2, 5, 8)).astype(np.float32)
+    x_BLI[0, 1] *= 100
+    x_BLI[1, 2] = 0
+    return x_BLI
+
+
+def test_scaled_tokens_change_nothing_in_float32_and_square_products_have_none() -> None:
+    wide, square = one_product(8, 32), one_product(8, 8)
+    before = computed(wide, with_one_huge_token())
+    exporter._scale_tokens(wide.graph)
+    exporter._scale_tokens(square.graph)
+    onnx.checker.check_model(wide)
+    assert len(wide.graph.node) == 6 and [node.op_type for node in square.graph.node] == ["MatMul"]
+    assert computed(wide, with_one_huge_token()) == pytest.approx(before, rel=1e-5, abs=1e-5)
+
+
+def test_tokens_are_scaled_in_transformers_alone(made: Made, tmp_path: Path) -> None:
+    """Twice in a layer, and where ELECTRA's embeddings become as wide as its layers."""
+    export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig())
+    nodes = onnx.load(tmp_path / "int8" / "student.onnx").graph.node
+    scaled = {"transformer": 2, "electra": 3}.get(made.folder.name.rstrip("0123456789"), 0)
+    assert (
+        sum(node.op_type == "Div" and node.output[0].endswith("_scaled") for node in nodes)
+        == scaled
+    )
+
+
+def test_a_huge_token_costs_the_others_no_precision(tmp_path: Path) -> None:
+    """By one scale for all of a call they would keep three bits of their eight."""
+    x_BLI = with_one_huge_token()
+    others = np.abs(x_BLI).max(2) < 50
+    right = computed(one_product(8, 32), x_BLI)
+    errors = {}
+    weight_OI = torch.from_numpy(
+        numpy_helper.to_array(one_product(8, 32).graph.initializer[0]).T.copy()
+    )
+    for scaled, formula in ((False, whole_product), (True, eight_bits)):
+        model = one_product(8, 32)
+        if scaled:
+            exporter._scale_tokens(model.graph)
+        quantize_dynamic(
+            model, tmp_path / "int8.onnx", ["MatMul"], per_channel=True, weight_type=QuantType.QInt8
+        )
+        found = computed(onnx.load(tmp_path / "int8.onnx"), x_BLI)
+        expected = formula(torch.from_numpy(x_BLI), weight_OI, 127).numpy()
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-3 * float(right[others].std()))
+        errors[scaled] = float(np.sqrt(((found - right)[others] ** 2).mean()) / right[others].std())
+        assert found[1, 2] == pytest.approx(np.zeros(32))
+    assert errors[True] < 0.01 and errors[False] > 0.1, errors
+
+
+@pytest.mark.parametrize("without_vnni", [False, True])
+def test_the_range_is_reduced_where_the_processor_has_no_vnni(
+    made: Made, without_vnni: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mkd.export.folder.saturates", lambda: without_vnni)
+    export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig())
+    assert json.loads((tmp_path / "int8" / MANIFEST).read_text())["reduced_range"] == without_vnni
+    assert max(
+        np.abs(weight.numbers.astype(int)).max()
+        for weight in products(tmp_path / "int8" / "student.onnx")
+    ) < (65 if without_vnni else 129)
+
+
+@pytest.mark.parametrize("config", [BAG, replace(TRANSFORMER, hidden=32)])
+def test_products_of_all_8_bits_are_exact_on_any_processor(
+    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    """As ONNX's own evaluator computes them, in whole numbers of 32 bits."""
+    student = student_of(config, datas, tokenizer)
+    for module in student.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.weight.data = (
+                module.weight.data.abs()
+            )  # sums of large products, which 16 bits do not hold
+    export_onnx(student, tokenizer, tmp_path / "onnx")
+    export_int8(tmp_path / "onnx", tmp_path / "int8", ExportConfig(weight_range="full"))
+    reference, student_at_work = (
+        ReferenceEvaluator(str(tmp_path / "int8" / "student.onnx")),
+        Runtime.load(tmp_path / "int8", 1),
+    )
+    heads = json.loads((tmp_path / "int8" / MANIFEST).read_text())["tasks"]
+    for data in datas:
+        batch = padded(data.train, np.arange(20), student_at_work.layout)
+        given = {name: array for name, array in batch._asdict().items() if array is not None}
+        found = student_at_work.infer(batch, data.name)
+        start = heads[data.name]["start"]
+        answered: list[np.ndarray] = reference.run(None, given)  # type: ignore[assignment]
+        right = answered[0][:, start : start + found.shape[1]]
+        assert found.std() > 0.01 and np.abs(found - right).max() < 1e-3 * right.std(), (
+            np.abs(found - right).max(),
+            right.std(),
+        )
+
+
+def test_a_torch_program_is_the_student(made: Made, tmp_path: Path) -> None:
+    layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
+    export_program(made.student, layout, tmp_path / "student.pt2")
+    assert difference(made, load_program(tmp_path / "student.pt2", made.student)) < 2e-5
+
+
+def test_exporting_leaves_the_student_as_it_was(made: Made) -> None:
+    assert all(parameter.requires_grad for parameter in made.student.parameters())
+    fresh = type(made.student)(made.student.config)  # type: ignore[arg-type]
+    assert made.student.state_dict().keys() == fresh.state_dict().keys()
+
+
+def test_a_model_too_large_for_one_file_is_refused(
+    datas: list[TaskData],
+    tokenizer: PreTrainedTokenizerBase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mkd.export.folder.LARGEST_BYTES", 1000)
+    with pytest.raises(
+        ValueError, match=r"^a model of [\d,]+ bytes is too large for ONNX; allowed: at most 1,000$"
+    ):
+        export_onnx(student_of(BAG, datas, tokenizer), tokenizer, tmp_path / "onnx")
+    assert not (tmp_path / "onnx").exists()
+
+
+def test_a_bilstm_with_a_whole_vocabulary_is_under_15_mb(
+    datas: list[TaskData], tmp_path: Path
+) -> None:
+    tokenizer = load_tokenizer(MINILM, "tokenizer")
+    config = StudentConfig(kind="bilstm", hidden=128, embedding=128)
+    student = make_student(config, datas, len(tokenizer), 128, None)
+    assert input_table(student).weight.shape == (30522, 128)
+    export_onnx(student, tokenizer, tmp_path / "onnx")
+    export_int8(tmp_path / "onnx", tmp_path / "int8", ExportConfig())
+    assert sum(path.stat().st_size for path in (tmp_path / "int8").iterdir()) < 15_000_000
+
+
+# The entry point.
+
+
+DEMO = DataConfig(
+    tasks=["sentiment", "paraphrase", "similarity"],
+    demo=DemoConfig(train_rows=60, unlabelled_rows=0, dev_rows=40),
+)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A random student of the demo's tasks as save_pretrained writes it, and the cache of its tokens."""
+    root = tmp_path_factory.mktemp("saved")
+    config = replace(DEMO, max_length=32)
+    tasks = load_tasks(config)
+    tokenizer = make_tokenizer(root, tasks)
+    datas = [
+        task_data(root, task, tokenizer, config, 0) for task in tasks if task.name != "similarity"
+    ]
+    torch.manual_seed(0)
+    student = make_student(replace(BAG, ngrams=1), datas, len(tokenizer), 32, None)
+    save(student, tokenizer, root / "student")
+    return root / "student", root
+
+
+def config_of(saved: tuple[Path, Path], to: Path, **more: object) -> Export:
+    asked = DeliveryConfig(student=str(saved[0]), to=str(to), max_loss=100)
+    return Export(
+        cache=str(saved[1]), threads=1, data=replace(DEMO, max_length=32),
+        speed=SpeedConfig(length=8, batch_size=2, threads=[1], seconds=0.1), export=replace(asked, **more),  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def exported(config: Export, origin: Path) -> Delivered:
+    return run_export(config.core(), config.export, origin)
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_saved_student_is_exported_and_told_of(saved: tuple[Path, Path], tmp_path: Path) -> None:
+    made = exported(config_of(saved, tmp_path / "out" / "home", torch=True), saved[0])
+    home = tmp_path / "out" / "home"
+    assert [path.name for path in home.parent.iterdir()] == ["home"], "nothing is left beside it"
+    assert (made.folder, made.backends, made.notes) == (str(home), ["onnx", "int8", "torch"], [])
+    assert {path.name for path in home.iterdir()} == set(made.backends)
+    assert [path.name for path in (home / "torch").iterdir()] == ["student.pt2"]
+    assert {
+        "quality/sentiment/score",
+        "quality/mean",
+        "export/int8/loss",
+        "speed/int8/b1-text-t1/p50_ms",
+    } <= made.metrics.keys()
+    assert not any("similarity" in name for name in made.metrics), (
+        "a task that the student does not know"
+    )
+    assert Runtime.load(home / "int8").predict(["a fine film"], "sentiment")[0].error is None
+    lines = export_lines(made)
+    assert cells(lines[0]) == ["", "torch", "program", "onnx", "int8"]
+    scores = [
+        made.metrics[f"{where}quality/mean"]
+        for where in ("", "export/program/", "export/onnx/", "export/int8/")
+    ]
+    (mean,) = [line for line in lines if line.startswith("| mean on dev")]
+    assert cells(mean)[1:] == [f"{score:.2f}" for score in scores]
+    (lost,) = [line for line in lines if line.startswith("| lost in single rows")]
+    assert cells(lost)[1:] == [
+        "-",
+        *(
+            f"{made.metrics[f'export/{name}/loss_single_rows']:z.2f}"
+            for name in cells(lines[0])[2:]
+        ),
+    ]
+
+
+def test_what_cannot_be_exported_is_refused_and_nothing_written(
+    saved: tuple[Path, Path], tmp_path: Path
+) -> None:
+    config = config_of(saved, tmp_path / "home")
+    (tmp_path / "there").mkdir()
+    data = config.data
+    for changed, told in [
+        (
+            config_of(saved, tmp_path / "there"),
+            f"export.to is '{tmp_path}/there'; allowed: a folder that is not there yet",
+        ),
+        (
+            replace(config, export=replace(config.export, to="")),
+            "export.to is ''; allowed: a folder that is not there yet",
+        ),
+        (
+            config_of(saved, tmp_path / "home", student=""),
+            "export.student is ''; allowed: a folder that holds a distilled student",
+        ),
+        (
+            config_of(saved, tmp_path / "home", backends=[]),
+            "export.backends is []; allowed: at least one, or export.torch=true",
+        ),
+        (
+            replace(config, data=replace(data, tasks=["similarity"])),
+            "data.tasks: similarity; allowed: at least one that export.student knows: paraphrase, sentiment",
+        ),
+        (
+            replace(config, data=replace(data, max_length=64)),
+            "data.max_length is 64; allowed: at most 32, as export.student was trained",
+        ),
+    ]:
+        with pytest.raises(ValueError) as caught:
+            exported(changed, saved[0])
+        assert str(caught.value) == told
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_nothing_is_delivered_where_no_backend_passes(
+    saved: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mkd.export.folder.LARGEST_BYTES", 10)
+    with pytest.raises(
+        ValueError, match=r"^export.student is '.*': no onnx: a model of [\d,]+ bytes is too large"
+    ):
+        exported(config_of(saved, tmp_path / "home"), saved[0])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_entry_point_records_a_run(saved: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    given = [
+        f"--export.student={saved[0]}", "--export.to=home", "--export.backends=[]", "--export.torch=true", "--threads=1",
+        f"--cache={saved[1]}", "--data.tasks=[sentiment,paraphrase]", "--data.max_length=32", "--data.demo.train_rows=60",
+        "--data.demo.unlabelled_rows=0", "--data.demo.dev_rows=40",
+        "--speed.length=8", "--speed.seconds=0.1", "--speed.threads=[1]",
+    ]  # fmt: skip
+    done = command(tmp_path / "work", "export", *given)
+    found = outcome(done)
+    assert found["folder"] == str(tmp_path / "work" / "home") and found["backends"] == ["torch"]
+    run = client(tmp_path / "work").get_run(found["run_id"])
+    assert run.data.tags["mkd.kind"] == "export" and run.info.status == "FINISHED"
+    assert run.data.tags["mlflow.runName"] == "export student"
+    assert (
+        run.data.metrics["export/program/bytes"]
+        == (tmp_path / "work" / "home" / "torch" / "student.pt2").stat().st_size
+    )
+    again = command(tmp_path / "work", "export", *given)
+    assert again.returncode == 2
+    assert again.stderr == "error: export.to is 'home'; allowed: a folder that is not there yet\n"

@@ -1,0 +1,283 @@
+"""One candidate of a search: what it costs, once on each machine, and what it scores, as a run of the same settings does."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mkd.config import Config, ExportConfig, LossConfig, MatchConfig, StudentConfig
+from mkd.evaluation.speed import Setting, Timed, measure
+from mkd.pipeline import Ready, prepared, run
+from mkd.result import Result
+from mkd.runs.candidate import Cost, cost, run_candidate, teacher_speed
+from tests.mkd.test_pipeline import BILSTM, QUALITY, TASKS, config_of
+
+pytestmark = pytest.mark.usefixtures("quiet")
+BAG = StudentConfig(kind="bag", hidden=8, ngrams=1)
+"""The kind that is exported soonest."""
+SETTINGS = ("b1-text-t1", "b1-l16-t1", "b2-text-t1")
+TOLD = {f"{setting}/{name}" for setting in SETTINGS for name in ("calls", "rows_per_s")} | {
+    f"{s}/p50_ms" for s in SETTINGS[:2]
+}
+SIZES = {
+    f"size/{name}" for name in ("parameters", "parameters_without_embeddings", "bytes", "flops")
+}
+
+
+def steady(names: Iterable[str]) -> set[str]:
+    """Less the percentiles that are told or not by how many calls there were time for."""
+    return {name for name in names if not name.endswith(("p95_ms", "p99_ms", "b2-text-t1/p50_ms"))}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    return config_of(tmp_path_factory.mktemp("candidate") / "cache", baseline=False)
+
+
+@pytest.fixture(scope="module")
+def ready(config: Config) -> Ready:
+    return prepared(config)
+
+
+@pytest.fixture(scope="module")
+def known(config: Config, ready: Ready) -> Cost:
+    return cost(ready.rows, config, "torch")
+
+
+@pytest.fixture(scope="module")
+def made(
+    config: Config, ready: Ready, known: Cost, tmp_path_factory: pytest.TempPathFactory
+) -> Result:
+    return run_candidate(ready, config, known, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def whole(config: Config, made: Result, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """A run of the same settings."""
+    return run(config, tmp_path_factory.mktemp("whole"))
+
+
+def stored_costs(config: Config) -> set[Path]:
+    return set((Path(config.cache) / "costs").glob("*/manifest.json"))
+
+
+def test_a_cost_is_speed_in_one_backend_and_size(known: Cost) -> None:
+    expected = (
+        {f"speed/torch/{name}" for name in TOLD} | {"speed/busy_share", "speed/protocol"} | SIZES
+    )
+    assert steady(known.metrics) == expected
+    assert known.backend == "torch"
+    assert known.latency_ms == known.metrics["speed/torch/b1-text-t1/p50_ms"] > 0
+
+
+def test_a_cost_is_measured_once_for_each_architecture_backend_and_way_of_measuring(
+    config: Config, ready: Ready, known: Cost
+) -> None:
+    before = stored_costs(config)
+    learnt = replace(
+        config,
+        seed=3,
+        train=replace(config.train, learning_rate=0.01, steps=9),
+        loss=LossConfig(kind="mse"),
+    )
+    assert cost(ready.rows, config, "torch") == cost(ready.rows, learnt, "torch") == known
+    assert stored_costs(config) == before
+
+    others = [
+        replace(config, student=replace(BILSTM, hidden=16)),
+        replace(config, student=replace(BILSTM, min_count=3)),
+        replace(config, speed=replace(config.speed, length=8)),
+        replace(config, speed=replace(config.speed, seconds=0.2)),
+    ]
+    for number, other in enumerate(others, 1):
+        found = cost(ready.rows, other, "torch")
+        assert len(stored_costs(config) - before) == number
+        assert cost(ready.rows, other, "torch") == found and found.metrics != known.metrics
+        assert len(stored_costs(config) - before) == number
+
+
+def test_a_cost_in_onnx_is_that_of_the_exported_student(config: Config, ready: Ready) -> None:
+    config = replace(config, student=BAG)
+    known = cost(ready.rows, config, "torch")
+    before = stored_costs(config)
+    found = cost(ready.rows, config, "onnx")
+    assert steady(found.metrics) == {
+        name.replace("/torch/", "/onnx/") for name in steady(known.metrics)
+    }
+    assert {name: found.metrics[name] for name in SIZES} == {
+        name: known.metrics[name] for name in SIZES
+    }
+    assert found.latency_ms == found.metrics["speed/onnx/b1-text-t1/p50_ms"] > 0
+    assert cost(ready.rows, config, "onnx") == found
+    assert len(stored_costs(config) - before) == 1
+
+
+def test_a_teacher_s_speed_is_measured_once(config: Config, ready: Ready, made: Result) -> None:
+    before = stored_costs(config)
+    found = teacher_speed(ready, config)
+    ways = {f"teacher/speed/{name}" for name in ("busy_share", "protocol")}
+    assert steady(found) == {f"teacher/speed/torch/{name}" for name in TOLD} | ways
+    assert teacher_speed(ready, replace(config, student=replace(BILSTM, hidden=16))) == found
+    assert found == {name: made.metrics[name] for name in found}
+    assert stored_costs(config) == before
+
+
+def test_what_is_measured_on_a_busy_machine_is_told_and_not_kept(
+    config: Config, ready: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = stored_costs(config)
+    other = replace(
+        config, student=replace(BILSTM, hidden=24), speed=replace(config.speed, batch_size=3)
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("mkd.evaluation.speed.MOST_BUSY", -1.0)
+        first, again = cost(ready.rows, other, "torch"), cost(ready.rows, other, "torch")
+        teachers = teacher_speed(ready, other)
+        told = run_candidate(ready, other, first, tmp_path).notes
+    assert stored_costs(config) == before, "each was measured anew"
+    assert steady(first.metrics) == steady(again.metrics) and first != again
+    assert teachers["teacher/speed/torch/b1-text-t1/p50_ms"] > 0
+    assert [note.split(":")[0] for note in told if note.startswith("the machine")] == [
+        "the machine was busy when the speed was timed", "the machine was busy when the teacher was timed",
+    ]  # fmt: skip
+    kept = cost(ready.rows, other, "torch")
+    assert len(stored_costs(config) - before) == 1 and cost(ready.rows, other, "torch") == kept
+
+
+def folder_of(model: Timed) -> Path | None:
+    """Of an exported one."""
+    assert isinstance(model.load, partial)
+    first = model.load.args[0]
+    return first if isinstance(first, Path) else None
+
+
+def test_a_trial_and_a_run_ask_the_same_of_a_student(
+    config: Config, ready: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts, settings of one thread, and kind of graph: a budget that is met in a search is met by the promoted student."""
+    seen: list[tuple[set[str], Mapping[str, Any], list[Setting], list[str]]] = []
+
+    def watched(
+        models: Mapping[str, Timed], work: Mapping[str, Any], asked: list[Setting], *other: Any
+    ) -> Any:
+        folders = [folder for model in models.values() if (folder := folder_of(model)) is not None]
+        seen.append(
+            (
+                set(models),
+                work,
+                asked,
+                sorted(file.name for folder in folders for file in folder.iterdir()),
+            )
+        )
+        return measure(models, work, asked, *other)
+
+    monkeypatch.setattr("mkd.evaluation.speed.measure", watched)
+    own = replace(
+        config, student=replace(BAG, layers=2), speed=replace(config.speed, threads=[1, 2])
+    )
+    cost(ready.rows, own, "onnx")
+    run(replace(own, export=ExportConfig(backends=["onnx"])), tmp_path)
+    (
+        (trial, trials_work, trials_asked, trials_files),
+        (whole, work, asked, files),
+        (_, teachers_work, teachers_asked, _),
+    ) = seen
+    assert (trial, whole) == ({"onnx"}, {"torch", "onnx"})
+    assert trials_work == work == teachers_work and list(work) == TASKS
+    assert (
+        trials_asked == [setting for setting in asked if setting.threads == 1]
+        and teachers_asked == asked
+    )
+    assert len(asked) == len(trials_asked) + 1
+    assert trials_files == files == ["student.json", "student.onnx", "tokenizer.json"]
+
+
+def test_a_candidate_scores_what_a_run_of_the_same_settings_does(
+    made: Result, whole: Result
+) -> None:
+    """To the last bit, although its cost was measured on a student with random weights in between."""
+
+    def measured(result: Result) -> dict[str, float]:
+        return {name: value for name, value in result.metrics.items() if "speed/" not in name}
+
+    assert measured(made) == measured(whole)
+    assert {name for name in made.metrics if name.startswith("quality/")} == {
+        f"quality/{name}" for name in QUALITY
+    }
+    assert steady(made.metrics) == steady(whole.metrics) and not any(
+        name.startswith("baseline/") for name in made.metrics
+    )
+    assert made.datasets == whole.datasets and (made.student, made.teacher_key) == (
+        whole.student,
+        whole.teacher_key,
+    )
+    assert made.predictions.keys() == whole.predictions.keys()
+    assert all(
+        np.array_equal(column, whole.predictions[name]) for name, column in made.predictions.items()
+    )
+
+
+def test_a_candidate_has_no_twin_whatever_the_settings_say_and_is_as_fast_as_was_measured(
+    config: Config, ready: Ready, known: Cost, tmp_path: Path
+) -> None:
+    found = run_candidate(ready, replace(config, baseline=True), known, tmp_path)
+    assert not any(name.startswith(("baseline/", "export/")) for name in found.metrics)
+    assert {name: found.metrics[name] for name in known.metrics} == known.metrics
+    at = "speed/torch/b1-text-t1"
+    assert found.metrics[f"{at}/ratio"] == found.metrics[f"teacher/{at}/p50_ms"] / known.latency_ms
+    assert not (tmp_path / "model").exists(), "its weights are not kept"
+
+
+def test_a_candidate_of_labels_alone_has_no_teacher(
+    config: Config, known: Cost, tmp_path: Path
+) -> None:
+    alone = replace(config, loss=LossConfig(hard_weight=1.0), cache=str(tmp_path / "cache"))
+    ready = prepared(alone)
+    assert (
+        ready.teacher is None and not ready.rows.taught.datas and teacher_speed(ready, alone) == {}
+    )
+    found = run_candidate(ready, alone, known, tmp_path / "run")
+    assert (found.teacher, found.teacher_key) == ("", "") and np.isnan(
+        found.predictions["teacher"]
+    ).all()
+    assert {f"quality/{name}" for name in QUALITY} <= set(found.metrics)
+    beside = ("teacher/", "agreement/", "retention/")
+    assert not [
+        name for name in found.metrics if name.startswith(beside) or name.endswith("/ratio")
+    ]
+    assert not (tmp_path / "cache" / "teachers").exists()
+
+
+def test_its_answers_give_its_scores(made: Result) -> None:
+    column = {name: np.asarray(values) for name, values in made.predictions.items()}
+    assert list(dict.fromkeys(column["task"])) == TASKS and len(column["task"]) == 3 * 30
+    for task in ("sentiment", "paraphrase"):
+        rows = column["task"] == task
+        right = (column["prediction"][rows] == column["label"][rows]).mean()
+        assert made.metrics[f"quality/{task}/accuracy"] == pytest.approx(100 * right)
+        taught = (column["teacher"][rows] == column["label"][rows]).mean()
+        assert made.metrics[f"teacher/quality/{task}/accuracy"] == pytest.approx(100 * taught)
+        agreed = (column["teacher"][rows] == column["prediction"][rows]).mean()
+        assert made.metrics[f"agreement/{task}"] == pytest.approx(100 * agreed)
+    rows = column["task"] == "similarity"
+    pearson = np.corrcoef(
+        column["prediction"][rows].astype(float), column["label"][rows].astype(float)
+    )[0, 1]
+    assert made.metrics["quality/similarity/pearson"] == pytest.approx(100 * pearson, abs=1e-3)
+
+
+def test_a_student_that_does_not_fit_is_refused_before_it_is_measured(
+    config: Config, ready: Ready
+) -> None:
+    before = stored_costs(config)
+    deep = StudentConfig(kind="transformer", init="teacher", hidden=16, heads=2, layers=3)
+    with pytest.raises(ValueError, match="layers 0 to 1"):
+        cost(ready.rows, replace(config, student=deep), "torch")
+    matched = LossConfig(match=MatchConfig(weight=1.0, teacher_layers=[-1], student_layers=[9]))
+    with pytest.raises(ValueError, match=r"loss.match.student_layers"):
+        cost(ready.rows, replace(config, loss=matched), "torch")
+    assert stored_costs(config) == before

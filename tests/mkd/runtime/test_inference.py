@@ -1,0 +1,653 @@
+"""The runtime: with logits that a function makes up, with an exported student, and where neither torch nor the rest is there."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from datasets import Dataset
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import PreTrainedTokenizerBase
+
+from mkd.__main__ import answer, main
+from mkd.config import StudentConfig
+from mkd.export.folder import export_onnx
+from mkd.pipeline import save
+from mkd.runtime.inference import (
+    BATCH_TOKENS,
+    MANIFEST,
+    TOKENIZER,
+    Head,
+    Prediction,
+    Student,
+    by_length,
+    digest_of,
+)
+from mkd.runtime.layout import Arrays, Layout
+from mkd.students import make_student
+from mkd.tokenization.tokens import TaskData
+
+ROOT = Path(__file__).parents[3]
+HEADS = {
+    "single": Head(("bad", "good"), False, 0.0, 1.0),
+    "pair": Head(("other", "same"), True, 0.0, 1.0),
+    "score": Head((), False, 2.0, 0.5),
+}
+APART = Layout(False, 0, 6)
+JOINED = Layout(True, 0, 8, (2,), (3,), (3,))
+
+
+class Made:
+    """Logits that can be told by hand: a row's sum of ids, and minus that. It keeps the batches that it has seen."""
+
+    def __init__(self) -> None:
+        self.seen: list[Arrays] = []
+
+    def __call__(self, batch: Arrays, task: str) -> np.ndarray:
+        self.seen.append(batch)
+        sums = (batch.ids * batch.mask).sum((1, 2)).astype(np.float32) / 10
+        return sums[:, None] if task == "score" else np.stack([sums, -sums], axis=1)
+
+
+def words(most: int = 4000) -> Tokenizer:
+    """`7` is token 7; all else is token 1."""
+    tokenizer = Tokenizer(WordLevel({"?": 1} | {str(i): i for i in range(2, most)}, unk_token="?"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    return tokenizer
+
+
+def made(
+    layout: Layout = APART, infer: Callable[[Arrays, str], np.ndarray] | None = None
+) -> Student:
+    return Student(HEADS, layout, words(), infer or Made(), 1)
+
+
+def test_probabilities_are_a_softmax_and_the_label_is_the_most_probable_one() -> None:
+    (found,) = made().predict(["4 6"], "single")
+    first = np.exp(1.0) / (np.exp(1.0) + np.exp(-1.0))
+    assert (found.label, found.error) == ("bad", None)
+    assert found.score == found.probabilities[0] == pytest.approx(first)
+    assert sum(found.probabilities) == pytest.approx(1)
+
+
+def test_large_logits_do_not_overflow() -> None:
+    (found,) = made(infer=lambda batch, task: np.array([[3e38, -3e38]], np.float32)).predict(
+        ["4"], "single"
+    )
+    assert found == Prediction("bad", 1.0, [1.0, 0.0])
+
+
+def test_a_score_is_on_the_tasks_own_scale() -> None:
+    found = made().predict(["4 6", ""], "score")
+    assert [prediction.score for prediction in found] == pytest.approx([1.0 * 0.5 + 2, 2.0])
+    assert all(prediction._replace(score=0.0) == Prediction("", 0.0, []) for prediction in found)
+
+
+@pytest.mark.parametrize(
+    "layout", [APART, JOINED._replace(max_length=64), APART._replace(max_length=64)]
+)
+@pytest.mark.parametrize("task", ["single", "pair"])
+def test_answers_come_in_the_order_of_the_texts_from_batches_of_limited_size(
+    layout: Layout, task: str
+) -> None:
+    draw = np.random.default_rng(0)
+    texts = [
+        " ".join(str(i) for i in draw.integers(2, 4000, size=draw.integers(0, 40)))
+        for _ in range(700)
+    ]
+    asked: list[Any] = texts if task == "single" else list(zip(texts, reversed(texts), strict=True))
+    infer = Made()
+    student = made(layout, infer)
+    found, errors = student.logits(asked, task)
+    assert errors == [None] * 700 and len(infer.seen) > 2
+    assert sum(len(batch.ids) for batch in infer.seen) == 700, "every row once"
+    assert max(batch.ids.size for batch in infer.seen) <= BATCH_TOKENS
+    alone = np.concatenate([student.logits([text], task)[0] for text in asked[::50]])
+    np.testing.assert_array_equal(found[::50], alone)
+    if task == "single" and not layout.joined:
+        sums = [sum(int(i) for i in text.split()[: layout.max_length]) / 10 for text in texts]
+        np.testing.assert_allclose(found[:, 0], sums, rtol=1e-6)
+
+
+def test_a_row_longer_than_a_batch_may_be_is_a_batch_of_its_own() -> None:
+    batches = [rows.tolist() for rows in by_length(np.array([5, 3000, 1, 5, 0]), 12)]
+    assert batches == [[1], [0, 3], [4, 2]]
+
+
+BAD: list[tuple[Any, str | None]] = [
+    ("", None),
+    ("7 " * 10_000, None),
+    ("7" * 100_000, None),
+    ("\U0001f600 مرحبا 你好 ελληνικά e\u0301 \u202e\ufeff", None),
+    ("a\x00b", None),
+    (" \t\r\n ", None),
+    (None, "missing; allowed: a string"),
+    (3, "of type int; allowed: a string"),
+    (float("nan"), "of type float; allowed: a string"),
+    (b"7", "of type bytes; allowed: a string"),
+    (("7", "8"), "of type tuple; allowed: a string"),
+    (["7"], "of type list; allowed: a string"),
+    ("\ud800", "not valid Unicode; allowed: text that UTF-8 can hold"),
+]
+BAD_PAIRS: list[tuple[Any, str | None]] = [
+    (("", ""), None),
+    (("7 " * 10_000, "8 " * 10_000), None),
+    (["7", "8"], None),
+    (("你好", "\x00"), None),
+    ("78", "of type str; allowed: two texts"),
+    (None, "missing; allowed: two texts"),
+    (7, "of type int; allowed: two texts"),
+    (("7",), "1 texts; allowed: two"),
+    (("7", "8", "9"), "3 texts; allowed: two"),
+    (("7", None), "the second text is missing; allowed: a string"),
+    ((None, "7"), "the first text is missing; allowed: a string"),
+    (("7", 3.5), "the second text is of type float; allowed: a string"),
+    (("7", "\udcff"), "the second text is not valid Unicode; allowed: text that UTF-8 can hold"),
+]
+
+
+@pytest.mark.parametrize(
+    ("task", "items", "good"), [("single", BAD, "4 6"), ("pair", BAD_PAIRS, ("4", "6"))]
+)
+@pytest.mark.parametrize("layout", [APART, JOINED])
+def test_each_bad_item_has_its_error_at_its_place_and_all_others_an_answer(
+    task: str, items: list[tuple[Any, str | None]], good: Any, layout: Layout
+) -> None:
+    texts = [text for item, _ in items for text in (good, item)]
+    found = made(layout).predict(texts, task)
+    (expected,) = made(layout).predict([good], task)
+    assert found[::2] == [expected] * len(items)
+    assert [prediction.error for prediction in found[1::2]] == [error for _, error in items]
+    for prediction in found[1::2]:
+        if prediction.error is None:
+            assert (
+                prediction.label in HEADS[task].labels
+                and np.isfinite(prediction.probabilities).all()
+            )
+        else:
+            assert (prediction.label, prediction.probabilities) == ("", []) and np.isnan(
+                prediction.score
+            )
+
+
+def test_numbers_that_are_not_finite_are_an_error_of_their_text_alone() -> None:
+    def infer(batch: Arrays, task: str) -> np.ndarray:
+        logits = Made()(batch, task)
+        logits[batch.ids[:, 0, 0] == 8, 0] = np.nan
+        logits[batch.ids[:, 0, 0] == 9, 0] = np.inf
+        return logits
+
+    for task in ("single", "score"):
+        found = made(infer=infer).predict(["7", "8", "9"], task)
+        assert [prediction.error for prediction in found] == [
+            None,
+            *2 * ["the model's numbers for it are not finite"],
+        ]
+        assert found[0] == made().predict(["7"], task)[0]
+
+
+def test_nothing_asked_is_nothing_answered() -> None:
+    infer = Made()
+    for task in HEADS:
+        assert made(infer=infer).predict([], task) == []
+        assert made(infer=infer).logits([], task)[0].shape == (0, len(HEADS[task].labels) or 1)
+    assert infer.seen == []
+
+
+@pytest.mark.parametrize("texts", [["7"], []])
+def test_an_unknown_task_is_refused(texts: list[str]) -> None:
+    with pytest.raises(ValueError, match="^task is 'sst2'; allowed: single, pair, score$"):
+        made().predict(texts, "sst2")
+
+
+def shuffled(texts: list[Any]) -> pd.Series:
+    """A column of these texts in this order, whose index has another: what sample() and sort_values() leave."""
+    return pd.Series(texts, index=[(place * 3 + 1) % len(texts) for place in range(len(texts))])
+
+
+FORMS: list[Callable[[list[Any]], Any]] = [
+    tuple,
+    iter,
+    shuffled,
+    lambda texts: pd.Series(texts, index=["columns"] * len(texts)),
+    lambda texts: np.array(texts, dtype=object),
+    np.array,
+    lambda texts: Dataset.from_dict({"text": texts})["text"],
+    lambda texts: dict.fromkeys(texts).keys(),
+]
+
+
+@pytest.mark.parametrize("task", ["single", "pair"])
+@pytest.mark.parametrize("form", FORMS)
+def test_whatever_holds_the_texts_is_answered_in_its_own_order(
+    form: Callable[[list[Any]], Any], task: str
+) -> None:
+    texts = [" ".join(["7"] * (place % 9)) + f" {place + 2}" for place in range(50)]
+    asked: list[Any] = texts if task == "single" else list(zip(texts, texts[::-1], strict=True))
+    assert made().predict(form(asked), task) == made().predict(asked, task)
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind"),
+    [
+        ("7 8", "str"),
+        (b"7 8", "bytes"),
+        ({"7": 1, "8": 2}, "dict"),
+        ({"7", "8"}, "set"),
+        (frozenset(["7"]), "frozenset"),
+        (pd.DataFrame({"text": ["7", "8"]}), "DataFrame"),
+        (pa.table({"text": ["7", "8"]}), "Table"),
+        (Dataset.from_dict({"text": ["7"]}), "Dataset"),
+        (7, "int"),
+    ],
+)
+def test_what_has_no_order_or_gives_no_texts_is_refused(texts: Any, kind: str) -> None:
+    expected = (
+        f"^texts is of type {kind}; allowed: a list, of one text or more, or a column of a table$"
+    )
+    with pytest.raises(ValueError, match=expected):
+        made().predict(texts, "single")
+    with pytest.raises(ValueError, match=expected):
+        made().logits(texts, "pair")
+
+
+def test_an_array_without_a_dimension_and_no_texts_at_all_are_refused() -> None:
+    with pytest.raises(
+        ValueError,
+        match="^texts is an array without a dimension; allowed: a list, of one text or more$",
+    ):
+        made().predict(np.array("7 8"), "single")
+    with pytest.raises(ValueError, match="^texts is missing; allowed: a list"):
+        made().predict(None, "single")  # type: ignore[arg-type]
+
+
+def answered(
+    lines: str, task: str, form: str, student: Student | None = None
+) -> tuple[list[str], int]:
+    out = io.StringIO()
+    bad = answer(student or made(), task, form, iter(io.StringIO(lines, newline="\n")), out)
+    return out.getvalue().splitlines(), bad
+
+
+def test_lines_of_tsv_are_answered_line_by_line() -> None:
+    found, bad = answered("4 6\r\n\n7\t8\n\udcff\n9", "single", "tsv")
+    assert [line.split("\t") for line in found] == [
+        ["bad", "0.880797"],
+        ["bad", "0.5"],
+        ["", "", "the line has 2 columns; allowed: 1"],
+        ["", "", "not valid Unicode; allowed: text that UTF-8 can hold"],
+        ["bad", "0.858149"],
+    ]
+    assert bad == 2
+    assert answered("4\t6\n\n", "pair", "tsv") == (
+        ["other\t0.880797", "\t\tthe line has 1 columns; allowed: 2"],
+        1,
+    )
+    assert answered("4 6\n", "score", "tsv") == (["\t2.5"], 0)
+
+
+def test_lines_of_json_are_answered_line_by_line() -> None:
+    lines = [
+        '{"text": "4 6"}', "{", "", "[1]", '{"other": 1}', '{"text": 3}', '{"text": "\\ud800"}', "[" * 100_000,
+        '{"text": "\\u0000"}', '{"text": NaN}',
+    ]  # fmt: skip
+    found, bad = answered("\r\n".join(lines), "single", "jsonl")
+    rows = [
+        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+        for line in found
+    ]
+    assert [row["error"] is None for row in rows] == [True, *7 * [False], True, False] and bad == 8
+    assert rows[0] == {
+        "label": "bad",
+        "score": pytest.approx(0.880797),
+        "probabilities": pytest.approx([0.880797, 0.119203], abs=1e-6),
+        "error": None,
+    }
+    assert rows[1]["error"].startswith("no JSON: ") and rows[2]["error"].startswith("no JSON: ")
+    assert rows[1] | {"error": ""} == {"label": "", "score": None, "probabilities": [], "error": ""}
+    assert rows[3]["error"] == "of type list; allowed: an object with text"
+    assert rows[4]["error"] == "missing; allowed: a string"
+    assert rows[5]["error"] == "of type int; allowed: a string"
+    pairs, bad = answered('{"text": "4", "text_pair": "6"}\n{"text": "4"}\n', "pair", "jsonl")
+    assert json.loads(pairs[0])["label"] == "other"
+    assert json.loads(pairs[1])["error"] == "the second text is missing; allowed: a string"
+
+
+def test_more_lines_than_are_read_at_once_come_in_their_order() -> None:
+    found, bad = answered("".join(f"{i}\n" for i in range(2, 2502)), "score", "tsv")
+    assert [line.strip() for line in found] == [
+        f"{i / 10 * 0.5 + 2:.6g}" for i in range(2, 2502)
+    ] and bad == 0
+
+
+# An exported student.
+
+
+@pytest.fixture(scope="module")
+def exported(
+    datas: list[TaskData],
+    tokenizer: PreTrainedTokenizerBase,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The smallest bag; one of its labels is not of ASCII."""
+    student = make_student(
+        StudentConfig(kind="bag", hidden=4, ngrams=1), datas, len(tokenizer), 32, None
+    )
+    student.config.tasks["single"]["labels"] = ["mauvais", "très bon"]
+    folder = tmp_path_factory.mktemp("exported") / "onnx"
+    export_onnx(student, tokenizer, folder)
+    return folder
+
+
+@pytest.fixture
+def copied(exported: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(exported, tmp_path / "copy"))
+
+
+def test_threads_are_those_asked_for_or_stated(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAYON_NUM_THREADS", raising=False)
+    for stated, asked, used in [("3", 0, 3), ("3", 2, 2), ("2,4", 0, 2), ("", 1, 1)]:
+        monkeypatch.setenv("OMP_NUM_THREADS", stated)
+        assert Student.load(exported, asked).threads == used
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    assert Student.load(exported).threads == len(os.sched_getaffinity(0))
+    with pytest.raises(ValueError, match="^threads is -1; allowed: 0 or more$"):
+        Student.load(exported, -1)
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def restate(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Changes what the manifest says, and makes it hold together again."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["digest"]
+    change(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest | {"digest": digest_of(manifest)}))
+
+
+def reworded(folder: Path) -> None:
+    (folder / MANIFEST).write_text((folder / MANIFEST).read_text().replace("mauvais", "mauvait"))
+
+
+def newer_graph(folder: Path) -> None:
+    """One that is as it was written, but that this onnxruntime does not know."""
+    (folder / "student.onnx").write_bytes(b"no graph")
+    digest = hashlib.sha256(b"no graph").hexdigest()
+    restate(folder, lambda manifest: manifest["files"].update({"student.onnx": digest}))
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no graph": (
+        lambda f: (f / "student.onnx").unlink(),
+        "student.onnx: No such file or directory; export the student again",
+    ),
+    "no tokenizer": (
+        lambda f: (f / TOKENIZER).unlink(),
+        f"{TOKENIZER}: No such file or directory; export the student again",
+    ),
+    "a flipped bit": (
+        lambda f: flip(f / "student.onnx"),
+        "student.onnx is not as it was exported: export the student again",
+    ),
+    "a cut tokenizer": (
+        lambda f: os.truncate(f / TOKENIZER, 99),
+        f"{TOKENIZER} is not as it was exported: export the",
+    ),
+    "a cut manifest": (
+        lambda f: os.truncate(f / MANIFEST, 99),
+        f"{MANIFEST} is damaged: export the student again",
+    ),
+    "no text": (
+        lambda f: (f / MANIFEST).write_bytes(b"\xff\xfe"),
+        f"{MANIFEST} is damaged: export the student again",
+    ),
+    "a list": (
+        lambda f: (f / MANIFEST).write_text("[1]"),
+        f"{MANIFEST} is damaged: export the student again",
+    ),
+    "deep": (
+        lambda f: (f / MANIFEST).write_text("[" * 100_000),
+        f"{MANIFEST} is damaged: export the student again",
+    ),
+    "another label": (reworded, f"{MANIFEST} is damaged: export the student again"),
+    "a newer format": (
+        lambda f: restate(f, lambda m: m.update(format=3)),
+        f"{MANIFEST} is of format 3; allowed: 1, 2, which",
+    ),
+    "a path outside": (
+        lambda f: restate(f, lambda m: m["files"].update({"../secret": "0"})),
+        f"{MANIFEST} is damaged: export the student again",
+    ),
+    "a graph of nothing": (
+        newer_graph,
+        "student.onnx cannot be read by the onnxruntime that is installed: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_folder_is_refused_by_name(name: str, copied: Path) -> None:
+    damage, told = DAMAGE[name]
+    Student.load(copied)
+    damage(copied)
+    with pytest.raises(ValueError) as caught:
+        Student.load(copied)
+    assert str(caught.value).startswith(f"{copied}/{told}")
+
+
+def test_a_folder_of_the_first_format_is_read_as_it_was(copied: Path) -> None:
+    expected = Student.load(copied).logits(["a film", ""], "single")[0]
+    restate(
+        copied,
+        lambda m: (
+            m.update(format=1),
+            [m["layout"].pop(k) for k in ("single", "pair_types", "single_types")],
+        ),
+    )
+    np.testing.assert_array_equal(
+        Student.load(copied).logits(["a film", ""], "single")[0], expected
+    )
+
+
+def test_what_is_no_exported_student_is_refused_by_name(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, exported: Path, tmp_path: Path
+) -> None:
+    in_torch = tmp_path / "torch"
+    save(
+        make_student(
+            StudentConfig(kind="bag", hidden=4, ngrams=1), datas, len(tokenizer), 32, None
+        ),
+        tokenizer,
+        in_torch,
+    )
+    for folder in (in_torch, tmp_path / "nowhere", exported / MANIFEST):
+        with pytest.raises(ValueError) as caught:
+            Student.load(folder)
+        assert str(caught.value) == f"{folder} is no exported student: there is no {MANIFEST} in it"
+
+
+# The command line, in this process and, where what is at stake is the process, in its own.
+
+BLOCKED = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "transformers", "pandas", "mlflow", "scipy", "sklearn", "onnx", "safetensors"}:
+            raise ImportError(name + " is not installed")
+sys.meta_path.insert(0, Blocked())
+from mkd.__main__ import main
+sys.exit(main())
+"""
+
+
+def process(*argv: str, given: bytes = b"", **more: str) -> tuple[int, bytes, str]:
+    """The command line where none of the training's packages can be imported."""
+    environ = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | more
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED, *argv],
+        input=given,
+        capture_output=True,
+        env=environ,
+        timeout=600,
+    )
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+def test_it_runs_without_torch_and_answers_standard_input_in_utf8(exported: Path) -> None:
+    given = "\ufeffa good film\r\n\nbad \x00 你好\n".encode() + b"\xff\xfe\nlast"
+    code, out, err = process(
+        str(exported), "--task", "single", given=given, PYTHONIOENCODING="ascii"
+    )
+    found = [line.split("\t") for line in out.decode().splitlines()]
+    assert (code, err, len(found)) == (0, "1 lines have no answer\n", 5)
+    assert found[3] == ["", "", "not valid Unicode; allowed: text that UTF-8 can hold"]
+    expected = Student.load(exported).predict(
+        ["a good film", "", "bad \x00 你好", "last"], "single"
+    )
+    assert [row for place, row in enumerate(found) if place != 3] == [
+        [p.label, f"{p.score:.6g}"] for p in expected
+    ]
+    assert {"mauvais", "très bon"} >= {label for label, *_ in found if label}
+
+
+def test_mistakes_are_told_in_one_line_and_the_code_2(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for argv, told in [
+        (
+            [str(tmp_path), "--task", "single"],
+            f"{tmp_path} is no exported student: there is no {MANIFEST} in it",
+        ),
+        ([str(exported), "--task", "sst2"], "task is 'sst2'; allowed: pair, score, single"),
+        (
+            [str(exported), "--task", "single", "--input", "nowhere.tsv"],
+            "[Errno 2] No such file or directory: 'nowhere.tsv'",
+        ),
+        (
+            [str(exported), "--task", "single", "--threads", "-1"],
+            "threads is -1; allowed: 0 or more",
+        ),
+    ]:
+        assert main(argv) == 2
+        assert capsys.readouterr() == ("", f"error: {told}\n")
+
+
+def test_a_mistake_is_told_by_the_process_too(exported: Path) -> None:
+    assert process(str(exported), "--task", "sst2") == (
+        2,
+        b"",
+        "error: task is 'sst2'; allowed: pair, score, single\n",
+    )
+
+
+def test_a_files_ending_tells_its_form(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pairs.jsonl").write_text(
+        '{"text": "a film", "text_pair": "a good film"}\n{"text": 1}'
+    )
+    (tmp_path / "texts.tsv").write_text("a film\ta good film\n")
+    assert main([str(exported), "--task", "pair", "--input", str(tmp_path / "pairs.jsonl")]) == 0
+    out, err = capsys.readouterr()
+    first, second = (json.loads(line) for line in out.splitlines())
+    assert first == Student.load(exported).predict([("a film", "a good film")], "pair")[0]._asdict()
+    assert (
+        second["error"] == "the first text is of type int; allowed: a string"
+        and err == "1 lines have no answer\n"
+    )
+    assert main([str(exported), "--task", "score", "--input", str(tmp_path / "texts.tsv")]) == 0
+    (expected,) = Student.load(exported).predict([("a film", "a good film")], "score")
+    assert capsys.readouterr() == (f"\t{expected.score:.6g}\n", "")
+    assert (
+        main(
+            [
+                str(exported),
+                "--task",
+                "single",
+                "--format",
+                "jsonl",
+                "--input",
+                str(tmp_path / "texts.tsv"),
+            ]
+        )
+        == 0
+    )
+    assert json.loads(capsys.readouterr().out)["error"].startswith("no JSON: ")
+
+
+def test_a_plain_installation_has_no_torch_and_runs_it(exported: Path, tmp_path: Path) -> None:
+    """From a copy, as pip leaves its build beside what it installs."""
+    source, made = tmp_path / "source", tmp_path / "venv"
+    for name in ("mkd", "experiments"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    # What is installed beside this test must not be found there.
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    }
+
+    def run(*command: str, given: str = "") -> str:
+        done = subprocess.run(
+            command,
+            input=given,
+            capture_output=True,
+            text=True,
+            env=environ,
+            cwd=tmp_path,
+            timeout=500,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    python = str(made / "bin" / "python")
+    run(sys.executable, "-m", "venv", str(made))
+    run(
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-compile",
+        "--disable-pip-version-check",
+        str(source),
+    )
+    installed = {
+        line.split("==")[0].lower()
+        for line in run(python, "-m", "pip", "list", "--format=freeze").splitlines()
+    }
+    assert {"mkd", "numpy", "onnxruntime", "tokenizers"} <= installed
+    assert not installed & {"torch", "transformers", "mlflow", "pandas"}
+    out = run(python, "-m", "mkd", str(exported), "--task", "single", given="a good film\n")
+    (expected,) = Student.load(exported).predict(["a good film"], "single")
+    assert out == f"{expected.label}\t{expected.score:.6g}\n"
+
+
+def test_a_wrong_argument_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["FOLDER", "--format", "csv", "--task", "single"])
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert (
+        told.startswith("error: argument --format: invalid choice: 'csv'") and told.count("\n") == 1
+    )

@@ -1,0 +1,364 @@
+"""Which rows are set apart for selection."""
+
+from itertools import product
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+from mkd.config import DataConfig
+from mkd.selection import carving, overlap
+from mkd.selection.carving import Rows, carved, drawn, shares, strata_of
+from mkd.selection.words import plain_store, plain_words
+from mkd.tasks.task import Kind, Row, Task
+from mkd.tokenization.tokenise import task_data
+from tests.support.tiny import PAIR, SCORE, SINGLE, make_tasks, make_tokenizer, split
+
+NAN = float("nan")
+
+
+def rows_of(texts: list[str], labels: list[float | None] | None = None) -> list[Row]:
+    return [
+        Row(text, None, 0.0 if labels is None else labels[place])
+        for place, text in enumerate(texts)
+    ]
+
+
+def groups_of(tmp_path: Path, rows: list[Row], kind: Kind = SINGLE) -> list[list[int]]:
+    """The groups of more than one row, as rows by their number."""
+    task = Task("task", kind, split(rows), {})
+    words = plain_store(tmp_path, task.train, kind)
+    known = np.arange(len(rows))
+    found = carving.row_groups(tmp_path, task, words, known)[0][carving.ALL]
+    return [
+        np.flatnonzero(found == group).tolist()
+        for group in range(found.max() + 1)
+        if (found == group).sum() > 1
+    ]
+
+
+def words_of(text: str) -> list[str]:
+    found: list[str] = plain_words([text]).to_pylist()[0]
+    return found
+
+
+def overlap_by_definition(one: list[str], other: list[str]) -> bool:
+    """Two texts' words: equal, held, or equal less one word each, by trying all."""
+    short, long = sorted((one, other), key=len)
+    if one == other:
+        return True
+    if len(short) >= overlap.RUN_WORDS and any(
+        long[i : i + len(short)] == short for i in range(len(long) - len(short) + 1)
+    ):
+        return True
+    left = [
+        {tuple(words)} | {tuple(words[:i] + words[i + 1 :]) for i in range(len(words))}
+        for words in (one, other)
+    ]
+    return any(len(words) >= overlap.NEAR_WORDS for words in left[0] & left[1])
+
+
+def closed(num: int, edges: set[tuple[int, int]]) -> list[list[int]]:
+    """Groups of more than one by following all edges."""
+    group = list(range(num))
+    for _ in range(num):
+        for one, other in edges:
+            group[one] = group[other] = min(group[one], group[other])
+    return [
+        places
+        for name in sorted(set(group))
+        if len(places := [i for i in range(num) if group[i] == name]) > 1
+    ]
+
+
+def random_texts(num: int, seed: int, words: str, most: int) -> list[str]:
+    draw = Random(seed)
+    texts: list[str] = []
+    for _ in range(num):
+        base = draw.choice(texts).split() if texts and draw.random() < 0.5 else []
+        turn = draw.random()
+        if base and turn < 0.4:
+            start = draw.randrange(len(base))
+            base = base[start : start + draw.randint(1, most)]
+        elif base and turn < 0.8:
+            base[draw.randrange(len(base))] = draw.choice(words)
+        else:
+            base += [draw.choice(words) for _ in range(draw.randint(1, most))]
+        texts.append(" ".join(base))
+    return texts
+
+
+@pytest.mark.parametrize("block", [7, 1 << 20])
+@pytest.mark.parametrize("seed", range(4))
+def test_groups_are_those_of_all_pairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, block: int
+) -> None:
+    monkeypatch.setattr(overlap, "BLOCK_WORDS", block)
+    monkeypatch.setattr(overlap, "PIECE", 3 * block)
+    monkeypatch.setattr(overlap, "SHARE_WORDS", 50 * block)
+    texts = random_texts(150, seed, "abcdefghijklmnopqrstuvwxyz", 9)
+    words = [words_of(text) for text in texts]
+    edges = {
+        (i, j)
+        for i, j in product(range(150), repeat=2)
+        if i < j and overlap_by_definition(words[i], words[j])
+    }
+    found = groups_of(tmp_path, rows_of(texts))
+    assert len(found) > 5
+    assert found == closed(150, edges)
+
+
+def test_texts_that_hold_one_another_are_together(tmp_path: Path) -> None:
+    texts = [
+        "a film of the sea",
+        "this is A FILM, of the sea!",
+        "film of the",
+        "of the sea a film",
+        "it was a film of the",
+    ]
+    assert groups_of(tmp_path, rows_of(texts)) == [[0, 1]]
+
+
+def test_nearly_equal_texts_are_together(tmp_path: Path) -> None:
+    base = "one two three four five six seven eight nine"
+    texts = [
+        base,
+        base.replace("five", "x"),
+        base.replace("five ", ""),
+        base.replace("five", "x y"),
+        base + " ten",
+    ]
+    assert groups_of(tmp_path, rows_of(texts)) == [[0, 1, 2, 4]] or groups_of(
+        tmp_path, rows_of(texts)
+    ) == [[0, 1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize(
+    "second", [("b c d e", "a"), ("a", "b c d e"), ("a", "B, c d e."), ("x b c d e y", "a")]
+)
+def test_pairs_are_together_in_either_order(tmp_path: Path, second: tuple[str, str]) -> None:
+    rows = [
+        Row("a", "b c d e", 0.0),
+        Row(*second, 0.0),
+        Row("a", "other", 0.0),
+        Row("z", "b c d e", 0.0),
+    ]
+    assert groups_of(tmp_path, rows, PAIR) == [[0, 1]]
+
+
+def test_pairs_that_share_a_long_text_are_together(tmp_path: Path) -> None:
+    long = "one two three four five six seven eight"
+    rows = [
+        Row(long, "yes", 0.0),
+        Row("no", long, 0.0),
+        Row(long[:-6], "maybe", 0.0),
+        Row(long[:-6], "never", 0.0),
+    ]
+    assert groups_of(tmp_path, rows, PAIR) == [[0, 1]]
+
+
+def test_no_row_is_on_two_sides_and_all_are_on_one(tmp_path: Path) -> None:
+    texts = random_texts(300, 1, "abcdefghijklmnopqrstuvwxyz", 9)
+    labels: list[float | None] = [None if i % 4 == 0 else float(i % 3 == 0) for i in range(300)]
+    found = carved(
+        tmp_path,
+        Task("t", SINGLE, split(rows_of(texts, labels)), {}),
+        DataConfig(selection_fraction=0.2),
+        0,
+    )
+    assert sorted([*found.train_rows, *found.selection_rows, *found.left_out]) == list(range(300))
+    assert len(found.selection_rows) == 45, "a fifth of 225 labelled ones"
+    assert all(labels[row] is not None for row in found.selection_rows)
+    assert all(labels[row] is None for row in found.left_out)
+    words = [words_of(text) for text in texts]
+    close = [
+        [overlap_by_definition(words[i], words[j]) for j in found.selection_rows]
+        for i in range(300)
+    ]
+    assert not any(any(close[row]) for row in found.train_rows)
+    assert (
+        [row for row in range(300) if labels[row] is None and any(close[row])]
+        == found.left_out.tolist()
+        != []
+    )
+
+
+def test_the_split_follows_the_seed_alone(tmp_path: Path) -> None:
+    task = Task(
+        "t",
+        SINGLE,
+        split(
+            rows_of([f"text number {i}" for i in range(200)], [float(i % 2) for i in range(200)])
+        ),
+        {},
+    )
+    first, other = (
+        carved(tmp_path, task, DataConfig(), seed).selection_rows.tolist() for seed in (0, 1)
+    )
+    again = carved(tmp_path / "anew", task, DataConfig(), 0).selection_rows.tolist()
+    assert first == again != other
+
+
+def test_models_of_other_tokenizers_have_the_same_split(tmp_path: Path) -> None:
+    (task,) = make_tasks(40, ("pair",), unlabelled=9)
+    more = make_tasks(60, ("single", "pair"))
+    one, other = make_tokenizer(tmp_path, [task]), make_tokenizer(tmp_path, more)
+    first, second = (
+        task_data(tmp_path / name, task, tokenizer, DataConfig(), 0)
+        for name, tokenizer in (("a", one), ("b", other))
+    )
+    assert first.train.fingerprint != second.train.fingerprint
+    np.testing.assert_array_equal(first.selection_rows, second.selection_rows)
+    np.testing.assert_array_equal(first.train_rows, second.train_rows)
+
+
+def test_shares_by_hand() -> None:
+    assert shares(np.array([50, 30, 20]), 10).tolist() == [5, 3, 2]
+    assert shares(np.array([55, 34, 11]), 10).tolist() == [6, 3, 1], (
+        "5.5, 3.4, 1.1: the largest remainder is that of 5.5"
+    )
+    assert shares(np.array([190, 2]), 10).tolist() == [9, 1], (
+        "9.9 and 0.1: the rare class has a row to spare"
+    )
+    assert shares(np.array([190, 1]), 10).tolist() == [10, 0], "its only row is for training"
+    assert shares(np.array([2, 2, 2]), 5).tolist() == [1, 1, 1]
+
+
+def of(
+    groups: np.ndarray, strata: np.ndarray | None = None, lengths: np.ndarray | None = None
+) -> Rows:
+    """Rows to draw from, of one stratum and of one word each where nothing else is said."""
+    none = np.zeros(len(groups), dtype=np.int64)
+    return Rows(
+        groups,
+        none if strata is None else strata,
+        none + 1 if lengths is None else lengths,
+        none > 0,
+    )
+
+
+@pytest.mark.parametrize("most", [300, 600])
+def test_each_class_has_its_share_of_the_selected_rows(most: int) -> None:
+    strata = np.array([0] * 950 + [1] * 50)
+    found = drawn(of(np.arange(1000), strata), 300, most, 0)
+    assert found.enough
+    assert np.bincount(strata[found.selected]).tolist() == [285, 15]
+    assert found.apart.tolist() == found.selected.tolist()
+
+
+def test_of_each_group_the_longest_row_is_selected_while_there_is_room_for_groups() -> None:
+    groups, lengths = np.repeat(np.arange(100), 3), np.tile([5, 9, 7], 100)
+    wide = drawn(of(groups, lengths=lengths), 20, 60, 0)
+    assert (len(wide.apart), np.bincount(wide.selected % 3, minlength=3).tolist()) == (
+        60,
+        [0, 20, 0],
+    )
+    narrow = drawn(of(groups, lengths=lengths), 20, 30, 0)
+    assert (len(narrow.apart), np.bincount(narrow.selected % 3, minlength=3).tolist()) == (
+        30,
+        [0, 10, 10],
+    )
+    bare = drawn(of(groups, lengths=lengths), 21, 21, 0)
+    assert (len(bare.apart), np.bincount(bare.selected % 3, minlength=3).tolist()) == (
+        21,
+        [7, 7, 7],
+    )
+    for found in (wide, narrow, bare):
+        assert np.isin(groups, groups[found.apart]).sum() == len(found.apart), "whole groups"
+
+
+def test_groups_of_several_classes_are_balanced() -> None:
+    groups, strata = np.repeat(np.arange(300), 2), np.tile([0, 1], 300)
+    found = drawn(of(groups, strata), 100, 100, 0)
+    assert np.bincount(strata[found.selected]).tolist() == [50, 50]
+    mixed = np.concatenate([np.repeat(np.arange(50), 2), np.arange(50, 250)])
+    strata = np.concatenate([np.tile([0, 1], 50), np.zeros(150, dtype=int), np.ones(50, dtype=int)])
+    found = drawn(of(mixed, strata), 30, 30, 1)
+    assert np.bincount(strata[found.selected]).tolist() == [20, 10]
+
+
+def test_scores_are_stratified_by_quantiles() -> None:
+    labels = np.random.default_rng(0).permutation(1000).astype(np.float64) ** 2
+    strata = strata_of(labels, SCORE)
+    assert np.bincount(strata).tolist() == [100] * 10
+    assert (
+        np.bincount(strata[drawn(of(np.arange(1000), strata), 50, 50, 0).selected]).tolist()
+        == [5] * 10
+    )
+    assert strata_of(np.full(9, 2.0), SCORE).tolist() == [0] * 9
+
+
+def test_groups_too_large_for_the_selection_are_learnt_from() -> None:
+    groups = np.array([0] * 50 + list(range(1, 51)))
+    for seed in range(5):
+        found = drawn(of(groups), 10, 10, seed)
+        assert found.enough and len(found.selected) == 10 and found.selected.min() >= 50
+    assert not drawn(of(np.array([0] * 51 + list(range(1, 50)))), 10, 10, 0).enough, (
+        "under half can be drawn"
+    )
+
+
+def test_short_texts_that_stand_in_others_are_not_selected(tmp_path: Path) -> None:
+    texts = (
+        [f"a{i} b{i} c{i} d{i}" for i in range(40)]
+        + [f"b{i} c{i}" for i in range(10)]
+        + [f"c{i} b{i}" for i in range(10)]
+    )
+    task = Task("t", SINGLE, split(rows_of(texts)), {})
+    words = plain_store(tmp_path, task.train, SINGLE)
+    groups, barred = carving.row_groups(tmp_path, task, words, np.arange(60))
+    assert np.flatnonzero(barred).tolist() == list(range(40, 50))
+    assert len(np.unique(groups[carving.ALL])) == 60
+    selected = [
+        set(carved(tmp_path, task, DataConfig(selection_fraction=0.5), seed).selection_rows)
+        for seed in range(3)
+    ]
+    assert all(len(rows) == 30 and not rows & set(range(40, 50)) for rows in selected)
+    texts = [f"a b c{i} d{i}" for i in range(20)] + ["a b", "b", "a", "a"] * 10
+    found = carved(
+        tmp_path,
+        Task("t", SINGLE, split(rows_of(texts)), {}),
+        DataConfig(selection_fraction=0.5),
+        0,
+    ).found
+    assert found.together == "overlapping rows of 4 words or more", (
+        "too few rows are left without them"
+    )
+
+
+def test_where_groups_cannot_be_split_less_is_kept_together_and_that_is_told(
+    tmp_path: Path,
+) -> None:
+    base = "one two three four five six seven eight nine"
+    texts = [f"{base} {i}" for i in range(20)] * 2
+    found = carved(tmp_path, Task("t", SINGLE, split(rows_of(texts)), {}), DataConfig(), 0)
+    assert (found.found.groups, found.found.largest, found.found.share) == (1, 40, 100.0)
+    assert found.found.together == "rows that are or hold one another"
+    told = carving.told(found.found, len(found.selection_rows))
+    assert told.startswith(
+        "SELECTION OVERLAPS with training: 1 groups of rows that overlap, the largest of 40 rows"
+    )
+    one, other = np.split(found.selection_rows, 2)
+    assert len(one) == 2 and (one + 20 == other).all()
+    held = carved(tmp_path, Task("t", SINGLE, split(rows_of([*texts, base])), {}), DataConfig(), 0)
+    assert held.found.together == "rows of equal text"
+    alike = carved(
+        tmp_path, Task("t", SINGLE, split(rows_of(["the same"] * 40)), {}), DataConfig(), 0
+    )
+    assert alike.found.together == "single rows"
+    assert len(alike.selection_rows) == 4
+
+
+@pytest.mark.parametrize(("labelled", "fraction", "count"), [(0, 0.5, 0), (4, 0.1, 0), (1, 0.9, 1)])
+def test_too_few_labelled_rows_are_refused(
+    tmp_path: Path, labelled: int, fraction: float, count: int
+) -> None:
+    labels: list[float | None] = [1.0] * labelled + [None] * 9
+    task = Task(
+        "single", SINGLE, split(rows_of([f"a {i}" for i in range(len(labels))], labels)), {}
+    )
+    with pytest.raises(ValueError) as caught:
+        carved(tmp_path, task, DataConfig(selection_fraction=fraction), 0)
+    message = f"task single has {labelled} labelled rows, of which {count} would be set apart for selection"
+    assert message in str(caught.value)

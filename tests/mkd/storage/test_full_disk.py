@@ -1,0 +1,130 @@
+"""A disk that fills up while something is stored: told in one line, and nothing that was there before is lost."""
+
+import os
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import PreTrainedTokenizerBase
+
+from experiments import cli
+from experiments.settings import Distill
+from mkd.storage.store import MANIFEST, NoRoom, key_of, new_array, stored, write_arrays
+from mkd.tokenization.tokenise import token_store
+from tests.support.tiny import make_tasks
+from tests.support.waiting import wait_for_tick
+
+PARTS = {"rows": "abc"}
+LIMIT = 100_000
+
+
+@contextmanager
+def _small_files() -> Iterator[None]:
+    """A disk on which no file has room for more than LIMIT bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def _streamed(aside: Path) -> None:
+    write_arrays(aside / "x.int32", (np.zeros(10_000, "<i4") for _ in range(9)))
+
+
+def _in_any_order(aside: Path) -> None:
+    new_array(aside / "x.float32", "<f4", (30_000, 3))
+
+
+def _weights(aside: Path) -> None:
+    save_file({"x": torch.zeros(90_000)}, aside / "x.safetensors")
+
+
+def _nested(aside: Path) -> None:
+    stored(aside.parents[1], "inner", PARTS, _streamed)
+
+
+def _to_full_disk(aside: Path) -> None:
+    (aside / "x.int32").symlink_to("/dev/full")
+    _streamed(aside)
+
+
+@pytest.mark.parametrize(
+    ("build", "least"), [(_streamed, 80_000), (_in_any_order, 0), (_weights, 0)]
+)
+def test_a_full_disk_is_told_with_path_and_bytes_and_loses_nothing(
+    tmp_path: Path, build: Callable[[Path], None], least: int
+) -> None:
+    made = stored(tmp_path, "kind", PARTS, lambda aside: write_arrays(aside / "x", [np.arange(3)]))
+    with _small_files(), pytest.raises(NoRoom) as caught:
+        stored(tmp_path, "kind", {"rows": "new"}, build)
+    path, size = str(caught.value).removesuffix(" bytes or more").split(" takes ")
+    assert path == f"[Errno 27] File too large: {tmp_path / 'kind' / key_of({'rows': 'new'})}"
+    assert least <= int(size.replace(",", "")) <= LIMIT
+    assert [path for path in made.parent.iterdir() if path.is_dir()] == [made]
+    assert stored(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is there")) == made
+
+
+def test_of_a_folder_within_another_the_one_that_has_no_room_is_named(tmp_path: Path) -> None:
+    with (
+        _small_files(),
+        pytest.raises(NoRoom, match=f"{tmp_path / 'inner' / key_of(PARTS)} takes "),
+    ):
+        stored(tmp_path, "outer", PARTS, _nested)
+
+
+def test_a_disk_that_is_really_full_ends_a_command_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def job(config: Distill) -> None:
+        stored(tmp_path, "kind", PARTS, _to_full_disk)
+
+    assert cli.entry(job, "", Distill, []) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(
+        f"error: [Errno 28] No space left on device: {tmp_path / 'kind' / key_of(PARTS)} takes "
+    )
+    assert told.endswith(" bytes or more\n")
+    assert told.count("\n") == 1
+    assert [path.name for path in (tmp_path / "kind").iterdir()] == [f"{key_of(PARTS)}.lock"]
+
+
+def test_tokens_that_do_not_fit_leave_nothing_and_are_made_where_they_do(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    (task,) = make_tasks(15_000, ("single",))
+    with (
+        _small_files(),
+        pytest.raises(NoRoom, match=f"File too large: {tmp_path / 'tokens'}/[0-9a-f]{{20}} takes "),
+    ):
+        token_store(tmp_path, task.train, task.kind, tokenizer, 32)
+    assert [path for path in (tmp_path / "tokens").iterdir() if path.is_dir()] == []
+    assert len(token_store(tmp_path, task.train, task.kind, tokenizer, 32).labels) == 15_000
+
+
+def test_another_error_of_the_system_stays_as_it_is(tmp_path: Path) -> None:
+    def build(aside: Path) -> None:
+        (aside / "no" / "folder").write_text("")
+
+    with pytest.raises(FileNotFoundError):
+        stored(tmp_path, "kind", PARTS, build)
+
+
+def test_a_manifest_that_finds_no_room_when_it_is_noted_anew_leaves_the_folder_whole(
+    tmp_path: Path,
+) -> None:
+    made = stored(tmp_path, "kind", PARTS, lambda aside: write_arrays(aside / "x", [np.arange(3)]))
+    manifest = (made / MANIFEST).read_bytes()
+    wait_for_tick(made / "x")
+    os.utime(made / "x")
+    (made / f"{MANIFEST}.new").symlink_to("/dev/full")
+    with pytest.raises(NoRoom, match=f"No space left on device: {made} takes "):
+        stored(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is there"))
+    assert (made / MANIFEST).read_bytes() == manifest
+    assert stored(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is there")) == made

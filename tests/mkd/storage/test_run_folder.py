@@ -1,0 +1,278 @@
+"""A training that is stopped anywhere goes on from its checkpoint and ends with the very same weights."""
+
+import json
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedTokenizerBase
+
+from mkd.config import LossConfig, SamplingConfig, StudentConfig, TrainConfig
+from mkd.evaluation.scoring import selection_scores
+from mkd.storage.run_folder import Checkpoint, Saved, deciding, run_folder
+from mkd.students import make_student
+from mkd.tokenization.tokens import TaskData, layout_of
+from mkd.training.batches import Batch, Source, joint_batches
+from mkd.training.trainer import Trained, train
+from tests.support.entry import started
+
+SAVED = Saved(
+    {"a": torch.arange(6.0).reshape(2, 3), "b/count": torch.tensor(3)},
+    {"step": 7, "score": float("-inf")},
+)
+OF = {"seed": 1, "loss": {"kind": "kl", "temperature": 2.0}}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A checkpoint of some training."""
+    Checkpoint(tmp_path / "a" / "student.safetensors", OF, 0).save(SAVED)
+    return tmp_path / "a" / "student.safetensors"
+
+
+def test_what_was_saved_is_loaded(file: Path) -> None:
+    found = Checkpoint(file, OF, 0).load()
+    assert found is not None and found.numbers == SAVED.numbers
+    assert found.tensors.keys() == SAVED.tensors.keys()
+    assert all(torch.equal(found.tensors[name], value) for name, value in SAVED.tensors.items())
+    assert [path.name for path in file.parent.iterdir()] == ["student.safetensors"], (
+        "nothing is left aside"
+    )
+
+
+def test_where_nothing_was_saved_nothing_is_loaded(tmp_path: Path) -> None:
+    assert Checkpoint(tmp_path / "none", OF, 0).load() is None
+
+
+def test_a_checkpoint_is_due_when_it_is_old_enough(tmp_path: Path) -> None:
+    assert Checkpoint(tmp_path / "x", OF, 0).due()
+    assert not Checkpoint(tmp_path / "x", OF, 60).due()
+
+
+def test_one_of_other_settings_is_refused_with_both_named(file: Path) -> None:
+    other = Checkpoint(file, {"seed": 2, "loss": {"kind": "kl", "temperature": 4.0}}, 0)
+    with pytest.raises(
+        ValueError,
+        match=r"of another setting: loss.temperature was 2.0 and is 4.0; seed was 1 and is 2: remove",
+    ):
+        other.load()
+
+
+def test_one_of_another_version_is_refused_with_both_named(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mkd.storage.run_folder.FORMAT", 2)
+    with pytest.raises(
+        ValueError, match=r"of another version: format was 1 and is 2: remove .*student.safetensors"
+    ):
+        Checkpoint(file, OF, 0).load()
+
+
+@pytest.mark.parametrize("length", [0, 5, 200, -1])
+def test_a_truncated_one_is_named(file: Path, length: int) -> None:
+    file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(ValueError, match=f"the checkpoint {file} is damaged"):
+        Checkpoint(file, OF, 0).load()
+
+
+def test_a_single_changed_bit_is_found_wherever_it_is(file: Path) -> None:
+    """In the header, which holds the settings and numbers, as in the weights."""
+    whole = file.read_bytes()
+    for place in range(8, len(whole), 7):
+        changed = bytearray(whole)
+        changed[place] ^= 1
+        file.write_bytes(bytes(changed))
+        with pytest.raises(ValueError, match="is damaged"):
+            Checkpoint(file, OF, 0).load()
+
+
+def test_numbers_that_were_changed_by_hand_are_found(file: Path) -> None:
+    with safe_open(file, "pt") as opened:
+        metadata = opened.metadata()
+    about = json.loads(metadata["about"]) | {"numbers": {"step": 8}}
+    save_file(load_file(file), file, metadata | {"about": json.dumps(about)})
+    with pytest.raises(ValueError, match="its content is not what was written"):
+        Checkpoint(file, OF, 0).load()
+
+
+def save_without_room(file: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))
+    try:
+        Checkpoint(file, OF, 0).save(Saved({"a": torch.zeros(10000)}, {}))
+    except OSError as error:
+        sys.exit(str(error))
+
+
+def test_where_there_is_no_room_the_file_and_its_bytes_are_named_and_the_last_one_stays(
+    file: Path,
+) -> None:
+    """In a process whose files may have 20,000 bytes at most: what it writes beyond is refused by the kernel."""
+    done = started(file.parents[1], save_without_room, file).end()
+    assert (
+        f"{file}: a checkpoint of 40,000 bytes cannot be written (" in done.stderr
+        and "Traceback" not in done.stderr
+    )
+    found = Checkpoint(file, OF, 0).load()
+    assert found is not None and found.numbers["step"] == 7
+    assert [path.name for path in file.parent.iterdir()] == ["student.safetensors"]
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+def test_settings_that_change_nothing_are_not_part_of_a_trainings_settings() -> None:
+    assert deciding({"cache": "x", "checkpoint_seconds": 1, "seed": 1}) == {"seed": 1}
+
+
+class Stop(Exception):
+    """What ends a process in the middle, as far as the training can see."""
+
+
+VARIANTS: dict[str, tuple[StudentConfig, LossConfig, dict[str, Any]]] = {
+    "bilstm": (StudentConfig(kind="bilstm", hidden=8, dropout=0.2), LossConfig(), {}),
+    "transformer": (
+        StudentConfig(kind="transformer", hidden=16, dropout=0.2),
+        LossConfig(hard_weight_end=1.0),
+        {},
+    ),
+    "bag, lazy": (
+        StudentConfig(kind="bag", hidden=8, buckets=4096, dropout=0.2),
+        LossConfig(),
+        {"lazy": True},
+    ),
+    "uncertainty": (StudentConfig(kind="bilstm", hidden=8), LossConfig(balance="uncertainty"), {}),
+    "moving alpha": (
+        StudentConfig(kind="bag", hidden=8),
+        LossConfig(),
+        {"sampling": SamplingConfig(alpha_end=-1.0)},
+    ),
+    "patience": (
+        StudentConfig(kind="bag", hidden=8),
+        LossConfig(),
+        {"patience": 2, "eval_every": 5},
+    ),
+}
+
+
+class Training:
+    """One training of a variant, that can be stopped when it has reported so often."""
+
+    def __init__(
+        self, name: str, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, file: Path
+    ) -> None:
+        self.student_config, self.loss, settings = VARIANTS[name]
+        self.config = TrainConfig(
+            **({"steps": 70, "batch_size": 4, "learning_rate": 0.01, "eval_every": 30} | settings)
+        )
+        self.datas, self.tokenizer, self.file = datas, tokenizer, file
+        self.steps: list[int] = []
+
+    def run(self, stop_after: int = 1000, seed: int = 0) -> tuple[Trained, dict[str, torch.Tensor]]:
+        """seed: of a fresh student and of all that torch draws; what a checkpoint brings does not depend on it."""
+        torch.manual_seed(seed)
+        student = make_student(self.student_config, self.datas, len(self.tokenizer), 32, None)
+        layout = layout_of(self.tokenizer, student.joined, 32)
+        teacher = [
+            np.random.default_rng(0).normal(size=(len(d.train.labels), d.kind.num_logits))
+            for d in self.datas
+        ]
+        sources = [
+            Source(d, d.train_rows, t.astype(np.float32))
+            for d, t in zip(self.datas, teacher, strict=True)
+        ]
+        reports = 0
+
+        def batches(start: int) -> Iterator[Batch]:
+            return joint_batches(
+                sources,
+                layout,
+                self.config.batch_size,
+                self.config.sampling,
+                0,
+                self.config.steps,
+                start,
+            )
+
+        def report(step: int, metrics: dict[str, float]) -> None:
+            nonlocal reports
+            reports += 1
+            self.steps.append(step)
+            if reports > stop_after:
+                raise Stop
+
+        def scores() -> dict[str, float]:
+            return selection_scores(student, self.datas, layout)
+
+        checkpoint = Checkpoint(self.file, {}, 0)
+        trained = train(student, batches, scores, self.loss, self.config, report, checkpoint)
+        return trained, student.state_dict()
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_training_that_was_stopped_ends_as_one_that_was_not(
+    name: str, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    """Stopped at ever later reports, by fresh objects every time; bit for bit."""
+    whole = Training(name, datas, tokenizer, tmp_path / "whole")
+    expected, weights = whole.run()
+    stopped, starts = Training(name, datas, tokenizer, tmp_path / "stopped"), 1
+    for seed in range(20):
+        try:
+            found, found_weights = stopped.run(stop_after=2, seed=seed)
+        except Stop:
+            starts += 1
+        else:
+            break
+    assert starts > 2 and found == expected
+    assert found_weights.keys() == weights.keys()
+    assert all(torch.equal(found_weights[key], value) for key, value in weights.items())
+    assert set(stopped.steps) == set(whole.steps), "no report is missing"
+
+
+def test_a_finished_training_is_not_repeated(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    training = Training("bilstm", datas, tokenizer, tmp_path / "file")
+    expected, weights = training.run()
+    training.steps.clear()
+    found, again = training.run(seed=5)
+    assert found == expected and all(
+        torch.equal(again[key], value) for key, value in weights.items()
+    )
+    assert training.steps == [70], "only what it comes to is told once more"
+
+
+def test_a_runs_folder_stays_as_long_as_there_is_something_to_go_on_from(tmp_path: Path) -> None:
+    config = {"cache": str(tmp_path)}
+    with pytest.raises(ValueError, match="refused"), run_folder(config, "distill") as folder:
+        raise ValueError("refused")
+    assert not folder.exists(), "nothing had begun"
+    with pytest.raises(Stop), run_folder(config, "distill") as again:
+        raise Stop
+    assert again == folder and folder.exists()
+    with pytest.raises(ValueError, match="refused"), run_folder(config, "distill"):
+        raise ValueError("refused")
+    assert folder.exists(), "a later start is refused, and the earlier one's work kept"
+    with run_folder(config, "distill"):
+        pass
+    assert not folder.exists(), "the run has ended"
+    with (
+        run_folder(config, "teacher") as other,
+        run_folder(config | {"seed": 1}, "distill") as third,
+    ):
+        assert len({folder, other, third}) == 3
+
+
+def test_two_processes_cannot_be_at_the_same_run(tmp_path: Path) -> None:
+    config, both = {"cache": str(tmp_path)}, "another process is at a run of the same settings"
+    with (
+        run_folder(config, "distill"),
+        pytest.raises(ValueError, match=both),
+        run_folder(config, "distill"),
+    ):
+        raise AssertionError("both were let in")

@@ -1,0 +1,259 @@
+import json
+import os
+import shutil
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mkd.storage import store
+from mkd.storage.store import MANIFEST, file_hash, key_of, new_array, read_array, stored
+from tests.support.entry import FORKS
+from tests.support.waiting import wait_for_tick
+
+PARTS = {"rows": "abc", "length": 8}
+
+
+def _build(counter: Path, seconds: float, folder: Path) -> None:
+    """Leaves a file in the folder and a line in the counter."""
+    with counter.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    time.sleep(seconds)
+    (folder / "inner").mkdir()
+    np.arange(3, dtype="<i4").tofile(folder / "inner" / "x.int32")
+
+
+def _want(root: Path, counter: Path, start: Path, found: Path) -> None:
+    """What each of two processes does: waits for the start, then wants the folder."""
+    (found.parent / f"{found.name}.ready").touch()
+    while not start.exists():
+        time.sleep(0.01)
+    found.write_text(str(stored(root, "kind", PARTS, partial(_build, counter, 0.5))))
+
+
+def test_equal_parts_in_another_order_have_the_same_key() -> None:
+    assert key_of({"a": 1, "b": {"c": [1, 2], "d": None}}) == key_of(
+        {"b": {"d": None, "c": [1, 2]}, "a": 1}
+    )
+
+
+@pytest.mark.parametrize(
+    "other", [{"a": 2}, {"b": 1}, {"a": "1"}, {"a": [1]}, {"a": 1, "b": None}, {}]
+)
+def test_other_parts_have_another_key(other: dict[str, object]) -> None:
+    assert key_of({"a": 1}) != key_of(other)
+
+
+def test_a_part_that_is_not_a_number_has_no_key() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        key_of({"a": float("nan")})
+
+
+def test_a_file_hash_changes_with_a_byte(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert (
+        file_hash(tmp_path / "a")
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+    (tmp_path / "b").write_bytes(b"abd")
+    assert file_hash(tmp_path / "b") != file_hash(tmp_path / "a")
+
+
+def test_the_second_call_does_not_build_again(tmp_path: Path) -> None:
+    build = partial(_build, tmp_path / "counter", 0)
+    folder = stored(tmp_path, "kind", PARTS, build)
+    assert folder == tmp_path / "kind" / key_of(PARTS)
+    assert stored(tmp_path, "kind", dict(reversed(PARTS.items())), build) == folder
+    assert read_array(folder / "inner" / "x.int32", "<i4").tolist() == [0, 1, 2]
+    assert len((tmp_path / "counter").read_text().splitlines()) == 1
+    stored(tmp_path, "kind", PARTS | {"length": 9}, build)
+    assert len((tmp_path / "counter").read_text().splitlines()) == 2
+
+
+def test_the_manifest_says_what_it_is_made_from(tmp_path: Path) -> None:
+    folder = stored(tmp_path, "kind", PARTS, partial(_build, tmp_path / "counter", 0))
+    file = folder / "inner" / "x.int32"
+    assert json.loads((folder / MANIFEST).read_text()) == {
+        "parts": PARTS,
+        "bytes": {"inner/x.int32": 12},
+        "sha256": {"inner/x.int32": file_hash(file)},
+        "changed_ns": {"inner/x.int32": file.stat().st_ctime_ns},
+    }
+
+
+def test_a_failure_while_building_leaves_nothing_behind(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "half").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stored(tmp_path, "kind", PARTS, fail)
+    assert [path for path in (tmp_path / "kind").iterdir() if path.is_dir()] == []
+    assert stored(tmp_path, "kind", PARTS, partial(_build, tmp_path / "counter", 0)).is_dir()
+
+
+def test_two_processes_that_want_the_same_folder_build_it_once(tmp_path: Path) -> None:
+    found = [tmp_path / "found0", tmp_path / "found1"]
+    start = tmp_path / "start"
+    workers = [
+        FORKS.Process(target=_want, args=(tmp_path, tmp_path / "counter", start, path))
+        for path in found
+    ]
+    for worker in workers:
+        worker.start()
+    while not all((tmp_path / f"{path.name}.ready").exists() for path in found):
+        assert all(worker.exitcode is None for worker in workers)
+        time.sleep(0.01)
+    start.touch()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert {path.read_text() for path in found} == {str(tmp_path / "kind" / key_of(PARTS))}
+    assert len((tmp_path / "counter").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("damage", "found"), [("cut", 11), ("removed", 0), ("longer", 13)])
+def test_a_file_of_another_size_is_named(tmp_path: Path, damage: str, found: int) -> None:
+    build = partial(_build, tmp_path / "counter", 0)
+    file = stored(tmp_path, "kind", PARTS, build) / "inner" / "x.int32"
+    if damage == "removed":
+        file.unlink()
+    else:
+        file.write_bytes((file.read_bytes() + b"x")[:found])
+    with pytest.raises(ValueError) as caught:
+        stored(tmp_path, "kind", PARTS, build)
+    assert str(caught.value).startswith(
+        f"{file} has {found} bytes, 12 were written: remove {file.parent.parent} "
+    )
+
+
+def _alter(file: Path) -> None:
+    """Another byte at the end, and the time of the last change by the clock that programs can set put back."""
+    before = file.stat()
+    with file.open("r+b") as opened:
+        opened.seek(-1, os.SEEK_END)
+        opened.write(b"?")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A stored folder of one file, inner/x.int32."""
+    return stored(tmp_path, "kind", PARTS, partial(_build, tmp_path / "counter", 0))
+
+
+def _again(made: Path) -> Path:
+    """The folder asked for once more; building it would be an error."""
+    return stored(made.parents[1], "kind", PARTS, lambda aside: pytest.fail("it is there"))
+
+
+@pytest.mark.parametrize("always_hashed", [store.ALWAYS_HASHED_BYTES, 0])
+def test_a_file_with_another_byte_is_named(
+    made: Path, always_hashed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "ALWAYS_HASHED_BYTES", always_hashed)
+    assert _again(made) == made
+    wait_for_tick(made / "inner" / "x.int32")
+    _alter(made / "inner" / "x.int32")
+    with pytest.raises(ValueError) as caught:
+        _again(made)
+    assert str(caught.value) == (
+        f"{made / 'inner' / 'x.int32'} is not as it was written, though its size is: remove {made} to have it made again"
+    )
+
+
+def _manifest(folder: Path) -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = json.loads((folder / MANIFEST).read_text())
+    return found
+
+
+def test_a_large_file_is_hashed_only_where_it_was_changed(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told by a hash in the manifest that is not the file's: nobody sees it until the file is touched."""
+    (made / MANIFEST).write_text(json.dumps(_manifest(made) | {"sha256": {"inner/x.int32": "0"}}))
+    monkeypatch.setattr(store, "ALWAYS_HASHED_BYTES", 0)
+    assert _again(made) == made
+    wait_for_tick(made / "inner" / "x.int32")
+    os.utime(made / "inner" / "x.int32")
+    with pytest.raises(ValueError, match="not as it was written"):
+        _again(made)
+
+
+def test_a_copied_folder_is_hashed_once_and_noted_anew(made: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "other" / "kind" / made.name
+    wait_for_tick(made / "inner" / "x.int32")
+    shutil.copytree(made, copy)
+    assert _manifest(copy)["changed_ns"] == _manifest(made)["changed_ns"]
+    assert _again(copy) == copy
+    assert _manifest(copy)["changed_ns"] == {
+        "inner/x.int32": (copy / "inner" / "x.int32").stat().st_ctime_ns
+    }
+    assert _manifest(copy)["sha256"] == _manifest(made)["sha256"]
+    assert sorted(path.name for path in copy.iterdir()) == ["inner", MANIFEST]
+
+
+def test_a_folder_from_before_there_were_hashes_is_taken_as_it_is_and_noted(made: Path) -> None:
+    known = _manifest(made)
+    (made / MANIFEST).write_text(json.dumps({"parts": known["parts"], "bytes": known["bytes"]}))
+    assert _again(made) == made
+    assert _manifest(made) == known
+    _alter(made / "inner" / "x.int32")
+    with pytest.raises(ValueError, match="not as it was written"):
+        _again(made)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", json.dumps({"parts": PARTS}), None])
+def test_a_damaged_manifest_is_named(made: Path, text: str | None) -> None:
+    if text is None:
+        (made / MANIFEST).unlink()
+    else:
+        (made / MANIFEST).write_text(text)
+    with pytest.raises(ValueError) as caught:
+        _again(made)
+    assert (
+        str(caught.value)
+        == f"{made / MANIFEST} is missing or damaged: remove {made} to have it made again"
+    )
+
+
+def test_a_manifest_of_something_else_is_named(made: Path) -> None:
+    (made / MANIFEST).write_text(
+        json.dumps(_manifest(made) | {"parts": {"rows": "abd", "length": 8}})
+    )
+    with pytest.raises(
+        ValueError,
+        match=f"{MANIFEST} is of [0-9a-f]{{20}}, not of the folder's name: remove {made}",
+    ):
+        _again(made)
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / "kind" / f".{key_of(PARTS)}-abc"
+    other = tmp_path / "kind" / f".{key_of({})}-abc"
+    for folder in (left, other):
+        (folder / "inner").mkdir(parents=True)
+    stored(tmp_path, "kind", PARTS, partial(_build, tmp_path / "counter", 0))
+    assert not left.exists()
+    assert other.exists(), "another process may be at it"
+
+
+def test_an_array_to_be_written_in_any_order_is_nan_at_first(tmp_path: Path) -> None:
+    array = new_array(tmp_path / "x", "<f4", (5, 2))
+    array[[3, 0]] = [[1, 2], [3, 4]]
+    array.flush()
+    expected = np.full((5, 2), np.nan)
+    expected[3], expected[0] = [1, 2], [3, 4]
+    np.testing.assert_array_equal(read_array(tmp_path / "x", "<f4").reshape(5, 2), expected)
+
+
+def test_arrays_are_read_only_and_may_be_empty(tmp_path: Path) -> None:
+    np.array([1.5, np.nan], "<f4").tofile(tmp_path / "a")
+    (tmp_path / "b").touch()
+    array = read_array(tmp_path / "a", "<f4")
+    np.testing.assert_array_equal(array, np.array([1.5, np.nan], "<f4"))
+    with pytest.raises(ValueError, match="read-only"):
+        array[0] = 0
+    assert read_array(tmp_path / "b", "<i8").shape == (0,)

@@ -1,0 +1,190 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mkd.config import StudentConfig
+from mkd.evaluation.speed import flops
+from mkd.students import make_student
+from mkd.students.bag import GENERATOR, PRIME, BagConfig, BagStudent, hashed_ngrams
+from mkd.tokenization.tokens import Inputs, TaskData
+from tests.support.tiny import PAIR, SINGLE
+
+HEADS = {
+    "single": {"labels": list(SINGLE.labels), "pair": False, "mean": 0.0, "std": 1.0},
+    "pair": {"labels": list(PAIR.labels), "pair": True, "mean": 0.0, "std": 1.0},
+}
+
+
+def bag(**sizes: int) -> BagStudent:
+    """A student of ten words in two dimensions, its n-grams as random as its words, so that they count."""
+    torch.manual_seed(0)
+    settings = {"vocab_size": 10, "embedding": 2, "hidden": 3, "ngrams": 2, "buckets": 1000}
+    student = BagStudent(BagConfig(tasks=HEADS, dropout=0.0, **(settings | sizes)))
+    if student.config.ngrams > 1:
+        torch.nn.init.normal_(student.ngrams.weight)
+    student.train(False)
+    return student
+
+
+def inputs(*texts: list[list[int]]) -> Inputs:
+    """Rows of texts of token ids, padded with token 9."""
+    length = max(len(text) for row in texts for text in row)
+    ids = torch.tensor([[text + [9] * (length - len(text)) for text in row] for row in texts])
+    mask = torch.tensor(
+        [[[place < len(text) for place in range(length)] for text in row] for row in texts]
+    )
+    return Inputs(ids, mask, None)
+
+
+def logits(student: BagStudent, batch: Inputs, task: str) -> torch.Tensor:
+    with torch.inference_mode():
+        found: torch.Tensor = student(batch, task)
+    return found
+
+
+def bucket(*words: int, buckets: int = 1000) -> int:
+    """The hash in Python's own numbers, which never overflow."""
+    total, factor = 0, 1
+    for word in words:
+        factor *= GENERATOR
+        total += word * factor
+    return total % PRIME % buckets
+
+
+def test_ngrams_are_hashed_where_they_begin_and_shown_where_they_end_within_the_text() -> None:
+    words, mask = (
+        torch.tensor([[3, 1, 4, 1], [5, 2, 9, 9]]),
+        torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 0]]),
+    )
+    codes, inside = hashed_ngrams(words, mask, 3, 1000)
+    assert codes.shape == inside.shape == (2, 8)
+    assert inside.tolist() == [[1, 1, 1, 0, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0]]
+    assert codes[0, :3].tolist() == [bucket(3, 1), bucket(1, 4), bucket(4, 1)]
+    assert codes[0, 4:6].tolist() == [bucket(3, 1, 4), bucket(1, 4, 1)]
+    assert codes[1, 0] == bucket(5, 2)
+
+
+def test_the_hash_is_exact_for_the_largest_ids_and_tells_the_order_of_words() -> None:
+    large = 2**31 - 2
+    words = torch.tensor([[large, large, large]], dtype=torch.int32)
+    codes, _ = hashed_ngrams(words, torch.ones(1, 3), 3, 16384)
+    assert codes[0, 0] == bucket(large, large, buckets=16384)
+    assert codes[0, 3] == bucket(large, large, large, buckets=16384)
+    assert bucket(1, 2) != bucket(2, 1)
+
+
+def test_bigrams_of_a_real_vocabulary_spread_evenly_over_the_buckets() -> None:
+    """A Poisson count has its mean as its variance; 200,000 bigrams over 4,096 buckets give 49 a bucket."""
+    generator = torch.Generator().manual_seed(0)
+    words = torch.randint(30522, (1, 200_001), generator=generator)
+    codes, _ = hashed_ngrams(words, torch.ones(1, 200_001), 2, 4096)
+    count = torch.bincount(codes[0, :-1], minlength=4096).double()
+    assert float(count.var() / count.mean()) == pytest.approx(1, abs=0.1)
+
+
+def test_a_text_is_the_mean_of_its_words_and_of_the_ngrams_that_begin_at_them() -> None:
+    student = bag(ngrams=3)
+    batch = inputs([[3, 1, 4]], [[5]])
+    found = student._total(batch.ids[:, 0], batch.mask[:, 0]) / batch.mask[:, 0].sum(
+        1, keepdim=True
+    )
+    words, ngrams = student.embeddings.weight, student.ngrams.weight
+    first = (
+        words[3]
+        + words[1]
+        + words[4]
+        + ngrams[bucket(3, 1)]
+        + ngrams[bucket(1, 4)]
+        + ngrams[bucket(3, 1, 4)]
+    )
+    torch.testing.assert_close(found, torch.stack([first / 3, words[5]]))
+
+
+def test_without_ngrams_the_order_of_words_does_not_matter() -> None:
+    one, other = inputs([[1, 2, 3]]), inputs([[3, 1, 2]])
+    alone = bag(ngrams=1)
+    torch.testing.assert_close(logits(alone, one, "single"), logits(alone, other, "single"))
+    assert (logits(bag(), one, "single") - logits(bag(), other, "single")).abs().max() > 1e-4
+    assert not hasattr(alone, "ngrams")
+
+
+def test_an_ngram_that_was_never_trained_adds_nothing() -> None:
+    torch.manual_seed(0)
+    fresh = BagStudent(BagConfig(vocab_size=10, embedding=2, hidden=3, buckets=7, tasks=HEADS))
+    assert not fresh.ngrams.weight.any()
+    batch = inputs([[3, 1, 4]])
+    expected = fresh.embeddings.weight[[3, 1, 4]].mean(0, keepdim=True)
+    torch.testing.assert_close(
+        fresh._total(batch.ids[:, 0], batch.mask[:, 0]) / batch.mask[:, 0].sum(1, keepdim=True),
+        expected,
+    )
+
+
+def test_logits_of_a_pair_by_hand() -> None:
+    """u = (1, 2) and v = (3, -1) give u, v, |u - v| = (2, 3), u * v = (3, -2)."""
+    student = bag(ngrams=1, hidden=1)
+    with torch.no_grad():
+        student.embeddings.weight[:2] = torch.tensor([[1.0, 2.0], [3.0, -1.0]])
+        layer, head = student.layers[0], student.heads.linears[student.heads.names.index("pair")]
+        assert isinstance(layer, torch.nn.Linear) and isinstance(head, torch.nn.Linear)
+        layer.weight.copy_(torch.tensor([[1.0, 10.0, 0.5, 4.0, 7.0, 1.0, 2.0, 3.0]]))
+        layer.bias.fill_(0.5)
+        head.weight.copy_(torch.tensor([[1.0], [-2.0]]))
+        head.bias.copy_(torch.tensor([0.0, 1.0]))
+    hidden = 1 + 20 + 1.5 - 4 + 14 + 3 + 6 - 6 + 0.5
+    assert logits(student, inputs([[0], [1]]), "pair").tolist() == [[hidden, 1 - 2 * hidden]]
+
+
+def test_a_single_text_is_compared_with_itself() -> None:
+    student, text = bag(), [1, 2, 3]
+    torch.testing.assert_close(
+        logits(student, inputs([text]), "single"), logits(student, inputs([text, text]), "single")
+    )
+
+
+def test_the_order_of_a_pair_matters_by_the_weights_of_u_and_v_alone() -> None:
+    student = bag()
+    one, other = inputs([[1, 2], [3, 4, 5]]), inputs([[3, 4, 5], [1, 2]])
+    assert (logits(student, one, "pair") - logits(student, other, "pair")).abs().max() > 1e-4
+    layer = student.layers[0]
+    assert isinstance(layer, torch.nn.Linear)
+    with torch.no_grad():
+        layer.weight[:, 2:4] = layer.weight[:, :2]
+    torch.testing.assert_close(logits(student, one, "pair"), logits(student, other, "pair"))
+
+
+def test_gradients_reach_the_rows_that_were_seen_and_no_others() -> None:
+    student = bag()
+    student(inputs([[1, 2]], [[3]]), "single").sum().backward()
+    for table, seen in ((student.embeddings, {1, 2, 3}), (student.ngrams, {bucket(1, 2)})):
+        gradient = table.weight.grad
+        assert gradient is not None
+        assert set(gradient.abs().sum(1).nonzero().flatten().tolist()) == seen
+
+
+def test_row_sparse_gradients_are_the_dense_ones() -> None:
+    dense, sparse = bag(), bag()
+    sparse.embeddings.sparse = sparse.ngrams.sparse = True
+    for student in (dense, sparse):
+        student(inputs([[1, 2, 2]], [[3]]), "single").sum().backward()
+    for one, other in ((dense.embeddings, sparse.embeddings), (dense.ngrams, sparse.ngrams)):
+        assert (
+            one.weight.grad is not None
+            and other.weight.grad is not None
+            and other.weight.grad.is_sparse
+        )
+        torch.testing.assert_close(other.weight.grad.to_dense(), one.weight.grad)
+
+
+def test_flops_by_formula(datas: list[TaskData]) -> None:
+    """Two means of L rows of width E, the layers 4E x H and H x H, and the head; 2 a multiply-add."""
+    config = StudentConfig(kind="bag", hidden=5, embedding=6, layers=2, ngrams=3, buckets=40)
+    length = 10
+    words, ngrams = length * 6, 2 * length * 6
+    assert flops(make_student(config, datas, 50, 32, None), length) == 2 * (
+        words + ngrams + 24 * 5 + 5 * 5 + 5 * 2
+    )
+    assert flops(make_student(replace(config, ngrams=1), datas, 50, 32, None), length) == 2 * (
+        words + 24 * 5 + 5 * 5 + 5 * 2
+    )

@@ -1,0 +1,540 @@
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    BertConfig,
+    BertModel,
+    ElectraConfig,
+    PreTrainedTokenizerBase,
+    RobertaConfig,
+    RobertaModel,
+)
+
+from mkd.config import StudentConfig
+from mkd.storage.pretrained import load_encoder
+from mkd.students import STUDENTS, Student, load_model, make_student
+from mkd.students.bilstm import BiLstm, BiLstmStudent, Maxout, _attend, _turn
+from mkd.students.embeddings import input_table, project
+from mkd.students.heads import head_configs
+from mkd.students.transformer import (
+    TransformerConfig,
+    TransformerStudent,
+    attention_kernel,
+    keep_layers,
+    on_encoder,
+)
+from mkd.tokenization.tokens import Inputs, TaskData, layout_of
+from mkd.training.batches import gather
+from tests.support.tiny import MINILM, padded
+
+BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
+TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=2, heads=2)
+FACTORISED = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2, embedding=6)
+BAG = StudentConfig(kind="bag", hidden=8, embedding=6, layers=2, ngrams=3, buckets=50)
+MAX = replace(BILSTM, attention=False)
+FIRST = replace(TRANSFORMER, pooling="first")
+ALL = pytest.mark.parametrize(
+    "config", [BILSTM, MAX, TRANSFORMER, FIRST, FACTORISED, BAG], ids=lambda config: config.name
+)
+
+
+def student_of(
+    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> Student:
+    torch.manual_seed(0)
+    student = make_student(config, datas, len(tokenizer), 32, None)
+    student.train(False)
+    return student
+
+
+def inputs_of(
+    student: Student, data: TaskData, tokenizer: PreTrainedTokenizerBase, rows: list[int]
+) -> Inputs:
+    return gather(data.train, np.array(rows), layout_of(tokenizer, student.joined, 32))
+
+
+def bert(layers: int, **sizes: int) -> BertModel:
+    torch.manual_seed(1)
+    defaults: dict[str, Any] = {
+        "vocab_size": 50,
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
+    model = BertModel(BertConfig(num_hidden_layers=layers, **(defaults | sizes)))
+    model.train(False)
+    return model
+
+
+def logits(student: Student, inputs: Inputs, task: str) -> torch.Tensor:
+    with torch.inference_mode():
+        found: torch.Tensor = student(inputs, task)
+    return found
+
+
+# What all kinds hold.
+
+
+@ALL
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_padding_has_no_effect(
+    config: StudentConfig, place: int, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    data = datas[place]
+    student = student_of(config, datas, tokenizer)
+    rows = list(range(12))
+    together = inputs_of(student, data, tokenizer, rows)
+    assert not together.mask.all(), "rows of other lengths"
+    found = logits(student, together, data.name)
+    alone = torch.cat(
+        [logits(student, inputs_of(student, data, tokenizer, [row]), data.name) for row in rows]
+    )
+    torch.testing.assert_close(alone, found, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        logits(student, padded(together, 5), data.name), found, atol=1e-5, rtol=1e-4
+    )
+
+
+@ALL
+def test_each_head_has_the_logits_of_its_task(
+    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    student = student_of(config, datas, tokenizer)
+    shapes = [
+        logits(student, inputs_of(student, data, tokenizer, [0, 1, 2]), data.name).shape
+        for data in datas
+    ]
+    assert shapes == [(3, 2), (3, 2), (3, 1)]
+
+
+@ALL
+def test_the_order_of_a_pair_matters(
+    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    student, data = student_of(config, datas, tokenizer), datas[1]
+    assert data.train.b is not None
+    swapped = data._replace(train=data.train._replace(a=data.train.b, b=data.train.a))
+    one, other = (
+        logits(student, inputs_of(student, d, tokenizer, [0, 2, 4]), "pair")
+        for d in (data, swapped)
+    )
+    assert (one - other).abs().max() > 1e-4
+
+
+@ALL
+def test_a_saved_student_is_read_back_as_it_was(
+    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    student = student_of(config, datas, tokenizer)
+    student.save_pretrained(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    loaded = load_model(tmp_path)
+    assert type(loaded) is type(student)
+    assert loaded.config.max_tokens == 32
+    assert dict(loaded.config.tasks) == head_configs(datas)
+    loaded.train(False)
+    for data in datas:
+        inputs = inputs_of(student, data, tokenizer, [0, 1, 2, 3])
+        assert torch.equal(logits(loaded, inputs, data.name), logits(student, inputs, data.name))
+
+
+@ALL
+def test_the_same_seed_makes_the_same_weights(
+    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    one, other = (student_of(config, datas, tokenizer).state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_every_kind_of_the_config_has_a_class() -> None:
+    assert STUDENTS.keys() == {"bilstm", "transformer", "bag"}
+
+
+def test_a_model_of_another_type_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(ValueError) as caught:
+        load_model(tmp_path)
+    assert (
+        str(caught.value)
+        == f"{tmp_path} holds a model of type 'bert'; allowed: mkd_bilstm, mkd_transformer, mkd_bag"
+    )
+
+
+# The BiLSTM.
+
+
+def test_the_turned_lstm_is_a_bidirectional_lstm_on_packed_sequences() -> None:
+    torch.manual_seed(0)
+    ours, theirs = BiLstm(5, 4), nn.LSTM(5, 4, batch_first=True, bidirectional=True)
+    with torch.no_grad():
+        for name, weight in ours.ahead.named_parameters():
+            theirs.get_parameter(name).copy_(weight)
+        for name, weight in ours.back.named_parameters():
+            theirs.get_parameter(f"{name}_reverse").copy_(weight)
+    x_BLE, lengths = torch.randn(4, 7, 5, requires_grad=True), torch.tensor([7, 1, 4, 6])
+    mask_BL = torch.arange(7) < lengths[:, None]
+    packed = nn.utils.rnn.pack_padded_sequence(
+        x_BLE, lengths, batch_first=True, enforce_sorted=False
+    )
+    expected = nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)[0][mask_BL]
+    found = ours(x_BLE, _turn(mask_BL))[mask_BL]
+    torch.testing.assert_close(found, expected)
+    weighed = torch.randn_like(found)
+    (by_x,) = torch.autograd.grad((found * weighed).sum(), x_BLE)
+    (expected_by_x,) = torch.autograd.grad((expected * weighed).sum(), x_BLE)
+    torch.testing.assert_close(by_x, expected_by_x)
+
+
+def test_turning_reverses_the_text_and_leaves_the_padding() -> None:
+    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]])
+    assert _turn(mask).tolist() == [[2, 1, 0, 3, 4], [0, 1, 2, 3, 4], [4, 3, 2, 1, 0]]
+
+
+def test_attention_by_hand() -> None:
+    """Products with (1, 0) are log 3 and 0, the weights 3/4 and 1/4; with (0, 0) both weights are 1/2."""
+    x, other = (
+        torch.tensor([[[1.0, 0.0], [0.0, 0.0]]]),
+        torch.tensor([[[math.log(3), 1.0], [0.0, 2.0]]]),
+    )
+    found = _attend(x, other, torch.tensor([[True, True]]))
+    expected = torch.tensor([[[3 / 4 * math.log(3), 3 / 4 + 2 / 4], [math.log(3) / 2, 3 / 2]]])
+    torch.testing.assert_close(found, expected)
+    masked = _attend(x, other, torch.tensor([[True, False]]))
+    torch.testing.assert_close(masked, other[:, :1].expand(1, 2, 2))
+
+
+def test_a_single_text_attends_to_itself(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    student = student_of(BILSTM, datas, tokenizer)
+    single = inputs_of(student, datas[0], tokenizer, [0, 1, 2])
+    twice = Inputs(single.ids.expand(-1, 2, -1), single.mask.expand(-1, 2, -1), None)
+    torch.testing.assert_close(logits(student, twice, "single"), logits(student, single, "single"))
+
+
+def test_the_texts_of_a_pair_attend_to_each_other(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """What the first text becomes depends on the second, before the poolings are put side by side."""
+    student = student_of(BILSTM, datas, tokenizer)
+    seen: list[torch.Tensor] = []
+    assert isinstance(student, BiLstmStudent)
+    student.integrator.register_forward_hook(lambda module, args, out: seen.append(out))
+    pair = inputs_of(student, datas[1], tokenizer, [0])
+    other = pair._replace(
+        ids=torch.cat([pair.ids[:, :1], pair.ids[:, 1:].roll(1, 2) * 0 + 6], dim=1)
+    )
+    logits(student, pair, "pair")
+    logits(student, other, "pair")
+    text = pair.mask[0, 0]
+    assert (seen[0][0, text] - seen[1][0, text]).abs().max() > 1e-5
+
+
+def test_maxout_by_hand() -> None:
+    maxout = Maxout(2, 2)
+    with torch.no_grad():
+        maxout.linear.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, 3.0]]))
+        maxout.linear.bias.copy_(torch.tensor([0.0, 0.0, 0.0, -1.0]))
+    found = maxout(torch.tensor([[2.0, 1.0], [-3.0, 0.25]]))
+    assert found.tolist() == [[2.0, 2.0], [3.0, 0.25]]
+
+
+def test_pooling_by_hand(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Max, mean, min and the attentive mean over the first two tokens; the third is padding."""
+    student = student_of(StudentConfig(kind="bilstm", hidden=1, embedding=2), datas, tokenizer)
+    assert isinstance(student, BiLstmStudent)
+    with torch.no_grad():
+        student.attention.weight.copy_(torch.tensor([[math.log(3), 0.0]]))
+    x_BLD = torch.tensor([[[1.0, 4.0], [0.0, -2.0], [9.0, 9.0]]])
+    found = student._pool(x_BLD, torch.tensor([[True, True, False]]))
+    expected = torch.tensor([[1.0, 4.0, 0.5, 1.0, 0.0, -2.0, 3 / 4, 3 / 4 * 4 - 1 / 4 * 2]])
+    torch.testing.assert_close(found, expected)
+
+
+def test_without_attention_texts_are_compared_by_their_largest_values(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """The first maxout layer's input, against torch's own two-way LSTM over each text by itself."""
+    student = student_of(MAX, datas, tokenizer)
+    assert isinstance(student, BiLstmStudent) and not hasattr(student, "integrator")
+    seen: list[torch.Tensor] = []
+    student.maxouts[0].register_forward_hook(lambda module, args, out: seen.append(args[0]))
+    two_way = nn.LSTM(6, 8, batch_first=True, bidirectional=True)
+    ahead, back = student.encoder.ahead.state_dict(), student.encoder.back.state_dict()
+    two_way.load_state_dict(ahead | {f"{name}_reverse": value for name, value in back.items()})
+    pair = inputs_of(student, datas[1], tokenizer, [0])
+    logits(student, pair, "pair")
+    with torch.inference_mode():
+        texts = [pair.ids[0, side][pair.mask[0, side]] for side in (0, 1)]
+        u, v = (
+            two_way(F.relu(student.feed_forward(student.embeddings(ids))))[0].amax(0)
+            for ids in texts
+        )
+    torch.testing.assert_close(seen[0], torch.cat([u, v, (u - v).abs(), u * v]).unsqueeze(0))
+
+
+# Embeddings from another table.
+
+
+def test_a_projection_to_the_full_width_turns_the_table_and_no_more() -> None:
+    table = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    centred = table - table.mean(0)
+    found = project(table, 6)
+    torch.testing.assert_close(found @ found.T, centred @ centred.T, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("width", [1, 3, 5])
+def test_a_projection_is_the_best_approximation_of_its_rank_at_the_mean_length(width: int) -> None:
+    """By singular values (Eckart and Young 1936), where project takes eigenvectors of the covariance."""
+    table = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor(
+        [5.0, 4.0, 3.0, 2.0, 1.0, 0.5]
+    )
+    centred = table - table.mean(0)
+    u, s, _ = torch.linalg.svd(centred, full_matrices=False)
+    best = u[:, :width] * s[:width]
+    found = project(table, width)
+    assert found.shape == (40, width)
+    scale = centred.norm(dim=1).mean() / best.norm(dim=1).mean()
+    torch.testing.assert_close(found @ found.T, (best @ best.T) * scale**2, atol=1e-3, rtol=1e-3)
+    assert float(found.norm(dim=1).mean()) == pytest.approx(
+        float(centred.norm(dim=1).mean()), rel=1e-4
+    )
+
+
+def test_a_width_beyond_the_table_is_refused() -> None:
+    with pytest.raises(ValueError, match="student.embedding is 7; allowed: at most 6"):
+        project(torch.zeros(9, 6), 7)
+
+
+@pytest.mark.parametrize("config", [BILSTM, BAG], ids=lambda config: config.kind)
+def test_a_student_of_words_can_start_from_an_encoders_embeddings(
+    config: StudentConfig, datas: list[TaskData]
+) -> None:
+    encoder = bert(1)
+    student = make_student(config, datas, 50, 32, encoder)
+    found = student.get_input_embeddings().weight
+    assert isinstance(found, torch.Tensor)
+    table = project(encoder.embeddings.word_embeddings.weight.detach(), 6)
+    assert torch.equal(found, table / table.std())
+
+
+def test_a_narrower_table_is_projected_to_the_width_of_the_layers(datas: list[TaskData]) -> None:
+    student = make_student(FACTORISED, datas, 50, 32, None)
+    assert isinstance(student, TransformerStudent)
+    assert input_table(student).weight.shape == (50, 6)
+    assert student.get_parameter("encoder.embeddings_project.weight").shape == (16, 6)
+    assert student.encoder.config.model_type == "electra"
+
+
+def test_a_table_as_wide_as_the_layers_is_bert_without_a_projection(datas: list[TaskData]) -> None:
+    for embedding in (0, 16):
+        student = make_student(replace(TRANSFORMER, embedding=embedding), datas, 50, 32, None)
+        assert isinstance(student, TransformerStudent)
+        assert student.encoder.config.model_type == "bert"
+
+
+def test_the_layers_behind_a_projection_are_berts(datas: list[TaskData]) -> None:
+    """They take BERT's weights by name, and give BERT's states from the same input."""
+    students = [
+        make_student(replace(FACTORISED, embedding=width), datas, 50, 32, None) for width in (6, 16)
+    ]
+    factorised, plain = (student.train(False).get_submodule("encoder") for student in students)
+    names = factorised.state_dict().keys() ^ plain.state_dict().keys()
+    assert names == {"embeddings_project.weight", "embeddings_project.bias"}
+    states_BLD = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
+    layers, known = factorised.get_submodule("encoder"), plain.get_submodule("encoder")
+    layers.load_state_dict(known.state_dict())
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            *(each(states_BLD, None).last_hidden_state for each in (layers, known))
+        )
+
+
+# Layers from another encoder.
+
+
+def test_the_kept_layers_are_those_that_are_named() -> None:
+    encoder, whole = bert(4), bert(4)
+    keep_layers(encoder, [3, 1])
+    assert encoder.config.num_hidden_layers == 2
+    for new, old in enumerate((3, 1)):
+        kept, known = encoder.encoder.layer[new].state_dict(), whole.encoder.layer[old].state_dict()
+        assert kept.keys() == known.keys()
+        assert all(torch.equal(kept[name], known[name]) for name in kept)
+
+
+def test_a_layer_that_is_not_there_is_refused() -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"layers \[4, 7\] are not there: the checkpoint has layers 0 to 3 \(student.layers",
+    ):
+        keep_layers(bert(4), [4, 0, 7])
+
+
+def test_layers_that_are_one_and_the_same_are_refused() -> None:
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "embedding_size": 8,
+    }
+    albert = AlbertModel(AlbertConfig(vocab_size=50, num_hidden_layers=3, **sizes))
+    with pytest.raises(
+        ValueError,
+        match="student.init names a albert model, whose layers cannot be taken one by one",
+    ):
+        keep_layers(albert, [0])
+
+
+def test_a_student_of_minilms_first_layers_gives_its_states_after_them(
+    datas: list[TaskData], tmp_path: Path
+) -> None:
+    config = StudentConfig(kind="transformer", init=str(MINILM), hidden=384, heads=12, layers=3)
+    whole = load_encoder(MINILM, "student.init").eval()
+    student = make_student(config, datas, 30522, 32, load_encoder(MINILM, "student.init"))
+    student.train(False)
+    ids = torch.randint(1000, 2000, (2, 9), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = whole(input_ids=ids, output_hidden_states=True).hidden_states[3]
+        assert isinstance(student, TransformerStudent)
+        found = student.encoder(input_ids=ids).last_hidden_state
+    torch.testing.assert_close(found, expected)
+    student.save_pretrained(tmp_path)
+    loaded = load_model(tmp_path)
+    loaded.train(False)
+    inputs = Inputs(ids[:, None], torch.ones(2, 1, 9, dtype=torch.bool), None)
+    assert torch.equal(logits(loaded, inputs, "single"), logits(student, inputs, "single"))
+
+
+@pytest.mark.parametrize(
+    ("hidden", "heads", "named"),
+    [(32, 2, "hidden is 32; allowed: 16"), (16, 4, "heads is 4; allowed: 2")],
+)
+def test_a_width_other_than_the_checkpoints_is_refused(
+    hidden: int, heads: int, named: str, datas: list[TaskData]
+) -> None:
+    config = StudentConfig(kind="transformer", init="x", hidden=hidden, heads=heads, layers=1)
+    with pytest.raises(
+        ValueError, match=f"student.{named}, as in the checkpoint that student.init names"
+    ):
+        make_student(config, datas, 50, 32, bert(2))
+
+
+def test_inputs_longer_than_the_checkpoints_positions_are_refused() -> None:
+    with pytest.raises(ValueError, match="data.max_length is 33; allowed: at most 32"):
+        on_encoder(bert(1, max_position_embeddings=32), "mean", {"max_tokens": 33})
+
+
+def test_pooling_takes_the_mean_over_tokens_or_the_first(datas: list[TaskData]) -> None:
+    states, mask = (
+        torch.tensor([[[1.0, 2.0], [3.0, 6.0], [9.0, 9.0]]]),
+        torch.tensor([[True, True, False]]),
+    )
+    for pooling, expected in (("mean", [[2.0, 4.0]]), ("first", [[1.0, 2.0]])):
+        config = TransformerConfig(
+            encoder=bert(1).config.to_dict(), pooling=pooling, tasks=head_configs(datas)
+        )
+        assert TransformerStudent(config)._pool(states, mask).tolist() == expected
+
+
+@pytest.mark.parametrize("kind", [BertConfig, RobertaConfig, ElectraConfig])
+def test_a_last_layer_at_the_first_token_alone_gives_what_the_whole_one_gives(
+    kind: Any, datas: list[TaskData]
+) -> None:
+    sizes = {
+        "num_hidden_layers": 2,
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "vocab_size": 50,
+    }
+    encoder = kind(**sizes, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0).to_dict()
+    tasks = head_configs(datas)
+    student = TransformerStudent(
+        TransformerConfig(encoder=encoder, pooling="first", tasks=tasks, dropout=0.0)
+    )
+    ids = torch.randint(5, 50, (3, 1, 7), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    mask[1, 0, 4:] = False
+    widths: list[int] = []
+    found = []
+    (last,) = student.shortened
+    last.output.register_forward_hook(lambda module, args, out: widths.append(out.shape[1]))
+    for student.whole in (False, True):
+        student.zero_grad()
+        answer = student(Inputs(ids, mask, None), "single")
+        answer.square().sum().backward()
+        found.append(
+            (answer, {name: p.grad for name, p in student.named_parameters() if p.grad is not None})
+        )
+    assert widths == [1, 7]
+    torch.testing.assert_close(*found)
+
+
+def test_layers_of_another_make_are_left_whole(datas: list[TaskData]) -> None:
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "embedding_size": 8,
+    }
+    config = TransformerConfig(
+        encoder=AlbertConfig(**sizes).to_dict(), pooling="first", tasks=head_configs(datas)
+    )
+    assert TransformerStudent(config).shortened == []
+
+
+def test_gradients_in_half_precision_are_near_those_in_float32(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    student = student_of(TRANSFORMER, datas, tokenizer)
+    inputs = inputs_of(student, datas[1], tokenizer, [0, 1, 2, 3])
+    assert not inputs.mask.all()
+    gradients = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            found = student(inputs, datas[1].name)
+        by_weights = torch.autograd.grad(
+            found.float().square().sum(), list(student.parameters()), allow_unused=True
+        )
+        gradients.append(torch.cat([g.flatten() for g in by_weights if g is not None]))
+    exact, rounded = gradients
+    assert 0 < (rounded - exact).norm() < 0.03 * exact.norm()
+
+
+def test_only_training_in_half_precision_on_a_cpu_does_without_fused_attention() -> None:
+    def fused(device: str) -> bool:
+        with attention_kernel(device):
+            enabled: bool = torch.backends.cuda.flash_sdp_enabled()
+            return enabled
+
+    assert fused("cpu")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not fused("cpu") and fused("cuda")
+        with torch.inference_mode():
+            assert fused("cpu")
+    assert fused("cpu")
+
+
+def test_the_places_that_roberta_keeps_for_padding_are_no_tokens() -> None:
+    sizes = RobertaConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=34, pad_token_id=1,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="data.max_length is 33; allowed: at most 32"):
+        on_encoder(RobertaModel(sizes), "mean", {"max_tokens": 33})
+    model = on_encoder(
+        RobertaModel(sizes), "mean", {"max_tokens": 32, "tasks": {"a": {"labels": ["x", "y"]}}}
+    )
+    ids = torch.full((1, 1, 32), 5)
+    assert model(Inputs(ids, torch.ones_like(ids).bool(), None), "a").isfinite().all()

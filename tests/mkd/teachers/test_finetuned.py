@@ -1,0 +1,358 @@
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from mkd.config import Config, DataConfig, SpeedConfig
+from mkd.students.embeddings import input_table
+from mkd.tasks.metrics import accuracy
+from mkd.tasks.task import Kind
+from mkd.teachers.finetuned import Classifier, FineTuned, fine_tuned, label_order
+from mkd.teachers.labeller import splits
+from tests.support.tiny import MAKERS, MINILM, PAIR, SCORE, SINGLE, make_tasks, score_rows, split
+
+CPU = torch.device("cpu")
+WHERE = "teacher.sources.single is 'x'"
+
+
+def config_of(cache: Path) -> Config:
+    return Config(
+        cache=str(cache),
+        data=DataConfig(max_length=32, selection_fraction=0.2),
+        speed=SpeedConfig(length=16),
+    )
+
+
+def named(labels: Sequence[str]) -> PreTrainedConfig:
+    return PreTrainedConfig(
+        id2label=dict(enumerate(labels)), label2id={label: i for i, label in enumerate(labels)}
+    )
+
+
+def bert(labels: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> BertConfig:
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
+    return BertConfig(vocab_size=len(tokenizer), id2label=dict(enumerate(labels)), **sizes)
+
+
+def saved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> str:
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def made(cache: Path, name: str, checkpoint: str) -> FineTuned:
+    (task,) = make_tasks(names=[name])
+    return fine_tuned("float32", config_of(cache).stores, task, checkpoint, CPU)
+
+
+def direct(folder: str, name: str, num: int, seed: int) -> np.ndarray:
+    """The checkpoint's own logits, row by row, by transformers alone."""
+    model, tokenizer = (
+        AutoModelForSequenceClassification.from_pretrained(folder).eval(),
+        AutoTokenizer.from_pretrained(folder),
+    )
+    found = []
+    for row in MAKERS[name][1](num, seed):
+        with torch.inference_mode():
+            found.append(
+                model(**tokenizer(row.text_a, row.text_b, return_tensors="pt")).logits[0].numpy()
+            )
+    return np.stack(found)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "kind", "order"),
+    [
+        (["bad", "good"], SINGLE, [0, 1]),
+        (["GOOD", "Bad"], SINGLE, [1, 0]),
+        (
+            ["Not Equivalent", "EQUIVALENT"],
+            Kind(("equivalent", "not_equivalent"), True, ()),
+            [1, 0],
+        ),
+        (
+            ["contra-diction", "en tailment", "NEUTRAL"],
+            Kind(("entailment", "neutral", "contradiction"), True, ()),
+            [1, 2, 0],
+        ),
+        (["LABEL_0"], SCORE, [0]),
+    ],
+)
+def test_labels_are_mapped_by_name(theirs: list[str], kind: Kind, order: list[int]) -> None:
+    assert label_order(named(theirs), kind, WHERE) == order
+
+
+@pytest.mark.parametrize(
+    ("theirs", "kind", "told"),
+    [
+        (
+            ["LABEL_0", "LABEL_1"],
+            SINGLE,
+            "its labels are 'LABEL_0', 'LABEL_1'; allowed: 'bad', 'good', in any order",
+        ),
+        (
+            ["bad", "good", "so-so"],
+            SINGLE,
+            "its labels are 'bad', 'good', 'so-so'; allowed: 'bad', 'good'",
+        ),
+        (["bad"], SINGLE, "its labels are 'bad'; allowed: 'bad', 'good'"),
+        (["good", "GOOD"], SINGLE, "its labels are 'good', 'GOOD'; allowed: 'bad', 'good'"),
+        (
+            ["a-b", "ab"],
+            Kind(("ab", "a_b"), False, ()),
+            "its labels are 'a-b', 'ab'; allowed: 'ab', 'a_b'",
+        ),
+        (
+            ["low", "high"],
+            SCORE,
+            "it has 2 outputs, 'low', 'high'; allowed: one, as the task is a regression",
+        ),
+    ],
+)
+def test_labels_that_do_not_pair_up_are_refused_with_both_lists(
+    theirs: list[str], kind: Kind, told: str
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        label_order(named(theirs), kind, WHERE)
+    assert str(caught.value).startswith(f"{WHERE}: {told}")
+    assert "\n" not in str(caught.value)
+
+
+def test_logits_are_the_checkpoints_own_in_the_tasks_order(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    checkpoint = saved(
+        BertForSequenceClassification(bert(["same", "different"], tokenizer)),
+        tokenizer,
+        tmp_path / "c",
+    )
+    teacher = made(tmp_path, "pair", checkpoint)
+    assert (teacher.name, teacher.order) == ("bert-1x16", [1, 0])
+    np.testing.assert_allclose(
+        teacher.logits("train"), direct(checkpoint, "pair", 40, 0)[:, ::-1], atol=1e-5
+    )
+    np.testing.assert_allclose(
+        teacher.logits("dev"), direct(checkpoint, "pair", 20, 2)[:, ::-1], atol=1e-5
+    )
+
+
+def test_a_score_is_put_on_the_scale_of_the_students_logit(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    checkpoint = saved(
+        BertForSequenceClassification(bert(["score"], tokenizer)), tokenizer, tmp_path / "c"
+    )
+    teacher = made(tmp_path, "score", checkpoint)
+    labels = teacher.data.train.labels[teacher.data.train_rows]
+    expected = (direct(checkpoint, "score", 40, 0) - labels.mean()) / labels.std()
+    np.testing.assert_allclose(teacher.logits("train"), expected, atol=1e-5)
+    assert teacher.logits("train").dtype == np.float32
+
+
+def test_a_decoder_reads_its_last_token_not_the_padding(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """It is saved without a padding token of its own; the texts of a batch differ in length."""
+    sizes: dict[str, Any] = {
+        "n_embd": 16,
+        "n_layer": 1,
+        "n_head": 2,
+        "vocab_size": len(tokenizer),
+        "n_positions": 64,
+    }
+    model = GPT2ForSequenceClassification(GPT2Config(id2label={0: "good", 1: "bad"}, **sizes))
+    checkpoint = saved(model, tokenizer, tmp_path / "gpt2")
+    single = AutoTokenizer.from_pretrained(checkpoint)
+    single.model_input_names = ["input_ids", "attention_mask"]
+    single.save_pretrained(checkpoint)
+    np.testing.assert_allclose(
+        made(tmp_path, "single", checkpoint).logits("train"),
+        direct(checkpoint, "single", 40, 0)[:, ::-1],
+        atol=1e-5,
+    )
+
+
+def test_logits_are_computed_once(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    checkpoint = saved(
+        BertForSequenceClassification(bert(["bad", "good"], tokenizer)), tokenizer, tmp_path / "c"
+    )
+    told: list[int] = []
+    first = made(tmp_path, "single", checkpoint).logits(
+        "train", lambda step, metrics: told.append(step)
+    )
+    assert told[-1] == 40
+    told.clear()
+    again = made(tmp_path, "single", checkpoint).logits(
+        "train", lambda step, metrics: told.append(step)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert told == []
+
+
+def test_logits_are_computed_for_the_added_rows_alone(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Of the added splits; regression, so that the scale is seen to be that of the labelled rows."""
+    checkpoint = saved(
+        BertForSequenceClassification(bert(["score"], tokenizer)), tokenizer, tmp_path / "c"
+    )
+    (task,) = make_tasks(names=["score"])
+    alone = fine_tuned("float32", config_of(tmp_path).stores, task, checkpoint, CPU).logits("train")
+    more = tuple(
+        split([row._replace(label=None) for row in score_rows(num, num)]) for num in (7, 9)
+    )
+    done: list[int] = []
+    teacher = fine_tuned(
+        "float32", config_of(tmp_path).stores, replace(task, added=more), checkpoint, CPU
+    )
+    found = teacher.logits("train", lambda step, metrics: done.append(step))
+    assert done == [7, 9]
+    np.testing.assert_array_equal(found[:40], alone)
+    added = np.concatenate([direct(checkpoint, "score", num, num) for num in (7, 9)])
+    np.testing.assert_allclose(
+        found[40:], (added - teacher.data.mean) / teacher.data.std, atol=1e-5
+    )
+
+
+def test_other_weights_or_another_label_order_change_the_key(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    model = BertForSequenceClassification(bert(["bad", "good"], tokenizer))
+    keys = [made(tmp_path, "single", saved(model, tokenizer, tmp_path / "a")).key]
+    model.config.id2label = {0: "good", 1: "bad"}
+    keys.append(made(tmp_path, "single", saved(model, tokenizer, tmp_path / "b")).key)
+    model.classifier.bias.data += 1
+    keys.append(made(tmp_path, "single", saved(model, tokenizer, tmp_path / "c")).key)
+    assert len(set(keys)) == 3
+
+
+def test_an_encoder_without_a_classifier_is_refused(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    checkpoint = saved(BertModel(bert(["bad", "good"], tokenizer)), tokenizer, tmp_path / "c")
+    teacher = made(tmp_path, "single", checkpoint)
+    with pytest.raises(
+        ValueError,
+        match="teacher.sources.single is '.*': 2 of its weights are missing, as classifier.bias",
+    ):
+        teacher.logits("train")
+
+
+def test_longer_texts_than_it_has_positions_for_are_refused(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    config = bert(["bad", "good"], tokenizer)
+    config.max_position_embeddings = 31
+    checkpoint = saved(BertForSequenceClassification(config), tokenizer, tmp_path / "c")
+    with pytest.raises(
+        ValueError, match="data.max_length is 32; allowed: at most 31, the positions of "
+    ):
+        made(tmp_path, "single", checkpoint)
+
+
+def test_a_tokenizer_without_padding_is_refused(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    checkpoint = saved(
+        BertForSequenceClassification(bert(["bad", "good"], tokenizer)), tokenizer, tmp_path / "c"
+    )
+    unpadded = AutoTokenizer.from_pretrained(checkpoint)
+    unpadded.pad_token = None
+    unpadded.save_pretrained(checkpoint)
+    with pytest.raises(
+        ValueError, match="teacher.sources.single is '.*': its tokenizer has no padding token"
+    ):
+        made(tmp_path, "single", checkpoint)
+
+
+@pytest.mark.parametrize("checkpoint", ["no/such/folder", "nowhere.csv/x/y"])
+def test_a_checkpoint_that_is_not_there_is_refused_by_name(checkpoint: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=f"teacher.sources.single is {checkpoint!r}: no such folder"
+    ):
+        made(tmp_path, "single", checkpoint)
+
+
+def test_a_real_checkpoint_whose_labels_are_the_other_way_round_teaches_the_right_ones(
+    tmp_path: Path,
+) -> None:
+    """MiniLM with a head fitted by least squares to `good` first, `bad` second; the task has `bad` first."""
+    model = AutoModelForSequenceClassification.from_pretrained(
+        MINILM, id2label={0: "GOOD", 1: "BAD"}, num_labels=2
+    )
+    tokenizer = AutoTokenizer.from_pretrained(MINILM)
+    (task,) = make_tasks(100, ["single"])
+    rows = list(task.train.read())
+    batch = tokenizer([row.text_a for row in rows], padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        features = model.eval().bert(**batch).pooler_output
+    is_good = torch.tensor([row.label for row in rows]) * 2 - 1
+    ridge = features.T @ features + 0.1 * torch.eye(features.shape[1])
+    weight = torch.linalg.solve(ridge, features.T @ is_good)
+    model.classifier.weight.data = torch.stack([weight, -weight])
+    model.classifier.bias.data.zero_()
+    teacher = fine_tuned(
+        "float32", config_of(tmp_path).stores, task, saved(model, tokenizer, tmp_path / "c"), CPU
+    )
+    dev = splits(teacher.data)["dev"]
+    assert accuracy(teacher.logits("dev"), dev.labels) > 75
+    assert accuracy(teacher.logits("dev")[:, ::-1], dev.labels) < 25
+
+
+def test_a_model_that_knows_one_segment_alone_gets_none(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    config = bert(["different", "same"], tokenizer)
+    config.type_vocab_size = 1
+    teacher = made(
+        tmp_path, "pair", saved(BertForSequenceClassification(config), tokenizer, tmp_path / "c")
+    )
+    assert teacher.layout.types and np.isfinite(teacher.logits("train")).all()
+
+
+def test_bfloat16_moves_the_logits_a_little_and_is_stored_apart(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    checkpoint = saved(
+        BertForSequenceClassification(bert(["bad", "good"], tokenizer)), tokenizer, tmp_path / "c"
+    )
+    exact = made(tmp_path, "single", checkpoint)
+    (task,) = make_tasks(names=["single"])
+    half = fine_tuned("bfloat16", config_of(tmp_path).stores, task, checkpoint, CPU)
+    assert half.key != exact.key, "a mean of several is stored by their keys"
+    assert 0 < np.abs(half.logits("train") - exact.logits("train")).max() < 0.05
+
+
+def test_the_model_answers_as_a_student_does(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    checkpoint = saved(
+        BertForSequenceClassification(bert(["same", "different"], tokenizer)),
+        tokenizer,
+        tmp_path / "c",
+    )
+    model = made(tmp_path, "pair", checkpoint).model()
+    assert isinstance(model, Classifier) and not model.training
+    assert model.config.tasks["pair"]["labels"] == list(PAIR.labels)
+    assert input_table(model.model).weight.shape == (len(tokenizer), 16)

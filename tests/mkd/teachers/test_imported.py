@@ -1,0 +1,284 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+from mkd.config import DataConfig
+from mkd.evaluation.scoring import answers, quality
+from mkd.tasks.task import Task
+from mkd.teachers import imported as module
+from mkd.teachers import weaknesses
+from mkd.teachers.imported import import_logits
+from mkd.tokenization.tokenise import task_data
+from mkd.tokenization.tokens import TaskData
+from tests.support.tiny import SCORE, make_datas, make_tasks, score_rows
+from tests.support.tiny import split as of_list
+
+Rows = list[dict[str, Any]]
+
+
+def rows_of(data: TaskData, seed: int = 0) -> Rows:
+    """A logit for each class of all rows, those of the splits mixed."""
+    draw = np.random.default_rng(seed)
+    sizes = {"train": len(data.train.labels), "dev": len(data.dev[""].labels)}
+    rows: Rows = [
+        {"split": split, "row": row, "logits": draw.normal(size=data.kind.num_logits).tolist()}
+        for split, size in sizes.items()
+        for row in range(size)
+    ]
+    return [rows[place] for place in draw.permutation(len(rows))]
+
+
+def jsonl(path: Path, rows: Rows) -> Path:
+    path = path.with_suffix(".jsonl")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def parquet(path: Path, rows: Rows) -> Path:
+    path = path.with_suffix(".parquet")
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def values(rows: Rows, split: str) -> np.ndarray:
+    mine = sorted((row for row in rows if row["split"] == split), key=lambda row: int(row["row"]))
+    return np.array([row["logits"] for row in mine], dtype=np.float32)
+
+
+@pytest.mark.parametrize("write", [jsonl, parquet])
+def test_logits_come_back_row_by_row_whatever_their_order(
+    write: Callable[[Path, Rows], Path], tmp_path: Path, tasks: list[Task], datas: list[TaskData]
+) -> None:
+    rows = rows_of(datas[0])
+    teacher = import_logits(tmp_path, write(tmp_path / "x", rows), tasks[0], datas[0])
+    for split in ("train", "dev"):
+        found = teacher.logits(split)
+        assert found is not None and found.dtype == np.float32
+        np.testing.assert_array_equal(found, values(rows, split))
+    assert teacher.name.startswith("x.")
+
+
+def test_scores_are_in_the_tasks_own_units(
+    tmp_path: Path, tasks: list[Task], datas: list[TaskData]
+) -> None:
+    data, rows = datas[2], rows_of(datas[2])
+    labels = data.train.labels[data.train_rows]
+    found = import_logits(tmp_path, jsonl(tmp_path / "x", rows), tasks[2], data).logits("train")
+    assert found is not None
+    np.testing.assert_allclose(
+        found, (values(rows, "train") - labels.mean()) / labels.std(), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("write", [jsonl, parquet])
+def test_a_perfect_teacher_of_large_scores_that_differ_by_little_scores_100(
+    write: Callable[[Path, Rows], Path], tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    rows = [row._replace(label=1.7e9 + place) for place, row in enumerate(score_rows(50, 0))]
+    task = Task("time", replace(SCORE, range=None), of_list(rows), {"": of_list(rows)})
+    data = task_data(tmp_path, task, tokenizer, DataConfig(), 0)
+    told = [
+        {"split": name, "row": place, "logits": [row.label]}
+        for name in ("train", "dev")
+        for place, row in enumerate(rows)
+    ]
+    logits = import_logits(tmp_path, write(tmp_path / "x", told), task, data).logits("dev")
+    assert logits is not None
+    assert quality([data], {("time", ""): logits})["quality/time/score"] == pytest.approx(100)
+    found = answers([data], {("time", ""): logits}, {("time", ""): logits})
+    for column in ("label", "prediction", "teacher"):
+        np.testing.assert_allclose(found[column] - 1.7e9, np.arange(50), atol=1e-4)
+
+
+def test_a_file_without_a_dev_split_has_no_logits_for_it(
+    tmp_path: Path, tasks: list[Task], datas: list[TaskData]
+) -> None:
+    rows = [row for row in rows_of(datas[0]) if row["split"] == "train"]
+    assert (
+        import_logits(tmp_path, jsonl(tmp_path / "x", rows), tasks[0], datas[0]).logits("dev")
+        is None
+    )
+
+
+def test_chunks_change_nothing(
+    tmp_path: Path, tasks: list[Task], datas: list[TaskData], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = rows_of(datas[0])
+    monkeypatch.setattr(module, "CHUNK_ROWS", 7)
+    found = import_logits(tmp_path, jsonl(tmp_path / "x", rows), tasks[0], datas[0]).logits("train")
+    np.testing.assert_array_equal(found, values(rows, "train"))
+
+
+def test_a_changed_file_has_another_key(
+    tmp_path: Path, tasks: list[Task], datas: list[TaskData]
+) -> None:
+    keys = {
+        import_logits(
+            tmp_path, jsonl(tmp_path / "x", rows_of(datas[0], seed)), tasks[0], datas[0]
+        ).key
+        for seed in (0, 1, 0)
+    }
+    assert len(keys) == 2
+
+
+def changed(rows: Rows, **cells: Any) -> Rows:
+    """The rows, sorted, the second of them with other cells."""
+    rows = sorted(rows, key=lambda row: (row["split"] != "train", row["row"]))
+    return [rows[0], rows[1] | cells, *rows[2:]]
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"row": 0}, ":2: row 0 of train is there twice"),
+    ({"row": 30}, ":31: row 30 of train is there twice"),
+    ({"row": 40}, ":2: row is 40; allowed: 0 to 39, the rows of train"),
+    ({"row": -1}, ":2: row is -1; allowed: 0 to 39, the rows of train"),
+    ({"row": 1.0}, ":2: row is 1.0; allowed: 0 to 39, the rows of train"),
+    ({"split": "test"}, ":2: split is 'test'; allowed: 'train', 'dev'"),
+    (
+        {"logits": [1, 2, 3]},
+        ":2: logits of row 1 of train are [1, 2, 3]; allowed: a list of 2, one for each of 'bad', 'good'",
+    ),
+    ({"logits": 0.5}, ":2: logits of row 1 of train are 0.5; allowed: a list of 2"),
+    (
+        {"logits": [0.5, float("nan")]},
+        ":2: logits of row 1 of train are [0.5, nan]; allowed: finite numbers",
+    ),
+    (
+        {"logits": [0.5, 1e300]},
+        ":2: logits of row 1 of train are [0.5, 1e+300]; allowed: finite numbers",
+    ),
+    (
+        {"logits": [0.5, "1"]},
+        ":2: logits of row 1 of train are [0.5, '1']; allowed: finite numbers",
+    ),
+]
+
+
+@pytest.mark.parametrize("chunk", [8, 1000])
+@pytest.mark.parametrize(("cells", "told"), REFUSED)
+def test_a_wrong_row_is_named_in_one_line(
+    cells: dict[str, Any],
+    told: str,
+    chunk: int,
+    tmp_path: Path,
+    tasks: list[Task],
+    datas: list[TaskData],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CHUNK_ROWS", chunk)
+    path = jsonl(tmp_path / "x", changed(rows_of(datas[0]), **cells))
+    with pytest.raises(ValueError) as caught:
+        import_logits(tmp_path, path, tasks[0], datas[0])
+    assert str(caught.value).startswith(f"{path}{told}")
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "imported").glob("*/manifest.json"))
+
+
+@pytest.mark.parametrize(
+    ("split", "gone", "told"),
+    [
+        ("train", {3}, "of train, 1 of 40 rows are missing: 3"),
+        ("dev", {0, 19}, "of dev, 2 of 20 rows are missing: 0, 19"),
+        (
+            "train",
+            set(range(4, 12)),
+            "of train, 8 of 40 rows are missing: 4, 5, 6, 7, 8 and 3 more",
+        ),
+        ("train", set(range(40)), "of train, 40 of 40 rows are missing: 0, 1, 2, 3, 4 and 35 more"),
+    ],
+)
+def test_missing_rows_are_named(
+    split: str, gone: set[int], told: str, tmp_path: Path, tasks: list[Task], datas: list[TaskData]
+) -> None:
+    rows = [row for row in rows_of(datas[0]) if row["split"] != split or row["row"] not in gone]
+    path = jsonl(tmp_path / "x", rows)
+    with pytest.raises(ValueError) as caught:
+        import_logits(tmp_path, path, tasks[0], datas[0])
+    assert str(caught.value) == f"{path}: {told}"
+
+
+def test_a_regression_wants_one_number(
+    tmp_path: Path, tasks: list[Task], datas: list[TaskData]
+) -> None:
+    path = jsonl(tmp_path / "x", changed(rows_of(datas[2]), logits=[1.0, 2.0]))
+    with pytest.raises(ValueError, match="a list of 1, the score, as the task is a regression"):
+        import_logits(tmp_path, path, tasks[2], datas[2])
+
+
+def test_a_file_without_the_columns_or_that_is_not_there_is_refused(
+    tmp_path: Path, tasks: list[Task], datas: list[TaskData]
+) -> None:
+    path = jsonl(tmp_path / "x", [{"split": "train", "logits": [0, 1]}])
+    with pytest.raises(ValueError, match=":1: no column 'row'; there are: 'split', 'logits'"):
+        import_logits(tmp_path, path, tasks[0], datas[0])
+    with pytest.raises(ValueError, match="none.parquet: no such file"):
+        import_logits(tmp_path, tmp_path / "none.parquet", tasks[0], datas[0])
+
+
+def test_other_rows_of_the_task_need_another_file(
+    tmp_path: Path, tasks: list[Task], datas: list[TaskData], tokenizer: Any
+) -> None:
+    path = jsonl(tmp_path / "x", rows_of(datas[0]))
+    import_logits(tmp_path, path, tasks[0], datas[0])
+    (more_task,) = make_tasks(50, ["single"])
+    (more,) = make_datas(tmp_path, [more_task], tokenizer)
+    with pytest.raises(
+        ValueError, match="of train, 10 of 50 rows are missing: 40, 41, 42, 43, 44 and 5 more"
+    ):
+        import_logits(tmp_path, path, more_task, more)
+
+
+@pytest.mark.parametrize("write", [jsonl, parquet])
+@pytest.mark.parametrize("name", ["single", "pair"])
+def test_a_file_that_tells_its_texts_is_refused_for_rows_in_another_order(
+    write: Callable[[Path, Rows], Path],
+    name: str,
+    tmp_path: Path,
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    (task,) = make_tasks(40, [name])
+    (data,) = make_datas(tmp_path, [task], tokenizer)
+    read = {"train": list(task.train.read()), "dev": list(task.dev[""].read())}
+    rows = rows_of(data)
+    for row in rows:
+        own = read[row["split"]][row["row"]]
+        row |= {"text": own.text_a} | ({} if own.text_b is None else {"text_pair": own.text_b})
+    path = write(tmp_path / "x", rows)
+    teacher = import_logits(tmp_path, path, task, data)
+    assert teacher.has_texts
+    np.testing.assert_array_equal(teacher.logits("train"), values(rows, "train"))
+    moved = Task(task.name, task.kind, of_list(read["train"][::-1]), task.dev)
+    (others,) = make_datas(tmp_path, [moved], tokenizer)
+    with pytest.raises(
+        ValueError,
+        match=r"x\.[a-z]+:\d+: row \d+ of train is '.*'; allowed: the text that the task has as row",
+    ):
+        import_logits(tmp_path, path, moved, others)
+
+
+def test_a_file_without_texts_is_taken_at_its_word_and_that_is_noted(
+    tmp_path: Path, tasks: list[Task], datas: list[TaskData]
+) -> None:
+    teacher = import_logits(tmp_path, jsonl(tmp_path / "x", rows_of(datas[0])), tasks[0], datas[0])
+    assert not teacher.has_texts
+    assert any(
+        note.startswith("single: x.jsonl does not say which texts its rows are")
+        for note in weaknesses(datas[0], teacher)
+    )
+
+
+@pytest.mark.parametrize("text", [None, 5])
+def test_a_text_that_is_none_is_refused(
+    text: Any, tmp_path: Path, tasks: list[Task], datas: list[TaskData]
+) -> None:
+    rows = [row | {"text": text} for row in rows_of(datas[0])]
+    with pytest.raises(ValueError, match="x.jsonl:1: row .* allowed: the text that the task has"):
+        import_logits(tmp_path, jsonl(tmp_path / "x", rows), tasks[0], datas[0])

@@ -1,0 +1,313 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from mkd.config import Config, DataConfig, SamplingConfig, SpeedConfig, TeacherConfig, TrainConfig
+from mkd.evaluation.scoring import eager, predict
+from mkd.result import Report, silent
+from mkd.storage.pretrained import load_encoder, load_tokenizer
+from mkd.students.transformer import TransformerStudent
+from mkd.tasks.task import Row, Task
+from mkd.teachers.refined import Refined, labelled, logit_store, refined_teacher, teacher_tokenizer
+from mkd.tokenization.tokens import Side, TaskData
+from tests.support.tiny import MINILM, make_datas, make_tasks, make_tokenizer, pair_rows, split
+
+CPU = torch.device("cpu")
+
+
+def config_of(cache: Path, **settings: Any) -> Config:
+    """A teacher that is trained for four steps."""
+    train = TrainConfig(
+        **({"steps": 4, "batch_size": 8, "eval_every": 2} | settings.pop("train", {}))
+    )
+    teacher = TeacherConfig(layers=1, hidden=16, heads=2, vocabulary=120, train=train)
+    return Config(
+        cache=str(cache),
+        data=DataConfig(max_length=32),
+        speed=SpeedConfig(length=32),
+        teacher=teacher,
+        **settings,
+    )
+
+
+def made(
+    config: Config,
+    datas: list[TaskData],
+    tokenizer: PreTrainedTokenizerBase,
+    report: Report = silent,
+) -> Refined:
+    return refined_teacher(
+        config.teacher,
+        config.stores,
+        Side(tokenizer, datas, CPU),
+        config.checkpoint_seconds,
+        report,
+    )
+
+
+def refine(
+    config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> tuple[TransformerStudent, str, bool]:
+    """The teacher, its key, and whether it has just been trained."""
+    told: set[str] = set()
+    refined = made(config, datas, tokenizer, lambda step, metrics: told.update(metrics))
+    return refined.model, refined.key, any(name.startswith("train/") for name in told)
+
+
+def changed(data: TaskData, row: int, label: float) -> TaskData:
+    labels = np.array(data.train.labels)
+    labels[row] = label
+    return data._replace(train=data.train._replace(labels=labels))
+
+
+def test_a_teacher_is_trained_once(
+    tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    first, key, trained = refine(config_of(tmp_path), datas, tokenizer)
+    assert trained
+    again, same_key, trained = refine(config_of(tmp_path), datas, tokenizer)
+    assert not trained
+    assert key == same_key
+    assert not first.training
+    assert not again.training
+    assert all(
+        torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items()
+    )
+    assert load_tokenizer(tmp_path / "teachers" / key, "").get_vocab() == tokenizer.get_vocab()
+    parts = json.loads((tmp_path / "teachers" / key / "manifest.json").read_text())["parts"]
+    assert parts["teacher"]["train"]["sampling"] == {"alpha": 1.0, "weights": {}}, (
+        "as teachers were stored before"
+    )
+    assert (
+        not {"lazy"} & parts["teacher"]["train"].keys()
+        and not {"sources", "mean"} & parts["teacher"].keys()
+    )
+
+
+def test_the_same_settings_make_the_same_teacher(
+    tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    one, other = (
+        refine(config_of(tmp_path / name), datas, tokenizer)[0].state_dict()
+        for name in ("one", "other")
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_unlabelled_rows_do_not_change_the_teacher(
+    tmp_path: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    config = config_of(tmp_path)
+    _, key, _ = refine(config, make_datas(tmp_path, tasks, tokenizer), tokenizer)
+    more = make_datas(tmp_path, make_tasks(unlabelled=9), tokenizer)
+    assert [len(data.train_rows) for data in more] == [41] * 3, (
+        "32 labelled rows and 9 without a label"
+    )
+    assert [len(labelled(data)) for data in more] == [32] * 3
+    assert refine(config, more, tokenizer)[1:] == (key, False)
+
+
+def test_whatever_the_teacher_depends_on_changes_its_key(
+    tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    config = config_of(tmp_path)
+    row = int(datas[0].train_rows[0])
+    relabelled = [changed(datas[0], row, 1 - datas[0].train.labels[row]), *datas[1:]]
+    unlabelled = [changed(datas[0], row, float("nan")), *datas[1:]]
+    moved = datas[0]._replace(train_rows=datas[0].train_rows[1:])
+    renamed = datas[0]._replace(name="other")
+    keys = [
+        refine(each, data, tokenizer)[1]
+        for each, data in [
+            (config, datas),
+            (config, relabelled),
+            (config, unlabelled),
+            (config, [renamed, *datas[1:]]),
+            (config, datas[:2]),
+            (config_of(tmp_path, seed=1), datas),
+            (config_of(tmp_path, train={"steps": 5}), datas),
+            (config_of(tmp_path, train={"sampling": SamplingConfig(alpha_end=0.0)}), datas),
+            (config_of(tmp_path, train={"sampling": SamplingConfig(order="round_robin")}), datas),
+            (replace(config, teacher=replace(config.teacher, pooling="first")), datas),
+            (replace(config, data=DataConfig(max_length=40)), datas),
+        ]
+    ]
+    assert len(set(keys)) == len(keys)
+    assert refine(config, [moved, *datas[1:]], tokenizer)[1] == keys[2], (
+        "a row without a label is as good as none"
+    )
+
+
+def test_the_students_settings_do_not_change_the_teacher(
+    tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    config = config_of(tmp_path)
+    _, key, _ = refine(config, datas, tokenizer)
+    other = replace(
+        config,
+        train=TrainConfig(steps=1),
+        student=replace(config.student, hidden=4),
+        baseline=False,
+    )
+    assert refine(other, datas, tokenizer)[1:] == (key, False)
+
+
+def test_stored_logits_are_the_teachers_row_by_row(
+    tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    teacher = made(config_of(tmp_path), datas, tokenizer)
+    for data in datas:
+        stored = logit_store(tmp_path, teacher, data.train, data.name)
+        rows = np.arange(40)[::-1].copy()
+        direct = predict(eager(teacher.model), data.train, rows, data.name, teacher.layout)
+        np.testing.assert_allclose(stored[::-1], direct, atol=1e-5)
+        assert stored.shape == (40, data.kind.num_logits)
+
+
+def test_logits_are_computed_once(
+    tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    teacher = made(config_of(tmp_path), datas, tokenizer)
+    told: list[float] = []
+
+    def report(step: int, metrics: dict[str, float]) -> None:
+        told.append(metrics["progress"])
+
+    first = logit_store(tmp_path, teacher, datas[0].train, "single", report)
+    assert told[-1] == 1
+    told.clear()
+    np.testing.assert_array_equal(
+        logit_store(tmp_path, teacher, datas[0].train, "single", report), first
+    )
+    assert told == []
+
+
+def test_logits_are_computed_for_the_added_rows_alone(
+    tmp_path: Path, tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    teacher = made(config_of(tmp_path), datas, tokenizer)
+    alone = logit_store(tmp_path, teacher, datas[1].train, "pair")
+    more = tuple(split([row._replace(label=None) for row in pair_rows(num, num)]) for num in (7, 9))
+    (data,) = make_datas(tmp_path, [replace(tasks[1], added=more)], tokenizer)
+    done: list[int] = []
+    found = logit_store(
+        tmp_path, teacher, data.train, "pair", lambda step, metrics: done.append(step)
+    )
+    assert done == [7, 9], "the rows of either split, in one batch each"
+    np.testing.assert_array_equal(found[:40], alone)
+    direct = predict(eager(teacher.model), data.train, np.arange(56), "pair", teacher.layout)
+    np.testing.assert_allclose(found, direct, atol=1e-5)
+
+
+def test_added_text_does_not_change_the_teacher(
+    tmp_path: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    config = config_of(tmp_path)
+    unlabelled = [
+        split([row._replace(label=None) for row in task.dev[""].read()]) for task in tasks
+    ]
+    more = [replace(task, added=(added,)) for task, added in zip(tasks, unlabelled, strict=True)]
+    assert teacher_tokenizer(config.teacher, tmp_path, more).get_vocab() == tokenizer.get_vocab()
+    _, key, _ = refine(config, make_datas(tmp_path, tasks, tokenizer), tokenizer)
+    assert refine(config, make_datas(tmp_path, more, tokenizer), tokenizer)[1:] == (key, False)
+
+
+def test_logits_of_another_teacher_or_task_are_others(
+    tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    found = []
+    for seed in (0, 1):
+        teacher = made(config_of(tmp_path, seed=seed), datas, tokenizer)
+        found += [
+            np.array(logit_store(tmp_path, teacher, datas[1].train, task))
+            for task in ("pair", "score")
+        ]
+    assert not np.allclose(found[0], found[2])
+    assert not np.allclose(found[1], found[3])
+
+
+def test_a_teacher_can_be_refined_from_a_checkpoint(tmp_path: Path, datas: list[TaskData]) -> None:
+    """One step with a learning rate of next to nothing leaves MiniLM's layers as they were."""
+    config = config_of(
+        tmp_path, train={"steps": 1, "batch_size": 2, "learning_rate": 1e-12, "weight_decay": 0.0}
+    )
+    config = replace(config, teacher=replace(config.teacher, checkpoint=str(MINILM)))
+    tokenizer = teacher_tokenizer(config.teacher, tmp_path, [])
+    minilm = make_datas(tmp_path, make_tasks(20), tokenizer)
+    teacher, _, _ = refine(config, minilm, tokenizer)
+    whole = load_encoder(MINILM, "teacher.checkpoint")
+    expected = {
+        name: value for name, value in whole.state_dict().items() if not name.startswith("pooler.")
+    }
+    torch.testing.assert_close(dict(teacher.encoder.state_dict()), expected, atol=1e-6, rtol=1e-5)
+
+
+ROOT = Path(__file__).resolve().parents[3]
+LEARN = """
+import sys
+from pathlib import Path
+from tests.support.tiny import make_tasks, make_tokenizer
+make_tokenizer(Path(sys.argv[1]), make_tasks(100))
+"""
+
+
+def test_a_learnt_tokenizer_is_the_same_in_every_process(tmp_path: Path) -> None:
+    make_tokenizer(tmp_path / "here", make_tasks(100))
+    environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", LEARN, str(tmp_path / "there")],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    here, there = ((tmp_path / name).rglob("tokenizer.json") for name in ("here", "there"))
+    assert next(here).read_bytes() == next(there).read_bytes()
+
+
+def test_a_learnt_tokenizer_lowercases_and_knows_its_texts(
+    tmp_path: Path, tasks: list[Task]
+) -> None:
+    task = Task(
+        "t",
+        tasks[0].kind,
+        split([Row("Film film film sea", None, 0.0), Row("sea Sea", None, None)]),
+        {},
+    )
+    tokenizer = teacher_tokenizer(TeacherConfig(vocabulary=100), tmp_path, [task])
+    assert tokenizer.tokenize("FILM sea Zebra") == ["film", "sea", "[UNK]"]
+    pair = tokenizer("film", "sea")
+    assert tokenizer.convert_ids_to_tokens(pair["input_ids"]) == [
+        "[CLS]",
+        "film",
+        "[SEP]",
+        "sea",
+        "[SEP]",
+    ]
+    assert pair["token_type_ids"] == [0, 0, 0, 1, 1]
+    assert tokenizer.pad_token_id == 0
+
+
+@pytest.mark.parametrize("num", [1, 3])
+def test_a_learnt_tokenizer_is_learnt_once(num: int, tmp_path: Path) -> None:
+    reads = []
+    (task,) = make_tasks(10, ("single",))
+
+    def read() -> Iterator[Row]:
+        reads.append(1)
+        return task.train.read()
+
+    counted = replace(task, train=task.train._replace(read=read))
+    for _ in range(num):
+        teacher_tokenizer(TeacherConfig(vocabulary=120), tmp_path, [counted])
+    assert len(reads) == 2, "once for the letters, once for the merges"

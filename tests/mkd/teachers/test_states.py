@@ -1,0 +1,364 @@
+"""The teacher's hidden states as they are stored, and runs that match them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoTokenizer,
+    BartConfig,
+    BertForSequenceClassification,
+    BertModel,
+    PreTrainedTokenizerBase,
+)
+
+from mkd.config import DataConfig, LossConfig, MatchConfig, StudentConfig
+from mkd.pipeline import run
+from mkd.result import Result, silent
+from mkd.students import load_model
+from mkd.tasks.sources import load_tasks
+from mkd.tasks.task import Row
+from mkd.teachers import for_tasks
+from mkd.teachers.refined import Head, Refined, refined_teacher
+from mkd.teachers.states import STATES, check_layers, check_room, hidden_states
+from mkd.tokenization.tokenise import joined_store, task_data
+from mkd.tokenization.tokens import Side, TaskData
+from mkd.training.batches import gather
+from tests.mkd.students.test_students import student_of
+from tests.mkd.teachers.test_finetuned import bert, made, saved
+from tests.mkd.teachers.test_refined import config_of as teacher_config_of
+from tests.mkd.test_pipeline import TASKS, config_of, finetuning, of_quality, tuned
+from tests.support.tiny import make_tasks, single_rows, split
+
+CPU = torch.device("cpu")
+ON = LossConfig(match=MatchConfig(weight=0.5))
+
+
+class Reports(list[tuple[int, dict[str, float]]]):
+    """Everything that is reported."""
+
+    def __call__(self, step: int, metrics: dict[str, float]) -> None:
+        self.append((step, metrics))
+
+
+@pytest.fixture(scope="module")
+def refined(
+    tmp_path_factory: pytest.TempPathFactory,
+    datas: list[TaskData],
+    tokenizer: PreTrainedTokenizerBase,
+) -> Refined:
+    """A teacher of one layer of width 16, refined for four steps."""
+    config = teacher_config_of(tmp_path_factory.mktemp("refined"))
+    return refined_teacher(config.teacher, config.stores, Side(tokenizer, datas, CPU), 60)
+
+
+def stores(cache: Path) -> set[Path]:
+    return {path.parent for path in (cache / "states").glob("*/manifest.json")}
+
+
+def head(cache: Path, refined: Refined, data: TaskData) -> Head:
+    return Head(cache, refined, data)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_states_are_the_means_of_what_the_encoder_says_of_each_row_alone(
+    place: int, tmp_path: Path, refined: Refined, datas: list[TaskData]
+) -> None:
+    data = datas[place]
+    (found,) = hidden_states(tmp_path, [0, -1], [head(tmp_path, refined, data)], silent)
+    rows = np.arange(len(data.train.labels))
+    assert found.of(rows).dtype == np.float16 and found.of(rows).shape == (len(rows), 2, 16)
+    for row in rows:
+        inputs = gather(data.train, rows[row : row + 1], refined.layout)
+        with torch.inference_mode():
+            states = refined.model.encoder(
+                input_ids=inputs.ids[:, 0], token_type_ids=inputs.types, output_hidden_states=True
+            ).hidden_states
+        expected = torch.stack([state[0].mean(0) for state in states]).numpy()
+        np.testing.assert_allclose(found.of(rows[row : row + 1])[0], expected, atol=2e-3, rtol=1e-3)
+
+
+def test_states_of_a_checkpoint_are_its_own(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """By transformers alone, with its own tokenizer; of pairs, whose two texts it reads as one."""
+    checkpoint = saved(
+        BertForSequenceClassification(bert(["same", "different"], tokenizer)),
+        tokenizer,
+        tmp_path / "c",
+    )
+    (found,) = hidden_states(tmp_path, [-1], [made(tmp_path, "pair", checkpoint)], silent)
+    encoder, its = (
+        BertModel.from_pretrained(checkpoint).eval(),
+        AutoTokenizer.from_pretrained(checkpoint),
+    )
+    (task,) = make_tasks(names=["pair"])
+    for number, row in enumerate(task.train.read()):
+        with torch.inference_mode():
+            expected = (
+                encoder(**its(row.text_a, row.text_b, return_tensors="pt"))
+                .last_hidden_state[0]
+                .mean(0)
+                .numpy()
+            )
+        np.testing.assert_allclose(
+            found.of(np.array([number]))[0, 0], expected, atol=2e-3, rtol=1e-3
+        )
+
+
+def test_they_are_computed_once_however_the_layers_are_named(
+    tmp_path: Path, refined: Refined, datas: list[TaskData]
+) -> None:
+    teachers = [head(tmp_path, refined, data) for data in datas]
+    first = hidden_states(tmp_path, [0, 1], teachers, silent)
+    written = {folder: (folder / STATES).stat().st_mtime_ns for folder in stores(tmp_path)}
+    assert len(written) == 3
+    again = hidden_states(tmp_path, [-1, 0], teachers, silent)
+    assert {folder: (folder / STATES).stat().st_mtime_ns for folder in stores(tmp_path)} == written
+    assert (first[0].places, again[0].places) == ([0, 1], [1, 0])
+    assert {states.teacher for states in first} == {refined.key}
+    hidden_states(tmp_path, [1], teachers, silent)
+    assert len(stores(tmp_path)) == 6, "one layer alone is another store"
+    parts = [
+        json.loads((folder / "manifest.json").read_text())["parts"] for folder in stores(tmp_path)
+    ]
+    for other in (
+        {"precision": "bfloat16"},
+        {"key": "k"},
+        {"layout": refined.layout._replace(max_length=20)},
+    ):
+        hidden_states(tmp_path, [1], [head(tmp_path, refined._replace(**other), datas[0])], silent)
+    assert len(stores(tmp_path)) == 9
+    assert {tuple(sorted(each)) for each in parts} == {
+        ("layers", "layout", "made_by", "precision", "rows", "teacher")
+    }
+
+
+def test_rows_that_are_added_cost_their_own_states_alone(
+    tmp_path: Path, refined: Refined, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """And the states of all rows are not written a second time."""
+    (task,) = make_tasks(names=["single"])
+    added = split([Row(row.text_a, None, None) for row in single_rows(7, 5)])
+    data = DataConfig(max_length=32)
+    plain, more = (
+        task_data(tmp_path, each, tokenizer, data, 0)
+        for each in (task, replace(task, added=(added,)))
+    )
+    assert len(more.train.labels) == 47
+    (alone,) = hidden_states(tmp_path, [1], [head(tmp_path, refined, plain)], silent)
+    before = stores(tmp_path)
+    (found,) = hidden_states(tmp_path, [1], [head(tmp_path, refined, more)], silent)
+    (new,) = stores(tmp_path) - before
+    assert (new / STATES).stat().st_size == 2 * 7 * 16
+    rows = np.array([46, 0, 40, 39])
+    np.testing.assert_array_equal(found.of(rows)[[1, 3]], alone.of(rows[[1, 3]]))
+    copied = more._replace(
+        train=joined_store(tmp_path, list(more.train.parts))._replace(parts=(), fingerprint="other")
+    )
+    (together,) = hidden_states(tmp_path, [1], [head(tmp_path, refined, copied)], silent)
+    np.testing.assert_allclose(
+        found.of(rows).astype(float), together.of(rows).astype(float), atol=2e-3
+    )
+
+
+def test_their_size_is_told_before_any_is_written(
+    tmp_path: Path, refined: Refined, datas: list[TaskData]
+) -> None:
+    teachers = [head(tmp_path, refined, data) for data in datas]
+    there: list[bool] = []
+    reports = Reports()
+
+    def report(step: int, metrics: dict[str, float]) -> None:
+        reports(step, metrics)
+        there.append(bool(stores(tmp_path)))
+
+    hidden_states(tmp_path, [0, 1], teachers, report)
+    size = sum((folder / STATES).stat().st_size for folder in stores(tmp_path))
+    assert size == 3 * 40 * 2 * 16 * 2
+    name = f"progress/hidden states, 0.0 MB in {tmp_path}"
+    assert reports[:2] == [(0, {"states/bytes": size}), (0, {name: 0.0})]
+    assert there[:2] == [False, False]
+    assert [metrics[name] for _, metrics in reports[1:]] == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    again = Reports()
+    hidden_states(tmp_path, [0, 1], teachers, again)
+    assert again == [(0, {"states/bytes": size})], "nothing is to be written"
+
+
+def test_a_disk_without_room_is_refused_with_both_numbers(tmp_path: Path) -> None:
+    check_room(tmp_path, 1)
+    with pytest.raises(ValueError) as caught:
+        check_room(tmp_path, 2**80)
+    told = f"loss.match needs 1,208,925,819,614,629,174,706,176 bytes in {tmp_path} for the teacher's hidden states; free there: "
+    assert str(caught.value).startswith(told)
+
+
+def test_states_that_half_precision_does_not_hold_are_refused(
+    tmp_path: Path, refined: Refined, datas: list[TaskData]
+) -> None:
+    large = load_model_like(refined)
+    for name, parameter in large.model.named_parameters():
+        if name.endswith("layer.0.output.LayerNorm.bias"):
+            torch.nn.init.constant_(parameter, 1e5)
+    with pytest.raises(
+        ValueError,
+        match=r"loss.match.teacher_layers: states of layers \[1\] exceed 65,504; choose others",
+    ):
+        hidden_states(tmp_path, [0, 1], [head(tmp_path, large, datas[0])], silent)
+    assert not stores(tmp_path)
+
+
+def load_model_like(refined: Refined) -> Refined:
+    """The same teacher under another key, to be changed."""
+    model = type(refined.model)(refined.model.config)
+    model.load_state_dict(refined.model.state_dict())
+    return refined._replace(model=model, key="changed")
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["x.jsonl"], "x.jsonl has logits alone"),
+        (["refined", "x.parquet"], "x.parquet has logits alone"),
+        (["refined", "some/checkpoint"], "2 teachers have no hidden states in common"),
+    ],
+)
+def test_teachers_without_states_are_refused_before_anything_is_read(
+    names: list[str], told: str, tmp_path: Path
+) -> None:
+    config = config_of(tmp_path, loss=ON)
+    config = replace(config, teacher=replace(config.teacher, sources={"paraphrase": names}))
+    with pytest.raises(ValueError) as caught:
+        run(config, tmp_path / "s")
+    assert (
+        str(caught.value)
+        == f"loss.match.weight is 0.5; allowed: 0, as of teacher.sources.paraphrase {told}"
+    )
+    assert not any(tmp_path.iterdir()), "nothing is stored"
+    off = replace(config, loss=LossConfig())
+    assert for_tasks(off, load_tasks(config.data)) == off
+
+
+@pytest.mark.parametrize(
+    ("match", "told"),
+    [
+        (
+            {"teacher_layers": [0, 3]},
+            "loss.match.teacher_layers is [0, 3]; allowed: from -3 to 2, where 0 is the embeddings of the teacher",
+        ),
+        (
+            {"teacher_layers": [-4, 0]},
+            "loss.match.teacher_layers is [-4, 0]; allowed: from -3 to 2, where 0 is the embeddings of the teacher",
+        ),
+        (
+            {"student_layers": [0, 3]},
+            "loss.match.student_layers is [0, 3]; allowed: from -3 to 2, where 0 is the embeddings of the student",
+        ),
+    ],
+)
+def test_layers_that_are_not_there_are_refused_before_any_training(
+    match: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    config = config_of(tmp_path / "cache", loss=LossConfig(match=MatchConfig(1.0, **match)))
+    with pytest.raises(ValueError) as caught:
+        run(config, tmp_path / "s")
+    assert str(caught.value) == told
+    assert not (tmp_path / "cache" / "teachers").exists()
+
+
+def test_layers_of_checkpoints_are_read_from_their_configs(
+    tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    student = student_of(StudentConfig(kind="bilstm", hidden=8, embedding=8), datas, tokenizer)
+    settings, match = teacher_config_of(tmp_path).teacher, MatchConfig(1.0, [2], [0])
+    bert(["bad", "good"], tokenizer).save_pretrained(tmp_path / "one-layer")
+    BartConfig().save_pretrained(tmp_path / "bart")
+    for name, told in {
+        "one-layer": "loss.match.teacher_layers is [2]; allowed: from -2 to 1, where 0 is the embeddings of {name}",
+        "bart": "loss.match.weight is 1.0; allowed: 0, as {name} has the states of an encoder and of a decoder",
+    }.items():
+        folder = str(tmp_path / name)
+        for teacher in (
+            replace(settings, sources={"single": [folder]}),
+            replace(settings, checkpoint=folder),
+        ):
+            with pytest.raises(ValueError) as caught:
+                check_layers(teacher, match, make_tasks(names=["single"]), student)
+            whose = "the teacher" if teacher.checkpoint and name == "one-layer" else folder
+            assert str(caught.value) == told.format(name=whose)
+
+
+# Whole runs.
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("matching")
+
+
+@pytest.fixture(scope="module")
+def plain(shared: Path) -> Result:
+    return run(config_of(shared / "cache"), shared / "plain")
+
+
+def test_a_run_that_matches_leaves_its_twin_and_its_teacher_as_they_are(
+    plain: Result, shared: Path, tmp_path: Path
+) -> None:
+    reports = Reports()
+    found = run(config_of(shared / "cache", loss=ON), tmp_path / "s", reports)
+    told = {name for _, metrics in reports for name in metrics}
+    assert {"states/bytes", *(f"train/match/{task}" for task in TASKS)} <= told
+    assert not any(
+        name.startswith(("baseline/train/match", "teacher/train/match")) for name in told
+    )
+    assert found.metrics.keys() == plain.metrics.keys() and found.teacher_key == plain.teacher_key
+    for name in ("baseline/quality/mean", "teacher/quality/mean", "size/parameters", "size/bytes"):
+        assert found.metrics[name] == plain.metrics[name]
+    ours, theirs = (load_model(Path(result.folder)).state_dict() for result in (found, plain))
+    assert ours.keys() == theirs.keys()
+    assert any(not torch.equal(value, theirs[name]) for name, value in ours.items())
+    again = run(config_of(shared / "cache", loss=ON), tmp_path / "again")
+    assert of_quality(again) == of_quality(found)
+
+
+@pytest.mark.parametrize(
+    "student",
+    [
+        StudentConfig(kind="bag", hidden=8, layers=2),
+        StudentConfig(kind="transformer", init="teacher", hidden=16, layers=1),
+    ],
+    ids=lambda student: student.kind,
+)
+def test_students_of_every_kind_match_in_bfloat16(
+    student: StudentConfig, shared: Path, tmp_path: Path
+) -> None:
+    config = config_of(shared / "cache", loss=ON, student=student, baseline=False)
+    reports = Reports()
+    run(replace(config, train=replace(config.train, precision="bfloat16")), tmp_path, reports)
+    losses = [
+        metrics[f"train/match/{TASKS[0]}"]
+        for _, metrics in reports
+        if f"train/match/{TASKS[0]}" in metrics
+    ]
+    assert losses and all(np.isfinite(losses))
+
+
+def test_a_finetuning_matches_too(plain: Result, shared: Path, tmp_path: Path) -> None:
+    told: set[str] = set()
+    config = finetuning(shared / "cache", plain.folder, TASKS, replace(ON, hard_weight=0.5))
+    tuned(config, tmp_path / "s", lambda step, metrics: told.update(metrics))
+    assert "train/match/similarity" in told
+    bad = replace(
+        config, finetune=replace(config.finetune, loss=LossConfig(match=MatchConfig(1.0, [0], [5])))
+    )
+    with pytest.raises(
+        ValueError, match=r"loss.match.student_layers is \[5\]; allowed: from -3 to 2"
+    ):
+        tuned(bad, tmp_path / "bad")

@@ -1,0 +1,422 @@
+"""Runs whose tasks are taught by checkpoints, files of logits and means of several, and what is told of a bad teacher."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
+
+from experiments.tracking import picture, table
+from mkd.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    DemoConfig,
+    ExportConfig,
+    FinetuneConfig,
+    LossConfig,
+    SamplingConfig,
+    SpeedConfig,
+    StudentConfig,
+    TeacherConfig,
+    TrainConfig,
+    TransferConfig,
+)
+from mkd.pipeline import run, run_teacher
+from mkd.result import MODEL, Result
+from mkd.runs.finetune import run_finetune
+from mkd.students import load_model
+from mkd.tasks import demo
+from mkd.tasks.sources import load_tasks
+from mkd.teachers import for_tasks, tokenizer_of, weakness
+from mkd.teachers.refined import refined_teacher, teacher_tokenizer
+from mkd.tokenization.tokens import Side, TaskData
+from tests.support.tiny import make_datas, make_tasks
+
+TASKS = ["sentiment", "paraphrase", "similarity"]
+TRAIN = TrainConfig(steps=6, batch_size=8, eval_every=3)
+DEMO = DemoConfig(train_rows=60, unlabelled_rows=20, dev_rows=30)
+
+
+def config_of(folder: Path, sources: dict[str, list[str]], **changes: Any) -> Config:
+    mean, tasks = changes.pop("mean", "logits"), changes.pop("tasks", TASKS)
+    config = Config(
+        device="cpu",
+        cache=str(folder / "cache"),
+        baseline=False,
+        data=DataConfig(tasks=tasks, max_length=64, demo=DEMO),
+        teacher=TeacherConfig(
+            layers=1, hidden=16, heads=2, vocabulary=400, train=TRAIN, sources=sources, mean=mean
+        ),
+        student=StudentConfig(kind="bilstm", hidden=8, embedding=8),
+        train=TRAIN,
+        speed=SpeedConfig(length=16, batch_size=2, threads=[1], seconds=0.1),
+        export=ExportConfig(backends=[]),
+    )
+    return replace(config, **changes)
+
+
+def checkpoint(folder: Path, task: str, tokenizer: PreTrainedTokenizerBase, name: str) -> str:
+    """A tiny BERT with the task's labels in reverse, and a tokenizer of its own."""
+    labels = demo.TASKS[task].labels[::-1] or ("score",)
+    sizes: dict[str, Any] = {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
+    torch.manual_seed(len(name))
+    config = BertConfig(vocab_size=len(tokenizer), id2label=dict(enumerate(labels)), **sizes)
+    BertForSequenceClassification(config).save_pretrained(folder / name)
+    tokenizer.save_pretrained(folder / name)
+    return str(folder / name)
+
+
+def gold_file(folder: Path, task: str, splits: tuple[str, ...] = ("train", "dev")) -> str:
+    """A teacher that knows the labels; of rows without one it thinks nothing."""
+    (found,) = load_tasks(DataConfig(tasks=[task], demo=DEMO))
+    path = folder / f"{task}-{len(splits)}.jsonl"
+    with path.open("w") as file:
+        for split in splits:
+            rows = (found.train if split == "train" else found.dev[""]).read()
+            for number, row in enumerate(rows):
+                label = row.label or 0.0
+                logits = [4.0 * (label == i) for i in range(len(found.kind.labels))] or [label]
+                file.write(json.dumps({"split": split, "row": number, "logits": logits}) + "\n")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("teaching")
+
+
+@pytest.fixture(scope="module")
+def mixed(folder: Path, tokenizer: PreTrainedTokenizerBase) -> Result:
+    """A task each of a checkpoint, of the refined teacher and a checkpoint, and of a file without dev rows."""
+    sources = {
+        "sentiment": [checkpoint(folder, "sentiment", tokenizer, "c")],
+        "paraphrase": ["refined", checkpoint(folder, "paraphrase", tokenizer, "cc")],
+        "similarity": [gold_file(folder, "similarity", ("train",))],
+    }
+    return run(config_of(folder, sources, mean="probabilities"), folder / "mixed")
+
+
+def test_every_kind_of_teacher_can_have_a_part_in_one_run(mixed: Result, folder: Path) -> None:
+    assert mixed.teacher == "bert-1x8 + similarity-1.jsonl + bert-1x16"
+    assert (
+        "teacher/quality/sentiment/score" in mixed.metrics
+        and "agreement/paraphrase" in mixed.metrics
+    )
+    assert (
+        "teacher/speed/torch/b1-text-t1/p50_ms" in mixed.metrics
+        and "speed/torch/b1-text-t1/ratio" in mixed.metrics
+    )
+    (manifest,) = (folder / "cache" / "teachers").glob("*/manifest.json")
+    assert list(json.loads(manifest.read_text())["parts"]["tasks"]) == ["paraphrase"], (
+        "it is refined on its own tasks alone"
+    )
+
+
+def test_what_is_not_known_of_a_teacher_is_left_out(mixed: Result) -> None:
+    kinds = ("teacher/quality", "agreement", "retention")
+    absent = tuple(f"{kind}/{name}" for kind in kinds for name in ("similarity", "mean"))
+    assert not [name for name in mixed.metrics if name.startswith(absent)]
+    assert "quality/mean" in mixed.metrics and "quality/similarity/score" in mixed.metrics
+
+
+def test_the_closing_table_shows_a_dash_for_what_is_not_known(mixed: Result) -> None:
+    by_task = {line.split()[1]: line.split()[3::2] for line in table.lines(mixed)[2:6]}
+    assert (
+        by_task["similarity"][0] == "-"
+        and by_task["similarity"][1] != "-"
+        and by_task["similarity"][2:] == ["-", "-"]
+    )
+    assert by_task["mean"][0] == "-" and by_task["sentiment"][0] != "-"
+    info = picture.info(mixed)
+    assert np.isnan(info.scores["teacher"]).tolist() == [False, False, True, True]
+    assert list(info.latency_ms) == ["student"]
+    picture.draw(info).canvas.draw()
+
+
+def test_files_alone_give_scores_but_no_speed_to_compare_with(folder: Path) -> None:
+    sources = {task: [gold_file(folder, task)] for task in TASKS}
+    found = run(config_of(folder, sources), folder / "files")
+    assert found.metrics["teacher/quality/sentiment/accuracy"] == 100
+    assert found.metrics["teacher/quality/similarity/pearson"] == pytest.approx(100)
+    assert "teacher/quality/mean" in found.metrics and "retention/mean" in found.metrics
+    assert not [
+        name
+        for name in found.metrics
+        if name.startswith("teacher/speed") or name.endswith("/ratio")
+    ]
+    assert "speed/torch/b1-text-t1/p50_ms" in found.metrics
+    speed = next(line for line in table.lines(found) if line.startswith("| ms a call"))
+    assert [cell.strip() for cell in speed.split("|")[2:-1]] == ["torch"]
+    assert not [note for note in found.notes if "WEAK TEACHER" in note]
+    assert list(picture.info(found).latency_ms) == ["student"]
+
+
+def test_a_student_can_start_from_the_first_checkpoint(
+    folder: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    sources = {task: [checkpoint(folder, task, tokenizer, f"start-{task}")] for task in TASKS}
+    student = StudentConfig(kind="transformer", init="teacher", hidden=8, heads=2, layers=1)
+    config = config_of(folder, sources, student=student, train=replace(TRAIN, learning_rate=1e-12))
+    found = run(config, folder / "started")
+    assert found.teacher == "bert-1x8" and len(found.teacher_key) == 20
+    ours = load_model(folder / "started" / MODEL).get_input_embeddings().weight
+    theirs = (
+        BertForSequenceClassification.from_pretrained(folder / "start-sentiment")
+        .get_input_embeddings()
+        .weight
+    )
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+    assert (folder / "started" / MODEL / "tokenizer.json").is_file()
+
+
+def test_labels_alone_need_no_logits_of_a_checkpoint(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    told: set[str] = set()
+    sources = {task: [checkpoint(folder, task, tokenizer, f"start-{task}")] for task in TASKS}
+    config = replace(
+        config_of(folder, sources), loss=LossConfig(hard_weight=1.0), cache=str(tmp_path)
+    )
+    found = run(config, tmp_path / "s", lambda step, metrics: told.update(metrics))
+    assert not [name for name in found.metrics if name.startswith("teacher/")]
+    assert not any("logits" in name for name in told)
+
+
+def test_what_joins_the_training_rows_is_labelled_by_every_kind_that_can(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    """A file's rows for the first task, augmented ones for both: a mean of two kinds, and a checkpoint with its own tokenizer."""
+    (tmp_path / "more.csv").write_text("body\nthe film was fine\nnobody came\n")
+    sources = {
+        "sentiment": ["refined", checkpoint(folder, "sentiment", tokenizer, "c")],
+        "paraphrase": [checkpoint(folder, "paraphrase", tokenizer, "cc")],
+    }
+    config = config_of(tmp_path, sources, tasks=TASKS[:2])
+    plain = run(config, tmp_path / "plain")
+    more = replace(
+        config.data,
+        transfer=[TransferConfig(str(tmp_path / "more.csv"), ["body"])],
+        augment=AugmentConfig(multiple=1),
+    )
+    told: list[str] = []
+    found = run(
+        replace(config, data=more), tmp_path / "more", lambda step, metrics: told.extend(metrics)
+    )
+    assert found.teacher_key == plain.teacher_key and not any(
+        name.startswith("teacher/train") for name in told
+    )
+    assert all(f"progress/logits of {task}" in told for task in TASKS[:2])
+    sizes = [
+        (dataset.train_rows, alone.train_rows)
+        for dataset, alone in zip(found.datasets, plain.datasets, strict=True)
+    ]
+    assert sizes[0][0] > sizes[0][1] + 2 and sizes[1][0] > sizes[1][1]
+    assert all(np.isfinite(value) for value in found.metrics.values())
+
+
+def test_a_student_is_finetuned_on_the_logits_of_other_teachers(
+    mixed: Result, folder: Path, tmp_path: Path
+) -> None:
+    """The teachers of a part of its tasks, one of them a file whose dev scores are not known; none is trained for it."""
+    sources = {
+        "sentiment": [str(folder / "c")],
+        "similarity": [str(folder / "similarity-1.jsonl")],
+    }
+    tasks = ["sentiment", "similarity"]
+    config = config_of(
+        folder, sources, tasks=tasks, student=StudentConfig(kind="bilstm", init="teacher")
+    )
+    how = FinetuneConfig(mixed.folder, LossConfig(hard_weight=0.5), TRAIN)
+    told: set[str] = set()
+    found = run_finetune(config, how, tmp_path / "s", lambda step, metrics: told.update(metrics))
+    assert found.teacher == "bert-1x8 + similarity-1.jsonl"
+    assert (
+        found.metrics["before/quality/similarity/score"]
+        == mixed.metrics["quality/similarity/score"]
+    )
+    assert {"train/soft/similarity", "train/hard/sentiment"} <= told and not any(
+        name.startswith("teacher/") for name in told
+    )
+    cells = {line.split()[1]: line.split()[3::2] for line in table.lines(found)[2:5]}
+    assert [cell == "-" for cell in cells["sentiment"]] == [False] * 5
+    assert [cell == "-" for cell in cells["similarity"]] == [True, False, False, True, True]
+    assert [cell == "-" for cell in cells["mean"]] == [True, False, False, True, True]
+
+    alone = run_finetune(config, replace(how, loss=LossConfig(hard_weight=1.0)), tmp_path / "alone")
+    assert alone.teacher == "" and table.lines(alone)[0].split("|")[2:-1] == [
+        " before ",
+        " student ",
+    ]
+    files = replace(
+        config.teacher, sources={task: [gold_file(folder, task, ("train",))] for task in tasks}
+    )
+    assert run_finetune(replace(config, teacher=files), how, tmp_path / "files").teacher.endswith(
+        "similarity-1.jsonl"
+    )
+
+
+def test_a_file_cannot_label_what_is_added_to_its_task(folder: Path, tmp_path: Path) -> None:
+    """Refused before any row is read, in fine-tuning only where it would teach."""
+    (tmp_path / "more.csv").write_text("body\nthe film was fine\n")
+    config = config_of(tmp_path, {"sentiment": ["refined", "a.jsonl"]})
+    reason = "as a.jsonl of teacher.sources.sentiment has logits for the task's own rows alone"
+    transfer = TransferConfig(str(tmp_path / "more.csv"), ["body"])
+    added = replace(config, data=replace(config.data, transfer=[transfer]))
+    wanted = re.escape(
+        f"data.transfer adds {transfer.file} to sentiment; allowed: other tasks, {reason}"
+    )
+    copied = replace(config, data=replace(config.data, augment=AugmentConfig(multiple=2)))
+    for bad, told in [
+        (added, wanted),
+        (copied, re.escape(f"data.augment.multiple is 2; allowed: 0, {reason}")),
+    ]:
+        with pytest.raises(ValueError, match=f"^{told}$"):
+            run(bad, tmp_path / "s")
+        assert not (tmp_path / "cache").exists()
+    others = replace(added, teacher=replace(added.teacher, sources={"similarity": ["a.jsonl"]}))
+    assert for_tasks(others, load_tasks(others.data)) == others
+
+
+def test_a_teacher_refined_on_some_tasks_is_found_again_by_a_distillation(
+    folder: Path, tmp_path: Path
+) -> None:
+    config = config_of(tmp_path, {"similarity": [gold_file(folder, "similarity")]})
+    taught = run_teacher(config, tmp_path / "a")
+    assert [data.task for data in taught.datasets] == TASKS[:2]
+    told: set[str] = set()
+    found = run(config, tmp_path / "b", lambda step, metrics: told.update(metrics))
+    assert not any(name.startswith("teacher/train") for name in told)
+    assert (
+        found.metrics["teacher/quality/sentiment/score"]
+        == taught.metrics["quality/sentiment/score"]
+    )
+    assert found.teacher_key != taught.teacher_key, "the file has a part in it"
+
+
+def test_settings_that_cannot_work_are_refused_before_any_training(
+    folder: Path, tmp_path: Path
+) -> None:
+    files = {task: [gold_file(folder, task)] for task in TASKS}
+    tasks = load_tasks(DataConfig(tasks=TASKS, demo=DEMO))
+    open_tasks = config_of(folder, {"other": ["x"]}, tasks=[])
+    with pytest.raises(
+        ValueError, match="teacher.sources names 'other'; chosen: sentiment, paraphrase, similarity"
+    ):
+        for_tasks(open_tasks, tasks)
+    config = config_of(folder, files)
+    with pytest.raises(
+        ValueError, match="student.init is 'teacher'; allowed: empty or a checkpoint"
+    ):
+        for_tasks(replace(config, student=StudentConfig(kind="bilstm", init="teacher")), tasks)
+    with pytest.raises(
+        ValueError,
+        match="teacher.checkpoint is 'x'; allowed: empty, as teacher.sources names others",
+    ):
+        for_tasks(replace(config, teacher=replace(config.teacher, checkpoint="x")), tasks)
+    with pytest.raises(ValueError, match="teacher.sources names others for all tasks"):
+        run_teacher(config, tmp_path)
+
+
+def test_weights_of_the_teachers_sampling_are_for_its_own_tasks(
+    folder: Path, tmp_path: Path
+) -> None:
+    config = config_of(folder, {"similarity": [gold_file(folder, "similarity")]})
+    weights = SamplingConfig(weights=dict.fromkeys(TASKS, 1.0))
+    config = replace(
+        config, teacher=replace(config.teacher, train=replace(TRAIN, sampling=weights))
+    )
+    with pytest.raises(
+        ValueError, match=r"allowed: a weight for each of \['paraphrase', 'sentiment'\]"
+    ):
+        run(config, tmp_path)
+
+
+def test_a_bad_file_is_refused_before_the_refined_teacher_is_trained(
+    folder: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(json.dumps({"split": "train", "row": 0, "logits": [1.0, 2.0]}) + "\n")
+    told: set[str] = set()
+    with pytest.raises(ValueError, match="bad.jsonl:1: logits of row 0 of train are "):
+        run(
+            config_of(tmp_path, {"similarity": [str(bad)]}),
+            tmp_path / "s",
+            lambda step, metrics: told.update(metrics),
+        )
+    assert not any("train/" in name for name in told)
+
+
+def test_a_teacher_below_the_most_frequent_class_is_told_of(folder: Path, tmp_path: Path) -> None:
+    path = Path(gold_file(folder, "sentiment"))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    swapped = tmp_path / "swapped.jsonl"
+    swapped.write_text(
+        "".join(json.dumps(line | {"logits": line["logits"][::-1]}) + "\n" for line in lines)
+    )
+    sources = {task: [gold_file(folder, task)] for task in TASKS[1:]} | {
+        "sentiment": [str(swapped), str(path)]
+    }
+    found = run(config_of(folder, sources), tmp_path / "s")
+    weak = [note for note in found.notes if "WEAK TEACHER" in note]
+    assert len(weak) == 1 and found.notes[0] == weak[0], (
+        "it comes first, and the good one of the two is not told of"
+    )
+    assert weak[0].startswith(
+        "sentiment: WEAK TEACHER: swapped.jsonl scores 0.0 on the selection split, always answering '"
+    )
+    assert f"note: {weak[0]}" in table.lines(found)
+
+
+def test_weakness_by_hand(datas: list[TaskData]) -> None:
+    single, _, similarity = datas
+    labels = np.array(single.train.labels)
+    labels[single.selection_rows] = [1, 1, 1, 0, 1, 0, 1, 1]
+    single = single._replace(train=single.train._replace(labels=labels))
+    ones, zeros = np.tile([0.0, 1.0], (8, 1)), np.tile([1.0, 0.0], (8, 1))
+    assert weakness(single, "t", ones) == "", "as good as the most frequent class"
+    told = (
+        "single: WEAK TEACHER: t scores 25.0 on the selection split, always answering 'good' 75.0"
+    )
+    assert weakness(single, "t", zeros) == told
+    scores = similarity.train.labels[similarity.selection_rows][:, None]
+    assert weakness(similarity, "t", scores) == ""
+    assert "t scores -100.0 on the selection split; a useful one scores above 0" in weakness(
+        similarity, "t", -scores
+    )
+    assert "t scores 0.0 on" in weakness(similarity, "t", np.ones_like(scores))
+
+
+def test_the_sources_leave_the_keys_of_stored_teachers_as_they_were(
+    tmp_path: Path, tasks: list[Any], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """The manifest of a refined teacher names neither `sources` nor `mean`."""
+    config = config_of(tmp_path, {"other": ["a", "b"]}, tasks=[], mean="probabilities")
+    datas = make_datas(tmp_path, make_tasks(20, ["single"]), tokenizer)
+    keys = {
+        refined_teacher(each, config.stores, Side(tokenizer, datas, torch.device("cpu")), 60).key
+        for each in (config.teacher, replace(config.teacher, sources={}, mean="logits"))
+    }
+    (manifest,) = (tmp_path / "cache" / "teachers").glob("*/manifest.json")
+    assert {manifest.parent.name} == keys
+    assert json.loads(manifest.read_text())["parts"]["teacher"].keys() == {
+        *("checkpoint", "pooling", "layers", "hidden", "heads", "vocabulary", "dropout", "train")
+    }
+
+
+def test_without_any_model_the_students_tokenizer_is_learnt_from_the_tasks(folder: Path) -> None:
+    config = config_of(folder, {task: [gold_file(folder, task)] for task in TASKS})
+    tasks = load_tasks(config.data)
+    root = config.stores.root
+    learnt = teacher_tokenizer(config.teacher, root, tasks)
+    assert tokenizer_of(config.teacher, root, tasks).get_vocab() == learnt.get_vocab()

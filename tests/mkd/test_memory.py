@@ -1,0 +1,169 @@
+"""What is held of many rows: their order in an epoch, and no more. Told by all that Python and NumPy allocate.
+
+The stores are on disk; 400,000 rows and 20,000 are compared, so that what does not grow with the rows cancels out.
+"""
+
+import tracemalloc
+from collections.abc import Callable
+from itertools import count, cycle, islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from mkd.config import SamplingConfig
+from mkd.evaluation import scoring
+from mkd.runtime.layout import Layout, Texts
+from mkd.storage.store import read_array, write_arrays
+from mkd.teachers.labeller import Reader, stored_logits
+from mkd.teachers.refined import _content
+from mkd.tokenization import tokenise
+from mkd.tokenization.tokenise import joined_store, token_store
+from mkd.tokenization.tokens import Inputs, TaskData, TokenStore
+from mkd.training.batches import Source, joint_batches
+from tests.support.tiny import PAIR, pair_rows, split
+
+FEW, MANY = 20_000, 400_000
+LAYOUT = Layout(True, 0, 32, (1,), (2,), (2,), types=True)
+
+
+def _store(folder: Path, num: int) -> TokenStore:
+    """Pairs of one to nine tokens, a third without a label, on disk."""
+    folder.mkdir()
+    generator = np.random.default_rng(num)
+    found = []
+    for side in "ab":
+        offsets = np.concatenate([[0], np.cumsum(generator.integers(1, 10, num))]).astype("<i8")
+        write_arrays(
+            folder / f"{side}.int32", [generator.integers(5, 99, offsets[-1]).astype("<i4")]
+        )
+        write_arrays(folder / f"{side}_offsets.int64", [offsets])
+        found.append(
+            Texts(
+                read_array(folder / f"{side}.int32", "<i4"),
+                read_array(folder / f"{side}_offsets.int64", "<i8"),
+            )
+        )
+    write_arrays(
+        folder / "labels.float64",
+        [np.where(np.arange(num) % 3 == 0, np.nan, np.arange(num) % 2).astype("<f8")],
+    )
+    return TokenStore(found[0], found[1], read_array(folder / "labels.float64", "<f8"), str(num))
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[int, TokenStore]:
+    folder = tmp_path_factory.mktemp("stores")
+    return {num: _store(folder / str(num), num) for num in (FEW, MANY)}
+
+
+def _growth(work: Callable[[int], object]) -> float:
+    """Bytes a row that the peak of the work's memory grows by from FEW to MANY rows."""
+    peaks = []
+    for num in (FEW, FEW, MANY):  # the first one is for what is made once
+        tracemalloc.start()
+        try:
+            work(num)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    return (peaks[2] - peaks[1]) / (MANY - FEW)
+
+
+def test_of_a_batch_s_rows_only_the_order_of_the_epoch_is_held(
+    stores: dict[int, TokenStore],
+) -> None:
+    rows = {num: np.arange(num, dtype=np.int32) for num in (FEW, MANY)}
+
+    def sample(num: int) -> None:
+        data = TaskData("pair", PAIR, stores[num], {}, rows[num], rows[num][:1], 0.0, 1.0)
+        assert (
+            len(
+                list(
+                    islice(
+                        joint_batches(
+                            [Source(data, rows[num], None)], LAYOUT, 16, SamplingConfig(), 0
+                        ),
+                        100,
+                    )
+                )
+            )
+            == 100
+        )
+
+    assert _growth(sample) <= 4.5, "4 bytes a row number"
+
+
+class _Lengths(nn.Module):
+    """Answers with the lengths of the inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(1))
+
+    def forward(self, inputs: Inputs, task: str) -> torch.Tensor:
+        return inputs.mask.sum((1, 2)).float()[:, None].expand(-1, 2)
+
+
+def test_labelling_holds_no_more_for_more_rows(
+    stores: dict[int, TokenStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "WINDOW_ROWS", 4096)
+    model, turn = _Lengths(), count()
+
+    def label(num: int) -> None:
+        reader = Reader(lambda: model, LAYOUT, "float32", "pair", 2)
+        logits, last = (
+            stored_logits(tmp_path, {"turn": next(turn)}, reader, stores[num]),
+            np.arange(num - 9, num),
+        )
+        assert logits[last, 1].tolist() == _joined_lengths(stores[num], 3, last)
+
+    assert _growth(label) < 0.5
+
+
+def _joined_lengths(store: TokenStore, special: int, rows: np.ndarray) -> list[int]:
+    """How long the rows are when they are joined by some special tokens."""
+    assert store.b is not None
+    found: list[int] = (store.a.lengths(rows) + store.b.lengths(rows) + special).tolist()
+    return found
+
+
+def test_joining_stores_holds_no_more_for_more_rows(
+    stores: dict[int, TokenStore], tmp_path: Path
+) -> None:
+    turn = count()
+
+    def join(num: int) -> None:
+        twice = joined_store(tmp_path / str(next(turn)), [stores[num], stores[num]])
+        assert len(twice.labels) == 2 * num
+
+    assert _growth(join) < 0.5
+
+
+def test_what_is_hashed_of_rows_takes_some_bytes_a_row(stores: dict[int, TokenStore]) -> None:
+    def draw(num: int) -> None:
+        _content(stores[num], np.arange(0, num, 2, dtype=np.int32))
+
+    assert _growth(draw) < 24
+
+
+def test_tokenising_holds_no_more_for_more_rows(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenise, "CHUNK_ROWS", 500)
+    some, turn = pair_rows(100, 0), count()
+
+    def write(num: int) -> None:
+        source = split([])._replace(read=lambda: islice(cycle(some), num // 20))
+        assert (
+            len(token_store(tmp_path / str(next(turn)), source, PAIR, tokenizer, 32).labels)
+            == num // 20
+        )
+
+    assert _growth(write) < 1.5, (
+        "per row of 20: less than 30 bytes a row, of which two lists of ids alone take 200"
+    )

@@ -1,0 +1,180 @@
+"""Half precision is chosen where it is measured to be faster, once on each machine, and never left open for what is stored."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from mkd import precision
+from mkd.config import Config, DataConfig, Stores, TeacherConfig, TrainConfig
+from mkd.evaluation.scoring import eager, predict, selection_scores
+from mkd.evaluation.speed import hardware
+from mkd.pipeline import prepare
+from mkd.precision import chosen, known, measured, speedup
+from mkd.runtime.layout import Layout
+from mkd.students import Student
+from mkd.teachers import refined
+from mkd.teachers.refined import fresh_teacher, labelled
+from mkd.tokenization.tokens import Side, TaskData, layout_of
+from tests.support.tiny import make_datas
+from tests.support.tiny import make_tasks as tasks_of
+
+AUTO = TrainConfig(precision="auto")
+SETTINGS = [
+    ("train", Config(train=AUTO)),
+    ("teacher.train", Config(teacher=TeacherConfig(train=AUTO))),
+]
+
+
+def precisions(config: Config) -> list[str]:
+    return [train.precision for train in (config.train, config.teacher.train)]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "told"), [(3.4, "bfloat16"), (1.2, "bfloat16"), (1.19, "float32"), (0.07, "float32")]
+)
+def test_bfloat16_is_taken_where_it_is_faster_by_a_margin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float, told: str
+) -> None:
+    monkeypatch.setattr(precision, "measured", lambda device: ratio)
+    for place, (_, config) in enumerate(SETTINGS):
+        expected = ["float32"] * 2
+        expected[place] = told
+        lines: list[object] = []
+        own = replace(config, device="cpu", cache=str(tmp_path))
+        assert precisions(chosen(own, own, lines.append)) == expected
+        assert len(lines) == 1 and f"{told}, as bfloat16 trains {ratio:.2f} times as fast" in str(
+            lines[0]
+        )
+
+
+def test_it_is_measured_once_for_each_machine_and_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def counted(device: str) -> float:
+        calls.append(device)
+        return 2.0 + len(calls)
+
+    monkeypatch.setattr(precision, "measured", counted)
+    assert known(tmp_path, "cpu") is None
+    assert [speedup(tmp_path, "cpu") for _ in range(3)] == [3.0, 3.0, 3.0] and known(
+        tmp_path, "cpu"
+    ) == 3.0
+    here = hardware()
+    for changed in ({"cpu": "another"}, {"torch": "9.9"}):
+        monkeypatch.setattr(precision, "hardware", lambda changed=changed: here | changed)
+        assert known(tmp_path, "cpu") is None
+        speedup(tmp_path, "cpu")
+    assert calls == ["cpu"] * 3
+
+
+def test_what_is_said_is_taken_and_nothing_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "measured", lambda device: pytest.fail("no precision is auto"))
+    for said in ("float32", "bfloat16"):
+        config = Config(cache=str(tmp_path), train=TrainConfig(precision=said))
+        assert chosen(config, config, lambda line: pytest.fail("nothing was measured")) == config
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_measure_is_the_median_of_rounds_that_alternate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By a clock whose steps are said: one call of each for the warm-up, then three rounds of 10 : 5, 10 : 10 and 30 : 10."""
+    steps = [99, 1, 10, 5, 10, 10, 30, 10]
+
+    def clock() -> Iterator[float]:
+        now = 0.0
+        for step in steps:
+            yield now
+            now += step
+            yield now
+
+    times = clock()
+    monkeypatch.setattr(precision, "_now", lambda device: next(times))
+    monkeypatch.setattr(precision, "SECONDS", 0.0)
+    monkeypatch.setattr(precision, "SHAPES", {"cpu": (4, 8)})
+    assert measured("cpu") == 2.0
+    assert next(times, None) is None, "all of them were asked for"
+
+
+def test_this_machine_is_measured_and_left_as_it_was(tmp_path: Path) -> None:
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    begin = time.thread_time()
+    found = speedup(tmp_path, "cpu")
+    assert 0 < found < 100
+    assert time.thread_time() - begin < 10
+    assert torch.get_num_threads() == threads and torch.equal(torch.get_rng_state(), state)
+    (file,) = tmp_path.glob("precision/*/speedup.json")
+    assert json.loads(file.read_text()) == found == known(tmp_path, "cpu")
+
+
+@pytest.mark.parametrize(("name", "config"), SETTINGS)
+def test_a_run_with_an_open_precision_is_refused(name: str, config: Config, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"^{name}.precision is 'auto'; allowed here"):
+        prepare(config)
+    own = replace(config, cache=str(tmp_path))
+    prepare(chosen(own, own))
+
+
+def test_a_teacher_is_scored_in_the_precision_that_it_is_refined_in(
+    scored: list[TaskData],
+    tokenizer: PreTrainedTokenizerBase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def told(
+        model: Student, datas: list[TaskData], layout: Layout, precision: str
+    ) -> dict[str, float]:
+        asked.append(precision)
+        return selection_scores(model, datas, layout, precision)
+
+    monkeypatch.setattr("mkd.training.fit.selection_scores", told)
+    for name in ("float32", "bfloat16"):
+        train = TrainConfig(steps=2, batch_size=4, precision=name)
+        teacher = TeacherConfig(layers=1, hidden=16, heads=2, train=train)
+        stores = Stores(tmp_path, DataConfig(), 0)
+        refined.refined_teacher(teacher, stores, Side(tokenizer, scored, torch.device("cpu")), 60)
+    assert asked == ["float32", "bfloat16"]
+
+
+@pytest.fixture(scope="module")
+def scored(
+    tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerBase
+) -> list[TaskData]:
+    return make_datas(tmp_path_factory.mktemp("scored"), tasks_of(), tokenizer)
+
+
+def test_a_model_answers_in_the_precision_that_is_asked_for(
+    scored: list[TaskData], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Within the error of a number of 8 significant bits, and not as in float32."""
+    torch.manual_seed(0)
+    teacher = fresh_teacher(TeacherConfig(layers=2, hidden=32, heads=2), 128, scored, tokenizer)
+    layout = layout_of(tokenizer, True, 32)
+    for data in scored:
+        rows = labelled(data)
+        exact, half = (
+            predict(eager(teacher, name), data.train, rows, data.name, layout)
+            for name in ("float32", "bfloat16")
+        )
+        assert exact.dtype == half.dtype == np.float32
+        difference = np.abs(exact - half).max()
+        assert 0 < difference < 16 * 2**-8 * np.abs(exact).max()
+    assert selection_scores(teacher, scored, layout, "bfloat16").keys() == {
+        "single",
+        "pair",
+        "score",
+        "mean",
+    }

@@ -1,0 +1,194 @@
+"""Two processes and more that train together, two of them started as users start them, beside one that sees the same batches."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mkd import processes
+from mkd.config import Config, TrainConfig
+from mkd.pipeline import prepare
+from mkd.tokenization.tokens import Inputs
+from mkd.training.batches import Batch
+from mkd.training.shares import share
+from tests.support.database import put_database
+from tests.support.entry import (
+    TINY,
+    client,
+    command,
+    entry_point,
+    environment,
+    outcome,
+    runs,
+    started,
+)
+from tests.support.entry import weights_of as student
+from tests.support.serve import free_port
+
+# Batches of two rows and three, which are fewer than the processes: most often one has none, of four also two or three.
+RUN = [
+    *TINY, "--data.tasks=[sentiment, similarity]", "--teacher.dropout=0", "--train.batch_size=3", "--teacher.train.batch_size=2",
+    "--train.steps=30", "--teacher.train.steps=30", "--train.eval_every=10", "--loss.hard_weight=0.5",
+    "--loss.balance=uncertainty", "--loss.match.weight=1",
+    # Its table of n-grams has sparse gradients.
+    "--student.kind=bag", "--student.buckets=4096", "--train.lazy=true",
+]  # fmt: skip
+
+
+def launched(folder: Path, number: int, *argv: str) -> subprocess.CompletedProcess[str]:
+    """The entry point in so many processes on the CPU, joined by gloo."""
+    # Of its options this is the one that starts several processes without MPI, with GPUs or without.
+    launcher = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        f"--num_processes={number}",
+    ]
+    rest = [
+        "--num_machines=1",
+        "--mixed_precision=no",
+        "--dynamo_backend=no",
+        "--main_process_port=0",
+    ]
+    whole = [*launcher, *rest, "-m", "experiments.distill", *argv]
+    return subprocess.run(
+        whole, cwd=folder, env=environment(), capture_output=True, text=True, timeout=560
+    )
+
+
+def forked(folder: Path, number: int, *argv: str) -> subprocess.CompletedProcess[str]:
+    """As many with what accelerate's launcher tells each of them; of them the first one's end."""
+    put_database(folder)
+    together = {
+        "WORLD_SIZE": str(number),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }
+    places = [together | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(number)]
+    children = [started(folder, entry_point, "distill", *argv, **place) for place in places]
+    ends = [child.end() for child in children]
+    assert [done.returncode for done in ends] == [0] * number, [
+        done.stderr[-1000:] for done in ends
+    ]
+    return ends[0]
+
+
+def losses(folder: Path, run_id: str) -> dict[str, list[float]]:
+    """All losses that the run was told of, by name, in the order of their steps."""
+    names = [
+        name
+        for name in client(folder).get_run(run_id).data.metrics
+        if "train/" in name and "rate" not in name
+    ]
+    return {
+        name: [
+            m.value
+            for m in sorted(client(folder).get_metric_history(run_id, name), key=lambda m: m.step)
+        ]
+        for name in names
+    }
+
+
+@pytest.fixture(scope="module")
+def alone(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[dict[str, list[float]], dict[str, torch.Tensor]]:
+    """The losses of one process, and its student's weights."""
+    folder = tmp_path_factory.mktemp("one")
+    found = outcome(command(folder, "distill", *RUN))
+    return losses(folder, found["run_id"]), weights(folder, found["run_id"])
+
+
+def weights(folder: Path, run_id: str) -> dict[str, torch.Tensor]:
+    """Those of the student that the run has logged."""
+    with chdir(folder):
+        return load_file(student(folder, run_id))
+
+
+@pytest.mark.parametrize(("number", "start"), [(2, launched), (3, forked), (4, forked)])
+def test_several_processes_have_the_losses_of_one(
+    number: int,
+    start: Callable[..., subprocess.CompletedProcess[str]],
+    alone: tuple[dict[str, list[float]], dict[str, torch.Tensor]],
+    tmp_path: Path,
+) -> None:
+    """Teacher, student and twin; rows with and without labels, and all that is learnt or projected beside the model."""
+    together = outcome(start(tmp_path, number, *RUN))
+    (run,) = runs(tmp_path)
+    assert (
+        run.info.status == "FINISHED"
+        and run.data.metrics["quality/mean"] == together["metrics"]["quality/mean"]
+    )
+    expected, found = alone[0], losses(tmp_path, together["run_id"])
+    assert {name.split("train/")[0] for name in expected} == {"teacher/", "", "baseline/"}
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert found[name] == pytest.approx(values, rel=1e-3, abs=1e-4), name
+    for name, value in weights(tmp_path, together["run_id"]).items():
+        torch.testing.assert_close(value, alone[1][name], rtol=0, atol=5e-3, msg=name)
+
+
+def test_several_gpus_cannot_add_up_sparse_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(processes, "kind_of", lambda device: "cuda")
+    with pytest.raises(ValueError, match="^train.lazy is true; allowed on several GPUs: false"):
+        prepare(Config(train=TrainConfig(lazy=True)))
+
+
+def batch(labels: list[float]) -> Batch:
+    ids = torch.arange(len(labels)).reshape(-1, 1, 1)
+    return Batch(
+        "t", Inputs(ids, torch.ones_like(ids, dtype=torch.bool), None), torch.tensor(labels), None
+    )
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_shares_and_what_they_count_for_by_hand(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", str(rank))
+    nan = float("nan")
+    own, part = share(batch([1.0, nan, 0.0, nan, 2.0]))
+    rows: Any = [[0, 2, 4], [1, 3]][rank]
+    assert own.inputs.ids.flatten().tolist() == rows
+    assert part.factor() == pytest.approx([6 / 5, 4 / 5][rank])
+    assert [part.of(term) for term in ("loss", "soft", "hard", "match")] == pytest.approx(
+        [[3 / 5, 3 / 5, 1, 3 / 5], [2 / 5, 2 / 5, 0, 2 / 5]][rank]
+    )
+
+
+@pytest.mark.parametrize("rank", range(1, 8))
+def test_of_one_row_all_processes_but_the_first_have_none_that_counts(
+    rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.setenv("RANK", str(rank))
+    own, part = share(batch([1.0]))
+    assert own.inputs.ids.flatten().tolist() == [0] and part == (0, 0) and part.factor() == 0
+
+
+@pytest.mark.parametrize("number", [2, 3, 4, 8])
+@pytest.mark.parametrize("rows", range(1, 10))
+def test_the_shares_of_all_processes_are_the_batch(
+    number: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mean over processes of their losses' means, each times its factor, is the mean over the batch's rows."""
+    monkeypatch.setenv("WORLD_SIZE", str(number))
+    values, mean = [float(value**2) for value in range(rows)], 0.0
+    for rank in range(number):
+        monkeypatch.setenv("RANK", str(rank))
+        own, part = share(batch(values))
+        mean += float(own.labels_B.mean()) * part.factor() / number
+    assert mean == pytest.approx(sum(values) / rows)
+
+
+def test_one_process_has_the_whole_batch_as_it_is() -> None:
+    whole = batch([1.0, 2.0])
+    own, part = share(whole)
+    assert own is whole and part == (1, 1) and part.factor() == 1

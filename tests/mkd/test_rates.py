@@ -1,0 +1,93 @@
+"""Learning rates that are left open: less where layers are trained already; what is said stays, what is left open is shown."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import BertConfig, BertModel, PreTrainedTokenizerBase
+
+from experiments import cli
+from experiments.settings import Distill, Finetune
+from experiments.tracking.run import folder_of
+from mkd.config import Config, StudentConfig, TeacherConfig, TrainConfig
+from mkd.pipeline import run
+from mkd.rates import finetuned, resolved
+from tests.mkd.test_pipeline import config_of
+
+SAID = TrainConfig(learning_rate=3e-5)
+
+
+def rates(config: Config) -> tuple[float | None, ...]:
+    found = resolved(config)
+    return tuple(train.learning_rate for train in (found.teacher.train, found.train))
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (Config(), (1.2e-3, 2e-3)),
+        (Config(teacher=TeacherConfig(checkpoint="x")), (1e-4, 2e-3)),
+        (Config(student=StudentConfig(init="teacher")), (1.2e-3, 2e-4)),
+        (Config(student=StudentConfig(kind="bag", init="teacher")), (1.2e-3, 2e-3)),
+        (Config(student=StudentConfig(kind="bilstm", init="x")), (1.2e-3, 2e-3)),
+        (Config(teacher=TeacherConfig(checkpoint="x", train=SAID)), (3e-5, 2e-3)),
+        (Config(train=SAID), (1.2e-3, 3e-5)),
+    ],
+)
+def test_an_open_rate_goes_by_the_model_and_one_that_is_said_stays(
+    config: Config, expected: tuple[float, ...]
+) -> None:
+    assert rates(config) == expected
+    assert resolved(resolved(config)) == resolved(config)
+
+
+def test_what_is_trained_further_learns_as_fast_as_what_is_new() -> None:
+    assert finetuned(TrainConfig()).learning_rate == 2e-3
+    assert finetuned(SAID) == SAID
+
+
+def test_a_variant_of_another_model_has_that_model_s_rate() -> None:
+    config = cli.parse([], "", Distill)
+    assert rates(
+        cli.with_settings(config, {"teacher.checkpoint": "x", "student.init": "teacher"})
+    ) == (1e-4, 2e-4)
+    said = cli.parse(["--teacher.train.learning_rate=8e-4"], "", Distill)
+    assert rates(cli.with_settings(said, {"teacher.checkpoint": "x"}))[0] == 8e-4
+
+
+def test_what_is_shown_and_what_keys_are_made_of_is_the_number() -> None:
+    config = cli.parse(["--teacher.checkpoint=x"], "", Distill)
+    assert config.teacher.train.learning_rate is None
+    assert cli.flat(config)["teacher.train.learning_rate"] == 1e-4
+    assert cli.overrides(config) == {"teacher.checkpoint": "x", "teacher.train.learning_rate": 1e-4}
+    assert cli.from_yaml(cli.to_yaml(config), Distill) == config.shown()
+    assert folder_of(config, "distill") == folder_of(config.shown(), "distill")
+    further = Finetune().shown()
+    assert (further.teacher.train.learning_rate, further.finetune.train.learning_rate) == (
+        1.2e-3,
+        2e-3,
+    )
+
+
+def test_the_teacher_from_a_checkpoint_and_the_student_of_its_layers_learn_at_their_rates(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Of two steps the first one is the warm-up; the second is at the peak, and told."""
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
+    BertModel(BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    student = StudentConfig(kind="transformer", init="teacher", hidden=16, heads=2, layers=1)
+    told: dict[str, float] = {}
+    how = TrainConfig(steps=2, batch_size=4, warmup=0.5)
+    teacher = TeacherConfig(checkpoint=str(tmp_path / "bert"), train=how)
+    config = config_of(
+        tmp_path / "cache", teacher=teacher, student=student, train=how, baseline=False
+    )
+    run(config, tmp_path / "student", lambda step, metrics: told.update(metrics))
+    assert told["teacher/train/learning_rate"] == 1e-4
+    assert told["train/learning_rate"] == 2e-4

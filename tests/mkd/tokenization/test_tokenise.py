@@ -1,0 +1,492 @@
+import json
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from mkd.config import DataConfig
+from mkd.runtime.inference import _tuples
+from mkd.runtime.layout import Layout, Texts
+from mkd.storage.pretrained import load_tokenizer
+from mkd.tasks.task import Row, Task
+from mkd.tokenization import tokenise
+from mkd.tokenization.tokenise import task_data, token_store, tokenizer_fingerprint
+from mkd.tokenization.tokens import layout_of
+from mkd.training.batches import Source, assemble, gather
+from tests.support.tiny import (
+    MINILM,
+    PAIR,
+    SCORE,
+    SINGLE,
+    from_texts,
+    make_tasks,
+    pair_rows,
+    score_rows,
+    single_rows,
+    split,
+)
+
+NAN = float("nan")
+
+
+def roberta_like() -> PreTrainedTokenizerBase:
+    """A word-level tokenizer with RoBERTa's template."""
+    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4, "b": 5}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[("<s>", 0), ("</s>", 2)],
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
+
+
+def rows_of(texts: Texts) -> list[list[int]]:
+    return [
+        texts.ids[start:end].tolist()
+        for start, end in zip(texts.offsets[:-1], texts.offsets[1:], strict=True)
+    ]
+
+
+def test_a_store_holds_the_tokenizers_own_ids_of_both_texts(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    rows = pair_rows(25, 0)
+    store = token_store(tmp_path, split(rows), PAIR, tokenizer, 100)
+    assert store.b is not None
+    assert rows_of(store.a) == [
+        tokenizer(row.text_a, add_special_tokens=False)["input_ids"] for row in rows
+    ]
+    assert rows_of(store.b) == [
+        tokenizer(row.text_b, add_special_tokens=False)["input_ids"] for row in rows
+    ]
+    assert store.labels.tolist() == [row.label for row in rows]
+    assert [array.dtype.name for array in (store.a.ids, store.a.offsets, store.labels)] == [
+        "int32",
+        "int64",
+        "float64",
+    ]
+
+
+def test_a_single_text_has_no_second_one(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    assert token_store(tmp_path, split(single_rows(3, 0)), SINGLE, tokenizer, 100).b is None
+
+
+def test_texts_are_cut_one_token_beyond_the_longest_length(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    rows = single_rows(25, 0)
+    whole = token_store(tmp_path, split(rows), SINGLE, tokenizer, 100)
+    cut = token_store(tmp_path, split(rows), SINGLE, tokenizer, 4)
+    assert rows_of(cut.a) == [ids[:5] for ids in rows_of(whole.a)]
+    assert whole.a.lengths().max() > 5
+    assert cut.fingerprint != whole.fingerprint
+
+
+def test_of_two_texts_that_are_too_long_the_longer_one_stays_the_longer_one(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    lengths = [(3, 3), (5, 4), (6, 5), (9, 7), (7, 9), (9, 9), (9, 5), (9, 4), (1, 9)]
+    a, b = ([" ".join(["film"] * pair[side]) for pair in lengths] for side in (0, 1))
+    store = from_texts(tokenizer, a, b, 4)
+    assert store.b is not None
+    found = list(zip(store.a.lengths().tolist(), store.b.lengths().tolist(), strict=True))
+    assert found == [(3, 3), (5, 4), (6, 5), (6, 5), (5, 5), (5, 5), (6, 5), (5, 4), (1, 5)]
+    assert from_texts(tokenizer, a, None, 4).a.lengths().tolist() == [3, 5, 5, 5, 5, 5, 5, 5, 1]
+
+
+def test_a_missing_label_is_nan(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = [Row("a film", None, 1.0), Row("a film", None, None), Row("a film", None, 0.0)]
+    np.testing.assert_array_equal(
+        token_store(tmp_path, split(rows), SINGLE, tokenizer, 9).labels, [1.0, NAN, 0.0]
+    )
+
+
+def test_rows_beyond_one_chunk_follow_on(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = score_rows(25, 0)
+    whole = token_store(tmp_path / "whole", split(rows), SCORE, tokenizer, 9)
+    monkeypatch.setattr(tokenise, "CHUNK_ROWS", 10)
+    told: list[float] = []
+    parts = token_store(
+        tmp_path / "parts",
+        split(rows),
+        SCORE,
+        tokenizer,
+        9,
+        lambda step, metrics: told.extend(metrics.values()),
+    )
+    assert told == [10, 20, 25]
+    assert parts.b is not None
+    assert whole.b is not None
+    for one, other in zip(
+        (*parts.a, *parts.b, parts.labels), (*whole.a, *whole.b, whole.labels), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_long_texts_come_in_chunks_of_fewer_rows(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        row._replace(text_a=row.text_a[:5].ljust(5, "a"), text_b="the film of the s")
+        for row in score_rows(7, 0)
+    ]
+    monkeypatch.setattr(tokenise, "CHUNK_CHARACTERS", 60)
+    told: list[float] = []
+    token_store(
+        tmp_path,
+        split(rows),
+        SCORE,
+        tokenizer,
+        9,
+        lambda step, metrics: told.extend(metrics.values()),
+    )
+    assert told == [3, 6, 7], "22 characters a row"
+
+
+def test_a_wrong_row_is_told_as_it_is_though_others_are_being_tokenised(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read() -> Iterator[Row]:
+        yield from single_rows(45, 0)
+        raise ValueError("f.csv:46: wrong")
+
+    monkeypatch.setattr(tokenise, "CHUNK_ROWS", 10)
+    with pytest.raises(ValueError, match=r"^f\.csv:46: wrong$"):
+        token_store(tmp_path, split([])._replace(read=read), SINGLE, tokenizer, 9)
+
+
+def test_no_more_than_a_few_chunks_are_read_ahead(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, ahead = [0], []
+
+    def rows() -> Iterator[Row]:
+        for row in single_rows(200, 0):
+            read[0] += 1
+            yield row
+
+    monkeypatch.setattr(tokenise, "CHUNK_ROWS", 10)
+    source = split([])._replace(read=rows)
+    token_store(
+        tmp_path,
+        source,
+        SINGLE,
+        tokenizer,
+        9,
+        lambda written, metrics: ahead.append(read[0] - written),
+    )
+    assert max(ahead) == 10 * tokenise.CHUNKS_AT_ONCE
+
+
+@pytest.mark.parametrize(("at_once", "parallel"), [(1, "false"), (3, "true")])
+def test_the_bytes_do_not_depend_on_how_much_is_done_at_a_time(
+    tmp_path: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: int,
+    parallel: str,
+) -> None:
+    rows = split(pair_rows(95, 0))
+    whole = token_store(tmp_path / "whole", rows, PAIR, tokenizer, 9).fingerprint
+    monkeypatch.setattr(tokenise, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(tokenise, "CHUNKS_AT_ONCE", at_once)
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", parallel)
+    token_store(tmp_path / "parts", rows, PAIR, tokenizer, 9)
+    names = ["a.int32", "a_offsets.int64", "b.int32", "b_offsets.int64", "labels.float64"]
+    expected, found = (
+        [(tmp_path / name / "tokens" / whole / file).read_bytes() for file in names]
+        for name in ("whole", "parts")
+    )
+    assert found == expected
+
+
+def test_stopping_midway_leaves_neither_a_folder_nor_a_thread(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(step: int, metrics: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tokenise, "CHUNK_ROWS", 10)
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        token_store(tmp_path, split(single_rows(95, 0)), SINGLE, tokenizer, 9, stop)
+    assert threading.active_count() == before
+    assert [path for path in (tmp_path / "tokens").iterdir() if path.is_dir()] == []
+
+
+def test_the_second_call_reads_no_rows(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = split(single_rows(5, 0))
+    reads = []
+
+    def read() -> Iterator[Row]:
+        reads.append(1)
+        return rows.read()
+
+    counted = rows._replace(read=read)
+    first = token_store(tmp_path, counted, SINGLE, tokenizer, 9)
+    second = token_store(tmp_path, counted, SINGLE, tokenizer, 9)
+    assert len(reads) == 1
+    assert rows_of(first.a) == rows_of(second.a)
+    assert first.fingerprint == second.fingerprint
+
+
+def test_no_rows_are_refused_and_a_wrong_row_leaves_nothing_behind(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    with pytest.raises(ValueError, match="a list of rows: no rows; at least one is needed"):
+        token_store(tmp_path, split([]), SINGLE, tokenizer, 9)
+
+    def read() -> list[Row]:
+        raise ValueError("f.csv:7: wrong")
+
+    with warnings.catch_warnings(), pytest.raises(ValueError, match="f.csv:7: wrong"):
+        warnings.simplefilter("error")
+        token_store(tmp_path, split([])._replace(read=read), SINGLE, tokenizer, 9)  # type: ignore[arg-type]
+    assert [path for path in (tmp_path / "tokens").iterdir() if path.is_dir()] == []
+
+
+def test_padding_and_truncation_saved_in_a_tokenizer_do_not_reach_the_store() -> None:
+    """MiniLM's tokenizer.json pads and cuts everything to 128 tokens."""
+    fresh = load_tokenizer(MINILM, "teacher.checkpoint")
+    before = tokenizer_fingerprint(fresh)
+    store = from_texts(
+        load_tokenizer(MINILM, "teacher.checkpoint"), ["hello", "hello " * 200, ""], None, 150
+    )
+    assert rows_of(store.a) == [[7592], [7592] * 151, []]
+    fresh(["hello", "hello you"], padding=True, truncation=True, max_length=8)
+    assert tokenizer_fingerprint(fresh) == before
+    assert rows_of(from_texts(fresh, ["hello " * 200], None, 150).a) == [[7592] * 151]
+
+
+def test_another_tokenizer_has_another_fingerprint(tokenizer: PreTrainedTokenizerBase) -> None:
+    assert tokenizer_fingerprint(tokenizer) != tokenizer_fingerprint(roberta_like())
+
+
+def test_raw_pairs_become_a_store_without_labels(tokenizer: PreTrainedTokenizerBase) -> None:
+    store = from_texts(tokenizer, ["a film", "rain"], ["the sea", "songs"], 9)
+    assert store.b is not None
+    assert rows_of(store.b) == [
+        tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("the sea", "songs")
+    ]
+    assert np.isnan(store.labels).all()
+
+
+def test_layout_of_a_bert_like_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    vocabulary = tokenizer.get_vocab()
+    cls, sep = vocabulary["[CLS]"], vocabulary["[SEP]"]
+    assert layout_of(tokenizer, True, 32) == Layout(True, 0, 32, (cls,), (sep,), (sep,), types=True)
+    assert layout_of(load_tokenizer(MINILM, ""), True, 32) == Layout(
+        True, 0, 32, (101,), (102,), (102,), types=True
+    )
+
+
+def test_layout_of_a_roberta_like_template() -> None:
+    assert layout_of(roberta_like(), True, 32) == Layout(
+        True, 1, 32, (0,), (2, 2), (2,), types=False
+    )
+
+
+LONG = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3} | {str(place): place for place in range(4, 40)}
+
+
+def templated(single: str, pair: str | None, **names: str) -> PreTrainedTokenizerBase:
+    """A word-level tokenizer with this template; without one for pairs, the library's own."""
+    tokenizer = Tokenizer(models.WordLevel(LONG, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = [("<s>", 0), ("</s>", 2)]
+    template = {"single": single} | ({} if pair is None else {"pair": pair})
+    tokenizer.post_processor = processors.TemplateProcessing(**template, special_tokens=special)
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        model_input_names=inputs,
+        **names,
+    )
+
+
+TEMPLATES: dict[str, tuple[str, str | None]] = {
+    "bert": ("<s> $A </s>", "<s> $A </s> $B:1 </s>:1"),
+    "roberta": ("<s> $A </s>", "<s> $A </s> </s> $B </s>"),
+    "deberta": ("<s>:0 $A:0 </s>:0", "<s>:0 $A:0 </s>:0 $B:1 </s>:1"),
+    "xlnet": ("$A:0 </s>:0 <s>:2", "$A:0 </s>:0 $B:1 </s>:1 <s>:2"),
+    "t5": ("$A </s>", "$A </s> $B </s>"),
+    "llama": ("<s> $A", "<s> $A <s>:1 $B:1"),
+    "a template for single texts alone": ("<s> $A </s>", None),
+    "others for single texts": ("</s> </s> $A <s>", "<s> $A:3 </s>:3 $B </s> </s>"),
+    "no special tokens": ("$A", "$A $B"),
+}
+
+
+@pytest.mark.parametrize("max_length", [64, 13, 12, 9, 8])
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_rows_are_laid_out_and_cut_as_the_tokenizer_does_it(name: str, max_length: int) -> None:
+    tokenizer = templated(*TEMPLATES[name])
+    draw = np.random.default_rng(max_length)
+    texts = [
+        [
+            " ".join(map(str, draw.integers(4, 40, draw.integers(1, 2 * max_length))))
+            for _ in range(300)
+        ]
+        for _ in "ab"
+    ]
+    layout = layout_of(tokenizer, True, max_length)
+    for given in (texts[:1], texts):
+        found = gather(
+            from_texts(tokenizer, given[0], given[1] if len(given) == 2 else None, max_length),
+            np.arange(300),
+            layout,
+        )
+        expected = tokenizer(
+            *given,
+            truncation="longest_first",
+            max_length=max_length,
+            padding=True,
+            return_tensors="np",
+        )
+        np.testing.assert_array_equal(found.ids[:, 0].numpy(), expected["input_ids"])
+        np.testing.assert_array_equal(found.mask[:, 0].numpy(), expected["attention_mask"] == 1)
+        types = np.zeros_like(expected["input_ids"]) if found.types is None else found.types.numpy()
+        np.testing.assert_array_equal(
+            types, expected["token_type_ids"] * expected["attention_mask"]
+        )
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_an_exported_layout_is_read_back_as_it_was(name: str) -> None:
+    layout = layout_of(templated(*TEMPLATES[name]), True, 16)
+    read = json.loads(json.dumps(layout._asdict()))
+    assert Layout(**{key: _tuples(value) for key, value in read.items()}) == layout
+
+
+@pytest.mark.parametrize(
+    ("single", "pair"),
+    [
+        ("<s> $A </s>", "<s> $B </s> $A </s>"),
+        ("<s> $A $A </s>", "<s> $A </s> $B </s>"),
+        ("<s> $A </s>", "<s> $A </s> $B </s> $A"),
+    ],
+)
+def test_a_template_that_is_no_text_after_another_is_refused(single: str, pair: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        layout_of(templated(single, pair, name_or_path="FOLDER"), True, 32)
+    assert str(caught.value) == (
+        "the tokenizer 'FOLDER' puts texts together in a way that is not known here; "
+        "allowed: each text once, in order, with special tokens before, between and after them"
+    )
+
+
+def test_a_row_without_any_token_is_one_of_padding_where_nothing_is_put_around_it() -> None:
+    tokenizer = templated("$A", "$A $B")
+    found = gather(
+        from_texts(tokenizer, ["", "4 5"], None, 8), np.array([0]), layout_of(tokenizer, True, 8)
+    )
+    assert (found.ids.tolist(), found.mask.tolist()) == ([[[1]]], [[[True]]])
+
+
+def test_layout_of_texts_that_are_kept_apart() -> None:
+    assert layout_of(roberta_like(), False, 32) == Layout(False, 1, 32)
+
+
+def test_scores_are_scaled_by_the_labels_that_are_learnt_from(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    (task,) = make_tasks(40, ("score",), unlabelled=5)
+    data = task_data(tmp_path, task, tokenizer, DataConfig(selection_fraction=0.25), 0)
+    learnt = [label for label in data.train.labels[data.train_rows].tolist() if label == label]
+    assert len(learnt) == 30
+    assert data.mean == pytest.approx(sum(learnt) / 30)
+    assert data.std == pytest.approx(
+        (sum((label - data.mean) ** 2 for label in learnt) / 30) ** 0.5
+    )
+    assert {name: len(store.labels) for name, store in data.dev.items()} == {"": 20}
+
+
+LARGE = 1.7e9
+"""Float32 has a number of this size every 128."""
+
+
+def test_labels_that_differ_by_little_keep_their_digits(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    rows = [row._replace(label=LARGE + place) for place, row in enumerate(score_rows(50, 0))]
+    more = [row._replace(label=None) for row in score_rows(3, 1)]
+    task = Task("score", SCORE, split(rows), {"": split(rows)}, added=(split(more),))
+    data = task_data(tmp_path, task, tokenizer, DataConfig(selection_fraction=0.2), 0)
+    assert (
+        data.train.labels[:50].tolist()
+        == data.dev[""].labels.tolist()
+        == [LARGE + place for place in range(50)]
+    )
+    learnt = [int(row) for row in data.train_rows if row < 50]
+    assert data.mean - LARGE == pytest.approx(sum(learnt) / 40, abs=1e-6)
+    assert data.std == pytest.approx(np.std(learnt), rel=1e-9)
+    batch = assemble(
+        Source(data, data.train_rows, None), data.train_rows[:40], Layout(False, 0, 32)
+    )
+    expected = (np.array(learnt[:40]) - np.mean(learnt)) / np.std(learnt)
+    np.testing.assert_allclose(batch.labels_B[: len(learnt)].numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.1, 1.7e9 + 0.3, 1e-9])
+def test_equal_scores_have_no_spread_but_their_sums_rounding(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, value: float
+) -> None:
+    constant = Task(
+        "score", SCORE, split([row._replace(label=value) for row in score_rows(29, 0)]), {}
+    )
+    data = task_data(tmp_path, constant, tokenizer, DataConfig(), 0)
+    assert (data.mean, data.std) == (value, 1.0)
+
+
+def test_classes_are_not_scaled_and_equal_scores_have_a_scale(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    (task,) = make_tasks(40, ("single",))
+    data = task_data(tmp_path, task, tokenizer, DataConfig(), 0)
+    assert (data.mean, data.std) == (0.0, 1.0)
+    constant = Task(
+        "score", SCORE, split([row._replace(label=2.0) for row in score_rows(20, 0)]), {}
+    )
+    data = task_data(tmp_path, constant, tokenizer, DataConfig(), 0)
+    assert (data.mean, data.std) == (2.0, 1.0)
+
+
+def test_added_rows_follow_a_tasks_own_and_are_tokenised_alone(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    (task,) = make_tasks(40, ("pair",), unlabelled=5)
+    more = [split([row._replace(label=None) for row in pair_rows(num, 7 + num)]) for num in (3, 8)]
+    alone = task_data(tmp_path, task, tokenizer, DataConfig(), 0)
+    data = task_data(tmp_path, replace(task, added=tuple(more)), tokenizer, DataConfig(), 0)
+    assert alone.train.parts == ()
+    assert data.train.parts[0].fingerprint == alone.train.fingerprint != data.train.fingerprint
+    assert data.train.b is not None
+    for side in (0, 1):
+        found = [rows_of(store[side]) for store in (data.train, *data.train.parts)]  # type: ignore[arg-type]
+        assert found[0] == [*found[1], *found[2], *found[3]]
+    np.testing.assert_array_equal(
+        data.train.labels, np.concatenate([alone.train.labels, np.full(11, NAN)])
+    )
+    np.testing.assert_array_equal(data.selection_rows, alone.selection_rows)
+    np.testing.assert_array_equal(data.train_rows, [*alone.train_rows, *range(45, 56)])
+    assert [
+        array.dtype.name for array in (data.train.b.ids, data.train.b.offsets, data.train.labels)
+    ] == [
+        "int32",
+        "int64",
+        "float64",
+    ]

@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import pytest
+
+from tests.bench import size
+
+
+def test_a_number_of_rows_is_measured_in_all_its_stages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(size, "BATCHES", 20)
+    found = size.measure("paraphrase", 301, tmp_path)
+    assert found.rows == 301
+    assert 301 < found.tokens < 30_000
+    assert min(found.tokenise_s, found.label_s, found.first_batch_s, found.batches_s) > 0
+    assert 0 < found.anonymous_mib < found.peak_mib
+    assert found.idle_mib[0] <= found.peak_mib
+
+
+def test_a_row_of_the_table_by_hand() -> None:
+    lines = size.table(
+        [size.Measured(10**6, 7 * 10**6, 20.0, 50.0, 0.25, 4.0, 900.4, 400.0, (450.0, 330.0))]
+    )
+    cells = [cell.strip() for cell in lines[2].split("|")[1:-1]]
+    assert cells == [
+        "1,000,000",
+        "7,000,000",
+        "20.0",
+        "50,000",
+        "50.0",
+        "20,000",
+        "0.25",
+        "500",
+        "900",
+        "400",
+    ]
