@@ -502,7 +502,8 @@ class StudentConfig:
                 self.init == "" or self.embedding_width == self.hidden,
                 "student.embedding",
                 self.embedding,
-                f"0 or student.hidden={self.hidden}, as student.init={self.init} takes layers with their embeddings",
+                f"0 or student.hidden={self.hidden}, as student.init={self.init} takes layers with "
+                "their embeddings",
             )
         else:
             check(not self.keep, "student.keep", self.keep, f"empty for student.kind={self.kind}")

@@ -71,7 +71,8 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
     tasks = refined_tasks(config.teacher, tasks)
     if not tasks:
         raise ValueError(
-            "teacher.sources names others for all tasks; allowed: at least one task for the refined teacher"
+            "teacher.sources names others for all tasks; allowed: at least one task for the "
+            "refined teacher"
         )
     config = replace(config, teacher=replace(config.teacher, sources={}, mean="logits"))
     side = read_side(config.stores, tasks, tokenizer, device, "teacher", report)
@@ -298,7 +299,8 @@ def prepare(config: Config) -> torch.device:
         precision.check(train_config, name)
         if train_config.lazy and processes.count() > 1 and kind == "cuda":
             raise ValueError(
-                f"{name}.lazy is true; allowed on several GPUs: false, as they cannot add up sparse gradients"
+                f"{name}.lazy is true; allowed on several GPUs: false, as they cannot add up "
+                "sparse gradients"
             )
     return processes.device_of(kind)
 
@@ -463,7 +465,8 @@ def _student_tokenizer(
     )
     if init and tokenizer_fingerprint(tokenizer) != tokenizer_fingerprint(own):
         raise ValueError(
-            f"student.tokenizer is {name!r}; allowed: that of student.init={init}, whose embeddings are by its tokens"
+            f"student.tokenizer is {name!r}; allowed: that of student.init={init}, whose "
+            "embeddings are by its tokens"
         )
     return tokenizer
 
@@ -482,7 +485,8 @@ def result(
     datasets = [_dataset(task, data) for task, data in zip(tasks, datas, strict=True)]
     notes = first + [f"{task.name}: {note}" for task in tasks for note in task.notes]
     notes += [
-        f"{d.task}: {d.unlabelled_rows:,} of {d.train_rows:,} training rows have no label and serve distillation only"
+        f"{d.task}: {d.unlabelled_rows:,} of {d.train_rows:,} training rows have no label and "
+        "serve distillation only"
         for d in datasets
         if d.unlabelled_rows
     ]

@@ -57,7 +57,8 @@ def chosen(
     ratio = processes.from_first(lambda: speedup(Path(config.cache), device))
     precision: Literal["float32", "bfloat16"] = "bfloat16" if ratio >= MARGIN else "float32"
     told(
-        f"precision auto: {precision}, as bfloat16 trains {ratio:.2f} times as fast as float32 here (taken from {MARGIN} on)"
+        f"precision auto: {precision}, as bfloat16 trains {ratio:.2f} times as fast as float32 "
+        f"here (taken from {MARGIN} on)"
     )
     made: Settings = _with(settings, precision)
     return made

@@ -95,7 +95,8 @@ def augmented_split(stores: Stores, task: Task) -> Split:
         seeds = (stores.seed, 3, zlib.crc32(task.name.encode()))
         if _write(aside / FILE, Copies(words, rows, found_VK, settings, seeds)) == 0:
             raise ValueError(
-                f"data.augment: none of the copies of task {task.name}'s rows differs from them; allowed: higher chances"
+                f"data.augment: none of the copies of task {task.name}'s rows differs from them; "
+                "allowed: higher chances"
             )
 
     path = stored(root, "augmented", parts, build) / FILE

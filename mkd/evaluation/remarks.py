@@ -111,11 +111,13 @@ def reading(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, layout: L
         }
         if cut >= NOTABLE_PERCENT:
             notes.append(
-                f"{data.name}: {cut:.0f} % of the training rows are cut at data.max_length={layout.max_length} tokens"
+                f"{data.name}: {cut:.0f} % of the training rows are cut at "
+                f"data.max_length={layout.max_length} tokens"
             )
         if unknown >= NOTABLE_PERCENT:
             notes.append(
-                f"{data.name}: {unknown:.0f} % of the training rows' tokens are unknown to the tokenizer"
+                f"{data.name}: {unknown:.0f} % of the training rows' tokens are unknown to the "
+                "tokenizer"
             )
     return Reading(metrics, notes)
 

@@ -181,7 +181,8 @@ def busy_note(metrics: Mapping[str, float]) -> list[str]:
         if name.endswith(names.BUSY_SHARE) and value > MOST_BUSY
     }
     return [
-        f"the machine was busy when the {'teacher' if name.startswith(names.TEACHER) else 'speed'} was timed: other work had "
+        f"the machine was busy when the {'teacher' if name.startswith(names.TEACHER) else 'speed'} "
+        "was timed: other work had "
         f"{100 * share:.0f} % of the core, so that the milliseconds are too many"
         for name, share in shares.items()
     ]

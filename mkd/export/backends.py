@@ -1,4 +1,5 @@
-"""A trained model in every backend that it can work in: exported, checked against torch on the dev rows, and timed beside it."""
+"""A trained model in every backend that it can work in: exported, checked against torch on the dev
+rows, and timed beside it."""
 
 import math
 import shutil
@@ -39,11 +40,13 @@ TRACED = "program"
 EQUAL = 1e-3
 """Logits in float32 differ by no more between backends."""
 SINGLE_ROWS = 2000
-"""At most so many rows of each dev split are asked one by one too: for a large model no more work than a few batches of them."""
+"""At most so many rows of each dev split are asked one by one too: for a large model no more work
+than a few batches of them."""
 
 
 class Offered(NamedTuple):
-    """What came of it. folder: of the fastest backend that passed its check; empty: torch is. notes: which did not, and why.
+    """What came of it. folder: of the fastest backend that passed its check; empty: torch is.
+    notes: which did not, and why.
 
     passed: all that did, `torch` among them.
     """
@@ -55,7 +58,8 @@ class Offered(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What is made of a student and measured. threads: CPU threads of the check on dev; 0: as many as there are cores."""
+    """What is made of a student and measured. threads: CPU threads of the check on dev; 0: as many
+    as there are cores."""
 
     export: ExportConfig
     speed: SpeedConfig
@@ -79,14 +83,16 @@ def offered(
     folder: Path,
     report: Report,
 ) -> Offered:
-    """The student in the backends that are wanted, each in a folder of its name, and the speed of all and of the teacher.
+    """The student in the backends that are wanted, each in a folder of its name, and the speed of
+    all and of the teacher.
 
     The logits of each backend are compared with those of torch as `checked` tells:
-    `export/<backend>/max_difference`, `/quality/...`, `/loss`, `/loss_batches`, `/loss_single_rows` (of the mean score, in
-    points), `/bytes`, `/offered` (1, or 0 where it did not pass).
-    `speed/<backend>/<setting>/...` are as in mkd/evaluation/speed.py, with a `/ratio` where a teacher runs here (`ratios`). With
-    export.torch a torch.export program is written to `model` in the folder, and compared likewise. Of several processes the
-    first one works.
+    `export/<backend>/max_difference`, `/quality/...`, `/loss`, `/loss_batches`,
+    `/loss_single_rows` (of the mean score, in points), `/bytes`, `/offered` (1, or 0 where it
+    did not pass). `speed/<backend>/<setting>/...` are as in mkd/evaluation/speed.py, with a
+    `/ratio` where a teacher runs here (`ratios`). With export.torch a torch.export program is
+    written to `model` in the folder, and compared likewise. Of several processes the first one
+    works.
     """
     if not processes.is_first():
         return Offered({}, [], "")
@@ -125,7 +131,8 @@ def _speed(
     teacher: Teacher | None,
     report: Report,
 ) -> dict[str, float]:
-    """Of the student's backends, and then of the teacher, each of which has the same share of the seconds."""
+    """Of the student's backends, and then of the teacher, each of which has the same share of the
+    seconds."""
     asked, work = settings(config), work_of(tasks)
     model = None if teacher is None else teacher.model
     share = config.seconds / (len(timed) + (model is not None))
@@ -200,11 +207,13 @@ def in_torch(model: Student | Classifier, tokenizer: PreTrainedTokenizerBase | N
 def checked(
     side: Side, dev: dict[Any, np.ndarray], infer: inference.Infer, layout: Layout
 ) -> dict[str, float]:
-    """What `compared` tells of a backend's logits on all dev rows in batches, with the worse loss of batches and single rows.
+    """What `compared` tells of a backend's logits on all dev rows in batches, with the worse loss
+    of batches and single rows.
 
-    A backend of dynamic quantisation may answer a row alone otherwise than beside others, and a student at work gets both.
-    `loss_batches` and `loss_single_rows` are the two losses, `loss` the larger; the second is of at most SINGLE_ROWS rows of each
-    split, evenly spread, against torch's logits on the same rows. `max_difference` is of both. Nothing where a logit is not
+    A backend of dynamic quantisation may answer a row alone otherwise than beside others, and a
+    student at work gets both. `loss_batches` and `loss_single_rows` are the two losses, `loss`
+    the larger; the second is of at most SINGLE_ROWS rows of each split, evenly spread, against
+    torch's logits on the same rows. `max_difference` is of both. Nothing where a logit is not
     finite.
     """
     batches = compared(side, dev, dev_logits(infer, side.datas, layout))
@@ -244,7 +253,8 @@ def _spread(count: int) -> np.ndarray:
 def compared(
     side: Side, dev: dict[Any, np.ndarray], other: dict[Any, np.ndarray]
 ) -> dict[str, float]:
-    """The largest difference between logits of two backends, the scores that the other one's have, and the mean's loss.
+    """The largest difference between logits of two backends, the scores that the other one's have,
+    and the mean's loss.
 
     Nothing where the other one's are not all finite.
     """
@@ -263,10 +273,11 @@ def latency_ms(speed: dict[str, float], backend: str) -> float:
 
 
 def ratios(speed: dict[str, float]) -> dict[str, float]:
-    """`speed/<backend>/<setting>/ratio`: how many times faster than the teacher in torch, at its best with as many threads.
+    """`speed/<backend>/<setting>/ratio`: how many times faster than the teacher in torch, at its
+    best with as many threads.
 
-    The teacher may be slower with more threads: then it is compared with fewer, asked for the same otherwise. Of one row it is a
-    ratio of medians, of many rows one of rows a second.
+    The teacher may be slower with more threads: then it is compared with fewer, asked for the
+    same otherwise. Of one row it is a ratio of medians, of many rows one of rows a second.
     """
     own, teachers = _compared(speed, ""), _compared(speed, names.TEACHER)
     found: dict[str, float] = {}
@@ -284,7 +295,8 @@ def ratios(speed: dict[str, float]) -> dict[str, float]:
 
 
 def _compared(speed: dict[str, float], prefix: str) -> dict[tuple[str, str], float]:
-    """By backend and setting what models are compared by there. prefix: of the names, which tells whose speed it is."""
+    """By backend and setting what models are compared by there. prefix: of the names, which tells
+    whose speed it is."""
     parsed = {
         name: names.parsed_speed(name.removeprefix(prefix))
         for name in speed
@@ -309,7 +321,8 @@ def statistic(setting: str) -> str:
 
 
 def _make(name: str, asked: ExportConfig, trained: Trained, path: Path) -> None:
-    """Writes one backend. Raises what torch's exporters raise, and ValueError for a model that they cannot hold."""
+    """Writes one backend. Raises what torch's exporters raise, and ValueError for a model that they
+    cannot hold."""
     student, side, layout, _ = trained
     if name == TRACED:
         export_program(student, layout, path)
@@ -329,11 +342,13 @@ def _wrong(name: str, found: dict[str, float], max_loss: float) -> list[str]:
         limit = f"at most {max_loss:g} (export.max_loss)"
         where = "batches" if found[names.LOSS_BATCHES] == found[names.LOSS] else "single rows"
         return [
-            f"{name} is not offered: it loses {found[names.LOSS]:.2f} points of the mean score in {where}, allowed: {limit}"
+            f"{name} is not offered: it loses {found[names.LOSS]:.2f} points of the mean score in "
+            f"{where}, allowed: {limit}"
         ]
     if name in ("onnx", TRACED) and found[names.MAX_DIFFERENCE] > EQUAL:
         return [
-            f"{name} is not offered: its logits are up to {found[names.MAX_DIFFERENCE]:.2g} off torch's, allowed: {EQUAL:g}"
+            f"{name} is not offered: its logits are up to {found[names.MAX_DIFFERENCE]:.2g} off "
+            f"torch's, allowed: {EQUAL:g}"
         ]
     return []
 

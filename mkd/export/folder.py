@@ -1,6 +1,8 @@
-"""A trained student as a folder that runs anywhere: ONNX graphs, in float32 or int8, its tokenizer, and what its outputs mean.
+"""A trained student as a folder that runs anywhere: ONNX graphs, in float32 or int8, its tokenizer,
+and what its outputs mean.
 
-Axes: B rows of a batch, S texts of a row, L tokens, E width of the input, H units of an LSTM's direction.
+Axes: B rows of a batch, S texts of a row, L tokens, E width of the input, H units of an LSTM's
+direction.
 """
 
 import copy
@@ -43,15 +45,18 @@ LSTM_MODE = 2
 LARGEST_BYTES = 2**31 - 2**24
 """A file of ONNX's format has less than 2 GiB; some are left for all that is not a weight."""
 QUANTISED = ["MatMul", "LSTM"]
-"""What onnxruntime turns to 8 bits, where its weights are constant; it makes products of Gemm too. Tables are done here."""
+"""What onnxruntime turns to 8 bits, where its weights are constant; it makes products of Gemm too.
+Tables are done here."""
 LOGITS = "logits"
 """The name of a graph's output."""
 EXAMPLE = (3, 2, 7)
-"""Rows, texts and tokens of the batch that a graph is traced with; all three may be others afterwards."""
+"""Rows, texts and tokens of the batch that a graph is traced with; all three may be others
+afterwards."""
 
 
 class AllHeads(nn.Module):
-    """The logits of some tasks side by side, in their order, as one product with the representation."""
+    """The logits of some tasks side by side, in their order, as one product with the
+    representation."""
 
     def __init__(self, heads: Heads, names: list[str]) -> None:
         super().__init__()
@@ -71,7 +76,8 @@ class Graph(nn.Module):
         own: Any = copy.deepcopy(student).cpu()
         own.heads = AllHeads(student.heads, names)
         if isinstance(own, TransformerStudent):
-            # Plain products: fused attention comes apart into more nodes, which look out for rows that see nothing.
+            # Plain products: fused attention comes apart into more nodes, which look out for rows
+            # that see nothing.
             own.encoder.set_attn_implementation("eager")
         self.student = own
         self.train(False)
@@ -85,14 +91,16 @@ class Graph(nn.Module):
 
 
 def export_onnx(student: Student, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Writes the student to the folder as one graph for all heads, of any batch and length, in float32.
+    """Writes the student to the folder as one graph for all heads, of any batch and length, in
+    float32.
 
     Raises ValueError for one that is too large for a graph in one file.
     """
     num_bytes = 4 * sum(parameter.numel() for parameter in student.parameters())
     if num_bytes > LARGEST_BYTES:
         raise ValueError(
-            f"a model of {num_bytes:,} bytes is too large for ONNX; allowed: at most {LARGEST_BYTES:,}"
+            f"a model of {num_bytes:,} bytes is too large for ONNX; allowed: at most "
+            f"{LARGEST_BYTES:,}"
         )
     names = sorted(student.config.tasks)
     layout = layout_of(tokenizer, student.joined, student.config.max_tokens)
@@ -112,16 +120,19 @@ def export_onnx(student: Student, tokenizer: PreTrainedTokenizerBase, folder: Pa
 
 
 def export_int8(source: Path, folder: Path, config: Int8Config) -> None:
-    """The exported float32 student with weights of 8 bits: tables, products and LSTMs; its small heads stay as they are.
+    """The exported float32 student with weights of 8 bits: tables, products and LSTMs; its small
+    heads stay as they are.
 
-    What is multiplied with them is turned to 8 bits too, by its range in each batch (dynamic quantisation), in a Transformer's
-    feed-forward layers after each token is divided by its largest number. A product's weights have a scale for each output, an
-    LSTM's for each gate of each unit, in each direction; a table of embeddings for each row.
+    What is multiplied with them is turned to 8 bits too, by its range in each batch (dynamic
+    quantisation), in a Transformer's feed-forward layers after each token is divided by its
+    largest number. A product's weights have a scale for each output, an LSTM's for each gate of
+    each unit, in each direction; a table of embeddings for each row.
 
-    Weights are signed and what they meet is not: an x86 processor without VNNI adds two products of 8 bits in 16, which may
-    saturate. Weights of 7 bits (config.weight_range) do not; those of all 8 are multiplied there by slower, exact products
-    (mkd/runtime/inference.py), as the manifest says which they are. Tables, which nothing is multiplied with, are of 8 in
-    either case.
+    Weights are signed and what they meet is not: an x86 processor without VNNI adds two products
+    of 8 bits in 16, which may saturate. Weights of 7 bits (config.weight_range) do not; those of
+    all 8 are multiplied there by slower, exact products (mkd/runtime/inference.py), as the
+    manifest says which they are. Tables, which nothing is multiplied with, are of 8 in either
+    case.
     """
     folder.mkdir(parents=True)
     reduced = saturates() if config.weight_range == "auto" else config.weight_range == "reduced"
@@ -138,15 +149,22 @@ def export_int8(source: Path, folder: Path, config: Int8Config) -> None:
             _scale_tokens(model.graph)
         (head,) = [node.name for node in model.graph.node if LOGITS in node.output]
         quantize_dynamic(
-            model, folder / name, QUANTISED, per_channel=True, weight_type=QuantType.QInt8, reduce_range=reduced,
-            nodes_to_exclude=[f"{head}_MatMul"],  # as onnxruntime calls the product that it makes of a Gemm
-        )  # fmt: skip
+            model,
+            folder / name,
+            QUANTISED,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            reduce_range=reduced,
+            # onnxruntime gives this name to the product that it makes of a Gemm.
+            nodes_to_exclude=[f"{head}_MatMul"],
+        )
     (folder / TOKENIZER).write_bytes((source / TOKENIZER).read_bytes())
     _write_manifest(folder, manifest)
 
 
 def _quantise_tables(graph: onnx.GraphProto) -> None:
-    """Has each table of embeddings read as whole numbers of 8 bits, and each of its rows times a scale of its own.
+    """Has each table of embeddings read as whole numbers of 8 bits, and each of its rows times a
+    scale of its own.
 
     onnxruntime itself would give the table one scale: that of its largest number.
     """
@@ -174,20 +192,23 @@ def _quantise_tables(graph: onnx.GraphProto) -> None:
                     numpy_helper.from_array(largest / 127, scales),
                 ]
             )
+        numbers_out, float_out = f"{found}_numbers", f"{found}_float"
         graph.node.extend([
-            helper.make_node("Gather", [numbers, ids], [f"{found}_numbers"]),
-            helper.make_node("Cast", [f"{found}_numbers"], [f"{found}_float"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Gather", [numbers, ids], [numbers_out]),
+            helper.make_node("Cast", [numbers_out], [float_out], to=onnx.TensorProto.FLOAT),
             helper.make_node("Gather", [scales, ids], [f"{found}_scales"]),
-            helper.make_node("Mul", [f"{found}_float", f"{found}_scales"], [found]),
+            helper.make_node("Mul", [float_out, f"{found}_scales"], [found]),
         ])  # fmt: skip
 
 
 def _scale_tokens(graph: onnx.GraphProto) -> None:
-    """Has each token divided by its largest number before a product that widens or narrows it, and the product times that number.
+    """Has each token divided by its largest number before a product that widens or narrows it, and
+    the product times that number.
 
-    In float32 nothing changes by it. In 8 bits each token has a scale of its own by it, where onnxruntime has one for all of a
-    call: in an encoder's feed-forward layers a few tokens have numbers many times as large as the others', and would set it.
-    Attention's products, which are square, meet no such tokens, and stay as they are.
+    In float32 nothing changes by it. In 8 bits each token has a scale of its own by it, where
+    onnxruntime has one for all of a call: in an encoder's feed-forward layers a few tokens have
+    numbers many times as large as the others', and would set it. Attention's products, which are
+    square, meet no such tokens, and stay as they are.
     """
     weights = {
         one.name for one in graph.initializer if len(one.dims) == 2 and one.dims[0] != one.dims[1]
@@ -219,11 +240,13 @@ def _scale_tokens(graph: onnx.GraphProto) -> None:
 
 
 def export_program(student: Student, layout: Layout, file: Path) -> None:
-    """The student as a torch.export program for a CPU, with the logits of all tasks side by side, for those who stay in torch.
+    """The student as a torch.export program for a CPU, with the logits of all tasks side by side,
+    for those who stay in torch.
 
-    It takes ids and mask [B, S, L] and, where the layout has them, types [B, L]. S is 1 for joined texts and else 2: a single
-    text is given twice, which is what it is to a student that compares texts. L is 2 or more: torch.export takes 1 for another
-    shape. Raises ValueError where torch cannot.
+    It takes ids and mask [B, S, L] and, where the layout has them, types [B, L]. S is 1 for
+    joined texts and else 2: a single text is given twice, which is what it is to a student that
+    compares texts. L is 2 or more: torch.export takes 1 for another shape. Raises ValueError
+    where torch cannot.
     """
     graph = Graph(student, sorted(student.config.tasks))
     for module in graph.modules():
@@ -270,9 +293,15 @@ def _write_graph(graph: Graph, layout: Layout, file: Path) -> None:
     given, shapes = _example(graph.student.joined, layout.types)
     with _quiet():
         program = torch.onnx.export(
-            graph, given, dynamo=True, dynamic_shapes=shapes, input_names=names, output_names=[LOGITS], opset_version=OPSET,
+            graph,
+            given,
+            dynamo=True,
+            dynamic_shapes=shapes,
+            input_names=names,
+            output_names=[LOGITS],
+            opset_version=OPSET,
             verbose=False,
-        )  # fmt: skip
+        )
     assert program is not None, "torch.onnx.export returns the program where it is given no file"
     program.save(file)
     onnx.checker.check_model(file)
@@ -280,7 +309,8 @@ def _write_graph(graph: Graph, layout: Layout, file: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch's exporter says of itself: of its own deprecated calls, and of libraries that are not there."""
+    """Without what torch's exporter says of itself: of its own deprecated calls, and of libraries
+    that are not there."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -296,7 +326,8 @@ def _quiet() -> Iterator[None]:
 def _example(
     joined: bool, types: bool
 ) -> tuple[tuple[torch.Tensor, ...], tuple[dict[int, Any], ...]]:
-    """A batch to trace with, and which of its dimensions are free: all but the texts of joined pairs, which are one."""
+    """A batch to trace with, and which of its dimensions are free: all but the texts of joined
+    pairs, which are one."""
     rows, texts, tokens = EXAMPLE
     ids_BSL = torch.ones(rows, 1 if joined else texts, tokens, dtype=torch.long)
     free = {place: Dim.DYNAMIC for place in ((0, 2) if joined else (0, 1, 2))}
@@ -307,7 +338,8 @@ def _example(
 
 
 def _as_one_node(lstm: BiLstm) -> None:
-    """Has both directions of the LSTM written as ONNX's own bidirectional one, which is told the lengths.
+    """Has both directions of the LSTM written as ONNX's own bidirectional one, which is told the
+    lengths.
 
     torch orders the gates i, f, g, o, ONNX i, o, f, c.
     """
@@ -336,7 +368,8 @@ def _gates(x_4H: torch.Tensor) -> torch.Tensor:
 
 
 def _onnx_lstm(lstm: Any, x_BLE: torch.Tensor, turn_BL: torch.Tensor) -> torch.Tensor:
-    """[B, L, E] -> [B, L, 2H], as BiLstm.forward. A sequence's first place is, read backwards, its last."""
+    """[B, L, E] -> [B, L, 2H], as BiLstm.forward. A sequence's first place is, read backwards, its
+    last."""
     batch, length, hidden = *x_BLE.shape[:2], lstm.ahead.hidden_size
     y_L2BH, _, _ = torch.onnx.ops.symbolic_multi_out(
         "LSTM",
@@ -349,14 +382,15 @@ def _onnx_lstm(lstm: Any, x_BLE: torch.Tensor, turn_BL: torch.Tensor) -> torch.T
 
 
 def _onednn_lstm(lstm: Any, x_BLE: torch.Tensor, turn_BL: torch.Tensor) -> torch.Tensor:
-    """BiLstm.forward by the operator that torch runs on a CPU; its own call would be unrolled to the length of the example."""
+    """BiLstm.forward by the operator that torch runs on a CPU; its own call would be unrolled to
+    the length of the example."""
 
     def read(layer: nn.LSTM, given_BLE: torch.Tensor) -> torch.Tensor:
         start_1BH = given_BLE.new_zeros(1, given_BLE.shape[0], layer.hidden_size)
         weights = (layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0)
         read_LBH: torch.Tensor = torch.ops.aten.mkldnn_rnn_layer(
-            given_BLE.transpose(0, 1).contiguous(), *weights, start_1BH, start_1BH, False, [], LSTM_MODE, layer.hidden_size, 1,
-            True, False, False, False,
+            given_BLE.transpose(0, 1).contiguous(), *weights, start_1BH, start_1BH, False, [],
+            LSTM_MODE, layer.hidden_size, 1, True, False, False, False,
         )[0]  # fmt: skip
         return read_LBH.transpose(0, 1)
 

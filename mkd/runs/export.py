@@ -93,20 +93,23 @@ def _known(data: DataConfig, student: Student) -> list[Task]:
     if data.max_length > student.config.max_tokens:
         most = student.config.max_tokens
         raise ValueError(
-            f"data.max_length is {data.max_length}; allowed: at most {most}, as export.student was trained"
+            f"data.max_length is {data.max_length}; allowed: at most {most}, as export.student was "
+            "trained"
         )
     heads, tasks = student.config.tasks, load_tasks(data)
     known = [task for task in tasks if task.name in heads]
     if not known:
         names = ", ".join(task.name for task in tasks)
         raise ValueError(
-            f"data.tasks: {names}; allowed: at least one that export.student knows: {', '.join(sorted(heads))}"
+            f"data.tasks: {names}; allowed: at least one that export.student knows: "
+            f"{', '.join(sorted(heads))}"
         )
     for task in known:
         head = heads[task.name]
         if list(task.kind.labels) != head["labels"] or task.kind.pair != head["pair"]:
             raise ValueError(
-                f"data.tasks: {task.name} takes {1 + task.kind.pair} texts and has labels {list(task.kind.labels)}; "
+                f"data.tasks: {task.name} takes {1 + task.kind.pair} texts and has labels "
+                f"{list(task.kind.labels)}; "
                 f"allowed: {1 + head['pair']}, and {head['labels']}, as export.student knows it"
             )
     return known

@@ -149,7 +149,8 @@ def no_use(metrics: dict[str, float]) -> list[str]:
     if other <= own:
         return []
     return [
-        f"THE STUDENT'S TRAINING BEFORE IS OF NO USE HERE: started anew it scores {other:.1f} in the mean, {other - own:.1f} "
+        f"THE STUDENT'S TRAINING BEFORE IS OF NO USE HERE: started anew it scores {other:.1f} in "
+        f"the mean, {other - own:.1f} "
         "points more; another finetune.train.learning_rate may help"
     ]
 
@@ -175,6 +176,7 @@ def _origin(folder: str, max_length: int) -> tuple[Student, PreTrainedTokenizerB
     if max_length > student.config.max_tokens:
         most = student.config.max_tokens
         raise ValueError(
-            f"data.max_length is {max_length}; allowed: at most {most}, as finetune.student was trained"
+            f"data.max_length is {max_length}; allowed: at most {most}, as finetune.student was "
+            "trained"
         )
     return student, tokenizer

@@ -100,7 +100,8 @@ def _check_data(data: DataConfig) -> None:
         )
     if data.tasks and set(data.tasks) != set(GLUE):
         raise ValueError(
-            f"data.tasks is {data.tasks!r}; allowed: empty, as the leaderboard takes all nine tasks at once"
+            f"data.tasks is {data.tasks!r}; allowed: empty, as the leaderboard takes all nine "
+            "tasks at once"
         )
 
 
@@ -110,8 +111,10 @@ def _check_heads(named: str, student: Student) -> None:
         head = student.config.tasks.get(name)
         if head and (sorted(head["labels"]) != sorted(kind.labels) or head["pair"] != kind.pair):
             raise ValueError(
-                f"submit.student is {named!r}: its head for {name} takes {1 + head['pair']} texts and has the "
-                f"labels {listed(head['labels'])}; allowed: {1 + kind.pair}, and {listed(kind.labels)}"
+                f"submit.student is {named!r}: its head for {name} takes {1 + head['pair']} texts "
+                "and has the "
+                f"labels {listed(head['labels'])}; allowed: {1 + kind.pair}, and "
+                f"{listed(kind.labels)}"
             )
 
 

@@ -216,9 +216,15 @@ def own(work: Work, precision: Literal["float32", "bfloat16"]) -> Seconds:
         return {"mean": 0.0}
 
     settings = TrainConfig(
-        steps=steps, eval_every=steps, batch_size=size, learning_rate=config.learning_rate, clip=config.clip,
-        weight_decay=config.weight_decay, lazy=True, precision=precision,
-    )  # fmt: skip
+        steps=steps,
+        eval_every=steps,
+        batch_size=size,
+        learning_rate=config.learning_rate,
+        clip=config.clip,
+        weight_decay=config.weight_decay,
+        lazy=True,
+        precision=precision,
+    )
     train(work.student(), lambda start: ticking(), scores, LOSS, settings)
     return Seconds(clock[-1].cpu - clock[WARMUP].cpu, clock[-1].wall - clock[WARMUP].wall)
 

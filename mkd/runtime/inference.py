@@ -266,7 +266,8 @@ def in_order(texts: Iterable[Text]) -> list[Any]:
         or not hasattr(texts, "__iter__")
     ):
         raise ValueError(
-            f"texts is {kind_of(texts)}; allowed: a list, of one text or more, or a column of a table"
+            f"texts is {kind_of(texts)}; allowed: a list, of one text or more, or a column of a "
+            "table"
         )
     # Iterated, never indexed: texts[0] of a pandas Series is the item with the index label 0.
     items = texts.tolist() if isinstance(texts, np.ndarray) else list(texts)

@@ -149,11 +149,16 @@ def told(found: Found, rows: int) -> str:
     - `rows`: number of selected rows.
     """
     text = (
-        f"{found.groups:,} groups of rows that overlap, the largest of {found.largest:,} rows; {found.share:.1f} % of the rows "
-        f"overlap with another; {rows:,} rows of {found.selected_groups:,} groups are set apart for selection"
+        f"{found.groups:,} groups of rows that overlap, the largest of {found.largest:,} rows; "
+        f"{found.share:.1f} % of the rows "
+        f"overlap with another; {rows:,} rows of {found.selected_groups:,} groups are set apart "
+        "for selection"
     )
     if found.together != LEVELS[0]:
-        text = f"SELECTION OVERLAPS with training: {text}, by {found.together}, as the groups cannot be split as asked for"
+        text = (
+            f"SELECTION OVERLAPS with training: {text}, by {found.together}, as the groups cannot "
+            "be split as asked for"
+        )
     if found.left_out:
         text += f"; {found.left_out:,} more rows that overlap with these are left out of training"
     return text
@@ -162,10 +167,13 @@ def told(found: Found, rows: int) -> str:
 def metrics(found: Found) -> dict[str, float]:
     """Returns the statistics as numbers by name; `grouped_share` is in percent."""
     return {
-        "groups": float(found.groups), "largest_group": float(found.largest), "grouped_share": found.share,
+        "groups": float(found.groups),
+        "largest_group": float(found.largest),
+        "grouped_share": found.share,
         "selected_groups": float(found.selected_groups),
-        "left_out": float(found.left_out), "apart": float(found.together == LEVELS[0]),
-    }  # fmt: skip
+        "left_out": float(found.left_out),
+        "apart": float(found.together == LEVELS[0]),
+    }
 
 
 def _chosen(

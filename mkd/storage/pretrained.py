@@ -43,11 +43,13 @@ def resolve(name: str, setting: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=HUB_FILES))
     except HFValidationError as error:
         raise ValueError(
-            f"{setting} is {name!r}: no such folder; allowed: a folder or a name on the Hugging Face hub"
+            f"{setting} is {name!r}: no such folder; allowed: a folder or a name on the Hugging "
+            "Face hub"
         ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
-            f"{setting} is {name!r}: no such folder, and the Hugging Face hub does not give it ({type(error).__name__})"
+            f"{setting} is {name!r}: no such folder, and the Hugging Face hub does not give it "
+            f"({type(error).__name__})"
         ) from error
 
 
@@ -63,7 +65,8 @@ def load_config(folder: Path, setting: str) -> PreTrainedConfig:
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
-            f"{setting} is {str(folder)!r}: no readable config.json of a known architecture is there"
+            f"{setting} is {str(folder)!r}: no readable config.json of a known architecture is "
+            "there"
         ) from error
     return config
 
@@ -82,12 +85,14 @@ def load_encoder(folder: Path, setting: str) -> PreTrainedModel:
     config = load_config(folder, setting)
     if config.is_encoder_decoder or config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         raise ValueError(
-            f"{setting} is {str(folder)!r}: a {config.model_type} model is no encoder; allowed: BERT and its like"
+            f"{setting} is {str(folder)!r}: a {config.model_type} model is no encoder; allowed: "
+            "BERT and its like"
         )
     for size in SIZES:
         if not isinstance(getattr(config, size, None), int):
             raise ValueError(
-                f"{setting} is {str(folder)!r}: a {config.model_type} model, whose config has no {size}"
+                f"{setting} is {str(folder)!r}: a {config.model_type} model, whose config has no "
+                f"{size}"
             )
     return _whole(AutoModel, folder, setting, unused=("pooler.",))
 
@@ -101,7 +106,8 @@ def load_classifier(folder: Path, setting: str) -> PreTrainedModel:
     model_type = load_config(folder, setting).model_type
     if model_type not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
         raise ValueError(
-            f"{setting} is {str(folder)!r}: no sequence classifier of its architecture, {model_type}, is known"
+            f"{setting} is {str(folder)!r}: no sequence classifier of its architecture, "
+            f"{model_type}, is known"
         )
     return _whole(AutoModelForSequenceClassification, folder, setting)
 
@@ -129,7 +135,8 @@ def _whole(auto: Any, folder: Path, setting: str, unused: tuple[str, ...] = ()) 
     missing = sorted(name for name in found["missing_keys"] if not name.startswith(unused))
     if missing:
         raise ValueError(
-            f"{setting} is {str(folder)!r}: {len(missing)} of its weights are missing, as {missing[0]}"
+            f"{setting} is {str(folder)!r}: {len(missing)} of its weights are missing, as "
+            f"{missing[0]}"
         )
     whole: PreTrainedModel = model
     return whole

@@ -87,7 +87,8 @@ class Checkpoint:
             raise ValueError(f"the checkpoint {self.file} is damaged ({error}): {anew}") from error
         if metadata.get("sha256") != _digest(tensors, metadata.get("about", "")):
             raise ValueError(
-                f"the checkpoint {self.file} is damaged (its content is not what was written): {anew}"
+                f"the checkpoint {self.file} is damaged (its content is not what was written): "
+                f"{anew}"
             )
         about = json.loads(metadata["about"])
         for what, found, wanted in (
@@ -145,7 +146,8 @@ def run_folder(settings: Mapping[str, Any], kind: str) -> Iterator[Path]:
             shutil.rmtree(folder)
     except Timeout:
         raise ValueError(
-            f"another process is at a run of the same settings, in {folder}; allowed: one at a time, or another cache"
+            f"another process is at a run of the same settings, in {folder}; allowed: one at a "
+            "time, or another cache"
         ) from None
 
 

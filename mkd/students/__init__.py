@@ -118,7 +118,8 @@ def _check_width(config: StudentConfig, encoder: PreTrainedModel) -> None:
         value = getattr(config, name)
         if value != found:
             raise ValueError(
-                f"student.{name} is {value}; allowed: {found}, as in the checkpoint that student.init names"
+                f"student.{name} is {value}; allowed: {found}, as in the checkpoint that "
+                "student.init names"
             )
 
 

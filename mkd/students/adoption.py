@@ -77,6 +77,7 @@ def _check_same(name: str, before: dict[str, Any], after: dict[str, Any]) -> Non
     for what in ("labels", "pair"):
         if before[what] != after[what]:
             raise ValueError(
-                f"data.tasks: {name} has {what} {after[what]}; allowed: {before[what]}, as finetune.student knows it, "
+                f"data.tasks: {name} has {what} {after[what]}; allowed: {before[what]}, as "
+                "finetune.student knows it, "
                 "or another name for the task, which gives it a new head"
             )

@@ -19,7 +19,8 @@ def project(table_VD: torch.Tensor, width: int) -> torch.Tensor:
     """
     if width > table_VD.shape[1]:
         raise ValueError(
-            f"student.embedding is {width}; allowed: at most {table_VD.shape[1]}, the width of the table it is taken from"
+            f"student.embedding is {width}; allowed: at most {table_VD.shape[1]}, the width of the "
+            "table it is taken from"
         )
     centred = table_VD.float() - table_VD.float().mean(0)
     _, vectors = torch.linalg.eigh(centred.T @ centred)

@@ -161,7 +161,8 @@ def on_encoder(
     positions = _positions(encoder)
     if positions is not None and shared["max_tokens"] > positions:
         raise ValueError(
-            f"data.max_length is {shared['max_tokens']}; allowed: at most {positions}, the checkpoint's positions"
+            f"data.max_length is {shared['max_tokens']}; allowed: at most {positions}, the "
+            "checkpoint's positions"
         )
     try:
         model = TransformerStudent(
@@ -171,7 +172,8 @@ def on_encoder(
     except (RuntimeError, ValueError) as error:
         kind, reason = encoder.config.model_type, " ".join(str(error).split())[:200]
         raise ValueError(
-            f"a {kind} model cannot be made anew from its own config, or from the layers that were kept: {reason}"
+            f"a {kind} model cannot be made anew from its own config, or from the layers that were "
+            f"kept: {reason}"
         ) from error
     return model
 
@@ -215,7 +217,8 @@ def keep_layers(encoder: PreTrainedModel, layers: list[int]) -> PreTrainedModel:
     unknown = [layer for layer in layers if layer >= count]
     if unknown:
         raise ValueError(
-            f"layers {unknown} are not there: the checkpoint has layers 0 to {count - 1} (student.layers, student.keep)"
+            f"layers {unknown} are not there: the checkpoint has layers 0 to {count - 1} "
+            "(student.layers, student.keep)"
         )
     lists = {
         name: m
@@ -226,7 +229,8 @@ def keep_layers(encoder: PreTrainedModel, layers: list[int]) -> PreTrainedModel:
     # A layer of XLM is split over several lists, which are attributes of the same module.
     if len({name.rpartition(".")[0] for name in outer}) != 1:
         raise ValueError(
-            f"student.init names a {encoder.config.model_type} model, whose layers cannot be taken one by one"
+            f"student.init names a {encoder.config.model_type} model, whose layers cannot be taken "
+            "one by one"
         )
     for name in outer:
         parent, _, child = name.rpartition(".")

@@ -68,7 +68,8 @@ def _lines(path: Path) -> Iterator[str]:
                 yield line.decode()
             except UnicodeDecodeError as error:
                 raise ValueError(
-                    f"{path}:{number}: byte {error.start} is {line[error.start]:#04x}; allowed: UTF-8"
+                    f"{path}:{number}: byte {error.start} is {line[error.start]:#04x}; allowed: "
+                    "UTF-8"
                 ) from None
 
 
@@ -110,7 +111,8 @@ def _delimited(rows: Callable[[Path], Iterator[tuple[int, list[str]]]]) -> Forma
                 yield line, [""] * len(positions)
             else:
                 raise ValueError(
-                    f"{table.path}:{line}: {len(cells)} columns; allowed: {len(names)}, as in line 1"
+                    f"{table.path}:{line}: {len(cells)} columns; allowed: {len(names)}, as in line "
+                    "1"
                 )
 
     return Format(names, read)

@@ -242,12 +242,14 @@ def _transferred(tasks: list[Task], transfer: TransferConfig) -> list[Task]:
         if task.kind.pair != pair:
             allowed = "two columns" if task.kind.pair else "one column"
             raise ValueError(
-                f"data.transfer.text is {transfer.text!r} for {transfer.file}; {task.name} takes {allowed}"
+                f"data.transfer.text is {transfer.text!r} for {transfer.file}; {task.name} takes "
+                f"{allowed}"
             )
     if not takers:
         allowed = "one column" if pair else "two columns"
         raise ValueError(
-            f"data.transfer.text is {transfer.text!r} for {transfer.file}; each of the tasks takes {allowed}"
+            f"data.transfer.text is {transfer.text!r} for {transfer.file}; each of the tasks takes "
+            f"{allowed}"
         )
     table = Table(Path(transfer.file), tuple(transfer.text), None, transfer.header)
     added = split(file_part(table, takers[0].kind))

@@ -44,7 +44,10 @@ KEYS = (
     "header",
 )
 NEEDED = ("kind", "text", "label", "metrics", "train", "dev")
-NAME = "up to 100 letters, digits, _, - and ., in quotes if it is a number, and not 'mean', as the mean of all tasks is called"
+NAME = (
+    "up to 100 letters, digits, _, - and ., in quotes if it is a number, and not 'mean', as the "
+    "mean of all tasks is called"
+)
 """Allowed task names, for error messages. `mean` is reserved, because task names are part of metric
 names, where `mean` is the mean over all tasks."""
 FILE_KEYS = ("file", "text", "label")

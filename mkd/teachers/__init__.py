@@ -73,14 +73,16 @@ def for_tasks(config: Config, tasks: list[Task]) -> Config:
         return config
     if config.teacher.checkpoint:
         raise ValueError(
-            f"teacher.checkpoint is {config.teacher.checkpoint!r}; allowed: empty, as teacher.sources names others for all tasks"
+            f"teacher.checkpoint is {config.teacher.checkpoint!r}; allowed: empty, as "
+            "teacher.sources names others for all tasks"
         )
     first = _first_checkpoint(config.teacher, tasks)
     if config.student.init != "teacher":
         return config
     if not first:
         raise ValueError(
-            "student.init is 'teacher'; allowed: empty or a checkpoint, as all teacher.sources are files of logits"
+            "student.init is 'teacher'; allowed: empty or a checkpoint, as all teacher.sources are "
+            "files of logits"
         )
     return replace(config, student=replace(config.student, init=first))
 
@@ -94,7 +96,8 @@ def _check_own_rows(teacher: TeacherConfig, data: DataConfig, task: Task) -> Non
             )
             if task.added:
                 raise ValueError(
-                    f"data.transfer adds {task.added[0].source} to {task.name}; allowed: other tasks, {reason}"
+                    f"data.transfer adds {task.added[0].source} to {task.name}; allowed: other "
+                    f"tasks, {reason}"
                 )
             if data.augment.multiple:
                 raise ValueError(
@@ -113,7 +116,8 @@ def _check_exposed(teacher: TeacherConfig, loss: LossConfig, task: Task) -> None
             else f"{len(names)} teachers have no hidden states in common"
         )
         raise ValueError(
-            f"loss.match.weight is {loss.match.weight}; allowed: 0, as of teacher.sources.{task.name} {reason}"
+            f"loss.match.weight is {loss.match.weight}; allowed: 0, as of "
+            f"teacher.sources.{task.name} {reason}"
         )
 
 
@@ -194,7 +198,8 @@ def weaknesses(data: TaskData, teacher: Labeller) -> list[str]:
         found.append(weakness(data, member.name, logits[data.selection_rows]))
         if isinstance(member, Imported) and not member.has_texts:
             found.append(
-                f"{data.name}: {member.name} does not say which texts its rows are (text), so that was not checked"
+                f"{data.name}: {member.name} does not say which texts its rows are (text), so that "
+                "was not checked"
             )
     return [text for text in found if text]
 

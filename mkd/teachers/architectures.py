@@ -57,7 +57,8 @@ def check_steps(model: TransformerStudent, precision: str, states: bool, setting
                 (" ".join(str(error).split()) or type(error).__name__)[:200],
             )
             raise ValueError(
-                f"{setting} names a {kind} model, with which {name} fails ({reason}); allowed: another architecture"
+                f"{setting} names a {kind} model, with which {name} fails ({reason}); allowed: "
+                "another architecture"
             ) from error
         finally:
             model.train(before)
@@ -86,7 +87,10 @@ def padding_note(model: TransformerStudent, name: str) -> str:
     error = padding_error(model)
     if not error:
         return ""
-    return f"{name} reads padding: its logits for a text depend on the longer texts of the same batch (by {error:.1g} of their size)"
+    return (
+        f"{name} reads padding: its logits for a text depend on the longer texts of the same batch "
+        f"(by {error:.1g} of their size)"
+    )
 
 
 def _rows(model: TransformerStudent) -> Inputs:
@@ -115,5 +119,6 @@ def _states(model: TransformerStudent) -> None:
     widths = [state.shape[1] for state in answer.states]
     if widths != model.state_widths:
         raise ValueError(
-            f"it has {len(widths)} states of widths {sorted(set(widths))}, its config says {len(model.state_widths)}"
+            f"it has {len(widths)} states of widths {sorted(set(widths))}, its config says "
+            f"{len(model.state_widths)}"
         )

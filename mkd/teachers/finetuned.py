@@ -125,7 +125,8 @@ def fine_tuned(
     tokenizer = pretrained.load_tokenizer(folder, setting)
     if tokenizer.pad_token_id is None:
         raise ValueError(
-            f"{setting} is {checkpoint!r}: its tokenizer has no padding token; set pad_token in its files"
+            f"{setting} is {checkpoint!r}: its tokenizer has no padding token; set pad_token in "
+            "its files"
         )
     length = min(
         getattr(theirs, "max_position_embeddings", None) or tokenizer.model_max_length,
@@ -134,7 +135,8 @@ def fine_tuned(
     longest = stores.data.max_length
     if longest > length:
         raise ValueError(
-            f"data.max_length is {longest}; allowed: at most {length}, the positions of {checkpoint}"
+            f"data.max_length is {longest}; allowed: at most {length}, the positions of "
+            f"{checkpoint}"
         )
     data = task_data(stores.root, task, tokenizer, stores.data, stores.seed)
     layout = layout_of(tokenizer, True, longest)
@@ -159,13 +161,15 @@ def label_order(theirs: PreTrainedConfig, kind: Kind, where: str) -> list[int]:
     if not kind.labels:
         if len(names) != 1:
             raise ValueError(
-                f"{where}: it has {len(names)} outputs, {listed(names)}; allowed: one, as the task is a regression"
+                f"{where}: it has {len(names)} outputs, {listed(names)}; allowed: one, as the task "
+                "is a regression"
             )
         return [0]
     found, wanted = [_plain(name) for name in names], [_plain(label) for label in kind.labels]
     if sorted(found) != sorted(wanted) or len(set(wanted)) < len(wanted):
         raise ValueError(
-            f"{where}: its labels are {listed(names)}; allowed: {listed(kind.labels)}, in any order (id2label in its config.json)"
+            f"{where}: its labels are {listed(names)}; allowed: {listed(kind.labels)}, in any "
+            "order (id2label in its config.json)"
         )
     return [found.index(label) for label in wanted]
 

@@ -157,7 +157,8 @@ def _by_split(path: Path, chunk: list[Record], sizes: dict[str, int]) -> dict[st
             )
         if type(row) is not int or not 0 <= row < sizes[split]:
             raise ValueError(
-                f"{path}:{line}: row is {shown(row)}; allowed: 0 to {sizes[split] - 1}, the rows of {split}"
+                f"{path}:{line}: row is {shown(row)}; allowed: 0 to {sizes[split] - 1}, the rows "
+                f"of {split}"
             )
         found.setdefault(split, []).append(place)
     return found
@@ -171,7 +172,8 @@ def _check_texts(path: Path, split: str, records: list[Record], hashes_R: np.nda
             or _hash(texts[0], texts[1] if len(texts) == 2 else None) != hashes_R[row]
         ):
             raise ValueError(
-                f"{path}:{line}: row {row} of {split} is {shown(texts[0])}; allowed: the text that the task has as row {row}, "
+                f"{path}:{line}: row {row} of {split} is {shown(texts[0])}; allowed: the text that "
+                f"the task has as row {row}, "
                 "as the logits would be another row's"
             )
 

@@ -125,7 +125,8 @@ def _layers(teacher: TeacherConfig, match: MatchConfig, source: str) -> int:
     theirs = pretrained.load_config(pretrained.resolve(name, setting), setting)
     if theirs.is_encoder_decoder:
         raise ValueError(
-            f"loss.match.weight is {match.weight}; allowed: 0, as {name} has the states of an encoder and of a decoder"
+            f"loss.match.weight is {match.weight}; allowed: 0, as {name} has the states of an "
+            "encoder and of a decoder"
         )
     layers: int = theirs.num_hidden_layers
     return layers
@@ -176,7 +177,8 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise ValueError(
-            f"loss.match needs {needed:,} bytes in {folder} for the teacher's hidden states; free there: {free:,}"
+            f"loss.match needs {needed:,} bytes in {folder} for the teacher's hidden states; free "
+            f"there: {free:,}"
         )
 
 
@@ -273,7 +275,8 @@ def _write(file: Path, store: _Store, progress: Callable[[int], None]) -> None:
                 ]
                 largest = np.finfo(np.float16).max
                 raise ValueError(
-                    f"loss.match.teacher_layers: states of layers {bad} exceed {largest:,.0f}; choose others"
+                    f"loss.match.teacher_layers: states of layers {bad} exceed {largest:,.0f}; "
+                    "choose others"
                 )
             append(out, window_RKD)
             progress(int(rows[-1]) + 1)

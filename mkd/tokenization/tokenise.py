@@ -91,7 +91,8 @@ def mask_of(tokenizer: PreTrainedTokenizerBase) -> str:
             return str(token)
     name = tokenizer.name_or_path
     raise ValueError(
-        f"the tokenizer {name!r} has neither a mask token nor an unknown one; allowed then: data.augment.mask=0"
+        f"the tokenizer {name!r} has neither a mask token nor an unknown one; allowed then: "
+        "data.augment.mask=0"
     )
 
 

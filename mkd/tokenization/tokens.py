@@ -135,7 +135,8 @@ def _sample(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
         if tokenizer(text, add_special_tokens=False)["input_ids"]:
             return text, f"{text} {text}"
     raise ValueError(
-        f"the tokenizer {tokenizer.name_or_path!r} finds no token in any text; allowed: one that does"
+        f"the tokenizer {tokenizer.name_or_path!r} finds no token in any text; allowed: one that "
+        "does"
     )
 
 
@@ -184,6 +185,7 @@ def _check(tokenizer: PreTrainedTokenizerBase, layout: Layout, a: str, b: str) -
 
 def _cannot(tokenizer: PreTrainedTokenizerBase) -> str:
     return (
-        f"the tokenizer {tokenizer.name_or_path!r} puts texts together in a way that is not known here; "
+        f"the tokenizer {tokenizer.name_or_path!r} puts texts together in a way that is not known "
+        "here; "
         "allowed: each text once, in order, with special tokens before, between and after them"
     )

@@ -28,12 +28,14 @@ def kept_tokens(
     unknown = tokenizer.unk_token_id
     if unknown is None:
         raise ValueError(
-            f"student.min_count is {min_count}; allowed: 0, as the student's tokenizer has no unknown token"
+            f"student.min_count is {min_count}; allowed: 0, as the student's tokenizer has no "
+            "unknown token"
         )
     count_V = training_counts(datas, vocab_size)
     if count_V.max() < min_count:
         raise ValueError(
-            f"student.min_count is {min_count}; allowed: at most {count_V.max()}, the most frequent token's count"
+            f"student.min_count is {min_count}; allowed: at most {count_V.max()}, the most "
+            "frequent token's count"
         )
     count_V[tokenizer.all_special_ids] = min_count
     return np.flatnonzero(count_V >= min_count), unknown

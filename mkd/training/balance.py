@@ -16,7 +16,8 @@ def check_task_weights(tasks: Iterable[str], config: LossConfig) -> None:
     known = sorted(tasks)
     if config.task_weights and sorted(config.task_weights) != known:
         raise ValueError(
-            f"loss.task_weights names {sorted(config.task_weights)}; allowed: a weight for each of {known}"
+            f"loss.task_weights names {sorted(config.task_weights)}; allowed: a weight for each of "
+            f"{known}"
         )
 
 

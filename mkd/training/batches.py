@@ -61,7 +61,8 @@ def check_weights(tasks: list[str], config: SamplingConfig) -> None:
     """Raises ValueError if sampling.weights does not have exactly one weight for each task."""
     if config.weights and sorted(config.weights) != sorted(tasks):
         raise ValueError(
-            f"sampling.weights names {sorted(config.weights)}; allowed: a weight for each of {sorted(tasks)}"
+            f"sampling.weights names {sorted(config.weights)}; allowed: a weight for each of "
+            f"{sorted(tasks)}"
         )
 
 

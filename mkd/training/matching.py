@@ -126,6 +126,7 @@ def places_of(layers: list[int], count: int, setting: str, whose: str) -> list[i
     """
     if any(not -count <= layer < count for layer in layers):
         raise ValueError(
-            f"{setting} is {layers}; allowed: from {-count} to {count - 1}, where 0 is the embeddings of {whose}"
+            f"{setting} is {layers}; allowed: from {-count} to {count - 1}, where 0 is the "
+            f"embeddings of {whose}"
         )
     return [layer % count for layer in layers]

@@ -135,7 +135,8 @@ def train(
     report(state.step, names.of(names.SAMPLING, shares))
     if not state.best_weights:
         raise ValueError(
-            f"no score on the selection split was a number up to step {state.step}; try a smaller train.learning_rate"
+            f"no score on the selection split was a number up to step {state.step}; try a smaller "
+            "train.learning_rate"
         )
     model.load_state_dict(state.best_weights)
     return Trained(state.best_step, state.best_score, state.step)
@@ -169,7 +170,8 @@ def _losses(window: list[Step], done: int) -> dict[str, float]:
     for place, (step, found) in enumerate(zip(window, values, strict=True)):
         if not all(abs(value) < float("inf") for value in found):
             raise ValueError(
-                f"the loss became {found[0]} at step {done - (len(window) - 1 - place)}, task {step.task}; "
+                f"the loss became {found[0]} at step {done - (len(window) - 1 - place)}, task "
+                f"{step.task}; "
                 "try a smaller train.learning_rate, or a smaller train.clip"
             )
         by_task.setdefault(step.task, []).append(found)

@@ -5,8 +5,8 @@ There are few enough that each occurs often in training, and enough that rows ar
 
 NAMES = ("anna", "boris", "clara", "david", "emma", "felix")
 CITIES = (
-    "oslo", "rome", "lima", "cairo", "delhi", "paris", "tokyo", "quito", "dublin", "madrid", "sydney", "boston", "vienna",
-    "lagos", "seoul", "havana",
+    "oslo", "rome", "lima", "cairo", "delhi", "paris", "tokyo", "quito",
+    "dublin", "madrid", "sydney", "boston", "vienna", "lagos", "seoul", "havana",
 )  # fmt: skip
 WHENS = ("today", "yesterday", "lately", "again", "tonight", "overall")
 THINGS = ("film", "play", "book", "song", "meal", "hotel")
