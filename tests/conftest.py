@@ -1,4 +1,5 @@
-"""What several test files share: the tiny tasks of tests/support/tiny.py, tokenised once; and, by tests/support/needs.py, what is skipped."""
+"""What several test files share: the tiny tasks of tests/support/tiny.py, tokenised once; and, by
+tests/support/needs.py, what is skipped."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +42,8 @@ LONGEST = [
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One thread: models this small gain nothing from a second, and threads that spin make a busy machine crawl."""
+    """One thread: models this small gain nothing from a second, and threads that spin make a busy
+    machine crawl."""
     torch.set_num_threads(1)
     config.pluginmanager.register(needs)
 
@@ -54,7 +56,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    """What a test draws from torch depends on no test before it, nor on which of them share a process."""
+    """What a test draws from torch depends on no test before it, nor on which of them share a
+    process."""
     torch.manual_seed(0)
 
 

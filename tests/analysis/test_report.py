@@ -34,7 +34,8 @@ OTHER = {"mkd.hardware.cpu": "Another CPU", "mkd.hardware.cores": "8"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An experiment of four students, one of them with two seeds, on two machines and a task alone; and a study in another."""
+    """An experiment of four students, one of them with two seeds, on two machines and a task alone;
+    and a study in another."""
     folder = tmp_path_factory.mktemp("store")
     client = stored.opened(folder)
     first = stored.experiment(client, folder, "mkd")
@@ -74,7 +75,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             }
         )
     study = {
-        "study": "small", "backend": "onnx", "setting": "b1-text-t1", "reference": {"quality": 0.0, "latency_ms": 7.5},
+        "study": "small", "backend": "onnx", "setting": "b1-text-t1",
+        "reference": {"quality": 0.0, "latency_ms": 7.5},
         "importances": {"quality": {"loss.temperature": 1.0}, "latency": {}}, "trials": trials,
     }  # fmt: skip
     stored.log_json(client, parent, "study.json", json.dumps(study))

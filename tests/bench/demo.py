@@ -1,13 +1,13 @@
-"""Whether the demo suite shows what it is for: rows that differ, no text of dev in train, labels that counts of words do not
-tell, and a price of speed in quality.
+"""Whether the demo suite shows what it is for: rows that differ, no text of dev in train, labels
+that counts of words do not tell, and a price of speed in quality.
 
     PYTHONPATH=. python tests/bench/demo.py                  # the rows, the linear model, the teacher and all students
     PYTHONPATH=. python tests/bench/demo.py --students bag   # the teacher and those whose name begins so
     PYTHONPATH=. python tests/bench/demo.py --students none --teacher.train.steps 500
 
-Settings of mkd/config.py go by their dotted names. The students have those of `distill`, but for their own below. Latency is the
-median of one text on one thread, tokenised within the time: of students in ONNX Runtime, of the teacher in torch. The last line
-printed is JSON.
+Settings of mkd/config.py go by their dotted names. The students have those of `distill`, but for
+their own below. Latency is the median of one text on one thread, tokenised within the time: of
+students in ONNX Runtime, of the teacher in torch. The last line printed is JSON.
 """
 
 import argparse

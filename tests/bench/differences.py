@@ -1,10 +1,12 @@
-"""How often the report's statements about differences are wrong, of models whose true scores are known; not run by pytest.
+"""How often the report's statements about differences are wrong, of models whose true scores are
+known; not run by pytest.
 
     python tests/bench/differences.py --repetitions 2000
 
-Accuracy on 1,000 dev rows (tests/support/simulated.py says how they are answered). The tables: how often two groups of runs of one model,
-or of two models that are equally good, are told to differ; what the best of 30 models is told to lose to its teacher where all
-lose 2.0 points, chosen by dev and by the selection split; and how far an interval's end moves from draw to draw of the resamples.
+Accuracy on 1,000 dev rows (tests/support/simulated.py says how they are answered). The tables: how
+often two groups of runs of one model, or of two models that are equally good, are told to differ;
+what the best of 30 models is told to lose to its teacher where all lose 2.0 points, chosen by dev
+and by the selection split; and how far an interval's end moves from draw to draw of the resamples.
 The last line is JSON.
 """
 
@@ -41,7 +43,8 @@ def told(
 
 
 def by_satterthwaite(draw: np.random.Generator, repetitions: int, seeds: int, sd: float) -> float:
-    """How often, in percent, two groups of runs of one model would be told to differ by a t interval of the summed variances."""
+    """How often, in percent, two groups of runs of one model would be told to differ by a t
+    interval of the summed variances."""
     told = []
     for _ in range(repetitions // AT_ONCE):
         drawn = runs(draw, AT_ONCE, [85.0, 85.0], seeds, sd, True)

@@ -1,11 +1,13 @@
-"""How fast students answer in each backend beside BERT-base in torch, and what each backend loses on real tasks.
+"""How fast students answer in each backend beside BERT-base in torch, and what each backend loses
+on real tasks.
 
     python tests/bench/inference.py NAME=FOLDER ... --data GLUE_FOLDER [--tasks sst2 mrpc cola rte stsb] [--out OUT]
 
-A folder is one that a run has saved a student in (artifact `student` of its model). Each is exported to float32 and int8, and
-scored on the dev rows in each, in batches and row by row. All of them and a BERT-base of random weights are timed as
-mkd/evaluation/speed.py has it, on one thread: a row of 128 tokens, and raw sentences of SST-2's dev split, tokenised within
-the time. The last line is JSON.
+A folder is one that a run has saved a student in (artifact `student` of its model). Each is
+exported to float32 and int8, and scored on the dev rows in each, in batches and row by row. All of
+them and a BERT-base of random weights are timed as mkd/evaluation/speed.py has it, on one thread: a
+row of 128 tokens, and raw sentences of SST-2's dev split, tokenised within the time. The last line
+is JSON.
 """
 
 import argparse
@@ -117,7 +119,8 @@ def main() -> None:
 
 
 def by_task(scores: dict[str, dict[str, dict[str, float]]], tasks: list[str]) -> Any:
-    """Each task's score on dev, one row a student and backend; in float32 those of onnx are torch's."""
+    """Each task's score on dev, one row a student and backend; in float32 those of onnx are
+    torch's."""
     for name, found in scores.items():
         for backend, values in found.items():
             yield {"student": name, "backend": backend} | {

@@ -1,12 +1,15 @@
-"""What weights of 8 bits, and of 7, cost students on real tasks, in batches and in single rows, and how fast they answer.
+"""What weights of 8 bits, and of 7, cost students on real tasks, in batches and in single rows, and
+how fast they answer.
 
     python tests/bench/int8.py NAME=FOLDER ... --data GLUE_FOLDER [--tasks sst2 mrpc cola rte stsb]
 
-A folder is one that a run has saved a student in (artifact `student` of its model); those of one name are seeds of one student:
-what they lose is told in the mean, with its 95 % interval. `full` weights take all 8 bits and are multiplied without loss, as a
-processor with VNNI does it, or onnxruntime's slower products where there is none; `reduced` ones take 7 bits. *Error* is the root
-of the mean squared difference of a logit from torch's, over 64 dev rows of each task in a batch. The first student of each name
-is timed, with all others in turn in one process, on one thread: one text a call. The last line is JSON.
+A folder is one that a run has saved a student in (artifact `student` of its model); those of one
+name are seeds of one student: what they lose is told in the mean, with its 95 % interval. `full`
+weights take all 8 bits and are multiplied without loss, as a processor with VNNI does it, or
+onnxruntime's slower products where there is none; `reduced` ones take 7 bits. *Error* is the root
+of the mean squared difference of a logit from torch's, over 64 dev rows of each task in a batch.
+The first student of each name is timed, with all others in turn in one process, on one thread: one
+text a call. The last line is JSON.
 """
 
 import argparse

@@ -1,10 +1,12 @@
-"""A served student under load: throughput, latency and errors by Locust's users, and the server's memory all along.
+"""A served student under load: throughput, latency and errors by Locust's users, and the server's
+memory all along.
 
     pip install locust
     PYTHONPATH=. python tests/bench/load.py --model runs:/RUN_ID/student --data GLUE_FOLDER --tasks sst2 mrpc
 
-Starts `mlflow models serve` on 127.0.0.1 and stops it at the end. The users (tests/bench/load_users.py), a process beside it on
-the same machine, send texts of the tasks' dev splits. The last line is JSON.
+Starts `mlflow models serve` on 127.0.0.1 and stops it at the end. The users
+(tests/bench/load_users.py), a process beside it on the same machine, send texts of the tasks' dev
+splits. The last line is JSON.
 """
 
 import argparse
@@ -35,7 +37,8 @@ WARM = 0.2
 
 
 class Sample(NamedTuple):
-    """Of the server's processes after so many seconds: resident memory, the part of it that is no file's, processor time."""
+    """Of the server's processes after so many seconds: resident memory, the part of it that is no
+    file's, processor time."""
 
     seconds: float
     mib: float
@@ -106,7 +109,8 @@ def load(
 
 
 def summary(stats: list[dict[str, Any]], taken: list[Sample]) -> dict[str, float]:
-    """Requests and texts a second, latency over all requests, and memory at 10 %, 50 % and 100 % of the time with its slope."""
+    """Requests and texts a second, latency over all requests, and memory at 10 %, 50 % and 100 % of
+    the time with its slope."""
     requests = sum(s["num_requests"] for s in stats)
     errors = sum(s["num_failures"] for s in stats)
     answered = sum(s["num_requests"] * int(s["name"].split()[-1]) for s in stats)

@@ -1,7 +1,8 @@
-"""What the users of tests/bench/load.py do, for Locust: each asks for answers to 1 to 8 texts of a task, again and again.
+"""What the users of tests/bench/load.py do, for Locust: each asks for answers to 1 to 8 texts of a
+task, again and again.
 
-LOAD_TEXTS is a JSON file: of each task the rows that are drawn from, as the server takes them. An answer that is not that of
-all rows is an error.
+LOAD_TEXTS is a JSON file: of each task the rows that are drawn from, as the server takes them. An
+answer that is not that of all rows is an error.
 """
 
 import json
@@ -18,7 +19,8 @@ random.seed(0)
 
 
 class Asking(FastHttpUser):  # type: ignore[misc]
-    """Asks as soon as it has been answered. The requests' names tell the task and how many texts they have."""
+    """Asks as soon as it has been answered. The requests' names tell the task and how many texts
+    they have."""
 
     wait_time = constant(0)
 

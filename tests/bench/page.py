@@ -2,10 +2,11 @@
 
     PYTHONPATH=. python tests/bench/page.py --models 200 5000
 
-The students are made up, with what other dev rows would do to each two of them in the mean and in each of five tasks. Each page
-is opened five times in a browser with an empty profile; the medians are told. `opened` is the end of the load event, after
-which all is drawn and answers; `painted` the first paint with content; `filtered` and `slid` a change of filter and of budget,
-until they are painted. The last line is JSON.
+The students are made up, with what other dev rows would do to each two of them in the mean and in
+each of five tasks. Each page is opened five times in a browser with an empty profile; the medians
+are told. `opened` is the end of the load event, after which all is drawn and answers; `painted` the
+first paint with content; `filtered` and `slid` a change of filter and of budget, until they are
+painted. The last line is JSON.
 """
 
 import argparse

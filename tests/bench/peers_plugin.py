@@ -1,11 +1,13 @@
-"""The project's training loop as a plug-in of a harness that runs other toolkits' loops side by side.
+"""The project's training loop as a plug-in of a harness that runs other toolkits' loops side by
+side.
 
     PYTHONPATH=. python HARNESS --steps 20 --rounds 3 --student 3x384 --plugin tests/bench/peers_plugin.py
 
-The harness brings rows, teacher, student, loss and clock, and pads each batch to its longest row. What comes from here: the
-teacher's logits stored, batches of like length, a BERT's last layer for the one token that is looked at, a lazy Adam for the
-embeddings and a fused one for the rest, clipping without a look at the loss. The teacher's one pass is told apart
-(`cache_seconds`), as that of other loops that store logits.
+The harness brings rows, teacher, student, loss and clock, and pads each batch to its longest row.
+What comes from here: the teacher's logits stored, batches of like length, a BERT's last layer for
+the one token that is looked at, a lazy Adam for the embeddings and a fused one for the rest,
+clipping without a look at the loss. The teacher's one pass is told apart (`cache_seconds`), as that
+of other loops that store logits.
 """
 
 import time
@@ -22,7 +24,8 @@ from mkd.training.optim import clip_gradients, make_optimizers
 
 
 def loop(precision: str, work: Any) -> dict[str, float]:
-    """Trains the harness's student on all of its rows; work: the rows, models, loss and clock of one run."""
+    """Trains the harness's student on all of its rows; work: the rows, models, loss and clock of
+    one run."""
     start = time.perf_counter()
     logits = work.teacher_logits(work.rows)
     seconds = time.perf_counter() - start
@@ -53,7 +56,8 @@ def loop(precision: str, work: Any) -> dict[str, float]:
 
 
 def _batches(work: Any) -> list[np.ndarray]:
-    """Rows of like length together; those of middling length stand where the clock does not run, so as to favour nobody."""
+    """Rows of like length together; those of middling length stand where the clock does not run, so
+    as to favour nobody."""
     lengths = np.array([len(row["input_ids"]) for row in work.rows])
     drawn = list(
         epoch_batches(

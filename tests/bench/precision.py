@@ -1,10 +1,12 @@
-"""What a teacher's answers lose in bfloat16: its logits on some dev rows in either precision, of one model.
+"""What a teacher's answers lose in bfloat16: its logits on some dev rows in either precision, of
+one model.
 
     python tests/bench/precision.py --config experiments/configs/glue.yaml --data.path GLUE --teacher.checkpoint ENCODER
 
-The teacher of these settings is refined first, unless it has been before. By task: the largest and the mean difference of a logit
-in shares of the logits' standard deviation, rows whose most probable class changes, Spearman's correlation of the rows in the
-order of their first logit (less the second's, where there is one), and the score in either. The last line printed is JSON.
+The teacher of these settings is refined first, unless it has been before. By task: the largest and
+the mean difference of a logit in shares of the logits' standard deviation, rows whose most probable
+class changes, Spearman's correlation of the rows in the order of their first logit (less the
+second's, where there is one), and the score in either. The last line printed is JSON.
 """
 
 import json
@@ -28,7 +30,8 @@ from mkd.tokenization.tokenise import read_side
 from mkd.tokenization.tokens import TaskData
 
 ROWS = 150
-"""The first so many dev rows of a task: where a processor has no units for bfloat16, it takes many times as long."""
+"""The first so many dev rows of a task: where a processor has no units for bfloat16, it takes many
+times as long."""
 
 
 def main(command: Teacher) -> None:

@@ -1,10 +1,12 @@
-"""Times the report of many runs, which it makes up in a temporary store; not a test, and not run by pytest.
+"""Times the report of many runs, which it makes up in a temporary store; not a test, and not run by
+pytest.
 
     python tests/bench/report.py --runs 200
     python tests/bench/report.py --runs 5000 --keep FOLDER
 
-The runs are a study's trials, and written straight into the store's tables: MLflow itself takes 0.1 s and more for each. The last
-line printed is JSON: seconds of the making, of the report's process from its start to its end, and the page's bytes.
+The runs are a study's trials, and written straight into the store's tables: MLflow itself takes 0.1
+s and more for each. The last line printed is JSON: seconds of the making, of the report's process
+from its start to its end, and the page's bytes.
 """
 
 import argparse
@@ -113,7 +115,8 @@ def study_json(name: str, runs: list[stored.Made], ids: list[str]) -> dict[str, 
     """What a search leaves in its run, with importances and a growing hypervolume that are made up."""
     found = [
         {
-            "number": number, "state": run.tags["mkd.state"], "run_id": run_id, "quality": run.metrics["search/quality"],
+            "number": number, "state": run.tags["mkd.state"], "run_id": run_id,
+            "quality": run.metrics["search/quality"],
             "latency_ms": run.metrics["speed/onnx/b1-text-t1/p50_ms"], "seconds": 30.0,
             "settings": {"student.hidden": run.params["student.hidden"], "loss.temperature": run.params["loss.temperature"]},
             "weights": None,
@@ -128,8 +131,9 @@ def study_json(name: str, runs: list[stored.Made], ids: list[str]) -> dict[str, 
         "weights.sentiment": 0.05,
     }
     return {
-        "study": name, "backend": "onnx", "setting": "b1-text-t1", "objectives": ["quality", "latency"],
-        "reference": {"quality": 0.0, "latency_ms": 7.5}, "importances": {"quality": shares, "latency": {"student.hidden": 1.0}},
+        "study": name, "backend": "onnx", "setting": "b1-text-t1",
+        "objectives": ["quality", "latency"], "reference": {"quality": 0.0, "latency_ms": 7.5},
+        "importances": {"quality": shares, "latency": {"student.hidden": 1.0}},
         "space": {}, "trials": found, "hypervolume": [100 - 60 / (1 + index / 5) for index in range(len(runs))],
     }  # fmt: skip
 

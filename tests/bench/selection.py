@@ -3,10 +3,11 @@
     python tests/bench/selection.py --path data/glue --tasks sst2 mrpc rte
     python tests/bench/selection.py --rows 1000000
 
-Of each task: groups of rows that overlap, the largest, the share of rows that overlap with another; CPU seconds to find them
-(less the reading of the text) and to read the text; the selected rows that overlap with a training row, drawn one by one and by
-groups; accuracy of the nearest neighbour in training (cosine of TF-IDF words; of regression Spearman's correlation) on
-selection, drawn one by one and by groups, and on dev. With --rows: so many made-up rows instead, their peak memory in MiB.
+Of each task: groups of rows that overlap, the largest, the share of rows that overlap with another;
+CPU seconds to find them (less the reading of the text) and to read the text; the selected rows that
+overlap with a training row, drawn one by one and by groups; accuracy of the nearest neighbour in
+training (cosine of TF-IDF words; of regression Spearman's correlation) on selection, drawn one by
+one and by groups, and on dev. With --rows: so many made-up rows instead, their peak memory in MiB.
 """
 
 import argparse
@@ -96,13 +97,14 @@ def measure(task: Task, config: DataConfig, root: Path) -> Cells:
 
 
 HEADER = [
-    "task", "rows", "groups", "largest", "selected", "their groups", "left out", "leak: one by one", "by groups",
-    "in groups: %", "found: s", "read: s", "nearest: one by one", "by groups", "dev",
+    "task", "rows", "groups", "largest", "selected", "their groups", "left out", "leak: one by one",
+    "by groups", "in groups: %", "found: s", "read: s", "nearest: one by one", "by groups", "dev",
 ]  # fmt: skip
 
 
 def made_up(num: int) -> Task:
-    """Rows of 4 to 30 words of Zipf's frequencies; a tenth are part of the row before, a tenth differ in a word from it."""
+    """Rows of 4 to 30 words of Zipf's frequencies; a tenth are part of the row before, a tenth
+    differ in a word from it."""
 
     def read():  # type: ignore[no-untyped-def]
         generator = np.random.default_rng(0)

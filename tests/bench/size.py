@@ -1,10 +1,12 @@
-"""Whether memory and the time a row stay as they are while the rows grow: made, tokenised, labelled and sampled from.
+"""Whether memory and the time a row stay as they are while the rows grow: made, tokenised, labelled
+and sampled from.
 
     python tests/bench/size.py --rows 100000 1000000 10000000 --task sentiment
 
-Each number of rows has a process of its own, which starts with nothing stored. Half of the rows come with a label. The
-teacher is a Transformer of one layer of 32, whose weights are random: its logits take as long as a trained one's. The last
-line is JSON. 10 million rows take some ten minutes and 1 GB of disk, in a folder that is removed at the end.
+Each number of rows has a process of its own, which starts with nothing stored. Half of the rows
+come with a label. The teacher is a Transformer of one layer of 32, whose weights are random: its
+logits take as long as a trained one's. The last line is JSON. 10 million rows take some ten minutes
+and 1 GB of disk, in a folder that is removed at the end.
 """
 
 import argparse
@@ -41,11 +43,13 @@ MIB = 1 << 20
 
 
 class Measured(NamedTuple):
-    """One number of rows. tokenise_s: with the making of the rows. first_batch_s: with the drawing of the epoch's order.
+    """One number of rows. tokenise_s: with the making of the rows. first_batch_s: with the drawing
+    of the epoch's order.
 
-    peak_mib: the process's largest resident memory, as the kernel counts it, and anonymous_mib that part of it that is no
-    file's (the rest are pages of the stores and of libraries, which the kernel takes back when memory is short), looked at
-    every 20 ms; idle_mib: both of them before the first row.
+    peak_mib: the process's largest resident memory, as the kernel counts it, and anonymous_mib that
+    part of it that is no file's (the rest are pages of the stores and of libraries, which the
+    kernel takes back when memory is short), looked at every 20 ms; idle_mib: both of them before
+    the first row.
     """
 
     rows: int
@@ -66,7 +70,8 @@ def resident() -> tuple[float, float]:
 
 
 def peak_mib() -> float:
-    """VmHWM: the largest resident memory that the process ever had. (ru_maxrss counts the parent's in.)"""
+    """VmHWM: the largest resident memory that the process ever had. (ru_maxrss counts the parent's
+    in.)"""
     (line,) = [
         line
         for line in Path("/proc/self/status").read_text().splitlines()
@@ -77,7 +82,8 @@ def peak_mib() -> float:
 
 @contextmanager
 def watched() -> Iterator[list[float]]:
-    """The largest anonymous memory seen while it is open, as the list's only element once it is closed."""
+    """The largest anonymous memory seen while it is open, as the list's only element once it is
+    closed."""
     found, stop = [0.0], threading.Event()
 
     def watch() -> None:
@@ -110,7 +116,8 @@ def measure(task: str, rows: int, folder: Path) -> Measured:
     demo = DemoConfig(train_rows=rows // 2, unlabelled_rows=rows - rows // 2)
     teacher = TeacherConfig(layers=1, hidden=32, heads=2)
     config = Config(cache=str(folder), data=DataConfig(tasks=[task], demo=demo), teacher=teacher)
-    # Learnt from the demo's usual rows: it is the same for each number of rows, and not what is timed.
+    # Learnt from the demo's usual rows: it is the same for each number of rows, and not what is
+    # timed.
     tokenizer = teacher_tokenizer(teacher, folder, load_tasks(DataConfig(tasks=[task])))
     layout = layout_of(tokenizer, True, config.data.max_length)
     clock = [time.perf_counter()]

@@ -1,11 +1,13 @@
-"""One student's speed as a search's trial, as a run and as it is promoted: the three are to be alike.
+"""One student's speed as a search's trial, as a run and as it is promoted: the three are to be
+alike.
 
     python tests/bench/speed.py [--rounds 3] [--students transformer bilstm bag] [--backends torch onnx int8] [--folder FOLDER]
 
-Each round starts the real commands one after another, for every student of the demo suite: a search of one trial in each
-backend, which measures it anew, a distillation, and the promotion of the trial. The table has the medians over the rounds, and
-the largest of the three over the least; the last line is JSON. It is of a machine with nothing else to do: the share of the core
-that other work had is told below.
+Each round starts the real commands one after another, for every student of the demo suite: a search
+of one trial in each backend, which measures it anew, a distillation, and the promotion of the
+trial. The table has the medians over the rounds, and the largest of the three over the least; the
+last line is JSON. It is of a machine with nothing else to do: the share of the core that other work
+had is told below.
 """
 
 import argparse
@@ -34,7 +36,8 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "bag": {"student.kind": "bag", "student.hidden": 64, "student.ngrams": 1},
 }
 LITTLE: dict[str, Any] = {
-    "threads": 1, "teacher.train.steps": 300, "train.steps": 400, "train.eval_every": 200, "speed.seconds": 20,
+    "threads": 1, "teacher.train.steps": 300, "train.steps": 400, "train.eval_every": 200,
+    "speed.seconds": 20,
 }  # fmt: skip
 """Of a run whose scores are of no interest."""
 OF_A_RUN: dict[str, Any] = {"baseline": False, "export.max_loss": 100}
@@ -72,7 +75,8 @@ def metrics_of(folder: Path, run: str) -> dict[str, float]:
 def measured(
     folder: Path, student: str, backends: list[str], number: int
 ) -> dict[tuple[str, str], dict[str, float]]:
-    """By role and backend the metrics of one round. The last backend's trial is promoted: the student is that of all."""
+    """By role and backend the metrics of one round. The last backend's trial is promoted: the
+    student is that of all."""
     own: dict[str, Any] = LITTLE | STUDENTS[student]
     found: dict[tuple[str, str], dict[str, float]] = {}
     for backend in backends:

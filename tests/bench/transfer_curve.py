@@ -1,6 +1,8 @@
-"""What augmentation and transfer text add over gold rows, from the comparisons that experiments.ablation has logged.
+"""What augmentation and transfer text add over gold rows, from the comparisons that
+experiments.ablation has logged.
 
-python tests/bench/transfer_curve.py docs/transfer.png bilstm=COMPARISON.json transformer=COMPARISON.json
+python tests/bench/transfer_curve.py docs/transfer.png bilstm=COMPARISON.json
+transformer=COMPARISON.json
 """
 
 import argparse
@@ -25,7 +27,8 @@ def multiples(means: dict[str, float]) -> dict[int, float]:
 
 
 def drawn(comparisons: dict[str, dict[str, float]]) -> Figure:
-    """A line for each student over its multiples; its transfer text as a star, its hard labels as a dashed line."""
+    """A line for each student over its multiples; its transfer text as a star, its hard labels as a
+    dashed line."""
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
     for colour, (student, means) in zip(

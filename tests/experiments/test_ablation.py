@@ -1,4 +1,5 @@
-"""An ablation's plan and its refusals, and a whole one against a real MLflow store that is gone on with."""
+"""An ablation's plan and its refusals, and a whole one against a real MLflow store that is gone on
+with."""
 
 import json
 import subprocess

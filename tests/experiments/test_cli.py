@@ -1,4 +1,5 @@
-"""The command line: every setting by its dotted name, files of differences, and mistakes in one line with exit code 2."""
+"""The command line: every setting by its dotted name, files of differences, and mistakes in one
+line with exit code 2."""
 
 import re
 from dataclasses import asdict, fields
@@ -227,7 +228,8 @@ MUST_BE_SAID = {
     "student.kind", "student.hidden", "student.layers", "student.heads", "student.embedding",
     "train.precision", "teacher.train.precision",
 }  # fmt: skip
-"""What a student is, a file may say in full: its name promises it whatever the defaults are. The precision is the machine's."""
+"""What a student is, a file may say in full: its name promises it whatever the defaults are. The
+precision is the machine's."""
 
 
 FREE = ("weights", "variants", "space")
@@ -323,7 +325,8 @@ def test_a_setting_of_another_command_is_refused_with_the_commands_that_have_it(
 
 
 def test_a_file_that_holds_the_settings_of_all_commands_is_read_by_each(tmp_path: Path) -> None:
-    """As earlier versions have written it; what a command does not have is left out, what none has is refused."""
+    """As earlier versions have written it; what a command does not have is left out, what none has
+    is refused."""
     file = tmp_path / "config.yaml"
     whole: dict[str, Any] = {}
     for kind in COMMANDS.values():

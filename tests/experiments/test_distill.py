@@ -1,4 +1,5 @@
-"""A whole run in a process of its own that is killed again and again: it goes on as the same run, to the same end."""
+"""A whole run in a process of its own that is killed again and again: it goes on as the same run,
+to the same end."""
 
 import json
 import random
@@ -26,8 +27,9 @@ from tests.support.entry import (
 from tests.support.entry import weights_of as student
 
 RUN = [
-    *TINY, "--data.tasks=[sentiment, similarity]", "--checkpoint_seconds=0", "--teacher.train.steps=60",
-    "--train.steps=120", "--train.eval_every=4", "--teacher.train.eval_every=4",
+    *TINY, "--data.tasks=[sentiment, similarity]", "--checkpoint_seconds=0",
+    "--teacher.train.steps=60", "--train.steps=120", "--train.eval_every=4",
+    "--teacher.train.eval_every=4",
 ]  # fmt: skip
 SHORT = [*RUN, "--train.steps=40", "--baseline=false"]
 KILLS = 10

@@ -1,4 +1,5 @@
-"""The best student of a real little search, trained anew on all its rows and registered; and what is refused."""
+"""The best student of a real little search, trained anew on all its rows and registered; and what
+is refused."""
 
 import json
 from pathlib import Path
@@ -19,8 +20,9 @@ SPACE = {
     "train.learning_rate": {"low": 1e-3, "high": 1e-2, "log": True},
 }
 SEARCH = [
-    *tiny("search"), '--data.tasks=["sentiment", "similarity"]', "--search.backend=torch", "--search.pruning.warmup=1",
-    "--loss.temperature=3", "--search.trials=3", "--search.study=little", "--search.space", json.dumps(SPACE),
+    *tiny("search"), '--data.tasks=["sentiment", "similarity"]', "--search.backend=torch",
+    "--search.pruning.warmup=1", "--loss.temperature=3", "--search.trials=3",
+    "--search.study=little", "--search.space", json.dumps(SPACE),
 ]  # fmt: skip
 COMMAND = ["--threads=1", "--export.backends=[]", "--promote.study=little"]
 DEFAULT = Config().loss.temperature

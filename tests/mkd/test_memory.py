@@ -1,6 +1,8 @@
-"""What is held of many rows: their order in an epoch, and no more. Told by all that Python and NumPy allocate.
+"""What is held of many rows: their order in an epoch, and no more. Told by all that Python and
+NumPy allocate.
 
-The stores are on disk; 400,000 rows and 20,000 are compared, so that what does not grow with the rows cancels out.
+The stores are on disk; 400,000 rows and 20,000 are compared, so that what does not grow with the
+rows cancels out.
 """
 
 import tracemalloc

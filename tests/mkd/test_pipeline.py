@@ -376,7 +376,8 @@ def test_a_transformer_can_start_from_the_teachers_layers(
 def test_more_to_learn_from_costs_no_other_teacher_and_no_logits_of_gold_rows(
     result: Result, shared: Path, tmp_path: Path
 ) -> None:
-    """Augmented rows, and a file for all tasks of single texts; stored logits are looked for by their manifests."""
+    """Augmented rows, and a file for all tasks of single texts; stored logits are looked for by
+    their manifests."""
 
     def stores(kind: str) -> set[Path]:
         return {path.parent for path in (shared / "cache" / kind).glob("*/manifest.json")}
@@ -521,7 +522,8 @@ def real_reviews(split: str, num: int) -> list[str]:
 def test_a_student_of_minilm_learns_reviews(
     reviews: Callable[[str, int], list[str]], tmp_path: Path
 ) -> None:
-    """300 rows, 100 of them without a label, and 200 dev rows; the student is one layer of the teacher."""
+    """300 rows, 100 of them without a label, and 200 dev rows; the student is one layer of the
+    teacher."""
     header, *lines = reviews("train", 300)
     lines = [f"{line.split(TAB)[0]}{TAB}" if i >= 200 else line for i, line in enumerate(lines)]
     (tmp_path / "train.tsv").write_text("".join(f"{line}\n" for line in (header, *lines)))
@@ -652,7 +654,8 @@ def test_a_student_is_finetuned_on_labels_and_scored_before_and_after(
 def test_a_fine_tuned_student_stands_beside_one_that_is_started_anew(
     result: Result, shared: Path, tmp_path: Path
 ) -> None:
-    """On the tasks that it was distilled on, with the labels alone, the latter is the twin that it had then."""
+    """On the tasks that it was distilled on, with the labels alone, the latter is the twin that it
+    had then."""
     config = finetuning(shared / "cache", result.folder, TASKS, LossConfig(hard_weight=1.0))
     told: dict[str, float] = {}
     found = tuned(config, tmp_path / "tuned", lambda step, metrics: told.update(metrics))

@@ -1,4 +1,5 @@
-"""Half precision is chosen where it is measured to be faster, once on each machine, and never left open for what is stored."""
+"""Half precision is chosen where it is measured to be faster, once on each machine, and never left
+open for what is stored."""
 
 import json
 import time
@@ -89,7 +90,8 @@ def test_what_is_said_is_taken_and_nothing_is_measured(
 def test_the_measure_is_the_median_of_rounds_that_alternate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By a clock whose steps are said: one call of each for the warm-up, then three rounds of 10 : 5, 10 : 10 and 30 : 10."""
+    """By a clock whose steps are said: one call of each for the warm-up, then three rounds of 10 :
+    5, 10 : 10 and 30 : 10."""
     steps = [99, 1, 10, 5, 10, 10, 30, 10]
 
     def clock() -> Iterator[float]:

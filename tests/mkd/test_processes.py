@@ -1,4 +1,5 @@
-"""Two processes and more that train together, two of them started as users start them, beside one that sees the same batches."""
+"""Two processes and more that train together, two of them started as users start them, beside one
+that sees the same batches."""
 
 import subprocess
 import sys
@@ -31,11 +32,13 @@ from tests.support.entry import (
 from tests.support.entry import weights_of as student
 from tests.support.serve import free_port
 
-# Batches of two rows and three, which are fewer than the processes: most often one has none, of four also two or three.
+# Batches of two rows and three, which are fewer than the processes: most often one has none, of
+# four also two or three.
 RUN = [
-    *TINY, "--data.tasks=[sentiment, similarity]", "--teacher.dropout=0", "--train.batch_size=3", "--teacher.train.batch_size=2",
-    "--train.steps=30", "--teacher.train.steps=30", "--train.eval_every=10", "--loss.hard_weight=0.5",
-    "--loss.balance=uncertainty", "--loss.match.weight=1",
+    *TINY, "--data.tasks=[sentiment, similarity]", "--teacher.dropout=0", "--train.batch_size=3",
+    "--teacher.train.batch_size=2", "--train.steps=30", "--teacher.train.steps=30",
+    "--train.eval_every=10", "--loss.hard_weight=0.5", "--loss.balance=uncertainty",
+    "--loss.match.weight=1",
     # Its table of n-grams has sparse gradients.
     "--student.kind=bag", "--student.buckets=4096", "--train.lazy=true",
 ]  # fmt: skip
@@ -43,7 +46,8 @@ RUN = [
 
 def launched(folder: Path, number: int, *argv: str) -> subprocess.CompletedProcess[str]:
     """The entry point in so many processes on the CPU, joined by gloo."""
-    # Of its options this is the one that starts several processes without MPI, with GPUs or without.
+    # Of its options this is the one that starts several processes without MPI, with GPUs or
+    # without.
     launcher = [
         sys.executable,
         "-m",
@@ -119,7 +123,8 @@ def test_several_processes_have_the_losses_of_one(
     alone: tuple[dict[str, list[float]], dict[str, torch.Tensor]],
     tmp_path: Path,
 ) -> None:
-    """Teacher, student and twin; rows with and without labels, and all that is learnt or projected beside the model."""
+    """Teacher, student and twin; rows with and without labels, and all that is learnt or projected
+    beside the model."""
     together = outcome(start(tmp_path, number, *RUN))
     (run,) = runs(tmp_path)
     assert (
@@ -178,7 +183,8 @@ def test_of_one_row_all_processes_but_the_first_have_none_that_counts(
 def test_the_shares_of_all_processes_are_the_batch(
     number: int, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The mean over processes of their losses' means, each times its factor, is the mean over the batch's rows."""
+    """The mean over processes of their losses' means, each times its factor, is the mean over the
+    batch's rows."""
     monkeypatch.setenv("WORLD_SIZE", str(number))
     values, mean = [float(value**2) for value in range(rows)], 0.0
     for rank in range(number):

@@ -1,4 +1,5 @@
-"""Learning rates that are left open: less where layers are trained already; what is said stays, what is left open is shown."""
+"""Learning rates that are left open: less where layers are trained already; what is said stays,
+what is left open is shown."""
 
 from pathlib import Path
 from typing import Any

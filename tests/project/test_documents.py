@@ -1,7 +1,8 @@
-"""What README.md and docs/ tell a reader to type is allowed by the code as it is, and what they link to is there.
+"""What README.md and docs/ tell a reader to type is allowed by the code as it is, and what they
+link to is there.
 
-Every command of a shell block is parsed and none is run; README.md's example of own data and that in Python are run on
-a few rows. Placeholders are words in capitals, such as ENCODER.
+Every command of a shell block is parsed and none is run; README.md's example of own data and that
+in Python are run on a few rows. Placeholders are words in capitals, such as ENCODER.
 """
 
 import ast
@@ -43,9 +44,10 @@ MOST_WORDS = 1500
 OURS = ("mkd", "experiments", "analysis", "tests")
 HUB = "sentence-transformers/all-MiniLM-L6-v2"
 FEW = {
-    "teacher.train.steps": 4, "train.steps": 4, "teacher.train.eval_every": 4, "train.eval_every": 4, "student.hidden": 16,
-    "data.max_length": 16, "speed.length": 16, "speed.seconds": 0.1, "speed.threads": [1], "threads": 1,
-    "export.backends": [], "baseline": False,
+    "teacher.train.steps": 4, "train.steps": 4, "teacher.train.eval_every": 4,
+    "train.eval_every": 4, "student.hidden": 16, "data.max_length": 16, "speed.length": 16,
+    "speed.seconds": 0.1, "speed.threads": [1], "threads": 1, "export.backends": [],
+    "baseline": False,
 }  # fmt: skip
 """Settings with which an example of README.md takes seconds."""
 
@@ -98,7 +100,8 @@ def of(*languages: str) -> list[Any]:
 
 
 def commands(block: Block) -> list[list[str]]:
-    """The commands of a shell block as words, without comments and what goes into or comes out of files."""
+    """The commands of a shell block as words, without comments and what goes into or comes out of
+    files."""
     lines = block.text.replace("\\\n", " ").splitlines()
     words = [shlex.split(line, comments=True) for line in lines]
     return [list(takewhile(lambda word: word not in ("<", ">"), found)) for found in words if found]
@@ -186,7 +189,8 @@ def test_commands_are_allowed(
 
 
 def check_command(words: list[str]) -> None:
-    """Raises where a command of ours would be refused for what it is, before it has looked at any data."""
+    """Raises where a command of ours would be refused for what it is, before it has looked at any
+    data."""
     while re.fullmatch(r"\w+=\S*", words[0]):
         words = words[1:]
     program = words[0]
@@ -237,7 +241,8 @@ def options(argv: list[str]) -> set[str]:
 
 
 def check_project(words: list[str]) -> None:
-    """`mlflow run .`: the entry point is one of MLproject's, and what it makes of the parameters is a command that is allowed."""
+    """`mlflow run .`: the entry point is one of MLproject's, and what it makes of the parameters is
+    a command that is allowed."""
     entry_points = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
     flags = {"-e": ["main"], "-P": [], "--env-manager": [], "--experiment-name": [], "--run-id": []}
     for name, value in zip(words[::2], words[1::2], strict=True):
@@ -298,7 +303,8 @@ def test_python_names_what_is_there(block: Block) -> None:
 
 
 def resolved(node: ast.AST, known: dict[str, Any]) -> Any:
-    """What a dotted name of ours stands for; None for all else. Raises AttributeError where there is no such name."""
+    """What a dotted name of ours stands for; None for all else. Raises AttributeError where there
+    is no such name."""
     if isinstance(node, ast.Name):
         return known.get(node.id)
     if isinstance(node, ast.Attribute) and (owner := resolved(node.value, known)) is not None:

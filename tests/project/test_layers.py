@@ -1,4 +1,5 @@
-"""Imports point down only, also inside functions: analysis and experiments import mkd, and each room those before it."""
+"""Imports point down only, also inside functions: analysis and experiments import mkd, and each
+room those before it."""
 
 import ast
 from graphlib import CycleError, TopologicalSorter
@@ -23,8 +24,9 @@ MLFLOW = {
     "analysis.runs.runs",
     "analysis.report",
 }
-"""The only modules and rooms that may import mlflow: the writers of runs, the model that is logged as code, its use on Spark, the
-search's engine there, the reader of runs, and what leaves a report beside them."""
+"""The only modules and rooms that may import mlflow: the writers of runs, the model that is logged
+as code, its use on Spark, the search's engine there, the reader of runs, and what leaves a report
+beside them."""
 
 ORDER = {
     "mkd": [
@@ -76,8 +78,9 @@ ORDER = {
         "analysis.report",
     ],
 }
-"""The rooms (folders and files) of each package, in the order in which data flows through them: a room may import only those
-before it. Within a folder modules import each other as they like, but in no circle."""
+"""The rooms (folders and files) of each package, in the order in which data flows through them: a
+room may import only those before it. Within a folder modules import each other as they like, but in
+no circle."""
 
 
 def modules(root: Path) -> dict[str, Path]:
@@ -90,7 +93,8 @@ def modules(root: Path) -> dict[str, Path]:
 
 
 def imports(name: str, known: dict[str, Path]) -> set[str]:
-    """Dotted names that a module imports; `from a import b` is a.b where that is a module of ours, else a."""
+    """Dotted names that a module imports; `from a import b` is a.b where that is a module of ours,
+    else a."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(known[name].read_text(), str(known[name]))):
         if isinstance(node, ast.Import):
@@ -116,7 +120,8 @@ def room(name: str) -> str:
 
 
 def violations(root: Path) -> list[str]:
-    """One line for every import that points up or sideways, and for every module whose room has no place in ORDER."""
+    """One line for every import that points up or sideways, and for every module whose room has no
+    place in ORDER."""
     known = modules(root)
     found = []
     for name in known:

@@ -1,4 +1,5 @@
-"""Metric and tag names are spelled in mkd/names.py alone, and its parsers undo what its functions build."""
+"""Metric and tag names are spelled in mkd/names.py alone, and its parsers undo what its functions
+build."""
 
 import ast
 import re
@@ -15,7 +16,8 @@ PLACEHOLDER = "\0"
 """What stands for a value in an f-string."""
 
 COLUMNS = {"teacher", "baseline", "retention", "agreement", "selection"}
-"""Prefixes of columns of analysis' tables, which have the names of families of metrics and are none."""
+"""Prefixes of columns of analysis' tables, which have the names of families of metrics and are
+none."""
 ALLOWED = {
     "analysis/charts/retention.py": {"retention"},
     "analysis/page/content.py": {"baseline", "selection", "teacher"},

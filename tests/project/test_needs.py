@@ -1,4 +1,5 @@
-"""What tests need beside Python's packages: found, missing, hidden, and counted at the end of a run."""
+"""What tests need beside Python's packages: found, missing, hidden, and counted at the end of a
+run."""
 
 import os
 import stat

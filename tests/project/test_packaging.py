@@ -1,4 +1,5 @@
-"""pyproject.toml, requirements.txt, conda.yaml and MLproject agree with each other and with the environment in use."""
+"""pyproject.toml, requirements.txt, conda.yaml and MLproject agree with each other and with the
+environment in use."""
 
 import importlib.util
 import shlex

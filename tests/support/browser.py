@@ -40,7 +40,8 @@ QUIET = (
 
 @contextmanager
 def browser(profile: Path) -> Iterator[Chrome]:
-    """A browser with an empty profile in the folder `profile`, which keeps what is logged and what is asked of the network."""
+    """A browser with an empty profile in the folder `profile`, which keeps what is logged and what
+    is asked of the network."""
     need("chromium")
     options = ChromeOptions()
     options.binary_location = str(program("chromium"))
@@ -62,13 +63,15 @@ def screen(driver: Chrome, width: int, height: int) -> None:
 
 
 def media(driver: Chrome, scheme: str = "light", kind: str = "") -> None:
-    """What the page is told of the reader: scheme `light` or `dark`, kind `print`, or none for what it is shown on."""
+    """What the page is told of the reader: scheme `light` or `dark`, kind `print`, or none for what
+    it is shown on."""
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": kind, "features": features})
 
 
 def asked(driver: Chrome) -> list[str]:
-    """The addresses that pages have asked for since this was called last; not those that the browser asks itself for."""
+    """The addresses that pages have asked for since this was called last; not those that the
+    browser asks itself for."""
     events: list[dict[str, Any]] = [
         json.loads(entry["message"])["message"] for entry in driver.get_log("performance")
     ]
@@ -121,7 +124,8 @@ def press(driver: Chrome, *keys: str) -> None:
 
 
 def point(driver: Chrome, selector: str, click: bool = False, kind: str = "mouse") -> None:
-    """The mouse, or a finger (`touch`), at the middle of an element of the picture, and a click there if asked for."""
+    """The mouse, or a finger (`touch`), at the middle of an element of the picture, and a click
+    there if asked for."""
     box = driver.execute_script(
         "return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()", selector
     )

@@ -1,4 +1,5 @@
-"""MLflow's database, empty: made once in a process that tests, as its tables take a second, and copied."""
+"""MLflow's database, empty: made once in a process that tests, as its tables take a second, and
+copied."""
 
 import tempfile
 from functools import cache

@@ -1,7 +1,8 @@
-"""Entry points at work on a tiny distillation, each in a process of its own with a store of its own.
+"""Entry points at work on a tiny distillation, each in a process of its own with a store of its
+own.
 
-Importing what they need takes longer than their work; so the processes are forked from one that has imported it all (warm.py),
-and where they start a fork server of their own, that is forked too.
+Importing what they need takes longer than their work; so the processes are forked from one that has
+imported it all (warm.py), and where they start a fork server of their own, that is forked too.
 """
 
 import json
@@ -29,8 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = [
     "--data.demo.train_rows=60", "--data.demo.unlabelled_rows=40", "--data.demo.dev_rows=40",
     "--teacher.layers=1", "--teacher.hidden=32", "--teacher.heads=2", "--teacher.train.steps=6",
-    "--student.hidden=16", "--student.heads=2", "--train.steps=6", "--speed.seconds=0.1", "--threads=1",
-    "--speed.threads=[1]", "--export.backends=[]",
+    "--student.hidden=16", "--student.heads=2", "--train.steps=6", "--speed.seconds=0.1",
+    "--threads=1", "--speed.threads=[1]", "--export.backends=[]",
 ]  # fmt: skip
 """Of a distillation; of the other commands `tiny` has those that they take."""
 
@@ -78,7 +79,8 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def started(folder: Path, work: Callable[..., None], *args: Any, **more: str) -> Child:
-    """work(*args) in another process, in the folder, which what it prints lies beside; more: of its environment."""
+    """work(*args) in another process, in the folder, which what it prints lies beside; more: of its
+    environment."""
     number = len(list(folder.parent.glob(f"{folder.name}.*.stdout")))
     files = [folder.with_name(f"{folder.name}.{number}.{name}") for name in ("stdout", "stderr")]
     for file in files:
@@ -103,7 +105,8 @@ def entry_point(module: str, *argv: str) -> None:
 class Event(NamedTuple):
     """An event of files, of which Python tells (sys.addaudithook) just before it happens.
 
-    name: what its name begins with, as "os.rename". about: a part of what it is about, as of a path.
+    name: what its name begins with, as "os.rename". about: a part of what it is about, as of a
+    path.
     """
 
     name: str = ""
@@ -115,7 +118,8 @@ FILES = ("open", "os.", "shutil.", "sqlite3.")
 
 
 def dying(event: Event, times: int, module: str, *argv: str) -> None:
-    """As entry_point does it, until there is such an event for the so many-th time: then the process kills itself.
+    """As entry_point does it, until there is such an event for the so many-th time: then the
+    process kills itself.
 
     When that is depends on what the process does, and not on how fast it is.
     """
@@ -201,7 +205,8 @@ def _work(
 
 
 def _forked(path: str, args: list[str], passfds: list[int]) -> int:
-    """The id of a process that runs what multiprocessing starts a Python for (`-c` and a command), with what is imported here."""
+    """The id of a process that runs what multiprocessing starts a Python for (`-c` and a command),
+    with what is imported here."""
     pid = os.fork()
     if pid == 0:
         try:

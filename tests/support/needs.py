@@ -1,13 +1,16 @@
-"""What some tests need beside Python's packages: Chromium, PostgreSQL's server, Java; and real data, which only adds tests.
+"""What some tests need beside Python's packages: Chromium, PostgreSQL's server, Java; and real
+data, which only adds tests.
 
-A test that asks for a program which is not there is skipped. The reason has the command that installs it, and the end of the
-run counts such skips in one line. With MKD_REQUIRE_ALL=1, as in .ci/run, the test fails instead.
+A test that asks for a program which is not there is skipped. The reason has the command that
+installs it, and the end of the run counts such skips in one line. With MKD_REQUIRE_ALL=1, as in
+.ci/run, the test fails instead.
 
-To see what is skipped where a program is missing, hide it: MKD_HIDE=chromium,postgresql,java make test. Chromium and Java are
-also hidden by a PATH (and JAVA_HOME) without them.
+To see what is skipped where a program is missing, hide it: MKD_HIDE=chromium,postgresql,java make
+test. Chromium and Java are also hidden by a PATH (and JAVA_HOME) without them.
 
-Real data: a test marked `real_data` reads the folder that MKD_TEST_DATA names, else the one beside the checkout. It is skipped
-where there is none; MKD_TEST_DATA= (empty) hides what is there. No property of the code is tested by such a test alone.
+Real data: a test marked `real_data` reads the folder that MKD_TEST_DATA names, else the one beside
+the checkout. It is skipped where there is none; MKD_TEST_DATA= (empty) hides what is there. No
+property of the code is tested by such a test alone.
 """
 
 import os
@@ -49,7 +52,8 @@ NEEDS = {
 
 
 def program(name: str) -> str | None:
-    """Where a program is: in PATH, in JAVA_HOME where that is set, or in Debian's folder of the newest PostgreSQL."""
+    """Where a program is: in PATH, in JAVA_HOME where that is set, or in Debian's folder of the
+    newest PostgreSQL."""
     if name == "java" and os.environ.get("JAVA_HOME"):
         return shutil.which(name, path=os.path.join(os.environ["JAVA_HOME"], "bin"))
     folders = [str(folder) for folder in sorted(DEBIAN_POSTGRESQL.glob("*/bin"), reverse=True)]
@@ -69,7 +73,8 @@ def lacking(name: str) -> str:
 
 
 def need(name: str) -> None:
-    """Skips the test, or whatever asks for the fixture, where the program is missing; fails it with MKD_REQUIRE_ALL=1."""
+    """Skips the test, or whatever asks for the fixture, where the program is missing; fails it with
+    MKD_REQUIRE_ALL=1."""
     if why := lacking(name):
         if os.environ.get("MKD_REQUIRE_ALL") == "1":
             pytest.fail(why, pytrace=False)
@@ -107,7 +112,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def counted(reasons: list[str]) -> str:
-    """One line about the skips whose reason is something that a test needs; empty where there is none."""
+    """One line about the skips whose reason is something that a test needs; empty where there is
+    none."""
     titles = {need.title: f"{need.title} ({need.install})" for need in NEEDS.values()} | {
         "real data": "real data (MKD_TEST_DATA)"
     }

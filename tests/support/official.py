@@ -1,4 +1,5 @@
-"""A GLUE folder in the layout of the official files, whose rows are made up here: train, dev and test files of all nine tasks."""
+"""A GLUE folder in the layout of the official files, whose rows are made up here: train, dev and
+test files of all nine tasks."""
 
 from pathlib import Path
 from random import Random
@@ -43,7 +44,8 @@ OFFICIAL = {
 
 
 class Labelled(NamedTuple):
-    """A task's train and dev files as GLUE has them. values: how they write the classes, in the order of the labels.
+    """A task's train and dev files as GLUE has them. values: how they write the classes, in the
+    order of the labels.
 
     STS-B has scores. CoLA's files have no header: the names of its columns are of no file.
     """
@@ -88,18 +90,20 @@ LABELLED = {
 }
 
 WHO = (
-    "the baker", "an old sailor", "my neighbour", "the choir", "a young nurse", "the postman", "our landlady", "the clockmaker",
-    "a tired teacher", "Zoë", "the ferryman's son", "a man called \"Uncle\"", "the twins", "their gardener", "a piano tuner",
-    "the night guard",
+    "the baker", "an old sailor", "my neighbour", "the choir", "a young nurse", "the postman",
+    "our landlady", "the clockmaker", "a tired teacher", "Zoë", "the ferryman's son",
+    "a man called \"Uncle\"", "the twins", "their gardener", "a piano tuner", "the night guard",
 )  # fmt: skip
 DID = (
-    "mended the gate", "sold three lemons", "painted a blue door", "counted the geese", "forgot the keys", "baked rye bread",
-    "sang an old tune", "drew a map", "carried the ladder", "washed every window", "fed the donkey", "repaired two bicycles",
-    "read the whole letter", "hid the parcel", "planted some beans", "swept the stairs",
+    "mended the gate", "sold three lemons", "painted a blue door", "counted the geese",
+    "forgot the keys", "baked rye bread", "sang an old tune", "drew a map", "carried the ladder",
+    "washed every window", "fed the donkey", "repaired two bicycles", "read the whole letter",
+    "hid the parcel", "planted some beans", "swept the stairs",
 )  # fmt: skip
 WHERE = (
-    "behind the mill", "near the harbour", "in the café", "before breakfast", "on a wet Sunday", "under the bridge",
-    "by lamplight", "at the end of May", "across the river", "in complete silence", "next to the station", "during the storm",
+    "behind the mill", "near the harbour", "in the café", "before breakfast", "on a wet Sunday",
+    "under the bridge", "by lamplight", "at the end of May", "across the river",
+    "in complete silence", "next to the station", "during the storm",
 )  # fmt: skip
 WHAT = (
     "film",
@@ -144,13 +148,15 @@ OPINIONS = (
     '"{} " and " {} " say it all about this {} ',
 )
 ACTS = (
-    "learn to whistle", "keep bees on a roof", "remove wax from wool", "grow figs indoors", "store old maps", "sleep on a train",
+    "learn to whistle", "keep bees on a roof", "remove wax from wool", "grow figs indoors",
+    "store old maps", "sleep on a train",
     "sharpen a saw", "write a short speech", "cook for twelve people", "paint with one hand",
 )  # fmt: skip
 
 
 def rows(task: str, num: int, seed: int = 0) -> list[Row]:
-    """Rows whose labels follow from what their texts say; the first class is the least frequent where there are two."""
+    """Rows whose labels follow from what their texts say; the first class is the least frequent
+    where there are two."""
     draw = Random(f"{task} {seed}")
     return [MAKERS[task](draw, i) for i in range(num)]
 
@@ -243,8 +249,8 @@ def _wnli(draw: Random, i: int) -> Row:
 
 
 MAKERS = {
-    "cola": _cola, "sst2": _sst2, "mrpc": _mrpc, "stsb": _stsb, "qqp": _qqp, "mnli": _mnli, "qnli": _qnli,
-    "rte": _two, "wnli": _wnli,
+    "cola": _cola, "sst2": _sst2, "mrpc": _mrpc, "stsb": _stsb, "qqp": _qqp, "mnli": _mnli,
+    "qnli": _qnli, "rte": _two, "wnli": _wnli,
 }  # fmt: skip
 
 
@@ -254,7 +260,8 @@ def lines_of(path: Path, num: int) -> list[str]:
 
 
 def make_folder(folder: Path) -> Path:
-    """A GLUE folder: train and dev files of 3 NUM rows each, of seeds 0, 1 and 2, and test files of NUM."""
+    """A GLUE folder: train and dev files of 3 NUM rows each, of seeds 0, 1 and 2, and test files of
+    NUM."""
     for task, file in LABELLED.items():
         for seed, split in enumerate(("train", *file.dev)):
             cells = [
@@ -284,7 +291,8 @@ def _cells(row: Row, names: tuple[str, ...]) -> dict[str, str]:
 
 
 def _write(path: Path, columns: str, cells: list[dict[str, str]], header: bool) -> None:
-    """The file; where a row says nothing, it has its number in the column that counts rows, and x in any other."""
+    """The file; where a row says nothing, it has its number in the column that counts rows, and x
+    in any other."""
     path.parent.mkdir(parents=True, exist_ok=True)
     names = columns.split(",")
     lines = ["\t".join(names)] if header else []

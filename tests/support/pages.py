@@ -1,4 +1,5 @@
-"""What the tests and the benchmark of the report's page show in it: students made from a seed, and a few made by hand."""
+"""What the tests and the benchmark of the report's page show in it: students made from a seed, and
+a few made by hand."""
 
 import math
 import random
@@ -31,7 +32,8 @@ NONE = Apart([], {}, {})
 
 
 def apart(ids: list[str], tasks: list[str], own: int, pair: int) -> Apart:
-    """All scores with one deviation over rows, and all differences of two with another, in thousandths of a point."""
+    """All scores with one deviation over rows, and all differences of two with another, in
+    thousandths of a point."""
     alike = [[pair] * place for place in range(len(ids))]
     return Apart(ids, {task: [own] * len(ids) for task in tasks}, {task: alike for task in tasks})
 
@@ -51,7 +53,8 @@ def model(
     seeds: int = 3,
     **other: Any,
 ) -> Model:
-    """A student whose task scores, size and settings follow from these, less what `other` replaces. Its seeds lie 0.4 apart.
+    """A student whose task scores, size and settings follow from these, less what `other` replaces.
+    Its seeds lie 0.4 apart.
 
     On the selection split it is a point better.
     """
@@ -141,7 +144,8 @@ def info(models: list[Model], **other: Any) -> PageInfo:
 
 
 def few() -> PageInfo:
-    """Six students. wide is the best under 5 ms, and small not told apart from it; poor and deep are dominated."""
+    """Six students. wide is the best under 5 ms, and small not told apart from it; poor and deep
+    are dominated."""
     given = {
         "bag": (0.5, 66.0, "bag"),
         "small": (1.0, 70.9, "bilstm"),
@@ -161,8 +165,9 @@ def few() -> PageInfo:
 
 @cache
 def many(count: int) -> PageInfo:
-    """So many students as a search leaves them: of three kinds, on two machines, 20 settings each; of up to 250 how far rows
-    would move each two is told by task too, of more than 500 for the front alone."""
+    """So many students as a search leaves them: of three kinds, on two machines, 20 settings each;
+    of up to 250 how far rows would move each two is told by task too, of more than 500 for the
+    front alone."""
     draw = random.Random(1)
     models: list[Model] = []
     best = -math.inf

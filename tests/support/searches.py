@@ -30,9 +30,9 @@ START = {
     "train.sampling.weights": {"sentiment": 3, "similarity": 1},
 }
 SEARCH = [
-    *tiny("search"), '--data.tasks=["sentiment", "similarity"]', "--data.max_length=32", "--speed.length=16",
-    "--speed.batch_size=2", "--train.eval_every=2", "--search.backend=torch", "--search.pruning.warmup=1",
-    "--search.space", json.dumps(SPACE),
+    *tiny("search"), '--data.tasks=["sentiment", "similarity"]', "--data.max_length=32",
+    "--speed.length=16", "--speed.batch_size=2", "--train.eval_every=2", "--search.backend=torch",
+    "--search.pruning.warmup=1", "--search.space", json.dumps(SPACE),
 ]  # fmt: skip
 
 

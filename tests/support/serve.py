@@ -18,7 +18,8 @@ START_SECONDS = 600
 
 
 class Served(NamedTuple):
-    """A server that answers. process: MLflow's command, whose child, uvicorn, has the model or the workers that have it."""
+    """A server that answers. process: MLflow's command, whose child, uvicorn, has the model or the
+    workers that have it."""
 
     url: str
     process: psutil.Process
@@ -30,9 +31,11 @@ class Served(NamedTuple):
 
 @contextmanager
 def served(model: str, log: Path, env: dict[str, str], workers: int = 1) -> Iterator[Served]:
-    """The model's server while it is open; it is stopped with all its processes at the end. log: what it prints.
+    """The model's server while it is open; it is stopped with all its processes at the end. log:
+    what it prints.
 
-    env: its environment, as MLFLOW_TRACKING_URI and OMP_NUM_THREADS. Raises RuntimeError where it ends or does not answer.
+    env: its environment, as MLFLOW_TRACKING_URI and OMP_NUM_THREADS. Raises RuntimeError where it
+    ends or does not answer.
     """
     port = free_port()
     argv = [

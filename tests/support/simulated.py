@@ -1,8 +1,10 @@
-"""Models whose true scores are known, answering dev rows that are drawn: what is said of them can be held against the truth.
+"""Models whose true scores are known, answering dev rows that are drawn: what is said of them can
+be held against the truth.
 
-A row is answered rightly where skill + what the row is to all models + what it is to this model + what it is to this run
-is above 0, the last three normal with variances that add up to 1: so two runs of one model make mostly the same mistakes.
-Axes: T repetitions, M models, S seeds, R rows, B resamples with the rows as they are before them [1 + B].
+A row is answered rightly where skill + what the row is to all models + what it is to this model +
+what it is to this run is above 0, the last three normal with variances that add up to 1: so two
+runs of one model make mostly the same mistakes. Axes: T repetitions, M models, S seeds, R rows, B
+resamples with the rows as they are before them [1 + B].
 """
 
 import math
@@ -17,11 +19,13 @@ ROWS = 1000
 AT_ONCE = 50
 """Repetitions that are drawn at a time."""
 OF_ALL, OF_A_MODEL = 0.5, 0.3
-"""Shares of the variance: rows that are hard for all models, and for one model. The rest is the run's."""
+"""Shares of the variance: rows that are hard for all models, and for one model. The rest is the
+run's."""
 
 
 class Drawn(NamedTuple):
-    """truth_TMS: each trained model's accuracy on endless rows, in points. scores_TMSB: on the dev rows and resamples of them."""
+    """truth_TMS: each trained model's accuracy on endless rows, in points. scores_TMSB: on the dev
+    rows and resamples of them."""
 
     truth_TMS: np.ndarray
     scores_TMSB: np.ndarray
@@ -36,10 +40,11 @@ class Drawn(NamedTuple):
 
 
 def runs(
-    draw: np.random.Generator, repetitions: int, accuracies: list[float], seeds: int, sd: float, alike: bool,
-    rows: int = ROWS, resampled: int = RESAMPLES,
+    draw: np.random.Generator, repetitions: int, accuracies: list[float], seeds: int, sd: float,
+    alike: bool, rows: int = ROWS, resampled: int = RESAMPLES,
 ) -> Drawn:  # fmt: skip
-    """accuracies: in points, one a model, of its method. sd: of a seed, in points. alike: all are runs of one model."""
+    """accuracies: in points, one a model, of its method. sd: of a seed, in points. alike: all are
+    runs of one model."""
     truth_TMS = np.array(accuracies)[:, None] + sd * draw.normal(
         size=(repetitions, len(accuracies), seeds)
     )
@@ -94,9 +99,11 @@ def compared(drawn: Drawn, paired: bool) -> list[Difference]:
 
 
 class Claims(NamedTuple):
-    """Shares of the repetitions, in percent. methods: a difference of the methods is told. trained: one of the trained models.
+    """Shares of the repetitions, in percent. methods: a difference of the methods is told. trained:
+    one of the trained models.
 
-    held: the interval holds the true difference: of the methods, or of one seed a side of the two trained models.
+    held: the interval holds the true difference: of the methods, or of one seed a side of the two
+    trained models.
     """
 
     methods: float
@@ -121,9 +128,11 @@ def claims(drawn: Drawn, paired: bool) -> Claims:
 
 
 class Best(NamedTuple):
-    """The best of many by one split: what it is told to lose on dev in the mean, and how often the interval holds the truth.
+    """The best of many by one split: what it is told to lose on dev in the mean, and how often the
+    interval holds the truth.
 
-    truly: what the chosen trained models lose in the mean. anew: how often it holds what the method loses with other seeds.
+    truly: what the chosen trained models lose in the mean. anew: how often it holds what the method
+    loses with other seeds.
     """
 
     told: float
@@ -141,7 +150,8 @@ def best_of_many(
     by_dev: bool,
     lost: float = 2.0,
 ) -> Best:
-    """All models lose as much to a teacher of 85 points; one is chosen by the selection split, or by dev itself."""
+    """All models lose as much to a teacher of 85 points; one is chosen by the selection split, or
+    by dev itself."""
     counts_RB = resamples(draw, ROWS)
     found = []
     for _ in range(repetitions):

@@ -1,4 +1,5 @@
-"""Runs as the entry points leave them in MLflow, made up in a moment: scores follow from made-up answers to made-up dev rows."""
+"""Runs as the entry points leave them in MLflow, made up in a moment: scores follow from made-up
+answers to made-up dev rows."""
 
 import math
 import tempfile
@@ -57,7 +58,8 @@ class Made(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """A student that is to be made up. gain: points that its settings are worth; tasks: those that it has."""
+    """A student that is to be made up. gain: points that its settings are worth; tasks: those that
+    it has."""
 
     student: StudentConfig = StudentConfig()
     seed: int = 0

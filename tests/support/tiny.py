@@ -1,4 +1,5 @@
-"""Tiny real objects for the tests: three tasks of a few made-up rows, a tokenizer learnt from them, their stores."""
+"""Tiny real objects for the tests: three tasks of a few made-up rows, a tokenizer learnt from them,
+their stores."""
 
 import hashlib
 import os
@@ -98,7 +99,8 @@ MAKERS = {"single": (SINGLE, single_rows), "pair": (PAIR, pair_rows), "score": (
 def make_tasks(
     num: int = 40, names: Sequence[str] = ("single", "pair", "score"), unlabelled: int = 0
 ) -> list[Task]:
-    """The named tasks with `num` labelled and some unlabelled training rows, and half as many dev rows."""
+    """The named tasks with `num` labelled and some unlabelled training rows, and half as many dev
+    rows."""
     tasks = []
     for name in names:
         kind, make = MAKERS[name]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 
 def wait_until(true: Callable[[], object], seconds: float = 600) -> None:
-    """Comes back as soon as it is; fails where it never is: the seconds are for a hang, not for a slow machine."""
+    """Comes back as soon as it is; fails where it never is: the seconds are for a hang, not for a
+    slow machine."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not come to that"
@@ -15,7 +16,8 @@ def wait_until(true: Callable[[], object], seconds: float = 600) -> None:
 
 
 def wait_for_tick(file: Path) -> None:
-    """Comes back when a change of the file would have another time than its last one: file systems count in milliseconds."""
+    """Comes back when a change of the file would have another time than its last one: file systems
+    count in milliseconds."""
     beside = file.with_name(f"{file.name}.tick")
 
     def later() -> bool:

@@ -1,4 +1,5 @@
-"""What each process of entry.py would do at its first need, done once in the one that they are forked from.
+"""What each process of entry.py would do at its first need, done once in the one that they are
+forked from.
 
 It opens no database and starts no thread, as neither outlives a fork.
 """

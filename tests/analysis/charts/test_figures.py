@@ -68,7 +68,8 @@ def test_the_front_is_joined_by_steps_and_dominated_models_are_off_it() -> None:
     )
     assert found.points[0]._replace(low=0.0, high=0.0) == point._replace(low=0.0, high=0.0)
     assert [(p.label, p.front, p.named, p.area) for p in found.points] == [
-        ("bag-1x64", True, True, 87.5), ("bilstm-64", True, True, 260.0), ("transformer-1x32", False, False, 145.0),
+        ("bag-1x64", True, True, 87.5), ("bilstm-64", True, True, 260.0),
+        ("transformer-1x32", False, False, 145.0),
     ]  # fmt: skip
     assert found.line == [(0.1, 60.0), (1.0, 60.0), (1.0, 70.0)]
     assert found.teachers == [frontier.Mark("T", 10.0, 80.0)]
@@ -343,7 +344,8 @@ def test_joint_runs_are_compared_with_those_of_one_task_that_are_alike() -> None
     nothing = math.nan
     runs = frame(
         run(("a",), 60.0, nothing), run(("a",), 62.0, nothing, seed=1), run(("b",), nothing, 70.0),
-        run(("a", "b"), 65.0, 71.0), run(("a", "b"), 67.0, 69.0, seed=1), run(("a", "b", "c"), 70.0, 68.0),
+        run(("a", "b"), 65.0, 71.0), run(("a", "b"), 67.0, 69.0, seed=1),
+        run(("a", "b", "c"), 70.0, 68.0),
         run(("a", "b"), 10.0, 10.0, **{"loss.temperature": "4.0"}),
     )  # fmt: skip
     found = joint.info(runs, "small")

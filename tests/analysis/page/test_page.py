@@ -1,4 +1,5 @@
-"""The report's page: what is written into it, its answer in words, and what it makes of odd reports."""
+"""The report's page: what is written into it, its answer in words, and what it makes of odd
+reports."""
 
 import json
 import math

@@ -272,7 +272,8 @@ def test_students_with_other_seeds_are_not_paired_by_seed_and_one_seed_says_noth
     )
     click(chrome, "[data-pair=two]")
     click(chrome, "[data-pair=three]")
-    # Of two seeds 0.4 apart 12.706 * 0.2, of three 4.303 * 0.4 / sqrt(3), of the rows 1.960 * 0.4: 2.84 in all.
+    # Of two seeds 0.4 apart 12.706 * 0.2, of three 4.303 * 0.4 / sqrt(3), of the rows 1.960 * 0.4:
+    # 2.84 in all.
     assert "mean 75.0 70.0 +5.0 (2.2 to 7.8) a difference that rows and seeds bear out" in text(
         chrome, "#pair tbody"
     )

@@ -1,4 +1,5 @@
-"""How the report's page looks: first screen, phone, print, both colour schemes, names that lie on no other, MLflow's frame."""
+"""How the report's page looks: first screen, phone, print, both colour schemes, names that lie on
+no other, MLflow's frame."""
 
 import base64
 import itertools

@@ -21,17 +21,19 @@ from mkd.evaluation import speed
 
 METRICS = {
     "quality/sst2/accuracy": 90.0, "quality/sst2/score": 90.0, "quality/sst2/ece": 0.05,
-    "quality/mnli/accuracy": 70.0, "quality/mnli/accuracy_mismatched": 72.0, "quality/mnli/score": 71.0, "quality/mean": 80.5,
-    "teacher/quality/sst2/score": 92.0, "teacher/quality/mnli/score": 80.0, "teacher/quality/mean": 86.0,
-    "baseline/quality/sst2/score": 88.0, "baseline/quality/mean": 78.0, "retention/mean": 93.6, "retention/sst2": 97.8,
-    "agreement/mean": 85.0, "size/parameters": 1e6, "size/bytes": 4e6,
+    "quality/mnli/accuracy": 70.0, "quality/mnli/accuracy_mismatched": 72.0,
+    "quality/mnli/score": 71.0, "quality/mean": 80.5, "teacher/quality/sst2/score": 92.0,
+    "teacher/quality/mnli/score": 80.0, "teacher/quality/mean": 86.0,
+    "baseline/quality/sst2/score": 88.0, "baseline/quality/mean": 78.0, "retention/mean": 93.6,
+    "retention/sst2": 97.8, "agreement/mean": 85.0, "size/parameters": 1e6, "size/bytes": 4e6,
     "export/int8/bytes": 1e6, "export/int8/loss": 0.3, "export/onnx/bytes": 4.1e6,
     "speed/torch/b1-text-t1/p50_ms": 4.0, "speed/torch/b1-text-t1/rows_per_s": 250.0,
     "speed/onnx/b1-text-t1/p50_ms": 2.0, "speed/onnx/b1-text-t1/rows_per_s": 500.0,
     "speed/int8/b1-text-t1/p50_ms": 1.0, "speed/int8/b1-text-t1/rows_per_s": 1000.0,
     "speed/int8/b32-text-t1/p50_ms": 16.0, "speed/int8/b32-text-t1/rows_per_s": 2000.0,
-    "speed/int8/b1-l128-t1/p50_ms": 0.2, "speed/int8/b1-text-t2/p50_ms": 0.7, "speed/busy_share": 0.1, "speed/protocol": 2.0,
-    "teacher/speed/torch/b1-text-t1/p50_ms": 40.0, "teacher/speed/torch/b32-text-t1/rows_per_s": 30.0,
+    "speed/int8/b1-l128-t1/p50_ms": 0.2, "speed/int8/b1-text-t2/p50_ms": 0.7,
+    "speed/busy_share": 0.1, "speed/protocol": 2.0, "teacher/speed/torch/b1-text-t1/p50_ms": 40.0,
+    "teacher/speed/torch/b32-text-t1/rows_per_s": 30.0,
 }  # fmt: skip
 TAGS = {
     "mkd.kind": "distill", "mkd.student": "bilstm-128", "mkd.teacher": "bert-6x384",

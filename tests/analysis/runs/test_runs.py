@@ -1,4 +1,5 @@
-"""A real store of made-up runs: what is read of it, what is left out, and what is wrong with a question."""
+"""A real store of made-up runs: what is read of it, what is left out, and what is wrong with a
+question."""
 
 import json
 from pathlib import Path
@@ -28,7 +29,8 @@ class Store(NamedTuple):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Experiments `mkd` (two seeds of one student and another, and runs that cannot be drawn) and `searches` (a study)."""
+    """Experiments `mkd` (two seeds of one student and another, and runs that cannot be drawn) and
+    `searches` (a study)."""
     folder = tmp_path_factory.mktemp("store")
     client = stored.opened(folder)
     first = stored.experiment(client, folder, "mkd")
@@ -76,7 +78,8 @@ def test_an_experiments_runs_are_a_table_and_those_left_out_are_told_by_reason(
     found = read("mkd", store=store.uri)
     assert len(found.frame) == 5
     assert found.left_out == {
-        "no speed (one text on one thread)": ["no speed"], "not finished": ["running"], "not a student's (teacher)": ["teacher"],
+        "no speed (one text on one thread)": ["no speed"], "not finished": ["running"],
+        "not a student's (teacher)": ["teacher"],
     }  # fmt: skip
     assert found.study is None and found.experiment == "mkd"
 

@@ -29,8 +29,10 @@ def predictions(seed: int, rows: int = 80) -> pd.DataFrame:
     scores = np.random.default_rng(1).random(rows).round(2)
     classes = pd.DataFrame(
         {
-            "task": "nli", "split": ["", "_other"] * rows, "row": np.repeat(np.arange(rows), 2), "label": labels,
-            "prediction": np.where(draw.random(2 * rows) < 0.8, labels, 1 - labels), "teacher": labels,
+            "task": "nli", "split": ["", "_other"] * rows, "row": np.repeat(np.arange(rows), 2),
+            "label": labels,
+            "prediction": np.where(draw.random(2 * rows) < 0.8, labels, 1 - labels),
+            "teacher": labels,
         }
     )  # fmt: skip
     regression = pd.DataFrame(
@@ -139,7 +141,8 @@ def test_with_one_seed_a_side_the_interval_is_of_the_rows_alone_and_says_so() ->
 
 
 def test_squared_half_widths_of_rows_and_seeds_are_added() -> None:
-    """Differences by seed 1 and 3: sd sqrt(2), t(0.975, 1) = 12.7062 over the root of 2. Rows: 1.96 times 2."""
+    """Differences by seed 1 and 3: sd sqrt(2), t(0.975, 1) = 12.7062 over the root of 2. Rows: 1.96
+    times 2."""
     found = difference(spread(72.0, 2.0, 71.0, 73.0), spread(70.0, 0.0, 70.0, 70.0))
     assert found.high - found.points == pytest.approx(math.hypot(12.7062, 1.959964 * 2), rel=1e-5)
     assert (found.seeds, found.is_of_methods, found.is_one) == (2, True, False)

@@ -1,7 +1,9 @@
-"""Statements about differences, of models whose true scores are known: none is told more often than its level allows.
+"""Statements about differences, of models whose true scores are known: none is told more often than
+its level allows.
 
-Of 1,500 repetitions 6 % is three standard errors above 4.4, the most that these err in truly (tests/bench/differences.py).
-A rule by Satterthwaite's degrees of freedom, which errs in 12 of 100 with two seeds, could not pass.
+Of 1,500 repetitions 6 % is three standard errors above 4.4, the most that these err in truly
+(tests/bench/differences.py). A rule by Satterthwaite's degrees of freedom, which errs in 12 of 100
+with two seeds, could not pass.
 """
 
 import numpy as np

@@ -76,7 +76,8 @@ def test_every_metric_of_the_core_has_one_here() -> None:
 def test_a_metric_without_a_fast_form_is_computed_on_each_resample(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As one that was just added: of classes by the largest logit, of a regression by the prediction."""
+    """As one that was just added: of classes by the largest logit, of a regression by the
+    prediction."""
     draw = np.random.default_rng(3)
     labels = draw.integers(0, 3, ROWS).astype(float)
     predictions = np.where(draw.random(ROWS) < 0.7, labels, draw.integers(0, 3, ROWS))

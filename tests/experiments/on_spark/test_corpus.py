@@ -1,4 +1,5 @@
-"""Logged models on a real Spark session: their answers to a Parquet corpus are those of the model called directly."""
+"""Logged models on a real Spark session: their answers to a Parquet corpus are those of the model
+called directly."""
 
 import json
 import subprocess
@@ -178,7 +179,8 @@ def rows_of(task: Task) -> pd.DataFrame:
 def test_a_teachers_logits_teach_as_the_teacher_itself_does(
     spark: "SparkSession", taught: Taught, tmp_path: Path
 ) -> None:
-    """By way of a file for each of two tasks: one of classes, and a regression, whose scores are in its own units there."""
+    """By way of a file for each of two tasks: one of classes, and a regression, whose scores are in
+    its own units there."""
     config = replace(cli.parse(TINY, "", Distill).core(), cache=str(taught.folder / ".mkd"))
     tasks = load_tasks(config.data)
     tokenizer = tokenizer_of(config.teacher, config.stores.root, tasks)

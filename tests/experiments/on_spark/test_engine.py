@@ -1,4 +1,5 @@
-"""Searches by Spark's workers: a real session of two, its runs in MLflow, what it bears and what it refuses."""
+"""Searches by Spark's workers: a real session of two, its runs in MLflow, what it bears and what it
+refuses."""
 
 import json
 import subprocess
@@ -32,9 +33,9 @@ SPACE: dict[str, Any] = {
     "train.sampling.weights": "simplex",
 }
 SEARCH = [
-    *tiny("search"), '--data.tasks=["sentiment", "similarity"]', "--data.max_length=32", "--speed.length=16",
-    "--speed.batch_size=2", "--train.eval_every=3", "--search.backend=torch", "--search.engine=spark",
-    "--search.pruning.warmup=1", "--search.space", json.dumps(SPACE),
+    *tiny("search"), '--data.tasks=["sentiment", "similarity"]', "--data.max_length=32",
+    "--speed.length=16", "--speed.batch_size=2", "--train.eval_every=3", "--search.backend=torch",
+    "--search.engine=spark", "--search.pruning.warmup=1", "--search.space", json.dumps(SPACE),
 ]  # fmt: skip
 JAVA = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
 """What starts Java soonest."""

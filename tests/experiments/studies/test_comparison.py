@@ -10,7 +10,8 @@ SCORES = {"plain": [70.0, 72.0, 74.0], "clipped": [71.0, 74.0, 74.0]}
 
 
 def metrics(mean: float) -> dict[str, float]:
-    """A trial of two tasks, one 10 points above the mean and one 10 below, whose student took a tenth of it in seconds."""
+    """A trial of two tasks, one 10 points above the mean and one 10 below, whose student took a
+    tenth of it in seconds."""
     tasks = {
         "quality/sst2/score": mean + 10,
         "quality/rte/score": mean - 10,

@@ -1,4 +1,5 @@
-"""What a search has found, by hand: a study of made-up trials, its front as a table and as a picture."""
+"""What a search has found, by hand: a study of made-up trials, its front as a table and as a
+picture."""
 
 import math
 from datetime import datetime, timedelta
@@ -37,7 +38,8 @@ TEACHER_SPEED = {f"teacher/speed/torch/{SETTING}/p50_ms": 100.0}
 
 @pytest.fixture
 def ready(tokenizer: PreTrainedTokenizerBase, datas: list[TaskData]) -> Ready:
-    """A teacher that scored 90 points, and one task with 3 of 5 selection rows of one class; the search's end reads no more."""
+    """A teacher that scored 90 points, and one task with 3 of 5 selection rows of one class; the
+    search's end reads no more."""
     data = datas[0]
     labels = data.train.labels.copy()
     labels[data.selection_rows[:5]] = [1, 0, 1, 0, 1]
@@ -61,7 +63,8 @@ def add(
     end: float,
     taken_from: str = "",
 ) -> None:
-    """A trial that began and ended so many seconds after the study; 5 s of it went into its measuring and training."""
+    """A trial that began and ended so many seconds after the study; 5 s of it went into its
+    measuring and training."""
     number = len(study.trials)
     complete = state == "complete"
     costs = {"latency": latency, "bytes": 1e6 * latency} | (
@@ -86,7 +89,8 @@ def add(
 
 @pytest.fixture
 def study() -> optuna.Study:
-    """Seven trials: the sixth ended before the third, the fourth is another study's, one is at work."""
+    """Seven trials: the sixth ended before the third, the fourth is another study's, one is at
+    work."""
     made = optuna.create_study(directions=["maximize", "minimize"])
     add(made, "complete", "t000 bag-1x16 T=2 1ms", 60, 1, 0, 7)
     add(made, "infeasible", "t001 transformer-4x96 mse 90ms", 0, 90, 7, 9)
@@ -111,9 +115,9 @@ STATES = {"complete": 3, "infeasible": 1, "failed": 1, "pruned": 1}
 def test_what_was_found_is_each_finished_trial_in_the_order_in_which_they_ended(
     study: optuna.Study, ready: Ready
 ) -> None:
-    """Above the 60 points of the most frequent class and up to the teacher's 100 ms: nothing, then 20 points over a decade. Times
-    outside of measuring and training are 2, 1 and 16 seconds; those of the trial that was taken over are not this study's, as its
-    state is not."""
+    """Above the 60 points of the most frequent class and up to the teacher's 100 ms: nothing, then
+    20 points over a decade. Times outside of measuring and training are 2, 1 and 16 seconds; those
+    of the trial that was taken over are not this study's, as its state is not."""
     found = found_by(study, ready, TEACHER_SPEED, SETTING)
     assert found.points == POINTS
     assert found.states == STATES

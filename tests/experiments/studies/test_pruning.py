@@ -102,7 +102,8 @@ def test_of_several_rivals_the_best_counts() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_trial_on_the_front_is_never_stopped_and_the_others_by_the_definition(seed: int) -> None:
-    """Few values, so that latencies and scores tie; the front is that of mkd/evaluation/pareto.py, another algorithm."""
+    """Few values, so that latencies and scores tie; the front is that of mkd/evaluation/pareto.py,
+    another algorithm."""
     draw = np.random.default_rng(seed)
     for _ in range(60):
         num, margin = 8, float(draw.integers(0, 4))
@@ -139,7 +140,8 @@ def test_a_trial_on_the_front_is_never_stopped_and_the_others_by_the_definition(
 def test_one_that_is_stopped_had_more_than_the_margin_to_gain_on_what_ends_the_search(
     margin: float,
 ) -> None:
-    """Trials one after another, that learn in many ways: some that are stopped would have ended on the front."""
+    """Trials one after another, that learn in many ways: some that are stopped would have ended on
+    the front."""
     draw, lost, rule = np.random.default_rng(0), 0, PruningConfig(margin=margin, warmup=0.2)
     for _ in range(60):
         scores_NS = draw.uniform(0, 8, (8, 5)).cumsum(axis=1)

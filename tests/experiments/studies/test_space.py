@@ -1,4 +1,5 @@
-"""What a search may choose: what a space says, what it refuses, how it is drawn from, and the two that ship."""
+"""What a search may choose: what a space says, what it refuses, how it is drawn from, and the two
+that ship."""
 
 import math
 from pathlib import Path
@@ -309,7 +310,8 @@ def test_a_trial_s_weights_are_its_draws_logarithms_in_shares_of_their_sum() -> 
 
 @pytest.mark.parametrize("num", [2, 5])
 def test_weights_are_even_on_the_simplex(num: int) -> None:
-    """Mean and variance of Dirichlet(1, ..., 1): 1 / K and (K - 1) / (K^2 (K + 1)); two weights covary by -1 / (K^2 (K + 1))."""
+    """Mean and variance of Dirichlet(1, ..., 1): 1 / K and (K - 1) / (K^2 (K + 1)); two weights
+    covary by -1 / (K^2 (K + 1))."""
     draws = 2000
     space = parse({WEIGHTS: "simplex"}, [f"task{i}" for i in range(num)])
     study = optuna.create_study(sampler=RandomSampler(0))
@@ -325,7 +327,8 @@ def test_weights_are_even_on_the_simplex(num: int) -> None:
 
 
 def test_params_give_back_the_settings_that_they_were_made_of() -> None:
-    """On 200 drawn trials, whose settings go through params_of and suggest once more; their weights by a scale of their own."""
+    """On 200 drawn trials, whose settings go through params_of and suggest once more; their weights
+    by a scale of their own."""
     space = parse(NESTED | {WEIGHTS: "simplex"}, TASKS)
     for settings in drawn(space, 200):
         params = params_of(space, settings)
@@ -491,7 +494,8 @@ def test_the_least_of_a_space_is_its_low_ends_and_first_choices() -> None:
         space, {"student.kind": "transformer", "student.init": "teacher", "loss.kind": "kl"}
     )
     assert found == rest | {
-        "student.kind": "transformer", "student.init": "teacher", "student.layers": 1, "loss.kind": "kl", "loss.temperature": 1
+        "student.kind": "transformer", "student.init": "teacher", "student.layers": 1,
+        "loss.kind": "kl", "loss.temperature": 1
     }  # fmt: skip
 
 
@@ -518,7 +522,8 @@ def test_corners_are_the_smallest_sizes_with_every_choice_that_is_no_size() -> N
 
 
 def test_the_smallest_student_of_any_space_is_one_of_its_corners() -> None:
-    """Parameters, by a formula of their own, of every candidate of a grid: more layers come with fewer units here."""
+    """Parameters, by a formula of their own, of every candidate of a grid: more layers come with
+    fewer units here."""
     sizes: dict[str, Any] = {
         "student.layers": {
             "choices": {1: {"student.hidden": [256, 128]}, 2: {"student.hidden": [16, 32]}}

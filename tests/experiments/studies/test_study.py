@@ -1,4 +1,5 @@
-"""Searches as Optuna studies, real ones in files of SQLite: their storage, their draws, what counts, what is taken over."""
+"""Searches as Optuna studies, real ones in files of SQLite: their storage, their draws, what
+counts, what is taken over."""
 
 import random
 import shutil
@@ -214,8 +215,9 @@ def drawn(study: optuna.Study) -> list[dict[str, Any]]:
 def test_a_study_that_was_stopped_draws_as_one_that_was_not(
     sampler: Any, tmp_path: Path, store: RDBStorage
 ) -> None:
-    """Stopped after its 3rd and its 12th trial, that is before and after the parzen estimators begin; each start reads the
-    study from its storage, by a sampler that has drawn for another study before."""
+    """Stopped after its 3rd and its 12th trial, that is before and after the parzen estimators
+    begin; each start reads the study from its storage, by a sampler that has drawn for another
+    study before."""
     whole = made(tmp_path, store, "whole", sampler=sampler)
     go_on(whole, 14)
     other = made(tmp_path, store, "other", sampler=sampler)
@@ -281,8 +283,9 @@ def test_a_study_of_another_search_is_refused_with_the_difference(
     )
     other = config_of(tmp_path, seed=3, space={"student.hidden": [8, 32]}, sampler="random")
     differences = [
-        "budgets.ms was 2.0 and is None", "sampler was 'tpe' and is 'random'", "seed was 0 and is 3",
-        "settings.train.steps was 8 and is 9", r"space.student.hidden was \[8, 16\] and is \[8, 32\]",
+        "budgets.ms was 2.0 and is None", "sampler was 'tpe' and is 'random'",
+        "seed was 0 and is 3", "settings.train.steps was 8 and is 9",
+        r"space.student.hidden was \[8, 16\] and is \[8, 32\]",
     ]  # fmt: skip
     expected = f"search.study is 'mkd', a study of another search: {'; '.join(differences)}; allowed: another name"
     with pytest.raises(ValueError, match=expected):
@@ -483,7 +486,8 @@ def test_an_outcome_comes_back_as_it_was_left_once_its_trial_has_ended(
 
 
 def source_of(folder: Path, store: RDBStorage, **changes: Any) -> optuna.Study:
-    """A study of four finished trials, one of them with four layers, and one each that was stopped, failed and is at work."""
+    """A study of four finished trials, one of them with four layers, and one each that was stopped,
+    failed and is at work."""
     study = made(folder, store, "source", **changes)
     for layers in (1, 2, 4):
         study.add_trial(

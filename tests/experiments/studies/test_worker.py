@@ -1,4 +1,5 @@
-"""Searches of several workers: they start at once, are killed, are stopped, and join each other over a PostgreSQL server."""
+"""Searches of several workers: they start at once, are killed, are stopped, and join each other
+over a PostgreSQL server."""
 
 import json
 import os
@@ -34,7 +35,8 @@ from tests.support.searches import SEARCH, states, study_of, trial_runs
 SLOW = ["--train.steps=1000", "--train.eval_every=50", "--checkpoint_seconds=0.2"]
 """A trial that is still at work when it is looked for."""
 BEATS = ["--search.heartbeat_seconds=2"]
-"""A worker that dies is missed soon; where none does, the default keeps a busy machine's workers from being taken for dead."""
+"""A worker that dies is missed soon; where none does, the default keeps a busy machine's workers
+from being taken for dead."""
 
 
 def test_four_workers_that_start_at_once_on_a_new_study_make_just_the_trials_that_are_asked_for(
@@ -114,7 +116,8 @@ def is_told_to_end(pid: int) -> bool:
 
 
 def test_a_trial_that_is_gone_on_with_keeps_its_scores() -> None:
-    """Its best weights may be from before: then no later score is theirs, and after the last step there is none at all."""
+    """Its best weights may be from before: then no later score is theirs, and after the last step
+    there is none at all."""
     study = optuna.create_study()
     study.enqueue_trial(
         {}, user_attrs={PROGRESS: {"latency_ms": 9.0, "scores": {"50": 61.0, "100": 60.0}}}
@@ -205,8 +208,9 @@ def test_ctrl_c_at_a_terminal_ends_the_workers_and_the_search_goes_on_where_it_s
     files = [tmp_path / name for name in ("stdout", "stderr")]
     with files[0].open("w") as out, files[1].open("w") as err:
         process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.search", *argv], cwd=tmp_path, env=environment(), stdout=out, stderr=err,
-            start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            [sys.executable, "-m", "experiments.search", *argv], cwd=tmp_path, env=environment(),
+            stdout=out, stderr=err, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         working(tmp_path, 2)  # one that is just being opened cannot be told how it ends
         pids = workers(files[0])

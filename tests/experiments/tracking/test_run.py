@@ -1,4 +1,5 @@
-"""A whole run against a real MLflow store: what it leaves, that it can be repeated, and how it ends when it fails."""
+"""A whole run against a real MLflow store: what it leaves, that it can be repeated, and how it ends
+when it fails."""
 
 import signal
 import subprocess
@@ -31,7 +32,8 @@ EXPORTED = ["--export.backends=[onnx, int8]", "--export.max_loss=100"]
 def distilled(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """One tiny distillation of the demo suite, exported and registered, started as its users start it."""
+    """One tiny distillation of the demo suite, exported and registered, started as its users start
+    it."""
     folder = tmp_path_factory.mktemp("run")
     argv = [
         sys.executable,

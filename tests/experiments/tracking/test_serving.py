@@ -1,4 +1,5 @@
-"""`mlflow models serve` of a student that a tiny distillation has logged: what it answers, refuses, and has in memory."""
+"""`mlflow models serve` of a student that a tiny distillation has logged: what it answers, refuses,
+and has in memory."""
 
 import json
 import urllib.error
@@ -40,7 +41,8 @@ def no_json(word: str) -> None:
 
 
 def ask(server: Served, body: object, **params: object) -> Answer:
-    """The answer to a request. body: JSON's, with the params of the model; bytes are sent as they are."""
+    """The answer to a request. body: JSON's, with the params of the model; bytes are sent as they
+    are."""
     data = body if isinstance(body, bytes) else json.dumps(body | {"params": params}).encode()  # type: ignore[operator]
     request = urllib.request.Request(
         f"{server.url}/invocations", data, {"Content-Type": "application/json"}

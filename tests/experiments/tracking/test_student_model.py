@@ -1,4 +1,5 @@
-"""The logged model's own part: frames in, frames out. The student behind it answers by arithmetic that is told by hand."""
+"""The logged model's own part: frames in, frames out. The student behind it answers by arithmetic
+that is told by hand."""
 
 import numpy as np
 import pandas as pd

@@ -157,7 +157,8 @@ def test_a_multiple_is_of_the_labelled_rows_that_are_not_for_selection(
 def test_rows_that_are_set_apart_are_not_copied(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Masking alone leaves the words that are left in their places, by which each copy's row is found."""
+    """Masking alone leaves the words that are left in their places, by which each copy's row is
+    found."""
     rows = [Row(f"a{i} b{i} c{i} d{i}", None, float(i % 2)) for i in range(40)]
     task = Task("t", SINGLE, split(rows), {})
     found = {

@@ -50,7 +50,8 @@ def test_the_margin_is_two_standard_errors() -> None:
 
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.95])
 def test_a_student_that_is_right_by_chance_is_told_of(share: float) -> None:
-    """Answers that know nothing, but are right as often as the most frequent label on average, in 300 draws of 500 rows."""
+    """Answers that know nothing, but are right as often as the most frequent label on average, in
+    300 draws of 500 rows."""
     draw, told = np.random.default_rng(0), 0
     for _ in range(300):
         labels = (draw.random(500) < share).astype(int)
@@ -91,7 +92,8 @@ def words(*counts: int) -> list[str]:
 def test_rows_are_cut_where_a_model_of_this_layout_cuts_them(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    """12 places less 2 special tokens are 10 for a single text, less 3 are 9 for a pair; kept apart each has 4."""
+    """12 places less 2 special tokens are 10 for a single text, less 3 are 9 for a pair; kept apart
+    each has 4."""
     single = from_texts(tokenizer, words(1, 9, 10, 11, 40), None, 12)
     assert num_cut(single, BERT) == 2
     assert num_cut(from_texts(tokenizer, words(1, 3, 4, 5, 40), None, 4), APART) == 2

@@ -100,7 +100,8 @@ def test_selection_scores_are_of_the_selection_rows(
 
 
 def test_the_most_frequent_class_scores_what_is_worked_by_hand(datas: list[TaskData]) -> None:
-    """On dev the single task has 3 of 5 rows of class 0; the pairs 2 of 3 of class 1, whose F1 is 2 * 2/3 / (1 + 2/3) = 0.8."""
+    """On dev the single task has 3 of 5 rows of class 0; the pairs 2 of 3 of class 1, whose F1 is 2
+    * 2/3 / (1 + 2/3) = 0.8."""
     single, pair, score = datas
     single = dev_of(single, [0, 1, 0, 0, 1])._replace(
         selection_rows=np.array([0, 1, 3])
@@ -137,7 +138,8 @@ def test_dev_logits_are_of_every_dev_row(
 
 
 def test_quality_by_hand(datas: list[TaskData]) -> None:
-    """single: 3 of 4 right, in either of two dev splits 1 more or less; pair: precision 1/2, recall 1, accuracy 2/3."""
+    """single: 3 of 4 right, in either of two dev splits 1 more or less; pair: precision 1/2, recall
+    1, accuracy 2/3."""
     single = dev_of(datas[0], [0, 1, 1, 0], ("", "_other"))
     pair = dev_of(datas[1], [1, 0, 0])
     score = dev_of(datas[2], [1, 2, 3, 4])

@@ -133,7 +133,8 @@ def test_texts_are_of_all_tasks_in_turn_at_even_steps_of_their_length(
     student = timed(BILSTM, datas, tokenizer).load(1)
     calls = calls_of(student, np.arange(9), HEADLINE, work)
     asked = [(task, texts) for texts, task in (call.args for call in calls)]  # type: ignore[attr-defined]
-    # Three tasks need seven texts each for 20 calls: of 20 rows those in the middle of each seventh.
+    # Three tasks need seven texts each for 20 calls: of 20 rows those in the middle of each
+    # seventh.
     places = [1, 4, 7, 10, 12, 15, 18]
     assert asked == [(task, [work[task][place]]) for place in places for task in work]
     many = [call.args for call in calls_of(student, np.arange(9), Setting(5, 0, 1), work)]  # type: ignore[attr-defined]
@@ -172,7 +173,8 @@ class Turned:
 def test_the_seconds_are_shared_and_a_model_has_no_more_than_its_share(
     datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Of 3 s each of two models has 0.75 in each of two settings. Their passes take 20 ms and, of calls of 1 s, 20 s."""
+    """Of 3 s each of two models has 0.75 in each of two settings. Their passes take 20 ms and, of
+    calls of 1 s, 20 s."""
     turned = Turned()
     models = {
         "fast": turned.model(2**-10, datas, tokenizer),
@@ -261,7 +263,8 @@ def test_a_busy_machine_is_told_for_the_student_and_the_teacher() -> None:
 
 
 def test_flops_of_a_transformer_by_formula(datas: list[TaskData]) -> None:
-    """A layer: four maps H x H and two H x 4H of each token, and two products L x L x H; then the head; 2 a multiply-add."""
+    """A layer: four maps H x H and two H x 4H of each token, and two products L x L x H; then the
+    head; 2 a multiply-add."""
     length, hidden, layers = 10, 16, 2
     layer = 4 * length * hidden**2 + 2 * length * hidden * 4 * hidden + 2 * length**2 * hidden
     assert flops(student_of(TRANSFORMER, datas), length) == 2 * (layers * layer + hidden * 2)

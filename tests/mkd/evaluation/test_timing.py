@@ -46,7 +46,8 @@ class Turned:
 
 
 def test_a_block_is_a_warm_up_and_then_whole_passes_until_its_time_is_over() -> None:
-    """Of 10 ms of a pass 3 are the warm-up, as it takes no longer: 96 ms hold nine passes more, and the tenth is begun."""
+    """Of 10 ms of a pass 3 are the warm-up, as it takes no longer: 96 ms hold nine passes more, and
+    the tenth is begun."""
     turned = Turned()
     found = block([turned.call("a", 4 * MS), turned.call("b", 6 * MS)], 96 * MS, turned.clock)
     assert turned.made == ["a", "b"] * 10
@@ -117,7 +118,8 @@ def test_the_busy_share_is_what_the_thread_has_not_worked() -> None:
 def test_others_that_need_more_than_the_other_physical_cores_have_a_part_of_this_one(
     others: float, physical: int, share: float
 ) -> None:
-    """Two logical cores of one physical core: a thread on the one works all the time and is slowed by the other's."""
+    """Two logical cores of one physical core: a thread on the one works all the time and is slowed
+    by the other's."""
     assert busy_share([Block([1.0], 1, 1.0, 1.0)], others, physical) == pytest.approx(share)
 
 

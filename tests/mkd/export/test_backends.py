@@ -163,7 +163,8 @@ def sure(answers: np.ndarray) -> np.ndarray:
 def test_a_backend_is_checked_in_batches_and_row_by_row_and_the_worse_counts(
     wrong_alone: bool, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Of 20 rows, whose class is whether their tokens sum to an odd number, some are wrong: either alone or in company."""
+    """Of 20 rows, whose class is whether their tokens sum to an odd number, some are wrong: either
+    alone or in company."""
     data, layout = datas[0], layout_of(tokenizer, False, 32)
     classes = odd(padded(data.dev[""], np.arange(20), layout)).astype(np.float32)
     data = data._replace(dev={"": data.dev[""]._replace(labels=classes)})
@@ -281,7 +282,8 @@ def test_what_loses_too_much_is_told_and_not_offered(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The int8 export is made to be of a student whose heads say the contrary: random heads that happen to do better."""
+    """The int8 export is made to be of a student whose heads say the contrary: random heads that
+    happen to do better."""
     student = small(datas, tokenizer)
     for parameter in student.heads.parameters():
         parameter.data *= -1

@@ -1,4 +1,5 @@
-"""Each kind of student, exported once, against torch on real rows; what else is made of the exports."""
+"""Each kind of student, exported once, against torch on real rows; what else is made of the
+exports."""
 
 import json
 from collections.abc import Iterator
@@ -110,7 +111,8 @@ def made(
 
 
 def batches(made: Made) -> list[tuple[str, Arrays]]:
-    """Of every task one row, two, and all, so that some are cut; one of length 1; and rows without any token."""
+    """Of every task one row, two, and all, so that some are cut; one of length 1; and rows without
+    any token."""
     layout = layout_of(made.tokenizer, made.student.joined, LENGTH)
     found = []
     for data in made.datas:
@@ -247,7 +249,8 @@ def test_each_output_of_a_product_has_a_scale(made: Made, weight_range: Range) -
 def test_each_row_of_a_table_has_a_scale_and_the_heads_are_as_they_were(
     made: Made, weight_range: Literal["full", "reduced"], tmp_path: Path
 ) -> None:
-    """Of all 8 bits, whatever the products' range: no number is further off than half of its own row's step."""
+    """Of all 8 bits, whatever the products' range: no number is further off than half of its own
+    row's step."""
     export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig(weight_range=weight_range))
     graph = onnx.load(tmp_path / "int8" / "student.onnx").graph
     written = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -276,9 +279,9 @@ def test_each_row_of_a_table_has_a_scale_and_the_heads_are_as_they_were(
 def eight_bits(x_BLI: torch.Tensor, weight_OI: torch.Tensor, most: int) -> torch.Tensor:
     """Their product by the formulas of dynamic quantisation, in float64 of whole numbers.
 
-    x has one scale and one zero point, from 0 to 255 for the range of all of it and 0; a row of weights has a scale, from -most
-    to most. The scales are float32, as a graph has them. Where tokens become wider or narrower, each is first divided by its
-    largest number.
+    x has one scale and one zero point, from 0 to 255 for the range of all of it and 0; a row of
+    weights has a scale, from -most to most. The scales are float32, as a graph has them. Where
+    tokens become wider or narrower, each is first divided by its largest number.
     """
     if x_BLI.dim() == 3 and weight_OI.shape[0] != weight_OI.shape[1]:
         largest = x_BLI.abs().amax(2, keepdim=True).clamp(min=1e-30)
@@ -304,8 +307,8 @@ def whole_product(x_BLI: torch.Tensor, weight_OI: torch.Tensor, most: int) -> to
 @pytest.mark.parametrize("weight_range", RANGES)
 @pytest.mark.parametrize("config", [BAG, replace(TRANSFORMER, hidden=32, layers=2)])
 def test_int8_is_the_student_with_products_and_tables_in_whole_numbers(
-    config: StudentConfig, weight_range: Literal["full", "reduced"], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase,
-    tmp_path: Path,
+    config: StudentConfig, weight_range: Literal["full", "reduced"], datas: list[TaskData],
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path,
 ) -> None:  # fmt: skip
     """In torch with each linear layer but the heads replaced by numpy's product of whole numbers."""
     student = student_of(config, datas, tokenizer)
@@ -363,7 +366,8 @@ def computed(model: onnx.ModelProto, x_BLI: np.ndarray) -> np.ndarray:
 
 
 def with_one_huge_token() -> np.ndarray:
-    """Tokens [2, 5, 8]: of normal numbers, but for one of numbers a hundred times as large, and one of zeros."""
+    """Tokens [2, 5, 8]: of normal numbers, but for one of numbers a hundred times as large, and one
+    of zeros."""
     x_BLI = np.random.default_rng(1).normal(size=(2, 5, 8)).astype(np.float32)
     x_BLI[0, 1] *= 100
     x_BLI[1, 2] = 0
@@ -508,7 +512,8 @@ DEMO = DataConfig(
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A random student of the demo's tasks as save_pretrained writes it, and the cache of its tokens."""
+    """A random student of the demo's tasks as save_pretrained writes it, and the cache of its
+    tokens."""
     root = tmp_path_factory.mktemp("saved")
     config = replace(DEMO, max_length=32)
     tasks = load_tasks(config)
@@ -526,7 +531,8 @@ def config_of(saved: tuple[Path, Path], to: Path, **more: object) -> Export:
     asked = DeliveryConfig(student=str(saved[0]), to=str(to), max_loss=100)
     return Export(
         cache=str(saved[1]), threads=1, data=replace(DEMO, max_length=32),
-        speed=SpeedConfig(length=8, batch_size=2, threads=[1], seconds=0.1), export=replace(asked, **more),  # type: ignore[arg-type]
+        speed=SpeedConfig(length=8, batch_size=2, threads=[1], seconds=0.1),
+        export=replace(asked, **more), # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -626,10 +632,11 @@ def test_nothing_is_delivered_where_no_backend_passes(
 def test_the_entry_point_records_a_run(saved: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     given = [
-        f"--export.student={saved[0]}", "--export.to=home", "--export.backends=[]", "--export.torch=true", "--threads=1",
-        f"--cache={saved[1]}", "--data.tasks=[sentiment,paraphrase]", "--data.max_length=32", "--data.demo.train_rows=60",
-        "--data.demo.unlabelled_rows=0", "--data.demo.dev_rows=40",
-        "--speed.length=8", "--speed.seconds=0.1", "--speed.threads=[1]",
+        f"--export.student={saved[0]}", "--export.to=home", "--export.backends=[]",
+        "--export.torch=true", "--threads=1", f"--cache={saved[1]}",
+        "--data.tasks=[sentiment,paraphrase]", "--data.max_length=32", "--data.demo.train_rows=60",
+        "--data.demo.unlabelled_rows=0", "--data.demo.dev_rows=40", "--speed.length=8",
+        "--speed.seconds=0.1", "--speed.threads=[1]",
     ]  # fmt: skip
     done = command(tmp_path / "work", "export", *given)
     found = outcome(done)

@@ -1,4 +1,5 @@
-"""One candidate of a search: what it costs, once on each machine, and what it scores, as a run of the same settings does."""
+"""One candidate of a search: what it costs, once on each machine, and what it scores, as a run of
+the same settings does."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -142,7 +143,8 @@ def test_what_is_measured_on_a_busy_machine_is_told_and_not_kept(
     assert steady(first.metrics) == steady(again.metrics) and first != again
     assert teachers["teacher/speed/torch/b1-text-t1/p50_ms"] > 0
     assert [note.split(":")[0] for note in told if note.startswith("the machine")] == [
-        "the machine was busy when the speed was timed", "the machine was busy when the teacher was timed",
+        "the machine was busy when the speed was timed",
+        "the machine was busy when the teacher was timed",
     ]  # fmt: skip
     kept = cost(ready.rows, other, "torch")
     assert len(stored_costs(config) - before) == 1 and cost(ready.rows, other, "torch") == kept
@@ -158,7 +160,8 @@ def folder_of(model: Timed) -> Path | None:
 def test_a_trial_and_a_run_ask_the_same_of_a_student(
     config: Config, ready: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Texts, settings of one thread, and kind of graph: a budget that is met in a search is met by the promoted student."""
+    """Texts, settings of one thread, and kind of graph: a budget that is met in a search is met by
+    the promoted student."""
     seen: list[tuple[set[str], Mapping[str, Any], list[Setting], list[str]]] = []
 
     def watched(

@@ -44,7 +44,8 @@ def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made_student(folder: Path, changes: dict[str, Any], kind: str = "bilstm") -> Path:
-    """A random student that is sure of its answers. changes: of heads, by task; None: it has no such head."""
+    """A random student that is sure of its answers. changes: of heads, by task; None: it has no
+    such head."""
     torch.manual_seed(0)
     tokenizer = load_tokenizer(MINILM, "tokenizer")
     config = StudentConfig(kind=kind, hidden=8, embedding=8, attention=False)  # type: ignore[arg-type]

@@ -1,4 +1,5 @@
-"""The runtime: with logits that a function makes up, with an exported student, and where neither torch nor the rest is there."""
+"""The runtime: with logits that a function makes up, with an exported student, and where neither
+torch nor the rest is there."""
 
 import hashlib
 import io
@@ -50,7 +51,8 @@ JOINED = Layout(True, 0, 8, (2,), (3,), (3,))
 
 
 class Made:
-    """Logits that can be told by hand: a row's sum of ids, and minus that. It keeps the batches that it has seen."""
+    """Logits that can be told by hand: a row's sum of ids, and minus that. It keeps the batches
+    that it has seen."""
 
     def __init__(self) -> None:
         self.seen: list[Arrays] = []
@@ -213,7 +215,8 @@ def test_an_unknown_task_is_refused(texts: list[str]) -> None:
 
 
 def shuffled(texts: list[Any]) -> pd.Series:
-    """A column of these texts in this order, whose index has another: what sample() and sort_values() leave."""
+    """A column of these texts in this order, whose index has another: what sample() and
+    sort_values() leave."""
     return pd.Series(texts, index=[(place * 3 + 1) % len(texts) for place in range(len(texts))])
 
 

@@ -1,4 +1,5 @@
-"""A disk that fills up while something is stored: told in one line, and nothing that was there before is lost."""
+"""A disk that fills up while something is stored: told in one line, and nothing that was there
+before is lost."""
 
 import os
 import resource

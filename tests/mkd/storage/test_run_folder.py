@@ -1,4 +1,5 @@
-"""A training that is stopped anywhere goes on from its checkpoint and ends with the very same weights."""
+"""A training that is stopped anywhere goes on from its checkpoint and ends with the very same
+weights."""
 
 import json
 import resource
@@ -113,7 +114,8 @@ def save_without_room(file: Path) -> None:
 def test_where_there_is_no_room_the_file_and_its_bytes_are_named_and_the_last_one_stays(
     file: Path,
 ) -> None:
-    """In a process whose files may have 20,000 bytes at most: what it writes beyond is refused by the kernel."""
+    """In a process whose files may have 20,000 bytes at most: what it writes beyond is refused by
+    the kernel."""
     done = started(file.parents[1], save_without_room, file).end()
     assert (
         f"{file}: a checkpoint of 40,000 bytes cannot be written (" in done.stderr
@@ -173,7 +175,8 @@ class Training:
         self.steps: list[int] = []
 
     def run(self, stop_after: int = 1000, seed: int = 0) -> tuple[Trained, dict[str, torch.Tensor]]:
-        """seed: of a fresh student and of all that torch draws; what a checkpoint brings does not depend on it."""
+        """seed: of a fresh student and of all that torch draws; what a checkpoint brings does not
+        depend on it."""
         torch.manual_seed(seed)
         student = make_student(self.student_config, self.datas, len(self.tokenizer), 32, None)
         layout = layout_of(self.tokenizer, student.joined, 32)

@@ -130,7 +130,8 @@ def test_a_file_of_another_size_is_named(tmp_path: Path, damage: str, found: int
 
 
 def _alter(file: Path) -> None:
-    """Another byte at the end, and the time of the last change by the clock that programs can set put back."""
+    """Another byte at the end, and the time of the last change by the clock that programs can set
+    put back."""
     before = file.stat()
     with file.open("r+b") as opened:
         opened.seek(-1, os.SEEK_END)
@@ -172,7 +173,8 @@ def _manifest(folder: Path) -> dict[str, dict[str, object]]:
 def test_a_large_file_is_hashed_only_where_it_was_changed(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Told by a hash in the manifest that is not the file's: nobody sees it until the file is touched."""
+    """Told by a hash in the manifest that is not the file's: nobody sees it until the file is
+    touched."""
     (made / MANIFEST).write_text(json.dumps(_manifest(made) | {"sha256": {"inner/x.int32": "0"}}))
     monkeypatch.setattr(store, "ALWAYS_HASHED_BYTES", 0)
     assert _again(made) == made

@@ -65,8 +65,9 @@ def test_every_store_of_a_run_tells_what_made_it(tmp_path: Path) -> None:
     data = DataConfig(tasks=["sentiment"], demo=small, augment=AugmentConfig(multiple=1))
     run(
         Config(
-            data=data, teacher=teacher, student=student, train=TrainConfig(steps=2), baseline=False, threads=1,
-            export=ExportConfig(backends=[]), speed=SpeedConfig(seconds=0), cache=str(tmp_path / "cache"),
+            data=data, teacher=teacher, student=student, train=TrainConfig(steps=2), baseline=False,
+            threads=1, export=ExportConfig(backends=[]), speed=SpeedConfig(seconds=0),
+            cache=str(tmp_path / "cache"),
         ),
         tmp_path / "run",
     )  # fmt: skip

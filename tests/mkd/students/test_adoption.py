@@ -55,7 +55,8 @@ def test_a_known_task_is_answered_as_before_and_others_are_gone(
 def test_a_score_stays_the_same_where_the_rows_have_another_scale(
     datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """z std + mean, of a student that learnt on the fixture's scale and goes on to a mean of 4 and a deviation of 0.25."""
+    """z std + mean, of a student that learnt on the fixture's scale and goes on to a mean of 4 and
+    a deviation of 0.25."""
     student, score = student_of(KINDS[0], datas, tokenizer), datas[2]
     moved = score._replace(mean=4.0, std=0.25)
     found = logits(adopted(student, [moved]), score, tokenizer) * 0.25 + 4

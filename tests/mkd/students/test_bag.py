@@ -17,7 +17,8 @@ HEADS = {
 
 
 def bag(**sizes: int) -> BagStudent:
-    """A student of ten words in two dimensions, its n-grams as random as its words, so that they count."""
+    """A student of ten words in two dimensions, its n-grams as random as its words, so that they
+    count."""
     torch.manual_seed(0)
     settings = {"vocab_size": 10, "embedding": 2, "hidden": 3, "ngrams": 2, "buckets": 1000}
     student = BagStudent(BagConfig(tasks=HEADS, dropout=0.0, **(settings | sizes)))
@@ -75,7 +76,8 @@ def test_the_hash_is_exact_for_the_largest_ids_and_tells_the_order_of_words() ->
 
 
 def test_bigrams_of_a_real_vocabulary_spread_evenly_over_the_buckets() -> None:
-    """A Poisson count has its mean as its variance; 200,000 bigrams over 4,096 buckets give 49 a bucket."""
+    """A Poisson count has its mean as its variance; 200,000 bigrams over 4,096 buckets give 49 a
+    bucket."""
     generator = torch.Generator().manual_seed(0)
     words = torch.randint(30522, (1, 200_001), generator=generator)
     codes, _ = hashed_ngrams(words, torch.ones(1, 200_001), 2, 4096)

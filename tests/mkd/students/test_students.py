@@ -201,7 +201,8 @@ def test_turning_reverses_the_text_and_leaves_the_padding() -> None:
 
 
 def test_attention_by_hand() -> None:
-    """Products with (1, 0) are log 3 and 0, the weights 3/4 and 1/4; with (0, 0) both weights are 1/2."""
+    """Products with (1, 0) are log 3 and 0, the weights 3/4 and 1/4; with (0, 0) both weights are
+    1/2."""
     x, other = (
         torch.tensor([[[1.0, 0.0], [0.0, 0.0]]]),
         torch.tensor([[[math.log(3), 1.0], [0.0, 2.0]]]),
@@ -295,7 +296,8 @@ def test_a_projection_to_the_full_width_turns_the_table_and_no_more() -> None:
 
 @pytest.mark.parametrize("width", [1, 3, 5])
 def test_a_projection_is_the_best_approximation_of_its_rank_at_the_mean_length(width: int) -> None:
-    """By singular values (Eckart and Young 1936), where project takes eigenvectors of the covariance."""
+    """By singular values (Eckart and Young 1936), where project takes eigenvectors of the
+    covariance."""
     table = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor(
         [5.0, 4.0, 3.0, 2.0, 1.0, 0.5]
     )
@@ -528,8 +530,8 @@ def test_only_training_in_half_precision_on_a_cpu_does_without_fused_attention()
 
 def test_the_places_that_roberta_keeps_for_padding_are_no_tokens() -> None:
     sizes = RobertaConfig(
-        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=34, pad_token_id=1,
+        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=34, pad_token_id=1,
     )  # fmt: skip
     with pytest.raises(ValueError, match="data.max_length is 33; allowed: at most 32"):
         on_encoder(RobertaModel(sizes), "mean", {"max_tokens": 33})

@@ -356,7 +356,8 @@ TRUE: dict[str, Callable[[int, int], bool]] = {
 def truths(noun: int, deed: str) -> set[tuple[tuple[bool, ...], tuple[bool, ...]]]:
     """Which quantifiers hold of (A, B) and of (A2, B2), in every small model.
 
-    noun: 1 where A2 includes A, -1 the other way, 0 the same; deed likewise, or `apart` where nobody is in B and B2.
+    noun: 1 where A2 includes A, -1 the other way, 0 the same; deed likewise, or `apart` where
+    nobody is in B and B2.
     """
     pairs = {
         "0": ((1, 1), (0, 0)),

@@ -106,7 +106,8 @@ def test_f1_is_zero_where_there_is_no_positive_among_labels_or_predictions() -> 
 
 
 def test_calibration_error_is_the_gap_of_each_bin_weighted_by_its_rows() -> None:
-    # Two classes with logits (log p, log (1 - p)) have confidence p: two rows at 0.9, one of them right; two at 0.6, both right.
+    # Two classes with logits (log p, log (1 - p)) have confidence p: two rows at 0.9, one of them
+    # right; two at 0.6, both right.
     p = np.array([0.9, 0.9, 0.6, 0.6])
     logits = np.log(np.stack([p, 1 - p], axis=1)).astype(np.float32)
     labels = np.array([0, 1, 0, 0])
@@ -133,7 +134,8 @@ def test_calibration_error_equals_a_loop_over_bins() -> None:
 
 
 def test_a_confidence_on_the_border_of_two_bins_counts_to_the_lower() -> None:
-    # Confidence 0.5, wrong, lies in (0, 0.5]; confidence 0.8, right, in (0.5, 1]. In one bin the gaps would cancel.
+    # Confidence 0.5, wrong, lies in (0, 0.5]; confidence 0.8, right, in (0.5, 1]. In one bin the
+    # gaps would cancel.
     logits = np.log([[0.5, 0.5], [0.8, 0.2]])
     assert expected_calibration_error(logits, np.array([1, 0]), bins=2) == pytest.approx(
         (0.5 + 0.2) / 2

@@ -1015,7 +1015,8 @@ COUNTS: dict[str, tuple[dict[float, int] | int, dict[float, int] | int]] = {
     "rte": ({0: 1249, 1: 1241}, {0: 146, 1: 131}),
     "wnli": ({0: 323, 1: 312}, {0: 40, 1: 31}),
 }
-"""Rows of train and dev by label index (by number alone for STS-B), as the files' own README counts them."""
+"""Rows of train and dev by label index (by number alone for STS-B), as the files' own README counts
+them."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
-"""Every architecture that transformers knows as an encoder goes through all steps of a run, or is refused in one line."""
+"""Every architecture that transformers knows as an encoder goes through all steps of a run, or is
+refused in one line."""
 
 import copy
 import json
@@ -19,8 +20,9 @@ from mkd.tokenization.tokens import Inputs
 
 LAYERS = 3
 SIZES = {
-    "vocab_size": 120, "hidden_size": 16, "num_hidden_layers": LAYERS, "num_attention_heads": 2, "intermediate_size": 32,
-    "max_position_embeddings": 48, "d_model": 16, "encoder_layers": LAYERS, "embedding_size": 16,
+    "vocab_size": 120, "hidden_size": 16, "num_hidden_layers": LAYERS, "num_attention_heads": 2,
+    "intermediate_size": 32, "max_position_embeddings": 48, "d_model": 16, "encoder_layers": LAYERS,
+    "embedding_size": 16,
 }  # fmt: skip
 """Of whichever names an architecture has."""
 
@@ -47,17 +49,18 @@ LARGE: dict[str, dict[str, Any]] = {
 
 REFUSED = {
     "bart": "is no encoder", "mbart": "is no encoder", "mvp": "is no encoder",
-    "perceiver": "whose config has no", "modernvbert": "whose config has no", "ultravbert": "whose config has no",
-    "xmod": "training in float32 fails",
-    "ibert": "fails",
+    "perceiver": "whose config has no", "modernvbert": "whose config has no",
+    "ultravbert": "whose config has no", "xmod": "training in float32 fails", "ibert": "fails",
 }  # fmt: skip
 """What is no encoder of text, or needs more than token ids, by a part of the line that refuses it."""
 
 NOT_TINY = ("funnel", "reformer")
-"""Their sizes hang together in ways that the names above do not set; large ones are not built in a test."""
+"""Their sizes hang together in ways that the names above do not set; large ones are not built in a
+test."""
 
 WHOLE = ("albert", "esm", "neomme")
-"""Their layers cannot be taken one by one: ALBERT has one for all, ESM a head over all, NeoMME settings by their numbers."""
+"""Their layers cannot be taken one by one: ALBERT has one for all, ESM a head over all, NeoMME
+settings by their numbers."""
 
 PADDING = ("convbert", "fnet", "mobilebert", "nystromformer", "yoso")
 """Their answers depend on padding."""
@@ -97,7 +100,8 @@ def answer(model: TransformerStudent) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_an_encoder_goes_through_every_step(name: str, tmp_path: Path) -> None:
-    """Read from a folder, made a teacher, trained, counted, its states read, saved and read back with the same answers."""
+    """Read from a folder, made a teacher, trained, counted, its states read, saved and read back
+    with the same answers."""
     encoder(name).save_pretrained(tmp_path / "encoder")
     model = on_encoder(
         pretrained.load_encoder(tmp_path / "encoder", "teacher.checkpoint"), "mean", SHARED
@@ -166,7 +170,8 @@ def test_a_check_leaves_weights_gradients_mode_and_random_numbers_as_they_were()
 
 
 def test_the_flops_of_relative_positions_are_those_of_their_products_too() -> None:
-    """DeBERTa hands a weight from module to module, on which the counter stopped; it counts more than plain BERT."""
+    """DeBERTa hands a weight from module to module, on which the counter stopped; it counts more
+    than plain BERT."""
     relative, plain = (on_encoder(encoder(name), "mean", SHARED) for name in ("deberta-v2", "bert"))
     assert flops(relative, 16) > flops(plain, 16)
 

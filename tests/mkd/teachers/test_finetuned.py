@@ -297,7 +297,8 @@ def test_a_checkpoint_that_is_not_there_is_refused_by_name(checkpoint: str, tmp_
 def test_a_real_checkpoint_whose_labels_are_the_other_way_round_teaches_the_right_ones(
     tmp_path: Path,
 ) -> None:
-    """MiniLM with a head fitted by least squares to `good` first, `bad` second; the task has `bad` first."""
+    """MiniLM with a head fitted by least squares to `good` first, `bad` second; the task has `bad`
+    first."""
     model = AutoModelForSequenceClassification.from_pretrained(
         MINILM, id2label={0: "GOOD", 1: "BAD"}, num_labels=2
     )

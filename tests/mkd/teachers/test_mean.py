@@ -33,7 +33,8 @@ def test_the_mean_of_logits_by_hand() -> None:
 
 
 def test_the_mean_of_probabilities_by_hand() -> None:
-    """Chances of 3/4 and 1/4, and of 1/2 each, whatever is added to a row's logits: their mean is 5/8 and 3/8."""
+    """Chances of 3/4 and 1/4, and of 1/2 each, whatever is added to a row's logits: their mean is
+    5/8 and 3/8."""
     logits = np.array([[[math.log(3), 0.0]], [[7.0, 7.0]]])
     np.testing.assert_allclose(
         np.exp(mean_of(logits, "probabilities")), [[5 / 8, 3 / 8]], rtol=1e-6

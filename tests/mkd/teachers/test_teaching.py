@@ -1,4 +1,5 @@
-"""Runs whose tasks are taught by checkpoints, files of logits and means of several, and what is told of a bad teacher."""
+"""Runs whose tasks are taught by checkpoints, files of logits and means of several, and what is
+told of a bad teacher."""
 
 import json
 import re
@@ -98,7 +99,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def mixed(folder: Path, tokenizer: PreTrainedTokenizerBase) -> Result:
-    """A task each of a checkpoint, of the refined teacher and a checkpoint, and of a file without dev rows."""
+    """A task each of a checkpoint, of the refined teacher and a checkpoint, and of a file without
+    dev rows."""
     sources = {
         "sentiment": [checkpoint(folder, "sentiment", tokenizer, "c")],
         "paraphrase": ["refined", checkpoint(folder, "paraphrase", tokenizer, "cc")],
@@ -196,7 +198,8 @@ def test_labels_alone_need_no_logits_of_a_checkpoint(
 def test_what_joins_the_training_rows_is_labelled_by_every_kind_that_can(
     folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    """A file's rows for the first task, augmented ones for both: a mean of two kinds, and a checkpoint with its own tokenizer."""
+    """A file's rows for the first task, augmented ones for both: a mean of two kinds, and a
+    checkpoint with its own tokenizer."""
     (tmp_path / "more.csv").write_text("body\nthe film was fine\nnobody came\n")
     sources = {
         "sentiment": ["refined", checkpoint(folder, "sentiment", tokenizer, "c")],
@@ -228,7 +231,8 @@ def test_what_joins_the_training_rows_is_labelled_by_every_kind_that_can(
 def test_a_student_is_finetuned_on_the_logits_of_other_teachers(
     mixed: Result, folder: Path, tmp_path: Path
 ) -> None:
-    """The teachers of a part of its tasks, one of them a file whose dev scores are not known; none is trained for it."""
+    """The teachers of a part of its tasks, one of them a file whose dev scores are not known; none
+    is trained for it."""
     sources = {
         "sentiment": [str(folder / "c")],
         "similarity": [str(folder / "similarity-1.jsonl")],

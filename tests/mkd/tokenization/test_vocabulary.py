@@ -60,7 +60,8 @@ def logits(student: Student, inputs: Inputs, task: str) -> torch.Tensor:
 def rows_with(
     datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, student: Student, unkept: bool
 ) -> tuple[Inputs, torch.Tensor]:
-    """Rows of the single task, of which all have tokens that are not kept, or none has; and which tokens these are."""
+    """Rows of the single task, of which all have tokens that are not kept, or none has; and which
+    tokens these are."""
     kept, _ = kept_of(datas, tokenizer)
     texts = datas[0].train.a
     has = [
@@ -246,7 +247,8 @@ def test_the_speed_of_a_trimmed_student_is_measured_on_its_own_rows(
 def test_positions_that_are_told_by_the_padding_token_stay_as_they_were(
     datas: list[TaskData],
 ) -> None:
-    """RoBERTa counts positions from the ids that are not padding, so that it must see the ids, not their rows."""
+    """RoBERTa counts positions from the ids that are not padding, so that it must see the ids, not
+    their rows."""
     torch.manual_seed(0)
     sizes = RobertaConfig(
         vocab_size=20,

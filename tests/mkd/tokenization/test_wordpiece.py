@@ -1,4 +1,5 @@
-"""What a tokenizer that is learnt from the tasks' own texts tells apart, in scripts of several kinds."""
+"""What a tokenizer that is learnt from the tasks' own texts tells apart, in scripts of several
+kinds."""
 
 import unicodedata
 from pathlib import Path

@@ -36,7 +36,8 @@ def test_weights_that_do_not_name_just_the_tasks_are_refused(names: list[str]) -
 
 
 def test_uncertainty_by_hand() -> None:
-    """Kendall et al. 2018 with sigma = 2: L / sigma^2 + log sigma for classes, L / (2 sigma^2) + log sigma for a score."""
+    """Kendall et al. 2018 with sigma = 2: L / sigma^2 + log sigma for classes, L / (2 sigma^2) +
+    log sigma for a score."""
     balance = Balance(HEADS, LossConfig(balance="uncertainty"))
     for log_variance in balance.parameters():
         torch.nn.init.constant_(log_variance, math.log(4))
@@ -48,7 +49,8 @@ def test_uncertainty_by_hand() -> None:
 
 
 def test_uncertainty_is_the_negative_log_likelihood_of_a_gaussian() -> None:
-    """For a score: -log N(y; z, sigma^2) = (y - z)^2 / (2 sigma^2) + log sigma + log(2 pi) / 2 (equation 5)."""
+    """For a score: -log N(y; z, sigma^2) = (y - z)^2 / (2 sigma^2) + log sigma + log(2 pi) / 2
+    (equation 5)."""
     balance = Balance(HEADS, LossConfig(balance="uncertainty"))
     (log_variance,) = [
         p for name, p in zip(balance.places, balance.parameters(), strict=True) if name == "score"
@@ -65,7 +67,8 @@ def test_uncertainty_is_the_negative_log_likelihood_of_a_gaussian() -> None:
 
 @pytest.mark.parametrize(("task", "variance"), [("pair", 6.0), ("score", 3.0)])
 def test_the_learnt_variance_goes_to_where_the_loss_is_flat(task: str, variance: float) -> None:
-    """Of a constant loss L: 2 L for classes, L for a score; either way the loss's factor is then 1 / (2 L)."""
+    """Of a constant loss L: 2 L for classes, L for a score; either way the loss's factor is then 1
+    / (2 L)."""
     balance = Balance(HEADS, LossConfig(balance="uncertainty"))
     descent = torch.optim.SGD(balance.parameters(), lr=0.3)
     for _ in range(300):

@@ -167,7 +167,8 @@ def test_an_epoch_has_every_row_exactly_once(num: int, batch_size: int) -> None:
     ],
 )
 def test_the_batches_of_an_epoch_differ_by_one_row_at_most(num: int, sizes: dict[int, int]) -> None:
-    """Of 4 rows at most: 64 batches are a pool, and so the last two have a pool of one batch and one of one more."""
+    """Of 4 rows at most: 64 batches are a pool, and so the last two have a pool of one batch and
+    one of one more."""
     for seed in range(5):
         batches = epoch_batches(
             np.arange(num), lambda rows: rows % 17, 4, np.random.default_rng(seed)
@@ -176,7 +177,8 @@ def test_the_batches_of_an_epoch_differ_by_one_row_at_most(num: int, sizes: dict
 
 
 def test_long_rows_weigh_as_much_as_short_ones() -> None:
-    """130 rows in batches of 64 or fewer; a row weighs 1 / (its batch's rows), in the mean over epochs 3 / 130.
+    """130 rows in batches of 64 or fewer; a row weighs 1 / (its batch's rows), in the mean over
+    epochs 3 / 130.
 
     A remainder of two rows, which are the longest, would weigh 1 / 2 each.
     """
@@ -190,7 +192,8 @@ def test_long_rows_weigh_as_much_as_short_ones() -> None:
 
 
 def test_which_batches_are_a_row_short_does_not_go_by_length() -> None:
-    """Of 9 rows in batches of 2 one is alone: over 300 epochs it is in each of the 5 places about as often."""
+    """Of 9 rows in batches of 2 one is alone: over 300 epochs it is in each of the 5 places about
+    as often."""
     alone = Counter(
         int(batch[0]) // 2 * 2
         for epoch in range(300)
@@ -372,7 +375,8 @@ def test_alpha_moves_linearly_over_the_training() -> None:
 
 
 def test_tasks_are_drawn_by_where_alpha_is_at_the_time() -> None:
-    """16 rows, 1 and 1: the large task's chance is 16/18 at first and 1/3 at the end; beyond the end it stays."""
+    """16 rows, 1 and 1: the large task's chance is 16/18 at first and 1/3 at the end; beyond the
+    end it stays."""
     draws = 6000
     order = list(
         islice(

@@ -16,7 +16,8 @@ def _random(rows: int, classes: int, seed: int) -> torch.Tensor:
 
 
 def test_the_papers_loss_is_the_sum_over_classes() -> None:
-    """Rows differ from the teacher by (1, 2, 2) and (0, 0, 3): 9 and 9, the mean over rows is 9, over classes too 3."""
+    """Rows differ from the teacher by (1, 2, 2) and (0, 0, 3): 9 and 9, the mean over rows is 9,
+    over classes too 3."""
     teacher = torch.tensor([[1.0, 0.0, -1.0], [2.0, 1.0, 0.5]])
     student = teacher + torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 3.0]])
     labels = torch.full((2,), float("nan"))
@@ -68,7 +69,8 @@ def test_kl_of_equal_logits_and_of_logits_moved_by_a_constant_is_zero() -> None:
 
 
 def test_kl_at_a_high_temperature_is_half_the_squared_error_of_centred_logits() -> None:
-    """Hinton et al. 2015, section 2.1: its gradient goes to (v - z) / N, that of sum (v - z)^2 / 2N."""
+    """Hinton et al. 2015, section 2.1: its gradient goes to (v - z) / N, that of sum (v - z)^2 /
+    2N."""
     student, teacher = _random(6, 4, 0).double(), _random(6, 4, 1).double()
     centred = (student - student.mean(1, keepdim=True)) - (teacher - teacher.mean(1, keepdim=True))
     expected = (centred**2).sum(1).mean() / (2 * 4)
@@ -109,7 +111,8 @@ def test_rows_without_labels_give_no_hard_loss_and_no_gradient(classes: int) -> 
 @pytest.mark.parametrize("kind", ["kl", "mse"])
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_the_total_mixes_soft_and_hard_row_by_row(kind: str, weight: float) -> None:
-    """Rows 0 and 2 have a label and mix both; rows 1 and 3 have none and keep their soft loss whole."""
+    """Rows 0 and 2 have a label and mix both; rows 1 and 3 have none and keep their soft loss
+    whole."""
     student, teacher, labels = (
         _random(4, 3, 0),
         _random(4, 3, 1),

@@ -60,7 +60,8 @@ def answer(student: Student, inputs: Inputs, task: str) -> Answer:
 
 
 def test_the_loss_by_hand() -> None:
-    """Two rows, a student of width 1 and a teacher of width 2: h W + b = [2, -1] and [4, -3], against [2, 1] and [1, 0].
+    """Two rows, a student of width 1 and a teacher of width 2: h W + b = [2, -1] and [4, -3],
+    against [2, 1] and [1, 0].
 
     In shares of a variance of 4 in the first dimension and 12 in the second, in the mean 8.
     """
@@ -84,7 +85,8 @@ def test_the_loss_by_hand() -> None:
 def test_the_map_of_the_means_is_the_mean_of_the_maps(
     datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """TinyBERT's map on every token, averaged over the tokens of a row, is what the map makes of the mean."""
+    """TinyBERT's map on every token, averaged over the tokens of a row, is what the map makes of
+    the mean."""
     student = student_of(TRANSFORMER, datas, tokenizer)
     assert isinstance(student, TransformerStudent)
     inputs = inputs_of(student, datas[1], tokenizer, [0, 1, 2])
@@ -192,7 +194,8 @@ def test_states_leave_the_logits_as_they_are_and_have_the_widths_that_are_told(
     student, data = student_of(config, datas, tokenizer), datas[place]
     inputs = inputs_of(student, data, tokenizer, [0, 1, 2, 3])
     found = answer(student, inputs, data.name)
-    # Without states a Transformer's last layer computes only what its head reads: another order of the same sums.
+    # Without states a Transformer's last layer computes only what its head reads: another order of
+    # the same sums.
     rounding = 1e-6 if config.kind == "transformer" else 0.0
     torch.testing.assert_close(
         found.logits_BC, logits(student, inputs, data.name), rtol=rounding, atol=rounding
@@ -390,7 +393,8 @@ def test_in_bfloat16_the_match_is_in_float32(
 def test_a_weight_that_is_next_to_nothing_trains_the_student_as_none_does(
     datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """What is learnt beside the student does not touch it but by its loss: same batches, same logits, same clipping."""
+    """What is learnt beside the student does not touch it but by its loss: same batches, same
+    logits, same clipping."""
     off, on = (
         Trained(
             datas, tokenizer, BILSTM, LossConfig(match=MatchConfig(weight, [-1], [-1])), steps=5

@@ -102,7 +102,8 @@ def test_the_common_norm_is_clipped_by_hand(config: TrainConfig) -> None:
     model = Model()
     make_optimizers(model, config)
     nn.init.ones_(model.layer.weight)
-    # Row 4 is looked up twice: its gradient is (2, 2) @ ones = 4 in each of 3 places; the layer's is 2 * table[4] and 2.
+    # Row 4 is looked up twice: its gradient is (2, 2) @ ones = 4 in each of 3 places; the layer's
+    # is 2 * table[4] and 2.
     model(torch.tensor([4, 4])).sum().backward()
     table = 2 * model.table.weight[4].detach()
     norm = (3 * 4.0**2 + 2 * table.square().sum() + 2 * 2.0**2).sqrt()

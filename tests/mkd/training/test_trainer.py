@@ -82,7 +82,8 @@ def scripted(*means: float) -> Callable[[], dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def enough(cache: Path, tokenizer: PreTrainedTokenizerBase) -> TaskData:
-    """48 rows to learn `single` from: with 32 some words of the selection rows, the longest of their groups, stand in none."""
+    """48 rows to learn `single` from: with 32 some words of the selection rows, the longest of
+    their groups, stand in none."""
     (data,) = make_datas(cache, make_tasks(60, ["single"]), tokenizer)
     return data
 
@@ -294,7 +295,8 @@ def test_the_head_of_a_task_that_is_not_drawn_stays_as_it_is(
 def test_a_step_moves_by_adamw_with_decay_on_matrices_alone(
     datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """AdamW's first step: w (1 - rate * decay) - rate * sign(g), less a hair (Loshchilov and Hutter 2019)."""
+    """AdamW's first step: w (1 - rate * decay) - rate * sign(g), less a hair (Loshchilov and Hutter
+    2019)."""
     moved = {}
     for decay in (0.0, 0.5):
         run = Run(
@@ -376,7 +378,8 @@ def test_annealing_begins_with_the_teacher_alone_and_ends_with_the_labels_alone(
 def test_log_variances_move_with_their_tasks_and_are_told(
     datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """AdamW's first step is the learning rate, without decay; a large loss (above 1/2) makes the variance grow."""
+    """AdamW's first step is the learning rate, without decay; a large loss (above 1/2) makes the
+    variance grow."""
     run = Run(datas, tokenizer)
     uncertain = LossConfig(hard_weight=1.0, balance="uncertainty")
     run.train(
@@ -395,9 +398,11 @@ def test_log_variances_move_with_their_tasks_and_are_told(
 def test_losses_equal_those_of_a_plain_loop_with_dense_adamw(
     datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """The loop as it is mostly written, on the same batches: single-tensor AdamW, torch's own clipping, one loss at a time.
+    """The loop as it is mostly written, on the same batches: single-tensor AdamW, torch's own
+    clipping, one loss at a time.
 
-    In float64: Adam divides by the gradient's size, and so enlarges what float32 rounds otherwise on another processor.
+    In float64: Adam divides by the gradient's size, and so enlarges what float32 rounds otherwise
+    on another processor.
     """
     rate, steps, clip = 0.01, 30, 0.5
     exact = replace(BILSTM, dropout=0.0)
