@@ -15,29 +15,16 @@ from tests.support.tiny import make_datas, make_tasks, make_tokenizer
 
 HERE = Path(__file__).parent
 LONGEST = [
-    "experiments/on_spark/test_engine.py",
-    "experiments/studies/test_worker.py",
-    "mkd/test_processes.py",
-    "experiments/on_spark/test_corpus.py",
-    "mkd/export/test_folder.py",
-    "experiments/test_search.py",
-    "experiments/tracking/test_run.py",
-    "mkd/test_pipeline.py",
-    "experiments/test_distill.py",
-    "mkd/runs/test_candidate.py",
-    "experiments/test_ablation.py",
-    "experiments/test_promote.py",
-    "experiments/tracking/test_serving.py",
-    "mkd/teachers/test_teaching.py",
-    "mkd/teachers/test_states.py",
-    "mkd/runtime/test_inference.py",
-    "mkd/tasks/test_demo.py",
-    "mkd/teachers/test_architectures.py",
-    "analysis/statistics/test_error_rates.py",
-    "analysis/test_report.py",
-    "experiments/studies/test_space.py",
-    "mkd/export/test_backends.py",
-]
+    "experiments/on_spark/test_engine.py", "experiments/studies/test_worker.py",
+    "mkd/test_processes.py", "experiments/on_spark/test_corpus.py", "mkd/export/test_folder.py",
+    "experiments/test_search.py", "experiments/tracking/test_run.py", "mkd/test_pipeline.py",
+    "experiments/test_distill.py", "mkd/runs/test_candidate.py", "experiments/test_ablation.py",
+    "experiments/test_promote.py", "experiments/tracking/test_serving.py",
+    "mkd/teachers/test_teaching.py", "mkd/teachers/test_states.py", "mkd/runtime/test_inference.py",
+    "mkd/tasks/test_demo.py", "mkd/teachers/test_architectures.py",
+    "analysis/statistics/test_error_rates.py", "analysis/test_report.py",
+    "experiments/studies/test_space.py", "mkd/export/test_backends.py",
+]  # fmt: skip
 """The files that take longest come first: a long one at the end would leave the other process idle."""
 
 

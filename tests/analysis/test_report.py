@@ -23,11 +23,8 @@ from tests.support import stored
 
 LSTM = StudentConfig("bilstm", hidden=64)
 STUDENTS = (
-    LSTM,
-    StudentConfig("bag", hidden=32),
-    StudentConfig(hidden=96),
-    StudentConfig(hidden=16),
-)
+    LSTM, StudentConfig("bag", hidden=32), StudentConfig(hidden=96), StudentConfig(hidden=16),
+)  # fmt: skip
 """Of the experiment and of the study alike."""
 OTHER = {"mkd.hardware.cpu": "Another CPU", "mkd.hardware.cores": "8"}
 

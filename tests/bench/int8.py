@@ -108,18 +108,9 @@ def of_student(
 def table(found: list[dict[str, Any]], metrics: dict[str, float]) -> list[list[str]]:
     """One row a student and range: in the mean over its seeds, with the interval of what it loses."""
     lines = [
-        [
-            "student",
-            "seeds",
-            "torch",
-            "weights",
-            "error",
-            "lost in batches",
-            "lost in single rows",
-            "onnx ms",
-            "int8 ms",
-        ]
-    ]
+        ["student", "seeds", "torch", "weights", "error", "lost in batches", "lost in single rows",
+         "onnx ms", "int8 ms"],
+    ]  # fmt: skip
     for name in dict.fromkeys(line["student"] for line in found):
         for weight_range in RANGES:
             seeds = [

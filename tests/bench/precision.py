@@ -52,15 +52,9 @@ def main(command: Teacher) -> None:
         }
         found[data.name] = compared(data, logits["float32"], logits["bfloat16"])
     header = [
-        "task",
-        "rows",
-        "largest / sd",
-        "mean / sd",
-        "other class",
-        "rank correlation",
-        "float32",
+        "task", "rows", "largest / sd", "mean / sd", "other class", "rank correlation", "float32",
         "bfloat16",
-    ]
+    ]  # fmt: skip
     body = [
         [name, f"{t['rows']:.0f}", f"{t['largest']:.4f}", f"{t['mean']:.4f}", f"{t['other_class']:.0f}",
          f"{t['rank']:.6f}", f"{t['float32']:.2f}", f"{t['bfloat16']:.2f}"]

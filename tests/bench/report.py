@@ -124,12 +124,9 @@ def study_json(name: str, runs: list[stored.Made], ids: list[str]) -> dict[str, 
         for number, (run, run_id) in enumerate(zip(runs, ids, strict=True))
     ]  # fmt: skip
     shares = {
-        "student.hidden": 0.4,
-        "student.layers": 0.25,
-        "student.kind": 0.2,
-        "loss.temperature": 0.1,
+        "student.hidden": 0.4, "student.layers": 0.25, "student.kind": 0.2, "loss.temperature": 0.1,
         "weights.sentiment": 0.05,
-    }
+    }  # fmt: skip
     return {
         "study": name, "backend": "onnx", "setting": "b1-text-t1",
         "objectives": ["quality", "latency"], "reference": {"quality": 0.0, "latency_ms": 7.5},

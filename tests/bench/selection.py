@@ -157,16 +157,9 @@ def main() -> None:
     with TemporaryDirectory(dir=args.folder) as folder:
         if args.rows:
             header = [
-                "rows",
-                "words",
-                "groups",
-                "largest",
-                "read: s",
-                "found: s",
-                "split: s",
-                "before: MiB",
-                "peak: MiB",
-            ]
+                "rows", "words", "groups", "largest", "read: s", "found: s", "split: s",
+                "before: MiB", "peak: MiB",
+            ]  # fmt: skip
             task, before, clock = made_up(args.rows), peak_mib(), [time.process_time()]
             words = plain_store(Path(folder), task.train, task.kind)
             clock.append(time.process_time())

@@ -157,15 +157,9 @@ def measure(task: str, rows: int, folder: Path) -> Measured:
 def table(found: list[Measured]) -> list[str]:
     """All numbers of rows, in Markdown."""
     header = [
-        "rows",
-        "tokens",
-        "made, tokenised: s",
-        "rows/s",
-        "labelled: s",
-        "rows/s",
-        "first batch: s",
+        "rows", "tokens", "made, tokenised: s", "rows/s", "labelled: s", "rows/s", "first batch: s",
         "batches/s",
-    ]
+    ]  # fmt: skip
     body = [
         [f"{m.rows:,}", f"{m.tokens:,}", f"{m.tokenise_s:,.1f}", f"{m.rows / m.tokenise_s:,.0f}", f"{m.label_s:,.1f}",
          f"{m.rows / m.label_s:,.0f}", f"{m.first_batch_s:.2f}", f"{BATCHES / m.batches_s:,.0f}",

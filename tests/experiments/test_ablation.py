@@ -94,38 +94,24 @@ def test_a_key_changes_with_the_version_of_the_training(monkeypatch: pytest.Monk
     [
         ({}, "ablation.variants names []; allowed: two variants or more"),
         ({"plain": {}}, "two variants or more"),
-        (
-            {"plain": {}, "b": {"train.clipp": 1}},
-            "ablation.variants.b: there is no setting 'train.clipp'; allowed: train.clip",
-        ),
+        ({"plain": {}, "b": {"train.clipp": 1}},
+         "ablation.variants.b: there is no setting 'train.clipp'; allowed: train.clip"),
         ({"plain": {}, "b": {"train.clip": "much"}}, "ablation.variants.b: .*train.clip.*much"),
-        (
-            {"plain": {}, "b": {"train.clip": -1}},
-            "ablation.variants.b: .*train.clip is -1.0; allowed: above 0",
-        ),
-        (
-            {"plain": {}, "b": {"train.clip": 1}},
-            "ablation.variants.b has the same settings as plain",
-        ),
-        (
-            {"plain": {}, "b": {"data.tasks": ["similarity"]}},
-            "ablation.variants.b has the tasks .*allowed: those of plain",
-        ),
+        ({"plain": {}, "b": {"train.clip": -1}},
+         "ablation.variants.b: .*train.clip is -1.0; allowed: above 0"),
+        ({"plain": {}, "b": {"train.clip": 1}},
+         "ablation.variants.b has the same settings as plain"),
+        ({"plain": {}, "b": {"data.tasks": ["similarity"]}},
+         "ablation.variants.b has the tasks .*allowed: those of plain"),
         ({"plain": {}, "b": {"data.tasks": ["x"]}}, "ablation.variants.b: data.tasks names 'x'"),
-        (
-            {"plain": {}, "b": {"train.sampling.weights": {"x": 1}}},
-            "ablation.variants.b: sampling.weights names",
-        ),
-        (
-            {"plain": {}, "b": {"teacher.train.sampling.weights": {"x": 1}}},
-            "ablation.variants.b: sampling.weights names",
-        ),
-        (
-            {"plain": {}, "b": {"loss.task_weights": {"x": 1}}},
-            "ablation.variants.b: loss.task_weights names",
-        ),
+        ({"plain": {}, "b": {"train.sampling.weights": {"x": 1}}},
+         "ablation.variants.b: sampling.weights names"),
+        ({"plain": {}, "b": {"teacher.train.sampling.weights": {"x": 1}}},
+         "ablation.variants.b: sampling.weights names"),
+        ({"plain": {}, "b": {"loss.task_weights": {"x": 1}}},
+         "ablation.variants.b: loss.task_weights names"),
     ],
-)
+)  # fmt: skip
 def test_wrong_variants_are_refused_by_name(variants: dict[str, dict[str, Any]], told: str) -> None:
     with pytest.raises(ValueError, match=told.replace("[", r"\[")):
         plan(config_of(variants))

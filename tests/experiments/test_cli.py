@@ -307,15 +307,12 @@ def test_a_distillation_is_told_nothing_of_searches_promotions_and_corpora(
     [
         ("distill", "--search.trials=5", "experiments.search"),
         ("label", "--seed=1", "experiments.distill, experiments.teacher, "),
-        (
-            "teacher",
-            "--whole=true",
-            "experiments.distill, experiments.finetune, experiments.ablation",
-        ),
+        ("teacher", "--whole=true",
+         "experiments.distill, experiments.finetune, experiments.ablation"),
         ("distill", "--export.to=x", "experiments.export"),
         ("search", "--export.backends=[]", "experiments.distill, experiments.teacher, "),
     ],
-)
+)  # fmt: skip
 def test_a_setting_of_another_command_is_refused_with_the_commands_that_have_it(
     command: str, word: str, others: str
 ) -> None:

@@ -259,34 +259,22 @@ def test_failing_trials_do_not_end_a_search_but_five_in_a_row_do(tmp_path: Path)
     ("argv", "told"),
     [
         (["--search.space", "{}"], "search.space is {}; allowed: at least one setting"),
-        (
-            ["--search.space", '{"train.clipp": [1]}'],
-            "search.space.train.clipp: there is no setting 'train.clipp'; allowed: train.clip",
-        ),
-        (
-            ["--search.space", '{"loss.temperature": {"low": 4, "high": 2}}'],
-            "search.space.loss.temperature goes from 4 to 2; allowed",
-        ),
+        (["--search.space", '{"train.clipp": [1]}'],
+         "search.space.train.clipp: there is no setting 'train.clipp'; allowed: train.clip"),
+        (["--search.space", '{"loss.temperature": {"low": 4, "high": 2}}'],
+         "search.space.loss.temperature goes from 4 to 2; allowed"),
         (["--search.space", '{"loss.kind": ["hinge"]}'], "search.space.loss.kind: "),
-        (
-            ["--search.start", '[{"loss.kind": "hinge"}]'],
-            "search.start[0]: loss.kind is 'hinge'; allowed in search.space: one of",
-        ),
-        (
-            ["--search.storage=postgresql://mkd:secret@127.0.0.1:1/x"],
-            "search.storage is 'postgresql://mkd:***@127.0.0.1:1/x': ",
-        ),
+        (["--search.start", '[{"loss.kind": "hinge"}]'],
+         "search.start[0]: loss.kind is 'hinge'; allowed in search.space: one of"),
+        (["--search.storage=postgresql://mkd:secret@127.0.0.1:1/x"],
+         "search.storage is 'postgresql://mkd:***@127.0.0.1:1/x': "),
         (["--speed.seconds=0"], "speed.seconds is 0; allowed for a search: above 0"),
-        (
-            ["--search.storage=postgres://mkd:secret@h/x"],
-            "search.storage is 'postgres://mkd:***@h/x'; allowed: sqlite:///FILE",
-        ),
-        (
-            ["--search.storage=mysql://x"],
-            "search.storage is 'mysql://x'; allowed: sqlite:///FILE or postgresql://",
-        ),
+        (["--search.storage=postgres://mkd:secret@h/x"],
+         "search.storage is 'postgres://mkd:***@h/x'; allowed: sqlite:///FILE"),
+        (["--search.storage=mysql://x"],
+         "search.storage is 'mysql://x'; allowed: sqlite:///FILE or postgresql://"),
     ],
-)
+)  # fmt: skip
 def test_a_mistake_is_one_line_before_any_training(
     tmp_path: Path, argv: list[str], told: str
 ) -> None:

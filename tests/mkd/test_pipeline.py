@@ -412,17 +412,13 @@ def test_more_to_learn_from_costs_no_other_teacher_and_no_logits_of_gold_rows(
 
 @pytest.mark.parametrize(
     "student",
-    [
-        replace(BILSTM, init="teacher", min_count=3),
-        replace(TRANSFORMER, min_count=3),
-        StudentConfig(kind="transformer", hidden=16, heads=2, embedding=8, min_count=3),
-        StudentConfig(
-            kind="bag", init="teacher", hidden=8, embedding=16, ngrams=3, buckets=100, min_count=3
-        ),
-        StudentConfig(kind="bag", hidden=8, layers=2, buckets=100),
-    ],
+    [replace(BILSTM, init="teacher", min_count=3), replace(TRANSFORMER, min_count=3),
+     StudentConfig(kind="transformer", hidden=16, heads=2, embedding=8, min_count=3),
+     StudentConfig(kind="bag", init="teacher", hidden=8, embedding=16, ngrams=3, buckets=100,
+                   min_count=3),
+     StudentConfig(kind="bag", hidden=8, layers=2, buckets=100)],
     ids=lambda student: f"{student.name}-{student.init}",
-)
+)  # fmt: skip
 def test_every_kind_runs_with_a_trimmed_vocabulary(
     student: StudentConfig, result: Result, shared: Path, tmp_path: Path
 ) -> None:
@@ -529,12 +525,9 @@ def test_a_student_of_minilm_learns_reviews(
     (tmp_path / "train.tsv").write_text("".join(f"{line}\n" for line in (header, *lines)))
     (tmp_path / "dev.tsv").write_text("".join(f"{line}\n" for line in reviews("dev", 200)))
     described = {
-        "kind": "classification",
-        "labels": ["0", "1"],
-        "text": "sentence",
-        "label": "label",
+        "kind": "classification", "labels": ["0", "1"], "text": "sentence", "label": "label",
         "metrics": ["accuracy"],
-    }
+    }  # fmt: skip
     (tmp_path / "tasks.yaml").write_text(
         yaml.safe_dump({"sst2": described | {"train": "train.tsv", "dev": "dev.tsv"}})
     )
@@ -568,28 +561,18 @@ def test_a_student_of_minilm_learns_reviews(
 @pytest.mark.parametrize(
     ("student", "told"),
     [
-        (
-            StudentConfig(kind="transformer", init="teacher", hidden=24, heads=2, layers=1),
-            "student.hidden is 24; allowed: 16",
-        ),
-        (
-            StudentConfig(kind="transformer", init="teacher", hidden=16, heads=2, layers=3),
-            "layers 0 to 1",
-        ),
-        (
-            StudentConfig(kind="bilstm", init="teacher", hidden=8, embedding=17),
-            "student.embedding is 17; allowed: at most 16",
-        ),
-        (
-            StudentConfig(kind="bag", min_count=10**6),
-            "student.min_count is 1000000; allowed: at most",
-        ),
-        (
-            StudentConfig(kind="bilstm", init="no-such-folder/at/all"),
-            "student.init is 'no-such-folder/at/all'",
-        ),
+        (StudentConfig(kind="transformer", init="teacher", hidden=24, heads=2, layers=1),
+         "student.hidden is 24; allowed: 16"),
+        (StudentConfig(kind="transformer", init="teacher", hidden=16, heads=2, layers=3),
+         "layers 0 to 1"),
+        (StudentConfig(kind="bilstm", init="teacher", hidden=8, embedding=17),
+         "student.embedding is 17; allowed: at most 16"),
+        (StudentConfig(kind="bag", min_count=10**6),
+         "student.min_count is 1000000; allowed: at most"),
+        (StudentConfig(kind="bilstm", init="no-such-folder/at/all"),
+         "student.init is 'no-such-folder/at/all'"),
     ],
-)
+)  # fmt: skip
 def test_a_student_that_does_not_fit_is_refused_before_any_training(
     student: StudentConfig, told: str, tmp_path: Path
 ) -> None:

@@ -56,11 +56,8 @@ def launched(folder: Path, number: int, *argv: str) -> subprocess.CompletedProce
         f"--num_processes={number}",
     ]
     rest = [
-        "--num_machines=1",
-        "--mixed_precision=no",
-        "--dynamo_backend=no",
-        "--main_process_port=0",
-    ]
+        "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0",
+    ]  # fmt: skip
     whole = [*launcher, *rest, "-m", "experiments.distill", *argv]
     return subprocess.run(
         whole, cwd=folder, env=environment(), capture_output=True, text=True, timeout=560

@@ -18,66 +18,26 @@ FORBIDDEN = {
 """What the modules of a package must not import."""
 
 MLFLOW = {
-    "experiments.tracking",
-    "experiments.studies.trials",
-    "experiments.on_spark",
-    "analysis.runs.runs",
-    "analysis.report",
-}
+    "experiments.tracking", "experiments.studies.trials", "experiments.on_spark",
+    "analysis.runs.runs", "analysis.report",
+}  # fmt: skip
 """The only modules and rooms that may import mlflow: the writers of runs, the model that is logged
 as code, its use on Spark, the search's engine there, the reader of runs, and what leaves a report
 beside them."""
 
 ORDER = {
-    "mkd": [
-        "mkd.names",
-        "mkd.config",
-        "mkd.rates",
-        "mkd.result",
-        "mkd.storage",
-        "mkd.tasks",
-        "mkd.processes",
-        "mkd.runtime",
-        "mkd.__main__",
-        "mkd.selection",
-        "mkd.tokenization",
-        "mkd.students",
-        "mkd.evaluation",
-        "mkd.training",
-        "mkd.precision",
-        "mkd.augmentation",
-        "mkd.teachers",
-        "mkd.export",
-        "mkd.pipeline",
-        "mkd.runs",
-    ],
-    "experiments": [
-        "experiments.settings",
-        "experiments.cli",
-        "experiments.tracking",
-        "experiments.studies",
-        "experiments.on_spark",
-        "experiments.ablation",
-        "experiments.distill",
-        "experiments.export",
-        "experiments.finetune",
-        "experiments.label",
-        "experiments.promote",
-        "experiments.search",
-        "experiments.submit",
-        "experiments.teacher",
-        "experiments.throughput",
-    ],
-    "analysis": [
-        "analysis.runs",
-        "analysis.statistics",
-        "analysis.findings",
-        "analysis.charts",
-        "analysis.page",
-        "analysis.tables",
-        "analysis.report",
-    ],
-}
+    "mkd": ["mkd.names", "mkd.config", "mkd.rates", "mkd.result", "mkd.storage", "mkd.tasks",
+            "mkd.processes", "mkd.runtime", "mkd.__main__", "mkd.selection", "mkd.tokenization",
+            "mkd.students", "mkd.evaluation", "mkd.training", "mkd.precision", "mkd.augmentation",
+            "mkd.teachers", "mkd.export", "mkd.pipeline", "mkd.runs"],
+    "experiments": ["experiments.settings", "experiments.cli", "experiments.tracking",
+                    "experiments.studies", "experiments.on_spark", "experiments.ablation",
+                    "experiments.distill", "experiments.export", "experiments.finetune",
+                    "experiments.label", "experiments.promote", "experiments.search",
+                    "experiments.submit", "experiments.teacher", "experiments.throughput"],
+    "analysis": ["analysis.runs", "analysis.statistics", "analysis.findings", "analysis.charts",
+                 "analysis.page", "analysis.tables", "analysis.report"],
+}  # fmt: skip
 """The rooms (folders and files) of each package, in the order in which data flows through them: a
 room may import only those before it. Within a folder modules import each other as they like, but in
 no circle."""
@@ -183,70 +143,37 @@ def test_every_room_of_the_order_is_there() -> None:
 @pytest.mark.parametrize(
     ("file", "code", "complaint"),
     [
-        (
-            "mkd/config.py",
-            "def f():\n    import mlflow.pyfunc",
-            "mkd.config imports mlflow.pyfunc: mkd must not import mlflow",
-        ),
-        (
-            "mkd/config.py",
-            "from experiments import cli",
-            "mkd.config imports experiments: mkd must not import experiments",
-        ),
-        (
-            "mkd/config.py",
-            "import mkd.pipeline",
-            "mkd.config imports mkd.pipeline, which does not come before it",
-        ),
-        (
-            "mkd/config.py",
-            "from mkd import pipeline",
-            "mkd.config imports mkd.pipeline, which does not come before it",
-        ),
-        (
-            "mkd/config.py",
-            "from .pipeline import run",
-            "mkd.config imports mkd.pipeline, which does not come before it",
-        ),
-        (
-            "mkd/__init__.py",
-            "from . import config",
-            "mkd imports mkd.config, which does not come before it",
-        ),
-        (
-            "mkd/students/bilstm.py",
-            "from .. import pipeline",
-            "mkd.students.bilstm imports mkd.pipeline, which does not",
-        ),
+        ("mkd/config.py", "def f():\n    import mlflow.pyfunc",
+         "mkd.config imports mlflow.pyfunc: mkd must not import mlflow"),
+        ("mkd/config.py", "from experiments import cli",
+         "mkd.config imports experiments: mkd must not import experiments"),
+        ("mkd/config.py", "import mkd.pipeline",
+         "mkd.config imports mkd.pipeline, which does not come before it"),
+        ("mkd/config.py", "from mkd import pipeline",
+         "mkd.config imports mkd.pipeline, which does not come before it"),
+        ("mkd/config.py", "from .pipeline import run",
+         "mkd.config imports mkd.pipeline, which does not come before it"),
+        ("mkd/__init__.py", "from . import config",
+         "mkd imports mkd.config, which does not come before it"),
+        ("mkd/students/bilstm.py", "from .. import pipeline",
+         "mkd.students.bilstm imports mkd.pipeline, which does not"),
         ("mkd/other.py", "", "mkd.other: mkd.other has no place in ORDER"),
-        (
-            "experiments/cli.py",
-            "from analysis.report import main",
-            "experiments.cli imports analysis.report: experiments must not",
-        ),
+        ("experiments/cli.py", "from analysis.report import main",
+         "experiments.cli imports analysis.report: experiments must not"),
         ("experiments/cli.py", "import mlflow", "experiments.cli imports mlflow: only"),
-        (
-            "experiments/cli.py",
-            "from experiments import distill",
-            "experiments.cli imports experiments.distill, which does not",
-        ),
-        (
-            "analysis/report.py",
-            "import experiments",
-            "analysis.report imports experiments: analysis must not import experiments",
-        ),
+        ("experiments/cli.py", "from experiments import distill",
+         "experiments.cli imports experiments.distill, which does not"),
+        ("analysis/report.py", "import experiments",
+         "analysis.report imports experiments: analysis must not import experiments"),
     ],
-)
+)  # fmt: skip
 def test_an_import_that_points_up_is_found(
     tmp_path: Path, file: str, code: str, complaint: str
 ) -> None:
     others = (
-        "mkd/__init__.py",
-        "mkd/config.py",
-        "mkd/pipeline.py",
-        "mkd/students/__init__.py",
+        "mkd/__init__.py", "mkd/config.py", "mkd/pipeline.py", "mkd/students/__init__.py",
         "experiments/distill.py",
-    )
+    )  # fmt: skip
     for other in (*others, "analysis/report.py", file):
         (tmp_path / other).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / other).touch()

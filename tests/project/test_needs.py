@@ -155,16 +155,9 @@ def test_a_run_counts_its_skips_in_one_line_and_fails_where_all_is_required(
         "MKD_TEST_DATA": "",
     }
     command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "tests.support.needs",
-        "-n",
-        str(processes),
+        sys.executable, "-m", "pytest", "-q", "-p", "tests.support.needs", "-n", str(processes),
         "test_run.py",
-    ]
+    ]  # fmt: skip
     done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines()[-2:] == [

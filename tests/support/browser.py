@@ -21,21 +21,11 @@ from tests.support.needs import need, program
 OWN_SCHEMES = ("about", "chrome", "chrome-extension", "chrome-untrusted", "devtools")
 """Of the browser's own pages, which differ from version to version."""
 QUIET = (
-    *(
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-    ),
-    *(
-        "--disable-component-update",
-        "--disable-sync",
-        "--hide-scrollbars",
-        "--window-size=1280,800",
-    ),
-)
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+      "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--hide-scrollbars",
+      "--window-size=1280,800"),
+)  # fmt: skip
 
 
 @contextmanager

@@ -106,41 +106,17 @@ WHERE = (
     "in complete silence", "next to the station", "during the storm",
 )  # fmt: skip
 WHAT = (
-    "film",
-    "story",
-    "comedy",
-    "drama",
-    "portrait",
-    "script",
-    "cast",
-    "ending",
-    "sequel",
+    "film", "story", "comedy", "drama", "portrait", "script", "cast", "ending", "sequel",
     "soundtrack",
-)
+)  # fmt: skip
 GOOD = (
-    "warm",
-    "clever",
-    "moving",
-    "delightful",
-    "graceful",
-    "gripping",
-    "charming",
-    "splendid",
-    "fresh",
-    "tender",
-)
+    "warm", "clever", "moving", "delightful", "graceful", "gripping", "charming", "splendid",
+    "fresh", "tender",
+)  # fmt: skip
 BAD = (
-    "dull",
-    "clumsy",
-    "lifeless",
-    "tedious",
-    "shallow",
-    "painful",
-    "tired",
-    "dreadful",
-    "stale",
+    "dull", "clumsy", "lifeless", "tedious", "shallow", "painful", "tired", "dreadful", "stale",
     "messy",
-)
+)  # fmt: skip
 OPINIONS = (
     "a {} and {} {} ",
     "{} , even {} , for a {} ",

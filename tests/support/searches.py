@@ -11,18 +11,13 @@ from mlflow.entities import Run
 from tests.support.entry import runs, tiny
 
 SPACE: dict[str, Any] = {
-    "student.kind": {
-        "choices": {
-            "bag": {"student.layers": {"low": 1, "high": 2}},
-            "transformer": {"student.hidden": [16, 32]},
-        }
-    },
-    "loss.kind": {
-        "choices": {"mse": {}, "kl": {"loss.temperature": {"low": 1.0, "high": 8.0, "log": True}}}
-    },
+    "student.kind": {"choices": {"bag": {"student.layers": {"low": 1, "high": 2}},
+                                 "transformer": {"student.hidden": [16, 32]}}},
+    "loss.kind": {"choices": {"mse": {},
+                              "kl": {"loss.temperature": {"low": 1.0, "high": 8.0, "log": True}}}},
     "train.learning_rate": {"low": 1e-3, "high": 1e-2, "log": True},
     "train.sampling.weights": "simplex",
-}
+}  # fmt: skip
 START = {
     "student.kind": "bag",
     "loss.kind": "kl",

@@ -39,16 +39,9 @@ def served(model: str, log: Path, env: dict[str, str], workers: int = 1) -> Iter
     """
     port = free_port()
     argv = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "models",
-        "serve",
-        "--model-uri",
-        model,
-        "--env-manager",
+        sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", model, "--env-manager",
         "local",
-    ]
+    ]  # fmt: skip
     argv += ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
     # MLflow looks for uvicorn on the path.
     env = env | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])}

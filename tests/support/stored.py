@@ -24,21 +24,14 @@ from tests.support.database import put_database
 ROWS = 400
 """Dev rows of each task."""
 SKILL = {
-    "sentiment": 0.95,
-    "acceptability": 0.8,
-    "paraphrase": 0.87,
-    "entailment": 0.85,
+    "sentiment": 0.95, "acceptability": 0.8, "paraphrase": 0.87, "entailment": 0.85,
     "similarity": 0.85,
-}
+}  # fmt: skip
 """Share of the rows that the best imaginable model answers as the label says."""
 HARDWARE = {
-    "cpu": "Imagined CPU @ 2.00GHz",
-    "cores": "2",
-    "memory_gib": "24",
-    "gpu": "none",
-    "torch": "2.13.0",
-    "system": "Linux",
-}
+    "cpu": "Imagined CPU @ 2.00GHz", "cores": "2", "memory_gib": "24", "gpu": "none",
+    "torch": "2.13.0", "system": "Linux",
+}  # fmt: skip
 BACKENDS = {"torch": 2.0, "onnx": 1.0, "int8": 0.6}
 """Of the time that onnx takes."""
 MEASURED = {"busy_share": 0.0, "protocol": float(PROTOCOL)}

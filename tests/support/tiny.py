@@ -28,23 +28,9 @@ PAIR = Kind(("different", "same"), True, ("accuracy", "f1"))
 SCORE = Kind((), True, ("pearson", "spearman"), (0.0, 5.0))
 
 WORDS = (
-    "a",
-    "film",
-    "of",
-    "the",
-    "sea",
-    "and",
-    "its",
-    "people",
-    "who",
-    "walk",
-    "by",
-    "night",
-    "under",
-    "rain",
-    "with",
-    "songs",
-)
+    "a", "film", "of", "the", "sea", "and", "its", "people", "who", "walk", "by", "night", "under",
+    "rain", "with", "songs",
+)  # fmt: skip
 
 
 def split(rows: Sequence[Row]) -> Split:

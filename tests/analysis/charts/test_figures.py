@@ -37,28 +37,17 @@ def models(*changes: dict[str, Any]) -> pd.DataFrame:
 
 
 FAST = {
-    "student": "bag-1x64",
-    "student_kind": "bag",
-    "mean": 60.0,
-    "latency_ms": 0.1,
-    "num_bytes": 1e5,
-    "baseline_mean": 58.0,
-    "score/a": 66.0,
-}
+    "student": "bag-1x64", "student_kind": "bag", "mean": 60.0, "latency_ms": 0.1, "num_bytes": 1e5,
+    "baseline_mean": 58.0, "score/a": 66.0,
+}  # fmt: skip
 GOOD = {
-    "student": "bilstm-64",
-    "mean": 70.0,
-    "latency_ms": 1.0,
-    "num_bytes": 4e5,
+    "student": "bilstm-64", "mean": 70.0, "latency_ms": 1.0, "num_bytes": 4e5,
     "baseline_mean": 67.0,
-}
+}  # fmt: skip
 WORSE = {
-    "student": "transformer-1x32",
-    "student_kind": "transformer",
-    "mean": 65.0,
-    "latency_ms": 2.0,
+    "student": "transformer-1x32", "student_kind": "transformer", "mean": 65.0, "latency_ms": 2.0,
     "num_bytes": 2e5,
-}
+}  # fmt: skip
 
 
 def test_the_front_is_joined_by_steps_and_dominated_models_are_off_it() -> None:
@@ -213,14 +202,9 @@ def trial(
 def test_the_hypervolume_grows_where_the_front_moves() -> None:
     study = {
         "reference": {"quality": 0.0, "latency_ms": 10.0},
-        "trials": [
-            trial(1, 60.0, 1.0),
-            trial(0, None, None, "failed"),
-            trial(2, 50.0, 5.0),
-            trial(3, 70.0, 0.1),
-            trial(4, 99.0, 0.1, "pruned"),
-        ],
-    }
+        "trials": [trial(1, 60.0, 1.0), trial(0, None, None, "failed"), trial(2, 50.0, 5.0),
+                   trial(3, 70.0, 0.1), trial(4, 99.0, 0.1, "pruned")],
+    }  # fmt: skip
     found = volume.info(study, "small")
     # 60 points over the decade from 1 to 10 ms; then 70 over the two from 0.1.
     assert found is not None and found.hypervolume == pytest.approx([0.0, 60.0, 60.0, 140.0, 140.0])

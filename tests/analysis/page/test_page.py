@@ -217,11 +217,8 @@ def test_without_teacher_twin_answers_or_speed_it_says_what_is_not_known(
     chrome: Chrome, tmp_path: Path
 ) -> None:
     nothing: dict[str, Any] = {
-        "teacher": "",
-        "teacher_mean": None,
-        "teacher_latency_ms": None,
-        "retention": None,
-    }
+        "teacher": "", "teacher_mean": None, "teacher_latency_ms": None, "retention": None,
+    }  # fmt: skip
     alone = model("alone", 2.0, -3.2, seeds=1, **nothing)
     opened(chrome, tmp_path, info([alone, model("untimed", None, 60.0)], teachers=[], baselines=[]))
     assert facts(chrome) | {"has": ""} == {

@@ -189,19 +189,15 @@ def test_a_run_without_scores_on_dev_has_those_that_its_search_went_by_and_says_
         ({"status": "FAILED"}, "failed"),
         ({"tags": TAGS | {"mkd.kind": "teacher"}}, "not a student's (teacher)"),
         ({"tags": {}}, "not a run of this project (no tag mkd.kind)"),
-        (
-            {"tags": TAGS | {"mkd.kind": "trial", "mkd.state": "pruned"}, "status": "KILLED"},
-            "trial pruned",
-        ),
+        ({"tags": TAGS | {"mkd.kind": "trial", "mkd.state": "pruned"}, "status": "KILLED"},
+         "trial pruned"),
         ({"metrics": {n: v for n, v in METRICS.items() if n != "quality/mean"}}, "no quality"),
-        (
-            {"metrics": {n: v for n, v in METRICS.items() if not n.startswith("speed/")}},
-            "no speed (one text on one thread)",
-        ),
+        ({"metrics": {n: v for n, v in METRICS.items() if not n.startswith("speed/")}},
+         "no speed (one text on one thread)"),
         ({}, ""),
         ({"tags": TAGS | {"mkd.kind": "trial", "mkd.state": "complete"}}, ""),
     ],
-)
+)  # fmt: skip
 def test_a_run_that_cannot_be_drawn_is_left_out_with_the_reason(
     change: dict[str, object], reason: str
 ) -> None:

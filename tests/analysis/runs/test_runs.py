@@ -89,19 +89,9 @@ def test_every_column_is_documented_and_every_documented_column_is_there(store: 
     known = {name for name in COLUMNS if "<" not in name}
     assert known <= set(frame)
     kinds = (
-        "score/",
-        "teacher/",
-        "baseline/",
-        "retention/",
-        "agreement/",
-        "selection/",
-        "data.",
-        "teacher.",
-        "student.",
-        "loss.",
-        "train.",
-        "finetune.",
-    )
+        "score/", "teacher/", "baseline/", "retention/", "agreement/", "selection/", "data.",
+        "teacher.", "student.", "loss.", "train.", "finetune.",
+    )  # fmt: skip
     assert [name for name in frame if name not in known and not str(name).startswith(kinds)] == []
 
 

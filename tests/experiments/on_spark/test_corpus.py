@@ -230,39 +230,21 @@ def test_a_teachers_logits_teach_as_the_teacher_itself_does(
         ({"text": ["a"]}, {"task": "similarity"}, "no column 'text_pair'; there are: 'text'"),
         ({"text": [1]}, {}, "column 'text' is of type int64; allowed: string"),
         ({"text": ["a"]}, {"logits": True}, "no column 'split'; there are: 'text'"),
-        (
-            {"text": ["a"], "split": ["train"]},
-            {"logits": True},
-            "no column 'row'; there are: 'text', 'split'",
-        ),
-        (
-            {"text": ["a"], "split": ["dev"], "row": [0.0]},
-            {"logits": True},
-            "column 'row' is of type double; allowed: a whole",
-        ),
+        ({"text": ["a"], "split": ["train"]}, {"logits": True},
+         "no column 'row'; there are: 'text', 'split'"),
+        ({"text": ["a"], "split": ["dev"], "row": [0.0]}, {"logits": True},
+         "column 'row' is of type double; allowed: a whole"),
         ({"text": ["a"], "label": [1]}, {}, "has columns 'label'; allowed: other names"),
-        (
-            {"text": ["a"]},
-            {"task": "mnli"},
-            "label.task is 'mnli'; allowed: 'acceptability', 'entailment', 'paraphrase'",
-        ),
-        (
-            {"text": ["a"]},
-            {"output": ""},
-            "label.output is ''; allowed: a path where nothing is yet",
-        ),
-        (
-            {"text": ["a"]},
-            {"output": "/tmp"},
-            "label.output is '/tmp'; allowed: a path where nothing is yet",
-        ),
-        (
-            {"text": ["a"]},
-            {"corpus": "none"},
-            "label.corpus is 'none'; allowed: a Parquet file or a folder",
-        ),
+        ({"text": ["a"]}, {"task": "mnli"},
+         "label.task is 'mnli'; allowed: 'acceptability', 'entailment', 'paraphrase'"),
+        ({"text": ["a"]}, {"output": ""},
+         "label.output is ''; allowed: a path where nothing is yet"),
+        ({"text": ["a"]}, {"output": "/tmp"},
+         "label.output is '/tmp'; allowed: a path where nothing is yet"),
+        ({"text": ["a"]}, {"corpus": "none"},
+         "label.corpus is 'none'; allowed: a Parquet file or a folder"),
     ],
-)
+)  # fmt: skip
 def test_what_is_wrong_is_told_in_one_line(
     frame: dict[str, list[Any]], more: dict[str, Any], told: str, taught: Taught, tmp_path: Path
 ) -> None:

@@ -23,15 +23,11 @@ from tests.support.entry import client, command, outcome, runs, tiny
 from tests.support.needs import need
 
 SPACE: dict[str, Any] = {
-    "student.kind": {
-        "choices": {
-            "bag": {"student.layers": {"low": 1, "high": 2}},
-            "transformer": {"student.hidden": [16, 32]},
-        }
-    },
+    "student.kind": {"choices": {"bag": {"student.layers": {"low": 1, "high": 2}},
+                                 "transformer": {"student.hidden": [16, 32]}}},
     "train.learning_rate": {"low": 1e-3, "high": 1e-2, "log": True},
     "train.sampling.weights": "simplex",
-}
+}  # fmt: skip
 SEARCH = [
     *tiny("search"), '--data.tasks=["sentiment", "similarity"]', "--data.max_length=32",
     "--speed.length=16", "--speed.batch_size=2", "--train.eval_every=3", "--search.backend=torch",
@@ -172,23 +168,14 @@ def test_trials_that_fail_or_are_too_slow_are_runs_that_say_so_and_do_not_end_th
 @pytest.mark.parametrize(
     ("config", "tasks", "told"),
     [
-        (
-            Search(search=SearchConfig(trials=1001)),
-            2,
-            "search.trials is 1001; allowed for search.engine=spark: 1,000 at most",
-        ),
-        (
-            Search(train=TrainConfig(steps=402, eval_every=2)),
-            2,
-            "train.eval_every is 2, 201 times in train.steps; .*: 200 times",
-        ),
-        (
-            Search(),
-            200,
-            r"search.space takes \d\d,\d\d\d characters .*; allowed for search.engine=spark: 8,000",
-        ),
+        (Search(search=SearchConfig(trials=1001)), 2,
+         "search.trials is 1001; allowed for search.engine=spark: 1,000 at most"),
+        (Search(train=TrainConfig(steps=402, eval_every=2)), 2,
+         "train.eval_every is 2, 201 times in train.steps; .*: 200 times"),
+        (Search(), 200,
+         r"search.space takes \d\d,\d\d\d characters .*; allowed for search.engine=spark: 8,000"),
     ],
-)
+)  # fmt: skip
 def test_what_the_storage_has_no_room_for_is_refused(
     config: Search, tasks: int, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -148,20 +148,16 @@ def test_an_address_is_shown_without_its_password_and_otherwise_as_it_is(
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        (
-            "postgresql://mkd:secret@127.0.0.1:1/x",
-            r"'postgresql://mkd:\*\*\*@127.0.0.1:1/x': connection failed: .*refused",
-        ),
+        ("postgresql://mkd:secret@127.0.0.1:1/x",
+         r"'postgresql://mkd:\*\*\*@127.0.0.1:1/x': connection failed: .*refused"),
         ("postgresql://127.0.0.1:port/x", "'postgresql://127.0.0.1:port/x': .*'port'"),
         ("sqlite:///{folder}/file/optuna.db", "'sqlite:///.*/file/optuna.db': .*File exists"),
-        (
-            "sqlite:///{folder}/file/below/optuna.db",
-            "'sqlite:///.*/file/below/optuna.db': .*Not a directory",
-        ),
+        ("sqlite:///{folder}/file/below/optuna.db",
+         "'sqlite:///.*/file/below/optuna.db': .*Not a directory"),
         ("sqlite:///{folder}", "'sqlite:///.*': unable to open database file"),
         ("sqlite:///{folder}/file", "'sqlite:///.*/file': file is not a database"),
     ],
-)
+)  # fmt: skip
 def test_a_storage_that_cannot_be_reached_is_told_in_one_line_without_its_password(
     address: str, told: str, tmp_path: Path
 ) -> None:
@@ -318,11 +314,8 @@ def test_swapped_labels_make_another_search(tmp_path: Path, store: RDBStorage) -
 def test_more_trials_workers_and_another_pruning_are_the_same_search(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     changes: dict[str, Any] = {
-        "trials": 99,
-        "workers": 3,
-        "heartbeat_seconds": 7,
-        "start": [{"student.hidden": 8}],
-    }
+        "trials": 99, "workers": 3, "heartbeat_seconds": 7, "start": [{"student.hidden": 8}],
+    }  # fmt: skip
     assert about(config_of(tmp_path, **changes), SETTINGS) == about(config, SETTINGS)
     assert about(config_of(tmp_path, backend="int8"), SETTINGS) != about(config, SETTINGS)
 
@@ -569,16 +562,12 @@ def test_a_study_that_there_is_not_is_refused_with_those_there_are(
     [
         ({"backend": "torch"}, "backend was 'torch' and is 'onnx'"),
         ({"seed": 1}, "seed was 1 and is 0"),
-        (
-            {"objectives": ["quality", "bytes"]},
-            r"objectives was \['quality', 'bytes'\] and is \['quality', 'latency'\]",
-        ),
-        (
-            {"settings": {"train": {"steps": 9}, "loss": {"kind": "kl"}}},
-            "settings.train.steps was 9 and is 8",
-        ),
+        ({"objectives": ["quality", "bytes"]},
+         r"objectives was \['quality', 'bytes'\] and is \['quality', 'latency'\]"),
+        ({"settings": {"train": {"steps": 9}, "loss": {"kind": "kl"}}},
+         "settings.train.steps was 9 and is 8"),
     ],
-)
+)  # fmt: skip
 def test_a_study_whose_values_are_not_comparable_is_refused_with_the_difference(
     changes: dict[str, Any], told: str, tmp_path: Path, store: RDBStorage
 ) -> None:

@@ -151,21 +151,16 @@ def test_quality_by_hand(datas: list[TaskData]) -> None:
     }
     f1 = 100 * 2 * (1 / 2) * 1 / (1 / 2 + 1)
     expected = {
-        "quality/single/accuracy": 75,
-        "quality/single/accuracy_other": 50,
+        "quality/single/accuracy": 75, "quality/single/accuracy_other": 50,
         "quality/single/score": 62.5,
         "quality/single/ece": expected_calibration_error(
-            logits["single", ""], single.dev[""].labels
-        ),
-        "quality/pair/accuracy": 200 / 3,
-        "quality/pair/f1": f1,
+            logits["single", ""], single.dev[""].labels),
+        "quality/pair/accuracy": 200 / 3, "quality/pair/f1": f1,
         "quality/pair/score": (200 / 3 + f1) / 2,
         "quality/pair/ece": expected_calibration_error(logits["pair", ""], pair.dev[""].labels),
-        "quality/score/pearson": 100,
-        "quality/score/spearman": 100,
-        "quality/score/score": 100,
+        "quality/score/pearson": 100, "quality/score/spearman": 100, "quality/score/score": 100,
         "quality/mean": (62.5 + (200 / 3 + f1) / 2 + 100) / 3,
-    }
+    }  # fmt: skip
     assert quality([single, pair, score], logits) == pytest.approx(expected)
 
 

@@ -36,24 +36,18 @@ CPU = torch.device("cpu")
 def test_ratios_are_to_the_teacher_at_its_best_with_as_many_threads() -> None:
     """With two threads the teacher is slower in one row, and faster in a batch."""
     speed = {
-        "speed/int8/b1-text-t1/p50_ms": 0.5,
-        "speed/int8/b1-text-t1/p95_ms": 9.0,
-        "speed/int8/b1-text-t1/rows_per_s": 9.0,
-        "speed/int8/b1-text-t2/p50_ms": 0.4,
-        "speed/int8/b1-l128-t1/p50_ms": 0.25,
-        "speed/int8/b32-text-t1/rows_per_s": 900.0,
-        "speed/int8/b32-text-t2/rows_per_s": 1000.0,
-        "speed/int8/b32-text-t2/p50_ms": 1.0,
-        "speed/int8/b64-text-t1/rows_per_s": 1000.0,
-        "speed/busy_share": 0.5,
-        "speed/protocol": 2.0,
+        "speed/int8/b1-text-t1/p50_ms": 0.5, "speed/int8/b1-text-t1/p95_ms": 9.0,
+        "speed/int8/b1-text-t1/rows_per_s": 9.0, "speed/int8/b1-text-t2/p50_ms": 0.4,
+        "speed/int8/b1-l128-t1/p50_ms": 0.25, "speed/int8/b32-text-t1/rows_per_s": 900.0,
+        "speed/int8/b32-text-t2/rows_per_s": 1000.0, "speed/int8/b32-text-t2/p50_ms": 1.0,
+        "speed/int8/b64-text-t1/rows_per_s": 1000.0, "speed/busy_share": 0.5, "speed/protocol": 2.0,
         "teacher/speed/torch/b1-text-t1/p50_ms": 10.0,
         "teacher/speed/torch/b1-text-t2/p50_ms": 16.0,
         "teacher/speed/torch/b1-l128-t1/p50_ms": 20.0,
         "teacher/speed/torch/b32-text-t1/rows_per_s": 30.0,
         "teacher/speed/torch/b32-text-t2/rows_per_s": 50.0,
         "teacher/speed/torch/b64-text-t2/rows_per_s": 50.0,
-    }
+    }  # fmt: skip
     assert ratios(speed) == pytest.approx({
         "speed/int8/b1-text-t1/ratio": 10 / 0.5,
         "speed/int8/b1-text-t2/ratio": 10 / 0.4,

@@ -51,21 +51,15 @@ def test_shares_of_scores_are_by_the_nearest_whole_number(tmp_path: Path) -> Non
         ("CoLA.tsv", f"{HEADER}0\t1\n1\t1", "CoLA.tsv begins with .* ends with '1\\t1'"),
         ("QQP.tsv", f"{HEADER}0\t1\n", "QQP.tsv has 1 rows, the test file 2"),
         ("QQP.tsv", f"{HEADER}0\t1\n2\t1\n", "QQP.tsv: row 1 is numbered '2'"),
-        (
-            "WNLI.tsv",
-            f"{HEADER}0\t1\n1\tentailment\n",
-            "WNLI.tsv: row 1 is answered with 'entailment'",
-        ),
+        ("WNLI.tsv", f"{HEADER}0\t1\n1\tentailment\n",
+         "WNLI.tsv: row 1 is answered with 'entailment'"),
         ("AX.tsv", f"{HEADER}0\tneutral\n1\t0\n", "AX.tsv: row 1 is answered with '0'"),
         ("STS-B.tsv", f"{HEADER}0\t5.001\n1\t1.000\n", "STS-B.tsv: row 0 is answered with '5.001'"),
-        (
-            "STS-B.tsv",
-            f"{HEADER}0\t-0.100\n1\t1.000\n",
-            "STS-B.tsv: row 0 is answered with '-0.100'",
-        ),
+        ("STS-B.tsv", f"{HEADER}0\t-0.100\n1\t1.000\n",
+         "STS-B.tsv: row 0 is answered with '-0.100'"),
         ("STS-B.tsv", f"{HEADER}0\tnan\n1\t1.000\n", "STS-B.tsv: row 0 is answered with 'nan'"),
     ],
-)
+)  # fmt: skip
 def test_a_wrong_file_does_not_pass(file: str, text: str, told: str, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=told.replace("\\t", r"\\t")):
         checked(zipped(tmp_path / "a.zip", good() | {file: text}), ROWS)

@@ -50,13 +50,9 @@ def test_pairs_are_refused(tmp_path: Path) -> None:
 
 def test_the_last_line_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [
-        "--data.tasks",
-        "[sentiment]",
-        "--data.demo.train_rows",
-        "60",
-        "--data.demo.unlabelled_rows",
-        "0",
-    ]
+        "--data.tasks", "[sentiment]", "--data.demo.train_rows", "60",
+        "--data.demo.unlabelled_rows", "0",
+    ]  # fmt: skip
     arguments += [
         "--teacher.layers",
         "1",

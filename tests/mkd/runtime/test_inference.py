@@ -221,15 +221,11 @@ def shuffled(texts: list[Any]) -> pd.Series:
 
 
 FORMS: list[Callable[[list[Any]], Any]] = [
-    tuple,
-    iter,
-    shuffled,
-    lambda texts: pd.Series(texts, index=["columns"] * len(texts)),
-    lambda texts: np.array(texts, dtype=object),
-    np.array,
+    tuple, iter, shuffled, lambda texts: pd.Series(texts, index=["columns"] * len(texts)),
+    lambda texts: np.array(texts, dtype=object), np.array,
     lambda texts: Dataset.from_dict({"text": texts})["text"],
     lambda texts: dict.fromkeys(texts).keys(),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("task", ["single", "pair"])
@@ -398,52 +394,30 @@ def newer_graph(folder: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no graph": (
-        lambda f: (f / "student.onnx").unlink(),
-        "student.onnx: No such file or directory; export the student again",
-    ),
-    "no tokenizer": (
-        lambda f: (f / TOKENIZER).unlink(),
-        f"{TOKENIZER}: No such file or directory; export the student again",
-    ),
-    "a flipped bit": (
-        lambda f: flip(f / "student.onnx"),
-        "student.onnx is not as it was exported: export the student again",
-    ),
-    "a cut tokenizer": (
-        lambda f: os.truncate(f / TOKENIZER, 99),
-        f"{TOKENIZER} is not as it was exported: export the",
-    ),
-    "a cut manifest": (
-        lambda f: os.truncate(f / MANIFEST, 99),
-        f"{MANIFEST} is damaged: export the student again",
-    ),
-    "no text": (
-        lambda f: (f / MANIFEST).write_bytes(b"\xff\xfe"),
-        f"{MANIFEST} is damaged: export the student again",
-    ),
-    "a list": (
-        lambda f: (f / MANIFEST).write_text("[1]"),
-        f"{MANIFEST} is damaged: export the student again",
-    ),
-    "deep": (
-        lambda f: (f / MANIFEST).write_text("[" * 100_000),
-        f"{MANIFEST} is damaged: export the student again",
-    ),
+    "no graph": (lambda f: (f / "student.onnx").unlink(),
+                 "student.onnx: No such file or directory; export the student again"),
+    "no tokenizer": (lambda f: (f / TOKENIZER).unlink(),
+                     f"{TOKENIZER}: No such file or directory; export the student again"),
+    "a flipped bit": (lambda f: flip(f / "student.onnx"),
+                      "student.onnx is not as it was exported: export the student again"),
+    "a cut tokenizer": (lambda f: os.truncate(f / TOKENIZER, 99),
+                        f"{TOKENIZER} is not as it was exported: export the"),
+    "a cut manifest": (lambda f: os.truncate(f / MANIFEST, 99),
+                       f"{MANIFEST} is damaged: export the student again"),
+    "no text": (lambda f: (f / MANIFEST).write_bytes(b"\xff\xfe"),
+                f"{MANIFEST} is damaged: export the student again"),
+    "a list": (lambda f: (f / MANIFEST).write_text("[1]"),
+               f"{MANIFEST} is damaged: export the student again"),
+    "deep": (lambda f: (f / MANIFEST).write_text("[" * 100_000),
+             f"{MANIFEST} is damaged: export the student again"),
     "another label": (reworded, f"{MANIFEST} is damaged: export the student again"),
-    "a newer format": (
-        lambda f: restate(f, lambda m: m.update(format=3)),
-        f"{MANIFEST} is of format 3; allowed: 1, 2, which",
-    ),
-    "a path outside": (
-        lambda f: restate(f, lambda m: m["files"].update({"../secret": "0"})),
-        f"{MANIFEST} is damaged: export the student again",
-    ),
-    "a graph of nothing": (
-        newer_graph,
-        "student.onnx cannot be read by the onnxruntime that is installed: ",
-    ),
-}
+    "a newer format": (lambda f: restate(f, lambda m: m.update(format=3)),
+                       f"{MANIFEST} is of format 3; allowed: 1, 2, which"),
+    "a path outside": (lambda f: restate(f, lambda m: m["files"].update({"../secret": "0"})),
+                       f"{MANIFEST} is damaged: export the student again"),
+    "a graph of nothing": (newer_graph,
+                           "student.onnx cannot be read by the onnxruntime that is installed: "),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DAMAGE)

@@ -111,12 +111,9 @@ def test_groups_are_those_of_all_pairs(
 
 def test_texts_that_hold_one_another_are_together(tmp_path: Path) -> None:
     texts = [
-        "a film of the sea",
-        "this is A FILM, of the sea!",
-        "film of the",
-        "of the sea a film",
+        "a film of the sea", "this is A FILM, of the sea!", "film of the", "of the sea a film",
         "it was a film of the",
-    ]
+    ]  # fmt: skip
     assert groups_of(tmp_path, rows_of(texts)) == [[0, 1]]
 
 

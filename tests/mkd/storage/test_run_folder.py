@@ -137,28 +137,16 @@ class Stop(Exception):
 
 VARIANTS: dict[str, tuple[StudentConfig, LossConfig, dict[str, Any]]] = {
     "bilstm": (StudentConfig(kind="bilstm", hidden=8, dropout=0.2), LossConfig(), {}),
-    "transformer": (
-        StudentConfig(kind="transformer", hidden=16, dropout=0.2),
-        LossConfig(hard_weight_end=1.0),
-        {},
-    ),
-    "bag, lazy": (
-        StudentConfig(kind="bag", hidden=8, buckets=4096, dropout=0.2),
-        LossConfig(),
-        {"lazy": True},
-    ),
+    "transformer": (StudentConfig(kind="transformer", hidden=16, dropout=0.2),
+                    LossConfig(hard_weight_end=1.0), {}),
+    "bag, lazy": (StudentConfig(kind="bag", hidden=8, buckets=4096, dropout=0.2), LossConfig(),
+                  {"lazy": True}),
     "uncertainty": (StudentConfig(kind="bilstm", hidden=8), LossConfig(balance="uncertainty"), {}),
-    "moving alpha": (
-        StudentConfig(kind="bag", hidden=8),
-        LossConfig(),
-        {"sampling": SamplingConfig(alpha_end=-1.0)},
-    ),
-    "patience": (
-        StudentConfig(kind="bag", hidden=8),
-        LossConfig(),
-        {"patience": 2, "eval_every": 5},
-    ),
-}
+    "moving alpha": (StudentConfig(kind="bag", hidden=8), LossConfig(),
+                     {"sampling": SamplingConfig(alpha_end=-1.0)}),
+    "patience": (StudentConfig(kind="bag", hidden=8), LossConfig(),
+                 {"patience": 2, "eval_every": 5}),
+}  # fmt: skip
 
 
 class Training:

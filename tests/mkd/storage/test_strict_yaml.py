@@ -14,19 +14,14 @@ from mkd.tasks.sources import load_tasks
 
 TWICE: dict[str, tuple[str, str, int, int]] = {
     "at the top": ("a: 1\nb: 2\na: 3\n", "a", 3, 1),
-    "in a section": (
-        "train:\n  steps: 1\n  sampling:\n    alpha: 1\n    alpha: 2\n",
-        "alpha",
-        5,
-        4,
-    ),
+    "in a section": ("train:\n  steps: 1\n  sampling:\n    alpha: 1\n    alpha: 2\n", "alpha", 5,
+                     4),
     "in a list": ("- {x: 1}\n- {y: 1,\n   y: 1}\n", "y", 3, 2),
-    "quoted": ("a: 1\n'a': 1\n", "a", 2, 1),
-    "read as equal": ("yes: 1\ntrue: 1\n", "true", 2, 1),
+    "quoted": ("a: 1\n'a': 1\n", "a", 2, 1), "read as equal": ("yes: 1\ntrue: 1\n", "true", 2, 1),
     "below an anchor": ("base: &b {a: 1, a: 2}\nc: *b\n", "a", 1, 1),
     "two merges": ("b: &b {a: 1}\nc:\n  <<: *b\n  <<: *b\n", "<<", 4, 3),
     "JSON": ('{"a": 1, "a": 1}', "a", 1, 1),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TWICE)
@@ -43,16 +38,9 @@ def test_a_key_that_stands_twice_is_refused_with_file_and_line(name: str) -> Non
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "",
-        "3",
-        "a: 1\nb: {a: 1}\n",
-        "- {a: 1}\n- {a: 1}\n",
-        "b: &b {a: 1}\nc: {<<: *b, a: 2}\nd: *b\n",
-        "a: &x [*x]\n",
-        "1: a\n'1': b\n",
-    ],
-)
+    ["", "3", "a: 1\nb: {a: 1}\n", "- {a: 1}\n- {a: 1}\n",
+     "b: &b {a: 1}\nc: {<<: *b, a: 2}\nd: *b\n", "a: &x [*x]\n", "1: a\n'1': b\n"],
+)  # fmt: skip
 def test_what_has_each_key_once_is_let_pass(text: str) -> None:
     check(text)
 
@@ -104,16 +92,12 @@ TASK = "{kind: regression, text: t, label: s, metrics: pearson, train: a.csv, de
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (
-            f"reviews: {TASK}\nstars: {TASK}\nreviews: {TASK}\n",
-            ":3: the key 'reviews' stands twice, first in line 1",
-        ),
-        (
-            "reviews:\n  train: a.csv\n  dev: a.csv\n  train: b.csv\n",
-            ":4: the key 'train' stands twice, first in line 2",
-        ),
+        (f"reviews: {TASK}\nstars: {TASK}\nreviews: {TASK}\n",
+         ":3: the key 'reviews' stands twice, first in line 1"),
+        ("reviews:\n  train: a.csv\n  dev: a.csv\n  train: b.csv\n",
+         ":4: the key 'train' stands twice, first in line 2"),
     ],
-)
+)  # fmt: skip
 def test_a_file_of_tasks_is_read_so(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "tasks.yaml").write_text(text)
     with pytest.raises(ValueError) as caught:

@@ -66,11 +66,8 @@ def inputs_of(
 def bert(layers: int, **sizes: int) -> BertModel:
     torch.manual_seed(1)
     defaults: dict[str, Any] = {
-        "vocab_size": 50,
-        "hidden_size": 16,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-    }
+        "vocab_size": 50, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32,
+    }  # fmt: skip
     model = BertModel(BertConfig(num_hidden_layers=layers, **(defaults | sizes)))
     model.train(False)
     return model
@@ -385,11 +382,8 @@ def test_a_layer_that_is_not_there_is_refused() -> None:
 
 def test_layers_that_are_one_and_the_same_are_refused() -> None:
     sizes: dict[str, Any] = {
-        "hidden_size": 16,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "embedding_size": 8,
-    }
+        "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "embedding_size": 8,
+    }  # fmt: skip
     albert = AlbertModel(AlbertConfig(vocab_size=50, num_hidden_layers=3, **sizes))
     with pytest.raises(
         ValueError,
@@ -454,12 +448,9 @@ def test_a_last_layer_at_the_first_token_alone_gives_what_the_whole_one_gives(
     kind: Any, datas: list[TaskData]
 ) -> None:
     sizes = {
-        "num_hidden_layers": 2,
-        "hidden_size": 16,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "vocab_size": 50,
-    }
+        "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2,
+        "intermediate_size": 32, "vocab_size": 50,
+    }  # fmt: skip
     encoder = kind(**sizes, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0).to_dict()
     tasks = head_configs(datas)
     student = TransformerStudent(
@@ -485,11 +476,8 @@ def test_a_last_layer_at_the_first_token_alone_gives_what_the_whole_one_gives(
 
 def test_layers_of_another_make_are_left_whole(datas: list[TaskData]) -> None:
     sizes: dict[str, Any] = {
-        "hidden_size": 16,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "embedding_size": 8,
-    }
+        "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "embedding_size": 8,
+    }  # fmt: skip
     config = TransformerConfig(
         encoder=AlbertConfig(**sizes).to_dict(), pooling="first", tasks=head_configs(datas)
     )

@@ -25,14 +25,9 @@ from tests.support.official import LABELLED, NUM, lines_of, make_folder
 from tests.support.official import rows as made_rows
 
 REVIEWS: dict[str, Any] = {
-    "kind": "classification",
-    "labels": ["bad", "good"],
-    "text": "review",
-    "label": "verdict",
-    "metrics": ["accuracy"],
-    "train": "train.csv",
-    "dev": "dev.csv",
-}
+    "kind": "classification", "labels": ["bad", "good"], "text": "review", "label": "verdict",
+    "metrics": ["accuracy"], "train": "train.csv", "dev": "dev.csv",
+}  # fmt: skip
 SCORES: dict[str, Any] = {"kind": "regression", "metrics": ["pearson"], "range": [0, 5]}
 CLASSES = "two or more classes, each once, as the files write them, in quotes"
 TRAIN_CSV = "review,verdict\nfine film,good\ndull,bad\n"
@@ -269,63 +264,36 @@ def test_labels_that_old_yaml_takes_for_truth_values_are_words(folder: Path) -> 
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        (
-            "t.csv",
-            "review,verdict\na,good\nb,fair\n",
-            ":3: label is 'fair'; allowed: '', 'bad', 'good'",
-        ),
+        ("t.csv", "review,verdict\na,good\nb,fair\n",
+         ":3: label is 'fair'; allowed: '', 'bad', 'good'"),
         ("t.csv", "review,verdict\na,good\n ,good\n", ":3: text column 'review' is empty"),
         ("t.csv", "review,verdict\na,good\nb\n", ":3: 1 columns; allowed: 2, as in line 1"),
         ("t.csv", "review,verdict\na,good,x\n", ":2: 3 columns; allowed: 2, as in line 1"),
-        (
-            "t.csv",
-            'review,verdict\n"a\nb",good\n"c,bad\n',
-            ":4: not valid CSV: unexpected end of data",
-        ),
-        (
-            "t.csv",
-            'review,verdict\n"a\nb",good\n"c\nd",x\n',
-            ":4: label is 'x'; allowed: '', 'bad', 'good'",
-        ),
+        ("t.csv", 'review,verdict\n"a\nb",good\n"c,bad\n',
+         ":4: not valid CSV: unexpected end of data"),
+        ("t.csv", 'review,verdict\n"a\nb",good\n"c\nd",x\n',
+         ":4: label is 'x'; allowed: '', 'bad', 'good'"),
         ("t.csv", b"review,verdict\na,good\nb\xff,good\n", ":3: byte 1 is 0xff; allowed: UTF-8"),
         ("t.csv", "review,verdict\n", ": no rows; allowed: one or more"),
         ("t.tsv", "review\tverdict\na\tgood\n\n", ":3: 1 columns; allowed: 2, as in line 1"),
         ("t.tsv", "review\tverdict\na\tgood\tx\n", ":2: 3 columns; allowed: 2, as in line 1"),
         ("t.tsv", b"review\tverdict\na\xe4\tgood\n", ":2: byte 1 is 0xe4; allowed: UTF-8"),
         ("t.tsv", "review\tverdict\n", ": no rows; allowed: one or more"),
-        (
-            "t.tsv",
-            "review\tverdict\na\t" + "x" * 500 + "\n",
-            f":2: label is '{'x' * 76}...; allowed: '', 'bad', 'good'",
-        ),
-        (
-            "t.jsonl",
-            '{"review": "a", "verdict": "good"}\n{"review": "a"}\n',
-            ":2: no key 'verdict'; there are: 'review'",
-        ),
+        ("t.tsv", "review\tverdict\na\t" + "x" * 500 + "\n",
+         f":2: label is '{'x' * 76}...; allowed: '', 'bad', 'good'"),
+        ("t.jsonl", '{"review": "a", "verdict": "good"}\n{"review": "a"}\n',
+         ":2: no key 'verdict'; there are: 'review'"),
         ("t.jsonl", '{"review": "a", "verdict": "good"}\n{"review\n', ":2: not valid JSON: "),
-        (
-            "t.jsonl",
-            '{"review": "a", "verdict": "good"}\n["a"]\n',
-            ":2: ['a']; allowed: a JSON object",
-        ),
-        (
-            "t.jsonl",
-            '{"review": 7, "verdict": "good"}\n',
-            ":1: text column 'review' is 7; allowed: text",
-        ),
-        (
-            "t.jsonl",
-            '{"review": "a", "verdict": {"x": 1}}\n',
-            ":1: label is \"{'x': 1}\"; allowed: '', 'bad', 'good'",
-        ),
-        (
-            "t.jsonl",
-            '{"review": "a", "verdict": null}\n{"review": "\\ud83d", "verdict": null}\n',
-            ":2: half a \\u surrogate",
-        ),
+        ("t.jsonl", '{"review": "a", "verdict": "good"}\n["a"]\n',
+         ":2: ['a']; allowed: a JSON object"),
+        ("t.jsonl", '{"review": 7, "verdict": "good"}\n',
+         ":1: text column 'review' is 7; allowed: text"),
+        ("t.jsonl", '{"review": "a", "verdict": {"x": 1}}\n',
+         ":1: label is \"{'x': 1}\"; allowed: '', 'bad', 'good'"),
+        ("t.jsonl", '{"review": "a", "verdict": null}\n{"review": "\\ud83d", "verdict": null}\n',
+         ":2: half a \\u surrogate"),
     ],
-)
+)  # fmt: skip
 def test_a_wrong_row_is_refused_with_file_line_value_and_what_is_allowed(
     folder: Path, name: str, content: str | bytes, expected: str
 ) -> None:
@@ -377,25 +345,16 @@ def test_a_wrong_row_of_parquet_is_refused_with_its_number(folder: Path) -> None
         ("t.csv", "text,verdict\na,good\n", ":1: no column 'review'; there are: 'text', 'verdict'"),
         ("t.csv", "review,review,verdict\na,b,good\n", ":1: 2 columns 'review'; allowed: one"),
         ("t.csv", "", ":1: no header; the first line is empty"),
-        (
-            "t.tsv",
-            "review\tlabel\na\tgood\n",
-            ":1: no column 'verdict'; there are: 'review', 'label'",
-        ),
-        (
-            "t.jsonl",
-            '{"text": "a", "verdict": "good"}\n',
-            ":1: no column 'review'; there are: 'text', 'verdict'",
-        ),
+        ("t.tsv", "review\tlabel\na\tgood\n",
+         ":1: no column 'verdict'; there are: 'review', 'label'"),
+        ("t.jsonl", '{"text": "a", "verdict": "good"}\n',
+         ":1: no column 'review'; there are: 'text', 'verdict'"),
         ("t.jsonl", "", ":1: no row; the file is empty"),
         ("t.parquet", "no parquet", ": not readable as Parquet: "),
-        (
-            "t.txt",
-            "review\na\n",
-            ": the ending is '.txt'; allowed: '.csv', '.tsv', '.jsonl', '.parquet'",
-        ),
+        ("t.txt", "review\na\n",
+         ": the ending is '.txt'; allowed: '.csv', '.tsv', '.jsonl', '.parquet'"),
     ],
-)
+)  # fmt: skip
 def test_a_file_that_cannot_serve_is_refused_when_tasks_are_loaded(
     folder: Path, name: str, content: str, expected: str
 ) -> None:

@@ -86,19 +86,13 @@ def direct(folder: str, name: str, num: int, seed: int) -> np.ndarray:
     [
         (["bad", "good"], SINGLE, [0, 1]),
         (["GOOD", "Bad"], SINGLE, [1, 0]),
-        (
-            ["Not Equivalent", "EQUIVALENT"],
-            Kind(("equivalent", "not_equivalent"), True, ()),
-            [1, 0],
-        ),
-        (
-            ["contra-diction", "en tailment", "NEUTRAL"],
-            Kind(("entailment", "neutral", "contradiction"), True, ()),
-            [1, 2, 0],
-        ),
+        (["Not Equivalent", "EQUIVALENT"], Kind(("equivalent", "not_equivalent"), True, ()),
+         [1, 0]),
+        (["contra-diction", "en tailment", "NEUTRAL"],
+         Kind(("entailment", "neutral", "contradiction"), True, ()), [1, 2, 0]),
         (["LABEL_0"], SCORE, [0]),
     ],
-)
+)  # fmt: skip
 def test_labels_are_mapped_by_name(theirs: list[str], kind: Kind, order: list[int]) -> None:
     assert label_order(named(theirs), kind, WHERE) == order
 
@@ -106,30 +100,18 @@ def test_labels_are_mapped_by_name(theirs: list[str], kind: Kind, order: list[in
 @pytest.mark.parametrize(
     ("theirs", "kind", "told"),
     [
-        (
-            ["LABEL_0", "LABEL_1"],
-            SINGLE,
-            "its labels are 'LABEL_0', 'LABEL_1'; allowed: 'bad', 'good', in any order",
-        ),
-        (
-            ["bad", "good", "so-so"],
-            SINGLE,
-            "its labels are 'bad', 'good', 'so-so'; allowed: 'bad', 'good'",
-        ),
+        (["LABEL_0", "LABEL_1"], SINGLE,
+         "its labels are 'LABEL_0', 'LABEL_1'; allowed: 'bad', 'good', in any order"),
+        (["bad", "good", "so-so"], SINGLE,
+         "its labels are 'bad', 'good', 'so-so'; allowed: 'bad', 'good'"),
         (["bad"], SINGLE, "its labels are 'bad'; allowed: 'bad', 'good'"),
         (["good", "GOOD"], SINGLE, "its labels are 'good', 'GOOD'; allowed: 'bad', 'good'"),
-        (
-            ["a-b", "ab"],
-            Kind(("ab", "a_b"), False, ()),
-            "its labels are 'a-b', 'ab'; allowed: 'ab', 'a_b'",
-        ),
-        (
-            ["low", "high"],
-            SCORE,
-            "it has 2 outputs, 'low', 'high'; allowed: one, as the task is a regression",
-        ),
+        (["a-b", "ab"], Kind(("ab", "a_b"), False, ()),
+         "its labels are 'a-b', 'ab'; allowed: 'ab', 'a_b'"),
+        (["low", "high"], SCORE,
+         "it has 2 outputs, 'low', 'high'; allowed: one, as the task is a regression"),
     ],
-)
+)  # fmt: skip
 def test_labels_that_do_not_pair_up_are_refused_with_both_lists(
     theirs: list[str], kind: Kind, told: str
 ) -> None:
@@ -175,12 +157,8 @@ def test_a_decoder_reads_its_last_token_not_the_padding(
 ) -> None:
     """It is saved without a padding token of its own; the texts of a batch differ in length."""
     sizes: dict[str, Any] = {
-        "n_embd": 16,
-        "n_layer": 1,
-        "n_head": 2,
-        "vocab_size": len(tokenizer),
-        "n_positions": 64,
-    }
+        "n_embd": 16, "n_layer": 1, "n_head": 2, "vocab_size": len(tokenizer), "n_positions": 64,
+    }  # fmt: skip
     model = GPT2ForSequenceClassification(GPT2Config(id2label={0: "good", 1: "bad"}, **sizes))
     checkpoint = saved(model, tokenizer, tmp_path / "gpt2")
     single = AutoTokenizer.from_pretrained(checkpoint)

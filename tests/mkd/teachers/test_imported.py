@@ -187,14 +187,11 @@ def test_a_wrong_row_is_named_in_one_line(
     [
         ("train", {3}, "of train, 1 of 40 rows are missing: 3"),
         ("dev", {0, 19}, "of dev, 2 of 20 rows are missing: 0, 19"),
-        (
-            "train",
-            set(range(4, 12)),
-            "of train, 8 of 40 rows are missing: 4, 5, 6, 7, 8 and 3 more",
-        ),
+        ("train", set(range(4, 12)),
+         "of train, 8 of 40 rows are missing: 4, 5, 6, 7, 8 and 3 more"),
         ("train", set(range(40)), "of train, 40 of 40 rows are missing: 0, 1, 2, 3, 4 and 35 more"),
     ],
-)
+)  # fmt: skip
 def test_missing_rows_are_named(
     split: str, gone: set[int], told: str, tmp_path: Path, tasks: list[Task], datas: list[TaskData]
 ) -> None:

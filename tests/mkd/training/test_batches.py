@@ -318,19 +318,13 @@ TINY = np.nextafter(0, 1)
         ((3, 2, 3), SamplingConfig(alpha=1.7e308), [1 / 2, 0, 1 / 2]),
         ((3, 2, 3), SamplingConfig(alpha=-1.7e308, alpha_end=1.7e308), [0, 1, 0]),
         ((1, 1, 1), SamplingConfig(alpha=1e308), [1 / 3, 1 / 3, 1 / 3]),
-        (
-            (8, 4, 4),
-            SamplingConfig(alpha=100.0),
-            [1 / (1 + 2**-99), 2**-100 / (1 + 2**-99), 2**-100 / (1 + 2**-99)],
-        ),
+        ((8, 4, 4), SamplingConfig(alpha=100.0),
+         [1 / (1 + 2**-99), 2**-100 / (1 + 2**-99), 2**-100 / (1 + 2**-99)]),
         ((1, 1, 1), SamplingConfig(weights={"a": TINY, "b": TINY, "c": 0.0}), [1 / 2, 1 / 2, 0]),
-        (
-            (1, 1, 1),
-            SamplingConfig(weights={"a": 1.5e308, "b": 1.5e308, "c": TINY}),
-            [1 / 2, 1 / 2, 0],
-        ),
+        ((1, 1, 1), SamplingConfig(weights={"a": 1.5e308, "b": 1.5e308, "c": TINY}),
+         [1 / 2, 1 / 2, 0]),
     ],
-)
+)  # fmt: skip
 def test_chances_are_numbers_whatever_the_settings(
     sizes: tuple[int, ...], sampling: SamplingConfig, expected: list[float]
 ) -> None:

@@ -31,12 +31,9 @@ from mkd.training.trainer import train
 from tests.mkd.students.test_students import ALL, BILSTM, TRANSFORMER, inputs_of, logits, student_of
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 50,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
+    "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
     "intermediate_size": 32,
-}
+}  # fmt: skip
 DOUBLED = dict.fromkeys(("single", "pair", "score"), 2.0)
 LAST = MatchConfig(weight=0.5, teacher_layers=[-1], student_layers=[-1])
 
@@ -227,17 +224,13 @@ def test_padding_has_no_effect_on_states(
 
 @pytest.mark.parametrize(
     "config",
-    [
-        AlbertConfig(embedding_size=8, **SIZES),
-        RobertaConfig(**SIZES),
-        ElectraConfig(embedding_size=8, **SIZES),
-        ModernBertConfig(
-            pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2, **SIZES
-        ),
-        DistilBertConfig(vocab_size=50, dim=16, n_layers=2, n_heads=2, hidden_dim=32),
-    ],
+    [AlbertConfig(embedding_size=8, **SIZES), RobertaConfig(**SIZES),
+     ElectraConfig(embedding_size=8, **SIZES),
+     ModernBertConfig(pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1,
+                      sep_token_id=2, **SIZES),
+     DistilBertConfig(vocab_size=50, dim=16, n_layers=2, n_heads=2, hidden_dim=32)],
     ids=lambda config: str(config.model_type),
-)
+)  # fmt: skip
 def test_every_kind_of_encoder_exposes_its_embeddings_and_layers(
     config: PreTrainedConfig, datas: list[TaskData]
 ) -> None:
