@@ -26,10 +26,10 @@ from mlflow.exceptions import MlflowException
 
 from analysis import tables
 from analysis.charts.gallery import Sheet, album, plain
-from analysis.charts.style import settled, written
 from analysis.findings.summary import Summary, summarised
 from analysis.page.content import content, fronts
 from analysis.page.page import Link, Picture, page
+from analysis.presentation.figure import settled, written
 from analysis.runs.runs import LOCAL, Runs, connect, read
 from mkd import names
 

@@ -5,6 +5,7 @@ import math
 import pandas as pd
 
 from analysis.findings.budgets import Answer
+from analysis.presentation.table import markdown
 from analysis.statistics.differences import Difference
 
 NOTE = (
@@ -13,23 +14,6 @@ NOTE = (
     "seed over rows alone: of these two models, not of the method"
 )
 """Explains the columns, below the tables."""
-
-
-def markdown(rows: list[list[str]]) -> list[str]:
-    """Returns an aligned Markdown table. The first row is the header.
-
-    The first column is aligned left, all others right.
-    """
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    cells = [
-        [
-            row[0].ljust(widths[0]),
-            *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)),
-        ]
-        for row in rows
-    ]
-    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
-    return [f"| {' | '.join(row)} |" for row in [cells[0], rule, *cells[1:]]]
 
 
 def front_lines(front: pd.DataFrame, tasks: list[str], lost: dict[str, Difference]) -> list[str]:

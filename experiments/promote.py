@@ -18,12 +18,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from analysis.presentation.table import markdown
 from experiments import cli
 from experiments.settings import Distill, Promote, PromoteConfig, RegistryConfig, distillation
 from experiments.studies import trials
 from experiments.studies.trials import Promoted
 from experiments.tracking import record
-from experiments.tracking.table import markdown
 from mkd import names, pipeline
 from mkd.evaluation.intervals import half_width
 from mkd.evaluation.speed import HEADLINE

@@ -12,10 +12,10 @@ precision. The other loops run in float32.
 import json
 import sys
 
+from analysis.presentation.table import markdown
 from experiments import cli
 from experiments.settings import Throughput
 from experiments.tracking import progress
-from experiments.tracking.table import markdown
 from mkd.runs.throughput import throughput
 
 

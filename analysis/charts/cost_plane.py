@@ -7,8 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.charts.frontier import Info, Mark
-from analysis.charts.label_placement import placed
-from analysis.charts.style import (
+from analysis.presentation.figure import (
     INK,
     LOOKS,
     TEACHER,
@@ -20,6 +19,7 @@ from analysis.charts.style import (
     new_figure,
     settled,
 )
+from analysis.presentation.label_placement import placed
 
 PALE: dict[str, Any] = {"alpha": 0.28, "linewidth": 0, "zorder": 1}
 STRONG: dict[str, Any] = {"alpha": 0.95, "edgecolor": "white", "linewidth": 0.9, "zorder": 4}

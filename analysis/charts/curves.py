@@ -5,9 +5,9 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.charts.label_placement import spread
 from analysis.charts.retention import evenly
-from analysis.charts.style import bare, look, new_figure, settled, small_print, titled
+from analysis.presentation.figure import bare, look, new_figure, settled, small_print, titled
+from analysis.presentation.label_placement import spread
 
 MOST = 10
 """Maximum number of models."""

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis.charts.style import FAINT, LOOKS, bare, new_figure, small_print, titled
+from analysis.presentation.figure import FAINT, LOOKS, bare, new_figure, small_print, titled
 
 MOST = 16
 """Maximum number of settings; the others are summed up."""

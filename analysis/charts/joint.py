@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.charts.style import INK, bare, new_figure, small_print, titled
+from analysis.presentation.figure import INK, bare, new_figure, small_print, titled
 from analysis.runs.models import differing
 from analysis.runs.rows import SETTINGS
 

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.charts.frontier import DENSE
-from analysis.charts.style import INK, bare, explained, log_axis, look, new_figure
+from analysis.presentation.figure import INK, bare, explained, log_axis, look, new_figure
 from analysis.runs.models import differing
 
 FIRST = {"loss.temperature": "temperature", "parameters": "parameters, millions"}

@@ -8,8 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.charts.label_placement import placed
-from analysis.charts.style import (
+from analysis.presentation.figure import (
     FAINT,
     INK,
     TEACHER,
@@ -21,6 +20,7 @@ from analysis.charts.style import (
     small_print,
     titled,
 )
+from analysis.presentation.label_placement import placed
 
 SOURCE = "Ganesh et al. 2021 (TACL 9, Compressing Large-Scale Transformer-Based Models)"
 """Source of the figures: its table of methods, with speed on a CPU relative to BERT-base, and

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from analysis.charts.cost_plane import legend, plane
 from analysis.charts.frontier import Info as Plane
 from analysis.charts.frontier import info as plane_info
-from analysis.charts.style import INK, explained, new_figure
+from analysis.presentation.figure import INK, explained, new_figure
 
 ACROSS = 3
 """Pictures in a row."""

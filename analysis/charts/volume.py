@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.charts.style import FAINT, LOOKS, bare, new_figure, small_print, titled
+from analysis.presentation.figure import FAINT, LOOKS, bare, new_figure, small_print, titled
 from mkd import names
 from mkd.evaluation.pareto import Reference, front, hypervolume
 

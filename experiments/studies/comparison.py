@@ -6,7 +6,7 @@ from typing import NamedTuple
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from experiments.tracking.table import markdown
+from analysis.presentation.table import markdown
 from mkd import names
 from mkd.evaluation.intervals import half_width, interval_text
 

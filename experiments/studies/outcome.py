@@ -10,11 +10,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
+from analysis.presentation.table import markdown
 from experiments.settings import Search
 from experiments.studies import study as studies
 from experiments.studies import trials
 from experiments.studies.study import Outcome
-from experiments.tracking.table import markdown
 from mkd import names
 from mkd.evaluation.pareto import Reference, front, hypervolumes
 from mkd.evaluation.scoring import majority_on_selection
@@ -25,7 +25,7 @@ from mkd.pipeline import Ready
 
 COLOURS = {"transformer": "#0072b2", "bilstm": "#d55e00", "bag": "#009e73"}
 """Colours of the student kinds, from Okabe and Ito's palette, which colour-blind readers can
-tell apart. They are those of the report (analysis/charts/style.py).
+tell apart. They are those of the report (analysis/presentation/figure.py).
 """
 
 LEAST = "always the most frequent class"

@@ -1,5 +1,6 @@
 """The model card of a student or teacher, in Markdown."""
 
+from analysis.presentation.table import markdown
 from experiments.tracking import table
 from mkd import names
 from mkd.evaluation.speed import HEADLINE, is_busy
@@ -97,7 +98,7 @@ def _data(datasets: list[Dataset]) -> list[str]:
         rows.append(
             [data.task, *(f"{count:,}" for count in counts), f"`{data.fingerprint}`", data.source]
         )
-    return table.markdown(rows)
+    return markdown(rows)
 
 
 def _limits(max_length: int, result: Result) -> list[str]:

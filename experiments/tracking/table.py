@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from analysis.presentation.table import markdown
 from mkd import names
 from mkd.evaluation.speed import is_busy
 from mkd.export.backends import TORCH, statistic
@@ -100,24 +101,6 @@ def export_lines(made: Delivered) -> list[str]:
         )
         rows.append([f"{words}, {setting}", *speeds])
     return [*markdown(rows), "", *[f"note: {note}" for note in made.notes]]
-
-
-def markdown(rows: list[list[str]]) -> list[str]:
-    """Returns an aligned Markdown table. The first row is the header.
-
-    The first column is aligned left, all others right.
-    """
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-
-    def line(row: list[str]) -> str:
-        cells = [
-            row[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
-        ]
-        return f"| {' | '.join(cells)} |"
-
-    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
-    return [line(rows[0]), line(rule), *(line(row) for row in rows[1:])]
 
 
 def _kept(metrics: dict[str, float], name: str) -> list[str]:

@@ -3,8 +3,9 @@
 import math
 
 from analysis.findings.budgets import Answer, best_under, loss_sentence, sentence, under
+from analysis.presentation.table import markdown
 from analysis.statistics.differences import Difference
-from analysis.tables import budget_lines, for_csv, front_lines, left_out_lines, loss, markdown
+from analysis.tables import budget_lines, for_csv, front_lines, left_out_lines, loss
 from tests.analysis.charts.test_figures import FAST, GOOD, WORSE, models
 
 ANSWER = Answer(

@@ -19,9 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from analysis.presentation.table import markdown
 from experiments import cli
 from experiments.settings import Distill
-from experiments.tracking.table import markdown
 from mkd.config import Config, DemoConfig, LossConfig, SpeedConfig
 from mkd.pipeline import prepared
 from mkd.runs.candidate import cost, run_candidate

@@ -20,8 +20,8 @@ from scipy.special import stdtrit
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+from analysis.presentation.table import markdown  # noqa: E402
 from analysis.statistics.differences import Measured, difference  # noqa: E402
-from analysis.tables import markdown  # noqa: E402
 from mkd.evaluation.intervals import TAIL  # noqa: E402
 from tests.support.simulated import Best, Claims, answered, best_of_many, claims, runs  # noqa: E402
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from experiments.tracking.table import markdown
+from analysis.presentation.table import markdown
 from mkd.config import DataConfig, ExportConfig
 from mkd.evaluation.scoring import dev_logits, eager, quality
 from mkd.evaluation.speed import Setting, Timed, busy_note, speed_metrics, tokens_of, work_of

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from experiments.tracking.table import markdown
+from analysis.presentation.table import markdown
 from mkd.config import DataConfig, ExportConfig
 from mkd.evaluation.intervals import half_width, interval_text
 from mkd.evaluation.scoring import dev_logits, eager, quality

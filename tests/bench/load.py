@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.tracking.table import markdown
+from analysis.presentation.table import markdown
 from mkd.config import DataConfig
 from mkd.evaluation.speed import hardware
 from mkd.tasks.sources import load_tasks

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from selenium.webdriver import Chrome
 
 from analysis.page.page import page
-from experiments.tracking.table import markdown
+from analysis.presentation.table import markdown
 from tests.support.browser import browser, screen
 from tests.support.pages import many
 

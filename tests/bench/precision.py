@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
+from analysis.presentation.table import markdown
 from experiments import cli
 from experiments.settings import Teacher
-from experiments.tracking.table import markdown
 from mkd.evaluation.scoring import eager, predict
 from mkd.pipeline import prepare
 from mkd.result import silent

@@ -17,10 +17,10 @@ import json
 import numpy as np
 import optuna
 
+from analysis.presentation.table import markdown
 from experiments.settings import PruningConfig
 from experiments.studies.pruning import Progress, is_behind
 from experiments.studies.study import PROGRESS, outcome
-from experiments.tracking.table import markdown
 from mkd.evaluation.pareto import Reference, front, hypervolume
 
 MARGINS = (0.0, 2.5, 5.0, 10.0)

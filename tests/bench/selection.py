@@ -22,7 +22,7 @@ import numpy as np
 import scipy.stats
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from experiments.tracking.table import markdown
+from analysis.presentation.table import markdown
 from mkd.config import DataConfig
 from mkd.selection import carving
 from mkd.selection.carving import carved, row_groups, touched

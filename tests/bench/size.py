@@ -27,7 +27,7 @@ import numpy as np
 import psutil
 import torch
 
-from experiments.tracking.table import markdown
+from analysis.presentation.table import markdown
 from mkd.config import Config, DataConfig, DemoConfig, SamplingConfig, TeacherConfig
 from mkd.result import Report
 from mkd.tasks.demo import TASKS

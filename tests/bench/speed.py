@@ -24,7 +24,7 @@ from typing import Any
 
 import mlflow
 
-from experiments.tracking.table import markdown
+from analysis.presentation.table import markdown
 from mkd.config import SpeedConfig
 from mkd.evaluation.speed import of_one_thread
 from mkd.export.backends import statistic

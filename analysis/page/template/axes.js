@@ -52,7 +52,7 @@ function polygon(radius, corners, inner = 1, turn = -90) {
   return `M${places.join("L")}Z`;
 }
 
-/** Outlines of about the same area, around 0; the same as in the static pictures (analysis/charts/style.py). */
+/** Outlines of about the same area, around 0; the same as in the static pictures (analysis/presentation/figure.py). */
 const SHAPES = {
   transformer: (r) => `M${-r} 0a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0Z`,
   bilstm: (r) => polygon(r * 1.25, 4, 1, 45),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.charts.label_placement import overlap, placed, spread
+from analysis.presentation.label_placement import overlap, placed, spread
 
 BOUNDS = (0.0, 0.0, 1000.0, 600.0)
 

@@ -16,7 +16,7 @@ from analysis.charts import (
     volume,
     weights,
 )
-from analysis.charts.style import settled, written
+from analysis.presentation.figure import settled, written
 from tests.analysis.charts.test_figures import FAST, GOOD, WORSE, models, trial
 from tests.analysis.charts.test_figures import plane as numbers
 

@@ -12,6 +12,7 @@ import torch
 from optuna.trial import TrialState, create_trial
 from transformers import PreTrainedTokenizerBase
 
+from analysis.presentation.table import markdown
 from experiments.studies.outcome import (
     MILLISECONDS,
     Found,
@@ -24,7 +25,6 @@ from experiments.studies.outcome import (
     lines,
 )
 from experiments.studies.study import FROM, RESULT, Outcome
-from experiments.tracking.table import markdown
 from mkd.config import Config
 from mkd.evaluation.pareto import Reference
 from mkd.pipeline import Ready, Rows

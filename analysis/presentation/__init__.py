@@ -1,0 +1,1 @@
+"""Tables, colours and figures that both commands and the report use. Nothing here reads runs."""
