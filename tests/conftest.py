@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from mkd.tasks.task import Task
 from mkd.tokenization.tokens import TaskData
 from tests.support import needs
-from tests.support.tiny import make_datas, make_tasks, make_tokenizer
+from tests.support.tiny import Tokenizer, make_datas, make_tasks, make_tokenizer
 
 HERE = Path(__file__).parent
 LONGEST = [
@@ -66,12 +65,12 @@ def tasks() -> list[Task]:
 
 
 @pytest.fixture(scope="session")
-def tokenizer(cache: Path, tasks: list[Task]) -> PreTrainedTokenizerBase:
+def tokenizer(cache: Path, tasks: list[Task]) -> Tokenizer:
     return make_tokenizer(cache, tasks)
 
 
 @pytest.fixture(scope="session")
-def datas(cache: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBase) -> list[TaskData]:
+def datas(cache: Path, tasks: list[Task], tokenizer: Tokenizer) -> list[TaskData]:
     return make_datas(cache, tasks, tokenizer)
 
 

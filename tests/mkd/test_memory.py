@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import PreTrainedTokenizerBase
 
 from mkd.config import SamplingConfig
 from mkd.evaluation import scoring
@@ -26,7 +25,7 @@ from mkd.tokenization import tokenise
 from mkd.tokenization.tokenise import joined_store, token_store
 from mkd.tokenization.tokens import Inputs, TaskData, TokenStore
 from mkd.training.batches import Source, joint_batches
-from tests.support.tiny import PAIR, pair_rows, split
+from tests.support.tiny import PAIR, Tokenizer, pair_rows, split
 
 FEW, MANY = 20_000, 400_000
 LAYOUT = Layout(True, 0, 32, (1,), (2,), (2,), types=True)
@@ -154,7 +153,7 @@ def test_what_is_hashed_of_rows_takes_some_bytes_a_row(stores: dict[int, TokenSt
 
 
 def test_tokenising_holds_no_more_for_more_rows(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokenise, "CHUNK_ROWS", 500)
     some, turn = pair_rows(100, 0), count()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from transformers import DistilBertConfig, DistilBertModel, PreTrainedTokenizerBase
+from transformers import DistilBertConfig, DistilBertModel
 
 from experiments.settings import Finetune
 from experiments.tracking import table
@@ -41,7 +41,7 @@ from mkd.tokenization.tokenise import task_data
 from mkd.tokenization.tokens import layout_of
 from tests.support.needs import real_glue
 from tests.support.official import lines_of, rows
-from tests.support.tiny import MINILM
+from tests.support.tiny import MINILM, Tokenizer
 
 TAB = "\t"
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -482,7 +482,7 @@ def test_a_tokenizer_that_the_layers_do_not_know_is_refused(
 
 
 def test_an_encoder_with_other_names_for_its_sizes_can_teach(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     sizes: dict[str, Any] = {"dim": 16, "n_heads": 2, "n_layers": 1, "hidden_dim": 32}
     DistilBertModel(DistilBertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(

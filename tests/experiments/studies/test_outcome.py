@@ -10,7 +10,6 @@ import optuna
 import pytest
 import torch
 from optuna.trial import TrialState, create_trial
-from transformers import PreTrainedTokenizerBase
 
 from analysis.presentation.table import markdown
 from experiments.studies.outcome import (
@@ -29,7 +28,8 @@ from mkd.config import Config
 from mkd.evaluation.pareto import Reference
 from mkd.pipeline import Ready, Rows
 from mkd.teachers.teaching import Teacher
-from mkd.tokenization.tokens import Side, TaskData
+from mkd.tokenization.tokens import Side
+from tests.support.tiny import Datas, Tokenizer
 
 BEGIN = datetime(2026, 1, 1)
 SETTING = "b1-text-t1"
@@ -37,7 +37,7 @@ TEACHER_SPEED = {f"teacher/speed/torch/{SETTING}/p50_ms": 100.0}
 
 
 @pytest.fixture
-def ready(tokenizer: PreTrainedTokenizerBase, datas: list[TaskData]) -> Ready:
+def ready(tokenizer: Tokenizer, datas: Datas) -> Ready:
     """A teacher that scored 90 points, and one task with 3 of 5 selection rows of one class; the
     search's end reads no more."""
     data = datas[0]

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+import tokenizers
+from tokenizers import models
+from transformers import PreTrainedTokenizerFast
 
 from mkd.augmentation.augment import augmented, augmented_split, change, cut
 from mkd.config import AugmentConfig, DataConfig, Stores
@@ -16,7 +17,7 @@ from mkd.storage.pretrained import load_tokenizer
 from mkd.tasks.task import MASK, Row, Task
 from mkd.tokenization.tokenise import mask_of, task_data, token_store
 from tests.mkd.tokenization.test_tokenise import roberta_like, rows_of
-from tests.support.tiny import MINILM, PAIR, SINGLE, make_tasks, make_tokenizer, split
+from tests.support.tiny import MINILM, PAIR, SINGLE, Tokenizer, make_tasks, make_tokenizer, split
 
 NOTHING = {"mask": 0.0, "replace": 0.0, "ngram": 0.0}
 TEXTS = Texts(np.array([0, 1, 2, 3, 4, 5]), np.array([0, 4, 5, 6]))
@@ -33,7 +34,7 @@ def made(cache: Path, task: Task, seed: int = 0, **settings: Any) -> list[Row]:
     return list(augmented_split(stores_of(cache, seed, **settings), task).read())
 
 
-def copied_rows(cache: Path, task: Task, tokenizer: PreTrainedTokenizerBase) -> list[Row]:
+def copied_rows(cache: Path, task: Task, tokenizer: Tokenizer) -> list[Row]:
     """The labelled rows of the task that are not for selection, as the training takes them."""
     data = task_data(cache, task, tokenizer, DataConfig(selection_fraction=0.2), 0)
     rows = list(task.train.read())
@@ -154,9 +155,7 @@ def test_a_multiple_is_of_the_labelled_rows_that_are_not_for_selection(
         )
 
 
-def test_rows_that_are_set_apart_are_not_copied(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_rows_that_are_set_apart_are_not_copied(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """Masking alone leaves the words that are left in their places, by which each copy's row is
     found."""
     rows = [Row(f"a{i} b{i} c{i} d{i}", None, float(i % 2)) for i in range(40)]
@@ -172,7 +171,7 @@ def test_rows_that_are_set_apart_are_not_copied(
 
 
 def test_of_a_pair_the_first_the_second_and_both_are_changed_in_turn(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     rows = [Row(f"a{i}", f"b{i}", float(i % 2)) for i in range(40)]
     task = Task("t", PAIR, split(rows), {})
@@ -241,9 +240,7 @@ def test_copies_that_all_equal_their_rows_are_refused(tmp_path: Path) -> None:
 # The mask, in each tokenizer's own words.
 
 
-def test_each_tokenizer_reads_its_own_mask_token(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_each_tokenizer_reads_its_own_mask_token(tmp_path: Path, tokenizer: Tokenizer) -> None:
     masked = split([Row(f"a film {MASK} {MASK} sea", f"{MASK}", None)])._replace(masked=True)
     for each in (tokenizer, load_tokenizer(MINILM, "")):
         store = token_store(tmp_path, masked, PAIR, each, 20)
@@ -277,7 +274,7 @@ def test_only_splits_that_say_so_hold_masks(tmp_path: Path) -> None:
 
 def test_a_tokenizer_that_cannot_mask_is_refused() -> None:
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
+        tokenizer_object=tokenizers.Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
     )
     with pytest.raises(
         ValueError,

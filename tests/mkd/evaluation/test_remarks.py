@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from transformers import PreTrainedTokenizerBase
 
 from mkd.config import DataConfig
 from mkd.evaluation.remarks import Floor, floor, margin, num_cut, reading, weak_students
@@ -12,7 +11,7 @@ from mkd.runtime.layout import Layout
 from mkd.tasks.task import GLUE, Kind, Row, Task
 from mkd.tokenization.tokenise import task_data
 from mkd.tokenization.tokens import TaskData, TokenStore
-from tests.support.tiny import PAIR, SCORE, SINGLE, from_texts, split
+from tests.support.tiny import PAIR, SCORE, SINGLE, Tokenizer, from_texts, split
 
 BERT = Layout(True, 0, 12, (101,), (102,), (102,), types=True)
 APART = Layout(False, 0, 4)
@@ -89,9 +88,7 @@ def words(*counts: int) -> list[str]:
     return [" ".join(["film"] * count) for count in counts]
 
 
-def test_rows_are_cut_where_a_model_of_this_layout_cuts_them(
-    tokenizer: PreTrainedTokenizerBase,
-) -> None:
+def test_rows_are_cut_where_a_model_of_this_layout_cuts_them(tokenizer: Tokenizer) -> None:
     """12 places less 2 special tokens are 10 for a single text, less 3 are 9 for a pair; kept apart
     each has 4."""
     single = from_texts(tokenizer, words(1, 9, 10, 11, 40), None, 12)
@@ -107,7 +104,7 @@ def test_rows_are_cut_where_a_model_of_this_layout_cuts_them(
 
 
 def test_what_is_not_read_is_counted_and_told_from_one_percent_on(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     def data(name: str, texts: list[str]) -> TaskData:
         task = Task(
@@ -137,7 +134,7 @@ def test_what_is_not_read_is_counted_and_told_from_one_percent_on(
     assert more.notes == ["unknown: 50 % of the training rows' tokens are unknown to the tokenizer"]
 
 
-def test_a_tokenizer_without_an_unknown_token_has_none(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_tokenizer_without_an_unknown_token_has_none(tokenizer: Tokenizer) -> None:
     store = from_texts(tokenizer, ["\u4f60"], None, 12)
     data = of(SINGLE, [0.0])._replace(train=store)
 

@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from mkd.config import StudentConfig
 from mkd.evaluation import scoring
@@ -22,16 +21,14 @@ from mkd.students import Student, make_student
 from mkd.tasks.metrics import expected_calibration_error
 from mkd.tokenization.tokens import TaskData, layout_of
 from mkd.training.batches import gather
-from tests.support.tiny import from_texts
+from tests.support.tiny import Datas, Tokenizer, from_texts
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2)
 BOTH = pytest.mark.parametrize("config", [BILSTM, TRANSFORMER], ids=lambda config: config.kind)
 
 
-def student_of(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> Student:
+def student_of(config: StudentConfig, datas: Datas, tokenizer: Tokenizer) -> Student:
     torch.manual_seed(0)
     return make_student(config, datas, len(tokenizer), 32, None)
 
@@ -51,8 +48,8 @@ def dev_of(data: TaskData, labels: list[float], suffixes: tuple[str, ...] = ("",
 def test_sorted_batches_give_what_one_row_at_a_time_gives(
     config: StudentConfig,
     place: int,
-    datas: list[TaskData],
-    tokenizer: PreTrainedTokenizerBase,
+    datas: Datas,
+    tokenizer: Tokenizer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In three windows, of several batches each, for rows in no order."""
@@ -72,9 +69,7 @@ def test_sorted_batches_give_what_one_row_at_a_time_gives(
     assert found.dtype == np.float32
 
 
-def test_prediction_switches_dropout_off(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_prediction_switches_dropout_off(datas: Datas, tokenizer: Tokenizer) -> None:
     student = student_of(replace(BILSTM, dropout=0.5), datas, tokenizer)
     layout = layout_of(tokenizer, False, 32)
     student.train()
@@ -84,9 +79,7 @@ def test_prediction_switches_dropout_off(
     np.testing.assert_array_equal(one, other)
 
 
-def test_selection_scores_are_of_the_selection_rows(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_selection_scores_are_of_the_selection_rows(datas: Datas, tokenizer: Tokenizer) -> None:
     student = student_of(BILSTM, datas, tokenizer)
     layout = layout_of(tokenizer, False, 32)
     found = selection_scores(student, datas, layout)
@@ -99,7 +92,7 @@ def test_selection_scores_are_of_the_selection_rows(
     assert found["mean"] == pytest.approx((found["single"] + found["pair"] + found["score"]) / 3)
 
 
-def test_the_most_frequent_class_scores_what_is_worked_by_hand(datas: list[TaskData]) -> None:
+def test_the_most_frequent_class_scores_what_is_worked_by_hand(datas: Datas) -> None:
     """On dev the single task has 3 of 5 rows of class 0; the pairs 2 of 3 of class 1, whose F1 is 2
     * 2/3 / (1 + 2/3) = 0.8."""
     single, pair, score = datas
@@ -118,15 +111,13 @@ def test_the_most_frequent_class_scores_what_is_worked_by_hand(datas: list[TaskD
     assert len(found) == 8
 
 
-def test_of_two_splits_the_constant_answer_is_to_each(datas: list[TaskData]) -> None:
+def test_of_two_splits_the_constant_answer_is_to_each(datas: Datas) -> None:
     data = dev_of(datas[0], [0, 0, 1], ("", "_other"))
     data.dev["_other"] = data.dev["_other"]._replace(labels=np.array([1, 1, 1], dtype=np.float32))
     assert majority([data])["majority/quality/single/score"] == pytest.approx((200 / 3 + 100) / 2)
 
 
-def test_dev_logits_are_of_every_dev_row(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_dev_logits_are_of_every_dev_row(datas: Datas, tokenizer: Tokenizer) -> None:
     found = dev_logits(
         eager(student_of(BILSTM, datas, tokenizer)), datas, layout_of(tokenizer, False, 32)
     )
@@ -137,7 +128,7 @@ def test_dev_logits_are_of_every_dev_row(
     }
 
 
-def test_quality_by_hand(datas: list[TaskData]) -> None:
+def test_quality_by_hand(datas: Datas) -> None:
     """single: 3 of 4 right, in either of two dev splits 1 more or less; pair: precision 1/2, recall
     1, accuracy 2/3."""
     single = dev_of(datas[0], [0, 1, 1, 0], ("", "_other"))
@@ -164,7 +155,7 @@ def test_quality_by_hand(datas: list[TaskData]) -> None:
     assert quality([single, pair, score], logits) == pytest.approx(expected)
 
 
-def test_likeness_by_hand(datas: list[TaskData]) -> None:
+def test_likeness_by_hand(datas: Datas) -> None:
     """For scores: student (0, 1, 2), teacher (1, 0, 2) with means 1: covariance 1, variances 2."""
     student = {
         ("single", ""): one_hot([0, 1, 1, 0], 2),
@@ -180,9 +171,7 @@ def test_likeness_by_hand(datas: list[TaskData]) -> None:
     )
 
 
-def test_tasks_without_all_their_logits_are_left_out_and_so_is_the_mean(
-    datas: list[TaskData],
-) -> None:
+def test_tasks_without_all_their_logits_are_left_out_and_so_is_the_mean(datas: Datas) -> None:
     single, pair, _ = datas
     halved = pair._replace(dev=pair.dev | {"_other": pair.dev[""]})
     logits = {(name, ""): one_hot([0] * 20, 2) for name in ("single", "pair")}
@@ -196,7 +185,7 @@ def test_tasks_without_all_their_logits_are_left_out_and_so_is_the_mean(
     }
 
 
-def test_likeness_of_scores_needs_no_metric_of_the_task(datas: list[TaskData]) -> None:
+def test_likeness_of_scores_needs_no_metric_of_the_task(datas: Datas) -> None:
     data = datas[2]._replace(kind=replace(datas[2].kind, metrics=("spearman",)))
     logits = {("score", ""): np.array([[1.0], [0.0], [2.0]])}
     assert likeness([data], logits, logits)["agreement/score"] == pytest.approx(100)
@@ -224,7 +213,7 @@ def test_retention_by_hand() -> None:
 
 
 def test_answers_to_raw_texts_are_labels_and_scores_on_the_tasks_own_scale(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     student = student_of(BILSTM, datas, tokenizer)
     layout = layout_of(tokenizer, False, 32)

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import DistilBertConfig, PreTrainedTokenizerBase
+from transformers import DistilBertConfig
 
 from mkd.config import SpeedConfig, StudentConfig
 from mkd.evaluation.speed import (
@@ -35,7 +35,7 @@ from mkd.students.bilstm import BiLstmConfig, BiLstmStudent
 from mkd.students.heads import head_configs
 from mkd.students.transformer import TransformerConfig, TransformerStudent
 from mkd.tasks.task import Task
-from mkd.tokenization.tokens import TaskData
+from tests.support.tiny import Datas, Tokenizer
 
 BILSTM = StudentConfig(kind="bilstm", hidden=5, embedding=6)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=2, heads=4)
@@ -45,18 +45,16 @@ WORK: dict[str, list[inference.Text]] = {
 }
 
 
-def student_of(config: StudentConfig, datas: list[TaskData]) -> Student:
+def student_of(config: StudentConfig, datas: Datas) -> Student:
     return make_student(config, datas, 50, 32, None)
 
 
-def timed(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> Timed:
+def timed(config: StudentConfig, datas: Datas, tokenizer: Tokenizer) -> Timed:
     return in_torch(make_student(config, datas, len(tokenizer), 32, None), tokenizer)
 
 
 def test_metrics_name_the_backend_the_setting_and_the_statistic(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     """In no time at all there is one pass: 20 calls of one row, and of many rows one a task."""
     models = {
@@ -118,7 +116,7 @@ def test_a_run_measures_for_half_as_long_as_its_student_was_trained() -> None:
 
 
 def test_texts_are_of_all_tasks_in_turn_at_even_steps_of_their_length(
-    tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    tasks: list[Task], datas: Datas, tokenizer: Tokenizer
 ) -> None:
     work = work_of(tasks)
     assert list(work) == ["single", "pair", "score"]
@@ -153,9 +151,7 @@ class Turned:
         self.now = 0.0
         self.clock = Clock(lambda: self.now, lambda: self.now, lambda: self.now, lambda: self.now)
 
-    def model(
-        self, seconds: float, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-    ) -> Timed:
+    def model(self, seconds: float, datas: Datas, tokenizer: Tokenizer) -> Timed:
         own = timed(BILSTM, datas, tokenizer)
 
         def passes(*asked: object) -> object:
@@ -171,7 +167,7 @@ class Turned:
 
 
 def test_the_seconds_are_shared_and_a_model_has_no_more_than_its_share(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     """Of 3 s each of two models has 0.75 in each of two settings. Their passes take 20 ms and, of
     calls of 1 s, 20 s."""
@@ -193,7 +189,7 @@ def test_the_seconds_are_shared_and_a_model_has_no_more_than_its_share(
 
 
 def test_a_share_has_an_end_however_many_seconds_there_are(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     turned = Turned()
     measure(
@@ -203,7 +199,7 @@ def test_a_share_has_an_end_however_many_seconds_there_are(
 
 
 def test_a_model_without_a_task_answers_its_texts_as_those_of_another(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     """A classifier of one task beside a student of several: both are asked the same."""
     one = timed(TRANSFORMER, datas[:1], tokenizer).load(1)
@@ -216,7 +212,7 @@ def test_a_model_without_a_task_answers_its_texts_as_those_of_another(
 
 
 def test_the_threads_are_as_stated_while_measuring_and_as_before_after_it(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     before = torch.get_num_threads()
     seen: list[int] = []
@@ -233,9 +229,7 @@ def test_the_threads_are_as_stated_while_measuring_and_as_before_after_it(
     assert torch.get_num_threads() == before
 
 
-def test_the_threads_are_as_before_after_an_exception(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_the_threads_are_as_before_after_an_exception(datas: Datas, tokenizer: Tokenizer) -> None:
     before = torch.get_num_threads()
 
     def stop(threads: int) -> inference.Student:
@@ -262,7 +256,7 @@ def test_a_busy_machine_is_told_for_the_student_and_the_teacher() -> None:
     assert "when the speed was timed: other work had 50 %" in told
 
 
-def test_flops_of_a_transformer_by_formula(datas: list[TaskData]) -> None:
+def test_flops_of_a_transformer_by_formula(datas: Datas) -> None:
     """A layer: four maps H x H and two H x 4H of each token, and two products L x L x H; then the
     head; 2 a multiply-add."""
     length, hidden, layers = 10, 16, 2
@@ -270,7 +264,7 @@ def test_flops_of_a_transformer_by_formula(datas: list[TaskData]) -> None:
     assert flops(student_of(TRANSFORMER, datas), length) == 2 * (layers * layer + hidden * 2)
 
 
-def test_flops_of_a_bilstm_by_formula(datas: list[TaskData]) -> None:
+def test_flops_of_a_bilstm_by_formula(datas: Datas) -> None:
     """An LSTM: four gates, each of H x (E + H), for each token in each direction."""
     length, width, hidden = 10, 6, 5
     both = 2 * hidden
@@ -282,7 +276,7 @@ def test_flops_of_a_bilstm_by_formula(datas: list[TaskData]) -> None:
     assert flops(student_of(BILSTM, datas), length) == 2 * (lstm + integrator + rest)
 
 
-def test_counting_flops_leaves_the_backends_as_they_were(datas: list[TaskData]) -> None:
+def test_counting_flops_leaves_the_backends_as_they_were(datas: Datas) -> None:
     before = (
         torch.backends.mkldnn.enabled,
         torch.backends.cudnn.enabled,
@@ -296,7 +290,7 @@ def test_counting_flops_leaves_the_backends_as_they_were(datas: list[TaskData]) 
     ) == before
 
 
-def test_an_encoder_without_token_types_can_be_measured(datas: list[TaskData]) -> None:
+def test_an_encoder_without_token_types_can_be_measured(datas: Datas) -> None:
     sizes = DistilBertConfig(
         vocab_size=50, dim=16, n_heads=2, n_layers=1, hidden_dim=32, max_position_embeddings=16
     )
@@ -308,7 +302,7 @@ def test_an_encoder_without_token_types_can_be_measured(datas: list[TaskData]) -
     assert flops(model, length) == 2 * (layer + hidden * 2)
 
 
-def test_sizes_by_hand(datas: list[TaskData], tmp_path: Path) -> None:
+def test_sizes_by_hand(datas: Datas, tmp_path: Path) -> None:
     model = BiLstmStudent(
         BiLstmConfig(vocab_size=50, embedding=6, hidden=5, tasks=head_configs(datas[:1]))
     )

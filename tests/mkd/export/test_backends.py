@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from mkd.config import ExportConfig, SpeedConfig, StudentConfig
 from mkd.evaluation.scoring import dev_logits, eager
@@ -27,7 +26,8 @@ from mkd.runtime.inference import Student as Runtime
 from mkd.runtime.layout import Arrays, padded
 from mkd.students import Student, make_student
 from mkd.tasks.task import Task
-from mkd.tokenization.tokens import Side, TaskData, layout_of
+from mkd.tokenization.tokens import Side, layout_of
+from tests.support.tiny import Datas, Tokenizer
 
 pytestmark = pytest.mark.usefixtures("quiet")
 CPU = torch.device("cpu")
@@ -66,7 +66,7 @@ def test_latency_is_of_one_text_on_one_thread() -> None:
     assert latency_ms(speed, "onnx") == 3.0
 
 
-def test_compared_by_hand(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+def test_compared_by_hand(datas: Datas, tokenizer: Tokenizer) -> None:
     """Of 20 dev rows one more is wrong: 5 points of accuracy."""
     (data, *_) = datas
     side = Side(tokenizer, [data], CPU)
@@ -82,7 +82,7 @@ def test_compared_by_hand(datas: list[TaskData], tokenizer: PreTrainedTokenizerB
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nothing_is_compared_with_what_is_not_finite(
-    value: float, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    value: float, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     dev = {
         (data.name, ""): np.zeros((20, len(data.kind.labels) or 1), np.float32) for data in datas
@@ -155,7 +155,7 @@ def sure(answers: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("wrong_alone", [False, True])
 def test_a_backend_is_checked_in_batches_and_row_by_row_and_the_worse_counts(
-    wrong_alone: bool, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    wrong_alone: bool, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     """Of 20 rows, whose class is whether their tokens sum to an odd number, some are wrong: either
     alone or in company."""
@@ -187,7 +187,7 @@ def test_a_backend_is_checked_in_batches_and_row_by_row_and_the_worse_counts(
 
 
 def test_of_many_rows_some_evenly_spread_are_asked_alone(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+    datas: Datas, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mkd.export.backends.SINGLE_ROWS", 5)
     data, layout = datas[0], layout_of(tokenizer, False, 32)
@@ -207,7 +207,7 @@ def test_of_many_rows_some_evenly_spread_are_asked_alone(
 
 
 def test_a_backend_that_is_not_finite_for_a_row_alone_does_not_pass(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     def infer(batch: Arrays, task: str) -> np.ndarray:
         return np.full((len(batch.ids), 2), np.nan if len(batch.ids) == 1 else 0.0, np.float32)
@@ -224,7 +224,7 @@ def test_a_backend_that_is_not_finite_for_a_row_alone_does_not_pass(
     )
 
 
-def small(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> Student:
+def small(datas: Datas, tokenizer: Tokenizer) -> Student:
     torch.manual_seed(0)
     return make_student(
         StudentConfig(kind="bag", hidden=8, ngrams=1), datas, len(tokenizer), 32, None
@@ -235,8 +235,8 @@ def found_of(
     export: ExportConfig,
     student: Student,
     tasks: list[Task],
-    datas: list[TaskData],
-    tokenizer: PreTrainedTokenizerBase,
+    datas: Datas,
+    tokenizer: Tokenizer,
     to: Path,
 ) -> Offered:
     wanted = Wanted(export, SpeedConfig(length=8, batch_size=2, threads=[1], seconds=0.1), 1)
@@ -248,7 +248,7 @@ def found_of(
 
 
 def test_the_fastest_of_those_that_passed_is_offered(
-    tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+    tasks: list[Task], datas: Datas, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     student = small(datas, tokenizer)
     export = ExportConfig(backends=["int8", "onnx"], max_loss=100, torch=True)
@@ -271,8 +271,8 @@ def test_the_fastest_of_those_that_passed_is_offered(
 
 def test_what_loses_too_much_is_told_and_not_offered(
     tasks: list[Task],
-    datas: list[TaskData],
-    tokenizer: PreTrainedTokenizerBase,
+    datas: Datas,
+    tokenizer: Tokenizer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -306,8 +306,8 @@ def test_what_loses_too_much_is_told_and_not_offered(
 
 def test_a_model_that_cannot_be_exported_stays_in_torch(
     tasks: list[Task],
-    datas: list[TaskData],
-    tokenizer: PreTrainedTokenizerBase,
+    datas: Datas,
+    tokenizer: Tokenizer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

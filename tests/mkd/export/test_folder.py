@@ -15,7 +15,6 @@ import torch
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from transformers import PreTrainedTokenizerBase
 
 from experiments.settings import Export
 from experiments.tracking.table import export_lines
@@ -40,10 +39,10 @@ from mkd.students import Student, make_student
 from mkd.students.embeddings import input_table, trim
 from mkd.tasks.sources import load_tasks
 from mkd.tokenization.tokenise import task_data
-from mkd.tokenization.tokens import TaskData, layout_of
+from mkd.tokenization.tokens import layout_of
 from mkd.tokenization.vocabulary import kept_tokens
 from tests.support.entry import client, command, outcome
-from tests.support.tiny import MINILM, make_datas, make_tasks, make_tokenizer
+from tests.support.tiny import MINILM, Datas, Tokenizer, make_datas, make_tasks, make_tokenizer
 
 LENGTH = 12
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
@@ -64,8 +63,8 @@ RANGES: list[Range] = ["full", "reduced"]
 
 class Made(NamedTuple):
     student: Student
-    tokenizer: PreTrainedTokenizerBase
-    datas: list[TaskData]
+    tokenizer: Tokenizer
+    datas: Datas
     folder: Path
 
     def int8(self, weight_range: Range | None = None) -> Path:
@@ -77,9 +76,7 @@ class Made(NamedTuple):
         return to
 
 
-def student_of(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> Student:
+def student_of(config: StudentConfig, datas: Datas, tokenizer: Tokenizer) -> Student:
     """Random, and so sure of its answers that a wrong product would show."""
     torch.manual_seed(0)
     student = make_student(config, datas, len(tokenizer), LENGTH, None)
@@ -307,8 +304,8 @@ def whole_product(x_BLI: torch.Tensor, weight_OI: torch.Tensor, most: int) -> to
 @pytest.mark.parametrize("weight_range", RANGES)
 @pytest.mark.parametrize("config", [BAG, replace(TRANSFORMER, hidden=32, layers=2)])
 def test_int8_is_the_student_with_products_and_tables_in_whole_numbers(
-    config: StudentConfig, weight_range: Literal["full", "reduced"], datas: list[TaskData],
-    tokenizer: PreTrainedTokenizerBase, tmp_path: Path,
+    config: StudentConfig, weight_range: Literal["full", "reduced"], datas: Datas,
+    tokenizer: Tokenizer, tmp_path: Path,
 ) -> None:  # fmt: skip
     """In torch with each linear layer but the heads replaced by numpy's product of whole numbers."""
     student = student_of(config, datas, tokenizer)
@@ -434,7 +431,7 @@ def test_the_range_is_reduced_where_the_processor_has_no_vnni(
 
 @pytest.mark.parametrize("config", [BAG, replace(TRANSFORMER, hidden=32)])
 def test_products_of_all_8_bits_are_exact_on_any_processor(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+    config: StudentConfig, datas: Datas, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     """As ONNX's own evaluator computes them, in whole numbers of 32 bits."""
     student = student_of(config, datas, tokenizer)
@@ -476,8 +473,8 @@ def test_exporting_leaves_the_student_as_it_was(made: Made) -> None:
 
 
 def test_a_model_too_large_for_one_file_is_refused(
-    datas: list[TaskData],
-    tokenizer: PreTrainedTokenizerBase,
+    datas: Datas,
+    tokenizer: Tokenizer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -489,9 +486,7 @@ def test_a_model_too_large_for_one_file_is_refused(
     assert not (tmp_path / "onnx").exists()
 
 
-def test_a_bilstm_with_a_whole_vocabulary_is_under_15_mb(
-    datas: list[TaskData], tmp_path: Path
-) -> None:
+def test_a_bilstm_with_a_whole_vocabulary_is_under_15_mb(datas: Datas, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(MINILM, "tokenizer")
     config = StudentConfig(kind="bilstm", hidden=128, embedding=128)
     student = make_student(config, datas, len(tokenizer), 128, None)

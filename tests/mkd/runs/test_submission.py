@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from experiments.settings import Submit
 from experiments.tracking.table import submission_info, submission_lines
@@ -26,7 +25,7 @@ from mkd.tasks.task import GLUE
 from mkd.tokenization.tokens import TaskData
 from tests.support.entry import client, command, outcome
 from tests.support.official import NUM, OFFICIAL, Official, lines_of, make_folder
-from tests.support.tiny import MINILM
+from tests.support.tiny import MINILM, Tokenizer
 
 WRITTEN = {
     "cola": {"unacceptable": "0", "acceptable": "1"},
@@ -98,7 +97,7 @@ def files_of(path: Path) -> dict[str, list[list[str]]]:
 
 
 @cache
-def loaded(student: Path) -> tuple[Student, PreTrainedTokenizerBase]:
+def loaded(student: Path) -> tuple[Student, Tokenizer]:
     return load_model(student), load_tokenizer(student, "tokenizer")
 
 

@@ -16,11 +16,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import tokenizers
 from datasets import Dataset
-from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import PreTrainedTokenizerBase
 
 from mkd.__main__ import answer, main
 from mkd.config import StudentConfig
@@ -38,7 +37,7 @@ from mkd.runtime.inference import (
 )
 from mkd.runtime.layout import Arrays, Layout
 from mkd.students import make_student
-from mkd.tokenization.tokens import TaskData
+from tests.support.tiny import Datas, Tokenizer
 
 ROOT = Path(__file__).parents[3]
 HEADS = {
@@ -63,9 +62,11 @@ class Made:
         return sums[:, None] if task == "score" else np.stack([sums, -sums], axis=1)
 
 
-def words(most: int = 4000) -> Tokenizer:
+def words(most: int = 4000) -> tokenizers.Tokenizer:
     """`7` is token 7; all else is token 1."""
-    tokenizer = Tokenizer(WordLevel({"?": 1} | {str(i): i for i in range(2, most)}, unk_token="?"))
+    tokenizer = tokenizers.Tokenizer(
+        WordLevel({"?": 1} | {str(i): i for i in range(2, most)}, unk_token="?")
+    )
     tokenizer.pre_tokenizer = WhitespaceSplit()
     return tokenizer
 
@@ -335,11 +336,7 @@ def test_more_lines_than_are_read_at_once_come_in_their_order() -> None:
 
 
 @pytest.fixture(scope="module")
-def exported(
-    datas: list[TaskData],
-    tokenizer: PreTrainedTokenizerBase,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
+def exported(datas: Datas, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The smallest bag; one of its labels is not of ASCII."""
     student = make_student(
         StudentConfig(kind="bag", hidden=4, ngrams=1), datas, len(tokenizer), 32, None
@@ -445,7 +442,7 @@ def test_a_folder_of_the_first_format_is_read_as_it_was(copied: Path) -> None:
 
 
 def test_what_is_no_exported_student_is_refused_by_name(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, exported: Path, tmp_path: Path
+    datas: Datas, tokenizer: Tokenizer, exported: Path, tmp_path: Path
 ) -> None:
     in_torch = tmp_path / "torch"
     save(

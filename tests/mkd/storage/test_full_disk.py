@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import PreTrainedTokenizerBase
 
 from experiments import cli
 from experiments.settings import Distill
 from mkd.storage.store import MANIFEST, NoRoom, key_of, new_array, stored, write_arrays
 from mkd.tokenization.tokenise import token_store
-from tests.support.tiny import make_tasks
+from tests.support.tiny import Tokenizer, make_tasks
 from tests.support.waiting import wait_for_tick
 
 PARTS = {"rows": "abc"}
@@ -97,7 +96,7 @@ def test_a_disk_that_is_really_full_ends_a_command_in_one_line(
 
 
 def test_tokens_that_do_not_fit_leave_nothing_and_are_made_where_they_do(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     (task,) = make_tasks(15_000, ("single",))
     with (

@@ -6,7 +6,7 @@ import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2Model, PreTrainedTokenizerBase
+from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2Model
 
 from mkd.storage.pretrained import (
     fingerprint,
@@ -15,13 +15,13 @@ from mkd.storage.pretrained import (
     load_tokenizer,
     resolve,
 )
-from tests.support.tiny import MINILM
+from tests.support.tiny import MINILM, Tokenizer
 
 SETTING = "teacher.checkpoint"
 
 
 @pytest.fixture
-def folder(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> Path:
+def folder(tmp_path: Path, tokenizer: Tokenizer) -> Path:
     """A tiny BERT, saved in half precision with its language-model head, as some checkpoints are."""
     config = BertConfig(
         vocab_size=50,

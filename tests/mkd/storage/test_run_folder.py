@@ -13,16 +13,16 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedTokenizerBase
 
 from mkd.config import LossConfig, SamplingConfig, StudentConfig, TrainConfig
 from mkd.evaluation.scoring import selection_scores
 from mkd.storage.run_folder import Checkpoint, Saved, deciding, run_folder
 from mkd.students import make_student
-from mkd.tokenization.tokens import TaskData, layout_of
+from mkd.tokenization.tokens import layout_of
 from mkd.training.batches import Batch, Source, joint_batches
 from mkd.training.trainer import Trained, train
 from tests.support.entry import started
+from tests.support.tiny import Datas, Tokenizer
 
 SAVED = Saved(
     {"a": torch.arange(6.0).reshape(2, 3), "b/count": torch.tensor(3)},
@@ -152,9 +152,7 @@ VARIANTS: dict[str, tuple[StudentConfig, LossConfig, dict[str, Any]]] = {
 class Training:
     """One training of a variant, that can be stopped when it has reported so often."""
 
-    def __init__(
-        self, name: str, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, file: Path
-    ) -> None:
+    def __init__(self, name: str, datas: Datas, tokenizer: Tokenizer, file: Path) -> None:
         self.student_config, self.loss, settings = VARIANTS[name]
         self.config = TrainConfig(
             **({"steps": 70, "batch_size": 4, "learning_rate": 0.01, "eval_every": 30} | settings)
@@ -206,7 +204,7 @@ class Training:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(
-    name: str, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+    name: str, datas: Datas, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     """Stopped at ever later reports, by fresh objects every time; bit for bit."""
     whole = Training(name, datas, tokenizer, tmp_path / "whole")
@@ -226,7 +224,7 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
 
 
 def test_a_finished_training_is_not_repeated(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+    datas: Datas, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     training = Training("bilstm", datas, tokenizer, tmp_path / "file")
     expected, weights = training.run()

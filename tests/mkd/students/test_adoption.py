@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from mkd.config import StudentConfig
 from mkd.evaluation.scoring import eager, predict
@@ -12,6 +11,7 @@ from mkd.students.adoption import adopted, anew, known_tasks
 from mkd.students.embeddings import TrimmedEmbedding, input_table, trim
 from mkd.tasks.task import Kind
 from mkd.tokenization.tokens import TaskData, layout_of
+from tests.support.tiny import Datas, Tokenizer
 
 KINDS = [
     StudentConfig(kind="bilstm", hidden=8, embedding=8),
@@ -19,14 +19,12 @@ KINDS = [
 ]
 
 
-def student_of(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> Student:
+def student_of(config: StudentConfig, datas: Datas, tokenizer: Tokenizer) -> Student:
     torch.manual_seed(0)
     return make_student(config, datas, len(tokenizer), 32, None)
 
 
-def logits(student: Student, data: TaskData, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+def logits(student: Student, data: TaskData, tokenizer: Tokenizer) -> np.ndarray:
     return predict(
         eager(student),
         data.dev[""],
@@ -38,7 +36,7 @@ def logits(student: Student, data: TaskData, tokenizer: PreTrainedTokenizerBase)
 
 @pytest.mark.parametrize("config", KINDS, ids=lambda config: config.kind)
 def test_a_known_task_is_answered_as_before_and_others_are_gone(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    config: StudentConfig, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     student = student_of(config, datas, tokenizer)
     pair = datas[1]
@@ -53,7 +51,7 @@ def test_a_known_task_is_answered_as_before_and_others_are_gone(
 
 
 def test_a_score_stays_the_same_where_the_rows_have_another_scale(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     """z std + mean, of a student that learnt on the fixture's scale and goes on to a mean of 4 and
     a deviation of 0.25."""
@@ -67,7 +65,7 @@ def test_a_score_stays_the_same_where_the_rows_have_another_scale(
 
 @pytest.mark.parametrize("config", KINDS, ids=lambda config: config.kind)
 def test_one_that_is_started_anew_is_as_a_fresh_one_of_its_kind_and_size(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    config: StudentConfig, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     trained = student_of(config, datas[:1], tokenizer)
     for weight in trained.parameters():
@@ -80,7 +78,7 @@ def test_one_that_is_started_anew_is_as_a_fresh_one_of_its_kind_and_size(
 
 
 def test_one_that_is_started_anew_has_rows_for_the_same_tokens(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     trained = student_of(KINDS[0], datas[:1], tokenizer)
     trim(trained, np.array([0, 1, 5, 7, 9]), 1)
@@ -92,9 +90,7 @@ def test_one_that_is_started_anew_has_rows_for_the_same_tokens(
     )
 
 
-def test_a_new_task_gets_a_random_head_by_torchs_seed(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_a_new_task_gets_a_random_head_by_torchs_seed(datas: Datas, tokenizer: Tokenizer) -> None:
     student = student_of(KINDS[0], datas[:1], tokenizer)
     assert known_tasks(student, datas) == ["single"]
     heads = []
@@ -117,7 +113,7 @@ def test_a_new_task_gets_a_random_head_by_torchs_seed(
     ],
 )
 def test_a_task_of_the_same_name_that_asks_something_else_is_refused(
-    kind: Kind, told: str, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    kind: Kind, told: str, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     student = student_of(KINDS[0], datas, tokenizer)
     other = datas[0]._replace(kind=replace(kind))

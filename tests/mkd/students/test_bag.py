@@ -7,8 +7,8 @@ from mkd.config import StudentConfig
 from mkd.evaluation.speed import flops
 from mkd.students import make_student
 from mkd.students.bag import GENERATOR, PRIME, BagConfig, BagStudent, hashed_ngrams
-from mkd.tokenization.tokens import Inputs, TaskData
-from tests.support.tiny import PAIR, SINGLE
+from mkd.tokenization.tokens import Inputs
+from tests.support.tiny import PAIR, SINGLE, Datas
 
 HEADS = {
     "single": {"labels": list(SINGLE.labels), "pair": False, "mean": 0.0, "std": 1.0},
@@ -179,7 +179,7 @@ def test_row_sparse_gradients_are_the_dense_ones() -> None:
         torch.testing.assert_close(other.weight.grad.to_dense(), one.weight.grad)
 
 
-def test_flops_by_formula(datas: list[TaskData]) -> None:
+def test_flops_by_formula(datas: Datas) -> None:
     """Two means of L rows of width E, the layers 4E x H and H x H, and the head; 2 a multiply-add."""
     config = StudentConfig(kind="bag", hidden=5, embedding=6, layers=2, ngrams=3, buckets=40)
     length = 10

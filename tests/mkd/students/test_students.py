@@ -15,7 +15,6 @@ from transformers import (
     BertConfig,
     BertModel,
     ElectraConfig,
-    PreTrainedTokenizerBase,
     RobertaConfig,
     RobertaModel,
 )
@@ -35,7 +34,7 @@ from mkd.students.transformer import (
 )
 from mkd.tokenization.tokens import Inputs, TaskData, layout_of
 from mkd.training.batches import gather
-from tests.support.tiny import MINILM, padded
+from tests.support.tiny import MINILM, Datas, Tokenizer, padded
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=2, heads=2)
@@ -48,18 +47,14 @@ ALL = pytest.mark.parametrize(
 )
 
 
-def student_of(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> Student:
+def student_of(config: StudentConfig, datas: Datas, tokenizer: Tokenizer) -> Student:
     torch.manual_seed(0)
     student = make_student(config, datas, len(tokenizer), 32, None)
     student.train(False)
     return student
 
 
-def inputs_of(
-    student: Student, data: TaskData, tokenizer: PreTrainedTokenizerBase, rows: list[int]
-) -> Inputs:
+def inputs_of(student: Student, data: TaskData, tokenizer: Tokenizer, rows: list[int]) -> Inputs:
     return gather(data.train, np.array(rows), layout_of(tokenizer, student.joined, 32))
 
 
@@ -85,7 +80,7 @@ def logits(student: Student, inputs: Inputs, task: str) -> torch.Tensor:
 @ALL
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_padding_has_no_effect(
-    config: StudentConfig, place: int, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    config: StudentConfig, place: int, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     data = datas[place]
     student = student_of(config, datas, tokenizer)
@@ -104,7 +99,7 @@ def test_padding_has_no_effect(
 
 @ALL
 def test_each_head_has_the_logits_of_its_task(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    config: StudentConfig, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     student = student_of(config, datas, tokenizer)
     shapes = [
@@ -116,7 +111,7 @@ def test_each_head_has_the_logits_of_its_task(
 
 @ALL
 def test_the_order_of_a_pair_matters(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    config: StudentConfig, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     student, data = student_of(config, datas, tokenizer), datas[1]
     assert data.train.b is not None
@@ -130,7 +125,7 @@ def test_the_order_of_a_pair_matters(
 
 @ALL
 def test_a_saved_student_is_read_back_as_it_was(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+    config: StudentConfig, datas: Datas, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     student = student_of(config, datas, tokenizer)
     student.save_pretrained(tmp_path)
@@ -147,7 +142,7 @@ def test_a_saved_student_is_read_back_as_it_was(
 
 @ALL
 def test_the_same_seed_makes_the_same_weights(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    config: StudentConfig, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     one, other = (student_of(config, datas, tokenizer).state_dict() for _ in range(2))
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -211,18 +206,14 @@ def test_attention_by_hand() -> None:
     torch.testing.assert_close(masked, other[:, :1].expand(1, 2, 2))
 
 
-def test_a_single_text_attends_to_itself(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_a_single_text_attends_to_itself(datas: Datas, tokenizer: Tokenizer) -> None:
     student = student_of(BILSTM, datas, tokenizer)
     single = inputs_of(student, datas[0], tokenizer, [0, 1, 2])
     twice = Inputs(single.ids.expand(-1, 2, -1), single.mask.expand(-1, 2, -1), None)
     torch.testing.assert_close(logits(student, twice, "single"), logits(student, single, "single"))
 
 
-def test_the_texts_of_a_pair_attend_to_each_other(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_the_texts_of_a_pair_attend_to_each_other(datas: Datas, tokenizer: Tokenizer) -> None:
     """What the first text becomes depends on the second, before the poolings are put side by side."""
     student = student_of(BILSTM, datas, tokenizer)
     seen: list[torch.Tensor] = []
@@ -247,7 +238,7 @@ def test_maxout_by_hand() -> None:
     assert found.tolist() == [[2.0, 2.0], [3.0, 0.25]]
 
 
-def test_pooling_by_hand(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+def test_pooling_by_hand(datas: Datas, tokenizer: Tokenizer) -> None:
     """Max, mean, min and the attentive mean over the first two tokens; the third is padding."""
     student = student_of(StudentConfig(kind="bilstm", hidden=1, embedding=2), datas, tokenizer)
     assert isinstance(student, BiLstmStudent)
@@ -260,7 +251,7 @@ def test_pooling_by_hand(datas: list[TaskData], tokenizer: PreTrainedTokenizerBa
 
 
 def test_without_attention_texts_are_compared_by_their_largest_values(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     """The first maxout layer's input, against torch's own two-way LSTM over each text by itself."""
     student = student_of(MAX, datas, tokenizer)
@@ -317,7 +308,7 @@ def test_a_width_beyond_the_table_is_refused() -> None:
 
 @pytest.mark.parametrize("config", [BILSTM, BAG], ids=lambda config: config.kind)
 def test_a_student_of_words_can_start_from_an_encoders_embeddings(
-    config: StudentConfig, datas: list[TaskData]
+    config: StudentConfig, datas: Datas
 ) -> None:
     encoder = bert(1)
     student = make_student(config, datas, 50, 32, encoder)
@@ -327,7 +318,7 @@ def test_a_student_of_words_can_start_from_an_encoders_embeddings(
     assert torch.equal(found, table / table.std())
 
 
-def test_a_narrower_table_is_projected_to_the_width_of_the_layers(datas: list[TaskData]) -> None:
+def test_a_narrower_table_is_projected_to_the_width_of_the_layers(datas: Datas) -> None:
     student = make_student(FACTORISED, datas, 50, 32, None)
     assert isinstance(student, TransformerStudent)
     assert input_table(student).weight.shape == (50, 6)
@@ -335,14 +326,14 @@ def test_a_narrower_table_is_projected_to_the_width_of_the_layers(datas: list[Ta
     assert student.encoder.config.model_type == "electra"
 
 
-def test_a_table_as_wide_as_the_layers_is_bert_without_a_projection(datas: list[TaskData]) -> None:
+def test_a_table_as_wide_as_the_layers_is_bert_without_a_projection(datas: Datas) -> None:
     for embedding in (0, 16):
         student = make_student(replace(TRANSFORMER, embedding=embedding), datas, 50, 32, None)
         assert isinstance(student, TransformerStudent)
         assert student.encoder.config.model_type == "bert"
 
 
-def test_the_layers_behind_a_projection_are_berts(datas: list[TaskData]) -> None:
+def test_the_layers_behind_a_projection_are_berts(datas: Datas) -> None:
     """They take BERT's weights by name, and give BERT's states from the same input."""
     students = [
         make_student(replace(FACTORISED, embedding=width), datas, 50, 32, None) for width in (6, 16)
@@ -393,7 +384,7 @@ def test_layers_that_are_one_and_the_same_are_refused() -> None:
 
 
 def test_a_student_of_minilms_first_layers_gives_its_states_after_them(
-    datas: list[TaskData], tmp_path: Path
+    datas: Datas, tmp_path: Path
 ) -> None:
     config = StudentConfig(kind="transformer", init=str(MINILM), hidden=384, heads=12, layers=3)
     whole = load_encoder(MINILM, "student.init").eval()
@@ -417,7 +408,7 @@ def test_a_student_of_minilms_first_layers_gives_its_states_after_them(
     [(32, 2, "hidden is 32; allowed: 16"), (16, 4, "heads is 4; allowed: 2")],
 )
 def test_a_width_other_than_the_checkpoints_is_refused(
-    hidden: int, heads: int, named: str, datas: list[TaskData]
+    hidden: int, heads: int, named: str, datas: Datas
 ) -> None:
     config = StudentConfig(kind="transformer", init="x", hidden=hidden, heads=heads, layers=1)
     with pytest.raises(
@@ -431,7 +422,7 @@ def test_inputs_longer_than_the_checkpoints_positions_are_refused() -> None:
         on_encoder(bert(1, max_position_embeddings=32), "mean", {"max_tokens": 33})
 
 
-def test_pooling_takes_the_mean_over_tokens_or_the_first(datas: list[TaskData]) -> None:
+def test_pooling_takes_the_mean_over_tokens_or_the_first(datas: Datas) -> None:
     states, mask = (
         torch.tensor([[[1.0, 2.0], [3.0, 6.0], [9.0, 9.0]]]),
         torch.tensor([[True, True, False]]),
@@ -445,7 +436,7 @@ def test_pooling_takes_the_mean_over_tokens_or_the_first(datas: list[TaskData]) 
 
 @pytest.mark.parametrize("kind", [BertConfig, RobertaConfig, ElectraConfig])
 def test_a_last_layer_at_the_first_token_alone_gives_what_the_whole_one_gives(
-    kind: Any, datas: list[TaskData]
+    kind: Any, datas: Datas
 ) -> None:
     sizes = {
         "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2,
@@ -474,7 +465,7 @@ def test_a_last_layer_at_the_first_token_alone_gives_what_the_whole_one_gives(
     torch.testing.assert_close(*found)
 
 
-def test_layers_of_another_make_are_left_whole(datas: list[TaskData]) -> None:
+def test_layers_of_another_make_are_left_whole(datas: Datas) -> None:
     sizes: dict[str, Any] = {
         "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "embedding_size": 8,
     }  # fmt: skip
@@ -485,7 +476,7 @@ def test_layers_of_another_make_are_left_whole(datas: list[TaskData]) -> None:
 
 
 def test_gradients_in_half_precision_are_near_those_in_float32(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     student = student_of(TRANSFORMER, datas, tokenizer)
     inputs = inputs_of(student, datas[1], tokenizer, [0, 1, 2, 3])

@@ -16,7 +16,6 @@ from transformers import (
     GPT2ForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 
 from mkd.config import Config, DataConfig, SpeedConfig
@@ -25,7 +24,17 @@ from mkd.tasks.metrics import accuracy
 from mkd.tasks.task import Kind
 from mkd.teachers.finetuned import Classifier, FineTuned, fine_tuned, label_order
 from mkd.teachers.labeller import splits
-from tests.support.tiny import MAKERS, MINILM, PAIR, SCORE, SINGLE, make_tasks, score_rows, split
+from tests.support.tiny import (
+    MAKERS,
+    MINILM,
+    PAIR,
+    SCORE,
+    SINGLE,
+    Tokenizer,
+    make_tasks,
+    score_rows,
+    split,
+)
 
 CPU = torch.device("cpu")
 WHERE = "teacher.sources.single is 'x'"
@@ -45,7 +54,7 @@ def named(labels: Sequence[str]) -> PreTrainedConfig:
     )
 
 
-def bert(labels: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> BertConfig:
+def bert(labels: Sequence[str], tokenizer: Tokenizer) -> BertConfig:
     sizes: dict[str, Any] = {
         "hidden_size": 16,
         "num_hidden_layers": 1,
@@ -55,7 +64,7 @@ def bert(labels: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> BertConfi
     return BertConfig(vocab_size=len(tokenizer), id2label=dict(enumerate(labels)), **sizes)
 
 
-def saved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> str:
+def saved(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> str:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
@@ -122,7 +131,7 @@ def test_labels_that_do_not_pair_up_are_refused_with_both_lists(
 
 
 def test_logits_are_the_checkpoints_own_in_the_tasks_order(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     checkpoint = saved(
         BertForSequenceClassification(bert(["same", "different"], tokenizer)),
@@ -140,7 +149,7 @@ def test_logits_are_the_checkpoints_own_in_the_tasks_order(
 
 
 def test_a_score_is_put_on_the_scale_of_the_students_logit(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     checkpoint = saved(
         BertForSequenceClassification(bert(["score"], tokenizer)), tokenizer, tmp_path / "c"
@@ -153,7 +162,7 @@ def test_a_score_is_put_on_the_scale_of_the_students_logit(
 
 
 def test_a_decoder_reads_its_last_token_not_the_padding(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     """It is saved without a padding token of its own; the texts of a batch differ in length."""
     sizes: dict[str, Any] = {
@@ -171,7 +180,7 @@ def test_a_decoder_reads_its_last_token_not_the_padding(
     )
 
 
-def test_logits_are_computed_once(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_logits_are_computed_once(tmp_path: Path, tokenizer: Tokenizer) -> None:
     checkpoint = saved(
         BertForSequenceClassification(bert(["bad", "good"], tokenizer)), tokenizer, tmp_path / "c"
     )
@@ -188,9 +197,7 @@ def test_logits_are_computed_once(tmp_path: Path, tokenizer: PreTrainedTokenizer
     assert told == []
 
 
-def test_logits_are_computed_for_the_added_rows_alone(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_logits_are_computed_for_the_added_rows_alone(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """Of the added splits; regression, so that the scale is seen to be that of the labelled rows."""
     checkpoint = saved(
         BertForSequenceClassification(bert(["score"], tokenizer)), tokenizer, tmp_path / "c"
@@ -214,7 +221,7 @@ def test_logits_are_computed_for_the_added_rows_alone(
 
 
 def test_other_weights_or_another_label_order_change_the_key(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     model = BertForSequenceClassification(bert(["bad", "good"], tokenizer))
     keys = [made(tmp_path, "single", saved(model, tokenizer, tmp_path / "a")).key]
@@ -225,9 +232,7 @@ def test_other_weights_or_another_label_order_change_the_key(
     assert len(set(keys)) == 3
 
 
-def test_an_encoder_without_a_classifier_is_refused(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_an_encoder_without_a_classifier_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
     checkpoint = saved(BertModel(bert(["bad", "good"], tokenizer)), tokenizer, tmp_path / "c")
     teacher = made(tmp_path, "single", checkpoint)
     with pytest.raises(
@@ -238,7 +243,7 @@ def test_an_encoder_without_a_classifier_is_refused(
 
 
 def test_longer_texts_than_it_has_positions_for_are_refused(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     config = bert(["bad", "good"], tokenizer)
     config.max_position_embeddings = 31
@@ -249,9 +254,7 @@ def test_longer_texts_than_it_has_positions_for_are_refused(
         made(tmp_path, "single", checkpoint)
 
 
-def test_a_tokenizer_without_padding_is_refused(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_a_tokenizer_without_padding_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
     checkpoint = saved(
         BertForSequenceClassification(bert(["bad", "good"], tokenizer)), tokenizer, tmp_path / "c"
     )
@@ -300,7 +303,7 @@ def test_a_real_checkpoint_whose_labels_are_the_other_way_round_teaches_the_righ
 
 
 def test_a_model_that_knows_one_segment_alone_gets_none(
-    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+    tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     config = bert(["different", "same"], tokenizer)
     config.type_vocab_size = 1
@@ -311,7 +314,7 @@ def test_a_model_that_knows_one_segment_alone_gets_none(
 
 
 def test_bfloat16_moves_the_logits_a_little_and_is_stored_apart(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     checkpoint = saved(
         BertForSequenceClassification(bert(["bad", "good"], tokenizer)), tokenizer, tmp_path / "c"
@@ -323,9 +326,7 @@ def test_bfloat16_moves_the_logits_a_little_and_is_stored_apart(
     assert 0 < np.abs(half.logits("train") - exact.logits("train")).max() < 0.05
 
 
-def test_the_model_answers_as_a_student_does(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_the_model_answers_as_a_student_does(tmp_path: Path, tokenizer: Tokenizer) -> None:
     checkpoint = saved(
         BertForSequenceClassification(bert(["same", "different"], tokenizer)),
         tokenizer,

@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from transformers import PreTrainedTokenizerBase
 
 from mkd.config import DataConfig
 from mkd.evaluation.scoring import answers, quality
@@ -18,7 +17,7 @@ from mkd.teachers import weaknesses
 from mkd.teachers.imported import import_logits
 from mkd.tokenization.tokenise import task_data
 from mkd.tokenization.tokens import TaskData
-from tests.support.tiny import SCORE, make_datas, make_tasks, score_rows
+from tests.support.tiny import SCORE, Datas, Tokenizer, make_datas, make_tasks, score_rows
 from tests.support.tiny import split as of_list
 
 Rows = list[dict[str, Any]]
@@ -55,7 +54,7 @@ def values(rows: Rows, split: str) -> np.ndarray:
 
 @pytest.mark.parametrize("write", [jsonl, parquet])
 def test_logits_come_back_row_by_row_whatever_their_order(
-    write: Callable[[Path, Rows], Path], tmp_path: Path, tasks: list[Task], datas: list[TaskData]
+    write: Callable[[Path, Rows], Path], tmp_path: Path, tasks: list[Task], datas: Datas
 ) -> None:
     rows = rows_of(datas[0])
     teacher = import_logits(tmp_path, write(tmp_path / "x", rows), tasks[0], datas[0])
@@ -66,9 +65,7 @@ def test_logits_come_back_row_by_row_whatever_their_order(
     assert teacher.name.startswith("x.")
 
 
-def test_scores_are_in_the_tasks_own_units(
-    tmp_path: Path, tasks: list[Task], datas: list[TaskData]
-) -> None:
+def test_scores_are_in_the_tasks_own_units(tmp_path: Path, tasks: list[Task], datas: Datas) -> None:
     data, rows = datas[2], rows_of(datas[2])
     labels = data.train.labels[data.train_rows]
     found = import_logits(tmp_path, jsonl(tmp_path / "x", rows), tasks[2], data).logits("train")
@@ -80,7 +77,7 @@ def test_scores_are_in_the_tasks_own_units(
 
 @pytest.mark.parametrize("write", [jsonl, parquet])
 def test_a_perfect_teacher_of_large_scores_that_differ_by_little_scores_100(
-    write: Callable[[Path, Rows], Path], tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+    write: Callable[[Path, Rows], Path], tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     rows = [row._replace(label=1.7e9 + place) for place, row in enumerate(score_rows(50, 0))]
     task = Task("time", replace(SCORE, range=None), of_list(rows), {"": of_list(rows)})
@@ -99,7 +96,7 @@ def test_a_perfect_teacher_of_large_scores_that_differ_by_little_scores_100(
 
 
 def test_a_file_without_a_dev_split_has_no_logits_for_it(
-    tmp_path: Path, tasks: list[Task], datas: list[TaskData]
+    tmp_path: Path, tasks: list[Task], datas: Datas
 ) -> None:
     rows = [row for row in rows_of(datas[0]) if row["split"] == "train"]
     assert (
@@ -109,7 +106,7 @@ def test_a_file_without_a_dev_split_has_no_logits_for_it(
 
 
 def test_chunks_change_nothing(
-    tmp_path: Path, tasks: list[Task], datas: list[TaskData], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tasks: list[Task], datas: Datas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = rows_of(datas[0])
     monkeypatch.setattr(module, "CHUNK_ROWS", 7)
@@ -117,9 +114,7 @@ def test_chunks_change_nothing(
     np.testing.assert_array_equal(found, values(rows, "train"))
 
 
-def test_a_changed_file_has_another_key(
-    tmp_path: Path, tasks: list[Task], datas: list[TaskData]
-) -> None:
+def test_a_changed_file_has_another_key(tmp_path: Path, tasks: list[Task], datas: Datas) -> None:
     keys = {
         import_logits(
             tmp_path, jsonl(tmp_path / "x", rows_of(datas[0], seed)), tasks[0], datas[0]
@@ -170,7 +165,7 @@ def test_a_wrong_row_is_named_in_one_line(
     chunk: int,
     tmp_path: Path,
     tasks: list[Task],
-    datas: list[TaskData],
+    datas: Datas,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "CHUNK_ROWS", chunk)
@@ -193,7 +188,7 @@ def test_a_wrong_row_is_named_in_one_line(
     ],
 )  # fmt: skip
 def test_missing_rows_are_named(
-    split: str, gone: set[int], told: str, tmp_path: Path, tasks: list[Task], datas: list[TaskData]
+    split: str, gone: set[int], told: str, tmp_path: Path, tasks: list[Task], datas: Datas
 ) -> None:
     rows = [row for row in rows_of(datas[0]) if row["split"] != split or row["row"] not in gone]
     path = jsonl(tmp_path / "x", rows)
@@ -202,16 +197,14 @@ def test_missing_rows_are_named(
     assert str(caught.value) == f"{path}: {told}"
 
 
-def test_a_regression_wants_one_number(
-    tmp_path: Path, tasks: list[Task], datas: list[TaskData]
-) -> None:
+def test_a_regression_wants_one_number(tmp_path: Path, tasks: list[Task], datas: Datas) -> None:
     path = jsonl(tmp_path / "x", changed(rows_of(datas[2]), logits=[1.0, 2.0]))
     with pytest.raises(ValueError, match="a list of 1, the score, as the task is a regression"):
         import_logits(tmp_path, path, tasks[2], datas[2])
 
 
 def test_a_file_without_the_columns_or_that_is_not_there_is_refused(
-    tmp_path: Path, tasks: list[Task], datas: list[TaskData]
+    tmp_path: Path, tasks: list[Task], datas: Datas
 ) -> None:
     path = jsonl(tmp_path / "x", [{"split": "train", "logits": [0, 1]}])
     with pytest.raises(ValueError, match=":1: no column 'row'; there are: 'split', 'logits'"):
@@ -221,7 +214,7 @@ def test_a_file_without_the_columns_or_that_is_not_there_is_refused(
 
 
 def test_other_rows_of_the_task_need_another_file(
-    tmp_path: Path, tasks: list[Task], datas: list[TaskData], tokenizer: Any
+    tmp_path: Path, tasks: list[Task], datas: Datas, tokenizer: Any
 ) -> None:
     path = jsonl(tmp_path / "x", rows_of(datas[0]))
     import_logits(tmp_path, path, tasks[0], datas[0])
@@ -239,7 +232,7 @@ def test_a_file_that_tells_its_texts_is_refused_for_rows_in_another_order(
     write: Callable[[Path, Rows], Path],
     name: str,
     tmp_path: Path,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Tokenizer,
 ) -> None:
     (task,) = make_tasks(40, [name])
     (data,) = make_datas(tmp_path, [task], tokenizer)
@@ -262,7 +255,7 @@ def test_a_file_that_tells_its_texts_is_refused_for_rows_in_another_order(
 
 
 def test_a_file_without_texts_is_taken_at_its_word_and_that_is_noted(
-    tmp_path: Path, tasks: list[Task], datas: list[TaskData]
+    tmp_path: Path, tasks: list[Task], datas: Datas
 ) -> None:
     teacher = import_logits(tmp_path, jsonl(tmp_path / "x", rows_of(datas[0])), tasks[0], datas[0])
     assert not teacher.has_texts
@@ -274,7 +267,7 @@ def test_a_file_without_texts_is_taken_at_its_word_and_that_is_noted(
 
 @pytest.mark.parametrize("text", [None, 5])
 def test_a_text_that_is_none_is_refused(
-    text: Any, tmp_path: Path, tasks: list[Task], datas: list[TaskData]
+    text: Any, tmp_path: Path, tasks: list[Task], datas: Datas
 ) -> None:
     rows = [row | {"text": text} for row in rows_of(datas[0])]
     with pytest.raises(ValueError, match="x.jsonl:1: row .* allowed: the text that the task has"):

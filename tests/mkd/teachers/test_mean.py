@@ -8,7 +8,7 @@ import pytest
 from mkd.result import Report, silent
 from mkd.teachers import mean as module
 from mkd.teachers.mean import Mean, mean_of
-from mkd.tokenization.tokens import TaskData
+from tests.support.tiny import Datas
 
 
 class Fixed(NamedTuple):
@@ -61,7 +61,7 @@ def test_of_a_regression_the_scores_are_averaged_either_way() -> None:
 
 
 def test_the_mean_is_stored_and_chunks_change_nothing(
-    tmp_path: Path, datas: list[TaskData], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, datas: Datas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     members = (fixed("a", seed=1), fixed("b", seed=2))
     found = []
@@ -75,14 +75,14 @@ def test_the_mean_is_stored_and_chunks_change_nothing(
     assert Mean(members, "logits", tmp_path, datas[0]).name == "a + b"
 
 
-def test_a_split_that_one_member_lacks_has_no_mean(tmp_path: Path, datas: list[TaskData]) -> None:
+def test_a_split_that_one_member_lacks_has_no_mean(tmp_path: Path, datas: Datas) -> None:
     one, other = fixed("a"), fixed("b")
     one.by_split["dev"] = np.zeros((20, 2), dtype=np.float32)
     assert Mean((one, other), "logits", tmp_path, datas[0]).logits("dev") is None
 
 
 def test_the_key_tells_members_and_mean_apart_but_not_their_order(
-    tmp_path: Path, datas: list[TaskData]
+    tmp_path: Path, datas: Datas
 ) -> None:
     a, b, c = fixed("a"), fixed("b"), fixed("c")
     keys = [Mean(pair, "logits", tmp_path, datas[0]).key for pair in ((a, b), (b, a), (a, c))]

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from mkd.config import Config, DataConfig, SamplingConfig, SpeedConfig, TeacherConfig, TrainConfig
 from mkd.evaluation.scoring import eager, predict
@@ -20,7 +19,16 @@ from mkd.students.transformer import TransformerStudent
 from mkd.tasks.task import Row, Task
 from mkd.teachers.refined import Refined, labelled, logit_store, refined_teacher, teacher_tokenizer
 from mkd.tokenization.tokens import Side, TaskData
-from tests.support.tiny import MINILM, make_datas, make_tasks, make_tokenizer, pair_rows, split
+from tests.support.tiny import (
+    MINILM,
+    Datas,
+    Tokenizer,
+    make_datas,
+    make_tasks,
+    make_tokenizer,
+    pair_rows,
+    split,
+)
 
 CPU = torch.device("cpu")
 
@@ -40,12 +48,7 @@ def config_of(cache: Path, **settings: Any) -> Config:
     )
 
 
-def made(
-    config: Config,
-    datas: list[TaskData],
-    tokenizer: PreTrainedTokenizerBase,
-    report: Report = silent,
-) -> Refined:
+def made(config: Config, datas: Datas, tokenizer: Tokenizer, report: Report = silent) -> Refined:
     return refined_teacher(
         config.teacher,
         config.stores,
@@ -56,7 +59,7 @@ def made(
 
 
 def refine(
-    config: Config, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    config: Config, datas: Datas, tokenizer: Tokenizer
 ) -> tuple[TransformerStudent, str, bool]:
     """The teacher, its key, and whether it has just been trained."""
     told: set[str] = set()
@@ -70,9 +73,7 @@ def changed(data: TaskData, row: int, label: float) -> TaskData:
     return data._replace(train=data.train._replace(labels=labels))
 
 
-def test_a_teacher_is_trained_once(
-    tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_a_teacher_is_trained_once(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
     first, key, trained = refine(config_of(tmp_path), datas, tokenizer)
     assert trained
     again, same_key, trained = refine(config_of(tmp_path), datas, tokenizer)
@@ -95,7 +96,7 @@ def test_a_teacher_is_trained_once(
 
 
 def test_the_same_settings_make_the_same_teacher(
-    tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     one, other = (
         refine(config_of(tmp_path / name), datas, tokenizer)[0].state_dict()
@@ -105,7 +106,7 @@ def test_the_same_settings_make_the_same_teacher(
 
 
 def test_unlabelled_rows_do_not_change_the_teacher(
-    tmp_path: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tasks: list[Task], tokenizer: Tokenizer
 ) -> None:
     config = config_of(tmp_path)
     _, key, _ = refine(config, make_datas(tmp_path, tasks, tokenizer), tokenizer)
@@ -118,7 +119,7 @@ def test_unlabelled_rows_do_not_change_the_teacher(
 
 
 def test_whatever_the_teacher_depends_on_changes_its_key(
-    tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     config = config_of(tmp_path)
     row = int(datas[0].train_rows[0])
@@ -149,7 +150,7 @@ def test_whatever_the_teacher_depends_on_changes_its_key(
 
 
 def test_the_students_settings_do_not_change_the_teacher(
-    tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     config = config_of(tmp_path)
     _, key, _ = refine(config, datas, tokenizer)
@@ -163,7 +164,7 @@ def test_the_students_settings_do_not_change_the_teacher(
 
 
 def test_stored_logits_are_the_teachers_row_by_row(
-    tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     teacher = made(config_of(tmp_path), datas, tokenizer)
     for data in datas:
@@ -174,9 +175,7 @@ def test_stored_logits_are_the_teachers_row_by_row(
         assert stored.shape == (40, data.kind.num_logits)
 
 
-def test_logits_are_computed_once(
-    tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_logits_are_computed_once(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
     teacher = made(config_of(tmp_path), datas, tokenizer)
     told: list[float] = []
 
@@ -193,7 +192,7 @@ def test_logits_are_computed_once(
 
 
 def test_logits_are_computed_for_the_added_rows_alone(
-    tmp_path: Path, tasks: list[Task], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tasks: list[Task], datas: Datas, tokenizer: Tokenizer
 ) -> None:
     teacher = made(config_of(tmp_path), datas, tokenizer)
     alone = logit_store(tmp_path, teacher, datas[1].train, "pair")
@@ -210,7 +209,7 @@ def test_logits_are_computed_for_the_added_rows_alone(
 
 
 def test_added_text_does_not_change_the_teacher(
-    tmp_path: Path, tasks: list[Task], tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tasks: list[Task], tokenizer: Tokenizer
 ) -> None:
     config = config_of(tmp_path)
     unlabelled = [
@@ -223,7 +222,7 @@ def test_added_text_does_not_change_the_teacher(
 
 
 def test_logits_of_another_teacher_or_task_are_others(
-    tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     found = []
     for seed in (0, 1):
@@ -236,7 +235,7 @@ def test_logits_of_another_teacher_or_task_are_others(
     assert not np.allclose(found[1], found[3])
 
 
-def test_a_teacher_can_be_refined_from_a_checkpoint(tmp_path: Path, datas: list[TaskData]) -> None:
+def test_a_teacher_can_be_refined_from_a_checkpoint(tmp_path: Path, datas: Datas) -> None:
     """One step with a learning rate of next to nothing leaves MiniLM's layers as they were."""
     config = config_of(
         tmp_path, train={"steps": 1, "batch_size": 2, "learning_rate": 1e-12, "weight_decay": 0.0}

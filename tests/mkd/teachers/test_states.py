@@ -8,13 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    AutoTokenizer,
-    BartConfig,
-    BertForSequenceClassification,
-    BertModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoTokenizer, BartConfig, BertForSequenceClassification, BertModel
 
 from mkd.config import DataConfig, LossConfig, MatchConfig, StudentConfig
 from mkd.pipeline import run
@@ -32,7 +26,7 @@ from tests.mkd.students.test_students import student_of
 from tests.mkd.teachers.test_finetuned import bert, made, saved
 from tests.mkd.teachers.test_refined import config_of as teacher_config_of
 from tests.mkd.test_pipeline import TASKS, config_of, finetuning, of_quality, tuned
-from tests.support.tiny import make_tasks, single_rows, split
+from tests.support.tiny import Datas, Tokenizer, make_tasks, single_rows, split
 
 CPU = torch.device("cpu")
 ON = LossConfig(match=MatchConfig(weight=0.5))
@@ -48,8 +42,8 @@ class Reports(list[tuple[int, dict[str, float]]]):
 @pytest.fixture(scope="module")
 def refined(
     tmp_path_factory: pytest.TempPathFactory,
-    datas: list[TaskData],
-    tokenizer: PreTrainedTokenizerBase,
+    datas: Datas,
+    tokenizer: Tokenizer,
 ) -> Refined:
     """A teacher of one layer of width 16, refined for four steps."""
     config = teacher_config_of(tmp_path_factory.mktemp("refined"))
@@ -66,7 +60,7 @@ def head(cache: Path, refined: Refined, data: TaskData) -> Head:
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_states_are_the_means_of_what_the_encoder_says_of_each_row_alone(
-    place: int, tmp_path: Path, refined: Refined, datas: list[TaskData]
+    place: int, tmp_path: Path, refined: Refined, datas: Datas
 ) -> None:
     data = datas[place]
     (found,) = hidden_states(tmp_path, [0, -1], [head(tmp_path, refined, data)], silent)
@@ -82,9 +76,7 @@ def test_states_are_the_means_of_what_the_encoder_says_of_each_row_alone(
         np.testing.assert_allclose(found.of(rows[row : row + 1])[0], expected, atol=2e-3, rtol=1e-3)
 
 
-def test_states_of_a_checkpoint_are_its_own(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_states_of_a_checkpoint_are_its_own(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """By transformers alone, with its own tokenizer; of pairs, whose two texts it reads as one."""
     checkpoint = saved(
         BertForSequenceClassification(bert(["same", "different"], tokenizer)),
@@ -111,7 +103,7 @@ def test_states_of_a_checkpoint_are_its_own(
 
 
 def test_they_are_computed_once_however_the_layers_are_named(
-    tmp_path: Path, refined: Refined, datas: list[TaskData]
+    tmp_path: Path, refined: Refined, datas: Datas
 ) -> None:
     teachers = [head(tmp_path, refined, data) for data in datas]
     first = hidden_states(tmp_path, [0, 1], teachers, silent)
@@ -139,7 +131,7 @@ def test_they_are_computed_once_however_the_layers_are_named(
 
 
 def test_rows_that_are_added_cost_their_own_states_alone(
-    tmp_path: Path, refined: Refined, tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, refined: Refined, tokenizer: Tokenizer
 ) -> None:
     """And the states of all rows are not written a second time."""
     (task,) = make_tasks(names=["single"])
@@ -167,7 +159,7 @@ def test_rows_that_are_added_cost_their_own_states_alone(
 
 
 def test_their_size_is_told_before_any_is_written(
-    tmp_path: Path, refined: Refined, datas: list[TaskData]
+    tmp_path: Path, refined: Refined, datas: Datas
 ) -> None:
     teachers = [head(tmp_path, refined, data) for data in datas]
     there: list[bool] = []
@@ -198,7 +190,7 @@ def test_a_disk_without_room_is_refused_with_both_numbers(tmp_path: Path) -> Non
 
 
 def test_states_that_half_precision_does_not_hold_are_refused(
-    tmp_path: Path, refined: Refined, datas: list[TaskData]
+    tmp_path: Path, refined: Refined, datas: Datas
 ) -> None:
     large = load_model_like(refined)
     for name, parameter in large.model.named_parameters():
@@ -274,7 +266,7 @@ def test_layers_that_are_not_there_are_refused_before_any_training(
 
 
 def test_layers_of_checkpoints_are_read_from_their_configs(
-    tmp_path: Path, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     student = student_of(StudentConfig(kind="bilstm", hidden=8, embedding=8), datas, tokenizer)
     settings, match = teacher_config_of(tmp_path).teacher, MatchConfig(1.0, [2], [0])

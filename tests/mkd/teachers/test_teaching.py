@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
+from transformers import BertConfig, BertForSequenceClassification
 
 from experiments.tracking import picture, table
 from mkd.config import (
@@ -36,8 +36,8 @@ from mkd.tasks import demo
 from mkd.tasks.sources import load_tasks
 from mkd.teachers import for_tasks, tokenizer_of, weakness
 from mkd.teachers.refined import refined_teacher, teacher_tokenizer
-from mkd.tokenization.tokens import Side, TaskData
-from tests.support.tiny import make_datas, make_tasks
+from mkd.tokenization.tokens import Side
+from tests.support.tiny import Datas, Tokenizer, make_datas, make_tasks
 
 TASKS = ["sentiment", "paraphrase", "similarity"]
 TRAIN = TrainConfig(steps=6, batch_size=8, eval_every=3)
@@ -62,7 +62,7 @@ def config_of(folder: Path, sources: dict[str, list[str]], **changes: Any) -> Co
     return replace(config, **changes)
 
 
-def checkpoint(folder: Path, task: str, tokenizer: PreTrainedTokenizerBase, name: str) -> str:
+def checkpoint(folder: Path, task: str, tokenizer: Tokenizer, name: str) -> str:
     """A tiny BERT with the task's labels in reverse, and a tokenizer of its own."""
     labels = demo.TASKS[task].labels[::-1] or ("score",)
     sizes: dict[str, Any] = {
@@ -95,7 +95,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def mixed(folder: Path, tokenizer: PreTrainedTokenizerBase) -> Result:
+def mixed(folder: Path, tokenizer: Tokenizer) -> Result:
     """A task each of a checkpoint, of the refined teacher and a checkpoint, and of a file without
     dev rows."""
     sources = {
@@ -161,9 +161,7 @@ def test_files_alone_give_scores_but_no_speed_to_compare_with(folder: Path) -> N
     assert list(picture.info(found).latency_ms) == ["student"]
 
 
-def test_a_student_can_start_from_the_first_checkpoint(
-    folder: Path, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_a_student_can_start_from_the_first_checkpoint(folder: Path, tokenizer: Tokenizer) -> None:
     sources = {task: [checkpoint(folder, task, tokenizer, f"start-{task}")] for task in TASKS}
     student = StudentConfig(kind="transformer", init="teacher", hidden=8, heads=2, layers=1)
     config = config_of(folder, sources, student=student, train=replace(TRAIN, learning_rate=1e-12))
@@ -180,7 +178,7 @@ def test_a_student_can_start_from_the_first_checkpoint(
 
 
 def test_labels_alone_need_no_logits_of_a_checkpoint(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+    folder: Path, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     told: set[str] = set()
     sources = {task: [checkpoint(folder, task, tokenizer, f"start-{task}")] for task in TASKS}
@@ -193,7 +191,7 @@ def test_labels_alone_need_no_logits_of_a_checkpoint(
 
 
 def test_what_joins_the_training_rows_is_labelled_by_every_kind_that_can(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+    folder: Path, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     """A file's rows for the first task, augmented ones for both: a mean of two kinds, and a
     checkpoint with its own tokenizer."""
@@ -379,7 +377,7 @@ def test_a_teacher_below_the_most_frequent_class_is_told_of(folder: Path, tmp_pa
     assert f"note: {weak[0]}" in table.lines(found)
 
 
-def test_weakness_by_hand(datas: list[TaskData]) -> None:
+def test_weakness_by_hand(datas: Datas) -> None:
     single, _, similarity = datas
     labels = np.array(single.train.labels)
     labels[single.selection_rows] = [1, 1, 1, 0, 1, 0, 1, 1]
@@ -399,7 +397,7 @@ def test_weakness_by_hand(datas: list[TaskData]) -> None:
 
 
 def test_the_sources_leave_the_keys_of_stored_teachers_as_they_were(
-    tmp_path: Path, tasks: list[Any], tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tasks: list[Any], tokenizer: Tokenizer
 ) -> None:
     """The manifest of a refined teacher names neither `sources` nor `mean`."""
     config = config_of(tmp_path, {"other": ["a", "b"]}, tasks=[], mean="probabilities")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+import tokenizers
+from tokenizers import models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
 from mkd.config import DataConfig
 from mkd.runtime.inference import _tuples
@@ -24,6 +25,7 @@ from tests.support.tiny import (
     PAIR,
     SCORE,
     SINGLE,
+    Tokenizer,
     from_texts,
     make_tasks,
     pair_rows,
@@ -35,10 +37,10 @@ from tests.support.tiny import (
 NAN = float("nan")
 
 
-def roberta_like() -> PreTrainedTokenizerBase:
+def roberta_like() -> Tokenizer:
     """A word-level tokenizer with RoBERTa's template."""
     vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4, "b": 5}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>",
@@ -56,7 +58,7 @@ def rows_of(texts: Texts) -> list[list[int]]:
 
 
 def test_a_store_holds_the_tokenizers_own_ids_of_both_texts(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     rows = pair_rows(25, 0)
     store = token_store(tmp_path, split(rows), PAIR, tokenizer, 100)
@@ -75,14 +77,12 @@ def test_a_store_holds_the_tokenizers_own_ids_of_both_texts(
     ]
 
 
-def test_a_single_text_has_no_second_one(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_a_single_text_has_no_second_one(tmp_path: Path, tokenizer: Tokenizer) -> None:
     assert token_store(tmp_path, split(single_rows(3, 0)), SINGLE, tokenizer, 100).b is None
 
 
 def test_texts_are_cut_one_token_beyond_the_longest_length(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     rows = single_rows(25, 0)
     whole = token_store(tmp_path, split(rows), SINGLE, tokenizer, 100)
@@ -93,7 +93,7 @@ def test_texts_are_cut_one_token_beyond_the_longest_length(
 
 
 def test_of_two_texts_that_are_too_long_the_longer_one_stays_the_longer_one(
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Tokenizer,
 ) -> None:
     lengths = [(3, 3), (5, 4), (6, 5), (9, 7), (7, 9), (9, 9), (9, 5), (9, 4), (1, 9)]
     a, b = ([" ".join(["film"] * pair[side]) for pair in lengths] for side in (0, 1))
@@ -104,7 +104,7 @@ def test_of_two_texts_that_are_too_long_the_longer_one_stays_the_longer_one(
     assert from_texts(tokenizer, a, None, 4).a.lengths().tolist() == [3, 5, 5, 5, 5, 5, 5, 5, 1]
 
 
-def test_a_missing_label_is_nan(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_missing_label_is_nan(tmp_path: Path, tokenizer: Tokenizer) -> None:
     rows = [Row("a film", None, 1.0), Row("a film", None, None), Row("a film", None, 0.0)]
     np.testing.assert_array_equal(
         token_store(tmp_path, split(rows), SINGLE, tokenizer, 9).labels, [1.0, NAN, 0.0]
@@ -112,7 +112,7 @@ def test_a_missing_label_is_nan(tmp_path: Path, tokenizer: PreTrainedTokenizerBa
 
 
 def test_rows_beyond_one_chunk_follow_on(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = score_rows(25, 0)
     whole = token_store(tmp_path / "whole", split(rows), SCORE, tokenizer, 9)
@@ -136,7 +136,7 @@ def test_rows_beyond_one_chunk_follow_on(
 
 
 def test_long_texts_come_in_chunks_of_fewer_rows(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [
         row._replace(text_a=row.text_a[:5].ljust(5, "a"), text_b="the film of the s")
@@ -156,7 +156,7 @@ def test_long_texts_come_in_chunks_of_fewer_rows(
 
 
 def test_a_wrong_row_is_told_as_it_is_though_others_are_being_tokenised(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read() -> Iterator[Row]:
         yield from single_rows(45, 0)
@@ -168,7 +168,7 @@ def test_a_wrong_row_is_told_as_it_is_though_others_are_being_tokenised(
 
 
 def test_no_more_than_a_few_chunks_are_read_ahead(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, ahead = [0], []
 
@@ -193,7 +193,7 @@ def test_no_more_than_a_few_chunks_are_read_ahead(
 @pytest.mark.parametrize(("at_once", "parallel"), [(1, "false"), (3, "true")])
 def test_the_bytes_do_not_depend_on_how_much_is_done_at_a_time(
     tmp_path: Path,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Tokenizer,
     monkeypatch: pytest.MonkeyPatch,
     at_once: int,
     parallel: str,
@@ -213,7 +213,7 @@ def test_the_bytes_do_not_depend_on_how_much_is_done_at_a_time(
 
 
 def test_stopping_midway_leaves_neither_a_folder_nor_a_thread(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(step: int, metrics: dict[str, float]) -> None:
         raise KeyboardInterrupt
@@ -226,7 +226,7 @@ def test_stopping_midway_leaves_neither_a_folder_nor_a_thread(
     assert [path for path in (tmp_path / "tokens").iterdir() if path.is_dir()] == []
 
 
-def test_the_second_call_reads_no_rows(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_the_second_call_reads_no_rows(tmp_path: Path, tokenizer: Tokenizer) -> None:
     rows = split(single_rows(5, 0))
     reads = []
 
@@ -243,7 +243,7 @@ def test_the_second_call_reads_no_rows(tmp_path: Path, tokenizer: PreTrainedToke
 
 
 def test_no_rows_are_refused_and_a_wrong_row_leaves_nothing_behind(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     with pytest.raises(ValueError, match="a list of rows: no rows; at least one is needed"):
         token_store(tmp_path, split([]), SINGLE, tokenizer, 9)
@@ -270,11 +270,11 @@ def test_padding_and_truncation_saved_in_a_tokenizer_do_not_reach_the_store() ->
     assert rows_of(from_texts(fresh, ["hello " * 200], None, 150).a) == [[7592] * 151]
 
 
-def test_another_tokenizer_has_another_fingerprint(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_another_tokenizer_has_another_fingerprint(tokenizer: Tokenizer) -> None:
     assert tokenizer_fingerprint(tokenizer) != tokenizer_fingerprint(roberta_like())
 
 
-def test_raw_pairs_become_a_store_without_labels(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_raw_pairs_become_a_store_without_labels(tokenizer: Tokenizer) -> None:
     store = from_texts(tokenizer, ["a film", "rain"], ["the sea", "songs"], 9)
     assert store.b is not None
     assert rows_of(store.b) == [
@@ -283,7 +283,7 @@ def test_raw_pairs_become_a_store_without_labels(tokenizer: PreTrainedTokenizerB
     assert np.isnan(store.labels).all()
 
 
-def test_layout_of_a_bert_like_template(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_layout_of_a_bert_like_template(tokenizer: Tokenizer) -> None:
     vocabulary = tokenizer.get_vocab()
     cls, sep = vocabulary["[CLS]"], vocabulary["[SEP]"]
     assert layout_of(tokenizer, True, 32) == Layout(True, 0, 32, (cls,), (sep,), (sep,), types=True)
@@ -301,9 +301,9 @@ def test_layout_of_a_roberta_like_template() -> None:
 LONG = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3} | {str(place): place for place in range(4, 40)}
 
 
-def templated(single: str, pair: str | None, **names: str) -> PreTrainedTokenizerBase:
+def templated(single: str, pair: str | None, **names: str) -> Tokenizer:
     """A word-level tokenizer with this template; without one for pairs, the library's own."""
-    tokenizer = Tokenizer(models.WordLevel(LONG, unk_token="<unk>"))
+    tokenizer = tokenizers.Tokenizer(models.WordLevel(LONG, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     special = [("<s>", 0), ("</s>", 2)]
     template = {"single": single} | ({} if pair is None else {"pair": pair})
@@ -402,7 +402,7 @@ def test_layout_of_texts_that_are_kept_apart() -> None:
 
 
 def test_scores_are_scaled_by_the_labels_that_are_learnt_from(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     (task,) = make_tasks(40, ("score",), unlabelled=5)
     data = task_data(tmp_path, task, tokenizer, DataConfig(selection_fraction=0.25), 0)
@@ -420,7 +420,7 @@ LARGE = 1.7e9
 
 
 def test_labels_that_differ_by_little_keep_their_digits(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     rows = [row._replace(label=LARGE + place) for place, row in enumerate(score_rows(50, 0))]
     more = [row._replace(label=None) for row in score_rows(3, 1)]
@@ -443,7 +443,7 @@ def test_labels_that_differ_by_little_keep_their_digits(
 
 @pytest.mark.parametrize("value", [0.1, 1.7e9 + 0.3, 1e-9])
 def test_equal_scores_have_no_spread_but_their_sums_rounding(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, value: float
+    tmp_path: Path, tokenizer: Tokenizer, value: float
 ) -> None:
     constant = Task(
         "score", SCORE, split([row._replace(label=value) for row in score_rows(29, 0)]), {}
@@ -453,7 +453,7 @@ def test_equal_scores_have_no_spread_but_their_sums_rounding(
 
 
 def test_classes_are_not_scaled_and_equal_scores_have_a_scale(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     (task,) = make_tasks(40, ("single",))
     data = task_data(tmp_path, task, tokenizer, DataConfig(), 0)
@@ -466,7 +466,7 @@ def test_classes_are_not_scaled_and_equal_scores_have_a_scale(
 
 
 def test_added_rows_follow_a_tasks_own_and_are_tokenised_alone(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+    tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     (task,) = make_tasks(40, ("pair",), unlabelled=5)
     more = [split([row._replace(label=None) for row in pair_rows(num, 7 + num)]) for num in (3, 8)]

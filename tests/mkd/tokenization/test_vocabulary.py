@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase, RobertaConfig, RobertaModel
+from transformers import RobertaConfig, RobertaModel
 
 from mkd.config import StudentConfig
 from mkd.evaluation.speed import Setting, size_metrics, speed_metrics
@@ -14,10 +14,10 @@ from mkd.students import Student, load_model, make_student
 from mkd.students.embeddings import TrimmedEmbedding, input_table, rows_of, token_of_each_row, trim
 from mkd.students.heads import head_configs
 from mkd.students.transformer import on_encoder
-from mkd.tokenization.tokens import Inputs, TaskData, layout_of
+from mkd.tokenization.tokens import Inputs, layout_of
 from mkd.tokenization.vocabulary import kept_tokens, training_counts
 from mkd.training.batches import gather
-from tests.support.tiny import padded
+from tests.support.tiny import Datas, Tokenizer, padded
 
 LEFT_OUT = ("sea", "rain")
 """Words that the trimmed students of these tests have no row for."""
@@ -31,16 +31,14 @@ KINDS = [BILSTM, TRANSFORMER, FACTORISED, WORDS, BAG]
 ALL = pytest.mark.parametrize("config", KINDS, ids=lambda config: f"{config.name}-{config.ngrams}")
 
 
-def kept_of(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> tuple[np.ndarray, int]:
+def kept_of(datas: Datas, tokenizer: Tokenizer) -> tuple[np.ndarray, int]:
     seen, unknown = kept_tokens(datas, tokenizer, len(tokenizer), 1)
     kept = np.setdiff1d(seen, tokenizer.convert_tokens_to_ids(list(LEFT_OUT)))
     assert len(kept) == len(seen) - len(LEFT_OUT) < len(tokenizer)
     return kept, unknown
 
 
-def student_of(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, trimmed: bool
-) -> Student:
+def student_of(config: StudentConfig, datas: Datas, tokenizer: Tokenizer, trimmed: bool) -> Student:
     torch.manual_seed(0)
     student = make_student(config, datas, len(tokenizer), 32, None)
     if config.kind == "bag" and config.ngrams > 1:
@@ -58,7 +56,7 @@ def logits(student: Student, inputs: Inputs, task: str) -> torch.Tensor:
 
 
 def rows_with(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, student: Student, unkept: bool
+    datas: Datas, tokenizer: Tokenizer, student: Student, unkept: bool
 ) -> tuple[Inputs, torch.Tensor]:
     """Rows of the single task, of which all have tokens that are not kept, or none has; and which
     tokens these are."""
@@ -78,7 +76,7 @@ def rows_with(
 
 
 def test_tokens_are_counted_in_the_training_rows_of_all_tasks(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     counter: Counter[int] = Counter()
     for data in datas:
@@ -91,16 +89,14 @@ def test_tokens_are_counted_in_the_training_rows_of_all_tasks(
 
 
 def test_counting_in_small_chunks_gives_the_same(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+    datas: Datas, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = training_counts(datas, len(tokenizer))
     monkeypatch.setattr("mkd.tokenization.vocabulary.CHUNK_TOKENS", 7)
     assert training_counts(datas, len(tokenizer)).tolist() == whole.tolist()
 
 
-def test_a_token_is_kept_that_is_frequent_or_special(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_a_token_is_kept_that_is_frequent_or_special(datas: Datas, tokenizer: Tokenizer) -> None:
     counts = training_counts(datas, len(tokenizer))
     kept, unknown = kept_tokens(datas, tokenizer, len(tokenizer), 30)
     special = set(tokenizer.all_special_ids)
@@ -114,9 +110,7 @@ def test_a_token_is_kept_that_is_frequent_or_special(
     assert set(all_seen.tolist()) == set(np.flatnonzero(counts).tolist()) | special
 
 
-def test_a_floor_that_no_token_reaches_is_refused(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_a_floor_that_no_token_reaches_is_refused(datas: Datas, tokenizer: Tokenizer) -> None:
     most = int(training_counts(datas, len(tokenizer)).max())
     kept_tokens(datas, tokenizer, len(tokenizer), most)
     with pytest.raises(
@@ -127,7 +121,7 @@ def test_a_floor_that_no_token_reaches_is_refused(
 
 
 def test_a_tokenizer_without_an_unknown_token_is_refused(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.unk_token = None
@@ -141,7 +135,7 @@ def test_a_tokenizer_without_an_unknown_token_is_refused(
 # What a trimmed student does.
 
 
-def test_a_trimmed_table_by_hand(datas: list[TaskData]) -> None:
+def test_a_trimmed_table_by_hand(datas: Datas) -> None:
     student = make_student(BILSTM, datas, 6, 32, None)
     whole = input_table(student).weight.detach().clone()
     trim(student, np.array([0, 2, 5]), 2)
@@ -158,7 +152,7 @@ def test_a_trimmed_table_by_hand(datas: list[TaskData]) -> None:
     "config", [BILSTM, TRANSFORMER, FACTORISED, WORDS], ids=lambda config: config.name
 )
 def test_texts_of_kept_tokens_get_the_same_logits_as_untrimmed(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    config: StudentConfig, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     """But for n-grams, which fall into other buckets by their rows than by their ids."""
     whole, trimmed = (student_of(config, datas, tokenizer, t) for t in (False, True))
@@ -169,7 +163,7 @@ def test_texts_of_kept_tokens_get_the_same_logits_as_untrimmed(
 
 @ALL
 def test_a_token_that_is_not_kept_counts_as_the_unknown_token(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    config: StudentConfig, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     student = student_of(config, datas, tokenizer, True)
     inputs, unkept = rows_with(datas, tokenizer, student, True)
@@ -182,7 +176,7 @@ def test_a_token_that_is_not_kept_counts_as_the_unknown_token(
 
 @ALL
 def test_padding_has_no_effect_on_a_trimmed_student(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    config: StudentConfig, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     student = student_of(config, datas, tokenizer, True)
     inputs = gather(datas[1].train, np.arange(6), layout_of(tokenizer, student.joined, 32))
@@ -196,7 +190,7 @@ def test_padding_has_no_effect_on_a_trimmed_student(
 
 @ALL
 def test_a_trimmed_student_is_read_back_as_it_was(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+    config: StudentConfig, datas: Datas, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     student = student_of(config, datas, tokenizer, True)
     student.save_pretrained(tmp_path)
@@ -214,7 +208,7 @@ def test_a_trimmed_student_is_read_back_as_it_was(
 
 @ALL
 def test_a_trimmed_student_is_smaller_by_just_the_rows_that_are_gone(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+    config: StudentConfig, datas: Datas, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     found = {}
     for trimmed in (False, True):
@@ -233,7 +227,7 @@ def test_a_trimmed_student_is_smaller_by_just_the_rows_that_are_gone(
 
 
 def test_the_speed_of_a_trimmed_student_is_measured_on_its_own_rows(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     student = student_of(BAG, datas, tokenizer, True)
     seen: list[torch.Tensor] = []
@@ -244,9 +238,7 @@ def test_the_speed_of_a_trimmed_student_is_measured_on_its_own_rows(
     assert set(rows.flatten().tolist()) == set(range(1, len(kept))), "all rows but that of padding"
 
 
-def test_positions_that_are_told_by_the_padding_token_stay_as_they_were(
-    datas: list[TaskData],
-) -> None:
+def test_positions_that_are_told_by_the_padding_token_stay_as_they_were(datas: Datas) -> None:
     """RoBERTa counts positions from the ids that are not padding, so that it must see the ids, not
     their rows."""
     torch.manual_seed(0)

@@ -5,11 +5,10 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from transformers import PreTrainedTokenizerBase
 
 from mkd.storage.versions import STAGES, Stage
 from mkd.tasks.task import Row, Task
-from tests.support.tiny import SINGLE, make_tokenizer, split
+from tests.support.tiny import SINGLE, Tokenizer, make_tokenizer, split
 
 TWINS = [
     ("schön", "schon"),
@@ -27,7 +26,7 @@ CHINESE = "这部电影很好看我非常喜欢它的音乐和演员"
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     texts = [word for pair in TWINS for word in pair] + [
         THAI,
         CHINESE,
@@ -43,14 +42,14 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBa
     )
 
 
-def ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def ids(tokenizer: Tokenizer, text: str) -> list[int]:
     found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return found
 
 
 @pytest.mark.parametrize(("one", "other"), TWINS)
 def test_words_that_differ_in_marks_alone_are_other_words(
-    tokenizer: PreTrainedTokenizerBase, one: str, other: str
+    tokenizer: Tokenizer, one: str, other: str
 ) -> None:
     assert ids(tokenizer, one) != ids(tokenizer, other)
     assert tokenizer.unk_token_id not in ids(tokenizer, one) + ids(tokenizer, other)
@@ -58,44 +57,42 @@ def test_words_that_differ_in_marks_alone_are_other_words(
 
 
 @pytest.mark.parametrize("word", ["schön", "ponieważ", "가나다", "мой"])
-def test_a_word_is_the_same_however_its_marks_were_typed(
-    tokenizer: PreTrainedTokenizerBase, word: str
-) -> None:
+def test_a_word_is_the_same_however_its_marks_were_typed(tokenizer: Tokenizer, word: str) -> None:
     apart, together = unicodedata.normalize("NFD", word), unicodedata.normalize("NFC", word)
     assert apart != together and ids(tokenizer, apart) == ids(tokenizer, together)
 
 
-def test_case_makes_no_difference(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_case_makes_no_difference(tokenizer: Tokenizer) -> None:
     assert ids(tokenizer, "SCHÖN The FILM МОЙ") == ids(tokenizer, "schön the film мой")
 
 
 @pytest.mark.parametrize("text", [THAI * 3, "x" * 101, "x" * 5000, "schön" * 40, "http" * 30])
-def test_a_long_word_is_no_unknown_token(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
+def test_a_long_word_is_no_unknown_token(tokenizer: Tokenizer, text: str) -> None:
     found = ids(tokenizer, text)
     assert tokenizer.unk_token_id not in found and len(found) > 1
     assert str(tokenizer.decode(found)).replace(" ", "") == text
 
 
 def test_a_sentence_without_spaces_is_cut_before_a_letter_not_before_its_marks(
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Tokenizer,
 ) -> None:
     words = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("ที่" * 200)
     assert "".join(word for word, _ in words) == "ที่" * 200 and len(words) == 7
     assert all(len(word) <= 100 and unicodedata.category(word[0]) == "Lo" for word, _ in words)
 
 
-def test_a_stack_of_marks_is_cut_too(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_stack_of_marks_is_cut_too(tokenizer: Tokenizer) -> None:
     words = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("a" + "\u0301" * 500)
     assert max(len(word) for word, _ in words) <= 100 and sum(len(word) for word, _ in words) == 501
 
 
-def test_each_chinese_character_is_a_word(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_each_chinese_character_is_a_word(tokenizer: Tokenizer) -> None:
     assert len(ids(tokenizer, CHINESE)) == len(CHINESE) and tokenizer.unk_token_id not in ids(
         tokenizer, CHINESE
     )
 
 
-def test_ordinary_words_are_cut_as_bert_cuts_them(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_ordinary_words_are_cut_as_bert_cuts_them(tokenizer: Tokenizer) -> None:
     words = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str(
         "don't (the film), 3.5 stars!"
     )

@@ -5,7 +5,6 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from mkd.config import SamplingConfig
 from mkd.runtime.layout import Layout, Texts, sequence_lengths
@@ -20,7 +19,7 @@ from mkd.training.batches import (
     probabilities,
     task_order,
 )
-from tests.support.tiny import MINILM, from_texts, pair_rows
+from tests.support.tiny import MINILM, Datas, Tokenizer, from_texts, pair_rows
 
 APART = Layout(False, 9, 4)
 BERT = Layout(True, 0, 12, (101,), (102,), (102,), types=True)
@@ -39,7 +38,7 @@ def lists(inputs: Inputs) -> tuple[list[list[list[int]]], list[list[list[int]]]]
     return inputs.ids.tolist(), inputs.mask.int().tolist()
 
 
-def sources(datas: list[TaskData]) -> list[Source]:
+def sources(datas: Datas) -> list[Source]:
     return [Source(data, data.train_rows, None) for data in datas]
 
 
@@ -67,7 +66,7 @@ def test_joined_pairs_are_as_the_tokenizer_makes_them(max_length: int) -> None:
 
 @pytest.mark.parametrize("max_length", [64, 6, 5])
 def test_single_texts_are_as_the_tokenizer_makes_them(
-    max_length: int, tokenizer: PreTrainedTokenizerBase
+    max_length: int, tokenizer: Tokenizer
 ) -> None:
     first = [row.text_a for row in pair_rows(20, 3)]
     found = gather(
@@ -219,7 +218,7 @@ def test_batches_of_like_length_have_less_padding_than_shuffled_ones() -> None:
     assert pooled - text < 0.1 * (unsorted - text)
 
 
-def test_the_next_epoch_has_the_same_rows_in_another_order(datas: list[TaskData]) -> None:
+def test_the_next_epoch_has_the_same_rows_in_another_order(datas: Datas) -> None:
     data = datas[0]
     count = -(-len(data.train_rows) // 6)
     batches = joint_batches(sources([data]), APART, 6, SamplingConfig(), seed=0)
@@ -235,13 +234,11 @@ def test_the_next_epoch_has_the_same_rows_in_another_order(datas: list[TaskData]
     assert sorted(epochs[0]) == sorted(epochs[1])
 
 
-def _first(datas: list[TaskData], seed: int) -> list[Batch]:
+def _first(datas: Datas, seed: int) -> list[Batch]:
     return list(islice(joint_batches(sources(datas), BERT, 8, SamplingConfig(), seed), 30))
 
 
-def test_the_same_seed_gives_the_same_batches_and_another_seed_others(
-    datas: list[TaskData],
-) -> None:
+def test_the_same_seed_gives_the_same_batches_and_another_seed_others(datas: Datas) -> None:
     first, again, other = (_first(datas, seed) for seed in (0, 0, 1))
     assert all(
         a.task == b.task and torch.equal(a.inputs.ids, b.inputs.ids)
@@ -255,14 +252,14 @@ def test_the_same_seed_gives_the_same_batches_and_another_seed_others(
     assert one.shape != another.shape or not torch.equal(one, another)
 
 
-def test_a_task_draws_the_same_rows_whatever_other_tasks_there_are(datas: list[TaskData]) -> None:
+def test_a_task_draws_the_same_rows_whatever_other_tasks_there_are(datas: Datas) -> None:
     mixed = [batch for batch in _first(datas, 0) if batch.task == "pair"]
     alone = _first([data for data in datas if data.name == "pair"], 0)
     assert len(mixed) > 3
     assert all(torch.equal(a.inputs.ids, b.inputs.ids) for a, b in zip(mixed, alone, strict=False))
 
 
-def test_a_batch_holds_the_labels_and_teacher_logits_of_its_rows(datas: list[TaskData]) -> None:
+def test_a_batch_holds_the_labels_and_teacher_logits_of_its_rows(datas: Datas) -> None:
     data = datas[2]
     teacher = np.stack(
         [np.arange(len(data.train.labels)), -np.arange(len(data.train.labels))], axis=1
@@ -288,7 +285,7 @@ def _sized(*sizes: int) -> list[Source]:
     ]
 
 
-def _named(*names: str) -> list[TaskData]:
+def _named(*names: str) -> Datas:
     empty = np.empty(0)
     return [TaskData(name, None, None, {}, empty, empty, 0.0, 1.0) for name in names]  # type: ignore[arg-type]
 
@@ -349,7 +346,7 @@ def test_weights_that_do_not_name_just_the_tasks_are_refused(weights: dict[str, 
     )
 
 
-def test_tasks_are_drawn_about_as_often_as_they_should(datas: list[TaskData]) -> None:
+def test_tasks_are_drawn_about_as_often_as_they_should(datas: Datas) -> None:
     sampling = SamplingConfig(weights={"single": 0.5, "pair": 0.3, "score": 0.2})
     drawn = Counter(
         batch.task for batch in islice(joint_batches(sources(datas), APART, 1, sampling, 0), 2000)
@@ -430,9 +427,7 @@ def test_an_epoch_has_every_batch_of_every_task_once_in_another_order_each_time(
     )
 
 
-def test_an_epoch_of_joint_batches_has_every_row_once(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_an_epoch_of_joint_batches_has_every_row_once(datas: Datas, tokenizer: Tokenizer) -> None:
     layout = layout_of(tokenizer, True, 32)
     sources = [Source(data, data.train_rows, None) for data in datas]
     whole = sum(-(-len(source.rows) // 7) for source in sources)
@@ -446,7 +441,7 @@ def test_an_epoch_of_joint_batches_has_every_row_once(
         np.testing.assert_allclose(found, np.sort(labels).astype(np.float32))
 
 
-def test_batches_that_are_passed_over_leave_the_others_as_they_are(datas: list[TaskData]) -> None:
+def test_batches_that_are_passed_over_leave_the_others_as_they_are(datas: Datas) -> None:
     """Across the end of an epoch of every task."""
     whole = list(
         islice(joint_batches(sources(datas), APART, 8, SamplingConfig(alpha_end=0.0), 3, 40), 40)

@@ -13,7 +13,6 @@ from transformers import (
     ElectraConfig,
     ModernBertConfig,
     PreTrainedConfig,
-    PreTrainedTokenizerBase,
     RobertaConfig,
 )
 
@@ -23,12 +22,13 @@ from mkd.students.bag import BagStudent
 from mkd.students.bilstm import BiLstmStudent
 from mkd.students.heads import Answer, head_configs
 from mkd.students.transformer import TransformerStudent, on_encoder
-from mkd.tokenization.tokens import Inputs, TaskData, layout_of
+from mkd.tokenization.tokens import Inputs, layout_of
 from mkd.training.batches import Batch, Source, assemble, joint_batches
 from mkd.training.losses import LossTerms
 from mkd.training.matching import Matching, States, places_of
 from mkd.training.trainer import train
 from tests.mkd.students.test_students import ALL, BILSTM, TRANSFORMER, inputs_of, logits, student_of
+from tests.support.tiny import Datas, Tokenizer
 
 SIZES: dict[str, Any] = {
     "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -79,9 +79,7 @@ def test_the_loss_by_hand() -> None:
     assert (float(found.parts["soft"]), float(found.parts["hard"])) == (1, 2)
 
 
-def test_the_map_of_the_means_is_the_mean_of_the_maps(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_the_map_of_the_means_is_the_mean_of_the_maps(datas: Datas, tokenizer: Tokenizer) -> None:
     """TinyBERT's map on every token, averaged over the tokens of a row, is what the map makes of
     the mean."""
     student = student_of(TRANSFORMER, datas, tokenizer)
@@ -186,7 +184,7 @@ def test_states_that_never_vary_do_no_harm() -> None:
 @ALL
 @pytest.mark.parametrize("place", [0, 1])
 def test_states_leave_the_logits_as_they_are_and_have_the_widths_that_are_told(
-    config: StudentConfig, place: int, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    config: StudentConfig, place: int, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     student, data = student_of(config, datas, tokenizer), datas[place]
     inputs = inputs_of(student, data, tokenizer, [0, 1, 2, 3])
@@ -206,7 +204,7 @@ def test_states_leave_the_logits_as_they_are_and_have_the_widths_that_are_told(
 @ALL
 @pytest.mark.parametrize("place", [0, 1])
 def test_padding_has_no_effect_on_states(
-    config: StudentConfig, place: int, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    config: StudentConfig, place: int, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     student, data = student_of(config, datas, tokenizer), datas[place]
     together = answer(
@@ -232,7 +230,7 @@ def test_padding_has_no_effect_on_states(
     ids=lambda config: str(config.model_type),
 )  # fmt: skip
 def test_every_kind_of_encoder_exposes_its_embeddings_and_layers(
-    config: PreTrainedConfig, datas: list[TaskData]
+    config: PreTrainedConfig, datas: Datas
 ) -> None:
     shared = {"tasks": head_configs(datas[:1]), "dropout": 0.0, "max_tokens": 6}
     model = on_encoder(AutoModel.from_config(config), "mean", shared)
@@ -244,7 +242,7 @@ def test_every_kind_of_encoder_exposes_its_embeddings_and_layers(
 
 
 def test_the_bilstms_first_state_is_the_mean_embedding_of_both_texts_tokens(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     for config in (BILSTM, StudentConfig(kind="bag", hidden=8, embedding=6, ngrams=1)):
         student = student_of(config, datas, tokenizer)
@@ -268,8 +266,8 @@ class Trained:
 
     def __init__(
         self,
-        datas: list[TaskData],
-        tokenizer: PreTrainedTokenizerBase,
+        datas: Datas,
+        tokenizer: Tokenizer,
         config: StudentConfig,
         loss: LossConfig,
         **settings: Any,
@@ -311,7 +309,7 @@ class Trained:
 
 @ALL
 def test_matching_moves_the_students_states_to_the_teachers(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    config: StudentConfig, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     run = Trained(datas, tokenizer, config, LossConfig(match=MatchConfig(1.0, [-1], [-1])))
     losses = run.losses("train/match/single")
@@ -320,7 +318,7 @@ def test_matching_moves_the_students_states_to_the_teachers(
 
 
 def test_the_students_own_weights_learn_from_the_match_and_not_the_map_alone(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     """The gradient of the match reaches the embeddings, and leaves the heads alone."""
     student = student_of(BILSTM, datas, tokenizer).train()
@@ -340,16 +338,14 @@ def test_the_students_own_weights_learn_from_the_match_and_not_the_map_alone(
     "extra", [{"balance": "uncertainty"}, {"hard_weight": 0.5}, {"task_weights": DOUBLED}]
 )
 def test_matching_goes_with_the_other_losses(
-    extra: dict[str, Any], datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    extra: dict[str, Any], datas: Datas, tokenizer: Tokenizer
 ) -> None:
     run = Trained(datas, tokenizer, BILSTM, LossConfig(match=LAST, **extra))
     losses = run.losses("train/match/single")
     assert losses[-1] < losses[0]
 
 
-def test_the_match_is_a_part_of_the_total(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_the_match_is_a_part_of_the_total(datas: Datas, tokenizer: Tokenizer) -> None:
     run = Trained(datas, tokenizer, BILSTM, LossConfig(match=LAST), steps=3)
     loss, soft, match = (
         run.losses(f"train/{name}/single")[0] for name in ("loss", "soft", "match")
@@ -365,9 +361,7 @@ def test_the_match_is_a_part_of_the_total(
     )
 
 
-def test_in_bfloat16_the_match_is_in_float32(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_in_bfloat16_the_match_is_in_float32(datas: Datas, tokenizer: Tokenizer) -> None:
     run = Trained(datas, tokenizer, TRANSFORMER, LossConfig(match=LAST), precision="bfloat16")
     losses = run.losses("train/match/single")
     assert losses[-1] < losses[0]
@@ -384,7 +378,7 @@ def test_in_bfloat16_the_match_is_in_float32(
 
 
 def test_a_weight_that_is_next_to_nothing_trains_the_student_as_none_does(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     """What is learnt beside the student does not touch it but by its loss: same batches, same
     logits, same clipping."""
@@ -398,13 +392,13 @@ def test_a_weight_that_is_next_to_nothing_trains_the_student_as_none_does(
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5, msg=name)
 
 
-def test_off_reports_no_match(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+def test_off_reports_no_match(datas: Datas, tokenizer: Tokenizer) -> None:
     run = Trained(datas, tokenizer, BILSTM, LossConfig(), steps=2)
     assert run.losses("train/soft/single") and not run.losses("train/match/single")
 
 
 def test_the_saved_student_knows_nothing_of_the_maps(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+    datas: Datas, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     run = Trained(datas, tokenizer, BILSTM, LossConfig(match=LAST), steps=2)
     run.student.save_pretrained(tmp_path)
@@ -417,9 +411,7 @@ def test_the_saved_student_knows_nothing_of_the_maps(
 # Batches.
 
 
-def test_a_batch_has_the_states_of_its_rows(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_a_batch_has_the_states_of_its_rows(datas: Datas, tokenizer: Tokenizer) -> None:
     data = datas[0]
     states = states_of(len(data.train.labels), 2, 4, parts=2)
     layout = layout_of(tokenizer, False, 32)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from mkd.config import LossConfig, SamplingConfig, StudentConfig, TrainConfig
 from mkd.evaluation.scoring import eager, predict, selection_scores
@@ -19,7 +18,7 @@ from mkd.training.batches import Batch, Source, joint_batches
 from mkd.training.losses import hard_loss
 from mkd.training.schedule import warmup_linear
 from mkd.training.trainer import Trained, train
-from tests.support.tiny import make_datas, make_tasks
+from tests.support.tiny import Datas, Tokenizer, make_datas, make_tasks
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=8, dropout=0.1)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2, dropout=0.1)
@@ -31,8 +30,8 @@ class Run:
 
     def __init__(
         self,
-        datas: list[TaskData],
-        tokenizer: PreTrainedTokenizerBase,
+        datas: Datas,
+        tokenizer: Tokenizer,
         config: StudentConfig = BILSTM,
         teachers: list[np.ndarray] | None = None,
     ) -> None:
@@ -81,7 +80,7 @@ def scripted(*means: float) -> Callable[[], dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def enough(cache: Path, tokenizer: PreTrainedTokenizerBase) -> TaskData:
+def enough(cache: Path, tokenizer: Tokenizer) -> TaskData:
     """48 rows to learn `single` from: with 32 some words of the selection rows, the longest of
     their groups, stand in none."""
     (data,) = make_datas(cache, make_tasks(60, ["single"]), tokenizer)
@@ -90,7 +89,7 @@ def enough(cache: Path, tokenizer: PreTrainedTokenizerBase) -> TaskData:
 
 @pytest.mark.parametrize("config", [BILSTM, TRANSFORMER], ids=lambda config: config.kind)
 def test_a_separable_task_is_learnt(
-    config: StudentConfig, enough: TaskData, tokenizer: PreTrainedTokenizerBase
+    config: StudentConfig, enough: TaskData, tokenizer: Tokenizer
 ) -> None:
     run = Run([enough], tokenizer, config)
     trained = run.train(steps=150)
@@ -102,7 +101,7 @@ def test_a_separable_task_is_learnt(
 
 
 def test_a_student_comes_nearer_to_its_teacher_on_rows_without_any_label(
-    enough: TaskData, tokenizer: PreTrainedTokenizerBase
+    enough: TaskData, tokenizer: Tokenizer
 ) -> None:
     data = enough
     teacher = np.where(data.train.labels[:, None] == [0.0, 1.0], 2.0, -2.0).astype(np.float32)
@@ -118,9 +117,7 @@ def test_a_student_comes_nearer_to_its_teacher_on_rows_without_any_label(
     assert (logits.argmax(1) == data.dev[""].labels).mean() >= 0.85
 
 
-def test_the_weights_of_the_best_scoring_are_restored(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_the_weights_of_the_best_scoring_are_restored(datas: Datas, tokenizer: Tokenizer) -> None:
     run = Run(datas, tokenizer)
     seen: list[dict[str, torch.Tensor]] = []
     means = iter((1.0, 3.0, 3.0, 2.0))
@@ -149,8 +146,8 @@ def test_training_stops_when_patience_ends(
     patience: int,
     means: tuple[float, ...],
     trained: Trained,
-    datas: list[TaskData],
-    tokenizer: PreTrainedTokenizerBase,
+    datas: Datas,
+    tokenizer: Tokenizer,
 ) -> None:
     assert (
         Run(datas, tokenizer).train(
@@ -160,7 +157,7 @@ def test_training_stops_when_patience_ends(
     )
 
 
-def test_what_is_reported(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase) -> None:
+def test_what_is_reported(datas: Datas, tokenizer: Tokenizer) -> None:
     run = Run(datas, tokenizer)
     run.train(steps=60, eval_every=40, warmup=0.5)
     assert [step for step, metrics in run.reports if "progress" in metrics] == [25, 40, 50, 60]
@@ -179,7 +176,7 @@ def test_what_is_reported(datas: list[TaskData], tokenizer: PreTrainedTokenizerB
 
 
 def test_a_reported_loss_is_the_mean_over_the_steps_since_the_last_report(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     every = Run(datas[:1], tokenizer)
     every.train(scores=scripted(1, 2, 3), steps=9, eval_every=1)
@@ -196,7 +193,7 @@ def _refusal(run: Run, **settings: Any) -> str:
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_task(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     late = _refusal(Run(datas[:1], tokenizer), steps=20, eval_every=20)
     found = re.match(
@@ -212,7 +209,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_task(
 
 @pytest.mark.parametrize("place", [0, 2])
 def test_a_last_step_that_leaves_no_numbers_is_told_where_it_is_scored(
-    place: int, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    place: int, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     """The loss is that from before the step, and finite."""
     run, name = Run([datas[place]], tokenizer), datas[place].name
@@ -225,9 +222,7 @@ def test_a_last_step_that_leaves_no_numbers_is_told_where_it_is_scored(
     )
 
 
-def test_scores_that_are_no_numbers_stop_the_run(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_scores_that_are_no_numbers_stop_the_run(datas: Datas, tokenizer: Tokenizer) -> None:
     with pytest.raises(
         ValueError,
         match="no score on the selection split was a number up to step 4; try a smaller train.learning",
@@ -235,9 +230,7 @@ def test_scores_that_are_no_numbers_stop_the_run(
         Run(datas, tokenizer).train(scores=scripted(float("nan")), steps=4, eval_every=2)
 
 
-def test_an_exception_of_the_report_stops_the_run(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_an_exception_of_the_report_stops_the_run(datas: Datas, tokenizer: Tokenizer) -> None:
     run = Run(datas, tokenizer)
 
     def report(step: int, metrics: dict[str, float]) -> None:
@@ -256,7 +249,7 @@ def test_an_exception_of_the_report_stops_the_run(
 
 
 def _weights(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, config: StudentConfig, seed: int
+    datas: Datas, tokenizer: Tokenizer, config: StudentConfig, seed: int
 ) -> dict[str, torch.Tensor]:
     run = Run(datas, tokenizer, config)
     run.train(scores=scripted(1, 2), seed=seed, steps=20, eval_every=10)
@@ -265,7 +258,7 @@ def _weights(
 
 @pytest.mark.parametrize("config", [BILSTM, TRANSFORMER], ids=lambda config: config.kind)
 def test_the_same_seed_gives_the_same_weights_to_the_bit(
-    config: StudentConfig, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    config: StudentConfig, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     first, again, other = (_weights(datas, tokenizer, config, seed) for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -273,7 +266,7 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit(
 
 
 def test_the_head_of_a_task_that_is_not_drawn_stays_as_it_is(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     run = Run(datas, tokenizer)
     before = {name: value.clone() for name, value in run.student.state_dict().items()}
@@ -293,7 +286,7 @@ def test_the_head_of_a_task_that_is_not_drawn_stays_as_it_is(
 
 
 def test_a_step_moves_by_adamw_with_decay_on_matrices_alone(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     """AdamW's first step: w (1 - rate * decay) - rate * sign(g), less a hair (Loshchilov and Hutter
     2019)."""
@@ -315,9 +308,7 @@ def test_a_step_moves_by_adamw_with_decay_on_matrices_alone(
     )
 
 
-def test_bfloat16_leaves_weights_and_losses_in_float32(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_bfloat16_leaves_weights_and_losses_in_float32(datas: Datas, tokenizer: Tokenizer) -> None:
     for config in (BILSTM, TRANSFORMER):
         run = Run(datas, tokenizer, config)
         run.train(steps=10, eval_every=10, precision="bfloat16")
@@ -327,9 +318,7 @@ def test_bfloat16_leaves_weights_and_losses_in_float32(
         assert np.isfinite(run.told("train/loss/single")).all()
 
 
-def test_no_more_batches_are_drawn_than_there_are_steps(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_no_more_batches_are_drawn_than_there_are_steps(datas: Datas, tokenizer: Tokenizer) -> None:
     run = Run(datas, tokenizer)
     drawn: list[Batch] = []
 
@@ -349,7 +338,7 @@ def test_no_more_batches_are_drawn_than_there_are_steps(
 
 
 def test_the_share_of_each_tasks_batches_is_told_at_the_end(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     run = Run(datas, tokenizer)
     run.train(steps=8, eval_every=8, sampling=SamplingConfig(order="round_robin"))
@@ -361,7 +350,7 @@ def test_the_share_of_each_tasks_batches_is_told_at_the_end(
 
 
 def test_annealing_begins_with_the_teacher_alone_and_ends_with_the_labels_alone(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+    datas: Datas, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mkd.training.trainer.LOG_EVERY", 1)
     run = Run(
@@ -376,7 +365,7 @@ def test_annealing_begins_with_the_teacher_alone_and_ends_with_the_labels_alone(
 
 
 def test_log_variances_move_with_their_tasks_and_are_told(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     """AdamW's first step is the learning rate, without decay; a large loss (above 1/2) makes the
     variance grow."""
@@ -396,7 +385,7 @@ def test_log_variances_move_with_their_tasks_and_are_told(
 
 
 def test_losses_equal_those_of_a_plain_loop_with_dense_adamw(
-    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
+    datas: Datas, tokenizer: Tokenizer
 ) -> None:
     """The loop as it is mostly written, on the same batches: single-tensor AdamW, torch's own
     clipping, one loss at a time.
