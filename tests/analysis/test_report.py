@@ -123,9 +123,7 @@ def of_study(folder: Path) -> Done:
     return done(folder, "--study", "small")
 
 
-def test_runs_are_drawn_together_where_they_can_be_and_all_others_are_told(
-    of_experiment: Done,
-) -> None:
+def test_comparable_runs_are_drawn_and_all_others_named(of_experiment: Done) -> None:
     printed, outcome, *_ = of_experiment
     assert (outcome["runs"], outcome["models"]) == (6, 5), (
         "two seeds are one model, another machine makes another"
@@ -161,9 +159,7 @@ def test_the_best_under_a_budget_is_told_with_what_it_loses(of_experiment: Done)
     assert picture["info"]["title"].startswith(f"Best on selection under 5 ms: {best['label']}, ")
 
 
-def test_a_report_without_a_study_is_left_with_a_run_of_its_own_and_the_experiment_links_it(
-    of_experiment: Done,
-) -> None:
+def test_a_report_without_a_study_has_a_run_that_the_experiment_links(of_experiment: Done) -> None:
     client, run_id = of_experiment.client, of_experiment.outcome["run_id"]
     run = client.get_run(run_id)
     assert (run.data.tags["mkd.kind"], run.info.status) == ("report", "FINISHED")
@@ -194,9 +190,7 @@ def test_an_experiments_own_words_stay_when_it_is_described_again(of_experiment:
     assert described(of_experiment.client).tags == before.tags
 
 
-def test_the_run_that_mlflow_run_has_made_in_the_experiment_gets_the_report(
-    of_experiment: Done, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mlflow_runs_own_run_is_used(of_experiment: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     client = of_experiment.client
     runs = read("mkd", store=client.tracking_uri)
     own = client.create_run(runs.experiment_id).info.run_id

@@ -128,9 +128,7 @@ def test_wrong_variants_are_refused_by_name(variants: dict[str, dict[str, Any]],
         ({"a": {}}, [-1], "ablation.seeds"),
     ],
 )
-def test_wrong_names_and_seeds_are_refused_with_the_config(
-    variants: dict[str, Any], seeds: list[int], told: str
-) -> None:
+def test_wrong_names_are_refused(variants: dict[str, Any], seeds: list[int], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         AblationConfig(variants, seeds)
 
@@ -176,9 +174,7 @@ def test_the_variants_of_a_file_may_hold_lists_and_dicts(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("student", ["bilstm", "scratch"])
 @pytest.mark.parametrize("name", ["transfer_curve", "sampling", "options"])
-def test_a_shipped_ablation_of_glue_has_allowed_settings_and_no_variant_twice(
-    name: str, student: str
-) -> None:
+def test_a_shipped_ablation_has_allowed_settings_and_no_twins(name: str, student: str) -> None:
     files = [f"--config={CONFIGS / file}.yaml" for file in ("glue", student, name)]
     config = cli.parse(files, "", Ablation)
     made = [

@@ -120,9 +120,7 @@ def test_with_settings_changes_just_what_it_names_and_replaces_lists_and_dicts_w
         ({"data.tasks": None}, ["data.tasks", "list", "None"]),
     ],
 )
-def test_with_settings_refuses_what_a_command_line_would(
-    settings: dict[str, object], told: list[str]
-) -> None:
+def test_with_settings_refuses_as_a_cli(settings: dict[str, object], told: list[str]) -> None:
     with pytest.raises(ValueError) as caught:
         cli.with_settings(Distill(), settings)
     assert "\n" not in str(caught.value)
@@ -191,9 +189,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
         assert part in printed
 
 
-def test_an_unknown_field_in_a_file_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_field_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "wrong.yaml").write_text("loss: {temp: 3}\n")
     assert "temp" in refusal(capsys, "--config", str(tmp_path / "wrong.yaml"))
 
@@ -248,9 +244,7 @@ def leaves(values: dict[str, object], prefix: str) -> set[str]:
     return names
 
 
-def test_a_config_that_an_earlier_state_of_the_project_has_written_is_read_without_what_is_gone() -> (
-    None
-):
+def test_an_earlier_config_is_read_without_what_is_gone() -> None:
     written = cli.to_yaml(Distill(seed=7, speed=SpeedConfig(length=64, seconds=3.5)))
     before = written.replace("speed:\n", "speed:\n  repeats: 50\n  warmup: 5\n")
     assert before.count("warmup: 5") == 1
@@ -279,9 +273,7 @@ def options(command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_has_the_fields_of_its_dataclass_and_no_others(
-    command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_command_has_just_its_fields(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     kind = COMMANDS[command]
     of_the_parser = {"config", "print_config", "data.transfer.help"}
     groups = cli.names(command) - cli.flat(kind()).keys()
@@ -292,9 +284,7 @@ def test_a_command_has_the_fields_of_its_dataclass_and_no_others(
     assert cli.from_yaml(cli.to_yaml(kind()), kind) == kind().shown()
 
 
-def test_a_distillation_is_told_nothing_of_searches_promotions_and_corpora(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_distillation_has_no_settings_of_a_search(capsys: pytest.CaptureFixture[str]) -> None:
     shown = options("distill", capsys)
     assert "registry.name" in shown
     assert not {
@@ -313,9 +303,7 @@ def test_a_distillation_is_told_nothing_of_searches_promotions_and_corpora(
         ("search", "--export.backends=[]", "experiments.distill, experiments.teacher, "),
     ],
 )  # fmt: skip
-def test_a_setting_of_another_command_is_refused_with_the_commands_that_have_it(
-    command: str, word: str, others: str
-) -> None:
+def test_another_commands_setting_is_refused(command: str, word: str, others: str) -> None:
     with pytest.raises(ValueError) as caught:
         cli.parse([word], "", COMMANDS[command])
     assert str(caught.value).startswith(f"{word.split('=')[0]} is a setting of {others}")

@@ -44,9 +44,7 @@ def killed(folder: Path, argv: list[str], event: Event, times: int) -> bool:
     )
 
 
-def test_a_run_that_is_killed_ten_times_is_one_run_with_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ten_kills_change_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By turns at any event of files, and when a checkpoint is about to be put in its place.
 
     Each turn comes less than a tenth further, so that the next one finds the run at work.
@@ -109,9 +107,7 @@ def test_a_run_that_is_killed_from_outside_goes_on_too(tmp_path: Path) -> None:
     ]
 
 
-def test_a_damaged_checkpoint_is_named_and_kept_and_a_run_of_mlflows_own_gives_way(
-    tmp_path: Path,
-) -> None:
+def test_a_damaged_checkpoint_is_named_and_kept(tmp_path: Path) -> None:
     """The teacher's; then a start as `mlflow run` makes it, which has a run of its own by then."""
     put_database(tmp_path)
     assert killed(

@@ -101,9 +101,7 @@ def test_several_seeds_have_a_t_interval_and_one_seed_says_what_it_does_not_tell
     assert spread([70.0]).startswith("one seed: how far another one would be off is not known")
 
 
-def test_a_study_or_a_budget_that_there_is_nothing_for_is_refused_with_what_there_is(
-    folder: Path,
-) -> None:
+def test_a_missing_study_or_a_low_budget_is_refused(folder: Path) -> None:
     fastest = min(trials(folder), key=lambda trial: trial["latency_ms"])
     for argv, told in (
         (
@@ -120,9 +118,7 @@ def test_a_study_or_a_budget_that_there_is_nothing_for_is_refused_with_what_ther
         assert done.returncode == 2 and told in last and "Traceback" not in done.stderr, last
 
 
-def test_a_budget_in_latencies_that_were_measured_in_an_earlier_way_is_refused(
-    folder: Path,
-) -> None:
+def test_a_budget_of_an_earlier_way_of_measuring_is_refused(folder: Path) -> None:
     fastest = min(trials(folder), key=lambda trial: trial["latency_ms"])
     store = client(folder)
     store.log_metric(fastest["run_id"], "speed/protocol", 1)
@@ -138,9 +134,7 @@ def test_a_budget_in_latencies_that_were_measured_in_an_earlier_way_is_refused(
     )
 
 
-def test_all_labelled_rows_are_those_that_are_learnt_from_and_those_set_apart(
-    tmp_path: Path,
-) -> None:
+def test_all_labelled_rows_are_learnt_from_or_set_apart(tmp_path: Path) -> None:
     tasks = make_tasks(20, unlabelled=5)
     for data in make_datas(tmp_path, tasks, make_tokenizer(tmp_path, tasks)):
         assert len(data.selection_rows) == 4 and not set(data.train_rows) & set(data.selection_rows)

@@ -51,9 +51,7 @@ def test_every_trial_is_a_finished_run_below_that_of_the_study(searched: Searche
         )
 
 
-def test_the_first_trial_has_the_settings_that_are_given_and_weights_are_logged_as_weights(
-    searched: Searched,
-) -> None:
+def test_the_first_trial_has_the_given_settings(searched: Searched) -> None:
     folder, _ = searched
     first = trial_runs(folder)[0].data.params
     assert (first["student.kind"], first["loss.kind"], first["loss.temperature"]) == (
@@ -109,9 +107,7 @@ def test_a_trial_leaves_its_answers_but_no_model_and_no_folder(searched: Searche
     assert not [path for path in (folder / ".mkd" / "runs").iterdir() if path.is_dir()]
 
 
-def test_the_same_seed_gives_the_same_trials_to_a_search_that_goes_on_in_its_run(
-    searched: Searched,
-) -> None:
+def test_the_same_seed_gives_the_same_trials(searched: Searched) -> None:
     folder, _ = searched
     argv = [*SEARCH, "--search.start", json.dumps([START]), "--search.study=again"]
     first = outcome(command(folder, "search", *argv, "--search.trials=2"))
@@ -206,9 +202,7 @@ def test_a_budget_closes_what_is_too_large_before_its_training(searched: Searche
     assert "none" not in optuna.get_all_study_names(f"sqlite:///{folder / 'optuna.db'}")
 
 
-def test_a_trial_that_falls_behind_is_stopped_and_killed_in_the_tracking_store(
-    tmp_path: Path,
-) -> None:
+def test_a_trial_that_falls_behind_is_stopped(tmp_path: Path) -> None:
     """A student of four layers, slower on any machine than the bag before it, that learns nothing."""
     folder = tmp_path / "pruned"
     folder.mkdir()
@@ -275,9 +269,7 @@ def test_failing_trials_do_not_end_a_search_but_five_in_a_row_do(tmp_path: Path)
          "search.storage is 'mysql://x'; allowed: sqlite:///FILE or postgresql://"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line_before_any_training(
-    tmp_path: Path, argv: list[str], told: str
-) -> None:
+def test_a_mistake_is_one_line(tmp_path: Path, argv: list[str], told: str) -> None:
     folder = tmp_path / "wrong"
     folder.mkdir()
     done = started(folder, entry_point, "search", *SEARCH, *argv).end()

@@ -212,9 +212,7 @@ def test_the_edges_are_allowed(make: type, settings: dict[str, Any]) -> None:
         (StudentConfig(kind="bag", hidden=64, embedding=32, min_count=5), "bag-1x64-e32-min5"),
     ],
 )  # fmt: skip
-def test_a_students_name_says_its_kind_its_size_and_what_is_unusual(
-    student: StudentConfig, name: str
-) -> None:
+def test_a_students_name_has_kind_size_and_more(student: StudentConfig, name: str) -> None:
     assert student.name == name
 
 

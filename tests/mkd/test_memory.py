@@ -74,9 +74,7 @@ def _growth(work: Callable[[int], object]) -> float:
     return (peaks[2] - peaks[1]) / (MANY - FEW)
 
 
-def test_of_a_batch_s_rows_only_the_order_of_the_epoch_is_held(
-    stores: dict[int, TokenStore],
-) -> None:
+def test_batches_hold_only_the_order_of_an_epoch(stores: dict[int, TokenStore]) -> None:
     rows = {num: np.arange(num, dtype=np.int32) for num in (FEW, MANY)}
 
     def sample(num: int) -> None:
@@ -133,9 +131,7 @@ def _joined_lengths(store: TokenStore, special: int, rows: np.ndarray) -> list[i
     return found
 
 
-def test_joining_stores_holds_no_more_for_more_rows(
-    stores: dict[int, TokenStore], tmp_path: Path
-) -> None:
+def test_joining_stores_holds_no_rows(stores: dict[int, TokenStore], tmp_path: Path) -> None:
     turn = count()
 
     def join(num: int) -> None:

@@ -191,9 +191,7 @@ def test_ratios_and_retention_follow_from_their_parts(result: Result) -> None:
     )
 
 
-def test_the_selection_score_is_that_of_the_kept_weights_which_is_the_best_of_all_steps(
-    result: Result, reports: list[dict[str, float]]
-) -> None:
+def test_the_kept_weights_score_best(result: Result, reports: list[dict[str, float]]) -> None:
     curve = [metrics for metrics in reports if "selection/mean" in metrics]
     best = max(curve, key=lambda metrics: metrics["selection/mean"])
     assert len(curve) == 2
@@ -223,9 +221,7 @@ def test_a_run_tells_its_data_its_teacher_and_its_hardware(result: Result, share
     assert result.hardware["torch"] == torch.__version__
 
 
-def test_a_run_tells_whether_its_student_is_better_than_one_answer_to_all_and_what_it_does_not_read(
-    result: Result,
-) -> None:
+def test_a_weak_student_and_unread_rows_are_told(result: Result) -> None:
     """By the answers that it leaves: the standard error of a share of 30 rows."""
     labels = result.predictions["label"][result.predictions["task"] == "sentiment"]
     share = 100 * max(labels.mean(), 1 - labels.mean())
@@ -239,9 +235,7 @@ def test_a_run_tells_whether_its_student_is_better_than_one_answer_to_all_and_wh
         assert result.metrics[f"data/{task}/cut"] == result.metrics[f"data/{task}/unknown"] == 0
 
 
-def test_a_run_reports_the_training_of_all_three_and_every_phase(
-    result: Result, reports: list[dict[str, float]]
-) -> None:
+def test_all_trainings_are_reported(result: Result, reports: list[dict[str, float]]) -> None:
     names = {name for metrics in reports for name in metrics}
     assert {f"{prefix}selection/mean" for prefix in ("", "teacher/", "baseline/")} <= names
     assert {f"{prefix}train/learning_rate" for prefix in ("", "teacher/", "baseline/")} <= names
@@ -290,9 +284,7 @@ def test_a_run_with_fresh_caches_gives_the_same_numbers(result: Result, tmp_path
     assert (again.datasets, again.teacher_key) == (result.datasets, result.teacher_key)
 
 
-def test_a_run_with_full_caches_gives_the_same_numbers_and_trains_no_teacher(
-    result: Result, shared: Path, tmp_path: Path
-) -> None:
+def test_full_caches_give_the_same_numbers(result: Result, shared: Path, tmp_path: Path) -> None:
     told: set[str] = set()
     again = run(config_of(shared / "cache"), tmp_path, lambda step, metrics: told.update(metrics))
     assert of_quality(again) == of_quality(result)
@@ -323,9 +315,7 @@ def test_labels_alone_need_no_teacher_and_no_baseline(result: Result, tmp_path: 
 
 
 @pytest.mark.parametrize("end", [None, 1.0])
-def test_labels_alone_need_of_a_checkpoint_its_tokenizer_alone(
-    end: float | None, tmp_path: Path
-) -> None:
+def test_labels_alone_need_only_a_tokenizer(end: float | None, tmp_path: Path) -> None:
     load_tokenizer(MINILM, "").save_pretrained(tmp_path / "words")
     teacher = TeacherConfig(checkpoint=str(tmp_path / "words"))
     loss = LossConfig(hard_weight=1.0, hard_weight_end=end)
@@ -361,9 +351,7 @@ def test_labels_alone_need_the_teacher_whose_weights_the_student_takes(
     }
 
 
-def test_a_transformer_can_start_from_the_teachers_layers(
-    result: Result, shared: Path, tmp_path: Path
-) -> None:
+def test_it_can_start_from_teacher_layers(result: Result, shared: Path, tmp_path: Path) -> None:
     told: set[str] = set()
     config = config_of(shared / "cache", student=replace(TRANSFORMER, keep=[1]), baseline=False)
     found = run(config, tmp_path, lambda step, metrics: told.update(metrics))
@@ -373,9 +361,7 @@ def test_a_transformer_can_start_from_the_teachers_layers(
     assert load_model(tmp_path / MODEL).config.encoder["num_hidden_layers"] == 1
 
 
-def test_more_to_learn_from_costs_no_other_teacher_and_no_logits_of_gold_rows(
-    result: Result, shared: Path, tmp_path: Path
-) -> None:
+def test_added_rows_need_no_other_teacher(result: Result, shared: Path, tmp_path: Path) -> None:
     """Augmented rows, and a file for all tasks of single texts; stored logits are looked for by
     their manifests."""
 
@@ -440,9 +426,7 @@ def test_every_kind_runs_with_a_trimmed_vocabulary(
     assert rows < len(tokenizer) if student.min_count else rows == len(tokenizer)
 
 
-def test_the_teacher_alone_can_be_made_and_measured(
-    result: Result, shared: Path, tmp_path: Path
-) -> None:
+def test_a_teacher_can_be_made_alone(result: Result, shared: Path, tmp_path: Path) -> None:
     found = run_teacher(config_of(shared / "cache"), tmp_path)
     assert {name for name in found.metrics if name.startswith("quality/")} == {
         f"quality/{name}" for name in QUALITY
@@ -473,17 +457,13 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
             prepare(Config(device="cuda"))
 
 
-def test_a_tokenizer_that_the_layers_do_not_know_is_refused(
-    result: Result, shared: Path, tmp_path: Path
-) -> None:
+def test_an_unfit_tokenizer_is_refused(result: Result, shared: Path, tmp_path: Path) -> None:
     config = config_of(shared / "cache", student=replace(TRANSFORMER, tokenizer=str(MINILM)))
     with pytest.raises(ValueError, match="student.tokenizer is '.*'; allowed: "):
         run(config, tmp_path)
 
 
-def test_an_encoder_with_other_names_for_its_sizes_can_teach(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_an_encoder_with_other_size_names_teaches(tmp_path: Path, tokenizer: Tokenizer) -> None:
     sizes: dict[str, Any] = {"dim": 16, "n_heads": 2, "n_layers": 1, "hidden_dim": 32}
     DistilBertModel(DistilBertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(
         tmp_path / "distilbert"
@@ -573,9 +553,7 @@ def test_a_student_of_minilm_learns_reviews(
          "student.init is 'no-such-folder/at/all'"),
     ],
 )  # fmt: skip
-def test_a_student_that_does_not_fit_is_refused_before_any_training(
-    student: StudentConfig, told: str, tmp_path: Path
-) -> None:
+def test_a_misfit_student_is_refused(student: StudentConfig, told: str, tmp_path: Path) -> None:
     steps: list[str] = []
     with pytest.raises(ValueError, match=told):
         run(
@@ -607,9 +585,7 @@ def tuned(config: Finetune, folder: Path, report: Report = silent) -> Result:
     return run_finetune(config.core(), config.finetune, folder, report)
 
 
-def test_a_student_is_finetuned_on_labels_and_scored_before_and_after(
-    result: Result, shared: Path, tmp_path: Path
-) -> None:
+def test_finetuning_scores_before_and_after(result: Result, shared: Path, tmp_path: Path) -> None:
     """One task that it knows and one that is new to it; the one it does not go on with is gone."""
     told: set[str] = set()
     config = finetuning(
@@ -634,9 +610,7 @@ def test_a_student_is_finetuned_on_labels_and_scored_before_and_after(
     assert list(load_model(tmp_path / MODEL).config.tasks) == ["entailment", "paraphrase"]
 
 
-def test_a_fine_tuned_student_stands_beside_one_that_is_started_anew(
-    result: Result, shared: Path, tmp_path: Path
-) -> None:
+def test_finetuning_has_a_twin_started_anew(result: Result, shared: Path, tmp_path: Path) -> None:
     """On the tasks that it was distilled on, with the labels alone, the latter is the twin that it
     had then."""
     config = finetuning(shared / "cache", result.folder, TASKS, LossConfig(hard_weight=1.0))
@@ -679,9 +653,7 @@ def test_a_fine_tuning_that_is_worse_than_to_start_anew_says_so() -> None:
     )
 
 
-def test_a_student_is_finetuned_on_logits_too_where_labels_are_not_all(
-    result: Result, shared: Path, tmp_path: Path
-) -> None:
+def test_finetuning_may_use_logits_too(result: Result, shared: Path, tmp_path: Path) -> None:
     told: set[str] = set()
     config = finetuning(
         shared / "cache", result.folder, TASKS, LossConfig(kind="mse", hard_weight=0.5)
@@ -740,9 +712,7 @@ def test_every_loss_setting_at_once_distils(shared: Path, tmp_path: Path) -> Non
         )
 
 
-def test_a_finetuning_is_the_same_whether_its_teacher_is_made_or_found(
-    shared: Path, tmp_path: Path
-) -> None:
+def test_finetuning_is_the_same_with_a_found_teacher(shared: Path, tmp_path: Path) -> None:
     """The student has dropout, so its training draws numbers too."""
     student = replace(BILSTM, dropout=0.2)
     start = run(config_of(shared / "cache", student=student, baseline=False), tmp_path / "start")

@@ -54,9 +54,7 @@ def test_bfloat16_is_taken_where_it_is_faster_by_a_margin(
         )
 
 
-def test_it_is_measured_once_for_each_machine_and_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_measured_once_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
 
     def counted(device: str) -> float:
@@ -76,9 +74,7 @@ def test_it_is_measured_once_for_each_machine_and_version(
     assert calls == ["cpu"] * 3
 
 
-def test_what_is_said_is_taken_and_nothing_is_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_said_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "measured", lambda device: pytest.fail("no precision is auto"))
     for said in ("float32", "bfloat16"):
         config = Config(cache=str(tmp_path), train=TrainConfig(precision=said))
@@ -86,9 +82,7 @@ def test_what_is_said_is_taken_and_nothing_is_measured(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_measure_is_the_median_of_rounds_that_alternate(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_measure_is_a_median_of_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock whose steps are said: one call of each for the warm-up, then three rounds of 10 :
     5, 10 : 10 and 30 : 10."""
     steps = [99, 1, 10, 5, 10, 10, 30, 10]
@@ -153,9 +147,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Da
     return make_datas(tmp_path_factory.mktemp("scored"), tasks_of(), tokenizer)
 
 
-def test_a_model_answers_in_the_precision_that_is_asked_for(
-    scored: Datas, tokenizer: Tokenizer
-) -> None:
+def test_a_model_answers_in_the_asked_precision(scored: Datas, tokenizer: Tokenizer) -> None:
     """Within the error of a number of 8 significant bits, and not as in float32."""
     torch.manual_seed(0)
     teacher = fresh_teacher(TeacherConfig(layers=2, hidden=32, heads=2), 128, scored, tokenizer)

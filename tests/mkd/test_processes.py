@@ -166,9 +166,7 @@ def test_shares_and_what_they_count_for_by_hand(rank: int, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("rank", range(1, 8))
-def test_of_one_row_all_processes_but_the_first_have_none_that_counts(
-    rank: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_row_counts_in_one_process(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "8")
     monkeypatch.setenv("RANK", str(rank))
     own, part = share(batch([1.0]))

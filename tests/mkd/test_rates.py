@@ -36,9 +36,7 @@ def rates(config: Config) -> tuple[float | None, ...]:
         (Config(train=SAID), (1.2e-3, 3e-5)),
     ],
 )
-def test_an_open_rate_goes_by_the_model_and_one_that_is_said_stays(
-    config: Config, expected: tuple[float, ...]
-) -> None:
+def test_an_open_rate_goes_by_the_model(config: Config, expected: tuple[float, ...]) -> None:
     assert rates(config) == expected
     assert resolved(resolved(config)) == resolved(config)
 
@@ -71,9 +69,7 @@ def test_what_is_shown_and_what_keys_are_made_of_is_the_number() -> None:
     )
 
 
-def test_the_teacher_from_a_checkpoint_and_the_student_of_its_layers_learn_at_their_rates(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_trained_layers_learn_at_lower_rates(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """Of two steps the first one is the warm-up; the second is at the peak, and told."""
     sizes: dict[str, Any] = {
         "hidden_size": 16,

@@ -170,9 +170,7 @@ def test_every_room_of_the_order_is_there() -> None:
          "analysis.report imports experiments: analysis must not import experiments"),
     ],
 )  # fmt: skip
-def test_an_import_that_points_up_is_found(
-    tmp_path: Path, file: str, code: str, complaint: str
-) -> None:
+def test_an_import_up_is_found(tmp_path: Path, file: str, code: str, complaint: str) -> None:
     others = (
         "mkd/__init__.py", "mkd/config.py", "mkd/pipeline.py", "mkd/students/__init__.py",
         "experiments/distill.py",

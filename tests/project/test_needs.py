@@ -73,9 +73,7 @@ def test_an_older_java_is_as_good_as_none(version: str, fits: bool, tmp_path: Pa
     assert lacking("java") == ("" if fits else told)
 
 
-def test_java_is_that_of_java_home_where_it_is_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_java_home_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "bin" / "java", 'openjdk version "17.0.9"')
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "home"))
     assert lacking("java").startswith("needs Java: no java")
@@ -102,9 +100,7 @@ def test_where_all_is_required_a_skip_is_a_failure(monkeypatch: pytest.MonkeyPat
         need("postgresql")
 
 
-def test_real_data_is_where_it_is_said_or_beside_the_checkout_or_hidden(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_real_data_is_found_or_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(needs, "BESIDE", tmp_path / "beside")
     assert real_glue() is None
     (tmp_path / "beside" / "glue").mkdir(parents=True)
@@ -144,9 +140,7 @@ def test_five(): ...
 
 
 @pytest.mark.parametrize("processes", [0, 2])
-def test_a_run_counts_its_skips_in_one_line_and_fails_where_all_is_required(
-    processes: int, tmp_path: Path
-) -> None:
+def test_a_run_counts_its_skips_or_fails(processes: int, tmp_path: Path) -> None:
     (tmp_path / "test_run.py").write_text(RUN)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = real_data\n")
     environ = os.environ | {

@@ -5,9 +5,7 @@ import pytest
 from tests.bench import size
 
 
-def test_a_number_of_rows_is_measured_in_all_its_stages(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_stages_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(size, "BATCHES", 20)
     found = size.measure("paraphrase", 301, tmp_path)
     assert found.rows == 301

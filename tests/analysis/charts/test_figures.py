@@ -74,7 +74,7 @@ def test_the_front_is_joined_by_steps_and_dominated_models_are_off_it() -> None:
     )
 
 
-def test_the_front_is_chosen_by_selection_and_drawn_at_its_score_on_dev() -> None:
+def test_the_front_is_chosen_by_selection_and_drawn_at_dev() -> None:
     """WORSE is best on selection and fastest on dev; GOOD, the best on dev, is off the front."""
     found = plane(models(FAST, GOOD | {"selection": 58.0}, WORSE | {"selection": 64.0}))
     assert [(p.label, p.front) for p in found.points] == [

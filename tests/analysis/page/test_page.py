@@ -96,9 +96,7 @@ def test_the_page_asks_for_itself_and_no_address_else(chrome: Chrome, tmp_path: 
     ] == []
 
 
-def test_it_names_the_best_student_under_5_ms_and_what_it_loses_to_the_teacher(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_it_names_the_best_student_under_5_ms_and_its_loss(chrome: Chrome, tmp_path: Path) -> None:
     shown = few()
     opened(chrome, tmp_path, shown)
     assert text(chrome, "#claim") == "Under ms a call, the best student is wide."
@@ -117,7 +115,7 @@ def test_it_names_the_best_student_under_5_ms_and_what_it_loses_to_the_teacher(
     assert facts(chrome)["is"] == "7.1 × faster than its teacher, which takes 17.7 ms"
 
 
-def test_the_best_is_chosen_by_selection_also_at_a_task_and_a_seed(
+def test_the_best_of_a_task_and_a_seed_is_chosen_by_selection(
     chrome: Chrome, tmp_path: Path
 ) -> None:
     lucky = model("lucky", 1.0, 72.0, selection=69.0, selection_scores={"sentiment": 99.0})
@@ -135,9 +133,7 @@ def test_the_best_is_chosen_by_selection_also_at_a_task_and_a_seed(
     )
 
 
-def test_a_student_without_a_score_on_selection_is_shown_and_not_chosen(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_without_a_selection_score_none_is_chosen(chrome: Chrome, tmp_path: Path) -> None:
     unknown: dict[str, Any] = {"selection": None, "selection_scores": {}}
     opened(chrome, tmp_path, info([model("old", 1.0, 72.0, **unknown), model("new", 2.0, 70.0)]))
     assert text(chrome, "#claim").endswith("the best student is new.")
@@ -166,9 +162,7 @@ def test_of_one_seed_it_says_nothing_of_the_method(chrome: Chrome, tmp_path: Pat
     )
 
 
-def test_a_faster_student_that_the_dev_rows_cannot_tell_from_the_best_is_named(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_a_faster_student_that_is_about_as_good_is_named(chrome: Chrome, tmp_path: Path) -> None:
     opened(chrome, tmp_path, few())
     assert (
         text(chrome, "#alike")
@@ -213,9 +207,7 @@ def test_the_answer_follows_the_task_the_kind_and_the_seed(chrome: Chrome, tmp_p
     assert "of one seed" in facts(chrome)["loses"]
 
 
-def test_without_teacher_twin_answers_or_speed_it_says_what_is_not_known(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_what_is_not_known_is_said(chrome: Chrome, tmp_path: Path) -> None:
     nothing: dict[str, Any] = {
         "teacher": "", "teacher_mean": None, "teacher_latency_ms": None, "retention": None,
     }  # fmt: skip
@@ -234,9 +226,7 @@ def test_without_teacher_twin_answers_or_speed_it_says_what_is_not_known(
     assert texts(chrome, "#table tbody th") == ["untimed", "alone"]
 
 
-def test_a_loss_has_the_interval_that_the_report_gives_or_none(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_a_loss_has_the_reports_interval_or_none(chrome: Chrome, tmp_path: Path) -> None:
     opened(chrome, tmp_path, info([model("known", 1.0, 70.0, lost={"": (3.8, -0.1, 7.7)})]))
     assert facts(chrome)["loses"].endswith(
         "−0.1 to 7.7 with 95 %: no difference that rows and seeds bear out"
@@ -249,9 +239,7 @@ def test_a_loss_has_the_interval_that_the_report_gives_or_none(
     )
 
 
-def test_a_report_without_students_says_so_and_lists_what_was_left_out(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_a_report_without_students_says_why(chrome: Chrome, tmp_path: Path) -> None:
     opened(chrome, tmp_path, info([], teachers=[]))
     assert text(chrome, "#claim").endswith(
         "there is nothing to choose from: the report holds no student."
@@ -260,9 +248,7 @@ def test_a_report_without_students_says_so_and_lists_what_was_left_out(
     assert text(chrome, "#left-out h2") == "Left out: 2 runs"
 
 
-def test_students_of_another_machine_are_told_of_and_drawn_on_choice(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_another_machines_students_are_drawn_on_choice(chrome: Chrome, tmp_path: Path) -> None:
     opened(
         chrome,
         tmp_path,
@@ -280,9 +266,7 @@ def test_students_of_another_machine_are_told_of_and_drawn_on_choice(
     assert texts(chrome, "#table tbody th") == ["there"]
 
 
-def test_names_of_markup_are_shown_as_they_are_and_run_nothing(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_markup_in_names_is_escaped(chrome: Chrome, tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script><img src=x onerror=alert(2)>"
     opened(
         chrome,

@@ -74,9 +74,7 @@ def test_the_front_is_that_of_brute_force_on_each_axis(
     assert drawn(chrome, "[data-mark]:not(.pale)") == undominated(here, field, sign)
 
 
-def test_the_front_is_chosen_by_selection_and_drawn_at_its_score_on_dev(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_the_front_is_chosen_by_selection_and_drawn_at_dev(chrome: Chrome, tmp_path: Path) -> None:
     lucky = model("lucky", 1.0, 72.0, selection=66.0)
     opened(
         chrome,
@@ -89,9 +87,7 @@ def test_the_front_is_chosen_by_selection_and_drawn_at_its_score_on_dev(
     assert float(then) > float(first), "it goes down, as the one that is chosen scores less on dev"
 
 
-def test_hovering_names_a_student_with_settings_scores_and_milliseconds(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_hovering_shows_settings_scores_and_milliseconds(chrome: Chrome, tmp_path: Path) -> None:
     opened(chrome, tmp_path, few())
     point(chrome, "[data-mark=deep]")
     told = text(chrome, "#tip")
@@ -133,9 +129,7 @@ def test_a_click_on_a_student_opens_its_row(chrome: Chrome, tmp_path: Path) -> N
     )
 
 
-def test_a_first_touch_names_a_student_and_a_second_opens_its_row(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_a_second_touch_opens_a_students_row(chrome: Chrome, tmp_path: Path) -> None:
     opened(chrome, tmp_path, few())
     point(chrome, "[data-mark=wide]", click=True, kind="touch")
     assert (
@@ -160,9 +154,7 @@ def test_the_keys_walk_along_the_front_and_open_a_row(chrome: Chrome, tmp_path: 
     assert chrome.switch_to.active_element.get_attribute("data-row") == "deep"
 
 
-def test_filters_leave_the_same_students_in_picture_and_table(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_filters_apply_to_picture_and_table_alike(chrome: Chrome, tmp_path: Path) -> None:
     shown = info(
         [
             model("a", 1.0, 70.0),
@@ -182,9 +174,7 @@ def test_filters_leave_the_same_students_in_picture_and_table(
     assert drawn(chrome) == {"a", "b", "c"}
 
 
-def test_points_far_below_the_front_are_counted_and_drawn_on_request(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_points_far_below_are_drawn_on_request(chrome: Chrome, tmp_path: Path) -> None:
     opened(
         chrome,
         tmp_path,
@@ -197,9 +187,7 @@ def test_points_far_below_the_front_are_counted_and_drawn_on_request(
     assert drawn(chrome) == {"a", "b", "failed"}
 
 
-def test_a_heading_sorts_by_mouse_and_by_key_and_says_which_way(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_a_heading_sorts_by_mouse_and_by_key(chrome: Chrome, tmp_path: Path) -> None:
     shown = few()
     opened(chrome, tmp_path, shown)
     assert rows(chrome) == [one.name for one in sorted(shown.models, key=lambda one: -one.mean)]
@@ -235,9 +223,7 @@ def test_many_students_come_a_page_at_a_time(chrome: Chrome, tmp_path: Path) -> 
     )
 
 
-def test_two_students_side_by_side_have_the_paired_interval_and_the_settings_that_differ(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_a_pair_has_its_interval_and_differing_settings(chrome: Chrome, tmp_path: Path) -> None:
     shown = few()
     opened(chrome, tmp_path, shown)
     click(chrome, "[data-pair=wide]")
@@ -257,9 +243,7 @@ def test_two_students_side_by_side_have_the_paired_interval_and_the_settings_tha
     assert texts(chrome, "#pair") == [""]
 
 
-def test_students_with_other_seeds_are_not_paired_by_seed_and_one_seed_says_nothing_of_the_method(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_other_seeds_are_not_paired_by_seed(chrome: Chrome, tmp_path: Path) -> None:
     models = [
         model("two", 1.0, 75.0, seeds=2),
         model("three", 2.0, 70.0),

@@ -83,15 +83,13 @@ def contrast(a: list[float], b: list[float]) -> float:
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE])
-def test_the_first_screen_holds_the_answer_and_the_whole_front(
-    chrome: Chrome, tmp_path: Path, size: tuple[int, int]
-) -> None:
+def test_the_first_screen_has_it_all(chrome: Chrome, tmp_path: Path, size: tuple[int, int]) -> None:
     opened(chrome, tmp_path, many(200), size)
     assert bottom(chrome, "#facts") < size[1] and bottom(chrome, "#chart") <= size[1]
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE])
-def test_nothing_is_wider_than_the_screen_even_with_long_names(
+def test_nothing_overflows_the_screen(
     chrome: Chrome, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     name = "a-name-that-never-ends-" * 8
@@ -110,9 +108,7 @@ def test_nothing_is_wider_than_the_screen_even_with_long_names(
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE])
-def test_names_in_the_picture_lie_on_no_other_and_inside_it(
-    chrome: Chrome, tmp_path: Path, size: tuple[int, int]
-) -> None:
+def test_names_overlap_no_other(chrome: Chrome, tmp_path: Path, size: tuple[int, int]) -> None:
     opened(chrome, tmp_path, many(200), size)
     script = "return [...document.querySelectorAll('#chart text.name')].map((name) => name.getBoundingClientRect().toJSON())"
     boxes = chrome.execute_script(script)
@@ -128,9 +124,7 @@ def test_names_in_the_picture_lie_on_no_other_and_inside_it(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_and_marks_stand_out_from_the_ground(
-    chrome: Chrome, tmp_path: Path, scheme: str
-) -> None:
+def test_text_and_marks_have_enough_contrast(chrome: Chrome, tmp_path: Path, scheme: str) -> None:
     opened(chrome, tmp_path, few(), scheme=scheme)
     ground = colour(chrome, "body", "background-color")
     assert (luminance(ground) > 0.5) == (scheme == "light")
@@ -151,9 +145,7 @@ def test_kinds_differ_in_shape_as_well_as_in_colour(chrome: Chrome, tmp_path: Pa
     assert len({mark.value_of_css_property("fill") for mark in marks}) == 4
 
 
-def test_in_print_controls_are_gone_and_a_dark_page_is_light(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_print_is_light_and_without_controls(chrome: Chrome, tmp_path: Path) -> None:
     opened(chrome, tmp_path, few(), scheme="dark")
     media(chrome, "dark", "print")
     assert luminance(colour(chrome, "body", "background-color")) == 1
@@ -165,9 +157,7 @@ def test_in_print_controls_are_gone_and_a_dark_page_is_light(
     assert printed.startswith(b"%PDF")
 
 
-def test_each_control_is_reached_by_tab_and_shows_that_it_is(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_tab_reaches_each_control_visibly(chrome: Chrome, tmp_path: Path) -> None:
     opened(chrome, tmp_path, few())
     reached: list[str] = []
     script = "const e = document.activeElement; return [e.id || e.name || e.className, getComputedStyle(e).outlineStyle]"
@@ -202,9 +192,7 @@ def test_static_pictures_are_read_when_opened(chrome: Chrome, tmp_path: Path) ->
     assert text(chrome, ".picture figcaption") == "Quality against latency."
 
 
-def test_in_a_frame_such_as_mlflows_it_works_and_offers_no_link_that_cannot_open(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_it_works_in_a_frame_such_as_mlflows(chrome: Chrome, tmp_path: Path) -> None:
     (tmp_path / "frame.html").write_text(FRAME % base64.b64encode(page(few()).encode()).decode())
     screen(chrome, *DESK)
     chrome.get((tmp_path / "frame.html").as_uri())
@@ -215,9 +203,7 @@ def test_in_a_frame_such_as_mlflows_it_works_and_offers_no_link_that_cannot_open
     chrome.switch_to.default_content()
 
 
-def test_more_students_cost_the_page_no_more_layouts_and_no_more_rows_than_it_shows(
-    chrome: Chrome, tmp_path: Path
-) -> None:
+def test_more_students_cost_no_more_layouts_and_rows(chrome: Chrome, tmp_path: Path) -> None:
     """What makes a page slow, counted; tests/bench/page.py has the times."""
     chrome.execute_cdp_cmd("Performance.enable", {})
     elements = []

@@ -50,9 +50,7 @@ def test_runs_that_differ_in_their_seed_only_are_one_model_with_their_means() ->
     )
 
 
-def test_a_model_is_chosen_by_the_mean_of_its_seeds_on_selection_and_not_where_one_of_them_has_none() -> (
-    None
-):
+def test_a_model_is_chosen_by_its_seeds_mean_on_selection_where_each_has_one() -> None:
     (known,) = averaged(frame({"selection": 60.0}, {"selection": 64.0, "seed": 1})).to_dict(
         "records"
     )
@@ -118,9 +116,7 @@ def test_the_most_frequent_tasks_split_and_setting_are_kept_and_the_others_told(
     }  # fmt: skip
 
 
-def test_speed_that_was_measured_in_an_earlier_way_is_left_out_however_much_there_is_of_it() -> (
-    None
-):
+def test_speed_measured_in_an_earlier_way_is_left_out_even_if_it_is_most() -> None:
     """By number, not by name: the tenth way is later than the ninth."""
     runs = frame(
         {"name": "a", "protocol": "9"},

@@ -83,9 +83,7 @@ def test_latency_is_of_the_setting_that_all_else_goes_by() -> None:
     assert speed.HEADLINE.name == HEADLINE
 
 
-def test_a_row_tells_how_its_speed_was_measured_and_the_larger_busy_share_of_student_and_teacher() -> (
-    None
-):
+def test_a_row_has_its_protocol_and_the_larger_busy_share() -> None:
     assert (row(RECORD)["protocol"], row(RECORD)["busy_share"]) == ("2", 0.1)
     assert (
         row(RECORD._replace(metrics=METRICS | {"teacher/speed/busy_share": 0.3}))["busy_share"]
@@ -198,9 +196,7 @@ def test_a_run_without_scores_on_dev_has_those_that_its_search_went_by_and_says_
         ({"tags": TAGS | {"mkd.kind": "trial", "mkd.state": "complete"}}, ""),
     ],
 )  # fmt: skip
-def test_a_run_that_cannot_be_drawn_is_left_out_with_the_reason(
-    change: dict[str, object], reason: str
-) -> None:
+def test_a_run_is_left_out_with_the_reason(change: dict[str, object], reason: str) -> None:
     assert why_left_out(RECORD._replace(**change)) == reason  # type: ignore[arg-type]
 
 

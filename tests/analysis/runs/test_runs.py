@@ -72,9 +72,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(f"sqlite:///{folder / 'mlflow.db'}", trials, parent)
 
 
-def test_an_experiments_runs_are_a_table_and_those_left_out_are_told_by_reason(
-    store: Store,
-) -> None:
+def test_an_experiments_runs_are_a_table_or_left_out_with_a_reason(store: Store) -> None:
     found = read("mkd", store=store.uri)
     assert len(found.frame) == 5
     assert found.left_out == {
@@ -137,9 +135,7 @@ def test_pages_of_runs_are_put_together(store: Store, monkeypatch: pytest.Monkey
         ),
     ],
 )
-def test_what_is_not_there_is_refused_with_names_close_to_it(
-    store: Store, experiment: str, study: str, told: str
-) -> None:
+def test_close_names_are_suggested(store: Store, experiment: str, study: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         read(experiment, study, store.uri)
 
@@ -168,9 +164,7 @@ def test_answers_are_read_of_the_runs_that_have_logged_them(store: Store) -> Non
     assert {len(frame) for frame in answers.values()} == {5 * stored.ROWS, stored.ROWS}
 
 
-def test_what_a_model_loses_to_its_teacher_is_borne_out_by_the_answers_of_its_runs(
-    store: Store,
-) -> None:
+def test_a_loss_to_the_teacher_has_evidence_in_the_runs_answers(store: Store) -> None:
     found = read("mkd", store=store.uri)
     models = averaged(comparable(found.frame).frame)
     borne = evidence(found, models)
@@ -206,9 +200,7 @@ def test_answers_that_give_other_scores_than_the_run_tells_are_not_used(store: S
     )
 
 
-def test_the_nearest_to_the_front_are_those_that_the_fewest_points_part_from_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_nearest_to_the_front_lose_the_fewest_points(monkeypatch: pytest.MonkeyPatch) -> None:
     models = pd.DataFrame(
         {"latency_ms": [1.0, 2.0, 3.0, 4.0], "mean": 5.0, "selection": [60.0, 50.0, 70.0, 69.0]}
     )

@@ -171,9 +171,7 @@ def test_how_far_two_models_are_apart_is_the_deviation_of_their_difference() -> 
     assert found == pytest.approx(np.array(expected), abs=1e-6)
 
 
-def test_another_draw_of_the_resamples_moves_an_end_by_less_than_a_tenth_of_the_half_width() -> (
-    None
-):
+def test_another_draw_moves_an_end_by_under_a_tenth_of_the_half_width() -> None:
     """In 95 of 100 pairs of draws, of a paired difference in accuracy of two models on 1,000 rows."""
     draw = np.random.default_rng(0)
     rows, draws = 1000, 80
@@ -193,9 +191,7 @@ def test_another_draw_of_the_resamples_moves_an_end_by_less_than_a_tenth_of_the_
     ("low", "high", "is_one"),
     [(0.1, 2.0, True), (-2.0, -0.1, True), (-0.1, 2.0, False), (0.0, 1.0, False)],
 )
-def test_a_difference_is_called_one_only_where_its_interval_excludes_0(
-    low: float, high: float, is_one: bool
-) -> None:
+def test_a_difference_excludes_0_from_its_interval(low: float, high: float, is_one: bool) -> None:
     assert Difference((low + high) / 2, low, high).is_one == is_one
 
 

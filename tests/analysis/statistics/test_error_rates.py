@@ -17,9 +17,7 @@ SDS = pytest.mark.parametrize("sd", [0.0, 1.0, 2.0])
 
 @SDS
 @pytest.mark.parametrize(("seeds", "paired"), [(2, True), (3, True), (5, True), (2, False)])
-def test_two_groups_of_runs_of_one_model_are_seldom_told_to_differ(
-    seeds: int, sd: float, paired: bool
-) -> None:
+def test_runs_of_one_model_seldom_differ(seeds: int, sd: float, paired: bool) -> None:
     found = claims(
         runs(
             np.random.default_rng(seeds),
@@ -50,9 +48,7 @@ def test_one_seed_a_side_never_says_anything_of_the_method(sd: float) -> None:
 
 
 @SDS
-def test_two_models_that_are_equally_good_but_on_other_rows_are_seldom_told_to_differ(
-    sd: float,
-) -> None:
+def test_equally_good_models_seldom_differ(sd: float) -> None:
     found = claims(
         runs(
             np.random.default_rng(2), REPETITIONS, [85.0, 85.0], 3, sd, alike=False, resampled=200
@@ -70,9 +66,7 @@ def test_a_difference_of_five_points_is_told_with_three_seeds() -> None:
     assert found.methods > 60
 
 
-def test_the_best_of_30_that_lose_2_points_is_told_to_lose_2_where_it_is_chosen_by_selection() -> (
-    None
-):
+def test_the_best_of_30_loses_as_much_as_all_where_selection_chooses() -> None:
     draw = np.random.default_rng(4)
     found = best_of_many(draw, 500, 30, 1, 0.0, by_dev=False)
     assert found.told == pytest.approx(2.0, abs=0.2) and found.held >= 93

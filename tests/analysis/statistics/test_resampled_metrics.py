@@ -37,9 +37,7 @@ def test_class_metrics_equal_those_on_the_rows_written_out(name: str, classes: i
 
 @pytest.mark.parametrize("name", ["pearson", "spearman"])
 @pytest.mark.parametrize("offset", [0.0, 1e4])
-def test_correlations_equal_those_on_the_rows_written_out_with_ties(
-    name: str, offset: float
-) -> None:
+def test_correlations_equal_those_of_the_rows_written_out(name: str, offset: float) -> None:
     draw = np.random.default_rng(1)
     labels = draw.integers(0, 6, ROWS) / 2
     predictions = (labels + draw.normal(size=ROWS)).round(1) + offset
@@ -73,9 +71,7 @@ def test_every_metric_of_the_core_has_one_here() -> None:
     assert METRICS.keys() == metrics.METRICS.keys()
 
 
-def test_a_metric_without_a_fast_form_is_computed_on_each_resample(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_metric_without_a_fast_form_is_resampled(monkeypatch: pytest.MonkeyPatch) -> None:
     """As one that was just added: of classes by the largest logit, of a regression by the
     prediction."""
     draw = np.random.default_rng(3)

@@ -105,9 +105,7 @@ def written(
     return pd.read_parquet(output), metrics
 
 
-def test_single_texts_are_answered_as_by_the_model_itself(
-    spark: "SparkSession", taught: Taught, tmp_path: Path
-) -> None:
+def test_texts_are_answered_alike(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
     frame = texts("sst2", 300)
     found, metrics = written(spark, config_of(tmp_path, frame, "sentiment"), taught)
     assert list(found.columns) == ["text", "id", "label", "score", "probabilities", "error"]
@@ -127,9 +125,7 @@ def test_single_texts_are_answered_as_by_the_model_itself(
     assert metrics["label/rows_per_s"] == pytest.approx(300 / metrics["label/seconds"])
 
 
-def test_a_regression_of_pairs_has_scores_and_a_row_without_a_text_an_error(
-    spark: "SparkSession", taught: Taught, tmp_path: Path
-) -> None:
+def test_pairs_get_scores_or_errors(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
     frame = texts("stsb", 60)
     frame.loc[[3, 40], "text_pair"] = None
     frame.loc[7, "text"] = None
@@ -151,9 +147,7 @@ def test_a_regression_of_pairs_has_scores_and_a_row_without_a_text_an_error(
     assert found[found["error"].notna()][["label", "score"]].isna().all(axis=None)
 
 
-def test_a_folder_is_read_as_one_file_is(
-    spark: "SparkSession", taught: Taught, tmp_path: Path
-) -> None:
+def test_a_folder_is_read_too(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
     frame = texts("sst2", 20)
     (tmp_path / "corpus.parquet").mkdir()
     for part in range(2):
@@ -176,9 +170,7 @@ def rows_of(task: Task) -> pd.DataFrame:
     return pd.DataFrame(rows).sample(frac=1, random_state=0)
 
 
-def test_a_teachers_logits_teach_as_the_teacher_itself_does(
-    spark: "SparkSession", taught: Taught, tmp_path: Path
-) -> None:
+def test_its_logits_teach_alike(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
     """By way of a file for each of two tasks: one of classes, and a regression, whose scores are in
     its own units there."""
     config = replace(cli.parse(TINY, "", Distill).core(), cache=str(taught.folder / ".mkd"))
@@ -256,9 +248,7 @@ def test_what_is_wrong_is_told_in_one_line(
     assert told in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_row_without_a_text_has_no_logits(
-    spark: "SparkSession", taught: Taught, tmp_path: Path
-) -> None:
+def test_no_text_has_no_logits(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
     frame = pd.DataFrame({"split": "train", "row": range(3), "text": ["a", None, None]})
     config = config_of(tmp_path, frame, "sentiment", logits=True)
     with pytest.raises(
@@ -268,9 +258,7 @@ def test_a_row_without_a_text_has_no_logits(
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.parquet"]
 
 
-def test_a_damaged_corpus_is_one_line_and_leaves_nothing(
-    spark: "SparkSession", taught: Taught, tmp_path: Path
-) -> None:
+def test_damage_is_told_in_a_line(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
     config = config_of(tmp_path, texts("sst2", 9), "sentiment")
     content = (tmp_path / "corpus.parquet").read_bytes()
     (tmp_path / "corpus.parquet").write_bytes(content[:4] + bytes(30) + content[34:])
@@ -285,9 +273,7 @@ def test_a_damaged_corpus_is_one_line_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.parquet"]
 
 
-def test_what_goes_wrong_in_the_model_is_told_in_one_line(
-    spark: "SparkSession", taught: Taught, tmp_path: Path
-) -> None:
+def test_model_errors_are_one_line(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
     config = config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "other")
     with pytest.raises(ValueError) as caught:
         corpus.write_answers(spark, config, taught.path, ["text"], tmp_path / "aside")

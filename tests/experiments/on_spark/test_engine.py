@@ -104,9 +104,7 @@ def test_every_trial_is_a_finished_run_below_that_of_the_study(searched: Searche
     assert {run.info.run_id for run in found if run.data.tags["mkd.front"] == "true"} == best
 
 
-def test_the_study_is_in_an_experiment_of_its_own_with_the_values_of_both_objectives(
-    searched: Searched, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_study_has_an_experiment(searched: Searched, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, _ = searched
     study = study_of(folder, monkeypatch)
     made = {run.info.run_id: run.data.metrics for run in trial_runs(folder)}
@@ -117,9 +115,7 @@ def test_the_study_is_in_an_experiment_of_its_own_with_the_values_of_both_object
     assert [way.name for way in study.directions] == ["MAXIMIZE", "MINIMIZE"]
 
 
-def test_the_same_command_leaves_out_a_trial_whose_worker_died_and_makes_what_is_missing(
-    searched: Searched, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_trial_is_made(searched: Searched, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, done = searched
     store, study = client(folder), study_of(folder, monkeypatch)
     lost = store.create_run(store.get_run(outcome(done)["run_id"]).info.experiment_id)
@@ -132,7 +128,7 @@ def test_the_same_command_leaves_out_a_trial_whose_worker_died_and_makes_what_is
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
 
 
-def test_a_study_of_another_search_is_refused_with_the_difference(searched: Searched) -> None:
+def test_another_searchs_study_is_refused(searched: Searched) -> None:
     folder, _ = searched
     done = search(folder, "--search.trials=4", "--search.sampler=random")
     assert done.returncode == 2
@@ -142,9 +138,7 @@ def test_a_study_of_another_search_is_refused_with_the_difference(searched: Sear
     )
 
 
-def test_trials_that_fail_or_are_too_slow_are_runs_that_say_so_and_do_not_end_the_study(
-    tmp_path: Path,
-) -> None:
+def test_failed_and_slow_trials_are_runs_and_do_not_end_the_study(tmp_path: Path) -> None:
     space = {"train.learning_rate": [1e30], "student.hidden": [16, 1024]}
     more = [
         '--search.objectives=["quality"]',
@@ -185,9 +179,7 @@ def test_what_the_storage_has_no_room_for_is_refused(
         engine.check(config, parse(SPACE, [f"task{number}" for number in range(tasks)]))
 
 
-def test_a_missing_extra_is_named_before_anything_is_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyspark", None)
     with pytest.raises(ValueError, match=r"pip install 'mkd\[spark\]'"):
         engine.check(Search(), parse(SPACE, ["a"]))

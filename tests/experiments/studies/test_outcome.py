@@ -112,7 +112,7 @@ POINTS = [
 STATES = {"complete": 3, "infeasible": 1, "failed": 1, "pruned": 1}
 
 
-def test_what_was_found_is_each_finished_trial_in_the_order_in_which_they_ended(
+def test_finished_trials_are_found_in_the_order_they_ended(
     study: optuna.Study, ready: Ready
 ) -> None:
     """Above the 60 points of the most frequent class and up to the teacher's 100 ms: nothing, then
@@ -127,18 +127,14 @@ def test_what_was_found_is_each_finished_trial_in_the_order_in_which_they_ended(
     assert found.teacher == (100, 90)
 
 
-def test_without_a_teacher_that_runs_here_the_slowest_trial_is_the_reference(
-    study: optuna.Study, ready: Ready
-) -> None:
+def test_without_a_teacher_the_slowest_is_the_reference(study: optuna.Study, ready: Ready) -> None:
     found = found_by(study, ready, {}, SETTING)
     assert (found.reference, found.teacher) == (Reference(60, 20), None)
     assert found.hypervolume == pytest.approx([0, 0, *[20 * math.log10(2)] * 2])
     assert found_by(study, ready._replace(teacher=None), {}, SETTING) == found
 
 
-def test_trials_and_a_teacher_that_were_timed_on_a_busy_machine_are_told(
-    study: optuna.Study,
-) -> None:
+def test_trials_and_teachers_timed_on_a_busy_machine_are_told(study: optuna.Study) -> None:
     assert busy_notes(study, TEACHER_SPEED) == []
     told = Outcome(
         "complete",
@@ -192,9 +188,7 @@ def test_the_picture_shows_each_trial_by_its_kind_and_the_front_by_its_numbers()
     )
 
 
-def test_a_study_without_a_finished_trial_has_an_empty_front_and_a_picture(
-    ready: Ready, tmp_path: Path
-) -> None:
+def test_without_a_finished_trial_the_front_is_empty(ready: Ready, tmp_path: Path) -> None:
     study = optuna.create_study(directions=["maximize", "minimize"])
     add(study, "failed", "t000 bag-1x16 mse", 0, 0, 0, 1)
     found = found_by(study, ready, TEACHER_SPEED, SETTING)

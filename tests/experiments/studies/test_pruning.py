@@ -137,9 +137,7 @@ def test_a_trial_on_the_front_is_never_stopped_and_the_others_by_the_definition(
 
 
 @pytest.mark.parametrize("margin", [0.0, 2.0])
-def test_one_that_is_stopped_had_more_than_the_margin_to_gain_on_what_ends_the_search(
-    margin: float,
-) -> None:
+def test_a_stopped_one_had_more_than_the_margin_to_gain(margin: float) -> None:
     """Trials one after another, that learn in many ways: some that are stopped would have ended on
     the front."""
     draw, lost, rule = np.random.default_rng(0), 0, PruningConfig(margin=margin, warmup=0.2)

@@ -93,9 +93,7 @@ def drawn(space: Space, num: int, seed: int = 0) -> list[dict[str, Any]]:
     ],
     ids=str,
 )
-def test_a_range_is_of_whole_numbers_where_all_its_numbers_are_and_a_list_is_of_choices(
-    spec: Any, kind: BaseDistribution
-) -> None:
+def test_a_range_of_whole_numbers_has_whole_draws(spec: Any, kind: BaseDistribution) -> None:
     leaf = one("train.clip", spec)
     assert leaf == Leaf("train.clip", "train.clip", kind, {})
     assert type(leaf.kind) is type(kind), "whole numbers equal others in Python"
@@ -188,9 +186,7 @@ def test_weights_are_made_of_a_draw_for_each_task() -> None:
         ("train.clip", {"choices": {"kl": {"train.clip": []}}}, r"search.space.train.clip is \[\]"),
     ],
 )  # fmt: skip
-def test_what_describes_no_range_choices_or_weights_is_refused_with_what_is_allowed(
-    setting: str, spec: Any, told: str
-) -> None:
+def test_a_wrong_space_is_refused_with_the_allowed(setting: str, spec: Any, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         parse({setting: spec}, TASKS)
 
@@ -293,9 +289,7 @@ def test_params_by_optuna_s_names_are_those_that_were_drawn() -> None:
 
 
 @pytest.mark.parametrize("num", [1, 2, 14, 40])
-def test_given_weights_come_back_in_shares_of_their_sum_however_many_tasks_and_however_uneven(
-    num: int,
-) -> None:
+def test_given_weights_come_back_in_shares_of_their_sum(num: int) -> None:
     tasks = [f"task{i}" for i in range(num)]
     space = parse({WEIGHTS: "simplex"}, tasks)
     even = suggest(FixedTrial(params_of(space, {WEIGHTS: dict.fromkeys(tasks, 3)})), space)[WEIGHTS]
@@ -423,9 +417,7 @@ def test_weights_that_are_not_a_number_for_each_task_are_refused(weights: Any) -
     ],
     ids=str,
 )
-def test_a_range_holds_the_numbers_on_its_steps_and_a_list_its_choices(
-    spec: Any, inside: list[Any], outside: list[Any]
-) -> None:
+def test_a_range_holds_its_steps(spec: Any, inside: list[Any], outside: list[Any]) -> None:
     kind = one("train.clip", spec).kind
     assert kind is not None
     assert [holds(kind, value) for value in inside] == [True] * len(inside)
@@ -541,9 +533,7 @@ def test_the_smallest_student_of_any_space_is_one_of_its_corners() -> None:
     ],
     ids=str,
 )
-def test_a_choice_or_an_end_that_the_config_refuses_is_refused_by_its_setting(
-    space: dict[str, Any], told: str | None
-) -> None:
+def test_what_the_config_refuses_a_space_refuses(space: dict[str, Any], told: str | None) -> None:
     found = parse(space, TASKS)
     if told is None:
         check(found, Distill())

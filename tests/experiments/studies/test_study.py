@@ -139,9 +139,7 @@ def at(seconds: float, state: TrialState, error: str | None = None) -> FrozenTri
         ("sqlite:////data/a:b@c/optuna.db", "sqlite:////data/a:b@c/optuna.db"),
     ],
 )
-def test_an_address_is_shown_without_its_password_and_otherwise_as_it_is(
-    address: str, expected: str
-) -> None:
+def test_an_address_is_shown_without_its_password(address: str, expected: str) -> None:
     assert without_password(address) == expected
 
 
@@ -158,18 +156,14 @@ def test_an_address_is_shown_without_its_password_and_otherwise_as_it_is(
         ("sqlite:///{folder}/file", "'sqlite:///.*/file': file is not a database"),
     ],
 )  # fmt: skip
-def test_a_storage_that_cannot_be_reached_is_told_in_one_line_without_its_password(
-    address: str, told: str, tmp_path: Path
-) -> None:
+def test_an_unreachable_storage_is_one_line(address: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no database " * 100)
     with pytest.raises(ConnectionError, match=f"^search.storage is {told}[^\n]*$") as caught:
         storage(SearchConfig(storage=address.format(folder=tmp_path)))
     assert "secret" not in str(caught.value)
 
 
-def test_a_server_that_does_not_answer_is_told_when_its_seconds_are_over(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert CONNECT["connect_timeout"] < 10
     monkeypatch.setitem(CONNECT, "connect_timeout", 2)  # the least that the driver takes
     with socket.socket() as mute:
@@ -208,9 +202,7 @@ def drawn(study: optuna.Study) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_a_study_that_was_stopped_draws_as_one_that_was_not(
-    sampler: Any, tmp_path: Path, store: RDBStorage
-) -> None:
+def test_a_stopped_study_draws_alike(sampler: Any, tmp_path: Path, store: RDBStorage) -> None:
     """Stopped after its 3rd and its 12th trial, that is before and after the parzen estimators
     begin; each start reads the study from its storage, by a sampler that has drawn for another
     study before."""
@@ -229,9 +221,7 @@ def test_a_study_that_was_stopped_draws_as_one_that_was_not(
     assert len({str(params) for params in drawn(whole)}) == 14
 
 
-def test_another_seed_draws_other_settings_and_a_random_draw_depends_on_no_other_trial(
-    tmp_path: Path, store: RDBStorage
-) -> None:
+def test_a_random_draw_depends_on_seed_and_number(tmp_path: Path, store: RDBStorage) -> None:
     first, second = (
         made(tmp_path, store, f"s{seed}", seed=seed, sampler="random") for seed in (0, 1)
     )
@@ -245,9 +235,7 @@ def test_another_seed_draws_other_settings_and_a_random_draw_depends_on_no_other
     assert drawn(failing)[4] == drawn(first)[4]
 
 
-def test_a_study_is_made_with_its_objectives_and_what_must_not_change(
-    tmp_path: Path, store: RDBStorage
-) -> None:
+def test_a_study_keeps_what_must_not_change(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store, objectives=["quality", "bytes", "latency"])
     assert [direction.name.lower() for direction in study.directions] == [
         "maximize",
@@ -265,9 +253,7 @@ def test_a_study_is_made_with_its_objectives_and_what_must_not_change(
     assert list(OBJECTIVES.values()) == ["maximize"] + ["minimize"] * 4
 
 
-def test_a_study_of_another_search_is_refused_with_the_difference(
-    tmp_path: Path, store: RDBStorage
-) -> None:
+def test_another_searchs_study_is_refused(tmp_path: Path, store: RDBStorage) -> None:
     config = config_of(tmp_path, space={"student.hidden": [8, 16]}, budget_ms=2.0)
     told = about(config, SETTINGS)
     check_known(config.search, store, told)
@@ -351,9 +337,7 @@ def test_trials_at_work_and_trials_to_come_break_no_row() -> None:
     assert first_failure([*failed, *more], since=0) == "error 0"
 
 
-def test_of_failures_that_left_no_outcome_the_first_one_that_did_is_told_or_that_their_workers_died() -> (
-    None
-):
+def test_the_first_failure_with_an_outcome_is_told() -> None:
     dead = [at(10 + i, TrialState.FAIL) for i in range(5)]
     assert first_failure(dead, since=0) == "their workers died"
     assert (
@@ -373,9 +357,7 @@ def numbers(study: optuna.Study) -> list[int]:
     return [trial.number for trial in counted(study)]
 
 
-def test_a_trial_is_put_back_once_with_its_settings_and_counts_once(
-    tmp_path: Path, store: RDBStorage
-) -> None:
+def test_a_trial_is_put_back_once_and_counts_once(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store)
     first = ask(study)
     study.tell(first.number, state=TrialState.FAIL)
@@ -391,9 +373,7 @@ def test_a_trial_is_put_back_once_with_its_settings_and_counts_once(
     assert ask(study).params != first.params
 
 
-def test_a_trial_that_was_interrupted_is_always_put_back_and_counts_once(
-    tmp_path: Path, store: RDBStorage
-) -> None:
+def test_an_interrupted_trial_is_always_put_back(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store)
     params = ask(study).params
     for number in range(3):
@@ -405,9 +385,7 @@ def test_a_trial_that_was_interrupted_is_always_put_back_and_counts_once(
     assert [trial.state.name for trial in counted(study)] == ["COMPLETE"]
 
 
-def test_a_trial_that_was_interrupted_is_still_made_again_where_its_worker_dies_afterwards(
-    tmp_path: Path, store: RDBStorage
-) -> None:
+def test_an_interrupted_trial_outlives_its_worker(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store)
     params = ask(study).params
     for number, why in enumerate((STOPPED, DIED, STOPPED)):
@@ -419,9 +397,7 @@ def test_a_trial_that_was_interrupted_is_still_made_again_where_its_worker_dies_
     assert numbers(study) == [3] and len(study.get_trials()) == 4
 
 
-def test_what_a_trial_left_behind_is_known_to_the_one_in_its_place(
-    tmp_path: Path, store: RDBStorage
-) -> None:
+def test_a_trial_knows_what_its_predecessor_left(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store)
     trial = study.ask()
     trial.set_user_attr(PROGRESS, Progress(2.5, {4: 50.0})._asdict())
@@ -440,9 +416,7 @@ def test_no_trial_is_held_against_one_that_has_failed(tmp_path: Path, store: RDB
     assert [other.latency_ms for other in progress_of(study, but=3)] == [1.5, 2.5]
 
 
-def test_how_far_trials_are_comes_back_as_it_was_left_but_for_one_s_own(
-    tmp_path: Path, store: RDBStorage
-) -> None:
+def test_the_progress_of_other_trials_comes_back(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store)
     for latency_ms in (1.5, 2.5):
         trial = study.ask()
@@ -456,9 +430,7 @@ def test_how_far_trials_are_comes_back_as_it_was_left_but_for_one_s_own(
     ]
 
 
-def test_an_outcome_comes_back_as_it_was_left_once_its_trial_has_ended(
-    tmp_path: Path, store: RDBStorage
-) -> None:
+def test_an_outcome_comes_back_once_its_trial_ended(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store)
     left = Outcome(
         "complete",
@@ -500,9 +472,7 @@ def source_of(folder: Path, store: RDBStorage, **changes: Any) -> optuna.Study:
     return study
 
 
-def test_a_study_begins_with_the_finished_trials_of_another_and_takes_none_twice(
-    tmp_path: Path, store: RDBStorage
-) -> None:
+def test_finished_trials_are_taken_over_once(tmp_path: Path, store: RDBStorage) -> None:
     source, study = source_of(tmp_path, store), made(tmp_path, store)
     assert begin_with(study, "source", KINDS) == (4, 4)
     taken = study.get_trials()
@@ -545,9 +515,7 @@ def test_trials_outside_of_the_space_are_not_taken_over(tmp_path: Path, store: R
     assert study.get_trials()[3].distributions["kind"] == wide["kind"]
 
 
-def test_a_study_that_there_is_not_is_refused_with_those_there_are(
-    tmp_path: Path, store: RDBStorage
-) -> None:
+def test_a_missing_study_is_refused_with_the_others(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store)
     with pytest.raises(ValueError, match="search.start_from is 'nosuch'; allowed: none"):
         begin_with(study, "nosuch", KINDS)
@@ -605,9 +573,7 @@ def test_another_space_budget_or_sampler_is_comparable(tmp_path: Path, store: RD
     assert begin_with(made(tmp_path, store), "source", KINDS) == (4, 4)
 
 
-def test_a_setting_s_importance_is_its_share_of_what_makes_an_objective_s_values_differ(
-    tmp_path: Path, store: RDBStorage
-) -> None:
+def test_importance_is_a_share_of_the_variance(tmp_path: Path, store: RDBStorage) -> None:
     """Quality follows `rate` alone, latency is the same for all."""
     study = made(tmp_path, store)
     draw = random.Random(0)
@@ -625,9 +591,7 @@ def test_a_setting_s_importance_is_its_share_of_what_makes_an_objective_s_values
     assert sum(found["quality"].values()) == pytest.approx(1)
 
 
-def test_what_only_training_depends_on_has_no_share_in_a_cost(
-    tmp_path: Path, store: RDBStorage
-) -> None:
+def test_a_setting_of_training_has_no_share_in_cost(tmp_path: Path, store: RDBStorage) -> None:
     """Rate and width go together here by chance, as they may in few trials."""
     study = made(tmp_path, store)
     kinds: dict[str, BaseDistribution] = {
@@ -645,9 +609,7 @@ def test_what_only_training_depends_on_has_no_share_in_a_cost(
 
 
 @pytest.mark.parametrize("num", [0, 1, 2, 3, 8])
-def test_importances_sum_to_one_however_few_trials_have_ended_and_whatever_each_has(
-    num: int, tmp_path: Path, store: RDBStorage
-) -> None:
+def test_importances_sum_to_one(num: int, tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store)
     for i in range(num):
         own: dict[str, Any] = (

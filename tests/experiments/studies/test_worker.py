@@ -39,9 +39,7 @@ BEATS = ["--search.heartbeat_seconds=2"]
 from being taken for dead."""
 
 
-def test_four_workers_that_start_at_once_on_a_new_study_make_just_the_trials_that_are_asked_for(
-    tmp_path: Path,
-) -> None:
+def test_four_workers_at_once_make_just_the_trials_that_are_asked_for(tmp_path: Path) -> None:
     folder = tmp_path / "four"
     folder.mkdir()
     done = command(folder, "search", *SEARCH, "--search.workers=4", "--search.trials=6")
@@ -201,9 +199,7 @@ def test_a_search_whose_workers_have_all_died_says_so_and_is_gone_on_with(tmp_pa
     }
 
 
-def test_ctrl_c_at_a_terminal_ends_the_workers_and_the_search_goes_on_where_it_stopped(
-    tmp_path: Path,
-) -> None:
+def test_ctrl_c_ends_the_workers_and_the_search_can_go_on(tmp_path: Path) -> None:
     argv = [*SEARCH, *SLOW, "--search.workers=2", "--search.trials=2"]
     files = [tmp_path / name for name in ("stdout", "stderr")]
     with files[0].open("w") as out, files[1].open("w") as err:
@@ -238,9 +234,7 @@ def test_ctrl_c_at_a_terminal_ends_the_workers_and_the_search_goes_on_where_it_s
     check_quality(tmp_path)
 
 
-def test_a_study_in_postgresql_is_made_by_two_commands_at_once_and_its_password_is_not_told(
-    tmp_path: Path,
-) -> None:
+def test_two_commands_share_a_postgresql_study_without_its_password(tmp_path: Path) -> None:
     with server() as address:
         folder = tmp_path / "postgres"
         folder.mkdir()

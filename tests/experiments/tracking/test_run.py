@@ -139,9 +139,7 @@ def test_the_closing_table_shows_every_task_and_is_logged(distilled: Distilled) 
         assert word in done.stdout
 
 
-def test_the_logged_model_answers_raw_text_and_holds_no_pickle(
-    distilled: Distilled, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_logged_model_answers(distilled: Distilled, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, done = distilled
     monkeypatch.chdir(folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
@@ -167,9 +165,7 @@ def test_the_logged_model_answers_raw_text_and_holds_no_pickle(
     ]
 
 
-def test_the_model_is_a_registered_version_with_its_scores_speed_teacher_and_data(
-    distilled: Distilled,
-) -> None:
+def test_the_model_is_registered_with_scores_speed_and_data(distilled: Distilled) -> None:
     folder, done = distilled
     found = outcome(done)
     version = client(folder).get_model_version_by_alias("tiny", "best")
@@ -187,9 +183,7 @@ def test_the_model_is_a_registered_version_with_its_scores_speed_teacher_and_dat
         assert words in version.description
 
 
-def test_the_model_card_tells_what_the_run_has_measured(
-    distilled: Distilled, tmp_path: Path
-) -> None:
+def test_the_model_card_has_the_runs_measures(distilled: Distilled, tmp_path: Path) -> None:
     folder, done = distilled
     found = outcome(done)
     card = Path(
@@ -216,9 +210,7 @@ def test_the_model_card_tells_what_the_run_has_measured(
     )
 
 
-def test_a_run_repeated_from_its_saved_config_has_the_same_scores(
-    distilled: Distilled, tmp_path: Path
-) -> None:
+def test_a_saved_config_repeats_the_scores(distilled: Distilled, tmp_path: Path) -> None:
     folder, done = distilled
     found = outcome(done)
     path = client(folder).download_artifacts(found["run_id"], "config.yaml", str(tmp_path))
@@ -259,9 +251,7 @@ def test_a_logged_student_is_finetuned_in_a_run_linked_to_its_own(distilled: Dis
     assert found["metrics"]["quality/mean"] == found["metrics"]["quality/sentiment/score"]
 
 
-def test_a_logged_student_is_submitted_in_a_run_linked_to_its_own(
-    distilled: Distilled, tmp_path: Path
-) -> None:
+def test_a_submission_is_linked_to_its_student(distilled: Distilled, tmp_path: Path) -> None:
     """It knows no task of GLUE's, so that all answers are filled in."""
     folder, done = distilled
     parent = outcome(done)["run_id"]
@@ -287,9 +277,7 @@ def test_a_logged_student_is_submitted_in_a_run_linked_to_its_own(
 @pytest.mark.parametrize(
     ("entry", "uri"), [("finetune", "runs:/0123456789abcdef/student"), ("submit", "runs:/")]
 )
-def test_a_run_that_is_not_there_is_refused_before_any_run_is_made(
-    entry: str, uri: str, tmp_path: Path
-) -> None:
+def test_a_missing_run_is_refused_before_any_is_made(entry: str, uri: str, tmp_path: Path) -> None:
     done = command(tmp_path, entry, *tiny(entry), f"--{entry}.student", uri)
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]

@@ -76,9 +76,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     ],
     ids=["split", "records", "inputs by row", "inputs by column"],
 )
-def test_each_form_of_request_gets_a_label_with_its_probability_for_each_text(
-    server: Served, body: dict[str, Any]
-) -> None:
+def test_each_form_of_request_gets_its_labels(server: Served, body: dict[str, Any]) -> None:
     rows = ask(server, body, task="sentiment").rows
     assert len(rows) == 2
     for row in rows:
@@ -110,9 +108,7 @@ def test_pairs_have_labels_or_scores(server: Served) -> None:
 
 
 @pytest.mark.parametrize("task", ["paraphrase", "similarity"])
-def test_rows_that_cannot_be_answered_have_an_error_and_no_score_at_their_places(
-    server: Served, task: str
-) -> None:
+def test_invalid_rows_get_an_error_in_their_places(server: Served, task: str) -> None:
     alone = ask(server, {"dataframe_records": [PAIR]}, task=task).rows
     bad: list[dict[str, object]] = [
         {"text": "alone"},

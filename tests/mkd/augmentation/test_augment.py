@@ -170,9 +170,7 @@ def test_rows_that_are_set_apart_are_not_copied(tmp_path: Path, tokenizer: Token
     assert len(copied) == 32
 
 
-def test_of_a_pair_the_first_the_second_and_both_are_changed_in_turn(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_pairs_are_changed_in_turn(tmp_path: Path, tokenizer: Tokenizer) -> None:
     rows = [Row(f"a{i}", f"b{i}", float(i % 2)) for i in range(40)]
     task = Task("t", PAIR, split(rows), {})
     copied = copied_rows(tmp_path, task, tokenizer)

@@ -31,9 +31,7 @@ def by_word(words: Words, found_VK: np.ndarray) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("block", [2, 1000])
-def test_the_nearest_by_angle_in_a_table_by_hand(
-    block: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_nearest_by_angle_by_hand(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK_WORDS", block)
     assert nearest(TABLE * LENGTHS, APART, 1).tolist() == [[1], [0], [1], [4], [3]]
     assert [set(row) for row in nearest(TABLE * LENGTHS, APART, 2).tolist()] == [
@@ -64,9 +62,7 @@ def test_words_between_the_same_words_are_neighbours(tmp_path: Path) -> None:
     }
 
 
-def test_contexts_are_counted_across_blocks_but_not_across_texts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_contexts_end_with_their_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = words_of(tmp_path, "x a y", "x a y", "z", "x b y", "b z")
     table = module._contexts(words, np.array([0, 1, 2, 3, 4]))
     assert words.vocabulary == ["x", "a", "y", "z", "b"]
@@ -87,9 +83,7 @@ def test_contexts_are_counted_across_blocks_but_not_across_texts(
     np.testing.assert_allclose(table, np.sqrt(np.concatenate([before, after], axis=1)))
 
 
-def test_rare_words_have_no_neighbours_and_are_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rare_words_are_no_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_WORDS", 2)
     words = words_of(tmp_path, "a b a b", "c")
     assert by_word(words, neighbours(words, 3, None)) == {"a": {"b"}, "b": {"a"}, "c": set()}

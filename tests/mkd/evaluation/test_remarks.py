@@ -103,9 +103,7 @@ def test_rows_are_cut_where_a_model_of_this_layout_cuts_them(tokenizer: Tokenize
     )
 
 
-def test_what_is_not_read_is_counted_and_told_from_one_percent_on(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_one_percent_not_read_is_told(tmp_path: Path, tokenizer: Tokenizer) -> None:
     def data(name: str, texts: list[str]) -> TaskData:
         task = Task(
             name, SINGLE, split([Row(text, None, float(i % 2)) for i, text in enumerate(texts)]), {}

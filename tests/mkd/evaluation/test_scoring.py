@@ -212,9 +212,7 @@ def test_retention_by_hand() -> None:
     )
 
 
-def test_answers_to_raw_texts_are_labels_and_scores_on_the_tasks_own_scale(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_raw_texts_get_labels_or_scores_of_the_task(datas: Datas, tokenizer: Tokenizer) -> None:
     student = student_of(BILSTM, datas, tokenizer)
     layout = layout_of(tokenizer, False, 32)
     first, second = ["a good film", "the bad sea"], ["the sea", "night and rain"]

@@ -53,9 +53,7 @@ def timed(config: StudentConfig, datas: Datas, tokenizer: Tokenizer) -> Timed:
     return in_torch(make_student(config, datas, len(tokenizer), 32, None), tokenizer)
 
 
-def test_metrics_name_the_backend_the_setting_and_the_statistic(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_metrics_name_backend_setting_and_statistic(datas: Datas, tokenizer: Tokenizer) -> None:
     """In no time at all there is one pass: 20 calls of one row, and of many rows one a task."""
     models = {
         "torch": timed(BILSTM, datas, tokenizer),
@@ -115,9 +113,7 @@ def test_a_run_measures_for_half_as_long_as_its_student_was_trained() -> None:
     assert within(SpeedConfig(), 3600.0) == SpeedConfig()
 
 
-def test_texts_are_of_all_tasks_in_turn_at_even_steps_of_their_length(
-    tasks: list[Task], datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_texts_are_of_even_lengths(tasks: list[Task], datas: Datas, tokenizer: Tokenizer) -> None:
     work = work_of(tasks)
     assert list(work) == ["single", "pair", "score"]
     for task in tasks:
@@ -166,9 +162,7 @@ class Turned:
         return own._replace(load=load)
 
 
-def test_the_seconds_are_shared_and_a_model_has_no_more_than_its_share(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_a_model_has_no_more_than_its_share(datas: Datas, tokenizer: Tokenizer) -> None:
     """Of 3 s each of two models has 0.75 in each of two settings. Their passes take 20 ms and, of
     calls of 1 s, 20 s."""
     turned = Turned()
@@ -188,9 +182,7 @@ def test_the_seconds_are_shared_and_a_model_has_no_more_than_its_share(
         )
 
 
-def test_a_share_has_an_end_however_many_seconds_there_are(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_a_share_ends_however_many_seconds_there_are(datas: Datas, tokenizer: Tokenizer) -> None:
     turned = Turned()
     measure(
         {"": turned.model(2**-10, datas, tokenizer)}, WORK, [HEADLINE], 1000.0, clock=turned.clock
@@ -198,9 +190,7 @@ def test_a_share_has_an_end_however_many_seconds_there_are(
     assert MOST_SECONDS <= turned.now <= MOST_SECONDS + 20 * 2**-10
 
 
-def test_a_model_without_a_task_answers_its_texts_as_those_of_another(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_a_task_without_a_head_is_answered_as_another(datas: Datas, tokenizer: Tokenizer) -> None:
     """A classifier of one task beside a student of several: both are asked the same."""
     one = timed(TRANSFORMER, datas[:1], tokenizer).load(1)
     assert list(one.heads) == ["single"]
@@ -211,9 +201,7 @@ def test_a_model_without_a_task_answers_its_texts_as_those_of_another(
     assert answering(able, WORK) is able
 
 
-def test_the_threads_are_as_stated_while_measuring_and_as_before_after_it(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_threads_are_as_stated_and_then_as_before(datas: Datas, tokenizer: Tokenizer) -> None:
     before = torch.get_num_threads()
     seen: list[int] = []
     model = timed(BILSTM, datas, tokenizer)

@@ -73,9 +73,7 @@ def blocks(*times: list[float]) -> list[Block]:
 
 
 @pytest.mark.parametrize(("percent", "count"), [(50, 20), (95, 200), (99, 1000)])
-def test_a_percentile_is_told_from_as_many_calls_on_as_ten_are_beyond(
-    percent: int, count: int
-) -> None:
+def test_a_percentile_needs_ten_calls_beyond_it(percent: int, count: int) -> None:
     assert least_calls(percent) == count
     few, enough = (
         statistics_of([Block([1.0] * number, 1, 1.0, 1.0)], 1) for number in (count - 1, count)
@@ -115,9 +113,7 @@ def test_the_busy_share_is_what_the_thread_has_not_worked() -> None:
     ("others", "physical", "share"),
     [(1.0, 2, 0.0), (1.3, 2, 0.3), (0.4, 1, 0.4), (9.0, 4, 1.0), (2.0, 8, 0.0)],
 )
-def test_others_that_need_more_than_the_other_physical_cores_have_a_part_of_this_one(
-    others: float, physical: int, share: float
-) -> None:
+def test_others_may_need_a_part_of_this_core(others: float, physical: int, share: float) -> None:
     """Two logical cores of one physical core: a thread on the one works all the time and is slowed
     by the other's."""
     assert busy_share([Block([1.0], 1, 1.0, 1.0)], others, physical) == pytest.approx(share)

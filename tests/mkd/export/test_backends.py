@@ -81,9 +81,7 @@ def test_compared_by_hand(datas: Datas, tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_nothing_is_compared_with_what_is_not_finite(
-    value: float, datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_what_is_not_finite_is_no_measure(value: float, datas: Datas, tokenizer: Tokenizer) -> None:
     dev = {
         (data.name, ""): np.zeros((20, len(data.kind.labels) or 1), np.float32) for data in datas
     }
@@ -154,9 +152,7 @@ def sure(answers: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("wrong_alone", [False, True])
-def test_a_backend_is_checked_in_batches_and_row_by_row_and_the_worse_counts(
-    wrong_alone: bool, datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_the_worse_of_two_checks(wrong_alone: bool, datas: Datas, tokenizer: Tokenizer) -> None:
     """Of 20 rows, whose class is whether their tokens sum to an odd number, some are wrong: either
     alone or in company."""
     data, layout = datas[0], layout_of(tokenizer, False, 32)
@@ -206,9 +202,7 @@ def test_of_many_rows_some_evenly_spread_are_asked_alone(
     ]
 
 
-def test_a_backend_that_is_not_finite_for_a_row_alone_does_not_pass(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_a_row_that_is_not_finite_fails_a_backend(datas: Datas, tokenizer: Tokenizer) -> None:
     def infer(batch: Arrays, task: str) -> np.ndarray:
         return np.full((len(batch.ids), 2), np.nan if len(batch.ids) == 1 else 0.0, np.float32)
 

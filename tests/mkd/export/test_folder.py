@@ -575,9 +575,7 @@ def test_a_saved_student_is_exported_and_told_of(saved: tuple[Path, Path], tmp_p
     ]
 
 
-def test_what_cannot_be_exported_is_refused_and_nothing_written(
-    saved: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_what_cannot_be_exported_is_refused(saved: tuple[Path, Path], tmp_path: Path) -> None:
     config = config_of(saved, tmp_path / "home")
     (tmp_path / "there").mkdir()
     data = config.data

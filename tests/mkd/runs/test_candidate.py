@@ -75,9 +75,7 @@ def test_a_cost_is_speed_in_one_backend_and_size(known: Cost) -> None:
     assert known.latency_ms == known.metrics["speed/torch/b1-text-t1/p50_ms"] > 0
 
 
-def test_a_cost_is_measured_once_for_each_architecture_backend_and_way_of_measuring(
-    config: Config, ready: Ready, known: Cost
-) -> None:
+def test_a_cost_is_measured_once(config: Config, ready: Ready, known: Cost) -> None:
     before = stored_costs(config)
     learnt = replace(
         config,
@@ -199,9 +197,7 @@ def test_a_trial_and_a_run_ask_the_same_of_a_student(
     assert trials_files == files == ["student.json", "student.onnx", "tokenizer.json"]
 
 
-def test_a_candidate_scores_what_a_run_of_the_same_settings_does(
-    made: Result, whole: Result
-) -> None:
+def test_a_candidate_scores_as_its_run(made: Result, whole: Result) -> None:
     """To the last bit, although its cost was measured on a student with random weights in between."""
 
     def measured(result: Result) -> dict[str, float]:
@@ -235,9 +231,7 @@ def test_a_candidate_has_no_twin_whatever_the_settings_say_and_is_as_fast_as_was
     assert not (tmp_path / "model").exists(), "its weights are not kept"
 
 
-def test_a_candidate_of_labels_alone_has_no_teacher(
-    config: Config, known: Cost, tmp_path: Path
-) -> None:
+def test_labels_alone_need_no_teacher(config: Config, known: Cost, tmp_path: Path) -> None:
     alone = replace(config, loss=LossConfig(hard_weight=1.0), cache=str(tmp_path / "cache"))
     ready = prepared(alone)
     assert (
@@ -273,9 +267,7 @@ def test_its_answers_give_its_scores(made: Result) -> None:
     assert made.metrics["quality/similarity/pearson"] == pytest.approx(100 * pearson, abs=1e-3)
 
 
-def test_a_student_that_does_not_fit_is_refused_before_it_is_measured(
-    config: Config, ready: Ready
-) -> None:
+def test_a_student_that_does_not_fit_is_refused(config: Config, ready: Ready) -> None:
     before = stored_costs(config)
     deep = StudentConfig(kind="transformer", init="teacher", hidden=16, heads=2, layers=3)
     with pytest.raises(ValueError, match="layers 0 to 1"):

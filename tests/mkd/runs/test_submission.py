@@ -124,9 +124,7 @@ def submission(
     return submitted(config_of(stores, glue, student), tmp_path_factory.mktemp("out"))
 
 
-def test_the_zip_has_the_students_answers_to_every_row(
-    submission: Submission, glue: Path, student: Path
-) -> None:
+def test_the_zip_answers_every_row(submission: Submission, glue: Path, student: Path) -> None:
     found = files_of(submission.zip)
     assert list(found) == list(OFFICIAL)
     varied = 0
@@ -154,9 +152,7 @@ def test_shares_are_those_of_the_files(submission: Submission) -> None:
         assert not filled and asked.rows == NUM
 
 
-def test_a_file_of_other_size_than_the_official_one_is_told(
-    submission: Submission, glue: Path
-) -> None:
+def test_a_file_of_unofficial_size_is_told(submission: Submission, glue: Path) -> None:
     assert len(submission.notes) == 11
     assert f"{glue / 'QQP/test.tsv'} has 24 rows; GLUE's own has 390,965" in submission.notes
 
@@ -183,9 +179,7 @@ def test_the_same_answers_are_the_same_bytes_and_are_not_computed_twice(
 
 
 @pytest.mark.parametrize("kind", [kind for kind in STUDENTS if kind != "bilstm"])
-def test_any_kind_of_student_answers_rows_with_quotes_and_empty_texts(
-    kind: str, glue: Path, tmp_path: Path
-) -> None:
+def test_any_kind_answers_quotes_and_empty_texts(kind: str, glue: Path, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "glue")
     (folder / "QQP/test.tsv").write_text(
         'id\tquestion1\tquestion2\n0\t"Why?\t\n1\t\t\n2\tWhat "is" it\tWhat\n'
@@ -301,9 +295,7 @@ def test_a_wrong_test_file_is_refused_by_its_line(
     assert not (tmp_path / "submission.zip").exists()
 
 
-def test_settings_of_other_data_and_a_student_that_is_not_there_are_refused(
-    student: Path, glue: Path, tmp_path: Path
-) -> None:
+def test_other_data_or_no_student_is_refused(student: Path, glue: Path, tmp_path: Path) -> None:
     config = config_of(tmp_path, glue, student)
     with pytest.raises(ValueError, match="data.source is 'demo'; allowed: 'glue'"):
         submitted(replace(config, data=DataConfig()), tmp_path)
@@ -320,9 +312,7 @@ def test_settings_of_other_data_and_a_student_that_is_not_there_are_refused(
         submitted(replace(config, submit=SubmitConfig()), tmp_path)
 
 
-def test_a_student_without_finite_answers_is_refused(
-    glue: Path, student: Path, tmp_path: Path
-) -> None:
+def test_answers_that_are_not_finite_are_refused(glue: Path, student: Path, tmp_path: Path) -> None:
     model, tokenizer = load_model(student), load_tokenizer(student, "tokenizer")
     for parameter in model.heads.linears[model.heads.names.index("sst2")].parameters():
         parameter.data.fill_(torch.nan)

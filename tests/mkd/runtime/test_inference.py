@@ -102,9 +102,7 @@ def test_a_score_is_on_the_tasks_own_scale() -> None:
     "layout", [APART, JOINED._replace(max_length=64), APART._replace(max_length=64)]
 )
 @pytest.mark.parametrize("task", ["single", "pair"])
-def test_answers_come_in_the_order_of_the_texts_from_batches_of_limited_size(
-    layout: Layout, task: str
-) -> None:
+def test_answers_keep_the_order_of_the_texts(layout: Layout, task: str) -> None:
     draw = np.random.default_rng(0)
     texts = [
         " ".join(str(i) for i in draw.integers(2, 4000, size=draw.integers(0, 40)))
@@ -231,9 +229,7 @@ FORMS: list[Callable[[list[Any]], Any]] = [
 
 @pytest.mark.parametrize("task", ["single", "pair"])
 @pytest.mark.parametrize("form", FORMS)
-def test_whatever_holds_the_texts_is_answered_in_its_own_order(
-    form: Callable[[list[Any]], Any], task: str
-) -> None:
+def test_any_container_keeps_its_order(form: Callable[[list[Any]], Any], task: str) -> None:
     texts = [" ".join(["7"] * (place % 9)) + f" {place + 2}" for place in range(50)]
     asked: list[Any] = texts if task == "single" else list(zip(texts, texts[::-1], strict=True))
     assert made().predict(form(asked), task) == made().predict(asked, task)
@@ -352,9 +348,7 @@ def copied(exported: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported, tmp_path / "copy"))
 
 
-def test_threads_are_those_asked_for_or_stated(
-    exported: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_threads_are_asked_for_or_stated(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAYON_NUM_THREADS", raising=False)
     for stated, asked, used in [("3", 0, 3), ("3", 2, 2), ("2,4", 0, 2), ("", 1, 1)]:
         monkeypatch.setenv("OMP_NUM_THREADS", stated)

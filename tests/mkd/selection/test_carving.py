@@ -324,9 +324,7 @@ def test_short_texts_that_stand_in_others_are_not_selected(tmp_path: Path) -> No
     )
 
 
-def test_where_groups_cannot_be_split_less_is_kept_together_and_that_is_told(
-    tmp_path: Path,
-) -> None:
+def test_too_large_groups_are_split_and_that_is_told(tmp_path: Path) -> None:
     base = "one two three four five six seven eight nine"
     texts = [f"{base} {i}" for i in range(20)] * 2
     found = carved(tmp_path, Task("t", SINGLE, split(rows_of(texts)), {}), DataConfig(), 0)

@@ -8,9 +8,7 @@ from mkd.result import Ended
 from mkd.storage.run_folder import path_of, run_folder
 
 
-def test_the_folder_of_a_run_that_was_ended_for_good_is_gone_with_its_checkpoint(
-    tmp_path: Path,
-) -> None:
+def test_the_folder_of_a_run_that_ended_for_good_is_gone(tmp_path: Path) -> None:
     config = {"cache": str(tmp_path)}
     with (
         pytest.raises(Ended, match="behind the others") as caught,
@@ -25,9 +23,7 @@ def test_the_folder_of_a_run_that_was_ended_for_good_is_gone_with_its_checkpoint
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_the_folder_of_a_run_that_was_interrupted_or_failed_is_kept_until_it_has_been_gone_on_with(
-    error: type[BaseException], tmp_path: Path
-) -> None:
+def test_an_interrupted_runs_folder_is_kept(error: type[BaseException], tmp_path: Path) -> None:
     config = {"cache": str(tmp_path)}
     with pytest.raises(error), run_folder(config, "trial") as folder:
         (folder / "student.safetensors").write_text("as far as it was")

@@ -79,9 +79,7 @@ def test_of_a_folder_within_another_the_one_that_has_no_room_is_named(tmp_path: 
         stored(tmp_path, "outer", PARTS, _nested)
 
 
-def test_a_disk_that_is_really_full_ends_a_command_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_full_disk_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def job(config: Distill) -> None:
         stored(tmp_path, "kind", PARTS, _to_full_disk)
 
@@ -95,9 +93,7 @@ def test_a_disk_that_is_really_full_ends_a_command_in_one_line(
     assert [path.name for path in (tmp_path / "kind").iterdir()] == [f"{key_of(PARTS)}.lock"]
 
 
-def test_tokens_that_do_not_fit_leave_nothing_and_are_made_where_they_do(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_tokens_that_do_not_fit_leave_nothing(tmp_path: Path, tokenizer: Tokenizer) -> None:
     (task,) = make_tasks(15_000, ("single",))
     with (
         _small_files(),
@@ -116,9 +112,7 @@ def test_another_error_of_the_system_stays_as_it_is(tmp_path: Path) -> None:
         stored(tmp_path, "kind", PARTS, build)
 
 
-def test_a_manifest_that_finds_no_room_when_it_is_noted_anew_leaves_the_folder_whole(
-    tmp_path: Path,
-) -> None:
+def test_a_manifest_without_room_leaves_the_folder_whole(tmp_path: Path) -> None:
     made = stored(tmp_path, "kind", PARTS, lambda aside: write_arrays(aside / "x", [np.arange(3)]))
     manifest = (made / MANIFEST).read_bytes()
     wait_for_tick(made / "x")

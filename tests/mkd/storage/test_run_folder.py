@@ -66,9 +66,7 @@ def test_one_of_other_settings_is_refused_with_both_named(file: Path) -> None:
         other.load()
 
 
-def test_one_of_another_version_is_refused_with_both_named(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_version_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mkd.storage.run_folder.FORMAT", 2)
     with pytest.raises(
         ValueError, match=r"of another version: format was 1 and is 2: remove .*student.safetensors"
@@ -111,9 +109,7 @@ def save_without_room(file: Path) -> None:
         sys.exit(str(error))
 
 
-def test_where_there_is_no_room_the_file_and_its_bytes_are_named_and_the_last_one_stays(
-    file: Path,
-) -> None:
+def test_without_room_file_and_bytes_are_named_and_the_last_stays(file: Path) -> None:
     """In a process whose files may have 20,000 bytes at most: what it writes beyond is refused by
     the kernel."""
     done = started(file.parents[1], save_without_room, file).end()
@@ -223,9 +219,7 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
     assert set(stopped.steps) == set(whole.steps), "no report is missing"
 
 
-def test_a_finished_training_is_not_repeated(
-    datas: Datas, tokenizer: Tokenizer, tmp_path: Path
-) -> None:
+def test_a_finished_one_is_not_repeated(datas: Datas, tokenizer: Tokenizer, tmp_path: Path) -> None:
     training = Training("bilstm", datas, tokenizer, tmp_path / "file")
     expected, weights = training.run()
     training.steps.clear()

@@ -170,9 +170,7 @@ def _manifest(folder: Path) -> dict[str, dict[str, object]]:
     return found
 
 
-def test_a_large_file_is_hashed_only_where_it_was_changed(
-    made: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_file_is_hashed_if_changed(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told by a hash in the manifest that is not the file's: nobody sees it until the file is
     touched."""
     (made / MANIFEST).write_text(json.dumps(_manifest(made) | {"sha256": {"inner/x.int32": "0"}}))

@@ -74,7 +74,7 @@ def test_a_file_of_settings_and_a_value_on_the_command_line_are_read_so(tmp_path
     assert cli.parse(["--config", str(file)], "", Distill).train.learning_rate == 3e-5
 
 
-def test_a_mistake_in_a_file_is_one_line_and_exit_code_2(
+def test_a_mistake_is_one_line_and_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "c.yaml"

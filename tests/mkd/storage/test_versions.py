@@ -24,9 +24,7 @@ from mkd.tokenization.tokenise import token_store
 from tests.support.tiny import make_tasks, make_tokenizer
 
 
-def test_a_raised_version_or_another_library_makes_a_store_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_version_makes_it_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing else has changed: rows, tokenizer and settings are the same."""
     (task,) = make_tasks(10, ["single"])
     tokenizer = make_tokenizer(tmp_path / "own", [task])
@@ -108,8 +106,6 @@ def test_fingerprints_tell_swapped_labels_and_another_order() -> None:
     assert list(fingerprints(tasks)) == ["single"] and len(fingerprints(tasks)["single"]) == 2
 
 
-def test_a_stage_without_libraries_depends_on_its_version_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_without_libraries_the_version_alone_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(STAGES, "imported", Stage(7))
     assert made_by("imported") == {"made_by": {"version": 7}}

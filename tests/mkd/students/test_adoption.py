@@ -50,9 +50,7 @@ def test_a_known_task_is_answered_as_before_and_others_are_gone(
     ]
 
 
-def test_a_score_stays_the_same_where_the_rows_have_another_scale(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_a_score_stays_the_same_on_another_scale(datas: Datas, tokenizer: Tokenizer) -> None:
     """z std + mean, of a student that learnt on the fixture's scale and goes on to a mean of 4 and
     a deviation of 0.25."""
     student, score = student_of(KINDS[0], datas, tokenizer), datas[2]
@@ -77,9 +75,7 @@ def test_one_that_is_started_anew_is_as_a_fresh_one_of_its_kind_and_size(
     assert all(torch.equal(value, expected[name]) for name, value in found.state_dict().items())
 
 
-def test_one_that_is_started_anew_has_rows_for_the_same_tokens(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_one_started_anew_has_the_same_tokens(datas: Datas, tokenizer: Tokenizer) -> None:
     trained = student_of(KINDS[0], datas[:1], tokenizer)
     trim(trained, np.array([0, 1, 5, 7, 9]), 1)
     table, before = (input_table(student) for student in (anew(trained, datas), trained))

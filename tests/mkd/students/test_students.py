@@ -250,9 +250,7 @@ def test_pooling_by_hand(datas: Datas, tokenizer: Tokenizer) -> None:
     torch.testing.assert_close(found, expected)
 
 
-def test_without_attention_texts_are_compared_by_their_largest_values(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_without_attention_the_largest_values_count(datas: Datas, tokenizer: Tokenizer) -> None:
     """The first maxout layer's input, against torch's own two-way LSTM over each text by itself."""
     student = student_of(MAX, datas, tokenizer)
     assert isinstance(student, BiLstmStudent) and not hasattr(student, "integrator")
@@ -307,9 +305,7 @@ def test_a_width_beyond_the_table_is_refused() -> None:
 
 
 @pytest.mark.parametrize("config", [BILSTM, BAG], ids=lambda config: config.kind)
-def test_a_student_of_words_can_start_from_an_encoders_embeddings(
-    config: StudentConfig, datas: Datas
-) -> None:
+def test_words_can_start_from_an_encoders_embeddings(config: StudentConfig, datas: Datas) -> None:
     encoder = bert(1)
     student = make_student(config, datas, 50, 32, encoder)
     found = student.get_input_embeddings().weight
@@ -383,9 +379,7 @@ def test_layers_that_are_one_and_the_same_are_refused() -> None:
         keep_layers(albert, [0])
 
 
-def test_a_student_of_minilms_first_layers_gives_its_states_after_them(
-    datas: Datas, tmp_path: Path
-) -> None:
+def test_minilms_first_layers_give_minilms_states(datas: Datas, tmp_path: Path) -> None:
     config = StudentConfig(kind="transformer", init=str(MINILM), hidden=384, heads=12, layers=3)
     whole = load_encoder(MINILM, "student.init").eval()
     student = make_student(config, datas, 30522, 32, load_encoder(MINILM, "student.init"))
@@ -407,9 +401,7 @@ def test_a_student_of_minilms_first_layers_gives_its_states_after_them(
     ("hidden", "heads", "named"),
     [(32, 2, "hidden is 32; allowed: 16"), (16, 4, "heads is 4; allowed: 2")],
 )
-def test_a_width_other_than_the_checkpoints_is_refused(
-    hidden: int, heads: int, named: str, datas: Datas
-) -> None:
+def test_another_width_is_refused(hidden: int, heads: int, named: str, datas: Datas) -> None:
     config = StudentConfig(kind="transformer", init="x", hidden=hidden, heads=heads, layers=1)
     with pytest.raises(
         ValueError, match=f"student.{named}, as in the checkpoint that student.init names"
@@ -435,9 +427,7 @@ def test_pooling_takes_the_mean_over_tokens_or_the_first(datas: Datas) -> None:
 
 
 @pytest.mark.parametrize("kind", [BertConfig, RobertaConfig, ElectraConfig])
-def test_a_last_layer_at_the_first_token_alone_gives_what_the_whole_one_gives(
-    kind: Any, datas: Datas
-) -> None:
+def test_a_last_layer_of_the_first_token_equals_the_whole(kind: Any, datas: Datas) -> None:
     sizes = {
         "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2,
         "intermediate_size": 32, "vocab_size": 50,
@@ -475,9 +465,7 @@ def test_layers_of_another_make_are_left_whole(datas: Datas) -> None:
     assert TransformerStudent(config).shortened == []
 
 
-def test_gradients_in_half_precision_are_near_those_in_float32(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_gradients_in_bfloat16_are_near_float32s(datas: Datas, tokenizer: Tokenizer) -> None:
     student = student_of(TRANSFORMER, datas, tokenizer)
     inputs = inputs_of(student, datas[1], tokenizer, [0, 1, 2, 3])
     assert not inputs.mask.all()

@@ -115,9 +115,7 @@ def test_hardly_two_rows_of_dev_are_alike(task: str) -> None:
 
 
 @ALL_TASKS
-def test_no_text_of_the_selection_split_is_learnt_from_and_groups_stay_small(
-    task: str, tmp_path: Path
-) -> None:
+def test_no_selected_text_is_learnt_from_and_groups_stay_small(task: str, tmp_path: Path) -> None:
     data = DataConfig(tasks=[task])
     carving = carved(tmp_path, load_tasks(data)[0], data, 0)
     assert carving.found.together == LEVELS[0]
@@ -245,15 +243,11 @@ DOGS = Sentence(Phrase("dog", True), "chase", THE_BOY, plural_verb=True)
         (DOGS._replace(object=Phrase("cat", False, reversed=True)), False),
     ],
 )
-def test_every_broken_rule_makes_a_sentence_unacceptable(
-    sentence: Sentence, acceptable: bool
-) -> None:
+def test_a_broken_rule_makes_it_unacceptable(sentence: Sentence, acceptable: bool) -> None:
     assert acceptability.is_acceptable(sentence) == acceptable
 
 
-def test_each_phenomenon_gives_an_acceptable_sentence_and_a_broken_one_of_other_words_in_order() -> (
-    None
-):
+def test_each_phenomenon_gives_an_acceptable_and_a_broken_sentence() -> None:
     draw = Draw(0)
     for _ in range(300):
         right, wrong = draw.pick(acceptability._PHENOMENA)(draw, acceptability.make_sentence(draw))
@@ -298,9 +292,7 @@ def test_voice_and_converses_realise_one_meaning() -> None:
         (Event("anna", "chase", "clara"), False),
     ],
 )
-def test_opinions_are_paraphrases_where_both_speak_well_or_ill_of_one_thing(
-    second: paraphrase.Form, same: bool
-) -> None:
+def test_opinions_of_one_sign_are_paraphrases(second: paraphrase.Form, same: bool) -> None:
     assert paraphrase.is_paraphrase(Claim("film", "good"), second) == same
 
 

@@ -38,9 +38,7 @@ LABELS = np.array([1, 1, 1, 0, 1, 1, 0, 0, 0, 0], dtype=np.float32)
         ("matthews", 100 * (3 * 4 - 1 * 2) / math.sqrt((3 + 1) * (3 + 2) * (4 + 1) * (4 + 2))),
     ],
 )
-def test_classification_metrics_equal_their_formula_on_a_confusion_counted_by_hand(
-    name: str, expected: float
-) -> None:
+def test_metrics_of_classes_equal_their_formulas(name: str, expected: float) -> None:
     assert METRICS[name](logits_of(PREDICTED, 2), LABELS) == pytest.approx(expected)
 
 
@@ -52,9 +50,7 @@ def test_macro_f1_of_three_classes_is_the_mean_of_each_class_against_the_rest() 
     )
 
 
-def test_matthews_of_three_classes_equals_the_correlation_of_one_hot_labels_and_predictions() -> (
-    None
-):
+def test_matthews_of_three_classes_is_the_correlation_of_one_hot_vectors() -> None:
     generator = np.random.default_rng(0)
     predicted, labels = generator.integers(0, 3, 50), generator.integers(0, 3, 50)
     one_hot_p, one_hot_l = np.eye(3)[predicted], np.eye(3)[labels]
@@ -142,9 +138,7 @@ def test_a_confidence_on_the_border_of_two_bins_counts_to_the_lower() -> None:
     )
 
 
-def test_calibration_error_is_zero_when_sure_and_right_and_one_when_sure_and_wrong_even_for_huge_logits() -> (
-    None
-):
+def test_calibration_error_is_zero_if_sure_and_right_one_if_wrong() -> None:
     logits = logits_of([0, 1], 2) * np.float32(1e4)
     assert expected_calibration_error(logits, np.array([0, 1])) == 0.0
     assert expected_calibration_error(logits, np.array([1, 0])) == 1.0

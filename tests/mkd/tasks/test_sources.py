@@ -56,9 +56,7 @@ def rows(split: Split) -> list[Row]:
     return list(split.read())
 
 
-def test_a_file_of_training_rows_is_read_anew_as_dev_whose_rows_all_have_a_label(
-    tmp_path: Path,
-) -> None:
+def test_a_training_file_read_as_dev_needs_all_labels(tmp_path: Path) -> None:
     write(tmp_path, train_csv=TRAIN_CSV + "so so,\n")
     task = reviews(tmp_path, dev="train.csv")
     assert len(rows(task.train)) == 3 and task.dev[""].fingerprint != task.train.fingerprint
@@ -161,18 +159,14 @@ def test_pairs_fill_both_texts_and_numbers_are_labels_of_regression(folder: Path
     assert task.kind.pair and task.kind.labels == () and task.kind.range == (0.0, 5.0)
 
 
-def test_train_files_follow_one_another_with_columns_of_their_own_and_without_labels(
-    folder: Path,
-) -> None:
+def test_train_files_have_columns_of_their_own(folder: Path) -> None:
     write(folder, more_jsonl='{"body": "so so", "stars": "good"}\n', raw_tsv="review\nunread\n")
     more = {"file": "more.jsonl", "text": "body", "label": "stars"}
     task = reviews(folder, train=["train.csv", more, {"file": "raw.tsv", "label": None}])
     assert rows(task.train) == [*TWO, Row("so so", None, 1.0), Row("unread", None, None)]
 
 
-def test_an_empty_label_is_no_label_in_train_and_minus_one_where_the_description_says_so(
-    folder: Path,
-) -> None:
+def test_an_empty_label_or_the_described_one_is_none(folder: Path) -> None:
     write(folder, train_csv="review,verdict\na,\nb,-1\nc,1\n", dev_csv="review,verdict\na,1\n")
     assert [row.label for row in rows(reviews(folder, labels=[0, 1], unlabelled=-1).train)] == [
         None,
@@ -223,9 +217,7 @@ def test_whole_numbers_are_labels_however_a_program_writes_them(folder: Path) ->
 
 
 @pytest.mark.parametrize("labels", [[False, True], ["false", "true"], ["False", "True"]])
-def test_truth_values_are_labels_however_a_program_writes_them(
-    folder: Path, labels: list[Any]
-) -> None:
+def test_truth_values_are_labels(folder: Path, labels: list[Any]) -> None:
     frame = pd.DataFrame({"review": ["a", "b"], "verdict": [False, True]})
     frame.to_csv(folder / "train.csv", index=False)
     frame.to_parquet(folder / "train.parquet")
@@ -355,9 +347,7 @@ def test_a_wrong_row_of_parquet_is_refused_with_its_number(folder: Path) -> None
          ": the ending is '.txt'; allowed: '.csv', '.tsv', '.jsonl', '.parquet'"),
     ],
 )  # fmt: skip
-def test_a_file_that_cannot_serve_is_refused_when_tasks_are_loaded(
-    folder: Path, name: str, content: str, expected: str
-) -> None:
+def test_an_unfit_file_is_refused(folder: Path, name: str, content: str, expected: str) -> None:
     (folder / name).write_text(content)
     message = refusal(lambda: reviews(folder, train=["train.csv", name]))
     assert message.startswith(f"{folder / name}{expected}")
@@ -475,9 +465,7 @@ def test_a_missing_file_is_refused(folder: Path, key: str) -> None:
         ),
     ],
 )
-def test_a_wrong_description_is_refused(
-    folder: Path, changes: dict[str, Any], expected: str
-) -> None:
+def test_wrong_descriptions_refused(folder: Path, changes: dict[str, Any], expected: str) -> None:
     message = refusal(lambda: reviews(folder, **changes))
     assert message.startswith(f"{folder / 'tasks.yaml'}: reviews")
     assert message.endswith(expected)
@@ -510,9 +498,7 @@ def test_a_wrong_description_is_refused(
         ("a: \x00\n", ": not valid YAML: "),
     ],
 )
-def test_a_file_that_is_no_description_of_tasks_is_refused(
-    tmp_path: Path, text: str, expected: str
-) -> None:
+def test_what_describes_no_tasks_is_refused(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "tasks.yaml"
     path.write_text(text)
     assert refusal(lambda: load_tasks(DataConfig(source="files", path=str(path)))).startswith(
@@ -574,9 +560,7 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", list(GLUE))
-def test_files_in_the_official_layout_have_the_rows_that_were_written(
-    name: str, official: Path
-) -> None:
+def test_official_files_have_the_rows_that_were_written(name: str, official: Path) -> None:
     [task] = glue(official, name)
     assert rows(task.train) == made_rows(name, 3 * NUM, 0)
     assert [rows(split) for split in task.dev.values()] == [
@@ -585,9 +569,7 @@ def test_files_in_the_official_layout_have_the_rows_that_were_written(
     assert list(task.dev) == (["", "_mismatched"] if name == "mnli" else [""]) and task.notes == ()
 
 
-def test_tasks_are_chosen_and_ordered_by_the_config_and_are_those_found_without_it(
-    tmp_path: Path,
-) -> None:
+def test_tasks_are_chosen_by_the_config_or_those_found(tmp_path: Path) -> None:
     glue_folder(tmp_path, "rte", "sst2", "cola")
     assert [task.name for task in glue(tmp_path, "rte", "cola")] == ["rte", "cola"]
     assert [task.name for task in glue(tmp_path)] == ["cola", "sst2", "rte"]
@@ -635,9 +617,7 @@ def test_mnli_goes_on_without_its_mismatched_dev_file_and_says_so(tmp_path: Path
     )
 
 
-def test_broken_training_rows_of_qqp_are_left_out_and_counted_but_wrong_labels_are_refused(
-    tmp_path: Path,
-) -> None:
+def test_broken_rows_of_qqp_are_left_out_but_wrong_labels_refused(tmp_path: Path) -> None:
     glue_folder(tmp_path, "qqp")
     train, dev = tmp_path / "QQP" / "train.tsv", tmp_path / "QQP" / "dev.tsv"
     train.write_text(train.read_text() + '"\tWhat?\t0\n5\tWhat?\t\t0\n6\tWhy?\tWhy not?\t1\n')
@@ -662,9 +642,7 @@ def test_the_demo_gives_its_own_rows() -> None:
 # Transfer rows.
 
 
-def test_transfer_rows_follow_the_training_rows_without_labels_in_the_tasks_that_are_named(
-    tmp_path: Path,
-) -> None:
+def test_transfer_rows_follow_in_the_named_tasks(tmp_path: Path) -> None:
     glue_folder(tmp_path, "sst2", "cola", "rte")
     write(tmp_path, one_csv="body,verdict\nx,good\n", two_tsv="p\tq\nr\ts\n")
     transfer = [
@@ -687,9 +665,7 @@ def test_transfer_rows_follow_the_training_rows_without_labels_in_the_tasks_that
     assert tasks[0].added[0].source == str(tmp_path / "one.csv")
 
 
-def test_a_transfer_file_for_no_task_in_particular_joins_all_that_take_as_many_texts(
-    tmp_path: Path,
-) -> None:
+def test_a_transfer_file_joins_all_tasks_of_as_many_texts(tmp_path: Path) -> None:
     glue_folder(tmp_path, "sst2", "cola", "rte", "stsb")
     write(tmp_path, one_csv="body\nx\n", two_csv="p,q\nr,s\n")
     transfer = [
@@ -774,9 +750,7 @@ def test_fingerprints_are_equal_on_a_second_load_and_in_another_folder(
     assert len(set(prints)) == 1
 
 
-def test_a_fingerprint_changes_with_a_byte_and_with_what_the_columns_and_labels_mean(
-    folder: Path,
-) -> None:
+def test_a_fingerprint_changes_with_bytes_columns_and_labels(folder: Path) -> None:
     first = reviews(folder)
     prints = [first.train.fingerprint, reviews(folder, labels=["good", "bad"]).train.fingerprint]
     prints.append(reviews(folder, text="verdict", label="review").train.fingerprint)
@@ -803,9 +777,7 @@ def test_two_passes_do_not_disturb_each_other(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
-def test_rows_of_an_official_file_survive_each_other_format(
-    official: Path, tmp_path: Path, ending: str
-) -> None:
+def test_official_rows_survive_each_format(official: Path, tmp_path: Path, ending: str) -> None:
     expected = made_rows("mrpc", 3 * NUM, 1)
     assert any('"' in row.text_a for row in expected) and any("é" in row.text_a for row in expected)
     table = [
@@ -846,9 +818,7 @@ def hub(root: Path, *names: str) -> list[Task]:
     return load_tasks(DataConfig(source="hub", path=str(root), tasks=list(names)))
 
 
-def test_a_saved_dataset_gives_the_same_rows_as_the_tsv_files(
-    official: Path, tmp_path: Path
-) -> None:
+def test_a_saved_dataset_equals_the_tsv_files(official: Path, tmp_path: Path) -> None:
     columns = {}
     for name, seed in ("train", 0), ("validation", 1):
         firsts, seconds, labels = zip(*made_rows("rte", 3 * NUM, seed), strict=True)
@@ -883,9 +853,7 @@ def test_a_saved_dataset_gives_its_tasks_splits_and_missing_labels(tmp_path: Pat
     assert rows(hub(tmp_path, "stsb")[0].train) == [Row("a", "b", 2.5)]
 
 
-def test_training_rows_of_qqp_with_an_empty_question_are_left_out_of_a_saved_dataset_too(
-    tmp_path: Path,
-) -> None:
+def test_empty_questions_of_a_saved_qqp_are_left_out(tmp_path: Path) -> None:
     columns = {"question1": ["a", "b"], "question2": ["c", ""], "label": [0, 1]}
     saved(tmp_path, "qqp", train=columns, validation=columns)
     [task] = hub(tmp_path)
@@ -941,9 +909,7 @@ def test_the_fingerprint_of_a_saved_dataset_is_stable_and_follows_its_bytes(tmp_
     assert third.train.fingerprint != first
 
 
-def test_a_hub_that_cannot_be_reached_is_refused_in_one_line_with_the_datasets_name(
-    tmp_path: Path,
-) -> None:
+def test_an_unreachable_hub_is_one_line_with_the_datasets_name(tmp_path: Path) -> None:
     code = (
         "from mkd.config import DataConfig\nfrom mkd.tasks.sources import load_tasks\n"
         "try:\n    load_tasks(DataConfig(source='hub', path='nyu-mll/glue', tasks=['rte']))\n"
@@ -987,9 +953,7 @@ def real() -> Path:
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", list(LABELLED))
-def test_the_folder_that_tests_make_has_the_layout_of_the_real_files(
-    name: str, real: Path, official: Path
-) -> None:
+def test_the_made_folder_has_the_real_layout(name: str, real: Path, official: Path) -> None:
     file = LABELLED[name]
     for split in ("train", *file.dev):
         path = real / file.folder / f"{split}.tsv"
@@ -1003,9 +967,7 @@ def test_the_folder_that_tests_make_has_the_layout_of_the_real_files(
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", list(GLUE))
-def test_real_files_have_the_rows_and_labels_that_their_readme_counts(
-    name: str, real: Path
-) -> None:
+def test_real_files_have_their_readmes_rows_and_labels(name: str, real: Path) -> None:
     [task] = glue(real, name)
     for split, expected in zip((task.train, task.dev[""]), COUNTS[name], strict=True):
         found = [row.label for row in split.read()]

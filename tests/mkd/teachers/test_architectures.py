@@ -132,9 +132,7 @@ def test_chosen_layers_make_a_student_or_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "line"), REFUSED.items())
-def test_what_is_no_encoder_of_text_is_refused_in_one_line(
-    name: str, line: str, tmp_path: Path
-) -> None:
+def test_what_is_no_encoder_is_refused_in_one_line(name: str, line: str, tmp_path: Path) -> None:
     if line.startswith(("is no", "whose")):
         AutoConfig.for_model(name).save_pretrained(tmp_path)
         with pytest.raises(

@@ -121,18 +121,14 @@ def test_labels_are_mapped_by_name(theirs: list[str], kind: Kind, order: list[in
          "it has 2 outputs, 'low', 'high'; allowed: one, as the task is a regression"),
     ],
 )  # fmt: skip
-def test_labels_that_do_not_pair_up_are_refused_with_both_lists(
-    theirs: list[str], kind: Kind, told: str
-) -> None:
+def test_labels_that_do_not_pair_up_are_refused(theirs: list[str], kind: Kind, told: str) -> None:
     with pytest.raises(ValueError) as caught:
         label_order(named(theirs), kind, WHERE)
     assert str(caught.value).startswith(f"{WHERE}: {told}")
     assert "\n" not in str(caught.value)
 
 
-def test_logits_are_the_checkpoints_own_in_the_tasks_order(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_logits_are_put_in_the_tasks_order(tmp_path: Path, tokenizer: Tokenizer) -> None:
     checkpoint = saved(
         BertForSequenceClassification(bert(["same", "different"], tokenizer)),
         tokenizer,
@@ -148,9 +144,7 @@ def test_logits_are_the_checkpoints_own_in_the_tasks_order(
     )
 
 
-def test_a_score_is_put_on_the_scale_of_the_students_logit(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_a_score_has_the_scale_of_the_students(tmp_path: Path, tokenizer: Tokenizer) -> None:
     checkpoint = saved(
         BertForSequenceClassification(bert(["score"], tokenizer)), tokenizer, tmp_path / "c"
     )
@@ -161,9 +155,7 @@ def test_a_score_is_put_on_the_scale_of_the_students_logit(
     assert teacher.logits("train").dtype == np.float32
 
 
-def test_a_decoder_reads_its_last_token_not_the_padding(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_a_decoder_reads_its_last_real_token(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """It is saved without a padding token of its own; the texts of a batch differ in length."""
     sizes: dict[str, Any] = {
         "n_embd": 16, "n_layer": 1, "n_head": 2, "vocab_size": len(tokenizer), "n_positions": 64,
@@ -220,9 +212,7 @@ def test_logits_are_computed_for_the_added_rows_alone(tmp_path: Path, tokenizer:
     )
 
 
-def test_other_weights_or_another_label_order_change_the_key(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_weights_and_label_order_change_the_key(tmp_path: Path, tokenizer: Tokenizer) -> None:
     model = BertForSequenceClassification(bert(["bad", "good"], tokenizer))
     keys = [made(tmp_path, "single", saved(model, tokenizer, tmp_path / "a")).key]
     model.config.id2label = {0: "good", 1: "bad"}
@@ -242,9 +232,7 @@ def test_an_encoder_without_a_classifier_is_refused(tmp_path: Path, tokenizer: T
         teacher.logits("train")
 
 
-def test_longer_texts_than_it_has_positions_for_are_refused(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_texts_beyond_its_positions_are_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
     config = bert(["bad", "good"], tokenizer)
     config.max_position_embeddings = 31
     checkpoint = saved(BertForSequenceClassification(config), tokenizer, tmp_path / "c")
@@ -275,9 +263,7 @@ def test_a_checkpoint_that_is_not_there_is_refused_by_name(checkpoint: str, tmp_
         made(tmp_path, "single", checkpoint)
 
 
-def test_a_real_checkpoint_whose_labels_are_the_other_way_round_teaches_the_right_ones(
-    tmp_path: Path,
-) -> None:
+def test_reversed_labels_of_a_real_checkpoint_are_put_right(tmp_path: Path) -> None:
     """MiniLM with a head fitted by least squares to `good` first, `bad` second; the task has `bad`
     first."""
     model = AutoModelForSequenceClassification.from_pretrained(
@@ -302,9 +288,7 @@ def test_a_real_checkpoint_whose_labels_are_the_other_way_round_teaches_the_righ
     assert accuracy(teacher.logits("dev")[:, ::-1], dev.labels) < 25
 
 
-def test_a_model_that_knows_one_segment_alone_gets_none(
-    tokenizer: Tokenizer, tmp_path: Path
-) -> None:
+def test_a_model_of_one_segment_gets_none(tokenizer: Tokenizer, tmp_path: Path) -> None:
     config = bert(["different", "same"], tokenizer)
     config.type_vocab_size = 1
     teacher = made(
@@ -313,9 +297,7 @@ def test_a_model_that_knows_one_segment_alone_gets_none(
     assert teacher.layout.types and np.isfinite(teacher.logits("train")).all()
 
 
-def test_bfloat16_moves_the_logits_a_little_and_is_stored_apart(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_bfloat16_moves_logits_and_is_stored_apart(tmp_path: Path, tokenizer: Tokenizer) -> None:
     checkpoint = saved(
         BertForSequenceClassification(bert(["bad", "good"], tokenizer)), tokenizer, tmp_path / "c"
     )

@@ -95,9 +95,7 @@ def test_a_perfect_teacher_of_large_scores_that_differ_by_little_scores_100(
         np.testing.assert_allclose(found[column] - 1.7e9, np.arange(50), atol=1e-4)
 
 
-def test_a_file_without_a_dev_split_has_no_logits_for_it(
-    tmp_path: Path, tasks: list[Task], datas: Datas
-) -> None:
+def test_a_file_may_lack_the_dev_split(tmp_path: Path, tasks: list[Task], datas: Datas) -> None:
     rows = [row for row in rows_of(datas[0]) if row["split"] == "train"]
     assert (
         import_logits(tmp_path, jsonl(tmp_path / "x", rows), tasks[0], datas[0]).logits("dev")
@@ -203,9 +201,7 @@ def test_a_regression_wants_one_number(tmp_path: Path, tasks: list[Task], datas:
         import_logits(tmp_path, path, tasks[2], datas[2])
 
 
-def test_a_file_without_the_columns_or_that_is_not_there_is_refused(
-    tmp_path: Path, tasks: list[Task], datas: Datas
-) -> None:
+def test_missing_columns_are_refused(tmp_path: Path, tasks: list[Task], datas: Datas) -> None:
     path = jsonl(tmp_path / "x", [{"split": "train", "logits": [0, 1]}])
     with pytest.raises(ValueError, match=":1: no column 'row'; there are: 'split', 'logits'"):
         import_logits(tmp_path, path, tasks[0], datas[0])
@@ -254,9 +250,7 @@ def test_a_file_that_tells_its_texts_is_refused_for_rows_in_another_order(
         import_logits(tmp_path, path, moved, others)
 
 
-def test_a_file_without_texts_is_taken_at_its_word_and_that_is_noted(
-    tmp_path: Path, tasks: list[Task], datas: Datas
-) -> None:
+def test_a_file_without_texts_is_noted(tmp_path: Path, tasks: list[Task], datas: Datas) -> None:
     teacher = import_logits(tmp_path, jsonl(tmp_path / "x", rows_of(datas[0])), tasks[0], datas[0])
     assert not teacher.has_texts
     assert any(

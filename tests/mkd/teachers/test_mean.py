@@ -81,9 +81,7 @@ def test_a_split_that_one_member_lacks_has_no_mean(tmp_path: Path, datas: Datas)
     assert Mean((one, other), "logits", tmp_path, datas[0]).logits("dev") is None
 
 
-def test_the_key_tells_members_and_mean_apart_but_not_their_order(
-    tmp_path: Path, datas: Datas
-) -> None:
+def test_the_key_has_members_and_mean_but_not_their_order(tmp_path: Path, datas: Datas) -> None:
     a, b, c = fixed("a"), fixed("b"), fixed("c")
     keys = [Mean(pair, "logits", tmp_path, datas[0]).key for pair in ((a, b), (b, a), (a, c))]
     assert keys[0] == keys[1] != keys[2]

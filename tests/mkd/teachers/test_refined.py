@@ -95,9 +95,7 @@ def test_a_teacher_is_trained_once(tmp_path: Path, datas: Datas, tokenizer: Toke
     )
 
 
-def test_the_same_settings_make_the_same_teacher(
-    tmp_path: Path, datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_equal_settings_equal_teachers(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
     one, other = (
         refine(config_of(tmp_path / name), datas, tokenizer)[0].state_dict()
         for name in ("one", "other")
@@ -118,9 +116,7 @@ def test_unlabelled_rows_do_not_change_the_teacher(
     assert refine(config, more, tokenizer)[1:] == (key, False)
 
 
-def test_whatever_the_teacher_depends_on_changes_its_key(
-    tmp_path: Path, datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_its_settings_change_its_key(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
     config = config_of(tmp_path)
     row = int(datas[0].train_rows[0])
     relabelled = [changed(datas[0], row, 1 - datas[0].train.labels[row]), *datas[1:]]
@@ -149,9 +145,7 @@ def test_whatever_the_teacher_depends_on_changes_its_key(
     )
 
 
-def test_the_students_settings_do_not_change_the_teacher(
-    tmp_path: Path, datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_a_student_changes_no_teacher(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
     config = config_of(tmp_path)
     _, key, _ = refine(config, datas, tokenizer)
     other = replace(
@@ -163,9 +157,7 @@ def test_the_students_settings_do_not_change_the_teacher(
     assert refine(other, datas, tokenizer)[1:] == (key, False)
 
 
-def test_stored_logits_are_the_teachers_row_by_row(
-    tmp_path: Path, datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_stored_logits_are_its_own(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
     teacher = made(config_of(tmp_path), datas, tokenizer)
     for data in datas:
         stored = logit_store(tmp_path, teacher, data.train, data.name)
@@ -221,9 +213,7 @@ def test_added_text_does_not_change_the_teacher(
     assert refine(config, make_datas(tmp_path, more, tokenizer), tokenizer)[1:] == (key, False)
 
 
-def test_logits_of_another_teacher_or_task_are_others(
-    tmp_path: Path, datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_other_teachers_other_logits(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
     found = []
     for seed in (0, 1):
         teacher = made(config_of(tmp_path, seed=seed), datas, tokenizer)
@@ -274,9 +264,7 @@ def test_a_learnt_tokenizer_is_the_same_in_every_process(tmp_path: Path) -> None
     assert next(here).read_bytes() == next(there).read_bytes()
 
 
-def test_a_learnt_tokenizer_lowercases_and_knows_its_texts(
-    tmp_path: Path, tasks: list[Task]
-) -> None:
+def test_a_learnt_tokenizer_knows_its_texts(tmp_path: Path, tasks: list[Task]) -> None:
     task = Task(
         "t",
         tasks[0].kind,

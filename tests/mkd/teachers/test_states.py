@@ -102,7 +102,7 @@ def test_states_of_a_checkpoint_are_its_own(tmp_path: Path, tokenizer: Tokenizer
         )
 
 
-def test_they_are_computed_once_however_the_layers_are_named(
+def test_layers_by_two_names_are_stored_once(
     tmp_path: Path, refined: Refined, datas: Datas
 ) -> None:
     teachers = [head(tmp_path, refined, data) for data in datas]
@@ -158,9 +158,7 @@ def test_rows_that_are_added_cost_their_own_states_alone(
     )
 
 
-def test_their_size_is_told_before_any_is_written(
-    tmp_path: Path, refined: Refined, datas: Datas
-) -> None:
+def test_their_size_is_told_first(tmp_path: Path, refined: Refined, datas: Datas) -> None:
     teachers = [head(tmp_path, refined, data) for data in datas]
     there: list[bool] = []
     reports = Reports()
@@ -189,9 +187,7 @@ def test_a_disk_without_room_is_refused_with_both_numbers(tmp_path: Path) -> Non
     assert str(caught.value).startswith(told)
 
 
-def test_states_that_half_precision_does_not_hold_are_refused(
-    tmp_path: Path, refined: Refined, datas: Datas
-) -> None:
+def test_states_beyond_float16_are_refused(tmp_path: Path, refined: Refined, datas: Datas) -> None:
     large = load_model_like(refined)
     for name, parameter in large.model.named_parameters():
         if name.endswith("layer.0.output.LayerNorm.bias"):
@@ -222,9 +218,7 @@ def load_model_like(refined: Refined) -> Refined:
         (["refined", "some/checkpoint"], "2 teachers have no hidden states in common"),
     ],
 )
-def test_teachers_without_states_are_refused_before_anything_is_read(
-    names: list[str], told: str, tmp_path: Path
-) -> None:
+def test_teachers_without_states_are_refused(names: list[str], told: str, tmp_path: Path) -> None:
     config = config_of(tmp_path, loss=ON)
     config = replace(config, teacher=replace(config.teacher, sources={"paraphrase": names}))
     with pytest.raises(ValueError) as caught:
@@ -255,9 +249,7 @@ def test_teachers_without_states_are_refused_before_anything_is_read(
         ),
     ],
 )
-def test_layers_that_are_not_there_are_refused_before_any_training(
-    match: dict[str, Any], told: str, tmp_path: Path
-) -> None:
+def test_missing_layers_are_refused(match: dict[str, Any], told: str, tmp_path: Path) -> None:
     config = config_of(tmp_path / "cache", loss=LossConfig(match=MatchConfig(1.0, **match)))
     with pytest.raises(ValueError) as caught:
         run(config, tmp_path / "s")
@@ -265,9 +257,7 @@ def test_layers_that_are_not_there_are_refused_before_any_training(
     assert not (tmp_path / "cache" / "teachers").exists()
 
 
-def test_layers_of_checkpoints_are_read_from_their_configs(
-    tmp_path: Path, datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_layers_are_read_from_configs(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
     student = student_of(StudentConfig(kind="bilstm", hidden=8, embedding=8), datas, tokenizer)
     settings, match = teacher_config_of(tmp_path).teacher, MatchConfig(1.0, [2], [0])
     bert(["bad", "good"], tokenizer).save_pretrained(tmp_path / "one-layer")
@@ -300,9 +290,7 @@ def plain(shared: Path) -> Result:
     return run(config_of(shared / "cache"), shared / "plain")
 
 
-def test_a_run_that_matches_leaves_its_twin_and_its_teacher_as_they_are(
-    plain: Result, shared: Path, tmp_path: Path
-) -> None:
+def test_matching_changes_no_twin_nor_teacher(plain: Result, shared: Path, tmp_path: Path) -> None:
     reports = Reports()
     found = run(config_of(shared / "cache", loss=ON), tmp_path / "s", reports)
     told = {name for _, metrics in reports for name in metrics}
@@ -328,9 +316,7 @@ def test_a_run_that_matches_leaves_its_twin_and_its_teacher_as_they_are(
     ],
     ids=lambda student: student.kind,
 )
-def test_students_of_every_kind_match_in_bfloat16(
-    student: StudentConfig, shared: Path, tmp_path: Path
-) -> None:
+def test_every_kind_matches_in_bf16(student: StudentConfig, shared: Path, tmp_path: Path) -> None:
     config = config_of(shared / "cache", loss=ON, student=student, baseline=False)
     reports = Reports()
     run(replace(config, train=replace(config.train, precision="bfloat16")), tmp_path, reports)

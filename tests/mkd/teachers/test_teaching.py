@@ -177,9 +177,7 @@ def test_a_student_can_start_from_the_first_checkpoint(folder: Path, tokenizer: 
     assert (folder / "started" / MODEL / "tokenizer.json").is_file()
 
 
-def test_labels_alone_need_no_logits_of_a_checkpoint(
-    folder: Path, tokenizer: Tokenizer, tmp_path: Path
-) -> None:
+def test_labels_alone_need_no_logits(folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
     told: set[str] = set()
     sources = {task: [checkpoint(folder, task, tokenizer, f"start-{task}")] for task in TASKS}
     config = replace(
@@ -190,9 +188,7 @@ def test_labels_alone_need_no_logits_of_a_checkpoint(
     assert not any("logits" in name for name in told)
 
 
-def test_what_joins_the_training_rows_is_labelled_by_every_kind_that_can(
-    folder: Path, tokenizer: Tokenizer, tmp_path: Path
-) -> None:
+def test_added_rows_are_labelled(folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
     """A file's rows for the first task, augmented ones for both: a mean of two kinds, and a
     checkpoint with its own tokenizer."""
     (tmp_path / "more.csv").write_text("body\nthe film was fine\nnobody came\n")
@@ -223,9 +219,7 @@ def test_what_joins_the_training_rows_is_labelled_by_every_kind_that_can(
     assert all(np.isfinite(value) for value in found.metrics.values())
 
 
-def test_a_student_is_finetuned_on_the_logits_of_other_teachers(
-    mixed: Result, folder: Path, tmp_path: Path
-) -> None:
+def test_other_teachers_finetune_a_student(mixed: Result, folder: Path, tmp_path: Path) -> None:
     """The teachers of a part of its tasks, one of them a file whose dev scores are not known; none
     is trained for it."""
     sources = {
@@ -287,9 +281,7 @@ def test_a_file_cannot_label_what_is_added_to_its_task(folder: Path, tmp_path: P
     assert for_tasks(others, load_tasks(others.data)) == others
 
 
-def test_a_teacher_refined_on_some_tasks_is_found_again_by_a_distillation(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_a_teacher_of_some_tasks_is_found_again(folder: Path, tmp_path: Path) -> None:
     config = config_of(tmp_path, {"similarity": [gold_file(folder, "similarity")]})
     taught = run_teacher(config, tmp_path / "a")
     assert [data.task for data in taught.datasets] == TASKS[:2]
@@ -303,9 +295,7 @@ def test_a_teacher_refined_on_some_tasks_is_found_again_by_a_distillation(
     assert found.teacher_key != taught.teacher_key, "the file has a part in it"
 
 
-def test_settings_that_cannot_work_are_refused_before_any_training(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_settings_that_cannot_work_are_refused(folder: Path, tmp_path: Path) -> None:
     files = {task: [gold_file(folder, task)] for task in TASKS}
     tasks = load_tasks(DataConfig(tasks=TASKS, demo=DEMO))
     open_tasks = config_of(folder, {"other": ["x"]}, tasks=[])
@@ -327,9 +317,7 @@ def test_settings_that_cannot_work_are_refused_before_any_training(
         run_teacher(config, tmp_path)
 
 
-def test_weights_of_the_teachers_sampling_are_for_its_own_tasks(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_the_teachers_weights_are_for_its_own_tasks(folder: Path, tmp_path: Path) -> None:
     config = config_of(folder, {"similarity": [gold_file(folder, "similarity")]})
     weights = SamplingConfig(weights=dict.fromkeys(TASKS, 1.0))
     config = replace(
@@ -341,9 +329,7 @@ def test_weights_of_the_teachers_sampling_are_for_its_own_tasks(
         run(config, tmp_path)
 
 
-def test_a_bad_file_is_refused_before_the_refined_teacher_is_trained(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_a_bad_file_is_refused_before_any_training(folder: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text(json.dumps({"split": "train", "row": 0, "logits": [1.0, 2.0]}) + "\n")
     told: set[str] = set()

@@ -57,9 +57,7 @@ def rows_of(texts: Texts) -> list[list[int]]:
     ]
 
 
-def test_a_store_holds_the_tokenizers_own_ids_of_both_texts(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_a_store_holds_the_tokenizers_own_ids(tmp_path: Path, tokenizer: Tokenizer) -> None:
     rows = pair_rows(25, 0)
     store = token_store(tmp_path, split(rows), PAIR, tokenizer, 100)
     assert store.b is not None
@@ -81,9 +79,7 @@ def test_a_single_text_has_no_second_one(tmp_path: Path, tokenizer: Tokenizer) -
     assert token_store(tmp_path, split(single_rows(3, 0)), SINGLE, tokenizer, 100).b is None
 
 
-def test_texts_are_cut_one_token_beyond_the_longest_length(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_texts_are_cut_a_token_beyond_the_length(tmp_path: Path, tokenizer: Tokenizer) -> None:
     rows = single_rows(25, 0)
     whole = token_store(tmp_path, split(rows), SINGLE, tokenizer, 100)
     cut = token_store(tmp_path, split(rows), SINGLE, tokenizer, 4)
@@ -92,9 +88,7 @@ def test_texts_are_cut_one_token_beyond_the_longest_length(
     assert cut.fingerprint != whole.fingerprint
 
 
-def test_of_two_texts_that_are_too_long_the_longer_one_stays_the_longer_one(
-    tokenizer: Tokenizer,
-) -> None:
+def test_the_longer_text_of_a_pair_stays_the_longer(tokenizer: Tokenizer) -> None:
     lengths = [(3, 3), (5, 4), (6, 5), (9, 7), (7, 9), (9, 9), (9, 5), (9, 4), (1, 9)]
     a, b = ([" ".join(["film"] * pair[side]) for pair in lengths] for side in (0, 1))
     store = from_texts(tokenizer, a, b, 4)
@@ -242,9 +236,7 @@ def test_the_second_call_reads_no_rows(tmp_path: Path, tokenizer: Tokenizer) -> 
     assert first.fingerprint == second.fingerprint
 
 
-def test_no_rows_are_refused_and_a_wrong_row_leaves_nothing_behind(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_a_wrong_row_leaves_nothing_behind(tmp_path: Path, tokenizer: Tokenizer) -> None:
     with pytest.raises(ValueError, match="a list of rows: no rows; at least one is needed"):
         token_store(tmp_path, split([]), SINGLE, tokenizer, 9)
 
@@ -401,9 +393,7 @@ def test_layout_of_texts_that_are_kept_apart() -> None:
     assert layout_of(roberta_like(), False, 32) == Layout(False, 1, 32)
 
 
-def test_scores_are_scaled_by_the_labels_that_are_learnt_from(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_scores_are_scaled_by_the_learnt_labels(tmp_path: Path, tokenizer: Tokenizer) -> None:
     (task,) = make_tasks(40, ("score",), unlabelled=5)
     data = task_data(tmp_path, task, tokenizer, DataConfig(selection_fraction=0.25), 0)
     learnt = [label for label in data.train.labels[data.train_rows].tolist() if label == label]
@@ -419,9 +409,7 @@ LARGE = 1.7e9
 """Float32 has a number of this size every 128."""
 
 
-def test_labels_that_differ_by_little_keep_their_digits(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_labels_that_differ_little_keep_digits(tmp_path: Path, tokenizer: Tokenizer) -> None:
     rows = [row._replace(label=LARGE + place) for place, row in enumerate(score_rows(50, 0))]
     more = [row._replace(label=None) for row in score_rows(3, 1)]
     task = Task("score", SCORE, split(rows), {"": split(rows)}, added=(split(more),))
@@ -442,9 +430,7 @@ def test_labels_that_differ_by_little_keep_their_digits(
 
 
 @pytest.mark.parametrize("value", [0.1, 1.7e9 + 0.3, 1e-9])
-def test_equal_scores_have_no_spread_but_their_sums_rounding(
-    tmp_path: Path, tokenizer: Tokenizer, value: float
-) -> None:
+def test_equal_scores_have_no_spread(tmp_path: Path, tokenizer: Tokenizer, value: float) -> None:
     constant = Task(
         "score", SCORE, split([row._replace(label=value) for row in score_rows(29, 0)]), {}
     )
@@ -452,9 +438,7 @@ def test_equal_scores_have_no_spread_but_their_sums_rounding(
     assert (data.mean, data.std) == (value, 1.0)
 
 
-def test_classes_are_not_scaled_and_equal_scores_have_a_scale(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_classes_are_not_scaled(tmp_path: Path, tokenizer: Tokenizer) -> None:
     (task,) = make_tasks(40, ("single",))
     data = task_data(tmp_path, task, tokenizer, DataConfig(), 0)
     assert (data.mean, data.std) == (0.0, 1.0)
@@ -465,9 +449,7 @@ def test_classes_are_not_scaled_and_equal_scores_have_a_scale(
     assert (data.mean, data.std) == (2.0, 1.0)
 
 
-def test_added_rows_follow_a_tasks_own_and_are_tokenised_alone(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_added_rows_follow_and_are_tokenised_alone(tmp_path: Path, tokenizer: Tokenizer) -> None:
     (task,) = make_tasks(40, ("pair",), unlabelled=5)
     more = [split([row._replace(label=None) for row in pair_rows(num, 7 + num)]) for num in (3, 8)]
     alone = task_data(tmp_path, task, tokenizer, DataConfig(), 0)

@@ -75,9 +75,7 @@ def rows_with(
 # Which tokens are kept.
 
 
-def test_tokens_are_counted_in_the_training_rows_of_all_tasks(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_tokens_are_counted_in_all_training_rows(datas: Datas, tokenizer: Tokenizer) -> None:
     counter: Counter[int] = Counter()
     for data in datas:
         for texts in (data.train.a, data.train.b):
@@ -120,9 +118,7 @@ def test_a_floor_that_no_token_reaches_is_refused(datas: Datas, tokenizer: Token
         kept_tokens(datas, tokenizer, len(tokenizer), most + 1)
 
 
-def test_a_tokenizer_without_an_unknown_token_is_refused(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_a_tokenizer_needs_an_unknown_token(datas: Datas, tokenizer: Tokenizer) -> None:
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.unk_token = None
     with pytest.raises(
@@ -226,9 +222,7 @@ def test_a_trimmed_student_is_smaller_by_just_the_rows_that_are_gone(
     ), "but for headers"
 
 
-def test_the_speed_of_a_trimmed_student_is_measured_on_its_own_rows(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_a_trimmed_student_is_timed_on_its_own_rows(datas: Datas, tokenizer: Tokenizer) -> None:
     student = student_of(BAG, datas, tokenizer, True)
     seen: list[torch.Tensor] = []
     input_table(student).register_forward_hook(lambda module, args, out: seen.append(args[0]))

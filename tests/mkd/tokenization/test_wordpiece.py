@@ -48,9 +48,7 @@ def ids(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 @pytest.mark.parametrize(("one", "other"), TWINS)
-def test_words_that_differ_in_marks_alone_are_other_words(
-    tokenizer: Tokenizer, one: str, other: str
-) -> None:
+def test_marks_alone_make_other_words(tokenizer: Tokenizer, one: str, other: str) -> None:
     assert ids(tokenizer, one) != ids(tokenizer, other)
     assert tokenizer.unk_token_id not in ids(tokenizer, one) + ids(tokenizer, other)
     assert tokenizer.decode(ids(tokenizer, one)) == unicodedata.normalize("NFC", one)
@@ -73,9 +71,7 @@ def test_a_long_word_is_no_unknown_token(tokenizer: Tokenizer, text: str) -> Non
     assert str(tokenizer.decode(found)).replace(" ", "") == text
 
 
-def test_a_sentence_without_spaces_is_cut_before_a_letter_not_before_its_marks(
-    tokenizer: Tokenizer,
-) -> None:
+def test_without_spaces_a_cut_is_not_before_a_mark(tokenizer: Tokenizer) -> None:
     words = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("ที่" * 200)
     assert "".join(word for word, _ in words) == "ที่" * 200 and len(words) == 7
     assert all(len(word) <= 100 and unicodedata.category(word[0]) == "Lo" for word, _ in words)
@@ -113,9 +109,7 @@ def test_ordinary_words_are_cut_as_bert_cuts_them(tokenizer: Tokenizer) -> None:
     ]
 
 
-def test_tokenizers_by_other_rules_are_not_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_rules_other_tokenizers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = Task("single", SINGLE, split([Row("a film", None, 1.0)]), {})
     make_tokenizer(tmp_path, [task])
     monkeypatch.setitem(STAGES, "tokenizers", Stage(0))

@@ -65,9 +65,7 @@ def test_joined_pairs_are_as_the_tokenizer_makes_them(max_length: int) -> None:
 
 
 @pytest.mark.parametrize("max_length", [64, 6, 5])
-def test_single_texts_are_as_the_tokenizer_makes_them(
-    max_length: int, tokenizer: Tokenizer
-) -> None:
+def test_single_texts_are_the_tokenizers_own(max_length: int, tokenizer: Tokenizer) -> None:
     first = [row.text_a for row in pair_rows(20, 3)]
     found = gather(
         from_texts(tokenizer, first, None, max_length),
@@ -96,9 +94,7 @@ def test_single_texts_are_as_the_tokenizer_makes_them(
         (0, 20, (0, 9)),
     ],
 )
-def test_the_longer_text_is_cut_first_and_an_odd_place_goes_to_the_longer_or_the_second(
-    a: int, b: int, kept: tuple[int, int]
-) -> None:
+def test_the_longer_text_is_cut_first(a: int, b: int, kept: tuple[int, int]) -> None:
     """12 places less 3 special tokens are 9."""
     found = gather(store(texts([5] * a), texts([6] * b)), np.array([0]), BERT)
     assert lists(found)[0] == [[[101, *[5] * kept[0], 102, *[6] * kept[1], 102]]]

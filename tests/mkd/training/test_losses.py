@@ -154,9 +154,7 @@ def test_where_all_rows_have_labels_the_means_are_mixed() -> None:
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
-def test_a_row_without_a_label_has_the_gradient_of_its_soft_loss_whatever_the_weight(
-    weight: float,
-) -> None:
+def test_a_row_without_a_label_has_its_soft_loss_gradient(weight: float) -> None:
     student, teacher = _random(2, 3, 0).requires_grad_(), _random(2, 3, 1)
     distillation(
         student, teacher, torch.tensor([1.0, NAN]), LossConfig(hard_weight=weight)

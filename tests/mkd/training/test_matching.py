@@ -229,9 +229,7 @@ def test_padding_has_no_effect_on_states(
      DistilBertConfig(vocab_size=50, dim=16, n_layers=2, n_heads=2, hidden_dim=32)],
     ids=lambda config: str(config.model_type),
 )  # fmt: skip
-def test_every_kind_of_encoder_exposes_its_embeddings_and_layers(
-    config: PreTrainedConfig, datas: Datas
-) -> None:
+def test_every_kind_exposes_embeddings_and_layers(config: PreTrainedConfig, datas: Datas) -> None:
     shared = {"tasks": head_configs(datas[:1]), "dropout": 0.0, "max_tokens": 6}
     model = on_encoder(AutoModel.from_config(config), "mean", shared)
     inputs = Inputs(
@@ -241,9 +239,7 @@ def test_every_kind_of_encoder_exposes_its_embeddings_and_layers(
     assert model.state_widths == [16] * 3
 
 
-def test_the_bilstms_first_state_is_the_mean_embedding_of_both_texts_tokens(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_the_bilstms_first_state_is_a_mean_embedding(datas: Datas, tokenizer: Tokenizer) -> None:
     for config in (BILSTM, StudentConfig(kind="bag", hidden=8, embedding=6, ngrams=1)):
         student = student_of(config, datas, tokenizer)
         assert isinstance(student, BiLstmStudent | BagStudent)
@@ -317,9 +313,7 @@ def test_matching_moves_the_students_states_to_the_teachers(
     assert all(f"train/{name}/single" in run.told[0] for name in ("loss", "soft", "hard"))
 
 
-def test_the_students_own_weights_learn_from_the_match_and_not_the_map_alone(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_the_student_learns_from_the_match(datas: Datas, tokenizer: Tokenizer) -> None:
     """The gradient of the match reaches the embeddings, and leaves the heads alone."""
     student = student_of(BILSTM, datas, tokenizer).train()
     matching = Matching(student.state_widths, {"single": states_of(2, 1, 5, places=(0,))}, LAST)
@@ -377,9 +371,7 @@ def test_in_bfloat16_the_match_is_in_float32(datas: Datas, tokenizer: Tokenizer)
     )
 
 
-def test_a_weight_that_is_next_to_nothing_trains_the_student_as_none_does(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_a_tiny_weight_trains_as_none_does(datas: Datas, tokenizer: Tokenizer) -> None:
     """What is learnt beside the student does not touch it but by its loss: same batches, same
     logits, same clipping."""
     off, on = (
@@ -397,9 +389,7 @@ def test_off_reports_no_match(datas: Datas, tokenizer: Tokenizer) -> None:
     assert run.losses("train/soft/single") and not run.losses("train/match/single")
 
 
-def test_the_saved_student_knows_nothing_of_the_maps(
-    datas: Datas, tokenizer: Tokenizer, tmp_path: Path
-) -> None:
+def test_maps_are_not_saved(datas: Datas, tokenizer: Tokenizer, tmp_path: Path) -> None:
     run = Trained(datas, tokenizer, BILSTM, LossConfig(match=LAST), steps=2)
     run.student.save_pretrained(tmp_path)
     assert (

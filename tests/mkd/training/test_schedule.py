@@ -15,9 +15,7 @@ from mkd.training.schedule import annealed, linear, warmup_linear
         (2, 0.1, [1, 1 / 2]),
     ],
 )
-def test_the_factor_rises_over_the_warmup_and_falls_to_the_end(
-    steps: int, warmup: float, factors: list[float]
-) -> None:
+def test_the_factor_rises_and_falls(steps: int, warmup: float, factors: list[float]) -> None:
     assert [warmup_linear(step, steps, warmup) for step in range(steps)] == pytest.approx(factors)
 
 
@@ -35,9 +33,7 @@ def test_a_line_goes_from_its_start_to_its_end() -> None:
     assert linear(0.3, None, 0.7) == 0.3
 
 
-def test_teacher_annealing_goes_from_the_teacher_in_the_first_step_to_the_labels_in_the_last() -> (
-    None
-):
+def test_annealing_goes_from_the_teacher_to_the_labels() -> None:
     loss = LossConfig(kind="mse", hard_weight_end=1.0)
     assert [annealed(loss, step, 5).hard_weight for step in range(5)] == [0, 0.25, 0.5, 0.75, 1]
     assert annealed(loss, 0, 1).hard_weight == 0

@@ -100,9 +100,7 @@ def test_a_separable_task_is_learnt(
     assert (logits.argmax(1) == enough.dev[""].labels).mean() >= 0.85
 
 
-def test_a_student_comes_nearer_to_its_teacher_on_rows_without_any_label(
-    enough: TaskData, tokenizer: Tokenizer
-) -> None:
+def test_rows_without_labels_teach_too(enough: TaskData, tokenizer: Tokenizer) -> None:
     data = enough
     teacher = np.where(data.train.labels[:, None] == [0.0, 1.0], 2.0, -2.0).astype(np.float32)
     unlabelled = data._replace(
@@ -175,9 +173,7 @@ def test_what_is_reported(datas: Datas, tokenizer: Tokenizer) -> None:
     }
 
 
-def test_a_reported_loss_is_the_mean_over_the_steps_since_the_last_report(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_a_reported_loss_is_the_mean_since_the_last(datas: Datas, tokenizer: Tokenizer) -> None:
     every = Run(datas[:1], tokenizer)
     every.train(scores=scripted(1, 2, 3), steps=9, eval_every=1)
     window = Run(datas[:1], tokenizer)
@@ -192,9 +188,7 @@ def _refusal(run: Run, **settings: Any) -> str:
     return str(caught.value)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_task(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run(datas: Datas, tokenizer: Tokenizer) -> None:
     late = _refusal(Run(datas[:1], tokenizer), steps=20, eval_every=20)
     found = re.match(
         r"the loss became (nan|inf) at step (\d+), task single; try a smaller train.learning_rate",
@@ -208,9 +202,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_task(
 
 
 @pytest.mark.parametrize("place", [0, 2])
-def test_a_last_step_that_leaves_no_numbers_is_told_where_it_is_scored(
-    place: int, datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_a_last_step_without_numbers(place: int, datas: Datas, tokenizer: Tokenizer) -> None:
     """The loss is that from before the step, and finite."""
     run, name = Run([datas[place]], tokenizer), datas[place].name
     with pytest.raises(ValueError) as caught:
@@ -265,9 +257,7 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit(
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_the_head_of_a_task_that_is_not_drawn_stays_as_it_is(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_the_head_of_a_task_not_drawn_stays(datas: Datas, tokenizer: Tokenizer) -> None:
     run = Run(datas, tokenizer)
     before = {name: value.clone() for name, value in run.student.state_dict().items()}
     run.train(
@@ -285,9 +275,7 @@ def test_the_head_of_a_task_that_is_not_drawn_stays_as_it_is(
     assert sorted(changed) == ["score", "single"]
 
 
-def test_a_step_moves_by_adamw_with_decay_on_matrices_alone(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_a_step_is_adamw_with_decay_on_matrices(datas: Datas, tokenizer: Tokenizer) -> None:
     """AdamW's first step: w (1 - rate * decay) - rate * sign(g), less a hair (Loshchilov and Hutter
     2019)."""
     moved = {}
@@ -337,9 +325,7 @@ def test_no_more_batches_are_drawn_than_there_are_steps(datas: Datas, tokenizer:
     assert len(drawn) == 7
 
 
-def test_the_share_of_each_tasks_batches_is_told_at_the_end(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_shares_of_batches_are_told_at_the_end(datas: Datas, tokenizer: Tokenizer) -> None:
     run = Run(datas, tokenizer)
     run.train(steps=8, eval_every=8, sampling=SamplingConfig(order="round_robin"))
     assert [run.told(f"sampling/{name}") for name in ("single", "pair", "score")] == [
@@ -364,9 +350,7 @@ def test_annealing_begins_with_the_teacher_alone_and_ends_with_the_labels_alone(
     assert total == pytest.approx(expected)
 
 
-def test_log_variances_move_with_their_tasks_and_are_told(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_log_variances_move_and_are_told(datas: Datas, tokenizer: Tokenizer) -> None:
     """AdamW's first step is the learning rate, without decay; a large loss (above 1/2) makes the
     variance grow."""
     run = Run(datas, tokenizer)
@@ -384,9 +368,7 @@ def test_log_variances_move_with_their_tasks_and_are_told(
     assert run.told("train/log_variance/pair") == [0]
 
 
-def test_losses_equal_those_of_a_plain_loop_with_dense_adamw(
-    datas: Datas, tokenizer: Tokenizer
-) -> None:
+def test_losses_equal_a_plain_loop_with_dense_adamw(datas: Datas, tokenizer: Tokenizer) -> None:
     """The loop as it is mostly written, on the same batches: single-tensor AdamW, torch's own
     clipping, one loss at a time.
 
