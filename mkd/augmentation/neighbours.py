@@ -4,13 +4,15 @@ Axes: V words of a vocabulary, W of them that have neighbours, K neighbours of a
 a word's vector.
 """
 
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mkd.runtime.layout import encode
+from mkd.runtime.encoding import encode_all
+from mkd.runtime.layout import flat
 from mkd.selection.words import Words, blocks, take
 from mkd.storage import pretrained
 from mkd.tokenization.tokenise import unpadded
@@ -107,7 +109,7 @@ def _embedded(words: list[str], folder: Path) -> np.ndarray:
     )
     assert isinstance(weight, torch.Tensor), "an embedding's table is a tensor"
     table = weight.detach() - weight.detach().mean(0)
-    ids, offsets = encode(unpadded(tokenizer), words, PIECES)
+    ids, offsets = flat(encode_all(unpadded(tokenizer), words), repeat(PIECES))
     means: np.ndarray = F.embedding_bag(
         torch.from_numpy(ids).long(), table, torch.from_numpy(offsets[:-1]), mode="mean"
     ).numpy()

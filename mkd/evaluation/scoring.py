@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd import names
 from mkd.runtime import inference
+from mkd.runtime.encoding import Encoder
 from mkd.runtime.layout import Arrays, Layout, padded, sequence_lengths
 from mkd.students import Student
 from mkd.students.heads import MultiTaskConfig
@@ -55,7 +56,8 @@ def at_work(model: Any, tokenizer: PreTrainedTokenizerBase, threads: int = 1) ->
         for name, head in sorted(config.tasks.items())
     }
     layout = layout_of(tokenizer, model.joined, config.max_tokens)
-    return inference.Student(heads, layout, unpadded(tokenizer), eager(model), threads)
+    encode = Encoder(unpadded(tokenizer), parallel=threads > 1)
+    return inference.Student(heads, layout, encode, eager(model))
 
 
 def predict(

@@ -289,7 +289,7 @@ def answering(student: inference.Student, work: Work) -> inference.Student:
     def infer(batch: Arrays, task: str) -> np.ndarray:
         return student.infer(batch, task if task in student.heads else own)
 
-    return inference.Student(heads, student.layout, student.tokenizer, infer, student.threads)
+    return inference.Student(heads, student.layout, student.encode, infer)
 
 
 def random_batch(tokens: np.ndarray, rows: int, length: int, types: bool) -> Arrays:

@@ -7,6 +7,7 @@ Axes: N texts, B rows of a batch, C classes (1 for regression).
 
 import hashlib
 import json
+import math
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,7 +18,16 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-from mkd.runtime.layout import Arrays, Layout, Texts, batch_tokens, encode_rows, padded
+from mkd.runtime.encoding import Encoder
+from mkd.runtime.layout import (
+    Arrays,
+    Layout,
+    Tokens,
+    batch_tokens,
+    one_row,
+    padded,
+    truncated,
+)
 
 MANIFEST = "student.json"
 """The file of an exported folder that describes it."""
@@ -74,8 +84,8 @@ class Student:
 
     - `heads`: by task.
     - `layout`: how the model takes its tokens.
+    - `encode`: computes the token ids of texts.
     - `infer`: computes the logits of a batch, with its own number of threads.
-    - `threads`: with 1, the tokenizer uses one thread; with more, it tokenises in parallel.
 
     Example:
 
@@ -87,18 +97,12 @@ class Student:
     """
 
     def __init__(
-        self,
-        heads: dict[str, Head],
-        layout: Layout,
-        tokenizer: Tokenizer,
-        infer: Infer,
-        threads: int,
+        self, heads: dict[str, Head], layout: Layout, encode: Encoder, infer: Infer
     ) -> None:
         self.heads = heads
         self.layout = layout
-        self.tokenizer = tokenizer
+        self.encode = encode
         self.infer = infer
-        self.threads = threads
 
     @staticmethod
     def load(folder: str | Path, threads: int = 0) -> "Student":
@@ -141,7 +145,8 @@ class Student:
             # A graph computes the logits of several heads side by side.
             return logits[:, head["start"] : head["start"] + (len(head["labels"]) or 1)]
 
-        return Student(heads, Layout(**stated), opened[TOKENIZER], infer, threads)
+        encode = Encoder(opened[TOKENIZER], parallel=threads > 1)
+        return Student(heads, Layout(**stated), encode, infer)
 
     def predict(self, texts: Iterable[Text], task: str) -> list[Prediction]:
         """Returns a prediction for each text, in the order of the texts.
@@ -157,8 +162,14 @@ class Student:
         Raises ValueError for an unknown task, and if `texts` is a single string, a whole table, a
         dict or a set.
         """
-        logits_NC, errors = self.logits(texts, task)
-        head = self.head(task)
+        head, given = self.head(task), in_order(texts)
+        if len(given) == 1 and problem(given[0], head.pair) is None:
+            # A service asks for one text at a time, and a small student answers it in less time
+            # than numpy needs for what many rows need.
+            logits = self._one(given[0], head, task)[0].tolist()
+            if all(map(math.isfinite, logits)):
+                return [prediction(logits, head)]
+        logits_NC, errors = self._many(given, head, task)
         answers = regressed(logits_NC, head) if not head.labels else classified(logits_NC, head)
         return [
             answer if error is None else Prediction("", float("nan"), [], error)
@@ -170,21 +181,7 @@ class Student:
 
         The logits of a text with an error are NaN. Raises ValueError as `predict` does.
         """
-        head = self.head(task)
-        given = in_order(texts)
-        errors = [problem(text, head.pair) for text in given]
-        found = np.full((len(given), len(head.labels) or 1), np.nan, dtype=np.float32)
-        good = np.array(
-            [place for place, error in enumerate(errors) if error is None], dtype=np.int64
-        )
-        rows = self._tokens([given[place] for place in good], head.pair)
-        for places in by_length(
-            batch_tokens(rows, self.layout, np.arange(len(good))), BATCH_TOKENS
-        ):
-            found[good[places]] = self.infer(padded(rows, places, self.layout), task)
-        for place in good[~np.isfinite(found[good]).all(1)]:
-            errors[place], found[place] = "the model's numbers for it are not finite", np.nan
-        return found, errors
+        return self._many(in_order(texts), self.head(task), task)
 
     def head(self, task: str) -> Head:
         """Returns the head of a task. Raises ValueError for an unknown task."""
@@ -192,22 +189,34 @@ class Student:
             raise ValueError(f"task is {task!r}; allowed: {', '.join(self.heads)}")
         return self.heads[task]
 
-    def _tokens(self, texts: list[Any], pair: bool) -> "Tokens":
+    def _one(self, text: Any, head: Head, task: str) -> np.ndarray:
+        """Returns the logits [1, C] of a valid text."""
+        sides = self.encode(text if head.pair else (text,))
+        return self.infer(one_row(sides, self.layout), task)
+
+    def _many(self, texts: list[Any], head: Head, task: str) -> tuple[np.ndarray, list[str | None]]:
+        errors = [problem(text, head.pair) for text in texts]
+        found = np.full((len(texts), len(head.labels) or 1), np.nan, dtype=np.float32)
+        good = np.array(
+            [place for place, error in enumerate(errors) if error is None], dtype=np.int64
+        )
+        rows = self._tokens([texts[place] for place in good], head.pair)
+        lengths = batch_tokens(rows, self.layout, np.arange(len(good)))
+        for places in by_length(lengths, BATCH_TOKENS):
+            found[good[places]] = self.infer(padded(rows, places, self.layout), task)
+        for place in good[~np.isfinite(found[good]).all(1)]:
+            errors[place], found[place] = "the model's numbers for it are not finite", np.nan
+        return found, errors
+
+    def _tokens(self, texts: list[Any], pair: bool) -> Tokens:
         sides = list(zip(*texts, strict=True)) if pair and texts else [texts]
-        encoded = encode_rows(self.tokenizer, sides, self.layout.max_length, self.threads > 1)
+        encoded = truncated([self.encode(side) for side in sides], self.layout.max_length)
         return Tokens(encoded[0], encoded[1] if len(encoded) > 1 else None)
 
 
 def _tuples(value: Any) -> Any:
     """Returns a JSON value with its lists as tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-class Tokens(NamedTuple):
-    """Rows as tokens, without special tokens. `b` is None for single texts."""
-
-    a: Texts
-    b: Texts | None
 
 
 def by_length(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
@@ -312,6 +321,18 @@ def classified(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
         Prediction(head.labels[place], row[place], row)
         for place, row in zip(best, chances_NC.tolist(), strict=True)
     ]
+
+
+def prediction(logits_C: list[float], head: Head) -> Prediction:
+    """Returns the prediction for one row, as `classified` or `regressed` do for many."""
+    if not head.labels:
+        return Prediction("", logits_C[0] * head.std + head.mean, [])
+    largest = max(logits_C)
+    weights = [math.exp(logit - largest) for logit in logits_C]
+    total = sum(weights)
+    chances = [weight / total for weight in weights]
+    best = logits_C.index(largest)
+    return Prediction(head.labels[best], chances[best], chances)
 
 
 def regressed(logits_NC: np.ndarray, head: Head) -> list[Prediction]:

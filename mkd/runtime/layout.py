@@ -1,4 +1,4 @@
-"""Token ids of texts, and their layout in a model's batch. It needs numpy and tokenizers only.
+"""Token ids of rows, and their layout in a model's batch. It needs numpy only.
 
 Axes: B rows of a batch, S texts of a row (1 or 2), L tokens.
 """
@@ -8,7 +8,6 @@ from itertools import chain, repeat
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from tokenizers import Tokenizer
 
 
 class Texts(NamedTuple):
@@ -35,6 +34,13 @@ class Rows(Protocol):
 
     @property
     def b(self) -> Texts | None: ...
+
+
+class Tokens(NamedTuple):
+    """Rows as tokens, without special tokens. `b` is None for single texts."""
+
+    a: Texts
+    b: Texts | None
 
 
 class Layout(NamedTuple):
@@ -86,43 +92,25 @@ class Arrays(NamedTuple):
     types: np.ndarray | None
 
 
-def encode(
-    backend: Tokenizer, texts: Sequence[str], max_length: int, parallel: bool = True
-) -> Texts:
-    """Returns the token ids of texts, without special tokens, each truncated to `max_length`.
-
-    - `parallel`: whether the tokenizer uses its threads.
-    """
-    return _cut(_tokenised(backend, texts, parallel), repeat(max_length))
-
-
-def encode_rows(
-    backend: Tokenizer, sides: Sequence[Sequence[str]], max_length: int, parallel: bool = True
-) -> list[Texts]:
+def truncated(sides: Sequence[list[list[int]]], max_length: int) -> list[Texts]:
     """Returns the token ids of rows of one or two texts, without those that no model can use.
 
-    - `sides`: the first texts of all rows, and for pairs the second texts.
+    - `sides`: ids of the first texts of all rows, and for pairs those of the second texts.
     - `max_length`: the models' maximum number of tokens.
 
     A text longer than max_length keeps max_length + 1 tokens, so that its truncation stays visible.
     If both texts of a pair are too long and the first one is longer, it keeps one token more. A
     joined sequence gives an odd last token to the longer text, and needs to know which one that is.
     """
-    found = [_tokenised(backend, side, parallel) for side in sides]
     kept = max_length + 1
-    if len(found) == 1:
-        return [_cut(found[0], repeat(kept))]
-    first = [kept + (len(a) > len(b) >= kept) for a, b in zip(*found, strict=True)]
-    return [_cut(found[0], first), _cut(found[1], repeat(kept))]
+    if len(sides) == 1:
+        return [flat(sides[0], repeat(kept))]
+    first = [kept + (len(a) > len(b) >= kept) for a, b in zip(*sides, strict=True)]
+    return [flat(sides[0], first), flat(sides[1], repeat(kept))]
 
 
-def _tokenised(backend: Tokenizer, texts: Sequence[str], parallel: bool) -> list[list[int]]:
-    if parallel:
-        return [found.ids for found in backend.encode_batch_fast(texts, add_special_tokens=False)]
-    return [backend.encode(text, add_special_tokens=False).ids for text in texts]
-
-
-def _cut(rows: list[list[int]], most: Iterable[int]) -> Texts:
+def flat(rows: list[list[int]], most: Iterable[int]) -> Texts:
+    """Returns the first `most` token ids of each row in one array."""
     cut = [ids[:count] for ids, count in zip(rows, most, strict=False)]
     offsets = np.zeros(len(cut) + 1, dtype="<i8")
     np.cumsum([len(ids) for ids in cut], out=offsets[1:])
@@ -179,6 +167,34 @@ def padded(store: Rows, rows: np.ndarray, layout: Layout) -> Arrays:
         )
     mask = places < np.maximum(1, np.stack(lengths, axis=1))[:, :, None]
     return Arrays(ids, mask, None)
+
+
+def one_row(sides: Sequence[list[int]], layout: Layout) -> Arrays:
+    """Returns one row as a batch, as `padded` does, but several times as fast.
+
+    - `sides`: the token ids of its text, or of both texts of a pair.
+    """
+    if layout.joined:
+        pair = len(sides) == 2
+        prefix, middle, suffix = layout.around(pair)
+        length = sum(map(len, sides)) + layout.num_special(pair)
+        if 0 < length <= layout.max_length:
+            second = sides[1] if pair else []
+            ids = np.array([[[*prefix, *sides[0], *middle, *second, *suffix]]], dtype=np.int64)
+            a, b = (np.array([len(side)]) for side in (sides[0], second))
+            types = _types(layout, pair, a, b, np.arange(length)[None]) if layout.types else None
+            return Arrays(ids, np.ones(ids.shape, dtype=bool), types)
+    else:
+        rows = [side[: layout.max_length] or [layout.pad] for side in sides]
+        width = max(map(len, rows))
+        if all(len(row) == width for row in rows):
+            ids = np.array([rows], dtype=np.int64)
+            return Arrays(ids, np.ones(ids.shape, dtype=bool), None)
+        ids = np.array([[row + [layout.pad] * (width - len(row)) for row in rows]], dtype=np.int64)
+        mask = np.arange(width) < np.array([[[len(row)] for row in rows]])
+        return Arrays(ids, mask, None)
+    texts = truncated([[side] for side in sides], layout.max_length)
+    return padded(Tokens(texts[0], texts[1] if len(texts) > 1 else None), np.array([0]), layout)
 
 
 def _place(

@@ -18,7 +18,8 @@ from transformers import PreTrainedTokenizerBase
 from mkd import names
 from mkd.config import DataConfig, Stores
 from mkd.result import Report, phase, silent
-from mkd.runtime.layout import Texts, encode, encode_rows
+from mkd.runtime.encoding import encode_all
+from mkd.runtime.layout import Texts, truncated
 from mkd.selection.carving import carved
 from mkd.storage.store import append, key_of, read_array, stored, write_arrays
 from mkd.storage.versions import made_by
@@ -60,7 +61,7 @@ def token_store(
     max_length: int,
     report: Report = silent,
 ) -> TokenStore:
-    """Returns the split's rows as tokens, truncated as in `encode_rows`; cached on disk."""
+    """Returns the split's rows as tokens, truncated as in `truncated`; cached on disk."""
     parts = {
         "rows": split.fingerprint,
         "tokenizer": tokenizer_fingerprint(tokenizer),
@@ -85,8 +86,8 @@ def mask_of(tokenizer: PreTrainedTokenizerBase) -> str:
     Raises ValueError if it has neither, or if text cannot contain them.
     """
     for token in (tokenizer.mask_token, tokenizer.unk_token):
-        if token is not None and encode(unpadded(tokenizer), [token], 2).ids.tolist() == [
-            tokenizer.convert_tokens_to_ids(token)
+        if token is not None and encode_all(unpadded(tokenizer), [token]) == [
+            [tokenizer.convert_tokens_to_ids(token)]
         ]:
             return str(token)
     name = tokenizer.name_or_path
@@ -211,7 +212,8 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 def _tokenised(backend: Tokenizer, pair: bool, max_length: int, rows: list[Row]) -> Chunk:
     texts = [[row.text_a for row in rows]] + ([[str(row.text_b) for row in rows]] if pair else [])
     labels = np.array([np.nan if row.label is None else row.label for row in rows], "<f8")
-    return Chunk(tuple(encode_rows(backend, texts, max_length)), labels)
+    sides = [encode_all(backend, side) for side in texts]
+    return Chunk(tuple(truncated(sides, max_length)), labels)
 
 
 def _in_order(

@@ -13,7 +13,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import DataConfig, TeacherConfig
-from mkd.runtime.layout import encode_rows
+from mkd.runtime.encoding import encode_all
+from mkd.runtime.layout import truncated
 from mkd.students.heads import head_configs
 from mkd.tasks.task import Kind, Row, Split, Task
 from mkd.teachers.refined import teacher_tokenizer
@@ -132,9 +133,8 @@ def from_texts(
     tokenizer: Tokenizer, texts: list[str], pairs: list[str] | None, max_length: int
 ) -> TokenStore:
     """A store in memory, of texts without labels."""
-    sides = encode_rows(
-        unpadded(tokenizer), [texts] if pairs is None else [texts, pairs], max_length
-    )
+    given = [texts] if pairs is None else [texts, pairs]
+    sides = truncated([encode_all(unpadded(tokenizer), side) for side in given], max_length)
     return TokenStore(
         sides[0], None if pairs is None else sides[1], np.full(len(texts), np.nan), ""
     )
