@@ -10,6 +10,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from experiments.tracking.student_model import StudentModel
+from mkd.runtime.encoding import Encoder
 from mkd.runtime.inference import Head, Student
 from mkd.runtime.layout import Arrays, Layout
 
@@ -27,7 +28,7 @@ def model() -> StudentModel:
     tokenizer = Tokenizer(WordLevel({"?": 1} | {str(i): i for i in range(2, 100)}, unk_token="?"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
     found = StudentModel()
-    found.student = Student(HEADS, Layout(False, 0, 6), tokenizer, sums, 1)
+    found.student = Student(HEADS, Layout(False, 0, 6), Encoder(tokenizer, parallel=False), sums)
     return found
 
 

@@ -25,6 +25,7 @@ from mkd.__main__ import answer, main
 from mkd.config import StudentConfig
 from mkd.export.folder import export_onnx
 from mkd.pipeline import save
+from mkd.runtime.encoding import Encoder
 from mkd.runtime.inference import (
     BATCH_TOKENS,
     MANIFEST,
@@ -74,7 +75,7 @@ def words(most: int = 4000) -> tokenizers.Tokenizer:
 def made(
     layout: Layout = APART, infer: Callable[[Arrays, str], np.ndarray] | None = None
 ) -> Student:
-    return Student(HEADS, layout, words(), infer or Made(), 1)
+    return Student(HEADS, layout, Encoder(words(), parallel=False), infer or Made())
 
 
 def test_probabilities_are_a_softmax_and_the_label_is_the_most_probable_one() -> None:
@@ -349,12 +350,14 @@ def copied(exported: Path, tmp_path: Path) -> Path:
 
 
 def test_threads_are_asked_for_or_stated(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAYON_NUM_THREADS", raising=False)
-    for stated, asked, used in [("3", 0, 3), ("3", 2, 2), ("2,4", 0, 2), ("", 1, 1)]:
+    cores = len(os.sched_getaffinity(0))
+    cases = [("3", 0, 3), ("3", 2, 2), ("2,4", 0, 2), ("", 1, 1), ("", 0, cores)]
+    for stated, asked, used in cases:
         monkeypatch.setenv("OMP_NUM_THREADS", stated)
-        assert Student.load(exported, asked).threads == used
-    monkeypatch.setenv("OMP_NUM_THREADS", "")
-    assert Student.load(exported).threads == len(os.sched_getaffinity(0))
+        monkeypatch.delenv("RAYON_NUM_THREADS", raising=False)
+        student = Student.load(exported, asked)
+        assert os.environ["RAYON_NUM_THREADS"] == str(used)
+        assert student.encode.parallel == (used > 1)
     with pytest.raises(ValueError, match="^threads is -1; allowed: 0 or more$"):
         Student.load(exported, -1)
 
