@@ -1,0 +1,497 @@
+"""The worker process of tests/bench/rivals.py: fits one rival, or loads one student, and times it.
+
+It reads a request a line from its standard input and answers each with a line, both JSON:
+
+- `{"fit": NAME, "rows": FILE, "folder": FOLDER, "seed": 0, "static": FOLDER, "choice": null}`:
+  fits the rival, keeps it in the folder with its dev logits, and answers `{"choice": ...,
+  "seconds": ...}`. What is there already is loaded. With a choice, none is made.
+- `{"time": "answer"}`, or `"tokenizer"`: answers `{"seconds": [...], "wall": ..., "thread": ...}`,
+  the time of each of the rows to time, one a call, as mkd/evaluation/timing.py does it.
+
+It runs in the rivals' own environment, in which mkd's requirements are not installed; of mkd it
+imports what needs none of them. Rivals' packages are imported by the functions that use them.
+
+Axes: R rows, C classes, D directions of an embedding.
+"""
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import joblib
+import numpy as np
+import scipy.sparse as sp
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import FeatureUnion
+from sklearn.svm import LinearSVC
+
+from mkd.evaluation import timing
+from mkd.tasks.metrics import score
+from mkd.tasks.task import Kind
+
+Text = Any
+"""A string, or two in a list for a pair."""
+PAIR_BATCH = 4096
+"""Pairs whose features are computed together, so that few are in memory twice."""
+
+
+class Part(NamedTuple):
+    texts: list[Text]
+    labels_R: np.ndarray
+
+
+class Rows(NamedTuple):
+    """The rows of a task. `learn` and `selection` are the project's own split of the training rows;
+    `rest` overlaps with selection and is used once the settings are chosen."""
+
+    kind: Kind
+    learn: Part
+    selection: Part
+    rest: Part
+    dev: Part
+    to_time: list[Text]
+
+    @property
+    def all_train(self) -> Part:
+        parts = (self.learn, self.selection, self.rest)
+        texts = [text for part in parts for text in part.texts]
+        return Part(texts, np.concatenate([part.labels_R for part in parts]))
+
+
+class Fitted(Protocol):
+    """A fitted rival: one text in, its answer out, and the logits [R, C] of many texts."""
+
+    def answer(self, text: Text) -> object: ...
+
+    def logits(self, texts: list[Text]) -> np.ndarray: ...
+
+
+class Job(NamedTuple):
+    """What to fit a rival on.
+
+    - `folder`: where it may keep files.
+    - `static`: the folder of model2vec's static model.
+    - `choice`: settings that another seed has chosen, or None to choose them.
+    """
+
+    rows: Rows
+    seed: int
+    folder: Path
+    static: Path
+    choice: dict[str, Any] | None
+
+
+class Made(NamedTuple):
+    fitted: Fitted
+    choice: dict[str, Any]
+    """The settings that were chosen on the selection split."""
+
+
+def read_rows(file: Path) -> Rows:
+    found = json.loads(file.read_text())
+    kind = Kind(**{key: _tuple(value) for key, value in found["kind"].items()})
+    parts = {
+        name: Part(part["texts"], np.asarray(part["labels"], dtype=np.float64))
+        for name, part in found["parts"].items()
+    }
+    return Rows(kind, **parts, to_time=found["to_time"])
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def selection_score(rows: Rows, logits_RC: np.ndarray) -> float:
+    """Returns the mean of the task's metrics on the selection split, in points."""
+    return float(np.mean(list(score(rows.kind, logits_RC, rows.selection.labels_R).values())))
+
+
+def best_of(
+    grid: Iterable[dict[str, Any]], scored: Callable[[dict[str, Any]], float]
+) -> dict[str, Any]:
+    """Returns the setting with the best score on the selection split, the first of equal ones."""
+    return max(grid, key=scored)
+
+
+# Linear models
+
+
+def lr(setting: dict[str, Any]) -> Any:
+    return LogisticRegression(C=setting["C"], max_iter=1000)
+
+
+def svm(setting: dict[str, Any]) -> Any:
+    return LinearSVC(C=setting["C"], random_state=0)
+
+
+def ridge(setting: dict[str, Any]) -> Any:
+    return Ridge(alpha=setting["alpha"])
+
+
+def grid_of(name: str, values: tuple[float, ...]) -> list[dict[str, Any]]:
+    return [{name: value} for value in values]
+
+
+def all_logits(model: Any, features: Any, num_logits: int, regression: bool) -> np.ndarray:
+    """Returns logits [R, C] of a model of scikit-learn, also for classes that it never saw."""
+    if regression:
+        scores_R1: np.ndarray = model.predict(features)[:, None]
+        return scores_R1
+    found = model.decision_function(features)
+    if found.ndim == 1:
+        found = np.stack([-found, found], 1)
+    logits_RC = np.full((len(found), num_logits), found.min() - 1)
+    logits_RC[:, model.classes_.astype(np.int64)] = found
+    return logits_RC
+
+
+@dataclass
+class Linear:
+    """A linear model on features that `features` computes from a list of texts."""
+
+    features: Callable[[list[Text]], Any]
+    model: Any
+    kind: Kind
+
+    def answer(self, text: Text) -> object:
+        return self.model.predict(self.features([text]))[0]
+
+    def logits(self, texts: list[Text]) -> np.ndarray:
+        features = self.features(texts)
+        return all_logits(self.model, features, self.kind.num_logits, not self.kind.labels)
+
+
+def linear(
+    rows: Rows,
+    features: Callable[[list[Text]], Any],
+    build: Callable[[dict[str, Any]], Any],
+    grid: list[dict[str, Any]],
+) -> Made:
+    """Chooses the setting on the selection split, then fits on all training rows with it."""
+    if not rows.kind.labels:
+        build, grid = ridge, grid_of("alpha", (0.01, 0.1, 1.0, 10.0, 100.0))
+    train = rows.all_train
+    whole = features(train.texts)
+    learnt, split = len(rows.learn.texts), len(rows.learn.texts) + len(rows.selection.texts)
+
+    def scored(setting: dict[str, Any]) -> float:
+        model = build(setting).fit(whole[:learnt], rows.learn.labels_R)
+        held_out = whole[learnt:split]
+        return selection_score(
+            rows, all_logits(model, held_out, rows.kind.num_logits, not rows.kind.labels)
+        )
+
+    choice = best_of(grid, scored)
+    return Made(Linear(features, build(choice).fit(whole, train.labels_R), rows.kind), choice)
+
+
+# TF-IDF
+
+
+def sides_of(texts: list[Text], pair: bool) -> list[str]:
+    """Returns all texts, of pairs the first and the second in turn."""
+    return [side for text in texts for side in text] if pair else texts
+
+
+def tfidf_features(vectorizer: Any, pair: bool, texts: list[Text]) -> Any:
+    """Returns TF-IDF rows; of a pair both, their difference, their product and their cosine."""
+    found = vectorizer.transform(sides_of(texts, pair))
+    if not pair:
+        return found
+    a, b = found[::2], found[1::2]
+    both = a.multiply(b)
+    cosine_R1 = sp.csr_array(np.asarray(both.sum(axis=1)).reshape(-1, 1))
+    return sp.hstack([a, b, abs(a - b), both, cosine_R1], format="csr")
+
+
+def words() -> Any:
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+
+
+def words_and_characters() -> Any:
+    characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True)
+    return FeatureUnion([("words", words()), ("characters", characters)])
+
+
+def tfidf_lr(job: Job) -> Made:
+    return _tfidf(job.rows, words(), lr, grid_of("C", (0.3, 1.0, 3.0, 10.0, 30.0)))
+
+
+def tfidf_svm(job: Job) -> Made:
+    return _tfidf(job.rows, words_and_characters(), svm, grid_of("C", (0.03, 0.1, 0.3, 1.0)))
+
+
+def _tfidf(rows: Rows, vectorizer: Any, build: Any, grid: list[dict[str, Any]]) -> Made:
+    pair = rows.kind.pair
+    vectorizer.fit(sides_of(rows.all_train.texts, pair))
+    return linear(rows, partial(tfidf_features, vectorizer, pair), build, grid)
+
+
+# Static embeddings
+
+
+def embedded(embed: Callable[[list[str]], np.ndarray], pair: bool, texts: list[Text]) -> np.ndarray:
+    """Returns embeddings [R, D]; of pairs u, v, |u - v|, u * v and the cosine, [R, 4 D + 1]."""
+    if not pair:
+        return embed(texts)
+    found = []
+    for start in range(0, len(texts), PAIR_BATCH):
+        both = embed(sides_of(texts[start : start + PAIR_BATCH], pair))
+        u, v = both[::2], both[1::2]
+        product = u * v
+        lengths = np.linalg.norm(u, axis=1) * np.linalg.norm(v, axis=1)
+        cosine = product.sum(1) / np.maximum(lengths, 1e-9)
+        found.append(np.hstack([u, v, np.abs(u - v), product, cosine[:, None]]))
+    return np.concatenate(found)
+
+
+LR_ON_EMBEDDINGS = (1.0, 10.0, 100.0, 1000.0)
+"""C; larger than for TF-IDF, as the numbers of a normalized embedding are small."""
+
+
+def _on_embeddings(rows: Rows, embed: Callable[[list[str]], np.ndarray]) -> Made:
+    features = partial(embedded, embed, rows.kind.pair)
+    return linear(rows, features, lr, grid_of("C", LR_ON_EMBEDDINGS))
+
+
+def wordllama_lr(job: Job) -> Made:
+    import wordllama
+
+    # The weights are in the package, but it looks for its tokenizer in a folder of another name.
+    home = Path(wordllama.__file__).parent
+    model = wordllama.WordLlama.load(cache_dir=home, disable_download=True)
+    return _on_embeddings(job.rows, partial(model.embed, norm=True))
+
+
+@dataclass
+class Pipeline:
+    """model2vec's own pipeline of an embedding and its trained classifier."""
+
+    pipeline: Any
+    num_logits: int
+
+    def answer(self, text: Text) -> object:
+        return self.pipeline.predict([text])[0]
+
+    def logits(self, texts: list[Text]) -> np.ndarray:
+        chances = self.pipeline.predict_proba(texts)
+        logits_RC = np.full((len(texts), self.num_logits), -100.0)
+        logits_RC[:, self.pipeline.classes_.astype(np.int64)] = np.log(np.maximum(chances, 1e-30))
+        return logits_RC
+
+
+def model2vec(job: Job) -> Made:
+    """A single text: the classifier that model2vec trains, which stops early by the selection
+    split. A pair, or a regression: a linear model on the embeddings as they are distilled."""
+    from model2vec import StaticModel
+    from model2vec.train import StaticModelForClassification
+
+    rows = job.rows
+    if rows.kind.pair or not rows.kind.labels:
+        return _on_embeddings(rows, StaticModel.from_pretrained(job.static).encode)
+    model = StaticModelForClassification.from_pretrained(job.static)
+    labels, held_out = (
+        part.labels_R.astype(np.int64).tolist() for part in (rows.learn, rows.selection)
+    )
+    known = set(labels)
+    kept = [place for place, label in enumerate(held_out) if label in known]
+    model.fit(
+        rows.learn.texts,
+        labels,
+        X_val=[rows.selection.texts[place] for place in kept],
+        y_val=[held_out[place] for place in kept],
+        random_seed=job.seed,
+        device="cpu",
+    )
+    return Made(Pipeline(model.to_pipeline(), rows.kind.num_logits), {})
+
+
+def distill_model2vec(teacher: Path, folder: Path) -> None:
+    """Distils model2vec's static model from the teacher's checkpoint, at 256 directions."""
+    from model2vec.distill import distill
+
+    distill(str(teacher), pca_dims=256, device="cpu").save_pretrained(folder)
+
+
+# fastText
+
+FASTTEXT_GRID = [
+    {"lr": 0.1, "epoch": 25},
+    {"lr": 0.5, "epoch": 5},
+    {"lr": 0.5, "epoch": 25},
+    {"lr": 1.0, "epoch": 25},
+    {"lr": 0.5, "epoch": 10, "minn": 3, "maxn": 5},
+]
+PREFIX = "__label__"
+MARKS = re.compile(r"([.,!?;:()\[\]\"'/])")
+
+
+def plain(text: Text) -> str:
+    """Returns a text, or both of a pair, as fastText's tutorial prepares it: lower case, and marks
+    as words of their own."""
+    joined = text if isinstance(text, str) else " ".join(text)
+    return " ".join(MARKS.sub(r" \1 ", joined.lower()).split())
+
+
+class FastText:
+    """A model of fastText, which is kept in a file of its own."""
+
+    def __init__(self, file: Path, num_logits: int) -> None:
+        import fasttext
+
+        self.file, self.num_logits = file, num_logits
+        self.model = fasttext.load_model(str(file))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FastText, (self.file, self.num_logits)
+
+    def answer(self, text: Text) -> object:
+        return self.model.predict(plain(text))[0][0]
+
+    def logits(self, texts: list[Text]) -> np.ndarray:
+        logits_RC = np.full((len(texts), self.num_logits), -100.0)
+        for row, text in enumerate(texts):
+            labels, chances = self.model.predict(plain(text), k=-1)
+            places = [int(label.removeprefix(PREFIX)) for label in labels]
+            logits_RC[row, places] = np.log(np.maximum(chances, 1e-30))
+        return logits_RC
+
+
+def fasttext(job: Job) -> Made:
+    import fasttext as library
+
+    rows, folder = job.rows, job.folder
+    if not rows.kind.labels:
+        raise NotImplementedError("fastText has no regression")
+
+    def fit(setting: dict[str, Any], part: Part, name: str) -> FastText:
+        file = folder / "rows.txt"
+        lines = (
+            f"{PREFIX}{int(label)} {plain(text)}\n"
+            for text, label in zip(part.texts, part.labels_R.tolist(), strict=True)
+        )
+        file.write_text("".join(lines))
+        # 200,000 buckets of n-grams instead of 2 million, which take 800 MB and gain nothing here.
+        fixed = {"wordNgrams": 2, "bucket": 200_000, "thread": 1, "seed": job.seed, "verbose": 0}
+        model = library.train_supervised(str(file), **fixed, **setting)
+        file.unlink()
+        model.save_model(str(folder / name))
+        return FastText(folder / name, rows.kind.num_logits)
+
+    def scored(setting: dict[str, Any]) -> float:
+        model = fit(setting, rows.learn, "tried.bin")
+        return selection_score(rows, model.logits(rows.selection.texts))
+
+    choice = best_of(FASTTEXT_GRID, scored) if job.choice is None else job.choice
+    (folder / "tried.bin").unlink(missing_ok=True)
+    return Made(fit(choice, rows.all_train, "model.bin"), choice)
+
+
+# Students of the project
+
+
+class Ours:
+    """An exported student, as its runtime answers on one thread."""
+
+    def __init__(self, folder: Path, task: str) -> None:
+        from mkd.runtime.inference import Student
+
+        self.student, self.task = Student.load(folder, threads=1), task
+
+    def answer(self, text: Text) -> object:
+        return self.student.predict([text], self.task)[0]
+
+    def tokenizer(self, text: Text) -> object:
+        sides = [text] if isinstance(text, str) else text
+        return [self.student.tokenizer.encode(side, add_special_tokens=False) for side in sides]
+
+    def logits(self, texts: list[Text]) -> np.ndarray:
+        return self.student.logits(texts, self.task)[0]
+
+
+def load_student(folder: Path, task: str, kind: Kind) -> Ours:
+    """Raises ValueError if the student does not know the task, or knows other labels of it."""
+    ours = Ours(folder, task)
+    head = ours.student.head(task)
+    if (head.labels, head.pair) != (kind.labels, kind.pair):
+        raise ValueError(f"{folder}: its task {task} has other labels, or another number of texts")
+    return ours
+
+
+RIVALS: dict[str, Callable[[Job], Made]] = {
+    "tfidf-lr": tfidf_lr,
+    "tfidf-svm": tfidf_svm,
+    "fasttext": fasttext,
+    "wordllama-lr": wordllama_lr,
+    "model2vec": model2vec,
+}
+
+
+class Worker:
+    """The rival or student of this process: the first that was fitted or loaded is timed."""
+
+    def __init__(self) -> None:
+        self.timed: Any = None
+        self.texts: list[Text] = []
+
+    def reply(self, request: dict[str, Any]) -> dict[str, Any]:
+        if "distill" in request:
+            distill_model2vec(Path(request["distill"]), Path(request["folder"]))
+            return {}
+        if "fit" in request:
+            return self.fit(request)
+        return self.time(request["time"])
+
+    def fit(self, request: dict[str, Any]) -> dict[str, Any]:
+        rows, folder = read_rows(Path(request["rows"])), Path(request["folder"])
+        if "student" in request:
+            fitted: Any = load_student(Path(request["student"]), request["task"], rows.kind)
+            about: dict[str, Any] = {"choice": {}, "seconds": None}
+            np.save(folder / "logits.npy", fitted.logits(rows.dev.texts))
+        elif (folder / "about.json").exists():
+            fitted = joblib.load(folder / "fitted.joblib")
+            about = json.loads((folder / "about.json").read_text())
+        else:
+            begun = time.perf_counter()
+            job = Job(rows, request["seed"], folder, Path(request["static"]), request["choice"])
+            fitted, choice = RIVALS[request["fit"]](job)
+            about = {"choice": choice, "seconds": time.perf_counter() - begun}
+            np.save(folder / "logits.npy", fitted.logits(rows.dev.texts))
+            joblib.dump(fitted, folder / "fitted.joblib")
+            (folder / "about.json").write_text(json.dumps(about))
+        if self.timed is None:
+            self.timed, self.texts = fitted, rows.to_time
+        return about
+
+    def time(self, what: str) -> dict[str, Any]:
+        call = getattr(self.timed, what)
+        with timing.uncollected():
+            found = timing.block([partial(call, text) for text in self.texts], 0.0)
+        return {"seconds": found.seconds, "wall": found.wall, "thread": found.thread}
+
+
+def main() -> None:
+    # Libraries print to standard output too: it is kept for the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    worker = Worker()
+    for line in sys.stdin:
+        try:
+            reply = worker.reply(json.loads(line))
+        except NotImplementedError as error:
+            reply = {"cannot": str(error)}
+        except ValueError as error:
+            reply = {"error": str(error)}
+        print(json.dumps(reply), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
