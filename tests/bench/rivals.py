@@ -42,6 +42,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
+from rivals_worker import VERSION
 
 from experiments.tracking.table import markdown
 from mkd.config import DataConfig
@@ -186,7 +187,7 @@ def is_random(rival: str, task: Task) -> bool:
 
 def folder_of(cache: Path, **depends_on: Any) -> Path:
     """Returns the folder of something made, keyed by all that it depends on."""
-    parts = depends_on | {"worker": file_hash(WORKER), "packages": [COMMON, PACKAGES]}
+    parts = depends_on | {"version": VERSION}
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
     folder = cache / "rivals" / key
     folder.mkdir(parents=True, exist_ok=True)
@@ -198,7 +199,7 @@ def static_model(given: argparse.Namespace, python: Path, log: Path) -> tuple[Pa
     if "model2vec" not in given.rivals:
         return Path(), ""
     key = file_hash(given.teacher / "model.safetensors")
-    folder = folder_of(given.cache, distilled=key)
+    folder = folder_of(given.cache, distilled=key, packages=PACKAGES["model2vec"])
     if not (folder / "model.safetensors").exists():
         process = Process(python, log)
         process.ask(distill=str(given.teacher), folder=str(folder))
@@ -257,9 +258,13 @@ def measured(
                 print(told, file=sys.stderr, flush=True)
 
         for rival in given.rivals:
-            process = Process(python, work / "workers.log")
+            process = Process(python, given.out / "workers.log")
             opened.callback(process.close)
-            own: dict[str, Any] = {"rival": rival, "rows": digest}
+            own: dict[str, Any] = {
+                "rival": rival,
+                "rows": digest,
+                "packages": [COMMON, PACKAGES[rival]],
+            }
             if rival == "model2vec":
                 own["static"] = static[1]
             seeds = range(given.seeds if is_random(rival, task) else 1)
@@ -270,7 +275,7 @@ def measured(
                 ((folder_of(given.cache, **own, seed=s), asked | {"seed": s}) for s in seeds),
             )
         for name, folders in students_of(given.student).items():
-            process = Process(sys.executable, work / "workers.log")
+            process = Process(sys.executable, given.out / "workers.log")
             opened.callback(process.close)
             asked = {"fit": name, "rows": str(file), "task": task.name}
             tell(name, process, ((work, asked | {"student": str(f)}) for f in folders))
@@ -280,7 +285,7 @@ def measured(
 def timed(processes: dict[str, Process], given: argparse.Namespace) -> dict[str, list[Block]]:
     """Times the workers in turn, in rounds of one block each."""
     calls = {name: partial(process.ask, time="answer") for name, process in processes.items()}
-    for name in students_of(given.student):
+    for name in [name for name in students_of(given.student) if name in processes]:
         calls[TOKENIZER + name] = partial(processes[name].ask, time="tokenizer")
     found: dict[str, list[Block]] = {name: [] for name in calls}
     for _ in range(given.rounds):
@@ -391,7 +396,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--teacher", type=Path, help="folder of the checkpoint, for model2vec")
     parser.add_argument(
         "--student",
-        nargs="*",
+        nargs="+",
+        action="extend",
         default=[],
         metavar="NAME=FOLDER",
         help="exported folders; those of one name are seeds",
