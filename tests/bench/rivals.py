@@ -1,6 +1,6 @@
 """What users would pick instead of a student, on the same rows: scores on dev, and ms a text.
 
-    python tests/bench/rivals.py tasks.yaml --teacher FOLDER [--student NAME=FOLDER ...] [--out OUT]
+    PYTHONPATH=. python tests/bench/rivals.py TASKS.yaml --teacher FOLDER [--student NAME=FOLDER ...]
 
 The rivals are TF-IDF (words and pairs of words) with logistic regression, TF-IDF (words and
 characters) with a linear SVM, fastText, WordLlama with logistic regression, and model2vec,
@@ -17,8 +17,9 @@ run in an environment of their own (--env), made at the first use; nothing else 
   with the settings that the first one chose.
   Students of one NAME are seeds of one student. The first seed of each is timed.
 - Times. Raw text in, answer out, one row a call, one thread. Each rival and student is a process,
-  and only one of them works at a time: in rounds, a block of calls each, over the same dev rows.
-  The median is that of mkd/evaluation/timing.py. Beside each student is its tokenizer alone.
+  and only one of them works at a time: in rounds, a block of calls each, over the same dev rows,
+  after a warm-up on training rows. The median is that of a block, as the median over the rounds.
+  Beside each student is its tokenizer alone.
 
 Fitted rivals are kept in --cache, so that other students can be compared with them later. OUT gets
 rivals.md and rivals.json; the last line is JSON too.
@@ -42,9 +43,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
-from rivals_worker import VERSION
 
-from experiments.tracking.table import markdown
+from analysis.presentation.table import markdown
 from mkd.config import DataConfig
 from mkd.evaluation.speed import hardware
 from mkd.evaluation.timing import Block, statistics_of
@@ -54,10 +54,11 @@ from mkd.storage.store import file_hash
 from mkd.tasks.metrics import score
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Row, Split, Task
+from tests.bench.rivals_worker import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = Path(__file__).with_name("rivals_worker.py")
-COMMON = ("numpy==2.4.6", "psutil==7.2.2", "scikit-learn==1.9.1", "scipy==1.17.1")
+COMMON = ("numpy==2.4.6", "scikit-learn==1.9.1", "scipy==1.17.1")
 PACKAGES: dict[str, tuple[str, ...]] = {
     "tfidf-lr": (),
     "tfidf-svm": (),
@@ -76,6 +77,8 @@ ONE_THREAD = {
         "RAYON_NUM_THREADS",
     )
 } | {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+WARM_ROWS = 1000
+"""Training rows that each block answers before it is timed."""
 TOKENIZER = "tokenizer of "
 """Before a student's name: its tokenizer alone."""
 
@@ -177,7 +180,10 @@ def rows_of(task: Task, config: DataConfig, cache: Path, num_to_time: int) -> di
     # Of all lengths, in no order.
     ordered = sorted(texts, key=lambda text: len("".join(text)))
     to_time = Random(0).sample([ordered[i] for i in chosen], len(chosen))
-    return {"kind": asdict(task.kind), "parts": parts, "to_time": to_time}
+    learn = parts["learn"]["texts"]
+    to_warm = Random(0).sample(learn, min(WARM_ROWS, len(learn)))
+    kind = asdict(task.kind)
+    return {"kind": kind, "parts": parts, "to_time": to_time, "to_warm": to_warm}
 
 
 def is_random(rival: str, task: Task) -> bool:
@@ -243,8 +249,9 @@ def measured(
     """Fits all rivals on a task and scores the students, then times them in turn."""
     config = DataConfig(source="files", path=str(given.tasks))
     rows = rows_of(task, config, given.cache, given.texts)
-    file, digest = work / f"{task.name}.json", hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    file = work / f"{task.name}.json"
     file.write_text(json.dumps(rows))
+    digest = hashlib.sha256(json.dumps([rows["kind"], rows["parts"]]).encode()).hexdigest()
     labels = np.asarray(rows["parts"]["dev"]["labels"], dtype=np.float64)
     fits: dict[str, Fit] = {}
     with ExitStack() as opened:

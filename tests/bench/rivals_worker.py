@@ -6,7 +6,7 @@ It reads a request a line from its standard input and answers each with a line, 
   fits the rival, keeps it in the folder with its dev logits, and answers `{"choice": ...,
   "seconds": ...}`. What is there already is loaded. With a choice, none is made.
 - `{"time": "answer"}`, or `"tokenizer"`: answers `{"seconds": [...], "wall": ..., "thread": ...}`,
-  the time of each of the rows to time, one a call, as mkd/evaluation/timing.py does it.
+  the time of each of the rows to time, one a call, after a warm-up on training rows.
 
 It runs in the rivals' own environment, in which mkd's requirements are not installed; of mkd it
 imports what needs none of them. Rivals' packages are imported by the functions that use them.
@@ -14,6 +14,7 @@ imports what needs none of them. Rivals' packages are imported by the functions 
 Axes: R rows, C classes, D directions of an embedding.
 """
 
+import gc
 import json
 import os
 import re
@@ -33,7 +34,6 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import FeatureUnion
 from sklearn.svm import LinearSVC
 
-from mkd.evaluation import timing
 from mkd.tasks.metrics import score
 from mkd.tasks.task import Kind
 
@@ -60,6 +60,7 @@ class Rows(NamedTuple):
     rest: Part
     dev: Part
     to_time: list[Text]
+    to_warm: list[Text]
 
     @property
     def all_train(self) -> Part:
@@ -104,7 +105,7 @@ def read_rows(file: Path) -> Rows:
         name: Part(part["texts"], np.asarray(part["labels"], dtype=np.float64))
         for name, part in found["parts"].items()
     }
-    return Rows(kind, **parts, to_time=found["to_time"])
+    return Rows(kind, **parts, to_time=found["to_time"], to_warm=found["to_warm"])
 
 
 def _tuple(value: Any) -> Any:
@@ -403,16 +404,23 @@ class Ours:
     """An exported student, as its runtime answers on one thread."""
 
     def __init__(self, folder: Path, task: str) -> None:
-        from mkd.runtime.inference import Student
+        from tokenizers import Tokenizer
 
-        self.student, self.task = Student.load(folder, threads=1), task
+        from mkd.runtime import inference
+
+        self.folder, self.task = folder, task
+        self.student = inference.Student.load(folder, threads=1)
+        self.alone = Tokenizer.from_file(str(folder / inference.TOKENIZER))
+
+    def anew(self) -> "Ours":
+        return Ours(self.folder, self.task)
 
     def answer(self, text: Text) -> object:
         return self.student.predict([text], self.task)[0]
 
     def tokenizer(self, text: Text) -> object:
         sides = [text] if isinstance(text, str) else text
-        return [self.student.tokenizer.encode(side, add_special_tokens=False) for side in sides]
+        return [self.alone.encode(side, add_special_tokens=False) for side in sides]
 
     def logits(self, texts: list[Text]) -> np.ndarray:
         return self.student.logits(texts, self.task)[0]
@@ -444,7 +452,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.timed: Any = None
-        self.texts: list[Text] = []
+        self.rows: Any = None
 
     def reply(self, request: dict[str, Any]) -> dict[str, Any]:
         if "distill" in request:
@@ -472,14 +480,26 @@ class Worker:
             joblib.dump(fitted, folder / "fitted.joblib")
             (folder / "about.json").write_text(json.dumps(about))
         if self.timed is None:
-            self.timed, self.texts = fitted, rows.to_time
+            self.timed, self.rows = fitted, rows
         return about
 
     def time(self, what: str) -> dict[str, Any]:
-        call = getattr(self.timed, what)
-        with timing.uncollected():
-            found = timing.block([partial(call, text) for text in self.texts], 0.0)
-        return {"seconds": found.seconds, "wall": found.wall, "thread": found.thread}
+        # A student keeps the words that it has seen: the rows to time must be new to it.
+        timed = self.timed.anew() if isinstance(self.timed, Ours) else self.timed
+        call = getattr(timed, what)
+        for text in self.rows.to_warm:
+            call(text)
+        gc.disable()
+        seconds = []
+        start, worked = time.perf_counter(), time.thread_time()
+        before = start
+        for text in self.rows.to_time:
+            call(text)
+            now = time.perf_counter()
+            seconds.append(now - before)
+            before = now
+        gc.enable()
+        return {"seconds": seconds, "wall": before - start, "thread": time.thread_time() - worked}
 
 
 def main() -> None:
