@@ -24,7 +24,7 @@ LONGEST = [
     "analysis/statistics/test_error_rates.py", "analysis/test_report.py",
     "experiments/studies/test_space.py", "mkd/export/test_backends.py",
 ]  # fmt: skip
-"""The files that take longest come first: a long one at the end would leave the other process idle."""
+"""The slowest files come first: a slow one at the end would leave the other process idle."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,8 +1,8 @@
 """Whether the demo suite shows what it is for: rows that differ, no text of dev in train, labels
 that counts of words do not tell, and a price of speed in quality.
 
-    PYTHONPATH=. python tests/bench/demo.py                  # the rows, the linear model, the teacher and all students
-    PYTHONPATH=. python tests/bench/demo.py --students bag   # the teacher and those whose name begins so
+    PYTHONPATH=. python tests/bench/demo.py                  # rows, linear model, teacher, students
+    PYTHONPATH=. python tests/bench/demo.py --students bag   # the teacher and these
     PYTHONPATH=. python tests/bench/demo.py --students none --teacher.train.steps 500
 
 Settings of mkd/config.py go by their dotted names. The students have those of `distill`, but for

@@ -78,8 +78,11 @@ def main() -> None:
     draw = np.random.default_rng(0)
     outcome: dict[str, object] = {}
     rows = [["told to differ, %", *(f"{n} seed{'s' * (n > 1)} a side" for n in SEEDS)]]
-    for name, alike, paired in (("one model, the same seeds", True, True), ("one model, other seeds", True, False),
-                                ("two models, equally good", False, True)):  # fmt: skip
+    for name, alike, paired in (
+        ("one model, the same seeds", True, True),
+        ("one model, other seeds", True, False),
+        ("two models, equally good", False, True),
+    ):
         for sd in SDS:
             found = [told(draw, repetitions, seeds, sd, alike, paired) for seeds in SEEDS]
             rows.append(

@@ -1,7 +1,7 @@
 """How fast students answer in each backend beside BERT-base in torch, and what each backend loses
 on real tasks.
 
-    python tests/bench/inference.py NAME=FOLDER ... --data GLUE_FOLDER [--tasks sst2 mrpc cola rte stsb] [--out OUT]
+    python tests/bench/inference.py NAME=FOLDER ... --data GLUE_FOLDER [--tasks TASK] [--out OUT]
 
 A folder is one that a run has saved a student in (artifact `student` of its model). Each is
 exported to float32 and int8, and scored on the dev rows in each, in batches and row by row. All of
@@ -50,7 +50,7 @@ def bert_base(tokenizer: PreTrainedTokenizerBase) -> Timed:
 
 
 def exported(student: Student, side: Side, folder: Path) -> dict[str, dict[str, float]]:
-    """The student's scores in torch and, by backend, what `checked` tells, with the folder's bytes."""
+    """The student's scores in torch and, by backend, what `checked` tells, and the bytes."""
     layout = layout_of(side.tokenizer, student.joined, student.config.max_tokens)
     before = dev_logits(eager(student), side.datas, layout)
     export_onnx(student, side.tokenizer, folder / "onnx")

@@ -106,7 +106,7 @@ def of_student(
 
 
 def table(found: list[dict[str, Any]], metrics: dict[str, float]) -> list[list[str]]:
-    """One row a student and range: in the mean over its seeds, with the interval of what it loses."""
+    """One row a student and range: the mean over seeds, with the interval of the loss."""
     lines = [
         ["student", "seeds", "torch", "weights", "error", "lost in batches", "lost in single rows",
          "onnx ms", "int8 ms"],
@@ -126,9 +126,11 @@ def table(found: list[dict[str, Any]], metrics: dict[str, float]) -> list[list[s
                 for backend in ("onnx", weight_range)
             ]
             lines.append([
-                name, f"{len(seeds)}", f"{statistics.mean(line['torch'] for line in seeds):.2f}", weight_range,
+                name, f"{len(seeds)}", f"{statistics.mean(line['torch'] for line in seeds):.2f}",
+                weight_range,
                 f"{statistics.mean(line['error'] for line in seeds):.3f}",
-                *(f"{statistics.mean(own):.2f}{interval}" for own, interval in zip(lost, intervals, strict=True)),
+                *(f"{statistics.mean(own):.2f}{interval}" for own, interval in
+                  zip(lost, intervals, strict=True)),
                 *(f"{ms:.2f}" for ms in times),
             ])  # fmt: skip
     return lines

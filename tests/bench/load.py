@@ -2,7 +2,8 @@
 memory all along.
 
     pip install locust
-    PYTHONPATH=. python tests/bench/load.py --model runs:/RUN_ID/student --data GLUE_FOLDER --tasks sst2 mrpc
+    PYTHONPATH=. python tests/bench/load.py --model runs:/RUN_ID/student \\
+        --data GLUE_FOLDER --tasks sst2 mrpc
 
 Starts `mlflow models serve` on 127.0.0.1 and stops it at the end. The users
 (tests/bench/load_users.py), a process beside it on the same machine, send texts of the tasks' dev
@@ -128,7 +129,8 @@ def summary(stats: list[dict[str, Any]], taken: list[Sample]) -> dict[str, float
     return {
         "seconds": seconds, "requests": requests, "errors": errors, "error_rate": errors / requests,
         "requests_per_s": requests / seconds, "texts_per_s": answered / seconds,
-        "p50_ms": float(p50), "p99_ms": float(p99), "max_ms": max(s["max_response_time"] for s in stats),
+        "p50_ms": float(p50), "p99_ms": float(p99),
+        "max_ms": max(s["max_response_time"] for s in stats),
         "server_cpu_ms_a_request": (taken[-1].cpu_s - taken[0].cpu_s) * 1000 / requests,
         **at, "memory_slope_mib_per_minute": float(slope),
     }  # fmt: skip

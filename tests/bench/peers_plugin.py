@@ -1,7 +1,8 @@
 """The project's training loop as a plug-in of a harness that runs other toolkits' loops side by
 side.
 
-    PYTHONPATH=. python HARNESS --steps 20 --rounds 3 --student 3x384 --plugin tests/bench/peers_plugin.py
+    PYTHONPATH=. python HARNESS --steps 20 --rounds 3 --student 3x384 \\
+        --plugin tests/bench/peers_plugin.py
 
 The harness brings rows, teacher, student, loss and clock, and pads each batch to its longest row.
 What comes from here: the teacher's logits stored, batches of like length, a BERT's last layer for

@@ -1,7 +1,8 @@
 """What a teacher's answers lose in bfloat16: its logits on some dev rows in either precision, of
 one model.
 
-    python tests/bench/precision.py --config experiments/configs/glue.yaml --data.path GLUE --teacher.checkpoint ENCODER
+    python tests/bench/precision.py --config experiments/configs/glue.yaml --data.path GLUE \\
+        --teacher.checkpoint ENCODER
 
 The teacher of these settings is refined first, unless it has been before. By task: the largest and
 the mean difference of a logit in shares of the logits' standard deviation, rows whose most probable
@@ -56,8 +57,9 @@ def main(command: Teacher) -> None:
         "bfloat16",
     ]  # fmt: skip
     body = [
-        [name, f"{t['rows']:.0f}", f"{t['largest']:.4f}", f"{t['mean']:.4f}", f"{t['other_class']:.0f}",
-         f"{t['rank']:.6f}", f"{t['float32']:.2f}", f"{t['bfloat16']:.2f}"]
+        [name, f"{t['rows']:.0f}", f"{t['largest']:.4f}", f"{t['mean']:.4f}",
+         f"{t['other_class']:.0f}", f"{t['rank']:.6f}", f"{t['float32']:.2f}",
+         f"{t['bfloat16']:.2f}"]
         for name, t in found.items()
     ]  # fmt: skip
     print("\n".join(markdown([header, *body])))

@@ -1,14 +1,14 @@
 """What the search's pruning would have saved in a study that was made without: its rule on the
 recorded scores of each trial.
 
-    python tests/bench/pruning.py --storage sqlite:///optuna.db --study STUDY --least 52.3  # made with --search.pruning.warmup 1
+    python tests/bench/pruning.py --storage sqlite:///optuna.db --study STUDY --least 52.3
 
-Each trial is held against those before it, as one worker would have made them. A trial that is
-stopped has no part in the front. The last line printed is JSON: by margin (points), the share of
-all steps that is saved, how many trials are stopped, how many of them are on the study's front, and
-the hypervolume that is left, in percent of that without pruning. `--least` is what it is measured
-from: the points of always the most frequent class, as the study's study.json tells them (reference,
-quality).
+The study was made with --search.pruning.warmup 1. Each trial is held against those before it, as
+one worker would have made them. A trial that is stopped has no part in the front. The last line
+printed is JSON: by margin (points), the share of all steps that is saved, how many trials are
+stopped, how many of them are on the study's front, and the hypervolume that is left, in percent of
+that without pruning. `--least` is what it is measured from: the points of always the most frequent
+class, as the study's study.json tells them (reference, quality).
 """
 
 import argparse

@@ -82,7 +82,10 @@ def _insert(
     place: str,
     now: int,
 ) -> None:
-    fields = "run_uuid, name, status, start_time, end_time, lifecycle_stage, artifact_uri, experiment_id, source_type, user_id"
+    fields = (
+        "run_uuid, name, status, start_time, end_time, lifecycle_stage, artifact_uri, "
+        "experiment_id, source_type, user_id"
+    )
     values = (
         run_id,
         run.name,
@@ -112,13 +115,13 @@ def _insert(
 
 
 def study_json(name: str, runs: list[stored.Made], ids: list[str]) -> dict[str, Any]:
-    """What a search leaves in its run, with importances and a growing hypervolume that are made up."""
+    """What a search leaves in its run; importances and hypervolume are made up."""
     found = [
         {
             "number": number, "state": run.tags["mkd.state"], "run_id": run_id,
             "quality": run.metrics["search/quality"],
             "latency_ms": run.metrics["speed/onnx/b1-text-t1/p50_ms"], "seconds": 30.0,
-            "settings": {"student.hidden": run.params["student.hidden"], "loss.temperature": run.params["loss.temperature"]},
+            "settings": {name: run.params[name] for name in ("student.hidden", "loss.temperature")},
             "weights": None,
         }
         for number, (run, run_id) in enumerate(zip(runs, ids, strict=True))
@@ -131,7 +134,8 @@ def study_json(name: str, runs: list[stored.Made], ids: list[str]) -> dict[str, 
         "study": name, "backend": "onnx", "setting": "b1-text-t1",
         "objectives": ["quality", "latency"], "reference": {"quality": 0.0, "latency_ms": 7.5},
         "importances": {"quality": shares, "latency": {"student.hidden": 1.0}},
-        "space": {}, "trials": found, "hypervolume": [100 - 60 / (1 + index / 5) for index in range(len(runs))],
+        "space": {}, "trials": found,
+        "hypervolume": [100 - 60 / (1 + index / 5) for index in range(len(runs))],
     }  # fmt: skip
 
 

@@ -161,8 +161,9 @@ def table(found: list[Measured]) -> list[str]:
         "batches/s",
     ]  # fmt: skip
     body = [
-        [f"{m.rows:,}", f"{m.tokens:,}", f"{m.tokenise_s:,.1f}", f"{m.rows / m.tokenise_s:,.0f}", f"{m.label_s:,.1f}",
-         f"{m.rows / m.label_s:,.0f}", f"{m.first_batch_s:.2f}", f"{BATCHES / m.batches_s:,.0f}",
+        [f"{m.rows:,}", f"{m.tokens:,}", f"{m.tokenise_s:,.1f}", f"{m.rows / m.tokenise_s:,.0f}",
+         f"{m.label_s:,.1f}", f"{m.rows / m.label_s:,.0f}", f"{m.first_batch_s:.2f}",
+         f"{BATCHES / m.batches_s:,.0f}",
          f"{m.peak_mib:,.0f}", f"{m.anonymous_mib:,.0f}"]
         for m in found
     ]  # fmt: skip

@@ -1,7 +1,8 @@
 """One student's speed as a search's trial, as a run and as it is promoted: the three are to be
 alike.
 
-    python tests/bench/speed.py [--rounds 3] [--students transformer bilstm bag] [--backends torch onnx int8] [--folder FOLDER]
+    python tests/bench/speed.py [--rounds 3] [--students transformer bilstm bag] \\
+        [--backends torch onnx int8] [--folder FOLDER]
 
 Each round starts the real commands one after another, for every student of the demo suite: a search
 of one trial in each backend, which measures it anew, a distillation, and the promotion of the
@@ -144,7 +145,7 @@ def main() -> None:
         )
     print("\n".join(markdown(rows)))
     print(
-        "\nms a call of one row, rows a second of many; share of the core that other work had, the largest: ",
+        "\nms a call of one row, rows a second of many; largest share of other work: ",
         end="",
     )
     print(", ".join(f"{role} {max(busy[role]):.3f}" for role in ROLES))

@@ -62,9 +62,8 @@ def test_what_is_said_is_named_also_where_it_is_the_default(tmp_path: Path) -> N
     (tmp_path / "c.yaml").write_text(
         "loss: {temperature: 3}\ntrain: {sampling: {weights: {a: 1}}}\n"
     )
-    assert cli.said([f"--train.steps={Distill().train.steps}", "--config", str(tmp_path / "c.yaml")], Distill) == {
-        "train.steps", "loss.temperature", "train.sampling.weights",
-    }  # fmt: skip
+    argv = [f"--train.steps={Distill().train.steps}", "--config", str(tmp_path / "c.yaml")]
+    assert cli.said(argv, Distill) == {"train.steps", "loss.temperature", "train.sampling.weights"}
     assert cli.said([], Distill) == set()
 
 

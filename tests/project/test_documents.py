@@ -360,8 +360,14 @@ def write_reviews(folder: Path) -> None:
     (folder / "reviews.yaml").write_text(example("yaml"))
     for name, num in (("train.csv", 60), ("dev.csv", 20)):
         with (folder / name).open("w", newline="") as file:
-            rows = [[f"a {word} film number {i}", label if i % 5 or name == "dev.csv" else ""]
-                    for i in range(num) for word, label in [(("bad", "negative"), ("good", "positive"))[i % 2]]]  # fmt: skip
+            labels = [("bad", "negative"), ("good", "positive")]
+            rows = [
+                [
+                    f"a {labels[i % 2][0]} film number {i}",
+                    labels[i % 2][1] if i % 5 or name == "dev.csv" else "",
+                ]
+                for i in range(num)
+            ]
             csv.writer(file).writerows([["review", "verdict"], *rows])
 
 

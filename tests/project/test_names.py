@@ -117,7 +117,8 @@ def test_a_name_that_is_planted_is_found(tmp_path: Path, code: str, what: str) -
 def test_what_is_no_name_is_not_found() -> None:
     source = '''
 """Of `quality/mean` and mkd.kind."""
-A = ["rows/s", "mkd/rates.py has a number for it", "what mkd.precision.chosen makes of it", "a/b", "mean", "mkd/pipeline.py"]
+A = ["rows/s", "mkd/rates.py has a number for it", "what mkd.precision.chosen makes of it"]
+B = ["a/b", "mean", "mkd/pipeline.py"]
 """Of `mkd.state`."""
 '''
     assert len(strings(source)) == 6

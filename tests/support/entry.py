@@ -168,7 +168,7 @@ def client(folder: Path) -> mlflow.MlflowClient:
 
 
 def weights_of(folder: Path, run_id: str) -> Path:
-    """The weights of the student that a run has logged; the working folder has to be the store's."""
+    """The weights of the student that a run has logged; works in the store's folder only."""
     store = f"sqlite:///{folder / 'mlflow.db'}"
     (found,) = Path(
         mlflow.artifacts.download_artifacts(f"runs:/{run_id}/student", tracking_uri=store)

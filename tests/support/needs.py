@@ -29,7 +29,7 @@ DEBIAN_POSTGRESQL = Path("/usr/lib/postgresql")
 """Where Debian has PostgreSQL's programs, a folder for each version; they are not in PATH."""
 JAVA_VERSION = 17
 """The oldest that Spark runs on."""
-REAL_DATA = "needs real data: MKD_TEST_DATA names no folder with `glue` in it, and there is none beside the checkout"
+REAL_DATA = "needs real data: there is no `glue` in MKD_TEST_DATA, or beside the checkout"
 
 
 class Need(NamedTuple):
@@ -68,7 +68,8 @@ def lacking(name: str) -> str:
     if missing := [each for each in need.programs if program(each) is None]:
         return f"needs {need.title}: no {' and no '.join(missing)}; {need.install}"
     if name == "java" and (version := _java_version()) < JAVA_VERSION:
-        return f"needs {need.title}: version {version}, {JAVA_VERSION} or newer is allowed; {need.install}"
+        allowed = f"{JAVA_VERSION} or newer is allowed"
+        return f"needs {need.title}: version {version}, {allowed}; {need.install}"
     return ""
 
 

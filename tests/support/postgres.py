@@ -25,7 +25,10 @@ def server() -> Iterator[str]:
     port = _free_port()
     try:
         _run("initdb", "-D", str(folder / "data"), "-U", "mkd", "-A", "trust", "-N", user=user)
-        options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off"
+        options = (
+            f"-c listen_addresses=127.0.0.1 -c port={port} "
+            f"-c unix_socket_directories={folder} -c fsync=off"
+        )
         _run(
             "pg_ctl",
             "-D",

@@ -25,8 +25,10 @@ from tests.support.browser import (
 from tests.support.pages import few, info, many, model
 
 DESK, PHONE = (1280, 800), (390, 844)
-FRAME = """<!doctype html><iframe sandbox="allow-scripts" width="1000" height="700"></iframe><script>
-const html = new TextDecoder().decode(Uint8Array.from(atob("%s"), (letter) => letter.charCodeAt(0)));
+FRAME = """<!doctype html><iframe sandbox="allow-scripts" width="1000" height="700"></iframe>
+<script>
+const bytes = Uint8Array.from(atob("%s"), (letter) => letter.charCodeAt(0));
+const html = new TextDecoder().decode(bytes);
 document.querySelector("iframe").src = URL.createObjectURL(new Blob([html], {type: "text/html"}));
 </script>"""
 
@@ -110,7 +112,8 @@ def test_nothing_overflows_the_screen(
 @pytest.mark.parametrize("size", [DESK, PHONE])
 def test_names_overlap_no_other(chrome: Chrome, tmp_path: Path, size: tuple[int, int]) -> None:
     opened(chrome, tmp_path, many(200), size)
-    script = "return [...document.querySelectorAll('#chart text.name')].map((name) => name.getBoundingClientRect().toJSON())"
+    names = "[...document.querySelectorAll('#chart text.name')]"
+    script = f"return {names}.map((name) => name.getBoundingClientRect().toJSON())"
     boxes = chrome.execute_script(script)
     assert len(boxes) > 3
     for a, b in itertools.combinations(boxes, 2):
@@ -160,7 +163,8 @@ def test_print_is_light_and_without_controls(chrome: Chrome, tmp_path: Path) -> 
 def test_tab_reaches_each_control_visibly(chrome: Chrome, tmp_path: Path) -> None:
     opened(chrome, tmp_path, few())
     reached: list[str] = []
-    script = "const e = document.activeElement; return [e.id || e.name || e.className, getComputedStyle(e).outlineStyle]"
+    shown = "[e.id || e.name || e.className, getComputedStyle(e).outlineStyle]"
+    script = f"const e = document.activeElement; return {shown}"
     for _ in range(24):
         press(chrome, Keys.TAB)
         name, outline = chrome.execute_script(script)
@@ -184,7 +188,7 @@ def test_static_pictures_are_read_when_opened(chrome: Chrome, tmp_path: Path) ->
     image = awaited(chrome, ".picture img")
     assert (
         chrome.execute_async_script(
-            "const done = arguments[1]; arguments[0].decode().then(() => done(arguments[0].naturalWidth))",
+            "const [image, done] = arguments; image.decode().then(() => done(image.naturalWidth))",
             image,
         )
         == 60

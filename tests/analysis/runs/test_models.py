@@ -63,8 +63,8 @@ def test_a_model_is_chosen_by_its_seeds_mean_on_selection_where_each_has_one() -
 
 @pytest.mark.parametrize(
     "change",
-    [{"loss.temperature": "2.0"}, {"machine": "N, 4 cores"}, {"backend": "int8"}, {"teacher": "U"}, {"variant": "clipped"},
-     {"kind": "finetune", "parent": "other"}, {"whole": "True"},
+    [{"loss.temperature": "2.0"}, {"machine": "N, 4 cores"}, {"backend": "int8"}, {"teacher": "U"},
+     {"variant": "clipped"}, {"kind": "finetune", "parent": "other"}, {"whole": "True"},
      {"drawn_by": "row by row"}],
 )  # fmt: skip
 def test_runs_that_differ_in_anything_else_are_two_models(change: dict[str, Any]) -> None:

@@ -172,7 +172,7 @@ def test_how_far_two_models_are_apart_is_the_deviation_of_their_difference() -> 
 
 
 def test_another_draw_moves_an_end_by_under_a_tenth_of_the_half_width() -> None:
-    """In 95 of 100 pairs of draws, of a paired difference in accuracy of two models on 1,000 rows."""
+    """In 95 of 100 pairs of draws, of a paired difference in accuracy on 1,000 rows."""
     draw = np.random.default_rng(0)
     rows, draws = 1000, 80
     right = draw.random((2, rows)) < 0.85

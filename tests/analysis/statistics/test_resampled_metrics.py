@@ -1,4 +1,4 @@
-"""Metrics over resamples, beside those of mkd/tasks/metrics.py on the resampled rows written out."""
+"""Metrics over resamples, beside those of mkd/tasks/metrics.py on the rows written out."""
 
 import numpy as np
 import pytest

@@ -269,7 +269,7 @@ def test_another_searchs_study_is_refused(tmp_path: Path, store: RDBStorage) -> 
         "seed was 0 and is 3", "settings.train.steps was 8 and is 9",
         r"space.student.hidden was \[8, 16\] and is \[8, 32\]",
     ]  # fmt: skip
-    expected = f"search.study is 'mkd', a study of another search: {'; '.join(differences)}; allowed: another name"
+    expected = f"a study of another search: {'; '.join(differences)}; allowed: another name"
     with pytest.raises(ValueError, match=expected):
         check_known(other.search, store, about(other, SETTINGS | {"train": {"steps": 9}}))
     check_known(config_of(tmp_path, "new").search, store, about(other, SETTINGS))

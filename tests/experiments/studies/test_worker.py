@@ -55,8 +55,8 @@ def working(folder: Path, number: int = 1) -> str:
     def seen() -> bool:
         if (folder / "optuna.db").exists():
             with sqlite3.connect(folder / "optuna.db") as database:
-                query = "select value_json from trial_user_attributes where key = 'run' and trial_id in " \
-                        "(select trial_id from trial_user_attributes where key = ?)"  # fmt: skip
+                query = """select value_json from trial_user_attributes where key = 'run' and
+                    trial_id in (select trial_id from trial_user_attributes where key = ?)"""
                 try:
                     found[:] = [
                         json.loads(value) for (value,) in database.execute(query, (PROGRESS,))
@@ -92,7 +92,7 @@ def release(pids: list[int]) -> None:
 
 
 def worker_at(folder: Path, run: str, pids: list[int]) -> int:
-    """The one of the workers that is at the trial of a run: it holds the lock of the run's folder."""
+    """The worker that is at the trial of a run: it holds the lock of the run's folder."""
     _, _, place = client(folder).get_run(run).data.tags["mkd.folder"].partition(":")
     (found,) = [
         pid

@@ -172,7 +172,7 @@ ROW = {"dataframe_records": [{"text": "a"}]}
         (ROW, {"task": "other"}, "task is 'other'; allowed: paraphrase, sentiment, similarity"),
         (ROW, {"task": 3}, "'task': string"),
         (ROW, {"task": "paraphrase", "logits": True}, "row 0: the second text is missing"),
-        ({"dataframe_records": [{"words": "a"}]}, {}, "missing inputs ['text']. Note that there were extra inputs: ['words']"),
+        ({"dataframe_records": [{"words": "a"}]}, {}, "there were extra inputs: ['words']"),
         ({"dataframe_split": {"columns": ["text"], "rows": []}}, {}, "must have 'data' field"),
         ({"dataframe_records": []}, {}, "Model is missing inputs ['text']"),
         ({"texts": ["a"]}, {}, "exactly one of the input fields"),

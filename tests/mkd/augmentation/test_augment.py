@@ -98,14 +98,9 @@ def test_an_n_gram_is_a_stretch_of_its_text_evenly_drawn() -> None:
     )
     counts = Counter(map(tuple, rows_of(found)))
     expected = {
-        (0,): 1 / 8,
-        (1,): 1 / 8,
-        (2,): 1 / 8,
-        (3,): 1 / 8,
-        (0, 1): 1 / 6,
-        (1, 2): 1 / 6,
+        (0,): 1 / 8, (1,): 1 / 8, (2,): 1 / 8, (3,): 1 / 8, (0, 1): 1 / 6, (1, 2): 1 / 6,
         (2, 3): 1 / 6,
-    }
+    }  # fmt: skip
     assert counts.keys() == expected.keys()
     for words_, share in expected.items():
         assert counts[words_] / 20_000 == pytest.approx(share, abs=0.01)
@@ -187,14 +182,8 @@ def test_pairs_are_changed_in_turn(tmp_path: Path, tokenizer: Tokenizer) -> None
 def test_copies_follow_the_seed_and_every_setting(tmp_path: Path) -> None:
     (task,) = make_tasks(40, ("pair",))
     other: list[dict[str, Any]] = [
-        {},
-        {},
-        {"seed": 1},
-        {"mask": 0.2},
-        {"replace": 0.2},
-        {"ngram": 0.5},
-        {"longest": 2},
-    ]
+        {}, {}, {"seed": 1}, {"mask": 0.2}, {"replace": 0.2}, {"ngram": 0.5}, {"longest": 2},
+    ]  # fmt: skip
     other += [{"neighbours": 2}, {"embeddings": str(MINILM)}]
     found = [made(tmp_path / str(index), task, **settings) for index, settings in enumerate(other)]
     assert found[0] == found[1]
@@ -229,10 +218,7 @@ def test_copies_that_all_equal_their_rows_are_refused(tmp_path: Path) -> None:
     rows = [Row(f"a{i}", None, float(i % 2)) for i in range(20)]
     with pytest.raises(ValueError) as caught:
         made(tmp_path, Task("t", SINGLE, split(rows), {}), mask=0.0, replace=0.0, ngram=1.0)
-    assert (
-        str(caught.value)
-        == "data.augment: none of the copies of task t's rows differs from them; allowed: higher chances"
-    )
+    assert "none of the copies of task t's rows differs" in str(caught.value)
 
 
 # The mask, in each tokenizer's own words.

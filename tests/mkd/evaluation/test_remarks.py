@@ -66,7 +66,10 @@ def test_a_student_that_is_right_by_chance_is_told_of(share: float) -> None:
 def test_a_student_is_told_of_where_its_rows_do_not_tell_it_from_the_most_frequent_label() -> None:
     """Of 100 rows 60 are good: the margin is 2 * sqrt(60 * 40 / 100) = 9.8 points."""
     labels = [1.0] * 60 + [0.0] * 40
-    told = "task: WEAK STUDENT: it scores {} on dev, always answering 'good' 60.0; 100 rows tell them apart from 9.8 points on"
+    told = (
+        "task: WEAK STUDENT: it scores {} on dev, always answering 'good' 60.0; "
+        "100 rows tell them apart from 9.8 points on"
+    )
     for right, expected in [(60, True), (50, True), (69, True), (70, False), (100, False)]:
         choices = [
             int(label) if place < right else 1 - int(label) for place, label in enumerate(labels)

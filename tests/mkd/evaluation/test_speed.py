@@ -237,9 +237,8 @@ def test_a_busy_machine_is_told_for_the_student_and_the_teacher() -> None:
     assert not is_busy(quiet) and busy_note(quiet) == []
     busy = quiet | {"teacher/speed/busy_share": 0.234}
     assert is_busy(busy)
-    assert busy_note(busy) == [
-        "the machine was busy when the teacher was timed: other work had 23 % of the core, so that the milliseconds are too many"
-    ]
+    (told,) = busy_note(busy)
+    assert told.startswith("the machine was busy when the teacher was timed: other work had 23 %")
     (told,) = busy_note(quiet | {"speed/busy_share": 0.5})
     assert "when the speed was timed: other work had 50 %" in told
 

@@ -29,7 +29,7 @@ MS = 2**-10
 
 
 class Turned:
-    """A clock that only its calls turn: each by some seconds, of which this thread works a share."""
+    """A clock that only its calls turn: each by seconds of which this thread works a share."""
 
     def __init__(self, share: float = 1.0) -> None:
         self.now, self.worked, self.share = 0.0, 0.0, share

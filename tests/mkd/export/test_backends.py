@@ -101,7 +101,8 @@ def test_what_is_not_finite_is_no_measure(value: float, datas: Datas, tokenizer:
             (0.51, 0.0),
             0.1,
             [
-                "int8 is not offered: it loses 0.51 points of the mean score in batches, allowed: at most 0.5 (export.max_loss)"
+                "int8 is not offered: it loses 0.51 points of the mean score in batches, allowed: "
+                "at most 0.5 (export.max_loss)"
             ],
         ),
         (
@@ -291,9 +292,10 @@ def test_what_loses_too_much_is_told_and_not_offered(
         > found.metrics["export/int8/loss_batches"]
     )
     where = "single rows" if worse else "batches"
-    assert found.notes == [
-        f"int8 is not offered: it loses {loss:.2f} points of the mean score in {where}, allowed: at most 0.5 (export.max_loss)"
-    ]
+    (told,) = found.notes
+    assert told.startswith(
+        f"int8 is not offered: it loses {loss:.2f} points of the mean score in {where}"
+    )
     assert found.passed == ("torch", "onnx")
     assert not found.folder.endswith("int8")
 

@@ -198,7 +198,7 @@ def test_a_trial_and_a_run_ask_the_same_of_a_student(
 
 
 def test_a_candidate_scores_as_its_run(made: Result, whole: Result) -> None:
-    """To the last bit, although its cost was measured on a student with random weights in between."""
+    """To the last bit, although its cost was measured on a student of random weights before."""
 
     def measured(result: Result) -> dict[str, float]:
         return {name: value for name, value in result.metrics.items() if "speed/" not in name}

@@ -203,7 +203,8 @@ def test_all_that_is_missing_is_named_at_once(glue: Path, tmp_path: Path) -> Non
     with pytest.raises(ValueError) as caught:
         submitted(config_of(tmp_path, folder, student), tmp_path)
     assert str(caught.value) == (
-        f"data.path is {str(folder)!r}: there is no RTE/test.tsv, diagnostic/diagnostic.tsv or AX/AX.tsv; allowed: all of them; "
+        f"data.path is {str(folder)!r}: there is no RTE/test.tsv, diagnostic/diagnostic.tsv "
+        "or AX/AX.tsv; allowed: all of them; "
         f"and submit.student is {str(student)!r}: it has no head for qqp, mnli; "
         "allowed: one for each task, or submit.fill=true"
     )
@@ -247,20 +248,14 @@ def test_a_missing_head_is_filled_where_that_is_asked_for_and_told(
 @pytest.mark.parametrize(
     ("head", "told"),
     [
-        (
-            (("yes", "no"), True),
-            "its head for rte takes 2 texts and has the labels 'yes', 'no'; allowed: 2, and 'entailment', ",
-        ),
-        (
-            (GLUE["mnli"].labels, True),
-            "its head for rte takes 2 texts and has the labels 'entailment', 'neutral', ",
-        ),
-        (
-            (GLUE["rte"].labels, False),
-            "its head for rte takes 1 texts and has the labels 'entailment', 'not_entailment'; ",
-        ),
+        ((("yes", "no"), True),
+         "its head for rte takes 2 texts and has the labels 'yes', 'no'; allowed: 2, and "),
+        ((GLUE["mnli"].labels, True),
+         "its head for rte takes 2 texts and has the labels 'entailment', 'neutral', "),
+        ((GLUE["rte"].labels, False),
+         "its head for rte takes 1 texts and has the labels 'entailment', 'not_entailment'; "),
     ],
-)
+)  # fmt: skip
 def test_a_head_that_is_not_of_glues_task_is_refused(
     head: tuple[Any, bool], told: str, glue: Path, stores: Path, tmp_path: Path
 ) -> None:

@@ -297,8 +297,8 @@ def test_lines_of_tsv_are_answered_line_by_line() -> None:
 
 def test_lines_of_json_are_answered_line_by_line() -> None:
     lines = [
-        '{"text": "4 6"}', "{", "", "[1]", '{"other": 1}', '{"text": 3}', '{"text": "\\ud800"}', "[" * 100_000,
-        '{"text": "\\u0000"}', '{"text": NaN}',
+        '{"text": "4 6"}', "{", "", "[1]", '{"other": 1}', '{"text": 3}', '{"text": "\\ud800"}',
+        "[" * 100_000, '{"text": "\\u0000"}', '{"text": NaN}',
     ]  # fmt: skip
     found, bad = answered("\r\n".join(lines), "single", "jsonl")
     rows = [
@@ -461,7 +461,8 @@ BLOCKED = """
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"torch", "transformers", "pandas", "mlflow", "scipy", "sklearn", "onnx", "safetensors"}:
+        if name.split(".")[0] in {"torch", "transformers", "pandas", "mlflow", "scipy", "sklearn",
+                                  "onnx", "safetensors"}:
             raise ImportError(name + " is not installed")
 sys.meta_path.insert(0, Blocked())
 from mkd.__main__ import main

@@ -355,5 +355,5 @@ def test_too_few_labelled_rows_are_refused(
     )
     with pytest.raises(ValueError) as caught:
         carved(tmp_path, task, DataConfig(selection_fraction=fraction), 0)
-    message = f"task single has {labelled} labelled rows, of which {count} would be set apart for selection"
+    message = f"task single has {labelled} labelled rows, of which {count} would be set apart"
     assert message in str(caught.value)

@@ -22,7 +22,7 @@ SETTING = "teacher.checkpoint"
 
 @pytest.fixture
 def folder(tmp_path: Path, tokenizer: Tokenizer) -> Path:
-    """A tiny BERT, saved in half precision with its language-model head, as some checkpoints are."""
+    """A tiny BERT, saved in half precision with its language-model head, as some are."""
     config = BertConfig(
         vocab_size=50,
         hidden_size=16,

@@ -180,7 +180,7 @@ def test_row_sparse_gradients_are_the_dense_ones() -> None:
 
 
 def test_flops_by_formula(datas: Datas) -> None:
-    """Two means of L rows of width E, the layers 4E x H and H x H, and the head; 2 a multiply-add."""
+    """Two means of L rows of width E, layers 4E x H and H x H, and the head; 2 a multiply-add."""
     config = StudentConfig(kind="bag", hidden=5, embedding=6, layers=2, ngrams=3, buckets=40)
     length = 10
     words, ngrams = length * 6, 2 * length * 6

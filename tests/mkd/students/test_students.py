@@ -214,7 +214,7 @@ def test_a_single_text_attends_to_itself(datas: Datas, tokenizer: Tokenizer) -> 
 
 
 def test_the_texts_of_a_pair_attend_to_each_other(datas: Datas, tokenizer: Tokenizer) -> None:
-    """What the first text becomes depends on the second, before the poolings are put side by side."""
+    """What the first text becomes depends on the second, before the poolings are joined."""
     student = student_of(BILSTM, datas, tokenizer)
     seen: list[torch.Tensor] = []
     assert isinstance(student, BiLstmStudent)

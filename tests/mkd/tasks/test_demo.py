@@ -435,13 +435,10 @@ def test_of_a_contrast_the_claim_about_the_same_thing_is_compared() -> None:
 @pytest.mark.parametrize(
     ("task", "bound"),
     [
-        ("sentiment", 80),
-        ("acceptability", 70),
-        ("paraphrase", 70),
-        ("entailment", 57),
+        ("sentiment", 80), ("acceptability", 70), ("paraphrase", 70), ("entailment", 57),
         ("similarity", 37),
     ],
-)
+)  # fmt: skip
 def test_a_linear_model_on_runs_of_words_stays_below_its_bound(task: str, bound: float) -> None:
     config = replace(CONFIG, train_rows=3000, unlabelled_rows=0, dev_rows=600)
     assert (

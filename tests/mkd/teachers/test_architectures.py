@@ -52,7 +52,7 @@ REFUSED = {
     "perceiver": "whose config has no", "modernvbert": "whose config has no",
     "ultravbert": "whose config has no", "xmod": "training in float32 fails", "ibert": "fails",
 }  # fmt: skip
-"""What is no encoder of text, or needs more than token ids, by a part of the line that refuses it."""
+"""What is no encoder of text, or needs more than token ids, by a part of its refusal."""
 
 NOT_TINY = ("funnel", "reformer")
 """Their sizes hang together in ways that the names above do not set; large ones are not built in a

@@ -190,7 +190,7 @@ def test_logits_are_computed_once(tmp_path: Path, tokenizer: Tokenizer) -> None:
 
 
 def test_logits_are_computed_for_the_added_rows_alone(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    """Of the added splits; regression, so that the scale is seen to be that of the labelled rows."""
+    """Of the added splits; regression, as the scale must be that of the labelled rows."""
     checkpoint = saved(
         BertForSequenceClassification(bert(["score"], tokenizer)), tokenizer, tmp_path / "c"
     )

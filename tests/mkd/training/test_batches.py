@@ -84,16 +84,10 @@ def test_single_texts_are_the_tokenizers_own(max_length: int, tokenizer: Tokeniz
 @pytest.mark.parametrize(
     ("a", "b", "kept"),
     [
-        (9, 9, (4, 5)),
-        (5, 9, (4, 5)),
-        (9, 5, (5, 4)),
-        (9, 2, (7, 2)),
-        (2, 9, (2, 7)),
-        (5, 4, (5, 4)),
-        (4, 5, (4, 5)),
-        (0, 20, (0, 9)),
+        (9, 9, (4, 5)), (5, 9, (4, 5)), (9, 5, (5, 4)), (9, 2, (7, 2)), (2, 9, (2, 7)),
+        (5, 4, (5, 4)), (4, 5, (4, 5)), (0, 20, (0, 9)),
     ],
-)
+)  # fmt: skip
 def test_the_longer_text_is_cut_first(a: int, b: int, kept: tuple[int, int]) -> None:
     """12 places less 3 special tokens are 9."""
     found = gather(store(texts([5] * a), texts([6] * b)), np.array([0]), BERT)
@@ -152,15 +146,10 @@ def test_an_epoch_has_every_row_exactly_once(num: int, batch_size: int) -> None:
 @pytest.mark.parametrize(
     ("num", "sizes"),
     [
-        (1, {1: 1}),
-        (8, {4: 2}),
-        (9, {3: 3}),
-        (10, {3: 2, 4: 1}),
-        (66, {3: 2, 4: 15}),
-        (257, {3: 3, 4: 62}),
-        (513, {3: 3, 4: 126}),
+        (1, {1: 1}), (8, {4: 2}), (9, {3: 3}), (10, {3: 2, 4: 1}), (66, {3: 2, 4: 15}),
+        (257, {3: 3, 4: 62}), (513, {3: 3, 4: 126}),
     ],
-)
+)  # fmt: skip
 def test_the_batches_of_an_epoch_differ_by_one_row_at_most(num: int, sizes: dict[int, int]) -> None:
     """Of 4 rows at most: 64 batches are a pool, and so the last two have a pool of one batch and
     one of one more."""
@@ -336,10 +325,10 @@ def test_chances_are_numbers_whatever_the_settings(
 def test_weights_that_do_not_name_just_the_tasks_are_refused(weights: dict[str, float]) -> None:
     with pytest.raises(ValueError) as caught:
         probabilities(_sized(1, 4, 9), SamplingConfig(weights=weights))
-    assert (
-        str(caught.value)
-        == f"sampling.weights names {sorted(weights)}; allowed: a weight for each of ['a', 'b', 'c']"
+    told = (
+        f"sampling.weights names {sorted(weights)}; allowed: a weight for each of ['a', 'b', 'c']"
     )
+    assert str(caught.value) == told
 
 
 def test_tasks_are_drawn_about_as_often_as_they_should(datas: Datas) -> None:

@@ -208,17 +208,13 @@ def test_a_last_step_without_numbers(place: int, datas: Datas, tokenizer: Tokeni
     with pytest.raises(ValueError) as caught:
         run.train(learning_rate=1e39, warmup=0.0, steps=1, eval_every=1)
     assert np.isfinite(run.told(f"train/loss/{name}")).all()
-    assert str(caught.value) == (
-        f"the logits of task {name} on the selection split are not finite numbers in 8 of 8 rows, at step 1; "
-        "try a smaller train.learning_rate, or a smaller train.clip"
-    )
+    told = f"the logits of task {name} on the selection split are not finite numbers in 8 of 8 rows"
+    assert str(caught.value).startswith(told)
 
 
 def test_scores_that_are_no_numbers_stop_the_run(datas: Datas, tokenizer: Tokenizer) -> None:
-    with pytest.raises(
-        ValueError,
-        match="no score on the selection split was a number up to step 4; try a smaller train.learning",
-    ):
+    told = "no score on the selection split was a number up to step 4"
+    with pytest.raises(ValueError, match=told):
         Run(datas, tokenizer).train(scores=scripted(float("nan")), steps=4, eval_every=2)
 
 
