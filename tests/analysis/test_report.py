@@ -63,14 +63,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             run.metrics["speed/onnx/b1-text-t1/p50_ms"],
         )
         trials.append(
-            {
-                "number": index,
-                "state": "complete",
-                "run_id": run_id,
-                "quality": quality,
-                "latency_ms": latency,
-            }
-        )
+            {"number": index, "state": "complete", "run_id": run_id, "quality": quality,
+             "latency_ms": latency},
+        )  # fmt: skip
     study = {
         "study": "small", "backend": "onnx", "setting": "b1-text-t1",
         "reference": {"quality": 0.0, "latency_ms": 7.5},

@@ -136,17 +136,13 @@ def rows(
         for backend, values in found.items():
             key = f"{name}/{backend}"
             yield {
-                "student": name,
-                "backend": backend,
-                "ms a row": row[key],
-                "times BERT-base": row["bert-base/torch"] / row[key],
-                "sentences/s": texts[key],
-                "mean score": values["quality/mean"],
-                "lost in batches": values.get("loss_batches"),
+                "student": name, "backend": backend, "ms a row": row[key],
+                "times BERT-base": row["bert-base/torch"] / row[key], "sentences/s": texts[key],
+                "mean score": values["quality/mean"], "lost in batches": values.get("loss_batches"),
                 "lost in single rows": values.get("loss_single_rows"),
                 "largest difference": values.get("max_difference"),
                 "MB": None if "bytes" not in values else values["bytes"] / 1e6,
-            }
+            }  # fmt: skip
 
 
 def shown(value: object) -> str:

@@ -78,15 +78,9 @@ def load(
     """Locust's statistics, a dict of each name of requests, and what the server took meanwhile."""
     (folder / "texts.json").write_text(json.dumps(texts(args.data, args.tasks)))
     argv = [
-        sys.executable,
-        "-m",
-        "locust",
-        "--headless",
-        "--locustfile",
-        str(USERS),
-        "--host",
+        sys.executable, "-m", "locust", "--headless", "--locustfile", str(USERS), "--host",
         server.url,
-    ]
+    ]  # fmt: skip
     argv += [
         "--users",
         str(args.users),

@@ -51,14 +51,9 @@ def main() -> None:
         replayed(trials, PruningConfig(margin, given.warmup), given.least) for margin in MARGINS
     ]
     rows = [
-        [
-            "margin",
-            "steps saved %",
-            "stopped",
-            "of the front",
-            f"hypervolume above {given.least:g} left %",
-        ]
-    ]
+        ["margin", "steps saved %", "stopped", "of the front",
+         f"hypervolume above {given.least:g} left %"],
+    ]  # fmt: skip
     rows += [
         [f"{margin:g}", *(f"{value:.4g}" for value in row.values())]
         for margin, row in zip(MARGINS, found, strict=True)

@@ -87,17 +87,9 @@ def _insert(
         "experiment_id, source_type, user_id"
     )
     values = (
-        run_id,
-        run.name,
-        run.status,
-        now,
-        now,
-        "active",
-        place,
-        int(experiment_id),
-        "LOCAL",
+        run_id, run.name, run.status, now, now, "active", place, int(experiment_id), "LOCAL",
         "bench",
-    )
+    )  # fmt: skip
     connection.execute(
         f"insert into runs ({fields}) values ({','.join('?' * len(values))})", values
     )
@@ -171,14 +163,9 @@ def main() -> None:
         made = time.perf_counter() - begun
         begun = time.perf_counter()
         command = [
-            sys.executable,
-            "-m",
-            "analysis.report",
-            "--study",
-            "bench",
-            "--to",
+            sys.executable, "-m", "analysis.report", "--study", "bench", "--to",
             str(folder / "report"),
-        ]
+        ]  # fmt: skip
         environment = os.environ | {
             "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
             "PYTHONPATH": str(ROOT),

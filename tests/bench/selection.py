@@ -84,14 +84,9 @@ def measure(task: Task, config: DataConfig, root: Path) -> Cells:
     found = cut.found
     read_s, find_s = np.diff(clock).tolist()
     sizes = [
-        len(known),
-        found.groups,
-        found.largest,
-        len(cut.selection_rows),
-        found.selected_groups,
-        found.left_out,
-        *leaks,
-    ]
+        len(known), found.groups, found.largest, len(cut.selection_rows), found.selected_groups,
+        found.left_out, *leaks,
+    ]  # fmt: skip
     numbers = [found.share, find_s, read_s, *scores, on_dev]
     return [task.name, *(f"{size:,}" for size in sizes), *(f"{number:.1f}" for number in numbers)]
 

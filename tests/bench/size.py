@@ -199,16 +199,9 @@ def main() -> None:
     found = []
     for rows in args.rows:
         command = [
-            sys.executable,
-            __file__,
-            "--here",
-            "--rows",
-            str(rows),
-            "--task",
-            args.task,
-            "--folder",
-            str(args.folder),
-        ]
+            sys.executable, __file__, "--here", "--rows", str(rows), "--task", args.task,
+            "--folder", str(args.folder),
+        ]  # fmt: skip
         output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         print(f"\n{output.strip()}", file=sys.stderr)
         found.append(Measured(**json.loads(output)))

@@ -43,13 +43,9 @@ def drawn(comparisons: dict[str, dict[str, float]]) -> Figure:
             label=f"{student}: gold rows, copies",
         )
         axes.plot(
-            [max(found) * 1.6],
-            [means[TEXT]],
-            "*",
-            color=colour,
-            markersize=12,
+            [max(found) * 1.6], [means[TEXT]], "*", color=colour, markersize=12,
             label=f"{student}: gold rows and transfer text",
-        )
+        )  # fmt: skip
         axes.axhline(
             means[HARD], color=colour, linestyle="--", linewidth=1, label=f"{student}: hard labels"
         )

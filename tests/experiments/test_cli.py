@@ -39,13 +39,9 @@ def test_no_arguments_give_the_defaults() -> None:
 
 def test_any_field_goes_by_its_dotted_name() -> None:
     config = parsed(
-        "--loss.temperature",
-        "4",
-        "--teacher.train.learning_rate",
-        "3e-5",
-        "--data.tasks",
+        "--loss.temperature", "4", "--teacher.train.learning_rate", "3e-5", "--data.tasks",
         '["sentiment"]',
-    )
+    )  # fmt: skip
     assert config.loss.temperature == 4
     assert config.teacher.train.learning_rate == 3e-5
     assert config.data.tasks == ["sentiment"]
@@ -140,16 +136,10 @@ def test_a_resolved_config_fed_back_is_the_same_config(tmp_path: Path) -> None:
     transfer = '[{"file": "a.tsv", "text": ["s"], "tasks": ["sst2"]}]'
     weights, sources = '{"a": 1, "b": 0.5}', '{"a": ["x", "refined"]}'
     config = parsed(
-        *(
-            "--data.source=glue",
-            "--data.path=x",
-            "--data.transfer",
-            transfer,
-            "--train.sampling.weights",
-            weights,
-        ),
+        *("--data.source=glue", "--data.path=x", "--data.transfer", transfer,
+          "--train.sampling.weights", weights),
         *("--teacher.sources", sources),
-    )
+    )  # fmt: skip
     (tmp_path / "config.yaml").write_text(cli.to_yaml(config))
     assert parsed("--config", str(tmp_path / "config.yaml")) == config.shown()
 

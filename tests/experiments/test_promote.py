@@ -51,15 +51,9 @@ def test_the_best_trial_is_trained_anew_with_its_settings_and_registered(folder:
         study.with_name("aside")
     )  # a search that was stopped has none, and finished trials
     told = outcome(
-        command(
-            folder,
-            "promote",
-            *COMMAND,
-            "--promote.seeds=[0, 3]",
-            "--train.steps=8",
-            f"--loss.temperature={DEFAULT}",
-        )
-    )
+        command(folder, "promote", *COMMAND, "--promote.seeds=[0, 3]", "--train.steps=8",
+                f"--loss.temperature={DEFAULT}"),
+    )  # fmt: skip
     study.rename(study.with_name("study.json"))
     assert (told["study"], told["trial"], told["model"]) == (
         "little",

@@ -124,13 +124,9 @@ def test_the_same_seed_gives_the_same_trials(searched: Searched) -> None:
 def test_a_study_can_begin_with_the_finished_trials_of_another(searched: Searched) -> None:
     folder, _ = searched
     done = command(
-        folder,
-        "search",
-        *SEARCH,
-        "--search.study=heir",
-        "--search.start_from=mkd",
+        folder, "search", *SEARCH, "--search.study=heir", "--search.start_from=mkd",
         "--search.trials=1",
-    )
+    )  # fmt: skip
     assert (
         outcome(done)["states"] == {"complete": 1}
         and "5 trials of 5 taken over from mkd" in done.stdout
@@ -140,13 +136,9 @@ def test_a_study_can_begin_with_the_finished_trials_of_another(searched: Searche
         trial.values for trial in study_of(folder).trials
     ]
     refused = command(
-        folder,
-        "search",
-        *SEARCH,
-        "--search.study=heir2",
-        "--search.start_from=nobody",
+        folder, "search", *SEARCH, "--search.study=heir2", "--search.start_from=nobody",
         "--search.trials=1",
-    )
+    )  # fmt: skip
     assert (
         refused.returncode == 2
         and "search.start_from is 'nobody'; allowed: again, heir, mkd" in refused.stderr
@@ -173,12 +165,8 @@ def test_a_budget_closes_what_is_too_large_before_its_training(searched: Searche
     }
     assert sizes["bag"] > sizes["transformer"], "a bag has a table of n-grams"
     small = [
-        *SEARCH,
-        "--search.study=small",
-        "--search.trials=4",
-        "--search.start",
-        json.dumps([START]),
-    ]
+        *SEARCH, "--search.study=small", "--search.trials=4", "--search.start", json.dumps([START]),
+    ]  # fmt: skip
     done = command(folder, "search", *small, f"--search.budget_parameters={sizes['bag'] - 1}")
     told = outcome(done)["states"]
     assert told["infeasible"] >= 1 and sum(told.values()) == 4

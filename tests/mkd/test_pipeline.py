@@ -61,19 +61,14 @@ def config_of(cache: Path, **changes: Any) -> Config:
     """Three tasks of the demo suite, a teacher and a student of eight steps each."""
     train = TrainConfig(steps=8, batch_size=8, eval_every=4)
     config = Config(
-        device="cpu",
-        cache=str(cache),
-        data=DataConfig(
-            tasks=TASKS,
-            max_length=64,
-            demo=DemoConfig(train_rows=60, unlabelled_rows=20, dev_rows=30),
-        ),
+        device="cpu", cache=str(cache),
+        data=DataConfig(tasks=TASKS, max_length=64,
+                        demo=DemoConfig(train_rows=60, unlabelled_rows=20, dev_rows=30)),
         teacher=TeacherConfig(layers=2, hidden=16, heads=2, vocabulary=400, train=train),
-        student=BILSTM,
-        train=train,
+        student=BILSTM, train=train,
         speed=SpeedConfig(length=16, batch_size=2, threads=[1], seconds=0.1),
         export=ExportConfig(backends=[]),
-    )
+    )  # fmt: skip
     return replace(config, **changes)
 
 
@@ -622,18 +617,8 @@ def test_finetuning_has_a_twin_started_anew(result: Result, shared: Path, tmp_pa
     assert "anew/train/hard/sentiment" in told and told["progress/anew/student"] == 1
     table = scores(found)
     assert table[0].split() == [
-        "|",
-        "score",
-        "on",
-        "dev",
-        "|",
-        "before",
-        "|",
-        "student",
-        "|",
-        "anew",
-        "|",
-    ]
+        "|", "score", "on", "dev", "|", "before", "|", "student", "|", "anew", "|",
+    ]  # fmt: skip
     assert f"{found.metrics['anew/quality/mean']:.1f}" in table[-1]
     alone = tuned(replace(config, baseline=False), tmp_path / "alone")
     assert not any(name.startswith("anew/") for name in alone.metrics)

@@ -110,15 +110,9 @@ def twin(one: Model) -> Baseline:
     """Four points below its student."""
     scores = {task: score - 4 for task, score in one.scores.items()}
     return Baseline(
-        "hard labels",
-        one.id,
-        one.machine,
-        one.mean - 4,
-        scores,
-        one.latency_ms,
-        one.rows_per_s,
+        "hard labels", one.id, one.machine, one.mean - 4, scores, one.latency_ms, one.rows_per_s,
         one.num_bytes,
-    )
+    )  # fmt: skip
 
 
 def info(models: list[Model], **other: Any) -> PageInfo:
@@ -184,22 +178,12 @@ def many(count: int) -> PageInfo:
             for part in range(18)
         }
         models.append(
-            model(
-                f"{kind}-{round(64 * latency_ms)}-{number}",
-                latency_ms,
-                mean,
-                kind,
-                settings=settings
-                | {
-                    "optim.rate": f"{draw.uniform(1e-4, 1e-2):.3g}",
-                    "student.kind": kind,
-                    "data.source": "demo",
-                },
-                front=mean > best,
-                study=f"study {number % 2}",
-                machine=OTHER if number % 10 == 9 else MACHINE,
-            )
-        )
+            model(f"{kind}-{round(64 * latency_ms)}-{number}", latency_ms, mean, kind,
+                  settings=settings | {"optim.rate": f"{draw.uniform(1e-4, 1e-2):.3g}",
+                                       "student.kind": kind, "data.source": "demo"},
+                  front=mean > best, study=f"study {number % 2}",
+                  machine=OTHER if number % 10 == 9 else MACHINE),
+        )  # fmt: skip
         best = max(best, mean)
     ids = [one.id for one in models if count <= 500 or one.front]
     made = info(models, apart=apart(ids, ["", *TASKS] if count <= 250 else [""], 1200, 567))

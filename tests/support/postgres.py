@@ -30,17 +30,9 @@ def server() -> Iterator[str]:
             f"-c unix_socket_directories={folder} -c fsync=off"
         )
         _run(
-            "pg_ctl",
-            "-D",
-            str(folder / "data"),
-            "-l",
-            str(folder / "log"),
-            "-o",
-            options,
-            "-w",
-            "start",
-            user=user,
-        )
+            "pg_ctl", "-D", str(folder / "data"), "-l", str(folder / "log"), "-o", options, "-w",
+            "start", user=user,
+        )  # fmt: skip
         try:
             yield f"postgresql://mkd:secret@127.0.0.1:{port}/postgres"
         finally:
@@ -53,14 +45,9 @@ def _run(program: str, *argv: str, user: str | None) -> None:
     path = path_of(program)
     assert path, "the server has been asked for"
     done = subprocess.run(
-        [path, *argv],
-        user=user,
-        group=user,
-        cwd="/",
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+        [path, *argv], user=user, group=user, cwd="/", stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     assert done.returncode == 0, f"{program}: {done.stderr}"
 
 

@@ -157,13 +157,9 @@ def test_what_is_kept_is_shaded_over_the_range_of_all_cells() -> None:
     kept = {"retention/a": 50.0, "retention/b": 100.0, "retention": 75.0}
     found = retention.info(models(GOOD | kept), ["a", "b", "unknown"], "small")
     assert found == retention.Info(
-        ["bilstm-64   1 ms"],
-        ["a", "b", "mean"],
-        [[50.0, 100.0, 75.0]],
-        [[0.0, 1.0, 0.5]],
-        [[True, False, False]],
-        "small",
-    )
+        ["bilstm-64   1 ms"], ["a", "b", "mean"], [[50.0, 100.0, 75.0]], [[0.0, 1.0, 0.5]],
+        [[True, False, False]], "small",
+    )  # fmt: skip
 
 
 def test_places_are_evenly_chosen() -> None:

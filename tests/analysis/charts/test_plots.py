@@ -39,13 +39,9 @@ def test_the_front_is_drawn_on_a_log_axis_with_names_that_are_not_on_each_other(
     )
     shown = [text.get_text() for text in figure.legends[0].get_texts()]
     assert shown == [
-        "transformer",
-        "bilstm",
-        "bag",
-        "chosen by selection for its cost",
-        "teacher",
+        "transformer", "bilstm", "bag", "chosen by selection for its cost", "teacher",
         "same student, labels alone",
-    ]
+    ]  # fmt: skip
 
 
 def test_a_kind_without_a_look_of_its_own_is_drawn_as_other() -> None:

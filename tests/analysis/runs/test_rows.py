@@ -41,16 +41,9 @@ TAGS = {
 }  # fmt: skip
 PARAMS = {"seed": "3", "data.source": "glue", "loss.temperature": "2.0", "cache": ".mkd"}
 RECORD = Record(
-    "r1",
-    "a run",
-    "FINISHED",
-    datetime(2026, 1, 2, tzinfo=UTC),
-    PARAMS,
-    METRICS,
-    TAGS,
-    "file:///a",
+    "r1", "a run", "FINISHED", datetime(2026, 1, 2, tzinfo=UTC), PARAMS, METRICS, TAGS, "file:///a",
     "link",
-)
+)  # fmt: skip
 
 
 def test_a_row_has_the_fastest_backend_for_one_text_on_one_thread() -> None:

@@ -19,18 +19,10 @@ SDS = pytest.mark.parametrize("sd", [0.0, 1.0, 2.0])
 @pytest.mark.parametrize(("seeds", "paired"), [(2, True), (3, True), (5, True), (2, False)])
 def test_runs_of_one_model_seldom_differ(seeds: int, sd: float, paired: bool) -> None:
     found = claims(
-        runs(
-            np.random.default_rng(seeds),
-            REPETITIONS,
-            [85.0, 85.0],
-            seeds,
-            sd,
-            alike=True,
-            rows=500,
-            resampled=200,
-        ),
+        runs(np.random.default_rng(seeds), REPETITIONS, [85.0, 85.0], seeds, sd, alike=True,
+             rows=500, resampled=200),
         paired,
-    )
+    )  # fmt: skip
     assert found.methods <= 6.0
     assert found.held == pytest.approx(100 - found.methods)
 

@@ -201,13 +201,9 @@ def test_its_logits_teach_alike(spark: "SparkSession", taught: Taught, tmp_path:
                 np.testing.assert_allclose(read.logits(split), labeller.logits(split), atol=1e-4)  # type: ignore[arg-type]
     assert list(sources) == TAUGHT
     argv = [
-        *TINY,
-        "--baseline=false",
-        "--data.tasks",
-        json.dumps(TAUGHT),
-        "--teacher.sources",
+        *TINY, "--baseline=false", "--data.tasks", json.dumps(TAUGHT), "--teacher.sources",
         json.dumps(sources),
-    ]
+    ]  # fmt: skip
     metrics = outcome(command(tmp_path, "distill", *argv))["metrics"]
     for name in TAUGHT:
         assert metrics[f"teacher/quality/{name}/score"] == pytest.approx(
@@ -315,15 +311,9 @@ def label(taught: Taught, file: Path, output: Path) -> subprocess.CompletedProce
         "--label.master=local[1]",
     ]
     return command(
-        taught.folder,
-        "label",
-        *argv,
-        "--label.corpus",
-        str(file),
-        "--label.output",
-        str(output),
+        taught.folder, "label", *argv, "--label.corpus", str(file), "--label.output", str(output),
         **JAVA,
-    )
+    )  # fmt: skip
 
 
 def test_the_entry_point_leaves_a_run_with_its_speed(taught: Taught, tmp_path: Path) -> None:

@@ -51,13 +51,9 @@ def test_what_all_seeds_share_is_no_spread_of_the_difference() -> None:
 
 def test_one_seed_has_no_spread() -> None:
     plain, mixup = compared({"plain": [70.0], "clipped": [71.5]})
-    assert (plain.sd, plain.half, mixup.sd, mixup.half, mixup.difference) == (
-        None,
-        None,
-        None,
-        None,
-        1.5,
-    )
+    assert (
+        plain.sd, plain.half, mixup.sd, mixup.half, mixup.difference,
+    ) == (None, None, None, None, 1.5)  # fmt: skip
 
 
 def test_the_table_has_a_row_a_variant_and_no_difference_of_the_first_to_itself() -> None:
@@ -66,26 +62,12 @@ def test_the_table_has_a_row_a_variant_and_no_difference_of_the_first_to_itself(
         for line in comparison.lines(compared(SCORES))
     ]
     assert printed[0] == [
-        "variant",
-        "mean",
-        "sd",
-        "difference",
-        "95 % interval",
-        "sst2",
-        "rte",
-        "training s",
-    ]
+        "variant", "mean", "sd", "difference", "95 % interval", "sst2", "rte", "training s",
+    ]  # fmt: skip
     assert printed[2] == ["plain", "72.00", "2.00", "", "", "82.0", "62.0", "7.2"]
     assert printed[3] == [
-        "clipped",
-        "73.00",
-        "1.73",
-        "+1.00",
-        "-1.48 to +3.48",
-        "83.0",
-        "63.0",
-        "7.3",
-    ]
+        "clipped", "73.00", "1.73", "+1.00", "-1.48 to +3.48", "83.0", "63.0", "7.3",
+    ]  # fmt: skip
     alone = comparison.lines(compared({"plain": [70.0], "clipped": [71.5]}))
     assert [cell.strip() for cell in alone[3].split("|")[1:6]] == [
         "clipped",

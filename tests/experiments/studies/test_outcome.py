@@ -137,15 +137,9 @@ def test_without_a_teacher_the_slowest_is_the_reference(study: optuna.Study, rea
 def test_trials_and_teachers_timed_on_a_busy_machine_are_told(study: optuna.Study) -> None:
     assert busy_notes(study, TEACHER_SPEED) == []
     told = Outcome(
-        "complete",
-        "t008 bag 3ms",
-        "run8",
-        61.0,
-        {"latency": 3.0, "busy_share": 0.2, "quality": 60.0},
-        {},
-        {},
-        "",
-    )
+        "complete", "t008 bag 3ms", "run8", 61.0,
+        {"latency": 3.0, "busy_share": 0.2, "quality": 60.0}, {}, {}, "",
+    )  # fmt: skip
     trial = create_trial(
         state=TrialState.COMPLETE, values=[60, 3], user_attrs={RESULT: told._asdict()}
     )

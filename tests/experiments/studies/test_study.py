@@ -433,14 +433,9 @@ def test_the_progress_of_other_trials_comes_back(tmp_path: Path, store: RDBStora
 def test_an_outcome_comes_back_once_its_trial_ended(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store)
     left = Outcome(
-        "complete",
-        "t000 bag",
-        "r",
-        70.5,
-        {"latency": 2.0},
-        {"core": 3.0},
+        "complete", "t000 bag", "r", 70.5, {"latency": 2.0}, {"core": 3.0},
         {"loss.kind": "kl", "x": {"a": 1.0}},
-    )
+    )  # fmt: skip
     trial = study.ask()
     trial.set_user_attr(RESULT, left._asdict())
     assert outcome(study.get_trials()[0]) is None
@@ -456,15 +451,9 @@ def source_of(folder: Path, store: RDBStorage, **changes: Any) -> optuna.Study:
     study = made(folder, store, "source", **changes)
     for layers in (1, 2, 4):
         study.add_trial(
-            ended(
-                TrialState.COMPLETE,
-                [50.0 + layers, float(layers)],
-                "",
-                kind="bag",
-                layers_bag=layers,
-                rate=0.1,
-            )
-        )
+            ended(TrialState.COMPLETE, [50.0 + layers, float(layers)], "", kind="bag",
+                  layers_bag=layers, rate=0.1),
+        )  # fmt: skip
     study.add_trial(ended(TrialState.COMPLETE, [60.0, 9.0], "", kind="bilstm", rate=0.5))
     study.add_trial(ended(TrialState.PRUNED, None, "", kind="bilstm", rate=0.2))
     study.add_trial(ended(TrialState.FAIL, None, "", kind="bilstm", rate=0.3))

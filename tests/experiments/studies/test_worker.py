@@ -142,15 +142,9 @@ def test_a_worker_that_is_killed_in_a_trial_has_it_made_again_by_another(tmp_pat
     folder = tmp_path / "killed"
     folder.mkdir()
     child = started(
-        folder,
-        entry_point,
-        "search",
-        *SEARCH,
-        *SLOW,
-        *BEATS,
-        "--search.workers=2",
+        folder, entry_point, "search", *SEARCH, *SLOW, *BEATS, "--search.workers=2",
         "--search.trials=2",
-    )
+    )  # fmt: skip
     run = working(folder)
     pids = workers(child.stdout)
     halt(pids)

@@ -46,35 +46,11 @@ def test_the_table_has_a_row_a_task_and_a_column_a_role() -> None:
         == "| score on dev | teacher | student | hard labels | kept % | agreement % |"
     )
     assert printed[2].split() == [
-        "|",
-        "sst2",
-        "|",
-        "90.0",
-        "|",
-        "85.0",
-        "|",
-        "82.0",
-        "|",
-        "94.4",
-        "|",
-        "90.0",
-        "|",
-    ]
+        "|", "sst2", "|", "90.0", "|", "85.0", "|", "82.0", "|", "94.4", "|", "90.0", "|",
+    ]  # fmt: skip
     assert printed[4].split() == [
-        "|",
-        "mean",
-        "|",
-        "75.0",
-        "|",
-        "70.0",
-        "|",
-        "68.0",
-        "|",
-        "93.3",
-        "|",
-        "80.0",
-        "|",
-    ]
+        "|", "mean", "|", "75.0", "|", "70.0", "|", "68.0", "|", "93.3", "|", "80.0", "|",
+    ]  # fmt: skip
     told = [squeezed(line) for line in printed]
     first = told.index("| ms a call (median) | teacher | torch | int8 | times faster |")
     assert told[first + 2 : first + 4] == [

@@ -36,14 +36,9 @@ def distilled(
     it."""
     folder = tmp_path_factory.mktemp("run")
     argv = [
-        sys.executable,
-        "-m",
-        "experiments.distill",
-        *TINY,
-        *EXPORTED,
-        "--registry.name=tiny",
+        sys.executable, "-m", "experiments.distill", *TINY, *EXPORTED, "--registry.name=tiny",
         "--registry.alias=best",
-    ]
+    ]  # fmt: skip
     return folder, subprocess.run(
         argv, cwd=folder, env=environment(), capture_output=True, text=True, timeout=800
     )
@@ -121,12 +116,8 @@ def test_the_closing_table_shows_every_task_and_is_logged(distilled: Distilled) 
     folder, done = distilled
     artifacts = {item.path for item in client(folder).list_artifacts(outcome(done)["run_id"])}
     assert {
-        "config.yaml",
-        "table.md",
-        "data.json",
-        "quality_and_speed.png",
-        "model_card.md",
-    } <= artifacts
+        "config.yaml", "table.md", "data.json", "quality_and_speed.png", "model_card.md",
+    } <= artifacts  # fmt: skip
     for word in (
         "teacher",
         "student",
@@ -229,15 +220,9 @@ def test_a_logged_student_is_finetuned_in_a_run_linked_to_its_own(distilled: Dis
     parent = outcome(done)["run_id"]
     steps = ["--finetune.train.steps=6", '--data.tasks=["sentiment"]']
     found = outcome(
-        command(
-            folder,
-            "finetune",
-            *tiny("finetune"),
-            *steps,
-            "--finetune.student",
-            f"runs:/{parent}/student",
-        )
-    )
+        command(folder, "finetune", *tiny("finetune"), *steps, "--finetune.student",
+                f"runs:/{parent}/student"),
+    )  # fmt: skip
     run = client(folder).get_run(found["run_id"])
     assert (
         run.info.status == "FINISHED"
@@ -257,15 +242,9 @@ def test_a_submission_is_linked_to_its_student(distilled: Distilled, tmp_path: P
     parent = outcome(done)["run_id"]
     data = ["--data.source=glue", "--data.path", str(make_folder(tmp_path / "glue"))]
     found = outcome(
-        command(
-            folder,
-            "submit",
-            *data,
-            "--submit.fill=true",
-            "--submit.student",
-            f"runs:/{parent}/student",
-        )
-    )
+        command(folder, "submit", *data, "--submit.fill=true", "--submit.student",
+                f"runs:/{parent}/student"),
+    )  # fmt: skip
     run = client(folder).get_run(found["run_id"])
     assert run.info.status == "FINISHED" and run.info.run_name == f"submit {parent[:8]}"
     assert (run.data.tags["mkd.kind"], run.data.tags["mkd.parent"]) == ("submit", parent)

@@ -121,15 +121,10 @@ def test_one_percent_not_read_is_told(tmp_path: Path, tokenizer: Tokenizer) -> N
     ]
     found = reading(datas, tokenizer, BERT)
     assert found.metrics == pytest.approx(
-        {
-            "data/many/cut": 1.0,
-            "data/many/unknown": 0.0,
-            "data/few/cut": 0.5,
-            "data/few/unknown": 0.0,
-            "data/unknown/cut": 0.0,
-            "data/unknown/unknown": 100 * 4 / (2 * 198 + 5),
-        }
-    )
+        {"data/many/cut": 1.0, "data/many/unknown": 0.0, "data/few/cut": 0.5,
+         "data/few/unknown": 0.0, "data/unknown/cut": 0.0,
+         "data/unknown/unknown": 100 * 4 / (2 * 198 + 5)},
+    )  # fmt: skip
     assert found.notes == ["many: 1 % of the training rows are cut at data.max_length=12 tokens"]
     more = reading([data("unknown", ["\u4f60 film"] * 20)], tokenizer, BERT._replace(max_length=4))
     assert more.notes == ["unknown: 50 % of the training rows' tokens are unknown to the tokenizer"]

@@ -323,13 +323,9 @@ def test_the_command_leaves_zip_and_table_in_a_run(
     glue: Path, student: Path, submission: Submission, tmp_path: Path
 ) -> None:
     settings = (
-        "--submit.student",
-        str(student),
-        "--data.source=glue",
-        "--data.path",
-        str(glue),
+        "--submit.student", str(student), "--data.source=glue", "--data.path", str(glue),
         "--device=cpu",
-    )
+    )  # fmt: skip
     found = outcome(command(tmp_path, "submit", *settings))
     run = client(tmp_path).get_run(found["run_id"])
     assert run.info.status == "FINISHED" and run.info.run_name == f"submit {student.name}"

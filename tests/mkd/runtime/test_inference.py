@@ -581,29 +581,18 @@ def test_a_plain_installation_has_no_torch_and_runs_it(exported: Path, tmp_path:
 
     def run(*command: str, given: str = "") -> str:
         done = subprocess.run(
-            command,
-            input=given,
-            capture_output=True,
-            text=True,
-            env=environ,
-            cwd=tmp_path,
+            command, input=given, capture_output=True, text=True, env=environ, cwd=tmp_path,
             timeout=500,
-        )
+        )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 
     python = str(made / "bin" / "python")
     run(sys.executable, "-m", "venv", str(made))
     run(
-        python,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-compile",
-        "--disable-pip-version-check",
+        python, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check",
         str(source),
-    )
+    )  # fmt: skip
     installed = {
         line.split("==")[0].lower()
         for line in run(python, "-m", "pip", "list", "--format=freeze").splitlines()

@@ -172,14 +172,9 @@ class Training:
 
         def batches(start: int) -> Iterator[Batch]:
             return joint_batches(
-                sources,
-                layout,
-                self.config.batch_size,
-                self.config.sampling,
-                0,
-                self.config.steps,
+                sources, layout, self.config.batch_size, self.config.sampling, 0, self.config.steps,
                 start,
-            )
+            )  # fmt: skip
 
         def report(step: int, metrics: dict[str, float]) -> None:
             nonlocal reports

@@ -146,14 +146,9 @@ def test_pairs_fill_both_texts_and_numbers_are_labels_of_regression(folder: Path
     lines = [json.dumps({"a": "x", "b": text, "s": score}) for text, score in scored]
     write(folder, train_jsonl="\n".join(lines), dev_tsv="a\tb\ts\nx\ty\t0\n")
     task = reviews(
-        folder,
-        **SCORES,
-        labels=None,
-        text=["a", "b"],
-        label="s",
-        train="train.jsonl",
+        folder, **SCORES, labels=None, text=["a", "b"], label="s", train="train.jsonl",
         dev="dev.tsv",
-    )
+    )  # fmt: skip
     assert rows(task.train) == [Row("x", "y", 2.5), Row("x", "z", 3.0), Row("x", "z", None)]
     assert task.kind.pair and task.kind.labels == () and task.kind.range == (0.0, 5.0)
 

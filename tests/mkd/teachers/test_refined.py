@@ -275,12 +275,8 @@ def test_a_learnt_tokenizer_knows_its_texts(tmp_path: Path, tasks: list[Task]) -
     assert tokenizer.tokenize("FILM sea Zebra") == ["film", "sea", "[UNK]"]
     pair = tokenizer("film", "sea")
     assert tokenizer.convert_ids_to_tokens(pair["input_ids"]) == [
-        "[CLS]",
-        "film",
-        "[SEP]",
-        "sea",
-        "[SEP]",
-    ]
+        "[CLS]", "film", "[SEP]", "sea", "[SEP]",
+    ]  # fmt: skip
     assert pair["token_type_ids"] == [0, 0, 0, 1, 1]
     assert tokenizer.pad_token_id == 0
 

@@ -47,18 +47,14 @@ DEMO = DemoConfig(train_rows=60, unlabelled_rows=20, dev_rows=30)
 def config_of(folder: Path, sources: dict[str, list[str]], **changes: Any) -> Config:
     mean, tasks = changes.pop("mean", "logits"), changes.pop("tasks", TASKS)
     config = Config(
-        device="cpu",
-        cache=str(folder / "cache"),
-        baseline=False,
+        device="cpu", cache=str(folder / "cache"), baseline=False,
         data=DataConfig(tasks=tasks, max_length=64, demo=DEMO),
-        teacher=TeacherConfig(
-            layers=1, hidden=16, heads=2, vocabulary=400, train=TRAIN, sources=sources, mean=mean
-        ),
-        student=StudentConfig(kind="bilstm", hidden=8, embedding=8),
-        train=TRAIN,
+        teacher=TeacherConfig(layers=1, hidden=16, heads=2, vocabulary=400, train=TRAIN,
+                              sources=sources, mean=mean),
+        student=StudentConfig(kind="bilstm", hidden=8, embedding=8), train=TRAIN,
         speed=SpeedConfig(length=16, batch_size=2, threads=[1], seconds=0.1),
         export=ExportConfig(backends=[]),
-    )
+    )  # fmt: skip
     return replace(config, **changes)
 
 

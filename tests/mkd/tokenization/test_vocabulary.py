@@ -237,13 +237,9 @@ def test_positions_that_are_told_by_the_padding_token_stay_as_they_were(datas: D
     their rows."""
     torch.manual_seed(0)
     sizes = RobertaConfig(
-        vocab_size=20,
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        intermediate_size=8,
-        pad_token_id=1,
-    )
+        vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
+        intermediate_size=8, pad_token_id=1,
+    )  # fmt: skip
     shared = {"tasks": head_configs(datas), "dropout": 0.0, "max_tokens": 32}
     student = on_encoder(RobertaModel(sizes), "mean", shared)
     student.train(False)

@@ -352,13 +352,9 @@ def test_log_variances_move_and_are_told(datas: Datas, tokenizer: Tokenizer) -> 
     run = Run(datas, tokenizer)
     uncertain = LossConfig(hard_weight=1.0, balance="uncertainty")
     run.train(
-        uncertain,
-        scripted(1),
-        steps=1,
-        eval_every=1,
-        warmup=0.0,
+        uncertain, scripted(1), steps=1, eval_every=1, warmup=0.0,
         sampling=SamplingConfig(order="round_robin"),
-    )
+    )  # fmt: skip
     assert run.told("train/hard/single")[0] > 0.5
     assert run.told("train/log_variance/single") == pytest.approx([0.01], rel=1e-3)
     assert run.told("train/log_variance/pair") == [0]
