@@ -18,8 +18,8 @@ from analysis.page.content import apart, fronts, number, told
 from analysis.runs.runs import read
 from analysis.statistics.differences import Difference
 from mkd.config import StudentConfig
-from tests.analysis.charts.test_figures import models
 from tests.support import stored
+from tests.support.models import models
 
 LSTM = StudentConfig("bilstm", hidden=64)
 STUDENTS = (

@@ -6,7 +6,7 @@ from analysis.findings.budgets import Answer, best_under, loss_sentence, sentenc
 from analysis.presentation.table import markdown
 from analysis.statistics.differences import Difference
 from analysis.tables import budget_lines, for_csv, front_lines, left_out_lines, loss
-from tests.analysis.charts.test_figures import FAST, GOOD, WORSE, models
+from tests.support.models import FAST, GOOD, WORSE, models
 
 ANSWER = Answer(
     5.0, "id", "bilstm-64", 1.0, 69.0, 30, 70.0, "T", 10.0, Difference(10.0, 8.0, 12.0, 3)

@@ -2,10 +2,9 @@
 what is left open is shown."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from transformers import BertConfig, BertModel
+from transformers import BertModel
 
 from experiments import cli
 from experiments.settings import Distill, Finetune
@@ -13,7 +12,8 @@ from experiments.tracking.run import folder_of
 from mkd.config import Config, StudentConfig, TeacherConfig, TrainConfig
 from mkd.pipeline import run
 from mkd.rates import finetuned, resolved
-from tests.mkd.test_pipeline import config_of
+from tests.support.checkpoints import bert, saved
+from tests.support.runs import Told, demo_config
 from tests.support.tiny import Tokenizer
 
 SAID = TrainConfig(learning_rate=3e-5)
@@ -48,9 +48,8 @@ def test_what_is_trained_further_learns_as_fast_as_what_is_new() -> None:
 
 def test_a_variant_of_another_model_has_that_model_s_rate() -> None:
     config = cli.parse([], "", Distill)
-    assert rates(
-        cli.with_settings(config, {"teacher.checkpoint": "x", "student.init": "teacher"})
-    ) == (1e-4, 2e-4)
+    variant = {"teacher.checkpoint": "x", "student.init": "teacher"}
+    assert rates(cli.with_settings(config, variant)) == (1e-4, 2e-4)
     said = cli.parse(["--teacher.train.learning_rate=8e-4"], "", Distill)
     assert rates(cli.with_settings(said, {"teacher.checkpoint": "x"}))[0] == 8e-4
 
@@ -63,29 +62,18 @@ def test_what_is_shown_and_what_keys_are_made_of_is_the_number() -> None:
     assert cli.from_yaml(cli.to_yaml(config), Distill) == config.shown()
     assert folder_of(config, "distill") == folder_of(config.shown(), "distill")
     further = Finetune().shown()
-    assert (further.teacher.train.learning_rate, further.finetune.train.learning_rate) == (
-        1.2e-3,
-        2e-3,
-    )
+    assert further.teacher.train.learning_rate == 1.2e-3
+    assert further.finetune.train.learning_rate == 2e-3
 
 
 def test_trained_layers_learn_at_lower_rates(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """Of two steps the first one is the warm-up; the second is at the peak, and told."""
-    sizes: dict[str, Any] = {
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-    }
-    BertModel(BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(tmp_path / "bert")
-    tokenizer.save_pretrained(tmp_path / "bert")
+    checkpoint = saved(BertModel(bert([], tokenizer)), tokenizer, tmp_path / "bert")
     student = StudentConfig(kind="transformer", init="teacher", hidden=16, heads=2, layers=1)
-    told: dict[str, float] = {}
+    told = Told()
     how = TrainConfig(steps=2, batch_size=4, warmup=0.5)
-    teacher = TeacherConfig(checkpoint=str(tmp_path / "bert"), train=how)
-    config = config_of(
-        tmp_path / "cache", teacher=teacher, student=student, train=how, baseline=False
-    )
-    run(config, tmp_path / "student", lambda step, metrics: told.update(metrics))
-    assert told["teacher/train/learning_rate"] == 1e-4
-    assert told["train/learning_rate"] == 2e-4
+    teacher = TeacherConfig(checkpoint=checkpoint, train=how)
+    models = {"teacher": teacher, "student": student}
+    run(demo_config(tmp_path / "cache", models, train=how, baseline=False), tmp_path / "s", told)
+    assert told.of("teacher/train/learning_rate")[-1] == 1e-4
+    assert told.of("train/learning_rate")[-1] == 2e-4

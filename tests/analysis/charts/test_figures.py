@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from analysis.charts import (
@@ -20,34 +19,8 @@ from analysis.charts import (
     weights,
 )
 from analysis.charts.cost_plane import draw as draw_plane
-from analysis.runs.models import averaged
 from mkd.evaluation.pareto import Reference, hypervolumes
-from tests.analysis.runs.test_models import frame
-
-
-def plane(shown: pd.DataFrame, *args: str, **how: str) -> frontier.Info:
-    """The picture's numbers, of models that have some."""
-    found = frontier.info(shown, *args, **how)
-    assert found is not None
-    return found
-
-
-def models(*changes: dict[str, Any]) -> pd.DataFrame:
-    return averaged(frame(*changes))
-
-
-FAST = {
-    "student": "bag-1x64", "student_kind": "bag", "mean": 60.0, "latency_ms": 0.1, "num_bytes": 1e5,
-    "baseline_mean": 58.0, "score/a": 66.0,
-}  # fmt: skip
-GOOD = {
-    "student": "bilstm-64", "mean": 70.0, "latency_ms": 1.0, "num_bytes": 4e5,
-    "baseline_mean": 67.0,
-}  # fmt: skip
-WORSE = {
-    "student": "transformer-1x32", "student_kind": "transformer", "mean": 65.0, "latency_ms": 2.0,
-    "num_bytes": 2e5,
-}  # fmt: skip
+from tests.support.models import FAST, GOOD, WORSE, frame, models, plane, trial
 
 
 def test_the_front_is_joined_by_steps_and_dominated_models_are_off_it() -> None:
@@ -187,12 +160,6 @@ def test_a_curve_is_named_once_for_all_seeds_and_the_best_is_first() -> None:
     assert (found.curves[1].name_at, found.right) == (60.0, 20)
     assert (found.bottom, found.top) == pytest.approx((40 - 0.04 * 22, 62 + 0.04 * 22))
     assert curves.info(shown, {}) is None
-
-
-def trial(
-    number: int, quality: float | None, latency: float | None, state: str = "complete"
-) -> dict[str, Any]:
-    return {"number": number, "state": state, "quality": quality, "latency_ms": latency}
 
 
 def test_the_hypervolume_grows_where_the_front_moves() -> None:

@@ -17,8 +17,8 @@ from analysis.charts import (
     weights,
 )
 from analysis.presentation.figure import settled, written
-from tests.analysis.charts.test_figures import FAST, GOOD, WORSE, models, trial
-from tests.analysis.charts.test_figures import plane as numbers
+from tests.support.models import FAST, GOOD, WORSE, models, trial
+from tests.support.models import plane as numbers
 
 
 def texts(axes: Axes) -> list[str]:

@@ -6,27 +6,7 @@ import pandas as pd
 import pytest
 
 from analysis.runs.models import averaged, comparable, differing, labels, most_frequent
-
-RUN: dict[str, Any] = {
-    "run_id": "r", "name": "run", "kind": "distill", "student": "bilstm-64",
-    "student_kind": "bilstm", "variant": "", "seed": 0, "tasks": ("a", "b"), "suite": "glue: a, b",
-    "split": "dev", "drawn_by": "overlap-1", "machine": "M, 2 cores", "study": "", "trial": None,
-    "parent": "", "teacher": "T", "started": pd.Timestamp("2026-01-01"), "artifacts": "",
-    "link": "", "mean": 70.0, "teacher_mean": 80.0, "baseline_mean": None, "retention": 87.5,
-    "agreement": None, "parameters": 1e5, "backend": "onnx", "setting": "b1-text-t1",
-    "latency_ms": 1.0, "batch": "b32-text-t1", "rows_per_s": 1000.0, "num_bytes": 4e5,
-    "backend_loss": 0.0, "teacher_latency_ms": 10.0, "teacher_rows_per_s": 100.0, "score/a": 60.0,
-    "score/b": 80.0, "student.hidden": "64", "loss.temperature": "1.0", "protocol": "2",
-    "busy_share": 0.0,
-}  # fmt: skip
-
-
-def frame(*changes: dict[str, Any]) -> pd.DataFrame:
-    """Runs that differ from RUN in what is named; on selection they score a point less than on dev,
-    unless it is named."""
-    rows = [RUN | {"run_id": f"r{index}"} | change for index, change in enumerate(changes)]
-    pairs = {"selection": "mean", "selection/a": "score/a", "selection/b": "score/b"}
-    return pd.DataFrame([{name: row[dev] - 1 for name, dev in pairs.items()} | row for row in rows])
+from tests.support.models import frame
 
 
 def test_runs_that_differ_in_their_seed_only_are_one_model_with_their_means() -> None:

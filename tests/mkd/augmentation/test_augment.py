@@ -16,8 +16,17 @@ from mkd.selection import words
 from mkd.storage.pretrained import load_tokenizer
 from mkd.tasks.task import MASK, Row, Task
 from mkd.tokenization.tokenise import mask_of, task_data, token_store
-from tests.mkd.tokenization.test_tokenise import roberta_like, rows_of
-from tests.support.tiny import MINILM, PAIR, SINGLE, Tokenizer, make_tasks, make_tokenizer, split
+from tests.support.tiny import (
+    MINILM,
+    PAIR,
+    SINGLE,
+    Tokenizer,
+    make_tasks,
+    make_tokenizer,
+    roberta_like,
+    rows_of,
+    split,
+)
 
 NOTHING = {"mask": 0.0, "replace": 0.0, "ngram": 0.0}
 TEXTS = Texts(np.array([0, 1, 2, 3, 4, 5]), np.array([0, 4, 5, 6]))

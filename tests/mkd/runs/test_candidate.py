@@ -15,7 +15,7 @@ from mkd.evaluation.speed import Setting, Timed, measure
 from mkd.pipeline import Ready, prepared, run
 from mkd.result import Result
 from mkd.runs.candidate import Cost, cost, run_candidate, teacher_speed
-from tests.mkd.test_pipeline import BILSTM, QUALITY, TASKS, config_of
+from tests.support.runs import BILSTM, HARD, QUALITY, TASKS, changed, demo_config, some, starting
 
 pytestmark = pytest.mark.usefixtures("quiet")
 BAG = StudentConfig(kind="bag", hidden=8, ngrams=1)
@@ -36,7 +36,7 @@ def steady(names: Iterable[str]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    return config_of(tmp_path_factory.mktemp("candidate") / "cache", baseline=False)
+    return demo_config(tmp_path_factory.mktemp("candidate") / "cache", baseline=False)
 
 
 @pytest.fixture(scope="module")
@@ -67,32 +67,22 @@ def stored_costs(config: Config) -> set[Path]:
 
 
 def test_a_cost_is_speed_in_one_backend_and_size(known: Cost) -> None:
-    expected = (
-        {f"speed/torch/{name}" for name in TOLD} | {"speed/busy_share", "speed/protocol"} | SIZES
-    )
-    assert steady(known.metrics) == expected
+    expected = {f"speed/torch/{name}" for name in TOLD} | {"speed/busy_share", "speed/protocol"}
+    assert steady(known.metrics) == expected | SIZES
     assert known.backend == "torch"
     assert known.latency_ms == known.metrics["speed/torch/b1-text-t1/p50_ms"] > 0
 
 
 def test_a_cost_is_measured_once(config: Config, ready: Ready, known: Cost) -> None:
     before = stored_costs(config)
-    learnt = replace(
-        config,
-        seed=3,
-        train=replace(config.train, learning_rate=0.01, steps=9),
-        loss=LossConfig(kind="mse"),
-    )
+    settings = {"seed": 3, "train.learning_rate": 0.01, "train.steps": 9, "loss.kind": "mse"}
+    learnt = changed(config, settings)
     assert cost(ready.rows, config, "torch") == cost(ready.rows, learnt, "torch") == known
     assert stored_costs(config) == before
 
-    others = [
-        replace(config, student=replace(BILSTM, hidden=16)),
-        replace(config, student=replace(BILSTM, min_count=3)),
-        replace(config, speed=replace(config.speed, length=8)),
-        replace(config, speed=replace(config.speed, seconds=0.2)),
-    ]
-    for number, other in enumerate(others, 1):
+    others = {"student.hidden": 16, "student.min_count": 3, "speed.length": 8, "speed.seconds": 0.2}
+    for number, (name, value) in enumerate(others.items(), 1):
+        other = changed(config, {name: value})
         found = cost(ready.rows, other, "torch")
         assert len(stored_costs(config) - before) == number
         assert cost(ready.rows, other, "torch") == found and found.metrics != known.metrics
@@ -104,12 +94,9 @@ def test_a_cost_in_onnx_is_that_of_the_exported_student(config: Config, ready: R
     known = cost(ready.rows, config, "torch")
     before = stored_costs(config)
     found = cost(ready.rows, config, "onnx")
-    assert steady(found.metrics) == {
-        name.replace("/torch/", "/onnx/") for name in steady(known.metrics)
-    }
-    assert {name: found.metrics[name] for name in SIZES} == {
-        name: known.metrics[name] for name in SIZES
-    }
+    expected = {name.replace("/torch/", "/onnx/") for name in steady(known.metrics)}
+    assert steady(found.metrics) == expected
+    assert some(found.metrics, SIZES) == some(known.metrics, SIZES)
     assert found.latency_ms == found.metrics["speed/onnx/b1-text-t1/p50_ms"] > 0
     assert cost(ready.rows, config, "onnx") == found
     assert len(stored_costs(config) - before) == 1
@@ -121,7 +108,7 @@ def test_a_teacher_s_speed_is_measured_once(config: Config, ready: Ready, made: 
     ways = {f"teacher/speed/{name}" for name in ("busy_share", "protocol")}
     assert steady(found) == {f"teacher/speed/torch/{name}" for name in TOLD} | ways
     assert teacher_speed(ready, replace(config, student=replace(BILSTM, hidden=16))) == found
-    assert found == {name: made.metrics[name] for name in found}
+    assert found == some(made.metrics, found)
     assert stored_costs(config) == before
 
 
@@ -129,9 +116,7 @@ def test_what_is_measured_on_a_busy_machine_is_told_and_not_kept(
     config: Config, ready: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = stored_costs(config)
-    other = replace(
-        config, student=replace(BILSTM, hidden=24), speed=replace(config.speed, batch_size=3)
-    )
+    other = changed(config, {"student.hidden": 24, "speed.batch_size": 3})
     with monkeypatch.context() as patch:
         patch.setattr("mkd.evaluation.speed.MOST_BUSY", -1.0)
         first, again = cost(ready.rows, other, "torch"), cost(ready.rows, other, "torch")
@@ -166,33 +151,19 @@ def test_a_trial_and_a_run_ask_the_same_of_a_student(
         models: Mapping[str, Timed], work: Mapping[str, Any], asked: list[Setting], *other: Any
     ) -> Any:
         folders = [folder for model in models.values() if (folder := folder_of(model)) is not None]
-        seen.append(
-            (
-                set(models),
-                work,
-                asked,
-                sorted(file.name for folder in folders for file in folder.iterdir()),
-            )
-        )
+        files = sorted(file.name for folder in folders for file in folder.iterdir())
+        seen.append((set(models), work, asked, files))
         return measure(models, work, asked, *other)
 
     monkeypatch.setattr("mkd.evaluation.speed.measure", watched)
-    own = replace(
-        config, student=replace(BAG, layers=2), speed=replace(config.speed, threads=[1, 2])
-    )
+    own = changed(config, {"student": replace(BAG, layers=2), "speed.threads": [1, 2]})
     cost(ready.rows, own, "onnx")
     run(replace(own, export=ExportConfig(backends=["onnx"])), tmp_path)
-    (
-        (trial, trials_work, trials_asked, trials_files),
-        (whole, work, asked, files),
-        (_, teachers_work, teachers_asked, _),
-    ) = seen
+    (trial, trials_work, trials_asked, trials_files), (whole, work, asked, files), teacher = seen
     assert (trial, whole) == ({"onnx"}, {"torch", "onnx"})
-    assert trials_work == work == teachers_work and list(work) == TASKS
-    assert (
-        trials_asked == [setting for setting in asked if setting.threads == 1]
-        and teachers_asked == asked
-    )
+    assert trials_work == work == teacher[1] and list(work) == TASKS
+    assert trials_asked == [setting for setting in asked if setting.threads == 1]
+    assert teacher[2] == asked
     assert len(asked) == len(trials_asked) + 1
     assert trials_files == files == ["student.json", "student.onnx", "tokenizer.json"]
 
@@ -204,48 +175,38 @@ def test_a_candidate_scores_as_its_run(made: Result, whole: Result) -> None:
         return {name: value for name, value in result.metrics.items() if "speed/" not in name}
 
     assert measured(made) == measured(whole)
-    assert {name for name in made.metrics if name.startswith("quality/")} == {
-        f"quality/{name}" for name in QUALITY
-    }
-    assert steady(made.metrics) == steady(whole.metrics) and not any(
-        name.startswith("baseline/") for name in made.metrics
-    )
-    assert made.datasets == whole.datasets and (made.student, made.teacher_key) == (
-        whole.student,
-        whole.teacher_key,
-    )
+    assert starting(made.metrics, "quality/").keys() == set(QUALITY)
+    assert steady(made.metrics) == steady(whole.metrics)
+    assert not starting(made.metrics, "baseline/")
+    assert made.datasets == whole.datasets
+    assert (made.student, made.teacher_key) == (whole.student, whole.teacher_key)
     assert made.predictions.keys() == whole.predictions.keys()
-    assert all(
-        np.array_equal(column, whole.predictions[name]) for name, column in made.predictions.items()
-    )
+    for name, column in made.predictions.items():
+        assert np.array_equal(column, whole.predictions[name])
 
 
 def test_a_candidate_has_no_twin_whatever_the_settings_say_and_is_as_fast_as_was_measured(
     config: Config, ready: Ready, known: Cost, tmp_path: Path
 ) -> None:
     found = run_candidate(ready, replace(config, baseline=True), known, tmp_path)
-    assert not any(name.startswith(("baseline/", "export/")) for name in found.metrics)
-    assert {name: found.metrics[name] for name in known.metrics} == known.metrics
+    assert not starting(found.metrics, "baseline/", "export/")
+    assert some(found.metrics, known.metrics) == known.metrics
     at = "speed/torch/b1-text-t1"
     assert found.metrics[f"{at}/ratio"] == found.metrics[f"teacher/{at}/p50_ms"] / known.latency_ms
     assert not (tmp_path / "model").exists(), "its weights are not kept"
 
 
 def test_labels_alone_need_no_teacher(config: Config, known: Cost, tmp_path: Path) -> None:
-    alone = replace(config, loss=LossConfig(hard_weight=1.0), cache=str(tmp_path / "cache"))
+    alone = replace(config, loss=HARD, cache=str(tmp_path / "cache"))
     ready = prepared(alone)
-    assert (
-        ready.teacher is None and not ready.rows.taught.datas and teacher_speed(ready, alone) == {}
-    )
+    assert ready.teacher is None and not ready.rows.taught.datas
+    assert teacher_speed(ready, alone) == {}
     found = run_candidate(ready, alone, known, tmp_path / "run")
-    assert (found.teacher, found.teacher_key) == ("", "") and np.isnan(
-        found.predictions["teacher"]
-    ).all()
-    assert {f"quality/{name}" for name in QUALITY} <= set(found.metrics)
-    beside = ("teacher/", "agreement/", "retention/")
-    assert not [
-        name for name in found.metrics if name.startswith(beside) or name.endswith("/ratio")
-    ]
+    assert (found.teacher, found.teacher_key) == ("", "")
+    assert np.isnan(found.predictions["teacher"]).all()
+    assert set(QUALITY) <= set(found.metrics)
+    assert not starting(found.metrics, "teacher/", "agreement/", "retention/")
+    assert not [name for name in found.metrics if name.endswith("/ratio")]
     assert not (tmp_path / "cache" / "teachers").exists()
 
 
@@ -261,9 +222,8 @@ def test_its_answers_give_its_scores(made: Result) -> None:
         agreed = (column["teacher"][rows] == column["prediction"][rows]).mean()
         assert made.metrics[f"agreement/{task}"] == pytest.approx(100 * agreed)
     rows = column["task"] == "similarity"
-    pearson = np.corrcoef(
-        column["prediction"][rows].astype(float), column["label"][rows].astype(float)
-    )[0, 1]
+    scores = [column[name][rows].astype(float) for name in ("prediction", "label")]
+    pearson = np.corrcoef(*scores)[0, 1]
     assert made.metrics["quality/similarity/pearson"] == pytest.approx(100 * pearson, abs=1e-3)
 
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,7 +20,7 @@ from transformers import (
 
 from mkd.config import StudentConfig
 from mkd.storage.pretrained import load_encoder
-from mkd.students import STUDENTS, Student, load_model, make_student
+from mkd.students import STUDENTS, load_model, make_student
 from mkd.students.bilstm import BiLstm, BiLstmStudent, Maxout, _attend, _turn
 from mkd.students.embeddings import input_table, project
 from mkd.students.heads import head_configs
@@ -32,30 +31,19 @@ from mkd.students.transformer import (
     keep_layers,
     on_encoder,
 )
-from mkd.tokenization.tokens import Inputs, TaskData, layout_of
-from mkd.training.batches import gather
-from tests.support.tiny import MINILM, Datas, Tokenizer, padded
-
-BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
-TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=2, heads=2)
-FACTORISED = StudentConfig(kind="transformer", hidden=16, layers=1, heads=2, embedding=6)
-BAG = StudentConfig(kind="bag", hidden=8, embedding=6, layers=2, ngrams=3, buckets=50)
-MAX = replace(BILSTM, attention=False)
-FIRST = replace(TRANSFORMER, pooling="first")
-ALL = pytest.mark.parametrize(
-    "config", [BILSTM, MAX, TRANSFORMER, FIRST, FACTORISED, BAG], ids=lambda config: config.name
+from mkd.tokenization.tokens import Inputs
+from tests.support.students import (
+    ALL,
+    BAG,
+    BILSTM,
+    FACTORISED,
+    MAX,
+    TRANSFORMER,
+    inputs_of,
+    logits,
+    student_of,
 )
-
-
-def student_of(config: StudentConfig, datas: Datas, tokenizer: Tokenizer) -> Student:
-    torch.manual_seed(0)
-    student = make_student(config, datas, len(tokenizer), 32, None)
-    student.train(False)
-    return student
-
-
-def inputs_of(student: Student, data: TaskData, tokenizer: Tokenizer, rows: list[int]) -> Inputs:
-    return gather(data.train, np.array(rows), layout_of(tokenizer, student.joined, 32))
+from tests.support.tiny import MINILM, Datas, Tokenizer, padded
 
 
 def bert(layers: int, **sizes: int) -> BertModel:
@@ -66,12 +54,6 @@ def bert(layers: int, **sizes: int) -> BertModel:
     model = BertModel(BertConfig(num_hidden_layers=layers, **(defaults | sizes)))
     model.train(False)
     return model
-
-
-def logits(student: Student, inputs: Inputs, task: str) -> torch.Tensor:
-    with torch.inference_mode():
-        found: torch.Tensor = student(inputs, task)
-    return found
 
 
 # What all kinds hold.

@@ -9,21 +9,20 @@ import torch
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    BertConfig,
     BertForSequenceClassification,
     BertModel,
     GPT2Config,
     GPT2ForSequenceClassification,
     PreTrainedConfig,
-    PreTrainedModel,
 )
 
-from mkd.config import Config, DataConfig, SpeedConfig
 from mkd.students.embeddings import input_table
 from mkd.tasks.metrics import accuracy
 from mkd.tasks.task import Kind
-from mkd.teachers.finetuned import Classifier, FineTuned, fine_tuned, label_order
+from mkd.teachers.finetuned import Classifier, label_order
 from mkd.teachers.labeller import splits
+from tests.support.checkpoints import bert, classifier, labeller, saved
+from tests.support.runs import Told
 from tests.support.tiny import (
     MAKERS,
     MINILM,
@@ -40,54 +39,20 @@ CPU = torch.device("cpu")
 WHERE = "teacher.sources.single is 'x'"
 
 
-def config_of(cache: Path) -> Config:
-    return Config(
-        cache=str(cache),
-        data=DataConfig(max_length=32, selection_fraction=0.2),
-        speed=SpeedConfig(length=16),
-    )
-
-
 def named(labels: Sequence[str]) -> PreTrainedConfig:
     return PreTrainedConfig(
         id2label=dict(enumerate(labels)), label2id={label: i for i, label in enumerate(labels)}
     )
 
 
-def bert(labels: Sequence[str], tokenizer: Tokenizer) -> BertConfig:
-    sizes: dict[str, Any] = {
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-    }
-    return BertConfig(vocab_size=len(tokenizer), id2label=dict(enumerate(labels)), **sizes)
-
-
-def saved(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> str:
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
-
-
-def made(cache: Path, name: str, checkpoint: str) -> FineTuned:
-    (task,) = make_tasks(names=[name])
-    return fine_tuned("float32", config_of(cache).stores, task, checkpoint, CPU)
-
-
 def direct(folder: str, name: str, num: int, seed: int) -> np.ndarray:
     """The checkpoint's own logits, row by row, by transformers alone."""
-    model, tokenizer = (
-        AutoModelForSequenceClassification.from_pretrained(folder).eval(),
-        AutoTokenizer.from_pretrained(folder),
-    )
-    found = []
-    for row in MAKERS[name][1](num, seed):
-        with torch.inference_mode():
-            found.append(
-                model(**tokenizer(row.text_a, row.text_b, return_tensors="pt")).logits[0].numpy()
-            )
-    return np.stack(found)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = MAKERS[name][1](num, seed)
+    inputs = [tokenizer(row.text_a, row.text_b, return_tensors="pt") for row in rows]
+    with torch.inference_mode():
+        return np.stack([model(**each).logits[0].numpy() for each in inputs])
 
 
 @pytest.mark.parametrize(
@@ -129,26 +94,17 @@ def test_labels_that_do_not_pair_up_are_refused(theirs: list[str], kind: Kind, t
 
 
 def test_logits_are_put_in_the_tasks_order(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    checkpoint = saved(
-        BertForSequenceClassification(bert(["same", "different"], tokenizer)),
-        tokenizer,
-        tmp_path / "c",
-    )
-    teacher = made(tmp_path, "pair", checkpoint)
+    checkpoint = classifier(tmp_path, tokenizer, "same", "different")
+    teacher = labeller(tmp_path, "pair", checkpoint)
     assert (teacher.name, teacher.order) == ("bert-1x16", [1, 0])
-    np.testing.assert_allclose(
-        teacher.logits("train"), direct(checkpoint, "pair", 40, 0)[:, ::-1], atol=1e-5
-    )
-    np.testing.assert_allclose(
-        teacher.logits("dev"), direct(checkpoint, "pair", 20, 2)[:, ::-1], atol=1e-5
-    )
+    for name, num, seed in ("train", 40, 0), ("dev", 20, 2):
+        expected = direct(checkpoint, "pair", num, seed)[:, ::-1]
+        np.testing.assert_allclose(teacher.logits(name), expected, atol=1e-5)
 
 
 def test_a_score_has_the_scale_of_the_students(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    checkpoint = saved(
-        BertForSequenceClassification(bert(["score"], tokenizer)), tokenizer, tmp_path / "c"
-    )
-    teacher = made(tmp_path, "score", checkpoint)
+    checkpoint = classifier(tmp_path, tokenizer, "score")
+    teacher = labeller(tmp_path, "score", checkpoint)
     labels = teacher.data.train.labels[teacher.data.train_rows]
     expected = (direct(checkpoint, "score", 40, 0) - labels.mean()) / labels.std()
     np.testing.assert_allclose(teacher.logits("train"), expected, atol=1e-5)
@@ -165,102 +121,73 @@ def test_a_decoder_reads_its_last_real_token(tmp_path: Path, tokenizer: Tokenize
     single = AutoTokenizer.from_pretrained(checkpoint)
     single.model_input_names = ["input_ids", "attention_mask"]
     single.save_pretrained(checkpoint)
-    np.testing.assert_allclose(
-        made(tmp_path, "single", checkpoint).logits("train"),
-        direct(checkpoint, "single", 40, 0)[:, ::-1],
-        atol=1e-5,
-    )
+    found = labeller(tmp_path, "single", checkpoint).logits("train")
+    expected = direct(checkpoint, "single", 40, 0)[:, ::-1]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_logits_are_computed_once(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    checkpoint = saved(
-        BertForSequenceClassification(bert(["bad", "good"], tokenizer)), tokenizer, tmp_path / "c"
-    )
-    told: list[int] = []
-    first = made(tmp_path, "single", checkpoint).logits(
-        "train", lambda step, metrics: told.append(step)
-    )
-    assert told[-1] == 40
-    told.clear()
-    again = made(tmp_path, "single", checkpoint).logits(
-        "train", lambda step, metrics: told.append(step)
-    )
+    checkpoint = classifier(tmp_path, tokenizer, "bad", "good")
+    told, none = Told(), Told()
+    first = labeller(tmp_path, "single", checkpoint).logits("train", told)
+    again = labeller(tmp_path, "single", checkpoint).logits("train", none)
     np.testing.assert_array_equal(first, again)
-    assert told == []
+    assert told and not none
 
 
 def test_logits_are_computed_for_the_added_rows_alone(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """Of the added splits; regression, as the scale must be that of the labelled rows."""
-    checkpoint = saved(
-        BertForSequenceClassification(bert(["score"], tokenizer)), tokenizer, tmp_path / "c"
-    )
+    checkpoint = classifier(tmp_path, tokenizer, "score")
     (task,) = make_tasks(names=["score"])
-    alone = fine_tuned("float32", config_of(tmp_path).stores, task, checkpoint, CPU).logits("train")
-    more = tuple(
-        split([row._replace(label=None) for row in score_rows(num, num)]) for num in (7, 9)
-    )
+    alone = labeller(tmp_path, task, checkpoint).logits("train")
+    added = [[row._replace(label=None) for row in score_rows(num, num)] for num in (7, 9)]
+    more = tuple(split(rows) for rows in added)
     done: list[int] = []
-    teacher = fine_tuned(
-        "float32", config_of(tmp_path).stores, replace(task, added=more), checkpoint, CPU
-    )
+    teacher = labeller(tmp_path, replace(task, added=more), checkpoint)
     found = teacher.logits("train", lambda step, metrics: done.append(step))
     assert done == [7, 9]
     np.testing.assert_array_equal(found[:40], alone)
-    added = np.concatenate([direct(checkpoint, "score", num, num) for num in (7, 9)])
-    np.testing.assert_allclose(
-        found[40:], (added - teacher.data.mean) / teacher.data.std, atol=1e-5
-    )
+    logits = np.concatenate([direct(checkpoint, "score", num, num) for num in (7, 9)])
+    expected = (logits - teacher.data.mean) / teacher.data.std
+    np.testing.assert_allclose(found[40:], expected, atol=1e-5)
 
 
 def test_weights_and_label_order_change_the_key(tmp_path: Path, tokenizer: Tokenizer) -> None:
     model = BertForSequenceClassification(bert(["bad", "good"], tokenizer))
-    keys = [made(tmp_path, "single", saved(model, tokenizer, tmp_path / "a")).key]
+    keys = [labeller(tmp_path, "single", saved(model, tokenizer, tmp_path / "a")).key]
     model.config.id2label = {0: "good", 1: "bad"}
-    keys.append(made(tmp_path, "single", saved(model, tokenizer, tmp_path / "b")).key)
+    keys.append(labeller(tmp_path, "single", saved(model, tokenizer, tmp_path / "b")).key)
     model.classifier.bias.data += 1
-    keys.append(made(tmp_path, "single", saved(model, tokenizer, tmp_path / "c")).key)
+    keys.append(labeller(tmp_path, "single", saved(model, tokenizer, tmp_path / "c")).key)
     assert len(set(keys)) == 3
 
 
 def test_an_encoder_without_a_classifier_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
     checkpoint = saved(BertModel(bert(["bad", "good"], tokenizer)), tokenizer, tmp_path / "c")
-    teacher = made(tmp_path, "single", checkpoint)
-    with pytest.raises(
-        ValueError,
-        match="teacher.sources.single is '.*': 2 of its weights are missing, as classifier.bias",
-    ):
+    teacher = labeller(tmp_path, "single", checkpoint)
+    with pytest.raises(ValueError, match=".single is '.*': 2 of its weights are missing, as"):
         teacher.logits("train")
 
 
 def test_texts_beyond_its_positions_are_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    config = bert(["bad", "good"], tokenizer)
-    config.max_position_embeddings = 31
-    checkpoint = saved(BertForSequenceClassification(config), tokenizer, tmp_path / "c")
-    with pytest.raises(
-        ValueError, match="data.max_length is 32; allowed: at most 31, the positions of "
-    ):
-        made(tmp_path, "single", checkpoint)
+    checkpoint = classifier(tmp_path, tokenizer, "bad", "good", max_position_embeddings=31)
+    with pytest.raises(ValueError, match="data.max_length is 32; allowed: at most 31"):
+        labeller(tmp_path, "single", checkpoint)
 
 
 def test_a_tokenizer_without_padding_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    checkpoint = saved(
-        BertForSequenceClassification(bert(["bad", "good"], tokenizer)), tokenizer, tmp_path / "c"
-    )
+    checkpoint = classifier(tmp_path, tokenizer, "bad", "good")
     unpadded = AutoTokenizer.from_pretrained(checkpoint)
     unpadded.pad_token = None
     unpadded.save_pretrained(checkpoint)
-    with pytest.raises(
-        ValueError, match="teacher.sources.single is '.*': its tokenizer has no padding token"
-    ):
-        made(tmp_path, "single", checkpoint)
+    with pytest.raises(ValueError, match=".single is '.*': its tokenizer has no padding token"):
+        labeller(tmp_path, "single", checkpoint)
 
 
 @pytest.mark.parametrize("checkpoint", ["no/such/folder", "nowhere.csv/x/y"])
 def test_a_checkpoint_that_is_not_there_is_refused_by_name(checkpoint: str, tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=f"teacher.sources.single is {checkpoint!r}: no such folder"
-    ):
-        made(tmp_path, "single", checkpoint)
+    with pytest.raises(ValueError, match=f".single is {checkpoint!r}: no such folder"):
+        labeller(tmp_path, "single", checkpoint)
 
 
 def test_reversed_labels_of_a_real_checkpoint_are_put_right(tmp_path: Path) -> None:
@@ -280,41 +207,30 @@ def test_reversed_labels_of_a_real_checkpoint_are_put_right(tmp_path: Path) -> N
     weight = torch.linalg.solve(ridge, features.T @ is_good)
     model.classifier.weight.data = torch.stack([weight, -weight])
     model.classifier.bias.data.zero_()
-    teacher = fine_tuned(
-        "float32", config_of(tmp_path).stores, task, saved(model, tokenizer, tmp_path / "c"), CPU
-    )
+    teacher = labeller(tmp_path, task, saved(model, tokenizer, tmp_path / "c"))
     dev = splits(teacher.data)["dev"]
     assert accuracy(teacher.logits("dev"), dev.labels) > 75
     assert accuracy(teacher.logits("dev")[:, ::-1], dev.labels) < 25
 
 
 def test_a_model_of_one_segment_gets_none(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    config = bert(["different", "same"], tokenizer)
-    config.type_vocab_size = 1
-    teacher = made(
-        tmp_path, "pair", saved(BertForSequenceClassification(config), tokenizer, tmp_path / "c")
-    )
+    checkpoint = classifier(tmp_path, tokenizer, "different", "same", type_vocab_size=1)
+    teacher = labeller(tmp_path, "pair", checkpoint)
     assert teacher.layout.types and np.isfinite(teacher.logits("train")).all()
 
 
 def test_bfloat16_moves_logits_and_is_stored_apart(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    checkpoint = saved(
-        BertForSequenceClassification(bert(["bad", "good"], tokenizer)), tokenizer, tmp_path / "c"
-    )
-    exact = made(tmp_path, "single", checkpoint)
+    checkpoint = classifier(tmp_path, tokenizer, "bad", "good")
+    exact = labeller(tmp_path, "single", checkpoint)
     (task,) = make_tasks(names=["single"])
-    half = fine_tuned("bfloat16", config_of(tmp_path).stores, task, checkpoint, CPU)
+    half = labeller(tmp_path, task, checkpoint, "bfloat16")
     assert half.key != exact.key, "a mean of several is stored by their keys"
     assert 0 < np.abs(half.logits("train") - exact.logits("train")).max() < 0.05
 
 
 def test_the_model_answers_as_a_student_does(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    checkpoint = saved(
-        BertForSequenceClassification(bert(["same", "different"], tokenizer)),
-        tokenizer,
-        tmp_path / "c",
-    )
-    model = made(tmp_path, "pair", checkpoint).model()
+    checkpoint = classifier(tmp_path, tokenizer, "same", "different")
+    model = labeller(tmp_path, "pair", checkpoint).model()
     assert isinstance(model, Classifier) and not model.training
     assert model.config.tasks["pair"]["labels"] == list(PAIR.labels)
     assert input_table(model.model).weight.shape == (len(tokenizer), 16)

@@ -5,13 +5,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from mkd.config import Config, DataConfig, SamplingConfig, SpeedConfig, TeacherConfig, TrainConfig
+from mkd.config import Config, DataConfig, SamplingConfig, TeacherConfig
 from mkd.evaluation.scoring import eager, predict
 from mkd.result import Report, silent
 from mkd.storage.pretrained import load_encoder, load_tokenizer
@@ -19,6 +18,7 @@ from mkd.students.transformer import TransformerStudent
 from mkd.tasks.task import Row, Task
 from mkd.teachers.refined import Refined, labelled, logit_store, refined_teacher, teacher_tokenizer
 from mkd.tokenization.tokens import Side, TaskData
+from tests.support.runs import Told, changed, teacher_config
 from tests.support.tiny import (
     MINILM,
     Datas,
@@ -33,132 +33,99 @@ from tests.support.tiny import (
 CPU = torch.device("cpu")
 
 
-def config_of(cache: Path, **settings: Any) -> Config:
-    """A teacher that is trained for four steps."""
-    train = TrainConfig(
-        **({"steps": 4, "batch_size": 8, "eval_every": 2} | settings.pop("train", {}))
-    )
-    teacher = TeacherConfig(layers=1, hidden=16, heads=2, vocabulary=120, train=train)
-    return Config(
-        cache=str(cache),
-        data=DataConfig(max_length=32),
-        speed=SpeedConfig(length=32),
-        teacher=teacher,
-        **settings,
-    )
-
-
 def made(config: Config, datas: Datas, tokenizer: Tokenizer, report: Report = silent) -> Refined:
-    return refined_teacher(
-        config.teacher,
-        config.stores,
-        Side(tokenizer, datas, CPU),
-        config.checkpoint_seconds,
-        report,
-    )
+    side = Side(tokenizer, datas, CPU)
+    return refined_teacher(config.teacher, config.stores, side, config.checkpoint_seconds, report)
 
 
 def refine(
     config: Config, datas: Datas, tokenizer: Tokenizer
 ) -> tuple[TransformerStudent, str, bool]:
     """The teacher, its key, and whether it has just been trained."""
-    told: set[str] = set()
-    refined = made(config, datas, tokenizer, lambda step, metrics: told.update(metrics))
-    return refined.model, refined.key, any(name.startswith("train/") for name in told)
+    told = Told()
+    refined = made(config, datas, tokenizer, told)
+    return refined.model, refined.key, any(name.startswith("train/") for name in told.names)
 
 
-def changed(data: TaskData, row: int, label: float) -> TaskData:
+def relabelled(data: TaskData, row: int, label: float) -> TaskData:
     labels = np.array(data.train.labels)
     labels[row] = label
     return data._replace(train=data.train._replace(labels=labels))
 
 
 def test_a_teacher_is_trained_once(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
-    first, key, trained = refine(config_of(tmp_path), datas, tokenizer)
+    first, key, trained = refine(teacher_config(tmp_path), datas, tokenizer)
     assert trained
-    again, same_key, trained = refine(config_of(tmp_path), datas, tokenizer)
+    again, same_key, trained = refine(teacher_config(tmp_path), datas, tokenizer)
     assert not trained
-    assert key == same_key
-    assert not first.training
-    assert not again.training
-    assert all(
-        torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items()
-    )
+    assert key == same_key and not first.training and not again.training
+    second = again.state_dict()
+    assert all(torch.equal(value, second[name]) for name, value in first.state_dict().items())
     assert load_tokenizer(tmp_path / "teachers" / key, "").get_vocab() == tokenizer.get_vocab()
     parts = json.loads((tmp_path / "teachers" / key / "manifest.json").read_text())["parts"]
-    assert parts["teacher"]["train"]["sampling"] == {"alpha": 1.0, "weights": {}}, (
-        "as teachers were stored before"
-    )
-    assert (
-        not {"lazy"} & parts["teacher"]["train"].keys()
-        and not {"sources", "mean"} & parts["teacher"].keys()
-    )
+    # As teachers were stored before there were other settings.
+    assert parts["teacher"]["train"]["sampling"] == {"alpha": 1.0, "weights": {}}
+    assert "lazy" not in parts["teacher"]["train"]
+    assert not {"sources", "mean"} & parts["teacher"].keys()
 
 
 def test_equal_settings_equal_teachers(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
-    one, other = (
-        refine(config_of(tmp_path / name), datas, tokenizer)[0].state_dict()
-        for name in ("one", "other")
-    )
+    models = [refine(teacher_config(tmp_path / n), datas, tokenizer)[0] for n in ("one", "other")]
+    one, other = (model.state_dict() for model in models)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_unlabelled_rows_do_not_change_the_teacher(
     tmp_path: Path, tasks: list[Task], tokenizer: Tokenizer
 ) -> None:
-    config = config_of(tmp_path)
+    config = teacher_config(tmp_path)
     _, key, _ = refine(config, make_datas(tmp_path, tasks, tokenizer), tokenizer)
     more = make_datas(tmp_path, make_tasks(unlabelled=9), tokenizer)
-    assert [len(data.train_rows) for data in more] == [41] * 3, (
-        "32 labelled rows and 9 without a label"
-    )
+    assert [len(data.train_rows) for data in more] == [41] * 3
     assert [len(labelled(data)) for data in more] == [32] * 3
     assert refine(config, more, tokenizer)[1:] == (key, False)
 
 
 def test_its_settings_change_its_key(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
-    config = config_of(tmp_path)
+    config = teacher_config(tmp_path)
     row = int(datas[0].train_rows[0])
-    relabelled = [changed(datas[0], row, 1 - datas[0].train.labels[row]), *datas[1:]]
-    unlabelled = [changed(datas[0], row, float("nan")), *datas[1:]]
+    others = [relabelled(datas[0], row, 1 - datas[0].train.labels[row]), *datas[1:]]
+    unlabelled = [relabelled(datas[0], row, float("nan")), *datas[1:]]
     moved = datas[0]._replace(train_rows=datas[0].train_rows[1:])
     renamed = datas[0]._replace(name="other")
     keys = [
         refine(each, data, tokenizer)[1]
         for each, data in [
             (config, datas),
-            (config, relabelled),
+            (config, others),
             (config, unlabelled),
             (config, [renamed, *datas[1:]]),
             (config, datas[:2]),
-            (config_of(tmp_path, seed=1), datas),
-            (config_of(tmp_path, train={"steps": 5}), datas),
-            (config_of(tmp_path, train={"sampling": SamplingConfig(alpha_end=0.0)}), datas),
-            (config_of(tmp_path, train={"sampling": SamplingConfig(order="round_robin")}), datas),
-            (replace(config, teacher=replace(config.teacher, pooling="first")), datas),
+            (teacher_config(tmp_path, seed=1), datas),
+            (teacher_config(tmp_path, train={"steps": 5}), datas),
+            (teacher_config(tmp_path, train={"sampling": SamplingConfig(alpha_end=0.0)}), datas),
+            (
+                teacher_config(tmp_path, train={"sampling": SamplingConfig(order="round_robin")}),
+                datas,
+            ),
+            (changed(config, {"teacher.pooling": "first"}), datas),
             (replace(config, data=DataConfig(max_length=40)), datas),
         ]
     ]
     assert len(set(keys)) == len(keys)
-    assert refine(config, [moved, *datas[1:]], tokenizer)[1] == keys[2], (
-        "a row without a label is as good as none"
-    )
+    # A row without a label is as good as none.
+    assert refine(config, [moved, *datas[1:]], tokenizer)[1] == keys[2]
 
 
 def test_a_student_changes_no_teacher(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
-    config = config_of(tmp_path)
+    config = teacher_config(tmp_path)
     _, key, _ = refine(config, datas, tokenizer)
-    other = replace(
-        config,
-        train=TrainConfig(steps=1),
-        student=replace(config.student, hidden=4),
-        baseline=False,
-    )
-    assert refine(other, datas, tokenizer)[1:] == (key, False)
+    settings = {"train.steps": 1, "student.hidden": 4, "baseline": False}
+    assert refine(changed(config, settings), datas, tokenizer)[1:] == (key, False)
 
 
 def test_stored_logits_are_its_own(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
-    teacher = made(config_of(tmp_path), datas, tokenizer)
+    teacher = made(teacher_config(tmp_path), datas, tokenizer)
     for data in datas:
         stored = logit_store(tmp_path, teacher, data.train, data.name)
         rows = np.arange(40)[::-1].copy()
@@ -168,32 +135,24 @@ def test_stored_logits_are_its_own(tmp_path: Path, datas: Datas, tokenizer: Toke
 
 
 def test_logits_are_computed_once(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
-    teacher = made(config_of(tmp_path), datas, tokenizer)
-    told: list[float] = []
-
-    def report(step: int, metrics: dict[str, float]) -> None:
-        told.append(metrics["progress"])
-
-    first = logit_store(tmp_path, teacher, datas[0].train, "single", report)
-    assert told[-1] == 1
-    told.clear()
-    np.testing.assert_array_equal(
-        logit_store(tmp_path, teacher, datas[0].train, "single", report), first
-    )
-    assert told == []
+    teacher = made(teacher_config(tmp_path), datas, tokenizer)
+    told, none = Told(), Told()
+    first = logit_store(tmp_path, teacher, datas[0].train, "single", told)
+    assert told.of("progress")[-1] == 1
+    again = logit_store(tmp_path, teacher, datas[0].train, "single", none)
+    np.testing.assert_array_equal(again, first)
+    assert none == []
 
 
 def test_logits_are_computed_for_the_added_rows_alone(
     tmp_path: Path, tasks: list[Task], datas: Datas, tokenizer: Tokenizer
 ) -> None:
-    teacher = made(config_of(tmp_path), datas, tokenizer)
+    teacher = made(teacher_config(tmp_path), datas, tokenizer)
     alone = logit_store(tmp_path, teacher, datas[1].train, "pair")
     more = tuple(split([row._replace(label=None) for row in pair_rows(num, num)]) for num in (7, 9))
     (data,) = make_datas(tmp_path, [replace(tasks[1], added=more)], tokenizer)
     done: list[int] = []
-    found = logit_store(
-        tmp_path, teacher, data.train, "pair", lambda step, metrics: done.append(step)
-    )
+    found = logit_store(tmp_path, teacher, data.train, "pair", lambda step, _: done.append(step))
     assert done == [7, 9], "the rows of either split, in one batch each"
     np.testing.assert_array_equal(found[:40], alone)
     direct = predict(eager(teacher.model), data.train, np.arange(56), "pair", teacher.layout)
@@ -203,11 +162,9 @@ def test_logits_are_computed_for_the_added_rows_alone(
 def test_added_text_does_not_change_the_teacher(
     tmp_path: Path, tasks: list[Task], tokenizer: Tokenizer
 ) -> None:
-    config = config_of(tmp_path)
-    unlabelled = [
-        split([row._replace(label=None) for row in task.dev[""].read()]) for task in tasks
-    ]
-    more = [replace(task, added=(added,)) for task, added in zip(tasks, unlabelled, strict=True)]
+    config = teacher_config(tmp_path)
+    texts = [[row._replace(label=None) for row in task.dev[""].read()] for task in tasks]
+    more = [replace(t, added=(split(rows),)) for t, rows in zip(tasks, texts, strict=True)]
     assert teacher_tokenizer(config.teacher, tmp_path, more).get_vocab() == tokenizer.get_vocab()
     _, key, _ = refine(config, make_datas(tmp_path, tasks, tokenizer), tokenizer)
     assert refine(config, make_datas(tmp_path, more, tokenizer), tokenizer)[1:] == (key, False)
@@ -216,28 +173,22 @@ def test_added_text_does_not_change_the_teacher(
 def test_other_teachers_other_logits(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
     found = []
     for seed in (0, 1):
-        teacher = made(config_of(tmp_path, seed=seed), datas, tokenizer)
-        found += [
-            np.array(logit_store(tmp_path, teacher, datas[1].train, task))
-            for task in ("pair", "score")
-        ]
+        teacher = made(teacher_config(tmp_path, seed=seed), datas, tokenizer)
+        for task in ("pair", "score"):
+            found.append(np.array(logit_store(tmp_path, teacher, datas[1].train, task)))
     assert not np.allclose(found[0], found[2])
     assert not np.allclose(found[1], found[3])
 
 
 def test_a_teacher_can_be_refined_from_a_checkpoint(tmp_path: Path, datas: Datas) -> None:
     """One step with a learning rate of next to nothing leaves MiniLM's layers as they were."""
-    config = config_of(
-        tmp_path, train={"steps": 1, "batch_size": 2, "learning_rate": 1e-12, "weight_decay": 0.0}
-    )
-    config = replace(config, teacher=replace(config.teacher, checkpoint=str(MINILM)))
+    steps = {"steps": 1, "batch_size": 2, "learning_rate": 1e-12, "weight_decay": 0.0}
+    config = changed(teacher_config(tmp_path, steps), {"teacher.checkpoint": str(MINILM)})
     tokenizer = teacher_tokenizer(config.teacher, tmp_path, [])
     minilm = make_datas(tmp_path, make_tasks(20), tokenizer)
     teacher, _, _ = refine(config, minilm, tokenizer)
-    whole = load_encoder(MINILM, "teacher.checkpoint")
-    expected = {
-        name: value for name, value in whole.state_dict().items() if not name.startswith("pooler.")
-    }
+    whole = load_encoder(MINILM, "teacher.checkpoint").state_dict()
+    expected = {name: v for name, v in whole.items() if not name.startswith("pooler.")}
     torch.testing.assert_close(dict(teacher.encoder.state_dict()), expected, atol=1e-6, rtol=1e-5)
 
 
@@ -253,30 +204,20 @@ make_tokenizer(Path(sys.argv[1]), make_tasks(100))
 def test_a_learnt_tokenizer_is_the_same_in_every_process(tmp_path: Path) -> None:
     make_tokenizer(tmp_path / "here", make_tasks(100))
     environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", LEARN, str(tmp_path / "there")],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    argv = [sys.executable, "-c", LEARN, str(tmp_path / "there")]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     here, there = ((tmp_path / name).rglob("tokenizer.json") for name in ("here", "there"))
     assert next(here).read_bytes() == next(there).read_bytes()
 
 
 def test_a_learnt_tokenizer_knows_its_texts(tmp_path: Path, tasks: list[Task]) -> None:
-    task = Task(
-        "t",
-        tasks[0].kind,
-        split([Row("Film film film sea", None, 0.0), Row("sea Sea", None, None)]),
-        {},
-    )
+    rows = split([Row("Film film film sea", None, 0.0), Row("sea Sea", None, None)])
+    task = Task("t", tasks[0].kind, rows, {})
     tokenizer = teacher_tokenizer(TeacherConfig(vocabulary=100), tmp_path, [task])
     assert tokenizer.tokenize("FILM sea Zebra") == ["film", "sea", "[UNK]"]
     pair = tokenizer("film", "sea")
-    assert tokenizer.convert_ids_to_tokens(pair["input_ids"]) == [
-        "[CLS]", "film", "[SEP]", "sea", "[SEP]",
-    ]  # fmt: skip
+    assert tokenizer.decode(pair["input_ids"]) == "[CLS] film [SEP] sea [SEP]"
     assert pair["token_type_ids"] == [0, 0, 0, 1, 1]
     assert tokenizer.pad_token_id == 0
 

@@ -17,14 +17,10 @@ from mkd.config import (
     AugmentConfig,
     Config,
     DataConfig,
-    DemoConfig,
-    ExportConfig,
     FinetuneConfig,
     LossConfig,
     SamplingConfig,
-    SpeedConfig,
     StudentConfig,
-    TeacherConfig,
     TrainConfig,
     TransferConfig,
 )
@@ -37,25 +33,20 @@ from mkd.tasks.sources import load_tasks
 from mkd.teachers import for_tasks, tokenizer_of, weakness
 from mkd.teachers.refined import refined_teacher, teacher_tokenizer
 from mkd.tokenization.tokens import Side
+from tests.support.runs import DEMO, HARD, TASKS, Told, changed, demo_config, starting
 from tests.support.tiny import Datas, Tokenizer, make_datas, make_tasks
 
-TASKS = ["sentiment", "paraphrase", "similarity"]
 TRAIN = TrainConfig(steps=6, batch_size=8, eval_every=3)
-DEMO = DemoConfig(train_rows=60, unlabelled_rows=20, dev_rows=30)
 
 
 def config_of(folder: Path, sources: dict[str, list[str]], **changes: Any) -> Config:
+    """Six steps of each; tasks and mean: of the teachers."""
     mean, tasks = changes.pop("mean", "logits"), changes.pop("tasks", TASKS)
-    config = Config(
-        device="cpu", cache=str(folder / "cache"), baseline=False,
-        data=DataConfig(tasks=tasks, max_length=64, demo=DEMO),
-        teacher=TeacherConfig(layers=1, hidden=16, heads=2, vocabulary=400, train=TRAIN,
-                              sources=sources, mean=mean),
-        student=StudentConfig(kind="bilstm", hidden=8, embedding=8), train=TRAIN,
-        speed=SpeedConfig(length=16, batch_size=2, threads=[1], seconds=0.1),
-        export=ExportConfig(backends=[]),
-    )  # fmt: skip
-    return replace(config, **changes)
+    settings = {
+        "baseline": False, "data.tasks": tasks, "train": TRAIN, "teacher.train": TRAIN,
+        "teacher.layers": 1, "teacher.sources": sources, "teacher.mean": mean,
+    }  # fmt: skip
+    return replace(demo_config(folder / "cache", settings), **changes)
 
 
 def checkpoint(folder: Path, task: str, tokenizer: Tokenizer, name: str) -> str:
@@ -104,18 +95,11 @@ def mixed(folder: Path, tokenizer: Tokenizer) -> Result:
 
 def test_every_kind_of_teacher_can_have_a_part_in_one_run(mixed: Result, folder: Path) -> None:
     assert mixed.teacher == "bert-1x8 + similarity-1.jsonl + bert-1x16"
-    assert (
-        "teacher/quality/sentiment/score" in mixed.metrics
-        and "agreement/paraphrase" in mixed.metrics
-    )
-    assert (
-        "teacher/speed/torch/b1-text-t1/p50_ms" in mixed.metrics
-        and "speed/torch/b1-text-t1/ratio" in mixed.metrics
-    )
+    assert {"teacher/quality/sentiment/score", "agreement/paraphrase"} <= mixed.metrics.keys()
+    speed = {"teacher/speed/torch/b1-text-t1/p50_ms", "speed/torch/b1-text-t1/ratio"}
+    assert speed <= mixed.metrics.keys()
     (manifest,) = (folder / "cache" / "teachers").glob("*/manifest.json")
-    assert list(json.loads(manifest.read_text())["parts"]["tasks"]) == ["paraphrase"], (
-        "it is refined on its own tasks alone"
-    )
+    assert list(json.loads(manifest.read_text())["parts"]["tasks"]) == ["paraphrase"]
 
 
 def test_what_is_not_known_of_a_teacher_is_left_out(mixed: Result) -> None:
@@ -127,11 +111,7 @@ def test_what_is_not_known_of_a_teacher_is_left_out(mixed: Result) -> None:
 
 def test_the_closing_table_shows_a_dash_for_what_is_not_known(mixed: Result) -> None:
     by_task = {line.split()[1]: line.split()[3::2] for line in table.lines(mixed)[2:6]}
-    assert (
-        by_task["similarity"][0] == "-"
-        and by_task["similarity"][1] != "-"
-        and by_task["similarity"][2:] == ["-", "-"]
-    )
+    assert [cell == "-" for cell in by_task["similarity"]] == [True, False, True, True]
     assert by_task["mean"][0] == "-" and by_task["sentiment"][0] != "-"
     info = picture.info(mixed)
     assert np.isnan(info.scores["teacher"]).tolist() == [False, False, True, True]
@@ -145,11 +125,8 @@ def test_files_alone_give_scores_but_no_speed_to_compare_with(folder: Path) -> N
     assert found.metrics["teacher/quality/sentiment/accuracy"] == 100
     assert found.metrics["teacher/quality/similarity/pearson"] == pytest.approx(100)
     assert "teacher/quality/mean" in found.metrics and "retention/mean" in found.metrics
-    assert not [
-        name
-        for name in found.metrics
-        if name.startswith("teacher/speed") or name.endswith("/ratio")
-    ]
+    assert not starting(found.metrics, "teacher/speed")
+    assert not [name for name in found.metrics if name.endswith("/ratio")]
     assert "speed/torch/b1-text-t1/p50_ms" in found.metrics
     speed = next(line for line in table.lines(found) if line.startswith("| ms a call"))
     assert [cell.strip() for cell in speed.split("|")[2:-1]] == ["torch"]
@@ -164,24 +141,19 @@ def test_a_student_can_start_from_the_first_checkpoint(folder: Path, tokenizer: 
     found = run(config, folder / "started")
     assert found.teacher == "bert-1x8" and len(found.teacher_key) == 20
     ours = load_model(folder / "started" / MODEL).get_input_embeddings().weight
-    theirs = (
-        BertForSequenceClassification.from_pretrained(folder / "start-sentiment")
-        .get_input_embeddings()
-        .weight
-    )
+    first = BertForSequenceClassification.from_pretrained(folder / "start-sentiment")
+    theirs = first.get_input_embeddings().weight
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
     assert (folder / "started" / MODEL / "tokenizer.json").is_file()
 
 
 def test_labels_alone_need_no_logits(folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
-    told: set[str] = set()
+    told = Told()
     sources = {task: [checkpoint(folder, task, tokenizer, f"start-{task}")] for task in TASKS}
-    config = replace(
-        config_of(folder, sources), loss=LossConfig(hard_weight=1.0), cache=str(tmp_path)
-    )
-    found = run(config, tmp_path / "s", lambda step, metrics: told.update(metrics))
+    config = replace(config_of(folder, sources), loss=HARD, cache=str(tmp_path))
+    found = run(config, tmp_path / "s", told)
     assert not [name for name in found.metrics if name.startswith("teacher/")]
-    assert not any("logits" in name for name in told)
+    assert not any("logits" in name for name in told.names)
 
 
 def test_added_rows_are_labelled(folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
@@ -194,65 +166,45 @@ def test_added_rows_are_labelled(folder: Path, tokenizer: Tokenizer, tmp_path: P
     }
     config = config_of(tmp_path, sources, tasks=TASKS[:2])
     plain = run(config, tmp_path / "plain")
-    more = replace(
-        config.data,
-        transfer=[TransferConfig(str(tmp_path / "more.csv"), ["body"])],
-        augment=AugmentConfig(multiple=1),
-    )
-    told: list[str] = []
-    found = run(
-        replace(config, data=more), tmp_path / "more", lambda step, metrics: told.extend(metrics)
-    )
-    assert found.teacher_key == plain.teacher_key and not any(
-        name.startswith("teacher/train") for name in told
-    )
-    assert all(f"progress/logits of {task}" in told for task in TASKS[:2])
-    sizes = [
-        (dataset.train_rows, alone.train_rows)
-        for dataset, alone in zip(found.datasets, plain.datasets, strict=True)
-    ]
-    assert sizes[0][0] > sizes[0][1] + 2 and sizes[1][0] > sizes[1][1]
+    transfer = [TransferConfig(str(tmp_path / "more.csv"), ["body"])]
+    more = replace(config.data, transfer=transfer, augment=AugmentConfig(multiple=1))
+    told = Told()
+    found = run(replace(config, data=more), tmp_path / "more", told)
+    assert found.teacher_key == plain.teacher_key
+    assert not any(name.startswith("teacher/train") for name in told.names)
+    assert all(f"progress/logits of {task}" in told.names for task in TASKS[:2])
+    more_rows, rows = ([data.train_rows for data in r.datasets] for r in (found, plain))
+    assert more_rows[0] > rows[0] + 2 and more_rows[1] > rows[1]
     assert all(np.isfinite(value) for value in found.metrics.values())
 
 
 def test_other_teachers_finetune_a_student(mixed: Result, folder: Path, tmp_path: Path) -> None:
     """The teachers of a part of its tasks, one of them a file whose dev scores are not known; none
     is trained for it."""
-    sources = {
-        "sentiment": [str(folder / "c")],
-        "similarity": [str(folder / "similarity-1.jsonl")],
-    }
     tasks = ["sentiment", "similarity"]
-    config = config_of(
-        folder, sources, tasks=tasks, student=StudentConfig(kind="bilstm", init="teacher")
-    )
+    files = {"sentiment": folder / "c", "similarity": folder / "similarity-1.jsonl"}
+    sources = {task: [str(file)] for task, file in files.items()}
+    student = StudentConfig(kind="bilstm", init="teacher")
+    config = config_of(folder, sources, tasks=tasks, student=student)
     how = FinetuneConfig(mixed.folder, LossConfig(hard_weight=0.5), TRAIN)
-    told: set[str] = set()
-    found = run_finetune(config, how, tmp_path / "s", lambda step, metrics: told.update(metrics))
+    told = Told()
+    found = run_finetune(config, how, tmp_path / "s", told)
     assert found.teacher == "bert-1x8 + similarity-1.jsonl"
-    assert (
-        found.metrics["before/quality/similarity/score"]
-        == mixed.metrics["quality/similarity/score"]
-    )
-    assert {"train/soft/similarity", "train/hard/sentiment"} <= told and not any(
-        name.startswith("teacher/") for name in told
-    )
+    before = found.metrics["before/quality/similarity/score"]
+    assert before == mixed.metrics["quality/similarity/score"]
+    assert {"train/soft/similarity", "train/hard/sentiment"} <= set(told.names)
+    assert not any(name.startswith("teacher/") for name in told.names)
     cells = {line.split()[1]: line.split()[3::2] for line in table.lines(found)[2:5]}
     assert [cell == "-" for cell in cells["sentiment"]] == [False] * 5
     assert [cell == "-" for cell in cells["similarity"]] == [True, False, False, True, True]
     assert [cell == "-" for cell in cells["mean"]] == [True, False, False, True, True]
 
-    alone = run_finetune(config, replace(how, loss=LossConfig(hard_weight=1.0)), tmp_path / "alone")
-    assert alone.teacher == "" and table.lines(alone)[0].split("|")[2:-1] == [
-        " before ",
-        " student ",
-    ]
-    files = replace(
-        config.teacher, sources={task: [gold_file(folder, task, ("train",))] for task in tasks}
-    )
-    assert run_finetune(replace(config, teacher=files), how, tmp_path / "files").teacher.endswith(
-        "similarity-1.jsonl"
-    )
+    alone = run_finetune(config, replace(how, loss=HARD), tmp_path / "alone")
+    assert alone.teacher == ""
+    assert table.lines(alone)[0].split("|")[2:-1] == [" before ", " student "]
+    gold = {task: [gold_file(folder, task, ("train",))] for task in tasks}
+    taught = replace(config, teacher=replace(config.teacher, sources=gold))
+    assert run_finetune(taught, how, tmp_path / "f").teacher.endswith("similarity-1.jsonl")
 
 
 def test_a_file_cannot_label_what_is_added_to_its_task(folder: Path, tmp_path: Path) -> None:
@@ -262,15 +214,11 @@ def test_a_file_cannot_label_what_is_added_to_its_task(folder: Path, tmp_path: P
     reason = "as a.jsonl of teacher.sources.sentiment has logits for the task's own rows alone"
     transfer = TransferConfig(str(tmp_path / "more.csv"), ["body"])
     added = replace(config, data=replace(config.data, transfer=[transfer]))
-    wanted = re.escape(
-        f"data.transfer adds {transfer.file} to sentiment; allowed: other tasks, {reason}"
-    )
+    wanted = f"data.transfer adds {transfer.file} to sentiment; allowed: other tasks, {reason}"
     copied = replace(config, data=replace(config.data, augment=AugmentConfig(multiple=2)))
-    for bad, told in [
-        (added, wanted),
-        (copied, re.escape(f"data.augment.multiple is 2; allowed: 0, {reason}")),
-    ]:
-        with pytest.raises(ValueError, match=f"^{told}$"):
+    multiple = f"data.augment.multiple is 2; allowed: 0, {reason}"
+    for bad, told in (added, wanted), (copied, multiple):
+        with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
             run(bad, tmp_path / "s")
         assert not (tmp_path / "cache").exists()
     others = replace(added, teacher=replace(added.teacher, sources={"similarity": ["a.jsonl"]}))
@@ -281,13 +229,11 @@ def test_a_teacher_of_some_tasks_is_found_again(folder: Path, tmp_path: Path) ->
     config = config_of(tmp_path, {"similarity": [gold_file(folder, "similarity")]})
     taught = run_teacher(config, tmp_path / "a")
     assert [data.task for data in taught.datasets] == TASKS[:2]
-    told: set[str] = set()
-    found = run(config, tmp_path / "b", lambda step, metrics: told.update(metrics))
-    assert not any(name.startswith("teacher/train") for name in told)
-    assert (
-        found.metrics["teacher/quality/sentiment/score"]
-        == taught.metrics["quality/sentiment/score"]
-    )
+    told = Told()
+    found = run(config, tmp_path / "b", told)
+    assert not any(name.startswith("teacher/train") for name in told.names)
+    score = found.metrics["teacher/quality/sentiment/score"]
+    assert score == taught.metrics["quality/sentiment/score"]
     assert found.teacher_key != taught.teacher_key, "the file has a part in it"
 
 
@@ -295,20 +241,16 @@ def test_settings_that_cannot_work_are_refused(folder: Path, tmp_path: Path) -> 
     files = {task: [gold_file(folder, task)] for task in TASKS}
     tasks = load_tasks(DataConfig(tasks=TASKS, demo=DEMO))
     open_tasks = config_of(folder, {"other": ["x"]}, tasks=[])
-    with pytest.raises(
-        ValueError, match="teacher.sources names 'other'; chosen: sentiment, paraphrase, similarity"
-    ):
-        for_tasks(open_tasks, tasks)
     config = config_of(folder, files)
-    with pytest.raises(
-        ValueError, match="student.init is 'teacher'; allowed: empty or a checkpoint"
-    ):
-        for_tasks(replace(config, student=StudentConfig(kind="bilstm", init="teacher")), tasks)
-    with pytest.raises(
-        ValueError,
-        match="teacher.checkpoint is 'x'; allowed: empty, as teacher.sources names others",
-    ):
-        for_tasks(replace(config, teacher=replace(config.teacher, checkpoint="x")), tasks)
+    started = replace(config, student=StudentConfig(kind="bilstm", init="teacher"))
+    both = replace(config, teacher=replace(config.teacher, checkpoint="x"))
+    for bad, told in [
+        (open_tasks, "teacher.sources names 'other'; chosen: sentiment, paraphrase, similarity"),
+        (started, "student.init is 'teacher'; allowed: empty or a checkpoint"),
+        (both, "teacher.checkpoint is 'x'; allowed: empty, as teacher.sources names others"),
+    ]:
+        with pytest.raises(ValueError, match=told):
+            for_tasks(bad, tasks)
     with pytest.raises(ValueError, match="teacher.sources names others for all tasks"):
         run_teacher(config, tmp_path)
 
@@ -316,46 +258,33 @@ def test_settings_that_cannot_work_are_refused(folder: Path, tmp_path: Path) -> 
 def test_the_teachers_weights_are_for_its_own_tasks(folder: Path, tmp_path: Path) -> None:
     config = config_of(folder, {"similarity": [gold_file(folder, "similarity")]})
     weights = SamplingConfig(weights=dict.fromkeys(TASKS, 1.0))
-    config = replace(
-        config, teacher=replace(config.teacher, train=replace(TRAIN, sampling=weights))
-    )
-    with pytest.raises(
-        ValueError, match=r"allowed: a weight for each of \['paraphrase', 'sentiment'\]"
-    ):
+    config = changed(config, {"teacher.train.sampling": weights})
+    allowed = r"allowed: a weight for each of \['paraphrase', 'sentiment'\]"
+    with pytest.raises(ValueError, match=allowed):
         run(config, tmp_path)
 
 
 def test_a_bad_file_is_refused_before_any_training(folder: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text(json.dumps({"split": "train", "row": 0, "logits": [1.0, 2.0]}) + "\n")
-    told: set[str] = set()
+    told = Told()
     with pytest.raises(ValueError, match="bad.jsonl:1: logits of row 0 of train are "):
-        run(
-            config_of(tmp_path, {"similarity": [str(bad)]}),
-            tmp_path / "s",
-            lambda step, metrics: told.update(metrics),
-        )
-    assert not any("train/" in name for name in told)
+        run(config_of(tmp_path, {"similarity": [str(bad)]}), tmp_path / "s", told)
+    assert not any("train/" in name for name in told.names)
 
 
 def test_a_teacher_below_the_most_frequent_class_is_told_of(folder: Path, tmp_path: Path) -> None:
     path = Path(gold_file(folder, "sentiment"))
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     swapped = tmp_path / "swapped.jsonl"
-    swapped.write_text(
-        "".join(json.dumps(line | {"logits": line["logits"][::-1]}) + "\n" for line in lines)
-    )
-    sources = {task: [gold_file(folder, task)] for task in TASKS[1:]} | {
-        "sentiment": [str(swapped), str(path)]
-    }
+    turned = [json.dumps(line | {"logits": line["logits"][::-1]}) for line in lines]
+    swapped.write_text("".join(f"{line}\n" for line in turned))
+    sources = {task: [gold_file(folder, task)] for task in TASKS[1:]}
+    sources |= {"sentiment": [str(swapped), str(path)]}
     found = run(config_of(folder, sources), tmp_path / "s")
     weak = [note for note in found.notes if "WEAK TEACHER" in note]
-    assert len(weak) == 1 and found.notes[0] == weak[0], (
-        "it comes first, and the good one of the two is not told of"
-    )
-    assert weak[0].startswith(
-        "sentiment: WEAK TEACHER: swapped.jsonl scores 0.0 on the selection split, "
-    )
+    assert weak == [found.notes[0]], "it comes first; the good one of the two is not told of"
+    assert weak[0].startswith("sentiment: WEAK TEACHER: swapped.jsonl scores 0.0 on the selection")
     assert f"note: {weak[0]}" in table.lines(found)
 
 
@@ -366,15 +295,11 @@ def test_weakness_by_hand(datas: Datas) -> None:
     single = single._replace(train=single.train._replace(labels=labels))
     ones, zeros = np.tile([0.0, 1.0], (8, 1)), np.tile([1.0, 0.0], (8, 1))
     assert weakness(single, "t", ones) == "", "as good as the most frequent class"
-    told = (
-        "single: WEAK TEACHER: t scores 25.0 on the selection split, always answering 'good' 75.0"
-    )
-    assert weakness(single, "t", zeros) == told
+    told = weakness(single, "t", zeros)
+    assert "t scores 25.0 on the selection split, always answering 'good' 75.0" in told
     scores = similarity.train.labels[similarity.selection_rows][:, None]
     assert weakness(similarity, "t", scores) == ""
-    assert "t scores -100.0 on the selection split; a useful one scores above 0" in weakness(
-        similarity, "t", -scores
-    )
+    assert "t scores -100.0 on the selection split" in weakness(similarity, "t", -scores)
     assert "t scores 0.0 on" in weakness(similarity, "t", np.ones_like(scores))
 
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from mkd.config import DataConfig
 from mkd.runtime.inference import _tuples
-from mkd.runtime.layout import Layout, Texts
+from mkd.runtime.layout import Layout
 from mkd.storage.pretrained import load_tokenizer
 from mkd.tasks.task import Row, Task
 from mkd.tokenization import tokenise
@@ -29,32 +29,14 @@ from tests.support.tiny import (
     from_texts,
     make_tasks,
     pair_rows,
+    roberta_like,
+    rows_of,
     score_rows,
     single_rows,
     split,
 )
 
 NAN = float("nan")
-
-
-def roberta_like() -> Tokenizer:
-    """A word-level tokenizer with RoBERTa's template."""
-    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4, "b": 5}
-    tokenizer = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>",
-        pair="<s> $A </s> </s> $B </s>",
-        special_tokens=[("<s>", 0), ("</s>", 2)],
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
-
-
-def rows_of(texts: Texts) -> list[list[int]]:
-    return [
-        texts.ids[start:end].tolist()
-        for start, end in zip(texts.offsets[:-1], texts.offsets[1:], strict=True)
-    ]
 
 
 def test_a_store_holds_the_tokenizers_own_ids(tmp_path: Path, tokenizer: Tokenizer) -> None:

@@ -27,7 +27,7 @@ from mkd.training.batches import Batch, Source, assemble, joint_batches
 from mkd.training.losses import LossTerms
 from mkd.training.matching import Matching, States, places_of
 from mkd.training.trainer import train
-from tests.mkd.students.test_students import ALL, BILSTM, TRANSFORMER, inputs_of, logits, student_of
+from tests.support.students import ALL, BILSTM, TRANSFORMER, inputs_of, logits, student_of
 from tests.support.tiny import Datas, Tokenizer
 
 SIZES: dict[str, Any] = {
