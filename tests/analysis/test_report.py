@@ -120,9 +120,8 @@ def of_study(folder: Path) -> Done:
 
 def test_comparable_runs_are_drawn_and_all_others_named(of_experiment: Done) -> None:
     printed, outcome, *_ = of_experiment
-    assert (outcome["runs"], outcome["models"]) == (6, 5), (
-        "two seeds are one model, another machine makes another"
-    )
+    # Two seeds are one model, another machine makes another.
+    assert (outcome["runs"], outcome["models"]) == (6, 5)
     assert outcome["left_out"] == {"other tasks: demo (seed 0, 1000 dev rows): sentiment": 1}
     assert outcome["other_machines"] == {"Another CPU, 8 cores": 1}
     assert "note: 1 run timed on another machine (Another CPU, 8 cores)" in printed
@@ -134,10 +133,8 @@ def test_a_report_has_pictures_tables_numbers_and_a_page(of_experiment: Done) ->
     names = {file.name for file in (to / "pictures").iterdir()}
     assert {f"latency.{form}" for form in ("png", "svg", "json")} <= names
     assert {"hypervolume.json", "published.json"} <= names and "hypervolume.png" not in names
-    assert (
-        json.loads((to / "pictures" / "hypervolume.json").read_text())["caption"]
-        == "It is told of a study that has ended."
-    )
+    expected = "It is told of a study that has ended."
+    assert json.loads((to / "pictures" / "hypervolume.json").read_text())["caption"] == expected
     assert (len(pd.read_csv(to / "models.csv")), len(pd.read_csv(to / "runs.csv"))) == (5, 7)
     assert json.loads((to / "report.json").read_text())["front"] == outcome["front"]
     page = (to / "report.html").read_text()
@@ -193,15 +190,11 @@ def test_mlflow_runs_own_run_is_used(of_experiment: Done, monkeypatch: pytest.Mo
     monkeypatch.setenv("MLFLOW_RUN_ID", elsewhere)
     new, _ = report.home(client, runs)
     assert client.get_run(new).info.experiment_id == runs.experiment_id
-    assert (
-        f"/runs/{new}/artifacts/report/report.html"
-        in client.get_run(elsewhere).data.tags["mlflow.note.content"]
-    )
+    expected = client.get_run(elsewhere).data.tags["mlflow.note.content"]
+    assert f"/runs/{new}/artifacts/report/report.html" in expected
     in_study, links = report.home(client, read(study="small", store=client.tracking_uri))
-    assert (
-        client.get_run(in_study).data.tags["mkd.kind"] == "search"
-        and links[1].text == "the study's run"
-    )
+    assert client.get_run(in_study).data.tags["mkd.kind"] == "search"
+    assert links[1].text == "the study's run"
 
 
 @pytest.mark.parametrize(
@@ -257,9 +250,8 @@ def test_a_setting_that_holds_a_value_a_task_is_told_as_one_a_task() -> None:
         "loss.task_weights.b": "2",
     }
     assert told("loss.task_weights", "{}") == {"loss.task_weights": "{}"}
-    assert (
-        told("data.path", "{odd") == {"data.path": "{odd"} and told("data.path", float("nan")) == {}
-    )
+    assert told("data.path", "{odd") == {"data.path": "{odd"}
+    assert told("data.path", float("nan")) == {}
 
 
 def test_what_is_no_number_is_null_in_json() -> None:

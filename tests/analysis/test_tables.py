@@ -66,9 +66,8 @@ def test_of_one_seed_it_says_that_it_is_of_these_two_models() -> None:
     told = "10.0 points below its teacher (95 % interval 8.0 to 12.0 over rows)"
     assert loss_sentence(one).startswith(told) and "not of the method" in loss_sentence(one)
     none = loss_sentence(one._replace(lost=Difference(0.4, -0.6, 1.5, 1)))
-    assert none.startswith("No difference") and none.endswith(
-        "; one seed: of these two models, not of the method"
-    )
+    assert none.startswith("No difference")
+    assert none.endswith("; one seed: of these two models, not of the method")
 
 
 def test_a_difference_whose_interval_has_0_in_it_is_not_called_one() -> None:
@@ -103,9 +102,8 @@ def test_the_front_has_a_row_a_model_with_what_it_loses() -> None:
         "rows/s",
     ]
     assert cells[:5] == ["bilstm-64", "1", "1,000", "0.40", "onnx"]
-    assert cells[5:7] == ["69.5", "70.5 ± 6.4"], (
-        "t(0.975, 1) = 12.706 times 0.7071 over the root of 2"
-    )
+    # T(0.975, 1) = 12.706 times 0.7071 over the root of 2.
+    assert cells[5:7] == ["69.5", "70.5 ± 6.4"]
     assert cells[7:] == ["2", "9.5 (8.0 to 11.0)", "60.0", "80.0"]
 
 
@@ -131,7 +129,6 @@ def test_the_csv_has_plain_cells_and_tells_the_front_and_what_is_lost() -> None:
     found = for_csv(shown, {key: Difference(10.0, 8.0, 12.0)}, {key}).set_index("label")
     assert found.loc["bilstm-64", "runs"] == "r0 r1" and found.loc["bilstm-64", "seeds"] == "0 1"
     assert found.loc["bilstm-64", "front"] and not found.loc["transformer-1x32", "front"]
-    assert found.loc["bilstm-64", "lost_low"] == 8.0 and math.isnan(
-        found.loc["transformer-1x32", "lost_low"]
-    )
+    assert found.loc["bilstm-64", "lost_low"] == 8.0
+    assert math.isnan(found.loc["transformer-1x32", "lost_low"])
     assert found.loc["bilstm-64", "student.hidden"] == "64"

@@ -137,21 +137,17 @@ def test_a_mistake_is_one_line_and_makes_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert (
-        cli.entry(
-            ablate,
-            "",
-            Ablation,
-            ["--ablation.variants", '{"plain": {}, "b": {"loss.kind": "hinge"}}'],
-        )
-        == 2
+    found = cli.entry(
+        ablate,
+        "",
+        Ablation,
+        ["--ablation.variants", '{"plain": {}, "b": {"loss.kind": "hinge"}}'],
     )
+    assert found == 2
     printed = capsys.readouterr().err.strip()
-    assert (
-        printed.startswith("error: ablation.variants.b: ")
-        and "hinge" in printed
-        and "\n" not in printed
-    )
+    assert printed.startswith("error: ablation.variants.b: ")
+    assert "hinge" in printed
+    assert "\n" not in printed
     assert not list(tmp_path.iterdir())
 
 
@@ -212,10 +208,8 @@ def test_every_trial_is_a_finished_run_below_that_of_the_ablation(ablated: Ablat
     for trial, clipped in zip(found["trials"], ("1.0", "0.4"), strict=True):
         run = client(folder).get_run(trial["run_id"])
         assert (run.info.status, run.info.run_name) == ("FINISHED", f"{trial['variant']} s0")
-        assert (
-            run.data.tags["mkd.kind"] == "trial"
-            and run.data.tags["mkd.variant"] == trial["variant"]
-        )
+        assert run.data.tags["mkd.kind"] == "trial"
+        assert run.data.tags["mkd.variant"] == trial["variant"]
         assert (
             run.data.tags["mkd.parent"] == run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         )
@@ -242,10 +236,8 @@ def test_the_comparison_is_that_of_the_trials_own_scores(ablated: Ablated) -> No
         None,
     )
     parent = client(folder).get_run(found["run_id"])
-    assert (
-        parent.data.metrics["mean/clipped"] == clipped
-        and parent.data.metrics["difference/clipped"] == clipped - plain
-    )
+    assert parent.data.metrics["mean/clipped"] == clipped
+    assert parent.data.metrics["difference/clipped"] == clipped - plain
     artifacts = {item.path for item in client(folder).list_artifacts(found["run_id"])}
     assert artifacts == {"config.yaml", "table.md", "comparison.json", "comparison.png"}
 
@@ -280,9 +272,8 @@ def test_a_trial_that_fails_is_made_again_and_those_before_it_are_kept(ablated: 
     store = client(folder)
     runs = store.search_runs(["1"], max_results=4)
     ended = {run.info.run_name: run.info.status for run in runs if run.info.run_name != "plain s1"}
-    assert {ended[name] for name in ("plain s2", "clipped s2")} == {"FINISHED"} and ended[
-        "fast s2"
-    ] == "FAILED"
+    assert {ended[name] for name in ("plain s2", "clipped s2")} == {"FINISHED"}
+    assert ended["fast s2"] == "FAILED"
     assert (
         next(status for name, status in ended.items() if (name or "").startswith("ablation "))
         == "FAILED"

@@ -267,9 +267,8 @@ def test_a_command_has_just_its_fields(command: str, capsys: pytest.CaptureFixtu
     of_the_parser = {"config", "print_config", "data.transfer.help"}
     groups = cli.names(command) - cli.flat(kind()).keys()
     assert options(command, capsys) - of_the_parser - groups == cli.flat(kind()).keys()
-    assert {field.name for field in fields(kind)} == {
-        name for name in cli.names(command) if "." not in name
-    }
+    expected = {name for name in cli.names(command) if "." not in name}
+    assert {field.name for field in fields(kind)} == expected
     assert cli.from_yaml(cli.to_yaml(kind()), kind) == kind().shown()
 
 

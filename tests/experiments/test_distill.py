@@ -72,9 +72,8 @@ def test_ten_kills_change_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyP
     weights = load_file(student(whole, expected["run_id"]))
     monkeypatch.chdir(broken)
     again = load_file(student(broken, found["run_id"]))
-    assert weights.keys() == again.keys() and all(
-        equal(weights[name], again[name]) for name in weights
-    )
+    assert weights.keys() == again.keys()
+    assert all(equal(weights[name], again[name]) for name in weights)
 
     for name in (
         "train/learning_rate",
@@ -90,9 +89,8 @@ def test_ten_kills_change_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyP
             for folder, run_id in ((whole, expected["run_id"]), (broken, found["run_id"]))
         )
         assert len(one) > 1 and sorted(other) == sorted(one), f"{name}: each step is told once"
-    assert not list((broken / ".mkd" / "runs").glob("*/")), (
-        "nothing is left of a run that has ended"
-    )
+    # Nothing is left of a run that has ended.
+    assert not list((broken / ".mkd" / "runs").glob("*/"))
 
 
 def test_a_run_that_is_killed_from_outside_goes_on_too(tmp_path: Path) -> None:
@@ -102,9 +100,8 @@ def test_a_run_that_is_killed_from_outside_goes_on_too(tmp_path: Path) -> None:
     child.process.kill()
     assert child.end().returncode == -signal.SIGKILL
     found = outcome(command(tmp_path, "distill", *SHORT))
-    assert [(run.info.run_id, run.info.status) for run in runs(tmp_path)] == [
-        (found["run_id"], "FINISHED")
-    ]
+    expected = [(found["run_id"], "FINISHED")]
+    assert [(run.info.run_id, run.info.status) for run in runs(tmp_path)] == expected
 
 
 def test_a_damaged_checkpoint_is_named_and_kept(tmp_path: Path) -> None:
@@ -131,6 +128,5 @@ def test_a_damaged_checkpoint_is_named_and_kept(tmp_path: Path) -> None:
     assert found["run_id"] == run.info.run_id
     assert client(tmp_path).get_run(run.info.run_id).info.status == "FINISHED"
     empty = client(tmp_path).get_run(own)
-    assert (
-        empty.info.run_name.endswith(f"goes on in {run.info.run_id}") and empty.data.metrics == {}
-    )
+    assert empty.info.run_name.endswith(f"goes on in {run.info.run_id}")
+    assert empty.data.metrics == {}

@@ -70,28 +70,23 @@ def test_the_best_trial_is_trained_anew_with_its_settings_and_registered(folder:
         )
         assert run.data.tags["mkd.parent"] == best["run_id"]
         assert (params["seed"], params["whole"], params["train.steps"]) == (seed, "True", "8")
-        assert params["loss.temperature"] == str(DEFAULT), (
-            "what is said counts, also where it is the default"
-        )
+        # What is said counts, also where it is the default.
+        assert params["loss.temperature"] == str(DEFAULT)
         assert params["student.hidden"] == str(best["settings"]["student.hidden"])
         assert float(params["train.learning_rate"]) == best["settings"]["train.learning_rate"]
         assert run.data.metrics["quality/mean"] == pytest.approx(told["quality"][seed])
-        assert run.data.metrics["baseline/quality/mean"] >= 0, (
-            "the command's own settings hold for all that is no student's"
-        )
-        assert params["speed.seconds"] == "0.1" and params["speed.length"] == "128", (
-            "the trial's: they are in its latency"
-        )
+        # The command's own settings hold for all that is no student's.
+        assert run.data.metrics["baseline/quality/mean"] >= 0
+        # The trial's: they are in its latency.
+        assert params["speed.seconds"] == "0.1" and params["speed.length"] == "128"
     version = client(folder).get_model_version_by_alias("little", "champion")
     assert version.run_id == told["runs"]["0"]
 
 
 def test_several_seeds_have_a_t_interval_and_one_seed_says_what_it_does_not_tell() -> None:
     # sd 1, t(0.975, 2) = 4.3027 over the root of 3.
-    assert (
-        spread([70.0, 71.0, 72.0])
-        == "mean 71.00, sd 1.00 over 3 seeds, 95 % t interval of the mean 68.52 to 73.48"
-    )
+    expected = "mean 71.00, sd 1.00 over 3 seeds, 95 % t interval of the mean 68.52 to 73.48"
+    assert spread([70.0, 71.0, 72.0]) == expected
     assert spread([70.0]).startswith("one seed: how far another one would be off is not known")
 
 

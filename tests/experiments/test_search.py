@@ -85,9 +85,8 @@ def test_the_study_s_run_tells_the_front_and_marks_its_runs(searched: Searched) 
         if not any(a >= q and b <= ms and (a, b) != (q, ms) for a, b, _ in points)
     }
     assert {point["run"] for point in told["front"]} == best
-    assert {
-        run.info.run_id for run in trial_runs(folder) if run.data.tags["mkd.front"] == "true"
-    } == best
+    found = {run.info.run_id for run in trial_runs(folder) if run.data.tags["mkd.front"] == "true"}
+    assert found == best
     assert study["space"] == SPACE and told["states"] == {"complete": 5}
     assert len(study["hypervolume"]) == 5 and study["hypervolume"][-1] == told["hypervolume"]
     artifacts = {item.path for item in client(folder).list_artifacts(told["run_id"])}
@@ -127,22 +126,17 @@ def test_a_study_can_begin_with_the_finished_trials_of_another(searched: Searche
         folder, "search", *SEARCH, "--search.study=heir", "--search.start_from=mkd",
         "--search.trials=1",
     )  # fmt: skip
-    assert (
-        outcome(done)["states"] == {"complete": 1}
-        and "5 trials of 5 taken over from mkd" in done.stdout
-    )
+    assert outcome(done)["states"] == {"complete": 1}
+    assert "5 trials of 5 taken over from mkd" in done.stdout
     heir = study_of(folder, "heir").trials
-    assert [trial.values for trial in heir[:5]] == [
-        trial.values for trial in study_of(folder).trials
-    ]
+    expected = [trial.values for trial in study_of(folder).trials]
+    assert [trial.values for trial in heir[:5]] == expected
     refused = command(
         folder, "search", *SEARCH, "--search.study=heir2", "--search.start_from=nobody",
         "--search.trials=1",
     )  # fmt: skip
-    assert (
-        refused.returncode == 2
-        and "search.start_from is 'nobody'; allowed: again, heir, mkd" in refused.stderr
-    )
+    assert refused.returncode == 2
+    assert "search.start_from is 'nobody'; allowed: again, heir, mkd" in refused.stderr
 
 
 def test_a_study_of_another_space_is_refused_with_the_difference(searched: Searched) -> None:
@@ -150,9 +144,8 @@ def test_a_study_of_another_space_is_refused_with_the_difference(searched: Searc
     other = json.dumps(SPACE | {"train.learning_rate": {"low": 1e-3, "high": 2e-2, "log": True}})
     done = command(folder, "search", *SEARCH, "--search.trials=6", "--search.space", other)
     told = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 2 and told.startswith(
-        "error: search.study is 'mkd', a study of another search"
-    )
+    assert done.returncode == 2
+    assert told.startswith("error: search.study is 'mkd', a study of another search")
     assert "space.train.learning_rate.high was 0.01 and is 0.02" in told
     assert len(study_of(folder).trials) == 5
 
@@ -174,20 +167,15 @@ def test_a_budget_closes_what_is_too_large_before_its_training(searched: Searche
         run for run in trial_runs(folder, "small") if run.data.tags["mkd.state"] == "infeasible"
     ]
     for run in closed:
-        assert run.info.status == "KILLED" and not any(
-            name.startswith(("train/", "quality/")) for name in run.data.metrics
-        )
-        assert (
-            "above the budget" in run.data.tags["mlflow.note.content"]
-            and "size/parameters" in run.data.metrics
-        )
+        assert run.info.status == "KILLED"
+        assert not any(name.startswith(("train/", "quality/")) for name in run.data.metrics)
+        assert "above the budget" in run.data.tags["mlflow.note.content"]
+        assert "size/parameters" in run.data.metrics
     none = command(folder, "search", *SEARCH, "--search.study=none", "--search.budget_ms=1e-6")
     last = none.stderr.strip().splitlines()[-1]
-    assert (
-        none.returncode == 2
-        and last.startswith("error: search.budget_ms is 1e-06; allowed: at least ")
-        and " ms, which " in last
-    )
+    assert none.returncode == 2
+    assert last.startswith("error: search.budget_ms is 1e-06; allowed: at least ")
+    assert " ms, which " in last
     assert "none" not in optuna.get_all_study_names(f"sqlite:///{folder / 'optuna.db'}")
 
 
@@ -215,9 +203,8 @@ def test_a_trial_that_falls_behind_is_stopped(tmp_path: Path) -> None:
     assert states(folder) == {("FINISHED", "complete"): 1, ("KILLED", "pruned"): 1}
     behind = trial_runs(folder)[1]
     assert "behind one that is at least as fast" in behind.data.tags["mlflow.note.content"]
-    assert not [path for path in (folder / ".mkd" / "runs").iterdir() if path.is_dir()], (
-        "nothing of it is gone on with"
-    )
+    # Nothing of it is gone on with.
+    assert not [path for path in (folder / ".mkd" / "runs").iterdir() if path.is_dir()]
 
 
 def test_failing_trials_do_not_end_a_search_but_five_in_a_row_do(tmp_path: Path) -> None:
@@ -228,9 +215,8 @@ def test_failing_trials_do_not_end_a_search_but_five_in_a_row_do(tmp_path: Path)
     )
     done = command(folder, "search", *SEARCH, "--search.space", space, "--search.trials=9")
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 2 and last.startswith(
-        "error: 5 trials in a row have failed, the first: the loss became"
-    )
+    assert done.returncode == 2
+    assert last.startswith("error: 5 trials in a row have failed, the first: the loss became")
     assert "Traceback" not in done.stderr
     assert states(folder) == {("FAILED", "failed"): 5}
     assert all(

@@ -79,19 +79,15 @@ def test_batches_hold_only_the_order_of_an_epoch(stores: dict[int, TokenStore]) 
 
     def sample(num: int) -> None:
         data = TaskData("pair", PAIR, stores[num], {}, rows[num], rows[num][:1], 0.0, 1.0)
-        assert (
-            len(
-                list(
-                    islice(
-                        joint_batches(
-                            [Source(data, rows[num], None)], LAYOUT, 16, SamplingConfig(), 0
-                        ),
-                        100,
-                    )
+        found = len(
+            list(
+                islice(
+                    joint_batches([Source(data, rows[num], None)], LAYOUT, 16, SamplingConfig(), 0),
+                    100,
                 )
             )
-            == 100
         )
+        assert found == 100
 
     assert _growth(sample) <= 4.5, "4 bytes a row number"
 
@@ -161,6 +157,5 @@ def test_tokenising_holds_no_more_for_more_rows(
             == num // 20
         )
 
-    assert _growth(write) < 1.5, (
-        "per row of 20: less than 30 bytes a row, of which two lists of ids alone take 200"
-    )
+    # Per row of 20: less than 30 bytes a row, of which two lists of ids alone take 200.
+    assert _growth(write) < 1.5

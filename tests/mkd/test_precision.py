@@ -49,9 +49,8 @@ def test_bfloat16_is_taken_where_it_is_faster_by_a_margin(
         lines: list[object] = []
         own = replace(config, device="cpu", cache=str(tmp_path))
         assert precisions(chosen(own, own, lines.append)) == expected
-        assert len(lines) == 1 and f"{told}, as bfloat16 trains {ratio:.2f} times as fast" in str(
-            lines[0]
-        )
+        assert len(lines) == 1
+        assert f"{told}, as bfloat16 trains {ratio:.2f} times as fast" in str(lines[0])
 
 
 def test_it_is_measured_once_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,9 +62,8 @@ def test_it_is_measured_once_a_machine(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(precision, "measured", counted)
     assert known(tmp_path, "cpu") is None
-    assert [speedup(tmp_path, "cpu") for _ in range(3)] == [3.0, 3.0, 3.0] and known(
-        tmp_path, "cpu"
-    ) == 3.0
+    assert [speedup(tmp_path, "cpu") for _ in range(3)] == [3.0, 3.0, 3.0]
+    assert known(tmp_path, "cpu") == 3.0
     here = hardware()
     for changed in ({"cpu": "another"}, {"torch": "9.9"}):
         monkeypatch.setattr(precision, "hardware", lambda changed=changed: here | changed)

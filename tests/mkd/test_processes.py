@@ -124,10 +124,8 @@ def test_several_processes_have_the_losses_of_one(
     beside the model."""
     together = outcome(start(tmp_path, number, *RUN))
     (run,) = runs(tmp_path)
-    assert (
-        run.info.status == "FINISHED"
-        and run.data.metrics["quality/mean"] == together["metrics"]["quality/mean"]
-    )
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["quality/mean"] == together["metrics"]["quality/mean"]
     expected, found = alone[0], losses(tmp_path, together["run_id"])
     assert {name.split("train/")[0] for name in expected} == {"teacher/", "", "baseline/"}
     assert found.keys() == expected.keys()
@@ -160,9 +158,8 @@ def test_shares_and_what_they_count_for_by_hand(rank: int, monkeypatch: pytest.M
     rows: Any = [[0, 2, 4], [1, 3]][rank]
     assert own.inputs.ids.flatten().tolist() == rows
     assert part.factor() == pytest.approx([6 / 5, 4 / 5][rank])
-    assert [part.of(term) for term in ("loss", "soft", "hard", "match")] == pytest.approx(
-        [[3 / 5, 3 / 5, 1, 3 / 5], [2 / 5, 2 / 5, 0, 2 / 5]][rank]
-    )
+    expected = pytest.approx([[3 / 5, 3 / 5, 1, 3 / 5], [2 / 5, 2 / 5, 0, 2 / 5]][rank])
+    assert [part.of(term) for term in ("loss", "soft", "hard", "match")] == expected
 
 
 @pytest.mark.parametrize("rank", range(1, 8))

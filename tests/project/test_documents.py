@@ -170,9 +170,8 @@ def test_files_that_are_named_are_there(document: Path) -> None:
 )
 def test_tables_are_whole(document: Path) -> None:
     tables = re.findall(r"(?m)(?:^\|.*\n)+", text_alone(document))
-    assert all(re.match(r".*\n\|[ :|-]+\|\n", table) for table in tables), (
-        "a table's second line is its rule"
-    )
+    # A table's second line is its rule.
+    assert all(re.match(r".*\n\|[ :|-]+\|\n", table) for table in tables)
 
 
 @pytest.mark.parametrize("block", of("sh"))

@@ -81,13 +81,11 @@ def test_java_home_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_what_is_there_can_be_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "bin" / "java", 'openjdk version "17.0.9"')
     monkeypatch.setenv("MKD_HIDE", "chromium, java")
-    assert (
-        lacking("java") == "needs Java: hidden by MKD_HIDE; apt-get install openjdk-17-jre-headless"
-    )
+    expected = "needs Java: hidden by MKD_HIDE; apt-get install openjdk-17-jre-headless"
+    assert lacking("java") == expected
     monkeypatch.setenv("MKD_HIDE", "browser")
-    with pytest.raises(
-        ValueError, match="^MKD_HIDE names 'browser'; allowed: chromium, postgresql, java$"
-    ):
+    told = "^MKD_HIDE names 'browser'; allowed: chromium, postgresql, java$"
+    with pytest.raises(ValueError, match=told):
         lacking("java")
 
 

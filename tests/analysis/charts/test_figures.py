@@ -84,9 +84,8 @@ def test_more_throughput_is_better_and_the_front_is_joined_from_the_slowest() ->
         (1000.0, 70.0),
         (9000.0, 60.0),
     ]
-    assert found.line == [(1000.0, 70.0), (1000.0, 60.0), (9000.0, 60.0)], (
-        "best quality at each throughput or more"
-    )
+    # Best quality at each throughput or more.
+    assert found.line == [(1000.0, 70.0), (1000.0, 60.0), (9000.0, 60.0)]
     assert found.teachers == [frontier.Mark("T", 100.0, 80.0)]
 
 
@@ -184,15 +183,11 @@ def test_the_hypervolume_grows_where_the_front_moves() -> None:
             }
         }
     )
-    assert (
-        named is not None
-        and named.corner == "above 52.3 points (always the most frequent class), below 10 ms"
-    )
+    assert named is not None
+    assert named.corner == "above 52.3 points (always the most frequent class), below 10 ms"
     assert named.hypervolume[-1] == pytest.approx(2 * (70 - 52.34))
-    assert (
-        volume.info({"trials": [trial(0, None, None, "failed")]}) is None
-        and volume.info({}) is None
-    )
+    assert volume.info({"trials": [trial(0, None, None, "failed")]}) is None
+    assert volume.info({}) is None
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -201,9 +196,8 @@ def test_the_hypervolume_that_is_kept_up_to_date_is_that_of_all_trials_so_far(se
     quality, cost = draw.integers(0, 20, 60).astype(float), draw.integers(1, 20, 60).astype(float)
     quality[draw.random(60) < 0.2] = np.nan
     corner = Reference(2.0, 15.0)
-    assert volume.covered(quality, cost, corner) == pytest.approx(
-        hypervolumes(quality, cost, corner)
-    )
+    expected = pytest.approx(hypervolumes(quality, cost, corner))
+    assert volume.covered(quality, cost, corner) == expected
 
 
 def test_importances_are_in_percent_the_largest_first_and_the_small_ones_added_up() -> None:
@@ -212,11 +206,9 @@ def test_importances_are_in_percent_the_largest_first_and_the_small_ones_added_u
         ["x", "y"], {"quality": [20.0, 50.0], "latency": [90.0, 0.0]}, "small"
     )
     many = importance.info({"quality": {f"s{i}": 1 / 32 for i in range(20)}})
-    assert (
-        many is not None
-        and many.settings[-1] == "4 others"
-        and many.shares["quality"][-1] == pytest.approx(12.5)
-    )
+    assert many is not None
+    assert many.settings[-1] == "4 others"
+    assert many.shares["quality"][-1] == pytest.approx(12.5)
     assert importance.info({}) is None and importance.info({"quality": {}}) is None
 
 

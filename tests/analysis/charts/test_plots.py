@@ -86,10 +86,8 @@ def test_hypervolume_and_importances_are_drawn() -> None:
     }
     covered, shares = volume.info(study), importance.info({"quality": {"x": 0.5, "y": 0.5}})
     assert covered is not None and shares is not None
-    assert (
-        volume.draw(covered).axes[0].get_ylabel()
-        == "hypervolume, points x decades,\nabove 0.0 points, below 10 ms"
-    )
+    expected = "hypervolume, points x decades,\nabove 0.0 points, below 10 ms"
+    assert volume.draw(covered).axes[0].get_ylabel() == expected
     assert [label.get_text() for label in importance.draw(shares).axes[0].get_yticklabels()] == [
         "x",
         "y",

@@ -106,10 +106,8 @@ def test_it_names_the_best_student_under_5_ms_and_its_loss(chrome: Chrome, tmp_p
     )
     assert facts(chrome)["loses"] == told
     # t(0.975, 2) = 4.303 times the sd 0.4 over the root of 3.
-    assert (
-        facts(chrome)["scores"]
-        == "71.1 points mean of 5 tasks, 3 seeds, 70.1 to 72.1 with 95 % over seeds"
-    )
+    expected = "71.1 points mean of 5 tasks, 3 seeds, 70.1 to 72.1 with 95 % over seeds"
+    assert facts(chrome)["scores"] == expected
     assert facts(chrome)["chosen at"] == "72.1 points on the selection split"
     assert facts(chrome)["takes"] == "2.50 ms int8, 1 raw text, 1 thread"
     assert facts(chrome)["is"] == "7.1 × faster than its teacher, which takes 17.7 ms"
@@ -121,9 +119,8 @@ def test_the_best_of_a_task_and_a_seed_is_chosen_by_selection(
     lucky = model("lucky", 1.0, 72.0, selection=69.0, selection_scores={"sentiment": 99.0})
     opened(chrome, tmp_path, info([lucky, model("chosen", 2.0, 70.0)]))
     assert text(chrome, "#claim").endswith("the best student is chosen.")
-    assert facts(chrome)["scores"].startswith("70.0 points") and facts(chrome)[
-        "chosen at"
-    ].startswith("71.0 points")
+    assert facts(chrome)["scores"].startswith("70.0 points")
+    assert facts(chrome)["chosen at"].startswith("71.0 points")
     choose(chrome, "task", "sentiment")
     assert text(chrome, "#claim").endswith("the best student at sentiment is lucky.")
     choose(chrome, "task", "mean of tasks")
@@ -159,9 +156,8 @@ def test_of_one_seed_it_says_nothing_of_the_method(chrome: Chrome, tmp_path: Pat
         "3.8 points to its teacher, 2.1 to 5.5 with 95 %: a difference of these two trained models"
     )
     assert facts(chrome)["loses"].startswith(told)
-    assert facts(chrome)["scores"].endswith("1 seed, 68.8 to 71.2 with 95 % over dev rows"), (
-        "1.96 times 0.6"
-    )
+    # 1.96 times 0.6.
+    assert facts(chrome)["scores"].endswith("1 seed, 68.8 to 71.2 with 95 % over dev rows")
 
 
 def test_a_faster_student_that_is_about_as_good_is_named(chrome: Chrome, tmp_path: Path) -> None:
@@ -199,10 +195,8 @@ def test_the_answer_follows_the_task_the_kind_and_the_seed(chrome: Chrome, tmp_p
     assert text(chrome, "#claim").endswith("the best transformer is deep.")
     choose(chrome, "task", "sentiment")
     assert text(chrome, "#claim").endswith("the best transformer at sentiment is deep.")
-    assert (
-        facts(chrome)["scores"]
-        == "90.6 points at sentiment, 3 seeds, 89.6 to 91.6 with 95 % over seeds"
-    )
+    expected = "90.6 points at sentiment, 3 seeds, 89.6 to 91.6 with 95 % over seeds"
+    assert facts(chrome)["scores"] == expected
     choose(chrome, "task", "mean of tasks")
     choose(chrome, "seed", "2")
     assert facts(chrome)["scores"] == "70.4 points mean of 5 tasks, seed 2"

@@ -180,19 +180,15 @@ def test_tab_reaches_each_control_visibly(chrome: Chrome, tmp_path: Path) -> Non
 
 def test_static_pictures_are_read_when_opened(chrome: Chrome, tmp_path: Path) -> None:
     opened(chrome, tmp_path, few())
-    assert (
-        texts(chrome, ".picture summary") == ["Front", "Curves"]
-        and chrome.find_elements(By.CSS_SELECTOR, "img") == []
-    )
+    assert texts(chrome, ".picture summary") == ["Front", "Curves"]
+    assert chrome.find_elements(By.CSS_SELECTOR, "img") == []
     click(chrome, ".picture summary")
     image = awaited(chrome, ".picture img")
-    assert (
-        chrome.execute_async_script(
-            "const [image, done] = arguments; image.decode().then(() => done(image.naturalWidth))",
-            image,
-        )
-        == 60
+    found = chrome.execute_async_script(
+        "const [image, done] = arguments; image.decode().then(() => done(image.naturalWidth))",
+        image,
     )
+    assert found == 60
     assert text(chrome, ".picture figcaption") == "Quality against latency."
 
 

@@ -25,9 +25,8 @@ def test_runs_that_differ_in_their_seed_only_are_one_model_with_their_means() ->
     assert model["latency_ms"] == 1.2, "the median"
     assert model["score/a"] == pytest.approx((64 + 60 + 60) / 3)
     # t(0.975, 2) = 4.302653, standard deviation 1, three seeds.
-    assert (model["low"], model["high"]) == pytest.approx(
-        (71 - 4.302653 / 3**0.5, 71 + 4.302653 / 3**0.5)
-    )
+    expected = pytest.approx((71 - 4.302653 / 3**0.5, 71 + 4.302653 / 3**0.5))
+    assert (model["low"], model["high"]) == expected
 
 
 def test_a_model_is_chosen_by_its_seeds_mean_on_selection_where_each_has_one() -> None:
@@ -52,17 +51,15 @@ def test_runs_that_differ_in_anything_else_are_two_models(change: dict[str, Any]
 
 
 def test_the_same_settings_in_a_study_and_outside_are_one_model() -> None:
-    assert (
-        len(
-            averaged(
-                frame(
-                    {"kind": "trial", "study": "s", "parent": "p", "trial": 4.0},
-                    {"kind": "promote", "seed": 1},
-                )
+    found = len(
+        averaged(
+            frame(
+                {"kind": "trial", "study": "s", "parent": "p", "trial": 4.0},
+                {"kind": "promote", "seed": 1},
             )
         )
-        == 1
     )
+    assert found == 1
 
 
 def test_a_single_seed_has_no_interval_and_models_come_best_first() -> None:
@@ -117,10 +114,8 @@ def test_of_runs_of_one_seed_the_newest_is_kept_and_the_others_told() -> None:
         {"whole": "True"},
     )
     found = comparable(runs)
-    assert (
-        found.left_out == {"an earlier run of the same model and seed": ["old"]}
-        and len(found.frame) == 3
-    )
+    assert found.left_out == {"an earlier run of the same model and seed": ["old"]}
+    assert len(found.frame) == 3
     first, _ = averaged(found.frame).to_dict("records")
     assert (first["seeds"], first["means"]) == ([0, 1], [72.0, 70.0])
 

@@ -55,9 +55,8 @@ def test_a_row_has_the_fastest_backend_for_one_text_on_one_thread() -> None:
 
 def test_a_run_that_does_not_say_how_it_was_selected_is_of_the_time_when_rows_were_drawn() -> None:
     assert row(RECORD)["drawn_by"] == "row by row"
-    assert (
-        row(RECORD._replace(tags=TAGS | {"mkd.selection": "overlap-1"}))["drawn_by"] == "overlap-1"
-    )
+    expected = "overlap-1"
+    assert row(RECORD._replace(tags=TAGS | {"mkd.selection": "overlap-1"}))["drawn_by"] == expected
 
 
 def test_a_trial_that_was_timed_in_float32_without_an_export_has_the_bytes_of_its_weights() -> None:
@@ -78,10 +77,8 @@ def test_latency_is_of_the_setting_that_all_else_goes_by() -> None:
 
 def test_a_row_has_its_protocol_and_the_larger_busy_share() -> None:
     assert (row(RECORD)["protocol"], row(RECORD)["busy_share"]) == ("2", 0.1)
-    assert (
-        row(RECORD._replace(metrics=METRICS | {"teacher/speed/busy_share": 0.3}))["busy_share"]
-        == 0.3
-    )
+    found = row(RECORD._replace(metrics=METRICS | {"teacher/speed/busy_share": 0.3}))["busy_share"]
+    assert found == 0.3
     earlier = {
         name: value
         for name, value in METRICS.items()
@@ -96,10 +93,8 @@ def test_a_row_has_its_protocol_and_the_larger_busy_share() -> None:
 def test_a_study_has_its_own_backend_and_setting() -> None:
     assert fastest(METRICS, Asked("torch", "b1-text-t1")) == ("torch", "b1-text-t1")
     assert row(RECORD, Asked("torch", "b1-text-t1"))["num_bytes"] == 4e6
-    assert (
-        row(RECORD)["backend_loss"] == 0.3
-        and row(RECORD, Asked("torch", "b1-text-t1"))["backend_loss"] == 0.0
-    )
+    assert row(RECORD)["backend_loss"] == 0.3
+    assert row(RECORD, Asked("torch", "b1-text-t1"))["backend_loss"] == 0.0
     assert fastest(METRICS, Asked("program", "b1-text-t1")) is None
 
 
@@ -133,13 +128,11 @@ def test_a_row_has_the_score_on_selection_that_it_is_chosen_by_where_the_run_tel
         88.0,
         70.0,
     )
-    assert row(RECORD._replace(metrics=METRICS | {"search/quality": 78.0}))["selection"] == 78.0, (
-        "an earlier version's trial"
-    )
+    # An earlier version's trial.
+    assert row(RECORD._replace(metrics=METRICS | {"search/quality": 78.0}))["selection"] == 78.0
     old = row(RECORD._replace(metrics=METRICS | {"selection/mean": 81.0}))
-    assert old["selection"] is None and "selection/sst2" not in old, (
-        "a curve's last point is not that of the kept weights"
-    )
+    # A curve's last point is not that of the kept weights.
+    assert old["selection"] is None and "selection/sst2" not in old
 
 
 def test_a_row_has_the_settings_that_matter_by_their_names_and_the_seed() -> None:
@@ -150,9 +143,8 @@ def test_a_row_has_the_settings_that_matter_by_their_names_and_the_seed() -> Non
 
 
 def test_a_finetuned_students_kind_is_that_of_the_student() -> None:
-    assert (
-        row(RECORD._replace(tags=TAGS | {"mkd.student": "bag finetuned"}))["student_kind"] == "bag"
-    )
+    found = row(RECORD._replace(tags=TAGS | {"mkd.student": "bag finetuned"}))["student_kind"]
+    assert found == "bag"
 
 
 def test_a_run_without_scores_on_dev_has_those_that_its_search_went_by_and_says_so() -> None:

@@ -102,11 +102,9 @@ def test_a_run_is_linked_to_the_mlflow_ui(store: Store) -> None:
 
 def test_a_study_is_found_in_whichever_experiment_it_is_and_has_its_backend(store: Store) -> None:
     found = read(study="small", store=store.uri)
-    assert (
-        found.experiment == "searches"
-        and found.study is not None
-        and found.study.run_id == store.parent
-    )
+    assert found.experiment == "searches"
+    assert found.study is not None
+    assert found.study.run_id == store.parent
     assert set(found.frame["run_id"]) == set(store.trials)
     assert set(found.frame["backend"]) == {"torch"}, "though int8 is faster"
 
@@ -135,9 +133,8 @@ def test_close_names_are_suggested(store: Store, experiment: str, study: str, to
 
 def test_a_database_that_is_not_there_is_refused_and_not_made(tmp_path: Path) -> None:
     file = tmp_path / "none.db"
-    with pytest.raises(
-        ValueError, match=r"MLFLOW_TRACKING_URI is 'sqlite:///.*none.db': there is no such file"
-    ):
+    told = r"MLFLOW_TRACKING_URI is 'sqlite:///.*none.db': there is no such file"
+    with pytest.raises(ValueError, match=told):
         read("mkd", store=f"sqlite:///{file}")
     assert not file.exists()
 
@@ -165,21 +162,16 @@ def test_a_loss_to_the_teacher_has_evidence_in_the_runs_answers(store: Store) ->
     assert len(lstm["runs"]) == 2
     assert borne.models[lstm["id"]].mean.rows[0] == pytest.approx(lstm["mean"])
     lost = borne.lost[lstm["id"]]
-    assert (
-        lost.points == pytest.approx(lstm["teacher_mean"] - lstm["mean"])
-        and lost.low < lost.points < lost.high
-    )
+    assert lost.points == pytest.approx(lstm["teacher_mean"] - lstm["mean"])
+    assert lost.low < lost.points < lost.high
     assert list(borne.models[lstm["id"]].mean.seeds) == lstm["seeds"]
     assert list(borne.models[lstm["id"]].mean.seeds.values()) == pytest.approx(lstm["means"])
     by_task = borne.lost_by_task[lstm["id"]]
-    assert (
-        np.mean([lost.points for lost in by_task.values()]) == pytest.approx(lost.points)
-        and len(by_task) == 5
-    )
+    assert np.mean([lost.points for lost in by_task.values()]) == pytest.approx(lost.points)
+    assert len(by_task) == 5
     assert lost.seeds == 2 and all(each.seeds == 2 for each in by_task.values())
-    assert [len(ids) for ids in borne.without.values()] == [1] and list(borne.without) == [
-        "no predictions.parquet"
-    ]
+    assert [len(ids) for ids in borne.without.values()] == [1]
+    assert list(borne.without) == ["no predictions.parquet"]
 
 
 def test_answers_that_give_other_scores_than_the_run_tells_are_not_used(store: Store) -> None:
@@ -187,10 +179,8 @@ def test_answers_that_give_other_scores_than_the_run_tells_are_not_used(store: S
     models = averaged(comparable(found.frame).frame)
     models = models.assign(means=[[mean + 1 for mean in means] for means in models["means"]])
     borne = evidence(found, models)
-    assert (
-        borne.models == {}
-        and "predictions.parquet gives other scores than the run tells" in borne.without
-    )
+    assert borne.models == {}
+    assert "predictions.parquet gives other scores than the run tells" in borne.without
 
 
 def test_the_nearest_to_the_front_lose_the_fewest_points(monkeypatch: pytest.MonkeyPatch) -> None:

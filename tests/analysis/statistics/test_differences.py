@@ -72,10 +72,8 @@ def test_the_first_of_the_resamples_is_the_rows_as_they_are_and_scores_as_the_co
 def test_the_order_of_the_rows_in_the_file_does_not_matter() -> None:
     found = predictions(3)
     shuffled = found.sample(frac=1, random_state=0)
-    assert (
-        resampled(answers_of(shuffled), METRICS).mean.tolist()
-        == resampled(answers_of(found), METRICS).mean.tolist()
-    )
+    expected = resampled(answers_of(found), METRICS).mean.tolist()
+    assert resampled(answers_of(shuffled), METRICS).mean.tolist() == expected
 
 
 def test_a_teacher_is_scored_on_the_same_resamples() -> None:
@@ -84,9 +82,8 @@ def test_a_teacher_is_scored_on_the_same_resamples() -> None:
         resampled(answers_of(found), METRICS, "teacher"),
         resampled(answers_of(found), METRICS),
     )
-    assert teacher.mean == pytest.approx(np.full(1 + RESAMPLES, 100.0)), (
-        "its answers are the labels"
-    )
+    # Its answers are the labels.
+    assert teacher.mean == pytest.approx(np.full(1 + RESAMPLES, 100.0))
     lost = difference(once(student), once(teacher))
     assert lost.is_one and lost.low < lost.points < lost.high < 0
 
@@ -131,10 +128,8 @@ def test_a_paired_difference_has_a_narrower_interval_than_the_rows_would_give_un
 
 def test_with_one_seed_a_side_the_interval_is_of_the_rows_alone_and_says_so() -> None:
     found = difference(spread(75.0, 2.0), spread(70.0, 0.0))
-    assert (
-        found == pytest.approx(Difference(5.0, 5 - 1.959964 * 2, 5 + 1.959964 * 2, 1))
-        and found.is_one
-    )
+    assert found == pytest.approx(Difference(5.0, 5 - 1.959964 * 2, 5 + 1.959964 * 2, 1))
+    assert found.is_one
     assert not found.is_of_methods
     beside_many = difference(spread(75.0, 2.0), spread(70.0, 0.0, 60.0, 80.0))
     assert beside_many == found, "the one seed's spread is not known"
@@ -154,9 +149,8 @@ def test_models_with_the_same_seeds_are_paired_by_seed_and_others_are_not() -> N
     other = Measured(right.rows, {5: 59.0, 6: 69.0, 7: 74.0})
     # t(0.975, 2) = 4.30265 and sd sqrt(175 / 3) on both sides.
     half = 4.30265 * math.sqrt(175 / 3) / math.sqrt(3) * math.sqrt(2)
-    assert difference(left, other) == pytest.approx(
-        Difference(1.0, 1 - half, 1 + half, 3), rel=1e-5
-    )
+    expected = pytest.approx(Difference(1.0, 1 - half, 1 + half, 3), rel=1e-5)
+    assert difference(left, other) == expected
 
 
 def test_a_teacher_that_is_the_same_for_all_seeds_has_no_spread_of_its_own() -> None:
@@ -199,9 +193,8 @@ def test_seeds_are_averaged_on_the_same_resamples() -> None:
     runs = {seed: resampled(answers_of(predictions(seed)), METRICS) for seed in (3, 4)}
     found = over_seeds(runs)
     assert found.mean.rows == pytest.approx((runs[3].mean + runs[4].mean) / 2)
-    assert found.tasks["sim"].rows == pytest.approx(
-        (runs[3].tasks["sim"] + runs[4].tasks["sim"]) / 2
-    )
+    expected = pytest.approx((runs[3].tasks["sim"] + runs[4].tasks["sim"]) / 2)
+    assert found.tasks["sim"].rows == expected
     assert found.mean.seeds == {3: runs[3].mean[0], 4: runs[4].mean[0]}
     assert found.tasks["nli"].seeds == {3: runs[3].tasks["nli"][0], 4: runs[4].tasks["nli"][0]}
 

@@ -112,10 +112,8 @@ def test_texts_are_answered_alike(spark: "SparkSession", taught: Taught, tmp_pat
     assert len(list((tmp_path / "out.parquet").glob("part-*"))) == 2, "both processes had rows"
     found = found.sort_values("id", ignore_index=True)
     direct = taught.model.predict(frame[["text"]], params={"task": "sentiment"})
-    assert (
-        found["text"].tolist() == frame["text"].tolist()
-        and found["label"].tolist() == direct["label"].tolist()
-    )
+    assert found["text"].tolist() == frame["text"].tolist()
+    assert found["label"].tolist() == direct["label"].tolist()
     np.testing.assert_allclose(found["score"], direct["score"], atol=1e-5)
     np.testing.assert_allclose(
         np.stack(found["probabilities"]), np.stack(direct["probabilities"]), atol=1e-5
@@ -206,9 +204,8 @@ def test_its_logits_teach_alike(spark: "SparkSession", taught: Taught, tmp_path:
     ]  # fmt: skip
     metrics = outcome(command(tmp_path, "distill", *argv))["metrics"]
     for name in TAUGHT:
-        assert metrics[f"teacher/quality/{name}/score"] == pytest.approx(
-            own.metrics[f"quality/{name}/score"], abs=1e-3
-        )
+        expected = pytest.approx(own.metrics[f"quality/{name}/score"], abs=1e-3)
+        assert metrics[f"teacher/quality/{name}/score"] == expected
 
 
 @pytest.mark.parametrize(
@@ -247,9 +244,8 @@ def test_what_is_wrong_is_told_in_one_line(
 def test_no_text_has_no_logits(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
     frame = pd.DataFrame({"split": "train", "row": range(3), "text": ["a", None, None]})
     config = config_of(tmp_path, frame, "sentiment", logits=True)
-    with pytest.raises(
-        ValueError, match="label.corpus: 2 rows have no text; allowed for label.logits: none"
-    ):
+    told = "label.corpus: 2 rows have no text; allowed for label.logits: none"
+    with pytest.raises(ValueError, match=told):
         corpus.write_answers(spark, config, taught.path, ["text"], tmp_path / "aside")
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.parquet"]
 
@@ -262,9 +258,8 @@ def test_damage_is_told_in_a_line(spark: "SparkSession", taught: Taught, tmp_pat
         corpus.write_answers(
             spark, config, taught.path, corpus.check(config, taught.student()), tmp_path / "aside"
         )
-    assert str(caught.value).startswith(
-        f"label.corpus {tmp_path / 'corpus.parquet'}: "
-    ) and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"label.corpus {tmp_path / 'corpus.parquet'}: ")
+    assert "\n" not in str(caught.value)
     assert "FAILED_READ_FILE" in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.parquet"]
 
@@ -273,9 +268,8 @@ def test_model_errors_are_one_line(spark: "SparkSession", taught: Taught, tmp_pa
     config = config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "other")
     with pytest.raises(ValueError) as caught:
         corpus.write_answers(spark, config, taught.path, ["text"], tmp_path / "aside")
-    assert "MlflowException: task is 'other'; allowed: " in str(caught.value) and "\n" not in str(
-        caught.value
-    )
+    assert "MlflowException: task is 'other'; allowed: " in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_extra_is_named(
@@ -293,10 +287,8 @@ def test_a_missing_java_is_told_of(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    with pytest.raises(
-        ValueError,
-        match="^there is no Java, which Spark runs on; allowed: version 17 or 21, by PATH or JAVA_",
-    ):
+    told = "^there is no Java, which Spark runs on; allowed: version 17 or 21, by PATH or JAVA_"
+    with pytest.raises(ValueError, match=told):
         corpus.check(
             config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "sentiment"), taught.student()
         )
@@ -331,13 +323,11 @@ def test_the_entry_point_leaves_a_run_with_its_speed(taught: Taught, tmp_path: P
     again = label(taught, tmp_path / "a.parquet", tmp_path / "out")
     assert again.returncode == 2 and "Traceback" not in again.stderr
     last = again.stderr.strip().splitlines()[-1]
-    assert (
-        last == f"error: label.output is '{tmp_path / 'out'}'; allowed: a path where nothing is yet"
-    )
+    expected = f"error: label.output is '{tmp_path / 'out'}'; allowed: a path where nothing is yet"
+    assert last == expected
 
 
 def test_logits_go_to_a_file_that_a_teachers_sources_would_read() -> None:
-    with pytest.raises(
-        ValueError, match=r"label.output is 'logits'; allowed: a file that ends in .parquet"
-    ):
+    told = r"label.output is 'logits'; allowed: a file that ends in .parquet"
+    with pytest.raises(ValueError, match=told):
         LabelConfig(output="logits", logits=True)

@@ -38,9 +38,8 @@ def test_means_spreads_and_paired_differences_are_those_worked_by_hand() -> None
     assert plain.seconds == pytest.approx(7.2)
     assert (mixup.mean, mixup.difference, mixup.differences) == (73.0, 1.0, [1.0, 2.0, 0.0])
     assert mixup.sd == pytest.approx(math.sqrt((4 + 1 + 1) / 2))
-    assert mixup.half == pytest.approx(4.30265 / math.sqrt(3), rel=1e-5), (
-        "t(0.975, 2) times the sd 1 over the root of 3"
-    )
+    # T(0.975, 2) times the sd 1 over the root of 3.
+    assert mixup.half == pytest.approx(4.30265 / math.sqrt(3), rel=1e-5)
 
 
 def test_what_all_seeds_share_is_no_spread_of_the_difference() -> None:
@@ -76,9 +75,8 @@ def test_the_table_has_a_row_a_variant_and_no_difference_of_the_first_to_itself(
         "+1.50",
         "-",
     ]
-    assert "means over 1 seed;" in alone[-1] and alone[-1].endswith(
-        "one seed says nothing of the variants"
-    )
+    assert "means over 1 seed;" in alone[-1]
+    assert alone[-1].endswith("one seed says nothing of the variants")
     several = comparison.lines(compared(SCORES))[-1]
     assert "means over 3 seeds;" in several and "where the t interval leaves out 0" in several
 

@@ -144,9 +144,8 @@ def test_trials_and_teachers_timed_on_a_busy_machine_are_told(study: optuna.Stud
         state=TrialState.COMPLETE, values=[60, 3], user_attrs={RESULT: told._asdict()}
     )
     study.add_trial(trial)
-    assert busy_notes(study, TEACHER_SPEED) == [
-        "1 trials were timed on a busy machine: their milliseconds are too many"
-    ]
+    expected = ["1 trials were timed on a busy machine: their milliseconds are too many"]
+    assert busy_notes(study, TEACHER_SPEED) == expected
     assert "the teacher was timed" in busy_notes(study, {"teacher/speed/busy_share": 0.3})[0]
 
 
@@ -212,7 +211,5 @@ def test_the_picture_has_a_dot_for_each_trial_and_a_name_for_each_kind() -> None
         "transformer",
     ]
     assert {"t000", "t002", "teacher's latency"} == {text.get_text() for text in axes.texts}
-    assert (
-        axes.get_xscale() == "log"
-        and axes.get_xlabel() == "latency, ms (onnx, b1-text-t1; log scale)"
-    )
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlabel() == "latency, ms (onnx, b1-text-t1; log scale)"

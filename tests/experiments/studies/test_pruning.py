@@ -73,12 +73,10 @@ def test_with_no_other_there_is_no_lead() -> None:
 
 def test_scores_count_up_to_the_step_and_no_later_ones() -> None:
     own = trial(2.0, 50, 60)
-    assert not behind(own, [trial(1.0, 50, 60, 99, 99)], 40), (
-        "that one too was no better at this step"
-    )
-    assert lead(own, [Progress(1.0, {60: 99.0})], 40) == -math.inf, (
-        "it has not been scored so early"
-    )
+    # That one too was no better at this step.
+    assert not behind(own, [trial(1.0, 50, 60, 99, 99)], 40)
+    # It has not been scored so early.
+    assert lead(own, [Progress(1.0, {60: 99.0})], 40) == -math.inf
     assert lead(own, [Progress(1.0, {30: 70.0, 50: 90.0})], 40) == 10, "scored at other steps"
 
 

@@ -238,9 +238,8 @@ def test_over_many_draws_each_choice_comes_with_its_own_settings_alone() -> None
                 != ("student.hidden" in settings)
             )
         if settings["student.kind"] == "bilstm":
-            assert settings["student.hidden"] in (32, 64, 96, 128, 160) and isinstance(
-                settings["student.hidden"], int
-            )
+            assert settings["student.hidden"] in (32, 64, 96, 128, 160)
+            assert isinstance(settings["student.hidden"], int)
         assert 5e-4 <= settings["train.learning_rate"] <= 1e-2
 
 
@@ -371,9 +370,8 @@ def test_settings_outside_of_the_space_are_refused(settings: dict[str, Any], tol
     ids=str,
 )
 def test_weights_that_are_not_a_number_for_each_task_are_refused(weights: Any) -> None:
-    with pytest.raises(
-        ValueError, match=f"{WEIGHTS} is .*; allowed: a weight for each of a, b, not all of them 0"
-    ):
+    told = f"{WEIGHTS} is .*; allowed: a weight for each of a, b, not all of them 0"
+    with pytest.raises(ValueError, match=told):
         params_of(parse({WEIGHTS: "simplex"}, ["a", "b"]), {WEIGHTS: weights})
 
 
@@ -505,9 +503,8 @@ def test_what_the_config_refuses_a_space_refuses(space: dict[str, Any], told: st
 def test_a_space_is_checked_against_the_settings_that_it_leaves_alone() -> None:
     space = parse({"student.hidden": [40]}, TASKS)
     check(space, Distill())
-    with pytest.raises(
-        ValueError, match="student.hidden is 40; allowed: a multiple of student.heads=3"
-    ):
+    told = "student.hidden is 40; allowed: a multiple of student.heads=3"
+    with pytest.raises(ValueError, match=told):
         check(space, cli.with_settings(Distill(), {"student.heads": 3, "student.hidden": 48}))
 
 
@@ -541,9 +538,8 @@ def test_a_space_that_ships_is_allowed_and_its_starts_lie_in_it(name: str) -> No
 
 
 def test_every_space_that_ships_is_among_them() -> None:
-    assert {
-        path.name for path in CONFIGS.rglob("*.yaml") if "\nsearch:" in path.read_text()
-    } == SHIPPED.keys()
+    found = {path.name for path in CONFIGS.rglob("*.yaml") if "\nsearch:" in path.read_text()}
+    assert found == SHIPPED.keys()
 
 
 def test_the_same_seed_draws_the_same_settings() -> None:

@@ -169,10 +169,8 @@ def test_a_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
-        with pytest.raises(
-            ConnectionError,
-            match="^search.storage is 'postgresql://.*': connection timeout expired$",
-        ):
+        told = "^search.storage is 'postgresql://.*': connection timeout expired$"
+        with pytest.raises(ConnectionError, match=told):
             storage(SearchConfig(storage=f"postgresql://127.0.0.1:{mute.getsockname()[1]}/x"))
 
 
@@ -290,10 +288,8 @@ def test_swapped_labels_make_another_search(tmp_path: Path, store: RDBStorage) -
     first = told("a film,good\nno film,bad\n")
     opened(config_of(tmp_path), store, first)
     check_known(config_of(tmp_path).search, store, told("a film,good\nno film,bad\n"))
-    with pytest.raises(
-        ValueError,
-        match="a study of another search: rows.reviews was .* and is .*; allowed: another name",
-    ):
+    message = "a study of another search: rows.reviews was .* and is .*; allowed: another name"
+    with pytest.raises(ValueError, match=message):
         check_known(config_of(tmp_path).search, store, told("a film,bad\nno film,good\n"))
 
 
@@ -312,9 +308,8 @@ def test_five_failures_in_a_row_end_a_search_with_the_first_s_error() -> None:
     assert first_failure(failed[:5], since=0) == "error 0"
     assert first_failure(failed[:4], since=0) is None
     assert first_failure(failed, since=0) == "error 2", "of the five last ones"
-    assert first_failure(failed[:5][::-1], since=0) == "error 0", (
-        "in the order in which they ended, not began"
-    )
+    # In the order in which they ended, not began.
+    assert first_failure(failed[:5][::-1], since=0) == "error 0"
     assert first_failure([], since=0) is None
 
 
@@ -340,10 +335,8 @@ def test_trials_at_work_and_trials_to_come_break_no_row() -> None:
 def test_the_first_failure_with_an_outcome_is_told() -> None:
     dead = [at(10 + i, TrialState.FAIL) for i in range(5)]
     assert first_failure(dead, since=0) == "their workers died"
-    assert (
-        first_failure([*dead[:2], at(12, TrialState.FAIL, "too small"), *dead[3:]], since=0)
-        == "too small"
-    )
+    found = first_failure([*dead[:2], at(12, TrialState.FAIL, "too small"), *dead[3:]], since=0)
+    assert found == "too small"
 
 
 def ask(study: optuna.Study) -> FrozenTrial:
@@ -465,18 +458,16 @@ def test_finished_trials_are_taken_over_once(tmp_path: Path, store: RDBStorage) 
     source, study = source_of(tmp_path, store), made(tmp_path, store)
     assert begin_with(study, "source", KINDS) == (4, 4)
     taken = study.get_trials()
-    assert [(t.params, t.values) for t in taken] == [
-        (t.params, t.values) for t in source.get_trials()[:4]
-    ]
+    found = [(t.params, t.values) for t in taken]
+    assert found == ([(t.params, t.values) for t in source.get_trials()[:4]])
     assert [trial.user_attrs[FROM] for trial in taken] == [
         "source/0",
         "source/1",
         "source/2",
         "source/3",
     ]
-    assert [outcome(trial) for trial in taken] == [
-        outcome(trial) for trial in source.get_trials()[:4]
-    ]
+    expected = [outcome(trial) for trial in source.get_trials()[:4]]
+    assert [outcome(trial) for trial in taken] == expected
     assert numbers(study) == [], "they are not this study's own"
     assert begin_with(study, "source", KINDS) == (0, 4)
     source.add_trial(ended(TrialState.COMPLETE, [1.0, 1.0], "", kind="bilstm", rate=0.7))
@@ -529,9 +520,8 @@ def test_a_study_whose_values_are_not_comparable_is_refused_with_the_difference(
     changes: dict[str, Any], told: str, tmp_path: Path, store: RDBStorage
 ) -> None:
     source_of(tmp_path, store, **changes)
-    with pytest.raises(
-        ValueError, match=f"search.start_from is 'source', whose scores are not comparable: {told}$"
-    ):
+    message = f"search.start_from is 'source', whose scores are not comparable: {told}$"
+    with pytest.raises(ValueError, match=message):
         begin_with(made(tmp_path, store), "source", KINDS)
 
 
@@ -550,10 +540,8 @@ def test_a_study_whose_rows_were_selected_otherwise_is_neither_begun_with_nor_go
         match=f"search.start_from is 'source', whose scores are not comparable: {difference}$",
     ):
         begin_with(made(tmp_path, store), "source", KINDS)
-    with pytest.raises(
-        ValueError,
-        match=f"search.study is 'source', a study of another search: {difference}; allowed",
-    ):
+    message = f"search.study is 'source', a study of another search: {difference}; allowed"
+    with pytest.raises(ValueError, match=message):
         check_known(config.search, store, told)
 
 
@@ -573,10 +561,8 @@ def test_importance_is_a_share_of_the_variance(tmp_path: Path, store: RDBStorage
         )
     found = importances(study, ["quality", "latency"])
     assert found.keys() == {"quality"}
-    assert (
-        found["quality"].keys() == {"layers:bag", "rate", "kind"}
-        and max(found["quality"], key=found["quality"].__getitem__) == "rate"
-    )
+    assert found["quality"].keys() == {"layers:bag", "rate", "kind"}
+    assert max(found["quality"], key=found["quality"].__getitem__) == "rate"
     assert sum(found["quality"].values()) == pytest.approx(1)
 
 
@@ -620,7 +606,5 @@ def test_a_trial_that_failed_long_ago_is_not_taken_for_one_of_now() -> None:
     failed = [
         at((now - timedelta(seconds=i)).timestamp(), TrialState.FAIL, "old") for i in range(5)
     ]
-    assert (
-        first_failure(failed, since=time.time() - 60) == "old"
-        and first_failure(failed, since=time.time() + 60) is None
-    )
+    assert first_failure(failed, since=time.time() - 60) == "old"
+    assert first_failure(failed, since=time.time() + 60) is None

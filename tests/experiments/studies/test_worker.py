@@ -133,9 +133,8 @@ def check_quality(folder: Path) -> None:
     for run in trial_runs(folder):
         history = client(folder).get_metric_history(run.info.run_id, "selection/mean")
         assert len({metric.step for metric in history}) == 20
-        assert run.data.metrics["search/quality"] == pytest.approx(
-            max(metric.value for metric in history)
-        )
+        expected = pytest.approx(max(metric.value for metric in history))
+        assert run.data.metrics["search/quality"] == expected
 
 
 def test_a_worker_that_is_killed_in_a_trial_has_it_made_again_by_another(tmp_path: Path) -> None:
@@ -188,9 +187,8 @@ def test_a_search_whose_workers_have_all_died_says_so_and_is_gone_on_with(tmp_pa
     assert "FAILED" in {found.info.status for found in runs(folder)}
     told = outcome(command(folder, "search", *argv))
     assert told["states"] == {"complete": 1} and states(folder) == {("FINISHED", "complete"): 1}
-    assert {found.info.status for found in runs(folder)} == {"FINISHED"} and run in {
-        found.info.run_id for found in runs(folder)
-    }
+    assert {found.info.status for found in runs(folder)} == {"FINISHED"}
+    assert run in {found.info.run_id for found in runs(folder)}
 
 
 def test_ctrl_c_ends_the_workers_and_the_search_can_go_on(tmp_path: Path) -> None:
@@ -215,15 +213,13 @@ def test_ctrl_c_ends_the_workers_and_the_search_can_go_on(tmp_path: Path) -> Non
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
     ended = {run.info.run_id: run.info.status for run in runs(tmp_path)}
-    assert len(at_work) > 1 and {ended[run] for run in at_work} == {"KILLED"}, (
-        "the study, and each trial that was at work"
-    )
+    # The study, and each trial that was at work.
+    assert len(at_work) > 1 and {ended[run] for run in at_work} == {"KILLED"}
     assert set(ended.values()) <= {"KILLED", "FINISHED"}, "a trial may have ended before"
     told = outcome(command(tmp_path, "search", *argv))
     assert told["states"] == {"complete": 2}
-    assert Counter(run.info.status for run in runs(tmp_path)) == {"FINISHED": 3}, (
-        "two trials and the study, all gone on with"
-    )
+    # Two trials and the study, all gone on with.
+    assert Counter(run.info.status for run in runs(tmp_path)) == {"FINISHED": 3}
     assert not any("mkd.error" in run.data.tags for run in runs(tmp_path))
     check_quality(tmp_path)
 

@@ -41,10 +41,8 @@ def squeezed(line: str) -> str:
 
 def test_the_table_has_a_row_a_task_and_a_column_a_role() -> None:
     printed = table.lines(RESULT)
-    assert (
-        squeezed(printed[0])
-        == "| score on dev | teacher | student | hard labels | kept % | agreement % |"
-    )
+    expected = "| score on dev | teacher | student | hard labels | kept % | agreement % |"
+    assert squeezed(printed[0]) == expected
     assert printed[2].split() == [
         "|", "sst2", "|", "90.0", "|", "85.0", "|", "82.0", "|", "94.4", "|", "90.0", "|",
     ]  # fmt: skip
@@ -58,9 +56,8 @@ def test_the_table_has_a_row_a_task_and_a_column_a_role() -> None:
         "| b1-l128-t1 | 33.00 | 1.50 | 1.60 | 22.0 |",
     ]  # fmt: skip
     first = told.index("| rows a second | teacher | torch | int8 | times faster |")
-    assert told[first + 2 : first + 4] == ["| b32-text-t2 | 200 | 5,000 | 6,000 | 30.0 |", ""], (
-        "of the fastest"
-    )
+    # Of the fastest.
+    assert told[first + 2 : first + 4] == ["| b32-text-t2 | 200 | 5,000 | 6,000 | 30.0 |", ""]
     assert table.FASTER in told
     assert "| int8 | 69.80 | 0.20 | 0.30 | 0.02 | 4.2 | yes |" in told
     assert printed[-1] == "note: sst2: a note"
@@ -161,9 +158,8 @@ def test_scores_before_a_finetuning_have_a_column_with_a_dash_for_a_task_that_wa
 
 def test_the_picture_leaves_out_what_is_not_known_of_a_teacher() -> None:
     found = picture.info(RESULT._replace(metrics=PARTLY))
-    assert found.scores["teacher"][0] == 90.0 and all(
-        math.isnan(score) for score in found.scores["teacher"][1:]
-    )
+    assert found.scores["teacher"][0] == 90.0
+    assert all(math.isnan(score) for score in found.scores["teacher"][1:])
     assert found.latency_ms == {"student": 0.5, "hard labels": 0.5}
     _, plane = picture.draw(found).axes
     assert [text.get_text() for text in plane.texts] == ["student 70.0", "hard labels 68.0"]

@@ -54,10 +54,8 @@ def test_the_run_is_finished_with_tags_params_and_metrics(distilled: Distilled) 
     assert run.info.status == "FINISHED"
     assert run.data.tags["mkd.kind"] == "distill" and run.data.tags["mkd.tasks"] == "demo"
     told = run.data.tags["mlflow.note.content"]
-    assert (
-        all(f"- {task}: " in told for task in ("sentiment", "similarity"))
-        and told.count("groups of rows that overlap") == 5
-    )
+    assert all(f"- {task}: " in told for task in ("sentiment", "similarity"))
+    assert told.count("groups of rows that overlap") == 5
     assert run.data.tags["mkd.selection"] == VERSION
     assert 1 <= run.data.metrics["data/sentiment/groups"] <= 60
     assert {
@@ -67,10 +65,8 @@ def test_the_run_is_finished_with_tags_params_and_metrics(distilled: Distilled) 
         "mkd.hardware.cpu",
     } <= run.data.tags.keys()
     assert run.info.run_name.startswith(run.data.tags["mkd.student"])
-    assert (
-        run.data.params["teacher.train.steps"] == "6"
-        and run.data.params["loss.hard_weight"] == "0.0"
-    )
+    assert run.data.params["teacher.train.steps"] == "6"
+    assert run.data.params["loss.hard_weight"] == "0.0"
     assert run.data.metrics["quality/mean"] == pytest.approx(found["metrics"]["quality/mean"])
     for prefix in (
         "quality/sentiment/",
@@ -139,21 +135,17 @@ def test_the_logged_model_answers(distilled: Distilled, monkeypatch: pytest.Monk
         pd.DataFrame({"text": ["the film was good", "the film was bad"]}),
         params={"task": "sentiment"},
     )
-    assert (
-        list(answer.columns) == ["label", "score", "probabilities", "error"]
-        and answer["error"].isna().all()
-    )
-    assert len(answer) == 2 and answer["score"].tolist() == [
-        max(row) for row in answer["probabilities"]
-    ]
+    assert list(answer.columns) == ["label", "score", "probabilities", "error"]
+    assert answer["error"].isna().all()
+    assert len(answer) == 2
+    assert answer["score"].tolist() == [max(row) for row in answer["probabilities"]]
     pair = model.predict(
         pd.DataFrame({"text": ["a"], "text_pair": ["b"]}), params={"task": "similarity"}
     )
     assert pair["label"].tolist() == [""]
     files = [path.name for path in (folder / "mlruns").rglob("*") if path.is_file()]
-    assert {"model.safetensors", "student.onnx", "MODEL_CARD.md"} <= set(files) and not [
-        name for name in files if name.endswith((".pkl", ".bin", ".pt", ".pth"))
-    ]
+    assert {"model.safetensors", "student.onnx", "MODEL_CARD.md"} <= set(files)
+    assert not [name for name in files if name.endswith((".pkl", ".bin", ".pt", ".pth"))]
 
 
 def test_the_model_is_registered_with_scores_speed_and_data(distilled: Distilled) -> None:
@@ -191,14 +183,10 @@ def test_the_model_card_has_the_runs_measures(distilled: Distilled, tmp_path: Pa
     metrics = found["metrics"]
     for number in ("quality/mean", "teacher/quality/mean", "baseline/quality/mean"):
         assert f" {metrics[number]:.1f} " in card, number
-    assert (
-        f" {metrics['export/int8/loss_single_rows']:z.2f} " in card
-        and "In int8 an answer depends a little" in card
-    )
-    assert (
-        f" {metrics['export/int8/quality/mean']:.2f} " in card
-        and "40 of 94 training rows have no label" in card
-    )
+    assert f" {metrics['export/int8/loss_single_rows']:z.2f} " in card
+    assert "In int8 an answer depends a little" in card
+    assert f" {metrics['export/int8/quality/mean']:.2f} " in card
+    assert "40 of 94 training rows have no label" in card
 
 
 def test_a_saved_config_repeats_the_scores(distilled: Distilled, tmp_path: Path) -> None:
@@ -224,10 +212,8 @@ def test_a_logged_student_is_finetuned_in_a_run_linked_to_its_own(distilled: Dis
                 f"runs:/{parent}/student"),
     )  # fmt: skip
     run = client(folder).get_run(found["run_id"])
-    assert (
-        run.info.status == "FINISHED"
-        and run.info.run_name == f"finetune {parent[:8]} hard labels 1 tasks"
-    )
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == f"finetune {parent[:8]} hard labels 1 tasks"
     assert (run.data.tags["mkd.kind"], run.data.tags["mkd.parent"]) == ("finetune", parent)
     assert run.data.tags["mlflow.parentRunId"] == parent
     assert run.data.params["finetune.student"] == f"runs:/{parent}/student"
@@ -260,18 +246,15 @@ def test_a_missing_run_is_refused_before_any_is_made(entry: str, uri: str, tmp_p
     done = command(tmp_path, entry, *tiny(entry), f"--{entry}.student", uri)
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
-    assert (
-        last.startswith(f"error: {entry}.student is '{uri}': not found in sqlite:///")
-        and "Traceback" not in done.stderr
-    )
+    assert last.startswith(f"error: {entry}.student is '{uri}': not found in sqlite:///")
+    assert "Traceback" not in done.stderr
 
 
 def test_a_teacher_run_is_found_again_by_a_distillation(tmp_path: Path) -> None:
     taught = outcome(command(tmp_path, "teacher", *tiny("teacher")))
     run = client(tmp_path).get_run(taught["run_id"])
-    assert run.data.tags["mkd.kind"] == "teacher" and run.info.run_name.startswith(
-        "teacher 1x32 from scratch"
-    )
+    assert run.data.tags["mkd.kind"] == "teacher"
+    assert run.info.run_name.startswith("teacher 1x32 from scratch")
     distilled = outcome(command(tmp_path, "distill", *TINY, "--baseline=false"))
     steps = client(tmp_path).get_metric_history(distilled["run_id"], "teacher/train/learning_rate")
     assert steps == [], "the teacher was trained again"
@@ -282,12 +265,10 @@ def test_a_diverging_run_ends_failed_and_names_step_and_task(tmp_path: Path) -> 
     done = command(tmp_path, "distill", *TINY, "--train.learning_rate=1e30", "--baseline=false")
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
-    assert (
-        last.startswith("error: the loss became")
-        and "step" in last
-        and "task" in last
-        and "Traceback" not in done.stderr
-    )
+    assert last.startswith("error: the loss became")
+    assert "step" in last
+    assert "task" in last
+    assert "Traceback" not in done.stderr
     assert [run.info.status for run in runs(tmp_path)] == ["FAILED"]
 
 
@@ -307,7 +288,5 @@ def test_a_database_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_an_unreachable_server_is_one_line(tmp_path: Path) -> None:
     done = command(tmp_path, "distill", *TINY, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert done.returncode == 2
-    assert (
-        "MLFLOW_TRACKING_URI is http://127.0.0.1:9" in done.stderr.strip().splitlines()[-1]
-        and "Traceback" not in done.stderr
-    )
+    assert "MLFLOW_TRACKING_URI is http://127.0.0.1:9" in done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr

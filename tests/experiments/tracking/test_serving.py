@@ -81,30 +81,25 @@ def test_each_form_of_request_gets_its_labels(server: Served, body: dict[str, An
     assert len(rows) == 2
     for row in rows:
         assert row.keys() == {"label", "score", "probabilities", "error"} and row["error"] is None
-        assert sum(row["probabilities"]) == pytest.approx(1) and row["score"] == max(
-            row["probabilities"]
-        )
+        assert sum(row["probabilities"]) == pytest.approx(1)
+        assert row["score"] == max(row["probabilities"])
         # The demo's labels, in their order.
         assert row["label"] == ["negative", "positive"][row["probabilities"].index(row["score"])]
-    assert (
-        rows
-        == ask(
-            server,
-            {"dataframe_records": [{"text": "the film was good"}, {"text": ""}]},
-            task="sentiment",
-        ).rows
-    )
+    expected = ask(
+        server,
+        {"dataframe_records": [{"text": "the film was good"}, {"text": ""}]},
+        task="sentiment",
+    ).rows
+    assert rows == expected
 
 
 def test_pairs_have_labels_or_scores(server: Served) -> None:
     (same,) = ask(server, {"dataframe_records": [PAIR]}, task="paraphrase").rows
-    assert same["label"] in ("equivalent", "not_equivalent") and same["score"] == max(
-        same["probabilities"]
-    )
+    assert same["label"] in ("equivalent", "not_equivalent")
+    assert same["score"] == max(same["probabilities"])
     (alike,) = ask(server, {"dataframe_records": [PAIR]}, task="similarity").rows
-    assert (alike["label"], alike["probabilities"]) == ("", []) and isinstance(
-        alike["score"], float
-    )
+    assert (alike["label"], alike["probabilities"]) == ("", [])
+    assert isinstance(alike["score"], float)
 
 
 @pytest.mark.parametrize("task", ["paraphrase", "similarity"])
@@ -130,9 +125,8 @@ def test_invalid_rows_get_an_error_in_their_places(server: Served, task: str) ->
         (row["label"], row["score"], row["probabilities"]) == ("", None, []) for row in rows[1:4]
     )
     for row in (rows[0], rows[4]):
-        assert row["label"] == alone[0]["label"] and row["score"] == pytest.approx(
-            alone[0]["score"], abs=1e-3
-        )
+        assert row["label"] == alone[0]["label"]
+        assert row["score"] == pytest.approx(alone[0]["score"], abs=1e-3)
 
 
 def test_rows_without_a_text_are_told_in_the_other_forms_too(server: Served) -> None:

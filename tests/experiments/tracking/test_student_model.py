@@ -55,8 +55,6 @@ def test_a_regressions_logits_are_scores_with_all_their_digits(model: StudentMod
 
 
 def test_a_text_without_logits_is_an_error(model: StudentModel) -> None:
-    with pytest.raises(
-        MlflowException,
-        match="1 texts have no logits, the first is row 0: the second text is missing",
-    ):
+    told = "1 texts have no logits, the first is row 0: the second text is missing"
+    with pytest.raises(MlflowException, match=told):
         model.predict(None, pd.DataFrame({"text": ["7"]}), {"task": "time", "logits": True})

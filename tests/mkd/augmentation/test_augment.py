@@ -134,9 +134,8 @@ def test_augmented_rows_are_new_unlabelled_and_made_of_their_tasks_words(tmp_pat
     texts = [row.text_a for row in found]
     assert len(set(texts)) == len(texts) > 100
     assert not set(texts) & own
-    assert {word for text in texts for word in text.split()} <= {
-        word for text in own for word in text.split()
-    }
+    expected = {word for text in own for word in text.split()}
+    assert {word for text in texts for word in text.split()} <= expected
     assert {(row.text_b, row.label) for row in found} == {(None, None)}
 
 
@@ -153,10 +152,8 @@ def test_a_multiple_is_of_the_labelled_rows_that_are_not_for_selection(
     ]
     task = Task("t", SINGLE, split(rows), {})
     for multiple in (1, 4):
-        assert (
-            len(made(tmp_path, task, multiple=multiple, mask=0.0, replace=0.5, ngram=0.0))
-            == 32 * multiple
-        )
+        found = len(made(tmp_path, task, multiple=multiple, mask=0.0, replace=0.5, ngram=0.0))
+        assert found == 32 * multiple
 
 
 def test_rows_that_are_set_apart_are_not_copied(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -183,9 +180,8 @@ def test_pairs_are_changed_in_turn(tmp_path: Path, tokenizer: Tokenizer) -> None
         (MASK, r.text_b) if i % 3 == 0 else (r.text_a, MASK) if i % 3 == 1 else (MASK, MASK)
         for i, r in enumerate(copied)
     ]
-    assert [(row.text_a, row.text_b) for row in found] == list(dict.fromkeys(expected)), (
-        "(MASK, MASK) but once"
-    )
+    # (MASK, MASK) but once.
+    assert [(row.text_a, row.text_b) for row in found] == list(dict.fromkeys(expected))
 
 
 def test_copies_follow_the_seed_and_every_setting(tmp_path: Path) -> None:
@@ -202,9 +198,8 @@ def test_copies_follow_the_seed_and_every_setting(tmp_path: Path) -> None:
     ]
     assert keys[0] == keys[1]
     assert len(set(keys)) == len(other) - 1
-    assert len(list((tmp_path / "words").glob("*/manifest.json"))) == 1, (
-        "words are split once for all settings"
-    )
+    # Words are split once for all settings.
+    assert len(list((tmp_path / "words").glob("*/manifest.json"))) == 1
 
 
 def test_no_multiple_changes_nothing_and_makes_nothing(tmp_path: Path) -> None:
@@ -269,8 +264,6 @@ def test_a_tokenizer_that_cannot_mask_is_refused() -> None:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=tokenizers.Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
     )
-    with pytest.raises(
-        ValueError,
-        match="has neither a mask token nor an unknown one; allowed then: data.augment.mask=0",
-    ):
+    told = "has neither a mask token nor an unknown one; allowed then: data.augment.mask=0"
+    with pytest.raises(ValueError, match=told):
         mask_of(tokenizer)

@@ -86,9 +86,8 @@ def test_selection_scores_are_of_the_selection_rows(datas: Datas, tokenizer: Tok
     assert list(found) == ["single", "pair", "score", "mean"]
     data = datas[0]
     logits = predict(eager(student), data.train, data.selection_rows, "single", layout)
-    assert (
-        found["single"] == 100 * (logits.argmax(1) == data.train.labels[data.selection_rows]).mean()
-    )
+    expected = 100 * (logits.argmax(1) == data.train.labels[data.selection_rows]).mean()
+    assert found["single"] == expected
     assert found["mean"] == pytest.approx((found["single"] + found["pair"] + found["score"]) / 3)
 
 
@@ -176,13 +175,11 @@ def test_tasks_without_all_their_logits_are_left_out_and_so_is_the_mean(datas: D
     halved = pair._replace(dev=pair.dev | {"_other": pair.dev[""]})
     logits = {(name, ""): one_hot([0] * 20, 2) for name in ("single", "pair")}
     whole = quality([single], logits)
-    assert quality([single, halved], logits) == {
-        name: value for name, value in whole.items() if name != "quality/mean"
-    }
+    found = quality([single, halved], logits)
+    assert found == ({name: value for name, value in whole.items() if name != "quality/mean"})
     assert quality([pair], {}) == {}
-    assert likeness([single, pair], logits, {("single", ""): logits["single", ""]}) == {
-        "agreement/single": 100
-    }
+    expected = {"agreement/single": 100}
+    assert likeness([single, pair], logits, {("single", ""): logits["single", ""]}) == expected
 
 
 def test_likeness_of_scores_needs_no_metric_of_the_task(datas: Datas) -> None:
@@ -204,12 +201,10 @@ def test_retention_by_hand() -> None:
         "quality/a/accuracy": 2.0,
         "quality/b/score": 0.0,
     }
-    assert retention(student, teacher) == {"retention/mean": 80.0, "retention/a": 50.0}, (
-        "a teacher's 0 cannot be retained"
-    )
-    assert retention(student, {"quality/a/score": 80.0}) == {"retention/a": 50.0}, (
-        "nor can what is not known"
-    )
+    # A teacher's 0 cannot be retained.
+    assert retention(student, teacher) == {"retention/mean": 80.0, "retention/a": 50.0}
+    # Nor can what is not known.
+    assert retention(student, {"quality/a/score": 80.0}) == {"retention/a": 50.0}
 
 
 def test_raw_texts_get_labels_or_scores_of_the_task(datas: Datas, tokenizer: Tokenizer) -> None:
@@ -223,6 +218,5 @@ def test_raw_texts_get_labels_or_scores_of_the_task(datas: Datas, tokenizer: Tok
     logits = predict(eager(student), store, np.arange(2), "score", layout)[:, 0]
     answers = at_work(student, tokenizer).predict(list(zip(first, second, strict=True)), "score")
     assert [answer.label for answer in answers] == ["", ""]
-    assert [answer.score for answer in answers] == pytest.approx(
-        (logits * datas[2].std + datas[2].mean).tolist(), rel=1e-5
-    )
+    expected = pytest.approx((logits * datas[2].std + datas[2].mean).tolist(), rel=1e-5)
+    assert [answer.score for answer in answers] == expected

@@ -73,9 +73,8 @@ def test_metrics_name_backend_setting_and_statistic(datas: Datas, tokenizer: Tok
         for key in statistics[kind]
     }
     assert found.keys() == names | {"teacher/speed/busy_share", "teacher/speed/protocol"}
-    assert (
-        found["teacher/speed/protocol"] == PROTOCOL and 0 <= found["teacher/speed/busy_share"] <= 1
-    )
+    assert found["teacher/speed/protocol"] == PROTOCOL
+    assert 0 <= found["teacher/speed/busy_share"] <= 1
     for model in models:
         for kind, calls in kinds.items():
             assert found[f"teacher/speed/{model}/{kind}/calls"] == calls
@@ -89,9 +88,8 @@ def test_settings_are_each_measured_once_the_headline_first() -> None:
         setting.name
         for setting in settings(SpeedConfig(length=8, batch_size=4, threads=[cores, 0, 1]))
     ]
-    assert many == list(
-        dict.fromkeys(["b1-text-t1", "b1-l8-t1", f"b4-text-t{cores}", "b4-text-t1"])
-    )
+    expected = list(dict.fromkeys(["b1-text-t1", "b1-l8-t1", f"b4-text-t{cores}", "b4-text-t1"]))
+    assert many == expected
     assert settings(SpeedConfig(batch_size=1, threads=[1])) == [HEADLINE, Setting(1, 128, 1)]
     assert settings(SpeedConfig(threads=[])) == [HEADLINE, Setting(1, 128, 1)]
 
@@ -177,9 +175,8 @@ def test_a_model_has_no_more_than_its_share(datas: Datas, tokenizer: Tokenizer) 
         assert len({len(block.seconds) for block in fast}) <= 2, "the rounds are alike"
         made = sum(len(block.seconds) + 20 for block in fast) * 2**-10
         assert 0.75 - 20 * 2**-10 <= made <= 0.75 + 20 * 2**-10
-        assert [len(block.seconds) for block in slow] == [20], (
-            "one pass, however long it takes, and no second round"
-        )
+        # One pass, however long it takes, and no second round.
+        assert [len(block.seconds) for block in slow] == [20]
 
 
 def test_a_share_ends_however_many_seconds_there_are(datas: Datas, tokenizer: Tokenizer) -> None:

@@ -104,9 +104,8 @@ def test_the_busy_share_is_what_the_thread_has_not_worked() -> None:
     turned = Turned(share=0.75)
     found = [block([turned.call("a", MS)], 64 * MS, turned.clock) for _ in range(3)]
     assert busy_share(found, 0.0, 2) == pytest.approx(0.25)
-    assert busy_share([Block([1.0], 1, 1.0, 1.1)], 0.0, 2) == 0.0, (
-        "clocks of two kinds may differ a little"
-    )
+    # Clocks of two kinds may differ a little.
+    assert busy_share([Block([1.0], 1, 1.0, 1.1)], 0.0, 2) == 0.0
 
 
 @pytest.mark.parametrize(

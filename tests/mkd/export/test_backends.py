@@ -208,15 +208,13 @@ def test_a_row_that_is_not_finite_fails_a_backend(datas: Datas, tokenizer: Token
         return np.full((len(batch.ids), 2), np.nan if len(batch.ids) == 1 else 0.0, np.float32)
 
     layout = layout_of(tokenizer, False, 32)
-    assert (
-        checked(
-            Side(tokenizer, datas[:1], CPU),
-            {("single", ""): np.zeros((20, 2), np.float32)},
-            infer,
-            layout,
-        )
-        == {}
+    found = checked(
+        Side(tokenizer, datas[:1], CPU),
+        {("single", ""): np.zeros((20, 2), np.float32)},
+        infer,
+        layout,
     )
+    assert found == {}
 
 
 def small(datas: Datas, tokenizer: Tokenizer) -> Student:
@@ -254,9 +252,8 @@ def test_the_fastest_of_those_that_passed_is_offered(
     assert metrics["export/onnx/max_difference"] < 1e-5 < metrics["export/int8/max_difference"]
     assert max(abs(metrics[f"export/{name}/loss"]) for name in ("onnx", "program")) < 1e-4
     for name in ("onnx", "int8"):
-        assert metrics[f"export/{name}/bytes"] == sum(
-            path.stat().st_size for path in (tmp_path / name).iterdir()
-        )
+        expected = sum(path.stat().st_size for path in (tmp_path / name).iterdir())
+        assert metrics[f"export/{name}/bytes"] == expected
         assert Runtime.load(tmp_path / name).predict(["a film"], "single")[0].error is None
     assert metrics["export/program/bytes"] == (tmp_path / MODEL / PROGRAM).stat().st_size
     # Once more into the same folder, as a run does that is gone on with.

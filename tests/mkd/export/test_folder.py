@@ -154,9 +154,8 @@ def test_raw_texts_are_answered_as_in_torch(made: Made) -> None:
     }
     for task, texts in asked.items():
         for one, other in zip(runtime.predict(texts, task), own.predict(texts, task), strict=True):
-            assert one.label == other.label and one.probabilities == pytest.approx(
-                other.probabilities, abs=1e-5
-            )
+            assert one.label == other.label
+            assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
 
 
 def test_the_folder_holds_what_its_manifest_names(made: Made) -> None:
@@ -237,9 +236,8 @@ def test_each_output_of_a_product_has_a_scale(made: Made, weight_range: Range) -
         assert set(largest[scales > 0]) <= ({127, 128} if weight_range == "full" else {63, 64}), (
             largest
         )
-    assert json.loads((folder / MANIFEST).read_text())["reduced_range"] == (
-        weight_range == "reduced"
-    )
+    expected = weight_range == "reduced"
+    assert json.loads((folder / MANIFEST).read_text())["reduced_range"] == expected
 
 
 @pytest.mark.parametrize("weight_range", RANGES)
@@ -386,10 +384,8 @@ def test_tokens_are_scaled_in_transformers_alone(made: Made, tmp_path: Path) -> 
     export_int8(made.folder / "onnx", tmp_path / "int8", ExportConfig())
     nodes = onnx.load(tmp_path / "int8" / "student.onnx").graph.node
     scaled = {"transformer": 2, "electra": 3}.get(made.folder.name.rstrip("0123456789"), 0)
-    assert (
-        sum(node.op_type == "Div" and node.output[0].endswith("_scaled") for node in nodes)
-        == scaled
-    )
+    found = sum(node.op_type == "Div" and node.output[0].endswith("_scaled") for node in nodes)
+    assert found == scaled
 
 
 def test_a_huge_token_costs_the_others_no_precision(tmp_path: Path) -> None:
@@ -479,9 +475,8 @@ def test_a_model_too_large_for_one_file_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("mkd.export.folder.LARGEST_BYTES", 1000)
-    with pytest.raises(
-        ValueError, match=r"^a model of [\d,]+ bytes is too large for ONNX; allowed: at most 1,000$"
-    ):
+    told = r"^a model of [\d,]+ bytes is too large for ONNX; allowed: at most 1,000$"
+    with pytest.raises(ValueError, match=told):
         export_onnx(student_of(BAG, datas, tokenizer), tokenizer, tmp_path / "onnx")
     assert not (tmp_path / "onnx").exists()
 
@@ -553,9 +548,8 @@ def test_a_saved_student_is_exported_and_told_of(saved: tuple[Path, Path], tmp_p
         "export/int8/loss",
         "speed/int8/b1-text-t1/p50_ms",
     } <= made.metrics.keys()
-    assert not any("similarity" in name for name in made.metrics), (
-        "a task that the student does not know"
-    )
+    # A task that the student does not know.
+    assert not any("similarity" in name for name in made.metrics)
     assert Runtime.load(home / "int8").predict(["a fine film"], "sentiment")[0].error is None
     lines = export_lines(made)
     assert cells(lines[0]) == ["", "torch", "program", "onnx", "int8"]
@@ -615,9 +609,8 @@ def test_nothing_is_delivered_where_no_backend_passes(
     saved: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mkd.export.folder.LARGEST_BYTES", 10)
-    with pytest.raises(
-        ValueError, match=r"^export.student is '.*': no onnx: a model of [\d,]+ bytes is too large"
-    ):
+    told = r"^export.student is '.*': no onnx: a model of [\d,]+ bytes is too large"
+    with pytest.raises(ValueError, match=told):
         exported(config_of(saved, tmp_path / "home"), saved[0])
     assert list(tmp_path.iterdir()) == []
 
@@ -637,10 +630,8 @@ def test_the_entry_point_records_a_run(saved: tuple[Path, Path], tmp_path: Path)
     run = client(tmp_path / "work").get_run(found["run_id"])
     assert run.data.tags["mkd.kind"] == "export" and run.info.status == "FINISHED"
     assert run.data.tags["mlflow.runName"] == "export student"
-    assert (
-        run.data.metrics["export/program/bytes"]
-        == (tmp_path / "work" / "home" / "torch" / "student.pt2").stat().st_size
-    )
+    expected = (tmp_path / "work" / "home" / "torch" / "student.pt2").stat().st_size
+    assert run.data.metrics["export/program/bytes"] == expected
     again = command(tmp_path / "work", "export", *given)
     assert again.returncode == 2
     assert again.stderr == "error: export.to is 'home'; allowed: a folder that is not there yet\n"

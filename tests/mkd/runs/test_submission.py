@@ -167,9 +167,8 @@ def test_the_same_answers_are_the_same_bytes_and_are_not_computed_twice(
         config.core(), config.submit, student, tmp_path, lambda step, metrics: told.append(metrics)
     )
     assert again.zip.read_bytes() == submission.zip.read_bytes()
-    assert (
-        set((stores / "logits").iterdir()) == logits and len({path.stem for path in logits}) == 11
-    )
+    assert set((stores / "logits").iterdir()) == logits
+    assert len({path.stem for path in logits}) == 11
     assert [path.name for path in tmp_path.iterdir()] == ["submission.zip"]
     assert told[-1] == {"progress/test answers": 1.0}
     shares = [
@@ -208,10 +207,8 @@ def test_all_that_is_missing_is_named_at_once(glue: Path, tmp_path: Path) -> Non
         f"and submit.student is {str(student)!r}: it has no head for qqp, mnli; "
         "allowed: one for each task, or submit.fill=true"
     )
-    with pytest.raises(
-        ValueError,
-        match=r"^data.path is '.*': there is no RTE/test.tsv, [^;]*; allowed: all of them$",
-    ):
+    told = r"^data.path is '.*': there is no RTE/test.tsv, [^;]*; allowed: all of them$"
+    with pytest.raises(ValueError, match=told):
         submitted(config_of(tmp_path, folder, student, fill=True), tmp_path)
 
 
@@ -240,9 +237,8 @@ def test_a_missing_head_is_filled_where_that_is_asked_for_and_told(
     )
     lines = "\n".join(submission_lines(made))
     assert len(re.findall(r"one answer for all", lines)) == 5 and f"{most} 100.0 %" in lines
-    assert [file["filled"] for file in submission_info(made)["files"]] == [
-        name[:-4] in constants for name in OFFICIAL
-    ]
+    expected = [name[:-4] in constants for name in OFFICIAL]
+    assert [file["filled"] for file in submission_info(made)["files"]] == expected
 
 
 @pytest.mark.parametrize(
@@ -296,14 +292,11 @@ def test_other_data_or_no_student_is_refused(student: Path, glue: Path, tmp_path
         submitted(replace(config, data=DataConfig()), tmp_path)
     with pytest.raises(ValueError, match=r"data.tasks is \['rte'\]; allowed: empty"):
         submitted(replace(config, data=replace(config.data, tasks=["rte"])), tmp_path)
-    with pytest.raises(
-        ValueError,
-        match="submit.student is '.*nowhere'; allowed: a folder that holds a distilled student",
-    ):
+    message = "submit.student is '.*nowhere'; allowed: a folder that holds a distilled student"
+    with pytest.raises(ValueError, match=message):
         submitted(config_of(tmp_path, glue, tmp_path / "nowhere"), tmp_path)
-    with pytest.raises(
-        ValueError, match="submit.student is ''; allowed: a folder that holds a distilled student"
-    ):
+    told = "submit.student is ''; allowed: a folder that holds a distilled student"
+    with pytest.raises(ValueError, match=told):
         submitted(replace(config, submit=SubmitConfig()), tmp_path)
 
 
@@ -312,10 +305,8 @@ def test_answers_that_are_not_finite_are_refused(glue: Path, student: Path, tmp_
     for parameter in model.heads.linears[model.heads.names.index("sst2")].parameters():
         parameter.data.fill_(torch.nan)
     save(model, tokenizer, tmp_path / "student")
-    with pytest.raises(
-        ValueError,
-        match=r"submit.student is '.*': its logits for .*SST-2/test.tsv are not all finite numbers",
-    ):
+    told = r"submit.student is '.*': its logits for .*SST-2/test.tsv are not all finite numbers"
+    with pytest.raises(ValueError, match=told):
         submitted(config_of(tmp_path, glue, tmp_path / "student"), tmp_path)
 
 

@@ -42,9 +42,8 @@ def test_every_loop_is_timed_and_compared_with_the_plain_one(tmp_path: Path) -> 
 
 
 def test_pairs_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match="data.tasks: the first is similarity; allowed: a task of single texts"
-    ):
+    told = "data.tasks: the first is similarity; allowed: a task of single texts"
+    with pytest.raises(ValueError, match=told):
         measured(config_of(tmp_path, "similarity"))
 
 
@@ -73,9 +72,8 @@ def test_the_last_line_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "--throughput.rounds",
         "1",
     ]
-    assert (
-        cli.entry(throughput.measure, "", Throughput, [*arguments, "--cache", str(tmp_path)]) == 0
-    )
+    found = cli.entry(throughput.measure, "", Throughput, [*arguments, "--cache", str(tmp_path)])
+    assert found == 0
     *_, last = capsys.readouterr().out.strip().split("\n")
     told = json.loads(last)
     ratios = {(t["student"], t["loop"]): t["ratio"] for t in told["timings"]}

@@ -174,14 +174,11 @@ def test_each_bad_item_has_its_error_at_its_place_and_all_others_an_answer(
     assert [prediction.error for prediction in found[1::2]] == [error for _, error in items]
     for prediction in found[1::2]:
         if prediction.error is None:
-            assert (
-                prediction.label in HEADS[task].labels
-                and np.isfinite(prediction.probabilities).all()
-            )
+            assert prediction.label in HEADS[task].labels
+            assert np.isfinite(prediction.probabilities).all()
         else:
-            assert (prediction.label, prediction.probabilities) == ("", []) and np.isnan(
-                prediction.score
-            )
+            assert (prediction.label, prediction.probabilities) == ("", [])
+            assert np.isnan(prediction.score)
 
 
 def test_numbers_that_are_not_finite_are_an_error_of_their_text_alone() -> None:
@@ -261,10 +258,8 @@ def test_what_has_no_order_or_gives_no_texts_is_refused(texts: Any, kind: str) -
 
 
 def test_an_array_without_a_dimension_and_no_texts_at_all_are_refused() -> None:
-    with pytest.raises(
-        ValueError,
-        match="^texts is an array without a dimension; allowed: a list, of one text or more$",
-    ):
+    told = "^texts is an array without a dimension; allowed: a list, of one text or more$"
+    with pytest.raises(ValueError, match=told):
         made().predict(np.array("7 8"), "single")
     with pytest.raises(ValueError, match="^texts is missing; allowed: a list"):
         made().predict(None, "single")  # type: ignore[arg-type]
@@ -324,9 +319,8 @@ def test_lines_of_json_are_answered_line_by_line() -> None:
 
 def test_more_lines_than_are_read_at_once_come_in_their_order() -> None:
     found, bad = answered("".join(f"{i}\n" for i in range(2, 2502)), "score", "tsv")
-    assert [line.strip() for line in found] == [
-        f"{i / 10 * 0.5 + 2:.6g}" for i in range(2, 2502)
-    ] and bad == 0
+    assert [line.strip() for line in found] == [f"{i / 10 * 0.5 + 2:.6g}" for i in range(2, 2502)]
+    assert bad == 0
 
 
 # An exported student.
@@ -541,27 +535,23 @@ def test_a_files_ending_tells_its_form(
     out, err = capsys.readouterr()
     first, second = (json.loads(line) for line in out.splitlines())
     assert first == Student.load(exported).predict([("a film", "a good film")], "pair")[0]._asdict()
-    assert (
-        second["error"] == "the first text is of type int; allowed: a string"
-        and err == "1 lines have no answer\n"
-    )
+    assert second["error"] == "the first text is of type int; allowed: a string"
+    assert err == "1 lines have no answer\n"
     assert main([str(exported), "--task", "score", "--input", str(tmp_path / "texts.tsv")]) == 0
     (expected,) = Student.load(exported).predict([("a film", "a good film")], "score")
     assert capsys.readouterr() == (f"\t{expected.score:.6g}\n", "")
-    assert (
-        main(
-            [
-                str(exported),
-                "--task",
-                "single",
-                "--format",
-                "jsonl",
-                "--input",
-                str(tmp_path / "texts.tsv"),
-            ]
-        )
-        == 0
+    found = main(
+        [
+            str(exported),
+            "--task",
+            "single",
+            "--format",
+            "jsonl",
+            "--input",
+            str(tmp_path / "texts.tsv"),
+        ]
     )
+    assert found == 0
     assert json.loads(capsys.readouterr().out)["error"].startswith("no JSON: ")
 
 
@@ -609,6 +599,5 @@ def test_a_wrong_argument_is_told_in_one_line(capsys: pytest.CaptureFixture[str]
         main(["FOLDER", "--format", "csv", "--task", "single"])
     assert stopped.value.code == 2
     told = capsys.readouterr().err
-    assert (
-        told.startswith("error: argument --format: invalid choice: 'csv'") and told.count("\n") == 1
-    )
+    assert told.startswith("error: argument --format: invalid choice: 'csv'")
+    assert told.count("\n") == 1

@@ -37,9 +37,8 @@ def test_pairs_share_a_vocabulary_whatever_the_block(
     found = word_store(tmp_path, split(rows), PAIR)
     assert texts_of(found, 0) == [row.text_a for row in rows]
     assert texts_of(found, 1) == [row.text_b for row in rows]
-    assert sorted(found.vocabulary) == sorted(
-        {word for row in rows for word in f"{row.text_a} {row.text_b}".split()}
-    )
+    expected = sorted({word for row in rows for word in f"{row.text_a} {row.text_b}".split()})
+    assert sorted(found.vocabulary) == expected
 
 
 def test_words_are_split_once(tmp_path: Path) -> None:

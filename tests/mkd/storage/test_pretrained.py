@@ -48,10 +48,8 @@ def test_a_folder_that_is_not_there_is_refused_by_name(name: str) -> None:
 
 def test_a_hub_name_that_cannot_be_had_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        ValueError,
-        match="teacher.checkpoint is 'nobody/nothing': no such folder, and the Hugging Face hub",
-    ):
+    told = "teacher.checkpoint is 'nobody/nothing': no such folder, and the Hugging Face hub"
+    with pytest.raises(ValueError, match=told):
         resolve("nobody/nothing", SETTING)
 
 
@@ -91,9 +89,8 @@ def test_a_classifiers_weights_other_than_safetensors_are_refused(folder: Path) 
 
 def test_an_architecture_that_cannot_classify_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
-    with pytest.raises(
-        ValueError, match="no sequence classifier of its architecture, vit, is known"
-    ):
+    told = "no sequence classifier of its architecture, vit, is known"
+    with pytest.raises(ValueError, match=told):
         load_classifier(tmp_path, SETTING)
 
 
@@ -102,9 +99,8 @@ def test_missing_weights_are_refused_rather_than_drawn_at_random(folder: Path) -
     lost = "bert.encoder.layer.0.output.dense.weight"
     del weights[lost]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(
-        ValueError, match="1 of its weights are missing, as encoder.layer.0.output.dense.weight"
-    ):
+    told = "1 of its weights are missing, as encoder.layer.0.output.dense.weight"
+    with pytest.raises(ValueError, match=told):
         load_encoder(folder, SETTING)
 
 
@@ -124,9 +120,8 @@ def test_code_that_comes_with_a_checkpoint_is_not_run(folder: Path) -> None:
         "AutoTokenizer": ["theirs.Tokenizer", None],
     }
     (folder / "config.json").write_text(json.dumps({"model_type": "theirs", "auto_map": auto}))
-    with pytest.raises(
-        ValueError, match="no readable config.json of a known architecture is there"
-    ):
+    told = "no readable config.json of a known architecture is there"
+    with pytest.raises(ValueError, match=told):
         load_encoder(folder, SETTING)
     assert not (folder / "ran").exists()
 
@@ -141,9 +136,8 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
 def test_an_encoder_without_a_tokenizer_is_refused(folder: Path) -> None:
     for path in folder.glob("tokenizer*"):
         path.unlink()
-    with pytest.raises(
-        ValueError, match="teacher.checkpoint is '.*': no readable tokenizer is there"
-    ):
+    told = "teacher.checkpoint is '.*': no readable tokenizer is there"
+    with pytest.raises(ValueError, match=told):
         load_tokenizer(folder, SETTING)
 
 

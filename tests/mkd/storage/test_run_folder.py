@@ -43,9 +43,8 @@ def test_what_was_saved_is_loaded(file: Path) -> None:
     assert found is not None and found.numbers == SAVED.numbers
     assert found.tensors.keys() == SAVED.tensors.keys()
     assert all(torch.equal(found.tensors[name], value) for name, value in SAVED.tensors.items())
-    assert [path.name for path in file.parent.iterdir()] == ["student.safetensors"], (
-        "nothing is left aside"
-    )
+    # Nothing is left aside.
+    assert [path.name for path in file.parent.iterdir()] == ["student.safetensors"]
 
 
 def test_where_nothing_was_saved_nothing_is_loaded(tmp_path: Path) -> None:
@@ -66,9 +65,8 @@ def test_one_of_other_settings_is_refused_with_both_named(file: Path) -> None:
 
 def test_another_version_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mkd.storage.run_folder.FORMAT", 2)
-    with pytest.raises(
-        ValueError, match=r"of another version: format was 1 and is 2: remove .*student.safetensors"
-    ):
+    told = r"of another version: format was 1 and is 2: remove .*student.safetensors"
+    with pytest.raises(ValueError, match=told):
         Checkpoint(file, OF, 0).load()
 
 
@@ -111,10 +109,8 @@ def test_without_room_file_and_bytes_are_named_and_the_last_stays(file: Path) ->
     """In a process whose files may have 20,000 bytes at most: what it writes beyond is refused by
     the kernel."""
     done = started(file.parents[1], save_without_room, file).end()
-    assert (
-        f"{file}: a checkpoint of 40,000 bytes cannot be written (" in done.stderr
-        and "Traceback" not in done.stderr
-    )
+    assert f"{file}: a checkpoint of 40,000 bytes cannot be written (" in done.stderr
+    assert "Traceback" not in done.stderr
     found = Checkpoint(file, OF, 0).load()
     assert found is not None and found.numbers["step"] == 7
     assert [path.name for path in file.parent.iterdir()] == ["student.safetensors"]
@@ -217,9 +213,8 @@ def test_a_finished_one_is_not_repeated(datas: Datas, tokenizer: Tokenizer, tmp_
     expected, weights = training.run()
     training.steps.clear()
     found, again = training.run(seed=5)
-    assert found == expected and all(
-        torch.equal(again[key], value) for key, value in weights.items()
-    )
+    assert found == expected
+    assert all(torch.equal(again[key], value) for key, value in weights.items())
     assert training.steps == [70], "only what it comes to is told once more"
 
 

@@ -34,9 +34,8 @@ def _want(root: Path, counter: Path, start: Path, found: Path) -> None:
 
 
 def test_equal_parts_in_another_order_have_the_same_key() -> None:
-    assert key_of({"a": 1, "b": {"c": [1, 2], "d": None}}) == key_of(
-        {"b": {"d": None, "c": [1, 2]}, "a": 1}
-    )
+    expected = key_of({"b": {"d": None, "c": [1, 2]}, "a": 1})
+    assert key_of({"a": 1, "b": {"c": [1, 2], "d": None}}) == expected
 
 
 @pytest.mark.parametrize(
@@ -53,10 +52,8 @@ def test_a_part_that_is_not_a_number_has_no_key() -> None:
 
 def test_a_file_hash_changes_with_a_byte(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
-    assert (
-        file_hash(tmp_path / "a")
-        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    )
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_hash(tmp_path / "a") == expected
     (tmp_path / "b").write_bytes(b"abd")
     assert file_hash(tmp_path / "b") != file_hash(tmp_path / "a")
 
@@ -189,9 +186,8 @@ def test_a_copied_folder_is_hashed_once_and_noted_anew(made: Path, tmp_path: Pat
     shutil.copytree(made, copy)
     assert _manifest(copy)["changed_ns"] == _manifest(made)["changed_ns"]
     assert _again(copy) == copy
-    assert _manifest(copy)["changed_ns"] == {
-        "inner/x.int32": (copy / "inner" / "x.int32").stat().st_ctime_ns
-    }
+    expected = {"inner/x.int32": (copy / "inner" / "x.int32").stat().st_ctime_ns}
+    assert _manifest(copy)["changed_ns"] == expected
     assert _manifest(copy)["sha256"] == _manifest(made)["sha256"]
     assert sorted(path.name for path in copy.iterdir()) == ["inner", MANIFEST]
 
@@ -214,20 +210,16 @@ def test_a_damaged_manifest_is_named(made: Path, text: str | None) -> None:
         (made / MANIFEST).write_text(text)
     with pytest.raises(ValueError) as caught:
         _again(made)
-    assert (
-        str(caught.value)
-        == f"{made / MANIFEST} is missing or damaged: remove {made} to have it made again"
-    )
+    expected = f"{made / MANIFEST} is missing or damaged: remove {made} to have it made again"
+    assert str(caught.value) == expected
 
 
 def test_a_manifest_of_something_else_is_named(made: Path) -> None:
     (made / MANIFEST).write_text(
         json.dumps(_manifest(made) | {"parts": {"rows": "abd", "length": 8}})
     )
-    with pytest.raises(
-        ValueError,
-        match=f"{MANIFEST} is of [0-9a-f]{{20}}, not of the folder's name: remove {made}",
-    ):
+    told = f"{MANIFEST} is of [0-9a-f]{{20}}, not of the folder's name: remove {made}"
+    with pytest.raises(ValueError, match=told):
         _again(made)
 
 

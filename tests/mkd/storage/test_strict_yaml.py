@@ -64,9 +64,8 @@ def test_a_file_of_settings_and_a_value_on_the_command_line_are_read_so(tmp_path
     file.write_text("train:\n  steps: 10\n  steps: 20\n")
     assert refused("--config", str(file)).startswith(f"{file}:3: the key 'steps' stands twice")
     assert "the key 'a' stands twice" in refused("--loss.task_weights", '{"a": 1, "a": 2}')
-    with pytest.raises(
-        ValueError, match="the key 'seed' stands twice, first in line 1; allowed: once"
-    ):
+    told = "the key 'seed' stands twice, first in line 1; allowed: once"
+    with pytest.raises(ValueError, match=told):
         cli.from_yaml("seed: 1\nseed: 2\n", Distill)
     file.write_text(
         "train: {steps: 10, learning_rate: 3e-5}\nsearch: {space: {train.steps: [1, 2]}}\n"
@@ -80,10 +79,8 @@ def test_a_mistake_is_one_line_and_code_2(
     file = tmp_path / "c.yaml"
     file.write_text("seed: 1\nseed: 2\n")
     assert cli.entry(lambda config: None, "", Distill, ["--config", str(file)]) == 2
-    assert (
-        capsys.readouterr().err
-        == f"error: {file}:2: the key 'seed' stands twice, first in line 1; allowed: once\n"
-    )
+    expected = f"error: {file}:2: the key 'seed' stands twice, first in line 1; allowed: once\n"
+    assert capsys.readouterr().err == expected
 
 
 TASK = "{kind: regression, text: t, label: s, metrics: pearson, train: a.csv, dev: a.csv}"

@@ -81,9 +81,8 @@ def test_one_started_anew_has_the_same_tokens(datas: Datas, tokenizer: Tokenizer
     table, before = (input_table(student) for student in (anew(trained, datas), trained))
     assert isinstance(table, TrimmedEmbedding) and isinstance(before, TrimmedEmbedding)
     assert torch.equal(table.place_V, before.place_V) and table.place_V[7] == 3
-    assert table.weight.shape == before.weight.shape and not torch.equal(
-        table.weight, before.weight
-    )
+    assert table.weight.shape == before.weight.shape
+    assert not torch.equal(table.weight, before.weight)
 
 
 def test_a_new_task_gets_a_random_head_by_torchs_seed(datas: Datas, tokenizer: Tokenizer) -> None:
@@ -113,7 +112,6 @@ def test_a_task_of_the_same_name_that_asks_something_else_is_refused(
 ) -> None:
     student = student_of(KINDS[0], datas, tokenizer)
     other = datas[0]._replace(kind=replace(kind))
-    with pytest.raises(
-        ValueError, match=f"data.tasks: {told}, as finetune.student knows it, or another name"
-    ):
+    message = f"data.tasks: {told}, as finetune.student knows it, or another name"
+    with pytest.raises(ValueError, match=message):
         adopted(student, [other])

@@ -171,11 +171,9 @@ def test_row_sparse_gradients_are_the_dense_ones() -> None:
     for student in (dense, sparse):
         student(inputs([[1, 2, 2]], [[3]]), "single").sum().backward()
     for one, other in ((dense.embeddings, sparse.embeddings), (dense.ngrams, sparse.ngrams)):
-        assert (
-            one.weight.grad is not None
-            and other.weight.grad is not None
-            and other.weight.grad.is_sparse
-        )
+        assert one.weight.grad is not None
+        assert other.weight.grad is not None
+        assert other.weight.grad.is_sparse
         torch.testing.assert_close(other.weight.grad.to_dense(), one.weight.grad)
 
 
@@ -184,9 +182,7 @@ def test_flops_by_formula(datas: Datas) -> None:
     config = StudentConfig(kind="bag", hidden=5, embedding=6, layers=2, ngrams=3, buckets=40)
     length = 10
     words, ngrams = length * 6, 2 * length * 6
-    assert flops(make_student(config, datas, 50, 32, None), length) == 2 * (
-        words + ngrams + 24 * 5 + 5 * 5 + 5 * 2
-    )
-    assert flops(make_student(replace(config, ngrams=1), datas, 50, 32, None), length) == 2 * (
-        words + 24 * 5 + 5 * 5 + 5 * 2
-    )
+    found = flops(make_student(config, datas, 50, 32, None), length)
+    assert found == (2 * (words + ngrams + 24 * 5 + 5 * 5 + 5 * 2))
+    expected = 2 * (words + 24 * 5 + 5 * 5 + 5 * 2)
+    assert flops(make_student(replace(config, ngrams=1), datas, 50, 32, None), length) == expected

@@ -276,9 +276,8 @@ def test_a_projection_is_the_best_approximation_of_its_rank_at_the_mean_length(w
     assert found.shape == (40, width)
     scale = centred.norm(dim=1).mean() / best.norm(dim=1).mean()
     torch.testing.assert_close(found @ found.T, (best @ best.T) * scale**2, atol=1e-3, rtol=1e-3)
-    assert float(found.norm(dim=1).mean()) == pytest.approx(
-        float(centred.norm(dim=1).mean()), rel=1e-4
-    )
+    expected = pytest.approx(float(centred.norm(dim=1).mean()), rel=1e-4)
+    assert float(found.norm(dim=1).mean()) == expected
 
 
 def test_a_width_beyond_the_table_is_refused() -> None:
@@ -342,10 +341,8 @@ def test_the_kept_layers_are_those_that_are_named() -> None:
 
 
 def test_a_layer_that_is_not_there_is_refused() -> None:
-    with pytest.raises(
-        ValueError,
-        match=r"layers \[4, 7\] are not there: the checkpoint has layers 0 to 3 \(student.layers",
-    ):
+    told = r"layers \[4, 7\] are not there: the checkpoint has layers 0 to 3 \(student.layers"
+    with pytest.raises(ValueError, match=told):
         keep_layers(bert(4), [4, 0, 7])
 
 
@@ -354,10 +351,8 @@ def test_layers_that_are_one_and_the_same_are_refused() -> None:
         "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "embedding_size": 8,
     }  # fmt: skip
     albert = AlbertModel(AlbertConfig(vocab_size=50, num_hidden_layers=3, **sizes))
-    with pytest.raises(
-        ValueError,
-        match="student.init names a albert model, whose layers cannot be taken one by one",
-    ):
+    told = "student.init names a albert model, whose layers cannot be taken one by one"
+    with pytest.raises(ValueError, match=told):
         keep_layers(albert, [0])
 
 
@@ -385,9 +380,8 @@ def test_minilms_first_layers_give_minilms_states(datas: Datas, tmp_path: Path) 
 )
 def test_another_width_is_refused(hidden: int, heads: int, named: str, datas: Datas) -> None:
     config = StudentConfig(kind="transformer", init="x", hidden=hidden, heads=heads, layers=1)
-    with pytest.raises(
-        ValueError, match=f"student.{named}, as in the checkpoint that student.init names"
-    ):
+    told = f"student.{named}, as in the checkpoint that student.init names"
+    with pytest.raises(ValueError, match=told):
         make_student(config, datas, 50, 32, bert(2))
 
 

@@ -58,9 +58,8 @@ def test_asking_for_more_rows_keeps_the_first_ones(task: str) -> None:
     noisy = replace(CONFIG, label_noise=0.3)
     more = replace(noisy, train_rows=350, unlabelled_rows=400, dev_rows=150)
     assert read(task, "train", more)[:300] == read(task, "train", noisy)[:300]
-    assert [row[:2] for row in read(task, "train", more)[:400]] == [
-        row[:2] for row in read(task, "train", noisy)
-    ]
+    expected = [row[:2] for row in read(task, "train", noisy)]
+    assert [row[:2] for row in read(task, "train", more)[:400]] == expected
     assert read(task, "dev", more)[:100] == read(task, "dev", noisy)
 
 
@@ -156,10 +155,8 @@ def test_classes_are_equally_common(task: str) -> None:
 
 
 def test_an_unknown_task_or_split_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(
-        ValueError,
-        match="'irony'; allowed: sentiment, acceptability, paraphrase, entailment, similarity",
-    ):
+    told = "'irony'; allowed: sentiment, acceptability, paraphrase, entailment, similarity"
+    with pytest.raises(ValueError, match=told):
         demo.rows("irony", "train", CONFIG)
     with pytest.raises(ValueError, match="irony"):
         demo.fingerprint("irony", "train", CONFIG)

@@ -45,9 +45,8 @@ def test_metrics_of_classes_equal_their_formulas(name: str, expected: float) -> 
 def test_macro_f1_of_three_classes_is_the_mean_of_each_class_against_the_rest() -> None:
     predicted, labels = [0, 0, 1, 2, 2, 2], np.array([0, 1, 1, 2, 2, 0])
     by_class = [2 * 1 / (2 * 1 + 1 + 1), 2 * 1 / (2 * 1 + 0 + 1), 2 * 2 / (2 * 2 + 1 + 0)]
-    assert METRICS["macro_f1"](logits_of(predicted, 3), labels) == pytest.approx(
-        100 * sum(by_class) / 3
-    )
+    expected = pytest.approx(100 * sum(by_class) / 3)
+    assert METRICS["macro_f1"](logits_of(predicted, 3), labels) == expected
 
 
 def test_matthews_of_three_classes_is_the_correlation_of_one_hot_vectors() -> None:
@@ -68,18 +67,16 @@ def test_pearson_equals_covariance_over_standard_deviations() -> None:
 
 def test_spearman_is_pearson_of_ranks_and_equal_values_share_a_rank() -> None:
     x, y = [10.0, 20.0, 20.0, 1000.0], np.array([3.0, 1.0, 2.0, 4.0], dtype=np.float32)
-    assert METRICS["spearman"](column(x), y) == pytest.approx(
-        METRICS["pearson"](column([1, 2.5, 2.5, 4]), y)
-    )
+    expected = pytest.approx(METRICS["pearson"](column([1, 2.5, 2.5, 4]), y))
+    assert METRICS["spearman"](column(x), y) == expected
 
 
 def test_correlations_are_negative_where_predictions_run_against_the_labels() -> None:
     y = np.array([3.0, 2.0, 1.0])
     assert METRICS["pearson"](column([1, 2, 3]), y) == pytest.approx(-100)
     assert METRICS["spearman"](column([1, 2, 9]), y) == pytest.approx(-100)
-    assert METRICS["matthews"](logits_of([0, 0, 1, 1], 2), np.array([1, 1, 0, 0])) == pytest.approx(
-        -100
-    )
+    expected = pytest.approx(-100)
+    assert METRICS["matthews"](logits_of([0, 0, 1, 1], 2), np.array([1, 1, 0, 0])) == expected
 
 
 @pytest.mark.parametrize("name", REGRESSION_METRICS)
@@ -133,9 +130,8 @@ def test_a_confidence_on_the_border_of_two_bins_counts_to_the_lower() -> None:
     # Confidence 0.5, wrong, lies in (0, 0.5]; confidence 0.8, right, in (0.5, 1]. In one bin the
     # gaps would cancel.
     logits = np.log([[0.5, 0.5], [0.8, 0.2]])
-    assert expected_calibration_error(logits, np.array([1, 0]), bins=2) == pytest.approx(
-        (0.5 + 0.2) / 2
-    )
+    expected = pytest.approx((0.5 + 0.2) / 2)
+    assert expected_calibration_error(logits, np.array([1, 0]), bins=2) == expected
 
 
 def test_calibration_error_is_zero_if_sure_and_right_one_if_wrong() -> None:
@@ -159,9 +155,8 @@ def test_score_refuses_logits_of_another_width_than_the_kind() -> None:
 def test_logits_that_are_no_numbers_are_not_scored_as_an_answer(name: str, value: float) -> None:
     logits = logits_of(PREDICTED, 2)[:, : GLUE[name].num_logits].copy()
     logits[[2, 5], -1] = value
-    with pytest.raises(
-        NotFinite, match="^the logits of task x on dev are not finite numbers in 2 of 10 rows$"
-    ):
+    told = "^the logits of task x on dev are not finite numbers in 2 of 10 rows$"
+    with pytest.raises(NotFinite, match=told):
         score(GLUE[name], logits, LABELS, "task x on dev")
 
 

@@ -182,10 +182,8 @@ def test_unlabelled_rows_are_another_split_and_never_in_dev(folder: Path) -> Non
     ]
     assert tasks[0].train.fingerprint != tasks[1].train.fingerprint
     for dev in (task.dev[""] for task in tasks):
-        assert (
-            refusal(partial(rows, dev))
-            == f"{folder / 'train.csv'}:2: label is '-1'; allowed: '0', '1'"
-        )
+        expected = f"{folder / 'train.csv'}:2: label is '-1'; allowed: '0', '1'"
+        assert refusal(partial(rows, dev)) == expected
 
 
 def test_a_score_may_stand_for_no_label(folder: Path) -> None:
@@ -368,10 +366,8 @@ def test_a_format_that_names_its_columns_is_refused_without_a_header(folder: Pat
 
 @pytest.mark.parametrize("key", ["train", "dev"])
 def test_a_missing_file_is_refused(folder: Path, key: str) -> None:
-    assert (
-        refusal(lambda: reviews(folder, **{key: "none.csv"}))
-        == f"{folder / 'none.csv'}: no such file"
-    )
+    expected = f"{folder / 'none.csv'}: no such file"
+    assert refusal(lambda: reviews(folder, **{key: "none.csv"})) == expected
 
 
 @pytest.mark.parametrize(
@@ -448,10 +444,8 @@ def test_what_describes_no_tasks_is_refused(tmp_path: Path, text: str, expected:
 
 def test_a_missing_description_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "none.yaml"
-    assert (
-        refusal(lambda: load_tasks(DataConfig(source="files", path=str(path))))
-        == f"{path}: no such file"
-    )
+    expected = f"{path}: no such file"
+    assert refusal(lambda: load_tasks(DataConfig(source="files", path=str(path)))) == expected
 
 
 # Which tasks.
@@ -486,9 +480,8 @@ def test_all_nine_tasks_of_a_glue_folder_are_read_in_the_order_of_glue(tmp_path:
     assert all(task.kind == GLUE[task.name] and task.notes == () for task in tasks)
     assert [list(task.dev) for task in tasks if len(task.dev) > 1] == [["", "_mismatched"]]
     for task in tasks:
-        assert [row.label for row in rows(task.train)] == (
-            [0.5, 5.0] if task.name == "stsb" else [0.0, 1.0]
-        )
+        expected = [0.5, 5.0] if task.name == "stsb" else [0.0, 1.0]
+        assert [row.label for row in rows(task.train)] == expected
         assert all((row.text_b is not None) == task.kind.pair for row in rows(task.train))
         assert all(len(rows(split)) == 1 for split in task.dev.values())
 
@@ -503,9 +496,8 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_official_files_have_the_rows_that_were_written(name: str, official: Path) -> None:
     [task] = glue(official, name)
     assert rows(task.train) == made_rows(name, 3 * NUM, 0)
-    assert [rows(split) for split in task.dev.values()] == [
-        made_rows(name, 3 * NUM, seed) for seed in range(1, 1 + len(task.dev))
-    ]
+    expected = [made_rows(name, 3 * NUM, seed) for seed in range(1, 1 + len(task.dev))]
+    assert [rows(split) for split in task.dev.values()] == expected
     assert list(task.dev) == (["", "_mismatched"] if name == "mnli" else [""]) and task.notes == ()
 
 
@@ -517,14 +509,10 @@ def test_tasks_are_chosen_by_the_config_or_those_found(tmp_path: Path) -> None:
 
 def test_unknown_and_missing_tasks_are_refused(tmp_path: Path) -> None:
     glue_folder(tmp_path, "cola", "rte")
-    assert (
-        refusal(lambda: glue(tmp_path, "rte", "snli"))
-        == "data.tasks names 'snli'; known: cola, rte"
-    )
-    assert (
-        refusal(lambda: glue(tmp_path, "wnli"))
-        == f"{tmp_path / 'WNLI' / 'train.tsv'}: no such file"
-    )
+    found = refusal(lambda: glue(tmp_path, "rte", "snli"))
+    assert found == "data.tasks names 'snli'; known: cola, rte"
+    expected = f"{tmp_path / 'WNLI' / 'train.tsv'}: no such file"
+    assert refusal(lambda: glue(tmp_path, "wnli")) == expected
     (tmp_path / "RTE" / "dev.tsv").unlink()
     assert refusal(lambda: glue(tmp_path)) == f"{tmp_path / 'RTE' / 'dev.tsv'}: no such file"
 
@@ -539,10 +527,8 @@ def test_a_glue_folder_that_is_missing_or_holds_no_task_is_refused(tmp_path: Pat
 
 def test_an_unknown_source_is_refused_with_the_known_ones() -> None:
     config: Any = DataConfig(source="kaggle", path="x")  # type: ignore[arg-type]
-    assert (
-        refusal(lambda: load_tasks(config))
-        == "data.source is 'kaggle'; allowed: 'demo', 'glue', 'hub', 'files'"
-    )
+    expected = "data.source is 'kaggle'; allowed: 'demo', 'glue', 'hub', 'files'"
+    assert refusal(lambda: load_tasks(config)) == expected
 
 
 def test_mnli_goes_on_without_its_mismatched_dev_file_and_says_so(tmp_path: Path) -> None:
@@ -552,9 +538,8 @@ def test_mnli_goes_on_without_its_mismatched_dev_file_and_says_so(tmp_path: Path
     assert list(task.dev) == [""]
     assert task.notes == ("there is no mismatched dev split; the matched one is scored alone",)
     (tmp_path / "MNLI" / "dev_matched.tsv").unlink()
-    assert (
-        refusal(lambda: glue(tmp_path)) == f"{tmp_path / 'MNLI' / 'dev_matched.tsv'}: no such file"
-    )
+    expected = f"{tmp_path / 'MNLI' / 'dev_matched.tsv'}: no such file"
+    assert refusal(lambda: glue(tmp_path)) == expected
 
 
 def test_broken_rows_of_qqp_are_left_out_but_wrong_labels_refused(tmp_path: Path) -> None:
@@ -663,10 +648,8 @@ def test_an_empty_transfer_file_is_refused_when_read(tmp_path: Path) -> None:
     write(tmp_path, one_csv="body\n")
     transfer = [TransferConfig(str(tmp_path / "one.csv"), ["body"], ["cola"])]
     [task] = load_tasks(DataConfig(source="glue", path=str(tmp_path), transfer=transfer))
-    assert (
-        refusal(lambda: rows(task.added[0]))
-        == f"{tmp_path / 'one.csv'}: no rows; allowed: one or more"
-    )
+    expected = f"{tmp_path / 'one.csv'}: no rows; allowed: one or more"
+    assert refusal(lambda: rows(task.added[0])) == expected
 
 
 # Fingerprints and laziness.
@@ -692,9 +675,8 @@ def test_a_fingerprint_changes_with_bytes_columns_and_labels(folder: Path) -> No
     second = reviews(folder)
     assert len({*prints, second.train.fingerprint}) == 4
     assert second.dev[""].fingerprint == first.dev[""].fingerprint
-    assert reviews(folder, metrics=["f1"]).train.fingerprint == second.train.fingerprint, (
-        "metrics leave the rows as they are"
-    )
+    # Metrics leave the rows as they are.
+    assert reviews(folder, metrics=["f1"]).train.fingerprint == second.train.fingerprint
 
 
 def test_rows_are_read_one_at_a_time_and_only_when_asked_for(folder: Path) -> None:
@@ -792,22 +774,17 @@ def test_empty_questions_of_a_saved_qqp_are_left_out(tmp_path: Path) -> None:
     saved(tmp_path, "qqp", train=columns, validation=columns)
     [task] = hub(tmp_path)
     assert rows(task.train) == [Row("a", "c", 0.0)]
-    assert task.notes == (
-        f"1 rows of {tmp_path}/qqp/train lack a text or a column and are left out",
-    )
-    assert (
-        refusal(lambda: rows(task.dev[""]))
-        == f"{tmp_path}/qqp/validation:2: text column 'question2' is empty"
-    )
+    found = task.notes
+    assert found == ((f"1 rows of {tmp_path}/qqp/train lack a text or a column and are left out",))
+    expected = f"{tmp_path}/qqp/validation:2: text column 'question2' is empty"
+    assert refusal(lambda: rows(task.dev[""])) == expected
 
 
 def test_a_saved_dataset_of_the_wrong_shape_is_refused(tmp_path: Path) -> None:
     columns = {"sentence": ["a"], "label": [0]}
     saved(tmp_path, "cola", train=columns)
-    assert (
-        refusal(lambda: hub(tmp_path))
-        == f"{tmp_path}/cola: no split 'validation'; there are: 'train'"
-    )
+    expected = f"{tmp_path}/cola: no split 'validation'; there are: 'train'"
+    assert refusal(lambda: hub(tmp_path)) == expected
     saved(tmp_path, "rte", train=columns)
     message = refusal(lambda: hub(tmp_path, "rte"))
     assert message == f"{tmp_path}/rte/train: no column 'sentence1'; there are: 'sentence', 'label'"

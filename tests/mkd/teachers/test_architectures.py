@@ -135,14 +135,12 @@ def test_chosen_layers_make_a_student_or_are_refused(name: str) -> None:
 def test_what_is_no_encoder_is_refused_in_one_line(name: str, line: str, tmp_path: Path) -> None:
     if line.startswith(("is no", "whose")):
         AutoConfig.for_model(name).save_pretrained(tmp_path)
-        with pytest.raises(
-            ValueError, match=f"teacher.checkpoint is .*: a {name} model.* {line}"
-        ) as refused:
+        message = f"teacher.checkpoint is .*: a {name} model.* {line}"
+        with pytest.raises(ValueError, match=message) as refused:
             pretrained.load_encoder(tmp_path, "teacher.checkpoint")
     else:
-        with pytest.raises(
-            ValueError, match=f"teacher.checkpoint names a {name} model, with which .*{line}"
-        ) as refused:
+        told = f"teacher.checkpoint names a {name} model, with which .*{line}"
+        with pytest.raises(ValueError, match=told) as refused:
             check_steps(
                 on_encoder(encoder(name), "mean", SHARED), "float32", False, "teacher.checkpoint"
             )
@@ -152,9 +150,8 @@ def test_what_is_no_encoder_is_refused_in_one_line(name: str, line: str, tmp_pat
 def test_an_encoder_that_cannot_be_trained_in_half_precision_is_refused_for_that_alone() -> None:
     model = on_encoder(encoder("deberta"), "mean", SHARED)
     check_steps(model, "float32", False, "teacher.checkpoint")
-    with pytest.raises(
-        ValueError, match="names a deberta model, with which training in bfloat16 fails"
-    ):
+    told = "names a deberta model, with which training in bfloat16 fails"
+    with pytest.raises(ValueError, match=told):
         check_steps(model, "bfloat16", False, "teacher.checkpoint")
 
 

@@ -208,9 +208,8 @@ def test_other_rows_of_the_task_need_another_file(
     import_logits(tmp_path, path, tasks[0], datas[0])
     (more_task,) = make_tasks(50, ["single"])
     (more,) = make_datas(tmp_path, [more_task], tokenizer)
-    with pytest.raises(
-        ValueError, match="of train, 10 of 50 rows are missing: 40, 41, 42, 43, 44 and 5 more"
-    ):
+    told = "of train, 10 of 50 rows are missing: 40, 41, 42, 43, 44 and 5 more"
+    with pytest.raises(ValueError, match=told):
         import_logits(tmp_path, path, more_task, more)
 
 

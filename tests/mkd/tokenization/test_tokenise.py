@@ -43,12 +43,10 @@ def test_a_store_holds_the_tokenizers_own_ids(tmp_path: Path, tokenizer: Tokeniz
     rows = pair_rows(25, 0)
     store = token_store(tmp_path, split(rows), PAIR, tokenizer, 100)
     assert store.b is not None
-    assert rows_of(store.a) == [
-        tokenizer(row.text_a, add_special_tokens=False)["input_ids"] for row in rows
-    ]
-    assert rows_of(store.b) == [
-        tokenizer(row.text_b, add_special_tokens=False)["input_ids"] for row in rows
-    ]
+    found = rows_of(store.a)
+    assert found == ([tokenizer(row.text_a, add_special_tokens=False)["input_ids"] for row in rows])
+    expected = [tokenizer(row.text_b, add_special_tokens=False)["input_ids"] for row in rows]
+    assert rows_of(store.b) == expected
     assert store.labels.tolist() == [row.label for row in rows]
     assert [array.dtype.name for array in (store.a.ids, store.a.offsets, store.labels)] == [
         "int32",
@@ -261,15 +259,13 @@ def test_layout_of_a_bert_like_template(tokenizer: Tokenizer) -> None:
     vocabulary = tokenizer.get_vocab()
     cls, sep = vocabulary["[CLS]"], vocabulary["[SEP]"]
     assert layout_of(tokenizer, True, 32) == Layout(True, 0, 32, (cls,), (sep,), (sep,), types=True)
-    assert layout_of(load_tokenizer(MINILM, ""), True, 32) == Layout(
-        True, 0, 32, (101,), (102,), (102,), types=True
-    )
+    expected = Layout(True, 0, 32, (101,), (102,), (102,), types=True)
+    assert layout_of(load_tokenizer(MINILM, ""), True, 32) == expected
 
 
 def test_layout_of_a_roberta_like_template() -> None:
-    assert layout_of(roberta_like(), True, 32) == Layout(
-        True, 1, 32, (0,), (2, 2), (2,), types=False
-    )
+    expected = Layout(True, 1, 32, (0,), (2, 2), (2,), types=False)
+    assert layout_of(roberta_like(), True, 32) == expected
 
 
 LONG = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3} | {str(place): place for place in range(4, 40)}
@@ -381,9 +377,8 @@ def test_scores_are_scaled_by_the_learnt_labels(tmp_path: Path, tokenizer: Token
     learnt = [label for label in data.train.labels[data.train_rows].tolist() if label == label]
     assert len(learnt) == 30
     assert data.mean == pytest.approx(sum(learnt) / 30)
-    assert data.std == pytest.approx(
-        (sum((label - data.mean) ** 2 for label in learnt) / 30) ** 0.5
-    )
+    expected = pytest.approx((sum((label - data.mean) ** 2 for label in learnt) / 30) ** 0.5)
+    assert data.std == expected
     assert {name: len(store.labels) for name, store in data.dev.items()} == {"": 20}
 
 

@@ -77,9 +77,8 @@ def test_a_stack_of_marks_is_cut_too(tokenizer: Tokenizer) -> None:
 
 
 def test_each_chinese_character_is_a_word(tokenizer: Tokenizer) -> None:
-    assert len(ids(tokenizer, CHINESE)) == len(CHINESE) and tokenizer.unk_token_id not in ids(
-        tokenizer, CHINESE
-    )
+    assert len(ids(tokenizer, CHINESE)) == len(CHINESE)
+    assert tokenizer.unk_token_id not in ids(tokenizer, CHINESE)
 
 
 def test_ordinary_words_are_cut_as_bert_cuts_them(tokenizer: Tokenizer) -> None:

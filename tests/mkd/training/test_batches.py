@@ -116,9 +116,8 @@ def test_texts_kept_apart_by_hand() -> None:
     assert mask == [[[1, 0, 0, 0], [1, 1, 1, 1]], [[1, 1, 0, 0], [1, 0, 0, 0]]]
     ids, mask = lists(gather(both, np.array([2, 0]), APART))
     assert ids == [[[9, 9], [3, 9]], [[5, 6], [8, 9]]]
-    assert mask == [[[1, 0], [1, 0]], [[1, 1], [1, 0]]], (
-        "a text without a token becomes one of padding"
-    )
+    # A text without a token becomes one of padding.
+    assert mask == [[[1, 0], [1, 0]], [[1, 1], [1, 0]]]
 
 
 def test_single_texts_kept_apart_by_hand() -> None:
@@ -364,10 +363,8 @@ def test_tasks_are_drawn_by_where_alpha_is_at_the_time() -> None:
     chances = 16**alphas / (16**alphas + 2)
     for part in (slice(0, 1000), slice(2500, 3500), slice(5000, 6000)):
         expected = chances[part].mean()
-        assert (
-            abs(order[part].count(0) / 1000 - expected)
-            < 4 * (expected * (1 - expected) / 1000) ** 0.5
-        )
+        found = abs(order[part].count(0) / 1000 - expected)
+        assert found < 4 * (expected * (1 - expected) / 1000) ** 0.5
     assert abs(order[6000:].count(0) / 3000 - 1 / 3) < 4 * (2 / 9 / 3000) ** 0.5
 
 

@@ -135,13 +135,11 @@ def test_tasks_of_one_teacher_share_its_maps_and_others_have_their_own() -> None
 def test_layers_are_counted_from_the_embeddings_or_from_the_last() -> None:
     assert places_of([0, 1, -1, -3], 3, "s", "it") == [0, 1, 2, 0]
     for layer in (3, -4):
-        with pytest.raises(
-            ValueError, match=rf"s is \[{layer}\]; allowed: from -3 to 2, where 0 is"
-        ):
+        message = rf"s is \[{layer}\]; allowed: from -3 to 2, where 0 is"
+        with pytest.raises(ValueError, match=message):
             places_of([layer], 3, "s", "the student")
-    with pytest.raises(
-        ValueError, match=r"loss.match.student_layers is \[3\]; allowed: from -3 to 2"
-    ):
+    told = r"loss.match.student_layers is \[3\]; allowed: from -3 to 2"
+    with pytest.raises(ValueError, match=told):
         Matching([1, 1, 1], {"a": states_of(2, 1, 4)}, MatchConfig(1.0, [0], [3]))
 
 
@@ -194,9 +192,8 @@ def test_states_leave_the_logits_as_they_are_and_have_the_widths_that_are_told(
     torch.testing.assert_close(
         found.logits_BC, logits(student, inputs, data.name), rtol=rounding, atol=rounding
     )
-    assert [tuple(state.shape) for state in found.states] == [
-        (4, width) for width in student.state_widths
-    ]
+    expected = [(4, width) for width in student.state_widths]
+    assert [tuple(state.shape) for state in found.states] == expected
     assert len(found.states) >= 2
 
 
@@ -320,10 +317,8 @@ def test_the_student_learns_from_the_match(datas: Datas, tokenizer: Tokenizer) -
     zero = torch.zeros(())
     matching(LossTerms(zero, {}), found.states, torch.ones(2, 1, 5), "single").total.backward()
     assert isinstance(student, BiLstmStudent)
-    assert (
-        student.embeddings.weight.grad is not None
-        and student.embeddings.weight.grad.abs().sum() > 0
-    )
+    assert student.embeddings.weight.grad is not None
+    assert student.embeddings.weight.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in student.heads.parameters())
 
 
@@ -349,9 +344,8 @@ def test_the_match_is_a_part_of_the_total(datas: Datas, tokenizer: Tokenizer) ->
     loss, soft, match = (
         run.losses(f"train/{name}/single")[0] for name in ("loss", "soft", "match")
     )
-    assert loss == pytest.approx(2 * (soft + 0.5 * match), rel=1e-6), (
-        "a task's weight is on all of its loss"
-    )
+    # A task's weight is on all of its loss.
+    assert loss == pytest.approx(2 * (soft + 0.5 * match), rel=1e-6)
 
 
 def test_in_bfloat16_the_match_is_in_float32(datas: Datas, tokenizer: Tokenizer) -> None:
@@ -391,10 +385,8 @@ def test_off_reports_no_match(datas: Datas, tokenizer: Tokenizer) -> None:
 def test_maps_are_not_saved(datas: Datas, tokenizer: Tokenizer, tmp_path: Path) -> None:
     run = Trained(datas, tokenizer, BILSTM, LossConfig(match=LAST), steps=2)
     run.student.save_pretrained(tmp_path)
-    assert (
-        load_model(tmp_path).state_dict().keys()
-        == student_of(BILSTM, datas, tokenizer).state_dict().keys()
-    )
+    expected = student_of(BILSTM, datas, tokenizer).state_dict().keys()
+    assert load_model(tmp_path).state_dict().keys() == expected
 
 
 # Batches.

@@ -147,12 +147,10 @@ def test_training_stops_when_patience_ends(
     datas: Datas,
     tokenizer: Tokenizer,
 ) -> None:
-    assert (
-        Run(datas, tokenizer).train(
-            scores=scripted(*means), steps=20, eval_every=4, patience=patience
-        )
-        == trained
+    found = Run(datas, tokenizer).train(
+        scores=scripted(*means), steps=20, eval_every=4, patience=patience
     )
+    assert found == trained
 
 
 def test_what_is_reported(datas: Datas, tokenizer: Tokenizer) -> None:
@@ -160,9 +158,8 @@ def test_what_is_reported(datas: Datas, tokenizer: Tokenizer) -> None:
     run.train(steps=60, eval_every=40, warmup=0.5)
     assert [step for step, metrics in run.reports if "progress" in metrics] == [25, 40, 50, 60]
     assert run.told("progress") == [25 / 60, 40 / 60, 50 / 60, 1]
-    assert run.told("train/learning_rate") == [
-        0.01 * warmup_linear(step - 1, 60, 0.5) for step in (25, 40, 50, 60)
-    ]
+    expected = [0.01 * warmup_linear(step - 1, 60, 0.5) for step in (25, 40, 50, 60)]
+    assert run.told("train/learning_rate") == expected
     assert [step for step, metrics in run.reports if "selection/mean" in metrics] == [40, 60]
     assert {name for _, metrics in run.reports for name in metrics} == {
         "progress",
@@ -400,9 +397,8 @@ def test_losses_equal_a_plain_loop_with_dense_adamw(datas: Datas, tokenizer: Tok
     window = losses[:25]  # as the first report has it
     for task in {task for task, _ in window}:
         of_task = [value for name, value in window if name == task]
-        assert ours.told(f"train/loss/{task}")[0] == pytest.approx(
-            sum(of_task) / len(of_task), rel=1e-5
-        )
+        expected = pytest.approx(sum(of_task) / len(of_task), rel=1e-5)
+        assert ours.told(f"train/loss/{task}")[0] == expected
     others = dict(plain.student.named_parameters())
     for name, parameter in ours.student.named_parameters():
         if (
