@@ -44,4 +44,4 @@ def labeller(
     data = DataConfig(max_length=32, selection_fraction=0.2)
     config = Config(cache=str(cache), data=data, speed=SpeedConfig(length=16))
     known = make_tasks(names=[task])[0] if isinstance(task, str) else task
-    return fine_tuned(precision, config.stores, known, checkpoint, CPU)  # type: ignore[arg-type]
+    return fine_tuned(precision, config.stores, known, checkpoint, CPU)
