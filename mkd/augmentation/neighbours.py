@@ -44,7 +44,7 @@ def neighbours(words: Words, k: int, embeddings: Path | None) -> np.ndarray:
             counts += np.bincount(take(side, rows).ids, minlength=num)
     frequent = np.argsort(-counts, kind="stable")[:MAX_WORDS]
     spelt = [words.vocabulary[word] for word in frequent]
-    table_WD = _contexts(words, frequent) if embeddings is None else _embedded(spelt, embeddings)
+    table_WD = contexts(words, frequent) if embeddings is None else _embedded(spelt, embeddings)
     _, same = np.unique([word.casefold() for word in spelt], return_inverse=True)
     nearest_WK = nearest(table_WD, same, k)
     if nearest_WK.shape[1] == 0:
@@ -72,7 +72,7 @@ def nearest(table_WD: np.ndarray, same_W: np.ndarray, k: int) -> np.ndarray:
     return found_WK
 
 
-def _contexts(words: Words, frequent: np.ndarray) -> np.ndarray:
+def contexts(words: Words, frequent: np.ndarray) -> np.ndarray:
     """Returns the square roots of neighbour counts [W, D] for words before and after each word.
 
     A column counts one of the most frequent words or the end of a text, before or after the word.

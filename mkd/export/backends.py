@@ -181,7 +181,7 @@ def _exports(
             else inference.Student.load(path, wanted.threads).infer
         )
         found = checked(side, dev, infer, layout)
-        wrong = _wrong(name, found, asked.max_loss)
+        wrong = objections(name, found, asked.max_loss)
         made.append(
             Export(
                 name,
@@ -334,7 +334,7 @@ def _make(name: str, asked: ExportConfig, trained: Trained, path: Path) -> None:
         export_int8(path.with_name("onnx"), path, asked)
 
 
-def _wrong(name: str, found: dict[str, float], max_loss: float) -> list[str]:
+def objections(name: str, found: dict[str, float], max_loss: float) -> list[str]:
     """Why the backend is not offered; nothing where it is. found: as `compared` tells."""
     if not found:
         return [f"{name} is not offered: not all of its logits are finite"]

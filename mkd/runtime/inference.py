@@ -130,7 +130,7 @@ class Student:
             name: Head(tuple(h["labels"]), h["pair"], h["mean"], h["std"])
             for name, h in manifest["tasks"].items()
         }
-        stated: dict[str, Any] = {key: _tuples(value) for key, value in manifest["layout"].items()}
+        stated: dict[str, Any] = {key: tuples(value) for key, value in manifest["layout"].items()}
         # A manifest without this key may describe weights that use all 8 bits.
         exact = saturates() and not manifest.get(REDUCED)
         opened = {
@@ -214,9 +214,9 @@ class Student:
         return Tokens(encoded[0], encoded[1] if len(encoded) > 1 else None)
 
 
-def _tuples(value: Any) -> Any:
+def tuples(value: Any) -> Any:
     """Returns a JSON value with its lists as tuples."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+    return tuple(map(tuples, value)) if isinstance(value, list) else value
 
 
 def by_length(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:

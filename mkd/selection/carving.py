@@ -112,16 +112,14 @@ def carved(root: Path, task: Task, config: DataConfig, seed: int) -> Carving:
     def build(aside: Path) -> None:
         words = plain_store(root, task.train, task.kind)
         chosen, apart, found = _chosen(root, task, words, config, seed)
-        few = _corpus(words, chosen)
+        few = corpus_of(words, chosen)
         left_out = [np.setdiff1d(apart, chosen)]
         first = 0
         for split in splits:
             many = plain_store(root, split, task.kind)
             unlabelled = np.flatnonzero(np.isnan(many.labels))
-            left_out.append(
-                first
-                + unlabelled[touched(few, _corpus(many, unlabelled), LEVELS.index(found.together))]
-            )
+            level = LEVELS.index(found.together)
+            left_out.append(first + unlabelled[touched(few, corpus_of(many, unlabelled), level)])
             first += len(many.labels)
         # The rows of all splits are numbered in one sequence, as in a joined token store.
         narrow = "<i4" if first < 2**31 else "<i8"
@@ -225,7 +223,7 @@ def row_groups(
     parts = {"rows": task.train.fingerprint, "pair": task.kind.pair, "version": VERSION}
 
     def build(aside: Path) -> None:
-        corpus = _corpus(words, known)
+        corpus = corpus_of(words, known)
         equal, held, near = groups_of(corpus)
         if task.kind.pair:
             held, near = (_pair_groups(groups, equal, corpus.lengths()) for groups in (held, near))
@@ -251,7 +249,7 @@ def _numbered(groups: np.ndarray) -> np.ndarray:
     return found
 
 
-def _corpus(words: Words, rows: np.ndarray) -> Corpus:
+def corpus_of(words: Words, rows: np.ndarray) -> Corpus:
     """Returns the first texts of these rows, followed by their second texts."""
     texts = np.concatenate([rows + side * len(words.labels) for side in range(len(words.sides))])
     return Corpus(words.sides, word_codes(words.vocabulary), texts)

@@ -137,7 +137,7 @@ class BiLstmStudent(OfWords):
         texts = inputs.ids.shape[1]
         words = self.embeddings(inputs.ids).flatten(0, 1)
         mask = inputs.mask.flatten(0, 1)
-        turn = _turn(mask)
+        turn = reversal(mask)
         x = self.dropout(F.relu(self.feed_forward(self.dropout(words))))
         layers = [self.encoder(x, turn)]
         if self.config.attention:
@@ -172,7 +172,7 @@ class BiLstmStudent(OfWords):
             tensor.unflatten(0, (-1, texts)).flip(1).flatten(0, 1)
             for tensor in (encoded_BLD, mask_BL)
         )
-        context = _attend(encoded_BLD, partner, partners_mask)
+        context = attend(encoded_BLD, partner, partners_mask)
         compared = torch.cat([encoded_BLD, encoded_BLD - context, encoded_BLD * context], dim=2)
         integrated: torch.Tensor = self.integrator(self.dropout(compared), turn_BL)
         return integrated
@@ -202,7 +202,7 @@ def _row_mean(x_BLD: torch.Tensor, mask_BL: torch.Tensor, texts: int) -> torch.T
     )
 
 
-def _turn(mask_BL: torch.Tensor) -> torch.Tensor:
+def reversal(mask_BL: torch.Tensor) -> torch.Tensor:
     """Returns positions [B, L] that reverse each sequence and leave its padding in place."""
     place = torch.arange(mask_BL.shape[1], device=mask_BL.device).unsqueeze(0)
     back = mask_BL.sum(1, keepdim=True) - 1 - place
@@ -220,7 +220,7 @@ def take(x_BLD: torch.Tensor, places_BL: torch.Tensor) -> torch.Tensor:
     )
 
 
-def _attend(
+def attend(
     x_BLD: torch.Tensor, other_BMD: torch.Tensor, other_mask_BM: torch.Tensor
 ) -> torch.Tensor:
     """Returns for each token of x a mean of the other text's tokens [B, L, D].

@@ -104,7 +104,7 @@ def refined_teacher(
         "max_length": stores.data.max_length,
         "tasks": {data.name: asdict(data.kind) for data in side.datas},
         "rows": [
-            [_content(data.train, data.train_rows), _content(data.train, data.selection_rows)]
+            [content(data.train, data.train_rows), content(data.train, data.selection_rows)]
             for data in side.datas
         ],
     } | made_by("teachers")
@@ -228,7 +228,7 @@ def _settings(teacher: TeacherConfig) -> dict[str, Any]:
     return settings | {"checkpoint": pretrained.fingerprint(folder)}
 
 
-def _content(store: TokenStore, rows: np.ndarray) -> str:
+def content(store: TokenStore, rows: np.ndarray) -> str:
     """Returns the hash of the tokens and labels of those of the rows that have a label.
 
     It does not depend on the other rows of the store.

@@ -1,6 +1,6 @@
 """What users would pick instead of a student, on the same rows: scores on dev, and ms a text.
 
-    PYTHONPATH=. python tests/bench/rivals.py TASKS.yaml --teacher FOLDER [--student NAME=FOLDER ...]
+    PYTHONPATH=. python tests/bench/rivals.py TASKS.yaml --teacher FOLDER [--student NAME=DIR ...]
 
 The rivals are TF-IDF (words and pairs of words) with logistic regression, TF-IDF (words and
 characters) with a linear SVM, fastText, WordLlama with logistic regression, and model2vec,

@@ -73,7 +73,7 @@ def measure(task: Task, config: DataConfig, root: Path) -> Cells:
     learnt = cut.train_rows[~np.isnan(words.labels[cut.train_rows])]
     for chosen, rest in ((drawn, np.setdiff1d(known, drawn)), (cut.selection_rows, learnt)):
         leaks.append(
-            int(touched(carving._corpus(words, rest), carving._corpus(words, chosen)).sum())
+            int(touched(carving.corpus_of(words, rest), carving.corpus_of(words, chosen)).sum())
         )
         scores.append(nearest(task.kind, [rows[i] for i in rest], [rows[i] for i in chosen]))
     on_dev = nearest(

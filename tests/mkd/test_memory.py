@@ -20,7 +20,7 @@ from mkd.evaluation import scoring
 from mkd.runtime.layout import Layout, Texts
 from mkd.storage.store import read_array, write_arrays
 from mkd.teachers.labeller import Reader, stored_logits
-from mkd.teachers.refined import _content
+from mkd.teachers.refined import content
 from mkd.tokenization import tokenise
 from mkd.tokenization.tokenise import joined_store, token_store
 from mkd.tokenization.tokens import Inputs, TaskData, TokenStore
@@ -139,7 +139,7 @@ def test_joining_stores_holds_no_rows(stores: dict[int, TokenStore], tmp_path: P
 
 def test_what_is_hashed_of_rows_takes_some_bytes_a_row(stores: dict[int, TokenStore]) -> None:
     def draw(num: int) -> None:
-        _content(stores[num], np.arange(0, num, 2, dtype=np.int32))
+        content(stores[num], np.arange(0, num, 2, dtype=np.int32))
 
     assert _growth(draw) < 24
 

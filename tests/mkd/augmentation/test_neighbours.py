@@ -64,7 +64,7 @@ def test_words_between_the_same_words_are_neighbours(tmp_path: Path) -> None:
 
 def test_contexts_end_with_their_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = words_of(tmp_path, "x a y", "x a y", "z", "x b y", "b z")
-    table = module._contexts(words, np.array([0, 1, 2, 3, 4]))
+    table = module.contexts(words, np.array([0, 1, 2, 3, 4]))
     assert words.vocabulary == ["x", "a", "y", "z", "b"]
     before = [
         [0, 0, 0, 0, 0, 3], [2, 0, 0, 0, 0, 0], [0, 2, 0, 0, 1, 0], [0, 0, 0, 0, 1, 1],

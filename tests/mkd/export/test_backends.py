@@ -13,10 +13,10 @@ from mkd.export.backends import (
     Offered,
     Trained,
     Wanted,
-    _wrong,
     checked,
     compared,
     latency_ms,
+    objections,
     offered,
     ratios,
 )
@@ -138,7 +138,7 @@ def test_what_is_wrong_is_told(
             "loss": max(losses)
         }
         found["max_difference"] = difference
-    assert _wrong(name, found, ExportConfig().max_loss) == told
+    assert objections(name, found, ExportConfig().max_loss) == told
 
 
 def odd(batch: Arrays) -> np.ndarray:

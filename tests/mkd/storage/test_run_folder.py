@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from mkd.config import LossConfig, SamplingConfig, StudentConfig, TrainConfig
 from mkd.evaluation.scoring import selection_scores
-from mkd.storage.run_folder import Checkpoint, Saved, deciding, run_folder
+from mkd.result import Ended
+from mkd.storage.run_folder import Checkpoint, Saved, deciding, path_of, run_folder
 from mkd.students import make_student
 from mkd.tokenization.tokens import layout_of
 from mkd.training.batches import Batch, Source, joint_batches
@@ -247,3 +248,41 @@ def test_two_processes_cannot_be_at_the_same_run(tmp_path: Path) -> None:
         run_folder(config, "distill"),
     ):
         raise AssertionError("both were let in")
+
+
+# Runs that end on purpose.
+
+
+def test_the_folder_of_a_run_that_ended_for_good_is_gone(tmp_path: Path) -> None:
+    config = {"cache": str(tmp_path)}
+    with (
+        pytest.raises(Ended, match="behind the others") as caught,
+        run_folder(config, "trial") as folder,
+    ):
+        (folder / "student.safetensors").touch()
+        raise Ended("pruned", "behind the others")
+    assert caught.value.state == "pruned"
+    assert folder == path_of(config, "trial") and not folder.exists()
+    with run_folder(config, "trial") as again:
+        assert list(again.iterdir()) == [], "the same settings begin anew"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_runs_folder_is_kept(error: type[BaseException], tmp_path: Path) -> None:
+    config = {"cache": str(tmp_path)}
+    with pytest.raises(error), run_folder(config, "trial") as folder:
+        (folder / "student.safetensors").write_text("as far as it was")
+        raise error
+    with run_folder(config, "trial") as again:
+        assert (again / "student.safetensors").read_text() == "as far as it was"
+    assert not folder.exists()
+
+
+def test_a_run_that_was_interrupted_and_then_ended_for_good_leaves_nothing(tmp_path: Path) -> None:
+    config = {"cache": str(tmp_path)}
+    with pytest.raises(KeyboardInterrupt), run_folder(config, "trial") as folder:
+        (folder / "student.safetensors").touch()
+        raise KeyboardInterrupt
+    with pytest.raises(Ended), run_folder(config, "trial"):
+        raise Ended("infeasible", "too slow")
+    assert not folder.exists()

@@ -21,7 +21,7 @@ from transformers import (
 from mkd.config import StudentConfig
 from mkd.storage.pretrained import load_encoder
 from mkd.students import STUDENTS, load_model, make_student
-from mkd.students.bilstm import BiLstm, BiLstmStudent, Maxout, _attend, _turn
+from mkd.students.bilstm import BiLstm, BiLstmStudent, Maxout, attend, reversal
 from mkd.students.embeddings import input_table, project
 from mkd.students.heads import head_configs
 from mkd.students.transformer import (
@@ -161,7 +161,7 @@ def test_the_turned_lstm_is_a_bidirectional_lstm_on_packed_sequences() -> None:
         x_BLE, lengths, batch_first=True, enforce_sorted=False
     )
     expected = nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)[0][mask_BL]
-    found = ours(x_BLE, _turn(mask_BL))[mask_BL]
+    found = ours(x_BLE, reversal(mask_BL))[mask_BL]
     torch.testing.assert_close(found, expected)
     weighed = torch.randn_like(found)
     (by_x,) = torch.autograd.grad((found * weighed).sum(), x_BLE)
@@ -171,7 +171,7 @@ def test_the_turned_lstm_is_a_bidirectional_lstm_on_packed_sequences() -> None:
 
 def test_turning_reverses_the_text_and_leaves_the_padding() -> None:
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]])
-    assert _turn(mask).tolist() == [[2, 1, 0, 3, 4], [0, 1, 2, 3, 4], [4, 3, 2, 1, 0]]
+    assert reversal(mask).tolist() == [[2, 1, 0, 3, 4], [0, 1, 2, 3, 4], [4, 3, 2, 1, 0]]
 
 
 def test_attention_by_hand() -> None:
@@ -181,10 +181,10 @@ def test_attention_by_hand() -> None:
         torch.tensor([[[1.0, 0.0], [0.0, 0.0]]]),
         torch.tensor([[[math.log(3), 1.0], [0.0, 2.0]]]),
     )
-    found = _attend(x, other, torch.tensor([[True, True]]))
+    found = attend(x, other, torch.tensor([[True, True]]))
     expected = torch.tensor([[[3 / 4 * math.log(3), 3 / 4 + 2 / 4], [math.log(3) / 2, 3 / 2]]])
     torch.testing.assert_close(found, expected)
-    masked = _attend(x, other, torch.tensor([[True, False]]))
+    masked = attend(x, other, torch.tensor([[True, False]]))
     torch.testing.assert_close(masked, other[:, :1].expand(1, 2, 2))
 
 

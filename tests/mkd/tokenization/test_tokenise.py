@@ -12,7 +12,7 @@ from tokenizers import models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from mkd.config import DataConfig
-from mkd.runtime.inference import _tuples
+from mkd.runtime.inference import tuples
 from mkd.runtime.layout import Layout
 from mkd.storage.pretrained import load_tokenizer
 from mkd.tasks.task import Row, Task
@@ -339,7 +339,7 @@ def test_rows_are_laid_out_and_cut_as_the_tokenizer_does_it(name: str, max_lengt
 def test_an_exported_layout_is_read_back_as_it_was(name: str) -> None:
     layout = layout_of(templated(*TEMPLATES[name]), True, 16)
     read = json.loads(json.dumps(layout._asdict()))
-    assert Layout(**{key: _tuples(value) for key, value in read.items()}) == layout
+    assert Layout(**{key: tuples(value) for key, value in read.items()}) == layout
 
 
 @pytest.mark.parametrize(
