@@ -1,6 +1,7 @@
 """Two processes and more that train together, two of them started as users start them, beside one
 that sees the same batches."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mkd import processes
+from mkd import precision, processes
 from mkd.config import Config, TrainConfig
 from mkd.pipeline import prepare
 from mkd.tokenization.tokens import Inputs
@@ -64,21 +65,21 @@ def launched(folder: Path, number: int, *argv: str) -> subprocess.CompletedProce
     )
 
 
+def together(
+    folder: Path, number: int, work: Callable[..., None], *args: Any
+) -> list[subprocess.CompletedProcess[str]]:
+    """work(*args) in so many processes, with what accelerate's launcher tells each of them."""
+    port = str(free_port())
+    group = {"WORLD_SIZE": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    places = [group | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(number)]
+    ends = [child.end() for child in [started(folder, work, *args, **place) for place in places]]
+    assert not any(done.returncode for done in ends), [done.stderr[-1000:] for done in ends]
+    return ends
+
+
 def forked(folder: Path, number: int, *argv: str) -> subprocess.CompletedProcess[str]:
-    """As many with what accelerate's launcher tells each of them; of them the first one's end."""
     put_database(folder)
-    together = {
-        "WORLD_SIZE": str(number),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-    }
-    places = [together | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(number)]
-    children = [started(folder, entry_point, "distill", *argv, **place) for place in places]
-    ends = [child.end() for child in children]
-    assert [done.returncode for done in ends] == [0] * number, [
-        done.stderr[-1000:] for done in ends
-    ]
-    return ends[0]
+    return together(folder, number, entry_point, "distill", *argv)[0]
 
 
 def losses(folder: Path, run_id: str) -> dict[str, list[float]]:
@@ -133,6 +134,24 @@ def test_several_processes_have_the_losses_of_one(
         assert found[name] == pytest.approx(values, rel=1e-3, abs=1e-4), name
     for name, value in weights(tmp_path, together["run_id"]).items():
         torch.testing.assert_close(value, alone[1][name], rtol=0, atol=5e-3, msg=name)
+
+
+def resolved(folder: Path) -> None:
+    """Writes what `auto` becomes in this process; by its own measure only the first would take
+    bfloat16."""
+    rank = os.environ["RANK"]
+    measured = 3.0 if rank == "0" else 0.1
+    pytest.MonkeyPatch().setattr(precision, "measured", lambda device: measured)
+    config = Config(device="cpu", cache=str(folder / rank), train=TrainConfig(precision="auto"))
+    (folder / f"{rank}.txt").write_text(precision.chosen(config, config).train.precision)
+
+
+def test_all_processes_train_in_the_precision_that_the_first_one_measures(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    together(folder, 3, resolved, folder)
+    assert [(folder / f"{rank}.txt").read_text() for rank in range(3)] == ["bfloat16"] * 3
+    assert [file.name for file in folder.iterdir() if file.is_dir()] == ["0"], "only it measures"
 
 
 def test_several_gpus_cannot_add_up_sparse_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
