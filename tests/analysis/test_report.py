@@ -52,11 +52,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trials = []
     for index, student in enumerate(STUDENTS):
         tags = {"mkd.study": "small", "mkd.trial": str(index), "mkd.state": "complete"}
-        run = stored.made(
-            stored.Wish(
-                student, kind="trial", tags=tags, settings={"loss.temperature": 1.0 + index}
-            )
-        )
+        settings = {"loss.temperature": 1.0 + index}
+        run = stored.made(stored.Wish(student, kind="trial", tags=tags, settings=settings))
         run_id = stored.logged(client, second, run)
         quality, latency = (
             run.metrics["search/quality"],

@@ -65,10 +65,8 @@ SETTINGS: dict[str, Any] = {"train": {"steps": 8}, "loss": {"kind": "kl"}}
 
 
 def config_of(folder: Path, study: str = "mkd", seed: int = 0, **changes: Any) -> Search:
-    return Search(
-        seed=seed,
-        search=SearchConfig(study=study, storage=f"sqlite:///{folder / 'optuna.db'}", **changes),
-    )
+    search = SearchConfig(study=study, storage=f"sqlite:///{folder / 'optuna.db'}", **changes)
+    return Search(seed=seed, search=search)
 
 
 @pytest.fixture(scope="module")
@@ -241,12 +239,8 @@ def test_a_study_keeps_what_must_not_change(tmp_path: Path, store: RDBStorage) -
         "minimize",
     ]
     assert study.metric_names == ["quality", "bytes", "latency"]
-    again = made(
-        tmp_path,
-        store,
-        objectives=["quality", "bytes", "latency"],
-        settings={"train": {"steps": 9}},
-    )
+    objectives = ["quality", "bytes", "latency"]
+    again = made(tmp_path, store, objectives=objectives, settings={"train": {"steps": 9}})
     assert again.user_attrs == study.user_attrs, "the first command has the word"
     assert list(OBJECTIVES.values()) == ["maximize"] + ["minimize"] * 4
 

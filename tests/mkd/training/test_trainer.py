@@ -253,11 +253,8 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit(
 def test_the_head_of_a_task_not_drawn_stays(datas: Datas, tokenizer: Tokenizer) -> None:
     run = Run(datas, tokenizer)
     before = {name: value.clone() for name, value in run.student.state_dict().items()}
-    run.train(
-        steps=10,
-        eval_every=10,
-        sampling=SamplingConfig(weights={"single": 1, "pair": 0, "score": 1}),
-    )
+    sampling = SamplingConfig(weights={"single": 1, "pair": 0, "score": 1})
+    run.train(steps=10, eval_every=10, sampling=sampling)
     after = run.student.state_dict()
     names = run.student.heads.names
     changed = [
