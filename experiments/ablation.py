@@ -24,17 +24,17 @@ from experiments.studies import comparison, trials
 from experiments.tracking import progress, record
 from experiments.tracking.run import num_tasks
 from mkd import names, pipeline
-from mkd.rates import resolved
+from mkd.rates import with_learning_rates
 from mkd.result import Report, Result
-from mkd.selection.carving import VERSION
+from mkd.selection.split import SPLIT_VERSION
 from mkd.storage.store import key_of
-from mkd.storage.versions import made_by
+from mkd.storage.versions import version_key
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
-from mkd.teachers import for_tasks, refined_tasks
-from mkd.teachers.contents import contents, fingerprints
+from mkd.teachers import config_for_tasks, refined_tasks
+from mkd.teachers.contents import checkpoint_hashes, row_fingerprints
 from mkd.training.balance import check_task_weights
-from mkd.training.batches import check_weights
+from mkd.training.batches import check_sampling_weights
 
 MATTERS = ("seed", "whole", "device", "data", "teacher", "student", "loss", "train")
 """The settings that a trial's scores depend on."""
@@ -151,10 +151,10 @@ def _checked(config: Ablation, variant: str) -> tuple[Distill, list[Task]]:
     try:
         own = cli.with_settings(distillation(config.core()), config.ablation.variants[variant])
         tasks = load_tasks(own.data)
-        for_tasks(own, tasks)
-        check_weights(_names(tasks), own.train.sampling)
+        config_for_tasks(own, tasks)
+        check_sampling_weights(_names(tasks), own.train.sampling)
         if taught := refined_tasks(own.teacher, tasks):
-            check_weights(_names(taught), own.teacher.train.sampling)
+            check_sampling_weights(_names(taught), own.teacher.train.sampling)
         check_task_weights(_names(tasks), own.loss)
     except ValueError as error:
         raise ValueError(f"ablation.variants.{variant}: {error}") from error
@@ -167,12 +167,12 @@ def _names(tasks: list[Task]) -> list[str]:
 
 def _key(config: Distill, tasks: list[Task]) -> str:
     """Returns the hash of a trial's settings, rows, checkpoints and files of logits."""
-    settings = asdict(resolved(config))
+    settings = asdict(with_learning_rates(config))
     of = {
-        "rows": fingerprints(tasks),
-        "contents": contents(config.teacher, config.student, config.data),
-        "selection": VERSION,
-    } | made_by("students")
+        "rows": row_fingerprints(tasks),
+        "contents": checkpoint_hashes(config.teacher, config.student, config.data),
+        "selection": SPLIT_VERSION,
+    } | version_key("students")
     return key_of({name: settings[name] for name in MATTERS} | of)
 
 

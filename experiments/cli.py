@@ -90,7 +90,7 @@ def from_yaml(text: str, kind: type[Own]) -> Own:
     Raises ValueError for an unknown setting or a value that is not allowed.
     """
     parser = _parser(kind, "")
-    strict_yaml.check(text)
+    strict_yaml.check_yaml(text)
     settings = yaml.safe_load(text)
     try:
         return _made(parser, parser.parse_string(yaml.safe_dump(settings)), kind)
@@ -197,7 +197,7 @@ def _read_strictly() -> None:
 
     def strict(text: str, path: str = "") -> Any:
         # jsonargparse changes into the file's folder while it reads it: make the path absolute.
-        strict_yaml.check(text, str(Path(path).absolute()) if path else "")
+        strict_yaml.check_yaml(text, str(Path(path).absolute()) if path else "")
         return read(text)
 
     set_loader("yaml", strict, (yaml.YAMLError,))
@@ -233,7 +233,7 @@ def _made(
         raise ValueError(one_line(error)) from error
     values = parser.instantiate(parsed)
     made = kind(**{field.name: getattr(values, field.name) for field in fields(kind)})
-    return precision.chosen(made, made.core(), told)
+    return precision.resolve_precision(made, made.core(), told)
 
 
 def flat(config: Command) -> dict[str, Any]:

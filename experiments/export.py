@@ -16,14 +16,14 @@ from experiments import cli
 from experiments.settings import Export
 from experiments.tracking import models, record
 from mkd.result import Report
-from mkd.runs.export import Delivered, run_export
+from mkd.runs.export import ExportedFolder, run_export
 
 
 def export(config: Export) -> None:
     """Exports one student as an MLflow run, linked to the run that made the student."""
     with models.student("export.student", config.export.student) as (folder, parent):
 
-        def core(report: Report) -> Delivered:
+        def core(report: Report) -> ExportedFolder:
             return run_export(config.core(), config.export, folder, report)
 
         record.record_export(config, f"export {parent[:8] or folder.name}", core, parent)

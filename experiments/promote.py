@@ -26,8 +26,8 @@ from experiments.studies.trials import Promoted
 from experiments.tracking import record
 from mkd import names, pipeline
 from mkd.evaluation.intervals import half_width
-from mkd.evaluation.speed import HEADLINE
-from mkd.evaluation.timing import PROTOCOL
+from mkd.evaluation.speed import HEADLINE_SETTING
+from mkd.evaluation.timing import SPEED_PROTOCOL
 
 OF_THE_TRIAL = ("data", "teacher", "student", "loss", "train", "speed")
 """Groups of settings that are taken from the trial."""
@@ -61,7 +61,7 @@ def promote(config: Promote) -> None:
             trained, names.KIND_PROMOTE, name, partial(pipeline.run, trained.core()), tags=tags
         )
     scores = {seed: made.metrics[names.QUALITY_MEAN] for seed, made in found.items()}
-    latency = names.speed(chosen.backend, HEADLINE.name, names.P50)
+    latency = names.speed(chosen.backend, HEADLINE_SETTING.name, names.P50)
     times = {seed: made.metrics.get(latency) for seed, made in found.items()}
     shown = {seed: "-" if time is None else f"{time:.3g}" for seed, time in times.items()}
     header = ["seed", "mean score on dev", f"ms in {chosen.backend}"]
@@ -118,12 +118,12 @@ def best(config: PromoteConfig) -> Promoted:
             "allowed: one that has"
         )
     limit = config.budget_ms
-    earlier = {trial.protocol for trial in found} - {PROTOCOL}
+    earlier = {trial.protocol for trial in found} - {SPEED_PROTOCOL}
     if limit is not None and earlier:
         raise ValueError(
             f"promote.budget_ms is {limit:g}; allowed for {config.study}: null, "
             "as its latencies were measured in an earlier way "
-            f"({names.PROTOCOL} {', '.join(map(str, sorted(earlier)))}, now {PROTOCOL})"
+            f"({names.PROTOCOL} {', '.join(map(str, sorted(earlier)))}, now {SPEED_PROTOCOL})"
         )
     within = [trial for trial in found if limit is None or trial.latency_ms <= limit]
     if not within:

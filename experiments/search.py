@@ -32,14 +32,20 @@ from experiments.studies.worker import Job, base_of, budgets, costs_of, work
 from experiments.tracking import progress
 from experiments.tracking.run import num_tasks
 from mkd import names
-from mkd.evaluation.speed import HEADLINE
-from mkd.evaluation.timing import PROTOCOL
-from mkd.pipeline import Ready, Rows, check_names, read, taught_by
+from mkd.evaluation.speed import HEADLINE_SETTING
+from mkd.evaluation.timing import SPEED_PROTOCOL
+from mkd.pipeline import (
+    DataAndTeacher,
+    RunData,
+    check_task_weights_match,
+    load_data,
+    load_or_refine_teacher,
+)
 from mkd.result import Report
-from mkd.runs.candidate import cost, teacher_speed
+from mkd.runs.candidate import measure_cost, teacher_speed
 from mkd.storage.store import key_of
 from mkd.tasks.sources import load_tasks
-from mkd.teachers.teaching import soft_targets
+from mkd.teachers.multitask import soft_targets
 
 MATTERS = ("device", "threads", "data", "teacher", "student", "loss", "train", "speed")
 """The settings that a trial depends on, unless they are in the search space."""
@@ -69,7 +75,9 @@ def search(config: Search) -> None:
     check(space, base)
     starts = [_start(space, number, given) for number, given in enumerate(config.search.start)]
     settings = asdict(base)
-    told = study.about(config, {name: settings[name] for name in MATTERS} | {"protocol": PROTOCOL})
+    told = study.about(
+        config, {name: settings[name] for name in MATTERS} | {"protocol": SPEED_PROTOCOL}
+    )
     if config.search.engine == "spark":
         engine.check(config, space)
         engine.check_known(config.search, told)
@@ -80,8 +88,8 @@ def search(config: Search) -> None:
         opened = partial(study.opened, config, store, told)
         forks_ready()  # early: its imports run while the rows and the teacher are prepared
     with progress.bars(lambda step, metrics: None) as report:
-        rows = read(base, report)
-        check_names(rows.side.datas, base.train.sampling, base.loss)
+        rows = load_data(base, report)
+        check_task_weights_match(rows.side.datas, base.train.sampling, base.loss)
         check_budgets(config, base, rows, space)
         optuna_study = opened()
         name = f"{config.search.study} {config.search.trials} trials {num_tasks(config.data)}"
@@ -97,7 +105,7 @@ def search(config: Search) -> None:
             ENGINES[config.search.engine](job, optuna_study)
             speed = teacher_speed(ready, base)
             outcome.conclude(
-                config, optuna_study, ready, speed, HEADLINE.name, time.time() - job.began
+                config, optuna_study, ready, speed, HEADLINE_SETTING.name, time.time() - job.began
             )
             check_ended(study.counted(optuna_study), config.search.trials, job.began)
 
@@ -132,7 +140,7 @@ def _start(space: Space, number: int, given: dict[str, object]) -> dict[str, obj
         raise ValueError(f"search.start[{number}]: {error}") from error
 
 
-def check_budgets(config: Search, base: Distill, rows: Rows, space: Space) -> None:
+def check_budgets(config: Search, base: Distill, rows: RunData, space: Space) -> None:
     """Raises ValueError if no candidate in the space can meet a budget of the search.
 
     Measures the smallest student for each combination of the other choices, with random weights.
@@ -147,7 +155,7 @@ def check_budgets(config: Search, base: Distill, rows: Rows, space: Space) -> No
         for own in (cli.with_settings(base, settings) for settings in corners(space))
     }
     found = [
-        (own.student.name, costs_of(cost(rows, own, config.search.backend)))
+        (own.student.name, costs_of(measure_cost(rows, own, config.search.backend)))
         for own in students.values()
     ]
     for name, limit in limits.items():
@@ -160,9 +168,9 @@ def check_budgets(config: Search, base: Distill, rows: Rows, space: Space) -> No
             )
 
 
-def taught(base: Distill, rows: Rows, report: Report) -> Ready:
+def taught(base: Distill, rows: RunData, report: Report) -> DataAndTeacher:
     """Stores the teacher, its logits and its speed, so that workers only load them."""
-    ready = Ready(rows, taught_by(base, rows, report))
+    ready = DataAndTeacher(rows, load_or_refine_teacher(base, rows, report))
     soft_targets(base.loss, base.stores.root, rows.side, ready.teacher, report)
     teacher_speed(ready, base)
     return ready

@@ -12,9 +12,9 @@ from typing import Any, Literal, Self
 from mkd.config import (
     Config,
     DataConfig,
-    DeliveryConfig,
     Device,
     ExportConfig,
+    ExportFolderConfig,
     FinetuneConfig,
     Int8Config,
     LengthConfig,
@@ -25,9 +25,9 @@ from mkd.config import (
     TeacherConfig,
     ThroughputConfig,
     TrainConfig,
-    check,
+    require,
 )
-from mkd.rates import finetuned, resolved
+from mkd.rates import with_finetuning_rate, with_learning_rates
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class RegistryConfig:
     """Alias that is moved to the new version, such as `champion`. Empty: no alias."""
 
     def __post_init__(self) -> None:
-        check(
+        require(
             not re.search("[/:]", self.name), "registry.name", self.name, "a name without / and :"
         )
-        check(
+        require(
             self.name != "" or self.alias == "",
             "registry.alias",
             self.alias,
@@ -52,7 +52,7 @@ class RegistryConfig:
         plain = re.fullmatch(r"[\w-]*", self.alias) and not re.fullmatch(
             r"v\d+|latest", self.alias, re.IGNORECASE
         )
-        check(
+        require(
             bool(plain),
             "registry.alias",
             self.alias,
@@ -76,7 +76,7 @@ class AblationConfig:
     def __post_init__(self) -> None:
         for name, settings in self.variants.items():
             valid = re.fullmatch(r"\w[\w .-]*", name) is not None
-            check(
+            require(
                 valid,
                 "ablation.variants",
                 name,
@@ -84,20 +84,20 @@ class AblationConfig:
             )
             for setting in settings:
                 known = setting.startswith(("data.", "teacher.", "student.", "loss.", "train."))
-                check(
+                require(
                     known,
                     f"ablation.variants.{name}",
                     setting,
                     "dotted names of data, teacher, student, loss and train",
                 )
-        check(len(self.seeds) > 0, "ablation.seeds", self.seeds, "at least one")
-        check(
+        require(len(self.seeds) > 0, "ablation.seeds", self.seeds, "at least one")
+        require(
             all(0 <= seed < 2**32 for seed in self.seeds),
             "ablation.seeds",
             self.seeds,
             "from 0 to 2**32 - 1",
         )
-        check(
+        require(
             len(set(self.seeds)) == len(self.seeds), "ablation.seeds", self.seeds, "each seed once"
         )
 
@@ -119,8 +119,8 @@ class PruningConfig:
     """
 
     def __post_init__(self) -> None:
-        check(0 <= self.margin < float("inf"), "search.pruning.margin", self.margin, "0 or more")
-        check(0 <= self.warmup <= 1, "search.pruning.warmup", self.warmup, "from 0 to 1")
+        require(0 <= self.margin < float("inf"), "search.pruning.margin", self.margin, "0 or more")
+        require(0 <= self.warmup <= 1, "search.pruning.warmup", self.warmup, "from 0 to 1")
 
 
 def without_password(address: str) -> str:
@@ -197,7 +197,7 @@ class SearchConfig:
     """
 
     def __post_init__(self) -> None:
-        check(
+        require(
             bool(re.fullmatch(r"[\w .-]+", self.study)),
             "search.study",
             self.study,
@@ -205,21 +205,21 @@ class SearchConfig:
         )
         # sqlite:///:memory: is not allowed: other processes cannot see a study in memory.
         known = re.match(r"sqlite:///[^:]|postgresql://.", self.storage) is not None
-        check(
+        require(
             known,
             "search.storage",
             without_password(self.storage),
             "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE",
         )
         for name in ("trials", "workers", "heartbeat_seconds"):
-            check(getattr(self, name) > 0, f"search.{name}", getattr(self, name), "above 0")
-        check(
+            require(getattr(self, name) > 0, f"search.{name}", getattr(self, name), "above 0")
+        require(
             self.objectives[:1] == ["quality"],
             "search.objectives",
             self.objectives,
             "quality first",
         )
-        check(
+        require(
             len(set(self.objectives)) == len(self.objectives),
             "search.objectives",
             self.objectives,
@@ -227,20 +227,20 @@ class SearchConfig:
         )
         for name in ("budget_ms", "budget_parameters"):
             value = getattr(self, name)
-            check(
+            require(
                 value is None or 0 < value < float("inf"),
                 f"search.{name}",
                 value,
                 "above 0, or null",
             )
-        check(
+        require(
             self.start_from != self.study,
             "search.start_from",
             self.start_from,
             "another study than search.study",
         )
         plain = self.engine == "processes" or not (self.start or self.start_from)
-        check(
+        require(
             plain, "search.engine", self.engine, "processes, for search.start and search.start_from"
         )
 
@@ -262,20 +262,20 @@ class PromoteConfig:
     """
 
     def __post_init__(self) -> None:
-        check(
+        require(
             self.budget_ms is None or self.budget_ms > 0,
             "promote.budget_ms",
             self.budget_ms,
             "above 0, or null",
         )
-        check(len(self.seeds) > 0, "promote.seeds", self.seeds, "at least one")
-        check(
+        require(len(self.seeds) > 0, "promote.seeds", self.seeds, "at least one")
+        require(
             all(0 <= seed < 2**32 for seed in self.seeds),
             "promote.seeds",
             self.seeds,
             "from 0 to 2**32 - 1",
         )
-        check(
+        require(
             len(set(self.seeds)) == len(self.seeds), "promote.seeds", self.seeds, "each seed once"
         )
 
@@ -314,13 +314,13 @@ class LabelConfig:
 
     def __post_init__(self) -> None:
         one_file = self.output == "" or self.output.endswith(".parquet")
-        check(
+        require(
             one_file or not self.logits,
             "label.output",
             self.output,
             "a file that ends in .parquet, for label.logits=true",
         )
-        check(
+        require(
             self.master != "",
             "label.master",
             self.master,
@@ -355,7 +355,7 @@ class Command:
 
         Null learning rates are replaced by their defaults, and passwords are removed.
         """
-        core = resolved(self.core())
+        core = with_learning_rates(self.core())
         return replace(
             self,
             **{name: getattr(core, name) for name in ("teacher", "train") if hasattr(self, name)},
@@ -409,7 +409,8 @@ class Finetune(Command):
     def shown(self) -> Self:
         """See Command.shown."""
         return replace(
-            super().shown(), finetune=replace(self.finetune, train=finetuned(self.finetune.train))
+            super().shown(),
+            finetune=replace(self.finetune, train=with_finetuning_rate(self.finetune.train)),
         )
 
 
@@ -433,7 +434,7 @@ class Export(Command):
     cache: str = Config.cache
     data: DataConfig = field(default_factory=DataConfig)
     speed: SpeedConfig = field(default_factory=SpeedConfig)
-    export: DeliveryConfig = field(default_factory=DeliveryConfig)
+    export: ExportFolderConfig = field(default_factory=ExportFolderConfig)
 
 
 @dataclass(frozen=True)

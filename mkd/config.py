@@ -13,7 +13,7 @@ Device = Literal["auto", "cpu", "cuda"]
 """`auto` selects the GPU if there is one, else the CPU."""
 
 
-def check(condition: bool, setting: str, value: object, allowed: str) -> None:
+def require(condition: bool, setting: str, value: object, allowed: str) -> None:
     """Raises ValueError if condition is false; it names setting, value and allowed values."""
     if not condition:
         raise ValueError(f"{setting} is {value!r}; allowed: {allowed}")
@@ -38,15 +38,15 @@ class DemoConfig:
     """
 
     def __post_init__(self) -> None:
-        check(self.train_rows > 0, "data.demo.train_rows", self.train_rows, "above 0")
-        check(
+        require(self.train_rows > 0, "data.demo.train_rows", self.train_rows, "above 0")
+        require(
             self.unlabelled_rows >= 0,
             "data.demo.unlabelled_rows",
             self.unlabelled_rows,
             "0 or more",
         )
-        check(self.dev_rows > 0, "data.demo.dev_rows", self.dev_rows, "above 0")
-        check(
+        require(self.dev_rows > 0, "data.demo.dev_rows", self.dev_rows, "above 0")
+        require(
             0 <= self.label_noise < 1,
             "data.demo.label_noise",
             self.label_noise,
@@ -77,13 +77,13 @@ class TransferConfig:
     """Whether the first line of a CSV or TSV file is a header. Must be true for other formats."""
 
     def __post_init__(self) -> None:
-        check(
+        require(
             len(self.text) in (1, 2),
             "data.transfer.text",
             self.text,
             "one column, or two for pairs",
         )
-        check(
+        require(
             len(set(self.tasks)) == len(self.tasks),
             "data.transfer.tasks",
             self.tasks,
@@ -129,30 +129,30 @@ class AugmentConfig:
     """
 
     def __post_init__(self) -> None:
-        check(self.multiple >= 0, "data.augment.multiple", self.multiple, "0 or more")
+        require(self.multiple >= 0, "data.augment.multiple", self.multiple, "0 or more")
         for name in ("mask", "replace", "ngram"):
-            check(
+            require(
                 0 <= getattr(self, name) <= 1,
                 f"data.augment.{name}",
                 getattr(self, name),
                 "from 0 to 1",
             )
-        check(
+        require(
             self.mask + self.replace <= 1,
             "data.augment.replace",
             self.replace,
             f"at most 1 less data.augment.mask={self.mask}",
         )
         some = self.mask + self.replace + self.ngram > 0
-        check(
+        require(
             some or self.multiple == 0,
             "data.augment.multiple",
             self.multiple,
             "0 unless mask, replace or ngram is above 0",
         )
         for name in ("longest", "neighbours"):
-            check(getattr(self, name) > 0, f"data.augment.{name}", getattr(self, name), "above 0")
-        check(
+            require(getattr(self, name) > 0, f"data.augment.{name}", getattr(self, name), "above 0")
+        require(
             self.replace > 0 or not self.embeddings,
             "data.augment.embeddings",
             self.embeddings,
@@ -193,27 +193,27 @@ class DataConfig:
     demo: DemoConfig = field(default_factory=DemoConfig)
 
     def __post_init__(self) -> None:
-        check(
+        require(
             self.source == "demo" or self.path != "",
             "data.path",
             self.path,
             f"a path or name, for data.source={self.source}",
         )
-        check(
+        require(
             self.source != "demo" or self.path == "",
             "data.path",
             self.path,
             "empty for data.source=demo",
         )
-        check(len(set(self.tasks)) == len(self.tasks), "data.tasks", self.tasks, "each task once")
-        check(self.max_length >= 8, "data.max_length", self.max_length, "8 or more")
-        check(
+        require(len(set(self.tasks)) == len(self.tasks), "data.tasks", self.tasks, "each task once")
+        require(self.max_length >= 8, "data.max_length", self.max_length, "8 or more")
+        require(
             0 < self.selection_fraction < 1,
             "data.selection_fraction",
             self.selection_fraction,
             "between 0 and 1",
         )
-        check(self.selection_rows > 0, "data.selection_rows", self.selection_rows, "above 0")
+        require(self.selection_rows > 0, "data.selection_rows", self.selection_rows, "above 0")
 
 
 @dataclass(frozen=True)
@@ -242,29 +242,29 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         for name in ("alpha", "alpha_end"):
             value = getattr(self, name)
-            check(
+            require(
                 value is None or abs(value) < float("inf"),
                 f"sampling.{name}",
                 value,
                 "a finite number",
             )
         random = self.order == "random"
-        check(
+        require(
             random or not self.weights,
             "sampling.weights",
             self.weights,
             f"empty for sampling.order={self.order}",
         )
         free = random and not self.weights
-        check(
+        require(
             free or self.alpha_end is None,
             "sampling.alpha_end",
             self.alpha_end,
             "null unless alpha decides",
         )
         for task, weight in self.weights.items():
-            check(0 <= weight < float("inf"), f"sampling.weights.{task}", weight, "0 or more")
-        check(
+            require(0 <= weight < float("inf"), f"sampling.weights.{task}", weight, "0 or more")
+        require(
             not self.weights or sum(self.weights.values()) > 0,
             "sampling.weights",
             self.weights,
@@ -318,19 +318,19 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "clip", "eval_every"):
-            check(
+            require(
                 0 < getattr(self, name) < float("inf"),
                 f"train.{name}",
                 getattr(self, name),
                 "above 0",
             )
         rate = self.learning_rate
-        check(
+        require(
             rate is None or 0 < rate < float("inf"), "train.learning_rate", rate, "above 0, or null"
         )
-        check(0 <= self.warmup <= 1, "train.warmup", self.warmup, "from 0 to 1")
-        check(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
-        check(self.patience >= 0, "train.patience", self.patience, "0 or more")
+        require(0 <= self.warmup <= 1, "train.warmup", self.warmup, "from 0 to 1")
+        require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "0 or more")
+        require(self.patience >= 0, "train.patience", self.patience, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -374,25 +374,25 @@ class TeacherConfig:
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "heads"):
-            check(getattr(self, name) > 0, f"teacher.{name}", getattr(self, name), "above 0")
-        check(
+            require(getattr(self, name) > 0, f"teacher.{name}", getattr(self, name), "above 0")
+        require(
             self.hidden % self.heads == 0,
             "teacher.hidden",
             self.hidden,
             f"a multiple of teacher.heads={self.heads}",
         )
-        check(self.vocabulary >= 100, "teacher.vocabulary", self.vocabulary, "100 or more")
+        require(self.vocabulary >= 100, "teacher.vocabulary", self.vocabulary, "100 or more")
         for task, names in self.sources.items():
             valid = 0 < len(set(names)) == len(names) and "" not in names
-            check(valid, f"teacher.sources.{task}", names, "one source or more, each once")
+            require(valid, f"teacher.sources.{task}", names, "one source or more, each once")
         several = any(len(names) > 1 for names in self.sources.values())
-        check(
+        require(
             self.mean == "logits" or several,
             "teacher.mean",
             self.mean,
             "logits, where no task has several teacher.sources",
         )
-        check(0 <= self.dropout < 1, "teacher.dropout", self.dropout, "from 0 to below 1")
+        require(0 <= self.dropout < 1, "teacher.dropout", self.dropout, "from 0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -470,35 +470,35 @@ class StudentConfig:
 
     def __post_init__(self) -> None:
         for name in ("hidden", "layers", "heads", "ngrams", "buckets"):
-            check(getattr(self, name) > 0, f"student.{name}", getattr(self, name), "above 0")
+            require(getattr(self, name) > 0, f"student.{name}", getattr(self, name), "above 0")
         for name in ("embedding", "min_count"):
-            check(getattr(self, name) >= 0, f"student.{name}", getattr(self, name), "0 or more")
+            require(getattr(self, name) >= 0, f"student.{name}", getattr(self, name), "0 or more")
         if self.kind == "transformer":
-            check(
+            require(
                 self.hidden % self.heads == 0,
                 "student.hidden",
                 self.hidden,
                 f"a multiple of student.heads={self.heads}",
             )
-            check(
+            require(
                 not self.keep or self.init != "",
                 "student.keep",
                 self.keep,
                 "empty unless student.init names a checkpoint",
             )
-            check(
+            require(
                 not self.keep or len(self.keep) == self.layers,
                 "student.keep",
                 self.keep,
                 f"student.layers={self.layers} layers",
             )
-            check(
+            require(
                 all(layer >= 0 for layer in self.keep),
                 "student.keep",
                 self.keep,
                 "layer numbers from 0",
             )
-            check(
+            require(
                 self.init == "" or self.embedding_width == self.hidden,
                 "student.embedding",
                 self.embedding,
@@ -506,8 +506,8 @@ class StudentConfig:
                 "their embeddings",
             )
         else:
-            check(not self.keep, "student.keep", self.keep, f"empty for student.kind={self.kind}")
-        check(0 <= self.dropout < 1, "student.dropout", self.dropout, "from 0 to below 1")
+            require(not self.keep, "student.keep", self.keep, f"empty for student.kind={self.kind}")
+        require(0 <= self.dropout < 1, "student.dropout", self.dropout, "from 0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -536,14 +536,14 @@ class MatchConfig:
     """
 
     def __post_init__(self) -> None:
-        check(0 <= self.weight < float("inf"), "loss.match.weight", self.weight, "0 or more")
-        check(
+        require(0 <= self.weight < float("inf"), "loss.match.weight", self.weight, "0 or more")
+        require(
             len(self.teacher_layers) > 0,
             "loss.match.teacher_layers",
             self.teacher_layers,
             "at least one layer",
         )
-        check(
+        require(
             len(self.student_layers) == len(self.teacher_layers),
             "loss.match.student_layers",
             self.student_layers,
@@ -601,27 +601,29 @@ class LossConfig:
         )
 
     def __post_init__(self) -> None:
-        check(0 < self.temperature < float("inf"), "loss.temperature", self.temperature, "above 0")
-        check(
+        require(
+            0 < self.temperature < float("inf"), "loss.temperature", self.temperature, "above 0"
+        )
+        require(
             self.kind == "kl" or self.temperature == 1.0,
             "loss.temperature",
             self.temperature,
             "1 unless loss.kind=kl",
         )
-        check(0 <= self.hard_weight <= 1, "loss.hard_weight", self.hard_weight, "from 0 to 1")
+        require(0 <= self.hard_weight <= 1, "loss.hard_weight", self.hard_weight, "from 0 to 1")
         end = self.hard_weight_end
-        check(end is None or 0 <= end <= 1, "loss.hard_weight_end", end, "from 0 to 1, or null")
+        require(end is None or 0 <= end <= 1, "loss.hard_weight_end", end, "from 0 to 1, or null")
         for task, weight in self.task_weights.items():
-            check(0 < weight < float("inf"), f"loss.task_weights.{task}", weight, "above 0")
+            require(0 < weight < float("inf"), f"loss.task_weights.{task}", weight, "above 0")
         fixed = self.balance == "fixed"
-        check(
+        require(
             fixed or not self.task_weights,
             "loss.task_weights",
             self.task_weights,
             "empty for loss.balance=uncertainty",
         )
         taught = self.match.weight == 0 or not self.from_labels_alone
-        check(
+        require(
             taught,
             "loss.match.weight",
             self.match.weight,
@@ -665,7 +667,7 @@ class LengthConfig:
     """Length in tokens. The latency without tokenisation is measured on the same length."""
 
     def __post_init__(self) -> None:
-        check(self.length > 0, "speed.length", self.length, "above 0")
+        require(self.length > 0, "speed.length", self.length, "above 0")
 
 
 @dataclass(frozen=True)
@@ -684,10 +686,10 @@ class SpeedConfig(LengthConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self.batch_size > 0, "speed.batch_size", self.batch_size, "above 0")
-        check(0 <= self.seconds < float("inf"), "speed.seconds", self.seconds, "0 or more")
+        require(self.batch_size > 0, "speed.batch_size", self.batch_size, "above 0")
+        require(0 <= self.seconds < float("inf"), "speed.seconds", self.seconds, "0 or more")
         for number in self.threads:
-            check(number >= 0, "speed.threads", number, "0 or more")
+            require(number >= 0, "speed.threads", number, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -720,24 +722,24 @@ class ExportConfig(Int8Config):
     """Whether to write a torch.export program too, as student.pt2 in the student's folder."""
 
     def __post_init__(self) -> None:
-        check(
+        require(
             len(set(self.backends)) == len(self.backends),
             "export.backends",
             self.backends,
             "each backend once",
         )
         made_of_it = "onnx" in self.backends or not self.backends
-        check(
+        require(
             made_of_it,
             "export.backends",
             self.backends,
             "onnx with the others, which are made of it",
         )
-        check(0 <= self.max_loss < float("inf"), "export.max_loss", self.max_loss, "0 or more")
+        require(0 <= self.max_loss < float("inf"), "export.max_loss", self.max_loss, "0 or more")
 
 
 @dataclass(frozen=True)
-class DeliveryConfig(ExportConfig):
+class ExportFolderConfig(ExportConfig):
     """Export of a saved student to a folder (experiments.export)."""
 
     student: str = ""
@@ -764,8 +766,8 @@ class ThroughputConfig:
 
     def __post_init__(self) -> None:
         for name in ("batches", "rounds"):
-            check(getattr(self, name) > 0, f"throughput.{name}", getattr(self, name), "above 0")
-        check(len(self.students) > 0, "throughput.students", self.students, "at least one")
+            require(getattr(self, name) > 0, f"throughput.{name}", getattr(self, name), "above 0")
+        require(len(self.students) > 0, "throughput.students", self.students, "at least one")
 
 
 @dataclass(frozen=True)
@@ -817,30 +819,30 @@ class Config:
     export: ExportConfig = field(default_factory=ExportConfig)
 
     def __post_init__(self) -> None:
-        check(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2**32 - 1")
-        check(self.threads >= 0, "threads", self.threads, "0 or more")
-        check(
+        require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2**32 - 1")
+        require(self.threads >= 0, "threads", self.threads, "0 or more")
+        require(
             0 <= self.checkpoint_seconds < float("inf"),
             "checkpoint_seconds",
             self.checkpoint_seconds,
             "0 or more",
         )
         for task in self.teacher.sources if self.data.tasks else ():
-            check(
+            require(
                 task in self.data.tasks,
                 "teacher.sources",
                 task,
                 f"the tasks of data.tasks={self.data.tasks}",
             )
         timed = self.speed.seconds > 0 or not self.export.backends
-        check(
+        require(
             timed,
             "speed.seconds",
             self.speed.seconds,
             "above 0 with export.backends, of which the fastest is logged",
         )
         length = self.speed.length
-        check(
+        require(
             length <= self.data.max_length,
             "speed.length",
             length,

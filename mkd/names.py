@@ -26,7 +26,7 @@ Scores are in points from 0 to 100. `<setting>` is the way a model is called, su
 | `sampling/<task>` | share of the batches with rows of the task |
 | `data/<task>/cut` | truncated training rows, in percent |
 | `data/<task>/unknown` | unknown tokens in the training rows, in percent |
-| `data/<task>/...` | overlap of training rows, by groups (mkd/selection/carving.py) |
+| `data/<task>/...` | overlap of training rows, by groups (mkd/selection/split.py) |
 | `speed/<backend>/<setting>/p50_ms`, `.../p95_ms` | percentiles of the latency, in milliseconds |
 | `speed/<backend>/<setting>/rows_per_s` | throughput, in rows a second |
 | `speed/<backend>/<setting>/calls` | number of timed calls |
@@ -116,7 +116,10 @@ STATES_BYTES = "states/bytes"
 ROWS_TOKENISED = "rows/tokenised"
 
 SHARE = "progress"
-"""Name under which a phase reports its completed share; phase() renames it to progress(phase)."""
+"""Name under which a phase reports its completed share.
+
+phase_report() renames it to progress(phase).
+"""
 PHASE_STUDENT = "student"
 """Name of the phase that trains a student."""
 

@@ -15,59 +15,72 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mkd import names, precision, processes
-from mkd.augmentation.augment import augmented
+from mkd.augmentation.augment import augment_tasks
 from mkd.config import Config, LossConfig, MatchConfig, SamplingConfig, StudentConfig
-from mkd.evaluation.remarks import reading, weak_students
+from mkd.evaluation.remarks import input_coverage, weak_student_notes
 from mkd.evaluation.scoring import (
-    answers,
     dev_logits,
-    eager,
-    majority,
-    predict,
-    quality,
+    dev_predictions,
+    majority_metrics,
+    predict_logits,
+    quality_metrics,
     selection_scores,
+    torch_infer,
 )
-from mkd.evaluation.speed import hardware, size_metrics, within
+from mkd.evaluation.speed import hardware, limit_seconds, size_metrics
 from mkd.export.backends import Trained, Wanted, offered
-from mkd.rates import resolved
-from mkd.result import MODEL, Dataset, Report, Result, phase, silent
+from mkd.rates import with_learning_rates
+from mkd.result import MODEL, Dataset, Report, Result, no_report, phase_report
 from mkd.runtime.layout import Layout
-from mkd.selection import carving
+from mkd.selection.split import SPLIT_VERSION, split_metrics, split_note
 from mkd.storage import pretrained
-from mkd.storage.run_folder import Checkpoint, deciding
+from mkd.storage.run_folder import Checkpoint, result_settings
 from mkd.storage.store import key_of
 from mkd.students import Student, make_student
 from mkd.students.embeddings import input_table, trim
 from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
-from mkd.tasks.rows import joined
+from mkd.tasks.rows import join_splits
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
-from mkd.teachers import for_tasks, needed, refined_tasks, tokenizer_of, weakness
+from mkd.teachers import (
+    config_for_tasks,
+    needs_teacher,
+    primary_tokenizer,
+    refined_tasks,
+    weak_teacher_note,
+)
 from mkd.teachers.architectures import check_steps, padding_note
-from mkd.teachers.contents import contents
-from mkd.teachers.refined import fresh_teacher, labelled
-from mkd.teachers.states import check_layers
-from mkd.teachers.teaching import Target, Teacher, beside, make_teacher, soft_targets, weak_teachers
-from mkd.tokenization.tokenise import read_side, tokenizer_fingerprint
-from mkd.tokenization.tokens import Side, TaskData, layout_of
+from mkd.teachers.contents import checkpoint_hashes
+from mkd.teachers.multitask import (
+    MultiTaskTeacher,
+    TaskTarget,
+    compare_with_teacher,
+    make_teacher,
+    soft_targets,
+    weak_teacher_notes,
+)
+from mkd.teachers.refined import labelled_rows, untrained_teacher
+from mkd.teachers.states import check_matched_layers
+from mkd.tokenization.tokenise import tokenise_tasks, tokenizer_fingerprint
+from mkd.tokenization.tokens import ModelData, TaskData, layout_of
 from mkd.tokenization.vocabulary import kept_tokens
 from mkd.training.balance import check_task_weights
-from mkd.training.batches import Source, probabilities
-from mkd.training.fit import Lesson, fit
+from mkd.training.batches import TaskRows, task_probabilities
+from mkd.training.fit import TrainingSetup, fit
 
 
-def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result:
+def run_teacher(config: Config, folder: Path, report: Report = no_report) -> Result:
     """Refines the teacher, or loads it from the cache, and evaluates it.
 
     Saves the teacher to `folder/model` and its exports to `folder`. Returns the Result.
 
     Raises ValueError if settings do not fit the tasks, or if no task uses the refined teacher.
     """
-    device = prepare(config)
+    device = set_up_device(config)
     tasks = load_tasks(config.data)
-    config = for_tasks(config, tasks)
-    tokenizer = tokenizer_of(config.teacher, config.stores.root, tasks)
+    config = config_for_tasks(config, tasks)
+    tokenizer = primary_tokenizer(config.teacher, config.stores.root, tasks)
     tasks = refined_tasks(config.teacher, tasks)
     if not tasks:
         raise ValueError(
@@ -75,24 +88,28 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
             "refined teacher"
         )
     config = replace(config, teacher=replace(config.teacher, sources={}, mean="logits"))
-    side = read_side(config.stores, tasks, tokenizer, device, "teacher", report)
+    side = tokenise_tasks(config.stores, tasks, tokenizer, device, "teacher", report)
     check_architectures(
-        config, None, fresh_teacher(config.teacher, config.data.max_length, side.datas, tokenizer)
+        config,
+        None,
+        untrained_teacher(config.teacher, config.data.max_length, side.datas, tokenizer),
     )
     teacher = make_teacher(config, tasks, side, side, report)
     assert teacher.refined is not None, "every task has the refined teacher"
     model = teacher.refined.model
-    save(model, side.tokenizer, folder / MODEL)
-    infer, layout = eager(model, teacher.refined.precision), teacher.refined.layout
+    save_model(model, side.tokenizer, folder / MODEL)
+    infer, layout = torch_infer(model, teacher.refined.precision), teacher.refined.layout
     weak = [
-        weakness(d, teacher.name, predict(infer, d.train, d.selection_rows, d.name, layout))
+        weak_teacher_note(
+            d, teacher.name, predict_logits(infer, d.train, d.selection_rows, d.name, layout)
+        )
         for d in side.datas
     ]
-    read = reading(side.datas, side.tokenizer, layout)
+    read = input_coverage(side.datas, side.tokenizer, layout)
     metrics = (
         teacher.metrics | size_metrics(model, folder / MODEL, config.speed.length) | read.metrics
     )
-    trained = Trained(model, side, layout, dev_logits(eager(model), side.datas, layout))
+    trained = Trained(model, side, layout, dev_logits(torch_infer(model), side.datas, layout))
     found = offered(
         Wanted(config.export, config.speed, config.threads), trained, tasks, None, folder, report
     )
@@ -101,12 +118,12 @@ def run_teacher(config: Config, folder: Path, report: Report = silent) -> Result
         + found.notes
         + read.notes
     )
-    return result(
+    return make_result(
         metrics | found.metrics, tasks, side.datas, notes, "", teacher, folder / MODEL, found.folder
     )
 
 
-class Rows(NamedTuple):
+class RunData(NamedTuple):
     """The tasks, tokenised for teacher and student, before the teacher is trained.
 
     config: the run's config, adapted to the tasks.
@@ -117,22 +134,22 @@ class Rows(NamedTuple):
 
     config: Config
     tasks: list[Task]
-    taught: Side
-    side: Side
+    taught: ModelData
+    side: ModelData
     fresh: TransformerStudent | None
 
 
-class Ready(NamedTuple):
+class DataAndTeacher(NamedTuple):
     """Data and teacher of a run, shared by all students, losses and trainings on them.
 
     teacher: None if the loss uses labels only and the student takes no weights from the teacher.
     """
 
-    rows: Rows
-    teacher: Teacher | None
+    rows: RunData
+    teacher: MultiTaskTeacher | None
 
 
-def run(config: Config, folder: Path, report: Report = silent) -> Result:
+def run(config: Config, folder: Path, report: Report = no_report) -> Result:
     """Runs one distillation and returns its Result.
 
     Refines the teacher (or loads it from the cache), distils the student, trains the hard-label
@@ -144,7 +161,7 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
 
     Raises ValueError if settings, tasks and models do not fit together.
     """
-    ready = prepared(config, report)
+    ready = load_data_and_teacher(config, report)
     (config, tasks, _, side, _), teacher = ready
     targets = soft_targets(config.loss, config.stores.root, side, teacher, report)
     begun = time.perf_counter()
@@ -153,42 +170,45 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
         side,
         targets,
         teacher,
-        phase(report, "", names.PHASE_STUDENT),
+        phase_report(report, "", names.PHASE_STUDENT),
         folder / "student.safetensors",
     )
     # Measuring speed must not dominate a short run, so its time limit depends on the training time.
-    speed = within(config.speed, time.perf_counter() - begun)
-    save(student, side.tokenizer, folder / MODEL)
+    speed = limit_seconds(config.speed, time.perf_counter() - begun)
+    save_model(student, side.tokenizer, folder / MODEL)
 
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
-    dev = dev_logits(eager(student), side.datas, layout)
-    metrics = scores(ready, dev) | ({} if config.whole else selected(student, side, layout))
+    dev = dev_logits(torch_infer(student), side.datas, layout)
+    metrics = dev_metrics(ready, dev) | (
+        {} if config.whole else selection_metrics(student, side, layout)
+    )
     # The twin has the student's settings, seed and initial weights; only the loss differs. Without
     # targets the student itself learns from labels only, and needs no twin.
     if config.baseline and targets is not None:
         alone = replace(config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig())
-        twins = phase(report, names.BASELINE, names.BASELINE + names.PHASE_STUDENT)
+        twins = phase_report(report, names.BASELINE, names.BASELINE + names.PHASE_STUDENT)
         twin = distil(
             replace(config, loss=alone), side, None, teacher, twins, folder / "baseline.safetensors"
         )
         metrics |= names.of(
-            names.BASELINE, quality(side.datas, dev_logits(eager(twin), side.datas, layout))
+            names.BASELINE,
+            quality_metrics(side.datas, dev_logits(torch_infer(twin), side.datas, layout)),
         )
     wanted = Wanted(config.export, speed, config.threads)
     found = offered(wanted, Trained(student, side, layout, dev), tasks, teacher, folder, report)
-    read = reading(side.datas, side.tokenizer, layout)
+    read = input_coverage(side.datas, side.tokenizer, layout)
     metrics |= (
         size_metrics(student, folder / MODEL, config.speed.length) | found.metrics | read.metrics
     )
-    weak = weak_teachers(side, teacher, targets) + weak_students(side.datas, dev)
+    weak = weak_teacher_notes(side, teacher, targets) + weak_student_notes(side.datas, dev)
     padded = padding_notes(
         student if config.student.init else None, teacher if config.teacher.checkpoint else None
     )
     notes = weak + padded + found.notes + read.notes
-    made = result(
+    made = make_result(
         metrics,
         tasks,
-        learnt_from(side, config.whole),
+        training_data(side, config.whole),
         notes,
         config.student.name,
         teacher,
@@ -196,40 +216,40 @@ def run(config: Config, folder: Path, report: Report = silent) -> Result:
         found.folder,
     )
     return made._replace(
-        predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev)
+        predictions=dev_predictions(side.datas, dev, {} if teacher is None else teacher.dev)
     )
 
 
-def prepared(config: Config, report: Report = silent) -> Ready:
+def load_data_and_teacher(config: Config, report: Report = no_report) -> DataAndTeacher:
     """Reads the tasks and refines the teacher, or loads it from the cache, if one is needed.
 
     Raises ValueError before the refinement if settings, tasks and models do not fit together.
     """
-    rows = read(config, report)
-    check_names(rows.side.datas, config.train.sampling, config.loss)
+    rows = load_data(config, report)
+    check_task_weights_match(rows.side.datas, config.train.sampling, config.loss)
     # A trial student, built from the teacher before its refinement, shows errors now and not after
     # an hour of training. It is dropped afterwards.
-    student = new_student(rows.config.student, config.data.max_length, rows.side, rows.fresh)
-    check_layers(config.teacher, config.loss.match, rows.tasks, student)
+    student = untrained_student(rows.config.student, config.data.max_length, rows.side, rows.fresh)
+    check_matched_layers(config.teacher, config.loss.match, rows.tasks, student)
     check_architectures(rows.config, student, rows.fresh)
-    return Ready(rows, taught_by(config, rows, report))
+    return DataAndTeacher(rows, load_or_refine_teacher(config, rows, report))
 
 
-def read(config: Config, report: Report = silent) -> Rows:
+def load_data(config: Config, report: Report = no_report) -> RunData:
     """Loads, augments and tokenises the tasks.
 
     Raises ValueError if the device is missing or the teachers do not fit the tasks.
     """
-    device = prepare(config)
+    device = set_up_device(config)
     tasks = load_tasks(config.data)
-    config = for_tasks(config, tasks)
+    config = config_for_tasks(config, tasks)
     stores, settings = config.stores, config.teacher
-    tasks = augmented(stores, tasks, phase(report, "", "augmentation"))
-    refined = refined_tasks(settings, tasks) if needed(config.loss, config.student) else []
-    taught = read_side(
-        stores, refined, tokenizer_of(settings, stores.root, tasks), device, "teacher", report
+    tasks = augment_tasks(stores, tasks, phase_report(report, "", "augmentation"))
+    refined = refined_tasks(settings, tasks) if needs_teacher(config.loss, config.student) else []
+    taught = tokenise_tasks(
+        stores, refined, primary_tokenizer(settings, stores.root, tasks), device, "teacher", report
     )
-    side = read_side(
+    side = tokenise_tasks(
         stores,
         tasks,
         _student_tokenizer(config.student, taught.tokenizer),
@@ -238,36 +258,38 @@ def read(config: Config, report: Report = silent) -> Rows:
         report,
     )
     fresh = (
-        fresh_teacher(settings, config.data.max_length, taught.datas, taught.tokenizer)
+        untrained_teacher(settings, config.data.max_length, taught.datas, taught.tokenizer)
         if taught.datas
         else None
     )
-    return Rows(config, tasks, taught, side, fresh)
+    return RunData(config, tasks, taught, side, fresh)
 
 
-def taught_by(config: Config, rows: Rows, report: Report = silent) -> Teacher | None:
+def load_or_refine_teacher(
+    config: Config, rows: RunData, report: Report = no_report
+) -> MultiTaskTeacher | None:
     """Returns the teacher of these rows, or None if none is needed.
 
     It is refined now unless it is in the cache.
     """
     return (
         make_teacher(config, rows.tasks, rows.taught, rows.side, report)
-        if needed(config.loss, config.student)
+        if needs_teacher(config.loss, config.student)
         else None
     )
 
 
-def scores(ready: Ready, dev: dict[tuple[str, str], np.ndarray]) -> dict[str, float]:
+def dev_metrics(ready: DataAndTeacher, dev: dict[tuple[str, str], np.ndarray]) -> dict[str, float]:
     """Returns the student's dev scores, compared with the teacher and a constant prediction.
 
     dev: the student's logits [R, C], by task and suffix of the dev split.
     """
     datas = ready.rows.side.datas
-    own = quality(datas, dev)
-    return own | beside(ready.teacher, datas, dev, own) | majority(datas)
+    own = quality_metrics(datas, dev)
+    return own | compare_with_teacher(ready.teacher, datas, dev, own) | majority_metrics(datas)
 
 
-def selected(student: Student, side: Side, layout: Layout) -> dict[str, float]:
+def selection_metrics(student: Student, side: ModelData, layout: Layout) -> dict[str, float]:
     """Returns the scores of the kept weights on the selection split, as `selected/...`.
 
     A search chooses its best student by them. They mean nothing for a student trained on that
@@ -277,14 +299,14 @@ def selected(student: Student, side: Side, layout: Layout) -> dict[str, float]:
     return names.of(names.SELECTED, found)
 
 
-def save(model: Student, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def save_model(model: Student, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Saves the model with its tokenizer. With several processes, only the first one writes."""
     if processes.is_first():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
 
-def prepare(config: Config) -> torch.device:
+def set_up_device(config: Config) -> torch.device:
     """Sets the number of torch threads and returns the device.
 
     Raises ValueError if the GPU is missing, if a precision is still `auto`, or if `lazy` is set for
@@ -294,9 +316,9 @@ def prepare(config: Config) -> torch.device:
         torch.set_num_threads(config.threads)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is 'cuda'; allowed: auto or cpu, as torch finds no GPU here")
-    kind = processes.kind_of(config.device)
+    kind = processes.device_kind(config.device)
     for name, train_config in (("train", config.train), ("teacher.train", config.teacher.train)):
-        precision.check(train_config, name)
+        precision.check_precision_resolved(train_config, name)
         if train_config.lazy and processes.count() > 1 and kind == "cuda":
             raise ValueError(
                 f"{name}.lazy is true; allowed on several GPUs: false, as they cannot add up "
@@ -305,9 +327,11 @@ def prepare(config: Config) -> torch.device:
     return processes.device_of(kind)
 
 
-def check_names(datas: list[TaskData], sampling: SamplingConfig, loss: LossConfig) -> None:
+def check_task_weights_match(
+    datas: list[TaskData], sampling: SamplingConfig, loss: LossConfig
+) -> None:
     """Raises ValueError unless the weights by task name exactly the given tasks."""
-    probabilities([Source(data, data.train_rows, None) for data in datas], sampling)
+    task_probabilities([TaskRows(data, data.train_rows, None) for data in datas], sampling)
     check_task_weights([data.name for data in datas], loss)
 
 
@@ -325,7 +349,7 @@ def check_architectures(
         check_steps(student, config.train.precision, states, "student.init")
 
 
-def padding_notes(student: Student | None, teacher: Teacher | None) -> list[str]:
+def padding_notes(student: Student | None, teacher: MultiTaskTeacher | None) -> list[str]:
     """Returns a note for each model whose outputs depend on padding. Both come from checkpoints."""
     found = []
     if teacher is not None and teacher.refined is not None:
@@ -335,17 +359,17 @@ def padding_notes(student: Student | None, teacher: Teacher | None) -> list[str]
     return [note for note in found if note]
 
 
-def new_student(
-    settings: StudentConfig, max_length: int, side: Side, teacher: TransformerStudent | None
+def untrained_student(
+    settings: StudentConfig, max_length: int, side: ModelData, teacher: TransformerStudent | None
 ) -> Student:
     """Returns the untrained student, initialised from student.init. The teacher does not change."""
     encoder: PreTrainedModel | None = None
     if settings.init == "teacher":
-        assert teacher is not None, "for_tasks() has refused it"
+        assert teacher is not None, "config_for_tasks() has refused it"
         encoder = copy.deepcopy(teacher.encoder)
     elif settings.init:
         encoder = pretrained.load_encoder(
-            pretrained.resolve(settings.init, "student.init"), "student.init"
+            pretrained.checkpoint_folder(settings.init, "student.init"), "student.init"
         )
     student = make_student(settings, side.datas, len(side.tokenizer), max_length, encoder)
     if settings.min_count:
@@ -356,9 +380,9 @@ def new_student(
 
 def distil(
     config: Config,
-    side: Side,
-    targets: list[Target] | None,
-    teacher: Teacher | None,
+    side: ModelData,
+    targets: list[TaskTarget] | None,
+    teacher: MultiTaskTeacher | None,
     report: Report,
     file: Path,
 ) -> Student:
@@ -369,16 +393,16 @@ def distil(
     """
     torch.manual_seed(config.seed)
     refined = None if teacher is None else teacher.refined
-    student = new_student(
+    student = untrained_student(
         config.student, config.data.max_length, side, None if refined is None else refined.model
     )
-    return trained(
-        config, student, side, targets, report, checkpoint_of(config, side, teacher, file)
+    return train_student(
+        config, student, side, targets, report, student_checkpoint(config, side, teacher, file)
     )
 
 
-def checkpoint_of(
-    config: Config, side: Side, teacher: Teacher | None, file: Path, start: str = ""
+def student_checkpoint(
+    config: Config, side: ModelData, teacher: MultiTaskTeacher | None, file: Path, start: str = ""
 ) -> Checkpoint:
     """Returns the checkpoint of a training with these settings, rows and teacher.
 
@@ -387,20 +411,20 @@ def checkpoint_of(
     rows = {data.name: data.train.fingerprint for data in side.datas}
     of = {
         "rows": rows,
-        "selection": carving.VERSION,
+        "selection": SPLIT_VERSION,
         "teacher": "" if teacher is None else teacher.key,
         "start": start,
     }
-    settings = deciding(asdict(resolved(config)))
-    named = {"contents": contents(config.teacher, config.student, config.data)}
+    settings = result_settings(asdict(with_learning_rates(config)))
+    named = {"contents": checkpoint_hashes(config.teacher, config.student, config.data)}
     return Checkpoint(file, settings | of | named, config.checkpoint_seconds)
 
 
-def trained(
+def train_student(
     config: Config,
     student: Student,
-    side: Side,
-    targets: list[Target] | None,
+    side: ModelData,
+    targets: list[TaskTarget] | None,
     report: Report,
     checkpoint: Checkpoint,
 ) -> Student:
@@ -408,14 +432,14 @@ def trained(
 
     targets: the teacher's targets for each task. None: the student learns from labels only.
     """
-    config = resolved(config)
+    config = with_learning_rates(config)
     layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
-    datas = learnt_from(side, config.whole)
+    datas = training_data(side, config.whole)
     if targets is None:
-        sources = [Source(data, labelled(data), None) for data in datas]
+        sources = [TaskRows(data, labelled_rows(data), None) for data in datas]
     else:
         sources = [
-            Source(data, data.train_rows, *target)
+            TaskRows(data, data.train_rows, *target)
             for data, target in zip(datas, targets, strict=True)
         ]
     # With `whole` the selection rows are trained on, so their scores must not choose the best step:
@@ -428,7 +452,7 @@ def trained(
 
     fit(
         student,
-        Lesson(sources, side.datas, layout, config.loss, how, config.seed),
+        TrainingSetup(sources, side.datas, layout, config.loss, how, config.seed),
         report,
         checkpoint,
     )
@@ -436,7 +460,7 @@ def trained(
     return student
 
 
-def learnt_from(side: Side, whole: bool) -> list[TaskData]:
+def training_data(side: ModelData, whole: bool) -> list[TaskData]:
     """Returns the tasks with the training rows of a student. whole: with the held-out rows too."""
     return [with_all_rows(data) for data in side.datas] if whole else side.datas
 
@@ -457,11 +481,13 @@ def _student_tokenizer(
     init, name = student.init, student.tokenizer
     own = teachers_own
     if init not in ("", "teacher"):
-        own = pretrained.load_tokenizer(pretrained.resolve(init, "student.init"), "student.init")
+        own = pretrained.load_tokenizer(
+            pretrained.checkpoint_folder(init, "student.init"), "student.init"
+        )
     if not name:
         return own
     tokenizer = pretrained.load_tokenizer(
-        pretrained.resolve(name, "student.tokenizer"), "student.tokenizer"
+        pretrained.checkpoint_folder(name, "student.tokenizer"), "student.tokenizer"
     )
     if init and tokenizer_fingerprint(tokenizer) != tokenizer_fingerprint(own):
         raise ValueError(
@@ -471,13 +497,13 @@ def _student_tokenizer(
     return tokenizer
 
 
-def result(
+def make_result(
     metrics: dict[str, float],
     tasks: list[Task],
     datas: list[TaskData],
     first: list[str],
     student: str,
-    teacher: Teacher | None,
+    teacher: MultiTaskTeacher | None,
     folder: Path,
     exported: str,
 ) -> Result:
@@ -492,10 +518,10 @@ def result(
     ]
     for data in datas:
         if data.found is not None:
-            notes.append(f"{data.name}: {carving.told(data.found, len(data.selection_rows))}")
+            notes.append(f"{data.name}: {split_note(data.found, len(data.selection_rows))}")
             metrics = metrics | {
                 names.data(data.name, what): value
-                for what, value in carving.metrics(data.found).items()
+                for what, value in split_metrics(data.found).items()
             }
     name, key = ("", "") if teacher is None else (teacher.name, teacher.key)
     return Result(metrics, datasets, notes, hardware(), student, name, key, str(folder), exported)
@@ -504,7 +530,7 @@ def result(
 def _dataset(task: Task, data: TaskData) -> Dataset:
     unlabelled = int(np.isnan(data.train.labels[data.train_rows]).sum())
     dev_rows = sum(len(store.labels) for store in data.dev.values())
-    train = joined(task.train, *task.added) if task.added else task.train
+    train = join_splits(task.train, *task.added) if task.added else task.train
     fingerprint = key_of(
         {
             "train": train.fingerprint,

@@ -19,25 +19,25 @@ import torch.nn.functional as F
 from mkd import processes
 from mkd.config import Config, TrainConfig
 from mkd.evaluation.speed import hardware
-from mkd.storage.store import key_of, stored
+from mkd.storage.store import cached_folder, key_of
 
-MARGIN = 1.2
+MIN_SPEEDUP = 1.2
 """Minimum speedup for which `auto` selects bfloat16.
 
 It is above 1 because bfloat16 loses precision, and because only part of a model is timed.
 """
-SHAPES = {"cpu": (128, 256), "cuda": (16_384, 1024)}
+LAYER_SHAPES = {"cpu": (128, 256), "cuda": (16_384, 1024)}
 """Number of tokens and width of the timed layer, by device. Smaller sizes do not fill a GPU."""
-ROUNDS = range(3, 15)
+NUM_ROUNDS = range(3, 15)
 """Minimum (start) and maximum (stop) number of timed rounds. A round times both precisions."""
-SECONDS = 0.3
+MAX_SECONDS = 0.3
 """Time after which no new round starts, once the minimum number of rounds is done."""
-FOLDER, FILE = "precision", "speedup.json"
+SPEEDUP_FOLDER, SPEEDUP_FILE = "precision", "speedup.json"
 
 Settings = TypeVar("Settings")
 
 
-def chosen(
+def resolve_precision(
     settings: Settings, config: Config, told: Callable[[str], object] = lambda text: None
 ) -> Settings:
     """Returns the settings with each precision `auto` replaced by the faster one on this machine.
@@ -52,13 +52,13 @@ def chosen(
     """
     if not any(train.precision == "auto" for train in _trains(settings)):
         return settings
-    device = processes.kind_of(config.device)
+    device = processes.device_kind(config.device)
     processes.device_of(device)  # connects the processes, which from_first() needs
-    ratio = processes.from_first(lambda: speedup(Path(config.cache), device))
-    precision: Literal["float32", "bfloat16"] = "bfloat16" if ratio >= MARGIN else "float32"
+    ratio = processes.from_first(lambda: bfloat16_speedup(Path(config.cache), device))
+    precision: Literal["float32", "bfloat16"] = "bfloat16" if ratio >= MIN_SPEEDUP else "float32"
     told(
         f"precision auto: {precision}, as bfloat16 trains {ratio:.2f} times as fast as float32 "
-        f"here (taken from {MARGIN} on)"
+        f"here (taken from {MIN_SPEEDUP} on)"
     )
     made: Settings = _with(settings, precision)
     return made
@@ -83,32 +83,32 @@ def _with(settings: Any, precision: Literal["float32", "bfloat16"]) -> Any:
     )
 
 
-def speedup(root: Path, device: str) -> float:
+def bfloat16_speedup(root: Path, device: str) -> float:
     """Returns the speedup of training in bfloat16 over float32 on this machine.
 
     The speedup is measured once and stored in the cache folder `root`.
     """
 
     def build(aside: Path) -> None:
-        (aside / FILE).write_text(json.dumps(measured(device)))
+        (aside / SPEEDUP_FILE).write_text(json.dumps(measure_speedup(device)))
 
-    return _read(stored(root, FOLDER, _parts(device), build))
+    return _read(cached_folder(root, SPEEDUP_FOLDER, _parts(device), build))
 
 
-def known(root: Path, device: str) -> float | None:
+def stored_speedup(root: Path, device: str) -> float | None:
     """Returns the stored speedup of this machine, or None if it was not measured yet."""
-    folder = root / FOLDER / key_of(_parts(device))
+    folder = root / SPEEDUP_FOLDER / key_of(_parts(device))
     return _read(folder) if folder.exists() else None
 
 
-def measured(device: str) -> float:
+def measure_speedup(device: str) -> float:
     """Measures the speedup of bfloat16 over float32 in a training step of a feed-forward layer.
 
     Returns the median over rounds of time in float32 / time in bfloat16, on one thread. The two
     precisions take turns, and on a CPU the thread's CPU time is used, so that other load on the
     machine has little effect on the ratio.
     """
-    tokens, width = SHAPES[device]
+    tokens, width = LAYER_SHAPES[device]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         tokens_TD = torch.randn(tokens, width, device=device)
@@ -131,8 +131,8 @@ def measured(device: str) -> float:
             seconds(precision)  # warm-up: the first call allocates and selects kernels
         ratios: list[float] = []
         begin = time.perf_counter()
-        while len(ratios) < ROUNDS.start or (
-            len(ratios) < ROUNDS.stop and time.perf_counter() - begin < SECONDS
+        while len(ratios) < NUM_ROUNDS.start or (
+            len(ratios) < NUM_ROUNDS.stop and time.perf_counter() - begin < MAX_SECONDS
         ):
             ratios.append(seconds("float32") / seconds("bfloat16"))
         return statistics.median(ratios)
@@ -148,20 +148,21 @@ def _now(device: str) -> float:
 
 
 def _parts(device: str) -> dict[str, object]:
-    return {"hardware": hardware(), "device": device, "shape": list(SHAPES[device])}
+    return {"hardware": hardware(), "device": device, "shape": list(LAYER_SHAPES[device])}
 
 
 def _read(folder: Path) -> float:
-    ratio: float = json.loads((folder / FILE).read_text())
+    ratio: float = json.loads((folder / SPEEDUP_FILE).read_text())
     return ratio
 
 
-def check(train: TrainConfig, setting: str) -> None:
+def check_precision_resolved(train: TrainConfig, setting: str) -> None:
     """Raises ValueError if a precision is still `auto`.
 
     Cache keys would then be equal for results in float32 and bfloat16. setting: name of `train`.
     """
     if train.precision == "auto":
         raise ValueError(
-            f"{setting}.precision is 'auto'; allowed here: what mkd.precision.chosen makes of it"
+            f"{setting}.precision is 'auto'; allowed here: float32 or bfloat16, as returned by "
+            "mkd.precision.resolve_precision"
         )

@@ -41,7 +41,7 @@ def accelerator(device: str) -> Accelerator:
     )
 
 
-def kind_of(device: str) -> str:
+def device_kind(device: str) -> str:
     """Resolves the setting `device` to `cpu` or `cuda` on this machine."""
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
@@ -51,7 +51,7 @@ def device_of(name: str) -> torch.device:
     return accelerator(name).device if count() > 1 else torch.device(name)
 
 
-def joined(module: nn.Module, device: str) -> nn.Module:
+def distributed(module: nn.Module, device: str) -> nn.Module:
     """Wraps the module so that its gradients are the mean over all processes."""
     if count() == 1:
         return module
@@ -73,7 +73,7 @@ def wait() -> None:
     from_first(lambda: None)
 
 
-def total(values: torch.Tensor) -> torch.Tensor:
+def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
     """Replaces values, in place, by their sum over all processes, and returns them."""
     if count() > 1:
         torch.distributed.all_reduce(values)

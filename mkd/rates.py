@@ -8,37 +8,40 @@ from dataclasses import replace
 
 from mkd.config import Config, TeacherConfig, TrainConfig
 
-TEACHER = 1.2e-3
+TEACHER_RATE = 1.2e-3
 """Teacher trained from scratch."""
-CHECKPOINT = 1e-4
+CHECKPOINT_RATE = 1e-4
 """Teacher from a checkpoint. Small encoders allow more than the 5e-5 usual for BERT-base."""
-STUDENT = 2e-3
+STUDENT_RATE = 2e-3
 """Student trained from scratch, or initialised with embeddings only."""
-LAYERS = 2e-4
+PRETRAINED_RATE = 2e-4
 """Student initialised with pretrained layers."""
-FINETUNED = 2e-3
+FINETUNING_RATE = 2e-3
 """Fine-tuning of a distilled student. With lower rates it learns new tasks badly (RESULTS.md)."""
 
 
-def resolved(config: Config) -> Config:
+def with_learning_rates(config: Config) -> Config:
     """Returns the config with each null learning rate replaced by its default."""
     layers = config.student.kind == "transformer" and config.student.init != ""
     return replace(
         config,
-        train=_at(config.train, LAYERS if layers else STUDENT),
-        teacher=refined(config.teacher),
+        train=_with_rate(config.train, PRETRAINED_RATE if layers else STUDENT_RATE),
+        teacher=with_teacher_rate(config.teacher),
     )
 
 
-def refined(teacher: TeacherConfig) -> TeacherConfig:
+def with_teacher_rate(teacher: TeacherConfig) -> TeacherConfig:
     """Returns the teacher's settings with a null learning rate replaced by its default."""
-    return replace(teacher, train=_at(teacher.train, CHECKPOINT if teacher.checkpoint else TEACHER))
+    return replace(
+        teacher,
+        train=_with_rate(teacher.train, CHECKPOINT_RATE if teacher.checkpoint else TEACHER_RATE),
+    )
 
 
-def finetuned(train: TrainConfig) -> TrainConfig:
+def with_finetuning_rate(train: TrainConfig) -> TrainConfig:
     """Returns fine-tuning settings with a null learning rate replaced by its default."""
-    return _at(train, FINETUNED)
+    return _with_rate(train, FINETUNING_RATE)
 
 
-def _at(train: TrainConfig, rate: float) -> TrainConfig:
+def _with_rate(train: TrainConfig, rate: float) -> TrainConfig:
     return replace(train, learning_rate=rate) if train.learning_rate is None else train

@@ -18,7 +18,7 @@ values to log. An exception raised in the callback stops the run.
 """
 
 
-class Ended(Exception):
+class RunStopped(Exception):
     """Raised inside a Report to stop a run on purpose; the run is not resumed.
 
     state is `pruned` or `infeasible`. The message gives the reason.
@@ -29,7 +29,7 @@ class Ended(Exception):
         self.state = state
 
 
-def silent(step: int, metrics: dict[str, float]) -> None:
+def no_report(step: int, metrics: dict[str, float]) -> None:
     """A Report that discards everything."""
 
 
@@ -83,7 +83,7 @@ def timed_backends(metrics: dict[str, float]) -> list[str]:
     return [backend for backend in timed if metrics.get(names.export(backend, names.OFFERED), 1.0)]
 
 
-def phase(report: Report, prefix: str, name: str) -> Report:
+def phase_report(report: Report, prefix: str, name: str) -> Report:
     """Returns a Report that adds a prefix to metric names and renames `progress` to the phase's."""
 
     def told(step: int, metrics: dict[str, float]) -> None:

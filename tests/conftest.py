@@ -19,7 +19,7 @@ LONGEST = [
     "experiments/test_search.py", "experiments/tracking/test_run.py", "mkd/test_pipeline.py",
     "experiments/test_distill.py", "mkd/runs/test_candidate.py", "experiments/test_ablation.py",
     "experiments/test_promote.py", "experiments/tracking/test_serving.py",
-    "mkd/teachers/test_teaching.py", "mkd/teachers/test_states.py", "mkd/runtime/test_inference.py",
+    "mkd/teachers/test_multitask.py", "mkd/teachers/test_states.py", "mkd/runtime/test_inference.py",
     "mkd/tasks/test_demo.py", "mkd/teachers/test_architectures.py",
     "analysis/statistics/test_error_rates.py", "analysis/test_report.py",
     "experiments/studies/test_space.py", "mkd/export/test_backends.py",

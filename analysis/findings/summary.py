@@ -10,7 +10,7 @@ from analysis.runs.models import Comparable, averaged, comparable
 from analysis.runs.rows import HEADLINE
 from analysis.runs.runs import Runs
 from mkd.evaluation.pareto import front
-from mkd.evaluation.timing import MOST_BUSY, PROTOCOL
+from mkd.evaluation.timing import MOST_BUSY, SPEED_PROTOCOL
 
 SHOWN_LOSS = 0.05
 """A loss of the backends is reported from this many points of the mean score."""
@@ -102,7 +102,7 @@ def _notes(runs: Runs, kept: Comparable, models: pd.DataFrame, borne: Evidence) 
         "picture."
         for machine, number in kept.others.items()
     ]
-    if kept.frame["protocol"].iloc[0] != str(PROTOCOL):
+    if kept.frame["protocol"].iloc[0] != str(SPEED_PROTOCOL):
         found.append(
             "Speed was measured in an earlier way: the times are not those that a run of now would "
             "have."

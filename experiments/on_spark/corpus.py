@@ -25,7 +25,7 @@ from mlflow.exceptions import ExecutionException
 from experiments.settings import LabelConfig
 from mkd import names
 from mkd.tasks.files import listed
-from mkd.teachers.imported import COLUMNS
+from mkd.teachers.imported import LOGIT_COLUMNS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -105,7 +105,9 @@ def _check_columns(config: LabelConfig, texts: list[str]) -> None:
             "allowed: a Parquet file or a folder of them (there is no file)"
         )
     names, numbers = data.schema.names, ["row"] if config.logits else []
-    for name in texts + [column for column in COLUMNS if config.logits and column not in LOGITS]:
+    for name in texts + [
+        column for column in LOGIT_COLUMNS if config.logits and column not in LOGITS
+    ]:
         if name not in names:
             raise ValueError(f"label.corpus {path}: no column {name!r}; there are: {listed(names)}")
         found = data.schema.field(name).type
@@ -236,7 +238,7 @@ def _answered(
     # Spark reads a file with one row group as one part, whatever its size. Repartitioning gives
     # every core the same number of rows.
     parts = max(frame.rdd.getNumPartitions(), spark.sparkContext.defaultParallelism)
-    kept = [name for name in frame.columns if not config.logits or name in COLUMNS]
+    kept = [name for name in frame.columns if not config.logits or name in LOGIT_COLUMNS]
     spread = frame.select(*dict.fromkeys([*kept, *texts])).repartition(parts)
     answered = spread.withColumn("answer", answer(F.struct(*texts)))
     if config.logits:

@@ -17,11 +17,11 @@ from experiments.studies import trials
 from experiments.studies.study import Outcome
 from mkd import names
 from mkd.evaluation.pareto import Reference, front, hypervolumes
-from mkd.evaluation.scoring import majority_on_selection
+from mkd.evaluation.scoring import majority_selection_scores
 from mkd.evaluation.speed import busy_note
-from mkd.evaluation.timing import MOST_BUSY, PROTOCOL
+from mkd.evaluation.timing import MOST_BUSY, SPEED_PROTOCOL
 from mkd.export.backends import TORCH
-from mkd.pipeline import Ready
+from mkd.pipeline import DataAndTeacher
 
 COLOURS = {"transformer": "#0072b2", "bilstm": "#d55e00", "bag": "#009e73"}
 """Colours of the student kinds, from Okabe and Ito's palette, which colour-blind readers can
@@ -79,7 +79,7 @@ class Found(NamedTuple):
 
 
 def found_by(
-    optuna_study: optuna.Study, ready: Ready, teacher_speed: dict[str, float], setting: str
+    optuna_study: optuna.Study, ready: DataAndTeacher, teacher_speed: dict[str, float], setting: str
 ) -> Found:
     """Computes the results from the study's trials, including those copied from another study."""
     ended = studies.ended(optuna_study)
@@ -96,7 +96,7 @@ def found_by(
     points = [_point(t, told, bool(on)) for (t, told), on in zip(done, own, strict=True)]
     teacher_ms = teacher_speed.get(names.TEACHER + names.speed(TORCH, setting, names.P50))
     teacher_score = None if ready.teacher is None else ready.teacher.metrics.get(names.QUALITY_MEAN)
-    least = majority_on_selection(ready.rows.side.datas)["mean"]
+    least = majority_selection_scores(ready.rows.side.datas)["mean"]
     reference = Reference(least, max(latency, default=1.0) if teacher_ms is None else teacher_ms)
     teacher = None if teacher_ms is None or teacher_score is None else (teacher_ms, teacher_score)
     states = Counter(told.state for t, told in ended if studies.FROM not in t.user_attrs)
@@ -251,7 +251,7 @@ def draw(info: Info) -> Figure:
 def conclude(
     config: Search,
     optuna_study: optuna.Study,
-    ready: Ready,
+    ready: DataAndTeacher,
     teacher_speed: dict[str, float],
     setting: str,
     seconds: float,
@@ -312,7 +312,7 @@ def told_of(
         "study": config.search.study,
         "backend": config.search.backend,
         "setting": setting,
-        "protocol": PROTOCOL,
+        "protocol": SPEED_PROTOCOL,
         "objectives": list(config.search.objectives),
         "reference": {
             "quality": found.reference.quality,

@@ -22,12 +22,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from experiments.settings import Search, SearchConfig, without_password
 from experiments.studies.pruning import Progress
 from experiments.studies.space import holds
-from mkd.selection.carving import VERSION
+from mkd.selection.split import SPLIT_VERSION
 from mkd.storage.run_folder import differences
 from mkd.storage.store import key_of
-from mkd.storage.versions import made_by
+from mkd.storage.versions import version_key
 from mkd.tasks.sources import load_tasks
-from mkd.teachers.contents import contents, fingerprints
+from mkd.teachers.contents import checkpoint_hashes, row_fingerprints
 
 Direction = Literal["maximize", "minimize"]
 OBJECTIVES: dict[str, Direction] = {
@@ -239,11 +239,11 @@ def about(config: Search, base: dict[str, Any]) -> dict[str, Any]:
     told |= {
         "settings": base,
         "seed": config.seed,
-        "selection": VERSION,
-        "contents": contents(config.teacher, config.student, config.data),
+        "selection": SPLIT_VERSION,
+        "contents": checkpoint_hashes(config.teacher, config.student, config.data),
     }
-    told |= made_by("students")
-    told["rows"] = fingerprints(load_tasks(config.data))
+    told |= version_key("students")
+    told["rows"] = row_fingerprints(load_tasks(config.data))
     # Tuples become lists, as they do in the storage. Otherwise stored and new values would differ.
     found: dict[str, Any] = json.loads(json.dumps(told))
     return found

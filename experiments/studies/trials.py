@@ -29,8 +29,8 @@ from experiments.tracking.run import (
     where,
 )
 from mkd import names, processes
-from mkd.evaluation.speed import HEADLINE
-from mkd.result import Ended, Report
+from mkd.evaluation.speed import HEADLINE_SETTING
+from mkd.result import Report, RunStopped
 
 Study = Run
 """The parent run of many trials."""
@@ -70,8 +70,8 @@ def trial(
     params: logged in addition to the settings.
     place: distinguishes the trial from others with the same settings that may be running.
 
-    The run's status is FINISHED; KILLED if the core raises Ended or is interrupted; and FAILED,
-    with the error's text, for any other exception. The tag `mkd.state` gives the reason.
+    The run's status is FINISHED; KILLED if the core raises RunStopped or is interrupted; and
+    FAILED, with the error's text, for any other exception. The tag `mkd.state` gives the reason.
     """
     own = {
         names.TAG_KIND: names.KIND_TRIAL,
@@ -91,7 +91,7 @@ def _state_told() -> Iterator[None]:
     state = names.STATE_COMPLETE
     try:
         yield
-    except Ended as end:
+    except RunStopped as end:
         state = end.state
         raise
     except KeyboardInterrupt:
@@ -292,7 +292,7 @@ def finished(study: str) -> list[Promoted]:
     told = (
         mlflow.artifacts.load_dict(f"runs:/{parent}/{STUDY}") if _has(client, parent, STUDY) else {}
     )
-    latency = names.speed(backend, told.get("setting", HEADLINE.name), names.P50)
+    latency = names.speed(backend, told.get("setting", HEADLINE_SETTING.name), names.P50)
     wanted = f"{FINISHED} and tags.`{names.TAG_STUDY}` = '{study}'"
     found = {
         run.info.run_id: Promoted(

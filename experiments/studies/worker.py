@@ -35,9 +35,9 @@ from experiments.studies.study import (
 )
 from experiments.studies.study import storage as opened_storage
 from mkd import names
-from mkd.pipeline import Ready, prepared
-from mkd.result import Ended, Report, Result
-from mkd.runs.candidate import Cost, cost, run_candidate
+from mkd.pipeline import DataAndTeacher, load_data_and_teacher
+from mkd.result import Report, Result, RunStopped
+from mkd.runs.candidate import StudentCost, measure_cost, run_candidate
 from mkd.storage.store import key_of
 
 NOT_READ = ("seed", "device", "data", "teacher")
@@ -150,14 +150,14 @@ class Objective:
     def __init__(self, job: Job) -> None:
         self.job, self.base = job, base_of(job.config)
         self.space: Space = parse(job.config.search.space, job.tasks)
-        self.known: dict[str, Ready] = {}
+        self.known: dict[str, DataAndTeacher] = {}
 
     def __call__(self, asked: Callable[[], object], trial: optuna.Trial) -> list[float]:
         # The trial has been counted by the study, so the other workers may request theirs.
         asked()
         try:
             made = self.made(trial, suggest(trial, self.space))
-        except Ended as end:
+        except RunStopped as end:
             raise optuna.TrialPruned(str(end)) from end
         except KeyboardInterrupt:
             put_back(trial.study, trial.study.get_trials(deepcopy=False)[trial.number], STOPPED)
@@ -167,7 +167,7 @@ class Objective:
     def made(self, trial: optuna.Trial, settings: Settings) -> Outcome:
         """Runs the trial as an MLflow run, stores its result in the study, and returns it.
 
-        Raises Ended if the trial exceeds a budget or is pruned.
+        Raises RunStopped if the trial exceeds a budget or is pruned.
         """
         found = Outcome(names.STATE_FAILED, f"t{trial.number:03d}", "", None, {}, {}, settings)
 
@@ -179,7 +179,7 @@ class Objective:
             trial.set_user_attr(RUN_OF_TRIAL, found.run)
             begin = time.perf_counter()
             ready = self.ready(config)
-            known = cost(ready.rows, config, self.job.config.search.backend)
+            known = measure_cost(ready.rows, config, self.job.config.search.backend)
             begun = time.perf_counter()
             found = found._replace(
                 costs=costs_of(known),
@@ -219,7 +219,7 @@ class Objective:
                 f"{self.job.run} {first}",  # two workers may draw the same settings
             )
             found = found._replace(state=names.STATE_COMPLETE, dev=made.metrics[names.QUALITY_MEAN])
-        except Ended as end:
+        except RunStopped as end:
             found = found._replace(state=end.state, error=str(end))
             raise
         except Exception as error:
@@ -229,7 +229,7 @@ class Objective:
             trial.set_user_attr(RESULT, found._asdict())
         return found
 
-    def ready(self, config: Distill) -> Ready:
+    def ready(self, config: Distill) -> DataAndTeacher:
         """Returns the prepared data and teacher, from memory if the previous trial had the same."""
         settings = asdict(config)
         reads = {name: settings[name] for name in NOT_READ} | {
@@ -238,11 +238,11 @@ class Objective:
         # A student of labels alone needs no teacher's logits.
         key = key_of(reads | {"labels alone": config.loss.from_labels_alone})
         if key not in self.known:
-            self.known = {key: prepared(config)}
+            self.known = {key: load_data_and_teacher(config)}
         return self.known[key]
 
     def check_budget(self, trial: optuna.Trial, found: Outcome) -> None:
-        """Raises Ended if the candidate exceeds a budget, and passes the excess to the sampler.
+        """Raises RunStopped if the candidate exceeds a budget; the sampler gets the excess.
 
         The excess is value / limit - 1, so that budgets of different units have one scale.
         """
@@ -250,7 +250,7 @@ class Objective:
             value = found.costs[name]
             trial.set_constraint(name, value / limit - 1)
             if value > limit:
-                raise Ended(
+                raise RunStopped(
                     names.STATE_INFEASIBLE,
                     f"{name} is {value:,.4g}, above the budget of {limit:,.4g}",
                 )
@@ -286,7 +286,7 @@ class Watch:
             return
         others = progress_of(self.trial.study, self.trial.number)
         if is_behind(self.own, others, step, self.steps, self.config.pruning):
-            raise Ended(
+            raise RunStopped(
                 names.STATE_PRUNED,
                 f"more than {self.config.pruning.margin:g} points behind one that is at least as fast, "
                 f"at step {step}",
@@ -299,7 +299,7 @@ def budgets(config: SearchConfig) -> dict[str, float]:
     return {name: limit for name, limit in found.items() if limit is not None}
 
 
-def costs_of(known: Cost) -> dict[str, float]:
+def costs_of(known: StudentCost) -> dict[str, float]:
     """Returns a candidate's costs by the names of search.objectives, with latency in ms.
 
     `busy_share` is explained in mkd/evaluation/speed.py.

@@ -3,7 +3,7 @@
 from analysis.presentation.table import markdown
 from experiments.tracking import table
 from mkd import names
-from mkd.evaluation.speed import HEADLINE, is_busy
+from mkd.evaluation.speed import HEADLINE_SETTING, is_busy
 from mkd.export.backends import latency_ms
 from mkd.result import Dataset, Result, timed_backends
 
@@ -84,11 +84,11 @@ def _pace(metrics: dict[str, float]) -> str:
     if not backends:
         return "Its speed was not measured"
     best = min(backends, key=lambda name: latency_ms(metrics, name))
-    ratio = metrics.get(names.speed(best, HEADLINE.name, names.RATIO))
+    ratio = metrics.get(names.speed(best, HEADLINE_SETTING.name, names.RATIO))
     faster = "" if ratio is None else f", {ratio:.1f} times faster than its teacher in torch"
     busy = ", on a busy machine" if is_busy(metrics) else ""
     latency = f"{latency_ms(metrics, best):.2f} ms a text in {best} on one thread"
-    return f"{latency} ({HEADLINE.name}){faster}{busy}"
+    return f"{latency} ({HEADLINE_SETTING.name}){faster}{busy}"
 
 
 def _data(datasets: list[Dataset]) -> list[str]:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from mkd import names
-from mkd.evaluation.speed import HEADLINE
+from mkd.evaluation.speed import HEADLINE_SETTING
 from mkd.export.backends import TORCH, latency_ms
 from mkd.result import Result, timed_backends
 
@@ -39,7 +39,7 @@ def info(result: Result) -> Info:
     """Computes the picture's numbers from the result of a distillation."""
     metrics = result.metrics
     backends = timed_backends(metrics)
-    setting = HEADLINE.name
+    setting = HEADLINE_SETTING.name
     fastest = min(backends, key=lambda name: latency_ms(metrics, name))
     prefixes = {"teacher": names.TEACHER, "student": "", "hard labels": names.BASELINE}
     tasks = [data.task for data in result.datasets]

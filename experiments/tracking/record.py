@@ -19,8 +19,8 @@ from experiments.tracking import picture, progress, table
 from experiments.tracking.models import log_model
 from experiments.tracking.run import folder_of, log_metrics, opened, reporter, tasks_of, where
 from mkd import names, processes
-from mkd.result import Report, Result, silent
-from mkd.runs.export import Delivered
+from mkd.result import Report, Result, no_report
+from mkd.runs.export import ExportedFolder
 from mkd.runs.submission import Submission
 
 Core = Callable[[Path, Report], Result]
@@ -49,7 +49,7 @@ def record(
     tags: added to the usual tags.
     """
     if not processes.is_first():
-        return Recorded("", core(folder_of(config, kind), silent).metrics)
+        return Recorded("", core(folder_of(config, kind), no_report).metrics)
     with opened(
         config, name, {names.TAG_KIND: kind, names.TAG_TASKS: tasks_of(config.data), **tags}
     ) as (run, folder):
@@ -97,7 +97,7 @@ def record_submission(
 
 
 def record_export(
-    config: Export, name: str, core: Callable[[Report], Delivered], parent: str = ""
+    config: Export, name: str, core: Callable[[Report], ExportedFolder], parent: str = ""
 ) -> None:
     """Runs the core as one MLflow run of kind `export`.
 

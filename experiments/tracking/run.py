@@ -20,9 +20,9 @@ from experiments.cli import flat, one_line, to_yaml
 from experiments.settings import Command
 from mkd import names, precision, processes
 from mkd.config import DataConfig
-from mkd.result import Ended, Report
-from mkd.selection.carving import VERSION
-from mkd.storage.run_folder import path_of, run_folder
+from mkd.result import Report, RunStopped
+from mkd.selection.split import SPLIT_VERSION
+from mkd.storage.run_folder import run_folder, run_folder_path
 
 EXPERIMENT = "mkd"
 """The experiment that is used if neither MLFLOW_EXPERIMENT_NAME nor `mlflow run` selects one."""
@@ -42,7 +42,7 @@ def num_tasks(data: DataConfig) -> str:
 
 def folder_of(config: Command, kind: str) -> Path:
     """Returns the working folder of a run of this kind with these settings."""
-    return path_of(_settings(config), kind)
+    return run_folder_path(_settings(config), kind)
 
 
 def _settings(config: Command) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def opened(
 def failure_told(run: Run) -> Iterator[None]:
     """Logs why the run ended early, as its description and as the tag `mkd.error`.
 
-    A pruned or infeasible trial (`Ended`) is no error, and gets the description only.
+    A pruned or infeasible trial (`RunStopped`) is no error, and gets the description only.
     """
     try:
         yield
@@ -85,7 +85,7 @@ def failure_told(run: Run) -> Iterator[None]:
         why = one_line(error) or type(error).__name__
         client = mlflow.MlflowClient()
         client.set_tag(run.info.run_id, "mlflow.note.content", why)
-        if not isinstance(error, Ended):
+        if not isinstance(error, RunStopped):
             client.set_tag(run.info.run_id, names.TAG_ERROR, why)
         raise
 
@@ -112,9 +112,9 @@ def connected() -> Iterator[None]:
 def describe(run: Run, config: Command, name: str, tags: dict[str, str]) -> None:
     """Logs the name, the tags and all settings to the open run."""
     core = config.core()
-    ratio = precision.known(Path(core.cache), processes.kind_of(core.device))
+    ratio = precision.stored_speedup(Path(core.cache), processes.device_kind(core.device))
     measured = {} if ratio is None else {names.tag_hardware("bfloat16_speedup"): f"{ratio:.2f}"}
-    mlflow.set_tags({"mlflow.runName": name, names.TAG_SELECTION: VERSION} | measured | tags)
+    mlflow.set_tags({"mlflow.runName": name, names.TAG_SELECTION: SPLIT_VERSION} | measured | tags)
     client = mlflow.MlflowClient()
     known = client.get_run(run.info.run_id).data
     if why := known.tags.get(names.TAG_ERROR):  # a resumed run: its earlier error no longer holds

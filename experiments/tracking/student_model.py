@@ -92,11 +92,11 @@ def _column(rows: pd.DataFrame, name: str) -> list[Any]:
 def _in_torch(folder: Path) -> Student:
     # Imported here because an exported student needs no torch.
     """Loads the torch model of the folder."""
-    from mkd.evaluation.scoring import at_work
+    from mkd.evaluation.scoring import runtime_student
     from mkd.storage.pretrained import load_tokenizer
     from mkd.students import load_model
 
-    return at_work(load_model(folder), load_tokenizer(folder, "the logged model"))
+    return runtime_student(load_model(folder), load_tokenizer(folder, "the logged model"))
 
 
 mlflow.models.set_model(StudentModel())

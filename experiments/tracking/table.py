@@ -7,7 +7,7 @@ from mkd import names
 from mkd.evaluation.speed import is_busy
 from mkd.export.backends import TORCH, statistic
 from mkd.result import Result, timed_backends
-from mkd.runs.export import Delivered
+from mkd.runs.export import ExportedFolder
 from mkd.runs.submission import Submission
 
 ROLES = {
@@ -61,7 +61,7 @@ def scores(result: Result) -> list[str]:
     return markdown([header, *body])
 
 
-def export_lines(made: Delivered) -> list[str]:
+def export_lines(made: ExportedFolder) -> list[str]:
     """Returns the table of an export: one column a backend, with scores, losses, size and speed."""
     metrics = made.metrics
     backends = _exported(metrics)

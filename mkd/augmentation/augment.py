@@ -20,26 +20,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mkd import names
-from mkd.augmentation.neighbours import neighbours
+from mkd.augmentation.neighbours import word_neighbours
 from mkd.config import AugmentConfig, Stores
-from mkd.result import Report, silent
+from mkd.result import Report, no_report
 from mkd.runtime.layout import Texts
-from mkd.selection.carving import VERSION, carved
-from mkd.selection.words import Words, as_text, blocks, spans, take, word_store
+from mkd.selection.split import SPLIT_VERSION, selection_split
+from mkd.selection.words import Words, join_words, row_blocks, runs_of_ids, take_texts, word_store
 from mkd.storage import pretrained
-from mkd.storage.store import key_of, stored
-from mkd.storage.versions import made_by
-from mkd.tasks.files import Table, read
+from mkd.storage.store import cached_folder, key_of
+from mkd.storage.versions import version_key
+from mkd.tasks.files import Table, read_table
 from mkd.tasks.task import MASK, Row, Split, Task
 
-FILE = "rows.parquet"
-SHARES = 16
+ROWS_FILE = "rows.parquet"
+NUM_HASH_PARTS = 16
 """Number of parts in which duplicates are searched, to bound the memory of sorting."""
-NUM_TURNS = 3
+NUM_PAIR_CHANGES = 3
 """The copies of a pair change the first text, the second text and both texts in turn."""
 
 
-class Copies(NamedTuple):
+class CopyInputs(NamedTuple):
     """The inputs that determine the copies of a task's rows.
 
     - `rows`: numbers of the rows that are copied.
@@ -54,7 +54,7 @@ class Copies(NamedTuple):
     seeds: tuple[int, ...]
 
 
-def augmented(stores: Stores, tasks: list[Task], report: Report = silent) -> list[Task]:
+def augment_tasks(stores: Stores, tasks: list[Task], report: Report = no_report) -> list[Task]:
     """Returns the tasks with their augmented rows added; unchanged if data.augment.multiple is 0.
 
     The rows come from the cache if they exist.
@@ -75,31 +75,33 @@ def augmented_split(stores: Stores, task: Task) -> Split:
     """
     settings, data, root = stores.data.augment, stores.data, stores.root
     setting = "data.augment.embeddings"
-    folder = pretrained.resolve(settings.embeddings, setting) if settings.embeddings else None
+    folder = (
+        pretrained.checkpoint_folder(settings.embeddings, setting) if settings.embeddings else None
+    )
     parts = {
         "rows": task.train.fingerprint,
         "task": task.name,
         "pair": task.kind.pair,
         "augment": asdict(settings)
-        | {"embeddings": "" if folder is None else pretrained.fingerprint(folder)},
-        "selection": [data.selection_fraction, data.selection_rows, VERSION],
+        | {"embeddings": "" if folder is None else pretrained.checkpoint_fingerprint(folder)},
+        "selection": [data.selection_fraction, data.selection_rows, SPLIT_VERSION],
         "seed": stores.seed,
-    } | made_by("augmented")
+    } | version_key("augmented")
 
     def build(aside: Path) -> None:
         words = word_store(root, task.train, task.kind)
-        rows = carved(root, replace(task, added=()), data, stores.seed).train_rows
+        rows = selection_split(root, replace(task, added=()), data, stores.seed).train_rows
         rows = rows[~np.isnan(words.labels[rows])]
         none = np.full((len(words.vocabulary), 1), -1)
-        found_VK = neighbours(words, settings.neighbours, folder) if settings.replace else none
+        found_VK = word_neighbours(words, settings.neighbours, folder) if settings.replace else none
         seeds = (stores.seed, 3, zlib.crc32(task.name.encode()))
-        if _write(aside / FILE, Copies(words, rows, found_VK, settings, seeds)) == 0:
+        if _write(aside / ROWS_FILE, CopyInputs(words, rows, found_VK, settings, seeds)) == 0:
             raise ValueError(
                 f"data.augment: none of the copies of task {task.name}'s rows differs from them; "
                 "allowed: higher chances"
             )
 
-    path = stored(root, "augmented", parts, build) / FILE
+    path = cached_folder(root, "augmented", parts, build) / ROWS_FILE
     columns = ("a", "b") if task.kind.pair else ("a",)
     return Split(
         partial(_rows, Table(path, columns, None)),
@@ -110,13 +112,13 @@ def augmented_split(stores: Stores, task: Task) -> Split:
 
 
 def _rows(table: Table) -> Iterator[Row]:
-    for _, cells in read(table):
+    for _, cells in read_table(table):
         yield Row(cells[0], cells[1] if len(cells) == 2 else None, None)
 
 
-def _write(path: Path, copies: Copies) -> int:
+def _write(path: Path, copies: CopyInputs) -> int:
     """Writes the copies that differ from all rows and from each other, and returns their number."""
-    new = _new(copies)
+    new = _is_new(copies)
     vocabulary = pa.array([*copies.words.vocabulary, MASK], pa.string())
     schema = pa.schema(
         [(name, pa.string()) for name, _ in zip("ab", copies.words.sides, strict=False)]
@@ -124,35 +126,36 @@ def _write(path: Path, copies: Copies) -> int:
     done = 0
     # The drafts are drawn a second time with the same seeds instead of being kept in memory.
     with pq.ParquetWriter(path, schema) as writer:
-        for sides in drafts(copies):
+        for sides in draft_copies(copies):
             size = len(sides[0].lengths())
             kept = np.flatnonzero(new[done : done + size])
             done += size
             if len(kept):
                 writer.write_table(
                     pa.Table.from_arrays(
-                        [as_text(take(side, kept), vocabulary) for side in sides], schema=schema
+                        [join_words(take_texts(side, kept), vocabulary) for side in sides],
+                        schema=schema,
                     )
                 )
     return int(new.sum())
 
 
-def drafts(copies: Copies) -> Iterator[list[Texts]]:
+def draft_copies(copies: CopyInputs) -> Iterator[list[Texts]]:
     """Yields all copies as word numbers, duplicates included, for each block and each copy of it.
 
     The mask has the word number V.
     """
     settings, pair = copies.settings, len(copies.words.sides) == 2
-    for index, rows in enumerate(blocks(copies.rows)):
+    for index, rows in enumerate(row_blocks(copies.rows)):
         generator = np.random.default_rng([*copies.seeds, index])
-        originals = [take(side, rows) for side in copies.words.sides]
+        originals = [take_texts(side, rows) for side in copies.words.sides]
         for copy in range(settings.multiple):
             # Shifted by the copy's number: with three copies a pair has each kind of change once.
-            turn_B = (np.arange(len(rows)) + copy) % NUM_TURNS
+            turn_B = (np.arange(len(rows)) + copy) % NUM_PAIR_CHANGES
             turns = [turn_B != 1, turn_B != 0] if pair else [np.full(len(rows), True)]
             yield [
-                cut(
-                    change(texts, inside_B, copies.neighbours_VK, settings, generator),
+                cut_to_ngrams(
+                    change_words(texts, inside_B, copies.neighbours_VK, settings, generator),
                     inside_B,
                     settings,
                     generator,
@@ -161,7 +164,7 @@ def drafts(copies: Copies) -> Iterator[list[Texts]]:
             ]
 
 
-def change(
+def change_words(
     texts: Texts,
     inside_B: np.ndarray,
     neighbours_VK: np.ndarray,
@@ -190,7 +193,7 @@ def change(
     return texts._replace(ids=ids)
 
 
-def cut(
+def cut_to_ngrams(
     texts: Texts, inside_B: np.ndarray, settings: AugmentConfig, generator: np.random.Generator
 ) -> Texts:
     """Returns the texts, some of them cut to n consecutive words with the chance settings.ngram.
@@ -203,14 +206,14 @@ def cut(
     short_B = np.minimum(generator.integers(1, settings.longest + 1, len(lengths_B)), lengths_B)
     place_B = (generator.random(len(lengths_B)) * (lengths_B - short_B + 1)).astype(np.int64)
     chosen_B = inside_B & (generator.random(len(lengths_B)) < settings.ngram)
-    return spans(
+    return runs_of_ids(
         texts.ids,
         texts.offsets[:-1] + np.where(chosen_B, place_B, 0),
         np.where(chosen_B, short_B, lengths_B),
     )
 
 
-def _new(copies: Copies) -> np.ndarray:
+def _is_new(copies: CopyInputs) -> np.ndarray:
     """Returns for each draft whether it differs from all rows of the task and earlier drafts."""
     longest = max(int(side.lengths().max()) for side in copies.words.sides)
     generator = np.random.default_rng(0)
@@ -233,15 +236,15 @@ def _new(copies: Copies) -> np.ndarray:
     found = np.empty(len(everyone) + copies.settings.multiple * len(copies.rows), dtype=np.uint64)
     done = 0
     for sides in chain(
-        ([take(side, rows) for side in copies.words.sides] for rows in blocks(everyone)),
-        drafts(copies),
+        ([take_texts(side, rows) for side in copies.words.sides] for rows in row_blocks(everyone)),
+        draft_copies(copies),
     ):
         found[done : done + len(sides[0].offsets) - 1] = codes(sides)
         done += len(sides[0].offsets) - 1
-    share = (found % SHARES).astype(np.uint8)
+    share = (found % NUM_HASH_PARTS).astype(np.uint8)
     new = np.zeros(len(found), dtype=bool)
     # Equal codes are in the same share. Sorting needs memory for one share at a time.
-    for which in range(SHARES):
+    for which in range(NUM_HASH_PARTS):
         places = np.flatnonzero(share == which)
         new[places[np.unique(found[places], return_index=True)[1]]] = True
     return new[len(everyone) :]

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 
 from mkd.runtime.encoding import encode_all
 from mkd.runtime.layout import flat
-from mkd.selection.words import Words, blocks, take
+from mkd.selection.words import Words, row_blocks, take_texts
 from mkd.storage import pretrained
-from mkd.tokenization.tokenise import unpadded
+from mkd.tokenization.tokenise import backend_tokenizer
 
 MAX_WORDS = 10_000
 """Only the most frequent words, at most this many, have neighbours and are neighbours. The cost of
@@ -23,13 +23,13 @@ the search grows with their square."""
 CONTEXT_WORDS = 256
 """Without embeddings, words are compared by how often they are next to the most frequent words, at
 most this many."""
-BLOCK_WORDS = 1024
+COSINE_BLOCK = 1024
 """Number of words whose cosines to all other words are in memory at once."""
-PIECES = 16
+MAX_WORD_TOKENS = 16
 """Maximum number of tokens of a word that are used."""
 
 
-def neighbours(words: Words, k: int, embeddings: Path | None) -> np.ndarray:
+def word_neighbours(words: Words, k: int, embeddings: Path | None) -> np.ndarray:
     """Returns the numbers of each word's k nearest words by cosine [V, K] int64.
 
     A word without neighbours has -1 in all places. K is below k if there are too few words.
@@ -40,13 +40,13 @@ def neighbours(words: Words, k: int, embeddings: Path | None) -> np.ndarray:
     num = len(words.vocabulary)
     counts = np.zeros(num, dtype=np.int64)
     for side in words.sides:
-        for rows in blocks(np.arange(len(words.labels))):
-            counts += np.bincount(take(side, rows).ids, minlength=num)
+        for rows in row_blocks(np.arange(len(words.labels))):
+            counts += np.bincount(take_texts(side, rows).ids, minlength=num)
     frequent = np.argsort(-counts, kind="stable")[:MAX_WORDS]
     spelt = [words.vocabulary[word] for word in frequent]
     table_WD = contexts(words, frequent) if embeddings is None else _embedded(spelt, embeddings)
     _, same = np.unique([word.casefold() for word in spelt], return_inverse=True)
-    nearest_WK = nearest(table_WD, same, k)
+    nearest_WK = nearest_rows(table_WD, same, k)
     if nearest_WK.shape[1] == 0:
         return np.full((num, 1), -1)
     found_VK = np.full((num, nearest_WK.shape[1]), -1)
@@ -54,7 +54,7 @@ def neighbours(words: Words, k: int, embeddings: Path | None) -> np.ndarray:
     return found_VK
 
 
-def nearest(table_WD: np.ndarray, same_W: np.ndarray, k: int) -> np.ndarray:
+def nearest_rows(table_WD: np.ndarray, same_W: np.ndarray, k: int) -> np.ndarray:
     """Returns the k nearest rows to each row by cosine [W, K], in no order.
 
     Rows with the same number in `same_W`, which are spellings of one word, are not neighbours. K is
@@ -65,7 +65,7 @@ def nearest(table_WD: np.ndarray, same_W: np.ndarray, k: int) -> np.ndarray:
         np.linalg.norm(table_WD, axis=1, keepdims=True), np.finfo(np.float32).tiny
     )
     found_WK = np.empty((len(table_WD), k), dtype=np.int64)
-    for rows in np.array_split(np.arange(len(table_WD)), -(-len(table_WD) // BLOCK_WORDS)):
+    for rows in np.array_split(np.arange(len(table_WD)), -(-len(table_WD) // COSINE_BLOCK)):
         cosines = unit_WD[rows] @ unit_WD.T
         cosines[same_W[rows][:, None] == same_W] = -np.inf
         found_WK[rows] = np.argpartition(-cosines, k, axis=1)[:, :k]
@@ -86,8 +86,8 @@ def contexts(words: Words, frequent: np.ndarray) -> np.ndarray:
     column_V[num] = end
     counts = np.zeros((2, len(frequent), end + 1), dtype=np.float32)
     for side in words.sides:
-        for rows in blocks(np.arange(len(words.labels))):
-            ids, offsets = take(side, rows)
+        for rows in row_blocks(np.arange(len(words.labels))):
+            ids, offsets = take_texts(side, rows)
             # The texts are concatenated: the words next to a text's ends are replaced by the number
             # `num`.
             before, after = np.roll(ids, 1), np.roll(ids, -1)
@@ -109,7 +109,7 @@ def _embedded(words: list[str], folder: Path) -> np.ndarray:
     )
     assert isinstance(weight, torch.Tensor), "an embedding's table is a tensor"
     table = weight.detach() - weight.detach().mean(0)
-    ids, offsets = flat(encode_all(unpadded(tokenizer), words), repeat(PIECES))
+    ids, offsets = flat(encode_all(backend_tokenizer(tokenizer), words), repeat(MAX_WORD_TOKENS))
     means: np.ndarray = F.embedding_bag(
         torch.from_numpy(ids).long(), table, torch.from_numpy(offsets[:-1]), mode="mean"
     ).numpy()

@@ -13,13 +13,13 @@ from mkd.tokenization.tokens import TaskData, TokenStore
 
 NOTABLE_PERCENT = 1.0
 """A share of truncated rows or unknown tokens from this percentage on gets a note."""
-BLOCK = 1 << 20
+COUNT_BLOCK = 1 << 20
 """Rows or tokens that are counted at once, which bounds the memory."""
 CORRELATIONS = ("matthews", "pearson", "spearman")
 """Metrics whose standard error is 100 / sqrt(rows) if there is no correlation."""
 
 
-class Floor(NamedTuple):
+class ConstantBaseline(NamedTuple):
     """The best constant prediction, which needs no model.
 
     `label` is the predicted label, empty for regression. `scores` are its scores by metric.
@@ -33,16 +33,16 @@ class Floor(NamedTuple):
         return sum(self.scores.values()) / len(self.scores)
 
 
-def floor(kind: Kind, labels_R: np.ndarray) -> Floor:
+def constant_baseline(kind: Kind, labels_R: np.ndarray) -> ConstantBaseline:
     """Returns the constant label with the best score, usually the most frequent one.
 
     For regression the scores are 0. `labels_R` are the labels of the rows.
     """
     if not kind.labels:
-        return Floor("", dict.fromkeys(kind.metrics, 0.0))
+        return ConstantBaseline("", dict.fromkeys(kind.metrics, 0.0))
     each = np.eye(kind.num_logits, dtype=np.float32)
     known = [
-        Floor(label, score(kind, np.tile(one, (len(labels_R), 1)), labels_R))
+        ConstantBaseline(label, score(kind, np.tile(one, (len(labels_R), 1)), labels_R))
         for label, one in zip(kind.labels, each, strict=True)
     ]
     counts_C = np.bincount(labels_R.astype(np.int64), minlength=kind.num_logits)
@@ -50,7 +50,7 @@ def floor(kind: Kind, labels_R: np.ndarray) -> Floor:
     return known[max(range(len(known)), key=lambda place: (known[place].score, counts_C[place]))]
 
 
-def margin(found: Floor, rows: int) -> float:
+def chance_margin(found: ConstantBaseline, rows: int) -> float:
     """Returns the points above the floor that a score needs to be more than chance.
 
     These are two standard errors, as the mean over metrics. For a percentage v the standard error
@@ -63,18 +63,18 @@ def margin(found: Floor, rows: int) -> float:
     return float(2 * sum(errors) / len(errors))
 
 
-def weak_students(datas: list[TaskData], dev: dict[tuple[str, str], np.ndarray]) -> list[str]:
+def weak_student_notes(datas: list[TaskData], dev: dict[tuple[str, str], np.ndarray]) -> list[str]:
     """Returns a note for each task whose student is not clearly better on dev than a constant.
 
     `dev` holds the student's logits by task and suffix of the dev split. The difference has to
-    exceed `margin`.
+    exceed `chance_margin`.
     """
     notes = []
     for data in datas:
         labels_R = data.dev[""].labels
         values = score(data.kind, dev[data.name, ""], labels_R)
-        found, least = sum(values.values()) / len(values), floor(data.kind, labels_R)
-        more = margin(least, len(labels_R))
+        found, least = sum(values.values()) / len(values), constant_baseline(data.kind, labels_R)
+        more = chance_margin(least, len(labels_R))
         if found < least.score + more:
             other = (
                 f"always answering {least.label!r} {least.score:.1f}"
@@ -88,7 +88,7 @@ def weak_students(datas: list[TaskData], dev: dict[tuple[str, str], np.ndarray])
     return notes
 
 
-class Reading(NamedTuple):
+class InputCoverage(NamedTuple):
     """The part of the training rows that a model does not read.
 
     `metrics` are `data/<task>/cut` and `data/<task>/unknown`, in percent.
@@ -98,12 +98,14 @@ class Reading(NamedTuple):
     notes: list[str]
 
 
-def reading(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, layout: Layout) -> Reading:
+def input_coverage(
+    datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, layout: Layout
+) -> InputCoverage:
     """Returns the shares of truncated rows and unknown tokens in train, with notes if notable."""
     metrics: dict[str, float] = {}
     notes: list[str] = []
     for data in datas:
-        cut = 100 * num_cut(data.train, layout) / len(data.train.labels)
+        cut = 100 * num_truncated(data.train, layout) / len(data.train.labels)
         unknown = 100 * _share(data.train, tokenizer.unk_token_id)
         metrics |= {
             names.data(data.name, names.CUT): cut,
@@ -119,15 +121,15 @@ def reading(datas: list[TaskData], tokenizer: PreTrainedTokenizerBase, layout: L
                 f"{data.name}: {unknown:.0f} % of the training rows' tokens are unknown to the "
                 "tokenizer"
             )
-    return Reading(metrics, notes)
+    return InputCoverage(metrics, notes)
 
 
-def num_cut(store: TokenStore, layout: Layout) -> int:
+def num_truncated(store: TokenStore, layout: Layout) -> int:
     """Returns the number of rows that are longer than the model's input and are truncated."""
     # If both texts form one sequence, its special tokens count towards max_length.
     special = layout.num_special(store.b is not None) if layout.joined else 0
-    starts = range(0, len(store.labels), BLOCK)
-    blocks = (np.arange(start, min(start + BLOCK, len(store.labels))) for start in starts)
+    starts = range(0, len(store.labels), COUNT_BLOCK)
+    blocks = (np.arange(start, min(start + COUNT_BLOCK, len(store.labels))) for start in starts)
     return sum(
         int((sequence_lengths(store, layout, rows) + special > layout.max_length).sum())
         for rows in blocks
@@ -140,9 +142,9 @@ def _share(store: TokenStore, token: int | None) -> float:
         return 0.0
     sides: list[Texts] = [store.a] if store.b is None else [store.a, store.b]
     blocks = (
-        side.ids[start : start + BLOCK]
+        side.ids[start : start + COUNT_BLOCK]
         for side in sides
-        for start in range(0, len(side.ids), BLOCK)
+        for start in range(0, len(side.ids), COUNT_BLOCK)
     )
     found = sum(int((ids == token).sum()) for ids in blocks)
     return found / max(1, sum(len(side.ids) for side in sides))

@@ -15,16 +15,16 @@ from mkd.runtime.layout import Arrays, Layout, padded, sequence_lengths
 from mkd.students import Student
 from mkd.students.heads import MultiTaskConfig
 from mkd.tasks.metrics import expected_calibration_error, pearson, score
-from mkd.tokenization.tokenise import unpadded
+from mkd.tokenization.tokenise import backend_tokenizer
 from mkd.tokenization.tokens import TaskData, TokenStore, as_inputs, layout_of
 
-BATCH_TOKENS = 8192
+SCORING_BATCH_TOKENS = 8192
 """Tokens of a batch at most, padding included."""
-WINDOW_ROWS = 65_536
+SORT_WINDOW_ROWS = 65_536
 """Rows that are sorted by length together."""
 
 
-def eager(model: nn.Module, precision: str = "float32") -> inference.Infer:
+def torch_infer(model: nn.Module, precision: str = "float32") -> inference.Infer:
     """Returns a function that computes the model's logits in PyTorch, on the model's device.
 
     Sets the model to evaluation mode. `precision` is that of matrix products, as in
@@ -45,7 +45,9 @@ def eager(model: nn.Module, precision: str = "float32") -> inference.Infer:
     return infer
 
 
-def at_work(model: Any, tokenizer: PreTrainedTokenizerBase, threads: int = 1) -> inference.Student:
+def runtime_student(
+    model: Any, tokenizer: PreTrainedTokenizerBase, threads: int = 1
+) -> inference.Student:
     """Returns a runtime student for raw texts that runs the model in PyTorch.
 
     `model` is a student or a classifier. `threads` is the number of threads of the tokenizer only.
@@ -56,22 +58,22 @@ def at_work(model: Any, tokenizer: PreTrainedTokenizerBase, threads: int = 1) ->
         for name, head in sorted(config.tasks.items())
     }
     layout = layout_of(tokenizer, model.joined, config.max_tokens)
-    encode = Encoder(unpadded(tokenizer), parallel=threads > 1)
-    return inference.Student(heads, layout, encode, eager(model))
+    encode = Encoder(backend_tokenizer(tokenizer), parallel=threads > 1)
+    return inference.Student(heads, layout, encode, torch_infer(model))
 
 
-def predict(
+def predict_logits(
     infer: inference.Infer, store: TokenStore, rows: np.ndarray, task: str, layout: Layout
 ) -> np.ndarray:
     """Returns the logits [rows, classes] float32 of a task's head, in the order of `rows`."""
-    places, logits = zip(*predictions(infer, store, rows, task, layout), strict=True)
+    places, logits = zip(*predict_batches(infer, store, rows, task, layout), strict=True)
     out = np.concatenate(logits)
     # The batches are in order of length: scatter their logits back to the order of `rows`.
     out[np.concatenate(places)] = out.copy()
     return out
 
 
-def predictions(
+def predict_batches(
     infer: inference.Infer, store: TokenStore, rows: np.ndarray | range, task: str, layout: Layout
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields (positions in `rows`, logits) batch by batch.
@@ -80,10 +82,10 @@ def predictions(
     memory at once; so the order is by length within a window, and the caller has to use the
     positions.
     """
-    for start in range(0, len(rows), WINDOW_ROWS):
-        window = np.asarray(rows[start : start + WINDOW_ROWS])
+    for start in range(0, len(rows), SORT_WINDOW_ROWS):
+        window = np.asarray(rows[start : start + SORT_WINDOW_ROWS])
         lengths = np.minimum(sequence_lengths(store, layout, window), layout.max_length)
-        for places in inference.by_length(lengths, BATCH_TOKENS):
+        for places in inference.by_length(lengths, SCORING_BATCH_TOKENS):
             yield start + places, infer(padded(store, window[places], layout), task)
 
 
@@ -92,13 +94,13 @@ def selection_scores(
 ) -> dict[str, float]:
     """Returns each task's score on its selection rows, and their mean as `mean`.
 
-    Scores are in points from 0 to 100. `precision` is as in `eager`.
+    Scores are in points from 0 to 100. `precision` is as in `torch_infer`.
 
     Raises NotFinite if a logit is not a finite number.
     """
-    infer, scores = eager(model, precision), {}
+    infer, scores = torch_infer(model, precision), {}
     for data in datas:
-        logits = predict(infer, data.train, data.selection_rows, data.name, layout)
+        logits = predict_logits(infer, data.train, data.selection_rows, data.name, layout)
         labels = data.train.labels[data.selection_rows]
         scores[data.name] = _mean(
             score(data.kind, logits, labels, f"task {data.name} on the selection split")
@@ -106,7 +108,7 @@ def selection_scores(
     return scores | {"mean": _mean(scores)}
 
 
-def majority(datas: list[TaskData]) -> dict[str, float]:
+def majority_metrics(datas: list[TaskData]) -> dict[str, float]:
     """Returns the scores of a model that always predicts the most frequent class.
 
     For regression it predicts the mean; the correlation of a constant counts as 0. The metrics are
@@ -118,11 +120,17 @@ def majority(datas: list[TaskData]) -> dict[str, float]:
         for data in datas
         for suffix, store in data.dev.items()
     }
-    found = {name: value for name, value in quality(datas, on_dev).items() if names.is_score(name)}
-    return names.of(names.MAJORITY, found | names.of(names.SELECTION, majority_on_selection(datas)))
+    found = {
+        name: value
+        for name, value in quality_metrics(datas, on_dev).items()
+        if names.is_score(name)
+    }
+    return names.of(
+        names.MAJORITY, found | names.of(names.SELECTION, majority_selection_scores(datas))
+    )
 
 
-def majority_on_selection(datas: list[TaskData]) -> dict[str, float]:
+def majority_selection_scores(datas: list[TaskData]) -> dict[str, float]:
     """Returns the same scores on the selection split only, by task, and their mean as `mean`."""
     labels = {data.name: data.train.labels[data.selection_rows] for data in datas}
     scores = {
@@ -148,13 +156,17 @@ def dev_logits(
 ) -> dict[tuple[str, str], np.ndarray]:
     """Returns the logits on each dev split, by task and suffix of the split."""
     return {
-        (data.name, suffix): predict(infer, store, np.arange(len(store.labels)), data.name, layout)
+        (data.name, suffix): predict_logits(
+            infer, store, np.arange(len(store.labels)), data.name, layout
+        )
         for data in datas
         for suffix, store in data.dev.items()
     }
 
 
-def quality(datas: list[TaskData], logits: dict[tuple[str, str], np.ndarray]) -> dict[str, float]:
+def quality_metrics(
+    datas: list[TaskData], logits: dict[tuple[str, str], np.ndarray]
+) -> dict[str, float]:
     """Returns the metrics of the logits on dev, in points from 0 to 100.
 
     - `quality/<task>/<metric>`: each metric
@@ -188,7 +200,7 @@ def quality(datas: list[TaskData], logits: dict[tuple[str, str], np.ndarray]) ->
     return found | ({names.QUALITY_MEAN: _mean(scores)} if len(scores) == len(datas) else {})
 
 
-def answers(
+def dev_predictions(
     datas: list[TaskData], dev: dict[Any, np.ndarray], teacher: dict[Any, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Returns the predictions for all dev rows as columns.
@@ -204,15 +216,23 @@ def answers(
     for data in datas:
         for suffix, store in data.dev.items():
             rows, key = len(store.labels), (data.name, suffix)
-            taught = _answers(data, teacher[key]) if key in teacher else np.full(rows, np.nan)
+            taught = (
+                _predicted_labels(data, teacher[key]) if key in teacher else np.full(rows, np.nan)
+            )
             named = [np.array([name] * rows, dtype=object) for name in key]
-            found = (*named, np.arange(rows), store.labels, _answers(data, dev[key]), taught)
+            found = (
+                *named,
+                np.arange(rows),
+                store.labels,
+                _predicted_labels(data, dev[key]),
+                taught,
+            )
             for column, values in zip(parts.values(), found, strict=True):
                 column.append(values)
     return {name: np.concatenate(column) for name, column in parts.items()}
 
 
-def _answers(data: TaskData, logits_RC: np.ndarray) -> np.ndarray:
+def _predicted_labels(data: TaskData, logits_RC: np.ndarray) -> np.ndarray:
     """Returns the predicted classes [R], or the scores in the units of the labels."""
     if data.kind.labels:
         classes_R: np.ndarray = logits_RC.argmax(1).astype(np.float64)
@@ -221,7 +241,7 @@ def _answers(data: TaskData, logits_RC: np.ndarray) -> np.ndarray:
     return scores_R
 
 
-def likeness(
+def agreement_metrics(
     datas: list[TaskData], student: dict[Any, np.ndarray], teacher: dict[Any, np.ndarray]
 ) -> dict[str, float]:
     """Returns `agreement/<task>` and `agreement/mean`, in points.
@@ -246,7 +266,7 @@ def likeness(
     return names.of(names.AGREEMENT, found)
 
 
-def retention(student: dict[str, float], teacher: dict[str, float]) -> dict[str, float]:
+def retention_metrics(student: dict[str, float], teacher: dict[str, float]) -> dict[str, float]:
     """Returns `retention/<task>` and `retention/mean`: the student's score in % of the teacher's.
 
     A task in which the teacher scores 0 or less is left out.

@@ -50,8 +50,8 @@ from transformers import PreTrainedModel
 from mkd import names, processes
 from mkd.config import SpeedConfig
 from mkd.evaluation import timing
-from mkd.evaluation.timing import CLOCK, MOST_BUSY, PROTOCOL, Block, Call, Clock
-from mkd.result import Report, silent
+from mkd.evaluation.timing import CLOCK, MOST_BUSY, SPEED_PROTOCOL, Call, Clock, TimedBlock
+from mkd.result import Report, no_report
 from mkd.runtime import inference
 from mkd.runtime.layout import Arrays
 from mkd.students import Student
@@ -59,20 +59,20 @@ from mkd.students.embeddings import input_table, token_of_each_row
 from mkd.tasks.task import Task
 from mkd.tokenization.tokens import as_inputs
 
-ROUNDS = 5
+SPEED_ROUNDS = 5
 """Blocks of each model in each setting, at most."""
 MOST_SECONDS = 1.0
 """Seconds for one model in one setting, over all rounds."""
-TEXTS = 256
+NUM_DEV_TEXTS = 256
 """Rows of each task's dev split from which the texts are chosen."""
 
-Load = Callable[[int], inference.Student]
+LoadModel = Callable[[int], inference.Student]
 """Loads a model that is ready to answer on a number of threads."""
-Work = Mapping[str, list[inference.Text]]
+TaskTexts = Mapping[str, list[inference.Text]]
 """Raw texts by task, the shortest first."""
 
 
-class Setting(NamedTuple):
+class SpeedSetting(NamedTuple):
     """One kind of call. `length` is in tokens per row; 0: raw text, tokenization included."""
 
     rows: int
@@ -85,37 +85,37 @@ class Setting(NamedTuple):
         return f"b{self.rows}-{f'l{self.length}' if self.length else 'text'}-t{self.threads}"
 
 
-HEADLINE = Setting(1, 0, 1)
+HEADLINE_SETTING = SpeedSetting(1, 0, 1)
 """The setting whose median is used wherever one latency is needed."""
 
 
-class Timed(NamedTuple):
+class TimedModel(NamedTuple):
     """A model in one backend. `tokens` are the ids from which random rows are drawn."""
 
-    load: Load
+    load: LoadModel
     tokens: np.ndarray
 
 
-def settings(config: SpeedConfig) -> list[Setting]:
+def speed_settings(config: SpeedConfig) -> list[SpeedSetting]:
     """Returns all settings, the headline first."""
     threads = dict.fromkeys(count or inference.cores() for count in config.threads)
-    many = [Setting(config.batch_size, 0, count) for count in threads]
-    return list(dict.fromkeys([HEADLINE, Setting(1, config.length, 1), *many]))
+    many = [SpeedSetting(config.batch_size, 0, count) for count in threads]
+    return list(dict.fromkeys([HEADLINE_SETTING, SpeedSetting(1, config.length, 1), *many]))
 
 
-def of_one_thread(config: SpeedConfig) -> list[Setting]:
+def one_thread_settings(config: SpeedConfig) -> list[SpeedSetting]:
     """Returns the settings of a trial: one thread, since other workers may use the other cores."""
-    return [setting for setting in settings(config) if setting.threads == 1]
+    return [setting for setting in speed_settings(config) if setting.threads == 1]
 
 
-def within(config: SpeedConfig, trained_seconds: float) -> SpeedConfig:
+def limit_seconds(config: SpeedConfig, trained_seconds: float) -> SpeedConfig:
     """Returns the config with `seconds` limited to half of the time of the student's training."""
     return replace(config, seconds=min(config.seconds, trained_seconds / 2))
 
 
-def work_of(tasks: list[Task]) -> Work:
+def dev_texts(tasks: list[Task]) -> TaskTexts:
     """Returns the first TEXTS texts of each task's dev split, the shortest first."""
-    rows = {task.name: islice(task.dev[""].read(), TEXTS) for task in tasks}
+    rows = {task.name: islice(task.dev[""].read(), NUM_DEV_TEXTS) for task in tasks}
     texts = {
         name: [r.text_a if r.text_b is None else (r.text_a, r.text_b) for r in found]
         for name, found in rows.items()
@@ -128,12 +128,12 @@ def _length(text: inference.Text) -> int:
 
 
 def speed_metrics(
-    models: Mapping[str, Timed],
-    work: Work,
-    asked: list[Setting],
+    models: Mapping[str, TimedModel],
+    work: TaskTexts,
+    asked: list[SpeedSetting],
     seconds: float,
     prefix: str = "",
-    report: Report = silent,
+    report: Report = no_report,
     clock: Clock = CLOCK,
 ) -> dict[str, float]:
     """Returns the speed of every model in every setting.
@@ -149,12 +149,12 @@ def speed_metrics(
     """
     if not processes.is_first() or not seconds:
         return {}
-    others = timing.of_others(clock)
-    found = measure(models, work, asked, seconds, report, clock)
+    others = timing.start_load_meter(clock)
+    found = time_models(models, work, asked, seconds, report, clock)
     metrics = {
         names.speed(name, setting.name, key): value
         for (name, setting), blocks in found.items()
-        for key, value in timing.statistics_of(blocks, setting.rows).items()
+        for key, value in timing.block_statistics(blocks, setting.rows).items()
     }
     # With several threads, a thread that waits for another one would look like other work.
     alone = list(
@@ -163,7 +163,9 @@ def speed_metrics(
         )
     )
     busy = timing.busy_share(alone, others(), timing.physical_cores())
-    return names.of(prefix, metrics | {names.BUSY_SHARE: busy, names.PROTOCOL: float(PROTOCOL)})
+    return names.of(
+        prefix, metrics | {names.BUSY_SHARE: busy, names.PROTOCOL: float(SPEED_PROTOCOL)}
+    )
 
 
 def is_busy(metrics: Mapping[str, float]) -> bool:
@@ -188,14 +190,14 @@ def busy_note(metrics: Mapping[str, float]) -> list[str]:
     ]
 
 
-def measure(
-    models: Mapping[str, Timed],
-    work: Work,
-    asked: list[Setting],
+def time_models(
+    models: Mapping[str, TimedModel],
+    work: TaskTexts,
+    asked: list[SpeedSetting],
     seconds: float,
-    report: Report = silent,
+    report: Report = no_report,
     clock: Clock = CLOCK,
-) -> dict[tuple[str, Setting], list[Block]]:
+) -> dict[tuple[str, SpeedSetting], list[TimedBlock]]:
     """Returns the blocks of each model in each setting.
 
     A model that has used its share of the seconds in a setting gets no further blocks.
@@ -207,26 +209,28 @@ def measure(
     pairs = [(name, setting) for setting in asked for name in models]
     spent = dict.fromkeys(pairs, 0.0)
     loaded: dict[tuple[str, int], inference.Student] = {}
-    calls: dict[tuple[str, Setting], list[Call]] = {}
-    found: dict[tuple[str, Setting], list[Block]] = {pair: [] for pair in pairs}
-    for number in range(ROUNDS):
+    calls: dict[tuple[str, SpeedSetting], list[Call]] = {}
+    found: dict[tuple[str, SpeedSetting], list[TimedBlock]] = {pair: [] for pair in pairs}
+    for number in range(SPEED_ROUNDS):
         for place, pair in enumerate(pairs):
             left, begun = share - spent[pair], clock.wall()
             # The first round always runs: also a model that is too slow for its share gets a pass.
             if number == 0 or left > 0:
                 name, setting = pair
-                with _threads(setting.threads), timing.uncollected():
+                with _threads(setting.threads), timing.garbage_collection_off():
                     if number == 0:
                         key = (name, setting.threads)
-                        loaded[key] = loaded.get(key) or answering(
+                        loaded[key] = loaded.get(key) or with_missing_heads(
                             models[name].load(setting.threads), work
                         )
-                        calls[pair] = calls_of(loaded[key], models[name].tokens, setting, work)
+                        calls[pair] = setting_calls(loaded[key], models[name].tokens, setting, work)
                     # What is left of its share is spread evenly over the remaining rounds.
-                    found[pair].append(timing.block(calls[pair], left / (ROUNDS - number), clock))
+                    found[pair].append(
+                        timing.time_block(calls[pair], left / (SPEED_ROUNDS - number), clock)
+                    )
             spent[pair] += clock.wall() - begun
             done = number * len(pairs) + place + 1
-            report(done, {names.SHARE: done / (ROUNDS * len(pairs))})
+            report(done, {names.SHARE: done / (SPEED_ROUNDS * len(pairs))})
     return found
 
 
@@ -241,24 +245,24 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def calls_of(
-    student: inference.Student, tokens: np.ndarray, setting: Setting, work: Work
+def setting_calls(
+    student: inference.Student, tokens: np.ndarray, setting: SpeedSetting, work: TaskTexts
 ) -> list[Call]:
     """Returns the calls of one pass.
 
     With one row per call there are at least as many as the median needs. With many raw texts per
     call there is one call per task. `tokens` is as in Timed.
     """
-    least = timing.least_calls(50)
+    least = timing.min_calls(50)
     if setting.length:
         batch = random_batch(tokens, setting.rows, setting.length, student.layout.types)
         return [partial(student.infer, batch, next(iter(student.heads)))] * least
     if setting.rows > 1:
         return [
-            partial(student.predict, even(texts, setting.rows), task)
+            partial(student.predict, evenly_spaced(texts, setting.rows), task)
             for task, texts in work.items()
         ]
-    each = {task: even(texts, -(-least // len(work))) for task, texts in work.items()}
+    each = {task: evenly_spaced(texts, -(-least // len(work))) for task, texts in work.items()}
     turns = zip(*each.values(), strict=True)
     return [
         partial(student.predict, [text], task)
@@ -267,12 +271,12 @@ def calls_of(
     ]
 
 
-def even(texts: Sequence[inference.Text], count: int) -> list[inference.Text]:
+def evenly_spaced(texts: Sequence[inference.Text], count: int) -> list[inference.Text]:
     """Returns `count` texts at equal steps; some are repeated if there are fewer texts."""
     return [texts[int((place + 0.5) * len(texts) / count)] for place in range(count)]
 
 
-def answering(student: inference.Student, work: Work) -> inference.Student:
+def with_missing_heads(student: inference.Student, work: TaskTexts) -> inference.Student:
     """Returns a student that has a head for each task.
 
     A missing head is replaced by one that exists: the time of a call does not depend on the head.
@@ -298,7 +302,7 @@ def random_batch(tokens: np.ndarray, rows: int, length: int, types: bool) -> Arr
     return Arrays(ids, np.ones_like(ids, dtype=bool), np.zeros_like(ids[:, 0]) if types else None)
 
 
-def tokens_of(model: PreTrainedModel) -> np.ndarray:
+def embedding_token_ids(model: PreTrainedModel) -> np.ndarray:
     """Returns one token id for each row of the model's table of word embeddings."""
     return token_of_each_row(input_table(model)).numpy()
 
@@ -326,7 +330,7 @@ def flops(model: Student, length: int) -> int:
     Matrix products and attention are counted, a multiply-add as 2. Fused LSTMs and attention are
     switched off meanwhile, because the counter does not see the matrix products inside them.
     """
-    inputs = as_inputs(random_batch(tokens_of(model), 1, length, types=False)).to(
+    inputs = as_inputs(random_batch(embedding_token_ids(model), 1, length, types=False)).to(
         next(model.parameters()).device
     )
     # Detached: the counter asks weights that modules pass to each other, such as the positions of

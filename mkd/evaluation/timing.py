@@ -18,10 +18,10 @@ from mkd import names
 
 Call = Callable[[], object]
 
-PROTOCOL = 2
+SPEED_PROTOCOL = 2
 """Version of the measurement of speed (mkd/evaluation/speed.py), raised if a change affects times.
 Version 1 called the models in turn, call by call."""
-QUANTILES = (50, 95, 99)
+PERCENTILES = (50, 95, 99)
 """Percentiles of the time of a call that are reported."""
 MOST_BUSY = 0.05
 """Share of the core's time that other work may use; above it, times are reported as too long."""
@@ -50,7 +50,7 @@ class Clock(NamedTuple):
 CLOCK = Clock()
 
 
-class Block(NamedTuple):
+class TimedBlock(NamedTuple):
     """Whole passes over a list of calls, back to back.
 
     `seconds` holds the time of each call in order. `wall` and `thread` are the wall-clock and CPU
@@ -63,7 +63,7 @@ class Block(NamedTuple):
     thread: float
 
 
-def block(calls: Sequence[Call], seconds: float, clock: Clock = CLOCK) -> Block:
+def time_block(calls: Sequence[Call], seconds: float, clock: Clock = CLOCK) -> TimedBlock:
     """Times passes over the calls until `seconds` are over, but at least one pass.
 
     Only whole passes are made, so that each call counts equally. A warm-up, which is part of the
@@ -84,21 +84,21 @@ def block(calls: Sequence[Call], seconds: float, clock: Clock = CLOCK) -> Block:
             now = clock.wall()
             times.append(now - before)
             before = now
-    return Block(times, len(calls), before - start, clock.thread() - worked)
+    return TimedBlock(times, len(calls), before - start, clock.thread() - worked)
 
 
-def statistics_of(blocks: list[Block], rows: int) -> dict[str, float]:
+def block_statistics(blocks: list[TimedBlock], rows: int) -> dict[str, float]:
     """Returns `p50_ms`, `p95_ms`, `p99_ms`, `rows_per_s` and `calls` of blocks of one setting.
 
     A percentile is the median over blocks of the percentile of a block's calls. It is left out if
-    there are fewer than `least_calls`. `rows_per_s` is that of the pass with the median time;
+    there are fewer than `min_calls`. `rows_per_s` is that of the pass with the median time;
     `rows` is the number of rows per call. `calls` is the number of calls.
     """
     count = sum(len(found.seconds) for found in blocks)
     told = {
         names.percentile(q): 1000 * _over_blocks(blocks, q)
-        for q in QUANTILES
-        if count >= least_calls(q)
+        for q in PERCENTILES
+        if count >= min_calls(q)
     }
     size = blocks[0].calls_a_pass
     passes = [
@@ -112,25 +112,25 @@ def statistics_of(blocks: list[Block], rows: int) -> dict[str, float]:
     }
 
 
-def _over_blocks(blocks: list[Block], percent: int) -> float:
+def _over_blocks(blocks: list[TimedBlock], percent: int) -> float:
     return float(statistics.median(np.percentile(found.seconds, percent) for found in blocks))
 
 
-def least_calls(percent: int) -> int:
+def min_calls(percent: int) -> int:
     """Returns the number of calls of which ten lie beyond the percentile."""
     return math.ceil(10 * 100 / (100 - percent))
 
 
-def of_others(clock: Clock = CLOCK) -> Callable[[], float]:
+def start_load_meter(clock: Clock = CLOCK) -> Callable[[], float]:
     """Returns a function that measures how many cores other processes use.
 
-    Each time it is called, it returns the mean number since `of_others` was called.
+    Each time it is called, it returns the mean number since `start_load_meter` was called.
     """
     start, begun = clock.wall(), clock.machine() - clock.process()
     return lambda: (clock.machine() - clock.process() - begun) / max(clock.wall() - start, 1e-9)
 
 
-def busy_share(blocks: list[Block], others: float, physical: int) -> float:
+def busy_share(blocks: list[TimedBlock], others: float, physical: int) -> float:
     """Returns the share of the core's time that other work used, from 0 to 1.
 
     It is the share of wall-clock time in which the thread did not run. If two logical cores share a
@@ -152,7 +152,7 @@ def physical_cores() -> int:
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def garbage_collection_off() -> Iterator[None]:
     """Disables the garbage collector: its pauses grow with everything that the process holds."""
     was_on = gc.isenabled()
     gc.disable()

@@ -14,25 +14,25 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd import names, processes
 from mkd.config import ExportConfig, SpeedConfig
-from mkd.evaluation.scoring import at_work, dev_logits, quality
+from mkd.evaluation.scoring import dev_logits, quality_metrics, runtime_student
 from mkd.evaluation.speed import (
-    HEADLINE,
-    Timed,
+    HEADLINE_SETTING,
+    TimedModel,
     busy_note,
-    settings,
+    dev_texts,
+    embedding_token_ids,
     speed_metrics,
-    tokens_of,
-    work_of,
+    speed_settings,
 )
 from mkd.export.folder import PROGRAM, export_int8, export_onnx, export_program, load_program
-from mkd.result import MODEL, Report, phase
+from mkd.result import MODEL, Report, phase_report
 from mkd.runtime import inference
 from mkd.runtime.layout import Layout, padded
 from mkd.students import Student
 from mkd.tasks.task import Task
 from mkd.teachers.finetuned import Classifier
-from mkd.teachers.teaching import Teacher
-from mkd.tokenization.tokens import Side, TaskData
+from mkd.teachers.multitask import MultiTaskTeacher
+from mkd.tokenization.tokens import ModelData, TaskData
 
 TORCH = "torch"
 TRACED = "program"
@@ -70,7 +70,7 @@ class Trained(NamedTuple):
     """A model whose training is over: what it reads, how, and its logits on dev in torch."""
 
     student: Student
-    side: Side
+    side: ModelData
     layout: Layout
     dev: dict[tuple[str, str], np.ndarray]
 
@@ -79,7 +79,7 @@ def offered(
     wanted: Wanted,
     trained: Trained,
     tasks: list[Task],
-    teacher: Teacher | None,
+    teacher: MultiTaskTeacher | None,
     folder: Path,
     report: Report,
 ) -> Offered:
@@ -98,7 +98,7 @@ def offered(
         return Offered({}, [], "")
     trained = trained._replace(student=trained.student.cpu())
     timed = {TORCH: in_torch(trained.student, trained.side.tokenizer)}
-    made, notes = _exports(wanted, trained, folder, phase(report, "", "export"))
+    made, notes = _exports(wanted, trained, folder, phase_report(report, "", "export"))
     metrics = {
         names.export(export.name, key): value
         for export in made
@@ -126,22 +126,24 @@ def offered(
 
 def _speed(
     config: SpeedConfig,
-    timed: dict[str, Timed],
+    timed: dict[str, TimedModel],
     tasks: list[Task],
-    teacher: Teacher | None,
+    teacher: MultiTaskTeacher | None,
     report: Report,
 ) -> dict[str, float]:
     """Of the student's backends, and then of the teacher, each of which has the same share of the
     seconds."""
-    asked, work = settings(config), work_of(tasks)
+    asked, work = speed_settings(config), dev_texts(tasks)
     model = None if teacher is None else teacher.model
     share = config.seconds / (len(timed) + (model is not None))
-    own = speed_metrics(timed, work, asked, share * len(timed), "", phase(report, "", "speed"))
+    own = speed_metrics(
+        timed, work, asked, share * len(timed), "", phase_report(report, "", "speed")
+    )
     if teacher is None or model is None:
         return own
     teachers = {TORCH: in_torch(model.cpu(), teacher.tokenizer)}
     return own | speed_metrics(
-        teachers, work, asked, share, names.TEACHER, phase(report, "", "teacher speed")
+        teachers, work, asked, share, names.TEACHER, phase_report(report, "", "teacher speed")
     )
 
 
@@ -197,15 +199,17 @@ def _exports(
     return made, notes
 
 
-def in_torch(model: Student | Classifier, tokenizer: PreTrainedTokenizerBase | None) -> Timed:
+def in_torch(model: Student | Classifier, tokenizer: PreTrainedTokenizerBase | None) -> TimedModel:
     """The model as it was trained, to be timed."""
     assert tokenizer is not None, "what runs here has one"
-    load: Callable[[int], inference.Student] = partial(at_work, model, tokenizer)
-    return Timed(load, tokens_of(model.model if isinstance(model, Classifier) else model))
+    load: Callable[[int], inference.Student] = partial(runtime_student, model, tokenizer)
+    return TimedModel(
+        load, embedding_token_ids(model.model if isinstance(model, Classifier) else model)
+    )
 
 
 def checked(
-    side: Side, dev: dict[Any, np.ndarray], infer: inference.Infer, layout: Layout
+    side: ModelData, dev: dict[Any, np.ndarray], infer: inference.Infer, layout: Layout
 ) -> dict[str, float]:
     """What `compared` tells of a backend's logits on all dev rows in batches, with the worse loss
     of batches and single rows.
@@ -251,7 +255,7 @@ def _spread(count: int) -> np.ndarray:
 
 
 def compared(
-    side: Side, dev: dict[Any, np.ndarray], other: dict[Any, np.ndarray]
+    side: ModelData, dev: dict[Any, np.ndarray], other: dict[Any, np.ndarray]
 ) -> dict[str, float]:
     """The largest difference between logits of two backends, the scores that the other one's have,
     and the mean's loss.
@@ -261,7 +265,7 @@ def compared(
     difference = float(np.max([np.abs(dev[key] - other[key]).max() for key in dev]))
     if not math.isfinite(difference):
         return {}
-    before, after = quality(side.datas, dev), quality(side.datas, other)
+    before, after = quality_metrics(side.datas, dev), quality_metrics(side.datas, other)
     scores = {name: value for name, value in after.items() if names.is_score(name)}
     loss = before[names.QUALITY_MEAN] - after[names.QUALITY_MEAN]
     return {names.MAX_DIFFERENCE: difference, names.LOSS: loss} | scores
@@ -269,7 +273,7 @@ def compared(
 
 def latency_ms(speed: dict[str, float], backend: str) -> float:
     """The backend's headline: its median for one text on one thread."""
-    return speed[names.speed(backend, HEADLINE.name, names.P50)]
+    return speed[names.speed(backend, HEADLINE_SETTING.name, names.P50)]
 
 
 def ratios(speed: dict[str, float]) -> dict[str, float]:

@@ -34,7 +34,7 @@ from mkd.students import Student
 from mkd.students.bilstm import BiLstm, take
 from mkd.students.heads import Heads
 from mkd.students.transformer import TransformerStudent
-from mkd.tokenization.tokenise import unpadded
+from mkd.tokenization.tokenise import backend_tokenizer
 from mkd.tokenization.tokens import Inputs, layout_of
 
 GRAPH = "student.onnx"
@@ -115,7 +115,7 @@ def export_onnx(student: Student, tokenizer: PreTrainedTokenizerBase, folder: Pa
             "start": start,
         }
         start += len(head["labels"]) or 1
-    unpadded(tokenizer).save(str(folder / TOKENIZER))
+    backend_tokenizer(tokenizer).save(str(folder / TOKENIZER))
     _write_manifest(folder, {"format": FORMAT, "tasks": tasks, "layout": layout._asdict()})
 
 

@@ -6,22 +6,22 @@ from typing import NamedTuple
 
 import torch
 
-from mkd.config import Config, DataConfig, DeliveryConfig
-from mkd.evaluation.scoring import dev_logits, eager, quality
+from mkd.config import Config, DataConfig, ExportFolderConfig
+from mkd.evaluation.scoring import dev_logits, quality_metrics, torch_infer
 from mkd.evaluation.speed import hardware
 from mkd.export.backends import TORCH, Trained, Wanted, offered
 from mkd.export.folder import PROGRAM
-from mkd.pipeline import prepare
-from mkd.result import MODEL, Report, silent
-from mkd.runs.finetune import student_at
+from mkd.pipeline import set_up_device
+from mkd.result import MODEL, Report, no_report
+from mkd.runs.finetune import load_student
 from mkd.students import Student
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
-from mkd.tokenization.tokenise import read_side
+from mkd.tokenization.tokenise import tokenise_tasks
 from mkd.tokenization.tokens import layout_of
 
 
-class Delivered(NamedTuple):
+class ExportedFolder(NamedTuple):
     """An exported folder.
 
     - `backends`: the backends that it contains, each in a folder of its name
@@ -36,8 +36,8 @@ class Delivered(NamedTuple):
 
 
 def run_export(
-    config: Config, asked: DeliveryConfig, origin: Path, report: Report = silent
-) -> Delivered:
+    config: Config, asked: ExportFolderConfig, origin: Path, report: Report = no_report
+) -> ExportedFolder:
     """Exports the student in the folder `origin` to the folder asked.to.
 
     The student is checked and scored on dev of those of config.data's tasks that it knows. The
@@ -46,13 +46,13 @@ def run_export(
     Raises ValueError if there is no such student or task, if a task's labels differ, if the folder
     exists, or if no backend passes its check.
     """
-    prepare(config)
+    set_up_device(config)
     target = _target(asked)
-    student, tokenizer = student_at(str(origin) if asked.student else "", "export.student")
-    tasks = _known(config.data, student)
-    side = read_side(config.stores, tasks, tokenizer, torch.device("cpu"), "student", report)
+    student, tokenizer = load_student(str(origin) if asked.student else "", "export.student")
+    tasks = _known_tasks(config.data, student)
+    side = tokenise_tasks(config.stores, tasks, tokenizer, torch.device("cpu"), "student", report)
     layout = layout_of(tokenizer, student.joined, config.data.max_length)
-    dev = dev_logits(eager(student), side.datas, layout)
+    dev = dev_logits(torch_infer(student), side.datas, layout)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Next to the target, so that the rename stays on one file system and is atomic.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as name:
@@ -70,12 +70,16 @@ def run_export(
         if not backends:
             raise ValueError(f"export.student is {asked.student!r}: {'; '.join(found.notes)}")
         whole.rename(target)
-    return Delivered(
-        str(target), backends, quality(side.datas, dev) | found.metrics, found.notes, hardware()
+    return ExportedFolder(
+        str(target),
+        backends,
+        quality_metrics(side.datas, dev) | found.metrics,
+        found.notes,
+        hardware(),
     )
 
 
-def _target(asked: DeliveryConfig) -> Path:
+def _target(asked: ExportFolderConfig) -> Path:
     """Returns the absolute path of the folder. Raises ValueError if it exists or would be empty."""
     target = Path(asked.to).absolute()
     if not asked.to or target.exists():
@@ -85,7 +89,7 @@ def _target(asked: DeliveryConfig) -> Path:
     return target
 
 
-def _known(data: DataConfig, student: Student) -> list[Task]:
+def _known_tasks(data: DataConfig, student: Student) -> list[Task]:
     """Returns the tasks that the student has a head for.
 
     Raises ValueError if there are none, or if a task's texts or labels differ from the head's.

@@ -8,38 +8,49 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd import names
-from mkd.augmentation.augment import augmented
+from mkd.augmentation.augment import augment_tasks
 from mkd.config import Config, FinetuneConfig, StudentConfig
-from mkd.evaluation.remarks import reading, weak_students
-from mkd.evaluation.scoring import answers, dev_logits, eager, majority, quality
-from mkd.evaluation.speed import size_metrics, within
+from mkd.evaluation.remarks import input_coverage, weak_student_notes
+from mkd.evaluation.scoring import (
+    dev_logits,
+    dev_predictions,
+    majority_metrics,
+    quality_metrics,
+    torch_infer,
+)
+from mkd.evaluation.speed import limit_seconds, size_metrics
 from mkd.export.backends import Trained, Wanted, offered
 from mkd.pipeline import (
-    check_names,
-    checkpoint_of,
-    learnt_from,
-    prepare,
-    result,
-    save,
-    selected,
-    trained,
+    check_task_weights_match,
+    make_result,
+    save_model,
+    selection_metrics,
+    set_up_device,
+    student_checkpoint,
+    train_student,
+    training_data,
 )
-from mkd.rates import STUDENT, finetuned, resolved
-from mkd.result import MODEL, Report, Result, phase, silent
+from mkd.rates import STUDENT_RATE, with_finetuning_rate, with_learning_rates
+from mkd.result import MODEL, Report, Result, no_report, phase_report
 from mkd.storage import pretrained
 from mkd.students import Student, load_model
 from mkd.students.adoption import adopted, anew, known_tasks
 from mkd.students.heads import on
 from mkd.tasks.sources import load_tasks
-from mkd.teachers import for_tasks, refined_tasks, tokenizer_of
-from mkd.teachers.states import check_layers
-from mkd.teachers.teaching import beside, make_teacher, soft_targets, weak_teachers
-from mkd.tokenization.tokenise import read_side
+from mkd.teachers import config_for_tasks, primary_tokenizer, refined_tasks
+from mkd.teachers.multitask import (
+    compare_with_teacher,
+    make_teacher,
+    soft_targets,
+    weak_teacher_notes,
+)
+from mkd.teachers.states import check_matched_layers
+from mkd.tokenization.tokenise import tokenise_tasks
 from mkd.tokenization.tokens import layout_of
 
 
 def run_finetune(
-    config: Config, finetune: FinetuneConfig, folder: Path, report: Report = silent
+    config: Config, finetune: FinetuneConfig, folder: Path, report: Report = no_report
 ) -> Result:
     """Trains the student that `finetune` names on the tasks of config.data, and measures it.
 
@@ -56,28 +67,33 @@ def run_finetune(
     # config.student describes a new student, of which there is none: defaults, so that it cannot
     # conflict with the teacher.
     config = replace(
-        config, loss=finetune.loss, train=finetuned(finetune.train), student=StudentConfig()
+        config,
+        loss=finetune.loss,
+        train=with_finetuning_rate(finetune.train),
+        student=StudentConfig(),
     )
-    device = prepare(config)
-    config = resolved(config)
-    origin, tokenizer = _origin(finetune.student, config.data.max_length)
+    device = set_up_device(config)
+    config = with_learning_rates(config)
+    origin, tokenizer = _student_to_finetune(finetune.student, config.data.max_length)
     tasks = load_tasks(config.data)
     if not config.loss.from_labels_alone:
-        config = for_tasks(config, tasks)
-    tasks = augmented(config.stores, tasks, phase(report, "", "augmentation"))
-    side = read_side(config.stores, tasks, tokenizer, device, "student", report)
-    check_names(side.datas, config.train.sampling, config.loss)
+        config = config_for_tasks(config, tasks)
+    tasks = augment_tasks(config.stores, tasks, phase_report(report, "", "augmentation"))
+    side = tokenise_tasks(config.stores, tasks, tokenizer, device, "student", report)
+    check_task_weights_match(side.datas, config.train.sampling, config.loss)
     torch.manual_seed(config.seed)
     student = on(adopted(origin, side.datas), device)
-    check_layers(config.teacher, config.loss.match, tasks, student)
+    check_matched_layers(config.teacher, config.loss.match, tasks, student)
     layout = layout_of(tokenizer, student.joined, config.data.max_length)
     known = [data for data in side.datas if data.name in known_tasks(origin, side.datas)]
-    before = quality(known, dev_logits(eager(student), known, layout)) if known else {}
+    before = (
+        quality_metrics(known, dev_logits(torch_infer(student), known, layout)) if known else {}
+    )
 
     teacher = None
     if not config.loss.from_labels_alone:
-        own = tokenizer_of(config.teacher, config.stores.root, tasks)
-        taught = read_side(
+        own = primary_tokenizer(config.teacher, config.stores.root, tasks)
+        taught = tokenise_tasks(
             config.stores, refined_tasks(config.teacher, tasks), own, device, "teacher", report
         )
         teacher = make_teacher(config, tasks, taught, side, report)
@@ -85,17 +101,21 @@ def run_finetune(
     # Seed again: training a teacher has drawn random numbers, loading a stored one has not.
     torch.manual_seed(config.seed)
     # The checkpoint depends on the student's content, not on its path.
-    start = pretrained.fingerprint(Path(finetune.student))
-    checkpoint = checkpoint_of(config, side, teacher, folder / "student.safetensors", start)
+    start = pretrained.checkpoint_fingerprint(Path(finetune.student))
+    checkpoint = student_checkpoint(config, side, teacher, folder / "student.safetensors", start)
     begun = time.perf_counter()
-    trained(config, student, side, targets, phase(report, "", names.PHASE_STUDENT), checkpoint)
-    speed = within(config.speed, time.perf_counter() - begun)
-    save(student, tokenizer, folder / MODEL)
+    train_student(
+        config, student, side, targets, phase_report(report, "", names.PHASE_STUDENT), checkpoint
+    )
+    speed = limit_seconds(config.speed, time.perf_counter() - begun)
+    save_model(student, tokenizer, folder / MODEL)
 
-    dev = dev_logits(eager(student), side.datas, layout)
-    metrics = quality(side.datas, dev)
-    metrics |= beside(teacher, side.datas, dev, metrics) | majority(side.datas)
-    metrics |= {} if config.whole else selected(student, side, layout)
+    dev = dev_logits(torch_infer(student), side.datas, layout)
+    metrics = quality_metrics(side.datas, dev)
+    metrics |= compare_with_teacher(teacher, side.datas, dev, metrics) | majority_metrics(
+        side.datas
+    )
+    metrics |= {} if config.whole else selection_metrics(student, side, layout)
     # A mean over fewer tasks would not be comparable with the mean after training.
     comparable = {
         name: v
@@ -106,32 +126,33 @@ def run_finetune(
     if config.baseline:
         torch.manual_seed(config.seed)
         twin = on(anew(origin, side.datas), device)
-        how = replace(config, train=replace(config.train, learning_rate=STUDENT))
-        checkpoint = checkpoint_of(how, side, teacher, folder / "anew.safetensors", start)
-        trained(
+        how = replace(config, train=replace(config.train, learning_rate=STUDENT_RATE))
+        checkpoint = student_checkpoint(how, side, teacher, folder / "anew.safetensors", start)
+        train_student(
             how,
             twin,
             side,
             targets,
-            phase(report, names.ANEW, names.ANEW + names.PHASE_STUDENT),
+            phase_report(report, names.ANEW, names.ANEW + names.PHASE_STUDENT),
             checkpoint,
         )
         metrics |= names.of(
-            names.ANEW, quality(side.datas, dev_logits(eager(twin), side.datas, layout))
+            names.ANEW,
+            quality_metrics(side.datas, dev_logits(torch_infer(twin), side.datas, layout)),
         )
     wanted = Wanted(config.export, speed, config.threads)
     found = offered(wanted, Trained(student, side, layout, dev), tasks, teacher, folder, report)
-    read = reading(side.datas, tokenizer, layout)
+    read = input_coverage(side.datas, tokenizer, layout)
     metrics |= (
         size_metrics(student, folder / MODEL, config.speed.length) | found.metrics | read.metrics
     )
     name = f"{origin.config.model_type.removeprefix('mkd_')} finetuned"
-    weak = weak_teachers(side, teacher, targets) + weak_students(side.datas, dev)
-    notes = no_use(metrics) + weak + found.notes + read.notes
-    made = result(
+    weak = weak_teacher_notes(side, teacher, targets) + weak_student_notes(side.datas, dev)
+    notes = useless_training_note(metrics) + weak + found.notes + read.notes
+    made = make_result(
         metrics,
         tasks,
-        learnt_from(side, config.whole),
+        training_data(side, config.whole),
         notes,
         name,
         teacher,
@@ -139,11 +160,11 @@ def run_finetune(
         found.folder,
     )
     return made._replace(
-        predictions=answers(side.datas, dev, {} if teacher is None else teacher.dev)
+        predictions=dev_predictions(side.datas, dev, {} if teacher is None else teacher.dev)
     )
 
 
-def no_use(metrics: dict[str, float]) -> list[str]:
+def useless_training_note(metrics: dict[str, float]) -> list[str]:
     """Returns a note if the student that is initialized again scores higher on average."""
     own, other = (metrics.get(prefix + names.QUALITY_MEAN, 0.0) for prefix in ("", names.ANEW))
     if other <= own:
@@ -155,7 +176,7 @@ def no_use(metrics: dict[str, float]) -> list[str]:
     ]
 
 
-def student_at(folder: str, setting: str) -> tuple[Student, PreTrainedTokenizerBase]:
+def load_student(folder: str, setting: str) -> tuple[Student, PreTrainedTokenizerBase]:
     """Returns the student in a folder and its tokenizer.
 
     Raises ValueError, with the name of the setting, if there is no student.
@@ -167,12 +188,12 @@ def student_at(folder: str, setting: str) -> tuple[Student, PreTrainedTokenizerB
     return load_model(Path(folder)), pretrained.load_tokenizer(Path(folder), setting)
 
 
-def _origin(folder: str, max_length: int) -> tuple[Student, PreTrainedTokenizerBase]:
+def _student_to_finetune(folder: str, max_length: int) -> tuple[Student, PreTrainedTokenizerBase]:
     """Returns the student that fine-tuning starts from, and its tokenizer.
 
     Raises ValueError if max_length exceeds the length that the student was trained for.
     """
-    student, tokenizer = student_at(folder, "finetune.student")
+    student, tokenizer = load_student(folder, "finetune.student")
     if max_length > student.config.max_tokens:
         most = student.config.max_tokens
         raise ValueError(

@@ -12,11 +12,11 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd import names
 from mkd.config import Config, DataConfig, SubmitConfig
-from mkd.pipeline import prepare
-from mkd.result import Report, silent
+from mkd.pipeline import set_up_device
+from mkd.result import Report, no_report
 from mkd.runs import leaderboard
-from mkd.runs.finetune import student_at
-from mkd.runs.leaderboard import ENTRIES, Shares
+from mkd.runs.finetune import load_student
+from mkd.runs.leaderboard import ZIP_ENTRIES, AnswerShares
 from mkd.storage import pretrained
 from mkd.storage.store import file_hash
 from mkd.students import Student
@@ -24,18 +24,18 @@ from mkd.students.heads import on
 from mkd.tasks import files
 from mkd.tasks.files import Table, listed
 from mkd.tasks.metrics import NotFinite
-from mkd.tasks.rows import fingerprint
-from mkd.tasks.sources import LAYOUTS, load_tasks
+from mkd.tasks.rows import hash_values
+from mkd.tasks.sources import GLUE_FILES, load_tasks
 from mkd.tasks.task import GLUE, Row, Split
-from mkd.teachers.labeller import Reader, stored_logits
+from mkd.teachers.task_teacher import TaskModel, cached_logits
 from mkd.tokenization.tokenise import token_store
 from mkd.tokenization.tokens import layout_of
 
-ZIP = "submission.zip"
+SUBMISSION_ZIP = "submission.zip"
 """Name of the zip in the run's folder."""
 
 
-class Asked(NamedTuple):
+class GlueTestFile(NamedTuple):
     """One file of the zip to be answered. `digest` is the test file's sha256."""
 
     file: str
@@ -45,12 +45,12 @@ class Asked(NamedTuple):
     digest: str
 
 
-class Answered(NamedTuple):
+class AnsweredFile(NamedTuple):
     """One file of the zip. `filled` says that all rows have the same answer, for lack of a head."""
 
-    asked: Asked
+    asked: GlueTestFile
     filled: bool
-    shares: Shares
+    shares: AnswerShares
 
 
 class Submission(NamedTuple):
@@ -58,12 +58,12 @@ class Submission(NamedTuple):
 
     zip: Path
     student: str
-    files: list[Answered]
+    files: list[AnsweredFile]
     notes: list[str]
 
 
 def run_submit(
-    config: Config, submit: SubmitConfig, origin: Path, folder: Path, report: Report = silent
+    config: Config, submit: SubmitConfig, origin: Path, folder: Path, report: Report = no_report
 ) -> Submission:
     """Writes the answers of the student in the folder `origin` to a zip in `folder`.
 
@@ -73,14 +73,14 @@ def run_submit(
     head does not fit GLUE's task, if a row has a wrong number of columns, or if a logit is not
     finite.
     """
-    device = prepare(config)
+    device = set_up_device(config)
     _check_data(config.data)
-    student, tokenizer = student_at(str(origin) if submit.student else "", "submit.student")
+    student, tokenizer = load_student(str(origin) if submit.student else "", "submit.student")
     _check_heads(submit.student, student)
-    asked = _asked(config.data.path, submit, student)
+    asked = _test_files(config.data.path, submit, student)
     own = [each for each in asked if each.task in student.config.tasks]
     constants = _constants(config.data, [each.task for each in asked if each not in own])
-    key = pretrained.fingerprint(origin)
+    key = pretrained.checkpoint_fingerprint(origin)
     try:
         answers = _answers(Path(config.cache), key, on(student, device), tokenizer, own, report)
     except NotFinite as error:
@@ -88,9 +88,11 @@ def run_submit(
     answers |= {
         each.file: np.full(each.rows, constants[each.task]) for each in asked if each not in own
     }
-    shares = leaderboard.write(folder / ZIP, answers, {each.file: each.rows for each in asked})
-    answered = [Answered(each, each not in own, shares[each.file]) for each in asked]
-    return Submission(folder / ZIP, key, answered, _notes(asked, constants))
+    shares = leaderboard.write_zip(
+        folder / SUBMISSION_ZIP, answers, {each.file: each.rows for each in asked}
+    )
+    answered = [AnsweredFile(each, each not in own, shares[each.file]) for each in asked]
+    return Submission(folder / SUBMISSION_ZIP, key, answered, _notes(asked, constants))
 
 
 def _check_data(data: DataConfig) -> None:
@@ -118,7 +120,7 @@ def _check_heads(named: str, student: Student) -> None:
             )
 
 
-def _asked(path: str, submit: SubmitConfig, student: Student) -> list[Asked]:
+def _test_files(path: str, submit: SubmitConfig, student: Student) -> list[GlueTestFile]:
     """Returns the files to be answered.
 
     Raises ValueError with all test files and heads that are missing.
@@ -126,9 +128,9 @@ def _asked(path: str, submit: SubmitConfig, student: Student) -> list[Asked]:
     root = Path(path)
     paths = {
         file: [root / place for place in entry.places if (root / place).is_file()]
-        for file, entry in ENTRIES.items()
+        for file, entry in ZIP_ENTRIES.items()
     }
-    lacking = [" or ".join(ENTRIES[file].places) for file, there in paths.items() if not there]
+    lacking = [" or ".join(ZIP_ENTRIES[file].places) for file, there in paths.items() if not there]
     headless = [name for name in GLUE if name not in student.config.tasks and not submit.fill]
     problems = []
     if lacking:
@@ -142,22 +144,22 @@ def _asked(path: str, submit: SubmitConfig, student: Student) -> list[Asked]:
         )
     if problems:
         raise ValueError("; and ".join(problems))
-    return [_asked_by(file, ENTRIES[file].task, there[0]) for file, there in paths.items()]
+    return [_test_file(file, ZIP_ENTRIES[file].task, there[0]) for file, there in paths.items()]
 
 
-def _asked_by(file: str, task: str, path: Path) -> Asked:
-    table = Table(path, LAYOUTS[task].test_text, None)
-    files.check(table)
+def _test_file(file: str, task: str, path: Path) -> GlueTestFile:
+    table = Table(path, GLUE_FILES[task].test_text, None)
+    files.check_table(table)
     with path.open("rb") as lines:
         rows = sum(1 for _ in lines) - 1  # without the header
     if rows == 0:
         raise ValueError(f"{path}: no rows; allowed: one or more")
-    return Asked(file, task, table, rows, file_hash(path))
+    return GlueTestFile(file, task, table, rows, file_hash(path))
 
 
 def _rows(table: Table) -> Iterator[Row]:
     """Yields every row, even with empty text: the leaderboard wants an answer per index."""
-    for _, (text, *second) in files.read(table):
+    for _, (text, *second) in files.read_table(table):
         yield Row(text, second[0] if second else None, None)
 
 
@@ -166,7 +168,7 @@ def _answers(
     key: str,
     student: Student,
     tokenizer: PreTrainedTokenizerBase,
-    asked: list[Asked],
+    asked: list[GlueTestFile],
     report: Report,
 ) -> dict[str, np.ndarray]:
     """Returns the student's answers [R] by file, as GLUE writes them.
@@ -180,30 +182,32 @@ def _answers(
     for index, each in enumerate(asked):
         split = Split(
             partial(_rows, each.table),
-            fingerprint("asked", each.table[1:], each.digest),
+            hash_values("asked", each.table[1:], each.digest),
             str(each.table.path),
         )
-        told = _share(report, "test tokens", asked, index)
+        told = _total_progress(report, "test tokens", asked, index)
         stores.append(token_store(root, split, GLUE[each.task], tokenizer, length, told))
         told(each.rows, {})
     layout = layout_of(tokenizer, student.joined, length)
     by = {"student": key, "layout": list(layout)}
     answers = {}
     for index, (each, store) in enumerate(zip(asked, stores, strict=True)):
-        reader = Reader(lambda: student, layout, "float32", each.task, GLUE[each.task].num_logits)
-        told = _share(report, "test answers", asked, index)
+        reader = TaskModel(
+            lambda: student, layout, "float32", each.task, GLUE[each.task].num_logits
+        )
+        told = _total_progress(report, "test answers", asked, index)
         try:
-            logits_RC = stored_logits(root, by | {"task": each.task}, reader, store, told)
+            logits_RC = cached_logits(root, by | {"task": each.task}, reader, store, told)
         except NotFinite:
             raise NotFinite(
                 f"its logits for {each.table.path} are not all finite numbers"
             ) from None
         told(each.rows, {})
-        answers[each.file] = _written(student, each.task, logits_RC)
+        answers[each.file] = _glue_answers(student, each.task, logits_RC)
     return answers
 
 
-def _share(report: Report, name: str, asked: list[Asked], index: int) -> Report:
+def _total_progress(report: Report, name: str, asked: list[GlueTestFile], index: int) -> Report:
     """Returns a Report that turns the rows of one file into the share of the rows of all files."""
     before, total = sum(each.rows for each in asked[:index]), sum(each.rows for each in asked)
 
@@ -213,7 +217,7 @@ def _share(report: Report, name: str, asked: list[Asked], index: int) -> Report:
     return told
 
 
-def _written(student: Student, task: str, logits_RC: np.ndarray) -> np.ndarray:
+def _glue_answers(student: Student, task: str, logits_RC: np.ndarray) -> np.ndarray:
     """Returns answers [R] as GLUE writes them.
 
     A class is looked up by the name that the student's head gives it, since the head may have
@@ -224,7 +228,7 @@ def _written(student: Student, task: str, logits_RC: np.ndarray) -> np.ndarray:
         scores_R = np.clip(logits_RC[:, 0].astype(float) * head["std"] + head["mean"], *kind.range)
         written_R: np.ndarray = np.char.mod("%.3f", scores_R)
         return written_R
-    as_written = dict(zip(kind.labels, LAYOUTS[task].values, strict=True))
+    as_written = dict(zip(kind.labels, GLUE_FILES[task].values, strict=True))
     labels_C: np.ndarray = np.array([as_written[label] for label in head["labels"]])
     classes_R: np.ndarray = labels_C[logits_RC.argmax(1)]
     return classes_R
@@ -240,23 +244,23 @@ def _constants(data: DataConfig, tasks: list[str]) -> dict[str, str]:
     found = {}
     for task in load_tasks(replace(data, tasks=list(dict.fromkeys(tasks)), transfer=[])):
         labels = [row.label for row in task.train.read() if row.label is not None]
-        values = LAYOUTS[task.name].values
+        values = GLUE_FILES[task.name].values
         found[task.name] = (
             values[int(statistics.mode(labels))] if values else f"{statistics.fmean(labels):.3f}"
         )
     return found
 
 
-def _notes(asked: list[Asked], constants: dict[str, str]) -> list[str]:
+def _notes(asked: list[GlueTestFile], constants: dict[str, str]) -> list[str]:
     """Returns notes on filled files and on test files that are not GLUE's own."""
     filled = [
         f"{task}: the student has no head for it, so that every row has the answer {answer}, "
-        f"the {'most frequent label' if LAYOUTS[task].values else 'mean score'} of train.tsv"
+        f"the {'most frequent label' if GLUE_FILES[task].values else 'mean score'} of train.tsv"
         for task, answer in constants.items()
     ]
     others = [
-        f"{each.table.path} has {each.rows:,} rows; GLUE's own has {ENTRIES[each.file].rows:,}"
+        f"{each.table.path} has {each.rows:,} rows; GLUE's own has {ZIP_ENTRIES[each.file].rows:,}"
         for each in asked
-        if each.rows != ENTRIES[each.file].rows
+        if each.rows != ZIP_ENTRIES[each.file].rows
     ]
     return filled + others

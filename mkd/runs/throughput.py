@@ -25,22 +25,22 @@ from mkd.config import (
     ThroughputConfig,
     TrainConfig,
 )
-from mkd.evaluation.scoring import eager, predict
+from mkd.evaluation.scoring import predict_logits, torch_infer
 from mkd.evaluation.speed import flops
-from mkd.pipeline import prepare
-from mkd.rates import resolved
-from mkd.result import Report, silent
+from mkd.pipeline import set_up_device
+from mkd.rates import with_learning_rates
+from mkd.result import Report, no_report
 from mkd.runtime.layout import Layout, sequence_lengths
 from mkd.students import Student, make_student
 from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks.sources import load_tasks
-from mkd.teachers.refined import fresh_teacher, teacher_tokenizer
-from mkd.tokenization.tokenise import task_data
+from mkd.teachers.refined import refined_tokenizer, untrained_teacher
+from mkd.tokenization.tokenise import tokenise_task
 from mkd.tokenization.tokens import Inputs, TaskData, layout_of
-from mkd.training.batches import Batch, Source, gather, joint_batches
+from mkd.training.batches import Batch, TaskRows, gather_inputs, joint_batches
 from mkd.training.losses import distillation
-from mkd.training.trainer import train
+from mkd.training.trainer import train_model
 
 STUDENTS = {
     "3x384": StudentConfig(kind="transformer", layers=3, hidden=384, heads=12, pooling="first"),
@@ -104,26 +104,28 @@ class Throughput(NamedTuple):
     teacher: Seconds
 
 
-def throughput(config: Config, settings: ThroughputConfig, report: Report = silent) -> Throughput:
+def throughput(
+    config: Config, settings: ThroughputConfig, report: Report = no_report
+) -> Throughput:
     """Times the loops in turn on the first task of the config.
 
     Raises ValueError if this is a task of text pairs.
     """
-    device = prepare(config)
+    device = set_up_device(config)
     task = load_tasks(config.data)[0]
     if task.kind.pair:
         raise ValueError(f"data.tasks: the first is {task.name}; allowed: a task of single texts")
-    tokenizer = teacher_tokenizer(config.teacher, config.stores.root, [task])
-    data = task_data(config.stores.root, task, tokenizer, config.data, config.seed)
+    tokenizer = refined_tokenizer(config.teacher, config.stores.root, [task])
+    data = tokenise_task(config.stores.root, task, tokenizer, config.data, config.seed)
     teacher = on(
-        fresh_teacher(config.teacher, config.data.max_length, [data], tokenizer), device
+        untrained_teacher(config.teacher, config.data.max_length, [data], tokenizer), device
     ).eval()
     joined = layout_of(tokenizer, True, config.data.max_length)
     count = settings.batches * config.train.batch_size
     rows = np.random.default_rng(config.seed).choice(data.train_rows, count, replace=False)
     start = _now()
     logits = np.zeros((len(data.train.labels), data.kind.num_logits), dtype=np.float32)
-    logits[rows] = predict(eager(teacher), data.train, rows, data.name, joined)
+    logits[rows] = predict_logits(torch_infer(teacher), data.train, rows, data.name, joined)
     pass_ = _since(start)
 
     timings = []
@@ -137,7 +139,9 @@ def throughput(config: Config, settings: ThroughputConfig, report: Report = sile
             )
 
         layout = layout_of(tokenizer, student().joined, config.data.max_length)
-        work = Work(data, rows, student, layout, teacher, joined, logits, resolved(config).train)
+        work = Work(
+            data, rows, student, layout, teacher, joined, logits, with_learning_rates(config).train
+        )
         found: dict[str, list[Seconds]] = {loop: [] for loop in LOOPS}
         for loop in VARYING:
             LOOPS[loop](work)
@@ -174,10 +178,12 @@ def plain(work: Work, width: int | None, online: bool) -> Seconds:
         if step == WARMUP:
             began = _now()
         rows = order[place : place + size]
-        inputs = _padded(gather(work.data.train, rows, work.layout), width, work.layout.pad)
+        inputs = _padded(gather_inputs(work.data.train, rows, work.layout), width, work.layout.pad)
         if online:
             read = _padded(
-                gather(work.data.train, rows, work.teachers_layout), width, work.teachers_layout.pad
+                gather_inputs(work.data.train, rows, work.teachers_layout),
+                width,
+                work.teachers_layout.pad,
             )
             with torch.no_grad():
                 teacher_BC = work.teacher(read, work.data.name)
@@ -195,7 +201,7 @@ def plain(work: Work, width: int | None, online: bool) -> Seconds:
 
 def own(work: Work, precision: Literal["float32", "bfloat16"]) -> Seconds:
     """Runs MKD's loop: stored logits, batches of similar length, row-sparse embedding gradients."""
-    source = Source(work.data, work.rows, work.logits)
+    source = TaskRows(work.data, work.rows, work.logits)
     config = work.train
     size, sampling = config.batch_size, SamplingConfig()
     # Warm-up batches of another seed, so that each row of the timed epoch comes once.
@@ -225,7 +231,7 @@ def own(work: Work, precision: Literal["float32", "bfloat16"]) -> Seconds:
         lazy=True,
         precision=precision,
     )
-    train(work.student(), lambda start: ticking(), scores, LOSS, settings)
+    train_model(work.student(), lambda start: ticking(), scores, LOSS, settings)
     return Seconds(clock[-1].cpu - clock[WARMUP].cpu, clock[-1].wall - clock[WARMUP].wall)
 
 

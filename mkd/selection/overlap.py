@@ -25,7 +25,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from mkd.runtime.layout import Texts
-from mkd.selection.words import take
+from mkd.selection.words import take_texts
 
 RUN_WORDS = 4
 """Minimum number of words of a text that counts as contained in another one."""
@@ -33,13 +33,13 @@ NEAR_WORDS = 8
 """Minimum number of words that nearly equal texts have in common."""
 BLOCK_WORDS = 1 << 20
 """Number of words that are processed at once; a text is never divided."""
-PIECE = 1 << 20
+MAX_CANDIDATES = 1 << 20
 """Number of candidates that are compared at once."""
-SHARE_WORDS = 1 << 23
+SORT_WORDS = 1 << 23
 """Number of texts with one word removed that are sorted at once."""
 SLOT_BITS = 22
 """Number of bits of a run's hash that choose its counter."""
-BASE = 0x9E3779B97F4A7C15
+HASH_BASE = 0x9E3779B97F4A7C15
 """Odd, and therefore invertible modulo 2^64."""
 
 Edges = tuple[np.ndarray, np.ndarray]
@@ -87,7 +87,7 @@ class Corpus(NamedTuple):
         return self._replace(texts=self.texts[places])
 
 
-class Block(NamedTuple):
+class HashBlock(NamedTuple):
     """Consecutive texts of a corpus.
 
     - `first`: place of the first text in the corpus.
@@ -116,9 +116,9 @@ class Block(NamedTuple):
 @lru_cache(maxsize=1)
 def _table(bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns BASE^i and BASE^-i modulo 2^64 for i below 2^bits."""
-    inverse = pow(BASE, -1, 1 << 64)
+    inverse = pow(HASH_BASE, -1, 1 << 64)
     found = []
-    for base in (BASE, inverse):
+    for base in (HASH_BASE, inverse):
         factors = np.full(1 << bits, base, dtype=np.uint64)
         factors[0] = 1
         found.append(np.cumprod(factors, dtype=np.uint64))
@@ -129,7 +129,7 @@ def _powers(num: int) -> tuple[np.ndarray, np.ndarray]:
     return _table(max(BLOCK_WORDS, num).bit_length())
 
 
-def blocks(corpus: Corpus) -> Iterator[Block]:
+def hash_blocks(corpus: Corpus) -> Iterator[HashBlock]:
     """Yields all texts of the corpus in order, with a bounded number of words in each block."""
     first = 0
     for side, rows in corpus.by_side():
@@ -138,10 +138,10 @@ def blocks(corpus: Corpus) -> Iterator[Block]:
         while start < len(rows):
             before = ends[start - 1] if start else 0
             end = max(int(np.searchsorted(ends, before + BLOCK_WORDS, side="right")), start + 1)
-            ids, offsets = take(side, rows[start:end])
+            ids, offsets = take_texts(side, rows[start:end])
             sums = np.zeros(len(ids) + 1, dtype=np.uint64)
             np.cumsum(corpus.codes[ids] * _powers(len(sums))[0][: len(ids)], out=sums[1:])
-            yield Block(first + start, offsets, sums)
+            yield HashBlock(first + start, offsets, sums)
             start = end
         first += len(rows)
 
@@ -149,11 +149,11 @@ def blocks(corpus: Corpus) -> Iterator[Block]:
 def text_hashes(corpus: Corpus) -> np.ndarray:
     """Returns the hash of each whole text."""
     return np.concatenate(
-        [block.hashes(block.offsets[:-1], np.diff(block.offsets)) for block in blocks(corpus)]
+        [block.hashes(block.offsets[:-1], np.diff(block.offsets)) for block in hash_blocks(corpus)]
     )
 
 
-def joined_groups(groups: np.ndarray, edges: Iterator[Edges]) -> np.ndarray:
+def join_groups(groups: np.ndarray, edges: Iterator[Edges]) -> np.ndarray:
     """Returns the group number of each text after joining groups that edges connect.
 
     - `groups`: the groups before, with numbers below the number of texts.
@@ -166,7 +166,7 @@ def joined_groups(groups: np.ndarray, edges: Iterator[Edges]) -> np.ndarray:
         waiting.append((groups[one], groups[other]))
         size += len(one)
         # Merging from time to time bounds the memory: there may be many more edges than texts.
-        if size > max(num, PIECE):
+        if size > max(num, MAX_CANDIDATES):
             groups, waiting, size = _merged(groups, waiting), [], 0
     return _merged(groups, waiting)
 
@@ -182,7 +182,7 @@ def _merged(groups: np.ndarray, edges: list[Edges]) -> np.ndarray:
     return found
 
 
-class Groups(NamedTuple):
+class OverlapGroups(NamedTuple):
     """The group number of each text, for three kinds of overlap.
 
     - `equal`: texts that are equal.
@@ -198,7 +198,7 @@ class Groups(NamedTuple):
     near: np.ndarray
 
 
-def groups_of(corpus: Corpus) -> Groups:
+def overlap_groups(corpus: Corpus) -> OverlapGroups:
     """Returns the groups of all texts."""
     _, firsts, copies = np.unique(text_hashes(corpus), return_index=True, return_inverse=True)
     # `chosen` needs ascending places, but np.unique orders texts by their hashes.
@@ -206,38 +206,38 @@ def groups_of(corpus: Corpus) -> Groups:
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     distinct, equal = corpus.chosen(firsts[order]), rank[copies]
-    held = joined_groups(np.arange(len(order)), holdings(distinct, distinct))
-    near = joined_groups(held, _near_runs(distinct))
-    return Groups(equal, held[equal], near[equal])
+    held = join_groups(np.arange(len(order)), find_contained_texts(distinct, distinct))
+    near = join_groups(held, _near_runs(distinct))
+    return OverlapGroups(equal, held[equal], near[equal])
 
 
-def overlaps_with(few: Corpus, many: Corpus, near: bool = True) -> Iterator[Edges]:
+def find_overlaps(few: Corpus, many: Corpus, near: bool = True) -> Iterator[Edges]:
     """Yields which texts of one corpus overlap with which of another: (of `few`, of `many`).
 
     Some pairs come more than once.
 
     - `near`: whether nearly equal texts are included.
     """
-    yield from equals(few, many)
-    yield from holdings(few, many)
-    for one, other in holdings(many, few):
+    yield from find_equal_texts(few, many)
+    yield from find_contained_texts(few, many)
+    for one, other in find_contained_texts(many, few):
         yield other, one
     if not near:
         return
     hashes, texts = _near_hashes(few)
-    for block in blocks(many):
+    for block in hash_blocks(many):
         found, others = _shortened(block)
         low, high = (np.searchsorted(hashes, found, side=side) for side in ("left", "right"))
         for rows, which in _expanded(low, high - low):
             yield texts[which], others[rows]
 
 
-def equals(few: Corpus, many: Corpus) -> Iterator[Edges]:
+def find_equal_texts(few: Corpus, many: Corpus) -> Iterator[Edges]:
     """Yields which texts of one corpus equal which texts of another: (of `few`, of `many`)."""
     hashes = text_hashes(few)
     order = np.argsort(hashes)
     hashes = hashes[order]
-    for block in blocks(many):
+    for block in hash_blocks(many):
         found = block.hashes(block.offsets[:-1], np.diff(block.offsets))
         low, high = (np.searchsorted(hashes, found, side=side) for side in ("left", "right"))
         for rows, which in _expanded(low, high - low):
@@ -247,13 +247,13 @@ def equals(few: Corpus, many: Corpus) -> Iterator[Edges]:
 def _near_hashes(corpus: Corpus) -> Edges:
     """Returns the result of `_shortened` for the whole corpus, sorted by hash."""
     hashes, texts = (
-        np.concatenate(arrays) for arrays in zip(*map(_shortened, blocks(corpus)), strict=True)
+        np.concatenate(arrays) for arrays in zip(*map(_shortened, hash_blocks(corpus)), strict=True)
     )
     order = np.argsort(hashes)
     return hashes[order], texts[order]
 
 
-def holdings(held: Corpus, holding: Corpus) -> Iterator[Edges]:
+def find_contained_texts(held: Corpus, holding: Corpus) -> Iterator[Edges]:
     """Yields texts of one corpus that longer texts of another contain: (of `held`, of `holding`).
 
     For each power of two m from RUN_WORDS on, texts of m to 2m - 1 words are searched by one of
@@ -266,11 +266,11 @@ def holdings(held: Corpus, holding: Corpus) -> Iterator[Edges]:
     while run < longest:
         needles = np.flatnonzero((lengths >= run) & (lengths < min(2 * run, longest)))
         if len(needles):
-            yield from _holdings(held, holding, needles, run, lengths, hashes)
+            yield from _find_contained_by_runs(held, holding, needles, run, lengths, hashes)
         run *= 2
 
 
-def short_and_held(corpus: Corpus) -> np.ndarray:
+def short_contained_texts(corpus: Corpus) -> np.ndarray:
     """Returns for each text whether a longer one contains it and it is too short to be joined."""
     lengths, hashes = corpus.lengths(), text_hashes(corpus)
     found = np.zeros(len(lengths), dtype=bool)
@@ -278,7 +278,7 @@ def short_and_held(corpus: Corpus) -> np.ndarray:
         texts = np.flatnonzero(lengths == length)
         known = np.unique(hashes[texts])
         held = np.zeros(len(known), dtype=bool)
-        for block in blocks(corpus):
+        for block in hash_blocks(corpus):
             starts = _runs(block, length)
             longer = np.diff(block.offsets)[block.text_of(starts)] > length
             runs = block.hashes(starts[longer], length)
@@ -301,7 +301,7 @@ class Anchors(NamedTuple):
     places: np.ndarray
 
 
-def _runs(block: Block, run: int) -> np.ndarray:
+def _runs(block: HashBlock, run: int) -> np.ndarray:
     """Returns the starts of all runs of `run` words that lie within one text."""
     starts = np.arange(max(len(block.sums) - run, 0))
     ends = np.repeat(block.offsets[1:], np.diff(block.offsets))[: len(starts)]
@@ -315,7 +315,7 @@ def _slots(hashes: np.ndarray) -> np.ndarray:
     return found
 
 
-def _holdings(
+def _find_contained_by_runs(
     held: Corpus,
     holding: Corpus,
     needles: np.ndarray,
@@ -327,7 +327,7 @@ def _holdings(
     anchors = _anchors(held.chosen(needles), needles, _counts(holding, run), run)
     wanted = np.zeros(1 << SLOT_BITS, dtype=bool)
     wanted[_slots(anchors.hashes)] = True
-    for block in blocks(holding):
+    for block in hash_blocks(holding):
         starts = _runs(block, run)
         found = block.hashes(starts, run)
         # A table look-up drops most runs before the slower binary search.
@@ -360,7 +360,7 @@ def _holdings(
 def _counts(corpus: Corpus, run: int) -> np.ndarray:
     """Returns how often runs of `run` words occur in the corpus, by slot."""
     counts = np.zeros(1 << SLOT_BITS, dtype=np.int32)
-    for block in blocks(corpus):
+    for block in hash_blocks(corpus):
         np.add.at(counts, _slots(block.hashes(_runs(block, run), run)), 1)
     return counts
 
@@ -374,7 +374,7 @@ def _anchors(corpus: Corpus, numbers: np.ndarray, counts: np.ndarray, run: int) 
     - `numbers`: the numbers of the texts, by place in the corpus.
     """
     parts = []
-    for block in blocks(corpus):
+    for block in hash_blocks(corpus):
         starts = _runs(block, run)
         found = block.hashes(starts, run)
         text = block.text_of(starts)
@@ -400,14 +400,14 @@ def _expanded(low: np.ndarray, counts: np.ndarray) -> Iterator[tuple[np.ndarray,
     start = 0
     while start < len(some):
         before = ends[start - 1] if start else 0
-        end = max(int(np.searchsorted(ends, before + PIECE, side="right")), start + 1)
+        end = max(int(np.searchsorted(ends, before + MAX_CANDIDATES, side="right")), start + 1)
         rows, sizes = some[start:end], counts[some[start:end]]
         firsts = np.repeat(np.cumsum(sizes) - sizes, sizes)
         yield np.repeat(rows, sizes), np.repeat(low[rows], sizes) + np.arange(sizes.sum()) - firsts
         start = end
 
 
-def _shortened(block: Block) -> Edges:
+def _shortened(block: HashBlock) -> Edges:
     """Returns hashes of each long enough text, whole and with each of its words removed.
 
     The second array has the text's number for each hash. Whole texts have NEAR_WORDS words or more,
@@ -434,10 +434,10 @@ def _near_runs(corpus: Corpus) -> Iterator[Edges]:
     """Yields nearly equal texts, each with the next text that has the same shortened hash."""
     # Equal hashes are in the same share. Only one share at a time is sorted, which bounds the
     # memory.
-    shares = 1 + int(corpus.lengths().sum()) // SHARE_WORDS
+    shares = 1 + int(corpus.lengths().sum()) // SORT_WORDS
     for share in range(shares):
         parts = []
-        for block in blocks(corpus):
+        for block in hash_blocks(corpus):
             hashes, texts = _shortened(block)
             here = (
                 np.flatnonzero((hashes >> np.uint64(8)) % np.uint64(shares) == share)

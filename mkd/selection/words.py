@@ -15,17 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mkd.runtime.layout import Texts
-from mkd.storage.store import append, read_array, stored
-from mkd.storage.versions import made_by
+from mkd.storage.store import append, cached_folder, read_array
+from mkd.storage.versions import version_key
 from mkd.tasks.task import Kind, Split
 
 BLOCK_ROWS = 16_384
 """Number of rows that are processed at once."""
-BETWEEN = r"[^\pL\pM\pN]+"
+WORD_SEPARATOR = r"[^\pL\pM\pN]+"
 """What divides plain words: everything except letters, their marks and digits."""
-UNSPACED = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
+UNSPACED_LETTER = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
 """A letter of a script without spaces between words; each such letter counts as a word."""
-LABELS = "labels.float64"
+LABELS_FILE = "labels.float64"
 """The file of a store that holds the labels."""
 
 
@@ -45,18 +45,20 @@ class Words(NamedTuple):
 def word_store(root: Path, split: Split, kind: Kind) -> Words:
     """Returns the split's words as divided by white space, memory-mapped; cached on disk."""
     names = ("a", "b") if kind.pair else ("a",)
-    parts = {"rows": split.fingerprint, "pair": kind.pair} | made_by("words")
+    parts = {"rows": split.fingerprint, "pair": kind.pair} | version_key("words")
     return _read(
-        stored(root, "words", parts, lambda aside: _write(aside, split, names, split_words)), names
+        cached_folder(root, "words", parts, lambda aside: _write(aside, split, names, split_words)),
+        names,
     )
 
 
-def plain_store(root: Path, split: Split, kind: Kind) -> Words:
+def plain_word_store(root: Path, split: Split, kind: Kind) -> Words:
     """Returns the split's plain words, memory-mapped; cached on disk."""
     names = ("a", "b") if kind.pair else ("a",)
-    parts = {"rows": split.fingerprint, "pair": kind.pair} | made_by("plain")
+    parts = {"rows": split.fingerprint, "pair": kind.pair} | version_key("plain")
     return _read(
-        stored(root, "plain", parts, lambda aside: _write(aside, split, names, plain_words)), names
+        cached_folder(root, "plain", parts, lambda aside: _write(aside, split, names, plain_words)),
+        names,
     )
 
 
@@ -72,8 +74,8 @@ def plain_words(texts: list[str]) -> pa.Array:
     """
     given = pa.array(texts, pa.string())
     lower = pc.utf8_lower(pc.utf8_normalize(given, "NFKC"))
-    spaced = pc.replace_substring_regex(lower, UNSPACED, r" \1 ")
-    words = pc.utf8_trim_whitespace(pc.replace_substring_regex(spaced, BETWEEN, " "))
+    spaced = pc.replace_substring_regex(lower, UNSPACED_LETTER, r" \1 ")
+    words = pc.utf8_trim_whitespace(pc.replace_substring_regex(spaced, WORD_SEPARATOR, " "))
     # The sign gives a text of spaces a word, and keeps it apart from all words with letters.
     bare = pc.binary_join_element_wise("=", pc.replace_substring_regex(given, r"\s+", ""), "")
     return pc.utf8_split_whitespace(pc.if_else(pc.equal(words, ""), bare, words))
@@ -88,29 +90,31 @@ def _read(folder: Path, names: tuple[str, ...]) -> Words:
         for name in names
     )
     return Words(
-        json.loads((folder / "words.json").read_text()), sides, read_array(folder / LABELS, "<f8")
+        json.loads((folder / "words.json").read_text()),
+        sides,
+        read_array(folder / LABELS_FILE, "<f8"),
     )
 
 
-def spans(ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Texts:
+def runs_of_ids(ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Texts:
     """Returns the runs of ids with the given starts and lengths, concatenated."""
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     places = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
     return Texts(ids[places], offsets)
 
 
-def take(texts: Texts, rows: np.ndarray) -> Texts:
+def take_texts(texts: Texts, rows: np.ndarray) -> Texts:
     """Returns the texts of the given rows."""
-    return spans(texts.ids, texts.offsets[rows], texts.lengths(rows))
+    return runs_of_ids(texts.ids, texts.offsets[rows], texts.lengths(rows))
 
 
-def blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
+def row_blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
     """Yields the rows in blocks of at most BLOCK_ROWS."""
     for start in range(0, len(rows), BLOCK_ROWS):
         yield rows[start : start + BLOCK_ROWS]
 
 
-def as_text(texts: Texts, vocabulary: pa.Array) -> pa.Array:
+def join_words(texts: Texts, vocabulary: pa.Array) -> pa.Array:
     """Returns the texts as strings, with a space between words."""
     words = pa.ListArray.from_arrays(
         pa.array(texts.offsets, pa.int32()), vocabulary.take(pa.array(texts.ids))
@@ -131,7 +135,7 @@ def _write(
             name: opened.enter_context((folder / f"{name}_offsets.int64").open("wb"))
             for name in names
         }
-        labels = opened.enter_context((folder / LABELS).open("wb"))
+        labels = opened.enter_context((folder / LABELS_FILE).open("wb"))
         for name in names:
             append(offsets[name], np.zeros(1, "<i8"))
         rows = split.read()

@@ -30,7 +30,7 @@ SIZES = ("hidden_size", "num_hidden_layers")
 """Attributes that an encoder's config must have. transformers maps other names to these."""
 
 
-def resolve(name: str, setting: str) -> Path:
+def checkpoint_folder(name: str, setting: str) -> Path:
     """Returns the folder of a checkpoint: `name` if it is a folder, else the files from the hub.
 
     Files from the hub are downloaded once. setting: name of the setting for error messages.
@@ -53,7 +53,7 @@ def resolve(name: str, setting: str) -> Path:
         ) from error
 
 
-def fingerprint(folder: Path) -> str:
+def checkpoint_fingerprint(folder: Path) -> str:
     """Returns a hash of a checkpoint's config, weights and tokenizer files."""
     names = sorted(p for pattern in HUB_FILES for p in folder.glob(pattern))
     return key_of({path.name: file_hash(path) for path in names})

@@ -16,15 +16,15 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from mkd.result import Ended
-from mkd.storage.store import key_of, to_disk
-from mkd.storage.versions import made_by
+from mkd.result import RunStopped
+from mkd.storage.store import key_of, sync_to_disk
+from mkd.storage.versions import version_key
 
-FORMAT = 1
+CHECKPOINT_FORMAT = 1
 """Version of the file format; is increased when older files can no longer be read."""
 
 
-class Saved(NamedTuple):
+class SavedState(NamedTuple):
     """State of a training: tensors by name, and other values that JSON can hold."""
 
     tensors: dict[str, torch.Tensor]
@@ -47,20 +47,21 @@ class Checkpoint:
         """Returns whether it is time to save."""
         return time.monotonic() - self.written >= self.seconds
 
-    def save(self, state: Saved) -> None:
+    def save(self, state: SavedState) -> None:
         """Saves the state and replaces the file.
 
         Raises OSError with path and size if it cannot be written. The previous file is then kept.
         """
         about = json.dumps(
-            {"of": self.of, "versions": versions(), "numbers": state.numbers}, sort_keys=True
+            {"of": self.of, "versions": checkpoint_versions(), "numbers": state.numbers},
+            sort_keys=True,
         )
         metadata = {"about": about, "sha256": _digest(state.tensors, about)}
         aside = self.file.with_suffix(".aside")
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             save_file(state.tensors, aside, metadata)
-            to_disk(aside)
+            sync_to_disk(aside)
             os.replace(aside, self.file)
         except (OSError, SafetensorError) as error:
             aside.unlink(missing_ok=True)
@@ -70,7 +71,7 @@ class Checkpoint:
             ) from error
         self.written = time.monotonic()
 
-    def load(self) -> Saved | None:
+    def load(self) -> SavedState | None:
         """Returns the state saved last, or None if there is no file.
 
         Raises ValueError if the file is truncated or altered, or if it belongs to a training with
@@ -92,7 +93,7 @@ class Checkpoint:
             )
         about = json.loads(metadata["about"])
         for what, found, wanted in (
-            ("version", about["versions"], versions()),
+            ("version", about["versions"], checkpoint_versions()),
             ("setting", about["of"], self.of),
         ):
             # The round trip through JSON turns tuples into lists, as in the values from the file.
@@ -100,10 +101,10 @@ class Checkpoint:
                 raise ValueError(
                     f"the checkpoint {self.file} is of another {what}: {'; '.join(unlike)}: {anew}"
                 )
-        return Saved(tensors, about["numbers"])
+        return SavedState(tensors, about["numbers"])
 
 
-def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
+def result_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings that can change a run's result: all but cache and checkpoint_seconds."""
     return {
         name: value
@@ -112,9 +113,13 @@ def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def path_of(settings: Mapping[str, Any], kind: str) -> Path:
+def run_folder_path(settings: Mapping[str, Any], kind: str) -> Path:
     """Returns the path of the folder of a run. settings: the run's settings, with `cache`."""
-    return Path(settings["cache"]) / "runs" / key_of({"kind": kind, "settings": deciding(settings)})
+    return (
+        Path(settings["cache"])
+        / "runs"
+        / key_of({"kind": kind, "settings": result_settings(settings)})
+    )
 
 
 @contextmanager
@@ -123,11 +128,11 @@ def run_folder(settings: Mapping[str, Any], kind: str) -> Iterator[Path]:
 
     kind: kind of the run. settings: the run's settings.
 
-    The folder is deleted when the run finishes or raises Ended, or if its first start raises
+    The folder is deleted when the run finishes or raises RunStopped, or if its first start raises
     ValueError before a checkpoint exists. After any other error, or a kill, it is kept, and the
     same run resumes from it. Raises ValueError if another process holds the lock of the same run.
     """
-    folder = path_of(settings, kind)
+    folder = run_folder_path(settings, kind)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         # timeout=0: waiting would only repeat the other process's run, so fail at once instead.
@@ -136,7 +141,7 @@ def run_folder(settings: Mapping[str, Any], kind: str) -> Iterator[Path]:
             folder.mkdir(exist_ok=True)
             try:
                 yield folder
-            except Ended:
+            except RunStopped:
                 shutil.rmtree(folder)
                 raise
             except ValueError:
@@ -151,13 +156,13 @@ def run_folder(settings: Mapping[str, Any], kind: str) -> Iterator[Path]:
         ) from None
 
 
-def versions() -> dict[str, Any]:
+def checkpoint_versions() -> dict[str, Any]:
     """Returns the versions that a checkpoint depends on; other versions cannot resume it."""
     return {
-        "format": FORMAT,
+        "format": CHECKPOINT_FORMAT,
         "mkd": importlib.metadata.version("mkd"),
         "torch": torch.__version__,
-    } | made_by("students")
+    } | version_key("students")
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:

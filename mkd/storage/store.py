@@ -25,15 +25,15 @@ from typing import IO, Any
 import numpy as np
 from filelock import FileLock
 
-MANIFEST = "manifest.json"
+CACHE_MANIFEST = "manifest.json"
 ALWAYS_HASHED_BYTES = 1 << 20
 """Files up to this size are hashed on each access, which takes a millisecond."""
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers for a full disk, an exceeded quota and a file above the size limit."""
 FILL_ROWS = 1 << 14
 
 
-class NoRoom(OSError):
+class DiskFull(OSError):
     """Raised if the disk is too full for a folder. The message has path and size."""
 
 
@@ -53,7 +53,9 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def stored(root: Path, kind: str, parts: dict[str, Any], build: Callable[[Path], None]) -> Path:
+def cached_folder(
+    root: Path, kind: str, parts: dict[str, Any], build: Callable[[Path], None]
+) -> Path:
     """Returns the folder `root/kind/<key of parts>`. Builds it if it does not exist.
 
     root: the cache folder.
@@ -64,8 +66,8 @@ def stored(root: Path, kind: str, parts: dict[str, Any], build: Callable[[Path],
     The temporary folder is renamed once it is complete and synced to disk; its manifest is written
     last. If several processes need the same folder, one builds it and the others wait for its lock.
 
-    Raises ValueError if a file differs from the manifest, and NoRoom if the disk is full. After an
-    error in `build` nothing of the folder remains, and other folders do not change.
+    Raises ValueError if a file differs from the manifest, and DiskFull if the disk is full. After
+    an error in `build` nothing of the folder remains, and other folders do not change.
     """
     folder = root / kind / key_of(parts)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -83,19 +85,19 @@ def _build_aside(folder: Path, parts: dict[str, Any], build: Callable[[Path], No
         shutil.rmtree(left_over)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        with _full_disk_told(folder, aside):
+        with _disk_full_errors(folder, aside):
             build(aside)
             _write_manifest(aside, parts, [str(path.relative_to(aside)) for path in _files(aside)])
         # The files are synced already, so a power failure leaves no folder or a complete one.
         os.rename(aside, folder)
-        to_disk(folder.parent)
+        sync_to_disk(folder.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextmanager
-def _full_disk_told(folder: Path, aside: Path) -> Iterator[None]:
-    """Context manager that replaces an error of a full disk by NoRoom, with the size of the folder.
+def _disk_full_errors(folder: Path, aside: Path) -> Iterator[None]:
+    """Context manager that replaces an error of a full disk by DiskFull, with the folder's size.
 
     Libraries raise different exception types for a full disk, so all are examined.
     """
@@ -103,10 +105,10 @@ def _full_disk_told(folder: Path, aside: Path) -> Iterator[None]:
         yield
     except Exception as error:
         number = _error_number(error)
-        # A NoRoom from a nested stored() already names the folder that did not fit.
-        if number not in NO_ROOM or isinstance(error, NoRoom):
+        # A DiskFull from a nested cached_folder() already names the folder that did not fit.
+        if number not in DISK_FULL_ERRORS or isinstance(error, DiskFull):
             raise
-        raise NoRoom(
+        raise DiskFull(
             number,
             f"{os.strerror(number)}: {folder} takes {_least_bytes(aside, number):,} bytes or more",
         ) from None
@@ -140,20 +142,20 @@ def _write_manifest(folder: Path, parts: dict[str, Any], names: list[str]) -> No
     """Syncs the named files to disk and writes the manifest atomically."""
     found: dict[str, Any] = {"parts": parts, "bytes": {}, "sha256": {}, "changed_ns": {}}
     for name in names:
-        to_disk(folder / name)
+        sync_to_disk(folder / name)
         status = (folder / name).stat()
         found["bytes"][name], found["changed_ns"][name] = status.st_size, status.st_ctime_ns
         found["sha256"][name] = file_hash(folder / name)
-    aside = folder / f"{MANIFEST}.new"
+    aside = folder / f"{CACHE_MANIFEST}.new"
     try:
         aside.write_text(json.dumps(found, indent=1, sort_keys=True))
-        to_disk(aside)
-        os.replace(aside, folder / MANIFEST)
+        sync_to_disk(aside)
+        os.replace(aside, folder / CACHE_MANIFEST)
     finally:
         aside.unlink(missing_ok=True)
 
 
-def to_disk(path: Path) -> None:
+def sync_to_disk(path: Path) -> None:
     """Syncs a file or folder to disk, so that it survives a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -170,13 +172,13 @@ def _check(folder: Path) -> None:
     """
     again = f"remove {folder} to have it made again"
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = json.loads((folder / CACHE_MANIFEST).read_text())
         parts, sizes = manifest["parts"], manifest["bytes"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise ValueError(f"{folder / MANIFEST} is missing or damaged: {again}") from None
+        raise ValueError(f"{folder / CACHE_MANIFEST} is missing or damaged: {again}") from None
     if key_of(parts) != folder.name:
         raise ValueError(
-            f"{folder / MANIFEST} is of {key_of(parts)}, not of the folder's name: {again}"
+            f"{folder / CACHE_MANIFEST} is of {key_of(parts)}, not of the folder's name: {again}"
         )
     for name, size in sizes.items():
         path = folder / name
@@ -197,7 +199,7 @@ def _check(folder: Path) -> None:
                 f"{folder / name} is not as it was written, though its size is: {again}"
             )
     if changed or "sha256" not in manifest:
-        with _full_disk_told(folder, folder):
+        with _disk_full_errors(folder, folder):
             _write_manifest(folder, parts, list(sizes))
 
 

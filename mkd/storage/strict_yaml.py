@@ -8,7 +8,7 @@ import yaml
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def check(text: str | bytes, file: str = "") -> None:
+def check_yaml(text: str | bytes, file: str = "") -> None:
     """Raises ValueError at the first duplicate key, and yaml.YAMLError if the YAML is invalid.
 
     file: name of the file for the error message.

@@ -33,11 +33,11 @@ STAGES = {
 """Stages by the kind of cache entry.
 
 `students` is the training of a student, whose scores are logged in runs. The split into training
-and selection rows has its own version (mkd/selection/carving.py), which runs log as a tag.
+and selection rows has its own version (mkd/selection/split.py), which runs log as a tag.
 """
 
 
-def made_by(kind: str) -> dict[str, Any]:
+def version_key(kind: str) -> dict[str, Any]:
     """Returns the part of a cache key with the versions of a stage and of its libraries."""
     stage = STAGES[kind]
     return {

@@ -48,7 +48,7 @@ class Format(NamedTuple):
     """read(table, names) yields the cells of table.columns for each row. names: all columns."""
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """Returns the repr of a value for an error message, shortened to 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
@@ -132,7 +132,7 @@ def _json_object(path: Path, line: int, text: str) -> dict[str, object]:
             f"{path}:{line}: half a \\u surrogate pair; allowed: whole characters"
         ) from None
     if not isinstance(record, dict):
-        raise ValueError(f"{path}:{line}: {shown(record)}; allowed: a JSON object")
+        raise ValueError(f"{path}:{line}: {short_repr(record)}; allowed: a JSON object")
     return record
 
 
@@ -165,7 +165,7 @@ def _parquet(table: Table, names: list[str]) -> Iterator[Record]:
     row = 1
     try:
         with pq.ParquetFile(table.path) as file:
-            for batch in file.iter_batches(1000, columns=list(dict.fromkeys(table.columns))):
+            for batch in file.iter_batches(1000, column_names=list(dict.fromkeys(table.columns))):
                 cells = [batch.column(column).to_pylist() for column in table.columns]
                 yield from enumerate(zip(*cells, strict=True), row)
                 row += batch.num_rows
@@ -203,7 +203,7 @@ def _checked_names(table: Table) -> list[str]:
     return names
 
 
-def check(table: Table) -> None:
+def check_table(table: Table) -> None:
     """Raises ValueError if the file is missing, its format is unknown or a column is missing.
 
     Does not read the rows.
@@ -211,11 +211,11 @@ def check(table: Table) -> None:
     _checked_names(table)
 
 
-def columns(path: Path) -> list[str]:
+def column_names(path: Path) -> list[str]:
     """Returns the column names of a file, from its header, its first JSON object or its schema."""
     return _checked_names(Table(path, (), None))
 
 
-def read(table: Table) -> Iterator[Record]:
+def read_table(table: Table) -> Iterator[Record]:
     """Yields the rows of a table. Raises ValueError with file and line if a row is wrong."""
     return FORMATS[table.path.suffix.lower()].read(table, _checked_names(table))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mkd.storage.store import file_hash
 from mkd.tasks import files
-from mkd.tasks.files import Record, Table, listed, shown
+from mkd.tasks.files import Record, Table, listed, short_repr
 from mkd.tasks.task import Kind, Row, Split
 
 Decode = Callable[[str], float | None]
@@ -20,7 +20,7 @@ Raises ValueError if the label is not allowed.
 """
 
 
-class Part(NamedTuple):
+class RawRows(NamedTuple):
     """Rows of one file, or of one split of a dataset.
 
     where: name of the file or split, for error messages.
@@ -39,12 +39,12 @@ class Part(NamedTuple):
     fingerprint: str
 
 
-def fingerprint(*values: object) -> str:
+def hash_values(*values: object) -> str:
     """Returns the SHA-256 of the values' repr, which must differ for different values."""
     return hashlib.sha256(repr(values).encode()).hexdigest()
 
 
-def plain(label: str) -> str:
+def normalise_label(label: str) -> str:
     """Normalises a label: whole numbers without decimals, booleans in lower case.
 
     Programs write the same label in different ways. pandas writes 0.0 in an integer column with
@@ -63,17 +63,21 @@ def _class_index(
     codes: Mapping[str, float | None], values: tuple[str, ...], cell: str
 ) -> float | None:
     try:
-        return codes[cell] if cell in codes else codes[plain(cell)]
+        return codes[cell] if cell in codes else codes[normalise_label(cell)]
     except KeyError:
         # Many datasets use -1 for "no label", so the error shows the setting for it.
         unlabelled = (
-            "; if that is no label: unlabelled: -1" if plain(cell) == "-1" and "" in values else ""
+            "; if that is no label: unlabelled: -1"
+            if normalise_label(cell) == "-1" and "" in values
+            else ""
         )
-        raise ValueError(f"label is {shown(cell)}; allowed: {listed(values)}{unlabelled}") from None
+        raise ValueError(
+            f"label is {short_repr(cell)}; allowed: {listed(values)}{unlabelled}"
+        ) from None
 
 
 def _number(low: float, high: float, missing: tuple[str, ...], cell: str) -> float | None:
-    if cell in missing or plain(cell) in missing:
+    if cell in missing or normalise_label(cell) in missing:
         return None
     try:
         number = float(cell)
@@ -81,12 +85,12 @@ def _number(low: float, high: float, missing: tuple[str, ...], cell: str) -> flo
         number = math.nan
     if not (math.isfinite(number) and low <= number <= high):
         raise ValueError(
-            f"label is {shown(cell)}; allowed: a finite number from {low:g} to {high:g}"
+            f"label is {short_repr(cell)}; allowed: a finite number from {low:g} to {high:g}"
         )
     return number
 
 
-def decoder(kind: Kind, values: tuple[str, ...], missing: tuple[str, ...]) -> Decode:
+def label_decoder(kind: Kind, values: tuple[str, ...], missing: tuple[str, ...]) -> Decode:
     """Returns the function that converts labels of a task.
 
     values: the classes as written in the file, in the order of kind.labels. Empty for regression.
@@ -97,20 +101,20 @@ def decoder(kind: Kind, values: tuple[str, ...], missing: tuple[str, ...]) -> De
         return partial(_number, *(kind.range or (-math.inf, math.inf)), missing)
     assert len(values) == len(kind.labels), f"{values} for {kind.labels}"
     # One table for both: classes have their index, "no label" has None. Classes come last and win.
-    codes: dict[str, float | None] = dict.fromkeys(map(plain, missing))
-    codes |= {plain(value): float(index) for index, value in enumerate(values)}
+    codes: dict[str, float | None] = dict.fromkeys(map(normalise_label, missing))
+    codes |= {normalise_label(value): float(index) for index, value in enumerate(values)}
     return partial(_class_index, codes, (*missing, *values))
 
 
-def file_part(
+def rows_of_file(
     table: Table, kind: Kind, values: tuple[str, ...] = (), missing: tuple[str, ...] = ("",)
-) -> Part:
+) -> RawRows:
     """Returns the rows of a file. values, missing: as in decoder.
 
     Raises ValueError if the file or one of its columns is missing.
     """
-    files.check(table)
-    decode = None if table.label is None else decoder(kind, values, missing)
+    files.check_table(table)
+    decode = None if table.label is None else label_decoder(kind, values, missing)
     # The rows depend on how the file is read as well as on its content.
     spec = (
         table.path.suffix.lower(),
@@ -119,32 +123,32 @@ def file_part(
         kind.range if table.label is not None else None,
         missing,
     )
-    records = partial(files.read, table)
-    return Part(
+    records = partial(files.read_table, table)
+    return RawRows(
         str(table.path),
         records,
         table.text,
         decode,
         table.lenient,
-        fingerprint(spec, file_hash(table.path)),
+        hash_values(spec, file_hash(table.path)),
     )
 
 
 def _text_problem(text: tuple[str, ...], cells: Sequence[Any]) -> str:
     for column, cell in zip(text, cells, strict=False):
         if not isinstance(cell, str):
-            return f"text column {column!r} is {shown(cell)}; allowed: text"
+            return f"text column {column!r} is {short_repr(cell)}; allowed: text"
         if not cell.strip():
             return f"text column {column!r} is empty"
     return ""
 
 
-def num_left_out(part: Part) -> int:
+def num_skipped_rows(part: RawRows) -> int:
     """Returns the number of rows that a lenient part skips. Reads all rows once."""
     return sum(_text_problem(part.text, cells) != "" for _, cells in part.records())
 
 
-def _rows(part: Part) -> Iterator[Row]:
+def _rows(part: RawRows) -> Iterator[Row]:
     text, decode, pair, label = part.text, part.decode, len(part.text) == 2, None
     for line, cells in part.records():
         try:
@@ -159,17 +163,19 @@ def _rows(part: Part) -> Iterator[Row]:
         yield Row(cells[0], cells[1] if pair else None, label)
 
 
-def split(*parts: Part) -> Split:
+def make_split(*parts: RawRows) -> Split:
     """Returns a split with the rows of all parts, one part after another."""
-    return joined(*(Split(partial(_rows, part), part.fingerprint, part.where) for part in parts))
+    return join_splits(
+        *(Split(partial(_rows, part), part.fingerprint, part.where) for part in parts)
+    )
 
 
-def joined(*splits: Split) -> Split:
+def join_splits(*splits: Split) -> Split:
     """Returns the concatenation of splits. Reading it raises ValueError if there are no rows."""
     source = ", ".join(split.source for split in splits)
     return Split(
         partial(_chained, splits, source),
-        fingerprint(*(split.fingerprint for split in splits)),
+        hash_values(*(split.fingerprint for split in splits)),
         source,
     )
 

@@ -14,11 +14,18 @@ from mkd.config import DataConfig, TransferConfig
 from mkd.storage.store import file_hash
 from mkd.tasks import demo, task_file
 from mkd.tasks.files import Record, Table, listed
-from mkd.tasks.rows import Part, decoder, file_part, fingerprint, num_left_out, split
+from mkd.tasks.rows import (
+    RawRows,
+    hash_values,
+    label_decoder,
+    make_split,
+    num_skipped_rows,
+    rows_of_file,
+)
 from mkd.tasks.task import GLUE, Kind, Split, Task
 
 
-class Layout(NamedTuple):
+class GlueFiles(NamedTuple):
     """Columns of one GLUE task, in the official TSV files and in the dataset on the hub.
 
     folder, text, label: folder and columns of the TSV files. hub_text: text columns on the hub.
@@ -43,24 +50,26 @@ PAIR = ("sentence1", "sentence2")
 BINARY = ("0", "1")
 ENTAILED = ("entailment", "not_entailment")
 
-LAYOUTS: dict[str, Layout] = {
-    "cola": Layout("CoLA", ("3",), "1", BINARY, ("sentence",), header=False),
-    "sst2": Layout("SST-2", ("sentence",), "label", BINARY, ("sentence",)),
-    "mrpc": Layout("MRPC", ("#1 String", "#2 String"), "Quality", BINARY, PAIR),
-    "stsb": Layout("STS-B", PAIR, "score", (), PAIR),
-    "qqp": Layout(
+GLUE_FILES: dict[str, GlueFiles] = {
+    "cola": GlueFiles("CoLA", ("3",), "1", BINARY, ("sentence",), header=False),
+    "sst2": GlueFiles("SST-2", ("sentence",), "label", BINARY, ("sentence",)),
+    "mrpc": GlueFiles("MRPC", ("#1 String", "#2 String"), "Quality", BINARY, PAIR),
+    "stsb": GlueFiles("STS-B", PAIR, "score", (), PAIR),
+    "qqp": GlueFiles(
         "QQP", ("question1", "question2"), "is_duplicate", BINARY, ("question1", "question2")
     ),
-    "mnli": Layout(
+    "mnli": GlueFiles(
         "MNLI",
         PAIR,
         "gold_label",
         ("entailment", "neutral", "contradiction"),
         ("premise", "hypothesis"),
     ),
-    "qnli": Layout("QNLI", ("question", "sentence"), "label", ENTAILED, ("question", "sentence")),
-    "rte": Layout("RTE", PAIR, "label", ENTAILED, PAIR),
-    "wnli": Layout("WNLI", PAIR, "label", BINARY, PAIR),
+    "qnli": GlueFiles(
+        "QNLI", ("question", "sentence"), "label", ENTAILED, ("question", "sentence")
+    ),
+    "rte": GlueFiles("RTE", PAIR, "label", ENTAILED, PAIR),
+    "wnli": GlueFiles("WNLI", PAIR, "label", BINARY, PAIR),
 }
 
 NO_LABEL = ("", "-1")
@@ -72,8 +81,8 @@ These rows are left out and counted.
 """
 
 
-def _notes(name: str, train: Part, mismatched: bool) -> tuple[str, ...]:
-    num = num_left_out(train) if train.lenient else 0
+def _notes(name: str, train: RawRows, mismatched: bool) -> tuple[str, ...]:
+    num = num_skipped_rows(train) if train.lenient else 0
     left_out = (
         (f"{num} rows of {train.where} lack a text or a column and are left out",) if num else ()
     )
@@ -82,30 +91,30 @@ def _notes(name: str, train: Part, mismatched: bool) -> tuple[str, ...]:
 
 
 def _glue_task(root: Path, name: str) -> Task:
-    kind, layout = GLUE[name], LAYOUTS[name]
+    kind, layout = GLUE[name], GLUE_FILES[name]
 
-    def part(file: str, dev: bool) -> Part:
+    def part(file: str, dev: bool) -> RawRows:
         lenient = name in RAGGED and not dev
         table = Table(
             root / layout.folder / file, layout.text, layout.label, layout.header, lenient
         )
-        return file_part(table, kind, layout.values, () if dev else NO_LABEL)
+        return rows_of_file(table, kind, layout.values, () if dev else NO_LABEL)
 
     train = part("train.tsv", dev=False)
     mismatched = name == "mnli" and (root / layout.folder / "dev_mismatched.tsv").exists()
-    dev = {"": split(part("dev_matched.tsv" if name == "mnli" else "dev.tsv", dev=True))}
+    dev = {"": make_split(part("dev_matched.tsv" if name == "mnli" else "dev.tsv", dev=True))}
     if mismatched:
-        dev["_mismatched"] = split(part("dev_mismatched.tsv", dev=True))
-    return Task(name, kind, split(train), dev, _notes(name, train, mismatched))
+        dev["_mismatched"] = make_split(part("dev_mismatched.tsv", dev=True))
+    return Task(name, kind, make_split(train), dev, _notes(name, train, mismatched))
 
 
 def _glue(config: DataConfig) -> dict[str, Callable[[], Task]]:
     root = Path(config.path)
     found = [
-        name for name in GLUE if name in config.tasks or (root / LAYOUTS[name].folder).is_dir()
+        name for name in GLUE if name in config.tasks or (root / GLUE_FILES[name].folder).is_dir()
     ]
     if not root.is_dir() or not found:
-        folders = ", ".join(layout.folder for layout in LAYOUTS.values())
+        folders = ", ".join(layout.folder for layout in GLUE_FILES.values())
         raise ValueError(
             f"data.path is {config.path!r}; allowed: a folder that holds some of {folders}"
         )
@@ -136,8 +145,8 @@ def _cells(dataset: Any, columns: tuple[str, ...]) -> Iterator[Record]:
         row += batch.num_rows
 
 
-def _hub_part(where: str, dataset: Any, name: str, dev: bool) -> Part:
-    kind, text = GLUE[name], LAYOUTS[name].hub_text
+def _hub_part(where: str, dataset: Any, name: str, dev: bool) -> RawRows:
+    kind, text = GLUE[name], GLUE_FILES[name].hub_text
     for column in (*text, "label"):
         if column not in dataset.features:
             raise ValueError(
@@ -148,11 +157,11 @@ def _hub_part(where: str, dataset: Any, name: str, dev: bool) -> Part:
         raise ValueError(
             f"{where}: its classes are {listed(classes)}; allowed: {listed(kind.labels)}"
         )
-    decode = decoder(kind, tuple(map(str, range(len(kind.labels)))), () if dev else NO_LABEL)
+    decode = label_decoder(kind, tuple(map(str, range(len(kind.labels)))), () if dev else NO_LABEL)
     # The fingerprint in a saved dataset does not change if its files are edited, so hash the files.
     content = [file_hash(Path(file["filename"])) for file in dataset.cache_files]
-    key = fingerprint(str(dataset.features), dataset.num_rows, kind.range, content)
-    return Part(
+    key = hash_values(str(dataset.features), dataset.num_rows, kind.range, content)
+    return RawRows(
         where,
         partial(_cells, dataset, (*text, "label")),
         text,
@@ -165,17 +174,17 @@ def _hub_part(where: str, dataset: Any, name: str, dev: bool) -> Part:
 def _hub_task(path: str, name: str) -> Task:
     dataset = _loaded(path, name)
 
-    def part(key: str, dev: bool) -> Part:
+    def part(key: str, dev: bool) -> RawRows:
         if key not in dataset:
             raise ValueError(f"{path}/{name}: no split {key!r}; there are: {listed(list(dataset))}")
         return _hub_part(f"{path}/{name}/{key}", dataset[key], name, dev)
 
     train = part("train", dev=False)
     mismatched = name == "mnli" and "validation_mismatched" in dataset
-    dev = {"": split(part("validation_matched" if name == "mnli" else "validation", dev=True))}
+    dev = {"": make_split(part("validation_matched" if name == "mnli" else "validation", dev=True))}
     if mismatched:
-        dev["_mismatched"] = split(part("validation_mismatched", dev=True))
-    return Task(name, GLUE[name], split(train), dev, _notes(name, train, mismatched))
+        dev["_mismatched"] = make_split(part("validation_mismatched", dev=True))
+    return Task(name, GLUE[name], make_split(train), dev, _notes(name, train, mismatched))
 
 
 def _hub(config: DataConfig) -> dict[str, Callable[[], Task]]:
@@ -190,29 +199,33 @@ def _hub(config: DataConfig) -> dict[str, Callable[[], Task]]:
     return {name: partial(_hub_task, config.path, name) for name in found}
 
 
-def _file_task(name: str, task: task_file.Described) -> Task:
+def _file_task(name: str, task: task_file.TaskDescription) -> Task:
     kind = task.kind
-    train = split(*(file_part(table, kind, kind.labels, task.missing) for table in task.train))
-    return Task(name, kind, train, {"": split(file_part(task.dev, kind, kind.labels, ()))})
+    train = make_split(
+        *(rows_of_file(table, kind, kind.labels, task.missing) for table in task.train)
+    )
+    return Task(name, kind, train, {"": make_split(rows_of_file(task.dev, kind, kind.labels, ()))})
 
 
 def _files(config: DataConfig) -> dict[str, Callable[[], Task]]:
-    described = task_file.read(Path(config.path))
+    described = task_file.read_task_file(Path(config.path))
     return {name: partial(_file_task, name, task) for name, task in described.items()}
 
 
 def _demo_task(name: str, kind: Kind, config: DataConfig) -> Task:
     def made(key: Literal["train", "dev"]) -> Split:
-        read = partial(demo.rows, name, key, config.demo)
+        read = partial(demo.demo_rows, name, key, config.demo)
         return Split(
-            read, demo.fingerprint(name, key, config.demo), f"the generated suite, {name}, {key}"
+            read,
+            demo.demo_fingerprint(name, key, config.demo),
+            f"the generated suite, {name}, {key}",
         )
 
     return Task(name, kind, made("train"), {"": made("dev")})
 
 
 def _demo(config: DataConfig) -> dict[str, Callable[[], Task]]:
-    return {name: partial(_demo_task, name, kind, config) for name, kind in demo.TASKS.items()}
+    return {name: partial(_demo_task, name, kind, config) for name, kind in demo.DEMO_TASKS.items()}
 
 
 SOURCES: dict[str, Callable[[DataConfig], dict[str, Callable[[], Task]]]] = {
@@ -252,7 +265,7 @@ def _transferred(tasks: list[Task], transfer: TransferConfig) -> list[Task]:
             f"{allowed}"
         )
     table = Table(Path(transfer.file), tuple(transfer.text), None, transfer.header)
-    added = split(file_part(table, takers[0].kind))
+    added = make_split(rows_of_file(table, takers[0].kind))
     return [replace(task, added=(*task.added, added)) if task in takers else task for task in tasks]
 
 

@@ -26,12 +26,12 @@ from typing import Any
 import yaml
 
 from mkd.storage import strict_yaml
-from mkd.tasks.files import Table, listed, shown
+from mkd.tasks.files import Table, listed, short_repr
 from mkd.tasks.metrics import metrics_for
-from mkd.tasks.rows import plain
+from mkd.tasks.rows import normalise_label
 from mkd.tasks.task import Kind
 
-KEYS = (
+TASK_KEYS = (
     "kind",
     "labels",
     "text",
@@ -43,8 +43,8 @@ KEYS = (
     "unlabelled",
     "header",
 )
-NEEDED = ("kind", "text", "label", "metrics", "train", "dev")
-NAME = (
+REQUIRED_KEYS = ("kind", "text", "label", "metrics", "train", "dev")
+ALLOWED_NAMES = (
     "up to 100 letters, digits, _, - and ., in quotes if it is a number, and not 'mean', as the "
     "mean of all tasks is called"
 )
@@ -54,7 +54,7 @@ FILE_KEYS = ("file", "text", "label")
 
 
 @dataclass(frozen=True)
-class Described:
+class TaskDescription:
     """A task as described in the YAML file. Its data files were not opened."""
 
     kind: Kind
@@ -66,7 +66,7 @@ class Described:
 
 def _check(condition: bool, where: str, value: object, allowed: str) -> None:
     if not condition:
-        raise ValueError(f"{where} is {shown(value)}; allowed: {allowed}")
+        raise ValueError(f"{where} is {short_repr(value)}; allowed: {allowed}")
 
 
 def _mapping(
@@ -108,7 +108,7 @@ def _classes(value: Any, where: str) -> tuple[str, ...]:
         else value
     )
     names = _names(values, where, 2, math.inf, allowed)
-    _check(len(set(map(plain, names))) == len(names), where, value, allowed)
+    _check(len(set(map(normalise_label, names))) == len(names), where, value, allowed)
     return names
 
 
@@ -173,8 +173,8 @@ def _table(entry: Any, task: dict[str, Any], where: str, folder: Path) -> Table:
     return Table(folder / own["file"], text, label, task["header"])
 
 
-def _described(raw: Any, where: str, folder: Path) -> Described:
-    task = {"header": True} | _mapping(raw, where, KEYS, NEEDED)
+def _task_description(raw: Any, where: str, folder: Path) -> TaskDescription:
+    task = {"header": True} | _mapping(raw, where, TASK_KEYS, REQUIRED_KEYS)
     _check(isinstance(task["header"], bool), f"{where}.header", task["header"], "true, false")
     kind = _kind(task, where)
     _label_column(task["label"], f"{where}.label")
@@ -188,7 +188,7 @@ def _described(raw: Any, where: str, folder: Path) -> Described:
         None,
         "a column; a dev split is there to be scored",
     )
-    return Described(kind, train, dev, _missing(task, kind, where))
+    return TaskDescription(kind, train, dev, _missing(task, kind, where))
 
 
 def _missing(task: dict[str, Any], kind: Kind, where: str) -> tuple[str, ...]:
@@ -198,7 +198,7 @@ def _missing(task: dict[str, Any], kind: Kind, where: str) -> tuple[str, ...]:
         task["unlabelled"], f"{where}.unlabelled", 1, 1, "what stands for no label, in quotes"
     )
     _check(
-        plain(value) not in map(plain, kind.labels),
+        normalise_label(value) not in map(normalise_label, kind.labels),
         f"{where}.unlabelled",
         value,
         f"none of {listed(kind.labels)}",
@@ -229,7 +229,7 @@ def _loaded(path: Path) -> Any:
         raise ValueError(f"{path}: no such file")
     content = path.read_bytes()
     try:
-        strict_yaml.check(content, str(path))
+        strict_yaml.check_yaml(content, str(path))
         return yaml.load(content, _Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -238,7 +238,7 @@ def _loaded(path: Path) -> Any:
         raise ValueError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
 
 
-def read(path: Path) -> dict[str, Described]:
+def read_task_file(path: Path) -> dict[str, TaskDescription]:
     """Reads a YAML file and returns its tasks by name, in the order of the file.
 
     Raises ValueError if the file does not have the format shown at the top of this module.
@@ -256,5 +256,7 @@ def read(path: Path) -> dict[str, Described]:
             and re.fullmatch(r"\w[\w.-]{0,99}", name) is not None
             and name.lower() != "mean"
         )
-        _check(valid, f"{path}: a task's name", name, NAME)
-    return {name: _described(raw, f"{path}: {name}", path.parent) for name, raw in tasks.items()}
+        _check(valid, f"{path}: a task's name", name, ALLOWED_NAMES)
+    return {
+        name: _task_description(raw, f"{path}: {name}", path.parent) for name, raw in tasks.items()
+    }

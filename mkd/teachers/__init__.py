@@ -11,50 +11,52 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import Config, DataConfig, LossConfig, Stores, StudentConfig, TeacherConfig
-from mkd.evaluation.remarks import floor
+from mkd.evaluation.remarks import constant_baseline
 from mkd.storage import pretrained
 from mkd.tasks.metrics import score
 from mkd.tasks.task import Task
-from mkd.teachers.finetuned import fine_tuned
-from mkd.teachers.imported import ENDINGS, Imported, import_logits
-from mkd.teachers.labeller import Labeller
-from mkd.teachers.mean import Mean
-from mkd.teachers.refined import teacher_tokenizer
+from mkd.teachers.finetuned import load_fine_tuned
+from mkd.teachers.imported import LOGIT_FILE_ENDINGS, ImportedTeacher, import_logits
+from mkd.teachers.mean import MeanTeacher
+from mkd.teachers.refined import refined_tokenizer
+from mkd.teachers.task_teacher import TaskTeacher
 from mkd.tokenization.tokens import TaskData
 
 REFINED = "refined"
 """Name of the multi-task refined teacher in teacher.sources."""
 
-Known = dict[tuple[str, str], Labeller]
-"""Labellers by task and source."""
+TeachersBySource = dict[tuple[str, str], TaskTeacher]
+"""TaskTeachers by task and source."""
 
 
-def sources(teacher: TeacherConfig, task: str) -> list[str]:
+def source_names(teacher: TeacherConfig, task: str) -> list[str]:
     """Returns the names of a task's teachers."""
     return teacher.sources.get(task, [REFINED])
 
 
 def refined_tasks(teacher: TeacherConfig, tasks: list[Task]) -> list[Task]:
     """Returns the tasks that the refined teacher labels; it is refined on these."""
-    return [task for task in tasks if REFINED in sources(teacher, task.name)]
+    return [task for task in tasks if REFINED in source_names(teacher, task.name)]
 
 
-def needed(loss: LossConfig, student: StudentConfig) -> bool:
+def needs_teacher(loss: LossConfig, student: StudentConfig) -> bool:
     """Returns whether a run with these settings needs a teacher.
 
     It does if the student learns from logits or hidden states, or takes layers or embeddings from
-    the teacher. `student` is that of the config that `for_tasks` returns.
+    the teacher. `student` is that of the config that `config_for_tasks` returns.
     """
     return not loss.from_labels_alone or student.init == "teacher"
 
 
 def _first_checkpoint(teacher: TeacherConfig, tasks: list[Task]) -> str:
     """Returns the first checkpoint in the sources of the tasks; empty if there is none."""
-    names = [name for task in tasks for name in sources(teacher, task.name)]
-    return next((name for name in names if name != REFINED and not name.endswith(ENDINGS)), "")
+    names = [name for task in tasks for name in source_names(teacher, task.name)]
+    return next(
+        (name for name in names if name != REFINED and not name.endswith(LOGIT_FILE_ENDINGS)), ""
+    )
 
 
-def for_tasks(config: Config, tasks: list[Task]) -> Config:
+def config_for_tasks(config: Config, tasks: list[Task]) -> Config:
     """Returns the config with `student.init=teacher` resolved for these tasks.
 
     If there is no refined teacher, "teacher" is replaced by the first checkpoint in
@@ -89,8 +91,8 @@ def for_tasks(config: Config, tasks: list[Task]) -> Config:
 
 def _check_own_rows(teacher: TeacherConfig, data: DataConfig, task: Task) -> None:
     """Raises ValueError if a file of logits is the teacher of a task with added rows."""
-    for name in sources(teacher, task.name):
-        if name.endswith(ENDINGS):
+    for name in source_names(teacher, task.name):
+        if name.endswith(LOGIT_FILE_ENDINGS):
             reason = (
                 f"as {name} of teacher.sources.{task.name} has logits for the task's own rows alone"
             )
@@ -107,8 +109,8 @@ def _check_own_rows(teacher: TeacherConfig, data: DataConfig, task: Task) -> Non
 
 def _check_exposed(teacher: TeacherConfig, loss: LossConfig, task: Task) -> None:
     """Raises ValueError if hidden states of a file or of several teachers are to be matched."""
-    names = sources(teacher, task.name)
-    files = [name for name in names if name.endswith(ENDINGS)]
+    names = source_names(teacher, task.name)
+    files = [name for name in names if name.endswith(LOGIT_FILE_ENDINGS)]
     if loss.match.weight and (files or len(names) > 1):
         reason = (
             f"{files[0]} has logits alone"
@@ -121,7 +123,9 @@ def _check_exposed(teacher: TeacherConfig, loss: LossConfig, task: Task) -> None
         )
 
 
-def tokenizer_of(teacher: TeacherConfig, root: Path, tasks: list[Task]) -> PreTrainedTokenizerBase:
+def primary_tokenizer(
+    teacher: TeacherConfig, root: Path, tasks: list[Task]
+) -> PreTrainedTokenizerBase:
     """Returns the tokenizer of the refined teacher.
 
     Without a refined teacher it is that of the first checkpoint; without a checkpoint, one that is
@@ -129,19 +133,19 @@ def tokenizer_of(teacher: TeacherConfig, root: Path, tasks: list[Task]) -> PreTr
     """
     first = _first_checkpoint(teacher, tasks)
     if not first or refined_tasks(teacher, tasks):
-        return teacher_tokenizer(teacher, root, tasks)
+        return refined_tokenizer(teacher, root, tasks)
     return pretrained.load_tokenizer(
-        pretrained.resolve(first, "teacher.sources"), "teacher.sources"
+        pretrained.checkpoint_folder(first, "teacher.sources"), "teacher.sources"
     )
 
 
-def other_labellers(
+def load_other_teachers(
     teacher: TeacherConfig,
     stores: Stores,
     tasks: list[Task],
     datas: list[TaskData],
     device: torch.device,
-) -> Known:
+) -> TeachersBySource:
     """Returns all sources except the refined teacher.
 
     Files are read and checked; of a checkpoint everything is checked except its weights, which are
@@ -149,25 +153,27 @@ def other_labellers(
 
     Raises ValueError if a source does not fit its task.
     """
-    known: Known = {}
+    known: TeachersBySource = {}
     for task, data in zip(tasks, datas, strict=True):
-        for source in sources(teacher, task.name):
-            if source.endswith(ENDINGS):
+        for source in source_names(teacher, task.name):
+            if source.endswith(LOGIT_FILE_ENDINGS):
                 known[task.name, source] = import_logits(stores.root, Path(source), task, data)
             elif source != REFINED:
-                known[task.name, source] = fine_tuned(
+                known[task.name, source] = load_fine_tuned(
                     teacher.train.precision, stores, task, source, device
                 )
     return known
 
 
-def labeller(teacher: TeacherConfig, root: Path, data: TaskData, known: Known) -> Labeller:
+def teacher_of_task(
+    teacher: TeacherConfig, root: Path, data: TaskData, known: TeachersBySource
+) -> TaskTeacher:
     """Returns the teacher of a task: its only source, or the mean of its sources."""
-    members = tuple(known[data.name, source] for source in sources(teacher, data.name))
-    return members[0] if len(members) == 1 else Mean(members, teacher.mean, root, data)
+    members = tuple(known[data.name, source] for source in source_names(teacher, data.name))
+    return members[0] if len(members) == 1 else MeanTeacher(members, teacher.mean, root, data)
 
 
-def weakness(data: TaskData, name: str, logits: np.ndarray) -> str:
+def weak_teacher_note(data: TaskData, name: str, logits: np.ndarray) -> str:
     """Returns a note if a teacher with these logits on the selection rows is useless, else "".
 
     A useful teacher scores at least as much as the best constant prediction. For regression, its
@@ -178,7 +184,7 @@ def weakness(data: TaskData, name: str, logits: np.ndarray) -> str:
     where = f"{data.name}: WEAK TEACHER: {name} scores {found:.1f} on the selection split"
     if not data.kind.labels:
         return "" if found > 0 else f"{where}; a useful one scores above 0"
-    least = floor(data.kind, labels)
+    least = constant_baseline(data.kind, labels)
     return (
         ""
         if found >= least.score
@@ -186,17 +192,17 @@ def weakness(data: TaskData, name: str, logits: np.ndarray) -> str:
     )
 
 
-def weaknesses(data: TaskData, teacher: Labeller) -> list[str]:
+def teacher_notes(data: TaskData, teacher: TaskTeacher) -> list[str]:
     """Returns the notes on each source of a task, from its logits for the training rows.
 
     A file of logits without texts also gets a note, since its rows could not be compared.
     """
     found = []
-    for member in teacher.members if isinstance(teacher, Mean) else (teacher,):
+    for member in teacher.members if isinstance(teacher, MeanTeacher) else (teacher,):
         logits = member.logits("train")
         assert logits is not None, "every labeller has the training rows"
-        found.append(weakness(data, member.name, logits[data.selection_rows]))
-        if isinstance(member, Imported) and not member.has_texts:
+        found.append(weak_teacher_note(data, member.name, logits[data.selection_rows]))
+        if isinstance(member, ImportedTeacher) and not member.has_texts:
             found.append(
                 f"{data.name}: {member.name} does not say which texts its rows are (text), so that "
                 "was not checked"

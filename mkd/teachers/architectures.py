@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from mkd.evaluation.speed import flops, random_batch, tokens_of
+from mkd.evaluation.speed import embedding_token_ids, flops, random_batch
 from mkd.runtime.layout import Arrays
 from mkd.students.heads import Answer
 from mkd.students.transformer import TransformerStudent
@@ -95,7 +95,7 @@ def padding_note(model: TransformerStudent, name: str) -> str:
 
 def _rows(model: TransformerStudent) -> Inputs:
     """Returns two rows of random tokens; the second has half the length and is padded."""
-    arrays = random_batch(tokens_of(model), 2, LENGTH, types=False)
+    arrays = random_batch(embedding_token_ids(model), 2, LENGTH, types=False)
     mask = arrays.mask.copy()
     mask[1, :, LENGTH // 2 :] = False
     pad = model.encoder.config.pad_token_id or 0

@@ -6,7 +6,7 @@ from mkd.config import DataConfig, StudentConfig, TeacherConfig
 from mkd.storage import pretrained
 from mkd.storage.store import file_hash
 from mkd.tasks.task import Task
-from mkd.teachers.imported import ENDINGS
+from mkd.teachers.imported import LOGIT_FILE_ENDINGS
 
 TEACHER = "teacher"
 """Name of the refined teacher in student.init; the teacher's own key stands for its content."""
@@ -14,11 +14,13 @@ REFINED = "refined"
 """Name of the refined teacher in teacher.sources."""
 
 
-def contents(teacher: TeacherConfig, student: StudentConfig, data: DataConfig) -> dict[str, str]:
+def checkpoint_hashes(
+    teacher: TeacherConfig, student: StudentConfig, data: DataConfig
+) -> dict[str, str]:
     """Returns, by setting, the hash of the checkpoint or file that the setting names.
 
     The hash of a checkpoint covers config, weights and tokenizer. Data files are not included: the
-    `fingerprints` of their rows cover them.
+    `row_fingerprints` of their rows cover them.
 
     Raises ValueError if there is no such checkpoint or file.
     """
@@ -35,7 +37,7 @@ def contents(teacher: TeacherConfig, student: StudentConfig, data: DataConfig) -
     return {setting: _hash(name, setting) for setting, name in named.items() if name}
 
 
-def fingerprints(tasks: list[Task]) -> dict[str, list[str]]:
+def row_fingerprints(tasks: list[Task]) -> dict[str, list[str]]:
     """Returns, by task, the fingerprints of its rows: train, each dev split, data.transfer's."""
     return {
         task.name: [split.fingerprint for split in (task.train, *task.dev.values(), *task.added)]
@@ -44,8 +46,8 @@ def fingerprints(tasks: list[Task]) -> dict[str, list[str]]:
 
 
 def _hash(name: str, setting: str) -> str:
-    if not name.endswith(ENDINGS):
-        return pretrained.fingerprint(pretrained.resolve(name, setting))
+    if not name.endswith(LOGIT_FILE_ENDINGS):
+        return pretrained.checkpoint_fingerprint(pretrained.checkpoint_folder(name, setting))
     if not Path(name).is_file():
         raise ValueError(f"{setting} is {name!r}: no such file")
     return file_hash(Path(name))

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from mkd.config import Stores
-from mkd.result import Report, silent
+from mkd.result import Report, no_report
 from mkd.runtime.layout import Layout
 from mkd.storage import pretrained
 from mkd.storage.store import key_of
@@ -24,8 +24,8 @@ from mkd.students.heads import Answer, MultiTaskConfig, head_configs, on, token_
 from mkd.tasks.files import listed
 from mkd.tasks.metrics import NotFinite
 from mkd.tasks.task import Kind, Task
-from mkd.teachers.labeller import Reader, splits, standardised, stored_logits
-from mkd.tokenization.tokenise import task_data
+from mkd.teachers.task_teacher import TaskModel, cached_logits, standardise_scores, stores_by_split
+from mkd.tokenization.tokenise import tokenise_task
 from mkd.tokenization.tokens import Inputs, TaskData, layout_of
 
 
@@ -57,8 +57,8 @@ class Classifier(nn.Module):
         )
 
 
-class FineTuned(NamedTuple):
-    """A checkpoint as the Labeller of one task. The weights are loaded on first use.
+class FineTunedTeacher(NamedTuple):
+    """A checkpoint as the TaskTeacher of one task. The weights are loaded on first use.
 
     - `name`: model and size
     - `order`: for each class of the task, the index of the checkpoint's output
@@ -92,25 +92,27 @@ class FineTuned(NamedTuple):
         """Returns the checkpoint's tokenizer."""
         return pretrained.load_tokenizer(self.folder, self.setting)
 
-    def logits(self, split: str, report: Report = silent) -> np.ndarray:
-        """Returns what Labeller.logits describes; computed once and stored.
+    def logits(self, split: str, report: Report = no_report) -> np.ndarray:
+        """Returns what TaskTeacher.logits describes; computed once and stored.
 
         Raises NotFinite if a logit is not a finite number.
         """
-        store = splits(self.data)[split]
+        store = stores_by_split(self.data)[split]
         by = {"classifier": self.key, "layout": list(self.layout)}
-        reader = Reader(
+        reader = TaskModel(
             cache(self.model), self.layout, self.precision, self.data.name, len(self.order)
         )
         try:
-            return standardised(stored_logits(self.root, by, reader, store, report), self.data)
+            return standardise_scores(
+                cached_logits(self.root, by, reader, store, report), self.data
+            )
         except NotFinite as error:
             raise NotFinite(f"{self.setting}: {self.folder}: {error}") from None
 
 
-def fine_tuned(
+def load_fine_tuned(
     precision: str, stores: Stores, task: Task, checkpoint: str, device: torch.device
-) -> FineTuned:
+) -> FineTunedTeacher:
     """Returns the task's teacher from a folder or a hub name.
 
     `precision` is that of matrix products.
@@ -119,7 +121,7 @@ def fine_tuned(
     padding token, or if data.max_length exceeds its positions.
     """
     setting = f"teacher.sources.{task.name}"
-    folder = pretrained.resolve(checkpoint, setting)
+    folder = pretrained.checkpoint_folder(checkpoint, setting)
     theirs = pretrained.load_config(folder, setting)
     order = label_order(theirs, task.kind, f"{setting} is {checkpoint!r}")
     tokenizer = pretrained.load_tokenizer(folder, setting)
@@ -138,13 +140,17 @@ def fine_tuned(
             f"data.max_length is {longest}; allowed: at most {length}, the positions of "
             f"{checkpoint}"
         )
-    data = task_data(stores.root, task, tokenizer, stores.data, stores.seed)
+    data = tokenise_task(stores.root, task, tokenizer, stores.data, stores.seed)
     layout = layout_of(tokenizer, True, longest)
     key = key_of(
-        {"checkpoint": pretrained.fingerprint(folder), "order": order, "precision": precision}
+        {
+            "checkpoint": pretrained.checkpoint_fingerprint(folder),
+            "order": order,
+            "precision": precision,
+        }
     )
     name = pretrained.model_name(theirs)
-    return FineTuned(
+    return FineTunedTeacher(
         name, key, folder, setting, order, data, layout, stores.root, precision, device
     )
 

@@ -24,22 +24,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mkd.result import Report, silent
-from mkd.storage.store import file_hash, key_of, new_array, stored
-from mkd.storage.versions import made_by
+from mkd.result import Report, no_report
+from mkd.storage.store import cached_folder, file_hash, key_of, new_array
+from mkd.storage.versions import version_key
 from mkd.tasks import files
-from mkd.tasks.files import Record, Table, listed, shown
+from mkd.tasks.files import Record, Table, listed, short_repr
 from mkd.tasks.task import Kind, Split, Task
-from mkd.teachers.labeller import read_logits, splits, standardised
+from mkd.teachers.task_teacher import read_logits, standardise_scores, stores_by_split
 from mkd.tokenization.tokens import TaskData
 
-ENDINGS = (".jsonl", ".parquet")
+LOGIT_FILE_ENDINGS = (".jsonl", ".parquet")
 """Endings of files of logits; the ending determines the format."""
-COLUMNS = ("split", "row", "logits")
+LOGIT_COLUMNS = ("split", "row", "logits")
 """Required columns."""
-TEXTS = ("text", "text_pair")
+TEXT_COLUMNS = ("text", "text_pair")
 """Optional columns, the second one for pairs only."""
-CHUNK_ROWS = 10_000
+IMPORT_CHUNK_ROWS = 10_000
 """Rows of the file that are in memory at once."""
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 """Larger numbers would become infinite in float32."""
@@ -47,8 +47,8 @@ SHOWN_ROWS = 5
 """Missing rows that an error lists at most."""
 
 
-class Imported(NamedTuple):
-    """A file of logits as the Labeller of one task.
+class ImportedTeacher(NamedTuple):
+    """A file of logits as the TaskTeacher of one task.
 
     - `folder`: where the logits of its splits are stored
     - `has_texts`: whether the file contains the texts of its rows; these were compared with the
@@ -61,43 +61,43 @@ class Imported(NamedTuple):
     data: TaskData
     has_texts: bool
 
-    def logits(self, split: str, report: Report = silent) -> np.ndarray | None:
-        """Returns what Labeller.logits describes."""
+    def logits(self, split: str, report: Report = no_report) -> np.ndarray | None:
+        """Returns what TaskTeacher.logits describes."""
         kind = self.data.kind
         file = _file(self.folder, split, kind)
         return (
-            standardised(read_logits(file, kind.num_logits, _type(kind)), self.data)
+            standardise_scores(read_logits(file, kind.num_logits, _type(kind)), self.data)
             if file.exists()
             else None
         )
 
 
-def import_logits(root: Path, path: Path, task: Task, data: TaskData) -> Imported:
-    """Checks the file of a task's logits, stores them, and returns them as a Labeller.
+def import_logits(root: Path, path: Path, task: Task, data: TaskData) -> ImportedTeacher:
+    """Checks the file of a task's logits, stores them, and returns them as a TaskTeacher.
 
     `data` is the task by any tokenizer.
 
     Raises ValueError with the file and the row of the error.
     """
-    texts = TEXTS[: 1 + task.kind.pair]
-    has_texts = set(texts) <= set(files.columns(path))
-    table = Table(path, (*COLUMNS, *texts) if has_texts else COLUMNS, None)
-    files.check(table)
-    sizes = {name: len(store.labels) for name, store in splits(data).items()}
+    texts = TEXT_COLUMNS[: 1 + task.kind.pair]
+    has_texts = set(texts) <= set(files.column_names(path))
+    table = Table(path, (*LOGIT_COLUMNS, *texts) if has_texts else LOGIT_COLUMNS, None)
+    files.check_table(table)
+    sizes = {name: len(store.labels) for name, store in stores_by_split(data).items()}
     rows = {"train": task.train} | {f"dev{suffix}": split for suffix, split in task.dev.items()}
     parts = {
         "file": file_hash(path),
         "ending": path.suffix.lower(),
         "rows": {name: split.fingerprint for name, split in rows.items()},
         "classes": data.kind.num_logits,
-    } | made_by("imported")
+    } | version_key("imported")
 
     def build(aside: Path) -> None:
         known = {name: _hashes(split) for name, split in rows.items()} if has_texts else {}
         _import(table, sizes, known, data.kind, aside)
 
-    return Imported(
-        path.name, key_of(parts), stored(root, "imported", parts, build), data, has_texts
+    return ImportedTeacher(
+        path.name, key_of(parts), cached_folder(root, "imported", parts, build), data, has_texts
     )
 
 
@@ -129,8 +129,8 @@ def _import(
     `hashes` are those of the task's texts by split; empty if the file has no texts.
     """
     arrays: dict[str, np.ndarray] = {}
-    records = files.read(table)
-    while chunk := list(islice(records, CHUNK_ROWS)):
+    records = files.read_table(table)
+    while chunk := list(islice(records, IMPORT_CHUNK_ROWS)):
         for split, places in _by_split(table.path, chunk, sizes).items():
             if split not in arrays:
                 shape = (sizes[split], kind.num_logits)
@@ -153,12 +153,12 @@ def _by_split(path: Path, chunk: list[Record], sizes: dict[str, int]) -> dict[st
     for place, (line, (split, row, *_)) in enumerate(chunk):
         if split not in sizes:
             raise ValueError(
-                f"{path}:{line}: split is {shown(split)}; allowed: {listed(list(sizes))}"
+                f"{path}:{line}: split is {short_repr(split)}; allowed: {listed(list(sizes))}"
             )
         if type(row) is not int or not 0 <= row < sizes[split]:
             raise ValueError(
-                f"{path}:{line}: row is {shown(row)}; allowed: 0 to {sizes[split] - 1}, the rows "
-                f"of {split}"
+                f"{path}:{line}: row is {short_repr(row)}; allowed: 0 to {sizes[split] - 1}, the "
+                f"rows of {split}"
             )
         found.setdefault(split, []).append(place)
     return found
@@ -172,8 +172,8 @@ def _check_texts(path: Path, split: str, records: list[Record], hashes_R: np.nda
             or _hash(texts[0], texts[1] if len(texts) == 2 else None) != hashes_R[row]
         ):
             raise ValueError(
-                f"{path}:{line}: row {row} of {split} is {shown(texts[0])}; allowed: the text that "
-                f"the task has as row {row}, "
+                f"{path}:{line}: row {row} of {split} is {short_repr(texts[0])}; allowed: the text "
+                f"that the task has as row {row}, "
                 "as the logits would be another row's"
             )
 
@@ -208,10 +208,10 @@ def _numbers(path: Path, split: str, record: Record, kind: Kind) -> list[float]:
             else "the score, as the task is a regression"
         )
         raise ValueError(
-            f"{where} are {shown(logits)}; allowed: a list of {kind.num_logits}, {classes}"
+            f"{where} are {short_repr(logits)}; allowed: a list of {kind.num_logits}, {classes}"
         )
     if not all(_is_finite(value) for value in logits):
-        raise ValueError(f"{where} are {shown(logits)}; allowed: finite numbers")
+        raise ValueError(f"{where} are {short_repr(logits)}; allowed: finite numbers")
     return logits
 
 

@@ -10,20 +10,20 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.special import log_softmax
 
-from mkd.result import Report, silent
-from mkd.storage.store import key_of, stored, write_arrays
-from mkd.storage.versions import made_by
-from mkd.teachers.labeller import LOGITS, Labeller, read_logits, splits
+from mkd.result import Report, no_report
+from mkd.storage.store import cached_folder, key_of, write_arrays
+from mkd.storage.versions import version_key
+from mkd.teachers.task_teacher import LOGITS_FILE, TaskTeacher, read_logits, stores_by_split
 from mkd.tokenization.tokens import TaskData
 
-CHUNK_ROWS = 65_536
+MEAN_CHUNK_ROWS = 65_536
 """Rows that are in memory at once."""
 
 
-class Mean(NamedTuple):
-    """The mean of two or more Labellers, as the Labeller of their task."""
+class MeanTeacher(NamedTuple):
+    """The mean of two or more TaskTeachers, as the TaskTeacher of their task."""
 
-    members: tuple[Labeller, ...]
+    members: tuple[TaskTeacher, ...]
     of: Literal["logits", "probabilities"]
     root: Path
     data: TaskData
@@ -37,24 +37,24 @@ class Mean(NamedTuple):
         # Sorted: the order of the sources does not change the mean.
         return key_of({"members": sorted(member.key for member in self.members), "mean": self.of})
 
-    def logits(self, split: str, report: Report = silent) -> np.ndarray | None:
-        """Returns what Labeller.logits describes; None if a member has no logits for the split."""
+    def logits(self, split: str, report: Report = no_report) -> np.ndarray | None:
+        """Returns what TaskTeacher.logits describes; None if a member lacks the split."""
         found = [member.logits(split, report) for member in self.members]
         known = [logits for logits in found if logits is not None]
         if len(known) < len(found):
             return None
-        rows = splits(self.data)[split].fingerprint
+        rows = stores_by_split(self.data)[split].fingerprint
         parts = {
             "mean": self.key,
             "rows": rows,
             "task": self.data.name,
             "scale": [self.data.mean, self.data.std],
-        } | made_by("logits")
-        folder = stored(self.root, "logits", parts, partial(_write, known, self.of))
-        return read_logits(folder / LOGITS, self.data.kind.num_logits)
+        } | version_key("logits")
+        folder = cached_folder(self.root, "logits", parts, partial(_write, known, self.of))
+        return read_logits(folder / LOGITS_FILE, self.data.kind.num_logits)
 
 
-def mean_of(logits_MRC: np.ndarray, of: str) -> np.ndarray:
+def mean_logits(logits_MRC: np.ndarray, of: str) -> np.ndarray:
     """Returns the mean over M, [R, C] float32.
 
     With `of` "logits" it is the mean of the logits. With "probabilities" it is the log of the mean
@@ -73,7 +73,9 @@ def mean_of(logits_MRC: np.ndarray, of: str) -> np.ndarray:
 
 def _write(members: list[np.ndarray], of: str, folder: Path) -> None:
     chunks = (
-        np.stack([logits[start : start + CHUNK_ROWS] for logits in members])
-        for start in range(0, len(members[0]), CHUNK_ROWS)
+        np.stack([logits[start : start + MEAN_CHUNK_ROWS] for logits in members])
+        for start in range(0, len(members[0]), MEAN_CHUNK_ROWS)
     )
-    write_arrays(folder / LOGITS, (mean_of(chunk_MRC, of).astype("<f4") for chunk_MRC in chunks))
+    write_arrays(
+        folder / LOGITS_FILE, (mean_logits(chunk_MRC, of).astype("<f4") for chunk_MRC in chunks)
+    )

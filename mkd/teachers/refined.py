@@ -11,26 +11,26 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd import processes, rates
 from mkd.config import LossConfig, SamplingConfig, Stores, TeacherConfig
-from mkd.result import Report, silent
+from mkd.result import Report, no_report
 from mkd.runtime.layout import Layout
-from mkd.selection.words import blocks, take
+from mkd.selection.words import row_blocks, take_texts
 from mkd.storage import pretrained
 from mkd.storage.run_folder import Checkpoint
-from mkd.storage.store import key_of, stored
-from mkd.storage.versions import made_by
+from mkd.storage.store import cached_folder, key_of
+from mkd.storage.versions import version_key
 from mkd.students import bert_config, load_model
 from mkd.students.heads import head_configs, on
 from mkd.students.transformer import TransformerConfig, TransformerStudent, on_encoder
 from mkd.tasks.task import Task
-from mkd.teachers.labeller import Reader, splits, stored_logits
+from mkd.teachers.task_teacher import TaskModel, cached_logits, stores_by_split
 from mkd.tokenization.tokenise import tokenizer_fingerprint
-from mkd.tokenization.tokens import Side, TaskData, TokenStore, layout_of
+from mkd.tokenization.tokens import ModelData, TaskData, TokenStore, layout_of
 from mkd.tokenization.wordpiece import learn_wordpiece
-from mkd.training.batches import Source
-from mkd.training.fit import Lesson, fit
+from mkd.training.batches import TaskRows
+from mkd.training.fit import TrainingSetup, fit
 
 
-class Refined(NamedTuple):
+class RefinedModel(NamedTuple):
     """A refined teacher.
 
     - `key`: hash of everything that it depends on
@@ -44,11 +44,11 @@ class Refined(NamedTuple):
     precision: str
 
 
-class Head(NamedTuple):
-    """The refined teacher as the Labeller of one task. `data` is the task by its tokenizer."""
+class RefinedTeacher(NamedTuple):
+    """The refined teacher as the TaskTeacher of one task. `data` is the task by its tokenizer."""
 
     root: Path
-    refined: Refined
+    refined: RefinedModel
     data: TaskData
 
     @property
@@ -59,14 +59,14 @@ class Head(NamedTuple):
     def key(self) -> str:
         return self.refined.key
 
-    def logits(self, split: str, report: Report = silent) -> np.ndarray:
-        """Returns what Labeller.logits describes; computed once and stored."""
-        return logit_store(
-            self.root, self.refined, splits(self.data)[split], self.data.name, report
+    def logits(self, split: str, report: Report = no_report) -> np.ndarray:
+        """Returns what TaskTeacher.logits describes; computed once and stored."""
+        return refined_logits(
+            self.root, self.refined, stores_by_split(self.data)[split], self.data.name, report
         )
 
 
-def teacher_tokenizer(
+def refined_tokenizer(
     teacher: TeacherConfig, root: Path, tasks: list[Task]
 ) -> PreTrainedTokenizerBase:
     """Returns the checkpoint's tokenizer.
@@ -75,28 +75,30 @@ def teacher_tokenizer(
     """
     if teacher.checkpoint:
         setting = "teacher.checkpoint"
-        return pretrained.load_tokenizer(pretrained.resolve(teacher.checkpoint, setting), setting)
+        return pretrained.load_tokenizer(
+            pretrained.checkpoint_folder(teacher.checkpoint, setting), setting
+        )
     parts = {"rows": [task.train.fingerprint for task in tasks], "vocabulary": teacher.vocabulary}
-    parts |= made_by("tokenizers")
-    folder = stored(
+    parts |= version_key("tokenizers")
+    folder = cached_folder(
         root, "tokenizers", parts, lambda aside: learn_wordpiece(tasks, teacher.vocabulary, aside)
     )
     return pretrained.load_tokenizer(folder, "teacher.vocabulary")
 
 
-def refined_teacher(
+def load_or_refine(
     settings: TeacherConfig,
     stores: Stores,
-    side: Side,
+    side: ModelData,
     checkpoint_seconds: float,
-    report: Report = silent,
-) -> Refined:
+    report: Report = no_report,
+) -> RefinedModel:
     """Returns the refined teacher for these settings and labelled rows.
 
     It is trained unless a stored one exists. `checkpoint_seconds` is the time between checkpoints
     of its training.
     """
-    settings = rates.refined(settings)
+    settings = rates.with_teacher_rate(settings)
     parts = {
         "teacher": _settings(settings),
         "tokenizer": tokenizer_fingerprint(side.tokenizer),
@@ -107,7 +109,7 @@ def refined_teacher(
             [content(data.train, data.train_rows), content(data.train, data.selection_rows)]
             for data in side.datas
         ],
-    } | made_by("teachers")
+    } | version_key("teachers")
     # Named by the teacher's key: the next run that needs this teacher continues its training.
     file = stores.root / "teachers" / f"{key_of(parts)}.safetensors"
     checkpoint = Checkpoint(file, parts, checkpoint_seconds)
@@ -121,27 +123,29 @@ def refined_teacher(
         teacher.save_pretrained(aside)
         side.tokenizer.save_pretrained(aside)
 
-    # Training is collective, but `stored` holds a lock. Only the first process takes the lock and
-    # finds out whether there is something to train; the others wait for its broadcast, not for the
-    # lock. If `build` runs, it broadcasts True and all train together, else the first process
-    # broadcasts False.
+    # Training is collective, but `cached_folder` holds a lock. Only the first process takes the
+    # lock and finds out whether there is something to train; the others wait for its broadcast, not
+    # for the lock. If `build` runs, it broadcasts True and all train together, else the first
+    # process broadcasts False.
     if processes.is_first():
-        stored(stores.root, "teachers", parts, build)
+        cached_folder(stores.root, "teachers", parts, build)
         if not called:
             processes.from_first(lambda: False)
         checkpoint.file.unlink(missing_ok=True)
     elif processes.from_first(lambda: False):
         _refine(settings, stores, side, report, checkpoint)
     processes.wait()
-    folder = stored(stores.root, "teachers", parts, build)
+    folder = cached_folder(stores.root, "teachers", parts, build)
     teacher = load_model(folder)
     assert isinstance(teacher, TransformerStudent), "a stored teacher is a Transformer"
     layout = layout_of(side.tokenizer, True, stores.data.max_length)
-    return Refined(on(teacher, side.device).eval(), key_of(parts), layout, settings.train.precision)
+    return RefinedModel(
+        on(teacher, side.device).eval(), key_of(parts), layout, settings.train.precision
+    )
 
 
-def logit_store(
-    root: Path, teacher: Refined, store: TokenStore, task: str, report: Report = silent
+def refined_logits(
+    root: Path, teacher: RefinedModel, store: TokenStore, task: str, report: Report = no_report
 ) -> np.ndarray:
     """Returns the teacher's logits [rows, classes] float32, memory-mapped; computed once."""
     parts = {
@@ -151,35 +155,35 @@ def logit_store(
         "precision": teacher.precision,
     }
     classes = len(teacher.model.config.tasks[task]["labels"]) or 1
-    reader = Reader(lambda: teacher.model, teacher.layout, teacher.precision, task, classes)
-    return stored_logits(root, parts, reader, store, report)
+    reader = TaskModel(lambda: teacher.model, teacher.layout, teacher.precision, task, classes)
+    return cached_logits(root, parts, reader, store, report)
 
 
 def _refine(
-    settings: TeacherConfig, stores: Stores, side: Side, report: Report, checkpoint: Checkpoint
+    settings: TeacherConfig, stores: Stores, side: ModelData, report: Report, checkpoint: Checkpoint
 ) -> TransformerStudent:
     torch.manual_seed(stores.seed)
     teacher = on(
-        fresh_teacher(settings, stores.data.max_length, side.datas, side.tokenizer), side.device
+        untrained_teacher(settings, stores.data.max_length, side.datas, side.tokenizer), side.device
     )
     layout = layout_of(side.tokenizer, True, stores.data.max_length)
-    sources = [Source(data, labelled(data), None) for data in side.datas]
+    sources = [TaskRows(data, labelled_rows(data), None) for data in side.datas]
     how = settings.train
-    lesson = Lesson(
+    lesson = TrainingSetup(
         sources, side.datas, layout, LossConfig(hard_weight=1.0), how, stores.seed, how.precision
     )
     fit(teacher, lesson, report, checkpoint)
     return teacher
 
 
-def labelled(data: TaskData) -> np.ndarray:
+def labelled_rows(data: TaskData) -> np.ndarray:
     """Returns the training rows that have a label."""
     unlabelled = np.isnan(data.train.labels[data.train_rows])
     rows: np.ndarray = data.train_rows[~unlabelled]
     return rows
 
 
-def fresh_teacher(
+def untrained_teacher(
     settings: TeacherConfig, length: int, datas: list[TaskData], tokenizer: PreTrainedTokenizerBase
 ) -> TransformerStudent:
     """Returns the teacher before its refinement; `length` is its longest input in tokens."""
@@ -198,7 +202,9 @@ def fresh_teacher(
         )
     setting = "teacher.checkpoint"
     return on_encoder(
-        pretrained.load_encoder(pretrained.resolve(settings.checkpoint, setting), setting),
+        pretrained.load_encoder(
+            pretrained.checkpoint_folder(settings.checkpoint, setting), setting
+        ),
         settings.pooling,
         shared,
     )
@@ -224,8 +230,8 @@ def _settings(teacher: TeacherConfig) -> dict[str, Any]:
         return settings
     for name in ("layers", "hidden", "heads", "vocabulary"):
         del settings[name]
-    folder = pretrained.resolve(teacher.checkpoint, "teacher.checkpoint")
-    return settings | {"checkpoint": pretrained.fingerprint(folder)}
+    folder = pretrained.checkpoint_folder(teacher.checkpoint, "teacher.checkpoint")
+    return settings | {"checkpoint": pretrained.checkpoint_fingerprint(folder)}
 
 
 def content(store: TokenStore, rows: np.ndarray) -> str:
@@ -237,8 +243,8 @@ def content(store: TokenStore, rows: np.ndarray) -> str:
     rows = rows[~np.isnan(store.labels[rows])]
     digest.update(store.labels[rows].tobytes())
     for text in (store.a,) if store.b is None else (store.a, store.b):
-        for block in blocks(rows):
+        for block in row_blocks(rows):
             digest.update(text.lengths(block).tobytes())
-        for block in blocks(rows):
-            digest.update(take(text, block).ids.tobytes())
+        for block in row_blocks(rows):
+            digest.update(take_texts(text, block).ids.tobytes())
     return digest.hexdigest()

@@ -18,28 +18,28 @@ from torch import nn
 
 from mkd import names
 from mkd.config import MatchConfig, TeacherConfig
-from mkd.evaluation.scoring import eager, predictions
-from mkd.result import Report, phase
+from mkd.evaluation.scoring import predict_batches, torch_infer
+from mkd.result import Report, phase_report
 from mkd.runtime.layout import Layout
 from mkd.storage import pretrained
-from mkd.storage.store import append, key_of, read_array, stored
-from mkd.storage.versions import made_by
+from mkd.storage.store import append, cached_folder, key_of, read_array
+from mkd.storage.versions import version_key
 from mkd.students import Student
 from mkd.tasks.task import Task
-from mkd.teachers import REFINED, sources
-from mkd.teachers.finetuned import FineTuned
-from mkd.teachers.labeller import Labeller
-from mkd.teachers.refined import Head
+from mkd.teachers import REFINED, source_names
+from mkd.teachers.finetuned import FineTunedTeacher
+from mkd.teachers.refined import RefinedTeacher
+from mkd.teachers.task_teacher import TaskTeacher
 from mkd.tokenization.tokens import TaskData, TokenStore
-from mkd.training.matching import States, places_of
+from mkd.training.matching import MatchedStates, layer_indices
 
-STATES = "states.float16"
+STATES_FILE = "states.float16"
 """Name of the file with the states."""
-WINDOW_ROWS = 16_384
+STATES_WINDOW_ROWS = 16_384
 """Rows whose states are in memory at once before they are written."""
 
 
-class Exposed(NamedTuple):
+class StateModel(NamedTuple):
     """A teacher whose hidden states can be read.
 
     - `model`: loads the model on first use
@@ -73,7 +73,7 @@ class _OfLayers(nn.Module):
 class _Store(NamedTuple):
     """The states of one set of rows, stored or not yet. `layers` are sorted, counted from 0."""
 
-    teacher: Exposed
+    teacher: StateModel
     layers: list[int]
     rows: TokenStore
 
@@ -82,7 +82,7 @@ class _Store(NamedTuple):
         return (
             self.teacher.by
             | {"layers": self.layers, "rows": self.rows.fingerprint}
-            | made_by("states")
+            | version_key("states")
         )
 
     @property
@@ -94,18 +94,20 @@ class _Store(NamedTuple):
         return 2 * self.num_rows * len(self.layers) * self.teacher.width
 
 
-def check_layers(
+def check_matched_layers(
     teacher: TeacherConfig, match: MatchConfig, tasks: list[Task], student: Student
 ) -> None:
     """Raises ValueError if a layer to match does not exist in the student or in a teacher."""
     if not match.weight:
         return
-    places_of(
+    layer_indices(
         match.student_layers, len(student.state_widths), "loss.match.student_layers", "the student"
     )
-    for source in dict.fromkeys(source for task in tasks for source in sources(teacher, task.name)):
+    for source in dict.fromkeys(
+        source for task in tasks for source in source_names(teacher, task.name)
+    ):
         whose = "the teacher" if source == REFINED else source
-        places_of(
+        layer_indices(
             match.teacher_layers,
             1 + _layers(teacher, match, source),
             "loss.match.teacher_layers",
@@ -122,7 +124,7 @@ def _layers(teacher: TeacherConfig, match: MatchConfig, source: str) -> int:
         if source == REFINED
         else ("teacher.sources", source)
     )
-    theirs = pretrained.load_config(pretrained.resolve(name, setting), setting)
+    theirs = pretrained.load_config(pretrained.checkpoint_folder(name, setting), setting)
     if theirs.is_encoder_decoder:
         raise ValueError(
             f"loss.match.weight is {match.weight}; allowed: 0, as {name} has the states of an "
@@ -133,8 +135,8 @@ def _layers(teacher: TeacherConfig, match: MatchConfig, source: str) -> int:
 
 
 def hidden_states(
-    root: Path, layers: list[int], labellers: Sequence[Labeller], report: Report
-) -> list[States]:
+    root: Path, layers: list[int], labellers: Sequence[TaskTeacher], report: Report
+) -> list[MatchedStates]:
     """Returns the states of the training rows of each labeller's task.
 
     Missing states are computed and stored. `report` receives `states/bytes`, the size of all states
@@ -144,7 +146,7 @@ def hidden_states(
     """
     teachers = [_exposed(teacher) for teacher in labellers]
     places = [
-        places_of(layers, teacher.num_states, "loss.match.teacher_layers", "the teacher")
+        layer_indices(layers, teacher.num_states, "loss.match.teacher_layers", "the teacher")
         for teacher in teachers
     ]
     stores = [
@@ -163,7 +165,7 @@ def hidden_states(
         report,
     )
     return [
-        States(
+        MatchedStates(
             teacher.key,
             [of_task[0].layers.index(layer) for layer in found],
             [_states(root, store) for store in of_task],
@@ -172,7 +174,7 @@ def hidden_states(
     ]
 
 
-def check_room(folder: Path, needed: int) -> None:
+def check_disk_space(folder: Path, needed: int) -> None:
     """Raises ValueError if the disk of the folder has less free space than `needed` bytes."""
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -182,16 +184,16 @@ def check_room(folder: Path, needed: int) -> None:
         )
 
 
-def _exposed(teacher: Labeller) -> Exposed:
+def _exposed(teacher: TaskTeacher) -> StateModel:
     """Returns a labeller's access to its hidden states."""
-    assert isinstance(teacher, Head | FineTuned), (
-        f"for_tasks() has refused to match the states of {teacher.name}"
+    assert isinstance(teacher, RefinedTeacher | FineTunedTeacher), (
+        f"config_for_tasks() has refused to match the states of {teacher.name}"
     )
-    if isinstance(teacher, Head):
+    if isinstance(teacher, RefinedTeacher):
         refined = teacher.refined
         widths, precision = refined.model.state_widths, refined.precision
         by = {"teacher": refined.key, "layout": list(refined.layout), "precision": precision}
-        return Exposed(
+        return StateModel(
             lambda: refined.model,
             refined.key,
             by,
@@ -204,7 +206,7 @@ def _exposed(teacher: Labeller) -> Exposed:
     theirs = pretrained.load_config(teacher.folder, teacher.setting)
     by = {"classifier": teacher.key, "layout": list(teacher.layout), "precision": teacher.precision}
     num_states, width = 1 + theirs.num_hidden_layers, theirs.hidden_size
-    return Exposed(
+    return StateModel(
         cache(teacher.model),
         teacher.key,
         by,
@@ -224,8 +226,8 @@ def _write_missing(root: Path, missing: dict[str, _Store], report: Report) -> No
         sum(store.num_bytes for store in missing.values()),
         sum(store.num_rows for store in missing.values()),
     )
-    check_room(root, needed)
-    told = phase(report, "", f"hidden states, {needed / 1e6:,.1f} MB in {root}")
+    check_disk_space(root, needed)
+    told = phase_report(report, "", f"hidden states, {needed / 1e6:,.1f} MB in {root}")
     told(0, {names.SHARE: 0.0})
     done = 0
     for store in missing.values():
@@ -241,10 +243,10 @@ def _states(
     root: Path, store: _Store, progress: Callable[[int], None] = lambda written: None
 ) -> np.ndarray:
     """Returns the states [R, K, D] float16, memory-mapped; computed once and stored."""
-    folder = stored(
-        root, "states", store.parts, lambda aside: _write(aside / STATES, store, progress)
+    folder = cached_folder(
+        root, "states", store.parts, lambda aside: _write(aside / STATES_FILE, store, progress)
     )
-    return read_array(folder / STATES, "<f2").reshape(
+    return read_array(folder / STATES_FILE, "<f2").reshape(
         store.num_rows, len(store.layers), store.teacher.width
     )
 
@@ -256,12 +258,12 @@ def _write(file: Path, store: _Store, progress: Callable[[int], None]) -> None:
     """
     teacher, layers = store.teacher, store.layers
     model = _OfLayers(teacher.model(), layers)
-    infer = eager(model, teacher.precision)
+    infer = torch_infer(model, teacher.precision)
     with file.open("wb") as out:
-        for start in range(0, store.num_rows, WINDOW_ROWS):
-            rows = np.arange(start, min(start + WINDOW_ROWS, store.num_rows))
+        for start in range(0, store.num_rows, STATES_WINDOW_ROWS):
+            rows = np.arange(start, min(start + STATES_WINDOW_ROWS, store.num_rows))
             window_RKD = np.empty((len(rows), len(layers), teacher.width), dtype="<f2")
-            for places, states_BKD in predictions(
+            for places, states_BKD in predict_batches(
                 infer, store.rows, rows, teacher.data.name, teacher.layout
             ):
                 # An overflow becomes inf here and raises below, with the layer.

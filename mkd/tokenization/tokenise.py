@@ -17,20 +17,20 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd import names
 from mkd.config import DataConfig, Stores
-from mkd.result import Report, phase, silent
+from mkd.result import Report, no_report, phase_report
 from mkd.runtime.encoding import encode_all
 from mkd.runtime.layout import Texts, truncated
-from mkd.selection.carving import carved
-from mkd.storage.store import append, key_of, read_array, stored, write_arrays
-from mkd.storage.versions import made_by
+from mkd.selection.split import selection_split
+from mkd.storage.store import append, cached_folder, key_of, read_array, write_arrays
+from mkd.storage.versions import version_key
 from mkd.tasks.task import MASK, Kind, Row, Split, Task
-from mkd.tokenization.tokens import Side, TaskData, TokenStore
+from mkd.tokenization.tokens import ModelData, TaskData, TokenStore
 
 CHUNK_ROWS = 10_000
 CHUNK_CHARACTERS = 1 << 21
 """A chunk of rows ends at CHUNK_ROWS rows or at this many characters. A tokenizer needs some
 hundred bytes of memory per token until its ids are copied."""
-LABELS = "labels.float64"
+LABELS_FILE = "labels.float64"
 """The file of a store that holds the labels."""
 CHUNKS_AT_ONCE = 2
 """Number of chunks tokenised at the same time. Each uses all cores; the second keeps them busy
@@ -39,10 +39,10 @@ while the ids of the first are copied."""
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """Returns a hash of everything that determines the token ids of a text."""
-    return hashlib.sha256(unpadded(tokenizer).to_str().encode()).hexdigest()
+    return hashlib.sha256(backend_tokenizer(tokenizer).to_str().encode()).hexdigest()
 
 
-def unpadded(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+def backend_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     """Returns the tokenizer's backend, and switches off its padding and truncation.
 
     Some checkpoints save these settings. The change is made in the tokenizer itself.
@@ -59,7 +59,7 @@ def token_store(
     kind: Kind,
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
-    report: Report = silent,
+    report: Report = no_report,
 ) -> TokenStore:
     """Returns the split's rows as tokens, truncated as in `truncated`; cached on disk."""
     parts = {
@@ -67,11 +67,11 @@ def token_store(
         "tokenizer": tokenizer_fingerprint(tokenizer),
         "max_length": max_length,
         "pair": kind.pair,
-    } | made_by("tokens")
+    } | version_key("tokens")
     if split.masked:
-        parts["mask"] = mask = mask_of(tokenizer)
+        parts["mask"] = mask = mask_text(tokenizer)
         split = split._replace(read=partial(_with_mask, split.read, mask))
-    folder = stored(
+    folder = cached_folder(
         root,
         "tokens",
         parts,
@@ -80,13 +80,13 @@ def token_store(
     return _read(folder, key_of(parts), kind.pair)
 
 
-def mask_of(tokenizer: PreTrainedTokenizerBase) -> str:
+def mask_text(tokenizer: PreTrainedTokenizerBase) -> str:
     """Returns the text that the tokenizer reads as its mask token, or else as its unknown token.
 
     Raises ValueError if it has neither, or if text cannot contain them.
     """
     for token in (tokenizer.mask_token, tokenizer.unk_token):
-        if token is not None and encode_all(unpadded(tokenizer), [token]) == [
+        if token is not None and encode_all(backend_tokenizer(tokenizer), [token]) == [
             [tokenizer.convert_tokens_to_ids(token)]
         ]:
             return str(token)
@@ -103,15 +103,15 @@ def _with_mask(rows: Callable[[], Iterator[Row]], mask: str) -> Iterator[Row]:
         yield Row(row.text_a.replace(MASK, mask), text_b, row.label)
 
 
-def joined_store(root: Path, stores: list[TokenStore]) -> TokenStore:
+def join_stores(root: Path, stores: list[TokenStore]) -> TokenStore:
     """Returns one store with the rows of all stores in order; a single store is returned itself.
 
     Tokens are copied, not computed again.
     """
     if len(stores) == 1:
         return stores[0]
-    parts = {"joined": [store.fingerprint for store in stores]} | made_by("tokens")
-    folder = stored(root, "tokens", parts, lambda aside: _write_joined(aside, stores))
+    parts = {"joined": [store.fingerprint for store in stores]} | version_key("tokens")
+    folder = cached_folder(root, "tokens", parts, lambda aside: _write_joined(aside, stores))
     return _read(folder, key_of(parts), stores[0].b is not None)._replace(parts=tuple(stores))
 
 
@@ -122,7 +122,7 @@ def _read(folder: Path, key: str, pair: bool) -> TokenStore:
         if pair
         else None
     )
-    return TokenStore(a, b, read_array(folder / LABELS, "<f8"), key)
+    return TokenStore(a, b, read_array(folder / LABELS_FILE, "<f8"), key)
 
 
 def _write_joined(folder: Path, stores: list[TokenStore]) -> None:
@@ -140,23 +140,23 @@ def _write_joined(folder: Path, stores: list[TokenStore]) -> None:
                 for start in range(1, len(text.offsets), CHUNK_ROWS)
             )
             write_arrays(folder / f"{side}_offsets.int64", chain([ends[:1]], offsets))
-    write_arrays(folder / LABELS, (store.labels for store in stores))
+    write_arrays(folder / LABELS_FILE, (store.labels for store in stores))
 
 
-def task_data(
+def tokenise_task(
     root: Path,
     task: Task,
     tokenizer: PreTrainedTokenizerBase,
     config: DataConfig,
     seed: int,
-    report: Report = silent,
+    report: Report = no_report,
 ) -> TaskData:
     """Returns the token stores of all splits of a task, with its rows for training and selection.
 
     For regression it also has the mean and standard deviation of the labels of the training rows.
     """
     splits = (task.train, *task.added)
-    train = joined_store(
+    train = join_stores(
         root,
         [
             token_store(root, split, task.kind, tokenizer, config.max_length, report)
@@ -167,7 +167,7 @@ def task_data(
         name: token_store(root, split, task.kind, tokenizer, config.max_length, report)
         for name, split in task.dev.items()
     }
-    rows = carved(root, task, config, seed)
+    rows = selection_split(root, task, config, seed)
     mean, std = 0.0, 1.0
     if not task.kind.labels:
         learnt = train.labels[rows.train_rows]
@@ -251,10 +251,10 @@ def _write(
     sides = ("a", "b") if kind.pair else ("a",)
     files_of_sides = [
         f"{side}{part}" for side in sides for part in (".int32", "_offsets.int64")
-    ] + [LABELS]
+    ] + [LABELS_FILE]
     ends = dict.fromkeys(sides, 0)
     count = 0
-    work = partial(_tokenised, unpadded(tokenizer), kind.pair, max_length)
+    work = partial(_tokenised, backend_tokenizer(tokenizer), kind.pair, max_length)
     with ExitStack() as opened:
         files: dict[str, Any] = {
             name: opened.enter_context((folder / name).open("wb")) for name in files_of_sides
@@ -266,28 +266,28 @@ def _write(
                 append(files[f"{side}.int32"], texts.ids)
                 append(files[f"{side}_offsets.int64"], texts.offsets[1:] + ends[side])
                 ends[side] += int(texts.offsets[-1])
-            append(files[LABELS], chunk.labels)
+            append(files[LABELS_FILE], chunk.labels)
             count += len(chunk.labels)
             report(count, {names.ROWS_TOKENISED: float(count)})
     if count == 0:
         raise ValueError(f"{split.source}: no rows; at least one is needed")
 
 
-def read_side(
+def tokenise_tasks(
     stores: Stores,
     tasks: list[Task],
     tokenizer: PreTrainedTokenizerBase,
     device: torch.device,
     role: str,
     report: Report,
-) -> Side:
+) -> ModelData:
     """Returns the tasks as one model's tokenizer reads them.
 
     - `role`: the model's role, for progress reports.
     """
-    told = phase(report, "", f"{role} tokens")
+    told = phase_report(report, "", f"{role} tokens")
     datas = []
     for index, task in enumerate(tasks):
-        datas.append(task_data(stores.root, task, tokenizer, stores.data, stores.seed))
+        datas.append(tokenise_task(stores.root, task, tokenizer, stores.data, stores.seed))
         told(index + 1, {names.SHARE: (index + 1) / len(tasks)})
-    return Side(tokenizer, datas, device)
+    return ModelData(tokenizer, datas, device)

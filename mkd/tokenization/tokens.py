@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd.runtime.layout import Arrays, Layout, Texts, padded
-from mkd.selection.carving import Found
+from mkd.selection.split import SplitStatistics
 from mkd.tasks.task import Kind
 
 
@@ -62,7 +62,7 @@ class TaskData(NamedTuple):
     - `train_rows`, `selection_rows`: row numbers in the train store.
     - `mean`, `std`: of the training rows' labels for regression, else 0 and 1. A regression logit
       is (label - mean) / std.
-    - `found`: statistics of the selection split; None if `carved` has not split the rows.
+    - `found`: statistics of the selection split; None if `selection_split` has not split the rows.
     """
 
     name: str
@@ -73,10 +73,10 @@ class TaskData(NamedTuple):
     selection_rows: np.ndarray
     mean: float
     std: float
-    found: Found | None = None
+    found: SplitStatistics | None = None
 
 
-class Side(NamedTuple):
+class ModelData(NamedTuple):
     """The data of one model: the tasks in its tokenizer's tokens, and its device."""
 
     tokenizer: PreTrainedTokenizerBase

@@ -15,7 +15,7 @@ import torch
 from mkd.config import SamplingConfig
 from mkd.runtime.layout import Layout, padded, sequence_lengths
 from mkd.tokenization.tokens import Inputs, TaskData, TokenStore, as_inputs
-from mkd.training.matching import States
+from mkd.training.matching import MatchedStates
 from mkd.training.schedule import linear
 
 POOL_BATCHES = 64
@@ -42,7 +42,7 @@ class Batch(NamedTuple):
     states_BKD: torch.Tensor | None = None
 
 
-class Source(NamedTuple):
+class TaskRows(NamedTuple):
     """The rows of a task that training draws from.
 
     - `rows`: row numbers in the task's train store.
@@ -54,10 +54,10 @@ class Source(NamedTuple):
     data: TaskData
     rows: np.ndarray
     teacher: np.ndarray | None
-    states: States | None = None
+    states: MatchedStates | None = None
 
 
-def check_weights(tasks: list[str], config: SamplingConfig) -> None:
+def check_sampling_weights(tasks: list[str], config: SamplingConfig) -> None:
     """Raises ValueError if sampling.weights does not have exactly one weight for each task."""
     if config.weights and sorted(config.weights) != sorted(tasks):
         raise ValueError(
@@ -66,7 +66,9 @@ def check_weights(tasks: list[str], config: SamplingConfig) -> None:
         )
 
 
-def probabilities(sources: list[Source], config: SamplingConfig, share: float = 0.0) -> np.ndarray:
+def task_probabilities(
+    sources: list[TaskRows], config: SamplingConfig, share: float = 0.0
+) -> np.ndarray:
     """Returns the probability of each task [T] after a `share` of the training, from 0 to 1.
 
     A task's probability is proportional to rows**alpha, or to its weight in sampling.weights.
@@ -74,7 +76,7 @@ def probabilities(sources: list[Source], config: SamplingConfig, share: float = 
     Raises ValueError if sampling.weights does not have exactly one weight for each task.
     """
     names = [source.data.name for source in sources]
-    check_weights(names, config)
+    check_sampling_weights(names, config)
     if config.weights:
         weights = np.array([config.weights[name] for name in names], dtype=float)
         # The sum of very large weights would be infinite.
@@ -92,7 +94,7 @@ def probabilities(sources: list[Source], config: SamplingConfig, share: float = 
 
 
 def joint_batches(
-    sources: list[Source],
+    sources: list[TaskRows],
     layout: Layout,
     batch_size: int,
     sampling: SamplingConfig,
@@ -110,11 +112,11 @@ def joint_batches(
         rows = next(streams[index])
         # Skipped batches still draw their rows, so that each task's stream is where it was.
         if place >= start:
-            yield assemble(sources[index], rows, layout)
+            yield make_batch(sources[index], rows, layout)
 
 
 def task_order(
-    sources: list[Source], sampling: SamplingConfig, seed: int, draws: int, batch_size: int
+    sources: list[TaskRows], sampling: SamplingConfig, seed: int, draws: int, batch_size: int
 ) -> Iterator[int]:
     """Yields the index of each batch's task, without end, in the order that sampling.order says.
 
@@ -134,7 +136,7 @@ def task_order(
         # With a constant alpha one row of probabilities serves all draws of a block.
         moving = ORDER_BLOCK if sampling.alpha_end is not None else 1
         shares = np.minimum(1.0, (start + np.arange(moving)) / max(1, draws - 1))
-        chances_NT = np.stack([probabilities(sources, sampling, share) for share in shares])
+        chances_NT = np.stack([task_probabilities(sources, sampling, share) for share in shares])
         ends_NT = chances_NT.cumsum(axis=1)
         # Rounding could leave the last bound below 1, and a draw above it would have no task.
         ends_NT /= ends_NT[:, -1:]
@@ -149,7 +151,7 @@ def _epochs(num_batches: list[int], seed: int) -> Iterator[int]:
 
 
 def _row_batches(
-    source: Source, layout: Layout, batch_size: int, seed: int
+    source: TaskRows, layout: Layout, batch_size: int, seed: int
 ) -> Iterator[np.ndarray]:
     """Yields batches of rows of similar length without end; each epoch has every row once."""
     lengths = partial(sequence_lengths, source.data.train, layout)
@@ -194,7 +196,7 @@ def epoch_batches(
             yield pool[ends[batch] : ends[batch + 1]]
 
 
-def assemble(source: Source, rows: np.ndarray, layout: Layout) -> Batch:
+def make_batch(source: TaskRows, rows: np.ndarray, layout: Layout) -> Batch:
     """Returns the batch of the given rows of a task's train store."""
     data = source.data
     labels = (data.train.labels[rows] - data.mean) / data.std
@@ -202,13 +204,13 @@ def assemble(source: Source, rows: np.ndarray, layout: Layout) -> Batch:
     states = None if source.states is None else torch.from_numpy(source.states.of(rows))
     return Batch(
         data.name,
-        gather(data.train, rows, layout),
+        gather_inputs(data.train, rows, layout),
         torch.from_numpy(labels.astype(np.float32)),
         teacher,
         states,
     )
 
 
-def gather(store: TokenStore, rows: np.ndarray, layout: Layout) -> Inputs:
+def gather_inputs(store: TokenStore, rows: np.ndarray, layout: Layout) -> Inputs:
     """Returns rows of a store as padded tensors in the model's layout."""
     return as_inputs(padded(store, rows, layout))

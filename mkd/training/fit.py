@@ -5,18 +5,18 @@ from typing import NamedTuple
 
 from mkd.config import LossConfig, TrainConfig
 from mkd.evaluation.scoring import selection_scores
-from mkd.result import Report, silent
+from mkd.result import Report, no_report
 from mkd.runtime.layout import Layout
 from mkd.storage.run_folder import Checkpoint
 from mkd.students import Student
 from mkd.students.heads import on
 from mkd.tokenization.tokens import TaskData
-from mkd.training.batches import Batch, Source, joint_batches
+from mkd.training.batches import Batch, TaskRows, joint_batches
 from mkd.training.matching import Matching
-from mkd.training.trainer import Trained, train
+from mkd.training.trainer import TrainingOutcome, train_model
 
 
-class Lesson(NamedTuple):
+class TrainingSetup(NamedTuple):
     """What a model is trained on, and how.
 
     - `sources`: the rows of each task, with the teacher's logits or None.
@@ -25,7 +25,7 @@ class Lesson(NamedTuple):
     - `precision`: precision of scoring on the selection rows.
     """
 
-    sources: list[Source]
+    sources: list[TaskRows]
     selection: list[TaskData]
     layout: Layout
     loss: LossConfig
@@ -35,11 +35,15 @@ class Lesson(NamedTuple):
 
 
 def fit(
-    model: Student, lesson: Lesson, report: Report = silent, checkpoint: Checkpoint | None = None
-) -> Trained:
+    model: Student,
+    lesson: TrainingSetup,
+    report: Report = no_report,
+    checkpoint: Checkpoint | None = None,
+) -> TrainingOutcome:
     """Trains the model in place, jointly on all tasks, and returns the best step and its score.
 
-    Raises ValueError as `train` does, and if a layer in loss.match.student_layers does not exist.
+    Raises ValueError as `train_model` does, and if a layer in loss.match.student_layers does not
+    exist.
     """
     sources, how = lesson.sources, lesson.train
 
@@ -57,4 +61,4 @@ def fit(
         matching = on(
             Matching(model.state_widths, known, lesson.loss.match), next(model.parameters()).device
         )
-    return train(model, batches, scores, lesson.loss, how, report, checkpoint, matching)
+    return train_model(model, batches, scores, lesson.loss, how, report, checkpoint, matching)

@@ -26,7 +26,7 @@ SAMPLE_ROWS = 4096
 estimated."""
 
 
-class States(NamedTuple):
+class MatchedStates(NamedTuple):
     """A teacher's hidden states for the rows of one task's train store.
 
     - `teacher`: the teacher's key. Tasks with the same teacher share the linear maps.
@@ -73,14 +73,16 @@ class Matching(nn.Module):
 
     variance_TP: torch.Tensor
 
-    def __init__(self, widths: list[int], known: Mapping[str, States], config: MatchConfig) -> None:
+    def __init__(
+        self, widths: list[int], known: Mapping[str, MatchedStates], config: MatchConfig
+    ) -> None:
         """Takes the widths of the student's states, and the teacher's states by task.
 
         Raises ValueError if a layer in loss.match.student_layers does not exist.
         """
         super().__init__()
         self.weight = config.weight
-        self.layers = places_of(
+        self.layers = layer_indices(
             config.student_layers, len(widths), "loss.match.student_layers", "the student"
         )
         self.places = {task: states.places for task, states in known.items()}
@@ -119,7 +121,7 @@ class Matching(nn.Module):
         return LossTerms(terms.total + self.weight * match, terms.parts | {"match": match})
 
 
-def places_of(layers: list[int], count: int, setting: str, whose: str) -> list[int]:
+def layer_indices(layers: list[int], count: int, setting: str, whose: str) -> list[int]:
     """Returns layer numbers from 0; negative ones count from the last of `count` states.
 
     State 0 is the embeddings. Raises ValueError for a layer that does not exist.

@@ -11,7 +11,7 @@ from mkd.training.batches import Batch
 from mkd.training.losses import LABELLED
 
 
-class Share(NamedTuple):
+class BatchShare(NamedTuple):
     """This process's share of a batch, from 0 to 1: of all its rows, and of its labelled rows."""
 
     of_rows: float = 1.0
@@ -31,13 +31,13 @@ class Share(NamedTuple):
         return self.of_labelled if term in LABELLED else self.of_rows
 
 
-def share(batch: Batch) -> tuple[Batch, Share]:
+def split_batch(batch: Batch) -> tuple[Batch, BatchShare]:
     """Returns this process's rows of the batch, and their share of it.
 
     If there are fewer rows than processes, some processes get a row with a weight of 0.
     """
     if processes.count() == 1:
-        return batch, Share()
+        return batch, BatchShare()
     rows = torch.arange(len(batch.labels_B))[int(os.environ["RANK"]) :: processes.count()]
     # Every process needs a backward pass, as the others wait for its gradients.
     taken = rows if len(rows) else torch.zeros(1, dtype=torch.long)
@@ -48,4 +48,4 @@ def share(batch: Batch) -> tuple[Batch, Share]:
     known_B = ~batch.labels_B.isnan()
     of_labelled = float(known_B[rows].sum() / known_B.sum().clamp(min=1))
     own = Batch(batch.task, inputs, batch.labels_B[taken], teacher_BC, states_BKD)
-    return own, Share(len(rows) / len(batch.labels_B), of_labelled)
+    return own, BatchShare(len(rows) / len(batch.labels_B), of_labelled)

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from mkd.storage.run_folder import Saved
+from mkd.storage.run_folder import SavedState
 
 
-class State:
+class TrainingState:
     """A training at one step.
 
     - `step`: number of optimiser steps made.
@@ -37,7 +37,7 @@ class State:
                 for name, value in self.modules["model"].state_dict().items()
             }
 
-    def saved(self) -> Saved:
+    def saved(self) -> SavedState:
         """Returns the complete state as tensors and JSON values, for a checkpoint."""
         tensors = {f"best/{name}": value for name, value in self.best_weights.items()}
         for role, module in self.modules.items():
@@ -54,9 +54,11 @@ class State:
         if torch.cuda.is_available():
             tensors["random/cuda"] = torch.cuda.get_rng_state()
         names = ("step", "drawn", "best_step", "best_score", "since_best")
-        return Saved(tensors, {"counts": counts} | {name: getattr(self, name) for name in names})
+        return SavedState(
+            tensors, {"counts": counts} | {name: getattr(self, name) for name in names}
+        )
 
-    def restore(self, saved: Saved) -> None:
+    def restore(self, saved: SavedState) -> None:
         """Restores the state that `saved` has returned."""
         numbers = dict(saved.numbers)
         self.drawn = Counter(numbers.pop("drawn"))

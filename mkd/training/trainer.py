@@ -10,7 +10,7 @@ import torch
 
 from mkd import names, processes
 from mkd.config import LossConfig, TrainConfig
-from mkd.result import Report, silent
+from mkd.result import Report, no_report
 from mkd.storage.run_folder import Checkpoint
 from mkd.students import Student
 from mkd.tasks.metrics import NotFinite
@@ -19,14 +19,14 @@ from mkd.training.matching import Matching
 from mkd.training.objective import Objective
 from mkd.training.optim import clip_gradients, make_optimizers
 from mkd.training.schedule import annealed, warmup_linear
-from mkd.training.shares import Share, share
-from mkd.training.state import State
+from mkd.training.shares import BatchShare, split_batch
+from mkd.training.state import TrainingState
 
 LOG_EVERY = 25
 """Steps between reports of the losses. A loss that is not finite is detected at each report."""
 
 
-class Trained(NamedTuple):
+class TrainingOutcome(NamedTuple):
     """The outcome of a training.
 
     - `best_step`: the step whose weights were kept.
@@ -39,28 +39,28 @@ class Trained(NamedTuple):
     steps: int
 
 
-class Step(NamedTuple):
+class TrainingStep(NamedTuple):
     """The task of one step, its loss and terms by name, and this process's share of the batch."""
 
     task: str
     terms: dict[str, torch.Tensor]
-    share: Share
+    share: BatchShare
 
 
-Batches = Callable[[int], Iterator[Batch]]
+BatchStream = Callable[[int], Iterator[Batch]]
 """Returns an iterator over batches that skips the given number of first batches."""
 
 
-def train(
+def train_model(
     model: Student,
-    batches: Batches,
+    batches: BatchStream,
     scores: Callable[[], dict[str, float]],
     loss: LossConfig,
     config: TrainConfig,
-    report: Report = silent,
+    report: Report = no_report,
     checkpoint: Checkpoint | None = None,
     matching: Matching | None = None,
-) -> Trained:
+) -> TrainingOutcome:
     """Trains the model in place and restores the weights of its best evaluation.
 
     - `scores`: returns each task's score and their `mean` on the selection split.
@@ -80,14 +80,14 @@ def train(
     assert peak is not None, "mkd/rates.py has a number for it"
     objective = Objective(model, loss, matching)
     optimizers = make_optimizers(model, config, objective.beside.parameters())
-    joined = processes.joined(objective, device.type)
-    state = State(model, objective.beside, optimizers)
+    joined = processes.distributed(objective, device.type)
+    state = TrainingState(model, objective.beside, optimizers)
     if checkpoint is not None and (saved := checkpoint.load()):
         state.restore(saved)
     # The order of batches depends on the seed alone, so a resumed training skips those already
     # drawn.
     stream = batches(state.drawn.total())
-    window: list[Step] = []
+    window: list[TrainingStep] = []
 
     def going() -> bool:
         return state.step < config.steps and (
@@ -99,12 +99,14 @@ def train(
         for optimizer in optimizers:
             optimizer.zero_grad()
         batch = next(stream)
-        own, part = share(batch)
+        own, part = split_batch(batch)
         terms = joined(own, annealed(loss, state.step, config.steps), config.precision)
         (terms["loss"] * part.factor()).backward()
         # Terms stay on the device until the next report: reading one here would wait for the
         # device.
-        window.append(Step(batch.task, {name: term.detach() for name, term in terms.items()}, part))
+        window.append(
+            TrainingStep(batch.task, {name: term.detach() for name, term in terms.items()}, part)
+        )
         state.drawn[batch.task] += 1
         clip_gradients(model.parameters(), config.clip)
         rate = peak * warmup_linear(state.step, config.steps, config.warmup)
@@ -139,7 +141,7 @@ def train(
             "train.learning_rate"
         )
     model.load_state_dict(state.best_weights)
-    return Trained(state.best_step, state.best_score, state.step)
+    return TrainingOutcome(state.best_step, state.best_score, state.step)
 
 
 def _scored(scores: Callable[[], dict[str, float]], step: int) -> dict[str, float]:
@@ -156,7 +158,7 @@ def _scored(scores: Callable[[], dict[str, float]], step: int) -> dict[str, floa
         ) from None
 
 
-def _losses(window: list[Step], done: int) -> dict[str, float]:
+def _losses(window: list[TrainingStep], done: int) -> dict[str, float]:
     """Returns the mean losses by task over the window of steps that ends with step `done`.
 
     Raises ValueError for the first step whose loss or terms are not finite.
@@ -165,7 +167,7 @@ def _losses(window: list[Step], done: int) -> dict[str, float]:
     # All values are read with one synchronisation for the whole window.
     means = torch.stack([torch.stack([step.terms[term] for term in terms]) for step in window])
     shares = torch.tensor([[step.share.of(term) for term in terms] for step in window])
-    values = processes.total(means * shares.to(means.device)).tolist()
+    values = processes.sum_over_processes(means * shares.to(means.device)).tolist()
     by_task: dict[str, list[list[float]]] = {}
     for place, (step, found) in enumerate(zip(window, values, strict=True)):
         if not all(abs(value) < float("inf") for value in found):

@@ -23,8 +23,8 @@ from analysis.presentation.table import markdown
 from experiments import cli
 from experiments.settings import Distill
 from mkd.config import Config, DemoConfig, LossConfig, SpeedConfig
-from mkd.pipeline import prepared
-from mkd.runs.candidate import cost, run_candidate
+from mkd.pipeline import load_data_and_teacher
+from mkd.runs.candidate import measure_cost, run_candidate
 from mkd.tasks import demo
 from mkd.tasks.demo.lexicon import NAMES
 from tests.support.linear import effective, linear_score, texts_of
@@ -44,7 +44,7 @@ SETTING = "b1-text-t1/p50_ms"
 
 def of_rows(task: str, config: DemoConfig) -> dict[str, float]:
     """What can be said of a task's rows without training a network."""
-    train, dev = (list(demo.rows(task, split, config)) for split in ("train", "dev"))
+    train, dev = (list(demo.demo_rows(task, split, config)) for split in ("train", "dev"))
     unnamed = [re.sub("|".join(NAMES), "NAME", "\n".join(texts_of([row]))) for row in dev]
     return {
         "effective": effective(row[:2] for row in dev),
@@ -53,14 +53,14 @@ def of_rows(task: str, config: DemoConfig) -> dict[str, float]:
         "dev texts in train": len(set(texts_of(train)) & set(texts_of(dev))),
         "words": sum(len(text.split()) for text in texts_of(dev)) / len(dev),
         "linear": linear_score(
-            train[: config.train_rows], dev, demo.TASKS[task], (1, 3, 10, 30, 100)
+            train[: config.train_rows], dev, demo.DEMO_TASKS[task], (1, 3, 10, 30, 100)
         ),
     }
 
 
 def scored(config: Config, wanted: str) -> dict[str, dict[str, float]]:
     """By model its scores by task, their mean and its latency."""
-    ready = prepared(config)
+    ready = load_data_and_teacher(config)
     assert ready.teacher is not None, "the students of all settings but one learn from it"
     found: dict[str, dict[str, float]] = {}
     metrics: dict[str, float] = {}
@@ -71,7 +71,9 @@ def scored(config: Config, wanted: str) -> dict[str, dict[str, float]]:
         if name.endswith("hard labels"):
             now = replace(now, loss=LossConfig(hard_weight=1.0))
         with tempfile.TemporaryDirectory() as folder:
-            metrics = run_candidate(ready, now, cost(ready.rows, now, "onnx"), Path(folder)).metrics
+            metrics = run_candidate(
+                ready, now, measure_cost(ready.rows, now, "onnx"), Path(folder)
+            ).metrics
         found[name] = _told(metrics, "", "onnx")
         print(name, found[name], file=sys.stderr)
     if metrics:
@@ -86,7 +88,7 @@ def scored(config: Config, wanted: str) -> dict[str, dict[str, float]]:
 
 
 def _told(metrics: dict[str, float], prefix: str, backend: str) -> dict[str, float]:
-    scores = {task: metrics[f"{prefix}quality/{task}/score"] for task in demo.TASKS}
+    scores = {task: metrics[f"{prefix}quality/{task}/score"] for task in demo.DEMO_TASKS}
     return scores | {
         "mean": metrics[f"{prefix}quality/mean"],
         "ms": metrics[f"{prefix}speed/{backend}/{SETTING}"],
@@ -104,7 +106,7 @@ def _table(head: str, found: dict[str, dict[str, float]], digits: int) -> str:
 
 def main(config: Config, students: str) -> None:
     """The tables and the JSON."""
-    of = {task: of_rows(task, config.data.demo) for task in demo.TASKS}
+    of = {task: of_rows(task, config.data.demo) for task in demo.DEMO_TASKS}
     mean = sum(found["linear"] for found in of.values()) / len(of)
     print(_table("task", of, 1), f"\nmean of the linear model: {mean:.1f}\n", flush=True)
     models = scored(replace(config, speed=SpeedConfig(threads=[1], seconds=1)), students)

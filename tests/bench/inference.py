@@ -23,8 +23,15 @@ from transformers import PreTrainedTokenizerBase
 
 from analysis.presentation.table import markdown
 from mkd.config import DataConfig, ExportConfig
-from mkd.evaluation.scoring import dev_logits, eager, quality
-from mkd.evaluation.speed import Setting, Timed, busy_note, speed_metrics, tokens_of, work_of
+from mkd.evaluation.scoring import dev_logits, quality_metrics, torch_infer
+from mkd.evaluation.speed import (
+    SpeedSetting,
+    TimedModel,
+    busy_note,
+    dev_texts,
+    embedding_token_ids,
+    speed_metrics,
+)
 from mkd.export.backends import checked, in_torch
 from mkd.export.folder import export_int8, export_onnx
 from mkd.runtime import inference
@@ -32,15 +39,15 @@ from mkd.storage import pretrained
 from mkd.students import Student, bert_config, load_model
 from mkd.students.transformer import TransformerConfig, TransformerStudent
 from mkd.tasks.sources import load_tasks
-from mkd.tokenization.tokenise import task_data
-from mkd.tokenization.tokens import Side, layout_of
+from mkd.tokenization.tokenise import tokenise_task
+from mkd.tokenization.tokens import ModelData, layout_of
 
 BACKENDS = ("onnx", "int8")
-ONE_ROW = Setting(1, 128, 1)
-SENTENCES = Setting(32, 0, 1)
+ONE_ROW = SpeedSetting(1, 128, 1)
+SENTENCES = SpeedSetting(32, 0, 1)
 
 
-def bert_base(tokenizer: PreTrainedTokenizerBase) -> Timed:
+def bert_base(tokenizer: PreTrainedTokenizerBase) -> TimedModel:
     """BERT-base with a head for SST-2: 12 layers of 768, random weights."""
     sizes = bert_config(len(tokenizer), 12, 768, 12, 0.1, 512)
     head = {"labels": ["negative", "positive"], "pair": False, "mean": 0.0, "std": 1.0}
@@ -52,10 +59,10 @@ def bert_base(tokenizer: PreTrainedTokenizerBase) -> Timed:
 def exported(student: Student, side: Side, folder: Path) -> dict[str, dict[str, float]]:
     """The student's scores in torch and, by backend, what `checked` tells, and the bytes."""
     layout = layout_of(side.tokenizer, student.joined, student.config.max_tokens)
-    before = dev_logits(eager(student), side.datas, layout)
+    before = dev_logits(torch_infer(student), side.datas, layout)
     export_onnx(student, side.tokenizer, folder / "onnx")
     export_int8(folder / "onnx", folder / "int8", ExportConfig())
-    found = {"torch": quality(side.datas, before)}
+    found = {"torch": quality_metrics(side.datas, before)}
     for name in BACKENDS:
         size = sum(path.stat().st_size for path in (folder / name).iterdir())
         found[name] = checked(
@@ -81,7 +88,7 @@ def main() -> None:
         root = Path(given.out or temporary)
         config = DataConfig(source="glue", path=given.data, tasks=given.tasks)
         tasks = load_tasks(config)
-        timed: dict[str, Timed] = {}
+        timed: dict[str, TimedModel] = {}
         scores: dict[str, dict[str, dict[str, float]]] = {}
         for entry in given.students:
             name, folder = entry.split("=")
@@ -89,16 +96,16 @@ def main() -> None:
                 load_model(Path(folder)),
                 pretrained.load_tokenizer(Path(folder), name),
             )
-            datas = [task_data(Path(given.cache), task, tokenizer, config, 0) for task in tasks]
+            datas = [tokenise_task(Path(given.cache), task, tokenizer, config, 0) for task in tasks]
             scores[name] = exported(
-                student, Side(tokenizer, datas, torch.device("cpu")), root / name
+                student, ModelData(tokenizer, datas, torch.device("cpu")), root / name
             )
             timed[f"{name}/torch"] = in_torch(student, tokenizer)
             for backend in BACKENDS:
                 load = partial(inference.Student.load, root / name / backend)
-                timed[f"{name}/{backend}"] = Timed(load, tokens_of(student))
+                timed[f"{name}/{backend}"] = TimedModel(load, embedding_token_ids(student))
         timed = {"bert-base/torch": bert_base(tokenizer)} | timed
-        work = {"sst2": work_of(tasks)["sst2"]}
+        work = {"sst2": dev_texts(tasks)["sst2"]}
         speed = speed_metrics(timed, work, [ONE_ROW, SENTENCES], given.seconds)
         row = {name: speed[f"speed/{name}/{ONE_ROW.name}/p50_ms"] for name in timed}
         texts = {name: speed[f"speed/{name}/{SENTENCES.name}/rows_per_s"] for name in timed}

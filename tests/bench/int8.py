@@ -26,8 +26,15 @@ import torch
 from analysis.presentation.table import markdown
 from mkd.config import DataConfig, ExportConfig
 from mkd.evaluation.intervals import half_width, interval_text
-from mkd.evaluation.scoring import dev_logits, eager, quality
-from mkd.evaluation.speed import HEADLINE, Timed, busy_note, hardware, speed_metrics, work_of
+from mkd.evaluation.scoring import dev_logits, quality_metrics, torch_infer
+from mkd.evaluation.speed import (
+    HEADLINE_SETTING,
+    TimedModel,
+    busy_note,
+    dev_texts,
+    hardware,
+    speed_metrics,
+)
 from mkd.export.backends import checked, in_torch
 from mkd.export.folder import export_int8, export_onnx
 from mkd.runtime import inference
@@ -36,8 +43,8 @@ from mkd.storage import pretrained
 from mkd.students import load_model
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
-from mkd.tokenization.tokenise import task_data
-from mkd.tokenization.tokens import Side, TaskData, layout_of
+from mkd.tokenization.tokenise import tokenise_task
+from mkd.tokenization.tokens import ModelData, TaskData, layout_of
 
 RANGES: tuple[Literal["full", "reduced"], ...] = ("full", "reduced")
 LOSSES = ("loss_batches", "loss_single_rows")
@@ -58,7 +65,7 @@ def main() -> None:
     data = DataConfig(source="glue", path=given.data, tasks=given.tasks)
     tasks = load_tasks(data)
     found: list[dict[str, Any]] = []
-    timed: dict[str, Timed] = {}
+    timed: dict[str, TimedModel] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for number, entry in enumerate(given.students):
             name, folder = entry.split("=")
@@ -69,7 +76,7 @@ def main() -> None:
             for backend, one in backends.items():
                 timed.setdefault(f"{name}, {backend}", one)
             print(json.dumps(found[-len(own) :]), flush=True)
-        metrics = speed_metrics(timed, work_of(tasks), [HEADLINE], given.seconds)
+        metrics = speed_metrics(timed, dev_texts(tasks), [HEADLINE_SETTING], given.seconds)
     print("\n".join(busy_note(metrics)))
     print("\n".join(markdown(table(found, metrics))))
     print(json.dumps({"hardware": hardware(), "students": found, "speed": metrics}))
@@ -77,15 +84,15 @@ def main() -> None:
 
 def of_student(
     folder: Path, tasks: list[Task], data: DataConfig, cache: Path, to: Path
-) -> tuple[list[dict[str, Any]], dict[str, Timed]]:
+) -> tuple[list[dict[str, Any]], dict[str, TimedModel]]:
     """What a student loses in each range, and its backends to be timed."""
     student, tokenizer = load_model(folder), pretrained.load_tokenizer(folder, "student")
-    datas = [task_data(cache, task, tokenizer, data, 0) for task in tasks]
+    datas = [tokenise_task(cache, task, tokenizer, data, 0) for task in tasks]
     side, layout = (
-        Side(tokenizer, datas, torch.device("cpu")),
+        ModelData(tokenizer, datas, torch.device("cpu")),
         layout_of(tokenizer, student.joined, student.config.max_tokens),
     )
-    torchs = eager(student)
+    torchs = torch_infer(student)
     dev = dev_logits(torchs, datas, layout)
     export_onnx(student, tokenizer, to / "onnx")
     found: list[dict[str, Any]] = []
@@ -94,7 +101,7 @@ def of_student(
         infer = inference.Student.load(to / weight_range, 1).infer
         own = {
             "range": weight_range,
-            "torch": quality(datas, dev)["quality/mean"],
+            "torch": quality_metrics(datas, dev)["quality/mean"],
             "error": rms(torchs, infer, datas, layout),
         }
         found.append(own | checked(side, dev, infer, layout))
@@ -122,7 +129,7 @@ def table(found: list[dict[str, Any]], metrics: dict[str, float]) -> list[list[s
                 for own in lost
             ]
             times = [
-                metrics[f"speed/{name}, {backend}/{HEADLINE.name}/p50_ms"]
+                metrics[f"speed/{name}, {backend}/{HEADLINE_SETTING.name}/p50_ms"]
                 for backend in ("onnx", weight_range)
             ]
             lines.append([

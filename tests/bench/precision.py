@@ -20,14 +20,14 @@ from scipy.stats import spearmanr
 from analysis.presentation.table import markdown
 from experiments import cli
 from experiments.settings import Teacher
-from mkd.evaluation.scoring import eager, predict
-from mkd.pipeline import prepare
-from mkd.result import silent
+from mkd.evaluation.scoring import predict_logits, torch_infer
+from mkd.pipeline import set_up_device
+from mkd.result import no_report
 from mkd.tasks.metrics import score
 from mkd.tasks.sources import load_tasks
-from mkd.teachers import tokenizer_of
-from mkd.teachers.refined import refined_teacher
-from mkd.tokenization.tokenise import read_side
+from mkd.teachers import primary_tokenizer
+from mkd.teachers.refined import load_or_refine
+from mkd.tokenization.tokenise import tokenise_tasks
 from mkd.tokenization.tokens import TaskData
 
 ROWS = 150
@@ -38,17 +38,17 @@ times as long."""
 def main(command: Teacher) -> None:
     """The table and the JSON."""
     config = command.core()
-    device, stores = prepare(config), config.stores
+    device, stores = set_up_device(config), config.stores
     tasks = load_tasks(config.data)
-    tokenizer = tokenizer_of(config.teacher, stores.root, tasks)
-    side = read_side(stores, tasks, tokenizer, device, "teacher", silent)
-    teacher = refined_teacher(config.teacher, stores, side, config.checkpoint_seconds)
-    both = {name: eager(teacher.model, name) for name in ("float32", "bfloat16")}
+    tokenizer = primary_tokenizer(config.teacher, stores.root, tasks)
+    side = tokenise_tasks(stores, tasks, tokenizer, device, "teacher", no_report)
+    teacher = load_or_refine(config.teacher, stores, side, config.checkpoint_seconds)
+    both = {name: torch_infer(teacher.model, name) for name in ("float32", "bfloat16")}
     found = {}
     for data in side.datas:
         rows = np.arange(min(ROWS, len(data.dev[""].labels)))
         logits = {
-            name: predict(infer, data.dev[""], rows, data.name, teacher.layout)
+            name: predict_logits(infer, data.dev[""], rows, data.name, teacher.layout)
             for name, infer in both.items()
         }
         found[data.name] = compared(data, logits["float32"], logits["bfloat16"])

@@ -47,9 +47,9 @@ import numpy as np
 from analysis.presentation.table import markdown
 from mkd.config import DataConfig
 from mkd.evaluation.speed import hardware
-from mkd.evaluation.timing import Block, statistics_of
+from mkd.evaluation.timing import TimedBlock, block_statistics
 from mkd.runtime.inference import MANIFEST
-from mkd.selection.carving import carved
+from mkd.selection.split import selection_split
 from mkd.storage.store import file_hash
 from mkd.tasks.metrics import score
 from mkd.tasks.sources import load_tasks
@@ -126,7 +126,7 @@ class Fit(NamedTuple):
 
 Found = dict[str, dict[str, Fit]]
 """By task and contender."""
-Times = dict[str, dict[str, list[Block]]]
+Times = dict[str, dict[str, list[TimedBlock]]]
 """By task and contender."""
 
 
@@ -165,7 +165,7 @@ def part_of(rows: list[Row]) -> dict[str, Any]:
 def rows_of(task: Task, config: DataConfig, cache: Path, num_to_time: int) -> dict[str, Any]:
     """Returns a task's rows: those to learn from, to select by and to score, and those to time."""
     every = list(task.train.read())
-    cut = carved(cache, task, config, 0)
+    cut = selection_split(cache, task, config, 0)
     places: dict[str, Iterable[int]] = {
         "learn": cut.train_rows,
         "selection": cut.selection_rows,
@@ -245,7 +245,7 @@ def students_of(entries: list[str]) -> dict[str, list[Path]]:
 
 def measured(
     task: Task, given: argparse.Namespace, python: Path, static: tuple[Path, str], work: Path
-) -> tuple[dict[str, Fit], dict[str, list[Block]]]:
+) -> tuple[dict[str, Fit], dict[str, list[TimedBlock]]]:
     """Fits all rivals on a task and scores the students, then times them in turn."""
     config = DataConfig(source="files", path=str(given.tasks))
     rows = rows_of(task, config, given.cache, given.texts)
@@ -289,22 +289,22 @@ def measured(
         return fits, timed(processes, given)
 
 
-def timed(processes: dict[str, Process], given: argparse.Namespace) -> dict[str, list[Block]]:
+def timed(processes: dict[str, Process], given: argparse.Namespace) -> dict[str, list[TimedBlock]]:
     """Times the workers in turn, in rounds of one block each."""
     calls = {name: partial(process.ask, time="answer") for name, process in processes.items()}
     for name in [name for name in students_of(given.student) if name in processes]:
         calls[TOKENIZER + name] = partial(processes[name].ask, time="tokenizer")
-    found: dict[str, list[Block]] = {name: [] for name in calls}
+    found: dict[str, list[TimedBlock]] = {name: [] for name in calls}
     for _ in range(given.rounds):
         for name, call in calls.items():
             told = call()
             seconds = told["seconds"]
-            found[name].append(Block(seconds, len(seconds), told["wall"], told["thread"]))
+            found[name].append(TimedBlock(seconds, len(seconds), told["wall"], told["thread"]))
     return found
 
 
-def ms_of(blocks: list[Block]) -> float:
-    return statistics_of(blocks, 1)["p50_ms"]
+def ms_of(blocks: list[TimedBlock]) -> float:
+    return block_statistics(blocks, 1)["p50_ms"]
 
 
 def waited(times: Times) -> float:
@@ -386,7 +386,7 @@ def info(found: Found, times: Times) -> dict[str, Any]:
         "tasks": {
             task: {
                 "contenders": {name: fit._asdict() for name, fit in fits.items()},
-                "times": {name: statistics_of(own, 1) for name, own in times[task].items()},
+                "times": {name: block_statistics(own, 1) for name, own in times[task].items()},
             }
             for task, fits in found.items()
         },

@@ -24,9 +24,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from analysis.presentation.table import markdown
 from mkd.config import DataConfig
-from mkd.selection import carving
-from mkd.selection.carving import carved, row_groups, touched
-from mkd.selection.words import plain_store
+from mkd.selection import split
+from mkd.selection.split import overlapping_rows, row_groups, selection_split
+from mkd.selection.words import plain_word_store
 from mkd.storage.store import key_of
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Kind, Row, Split, Task
@@ -60,13 +60,13 @@ def nearest(kind: Kind, train: list[Row], asked: list[Row]) -> float:
 def measure(task: Task, config: DataConfig, root: Path) -> Cells:
     """A task's row of the table."""
     clock = [time.process_time()]
-    words = plain_store(root, task.train, task.kind)
+    words = plain_word_store(root, task.train, task.kind)
     clock.append(time.process_time())
     known = np.flatnonzero(~np.isnan(words.labels))
     row_groups(root, task, words, known)
     clock.append(time.process_time())
     rows = list(task.train.read())
-    cut = carved(root, task, config, 0)
+    cut = selection_split(root, task, config, 0)
     # As the split was drawn before rows were grouped.
     drawn = np.sort(np.random.default_rng([0, 0]).permutation(known)[: len(cut.selection_rows)])
     leaks, scores = [], []
@@ -156,11 +156,11 @@ def main() -> None:
                 "before: MiB", "peak: MiB",
             ]  # fmt: skip
             task, before, clock = made_up(args.rows), peak_mib(), [time.process_time()]
-            words = plain_store(Path(folder), task.train, task.kind)
+            words = plain_word_store(Path(folder), task.train, task.kind)
             clock.append(time.process_time())
             row_groups(Path(folder), task, words, np.arange(args.rows))
             clock.append(time.process_time())
-            found = carved(Path(folder), task, DataConfig(), 0).found
+            found = selection_split(Path(folder), task, DataConfig(), 0).found
             clock.append(time.process_time())
             counts = [args.rows, len(words.sides[0].ids), found.groups, found.largest]
             body.append(

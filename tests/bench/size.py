@@ -30,12 +30,12 @@ import torch
 from analysis.presentation.table import markdown
 from mkd.config import Config, DataConfig, DemoConfig, SamplingConfig, TeacherConfig
 from mkd.result import Report
-from mkd.tasks.demo import TASKS
+from mkd.tasks.demo import DEMO_TASKS
 from mkd.tasks.sources import load_tasks
-from mkd.teachers.refined import Refined, fresh_teacher, logit_store, teacher_tokenizer
-from mkd.tokenization.tokenise import task_data
+from mkd.teachers.refined import RefinedModel, refined_logits, refined_tokenizer, untrained_teacher
+from mkd.tokenization.tokenise import tokenise_task
 from mkd.tokenization.tokens import layout_of
-from mkd.training.batches import Source, joint_batches
+from mkd.training.batches import TaskRows, joint_batches
 
 BATCH_ROWS = 32
 BATCHES = 2000
@@ -118,23 +118,23 @@ def measure(task: str, rows: int, folder: Path) -> Measured:
     config = Config(cache=str(folder), data=DataConfig(tasks=[task], demo=demo), teacher=teacher)
     # Learnt from the demo's usual rows: it is the same for each number of rows, and not what is
     # timed.
-    tokenizer = teacher_tokenizer(teacher, folder, load_tasks(DataConfig(tasks=[task])))
+    tokenizer = refined_tokenizer(teacher, folder, load_tasks(DataConfig(tasks=[task])))
     layout = layout_of(tokenizer, True, config.data.max_length)
     clock = [time.perf_counter()]
     with watched() as anonymous:
         (one,) = load_tasks(config.data)
-        data = task_data(folder, one, tokenizer, config.data, config.seed, told("tokenised"))
+        data = tokenise_task(folder, one, tokenizer, config.data, config.seed, told("tokenised"))
         clock.append(time.perf_counter())
-        refined = Refined(
-            fresh_teacher(teacher, config.data.max_length, [data], tokenizer).eval(),
+        refined = RefinedModel(
+            untrained_teacher(teacher, config.data.max_length, [data], tokenizer).eval(),
             "random",
             layout,
             "float32",
         )
-        logits = logit_store(folder, refined, data.train, task, told("labelled"))
+        logits = refined_logits(folder, refined, data.train, task, told("labelled"))
         clock.append(time.perf_counter())
         batches = joint_batches(
-            [Source(data, data.train_rows, logits)],
+            [TaskRows(data, data.train_rows, logits)],
             layout,
             BATCH_ROWS,
             SamplingConfig(),
@@ -183,7 +183,7 @@ def main() -> None:
         help="training rows, one run each",
     )
     parser.add_argument(
-        "--task", choices=list(TASKS), default="sentiment", help="a task of the demo suite"
+        "--task", choices=list(DEMO_TASKS), default="sentiment", help="a task of the demo suite"
     )
     parser.add_argument(
         "--folder", type=Path, default=Path("."), help="where the temporary folder is made"

@@ -27,7 +27,7 @@ import mlflow
 
 from analysis.presentation.table import markdown
 from mkd.config import SpeedConfig
-from mkd.evaluation.speed import of_one_thread
+from mkd.evaluation.speed import one_thread_settings
 from mkd.export.backends import statistic
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,7 +131,7 @@ def main() -> None:
                     folder, student, given.backends, number
                 ).items():
                     busy[role].append(metrics["speed/busy_share"])
-                    for setting in of_one_thread(SpeedConfig()):
+                    for setting in one_thread_settings(SpeedConfig()):
                         key = f"speed/{backend}/{setting.name}/{statistic(setting.name)}"
                         times[student, backend, setting.name][role].append(metrics[key])
     rows = [["student", "backend", "setting", *ROLES, "largest / least"]]

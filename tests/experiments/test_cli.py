@@ -67,7 +67,7 @@ def test_what_is_said_is_named_also_where_it_is_the_default(tmp_path: Path) -> N
 def test_a_precision_that_is_left_to_the_machine_is_said_in_the_settings(
     monkeypatch: pytest.MonkeyPatch, precision: str, ratio: float
 ) -> None:
-    monkeypatch.setattr("mkd.precision.speedup", lambda root, device: ratio)
+    monkeypatch.setattr("mkd.precision.bfloat16_speedup", lambda root, device: ratio)
     told: list[object] = []
     config = cli.parse(
         ["--teacher.train.precision=auto", "--finetune.train.precision=auto"],

@@ -10,7 +10,7 @@ import pytest
 
 from experiments.promote import spread
 from mkd.config import Config
-from mkd.evaluation.timing import PROTOCOL
+from mkd.evaluation.timing import SPEED_PROTOCOL
 from mkd.pipeline import with_all_rows
 from tests.support.entry import client, command, outcome, tiny
 from tests.support.tiny import make_datas, make_tasks, make_tokenizer
@@ -116,7 +116,7 @@ def test_a_budget_of_an_earlier_way_of_measuring_is_refused(folder: Path) -> Non
         .stderr.strip()
         .splitlines()[-1]
     )
-    store.log_metric(fastest["run_id"], "speed/protocol", PROTOCOL)
+    store.log_metric(fastest["run_id"], "speed/protocol", SPEED_PROTOCOL)
     assert refused == (
         "error: promote.budget_ms is 1000; allowed for little: null, as its latencies were "
         f"measured in an earlier way (speed/protocol 1, now {PROTOCOL})"

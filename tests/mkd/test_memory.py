@@ -22,9 +22,9 @@ from mkd.storage.store import read_array, write_arrays
 from mkd.teachers.labeller import Reader, stored_logits
 from mkd.teachers.refined import content
 from mkd.tokenization import tokenise
-from mkd.tokenization.tokenise import joined_store, token_store
+from mkd.tokenization.tokenise import join_stores, token_store
 from mkd.tokenization.tokens import Inputs, TaskData, TokenStore
-from mkd.training.batches import Source, joint_batches
+from mkd.training.batches import TaskRows, joint_batches
 from tests.support.tiny import PAIR, Tokenizer, pair_rows, split
 
 FEW, MANY = 20_000, 400_000
@@ -106,13 +106,13 @@ class _Lengths(nn.Module):
 def test_labelling_holds_no_more_for_more_rows(
     stores: dict[int, TokenStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "WINDOW_ROWS", 4096)
+    monkeypatch.setattr(scoring, "SORT_WINDOW_ROWS", 4096)
     model, turn = _Lengths(), count()
 
     def label(num: int) -> None:
-        reader = Reader(lambda: model, LAYOUT, "float32", "pair", 2)
+        reader = TaskModel(lambda: model, LAYOUT, "float32", "pair", 2)
         logits, last = (
-            stored_logits(tmp_path, {"turn": next(turn)}, reader, stores[num]),
+            cached_logits(tmp_path, {"turn": next(turn)}, reader, stores[num]),
             np.arange(num - 9, num),
         )
         assert logits[last, 1].tolist() == _joined_lengths(stores[num], 3, last)
@@ -131,7 +131,7 @@ def test_joining_stores_holds_no_rows(stores: dict[int, TokenStore], tmp_path: P
     turn = count()
 
     def join(num: int) -> None:
-        twice = joined_store(tmp_path / str(next(turn)), [stores[num], stores[num]])
+        twice = join_stores(tmp_path / str(next(turn)), [stores[num], stores[num]])
         assert len(twice.labels) == 2 * num
 
     assert _growth(join) < 0.5

@@ -314,10 +314,10 @@ def test_weights_for_other_tasks_are_refused_before_the_teacher_is_trained(tmp_p
 
 def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
     if torch.cuda.is_available():
-        assert prepare(Config(device="cuda")).type == "cuda"
+        assert set_up_device(Config(device="cuda")).type == "cuda"
     else:
         with pytest.raises(ValueError, match="device is 'cuda'; allowed: auto or cpu"):
-            prepare(Config(device="cuda"))
+            set_up_device(Config(device="cuda"))
 
 
 def test_an_unfit_tokenizer_is_refused(result: Result, shared: Path, tmp_path: Path) -> None:

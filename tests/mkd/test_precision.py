@@ -13,15 +13,15 @@ import torch
 
 from mkd import precision
 from mkd.config import Config, DataConfig, Stores, TeacherConfig, TrainConfig
-from mkd.evaluation.scoring import eager, predict, selection_scores
+from mkd.evaluation.scoring import predict_logits, selection_scores, torch_infer
 from mkd.evaluation.speed import hardware
-from mkd.pipeline import prepare
-from mkd.precision import chosen, known, measured, speedup
+from mkd.pipeline import set_up_device
+from mkd.precision import bfloat16_speedup, measure_speedup, resolve_precision, stored_speedup
 from mkd.runtime.layout import Layout
 from mkd.students import Student
 from mkd.teachers import refined
-from mkd.teachers.refined import fresh_teacher, labelled
-from mkd.tokenization.tokens import Side, layout_of
+from mkd.teachers.refined import labelled_rows, untrained_teacher
+from mkd.tokenization.tokens import ModelData, layout_of
 from tests.support.tiny import Datas, Tokenizer, make_datas
 from tests.support.tiny import make_tasks as tasks_of
 
@@ -42,7 +42,7 @@ def precisions(config: Config) -> list[str]:
 def test_bfloat16_is_taken_where_it_is_faster_by_a_margin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float, told: str
 ) -> None:
-    monkeypatch.setattr(precision, "measured", lambda device: ratio)
+    monkeypatch.setattr(precision, "measure_speedup", lambda device: ratio)
     for place, (_, config) in enumerate(SETTINGS):
         expected = ["float32"] * 2
         expected[place] = told
@@ -67,16 +67,21 @@ def test_it_is_measured_once_a_machine(tmp_path: Path, monkeypatch: pytest.Monke
     here = hardware()
     for changed in ({"cpu": "another"}, {"torch": "9.9"}):
         monkeypatch.setattr(precision, "hardware", lambda changed=changed: here | changed)
-        assert known(tmp_path, "cpu") is None
-        speedup(tmp_path, "cpu")
+        assert stored_speedup(tmp_path, "cpu") is None
+        bfloat16_speedup(tmp_path, "cpu")
     assert calls == ["cpu"] * 3
 
 
 def test_what_is_said_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "measured", lambda device: pytest.fail("no precision is auto"))
+    monkeypatch.setattr(
+        precision, "measure_speedup", lambda device: pytest.fail("no precision is auto")
+    )
     for said in ("float32", "bfloat16"):
         config = Config(cache=str(tmp_path), train=TrainConfig(precision=said))
-        assert chosen(config, config, lambda line: pytest.fail("nothing was measured")) == config
+        assert (
+            resolve_precision(config, config, lambda line: pytest.fail("nothing was measured"))
+            == config
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -94,29 +99,29 @@ def test_the_measure_is_a_median_of_rounds(monkeypatch: pytest.MonkeyPatch) -> N
 
     times = clock()
     monkeypatch.setattr(precision, "_now", lambda device: next(times))
-    monkeypatch.setattr(precision, "SECONDS", 0.0)
-    monkeypatch.setattr(precision, "SHAPES", {"cpu": (4, 8)})
-    assert measured("cpu") == 2.0
+    monkeypatch.setattr(precision, "MAX_SECONDS", 0.0)
+    monkeypatch.setattr(precision, "LAYER_SHAPES", {"cpu": (4, 8)})
+    assert measure_speedup("cpu") == 2.0
     assert next(times, None) is None, "all of them were asked for"
 
 
 def test_this_machine_is_measured_and_left_as_it_was(tmp_path: Path) -> None:
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     begin = time.thread_time()
-    found = speedup(tmp_path, "cpu")
+    found = bfloat16_speedup(tmp_path, "cpu")
     assert 0 < found < 100
     assert time.thread_time() - begin < 10
     assert torch.get_num_threads() == threads and torch.equal(torch.get_rng_state(), state)
     (file,) = tmp_path.glob("precision/*/speedup.json")
-    assert json.loads(file.read_text()) == found == known(tmp_path, "cpu")
+    assert json.loads(file.read_text()) == found == stored_speedup(tmp_path, "cpu")
 
 
 @pytest.mark.parametrize(("name", "config"), SETTINGS)
 def test_a_run_with_an_open_precision_is_refused(name: str, config: Config, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"^{name}.precision is 'auto'; allowed here"):
-        prepare(config)
+        set_up_device(config)
     own = replace(config, cache=str(tmp_path))
-    prepare(chosen(own, own))
+    set_up_device(resolve_precision(own, own))
 
 
 def test_a_teacher_is_scored_in_the_precision_that_it_is_refined_in(
@@ -136,7 +141,9 @@ def test_a_teacher_is_scored_in_the_precision_that_it_is_refined_in(
         train = TrainConfig(steps=2, batch_size=4, precision=name)
         teacher = TeacherConfig(layers=1, hidden=16, heads=2, train=train)
         stores = Stores(tmp_path, DataConfig(), 0)
-        refined.refined_teacher(teacher, stores, Side(tokenizer, scored, torch.device("cpu")), 60)
+        refined.load_or_refine(
+            teacher, stores, ModelData(tokenizer, scored, torch.device("cpu")), 60
+        )
     assert asked == ["float32", "bfloat16"]
 
 
@@ -148,12 +155,12 @@ def scored(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Da
 def test_a_model_answers_in_the_asked_precision(scored: Datas, tokenizer: Tokenizer) -> None:
     """Within the error of a number of 8 significant bits, and not as in float32."""
     torch.manual_seed(0)
-    teacher = fresh_teacher(TeacherConfig(layers=2, hidden=32, heads=2), 128, scored, tokenizer)
+    teacher = untrained_teacher(TeacherConfig(layers=2, hidden=32, heads=2), 128, scored, tokenizer)
     layout = layout_of(tokenizer, True, 32)
     for data in scored:
-        rows = labelled(data)
+        rows = labelled_rows(data)
         exact, half = (
-            predict(eager(teacher, name), data.train, rows, data.name, layout)
+            predict_logits(torch_infer(teacher, name), data.train, rows, data.name, layout)
             for name in ("float32", "bfloat16")
         )
         assert exact.dtype == half.dtype == np.float32

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 
 from mkd import precision, processes
 from mkd.config import Config, TrainConfig
-from mkd.pipeline import prepare
+from mkd.pipeline import set_up_device
 from mkd.tokenization.tokens import Inputs
 from mkd.training.batches import Batch
-from mkd.training.shares import share
+from mkd.training.shares import split_batch
 from tests.support.database import put_database
 from tests.support.entry import (
     TINY,
@@ -156,9 +156,9 @@ def test_all_processes_train_in_the_precision_that_the_first_one_measures(tmp_pa
 
 def test_several_gpus_cannot_add_up_sparse_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(processes, "kind_of", lambda device: "cuda")
+    monkeypatch.setattr(processes, "device_kind", lambda device: "cuda")
     with pytest.raises(ValueError, match="^train.lazy is true; allowed on several GPUs: false"):
-        prepare(Config(train=TrainConfig(lazy=True)))
+        set_up_device(Config(train=TrainConfig(lazy=True)))
 
 
 def batch(labels: list[float]) -> Batch:
@@ -173,7 +173,7 @@ def test_shares_and_what_they_count_for_by_hand(rank: int, monkeypatch: pytest.M
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", str(rank))
     nan = float("nan")
-    own, part = share(batch([1.0, nan, 0.0, nan, 2.0]))
+    own, part = split_batch(batch([1.0, nan, 0.0, nan, 2.0]))
     rows: Any = [[0, 2, 4], [1, 3]][rank]
     assert own.inputs.ids.flatten().tolist() == rows
     assert part.factor() == pytest.approx([6 / 5, 4 / 5][rank])
@@ -185,7 +185,7 @@ def test_shares_and_what_they_count_for_by_hand(rank: int, monkeypatch: pytest.M
 def test_one_row_counts_in_one_process(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "8")
     monkeypatch.setenv("RANK", str(rank))
-    own, part = share(batch([1.0]))
+    own, part = split_batch(batch([1.0]))
     assert own.inputs.ids.flatten().tolist() == [0] and part == (0, 0) and part.factor() == 0
 
 
@@ -200,12 +200,12 @@ def test_the_shares_of_all_processes_are_the_batch(
     values, mean = [float(value**2) for value in range(rows)], 0.0
     for rank in range(number):
         monkeypatch.setenv("RANK", str(rank))
-        own, part = share(batch(values))
+        own, part = split_batch(batch(values))
         mean += float(own.labels_B.mean()) * part.factor() / number
     assert mean == pytest.approx(sum(values) / rows)
 
 
 def test_one_process_has_the_whole_batch_as_it_is() -> None:
     whole = batch([1.0, 2.0])
-    own, part = share(whole)
+    own, part = split_batch(whole)
     assert own is whole and part == (1, 1) and part.factor() == 1

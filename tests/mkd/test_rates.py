@@ -20,7 +20,7 @@ SAID = TrainConfig(learning_rate=3e-5)
 
 
 def rates(config: Config) -> tuple[float | None, ...]:
-    found = resolved(config)
+    found = with_learning_rates(config)
     return tuple(train.learning_rate for train in (found.teacher.train, found.train))
 
 
@@ -38,12 +38,12 @@ def rates(config: Config) -> tuple[float | None, ...]:
 )
 def test_an_open_rate_goes_by_the_model(config: Config, expected: tuple[float, ...]) -> None:
     assert rates(config) == expected
-    assert resolved(resolved(config)) == resolved(config)
+    assert with_learning_rates(with_learning_rates(config)) == with_learning_rates(config)
 
 
 def test_what_is_trained_further_learns_as_fast_as_what_is_new() -> None:
-    assert finetuned(TrainConfig()).learning_rate == 2e-3
-    assert finetuned(SAID) == SAID
+    assert with_finetuning_rate(TrainConfig()).learning_rate == 2e-3
+    assert with_finetuning_rate(SAID) == SAID
 
 
 def test_a_variant_of_another_model_has_that_model_s_rate() -> None:

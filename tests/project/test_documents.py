@@ -124,7 +124,7 @@ def headings(document: Path) -> set[str]:
 @pytest.fixture(autouse=True)
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Configs that leave the precision to the machine: parsing would time it."""
-    monkeypatch.setattr("mkd.precision.speedup", lambda root, device: 1.0)
+    monkeypatch.setattr("mkd.precision.bfloat16_speedup", lambda root, device: 1.0)
 
 
 def test_readme_is_short() -> None:
@@ -271,7 +271,7 @@ def test_settings_and_tasks_are_allowed(block: Block, tmp_path: Path) -> None:
     if kinds := [kind for command, kind in COMMANDS.items() if given <= cli.names(command)]:
         cli.parse(["--config", str(tmp_path / "block.yaml")], "", kinds[0])
     else:
-        assert task_file.read(tmp_path / "block.yaml")
+        assert task_file.read_task_file(tmp_path / "block.yaml")
 
 
 @pytest.mark.parametrize("block", of("python"))

@@ -17,8 +17,8 @@ from analysis.statistics.resampled_metrics import METRICS
 from experiments.cli import flat
 from experiments.settings import Distill
 from mkd.config import StudentConfig
-from mkd.evaluation.timing import PROTOCOL
-from mkd.tasks.demo import TASKS
+from mkd.evaluation.timing import SPEED_PROTOCOL
+from mkd.tasks.demo import DEMO_TASKS
 from tests.support.database import put_database
 
 ROWS = 400
@@ -34,7 +34,7 @@ HARDWARE = {
 }  # fmt: skip
 BACKENDS = {"torch": 2.0, "onnx": 1.0, "int8": 0.6}
 """Of the time that onnx takes."""
-MEASURED = {"busy_share": 0.0, "protocol": float(PROTOCOL)}
+MEASURED = {"busy_share": 0.0, "protocol": float(SPEED_PROTOCOL)}
 """How the speed was measured."""
 
 
@@ -57,7 +57,7 @@ class Wish(NamedTuple):
     student: StudentConfig = StudentConfig()
     seed: int = 0
     gain: float = 0.0
-    tasks: tuple[str, ...] = tuple(TASKS)
+    tasks: tuple[str, ...] = tuple(DEMO_TASKS)
     kind: str = "distill"
     settings: dict[str, Any] = {}
     tags: dict[str, str] = {}
@@ -122,8 +122,8 @@ def truth(task: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     draw = np.random.default_rng([*task.encode()])
     hard = draw.random(ROWS)
     labels = (
-        draw.integers(0, len(TASKS[task].labels), ROWS).astype(float)
-        if TASKS[task].labels
+        draw.integers(0, len(DEMO_TASKS[task].labels), ROWS).astype(float)
+        if DEMO_TASKS[task].labels
         else (5 * draw.random(ROWS)).round(1)
     )
     return labels, _answer(draw, task, labels, hard < SKILL[task], 0.5), hard
@@ -138,9 +138,9 @@ def _answers(draw: np.random.Generator, task: str, share: float) -> np.ndarray:
 def _answer(
     draw: np.random.Generator, task: str, labels: np.ndarray, known: np.ndarray, noise: float
 ) -> np.ndarray:
-    if not TASKS[task].labels:
+    if not DEMO_TASKS[task].labels:
         return labels + draw.normal(0, 0.6 + noise, ROWS) * np.where(known, 0.5, 1.5)
-    classes = len(TASKS[task].labels)
+    classes = len(DEMO_TASKS[task].labels)
     return np.where(known, labels, (labels + draw.integers(1, classes, ROWS)) % classes)
 
 
@@ -150,10 +150,10 @@ def _quality(prefix: str, answers: dict[str, np.ndarray]) -> dict[str, float]:
     for task, answer in answers.items():
         labels, one = truth(task)[0], np.ones((ROWS, 1))
         values = {
-            name: float(METRICS[name](one, labels, answer)[0]) for name in TASKS[task].metrics
+            name: float(METRICS[name](one, labels, answer)[0]) for name in DEMO_TASKS[task].metrics
         }
         scores.append(sum(values.values()) / len(values))
-        values |= {"score": scores[-1]} | ({"ece": 0.05} if TASKS[task].labels else {})
+        values |= {"score": scores[-1]} | ({"ece": 0.05} if DEMO_TASKS[task].labels else {})
         found |= {f"{prefix}quality/{task}/{name}": value for name, value in values.items()}
     return found | {f"{prefix}quality/mean": sum(scores) / len(scores)}
 

@@ -19,8 +19,8 @@ from mkd.runtime.encoding import encode_all
 from mkd.runtime.layout import Texts, truncated
 from mkd.students.heads import head_configs
 from mkd.tasks.task import Kind, Row, Split, Task
-from mkd.teachers.refined import teacher_tokenizer
-from mkd.tokenization.tokenise import task_data, unpadded
+from mkd.teachers.refined import refined_tokenizer
+from mkd.tokenization.tokenise import backend_tokenizer, tokenise_task
 from mkd.tokenization.tokens import Inputs, TaskData, TokenStore
 
 Tokenizer = PreTrainedTokenizerBase
@@ -103,13 +103,13 @@ def make_tasks(
 
 def make_tokenizer(cache: Path, tasks: list[Task]) -> Tokenizer:
     """A WordPiece tokenizer learnt from the tasks."""
-    return teacher_tokenizer(TeacherConfig(vocabulary=120), cache, tasks)
+    return refined_tokenizer(TeacherConfig(vocabulary=120), cache, tasks)
 
 
 def make_datas(cache: Path, tasks: list[Task], tokenizer: Tokenizer, max_length: int = 32) -> Datas:
     """The tasks' stores; a fifth of the labelled rows is set apart."""
     config = DataConfig(max_length=max_length, selection_fraction=0.2)
-    return [task_data(cache, task, tokenizer, config, seed=0) for task in tasks]
+    return [tokenise_task(cache, task, tokenizer, config, seed=0) for task in tasks]
 
 
 def heads(*tasks: Task) -> dict[str, dict[str, object]]:
@@ -136,7 +136,9 @@ def from_texts(
 ) -> TokenStore:
     """A store in memory, of texts without labels."""
     given = [texts] if pairs is None else [texts, pairs]
-    sides = truncated([encode_all(unpadded(tokenizer), side) for side in given], max_length)
+    sides = truncated(
+        [encode_all(backend_tokenizer(tokenizer), side) for side in given], max_length
+    )
     return TokenStore(
         sides[0], None if pairs is None else sides[1], np.full(len(texts), np.nan), ""
     )

@@ -21,7 +21,7 @@ from mkd.tasks.task import Kind, Row
 
 SplitName = Literal["train", "dev"]
 
-TASKS: dict[str, Kind] = {
+DEMO_TASKS: dict[str, Kind] = {
     "sentiment": Kind(("negative", "positive"), False, ("accuracy",)),
     "acceptability": Kind(("unacceptable", "acceptable"), False, ("matthews",)),
     "paraphrase": Kind(("not_equivalent", "equivalent"), True, ("accuracy", "f1")),
@@ -41,7 +41,7 @@ _NOISE_SD = 1.5
 """Standard deviation of the normal noise that is added to noisy scores of a regression task."""
 
 
-def is_of(split: SplitName, row: Row) -> bool:
+def belongs_to_split(split: SplitName, row: Row) -> bool:
     """Returns whether all texts of the row belong to the split.
 
     A hash assigns each text to one split, so no text is in both.
@@ -64,9 +64,11 @@ def _noisy(label: float, kind: Kind, uniform: float) -> float:
 def _clean(task: str, split: SplitName, seed: int) -> Iterator[Row]:
     """Yields rows without noise. Classes take turns, so that all are equally frequent."""
     draw, make = Draw(f"{seed} {task} {split}"), _MAKERS[task]
-    for wanted in cycle(range(len(TASKS[task].labels)) if TASKS[task].labels else (None,)):
+    for wanted in cycle(
+        range(len(DEMO_TASKS[task].labels)) if DEMO_TASKS[task].labels else (None,)
+    ):
         row = make(draw)
-        while not is_of(split, row) or wanted not in (None, row.label):
+        while not belongs_to_split(split, row) or wanted not in (None, row.label):
             row = make(draw)
         yield row
 
@@ -78,19 +80,19 @@ def _train(task: str, config: DemoConfig) -> Iterator[Row]:
         # label_noise, and a higher value only adds noisy rows.
         changed, uniform = noise.random() < config.label_noise, noise.random()
         assert row.label is not None, "a generated row has a label"
-        yield row._replace(label=_noisy(row.label, TASKS[task], uniform)) if changed else row
+        yield row._replace(label=_noisy(row.label, DEMO_TASKS[task], uniform)) if changed else row
     for row in islice(clean, config.unlabelled_rows):
         yield row._replace(label=None)
 
 
 def _check(task: str, split: str) -> None:
-    if task not in TASKS:
-        raise ValueError(f"demo task is {task!r}; allowed: {', '.join(TASKS)}")
+    if task not in DEMO_TASKS:
+        raise ValueError(f"demo task is {task!r}; allowed: {', '.join(DEMO_TASKS)}")
     if split not in ("train", "dev"):
         raise ValueError(f"demo split is {split!r}; allowed: train, dev")
 
 
-def rows(task: str, split: SplitName, config: DemoConfig) -> Iterator[Row]:
+def demo_rows(task: str, split: SplitName, config: DemoConfig) -> Iterator[Row]:
     """Yields the rows of a split.
 
     train has the labelled rows first, then the unlabelled ones. dev has labels without noise. Rows
@@ -106,7 +108,7 @@ def rows(task: str, split: SplitName, config: DemoConfig) -> Iterator[Row]:
     )
 
 
-def fingerprint(task: str, split: str, config: DemoConfig) -> str:
+def demo_fingerprint(task: str, split: str, config: DemoConfig) -> str:
     """Returns a hash that changes if the rows can change.
 
     It covers the generator's source code (comments too), the task, the split and the settings.

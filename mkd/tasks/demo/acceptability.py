@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from mkd.tasks.demo.draw import Draw
-from mkd.tasks.demo.lexicon import ACTS, NOUNS, past, plural, third
+from mkd.tasks.demo.lexicon import ACTS, NOUNS, past, plural_noun, third
 from mkd.tasks.task import Row
 
 
@@ -68,7 +68,7 @@ def is_acceptable(s: Sentence) -> bool:
 
 
 def _say_phrase(p: Phrase) -> str:
-    noun = plural(p.noun) if p.plural else p.noun
+    noun = plural_noun(p.noun) if p.plural else p.noun
     return f"{noun} {p.determiner}" if p.reversed else f"{p.determiner} {noun}"
 
 

@@ -14,7 +14,7 @@ from mkd.tasks.demo.lexicon import (
     SCALES,
     TRAITS,
     past,
-    plural,
+    plural_noun,
 )
 from mkd.tasks.task import Row
 
@@ -111,7 +111,7 @@ def compare(p: Comparison, h: Comparison) -> int:
 
 def say(s: Statement) -> str:
     """Returns the sentence for the statement."""
-    return f"{_SAY[s.quantifier]} the {s.trait} {plural(s.noun)} in {s.city} {past(s.deed)}"
+    return f"{_SAY[s.quantifier]} the {s.trait} {plural_noun(s.noun)} in {s.city} {past(s.deed)}"
 
 
 def make_statement(draw: Draw) -> Statement:

@@ -37,7 +37,7 @@ SCALES = tuple(OPPOSITE)
 """One comparative of each pair of opposites; names the scale."""
 
 
-def plural(noun: str) -> str:
+def plural_noun(noun: str) -> str:
     """Returns the plural of a noun of this lexicon."""
     return noun + "s"
 

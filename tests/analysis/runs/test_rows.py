@@ -72,7 +72,7 @@ def test_a_backend_that_did_not_pass_its_check_is_not_the_fastest() -> None:
 
 
 def test_latency_is_of_the_setting_that_all_else_goes_by() -> None:
-    assert speed.HEADLINE.name == HEADLINE
+    assert speed.HEADLINE_SETTING.name == HEADLINE
 
 
 def test_a_row_has_its_protocol_and_the_larger_busy_share() -> None:

@@ -20,13 +20,13 @@ import torch
 from experiments import cli
 from experiments.on_spark import corpus
 from experiments.settings import Distill, LabelConfig
-from mkd.result import silent
+from mkd.result import no_report
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
-from mkd.teachers import tokenizer_of
-from mkd.teachers.imported import TEXTS, import_logits
-from mkd.teachers.teaching import make_teacher
-from mkd.tokenization.tokenise import read_side
+from mkd.teachers import primary_tokenizer
+from mkd.teachers.imported import TEXT_COLUMNS, import_logits
+from mkd.teachers.multitask import make_teacher
+from mkd.tokenization.tokenise import tokenise_tasks
 from tests.support.entry import TINY, client, command, outcome, tiny
 from tests.support.needs import need
 from tests.support.official import rows
@@ -173,9 +173,11 @@ def test_its_logits_teach_alike(spark: "SparkSession", taught: Taught, tmp_path:
     its own units there."""
     config = replace(cli.parse(TINY, "", Distill).core(), cache=str(taught.folder / ".mkd"))
     tasks = load_tasks(config.data)
-    tokenizer = tokenizer_of(config.teacher, config.stores.root, tasks)
-    side = read_side(config.stores, tasks, tokenizer, torch.device("cpu"), "teacher", silent)
-    own = make_teacher(config, tasks, side, side, silent)
+    tokenizer = primary_tokenizer(config.teacher, config.stores.root, tasks)
+    side = tokenise_tasks(
+        config.stores, tasks, tokenizer, torch.device("cpu"), "teacher", no_report
+    )
+    own = make_teacher(config, tasks, side, side, no_report)
     sources = {}
     for task, data, labeller in zip(tasks, side.datas, own.labellers, strict=True):
         if task.name in TAUGHT:
@@ -189,7 +191,7 @@ def test_its_logits_teach_alike(spark: "SparkSession", taught: Taught, tmp_path:
                 "split",
                 "row",
                 "logits",
-                *TEXTS[: 1 + task.kind.pair],
+                *TEXT_COLUMNS[: 1 + task.kind.pair],
             ] and metrics["label/rows"] == len(frame)
             assert (folder / "out.parquet").is_file()
             sources[task.name] = [str(folder / "out.parquet")]

@@ -26,9 +26,9 @@ from experiments.studies.outcome import (
 from experiments.studies.study import FROM, RESULT, Outcome
 from mkd.config import Config
 from mkd.evaluation.pareto import Reference
-from mkd.pipeline import Ready, Rows
-from mkd.teachers.teaching import Teacher
-from mkd.tokenization.tokens import Side
+from mkd.pipeline import DataAndTeacher, RunData
+from mkd.teachers.multitask import MultiTaskTeacher
+from mkd.tokenization.tokens import ModelData
 from tests.support.tiny import Datas, Tokenizer
 
 BEGIN = datetime(2026, 1, 1)
@@ -37,7 +37,7 @@ TEACHER_SPEED = {f"teacher/speed/torch/{SETTING}/p50_ms": 100.0}
 
 
 @pytest.fixture
-def ready(tokenizer: Tokenizer, datas: Datas) -> Ready:
+def ready(tokenizer: Tokenizer, datas: Datas) -> DataAndTeacher:
     """A teacher that scored 90 points, and one task with 3 of 5 selection rows of one class; the
     search's end reads no more."""
     data = datas[0]
@@ -46,10 +46,10 @@ def ready(tokenizer: Tokenizer, datas: Datas) -> Ready:
     data = data._replace(
         train=data.train._replace(labels=labels), selection_rows=data.selection_rows[:5]
     )
-    side = Side(tokenizer, [data], torch.device("cpu"))
-    return Ready(
-        Rows(Config(), [], side, side, None),
-        Teacher("bert-2x16", "key", [], None, None, None, {}, {"quality/mean": 90.0}),
+    side = ModelData(tokenizer, [data], torch.device("cpu"))
+    return DataAndTeacher(
+        RunData(Config(), [], side, side, None),
+        MultiTaskTeacher("bert-2x16", "key", [], None, None, None, {}, {"quality/mean": 90.0}),
     )
 
 
@@ -113,7 +113,7 @@ STATES = {"complete": 3, "infeasible": 1, "failed": 1, "pruned": 1}
 
 
 def test_finished_trials_are_found_in_the_order_they_ended(
-    study: optuna.Study, ready: Ready
+    study: optuna.Study, ready: DataAndTeacher
 ) -> None:
     """Above the 60 points of the most frequent class and up to the teacher's 100 ms: nothing, then
     20 points over a decade. Times outside of measuring and training are 2, 1 and 16 seconds; those
@@ -127,7 +127,9 @@ def test_finished_trials_are_found_in_the_order_they_ended(
     assert found.teacher == (100, 90)
 
 
-def test_without_a_teacher_the_slowest_is_the_reference(study: optuna.Study, ready: Ready) -> None:
+def test_without_a_teacher_the_slowest_is_the_reference(
+    study: optuna.Study, ready: DataAndTeacher
+) -> None:
     found = found_by(study, ready, {}, SETTING)
     assert (found.reference, found.teacher) == (Reference(60, 20), None)
     assert found.hypervolume == pytest.approx([0, 0, *[20 * math.log10(2)] * 2])
@@ -181,7 +183,7 @@ def test_the_picture_shows_each_trial_by_its_kind_and_the_front_by_its_numbers()
     )
 
 
-def test_without_a_finished_trial_the_front_is_empty(ready: Ready, tmp_path: Path) -> None:
+def test_without_a_finished_trial_the_front_is_empty(ready: DataAndTeacher, tmp_path: Path) -> None:
     study = optuna.create_study(directions=["maximize", "minimize"])
     add(study, "failed", "t000 bag-1x16 mse", 0, 0, 0, 1)
     found = found_by(study, ready, TEACHER_SPEED, SETTING)

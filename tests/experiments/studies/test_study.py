@@ -49,7 +49,7 @@ from experiments.studies.study import (
     storage,
 )
 from mkd.config import DataConfig
-from mkd.selection.carving import VERSION
+from mkd.selection.split import SPLIT_VERSION
 
 # Optuna warns that nothing beats where trials are asked for one by one.
 pytestmark = pytest.mark.filterwarnings(
@@ -528,7 +528,7 @@ def test_a_study_whose_rows_were_selected_otherwise_is_neither_begun_with_nor_go
     check_known(config.search, store, told)
     before = {name: value for name, value in told.items() if name != "selection"}
     source.set_user_attr(ABOUT, before if selection is None else before | {"selection": selection})
-    difference = f"selection was {selection!r} and is {VERSION!r}"
+    difference = f"selection was {selection!r} and is {SPLIT_VERSION!r}"
     with pytest.raises(
         ValueError,
         match=f"search.start_from is 'source', whose scores are not comparable: {difference}$",

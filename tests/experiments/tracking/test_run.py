@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from experiments.tracking.run import make_database
-from mkd.selection.carving import VERSION
+from mkd.selection.split import SPLIT_VERSION
 from tests.support.entry import (
     TINY,
     client,

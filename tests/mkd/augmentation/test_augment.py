@@ -9,7 +9,7 @@ import tokenizers
 from tokenizers import models
 from transformers import PreTrainedTokenizerFast
 
-from mkd.augmentation.augment import augmented, augmented_split, change, cut
+from mkd.augmentation.augment import augment_tasks, augmented_split, change_words, cut_to_ngrams
 from mkd.config import AugmentConfig, DataConfig, Stores
 from mkd.runtime.layout import Texts
 from mkd.selection import words
@@ -45,14 +45,14 @@ def made(cache: Path, task: Task, seed: int = 0, **settings: Any) -> list[Row]:
 
 def copied_rows(cache: Path, task: Task, tokenizer: Tokenizer) -> list[Row]:
     """The labelled rows of the task that are not for selection, as the training takes them."""
-    data = task_data(cache, task, tokenizer, DataConfig(selection_fraction=0.2), 0)
+    data = tokenise_task(cache, task, tokenizer, DataConfig(selection_fraction=0.2), 0)
     rows = list(task.train.read())
     return [rows[i] for i in data.train_rows if rows[i].label is not None]
 
 
 def changed(texts: Texts, inside: np.ndarray, **settings: float) -> Texts:
     config = AugmentConfig(**(NOTHING | settings))  # type: ignore[arg-type]
-    return change(texts, inside, NEIGHBOURS, config, np.random.default_rng(0))
+    return change_words(texts, inside, NEIGHBOURS, config, np.random.default_rng(0))
 
 
 # The operations, on word numbers.
@@ -83,7 +83,7 @@ def test_words_are_replaced_by_their_neighbours_and_stay_where_they_have_none() 
 def test_texts_that_are_not_for_change_stay() -> None:
     inside = np.array([False, True, False])
     assert changed(TEXTS, inside, mask=1.0).ids.tolist() == [0, 1, 2, 3, 6, 5]
-    stays = cut(
+    stays = cut_to_ngrams(
         TEXTS, np.array([False] * 3), AugmentConfig(ngram=1.0, longest=1), np.random.default_rng(0)
     )
     assert (stays.ids.tolist(), stays.offsets.tolist()) == (
@@ -102,7 +102,7 @@ def test_words_are_masked_and_replaced_as_often_as_stated() -> None:
 def test_an_n_gram_is_a_stretch_of_its_text_evenly_drawn() -> None:
     """Of four words with n from 1 to 2: n is even, and then its place."""
     texts = Texts(np.tile(np.arange(4), 20_000), np.arange(20_001) * 4)
-    found = cut(
+    found = cut_to_ngrams(
         texts, np.full(20_000, True), AugmentConfig(ngram=1.0, longest=2), np.random.default_rng(0)
     )
     counts = Counter(map(tuple, rows_of(found)))
@@ -117,7 +117,7 @@ def test_an_n_gram_is_a_stretch_of_its_text_evenly_drawn() -> None:
 
 def test_an_n_gram_is_no_longer_than_its_text_and_as_frequent_as_stated() -> None:
     texts = Texts(np.tile(np.arange(3), 10_000), np.arange(10_001) * 3)
-    found = cut(
+    found = cut_to_ngrams(
         texts, np.full(10_000, True), AugmentConfig(ngram=0.25, longest=5), np.random.default_rng(0)
     )
     shares = np.bincount(found.lengths()) / 10_000
@@ -204,17 +204,17 @@ def test_copies_follow_the_seed_and_every_setting(tmp_path: Path) -> None:
 
 def test_no_multiple_changes_nothing_and_makes_nothing(tmp_path: Path) -> None:
     tasks = make_tasks()
-    assert augmented(Stores(tmp_path, DataConfig(), 0), tasks) is tasks
+    assert augment_tasks(Stores(tmp_path, DataConfig(), 0), tasks) is tasks
     assert list(tmp_path.iterdir()) == []
 
 
 def test_augmented_rows_come_after_a_tasks_own_and_after_its_files(tmp_path: Path) -> None:
     tasks = make_tasks()
     more = [replace(tasks[0], added=(tasks[0].dev[""],)), *tasks[1:]]
-    found = augmented(stores_of(tmp_path), more)
+    found = augment_tasks(stores_of(tmp_path), more)
     assert [len(task.added) for task in found] == [2, 1, 1]
     assert found[0].added[1].source == "single, augmented"
-    data = task_data(tmp_path, found[0], make_tokenizer(tmp_path, tasks), DataConfig(), 0)
+    data = tokenise_task(tmp_path, found[0], make_tokenizer(tmp_path, tasks), DataConfig(), 0)
     assert len(data.train.labels) == 40 + 20 + len(list(found[0].added[1].read()))
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mkd.augmentation import neighbours as module
-from mkd.augmentation.neighbours import nearest, neighbours
+from mkd.augmentation.neighbours import nearest_rows, word_neighbours
 from mkd.selection.words import Words, word_store
 from mkd.tasks.task import Row
 from tests.support.tiny import MINILM, SINGLE, split
@@ -32,9 +32,9 @@ def by_word(words: Words, found_VK: np.ndarray) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("block", [2, 1000])
 def test_the_nearest_by_angle_by_hand(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCK_WORDS", block)
-    assert nearest(TABLE * LENGTHS, APART, 1).tolist() == [[1], [0], [1], [4], [3]]
-    assert [set(row) for row in nearest(TABLE * LENGTHS, APART, 2).tolist()] == [
+    monkeypatch.setattr(module, "COSINE_BLOCK", block)
+    assert nearest_rows(TABLE * LENGTHS, APART, 1).tolist() == [[1], [0], [1], [4], [3]]
+    assert [set(row) for row in nearest_rows(TABLE * LENGTHS, APART, 2).tolist()] == [
         {1, 2},
         {0, 2},
         {0, 1},
@@ -44,17 +44,17 @@ def test_the_nearest_by_angle_by_hand(block: int, monkeypatch: pytest.MonkeyPatc
 
 
 def test_spellings_of_a_word_are_no_neighbours() -> None:
-    assert nearest(TABLE, np.array([0, 0, 1, 2, 2]), 1).tolist() == [[2], [2], [1], [2], [2]]
+    assert nearest_rows(TABLE, np.array([0, 0, 1, 2, 2]), 1).tolist() == [[2], [2], [1], [2], [2]]
 
 
 def test_there_are_no_more_neighbours_than_other_words() -> None:
-    assert nearest(TABLE, APART, 10).shape == (5, 4)
-    assert nearest(TABLE, np.zeros(5, dtype=np.int64), 10).shape == (5, 0)
+    assert nearest_rows(TABLE, APART, 10).shape == (5, 4)
+    assert nearest_rows(TABLE, np.zeros(5, dtype=np.int64), 10).shape == (5, 0)
 
 
 def test_words_between_the_same_words_are_neighbours(tmp_path: Path) -> None:
     words = words_of(tmp_path, "the cat sleeps", "the dog sleeps", "a dog runs", "a cat runs")
-    found = by_word(words, neighbours(words, 1, None))
+    found = by_word(words, word_neighbours(words, 1, None))
     assert found == {
         w: {o}
         for one, other in (("cat", "dog"), ("the", "a"), ("sleeps", "runs"))
@@ -80,17 +80,17 @@ def test_contexts_end_with_their_text(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_rare_words_are_no_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_WORDS", 2)
     words = words_of(tmp_path, "a b a b", "c")
-    assert by_word(words, neighbours(words, 3, None)) == {"a": {"b"}, "b": {"a"}, "c": set()}
+    assert by_word(words, word_neighbours(words, 3, None)) == {"a": {"b"}, "b": {"a"}, "c": set()}
 
 
 def test_a_word_alone_has_no_neighbour(tmp_path: Path) -> None:
     words = words_of(tmp_path, "film Film FILM")
-    assert neighbours(words, 3, None).tolist() == [[-1]] * 3
+    assert word_neighbours(words, 3, None).tolist() == [[-1]] * 3
 
 
 def test_an_encoders_embeddings_tell_neighbours(tmp_path: Path) -> None:
     words = words_of(tmp_path, "good bad monday tuesday Monday red blue")
-    found = by_word(words, neighbours(words, 1, MINILM))
+    found = by_word(words, word_neighbours(words, 1, MINILM))
     assert found["monday"] == found["Monday"] == {"tuesday"}
     assert (found["red"], found["blue"]) == ({"blue"}, {"red"})
     assert (found["good"], found["bad"]) == ({"bad"}, {"good"})

@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 
 from mkd.config import DataConfig
-from mkd.evaluation.remarks import Floor, floor, margin, num_cut, reading, weak_students
+from mkd.evaluation.remarks import (
+    ConstantBaseline,
+    chance_margin,
+    constant_baseline,
+    input_coverage,
+    num_truncated,
+    weak_student_notes,
+)
 from mkd.runtime.layout import Layout
 from mkd.tasks.task import GLUE, Kind, Row, Task
-from mkd.tokenization.tokenise import task_data
+from mkd.tokenization.tokenise import tokenise_task
 from mkd.tokenization.tokens import TaskData, TokenStore
 from tests.support.tiny import PAIR, SCORE, SINGLE, Tokenizer, from_texts, split
 
@@ -35,8 +42,12 @@ def test_the_floor_by_hand() -> None:
     found = floor(PAIR, np.array([0.0, 0, 0, 1, 1]))
     assert found.label == "same", "F1 is of class 1"
     assert found.scores == pytest.approx({"accuracy": 40.0, "f1": 100 * 2 * 0.4 / 1.4})
-    assert floor(GLUE["cola"], np.array([1.0, 0, 1])) == Floor("acceptable", {"matthews": 0.0})
-    assert floor(SCORE, np.array([1.0, 2.0])) == Floor("", {"pearson": 0.0, "spearman": 0.0})
+    assert constant_baseline(GLUE["cola"], np.array([1.0, 0, 1])) == ConstantBaseline(
+        "acceptable", {"matthews": 0.0}
+    )
+    assert constant_baseline(SCORE, np.array([1.0, 2.0])) == ConstantBaseline(
+        "", {"pearson": 0.0, "spearman": 0.0}
+    )
 
 
 def test_the_margin_is_two_standard_errors() -> None:
@@ -54,7 +65,7 @@ def test_a_student_that_is_right_by_chance_is_told_of(share: float) -> None:
         labels = (draw.random(500) < share).astype(int)
         right = draw.random(500) < share
         told += len(
-            weak_students(
+            weak_student_notes(
                 [of(SINGLE, labels.tolist())], answers(np.where(right, labels, 1 - labels).tolist())
             )
         )
@@ -72,7 +83,7 @@ def test_a_student_is_told_of_where_its_rows_do_not_tell_it_from_the_most_freque
         choices = [
             int(label) if place < right else 1 - int(label) for place, label in enumerate(labels)
         ]
-        notes = weak_students([of(SINGLE, labels)], answers(choices))
+        notes = weak_student_notes([of(SINGLE, labels)], answers(choices))
         assert notes == ([told.format(f"{right:.1f}")] if expected else [])
 
 
@@ -80,8 +91,8 @@ def test_a_student_of_scores_has_to_correlate() -> None:
     """100 rows tell a correlation of 20 points from none."""
     data, draw = of(SCORE, np.arange(100.0).tolist()), np.random.default_rng(0)
     noise = {("task", ""): draw.normal(size=(100, 1))}
-    assert weak_students([data], {("task", ""): np.arange(100.0)[:, None]}) == []
-    (note,) = weak_students([data], noise)
+    assert weak_student_notes([data], {("task", ""): np.arange(100.0)[:, None]}) == []
+    (note,) = weak_student_notes([data], noise)
     assert note.endswith("on dev, a constant 0.0; 100 rows tell them apart from 20.0 points on")
 
 
@@ -93,13 +104,15 @@ def test_rows_are_cut_where_a_model_of_this_layout_cuts_them(tokenizer: Tokenize
     """12 places less 2 special tokens are 10 for a single text, less 3 are 9 for a pair; kept apart
     each has 4."""
     single = from_texts(tokenizer, words(1, 9, 10, 11, 40), None, 12)
-    assert num_cut(single, BERT) == 2
-    assert num_cut(from_texts(tokenizer, words(1, 3, 4, 5, 40), None, 4), APART) == 2
+    assert num_truncated(single, BERT) == 2
+    assert num_truncated(from_texts(tokenizer, words(1, 3, 4, 5, 40), None, 4), APART) == 2
     pairs = from_texts(tokenizer, words(1, 4, 5, 9, 40), words(1, 5, 5, 1, 40), 12)
-    assert num_cut(pairs, BERT) == 3
-    assert num_cut(from_texts(tokenizer, words(1, 4, 5, 1), words(1, 4, 1, 5), 4), APART) == 2
+    assert num_truncated(pairs, BERT) == 3
+    assert num_truncated(from_texts(tokenizer, words(1, 4, 5, 1), words(1, 4, 1, 5), 4), APART) == 2
     assert (
-        num_cut(from_texts(tokenizer, words(12, 13), None, 12), BERT._replace(prefix=(), suffix=()))
+        num_truncated(
+            from_texts(tokenizer, words(12, 13), None, 12), BERT._replace(prefix=(), suffix=())
+        )
         == 1
     )
 
@@ -109,7 +122,7 @@ def test_one_percent_not_read_is_told(tmp_path: Path, tokenizer: Tokenizer) -> N
         task = Task(
             name, SINGLE, split([Row(text, None, float(i % 2)) for i, text in enumerate(texts)]), {}
         )
-        return task_data(tmp_path, task, tokenizer, DataConfig(max_length=12), 0)
+        return tokenise_task(tmp_path, task, tokenizer, DataConfig(max_length=12), 0)
 
     short, few = ["film film"] * 198, words(*[1] * 199, 30)
     datas = [
@@ -117,14 +130,16 @@ def test_one_percent_not_read_is_told(tmp_path: Path, tokenizer: Tokenizer) -> N
         data("few", few),
         data("unknown", short + ["\u4f60 film", "\u4f60 \u4f60 \u4f60"]),
     ]
-    found = reading(datas, tokenizer, BERT)
+    found = input_coverage(datas, tokenizer, BERT)
     assert found.metrics == pytest.approx(
         {"data/many/cut": 1.0, "data/many/unknown": 0.0, "data/few/cut": 0.5,
          "data/few/unknown": 0.0, "data/unknown/cut": 0.0,
          "data/unknown/unknown": 100 * 4 / (2 * 198 + 5)},
     )  # fmt: skip
     assert found.notes == ["many: 1 % of the training rows are cut at data.max_length=12 tokens"]
-    more = reading([data("unknown", ["\u4f60 film"] * 20)], tokenizer, BERT._replace(max_length=4))
+    more = input_coverage(
+        [data("unknown", ["\u4f60 film"] * 20)], tokenizer, BERT._replace(max_length=4)
+    )
     assert more.notes == ["unknown: 50 % of the training rows' tokens are unknown to the tokenizer"]
 
 
@@ -135,4 +150,4 @@ def test_a_tokenizer_without_an_unknown_token_has_none(tokenizer: Tokenizer) -> 
     class Bytes:
         unk_token_id = None
 
-    assert reading([data], Bytes(), BERT).metrics["data/task/unknown"] == 0.0  # type: ignore[arg-type]
+    assert input_coverage([data], Bytes(), BERT).metrics["data/task/unknown"] == 0.0  # type: ignore[arg-type]

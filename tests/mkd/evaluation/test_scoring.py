@@ -7,20 +7,20 @@ import torch
 from mkd.config import StudentConfig
 from mkd.evaluation import scoring
 from mkd.evaluation.scoring import (
-    at_work,
+    agreement_metrics,
     dev_logits,
-    eager,
-    likeness,
-    majority,
-    predict,
-    quality,
-    retention,
+    majority_metrics,
+    predict_logits,
+    quality_metrics,
+    retention_metrics,
+    runtime_student,
     selection_scores,
+    torch_infer,
 )
 from mkd.students import Student, make_student
 from mkd.tasks.metrics import expected_calibration_error
 from mkd.tokenization.tokens import TaskData, layout_of
-from mkd.training.batches import gather
+from mkd.training.batches import gather_inputs
 from tests.support.tiny import Datas, Tokenizer, from_texts
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
@@ -53,16 +53,16 @@ def test_sorted_batches_give_what_one_row_at_a_time_gives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In three windows, of several batches each, for rows in no order."""
-    monkeypatch.setattr(scoring, "BATCH_TOKENS", 40)
-    monkeypatch.setattr(scoring, "WINDOW_ROWS", 12)
+    monkeypatch.setattr(scoring, "SCORING_BATCH_TOKENS", 40)
+    monkeypatch.setattr(scoring, "SORT_WINDOW_ROWS", 12)
     student, data = student_of(config, datas, tokenizer), datas[place]
     layout = layout_of(tokenizer, student.joined, 32)
     rows = np.random.default_rng(0).permutation(40)[:30]
-    found = predict(eager(student), data.train, rows, data.name, layout)
+    found = predict_logits(torch_infer(student), data.train, rows, data.name, layout)
     student.train(False)
     with torch.inference_mode():
         alone = [
-            student(gather(data.train, rows[i : i + 1], layout), data.name)[0].numpy()
+            student(gather_inputs(data.train, rows[i : i + 1], layout), data.name)[0].numpy()
             for i in range(30)
         ]
     np.testing.assert_allclose(found, np.stack(alone), atol=1e-5, rtol=1e-4)
@@ -74,7 +74,8 @@ def test_prediction_switches_dropout_off(datas: Datas, tokenizer: Tokenizer) -> 
     layout = layout_of(tokenizer, False, 32)
     student.train()
     one, other = (
-        predict(eager(student), datas[0].train, np.arange(9), "single", layout) for _ in range(2)
+        predict_logits(torch_infer(student), datas[0].train, np.arange(9), "single", layout)
+        for _ in range(2)
     )
     np.testing.assert_array_equal(one, other)
 
@@ -99,7 +100,7 @@ def test_the_most_frequent_class_scores_what_is_worked_by_hand(datas: Datas) -> 
         selection_rows=np.array([0, 1, 3])
     )  # of classes 0, 1, 1
     pair = dev_of(pair, [1, 0, 1])._replace(selection_rows=np.array([0, 2]))  # both of class 0
-    found = majority([single, pair, score])
+    found = majority_metrics([single, pair, score])
     assert found["majority/quality/single/score"] == pytest.approx(60)
     assert found["majority/quality/pair/score"] == pytest.approx((200 / 3 + 80) / 2)
     assert found["majority/quality/score/score"] == 0, "what is constant correlates with nothing"
@@ -113,12 +114,14 @@ def test_the_most_frequent_class_scores_what_is_worked_by_hand(datas: Datas) -> 
 def test_of_two_splits_the_constant_answer_is_to_each(datas: Datas) -> None:
     data = dev_of(datas[0], [0, 0, 1], ("", "_other"))
     data.dev["_other"] = data.dev["_other"]._replace(labels=np.array([1, 1, 1], dtype=np.float32))
-    assert majority([data])["majority/quality/single/score"] == pytest.approx((200 / 3 + 100) / 2)
+    assert majority_metrics([data])["majority/quality/single/score"] == pytest.approx(
+        (200 / 3 + 100) / 2
+    )
 
 
 def test_dev_logits_are_of_every_dev_row(datas: Datas, tokenizer: Tokenizer) -> None:
     found = dev_logits(
-        eager(student_of(BILSTM, datas, tokenizer)), datas, layout_of(tokenizer, False, 32)
+        torch_infer(student_of(BILSTM, datas, tokenizer)), datas, layout_of(tokenizer, False, 32)
     )
     assert {key: logits.shape for key, logits in found.items()} == {
         ("single", ""): (20, 2),
@@ -151,7 +154,7 @@ def test_quality_by_hand(datas: Datas) -> None:
         "quality/score/pearson": 100, "quality/score/spearman": 100, "quality/score/score": 100,
         "quality/mean": (62.5 + (200 / 3 + f1) / 2 + 100) / 3,
     }  # fmt: skip
-    assert quality([single, pair, score], logits) == pytest.approx(expected)
+    assert quality_metrics([single, pair, score], logits) == pytest.approx(expected)
 
 
 def test_likeness_by_hand(datas: Datas) -> None:
@@ -164,7 +167,7 @@ def test_likeness_by_hand(datas: Datas) -> None:
         ("single", ""): 9 * one_hot([0, 1, 0, 0], 2),
         ("score", ""): np.array([[1.0], [0.0], [2.0]]),
     }
-    found = likeness([datas[0], datas[2]], student, teacher)
+    found = agreement_metrics([datas[0], datas[2]], student, teacher)
     assert found == pytest.approx(
         {"agreement/single": 75, "agreement/score": 50, "agreement/mean": 62.5}
     )
@@ -185,7 +188,7 @@ def test_tasks_without_all_their_logits_are_left_out_and_so_is_the_mean(datas: D
 def test_likeness_of_scores_needs_no_metric_of_the_task(datas: Datas) -> None:
     data = datas[2]._replace(kind=replace(datas[2].kind, metrics=("spearman",)))
     logits = {("score", ""): np.array([[1.0], [0.0], [2.0]])}
-    assert likeness([data], logits, logits)["agreement/score"] == pytest.approx(100)
+    assert agreement_metrics([data], logits, logits)["agreement/score"] == pytest.approx(100)
 
 
 def test_retention_by_hand() -> None:
@@ -211,12 +214,14 @@ def test_raw_texts_get_labels_or_scores_of_the_task(datas: Datas, tokenizer: Tok
     student = student_of(BILSTM, datas, tokenizer)
     layout = layout_of(tokenizer, False, 32)
     first, second = ["a good film", "the bad sea"], ["the sea", "night and rain"]
-    for answer in at_work(student, tokenizer).predict(first, "single"):
+    for answer in runtime_student(student, tokenizer).predict(first, "single"):
         assert answer.label in ("bad", "good")
         assert 0.5 <= answer.score <= 1
     store = from_texts(tokenizer, first, second, 32)
-    logits = predict(eager(student), store, np.arange(2), "score", layout)[:, 0]
-    answers = at_work(student, tokenizer).predict(list(zip(first, second, strict=True)), "score")
+    logits = predict_logits(torch_infer(student), store, np.arange(2), "score", layout)[:, 0]
+    answers = runtime_student(student, tokenizer).predict(
+        list(zip(first, second, strict=True)), "score"
+    )
     assert [answer.label for answer in answers] == ["", ""]
     expected = pytest.approx((logits * datas[2].std + datas[2].mean).tolist(), rel=1e-5)
     assert [answer.score for answer in answers] == expected

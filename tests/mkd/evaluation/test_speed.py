@@ -7,27 +7,27 @@ from transformers import DistilBertConfig
 
 from mkd.config import SpeedConfig, StudentConfig
 from mkd.evaluation.speed import (
-    HEADLINE,
+    HEADLINE_SETTING,
     MOST_SECONDS,
-    ROUNDS,
-    Setting,
-    Timed,
-    answering,
+    SPEED_ROUNDS,
+    SpeedSetting,
+    TimedModel,
     busy_note,
-    calls_of,
-    even,
+    dev_texts,
+    evenly_spaced,
     flops,
     hardware,
     is_busy,
-    measure,
-    of_one_thread,
-    settings,
+    limit_seconds,
+    one_thread_settings,
+    setting_calls,
     size_metrics,
     speed_metrics,
-    within,
-    work_of,
+    speed_settings,
+    time_models,
+    with_missing_heads,
 )
-from mkd.evaluation.timing import MOST_BUSY, PROTOCOL, Clock
+from mkd.evaluation.timing import MOST_BUSY, SPEED_PROTOCOL, Clock
 from mkd.export.backends import in_torch
 from mkd.runtime import inference
 from mkd.students import Student, make_student
@@ -49,7 +49,7 @@ def student_of(config: StudentConfig, datas: Datas) -> Student:
     return make_student(config, datas, 50, 32, None)
 
 
-def timed(config: StudentConfig, datas: Datas, tokenizer: Tokenizer) -> Timed:
+def timed(config: StudentConfig, datas: Datas, tokenizer: Tokenizer) -> TimedModel:
     return in_torch(make_student(config, datas, len(tokenizer), 32, None), tokenizer)
 
 
@@ -59,7 +59,7 @@ def test_metrics_name_backend_setting_and_statistic(datas: Datas, tokenizer: Tok
         "torch": timed(BILSTM, datas, tokenizer),
         "other": timed(TRANSFORMER, datas, tokenizer),
     }
-    asked = settings(SpeedConfig(length=8, batch_size=3, threads=[1, 2]))
+    asked = speed_settings(SpeedConfig(length=8, batch_size=3, threads=[1, 2]))
     found = speed_metrics(models, WORK, asked, 1e-9, "teacher/")
     kinds = {"b1-text-t1": 20, "b1-l8-t1": 20, "b3-text-t1": 2, "b3-text-t2": 2}
     statistics = {
@@ -86,7 +86,7 @@ def test_settings_are_each_measured_once_the_headline_first() -> None:
     cores = inference.cores()
     many = [
         setting.name
-        for setting in settings(SpeedConfig(length=8, batch_size=4, threads=[cores, 0, 1]))
+        for setting in speed_settings(SpeedConfig(length=8, batch_size=4, threads=[cores, 0, 1]))
     ]
     expected = list(dict.fromkeys(["b1-text-t1", "b1-l8-t1", f"b4-text-t{cores}", "b4-text-t1"]))
     assert many == expected
@@ -95,24 +95,24 @@ def test_settings_are_each_measured_once_the_headline_first() -> None:
 
 
 def test_a_trial_has_the_settings_of_one_thread() -> None:
-    assert [setting.name for setting in of_one_thread(SpeedConfig(threads=[7, 1]))] == [
+    assert [setting.name for setting in one_thread_settings(SpeedConfig(threads=[7, 1]))] == [
         "b1-text-t1",
         "b1-l128-t1",
         "b32-text-t1",
     ]
-    assert [setting.name for setting in of_one_thread(SpeedConfig(threads=[7]))] == [
+    assert [setting.name for setting in one_thread_settings(SpeedConfig(threads=[7]))] == [
         "b1-text-t1",
         "b1-l128-t1",
     ]
 
 
 def test_a_run_measures_for_half_as_long_as_its_student_was_trained() -> None:
-    assert within(SpeedConfig(), 6.0).seconds == 3.0
-    assert within(SpeedConfig(), 3600.0) == SpeedConfig()
+    assert limit_seconds(SpeedConfig(), 6.0).seconds == 3.0
+    assert limit_seconds(SpeedConfig(), 3600.0) == SpeedConfig()
 
 
 def test_texts_are_of_even_lengths(tasks: list[Task], datas: Datas, tokenizer: Tokenizer) -> None:
-    work = work_of(tasks)
+    work = dev_texts(tasks)
     assert list(work) == ["single", "pair", "score"]
     for task in tasks:
         rows = [
@@ -123,19 +123,19 @@ def test_texts_are_of_even_lengths(tasks: list[Task], datas: Datas, tokenizer: T
         lengths = [len("".join(text)) for text in work[task.name]]
         assert lengths == sorted(lengths)
     student = timed(BILSTM, datas, tokenizer).load(1)
-    calls = calls_of(student, np.arange(9), HEADLINE, work)
+    calls = setting_calls(student, np.arange(9), HEADLINE_SETTING, work)
     asked = [(task, texts) for texts, task in (call.args for call in calls)]  # type: ignore[attr-defined]
     # Three tasks need seven texts each for 20 calls: of 20 rows those in the middle of each
     # seventh.
     places = [1, 4, 7, 10, 12, 15, 18]
     assert asked == [(task, [work[task][place]]) for place in places for task in work]
-    many = [call.args for call in calls_of(student, np.arange(9), Setting(5, 0, 1), work)]  # type: ignore[attr-defined]
+    many = [call.args for call in setting_calls(student, np.arange(9), SpeedSetting(5, 0, 1), work)]  # type: ignore[attr-defined]
     assert many == [([work[task][place] for place in (2, 6, 10, 14, 18)], task) for task in work]
 
 
 def test_even_steps_by_hand() -> None:
-    assert even(["a", "b", "c", "d"], 2) == ["b", "d"]
-    assert even(["a", "b"], 5) == ["a", "a", "b", "b", "b"]
+    assert evenly_spaced(["a", "b", "c", "d"], 2) == ["b", "d"]
+    assert evenly_spaced(["a", "b"], 5) == ["a", "a", "b", "b", "b"]
 
 
 class Turned:
@@ -145,7 +145,7 @@ class Turned:
         self.now = 0.0
         self.clock = Clock(lambda: self.now, lambda: self.now, lambda: self.now, lambda: self.now)
 
-    def model(self, seconds: float, datas: Datas, tokenizer: Tokenizer) -> Timed:
+    def model(self, seconds: float, datas: Datas, tokenizer: Tokenizer) -> TimedModel:
         own = timed(BILSTM, datas, tokenizer)
 
         def passes(*asked: object) -> object:
@@ -168,10 +168,12 @@ def test_a_model_has_no_more_than_its_share(datas: Datas, tokenizer: Tokenizer) 
         "fast": turned.model(2**-10, datas, tokenizer),
         "slow": turned.model(1.0, datas, tokenizer),
     }
-    found = measure(models, WORK, [HEADLINE, Setting(1, 8, 1)], 3.0, clock=turned.clock)
-    for setting in (HEADLINE, Setting(1, 8, 1)):
+    found = time_models(
+        models, WORK, [HEADLINE_SETTING, SpeedSetting(1, 8, 1)], 3.0, clock=turned.clock
+    )
+    for setting in (HEADLINE_SETTING, SpeedSetting(1, 8, 1)):
         fast, slow = found["fast", setting], found["slow", setting]
-        assert len(fast) == ROUNDS and all(len(block.seconds) % 20 == 0 for block in fast)
+        assert len(fast) == SPEED_ROUNDS and all(len(block.seconds) % 20 == 0 for block in fast)
         assert len({len(block.seconds) for block in fast}) <= 2, "the rounds are alike"
         made = sum(len(block.seconds) + 20 for block in fast) * 2**-10
         assert 0.75 - 20 * 2**-10 <= made <= 0.75 + 20 * 2**-10
@@ -181,8 +183,12 @@ def test_a_model_has_no_more_than_its_share(datas: Datas, tokenizer: Tokenizer) 
 
 def test_a_share_ends_however_many_seconds_there_are(datas: Datas, tokenizer: Tokenizer) -> None:
     turned = Turned()
-    measure(
-        {"": turned.model(2**-10, datas, tokenizer)}, WORK, [HEADLINE], 1000.0, clock=turned.clock
+    time_models(
+        {"": turned.model(2**-10, datas, tokenizer)},
+        WORK,
+        [HEADLINE_SETTING],
+        1000.0,
+        clock=turned.clock,
     )
     assert MOST_SECONDS <= turned.now <= MOST_SECONDS + 20 * 2**-10
 
@@ -191,11 +197,11 @@ def test_a_task_without_a_head_is_answered_as_another(datas: Datas, tokenizer: T
     """A classifier of one task beside a student of several: both are asked the same."""
     one = timed(TRANSFORMER, datas[:1], tokenizer).load(1)
     assert list(one.heads) == ["single"]
-    able = answering(one, WORK)
+    able = with_missing_heads(one, WORK)
     assert [able.head("pair").pair, able.head("single").pair] == [True, False]
     assert all(answer.error is None for answer in able.predict(WORK["pair"], "pair"))
     assert able.predict(WORK["single"], "single") == one.predict(WORK["single"], "single")
-    assert answering(able, WORK) is able
+    assert with_missing_heads(able, WORK) is able
 
 
 def test_threads_are_as_stated_and_then_as_before(datas: Datas, tokenizer: Tokenizer) -> None:
@@ -207,8 +213,11 @@ def test_threads_are_as_stated_and_then_as_before(datas: Datas, tokenizer: Token
         seen.append(torch.get_num_threads())
         return model.load(threads)
 
-    measure(
-        {"": model._replace(load=load)}, WORK, [Setting(1, 8, before + 1), Setting(1, 0, 1)], 1e-9
+    time_models(
+        {"": model._replace(load=load)},
+        WORK,
+        [SpeedSetting(1, 8, before + 1), SpeedSetting(1, 0, 1)],
+        1e-9,
     )
     assert seen == [before + 1, 1]
     assert torch.get_num_threads() == before
@@ -221,7 +230,9 @@ def test_the_threads_are_as_before_after_an_exception(datas: Datas, tokenizer: T
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        measure({"": Timed(stop, np.arange(5))}, WORK, [Setting(1, 8, before + 1)], 1.0)
+        time_models(
+            {"": TimedModel(stop, np.arange(5))}, WORK, [SpeedSetting(1, 8, before + 1)], 1.0
+        )
     assert torch.get_num_threads() == before
 
 

@@ -14,14 +14,14 @@ import pytest
 from mkd.evaluation.timing import (
     MOST_BUSY,
     WARM_SECONDS,
-    Block,
     Clock,
-    block,
+    TimedBlock,
+    block_statistics,
     busy_share,
-    least_calls,
-    of_others,
-    statistics_of,
-    uncollected,
+    garbage_collection_off,
+    min_calls,
+    start_load_meter,
+    time_block,
 )
 
 MS = 2**-10
@@ -49,34 +49,35 @@ def test_a_block_is_a_warm_up_and_then_whole_passes_until_its_time_is_over() -> 
     """Of 10 ms of a pass 3 are the warm-up, as it takes no longer: 96 ms hold nine passes more, and
     the tenth is begun."""
     turned = Turned()
-    found = block([turned.call("a", 4 * MS), turned.call("b", 6 * MS)], 96 * MS, turned.clock)
+    found = time_block([turned.call("a", 4 * MS), turned.call("b", 6 * MS)], 96 * MS, turned.clock)
     assert turned.made == ["a", "b"] * 10
-    assert found == Block([4 * MS, 6 * MS] * 9, 2, 90 * MS, 90 * MS)
+    assert found == TimedBlock([4 * MS, 6 * MS] * 9, 2, 90 * MS, 90 * MS)
 
 
 def test_what_takes_longer_than_its_time_is_warmed_up_by_one_call_and_has_one_pass() -> None:
     turned = Turned()
-    found = block([turned.call("a", 1.0), turned.call("b", 2.0)], 0.5, turned.clock)
+    found = time_block([turned.call("a", 1.0), turned.call("b", 2.0)], 0.5, turned.clock)
     assert turned.made == ["a", "a", "b"] and found.seconds == [1.0, 2.0]
 
 
 def test_a_warm_up_ends_before_its_pass_where_that_is_long() -> None:
     turned = Turned()
     calls = [turned.call(str(place), 20 * MS) for place in range(9)]
-    block(calls, 0, turned.clock)
+    time_block(calls, 0, turned.clock)
     warm = len(turned.made) - 9
     assert (warm - 1) * 20 * MS < WARM_SECONDS <= warm * 20 * MS
 
 
-def blocks(*times: list[float]) -> list[Block]:
-    return [Block(found, 20, sum(found), sum(found)) for found in times]
+def blocks(*times: list[float]) -> list[TimedBlock]:
+    return [TimedBlock(found, 20, sum(found), sum(found)) for found in times]
 
 
 @pytest.mark.parametrize(("percent", "count"), [(50, 20), (95, 200), (99, 1000)])
 def test_a_percentile_needs_ten_calls_beyond_it(percent: int, count: int) -> None:
-    assert least_calls(percent) == count
+    assert min_calls(percent) == count
     few, enough = (
-        statistics_of([Block([1.0] * number, 1, 1.0, 1.0)], 1) for number in (count - 1, count)
+        block_statistics([TimedBlock([1.0] * number, 1, 1.0, 1.0)], 1)
+        for number in (count - 1, count)
     )
     assert f"p{percent}_ms" not in few and enough[f"p{percent}_ms"] == 1000.0
     assert (few["calls"], enough["calls"]) == (count - 1, count)
@@ -88,7 +89,7 @@ def test_a_percentile_is_the_median_over_blocks_of_each_block_s_own() -> None:
         [0.001 * place for place in range(1, 101)],
         [0.002 * place for place in range(1, 101)],
     )
-    found = statistics_of(blocks(first, second, [3 * time for time in second]), 1)
+    found = block_statistics(blocks(first, second, [3 * time for time in second]), 1)
     assert found["p50_ms"] == pytest.approx(1000 * float(np.percentile(second, 50)))
     assert found["p95_ms"] == pytest.approx(1000 * float(np.percentile(second, 95)))
     assert "p99_ms" not in found
@@ -96,13 +97,13 @@ def test_a_percentile_is_the_median_over_blocks_of_each_block_s_own() -> None:
 
 def test_rows_a_second_are_those_of_the_median_pass() -> None:
     """Passes of 20 calls of 8 rows take 2, 3 and 40 s: 160 rows in 3 s."""
-    found = statistics_of(blocks([0.1] * 20, [0.15] * 20 + [2.0] * 20), 8)
+    found = block_statistics(blocks([0.1] * 20, [0.15] * 20 + [2.0] * 20), 8)
     assert found["rows_per_s"] == pytest.approx(160 / 3)
 
 
 def test_the_busy_share_is_what_the_thread_has_not_worked() -> None:
     turned = Turned(share=0.75)
-    found = [block([turned.call("a", MS)], 64 * MS, turned.clock) for _ in range(3)]
+    found = [time_block([turned.call("a", MS)], 64 * MS, turned.clock) for _ in range(3)]
     assert busy_share(found, 0.0, 2) == pytest.approx(0.25)
     # Clocks of two kinds may differ a little.
     assert busy_share([Block([1.0], 1, 1.0, 1.1)], 0.0, 2) == 0.0
@@ -115,12 +116,12 @@ def test_the_busy_share_is_what_the_thread_has_not_worked() -> None:
 def test_others_may_need_a_part_of_this_core(others: float, physical: int, share: float) -> None:
     """Two logical cores of one physical core: a thread on the one works all the time and is slowed
     by the other's."""
-    assert busy_share([Block([1.0], 1, 1.0, 1.0)], others, physical) == pytest.approx(share)
+    assert busy_share([TimedBlock([1.0], 1, 1.0, 1.0)], others, physical) == pytest.approx(share)
 
 
 def test_others_are_all_that_cores_have_worked_less_this_process() -> None:
     now = {"wall": 10.0, "process": 3.0, "machine": 100.0}
-    told = of_others(
+    told = start_load_meter(
         Clock(lambda: now["wall"], lambda: 0.0, lambda: now["process"], lambda: now["machine"])
     )
     now |= {"wall": 14.0, "process": 6.0, "machine": 109.0}
@@ -153,13 +154,13 @@ def test_a_core_that_another_process_works_on_is_found_busy() -> None:
             pass
 
     with busy_core():
-        found = block([work], 0.5)
+        found = time_block([work], 0.5)
     assert busy_share([found], 0.0, 64) > 4 * MOST_BUSY
 
 
 def test_garbage_is_searched_for_again_afterwards_also_after_an_error() -> None:
     assert gc.isenabled()
-    with suppress(KeyError), uncollected():
+    with suppress(KeyError), garbage_collection_off():
         assert not gc.isenabled()
         raise KeyError
     assert gc.isenabled()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mkd.config import ExportConfig, SpeedConfig, StudentConfig
-from mkd.evaluation.scoring import dev_logits, eager
+from mkd.evaluation.scoring import dev_logits, torch_infer
 from mkd.export.backends import (
     TORCH,
     Offered,
@@ -21,12 +21,12 @@ from mkd.export.backends import (
     ratios,
 )
 from mkd.export.folder import PROGRAM, export_int8, export_onnx
-from mkd.result import MODEL, silent
+from mkd.result import MODEL, no_report
 from mkd.runtime.inference import Student as Runtime
 from mkd.runtime.layout import Arrays, padded
 from mkd.students import Student, make_student
 from mkd.tasks.task import Task
-from mkd.tokenization.tokens import Side, layout_of
+from mkd.tokenization.tokens import ModelData, layout_of
 from tests.support.tiny import Datas, Tokenizer
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -69,7 +69,7 @@ def test_latency_is_of_one_text_on_one_thread() -> None:
 def test_compared_by_hand(datas: Datas, tokenizer: Tokenizer) -> None:
     """Of 20 dev rows one more is wrong: 5 points of accuracy."""
     (data, *_) = datas
-    side = Side(tokenizer, [data], CPU)
+    side = ModelData(tokenizer, [data], CPU)
     labels = data.dev[""].labels
     right = {("single", ""): np.stack([1 - labels, labels], axis=1).astype(np.float32)}
     other = {("single", ""): right["single", ""].copy()}
@@ -87,7 +87,7 @@ def test_what_is_not_finite_is_no_measure(value: float, datas: Datas, tokenizer:
     }
     other = {key: logits.copy() for key, logits in dev.items()}
     other["pair", ""][7, 0] = value
-    assert compared(Side(tokenizer, datas, CPU), dev, other) == {}
+    assert compared(ModelData(tokenizer, datas, CPU), dev, other) == {}
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,9 @@ def test_the_worse_of_two_checks(wrong_alone: bool, datas: Datas, tokenizer: Tok
                 answers[place] = 1 - answers[place]
         return sure(answers)
 
-    found = checked(Side(tokenizer, [data], CPU), {("single", ""): sure(classes)}, infer, layout)
+    found = checked(
+        ModelData(tokenizer, [data], CPU), {("single", ""): sure(classes)}, infer, layout
+    )
     assert asked.count(1) == 20 and sum(asked) == 40, "each row in both ways"
     losses = (0.0, lost) if wrong_alone else (lost, 0.0)
     assert (found["loss_batches"], found["loss_single_rows"]) == pytest.approx(losses)
@@ -195,7 +197,10 @@ def test_of_many_rows_some_evenly_spread_are_asked_alone(
         return np.zeros((len(batch.ids), 2), np.float32)
 
     found = checked(
-        Side(tokenizer, [data], CPU), {("single", ""): np.zeros((20, 2), np.float32)}, infer, layout
+        ModelData(tokenizer, [data], CPU),
+        {("single", ""): np.zeros((20, 2), np.float32)},
+        infer,
+        layout,
     )
     assert found["loss_single_rows"] == found["max_difference"] == 0
     assert alone == [
@@ -235,9 +240,12 @@ def found_of(
     wanted = Wanted(export, SpeedConfig(length=8, batch_size=2, threads=[1], seconds=0.1), 1)
     layout = layout_of(tokenizer, False, 32)
     trained = Trained(
-        student, Side(tokenizer, datas, CPU), layout, dev_logits(eager(student), datas, layout)
+        student,
+        ModelData(tokenizer, datas, CPU),
+        layout,
+        dev_logits(torch_infer(student), datas, layout),
     )
-    return offered(wanted, trained, tasks, None, to, silent)
+    return offered(wanted, trained, tasks, None, to, no_report)
 
 
 def test_the_fastest_of_those_that_passed_is_offered(

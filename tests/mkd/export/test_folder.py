@@ -20,17 +20,17 @@ from experiments.settings import Export
 from experiments.tracking.table import export_lines
 from mkd.config import (
     DataConfig,
-    DeliveryConfig,
     DemoConfig,
     ExportConfig,
+    ExportFolderConfig,
     SpeedConfig,
     StudentConfig,
 )
-from mkd.evaluation.scoring import at_work, eager
+from mkd.evaluation.scoring import runtime_student, torch_infer
 from mkd.export import folder as exporter
 from mkd.export.folder import export_int8, export_onnx, export_program, load_program
-from mkd.pipeline import save
-from mkd.runs.export import Delivered, run_export
+from mkd.pipeline import save_model
+from mkd.runs.export import ExportedFolder, run_export
 from mkd.runtime.inference import MANIFEST, TOKENIZER, Infer, Text, saturates
 from mkd.runtime.inference import Student as Runtime
 from mkd.runtime.layout import Arrays, padded
@@ -38,7 +38,7 @@ from mkd.storage.pretrained import load_tokenizer
 from mkd.students import Student, make_student
 from mkd.students.embeddings import input_table, trim
 from mkd.tasks.sources import load_tasks
-from mkd.tokenization.tokenise import task_data
+from mkd.tokenization.tokenise import tokenise_task
 from mkd.tokenization.tokens import layout_of
 from mkd.tokenization.vocabulary import kept_tokens
 from tests.support.entry import client, command, outcome
@@ -127,7 +127,7 @@ def batches(made: Made) -> list[tuple[str, Arrays]]:
 
 def difference(made: Made, infer: Infer) -> float:
     """The largest between its logits and torch's."""
-    own = eager(made.student)
+    own = torch_infer(made.student)
     return max(
         float(np.abs(infer(batch, task) - own(batch, task)).max()) for task, batch in batches(made)
     )
@@ -135,7 +135,7 @@ def difference(made: Made, infer: Infer) -> float:
 
 def spread(made: Made) -> float:
     """The standard deviation of torch's logits."""
-    own = eager(made.student)
+    own = torch_infer(made.student)
     return float(np.concatenate([own(batch, task).ravel() for task, batch in batches(made)]).std())
 
 
@@ -146,7 +146,10 @@ def test_logits_are_torchs_whatever_the_batch(made: Made) -> None:
 
 
 def test_raw_texts_are_answered_as_in_torch(made: Made) -> None:
-    runtime, own = Runtime.load(made.folder / "onnx", 1), at_work(made.student, made.tokenizer)
+    runtime, own = (
+        Runtime.load(made.folder / "onnx", 1),
+        runtime_student(made.student, made.tokenizer),
+    )
     assert (runtime.heads, runtime.layout) == (own.heads, own.layout)
     asked: dict[str, list[Text]] = {
         "single": ["a good film", "", "the sea " * 40],
@@ -312,7 +315,7 @@ def test_int8_is_the_student_with_products_and_tables_in_whole_numbers(
     student = student_of(config, datas, tokenizer)
     export_onnx(student, tokenizer, tmp_path / "onnx")
     export_int8(tmp_path / "onnx", tmp_path / "int8", ExportConfig(weight_range=weight_range))
-    plain, infer = eager(student), Runtime.load(tmp_path / "int8", 1).infer
+    plain, infer = torch_infer(student), Runtime.load(tmp_path / "int8", 1).infer
     layout = layout_of(tokenizer, student.joined, LENGTH)
     given = [(padded(data.train, np.arange(20), layout), data.name) for data in datas]
     right, found = (
@@ -326,7 +329,7 @@ def test_int8_is_the_student_with_products_and_tables_in_whole_numbers(
         elif isinstance(module, torch.nn.Linear) and "heads" not in name:
             weight, bias = module.weight.detach(), module.bias.detach()
             module.forward = lambda x, weight=weight, bias=bias: eight_bits(x, weight, most) + bias  # type: ignore[misc,method-assign]
-    expected = np.concatenate([eager(student)(*each).ravel() for each in given])
+    expected = np.concatenate([torch_infer(student)(*each).ravel() for each in given])
     error = np.sqrt(((expected - right) ** 2).mean())
     # A number on the edge between two of 8 bits may fall to either side.
     assert np.sqrt(((found - expected) ** 2).mean()) < 0.1 * error, (
@@ -512,16 +515,18 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     tasks = load_tasks(config)
     tokenizer = make_tokenizer(root, tasks)
     datas = [
-        task_data(root, task, tokenizer, config, 0) for task in tasks if task.name != "similarity"
+        tokenise_task(root, task, tokenizer, config, 0)
+        for task in tasks
+        if task.name != "similarity"
     ]
     torch.manual_seed(0)
     student = make_student(replace(BAG, ngrams=1), datas, len(tokenizer), 32, None)
-    save(student, tokenizer, root / "student")
+    save_model(student, tokenizer, root / "student")
     return root / "student", root
 
 
 def config_of(saved: tuple[Path, Path], to: Path, **more: object) -> Export:
-    asked = DeliveryConfig(student=str(saved[0]), to=str(to), max_loss=100)
+    asked = ExportFolderConfig(student=str(saved[0]), to=str(to), max_loss=100)
     return Export(
         cache=str(saved[1]), threads=1, data=replace(DEMO, max_length=32),
         speed=SpeedConfig(length=8, batch_size=2, threads=[1], seconds=0.1),
@@ -529,7 +534,7 @@ def config_of(saved: tuple[Path, Path], to: Path, **more: object) -> Export:
     )  # fmt: skip
 
 
-def exported(config: Export, origin: Path) -> Delivered:
+def exported(config: Export, origin: Path) -> ExportedFolder:
     return run_export(config.core(), config.export, origin)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from mkd.config import Config, ExportConfig, LossConfig, MatchConfig, StudentConfig
-from mkd.evaluation.speed import Setting, Timed, measure
-from mkd.pipeline import Ready, prepared, run
+from mkd.evaluation.speed import SpeedSetting, TimedModel, time_models
+from mkd.pipeline import DataAndTeacher, load_data_and_teacher, run
 from mkd.result import Result
 from mkd.runs.candidate import Cost, cost, run_candidate, teacher_speed
 from tests.support.runs import BILSTM, HARD, QUALITY, TASKS, changed, demo_config, some, starting
@@ -40,18 +40,21 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 
 @pytest.fixture(scope="module")
-def ready(config: Config) -> Ready:
-    return prepared(config)
+def ready(config: Config) -> DataAndTeacher:
+    return load_data_and_teacher(config)
 
 
 @pytest.fixture(scope="module")
-def known(config: Config, ready: Ready) -> Cost:
-    return cost(ready.rows, config, "torch")
+def known(config: Config, ready: DataAndTeacher) -> StudentCost:
+    return measure_cost(ready.rows, config, "torch")
 
 
 @pytest.fixture(scope="module")
 def made(
-    config: Config, ready: Ready, known: Cost, tmp_path_factory: pytest.TempPathFactory
+    config: Config,
+    ready: DataAndTeacher,
+    known: StudentCost,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Result:
     return run_candidate(ready, config, known, tmp_path_factory.mktemp("run"))
 
@@ -73,7 +76,7 @@ def test_a_cost_is_speed_in_one_backend_and_size(known: Cost) -> None:
     assert known.latency_ms == known.metrics["speed/torch/b1-text-t1/p50_ms"] > 0
 
 
-def test_a_cost_is_measured_once(config: Config, ready: Ready, known: Cost) -> None:
+def test_a_cost_is_measured_once(config: Config, ready: DataAndTeacher, known: StudentCost) -> None:
     before = stored_costs(config)
     settings = {"seed": 3, "train.learning_rate": 0.01, "train.steps": 9, "loss.kind": "mse"}
     learnt = changed(config, settings)
@@ -85,24 +88,28 @@ def test_a_cost_is_measured_once(config: Config, ready: Ready, known: Cost) -> N
         other = changed(config, {name: value})
         found = cost(ready.rows, other, "torch")
         assert len(stored_costs(config) - before) == number
-        assert cost(ready.rows, other, "torch") == found and found.metrics != known.metrics
+        assert measure_cost(ready.rows, other, "torch") == found and found.metrics != known.metrics
         assert len(stored_costs(config) - before) == number
 
 
-def test_a_cost_in_onnx_is_that_of_the_exported_student(config: Config, ready: Ready) -> None:
+def test_a_cost_in_onnx_is_that_of_the_exported_student(
+    config: Config, ready: DataAndTeacher
+) -> None:
     config = replace(config, student=BAG)
-    known = cost(ready.rows, config, "torch")
+    known = measure_cost(ready.rows, config, "torch")
     before = stored_costs(config)
     found = cost(ready.rows, config, "onnx")
     expected = {name.replace("/torch/", "/onnx/") for name in steady(known.metrics)}
     assert steady(found.metrics) == expected
     assert some(found.metrics, SIZES) == some(known.metrics, SIZES)
     assert found.latency_ms == found.metrics["speed/onnx/b1-text-t1/p50_ms"] > 0
-    assert cost(ready.rows, config, "onnx") == found
+    assert measure_cost(ready.rows, config, "onnx") == found
     assert len(stored_costs(config) - before) == 1
 
 
-def test_a_teacher_s_speed_is_measured_once(config: Config, ready: Ready, made: Result) -> None:
+def test_a_teacher_s_speed_is_measured_once(
+    config: Config, ready: DataAndTeacher, made: Result
+) -> None:
     before = stored_costs(config)
     found = teacher_speed(ready, config)
     ways = {f"teacher/speed/{name}" for name in ("busy_share", "protocol")}
@@ -113,13 +120,16 @@ def test_a_teacher_s_speed_is_measured_once(config: Config, ready: Ready, made: 
 
 
 def test_what_is_measured_on_a_busy_machine_is_told_and_not_kept(
-    config: Config, ready: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, ready: DataAndTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = stored_costs(config)
     other = changed(config, {"student.hidden": 24, "speed.batch_size": 3})
     with monkeypatch.context() as patch:
         patch.setattr("mkd.evaluation.speed.MOST_BUSY", -1.0)
-        first, again = cost(ready.rows, other, "torch"), cost(ready.rows, other, "torch")
+        first, again = (
+            measure_cost(ready.rows, other, "torch"),
+            measure_cost(ready.rows, other, "torch"),
+        )
         teachers = teacher_speed(ready, other)
         told = run_candidate(ready, other, first, tmp_path).notes
     assert stored_costs(config) == before, "each was measured anew"
@@ -129,11 +139,13 @@ def test_what_is_measured_on_a_busy_machine_is_told_and_not_kept(
         "the machine was busy when the speed was timed",
         "the machine was busy when the teacher was timed",
     ]  # fmt: skip
-    kept = cost(ready.rows, other, "torch")
-    assert len(stored_costs(config) - before) == 1 and cost(ready.rows, other, "torch") == kept
+    kept = measure_cost(ready.rows, other, "torch")
+    assert (
+        len(stored_costs(config) - before) == 1 and measure_cost(ready.rows, other, "torch") == kept
+    )
 
 
-def folder_of(model: Timed) -> Path | None:
+def folder_of(model: TimedModel) -> Path | None:
     """Of an exported one."""
     assert isinstance(model.load, partial)
     first = model.load.args[0]
@@ -141,14 +153,17 @@ def folder_of(model: Timed) -> Path | None:
 
 
 def test_a_trial_and_a_run_ask_the_same_of_a_student(
-    config: Config, ready: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, ready: DataAndTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Texts, settings of one thread, and kind of graph: a budget that is met in a search is met by
     the promoted student."""
-    seen: list[tuple[set[str], Mapping[str, Any], list[Setting], list[str]]] = []
+    seen: list[tuple[set[str], Mapping[str, Any], list[SpeedSetting], list[str]]] = []
 
     def watched(
-        models: Mapping[str, Timed], work: Mapping[str, Any], asked: list[Setting], *other: Any
+        models: Mapping[str, TimedModel],
+        work: Mapping[str, Any],
+        asked: list[SpeedSetting],
+        *other: Any,
     ) -> Any:
         folders = [folder for model in models.values() if (folder := folder_of(model)) is not None]
         files = sorted(file.name for folder in folders for file in folder.iterdir())
@@ -186,7 +201,7 @@ def test_a_candidate_scores_as_its_run(made: Result, whole: Result) -> None:
 
 
 def test_a_candidate_has_no_twin_whatever_the_settings_say_and_is_as_fast_as_was_measured(
-    config: Config, ready: Ready, known: Cost, tmp_path: Path
+    config: Config, ready: DataAndTeacher, known: StudentCost, tmp_path: Path
 ) -> None:
     found = run_candidate(ready, replace(config, baseline=True), known, tmp_path)
     assert not starting(found.metrics, "baseline/", "export/")
@@ -227,12 +242,12 @@ def test_its_answers_give_its_scores(made: Result) -> None:
     assert made.metrics["quality/similarity/pearson"] == pytest.approx(100 * pearson, abs=1e-3)
 
 
-def test_a_student_that_does_not_fit_is_refused(config: Config, ready: Ready) -> None:
+def test_a_student_that_does_not_fit_is_refused(config: Config, ready: DataAndTeacher) -> None:
     before = stored_costs(config)
     deep = StudentConfig(kind="transformer", init="teacher", hidden=16, heads=2, layers=3)
     with pytest.raises(ValueError, match="layers 0 to 1"):
-        cost(ready.rows, replace(config, student=deep), "torch")
+        measure_cost(ready.rows, replace(config, student=deep), "torch")
     matched = LossConfig(match=MatchConfig(weight=1.0, teacher_layers=[-1], student_layers=[9]))
     with pytest.raises(ValueError, match=r"loss.match.student_layers"):
-        cost(ready.rows, replace(config, loss=matched), "torch")
+        measure_cost(ready.rows, replace(config, loss=matched), "torch")
     assert stored_costs(config) == before

@@ -4,19 +4,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mkd.runs.leaderboard import ENTRIES, checked, write
-from mkd.tasks.sources import LAYOUTS
+from mkd.runs.leaderboard import ZIP_ENTRIES, check_zip, write_zip
+from mkd.tasks.sources import GLUE_FILES
 
-ROWS = dict.fromkeys(ENTRIES, 2)
+ROWS = dict.fromkeys(ZIP_ENTRIES, 2)
 HEADER = "index\tprediction\n"
 
 
 def answer_of(file: str) -> str:
-    return next(iter(LAYOUTS[ENTRIES[file].task].values), "2.500")
+    return next(iter(GLUE_FILES[ZIP_ENTRIES[file].task].values), "2.500")
 
 
 def good() -> dict[str, str]:
-    return {file: f"{HEADER}0\t{answer_of(file)}\n1\t{answer_of(file)}\n" for file in ENTRIES}
+    return {file: f"{HEADER}0\t{answer_of(file)}\n1\t{answer_of(file)}\n" for file in ZIP_ENTRIES}
 
 
 def zipped(path: Path, texts: dict[str, str]) -> Path:
@@ -27,8 +27,8 @@ def zipped(path: Path, texts: dict[str, str]) -> Path:
 
 
 def test_a_zip_is_written_as_the_leaderboard_wants_it(tmp_path: Path) -> None:
-    shares = write(
-        tmp_path / "a.zip", {file: np.array([answer_of(file)] * 2) for file in ENTRIES}, ROWS
+    shares = write_zip(
+        tmp_path / "a.zip", {file: np.array([answer_of(file)] * 2) for file in ZIP_ENTRIES}, ROWS
     )
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         assert {name: archive.read(name).decode() for name in archive.namelist()} == good()
@@ -40,7 +40,7 @@ def test_a_zip_is_written_as_the_leaderboard_wants_it(tmp_path: Path) -> None:
 
 def test_shares_of_scores_are_by_the_nearest_whole_number(tmp_path: Path) -> None:
     texts = good() | {"STS-B.tsv": f"{HEADER}0\t0.499\n1\t4.501\n2\t5.000\n3\t3.000\n"}
-    found = checked(zipped(tmp_path / "a.zip", texts), ROWS | {"STS-B.tsv": 4})
+    found = check_zip(zipped(tmp_path / "a.zip", texts), ROWS | {"STS-B.tsv": 4})
     assert found["STS-B.tsv"] == {"0": 0.25, "3": 0.25, "5": 0.5}
 
 
@@ -62,20 +62,20 @@ def test_shares_of_scores_are_by_the_nearest_whole_number(tmp_path: Path) -> Non
 )  # fmt: skip
 def test_a_wrong_file_does_not_pass(file: str, text: str, told: str, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=told.replace("\\t", r"\\t")):
-        checked(zipped(tmp_path / "a.zip", good() | {file: text}), ROWS)
+        check_zip(zipped(tmp_path / "a.zip", good() | {file: text}), ROWS)
 
 
 def test_a_zip_that_lacks_a_file_does_not_pass(tmp_path: Path) -> None:
     texts = good()
     del texts["AX.tsv"]
     with pytest.raises(AssertionError, match="a.zip holds"):
-        checked(zipped(tmp_path / "a.zip", texts), ROWS)
+        check_zip(zipped(tmp_path / "a.zip", texts), ROWS)
 
 
 def test_a_zip_that_does_not_pass_takes_no_name(tmp_path: Path) -> None:
-    answers = {file: np.array([answer_of(file)] * 2) for file in ENTRIES} | {
+    answers = {file: np.array([answer_of(file)] * 2) for file in ZIP_ENTRIES} | {
         "RTE.tsv": np.array(["maybe", "maybe"])
     }
     with pytest.raises(AssertionError, match="RTE.tsv: row 0"):
-        write(tmp_path / "a.zip", answers, ROWS)
+        write_zip(tmp_path / "a.zip", answers, ROWS)
     assert not (tmp_path / "a.zip").exists()

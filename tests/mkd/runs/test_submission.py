@@ -16,8 +16,8 @@ import torch
 from experiments.settings import Submit
 from experiments.tracking.table import submission_info, submission_lines
 from mkd.config import DataConfig, StudentConfig, SubmitConfig
-from mkd.evaluation.scoring import at_work
-from mkd.pipeline import save
+from mkd.evaluation.scoring import runtime_student
+from mkd.pipeline import save_model
 from mkd.runs.submission import Submission, run_submit
 from mkd.storage.pretrained import load_tokenizer
 from mkd.students import STUDENTS, Student, load_model, make_student
@@ -62,7 +62,7 @@ def made_student(folder: Path, changes: dict[str, Any], kind: str = "bilstm") ->
     student: Student = make_student(config, datas, len(tokenizer), 64, None)
     for parameter in student.parameters():
         parameter.data *= 8
-    save(student, tokenizer, folder)
+    save_model(student, tokenizer, folder)
     return folder
 
 
@@ -109,7 +109,7 @@ def expected(
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     model, tokenizer = loaded(student)
     texts = [[row[name] for row in rows] for name in official.text]
-    found = at_work(model, tokenizer).predict(
+    found = runtime_student(model, tokenizer).predict(
         list(zip(*texts, strict=True)) if len(texts) == 2 else texts[0], official.task
     )
     if official.task == "stsb":

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.runtime import encoding
 from mkd.runtime.encoding import Encoder
-from mkd.tokenization.tokenise import unpadded
+from mkd.tokenization.tokenise import backend_tokenizer
 
 LETTERS = [chr(number) for number in range(1, 128)] + list("   aabc..[]'#\t\n") + list("äß漢 ☕")
 """All of ASCII; some of it more often, and some characters beyond it."""
@@ -48,7 +48,7 @@ def test_ids_are_the_tokenizers_whatever_the_text(lowercase: bool, parallel: boo
 def test_a_tokenizer_learnt_from_the_tasks_is_encoded_by_words(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    backend = unpadded(tokenizer)
+    backend = backend_tokenizer(tokenizer)
     encode = Encoder(backend, parallel=False)
     assert encode.words is not None
     same(encode, backend, texts(1000))

@@ -24,7 +24,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from mkd.__main__ import answer, main
 from mkd.config import StudentConfig
 from mkd.export.folder import export_onnx
-from mkd.pipeline import save
+from mkd.pipeline import save_model
 from mkd.runtime.encoding import Encoder
 from mkd.runtime.inference import (
     BATCH_TOKENS,
@@ -436,7 +436,7 @@ def test_what_is_no_exported_student_is_refused_by_name(
     datas: Datas, tokenizer: Tokenizer, exported: Path, tmp_path: Path
 ) -> None:
     in_torch = tmp_path / "torch"
-    save(
+    save_model(
         make_student(
             StudentConfig(kind="bag", hidden=4, ngrams=1), datas, len(tokenizer), 32, None
         ),

@@ -7,14 +7,14 @@ import pytest
 
 from mkd.runtime.layout import Texts
 from mkd.selection import words
-from mkd.selection.words import Words, as_text, spans, take, word_store
+from mkd.selection.words import Words, join_words, runs_of_ids, take_texts, word_store
 from mkd.tasks.task import Row
 from tests.support.tiny import PAIR, SINGLE, pair_rows, split
 
 
 def texts_of(found: Words, side: int) -> list[str]:
     """A side's texts put together again."""
-    joined: list[str] = as_text(found.sides[side], pa.array(found.vocabulary)).to_pylist()
+    joined: list[str] = join_words(found.sides[side], pa.array(found.vocabulary)).to_pylist()
     return joined
 
 
@@ -55,7 +55,7 @@ def test_words_are_split_once(tmp_path: Path) -> None:
 
 def test_stretches_and_rows_by_hand() -> None:
     texts = Texts(np.array([5, 6, 7, 8, 9]), np.array([0, 2, 3, 5]))
-    found = take(texts, np.array([2, 0]))
+    found = take_texts(texts, np.array([2, 0]))
     assert (found.ids.tolist(), found.offsets.tolist()) == ([8, 9, 5, 6], [0, 2, 4])
-    cut = spans(texts.ids, np.array([1, 2, 4]), np.array([1, 1, 0]))
+    cut = runs_of_ids(texts.ids, np.array([1, 2, 4]), np.array([1, 1, 0]))
     assert (cut.ids.tolist(), cut.offsets.tolist()) == ([6, 7], [0, 1, 2, 2])

@@ -14,7 +14,14 @@ from safetensors.torch import save_file
 
 from experiments import cli
 from experiments.settings import Distill
-from mkd.storage.store import MANIFEST, NoRoom, key_of, new_array, stored, write_arrays
+from mkd.storage.store import (
+    CACHE_MANIFEST,
+    DiskFull,
+    cached_folder,
+    key_of,
+    new_array,
+    write_arrays,
+)
 from mkd.tokenization.tokenise import token_store
 from tests.support.tiny import Tokenizer, make_tasks
 from tests.support.waiting import wait_for_tick
@@ -47,7 +54,7 @@ def _weights(aside: Path) -> None:
 
 
 def _nested(aside: Path) -> None:
-    stored(aside.parents[1], "inner", PARTS, _streamed)
+    cached_folder(aside.parents[1], "inner", PARTS, _streamed)
 
 
 def _to_full_disk(aside: Path) -> None:
@@ -61,27 +68,29 @@ def _to_full_disk(aside: Path) -> None:
 def test_a_full_disk_is_told_with_path_and_bytes_and_loses_nothing(
     tmp_path: Path, build: Callable[[Path], None], least: int
 ) -> None:
-    made = stored(tmp_path, "kind", PARTS, lambda aside: write_arrays(aside / "x", [np.arange(3)]))
-    with _small_files(), pytest.raises(NoRoom) as caught:
-        stored(tmp_path, "kind", {"rows": "new"}, build)
+    made = cached_folder(
+        tmp_path, "kind", PARTS, lambda aside: write_arrays(aside / "x", [np.arange(3)])
+    )
+    with _small_files(), pytest.raises(DiskFull) as caught:
+        cached_folder(tmp_path, "kind", {"rows": "new"}, build)
     path, size = str(caught.value).removesuffix(" bytes or more").split(" takes ")
     assert path == f"[Errno 27] File too large: {tmp_path / 'kind' / key_of({'rows': 'new'})}"
     assert least <= int(size.replace(",", "")) <= LIMIT
     assert [path for path in made.parent.iterdir() if path.is_dir()] == [made]
-    assert stored(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is there")) == made
+    assert cached_folder(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is there")) == made
 
 
 def test_of_a_folder_within_another_the_one_that_has_no_room_is_named(tmp_path: Path) -> None:
     with (
         _small_files(),
-        pytest.raises(NoRoom, match=f"{tmp_path / 'inner' / key_of(PARTS)} takes "),
+        pytest.raises(DiskFull, match=f"{tmp_path / 'inner' / key_of(PARTS)} takes "),
     ):
-        stored(tmp_path, "outer", PARTS, _nested)
+        cached_folder(tmp_path, "outer", PARTS, _nested)
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def job(config: Distill) -> None:
-        stored(tmp_path, "kind", PARTS, _to_full_disk)
+        cached_folder(tmp_path, "kind", PARTS, _to_full_disk)
 
     assert cli.entry(job, "", Distill, []) == 2
     told = capsys.readouterr().err
@@ -97,7 +106,9 @@ def test_tokens_that_do_not_fit_leave_nothing(tmp_path: Path, tokenizer: Tokeniz
     (task,) = make_tasks(15_000, ("single",))
     with (
         _small_files(),
-        pytest.raises(NoRoom, match=f"File too large: {tmp_path / 'tokens'}/[0-9a-f]{{20}} takes "),
+        pytest.raises(
+            DiskFull, match=f"File too large: {tmp_path / 'tokens'}/[0-9a-f]{{20}} takes "
+        ),
     ):
         token_store(tmp_path, task.train, task.kind, tokenizer, 32)
     assert [path for path in (tmp_path / "tokens").iterdir() if path.is_dir()] == []
@@ -109,16 +120,18 @@ def test_another_error_of_the_system_stays_as_it_is(tmp_path: Path) -> None:
         (aside / "no" / "folder").write_text("")
 
     with pytest.raises(FileNotFoundError):
-        stored(tmp_path, "kind", PARTS, build)
+        cached_folder(tmp_path, "kind", PARTS, build)
 
 
 def test_a_manifest_without_room_leaves_the_folder_whole(tmp_path: Path) -> None:
-    made = stored(tmp_path, "kind", PARTS, lambda aside: write_arrays(aside / "x", [np.arange(3)]))
-    manifest = (made / MANIFEST).read_bytes()
+    made = cached_folder(
+        tmp_path, "kind", PARTS, lambda aside: write_arrays(aside / "x", [np.arange(3)])
+    )
+    manifest = (made / CACHE_MANIFEST).read_bytes()
     wait_for_tick(made / "x")
     os.utime(made / "x")
-    (made / f"{MANIFEST}.new").symlink_to("/dev/full")
-    with pytest.raises(NoRoom, match=f"No space left on device: {made} takes "):
-        stored(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is there"))
-    assert (made / MANIFEST).read_bytes() == manifest
-    assert stored(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is there")) == made
+    (made / f"{CACHE_MANIFEST}.new").symlink_to("/dev/full")
+    with pytest.raises(DiskFull, match=f"No space left on device: {made} takes "):
+        cached_folder(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is there"))
+    assert (made / CACHE_MANIFEST).read_bytes() == manifest
+    assert cached_folder(tmp_path, "kind", PARTS, lambda aside: pytest.fail("it is there")) == made

@@ -9,11 +9,11 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2Model
 
 from mkd.storage.pretrained import (
-    fingerprint,
+    checkpoint_fingerprint,
+    checkpoint_folder,
     load_classifier,
     load_encoder,
     load_tokenizer,
-    resolve,
 )
 from tests.support.tiny import MINILM, Tokenizer
 
@@ -36,13 +36,13 @@ def folder(tmp_path: Path, tokenizer: Tokenizer) -> Path:
 
 
 def test_a_folder_is_its_own_checkpoint(folder: Path) -> None:
-    assert resolve(str(folder), SETTING) == folder
+    assert checkpoint_folder(str(folder), SETTING) == folder
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./no such", "a/b/c"])
 def test_a_folder_that_is_not_there_is_refused_by_name(name: str) -> None:
     with pytest.raises(ValueError) as caught:
-        resolve(name, SETTING)
+        checkpoint_folder(name, SETTING)
     assert str(caught.value).startswith(f"{SETTING} is {name!r}: no such folder")
 
 
@@ -147,14 +147,16 @@ def test_minilm_comes_with_its_tokenizer() -> None:
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_the_fingerprint_changes_with_a_byte(name: str, folder: Path) -> None:
-    before = fingerprint(folder)
+    before = checkpoint_fingerprint(folder)
     (folder / "README.md").write_text("no part of it")
-    assert fingerprint(folder) == before
+    assert checkpoint_fingerprint(folder) == before
     data = bytearray((folder / name).read_bytes())
     data[-3] ^= 1
     (folder / name).write_bytes(data)
-    assert fingerprint(folder) != before
+    assert checkpoint_fingerprint(folder) != before
 
 
 def test_the_fingerprint_does_not_depend_on_the_folders_name(folder: Path, tmp_path: Path) -> None:
-    assert fingerprint(Path(shutil.copytree(folder, tmp_path / "copy"))) == fingerprint(folder)
+    assert checkpoint_fingerprint(
+        Path(shutil.copytree(folder, tmp_path / "copy"))
+    ) == checkpoint_fingerprint(folder)

@@ -20,12 +20,12 @@ from mkd.result import Ended
 from mkd.storage.run_folder import Checkpoint, Saved, deciding, path_of, run_folder
 from mkd.students import make_student
 from mkd.tokenization.tokens import layout_of
-from mkd.training.batches import Batch, Source, joint_batches
-from mkd.training.trainer import Trained, train
+from mkd.training.batches import Batch, TaskRows, joint_batches
+from mkd.training.trainer import TrainingOutcome, train_model
 from tests.support.entry import started
 from tests.support.tiny import Datas, Tokenizer
 
-SAVED = Saved(
+SAVED = SavedState(
     {"a": torch.arange(6.0).reshape(2, 3), "b/count": torch.tensor(3)},
     {"step": 7, "score": float("-inf")},
 )
@@ -101,7 +101,7 @@ def test_numbers_that_were_changed_by_hand_are_found(file: Path) -> None:
 def save_without_room(file: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))
     try:
-        Checkpoint(file, OF, 0).save(Saved({"a": torch.zeros(10000)}, {}))
+        Checkpoint(file, OF, 0).save(SavedState({"a": torch.zeros(10000)}, {}))
     except OSError as error:
         sys.exit(str(error))
 
@@ -119,7 +119,7 @@ def test_without_room_file_and_bytes_are_named_and_the_last_stays(file: Path) ->
 
 
 def test_settings_that_change_nothing_are_not_part_of_a_trainings_settings() -> None:
-    assert deciding({"cache": "x", "checkpoint_seconds": 1, "seed": 1}) == {"seed": 1}
+    assert result_settings({"cache": "x", "checkpoint_seconds": 1, "seed": 1}) == {"seed": 1}
 
 
 class Stop(Exception):
@@ -151,7 +151,9 @@ class Training:
         self.datas, self.tokenizer, self.file = datas, tokenizer, file
         self.steps: list[int] = []
 
-    def run(self, stop_after: int = 1000, seed: int = 0) -> tuple[Trained, dict[str, torch.Tensor]]:
+    def run(
+        self, stop_after: int = 1000, seed: int = 0
+    ) -> tuple[TrainingOutcome, dict[str, torch.Tensor]]:
         """seed: of a fresh student and of all that torch draws; what a checkpoint brings does not
         depend on it."""
         torch.manual_seed(seed)
@@ -162,7 +164,7 @@ class Training:
             for d in self.datas
         ]
         sources = [
-            Source(d, d.train_rows, t.astype(np.float32))
+            TaskRows(d, d.train_rows, t.astype(np.float32))
             for d, t in zip(self.datas, teacher, strict=True)
         ]
         reports = 0
@@ -184,7 +186,7 @@ class Training:
             return selection_scores(student, self.datas, layout)
 
         checkpoint = Checkpoint(self.file, {}, 0)
-        trained = train(student, batches, scores, self.loss, self.config, report, checkpoint)
+        trained = train_model(student, batches, scores, self.loss, self.config, report, checkpoint)
         return trained, student.state_dict()
 
 

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from mkd.storage import store
-from mkd.storage.store import MANIFEST, file_hash, key_of, new_array, read_array, stored
+from mkd.storage.store import (
+    CACHE_MANIFEST,
+    cached_folder,
+    file_hash,
+    key_of,
+    new_array,
+    read_array,
+)
 from tests.support.entry import FORKS
 from tests.support.waiting import wait_for_tick
 
@@ -30,7 +37,7 @@ def _want(root: Path, counter: Path, start: Path, found: Path) -> None:
     (found.parent / f"{found.name}.ready").touch()
     while not start.exists():
         time.sleep(0.01)
-    found.write_text(str(stored(root, "kind", PARTS, partial(_build, counter, 0.5))))
+    found.write_text(str(cached_folder(root, "kind", PARTS, partial(_build, counter, 0.5))))
 
 
 def test_equal_parts_in_another_order_have_the_same_key() -> None:
@@ -60,19 +67,19 @@ def test_a_file_hash_changes_with_a_byte(tmp_path: Path) -> None:
 
 def test_the_second_call_does_not_build_again(tmp_path: Path) -> None:
     build = partial(_build, tmp_path / "counter", 0)
-    folder = stored(tmp_path, "kind", PARTS, build)
+    folder = cached_folder(tmp_path, "kind", PARTS, build)
     assert folder == tmp_path / "kind" / key_of(PARTS)
-    assert stored(tmp_path, "kind", dict(reversed(PARTS.items())), build) == folder
+    assert cached_folder(tmp_path, "kind", dict(reversed(PARTS.items())), build) == folder
     assert read_array(folder / "inner" / "x.int32", "<i4").tolist() == [0, 1, 2]
     assert len((tmp_path / "counter").read_text().splitlines()) == 1
-    stored(tmp_path, "kind", PARTS | {"length": 9}, build)
+    cached_folder(tmp_path, "kind", PARTS | {"length": 9}, build)
     assert len((tmp_path / "counter").read_text().splitlines()) == 2
 
 
 def test_the_manifest_says_what_it_is_made_from(tmp_path: Path) -> None:
-    folder = stored(tmp_path, "kind", PARTS, partial(_build, tmp_path / "counter", 0))
+    folder = cached_folder(tmp_path, "kind", PARTS, partial(_build, tmp_path / "counter", 0))
     file = folder / "inner" / "x.int32"
-    assert json.loads((folder / MANIFEST).read_text()) == {
+    assert json.loads((folder / CACHE_MANIFEST).read_text()) == {
         "parts": PARTS,
         "bytes": {"inner/x.int32": 12},
         "sha256": {"inner/x.int32": file_hash(file)},
@@ -86,9 +93,9 @@ def test_a_failure_while_building_leaves_nothing_behind(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        stored(tmp_path, "kind", PARTS, fail)
+        cached_folder(tmp_path, "kind", PARTS, fail)
     assert [path for path in (tmp_path / "kind").iterdir() if path.is_dir()] == []
-    assert stored(tmp_path, "kind", PARTS, partial(_build, tmp_path / "counter", 0)).is_dir()
+    assert cached_folder(tmp_path, "kind", PARTS, partial(_build, tmp_path / "counter", 0)).is_dir()
 
 
 def test_two_processes_that_want_the_same_folder_build_it_once(tmp_path: Path) -> None:
@@ -114,13 +121,13 @@ def test_two_processes_that_want_the_same_folder_build_it_once(tmp_path: Path) -
 @pytest.mark.parametrize(("damage", "found"), [("cut", 11), ("removed", 0), ("longer", 13)])
 def test_a_file_of_another_size_is_named(tmp_path: Path, damage: str, found: int) -> None:
     build = partial(_build, tmp_path / "counter", 0)
-    file = stored(tmp_path, "kind", PARTS, build) / "inner" / "x.int32"
+    file = cached_folder(tmp_path, "kind", PARTS, build) / "inner" / "x.int32"
     if damage == "removed":
         file.unlink()
     else:
         file.write_bytes((file.read_bytes() + b"x")[:found])
     with pytest.raises(ValueError) as caught:
-        stored(tmp_path, "kind", PARTS, build)
+        cached_folder(tmp_path, "kind", PARTS, build)
     assert str(caught.value).startswith(
         f"{file} has {found} bytes, 12 were written: remove {file.parent.parent} "
     )
@@ -139,12 +146,12 @@ def _alter(file: Path) -> None:
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
     """A stored folder of one file, inner/x.int32."""
-    return stored(tmp_path, "kind", PARTS, partial(_build, tmp_path / "counter", 0))
+    return cached_folder(tmp_path, "kind", PARTS, partial(_build, tmp_path / "counter", 0))
 
 
 def _again(made: Path) -> Path:
     """The folder asked for once more; building it would be an error."""
-    return stored(made.parents[1], "kind", PARTS, lambda aside: pytest.fail("it is there"))
+    return cached_folder(made.parents[1], "kind", PARTS, lambda aside: pytest.fail("it is there"))
 
 
 @pytest.mark.parametrize("always_hashed", [store.ALWAYS_HASHED_BYTES, 0])
@@ -164,14 +171,16 @@ def test_a_file_with_another_byte_is_named(
 
 
 def _manifest(folder: Path) -> dict[str, dict[str, object]]:
-    found: dict[str, dict[str, object]] = json.loads((folder / MANIFEST).read_text())
+    found: dict[str, dict[str, object]] = json.loads((folder / CACHE_MANIFEST).read_text())
     return found
 
 
 def test_a_large_file_is_hashed_if_changed(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told by a hash in the manifest that is not the file's: nobody sees it until the file is
     touched."""
-    (made / MANIFEST).write_text(json.dumps(_manifest(made) | {"sha256": {"inner/x.int32": "0"}}))
+    (made / CACHE_MANIFEST).write_text(
+        json.dumps(_manifest(made) | {"sha256": {"inner/x.int32": "0"}})
+    )
     monkeypatch.setattr(store, "ALWAYS_HASHED_BYTES", 0)
     assert _again(made) == made
     wait_for_tick(made / "inner" / "x.int32")
@@ -189,12 +198,14 @@ def test_a_copied_folder_is_hashed_once_and_noted_anew(made: Path, tmp_path: Pat
     expected = {"inner/x.int32": (copy / "inner" / "x.int32").stat().st_ctime_ns}
     assert _manifest(copy)["changed_ns"] == expected
     assert _manifest(copy)["sha256"] == _manifest(made)["sha256"]
-    assert sorted(path.name for path in copy.iterdir()) == ["inner", MANIFEST]
+    assert sorted(path.name for path in copy.iterdir()) == ["inner", CACHE_MANIFEST]
 
 
 def test_a_folder_from_before_there_were_hashes_is_taken_as_it_is_and_noted(made: Path) -> None:
     known = _manifest(made)
-    (made / MANIFEST).write_text(json.dumps({"parts": known["parts"], "bytes": known["bytes"]}))
+    (made / CACHE_MANIFEST).write_text(
+        json.dumps({"parts": known["parts"], "bytes": known["bytes"]})
+    )
     assert _again(made) == made
     assert _manifest(made) == known
     _alter(made / "inner" / "x.int32")
@@ -205,9 +216,9 @@ def test_a_folder_from_before_there_were_hashes_is_taken_as_it_is_and_noted(made
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", json.dumps({"parts": PARTS}), None])
 def test_a_damaged_manifest_is_named(made: Path, text: str | None) -> None:
     if text is None:
-        (made / MANIFEST).unlink()
+        (made / CACHE_MANIFEST).unlink()
     else:
-        (made / MANIFEST).write_text(text)
+        (made / CACHE_MANIFEST).write_text(text)
     with pytest.raises(ValueError) as caught:
         _again(made)
     expected = f"{made / MANIFEST} is missing or damaged: remove {made} to have it made again"
@@ -215,7 +226,7 @@ def test_a_damaged_manifest_is_named(made: Path, text: str | None) -> None:
 
 
 def test_a_manifest_of_something_else_is_named(made: Path) -> None:
-    (made / MANIFEST).write_text(
+    (made / CACHE_MANIFEST).write_text(
         json.dumps(_manifest(made) | {"parts": {"rows": "abd", "length": 8}})
     )
     told = f"{MANIFEST} is of [0-9a-f]{{20}}, not of the folder's name: remove {made}"
@@ -228,7 +239,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     other = tmp_path / "kind" / f".{key_of({})}-abc"
     for folder in (left, other):
         (folder / "inner").mkdir(parents=True)
-    stored(tmp_path, "kind", PARTS, partial(_build, tmp_path / "counter", 0))
+    cached_folder(tmp_path, "kind", PARTS, partial(_build, tmp_path / "counter", 0))
     assert not left.exists()
     assert other.exists(), "another process may be at it"
 

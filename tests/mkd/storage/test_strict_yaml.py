@@ -9,7 +9,7 @@ from jsonargparse import ArgumentError
 from experiments import cli
 from experiments.settings import Distill
 from mkd.config import DataConfig
-from mkd.storage.strict_yaml import check
+from mkd.storage.strict_yaml import check_yaml
 from mkd.tasks.sources import load_tasks
 
 TWICE: dict[str, tuple[str, str, int, int]] = {
@@ -29,7 +29,7 @@ def test_a_key_that_stands_twice_is_refused_with_file_and_line(name: str) -> Non
     text, key, line, first = TWICE[name]
     for given in (text, text.encode()):
         with pytest.raises(ValueError) as caught:
-            check(given, "f.yaml")
+            check_yaml(given, "f.yaml")
         assert (
             str(caught.value)
             == f"f.yaml:{line}: the key {key!r} stands twice, first in line {first}; allowed: once"
@@ -42,12 +42,12 @@ def test_a_key_that_stands_twice_is_refused_with_file_and_line(name: str) -> Non
      "b: &b {a: 1}\nc: {<<: *b, a: 2}\nd: *b\n", "a: &x [*x]\n", "1: a\n'1': b\n"],
 )  # fmt: skip
 def test_what_has_each_key_once_is_let_pass(text: str) -> None:
-    check(text)
+    check_yaml(text)
 
 
 def test_what_is_no_yaml_is_told_as_such() -> None:
     with pytest.raises(yaml.YAMLError):
-        check("a: [}")
+        check_yaml("a: [}")
 
 
 def refused(*argv: str) -> str:

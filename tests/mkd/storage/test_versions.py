@@ -16,10 +16,10 @@ from mkd.config import (
     TrainConfig,
 )
 from mkd.pipeline import run
-from mkd.selection.carving import VERSION
+from mkd.selection.split import SPLIT_VERSION
 from mkd.storage import versions
-from mkd.storage.versions import STAGES, Stage, made_by
-from mkd.teachers.contents import contents, fingerprints
+from mkd.storage.versions import STAGES, Stage, version_key
+from mkd.teachers.contents import checkpoint_hashes, row_fingerprints
 from mkd.tokenization.tokenise import token_store
 from tests.support.tiny import make_tasks, make_tokenizer
 
@@ -47,7 +47,7 @@ def test_what_a_stage_is_made_by_are_its_version_and_its_libraries() -> None:
     import torch
     import transformers
 
-    found = made_by("teachers")["made_by"]
+    found = version_key("teachers")["made_by"]
     assert found == {
         "version": STAGES["teachers"].version,
         "torch": torch.__version__,
@@ -78,7 +78,7 @@ def test_every_store_of_a_run_tells_what_made_it(tmp_path: Path) -> None:
     for kind, found in kinds.items():
         for parts in found:
             version = parts["made_by"]["version"] if kind in STAGES else parts["version"]
-            assert version == (STAGES[kind].version if kind in STAGES else VERSION), kind
+            assert version == (STAGES[kind].version if kind in STAGES else SPLIT_VERSION), kind
 
 
 def test_contents_are_those_of_the_files_whatever_their_names(tmp_path: Path) -> None:
@@ -91,21 +91,27 @@ def test_contents_are_those_of_the_files_whatever_their_names(tmp_path: Path) ->
     for text, sizes in (("{}", "{}"), ("{ }", "{}"), ("{}", "[]"), ("{}", "{}")):
         file.write_text(text)
         (folder / "config.json").write_text(sizes)
-        found.append(contents(config.teacher, config.student, config.data))
+        found.append(checkpoint_hashes(config.teacher, config.student, config.data))
     assert set(found[0]) == {"teacher.checkpoint", f"teacher.sources.sst2.{file}"}
     assert found[0] == found[3] and found[0] != found[1] != found[2] != found[0]
-    assert contents(TeacherConfig(), StudentConfig(), DataConfig()) == {}
+    assert checkpoint_hashes(TeacherConfig(), StudentConfig(), DataConfig()) == {}
     file.unlink()
     with pytest.raises(ValueError, match="teacher.sources.sst2.* no such file"):
-        contents(config.teacher, config.student, config.data)
+        checkpoint_hashes(config.teacher, config.student, config.data)
 
 
 def test_fingerprints_tell_swapped_labels_and_another_order() -> None:
     tasks, others = make_tasks(10, ["single"]), make_tasks(12, ["single"])
-    assert fingerprints(tasks) == fingerprints(make_tasks(10, ["single"])) != fingerprints(others)
-    assert list(fingerprints(tasks)) == ["single"] and len(fingerprints(tasks)["single"]) == 2
+    assert (
+        row_fingerprints(tasks)
+        == row_fingerprints(make_tasks(10, ["single"]))
+        != row_fingerprints(others)
+    )
+    assert (
+        list(row_fingerprints(tasks)) == ["single"] and len(row_fingerprints(tasks)["single"]) == 2
+    )
 
 
 def test_without_libraries_the_version_alone_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(STAGES, "imported", Stage(7))
-    assert made_by("imported") == {"made_by": {"version": 7}}
+    assert version_key("imported") == {"made_by": {"version": 7}}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mkd.config import StudentConfig
-from mkd.evaluation.scoring import eager, predict
+from mkd.evaluation.scoring import predict_logits, torch_infer
 from mkd.students import Student, make_student
 from mkd.students.adoption import adopted, anew, known_tasks
 from mkd.students.embeddings import TrimmedEmbedding, input_table, trim
@@ -25,8 +25,8 @@ def student_of(config: StudentConfig, datas: Datas, tokenizer: Tokenizer) -> Stu
 
 
 def logits(student: Student, data: TaskData, tokenizer: Tokenizer) -> np.ndarray:
-    return predict(
-        eager(student),
+    return predict_logits(
+        torch_infer(student),
         data.dev[""],
         np.arange(20),
         data.name,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mkd.config import DataConfig, DemoConfig
-from mkd.selection.carving import LEVELS, SHARED_WORDS, carved
+from mkd.selection.split import LEVELS, SHARED_WORDS, selection_split
 from mkd.tasks import demo
 from mkd.tasks.demo import acceptability, entailment, paraphrase, sentiment
 from mkd.tasks.demo.acceptability import Phrase, Sentence
@@ -23,11 +23,11 @@ from mkd.tasks.task import Row
 from tests.support.linear import effective, linear_score, texts_of
 
 CONFIG = DemoConfig(train_rows=300, unlabelled_rows=100, dev_rows=100, label_noise=0.0)
-ALL_TASKS = pytest.mark.parametrize("task", demo.TASKS)
+ALL_TASKS = pytest.mark.parametrize("task", demo.DEMO_TASKS)
 
 
 def read(task: str, split: demo.SplitName, config: DemoConfig = CONFIG) -> list[Row]:
-    return list(demo.rows(task, split, config))
+    return list(demo.demo_rows(task, split, config))
 
 
 # Rows
@@ -65,7 +65,9 @@ def test_asking_for_more_rows_keeps_the_first_ones(task: str) -> None:
 
 @ALL_TASKS
 def test_first_row_of_ten_million_comes_at_once(task: str) -> None:
-    rows = demo.rows(task, "train", DemoConfig(train_rows=10_000_000, unlabelled_rows=10_000_000))
+    rows = demo.demo_rows(
+        task, "train", DemoConfig(train_rows=10_000_000, unlabelled_rows=10_000_000)
+    )
     assert isinstance(rows, Iterator)
     assert len(list(islice(rows, 3))) == 3
 
@@ -83,7 +85,7 @@ def test_noise_changes_the_stated_share_of_train_labels_and_no_text(task: str) -
 
 
 def test_noise_moves_a_score_by_a_normal_of_sd_one_and_a_half() -> None:
-    kind = demo.TASKS["similarity"]
+    kind = demo.DEMO_TASKS["similarity"]
     assert demo._noisy(2.5, kind, 0.5) == 2.5
     assert demo._noisy(2.5, kind, 0.841345) == pytest.approx(
         4.0, abs=0.01
@@ -92,7 +94,7 @@ def test_noise_moves_a_score_by_a_normal_of_sd_one_and_a_half() -> None:
 
 
 def test_noise_picks_each_wrong_class_alike() -> None:
-    kind = demo.TASKS["entailment"]
+    kind = demo.DEMO_TASKS["entailment"]
     assert [demo._noisy(1.0, kind, uniform) for uniform in (0.0, 0.49, 0.5, 0.99)] == [
         0.0,
         0.0,
@@ -116,7 +118,7 @@ def test_hardly_two_rows_of_dev_are_alike(task: str) -> None:
 @ALL_TASKS
 def test_no_selected_text_is_learnt_from_and_groups_stay_small(task: str, tmp_path: Path) -> None:
     data = DataConfig(tasks=[task])
-    carving = carved(tmp_path, load_tasks(data)[0], data, 0)
+    carving = selection_split(tmp_path, load_tasks(data)[0], data, 0)
     assert carving.found.together == LEVELS[0]
     assert carving.found.largest <= 20
     assert len(carving.selection_rows) == 0.1 * data.demo.train_rows
@@ -130,13 +132,13 @@ def test_no_selected_text_is_learnt_from_and_groups_stay_small(task: str, tmp_pa
 
 @ALL_TASKS
 def test_texts_of_pairs_have_eight_words_or_more(task: str) -> None:
-    if demo.TASKS[task].pair:
+    if demo.DEMO_TASKS[task].pair:
         assert min(len(text.split()) for text in texts_of(read(task, "train"))) == SHARED_WORDS
 
 
 @ALL_TASKS
 def test_rows_fit_their_kind(task: str) -> None:
-    kind = demo.TASKS[task]
+    kind = demo.DEMO_TASKS[task]
     for row in read(task, "train", replace(CONFIG, label_noise=0.5))[:300]:
         assert (row.text_b is not None) == kind.pair
         assert row.label is not None
@@ -146,11 +148,11 @@ def test_rows_fit_their_kind(task: str) -> None:
             assert row.label in range(len(kind.labels))
 
 
-@pytest.mark.parametrize("task", [task for task, kind in demo.TASKS.items() if kind.labels])
+@pytest.mark.parametrize("task", [task for task, kind in demo.DEMO_TASKS.items() if kind.labels])
 def test_classes_are_equally_common(task: str) -> None:
     for split in ("train", "dev"):
         counts = Counter(row.label for row in read(task, split, replace(CONFIG, unlabelled_rows=0)))
-        assert len(counts) == len(demo.TASKS[task].labels)
+        assert len(counts) == len(demo.DEMO_TASKS[task].labels)
         assert max(counts.values()) - min(counts.values()) <= 1
 
 
@@ -159,20 +161,20 @@ def test_an_unknown_task_or_split_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=told):
         demo.rows("irony", "train", CONFIG)
     with pytest.raises(ValueError, match="irony"):
-        demo.fingerprint("irony", "train", CONFIG)
+        demo.demo_fingerprint("irony", "train", CONFIG)
     with pytest.raises(ValueError, match="'test'; allowed: train, dev"):
-        demo.fingerprint("sentiment", "test", CONFIG)
+        demo.demo_fingerprint("sentiment", "test", CONFIG)
 
 
 def test_fingerprint_changes_with_task_split_and_settings_only() -> None:
     prints = [
-        demo.fingerprint("sentiment", "train", CONFIG),
-        demo.fingerprint("sentiment", "dev", CONFIG),
-        demo.fingerprint("similarity", "train", CONFIG),
-        demo.fingerprint("sentiment", "train", replace(CONFIG, seed=1)),
+        demo.demo_fingerprint("sentiment", "train", CONFIG),
+        demo.demo_fingerprint("sentiment", "dev", CONFIG),
+        demo.demo_fingerprint("similarity", "train", CONFIG),
+        demo.demo_fingerprint("sentiment", "train", replace(CONFIG, seed=1)),
     ]
     assert len(set(prints)) == 4
-    assert prints[0] == demo.fingerprint("sentiment", "train", replace(CONFIG))
+    assert prints[0] == demo.demo_fingerprint("sentiment", "train", replace(CONFIG))
 
 
 # What the labels mean
@@ -439,6 +441,8 @@ def test_of_a_contrast_the_claim_about_the_same_thing_is_compared() -> None:
 def test_a_linear_model_on_runs_of_words_stays_below_its_bound(task: str, bound: float) -> None:
     config = replace(CONFIG, train_rows=3000, unlabelled_rows=0, dev_rows=600)
     assert (
-        linear_score(read(task, "train", config), read(task, "dev", config), demo.TASKS[task], [10])
+        linear_score(
+            read(task, "train", config), read(task, "dev", config), demo.DEMO_TASKS[task], [10]
+        )
         < bound
     )

@@ -18,7 +18,7 @@ import yaml
 
 from mkd.config import DataConfig, DemoConfig, TransferConfig
 from mkd.tasks import demo
-from mkd.tasks.sources import LAYOUTS, load_tasks
+from mkd.tasks.sources import GLUE_FILES, load_tasks
 from mkd.tasks.task import GLUE, Row, Split, Task
 from tests.support.needs import real_glue
 from tests.support.official import LABELLED, NUM, lines_of, make_folder
@@ -454,7 +454,7 @@ def test_a_missing_description_is_refused(tmp_path: Path) -> None:
 def glue_folder(root: Path, *names: str) -> None:
     """The smallest GLUE folder: two rows in each train file, one in each dev file."""
     for name in names:
-        layout = LAYOUTS[name]
+        layout = GLUE_FILES[name]
         columns = ["0", "1", "2", "3"] if name == "cola" else ["index", *layout.text, layout.label]
         labels = layout.values or ("0.5", "5.000")
         lines = [
@@ -558,10 +558,10 @@ def test_broken_rows_of_qqp_are_left_out_but_wrong_labels_refused(tmp_path: Path
 def test_the_demo_gives_its_own_rows() -> None:
     settings = DemoConfig(seed=3, train_rows=20, unlabelled_rows=10, dev_rows=5)
     tasks = load_tasks(DataConfig(demo=settings))
-    assert [(task.name, task.kind) for task in tasks] == list(demo.TASKS.items())
-    assert rows(tasks[0].train) == list(demo.rows(tasks[0].name, "train", settings))
-    assert rows(tasks[0].dev[""]) == list(demo.rows(tasks[0].name, "dev", settings))
-    assert tasks[0].train.fingerprint == demo.fingerprint(tasks[0].name, "train", settings)
+    assert [(task.name, task.kind) for task in tasks] == list(demo.DEMO_TASKS.items())
+    assert rows(tasks[0].train) == list(demo.demo_rows(tasks[0].name, "train", settings))
+    assert rows(tasks[0].dev[""]) == list(demo.demo_rows(tasks[0].name, "dev", settings))
+    assert tasks[0].train.fingerprint == demo.demo_fingerprint(tasks[0].name, "train", settings)
 
 
 # Transfer rows.

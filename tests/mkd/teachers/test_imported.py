@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from mkd.config import DataConfig
-from mkd.evaluation.scoring import answers, quality
+from mkd.evaluation.scoring import dev_predictions, quality_metrics
 from mkd.tasks.task import Task
 from mkd.teachers import imported as module
-from mkd.teachers import weaknesses
+from mkd.teachers import teacher_notes
 from mkd.teachers.imported import import_logits
-from mkd.tokenization.tokenise import task_data
+from mkd.tokenization.tokenise import tokenise_task
 from mkd.tokenization.tokens import TaskData
 from tests.support.tiny import SCORE, Datas, Tokenizer, make_datas, make_tasks, score_rows
 from tests.support.tiny import split as of_list
@@ -81,7 +81,7 @@ def test_a_perfect_teacher_of_large_scores_that_differ_by_little_scores_100(
 ) -> None:
     rows = [row._replace(label=1.7e9 + place) for place, row in enumerate(score_rows(50, 0))]
     task = Task("time", replace(SCORE, range=None), of_list(rows), {"": of_list(rows)})
-    data = task_data(tmp_path, task, tokenizer, DataConfig(), 0)
+    data = tokenise_task(tmp_path, task, tokenizer, DataConfig(), 0)
     told = [
         {"split": name, "row": place, "logits": [row.label]}
         for name in ("train", "dev")
@@ -89,8 +89,10 @@ def test_a_perfect_teacher_of_large_scores_that_differ_by_little_scores_100(
     ]
     logits = import_logits(tmp_path, write(tmp_path / "x", told), task, data).logits("dev")
     assert logits is not None
-    assert quality([data], {("time", ""): logits})["quality/time/score"] == pytest.approx(100)
-    found = answers([data], {("time", ""): logits}, {("time", ""): logits})
+    assert quality_metrics([data], {("time", ""): logits})["quality/time/score"] == pytest.approx(
+        100
+    )
+    found = dev_predictions([data], {("time", ""): logits}, {("time", ""): logits})
     for column in ("label", "prediction", "teacher"):
         np.testing.assert_allclose(found[column] - 1.7e9, np.arange(50), atol=1e-4)
 
@@ -107,7 +109,7 @@ def test_chunks_change_nothing(
     tmp_path: Path, tasks: list[Task], datas: Datas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = rows_of(datas[0])
-    monkeypatch.setattr(module, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(module, "IMPORT_CHUNK_ROWS", 7)
     found = import_logits(tmp_path, jsonl(tmp_path / "x", rows), tasks[0], datas[0]).logits("train")
     np.testing.assert_array_equal(found, values(rows, "train"))
 
@@ -158,7 +160,7 @@ def test_a_wrong_row_is_named_in_one_line(
     datas: Datas,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "CHUNK_ROWS", chunk)
+    monkeypatch.setattr(module, "IMPORT_CHUNK_ROWS", chunk)
     path = jsonl(tmp_path / "x", changed(rows_of(datas[0]), **cells))
     with pytest.raises(ValueError) as caught:
         import_logits(tmp_path, path, tasks[0], datas[0])
@@ -244,7 +246,7 @@ def test_a_file_without_texts_is_noted(tmp_path: Path, tasks: list[Task], datas:
     assert not teacher.has_texts
     assert any(
         note.startswith("single: x.jsonl does not say which texts its rows are")
-        for note in weaknesses(datas[0], teacher)
+        for note in teacher_notes(datas[0], teacher)
     )
 
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from mkd.result import Report, silent
+from mkd.result import Report, no_report
 from mkd.teachers import mean as module
-from mkd.teachers.mean import Mean, mean_of
+from mkd.teachers.mean import MeanTeacher, mean_logits
 from tests.support.tiny import Datas
 
 
@@ -18,7 +18,7 @@ class Fixed(NamedTuple):
     key: str
     by_split: dict[str, np.ndarray]
 
-    def logits(self, split: str, report: Report = silent) -> np.ndarray | None:
+    def logits(self, split: str, report: Report = no_report) -> np.ndarray | None:
         return self.by_split.get(split)
 
 
@@ -29,7 +29,7 @@ def fixed(name: str, rows: int = 40, classes: int = 2, seed: int = 0) -> Fixed:
 
 def test_the_mean_of_logits_by_hand() -> None:
     logits = np.array([[[1.0, 3.0]], [[5.0, -3.0]]])
-    np.testing.assert_allclose(mean_of(logits, "logits"), [[3.0, 0.0]])
+    np.testing.assert_allclose(mean_logits(logits, "logits"), [[3.0, 0.0]])
 
 
 def test_the_mean_of_probabilities_by_hand() -> None:
@@ -37,27 +37,27 @@ def test_the_mean_of_probabilities_by_hand() -> None:
     5/8 and 3/8."""
     logits = np.array([[[math.log(3), 0.0]], [[7.0, 7.0]]])
     np.testing.assert_allclose(
-        np.exp(mean_of(logits, "probabilities")), [[5 / 8, 3 / 8]], rtol=1e-6
+        np.exp(mean_logits(logits, "probabilities")), [[5 / 8, 3 / 8]], rtol=1e-6
     )
 
 
 def test_the_log_of_the_mean_probabilities_by_a_second_formula() -> None:
     logits = np.random.default_rng(0).normal(size=(3, 5, 4), scale=3)
     chances = np.exp(logits) / np.exp(logits).sum(2, keepdims=True)
-    found = mean_of(logits, "probabilities")
+    found = mean_logits(logits, "probabilities")
     np.testing.assert_allclose(found, np.log(chances.mean(0)), rtol=1e-5)
     assert found.dtype == np.float32
 
 
 def test_chances_too_small_for_a_number_have_finite_logs() -> None:
     logits = np.array([[[0.0, 2000.0]], [[0.0, 2000.0]]])
-    np.testing.assert_allclose(mean_of(logits, "probabilities"), [[-2000.0, 0.0]])
+    np.testing.assert_allclose(mean_logits(logits, "probabilities"), [[-2000.0, 0.0]])
 
 
 def test_of_a_regression_the_scores_are_averaged_either_way() -> None:
     scores = np.array([[[1.0], [2.0]], [[3.0], [-2.0]]])
     for of in ("logits", "probabilities"):
-        np.testing.assert_allclose(mean_of(scores, of), [[2.0], [0.0]])
+        np.testing.assert_allclose(mean_logits(scores, of), [[2.0], [0.0]])
 
 
 def test_the_mean_is_stored_and_chunks_change_nothing(
@@ -66,23 +66,27 @@ def test_the_mean_is_stored_and_chunks_change_nothing(
     members = (fixed("a", seed=1), fixed("b", seed=2))
     found = []
     for chunk in (7, 1000):
-        monkeypatch.setattr(module, "CHUNK_ROWS", chunk)
-        found.append(Mean(members, "logits", tmp_path / str(chunk), datas[0]).logits("train"))
+        monkeypatch.setattr(module, "MEAN_CHUNK_ROWS", chunk)
+        found.append(
+            MeanTeacher(members, "logits", tmp_path / str(chunk), datas[0]).logits("train")
+        )
     expected = (members[0].by_split["train"] + members[1].by_split["train"]) / 2
     for logits in found:
         assert logits is not None
         np.testing.assert_allclose(logits, expected, rtol=1e-6)
-    assert Mean(members, "logits", tmp_path, datas[0]).name == "a + b"
+    assert MeanTeacher(members, "logits", tmp_path, datas[0]).name == "a + b"
 
 
 def test_a_split_that_one_member_lacks_has_no_mean(tmp_path: Path, datas: Datas) -> None:
     one, other = fixed("a"), fixed("b")
     one.by_split["dev"] = np.zeros((20, 2), dtype=np.float32)
-    assert Mean((one, other), "logits", tmp_path, datas[0]).logits("dev") is None
+    assert MeanTeacher((one, other), "logits", tmp_path, datas[0]).logits("dev") is None
 
 
 def test_the_key_has_members_and_mean_but_not_their_order(tmp_path: Path, datas: Datas) -> None:
     a, b, c = fixed("a"), fixed("b"), fixed("c")
-    keys = [Mean(pair, "logits", tmp_path, datas[0]).key for pair in ((a, b), (b, a), (a, c))]
+    keys = [
+        MeanTeacher(pair, "logits", tmp_path, datas[0]).key for pair in ((a, b), (b, a), (a, c))
+    ]
     assert keys[0] == keys[1] != keys[2]
-    assert Mean((a, b), "probabilities", tmp_path, datas[0]).key not in keys
+    assert MeanTeacher((a, b), "probabilities", tmp_path, datas[0]).key not in keys

@@ -127,9 +127,11 @@ def test_a_student_changes_no_teacher(tmp_path: Path, datas: Datas, tokenizer: T
 def test_stored_logits_are_its_own(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
     teacher = made(teacher_config(tmp_path), datas, tokenizer)
     for data in datas:
-        stored = logit_store(tmp_path, teacher, data.train, data.name)
+        stored = refined_logits(tmp_path, teacher, data.train, data.name)
         rows = np.arange(40)[::-1].copy()
-        direct = predict(eager(teacher.model), data.train, rows, data.name, teacher.layout)
+        direct = predict_logits(
+            torch_infer(teacher.model), data.train, rows, data.name, teacher.layout
+        )
         np.testing.assert_allclose(stored[::-1], direct, atol=1e-5)
         assert stored.shape == (40, data.kind.num_logits)
 
@@ -155,7 +157,9 @@ def test_logits_are_computed_for_the_added_rows_alone(
     found = logit_store(tmp_path, teacher, data.train, "pair", lambda step, _: done.append(step))
     assert done == [7, 9], "the rows of either split, in one batch each"
     np.testing.assert_array_equal(found[:40], alone)
-    direct = predict(eager(teacher.model), data.train, np.arange(56), "pair", teacher.layout)
+    direct = predict_logits(
+        torch_infer(teacher.model), data.train, np.arange(56), "pair", teacher.layout
+    )
     np.testing.assert_allclose(found, direct, atol=1e-5)
 
 
@@ -233,5 +237,5 @@ def test_a_learnt_tokenizer_is_learnt_once(num: int, tmp_path: Path) -> None:
 
     counted = replace(task, train=task.train._replace(read=read))
     for _ in range(num):
-        teacher_tokenizer(TeacherConfig(vocabulary=120), tmp_path, [counted])
+        refined_tokenizer(TeacherConfig(vocabulary=120), tmp_path, [counted])
     assert len(reads) == 2, "once for the letters, once for the merges"

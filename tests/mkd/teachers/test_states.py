@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, BartConfig, BertModel
 
 from mkd.config import DataConfig, LossConfig, MatchConfig, StudentConfig
 from mkd.pipeline import run
-from mkd.result import Result, silent
+from mkd.result import Result, no_report
 from mkd.students import load_model
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Row
@@ -44,7 +44,7 @@ def refined(
     tmp_path_factory: pytest.TempPathFactory,
     datas: Datas,
     tokenizer: Tokenizer,
-) -> Refined:
+) -> RefinedModel:
     """A teacher of one layer of width 16, refined for four steps."""
     config = teacher_config(tmp_path_factory.mktemp("refined"))
     return refined_teacher(config.teacher, config.stores, Side(tokenizer, datas, CPU), 60)
@@ -54,20 +54,20 @@ def stores(cache: Path) -> set[Path]:
     return {path.parent for path in (cache / "states").glob("*/manifest.json")}
 
 
-def head(cache: Path, refined: Refined, data: TaskData) -> Head:
-    return Head(cache, refined, data)
+def head(cache: Path, refined: RefinedModel, data: TaskData) -> RefinedTeacher:
+    return RefinedTeacher(cache, refined, data)
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_states_are_the_means_of_what_the_encoder_says_of_each_row_alone(
-    place: int, tmp_path: Path, refined: Refined, datas: Datas
+    place: int, tmp_path: Path, refined: RefinedModel, datas: Datas
 ) -> None:
     data = datas[place]
-    (found,) = hidden_states(tmp_path, [0, -1], [head(tmp_path, refined, data)], silent)
+    (found,) = hidden_states(tmp_path, [0, -1], [head(tmp_path, refined, data)], no_report)
     rows = np.arange(len(data.train.labels))
     assert found.of(rows).dtype == np.float16 and found.of(rows).shape == (len(rows), 2, 16)
     for row in rows:
-        inputs = gather(data.train, rows[row : row + 1], refined.layout)
+        inputs = gather_inputs(data.train, rows[row : row + 1], refined.layout)
         with torch.inference_mode():
             states = refined.model.encoder(
                 input_ids=inputs.ids[:, 0], token_type_ids=inputs.types, output_hidden_states=True
@@ -91,17 +91,19 @@ def test_states_of_a_checkpoint_are_its_own(tmp_path: Path, tokenizer: Tokenizer
 
 
 def test_layers_by_two_names_are_stored_once(
-    tmp_path: Path, refined: Refined, datas: Datas
+    tmp_path: Path, refined: RefinedModel, datas: Datas
 ) -> None:
     teachers = [head(tmp_path, refined, data) for data in datas]
-    first = hidden_states(tmp_path, [0, 1], teachers, silent)
-    written = {folder: (folder / STATES).stat().st_mtime_ns for folder in stores(tmp_path)}
+    first = hidden_states(tmp_path, [0, 1], teachers, no_report)
+    written = {folder: (folder / STATES_FILE).stat().st_mtime_ns for folder in stores(tmp_path)}
     assert len(written) == 3
-    again = hidden_states(tmp_path, [-1, 0], teachers, silent)
-    assert {folder: (folder / STATES).stat().st_mtime_ns for folder in stores(tmp_path)} == written
+    again = hidden_states(tmp_path, [-1, 0], teachers, no_report)
+    assert {
+        folder: (folder / STATES_FILE).stat().st_mtime_ns for folder in stores(tmp_path)
+    } == written
     assert (first[0].places, again[0].places) == ([0, 1], [1, 0])
     assert {states.teacher for states in first} == {refined.key}
-    hidden_states(tmp_path, [1], teachers, silent)
+    hidden_states(tmp_path, [1], teachers, no_report)
     assert len(stores(tmp_path)) == 6, "one layer alone is another store"
     layout = refined.layout._replace(max_length=20)
     for other in {"precision": "bfloat16"}, {"key": "k"}, {"layout": layout}:
@@ -110,7 +112,7 @@ def test_layers_by_two_names_are_stored_once(
 
 
 def test_rows_that_are_added_cost_their_own_states_alone(
-    tmp_path: Path, refined: Refined, tokenizer: Tokenizer
+    tmp_path: Path, refined: RefinedModel, tokenizer: Tokenizer
 ) -> None:
     """And the states of all rows are not written a second time."""
     (task,) = make_tasks(names=["single"])
@@ -119,11 +121,11 @@ def test_rows_that_are_added_cost_their_own_states_alone(
     plain = task_data(tmp_path, task, tokenizer, data, 0)
     more = task_data(tmp_path, replace(task, added=(added,)), tokenizer, data, 0)
     assert len(more.train.labels) == 47
-    (alone,) = hidden_states(tmp_path, [1], [head(tmp_path, refined, plain)], silent)
+    (alone,) = hidden_states(tmp_path, [1], [head(tmp_path, refined, plain)], no_report)
     before = stores(tmp_path)
-    (found,) = hidden_states(tmp_path, [1], [head(tmp_path, refined, more)], silent)
+    (found,) = hidden_states(tmp_path, [1], [head(tmp_path, refined, more)], no_report)
     (new,) = stores(tmp_path) - before
-    assert (new / STATES).stat().st_size == 2 * 7 * 16
+    assert (new / STATES_FILE).stat().st_size == 2 * 7 * 16
     rows = np.array([46, 0, 40, 39])
     np.testing.assert_array_equal(found.of(rows)[[1, 3]], alone.of(rows[[1, 3]]))
     joined = joined_store(tmp_path, list(more.train.parts))
@@ -133,7 +135,7 @@ def test_rows_that_are_added_cost_their_own_states_alone(
     np.testing.assert_allclose(ours, theirs, atol=2e-3)
 
 
-def test_their_size_is_told_first(tmp_path: Path, refined: Refined, datas: Datas) -> None:
+def test_their_size_is_told_first(tmp_path: Path, refined: RefinedModel, datas: Datas) -> None:
     teachers = [head(tmp_path, refined, data) for data in datas]
     there: list[bool] = []
     reports = Told()
@@ -143,7 +145,7 @@ def test_their_size_is_told_first(tmp_path: Path, refined: Refined, datas: Datas
         there.append(bool(stores(tmp_path)))
 
     hidden_states(tmp_path, [0, 1], teachers, report)
-    size = sum((folder / STATES).stat().st_size for folder in stores(tmp_path))
+    size = sum((folder / STATES_FILE).stat().st_size for folder in stores(tmp_path))
     assert size == 3 * 40 * 2 * 16 * 2
     name = f"progress/hidden states, 0.0 MB in {tmp_path}"
     assert reports[:2] == [{"states/bytes": size}, {name: 0.0}]
@@ -155,14 +157,16 @@ def test_their_size_is_told_first(tmp_path: Path, refined: Refined, datas: Datas
 
 
 def test_a_disk_without_room_is_refused_with_both_numbers(tmp_path: Path) -> None:
-    check_room(tmp_path, 1)
+    check_disk_space(tmp_path, 1)
     with pytest.raises(ValueError) as caught:
         check_room(tmp_path, 2**80)
     told = f"loss.match needs 1,208,925,819,614,629,174,706,176 bytes in {tmp_path}"
     assert str(caught.value).startswith(told)
 
 
-def test_states_beyond_float16_are_refused(tmp_path: Path, refined: Refined, datas: Datas) -> None:
+def test_states_beyond_float16_are_refused(
+    tmp_path: Path, refined: RefinedModel, datas: Datas
+) -> None:
     large = load_model_like(refined)
     for name, parameter in large.model.named_parameters():
         if name.endswith("layer.0.output.LayerNorm.bias"):
@@ -172,7 +176,7 @@ def test_states_beyond_float16_are_refused(tmp_path: Path, refined: Refined, dat
     assert not stores(tmp_path)
 
 
-def load_model_like(refined: Refined) -> Refined:
+def load_model_like(refined: RefinedModel) -> RefinedModel:
     """The same teacher under another key, to be changed."""
     model = type(refined.model)(refined.model.config)
     model.load_state_dict(refined.model.state_dict())
@@ -198,7 +202,7 @@ def test_teachers_without_states_are_refused(names: list[str], told: str, tmp_pa
     assert str(caught.value) == f"{expected} {told}"
     assert not any(tmp_path.iterdir()), "nothing is stored"
     off = replace(config, loss=LossConfig())
-    assert for_tasks(off, load_tasks(config.data)) == off
+    assert config_for_tasks(off, load_tasks(config.data)) == off
 
 
 @pytest.mark.parametrize(

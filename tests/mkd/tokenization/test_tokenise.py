@@ -17,9 +17,9 @@ from mkd.runtime.layout import Layout
 from mkd.storage.pretrained import load_tokenizer
 from mkd.tasks.task import Row, Task
 from mkd.tokenization import tokenise
-from mkd.tokenization.tokenise import task_data, token_store, tokenizer_fingerprint
+from mkd.tokenization.tokenise import token_store, tokenise_task, tokenizer_fingerprint
 from mkd.tokenization.tokens import layout_of
-from mkd.training.batches import Source, assemble, gather
+from mkd.training.batches import TaskRows, gather_inputs, make_batch
 from tests.support.tiny import (
     MINILM,
     PAIR,
@@ -315,7 +315,7 @@ def test_rows_are_laid_out_and_cut_as_the_tokenizer_does_it(name: str, max_lengt
     ]
     layout = layout_of(tokenizer, True, max_length)
     for given in (texts[:1], texts):
-        found = gather(
+        found = gather_inputs(
             from_texts(tokenizer, given[0], given[1] if len(given) == 2 else None, max_length),
             np.arange(300),
             layout,
@@ -361,7 +361,7 @@ def test_a_template_that_is_no_text_after_another_is_refused(single: str, pair: 
 
 def test_a_row_without_any_token_is_one_of_padding_where_nothing_is_put_around_it() -> None:
     tokenizer = templated("$A", "$A $B")
-    found = gather(
+    found = gather_inputs(
         from_texts(tokenizer, ["", "4 5"], None, 8), np.array([0]), layout_of(tokenizer, True, 8)
     )
     assert (found.ids.tolist(), found.mask.tolist()) == ([[[1]]], [[[True]]])
@@ -373,7 +373,7 @@ def test_layout_of_texts_that_are_kept_apart() -> None:
 
 def test_scores_are_scaled_by_the_learnt_labels(tmp_path: Path, tokenizer: Tokenizer) -> None:
     (task,) = make_tasks(40, ("score",), unlabelled=5)
-    data = task_data(tmp_path, task, tokenizer, DataConfig(selection_fraction=0.25), 0)
+    data = tokenise_task(tmp_path, task, tokenizer, DataConfig(selection_fraction=0.25), 0)
     learnt = [label for label in data.train.labels[data.train_rows].tolist() if label == label]
     assert len(learnt) == 30
     assert data.mean == pytest.approx(sum(learnt) / 30)
@@ -390,7 +390,7 @@ def test_labels_that_differ_little_keep_digits(tmp_path: Path, tokenizer: Tokeni
     rows = [row._replace(label=LARGE + place) for place, row in enumerate(score_rows(50, 0))]
     more = [row._replace(label=None) for row in score_rows(3, 1)]
     task = Task("score", SCORE, split(rows), {"": split(rows)}, added=(split(more),))
-    data = task_data(tmp_path, task, tokenizer, DataConfig(selection_fraction=0.2), 0)
+    data = tokenise_task(tmp_path, task, tokenizer, DataConfig(selection_fraction=0.2), 0)
     assert (
         data.train.labels[:50].tolist()
         == data.dev[""].labels.tolist()
@@ -399,8 +399,8 @@ def test_labels_that_differ_little_keep_digits(tmp_path: Path, tokenizer: Tokeni
     learnt = [int(row) for row in data.train_rows if row < 50]
     assert data.mean - LARGE == pytest.approx(sum(learnt) / 40, abs=1e-6)
     assert data.std == pytest.approx(np.std(learnt), rel=1e-9)
-    batch = assemble(
-        Source(data, data.train_rows, None), data.train_rows[:40], Layout(False, 0, 32)
+    batch = make_batch(
+        TaskRows(data, data.train_rows, None), data.train_rows[:40], Layout(False, 0, 32)
     )
     expected = (np.array(learnt[:40]) - np.mean(learnt)) / np.std(learnt)
     np.testing.assert_allclose(batch.labels_B[: len(learnt)].numpy(), expected, atol=1e-6)
@@ -411,26 +411,26 @@ def test_equal_scores_have_no_spread(tmp_path: Path, tokenizer: Tokenizer, value
     constant = Task(
         "score", SCORE, split([row._replace(label=value) for row in score_rows(29, 0)]), {}
     )
-    data = task_data(tmp_path, constant, tokenizer, DataConfig(), 0)
+    data = tokenise_task(tmp_path, constant, tokenizer, DataConfig(), 0)
     assert (data.mean, data.std) == (value, 1.0)
 
 
 def test_classes_are_not_scaled(tmp_path: Path, tokenizer: Tokenizer) -> None:
     (task,) = make_tasks(40, ("single",))
-    data = task_data(tmp_path, task, tokenizer, DataConfig(), 0)
+    data = tokenise_task(tmp_path, task, tokenizer, DataConfig(), 0)
     assert (data.mean, data.std) == (0.0, 1.0)
     constant = Task(
         "score", SCORE, split([row._replace(label=2.0) for row in score_rows(20, 0)]), {}
     )
-    data = task_data(tmp_path, constant, tokenizer, DataConfig(), 0)
+    data = tokenise_task(tmp_path, constant, tokenizer, DataConfig(), 0)
     assert (data.mean, data.std) == (2.0, 1.0)
 
 
 def test_added_rows_follow_and_are_tokenised_alone(tmp_path: Path, tokenizer: Tokenizer) -> None:
     (task,) = make_tasks(40, ("pair",), unlabelled=5)
     more = [split([row._replace(label=None) for row in pair_rows(num, 7 + num)]) for num in (3, 8)]
-    alone = task_data(tmp_path, task, tokenizer, DataConfig(), 0)
-    data = task_data(tmp_path, replace(task, added=tuple(more)), tokenizer, DataConfig(), 0)
+    alone = tokenise_task(tmp_path, task, tokenizer, DataConfig(), 0)
+    data = tokenise_task(tmp_path, replace(task, added=tuple(more)), tokenizer, DataConfig(), 0)
     assert alone.train.parts == ()
     assert data.train.parts[0].fingerprint == alone.train.fingerprint != data.train.fingerprint
     assert data.train.b is not None

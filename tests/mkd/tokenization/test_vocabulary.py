@@ -8,7 +8,7 @@ import torch
 from transformers import RobertaConfig, RobertaModel
 
 from mkd.config import StudentConfig
-from mkd.evaluation.speed import Setting, size_metrics, speed_metrics
+from mkd.evaluation.speed import SpeedSetting, size_metrics, speed_metrics
 from mkd.export.backends import in_torch
 from mkd.students import Student, load_model, make_student
 from mkd.students.embeddings import TrimmedEmbedding, input_table, rows_of, token_of_each_row, trim
@@ -16,7 +16,7 @@ from mkd.students.heads import head_configs
 from mkd.students.transformer import on_encoder
 from mkd.tokenization.tokens import Inputs, layout_of
 from mkd.tokenization.vocabulary import kept_tokens, training_counts
-from mkd.training.batches import gather
+from mkd.training.batches import gather_inputs
 from tests.support.tiny import Datas, Tokenizer, padded
 
 LEFT_OUT = ("sea", "rain")
@@ -68,7 +68,7 @@ def rows_with(
     ]
     rows = np.flatnonzero(np.array(has) == unkept)
     assert len(rows) > 1
-    inputs = gather(datas[0].train, rows, layout_of(tokenizer, student.joined, 32))
+    inputs = gather_inputs(datas[0].train, rows, layout_of(tokenizer, student.joined, 32))
     return inputs, torch.from_numpy(~np.isin(inputs.ids.numpy(), kept))
 
 
@@ -170,7 +170,7 @@ def test_padding_has_no_effect_on_a_trimmed_student(
     config: StudentConfig, datas: Datas, tokenizer: Tokenizer
 ) -> None:
     student = student_of(config, datas, tokenizer, True)
-    inputs = gather(datas[1].train, np.arange(6), layout_of(tokenizer, student.joined, 32))
+    inputs = gather_inputs(datas[1].train, np.arange(6), layout_of(tokenizer, student.joined, 32))
     torch.testing.assert_close(
         logits(student, padded(inputs, 3), "pair"),
         logits(student, inputs, "pair"),
@@ -193,7 +193,7 @@ def test_a_trimmed_student_is_read_back_as_it_was(
     saved = student.state_dict()
     assert all(torch.equal(value, saved[name]) for name, value in loaded.state_dict().items())
     for data in datas:
-        inputs = gather(data.train, np.arange(5), layout_of(tokenizer, student.joined, 32))
+        inputs = gather_inputs(data.train, np.arange(5), layout_of(tokenizer, student.joined, 32))
         assert torch.equal(logits(loaded, inputs, data.name), logits(student, inputs, data.name))
 
 
@@ -221,7 +221,9 @@ def test_a_trimmed_student_is_timed_on_its_own_rows(datas: Datas, tokenizer: Tok
     student = student_of(BAG, datas, tokenizer, True)
     seen: list[torch.Tensor] = []
     input_table(student).register_forward_hook(lambda module, args, out: seen.append(args[0]))
-    speed_metrics({"": in_torch(student, tokenizer)}, {"a": ["a film"]}, [Setting(1, 500, 1)], 0.1)
+    speed_metrics(
+        {"": in_torch(student, tokenizer)}, {"a": ["a film"]}, [SpeedSetting(1, 500, 1)], 0.1
+    )
     kept, _ = kept_of(datas, tokenizer)
     rows = rows_of(input_table(student), seen[0])
     assert set(rows.flatten().tolist()) == set(range(1, len(kept))), "all rows but that of padding"

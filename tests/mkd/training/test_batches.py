@@ -12,12 +12,12 @@ from mkd.storage.pretrained import load_tokenizer
 from mkd.tokenization.tokens import Inputs, TaskData, TokenStore, layout_of
 from mkd.training.batches import (
     Batch,
-    Source,
+    TaskRows,
     epoch_batches,
-    gather,
+    gather_inputs,
     joint_batches,
-    probabilities,
     task_order,
+    task_probabilities,
 )
 from tests.support.tiny import MINILM, Datas, Tokenizer, from_texts, pair_rows
 
@@ -38,8 +38,8 @@ def lists(inputs: Inputs) -> tuple[list[list[list[int]]], list[list[list[int]]]]
     return inputs.ids.tolist(), inputs.mask.int().tolist()
 
 
-def sources(datas: Datas) -> list[Source]:
-    return [Source(data, data.train_rows, None) for data in datas]
+def sources(datas: Datas) -> list[TaskRows]:
+    return [TaskRows(data, data.train_rows, None) for data in datas]
 
 
 @pytest.mark.parametrize("max_length", [64, 13, 12, 9, 8, 7])
@@ -49,7 +49,7 @@ def test_joined_pairs_are_as_the_tokenizer_makes_them(max_length: int) -> None:
     first, second = [row.text_a for row in rows], [str(row.text_b) for row in rows]
     places = np.random.default_rng(0).permutation(40)[:16]
     layout = layout_of(tokenizer, True, max_length)
-    found = gather(from_texts(tokenizer, first, second, max_length), places, layout)
+    found = gather_inputs(from_texts(tokenizer, first, second, max_length), places, layout)
     expected = tokenizer(
         [first[i] for i in places],
         [second[i] for i in places],
@@ -67,7 +67,7 @@ def test_joined_pairs_are_as_the_tokenizer_makes_them(max_length: int) -> None:
 @pytest.mark.parametrize("max_length", [64, 6, 5])
 def test_single_texts_are_the_tokenizers_own(max_length: int, tokenizer: Tokenizer) -> None:
     first = [row.text_a for row in pair_rows(20, 3)]
-    found = gather(
+    found = gather_inputs(
         from_texts(tokenizer, first, None, max_length),
         np.arange(20),
         layout_of(tokenizer, True, max_length),
@@ -90,38 +90,38 @@ def test_single_texts_are_the_tokenizers_own(max_length: int, tokenizer: Tokeniz
 )  # fmt: skip
 def test_the_longer_text_is_cut_first(a: int, b: int, kept: tuple[int, int]) -> None:
     """12 places less 3 special tokens are 9."""
-    found = gather(store(texts([5] * a), texts([6] * b)), np.array([0]), BERT)
+    found = gather_inputs(store(texts([5] * a), texts([6] * b)), np.array([0]), BERT)
     assert lists(found)[0] == [[[101, *[5] * kept[0], 102, *[6] * kept[1], 102]]]
 
 
 def test_joined_rows_by_hand() -> None:
     both = store(texts([5, 6], [7]), texts([8], [5, 5, 5]))
-    ids, mask = lists(gather(both, np.array([0, 1, 0]), ROBERTA))
+    ids, mask = lists(gather_inputs(both, np.array([0, 1, 0]), ROBERTA))
     assert ids == [
         [[0, 5, 6, 2, 2, 8, 2, 1]],
         [[0, 7, 2, 2, 5, 5, 5, 2]],
         [[0, 5, 6, 2, 2, 8, 2, 1]],
     ]
     assert mask == [[[1] * 7 + [0]], [[1] * 8], [[1] * 7 + [0]]]
-    assert gather(both, np.array([0, 1]), ROBERTA).types is None
-    types = gather(both, np.array([0, 1]), BERT).types
+    assert gather_inputs(both, np.array([0, 1]), ROBERTA).types is None
+    types = gather_inputs(both, np.array([0, 1]), BERT).types
     assert types is not None
     assert types.tolist() == [[0, 0, 0, 0, 1, 1, 0], [0, 0, 0, 1, 1, 1, 1]]
 
 
 def test_texts_kept_apart_by_hand() -> None:
     both = store(texts([5, 6], [7], []), texts([8], [5, 5, 5, 5, 5], [3]))
-    ids, mask = lists(gather(both, np.array([1, 0]), APART))
+    ids, mask = lists(gather_inputs(both, np.array([1, 0]), APART))
     assert ids == [[[7, 9, 9, 9], [5, 5, 5, 5]], [[5, 6, 9, 9], [8, 9, 9, 9]]]
     assert mask == [[[1, 0, 0, 0], [1, 1, 1, 1]], [[1, 1, 0, 0], [1, 0, 0, 0]]]
-    ids, mask = lists(gather(both, np.array([2, 0]), APART))
+    ids, mask = lists(gather_inputs(both, np.array([2, 0]), APART))
     assert ids == [[[9, 9], [3, 9]], [[5, 6], [8, 9]]]
     # A text without a token becomes one of padding.
     assert mask == [[[1, 0], [1, 0]], [[1, 1], [1, 0]]]
 
 
 def test_single_texts_kept_apart_by_hand() -> None:
-    ids, mask = lists(gather(store(texts([5, 6], [], [7])), np.array([0, 1, 2]), APART))
+    ids, mask = lists(gather_inputs(store(texts([5, 6], [], [7])), np.array([0, 1, 2]), APART))
     assert ids == [[[5, 6]], [[9, 9]], [[7, 9]]]
     assert mask == [[[1, 1]], [[1, 0]], [[1, 0]]]
 
@@ -250,11 +250,11 @@ def test_a_batch_holds_the_labels_and_teacher_logits_of_its_rows(datas: Datas) -
     ).astype("<f4")
     seen: list[int] = []
     for batch in islice(
-        joint_batches([Source(data, data.train_rows, teacher)], BERT, 5, SamplingConfig(), 0), 7
+        joint_batches([TaskRows(data, data.train_rows, teacher)], BERT, 5, SamplingConfig(), 0), 7
     ):
         assert batch.teacher_BC is not None
         rows = batch.teacher_BC[:, 0].long().numpy()
-        assert torch.equal(batch.inputs.ids, gather(data.train, rows, BERT).ids)
+        assert torch.equal(batch.inputs.ids, gather_inputs(data.train, rows, BERT).ids)
         np.testing.assert_allclose(
             batch.labels_B.numpy() * data.std + data.mean, data.train.labels[rows], atol=1e-5
         )
@@ -262,9 +262,9 @@ def test_a_batch_holds_the_labels_and_teacher_logits_of_its_rows(datas: Datas) -
     assert sorted(seen) == data.train_rows.tolist()
 
 
-def _sized(*sizes: int) -> list[Source]:
+def _sized(*sizes: int) -> list[TaskRows]:
     return [
-        Source(data, np.arange(size), None)
+        TaskRows(data, np.arange(size), None)
         for data, size in zip(_named("a", "b", "c"), sizes, strict=True)
     ]
 
@@ -284,7 +284,7 @@ def _named(*names: str) -> Datas:
     ],
 )
 def test_probabilities_by_hand(sampling: SamplingConfig, expected: list[float]) -> None:
-    assert probabilities(_sized(1, 4, 9), sampling).tolist() == pytest.approx(expected)
+    assert task_probabilities(_sized(1, 4, 9), sampling).tolist() == pytest.approx(expected)
 
 
 TINY = np.nextafter(0, 1)
@@ -309,9 +309,9 @@ TINY = np.nextafter(0, 1)
 def test_chances_are_numbers_whatever_the_settings(
     sizes: tuple[int, ...], sampling: SamplingConfig, expected: list[float]
 ) -> None:
-    found = probabilities(_sized(*sizes), sampling)
+    found = task_probabilities(_sized(*sizes), sampling)
     assert found.tolist() == pytest.approx(expected, rel=1e-12)
-    assert np.isfinite(probabilities(_sized(*sizes), sampling, 0.5)).all()
+    assert np.isfinite(task_probabilities(_sized(*sizes), sampling, 0.5)).all()
     drawn = Counter(
         islice(task_order(_sized(*sizes), replace(sampling, alpha_end=None), 0, 1, 4), 400)
     )
@@ -342,7 +342,9 @@ def test_tasks_are_drawn_about_as_often_as_they_should(datas: Datas) -> None:
 def test_alpha_moves_linearly_over_the_training() -> None:
     """Of 1, 4 and 9 rows: alpha 1 at first, 1/2 halfway, 0 at the end."""
     sampling = SamplingConfig(alpha=1.0, alpha_end=0.0)
-    found = [probabilities(_sized(1, 4, 9), sampling, share).tolist() for share in (0.0, 0.5, 1.0)]
+    found = [
+        task_probabilities(_sized(1, 4, 9), sampling, share).tolist() for share in (0.0, 0.5, 1.0)
+    ]
     assert found == [
         pytest.approx(row)
         for row in ([1 / 14, 4 / 14, 9 / 14], [1 / 6, 2 / 6, 3 / 6], [1 / 3, 1 / 3, 1 / 3])
@@ -377,7 +379,7 @@ def test_tasks_are_drawn_as_numpys_choice_draws_them(sampling: SamplingConfig) -
     expected = [
         i
         for _ in range(2)
-        for i in generator.choice(3, size=1024, p=probabilities(sized, sampling)).tolist()
+        for i in generator.choice(3, size=1024, p=task_probabilities(sized, sampling)).tolist()
     ]
     assert list(islice(task_order(sized, sampling, 5, 100, 4), 2048)) == expected
 
@@ -411,7 +413,7 @@ def test_an_epoch_has_every_batch_of_every_task_once_in_another_order_each_time(
 
 def test_an_epoch_of_joint_batches_has_every_row_once(datas: Datas, tokenizer: Tokenizer) -> None:
     layout = layout_of(tokenizer, True, 32)
-    sources = [Source(data, data.train_rows, None) for data in datas]
+    sources = [TaskRows(data, data.train_rows, None) for data in datas]
     whole = sum(-(-len(source.rows) // 7) for source in sources)
     batches = list(
         islice(joint_batches(sources, layout, 7, SamplingConfig(order="epoch"), 0), whole)

@@ -23,7 +23,7 @@ from mkd.students.bilstm import BiLstmStudent
 from mkd.students.heads import Answer, head_configs
 from mkd.students.transformer import TransformerStudent, on_encoder
 from mkd.tokenization.tokens import Inputs, layout_of
-from mkd.training.batches import Batch, Source, assemble, joint_batches
+from mkd.training.batches import Batch, TaskRows, joint_batches, make_batch
 from mkd.training.losses import LossTerms
 from mkd.training.matching import Matching, States, places_of
 from mkd.training.trainer import train
@@ -40,10 +40,10 @@ LAST = MatchConfig(weight=0.5, teacher_layers=[-1], student_layers=[-1])
 
 def states_of(
     *shape: int, teacher: str = "t", places: tuple[int, ...] = (0, 1), parts: int = 1
-) -> States:
+) -> MatchedStates:
     """Made-up states [rows, layers, width]."""
     values = np.random.default_rng(0).normal(size=shape).astype(np.float16)
-    return States(teacher, list(places), np.array_split(values, parts))
+    return MatchedStates(teacher, list(places), np.array_split(values, parts))
 
 
 def answer(student: Student, inputs: Inputs, task: str) -> Answer:
@@ -65,7 +65,7 @@ def test_the_loss_by_hand() -> None:
     stored = np.array(
         [[[7, 7], [2, 1]], [[7, 5], [-2, 1]], [[7, 7], [2, 1]], [[7, 5], [-2, -7]]], np.float16
     )
-    known = {"a": States("t", [1], [stored])}
+    known = {"a": MatchedStates("t", [1], [stored])}
     matching = Matching([3, 1], known, LAST)
     weight, bias = matching.parameters()
     weight.data[:, 0] = torch.tensor([2.0, -2.0])
@@ -133,7 +133,7 @@ def test_tasks_of_one_teacher_share_its_maps_and_others_have_their_own() -> None
 
 
 def test_layers_are_counted_from_the_embeddings_or_from_the_last() -> None:
-    assert places_of([0, 1, -1, -3], 3, "s", "it") == [0, 1, 2, 0]
+    assert layer_indices([0, 1, -1, -3], 3, "s", "it") == [0, 1, 2, 0]
     for layer in (3, -4):
         message = rf"s is \[{layer}\]; allowed: from -3 to 2, where 0 is"
         with pytest.raises(ValueError, match=message):
@@ -157,7 +157,7 @@ def test_a_student_that_knows_the_mean_state_alone_is_at_one_whatever_the_teache
         values = (scale * np.random.default_rng(0).normal(3.0, 1.0, size=(50, 1, 4))).astype(
             np.float16
         )
-        known = States("t", [0], np.array_split(values, 3))
+        known = MatchedStates("t", [0], np.array_split(values, 3))
         matching = Matching([2], {"a": known}, MatchConfig(1.0, [0], [0]))
         weight, bias = matching.parameters()
         nn.init.zeros_(weight)
@@ -171,7 +171,7 @@ def test_a_student_that_knows_the_mean_state_alone_is_at_one_whatever_the_teache
 
 
 def test_states_that_never_vary_do_no_harm() -> None:
-    known = {"a": States("t", [0], [np.ones((1, 1, 4), np.float16)])}
+    known = {"a": MatchedStates("t", [0], [np.ones((1, 1, 4), np.float16)])}
     assert torch.isfinite(1 / Matching([2], known, MatchConfig(1.0, [0], [0])).variance_TP).all()
 
 
@@ -271,8 +271,8 @@ class Trained:
         states = generator.normal(size=(2, 1, 5))[
             np.nan_to_num(data.train.labels).astype(int)
         ].astype(np.float16)
-        self.states = States("t", [0], [states])
-        source = Source(
+        self.states = MatchedStates("t", [0], [states])
+        source = TaskRows(
             data, data.train_rows, generator.normal(size=(rows, 2)).astype(np.float32), self.states
         )
         self.layout = layout_of(tokenizer, self.student.joined, 32)
@@ -291,7 +291,9 @@ class Trained:
         matching = self.matching if loss.match.weight else None
         before = torch.get_rng_state()
         torch.manual_seed(0)
-        train(self.student, batches, lambda: {"mean": 1.0}, loss, how, report, matching=matching)
+        train_model(
+            self.student, batches, lambda: {"mean": 1.0}, loss, how, report, matching=matching
+        )
         torch.set_rng_state(before)
 
     def losses(self, name: str) -> list[float]:
@@ -397,8 +399,10 @@ def test_a_batch_has_the_states_of_its_rows(datas: Datas, tokenizer: Tokenizer) 
     layout = layout_of(tokenizer, False, 32)
 
     def batches() -> Iterator[Batch]:
-        yield assemble(Source(data, data.train_rows, None, states), np.array([5, 2, 30]), layout)
-        yield assemble(Source(data, data.train_rows, None), np.array([5, 2, 30]), layout)
+        yield make_batch(
+            TaskRows(data, data.train_rows, None, states), np.array([5, 2, 30]), layout
+        )
+        yield make_batch(TaskRows(data, data.train_rows, None), np.array([5, 2, 30]), layout)
 
     first, second = batches()
     assert first.states_BKD is not None and second.states_BKD is None

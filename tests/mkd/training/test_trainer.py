@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from mkd.config import LossConfig, SamplingConfig, StudentConfig, TrainConfig
-from mkd.evaluation.scoring import eager, predict, selection_scores
+from mkd.evaluation.scoring import predict_logits, selection_scores, torch_infer
 from mkd.runtime.layout import Layout
 from mkd.students import Student, make_student
 from mkd.tokenization.tokens import TaskData, layout_of
-from mkd.training.batches import Batch, Source, joint_batches
+from mkd.training.batches import Batch, TaskRows, joint_batches
 from mkd.training.losses import hard_loss
 from mkd.training.schedule import warmup_linear
-from mkd.training.trainer import Trained, train
+from mkd.training.trainer import TrainingOutcome, train_model
 from tests.support.tiny import Datas, Tokenizer, make_datas, make_tasks
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=8, dropout=0.1)
@@ -40,7 +40,7 @@ class Run:
         self.student: Student = make_student(config, datas, len(tokenizer), 32, None)
         self.layout: Layout = layout_of(tokenizer, self.student.joined, 32)
         given: Sequence[np.ndarray | None] = [None] * len(datas) if teachers is None else teachers
-        self.sources = [Source(d, d.train_rows, t) for d, t in zip(datas, given, strict=True)]
+        self.sources = [TaskRows(d, d.train_rows, t) for d, t in zip(datas, given, strict=True)]
         self.reports: list[tuple[int, dict[str, float]]] = []
 
     def train(
@@ -49,7 +49,7 @@ class Run:
         scores: Callable[[], dict[str, float]] | None = None,
         seed: int = 0,
         **settings: Any,
-    ) -> Trained:
+    ) -> TrainingOutcome:
         config = TrainConfig(
             **({"steps": 50, "batch_size": 8, "learning_rate": 0.01, "eval_every": 25} | settings)
         )
@@ -60,7 +60,7 @@ class Run:
             )
 
         by_model = scores or (lambda: selection_scores(self.student, self.datas, self.layout))
-        return train(
+        return train_model(
             self.student,
             batches,
             by_model,
@@ -96,7 +96,9 @@ def test_a_separable_task_is_learnt(
     losses = run.told("train/loss/single")
     assert losses[-1] < min(0.2, losses[0] / 2)
     assert trained.best_score > 90
-    logits = predict(eager(run.student), enough.dev[""], np.arange(30), "single", run.layout)
+    logits = predict_logits(
+        torch_infer(run.student), enough.dev[""], np.arange(30), "single", run.layout
+    )
     assert (logits.argmax(1) == enough.dev[""].labels).mean() >= 0.85
 
 
@@ -111,7 +113,9 @@ def test_rows_without_labels_teach_too(enough: TaskData, tokenizer: Tokenizer) -
     assert run.told("train/hard/single") == [0.0] * 6
     soft = run.told("train/soft/single")
     assert soft[-1] < 0.2 * soft[0]
-    logits = predict(eager(run.student), data.dev[""], np.arange(30), "single", run.layout)
+    logits = predict_logits(
+        torch_infer(run.student), data.dev[""], np.arange(30), "single", run.layout
+    )
     assert (logits.argmax(1) == data.dev[""].labels).mean() >= 0.85
 
 
@@ -125,7 +129,9 @@ def test_the_weights_of_the_best_scoring_are_restored(datas: Datas, tokenizer: T
         return {"mean": next(means)}
 
     trained = run.train(scores=scores, steps=20, eval_every=5)
-    assert trained == Trained(best_step=10, best_score=3.0, steps=20), "of equal scores the first"
+    assert trained == TrainingOutcome(best_step=10, best_score=3.0, steps=20), (
+        "of equal scores the first"
+    )
     final = run.student.state_dict()
     assert all(torch.equal(final[name], value) for name, value in seen[1].items())
     assert any(not torch.equal(final[name], value) for name, value in seen[2].items())
@@ -134,16 +140,16 @@ def test_the_weights_of_the_best_scoring_are_restored(datas: Datas, tokenizer: T
 @pytest.mark.parametrize(
     ("patience", "means", "trained"),
     [
-        (2, (3, 2, 3, 9), Trained(4, 3, 12)),
-        (1, (1, 2, 3, 2, 9), Trained(12, 3, 16)),
-        (0, (3, 2, 1, 0, 0), Trained(4, 3, 20)),
-        (2, (1, 0, 2, 1, 3), Trained(20, 3, 20)),
+        (2, (3, 2, 3, 9), TrainingOutcome(4, 3, 12)),
+        (1, (1, 2, 3, 2, 9), TrainingOutcome(12, 3, 16)),
+        (0, (3, 2, 1, 0, 0), TrainingOutcome(4, 3, 20)),
+        (2, (1, 0, 2, 1, 3), TrainingOutcome(20, 3, 20)),
     ],
 )
 def test_training_stops_when_patience_ends(
     patience: int,
     means: tuple[float, ...],
-    trained: Trained,
+    trained: TrainingOutcome,
     datas: Datas,
     tokenizer: Tokenizer,
 ) -> None:
@@ -223,7 +229,7 @@ def test_an_exception_of_the_report_stops_the_run(datas: Datas, tokenizer: Token
 
     batches = joint_batches(run.sources, run.layout, 8, SamplingConfig(), 0)
     with pytest.raises(KeyboardInterrupt):
-        train(
+        train_model(
             run.student,
             lambda start: batches,
             scripted(1),
@@ -305,7 +311,7 @@ def test_no_more_batches_are_drawn_than_there_are_steps(datas: Datas, tokenizer:
             drawn.append(batch)
             yield batch
 
-    train(
+    train_model(
         run.student,
         lambda start: counted(),
         scripted(1),

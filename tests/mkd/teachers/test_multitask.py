@@ -51,7 +51,7 @@ def config_of(folder: Path, sources: dict[str, list[str]], **changes: Any) -> Co
 
 def checkpoint(folder: Path, task: str, tokenizer: Tokenizer, name: str) -> str:
     """A tiny BERT with the task's labels in reverse, and a tokenizer of its own."""
-    labels = demo.TASKS[task].labels[::-1] or ("score",)
+    labels = demo.DEMO_TASKS[task].labels[::-1] or ("score",)
     sizes: dict[str, Any] = {
         "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
     }  # fmt: skip
@@ -222,7 +222,7 @@ def test_a_file_cannot_label_what_is_added_to_its_task(folder: Path, tmp_path: P
             run(bad, tmp_path / "s")
         assert not (tmp_path / "cache").exists()
     others = replace(added, teacher=replace(added.teacher, sources={"similarity": ["a.jsonl"]}))
-    assert for_tasks(others, load_tasks(others.data)) == others
+    assert config_for_tasks(others, load_tasks(others.data)) == others
 
 
 def test_a_teacher_of_some_tasks_is_found_again(folder: Path, tmp_path: Path) -> None:
@@ -310,7 +310,9 @@ def test_the_sources_leave_the_keys_of_stored_teachers_as_they_were(
     config = config_of(tmp_path, {"other": ["a", "b"]}, tasks=[], mean="probabilities")
     datas = make_datas(tmp_path, make_tasks(20, ["single"]), tokenizer)
     keys = {
-        refined_teacher(each, config.stores, Side(tokenizer, datas, torch.device("cpu")), 60).key
+        load_or_refine(
+            each, config.stores, ModelData(tokenizer, datas, torch.device("cpu")), 60
+        ).key
         for each in (config.teacher, replace(config.teacher, sources={}, mean="logits"))
     }
     (manifest,) = (tmp_path / "cache" / "teachers").glob("*/manifest.json")
@@ -324,5 +326,5 @@ def test_without_any_model_the_students_tokenizer_is_learnt_from_the_tasks(folde
     config = config_of(folder, {task: [gold_file(folder, task)] for task in TASKS})
     tasks = load_tasks(config.data)
     root = config.stores.root
-    learnt = teacher_tokenizer(config.teacher, root, tasks)
-    assert tokenizer_of(config.teacher, root, tasks).get_vocab() == learnt.get_vocab()
+    learnt = refined_tokenizer(config.teacher, root, tasks)
+    assert primary_tokenizer(config.teacher, root, tasks).get_vocab() == learnt.get_vocab()

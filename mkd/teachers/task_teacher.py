@@ -11,19 +11,19 @@ import numpy as np
 from torch import nn
 
 from mkd import names
-from mkd.evaluation.scoring import eager, predictions
-from mkd.result import Report, silent
+from mkd.evaluation.scoring import predict_batches, torch_infer
+from mkd.result import Report, no_report
 from mkd.runtime.layout import Layout
-from mkd.storage.store import new_array, read_array, stored, write_arrays
-from mkd.storage.versions import made_by
+from mkd.storage.store import cached_folder, new_array, read_array, write_arrays
+from mkd.storage.versions import version_key
 from mkd.tasks.metrics import check_finite
 from mkd.tokenization.tokens import TaskData, TokenStore
 
-LOGITS = "logits.float32"
+LOGITS_FILE = "logits.float32"
 """Name of the file with the logits of one split."""
 
 
-class Labeller(Protocol):
+class TaskTeacher(Protocol):
     """A teacher of one task.
 
     `name` is for display. `key` changes whenever the logits may change.
@@ -35,22 +35,22 @@ class Labeller(Protocol):
     @property
     def key(self) -> str: ...
 
-    def logits(self, split: str, report: Report = silent) -> np.ndarray | None:
+    def logits(self, split: str, report: Report = no_report) -> np.ndarray | None:
         """Returns the logits [R, C] float32 of a split, row i for row i of the split.
 
-        `split` is a name in `splits`. Returns None for a dev split that the teacher has no logits
-        for.
+        `split` is a name in `stores_by_split`. Returns None for a dev split that the teacher has no
+        logits for.
 
         For regression the logits are standardized like those of a model: (score - mean) / std.
         """
 
 
-def splits(data: TaskData) -> dict[str, TokenStore]:
+def stores_by_split(data: TaskData) -> dict[str, TokenStore]:
     """Returns a task's rows by split: `train`, `dev`, and for MNLI `dev_mismatched`."""
     return {"train": data.train} | {f"dev{suffix}": store for suffix, store in data.dev.items()}
 
 
-class Reader(NamedTuple):
+class TaskModel(NamedTuple):
     """A model that computes logits for one task.
 
     - `model`: loads the model on first use
@@ -66,8 +66,8 @@ class Reader(NamedTuple):
     classes: int
 
 
-def stored_logits(
-    root: Path, by: dict[str, Any], reader: Reader, store: TokenStore, report: Report = silent
+def cached_logits(
+    root: Path, by: dict[str, Any], reader: TaskModel, store: TokenStore, report: Report = no_report
 ) -> np.ndarray:
     """Returns the model's logits [R, C] float32, memory-mapped; computed once and stored.
 
@@ -81,23 +81,23 @@ def stored_logits(
     def build(aside: Path) -> None:
         if store.parts:
             write_arrays(
-                aside / LOGITS,
-                (stored_logits(root, by, reader, part, report) for part in store.parts),
+                aside / LOGITS_FILE,
+                (cached_logits(root, by, reader, part, report) for part in store.parts),
             )
         else:
-            _write(aside / LOGITS, reader, store, report)
+            _write(aside / LOGITS_FILE, reader, store, report)
 
-    parts = by | {"rows": store.fingerprint} | made_by("logits")
-    return read_logits(stored(root, "logits", parts, build) / LOGITS, reader.classes)
+    parts = by | {"rows": store.fingerprint} | version_key("logits")
+    return read_logits(cached_folder(root, "logits", parts, build) / LOGITS_FILE, reader.classes)
 
 
-def _write(file: Path, reader: Reader, store: TokenStore, report: Report) -> None:
+def _write(file: Path, reader: TaskModel, store: TokenStore, report: Report) -> None:
     """Writes the logits of every row. Raises NotFinite at the first that is not finite."""
     model, rows = reader.model(), range(len(store.labels))
     out = new_array(file, "<f4", (len(rows), reader.classes))
     done = 0
-    for places, logits in predictions(
-        eager(model, reader.precision), store, rows, reader.task, reader.layout
+    for places, logits in predict_batches(
+        torch_infer(model, reader.precision), store, rows, reader.task, reader.layout
     ):
         check_finite(logits, f"task {reader.task}")
         out[places] = logits
@@ -111,7 +111,7 @@ def read_logits(file: Path, classes: int, dtype: str = "<f4") -> np.ndarray:
     return read_array(file, dtype).reshape(-1, classes)
 
 
-def standardised(scores_RC: np.ndarray, data: TaskData) -> np.ndarray:
+def standardise_scores(scores_RC: np.ndarray, data: TaskData) -> np.ndarray:
     """Returns logits in a task's units on the scale of a model's logits.
 
     For regression this is (score - mean) / std; the logits of a classification do not change.

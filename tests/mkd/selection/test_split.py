@@ -8,11 +8,20 @@ import numpy as np
 import pytest
 
 from mkd.config import DataConfig
-from mkd.selection import carving, overlap
-from mkd.selection.carving import Rows, carved, drawn, shares, strata_of
-from mkd.selection.words import plain_store, plain_words
+from mkd.selection import overlap
+from mkd.selection.split import (
+    LEVEL_ALL,
+    LabelledRows,
+    draw_groups,
+    row_groups,
+    rows_per_stratum,
+    selection_split,
+    split_note,
+    strata_of,
+)
+from mkd.selection.words import plain_word_store, plain_words
 from mkd.tasks.task import Kind, Row, Task
-from mkd.tokenization.tokenise import task_data
+from mkd.tokenization.tokenise import tokenise_task
 from tests.support.tiny import PAIR, SCORE, SINGLE, make_tasks, make_tokenizer, split
 
 NAN = float("nan")
@@ -28,9 +37,9 @@ def rows_of(texts: list[str], labels: list[float | None] | None = None) -> list[
 def groups_of(tmp_path: Path, rows: list[Row], kind: Kind = SINGLE) -> list[list[int]]:
     """The groups of more than one row, as rows by their number."""
     task = Task("task", kind, split(rows), {})
-    words = plain_store(tmp_path, task.train, kind)
+    words = plain_word_store(tmp_path, task.train, kind)
     known = np.arange(len(rows))
-    found = carving.row_groups(tmp_path, task, words, known)[0][carving.ALL]
+    found = row_groups(tmp_path, task, words, known)[0][LEVEL_ALL]
     return [
         np.flatnonzero(found == group).tolist()
         for group in range(found.max() + 1)
@@ -95,8 +104,8 @@ def test_groups_are_those_of_all_pairs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, block: int
 ) -> None:
     monkeypatch.setattr(overlap, "BLOCK_WORDS", block)
-    monkeypatch.setattr(overlap, "PIECE", 3 * block)
-    monkeypatch.setattr(overlap, "SHARE_WORDS", 50 * block)
+    monkeypatch.setattr(overlap, "MAX_CANDIDATES", 3 * block)
+    monkeypatch.setattr(overlap, "SORT_WORDS", 50 * block)
     texts = random_texts(150, seed, "abcdefghijklmnopqrstuvwxyz", 9)
     words = [words_of(text) for text in texts]
     edges = {
@@ -158,7 +167,7 @@ def test_pairs_that_share_a_long_text_are_together(tmp_path: Path) -> None:
 def test_no_row_is_on_two_sides_and_all_are_on_one(tmp_path: Path) -> None:
     texts = random_texts(300, 1, "abcdefghijklmnopqrstuvwxyz", 9)
     labels: list[float | None] = [None if i % 4 == 0 else float(i % 3 == 0) for i in range(300)]
-    found = carved(
+    found = selection_split(
         tmp_path,
         Task("t", SINGLE, split(rows_of(texts, labels)), {}),
         DataConfig(selection_fraction=0.2),
@@ -191,9 +200,10 @@ def test_the_split_follows_the_seed_alone(tmp_path: Path) -> None:
         {},
     )
     first, other = (
-        carved(tmp_path, task, DataConfig(), seed).selection_rows.tolist() for seed in (0, 1)
+        selection_split(tmp_path, task, DataConfig(), seed).selection_rows.tolist()
+        for seed in (0, 1)
     )
-    again = carved(tmp_path / "anew", task, DataConfig(), 0).selection_rows.tolist()
+    again = selection_split(tmp_path / "anew", task, DataConfig(), 0).selection_rows.tolist()
     assert first == again != other
 
 
@@ -202,7 +212,7 @@ def test_models_of_other_tokenizers_have_the_same_split(tmp_path: Path) -> None:
     more = make_tasks(60, ("single", "pair"))
     one, other = make_tokenizer(tmp_path, [task]), make_tokenizer(tmp_path, more)
     first, second = (
-        task_data(tmp_path / name, task, tokenizer, DataConfig(), 0)
+        tokenise_task(tmp_path / name, task, tokenizer, DataConfig(), 0)
         for name, tokenizer in (("a", one), ("b", other))
     )
     assert first.train.fingerprint != second.train.fingerprint
@@ -222,10 +232,10 @@ def test_shares_by_hand() -> None:
 
 def of(
     groups: np.ndarray, strata: np.ndarray | None = None, lengths: np.ndarray | None = None
-) -> Rows:
+) -> LabelledRows:
     """Rows to draw from, of one stratum and of one word each where nothing else is said."""
     none = np.zeros(len(groups), dtype=np.int64)
-    return Rows(
+    return LabelledRows(
         groups,
         none if strata is None else strata,
         none + 1 if lengths is None else lengths,
@@ -236,7 +246,7 @@ def of(
 @pytest.mark.parametrize("most", [300, 600])
 def test_each_class_has_its_share_of_the_selected_rows(most: int) -> None:
     strata = np.array([0] * 950 + [1] * 50)
-    found = drawn(of(np.arange(1000), strata), 300, most, 0)
+    found = draw_groups(of(np.arange(1000), strata), 300, most, 0)
     assert found.enough
     assert np.bincount(strata[found.selected]).tolist() == [285, 15]
     assert found.apart.tolist() == found.selected.tolist()
@@ -244,17 +254,17 @@ def test_each_class_has_its_share_of_the_selected_rows(most: int) -> None:
 
 def test_of_each_group_the_longest_row_is_selected_while_there_is_room_for_groups() -> None:
     groups, lengths = np.repeat(np.arange(100), 3), np.tile([5, 9, 7], 100)
-    wide = drawn(of(groups, lengths=lengths), 20, 60, 0)
+    wide = draw_groups(of(groups, lengths=lengths), 20, 60, 0)
     assert (len(wide.apart), np.bincount(wide.selected % 3, minlength=3).tolist()) == (
         60,
         [0, 20, 0],
     )
-    narrow = drawn(of(groups, lengths=lengths), 20, 30, 0)
+    narrow = draw_groups(of(groups, lengths=lengths), 20, 30, 0)
     assert (len(narrow.apart), np.bincount(narrow.selected % 3, minlength=3).tolist()) == (
         30,
         [0, 10, 10],
     )
-    bare = drawn(of(groups, lengths=lengths), 21, 21, 0)
+    bare = draw_groups(of(groups, lengths=lengths), 21, 21, 0)
     assert (len(bare.apart), np.bincount(bare.selected % 3, minlength=3).tolist()) == (
         21,
         [7, 7, 7],
@@ -265,11 +275,11 @@ def test_of_each_group_the_longest_row_is_selected_while_there_is_room_for_group
 
 def test_groups_of_several_classes_are_balanced() -> None:
     groups, strata = np.repeat(np.arange(300), 2), np.tile([0, 1], 300)
-    found = drawn(of(groups, strata), 100, 100, 0)
+    found = draw_groups(of(groups, strata), 100, 100, 0)
     assert np.bincount(strata[found.selected]).tolist() == [50, 50]
     mixed = np.concatenate([np.repeat(np.arange(50), 2), np.arange(50, 250)])
     strata = np.concatenate([np.tile([0, 1], 50), np.zeros(150, dtype=int), np.ones(50, dtype=int)])
-    found = drawn(of(mixed, strata), 30, 30, 1)
+    found = draw_groups(of(mixed, strata), 30, 30, 1)
     assert np.bincount(strata[found.selected]).tolist() == [20, 10]
 
 
@@ -285,7 +295,7 @@ def test_scores_are_stratified_by_quantiles() -> None:
 def test_groups_too_large_for_the_selection_are_learnt_from() -> None:
     groups = np.array([0] * 50 + list(range(1, 51)))
     for seed in range(5):
-        found = drawn(of(groups), 10, 10, seed)
+        found = draw_groups(of(groups), 10, 10, seed)
         assert found.enough and len(found.selected) == 10 and found.selected.min() >= 50
     # Under half can be drawn.
     assert not drawn(of(np.array([0] * 51 + list(range(1, 50)))), 10, 10, 0).enough
@@ -298,17 +308,19 @@ def test_short_texts_that_stand_in_others_are_not_selected(tmp_path: Path) -> No
         + [f"c{i} b{i}" for i in range(10)]
     )
     task = Task("t", SINGLE, split(rows_of(texts)), {})
-    words = plain_store(tmp_path, task.train, SINGLE)
-    groups, barred = carving.row_groups(tmp_path, task, words, np.arange(60))
+    words = plain_word_store(tmp_path, task.train, SINGLE)
+    groups, barred = row_groups(tmp_path, task, words, np.arange(60))
     assert np.flatnonzero(barred).tolist() == list(range(40, 50))
-    assert len(np.unique(groups[carving.ALL])) == 60
+    assert len(np.unique(groups[LEVEL_ALL])) == 60
     selected = [
-        set(carved(tmp_path, task, DataConfig(selection_fraction=0.5), seed).selection_rows)
+        set(
+            selection_split(tmp_path, task, DataConfig(selection_fraction=0.5), seed).selection_rows
+        )
         for seed in range(3)
     ]
     assert all(len(rows) == 30 and not rows & set(range(40, 50)) for rows in selected)
     texts = [f"a b c{i} d{i}" for i in range(20)] + ["a b", "b", "a", "a"] * 10
-    found = carved(
+    found = selection_split(
         tmp_path,
         Task("t", SINGLE, split(rows_of(texts)), {}),
         DataConfig(selection_fraction=0.5),
@@ -321,18 +333,20 @@ def test_short_texts_that_stand_in_others_are_not_selected(tmp_path: Path) -> No
 def test_too_large_groups_are_split_and_that_is_told(tmp_path: Path) -> None:
     base = "one two three four five six seven eight nine"
     texts = [f"{base} {i}" for i in range(20)] * 2
-    found = carved(tmp_path, Task("t", SINGLE, split(rows_of(texts)), {}), DataConfig(), 0)
+    found = selection_split(tmp_path, Task("t", SINGLE, split(rows_of(texts)), {}), DataConfig(), 0)
     assert (found.found.groups, found.found.largest, found.found.share) == (1, 40, 100.0)
     assert found.found.together == "rows that are or hold one another"
-    told = carving.told(found.found, len(found.selection_rows))
+    told = split_note(found.found, len(found.selection_rows))
     assert told.startswith(
         "SELECTION OVERLAPS with training: 1 groups of rows that overlap, the largest of 40 rows"
     )
     one, other = np.split(found.selection_rows, 2)
     assert len(one) == 2 and (one + 20 == other).all()
-    held = carved(tmp_path, Task("t", SINGLE, split(rows_of([*texts, base])), {}), DataConfig(), 0)
+    held = selection_split(
+        tmp_path, Task("t", SINGLE, split(rows_of([*texts, base])), {}), DataConfig(), 0
+    )
     assert held.found.together == "rows of equal text"
-    alike = carved(
+    alike = selection_split(
         tmp_path, Task("t", SINGLE, split(rows_of(["the same"] * 40)), {}), DataConfig(), 0
     )
     assert alike.found.together == "single rows"

@@ -24,24 +24,24 @@ from mkd.selection.overlap import (
     RUN_WORDS,
     Corpus,
     Edges,
-    equals,
-    groups_of,
-    joined_groups,
-    overlaps_with,
-    short_and_held,
+    find_equal_texts,
+    find_overlaps,
+    join_groups,
+    overlap_groups,
+    short_contained_texts,
     word_codes,
 )
-from mkd.selection.words import Words, plain_store
-from mkd.storage.store import read_array, stored, write_arrays
+from mkd.selection.words import Words, plain_word_store
+from mkd.storage.store import cached_folder, read_array, write_arrays
 from mkd.tasks.task import Kind, Task
 
-VERSION = "overlap-1"
+SPLIT_VERSION = "overlap-1"
 """Version of the split; it changes whenever other rows would be selected."""
 SHARED_WORDS = 8
 """Pairs overlap if they share a text of at least this many words."""
-QUANTILES = 10
+SCORE_QUANTILES = 10
 """Number of quantiles of the scores by which a regression is stratified."""
-LARGEST = 20
+LARGE_GROUP_DIVISOR = 20
 """A group larger than 1/LARGEST of the requested rows is drawn only if smaller groups do not
 suffice."""
 CHUNK_GROUPS = 1 << 14
@@ -59,10 +59,10 @@ The next level is used if the groups of one level are too large for the requeste
 first level, short texts that other texts contain are never selected, because too many rows would
 have to stay with them.
 """
-ALL, LONG, HELD, EQUAL, SINGLE = range(len(LEVELS))
+LEVEL_ALL, LEVEL_LONG, LEVEL_CONTAINED, LEVEL_EQUAL, LEVEL_SINGLE = range(len(LEVELS))
 
 
-class Found(NamedTuple):
+class SplitStatistics(NamedTuple):
     """Statistics of the selection split of a task's labelled training rows.
 
     - `version`: version of the split.
@@ -83,20 +83,21 @@ class Found(NamedTuple):
     left_out: int = 0
 
 
-class Carving(NamedTuple):
+class SelectionSplit(NamedTuple):
     """A split of row numbers, each sorted; the rows in `left_out` are on neither side."""
 
     train_rows: np.ndarray
     selection_rows: np.ndarray
     left_out: np.ndarray
-    found: Found
+    found: SplitStatistics
 
 
-def carved(root: Path, task: Task, config: DataConfig, seed: int) -> Carving:
+def selection_split(root: Path, task: Task, config: DataConfig, seed: int) -> SelectionSplit:
     """Returns the split of a task's training rows and the rows added to them; cached on disk.
 
     The settings say how many labelled rows are selected. Together with the other rows of their
-    groups they are at most the share data.selection_fraction of the labelled rows (see `drawn`).
+    groups they are at most the share data.selection_fraction of the labelled rows (see
+    `draw_groups`).
 
     Raises ValueError if one of the sides would have no row.
     """
@@ -106,7 +107,7 @@ def carved(root: Path, task: Task, config: DataConfig, seed: int) -> Carving:
         "kind": [task.kind.pair, len(task.kind.labels)],
         "asked": [config.selection_fraction, config.selection_rows],
         "seed": seed,
-        "version": VERSION,
+        "version": SPLIT_VERSION,
     }
 
     def build(aside: Path) -> None:
@@ -116,7 +117,7 @@ def carved(root: Path, task: Task, config: DataConfig, seed: int) -> Carving:
         left_out = [np.setdiff1d(apart, chosen)]
         first = 0
         for split in splits:
-            many = plain_store(root, split, task.kind)
+            many = plain_word_store(root, split, task.kind)
             unlabelled = np.flatnonzero(np.isnan(many.labels))
             level = LEVELS.index(found.together)
             left_out.append(first + unlabelled[touched(few, corpus_of(many, unlabelled), level)])
@@ -129,7 +130,7 @@ def carved(root: Path, task: Task, config: DataConfig, seed: int) -> Carving:
             json.dumps({"rows": first, "type": narrow, "found": found._asdict()})
         )
 
-    folder = stored(root, "selection", parts, build)
+    folder = cached_folder(root, "selection", parts, build)
     about = json.loads((folder / "found.json").read_text())
     chosen, left_out = (
         read_array(folder / name, about["type"]) for name in ("selection", "left_out")
@@ -137,11 +138,11 @@ def carved(root: Path, task: Task, config: DataConfig, seed: int) -> Carving:
     learnt = np.ones(about["rows"], dtype=bool)
     learnt[chosen] = False
     learnt[left_out] = False
-    found = Found(**about["found"])._replace(left_out=len(left_out))
-    return Carving(np.flatnonzero(learnt).astype(about["type"]), chosen, left_out, found)
+    found = SplitStatistics(**about["found"])._replace(left_out=len(left_out))
+    return SelectionSplit(np.flatnonzero(learnt).astype(about["type"]), chosen, left_out, found)
 
 
-def told(found: Found, rows: int) -> str:
+def split_note(found: SplitStatistics, rows: int) -> str:
     """Returns the statistics in words, for a run's notes.
 
     - `rows`: number of selected rows.
@@ -162,7 +163,7 @@ def told(found: Found, rows: int) -> str:
     return text
 
 
-def metrics(found: Found) -> dict[str, float]:
+def split_metrics(found: SplitStatistics) -> dict[str, float]:
     """Returns the statistics as numbers by name; `grouped_share` is in percent."""
     return {
         "groups": float(found.groups),
@@ -174,9 +175,9 @@ def metrics(found: Found) -> dict[str, float]:
     }
 
 
-def _chosen(
+def _select(
     root: Path, task: Task, words: Words, config: DataConfig, seed: int
-) -> tuple[np.ndarray, np.ndarray, Found]:
+) -> tuple[np.ndarray, np.ndarray, SplitStatistics]:
     """Returns the selected rows, all rows of their groups, and the statistics of the groups."""
     known = np.flatnonzero(~np.isnan(words.labels))
     count = min(config.selection_rows, round(config.selection_fraction * len(known)))
@@ -190,13 +191,13 @@ def _chosen(
     lengths = sum(side.lengths(known) for side in words.sides)
     most = round(config.selection_fraction * len(known))
     for level in range(len(LEVELS)):
-        rows = Rows(
+        rows = LabelledRows(
             groups[level],
             strata,
             np.asarray(lengths),
-            barred if level == ALL else np.zeros_like(barred),
+            barred if level == LEVEL_ALL else np.zeros_like(barred),
         )
-        found = drawn(rows, count, most, seed)
+        found = draw_groups(rows, count, most, seed)
         if found.enough:
             break
     if len(found.selected) == 0:
@@ -204,11 +205,11 @@ def _chosen(
             f"{task.train.source}: task {task.name} has no class with two labelled rows; "
             "selection and training need one each of some class"
         )
-    sizes = np.bincount(groups[LONG])
+    sizes = np.bincount(groups[LEVEL_LONG])
     # The statistics describe all overlaps, even if a weaker level was used.
     share = float(100 * sizes[sizes > 1].sum() / len(known))
-    num = len(np.unique(groups[LONG][found.selected]))
-    told = Found(VERSION, len(sizes), int(sizes.max()), share, LEVELS[level], num)
+    num = len(np.unique(groups[LEVEL_LONG][found.selected]))
+    told = SplitStatistics(SPLIT_VERSION, len(sizes), int(sizes.max()), share, LEVELS[level], num)
     return known[found.selected], known[found.apart], told
 
 
@@ -220,7 +221,7 @@ def row_groups(
     A barred row is too short to be selected at the first level. `known` must be all labelled rows
     of the task; the result is cached on disk.
     """
-    parts = {"rows": task.train.fingerprint, "pair": task.kind.pair, "version": VERSION}
+    parts = {"rows": task.train.fingerprint, "pair": task.kind.pair, "version": SPLIT_VERSION}
 
     def build(aside: Path) -> None:
         corpus = corpus_of(words, known)
@@ -228,15 +229,18 @@ def row_groups(
         if task.kind.pair:
             held, near = (_pair_groups(groups, equal, corpus.lengths()) for groups in (held, near))
             equal = _pairs(equal)
-        for level, groups in ((LONG, near), (HELD, held), (EQUAL, equal)):
+        for level, groups in ((LEVEL_LONG, near), (LEVEL_CONTAINED, held), (LEVEL_EQUAL, equal)):
             write_arrays(aside / f"{level}.int32", [_numbered(groups)])
         # Both texts of a pair must overlap, so that short ones do not connect it with many others.
-        barred = np.zeros(len(known), dtype=bool) if task.kind.pair else short_and_held(corpus)
+        barred = (
+            np.zeros(len(known), dtype=bool) if task.kind.pair else short_contained_texts(corpus)
+        )
         write_arrays(aside / "barred.bool", [barred])
 
-    folder = stored(root, "groups", parts, build)
+    folder = cached_folder(root, "groups", parts, build)
     near, held, equal = (
-        read_array(folder / f"{level}.int32", "<i4") for level in (LONG, HELD, EQUAL)
+        read_array(folder / f"{level}.int32", "<i4")
+        for level in (LEVEL_LONG, LEVEL_CONTAINED, LEVEL_EQUAL)
     )
     return [near, near, held, equal, np.arange(len(known), dtype="<i4")], read_array(
         folder / "barred.bool", "?"
@@ -272,27 +276,29 @@ def _pair_groups(texts: np.ndarray, equal: np.ndarray, lengths: np.ndarray) -> n
     # A graph of the rows and two kinds of extra nodes: one for each two groups of texts, and one
     # for each long text. Rows with a common node are in one group.
     edges = [(np.arange(num), num + both), (rows[long], num + pairs + equal[long])]
-    return joined_groups(np.arange(num + pairs + most), iter(edges))[:num]
+    return join_groups(np.arange(num + pairs + most), iter(edges))[:num]
 
 
-def touched(few: Corpus, many: Corpus, level: int = ALL) -> np.ndarray:
+def overlapping_rows(few: Corpus, many: Corpus, level: int = LEVEL_ALL) -> np.ndarray:
     """Returns for each row of `many` whether it must be on the same side as a row of `few`.
 
     - `level`: index of LEVELS.
     """
     num, others = (len(corpus.texts) // len(corpus.sides) for corpus in (few, many))
     found = np.zeros(others, dtype=bool)
-    if others == 0 or level == SINGLE:
+    if others == 0 or level == LEVEL_SINGLE:
         return found
     overlapping = (
-        overlaps_with(few, many, near=level < HELD) if level < EQUAL else equals(few, many)
+        find_overlaps(few, many, near=level < LEVEL_CONTAINED)
+        if level < LEVEL_EQUAL
+        else find_equal_texts(few, many)
     )
     if len(few.sides) == 1:
         for _, text in overlapping:
             found[text] = True
         return found
     long = few.lengths() >= SHARED_WORDS
-    for one, text in equals(few, many) if level < EQUAL else ():
+    for one, text in find_equal_texts(few, many) if level < LEVEL_EQUAL else ():
         found[text[long[one]] % others] = True
     none = np.zeros(0, dtype=np.int64)
     edges: list[Edges] = [(none, none), *overlapping]
@@ -314,14 +320,14 @@ def strata_of(labels: np.ndarray, kind: Kind) -> np.ndarray:
     if kind.labels:
         classes: np.ndarray = np.unique(labels, return_inverse=True)[1]
         return classes
-    edges = np.sort(labels)[np.arange(1, QUANTILES) * len(labels) // QUANTILES]
+    edges = np.sort(labels)[np.arange(1, SCORE_QUANTILES) * len(labels) // SCORE_QUANTILES]
     found: np.ndarray = np.unique(
         np.searchsorted(edges, labels, side="right"), return_inverse=True
     )[1]
     return found
 
 
-def shares(counts: np.ndarray, total: int) -> np.ndarray:
+def rows_per_stratum(counts: np.ndarray, total: int) -> np.ndarray:
     """Returns how many of `total` rows each stratum gets: in proportion, by largest remainders.
 
     A stratum of at least two rows gets at least one, if another stratum has more than one to give.
@@ -339,7 +345,7 @@ def shares(counts: np.ndarray, total: int) -> np.ndarray:
     return found
 
 
-class Rows(NamedTuple):
+class LabelledRows(NamedTuple):
     """Labelled rows to draw from: group and stratum, both numbered from 0, and number of words.
 
     - `barred`: whether a row's group must not be drawn.
@@ -351,12 +357,12 @@ class Rows(NamedTuple):
     barred: np.ndarray
 
 
-class Drawn(NamedTuple):
+class DrawnRows(NamedTuple):
     """The places of drawn rows, sorted.
 
     - `selected`: the selected rows.
     - `apart`: all rows of the drawn groups, including the selected ones.
-    - `enough`: whether nearly as many rows are selected as requested (see `drawn`).
+    - `enough`: whether nearly as many rows are selected as requested (see `draw_groups`).
     """
 
     selected: np.ndarray
@@ -364,7 +370,7 @@ class Drawn(NamedTuple):
     enough: bool
 
 
-class Turns(NamedTuple):
+class GroupOrder(NamedTuple):
     """Groups in the order in which they are drawn.
 
     - `ends`: the end of each group among the rows; a group's longest row is its first.
@@ -377,14 +383,14 @@ class Turns(NamedTuple):
     free: np.ndarray
 
 
-def drawn(rows: Rows, count: int, most: int, seed: int) -> Drawn:
+def draw_groups(rows: LabelledRows, count: int, most: int, seed: int) -> DrawnRows:
     """Draws whole groups with at most `most` rows in all, and selects `count` of their rows.
 
     Groups are drawn in an order that the seed determines, until there are as many groups as
     requested rows, or until no further group fits. The longest row of each group is selected,
     because it is the most informative one. If rows are missing, the second longest of each group
-    follows, and so on. The strata get the numbers of `shares` if enough groups exist, and each
-    keeps a row for training.
+    follows, and so on. The strata get the numbers of `rows_per_stratum` if enough groups exist, and
+    each keeps a row for training.
 
     Rows are missing only if no other group can be drawn: each is barred, is larger than `count`,
     has more rows than `most` leaves, or has the last rows of a stratum.
@@ -399,19 +405,19 @@ def drawn(rows: Rows, count: int, most: int, seed: int) -> Drawn:
     free[rank[rows.groups[rows.barred]]] = False
     drawable = np.mean(free[rank[rows.groups]] & (sizes[rows.groups] <= count))
     order = np.lexsort((-rows.lengths, rank[rows.groups]))
-    turns = Turns(np.cumsum(sizes[np.argsort(rank)]), rows.strata[order], free)
+    turns = GroupOrder(np.cumsum(sizes[np.argsort(rank)]), rows.strata[order], free)
 
-    wanted, room = shares(counts, count), shares(counts, most)
+    wanted, room = rows_per_stratum(counts, count), rows_per_stratum(counts, most)
     heads, left, taken = wanted.copy(), room.copy(), np.zeros(len(sizes), dtype=bool)
     none = np.zeros_like(room)
     # Small groups first: a large one uses up rows of `most` for a single selected row. Larger ones
     # follow if rows are missing, and last those that take more of a stratum than its share.
     for largest, beyond in (
-        (max(1, count // LARGEST), none),
+        (max(1, count // LARGE_GROUP_DIVISOR), none),
         (count, none),
         (count, np.maximum(counts - 1 - room, 0)),
     ):
-        _take(turns, heads, left, beyond, largest, taken)
+        _take_groups(turns, heads, left, beyond, largest, taken)
 
     starts = np.concatenate([[0], turns.ends])
     apart = np.flatnonzero(np.repeat(taken, np.diff(starts)))
@@ -421,7 +427,7 @@ def drawn(rows: Rows, count: int, most: int, seed: int) -> Drawn:
     chosen = _by_strata(turns.strata[apart], wanted)
     got = np.bincount(turns.strata[apart[chosen]], minlength=len(counts))
     enough = drawable >= 0.5 and len(chosen) >= wanted.sum() / 2 and (got >= wanted // 2).all()
-    return Drawn(np.sort(order[apart[chosen]]), np.sort(order[apart]), bool(enough))
+    return DrawnRows(np.sort(order[apart[chosen]]), np.sort(order[apart]), bool(enough))
 
 
 def _by_strata(strata: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -438,8 +444,8 @@ def _by_strata(strata: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.concatenate([np.flatnonzero(first), others])
 
 
-def _take(
-    turns: Turns,
+def _take_groups(
+    turns: GroupOrder,
     heads: np.ndarray,
     left: np.ndarray,
     beyond: np.ndarray,

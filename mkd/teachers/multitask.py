@@ -8,32 +8,38 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd import names
 from mkd.config import Config, LossConfig
-from mkd.evaluation.scoring import likeness, quality, retention
-from mkd.result import Report, phase
+from mkd.evaluation.scoring import agreement_metrics, quality_metrics, retention_metrics
+from mkd.result import Report, phase_report
 from mkd.storage.store import key_of
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks.task import Task
-from mkd.teachers import REFINED, Known, labeller, other_labellers, weaknesses
-from mkd.teachers.finetuned import Classifier, FineTuned
-from mkd.teachers.labeller import Labeller
-from mkd.teachers.refined import Head, Refined, labelled, refined_teacher
+from mkd.teachers import (
+    REFINED,
+    TeachersBySource,
+    load_other_teachers,
+    teacher_notes,
+    teacher_of_task,
+)
+from mkd.teachers.finetuned import Classifier, FineTunedTeacher
+from mkd.teachers.refined import RefinedModel, RefinedTeacher, labelled_rows, load_or_refine
 from mkd.teachers.states import hidden_states
-from mkd.tokenization.tokens import Side, TaskData
-from mkd.training.batches import Source, probabilities
-from mkd.training.matching import States
+from mkd.teachers.task_teacher import TaskTeacher
+from mkd.tokenization.tokens import ModelData, TaskData
+from mkd.training.batches import TaskRows, task_probabilities
+from mkd.training.matching import MatchedStates
 
 
-class Target(NamedTuple):
+class TaskTarget(NamedTuple):
     """What a student learns a task from: the logits [R, C] of its training rows, and hidden states.
 
     `states` is None if no states are matched.
     """
 
     logits: np.ndarray
-    states: States | None
+    states: MatchedStates | None
 
 
-class Teacher(NamedTuple):
+class MultiTaskTeacher(NamedTuple):
     """The teachers of all tasks, with their logits and scores on dev where they are known.
 
     - `name`, `key`: those of all teachers together
@@ -48,8 +54,8 @@ class Teacher(NamedTuple):
 
     name: str
     key: str
-    labellers: list[Labeller]
-    refined: Refined | None
+    labellers: list[TaskTeacher]
+    refined: RefinedModel | None
     model: TransformerStudent | Classifier | None
     tokenizer: PreTrainedTokenizerBase | None
     dev: dict[tuple[str, str], np.ndarray]
@@ -57,8 +63,8 @@ class Teacher(NamedTuple):
 
 
 def make_teacher(
-    config: Config, tasks: list[Task], taught: Side, side: Side, report: Report
-) -> Teacher:
+    config: Config, tasks: list[Task], taught: ModelData, side: ModelData, report: Report
+) -> MultiTaskTeacher:
     """Returns the teachers of this config, with their logits on dev and the scores.
 
     `taught` holds the tasks of the refined teacher by its tokenizer. `side` holds all tasks by any
@@ -66,10 +72,14 @@ def make_teacher(
 
     Raises ValueError if a source of teacher.sources does not fit its task.
     """
-    known = other_labellers(config.teacher, config.stores, tasks, side.datas, side.device)
-    checkpoint = next((other for other in known.values() if isinstance(other, FineTuned)), None)
+    known = load_other_teachers(config.teacher, config.stores, tasks, side.datas, side.device)
+    checkpoint = next(
+        (other for other in known.values() if isinstance(other, FineTunedTeacher)), None
+    )
     refined = _refined(config, taught, known, report)
-    labellers = [labeller(config.teacher, config.stores.root, data, known) for data in side.datas]
+    labellers = [
+        teacher_of_task(config.teacher, config.stores.root, data, known) for data in side.datas
+    ]
     found = {
         (d.name, suffix): t.logits(f"dev{suffix}")
         for d, t in zip(side.datas, labellers, strict=True)
@@ -88,30 +98,34 @@ def make_teacher(
     key = (
         refined.key if refined is not None and set(keys.values()) == {refined.key} else key_of(keys)
     )
-    return Teacher(name, key, labellers, refined, model, tokenizer, dev, quality(side.datas, dev))
+    return MultiTaskTeacher(
+        name, key, labellers, refined, model, tokenizer, dev, quality_metrics(side.datas, dev)
+    )
 
 
-def _refined(config: Config, taught: Side, known: Known, report: Report) -> Refined | None:
+def _refined(
+    config: Config, taught: ModelData, known: TeachersBySource, report: Report
+) -> RefinedModel | None:
     """Returns the refined teacher, None if no task has it; adds its heads to `known`."""
     if not taught.datas:
         return None
     # Only checks the settings of sampling, before the teacher is trained.
-    probabilities(
-        [Source(data, labelled(data), None) for data in taught.datas], config.teacher.train.sampling
+    task_probabilities(
+        [TaskRows(data, labelled_rows(data), None) for data in taught.datas],
+        config.teacher.train.sampling,
     )
-    told = phase(report, names.TEACHER, "teacher")
-    refined = refined_teacher(
-        config.teacher, config.stores, taught, config.checkpoint_seconds, told
-    )
+    told = phase_report(report, names.TEACHER, "teacher")
+    refined = load_or_refine(config.teacher, config.stores, taught, config.checkpoint_seconds, told)
     known |= {
-        (data.name, REFINED): Head(config.stores.root, refined, data) for data in taught.datas
+        (data.name, REFINED): RefinedTeacher(config.stores.root, refined, data)
+        for data in taught.datas
     }
     return refined
 
 
 def soft_targets(
-    loss: LossConfig, root: Path, side: Side, teacher: Teacher | None, report: Report
-) -> list[Target] | None:
+    loss: LossConfig, root: Path, side: ModelData, teacher: MultiTaskTeacher | None, report: Report
+) -> list[TaskTarget] | None:
     """Returns the teachers' targets for the training rows of each task.
 
     Returns None if the student learns from labels only. `root` is the folder of the cache.
@@ -120,9 +134,9 @@ def soft_targets(
         return None
     targets = []
     for data, taught_by in zip(side.datas, teacher.labellers, strict=True):
-        logits = taught_by.logits("train", phase(report, "", f"logits of {data.name}"))
+        logits = taught_by.logits("train", phase_report(report, "", f"logits of {data.name}"))
         assert logits is not None, "every labeller has the training rows"
-        targets.append(Target(logits, None))
+        targets.append(TaskTarget(logits, None))
     if loss.match.weight:
         known = hidden_states(root, loss.match.teacher_layers, teacher.labellers, report)
         return [
@@ -131,19 +145,21 @@ def soft_targets(
     return targets
 
 
-def weak_teachers(side: Side, teacher: Teacher | None, targets: list[Target] | None) -> list[str]:
+def weak_teacher_notes(
+    side: ModelData, teacher: MultiTaskTeacher | None, targets: list[TaskTarget] | None
+) -> list[str]:
     """Returns the notes on the teachers of the targets; none if there are no targets."""
     if teacher is None or targets is None:
         return []
     return [
         note
         for data, taught_by in zip(side.datas, teacher.labellers, strict=True)
-        for note in weaknesses(data, taught_by)
+        for note in teacher_notes(data, taught_by)
     ]
 
 
-def beside(
-    teacher: Teacher | None,
+def compare_with_teacher(
+    teacher: MultiTaskTeacher | None,
     datas: list[TaskData],
     dev: dict[tuple[str, str], np.ndarray],
     scores: dict[str, float],
@@ -155,4 +171,8 @@ def beside(
     if teacher is None:
         return {}
     own = names.of(names.TEACHER, teacher.metrics)
-    return likeness(datas, dev, teacher.dev) | retention(scores, teacher.metrics) | own
+    return (
+        agreement_metrics(datas, dev, teacher.dev)
+        | retention_metrics(scores, teacher.metrics)
+        | own
+    )
