@@ -111,8 +111,8 @@ def selection_split(root: Path, task: Task, config: DataConfig, seed: int) -> Se
     }
 
     def build(aside: Path) -> None:
-        words = plain_store(root, task.train, task.kind)
-        chosen, apart, found = _chosen(root, task, words, config, seed)
+        words = plain_word_store(root, task.train, task.kind)
+        chosen, apart, found = _select(root, task, words, config, seed)
         few = corpus_of(words, chosen)
         left_out = [np.setdiff1d(apart, chosen)]
         first = 0
@@ -120,7 +120,9 @@ def selection_split(root: Path, task: Task, config: DataConfig, seed: int) -> Se
             many = plain_word_store(root, split, task.kind)
             unlabelled = np.flatnonzero(np.isnan(many.labels))
             level = LEVELS.index(found.together)
-            left_out.append(first + unlabelled[touched(few, corpus_of(many, unlabelled), level)])
+            left_out.append(
+                first + unlabelled[overlapping_rows(few, corpus_of(many, unlabelled), level)]
+            )
             first += len(many.labels)
         # The rows of all splits are numbered in one sequence, as in a joined token store.
         narrow = "<i4" if first < 2**31 else "<i8"
@@ -225,7 +227,7 @@ def row_groups(
 
     def build(aside: Path) -> None:
         corpus = corpus_of(words, known)
-        equal, held, near = groups_of(corpus)
+        equal, held, near = overlap_groups(corpus)
         if task.kind.pair:
             held, near = (_pair_groups(groups, equal, corpus.lengths()) for groups in (held, near))
             equal = _pairs(equal)

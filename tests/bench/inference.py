@@ -56,7 +56,7 @@ def bert_base(tokenizer: PreTrainedTokenizerBase) -> TimedModel:
     )
 
 
-def exported(student: Student, side: Side, folder: Path) -> dict[str, dict[str, float]]:
+def exported(student: Student, side: ModelData, folder: Path) -> dict[str, dict[str, float]]:
     """The student's scores in torch and, by backend, what `checked` tells, and the bytes."""
     layout = layout_of(side.tokenizer, student.joined, student.config.max_tokens)
     before = dev_logits(torch_infer(student), side.datas, layout)

@@ -24,8 +24,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from analysis.presentation.table import markdown
 from mkd.config import DataConfig
-from mkd.selection import split
-from mkd.selection.split import overlapping_rows, row_groups, selection_split
+from mkd.selection.split import corpus_of, overlapping_rows, row_groups, selection_split
 from mkd.selection.words import plain_word_store
 from mkd.storage.store import key_of
 from mkd.tasks.sources import load_tasks
@@ -72,9 +71,7 @@ def measure(task: Task, config: DataConfig, root: Path) -> Cells:
     leaks, scores = [], []
     learnt = cut.train_rows[~np.isnan(words.labels[cut.train_rows])]
     for chosen, rest in ((drawn, np.setdiff1d(known, drawn)), (cut.selection_rows, learnt)):
-        leaks.append(
-            int(touched(carving.corpus_of(words, rest), carving.corpus_of(words, chosen)).sum())
-        )
+        leaks.append(int(overlapping_rows(corpus_of(words, rest), corpus_of(words, chosen)).sum()))
         scores.append(nearest(task.kind, [rows[i] for i in rest], [rows[i] for i in chosen]))
     on_dev = nearest(
         task.kind,

@@ -119,7 +119,7 @@ def test_a_budget_of_an_earlier_way_of_measuring_is_refused(folder: Path) -> Non
     store.log_metric(fastest["run_id"], "speed/protocol", SPEED_PROTOCOL)
     assert refused == (
         "error: promote.budget_ms is 1000; allowed for little: null, as its latencies were "
-        f"measured in an earlier way (speed/protocol 1, now {PROTOCOL})"
+        f"measured in an earlier way (speed/protocol 1, now {SPEED_PROTOCOL})"
     )
 
 

@@ -19,8 +19,8 @@ from mkd.config import SamplingConfig
 from mkd.evaluation import scoring
 from mkd.runtime.layout import Layout, Texts
 from mkd.storage.store import read_array, write_arrays
-from mkd.teachers.labeller import Reader, stored_logits
 from mkd.teachers.refined import content
+from mkd.teachers.task_teacher import TaskModel, cached_logits
 from mkd.tokenization import tokenise
 from mkd.tokenization.tokenise import join_stores, token_store
 from mkd.tokenization.tokens import Inputs, TaskData, TokenStore
@@ -82,7 +82,9 @@ def test_batches_hold_only_the_order_of_an_epoch(stores: dict[int, TokenStore]) 
         found = len(
             list(
                 islice(
-                    joint_batches([Source(data, rows[num], None)], LAYOUT, 16, SamplingConfig(), 0),
+                    joint_batches(
+                        [TaskRows(data, rows[num], None)], LAYOUT, 16, SamplingConfig(), 0
+                    ),
                     100,
                 )
             )

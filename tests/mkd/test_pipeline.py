@@ -25,9 +25,9 @@ from mkd.config import (
     TrainConfig,
     TransferConfig,
 )
-from mkd.pipeline import prepare, run, run_teacher
+from mkd.pipeline import run, run_teacher, set_up_device
 from mkd.result import MODEL, Result
-from mkd.runs.finetune import no_use
+from mkd.runs.finetune import useless_training_note
 from mkd.storage.pretrained import load_tokenizer
 from mkd.students import load_model
 from mkd.students.embeddings import input_table
@@ -443,10 +443,10 @@ def test_finetuning_has_a_twin_started_anew(result: Result, shared: Path, tmp_pa
 
 
 def test_a_fine_tuning_that_is_worse_than_to_start_anew_says_so() -> None:
-    (told,) = no_use({"quality/mean": 61.2, "anew/quality/mean": 70.3})
+    (told,) = useless_training_note({"quality/mean": 61.2, "anew/quality/mean": 70.3})
     assert "OF NO USE" in told and "anew it scores 70.3 in the mean, 9.1 points more" in told
-    assert no_use({"quality/mean": 70.3, "anew/quality/mean": 70.3}) == []
-    assert no_use({"quality/mean": 61.2}) == []
+    assert useless_training_note({"quality/mean": 70.3, "anew/quality/mean": 70.3}) == []
+    assert useless_training_note({"quality/mean": 61.2}) == []
 
 
 def test_finetuning_may_use_logits_too(result: Result, shared: Path, tmp_path: Path) -> None:

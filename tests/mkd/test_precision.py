@@ -48,7 +48,7 @@ def test_bfloat16_is_taken_where_it_is_faster_by_a_margin(
         expected[place] = told
         lines: list[object] = []
         own = replace(config, device="cpu", cache=str(tmp_path))
-        assert precisions(chosen(own, own, lines.append)) == expected
+        assert precisions(resolve_precision(own, own, lines.append)) == expected
         assert len(lines) == 1
         assert f"{told}, as bfloat16 trains {ratio:.2f} times as fast" in str(lines[0])
 
@@ -60,10 +60,10 @@ def test_it_is_measured_once_a_machine(tmp_path: Path, monkeypatch: pytest.Monke
         calls.append(device)
         return 2.0 + len(calls)
 
-    monkeypatch.setattr(precision, "measured", counted)
-    assert known(tmp_path, "cpu") is None
-    assert [speedup(tmp_path, "cpu") for _ in range(3)] == [3.0, 3.0, 3.0]
-    assert known(tmp_path, "cpu") == 3.0
+    monkeypatch.setattr(precision, "measure_speedup", counted)
+    assert stored_speedup(tmp_path, "cpu") is None
+    assert [bfloat16_speedup(tmp_path, "cpu") for _ in range(3)] == [3.0, 3.0, 3.0]
+    assert stored_speedup(tmp_path, "cpu") == 3.0
     here = hardware()
     for changed in ({"cpu": "another"}, {"torch": "9.9"}):
         monkeypatch.setattr(precision, "hardware", lambda changed=changed: here | changed)

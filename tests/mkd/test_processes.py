@@ -141,9 +141,9 @@ def resolved(folder: Path) -> None:
     bfloat16."""
     rank = os.environ["RANK"]
     measured = 3.0 if rank == "0" else 0.1
-    pytest.MonkeyPatch().setattr(precision, "measured", lambda device: measured)
+    pytest.MonkeyPatch().setattr(precision, "measure_speedup", lambda device: measured)
     config = Config(device="cpu", cache=str(folder / rank), train=TrainConfig(precision="auto"))
-    (folder / f"{rank}.txt").write_text(precision.chosen(config, config).train.precision)
+    (folder / f"{rank}.txt").write_text(precision.resolve_precision(config, config).train.precision)
 
 
 def test_all_processes_train_in_the_precision_that_the_first_one_measures(tmp_path: Path) -> None:

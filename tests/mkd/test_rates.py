@@ -11,7 +11,7 @@ from experiments.settings import Distill, Finetune
 from experiments.tracking.run import folder_of
 from mkd.config import Config, StudentConfig, TeacherConfig, TrainConfig
 from mkd.pipeline import run
-from mkd.rates import finetuned, resolved
+from mkd.rates import with_finetuning_rate, with_learning_rates
 from tests.support.checkpoints import bert, saved
 from tests.support.runs import Told, demo_config
 from tests.support.tiny import Tokenizer

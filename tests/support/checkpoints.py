@@ -9,7 +9,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedMo
 
 from mkd.config import Config, DataConfig, SpeedConfig
 from mkd.tasks.task import Task
-from mkd.teachers.finetuned import FineTuned, fine_tuned
+from mkd.teachers.finetuned import FineTunedTeacher, load_fine_tuned
 from tests.support.tiny import Tokenizer, make_tasks
 
 CPU = torch.device("cpu")
@@ -39,9 +39,9 @@ def classifier(folder: Path, tokenizer: Tokenizer, *labels: str, **more: Any) ->
 
 def labeller(
     cache: Path, task: str | Task, checkpoint: str, precision: str = "float32"
-) -> FineTuned:
+) -> FineTunedTeacher:
     """A checkpoint as a teacher of a task of tiny.py."""
     data = DataConfig(max_length=32, selection_fraction=0.2)
     config = Config(cache=str(cache), data=data, speed=SpeedConfig(length=16))
     known = make_tasks(names=[task])[0] if isinstance(task, str) else task
-    return fine_tuned(precision, config.stores, known, checkpoint, CPU)
+    return load_fine_tuned(precision, config.stores, known, checkpoint, CPU)

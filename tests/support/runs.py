@@ -20,13 +20,13 @@ from mkd.config import (
     TeacherConfig,
     TrainConfig,
 )
-from mkd.evaluation.scoring import dev_logits, eager, quality
-from mkd.result import Report, Result, silent
+from mkd.evaluation.scoring import dev_logits, quality_metrics, torch_infer
+from mkd.result import Report, Result, no_report
 from mkd.runs.finetune import run_finetune
 from mkd.storage.pretrained import load_tokenizer
 from mkd.students import load_model
 from mkd.tasks.sources import load_tasks
-from mkd.tokenization.tokenise import task_data
+from mkd.tokenization.tokenise import tokenise_task
 from mkd.tokenization.tokens import layout_of
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ def finetuning(
     return Finetune(**own | {"data": replace(config.data, tasks=tasks, **data), "finetune": how})
 
 
-def tuned(config: Finetune, folder: Path, report: Report = silent) -> Result:
+def tuned(config: Finetune, folder: Path, report: Report = no_report) -> Result:
     return run_finetune(config.core(), config.finetune, folder, report)
 
 
@@ -134,9 +134,9 @@ def scored(config: Config, folder: Path) -> dict[str, float]:
     """The scores of a saved student on the dev rows of a run's tasks."""
     student, tokenizer = load_model(folder), load_tokenizer(folder, "")
     tasks, cache = load_tasks(config.data), Path(config.cache)
-    datas = [task_data(cache, task, tokenizer, config.data, config.seed) for task in tasks]
+    datas = [tokenise_task(cache, task, tokenizer, config.data, config.seed) for task in tasks]
     layout = layout_of(tokenizer, student.joined, config.data.max_length)
-    return quality(datas, dev_logits(eager(student), datas, layout))
+    return quality_metrics(datas, dev_logits(torch_infer(student), datas, layout))
 
 
 def same_weights(one: Path, other: Path) -> bool:

@@ -9,7 +9,7 @@ import torch
 from mkd.config import StudentConfig
 from mkd.students import Student, make_student
 from mkd.tokenization.tokens import Inputs, TaskData, layout_of
-from mkd.training.batches import gather
+from mkd.training.batches import gather_inputs
 from tests.support.tiny import Datas, Tokenizer
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
@@ -31,7 +31,7 @@ def student_of(config: StudentConfig, datas: Datas, tokenizer: Tokenizer) -> Stu
 
 
 def inputs_of(student: Student, data: TaskData, tokenizer: Tokenizer, rows: list[int]) -> Inputs:
-    return gather(data.train, np.array(rows), layout_of(tokenizer, student.joined, 32))
+    return gather_inputs(data.train, np.array(rows), layout_of(tokenizer, student.joined, 32))
 
 
 def logits(student: Student, inputs: Inputs, task: str) -> torch.Tensor:

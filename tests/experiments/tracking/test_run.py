@@ -56,7 +56,7 @@ def test_the_run_is_finished_with_tags_params_and_metrics(distilled: Distilled) 
     told = run.data.tags["mlflow.note.content"]
     assert all(f"- {task}: " in told for task in ("sentiment", "similarity"))
     assert told.count("groups of rows that overlap") == 5
-    assert run.data.tags["mkd.selection"] == VERSION
+    assert run.data.tags["mkd.selection"] == SPLIT_VERSION
     assert 1 <= run.data.metrics["data/sentiment/groups"] <= 60
     assert {
         "mkd.student",

@@ -15,7 +15,7 @@ from mkd.runtime.layout import Texts
 from mkd.selection import words
 from mkd.storage.pretrained import load_tokenizer
 from mkd.tasks.task import MASK, Row, Task
-from mkd.tokenization.tokenise import mask_of, task_data, token_store
+from mkd.tokenization.tokenise import mask_text, token_store, tokenise_task
 from tests.support.tiny import (
     MINILM,
     PAIR,
@@ -266,4 +266,4 @@ def test_a_tokenizer_that_cannot_mask_is_refused() -> None:
     )
     told = "has neither a mask token nor an unknown one; allowed then: data.augment.mask=0"
     with pytest.raises(ValueError, match=told):
-        mask_of(tokenizer)
+        mask_text(tokenizer)

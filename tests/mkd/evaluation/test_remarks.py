@@ -35,11 +35,13 @@ def answers(choices: list[int]) -> dict[tuple[str, str], np.ndarray]:
 
 
 def test_the_floor_by_hand() -> None:
-    assert floor(SINGLE, np.array([1.0, 0, 1, 1])) == Floor("good", {"accuracy": 75.0})
-    found = floor(PAIR, np.array([1.0, 0, 1, 1]))
+    assert constant_baseline(SINGLE, np.array([1.0, 0, 1, 1])) == ConstantBaseline(
+        "good", {"accuracy": 75.0}
+    )
+    found = constant_baseline(PAIR, np.array([1.0, 0, 1, 1]))
     assert found.label == "same"
     assert found.scores == pytest.approx({"accuracy": 75.0, "f1": 100 * 2 * 0.75 / 1.75})
-    found = floor(PAIR, np.array([0.0, 0, 0, 1, 1]))
+    found = constant_baseline(PAIR, np.array([0.0, 0, 0, 1, 1]))
     assert found.label == "same", "F1 is of class 1"
     assert found.scores == pytest.approx({"accuracy": 40.0, "f1": 100 * 2 * 0.4 / 1.4})
     assert constant_baseline(GLUE["cola"], np.array([1.0, 0, 1])) == ConstantBaseline(
@@ -52,8 +54,10 @@ def test_the_floor_by_hand() -> None:
 
 def test_the_margin_is_two_standard_errors() -> None:
     expected = pytest.approx(2 * 100 * (0.75 * 0.25 / 400) ** 0.5)
-    assert margin(floor(SINGLE, np.array([1.0, 0, 1, 1])), 400) == expected
-    assert margin(floor(SCORE, np.array([1.0])), 400) == pytest.approx(2 * 100 / 20)
+    assert chance_margin(constant_baseline(SINGLE, np.array([1.0, 0, 1, 1])), 400) == expected
+    assert chance_margin(constant_baseline(SCORE, np.array([1.0])), 400) == pytest.approx(
+        2 * 100 / 20
+    )
 
 
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.95])

@@ -86,7 +86,7 @@ def test_selection_scores_are_of_the_selection_rows(datas: Datas, tokenizer: Tok
     found = selection_scores(student, datas, layout)
     assert list(found) == ["single", "pair", "score", "mean"]
     data = datas[0]
-    logits = predict(eager(student), data.train, data.selection_rows, "single", layout)
+    logits = predict_logits(torch_infer(student), data.train, data.selection_rows, "single", layout)
     expected = 100 * (logits.argmax(1) == data.train.labels[data.selection_rows]).mean()
     assert found["single"] == expected
     assert found["mean"] == pytest.approx((found["single"] + found["pair"] + found["score"]) / 3)
@@ -177,12 +177,15 @@ def test_tasks_without_all_their_logits_are_left_out_and_so_is_the_mean(datas: D
     single, pair, _ = datas
     halved = pair._replace(dev=pair.dev | {"_other": pair.dev[""]})
     logits = {(name, ""): one_hot([0] * 20, 2) for name in ("single", "pair")}
-    whole = quality([single], logits)
-    found = quality([single, halved], logits)
+    whole = quality_metrics([single], logits)
+    found = quality_metrics([single, halved], logits)
     assert found == ({name: value for name, value in whole.items() if name != "quality/mean"})
-    assert quality([pair], {}) == {}
+    assert quality_metrics([pair], {}) == {}
     expected = {"agreement/single": 100}
-    assert likeness([single, pair], logits, {("single", ""): logits["single", ""]}) == expected
+    assert (
+        agreement_metrics([single, pair], logits, {("single", ""): logits["single", ""]})
+        == expected
+    )
 
 
 def test_likeness_of_scores_needs_no_metric_of_the_task(datas: Datas) -> None:
@@ -205,9 +208,12 @@ def test_retention_by_hand() -> None:
         "quality/b/score": 0.0,
     }
     # A teacher's 0 cannot be retained.
-    assert retention(student, teacher) == {"retention/mean": 80.0, "retention/a": 50.0}
+    assert retention_metrics(student, teacher) == {
+        "retention_metrics/mean": 80.0,
+        "retention_metrics/a": 50.0,
+    }
     # Nor can what is not known.
-    assert retention(student, {"quality/a/score": 80.0}) == {"retention/a": 50.0}
+    assert retention_metrics(student, {"quality/a/score": 80.0}) == {"retention_metrics/a": 50.0}
 
 
 def test_raw_texts_get_labels_or_scores_of_the_task(datas: Datas, tokenizer: Tokenizer) -> None:

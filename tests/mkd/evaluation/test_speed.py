@@ -73,7 +73,7 @@ def test_metrics_name_backend_setting_and_statistic(datas: Datas, tokenizer: Tok
         for key in statistics[kind]
     }
     assert found.keys() == names | {"teacher/speed/busy_share", "teacher/speed/protocol"}
-    assert found["teacher/speed/protocol"] == PROTOCOL
+    assert found["teacher/speed/protocol"] == SPEED_PROTOCOL
     assert 0 <= found["teacher/speed/busy_share"] <= 1
     for model in models:
         for kind, calls in kinds.items():
@@ -90,8 +90,11 @@ def test_settings_are_each_measured_once_the_headline_first() -> None:
     ]
     expected = list(dict.fromkeys(["b1-text-t1", "b1-l8-t1", f"b4-text-t{cores}", "b4-text-t1"]))
     assert many == expected
-    assert settings(SpeedConfig(batch_size=1, threads=[1])) == [HEADLINE, Setting(1, 128, 1)]
-    assert settings(SpeedConfig(threads=[])) == [HEADLINE, Setting(1, 128, 1)]
+    assert speed_settings(SpeedConfig(batch_size=1, threads=[1])) == [
+        HEADLINE_SETTING,
+        SpeedSetting(1, 128, 1),
+    ]
+    assert speed_settings(SpeedConfig(threads=[])) == [HEADLINE_SETTING, SpeedSetting(1, 128, 1)]
 
 
 def test_a_trial_has_the_settings_of_one_thread() -> None:

@@ -106,7 +106,7 @@ def test_the_busy_share_is_what_the_thread_has_not_worked() -> None:
     found = [time_block([turned.call("a", MS)], 64 * MS, turned.clock) for _ in range(3)]
     assert busy_share(found, 0.0, 2) == pytest.approx(0.25)
     # Clocks of two kinds may differ a little.
-    assert busy_share([Block([1.0], 1, 1.0, 1.1)], 0.0, 2) == 0.0
+    assert busy_share([TimedBlock([1.0], 1, 1.0, 1.1)], 0.0, 2) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ def test_a_row_that_is_not_finite_fails_a_backend(datas: Datas, tokenizer: Token
 
     layout = layout_of(tokenizer, False, 32)
     found = checked(
-        Side(tokenizer, datas[:1], CPU),
+        ModelData(tokenizer, datas[:1], CPU),
         {("single", ""): np.zeros((20, 2), np.float32)},
         infer,
         layout,

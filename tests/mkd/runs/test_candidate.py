@@ -14,7 +14,7 @@ from mkd.config import Config, ExportConfig, LossConfig, MatchConfig, StudentCon
 from mkd.evaluation.speed import SpeedSetting, TimedModel, time_models
 from mkd.pipeline import DataAndTeacher, load_data_and_teacher, run
 from mkd.result import Result
-from mkd.runs.candidate import Cost, cost, run_candidate, teacher_speed
+from mkd.runs.candidate import StudentCost, measure_cost, run_candidate, teacher_speed
 from tests.support.runs import BILSTM, HARD, QUALITY, TASKS, changed, demo_config, some, starting
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -69,7 +69,7 @@ def stored_costs(config: Config) -> set[Path]:
     return set((Path(config.cache) / "costs").glob("*/manifest.json"))
 
 
-def test_a_cost_is_speed_in_one_backend_and_size(known: Cost) -> None:
+def test_a_cost_is_speed_in_one_backend_and_size(known: StudentCost) -> None:
     expected = {f"speed/torch/{name}" for name in TOLD} | {"speed/busy_share", "speed/protocol"}
     assert steady(known.metrics) == expected | SIZES
     assert known.backend == "torch"
@@ -80,13 +80,17 @@ def test_a_cost_is_measured_once(config: Config, ready: DataAndTeacher, known: S
     before = stored_costs(config)
     settings = {"seed": 3, "train.learning_rate": 0.01, "train.steps": 9, "loss.kind": "mse"}
     learnt = changed(config, settings)
-    assert cost(ready.rows, config, "torch") == cost(ready.rows, learnt, "torch") == known
+    assert (
+        measure_cost(ready.rows, config, "torch")
+        == measure_cost(ready.rows, learnt, "torch")
+        == known
+    )
     assert stored_costs(config) == before
 
     others = {"student.hidden": 16, "student.min_count": 3, "speed.length": 8, "speed.seconds": 0.2}
     for number, (name, value) in enumerate(others.items(), 1):
         other = changed(config, {name: value})
-        found = cost(ready.rows, other, "torch")
+        found = measure_cost(ready.rows, other, "torch")
         assert len(stored_costs(config) - before) == number
         assert measure_cost(ready.rows, other, "torch") == found and found.metrics != known.metrics
         assert len(stored_costs(config) - before) == number
@@ -98,7 +102,7 @@ def test_a_cost_in_onnx_is_that_of_the_exported_student(
     config = replace(config, student=BAG)
     known = measure_cost(ready.rows, config, "torch")
     before = stored_costs(config)
-    found = cost(ready.rows, config, "onnx")
+    found = measure_cost(ready.rows, config, "onnx")
     expected = {name.replace("/torch/", "/onnx/") for name in steady(known.metrics)}
     assert steady(found.metrics) == expected
     assert some(found.metrics, SIZES) == some(known.metrics, SIZES)
@@ -168,11 +172,11 @@ def test_a_trial_and_a_run_ask_the_same_of_a_student(
         folders = [folder for model in models.values() if (folder := folder_of(model)) is not None]
         files = sorted(file.name for folder in folders for file in folder.iterdir())
         seen.append((set(models), work, asked, files))
-        return measure(models, work, asked, *other)
+        return time_models(models, work, asked, *other)
 
-    monkeypatch.setattr("mkd.evaluation.speed.measure", watched)
+    monkeypatch.setattr("mkd.evaluation.speed.time_models", watched)
     own = changed(config, {"student": replace(BAG, layers=2), "speed.threads": [1, 2]})
-    cost(ready.rows, own, "onnx")
+    measure_cost(ready.rows, own, "onnx")
     run(replace(own, export=ExportConfig(backends=["onnx"])), tmp_path)
     (trial, trials_work, trials_asked, trials_files), (whole, work, asked, files), teacher = seen
     assert (trial, whole) == ({"onnx"}, {"torch", "onnx"})
@@ -211,9 +215,9 @@ def test_a_candidate_has_no_twin_whatever_the_settings_say_and_is_as_fast_as_was
     assert not (tmp_path / "model").exists(), "its weights are not kept"
 
 
-def test_labels_alone_need_no_teacher(config: Config, known: Cost, tmp_path: Path) -> None:
+def test_labels_alone_need_no_teacher(config: Config, known: StudentCost, tmp_path: Path) -> None:
     alone = replace(config, loss=HARD, cache=str(tmp_path / "cache"))
-    ready = prepared(alone)
+    ready = load_data_and_teacher(alone)
     assert ready.teacher is None and not ready.rows.taught.datas
     assert teacher_speed(ready, alone) == {}
     found = run_candidate(ready, alone, known, tmp_path / "run")

@@ -304,7 +304,7 @@ def test_answers_that_are_not_finite_are_refused(glue: Path, student: Path, tmp_
     model, tokenizer = load_model(student), load_tokenizer(student, "tokenizer")
     for parameter in model.heads.linears[model.heads.names.index("sst2")].parameters():
         parameter.data.fill_(torch.nan)
-    save(model, tokenizer, tmp_path / "student")
+    save_model(model, tokenizer, tmp_path / "student")
     told = r"submit.student is '.*': its logits for .*SST-2/test.tsv are not all finite numbers"
     with pytest.raises(ValueError, match=told):
         submitted(config_of(tmp_path, glue, tmp_path / "student"), tmp_path)

@@ -221,13 +221,15 @@ def test_models_of_other_tokenizers_have_the_same_split(tmp_path: Path) -> None:
 
 
 def test_shares_by_hand() -> None:
-    assert shares(np.array([50, 30, 20]), 10).tolist() == [5, 3, 2]
+    assert rows_per_stratum(np.array([50, 30, 20]), 10).tolist() == [5, 3, 2]
     # 5.5, 3.4, 1.1: the largest remainder is that of 5.5.
-    assert shares(np.array([55, 34, 11]), 10).tolist() == [6, 3, 1]
+    assert rows_per_stratum(np.array([55, 34, 11]), 10).tolist() == [6, 3, 1]
     # 9.9 and 0.1: the rare class has a row to spare.
-    assert shares(np.array([190, 2]), 10).tolist() == [9, 1]
-    assert shares(np.array([190, 1]), 10).tolist() == [10, 0], "its only row is for training"
-    assert shares(np.array([2, 2, 2]), 5).tolist() == [1, 1, 1]
+    assert rows_per_stratum(np.array([190, 2]), 10).tolist() == [9, 1]
+    assert rows_per_stratum(np.array([190, 1]), 10).tolist() == [10, 0], (
+        "its only row is for training"
+    )
+    assert rows_per_stratum(np.array([2, 2, 2]), 5).tolist() == [1, 1, 1]
 
 
 def of(
@@ -287,7 +289,9 @@ def test_scores_are_stratified_by_quantiles() -> None:
     labels = np.random.default_rng(0).permutation(1000).astype(np.float64) ** 2
     strata = strata_of(labels, SCORE)
     assert np.bincount(strata).tolist() == [100] * 10
-    found = np.bincount(strata[drawn(of(np.arange(1000), strata), 50, 50, 0).selected]).tolist()
+    found = np.bincount(
+        strata[draw_groups(of(np.arange(1000), strata), 50, 50, 0).selected]
+    ).tolist()
     assert found == [5] * 10
     assert strata_of(np.full(9, 2.0), SCORE).tolist() == [0] * 9
 
@@ -298,7 +302,7 @@ def test_groups_too_large_for_the_selection_are_learnt_from() -> None:
         found = draw_groups(of(groups), 10, 10, seed)
         assert found.enough and len(found.selected) == 10 and found.selected.min() >= 50
     # Under half can be drawn.
-    assert not drawn(of(np.array([0] * 51 + list(range(1, 50)))), 10, 10, 0).enough
+    assert not draw_groups(of(np.array([0] * 51 + list(range(1, 50)))), 10, 10, 0).enough
 
 
 def test_short_texts_that_stand_in_others_are_not_selected(tmp_path: Path) -> None:
@@ -362,6 +366,6 @@ def test_too_few_labelled_rows_are_refused(
         "single", SINGLE, split(rows_of([f"a {i}" for i in range(len(labels))], labels)), {}
     )
     with pytest.raises(ValueError) as caught:
-        carved(tmp_path, task, DataConfig(selection_fraction=fraction), 0)
+        selection_split(tmp_path, task, DataConfig(selection_fraction=fraction), 0)
     message = f"task single has {labelled} labelled rows, of which {count} would be set apart"
     assert message in str(caught.value)

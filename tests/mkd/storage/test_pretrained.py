@@ -50,7 +50,7 @@ def test_a_hub_name_that_cannot_be_had_is_refused_by_name(monkeypatch: pytest.Mo
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     told = "teacher.checkpoint is 'nobody/nothing': no such folder, and the Hugging Face hub"
     with pytest.raises(ValueError, match=told):
-        resolve("nobody/nothing", SETTING)
+        checkpoint_folder("nobody/nothing", SETTING)
 
 
 def test_an_encoder_is_read_in_float32(folder: Path) -> None:

@@ -16,8 +16,14 @@ from safetensors.torch import load_file, save_file
 
 from mkd.config import LossConfig, SamplingConfig, StudentConfig, TrainConfig
 from mkd.evaluation.scoring import selection_scores
-from mkd.result import Ended
-from mkd.storage.run_folder import Checkpoint, Saved, deciding, path_of, run_folder
+from mkd.result import RunStopped
+from mkd.storage.run_folder import (
+    Checkpoint,
+    SavedState,
+    result_settings,
+    run_folder,
+    run_folder_path,
+)
 from mkd.students import make_student
 from mkd.tokenization.tokens import layout_of
 from mkd.training.batches import Batch, TaskRows, joint_batches
@@ -65,7 +71,7 @@ def test_one_of_other_settings_is_refused_with_both_named(file: Path) -> None:
 
 
 def test_another_version_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mkd.storage.run_folder.FORMAT", 2)
+    monkeypatch.setattr("mkd.storage.run_folder.CHECKPOINT_FORMAT", 2)
     told = r"of another version: format was 1 and is 2: remove .*student.safetensors"
     with pytest.raises(ValueError, match=told):
         Checkpoint(file, OF, 0).load()
@@ -258,13 +264,13 @@ def test_two_processes_cannot_be_at_the_same_run(tmp_path: Path) -> None:
 def test_the_folder_of_a_run_that_ended_for_good_is_gone(tmp_path: Path) -> None:
     config = {"cache": str(tmp_path)}
     with (
-        pytest.raises(Ended, match="behind the others") as caught,
+        pytest.raises(RunStopped, match="behind the others") as caught,
         run_folder(config, "trial") as folder,
     ):
         (folder / "student.safetensors").touch()
-        raise Ended("pruned", "behind the others")
+        raise RunStopped("pruned", "behind the others")
     assert caught.value.state == "pruned"
-    assert folder == path_of(config, "trial") and not folder.exists()
+    assert folder == run_folder_path(config, "trial") and not folder.exists()
     with run_folder(config, "trial") as again:
         assert list(again.iterdir()) == [], "the same settings begin anew"
 
@@ -285,6 +291,6 @@ def test_a_run_that_was_interrupted_and_then_ended_for_good_leaves_nothing(tmp_p
     with pytest.raises(KeyboardInterrupt), run_folder(config, "trial") as folder:
         (folder / "student.safetensors").touch()
         raise KeyboardInterrupt
-    with pytest.raises(Ended), run_folder(config, "trial"):
-        raise Ended("infeasible", "too slow")
+    with pytest.raises(RunStopped), run_folder(config, "trial"):
+        raise RunStopped("infeasible", "too slow")
     assert not folder.exists()

@@ -221,7 +221,7 @@ def test_a_damaged_manifest_is_named(made: Path, text: str | None) -> None:
         (made / CACHE_MANIFEST).write_text(text)
     with pytest.raises(ValueError) as caught:
         _again(made)
-    expected = f"{made / MANIFEST} is missing or damaged: remove {made} to have it made again"
+    expected = f"{made / CACHE_MANIFEST} is missing or damaged: remove {made} to have it made again"
     assert str(caught.value) == expected
 
 
@@ -229,7 +229,7 @@ def test_a_manifest_of_something_else_is_named(made: Path) -> None:
     (made / CACHE_MANIFEST).write_text(
         json.dumps(_manifest(made) | {"parts": {"rows": "abd", "length": 8}})
     )
-    told = f"{MANIFEST} is of [0-9a-f]{{20}}, not of the folder's name: remove {made}"
+    told = f"{CACHE_MANIFEST} is of [0-9a-f]{{20}}, not of the folder's name: remove {made}"
     with pytest.raises(ValueError, match=told):
         _again(made)
 

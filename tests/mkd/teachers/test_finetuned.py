@@ -20,7 +20,7 @@ from mkd.students.embeddings import input_table
 from mkd.tasks.metrics import accuracy
 from mkd.tasks.task import Kind
 from mkd.teachers.finetuned import Classifier, label_order
-from mkd.teachers.labeller import splits
+from mkd.teachers.task_teacher import stores_by_split
 from tests.support.checkpoints import bert, classifier, labeller, saved
 from tests.support.runs import Told
 from tests.support.tiny import (
@@ -208,7 +208,7 @@ def test_reversed_labels_of_a_real_checkpoint_are_put_right(tmp_path: Path) -> N
     model.classifier.weight.data = torch.stack([weight, -weight])
     model.classifier.bias.data.zero_()
     teacher = labeller(tmp_path, task, saved(model, tokenizer, tmp_path / "c"))
-    dev = splits(teacher.data)["dev"]
+    dev = stores_by_split(teacher.data)["dev"]
     assert accuracy(teacher.logits("dev"), dev.labels) > 75
     assert accuracy(teacher.logits("dev")[:, ::-1], dev.labels) < 25
 

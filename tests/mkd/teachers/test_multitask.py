@@ -30,9 +30,9 @@ from mkd.runs.finetune import run_finetune
 from mkd.students import load_model
 from mkd.tasks import demo
 from mkd.tasks.sources import load_tasks
-from mkd.teachers import for_tasks, tokenizer_of, weakness
-from mkd.teachers.refined import refined_teacher, teacher_tokenizer
-from mkd.tokenization.tokens import Side
+from mkd.teachers import config_for_tasks, primary_tokenizer, weak_teacher_note
+from mkd.teachers.refined import load_or_refine, refined_tokenizer
+from mkd.tokenization.tokens import ModelData
 from tests.support.runs import DEMO, HARD, TASKS, Told, changed, demo_config, starting
 from tests.support.tiny import Datas, Tokenizer, make_datas, make_tasks
 
@@ -250,7 +250,7 @@ def test_settings_that_cannot_work_are_refused(folder: Path, tmp_path: Path) -> 
         (both, "teacher.checkpoint is 'x'; allowed: empty, as teacher.sources names others"),
     ]:
         with pytest.raises(ValueError, match=told):
-            for_tasks(bad, tasks)
+            config_for_tasks(bad, tasks)
     with pytest.raises(ValueError, match="teacher.sources names others for all tasks"):
         run_teacher(config, tmp_path)
 
@@ -294,13 +294,13 @@ def test_weakness_by_hand(datas: Datas) -> None:
     labels[single.selection_rows] = [1, 1, 1, 0, 1, 0, 1, 1]
     single = single._replace(train=single.train._replace(labels=labels))
     ones, zeros = np.tile([0.0, 1.0], (8, 1)), np.tile([1.0, 0.0], (8, 1))
-    assert weakness(single, "t", ones) == "", "as good as the most frequent class"
-    told = weakness(single, "t", zeros)
+    assert weak_teacher_note(single, "t", ones) == "", "as good as the most frequent class"
+    told = weak_teacher_note(single, "t", zeros)
     assert "t scores 25.0 on the selection split, always answering 'good' 75.0" in told
     scores = similarity.train.labels[similarity.selection_rows][:, None]
-    assert weakness(similarity, "t", scores) == ""
-    assert "t scores -100.0 on the selection split" in weakness(similarity, "t", -scores)
-    assert "t scores 0.0 on" in weakness(similarity, "t", np.ones_like(scores))
+    assert weak_teacher_note(similarity, "t", scores) == ""
+    assert "t scores -100.0 on the selection split" in weak_teacher_note(similarity, "t", -scores)
+    assert "t scores 0.0 on" in weak_teacher_note(similarity, "t", np.ones_like(scores))
 
 
 def test_the_sources_leave_the_keys_of_stored_teachers_as_they_were(

@@ -11,13 +11,19 @@ import pytest
 import torch
 
 from mkd.config import Config, DataConfig, SamplingConfig, TeacherConfig
-from mkd.evaluation.scoring import eager, predict
-from mkd.result import Report, silent
+from mkd.evaluation.scoring import predict_logits, torch_infer
+from mkd.result import Report, no_report
 from mkd.storage.pretrained import load_encoder, load_tokenizer
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks.task import Row, Task
-from mkd.teachers.refined import Refined, labelled, logit_store, refined_teacher, teacher_tokenizer
-from mkd.tokenization.tokens import Side, TaskData
+from mkd.teachers.refined import (
+    RefinedModel,
+    labelled_rows,
+    load_or_refine,
+    refined_logits,
+    refined_tokenizer,
+)
+from mkd.tokenization.tokens import ModelData, TaskData
 from tests.support.runs import Told, changed, teacher_config
 from tests.support.tiny import (
     MINILM,
@@ -33,9 +39,11 @@ from tests.support.tiny import (
 CPU = torch.device("cpu")
 
 
-def made(config: Config, datas: Datas, tokenizer: Tokenizer, report: Report = silent) -> Refined:
-    side = Side(tokenizer, datas, CPU)
-    return refined_teacher(config.teacher, config.stores, side, config.checkpoint_seconds, report)
+def made(
+    config: Config, datas: Datas, tokenizer: Tokenizer, report: Report = no_report
+) -> RefinedModel:
+    side = ModelData(tokenizer, datas, CPU)
+    return load_or_refine(config.teacher, config.stores, side, config.checkpoint_seconds, report)
 
 
 def refine(
@@ -82,7 +90,7 @@ def test_unlabelled_rows_do_not_change_the_teacher(
     _, key, _ = refine(config, make_datas(tmp_path, tasks, tokenizer), tokenizer)
     more = make_datas(tmp_path, make_tasks(unlabelled=9), tokenizer)
     assert [len(data.train_rows) for data in more] == [41] * 3
-    assert [len(labelled(data)) for data in more] == [32] * 3
+    assert [len(labelled_rows(data)) for data in more] == [32] * 3
     assert refine(config, more, tokenizer)[1:] == (key, False)
 
 
@@ -139,9 +147,9 @@ def test_stored_logits_are_its_own(tmp_path: Path, datas: Datas, tokenizer: Toke
 def test_logits_are_computed_once(tmp_path: Path, datas: Datas, tokenizer: Tokenizer) -> None:
     teacher = made(teacher_config(tmp_path), datas, tokenizer)
     told, none = Told(), Told()
-    first = logit_store(tmp_path, teacher, datas[0].train, "single", told)
+    first = refined_logits(tmp_path, teacher, datas[0].train, "single", told)
     assert told.of("progress")[-1] == 1
-    again = logit_store(tmp_path, teacher, datas[0].train, "single", none)
+    again = refined_logits(tmp_path, teacher, datas[0].train, "single", none)
     np.testing.assert_array_equal(again, first)
     assert none == []
 
@@ -150,11 +158,11 @@ def test_logits_are_computed_for_the_added_rows_alone(
     tmp_path: Path, tasks: list[Task], datas: Datas, tokenizer: Tokenizer
 ) -> None:
     teacher = made(teacher_config(tmp_path), datas, tokenizer)
-    alone = logit_store(tmp_path, teacher, datas[1].train, "pair")
+    alone = refined_logits(tmp_path, teacher, datas[1].train, "pair")
     more = tuple(split([row._replace(label=None) for row in pair_rows(num, num)]) for num in (7, 9))
     (data,) = make_datas(tmp_path, [replace(tasks[1], added=more)], tokenizer)
     done: list[int] = []
-    found = logit_store(tmp_path, teacher, data.train, "pair", lambda step, _: done.append(step))
+    found = refined_logits(tmp_path, teacher, data.train, "pair", lambda step, _: done.append(step))
     assert done == [7, 9], "the rows of either split, in one batch each"
     np.testing.assert_array_equal(found[:40], alone)
     direct = predict_logits(
@@ -169,7 +177,7 @@ def test_added_text_does_not_change_the_teacher(
     config = teacher_config(tmp_path)
     texts = [[row._replace(label=None) for row in task.dev[""].read()] for task in tasks]
     more = [replace(t, added=(split(rows),)) for t, rows in zip(tasks, texts, strict=True)]
-    assert teacher_tokenizer(config.teacher, tmp_path, more).get_vocab() == tokenizer.get_vocab()
+    assert refined_tokenizer(config.teacher, tmp_path, more).get_vocab() == tokenizer.get_vocab()
     _, key, _ = refine(config, make_datas(tmp_path, tasks, tokenizer), tokenizer)
     assert refine(config, make_datas(tmp_path, more, tokenizer), tokenizer)[1:] == (key, False)
 
@@ -179,7 +187,7 @@ def test_other_teachers_other_logits(tmp_path: Path, datas: Datas, tokenizer: To
     for seed in (0, 1):
         teacher = made(teacher_config(tmp_path, seed=seed), datas, tokenizer)
         for task in ("pair", "score"):
-            found.append(np.array(logit_store(tmp_path, teacher, datas[1].train, task)))
+            found.append(np.array(refined_logits(tmp_path, teacher, datas[1].train, task)))
     assert not np.allclose(found[0], found[2])
     assert not np.allclose(found[1], found[3])
 
@@ -188,7 +196,7 @@ def test_a_teacher_can_be_refined_from_a_checkpoint(tmp_path: Path, datas: Datas
     """One step with a learning rate of next to nothing leaves MiniLM's layers as they were."""
     steps = {"steps": 1, "batch_size": 2, "learning_rate": 1e-12, "weight_decay": 0.0}
     config = changed(teacher_config(tmp_path, steps), {"teacher.checkpoint": str(MINILM)})
-    tokenizer = teacher_tokenizer(config.teacher, tmp_path, [])
+    tokenizer = refined_tokenizer(config.teacher, tmp_path, [])
     minilm = make_datas(tmp_path, make_tasks(20), tokenizer)
     teacher, _, _ = refine(config, minilm, tokenizer)
     whole = load_encoder(MINILM, "teacher.checkpoint").state_dict()
@@ -218,7 +226,7 @@ def test_a_learnt_tokenizer_is_the_same_in_every_process(tmp_path: Path) -> None
 def test_a_learnt_tokenizer_knows_its_texts(tmp_path: Path, tasks: list[Task]) -> None:
     rows = split([Row("Film film film sea", None, 0.0), Row("sea Sea", None, None)])
     task = Task("t", tasks[0].kind, rows, {})
-    tokenizer = teacher_tokenizer(TeacherConfig(vocabulary=100), tmp_path, [task])
+    tokenizer = refined_tokenizer(TeacherConfig(vocabulary=100), tmp_path, [task])
     assert tokenizer.tokenize("FILM sea Zebra") == ["film", "sea", "[UNK]"]
     pair = tokenizer("film", "sea")
     assert tokenizer.decode(pair["input_ids"]) == "[CLS] film [SEP] sea [SEP]"

@@ -15,12 +15,12 @@ from mkd.result import Result, no_report
 from mkd.students import load_model
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Row
-from mkd.teachers import for_tasks
-from mkd.teachers.refined import Head, Refined, refined_teacher
-from mkd.teachers.states import STATES, check_layers, check_room, hidden_states
-from mkd.tokenization.tokenise import joined_store, task_data
-from mkd.tokenization.tokens import Side, TaskData
-from mkd.training.batches import gather
+from mkd.teachers import config_for_tasks
+from mkd.teachers.refined import RefinedModel, RefinedTeacher, load_or_refine
+from mkd.teachers.states import STATES_FILE, check_disk_space, check_matched_layers, hidden_states
+from mkd.tokenization.tokenise import join_stores, tokenise_task
+from mkd.tokenization.tokens import ModelData, TaskData
+from mkd.training.batches import gather_inputs
 from tests.support.checkpoints import bert, classifier, labeller
 from tests.support.runs import (
     TASKS,
@@ -47,7 +47,7 @@ def refined(
 ) -> RefinedModel:
     """A teacher of one layer of width 16, refined for four steps."""
     config = teacher_config(tmp_path_factory.mktemp("refined"))
-    return refined_teacher(config.teacher, config.stores, Side(tokenizer, datas, CPU), 60)
+    return load_or_refine(config.teacher, config.stores, ModelData(tokenizer, datas, CPU), 60)
 
 
 def stores(cache: Path) -> set[Path]:
@@ -79,7 +79,7 @@ def test_states_are_the_means_of_what_the_encoder_says_of_each_row_alone(
 def test_states_of_a_checkpoint_are_its_own(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """By transformers alone, with its own tokenizer; of pairs, whose two texts it reads as one."""
     checkpoint = classifier(tmp_path, tokenizer, "same", "different")
-    (found,) = hidden_states(tmp_path, [-1], [labeller(tmp_path, "pair", checkpoint)], silent)
+    (found,) = hidden_states(tmp_path, [-1], [labeller(tmp_path, "pair", checkpoint)], no_report)
     encoder = BertModel.from_pretrained(checkpoint).eval()
     its = AutoTokenizer.from_pretrained(checkpoint)
     (task,) = make_tasks(names=["pair"])
@@ -107,7 +107,9 @@ def test_layers_by_two_names_are_stored_once(
     assert len(stores(tmp_path)) == 6, "one layer alone is another store"
     layout = refined.layout._replace(max_length=20)
     for other in {"precision": "bfloat16"}, {"key": "k"}, {"layout": layout}:
-        hidden_states(tmp_path, [1], [head(tmp_path, refined._replace(**other), datas[0])], silent)
+        hidden_states(
+            tmp_path, [1], [head(tmp_path, refined._replace(**other), datas[0])], no_report
+        )
     assert len(stores(tmp_path)) == 9
 
 
@@ -118,8 +120,8 @@ def test_rows_that_are_added_cost_their_own_states_alone(
     (task,) = make_tasks(names=["single"])
     added = split([Row(row.text_a, None, None) for row in single_rows(7, 5)])
     data = DataConfig(max_length=32)
-    plain = task_data(tmp_path, task, tokenizer, data, 0)
-    more = task_data(tmp_path, replace(task, added=(added,)), tokenizer, data, 0)
+    plain = tokenise_task(tmp_path, task, tokenizer, data, 0)
+    more = tokenise_task(tmp_path, replace(task, added=(added,)), tokenizer, data, 0)
     assert len(more.train.labels) == 47
     (alone,) = hidden_states(tmp_path, [1], [head(tmp_path, refined, plain)], no_report)
     before = stores(tmp_path)
@@ -128,9 +130,9 @@ def test_rows_that_are_added_cost_their_own_states_alone(
     assert (new / STATES_FILE).stat().st_size == 2 * 7 * 16
     rows = np.array([46, 0, 40, 39])
     np.testing.assert_array_equal(found.of(rows)[[1, 3]], alone.of(rows[[1, 3]]))
-    joined = joined_store(tmp_path, list(more.train.parts))
+    joined = join_stores(tmp_path, list(more.train.parts))
     copied = more._replace(train=joined._replace(parts=(), fingerprint="other"))
-    (together,) = hidden_states(tmp_path, [1], [head(tmp_path, refined, copied)], silent)
+    (together,) = hidden_states(tmp_path, [1], [head(tmp_path, refined, copied)], no_report)
     ours, theirs = (states.of(rows).astype(float) for states in (found, together))
     np.testing.assert_allclose(ours, theirs, atol=2e-3)
 
@@ -159,7 +161,7 @@ def test_their_size_is_told_first(tmp_path: Path, refined: RefinedModel, datas: 
 def test_a_disk_without_room_is_refused_with_both_numbers(tmp_path: Path) -> None:
     check_disk_space(tmp_path, 1)
     with pytest.raises(ValueError) as caught:
-        check_room(tmp_path, 2**80)
+        check_disk_space(tmp_path, 2**80)
     told = f"loss.match needs 1,208,925,819,614,629,174,706,176 bytes in {tmp_path}"
     assert str(caught.value).startswith(told)
 
@@ -172,7 +174,7 @@ def test_states_beyond_float16_are_refused(
         if name.endswith("layer.0.output.LayerNorm.bias"):
             torch.nn.init.constant_(parameter, 1e5)
     with pytest.raises(ValueError, match=r"states of layers \[1\] exceed 65,504"):
-        hidden_states(tmp_path, [0, 1], [head(tmp_path, large, datas[0])], silent)
+        hidden_states(tmp_path, [0, 1], [head(tmp_path, large, datas[0])], no_report)
     assert not stores(tmp_path)
 
 
@@ -236,7 +238,7 @@ def test_layers_are_read_from_configs(tmp_path: Path, datas: Datas, tokenizer: T
         folder = str(tmp_path / name)
         for teacher in {"sources": {"single": [folder]}}, {"checkpoint": folder}:
             with pytest.raises(ValueError) as caught:
-                check_layers(
+                check_matched_layers(
                     changed(settings, teacher), match, make_tasks(names=["single"]), student
                 )
             assert str(caught.value).startswith(told.format(name=folder))

@@ -323,7 +323,7 @@ def test_chances_are_numbers_whatever_the_settings(
 )
 def test_weights_that_do_not_name_just_the_tasks_are_refused(weights: dict[str, float]) -> None:
     with pytest.raises(ValueError) as caught:
-        probabilities(_sized(1, 4, 9), SamplingConfig(weights=weights))
+        task_probabilities(_sized(1, 4, 9), SamplingConfig(weights=weights))
     told = (
         f"sampling.weights names {sorted(weights)}; allowed: a weight for each of ['a', 'b', 'c']"
     )

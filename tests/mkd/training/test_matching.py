@@ -25,8 +25,8 @@ from mkd.students.transformer import TransformerStudent, on_encoder
 from mkd.tokenization.tokens import Inputs, layout_of
 from mkd.training.batches import Batch, TaskRows, joint_batches, make_batch
 from mkd.training.losses import LossTerms
-from mkd.training.matching import Matching, States, places_of
-from mkd.training.trainer import train
+from mkd.training.matching import MatchedStates, Matching, layer_indices
+from mkd.training.trainer import train_model
 from tests.support.students import ALL, BILSTM, TRANSFORMER, inputs_of, logits, student_of
 from tests.support.tiny import Datas, Tokenizer
 
@@ -137,7 +137,7 @@ def test_layers_are_counted_from_the_embeddings_or_from_the_last() -> None:
     for layer in (3, -4):
         message = rf"s is \[{layer}\]; allowed: from -3 to 2, where 0 is"
         with pytest.raises(ValueError, match=message):
-            places_of([layer], 3, "s", "the student")
+            layer_indices([layer], 3, "s", "the student")
     told = r"loss.match.student_layers is \[3\]; allowed: from -3 to 2"
     with pytest.raises(ValueError, match=told):
         Matching([1, 1, 1], {"a": states_of(2, 1, 4)}, MatchConfig(1.0, [0], [3]))
