@@ -41,19 +41,21 @@ def apart(ids: list[str], tasks: list[str], own: int, pair: int) -> Apart:
 
 def by_task(mean: float) -> dict[str, float]:
     """Scores whose mean is the one given."""
-    return {
-        task: mean + shift for task, shift in zip(TASKS, (20.6, -24.6, 4.7, -2.3, 1.6), strict=True)
-    }
+    shifts = (20.6, -24.6, 4.7, -2.3, 1.6)
+    return {task: mean + shift for task, shift in zip(TASKS, shifts, strict=True)}
+
+
+def run(name: str, seed: int, mean: float) -> Run:
+    """On the selection split it is a point better."""
+    address, better = f"https://mlflow.test/{name}", mean + 1
+    told = f"id-{name}-{seed}", f"{name} seed {seed}", address, seed
+    return Run(*told, mean, by_task(mean), better, by_task(better))
 
 
 def model(
-    name: str,
-    latency_ms: float | None,
-    mean: float,
-    kind: str = "bilstm",
-    seeds: int = 3,
+    name: str, latency_ms: float | None, mean: float, kind: str = "bilstm", seeds: int = 3,
     **other: Any,
-) -> Model:
+) -> Model:  # fmt: skip
     """A student whose task scores, size and settings follow from these, less what `other` replaces.
     Its seeds lie 0.4 apart.
 
@@ -62,47 +64,16 @@ def model(
     shifts = {seed: (seed - (seeds - 1) / 2) * 0.4 for seed in range(seeds)}
     size = latency_ms or 1.0
     made = Model(
-        id=name,
-        name=name,
-        student_kind=kind,
-        runs=[
-            Run(
-                f"id-{name}-{seed}",
-                f"{name} seed {seed}",
-                f"https://mlflow.test/{name}",
-                seed,
-                mean + shift,
-                by_task(mean + shift),
-                mean + shift + 1,
-                by_task(mean + shift + 1),
-            )
-            for seed, shift in shifts.items()
-        ],
-        seeds=list(shifts),
-        machine=MACHINE,
-        study="first",
-        backend="int8",
-        setting="b1-text-t1",
-        latency_ms=latency_ms,
-        rows_per_s=None if latency_ms is None else 1000 / latency_ms,
-        num_bytes=4e5 * size,
-        parameters=1e5 * size,
-        mean=mean,
-        selection=mean + 1,
-        selection_scores=by_task(mean + 1),
-        scores=by_task(mean),
-        teacher=TEACHER,
-        teacher_mean=73.8,
-        teacher_latency_ms=17.7,
-        retention=100 * mean / 73.8,
-        settings={
-            "student.kind": kind,
-            "student.hidden": str(round(100 * size)),
-            "loss.temperature": "2",
-        },
-        state="finished",
-        front=False,
-    )
+        id=name, name=name, student_kind=kind, study="first", state="finished", front=False,
+        runs=[run(name, seed, mean + shift) for seed, shift in shifts.items()], seeds=list(shifts),
+        machine=MACHINE, backend="int8", setting="b1-text-t1", latency_ms=latency_ms,
+        rows_per_s=None if latency_ms is None else 1000 / latency_ms, num_bytes=4e5 * size,
+        parameters=1e5 * size, mean=mean, scores=by_task(mean), selection=mean + 1,
+        selection_scores=by_task(mean + 1), teacher=TEACHER, teacher_mean=73.8,
+        teacher_latency_ms=17.7, retention=100 * mean / 73.8,
+        settings={"student.kind": kind, "student.hidden": str(round(100 * size)),
+                  "loss.temperature": "2"},
+    )  # fmt: skip
     return made._replace(**other)
 
 
@@ -146,13 +117,11 @@ def few() -> PageInfo:
         "poor": (4.0, 68.0, "transformer"), "deep": (4.5, 70.0, "transformer"),
         "slow": (9.0, 73.0, "transformer"),
     }  # fmt: skip
-    lost = {
-        name: {"": (73.8 - mean, 72.8 - mean, 74.8 - mean)} for name, (_, mean, _) in given.items()
-    }
-    return info(
-        [model(name, *rest, lost=lost[name]) for name, rest in given.items()],
-        apart=apart(list(given), [""], 600, 400),
-    )
+    models = [
+        model(name, ms, mean, kind, lost={"": (73.8 - mean, 72.8 - mean, 74.8 - mean)})
+        for name, (ms, mean, kind) in given.items()
+    ]
+    return info(models, apart=apart(list(given), [""], 600, 400))
 
 
 @cache
@@ -163,16 +132,11 @@ def many(count: int) -> PageInfo:
     draw = random.Random(1)
     models: list[Model] = []
     best = -math.inf
-    for number, latency_ms in enumerate(
-        sorted(math.exp(draw.uniform(math.log(0.3), math.log(12))) for _ in range(count))
-    ):
+    costs = [math.exp(draw.uniform(math.log(0.3), math.log(12))) for _ in range(count)]
+    for number, latency_ms in enumerate(sorted(costs)):
         kind = draw.choice(["bilstm", "bilstm", "transformer", "bag"])
-        mean = (
-            57
-            + 4 * math.log(1 + 3 * latency_ms)
-            - abs(draw.gauss(0, 3))
-            - (12 if draw.random() < 0.04 else 0)
-        )
+        mean = 57 + 4 * math.log(1 + 3 * latency_ms) - abs(draw.gauss(0, 3))
+        mean -= 12 if draw.random() < 0.04 else 0
         settings = {
             f"part{part}.setting{part}": f"{draw.choice([1, 2, 4, 8]) * (part + 1) / 10:g}"
             for part in range(18)
@@ -188,6 +152,5 @@ def many(count: int) -> PageInfo:
     ids = [one.id for one in models if count <= 500 or one.front]
     made = info(models, apart=apart(ids, ["", *TASKS] if count <= 250 else [""], 1200, 567))
     (teacher,) = made.teachers
-    return made._replace(
-        teachers=[teacher, teacher._replace(machine=OTHER, latency_ms=9.1, rows_per_s=110.0)]
-    )
+    other = teacher._replace(machine=OTHER, latency_ms=9.1, rows_per_s=110.0)
+    return made._replace(teachers=[teacher, other])

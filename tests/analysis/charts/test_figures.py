@@ -25,36 +25,26 @@ from tests.support.models import FAST, GOOD, WORSE, frame, models, plane, trial
 
 def test_the_front_is_joined_by_steps_and_dominated_models_are_off_it() -> None:
     found = plane(models(FAST, GOOD, WORSE), title="a title", small="small")
-    point = frontier.Point(
-        "bag-1x64", "bag", 0.1, 60.0, math.nan, math.nan, 30 + 230 / 4, True, True
-    )
-    assert found.points[0]._replace(low=0.0, high=0.0) == point._replace(low=0.0, high=0.0)
+    point = frontier.Point("bag-1x64", "bag", 0.1, 60.0, 0.0, 0.0, 30 + 230 / 4, True, True)
+    assert found.points[0]._replace(low=0.0, high=0.0) == point
     assert [(p.label, p.front, p.named, p.area) for p in found.points] == [
         ("bag-1x64", True, True, 87.5), ("bilstm-64", True, True, 260.0),
         ("transformer-1x32", False, False, 145.0),
     ]  # fmt: skip
     assert found.line == [(0.1, 60.0), (1.0, 60.0), (1.0, 70.0)]
     assert found.teachers == [frontier.Mark("T", 10.0, 80.0)]
-    assert found.twins == [
-        frontier.Mark("bag-1x64", 0.1, 58.0),
-        frontier.Mark("bilstm-64", 1.0, 67.0),
-    ]
+    twins = [frontier.Mark("bag-1x64", 0.1, 58.0), frontier.Mark("bilstm-64", 1.0, 67.0)]
+    assert found.twins == twins
     assert found.bottom == pytest.approx(58 - 0.08 * 12 - 0.04, abs=0.05) and found.below == 0
-    assert (found.title, found.small, found.cost) == (
-        "a title",
-        "small",
-        "median latency of one row, ms",
-    )
+    assert (found.title, found.small) == ("a title", "small")
+    assert found.cost == "median latency of one row, ms"
 
 
 def test_the_front_is_chosen_by_selection_and_drawn_at_dev() -> None:
     """WORSE is best on selection and fastest on dev; GOOD, the best on dev, is off the front."""
     found = plane(models(FAST, GOOD | {"selection": 58.0}, WORSE | {"selection": 64.0}))
-    assert [(p.label, p.front) for p in found.points] == [
-        ("bag-1x64", True),
-        ("transformer-1x32", True),
-        ("bilstm-64", False),
-    ]
+    front = [("bag-1x64", True), ("transformer-1x32", True), ("bilstm-64", False)]
+    assert [(p.label, p.front) for p in found.points] == front
     assert found.line == [(0.1, 60.0), (2.0, 60.0), (2.0, 65.0)]
     assert found.top > 80, "the teacher is in the picture"
 
@@ -77,13 +67,10 @@ def test_seeds_make_error_bars() -> None:
 
 
 def test_more_throughput_is_better_and_the_front_is_joined_from_the_slowest() -> None:
-    found = plane(
-        models(FAST | {"rows_per_s": 9000.0}, GOOD, WORSE | {"rows_per_s": 500.0}), "throughput"
-    )
-    assert [(p.cost, p.quality) for p in found.points if p.front] == [
-        (1000.0, 70.0),
-        (9000.0, 60.0),
-    ]
+    shown = models(FAST | {"rows_per_s": 9000.0}, GOOD, WORSE | {"rows_per_s": 500.0})
+    found = plane(shown, "throughput")
+    front = [(p.cost, p.quality) for p in found.points if p.front]
+    assert front == [(1000.0, 70.0), (9000.0, 60.0)]
     # Best quality at each throughput or more.
     assert found.line == [(1000.0, 70.0), (1000.0, 60.0), (9000.0, 60.0)]
     assert found.teachers == [frontier.Mark("T", 100.0, 80.0)]
@@ -141,15 +128,8 @@ def test_places_are_evenly_chosen() -> None:
 
 def test_a_curve_is_named_once_for_all_seeds_and_the_best_is_first() -> None:
     shown = models({"mean": 70.0}, {"mean": 71.0, "seed": 1}, FAST)
-    found = curves.info(
-        shown,
-        {
-            "r0": [(10, 50.0), (20, 60.0)],
-            "r1": [(10, 52.0), (20, 62.0)],
-            "r2": [(10, 40.0), (20, 41.0)],
-        },
-        "small",
-    )
+    ends = {"r0": (50.0, 60.0), "r1": (52.0, 62.0), "r2": (40.0, 41.0)}
+    found = curves.info(shown, {run: [(10, a), (20, b)] for run, (a, b) in ends.items()}, "small")
     assert found is not None
     assert [(c.label, c.kind, c.steps, c.scores) for c in found.curves] == [
         ("", "bilstm", [10, 20], [52.0, 62.0]),
@@ -173,16 +153,9 @@ def test_the_hypervolume_grows_where_the_front_moves() -> None:
     assert ([trial for trial, _ in found.gains], found.nearly) == ([1, 3], 3)
     assert found.trials == [0, 1, 2, 3, 4]
     assert found.corner == "above 0.0 points, below 10 ms", "so an earlier version has measured"
-    named = volume.info(
-        study
-        | {
-            "reference": {
-                "quality": 52.34,
-                "latency_ms": 10.0,
-                "words": "always the most frequent class",
-            }
-        }
-    )
+    words = {"words": "always the most frequent class"}
+    reference = {"quality": 52.34, "latency_ms": 10.0} | words
+    named = volume.info(study | {"reference": reference})
     assert named is not None
     assert named.corner == "above 52.3 points (always the most frequent class), below 10 ms"
     assert named.hypervolume[-1] == pytest.approx(2 * (70 - 52.34))
@@ -202,9 +175,8 @@ def test_the_hypervolume_that_is_kept_up_to_date_is_that_of_all_trials_so_far(se
 
 def test_importances_are_in_percent_the_largest_first_and_the_small_ones_added_up() -> None:
     found = importance.info({"quality": {"x": 0.2, "y": 0.5}, "latency": {"x": 0.9}}, "small")
-    assert found == importance.Info(
-        ["x", "y"], {"quality": [20.0, 50.0], "latency": [90.0, 0.0]}, "small"
-    )
+    shares = {"quality": [20.0, 50.0], "latency": [90.0, 0.0]}
+    assert found == importance.Info(["x", "y"], shares, "small")
     many = importance.info({"quality": {f"s{i}": 1 / 32 for i in range(20)}})
     assert many is not None
     assert many.settings[-1] == "4 others"
@@ -214,19 +186,13 @@ def test_importances_are_in_percent_the_largest_first_and_the_small_ones_added_u
 
 def test_marginals_are_drawn_of_numbers_with_four_values_or_more_temperature_first() -> None:
     runs = [
-        {
-            "loss.temperature": str(t),
-            "student.hidden": "64" if t < 4 else "32",
-            "mean": 60.0 + t,
-            "train.steps": str(100 * t),
-        }
+        {"loss.temperature": str(t), "student.hidden": "64" if t < 4 else "32",
+         "mean": 60.0 + t, "train.steps": str(100 * t)}
         for t in (1, 2, 4, 8)
-    ]
+    ]  # fmt: skip
     found = marginals.info(models(*runs), None, "small")
-    assert found is not None and [panel.words for panel in found.panels] == [
-        "temperature",
-        "train.steps",
-    ]
+    assert found is not None
+    assert [panel.words for panel in found.panels] == ["temperature", "train.steps"]
     panel = found.panels[0]
     assert (panel.log, panel.whole, panel.dense) == (True, True, False)
     assert (panel.values, panel.scores) == ([8.0, 4.0, 2.0, 1.0], [68.0, 64.0, 62.0, 61.0])
@@ -237,10 +203,8 @@ def test_marginals_are_drawn_of_numbers_with_four_values_or_more_temperature_fir
 def test_the_most_important_settings_come_before_others() -> None:
     runs = [{"train.steps": str(i), "train.batch_size": str(i), "mean": 60.0 + i} for i in range(4)]
     found = marginals.info(models(*runs), {"train.batch_size": 0.9, "train.steps": 0.1})
-    assert found is not None and [panel.words for panel in found.panels] == [
-        "train.batch_size",
-        "train.steps",
-    ]
+    assert found is not None
+    assert [panel.words for panel in found.panels] == ["train.batch_size", "train.steps"]
 
 
 def test_the_middle_of_neighbours_is_their_median_and_equal_values_stay_together() -> None:
@@ -253,11 +217,8 @@ def test_the_middle_of_neighbours_is_their_median_and_equal_values_stay_together
 
 def test_weights_are_shares_of_their_sum_and_the_best_come_last() -> None:
     texts = ["{'a': 1, 'b': 3}", "{'a': 1, 'b': 1}", "{'a': 0, 'b': 2}"]
-    found = weights.info(
-        models(*({"train.sampling.weights": t, "mean": 60.0 + i} for i, t in enumerate(texts))),
-        ["a", "b"],
-        "small",
-    )
+    runs = [{"train.sampling.weights": t, "mean": 60.0 + i} for i, t in enumerate(texts)]
+    found = weights.info(models(*runs), ["a", "b"], "small")
     assert found is not None and found.words == "how often each task is drawn"
     assert [(line.shares, line.score, line.best) for line in found.lines] == [
         ([25.0, 75.0], 60.0, True), ([50.0, 50.0], 61.0, True), ([0.0, 100.0], 62.0, True),
@@ -274,11 +235,8 @@ def test_a_text_that_weights_not_all_tasks_has_no_shares(text: str) -> None:
 def test_joint_runs_are_compared_with_those_of_one_task_that_are_alike() -> None:
     def run(tasks: tuple[str, ...], a: float, b: float, **more: Any) -> dict[str, Any]:
         scores = {"score/a": a, "score/b": b, "score/c": math.nan}
-        return (
-            {"tasks": tasks, "suite": f"glue: {', '.join(tasks)}", "data.tasks": str(tasks)}
-            | scores
-            | more
-        )
+        named = {"tasks": tasks, "suite": f"glue: {', '.join(tasks)}", "data.tasks": str(tasks)}
+        return named | scores | more
 
     nothing = math.nan
     runs = frame(
@@ -288,10 +246,8 @@ def test_joint_runs_are_compared_with_those_of_one_task_that_are_alike() -> None
         run(("a", "b"), 10.0, 10.0, **{"loss.temperature": "4.0"}),
     )  # fmt: skip
     found = joint.info(runs, "small")
-    assert found is not None and (found.tasks, found.beside) == (
-        ["a", "b"],
-        ["a", "b", "all 3 tasks"],
-    )
+    assert found is not None
+    assert (found.tasks, found.beside) == (["a", "b"], ["a", "b", "all 3 tasks"])
     assert found.gains[0][1:] == [66.0 - 61.0, 70.0 - 61.0] and math.isnan(found.gains[0][0])
     assert found.gains[1][::2] == [70.0 - 70.0, 68.0 - 70.0] and math.isnan(found.gains[1][1])
     assert (found.runs, found.most) == ([[0, 4, 3], [3, 0, 2]], 9.0)

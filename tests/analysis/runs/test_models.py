@@ -10,17 +10,11 @@ from tests.support.models import frame
 
 
 def test_runs_that_differ_in_their_seed_only_are_one_model_with_their_means() -> None:
-    runs = frame(
-        {"seed": 1, "mean": 72.0, "latency_ms": 1.2, "score/a": 64.0},
-        {"seed": 0},
-        {"seed": 2, "mean": 71.0, "latency_ms": 9.0},
-    )
+    first = {"seed": 1, "mean": 72.0, "latency_ms": 1.2, "score/a": 64.0}
+    runs = frame(first, {"seed": 0}, {"seed": 2, "mean": 71.0, "latency_ms": 9.0})
     (model,) = averaged(runs).to_dict("records")
-    assert (model["runs"], model["seeds"], model["means"]) == (
-        ["r1", "r0", "r2"],
-        [0, 1, 2],
-        [70.0, 72.0, 71.0],
-    )
+    assert (model["runs"], model["seeds"]) == (["r1", "r0", "r2"], [0, 1, 2])
+    assert model["means"] == [70.0, 72.0, 71.0]
     assert model["mean"] == 71.0
     assert model["latency_ms"] == 1.2, "the median"
     assert model["score/a"] == pytest.approx((64 + 60 + 60) / 3)
@@ -30,13 +24,11 @@ def test_runs_that_differ_in_their_seed_only_are_one_model_with_their_means() ->
 
 
 def test_a_model_is_chosen_by_its_seeds_mean_on_selection_where_each_has_one() -> None:
-    (known,) = averaged(frame({"selection": 60.0}, {"selection": 64.0, "seed": 1})).to_dict(
-        "records"
-    )
+    runs = frame({"selection": 60.0}, {"selection": 64.0, "seed": 1})
+    (known,) = averaged(runs).to_dict("records")
     assert (known["selection"], known["selection/a"]) == (62.0, 59.0)
-    (unknown,) = averaged(frame({"selection": 60.0}, {"selection": None, "seed": 1})).to_dict(
-        "records"
-    )
+    runs = frame({"selection": 60.0}, {"selection": None, "seed": 1})
+    (unknown,) = averaged(runs).to_dict("records")
     assert pd.isna(unknown["selection"]) and unknown["selection/a"] == 59.0
 
 
@@ -69,10 +61,8 @@ def test_a_single_seed_has_no_interval_and_models_come_best_first() -> None:
 
 
 def test_a_models_id_is_the_same_whichever_runs_are_beside_it() -> None:
-    alone, beside = (
-        averaged(frame({})),
-        averaged(frame({}, {"loss.temperature": "2.0", "mean": 75.0})),
-    )
+    alone = averaged(frame({}))
+    beside = averaged(frame({}, {"loss.temperature": "2.0", "mean": 75.0}))
     assert alone["id"][0] == beside["id"][1]
 
 
@@ -95,11 +85,9 @@ def test_the_most_frequent_tasks_split_and_setting_are_kept_and_the_others_told(
 
 def test_speed_measured_in_an_earlier_way_is_left_out_even_if_it_is_most() -> None:
     """By number, not by name: the tenth way is later than the ninth."""
-    runs = frame(
-        {"name": "a", "protocol": "9"},
-        {"seed": 1, "name": "b", "protocol": "9"},
-        {"seed": 2, "protocol": "10"},
-    )
+    ninth = {"protocol": "9"}
+    runs = frame({"name": "a"} | ninth, {"name": "b", "seed": 1} | ninth,
+                 {"seed": 2, "protocol": "10"})  # fmt: skip
     found = comparable(runs)
     assert found.left_out == {"its speed was measured in an earlier way (protocol 9)": ["a", "b"]}
     assert found.frame["seed"].tolist() == [2]
@@ -107,12 +95,8 @@ def test_speed_measured_in_an_earlier_way_is_left_out_even_if_it_is_most() -> No
 
 def test_of_runs_of_one_seed_the_newest_is_kept_and_the_others_told() -> None:
     day = pd.Timestamp("2026-01-02")
-    runs = frame(
-        {"name": "old"},
-        {"name": "new", "started": day, "mean": 72.0},
-        {"seed": 1},
-        {"whole": "True"},
-    )
+    new = {"name": "new", "started": day, "mean": 72.0}
+    runs = frame({"name": "old"}, new, {"seed": 1}, {"whole": "True"})
     found = comparable(runs)
     assert found.left_out == {"an earlier run of the same model and seed": ["old"]}
     assert len(found.frame) == 3
@@ -134,36 +118,24 @@ def test_of_equally_frequent_values_the_first_by_name_is_taken() -> None:
 
 
 def test_models_of_one_student_are_told_apart_by_the_settings_that_differ() -> None:
-    found = averaged(
-        frame(
-            {},
-            {"loss.temperature": "2.0", "mean": 75.0},
-            {"student": "bag-1x64", "student.hidden": "32", "mean": 60.0},
-        )
-    )
-    assert found["label"].tolist() == [
-        "bilstm-64 temperature=2.0",
-        "bilstm-64 temperature=1.0",
-        "bag-1x64",
-    ]
+    warm = {"loss.temperature": "2.0", "mean": 75.0}
+    bag = {"student": "bag-1x64", "student.hidden": "32", "mean": 60.0}
+    found = averaged(frame({}, warm, bag))
+    labels = ["bilstm-64 temperature=2.0", "bilstm-64 temperature=1.0", "bag-1x64"]
+    assert found["label"].tolist() == labels
     assert differing(found) == ["student.hidden", "loss.temperature"]
 
 
 def test_a_trial_is_told_by_its_number_and_a_variant_by_its_name() -> None:
-    trials = averaged(
-        frame({"trial": 3.0}, {"trial": 12.0, "loss.temperature": "2.0", "mean": 60.0})
-    )
+    other = {"loss.temperature": "2.0", "mean": 60.0}
+    trials = averaged(frame({"trial": 3.0}, {"trial": 12.0} | other))
     assert trials["label"].tolist() == ["bilstm-64 #3", "bilstm-64 #12"]
-    variants = averaged(
-        frame({"variant": "plain"}, {"variant": "clipped", "loss.temperature": "2.0", "mean": 60.0})
-    )
+    variants = averaged(frame({"variant": "plain"}, {"variant": "clipped"} | other))
     assert variants["label"].tolist() == ["bilstm-64 plain", "bilstm-64 clipped"]
 
 
 def test_labels_are_unlike_each_other_whatever_the_models_are() -> None:
-    same = frame({"backend": "onnx"}, {"backend": "int8"}, {"teacher": "U"}).assign(
-        id=["aaaa1", "bbbb2", "cccc3"]
-    )
-    found = labels(same)
+    same = frame({"backend": "onnx"}, {"backend": "int8"}, {"teacher": "U"})
+    found = labels(same.assign(id=["aaaa1", "bbbb2", "cccc3"]))
     assert len(set(found)) == 3
     assert found[1] == "bilstm-64 int8"

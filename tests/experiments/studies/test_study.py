@@ -84,12 +84,9 @@ def store(empty: Path, tmp_path: Path) -> RDBStorage:
 
 
 def made(
-    folder: Path,
-    store: RDBStorage,
-    name: str = "mkd",
-    settings: dict[str, Any] = SETTINGS,
+    folder: Path, store: RDBStorage, name: str = "mkd", settings: dict[str, Any] = SETTINGS,
     **changes: Any,
-) -> optuna.Study:
+) -> optuna.Study:  # fmt: skip
     """A study of this name, begun as a search begins it."""
     config = config_of(folder, name, **changes)
     return opened(config, store, about(config, settings))
@@ -100,15 +97,12 @@ def ended(
 ) -> FrozenTrial:
     """A trial that has come to an end, with its outcome where an error is given."""
     own = {name.replace("_", ":"): value for name, value in params.items()}
-    told = (
-        {}
-        if error is None
-        else {RESULT: Outcome("failed", "t", "", None, {}, {}, {}, error)._asdict()}
-    )
+    told = {RESULT: Outcome("failed", "t", "", None, {}, {}, {}, error or "")._asdict()}
     kinds = {name: KINDS[name] for name in own}
     return create_trial(
-        state=state, values=values, params=own, distributions=kinds, user_attrs=told
-    )
+        state=state, values=values, params=own, distributions=kinds,
+        user_attrs={} if error is None else told,
+    )  # fmt: skip
 
 
 def at(seconds: float, state: TrialState, error: str | None = None) -> FrozenTrial:
@@ -233,11 +227,8 @@ def test_a_random_draw_depends_on_seed_and_number(tmp_path: Path, store: RDBStor
 
 def test_a_study_keeps_what_must_not_change(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store, objectives=["quality", "bytes", "latency"])
-    assert [direction.name.lower() for direction in study.directions] == [
-        "maximize",
-        "minimize",
-        "minimize",
-    ]
+    directions = [direction.name.lower() for direction in study.directions]
+    assert directions == ["maximize", "minimize", "minimize"]
     assert study.metric_names == ["quality", "bytes", "latency"]
     objectives = ["quality", "bytes", "latency"]
     again = made(tmp_path, store, objectives=objectives, settings={"train": {"steps": 9}})
@@ -250,11 +241,8 @@ def test_another_searchs_study_is_refused(tmp_path: Path, store: RDBStorage) -> 
     told = about(config, SETTINGS)
     check_known(config.search, store, told)
     opened(config, store, told)
-    check_known(
-        config.search,
-        store,
-        about(config_of(tmp_path, space={"student.hidden": [8, 16]}, budget_ms=2.0), SETTINGS),
-    )
+    again = config_of(tmp_path, space={"student.hidden": [8, 16]}, budget_ms=2.0)
+    check_known(config.search, store, about(again, SETTINGS))
     other = config_of(tmp_path, seed=3, space={"student.hidden": [8, 32]}, sampler="random")
     differences = [
         "budgets.ms was 2.0 and is None", "sampler was 'tpe' and is 'random'",
@@ -270,10 +258,9 @@ def test_another_searchs_study_is_refused(tmp_path: Path, store: RDBStorage) -> 
 def test_swapped_labels_make_another_search(tmp_path: Path, store: RDBStorage) -> None:
     """The files have the same names and the same texts."""
     file = tmp_path / "tasks.yaml"
-    columns = (
-        "kind: classification, labels: [bad, good], text: text, label: label, metrics: [accuracy]"
-    )
-    file.write_text(f"reviews: {{{columns}, train: [train.csv], dev: train.csv}}\n")
+    columns = "kind: classification, labels: [bad, good], text: text, label: label"
+    files = "metrics: [accuracy], train: [train.csv], dev: train.csv"
+    file.write_text(f"reviews: {{{columns}, {files}}}\n")
 
     def told(rows: str) -> dict[str, Any]:
         (tmp_path / "train.csv").write_text(f"text,label\n{rows}")
@@ -410,11 +397,9 @@ def test_the_progress_of_other_trials_comes_back(tmp_path: Path, store: RDBStora
         trial.set_user_attr(PROGRESS, Progress(latency_ms, {4: 50.0, 8: 60.25})._asdict())
     study.ask()
     fresh = optuna.load_study(study_name="mkd", storage=storage(config_of(tmp_path).search))
-    assert progress_of(fresh, but=0) == [Progress(2.5, {4: 50.0, 8: 60.25})]
-    assert progress_of(fresh, but=2) == [
-        Progress(1.5, {4: 50.0, 8: 60.25}),
-        Progress(2.5, {4: 50.0, 8: 60.25}),
-    ]
+    first, second = (Progress(ms, {4: 50.0, 8: 60.25}) for ms in (1.5, 2.5))
+    assert progress_of(fresh, but=0) == [second]
+    assert progress_of(fresh, but=2) == [first, second]
 
 
 def test_an_outcome_comes_back_once_its_trial_ended(tmp_path: Path, store: RDBStorage) -> None:
@@ -454,12 +439,7 @@ def test_finished_trials_are_taken_over_once(tmp_path: Path, store: RDBStorage) 
     taken = study.get_trials()
     found = [(t.params, t.values) for t in taken]
     assert found == ([(t.params, t.values) for t in source.get_trials()[:4]])
-    assert [trial.user_attrs[FROM] for trial in taken] == [
-        "source/0",
-        "source/1",
-        "source/2",
-        "source/3",
-    ]
+    assert [trial.user_attrs[FROM] for trial in taken] == [f"source/{i}" for i in range(4)]
     expected = [outcome(trial) for trial in source.get_trials()[:4]]
     assert [outcome(trial) for trial in taken] == expected
     assert numbers(study) == [], "they are not this study's own"
@@ -529,10 +509,8 @@ def test_a_study_whose_rows_were_selected_otherwise_is_neither_begun_with_nor_go
     before = {name: value for name, value in told.items() if name != "selection"}
     source.set_user_attr(ABOUT, before if selection is None else before | {"selection": selection})
     difference = f"selection was {selection!r} and is {SPLIT_VERSION!r}"
-    with pytest.raises(
-        ValueError,
-        match=f"search.start_from is 'source', whose scores are not comparable: {difference}$",
-    ):
+    message = f"search.start_from is 'source', whose scores are not comparable: {difference}$"
+    with pytest.raises(ValueError, match=message):
         begin_with(made(tmp_path, store), "source", KINDS)
     message = f"search.study is 'source', a study of another search: {difference}; allowed"
     with pytest.raises(ValueError, match=message):

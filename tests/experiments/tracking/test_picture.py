@@ -76,34 +76,33 @@ def test_a_backend_that_did_not_pass_its_check_is_shown_but_is_not_the_fastest()
     assert picture.info(failed).setting == "torch/b1-text-t1"
 
 
+def less(*prefixes: str) -> dict[str, float]:
+    """METRICS without those that begin so."""
+    return {name: value for name, value in METRICS.items() if not name.startswith(prefixes)}
+
+
+def lines_with(**metrics: float) -> list[str]:
+    """The closing table with some other metrics, whose / is written as __ here."""
+    changes = {name.replace("__", "/"): value for name, value in metrics.items()}
+    return [squeezed(line) for line in table.lines(RESULT._replace(metrics=METRICS | changes))]
+
+
 def test_times_of_a_busy_machine_are_marked_where_they_stand() -> None:
-    for whose in ("", "teacher/"):
-        told = [
-            squeezed(line)
-            for line in table.lines(
-                RESULT._replace(metrics=METRICS | {f"{whose}speed/busy_share": 0.2})
-            )
-        ]
-        assert (
-            "| ms a call (median), busy machine | teacher | torch | int8 | times faster |" in told
-        )
-        assert "| rows a second, busy machine | teacher | torch | int8 | times faster |" in told
+    for told in lines_with(speed__busy_share=0.2), lines_with(teacher__speed__busy_share=0.2):
+        columns = "busy machine | teacher | torch | int8 | times faster |"
+        assert f"| ms a call (median), {columns}" in told
+        assert f"| rows a second, {columns}" in told
 
 
 def test_a_loss_that_rounds_to_nothing_has_no_minus() -> None:
-    told = [
-        squeezed(line)
-        for line in table.lines(
-            RESULT._replace(metrics=METRICS | {"export/int8/loss_batches": -0.001})
-        )
-    ]
+    told = lines_with(export__int8__loss_batches=-0.001)
     assert "| int8 | 69.80 | 0.00 | 0.30 | 0.02 | 4.2 | yes |" in told
 
 
 def test_a_run_without_a_twin_shows_no_column_for_it() -> None:
-    alone = {name: value for name, value in METRICS.items() if not name.startswith("baseline/")}
-    assert "hard labels" not in table.lines(RESULT._replace(metrics=alone))[0]
-    assert list(picture.info(RESULT._replace(metrics=alone)).scores) == ["teacher", "student"]
+    alone = RESULT._replace(metrics=less("baseline/"))
+    assert "hard labels" not in table.lines(alone)[0]
+    assert list(picture.info(alone).scores) == ["teacher", "student"]
 
 
 PARTLY = {
@@ -117,43 +116,29 @@ PARTLY = {
 
 
 def test_a_teachers_unknown_scores_are_dashes_and_an_unknown_speed_has_no_column() -> None:
-    printed = [line.split()[1::2] for line in table.lines(RESULT._replace(metrics=PARTLY))]
+    lines = table.lines(RESULT._replace(metrics=PARTLY))
+    printed = [line.split()[1::2] for line in lines]
     assert printed[2] == ["sst2", "90.0", "85.0", "82.0", "94.4", "90.0"]
     assert printed[3] == ["rte", "-", "55.0", "54.0", "-", "-"]
     assert printed[4] == ["mean", "-", "70.0", "68.0", "-", "-"]
-    assert ["b1-text-t1", "2.00", "0.50"] in printed and [
-        "b32-text-t2",
-        "5,000",
-        "6,000",
-    ] in printed
-    assert [table.FASTER] not in [
-        line.split("\n") for line in table.lines(RESULT._replace(metrics=PARTLY))
-    ]
+    assert ["b1-text-t1", "2.00", "0.50"] in printed
+    assert ["b32-text-t2", "5,000", "6,000"] in printed
+    assert table.FASTER not in lines
 
 
 def test_a_teacher_without_any_score_has_no_column_and_no_bars() -> None:
-    result = RESULT._replace(
-        metrics={name: value for name, value in PARTLY.items() if not name.startswith("teacher/")}
-    )
+    metrics = {name: value for name, value in PARTLY.items() if not name.startswith("teacher/")}
+    result = RESULT._replace(metrics=metrics)
     assert squeezed(table.lines(result)[0]) == "| score on dev | student | hard labels |"
     assert list(picture.info(result).scores) == ["student", "hard labels"]
 
 
 def test_scores_before_a_finetuning_have_a_column_with_a_dash_for_a_task_that_was_new() -> None:
-    metrics = {
-        name: value
-        for name, value in METRICS.items()
-        if not name.startswith(("teacher/", "baseline/"))
-    }
-    printed = table.lines(
-        RESULT._replace(metrics=metrics | {"before/quality/sst2/score": 80.0}, teacher="")
-    )
+    metrics = less("teacher/", "baseline/") | {"before/quality/sst2/score": 80.0}
+    printed = table.lines(RESULT._replace(metrics=metrics, teacher=""))
     assert squeezed(printed[0]) == "| score on dev | before | student |"
-    assert [line.split()[3:-1:2] for line in printed[2:5]] == [
-        ["80.0", "85.0"],
-        ["-", "55.0"],
-        ["-", "70.0"],
-    ]
+    cells = [line.split()[3:-1:2] for line in printed[2:5]]
+    assert cells == [["80.0", "85.0"], ["-", "55.0"], ["-", "70.0"]]
 
 
 def test_the_picture_leaves_out_what_is_not_known_of_a_teacher() -> None:
@@ -167,15 +152,11 @@ def test_the_picture_leaves_out_what_is_not_known_of_a_teacher() -> None:
 
 def test_the_picture_shows_scores_by_task_and_latency_by_role() -> None:
     assert picture.info(RESULT) == picture.Info(
-        tasks=["sst2", "rte", "mean"],
-        scores={
-            "teacher": [90.0, 60.0, 75.0],
-            "student": [85.0, 55.0, 70.0],
-            "hard labels": [82.0, 54.0, 68.0],
-        },
-        latency_ms={"teacher": 40.0, "student": 0.5, "hard labels": 0.5},
-        setting="int8/b1-text-t1",
-    )
+        ["sst2", "rte", "mean"],
+        {"teacher": [90.0, 60.0, 75.0], "student": [85.0, 55.0, 70.0],
+         "hard labels": [82.0, 54.0, 68.0]},
+        {"teacher": 40.0, "student": 0.5, "hard labels": 0.5}, "int8/b1-text-t1",
+    )  # fmt: skip
 
 
 def test_the_picture_is_drawn_with_a_log_axis_of_latency() -> None:

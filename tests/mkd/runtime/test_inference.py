@@ -31,6 +31,7 @@ from mkd.runtime.inference import (
     MANIFEST,
     TOKENIZER,
     Head,
+    Infer,
     Prediction,
     Student,
     by_length,
@@ -48,6 +49,7 @@ HEADS = {
 }
 APART = Layout(False, 0, 6)
 JOINED = Layout(True, 0, 8, (2,), (3,), (3,))
+BAG = StudentConfig(kind="bag", hidden=4, ngrams=1)
 
 
 class Made:
@@ -72,9 +74,7 @@ def words(most: int = 4000) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def made(
-    layout: Layout = APART, infer: Callable[[Arrays, str], np.ndarray] | None = None
-) -> Student:
+def made(layout: Layout = APART, infer: Infer | None = None) -> Student:
     return Student(HEADS, layout, Encoder(words(), parallel=False), infer or Made())
 
 
@@ -87,9 +87,8 @@ def test_probabilities_are_a_softmax_and_the_label_is_the_most_probable_one() ->
 
 
 def test_large_logits_do_not_overflow() -> None:
-    (found,) = made(infer=lambda batch, task: np.array([[3e38, -3e38]], np.float32)).predict(
-        ["4"], "single"
-    )
+    student = made(infer=lambda batch, task: np.array([[3e38, -3e38]], np.float32))
+    (found,) = student.predict(["4"], "single")
     assert found == Prediction("bad", 1.0, [1.0, 0.0])
 
 
@@ -105,10 +104,8 @@ def test_a_score_is_on_the_tasks_own_scale() -> None:
 @pytest.mark.parametrize("task", ["single", "pair"])
 def test_answers_keep_the_order_of_the_texts(layout: Layout, task: str) -> None:
     draw = np.random.default_rng(0)
-    texts = [
-        " ".join(str(i) for i in draw.integers(2, 4000, size=draw.integers(0, 40)))
-        for _ in range(700)
-    ]
+    rows = [draw.integers(2, 4000, size=draw.integers(0, 40)) for _ in range(700)]
+    texts = [" ".join(map(str, row)) for row in rows]
     asked: list[Any] = texts if task == "single" else list(zip(texts, reversed(texts), strict=True))
     infer = Made()
     student = made(layout, infer)
@@ -190,10 +187,8 @@ def test_numbers_that_are_not_finite_are_an_error_of_their_text_alone() -> None:
 
     for task in ("single", "score"):
         found = made(infer=infer).predict(["7", "8", "9"], task)
-        assert [prediction.error for prediction in found] == [
-            None,
-            *2 * ["the model's numbers for it are not finite"],
-        ]
+        told = "the model's numbers for it are not finite"
+        assert [prediction.error for prediction in found] == [None, told, told]
         assert found[0] == made().predict(["7"], task)[0]
 
 
@@ -265,11 +260,9 @@ def test_an_array_without_a_dimension_and_no_texts_at_all_are_refused() -> None:
         made().predict(None, "single")  # type: ignore[arg-type]
 
 
-def answered(
-    lines: str, task: str, form: str, student: Student | None = None
-) -> tuple[list[str], int]:
+def answered(lines: str, task: str, form: str) -> tuple[list[str], int]:
     out = io.StringIO()
-    bad = answer(student or made(), task, form, iter(io.StringIO(lines, newline="\n")), out)
+    bad = answer(made(), task, form, iter(io.StringIO(lines, newline="\n")), out)
     return out.getvalue().splitlines(), bad
 
 
@@ -283,10 +276,8 @@ def test_lines_of_tsv_are_answered_line_by_line() -> None:
         ["bad", "0.858149"],
     ]
     assert bad == 2
-    assert answered("4\t6\n\n", "pair", "tsv") == (
-        ["other\t0.880797", "\t\tthe line has 1 columns; allowed: 2"],
-        1,
-    )
+    lines = ["other\t0.880797", "\t\tthe line has 1 columns; allowed: 2"]
+    assert answered("4\t6\n\n", "pair", "tsv") == (lines, 1)
     assert answered("4 6\n", "score", "tsv") == (["\t2.5"], 0)
 
 
@@ -296,17 +287,11 @@ def test_lines_of_json_are_answered_line_by_line() -> None:
         "[" * 100_000, '{"text": "\\u0000"}', '{"text": NaN}',
     ]  # fmt: skip
     found, bad = answered("\r\n".join(lines), "single", "jsonl")
-    rows = [
-        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-        for line in found
-    ]
+    rows = [json.loads(line, parse_constant=pytest.fail) for line in found]  # NaN is no JSON
     assert [row["error"] is None for row in rows] == [True, *7 * [False], True, False] and bad == 8
-    assert rows[0] == {
-        "label": "bad",
-        "score": pytest.approx(0.880797),
-        "probabilities": pytest.approx([0.880797, 0.119203], abs=1e-6),
-        "error": None,
-    }
+    probabilities = pytest.approx([0.880797, 0.119203], abs=1e-6)
+    assert rows[0].pop("probabilities") == probabilities
+    assert rows[0] == {"label": "bad", "score": pytest.approx(0.880797), "error": None}
     assert rows[1]["error"].startswith("no JSON: ") and rows[2]["error"].startswith("no JSON: ")
     assert rows[1] | {"error": ""} == {"label": "", "score": None, "probabilities": [], "error": ""}
     assert rows[3]["error"] == "of type list; allowed: an object with text"
@@ -329,9 +314,7 @@ def test_more_lines_than_are_read_at_once_come_in_their_order() -> None:
 @pytest.fixture(scope="module")
 def exported(datas: Datas, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The smallest bag; one of its labels is not of ASCII."""
-    student = make_student(
-        StudentConfig(kind="bag", hidden=4, ngrams=1), datas, len(tokenizer), 32, None
-    )
+    student = make_student(BAG, datas, len(tokenizer), 32, None)
     student.config.tasks["single"]["labels"] = ["mauvais", "très bon"]
     folder = tmp_path_factory.mktemp("exported") / "onnx"
     export_onnx(student, tokenizer, folder)
@@ -420,13 +403,8 @@ def test_a_damaged_folder_is_refused_by_name(name: str, copied: Path) -> None:
 
 def test_a_folder_of_the_first_format_is_read_as_it_was(copied: Path) -> None:
     expected = Student.load(copied).logits(["a film", ""], "single")[0]
-    restate(
-        copied,
-        lambda m: (
-            m.update(format=1),
-            [m["layout"].pop(k) for k in ("single", "pair_types", "single_types")],
-        ),
-    )
+    later = ("single", "pair_types", "single_types")
+    restate(copied, lambda m: (m.update(format=1), [m["layout"].pop(key) for key in later]))
     np.testing.assert_array_equal(
         Student.load(copied).logits(["a film", ""], "single")[0], expected
     )
@@ -436,13 +414,7 @@ def test_what_is_no_exported_student_is_refused_by_name(
     datas: Datas, tokenizer: Tokenizer, exported: Path, tmp_path: Path
 ) -> None:
     in_torch = tmp_path / "torch"
-    save_model(
-        make_student(
-            StudentConfig(kind="bag", hidden=4, ngrams=1), datas, len(tokenizer), 32, None
-        ),
-        tokenizer,
-        in_torch,
-    )
+    save_model(make_student(BAG, datas, len(tokenizer), 32, None), tokenizer, in_torch)
     for folder in (in_torch, tmp_path / "nowhere", exported / MANIFEST):
         with pytest.raises(ValueError) as caught:
             Student.load(folder)
@@ -467,91 +439,61 @@ sys.exit(main())
 def process(*argv: str, given: bytes = b"", **more: str) -> tuple[int, bytes, str]:
     """The command line where none of the training's packages can be imported."""
     environ = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | more
-    done = subprocess.run(
-        [sys.executable, "-c", BLOCKED, *argv],
-        input=given,
-        capture_output=True,
-        env=environ,
-        timeout=600,
-    )
+    command = [sys.executable, "-c", BLOCKED, *argv]
+    done = subprocess.run(command, input=given, capture_output=True, env=environ, timeout=600)
     return done.returncode, done.stdout, done.stderr.decode()
 
 
 def test_it_runs_without_torch_and_answers_standard_input_in_utf8(exported: Path) -> None:
     given = "\ufeffa good film\r\n\nbad \x00 你好\n".encode() + b"\xff\xfe\nlast"
-    code, out, err = process(
-        str(exported), "--task", "single", given=given, PYTHONIOENCODING="ascii"
-    )
+    argv = [str(exported), "--task", "single"]
+    code, out, err = process(*argv, given=given, PYTHONIOENCODING="ascii")
     found = [line.split("\t") for line in out.decode().splitlines()]
     assert (code, err, len(found)) == (0, "1 lines have no answer\n", 5)
     assert found[3] == ["", "", "not valid Unicode; allowed: text that UTF-8 can hold"]
-    expected = Student.load(exported).predict(
-        ["a good film", "", "bad \x00 你好", "last"], "single"
-    )
-    assert [row for place, row in enumerate(found) if place != 3] == [
-        [p.label, f"{p.score:.6g}"] for p in expected
+    texts = ["a good film", "", "bad \x00 你好", "last"]
+    expected = [
+        [p.label, f"{p.score:.6g}"] for p in Student.load(exported).predict(texts, "single")
     ]
+    assert [row for place, row in enumerate(found) if place != 3] == expected
     assert {"mauvais", "très bon"} >= {label for label, *_ in found if label}
 
 
 def test_mistakes_are_told_in_one_line_and_the_code_2(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    known, missing = str(exported), "[Errno 2] No such file or directory: 'nowhere.tsv'"
     for argv, told in [
-        (
-            [str(tmp_path), "--task", "single"],
-            f"{tmp_path} is no exported student: there is no {MANIFEST} in it",
-        ),
-        ([str(exported), "--task", "sst2"], "task is 'sst2'; allowed: pair, score, single"),
-        (
-            [str(exported), "--task", "single", "--input", "nowhere.tsv"],
-            "[Errno 2] No such file or directory: 'nowhere.tsv'",
-        ),
-        (
-            [str(exported), "--task", "single", "--threads", "-1"],
-            "threads is -1; allowed: 0 or more",
-        ),
+        ([str(tmp_path)], f"{tmp_path} is no exported student: there is no {MANIFEST} in it"),
+        ([known, "--task", "sst2"], "task is 'sst2'; allowed: pair, score, single"),
+        ([known, "--input", "nowhere.tsv"], missing),
+        ([known, "--threads", "-1"], "threads is -1; allowed: 0 or more"),
     ]:
-        assert main(argv) == 2
+        assert main(argv if "--task" in argv else [*argv, "--task", "single"]) == 2
         assert capsys.readouterr() == ("", f"error: {told}\n")
 
 
 def test_a_mistake_is_told_by_the_process_too(exported: Path) -> None:
-    assert process(str(exported), "--task", "sst2") == (
-        2,
-        b"",
-        "error: task is 'sst2'; allowed: pair, score, single\n",
-    )
+    told = "error: task is 'sst2'; allowed: pair, score, single\n"
+    assert process(str(exported), "--task", "sst2") == (2, b"", told)
 
 
 def test_a_files_ending_tells_its_form(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "pairs.jsonl").write_text(
-        '{"text": "a film", "text_pair": "a good film"}\n{"text": 1}'
-    )
-    (tmp_path / "texts.tsv").write_text("a film\ta good film\n")
-    assert main([str(exported), "--task", "pair", "--input", str(tmp_path / "pairs.jsonl")]) == 0
+    known, pairs, texts = str(exported), tmp_path / "pairs.jsonl", tmp_path / "texts.tsv"
+    pairs.write_text('{"text": "a film", "text_pair": "a good film"}\n{"text": 1}')
+    texts.write_text("a film\ta good film\n")
+    assert main([known, "--task", "pair", "--input", str(pairs)]) == 0
     out, err = capsys.readouterr()
     first, second = (json.loads(line) for line in out.splitlines())
     assert first == Student.load(exported).predict([("a film", "a good film")], "pair")[0]._asdict()
     assert second["error"] == "the first text is of type int; allowed: a string"
     assert err == "1 lines have no answer\n"
-    assert main([str(exported), "--task", "score", "--input", str(tmp_path / "texts.tsv")]) == 0
+    assert main([known, "--task", "score", "--input", str(texts)]) == 0
     (expected,) = Student.load(exported).predict([("a film", "a good film")], "score")
     assert capsys.readouterr() == (f"\t{expected.score:.6g}\n", "")
-    found = main(
-        [
-            str(exported),
-            "--task",
-            "single",
-            "--format",
-            "jsonl",
-            "--input",
-            str(tmp_path / "texts.tsv"),
-        ]
-    )
-    assert found == 0
+    assert main([known, "--task", "single", "--format", "jsonl", "--input", str(texts)]) == 0
     assert json.loads(capsys.readouterr().out)["error"].startswith("no JSON: ")
 
 
@@ -563,11 +505,8 @@ def test_a_plain_installation_has_no_torch_and_runs_it(exported: Path, tmp_path:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
     # What is installed beside this test must not be found there.
-    environ = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-    }
+    hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    environ = {name: value for name, value in os.environ.items() if name not in hidden}
 
     def run(*command: str, given: str = "") -> str:
         done = subprocess.run(
@@ -583,10 +522,8 @@ def test_a_plain_installation_has_no_torch_and_runs_it(exported: Path, tmp_path:
         python, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check",
         str(source),
     )  # fmt: skip
-    installed = {
-        line.split("==")[0].lower()
-        for line in run(python, "-m", "pip", "list", "--format=freeze").splitlines()
-    }
+    listed = run(python, "-m", "pip", "list", "--format=freeze").splitlines()
+    installed = {line.split("==")[0].lower() for line in listed}
     assert {"mkd", "numpy", "onnxruntime", "tokenizers"} <= installed
     assert not installed & {"torch", "transformers", "mlflow", "pandas"}
     out = run(python, "-m", "mkd", str(exported), "--task", "single", given="a good film\n")
