@@ -72,14 +72,8 @@ LABELLED = {
         "QQP", "id,qid1,qid2,question1,question2,is_duplicate", QUESTIONS, "is_duplicate", BINARY
     ),
     "mnli": Labelled(
-        *(
-            "MNLI",
-            f"{NLI},label1,gold_label",
-            PAIR,
-            "gold_label",
-            ("entailment", "neutral", "contradiction"),
-        ),
-        ("dev_matched", "dev_mismatched"),
+        *("MNLI", f"{NLI},label1,gold_label", PAIR, "gold_label"),
+        *(("entailment", "neutral", "contradiction"), ("dev_matched", "dev_mismatched")),
         f"{NLI},label1,label2,label3,label4,label5,gold_label",
     ),
     "qnli": Labelled(
@@ -118,11 +112,9 @@ BAD = (
     "messy",
 )  # fmt: skip
 OPINIONS = (
-    "a {} and {} {} ",
-    "{} , even {} , for a {} ",
-    "as {} as a {} {} can be ",
+    "a {} and {} {} ", "{} , even {} , for a {} ", "as {} as a {} {} can be ",
     '"{} " and " {} " say it all about this {} ',
-)
+)  # fmt: skip
 ACTS = (
     "learn to whistle", "keep bees on a roof", "remove wax from wool", "grow figs indoors",
     "store old maps", "sleep on a train",
@@ -160,43 +152,31 @@ def _sst2(draw: Random, i: int) -> Row:
 def _mrpc(draw: Random, i: int) -> Row:
     who, did, where = _parts(draw)
     label = int(i % 3 > 0)
-    return Row(
-        f"{who} {did} {where} .",
-        f"{where} , {who} {did if label else _other(draw, did, DID)} .",
-        float(label),
-    )
+    second = f"{where} , {who} {did if label else _other(draw, did, DID)} ."
+    return Row(f"{who} {did} {where} .", second, float(label))
 
 
 def _stsb(draw: Random, i: int) -> Row:
     who, did, where = _parts(draw)
-    near, far = (
-        _other(draw, did, DID),
-        f"{_other(draw, who, WHO)} {_other(draw, did, DID)} {_other(draw, where, WHERE)}",
-    )
-    second, score = [(f"{where}, {who} {did}", 5.0), (f"{who} {near} {where}", 3.2), (far, 0.4)][
-        i % 3
-    ]
+    near = _other(draw, did, DID)
+    far = f"{_other(draw, who, WHO)} {_other(draw, did, DID)} {_other(draw, where, WHERE)}"
+    pairs = [(f"{where}, {who} {did}", 5.0), (f"{who} {near} {where}", 3.2), (far, 0.4)]
+    second, score = pairs[i % 3]
     return Row(f"{who} {did} {where}.", f"{second}.", score)
 
 
 def _qqp(draw: Random, i: int) -> Row:
     act = draw.choice(ACTS)
     label = int(i % 3 > 0)
-    return Row(
-        f"How do I {act}?",
-        f"What helps most to {act if label else _other(draw, act, ACTS)}?",
-        float(label),
-    )
+    second = f"What helps most to {act if label else _other(draw, act, ACTS)}?"
+    return Row(f"How do I {act}?", second, float(label))
 
 
 def _mnli(draw: Random, i: int) -> Row:
     who, did, where = _parts(draw)
     label = (0, 0, 1, 2)[i % 4]
-    second = (
-        f"{who} {did}.",
-        f"{who} {did} {_other(draw, where, WHERE)}.",
-        f"it was not {who} who {did}.",
-    )[label]
+    elsewhere = f"{who} {did} {_other(draw, where, WHERE)}."
+    second = (f"{who} {did}.", elsewhere, f"it was not {who} who {did}.")[label]
     return Row(f"{who} {did} {where}.", second, float(label))
 
 
@@ -209,19 +189,15 @@ def _two(draw: Random, i: int) -> Row:
 def _qnli(draw: Random, i: int) -> Row:
     who, did, where = _parts(draw)
     label = int(i % 3 == 0)
-    return Row(
-        f"Who {_other(draw, did, DID) if label else did}?", f"{who} {did} {where}.", float(label)
-    )
+    first = f"Who {_other(draw, did, DID) if label else did}?"
+    return Row(first, f"{who} {did} {where}.", float(label))
 
 
 def _wnli(draw: Random, i: int) -> Row:
     who, did, where = _parts(draw)
     label = int(i % 3 > 0)
-    return Row(
-        f"{who} {did} and then rested {where}.",
-        f"{who if label else _other(draw, who, WHO)} rested.",
-        float(label),
-    )
+    second = f"{who if label else _other(draw, who, WHO)} rested."
+    return Row(f"{who} {did} and then rested {where}.", second, float(label))
 
 
 MAKERS = {
@@ -240,21 +216,15 @@ def make_folder(folder: Path) -> Path:
     NUM."""
     for task, file in LABELLED.items():
         for seed, split in enumerate(("train", *file.dev)):
-            cells = [
-                _cells(row, file.text)
-                | {
-                    file.label: file.values[int(row.label or 0)]
-                    if file.values
-                    else f"{row.label:.3f}"
-                }
-                for row in rows(task, 3 * NUM, seed)
+            made = rows(task, 3 * NUM, seed)
+            labels = [
+                file.values[int(row.label or 0)] if file.values else f"{row.label:.3f}"
+                for row in made
             ]
-            _write(
-                folder / file.folder / f"{split}.tsv",
-                file.header_of(split),
-                cells,
-                header=task != "cola",
-            )
+            texts = [_cells(row, file.text) for row in made]
+            cells = [t | {file.label: label} for t, label in zip(texts, labels, strict=True)]
+            path = folder / file.folder / f"{split}.tsv"
+            _write(path, file.header_of(split), cells, header=task != "cola")
     for seed, official in enumerate(OFFICIAL.values(), 3):
         cells = [_cells(row, official.text) for row in rows(official.task, NUM, seed)]
         _write(folder / official.path, official.header, cells, header=True)
@@ -273,7 +243,6 @@ def _write(path: Path, columns: str, cells: list[dict[str, str]], header: bool) 
     names = columns.split(",")
     lines = ["\t".join(names)] if header else []
     for i, row in enumerate(cells):
-        lines.append(
-            "\t".join(row.get(name, str(i) if name in ("index", "id") else "x") for name in names)
-        )
+        told = row | {name: str(i) for name in ("index", "id") if name not in row}
+        lines.append("\t".join(told.get(name, "x") for name in names))
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -47,6 +47,11 @@ def groups_of(tmp_path: Path, rows: list[Row], kind: Kind = SINGLE) -> list[list
     ]
 
 
+def task_of(texts: list[str], labels: list[float | None] | None = None, name: str = "t") -> Task:
+    rows = rows_of(texts) if labels is None else rows_of(texts, labels)
+    return Task(name, SINGLE, split(rows), {})
+
+
 def words_of(text: str) -> list[str]:
     found: list[str] = plain_words([text]).to_pylist()[0]
     return found
@@ -128,51 +133,30 @@ def test_texts_that_hold_one_another_are_together(tmp_path: Path) -> None:
 
 def test_nearly_equal_texts_are_together(tmp_path: Path) -> None:
     base = "one two three four five six seven eight nine"
-    texts = [
-        base,
-        base.replace("five", "x"),
-        base.replace("five ", ""),
-        base.replace("five", "x y"),
-        base + " ten",
-    ]
-    assert groups_of(tmp_path, rows_of(texts)) == [[0, 1, 2, 4]] or groups_of(
-        tmp_path, rows_of(texts)
-    ) == [[0, 1, 2, 3, 4]]
+    others = [base.replace(*words) for words in (("five", "x"), ("five ", ""), ("five", "x y"))]
+    found = groups_of(tmp_path, rows_of([base, *others, base + " ten"]))
+    assert found in ([[0, 1, 2, 4]], [[0, 1, 2, 3, 4]])
 
 
 @pytest.mark.parametrize(
     "second", [("b c d e", "a"), ("a", "b c d e"), ("a", "B, c d e."), ("x b c d e y", "a")]
 )
 def test_pairs_are_together_in_either_order(tmp_path: Path, second: tuple[str, str]) -> None:
-    rows = [
-        Row("a", "b c d e", 0.0),
-        Row(*second, 0.0),
-        Row("a", "other", 0.0),
-        Row("z", "b c d e", 0.0),
-    ]
-    assert groups_of(tmp_path, rows, PAIR) == [[0, 1]]
+    pairs = [("a", "b c d e"), second, ("a", "other"), ("z", "b c d e")]
+    assert groups_of(tmp_path, [Row(*pair, 0.0) for pair in pairs], PAIR) == [[0, 1]]
 
 
 def test_pairs_that_share_a_long_text_are_together(tmp_path: Path) -> None:
     long = "one two three four five six seven eight"
-    rows = [
-        Row(long, "yes", 0.0),
-        Row("no", long, 0.0),
-        Row(long[:-6], "maybe", 0.0),
-        Row(long[:-6], "never", 0.0),
-    ]
-    assert groups_of(tmp_path, rows, PAIR) == [[0, 1]]
+    pairs = [(long, "yes"), ("no", long), (long[:-6], "maybe"), (long[:-6], "never")]
+    assert groups_of(tmp_path, [Row(*pair, 0.0) for pair in pairs], PAIR) == [[0, 1]]
 
 
 def test_no_row_is_on_two_sides_and_all_are_on_one(tmp_path: Path) -> None:
     texts = random_texts(300, 1, "abcdefghijklmnopqrstuvwxyz", 9)
     labels: list[float | None] = [None if i % 4 == 0 else float(i % 3 == 0) for i in range(300)]
-    found = selection_split(
-        tmp_path,
-        Task("t", SINGLE, split(rows_of(texts, labels)), {}),
-        DataConfig(selection_fraction=0.2),
-        0,
-    )
+    config = DataConfig(selection_fraction=0.2)
+    found = selection_split(tmp_path, task_of(texts, labels), config, 0)
     assert sorted([*found.train_rows, *found.selection_rows, *found.left_out]) == list(range(300))
     assert len(found.selection_rows) == 45, "a fifth of 225 labelled ones"
     assert all(labels[row] is not None for row in found.selection_rows)
@@ -183,22 +167,12 @@ def test_no_row_is_on_two_sides_and_all_are_on_one(tmp_path: Path) -> None:
         for i in range(300)
     ]
     assert not any(any(close[row]) for row in found.train_rows)
-    assert (
-        [row for row in range(300) if labels[row] is None and any(close[row])]
-        == found.left_out.tolist()
-        != []
-    )
+    close_by = [row for row in range(300) if labels[row] is None and any(close[row])]
+    assert found.left_out.tolist() == close_by != []
 
 
 def test_the_split_follows_the_seed_alone(tmp_path: Path) -> None:
-    task = Task(
-        "t",
-        SINGLE,
-        split(
-            rows_of([f"text number {i}" for i in range(200)], [float(i % 2) for i in range(200)])
-        ),
-        {},
-    )
+    task = task_of([f"text number {i}" for i in range(200)], [float(i % 2) for i in range(200)])
     first, other = (
         selection_split(tmp_path, task, DataConfig(), seed).selection_rows.tolist()
         for seed in (0, 1)
@@ -237,12 +211,8 @@ def of(
 ) -> LabelledRows:
     """Rows to draw from, of one stratum and of one word each where nothing else is said."""
     none = np.zeros(len(groups), dtype=np.int64)
-    return LabelledRows(
-        groups,
-        none if strata is None else strata,
-        none + 1 if lengths is None else lengths,
-        none > 0,
-    )
+    lengths = none + 1 if lengths is None else lengths
+    return LabelledRows(groups, none if strata is None else strata, lengths, none > 0)
 
 
 @pytest.mark.parametrize("most", [300, 600])
@@ -256,22 +226,10 @@ def test_each_class_has_its_share_of_the_selected_rows(most: int) -> None:
 
 def test_of_each_group_the_longest_row_is_selected_while_there_is_room_for_groups() -> None:
     groups, lengths = np.repeat(np.arange(100), 3), np.tile([5, 9, 7], 100)
-    wide = draw_groups(of(groups, lengths=lengths), 20, 60, 0)
-    assert (len(wide.apart), np.bincount(wide.selected % 3, minlength=3).tolist()) == (
-        60,
-        [0, 20, 0],
-    )
-    narrow = draw_groups(of(groups, lengths=lengths), 20, 30, 0)
-    assert (len(narrow.apart), np.bincount(narrow.selected % 3, minlength=3).tolist()) == (
-        30,
-        [0, 10, 10],
-    )
-    bare = draw_groups(of(groups, lengths=lengths), 21, 21, 0)
-    assert (len(bare.apart), np.bincount(bare.selected % 3, minlength=3).tolist()) == (
-        21,
-        [7, 7, 7],
-    )
-    for found in (wide, narrow, bare):
+    for num, most, places in (20, 60, [0, 20, 0]), (20, 30, [0, 10, 10]), (21, 21, [7, 7, 7]):
+        found = draw_groups(of(groups, lengths=lengths), num, most, 0)
+        assert len(found.apart) == most
+        assert np.bincount(found.selected % 3, minlength=3).tolist() == places
         assert np.isin(groups, groups[found.apart]).sum() == len(found.apart), "whole groups"
 
 
@@ -306,30 +264,19 @@ def test_groups_too_large_for_the_selection_are_learnt_from() -> None:
 
 
 def test_short_texts_that_stand_in_others_are_not_selected(tmp_path: Path) -> None:
-    texts = (
-        [f"a{i} b{i} c{i} d{i}" for i in range(40)]
-        + [f"b{i} c{i}" for i in range(10)]
-        + [f"c{i} b{i}" for i in range(10)]
-    )
-    task = Task("t", SINGLE, split(rows_of(texts)), {})
+    texts = [f"a{i} b{i} c{i} d{i}" for i in range(40)]
+    texts += [f"b{i} c{i}" for i in range(10)] + [f"c{i} b{i}" for i in range(10)]
+    task, half = task_of(texts), DataConfig(selection_fraction=0.5)
     words = plain_word_store(tmp_path, task.train, SINGLE)
     groups, barred = row_groups(tmp_path, task, words, np.arange(60))
     assert np.flatnonzero(barred).tolist() == list(range(40, 50))
     assert len(np.unique(groups[LEVEL_ALL])) == 60
     selected = [
-        set(
-            selection_split(tmp_path, task, DataConfig(selection_fraction=0.5), seed).selection_rows
-        )
-        for seed in range(3)
+        set(selection_split(tmp_path, task, half, seed).selection_rows) for seed in range(3)
     ]
     assert all(len(rows) == 30 and not rows & set(range(40, 50)) for rows in selected)
     texts = [f"a b c{i} d{i}" for i in range(20)] + ["a b", "b", "a", "a"] * 10
-    found = selection_split(
-        tmp_path,
-        Task("t", SINGLE, split(rows_of(texts)), {}),
-        DataConfig(selection_fraction=0.5),
-        0,
-    ).found
+    found = selection_split(tmp_path, task_of(texts), half, 0).found
     # Too few rows are left without them.
     assert found.together == "overlapping rows of 4 words or more"
 
@@ -337,22 +284,16 @@ def test_short_texts_that_stand_in_others_are_not_selected(tmp_path: Path) -> No
 def test_too_large_groups_are_split_and_that_is_told(tmp_path: Path) -> None:
     base = "one two three four five six seven eight nine"
     texts = [f"{base} {i}" for i in range(20)] * 2
-    found = selection_split(tmp_path, Task("t", SINGLE, split(rows_of(texts)), {}), DataConfig(), 0)
+    found = selection_split(tmp_path, task_of(texts), DataConfig(), 0)
     assert (found.found.groups, found.found.largest, found.found.share) == (1, 40, 100.0)
     assert found.found.together == "rows that are or hold one another"
     told = split_note(found.found, len(found.selection_rows))
-    assert told.startswith(
-        "SELECTION OVERLAPS with training: 1 groups of rows that overlap, the largest of 40 rows"
-    )
+    assert told.startswith("SELECTION OVERLAPS with training: 1 groups of rows that overlap")
     one, other = np.split(found.selection_rows, 2)
     assert len(one) == 2 and (one + 20 == other).all()
-    held = selection_split(
-        tmp_path, Task("t", SINGLE, split(rows_of([*texts, base])), {}), DataConfig(), 0
-    )
+    held = selection_split(tmp_path, task_of([*texts, base]), DataConfig(), 0)
     assert held.found.together == "rows of equal text"
-    alike = selection_split(
-        tmp_path, Task("t", SINGLE, split(rows_of(["the same"] * 40)), {}), DataConfig(), 0
-    )
+    alike = selection_split(tmp_path, task_of(["the same"] * 40), DataConfig(), 0)
     assert alike.found.together == "single rows"
     assert len(alike.selection_rows) == 4
 
@@ -362,9 +303,7 @@ def test_too_few_labelled_rows_are_refused(
     tmp_path: Path, labelled: int, fraction: float, count: int
 ) -> None:
     labels: list[float | None] = [1.0] * labelled + [None] * 9
-    task = Task(
-        "single", SINGLE, split(rows_of([f"a {i}" for i in range(len(labels))], labels)), {}
-    )
+    task = task_of([f"a {i}" for i in range(len(labels))], labels, "single")
     with pytest.raises(ValueError) as caught:
         selection_split(tmp_path, task, DataConfig(selection_fraction=fraction), 0)
     message = f"task single has {labelled} labelled rows, of which {count} would be set apart"

@@ -20,6 +20,7 @@ from mkd.tokenization import tokenise
 from mkd.tokenization.tokenise import token_store, tokenise_task, tokenizer_fingerprint
 from mkd.tokenization.tokens import layout_of
 from mkd.training.batches import TaskRows, gather_inputs, make_batch
+from tests.support.runs import Told
 from tests.support.tiny import (
     MINILM,
     PAIR,
@@ -48,11 +49,8 @@ def test_a_store_holds_the_tokenizers_own_ids(tmp_path: Path, tokenizer: Tokeniz
     expected = [tokenizer(row.text_b, add_special_tokens=False)["input_ids"] for row in rows]
     assert rows_of(store.b) == expected
     assert store.labels.tolist() == [row.label for row in rows]
-    assert [array.dtype.name for array in (store.a.ids, store.a.offsets, store.labels)] == [
-        "int32",
-        "int64",
-        "float64",
-    ]
+    types = [array.dtype.name for array in (store.a.ids, store.a.offsets, store.labels)]
+    assert types == ["int32", "int64", "float64"]
 
 
 def test_a_single_text_has_no_second_one(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -80,9 +78,8 @@ def test_the_longer_text_of_a_pair_stays_the_longer(tokenizer: Tokenizer) -> Non
 
 def test_a_missing_label_is_nan(tmp_path: Path, tokenizer: Tokenizer) -> None:
     rows = [Row("a film", None, 1.0), Row("a film", None, None), Row("a film", None, 0.0)]
-    np.testing.assert_array_equal(
-        token_store(tmp_path, split(rows), SINGLE, tokenizer, 9).labels, [1.0, NAN, 0.0]
-    )
+    labels = token_store(tmp_path, split(rows), SINGLE, tokenizer, 9).labels
+    np.testing.assert_array_equal(labels, [1.0, NAN, 0.0])
 
 
 def test_rows_beyond_one_chunk_follow_on(
@@ -91,42 +88,24 @@ def test_rows_beyond_one_chunk_follow_on(
     rows = score_rows(25, 0)
     whole = token_store(tmp_path / "whole", split(rows), SCORE, tokenizer, 9)
     monkeypatch.setattr(tokenise, "CHUNK_ROWS", 10)
-    told: list[float] = []
-    parts = token_store(
-        tmp_path / "parts",
-        split(rows),
-        SCORE,
-        tokenizer,
-        9,
-        lambda step, metrics: told.extend(metrics.values()),
-    )
-    assert told == [10, 20, 25]
-    assert parts.b is not None
-    assert whole.b is not None
-    for one, other in zip(
-        (*parts.a, *parts.b, parts.labels), (*whole.a, *whole.b, whole.labels), strict=True
-    ):
+    told = Told()
+    parts = token_store(tmp_path / "parts", split(rows), SCORE, tokenizer, 9, told)
+    assert [value for metrics in told for value in metrics.values()] == [10, 20, 25]
+    assert parts.b is not None and whole.b is not None
+    found, expected = ((*store.a, *store.b, store.labels) for store in (parts, whole))
+    for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_long_texts_come_in_chunks_of_fewer_rows(
     tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [
-        row._replace(text_a=row.text_a[:5].ljust(5, "a"), text_b="the film of the s")
-        for row in score_rows(7, 0)
-    ]
+    rows = [Row("a" * 5, "the film of the s", 1.0)] * 7
     monkeypatch.setattr(tokenise, "CHUNK_CHARACTERS", 60)
-    told: list[float] = []
-    token_store(
-        tmp_path,
-        split(rows),
-        SCORE,
-        tokenizer,
-        9,
-        lambda step, metrics: told.extend(metrics.values()),
-    )
-    assert told == [3, 6, 7], "22 characters a row"
+    told = Told()
+    token_store(tmp_path, split(rows), SCORE, tokenizer, 9, told)
+    # 22 characters a row.
+    assert [value for metrics in told for value in metrics.values()] == [3, 6, 7]
 
 
 def test_a_wrong_row_is_told_as_it_is_though_others_are_being_tokenised(
@@ -152,15 +131,11 @@ def test_no_more_than_a_few_chunks_are_read_ahead(
             yield row
 
     monkeypatch.setattr(tokenise, "CHUNK_ROWS", 10)
-    source = split([])._replace(read=rows)
-    token_store(
-        tmp_path,
-        source,
-        SINGLE,
-        tokenizer,
-        9,
-        lambda written, metrics: ahead.append(read[0] - written),
-    )
+
+    def report(written: int, metrics: dict[str, float]) -> None:
+        ahead.append(read[0] - written)
+
+    token_store(tmp_path, split([])._replace(read=rows), SINGLE, tokenizer, 9, report)
     assert max(ahead) == 10 * tokenise.CHUNKS_AT_ONCE
 
 
@@ -233,9 +208,8 @@ def test_padding_and_truncation_saved_in_a_tokenizer_do_not_reach_the_store() ->
     """MiniLM's tokenizer.json pads and cuts everything to 128 tokens."""
     fresh = load_tokenizer(MINILM, "teacher.checkpoint")
     before = tokenizer_fingerprint(fresh)
-    store = from_texts(
-        load_tokenizer(MINILM, "teacher.checkpoint"), ["hello", "hello " * 200, ""], None, 150
-    )
+    texts = ["hello", "hello " * 200, ""]
+    store = from_texts(load_tokenizer(MINILM, "teacher.checkpoint"), texts, None, 150)
     assert rows_of(store.a) == [[7592], [7592] * 151, []]
     fresh(["hello", "hello you"], padding=True, truncation=True, max_length=8)
     assert tokenizer_fingerprint(fresh) == before
@@ -279,13 +253,8 @@ def templated(single: str, pair: str | None, **names: str) -> Tokenizer:
     template = {"single": single} | ({} if pair is None else {"pair": pair})
     tokenizer.post_processor = processors.TemplateProcessing(**template, special_tokens=special)
     inputs = ["input_ids", "token_type_ids", "attention_mask"]
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        unk_token="<unk>",
-        model_input_names=inputs,
-        **names,
-    )
+    named = {"pad_token": "<pad>", "unk_token": "<unk>", "model_input_names": inputs} | names
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named)
 
 
 TEMPLATES: dict[str, tuple[str, str | None]] = {
@@ -306,33 +275,19 @@ TEMPLATES: dict[str, tuple[str, str | None]] = {
 def test_rows_are_laid_out_and_cut_as_the_tokenizer_does_it(name: str, max_length: int) -> None:
     tokenizer = templated(*TEMPLATES[name])
     draw = np.random.default_rng(max_length)
-    texts = [
-        [
-            " ".join(map(str, draw.integers(4, 40, draw.integers(1, 2 * max_length))))
-            for _ in range(300)
-        ]
-        for _ in "ab"
-    ]
+    rows = [draw.integers(4, 40, draw.integers(1, 2 * max_length)) for _ in range(600)]
+    words = [" ".join(map(str, row)) for row in rows]
     layout = layout_of(tokenizer, True, max_length)
-    for given in (texts[:1], texts):
-        found = gather_inputs(
-            from_texts(tokenizer, given[0], given[1] if len(given) == 2 else None, max_length),
-            np.arange(300),
-            layout,
-        )
-        expected = tokenizer(
-            *given,
-            truncation="longest_first",
-            max_length=max_length,
-            padding=True,
-            return_tensors="np",
-        )
+    cut = {"truncation": "longest_first", "max_length": max_length, "padding": True}
+    for second in (None, words[300:]):
+        store = from_texts(tokenizer, words[:300], second, max_length)
+        found = gather_inputs(store, np.arange(300), layout)
+        expected = tokenizer(words[:300], second, return_tensors="np", **cut)
         np.testing.assert_array_equal(found.ids[:, 0].numpy(), expected["input_ids"])
         np.testing.assert_array_equal(found.mask[:, 0].numpy(), expected["attention_mask"] == 1)
         types = np.zeros_like(expected["input_ids"]) if found.types is None else found.types.numpy()
-        np.testing.assert_array_equal(
-            types, expected["token_type_ids"] * expected["attention_mask"]
-        )
+        read = expected["token_type_ids"] * expected["attention_mask"]
+        np.testing.assert_array_equal(types, read)
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -353,17 +308,14 @@ def test_an_exported_layout_is_read_back_as_it_was(name: str) -> None:
 def test_a_template_that_is_no_text_after_another_is_refused(single: str, pair: str) -> None:
     with pytest.raises(ValueError) as caught:
         layout_of(templated(single, pair, name_or_path="FOLDER"), True, 32)
-    assert str(caught.value) == (
-        "the tokenizer 'FOLDER' puts texts together in a way that is not known here; "
-        "allowed: each text once, in order, with special tokens before, between and after them"
-    )
+    told = "the tokenizer 'FOLDER' puts texts together in a way that is not known here; allowed: "
+    assert str(caught.value).startswith(told)
 
 
 def test_a_row_without_any_token_is_one_of_padding_where_nothing_is_put_around_it() -> None:
     tokenizer = templated("$A", "$A $B")
-    found = gather_inputs(
-        from_texts(tokenizer, ["", "4 5"], None, 8), np.array([0]), layout_of(tokenizer, True, 8)
-    )
+    store, layout = from_texts(tokenizer, ["", "4 5"], None, 8), layout_of(tokenizer, True, 8)
+    found = gather_inputs(store, np.array([0]), layout)
     assert (found.ids.tolist(), found.mask.tolist()) == ([[[1]]], [[[True]]])
 
 
@@ -391,26 +343,21 @@ def test_labels_that_differ_little_keep_digits(tmp_path: Path, tokenizer: Tokeni
     more = [row._replace(label=None) for row in score_rows(3, 1)]
     task = Task("score", SCORE, split(rows), {"": split(rows)}, added=(split(more),))
     data = tokenise_task(tmp_path, task, tokenizer, DataConfig(selection_fraction=0.2), 0)
-    assert (
-        data.train.labels[:50].tolist()
-        == data.dev[""].labels.tolist()
-        == [LARGE + place for place in range(50)]
-    )
+    labels = [LARGE + place for place in range(50)]
+    assert data.train.labels[:50].tolist() == data.dev[""].labels.tolist() == labels
     learnt = [int(row) for row in data.train_rows if row < 50]
     assert data.mean - LARGE == pytest.approx(sum(learnt) / 40, abs=1e-6)
     assert data.std == pytest.approx(np.std(learnt), rel=1e-9)
-    batch = make_batch(
-        TaskRows(data, data.train_rows, None), data.train_rows[:40], Layout(False, 0, 32)
-    )
+    source = TaskRows(data, data.train_rows, None)
+    batch = make_batch(source, data.train_rows[:40], Layout(False, 0, 32))
     expected = (np.array(learnt[:40]) - np.mean(learnt)) / np.std(learnt)
     np.testing.assert_allclose(batch.labels_B[: len(learnt)].numpy(), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("value", [0.1, 1.7e9 + 0.3, 1e-9])
+@pytest.mark.parametrize("value", [2.0, 0.1, 1.7e9 + 0.3, 1e-9])
 def test_equal_scores_have_no_spread(tmp_path: Path, tokenizer: Tokenizer, value: float) -> None:
-    constant = Task(
-        "score", SCORE, split([row._replace(label=value) for row in score_rows(29, 0)]), {}
-    )
+    rows = split([row._replace(label=value) for row in score_rows(29, 0)])
+    constant = Task("score", SCORE, rows, {})
     data = tokenise_task(tmp_path, constant, tokenizer, DataConfig(), 0)
     assert (data.mean, data.std) == (value, 1.0)
 
@@ -419,11 +366,6 @@ def test_classes_are_not_scaled(tmp_path: Path, tokenizer: Tokenizer) -> None:
     (task,) = make_tasks(40, ("single",))
     data = tokenise_task(tmp_path, task, tokenizer, DataConfig(), 0)
     assert (data.mean, data.std) == (0.0, 1.0)
-    constant = Task(
-        "score", SCORE, split([row._replace(label=2.0) for row in score_rows(20, 0)]), {}
-    )
-    data = tokenise_task(tmp_path, constant, tokenizer, DataConfig(), 0)
-    assert (data.mean, data.std) == (2.0, 1.0)
 
 
 def test_added_rows_follow_and_are_tokenised_alone(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -437,15 +379,9 @@ def test_added_rows_follow_and_are_tokenised_alone(tmp_path: Path, tokenizer: To
     for side in (0, 1):
         found = [rows_of(store[side]) for store in (data.train, *data.train.parts)]  # type: ignore[arg-type]
         assert found[0] == [*found[1], *found[2], *found[3]]
-    np.testing.assert_array_equal(
-        data.train.labels, np.concatenate([alone.train.labels, np.full(11, NAN)])
-    )
+    labels = np.concatenate([alone.train.labels, np.full(11, NAN)])
+    np.testing.assert_array_equal(data.train.labels, labels)
     np.testing.assert_array_equal(data.selection_rows, alone.selection_rows)
     np.testing.assert_array_equal(data.train_rows, [*alone.train_rows, *range(45, 56)])
-    assert [
-        array.dtype.name for array in (data.train.b.ids, data.train.b.offsets, data.train.labels)
-    ] == [
-        "int32",
-        "int64",
-        "float64",
-    ]
+    arrays = (data.train.b.ids, data.train.b.offsets, data.train.labels)
+    assert [array.dtype.name for array in arrays] == ["int32", "int64", "float64"]
