@@ -2,6 +2,7 @@
 room those before it."""
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -201,3 +202,11 @@ def test_imports_that_point_down_are_allowed(tmp_path: Path) -> None:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(code)
     assert violations(tmp_path) == [] == circle(tmp_path)
+
+
+def test_tests_import_no_other_tests() -> None:
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    assert len(files) > 100
+    for file in files:
+        found = re.findall(r"^(?:from|import) (tests\.\S+)", file.read_text(), re.MULTILINE)
+        assert all(name.startswith(("tests.support", "tests.bench")) for name in found), file
