@@ -92,7 +92,8 @@ def test_rows_beyond_one_chunk_follow_on(
     parts = token_store(tmp_path / "parts", split(rows), SCORE, tokenizer, 9, told)
     assert [value for metrics in told for value in metrics.values()] == [10, 20, 25]
     assert parts.b is not None and whole.b is not None
-    found, expected = ((*store.a, *store.b, store.labels) for store in (parts, whole))
+    found = (*parts.a, *parts.b, parts.labels)
+    expected = (*whole.a, *whole.b, whole.labels)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
