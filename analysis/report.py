@@ -35,6 +35,8 @@ from mkd import names
 
 PAGE = "report.html"
 """File name of the page."""
+OUTCOME = "report.json"
+"""File name of the short form, which also lists the report's files."""
 ARTIFACT = f"artifacts/report/{PAGE}"
 """Path of the page below a run's address in the MLflow UI."""
 REPORTS = "**Quality against speed:**"
@@ -65,8 +67,8 @@ class Asked:
     experiment.
     """
     to: str = ""
-    """Folder that the report is also written to. Files of an earlier report are overwritten.
-    Empty: the report is only logged to MLflow.
+    """Folder that the report is also written to. It replaces an earlier report there; other
+    files stay. Empty: the report is only logged to MLflow.
     """
     machine: str = ""
     """Machine whose latencies are shown, by its name in the report. Empty: the one with most
@@ -76,6 +78,7 @@ class Asked:
 
 def report(asked: Asked) -> None:
     """Reads the runs, writes the report, logs it, and prints its tables."""
+    earlier = earlier_files(Path(asked.to)) if asked.to else set()
     runs = read(asked.experiment, asked.study)
     summary = summarised(runs, asked.machine)
     client = connect()
@@ -85,7 +88,7 @@ def report(asked: Asked) -> None:
         write(summary, folder, links)
         client.log_artifacts(run_id, str(folder), "report")
         if asked.to:
-            shutil.copytree(folder, asked.to, dirs_exist_ok=True)
+            publish(folder, Path(asked.to), earlier)
     client.set_tag(run_id, names.TAG_REPORT, "report/report.html")
     describe(client, runs.experiment_id)
     url = address(runs, run_id)
@@ -104,10 +107,50 @@ def write(summary: Summary, folder: Path, links: list[Link]) -> None:
     )
     summary.runs.frame.drop(columns="artifacts").to_csv(folder / "runs.csv", index=False)
     (folder / "front.md").write_text("\n".join(lines(summary)) + "\n", "utf-8")
-    (folder / "report.json").write_text(json.dumps(outcome(summary), indent=1), "utf-8")
     (folder / PAGE).write_text(
         page(content(summary, [found for found in pictures if found], links)), "utf-8"
     )
+    told = outcome(summary) | {"files": [*_files(folder), OUTCOME]}
+    (folder / OUTCOME).write_text(json.dumps(told, indent=1), "utf-8")
+
+
+def _files(folder: Path) -> list[str]:
+    """Returns the paths of all files below a folder."""
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+
+
+def publish(report: Path, folder: Path, earlier: set[str]) -> None:
+    """Copies a report to a folder, and removes the files that only the earlier report there had.
+
+    earlier: files of the earlier report. All others stay.
+    """
+    shutil.copytree(report, folder, dirs_exist_ok=True)
+    for name in earlier - set(_files(report)):
+        (folder / name).unlink(missing_ok=True)
+
+
+def earlier_files(folder: Path) -> set[str]:
+    """Returns the files that the report in a folder consists of, by its report.json.
+
+    Empty without a report, or if its version did not list them. Raises ValueError if report.json is
+    not one of a report.
+    """
+    file = folder / OUTCOME
+    if not file.is_file():
+        return set()
+    try:
+        names = json.loads(file.read_text("utf-8")).get("files", [])
+        # A name must not lead out of the folder.
+        return {
+            name for name in names if (folder / name).resolve().is_relative_to(folder.resolve())
+        }
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"to is {str(folder)!r}, where {OUTCOME} is not that of a report ({error}); allowed: "
+            f"a folder with a report, or without a {OUTCOME}"
+        ) from None
 
 
 def _write_picture(sheet: Sheet, folder: Path) -> Picture | None:

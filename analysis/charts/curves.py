@@ -6,8 +6,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.charts.retention import evenly
-from analysis.presentation.figure import bare, look, new_figure, settled, small_print, titled
+from analysis.presentation.figure import bare, new_figure, settled, small_print, titled
 from analysis.presentation.label_placement import spread
+from analysis.presentation.palette import look
 
 MOST = 10
 """Maximum number of models."""
@@ -99,7 +100,7 @@ def draw(info: Info) -> Figure:
     axes = figure.subplots()
     bare(axes)
     for curve in info.curves:
-        colour, marker = look(curve.kind)
+        colour, marker = look(curve.kind).colour, look(curve.kind).marker
         axes.plot(
             curve.steps,
             curve.scores,

@@ -1,6 +1,7 @@
-"""Quality against a cost (milliseconds, throughput, bytes): the numbers of the main pictures.
+"""Quality against a cost (milliseconds, throughput, bytes): the main pictures.
 
-They show all models, the front, teachers and hard-label twins.
+They show all models, the front, teachers and hard-label twins. The front is chosen by the selection
+split and drawn at its score on dev. The best of many models on dev would also be the luckiest one.
 """
 
 import math
@@ -8,7 +9,19 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
+from analysis.presentation.figure import explained, new_figure, settled
+from analysis.presentation.front_plot import (
+    FrontPlot,
+    Mark,
+    Point,
+    draw_front,
+    front_legend,
+    front_line,
+    label_front,
+)
+from analysis.presentation.palette import INK
 from mkd.evaluation.pareto import front
 
 MOST_NAMED = 12
@@ -44,65 +57,9 @@ COSTS = {
 """Costs by the name of their picture."""
 
 
-class Point(NamedTuple):
-    """One model.
-
-    low, high: interval over seeds, NaN with one seed.
-    area: of its mark, in square points.
-    """
-
-    label: str
-    kind: str
-    cost: float
-    quality: float
-    low: float
-    high: float
-    area: float
-    front: bool
-    named: bool
-
-
-class Mark(NamedTuple):
-    """A reference for the models: a teacher, or the hard-label twin of a model."""
-
-    label: str
-    cost: float
-    quality: float
-
-
-class Info(NamedTuple):
-    """The numbers of the picture.
-
-    points: first the front in the order of its cost, then the other models.
-    line: corners of the line that shows the best model at each cost.
-    bottom: the lowest quality that is shown.
-    top: the end of the axis.
-    below: number of models below `bottom`.
-    dense: too many models for separate shapes.
-    title, small: lines above and below the picture.
-
-    The front is chosen by the selection split and drawn at its quality on dev. The best of many
-    models on dev would also be the luckiest one.
-    """
-
-    points: list[Point]
-    line: list[tuple[float, float]]
-    teachers: list[Mark]
-    twins: list[Mark]
-    bottom: float
-    top: float
-    below: int
-    dense: bool
-    cost: str
-    quality: str
-    less_is_better: bool
-    title: str
-    small: str
-
-
 def info(
     models: pd.DataFrame, cost: str = "latency", task: str = "", title: str = "", small: str = ""
-) -> Info | None:
+) -> FrontPlot | None:
     """Computes the picture's numbers for models that were timed on one machine.
 
     cost: one of COSTS.
@@ -137,17 +94,19 @@ def info(
         scores,
     )
     highest = max([float(scores.max()), *(mark.quality for mark in [*twins, *teachers])])
-    return Info(
+    return FrontPlot(
         points,
-        _line([(point.cost, point.quality) for point in points if point.front], how.less_is_better),
+        front_line(
+            [(point.cost, point.quality) for point in points if point.front], how.less_is_better
+        ),
         teachers,
         sorted(twins, key=lambda mark: mark.cost),
+        how.words,
+        f"{task} on dev, points" if task else "mean score on dev, points",
         bottom,
         highest + 0.1 * max(highest - bottom, 1.0),
         int((scores < bottom).sum()),
         len(known) > DENSE,
-        how.words,
-        f"{task} on dev, points" if task else "mean score on dev, points",
         how.less_is_better,
         title,
         small,
@@ -198,18 +157,6 @@ def _named(places: list[int]) -> list[int]:
     ]
 
 
-def _line(front: list[tuple[float, float]], less_is_better: bool) -> list[tuple[float, float]]:
-    """Returns the corners of the line that shows the quality of the chosen model at each cost.
-
-    If less is better, the line stays at a model's quality up to the cost of the next one. If more
-    is better, it takes the next one's quality as soon as it is beyond the model's own cost.
-    """
-    found = front[:1]
-    for before, after in zip(front, front[1:], strict=False):
-        found += [(after[0], before[1]) if less_is_better else (before[0], after[1]), after]
-    return found
-
-
 def _teachers(models: pd.DataFrame, how: Cost, score: str) -> list[Mark]:
     """Returns each teacher at the medians of what was measured in its students' runs."""
     if how.teachers not in models or score not in models:
@@ -238,3 +185,15 @@ def _bottom(shown: list[float], scores: np.ndarray) -> float:
     low, high, most = min(shown), max(shown), float(np.quantile(scores, 0.05))
     least = low - max(MARGIN * (high - low), 1.0)
     return min(least, most - 0.5) if most > low - 0.6 * (high - low) else least
+
+
+def draw(info: FrontPlot) -> Figure:
+    """Draws one picture, with the legend and the small print below it."""
+    figure = new_figure(10, 6.4)
+    axes = figure.subplots()
+    draw_front(axes, info)
+    axes.set_title(info.title, loc="left", fontsize=13, color=INK, pad=14, linespacing=1.5)
+    explained(figure, front_legend(info), info.small)
+    settled(figure)
+    label_front(axes, info)
+    return figure

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from analysis.charts import (
-    cost_plane,
     curves,
     frontier,
     importance,
@@ -85,7 +84,7 @@ def _frontier(summary: Summary, name: str) -> Sheet:
         "score on dev; others are pale. "
         f"Bars: 95 % t intervals over seeds, cut at the edge.{cut}"
     )
-    return Sheet(name, f"Quality against {name}", caption, found, partial(cost_plane.draw, found))
+    return Sheet(name, f"Quality against {name}", caption, found, partial(frontier.draw, found))
 
 
 def _sheet(summary: Summary, plan: Plan) -> Sheet:

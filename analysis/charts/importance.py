@@ -4,12 +4,11 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis.presentation.figure import FAINT, LOOKS, bare, new_figure, small_print, titled
+from analysis.presentation.figure import bare, new_figure, small_print, titled
+from analysis.presentation.palette import FAINT, GREY, OBJECTIVES
 
 MOST = 16
 """Maximum number of settings; the others are summed up."""
-COLOURS = {"quality": "#56b4e9", "latency": "#e69f00"}
-"""Colours of objectives, which differ from those of the student kinds."""
 
 
 class Info(NamedTuple):
@@ -56,9 +55,7 @@ def draw(info: Info) -> Figure:
         places = [
             place + (index - (len(info.shares) - 1) / 2) * height for place in range(len(shares))
         ]
-        bars = axes.barh(
-            places, shares, height * 0.9, color=COLOURS.get(name, LOOKS["other"].colour), label=name
-        )
+        bars = axes.barh(places, shares, height * 0.9, color=OBJECTIVES.get(name, GREY), label=name)
         axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=8.5, color=FAINT)
     axes.set_yticks(range(len(info.settings)), info.settings)
     axes.invert_yaxis()

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.presentation.figure import INK, bare, new_figure, small_print, titled
+from analysis.presentation.figure import bare, new_figure, small_print, titled
+from analysis.presentation.palette import INK
 from analysis.runs.models import differing
 from analysis.runs.rows import SETTINGS
 

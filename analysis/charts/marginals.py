@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.charts.frontier import DENSE
-from analysis.presentation.figure import INK, bare, explained, log_axis, look, new_figure
+from analysis.presentation.figure import bare, explained, log_axis, new_figure
+from analysis.presentation.palette import INK, look
 from analysis.runs.models import differing
 
 FIRST = {"loss.temperature": "temperature", "parameters": "parameters, millions"}
@@ -125,7 +126,7 @@ def draw(info: Info) -> Figure:
     for axes, panel in zip(grid.flat, info.panels, strict=False):
         bare(axes)
         for kind, middles in panel.middles.items():
-            colour, marker = look(kind)
+            colour, marker = look(kind).colour, look(kind).marker
             some = [
                 (v, s)
                 for v, s, k in zip(panel.values, panel.scores, panel.kinds, strict=True)

@@ -9,18 +9,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.presentation.figure import (
-    FAINT,
-    INK,
-    TEACHER,
+    Label,
     bare,
     log_axis,
-    look,
     new_figure,
     settled,
     small_print,
     titled,
+    write_labels,
 )
-from analysis.presentation.label_placement import placed
+from analysis.presentation.palette import FAINT, TEACHER, look
 
 SOURCE = "Ganesh et al. 2021 (TACL 9, Compressing Large-Scale Transformer-Based Models)"
 """Source of the figures: its table of methods, with speed on a CPU relative to BERT-base, and
@@ -148,30 +146,10 @@ def draw(info: Info) -> Figure:
     )
     small_print(figure, f"{told}\n{info.small}")
     settled(figure)
-    marks = [
-        ("BERT-base", 1.0, 0.0, INK),
-        *((r.name, r.times_faster, r.drop, FAINT) for r in info.references),
+    labels = [
+        Label("BERT-base", 1.0, 0.0),
+        *(Label(each.name, each.times_faster, each.drop, FAINT) for each in info.references),
+        *(Label(name, ratio, drop, look(kind).colour) for name, kind, ratio, drop in info.models),
     ]
-    marks += [(label, ratio, drop, look(kind).colour) for label, kind, ratio, drop in info.models]
-    points = [
-        (float(x), float(y))
-        for x, y in axes.transData.transform([(ratio, drop) for _, ratio, drop, _ in marks])
-    ]
-    dot, box = figure.dpi / 72, axes.get_window_extent()
-    sizes = [((0.56 * len(name) * 9 + 4) * dot, 12 * dot) for name, *_ in marks]
-    for (name, ratio, drop, colour), point, place in zip(
-        marks, points, placed(points, sizes, [], (box.x0, box.y0, box.x1, box.y1)), strict=True
-    ):
-        if place is not None:
-            offset = ((place.x - point[0]) / dot, (place.y - point[1]) / dot)
-            axes.annotate(
-                name,
-                (ratio, drop),
-                offset,
-                textcoords="offset points",
-                ha="center",
-                va="center",
-                fontsize=9,
-                color=colour,
-            )
+    write_labels(axes, labels, [])
     return figure

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.presentation.figure import INK, bare, new_figure, small_print, titled
+from analysis.presentation.figure import bare, new_figure, small_print, titled
+from analysis.presentation.palette import INK
 
 MOST = 14
 """Maximum number of models."""

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.charts.cost_plane import legend, plane
-from analysis.charts.frontier import Info as Plane
-from analysis.charts.frontier import info as plane_info
-from analysis.presentation.figure import INK, explained, new_figure
+from analysis.charts import frontier
+from analysis.presentation.figure import explained, new_figure
+from analysis.presentation.front_plot import FrontPlot, draw_front, front_legend
+from analysis.presentation.palette import INK
 
 ACROSS = 3
 """Pictures in a row."""
@@ -18,16 +18,16 @@ ACROSS = 3
 class Info(NamedTuple):
     """The numbers of the pictures.
 
-    planes: by task, as in analysis/charts/frontier.py.
+    planes: by task.
     """
 
-    planes: dict[str, Plane]
+    planes: dict[str, FrontPlot]
     small: str
 
 
 def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info | None:
     """Computes the numbers for the tasks that have scores; None if there are none."""
-    found = {task: plane_info(models, task=task) for task in tasks}
+    found = {task: frontier.info(models, task=task) for task in tasks}
     known = {task: one for task, one in found.items() if one is not None}
     return Info(known, small) if known else None
 
@@ -39,7 +39,7 @@ def draw(info: Info) -> Figure:
     figure = new_figure(3.7 * across + 0.6, 3.1 * down + 1.1)
     grid = figure.subplots(down, across, squeeze=False, sharex=True)
     for axes, (task, one) in zip(grid.flat, info.planes.items(), strict=False):
-        plane(axes, one, size=0.5)
+        draw_front(axes, one, size=0.5)
         axes.set_title(task, loc="left", fontsize=11, color=INK)
         axes.set_ylabel("")
         axes.tick_params(labelbottom=True)
@@ -52,5 +52,5 @@ def draw(info: Info) -> Figure:
         fontsize=13,
         color=INK,
     )
-    explained(figure, legend(next(iter(info.planes.values()))), info.small)
+    explained(figure, front_legend(next(iter(info.planes.values()))), info.small)
     return figure

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.presentation.figure import FAINT, LOOKS, bare, new_figure, small_print, titled
+from analysis.presentation.figure import bare, new_figure, small_print, titled
+from analysis.presentation.palette import ACCENT, FAINT
 from mkd import names
 from mkd.evaluation.pareto import Reference, front, hypervolume
 
@@ -89,10 +90,9 @@ def draw(info: Info) -> Figure:
     figure = new_figure(10, 4.2)
     axes = figure.subplots()
     bare(axes)
-    colour = LOOKS["transformer"].colour
-    axes.step(info.trials, info.hypervolume, where="post", color=colour, linewidth=1.8)
+    axes.step(info.trials, info.hypervolume, where="post", color=ACCENT, linewidth=1.8)
     axes.plot(
-        *zip(*info.gains, strict=True), "o", color=colour, markersize=5, label="the front moved"
+        *zip(*info.gains, strict=True), "o", color=ACCENT, markersize=5, label="the front moved"
     )
     axes.axvline(
         info.nearly,

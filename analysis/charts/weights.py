@@ -9,7 +9,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from analysis.charts.retention import evenly
-from analysis.presentation.figure import FAINT, bare, new_figure, small_print, titled
+from analysis.presentation.figure import bare, new_figure, small_print, titled
+from analysis.presentation.palette import FAINT
 
 SETTINGS = {
     "train.sampling.weights": "how often each task is drawn",

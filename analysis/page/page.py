@@ -11,6 +11,8 @@ import re
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+from analysis.presentation.figure import outline
+from analysis.presentation.palette import KINDS, LOOKS, stylesheet
 from analysis.statistics.differences import ROW_QUANTILE
 from mkd.evaluation.intervals import t_quantile
 
@@ -95,7 +97,7 @@ class Model(NamedTuple):
     """One student on one machine, averaged over its seeds. Unknown values are None, "" or empty.
 
     id: unique.
-    student_kind: bilstm, transformer or bag; any other is drawn as `other`.
+    student_kind: one without a look of its own is drawn as `other`.
     backend, setting: of the timing.
     mean, scores: on dev, in points; scores by task.
     selection, selection_scores: the same on the selection split, by which models are chosen.
@@ -208,7 +210,7 @@ def page(info: PageInfo) -> str:
     script = "\n".join(_file(f"{name}.js") for name in SCRIPTS)
     parts = {
         "TITLE": html.escape(info.title),
-        "STYLE": _file("page.css"),
+        "STYLE": stylesheet() + _file("page.css"),
         "DATA": data,
         "SCRIPT": script,
     }
@@ -234,7 +236,12 @@ def packed(info: PageInfo) -> dict[str, Any]:
     # The page computes t intervals itself, for which it needs a quantile for each number of seeds.
     most = max((len(model.runs) for model in models), default=0)
     t = [t_quantile(freedom) for freedom in range(1, most)]
-    return data | {"settings": settings, "quantiles": {"rows": ROW_QUANTILE, "seeds": _plain(t)}}
+    return data | {
+        "settings": settings,
+        "quantiles": {"rows": ROW_QUANTILE, "seeds": _plain(t)},
+        "kinds": list(KINDS),
+        "outlines": {name: outline(each.marker) for name, each in LOOKS.items()},
+    }
 
 
 def _settings(models: list[Model]) -> tuple[dict[str, Any], list[list[int]]]:

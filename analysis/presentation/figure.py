@@ -1,46 +1,27 @@
-"""The common style of all pictures: colours, markers, figures and axes."""
+"""The common style of all pictures: figures, axes, legends and files."""
 
+import math
 from io import BytesIO
 from typing import NamedTuple
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.markers import MarkerStyle
+from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.transforms import Affine2D
 
+from analysis.presentation.label_placement import placed
+from analysis.presentation.palette import FAINT, GREY, GRID, INK
 
-class Look(NamedTuple):
-    """Colour and marker of a student kind."""
-
-    colour: str
-    marker: str
-
-
-LOOKS = {
-    "transformer": Look("#0072b2", "o"),
-    "bilstm": Look("#d55e00", "s"),
-    "bag": Look("#009e73", "^"),
-    "other": Look("#cc79a7", "D"),
-}
-"""Looks by student kind, from Okabe and Ito's palette, which colour-blind readers can tell
-apart.
-"""
-TEACHER = Look("#222222", "*")
-TWIN = Look("#b07800", "d")
-"""Look of the hard-label twin."""
-INK, FAINT = "#222222", "#767676"
-"""Colours of text and of small print."""
 DOTS = 120
 """Dots per inch of a PNG."""
 SMALL = 8.5
 """Font size of the small print, in points."""
-
-
-def look(kind: str) -> Look:
-    """Returns the look of a student kind, or that of `other` if the kind is unknown."""
-    return LOOKS.get(kind, LOOKS["other"])
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -82,10 +63,10 @@ def written(figure: Figure, form: str) -> bytes:
 def bare(axes: Axes, grid: str = "both") -> None:
     """Removes the frame, and draws a faint grid behind all marks."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#999999")
-    axes.tick_params(color="#999999", labelcolor=INK, labelsize=9)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(color=GREY, labelcolor=INK, labelsize=9)
     axes.set_axisbelow(True)
-    axes.grid(visible=True, which="major", axis=grid, color="#e4e4e4", linewidth=0.8)  # type: ignore[arg-type]
+    axes.grid(visible=True, which="major", axis=grid, color=GRID, linewidth=0.8)  # type: ignore[arg-type]
 
 
 def titled(axes: Axes, title: str) -> None:
@@ -110,7 +91,7 @@ def log_axis(axes: Axes, values: list[float]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def explained(figure: Figure, marks: list[Line2D], small: str) -> None:
+def explained(figure: Figure, marks: list[Line2D], small: str = "") -> None:
     """Adds the legend below the axes, with the small print above it."""
     shown = figure.legend(
         handles=marks,
@@ -120,8 +101,77 @@ def explained(figure: Figure, marks: list[Line2D], small: str) -> None:
         fontsize=9,
         handletextpad=0.4,
         columnspacing=1.6,
-        title=small,
+        title=small or None,
         title_fontsize=SMALL,
         alignment="left",
     )
     shown.get_title().set_color(FAINT)
+
+
+class Label(NamedTuple):
+    """A name beside a point, in data coordinates."""
+
+    text: str
+    x: float
+    y: float
+    colour: str = INK
+
+
+def write_labels(axes: Axes, labels: list[Label], marks: list[tuple[float, float]]) -> None:
+    """Writes labels where they cover no mark and no other label.
+
+    A label without such a place is left out. The layout of the figure has to be final, because the
+    places are computed in pixels.
+
+    marks: data coordinates of further marks that no label may cover.
+    """
+    per_point = axes.figure.dpi / 72
+    points, taken = (
+        [(float(x), float(y)) for x, y in axes.transData.transform(found)] if found else []
+        for found in ([(label.x, label.y) for label in labels], marks)
+    )
+    # The width of a text is estimated as 0.56 of the font size (9 points) per character.
+    sizes = [((0.56 * len(label.text) * 9 + 4) * per_point, 12 * per_point) for label in labels]
+    box = axes.get_window_extent()
+    places = placed(points, sizes, taken, (box.x0, box.y0, box.x1, box.y1))
+    line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 4}
+    for label, point, place in zip(labels, points, places, strict=True):
+        if place is not None:
+            axes.annotate(
+                label.text,
+                (label.x, label.y),
+                ((place.x - point[0]) / per_point, (place.y - point[1]) / per_point),
+                textcoords="offset points",
+                ha="center",
+                va="center",
+                fontsize=9,
+                color=label.colour,
+                zorder=6,
+                arrowprops=line if place.far else None,
+                bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.6},
+            )
+
+
+COMMANDS = {
+    Path.MOVETO: "M",
+    Path.LINETO: "L",
+    Path.CURVE3: "Q",
+    Path.CURVE4: "C",
+    Path.CLOSEPOLY: "Z",
+}
+"""Commands of an SVG path by matplotlib's codes."""
+
+
+def outline(marker: str) -> str:
+    """Returns a marker as an SVG path around 0, with the area of a circle of radius 1."""
+    style = MarkerStyle(marker)
+    # Curves become polygons with sides of about one unit, so the marker has to be large.
+    path = style.get_path().transformed(style.get_transform() + Affine2D().scale(100, -100))
+    x, y = np.asarray(path.to_polygons()[0]).T
+    area = abs(np.dot(x[:-1], y[1:]) - np.dot(y[:-1], x[1:])) / 2
+    scaled = path.transformed(Affine2D().scale(math.sqrt(math.pi / area)))
+    return "".join(
+        COMMANDS[code]
+        + ("" if code == Path.CLOSEPOLY else " ".join(f"{round(n, 3) + 0:g}" for n in numbers))
+        for numbers, code in scaled.iter_segments(simplify=False)
+    )

@@ -3,9 +3,10 @@
 import statistics
 from typing import NamedTuple
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from analysis.presentation.figure import bare, new_figure
+from analysis.presentation.palette import ACCENT, GREY, INK
 from analysis.presentation.table import markdown
 from mkd import names
 from mkd.evaluation.intervals import half_width, interval_text
@@ -131,28 +132,26 @@ def info(rows: list[Row]) -> Info:
 
 def draw(info: Info) -> Figure:
     """Draws one line a variant: small dots for seeds, and their mean with its 95 % t interval."""
-    figure = Figure(figsize=(8, 1.4 + 0.34 * len(info.variants)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 1.4 + 0.34 * len(info.variants))
     axes = figure.subplots()
     places = range(len(info.variants))
     for place, differences in zip(places, info.differences, strict=True):
-        axes.scatter(differences, [place] * len(differences), s=14, color="#999999", zorder=2)
+        axes.scatter(differences, [place] * len(differences), s=14, color=GREY, zorder=2)
     axes.errorbar(
         info.means,
         places,
         xerr=info.halves,
         fmt="o",
-        color="#0072b2",
+        color=ACCENT,
         markersize=7,
         capsize=3,
         zorder=3,
     )
-    axes.axvline(0, color="#4d4d4d", linewidth=1)
+    axes.axvline(0, color=INK, linewidth=1)
     axes.set_yticks(places, info.variants)
     axes.invert_yaxis()
     axes.set_xlabel(
         f"mean score on dev less that of {info.first} (points; bar: 95 % t interval over seeds)"
     )
-    axes.grid(True, axis="x", alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    bare(axes, "x")
     return figure

@@ -6,10 +6,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
+from analysis.presentation import front_plot
+from analysis.presentation.figure import explained, new_figure, settled
+from analysis.presentation.front_plot import (
+    FrontPlot,
+    draw_front,
+    front_legend,
+    front_line,
+    label_front,
+)
 from analysis.presentation.table import markdown
 from experiments.settings import Search
 from experiments.studies import study as studies
@@ -22,11 +30,6 @@ from mkd.evaluation.speed import busy_note
 from mkd.evaluation.timing import MOST_BUSY, SPEED_PROTOCOL
 from mkd.export.backends import TORCH
 from mkd.pipeline import DataAndTeacher
-
-COLOURS = {"transformer": "#0072b2", "bilstm": "#d55e00", "bag": "#009e73"}
-"""Colours of the student kinds, from Okabe and Ito's palette, which colour-blind readers can
-tell apart. They are those of the report (analysis/presentation/figure.py).
-"""
 
 LEAST = "always the most frequent class"
 """What defines the lowest quality that counts in a hypervolume. A worse model is useless."""
@@ -165,86 +168,44 @@ def busy_notes(optuna_study: optuna.Study, teacher_speed: dict[str, float]) -> l
     return busy_note(teacher_speed) + trials
 
 
-class Info(NamedTuple):
-    """The numbers of the picture.
-
-    kinds: by student kind, latency, quality and whether on the front.
-    steps: latency and quality of the front.
-    labels: the same with the trials' names.
-    teacher: latency and score.
-    axis: label of the latency.
-    """
-
-    kinds: dict[str, list[tuple[float, float, bool]]]
-    steps: list[tuple[float, float]]
-    labels: list[tuple[float, float, str]]
-    teacher: tuple[float, float] | None
-    axis: str
-
-
-def info(found: Found, axis: str) -> Info:
-    """Computes the picture's numbers.
+def info(found: Found, axis: str) -> FrontPlot:
+    """Computes the picture's numbers: all trials, with their numbers on the front.
 
     axis: backend and setting that latency was measured in.
     """
-    kinds: dict[str, list[tuple[float, float, bool]]] = {}
-    for point in found.points:
-        # A trial's name is `t012 KIND-SIZE LOSS LATENCY`.
-        kind = point.name.split(" ")[1].split("-")[0]
-        kinds.setdefault(kind, []).append((point.latency_ms, point.quality, point.on_front))
-    steps = sorted((p.latency_ms, p.quality) for p in found.points if p.on_front)
-    labels = [(p.latency_ms, p.quality, p.name.split(" ")[0]) for p in found.points if p.on_front]
-    return Info(dict(sorted(kinds.items())), steps, sorted(labels), found.teacher, axis)
+    # A trial's name is `t012 KIND-SIZE LOSS LATENCY`.
+    points = [
+        front_plot.Point(
+            label=point.name.split(" ")[0],
+            kind=point.name.split(" ")[1].split("-")[0],
+            cost=point.latency_ms,
+            quality=point.quality,
+            area=46.0,
+            front=point.on_front,
+            named=point.on_front,
+        )
+        for point in sorted(found.points, key=lambda p: (not p.on_front, p.latency_ms))
+    ]
+    return FrontPlot(
+        points,
+        line=front_line([(point.cost, point.quality) for point in points if point.front]),
+        teachers=[],
+        twins=[],
+        cost=f"latency, ms ({axis}; log scale)",
+        quality="mean score on the selection split (points)",
+        # The teacher's score is that on dev, so that only its latency is comparable.
+        limits=(("teacher's latency", found.teacher[0]),) if found.teacher else (),
+    )
 
 
-def draw(info: Info) -> Figure:
-    """Draws quality on the selection split against latency, and joins the points of the front.
-
-    Trials that are not on the front are pale.
-    """
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
+def draw(info: FrontPlot) -> Figure:
+    """Draws quality on the selection split against latency, with a legend below."""
+    figure = new_figure(8, 5.4)
     axes = figure.subplots()
-    if info.steps:
-        axes.step(
-            *zip(*info.steps, strict=True), where="post", color="#999999", linewidth=1.2, zorder=1
-        )
-    for kind, points in info.kinds.items():
-        for on_front, alpha in ((True, 1.0), (False, 0.3)):
-            chosen = [(x, y) for x, y, on in points if on == on_front]
-            if chosen:
-                # Each kind has one entry in the legend, also if none of its trials is on the front.
-                label = kind if on_front or not any(on for _, _, on in points) else None
-                xs, ys = zip(*chosen, strict=True)
-                axes.scatter(
-                    xs,
-                    ys,
-                    s=46,
-                    color=COLOURS.get(kind, "#4d4d4d"),
-                    alpha=alpha,
-                    label=label,
-                    zorder=2,
-                )
-    for x, y, label in info.labels:
-        axes.annotate(label, (x, y), (4, 5), textcoords="offset points", fontsize=8)
-    if info.teacher:
-        axes.axvline(info.teacher[0], color="#4d4d4d", linewidth=1, linestyle=":")
-        axes.annotate(
-            "teacher's latency",
-            (info.teacher[0], 0.02),
-            (-4, 0),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8,
-        )
-    axes.set_xscale("log")
-    axes.set_xlabel(f"latency, ms ({info.axis}; log scale)")
-    axes.set_ylabel("mean score on the selection split (points)")
-    if info.kinds:
-        axes.legend(frameon=False, loc="lower right")
-    axes.grid(True, which="both", alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    draw_front(axes, info)
+    explained(figure, front_legend(info))
+    settled(figure)
+    label_front(axes, info)
     return figure
 
 

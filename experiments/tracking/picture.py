@@ -3,19 +3,15 @@
 import math
 from typing import NamedTuple
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
+from analysis.presentation.figure import bare, new_figure, settled
+from analysis.presentation.front_plot import FrontPlot, Mark, Point, draw_front, label_front
+from analysis.presentation.palette import look
 from mkd import names
 from mkd.evaluation.speed import HEADLINE_SETTING
 from mkd.export.backends import TORCH, latency_ms
 from mkd.result import Result, timed_backends
-
-COLOURS = {"teacher": "#4d4d4d", "student": "#0072b2", "hard labels": "#e69f00"}
-"""Colours of the teacher, the student and the hard-label twin, from Okabe and Ito's palette,
-which colour-blind readers can tell apart.
-"""
 
 
 class Info(NamedTuple):
@@ -27,12 +23,14 @@ class Info(NamedTuple):
         speed are left out.
     setting: the student's fastest backend and the setting of the timing. The teacher is always
         timed in torch.
+    kind: of the student.
     """
 
     tasks: list[str]
     scores: dict[str, list[float]]
     latency_ms: dict[str, float]
     setting: str
+    kind: str
 
 
 def info(result: Result) -> Info:
@@ -62,37 +60,58 @@ def info(result: Result) -> Info:
         for role, p in found.items()
         if p + keys[-1] in metrics and times[role] in metrics
     }
-    return Info([*tasks, "mean"], scores, latency, f"{fastest}/{setting}")
+    return Info([*tasks, "mean"], scores, latency, f"{fastest}/{setting}", _kind(result))
+
+
+def _kind(result: Result) -> str:
+    """Returns the student's kind from its name, such as `bilstm-128`."""
+    return result.student.partition("-")[0]
 
 
 def draw(info: Info) -> Figure:
     """Draws bars by task on the left, and quality against latency on the right."""
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    bars, plane = figure.subplots(1, 2, width_ratios=[3, 2])
+    figure = new_figure(11, 4.2)
+    bars, right = figure.subplots(1, 2, width_ratios=[3, 2])
+    kinds = {"teacher": "teacher", "student": info.kind, "hard labels": "baseline"}
     width = 0.8 / len(info.scores)
     for index, (role, scores) in enumerate(info.scores.items()):
         places = [i + (index - (len(info.scores) - 1) / 2) * width for i in range(len(info.tasks))]
-        bars.bar(places, scores, width * 0.92, label=role, color=COLOURS[role])
-        if role in info.latency_ms:
-            plane.scatter(info.latency_ms[role], scores[-1], s=90, color=COLOURS[role], zorder=3)
-            plane.annotate(
-                f"{role} {scores[-1]:.1f}",
-                (info.latency_ms[role], scores[-1]),
-                (7, 7),
-                textcoords="offset points",
-            )
+        bars.bar(
+            places,
+            scores,
+            width * 0.92,
+            label=role,
+            color=look(kinds[role]).colour,
+            alpha=0.5 if role == "hard labels" else 1.0,
+        )
+    bare(bars, "y")
     bars.set_xticks(range(len(info.tasks)), info.tasks, rotation=20)
     bars.set_ylabel("score on dev (points)")
     bars.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
-    plane.set_xscale("log")
-    plane.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    plane.xaxis.set_major_formatter("{x:g}")
-    plane.xaxis.set_minor_formatter(NullFormatter())
-    plane.set_xlabel(f"median latency, ms ({info.setting}, teacher in torch; log scale)")
-    plane.set_ylabel("mean score on dev (points)")
-    plane.margins(0.35)
-    plane.grid(True, which="both", alpha=0.25)
-    for axes in (bars, plane):
-        axes.spines[["top", "right"]].set_visible(False)
+    plot = _front_plot(info, kinds)
+    draw_front(right, plot)
+    right.margins(0.35)
+    settled(figure)
+    label_front(right, plot)
     return figure
+
+
+def _front_plot(info: Info, kinds: dict[str, str]) -> FrontPlot:
+    """Returns the picture on the right: student and twin as models, and the teacher."""
+    means = {role: (cost, info.scores[role][-1]) for role, cost in info.latency_ms.items()}
+    return FrontPlot(
+        points=[
+            Point(f"{role} {score:.1f}", kinds[role], cost, score)
+            for role, (cost, score) in means.items()
+            if role != "teacher"
+        ],
+        line=[],
+        teachers=[
+            Mark(f"{role} {score:.1f}", cost, score)
+            for role, (cost, score) in means.items()
+            if role == "teacher"
+        ],
+        twins=[],
+        cost=f"median latency, ms ({info.setting},\nteacher in torch; log scale)",
+        quality="mean score on dev (points)",
+    )

@@ -133,7 +133,10 @@ def test_a_report_has_pictures_tables_numbers_and_a_page(of_experiment: Done) ->
     expected = "It is told of a study that has ended."
     assert json.loads((to / "pictures" / "hypervolume.json").read_text())["caption"] == expected
     assert (len(pd.read_csv(to / "models.csv")), len(pd.read_csv(to / "runs.csv"))) == (5, 7)
-    assert json.loads((to / "report.json").read_text())["front"] == outcome["front"]
+    written = json.loads((to / "report.json").read_text())
+    assert written["front"] == outcome["front"]
+    found = {file.relative_to(to).as_posix() for file in to.rglob("*") if file.is_file()}
+    assert set(written["files"]) == found
     page = (to / "report.html").read_text()
     assert "Quality against speed: mkd" in page and "bilstm-64" in page
 
@@ -256,3 +259,29 @@ def test_what_is_no_number_is_null_in_json() -> None:
         "a": {"points": 1.0, "low": None, "high": None, "seeds": 1}, "b": [[1, "x"]],
     }  # fmt: skip
     assert number(float("nan")) is None and number(None) is None and number(2) == 2.0
+
+
+def test_a_report_removes_the_files_that_only_an_earlier_one_wrote(tmp_path: Path) -> None:
+    new, folder = tmp_path / "new", tmp_path / "folder"
+    for file in (new / "front.md", folder / "front.md", folder / "pictures" / "old.png"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(str(file))
+    (folder / "my notes.txt").write_text("mine")
+    (tmp_path / "outside.txt").write_text("mine")
+    listed = ["front.md", "pictures/old.png", "gone.png", "../outside.txt"]
+    (folder / "report.json").write_text(json.dumps({"files": [*listed, "report.json"]}))
+    earlier = report.earlier_files(folder)
+    assert earlier == {"front.md", "pictures/old.png", "gone.png", "report.json"}
+    report.publish(new, folder, earlier)
+    assert (folder / "front.md").read_text() == str(new / "front.md")
+    assert not (folder / "pictures" / "old.png").exists()
+    assert (folder / "my notes.txt").exists() and (tmp_path / "outside.txt").exists()
+
+
+def test_a_report_json_that_is_none_is_refused_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "report.json").write_text("[]")
+    assert report.main(["--experiment", "mkd", "--to", str(tmp_path)]) == 2
+    assert "where report.json is not that of a report" in capsys.readouterr().err
+    assert report.earlier_files(tmp_path / "new") == set()

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.charts import frontier
+from analysis.presentation.front_plot import FrontPlot
 from analysis.runs.models import averaged
 
 RUN: dict[str, Any] = {
@@ -47,7 +48,7 @@ WORSE = {
 }  # fmt: skip
 
 
-def plane(shown: pd.DataFrame, *args: str, **how: str) -> frontier.Info:
+def plane(shown: pd.DataFrame, *args: str, **how: str) -> FrontPlot:
     """The picture's numbers, of models that have some."""
     found = frontier.info(shown, *args, **how)
     assert found is not None

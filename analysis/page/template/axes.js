@@ -1,4 +1,4 @@
-// Scales, ticks and the marks' outlines.
+// Scales, ticks and marks.
 
 function logScale(low, high, from, to) {
   const slope = (to - from) / (Math.log(high) - Math.log(low));
@@ -42,30 +42,19 @@ function linearRange(values) {
   return [low - room, high + room];
 }
 
-function polygon(radius, corners, inner = 1, turn = -90) {
-  const count = inner === 1 ? corners : corners * 2;
-  const places = Array.from({ length: count }, (_, index) => {
-    const angle = ((turn + (index * 360) / count) * Math.PI) / 180;
-    const reach = radius * (index % 2 ? inner : 1);
-    return `${(reach * Math.cos(angle)).toFixed(2)} ${(reach * Math.sin(angle)).toFixed(2)}`;
+/** A mark: the outline of its kind or role (analysis/presentation/palette.py), with the area of a circle of this radius. */
+const mark = (kind, radius, classes = "", x = 0, y = 0, more = {}) =>
+  drawn("path", {
+    d: data.outlines[kind],
+    class: `mark ${kind} ${classes}`.trim(),
+    transform: `translate(${x.toFixed(1)} ${y.toFixed(1)}) scale(${radius.toFixed(2)})`,
+    ...more,
   });
-  return `M${places.join("L")}Z`;
-}
-
-/** Outlines of about the same area, around 0; the same as in the static pictures (analysis/presentation/figure.py). */
-const SHAPES = {
-  transformer: (r) => `M${-r} 0a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0Z`,
-  bilstm: (r) => polygon(r * 1.25, 4, 1, 45),
-  bag: (r) => polygon(r * 1.45, 3),
-  other: (r) => polygon(r * 1.25, 4),
-  teacher: (r) => polygon(r * 1.5, 5, 0.45),
-  baseline: (r) => `M0 ${-r * 1.4}L${r * 0.9} 0L0 ${r * 1.4}L${-r * 0.9} 0Z`,
-};
 
 /** A mark as a small picture of its own, for the legend and the table. */
 const icon = (kind, classes = "") =>
   drawn(
     "svg",
     { class: "icon", viewBox: "-8 -8 16 16", "aria-hidden": "true" },
-    drawn("path", { d: SHAPES[kind](kind === "baseline" ? 4 : 5), class: `mark ${kind} ${classes}` }),
+    mark(kind, kind === "baseline" ? 4 : 5, classes),
   );

@@ -149,10 +149,9 @@ function marks() {
     "g",
     {},
     ...order.map((point) => {
-      const classes = `mark ${kindOfPoint(point)}${point.role === "student" && !point.isFront ? " pale" : ""}`;
-      const place = `translate(${point.x.toFixed(1)} ${point.y.toFixed(1)})`;
-      const model = point.role === "student" ? point.model.id : null;
-      return drawn("path", { d: SHAPES[kindOfPoint(point)](point.r), class: classes, transform: place, "data-mark": model });
+      const isStudent = point.role === "student";
+      const model = { "data-mark": isStudent ? point.model.id : null };
+      return mark(kindOfPoint(point), point.r, isStudent && !point.isFront ? "pale" : "", point.x, point.y, model);
     }),
   );
 }

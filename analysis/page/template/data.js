@@ -24,8 +24,7 @@ function rowsOf(task, one, other = null) {
   return low === high ? 0 : known[high][low] / 1000;
 }
 
-const KINDS = ["transformer", "bilstm", "bag", "other"];
-const kindOf = (model) => (KINDS.includes(model.student_kind) ? model.student_kind : "other");
+const kindOf = (model) => (data.kinds.includes(model.student_kind) ? model.student_kind : "other");
 
 /** The teacher of a model, as timed on the model's machine where it was. */
 function teacherOf(model) {

@@ -14,7 +14,7 @@ const anyOr = (values) => [
 ];
 
 function buildFilters(changed) {
-  const kinds = KINDS.filter((kind) => models.some((model) => kindOf(model) === kind));
+  const kinds = data.kinds.filter((kind) => models.some((model) => kindOf(model) === kind));
   const axes = Object.entries(AXES).filter(([key]) => models.some((model) => isPositive(model[key])));
   if (!axes.some(([key]) => key === state.axis)) state.axis = axes[0]?.[0] ?? state.axis;
   const seeds = valuesOf((model) => model.seeds).sort((a, b) => a - b);
@@ -47,7 +47,7 @@ function buildFilters(changed) {
 
 /** What the picture shows and what it does not. */
 function drawLegend() {
-  const kinds = KINDS.filter((kind) => plot.shown.some((point) => kindOfPoint(point) === kind));
+  const kinds = data.kinds.filter((kind) => plot.shown.some((point) => kindOfPoint(point) === kind));
   const roles = [
     ["teacher", "teacher"],
     ["baseline", "labels alone"],

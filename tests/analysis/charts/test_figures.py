@@ -18,22 +18,23 @@ from analysis.charts import (
     volume,
     weights,
 )
-from analysis.charts.cost_plane import draw as draw_plane
+from analysis.charts.frontier import draw as draw_plane
+from analysis.presentation.front_plot import Mark, Point
 from mkd.evaluation.pareto import Reference, hypervolumes
 from tests.support.models import FAST, GOOD, WORSE, frame, models, plane, trial
 
 
 def test_the_front_is_joined_by_steps_and_dominated_models_are_off_it() -> None:
     found = plane(models(FAST, GOOD, WORSE), title="a title", small="small")
-    point = frontier.Point("bag-1x64", "bag", 0.1, 60.0, 0.0, 0.0, 30 + 230 / 4, True, True)
+    point = Point("bag-1x64", "bag", 0.1, 60.0, 0.0, 0.0, 30 + 230 / 4, True, True)
     assert found.points[0]._replace(low=0.0, high=0.0) == point
     assert [(p.label, p.front, p.named, p.area) for p in found.points] == [
         ("bag-1x64", True, True, 87.5), ("bilstm-64", True, True, 260.0),
         ("transformer-1x32", False, False, 145.0),
     ]  # fmt: skip
     assert found.line == [(0.1, 60.0), (1.0, 60.0), (1.0, 70.0)]
-    assert found.teachers == [frontier.Mark("T", 10.0, 80.0)]
-    twins = [frontier.Mark("bag-1x64", 0.1, 58.0), frontier.Mark("bilstm-64", 1.0, 67.0)]
+    assert found.teachers == [Mark("T", 10.0, 80.0)]
+    twins = [Mark("bag-1x64", 0.1, 58.0), Mark("bilstm-64", 1.0, 67.0)]
     assert found.twins == twins
     assert found.bottom == pytest.approx(58 - 0.08 * 12 - 0.04, abs=0.05) and found.below == 0
     assert (found.title, found.small) == ("a title", "small")
@@ -73,7 +74,7 @@ def test_more_throughput_is_better_and_the_front_is_joined_from_the_slowest() ->
     assert front == [(1000.0, 70.0), (9000.0, 60.0)]
     # Best quality at each throughput or more.
     assert found.line == [(1000.0, 70.0), (1000.0, 60.0), (9000.0, 60.0)]
-    assert found.teachers == [frontier.Mark("T", 100.0, 80.0)]
+    assert found.teachers == [Mark("T", 100.0, 80.0)]
 
 
 def test_size_is_in_megabytes_and_no_teacher_is_known_by_it() -> None:

@@ -5,8 +5,8 @@ import math
 from matplotlib.axes import Axes
 
 from analysis.charts import (
-    cost_plane,
     curves,
+    frontier,
     importance,
     joint,
     marginals,
@@ -26,7 +26,7 @@ def texts(axes: Axes) -> list[str]:
 
 
 def test_the_front_is_drawn_on_a_log_axis_with_names_that_are_not_on_each_other() -> None:
-    figure = cost_plane.draw(
+    figure = frontier.draw(
         numbers(models(FAST, GOOD, WORSE), title="Best: bilstm-64", small="3 models")
     )
     (axes,) = figure.axes
@@ -45,16 +45,16 @@ def test_the_front_is_drawn_on_a_log_axis_with_names_that_are_not_on_each_other(
 
 
 def test_a_kind_without_a_look_of_its_own_is_drawn_as_other() -> None:
-    figure = cost_plane.draw(numbers(models(GOOD | {"student_kind": "cnn"})))
+    figure = frontier.draw(numbers(models(GOOD | {"student_kind": "cnn"})))
     assert figure.legends[0].get_texts()[0].get_text() == "other"
 
 
 def test_the_same_figure_gives_the_same_files_and_its_svg_has_texts_and_no_date() -> None:
     info = numbers(models(FAST, GOOD), small="two models")
-    first, second = (written(cost_plane.draw(info), "svg") for _ in range(2))
+    first, second = (written(frontier.draw(info), "svg") for _ in range(2))
     assert first == second
     assert b">bilstm-64</text>" in first and b"<dc:date>" not in first
-    assert written(cost_plane.draw(info), "png").startswith(b"\x89PNG")
+    assert written(frontier.draw(info), "png").startswith(b"\x89PNG")
 
 
 def test_each_task_has_axes_and_empty_places_none() -> None:

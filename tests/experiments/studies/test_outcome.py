@@ -9,13 +9,13 @@ import numpy as np
 import optuna
 import pytest
 import torch
+from matplotlib.collections import PathCollection
 from optuna.trial import TrialState, create_trial
 
 from analysis.presentation.table import markdown
 from experiments.studies.outcome import (
     MILLISECONDS,
     Found,
-    Info,
     Point,
     busy_notes,
     draw,
@@ -170,17 +170,15 @@ def test_the_table_is_the_front_the_fastest_first_beside_the_teacher() -> None:
 
 def test_the_picture_shows_each_trial_by_its_kind_and_the_front_by_its_numbers() -> None:
     found = Found(POINTS[::-1], STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0))
-    assert info(found, "onnx, b1-text-t1") == Info(
-        kinds={
-            "bag": [(2, 50, False), (1, 60, True)],
-            "bilstm": [(10, 80, True)],
-            "transformer": [(20, 70, False)],
-        },
-        steps=[(1, 60), (10, 80)],
-        labels=[(1, 60, "t000"), (10, 80, "t002")],
-        teacher=(100, 90),
-        axis="onnx, b1-text-t1",
-    )
+    plot = info(found, "onnx, b1-text-t1")
+    assert [(p.label, p.kind, p.cost, p.quality, p.front, p.named) for p in plot.points] == [
+        ("t000", "bag", 1, 60, True, True),
+        ("t002", "bilstm", 10, 80, True, True),
+        ("t005", "bag", 2, 50, False, False),
+        ("t003", "transformer", 20, 70, False, False),
+    ]
+    assert plot.line == [(1, 60), (10, 60), (10, 80)]
+    assert (plot.teachers, plot.limits) == ([], (("teacher's latency", 100.0),))
 
 
 def test_without_a_finished_trial_the_front_is_empty(ready: DataAndTeacher, tmp_path: Path) -> None:
@@ -199,18 +197,20 @@ def test_without_a_finished_trial_the_front_is_empty(ready: DataAndTeacher, tmp_
 
 def test_the_picture_has_a_dot_for_each_trial_and_a_name_for_each_kind() -> None:
     found = Found(POINTS, STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0))
-    (axes,) = draw(info(found, "onnx, b1-text-t1")).axes
+    figure = draw(info(found, "onnx, b1-text-t1"))
+    (axes,) = figure.axes
     dots = [
         tuple(dot)
         for collection in axes.collections
+        if isinstance(collection, PathCollection)
         for dot in np.asarray(collection.get_offsets()).tolist()
     ]
     assert sorted(dots) == [(1, 60), (2, 50), (10, 80), (20, 70)]
-    legend = axes.get_legend()
-    assert legend is not None and [text.get_text() for text in legend.get_texts()] == [
-        "bag",
-        "bilstm",
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "transformer",
+        "bilstm",
+        "bag",
+        "chosen by selection for its cost",
     ]
     assert {"t000", "t002", "teacher's latency"} == {text.get_text() for text in axes.texts}
     assert axes.get_xscale() == "log"

@@ -155,7 +155,7 @@ def test_the_picture_shows_scores_by_task_and_latency_by_role() -> None:
         ["sst2", "rte", "mean"],
         {"teacher": [90.0, 60.0, 75.0], "student": [85.0, 55.0, 70.0],
          "hard labels": [82.0, 54.0, 68.0]},
-        {"teacher": 40.0, "student": 0.5, "hard labels": 0.5}, "int8/b1-text-t1",
+        {"teacher": 40.0, "student": 0.5, "hard labels": 0.5}, "int8/b1-text-t1", "bilstm",
     )  # fmt: skip
 
 

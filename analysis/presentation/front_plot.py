@@ -1,0 +1,176 @@
+"""Draws quality against cost: models, the front, teachers and hard-label twins.
+
+A run, a search and the report all draw their pictures with it.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from analysis.presentation.figure import Label, bare, log_axis, write_labels
+from analysis.presentation.palette import FAINT, GREY, KINDS, OTHER, STUDENTS, TEACHER, TWIN, look
+
+PALE: dict[str, Any] = {"alpha": 0.28, "linewidth": 0, "zorder": 1}
+STRONG: dict[str, Any] = {"alpha": 0.95, "edgecolor": "white", "linewidth": 0.9, "zorder": 4}
+"""Style of models off the front, and style of models on it."""
+
+
+class Point(NamedTuple):
+    """One model.
+
+    kind: selects the look (analysis/presentation/palette.py).
+    low, high: 95 % interval of the quality, NaN if unknown.
+    area: of its mark, in square points.
+    """
+
+    label: str
+    kind: str
+    cost: float
+    quality: float
+    low: float = math.nan
+    high: float = math.nan
+    area: float = 60.0
+    front: bool = True
+    named: bool = True
+
+
+class Mark(NamedTuple):
+    """A reference for the models: a teacher, or the hard-label twin of a model."""
+
+    label: str
+    cost: float
+    quality: float
+
+
+class FrontPlot(NamedTuple):
+    """The numbers of one picture of quality against cost.
+
+    points: first the front in the order of its cost, then the other models.
+    line: corners of the line that shows the quality of the chosen model at each cost.
+    cost, quality: labels of the axes.
+    bottom, top: ends of the axis of quality; NaN: as the points need it.
+    below: number of models below `bottom`.
+    dense: too many models for separate shapes.
+    title, small: lines above and below the picture.
+    limits: costs that are drawn as vertical lines, with their labels.
+    """
+
+    points: list[Point]
+    line: list[tuple[float, float]]
+    teachers: list[Mark]
+    twins: list[Mark]
+    cost: str
+    quality: str
+    bottom: float = math.nan
+    top: float = math.nan
+    below: int = 0
+    dense: bool = False
+    less_is_better: bool = True
+    title: str = ""
+    small: str = ""
+    limits: tuple[tuple[str, float], ...] = ()
+
+
+def front_line(
+    front: list[tuple[float, float]], less_is_better: bool = True
+) -> list[tuple[float, float]]:
+    """Returns the corners of the line that shows the quality of the chosen model at each cost.
+
+    If less is better, the line stays at a model's quality up to the cost of the next one. If more
+    is better, it takes the next one's quality as soon as it is beyond the model's own cost.
+
+    front: cost and quality of the front's models, by rising cost.
+    """
+    found = front[:1]
+    for before, after in zip(front, front[1:], strict=False):
+        found += [(after[0], before[1]) if less_is_better else (before[0], after[1]), after]
+    return found
+
+
+def draw_front(axes: Axes, plot: FrontPlot, size: float = 1.0) -> None:
+    """Draws all marks, without their labels.
+
+    size: factor on the area of the marks.
+    """
+    log_axis(axes, _xy([*plot.points, *plot.teachers, *plot.twins])[0])
+    bare(axes)
+    axes.plot(
+        [x for x, _ in plot.line], [y for _, y in plot.line], color=GREY, linewidth=1.6, zorder=2
+    )
+    for on_front, style in ((False, PALE), (True, STRONG)):
+        some = [point for point in plot.points if point.front == on_front]
+        for kind in dict.fromkeys(point.kind for point in some):
+            alike = [point for point in some if point.kind == kind]
+            _draw_models(axes, alike, size, style, plot.dense and not on_front)
+    twins: dict[str, Any] = {"facecolor": "white", "edgecolor": TWIN.colour, "zorder": 3}
+    teachers: dict[str, Any] = {"color": TEACHER.colour, "zorder": 5}
+    axes.scatter(*_xy(plot.twins), s=34 * size, marker=TWIN.marker, **twins)
+    axes.scatter(*_xy(plot.teachers), s=230 * size, marker=TEACHER.marker, **teachers)
+    # A line alone would give the axis no width.
+    for label, cost in plot.limits if plot.points else ():
+        axes.axvline(cost, color=FAINT, linewidth=1, linestyle=":")
+        axes.annotate(
+            label, (cost, 0.02), (-4, 0), xycoords=("data", "axes fraction"),
+            textcoords="offset points", ha="right", fontsize=8, color=FAINT,
+        )  # fmt: skip
+    axes.margins(x=0.06)
+    # Bars are cut off. Those of two seeds are so long that all else would be squeezed together.
+    if not math.isnan(plot.bottom):
+        axes.set_ylim(plot.bottom, plot.top)
+    axes.set_xlabel(plot.cost)
+    axes.set_ylabel(plot.quality)
+
+
+def _draw_models(
+    axes: Axes, points: list[Point], size: float, style: dict[str, Any], bitmap: bool
+) -> None:
+    """Draws models of one kind, with bars for their intervals."""
+    colour, marker = look(points[0].kind).colour, look(points[0].kind).marker
+    areas = [point.area * size for point in points]
+    xs, ys = _xy(points)
+    axes.scatter(xs, ys, s=areas, color=colour, marker=marker, rasterized=bitmap, **style)
+    axes.vlines(
+        xs, [point.low for point in points], [point.high for point in points],
+        color=colour, linewidth=1.3, alpha=style["alpha"], zorder=3, rasterized=bitmap,
+    )  # fmt: skip
+
+
+def _xy(marks: Sequence[Point | Mark]) -> tuple[list[float], list[float]]:
+    """Returns costs and qualities."""
+    return [mark.cost for mark in marks], [mark.quality for mark in marks]
+
+
+def label_front(axes: Axes, plot: FrontPlot) -> None:
+    """Writes the names of the front's models and of the teachers where they cover nothing.
+
+    The layout of the figure has to be final, because the places are computed in pixels.
+    """
+    named: list[Point | Mark] = [point for point in plot.points if point.named]
+    labels = [Label(each.label, each.cost, each.quality) for each in (*named, *plot.teachers)]
+    front = [point for point in plot.points if point.front]
+    marks = _xy([*front, *plot.teachers, *plot.twins])
+    write_labels(axes, labels, list(zip(*marks, strict=True)))
+
+
+def front_legend(plot: FrontPlot) -> list[Line2D]:
+    """Returns the legend's entries for the marks that are in the picture."""
+
+    def entry(label: str, colour: str, marker: str, size: float = 8) -> Line2D:
+        return Line2D(
+            [], [], linestyle="", marker=marker, color=colour, markersize=size, label=label
+        )
+
+    kinds = {point.kind if point.kind in STUDENTS else OTHER for point in plot.points}
+    found = [entry(kind, KINDS[kind].colour, KINDS[kind].marker) for kind in KINDS if kind in kinds]
+    line = Line2D([], [], color=GREY, linewidth=1.6, label="chosen by selection for its cost")
+    found += [line] if plot.line else []
+    if plot.teachers:
+        found.append(entry("teacher", TEACHER.colour, TEACHER.marker, 13))
+    if plot.twins:
+        twin = entry("same student, labels alone", TWIN.colour, TWIN.marker, 6)
+        twin.set_markerfacecolor("white")
+        found.append(twin)
+    return found
