@@ -25,11 +25,11 @@ from jsonargparse import ArgumentError, ArgumentParser
 from mlflow.exceptions import MlflowException
 
 from analysis import tables
-from analysis.charts.gallery import Sheet, album, plain
-from analysis.findings.summary import Summary, summarised
+from analysis.charts.gallery import Chart, charts, json_value
+from analysis.findings.summary import Summary, summarise
 from analysis.page.content import content, fronts
 from analysis.page.page import Link, Picture, page
-from analysis.presentation.figure import settled, written
+from analysis.presentation.figure import fix_layout, image_bytes
 from analysis.runs.runs import LOCAL, Runs, connect, read
 from mkd import names
 
@@ -57,7 +57,7 @@ BEST_FIRST = urlencode(
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReportSettings:
     """The settings of a report."""
 
     experiment: str = ""
@@ -76,21 +76,21 @@ class Asked:
     """
 
 
-def report(asked: Asked) -> None:
+def report(asked: ReportSettings) -> None:
     """Reads the runs, writes the report, logs it, and prints its tables."""
     earlier = earlier_files(Path(asked.to)) if asked.to else set()
     runs = read(asked.experiment, asked.study)
-    summary = summarised(runs, asked.machine)
+    summary = summarise(runs, asked.machine)
     client = connect()
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(aside) / "report"
-        run_id, links = home(client, runs)
+        run_id, links = report_run(client, runs)
         write(summary, folder, links)
         client.log_artifacts(run_id, str(folder), "report")
         if asked.to:
             publish(folder, Path(asked.to), earlier)
     client.set_tag(run_id, names.TAG_REPORT, "report/report.html")
-    describe(client, runs.experiment_id)
+    describe_experiment(client, runs.experiment_id)
     url = address(runs, run_id)
     print("\n".join(lines(summary)))
     print(f"\nlook at it: {asked.to + '/' + PAGE if asked.to else url}")
@@ -100,7 +100,7 @@ def report(asked: Asked) -> None:
 def write(summary: Summary, folder: Path, links: list[Link]) -> None:
     """Writes all files of the report into a new folder."""
     (folder / "pictures").mkdir(parents=True)
-    pictures = [_write_picture(sheet, folder / "pictures") for sheet in album(summary)]
+    pictures = [_write_picture(chart, folder / "pictures") for chart in charts(summary)]
     best = fronts(summary.models)
     tables.for_csv(summary.models, summary.evidence.lost, best).to_csv(
         folder / "models.csv", index=False
@@ -153,22 +153,22 @@ def earlier_files(folder: Path) -> set[str]:
         ) from None
 
 
-def _write_picture(sheet: Sheet, folder: Path) -> Picture | None:
+def _write_picture(chart: Chart, folder: Path) -> Picture | None:
     """Writes a picture as PNG, SVG and JSON.
 
     A picture that cannot be drawn gets only the JSON, with the reason as its caption, and None is
     returned.
     """
-    told = {"title": sheet.title, "caption": sheet.caption, "info": plain(sheet.info)}
-    (folder / f"{sheet.name}.json").write_text(json.dumps(told, indent=1, allow_nan=False), "utf-8")
-    if sheet.figure is None:
+    told = {"title": chart.title, "caption": chart.caption, "info": json_value(chart.info)}
+    (folder / f"{chart.name}.json").write_text(json.dumps(told, indent=1, allow_nan=False), "utf-8")
+    if chart.figure is None:
         return None
-    figure = sheet.figure()
-    settled(figure)
-    (folder / f"{sheet.name}.png").write_bytes(written(figure, "png"))
-    svg = written(figure, "svg")
-    (folder / f"{sheet.name}.svg").write_bytes(svg)
-    return Picture(sheet.name, sheet.title, sheet.caption, svg.decode())
+    figure = chart.figure()
+    fix_layout(figure)
+    (folder / f"{chart.name}.png").write_bytes(image_bytes(figure, "png"))
+    svg = image_bytes(figure, "svg")
+    (folder / f"{chart.name}.svg").write_bytes(svg)
+    return Picture(chart.name, chart.title, chart.caption, svg.decode())
 
 
 def lines(summary: Summary) -> list[str]:
@@ -194,7 +194,7 @@ def outcome(summary: Summary) -> dict[str, Any]:
         dict(row) | {"lost": lost.get(row["id"])}
         for row in summary.front[fields].to_dict("records")
     ]
-    found: dict[str, Any] = plain(
+    found: dict[str, Any] = json_value(
         {
             "experiment": runs.experiment,
             "study": runs.study.name if runs.study else "",
@@ -211,7 +211,7 @@ def outcome(summary: Summary) -> dict[str, Any]:
     return found
 
 
-def home(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]]:
+def report_run(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]]:
     """Returns the id of the run that the report is logged to, and the links of the page.
 
     It is the study's run, or else the run that `mlflow run` created if it is in the experiment, or
@@ -264,7 +264,7 @@ def address(runs: Runs, run_id: str) -> str:
     )
 
 
-def describe(client: mlflow.MlflowClient, experiment_id: str) -> None:
+def describe_experiment(client: mlflow.MlflowClient, experiment_id: str) -> None:
     """Writes the experiment's description in the UI: its metrics, and links to its reports."""
     experiment = client.get_experiment(experiment_id)
     own = experiment.tags.get("mlflow.note.content", "").partition(REPORTS)[0].rstrip()
@@ -310,10 +310,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = ArgumentParser(
         prog="python -m analysis.report", description=__doc__, exit_on_error=False
     )
-    parser.add_class_arguments(Asked)
+    parser.add_class_arguments(ReportSettings)
     try:
         values = parser.instantiate(parser.parse_args(argv))
-        report(Asked(**{name: getattr(values, name) for name in Asked.__dataclass_fields__}))
+        report(
+            ReportSettings(
+                **{name: getattr(values, name) for name in ReportSettings.__dataclass_fields__}
+            )
+        )
     except (ValueError, ArgumentError, OSError, MlflowException) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.charts.retention import evenly
-from analysis.presentation.figure import bare, new_figure, settled, small_print, titled
-from analysis.presentation.label_placement import spread
+from analysis.presentation.figure import fix_layout, new_figure, set_title, small_print, style_axes
+from analysis.presentation.label_placement import spread_apart
 from analysis.presentation.palette import look
 
 MOST = 10
@@ -83,7 +83,7 @@ def info(
     heights = dict(
         zip(
             (c.label for c in named),
-            spread([c.scores[-1] for c in named], LEAST_GAP * (top - bottom)),
+            spread_apart([c.scores[-1] for c in named], LEAST_GAP * (top - bottom)),
             strict=True,
         )
     )
@@ -98,7 +98,7 @@ def draw(info: Info) -> Figure:
     """Draws one line a run, with its name at its end."""
     figure = new_figure(10, 5.4)
     axes = figure.subplots()
-    bare(axes)
+    style_axes(axes)
     for curve in info.curves:
         colour, marker = look(curve.kind).colour, look(curve.kind).marker
         axes.plot(
@@ -123,7 +123,7 @@ def draw(info: Info) -> Figure:
     axes.set_ylim(info.bottom, info.top)
     axes.set_xlabel("optimiser steps")
     axes.set_ylabel("mean score on the selection split, points")
-    titled(axes, "How the front's models learnt")
+    set_title(axes, "How the front's models learnt")
     small_print(figure, info.small)
-    settled(figure)
+    fix_layout(figure)
     return figure

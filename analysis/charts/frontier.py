@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.presentation.figure import explained, new_figure, settled
+from analysis.presentation.figure import add_legend, fix_layout, new_figure
 from analysis.presentation.front_plot import (
     FrontPlot,
     Mark,
@@ -193,7 +193,7 @@ def draw(info: FrontPlot) -> Figure:
     axes = figure.subplots()
     draw_front(axes, info)
     axes.set_title(info.title, loc="left", fontsize=13, color=INK, pad=14, linespacing=1.5)
-    explained(figure, front_legend(info), info.small)
-    settled(figure)
+    add_legend(figure, front_legend(info), info.small)
+    fix_layout(figure)
     label_front(axes, info)
     return figure

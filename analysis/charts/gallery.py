@@ -24,7 +24,7 @@ from analysis.findings.summary import Summary
 from analysis.runs.runs import curves as curves_of
 
 
-class Sheet(NamedTuple):
+class Chart(NamedTuple):
     """One picture.
 
     info: its numbers.
@@ -38,7 +38,7 @@ class Sheet(NamedTuple):
     figure: Callable[[], Figure] | None
 
 
-class Plan(NamedTuple):
+class ChartPlan(NamedTuple):
     """A picture that every report has.
 
     missing: the reason that is shown if `info` returns None.
@@ -52,14 +52,14 @@ class Plan(NamedTuple):
     draw: Callable[[Any], Figure]
 
 
-def album(summary: Summary) -> Iterator[Sheet]:
+def charts(summary: Summary) -> Iterator[Chart]:
     """Yields the pictures in the order of the report."""
     yield from (_frontier(summary, name) for name in frontier.COSTS)
-    yield from (_sheet(summary, plan) for plan in PLANS)
+    yield from (_chart(summary, plan) for plan in PLANS)
     found = published.info(summary.front, summary.kept.tasks, summary.small)
     why = published.missing(summary.front)
     caption = "As ratios to BERT-base; crosses were not measured here."
-    yield Sheet(
+    yield Chart(
         "published",
         "Beside published figures",
         why or caption,
@@ -68,7 +68,7 @@ def album(summary: Summary) -> Iterator[Sheet]:
     )
 
 
-def _frontier(summary: Summary, name: str) -> Sheet:
+def _frontier(summary: Summary, name: str) -> Chart:
     answer = under(summary.answers) if name == "latency" else None
     title = (
         f"{sentence(answer)}\n{loss_sentence(answer)}" if answer else f"Mean score against {name}"
@@ -77,21 +77,21 @@ def _frontier(summary: Summary, name: str) -> Sheet:
         summary.drawn, name, title=title, small=f"{summary.small}. A mark's area: bytes."
     )
     if found is None:
-        return Sheet(name, f"Quality against {name}", f"No run tells its {name}.", None, None)
+        return Chart(name, f"Quality against {name}", f"No run tells its {name}.", None, None)
     cut = f" {found.below} models score below the picture." if found.below else ""
     caption = (
         "The front is chosen by the selection split, which dev has no part in, and drawn at its "
         "score on dev; others are pale. "
         f"Bars: 95 % t intervals over seeds, cut at the edge.{cut}"
     )
-    return Sheet(name, f"Quality against {name}", caption, found, partial(frontier.draw, found))
+    return Chart(name, f"Quality against {name}", caption, found, partial(frontier.draw, found))
 
 
-def _sheet(summary: Summary, plan: Plan) -> Sheet:
+def _chart(summary: Summary, plan: ChartPlan) -> Chart:
     found = plan.info(summary)
     if found is None:
-        return Sheet(plan.name, plan.title, plan.missing, None, None)
-    return Sheet(plan.name, plan.title, plan.caption, found, partial(plan.draw, found))
+        return Chart(plan.name, plan.title, plan.missing, None, None)
+    return Chart(plan.name, plan.title, plan.caption, found, partial(plan.draw, found))
 
 
 def _tasks(summary: Summary) -> tasks.Info | None:
@@ -138,7 +138,7 @@ def _joint(summary: Summary) -> joint.Info | None:
 
 
 PLANS = (
-    Plan(
+    ChartPlan(
         "tasks",
         "Each task",
         "Fronts are chosen by selection.",
@@ -146,7 +146,7 @@ PLANS = (
         _tasks,
         tasks.draw,
     ),
-    Plan(
+    ChartPlan(
         "retention",
         "Kept of the teacher",
         "The front, the fastest first.",
@@ -154,7 +154,7 @@ PLANS = (
         _retention,
         retention.draw,
     ),
-    Plan(
+    ChartPlan(
         "curves",
         "Learning curves",
         "A line a run of the front.",
@@ -162,7 +162,7 @@ PLANS = (
         _curves,
         curves.draw,
     ),
-    Plan(
+    ChartPlan(
         "hypervolume",
         "Hypervolume over trials",
         "The area below the best quality under each latency, from a corner.",
@@ -170,7 +170,7 @@ PLANS = (
         _volume,
         volume.draw,
     ),
-    Plan(
+    ChartPlan(
         "importance",
         "Importance of settings",
         "As Optuna estimates it from the trials.",
@@ -178,7 +178,7 @@ PLANS = (
         _importance,
         importance.draw,
     ),
-    Plan(
+    ChartPlan(
         "marginals",
         "One setting at a time",
         "Other settings differ too: a line is a trend, not an effect.",
@@ -186,7 +186,7 @@ PLANS = (
         _marginals,
         marginals.draw,
     ),
-    Plan(
+    ChartPlan(
         "weights",
         "Task weights",
         "A line a model.",
@@ -194,7 +194,7 @@ PLANS = (
         _weights,
         weights.draw,
     ),
-    Plan(
+    ChartPlan(
         "joint",
         "Joint or alone",
         "Mean difference of runs that are alike but for their tasks and seed.",
@@ -206,12 +206,12 @@ PLANS = (
 """Pictures between those of the front and the published figures, in the order of the report."""
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """Converts a value to JSON: named tuples to dicts, and numbers that are not finite to null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): plain(one) for key, one in value.items()}
+        return {str(key): json_value(one) for key, one in value.items()}
     if hasattr(value, "_asdict"):
-        return plain(value._asdict())
-    return [plain(one) for one in value] if isinstance(value, list | tuple) else value
+        return json_value(value._asdict())
+    return [json_value(one) for one in value] if isinstance(value, list | tuple) else value

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis.presentation.figure import bare, new_figure, small_print, titled
+from analysis.presentation.figure import new_figure, set_title, small_print, style_axes
 from analysis.presentation.palette import FAINT, GREY, OBJECTIVES
 
 MOST = 16
@@ -49,7 +49,7 @@ def draw(info: Info) -> Figure:
     """Draws a bar for each setting and objective, with the most important setting at the top."""
     figure = new_figure(10, 1.6 + 0.42 * len(info.settings))
     axes = figure.subplots()
-    bare(axes, "x")
+    style_axes(axes, "x")
     height = 0.8 / len(info.shares)
     for index, (name, shares) in enumerate(info.shares.items()):
         places = [
@@ -61,6 +61,6 @@ def draw(info: Info) -> Figure:
     axes.invert_yaxis()
     axes.set_xlabel("share of what sets the best trials apart, percent")
     axes.legend(frameon=False, loc="lower right", fontsize=9)
-    titled(axes, "What matters: importance of each searched setting")
+    set_title(axes, "What matters: importance of each searched setting")
     small_print(figure, info.small)
     return figure

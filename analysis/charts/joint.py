@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.presentation.figure import bare, new_figure, small_print, titled
+from analysis.presentation.figure import new_figure, set_title, small_print, style_axes
 from analysis.presentation.palette import INK
 from analysis.runs.models import differing
 from analysis.runs.rows import SETTINGS
@@ -108,11 +108,11 @@ def draw(info: Info) -> Figure:
     axes.set_xticks(range(len(info.beside)), info.beside)
     axes.set_yticks(range(len(info.tasks)), info.tasks)
     axes.xaxis.tick_top()
-    bare(axes)
+    style_axes(axes)
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_ylabel("score of")
-    titled(axes, "Points that a task gains when it is distilled jointly with")
+    set_title(axes, "Points that a task gains when it is distilled jointly with")
     small_print(figure, info.small)
     return figure

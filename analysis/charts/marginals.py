@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.charts.frontier import DENSE
-from analysis.presentation.figure import bare, explained, log_axis, new_figure
+from analysis.presentation.figure import add_legend, log_axis, new_figure, style_axes
 from analysis.presentation.palette import INK, look
 from analysis.runs.models import differing
 
@@ -124,7 +124,7 @@ def draw(info: Info) -> Figure:
     figure = new_figure(3.6 * across + 0.8, 3.1 * down + 1.1)
     grid = figure.subplots(down, across, squeeze=False, sharey=True)
     for axes, panel in zip(grid.flat, info.panels, strict=False):
-        bare(axes)
+        style_axes(axes)
         for kind, middles in panel.middles.items():
             colour, marker = look(kind).colour, look(kind).marker
             some = [
@@ -168,5 +168,5 @@ def draw(info: Info) -> Figure:
         fontsize=13,
         color=INK,
     )
-    explained(figure, marks, info.small)
+    add_legend(figure, marks, info.small)
     return figure

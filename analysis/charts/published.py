@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 
 from analysis.presentation.figure import (
     Label,
-    bare,
+    fix_layout,
     log_axis,
     new_figure,
-    settled,
+    set_title,
     small_print,
-    titled,
+    style_axes,
     write_labels,
 )
 from analysis.presentation.palette import FAINT, TEACHER, look
@@ -114,7 +114,7 @@ def draw(info: Info) -> Figure:
             *(each.times_faster for each in info.references),
         ],
     )
-    bare(axes)
+    style_axes(axes)
     for _, kind, ratio, drop in info.models:
         axes.scatter(
             ratio,
@@ -139,13 +139,13 @@ def draw(info: Info) -> Figure:
         "times BERT-base's speed (ours: one row, beside the teacher; published: on their CPUs)"
     )
     axes.set_ylabel("points above BERT-base (below it: negative)")
-    titled(axes, "Beside published figures, as ratios to BERT-base")
+    set_title(axes, "Beside published figures, as ratios to BERT-base")
     told = (
         f"Crosses are published figures, not measured here: {SOURCE};\n"
         f"mean over {TASKS}. Ours: mean over {info.tasks}."
     )
     small_print(figure, f"{told}\n{info.small}")
-    settled(figure)
+    fix_layout(figure)
     labels = [
         Label("BERT-base", 1.0, 0.0),
         *(Label(each.name, each.times_faster, each.drop, FAINT) for each in info.references),

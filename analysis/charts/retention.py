@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.presentation.figure import bare, new_figure, small_print, titled
+from analysis.presentation.figure import new_figure, set_title, small_print, style_axes
 from analysis.presentation.palette import INK
 
 MOST = 14
@@ -88,10 +88,10 @@ def draw(info: Info) -> Figure:
     axes.set_xticks(range(len(info.tasks)), info.tasks)
     axes.set_yticks(range(len(info.models)), info.models)
     axes.xaxis.tick_top()
-    bare(axes)
+    style_axes(axes)
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    titled(axes, "Percent of the teacher's score that the front's models keep")
+    set_title(axes, "Percent of the teacher's score that the front's models keep")
     small_print(figure, info.small)
     return figure

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.charts import frontier
-from analysis.presentation.figure import explained, new_figure
+from analysis.presentation.figure import add_legend, new_figure
 from analysis.presentation.front_plot import FrontPlot, draw_front, front_legend
 from analysis.presentation.palette import INK
 
@@ -52,5 +52,5 @@ def draw(info: Info) -> Figure:
         fontsize=13,
         color=INK,
     )
-    explained(figure, front_legend(next(iter(info.planes.values()))), info.small)
+    add_legend(figure, front_legend(next(iter(info.planes.values()))), info.small)
     return figure

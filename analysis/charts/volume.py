@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.presentation.figure import bare, new_figure, small_print, titled
+from analysis.presentation.figure import new_figure, set_title, small_print, style_axes
 from analysis.presentation.palette import ACCENT, FAINT
 from mkd import names
 from mkd.evaluation.pareto import Reference, front, hypervolume
@@ -89,7 +89,7 @@ def draw(info: Info) -> Figure:
     """Draws a staircase, with a mark at each trial that moved the front."""
     figure = new_figure(10, 4.2)
     axes = figure.subplots()
-    bare(axes)
+    style_axes(axes)
     axes.step(info.trials, info.hypervolume, where="post", color=ACCENT, linewidth=1.8)
     axes.plot(
         *zip(*info.gains, strict=True), "o", color=ACCENT, markersize=5, label="the front moved"
@@ -105,6 +105,6 @@ def draw(info: Info) -> Figure:
     axes.set_xlabel("trial")
     axes.set_ylabel(f"hypervolume, points x decades,\n{info.corner}", fontsize=9)
     axes.legend(frameon=False, loc="lower right", fontsize=9)
-    titled(axes, "What the search has covered")
+    set_title(axes, "What the search has covered")
     small_print(figure, info.small)
     return figure

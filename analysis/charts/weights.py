@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from analysis.charts.retention import evenly
-from analysis.presentation.figure import bare, new_figure, small_print, titled
+from analysis.presentation.figure import new_figure, set_title, small_print, style_axes
 from analysis.presentation.palette import FAINT
 
 SETTINGS = {
@@ -104,7 +104,7 @@ def draw(info: Info) -> Figure:
     """Draws parallel axes, one a task, with thick lines for the best models."""
     figure = new_figure(10, 5)
     axes = figure.subplots()
-    bare(axes)
+    style_axes(axes)
     colours = ScalarMappable(Normalize(info.low, info.high), "viridis_r")
     for line in info.lines:
         how = (
@@ -124,7 +124,7 @@ def draw(info: Info) -> Figure:
     axes.set_ylim(bottom=0)
     axes.set_ylabel("share of the weights, percent")
     figure.colorbar(colours, ax=axes, label="mean score on dev, points", pad=0.06)
-    titled(
+    set_title(
         axes,
         f"Task weights ({info.words}); thick: the {sum(line.best for line in info.lines)} best",
     )

@@ -68,7 +68,7 @@ class Summary(NamedTuple):
         return str(self.drawn["setting"].iloc[0])
 
 
-def summarised(runs: Runs, machine: str = "") -> Summary:
+def summarise(runs: Runs, machine: str = "") -> Summary:
     """Computes the content of a report from its runs.
 
     machine: the machine to show. Empty: the one with most runs.

@@ -92,7 +92,9 @@ def _models(summary: Summary) -> Iterator[page.Model]:
             teacher_latency_ms=number(model["teacher_latency_ms"]),
             retention=number(model["retention"]),
             settings={
-                key: text for name in settings for key, text in told(name, model[name]).items()
+                key: text
+                for name in settings
+                for key, text in setting_texts(name, model[name]).items()
             },
             state="finished",
             front=key in best,
@@ -215,7 +217,7 @@ def _baselines(models: pd.DataFrame) -> Iterator[page.Baseline]:
         )
 
 
-def told(setting: str, value: object) -> dict[str, str]:
+def setting_texts(setting: str, value: object) -> dict[str, str]:
     """Returns a setting as text, or nothing if it is unknown.
 
     A setting with one value a task becomes one setting a task.

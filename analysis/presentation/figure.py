@@ -15,7 +15,7 @@ from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import Affine2D
 
-from analysis.presentation.label_placement import placed
+from analysis.presentation.label_placement import place_labels
 from analysis.presentation.palette import FAINT, GREY, GRID, INK
 
 DOTS = 120
@@ -34,14 +34,14 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def settled(figure: Figure) -> None:
+def fix_layout(figure: Figure) -> None:
     """Computes the layout and fixes it: what is added later moves nothing."""
     if figure.get_layout_engine() is not None:
         figure.get_layout_engine().execute(figure)  # type: ignore[union-attr]
         figure.set_layout_engine("none")
 
 
-def written(figure: Figure, form: str) -> bytes:
+def image_bytes(figure: Figure, form: str) -> bytes:
     """Returns the figure as a `png` or `svg` file. The same figure gives the same bytes.
 
     Texts of an SVG stay texts. Its date is left out, and the salt of its ids is fixed.
@@ -60,7 +60,7 @@ def written(figure: Figure, form: str) -> bytes:
     return file.getvalue()
 
 
-def bare(axes: Axes, grid: str = "both") -> None:
+def style_axes(axes: Axes, grid: str = "both") -> None:
     """Removes the frame, and draws a faint grid behind all marks."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
@@ -69,7 +69,7 @@ def bare(axes: Axes, grid: str = "both") -> None:
     axes.grid(visible=True, which="major", axis=grid, color=GRID, linewidth=0.8)  # type: ignore[arg-type]
 
 
-def titled(axes: Axes, title: str) -> None:
+def set_title(axes: Axes, title: str) -> None:
     """Sets the title, aligned left."""
     axes.set_title(title, loc="left", fontsize=13, color=INK, pad=12)
 
@@ -91,7 +91,7 @@ def log_axis(axes: Axes, values: list[float]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def explained(figure: Figure, marks: list[Line2D], small: str = "") -> None:
+def add_legend(figure: Figure, marks: list[Line2D], small: str = "") -> None:
     """Adds the legend below the axes, with the small print above it."""
     shown = figure.legend(
         handles=marks,
@@ -133,7 +133,7 @@ def write_labels(axes: Axes, labels: list[Label], marks: list[tuple[float, float
     # The width of a text is estimated as 0.56 of the font size (9 points) per character.
     sizes = [((0.56 * len(label.text) * 9 + 4) * per_point, 12 * per_point) for label in labels]
     box = axes.get_window_extent()
-    places = placed(points, sizes, taken, (box.x0, box.y0, box.x1, box.y1))
+    places = place_labels(points, sizes, taken, (box.x0, box.y0, box.x1, box.y1))
     line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 4}
     for label, point, place in zip(labels, points, places, strict=True):
         if place is not None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.presentation.figure import Label, bare, log_axis, write_labels
+from analysis.presentation.figure import Label, log_axis, style_axes, write_labels
 from analysis.presentation.palette import FAINT, GREY, KINDS, OTHER, STUDENTS, TEACHER, TWIN, look
 
 PALE: dict[str, Any] = {"alpha": 0.28, "linewidth": 0, "zorder": 1}
@@ -96,7 +96,7 @@ def draw_front(axes: Axes, plot: FrontPlot, size: float = 1.0) -> None:
     size: factor on the area of the marks.
     """
     log_axis(axes, _xy([*plot.points, *plot.teachers, *plot.twins])[0])
-    bare(axes)
+    style_axes(axes)
     axes.plot(
         [x for x, _ in plot.line], [y for _, y in plot.line], color=GREY, linewidth=1.6, zorder=2
     )

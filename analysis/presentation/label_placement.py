@@ -25,7 +25,7 @@ SIDES = (
 """Directions that are tried in this order: above first, then right, then left."""
 
 
-class Placed(NamedTuple):
+class Placement(NamedTuple):
     """The centre of a label.
 
     far: whether a line is needed to connect it with its point.
@@ -36,9 +36,9 @@ class Placed(NamedTuple):
     far: bool
 
 
-def placed(
+def place_labels(
     points: list[Point], sizes: list[tuple[float, float]], taken: list[Point], bounds: Box
-) -> list[Placed | None]:
+) -> list[Placement | None]:
     """Returns a place for each label, or None for a label without a free place.
 
     Labels are placed one after another, within the bounds.
@@ -48,7 +48,7 @@ def placed(
     """
     # Every point blocks a square of 8 pixels.
     boxes: list[Box] = [(x - 4, y - 4, x + 4, y + 4) for x, y in [*points, *taken]]
-    found: list[Placed | None] = []
+    found: list[Placement | None] = []
     for point, size in zip(points, sizes, strict=True):
         place = _free(point, size, boxes, bounds)
         found.append(place)
@@ -57,7 +57,9 @@ def placed(
     return found
 
 
-def _free(point: Point, size: tuple[float, float], boxes: list[Box], bounds: Box) -> Placed | None:
+def _free(
+    point: Point, size: tuple[float, float], boxes: list[Box], bounds: Box
+) -> Placement | None:
     """Returns the first free place for a label, or None."""
     width, height = size
     for ring in RINGS:
@@ -66,7 +68,7 @@ def _free(point: Point, size: tuple[float, float], boxes: list[Box], bounds: Box
             y = point[1] + up * height * ring
             box = _box(x, y, size)
             if _inside(box, bounds) and not any(overlap(box, other) for other in boxes):
-                return Placed(x, y, ring > RINGS[0])
+                return Placement(x, y, ring > RINGS[0])
     return None
 
 
@@ -86,7 +88,7 @@ def overlap(left: Box, right: Box) -> bool:
     return left[0] < right[2] and right[0] < left[2] and left[1] < right[3] and right[1] < left[3]
 
 
-def spread(wanted: list[float], least: float) -> list[float]:
+def spread_apart(wanted: list[float], least: float) -> list[float]:
     """Returns heights near the wanted ones, at least `least` apart, in the same order.
 
     It is used for labels at the ends of lines.

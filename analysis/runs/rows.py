@@ -14,7 +14,7 @@ STUDENTS = (names.KIND_DISTILL, names.KIND_FINETUNE, names.KIND_TRIAL, names.KIN
 """Kinds of runs that train a student."""
 SETTINGS = ("data.", "teacher.", "student.", "loss.", "train.", "finetune.", "whole")
 """Prefixes of the settings that a model's quality depends on, apart from the seed."""
-UNTOLD = {
+UNFINISHED = {
     "PENDING": "not started",
     "SCHEDULED": "not started",
     "RUNNING": "not finished",
@@ -53,7 +53,7 @@ class Record(NamedTuple):
     link: str = ""
 
 
-class Asked(NamedTuple):
+class StudyTiming(NamedTuple):
     """The backend and setting that a study timed its trials in.
 
     Empty: each run's own fastest backend.
@@ -63,11 +63,11 @@ class Asked(NamedTuple):
     setting: str = ""
 
 
-OWN = Asked()
+OWN = StudyTiming()
 """No study: each run has its own fastest backend."""
 
 
-def why_left_out(record: Record, asked: Asked = OWN) -> str:
+def why_left_out(record: Record, asked: StudyTiming = OWN) -> str:
     """Returns why the run is left out, or "" if it has a row."""
     kind, state = record.tags.get(names.TAG_KIND, ""), record.tags.get(names.TAG_STATE, "")
     if not kind:
@@ -77,7 +77,7 @@ def why_left_out(record: Record, asked: Asked = OWN) -> str:
     if state not in ("", names.STATE_COMPLETE):
         return f"trial {state}"
     if record.status != "FINISHED":
-        return UNTOLD.get(record.status, record.status.lower())
+        return UNFINISHED.get(record.status, record.status.lower())
     if _quality(record.metrics) == "":
         return "no quality"
     if fastest(record.metrics, asked) is None:
@@ -86,7 +86,7 @@ def why_left_out(record: Record, asked: Asked = OWN) -> str:
     return ""
 
 
-def row(record: Record, asked: Asked = OWN) -> Row:
+def row(record: Record, asked: StudyTiming = OWN) -> Row:
     """Returns the cells of a run that is not left out."""
     metrics, params, tags = record.metrics, record.params, record.tags
     chosen = fastest(metrics, asked)
@@ -162,7 +162,7 @@ def task_metrics(metrics: dict[str, float]) -> dict[str, list[str]]:
     return found
 
 
-def fastest(metrics: dict[str, float], asked: Asked = OWN) -> tuple[str, str] | None:
+def fastest(metrics: dict[str, float], asked: StudyTiming = OWN) -> tuple[str, str] | None:
     """Returns backend and setting with the lowest median latency for one text on one thread.
 
     Only available backends count. With a study, its own backend and setting are used.

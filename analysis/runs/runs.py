@@ -24,7 +24,7 @@ import pandas as pd
 from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 
-from analysis.runs.rows import STUDENTS, Asked, Record, Row, row, task_metrics, why_left_out
+from analysis.runs.rows import STUDENTS, Record, Row, StudyTiming, row, task_metrics, why_left_out
 from mkd import names
 
 COLUMNS = {
@@ -138,7 +138,9 @@ def table(
     where: which runs these are, for the error message.
     """
     asked = (
-        Asked(study.info.get("backend", ""), study.info.get("setting", "")) if study else Asked()
+        StudyTiming(study.info.get("backend", ""), study.info.get("setting", ""))
+        if study
+        else StudyTiming()
     )
     rows: list[Row] = []
     left_out: dict[str, list[str]] = {}
@@ -229,10 +231,10 @@ def _place(
     if experiment and experiment not in known:
         raise ValueError(
             f"experiment is {experiment!r}: there is none in {client.tracking_uri}; allowed: "
-            f"{near(experiment, known)}"
+            f"{similar_names(experiment, known)}"
         )
     if not experiment and not study:
-        raise ValueError(f"experiment is ''; allowed: {near('', known)}")
+        raise ValueError(f"experiment is ''; allowed: {similar_names('', known)}")
     if not study:
         return known[experiment], None
     places = [known[experiment]] if experiment else list(known.values())
@@ -246,14 +248,14 @@ def _place(
         inside = f"experiment {experiment!r} of " if experiment else ""
         raise ValueError(
             f"study is {study!r}: there is none in {inside}{client.tracking_uri}; allowed: "
-            f"{near(study, named)}"
+            f"{similar_names(study, named)}"
         )
     run = named[study]
     place = next(one for one in places if one.experiment_id == run.info.experiment_id)
     return place, Study(study, run.info.run_id, place.experiment_id, _study_json(client, run))
 
 
-def near(name: str, known: dict[str, Any]) -> str:
+def similar_names(name: str, known: dict[str, Any]) -> str:
     """Returns known names that are similar to a name, or all of them."""
     close = difflib.get_close_matches(name, known, 3, 0.5) or sorted(known)
     return ", ".join(repr(one) for one in close) or "none yet"

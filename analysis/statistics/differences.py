@@ -132,14 +132,14 @@ def resampled(
 
 def _score(answers: Answers, task: str, name: str, column: str) -> np.ndarray:
     """Returns one metric of a task on all resamples [1 + B]."""
-    metric, split = parted(name)
+    metric, split = split_metric_name(name)
     part = answers[task, split]
     return resampled_metric(metric)(
         counts(task, split, len(part["label"])), part["label"], part[column]
     )
 
 
-def parted(name: str) -> tuple[str, str]:
+def split_metric_name(name: str) -> tuple[str, str]:
     """Splits `accuracy_mismatched` into metric and split suffix: `accuracy`, `_mismatched`.
 
     Raises ValueError for an unknown metric.

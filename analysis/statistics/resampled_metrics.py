@@ -98,10 +98,10 @@ METRICS: dict[str, Resampled] = {
 
 def metric(name: str) -> Resampled:
     """Returns a metric of mkd/tasks/metrics.py on resamples: its fast form, or else itself."""
-    return METRICS.get(name) or written_out(name)
+    return METRICS.get(name) or on_each_resample(name)
 
 
-def written_out(name: str) -> Resampled:
+def on_each_resample(name: str) -> Resampled:
     """Returns the metric of mkd/tasks/metrics.py, computed on one resample after another."""
     of_rows, is_regression = metrics.METRICS[name], name in metrics.REGRESSION_METRICS
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis.presentation.figure import bare, new_figure
+from analysis.presentation.figure import new_figure, style_axes
 from analysis.presentation.palette import ACCENT, GREY, INK
 from analysis.presentation.table import markdown
 from mkd import names
@@ -153,5 +153,5 @@ def draw(info: Info) -> Figure:
     axes.set_xlabel(
         f"mean score on dev less that of {info.first} (points; bar: 95 % t interval over seeds)"
     )
-    bare(axes, "x")
+    style_axes(axes, "x")
     return figure

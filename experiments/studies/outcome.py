@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.presentation import front_plot
-from analysis.presentation.figure import explained, new_figure, settled
+from analysis.presentation.figure import add_legend, fix_layout, new_figure
 from analysis.presentation.front_plot import (
     FrontPlot,
     draw_front,
@@ -203,8 +203,8 @@ def draw(info: FrontPlot) -> Figure:
     figure = new_figure(8, 5.4)
     axes = figure.subplots()
     draw_front(axes, info)
-    explained(figure, front_legend(info))
-    settled(figure)
+    add_legend(figure, front_legend(info))
+    fix_layout(figure)
     label_front(axes, info)
     return figure
 

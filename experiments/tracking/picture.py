@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis.presentation.figure import bare, new_figure, settled
+from analysis.presentation.figure import fix_layout, new_figure, style_axes
 from analysis.presentation.front_plot import FrontPlot, Mark, Point, draw_front, label_front
 from analysis.presentation.palette import look
 from mkd import names
@@ -84,14 +84,14 @@ def draw(info: Info) -> Figure:
             color=look(kinds[role]).colour,
             alpha=0.5 if role == "hard labels" else 1.0,
         )
-    bare(bars, "y")
+    style_axes(bars, "y")
     bars.set_xticks(range(len(info.tasks)), info.tasks, rotation=20)
     bars.set_ylabel("score on dev (points)")
     bars.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     plot = _front_plot(info, kinds)
     draw_front(right, plot)
     right.margins(0.35)
-    settled(figure)
+    fix_layout(figure)
     label_front(right, plot)
     return figure
 

@@ -12,9 +12,9 @@ import pytest
 from mlflow.entities import Experiment
 
 from analysis import report
-from analysis.charts.gallery import plain
-from analysis.findings.summary import summarised
-from analysis.page.content import apart, fronts, number, told
+from analysis.charts.gallery import json_value
+from analysis.findings.summary import summarise
+from analysis.page.content import apart, fronts, number, setting_texts
 from analysis.runs.runs import read
 from analysis.statistics.differences import Difference
 from mkd.config import StudentConfig
@@ -175,7 +175,7 @@ def test_a_studys_report_is_left_with_the_studys_run(of_study: Done) -> None:
 
 def test_an_experiments_own_words_stay_when_it_is_described_again(of_experiment: Done) -> None:
     before = described(of_experiment.client)
-    report.describe(of_experiment.client, before.experiment_id)
+    report.describe_experiment(of_experiment.client, before.experiment_id)
     assert described(of_experiment.client).tags == before.tags
 
 
@@ -184,15 +184,15 @@ def test_mlflow_runs_own_run_is_used(of_experiment: Done, monkeypatch: pytest.Mo
     runs = read("mkd", store=client.tracking_uri)
     own = client.create_run(runs.experiment_id).info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", own)
-    run_id, _ = report.home(client, runs)
+    run_id, _ = report.report_run(client, runs)
     assert run_id == own and client.get_run(own).info.run_name == "report of mkd"
     elsewhere = client.create_run("0").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", elsewhere)
-    new, _ = report.home(client, runs)
+    new, _ = report.report_run(client, runs)
     assert client.get_run(new).info.experiment_id == runs.experiment_id
     expected = client.get_run(elsewhere).data.tags["mlflow.note.content"]
     assert f"/runs/{new}/artifacts/report/report.html" in expected
-    in_study, links = report.home(client, read(study="small", store=client.tracking_uri))
+    in_study, links = report.report_run(client, read(study="small", store=client.tracking_uri))
     assert client.get_run(in_study).data.tags["mkd.kind"] == "search"
     assert links[1].text == "the study's run"
 
@@ -231,7 +231,7 @@ def test_each_machine_has_a_front_of_its_own() -> None:
 
 
 def test_the_page_has_for_each_two_models_how_far_other_rows_would_move_them(folder: Path) -> None:
-    summary = summarised(read("mkd", store=f"sqlite:///{folder / 'mlflow.db'}"))
+    summary = summarise(read("mkd", store=f"sqlite:///{folder / 'mlflow.db'}"))
     found, known = apart(summary), summary.evidence.models
     assert len(found.ids) == 5 and set(found.pairs) == set(found.own) == {"", *summary.kept.tasks}
     for task, scores in [
@@ -245,17 +245,17 @@ def test_the_page_has_for_each_two_models_how_far_other_rows_would_move_them(fol
 
 
 def test_a_setting_that_holds_a_value_a_task_is_told_as_one_a_task() -> None:
-    assert told("loss.task_weights", "{'a': 1.5, 'b': 2}") == {
+    assert setting_texts("loss.task_weights", "{'a': 1.5, 'b': 2}") == {
         "loss.task_weights.a": "1.5",
         "loss.task_weights.b": "2",
     }
-    assert told("loss.task_weights", "{}") == {"loss.task_weights": "{}"}
-    assert told("data.path", "{odd") == {"data.path": "{odd"}
-    assert told("data.path", float("nan")) == {}
+    assert setting_texts("loss.task_weights", "{}") == {"loss.task_weights": "{}"}
+    assert setting_texts("data.path", "{odd") == {"data.path": "{odd"}
+    assert setting_texts("data.path", float("nan")) == {}
 
 
 def test_what_is_no_number_is_null_in_json() -> None:
-    assert plain({"a": Difference(1.0, float("nan"), float("inf")), "b": [(1, "x")]}) == {
+    assert json_value({"a": Difference(1.0, float("nan"), float("inf")), "b": [(1, "x")]}) == {
         "a": {"points": 1.0, "low": None, "high": None, "seeds": 1}, "b": [[1, "x"]],
     }  # fmt: skip
     assert number(float("nan")) is None and number(None) is None and number(2) == 2.0

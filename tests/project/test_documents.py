@@ -222,9 +222,9 @@ def check_module(module: str, argv: list[str]) -> None:
         assert runtime.main(argv) == 2, "FOLDER is not there"  # an unknown option would have raised
     elif module == "analysis.report":
         parser = ArgumentParser(exit_on_error=False)
-        parser.add_class_arguments(report.Asked)
+        parser.add_class_arguments(report.ReportSettings)
         parser.parse_args(argv)
-        assert options(argv) <= {field.name for field in fields(report.Asked)}
+        assert options(argv) <= {field.name for field in fields(report.ReportSettings)}
     else:
         assert (ROOT / f"{module.replace('.', '/')}.py").is_file() and module.startswith(
             "experiments."

@@ -16,7 +16,7 @@ from analysis.charts import (
     volume,
     weights,
 )
-from analysis.presentation.figure import settled, written
+from analysis.presentation.figure import fix_layout, image_bytes
 from tests.support.models import FAST, GOOD, WORSE, models, trial
 from tests.support.models import plane as numbers
 
@@ -51,10 +51,10 @@ def test_a_kind_without_a_look_of_its_own_is_drawn_as_other() -> None:
 
 def test_the_same_figure_gives_the_same_files_and_its_svg_has_texts_and_no_date() -> None:
     info = numbers(models(FAST, GOOD), small="two models")
-    first, second = (written(frontier.draw(info), "svg") for _ in range(2))
+    first, second = (image_bytes(frontier.draw(info), "svg") for _ in range(2))
     assert first == second
     assert b">bilstm-64</text>" in first and b"<dc:date>" not in first
-    assert written(frontier.draw(info), "png").startswith(b"\x89PNG")
+    assert image_bytes(frontier.draw(info), "png").startswith(b"\x89PNG")
 
 
 def test_each_task_has_axes_and_empty_places_none() -> None:
@@ -121,6 +121,6 @@ def test_published_figures_are_named_and_said_not_to_be_measured_here() -> None:
     )
     assert info is not None
     figure = published.draw(info)
-    settled(figure)
+    fix_layout(figure)
     assert {"BERT-base", "TinyBERT-4", "bilstm-64"} <= set(texts(figure.axes[0]))
     assert "not measured here" in figure.get_supxlabel()

@@ -6,8 +6,8 @@ import pytest
 
 from analysis.runs.rows import (
     HEADLINE,
-    Asked,
     Record,
+    StudyTiming,
     batch_setting,
     fastest,
     machine,
@@ -63,8 +63,8 @@ def test_a_trial_that_was_timed_in_float32_without_an_export_has_the_bytes_of_it
     trial = RECORD._replace(
         metrics={name: value for name, value in METRICS.items() if not name.startswith("export/")}
     )
-    assert row(trial, Asked("onnx", "b1-text-t1"))["num_bytes"] == 4e6
-    assert row(trial, Asked("int8", "b1-text-t1"))["num_bytes"] is None
+    assert row(trial, StudyTiming("onnx", "b1-text-t1"))["num_bytes"] == 4e6
+    assert row(trial, StudyTiming("int8", "b1-text-t1"))["num_bytes"] is None
 
 
 def test_a_backend_that_did_not_pass_its_check_is_not_the_fastest() -> None:
@@ -91,11 +91,11 @@ def test_a_row_has_its_protocol_and_the_larger_busy_share() -> None:
 
 
 def test_a_study_has_its_own_backend_and_setting() -> None:
-    assert fastest(METRICS, Asked("torch", "b1-text-t1")) == ("torch", "b1-text-t1")
-    assert row(RECORD, Asked("torch", "b1-text-t1"))["num_bytes"] == 4e6
+    assert fastest(METRICS, StudyTiming("torch", "b1-text-t1")) == ("torch", "b1-text-t1")
+    assert row(RECORD, StudyTiming("torch", "b1-text-t1"))["num_bytes"] == 4e6
     assert row(RECORD)["backend_loss"] == 0.3
-    assert row(RECORD, Asked("torch", "b1-text-t1"))["backend_loss"] == 0.0
-    assert fastest(METRICS, Asked("program", "b1-text-t1")) is None
+    assert row(RECORD, StudyTiming("torch", "b1-text-t1"))["backend_loss"] == 0.0
+    assert fastest(METRICS, StudyTiming("program", "b1-text-t1")) is None
 
 
 def test_a_row_tells_the_scores_of_student_teacher_and_twin() -> None:
@@ -186,7 +186,10 @@ def test_a_run_is_left_out_with_the_reason(change: dict[str, object], reason: st
 
 
 def test_a_run_not_timed_as_the_study_is_left_out() -> None:
-    assert why_left_out(RECORD, Asked("program", "b1-text-t1")) == "no speed (program/b1-text-t1)"
+    assert (
+        why_left_out(RECORD, StudyTiming("program", "b1-text-t1"))
+        == "no speed (program/b1-text-t1)"
+    )
 
 
 def test_the_tasks_are_those_with_scores_and_each_has_its_metrics_with_their_splits() -> None:

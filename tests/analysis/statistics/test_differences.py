@@ -15,9 +15,9 @@ from analysis.statistics.differences import (
     counts,
     difference,
     over_seeds,
-    parted,
     resampled,
     rows_apart,
+    split_metric_name,
 )
 from mkd.tasks import metrics
 
@@ -200,7 +200,7 @@ def test_seeds_are_averaged_on_the_same_resamples() -> None:
 
 
 def test_a_metrics_name_is_parted_from_its_splits() -> None:
-    assert parted("accuracy") == ("accuracy", "")
-    assert parted("macro_f1_mismatched") == ("macro_f1", "_mismatched")
+    assert split_metric_name("accuracy") == ("accuracy", "")
+    assert split_metric_name("macro_f1_mismatched") == ("macro_f1", "_mismatched")
     with pytest.raises(ValueError, match="the metric is 'ece'; allowed: accuracy, f1"):
-        parted("ece")
+        split_metric_name("ece")
