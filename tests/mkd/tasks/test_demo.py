@@ -1,5 +1,6 @@
 """The demo suite: its semantics by hand-worked cases, its rows by their invariants."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -119,8 +120,8 @@ def test_hardly_two_rows_of_dev_are_alike(task: str) -> None:
 def test_no_selected_text_is_learnt_from_and_groups_stay_small(task: str, tmp_path: Path) -> None:
     data = DataConfig(tasks=[task])
     carving = selection_split(tmp_path, load_tasks(data)[0], data, 0)
-    assert carving.found.together == LEVELS[0]
-    assert carving.found.largest <= 20
+    assert carving.statistics.together == LEVELS[0]
+    assert carving.statistics.largest <= 20
     assert len(carving.selection_rows) == 0.1 * data.demo.train_rows
     rows = read(task, "train", data.demo)
     selected, learnt = (
@@ -166,7 +167,17 @@ def test_an_unknown_task_or_split_is_refused_with_the_known_ones() -> None:
         demo.demo_fingerprint("sentiment", "test", CONFIG)
 
 
-def test_fingerprint_changes_with_task_split_and_settings_only() -> None:
+def test_rows_change_with_the_version_only() -> None:
+    """A new DEMO_VERSION gets its digest here; the digest of a released version never changes."""
+    digests = {1: "450eb7335950fe68e616"}
+    config = DemoConfig(train_rows=200, unlabelled_rows=50, dev_rows=50, label_noise=0.2)
+    rows = [read(task, split, config) for task in demo.DEMO_TASKS for split in ("train", "dev")]
+    assert hashlib.sha256(repr(rows).encode()).hexdigest()[:20] == digests[demo.DEMO_VERSION]
+
+
+def test_fingerprint_changes_with_version_task_split_and_settings_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     prints = [
         demo.demo_fingerprint("sentiment", "train", CONFIG),
         demo.demo_fingerprint("sentiment", "dev", CONFIG),
@@ -175,6 +186,8 @@ def test_fingerprint_changes_with_task_split_and_settings_only() -> None:
     ]
     assert len(set(prints)) == 4
     assert prints[0] == demo.demo_fingerprint("sentiment", "train", replace(CONFIG))
+    monkeypatch.setattr(demo, "DEMO_VERSION", demo.DEMO_VERSION + 1)
+    assert demo.demo_fingerprint("sentiment", "train", CONFIG) not in prints
 
 
 # What the labels mean
