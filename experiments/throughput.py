@@ -14,15 +14,15 @@ import sys
 
 from analysis.presentation.table import markdown
 from experiments import cli
+from experiments.benchmark.loops import time_loops
 from experiments.settings import Throughput
 from experiments.tracking import progress
-from mkd.runs.throughput import throughput
 
 
 def measure(config: Throughput) -> None:
     """Times all loops; prints a table and JSON."""
     with progress.bars(lambda step, metrics: None) as report:
-        found = throughput(config.core(), config.throughput, report)
+        found = time_loops(config.core(), config.throughput, report)
     header = ["student", "loop", "rows / CPU s", "rows / s", "x plain", "of matrix rate"]
     body = [
         [

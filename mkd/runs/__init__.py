@@ -1,1 +1,1 @@
-"""Runs other than a distillation: a search's candidate, fine-tuning, export, submission, timing."""
+"""Runs other than a distillation: a search's candidate, fine-tuning, export and submission."""

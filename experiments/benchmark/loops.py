@@ -42,19 +42,19 @@ from mkd.training.batches import Batch, TaskRows, gather_inputs, joint_batches
 from mkd.training.losses import distillation
 from mkd.training.trainer import train_model
 
-STUDENTS = {
+LOOP_STUDENTS = {
     "3x384": StudentConfig(kind="transformer", layers=3, hidden=384, heads=12, pooling="first"),
     "2x128": StudentConfig(kind="transformer", layers=2, hidden=128, heads=2, pooling="first"),
     "bilstm": StudentConfig(kind="bilstm", attention=False, hidden=128, embedding=128),
     "biattentive": StudentConfig(kind="bilstm", hidden=128, embedding=128),
 }
 """The students that are trained, from random weights, by throughput.students."""
-LOSS = LossConfig(kind="mse")
-WARMUP = 2
+LOOP_LOSS = LossConfig(kind="mse")
+WARMUP_STEPS = 2
 """Steps before the clock starts."""
 
 
-class Work(NamedTuple):
+class LoopWork(NamedTuple):
     """The work of every loop: train a new student on these rows once, on the teacher's logits.
 
     `student` makes the new student. `logits` are the teacher's stored logits for all rows of train.
@@ -77,7 +77,7 @@ class Seconds(NamedTuple):
     wall: float
 
 
-class Timing(NamedTuple):
+class LoopTiming(NamedTuple):
     """The median of a loop over the rounds.
 
     - `ratio`: median over rounds of the CPU seconds of `plain` divided by those of the loop
@@ -92,21 +92,21 @@ class Timing(NamedTuple):
     matrix_share: float
 
 
-class Throughput(NamedTuple):
+class LoopTimings(NamedTuple):
     """All timings.
 
     - `rows`: number of rows that each loop trains on
     - `teacher`: time of the teacher's one pass over these rows
     """
 
-    timings: list[Timing]
+    timings: list[LoopTiming]
     rows: int
     teacher: Seconds
 
 
-def throughput(
+def time_loops(
     config: Config, settings: ThroughputConfig, report: Report = no_report
-) -> Throughput:
+) -> LoopTimings:
     """Times the loops in turn on the first task of the config.
 
     Raises ValueError if this is a task of text pairs.
@@ -132,18 +132,18 @@ def throughput(
     peak = _matrix_rate()
     for place, name in enumerate(settings.students):
 
-        def student(sizes: StudentConfig = STUDENTS[name]) -> Student:
+        def student(sizes: StudentConfig = LOOP_STUDENTS[name]) -> Student:
             torch.manual_seed(config.seed)
             return on(
                 make_student(sizes, [data], len(tokenizer), config.data.max_length, None), device
             )
 
         layout = layout_of(tokenizer, student().joined, config.data.max_length)
-        work = Work(
+        work = LoopWork(
             data, rows, student, layout, teacher, joined, logits, with_learning_rates(config).train
         )
         found: dict[str, list[Seconds]] = {loop: [] for loop in LOOPS}
-        for loop in VARYING:
+        for loop in VARYING_LENGTH_LOOPS:
             LOOPS[loop](work)
         for turn in range(settings.rounds):
             for loop, run in LOOPS.items():
@@ -154,10 +154,10 @@ def throughput(
                 {names.progress("throughput"): done / len(settings.students) / settings.rounds},
             )
         timings += _timings(name, found, _flops(work), peak)
-    return Throughput(timings, count, pass_)
+    return LoopTimings(timings, count, pass_)
 
 
-def plain(work: Work, width: int | None, online: bool) -> Seconds:
+def plain_loop(work: LoopWork, width: int | None, online: bool) -> Seconds:
     """Runs a common training loop: dense AdamW, shuffled batches, and the loss read in every step.
 
     - `width`: tokens to which every batch is padded; None: those of its longest row
@@ -172,10 +172,10 @@ def plain(work: Work, width: int | None, online: bool) -> Seconds:
     )
     order = np.random.default_rng(0).permutation(work.rows)
     size = work.train.batch_size
-    starts = [*WARMUP * [0], *range(0, len(order), size)]
+    starts = [*WARMUP_STEPS * [0], *range(0, len(order), size)]
     losses = []
     for step, place in enumerate(starts):
-        if step == WARMUP:
+        if step == WARMUP_STEPS:
             began = _now()
         rows = order[place : place + size]
         inputs = _padded(gather_inputs(work.data.train, rows, work.layout), width, work.layout.pad)
@@ -190,7 +190,7 @@ def plain(work: Work, width: int | None, online: bool) -> Seconds:
         else:
             teacher_BC = torch.from_numpy(work.logits[rows])
         labels_B = torch.from_numpy(work.data.train.labels[rows]).float()
-        loss = distillation(student(inputs, work.data.name), teacher_BC, labels_B, LOSS).total
+        loss = distillation(student(inputs, work.data.name), teacher_BC, labels_B, LOOP_LOSS).total
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(student.parameters(), work.train.clip)
@@ -199,14 +199,16 @@ def plain(work: Work, width: int | None, online: bool) -> Seconds:
     return _since(began)
 
 
-def own(work: Work, precision: Literal["float32", "bfloat16"]) -> Seconds:
+def mkd_loop(work: LoopWork, precision: Literal["float32", "bfloat16"]) -> Seconds:
     """Runs MKD's loop: stored logits, batches of similar length, row-sparse embedding gradients."""
     source = TaskRows(work.data, work.rows, work.logits)
     config = work.train
     size, sampling = config.batch_size, SamplingConfig()
     # Warm-up batches of another seed, so that each row of the timed epoch comes once.
-    warm = islice(joint_batches([source], work.layout, size, sampling, 1, WARMUP), WARMUP)
-    steps = WARMUP + -(-len(work.rows) // size)
+    warm = islice(
+        joint_batches([source], work.layout, size, sampling, 1, WARMUP_STEPS), WARMUP_STEPS
+    )
+    steps = WARMUP_STEPS + -(-len(work.rows) // size)
     batches = chain(warm, joint_batches([source], work.layout, size, sampling, 0, steps))
     clock: list[Seconds] = []
 
@@ -231,19 +233,21 @@ def own(work: Work, precision: Literal["float32", "bfloat16"]) -> Seconds:
         lazy=True,
         precision=precision,
     )
-    train_model(work.student(), lambda start: ticking(), scores, LOSS, settings)
-    return Seconds(clock[-1].cpu - clock[WARMUP].cpu, clock[-1].wall - clock[WARMUP].wall)
+    train_model(work.student(), lambda start: ticking(), scores, LOOP_LOSS, settings)
+    return Seconds(
+        clock[-1].cpu - clock[WARMUP_STEPS].cpu, clock[-1].wall - clock[WARMUP_STEPS].wall
+    )
 
 
-LOOPS: dict[str, Callable[[Work], Seconds]] = {
-    "plain": lambda work: plain(work, work.layout.max_length, True),
-    "padded to the longest": lambda work: plain(work, None, True),
-    "and stored logits": lambda work: plain(work, None, False),
-    "mkd, float32": lambda work: own(work, "float32"),
-    "mkd, bfloat16": lambda work: own(work, "bfloat16"),
+LOOPS: dict[str, Callable[[LoopWork], Seconds]] = {
+    "plain": lambda work: plain_loop(work, work.layout.max_length, True),
+    "padded to the longest": lambda work: plain_loop(work, None, True),
+    "and stored logits": lambda work: plain_loop(work, None, False),
+    "mkd, float32": lambda work: mkd_loop(work, "float32"),
+    "mkd, bfloat16": lambda work: mkd_loop(work, "bfloat16"),
 }
 """The loops by name, from the common one to MKD's."""
-VARYING = [loop for loop in LOOPS if loop != "plain"]
+VARYING_LENGTH_LOOPS = [loop for loop in LOOPS if loop != "plain"]
 """Loops whose batches vary in length.
 
 Code is compiled for each new length, which a long training pays once; so each of these loops runs
@@ -253,13 +257,15 @@ once before it is timed. All batches of `plain` have the same length, which its 
 
 def _timings(
     student: str, found: dict[str, list[Seconds]], flops_: int, peak: float
-) -> list[Timing]:
+) -> list[LoopTiming]:
     timings = []
     for loop, rounds in found.items():
         seconds = Seconds(*(statistics.median(values) for values in zip(*rounds, strict=True)))
         ratios = [first.cpu / own_.cpu for first, own_ in zip(found["plain"], rounds, strict=True)]
         timings.append(
-            Timing(student, loop, seconds, statistics.median(ratios), flops_ / seconds.cpu / peak)
+            LoopTiming(
+                student, loop, seconds, statistics.median(ratios), flops_ / seconds.cpu / peak
+            )
         )
     return timings
 
@@ -272,7 +278,7 @@ def _padded(inputs: Inputs, width: int | None, pad: int) -> Inputs:
     )
 
 
-def _flops(work: Work) -> int:
+def _flops(work: LoopWork) -> int:
     """Returns the operations of the student's training on the rows, without padding.
 
     A backward pass counts as two forward passes.

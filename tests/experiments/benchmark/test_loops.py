@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from experiments import cli, throughput
+from experiments.benchmark.loops import LOOPS
+from experiments.benchmark.loops import LoopTimings as Measured
+from experiments.benchmark.loops import time_loops as loops
 from experiments.settings import Throughput
 from mkd.config import DataConfig, DemoConfig, TeacherConfig, ThroughputConfig, TrainConfig
-from mkd.runs.throughput import LOOPS
-from mkd.runs.throughput import Throughput as Measured
-from mkd.runs.throughput import throughput as loops
 
 
 def config_of(cache: Path, task: str) -> Throughput:

@@ -1,0 +1,1 @@
+"""Benchmarks of MKD itself: they measure time, and log no run."""
