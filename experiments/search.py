@@ -89,7 +89,7 @@ def search(config: Search) -> None:
         forks_ready()  # early: its imports run while the rows and the teacher are prepared
     with progress.bars(lambda step, metrics: None) as report:
         rows = load_data(base, report)
-        check_task_weights_match(rows.side.datas, base.train.sampling, base.loss)
+        check_task_weights_match(rows.student_data.datas, base.train.sampling, base.loss)
         check_budgets(config, base, rows, space)
         optuna_study = opened()
         name = f"{config.search.study} {config.search.trials} trials {num_tasks(config.data)}"
@@ -171,7 +171,7 @@ def check_budgets(config: Search, base: Distill, rows: RunData, space: Space) ->
 def taught(base: Distill, rows: RunData, report: Report) -> DataAndTeacher:
     """Stores the teacher, its logits and its speed, so that workers only load them."""
     ready = DataAndTeacher(rows, load_or_refine_teacher(base, rows, report))
-    soft_targets(base.loss, base.stores.root, rows.side, ready.teacher, report)
+    soft_targets(base.loss, base.stores.root, rows.student_data, ready.teacher, report)
     teacher_speed(ready, base)
     return ready
 

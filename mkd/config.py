@@ -333,6 +333,10 @@ class TrainConfig:
         require(self.patience >= 0, "train.patience", self.patience, "0 or more")
 
 
+REFINED = "refined"
+"""Name of the refined teacher in teacher.sources."""
+
+
 @dataclass(frozen=True)
 class TeacherConfig:
     """The teacher: an encoder with a head for each task, fine-tuned on all tasks (refinement)."""

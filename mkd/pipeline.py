@@ -66,7 +66,7 @@ from mkd.tokenization.tokenise import tokenise_tasks, tokenizer_fingerprint
 from mkd.tokenization.tokens import ModelData, TaskData, layout_of
 from mkd.tokenization.vocabulary import kept_tokens
 from mkd.training.balance import check_task_weights
-from mkd.training.batches import TaskRows, task_probabilities
+from mkd.training.batches import TaskRows, check_sampling_weights
 from mkd.training.fit import TrainingSetup, fit
 
 
@@ -88,38 +88,49 @@ def run_teacher(config: Config, folder: Path, report: Report = no_report) -> Res
             "refined teacher"
         )
     config = replace(config, teacher=replace(config.teacher, sources={}, mean="logits"))
-    side = tokenise_tasks(config.stores, tasks, tokenizer, device, "teacher", report)
+    teacher_data = tokenise_tasks(config.stores, tasks, tokenizer, device, "teacher", report)
     check_architectures(
         config,
         None,
-        untrained_teacher(config.teacher, config.data.max_length, side.datas, tokenizer),
+        untrained_teacher(config.teacher, config.data.max_length, teacher_data.datas, tokenizer),
     )
-    teacher = make_teacher(config, tasks, side, side, report)
+    teacher = make_teacher(config, tasks, teacher_data, teacher_data, report)
     assert teacher.refined is not None, "every task has the refined teacher"
     model = teacher.refined.model
-    save_model(model, side.tokenizer, folder / MODEL)
+    save_model(model, teacher_data.tokenizer, folder / MODEL)
     infer, layout = torch_infer(model, teacher.refined.precision), teacher.refined.layout
-    weak = [
+    weak_notes = [
         weak_teacher_note(
             d, teacher.name, predict_logits(infer, d.train, d.selection_rows, d.name, layout)
         )
-        for d in side.datas
+        for d in teacher_data.datas
     ]
-    read = input_coverage(side.datas, side.tokenizer, layout)
+    coverage = input_coverage(teacher_data.datas, teacher_data.tokenizer, layout)
     metrics = (
-        teacher.metrics | size_metrics(model, folder / MODEL, config.speed.length) | read.metrics
+        teacher.metrics
+        | size_metrics(model, folder / MODEL, config.speed.length)
+        | coverage.metrics
     )
-    trained = Trained(model, side, layout, dev_logits(torch_infer(model), side.datas, layout))
-    found = offered(
+    trained = Trained(
+        model, teacher_data, layout, dev_logits(torch_infer(model), teacher_data.datas, layout)
+    )
+    exports = offered(
         Wanted(config.export, config.speed, config.threads), trained, tasks, None, folder, report
     )
     notes = (
-        [note for note in [*weak, padding_note(model, teacher.name)] if note]
-        + found.notes
-        + read.notes
+        [note for note in [*weak_notes, padding_note(model, teacher.name)] if note]
+        + exports.notes
+        + coverage.notes
     )
     return make_result(
-        metrics | found.metrics, tasks, side.datas, notes, "", teacher, folder / MODEL, found.folder
+        metrics | exports.metrics,
+        tasks,
+        teacher_data.datas,
+        notes,
+        "",
+        teacher,
+        folder / MODEL,
+        exports.folder,
     )
 
 
@@ -127,16 +138,16 @@ class RunData(NamedTuple):
     """The tasks, tokenised for teacher and student, before the teacher is trained.
 
     config: the run's config, adapted to the tasks.
-    taught: the refined teacher's tokens. It has no tasks if no refined teacher is needed.
-    side: the student's tokens.
-    fresh: the refined teacher before its refinement, or None if it is not needed.
+    teacher_data: the refined teacher's tokens. It has no tasks if no refined teacher is needed.
+    student_data: the student's tokens.
+    untrained_teacher: the refined teacher before its refinement, or None if it is not needed.
     """
 
     config: Config
     tasks: list[Task]
-    taught: ModelData
-    side: ModelData
-    fresh: TransformerStudent | None
+    teacher_data: ModelData
+    student_data: ModelData
+    untrained_teacher: TransformerStudent | None
 
 
 class DataAndTeacher(NamedTuple):
@@ -145,7 +156,7 @@ class DataAndTeacher(NamedTuple):
     teacher: None if the loss uses labels only and the student takes no weights from the teacher.
     """
 
-    rows: RunData
+    data: RunData
     teacher: MultiTaskTeacher | None
 
 
@@ -161,62 +172,77 @@ def run(config: Config, folder: Path, report: Report = no_report) -> Result:
 
     Raises ValueError if settings, tasks and models do not fit together.
     """
-    ready = load_data_and_teacher(config, report)
-    (config, tasks, _, side, _), teacher = ready
-    targets = soft_targets(config.loss, config.stores.root, side, teacher, report)
-    begun = time.perf_counter()
+    inputs = load_data_and_teacher(config, report)
+    (config, tasks, _, student_data, _), teacher = inputs
+    targets = soft_targets(config.loss, config.stores.root, student_data, teacher, report)
+    training_start = time.perf_counter()
     student = distil(
         config,
-        side,
+        student_data,
         targets,
         teacher,
         phase_report(report, "", names.PHASE_STUDENT),
         folder / "student.safetensors",
     )
     # Measuring speed must not dominate a short run, so its time limit depends on the training time.
-    speed = limit_seconds(config.speed, time.perf_counter() - begun)
-    save_model(student, side.tokenizer, folder / MODEL)
+    speed = limit_seconds(config.speed, time.perf_counter() - training_start)
+    save_model(student, student_data.tokenizer, folder / MODEL)
 
-    layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
-    dev = dev_logits(torch_infer(student), side.datas, layout)
-    metrics = dev_metrics(ready, dev) | (
-        {} if config.whole else selection_metrics(student, side, layout)
+    layout = layout_of(student_data.tokenizer, student.joined, config.data.max_length)
+    dev = dev_logits(torch_infer(student), student_data.datas, layout)
+    metrics = dev_metrics(inputs, dev) | (
+        {} if config.whole else selection_metrics(student, student_data, layout)
     )
     # The twin has the student's settings, seed and initial weights; only the loss differs. Without
     # targets the student itself learns from labels only, and needs no twin.
     if config.baseline and targets is not None:
-        alone = replace(config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig())
-        twins = phase_report(report, names.BASELINE, names.BASELINE + names.PHASE_STUDENT)
+        labels_only = replace(
+            config.loss, hard_weight=1.0, hard_weight_end=None, match=MatchConfig()
+        )
+        twin_report = phase_report(report, names.BASELINE, names.BASELINE + names.PHASE_STUDENT)
         twin = distil(
-            replace(config, loss=alone), side, None, teacher, twins, folder / "baseline.safetensors"
+            replace(config, loss=labels_only),
+            student_data,
+            None,
+            teacher,
+            twin_report,
+            folder / "baseline.safetensors",
         )
         metrics |= names.of(
             names.BASELINE,
-            quality_metrics(side.datas, dev_logits(torch_infer(twin), side.datas, layout)),
+            quality_metrics(
+                student_data.datas, dev_logits(torch_infer(twin), student_data.datas, layout)
+            ),
         )
     wanted = Wanted(config.export, speed, config.threads)
-    found = offered(wanted, Trained(student, side, layout, dev), tasks, teacher, folder, report)
-    read = input_coverage(side.datas, side.tokenizer, layout)
-    metrics |= (
-        size_metrics(student, folder / MODEL, config.speed.length) | found.metrics | read.metrics
+    exports = offered(
+        wanted, Trained(student, student_data, layout, dev), tasks, teacher, folder, report
     )
-    weak = weak_teacher_notes(side, teacher, targets) + weak_student_notes(side.datas, dev)
-    padded = padding_notes(
+    coverage = input_coverage(student_data.datas, student_data.tokenizer, layout)
+    metrics |= (
+        size_metrics(student, folder / MODEL, config.speed.length)
+        | exports.metrics
+        | coverage.metrics
+    )
+    weak_notes = weak_teacher_notes(student_data, teacher, targets) + weak_student_notes(
+        student_data.datas, dev
+    )
+    padding = padding_notes(
         student if config.student.init else None, teacher if config.teacher.checkpoint else None
     )
-    notes = weak + padded + found.notes + read.notes
-    made = make_result(
+    notes = weak_notes + padding + exports.notes + coverage.notes
+    result = make_result(
         metrics,
         tasks,
-        training_data(side, config.whole),
+        training_data(student_data, config.whole),
         notes,
         config.student.name,
         teacher,
         folder / MODEL,
-        found.folder,
+        exports.folder,
     )
-    return made._replace(
-        predictions=dev_predictions(side.datas, dev, {} if teacher is None else teacher.dev)
+    return result._replace(
+        predictions=dev_predictions(student_data.datas, dev, {} if teacher is None else teacher.dev)
     )
 
 
@@ -225,14 +251,16 @@ def load_data_and_teacher(config: Config, report: Report = no_report) -> DataAnd
 
     Raises ValueError before the refinement if settings, tasks and models do not fit together.
     """
-    rows = load_data(config, report)
-    check_task_weights_match(rows.side.datas, config.train.sampling, config.loss)
+    data = load_data(config, report)
+    check_task_weights_match(data.student_data.datas, config.train.sampling, config.loss)
     # A trial student, built from the teacher before its refinement, shows errors now and not after
     # an hour of training. It is dropped afterwards.
-    student = untrained_student(rows.config.student, config.data.max_length, rows.side, rows.fresh)
-    check_matched_layers(config.teacher, config.loss.match, rows.tasks, student)
-    check_architectures(rows.config, student, rows.fresh)
-    return DataAndTeacher(rows, load_or_refine_teacher(config, rows, report))
+    student = untrained_student(
+        data.config.student, config.data.max_length, data.student_data, data.untrained_teacher
+    )
+    check_matched_layers(config.teacher, config.loss.match, data.tasks, student)
+    check_architectures(data.config, student, data.untrained_teacher)
+    return DataAndTeacher(data, load_or_refine_teacher(config, data, report))
 
 
 def load_data(config: Config, report: Report = no_report) -> RunData:
@@ -245,58 +273,73 @@ def load_data(config: Config, report: Report = no_report) -> RunData:
     config = config_for_tasks(config, tasks)
     stores, settings = config.stores, config.teacher
     tasks = augment_tasks(stores, tasks, phase_report(report, "", "augmentation"))
-    refined = refined_tasks(settings, tasks) if needs_teacher(config.loss, config.student) else []
-    taught = tokenise_tasks(
-        stores, refined, primary_tokenizer(settings, stores.root, tasks), device, "teacher", report
+    teacher_tasks = (
+        refined_tasks(settings, tasks) if needs_teacher(config.loss, config.student) else []
     )
-    side = tokenise_tasks(
+    teacher_data = tokenise_tasks(
+        stores,
+        teacher_tasks,
+        primary_tokenizer(settings, stores.root, tasks),
+        device,
+        "teacher",
+        report,
+    )
+    student_data = tokenise_tasks(
         stores,
         tasks,
-        _student_tokenizer(config.student, taught.tokenizer),
+        _student_tokenizer(config.student, teacher_data.tokenizer),
         device,
         "student",
         report,
     )
-    fresh = (
-        untrained_teacher(settings, config.data.max_length, taught.datas, taught.tokenizer)
-        if taught.datas
+    untrained = (
+        untrained_teacher(
+            settings, config.data.max_length, teacher_data.datas, teacher_data.tokenizer
+        )
+        if teacher_data.datas
         else None
     )
-    return RunData(config, tasks, taught, side, fresh)
+    return RunData(config, tasks, teacher_data, student_data, untrained)
 
 
 def load_or_refine_teacher(
-    config: Config, rows: RunData, report: Report = no_report
+    config: Config, data: RunData, report: Report = no_report
 ) -> MultiTaskTeacher | None:
-    """Returns the teacher of these rows, or None if none is needed.
+    """Returns the teacher of this data, or None if none is needed.
 
     It is refined now unless it is in the cache.
     """
     return (
-        make_teacher(config, rows.tasks, rows.taught, rows.side, report)
+        make_teacher(config, data.tasks, data.teacher_data, data.student_data, report)
         if needs_teacher(config.loss, config.student)
         else None
     )
 
 
-def dev_metrics(ready: DataAndTeacher, dev: dict[tuple[str, str], np.ndarray]) -> dict[str, float]:
+def dev_metrics(inputs: DataAndTeacher, dev: dict[tuple[str, str], np.ndarray]) -> dict[str, float]:
     """Returns the student's dev scores, compared with the teacher and a constant prediction.
 
     dev: the student's logits [R, C], by task and suffix of the dev split.
     """
-    datas = ready.rows.side.datas
-    own = quality_metrics(datas, dev)
-    return own | compare_with_teacher(ready.teacher, datas, dev, own) | majority_metrics(datas)
+    datas = inputs.data.student_data.datas
+    metrics = quality_metrics(datas, dev)
+    return (
+        metrics
+        | compare_with_teacher(inputs.teacher, datas, dev, metrics)
+        | majority_metrics(datas)
+    )
 
 
-def selection_metrics(student: Student, side: ModelData, layout: Layout) -> dict[str, float]:
+def selection_metrics(
+    student: Student, student_data: ModelData, layout: Layout
+) -> dict[str, float]:
     """Returns the scores of the kept weights on the selection split, as `selected/...`.
 
     A search chooses its best student by them. They mean nothing for a student trained on that
     split.
     """
-    found = selection_scores(student, side.datas, layout)
-    return names.of(names.SELECTED, found)
+    scores = selection_scores(student, student_data.datas, layout)
+    return names.of(names.SELECTED, scores)
 
 
 def save_model(model: Student, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -331,7 +374,7 @@ def check_task_weights_match(
     datas: list[TaskData], sampling: SamplingConfig, loss: LossConfig
 ) -> None:
     """Raises ValueError unless the weights by task name exactly the given tasks."""
-    task_probabilities([TaskRows(data, data.train_rows, None) for data in datas], sampling)
+    check_sampling_weights([data.name for data in datas], sampling)
     check_task_weights([data.name for data in datas], loss)
 
 
@@ -351,16 +394,19 @@ def check_architectures(
 
 def padding_notes(student: Student | None, teacher: MultiTaskTeacher | None) -> list[str]:
     """Returns a note for each model whose outputs depend on padding. Both come from checkpoints."""
-    found = []
+    notes = []
     if teacher is not None and teacher.refined is not None:
-        found.append(padding_note(teacher.refined.model, teacher.name))
+        notes.append(padding_note(teacher.refined.model, teacher.name))
     if isinstance(student, TransformerStudent):
-        found.append(padding_note(student, "the student"))
-    return [note for note in found if note]
+        notes.append(padding_note(student, "the student"))
+    return [note for note in notes if note]
 
 
 def untrained_student(
-    settings: StudentConfig, max_length: int, side: ModelData, teacher: TransformerStudent | None
+    settings: StudentConfig,
+    max_length: int,
+    student_data: ModelData,
+    teacher: TransformerStudent | None,
 ) -> Student:
     """Returns the untrained student, initialised from student.init. The teacher does not change."""
     encoder: PreTrainedModel | None = None
@@ -371,16 +417,21 @@ def untrained_student(
         encoder = pretrained.load_encoder(
             pretrained.checkpoint_folder(settings.init, "student.init"), "student.init"
         )
-    student = make_student(settings, side.datas, len(side.tokenizer), max_length, encoder)
+    student = make_student(
+        settings, student_data.datas, len(student_data.tokenizer), max_length, encoder
+    )
     if settings.min_count:
         rows = input_table(student).num_embeddings
-        trim(student, *kept_tokens(side.datas, side.tokenizer, rows, settings.min_count))
-    return on(student, side.device)
+        trim(
+            student,
+            *kept_tokens(student_data.datas, student_data.tokenizer, rows, settings.min_count),
+        )
+    return on(student, student_data.device)
 
 
 def distil(
     config: Config,
-    side: ModelData,
+    student_data: ModelData,
     targets: list[TaskTarget] | None,
     teacher: MultiTaskTeacher | None,
     report: Report,
@@ -394,22 +445,34 @@ def distil(
     torch.manual_seed(config.seed)
     refined = None if teacher is None else teacher.refined
     student = untrained_student(
-        config.student, config.data.max_length, side, None if refined is None else refined.model
+        config.student,
+        config.data.max_length,
+        student_data,
+        None if refined is None else refined.model,
     )
     return train_student(
-        config, student, side, targets, report, student_checkpoint(config, side, teacher, file)
+        config,
+        student,
+        student_data,
+        targets,
+        report,
+        student_checkpoint(config, student_data, teacher, file),
     )
 
 
 def student_checkpoint(
-    config: Config, side: ModelData, teacher: MultiTaskTeacher | None, file: Path, start: str = ""
+    config: Config,
+    student_data: ModelData,
+    teacher: MultiTaskTeacher | None,
+    file: Path,
+    start: str = "",
 ) -> Checkpoint:
     """Returns the checkpoint of a training with these settings, rows and teacher.
 
     start: fingerprint of the model that is fine-tuned. Empty: a new model.
     """
-    rows = {data.name: data.train.fingerprint for data in side.datas}
-    of = {
+    rows = {data.name: data.train.fingerprint for data in student_data.datas}
+    inputs = {
         "rows": rows,
         "selection": SPLIT_VERSION,
         "teacher": "" if teacher is None else teacher.key,
@@ -417,13 +480,13 @@ def student_checkpoint(
     }
     settings = result_settings(asdict(with_learning_rates(config)))
     named = {"contents": checkpoint_hashes(config.teacher, config.student, config.data)}
-    return Checkpoint(file, settings | of | named, config.checkpoint_seconds)
+    return Checkpoint(file, settings | inputs | named, config.checkpoint_seconds)
 
 
 def train_student(
     config: Config,
     student: Student,
-    side: ModelData,
+    student_data: ModelData,
     targets: list[TaskTarget] | None,
     report: Report,
     checkpoint: Checkpoint,
@@ -433,8 +496,8 @@ def train_student(
     targets: the teacher's targets for each task. None: the student learns from labels only.
     """
     config = with_learning_rates(config)
-    layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
-    datas = training_data(side, config.whole)
+    layout = layout_of(student_data.tokenizer, student.joined, config.data.max_length)
+    datas = training_data(student_data, config.whole)
     if targets is None:
         sources = [TaskRows(data, labelled_rows(data), None) for data in datas]
     else:
@@ -444,7 +507,7 @@ def train_student(
         ]
     # With `whole` the selection rows are trained on, so their scores must not choose the best step:
     # the only evaluation is at the last step, whose weights are therefore kept.
-    how = (
+    train_config = (
         replace(config.train, eval_every=config.train.steps, patience=0)
         if config.whole
         else config.train
@@ -452,7 +515,7 @@ def train_student(
 
     fit(
         student,
-        TrainingSetup(sources, side.datas, layout, config.loss, how, config.seed),
+        TrainingSetup(sources, student_data.datas, layout, config.loss, train_config, config.seed),
         report,
         checkpoint,
     )
@@ -460,9 +523,9 @@ def train_student(
     return student
 
 
-def training_data(side: ModelData, whole: bool) -> list[TaskData]:
+def training_data(student_data: ModelData, whole: bool) -> list[TaskData]:
     """Returns the tasks with the training rows of a student. whole: with the held-out rows too."""
-    return [with_all_rows(data) for data in side.datas] if whole else side.datas
+    return [with_all_rows(data) for data in student_data.datas] if whole else student_data.datas
 
 
 def with_all_rows(data: TaskData) -> TaskData:
@@ -492,7 +555,7 @@ def _student_tokenizer(
     if init and tokenizer_fingerprint(tokenizer) != tokenizer_fingerprint(own):
         raise ValueError(
             f"student.tokenizer is {name!r}; allowed: that of student.init={init}, whose "
-            "embeddings are by its tokens"
+            "embeddings belong to its tokens"
         )
     return tokenizer
 
@@ -501,7 +564,7 @@ def make_result(
     metrics: dict[str, float],
     tasks: list[Task],
     datas: list[TaskData],
-    first: list[str],
+    first_notes: list[str],
     student: str,
     teacher: MultiTaskTeacher | None,
     folder: Path,
@@ -509,7 +572,7 @@ def make_result(
 ) -> Result:
     """Returns the Result of a run. first: notes that come before all others."""
     datasets = [_dataset(task, data) for task, data in zip(tasks, datas, strict=True)]
-    notes = first + [f"{task.name}: {note}" for task in tasks for note in task.notes]
+    notes = first_notes + [f"{task.name}: {note}" for task in tasks for note in task.notes]
     notes += [
         f"{d.task}: {d.unlabelled_rows:,} of {d.train_rows:,} training rows have no label and "
         "serve distillation only"
@@ -517,11 +580,13 @@ def make_result(
         if d.unlabelled_rows
     ]
     for data in datas:
-        if data.found is not None:
-            notes.append(f"{data.name}: {split_note(data.found, len(data.selection_rows))}")
+        if data.split_statistics is not None:
+            notes.append(
+                f"{data.name}: {split_note(data.split_statistics, len(data.selection_rows))}"
+            )
             metrics = metrics | {
                 names.data(data.name, what): value
-                for what, value in split_metrics(data.found).items()
+                for what, value in split_metrics(data.split_statistics).items()
             }
     name, key = ("", "") if teacher is None else (teacher.name, teacher.key)
     return Result(metrics, datasets, notes, hardware(), student, name, key, str(folder), exported)

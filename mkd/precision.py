@@ -34,19 +34,19 @@ MAX_SECONDS = 0.3
 """Time after which no new round starts, once the minimum number of rounds is done."""
 SPEEDUP_FOLDER, SPEEDUP_FILE = "precision", "speedup.json"
 
-Settings = TypeVar("Settings")
+AnySettings = TypeVar("AnySettings")
 
 
 def resolve_precision(
-    settings: Settings, config: Config, told: Callable[[str], object] = lambda text: None
-) -> Settings:
+    settings: AnySettings, config: Config, notify: Callable[[str], object] = lambda text: None
+) -> AnySettings:
     """Returns the settings with each precision `auto` replaced by the faster one on this machine.
 
     Call it first, so that cache keys and logs hold the resolved precision.
 
     settings: a dataclass of settings that can hold TrainConfig objects at any depth.
     config: its device is measured, and its cache folder stores the measurement.
-    told: called with one line that reports the measurement.
+    notify: called with one line that reports the measurement.
 
     With several processes, all use the measurement of the first one.
     """
@@ -56,12 +56,12 @@ def resolve_precision(
     processes.device_of(device)  # connects the processes, which from_first() needs
     ratio = processes.from_first(lambda: bfloat16_speedup(Path(config.cache), device))
     precision: Literal["float32", "bfloat16"] = "bfloat16" if ratio >= MIN_SPEEDUP else "float32"
-    told(
+    notify(
         f"precision auto: {precision}, as bfloat16 trains {ratio:.2f} times as fast as float32 "
-        f"here (taken from {MIN_SPEEDUP} on)"
+        f"here (chosen from {MIN_SPEEDUP} on)"
     )
-    made: Settings = _with(settings, precision)
-    return made
+    resolved: AnySettings = _with(settings, precision)
+    return resolved
 
 
 def _trains(settings: Any) -> list[TrainConfig]:

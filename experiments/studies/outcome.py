@@ -99,7 +99,7 @@ def found_by(
     points = [_point(t, told, bool(on)) for (t, told), on in zip(done, own, strict=True)]
     teacher_ms = teacher_speed.get(names.TEACHER + names.speed(TORCH, setting, names.P50))
     teacher_score = None if ready.teacher is None else ready.teacher.metrics.get(names.QUALITY_MEAN)
-    least = majority_selection_scores(ready.rows.side.datas)["mean"]
+    least = majority_selection_scores(ready.data.student_data.datas)["mean"]
     reference = Reference(least, max(latency, default=1.0) if teacher_ms is None else teacher_ms)
     teacher = None if teacher_ms is None or teacher_score is None else (teacher_ms, teacher_score)
     states = Counter(told.state for t, told in ended if studies.FROM not in t.user_attrs)
@@ -161,7 +161,7 @@ def busy_notes(optuna_study: optuna.Study, teacher_speed: dict[str, float]) -> l
         if told.costs.get("busy_share", 0.0) > MOST_BUSY
     ]
     trials = (
-        [f"{len(busy)} trials were timed on a busy machine: their milliseconds are too many"]
+        [f"{len(busy)} trials were timed on a busy machine: their times are too long"]
         if busy
         else []
     )

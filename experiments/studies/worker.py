@@ -179,7 +179,7 @@ class Objective:
             trial.set_user_attr(RUN_OF_TRIAL, found.run)
             begin = time.perf_counter()
             ready = self.ready(config)
-            known = measure_cost(ready.rows, config, self.job.config.search.backend)
+            known = measure_cost(ready.data, config, self.job.config.search.backend)
             begun = time.perf_counter()
             found = found._replace(
                 costs=costs_of(known),

@@ -25,7 +25,14 @@ from mkd.config import AugmentConfig, Stores
 from mkd.result import Report, no_report
 from mkd.runtime.layout import Texts
 from mkd.selection.split import SPLIT_VERSION, selection_split
-from mkd.selection.words import Words, join_words, row_blocks, runs_of_ids, take_texts, word_store
+from mkd.selection.words import (
+    WordStore,
+    join_words,
+    row_blocks,
+    runs_of_ids,
+    take_texts,
+    word_store,
+)
 from mkd.storage import pretrained
 from mkd.storage.store import cached_folder, key_of
 from mkd.storage.versions import version_key
@@ -47,7 +54,7 @@ class CopyInputs(NamedTuple):
     - `seeds`: seeds of the random numbers, completed by the number of a block.
     """
 
-    words: Words
+    words: WordStore
     rows: np.ndarray
     neighbours_VK: np.ndarray
     settings: AugmentConfig
@@ -61,11 +68,11 @@ def augment_tasks(stores: Stores, tasks: list[Task], report: Report = no_report)
     """
     if stores.data.augment.multiple == 0:
         return tasks
-    found = []
+    with_copies = []
     for index, task in enumerate(tasks):
-        found.append(replace(task, added=(*task.added, augmented_split(stores, task))))
+        with_copies.append(replace(task, added=(*task.added, augmented_split(stores, task))))
         report(index + 1, {names.SHARE: (index + 1) / len(tasks)})
-    return found
+    return with_copies
 
 
 def augmented_split(stores: Stores, task: Task) -> Split:
@@ -97,8 +104,8 @@ def augmented_split(stores: Stores, task: Task) -> Split:
         seeds = (stores.seed, 3, zlib.crc32(task.name.encode()))
         if _write(aside / ROWS_FILE, CopyInputs(words, rows, found_VK, settings, seeds)) == 0:
             raise ValueError(
-                f"data.augment: none of the copies of task {task.name}'s rows differs from them; "
-                "allowed: higher chances"
+                f"data.augment: every copy of a row of task {task.name} equals a row; "
+                "allowed: higher probabilities (mask, replace, ngram)"
             )
 
     path = cached_folder(root, "augmented", parts, build) / ROWS_FILE
@@ -233,18 +240,18 @@ def _is_new(copies: CopyInputs) -> np.ndarray:
 
     # The task's rows come first, and np.unique returns the first of equal codes.
     everyone = np.arange(len(copies.words.labels))
-    found = np.empty(len(everyone) + copies.settings.multiple * len(copies.rows), dtype=np.uint64)
+    hashes = np.empty(len(everyone) + copies.settings.multiple * len(copies.rows), dtype=np.uint64)
     done = 0
     for sides in chain(
         ([take_texts(side, rows) for side in copies.words.sides] for rows in row_blocks(everyone)),
         draft_copies(copies),
     ):
-        found[done : done + len(sides[0].offsets) - 1] = codes(sides)
+        hashes[done : done + len(sides[0].offsets) - 1] = codes(sides)
         done += len(sides[0].offsets) - 1
-    share = (found % NUM_HASH_PARTS).astype(np.uint8)
-    new = np.zeros(len(found), dtype=bool)
+    share = (hashes % NUM_HASH_PARTS).astype(np.uint8)
+    new = np.zeros(len(hashes), dtype=bool)
     # Equal codes are in the same share. Sorting needs memory for one share at a time.
     for which in range(NUM_HASH_PARTS):
         places = np.flatnonzero(share == which)
-        new[places[np.unique(found[places], return_index=True)[1]]] = True
+        new[places[np.unique(hashes[places], return_index=True)[1]]] = True
     return new[len(everyone) :]

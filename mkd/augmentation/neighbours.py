@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from mkd.runtime.encoding import encode_all
 from mkd.runtime.layout import flat
-from mkd.selection.words import Words, row_blocks, take_texts
+from mkd.selection.words import WordStore, row_blocks, take_texts
 from mkd.storage import pretrained
 from mkd.tokenization.tokenise import backend_tokenizer
 
@@ -29,7 +29,7 @@ MAX_WORD_TOKENS = 16
 """Maximum number of tokens of a word that are used."""
 
 
-def word_neighbours(words: Words, k: int, embeddings: Path | None) -> np.ndarray:
+def word_neighbours(words: WordStore, k: int, embeddings: Path | None) -> np.ndarray:
     """Returns the numbers of each word's k nearest words by cosine [V, K] int64.
 
     A word without neighbours has -1 in all places. K is below k if there are too few words.
@@ -72,7 +72,7 @@ def nearest_rows(table_WD: np.ndarray, same_W: np.ndarray, k: int) -> np.ndarray
     return found_WK
 
 
-def contexts(words: Words, frequent: np.ndarray) -> np.ndarray:
+def contexts(words: WordStore, frequent: np.ndarray) -> np.ndarray:
     """Returns the square roots of neighbour counts [W, D] for words before and after each word.
 
     A column counts one of the most frequent words or the end of a text, before or after the word.

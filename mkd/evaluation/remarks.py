@@ -50,7 +50,7 @@ def constant_baseline(kind: Kind, labels_R: np.ndarray) -> ConstantBaseline:
     return known[max(range(len(known)), key=lambda place: (known[place].score, counts_C[place]))]
 
 
-def chance_margin(found: ConstantBaseline, rows: int) -> float:
+def chance_margin(baseline: ConstantBaseline, rows: int) -> float:
     """Returns the points above the floor that a score needs to be more than chance.
 
     These are two standard errors, as the mean over metrics. For a percentage v the standard error
@@ -58,7 +58,7 @@ def chance_margin(found: ConstantBaseline, rows: int) -> float:
     """
     errors = [
         100 / rows**0.5 if name in CORRELATIONS else (value * (100 - value) / rows) ** 0.5
-        for name, value in found.scores.items()
+        for name, value in baseline.scores.items()
     ]
     return float(2 * sum(errors) / len(errors))
 
@@ -83,7 +83,7 @@ def weak_student_notes(datas: list[TaskData], dev: dict[tuple[str, str], np.ndar
             )
             notes.append(
                 f"{data.name}: WEAK STUDENT: it scores {found:.1f} on dev, {other}; "
-                f"{len(labels_R):,} rows tell them apart from {more:.1f} points on"
+                f"with {len(labels_R):,} rows, a difference below {more:.1f} points can be chance"
             )
     return notes
 
@@ -113,7 +113,7 @@ def input_coverage(
         }
         if cut >= NOTABLE_PERCENT:
             notes.append(
-                f"{data.name}: {cut:.0f} % of the training rows are cut at "
+                f"{data.name}: {cut:.0f} % of the training rows are truncated at "
                 f"data.max_length={layout.max_length} tokens"
             )
         if unknown >= NOTABLE_PERCENT:

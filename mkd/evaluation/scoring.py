@@ -216,7 +216,7 @@ def dev_predictions(
     for data in datas:
         for suffix, store in data.dev.items():
             rows, key = len(store.labels), (data.name, suffix)
-            taught = (
+            by_teacher = (
                 _predicted_labels(data, teacher[key]) if key in teacher else np.full(rows, np.nan)
             )
             named = [np.array([name] * rows, dtype=object) for name in key]
@@ -225,7 +225,7 @@ def dev_predictions(
                 np.arange(rows),
                 store.labels,
                 _predicted_labels(data, dev[key]),
-                taught,
+                by_teacher,
             )
             for column, values in zip(parts.values(), found, strict=True):
                 column.append(values)
@@ -250,20 +250,20 @@ def agreement_metrics(
     the correlation of their scores. Only the main dev split counts. A task without logits of the
     teacher is left out; `agreement/mean` is then left out too.
     """
-    found = {}
+    agreement = {}
     for data in datas:
         key = (data.name, "")
         if key not in teacher:
             continue
         if data.kind.labels:
-            found[data.name] = 100 * float(
+            agreement[data.name] = 100 * float(
                 np.mean(student[key].argmax(1) == teacher[key].argmax(1))
             )
         else:
-            found[data.name] = pearson(student[key], teacher[key][:, 0])
-    if len(found) == len(datas):
-        found["mean"] = _mean(found)
-    return names.of(names.AGREEMENT, found)
+            agreement[data.name] = pearson(student[key], teacher[key][:, 0])
+    if len(agreement) == len(datas):
+        agreement["mean"] = _mean(agreement)
+    return names.of(names.AGREEMENT, agreement)
 
 
 def retention_metrics(student: dict[str, float], teacher: dict[str, float]) -> dict[str, float]:

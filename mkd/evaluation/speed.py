@@ -150,16 +150,16 @@ def speed_metrics(
     if not processes.is_first() or not seconds:
         return {}
     others = timing.start_load_meter(clock)
-    found = time_models(models, work, asked, seconds, report, clock)
+    blocks_of_models = time_models(models, work, asked, seconds, report, clock)
     metrics = {
         names.speed(name, setting.name, key): value
-        for (name, setting), blocks in found.items()
+        for (name, setting), blocks in blocks_of_models.items()
         for key, value in timing.block_statistics(blocks, setting.rows).items()
     }
     # With several threads, a thread that waits for another one would look like other work.
     alone = list(
         chain.from_iterable(
-            blocks for (_, setting), blocks in found.items() if setting.threads == 1
+            blocks for (_, setting), blocks in blocks_of_models.items() if setting.threads == 1
         )
     )
     busy = timing.busy_share(alone, others(), timing.physical_cores())
@@ -185,7 +185,7 @@ def busy_note(metrics: Mapping[str, float]) -> list[str]:
     return [
         f"the machine was busy when the {'teacher' if name.startswith(names.TEACHER) else 'speed'} "
         "was timed: other work had "
-        f"{100 * share:.0f} % of the core, so that the milliseconds are too many"
+        f"{100 * share:.0f} % of the core, so the times are too long"
         for name, share in shares.items()
     ]
 

@@ -95,7 +95,7 @@ def block_statistics(blocks: list[TimedBlock], rows: int) -> dict[str, float]:
     `rows` is the number of rows per call. `calls` is the number of calls.
     """
     count = sum(len(found.seconds) for found in blocks)
-    told = {
+    percentiles = {
         names.percentile(q): 1000 * _over_blocks(blocks, q)
         for q in PERCENTILES
         if count >= min_calls(q)
@@ -106,7 +106,7 @@ def block_statistics(blocks: list[TimedBlock], rows: int) -> dict[str, float]:
         for found in blocks
         for place in range(0, len(found.seconds), size)
     ]
-    return told | {
+    return percentiles | {
         names.ROWS_PER_S: rows * size / statistics.median(passes),
         names.CALLS: float(count),
     }

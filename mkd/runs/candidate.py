@@ -76,7 +76,7 @@ class _Busy(Exception):
     """Raised with times from a busy machine, so that they are not stored."""
 
 
-def measure_cost(rows: RunData, config: Config, backend: str) -> StudentCost:
+def measure_cost(data: RunData, config: Config, backend: str) -> StudentCost:
     """Returns the cost of this config's student in a backend, measured with random weights.
 
     It is measured once per machine and architecture and then stored, unless the machine was busy.
@@ -84,24 +84,24 @@ def measure_cost(rows: RunData, config: Config, backend: str) -> StudentCost:
     Raises ValueError if the config describes no student, or one that the backend does not support.
     """
     set_up_device(config)
-    config = config_for_tasks(config, rows.tasks)
-    student = untrained_candidate(rows, config).cpu()
+    config = config_for_tasks(config, data.tasks)
+    student = untrained_candidate(data, config).cpu()
 
     def build(aside: Path) -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            save_model(student, rows.side.tokenizer, folder / TORCH)
-            found = size_metrics(student, folder / TORCH, config.speed.length)
-            timed = _in_backend(rows, config, student, backend, folder)
-            found |= speed_metrics(
+            save_model(student, data.student_data.tokenizer, folder / TORCH)
+            metrics = size_metrics(student, folder / TORCH, config.speed.length)
+            timed = _in_backend(data, config, student, backend, folder)
+            metrics |= speed_metrics(
                 {backend: timed},
-                dev_texts(rows.tasks),
+                dev_texts(data.tasks),
                 one_thread_settings(config.speed),
                 config.speed.seconds,
             )
-        _write(aside, found)
+        _write(aside, metrics)
 
-    parts = _measurement_key(rows, config.speed) | {
+    parts = _measurement_key(data, config.speed) | {
         "student": student.config.to_dict(),
         "backend": backend,
     }
@@ -115,12 +115,12 @@ def measure_cost(rows: RunData, config: Config, backend: str) -> StudentCost:
     )
 
 
-def teacher_speed(ready: DataAndTeacher, config: Config) -> dict[str, float]:
+def teacher_speed(inputs: DataAndTeacher, config: Config) -> dict[str, float]:
     """Returns `teacher/speed/torch/...`, stored like the cost of a student.
 
     Returns no metrics if there is no teacher that runs here.
     """
-    teacher = ready.teacher
+    teacher = inputs.teacher
     if teacher is None or teacher.model is None:
         return {}
     model, tokenizer = teacher.model, teacher.tokenizer
@@ -130,21 +130,21 @@ def teacher_speed(ready: DataAndTeacher, config: Config) -> dict[str, float]:
         _write(
             aside,
             speed_metrics(
-                timed, dev_texts(ready.rows.tasks), asked, config.speed.seconds, names.TEACHER
+                timed, dev_texts(inputs.data.tasks), asked, config.speed.seconds, names.TEACHER
             ),
         )
 
     return _cached_metrics(
         config.stores.root,
-        _measurement_key(ready.rows, config.speed) | {"teacher": teacher.key},
+        _measurement_key(inputs.data, config.speed) | {"teacher": teacher.key},
         build,
     )
 
 
 def run_candidate(
-    ready: DataAndTeacher,
+    inputs: DataAndTeacher,
     config: Config,
-    known: StudentCost,
+    cost: StudentCost,
     folder: Path,
     report: Report = no_report,
 ) -> Result:
@@ -152,60 +152,64 @@ def run_candidate(
 
     If a run of the same settings was killed, training continues from its checkpoint in the folder.
     There is no twin, no export, and the weights are not kept: a search only needs the scores.
-    `known` is the candidate's cost.
+    `cost` is the candidate's cost.
     """
     set_up_device(config)
-    (_, tasks, _, side, _), teacher = ready
+    (_, tasks, _, student_data, _), teacher = inputs
     config = config_for_tasks(config, tasks)
-    check_task_weights_match(side.datas, config.train.sampling, config.loss)
-    targets = soft_targets(config.loss, config.stores.root, side, teacher, report)
+    check_task_weights_match(student_data.datas, config.train.sampling, config.loss)
+    targets = soft_targets(config.loss, config.stores.root, student_data, teacher, report)
     student = distil(
         config,
-        side,
+        student_data,
         targets,
         teacher,
         phase_report(report, "", names.PHASE_STUDENT),
         folder / "student.safetensors",
     )
-    layout = layout_of(side.tokenizer, student.joined, config.data.max_length)
-    dev, read = (
-        dev_logits(torch_infer(student), side.datas, layout),
-        input_coverage(side.datas, side.tokenizer, layout),
+    layout = layout_of(student_data.tokenizer, student.joined, config.data.max_length)
+    dev, coverage = (
+        dev_logits(torch_infer(student), student_data.datas, layout),
+        input_coverage(student_data.datas, student_data.tokenizer, layout),
     )
-    costs = known.metrics | teacher_speed(ready, config)
+    costs = cost.metrics | teacher_speed(inputs, config)
     metrics = (
-        dev_metrics(ready, dev)
-        | ({} if config.whole else selection_metrics(student, side, layout))
+        dev_metrics(inputs, dev)
+        | ({} if config.whole else selection_metrics(student, student_data, layout))
         | costs
         | ratios(costs)
-        | read.metrics
+        | coverage.metrics
     )
-    notes = weak_student_notes(side.datas, dev) + busy_note(costs) + read.notes
-    made = make_result(metrics, tasks, side.datas, notes, config.student.name, teacher, folder, "")
-    return made._replace(
-        predictions=dev_predictions(side.datas, dev, {} if teacher is None else teacher.dev)
+    notes = weak_student_notes(student_data.datas, dev) + busy_note(costs) + coverage.notes
+    result = make_result(
+        metrics, tasks, student_data.datas, notes, config.student.name, teacher, folder, ""
+    )
+    return result._replace(
+        predictions=dev_predictions(student_data.datas, dev, {} if teacher is None else teacher.dev)
     )
 
 
-def untrained_candidate(rows: RunData, config: Config) -> Student:
+def untrained_candidate(data: RunData, config: Config) -> Student:
     """Returns this config's student before training.
 
     Raises ValueError if layers are to be matched that the student or the teacher does not have.
     """
-    student = untrained_student(config.student, config.data.max_length, rows.side, rows.fresh)
-    check_matched_layers(config.teacher, config.loss.match, rows.tasks, student)
+    student = untrained_student(
+        config.student, config.data.max_length, data.student_data, data.untrained_teacher
+    )
+    check_matched_layers(config.teacher, config.loss.match, data.tasks, student)
     return student
 
 
 def _in_backend(
-    rows: RunData, config: Config, student: Student, backend: str, folder: Path
+    data: RunData, config: Config, student: Student, backend: str, folder: Path
 ) -> TimedModel:
     """Returns the student in a backend, ready to be timed; it is exported to the folder."""
-    timed = in_torch(student, rows.side.tokenizer)
+    timed = in_torch(student, data.student_data.tokenizer)
     if backend == TORCH:
         return timed
     try:
-        export_onnx(student, rows.side.tokenizer, folder / "onnx")
+        export_onnx(student, data.student_data.tokenizer, folder / "onnx")
     except torch.onnx.OnnxExporterError as error:
         raise ValueError(
             f"search.backend is {backend!r}; allowed for {config.student.name}: torch ({error})"
@@ -215,11 +219,11 @@ def _in_backend(
     return timed._replace(load=partial(inference.Student.load, folder / backend))
 
 
-def _write(aside: Path, found: dict[str, float]) -> None:
+def _write(aside: Path, metrics: dict[str, float]) -> None:
     """Writes the metrics. Raises _Busy instead if the machine was busy."""
-    if is_busy(found):
-        raise _Busy(found)
-    (aside / COST_FILE).write_text(json.dumps(found))
+    if is_busy(metrics):
+        raise _Busy(metrics)
+    (aside / COST_FILE).write_text(json.dumps(metrics))
 
 
 def _cached_metrics(
@@ -230,20 +234,20 @@ def _cached_metrics(
     Metrics from a busy machine are returned but not stored: the next call measures again.
     """
     try:
-        found: dict[str, float] = json.loads(
+        metrics: dict[str, float] = json.loads(
             (cached_folder(root, "costs", parts, build) / COST_FILE).read_text()
         )
     except _Busy as busy:
-        found = busy.args[0]
-    return found
+        metrics = busy.args[0]
+    return metrics
 
 
-def _measurement_key(rows: RunData, speed: SpeedConfig) -> dict[str, Any]:
+def _measurement_key(data: RunData, speed: SpeedConfig) -> dict[str, Any]:
     """Returns everything that a time depends on besides the model."""
-    texts = key_of({task.name: task.dev[""].fingerprint for task in rows.tasks})
+    texts = key_of({task.name: task.dev[""].fingerprint for task in data.tasks})
     measured = {"hardware": hardware(), "speed": asdict(speed), "protocol": SPEED_PROTOCOL}
     return (
         measured
-        | {"texts": texts, "tokenizer": tokenizer_fingerprint(rows.side.tokenizer)}
+        | {"texts": texts, "tokenizer": tokenizer_fingerprint(data.student_data.tokenizer)}
         | version_key("costs")
     )

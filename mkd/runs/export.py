@@ -50,31 +50,35 @@ def run_export(
     target = _target(asked)
     student, tokenizer = load_student(str(origin) if asked.student else "", "export.student")
     tasks = _known_tasks(config.data, student)
-    side = tokenise_tasks(config.stores, tasks, tokenizer, torch.device("cpu"), "student", report)
+    student_data = tokenise_tasks(
+        config.stores, tasks, tokenizer, torch.device("cpu"), "student", report
+    )
     layout = layout_of(tokenizer, student.joined, config.data.max_length)
-    dev = dev_logits(torch_infer(student), side.datas, layout)
+    dev = dev_logits(torch_infer(student), student_data.datas, layout)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Next to the target, so that the rename stays on one file system and is atomic.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as name:
-        aside, whole = Path(name), Path(name) / "whole"
+        temporary, whole = Path(name), Path(name) / "whole"
         wanted = Wanted(asked, config.speed, config.threads)
-        found = offered(wanted, Trained(student, side, layout, dev), tasks, None, aside, report)
+        exports = offered(
+            wanted, Trained(student, student_data, layout, dev), tasks, None, temporary, report
+        )
         whole.mkdir()
-        backends = [backend for backend in found.passed if backend != TORCH]
+        backends = [backend for backend in exports.passed if backend != TORCH]
         for backend in backends:
-            (aside / backend).rename(whole / backend)
+            (temporary / backend).rename(whole / backend)
         # `offered` removes the program if it fails its check.
-        if (aside / MODEL / PROGRAM).exists():
-            (aside / MODEL).rename(whole / TORCH)
+        if (temporary / MODEL / PROGRAM).exists():
+            (temporary / MODEL).rename(whole / TORCH)
             backends.append(TORCH)
         if not backends:
-            raise ValueError(f"export.student is {asked.student!r}: {'; '.join(found.notes)}")
+            raise ValueError(f"export.student is {asked.student!r}: {'; '.join(exports.notes)}")
         whole.rename(target)
     return ExportedFolder(
         str(target),
         backends,
-        quality_metrics(side.datas, dev) | found.metrics,
-        found.notes,
+        quality_metrics(student_data.datas, dev) | exports.metrics,
+        exports.notes,
         hardware(),
     )
 
@@ -83,7 +87,7 @@ def _target(asked: ExportFolderConfig) -> Path:
     """Returns the absolute path of the folder. Raises ValueError if it exists or would be empty."""
     target = Path(asked.to).absolute()
     if not asked.to or target.exists():
-        raise ValueError(f"export.to is {asked.to!r}; allowed: a folder that is not there yet")
+        raise ValueError(f"export.to is {asked.to!r}; allowed: a folder that does not exist yet")
     if not asked.backends and not asked.torch:
         raise ValueError("export.backends is []; allowed: at least one, or export.torch=true")
     return target
@@ -114,6 +118,6 @@ def _known_tasks(data: DataConfig, student: Student) -> list[Task]:
             raise ValueError(
                 f"data.tasks: {task.name} takes {1 + task.kind.pair} texts and has labels "
                 f"{list(task.kind.labels)}; "
-                f"allowed: {1 + head['pair']}, and {head['labels']}, as export.student knows it"
+                f"allowed: {1 + head['pair']}, and {head['labels']}, as in export.student"
             )
     return known

@@ -79,88 +79,114 @@ def run_finetune(
     if not config.loss.from_labels_alone:
         config = config_for_tasks(config, tasks)
     tasks = augment_tasks(config.stores, tasks, phase_report(report, "", "augmentation"))
-    side = tokenise_tasks(config.stores, tasks, tokenizer, device, "student", report)
-    check_task_weights_match(side.datas, config.train.sampling, config.loss)
+    student_data = tokenise_tasks(config.stores, tasks, tokenizer, device, "student", report)
+    check_task_weights_match(student_data.datas, config.train.sampling, config.loss)
     torch.manual_seed(config.seed)
-    student = on(adopted(origin, side.datas), device)
+    student = on(adopted(origin, student_data.datas), device)
     check_matched_layers(config.teacher, config.loss.match, tasks, student)
     layout = layout_of(tokenizer, student.joined, config.data.max_length)
-    known = [data for data in side.datas if data.name in known_tasks(origin, side.datas)]
+    known_datas = [
+        data for data in student_data.datas if data.name in known_tasks(origin, student_data.datas)
+    ]
     before = (
-        quality_metrics(known, dev_logits(torch_infer(student), known, layout)) if known else {}
+        quality_metrics(known_datas, dev_logits(torch_infer(student), known_datas, layout))
+        if known_datas
+        else {}
     )
 
     teacher = None
     if not config.loss.from_labels_alone:
-        own = primary_tokenizer(config.teacher, config.stores.root, tasks)
-        taught = tokenise_tasks(
-            config.stores, refined_tasks(config.teacher, tasks), own, device, "teacher", report
+        teacher_tokenizer = primary_tokenizer(config.teacher, config.stores.root, tasks)
+        teacher_data = tokenise_tasks(
+            config.stores,
+            refined_tasks(config.teacher, tasks),
+            teacher_tokenizer,
+            device,
+            "teacher",
+            report,
         )
-        teacher = make_teacher(config, tasks, taught, side, report)
-    targets = soft_targets(config.loss, config.stores.root, side, teacher, report)
+        teacher = make_teacher(config, tasks, teacher_data, student_data, report)
+    targets = soft_targets(config.loss, config.stores.root, student_data, teacher, report)
     # Seed again: training a teacher has drawn random numbers, loading a stored one has not.
     torch.manual_seed(config.seed)
     # The checkpoint depends on the student's content, not on its path.
     start = pretrained.checkpoint_fingerprint(Path(finetune.student))
-    checkpoint = student_checkpoint(config, side, teacher, folder / "student.safetensors", start)
-    begun = time.perf_counter()
-    train_student(
-        config, student, side, targets, phase_report(report, "", names.PHASE_STUDENT), checkpoint
+    checkpoint = student_checkpoint(
+        config, student_data, teacher, folder / "student.safetensors", start
     )
-    speed = limit_seconds(config.speed, time.perf_counter() - begun)
+    training_start = time.perf_counter()
+    train_student(
+        config,
+        student,
+        student_data,
+        targets,
+        phase_report(report, "", names.PHASE_STUDENT),
+        checkpoint,
+    )
+    speed = limit_seconds(config.speed, time.perf_counter() - training_start)
     save_model(student, tokenizer, folder / MODEL)
 
-    dev = dev_logits(torch_infer(student), side.datas, layout)
-    metrics = quality_metrics(side.datas, dev)
-    metrics |= compare_with_teacher(teacher, side.datas, dev, metrics) | majority_metrics(
-        side.datas
+    dev = dev_logits(torch_infer(student), student_data.datas, layout)
+    metrics = quality_metrics(student_data.datas, dev)
+    metrics |= compare_with_teacher(teacher, student_data.datas, dev, metrics) | majority_metrics(
+        student_data.datas
     )
-    metrics |= {} if config.whole else selection_metrics(student, side, layout)
+    metrics |= {} if config.whole else selection_metrics(student, student_data, layout)
     # A mean over fewer tasks would not be comparable with the mean after training.
     comparable = {
         name: v
         for name, v in before.items()
-        if name != names.QUALITY_MEAN or len(known) == len(tasks)
+        if name != names.QUALITY_MEAN or len(known_datas) == len(tasks)
     }
     metrics |= names.of(names.BEFORE, comparable)
     if config.baseline:
         torch.manual_seed(config.seed)
-        twin = on(anew(origin, side.datas), device)
-        how = replace(config, train=replace(config.train, learning_rate=STUDENT_RATE))
-        checkpoint = student_checkpoint(how, side, teacher, folder / "anew.safetensors", start)
+        twin = on(anew(origin, student_data.datas), device)
+        new_config = replace(config, train=replace(config.train, learning_rate=STUDENT_RATE))
+        checkpoint = student_checkpoint(
+            new_config, student_data, teacher, folder / "anew.safetensors", start
+        )
         train_student(
-            how,
+            new_config,
             twin,
-            side,
+            student_data,
             targets,
             phase_report(report, names.ANEW, names.ANEW + names.PHASE_STUDENT),
             checkpoint,
         )
         metrics |= names.of(
             names.ANEW,
-            quality_metrics(side.datas, dev_logits(torch_infer(twin), side.datas, layout)),
+            quality_metrics(
+                student_data.datas, dev_logits(torch_infer(twin), student_data.datas, layout)
+            ),
         )
     wanted = Wanted(config.export, speed, config.threads)
-    found = offered(wanted, Trained(student, side, layout, dev), tasks, teacher, folder, report)
-    read = input_coverage(side.datas, tokenizer, layout)
+    exports = offered(
+        wanted, Trained(student, student_data, layout, dev), tasks, teacher, folder, report
+    )
+    coverage = input_coverage(student_data.datas, tokenizer, layout)
     metrics |= (
-        size_metrics(student, folder / MODEL, config.speed.length) | found.metrics | read.metrics
+        size_metrics(student, folder / MODEL, config.speed.length)
+        | exports.metrics
+        | coverage.metrics
     )
     name = f"{origin.config.model_type.removeprefix('mkd_')} finetuned"
-    weak = weak_teacher_notes(side, teacher, targets) + weak_student_notes(side.datas, dev)
-    notes = useless_training_note(metrics) + weak + found.notes + read.notes
-    made = make_result(
+    weak_notes = weak_teacher_notes(student_data, teacher, targets) + weak_student_notes(
+        student_data.datas, dev
+    )
+    notes = useless_training_note(metrics) + weak_notes + exports.notes + coverage.notes
+    result = make_result(
         metrics,
         tasks,
-        training_data(side, config.whole),
+        training_data(student_data, config.whole),
         notes,
         name,
         teacher,
         folder / MODEL,
-        found.folder,
+        exports.folder,
     )
-    return made._replace(
-        predictions=dev_predictions(side.datas, dev, {} if teacher is None else teacher.dev)
+    return result._replace(
+        predictions=dev_predictions(student_data.datas, dev, {} if teacher is None else teacher.dev)
     )
 
 
@@ -170,9 +196,8 @@ def useless_training_note(metrics: dict[str, float]) -> list[str]:
     if other <= own:
         return []
     return [
-        f"THE STUDENT'S TRAINING BEFORE IS OF NO USE HERE: started anew it scores {other:.1f} in "
-        f"the mean, {other - own:.1f} "
-        "points more; another finetune.train.learning_rate may help"
+        "THE STUDENT'S EARLIER TRAINING DOES NOT HELP HERE: trained from scratch, its mean score "
+        f"is {other:.1f}, {other - own:.1f} points higher; try another finetune.train.learning_rate"
     ]
 
 

@@ -185,9 +185,9 @@ def _answers(
             hash_values("asked", each.table[1:], each.digest),
             str(each.table.path),
         )
-        told = _total_progress(report, "test tokens", asked, index)
-        stores.append(token_store(root, split, GLUE[each.task], tokenizer, length, told))
-        told(each.rows, {})
+        progress = _total_progress(report, "test tokens", asked, index)
+        stores.append(token_store(root, split, GLUE[each.task], tokenizer, length, progress))
+        progress(each.rows, {})
     layout = layout_of(tokenizer, student.joined, length)
     by = {"student": key, "layout": list(layout)}
     answers = {}
@@ -195,14 +195,14 @@ def _answers(
         reader = TaskModel(
             lambda: student, layout, "float32", each.task, GLUE[each.task].num_logits
         )
-        told = _total_progress(report, "test answers", asked, index)
+        progress = _total_progress(report, "test answers", asked, index)
         try:
-            logits_RC = cached_logits(root, by | {"task": each.task}, reader, store, told)
+            logits_RC = cached_logits(root, by | {"task": each.task}, reader, store, progress)
         except NotFinite:
             raise NotFinite(
                 f"its logits for {each.table.path} are not all finite numbers"
             ) from None
-        told(each.rows, {})
+        progress(each.rows, {})
         answers[each.file] = _glue_answers(student, each.task, logits_RC)
     return answers
 
@@ -241,14 +241,14 @@ def _constants(data: DataConfig, tasks: list[str]) -> dict[str, str]:
     """
     if not tasks:
         return {}
-    found = {}
+    constants = {}
     for task in load_tasks(replace(data, tasks=list(dict.fromkeys(tasks)), transfer=[])):
         labels = [row.label for row in task.train.read() if row.label is not None]
         values = GLUE_FILES[task.name].values
-        found[task.name] = (
+        constants[task.name] = (
             values[int(statistics.mode(labels))] if values else f"{statistics.fmean(labels):.3f}"
         )
-    return found
+    return constants
 
 
 def _notes(asked: list[GlueTestFile], constants: dict[str, str]) -> list[str]:

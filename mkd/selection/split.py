@@ -31,7 +31,7 @@ from mkd.selection.overlap import (
     short_contained_texts,
     word_codes,
 )
-from mkd.selection.words import Words, plain_word_store
+from mkd.selection.words import WordStore, plain_word_store
 from mkd.storage.store import cached_folder, read_array, write_arrays
 from mkd.tasks.task import Kind, Task
 
@@ -89,7 +89,7 @@ class SelectionSplit(NamedTuple):
     train_rows: np.ndarray
     selection_rows: np.ndarray
     left_out: np.ndarray
-    found: SplitStatistics
+    statistics: SplitStatistics
 
 
 def selection_split(root: Path, task: Task, config: DataConfig, seed: int) -> SelectionSplit:
@@ -112,14 +112,14 @@ def selection_split(root: Path, task: Task, config: DataConfig, seed: int) -> Se
 
     def build(aside: Path) -> None:
         words = plain_word_store(root, task.train, task.kind)
-        chosen, apart, found = _select(root, task, words, config, seed)
+        chosen, apart, statistics = _select(root, task, words, config, seed)
         few = corpus_of(words, chosen)
         left_out = [np.setdiff1d(apart, chosen)]
         first = 0
         for split in splits:
             many = plain_word_store(root, split, task.kind)
             unlabelled = np.flatnonzero(np.isnan(many.labels))
-            level = LEVELS.index(found.together)
+            level = LEVELS.index(statistics.together)
             left_out.append(
                 first + unlabelled[overlapping_rows(few, corpus_of(many, unlabelled), level)]
             )
@@ -129,7 +129,7 @@ def selection_split(root: Path, task: Task, config: DataConfig, seed: int) -> Se
         write_arrays(aside / "selection", [chosen.astype(narrow)])
         write_arrays(aside / "left_out", [np.sort(np.concatenate(left_out)).astype(narrow)])
         (aside / "found.json").write_text(
-            json.dumps({"rows": first, "type": narrow, "found": found._asdict()})
+            json.dumps({"rows": first, "type": narrow, "found": statistics._asdict()})
         )
 
     folder = cached_folder(root, "selection", parts, build)
@@ -137,48 +137,50 @@ def selection_split(root: Path, task: Task, config: DataConfig, seed: int) -> Se
     chosen, left_out = (
         read_array(folder / name, about["type"]) for name in ("selection", "left_out")
     )
-    learnt = np.ones(about["rows"], dtype=bool)
-    learnt[chosen] = False
-    learnt[left_out] = False
+    in_training = np.ones(about["rows"], dtype=bool)
+    in_training[chosen] = False
+    in_training[left_out] = False
     found = SplitStatistics(**about["found"])._replace(left_out=len(left_out))
-    return SelectionSplit(np.flatnonzero(learnt).astype(about["type"]), chosen, left_out, found)
+    return SelectionSplit(
+        np.flatnonzero(in_training).astype(about["type"]), chosen, left_out, found
+    )
 
 
-def split_note(found: SplitStatistics, rows: int) -> str:
+def split_note(statistics: SplitStatistics, rows: int) -> str:
     """Returns the statistics in words, for a run's notes.
 
     - `rows`: number of selected rows.
     """
     text = (
-        f"{found.groups:,} groups of rows that overlap, the largest of {found.largest:,} rows; "
-        f"{found.share:.1f} % of the rows "
-        f"overlap with another; {rows:,} rows of {found.selected_groups:,} groups are set apart "
-        "for selection"
+        f"{statistics.groups:,} groups of rows that overlap, the largest of "
+        f"{statistics.largest:,} rows; {statistics.share:.1f} % of the rows overlap with another; "
+        f"{rows:,} rows of {statistics.selected_groups:,} groups are held out for selection"
     )
-    if found.together != LEVELS[0]:
+    if statistics.together != LEVELS[0]:
         text = (
-            f"SELECTION OVERLAPS with training: {text}, by {found.together}, as the groups cannot "
-            "be split as asked for"
+            f"SELECTION OVERLAPS with training: {text}, by {statistics.together}, "
+            "as the groups are too large for the requested split"
         )
-    if found.left_out:
-        text += f"; {found.left_out:,} more rows that overlap with these are left out of training"
+    if statistics.left_out:
+        more = f"{statistics.left_out:,} more rows that overlap with these"
+        text += f"; {more} are left out of training"
     return text
 
 
-def split_metrics(found: SplitStatistics) -> dict[str, float]:
+def split_metrics(statistics: SplitStatistics) -> dict[str, float]:
     """Returns the statistics as numbers by name; `grouped_share` is in percent."""
     return {
-        "groups": float(found.groups),
-        "largest_group": float(found.largest),
-        "grouped_share": found.share,
-        "selected_groups": float(found.selected_groups),
-        "left_out": float(found.left_out),
-        "apart": float(found.together == LEVELS[0]),
+        "groups": float(statistics.groups),
+        "largest_group": float(statistics.largest),
+        "grouped_share": statistics.share,
+        "selected_groups": float(statistics.selected_groups),
+        "left_out": float(statistics.left_out),
+        "apart": float(statistics.together == LEVELS[0]),
     }
 
 
 def _select(
-    root: Path, task: Task, words: Words, config: DataConfig, seed: int
+    root: Path, task: Task, words: WordStore, config: DataConfig, seed: int
 ) -> tuple[np.ndarray, np.ndarray, SplitStatistics]:
     """Returns the selected rows, all rows of their groups, and the statistics of the groups."""
     known = np.flatnonzero(~np.isnan(words.labels))
@@ -186,7 +188,7 @@ def _select(
     if count == 0 or count == len(known):
         raise ValueError(
             f"{task.train.source}: task {task.name} has {len(known)} labelled rows, "
-            f"of which {count} would be set apart for selection; both parts need at least one"
+            f"of which {count} would be held out for selection; allowed: at least one in both parts"
         )
     groups, barred = row_groups(root, task, words, known)
     strata = strata_of(words.labels[known], task.kind)
@@ -199,24 +201,26 @@ def _select(
             np.asarray(lengths),
             barred if level == LEVEL_ALL else np.zeros_like(barred),
         )
-        found = draw_groups(rows, count, most, seed)
-        if found.enough:
+        drawn = draw_groups(rows, count, most, seed)
+        if drawn.enough:
             break
-    if len(found.selected) == 0:
+    if len(drawn.selected) == 0:
         raise ValueError(
             f"{task.train.source}: task {task.name} has no class with two labelled rows; "
-            "selection and training need one each of some class"
+            "allowed: two or more of some class, one for selection and one for training"
         )
     sizes = np.bincount(groups[LEVEL_LONG])
     # The statistics describe all overlaps, even if a weaker level was used.
     share = float(100 * sizes[sizes > 1].sum() / len(known))
-    num = len(np.unique(groups[LEVEL_LONG][found.selected]))
-    told = SplitStatistics(SPLIT_VERSION, len(sizes), int(sizes.max()), share, LEVELS[level], num)
-    return known[found.selected], known[found.apart], told
+    num = len(np.unique(groups[LEVEL_LONG][drawn.selected]))
+    statistics = SplitStatistics(
+        SPLIT_VERSION, len(sizes), int(sizes.max()), share, LEVELS[level], num
+    )
+    return known[drawn.selected], known[drawn.apart], statistics
 
 
 def row_groups(
-    root: Path, task: Task, words: Words, known: np.ndarray
+    root: Path, task: Task, words: WordStore, known: np.ndarray
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Returns the group number of each row at each of LEVELS, and whether a row is barred.
 
@@ -251,11 +255,11 @@ def row_groups(
 
 def _numbered(groups: np.ndarray) -> np.ndarray:
     """Returns the groups renumbered from 0 without gaps."""
-    found: np.ndarray = np.unique(groups, return_inverse=True)[1].astype("<i4")
-    return found
+    numbered: np.ndarray = np.unique(groups, return_inverse=True)[1].astype("<i4")
+    return numbered
 
 
-def corpus_of(words: Words, rows: np.ndarray) -> Corpus:
+def corpus_of(words: WordStore, rows: np.ndarray) -> Corpus:
     """Returns the first texts of these rows, followed by their second texts."""
     texts = np.concatenate([rows + side * len(words.labels) for side in range(len(words.sides))])
     return Corpus(words.sides, word_codes(words.vocabulary), texts)
@@ -337,14 +341,14 @@ def rows_per_stratum(counts: np.ndarray, total: int) -> np.ndarray:
     """
     exact = counts * total / counts.sum()
     room = np.maximum(counts - 1, 0)
-    found: np.ndarray = np.minimum(np.floor(exact).astype(np.int64), room)
-    for _ in range(min(total, int(room.sum())) - int(found.sum())):
-        found[np.argmax(np.where(found < room, exact - found, -np.inf))] += 1
-    for rare in np.flatnonzero((found == 0) & (room > 0)):
-        if found.max() > 1:
-            found[np.argmax(found)] -= 1
-            found[rare] = 1
-    return found
+    counts_drawn: np.ndarray = np.minimum(np.floor(exact).astype(np.int64), room)
+    for _ in range(min(total, int(room.sum())) - int(counts_drawn.sum())):
+        counts_drawn[np.argmax(np.where(counts_drawn < room, exact - counts_drawn, -np.inf))] += 1
+    for rare in np.flatnonzero((counts_drawn == 0) & (room > 0)):
+        if counts_drawn.max() > 1:
+            counts_drawn[np.argmax(counts_drawn)] -= 1
+            counts_drawn[rare] = 1
+    return counts_drawn
 
 
 class LabelledRows(NamedTuple):

@@ -29,7 +29,7 @@ LABELS_FILE = "labels.float64"
 """The file of a store that holds the labels."""
 
 
-class Words(NamedTuple):
+class WordStore(NamedTuple):
     """A split's rows as word numbers. Every text has at least one word.
 
     - `vocabulary`: the words, by number.
@@ -42,7 +42,7 @@ class Words(NamedTuple):
     labels: np.ndarray
 
 
-def word_store(root: Path, split: Split, kind: Kind) -> Words:
+def word_store(root: Path, split: Split, kind: Kind) -> WordStore:
     """Returns the split's words as divided by white space, memory-mapped; cached on disk."""
     names = ("a", "b") if kind.pair else ("a",)
     parts = {"rows": split.fingerprint, "pair": kind.pair} | version_key("words")
@@ -52,7 +52,7 @@ def word_store(root: Path, split: Split, kind: Kind) -> Words:
     )
 
 
-def plain_word_store(root: Path, split: Split, kind: Kind) -> Words:
+def plain_word_store(root: Path, split: Split, kind: Kind) -> WordStore:
     """Returns the split's plain words, memory-mapped; cached on disk."""
     names = ("a", "b") if kind.pair else ("a",)
     parts = {"rows": split.fingerprint, "pair": kind.pair} | version_key("plain")
@@ -81,7 +81,7 @@ def plain_words(texts: list[str]) -> pa.Array:
     return pc.utf8_split_whitespace(pc.if_else(pc.equal(words, ""), bare, words))
 
 
-def _read(folder: Path, names: tuple[str, ...]) -> Words:
+def _read(folder: Path, names: tuple[str, ...]) -> WordStore:
     sides = tuple(
         Texts(
             read_array(folder / f"{name}.int32", "<i4"),
@@ -89,7 +89,7 @@ def _read(folder: Path, names: tuple[str, ...]) -> Words:
         )
         for name in names
     )
-    return Words(
+    return WordStore(
         json.loads((folder / "words.json").read_text()),
         sides,
         read_array(folder / LABELS_FILE, "<f8"),

@@ -48,7 +48,7 @@ def checkpoint_folder(name: str, setting: str) -> Path:
         ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
-            f"{setting} is {name!r}: no such folder, and the Hugging Face hub does not give it "
+            f"{setting} is {name!r}: no such folder, and the Hugging Face hub does not have it "
             f"({type(error).__name__})"
         ) from error
 
@@ -65,8 +65,7 @@ def load_config(folder: Path, setting: str) -> PreTrainedConfig:
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
-            f"{setting} is {str(folder)!r}: no readable config.json of a known architecture is "
-            "there"
+            f"{setting} is {str(folder)!r}: it has no readable config.json of a known architecture"
         ) from error
     return config
 
@@ -146,13 +145,13 @@ def load_tokenizer(folder: Path, setting: str) -> PreTrainedTokenizerBase:
     """Loads the tokenizer in a folder. Raises ValueError if there is none, or if it is not fast."""
     # Without a vocabulary file transformers returns a tokenizer with an empty vocabulary.
     if not any(path for pattern in VOCABULARY_FILES for path in folder.glob(pattern)):
-        raise ValueError(f"{setting} is {str(folder)!r}: no readable tokenizer is there")
+        raise ValueError(f"{setting} is {str(folder)!r}: it has no readable tokenizer")
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{setting} is {str(folder)!r}: no readable tokenizer is there") from error
+        raise ValueError(f"{setting} is {str(folder)!r}: it has no readable tokenizer") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ValueError(
             f"{setting} is {str(folder)!r}: its tokenizer is not a fast one (tokenizer.json)"

@@ -79,17 +79,19 @@ class Checkpoint:
         """
         if not self.file.exists():
             return None
-        anew = f"remove {self.file} to start anew"
+        remedy = f"delete {self.file} to start again"
         try:
             with safe_open(self.file, "pt") as opened:
                 metadata = opened.metadata() or {}
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no dict)
         except SafetensorError as error:
-            raise ValueError(f"the checkpoint {self.file} is damaged ({error}): {anew}") from error
+            raise ValueError(
+                f"the checkpoint {self.file} is damaged ({error}): {remedy}"
+            ) from error
         if metadata.get("sha256") != _digest(tensors, metadata.get("about", "")):
             raise ValueError(
-                f"the checkpoint {self.file} is damaged (its content is not what was written): "
-                f"{anew}"
+                f"the checkpoint {self.file} is damaged (its content was changed after it was "
+                f"written): {remedy}"
             )
         about = json.loads(metadata["about"])
         for what, found, wanted in (
@@ -99,7 +101,8 @@ class Checkpoint:
             # The round trip through JSON turns tuples into lists, as in the values from the file.
             if unlike := differences(found, json.loads(json.dumps(wanted))):
                 raise ValueError(
-                    f"the checkpoint {self.file} is of another {what}: {'; '.join(unlike)}: {anew}"
+                    f"the checkpoint {self.file} was made with another {what}: "
+                    f"{'; '.join(unlike)}: {remedy}"
                 )
         return SavedState(tensors, about["numbers"])
 
@@ -151,7 +154,7 @@ def run_folder(settings: Mapping[str, Any], kind: str) -> Iterator[Path]:
             shutil.rmtree(folder)
     except Timeout:
         raise ValueError(
-            f"another process is at a run of the same settings, in {folder}; allowed: one at a "
+            f"another process is running the same settings, in {folder}; allowed: one at a "
             "time, or another cache"
         ) from None
 

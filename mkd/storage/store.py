@@ -118,8 +118,7 @@ def _least_bytes(aside: Path, number: int) -> int:
     """Returns a lower bound of the size of a folder that could not be written.
 
     It is the size of the files so far. If the disk itself is full, it is at least the space that
-    was
-    free before: the blocks used by the files plus the space still free.
+    was free before: the blocks used by the files plus the space still free.
     """
     found = [path.stat() for path in _files(aside)]
     size = sum(file.st_size for file in found)
@@ -130,8 +129,8 @@ def _least_bytes(aside: Path, number: int) -> int:
 
 def _error_number(error: Exception) -> int:
     """Returns the errno of an error, or 0. Rust libraries give the number in the message only."""
-    told = re.search(r"\(os error (\d+)\)", str(error))
-    return int(told[1]) if told else getattr(error, "errno", None) or 0
+    in_message = re.search(r"\(os error (\d+)\)", str(error))
+    return int(in_message[1]) if in_message else getattr(error, "errno", None) or 0
 
 
 def _files(folder: Path) -> list[Path]:
@@ -140,15 +139,15 @@ def _files(folder: Path) -> list[Path]:
 
 def _write_manifest(folder: Path, parts: dict[str, Any], names: list[str]) -> None:
     """Syncs the named files to disk and writes the manifest atomically."""
-    found: dict[str, Any] = {"parts": parts, "bytes": {}, "sha256": {}, "changed_ns": {}}
+    manifest: dict[str, Any] = {"parts": parts, "bytes": {}, "sha256": {}, "changed_ns": {}}
     for name in names:
         sync_to_disk(folder / name)
         status = (folder / name).stat()
-        found["bytes"][name], found["changed_ns"][name] = status.st_size, status.st_ctime_ns
-        found["sha256"][name] = file_hash(folder / name)
+        manifest["bytes"][name], manifest["changed_ns"][name] = status.st_size, status.st_ctime_ns
+        manifest["sha256"][name] = file_hash(folder / name)
     aside = folder / f"{CACHE_MANIFEST}.new"
     try:
-        aside.write_text(json.dumps(found, indent=1, sort_keys=True))
+        aside.write_text(json.dumps(manifest, indent=1, sort_keys=True))
         sync_to_disk(aside)
         os.replace(aside, folder / CACHE_MANIFEST)
     finally:
@@ -167,38 +166,35 @@ def sync_to_disk(path: Path) -> None:
 def _check(folder: Path) -> None:
     """Raises ValueError if the folder differs from its manifest.
 
-    Updates the manifest if files have a new time of change but the same content, or if the manifest
-    has no hashes because an older version wrote it.
+    Updates the manifest if files have a new time of change but the same content.
     """
-    again = f"remove {folder} to have it made again"
+    remedy = f"delete {folder}, and it will be computed again"
     try:
         manifest = json.loads((folder / CACHE_MANIFEST).read_text())
         parts, sizes = manifest["parts"], manifest["bytes"]
+        hashes, times = manifest["sha256"], manifest["changed_ns"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise ValueError(f"{folder / CACHE_MANIFEST} is missing or damaged: {again}") from None
+        raise ValueError(f"{folder / CACHE_MANIFEST} is missing or damaged: {remedy}") from None
     if key_of(parts) != folder.name:
         raise ValueError(
-            f"{folder / CACHE_MANIFEST} is of {key_of(parts)}, not of the folder's name: {again}"
+            f"{folder / CACHE_MANIFEST} has the key {key_of(parts)}, not the folder's name: "
+            f"{remedy}"
         )
     for name, size in sizes.items():
         path = folder / name
-        found = path.stat().st_size if path.exists() else 0
-        if found != size:
-            raise ValueError(f"{path} has {found} bytes, {size} were written: {again}")
+        size_found = path.stat().st_size if path.exists() else 0
+        if size_found != size:
+            raise ValueError(
+                f"{path} has {size_found} bytes; allowed: {size}, as written: {remedy}"
+            )
     # Hash only what could have changed: see the module's docstring.
-    changed = [
-        name
-        for name, time in manifest.get("changed_ns", {}).items()
-        if (folder / name).stat().st_ctime_ns != time
-    ]
-    for name, known in manifest.get("sha256", {}).items():
+    changed = [name for name, time in times.items() if (folder / name).stat().st_ctime_ns != time]
+    for name, known in hashes.items():
         if (name in changed or sizes[name] <= ALWAYS_HASHED_BYTES) and file_hash(
             folder / name
         ) != known:
-            raise ValueError(
-                f"{folder / name} is not as it was written, though its size is: {again}"
-            )
-    if changed or "sha256" not in manifest:
+            raise ValueError(f"{folder / name} was changed after it was written: {remedy}")
+    if changed:
         with _disk_full_errors(folder, folder):
             _write_manifest(folder, parts, list(sizes))
 

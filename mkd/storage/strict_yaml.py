@@ -55,7 +55,7 @@ def _check(loader: Any, mapping: Any, file: str) -> None:
             if key in lines:
                 where = f"{file}:{line}: " if file else ""
                 raise ValueError(
-                    f"{where}the key {node.value!r} stands twice, first in line {lines[key]}; "
+                    f"{where}the key {node.value!r} occurs twice, first in line {lines[key]}; "
                     "allowed: once"
                 )
             lines[key] = line

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from mkd.config import Config, DataConfig, LossConfig, Stores, StudentConfig, TeacherConfig
+from mkd.config import REFINED, Config, DataConfig, LossConfig, Stores, StudentConfig, TeacherConfig
 from mkd.evaluation.remarks import constant_baseline
 from mkd.storage import pretrained
 from mkd.tasks.metrics import score
@@ -21,9 +21,6 @@ from mkd.teachers.mean import MeanTeacher
 from mkd.teachers.refined import refined_tokenizer
 from mkd.teachers.task_teacher import TaskTeacher
 from mkd.tokenization.tokens import TaskData
-
-REFINED = "refined"
-"""Name of the multi-task refined teacher in teacher.sources."""
 
 TeachersBySource = dict[tuple[str, str], TaskTeacher]
 """TaskTeachers by task and source."""
@@ -94,7 +91,7 @@ def _check_own_rows(teacher: TeacherConfig, data: DataConfig, task: Task) -> Non
     for name in source_names(teacher, task.name):
         if name.endswith(LOGIT_FILE_ENDINGS):
             reason = (
-                f"as {name} of teacher.sources.{task.name} has logits for the task's own rows alone"
+                f"as {name} of teacher.sources.{task.name} has logits for the task's own rows only"
             )
             if task.added:
                 raise ValueError(
@@ -113,7 +110,7 @@ def _check_exposed(teacher: TeacherConfig, loss: LossConfig, task: Task) -> None
     files = [name for name in names if name.endswith(LOGIT_FILE_ENDINGS)]
     if loss.match.weight and (files or len(names) > 1):
         reason = (
-            f"{files[0]} has logits alone"
+            f"{files[0]} has only logits"
             if files
             else f"{len(names)} teachers have no hidden states in common"
         )
@@ -153,23 +150,23 @@ def load_other_teachers(
 
     Raises ValueError if a source does not fit its task.
     """
-    known: TeachersBySource = {}
+    teachers: TeachersBySource = {}
     for task, data in zip(tasks, datas, strict=True):
         for source in source_names(teacher, task.name):
             if source.endswith(LOGIT_FILE_ENDINGS):
-                known[task.name, source] = import_logits(stores.root, Path(source), task, data)
+                teachers[task.name, source] = import_logits(stores.root, Path(source), task, data)
             elif source != REFINED:
-                known[task.name, source] = load_fine_tuned(
+                teachers[task.name, source] = load_fine_tuned(
                     teacher.train.precision, stores, task, source, device
                 )
-    return known
+    return teachers
 
 
 def teacher_of_task(
-    teacher: TeacherConfig, root: Path, data: TaskData, known: TeachersBySource
+    teacher: TeacherConfig, root: Path, data: TaskData, teachers: TeachersBySource
 ) -> TaskTeacher:
     """Returns the teacher of a task: its only source, or the mean of its sources."""
-    members = tuple(known[data.name, source] for source in source_names(teacher, data.name))
+    members = tuple(teachers[data.name, source] for source in source_names(teacher, data.name))
     return members[0] if len(members) == 1 else MeanTeacher(members, teacher.mean, root, data)
 
 
@@ -180,14 +177,14 @@ def weak_teacher_note(data: TaskData, name: str, logits: np.ndarray) -> str:
     score is above 0.
     """
     labels = data.train.labels[data.selection_rows]
-    found = _mean_score(data, logits, labels)
-    where = f"{data.name}: WEAK TEACHER: {name} scores {found:.1f} on the selection split"
+    own_score = _mean_score(data, logits, labels)
+    where = f"{data.name}: WEAK TEACHER: {name} scores {own_score:.1f} on the selection split"
     if not data.kind.labels:
-        return "" if found > 0 else f"{where}; a useful one scores above 0"
+        return "" if own_score > 0 else f"{where}; a useful one scores above 0"
     least = constant_baseline(data.kind, labels)
     return (
         ""
-        if found >= least.score
+        if own_score >= least.score
         else f"{where}, always answering {least.label!r} {least.score:.1f}"
     )
 
@@ -197,17 +194,17 @@ def teacher_notes(data: TaskData, teacher: TaskTeacher) -> list[str]:
 
     A file of logits without texts also gets a note, since its rows could not be compared.
     """
-    found = []
+    notes = []
     for member in teacher.members if isinstance(teacher, MeanTeacher) else (teacher,):
         logits = member.logits("train")
-        assert logits is not None, "every labeller has the training rows"
-        found.append(weak_teacher_note(data, member.name, logits[data.selection_rows]))
+        assert logits is not None, "every teacher has the training rows"
+        notes.append(weak_teacher_note(data, member.name, logits[data.selection_rows]))
         if isinstance(member, ImportedTeacher) and not member.has_texts:
-            found.append(
-                f"{data.name}: {member.name} does not say which texts its rows are (text), so that "
-                "was not checked"
+            notes.append(
+                f"{data.name}: {member.name} has no column `text`, so its rows were not compared "
+                "with the task's"
             )
-    return [text for text in found if text]
+    return [text for text in notes if text]
 
 
 def _mean_score(data: TaskData, logits: np.ndarray, labels: np.ndarray) -> float:

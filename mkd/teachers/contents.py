@@ -2,16 +2,14 @@
 
 from pathlib import Path
 
-from mkd.config import DataConfig, StudentConfig, TeacherConfig
+from mkd.config import REFINED, DataConfig, StudentConfig, TeacherConfig
 from mkd.storage import pretrained
 from mkd.storage.store import file_hash
 from mkd.tasks.task import Task
 from mkd.teachers.imported import LOGIT_FILE_ENDINGS
 
-TEACHER = "teacher"
+TEACHER_INIT = "teacher"
 """Name of the refined teacher in student.init; the teacher's own key stands for its content."""
-REFINED = "refined"
-"""Name of the refined teacher in teacher.sources."""
 
 
 def checkpoint_hashes(
@@ -26,7 +24,7 @@ def checkpoint_hashes(
     """
     named = {
         "teacher.checkpoint": teacher.checkpoint,
-        "student.init": "" if student.init == TEACHER else student.init,
+        "student.init": "" if student.init == TEACHER_INIT else student.init,
         "student.tokenizer": student.tokenizer,
         "data.augment.embeddings": data.augment.embeddings,
     }

@@ -122,8 +122,8 @@ def load_fine_tuned(
     """
     setting = f"teacher.sources.{task.name}"
     folder = pretrained.checkpoint_folder(checkpoint, setting)
-    theirs = pretrained.load_config(folder, setting)
-    order = label_order(theirs, task.kind, f"{setting} is {checkpoint!r}")
+    model_config = pretrained.load_config(folder, setting)
+    order = label_order(model_config, task.kind, f"{setting} is {checkpoint!r}")
     tokenizer = pretrained.load_tokenizer(folder, setting)
     if tokenizer.pad_token_id is None:
         raise ValueError(
@@ -131,7 +131,7 @@ def load_fine_tuned(
             "its files"
         )
     length = min(
-        getattr(theirs, "max_position_embeddings", None) or tokenizer.model_max_length,
+        getattr(model_config, "max_position_embeddings", None) or tokenizer.model_max_length,
         tokenizer.model_max_length,
     )
     longest = stores.data.max_length
@@ -149,13 +149,13 @@ def load_fine_tuned(
             "precision": precision,
         }
     )
-    name = pretrained.model_name(theirs)
+    name = pretrained.model_name(model_config)
     return FineTunedTeacher(
         name, key, folder, setting, order, data, layout, stores.root, precision, device
     )
 
 
-def label_order(theirs: PreTrainedConfig, kind: Kind, where: str) -> list[int]:
+def label_order(model_config: PreTrainedConfig, kind: Kind, where: str) -> list[int]:
     """Returns, for each label of the task, its index in the checkpoint's id2label.
 
     Labels match by name; case, `-`, `_` and spaces are ignored. For regression it returns [0].
@@ -163,7 +163,7 @@ def label_order(theirs: PreTrainedConfig, kind: Kind, where: str) -> list[int]:
     Raises ValueError, with both lists, if the names do not match one to one. Also raises it if a
     checkpoint for a regression has more than one output.
     """
-    names = [str(name) for _, name in sorted((theirs.id2label or {}).items())]
+    names = [str(name) for _, name in sorted((model_config.id2label or {}).items())]
     if not kind.labels:
         if len(names) != 1:
             raise ValueError(
@@ -171,13 +171,13 @@ def label_order(theirs: PreTrainedConfig, kind: Kind, where: str) -> list[int]:
                 "is a regression"
             )
         return [0]
-    found, wanted = [_plain(name) for name in names], [_plain(label) for label in kind.labels]
-    if sorted(found) != sorted(wanted) or len(set(wanted)) < len(wanted):
+    outputs, labels = [_plain(name) for name in names], [_plain(label) for label in kind.labels]
+    if sorted(outputs) != sorted(labels) or len(set(labels)) < len(labels):
         raise ValueError(
             f"{where}: its labels are {listed(names)}; allowed: {listed(kind.labels)}, in any "
             "order (id2label in its config.json)"
         )
-    return [found.index(label) for label in wanted]
+    return [outputs.index(label) for label in labels]
 
 
 def _plain(name: str) -> str:

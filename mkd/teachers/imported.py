@@ -174,7 +174,7 @@ def _check_texts(path: Path, split: str, records: list[Record], hashes_R: np.nda
             raise ValueError(
                 f"{path}:{line}: row {row} of {split} is {short_repr(texts[0])}; allowed: the text "
                 f"that the task has as row {row}, "
-                "as the logits would be another row's"
+                "as these logits belong to another row"
             )
 
 
@@ -194,7 +194,7 @@ def _place(path: Path, split: str, records: list[Record], out_RC: np.ndarray, ki
     again_B[np.setdiff1d(np.arange(len(rows_B)), first)] = True
     if again_B.any():
         line, (_, row, *_) = records[int(again_B.argmax())]
-        raise ValueError(f"{path}:{line}: row {row} of {split} is there twice")
+        raise ValueError(f"{path}:{line}: row {row} of {split} occurs twice")
     out_RC[rows_B] = logits_BC
 
 

@@ -7,25 +7,24 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from mkd import names
-from mkd.config import Config, LossConfig
+from mkd.config import REFINED, Config, LossConfig
 from mkd.evaluation.scoring import agreement_metrics, quality_metrics, retention_metrics
 from mkd.result import Report, phase_report
 from mkd.storage.store import key_of
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks.task import Task
 from mkd.teachers import (
-    REFINED,
     TeachersBySource,
     load_other_teachers,
     teacher_notes,
     teacher_of_task,
 )
 from mkd.teachers.finetuned import Classifier, FineTunedTeacher
-from mkd.teachers.refined import RefinedModel, RefinedTeacher, labelled_rows, load_or_refine
+from mkd.teachers.refined import RefinedModel, RefinedTeacher, load_or_refine
 from mkd.teachers.states import hidden_states
 from mkd.teachers.task_teacher import TaskTeacher
 from mkd.tokenization.tokens import ModelData, TaskData
-from mkd.training.batches import TaskRows, task_probabilities
+from mkd.training.batches import check_sampling_weights
 from mkd.training.matching import MatchedStates
 
 
@@ -43,7 +42,7 @@ class MultiTaskTeacher(NamedTuple):
     """The teachers of all tasks, with their logits and scores on dev where they are known.
 
     - `name`, `key`: those of all teachers together
-    - `labellers`: one per task, in the order of the tasks
+    - `task_teachers`: one per task, in the order of the tasks
     - `refined`: the refined teacher; None if no task has it
     - `model`: the model whose speed is compared with the student's, the refined teacher or else the
       first checkpoint; None if there are only files of logits
@@ -54,7 +53,7 @@ class MultiTaskTeacher(NamedTuple):
 
     name: str
     key: str
-    labellers: list[TaskTeacher]
+    task_teachers: list[TaskTeacher]
     refined: RefinedModel | None
     model: TransformerStudent | Classifier | None
     tokenizer: PreTrainedTokenizerBase | None
@@ -63,68 +62,86 @@ class MultiTaskTeacher(NamedTuple):
 
 
 def make_teacher(
-    config: Config, tasks: list[Task], taught: ModelData, side: ModelData, report: Report
+    config: Config,
+    tasks: list[Task],
+    teacher_data: ModelData,
+    student_data: ModelData,
+    report: Report,
 ) -> MultiTaskTeacher:
     """Returns the teachers of this config, with their logits on dev and the scores.
 
-    `taught` holds the tasks of the refined teacher by its tokenizer. `side` holds all tasks by any
-    tokenizer.
+    `teacher_data` holds the tasks of the refined teacher by its tokenizer. `student_data` holds all
+    tasks by any tokenizer.
 
     Raises ValueError if a source of teacher.sources does not fit its task.
     """
-    known = load_other_teachers(config.teacher, config.stores, tasks, side.datas, side.device)
-    checkpoint = next(
-        (other for other in known.values() if isinstance(other, FineTunedTeacher)), None
+    teachers = load_other_teachers(
+        config.teacher, config.stores, tasks, student_data.datas, student_data.device
     )
-    refined = _refined(config, taught, known, report)
-    labellers = [
-        teacher_of_task(config.teacher, config.stores.root, data, known) for data in side.datas
+    checkpoint = next(
+        (other for other in teachers.values() if isinstance(other, FineTunedTeacher)), None
+    )
+    refined = _refined(config, teacher_data, teachers, report)
+    task_teachers = [
+        teacher_of_task(config.teacher, config.stores.root, data, teachers)
+        for data in student_data.datas
     ]
-    found = {
+    all_logits = {
         (d.name, suffix): t.logits(f"dev{suffix}")
-        for d, t in zip(side.datas, labellers, strict=True)
+        for d, t in zip(student_data.datas, task_teachers, strict=True)
         for suffix in d.dev
     }
-    dev = {key: np.asarray(logits) for key, logits in found.items() if logits is not None}
+    dev = {key: np.asarray(logits) for key, logits in all_logits.items() if logits is not None}
     model: TransformerStudent | Classifier | None = None
     tokenizer = None
     if refined is not None:
-        model, tokenizer = refined.model, taught.tokenizer
+        model, tokenizer = refined.model, teacher_data.tokenizer
     elif checkpoint is not None:
         model, tokenizer = checkpoint.model(), checkpoint.tokenizer()
-    name = " + ".join(dict.fromkeys(t.name for t in known.values()))
-    keys = {data.name: t.key for data, t in zip(side.datas, labellers, strict=True)}
+    name = " + ".join(dict.fromkeys(t.name for t in teachers.values()))
+    keys = {data.name: t.key for data, t in zip(student_data.datas, task_teachers, strict=True)}
     # If the refined teacher labels all tasks, its key is the key of the whole.
     key = (
         refined.key if refined is not None and set(keys.values()) == {refined.key} else key_of(keys)
     )
     return MultiTaskTeacher(
-        name, key, labellers, refined, model, tokenizer, dev, quality_metrics(side.datas, dev)
+        name,
+        key,
+        task_teachers,
+        refined,
+        model,
+        tokenizer,
+        dev,
+        quality_metrics(student_data.datas, dev),
     )
 
 
 def _refined(
-    config: Config, taught: ModelData, known: TeachersBySource, report: Report
+    config: Config, teacher_data: ModelData, teachers: TeachersBySource, report: Report
 ) -> RefinedModel | None:
-    """Returns the refined teacher, None if no task has it; adds its heads to `known`."""
-    if not taught.datas:
+    """Returns the refined teacher, None if no task has it; adds its task teachers to `teachers`."""
+    if not teacher_data.datas:
         return None
-    # Only checks the settings of sampling, before the teacher is trained.
-    task_probabilities(
-        [TaskRows(data, labelled_rows(data), None) for data in taught.datas],
-        config.teacher.train.sampling,
+    check_sampling_weights(
+        [data.name for data in teacher_data.datas], config.teacher.train.sampling
     )
-    told = phase_report(report, names.TEACHER, "teacher")
-    refined = load_or_refine(config.teacher, config.stores, taught, config.checkpoint_seconds, told)
-    known |= {
+    teacher_report = phase_report(report, names.TEACHER, "teacher")
+    refined = load_or_refine(
+        config.teacher, config.stores, teacher_data, config.checkpoint_seconds, teacher_report
+    )
+    teachers |= {
         (data.name, REFINED): RefinedTeacher(config.stores.root, refined, data)
-        for data in taught.datas
+        for data in teacher_data.datas
     }
     return refined
 
 
 def soft_targets(
-    loss: LossConfig, root: Path, side: ModelData, teacher: MultiTaskTeacher | None, report: Report
+    loss: LossConfig,
+    root: Path,
+    student_data: ModelData,
+    teacher: MultiTaskTeacher | None,
+    report: Report,
 ) -> list[TaskTarget] | None:
     """Returns the teachers' targets for the training rows of each task.
 
@@ -133,27 +150,28 @@ def soft_targets(
     if teacher is None or loss.from_labels_alone:
         return None
     targets = []
-    for data, taught_by in zip(side.datas, teacher.labellers, strict=True):
+    for data, taught_by in zip(student_data.datas, teacher.task_teachers, strict=True):
         logits = taught_by.logits("train", phase_report(report, "", f"logits of {data.name}"))
-        assert logits is not None, "every labeller has the training rows"
+        assert logits is not None, "every teacher has the training rows"
         targets.append(TaskTarget(logits, None))
     if loss.match.weight:
-        known = hidden_states(root, loss.match.teacher_layers, teacher.labellers, report)
+        all_states = hidden_states(root, loss.match.teacher_layers, teacher.task_teachers, report)
         return [
-            target._replace(states=states) for target, states in zip(targets, known, strict=True)
+            target._replace(states=states)
+            for target, states in zip(targets, all_states, strict=True)
         ]
     return targets
 
 
 def weak_teacher_notes(
-    side: ModelData, teacher: MultiTaskTeacher | None, targets: list[TaskTarget] | None
+    student_data: ModelData, teacher: MultiTaskTeacher | None, targets: list[TaskTarget] | None
 ) -> list[str]:
     """Returns the notes on the teachers of the targets; none if there are no targets."""
     if teacher is None or targets is None:
         return []
     return [
         note
-        for data, taught_by in zip(side.datas, teacher.labellers, strict=True)
+        for data, taught_by in zip(student_data.datas, teacher.task_teachers, strict=True)
         for note in teacher_notes(data, taught_by)
     ]
 
@@ -170,9 +188,9 @@ def compare_with_teacher(
     """
     if teacher is None:
         return {}
-    own = names.of(names.TEACHER, teacher.metrics)
+    teacher_metrics = names.of(names.TEACHER, teacher.metrics)
     return (
         agreement_metrics(datas, dev, teacher.dev)
         | retention_metrics(scores, teacher.metrics)
-        | own
+        | teacher_metrics
     )

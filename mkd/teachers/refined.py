@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mkd import processes, rates
-from mkd.config import LossConfig, SamplingConfig, Stores, TeacherConfig
+from mkd.config import LossConfig, Stores, TeacherConfig
 from mkd.result import Report, no_report
 from mkd.runtime.layout import Layout
 from mkd.selection.words import row_blocks, take_texts
@@ -100,13 +100,13 @@ def load_or_refine(
     """
     settings = rates.with_teacher_rate(settings)
     parts = {
-        "teacher": _settings(settings),
+        "teacher": _key_settings(settings),
         "tokenizer": tokenizer_fingerprint(side.tokenizer),
         "seed": stores.seed,
         "max_length": stores.data.max_length,
         "tasks": {data.name: asdict(data.kind) for data in side.datas},
         "rows": [
-            [content(data.train, data.train_rows), content(data.train, data.selection_rows)]
+            [rows_hash(data.train, data.train_rows), rows_hash(data.train, data.selection_rows)]
             for data in side.datas
         ],
     } | version_key("teachers")
@@ -168,11 +168,17 @@ def _refine(
     )
     layout = layout_of(side.tokenizer, True, stores.data.max_length)
     sources = [TaskRows(data, labelled_rows(data), None) for data in side.datas]
-    how = settings.train
-    lesson = TrainingSetup(
-        sources, side.datas, layout, LossConfig(hard_weight=1.0), how, stores.seed, how.precision
+    train_config = settings.train
+    setup = TrainingSetup(
+        sources,
+        side.datas,
+        layout,
+        LossConfig(hard_weight=1.0),
+        train_config,
+        stores.seed,
+        train_config.precision,
     )
-    fit(teacher, lesson, report, checkpoint)
+    fit(teacher, setup, report, checkpoint)
     return teacher
 
 
@@ -210,22 +216,14 @@ def untrained_teacher(
     )
 
 
-def _settings(teacher: TeacherConfig) -> dict[str, Any]:
+def _key_settings(teacher: TeacherConfig) -> dict[str, Any]:
     """Returns the settings that a refined teacher depends on.
 
-    The hash of a checkpoint replaces the sizes of a teacher from scratch. Newer settings are
-    included only if they differ from their defaults, so that the keys of older stored teachers stay
-    valid.
+    The hash of a checkpoint replaces the sizes of a teacher from scratch.
     """
     settings = asdict(teacher)
     for name in ("sources", "mean"):
         del settings[name]
-    if not settings["train"]["lazy"]:
-        del settings["train"]["lazy"]
-    sampling, usual = settings["train"]["sampling"], asdict(SamplingConfig())
-    for name in ("alpha_end", "order"):
-        if sampling[name] == usual[name]:
-            del sampling[name]
     if not teacher.checkpoint:
         return settings
     for name in ("layers", "hidden", "heads", "vocabulary"):
@@ -234,7 +232,7 @@ def _settings(teacher: TeacherConfig) -> dict[str, Any]:
     return settings | {"checkpoint": pretrained.checkpoint_fingerprint(folder)}
 
 
-def content(store: TokenStore, rows: np.ndarray) -> str:
+def rows_hash(store: TokenStore, rows: np.ndarray) -> str:
     """Returns the hash of the tokens and labels of those of the rows that have a label.
 
     It does not depend on the other rows of the store.

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from mkd import names
-from mkd.config import MatchConfig, TeacherConfig
+from mkd.config import REFINED, MatchConfig, TeacherConfig
 from mkd.evaluation.scoring import predict_batches, torch_infer
 from mkd.result import Report, phase_report
 from mkd.runtime.layout import Layout
@@ -26,7 +26,7 @@ from mkd.storage.store import append, cached_folder, key_of, read_array
 from mkd.storage.versions import version_key
 from mkd.students import Student
 from mkd.tasks.task import Task
-from mkd.teachers import REFINED, source_names
+from mkd.teachers import source_names
 from mkd.teachers.finetuned import FineTunedTeacher
 from mkd.teachers.refined import RefinedTeacher
 from mkd.teachers.task_teacher import TaskTeacher
@@ -227,13 +227,13 @@ def _write_missing(root: Path, missing: dict[str, _Store], report: Report) -> No
         sum(store.num_rows for store in missing.values()),
     )
     check_disk_space(root, needed)
-    told = phase_report(report, "", f"hidden states, {needed / 1e6:,.1f} MB in {root}")
-    told(0, {names.SHARE: 0.0})
+    progress_report = phase_report(report, "", f"hidden states, {needed / 1e6:,.1f} MB in {root}")
+    progress_report(0, {names.SHARE: 0.0})
     done = 0
     for store in missing.values():
 
         def progress(written: int, before: int = done) -> None:
-            told(before + written, {names.SHARE: (before + written) / rows})
+            progress_report(before + written, {names.SHARE: (before + written) / rows})
 
         _states(root, store, progress)
         done += store.num_rows

@@ -21,6 +21,7 @@ from mkd.result import Report, no_report, phase_report
 from mkd.runtime.encoding import encode_all
 from mkd.runtime.layout import Texts, truncated
 from mkd.selection.split import selection_split
+from mkd.selection.words import LABELS_FILE
 from mkd.storage.store import append, cached_folder, key_of, read_array, write_arrays
 from mkd.storage.versions import version_key
 from mkd.tasks.task import MASK, Kind, Row, Split, Task
@@ -30,8 +31,6 @@ CHUNK_ROWS = 10_000
 CHUNK_CHARACTERS = 1 << 21
 """A chunk of rows ends at CHUNK_ROWS rows or at this many characters. A tokenizer needs some
 hundred bytes of memory per token until its ids are copied."""
-LABELS_FILE = "labels.float64"
-"""The file of a store that holds the labels."""
 CHUNKS_AT_ONCE = 2
 """Number of chunks tokenised at the same time. Each uses all cores; the second keeps them busy
 while the ids of the first are copied."""
@@ -170,11 +169,11 @@ def tokenise_task(
     rows = selection_split(root, task, config, seed)
     mean, std = 0.0, 1.0
     if not task.kind.labels:
-        learnt = train.labels[rows.train_rows]
-        least, most = float(np.nanmin(learnt)), float(np.nanmax(learnt))
+        labels = train.labels[rows.train_rows]
+        least, most = float(np.nanmin(labels)), float(np.nanmax(labels))
         # The standard deviation of equal labels would be a rounding error, and no divisor.
         mean, std = (
-            (least, 1.0) if least == most else (float(np.nanmean(learnt)), float(np.nanstd(learnt)))
+            (least, 1.0) if least == most else (float(np.nanmean(labels)), float(np.nanstd(labels)))
         )
     return TaskData(
         task.name,
@@ -185,7 +184,7 @@ def tokenise_task(
         rows.selection_rows,
         mean,
         std,
-        rows.found,
+        rows.statistics,
     )
 
 
@@ -285,9 +284,9 @@ def tokenise_tasks(
 
     - `role`: the model's role, for progress reports.
     """
-    told = phase_report(report, "", f"{role} tokens")
+    progress = phase_report(report, "", f"{role} tokens")
     datas = []
     for index, task in enumerate(tasks):
         datas.append(tokenise_task(stores.root, task, tokenizer, stores.data, stores.seed))
-        told(index + 1, {names.SHARE: (index + 1) / len(tasks)})
+        progress(index + 1, {names.SHARE: (index + 1) / len(tasks)})
     return ModelData(tokenizer, datas, device)

@@ -62,7 +62,7 @@ class TaskData(NamedTuple):
     - `train_rows`, `selection_rows`: row numbers in the train store.
     - `mean`, `std`: of the training rows' labels for regression, else 0 and 1. A regression logit
       is (label - mean) / std.
-    - `found`: statistics of the selection split; None if `selection_split` has not split the rows.
+    - `split_statistics`: those of the selection split; None if `selection_split` did not make it.
     """
 
     name: str
@@ -73,7 +73,7 @@ class TaskData(NamedTuple):
     selection_rows: np.ndarray
     mean: float
     std: float
-    found: SplitStatistics | None = None
+    split_statistics: SplitStatistics | None = None
 
 
 class ModelData(NamedTuple):
@@ -185,7 +185,6 @@ def _check(tokenizer: PreTrainedTokenizerBase, layout: Layout, a: str, b: str) -
 
 def _cannot(tokenizer: PreTrainedTokenizerBase) -> str:
     return (
-        f"the tokenizer {tokenizer.name_or_path!r} puts texts together in a way that is not known "
-        "here; "
+        f"the tokenizer {tokenizer.name_or_path!r} combines two texts in an unsupported way; "
         "allowed: each text once, in order, with special tokens before, between and after them"
     )

@@ -36,7 +36,7 @@ class TrainingSetup(NamedTuple):
 
 def fit(
     model: Student,
-    lesson: TrainingSetup,
+    setup: TrainingSetup,
     report: Report = no_report,
     checkpoint: Checkpoint | None = None,
 ) -> TrainingOutcome:
@@ -45,20 +45,28 @@ def fit(
     Raises ValueError as `train_model` does, and if a layer in loss.match.student_layers does not
     exist.
     """
-    sources, how = lesson.sources, lesson.train
+    sources, train_config = setup.sources, setup.train
 
     def batches(start: int) -> Iterator[Batch]:
         return joint_batches(
-            sources, lesson.layout, how.batch_size, how.sampling, lesson.seed, how.steps, start
+            sources,
+            setup.layout,
+            train_config.batch_size,
+            train_config.sampling,
+            setup.seed,
+            train_config.steps,
+            start,
         )
 
     def scores() -> dict[str, float]:
-        return selection_scores(model, lesson.selection, lesson.layout, lesson.precision)
+        return selection_scores(model, setup.selection, setup.layout, setup.precision)
 
-    known = {source.data.name: source.states for source in sources if source.states is not None}
+    states = {source.data.name: source.states for source in sources if source.states is not None}
     matching = None
-    if known:
+    if states:
         matching = on(
-            Matching(model.state_widths, known, lesson.loss.match), next(model.parameters()).device
+            Matching(model.state_widths, states, setup.loss.match), next(model.parameters()).device
         )
-    return train_model(model, batches, scores, lesson.loss, how, report, checkpoint, matching)
+    return train_model(
+        model, batches, scores, setup.loss, train_config, report, checkpoint, matching
+    )

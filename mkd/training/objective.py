@@ -16,7 +16,7 @@ class Objective(nn.Module):
 
     It is one module, so that distributed training averages the gradients of all its parameters.
 
-    - `beside`: modules that are trained with the model and discarded afterwards.
+    - `extra_modules`: modules that are trained with the model and discarded afterwards.
     """
 
     def __init__(self, model: Student, loss: LossConfig, matching: Matching | None) -> None:
@@ -24,7 +24,7 @@ class Objective(nn.Module):
         self.model = model
         self.balance = Balance(model.config.tasks, loss).to(next(model.parameters()).device)
         self.matching = matching
-        self.beside = nn.ModuleList(
+        self.extra_modules = nn.ModuleList(
             [self.balance] if matching is None else [self.balance, matching]
         )
 

@@ -79,9 +79,9 @@ def train_model(
     peak = config.learning_rate
     assert peak is not None, "mkd/rates.py has a number for it"
     objective = Objective(model, loss, matching)
-    optimizers = make_optimizers(model, config, objective.beside.parameters())
+    optimizers = make_optimizers(model, config, objective.extra_modules.parameters())
     joined = processes.distributed(objective, device.type)
-    state = TrainingState(model, objective.beside, optimizers)
+    state = TrainingState(model, objective.extra_modules, optimizers)
     if checkpoint is not None and (saved := checkpoint.load()):
         state.restore(saved)
     # The order of batches depends on the seed alone, so a resumed training skips those already
@@ -99,13 +99,15 @@ def train_model(
         for optimizer in optimizers:
             optimizer.zero_grad()
         batch = next(stream)
-        own, part = split_batch(batch)
-        terms = joined(own, annealed(loss, state.step, config.steps), config.precision)
-        (terms["loss"] * part.factor()).backward()
+        own_batch, batch_share = split_batch(batch)
+        terms = joined(own_batch, annealed(loss, state.step, config.steps), config.precision)
+        (terms["loss"] * batch_share.factor()).backward()
         # Terms stay on the device until the next report: reading one here would wait for the
         # device.
         window.append(
-            TrainingStep(batch.task, {name: term.detach() for name, term in terms.items()}, part)
+            TrainingStep(
+                batch.task, {name: term.detach() for name, term in terms.items()}, batch_share
+            )
         )
         state.drawn[batch.task] += 1
         clip_gradients(model.parameters(), config.clip)
@@ -118,15 +120,15 @@ def train_model(
         state.step += 1
         due = state.step % config.eval_every == 0 or state.step == config.steps
         if state.step % LOG_EVERY == 0 or due:
-            told = {names.LEARNING_RATE: rate, names.SHARE: state.step / config.steps}
-            report(state.step, _losses(window, state.step) | objective.balance.metrics() | told)
+            progress = {names.LEARNING_RATE: rate, names.SHARE: state.step / config.steps}
+            report(state.step, _losses(window, state.step) | objective.balance.metrics() | progress)
             window = []
             if due:
                 # All processes use the same scores, so that they keep the same weights and stop at
                 # the same step.
-                found = processes.from_first(lambda: _scored(scores, state.step))
-                report(state.step, names.of(names.SELECTION, found))
-                state.compare(found["mean"])
+                scored = processes.from_first(lambda: _scored(scores, state.step))
+                report(state.step, names.of(names.SELECTION, scored))
+                state.compare(scored["mean"])
             if (
                 checkpoint is not None
                 and processes.is_first()
@@ -169,14 +171,14 @@ def _losses(window: list[TrainingStep], done: int) -> dict[str, float]:
     shares = torch.tensor([[step.share.of(term) for term in terms] for step in window])
     values = processes.sum_over_processes(means * shares.to(means.device)).tolist()
     by_task: dict[str, list[list[float]]] = {}
-    for place, (step, found) in enumerate(zip(window, values, strict=True)):
-        if not all(abs(value) < float("inf") for value in found):
+    for place, (step, row) in enumerate(zip(window, values, strict=True)):
+        if not all(abs(value) < float("inf") for value in row):
             raise ValueError(
-                f"the loss became {found[0]} at step {done - (len(window) - 1 - place)}, task "
+                f"the loss became {row[0]} at step {done - (len(window) - 1 - place)}, task "
                 f"{step.task}; "
                 "try a smaller train.learning_rate, or a smaller train.clip"
             )
-        by_task.setdefault(step.task, []).append(found)
+        by_task.setdefault(step.task, []).append(row)
     return {
         names.train(term, task): sum(row[i] for row in rows) / len(rows)
         for task, rows in by_task.items()

@@ -72,7 +72,7 @@ def scored(config: Config, wanted: str) -> dict[str, dict[str, float]]:
             now = replace(now, loss=LossConfig(hard_weight=1.0))
         with tempfile.TemporaryDirectory() as folder:
             metrics = run_candidate(
-                ready, now, measure_cost(ready.rows, now, "onnx"), Path(folder)
+                ready, now, measure_cost(ready.data, now, "onnx"), Path(folder)
             ).metrics
         found[name] = _told(metrics, "", "onnx")
         print(name, found[name], file=sys.stderr)

@@ -78,7 +78,7 @@ def measure(task: Task, config: DataConfig, root: Path) -> Cells:
         [rows[i] for i in cut.train_rows],
         [row for split in task.dev.values() for row in split.read()],
     )
-    found = cut.found
+    found = cut.statistics
     read_s, find_s = np.diff(clock).tolist()
     sizes = [
         len(known), found.groups, found.largest, len(cut.selection_rows), found.selected_groups,
@@ -157,7 +157,7 @@ def main() -> None:
             clock.append(time.process_time())
             row_groups(Path(folder), task, words, np.arange(args.rows))
             clock.append(time.process_time())
-            found = selection_split(Path(folder), task, DataConfig(), 0).found
+            found = selection_split(Path(folder), task, DataConfig(), 0).statistics
             clock.append(time.process_time())
             counts = [args.rows, len(words.sides[0].ids), found.groups, found.largest]
             body.append(

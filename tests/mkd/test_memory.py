@@ -19,7 +19,7 @@ from mkd.config import SamplingConfig
 from mkd.evaluation import scoring
 from mkd.runtime.layout import Layout, Texts
 from mkd.storage.store import read_array, write_arrays
-from mkd.teachers.refined import content
+from mkd.teachers.refined import rows_hash
 from mkd.teachers.task_teacher import TaskModel, cached_logits
 from mkd.tokenization import tokenise
 from mkd.tokenization.tokenise import join_stores, token_store
@@ -141,7 +141,7 @@ def test_joining_stores_holds_no_rows(stores: dict[int, TokenStore], tmp_path: P
 
 def test_what_is_hashed_of_rows_takes_some_bytes_a_row(stores: dict[int, TokenStore]) -> None:
     def draw(num: int) -> None:
-        content(stores[num], np.arange(0, num, 2, dtype=np.int32))
+        rows_hash(stores[num], np.arange(0, num, 2, dtype=np.int32))
 
     assert _growth(draw) < 24
 

@@ -444,7 +444,7 @@ def test_finetuning_has_a_twin_started_anew(result: Result, shared: Path, tmp_pa
 
 def test_a_fine_tuning_that_is_worse_than_to_start_anew_says_so() -> None:
     (told,) = useless_training_note({"quality/mean": 61.2, "anew/quality/mean": 70.3})
-    assert "OF NO USE" in told and "anew it scores 70.3 in the mean, 9.1 points more" in told
+    assert "DOES NOT HELP" in told and "its mean score is 70.3, 9.1 points higher" in told
     assert useless_training_note({"quality/mean": 70.3, "anew/quality/mean": 70.3}) == []
     assert useless_training_note({"quality/mean": 61.2}) == []
 

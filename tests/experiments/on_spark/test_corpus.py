@@ -179,7 +179,7 @@ def test_its_logits_teach_alike(spark: "SparkSession", taught: Taught, tmp_path:
     )
     own = make_teacher(config, tasks, side, side, no_report)
     sources = {}
-    for task, data, labeller in zip(tasks, side.datas, own.labellers, strict=True):
+    for task, data, labeller in zip(tasks, side.datas, own.task_teachers, strict=True):
         if task.name in TAUGHT:
             folder = tmp_path / task.name
             folder.mkdir()

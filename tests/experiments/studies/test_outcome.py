@@ -146,7 +146,7 @@ def test_trials_and_teachers_timed_on_a_busy_machine_are_told(study: optuna.Stud
         state=TrialState.COMPLETE, values=[60, 3], user_attrs={RESULT: told._asdict()}
     )
     study.add_trial(trial)
-    expected = ["1 trials were timed on a busy machine: their milliseconds are too many"]
+    expected = ["1 trials were timed on a busy machine: their times are too long"]
     assert busy_notes(study, TEACHER_SPEED) == expected
     assert "the teacher was timed" in busy_notes(study, {"teacher/speed/busy_share": 0.3})[0]
 

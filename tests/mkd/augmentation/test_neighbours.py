@@ -6,7 +6,7 @@ import pytest
 
 from mkd.augmentation import neighbours as module
 from mkd.augmentation.neighbours import nearest_rows, word_neighbours
-from mkd.selection.words import Words, word_store
+from mkd.selection.words import WordStore, word_store
 from mkd.tasks.task import Row
 from tests.support.tiny import MINILM, SINGLE, split
 
@@ -19,11 +19,11 @@ LENGTHS = np.array([[1.0], [9.0], [0.1], [2.0], [5.0]], dtype=np.float32)
 APART = np.arange(5)
 
 
-def words_of(folder: Path, *texts: str) -> Words:
+def words_of(folder: Path, *texts: str) -> WordStore:
     return word_store(folder, split([Row(text, None, 0.0) for text in texts]), SINGLE)
 
 
-def by_word(words: Words, found_VK: np.ndarray) -> dict[str, set[str]]:
+def by_word(words: WordStore, found_VK: np.ndarray) -> dict[str, set[str]]:
     return {
         word: {words.vocabulary[other] for other in row if other >= 0}
         for word, row in zip(words.vocabulary, found_VK.tolist(), strict=True)

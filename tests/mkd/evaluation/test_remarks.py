@@ -81,7 +81,7 @@ def test_a_student_is_told_of_where_its_rows_do_not_tell_it_from_the_most_freque
     labels = [1.0] * 60 + [0.0] * 40
     told = (
         "task: WEAK STUDENT: it scores {} on dev, always answering 'good' 60.0; "
-        "100 rows tell them apart from 9.8 points on"
+        "with 100 rows, a difference below 9.8 points can be chance"
     )
     for right, expected in [(60, True), (50, True), (69, True), (70, False), (100, False)]:
         choices = [
@@ -97,7 +97,9 @@ def test_a_student_of_scores_has_to_correlate() -> None:
     noise = {("task", ""): draw.normal(size=(100, 1))}
     assert weak_student_notes([data], {("task", ""): np.arange(100.0)[:, None]}) == []
     (note,) = weak_student_notes([data], noise)
-    assert note.endswith("on dev, a constant 0.0; 100 rows tell them apart from 20.0 points on")
+    assert note.endswith(
+        "on dev, a constant 0.0; with 100 rows, a difference below 20.0 points can be chance"
+    )
 
 
 def words(*counts: int) -> list[str]:
@@ -140,7 +142,9 @@ def test_one_percent_not_read_is_told(tmp_path: Path, tokenizer: Tokenizer) -> N
          "data/few/unknown": 0.0, "data/unknown/cut": 0.0,
          "data/unknown/unknown": 100 * 4 / (2 * 198 + 5)},
     )  # fmt: skip
-    assert found.notes == ["many: 1 % of the training rows are cut at data.max_length=12 tokens"]
+    assert found.notes == [
+        "many: 1 % of the training rows are truncated at data.max_length=12 tokens"
+    ]
     more = input_coverage(
         [data("unknown", ["\u4f60 film"] * 20)], tokenizer, BERT._replace(max_length=4)
     )

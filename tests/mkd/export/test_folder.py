@@ -584,11 +584,11 @@ def test_what_cannot_be_exported_is_refused(saved: tuple[Path, Path], tmp_path: 
     for changed, told in [
         (
             config_of(saved, tmp_path / "there"),
-            f"export.to is '{tmp_path}/there'; allowed: a folder that is not there yet",
+            f"export.to is '{tmp_path}/there'; allowed: a folder that does not exist yet",
         ),
         (
             replace(config, export=replace(config.export, to="")),
-            "export.to is ''; allowed: a folder that is not there yet",
+            "export.to is ''; allowed: a folder that does not exist yet",
         ),
         (
             config_of(saved, tmp_path / "home", student=""),
@@ -642,4 +642,4 @@ def test_the_entry_point_records_a_run(saved: tuple[Path, Path], tmp_path: Path)
     assert run.data.metrics["export/program/bytes"] == expected
     again = command(tmp_path / "work", "export", *given)
     assert again.returncode == 2
-    assert again.stderr == "error: export.to is 'home'; allowed: a folder that is not there yet\n"
+    assert again.stderr == "error: export.to is 'home'; allowed: a folder that does not exist yet\n"

@@ -46,7 +46,7 @@ def ready(config: Config) -> DataAndTeacher:
 
 @pytest.fixture(scope="module")
 def known(config: Config, ready: DataAndTeacher) -> StudentCost:
-    return measure_cost(ready.rows, config, "torch")
+    return measure_cost(ready.data, config, "torch")
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,8 @@ def test_a_cost_is_measured_once(config: Config, ready: DataAndTeacher, known: S
     settings = {"seed": 3, "train.learning_rate": 0.01, "train.steps": 9, "loss.kind": "mse"}
     learnt = changed(config, settings)
     assert (
-        measure_cost(ready.rows, config, "torch")
-        == measure_cost(ready.rows, learnt, "torch")
+        measure_cost(ready.data, config, "torch")
+        == measure_cost(ready.data, learnt, "torch")
         == known
     )
     assert stored_costs(config) == before
@@ -90,9 +90,9 @@ def test_a_cost_is_measured_once(config: Config, ready: DataAndTeacher, known: S
     others = {"student.hidden": 16, "student.min_count": 3, "speed.length": 8, "speed.seconds": 0.2}
     for number, (name, value) in enumerate(others.items(), 1):
         other = changed(config, {name: value})
-        found = measure_cost(ready.rows, other, "torch")
+        found = measure_cost(ready.data, other, "torch")
         assert len(stored_costs(config) - before) == number
-        assert measure_cost(ready.rows, other, "torch") == found and found.metrics != known.metrics
+        assert measure_cost(ready.data, other, "torch") == found and found.metrics != known.metrics
         assert len(stored_costs(config) - before) == number
 
 
@@ -100,14 +100,14 @@ def test_a_cost_in_onnx_is_that_of_the_exported_student(
     config: Config, ready: DataAndTeacher
 ) -> None:
     config = replace(config, student=BAG)
-    known = measure_cost(ready.rows, config, "torch")
+    known = measure_cost(ready.data, config, "torch")
     before = stored_costs(config)
-    found = measure_cost(ready.rows, config, "onnx")
+    found = measure_cost(ready.data, config, "onnx")
     expected = {name.replace("/torch/", "/onnx/") for name in steady(known.metrics)}
     assert steady(found.metrics) == expected
     assert some(found.metrics, SIZES) == some(known.metrics, SIZES)
     assert found.latency_ms == found.metrics["speed/onnx/b1-text-t1/p50_ms"] > 0
-    assert measure_cost(ready.rows, config, "onnx") == found
+    assert measure_cost(ready.data, config, "onnx") == found
     assert len(stored_costs(config) - before) == 1
 
 
@@ -131,8 +131,8 @@ def test_what_is_measured_on_a_busy_machine_is_told_and_not_kept(
     with monkeypatch.context() as patch:
         patch.setattr("mkd.evaluation.speed.MOST_BUSY", -1.0)
         first, again = (
-            measure_cost(ready.rows, other, "torch"),
-            measure_cost(ready.rows, other, "torch"),
+            measure_cost(ready.data, other, "torch"),
+            measure_cost(ready.data, other, "torch"),
         )
         teachers = teacher_speed(ready, other)
         told = run_candidate(ready, other, first, tmp_path).notes
@@ -143,9 +143,9 @@ def test_what_is_measured_on_a_busy_machine_is_told_and_not_kept(
         "the machine was busy when the speed was timed",
         "the machine was busy when the teacher was timed",
     ]  # fmt: skip
-    kept = measure_cost(ready.rows, other, "torch")
+    kept = measure_cost(ready.data, other, "torch")
     assert (
-        len(stored_costs(config) - before) == 1 and measure_cost(ready.rows, other, "torch") == kept
+        len(stored_costs(config) - before) == 1 and measure_cost(ready.data, other, "torch") == kept
     )
 
 
@@ -176,7 +176,7 @@ def test_a_trial_and_a_run_ask_the_same_of_a_student(
 
     monkeypatch.setattr("mkd.evaluation.speed.time_models", watched)
     own = changed(config, {"student": replace(BAG, layers=2), "speed.threads": [1, 2]})
-    measure_cost(ready.rows, own, "onnx")
+    measure_cost(ready.data, own, "onnx")
     run(replace(own, export=ExportConfig(backends=["onnx"])), tmp_path)
     (trial, trials_work, trials_asked, trials_files), (whole, work, asked, files), teacher = seen
     assert (trial, whole) == ({"onnx"}, {"torch", "onnx"})
@@ -218,7 +218,7 @@ def test_a_candidate_has_no_twin_whatever_the_settings_say_and_is_as_fast_as_was
 def test_labels_alone_need_no_teacher(config: Config, known: StudentCost, tmp_path: Path) -> None:
     alone = replace(config, loss=HARD, cache=str(tmp_path / "cache"))
     ready = load_data_and_teacher(alone)
-    assert ready.teacher is None and not ready.rows.taught.datas
+    assert ready.teacher is None and not ready.data.teacher_data.datas
     assert teacher_speed(ready, alone) == {}
     found = run_candidate(ready, alone, known, tmp_path / "run")
     assert (found.teacher, found.teacher_key) == ("", "")
@@ -250,8 +250,8 @@ def test_a_student_that_does_not_fit_is_refused(config: Config, ready: DataAndTe
     before = stored_costs(config)
     deep = StudentConfig(kind="transformer", init="teacher", hidden=16, heads=2, layers=3)
     with pytest.raises(ValueError, match="layers 0 to 1"):
-        measure_cost(ready.rows, replace(config, student=deep), "torch")
+        measure_cost(ready.data, replace(config, student=deep), "torch")
     matched = LossConfig(match=MatchConfig(weight=1.0, teacher_layers=[-1], student_layers=[9]))
     with pytest.raises(ValueError, match=r"loss.match.student_layers"):
-        measure_cost(ready.rows, replace(config, loss=matched), "torch")
+        measure_cost(ready.data, replace(config, loss=matched), "torch")
     assert stored_costs(config) == before

@@ -306,5 +306,5 @@ def test_too_few_labelled_rows_are_refused(
     task = task_of([f"a {i}" for i in range(len(labels))], labels, "single")
     with pytest.raises(ValueError) as caught:
         selection_split(tmp_path, task, DataConfig(selection_fraction=fraction), 0)
-    message = f"task single has {labelled} labelled rows, of which {count} would be set apart"
+    message = f"task single has {labelled} labelled rows, of which {count} would be held out"
     assert message in str(caught.value)

@@ -7,12 +7,12 @@ import pytest
 
 from mkd.runtime.layout import Texts
 from mkd.selection import words
-from mkd.selection.words import Words, join_words, runs_of_ids, take_texts, word_store
+from mkd.selection.words import WordStore, join_words, runs_of_ids, take_texts, word_store
 from mkd.tasks.task import Row
 from tests.support.tiny import PAIR, SINGLE, pair_rows, split
 
 
-def texts_of(found: Words, side: int) -> list[str]:
+def texts_of(found: WordStore, side: int) -> list[str]:
     """A side's texts put together again."""
     joined: list[str] = join_words(found.sides[side], pa.array(found.vocabulary)).to_pylist()
     return joined

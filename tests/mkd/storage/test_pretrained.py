@@ -105,9 +105,7 @@ def test_missing_weights_are_refused_rather_than_drawn_at_random(folder: Path) -
 
 
 def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match="no readable config.json of a known architecture is there"
-    ):
+    with pytest.raises(ValueError, match="it has no readable config.json of a known architecture"):
         load_encoder(tmp_path, SETTING)
 
 
@@ -120,7 +118,7 @@ def test_code_that_comes_with_a_checkpoint_is_not_run(folder: Path) -> None:
         "AutoTokenizer": ["theirs.Tokenizer", None],
     }
     (folder / "config.json").write_text(json.dumps({"model_type": "theirs", "auto_map": auto}))
-    told = "no readable config.json of a known architecture is there"
+    told = "it has no readable config.json of a known architecture"
     with pytest.raises(ValueError, match=told):
         load_encoder(folder, SETTING)
     assert not (folder / "ran").exists()
@@ -128,7 +126,7 @@ def test_code_that_comes_with_a_checkpoint_is_not_run(folder: Path) -> None:
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match="teacher.checkpoint is '.*': no readable tokenizer is there"
+        ValueError, match="teacher.checkpoint is '.*': it has no readable tokenizer"
     ):
         load_tokenizer(tmp_path, SETTING)
 
@@ -136,7 +134,7 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
 def test_an_encoder_without_a_tokenizer_is_refused(folder: Path) -> None:
     for path in folder.glob("tokenizer*"):
         path.unlink()
-    told = "teacher.checkpoint is '.*': no readable tokenizer is there"
+    told = "teacher.checkpoint is '.*': it has no readable tokenizer"
     with pytest.raises(ValueError, match=told):
         load_tokenizer(folder, SETTING)
 

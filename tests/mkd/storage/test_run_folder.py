@@ -72,7 +72,7 @@ def test_one_of_other_settings_is_refused_with_both_named(file: Path) -> None:
 
 def test_another_version_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mkd.storage.run_folder.CHECKPOINT_FORMAT", 2)
-    told = r"of another version: format was 1 and is 2: remove .*student.safetensors"
+    told = r"made with another version: format was 1 and is 2: delete .*student.safetensors"
     with pytest.raises(ValueError, match=told):
         Checkpoint(file, OF, 0).load()
 
@@ -100,7 +100,7 @@ def test_numbers_that_were_changed_by_hand_are_found(file: Path) -> None:
         metadata = opened.metadata()
     about = json.loads(metadata["about"]) | {"numbers": {"step": 8}}
     save_file(load_file(file), file, metadata | {"about": json.dumps(about)})
-    with pytest.raises(ValueError, match="its content is not what was written"):
+    with pytest.raises(ValueError, match="its content was changed after it was written"):
         Checkpoint(file, OF, 0).load()
 
 
@@ -249,7 +249,7 @@ def test_a_runs_folder_stays_as_long_as_there_is_something_to_go_on_from(tmp_pat
 
 
 def test_two_processes_cannot_be_at_the_same_run(tmp_path: Path) -> None:
-    config, both = {"cache": str(tmp_path)}, "another process is at a run of the same settings"
+    config, both = {"cache": str(tmp_path)}, "another process is running the same settings"
     with (
         run_folder(config, "distill"),
         pytest.raises(ValueError, match=both),

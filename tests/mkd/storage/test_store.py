@@ -129,7 +129,7 @@ def test_a_file_of_another_size_is_named(tmp_path: Path, damage: str, found: int
     with pytest.raises(ValueError) as caught:
         cached_folder(tmp_path, "kind", PARTS, build)
     assert str(caught.value).startswith(
-        f"{file} has {found} bytes, 12 were written: remove {file.parent.parent} "
+        f"{file} has {found} bytes; allowed: 12, as written: delete {file.parent.parent} "
     )
 
 
@@ -164,9 +164,7 @@ def test_a_file_with_another_byte_is_named(
     _alter(made / "inner" / "x.int32")
     with pytest.raises(ValueError) as caught:
         _again(made)
-    told = (
-        f"{made / 'inner' / 'x.int32'} is not as it was written, though its size is: remove {made} "
-    )
+    told = f"{made / 'inner' / 'x.int32'} was changed after it was written: delete {made} "
     assert str(caught.value).startswith(told)
 
 
@@ -185,7 +183,7 @@ def test_a_large_file_is_hashed_if_changed(made: Path, monkeypatch: pytest.Monke
     assert _again(made) == made
     wait_for_tick(made / "inner" / "x.int32")
     os.utime(made / "inner" / "x.int32")
-    with pytest.raises(ValueError, match="not as it was written"):
+    with pytest.raises(ValueError, match="changed after it was written"):
         _again(made)
 
 
@@ -209,7 +207,7 @@ def test_a_folder_from_before_there_were_hashes_is_taken_as_it_is_and_noted(made
     assert _again(made) == made
     assert _manifest(made) == known
     _alter(made / "inner" / "x.int32")
-    with pytest.raises(ValueError, match="not as it was written"):
+    with pytest.raises(ValueError, match="changed after it was written"):
         _again(made)
 
 
@@ -221,7 +219,7 @@ def test_a_damaged_manifest_is_named(made: Path, text: str | None) -> None:
         (made / CACHE_MANIFEST).write_text(text)
     with pytest.raises(ValueError) as caught:
         _again(made)
-    expected = f"{made / CACHE_MANIFEST} is missing or damaged: remove {made} to have it made again"
+    expected = f"{made / CACHE_MANIFEST} is missing or damaged: delete {made}, and it will be computed again"
     assert str(caught.value) == expected
 
 
@@ -229,7 +227,7 @@ def test_a_manifest_of_something_else_is_named(made: Path) -> None:
     (made / CACHE_MANIFEST).write_text(
         json.dumps(_manifest(made) | {"parts": {"rows": "abd", "length": 8}})
     )
-    told = f"{CACHE_MANIFEST} is of [0-9a-f]{{20}}, not of the folder's name: remove {made}"
+    told = f"{CACHE_MANIFEST} has the key [0-9a-f]{{20}}, not the folder's name: delete {made}"
     with pytest.raises(ValueError, match=told):
         _again(made)
 

@@ -1,4 +1,4 @@
-"""A key that stands twice, in every YAML that the project reads."""
+"""A key that occurs twice, in every YAML that the project reads."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def test_a_key_that_stands_twice_is_refused_with_file_and_line(name: str) -> Non
             check_yaml(given, "f.yaml")
         assert (
             str(caught.value)
-            == f"f.yaml:{line}: the key {key!r} stands twice, first in line {first}; allowed: once"
+            == f"f.yaml:{line}: the key {key!r} occurs twice, first in line {first}; allowed: once"
         )
 
 
@@ -59,12 +59,12 @@ def refused(*argv: str) -> str:
 def test_a_file_of_settings_and_a_value_on_the_command_line_are_read_so(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("seed: 1\ntrain: {steps: 10}\nloss: {kind: mse}\ntrain: {batch_size: 20}\n")
-    expected = f"{file}:4: the key 'train' stands twice, first in line 2; allowed: once"
+    expected = f"{file}:4: the key 'train' occurs twice, first in line 2; allowed: once"
     assert refused("--config", str(file)) == expected == refused(f"--config={file}")
     file.write_text("train:\n  steps: 10\n  steps: 20\n")
-    assert refused("--config", str(file)).startswith(f"{file}:3: the key 'steps' stands twice")
-    assert "the key 'a' stands twice" in refused("--loss.task_weights", '{"a": 1, "a": 2}')
-    told = "the key 'seed' stands twice, first in line 1; allowed: once"
+    assert refused("--config", str(file)).startswith(f"{file}:3: the key 'steps' occurs twice")
+    assert "the key 'a' occurs twice" in refused("--loss.task_weights", '{"a": 1, "a": 2}')
+    told = "the key 'seed' occurs twice, first in line 1; allowed: once"
     with pytest.raises(ValueError, match=told):
         cli.from_yaml("seed: 1\nseed: 2\n", Distill)
     file.write_text(
@@ -79,7 +79,7 @@ def test_a_mistake_is_one_line_and_code_2(
     file = tmp_path / "c.yaml"
     file.write_text("seed: 1\nseed: 2\n")
     assert cli.entry(lambda config: None, "", Distill, ["--config", str(file)]) == 2
-    expected = f"error: {file}:2: the key 'seed' stands twice, first in line 1; allowed: once\n"
+    expected = f"error: {file}:2: the key 'seed' occurs twice, first in line 1; allowed: once\n"
     assert capsys.readouterr().err == expected
 
 
@@ -90,9 +90,9 @@ TASK = "{kind: regression, text: t, label: s, metrics: pearson, train: a.csv, de
     ("text", "told"),
     [
         (f"reviews: {TASK}\nstars: {TASK}\nreviews: {TASK}\n",
-         ":3: the key 'reviews' stands twice, first in line 1"),
+         ":3: the key 'reviews' occurs twice, first in line 1"),
         ("reviews:\n  train: a.csv\n  dev: a.csv\n  train: b.csv\n",
-         ":4: the key 'train' stands twice, first in line 2"),
+         ":4: the key 'train' occurs twice, first in line 2"),
     ],
 )  # fmt: skip
 def test_a_file_of_tasks_is_read_so(tmp_path: Path, text: str, told: str) -> None:

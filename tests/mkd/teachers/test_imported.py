@@ -131,8 +131,8 @@ def changed(rows: Rows, **cells: Any) -> Rows:
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"row": 0}, ":2: row 0 of train is there twice"),
-    ({"row": 30}, ":31: row 30 of train is there twice"),
+    ({"row": 0}, ":2: row 0 of train occurs twice"),
+    ({"row": 30}, ":31: row 30 of train occurs twice"),
     ({"row": 40}, ":2: row is 40; allowed: 0 to 39, the rows of train"),
     ({"row": -1}, ":2: row is -1; allowed: 0 to 39, the rows of train"),
     ({"row": 1.0}, ":2: row is 1.0; allowed: 0 to 39, the rows of train"),
@@ -245,7 +245,7 @@ def test_a_file_without_texts_is_noted(tmp_path: Path, tasks: list[Task], datas:
     teacher = import_logits(tmp_path, jsonl(tmp_path / "x", rows_of(datas[0])), tasks[0], datas[0])
     assert not teacher.has_texts
     assert any(
-        note.startswith("single: x.jsonl does not say which texts its rows are")
+        note.startswith("single: x.jsonl has no column `text`")
         for note in teacher_notes(datas[0], teacher)
     )
 

@@ -211,7 +211,7 @@ def test_a_file_cannot_label_what_is_added_to_its_task(folder: Path, tmp_path: P
     """Refused before any row is read, in fine-tuning only where it would teach."""
     (tmp_path / "more.csv").write_text("body\nthe film was fine\n")
     config = config_of(tmp_path, {"sentiment": ["refined", "a.jsonl"]})
-    reason = "as a.jsonl of teacher.sources.sentiment has logits for the task's own rows alone"
+    reason = "as a.jsonl of teacher.sources.sentiment has logits for the task's own rows only"
     transfer = TransferConfig(str(tmp_path / "more.csv"), ["body"])
     added = replace(config, data=replace(config.data, transfer=[transfer]))
     wanted = f"data.transfer adds {transfer.file} to sentiment; allowed: other tasks, {reason}"

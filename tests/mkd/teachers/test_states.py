@@ -191,8 +191,8 @@ def load_model_like(refined: RefinedModel) -> RefinedModel:
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        (["x.jsonl"], "x.jsonl has logits alone"),
-        (["refined", "x.parquet"], "x.parquet has logits alone"),
+        (["x.jsonl"], "x.jsonl has only logits"),
+        (["refined", "x.parquet"], "x.parquet has only logits"),
         (["refined", "some/checkpoint"], "2 teachers have no hidden states in common"),
     ],
 )
