@@ -276,7 +276,7 @@ def test_short_texts_that_stand_in_others_are_not_selected(tmp_path: Path) -> No
     ]
     assert all(len(rows) == 30 and not rows & set(range(40, 50)) for rows in selected)
     texts = [f"a b c{i} d{i}" for i in range(20)] + ["a b", "b", "a", "a"] * 10
-    found = selection_split(tmp_path, task_of(texts), half, 0).found
+    found = selection_split(tmp_path, task_of(texts), half, 0).statistics
     # Too few rows are left without them.
     assert found.together == "overlapping rows of 4 words or more"
 
@@ -285,16 +285,20 @@ def test_too_large_groups_are_split_and_that_is_told(tmp_path: Path) -> None:
     base = "one two three four five six seven eight nine"
     texts = [f"{base} {i}" for i in range(20)] * 2
     found = selection_split(tmp_path, task_of(texts), DataConfig(), 0)
-    assert (found.found.groups, found.found.largest, found.found.share) == (1, 40, 100.0)
-    assert found.found.together == "rows that are or hold one another"
-    told = split_note(found.found, len(found.selection_rows))
+    assert (found.statistics.groups, found.statistics.largest, found.statistics.share) == (
+        1,
+        40,
+        100.0,
+    )
+    assert found.statistics.together == "rows that are or hold one another"
+    told = split_note(found.statistics, len(found.selection_rows))
     assert told.startswith("SELECTION OVERLAPS with training: 1 groups of rows that overlap")
     one, other = np.split(found.selection_rows, 2)
     assert len(one) == 2 and (one + 20 == other).all()
     held = selection_split(tmp_path, task_of([*texts, base]), DataConfig(), 0)
-    assert held.found.together == "rows of equal text"
+    assert held.statistics.together == "rows of equal text"
     alike = selection_split(tmp_path, task_of(["the same"] * 40), DataConfig(), 0)
-    assert alike.found.together == "single rows"
+    assert alike.statistics.together == "single rows"
     assert len(alike.selection_rows) == 4
 
 
