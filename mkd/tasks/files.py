@@ -165,7 +165,7 @@ def _parquet(table: Table, names: list[str]) -> Iterator[Record]:
     row = 1
     try:
         with pq.ParquetFile(table.path) as file:
-            for batch in file.iter_batches(1000, column_names=list(dict.fromkeys(table.columns))):
+            for batch in file.iter_batches(1000, columns=list(dict.fromkeys(table.columns))):
                 cells = [batch.column(column).to_pylist() for column in table.columns]
                 yield from enumerate(zip(*cells, strict=True), row)
                 row += batch.num_rows

@@ -418,7 +418,7 @@ def test_a_missing_file_is_refused(folder: Path, key: str) -> None:
 def test_wrong_descriptions_refused(folder: Path, changes: dict[str, Any], expected: str) -> None:
     message = refusal(lambda: reviews(folder, **changes))
     assert message.startswith(f"{folder / 'tasks.yaml'}: reviews")
-    assert message.endswith(expected)
+    assert expected in message
 
 
 @pytest.mark.parametrize(
