@@ -102,7 +102,7 @@ def write(summary: Summary, folder: Path, links: list[Link]) -> None:
     (folder / "pictures").mkdir(parents=True)
     pictures = [_write_picture(chart, folder / "pictures") for chart in charts(summary)]
     best = fronts(summary.models)
-    tables.for_csv(summary.models, summary.evidence.lost, best).to_csv(
+    tables.for_csv(summary.models, summary.bootstrap.lost, best).to_csv(
         folder / "models.csv", index=False
     )
     summary.runs.frame.drop(columns="artifacts").to_csv(folder / "runs.csv", index=False)
@@ -173,7 +173,7 @@ def _write_picture(chart: Chart, folder: Path) -> Picture | None:
 
 def lines(summary: Summary) -> list[str]:
     """Returns the tables of the report in Markdown, with notes and the runs that were left out."""
-    front = tables.front_lines(summary.front, summary.kept.tasks, summary.evidence.lost)
+    front = tables.front_lines(summary.front, summary.kept.tasks, summary.bootstrap.lost)
     budgets = [*tables.budget_lines(summary.answers), ""] if summary.answers else []
     notes = [f"note: {note}" for note in summary.notes]
     return [
@@ -188,7 +188,7 @@ def lines(summary: Summary) -> list[str]:
 
 def outcome(summary: Summary) -> dict[str, Any]:
     """Returns a short form of the report as JSON values."""
-    runs, lost = summary.runs, summary.evidence.lost
+    runs, lost = summary.runs, summary.bootstrap.lost
     fields = ["id", "label", "latency_ms", "rows_per_s", "num_bytes", "selection", "mean", "runs"]
     front = [
         dict(row) | {"lost": lost.get(row["id"])}

@@ -77,7 +77,7 @@ def _frontier(summary: Summary, name: str) -> Chart:
         summary.drawn, name, title=title, small=f"{summary.small}. A mark's area: bytes."
     )
     if found is None:
-        return Chart(name, f"Quality against {name}", f"No run tells its {name}.", None, None)
+        return Chart(name, f"Quality against {name}", f"No run has a {name}.", None, None)
     cut = f" {found.below} models score below the picture." if found.below else ""
     caption = (
         "The front is chosen by the selection split, which dev has no part in, and drawn at its "
@@ -166,7 +166,7 @@ PLANS = (
         "hypervolume",
         "Hypervolume over trials",
         "The area below the best quality under each latency, from a corner.",
-        "It is told of a study that has ended.",
+        "It needs a study that has ended.",
         _volume,
         volume.draw,
     ),
@@ -174,7 +174,7 @@ PLANS = (
         "importance",
         "Importance of settings",
         "As Optuna estimates it from the trials.",
-        "It is told of a study that has ended.",
+        "It needs a study that has ended.",
         _importance,
         importance.draw,
     ),

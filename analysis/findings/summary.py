@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from analysis.findings.bootstrap import Bootstrap, bootstrap
 from analysis.findings.budgets import Answer, best_under
-from analysis.findings.evidence import Evidence, evidence
 from analysis.runs.models import Comparable, averaged, comparable
 from analysis.runs.rows import HEADLINE
 from analysis.runs.runs import Runs
@@ -34,7 +34,7 @@ class Summary(NamedTuple):
     models: pd.DataFrame
     drawn: pd.DataFrame
     front: pd.DataFrame
-    evidence: Evidence
+    bootstrap: Bootstrap
     answers: list[Answer]
     left_out: dict[str, list[str]]
     notes: list[str]
@@ -80,7 +80,7 @@ def summarise(runs: Runs, machine: str = "") -> Summary:
     best = drawn[front(drawn["selection"].to_numpy(), drawn["latency_ms"].to_numpy())].sort_values(
         "latency_ms", ignore_index=True
     )
-    borne = evidence(runs, models)
+    resampled = bootstrap(runs, models)
     left_out = {**runs.left_out, **kept.left_out}
     return Summary(
         runs,
@@ -88,24 +88,23 @@ def summarise(runs: Runs, machine: str = "") -> Summary:
         models,
         drawn,
         best,
-        borne,
-        best_under(drawn, borne.lost),
+        resampled,
+        best_under(drawn, resampled.lost),
         left_out,
-        _notes(runs, kept, models, borne),
+        _notes(runs, kept, models, resampled),
     )
 
 
-def _notes(runs: Runs, kept: Comparable, models: pd.DataFrame, borne: Evidence) -> list[str]:
+def _notes(runs: Runs, kept: Comparable, models: pd.DataFrame, resampled: Bootstrap) -> list[str]:
     """Returns the warnings for the reader."""
     found = [
-        f"{plural(number, 'run')} timed on another machine ({machine}): its latencies are on no "
+        f"{plural(number, 'run')} timed on another machine ({machine}): its latencies are in no "
         "picture."
         for machine, number in kept.others.items()
     ]
     if kept.frame["protocol"].iloc[0] != str(SPEED_PROTOCOL):
         found.append(
-            "Speed was measured in an earlier way: the times are not those that a run of now would "
-            "have."
+            "Speed was measured by an earlier protocol: the times differ from those of new runs."
         )
     if busy := int((kept.frame["busy_share"] > MOST_BUSY).sum()):
         found.append(
@@ -114,8 +113,8 @@ def _notes(runs: Runs, kept: Comparable, models: pd.DataFrame, borne: Evidence) 
         )
     if models["split"].iloc[0] != "dev":
         found.append(
-            "The scores are on the rows that the best steps were chosen by, as the runs have none "
-            "on dev: they flatter."
+            "The scores are on the selection split, as the runs have none on dev: they are biased "
+            "upwards, because the best steps were chosen by them."
         )
     most = float(models["backend_loss"].max())
     if most >= SHOWN_LOSS:
@@ -128,7 +127,7 @@ def _notes(runs: Runs, kept: Comparable, models: pd.DataFrame, borne: Evidence) 
             "The study has no study.json: it has not ended, and its hypervolume and importances "
             "are not known."
         )
-    for reason, ids in borne.without.items():
+    for reason, ids in resampled.without.items():
         found.append(f"{plural(len(ids), 'model')} without intervals of differences: {reason}.")
     found += _chosen(models)
     if all(len(seeds) == 1 for seeds in models["seeds"]):

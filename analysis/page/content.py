@@ -107,9 +107,9 @@ def _lost(summary: Summary, key: str) -> dict[str, page.Interval]:
 
     Empty if it is unknown.
     """
-    if key not in summary.evidence.lost:
+    if key not in summary.bootstrap.lost:
         return {}
-    found = {"": summary.evidence.lost[key]} | summary.evidence.lost_by_task[key]
+    found = {"": summary.bootstrap.lost[key]} | summary.bootstrap.lost_by_task[key]
     return {task: (each.points, each.low, each.high) for task, each in found.items()}
 
 
@@ -118,7 +118,7 @@ def apart(summary: Summary) -> page.Apart:
 
     With more than page.MANY models, only models on the front are included.
     """
-    known, best = summary.evidence.models, fronts(summary.models)
+    known, best = summary.bootstrap.models, fronts(summary.models)
     ids = [
         key
         for key in summary.models["id"]

@@ -130,7 +130,7 @@ def test_a_report_has_pictures_tables_numbers_and_a_page(of_experiment: Done) ->
     names = {file.name for file in (to / "pictures").iterdir()}
     assert {f"latency.{form}" for form in ("png", "svg", "json")} <= names
     assert {"hypervolume.json", "published.json"} <= names and "hypervolume.png" not in names
-    expected = "It is told of a study that has ended."
+    expected = "It needs a study that has ended."
     assert json.loads((to / "pictures" / "hypervolume.json").read_text())["caption"] == expected
     assert (len(pd.read_csv(to / "models.csv")), len(pd.read_csv(to / "runs.csv"))) == (5, 7)
     written = json.loads((to / "report.json").read_text())
@@ -232,7 +232,7 @@ def test_each_machine_has_a_front_of_its_own() -> None:
 
 def test_the_page_has_for_each_two_models_how_far_other_rows_would_move_them(folder: Path) -> None:
     summary = summarise(read("mkd", store=f"sqlite:///{folder / 'mlflow.db'}"))
-    found, known = apart(summary), summary.evidence.models
+    found, known = apart(summary), summary.bootstrap.models
     assert len(found.ids) == 5 and set(found.pairs) == set(found.own) == {"", *summary.kept.tasks}
     for task, scores in [
         ("", [known[key].mean for key in found.ids]),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.findings.evidence import evidence, nearest
+from analysis.findings.bootstrap import bootstrap, nearest
 from analysis.runs import runs as runs_module
 from analysis.runs.models import averaged, comparable
 from analysis.runs.runs import COLUMNS, curves, predictions, read
@@ -157,37 +157,37 @@ def test_answers_are_read_of_the_runs_that_have_logged_them(store: Store) -> Non
 def test_a_loss_to_the_teacher_has_evidence_in_the_runs_answers(store: Store) -> None:
     found = read("mkd", store=store.uri)
     models = averaged(comparable(found.frame).frame)
-    borne = evidence(found, models)
+    resampled = bootstrap(found, models)
     lstm = models[models["student_kind"] == "bilstm"].iloc[0]
     assert len(lstm["runs"]) == 2
-    assert borne.models[lstm["id"]].mean.rows[0] == pytest.approx(lstm["mean"])
-    lost = borne.lost[lstm["id"]]
+    assert resampled.models[lstm["id"]].mean.rows[0] == pytest.approx(lstm["mean"])
+    lost = resampled.lost[lstm["id"]]
     assert lost.points == pytest.approx(lstm["teacher_mean"] - lstm["mean"])
     assert lost.low < lost.points < lost.high
-    assert list(borne.models[lstm["id"]].mean.seeds) == lstm["seeds"]
-    assert list(borne.models[lstm["id"]].mean.seeds.values()) == pytest.approx(lstm["means"])
-    by_task = borne.lost_by_task[lstm["id"]]
+    assert list(resampled.models[lstm["id"]].mean.seeds) == lstm["seeds"]
+    assert list(resampled.models[lstm["id"]].mean.seeds.values()) == pytest.approx(lstm["means"])
+    by_task = resampled.lost_by_task[lstm["id"]]
     assert np.mean([lost.points for lost in by_task.values()]) == pytest.approx(lost.points)
     assert len(by_task) == 5
     assert lost.seeds == 2 and all(each.seeds == 2 for each in by_task.values())
-    assert [len(ids) for ids in borne.without.values()] == [1]
-    assert list(borne.without) == ["no predictions.parquet"]
+    assert [len(ids) for ids in resampled.without.values()] == [1]
+    assert list(resampled.without) == ["no predictions.parquet"]
 
 
 def test_answers_that_give_other_scores_than_the_run_tells_are_not_used(store: Store) -> None:
     found = read("mkd", store=store.uri)
     models = averaged(comparable(found.frame).frame)
     models = models.assign(means=[[mean + 1 for mean in means] for means in models["means"]])
-    borne = evidence(found, models)
-    assert borne.models == {}
-    assert "predictions.parquet gives other scores than the run tells" in borne.without
+    resampled = bootstrap(found, models)
+    assert resampled.models == {}
+    assert "scores from predictions.parquet differ from the run's" in resampled.without
 
 
 def test_the_nearest_to_the_front_lose_the_fewest_points(monkeypatch: pytest.MonkeyPatch) -> None:
     models = pd.DataFrame(
         {"latency_ms": [1.0, 2.0, 3.0, 4.0], "mean": 5.0, "selection": [60.0, 50.0, 70.0, 69.0]}
     )
-    monkeypatch.setattr("analysis.findings.evidence.MOST", 3)
+    monkeypatch.setattr("analysis.findings.bootstrap.MOST", 3)
     assert sorted(nearest(models)) == [0, 2, 3]
     assert np.all(np.isin([0, 2], nearest(models)))
     assert sorted(nearest(models.assign(mean=[60.0, 70.0, 50.0, 71.0], selection=np.nan))) == [

@@ -1,4 +1,4 @@
-"""The evidence for differences: resampled scores of each model, and its loss to its teacher.
+"""A paired bootstrap over dev rows: resampled scores of each model, and its loss to its teacher.
 
 Both are computed from the logged predictions on dev.
 """
@@ -35,13 +35,13 @@ Metrics = dict[str, list[str]]
 """By task, the metrics whose mean is its score."""
 
 
-class Evidence(NamedTuple):
-    """The evidence on all models.
+class Bootstrap(NamedTuple):
+    """Resampled scores and losses of all models.
 
     models: resampled scores, by the model's id.
     lost: the teacher's mean score less the model's, by id.
     lost_by_task: the same for each task's score.
-    without: ids of models without evidence, by reason.
+    without: ids of models without usable predictions, by reason.
     """
 
     models: dict[str, Scores]
@@ -50,13 +50,13 @@ class Evidence(NamedTuple):
     without: dict[str, list[str]]
 
 
-def evidence(runs: Runs, models: pd.DataFrame) -> Evidence:
+def bootstrap(runs: Runs, models: pd.DataFrame) -> Bootstrap:
     """Reads the predictions of the models' runs, and computes scores and losses.
 
     With more than MOST models, only those of `nearest` are used. A model's loss is known only if
     all its runs have predictions of the teacher.
     """
-    found = Evidence({}, {}, {}, {})
+    found = Bootstrap({}, {}, {}, {})
     known: dict[bytes, Resampled] = {}
     for model, answers in _answered(runs, models.loc[nearest(models)]):
         key = model["id"]
@@ -136,4 +136,4 @@ def _wrong(found: list[Resampled], means: list[float]) -> str:
     if len(found) < len(means):
         return "no predictions.parquet"
     told = [abs(float(own.mean[0]) - mean) <= EQUAL for own, mean in zip(found, means, strict=True)]
-    return "" if all(told) else "predictions.parquet gives other scores than the run tells"
+    return "" if all(told) else "scores from predictions.parquet differ from the run's"
