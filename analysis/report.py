@@ -94,7 +94,7 @@ def report(asked: ReportSettings) -> None:
     url = address(runs, run_id)
     print("\n".join(lines(summary)))
     print(f"\nlook at it: {asked.to + '/' + PAGE if asked.to else url}")
-    print(json.dumps(outcome(summary) | {"run_id": run_id, "link": url, "folder": asked.to}))
+    print(json.dumps(report_json(summary) | {"run_id": run_id, "link": url, "folder": asked.to}))
 
 
 def write(summary: Summary, folder: Path, links: list[Link]) -> None:
@@ -110,7 +110,7 @@ def write(summary: Summary, folder: Path, links: list[Link]) -> None:
     (folder / PAGE).write_text(
         page(content(summary, [found for found in pictures if found], links)), "utf-8"
     )
-    told = outcome(summary) | {"files": [*_files(folder), OUTCOME]}
+    told = report_json(summary) | {"files": [*_files(folder), OUTCOME]}
     (folder / OUTCOME).write_text(json.dumps(told, indent=1), "utf-8")
 
 
@@ -186,7 +186,7 @@ def lines(summary: Summary) -> list[str]:
     ]
 
 
-def outcome(summary: Summary) -> dict[str, Any]:
+def report_json(summary: Summary) -> dict[str, Any]:
     """Returns a short form of the report as JSON values."""
     runs, lost = summary.runs, summary.bootstrap.lost
     fields = ["id", "label", "latency_ms", "rows_per_s", "num_bytes", "selection", "mean", "runs"]

@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from analysis.findings.budgets import Answer
+from analysis.findings.budgets import BudgetAnswer
 from analysis.presentation.table import markdown
 from analysis.statistics.differences import Difference
 
@@ -55,13 +55,13 @@ def _front_row(model: pd.Series, tasks: list[str], lost: Difference | None) -> l
     return [model["label"], *numbers, mean, str(len(model["seeds"])), loss(lost), *scores]
 
 
-def budget_lines(answers: list[Answer]) -> list[str]:
+def budget_lines(answers: list[BudgetAnswer]) -> list[str]:
     """Returns the table of the best model under each budget."""
     header = ["best under", "model", "ms", "selection", "dev", "seeds", "lost to the teacher"]
     return markdown([header, *(_budget_row(answer) for answer in answers)])
 
 
-def _budget_row(answer: Answer) -> list[str]:
+def _budget_row(answer: BudgetAnswer) -> list[str]:
     known = answer.lost is not None and not math.isnan(answer.lost.low)
     seeds = str(answer.lost.seeds) if answer.lost is not None and known else "-"
     numbers = [f"{answer.latency_ms:.3g}", f"{answer.selection:.1f}", f"{answer.mean:.1f}"]

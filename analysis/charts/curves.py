@@ -45,7 +45,7 @@ class Info(NamedTuple):
     small: str
 
 
-def shown(models: pd.DataFrame) -> pd.DataFrame:
+def with_curves(models: pd.DataFrame) -> pd.DataFrame:
     """Returns the models whose curves are drawn."""
     return models.iloc[evenly(len(models), MOST)]
 

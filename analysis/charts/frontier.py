@@ -15,7 +15,7 @@ from analysis.presentation.figure import add_legend, fix_layout, new_figure
 from analysis.presentation.front_plot import (
     FrontPlot,
     Mark,
-    Point,
+    ModelPoint,
     draw_front,
     front_legend,
     front_line,
@@ -115,7 +115,7 @@ def info(
 
 def _points(
     models: pd.DataFrame, costs: np.ndarray, scores: np.ndarray, on_front: np.ndarray, mean: bool
-) -> list[Point]:
+) -> list[ModelPoint]:
     """Returns the models as points, those of the front first."""
     # lexsort sorts by its last key first: the front, then the cost.
     order = np.lexsort((costs, ~on_front))
@@ -125,7 +125,7 @@ def _points(
     lows, highs = (models[name].to_numpy(float) if mean else nothing for name in ("low", "high"))
     sizes = models["num_bytes"].to_numpy(float)
     return [
-        Point(
+        ModelPoint(
             models["label"].iloc[place],
             models["student_kind"].iloc[place],
             float(costs[place]),

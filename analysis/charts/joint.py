@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from analysis.presentation.figure import new_figure, set_title, small_print, style_axes
 from analysis.presentation.palette import INK
 from analysis.runs.models import differing
-from analysis.runs.rows import SETTINGS
+from analysis.runs.rows import SETTING_PREFIXES
 
-OWN = (
+TASK_SETTINGS = (
     "data.tasks",
     "train.sampling.weights",
     "loss.task_weights",
@@ -39,7 +39,7 @@ class Info(NamedTuple):
 def info(frame: pd.DataFrame, small: str = "") -> Info | None:
     """Compares joint and single distillation of runs whose settings are equal.
 
-    The seed and the settings in OWN may differ.
+    The seed and the settings in TASK_SETTINGS may differ.
 
     frame: runs with any set of tasks.
     Returns None if no task was distilled both ways.
@@ -79,7 +79,11 @@ def info(frame: pd.DataFrame, small: str = "") -> Info | None:
 
 def _keys(frame: pd.DataFrame) -> pd.Series:
     """Returns a key for each run: student, split, source and the settings that differ."""
-    names = [name for name in differing(frame) if name not in OWN and name.startswith(SETTINGS)]
+    names = [
+        name
+        for name in differing(frame)
+        if name not in TASK_SETTINGS and name.startswith(SETTING_PREFIXES)
+    ]
     told = frame[names].fillna("").astype(str)
     source = frame["suite"].str.partition(":")[0]
     return frame["student"] + "|" + frame["split"] + "|" + source + "|" + told.agg("|".join, axis=1)

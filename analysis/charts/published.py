@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.presentation.figure import (
-    Label,
+    TextLabel,
     fix_layout,
     log_axis,
     new_figure,
@@ -18,7 +18,7 @@ from analysis.presentation.figure import (
     style_axes,
     write_labels,
 )
-from analysis.presentation.palette import FAINT, TEACHER, look
+from analysis.presentation.palette import FAINT, TEACHER_LOOK, look
 
 SOURCE = "Ganesh et al. 2021 (TACL 9, Compressing Large-Scale Transformer-Based Models)"
 """Source of the figures: its table of methods, with speed on a CPU relative to BERT-base, and
@@ -133,7 +133,7 @@ def draw(info: Info) -> Figure:
         marker="x",
         zorder=3,
     )
-    axes.scatter(1, 0, s=200, color=TEACHER.colour, marker=TEACHER.marker, zorder=5)
+    axes.scatter(1, 0, s=200, color=TEACHER_LOOK.colour, marker=TEACHER_LOOK.marker, zorder=5)
     axes.margins(x=0.12, y=0.12)
     axes.set_xlabel(
         "times BERT-base's speed (ours: one row, beside the teacher; published: on their CPUs)"
@@ -147,9 +147,12 @@ def draw(info: Info) -> Figure:
     small_print(figure, f"{told}\n{info.small}")
     fix_layout(figure)
     labels = [
-        Label("BERT-base", 1.0, 0.0),
-        *(Label(each.name, each.times_faster, each.drop, FAINT) for each in info.references),
-        *(Label(name, ratio, drop, look(kind).colour) for name, kind, ratio, drop in info.models),
+        TextLabel("BERT-base", 1.0, 0.0),
+        *(TextLabel(each.name, each.times_faster, each.drop, FAINT) for each in info.references),
+        *(
+            TextLabel(name, ratio, drop, look(kind).colour)
+            for name, kind, ratio, drop in info.models
+        ),
     ]
     write_labels(axes, labels, [])
     return figure

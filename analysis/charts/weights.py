@@ -12,7 +12,7 @@ from analysis.charts.retention import evenly
 from analysis.presentation.figure import new_figure, set_title, small_print, style_axes
 from analysis.presentation.palette import FAINT
 
-SETTINGS = {
+WEIGHT_SETTINGS = {
     "train.sampling.weights": "how often each task is drawn",
     "loss.task_weights": "factor on each task's loss",
 }
@@ -55,11 +55,11 @@ class Info(NamedTuple):
 
 
 def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info | None:
-    """Computes the numbers for the first of SETTINGS with at least LEAST weightings.
+    """Computes the numbers for the first of WEIGHT_SETTINGS with at least LEAST weightings.
 
     Returns None if there is none.
     """
-    for setting, words in SETTINGS.items():
+    for setting, words in WEIGHT_SETTINGS.items():
         found = _lines(models, setting, tasks)
         if len({tuple(line.shares) for line in found}) >= LEAST:
             scores = [line.score for line in found]

@@ -19,7 +19,7 @@ from analysis.statistics.differences import (
     resampled,
 )
 
-EQUAL = 0.01
+SCORE_TOLERANCE = 0.01
 """Maximum difference in points between a score from the logged predictions and the run's own
 metric.
 """
@@ -135,5 +135,8 @@ def _wrong(found: list[Resampled], means: list[float]) -> str:
     """Returns why a model's predictions cannot be used, or ""."""
     if len(found) < len(means):
         return "no predictions.parquet"
-    told = [abs(float(own.mean[0]) - mean) <= EQUAL for own, mean in zip(found, means, strict=True)]
+    told = [
+        abs(float(own.mean[0]) - mean) <= SCORE_TOLERANCE
+        for own, mean in zip(found, means, strict=True)
+    ]
     return "" if all(told) else "scores from predictions.parquet differ from the run's"

@@ -12,11 +12,11 @@ BUDGETS_MS = (1.0, 2.0, 5.0, 10.0)
 MAIN_MS = 5.0
 """The budget in the title of the main picture."""
 
-ONE_SEED = "one seed: of these two models, not of the method"
+ONE_SEED_NOTE = "one seed: of these two models, not of the method"
 """Follows an interval of one seed."""
 
 
-class Answer(NamedTuple):
+class BudgetAnswer(NamedTuple):
     """The best model under a budget: the one with the highest score on the selection split.
 
     among: number of models that it was chosen from.
@@ -39,7 +39,7 @@ class Answer(NamedTuple):
 
 def best_under(
     models: pd.DataFrame, lost: dict[str, Difference], budgets: tuple[float, ...] = BUDGETS_MS
-) -> list[Answer]:
+) -> list[BudgetAnswer]:
     """Returns the best model under each budget. Budgets without a model are left out.
 
     Of models with equal scores, the faster one is better. A model without a score on the selection
@@ -58,11 +58,13 @@ def best_under(
     return found
 
 
-def _answer(budget: float, model: pd.Series, among: int, lost: dict[str, Difference]) -> Answer:
+def _answer(
+    budget: float, model: pd.Series, among: int, lost: dict[str, Difference]
+) -> BudgetAnswer:
     teacher = float(model["teacher_mean"])
     # Without logged predictions, the loss is known but its interval is not.
     plain = None if math.isnan(teacher) else Difference(teacher - model["mean"], math.nan, math.nan)
-    return Answer(
+    return BudgetAnswer(
         budget,
         model["id"],
         model["label"],
@@ -76,13 +78,13 @@ def _answer(budget: float, model: pd.Series, among: int, lost: dict[str, Differe
     )
 
 
-def sentence(answer: Answer) -> str:
+def sentence(answer: BudgetAnswer) -> str:
     """Returns a sentence that names the model."""
     what = f"{answer.label}, {answer.mean:.1f} points on dev in {answer.latency_ms:.3g} ms"
     return f"Best on selection under {answer.budget_ms:g} ms: {what}"
 
 
-def loss_sentence(answer: Answer) -> str:
+def loss_sentence(answer: BudgetAnswer) -> str:
     """Returns a sentence on the model's loss to its teacher.
 
     It says whether the interval excludes 0, and if so by how much the model is behind or ahead.
@@ -99,7 +101,7 @@ def loss_sentence(answer: Answer) -> str:
     if math.isnan(low):
         return f"{ahead}{beside}"
     over = f"over rows and {seeds} seeds" if answer.lost.is_of_methods else "over rows"
-    alone = "" if answer.lost.is_of_methods else f"; {ONE_SEED}"
+    alone = "" if answer.lost.is_of_methods else f"; {ONE_SEED_NOTE}"
     if not answer.lost.is_one:
         # Signs are reversed: the sentence gives the model's score less its teacher's.
         interval = f"{-points:+.1f} points, 95 % interval {-high:+.1f} to {-low:+.1f} {over}"
@@ -108,7 +110,7 @@ def loss_sentence(answer: Answer) -> str:
     return f"{ahead} (95 % interval {edges[0]:.1f} to {edges[1]:.1f} {over}){beside}{alone}"
 
 
-def under(answers: list[Answer], budget_ms: float = MAIN_MS) -> Answer | None:
+def under(answers: list[BudgetAnswer], budget_ms: float = MAIN_MS) -> BudgetAnswer | None:
     """Returns the answer for a budget, or for the next larger one, or the last one.
 
     Returns None without answers.

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis.findings.bootstrap import Bootstrap, bootstrap
-from analysis.findings.budgets import Answer, best_under
+from analysis.findings.budgets import BudgetAnswer, best_under
 from analysis.runs.models import Comparable, averaged, comparable
 from analysis.runs.rows import HEADLINE
 from analysis.runs.runs import Runs
@@ -35,7 +35,7 @@ class Summary(NamedTuple):
     drawn: pd.DataFrame
     front: pd.DataFrame
     bootstrap: Bootstrap
-    answers: list[Answer]
+    answers: list[BudgetAnswer]
     left_out: dict[str, list[str]]
     notes: list[str]
 

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.findings.summary import Summary
 from analysis.page import page
 from analysis.runs.models import BY_TASK
-from analysis.runs.rows import SETTINGS
+from analysis.runs.rows import SETTING_PREFIXES
 from analysis.statistics.differences import rows_apart
 from mkd.evaluation.pareto import front
 
@@ -42,7 +42,7 @@ def content(
         teachers=list(_teachers(summary)),
         baselines=list(_baselines(summary.models)),
         models=list(_models(summary)),
-        apart=apart(summary),
+        apart=row_deviations(summary),
         pictures=pictures,
         left_out=[
             page.LeftOut(reason, len(names), names[:MOST_NAMES])
@@ -60,7 +60,7 @@ def _backends(models: pd.DataFrame) -> str:
 
 def _models(summary: Summary) -> Iterator[page.Model]:
     best = fronts(summary.models)
-    settings = [str(name) for name in summary.models if str(name).startswith(SETTINGS)]
+    settings = [str(name) for name in summary.models if str(name).startswith(SETTING_PREFIXES)]
     tables = {run["run_id"]: run for run in summary.kept.frame[_RUN].to_dict("records")}
     frame = summary.kept.frame
     by_run, chosen_by = (
@@ -113,7 +113,7 @@ def _lost(summary: Summary, key: str) -> dict[str, page.Interval]:
     return {task: (each.points, each.low, each.high) for task, each in found.items()}
 
 
-def apart(summary: Summary) -> page.Apart:
+def row_deviations(summary: Summary) -> page.Apart:
     """Returns how far other dev rows would move scores, and differences of two models.
 
     With more than page.MANY models, only models on the front are included.

@@ -108,7 +108,7 @@ def add_legend(figure: Figure, marks: list[Line2D], small: str = "") -> None:
     shown.get_title().set_color(FAINT)
 
 
-class Label(NamedTuple):
+class TextLabel(NamedTuple):
     """A name beside a point, in data coordinates."""
 
     text: str
@@ -117,7 +117,7 @@ class Label(NamedTuple):
     colour: str = INK
 
 
-def write_labels(axes: Axes, labels: list[Label], marks: list[tuple[float, float]]) -> None:
+def write_labels(axes: Axes, labels: list[TextLabel], marks: list[tuple[float, float]]) -> None:
     """Writes labels where they cover no mark and no other label.
 
     A label without such a place is left out. The layout of the figure has to be final, because the
@@ -152,7 +152,7 @@ def write_labels(axes: Axes, labels: list[Label], marks: list[tuple[float, float
             )
 
 
-COMMANDS = {
+SVG_COMMANDS = {
     Path.MOVETO: "M",
     Path.LINETO: "L",
     Path.CURVE3: "Q",
@@ -171,7 +171,7 @@ def outline(marker: str) -> str:
     area = abs(np.dot(x[:-1], y[1:]) - np.dot(y[:-1], x[1:])) / 2
     scaled = path.transformed(Affine2D().scale(math.sqrt(math.pi / area)))
     return "".join(
-        COMMANDS[code]
+        SVG_COMMANDS[code]
         + ("" if code == Path.CLOSEPOLY else " ".join(f"{round(n, 3) + 0:g}" for n in numbers))
         for numbers, code in scaled.iter_segments(simplify=False)
     )

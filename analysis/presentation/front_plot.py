@@ -10,15 +10,24 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.presentation.figure import Label, log_axis, style_axes, write_labels
-from analysis.presentation.palette import FAINT, GREY, KINDS, OTHER, STUDENTS, TEACHER, TWIN, look
+from analysis.presentation.figure import TextLabel, log_axis, style_axes, write_labels
+from analysis.presentation.palette import (
+    FAINT,
+    GREY,
+    KINDS,
+    OTHER,
+    STUDENT_LOOKS,
+    TEACHER_LOOK,
+    TWIN_LOOK,
+    look,
+)
 
 PALE: dict[str, Any] = {"alpha": 0.28, "linewidth": 0, "zorder": 1}
 STRONG: dict[str, Any] = {"alpha": 0.95, "edgecolor": "white", "linewidth": 0.9, "zorder": 4}
 """Style of models off the front, and style of models on it."""
 
 
-class Point(NamedTuple):
+class ModelPoint(NamedTuple):
     """One model.
 
     kind: selects the look (analysis/presentation/palette.py).
@@ -58,7 +67,7 @@ class FrontPlot(NamedTuple):
     limits: costs that are drawn as vertical lines, with their labels.
     """
 
-    points: list[Point]
+    points: list[ModelPoint]
     line: list[tuple[float, float]]
     teachers: list[Mark]
     twins: list[Mark]
@@ -105,10 +114,10 @@ def draw_front(axes: Axes, plot: FrontPlot, size: float = 1.0) -> None:
         for kind in dict.fromkeys(point.kind for point in some):
             alike = [point for point in some if point.kind == kind]
             _draw_models(axes, alike, size, style, plot.dense and not on_front)
-    twins: dict[str, Any] = {"facecolor": "white", "edgecolor": TWIN.colour, "zorder": 3}
-    teachers: dict[str, Any] = {"color": TEACHER.colour, "zorder": 5}
-    axes.scatter(*_xy(plot.twins), s=34 * size, marker=TWIN.marker, **twins)
-    axes.scatter(*_xy(plot.teachers), s=230 * size, marker=TEACHER.marker, **teachers)
+    twins: dict[str, Any] = {"facecolor": "white", "edgecolor": TWIN_LOOK.colour, "zorder": 3}
+    teachers: dict[str, Any] = {"color": TEACHER_LOOK.colour, "zorder": 5}
+    axes.scatter(*_xy(plot.twins), s=34 * size, marker=TWIN_LOOK.marker, **twins)
+    axes.scatter(*_xy(plot.teachers), s=230 * size, marker=TEACHER_LOOK.marker, **teachers)
     # A line alone would give the axis no width.
     for label, cost in plot.limits if plot.points else ():
         axes.axvline(cost, color=FAINT, linewidth=1, linestyle=":")
@@ -125,7 +134,7 @@ def draw_front(axes: Axes, plot: FrontPlot, size: float = 1.0) -> None:
 
 
 def _draw_models(
-    axes: Axes, points: list[Point], size: float, style: dict[str, Any], bitmap: bool
+    axes: Axes, points: list[ModelPoint], size: float, style: dict[str, Any], bitmap: bool
 ) -> None:
     """Draws models of one kind, with bars for their intervals."""
     colour, marker = look(points[0].kind).colour, look(points[0].kind).marker
@@ -138,7 +147,7 @@ def _draw_models(
     )  # fmt: skip
 
 
-def _xy(marks: Sequence[Point | Mark]) -> tuple[list[float], list[float]]:
+def _xy(marks: Sequence[ModelPoint | Mark]) -> tuple[list[float], list[float]]:
     """Returns costs and qualities."""
     return [mark.cost for mark in marks], [mark.quality for mark in marks]
 
@@ -148,8 +157,8 @@ def label_front(axes: Axes, plot: FrontPlot) -> None:
 
     The layout of the figure has to be final, because the places are computed in pixels.
     """
-    named: list[Point | Mark] = [point for point in plot.points if point.named]
-    labels = [Label(each.label, each.cost, each.quality) for each in (*named, *plot.teachers)]
+    named: list[ModelPoint | Mark] = [point for point in plot.points if point.named]
+    labels = [TextLabel(each.label, each.cost, each.quality) for each in (*named, *plot.teachers)]
     front = [point for point in plot.points if point.front]
     marks = _xy([*front, *plot.teachers, *plot.twins])
     write_labels(axes, labels, list(zip(*marks, strict=True)))
@@ -163,14 +172,14 @@ def front_legend(plot: FrontPlot) -> list[Line2D]:
             [], [], linestyle="", marker=marker, color=colour, markersize=size, label=label
         )
 
-    kinds = {point.kind if point.kind in STUDENTS else OTHER for point in plot.points}
+    kinds = {point.kind if point.kind in STUDENT_LOOKS else OTHER for point in plot.points}
     found = [entry(kind, KINDS[kind].colour, KINDS[kind].marker) for kind in KINDS if kind in kinds]
     line = Line2D([], [], color=GREY, linewidth=1.6, label="chosen by selection for its cost")
     found += [line] if plot.line else []
     if plot.teachers:
-        found.append(entry("teacher", TEACHER.colour, TEACHER.marker, 13))
+        found.append(entry("teacher", TEACHER_LOOK.colour, TEACHER_LOOK.marker, 13))
     if plot.twins:
-        twin = entry("same student, labels alone", TWIN.colour, TWIN.marker, 6)
+        twin = entry("same student, labels alone", TWIN_LOOK.colour, TWIN_LOOK.marker, 6)
         twin.set_markerfacecolor("white")
         found.append(twin)
     return found

@@ -6,7 +6,7 @@ The functions are pure; units are pixels. A box is (left, bottom, right, top).
 from typing import NamedTuple
 
 Box = tuple[float, float, float, float]
-Point = tuple[float, float]
+Pixel = tuple[float, float]
 
 RINGS = (1.0, 1.7, 2.6, 4.2)
 """Distances of a label from its point in label heights, nearest first."""
@@ -37,7 +37,7 @@ class Placement(NamedTuple):
 
 
 def place_labels(
-    points: list[Point], sizes: list[tuple[float, float]], taken: list[Point], bounds: Box
+    points: list[Pixel], sizes: list[tuple[float, float]], taken: list[Pixel], bounds: Box
 ) -> list[Placement | None]:
     """Returns a place for each label, or None for a label without a free place.
 
@@ -58,7 +58,7 @@ def place_labels(
 
 
 def _free(
-    point: Point, size: tuple[float, float], boxes: list[Box], bounds: Box
+    point: Pixel, size: tuple[float, float], boxes: list[Box], bounds: Box
 ) -> Placement | None:
     """Returns the first free place for a label, or None."""
     width, height = size

@@ -1,6 +1,6 @@
 """All colours and markers of the pictures and of the report's page.
 
-A student kind gets its look in STUDENTS, and nowhere else.
+A student kind gets its look in STUDENT_LOOKS, and nowhere else.
 """
 
 from typing import NamedTuple
@@ -25,7 +25,7 @@ class Look(NamedTuple):
     marker: str
 
 
-STUDENTS = {
+STUDENT_LOOKS = {
     "transformer": Look("#0072b2", "#56b4e9", "o"),
     "bilstm": Look("#d55e00", "#e8702a", "s"),
     "bag": Look("#009e73", "#1fb88b", "^"),
@@ -35,11 +35,11 @@ which colour-blind readers can tell apart.
 """
 OTHER = "other"
 """Stands for all kinds without a look of their own."""
-TEACHER = Look("#1a1c20", "#f2f3f5", "*")
-TWIN = Look("#b07800", "#e69f00", "d")
+TEACHER_LOOK = Look("#1a1c20", "#f2f3f5", "*")
+TWIN_LOOK = Look("#b07800", "#e69f00", "d")
 """Look of the hard-label twin: the same student, trained on the labels alone."""
-KINDS = STUDENTS | {OTHER: Look("#cc79a7", "#dd94bb", "D")}
-LOOKS = KINDS | {"teacher": TEACHER, "baseline": TWIN}
+KINDS = STUDENT_LOOKS | {OTHER: Look("#cc79a7", "#dd94bb", "D")}
+LOOKS = KINDS | {"teacher": TEACHER_LOOK, "baseline": TWIN_LOOK}
 """All looks, by the name that the page has for them."""
 
 INTERFACE = {
@@ -55,7 +55,7 @@ INK, FAINT, GRID = (INTERFACE[name].light for name in ("text", "muted", "line"))
 """Colours of text, of small print and of grids in pictures."""
 GREY = "#999999"
 """Colour of axes, of the line of a front, and of marks that are not compared."""
-ACCENT = STUDENTS["transformer"].colour
+ACCENT = STUDENT_LOOKS["transformer"].colour
 """Colour of a picture's only series."""
 OBJECTIVES = {"quality": "#56b4e9", "latency": "#e69f00"}
 """Colours of a search's objectives, which differ from those of the student kinds."""

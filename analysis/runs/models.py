@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.runs.rows import SETTINGS
+from analysis.runs.rows import SETTING_PREFIXES
 from mkd.evaluation.intervals import half_width
 
 MODEL_COLUMNS = {
@@ -164,7 +164,9 @@ def model_ids(frame: pd.DataFrame) -> list[str]:
 
     It is a hash of the settings except the seed, and of OF_A_MODEL.
     """
-    columns = [name for name in frame if name in OF_A_MODEL or str(name).startswith(SETTINGS)]
+    columns = [
+        name for name in frame if name in OF_A_MODEL or str(name).startswith(SETTING_PREFIXES)
+    ]
     told = frame[columns].fillna("").astype(str)
     # A fine-tuned student also depends on the student that it started from.
     told["parent"] = frame["parent"].where(frame["kind"] == "finetune", "")
@@ -173,7 +175,7 @@ def model_ids(frame: pd.DataFrame) -> list[str]:
 
 def differing(frame: pd.DataFrame) -> list[str]:
     """Returns the settings that differ between these rows."""
-    names = [str(name) for name in frame if str(name).startswith(SETTINGS)]
+    names = [str(name) for name in frame if str(name).startswith(SETTING_PREFIXES)]
     return [name for name in names if frame[name].nunique(dropna=False) > 1]
 
 

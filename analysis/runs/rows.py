@@ -10,9 +10,9 @@ from typing import NamedTuple
 from mkd import names
 from mkd.result import timed_backends
 
-STUDENTS = (names.KIND_DISTILL, names.KIND_FINETUNE, names.KIND_TRIAL, names.KIND_PROMOTE)
+STUDENT_RUNS = (names.KIND_DISTILL, names.KIND_FINETUNE, names.KIND_TRIAL, names.KIND_PROMOTE)
 """Kinds of runs that train a student."""
-SETTINGS = ("data.", "teacher.", "student.", "loss.", "train.", "finetune.", "whole")
+SETTING_PREFIXES = ("data.", "teacher.", "student.", "loss.", "train.", "finetune.", "whole")
 """Prefixes of the settings that a model's quality depends on, apart from the seed."""
 UNFINISHED = {
     "PENDING": "not started",
@@ -29,13 +29,13 @@ HEADLINE = "b1-text-t1"
 ROW_BY_ROW = "row by row"
 """How the selection split was drawn in runs without the tag `mkd.selection`."""
 
-Row = dict[str, object]
+RunRow = dict[str, object]
 """Cells of a run by column; unknown ones are missing. COLUMNS in analysis/runs/runs.py explains
 them.
 """
 
 
-class Record(NamedTuple):
+class RunRecord(NamedTuple):
     """An MLflow run as plain values.
 
     artifacts: URI of its artifacts.
@@ -63,16 +63,16 @@ class StudyTiming(NamedTuple):
     setting: str = ""
 
 
-OWN = StudyTiming()
+NO_STUDY = StudyTiming()
 """No study: each run has its own fastest backend."""
 
 
-def why_left_out(record: Record, asked: StudyTiming = OWN) -> str:
+def why_left_out(record: RunRecord, asked: StudyTiming = NO_STUDY) -> str:
     """Returns why the run is left out, or "" if it has a row."""
     kind, state = record.tags.get(names.TAG_KIND, ""), record.tags.get(names.TAG_STATE, "")
     if not kind:
         return f"not a run of this project (no tag {names.TAG_KIND})"
-    if kind not in STUDENTS:
+    if kind not in STUDENT_RUNS:
         return f"not a student's ({kind})"
     if state not in ("", names.STATE_COMPLETE):
         return f"trial {state}"
@@ -86,16 +86,16 @@ def why_left_out(record: Record, asked: StudyTiming = OWN) -> str:
     return ""
 
 
-def row(record: Record, asked: StudyTiming = OWN) -> Row:
+def row(record: RunRecord, asked: StudyTiming = NO_STUDY) -> RunRow:
     """Returns the cells of a run that is not left out."""
     metrics, params, tags = record.metrics, record.params, record.tags
     chosen = fastest(metrics, asked)
     assert chosen is not None, f"{record.run_id} has no speed"
     backend, setting = chosen
-    tasks = tasks_of(metrics)
+    tasks = scored_tasks(metrics)
     student = tags.get(names.TAG_STUDENT, "") or params.get("student.kind", "student")
     split = "dev" if _quality(metrics) == names.QUALITY_MEAN else "selection"
-    found: Row = {
+    found: RunRow = {
         "run_id": record.run_id,
         "name": record.name,
         "kind": tags[names.TAG_KIND],
@@ -125,7 +125,7 @@ def row(record: Record, asked: StudyTiming = OWN) -> Row:
         "agreement": metrics.get(names.AGREEMENT_MEAN),
         "parameters": metrics.get(names.SIZE_PARAMETERS),
     }
-    settings = {name: value for name, value in params.items() if name.startswith(SETTINGS)}
+    settings = {name: value for name, value in params.items() if name.startswith(SETTING_PREFIXES)}
     return found | _speed(metrics, backend, setting) | _by_task(metrics, tasks, split) | settings
 
 
@@ -139,7 +139,7 @@ def _quality(metrics: dict[str, float]) -> str:
     )
 
 
-def tasks_of(metrics: dict[str, float]) -> list[str]:
+def scored_tasks(metrics: dict[str, float]) -> list[str]:
     """Returns the tasks that a run has scores of, on dev or else on the selection split."""
     # A trial of a search may have scores on the selection split only.
     dev = [task for name in metrics if (task := names.task_of_score(name))]
@@ -162,7 +162,7 @@ def task_metrics(metrics: dict[str, float]) -> dict[str, list[str]]:
     return found
 
 
-def fastest(metrics: dict[str, float], asked: StudyTiming = OWN) -> tuple[str, str] | None:
+def fastest(metrics: dict[str, float], asked: StudyTiming = NO_STUDY) -> tuple[str, str] | None:
     """Returns backend and setting with the lowest median latency for one text on one thread.
 
     Only available backends count. With a study, its own backend and setting are used.
@@ -195,7 +195,7 @@ def batch_setting(metrics: dict[str, float], backend: str, setting: str) -> str:
     return f"b{max(rows)}-{rest}" if rows else setting
 
 
-def _speed(metrics: dict[str, float], backend: str, setting: str) -> Row:
+def _speed(metrics: dict[str, float], backend: str, setting: str) -> RunRow:
     batch = batch_setting(metrics, backend, setting)
     return {
         "backend": backend,
@@ -227,7 +227,7 @@ def _bytes(metrics: dict[str, float], backend: str) -> float | None:
     return metrics.get(names.SIZE_BYTES) if own is None and backend in (TORCH, "onnx") else own
 
 
-def _by_task(metrics: dict[str, float], tasks: list[str], split: str) -> Row:
+def _by_task(metrics: dict[str, float], tasks: list[str], split: str) -> RunRow:
     """Returns the columns with one number a task.
 
     Without scores on dev, there are only the student's scores on the selection split.

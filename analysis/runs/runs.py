@@ -24,13 +24,21 @@ import pandas as pd
 from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 
-from analysis.runs.rows import STUDENTS, Record, Row, StudyTiming, row, task_metrics, why_left_out
+from analysis.runs.rows import (
+    STUDENT_RUNS,
+    RunRecord,
+    RunRow,
+    StudyTiming,
+    row,
+    task_metrics,
+    why_left_out,
+)
 from mkd import names
 
 COLUMNS = {
     "run_id": "of MLflow",
     "name": "the run's",
-    "kind": f"{names.TAG_KIND}: {', '.join(STUDENTS)}",
+    "kind": f"{names.TAG_KIND}: {', '.join(STUDENT_RUNS)}",
     "student": "kind and size, such as bilstm-128",
     "student_kind": "bilstm, transformer, bag",
     "variant": "of an ablation, or empty",
@@ -75,7 +83,7 @@ COLUMNS = {
 """Columns of the table. Unknown values are NaN, None or empty."""
 LOCAL = "http://127.0.0.1:5000"
 """Address of `mlflow ui` for a local store."""
-PAGE = 500
+RUNS_PER_REQUEST = 500
 """Runs per request."""
 
 
@@ -131,7 +139,7 @@ def read(experiment: str = "", study: str = "", store: str = "") -> Runs:
 
 
 def table(
-    records: list[Record], store: str, place: Experiment, study: Study | None, where: str
+    records: list[RunRecord], store: str, place: Experiment, study: Study | None, where: str
 ) -> Runs:
     """Converts records to a table. Raises ValueError if no run is left.
 
@@ -142,7 +150,7 @@ def table(
         if study
         else StudyTiming()
     )
-    rows: list[Row] = []
+    rows: list[RunRow] = []
     left_out: dict[str, list[str]] = {}
     metrics: dict[str, dict[str, list[str]]] = {}
     for record in records:
@@ -297,23 +305,25 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _records(client: mlflow.MlflowClient, place: Experiment, wanted: str) -> Iterator[Record]:
+def _records(client: mlflow.MlflowClient, place: Experiment, wanted: str) -> Iterator[RunRecord]:
     """Yields the runs of the experiment, newest first."""
     token: str | None = None
     while token != "":
-        page = client.search_runs([place.experiment_id], wanted, max_results=PAGE, page_token=token)
+        page = client.search_runs(
+            [place.experiment_id], wanted, max_results=RUNS_PER_REQUEST, page_token=token
+        )
         for run in page:
             yield record(run, client.tracking_uri)
         token = page.token or ""
 
 
-def record(run: Run, store: str) -> Record:
+def record(run: Run, store: str) -> RunRecord:
     """Converts an MLflow run to plain values."""
     info, path = run.info, f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     started = datetime.fromtimestamp(info.start_time / 1000, UTC)
     link = f"{store if store.startswith('http') else LOCAL}/{path}"
     data = run.data
-    return Record(
+    return RunRecord(
         info.run_id,
         info.run_name,
         info.status,

@@ -79,13 +79,13 @@ def spearman(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndar
     return 100 * _correlation(np.stack(sums) / counts_RB.sum(0))
 
 
-Resampled = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+ResampledMetric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """A metric of counts_RB, labels_R and predictions_R on all resamples [B].
 
 Predictions are class indices, or scores of a regression task.
 """
 
-METRICS: dict[str, Resampled] = {
+FAST_METRICS: dict[str, ResampledMetric] = {
     "accuracy": accuracy,
     "f1": f1,
     "macro_f1": macro_f1,
@@ -96,12 +96,12 @@ METRICS: dict[str, Resampled] = {
 """The metrics that have a fast form here, by name as in mkd/tasks/metrics.py."""
 
 
-def metric(name: str) -> Resampled:
+def metric(name: str) -> ResampledMetric:
     """Returns a metric of mkd/tasks/metrics.py on resamples: its fast form, or else itself."""
-    return METRICS.get(name) or on_each_resample(name)
+    return FAST_METRICS.get(name) or on_each_resample(name)
 
 
-def on_each_resample(name: str) -> Resampled:
+def on_each_resample(name: str) -> ResampledMetric:
     """Returns the metric of mkd/tasks/metrics.py, computed on one resample after another."""
     of_rows, is_regression = metrics.METRICS[name], name in metrics.REGRESSION_METRICS
 

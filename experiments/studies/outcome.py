@@ -175,7 +175,7 @@ def info(found: Found, axis: str) -> FrontPlot:
     """
     # A trial's name is `t012 KIND-SIZE LOSS LATENCY`.
     points = [
-        front_plot.Point(
+        front_plot.ModelPoint(
             label=point.name.split(" ")[0],
             kind=point.name.split(" ")[1].split("-")[0],
             cost=point.latency_ms,

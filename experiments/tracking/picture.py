@@ -6,7 +6,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from analysis.presentation.figure import fix_layout, new_figure, style_axes
-from analysis.presentation.front_plot import FrontPlot, Mark, Point, draw_front, label_front
+from analysis.presentation.front_plot import FrontPlot, Mark, ModelPoint, draw_front, label_front
 from analysis.presentation.palette import look
 from mkd import names
 from mkd.evaluation.speed import HEADLINE_SETTING
@@ -101,7 +101,7 @@ def _front_plot(info: Info, kinds: dict[str, str]) -> FrontPlot:
     means = {role: (cost, info.scores[role][-1]) for role, cost in info.latency_ms.items()}
     return FrontPlot(
         points=[
-            Point(f"{role} {score:.1f}", kinds[role], cost, score)
+            ModelPoint(f"{role} {score:.1f}", kinds[role], cost, score)
             for role, (cost, score) in means.items()
             if role != "teacher"
         ],

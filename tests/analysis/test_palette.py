@@ -9,15 +9,17 @@ import pytest
 from analysis.page.page import page
 from analysis.presentation import palette
 from analysis.presentation.figure import outline
-from analysis.presentation.front_plot import FrontPlot, Point, front_legend
+from analysis.presentation.front_plot import FrontPlot, ModelPoint, front_legend
 from tests.support.pages import few
 
 
 def test_a_look_is_all_that_a_new_student_kind_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     new = palette.Look("#123456", "#abcdef", "P")
-    for looks in (palette.STUDENTS, palette.KINDS, palette.LOOKS):
+    for looks in (palette.STUDENT_LOOKS, palette.KINDS, palette.LOOKS):
         monkeypatch.setitem(looks, "cnn", new)
-    (entry, *_) = front_legend(FrontPlot([Point("cnn-64", "cnn", 1.0, 70.0)], [], [], [], "", ""))
+    (entry, *_) = front_legend(
+        FrontPlot([ModelPoint("cnn-64", "cnn", 1.0, 70.0)], [], [], [], "", "")
+    )
     assert (entry.get_label(), entry.get_color(), entry.get_marker()) == ("cnn", "#123456", "P")
     made = page(few())
     assert "--cnn: #123456;" in made and "--cnn: #abcdef;" in made

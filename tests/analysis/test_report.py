@@ -14,7 +14,7 @@ from mlflow.entities import Experiment
 from analysis import report
 from analysis.charts.gallery import json_value
 from analysis.findings.summary import summarise
-from analysis.page.content import apart, fronts, number, setting_texts
+from analysis.page.content import fronts, number, row_deviations, setting_texts
 from analysis.runs.runs import read
 from analysis.statistics.differences import Difference
 from mkd.config import StudentConfig
@@ -232,7 +232,7 @@ def test_each_machine_has_a_front_of_its_own() -> None:
 
 def test_the_page_has_for_each_two_models_how_far_other_rows_would_move_them(folder: Path) -> None:
     summary = summarise(read("mkd", store=f"sqlite:///{folder / 'mlflow.db'}"))
-    found, known = apart(summary), summary.bootstrap.models
+    found, known = row_deviations(summary), summary.bootstrap.models
     assert len(found.ids) == 5 and set(found.pairs) == set(found.own) == {"", *summary.kept.tasks}
     for task, scores in [
         ("", [known[key].mean for key in found.ids]),

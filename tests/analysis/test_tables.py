@@ -2,13 +2,13 @@
 
 import math
 
-from analysis.findings.budgets import Answer, best_under, loss_sentence, sentence, under
+from analysis.findings.budgets import BudgetAnswer, best_under, loss_sentence, sentence, under
 from analysis.presentation.table import markdown
 from analysis.statistics.differences import Difference
 from analysis.tables import budget_lines, for_csv, front_lines, left_out_lines, loss
 from tests.support.models import FAST, GOOD, WORSE, models
 
-ANSWER = Answer(
+ANSWER = BudgetAnswer(
     5.0, "id", "bilstm-64", 1.0, 69.0, 30, 70.0, "T", 10.0, Difference(10.0, 8.0, 12.0, 3)
 )
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from analysis.statistics.resampled_metrics import METRICS
+from analysis.statistics.resampled_metrics import FAST_METRICS
 from experiments.cli import flat
 from experiments.settings import Distill
 from mkd.config import StudentConfig
@@ -150,7 +150,8 @@ def _quality(prefix: str, answers: dict[str, np.ndarray]) -> dict[str, float]:
     for task, answer in answers.items():
         labels, one = truth(task)[0], np.ones((ROWS, 1))
         values = {
-            name: float(METRICS[name](one, labels, answer)[0]) for name in DEMO_TASKS[task].metrics
+            name: float(FAST_METRICS[name](one, labels, answer)[0])
+            for name in DEMO_TASKS[task].metrics
         }
         scores.append(sum(values.values()) / len(values))
         values |= {"score": scores[-1]} | ({"ece": 0.05} if DEMO_TASKS[task].labels else {})

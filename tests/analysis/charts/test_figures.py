@@ -19,14 +19,14 @@ from analysis.charts import (
     weights,
 )
 from analysis.charts.frontier import draw as draw_plane
-from analysis.presentation.front_plot import Mark, Point
+from analysis.presentation.front_plot import Mark, ModelPoint
 from mkd.evaluation.pareto import Reference, hypervolumes
 from tests.support.models import FAST, GOOD, WORSE, frame, models, plane, trial
 
 
 def test_the_front_is_joined_by_steps_and_dominated_models_are_off_it() -> None:
     found = plane(models(FAST, GOOD, WORSE), title="a title", small="small")
-    point = Point("bag-1x64", "bag", 0.1, 60.0, 0.0, 0.0, 30 + 230 / 4, True, True)
+    point = ModelPoint("bag-1x64", "bag", 0.1, 60.0, 0.0, 0.0, 30 + 230 / 4, True, True)
     assert found.points[0]._replace(low=0.0, high=0.0) == point
     assert [(p.label, p.front, p.named, p.area) for p in found.points] == [
         ("bag-1x64", True, True, 87.5), ("bilstm-64", True, True, 260.0),

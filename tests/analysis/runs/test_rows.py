@@ -6,15 +6,15 @@ import pytest
 
 from analysis.runs.rows import (
     HEADLINE,
-    Record,
+    RunRecord,
     StudyTiming,
     batch_setting,
     fastest,
     machine,
     row,
+    scored_tasks,
     suite,
     task_metrics,
-    tasks_of,
     why_left_out,
 )
 from mkd.evaluation import speed
@@ -40,7 +40,7 @@ TAGS = {
     "mkd.hardware.cpu": "Some CPU", "mkd.hardware.cores": "2",
 }  # fmt: skip
 PARAMS = {"seed": "3", "data.source": "glue", "loss.temperature": "2.0", "cache": ".mkd"}
-RECORD = Record(
+RECORD = RunRecord(
     "r1", "a run", "FINISHED", datetime(2026, 1, 2, tzinfo=UTC), PARAMS, METRICS, TAGS, "file:///a",
     "link",
 )  # fmt: skip
@@ -193,7 +193,7 @@ def test_a_run_not_timed_as_the_study_is_left_out() -> None:
 
 
 def test_the_tasks_are_those_with_scores_and_each_has_its_metrics_with_their_splits() -> None:
-    assert tasks_of(METRICS) == ["mnli", "sst2"]
+    assert scored_tasks(METRICS) == ["mnli", "sst2"]
     assert task_metrics(METRICS) == {
         "sst2": ["accuracy"],
         "mnli": ["accuracy", "accuracy_mismatched"],
