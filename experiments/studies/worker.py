@@ -288,8 +288,8 @@ class Watch:
         if is_behind(self.own, others, step, self.steps, self.config.pruning):
             raise RunStopped(
                 names.STATE_PRUNED,
-                f"more than {self.config.pruning.margin:g} points behind one that is at least as fast, "
-                f"at step {step}",
+                f"more than {self.config.pruning.margin:g} points behind one that is at least as "
+                f"fast, at step {step}",
             )
 
 
