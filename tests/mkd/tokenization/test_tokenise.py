@@ -309,7 +309,7 @@ def test_an_exported_layout_is_read_back_as_it_was(name: str) -> None:
 def test_a_template_that_is_no_text_after_another_is_refused(single: str, pair: str) -> None:
     with pytest.raises(ValueError) as caught:
         layout_of(templated(single, pair, name_or_path="FOLDER"), True, 32)
-    told = "the tokenizer 'FOLDER' puts texts together in a way that is not known here; allowed: "
+    told = "the tokenizer 'FOLDER' combines two texts in an unsupported way; allowed: "
     assert str(caught.value).startswith(told)
 
 
