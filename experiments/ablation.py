@@ -15,14 +15,16 @@ import sys
 import time
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from experiments import cli
-from experiments.settings import Ablation, Distill, distillation
-from experiments.studies import comparison, trials
-from experiments.tracking import progress, record
-from experiments.tracking.run import num_tasks
+from experiments.settings import AblationSettings, DistillSettings, distill_settings
+from experiments.studies import comparison
+from experiments.tracking import progress
+from experiments.tracking.outputs import Outputs
+from experiments.tracking.record import FinishedRun, check_one_process, record
+from experiments.tracking.run import OpenRun, num_tasks, open_run, tasks_tag
+from experiments.tracking.trials import record_trial, trial_with_key
 from mkd import names, pipeline
 from mkd.rates import with_learning_rates
 from mkd.result import Report, Result
@@ -36,18 +38,18 @@ from mkd.teachers.contents import checkpoint_hashes, row_fingerprints
 from mkd.training.balance import check_task_weights
 from mkd.training.batches import check_sampling_weights
 
-MATTERS = ("seed", "whole", "device", "data", "teacher", "student", "loss", "train")
+SCORE_SETTINGS = ("seed", "whole", "device", "data", "teacher", "student", "loss", "train")
 """The settings that a trial's scores depend on."""
 
-STUDENT = names.progress(names.PHASE_STUDENT)
+STUDENT_PROGRESS = names.progress(names.PHASE_STUDENT)
 """The phase of a trial that the progress bar shows and whose seconds are logged as its cost."""
 
 
-class Planned(NamedTuple):
+class PlannedTrial(NamedTuple):
     """One trial, to run or to reuse. `key` is a hash of everything that its result depends on."""
 
     variant: str
-    config: Distill
+    config: DistillSettings
     key: str
 
     @property
@@ -55,57 +57,77 @@ class Planned(NamedTuple):
         return f"{self.variant} s{self.config.seed}"
 
 
-def ablate(config: Ablation) -> None:
+def ablate(config: AblationSettings) -> None:
     """Runs or reuses all trials below one MLflow run, and logs the comparison to it."""
+    check_one_process("many runs in one command")
     planned = plan(config)
     variants, seeds = len(config.ablation.variants), len(config.ablation.seeds)
     name = (
         f"ablation {config.student.name} {variants} variants {seeds} seeds {num_tasks(config.data)}"
     )
-    with trials.study(config, names.KIND_ABLATION, name) as run:
-        known = {trial.key: trials.finished_trial(run, trial.key) for trial in planned}
-        found = {key: trial for key, trial in known.items() if trial is not None}
-        print(f"{len(found)} of {len(planned)} trials have been made before", flush=True)
-        made = _make(run, [trial for trial in planned if trial.key not in found])
-        runs = [(trial, (found | made)[trial.key]) for trial in planned]
-        rows = comparison.compare(
-            {v: [m.metrics for t, m in runs if t.variant == v] for v in config.ablation.variants}
-        )
-        outcome = {
-            "variants": [row._asdict() for row in rows],
-            "trials": [
-                {"variant": t.variant, "seed": t.config.seed, "run_id": m.run_id} for t, m in runs
-            ],
-            "reused": len(found),
+
+    def core(run: OpenRun, report: Report) -> Outputs:
+        known = {
+            trial.key: trial_with_key(run.entity.info.experiment_id, trial.key) for trial in planned
         }
-        picture = comparison.draw(comparison.info(rows))
-        trials.conclude(run, comparison.summary(rows), comparison.lines(rows), picture, outcome)
+        reused = {key: trial for key, trial in known.items() if trial is not None}
+        print(f"{len(reused)} of {len(planned)} trials were run before", flush=True)
+        return _compare(planned, reused, _run_trials(run, planned, reused))
+
+    opening = open_run(config, names.KIND_ABLATION, name, tasks_tag(config.data))
+    record(opening, core, lambda outputs: outputs)
 
 
-def _make(run: trials.Study, wanted: list[Planned]) -> dict[str, record.Recorded]:
-    """Runs the trials one after another below `run`, with one progress bar; returns them by key."""
-    made: dict[str, record.Recorded] = {}
-    with progress.bar(len(wanted)) as told:
+def _run_trials(
+    run: OpenRun, planned: list[PlannedTrial], reused: dict[str, FinishedRun]
+) -> dict[str, FinishedRun]:
+    """Runs the trials that are not reused one after another, with one progress bar.
+
+    Returns them by key.
+    """
+    wanted = [trial for trial in planned if trial.key not in reused]
+    finished: dict[str, FinishedRun] = {}
+    with progress.job_bar(len(wanted)) as show:
         for index, trial in enumerate(wanted):
-            told(index, trial.name, 0)
+            show(index, trial.name, 0)
 
-            def share(
-                step: int, done: dict[str, float], index: int = index, name: str = trial.name
+            def show_share(
+                step: int, shares: dict[str, float], index: int = index, name: str = trial.name
             ) -> None:
-                if STUDENT in done:
-                    told(index, name, done[STUDENT])
+                if STUDENT_PROGRESS in shares:
+                    show(index, name, shares[STUDENT_PROGRESS])
 
             tags = {names.TAG_VARIANT: trial.variant, names.TAG_KEY: trial.key}
             try:
-                made[trial.key] = trials.trial(
-                    run, trial.config, trial.name, tags, partial(timed, trial.config), share
+                finished[trial.key] = record_trial(
+                    run.entity,
+                    trial.config,
+                    trial.name,
+                    tags,
+                    partial(timed_distillation, trial.config),
+                    show_share,
                 )
             except ValueError as error:
                 raise ValueError(f"{trial.name}: {error}") from error
-    return made
+    return finished
 
 
-def plan(config: Ablation) -> list[Planned]:
+def _compare(
+    planned: list[PlannedTrial], reused: dict[str, FinishedRun], finished: dict[str, FinishedRun]
+) -> Outputs:
+    """Compares the variants by the metrics of their trials."""
+    runs = [(trial, (reused | finished)[trial.key]) for trial in planned]
+    metrics: dict[str, list[dict[str, float]]] = {}
+    for trial, run in runs:
+        metrics.setdefault(trial.variant, []).append(run.metrics)
+    trials = [
+        {"variant": trial.variant, "seed": trial.config.seed, "run_id": run.run_id}
+        for trial, run in runs
+    ]
+    return comparison.outputs(comparison.compare_variants(metrics), trials, len(reused))
+
+
+def plan(config: AblationSettings) -> list[PlannedTrial]:
     """Returns the trials of every variant with every seed.
 
     All variants with the first seed come first, so that a variant that fails does so early.
@@ -118,21 +140,21 @@ def plan(config: Ablation) -> list[Planned]:
             f"ablation.variants names {list(config.ablation.variants)}; "
             "allowed: two variants or more"
         )
-    checked = {variant: _checked(config, variant) for variant in config.ablation.variants}
+    checked = {variant: _check_variant(config, variant) for variant in config.ablation.variants}
     # Seeds in the outer loop: each variant runs once before any runs twice.
     trials = [
-        Planned(variant, made := replace(own, seed=seed), _key(made, tasks))
+        PlannedTrial(variant, made := replace(own, seed=seed), _trial_key(made, tasks))
         for seed in config.ablation.seeds
         for variant, (own, tasks) in checked.items()
     ]
     first, (_, compared) = next(iter(checked.items()))
     for variant, (_, tasks) in checked.items():
-        if _names(tasks) != _names(compared):
+        if _task_names(tasks) != _task_names(compared):
             raise ValueError(
-                f"ablation.variants.{variant} has the tasks {_names(tasks)}; "
+                f"ablation.variants.{variant} has the tasks {_task_names(tasks)}; "
                 f"allowed: those of {first}"
             )
-    by_key: dict[str, Planned] = {}
+    by_key: dict[str, PlannedTrial] = {}
     for trial in trials:
         other = by_key.setdefault(trial.key, trial)
         if other is not trial:
@@ -143,29 +165,29 @@ def plan(config: Ablation) -> list[Planned]:
     return trials
 
 
-def _checked(config: Ablation, variant: str) -> tuple[Distill, list[Task]]:
+def _check_variant(config: AblationSettings, variant: str) -> tuple[DistillSettings, list[Task]]:
     """Returns the variant's config, before the seed is set, and its tasks.
 
     Checks everything that can be checked before the rows are read.
     """
     try:
-        own = cli.with_settings(distillation(config.core()), config.ablation.variants[variant])
+        own = cli.with_settings(distill_settings(config.core()), config.ablation.variants[variant])
         tasks = load_tasks(own.data)
         config_for_tasks(own, tasks)
-        check_sampling_weights(_names(tasks), own.train.sampling)
+        check_sampling_weights(_task_names(tasks), own.train.sampling)
         if taught := refined_tasks(own.teacher, tasks):
-            check_sampling_weights(_names(taught), own.teacher.train.sampling)
-        check_task_weights(_names(tasks), own.loss)
+            check_sampling_weights(_task_names(taught), own.teacher.train.sampling)
+        check_task_weights(_task_names(tasks), own.loss)
     except ValueError as error:
         raise ValueError(f"ablation.variants.{variant}: {error}") from error
     return own, tasks
 
 
-def _names(tasks: list[Task]) -> list[str]:
+def _task_names(tasks: list[Task]) -> list[str]:
     return [task.name for task in tasks]
 
 
-def _key(config: Distill, tasks: list[Task]) -> str:
+def _trial_key(config: DistillSettings, tasks: list[Task]) -> str:
     """Returns the hash of a trial's settings, rows, checkpoints and files of logits."""
     settings = asdict(with_learning_rates(config))
     of = {
@@ -173,10 +195,10 @@ def _key(config: Distill, tasks: list[Task]) -> str:
         "contents": checkpoint_hashes(config.teacher, config.student, config.data),
         "selection": SPLIT_VERSION,
     } | version_key("students")
-    return key_of({name: settings[name] for name in MATTERS} | of)
+    return key_of({name: settings[name] for name in SCORE_SETTINGS} | of)
 
 
-def timed(config: Distill, folder: Path, report: Report) -> Result:
+def timed_distillation(config: DistillSettings, run: OpenRun, report: Report) -> Result:
     """Runs one distillation and adds its cost to the metrics.
 
     `seconds/trial` is the time of the whole trial, `seconds/student` that of the student's steps.
@@ -184,18 +206,18 @@ def timed(config: Distill, folder: Path, report: Report) -> Result:
     begin = last = time.perf_counter()
     student = 0.0
 
-    def told(step: int, metrics: dict[str, float]) -> None:
+    def timed_report(step: int, metrics: dict[str, float]) -> None:
         nonlocal last, student
         # A report of the student phase ends an interval that began with the report before it.
-        if STUDENT in metrics:
+        if STUDENT_PROGRESS in metrics:
             student += time.perf_counter() - last
         report(step, metrics)
         last = time.perf_counter()
 
-    result = pipeline.run(config.core(), folder, told)
+    result = pipeline.run(config.core(), run.folder, timed_report)
     cost = {names.SECONDS_STUDENT: student, names.SECONDS_TRIAL: time.perf_counter() - begin}
     return result._replace(metrics=result.metrics | cost)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(ablate, __doc__ or "", Ablation))
+    sys.exit(cli.entry(ablate, __doc__ or "", AblationSettings))

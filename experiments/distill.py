@@ -13,17 +13,17 @@ import sys
 from functools import partial
 
 from experiments import cli
-from experiments.settings import Distill
-from experiments.tracking import record
+from experiments.settings import DistillSettings
+from experiments.tracking.record import record_training
 from experiments.tracking.run import num_tasks
 from mkd import names, pipeline
 
 
-def distill(config: Distill) -> None:
+def distill(config: DistillSettings) -> None:
     """Runs one distillation as an MLflow run."""
     name = f"{config.student.name} {config.loss.name} {num_tasks(config.data)}"
-    record.record(config, names.KIND_DISTILL, name, partial(pipeline.run, config.core()))
+    record_training(config, names.KIND_DISTILL, name, partial(pipeline.run, config.core()))
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(distill, __doc__ or "", Distill))
+    sys.exit(cli.entry(distill, __doc__ or "", DistillSettings))

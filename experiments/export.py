@@ -11,23 +11,32 @@ The last line of the output is JSON: the run's id, the folder, its backends and 
 """
 
 import sys
+from pathlib import Path
 
 from experiments import cli
-from experiments.settings import Export
-from experiments.tracking import models, record
+from experiments.settings import ExportSettings
+from experiments.tracking import outputs
+from experiments.tracking.models import fetched_student
+from experiments.tracking.record import check_one_process, record
+from experiments.tracking.run import OpenRun, open_run, tasks_tag
+from mkd import names
 from mkd.result import Report
 from mkd.runs.export import ExportedFolder, run_export
 
 
-def export(config: Export) -> None:
+def export(config: ExportSettings) -> None:
     """Exports one student as an MLflow run, linked to the run that made the student."""
-    with models.student("export.student", config.export.student) as (folder, parent):
+    check_one_process("an export")
+    with fetched_student("export.student", config.export.student) as (student, source):
 
-        def core(report: Report) -> ExportedFolder:
-            return run_export(config.core(), config.export, folder, report)
+        def core(run: OpenRun, report: Report) -> ExportedFolder:
+            return run_export(config.core(), config.export, student, report)
 
-        record.record_export(config, f"export {parent[:8] or folder.name}", core, parent)
+        name = f"export {source[:8] or student.name}"
+        tags = {names.TAG_OUTPUT: str(Path(config.export.to).resolve())}
+        opening = open_run(config, names.KIND_EXPORT, name, tasks_tag(config.data), tags)
+        record(opening, core, outputs.of_export, source=source)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(export, __doc__ or "", Export))
+    sys.exit(cli.entry(export, __doc__ or "", ExportSettings))

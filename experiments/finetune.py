@@ -15,26 +15,27 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments import cli
-from experiments.settings import Finetune
-from experiments.tracking import models, record
+from experiments.settings import FinetuneSettings
+from experiments.tracking.models import fetched_student
+from experiments.tracking.record import record_training
 from experiments.tracking.run import num_tasks
 from mkd import names
 from mkd.result import Report, Result
 from mkd.runs.finetune import run_finetune
 
 
-def finetune(config: Finetune) -> None:
+def finetune(config: FinetuneSettings) -> None:
     """Fine-tunes one student as an MLflow run, linked to the run that distilled the student."""
-    with models.student("finetune.student", config.finetune.student) as (folder, parent):
+    with fetched_student("finetune.student", config.finetune.student) as (folder, source):
 
-        def core(target: Path, report: Report) -> Result:
+        def training(target: Path, report: Report) -> Result:
             start = replace(config.finetune, student=str(folder) if config.finetune.student else "")
             return run_finetune(config.core(), start, target, report)
 
         loss, tasks = config.finetune.loss.name, num_tasks(config.data)
-        name = f"finetune {parent[:8] or folder.name} {loss} {tasks}"
-        record.record(config, names.KIND_FINETUNE, name, core, parent)
+        name = f"finetune {source[:8] or folder.name} {loss} {tasks}"
+        record_training(config, names.KIND_FINETUNE, name, training, source)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(finetune, __doc__ or "", Finetune))
+    sys.exit(cli.entry(finetune, __doc__ or "", FinetuneSettings))

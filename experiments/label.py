@@ -12,36 +12,40 @@ run's id, the output and the metrics.
 
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from experiments import cli
 from experiments.on_spark import corpus
-from experiments.settings import Label
-from experiments.tracking import record
-from experiments.tracking.models import logged_student
-from experiments.tracking.run import folder_of
+from experiments.settings import LabelSettings
+from experiments.tracking.models import download_model
+from experiments.tracking.outputs import of_labels
+from experiments.tracking.record import record
+from experiments.tracking.run import OpenRun, folder_of, open_run
 from mkd import names
+from mkd.result import Report
 
 
-def label(config: Label) -> None:
+def label(config: LabelSettings) -> None:
     """Labels one corpus as an MLflow run, linked to the run that made the model."""
     asked = config.label
     with tempfile.TemporaryDirectory() as fetched:
-        logged = logged_student("label.model", asked.model, Path(fetched))
-        texts = corpus.check(asked, logged.student)
+        model = download_model("label.model", asked.model, Path(fetched))
+        texts = corpus.check_labelling(asked, model.student)
         output = Path(asked.output).resolve()
         # The run's own name, so that two commands do not write to one folder. A lock allows one run
         # of the same settings at a time.
         aside = output.with_name(f".{output.name}-{folder_of(config, names.KIND_LABEL).name}")
 
-        def core() -> dict[str, float]:
-            with corpus.session(asked.master) as spark:
-                return corpus.write_answers(spark, asked, logged.model, texts, aside)
+        def core(run: OpenRun, report: Report) -> dict[str, float]:
+            with corpus.spark_session(asked.master) as spark:
+                return corpus.write_predictions(spark, asked, model.model, texts, aside)
 
-        record.labelled(
-            config, f"label {asked.task} {Path(asked.corpus).name}", logged.run_id, core
-        )
+        name = f"label {asked.task} {Path(asked.corpus).name}"
+        tags = {names.TAG_OUTPUT: str(output)}
+        opening = open_run(config, names.KIND_LABEL, name, asked.task, tags)
+        record(opening, core, partial(of_labels, output=str(output)), source=model.run_id)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(label, __doc__ or "", Label))
+    sys.exit(cli.entry(label, __doc__ or "", LabelSettings))

@@ -20,33 +20,42 @@ from typing import Any
 
 from analysis.presentation.table import markdown
 from experiments import cli
-from experiments.settings import Distill, Promote, PromoteConfig, RegistryConfig, distillation
-from experiments.studies import trials
-from experiments.studies.trials import Promoted
-from experiments.tracking import record
+from experiments.settings import (
+    DistillSettings,
+    PromoteConfig,
+    PromoteSettings,
+    RegistryConfig,
+    distill_settings,
+)
+from experiments.tracking.record import FinishedRun, record_training
+from experiments.tracking.searches import FinishedTrial, config_of, finished_trials
 from mkd import names, pipeline
 from mkd.evaluation.intervals import half_width
 from mkd.evaluation.speed import HEADLINE_SETTING
 from mkd.evaluation.timing import SPEED_PROTOCOL
 
-OF_THE_TRIAL = ("data", "teacher", "student", "loss", "train", "speed")
+TRIAL_GROUPS = ("data", "teacher", "student", "loss", "train", "speed")
 """Groups of settings that are taken from the trial."""
 ALIAS = "champion"
 """The default alias of the registered model."""
 
 
-def promote(config: Promote) -> None:
+def promote(config: PromoteSettings) -> None:
     """Runs one distillation for each seed, and registers the student of the first seed."""
-    chosen = best(config.promote)
-    of_the_trial = [name for name in cli.said(None, Promote) if name.split(".")[0] in OF_THE_TRIAL]
+    chosen = best_trial(config.promote)
+    of_the_trial = [
+        name
+        for name in cli.explicit_settings(None, PromoteSettings)
+        if name.split(".")[0] in TRIAL_GROUPS
+    ]
     changed = {name: cli.flat(config)[name] for name in of_the_trial}
-    own = trained_config(config, chosen, changed)
+    own = promoted_settings(config, chosen, changed)
     print(
         f"{chosen.name}: {chosen.quality:.1f} on the selection split, "
         f"{chosen.latency_ms:.3g} ms in {chosen.backend}"
     )
     print(f"its settings, changed by the command: {json.dumps(changed)}", flush=True)
-    found: dict[int, record.Recorded] = {}
+    runs: dict[int, FinishedRun] = {}
     for seed in config.promote.seeds:
         # Only the first seed is registered: the others estimate how much the score varies.
         registry = own.registry if seed == config.promote.seeds[0] else RegistryConfig()
@@ -57,12 +66,12 @@ def promote(config: Promote) -> None:
             names.TAG_PARENT: chosen.run_id,
         }
         trained = replace(own, seed=seed, registry=registry)
-        found[seed] = record.record(
+        runs[seed] = record_training(
             trained, names.KIND_PROMOTE, name, partial(pipeline.run, trained.core()), tags=tags
         )
-    scores = {seed: made.metrics[names.QUALITY_MEAN] for seed, made in found.items()}
+    scores = {seed: run.metrics[names.QUALITY_MEAN] for seed, run in runs.items()}
     latency = names.speed(chosen.backend, HEADLINE_SETTING.name, names.P50)
-    times = {seed: made.metrics.get(latency) for seed, made in found.items()}
+    times = {seed: run.metrics.get(latency) for seed, run in runs.items()}
     shown = {seed: "-" if time is None else f"{time:.3g}" for seed, time in times.items()}
     header = ["seed", "mean score on dev", f"ms in {chosen.backend}"]
     print(
@@ -78,25 +87,25 @@ def promote(config: Promote) -> None:
     limit = config.promote.budget_ms
     if limit is not None and any(time is not None and time > limit for time in times.values()):
         print(
-            f"note: it takes longer than promote.budget_ms={limit:g}; "
+            f"note: the student is slower than promote.budget_ms={limit:g}; "
             f"its trial took {chosen.latency_ms:.3g} ms"
         )
-    print(spread(list(scores.values())))
-    told: dict[str, Any] = {
+    print(seed_spread(list(scores.values())))
+    summary: dict[str, Any] = {
         "study": config.promote.study,
         "trial": chosen.number,
         "model": f"models:/{own.registry.name}@{own.registry.alias}",
-        "runs": {str(seed): made.run_id for seed, made in found.items()},
+        "runs": {str(seed): run.run_id for seed, run in runs.items()},
         "quality": {str(seed): score for seed, score in scores.items()},
     }
-    print(json.dumps(told))
+    print(json.dumps(summary))
 
 
-def spread(scores: list[float]) -> str:
+def seed_spread(scores: list[float]) -> str:
     """Returns the mean over seeds with its interval, or for one seed a note that there is none."""
     half = half_width(scores)
     if half is None:
-        return "one seed: how far another one would be off is not known (promote.seeds)"
+        return "one seed: the variation between seeds is unknown (promote.seeds)"
     mean = statistics.fmean(scores)
     return (
         f"mean {mean:.2f}, sd {statistics.stdev(scores):.2f} over {len(scores)} seeds, "
@@ -104,30 +113,30 @@ def spread(scores: list[float]) -> str:
     )
 
 
-def best(config: PromoteConfig) -> Promoted:
+def best_trial(config: PromoteConfig) -> FinishedTrial:
     """Returns the finished trial with the best selection score within the budget.
 
     Ties go to the lower latency. Raises ValueError if the study has no finished trial, if its
     latencies were measured by an earlier protocol, or if no trial is fast enough; the last message
     names the fastest trial.
     """
-    found = trials.finished(config.study)
-    if not found:
+    trials = finished_trials(config.study)
+    if not trials:
         raise ValueError(
             f"promote.study is {config.study!r}, which has no finished trial yet; "
             "allowed: one that has"
         )
     limit = config.budget_ms
-    earlier = {trial.protocol for trial in found} - {SPEED_PROTOCOL}
+    earlier = {trial.protocol for trial in trials} - {SPEED_PROTOCOL}
     if limit is not None and earlier:
         raise ValueError(
             f"promote.budget_ms is {limit:g}; allowed for {config.study}: null, "
-            "as its latencies were measured in an earlier way "
+            "because its latencies were measured with an earlier protocol "
             f"({names.PROTOCOL} {', '.join(map(str, sorted(earlier)))}, now {SPEED_PROTOCOL})"
         )
-    within = [trial for trial in found if limit is None or trial.latency_ms <= limit]
+    within = [trial for trial in trials if limit is None or trial.latency_ms <= limit]
     if not within:
-        fastest = min(found, key=lambda trial: trial.latency_ms)
+        fastest = min(trials, key=lambda trial: trial.latency_ms)
         raise ValueError(
             f"promote.budget_ms is {limit:g}; "
             f"allowed: at least {fastest.latency_ms:.3g}, the latency of {fastest.name}, "
@@ -136,17 +145,19 @@ def best(config: PromoteConfig) -> Promoted:
     return max(within, key=lambda trial: (trial.quality, -trial.latency_ms))
 
 
-def trained_config(config: Promote, chosen: Promoted, changed: dict[str, Any]) -> Distill:
+def promoted_settings(
+    config: PromoteSettings, chosen: FinishedTrial, changed: dict[str, Any]
+) -> DistillSettings:
     """Returns the config to train: the trial's settings, those in `changed`, else the command's."""
-    trial = cli.from_yaml(trials.config_of(chosen.run_id), Distill)
-    groups = {name: getattr(trial, name) for name in OF_THE_TRIAL}
+    trial = cli.from_yaml(config_of(chosen.run_id), DistillSettings)
+    groups = {name: getattr(trial, name) for name in TRIAL_GROUPS}
     registry = replace(config.registry, name=config.registry.name or config.promote.study)
     registry = replace(registry, alias=registry.alias or ALIAS)
     own = replace(
-        distillation(config.core(**groups, whole=config.promote.whole)), registry=registry
+        distill_settings(config.core(**groups, whole=config.promote.whole)), registry=registry
     )
     return cli.with_settings(own, changed)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(promote, __doc__ or "", Promote))
+    sys.exit(cli.entry(promote, __doc__ or "", PromoteSettings))

@@ -10,27 +10,40 @@ that can access the storage and the tracking store. The last line of the output 
 id, the number of trials by state, the hypervolume and the Pareto front.
 """
 
-import multiprocessing
-import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
 from functools import partial
-from multiprocessing import forkserver
-from multiprocessing.process import BaseProcess
 
 import optuna
 
 from experiments import cli
 from experiments.on_spark import engine
-from experiments.settings import Distill, Search, without_password
-from experiments.studies import outcome, study, trials
-from experiments.studies.space import Space, check, corners, kinds, params_of, parse
-from experiments.studies.worker import Job, base_of, budgets, costs_of, work
+from experiments.settings import DistillSettings, SearchSettings, without_password
+from experiments.studies import crew, study
+from experiments.studies.attributes import STUDY_RUN
+from experiments.studies.copying import copy_trials
+from experiments.studies.objective import WorkerJob, budgets, costs_of, shared_settings
+from experiments.studies.retry import fail_run_of
+from experiments.studies.search_outputs import search_outputs
+from experiments.studies.space import (
+    Space,
+    cheapest_settings,
+    check_space,
+    distributions_of,
+    params_of,
+    parse_space,
+)
+from experiments.studies.storage import open_storage, study_lock
+from experiments.studies.trial_results import FAILURES, first_failure, own_trials
 from experiments.tracking import progress
-from experiments.tracking.run import num_tasks
+from experiments.tracking.outputs import Outputs
+from experiments.tracking.record import record
+from experiments.tracking.run import OpenRun, num_tasks
+from experiments.tracking.searches import open_search
+from experiments.tracking.trials import tracking_uri
 from mkd import names
 from mkd.evaluation.speed import HEADLINE_SETTING
 from mkd.evaluation.timing import SPEED_PROTOCOL
@@ -41,19 +54,17 @@ from mkd.pipeline import (
     load_data,
     load_or_refine_teacher,
 )
-from mkd.result import Report
+from mkd.result import Report, no_report
 from mkd.runs.candidate import measure_cost, teacher_speed
 from mkd.storage.store import key_of
 from mkd.tasks.sources import load_tasks
 from mkd.teachers.multitask import soft_targets
 
-MATTERS = ("device", "threads", "data", "teacher", "student", "loss", "train", "speed")
+TRIAL_SETTINGS = ("device", "threads", "data", "teacher", "student", "loss", "train", "speed")
 """The settings that a trial depends on, unless they are in the search space."""
-END_SECONDS = 60
-"""Seconds that workers have to exit after SIGTERM before they are killed."""
 
 
-def search(config: Search) -> None:
+def search(config: SearchSettings) -> None:
     """Runs the whole search, or this command's part of it, as one MLflow run.
 
     Raises ValueError if the settings do not describe a search, if no student in the space can meet
@@ -62,85 +73,106 @@ def search(config: Search) -> None:
     if not config.speed.seconds:
         raise ValueError(
             "speed.seconds is 0; "
-            "allowed for a search: above 0, as its students are chosen by their latency too"
+            "allowed for a search: above 0, because students are also chosen by latency"
         )
-    base = base_of(config)
+    base = shared_settings(config)
     tasks = [task.name for task in load_tasks(base.data)]
-    space = parse(config.search.space, tasks)
+    space = parse_space(config.search.space, tasks)
     if not space:
         raise ValueError(
             "search.space is {}; "
             "allowed: at least one setting, as in experiments/configs/search.yaml"
         )
-    check(space, base)
-    starts = [_start(space, number, given) for number, given in enumerate(config.search.start)]
-    settings = asdict(base)
-    told = study.about(
-        config, {name: settings[name] for name in MATTERS} | {"protocol": SPEED_PROTOCOL}
-    )
-    if config.search.engine == "spark":
-        engine.check(config, space)
-        engine.check_known(config.search, told)
-        opened = partial(engine.opened, config, told)
-    else:
-        store = study.storage(config.search, trials.close_lost)
-        study.check_known(config.search, store, told)
-        opened = partial(study.opened, config, store, told)
-        forks_ready()  # early: its imports run while the rows and the teacher are prepared
-    with progress.bars(lambda step, metrics: None) as report:
+    check_space(space, base)
+    starts = [_start_params(space, index, each) for index, each in enumerate(config.search.start)]
+    open_study = _prepare_engine(config, base, space)
+    with progress.phase_bars(no_report) as report:
         rows = load_data(base, report)
         check_task_weights_match(rows.student_data.datas, base.train.sampling, base.loss)
         check_budgets(config, base, rows, space)
-        optuna_study = opened()
-        name = f"{config.search.study} {config.search.trials} trials {num_tasks(config.data)}"
-        tags = {names.TAG_STUDY: config.search.study, names.TAG_STORAGE: storage_of(config)}
-        with ExitStack() as opened_run:
-            with study.locked(config.search):  # commands that start together share one run
-                known = optuna_study.user_attrs.get(study.RUN, "")
-                run = opened_run.enter_context(trials.search(config, name, known, tags))
-                optuna_study.set_user_attr(study.RUN, run.info.run_id)
-            ready = taught(base, rows, report)
-            begin(config, optuna_study, space, starts)
-            job = Job(config, tasks, trials.tracking_uri(), run.info.run_id, time.time())
+        optuna_study = open_study()
+
+        def core(run: OpenRun, _: Report) -> Outputs:
+            ready = store_teacher(base, rows, report)
+            enqueue(config, optuna_study, space, starts)
+            job = WorkerJob(config, tasks, tracking_uri(), run.id, time.time())
             ENGINES[config.search.engine](job, optuna_study)
+            seconds = time.time() - job.began
             speed = teacher_speed(ready, base)
-            outcome.conclude(
-                config, optuna_study, ready, speed, HEADLINE_SETTING.name, time.time() - job.began
+            outputs = search_outputs(
+                config, optuna_study, ready, speed, HEADLINE_SETTING.name, seconds
             )
-            check_ended(study.counted(optuna_study), config.search.trials, job.began)
+            trials = own_trials(optuna_study)
+            return replace(outputs, error=why_incomplete(trials, config.search.trials, job.began))
+
+        record(_open(config, optuna_study), core, lambda outputs: outputs)
 
 
-def check_ended(found: list[optuna.trial.FrozenTrial], wanted: int, began: float) -> None:
-    """Raises ValueError if the search ended before the wanted number of trials had finished.
+def _prepare_engine(
+    config: SearchSettings, base: DistillSettings, space: Space
+) -> Callable[[], optuna.Study]:
+    """Checks that the engine can run this search, and returns the function that opens its study."""
+    settings = asdict(base)
+    fixed = study.fixed_settings(
+        config, {name: settings[name] for name in TRIAL_SETTINGS} | {"protocol": SPEED_PROTOCOL}
+    )
+    if config.search.engine == "spark":
+        engine.check_spark_search(config, space)
+        engine.check_same_search(config.search, fixed)
+        return partial(engine.open_study, config, fixed)
+    store = open_storage(config.search, fail_run_of)
+    study.check_same_search(config.search, store, fixed)
+    crew.start_fork_server()  # early: its imports run while the rows and the teacher are prepared
+    return partial(study.open_study, config, store, fixed)
 
-    `began` is the time at which this command started, in seconds since the epoch.
+
+@contextmanager
+def _open(config: SearchSettings, optuna_study: optuna.Study) -> Iterator[OpenRun]:
+    """Opens the MLflow run of the study. Commands that start together share one run."""
+    name = f"{config.search.study} {config.search.trials} trials {num_tasks(config.data)}"
+    tags = {names.TAG_STUDY: config.search.study, names.TAG_STORAGE: storage_of(config)}
+    with ExitStack() as stack:
+        with study_lock(config.search):
+            known = optuna_study.user_attrs.get(STUDY_RUN, "")
+            run = stack.enter_context(open_search(config, name, known, tags))
+            optuna_study.set_user_attr(STUDY_RUN, run.id)
+        yield run
+
+
+def why_incomplete(trials: list[optuna.trial.FrozenTrial], wanted: int, began: float) -> str:
+    """Returns why the search ended before the wanted number of trials had finished, or "".
+
+    began: the time at which this command started, in seconds since the epoch.
     """
-    failed = study.first_failure(found, began)
-    if failed is not None:
-        raise ValueError(f"{study.FAILURES} trials in a row have failed, the first: {failed}")
-    missing = wanted - sum(trial.state.is_finished() for trial in found)
+    failure = first_failure(trials, began)
+    if failure is not None:
+        return f"{FAILURES} trials in a row have failed, the first: {failure}"
+    missing = wanted - sum(trial.state.is_finished() for trial in trials)
     if missing > 0:
-        raise ValueError(
+        return (
             f"{missing} of {wanted} trials missing, as workers have died; "
-            "allowed: the same command, which goes on"
+            "run the same command again to continue"
         )
+    return ""
 
 
-def storage_of(config: Search) -> str:
+def storage_of(config: SearchSettings) -> str:
     """Returns where the study is stored, without the password."""
     if config.search.engine == "spark":
-        return f"MLflow's experiment {engine.experiment(config.search)}"
+        return f"MLflow's experiment {engine.experiment_name(config.search)}"
     return without_password(config.search.storage)
 
 
-def _start(space: Space, number: int, given: dict[str, object]) -> dict[str, object]:
+def _start_params(space: Space, index: int, settings: dict[str, object]) -> dict[str, object]:
     try:
-        return params_of(space, given)
+        return params_of(space, settings)
     except ValueError as error:
-        raise ValueError(f"search.start[{number}]: {error}") from error
+        raise ValueError(f"search.start[{index}]: {error}") from error
 
 
-def check_budgets(config: Search, base: Distill, rows: RunData, space: Space) -> None:
+def check_budgets(
+    config: SearchSettings, base: DistillSettings, rows: RunData, space: Space
+) -> None:
     """Raises ValueError if no candidate in the space can meet a budget of the search.
 
     Measures the smallest student for each combination of the other choices, with random weights.
@@ -152,14 +184,14 @@ def check_budgets(config: Search, base: Distill, rows: RunData, space: Space) ->
     # Corners often describe the same student: measure each student once.
     students = {
         key_of(asdict(own.student)): own
-        for own in (cli.with_settings(base, settings) for settings in corners(space))
+        for own in (cli.with_settings(base, settings) for settings in cheapest_settings(space))
     }
-    found = [
+    costs_by_student = [
         (own.student.name, costs_of(measure_cost(rows, own, config.search.backend)))
         for own in students.values()
     ]
     for name, limit in limits.items():
-        student, costs = min(found, key=lambda pair: pair[1][name])
+        student, costs = min(costs_by_student, key=lambda pair: pair[1][name])
         if costs[name] > limit:
             field, unit = ("budget_ms", " ms") if name == "latency" else (f"budget_{name}", "")
             raise ValueError(
@@ -168,7 +200,7 @@ def check_budgets(config: Search, base: Distill, rows: RunData, space: Space) ->
             )
 
 
-def taught(base: Distill, rows: RunData, report: Report) -> DataAndTeacher:
+def store_teacher(base: DistillSettings, rows: RunData, report: Report) -> DataAndTeacher:
     """Stores the teacher, its logits and its speed, so that workers only load them."""
     ready = DataAndTeacher(rows, load_or_refine_teacher(base, rows, report))
     soft_targets(base.loss, base.stores.root, rows.student_data, ready.teacher, report)
@@ -176,84 +208,25 @@ def taught(base: Distill, rows: RunData, report: Report) -> DataAndTeacher:
     return ready
 
 
-def begin(
-    config: Search, optuna_study: optuna.Study, space: Space, starts: list[dict[str, object]]
+def enqueue(
+    config: SearchSettings,
+    optuna_study: optuna.Study,
+    space: Space,
+    starts: list[dict[str, object]],
 ) -> None:
     """Adds the trials of `search.start_from`, and enqueues `search.start` in a new study."""
-    with study.locked(config.search):
+    with study_lock(config.search):
         if config.search.start_from:
-            added, of = study.begin_with(optuna_study, config.search.start_from, kinds(space))
-            print(f"{added} trials of {of} taken over from {config.search.start_from}", flush=True)
-        if not study.counted(optuna_study):
+            added, of = copy_trials(optuna_study, config.search.start_from, distributions_of(space))
+            print(f"{added} of {of} trials copied from {config.search.start_from}", flush=True)
+        if not own_trials(optuna_study):
             for params in starts[: config.search.trials]:
                 optuna_study.enqueue_trial(params)
 
 
-def forks_ready() -> None:
-    """Starts multiprocessing's fork server, from which the workers are forked.
-
-    It imports the slow libraries once for all workers, while this process prepares the teacher.
-    """
-    multiprocessing.set_forkserver_preload(["experiments.studies.worker"])
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: this command handles Ctrl-C
-    forkserver.ensure_running()
-    signal.signal(signal.SIGINT, before)
-
-
-def crew(job: Job, optuna_study: optuna.Study) -> None:
-    """Starts the workers, shows the progress of the search, and stops the workers when it ends."""
-    search, context = job.config.search, multiprocessing.get_context("forkserver")
-    workers: list[BaseProcess] = [
-        context.Process(target=work, args=(job,)) for _ in range(search.workers)
-    ]
-    try:
-        for worker in workers:
-            worker.start()
-        print(f"workers: {', '.join(str(worker.pid) for worker in workers)}", flush=True)
-        with progress.bar(search.trials) as told:
-            while any(worker.is_alive() for worker in workers):
-                _show(told, optuna_study, job.config)
-                time.sleep(1)
-            _show(told, optuna_study, job.config)
-    finally:
-        _end(workers)
-    if lost := sum(worker.exitcode != 0 for worker in workers):
-        print(f"{lost} of {len(workers)} workers died", file=sys.stderr)
-
-
-def _show(
-    told: Callable[[int, str, float], None], optuna_study: optuna.Study, config: Search
-) -> None:
-    """Shows the number of finished trials, plus the finished fractions of the running ones."""
-    found = study.counted(optuna_study)
-    ended = [trial for trial in found if trial.state.is_finished()]
-    steps = [
-        trial.user_attrs.get(study.PROGRESS, {}).get("scores", {})
-        for trial in found
-        if not trial.state.is_finished()
-    ]
-    parts = sum(min(1.0, max(map(int, scores), default=0) / config.train.steps) for scores in steps)
-    told(
-        0,
-        f"{len(ended)} of {config.search.trials} trials",
-        min(len(ended) + parts, config.search.trials),
-    )
-
-
-def _end(workers: list[BaseProcess]) -> None:
-    """Stops the workers: SIGTERM, then, after END_SECONDS, SIGKILL."""
-    for worker in workers:
-        if worker.is_alive():
-            worker.terminate()
-    for worker in workers:
-        if worker.pid is not None:
-            worker.join(END_SECONDS)
-            worker.kill()  # does nothing if the worker has exited
-
-
-ENGINES = {"processes": crew, "spark": engine.crew}
+ENGINES = {"processes": crew.run_trials, "spark": engine.run_trials}
 """What runs the trials, by search.engine."""
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(search, __doc__ or "", Search))
+    sys.exit(cli.entry(search, __doc__ or "", SearchSettings))

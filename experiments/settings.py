@@ -363,7 +363,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Distill(Command, Config):
+class DistillSettings(Command, Config):
     """Settings of one distillation.
 
     Trials of a search or an ablation, and promoted students, have these settings too.
@@ -373,7 +373,7 @@ class Distill(Command, Config):
 
 
 @dataclass(frozen=True)
-class Teacher(Command):
+class TeacherSettings(Command):
     """Settings of a teacher's refinement."""
 
     seed: int = Config.seed
@@ -389,7 +389,7 @@ class Teacher(Command):
 
 
 @dataclass(frozen=True)
-class Finetune(Command):
+class FinetuneSettings(Command):
     """Settings of a student's fine-tuning; `finetune` holds its loss and training."""
 
     seed: int = Config.seed
@@ -415,7 +415,7 @@ class Finetune(Command):
 
 
 @dataclass(frozen=True)
-class Submit(Command):
+class SubmitSettings(Command):
     """Settings of a submission to the GLUE leaderboard."""
 
     device: Device = Config.device
@@ -426,7 +426,7 @@ class Submit(Command):
 
 
 @dataclass(frozen=True)
-class Export(Command):
+class ExportSettings(Command):
     """Settings of a student's export. It runs on the CPU."""
 
     seed: int = Config.seed
@@ -438,7 +438,7 @@ class Export(Command):
 
 
 @dataclass(frozen=True)
-class Ablation(Command):
+class AblationSettings(Command):
     """Settings of an ablation. Its trials are not timed or exported."""
 
     device: Device = Config.device
@@ -467,7 +467,7 @@ class Ablation(Command):
 
 
 @dataclass(frozen=True)
-class Search(Command):
+class SearchSettings(Command):
     """Settings of a search, whose trials are distillations."""
 
     seed: int = Config.seed
@@ -504,7 +504,7 @@ class Search(Command):
 
 
 @dataclass(frozen=True)
-class Promote(Command):
+class PromoteSettings(Command):
     """Settings of a promotion, which retrains a search's best student.
 
     Settings of a distillation replace those of the trial.
@@ -527,7 +527,7 @@ class Promote(Command):
 
 
 @dataclass(frozen=True)
-class Label(Command):
+class LabelSettings(Command):
     """Settings of the prediction of a corpus with Spark."""
 
     cache: str = Config.cache
@@ -535,7 +535,7 @@ class Label(Command):
 
 
 @dataclass(frozen=True)
-class Throughput(Command):
+class ThroughputSettings(Command):
     """Settings of a comparison of training loops."""
 
     seed: int = Config.seed
@@ -549,16 +549,16 @@ class Throughput(Command):
 
 
 COMMANDS: dict[str, type[Command]] = {
-    "distill": Distill,
-    "teacher": Teacher,
-    "finetune": Finetune,
-    "submit": Submit,
-    "export": Export,
-    "ablation": Ablation,
-    "search": Search,
-    "promote": Promote,
-    "label": Label,
-    "throughput": Throughput,
+    "distill": DistillSettings,
+    "teacher": TeacherSettings,
+    "finetune": FinetuneSettings,
+    "submit": SubmitSettings,
+    "export": ExportSettings,
+    "ablation": AblationSettings,
+    "search": SearchSettings,
+    "promote": PromoteSettings,
+    "label": LabelSettings,
+    "throughput": ThroughputSettings,
 }
 """Settings of each command, by the name of its module in experiments/."""
 
@@ -568,6 +568,6 @@ def command_of(kind: type[Command]) -> str:
     return next(name for name, other in COMMANDS.items() if other is kind)
 
 
-def distillation(core: Config) -> Distill:
+def distill_settings(core: Config) -> DistillSettings:
     """Returns a distillation with these settings, without registration."""
-    return Distill(**{name: getattr(core, name) for name in Config.__dataclass_fields__})
+    return DistillSettings(**{name: getattr(core, name) for name in Config.__dataclass_fields__})

@@ -13,24 +13,30 @@ answers. The last line of the output is JSON: the run's id, the path of the zip 
 """
 
 import sys
-from pathlib import Path
 
 from experiments import cli
-from experiments.settings import Submit
-from experiments.tracking import models, record
+from experiments.settings import SubmitSettings
+from experiments.tracking import outputs
+from experiments.tracking.models import fetched_student
+from experiments.tracking.record import check_one_process, record
+from experiments.tracking.run import OpenRun, open_run, tasks_tag
+from mkd import names
 from mkd.result import Report
 from mkd.runs.submission import Submission, run_submit
 
 
-def submit(config: Submit) -> None:
+def submit(config: SubmitSettings) -> None:
     """Makes one submission as an MLflow run, linked to the run that made the student."""
-    with models.student("submit.student", config.submit.student) as (folder, parent):
+    check_one_process("a submission")
+    with fetched_student("submit.student", config.submit.student) as (student, source):
 
-        def core(target: Path, report: Report) -> Submission:
-            return run_submit(config.core(), config.submit, folder, target, report)
+        def core(run: OpenRun, report: Report) -> Submission:
+            return run_submit(config.core(), config.submit, student, run.folder, report)
 
-        record.record_submission(config, f"submit {parent[:8] or folder.name}", core, parent)
+        name = f"submit {source[:8] or student.name}"
+        opening = open_run(config, names.KIND_SUBMIT, name, tasks_tag(config.data))
+        record(opening, core, outputs.of_submission, source=source)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(submit, __doc__ or "", Submit))
+    sys.exit(cli.entry(submit, __doc__ or "", SubmitSettings))

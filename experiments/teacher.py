@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from experiments import cli
-from experiments.settings import Teacher
-from experiments.tracking import record
+from experiments.settings import TeacherSettings
+from experiments.tracking.record import record_training
 from experiments.tracking.run import num_tasks
 from mkd import names, pipeline
 
 
-def refine(config: Teacher) -> None:
+def refine(config: TeacherSettings) -> None:
     """Refines one teacher as an MLflow run."""
     teacher = config.teacher
     source = (
@@ -28,8 +28,8 @@ def refine(config: Teacher) -> None:
         else f"{teacher.layers}x{teacher.hidden} from scratch"
     )
     name = f"teacher {source} {num_tasks(config.data)}"
-    record.record(config, names.KIND_TEACHER, name, partial(pipeline.run_teacher, config.core()))
+    record_training(config, names.KIND_TEACHER, name, partial(pipeline.run_teacher, config.core()))
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(refine, __doc__ or "", Teacher))
+    sys.exit(cli.entry(refine, __doc__ or "", TeacherSettings))

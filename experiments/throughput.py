@@ -15,34 +15,35 @@ import sys
 from analysis.presentation.table import markdown
 from experiments import cli
 from experiments.benchmark.loops import time_loops
-from experiments.settings import Throughput
+from experiments.settings import ThroughputSettings
 from experiments.tracking import progress
+from mkd.result import no_report
 
 
-def measure(config: Throughput) -> None:
+def compare_loops(config: ThroughputSettings) -> None:
     """Times all loops; prints a table and JSON."""
-    with progress.bars(lambda step, metrics: None) as report:
-        found = time_loops(config.core(), config.throughput, report)
+    with progress.phase_bars(no_report) as report:
+        result = time_loops(config.core(), config.throughput, report)
     header = ["student", "loop", "rows / CPU s", "rows / s", "x plain", "of matrix rate"]
     body = [
         [
             t.student,
             t.loop,
-            f"{found.rows / t.seconds.cpu:,.0f}",
-            f"{found.rows / t.seconds.wall:,.0f}",
+            f"{result.rows / t.seconds.cpu:,.0f}",
+            f"{result.rows / t.seconds.wall:,.0f}",
             f"{t.ratio:.1f}",
             f"{100 * t.matrix_share:.0f} %",
         ]
-        for t in found.timings
+        for t in result.timings
     ]
     print("\n".join(markdown([header, *body])))
     print(
         "\nthe teacher's one pass over the rows: "
-        f"{found.rows / found.teacher.cpu:,.0f} rows / CPU s"
+        f"{result.rows / result.teacher.cpu:,.0f} rows / CPU s"
     )
     ratios = {
         f"ratio_to_plain{suffix}": {
-            t.student: t.ratio for t in found.timings if t.loop == f"mkd, {precision}"
+            t.student: t.ratio for t in result.timings if t.loop == f"mkd, {precision}"
         }
         for suffix, precision in (
             ("", config.train.precision),
@@ -50,13 +51,13 @@ def measure(config: Throughput) -> None:
             ("_bfloat16", "bfloat16"),
         )
     }
-    rows = [t._asdict() | {"seconds": t.seconds._asdict()} for t in found.timings]
+    rows = [t._asdict() | {"seconds": t.seconds._asdict()} for t in result.timings]
     print(
         json.dumps(
-            ratios | {"rows": found.rows, "teacher": found.teacher._asdict(), "timings": rows}
+            ratios | {"rows": result.rows, "teacher": result.teacher._asdict(), "timings": rows}
         )
     )
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(measure, __doc__ or "", Throughput))
+    sys.exit(cli.entry(compare_loops, __doc__ or "", ThroughputSettings))

@@ -30,18 +30,18 @@ from mkd.teachers.imported import LOGIT_COLUMNS
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-ANSWERS = {
+PREDICTION_FIELDS = {
     "label": "string",
     "score": "double",
     "probabilities": "array<double>",
     "error": "string",
 }
 """Fields of a prediction, with their Spark types."""
-LOGITS = {"logits": "array<double>"}
+LOGIT_FIELDS = {"logits": "array<double>"}
 """The field that replaces them with label.logits."""
-NOTHING = ("None", "nan")
+MISSING_STRINGS = ("None", "nan")
 """What MLflow's UDF returns for a missing string if other rows of the batch have one."""
-OF_A_PROCESS = {
+PROCESS_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "RAYON_NUM_THREADS": "1",
     "TQDM_DISABLE": "1",
@@ -52,7 +52,7 @@ progress of loading a model is not printed.
 """
 
 
-def check(config: LabelConfig, student: Path) -> list[str]:
+def check_labelling(config: LabelConfig, student: Path) -> list[str]:
     """Checks the settings of a labelling, and returns the names of the corpus's text columns.
 
     student: the folder of the model.
@@ -67,7 +67,9 @@ def check(config: LabelConfig, student: Path) -> list[str]:
     texts = ["text", "text_pair"] if tasks[config.task]["pair"] else ["text"]
     _check_columns(config, texts)
     if not config.output or Path(config.output).exists():
-        raise ValueError(f"label.output is {config.output!r}; allowed: a path where nothing is yet")
+        raise ValueError(
+            f"label.output is {config.output!r}; allowed: a path that does not exist yet"
+        )
     check_spark()
     return texts
 
@@ -76,12 +78,11 @@ def check_spark() -> None:
     """Raises ValueError if pyspark or Java is missing."""
     if importlib.util.find_spec("pyspark") is None:
         raise ValueError(
-            "pyspark is not installed; "
-            "allowed: with the extra that brings it, pip install 'mkd[spark]'"
+            "pyspark is not installed; in a checkout, pip install -e '.[spark]' installs it"
         )
     if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
         raise ValueError(
-            "there is no Java, which Spark runs on; allowed: version 17 or 21, by PATH or JAVA_HOME"
+            "Spark needs Java, which was not found; allowed: version 17 or 21, by PATH or JAVA_HOME"
         )
 
 
@@ -106,7 +107,7 @@ def _check_columns(config: LabelConfig, texts: list[str]) -> None:
         )
     names, numbers = data.schema.names, ["row"] if config.logits else []
     for name in texts + [
-        column for column in LOGIT_COLUMNS if config.logits and column not in LOGITS
+        column for column in LOGIT_COLUMNS if config.logits and column not in LOGIT_FIELDS
     ]:
         if name not in names:
             raise ValueError(f"label.corpus {path}: no column {name!r}; there are: {listed(names)}")
@@ -123,16 +124,16 @@ def _check_columns(config: LabelConfig, texts: list[str]) -> None:
             raise ValueError(
                 f"label.corpus {path}: column {name!r} is of type {found}; allowed: {allowed}"
             )
-    taken = [] if config.logits else [name for name in names if name in ANSWERS]
+    taken = [] if config.logits else [name for name in names if name in PREDICTION_FIELDS]
     if taken:
         raise ValueError(
             f"label.corpus {path} has columns {listed(taken)}; "
-            "allowed: other names, as the answers have these"
+            "allowed: other names, because the predictions use these"
         )
 
 
 @contextmanager
-def session(master: str, setting: str = "label.master") -> Iterator["SparkSession"]:
+def spark_session(master: str, setting: str = "label.master") -> Iterator["SparkSession"]:
     """Opens a Spark session with little output. A local one listens on this machine only.
 
     setting: the name of the setting that holds `master`, for error messages.
@@ -143,7 +144,7 @@ def session(master: str, setting: str = "label.master") -> Iterator["SparkSessio
         "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),
         "spark.log.level": "FATAL",  # errors are reported once, as exceptions
         "spark.sql.caseSensitive": "true",  # column names were checked that way
-    } | {f"spark.executorEnv.{name}": value for name, value in OF_A_PROCESS.items()}
+    } | {f"spark.executorEnv.{name}": value for name, value in PROCESS_ENVIRONMENT.items()}
     if master.startswith("local"):
         settings |= dict.fromkeys(("spark.driver.bindAddress", "spark.driver.host"), "127.0.0.1")
         os.environ |= {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
@@ -155,7 +156,7 @@ def session(master: str, setting: str = "label.master") -> Iterator["SparkSessio
         )
         from pyspark.sql import SparkSession
 
-        with told_in_a_line(f"{setting} is {master!r}"):
+        with one_line_errors(f"{setting} is {master!r}"):
             spark = (
                 SparkSession.builder.appName("mkd")
                 .master(master)
@@ -169,7 +170,7 @@ def session(master: str, setting: str = "label.master") -> Iterator["SparkSessio
 
 
 @contextmanager
-def told_in_a_line(what: str) -> Iterator[None]:
+def one_line_errors(what: str) -> Iterator[None]:
     """Converts Spark's errors to a ValueError of one line.
 
     Spark's own messages contain whole traces of Python and Java.
@@ -182,10 +183,10 @@ def told_in_a_line(what: str) -> Iterator[None]:
     try:
         yield
     except (PySparkException, Py4JError, ExecutionException) as error:
-        raise ValueError(f"{what}: {_reason(str(error))}") from error
+        raise ValueError(f"{what}: {_spark_reason(str(error))}") from error
 
 
-def write_answers(
+def write_predictions(
     spark: "SparkSession", config: LabelConfig, model: Path, texts: list[str], aside: Path
 ) -> dict[str, float]:
     """Writes label.output completely or not at all, and returns the metrics `label/...`.
@@ -193,17 +194,17 @@ def write_answers(
     These are rows, rows with errors, seconds, and rows per second.
 
     model: MLflow's folder of the model.
-    texts: the result of `check`.
+    texts: the result of `check_labelling`.
     aside: a temporary folder next to the output, which is removed at the end.
     """
     begin = time.perf_counter()
     shutil.rmtree(aside, ignore_errors=True)  # left over from a process that was killed
     try:
-        with told_in_a_line(f"label.corpus {config.corpus}"):
+        with one_line_errors(f"label.corpus {config.corpus}"):
             frame = spark.read.parquet(_uri(Path(config.corpus)))
             if config.logits:
-                _check_whole(frame, texts)
-            _answered(spark, config, model, frame, texts).write.parquet(_uri(aside))
+                _check_complete(frame, texts)
+            _with_predictions(spark, config, model, frame, texts).write.parquet(_uri(aside))
             seconds = time.perf_counter() - begin
             written = spark.read.parquet(_uri(aside))
             rows, errors = (
@@ -218,7 +219,7 @@ def write_answers(
     return counts | {names.LABEL_SECONDS: seconds, names.LABEL_ROWS_PER_S: rows / seconds}
 
 
-def _answered(
+def _with_predictions(
     spark: "SparkSession", config: LabelConfig, model: Path, frame: "DataFrame", texts: list[str]
 ) -> "DataFrame":
     """Returns the corpus with the predictions as new columns.
@@ -227,7 +228,7 @@ def _answered(
     """
     from pyspark.sql import functions as F
 
-    types = LOGITS if config.logits else ANSWERS
+    types = LOGIT_FIELDS if config.logits else PREDICTION_FIELDS
     result = ", ".join(f"{name} {kind}" for name, kind in types.items())
     params = {"task": config.task, "logits": config.logits}
     # It warns that `local` uses this environment, which is intended.
@@ -243,14 +244,14 @@ def _answered(
     answered = spread.withColumn("answer", answer(F.struct(*texts)))
     if config.logits:
         return answered.select("split", "row", "answer.logits", *texts).repartition(1)
-    error = F.when(~F.col("answer.error").isin(*NOTHING), F.col("answer.error"))
+    error = F.when(~F.col("answer.error").isin(*MISSING_STRINGS), F.col("answer.error"))
     label = F.when(error.isNull(), F.col("answer.label"))
     return answered.select(
         *kept, label.alias("label"), "answer.score", "answer.probabilities", error.alias("error")
     )
 
 
-def _check_whole(frame: "DataFrame", texts: list[str]) -> None:
+def _check_complete(frame: "DataFrame", texts: list[str]) -> None:
     """Raises ValueError if a text or a row number is missing."""
     for name in ("split", "row", *texts):
         if missing := frame.where(frame[name].isNull()).count():
@@ -264,7 +265,7 @@ def _uri(path: Path) -> str:
     return f"file://{path.resolve()}"
 
 
-def _reason(message: str) -> str:
+def _spark_reason(message: str) -> str:
     """Returns the line of a Spark error that says what went wrong.
 
     This is the error that ends a Python trace, or else the last line with one of Spark's error

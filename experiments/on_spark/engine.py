@@ -46,96 +46,101 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.on_spark import corpus
-from experiments.settings import Search, SearchConfig
-from experiments.studies import study, trials
-from experiments.studies.space import Space, kinds
-from experiments.studies.worker import Job, Objective
+from experiments.settings import SearchConfig, SearchSettings
+from experiments.studies import study
+from experiments.studies.objective import StudyObjective, WorkerJob
+from experiments.studies.retry import fail_run_of
+from experiments.studies.space import Space, distributions_of
+from experiments.studies.trial_results import first_failure, own_trials
 from experiments.tracking import progress
-from experiments.tracking.run import connected
+from experiments.tracking.store import connected
+from experiments.tracking.trials import start_worker
 from mkd.storage.run_folder import differences
 from mkd.storage.store import key_of
 
-ABOUT = "about.json"
+SETTINGS_FILE = "about.json"
 """The settings of a study that must not change, as an artifact of its run. A tag would be too
 short.
 """
-MOST_TRIALS = 1000
+MAX_TRIALS = 1000
 """Maximum number of trials. MLflow returns at most this many runs in one request, and its
 storage makes only one request.
 """
-MOST_CHARACTERS = 8000
+MAX_SPACE_LENGTH = 8000
 """Maximum length of an MLflow tag."""
-MOST_SCORES = 200
+MAX_SCORES = 200
 """Maximum number of scores that fit in a tag with their steps."""
-LOOK_SECONDS = 3
+REFRESH_SECONDS = 3
 """Seconds between two updates of the progress bar."""
 
 
-def check(config: Search, space: Space) -> None:
+def check_spark_search(config: SearchSettings, space: Space) -> None:
     """Raises ValueError if pyspark or Java is missing, or if MLflow's storage is too small."""
     corpus.check_spark()
     own, scores = config.search.trials, config.train.steps // config.train.eval_every
-    if own > MOST_TRIALS:
+    if own > MAX_TRIALS:
         raise ValueError(
-            f"search.trials is {own}; allowed for search.engine=spark: {MOST_TRIALS:,} at most"
+            f"search.trials is {own}; allowed for search.engine=spark: {MAX_TRIALS:,} at most"
         )
-    if scores > MOST_SCORES:
+    if scores > MAX_SCORES:
         raise ValueError(
             f"train.eval_every is {config.train.eval_every}, {scores:,} times in train.steps; "
-            f"allowed for search.engine=spark: {MOST_SCORES} times at most"
+            f"allowed for search.engine=spark: {MAX_SCORES} times at most"
         )
     length = len(
-        json.dumps({name: distribution_to_json(kind) for name, kind in kinds(space).items()})
+        json.dumps(
+            {name: distribution_to_json(kind) for name, kind in distributions_of(space).items()}
+        )
     )
-    if length > MOST_CHARACTERS:
+    if length > MAX_SPACE_LENGTH:
         raise ValueError(
             f"search.space takes {length:,} characters as Optuna describes it; "
-            f"allowed for search.engine=spark: {MOST_CHARACTERS:,}, as many as a tag of MLflow has"
+            f"allowed for search.engine=spark: {MAX_SPACE_LENGTH:,}, as many as a tag of MLflow has"
         )
 
 
-def experiment(config: SearchConfig) -> str:
+def experiment_name(config: SearchConfig) -> str:
     """Returns the name of the experiment that stores the study."""
     return f"{config.study} (optuna)"
 
 
-def check_known(config: SearchConfig, told: dict[str, Any]) -> None:
+def check_same_search(config: SearchConfig, fixed: dict[str, Any]) -> None:
     """Raises ValueError, with the differences, if the study exists and belongs to another search.
 
-    told: the result of `study.about`.
+    fixed: the result of `study.fixed_settings`.
     """
     with connected():
         client = mlflow.MlflowClient()
-        found = client.get_experiment_by_name(experiment(config))
+        found = client.get_experiment_by_name(experiment_name(config))
         run = (
             MlflowStorage(found.experiment_id).get_study_id_by_name_if_exists(config.study)
             if found
             else None
         )
         known = (
-            mlflow.artifacts.load_dict(f"runs:/{run}/{ABOUT}")
+            mlflow.artifacts.load_dict(f"runs:/{run}/{SETTINGS_FILE}")
             if run and client.list_artifacts(run)
-            else told
+            else fixed
         )
-    if unlike := differences(known, told):
+    if unlike := differences(known, fixed):
         raise ValueError(
             f"search.study is {config.study!r}, a study of another search: {'; '.join(unlike)}; "
             "allowed: another name"
         )
 
 
-def opened(config: Search, told: dict[str, Any]) -> optuna.Study:
+def open_study(config: SearchSettings, fixed: dict[str, Any]) -> optuna.Study:
     """Opens the study of this name, and creates it if it does not exist.
 
-    told: the result of `study.about`.
+    fixed: the result of `study.fixed_settings`.
     """
     search = config.search
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with connected():
         client = mlflow.MlflowClient()
-        found = client.get_experiment_by_name(experiment(search))
+        found = client.get_experiment_by_name(experiment_name(search))
         store = MlflowStorage(
-            found.experiment_id if found else client.create_experiment(experiment(search))
+            found.experiment_id if found else client.create_experiment(experiment_name(search))
         )
         # Without this check, Optuna would create a second study with the same name.
         if store.get_study_id_by_name_if_exists(search.study):
@@ -146,24 +151,24 @@ def opened(config: Search, told: dict[str, Any]) -> optuna.Study:
                 study_name=search.study, storage=store, directions=directions
             )
         if not client.list_artifacts(str(known._study_id)):  # in MLflow, a study is a run
-            client.log_dict(str(known._study_id), told, ABOUT)
+            client.log_dict(str(known._study_id), fixed, SETTINGS_FILE)
     return known
 
 
-def crew(job: Job, optuna_study: optuna.Study) -> None:
+def run_trials(job: WorkerJob, optuna_study: optuna.Study) -> None:
     """Runs the missing trials on Spark's workers, with a progress bar."""
     search, store = job.config.search, optuna_study._storage
     assert isinstance(store, MlflowStorage), "it is opened here"
-    with _alone(job):
-        _leave_out_lost(optuna_study)
+    with _only_command(job):
+        _remove_lost_trials(optuna_study)
         # Lost trials have been removed by now, so every remaining trial has ended.
         ended = len(optuna_study.get_trials(deepcopy=False))
         if ended >= search.trials:
             return
         try:
             with (
-                corpus.session(search.master, "search.master") as spark,
-                _told(optuna_study, search),
+                corpus.spark_session(search.master, "search.master") as spark,
+                _progress_shown(optuna_study, search),
             ):
                 from mlflow.pyspark.optuna.study import MlflowSparkStudy
 
@@ -171,38 +176,38 @@ def crew(job: Job, optuna_study: optuna.Study) -> None:
                 made = MlflowSparkStudy(
                     search.study, store, _sampler(job.config, ended), NopPruner()
                 )
-                with corpus.told_in_a_line(f"search.master is {search.master!r}"):
+                with corpus.one_line_errors(f"search.master is {search.master!r}"):
                     made.optimize(
-                        partial(_trial, Objective(job)),
+                        partial(_trial, StudyObjective(job)),
                         search.trials - ended,
                         n_jobs=workers,
                         catch=(Exception,),
-                        callbacks=[partial(_end_of_row, job.began)],
+                        callbacks=[partial(_stop_after_failures, job.began)],
                     )
         finally:
-            _leave_out_lost(optuna_study)
+            _remove_lost_trials(optuna_study)
 
 
-def _trial(objective: Objective, trial: optuna.Trial) -> list[float]:
+def _trial(objective: StudyObjective, trial: optuna.Trial) -> list[float]:
     """Runs one trial in a Python worker of Spark."""
-    trials.as_worker(objective.job.tracking)
+    start_worker(objective.job.tracking)
     return objective(lambda: None, trial)
 
 
-def _end_of_row(since: float, optuna_study: optuna.Study, trial: FrozenTrial) -> None:
+def _stop_after_failures(since: float, optuna_study: optuna.Study, trial: FrozenTrial) -> None:
     """Ends a worker's share if too many trials in a row have failed."""
     if (
         trial.state == TrialState.FAIL
-        and study.first_failure(study.counted(optuna_study), since) is not None
+        and first_failure(own_trials(optuna_study), since) is not None
     ):
         optuna_study._stop_flag = True  # study.stop() works only in Optuna's own loop
 
 
-def _sampler(config: Search, ended: int) -> BaseSampler:
+def _sampler(config: SearchSettings, ended: int) -> BaseSampler:
     """Returns a sampler that depends on the seed and the number of existing trials.
 
-    With several workers, MlflowSparkStudy reseeds it in each of them. `Seeded` does not work here,
-    because two workers may have the same trial number.
+    With several workers, MlflowSparkStudy reseeds it in each of them. `SeededSampler` does not work
+    here, because two workers may have the same trial number.
     """
     # The number of trials is included so that a resumed search does not repeat its first draws.
     seed = int(key_of({"seed": config.seed, "trials": ended})[:8], 16)
@@ -214,7 +219,7 @@ def _sampler(config: Search, ended: int) -> BaseSampler:
 
 
 @contextmanager
-def _alone(job: Job) -> Iterator[None]:
+def _only_command(job: WorkerJob) -> Iterator[None]:
     """Raises ValueError if another command on this machine is running the study."""
     folder = Path(job.config.cache) / "studies"
     folder.mkdir(parents=True, exist_ok=True)
@@ -224,39 +229,39 @@ def _alone(job: Job) -> Iterator[None]:
             yield
     except Timeout:
         raise ValueError(
-            f"search.study is {job.config.search.study!r}, which another command is at; "
+            f"search.study is {job.config.search.study!r}, which another command is running; "
             "allowed for search.engine=spark: one"
         ) from None
 
 
-def _leave_out_lost(optuna_study: optuna.Study) -> None:
+def _remove_lost_trials(optuna_study: optuna.Study) -> None:
     """Ends the runs of trials whose workers have died, and removes these trials."""
     for trial in optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        trials.close_lost(trial)
+        fail_run_of(trial)
         mlflow.MlflowClient().delete_run(str(trial._trial_id))
 
 
 @contextmanager
-def _told(optuna_study: optuna.Study, config: SearchConfig) -> Iterator[None]:
+def _progress_shown(optuna_study: optuna.Study, config: SearchConfig) -> Iterator[None]:
     """Shows the number of trials that have ended while the body runs."""
     over = threading.Event()
 
-    def show(told: Callable[[int, str, float], None]) -> None:
+    def watch(show: Callable[[int, str, float], None]) -> None:
         client = mlflow.MlflowClient()
         number = client.get_run(str(optuna_study._study_id)).info.experiment_id
-        while not over.wait(LOOK_SECONDS):
+        while not over.wait(REFRESH_SECONDS):
             ended = (
                 f"tags.mlflow.parentRunId = '{optuna_study._study_id}' "
                 "and attributes.status != 'RUNNING'"
             )
-            found = len(client.search_runs([number], ended, max_results=MOST_TRIALS))
-            told(0, f"{found} of {config.trials} trials", min(found, config.trials))
+            trials = len(client.search_runs([number], ended, max_results=MAX_TRIALS))
+            show(0, f"{trials} of {config.trials} trials", min(trials, config.trials))
 
-    with progress.bar(config.trials) as told:
-        shown = threading.Thread(target=show, args=(told,), daemon=True)
-        shown.start()
+    with progress.job_bar(config.trials) as show:
+        thread = threading.Thread(target=watch, args=(show,), daemon=True)
+        thread.start()
         try:
             yield
         finally:
             over.set()
-            shown.join()
+            thread.join()

@@ -1,23 +1,24 @@
 """An ablation's comparison of variants over seeds: statistics, table and picture."""
 
 import statistics
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
 from analysis.presentation.figure import new_figure, style_axes
 from analysis.presentation.palette import ACCENT, GREY, INK
 from analysis.presentation.table import markdown
+from experiments.tracking.outputs import Outputs
 from mkd import names
 from mkd.evaluation.intervals import half_width, interval_text
 
-MEANING = (
-    "a variant is told from it where the t interval leaves out 0, as one in twenty does by chance"
+INTERVAL_NOTE = (
+    "a variant differs from it if the t interval excludes 0; one in twenty does so by chance"
 )
-ONE_SEED = "one seed says nothing of the variants"
+ONE_SEED_NOTE = "with one seed, differences may be chance"
 
 
-class Row(NamedTuple):
+class VariantRow(NamedTuple):
     """One variant over all seeds, with scores in points. With one seed, sd and half are None.
 
     mean, sd: of the mean score over tasks, sd with n - 1.
@@ -38,7 +39,7 @@ class Row(NamedTuple):
     seconds: float
 
 
-def compare(metrics: dict[str, list[dict[str, float]]]) -> list[Row]:
+def compare_variants(metrics: dict[str, list[dict[str, float]]]) -> list[VariantRow]:
     """Computes the rows of all variants.
 
     metrics: by variant, the final metrics of its trials, in the same order of seeds for all
@@ -48,12 +49,12 @@ def compare(metrics: dict[str, list[dict[str, float]]]) -> list[Row]:
     return [_row(variant, found, first) for variant, found in metrics.items()]
 
 
-def _row(variant: str, found: list[dict[str, float]], first: list[float]) -> Row:
+def _row(variant: str, found: list[dict[str, float]], first: list[float]) -> VariantRow:
     means = [trial[names.QUALITY_MEAN] for trial in found]
     # Paired by seed: what a seed does to all variants alike cancels out.
     differences = [mean - other for mean, other in zip(means, first, strict=True)]
     scores = {task: name for name in found[0] if (task := names.task_of_score(name))}
-    return Row(
+    return VariantRow(
         variant,
         statistics.fmean(means),
         _sd(means),
@@ -69,17 +70,20 @@ def _sd(values: list[float]) -> float | None:
     return statistics.stdev(values) if len(values) > 1 else None
 
 
-def summary(rows: list[Row]) -> dict[str, float]:
+def summary(rows: list[VariantRow]) -> dict[str, float]:
     """Returns the metrics that are logged: `mean/<variant>` and `difference/<variant>`."""
     means = {names.variant_mean(row.variant): row.mean for row in rows}
     return means | {names.variant_difference(row.variant): row.difference for row in rows}
 
 
-def lines(rows: list[Row]) -> list[str]:
+def lines(rows: list[VariantRow]) -> list[str]:
     """Returns the table in Markdown, one row a variant."""
     first, seeds = rows[0], len(rows[0].differences)
     header = ["variant", "mean", "sd", "difference", "95 % interval", *first.tasks, "training s"]
-    body = [[row.variant, f"{row.mean:.2f}", _shown(row.sd), *_beside(row, first)] for row in rows]
+    body = [
+        [row.variant, f"{row.mean:.2f}", _two_decimals(row.sd), *_difference_cells(row, first)]
+        for row in rows
+    ]
     scores = [
         [*(f"{row.tasks[task]:.1f}" for task in first.tasks), f"{row.seconds:.1f}"] for row in rows
     ]
@@ -88,10 +92,10 @@ def lines(rows: list[Row]) -> list[str]:
         f"score on dev in points, means over {seeds} seed{'s' * (seeds > 1)}; "
         f"difference to {first.variant}, paired by seed"
     )
-    return [*table, "", f"{what}; {MEANING if seeds > 1 else ONE_SEED}"]
+    return [*table, "", f"{what}; {INTERVAL_NOTE if seeds > 1 else ONE_SEED_NOTE}"]
 
 
-def _beside(row: Row, first: Row) -> list[str]:
+def _difference_cells(row: VariantRow, first: VariantRow) -> list[str]:
     return (
         ["", ""]
         if row is first
@@ -99,8 +103,24 @@ def _beside(row: Row, first: Row) -> list[str]:
     )
 
 
-def _shown(value: float | None) -> str:
+def _two_decimals(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def outputs(rows: list[VariantRow], trials: list[dict[str, Any]], reused: int) -> Outputs:
+    """Returns what an ablation logs and prints.
+
+    trials: variant, seed and run id of each trial.
+    reused: the number of trials that an earlier ablation has run.
+    """
+    result = {"variants": [row._asdict() for row in rows], "trials": trials, "reused": reused}
+    return Outputs(
+        summary(rows),
+        lines(rows),
+        result,
+        jsons={"comparison.json": result},
+        figures={"comparison.png": draw(info(rows))},
+    )
 
 
 class Info(NamedTuple):
@@ -117,7 +137,7 @@ class Info(NamedTuple):
     differences: list[list[float]]
 
 
-def info(rows: list[Row]) -> Info:
+def info(rows: list[VariantRow]) -> Info:
     """Computes the picture's numbers. An unknown interval is drawn with width 0."""
     others = rows[1:]
     halves = [row.half or 0.0 for row in others]

@@ -25,18 +25,18 @@ from optuna.distributions import (
 from optuna.trial import BaseTrial
 
 from experiments import cli
-from experiments.settings import Distill
+from experiments.settings import DistillSettings
 
 SIMPLEX = "simplex"
 """The value of a setting that holds one weight a task."""
-LEAST = 1e-6
+MIN_DRAW = 1e-6
 """Lower end of the draws u that weights are made from; the upper end is 1 - LEAST. It keeps
 -log(u) finite and above 0.
 """
 GROUPS = ("data.", "teacher.", "student.", "loss.", "train.")
 """Prefixes of the settings that can be searched."""
 
-Settings = dict[str, Any]
+SettingValues = dict[str, Any]
 """Values by the dotted names of their settings."""
 
 
@@ -59,15 +59,15 @@ class Leaf(NamedTuple):
 Space = tuple[Leaf, ...]
 
 
-def parse(given: dict[str, Any], tasks: list[str], path: tuple[str, ...] = ()) -> Space:
+def parse_space(given: dict[str, Any], tasks: list[str], path: tuple[str, ...] = ()) -> Space:
     """Parses search.space.
 
     Raises ValueError that names the invalid setting and the allowed values.
     """
-    return tuple(_leaf(str(setting), spec, tasks, path) for setting, spec in given.items())
+    return tuple(_parse_setting(str(setting), spec, tasks, path) for setting, spec in given.items())
 
 
-def _leaf(setting: str, spec: Any, tasks: list[str], path: tuple[str, ...]) -> Leaf:
+def _parse_setting(setting: str, spec: Any, tasks: list[str], path: tuple[str, ...]) -> Leaf:
     where = f"search.space.{setting}"
     name = ":".join([setting, *(["/".join(path)] if path else [])])
     if not setting.startswith(GROUPS):
@@ -78,17 +78,17 @@ def _leaf(setting: str, spec: Any, tasks: list[str], path: tuple[str, ...]) -> L
     if spec == SIMPLEX:
         return Leaf(setting, name, None, {}, tuple(tasks))
     if isinstance(spec, list):
-        return Leaf(setting, name, _choices(where, spec), {})
+        return Leaf(setting, name, _parse_choices(where, spec), {})
     # {choices: ...} is the only form whose choices open nested spaces. The path of choices becomes
     # part of Optuna's names below.
     if isinstance(spec, dict) and spec.keys() == {"choices"} and _with_spaces(spec["choices"]):
         below = {
-            choice: parse(own or {}, tasks, (*path, str(choice)))
+            choice: parse_space(own or {}, tasks, (*path, str(choice)))
             for choice, own in spec["choices"].items()
         }
-        return Leaf(setting, name, _choices(where, list(below)), below)
+        return Leaf(setting, name, _parse_choices(where, list(below)), below)
     if isinstance(spec, dict) and {"low", "high"} <= spec.keys() <= {"low", "high", "log", "step"}:
-        return Leaf(setting, name, _range(where, **spec), {})
+        return Leaf(setting, name, _parse_range(where, **spec), {})
     raise ValueError(
         f"{where} is {spec!r}; allowed: {{low, high, log, step}}, a list, "
         f"{{choices: a space, or null, for each}}, or {SIMPLEX}"
@@ -101,7 +101,7 @@ def _with_spaces(choices: Any) -> bool:
     )
 
 
-def _choices(where: str, choices: list[Any]) -> CategoricalDistribution:
+def _parse_choices(where: str, choices: list[Any]) -> CategoricalDistribution:
     plain = all(
         choice is None or isinstance(choice, bool | int | float | str) for choice in choices
     )
@@ -113,7 +113,9 @@ def _choices(where: str, choices: list[Any]) -> CategoricalDistribution:
     return CategoricalDistribution(choices)
 
 
-def _range(where: str, low: Any, high: Any, log: Any = False, step: Any = None) -> BaseDistribution:
+def _parse_range(
+    where: str, low: Any, high: Any, log: Any = False, step: Any = None
+) -> BaseDistribution:
     numbers = [low, high] if step is None else [low, high, step]
     if not all(map(_is_number, numbers)) or not isinstance(log, bool):
         raise ValueError(
@@ -143,23 +145,23 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def suggest(trial: BaseTrial, space: Space) -> Settings:
+def suggest(trial: BaseTrial, space: Space) -> SettingValues:
     """Draws the settings of a trial.
 
     Weights are w_i = -log(u_i) / sum_j -log(u_j) with uniform u, which is Dirichlet(1, ..., 1): the
     uniform distribution on the simplex.
     """
-    found: Settings = {}
+    found: SettingValues = {}
     for leaf in space:
         if leaf.kind is None:
             draws = {
-                task: -math.log(trial.suggest_float(name, LEAST, 1 - LEAST))
+                task: -math.log(trial.suggest_float(name, MIN_DRAW, 1 - MIN_DRAW))
                 for task, name in _draws(leaf)
             }
             found[leaf.setting] = {task: draw / sum(draws.values()) for task, draw in draws.items()}
         else:
             value = _suggest(trial, leaf.name, leaf.kind)
-            found |= {leaf.setting: value} | suggest(trial, _below(leaf, value))
+            found |= {leaf.setting: value} | suggest(trial, _nested(leaf, value))
     return found
 
 
@@ -178,18 +180,18 @@ def _draws(leaf: Leaf) -> list[tuple[str, str]]:
     return [(task, f"{leaf.name}.{task}") for task in leaf.tasks]
 
 
-def kinds(space: Space) -> dict[str, BaseDistribution]:
+def distributions_of(space: Space) -> dict[str, BaseDistribution]:
     """Returns the distributions of the whole space, by Optuna's names."""
     found: dict[str, BaseDistribution] = {}
     for leaf in space:
-        draws = {name: FloatDistribution(LEAST, 1 - LEAST) for _, name in _draws(leaf)}
+        draws = {name: FloatDistribution(MIN_DRAW, 1 - MIN_DRAW) for _, name in _draws(leaf)}
         found |= draws if leaf.kind is None else {leaf.name: leaf.kind}
         for below in leaf.below.values():
-            found |= kinds(below)
+            found |= distributions_of(below)
     return found
 
 
-def params_of(space: Space, settings: Settings) -> dict[str, Any]:
+def params_of(space: Space, settings: SettingValues) -> dict[str, Any]:
     """Converts settings to Optuna's params. Settings that are missing stay missing.
 
     Raises ValueError for a setting or a value that is not in the space.
@@ -198,12 +200,12 @@ def params_of(space: Space, settings: Settings) -> dict[str, Any]:
     for setting in settings.keys() - used:
         raise ValueError(
             f"{setting} is {settings[setting]!r}; "
-            "allowed: settings that search.space has beside the others"
+            "allowed: settings of search.space that go with the others"
         )
     return params
 
 
-def _params(space: Space, settings: Settings) -> tuple[dict[str, Any], set[str]]:
+def _params(space: Space, settings: SettingValues) -> tuple[dict[str, Any], set[str]]:
     """Returns Optuna's params, and the settings that were converted."""
     params: dict[str, Any] = {}
     used: set[str] = set()
@@ -214,18 +216,19 @@ def _params(space: Space, settings: Settings) -> tuple[dict[str, Any], set[str]]
         used.add(leaf.setting)
         if leaf.kind is None:
             params |= _draws_of(leaf, value)
-        elif not holds(leaf.kind, value):
+        elif not contains(leaf.kind, value):
             raise ValueError(
-                f"{leaf.setting} is {value!r}; allowed in search.space: {_told(leaf.kind)}"
+                f"{leaf.setting} is {value!r}; "
+                f"allowed in search.space: {_allowed_values(leaf.kind)}"
             )
         else:
-            below, more = _params(_below(leaf, value), settings)
+            below, more = _params(_nested(leaf, value), settings)
             params |= {leaf.name: value} | below
             used |= more
     return params, used
 
 
-def holds(kind: BaseDistribution, value: Any) -> bool:
+def contains(kind: BaseDistribution, value: Any) -> bool:
     """Returns whether the value is one of the choices, or lies in the range."""
     if isinstance(kind, CategoricalDistribution):
         return value in kind.choices
@@ -233,7 +236,7 @@ def holds(kind: BaseDistribution, value: Any) -> bool:
     return _is_number(value) and bool(kind._contains(kind.to_internal_repr(value)))
 
 
-def _told(kind: BaseDistribution) -> str:
+def _allowed_values(kind: BaseDistribution) -> str:
     """Returns the allowed values in words, for error messages."""
     if isinstance(kind, CategoricalDistribution):
         return f"one of {list(kind.choices)}"
@@ -257,19 +260,19 @@ def _draws_of(leaf: Leaf, weights: Any) -> dict[str, float]:
             f"{leaf.setting} is {weights!r}; "
             f"allowed: a weight for each of {', '.join(leaf.tasks)}, not all of them 0"
         )
-    scale = min(len(weights) / sum(weights.values()), -math.log(LEAST) / max(weights.values()))
+    scale = min(len(weights) / sum(weights.values()), -math.log(MIN_DRAW) / max(weights.values()))
     return {
-        name: min(max(math.exp(-weights[task] * scale), LEAST), 1 - LEAST)
+        name: min(max(math.exp(-weights[task] * scale), MIN_DRAW), 1 - MIN_DRAW)
         for task, name in _draws(leaf)
     }
 
 
-def check(space: Space, config: Distill) -> None:
+def check_space(space: Space, config: DistillSettings) -> None:
     """Raises ValueError, naming the setting, if the config refuses a choice or an end of a range.
 
     Each value is tried with the smallest values of all other searched settings.
     """
-    tried: list[Settings] = []
+    tried: list[SettingValues] = []
     for setting, settings in _probes(space, {}):
         if settings in tried:
             continue
@@ -280,39 +283,39 @@ def check(space: Space, config: Distill) -> None:
             raise ValueError(f"search.space.{setting}: {error}") from error
 
 
-def _probes(space: Space, outer: Settings) -> Iterator[tuple[str, Settings]]:
+def _probes(space: Space, outer: SettingValues) -> Iterator[tuple[str, SettingValues]]:
     """Yields each setting with the settings to try for each of its choices or ends."""
     for leaf in space:
         for value in _ends(leaf):
-            settings = outer | least(space, {leaf.setting: value})
+            settings = outer | lowest_values(space, {leaf.setting: value})
             yield leaf.setting, settings
-            yield from _probes(_below(leaf, value), settings)
+            yield from _probes(_nested(leaf, value), settings)
 
 
-def least(space: Space, chosen: Settings | None = None) -> Settings:
+def lowest_values(space: Space, chosen: SettingValues | None = None) -> SettingValues:
     """Returns the low end of each range, the first of all choices, and equal weights.
 
     chosen: values that replace these.
     """
-    found: Settings = {}
+    found: SettingValues = {}
     for leaf in space:
         value = (chosen or {}).get(leaf.setting, _ends(leaf)[0])
-        found |= {leaf.setting: value} | least(_below(leaf, value), chosen)
+        found |= {leaf.setting: value} | lowest_values(_nested(leaf, value), chosen)
     return found
 
 
-def corners(space: Space) -> list[Settings]:
+def cheapest_settings(space: Space) -> list[SettingValues]:
     """Returns settings among which the cheapest candidate must be, for every kind of cost.
 
     Sizes have their cheapest value. Every other choice of the student is combined with every other
     one.
     """
-    found: list[Settings] = [{}]
+    found: list[SettingValues] = [{}]
     for leaf in space:
         ways = [
             {leaf.setting: value} | below
             for value in _cheapest(leaf)
-            for below in corners(_below(leaf, value))
+            for below in cheapest_settings(_nested(leaf, value))
         ]
         found = [one | way for one in found for way in ways]
     return found
@@ -342,7 +345,7 @@ def _is_size(leaf: Leaf, value: Any) -> bool:
     return _is_number(value) and (value != 0 or leaf.setting != "student.embedding")
 
 
-def _below(leaf: Leaf, value: Any) -> Space:
+def _nested(leaf: Leaf, value: Any) -> Space:
     """Returns the nested space that the value opens."""
     return leaf.below.get(value, ()) if leaf.below else ()
 

@@ -8,7 +8,7 @@ from mkd.export.backends import latency_ms
 from mkd.result import Dataset, Result, timed_backends
 
 
-def card(seed: int, max_length: int, result: Result, run: str) -> str:
+def model_card(seed: int, max_length: int, result: Result, run: str) -> str:
     """Returns the model card. Every score and speed in it is a metric of the run.
 
     seed: of the run.
@@ -22,13 +22,13 @@ def card(seed: int, max_length: int, result: Result, run: str) -> str:
         "\n".join(_summary(seed, result, run)),
         "## How good",
         "Scores on the dev split, in points from 0 to 100; each task's is the mean of its metrics.",
-        "\n".join(table.scores(result)),
+        "\n".join(table.score_table(result)),
         "## How fast and how large",
         f"On {result.hardware['cpu']}: the median call, and rows a second of calls of many; "
         "`b32` is 32 rows at once, `text` raw "
         "texts of the dev splits, tokenised within the time, "
         "`l128` as many tokens without tokenising, `t1` one thread.",
-        "\n".join(table.speed(metrics)),
+        "\n".join(table.speed_tables(metrics)),
         "## Data",
         "\n".join(_data(result.datasets)),
         "## Limits",
@@ -37,7 +37,7 @@ def card(seed: int, max_length: int, result: Result, run: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def description(result: Result, run: str) -> str:
+def version_description(result: Result, run: str) -> str:
     """Returns the card in one line, for the description of a registered model version."""
     metrics = result.metrics
     scores = [
@@ -49,7 +49,7 @@ def description(result: Result, run: str) -> str:
     parts = [
         result.student or result.teacher,
         f"dev: {', '.join(mean + scores)}",
-        _pace(metrics),
+        _speed_phrase(metrics),
         *([f"teacher {result.teacher}"] if result.teacher and result.student else []),
         "data: "
         + ", ".join(f"{d.task} ({d.train_rows:,} rows, {d.fingerprint})" for d in result.datasets),
@@ -69,16 +69,16 @@ def _summary(seed: int, result: Result, run: str) -> list[str]:
             if result.teacher
             else "labels alone"
         )
-        one.append(f"It has learnt from {of}.")
+        one.append(f"It was trained on {of}.")
     return [
         *one,
-        f"{_pace(result.metrics)}.",
+        f"{_speed_phrase(result.metrics)}.",
         "",
         f"Run `{run}`, seed {seed}; its `config.yaml` repeats it.",
     ]
 
 
-def _pace(metrics: dict[str, float]) -> str:
+def _speed_phrase(metrics: dict[str, float]) -> str:
     """Returns the latency of the fastest backend for one text, as a phrase."""
     backends = timed_backends(metrics)
     if not backends:
@@ -102,19 +102,19 @@ def _data(datasets: list[Dataset]) -> list[str]:
 
 
 def _limits(max_length: int, result: Result) -> list[str]:
-    told = [
+    limits = [
         f"It reads the first {max_length} tokens of a row, special tokens included; "
-        "what comes after is cut.",
+        "longer rows are truncated.",
         "It knows the language and the kind of text of its training rows; "
         "on others its scores are unknown.",
         "Its probabilities are those of a softmax: "
         f"see `{names.quality('<task>', names.CALIBRATION_ERROR)}` "
-        "for how far they are off on dev.",
+        "for their calibration error on dev.",
         "Its scores are of one seed. Its speed is that of the processor named above.",
     ]
     if names.export("int8", names.BYTES) in result.metrics:
-        told.append(
+        limits.append(
             "In int8 an answer depends a little on the other texts of the same call, "
             "which share a range."
         )
-    return told + result.notes
+    return limits + result.notes

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import logging
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import NamedTuple
 
 import mlflow
 import pandas as pd
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
@@ -18,8 +18,9 @@ from mlflow.types.schema import Array
 from packaging.version import Version
 
 import mkd
-from experiments.settings import Distill, Finetune, RegistryConfig, Teacher
-from experiments.tracking.card import card, description
+from experiments.settings import DistillSettings, FinetuneSettings, RegistryConfig, TeacherSettings
+from experiments.tracking.card import model_card, version_description
+from experiments.tracking.store import configure
 from mkd.result import Result
 
 RUNTIME_PACKAGES = ("numpy", "onnxruntime", "tokenizers", "pandas", "mlflow")
@@ -38,7 +39,7 @@ TORCH_PACKAGES = (
 """Packages that a logged model imports if torch is its fastest backend."""
 
 
-class Logged(NamedTuple):
+class DownloadedModel(NamedTuple):
     """A downloaded model.
 
     model: MLflow's folder.
@@ -52,7 +53,7 @@ class Logged(NamedTuple):
 
 
 @contextmanager
-def student(setting: str, where: str) -> Iterator[tuple[Path, str]]:
+def fetched_student(setting: str, where: str) -> Iterator[tuple[Path, str]]:
     """Yields the folder of the student that a setting names, and the id of the run that logged it.
 
     where: a `runs:/` URI, which is downloaded into a temporary folder, or a local folder, whose run
@@ -63,18 +64,17 @@ def student(setting: str, where: str) -> Iterator[tuple[Path, str]]:
         yield Path(where), ""
         return
     with tempfile.TemporaryDirectory() as fetched:
-        logged = logged_student(setting, where, Path(fetched))
-        yield logged.student, logged.run_id
+        model = download_model(setting, where, Path(fetched))
+        yield model.student, model.run_id
 
 
-def logged_student(setting: str, uri: str, into: Path) -> Logged:
+def download_model(setting: str, uri: str, into: Path) -> DownloadedModel:
     """Downloads the model at `runs:/RUN_ID/student`, or a registered model, into the folder `into`.
 
     setting: the name of the setting, for error messages.
     Raises ValueError if there is no such run, or no such model in it.
     """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    configure()
     try:
         model = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(into)))
         about = mlflow.models.Model.load(model)
@@ -84,10 +84,12 @@ def logged_student(setting: str, uri: str, into: Path) -> Logged:
             f"{setting} is {uri!r}: not found in {mlflow.get_tracking_uri()} ({error}); "
             "allowed: runs:/RUN_ID/student of a finished run"
         ) from error
-    return Logged(model, model / inside, about.run_id)
+    return DownloadedModel(model, model / inside, about.run_id)
 
 
-def log_model(config: Distill | Teacher | Finetune, result: Result, run_id: str) -> None:
+def log_model(
+    config: DistillSettings | TeacherSettings | FinetuneSettings, run: Run, result: Result
+) -> None:
     """Logs the model of the open run as a pyfunc from code, with its card.
 
     No pickle is used: the source of `mkd` is logged with the model. If registry.name is set, the
@@ -110,7 +112,7 @@ def log_model(config: Distill | Teacher | Finetune, result: Result, run_id: str)
         [ParamSpec("task", DataType.string, first), ParamSpec("logits", DataType.boolean, False)]
     )
     packages = RUNTIME_PACKAGES if result.exported else TORCH_PACKAGES
-    text = card(config.seed, config.data.max_length, result, run_id)
+    text = model_card(config.seed, config.data.max_length, result, run.info.run_id)
     mlflow.log_text(text, "model_card.md")
     file = Path(result.folder).with_name("MODEL_CARD.md")
     file.write_text(text, encoding="utf-8")
@@ -132,7 +134,8 @@ def log_model(config: Distill | Teacher | Finetune, result: Result, run_id: str)
         ],
     )
     if config.registry.name:
-        _register(config.registry, logged.model_uri, description(result, run_id))
+        description = version_description(result, run.info.run_id)
+        _register(config.registry, logged.model_uri, description)
 
 
 def _register(registry: RegistryConfig, uri: str, description: str) -> None:

@@ -13,10 +13,10 @@ UNITS = 1000
 SHAPE = "{desc:22} {percentage:3.0f}%|{bar:30}| {elapsed}<{remaining}"
 
 
-def apart(shares: Report, report: Report) -> Report:
+def split_progress(shares: Report, report: Report) -> Report:
     """Returns a Report that sends each `progress/<phase>` to `shares` and all else to `report`."""
 
-    def told(step: int, metrics: dict[str, float]) -> None:
+    def send(step: int, metrics: dict[str, float]) -> None:
         done = {
             key: value for key, value in metrics.items() if names.parsed_progress(key) is not None
         }
@@ -26,11 +26,11 @@ def apart(shares: Report, report: Report) -> Report:
         if kept:
             report(step, kept)
 
-    return told
+    return send
 
 
 @contextmanager
-def bar(jobs: int) -> Iterator[Callable[[int, str, float], None]]:
+def job_bar(jobs: int) -> Iterator[Callable[[int, str, float], None]]:
     """Shows one bar for several jobs that run one after another.
 
     Yields a function of the job (counted from 0), the text of the bar, and the finished share of
@@ -38,19 +38,19 @@ def bar(jobs: int) -> Iterator[Callable[[int, str, float], None]]:
     """
     with tqdm(total=jobs * UNITS, bar_format=SHAPE) as one:
 
-        def told(job: int, name: str, share: float) -> None:
+        def show(job: int, name: str, share: float) -> None:
             one.set_description_str(name, refresh=False)
             one.update(round((job + share) * UNITS) - one.n)
 
-        yield told
+        yield show
 
 
 @contextmanager
-def bars(report: Report) -> Iterator[Report]:
+def phase_bars(report: Report) -> Iterator[Report]:
     """Yields a Report that shows each `progress/<phase>` as a bar and passes on the rest."""
     open_bars: dict[str, tqdm] = {}  # type: ignore[type-arg]
 
-    def shown(step: int, shares: dict[str, float]) -> None:
+    def show(step: int, shares: dict[str, float]) -> None:
         for key, share in shares.items():
             phase = names.parsed_progress(key)
             assert phase is not None, "only these come here"
@@ -61,7 +61,7 @@ def bars(report: Report) -> Iterator[Report]:
                 open_bars[phase].close()
 
     try:
-        yield apart(shown, report)
+        yield split_progress(show, report)
     finally:
         for bar in open_bars.values():
             bar.close()

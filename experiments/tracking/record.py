@@ -1,11 +1,12 @@
-"""Runs the core inside an MLflow run, and logs its metrics, tables and model."""
+"""Runs the core inside an MLflow run, and logs and prints its outputs: one flow for every kind."""
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import mlflow
 import pandas as pd
@@ -14,20 +15,30 @@ from mlflow.data.dataset import Dataset
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Run
 
-from experiments.settings import Distill, Export, Finetune, Label, Submit, Teacher
-from experiments.tracking import picture, progress, table
+from experiments.settings import DistillSettings, FinetuneSettings, TeacherSettings
+from experiments.tracking import progress
 from experiments.tracking.models import log_model
-from experiments.tracking.run import folder_of, log_metrics, opened, reporter, tasks_of, where
+from experiments.tracking.outputs import Outputs, of_training
+from experiments.tracking.run import (
+    NO_TAGS,
+    OpenRun,
+    Tags,
+    folder_of,
+    log_metrics,
+    open_run,
+    reporter,
+    tasks_tag,
+)
+from experiments.tracking.store import link_to
 from mkd import names, processes
 from mkd.result import Report, Result, no_report
-from mkd.runs.export import ExportedFolder
-from mkd.runs.submission import Submission
 
-Core = Callable[[Path, Report], Result]
-"""The work of a run: `core(folder, report)`. It writes its model into the folder."""
+T = TypeVar("T")
+Training = Callable[[Path, Report], Result]
+"""`training(folder, report)` trains a model, writes it to the folder, and evaluates it."""
 
 
-class Recorded(NamedTuple):
+class FinishedRun(NamedTuple):
     """The id and the final metrics of a run that finished."""
 
     run_id: str
@@ -35,163 +46,133 @@ class Recorded(NamedTuple):
 
 
 def record(
-    config: Distill | Teacher | Finetune, kind: str, name: str, core: Core, parent: str = "",
-    tags: Mapping[str, str] = MappingProxyType({}),
-) -> Recorded:  # fmt: skip
-    """Runs the core as one MLflow run, and prints a table, a link and a line of JSON at the end.
+    opening: AbstractContextManager[OpenRun],
+    core: Callable[[OpenRun, Report], T],
+    outputs_of: Callable[[T], Outputs],
+    *,
+    source: str = "",
+    log_more: Callable[[Run, T], None] = lambda run, made: None,
+    nested_report: Report | None = None,
+) -> FinishedRun:
+    """Runs the core as one MLflow run. At the end prints a table, a link and a line of JSON.
 
-    Progress bars show the phases of the core while it works. The run's status is FINISHED, or
-    FAILED if the core raises. A run that was killed is resumed under the same run id. With several
-    processes, the first one does all logging, and the others return an empty run id.
+    The run ends as FINISHED, or as FAILED if anything raises.
 
-    kind: the tag `mkd.kind`.
-    parent: the id of the run whose model this run starts from.
-    tags: added to the usual tags.
+    opening: opens the run and yields it, as `open_run` does.
+    core: does the work. It receives the run, and a Report that logs to the run and shows the
+        progress of each phase as a bar.
+    outputs_of: converts the result of the core to what is logged.
+    source: the id of the run whose model this run starts from. Empty: none.
+    log_more: logs what Outputs cannot describe, such as a model.
+    nested_report: for a run inside another one: receives the progress, and nothing is printed.
+    Raises ValueError with the text of Outputs.error, after everything was logged.
+    """
+    with opening as run:
+        if source:
+            _link(run.entity, source)
+        if nested_report is None:
+            with progress.phase_bars(reporter(run.entity)) as report:
+                made = core(run, report)
+        else:
+            made = core(run, progress.split_progress(nested_report, reporter(run.entity)))
+        outputs = outputs_of(made)
+        log_outputs(run.id, outputs)
+        log_more(run.entity, made)
+        if nested_report is None:
+            print_outputs(run.entity, outputs)
+        if outputs.error:
+            raise ValueError(outputs.error)
+        return FinishedRun(run.id, dict(outputs.metrics))
+
+
+def record_training(
+    config: DistillSettings | TeacherSettings | FinetuneSettings,
+    kind: str,
+    name: str,
+    training: Training,
+    source: str = "",
+    tags: Tags = NO_TAGS,
+) -> FinishedRun:
+    """Records a training with its model. A run that was killed is resumed under the same id.
+
+    With several processes, the first one does all logging, and the others return an empty run id.
+
+    source: the id of the run whose model this run starts from. Empty: none.
     """
     if not processes.is_first():
-        return Recorded("", core(folder_of(config, kind), no_report).metrics)
-    with opened(
-        config, name, {names.TAG_KIND: kind, names.TAG_TASKS: tasks_of(config.data), **tags}
-    ) as (run, folder):
-        if parent:
-            _link(run, parent)
-        with progress.bars(reporter(run)) as report:
-            result = core(folder, report)
-        log_result(run.info.run_id, result)
-        # A teacher's run, and a run without timings, has no picture.
-        if result.student and any(name.startswith(names.SPEED) for name in result.metrics):
-            mlflow.log_figure(picture.draw(picture.info(result)), "quality_and_speed.png")
-        log_model(config, result, run.info.run_id)
-        print("\n".join(table.lines(result)))
-        print(f"\nlook at it: {where(run)}")
-        print(json.dumps({"run_id": run.info.run_id, "metrics": result.metrics}))
-        return Recorded(run.info.run_id, result.metrics)
+        return FinishedRun("", training(folder_of(config, kind), no_report).metrics)
+    return record(
+        open_run(config, kind, name, tasks_tag(config.data), tags),
+        lambda run, report: training(run.folder, report),
+        of_training,
+        source=source,
+        log_more=partial(log_model, config),
+    )
 
 
-def record_submission(
-    config: Submit, name: str, core: Callable[[Path, Report], Submission], parent: str = ""
-) -> None:
-    """Runs the core as one MLflow run of kind `submit`, and logs the zip file and its contents.
-
-    parent: the id of the run whose student predicts.
-    Raises ValueError with more than one process.
-    """
+def check_one_process(what: str) -> None:
+    """Raises ValueError with more than one process. `what` names the work in the message."""
     if processes.count() > 1:
-        raise ValueError(f"there are {processes.count()} processes; allowed for a submission: one")
-    tags = {names.TAG_KIND: names.KIND_SUBMIT, names.TAG_TASKS: tasks_of(config.data)}
-    with opened(config, name, tags) as (run, folder):
-        if parent:
-            _link(run, parent)
-        with progress.bars(reporter(run)) as report:
-            made = core(folder, report)
-        lines = table.submission_lines(made)
-        mlflow.log_artifact(str(made.zip))
-        mlflow.log_text("\n".join(lines) + "\n", "table.md")
-        mlflow.log_dict(table.submission_info(made), "submission.json")
-        if made.notes:
-            mlflow.set_tag("mlflow.note.content", "\n".join(f"- {note}" for note in made.notes))
-        print("\n".join(lines))
-        print(f"\nlook at it: {where(run)}")
-        zipped = mlflow.get_artifact_uri(made.zip.name)
-        print(json.dumps({"run_id": run.info.run_id, "zip": zipped} | table.submission_info(made)))
+        raise ValueError(f"there are {processes.count()} processes; allowed for {what}: one")
 
 
-def record_export(
-    config: Export, name: str, core: Callable[[Report], ExportedFolder], parent: str = ""
-) -> None:
-    """Runs the core as one MLflow run of kind `export`.
-
-    No model is logged: the exported files are in the folder export.to.
-    parent: the id of the run whose student is exported.
-    Raises ValueError with more than one process.
-    """
-    if processes.count() > 1:
-        raise ValueError(f"there are {processes.count()} processes; allowed for an export: one")
-    output = str(Path(config.export.to).resolve())
-    tags = {
-        names.TAG_KIND: names.KIND_EXPORT,
-        names.TAG_TASKS: tasks_of(config.data),
-        names.TAG_OUTPUT: output,
-    }
-    with opened(config, name, tags) as (run, _):
-        if parent:
-            _link(run, parent)
-        with progress.bars(reporter(run)) as report:
-            made = core(report)
-        lines = table.export_lines(made)
-        log_metrics(run.info.run_id, 0, made.metrics)
-        _tag_hardware(made.hardware)
-        mlflow.log_text("\n".join(lines) + "\n", "table.md")
-        if made.notes:
-            mlflow.set_tag("mlflow.note.content", "\n".join(f"- {note}" for note in made.notes))
-        print("\n".join(lines))
-        print(f"\n{made.folder}\nlook at it: {where(run)}")
-        found = {"folder": made.folder, "backends": made.backends, "metrics": made.metrics}
-        print(json.dumps({"run_id": run.info.run_id} | found))
-
-
-def labelled(config: Label, name: str, parent: str, core: Callable[[], dict[str, float]]) -> None:
-    """Runs the core as one MLflow run of kind `label`, without a model.
-
-    The core writes label.output and returns its metrics.
-    parent: the id of the run whose model labels the corpus. The run's status is FINISHED, or FAILED
-        if the core raises.
-    """
-    output = str(Path(config.label.output).resolve())
-    tags = {
-        names.TAG_KIND: names.KIND_LABEL,
-        names.TAG_TASKS: config.label.task,
-        names.TAG_OUTPUT: output,
-    }
-    with opened(config, name, tags) as (run, _):
-        _link(run, parent)
-        metrics = core()
-        log_metrics(run.info.run_id, 0, metrics)
-        print("\n".join(f"{key:20} {value:12,.1f}" for key, value in metrics.items()))
-        print(f"\n{output}\nlook at it: {where(run)}")
-        print(json.dumps({"run_id": run.info.run_id, "output": output, "metrics": metrics}))
-
-
-def _link(run: Run, parent: str) -> None:
-    """Tags the run with its parent, and nests it in the UI if both are in one experiment."""
-    tags = {names.TAG_PARENT: parent}
-    if mlflow.get_run(parent).info.experiment_id == run.info.experiment_id:
-        tags["mlflow.parentRunId"] = parent
+def _link(run: Run, source: str) -> None:
+    """Tags the run with its source, and nests it in the UI if both are in one experiment."""
+    tags = {names.TAG_PARENT: source}
+    if mlflow.get_run(source).info.experiment_id == run.info.experiment_id:
+        tags["mlflow.parentRunId"] = source
     mlflow.set_tags(tags)
 
 
-def log_result(run_id: str, result: Result) -> None:
-    """Logs datasets, final metrics, table and predictions on dev to the open run."""
-    # MLflow records only the source and fingerprint of each task's data, not the rows themselves.
-    sources = [CodeDatasetSource({"source": data.source}) for data in result.datasets]
+def log_outputs(run_id: str, outputs: Outputs) -> None:
+    """Logs the outputs to the open run."""
+    _log_datasets(outputs)
+    log_metrics(run_id, 0, outputs.metrics)
+    for name, values in outputs.metric_series.items():
+        for step, value in enumerate(values, 1):
+            log_metrics(run_id, step, {name: value})
+    mlflow.set_tags(dict(outputs.tags))
+    if outputs.table_file:
+        mlflow.log_text("\n".join(outputs.table) + "\n", outputs.table_file)
+    for name, content in outputs.jsons.items():
+        mlflow.log_dict(content, name)
+    for name, figure in outputs.figures.items():
+        mlflow.log_figure(figure, name)
+    for file in outputs.files.values():
+        mlflow.log_artifact(str(file))
+    if outputs.predictions:
+        _log_frame(pd.DataFrame(dict(outputs.predictions)), "predictions.parquet")
+    if outputs.description:
+        mlflow.set_tag("mlflow.note.content", outputs.description)
+
+
+def print_outputs(run: Run, outputs: Outputs) -> None:
+    """Prints the table, the link to the run, and the summary as a line of JSON."""
+    uris = {name: mlflow.get_artifact_uri(file.name) for name, file in outputs.files.items()}
+    what = "its trials" if outputs.query else "it"
+    location = f"{outputs.location}\n" if outputs.location else ""
+    print("\n".join(outputs.table))
+    print(f"\n{location}look at {what}: {link_to(run, outputs.query)}")
+    print(json.dumps({"run_id": run.info.run_id} | uris | dict(outputs.summary)))
+
+
+def _log_datasets(outputs: Outputs) -> None:
+    """Logs the source and the fingerprint of each task's data, not the rows themselves."""
+    if not outputs.datasets:
+        return
     # MLflow leaves `profile` abstract in MetaDataset, although users are expected to instantiate
     # it.
-    made: list[Dataset | None] = [
-        MetaDataset(source, name=data.task, digest=data.fingerprint)  # type: ignore[abstract]
-        for source, data in zip(sources, result.datasets, strict=True)
+    datasets: list[Dataset | None] = [
+        MetaDataset(  # type: ignore[abstract]
+            CodeDatasetSource({"source": data.source}), name=data.task, digest=data.fingerprint
+        )
+        for data in outputs.datasets
     ]
-    mlflow.log_inputs(made, ["training"] * len(made), [{}] * len(made))
-    log_metrics(run_id, 0, result.metrics)
-    teacher = {names.TAG_TEACHER: result.teacher, names.TAG_TEACHER_KEY: result.teacher_key}
-    mlflow.set_tags({names.TAG_STUDENT: result.student} | teacher)
-    _tag_hardware(result.hardware)
-    mlflow.log_text("\n".join(table.lines(result)) + "\n", "table.md")
-    mlflow.log_dict({data.task: data._asdict() for data in result.datasets}, "data.json")
-    if result.predictions:
-        _log_table(pd.DataFrame(dict(result.predictions)), "predictions.parquet")
-    if result.notes:
-        mlflow.set_tag(
-            "mlflow.note.content", "\n".join(f"- {note}" for note in result.notes)
-        )  # the run's description in the UI
+    mlflow.log_inputs(datasets, ["training"] * len(datasets), [{}] * len(datasets))
 
 
-def _tag_hardware(hardware: dict[str, str]) -> None:
-    """Tags the open run with the machine's hardware."""
-    mlflow.set_tags({names.tag_hardware(what): value for what, value in hardware.items()})
-
-
-def _log_table(found: pd.DataFrame, name: str) -> None:
+def _log_frame(frame: pd.DataFrame, name: str) -> None:
     """Logs a data frame as a Parquet file of the open run."""
     with tempfile.TemporaryDirectory() as aside:
-        found.to_parquet(Path(aside) / name, index=False)
+        frame.to_parquet(Path(aside) / name, index=False)
         mlflow.log_artifact(str(Path(aside) / name))

@@ -1,23 +1,22 @@
-"""Opens or resumes one MLflow run, logs its settings and metrics, and builds links to it."""
+"""Opens or resumes one MLflow run, and logs its settings and metrics."""
 
-import logging
 import os
 import platform
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import mlflow
 from mlflow.entities import Metric, Param, Run
-from mlflow.exceptions import MlflowException
 
 from experiments.cli import flat, one_line, to_yaml
 from experiments.settings import Command
+from experiments.tracking.interrupts import delayed_interrupts
+from experiments.tracking.store import connected
 from mkd import names, precision, processes
 from mkd.config import DataConfig
 from mkd.result import Report, RunStopped
@@ -29,8 +28,23 @@ EXPERIMENT = "mkd"
 STARTED = "started"
 """An empty file in a run's folder, which marks that a run has started there."""
 
+Tags = Mapping[str, str]
+NO_TAGS: Tags = MappingProxyType({})
 
-def tasks_of(data: DataConfig) -> str:
+
+class OpenRun(NamedTuple):
+    """A run that is open. `folder` is where it works, and `entity` is the run in MLflow."""
+
+    entity: Run
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        """The id of the run in MLflow."""
+        return str(self.entity.info.run_id)
+
+
+def tasks_tag(data: DataConfig) -> str:
     """Returns the task names, separated by commas, or the source if all its tasks are used."""
     return ",".join(data.tasks) or data.source
 
@@ -42,39 +56,50 @@ def num_tasks(data: DataConfig) -> str:
 
 def folder_of(config: Command, kind: str) -> Path:
     """Returns the working folder of a run of this kind with these settings."""
-    return run_folder_path(_settings(config), kind)
+    return run_folder_path(_folder_settings(config), kind)
 
 
-def _settings(config: Command) -> dict[str, Any]:
+def _folder_settings(config: Command) -> dict[str, Any]:
     """Returns the settings that identify a run's folder."""
     return asdict(config.shown())
 
 
 @contextmanager
-def opened(
-    config: Command, name: str, tags: dict[str, str], parent: Run | None = None, place: str = ""
-) -> Iterator[tuple[Run, Path]]:
-    """Opens or resumes a run, logs its settings, and yields the run and its working folder.
+def open_run(
+    config: Command,
+    kind: str,
+    name: str,
+    tasks: str,
+    tags: Tags = NO_TAGS,
+    parent: Run | None = None,
+    place: str = "",
+) -> Iterator[OpenRun]:
+    """Opens or resumes a run, logs its settings, and yields it.
 
     A run with the same settings that was killed is resumed. Otherwise the run that `mlflow run`
-    created is used, if there is one. Otherwise a new run is created.
+    created is used, if there is one. Otherwise a new run is created. The run ends as FINISHED, or
+    as FAILED if the body raises.
 
-    tags: must contain `mkd.kind`.
+    kind, tasks: the tags `mkd.kind` and `mkd.tasks`.
     parent: the open run that this run is nested in.
     place: distinguishes this run from others of the same kind and settings.
     Raises ConnectionError if the tracking store cannot be reached.
     """
-    with run_folder(_settings(config), f"{tags[names.TAG_KIND]} {place}".rstrip()) as folder:
-        with connected():
-            started = _started(folder, name, parent)
-        with started as run:
-            describe(run, config, name, tags)
-            with failure_told(run):
-                yield run, folder
+    own = {names.TAG_KIND: kind, names.TAG_TASKS: tasks}
+    with (
+        run_folder(_folder_settings(config), f"{kind} {place}".rstrip()) as folder,
+        ExitStack() as stack,
+    ):
+        # A signal between MLflow's creation of the run and `enter_context` would leave it RUNNING.
+        with connected(), delayed_interrupts():
+            run = stack.enter_context(_resume_or_start(folder, name, parent))
+        log_settings(run, config, name, {**own, **tags})
+        with failure_logged(run):
+            yield OpenRun(run, folder)
 
 
 @contextmanager
-def failure_told(run: Run) -> Iterator[None]:
+def failure_logged(run: Run) -> Iterator[None]:
     """Logs why the run ended early, as its description and as the tag `mkd.error`.
 
     A pruned or infeasible trial (`RunStopped`) is no error, and gets the description only.
@@ -90,31 +115,14 @@ def failure_told(run: Run) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def connected() -> Iterator[None]:
-    """Raises ConnectionError if the tracking store cannot be reached.
-
-    Every MlflowException raised inside is reported this way. MLflow's HTTP retries are limited to
-    2: with the default, a call would hang for minutes. A local SQLite store is created first.
-    """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    make_database(mlflow.get_tracking_uri())
-    try:
-        yield
-    except MlflowException as error:
-        raise ConnectionError(
-            f"MLFLOW_TRACKING_URI is {mlflow.get_tracking_uri()}: {error}"
-        ) from error
-
-
-def describe(run: Run, config: Command, name: str, tags: dict[str, str]) -> None:
+def log_settings(run: Run, config: Command, name: str, tags: Tags) -> None:
     """Logs the name, the tags and all settings to the open run."""
     core = config.core()
     ratio = precision.stored_speedup(Path(core.cache), processes.device_kind(core.device))
     measured = {} if ratio is None else {names.tag_hardware("bfloat16_speedup"): f"{ratio:.2f}"}
-    mlflow.set_tags({"mlflow.runName": name, names.TAG_SELECTION: SPLIT_VERSION} | measured | tags)
+    mlflow.set_tags(
+        {"mlflow.runName": name, names.TAG_SELECTION: SPLIT_VERSION, **measured, **tags}
+    )
     client = mlflow.MlflowClient()
     known = client.get_run(run.info.run_id).data
     if why := known.tags.get(names.TAG_ERROR):  # a resumed run: its earlier error no longer holds
@@ -130,15 +138,15 @@ def describe(run: Run, config: Command, name: str, tags: dict[str, str]) -> None
     mlflow.log_text(to_yaml(config), "config.yaml")
 
 
-def _started(folder: Path, name: str, parent: Run | None) -> mlflow.ActiveRun:
+def _resume_or_start(folder: Path, name: str, parent: Run | None) -> mlflow.ActiveRun:
     """Resumes the run that was killed in this folder, or starts and tags a new one."""
     place = f"{platform.node()}:{folder.resolve()}"
-    known = _unfinished(place, (folder / STARTED).exists())
+    known = _find_unfinished(place, (folder / STARTED).exists())
     (folder / STARTED).touch()
-    return start(name, known, parent, {names.TAG_FOLDER: place})
+    return start_run(name, known, parent, {names.TAG_FOLDER: place})
 
 
-def start(name: str, known: str, parent: Run | None, tags: dict[str, str]) -> mlflow.ActiveRun:
+def start_run(name: str, known: str, parent: Run | None, tags: dict[str, str]) -> mlflow.ActiveRun:
     """Resumes the run with the id `known`, or starts a new run if it is empty.
 
     A new run is nested in `parent`. Without a parent it is the run that `mlflow run` created, or
@@ -149,9 +157,9 @@ def start(name: str, known: str, parent: Run | None, tags: dict[str, str]) -> ml
         if own:
             # `mlflow run` has created a run for this command. It stays empty, and its name points
             # to the resumed run.
-            mlflow.MlflowClient().set_tag(own, "mlflow.runName", f"{name} goes on in {known}")
+            mlflow.MlflowClient().set_tag(own, "mlflow.runName", f"{name} continues in {known}")
             del os.environ["MLFLOW_RUN_ID"]
-        print(f"going on with run {known}", flush=True)
+        print(f"resuming run {known}", flush=True)
         return mlflow.start_run(run_id=known, nested=parent is not None)
     if parent is not None:
         about = parent.info
@@ -165,7 +173,7 @@ def start(name: str, known: str, parent: Run | None, tags: dict[str, str]) -> ml
     return mlflow.start_run(tags=tags)
 
 
-def _unfinished(place: str, started: bool) -> str:
+def _find_unfinished(place: str, started: bool) -> str:
     """Returns the id of the last unfinished run that worked in this place, or "".
 
     started: whether the folder marks that a run has started there. Only then is a FAILED or KILLED
@@ -175,28 +183,10 @@ def _unfinished(place: str, started: bool) -> str:
     status = "!= 'FINISHED'" if started else "= 'RUNNING'"
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     wanted = f"attributes.status {status} and tags.`{names.TAG_FOLDER}` = '{place}'"
-    found = client.search_runs(
+    runs = client.search_runs(
         experiments, wanted, max_results=1, order_by=["attributes.start_time DESC"]
     )
-    return str(found[0].info.run_id) if found else ""
-
-
-def make_database(uri: str) -> None:
-    """Creates a local SQLite store if it does not exist.
-
-    It is created in a temporary folder and then linked to its place. A process that is killed
-    meanwhile leaves no incomplete database.
-    """
-    if not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).exists():
-        return
-    file = Path(uri.removeprefix("sqlite:///"))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f"{file.name}-") as aside:
-        mlflow.MlflowClient(f"sqlite:///{aside}/{file.name}").search_experiments()
-        with suppress(FileExistsError):  # another process created it first
-            # A link fails if the file exists. A rename would replace the database of another
-            # process.
-            os.link(f"{aside}/{file.name}", file)
+    return str(runs[0].info.run_id) if runs else ""
 
 
 def reporter(run: Run) -> Report:
@@ -205,46 +195,28 @@ def reporter(run: Run) -> Report:
     A resumed training repeats the steps after its checkpoint. For each metric, only steps after the
     last logged one are sent.
     """
-    client, told = mlflow.MlflowClient(), dict.fromkeys(run.data.metrics, -1)
+    client, last_steps = mlflow.MlflowClient(), dict.fromkeys(run.data.metrics, -1)
 
     def report(step: int, metrics: dict[str, float]) -> None:
         for name in metrics:
             # Only metrics of before the restart are -1. Their history is read once, when they are
             # reported again.
-            if told.get(name) == -1:
-                told[name] = max(
+            if last_steps.get(name) == -1:
+                last_steps[name] = max(
                     metric.step for metric in client.get_metric_history(run.info.run_id, name)
                 )
         log_metrics(
             run.info.run_id,
             step,
-            {name: value for name, value in metrics.items() if step > told.get(name, -1)},
+            {name: value for name, value in metrics.items() if step > last_steps.get(name, -1)},
         )
 
     return report
 
 
-def log_metrics(run_id: str, step: int, metrics: dict[str, float]) -> None:
+def log_metrics(run_id: str, step: int, metrics: Mapping[str, float]) -> None:
     """Logs all metrics at one step, in one request."""
     now = int(time.time() * 1000)
     mlflow.MlflowClient().log_batch(
         run_id, metrics=[Metric(name, value, now, step) for name, value in metrics.items()]
-    )
-
-
-def where(run: Run, query: str = "") -> str:
-    """Returns where the run can be viewed.
-
-    This is a link to the server or, for a local store, the command that opens it and the link.
-
-    query: a query string of the UI. If given, the link shows the experiment's runs that match it
-        instead of this run.
-    """
-    uri = mlflow.get_tracking_uri()
-    place = f"runs{quote(query, safe='?=&')}" if query else f"runs/{run.info.run_id}"
-    path = f"#/experiments/{run.info.experiment_id}/{place}"
-    return (
-        f"{uri}/{path}"
-        if uri.startswith("http")
-        else f"mlflow ui --backend-store-uri {uri} then http://127.0.0.1:5000/{path}"
     )

@@ -47,7 +47,7 @@ class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
         try:
             if given.get("logits"):
                 return pd.DataFrame({"logits": self._logits(texts, task)})
-            return _table(self.student.predict(texts, task))
+            return _prediction_frame(self.student.predict(texts, task))
         except ValueError as error:
             # An MLflow server passes on the message of this exception only.
             raise MlflowException.invalid_parameter_value(str(error)) from None
@@ -68,7 +68,7 @@ class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
         return found
 
 
-def _table(answers: list[Prediction]) -> pd.DataFrame:
+def _prediction_frame(answers: list[Prediction]) -> pd.DataFrame:
     """Converts predictions to a data frame; if there are errors, missing values are None.
 
     JSON cannot represent NaN, which pandas would use.

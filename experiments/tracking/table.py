@@ -21,22 +21,22 @@ ROLES = {
 metrics have no prefix.
 """
 FASTER = (
-    "times faster: the fastest backend beside the teacher in torch, "
+    "times faster: the fastest backend compared with the teacher in torch, "
     "at the teacher's best with as many threads"
 )
 
 
-def lines(result: Result) -> list[str]:
+def result_table(result: Result) -> list[str]:
     """Returns the table that a run prints at its end, in Markdown."""
     return [
-        *scores(result),
+        *score_table(result),
         "",
-        *speed(result.metrics),
+        *speed_tables(result.metrics),
         *[f"note: {note}" for note in result.notes],
     ]
 
 
-def scores(result: Result) -> list[str]:
+def score_table(result: Result) -> list[str]:
     """Returns the score table: one row a task, one column a role."""
     metrics = result.metrics
     possible = ROLES if result.student else {"teacher": ""}
@@ -53,17 +53,17 @@ def scores(result: Result) -> list[str]:
     body = [
         [
             name,
-            *(_shown(metrics, p + key) for p in roles.values()),
-            *(_kept(metrics, name) if compared else []),
+            *(_one_decimal(metrics, p + key) for p in roles.values()),
+            *(_teacher_cells(metrics, name) if compared else []),
         ]
         for name, key in keys.items()
     ]
     return markdown([header, *body])
 
 
-def export_lines(made: ExportedFolder) -> list[str]:
+def export_table(export: ExportedFolder) -> list[str]:
     """Returns the table of an export: one column a backend, with scores, losses, size and speed."""
-    metrics = made.metrics
+    metrics = export.metrics
     backends = _exported(metrics)
     timed = [found for name in metrics if (found := names.parsed_speed(name))]
     settings = [
@@ -71,7 +71,7 @@ def export_lines(made: ExportedFolder) -> list[str]:
     ]
 
     def shown(what: str, form: str) -> list[str]:
-        return [_exact(metrics, names.export(backend, what), form) for backend in backends]
+        return [_formatted(metrics, names.export(backend, what), form) for backend in backends]
 
     rows = [["", TORCH, *backends]]
     rows.append(["logits differ by at most", "-", *shown(names.MAX_DIFFERENCE, ".1e")])
@@ -96,18 +96,18 @@ def export_lines(made: ExportedFolder) -> list[str]:
         key = statistic(setting)
         words, form = ("ms", ".3f") if key == names.P50 else ("rows/s", ",.0f")
         speeds = (
-            _exact(metrics, names.speed(backend, setting, key), form)
+            _formatted(metrics, names.speed(backend, setting, key), form)
             for backend in (TORCH, *backends)
         )
         rows.append([f"{words}, {setting}", *speeds])
-    return [*markdown(rows), "", *[f"note: {note}" for note in made.notes]]
+    return [*markdown(rows), "", *[f"note: {note}" for note in export.notes]]
 
 
-def _kept(metrics: dict[str, float], name: str) -> list[str]:
-    return [_shown(metrics, family + name) for family in (names.RETENTION, names.AGREEMENT)]
+def _teacher_cells(metrics: dict[str, float], name: str) -> list[str]:
+    return [_one_decimal(metrics, family + name) for family in (names.RETENTION, names.AGREEMENT)]
 
 
-def _shown(metrics: dict[str, float], name: str) -> str:
+def _one_decimal(metrics: dict[str, float], name: str) -> str:
     """Returns a metric with one decimal, or a dash if it is missing.
 
     A score is missing, for example, if the student did not know the task before its fine-tuning, or
@@ -116,12 +116,12 @@ def _shown(metrics: dict[str, float], name: str) -> str:
     return f"{metrics[name]:.1f}" if name in metrics else "-"
 
 
-def _exact(metrics: dict[str, float], name: str, form: str) -> str:
+def _formatted(metrics: dict[str, float], name: str, form: str) -> str:
     """Returns a metric in the given format, without negative zeros, or a dash if it is missing."""
     return format(metrics[name], f"z{form}") if name in metrics else "-"
 
 
-def speed(metrics: dict[str, float]) -> list[str]:
+def speed_tables(metrics: dict[str, float]) -> list[str]:
     """Returns the tables of speed and exports, and a line on the size."""
     size = (
         f"{metrics[names.SIZE_PARAMETERS] / 1e6:.2f} million parameters "
@@ -129,10 +129,10 @@ def speed(metrics: dict[str, float]) -> list[str]:
         f"{metrics[names.SIZE_BYTES] / 1e6:.1f} MB, "
         f"{metrics[names.SIZE_FLOPS] / 1e6:.0f} million FLOPs a row"
     )
-    return [*_latency(metrics), *_exports(metrics), f"size: {size}"]
+    return [*_timing_tables(metrics), *_export_table(metrics), f"size: {size}"]
 
 
-def _latency(metrics: dict[str, float]) -> list[str]:
+def _timing_tables(metrics: dict[str, float]) -> list[str]:
     """Returns the table of latency for calls with one row, and that of throughput for larger calls.
 
     If the teacher was timed, the last column compares it with the fastest available backend.
@@ -140,7 +140,7 @@ def _latency(metrics: dict[str, float]) -> list[str]:
     timed = [found for name in metrics if (found := names.parsed_speed(name))]
     backends = list(dict.fromkeys(backend for backend, _, _ in timed))
     settings = list(dict.fromkeys(setting for _, setting, _ in timed))
-    offered, compared = (
+    available, compared = (
         timed_backends(metrics),
         any(name.startswith(names.TEACHER + names.SPEED) for name in metrics),
     )
@@ -163,17 +163,17 @@ def _latency(metrics: dict[str, float]) -> list[str]:
             row = [
                 setting,
                 *(
-                    _exact(metrics, names.speed(backend, setting, key), form)
+                    _formatted(metrics, names.speed(backend, setting, key), form)
                     for backend in backends
                 ),
             ]
             if compared:
-                speeds = {name: metrics[names.speed(name, setting, key)] for name in offered}
+                speeds = {name: metrics[names.speed(name, setting, key)] for name in available}
                 fastest = best(speeds, key=speeds.__getitem__)
                 row.insert(
-                    1, _exact(metrics, names.TEACHER + names.speed(TORCH, setting, key), form)
+                    1, _formatted(metrics, names.TEACHER + names.speed(TORCH, setting, key), form)
                 )
-                row.append(_exact(metrics, names.speed(fastest, setting, names.RATIO), ".1f"))
+                row.append(_formatted(metrics, names.speed(fastest, setting, names.RATIO), ".1f"))
             rows.append(row)
         # A table with nothing but its header is left out.
         lines += [*markdown(rows), ""] if len(rows) > 1 else []
@@ -189,7 +189,7 @@ def _exported(metrics: dict[str, float]) -> list[str]:
     ]
 
 
-def _exports(metrics: dict[str, float]) -> list[str]:
+def _export_table(metrics: dict[str, float]) -> list[str]:
     """Returns the table of the exported backends, with the points that each one loses."""
     backends = _exported(metrics)
     rows = [
@@ -206,7 +206,9 @@ def _exports(metrics: dict[str, float]) -> list[str]:
     in_points = (names.QUALITY_MEAN, names.LOSS_BATCHES, names.LOSS_SINGLE_ROWS)
     forms = dict.fromkeys(in_points, ".2f") | {names.MAX_DIFFERENCE: ".1g"}
     for backend in backends:
-        shown = [_exact(metrics, names.export(backend, what), form) for what, form in forms.items()]
+        shown = [
+            _formatted(metrics, names.export(backend, what), form) for what, form in forms.items()
+        ]
         passed = "yes" if metrics[names.export(backend, names.OFFERED)] else "no"
         rows.append(
             [backend, *shown, f"{metrics[names.export(backend, names.BYTES)] / 1e6:.1f}", passed]
@@ -214,34 +216,34 @@ def _exports(metrics: dict[str, float]) -> list[str]:
     return [*markdown(rows), ""] if backends else []
 
 
-def submission_lines(made: Submission) -> list[str]:
+def submission_table(submission: Submission) -> list[str]:
     """Returns the table of a submission's files and the shares of their answers, and its notes."""
     rows = [["task", "file", "rows", "answered by", "answers"]]
-    for asked, filled, shares in made.files:
+    for file, filled, shares in submission.files:
         answers = ", ".join(f"{answer} {100 * share:.1f} %" for answer, share in shares.items())
         rows.append(
             [
-                asked.task,
-                asked.file,
-                f"{asked.rows:,}",
+                file.task,
+                file.file,
+                f"{file.rows:,}",
                 "one answer for all" if filled else "the student",
                 answers,
             ]
         )
-    return [*markdown(rows), "", *[f"note: {note}" for note in made.notes]]
+    return [*markdown(rows), "", *[f"note: {note}" for note in submission.notes]]
 
 
-def submission_info(made: Submission) -> dict[str, Any]:
+def submission_info(submission: Submission) -> dict[str, Any]:
     """Returns the contents of a submission, file by file, as JSON takes it."""
     found = [
         {
-            "task": asked.task,
-            "file": asked.file,
-            "rows": asked.rows,
+            "task": file.task,
+            "file": file.file,
+            "rows": file.rows,
             "filled": filled,
             "shares": shares,
-            "test_file": asked.digest,
+            "test_file": file.digest,
         }
-        for asked, filled, shares in made.files
+        for file, filled, shares in submission.files
     ]
-    return {"student": made.student, "files": found, "notes": made.notes}
+    return {"student": submission.student, "files": found, "notes": submission.notes}

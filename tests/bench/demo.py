@@ -21,7 +21,7 @@ from typing import Any
 
 from analysis.presentation.table import markdown
 from experiments import cli
-from experiments.settings import Distill
+from experiments.settings import DistillSettings
 from mkd.config import Config, DemoConfig, LossConfig, SpeedConfig
 from mkd.pipeline import load_data_and_teacher
 from mkd.runs.candidate import measure_cost, run_candidate
@@ -122,4 +122,4 @@ if __name__ == "__main__":
         "--students", default="", help="the beginning of the names of those that are trained"
     )
     given, rest = parser.parse_known_args()
-    main(cli.parse(rest, "", Distill).core(), given.students)
+    main(cli.parse(rest, "", DistillSettings).core(), given.students)

@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 
 from analysis.presentation.table import markdown
 from experiments import cli
-from experiments.settings import Teacher
+from experiments.settings import TeacherSettings
 from mkd.evaluation.scoring import predict_logits, torch_infer
 from mkd.pipeline import set_up_device
 from mkd.result import no_report
@@ -35,7 +35,7 @@ ROWS = 150
 times as long."""
 
 
-def main(command: Teacher) -> None:
+def main(command: TeacherSettings) -> None:
     """The table and the JSON."""
     config = command.core()
     device, stores = set_up_device(config), config.stores
@@ -87,4 +87,4 @@ def compared(data: TaskData, exact_RC: np.ndarray, half_RC: np.ndarray) -> dict[
 
 
 if __name__ == "__main__":
-    sys.exit(cli.entry(main, __doc__ or "", Teacher))
+    sys.exit(cli.entry(main, __doc__ or "", TeacherSettings))

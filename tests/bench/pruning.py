@@ -19,8 +19,9 @@ import optuna
 
 from analysis.presentation.table import markdown
 from experiments.settings import PruningConfig
+from experiments.studies.attributes import PROGRESS
 from experiments.studies.pruning import Progress, is_behind
-from experiments.studies.study import PROGRESS, outcome
+from experiments.studies.trial_results import result_of
 from mkd.evaluation.pareto import Reference, front, hypervolume
 
 MARGINS = (0.0, 2.5, 5.0, 10.0)
@@ -44,7 +45,7 @@ def main() -> None:
         )
         for trial in study.trials
         if (told := trial.user_attrs.get(PROGRESS))
-        and (done := outcome(trial)) is not None
+        and (done := result_of(trial)) is not None
         and done.state == "complete"
     ]
     found = [

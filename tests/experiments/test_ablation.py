@@ -11,7 +11,7 @@ import pytest
 
 from experiments import cli
 from experiments.ablation import ablate, plan
-from experiments.settings import Ablation, AblationConfig, distillation
+from experiments.settings import AblationConfig, AblationSettings, distill_settings
 from mkd.storage.versions import STAGES
 from tests.support.entry import client, command, outcome, tiny
 
@@ -27,8 +27,8 @@ ABLATION = [
 Ablated = tuple[Path, subprocess.CompletedProcess[str]]
 
 
-def config_of(variants: dict[str, dict[str, Any]], **changes: Any) -> Ablation:
-    return replace(Ablation(ablation=AblationConfig(variants, [0, 7])), **changes)
+def config_of(variants: dict[str, dict[str, Any]], **changes: Any) -> AblationSettings:
+    return replace(AblationSettings(ablation=AblationConfig(variants, [0, 7])), **changes)
 
 
 def test_the_plan_is_every_variant_with_every_seed_the_first_seed_first() -> None:
@@ -140,7 +140,7 @@ def test_a_mistake_is_one_line_and_makes_no_run(
     found = cli.entry(
         ablate,
         "",
-        Ablation,
+        AblationSettings,
         ["--ablation.variants", '{"plain": {}, "b": {"loss.kind": "hinge"}}'],
     )
     assert found == 2
@@ -161,7 +161,7 @@ def test_the_variants_of_a_file_may_hold_lists_and_dicts(tmp_path: Path) -> None
     config = cli.parse(
         ["--config", str(tmp_path / "ablation.yaml"), '--data.tasks=["sentiment", "similarity"]'],
         "",
-        Ablation,
+        AblationSettings,
     )
     _, changed = plan(config)[:2]
     assert [transfer.tasks for transfer in changed.config.data.transfer] == [["sentiment"]]
@@ -172,9 +172,9 @@ def test_the_variants_of_a_file_may_hold_lists_and_dicts(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["transfer_curve", "sampling", "options"])
 def test_a_shipped_ablation_has_allowed_settings_and_no_twins(name: str, student: str) -> None:
     files = [f"--config={CONFIGS / file}.yaml" for file in ("glue", student, name)]
-    config = cli.parse(files, "", Ablation)
+    config = cli.parse(files, "", AblationSettings)
     made = [
-        cli.to_yaml(cli.with_settings(distillation(config.core()), settings))
+        cli.to_yaml(cli.with_settings(distill_settings(config.core()), settings))
         for settings in config.ablation.variants.values()
     ]
     assert len(set(made)) == len(made) > 1
@@ -182,7 +182,7 @@ def test_a_shipped_ablation_has_allowed_settings_and_no_twins(name: str, student
 
 def test_the_demo_s_ablation_can_be_planned() -> None:
     config = cli.parse(
-        ["--config", str(CONFIGS / "ablation.yaml"), "--ablation.seeds=[0]"], "", Ablation
+        ["--config", str(CONFIGS / "ablation.yaml"), "--ablation.seeds=[0]"], "", AblationSettings
     )
     trials = plan(config)
     assert [trial.variant for trial in trials] == list(config.ablation.variants)

@@ -8,33 +8,32 @@ from typing import Any
 
 import pytest
 import yaml
-from jsonargparse import ArgumentError
 
 from experiments import cli
-from experiments.settings import COMMANDS, Distill, Finetune
+from experiments.settings import COMMANDS, DistillSettings, FinetuneSettings, SearchSettings
 from mkd.config import SpeedConfig, TransferConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "experiments" / "configs"
 
 
-def parsed(*argv: str) -> Distill:
-    return cli.parse(list(argv), "", Distill)
+def parsed(*argv: str) -> DistillSettings:
+    return cli.parse(list(argv), "", DistillSettings)
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     """What a wrong command line prints; it must not get as far as the job."""
 
-    def job(config: Distill) -> None:
+    def job(config: DistillSettings) -> None:
         raise AssertionError("the job was begun")
 
-    assert cli.entry(job, "", Distill, list(argv)) == 2
+    assert cli.entry(job, "", DistillSettings, list(argv)) == 2
     printed = capsys.readouterr().err.strip()
     assert "\n" not in printed and printed.startswith("error: ")
     return printed
 
 
 def test_no_arguments_give_the_defaults() -> None:
-    assert parsed() == Distill()
+    assert parsed() == DistillSettings()
 
 
 def test_any_field_goes_by_its_dotted_name() -> None:
@@ -58,9 +57,13 @@ def test_what_is_said_is_named_also_where_it_is_the_default(tmp_path: Path) -> N
     (tmp_path / "c.yaml").write_text(
         "loss: {temperature: 3}\ntrain: {sampling: {weights: {a: 1}}}\n"
     )
-    argv = [f"--train.steps={Distill().train.steps}", "--config", str(tmp_path / "c.yaml")]
-    assert cli.said(argv, Distill) == {"train.steps", "loss.temperature", "train.sampling.weights"}
-    assert cli.said([], Distill) == set()
+    argv = [f"--train.steps={DistillSettings().train.steps}", "--config", str(tmp_path / "c.yaml")]
+    assert cli.explicit_settings(argv, DistillSettings) == {
+        "train.steps",
+        "loss.temperature",
+        "train.sampling.weights",
+    }
+    assert cli.explicit_settings([], DistillSettings) == set()
 
 
 @pytest.mark.parametrize(("precision", "ratio"), [("float32", 0.07), ("bfloat16", 2.4)])
@@ -72,7 +75,7 @@ def test_a_precision_that_is_left_to_the_machine_is_said_in_the_settings(
     config = cli.parse(
         ["--teacher.train.precision=auto", "--finetune.train.precision=auto"],
         "",
-        Finetune,
+        FinetuneSettings,
         told.append,
     )
     (line,) = told
@@ -81,7 +84,9 @@ def test_a_precision_that_is_left_to_the_machine_is_said_in_the_settings(
     )
     assert config.teacher.train.precision == config.finetune.train.precision == precision
     assert (
-        cli.with_settings(Distill(), {"teacher.train.precision": "auto"}).teacher.train.precision
+        cli.with_settings(
+            DistillSettings(), {"teacher.train.precision": "auto"}
+        ).teacher.train.precision
         == precision
     )
 
@@ -117,7 +122,7 @@ def test_with_settings_changes_just_what_it_names_and_replaces_lists_and_dicts_w
 )
 def test_with_settings_refuses_as_a_cli(settings: dict[str, object], told: list[str]) -> None:
     with pytest.raises(ValueError) as caught:
-        cli.with_settings(Distill(), settings)
+        cli.with_settings(DistillSettings(), settings)
     assert "\n" not in str(caught.value)
     for part in told:
         assert part in str(caught.value)
@@ -145,7 +150,7 @@ def test_a_resolved_config_fed_back_is_the_same_config(tmp_path: Path) -> None:
 
 
 def test_flat_names_every_leaf_once() -> None:
-    leaves = cli.flat(Distill())
+    leaves = cli.flat(DistillSettings())
     assert leaves["teacher.train.sampling.weights"] == {} and leaves["data.demo.seed"] == 0
     assert not any(isinstance(value, dict) and value for value in leaves.values())
 
@@ -176,6 +181,51 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     printed = refusal(capsys, *argv)
     for part in told:
         assert part in printed
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["--loss.temprature", "4"], "'loss.temprature'; did you mean loss.temperature?"),
+        (["--sed=1"], "'sed'; did you mean seed?"),
+        (["--confg", "glue.yaml"], "'confg'; did you mean config?"),
+        (["--loss", "{temprature: 4}"], "'loss.temprature'; did you mean loss.temperature?"),
+        (["--xyz=1"], "'xyz'; python -m experiments.distill --help lists all settings"),
+    ],
+)
+def test_a_misspelt_setting_is_refused_with_the_one_that_is_most_similar(
+    argv: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refusal(capsys, *argv) == f"error: there is no setting {told}"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("sed: 3", "'sed'; did you mean seed?"),
+        ("loss: {temprature: 3}", "'loss.temprature'; did you mean loss.temperature?"),
+        (
+            "data: {demo: {train_row: 3}}",
+            "'data.demo.train_row'; did you mean data.demo.train_rows?",
+        ),
+    ],
+)
+def test_so_is_one_in_a_file(
+    text: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wrong.yaml").write_text(text)
+    printed = refusal(capsys, "--config", str(tmp_path / "wrong.yaml"))
+    assert printed == f"error: there is no setting {told}"
+
+
+def test_a_file_that_contradicts_what_a_search_fixes_is_refused(tmp_path: Path) -> None:
+    """Its students are chosen by their scores on the selection split, which `whole` trains on."""
+    file = tmp_path / "whole.yaml"
+    file.write_text("whole: true\nbaseline: true\n")
+    with pytest.raises(ValueError, match="whole is True; allowed for experiments.search: False"):
+        cli.parse(["--config", str(file)], "", SearchSettings)
+    file.write_text("whole: false\nbaseline: true\n")
+    assert cli.parse(["--config", str(file)], "", SearchSettings) == SearchSettings()
 
 
 def test_an_unknown_field_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -234,20 +284,26 @@ def leaves(values: dict[str, object], prefix: str) -> set[str]:
 
 
 def test_an_earlier_config_is_read_without_what_is_gone() -> None:
-    written = cli.to_yaml(Distill(seed=7, speed=SpeedConfig(length=64, seconds=3.5)))
+    written = cli.to_yaml(DistillSettings(seed=7, speed=SpeedConfig(length=64, seconds=3.5)))
     before = written.replace("speed:\n", "speed:\n  repeats: 50\n  warmup: 5\n")
     assert before.count("warmup: 5") == 1
     before = before.replace("\nloss:\n", "\nloss:\n  mixup: 0.0\n").replace(
         "\nexport:\n", "\nexport:\n  per_task: false\n"
     )
-    expected = Distill(seed=7, speed=SpeedConfig(length=64, seconds=3.5)).shown()
-    assert cli.from_yaml(before, Distill) == cli.from_yaml(written, Distill) == expected
+    expected = DistillSettings(seed=7, speed=SpeedConfig(length=64, seconds=3.5)).shown()
+    assert (
+        cli.from_yaml(before, DistillSettings)
+        == cli.from_yaml(written, DistillSettings)
+        == expected
+    )
 
 
 def test_a_setting_that_is_gone_is_refused_where_it_did_something(tmp_path: Path) -> None:
     file = tmp_path / "old.yaml"
     file.write_text("loss:\n  mixup: 0.4\n")
-    with pytest.raises(ValueError, match="loss.mixup is 0.4; allowed: 0, as the setting is gone"):
+    with pytest.raises(
+        ValueError, match="loss.mixup is 0.4; allowed: 0, because the setting was removed"
+    ):
         parsed("--config", str(file))
     file.write_text("loss:\n  mixup: 0\n")
     assert parsed("--config", str(file)) == parsed()
@@ -265,9 +321,9 @@ def options(command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
 def test_a_command_has_just_its_fields(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     kind = COMMANDS[command]
     of_the_parser = {"config", "print_config", "data.transfer.help"}
-    groups = cli.names(command) - cli.flat(kind()).keys()
+    groups = cli.setting_names(command) - cli.flat(kind()).keys()
     assert options(command, capsys) - of_the_parser - groups == cli.flat(kind()).keys()
-    expected = {name for name in cli.names(command) if "." not in name}
+    expected = {name for name in cli.setting_names(command) if "." not in name}
     assert {field.name for field in fields(kind)} == expected
     assert cli.from_yaml(cli.to_yaml(kind()), kind) == kind().shown()
 
@@ -322,5 +378,5 @@ def test_a_file_that_holds_the_settings_of_all_commands_is_read_by_each(tmp_path
         ("export: {too: x}", "too"),
     ):
         file.write_text(wrong)
-        with pytest.raises(ArgumentError, match=told):
+        with pytest.raises(ValueError, match=told):
             parsed("--config", str(file))

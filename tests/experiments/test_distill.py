@@ -128,5 +128,5 @@ def test_a_damaged_checkpoint_is_named_and_kept(tmp_path: Path) -> None:
     assert found["run_id"] == run.info.run_id
     assert client(tmp_path).get_run(run.info.run_id).info.status == "FINISHED"
     empty = client(tmp_path).get_run(own)
-    assert empty.info.run_name.endswith(f"goes on in {run.info.run_id}")
+    assert empty.info.run_name.endswith(f"continues in {run.info.run_id}")
     assert empty.data.metrics == {}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.promote import spread
+from experiments.promote import seed_spread
 from mkd.config import Config
 from mkd.evaluation.timing import SPEED_PROTOCOL
 from mkd.pipeline import with_all_rows
@@ -86,8 +86,8 @@ def test_the_best_trial_is_trained_anew_with_its_settings_and_registered(folder:
 def test_several_seeds_have_a_t_interval_and_one_seed_says_what_it_does_not_tell() -> None:
     # sd 1, t(0.975, 2) = 4.3027 over the root of 3.
     expected = "mean 71.00, sd 1.00 over 3 seeds, 95 % t interval of the mean 68.52 to 73.48"
-    assert spread([70.0, 71.0, 72.0]) == expected
-    assert spread([70.0]).startswith("one seed: how far another one would be off is not known")
+    assert seed_spread([70.0, 71.0, 72.0]) == expected
+    assert seed_spread([70.0]).startswith("one seed: the variation between seeds is unknown")
 
 
 def test_a_missing_study_or_a_low_budget_is_refused(folder: Path) -> None:

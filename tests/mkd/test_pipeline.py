@@ -12,7 +12,7 @@ import yaml
 from transformers import DistilBertConfig, DistilBertModel
 
 from experiments.tracking import table
-from experiments.tracking.table import scores
+from experiments.tracking.table import score_table
 from mkd.config import (
     AugmentConfig,
     Config,
@@ -114,7 +114,7 @@ def test_without_any_seconds_for_it_speed_is_not_measured(shared: Path) -> None:
     config = demo_config(shared / "cache", {"baseline": False, "speed.seconds": 0})
     found = run(config, shared / "unmeasured")
     assert not [name for name in found.metrics if "speed/" in name] and found.exported == ""
-    assert not [line for line in table.lines(found) if line.startswith(("| ms", "| rows"))]
+    assert not [line for line in table.result_table(found) if line.startswith(("| ms", "| rows"))]
 
 
 def test_ratios_and_retention_follow_from_their_parts(result: Result) -> None:
@@ -434,7 +434,7 @@ def test_finetuning_has_a_twin_started_anew(result: Result, shared: Path, tmp_pa
     found = tuned(config, tmp_path / "tuned", told)
     assert some(found.metrics, QUALITY, "anew/") == some(result.metrics, QUALITY, "baseline/")
     assert told.of("anew/train/hard/sentiment") and told.of("progress/anew/student")[-1] == 1
-    table = scores(found)
+    table = score_table(found)
     assert table[0].split()[5::2] == ["before", "student", "anew"]
     assert f"{found.metrics['anew/quality/mean']:.1f}" in table[-1]
     alone = tuned(replace(config, baseline=False), tmp_path / "alone")

@@ -7,7 +7,7 @@ import pytest
 from transformers import BertModel
 
 from experiments import cli
-from experiments.settings import Distill, Finetune
+from experiments.settings import DistillSettings, FinetuneSettings
 from experiments.tracking.run import folder_of
 from mkd.config import Config, StudentConfig, TeacherConfig, TrainConfig
 from mkd.pipeline import run
@@ -47,21 +47,21 @@ def test_what_is_trained_further_learns_as_fast_as_what_is_new() -> None:
 
 
 def test_a_variant_of_another_model_has_that_model_s_rate() -> None:
-    config = cli.parse([], "", Distill)
+    config = cli.parse([], "", DistillSettings)
     variant = {"teacher.checkpoint": "x", "student.init": "teacher"}
     assert rates(cli.with_settings(config, variant)) == (1e-4, 2e-4)
-    said = cli.parse(["--teacher.train.learning_rate=8e-4"], "", Distill)
+    said = cli.parse(["--teacher.train.learning_rate=8e-4"], "", DistillSettings)
     assert rates(cli.with_settings(said, {"teacher.checkpoint": "x"}))[0] == 8e-4
 
 
 def test_what_is_shown_and_what_keys_are_made_of_is_the_number() -> None:
-    config = cli.parse(["--teacher.checkpoint=x"], "", Distill)
+    config = cli.parse(["--teacher.checkpoint=x"], "", DistillSettings)
     assert config.teacher.train.learning_rate is None
     assert cli.flat(config)["teacher.train.learning_rate"] == 1e-4
     assert cli.overrides(config) == {"teacher.checkpoint": "x", "teacher.train.learning_rate": 1e-4}
-    assert cli.from_yaml(cli.to_yaml(config), Distill) == config.shown()
+    assert cli.from_yaml(cli.to_yaml(config), DistillSettings) == config.shown()
     assert folder_of(config, "distill") == folder_of(config.shown(), "distill")
-    further = Finetune().shown()
+    further = FinetuneSettings().shown()
     assert further.teacher.train.learning_rate == 1.2e-3
     assert further.finetune.train.learning_rate == 2e-3
 

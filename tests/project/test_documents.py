@@ -25,7 +25,7 @@ from jsonargparse import ArgumentParser
 import mkd.pipeline
 from analysis import report
 from experiments import cli
-from experiments.settings import COMMANDS, Distill, distillation
+from experiments.settings import COMMANDS, DistillSettings, distill_settings
 from mkd import __main__ as runtime
 from mkd.config import Config
 from mkd.result import Result
@@ -180,7 +180,7 @@ def test_commands_are_allowed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
-    (tmp_path / "config.yaml").write_text(cli.to_yaml(Distill()))  # as that of a run
+    (tmp_path / "config.yaml").write_text(cli.to_yaml(DistillSettings()))  # as that of a run
     found = commands(block)
     assert found
     for words in found:
@@ -268,7 +268,7 @@ def check_project(words: list[str]) -> None:
 def test_settings_and_tasks_are_allowed(block: Block, tmp_path: Path) -> None:
     (tmp_path / "block.yaml").write_text(block.text)
     given = set(yaml.safe_load(block.text))
-    if kinds := [kind for command, kind in COMMANDS.items() if given <= cli.names(command)]:
+    if kinds := [kind for command, kind in COMMANDS.items() if given <= cli.setting_names(command)]:
         cli.parse(["--config", str(tmp_path / "block.yaml")], "", kinds[0])
     else:
         assert task_file.read_task_file(tmp_path / "block.yaml")
@@ -405,7 +405,7 @@ def test_the_readme_example_in_python_runs(
             "export.backends": ["onnx"],
         }
         # Which backend is the fastest is chance, of models so small.
-        return whole(cli.with_settings(distillation(config), few).core(), folder)._replace(
+        return whole(cli.with_settings(distill_settings(config), few).core(), folder)._replace(
             exported=str(folder / "onnx")
         )
 

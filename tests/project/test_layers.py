@@ -23,7 +23,7 @@ SHARED = "analysis.presentation"
 """The one room of analysis that experiments may import: tables, colours and figures."""
 
 MLFLOW = {
-    "experiments.tracking", "experiments.studies.trials", "experiments.on_spark",
+    "experiments.tracking", "experiments.on_spark",
     "analysis.runs.runs", "analysis.report",
 }  # fmt: skip
 """The only modules and rooms that may import mlflow: the writers of runs, the model that is logged

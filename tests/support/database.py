@@ -5,7 +5,10 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from experiments.tracking.run import make_database
+import mlflow
+import pytest
+
+from experiments.tracking.store import make_database
 
 NAME = "mlflow.db"
 
@@ -14,6 +17,17 @@ def put_database(folder: Path) -> None:
     """Puts an empty one into the folder, where there is none."""
     if not (folder / NAME).exists():
         (folder / NAME).write_bytes(_empty())
+
+
+def use_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes this process log to an empty store in the folder, which becomes the working folder."""
+    put_database(folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / NAME}")
+    # MLflow remembers an experiment in the process and in the environment. This one is in every
+    # store.
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
+    mlflow.set_experiment(experiment_id="0")
 
 
 @cache

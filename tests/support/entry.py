@@ -38,7 +38,9 @@ TINY = [
 
 def tiny(module: str) -> list[str]:
     """The command line of a command at work on little."""
-    return [word for word in TINY if word.removeprefix("--").split("=")[0] in cli.names(module)]
+    return [
+        word for word in TINY if word.removeprefix("--").split("=")[0] in cli.setting_names(module)
+    ]
 
 
 FORKS = multiprocessing.get_context("forkserver")

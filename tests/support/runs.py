@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from experiments.settings import Finetune
+from experiments.settings import FinetuneSettings
 from mkd.config import (
     Config,
     DataConfig,
@@ -82,16 +82,18 @@ def teacher_config(cache: Path, train: Mapping[str, Any] | None = None, **sectio
 
 def finetuning(
     cache: Path, student: str, tasks: list[str], loss: LossConfig, **data: Any
-) -> Finetune:
+) -> FinetuneSettings:
     """Eight steps more, of the student in a folder."""
     config = demo_config(cache)
-    names = [name for name in Finetune.__dataclass_fields__ if hasattr(config, name)]
+    names = [name for name in FinetuneSettings.__dataclass_fields__ if hasattr(config, name)]
     own = {name: getattr(config, name) for name in names}
     how = FinetuneConfig(student, loss, config.train)
-    return Finetune(**own | {"data": replace(config.data, tasks=tasks, **data), "finetune": how})
+    return FinetuneSettings(
+        **own | {"data": replace(config.data, tasks=tasks, **data), "finetune": how}
+    )
 
 
-def tuned(config: Finetune, folder: Path, report: Report = no_report) -> Result:
+def tuned(config: FinetuneSettings, folder: Path, report: Report = no_report) -> Result:
     return run_finetune(config.core(), config.finetune, folder, report)
 
 

@@ -15,7 +15,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 
 from analysis.statistics.resampled_metrics import FAST_METRICS
 from experiments.cli import flat
-from experiments.settings import Distill
+from experiments.settings import DistillSettings
 from mkd.config import StudentConfig
 from mkd.evaluation.timing import SPEED_PROTOCOL
 from mkd.tasks.demo import DEMO_TASKS
@@ -75,7 +75,7 @@ def size_of(student: StudentConfig) -> tuple[float, float, float]:
 
 def made(wish: Wish) -> Made:
     """The run of a wish; the same wish makes the same run."""
-    config = Distill(seed=wish.seed, student=wish.student)
+    config = DistillSettings(seed=wish.seed, student=wish.student)
     params = {name: str(value) for name, value in (flat(config) | wish.settings).items()}
     milliseconds, parameters, share = size_of(wish.student)
     draw = np.random.default_rng(

@@ -20,9 +20,9 @@ from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatch
 from sqlalchemy.orm import configure_mappers
 
 from experiments import cli
-from experiments.settings import Distill
+from experiments.settings import DistillSettings
 
-cli.parse([], "", Distill)
+cli.parse([], "", DistillSettings)
 configure_mappers()
 warn_dependency_requirement_mismatches(["numpy"])  # which reads what is installed
 picture = matplotlib.figure.Figure()

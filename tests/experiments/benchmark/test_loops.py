@@ -7,12 +7,12 @@ from experiments import cli, throughput
 from experiments.benchmark.loops import LOOPS
 from experiments.benchmark.loops import LoopTimings as Measured
 from experiments.benchmark.loops import time_loops as loops
-from experiments.settings import Throughput
+from experiments.settings import ThroughputSettings
 from mkd.config import DataConfig, DemoConfig, TeacherConfig, ThroughputConfig, TrainConfig
 
 
-def config_of(cache: Path, task: str) -> Throughput:
-    return Throughput(
+def config_of(cache: Path, task: str) -> ThroughputSettings:
+    return ThroughputSettings(
         cache=str(cache),
         data=DataConfig(
             tasks=[task], demo=DemoConfig(train_rows=60, unlabelled_rows=0, dev_rows=10)
@@ -23,7 +23,7 @@ def config_of(cache: Path, task: str) -> Throughput:
     )
 
 
-def measured(config: Throughput) -> Measured:
+def measured(config: ThroughputSettings) -> Measured:
     return loops(config.core(), config.throughput)
 
 
@@ -72,7 +72,9 @@ def test_the_last_line_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "--throughput.rounds",
         "1",
     ]
-    found = cli.entry(throughput.measure, "", Throughput, [*arguments, "--cache", str(tmp_path)])
+    found = cli.entry(
+        throughput.compare_loops, "", ThroughputSettings, [*arguments, "--cache", str(tmp_path)]
+    )
     assert found == 0
     *_, last = capsys.readouterr().out.strip().split("\n")
     told = json.loads(last)

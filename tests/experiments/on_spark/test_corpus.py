@@ -19,7 +19,7 @@ import torch
 
 from experiments import cli
 from experiments.on_spark import corpus
-from experiments.settings import Distill, LabelConfig
+from experiments.settings import DistillSettings, LabelConfig
 from mkd.result import no_report
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
@@ -71,7 +71,7 @@ def spark() -> Iterator["SparkSession"]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in JAVA.items():
             patch.setenv(name, value)
-        with corpus.session("local[2]") as session:
+        with corpus.spark_session("local[2]") as session:
             yield session
 
 
@@ -98,9 +98,9 @@ def written(
     spark: "SparkSession", config: LabelConfig, taught: Taught
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """What is written for a config, and its metrics; nothing else may be left beside it."""
-    names = corpus.check(config, taught.student())
+    names = corpus.check_labelling(config, taught.student())
     output = Path(config.output)
-    metrics = corpus.write_answers(spark, config, taught.path, names, output.with_name("aside"))
+    metrics = corpus.write_predictions(spark, config, taught.path, names, output.with_name("aside"))
     assert {path.name for path in output.parent.iterdir()} == {"corpus.parquet", output.name}
     return pd.read_parquet(output), metrics
 
@@ -171,7 +171,7 @@ def rows_of(task: Task) -> pd.DataFrame:
 def test_its_logits_teach_alike(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
     """By way of a file for each of two tasks: one of classes, and a regression, whose scores are in
     its own units there."""
-    config = replace(cli.parse(TINY, "", Distill).core(), cache=str(taught.folder / ".mkd"))
+    config = replace(cli.parse(TINY, "", DistillSettings).core(), cache=str(taught.folder / ".mkd"))
     tasks = load_tasks(config.data)
     tokenizer = primary_tokenizer(config.teacher, config.stores.root, tasks)
     side = tokenise_tasks(
@@ -225,9 +225,9 @@ def test_its_logits_teach_alike(spark: "SparkSession", taught: Taught, tmp_path:
         ({"text": ["a"]}, {"task": "mnli"},
          "label.task is 'mnli'; allowed: 'acceptability', 'entailment', 'paraphrase'"),
         ({"text": ["a"]}, {"output": ""},
-         "label.output is ''; allowed: a path where nothing is yet"),
+         "label.output is ''; allowed: a path that does not exist yet"),
         ({"text": ["a"]}, {"output": "/tmp"},
-         "label.output is '/tmp'; allowed: a path where nothing is yet"),
+         "label.output is '/tmp'; allowed: a path that does not exist yet"),
         ({"text": ["a"]}, {"corpus": "none"},
          "label.corpus is 'none'; allowed: a Parquet file or a folder"),
     ],
@@ -239,7 +239,7 @@ def test_what_is_wrong_is_told_in_one_line(
         config_of(tmp_path, pd.DataFrame(frame), "sentiment"), **{key: more[key] for key in more}
     )
     with pytest.raises(ValueError) as caught:
-        corpus.check(config, taught.student())
+        corpus.check_labelling(config, taught.student())
     assert told in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -248,7 +248,7 @@ def test_no_text_has_no_logits(spark: "SparkSession", taught: Taught, tmp_path: 
     config = config_of(tmp_path, frame, "sentiment", logits=True)
     told = "label.corpus: 2 rows have no text; allowed for label.logits: none"
     with pytest.raises(ValueError, match=told):
-        corpus.write_answers(spark, config, taught.path, ["text"], tmp_path / "aside")
+        corpus.write_predictions(spark, config, taught.path, ["text"], tmp_path / "aside")
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.parquet"]
 
 
@@ -257,8 +257,12 @@ def test_damage_is_told_in_a_line(spark: "SparkSession", taught: Taught, tmp_pat
     content = (tmp_path / "corpus.parquet").read_bytes()
     (tmp_path / "corpus.parquet").write_bytes(content[:4] + bytes(30) + content[34:])
     with pytest.raises(ValueError) as caught:
-        corpus.write_answers(
-            spark, config, taught.path, corpus.check(config, taught.student()), tmp_path / "aside"
+        corpus.write_predictions(
+            spark,
+            config,
+            taught.path,
+            corpus.check_labelling(config, taught.student()),
+            tmp_path / "aside",
         )
     assert str(caught.value).startswith(f"label.corpus {tmp_path / 'corpus.parquet'}: ")
     assert "\n" not in str(caught.value)
@@ -269,7 +273,7 @@ def test_damage_is_told_in_a_line(spark: "SparkSession", taught: Taught, tmp_pat
 def test_model_errors_are_one_line(spark: "SparkSession", taught: Taught, tmp_path: Path) -> None:
     config = config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "other")
     with pytest.raises(ValueError) as caught:
-        corpus.write_answers(spark, config, taught.path, ["text"], tmp_path / "aside")
+        corpus.write_predictions(spark, config, taught.path, ["text"], tmp_path / "aside")
     assert "MlflowException: task is 'other'; allowed: " in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -278,8 +282,8 @@ def test_a_missing_extra_is_named(
     taught: Taught, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyspark", None)
-    with pytest.raises(ValueError, match=r"pip install 'mkd\[spark\]'"):
-        corpus.check(
+    with pytest.raises(ValueError, match=r"pip install -e '.\[spark\]'"):
+        corpus.check_labelling(
             config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "sentiment"), taught.student()
         )
 
@@ -291,7 +295,7 @@ def test_a_missing_java_is_told_of(
     monkeypatch.delenv("JAVA_HOME", raising=False)
     told = "^there is no Java, which Spark runs on; allowed: version 17 or 21, by PATH or JAVA_"
     with pytest.raises(ValueError, match=told):
-        corpus.check(
+        corpus.check_labelling(
             config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "sentiment"), taught.student()
         )
 
@@ -325,7 +329,9 @@ def test_the_entry_point_leaves_a_run_with_its_speed(taught: Taught, tmp_path: P
     again = label(taught, tmp_path / "a.parquet", tmp_path / "out")
     assert again.returncode == 2 and "Traceback" not in again.stderr
     last = again.stderr.strip().splitlines()[-1]
-    expected = f"error: label.output is '{tmp_path / 'out'}'; allowed: a path where nothing is yet"
+    expected = (
+        f"error: label.output is '{tmp_path / 'out'}'; allowed: a path that does not exist yet"
+    )
     assert last == expected
 
 

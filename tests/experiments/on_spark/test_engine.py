@@ -14,10 +14,10 @@ from mlflow.optuna.storage import MlflowStorage
 from optuna.samplers import RandomSampler, TPESampler
 
 from experiments.on_spark import engine
-from experiments.settings import Search, SearchConfig
-from experiments.studies.space import parse
-from experiments.studies.study import RUN_OF_TRIAL
-from experiments.studies.worker import Job
+from experiments.settings import SearchConfig, SearchSettings
+from experiments.studies.attributes import TRIAL_RUN
+from experiments.studies.objective import WorkerJob
+from experiments.studies.space import parse_space
 from mkd.config import TrainConfig
 from tests.support.entry import client, command, outcome, runs, tiny
 from tests.support.needs import need
@@ -110,7 +110,7 @@ def test_the_study_has_an_experiment(searched: Searched, monkeypatch: pytest.Mon
     made = {run.info.run_id: run.data.metrics for run in trial_runs(folder)}
     assert len(study.trials) == 3 and not (folder / "optuna.db").exists()
     for trial in study.trials:
-        metrics = made[trial.user_attrs[RUN_OF_TRIAL]]
+        metrics = made[trial.user_attrs[TRIAL_RUN]]
         assert trial.values == [metrics["search/quality"], metrics["speed/torch/b1-text-t1/p50_ms"]]
     assert [way.name for way in study.directions] == ["MAXIMIZE", "MINIMIZE"]
 
@@ -119,7 +119,7 @@ def test_a_missing_trial_is_made(searched: Searched, monkeypatch: pytest.MonkeyP
     folder, done = searched
     store, study = client(folder), study_of(folder, monkeypatch)
     lost = store.create_run(store.get_run(outcome(done)["run_id"]).info.experiment_id)
-    study.ask().set_user_attr(RUN_OF_TRIAL, lost.info.run_id)
+    study.ask().set_user_attr(TRIAL_RUN, lost.info.run_id)
     assert len(study.trials) == 4  # and so all is written
     again = outcome(search(folder, "--search.trials=4", "--search.master=local[1]"))
     assert (again["run_id"], again["states"]) == (outcome(done)["run_id"], {"complete": 4})
@@ -161,46 +161,50 @@ def test_failed_and_slow_trials_are_runs_and_do_not_end_the_study(tmp_path: Path
 @pytest.mark.parametrize(
     ("config", "tasks", "told"),
     [
-        (Search(search=SearchConfig(trials=1001)), 2,
+        (SearchSettings(search=SearchConfig(trials=1001)), 2,
          "search.trials is 1001; allowed for search.engine=spark: 1,000 at most"),
-        (Search(train=TrainConfig(steps=402, eval_every=2)), 2,
+        (SearchSettings(train=TrainConfig(steps=402, eval_every=2)), 2,
          "train.eval_every is 2, 201 times in train.steps; .*: 200 times"),
-        (Search(), 200,
+        (SearchSettings(), 200,
          r"search.space takes \d\d,\d\d\d characters .*; allowed for search.engine=spark: 8,000"),
     ],
 )  # fmt: skip
 def test_what_the_storage_has_no_room_for_is_refused(
-    config: Search, tasks: int, told: str, monkeypatch: pytest.MonkeyPatch
+    config: SearchSettings, tasks: int, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JAVA_HOME", "anywhere")  # it is asked for, and not started
-    engine.check(Search(search=SearchConfig(trials=1000)), parse(SPACE, ["a", "b"]))
+    engine.check_spark_search(
+        SearchSettings(search=SearchConfig(trials=1000)), parse_space(SPACE, ["a", "b"])
+    )
     with pytest.raises(ValueError, match=told):
-        engine.check(config, parse(SPACE, [f"task{number}" for number in range(tasks)]))
+        engine.check_spark_search(
+            config, parse_space(SPACE, [f"task{number}" for number in range(tasks)])
+        )
 
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyspark", None)
-    with pytest.raises(ValueError, match=r"pip install 'mkd\[spark\]'"):
-        engine.check(Search(), parse(SPACE, ["a"]))
+    with pytest.raises(ValueError, match=r"pip install -e '.\[spark\]'"):
+        engine.check_spark_search(SearchSettings(), parse_space(SPACE, ["a"]))
 
 
 def test_a_second_command_at_a_study_is_refused(tmp_path: Path) -> None:
-    job = Job(Search(cache=str(tmp_path)), [], "sqlite:///x.db", "", 0.0)
+    job = WorkerJob(SearchSettings(cache=str(tmp_path)), [], "sqlite:///x.db", "", 0.0)
     with (
-        engine._alone(job),
-        pytest.raises(ValueError, match="search.study is 'mkd', which another command is at"),
-        engine._alone(job),
+        engine._only_command(job),
+        pytest.raises(ValueError, match="search.study is 'mkd', which another command is running"),
+        engine._only_command(job),
     ):
         pass
 
 
 def test_what_draws_follows_from_the_seed_and_the_trials_that_there_are() -> None:
-    def draws(config: Search, ended: int) -> Any:
+    def draws(config: SearchSettings, ended: int) -> Any:
         study = optuna.create_study(sampler=engine._sampler(config, ended))
         return study.ask().suggest_float("x", 0, 1)
 
-    config = Search(search=SearchConfig(sampler="random"))
+    config = SearchSettings(search=SearchConfig(sampler="random"))
     assert draws(config, 3) == draws(config, 3) != draws(config, 4)
-    assert draws(Search(), 3) != draws(Search(seed=1), 3)
+    assert draws(SearchSettings(), 3) != draws(SearchSettings(seed=1), 3)
     assert isinstance(engine._sampler(config, 0), RandomSampler)
-    assert isinstance(engine._sampler(Search(), 0), TPESampler)
+    assert isinstance(engine._sampler(SearchSettings(), 0), TPESampler)

@@ -24,15 +24,15 @@ def metrics(mean: float) -> dict[str, float]:
     }
 
 
-def compared(scores: dict[str, list[float]]) -> list[comparison.Row]:
-    return comparison.compare(
+def compared(scores: dict[str, list[float]]) -> list[comparison.VariantRow]:
+    return comparison.compare_variants(
         {variant: [metrics(mean) for mean in means] for variant, means in scores.items()}
     )
 
 
 def test_means_spreads_and_paired_differences_are_those_worked_by_hand() -> None:
     plain, mixup = compared(SCORES)
-    assert plain == comparison.Row(
+    assert plain == comparison.VariantRow(
         "plain", 72.0, 2.0, 0.0, 0.0, [0.0, 0.0, 0.0], {"sst2": 82.0, "rte": 62.0}, plain.seconds
     )
     assert plain.seconds == pytest.approx(7.2)
@@ -76,7 +76,7 @@ def test_the_table_has_a_row_a_variant_and_no_difference_of_the_first_to_itself(
         "-",
     ]
     assert "means over 1 seed;" in alone[-1]
-    assert alone[-1].endswith("one seed says nothing of the variants")
+    assert alone[-1].endswith("with one seed, differences may be chance")
     several = comparison.lines(compared(SCORES))[-1]
     assert "means over 3 seeds;" in several and "where the t interval leaves out 0" in several
 

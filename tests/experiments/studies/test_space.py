@@ -18,18 +18,18 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 
 from experiments import cli
-from experiments.settings import Distill, Search, distillation
+from experiments.settings import DistillSettings, SearchSettings, distill_settings
 from experiments.studies.space import (
-    LEAST,
+    MIN_DRAW,
     Leaf,
     Space,
-    check,
-    corners,
-    holds,
-    kinds,
-    least,
+    cheapest_settings,
+    check_space,
+    contains,
+    distributions_of,
+    lowest_values,
     params_of,
-    parse,
+    parse_space,
     suggest,
 )
 
@@ -37,7 +37,7 @@ CONFIGS = Path(__file__).resolve().parents[3] / "experiments" / "configs"
 TASKS = ["sentiment", "acceptability", "paraphrase", "entailment", "similarity"]
 GLUE_TASKS = ["sst2", "mrpc", "cola", "rte", "stsb"]
 WEIGHTS = "train.sampling.weights"
-UNIT = FloatDistribution(LEAST, 1 - LEAST)
+UNIT = FloatDistribution(MIN_DRAW, 1 - MIN_DRAW)
 NESTED: dict[str, Any] = {
     "student.kind": {
         "choices": {
@@ -65,7 +65,7 @@ NESTED: dict[str, Any] = {
 
 def one(setting: str, spec: Any) -> Leaf:
     """The only leaf of a space of one setting."""
-    (leaf,) = parse({setting: spec}, ["a", "b"])
+    (leaf,) = parse_space({setting: spec}, ["a", "b"])
     return leaf
 
 
@@ -101,7 +101,7 @@ def test_a_range_of_whole_numbers_has_whole_draws(spec: Any, kind: BaseDistribut
 
 def test_a_setting_below_a_choice_bears_the_choices_that_open_it_in_its_name() -> None:
     hidden = "student.hidden"
-    assert kinds(parse(NESTED, TASKS)) == {
+    assert distributions_of(parse_space(NESTED, TASKS)) == {
         "student.kind": CategoricalDistribution(["bag", "bilstm", "transformer"]),
         f"{hidden}:bag": CategoricalDistribution([32, 64]),
         "student.ngrams:bag": IntDistribution(1, 3),
@@ -118,12 +118,12 @@ def test_a_setting_below_a_choice_bears_the_choices_that_open_it_in_its_name() -
 
 def test_weights_are_made_of_a_draw_for_each_task() -> None:
     assert one(WEIGHTS, "simplex") == Leaf(WEIGHTS, WEIGHTS, None, {}, ("a", "b"))
-    assert kinds(parse({WEIGHTS: "simplex"}, ["a", "b"])) == {
+    assert distributions_of(parse_space({WEIGHTS: "simplex"}, ["a", "b"])) == {
         f"{WEIGHTS}.a": UNIT,
         f"{WEIGHTS}.b": UNIT,
     }
-    below = parse({"loss.kind": {"choices": {"kl": {WEIGHTS: "simplex"}}}}, ["a"])
-    assert f"{WEIGHTS}:kl.a" in kinds(below)
+    below = parse_space({"loss.kind": {"choices": {"kl": {WEIGHTS: "simplex"}}}}, ["a"])
+    assert f"{WEIGHTS}:kl.a" in distributions_of(below)
 
 
 @pytest.mark.parametrize(
@@ -188,11 +188,11 @@ def test_weights_are_made_of_a_draw_for_each_task() -> None:
 )  # fmt: skip
 def test_a_wrong_space_is_refused_with_the_allowed(setting: str, spec: Any, told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        parse({setting: spec}, TASKS)
+        parse_space({setting: spec}, TASKS)
 
 
 def test_a_trial_has_the_settings_of_the_choices_that_it_made_and_no_others() -> None:
-    space = parse(NESTED, TASKS)
+    space = parse_space(NESTED, TASKS)
     always: dict[str, Any] = {"loss.kind": "mse", "train.learning_rate": 1e-3}
 
     kind = "student.kind"
@@ -219,7 +219,7 @@ def test_a_trial_has_the_settings_of_the_choices_that_it_made_and_no_others() ->
 
 
 def test_over_many_draws_each_choice_comes_with_its_own_settings_alone() -> None:
-    space = parse(NESTED, TASKS)
+    space = parse_space(NESTED, TASKS)
     own = {
         "bag": {"student.hidden", "student.ngrams"},
         "bilstm": {"student.hidden", "student.attention"},
@@ -244,7 +244,7 @@ def test_over_many_draws_each_choice_comes_with_its_own_settings_alone() -> None
 
 
 def test_a_trial_s_weights_are_its_draws_logarithms_in_shares_of_their_sum() -> None:
-    space = parse({WEIGHTS: "simplex"}, ["a", "b"])
+    space = parse_space({WEIGHTS: "simplex"}, ["a", "b"])
     found = suggest(FixedTrial({f"{WEIGHTS}.a": math.exp(-1), f"{WEIGHTS}.b": math.exp(-3)}), space)
     assert found[WEIGHTS] == pytest.approx({"a": 0.25, "b": 0.75})
 
@@ -254,7 +254,7 @@ def test_weights_are_even_on_the_simplex(num: int) -> None:
     """Mean and variance of Dirichlet(1, ..., 1): 1 / K and (K - 1) / (K^2 (K + 1)); two weights
     covary by -1 / (K^2 (K + 1))."""
     draws = 2000
-    space = parse({WEIGHTS: "simplex"}, [f"task{i}" for i in range(num)])
+    space = parse_space({WEIGHTS: "simplex"}, [f"task{i}" for i in range(num)])
     study = optuna.create_study(sampler=RandomSampler(0))
     weights_DK = np.array(
         [list(suggest(study.ask(), space)[WEIGHTS].values()) for _ in range(draws)]
@@ -270,17 +270,17 @@ def test_weights_are_even_on_the_simplex(num: int) -> None:
 def test_params_give_back_the_settings_that_they_were_made_of() -> None:
     """On 200 drawn trials, whose settings go through params_of and suggest once more; their weights
     by a scale of their own."""
-    space = parse(NESTED | {WEIGHTS: "simplex"}, TASKS)
+    space = parse_space(NESTED | {WEIGHTS: "simplex"}, TASKS)
     for settings in drawn(space, 200):
         params = params_of(space, settings)
-        assert params.keys() <= kinds(space).keys()
+        assert params.keys() <= distributions_of(space).keys()
         again = suggest(FixedTrial(params), space)
         assert again.pop(WEIGHTS) == pytest.approx(settings.pop(WEIGHTS), abs=1e-5)
         assert again == settings
 
 
 def test_params_by_optuna_s_names_are_those_that_were_drawn() -> None:
-    space = parse(NESTED, TASKS)
+    space = parse_space(NESTED, TASKS)
     study = optuna.create_study(sampler=RandomSampler(3))
     for _ in range(50):
         trial = study.ask()
@@ -290,7 +290,7 @@ def test_params_by_optuna_s_names_are_those_that_were_drawn() -> None:
 @pytest.mark.parametrize("num", [1, 2, 14, 40])
 def test_given_weights_come_back_in_shares_of_their_sum(num: int) -> None:
     tasks = [f"task{i}" for i in range(num)]
-    space = parse({WEIGHTS: "simplex"}, tasks)
+    space = parse_space({WEIGHTS: "simplex"}, tasks)
     even = suggest(FixedTrial(params_of(space, {WEIGHTS: dict.fromkeys(tasks, 3)})), space)[WEIGHTS]
     assert even == pytest.approx(dict.fromkeys(tasks, 1 / num))
     given = dict.fromkeys(tasks, 0.0) | {"task0": 9.0, tasks[-1]: 1.0}
@@ -301,13 +301,13 @@ def test_given_weights_come_back_in_shares_of_their_sum(num: int) -> None:
 
 
 def test_even_weights_are_draws_whose_logarithms_are_as_large_as_in_the_mean() -> None:
-    space = parse({WEIGHTS: "simplex"}, TASKS)
+    space = parse_space({WEIGHTS: "simplex"}, TASKS)
     params = params_of(space, {WEIGHTS: dict.fromkeys(TASKS, 7)})
     assert params == pytest.approx({f"{WEIGHTS}.{task}": math.exp(-1) for task in TASKS})
 
 
 def test_settings_that_are_left_out_are_left_out_of_the_params() -> None:
-    space = parse(NESTED, TASKS)
+    space = parse_space(NESTED, TASKS)
     assert params_of(space, {}) == {}
     assert params_of(space, {"student.kind": "bag", "student.ngrams": 2}) == {
         "student.kind": "bag",
@@ -331,7 +331,7 @@ def test_settings_that_are_left_out_are_left_out_of_the_params() -> None:
         ({"student.kind": "bag", "student.attention": True},
          "student.attention is True; allowed: settings that search.space has"),
         ({"student.hidden": 64},
-         "student.hidden is 64; allowed: settings that search.space has beside the others"),
+         "student.hidden is 64; allowed: settings of search.space that go with the others"),
         ({"loss.kind": "mse", "loss.temperature": 2},
          "loss.temperature is 2; allowed: settings that search.space has beside"),
         ({"train.learning_rate": 0.1},
@@ -345,7 +345,7 @@ def test_settings_that_are_left_out_are_left_out_of_the_params() -> None:
 )  # fmt: skip
 def test_settings_outside_of_the_space_are_refused(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        params_of(parse(NESTED, TASKS), settings)
+        params_of(parse_space(NESTED, TASKS), settings)
 
 
 @pytest.mark.parametrize(
@@ -372,7 +372,7 @@ def test_settings_outside_of_the_space_are_refused(settings: dict[str, Any], tol
 def test_weights_that_are_not_a_number_for_each_task_are_refused(weights: Any) -> None:
     told = f"{WEIGHTS} is .*; allowed: a weight for each of a, b, not all of them 0"
     with pytest.raises(ValueError, match=told):
-        params_of(parse({WEIGHTS: "simplex"}, ["a", "b"]), {WEIGHTS: weights})
+        params_of(parse_space({WEIGHTS: "simplex"}, ["a", "b"]), {WEIGHTS: weights})
 
 
 @pytest.mark.parametrize(
@@ -396,15 +396,18 @@ def test_weights_that_are_not_a_number_for_each_task_are_refused(weights: Any) -
 def test_a_range_holds_its_steps(spec: Any, inside: list[Any], outside: list[Any]) -> None:
     kind = one("train.clip", spec).kind
     assert kind is not None
-    assert [holds(kind, value) for value in inside] == [True] * len(inside)
-    assert [holds(kind, value) for value in outside] == [False] * len(outside)
+    assert [contains(kind, value) for value in inside] == [True] * len(inside)
+    assert [contains(kind, value) for value in outside] == [False] * len(outside)
 
 
 def test_the_least_of_a_space_is_its_low_ends_and_first_choices() -> None:
-    space = parse(NESTED | {WEIGHTS: "simplex"}, ["a", "b"])
+    space = parse_space(NESTED | {WEIGHTS: "simplex"}, ["a", "b"])
     rest = {"loss.kind": "mse", "train.learning_rate": 5e-4, WEIGHTS: {"a": 1.0, "b": 1.0}}
-    assert least(space) == {"student.kind": "bag", "student.hidden": 32, "student.ngrams": 1} | rest
-    found = least(
+    assert (
+        lowest_values(space)
+        == {"student.kind": "bag", "student.hidden": 32, "student.ngrams": 1} | rest
+    )
+    found = lowest_values(
         space, {"student.kind": "transformer", "student.init": "teacher", "loss.kind": "kl"}
     )
     assert found == rest | {
@@ -431,7 +434,7 @@ def test_corners_are_the_smallest_sizes_with_every_choice_that_is_no_size() -> N
     expected = [
         student | outer | {"student.embedding": width} for student in students for width in (0, 16)
     ]
-    found = corners(parse(given, TASKS))
+    found = cheapest_settings(parse_space(given, TASKS))
     assert len(found) == len(expected) and all(corner in expected for corner in found)
 
 
@@ -445,7 +448,7 @@ def test_the_smallest_student_of_any_space_is_one_of_its_corners() -> None:
         "student.min_count": {"low": 0, "high": 6, "step": 2},
         "student.embedding": [0, 64],
     }
-    space = parse(sizes, TASKS)
+    space = parse_space(sizes, TASKS)
 
     def parameters(s: dict[str, Any]) -> int:
         width = s["student.embedding"] or s["student.hidden"]
@@ -457,7 +460,7 @@ def test_the_smallest_student_of_any_space_is_one_of_its_corners() -> None:
     everything = drawn(space, 400)
     assert len({str(sorted(settings.items())) for settings in everything}) == 4 * 4 * 2
     assert (
-        min(map(parameters, corners(space)))
+        min(map(parameters, cheapest_settings(space)))
         == min(map(parameters, everything))
         == 400 * 16 + 2 * 16**2
     )
@@ -492,20 +495,22 @@ def test_the_smallest_student_of_any_space_is_one_of_its_corners() -> None:
     ids=str,
 )  # fmt: skip
 def test_what_the_config_refuses_a_space_refuses(space: dict[str, Any], told: str | None) -> None:
-    found = parse(space, TASKS)
+    found = parse_space(space, TASKS)
     if told is None:
-        check(found, Distill())
+        check_space(found, DistillSettings())
     else:
         with pytest.raises(ValueError, match=told):
-            check(found, Distill())
+            check_space(found, DistillSettings())
 
 
 def test_a_space_is_checked_against_the_settings_that_it_leaves_alone() -> None:
-    space = parse({"student.hidden": [40]}, TASKS)
-    check(space, Distill())
+    space = parse_space({"student.hidden": [40]}, TASKS)
+    check_space(space, DistillSettings())
     told = "student.hidden is 40; allowed: a multiple of student.heads=3"
     with pytest.raises(ValueError, match=told):
-        check(space, cli.with_settings(Distill(), {"student.heads": 3, "student.hidden": 48}))
+        check_space(
+            space, cli.with_settings(DistillSettings(), {"student.heads": 3, "student.hidden": 48})
+        )
 
 
 SHIPPED: dict[str, tuple[list[str], list[str]]] = {
@@ -518,10 +523,10 @@ SHIPPED: dict[str, tuple[list[str], list[str]]] = {
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_space_that_ships_is_allowed_and_its_starts_lie_in_it(name: str) -> None:
     tasks, argv = SHIPPED[name]
-    config = cli.parse(["--config", str(CONFIGS / name), *argv], "", Search)
-    space = parse(config.search.space, tasks)
-    check(space, distillation(config.core()))
-    known = kinds(space)
+    config = cli.parse(["--config", str(CONFIGS / name), *argv], "", SearchSettings)
+    space = parse_space(config.search.space, tasks)
+    check_space(space, distill_settings(config.core()))
+    known = distributions_of(space)
     assert known["student.kind"] == CategoricalDistribution(["bag", "bilstm", "transformer"])
     assert {f"{WEIGHTS}.{task}" for task in tasks} <= known.keys()
     assert len(config.search.start) >= 2
@@ -534,7 +539,7 @@ def test_a_space_that_ships_is_allowed_and_its_starts_lie_in_it(name: str) -> No
             {task: weight / sum(given.values()) for task, weight in given.items()}
         )
         assert whole == {setting: value for setting, value in start.items() if setting != WEIGHTS}
-        cli.with_settings(distillation(config.core()), whole)
+        cli.with_settings(distill_settings(config.core()), whole)
 
 
 def test_every_space_that_ships_is_among_them() -> None:
@@ -543,5 +548,5 @@ def test_every_space_that_ships_is_among_them() -> None:
 
 
 def test_the_same_seed_draws_the_same_settings() -> None:
-    space = parse(NESTED | {WEIGHTS: "simplex"}, TASKS)
+    space = parse_space(NESTED | {WEIGHTS: "simplex"}, TASKS)
     assert drawn(space, 20, seed=4) == drawn(space, 20, seed=4) != drawn(space, 20, seed=5)

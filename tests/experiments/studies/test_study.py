@@ -21,32 +21,33 @@ from optuna.distributions import (
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from experiments.settings import Search, SearchConfig, without_password
-from experiments.studies.pruning import Progress
-from experiments.studies.study import (
-    ABOUT,
-    AGAIN,
-    CONNECT,
-    DIED,
-    FAILURES,
-    FROM,
-    OBJECTIVES,
+from experiments.settings import SearchConfig, SearchSettings, without_password
+from experiments.studies.attributes import (
+    COPIED_FROM,
+    FIXED_SETTINGS,
     PROGRESS,
+    REPLACED,
     RESULT,
-    STOPPED,
-    Outcome,
-    Seeded,
-    about,
-    begin_with,
-    check_known,
-    counted,
+)
+from experiments.studies.copying import copy_trials
+from experiments.studies.importance import setting_importances
+from experiments.studies.pruning import Progress
+from experiments.studies.retry import WORKER_DIED, WORKER_STOPPED, retry
+from experiments.studies.sampler import SeededSampler
+from experiments.studies.storage import CONNECT_ARGS, open_storage
+from experiments.studies.study import (
+    OBJECTIVES,
+    check_same_search,
+    fixed_settings,
+    open_study,
+)
+from experiments.studies.trial_results import (
+    FAILURES,
+    TrialResult,
     first_failure,
-    importances,
-    opened,
-    outcome,
-    progress_of,
-    put_back,
-    storage,
+    own_trials,
+    progress_of_others,
+    result_of,
 )
 from mkd.config import DataConfig
 from mkd.selection.split import SPLIT_VERSION
@@ -64,23 +65,23 @@ KINDS: dict[str, BaseDistribution] = {
 SETTINGS: dict[str, Any] = {"train": {"steps": 8}, "loss": {"kind": "kl"}}
 
 
-def config_of(folder: Path, study: str = "mkd", seed: int = 0, **changes: Any) -> Search:
+def config_of(folder: Path, study: str = "mkd", seed: int = 0, **changes: Any) -> SearchSettings:
     search = SearchConfig(study=study, storage=f"sqlite:///{folder / 'optuna.db'}", **changes)
-    return Search(seed=seed, search=search)
+    return SearchSettings(seed=seed, search=search)
 
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A storage without a study: to make one takes longer than most of these tests."""
     folder = tmp_path_factory.mktemp("empty")
-    storage(config_of(folder).search)
+    open_storage(config_of(folder).search)
     return folder / "optuna.db"
 
 
 @pytest.fixture
 def store(empty: Path, tmp_path: Path) -> RDBStorage:
     shutil.copy(empty, tmp_path)
-    return storage(config_of(tmp_path).search)
+    return open_storage(config_of(tmp_path).search)
 
 
 def made(
@@ -89,7 +90,7 @@ def made(
 ) -> optuna.Study:  # fmt: skip
     """A study of this name, begun as a search begins it."""
     config = config_of(folder, name, **changes)
-    return opened(config, store, about(config, settings))
+    return open_study(config, store, fixed_settings(config, settings))
 
 
 def ended(
@@ -97,7 +98,7 @@ def ended(
 ) -> FrozenTrial:
     """A trial that has come to an end, with its outcome where an error is given."""
     own = {name.replace("_", ":"): value for name, value in params.items()}
-    told = {RESULT: Outcome("failed", "t", "", None, {}, {}, {}, error or "")._asdict()}
+    told = {RESULT: TrialResult("failed", "t", "", None, {}, {}, {}, error or "")._asdict()}
     kinds = {name: KINDS[name] for name in own}
     return create_trial(
         state=state, values=values, params=own, distributions=kinds,
@@ -151,23 +152,23 @@ def test_an_address_is_shown_without_its_password(address: str, expected: str) -
 def test_an_unreachable_storage_is_one_line(address: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no database " * 100)
     with pytest.raises(ConnectionError, match=f"^search.storage is {told}[^\n]*$") as caught:
-        storage(SearchConfig(storage=address.format(folder=tmp_path)))
+        open_storage(SearchConfig(storage=address.format(folder=tmp_path)))
     assert "secret" not in str(caught.value)
 
 
 def test_a_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert CONNECT["connect_timeout"] < 10
-    monkeypatch.setitem(CONNECT, "connect_timeout", 2)  # the least that the driver takes
+    assert CONNECT_ARGS["connect_timeout"] < 10
+    monkeypatch.setitem(CONNECT_ARGS, "connect_timeout", 2)  # the least that the driver takes
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
         told = "^search.storage is 'postgresql://.*': connection timeout expired$"
         with pytest.raises(ConnectionError, match=told):
-            storage(SearchConfig(storage=f"postgresql://127.0.0.1:{mute.getsockname()[1]}/x"))
+            open_storage(SearchConfig(storage=f"postgresql://127.0.0.1:{mute.getsockname()[1]}/x"))
 
 
 def test_a_file_s_folder_is_made_with_it(tmp_path: Path) -> None:
-    storage(SearchConfig(storage=f"sqlite:///{tmp_path / 'new' / 'folder' / 'optuna.db'}"))
+    open_storage(SearchConfig(storage=f"sqlite:///{tmp_path / 'new' / 'folder' / 'optuna.db'}"))
     assert (tmp_path / "new" / "folder" / "optuna.db").is_file()
 
 
@@ -201,10 +202,10 @@ def test_a_stopped_study_draws_alike(sampler: Any, tmp_path: Path, store: RDBSto
     other = made(tmp_path, store, "other", sampler=sampler)
     made(tmp_path, store, "stopped", sampler=sampler)
     for num in (3, 9, 2):
-        own = Seeded(SearchConfig(sampler=sampler), seed=0)
+        own = SeededSampler(SearchConfig(sampler=sampler), seed=0)
         other.sampler = own
         go_on(other, 1)
-        fresh = storage(config_of(tmp_path).search)
+        fresh = open_storage(config_of(tmp_path).search)
         go_on(optuna.load_study(study_name="stopped", storage=fresh, sampler=own), num)
     stopped = optuna.load_study(study_name="stopped", storage=store)
     assert drawn(stopped) == drawn(whole)
@@ -238,11 +239,11 @@ def test_a_study_keeps_what_must_not_change(tmp_path: Path, store: RDBStorage) -
 
 def test_another_searchs_study_is_refused(tmp_path: Path, store: RDBStorage) -> None:
     config = config_of(tmp_path, space={"student.hidden": [8, 16]}, budget_ms=2.0)
-    told = about(config, SETTINGS)
-    check_known(config.search, store, told)
-    opened(config, store, told)
+    told = fixed_settings(config, SETTINGS)
+    check_same_search(config.search, store, told)
+    open_study(config, store, told)
     again = config_of(tmp_path, space={"student.hidden": [8, 16]}, budget_ms=2.0)
-    check_known(config.search, store, about(again, SETTINGS))
+    check_same_search(config.search, store, fixed_settings(again, SETTINGS))
     other = config_of(tmp_path, seed=3, space={"student.hidden": [8, 32]}, sampler="random")
     differences = [
         "budgets.ms was 2.0 and is None", "sampler was 'tpe' and is 'random'",
@@ -251,8 +252,10 @@ def test_another_searchs_study_is_refused(tmp_path: Path, store: RDBStorage) -> 
     ]  # fmt: skip
     expected = f"a study of another search: {'; '.join(differences)}; allowed: another name"
     with pytest.raises(ValueError, match=expected):
-        check_known(other.search, store, about(other, SETTINGS | {"train": {"steps": 9}}))
-    check_known(config_of(tmp_path, "new").search, store, about(other, SETTINGS))
+        check_same_search(
+            other.search, store, fixed_settings(other, SETTINGS | {"train": {"steps": 9}})
+        )
+    check_same_search(config_of(tmp_path, "new").search, store, fixed_settings(other, SETTINGS))
 
 
 def test_swapped_labels_make_another_search(tmp_path: Path, store: RDBStorage) -> None:
@@ -264,14 +267,16 @@ def test_swapped_labels_make_another_search(tmp_path: Path, store: RDBStorage) -
 
     def told(rows: str) -> dict[str, Any]:
         (tmp_path / "train.csv").write_text(f"text,label\n{rows}")
-        return about(replace(config_of(tmp_path), data=DataConfig("files", str(file))), SETTINGS)
+        return fixed_settings(
+            replace(config_of(tmp_path), data=DataConfig("files", str(file))), SETTINGS
+        )
 
     first = told("a film,good\nno film,bad\n")
-    opened(config_of(tmp_path), store, first)
-    check_known(config_of(tmp_path).search, store, told("a film,good\nno film,bad\n"))
+    open_study(config_of(tmp_path), store, first)
+    check_same_search(config_of(tmp_path).search, store, told("a film,good\nno film,bad\n"))
     message = "a study of another search: rows.reviews was .* and is .*; allowed: another name"
     with pytest.raises(ValueError, match=message):
-        check_known(config_of(tmp_path).search, store, told("a film,bad\nno film,good\n"))
+        check_same_search(config_of(tmp_path).search, store, told("a film,bad\nno film,good\n"))
 
 
 def test_more_trials_workers_and_another_pruning_are_the_same_search(tmp_path: Path) -> None:
@@ -279,8 +284,12 @@ def test_more_trials_workers_and_another_pruning_are_the_same_search(tmp_path: P
     changes: dict[str, Any] = {
         "trials": 99, "workers": 3, "heartbeat_seconds": 7, "start": [{"student.hidden": 8}],
     }  # fmt: skip
-    assert about(config_of(tmp_path, **changes), SETTINGS) == about(config, SETTINGS)
-    assert about(config_of(tmp_path, backend="int8"), SETTINGS) != about(config, SETTINGS)
+    assert fixed_settings(config_of(tmp_path, **changes), SETTINGS) == fixed_settings(
+        config, SETTINGS
+    )
+    assert fixed_settings(config_of(tmp_path, backend="int8"), SETTINGS) != fixed_settings(
+        config, SETTINGS
+    )
 
 
 def test_five_failures_in_a_row_end_a_search_with_the_first_s_error() -> None:
@@ -328,7 +337,7 @@ def ask(study: optuna.Study) -> FrozenTrial:
 
 
 def numbers(study: optuna.Study) -> list[int]:
-    return [trial.number for trial in counted(study)]
+    return [trial.number for trial in own_trials(study)]
 
 
 def test_a_trial_is_put_back_once_and_counts_once(tmp_path: Path, store: RDBStorage) -> None:
@@ -336,13 +345,13 @@ def test_a_trial_is_put_back_once_and_counts_once(tmp_path: Path, store: RDBStor
     first = ask(study)
     study.tell(first.number, state=TrialState.FAIL)
     assert numbers(study) == [0]
-    put_back(study, first, DIED)
+    retry(study, first, WORKER_DIED)
     assert [trial.state.name for trial in study.get_trials()] == ["FAIL", "WAITING"]
-    assert numbers(study) == [1] and study.user_attrs[f"{AGAIN}/0"] == DIED
+    assert numbers(study) == [1] and study.user_attrs[f"{REPLACED}/0"] == WORKER_DIED
     second = ask(study)
     assert (second.number, second.params) == (1, first.params)
     study.tell(1, state=TrialState.FAIL)
-    put_back(study, second, DIED)
+    retry(study, second, WORKER_DIED)
     assert len(study.get_trials()) == 2 and numbers(study) == [1], "it has been made again once"
     assert ask(study).params != first.params
 
@@ -352,22 +361,22 @@ def test_an_interrupted_trial_is_always_put_back(tmp_path: Path, store: RDBStora
     params = ask(study).params
     for number in range(3):
         study.tell(number, state=TrialState.FAIL)
-        put_back(study, study.get_trials(deepcopy=False)[number], STOPPED)
+        retry(study, study.get_trials(deepcopy=False)[number], WORKER_STOPPED)
         assert numbers(study) == [number + 1]
         assert ask(study).params == params
     study.tell(3, [1.0, 1.0])
-    assert [trial.state.name for trial in counted(study)] == ["COMPLETE"]
+    assert [trial.state.name for trial in own_trials(study)] == ["COMPLETE"]
 
 
 def test_an_interrupted_trial_outlives_its_worker(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store)
     params = ask(study).params
-    for number, why in enumerate((STOPPED, DIED, STOPPED)):
+    for number, why in enumerate((WORKER_STOPPED, WORKER_DIED, WORKER_STOPPED)):
         study.tell(number, state=TrialState.FAIL)
-        put_back(study, study.get_trials(deepcopy=False)[number], why)
+        retry(study, study.get_trials(deepcopy=False)[number], why)
         assert ask(study).params == params
     study.tell(3, state=TrialState.FAIL)
-    put_back(study, study.get_trials(deepcopy=False)[3], DIED)
+    retry(study, study.get_trials(deepcopy=False)[3], WORKER_DIED)
     assert numbers(study) == [3] and len(study.get_trials()) == 4
 
 
@@ -376,8 +385,8 @@ def test_a_trial_knows_what_its_predecessor_left(tmp_path: Path, store: RDBStora
     trial = study.ask()
     trial.set_user_attr(PROGRESS, Progress(2.5, {4: 50.0})._asdict())
     study.tell(trial, state=TrialState.FAIL)
-    put_back(study, study.get_trials(deepcopy=False)[0], DIED)
-    assert progress_of(study, but=0) == [Progress(2.5, {4: 50.0})]
+    retry(study, study.get_trials(deepcopy=False)[0], WORKER_DIED)
+    assert progress_of_others(study, number=0) == [Progress(2.5, {4: 50.0})]
 
 
 def test_no_trial_is_held_against_one_that_has_failed(tmp_path: Path, store: RDBStorage) -> None:
@@ -387,7 +396,7 @@ def test_no_trial_is_held_against_one_that_has_failed(tmp_path: Path, store: RDB
         trial = study.ask()
         trial.set_user_attr(PROGRESS, Progress(trial.number + 0.5, {4: 50.0})._asdict())
         study.tell(trial, [50.0, 1.0] if state == TrialState.COMPLETE else None, state=state)
-    assert [other.latency_ms for other in progress_of(study, but=3)] == [1.5, 2.5]
+    assert [other.latency_ms for other in progress_of_others(study, number=3)] == [1.5, 2.5]
 
 
 def test_the_progress_of_other_trials_comes_back(tmp_path: Path, store: RDBStorage) -> None:
@@ -396,25 +405,25 @@ def test_the_progress_of_other_trials_comes_back(tmp_path: Path, store: RDBStora
         trial = study.ask()
         trial.set_user_attr(PROGRESS, Progress(latency_ms, {4: 50.0, 8: 60.25})._asdict())
     study.ask()
-    fresh = optuna.load_study(study_name="mkd", storage=storage(config_of(tmp_path).search))
+    fresh = optuna.load_study(study_name="mkd", storage=open_storage(config_of(tmp_path).search))
     first, second = (Progress(ms, {4: 50.0, 8: 60.25}) for ms in (1.5, 2.5))
-    assert progress_of(fresh, but=0) == [second]
-    assert progress_of(fresh, but=2) == [first, second]
+    assert progress_of_others(fresh, number=0) == [second]
+    assert progress_of_others(fresh, number=2) == [first, second]
 
 
 def test_an_outcome_comes_back_once_its_trial_ended(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store)
-    left = Outcome(
+    left = TrialResult(
         "complete", "t000 bag", "r", 70.5, {"latency": 2.0}, {"core": 3.0},
         {"loss.kind": "kl", "x": {"a": 1.0}},
     )  # fmt: skip
     trial = study.ask()
     trial.set_user_attr(RESULT, left._asdict())
-    assert outcome(study.get_trials()[0]) is None
+    assert result_of(study.get_trials()[0]) is None
     study.tell(trial, [1.0, 1.0])
-    assert outcome(study.get_trials()[0]) == left
+    assert result_of(study.get_trials()[0]) == left
     study.tell(study.ask(), state=TrialState.FAIL)
-    assert outcome(study.get_trials()[1]) is None
+    assert result_of(study.get_trials()[1]) is None
 
 
 def source_of(folder: Path, store: RDBStorage, **changes: Any) -> optuna.Study:
@@ -435,17 +444,17 @@ def source_of(folder: Path, store: RDBStorage, **changes: Any) -> optuna.Study:
 
 def test_finished_trials_are_taken_over_once(tmp_path: Path, store: RDBStorage) -> None:
     source, study = source_of(tmp_path, store), made(tmp_path, store)
-    assert begin_with(study, "source", KINDS) == (4, 4)
+    assert copy_trials(study, "source", KINDS) == (4, 4)
     taken = study.get_trials()
     found = [(t.params, t.values) for t in taken]
     assert found == ([(t.params, t.values) for t in source.get_trials()[:4]])
-    assert [trial.user_attrs[FROM] for trial in taken] == [f"source/{i}" for i in range(4)]
-    expected = [outcome(trial) for trial in source.get_trials()[:4]]
-    assert [outcome(trial) for trial in taken] == expected
+    assert [trial.user_attrs[COPIED_FROM] for trial in taken] == [f"source/{i}" for i in range(4)]
+    expected = [result_of(trial) for trial in source.get_trials()[:4]]
+    assert [result_of(trial) for trial in taken] == expected
     assert numbers(study) == [], "they are not this study's own"
-    assert begin_with(study, "source", KINDS) == (0, 4)
+    assert copy_trials(study, "source", KINDS) == (0, 4)
     source.add_trial(ended(TrialState.COMPLETE, [1.0, 1.0], "", kind="bilstm", rate=0.7))
-    assert begin_with(study, "source", KINDS) == (1, 5)
+    assert copy_trials(study, "source", KINDS) == (1, 5)
     assert len(study.get_trials()) == 5
 
 
@@ -455,28 +464,28 @@ def test_trials_outside_of_the_space_are_not_taken_over(tmp_path: Path, store: R
         "layers:bag": IntDistribution(1, 3),
         "rate": FloatDistribution(0.01, 0.2, log=True),
     }
-    assert begin_with(made(tmp_path, store, "narrow"), "source", narrow) == (2, 4)
+    assert copy_trials(made(tmp_path, store, "narrow"), "source", narrow) == (2, 4)
     without = {name: kind for name, kind in KINDS.items() if name != "layers:bag"}
     study = made(tmp_path, store, "without")
-    assert begin_with(study, "source", without) == (1, 4)
+    assert copy_trials(study, "source", without) == (1, 4)
     assert [trial.params for trial in study.get_trials()] == [{"kind": "bilstm", "rate": 0.5}]
     wide = KINDS | {
         "kind": CategoricalDistribution(["transformer", "bilstm", "bag"]),
         "layers:bag": IntDistribution(1, 9),
     }
     study = made(tmp_path, store, "wide")
-    assert begin_with(study, "source", wide) == (4, 4)
+    assert copy_trials(study, "source", wide) == (4, 4)
     assert study.get_trials()[3].distributions["kind"] == wide["kind"]
 
 
 def test_a_missing_study_is_refused_with_the_others(tmp_path: Path, store: RDBStorage) -> None:
     study = made(tmp_path, store)
     with pytest.raises(ValueError, match="search.start_from is 'nosuch'; allowed: none"):
-        begin_with(study, "nosuch", KINDS)
+        copy_trials(study, "nosuch", KINDS)
     made(tmp_path, store, "b")
     made(tmp_path, store, "a")
     with pytest.raises(ValueError, match="search.start_from is 'nosuch'; allowed: a, b$"):
-        begin_with(study, "nosuch", KINDS)
+        copy_trials(study, "nosuch", KINDS)
 
 
 @pytest.mark.parametrize(
@@ -496,7 +505,7 @@ def test_a_study_whose_values_are_not_comparable_is_refused_with_the_difference(
     source_of(tmp_path, store, **changes)
     message = f"search.start_from is 'source', whose scores are not comparable: {told}$"
     with pytest.raises(ValueError, match=message):
-        begin_with(made(tmp_path, store), "source", KINDS)
+        copy_trials(made(tmp_path, store), "source", KINDS)
 
 
 @pytest.mark.parametrize("selection", ["other", None])
@@ -504,22 +513,24 @@ def test_a_study_whose_rows_were_selected_otherwise_is_neither_begun_with_nor_go
     selection: str | None, tmp_path: Path, store: RDBStorage
 ) -> None:
     source, config = source_of(tmp_path, store), config_of(tmp_path, "source")
-    told = about(config, SETTINGS)
-    check_known(config.search, store, told)
+    told = fixed_settings(config, SETTINGS)
+    check_same_search(config.search, store, told)
     before = {name: value for name, value in told.items() if name != "selection"}
-    source.set_user_attr(ABOUT, before if selection is None else before | {"selection": selection})
+    source.set_user_attr(
+        FIXED_SETTINGS, before if selection is None else before | {"selection": selection}
+    )
     difference = f"selection was {selection!r} and is {SPLIT_VERSION!r}"
     message = f"search.start_from is 'source', whose scores are not comparable: {difference}$"
     with pytest.raises(ValueError, match=message):
-        begin_with(made(tmp_path, store), "source", KINDS)
+        copy_trials(made(tmp_path, store), "source", KINDS)
     message = f"search.study is 'source', a study of another search: {difference}; allowed"
     with pytest.raises(ValueError, match=message):
-        check_known(config.search, store, told)
+        check_same_search(config.search, store, told)
 
 
 def test_another_space_budget_or_sampler_is_comparable(tmp_path: Path, store: RDBStorage) -> None:
     source_of(tmp_path, store, space={"student.hidden": [8]}, budget_ms=3.0, sampler="random")
-    assert begin_with(made(tmp_path, store), "source", KINDS) == (4, 4)
+    assert copy_trials(made(tmp_path, store), "source", KINDS) == (4, 4)
 
 
 def test_importance_is_a_share_of_the_variance(tmp_path: Path, store: RDBStorage) -> None:
@@ -531,7 +542,7 @@ def test_importance_is_a_share_of_the_variance(tmp_path: Path, store: RDBStorage
         study.add_trial(
             ended(TrialState.COMPLETE, [100 * rate, 2.0], kind="bag", layers_bag=layers, rate=rate)
         )
-    found = importances(study, ["quality", "latency"])
+    found = setting_importances(study, ["quality", "latency"])
     assert found.keys() == {"quality"}
     assert found["quality"].keys() == {"layers:bag", "rate", "kind"}
     assert max(found["quality"], key=found["quality"].__getitem__) == "rate"
@@ -550,7 +561,7 @@ def test_a_setting_of_training_has_no_share_in_cost(tmp_path: Path, store: RDBSt
         study.add_trial(
             create_trial(values=[50.0 + hidden, 1.0 * hidden], params=params, distributions=kinds)
         )
-    found = importances(study, ["quality", "latency"])
+    found = setting_importances(study, ["quality", "latency"])
     assert found["quality"].keys() == kinds.keys() and min(found["quality"].values()) > 0.1
     assert found["latency"] == {"student.hidden": 1.0}
 
@@ -566,7 +577,7 @@ def test_importances_sum_to_one(num: int, tmp_path: Path, store: RDBStorage) -> 
             ended(TrialState.COMPLETE, [float(i % 3), float(i)], rate=0.1 + i / 10, **own)
         )
         study.add_trial(ended(TrialState.FAIL, rate=0.5))
-    found = importances(study, ["quality", "latency"])
+    found = setting_importances(study, ["quality", "latency"])
     assert found.keys() == ({"quality", "latency"} if num > 1 else set())
     for shares in found.values():
         assert sum(shares.values()) == pytest.approx(1) and min(shares.values()) >= 0

@@ -16,9 +16,10 @@ import psutil
 import pytest
 
 from experiments.settings import SearchConfig
+from experiments.studies.attributes import PROGRESS, REPLACED, RESULT
+from experiments.studies.objective import TrialReport
 from experiments.studies.pruning import Progress
-from experiments.studies.study import AGAIN, DIED, PROGRESS, RESULT
-from experiments.studies.worker import Watch
+from experiments.studies.retry import WORKER_DIED
 from tests.support.entry import (
     client,
     command,
@@ -121,7 +122,9 @@ def test_a_trial_that_is_gone_on_with_keeps_its_scores() -> None:
         {}, user_attrs={PROGRESS: {"latency_ms": 9.0, "scores": {"50": 61.0, "100": 60.0}}}
     )
     told: list[int] = []
-    watch = Watch(SearchConfig(), study.ask(), 1000, 2.0, lambda step, metrics: told.append(step))
+    watch = TrialReport(
+        SearchConfig(), study.ask(), 1000, 2.0, lambda step, metrics: told.append(step)
+    )
     assert (watch.own, watch.own.best(1000)) == (Progress(2.0, {50: 61.0, 100: 60.0}), 61.0)
     watch(150, {"selection/mean": 59.0})
     assert watch.own.best(1000) == 61.0 and told == [150]
@@ -155,7 +158,10 @@ def test_a_worker_that_is_killed_in_a_trial_has_it_made_again_by_another(tmp_pat
     study = study_of(folder)
     assert Counter(trial.state.name for trial in study.trials) == {"COMPLETE": 2, "FAIL": 1}
     lost = next(trial for trial in study.trials if trial.state == optuna.trial.TrialState.FAIL)
-    assert study.user_attrs[f"{AGAIN}/{lost.number}"] == DIED and RESULT not in lost.user_attrs
+    assert (
+        study.user_attrs[f"{REPLACED}/{lost.number}"] == WORKER_DIED
+        and RESULT not in lost.user_attrs
+    )
     (again,) = [
         trial
         for trial in study.trials

@@ -40,7 +40,7 @@ def squeezed(line: str) -> str:
 
 
 def test_the_table_has_a_row_a_task_and_a_column_a_role() -> None:
-    printed = table.lines(RESULT)
+    printed = table.result_table(RESULT)
     expected = "| score on dev | teacher | student | hard labels | kept % | agreement % |"
     assert squeezed(printed[0]) == expected
     assert printed[2].split() == [
@@ -69,7 +69,7 @@ def test_the_table_has_a_row_a_task_and_a_column_a_role() -> None:
 
 def test_a_backend_that_did_not_pass_its_check_is_shown_but_is_not_the_fastest() -> None:
     failed = RESULT._replace(metrics=METRICS | {"export/int8/offered": 0.0})
-    told = [squeezed(line) for line in table.lines(failed)]
+    told = [squeezed(line) for line in table.result_table(failed)]
     assert "| b1-text-t1 | 40.00 | 2.00 | 0.50 | 20.0 |" in told
     assert "| b32-text-t2 | 200 | 5,000 | 6,000 | 25.0 |" in told
     assert "| int8 | 69.80 | 0.20 | 0.30 | 0.02 | 4.2 | no |" in told
@@ -84,7 +84,9 @@ def less(*prefixes: str) -> dict[str, float]:
 def lines_with(**metrics: float) -> list[str]:
     """The closing table with some other metrics, whose / is written as __ here."""
     changes = {name.replace("__", "/"): value for name, value in metrics.items()}
-    return [squeezed(line) for line in table.lines(RESULT._replace(metrics=METRICS | changes))]
+    return [
+        squeezed(line) for line in table.result_table(RESULT._replace(metrics=METRICS | changes))
+    ]
 
 
 def test_times_of_a_busy_machine_are_marked_where_they_stand() -> None:
@@ -101,7 +103,7 @@ def test_a_loss_that_rounds_to_nothing_has_no_minus() -> None:
 
 def test_a_run_without_a_twin_shows_no_column_for_it() -> None:
     alone = RESULT._replace(metrics=less("baseline/"))
-    assert "hard labels" not in table.lines(alone)[0]
+    assert "hard labels" not in table.result_table(alone)[0]
     assert list(picture.info(alone).scores) == ["teacher", "student"]
 
 
@@ -116,7 +118,7 @@ PARTLY = {
 
 
 def test_a_teachers_unknown_scores_are_dashes_and_an_unknown_speed_has_no_column() -> None:
-    lines = table.lines(RESULT._replace(metrics=PARTLY))
+    lines = table.result_table(RESULT._replace(metrics=PARTLY))
     printed = [line.split()[1::2] for line in lines]
     assert printed[2] == ["sst2", "90.0", "85.0", "82.0", "94.4", "90.0"]
     assert printed[3] == ["rte", "-", "55.0", "54.0", "-", "-"]
@@ -129,13 +131,13 @@ def test_a_teachers_unknown_scores_are_dashes_and_an_unknown_speed_has_no_column
 def test_a_teacher_without_any_score_has_no_column_and_no_bars() -> None:
     metrics = {name: value for name, value in PARTLY.items() if not name.startswith("teacher/")}
     result = RESULT._replace(metrics=metrics)
-    assert squeezed(table.lines(result)[0]) == "| score on dev | student | hard labels |"
+    assert squeezed(table.result_table(result)[0]) == "| score on dev | student | hard labels |"
     assert list(picture.info(result).scores) == ["student", "hard labels"]
 
 
 def test_scores_before_a_finetuning_have_a_column_with_a_dash_for_a_task_that_was_new() -> None:
     metrics = less("teacher/", "baseline/") | {"before/quality/sst2/score": 80.0}
-    printed = table.lines(RESULT._replace(metrics=metrics, teacher=""))
+    printed = table.result_table(RESULT._replace(metrics=metrics, teacher=""))
     assert squeezed(printed[0]) == "| score on dev | before | student |"
     cells = [line.split()[3:-1:2] for line in printed[2:5]]
     assert cells == [["80.0", "85.0"], ["-", "55.0"], ["-", "70.0"]]

@@ -10,7 +10,7 @@ import mlflow
 import pandas as pd
 import pytest
 
-from experiments.tracking.run import make_database
+from experiments.tracking.store import make_database
 from mkd.selection.split import SPLIT_VERSION
 from tests.support.entry import (
     TINY,

@@ -16,8 +16,8 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from experiments.settings import Export
-from experiments.tracking.table import export_lines
+from experiments.settings import ExportSettings
+from experiments.tracking.table import export_table
 from mkd.config import (
     DataConfig,
     DemoConfig,
@@ -525,16 +525,16 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root / "student", root
 
 
-def config_of(saved: tuple[Path, Path], to: Path, **more: object) -> Export:
+def config_of(saved: tuple[Path, Path], to: Path, **more: object) -> ExportSettings:
     asked = ExportFolderConfig(student=str(saved[0]), to=str(to), max_loss=100)
-    return Export(
+    return ExportSettings(
         cache=str(saved[1]), threads=1, data=replace(DEMO, max_length=32),
         speed=SpeedConfig(length=8, batch_size=2, threads=[1], seconds=0.1),
         export=replace(asked, **more), # type: ignore[arg-type]
     )  # fmt: skip
 
 
-def exported(config: Export, origin: Path) -> ExportedFolder:
+def exported(config: ExportSettings, origin: Path) -> ExportedFolder:
     return run_export(config.core(), config.export, origin)
 
 
@@ -559,7 +559,7 @@ def test_a_saved_student_is_exported_and_told_of(saved: tuple[Path, Path], tmp_p
     # A task that the student does not know.
     assert not any("similarity" in name for name in made.metrics)
     assert Runtime.load(home / "int8").predict(["a fine film"], "sentiment")[0].error is None
-    lines = export_lines(made)
+    lines = export_table(made)
     assert cells(lines[0]) == ["", "torch", "program", "onnx", "int8"]
     scores = [
         made.metrics[f"{where}quality/mean"]

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.settings import Submit
-from experiments.tracking.table import submission_info, submission_lines
+from experiments.settings import SubmitSettings
+from experiments.tracking.table import submission_info, submission_table
 from mkd.config import DataConfig, StudentConfig, SubmitConfig
 from mkd.evaluation.scoring import runtime_student
 from mkd.pipeline import save_model
@@ -77,14 +77,14 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def config_of(cache: Path, glue: Path, student: Path, **more: Any) -> Submit:
+def config_of(cache: Path, glue: Path, student: Path, **more: Any) -> SubmitSettings:
     data = DataConfig(source="glue", path=str(glue))
-    return Submit(
+    return SubmitSettings(
         device="cpu", cache=str(cache), data=data, submit=SubmitConfig(student=str(student), **more)
     )
 
 
-def submitted(config: Submit, folder: Path) -> Submission:
+def submitted(config: SubmitSettings, folder: Path) -> Submission:
     return run_submit(config.core(), config.submit, Path(config.submit.student), folder)
 
 
@@ -235,7 +235,7 @@ def test_a_missing_head_is_filled_where_that_is_asked_for_and_told(
     assert made.notes[1].startswith(
         "stsb: the student has no head for it, so that every row has the answer"
     )
-    lines = "\n".join(submission_lines(made))
+    lines = "\n".join(submission_table(made))
     assert len(re.findall(r"one answer for all", lines)) == 5 and f"{most} 100.0 %" in lines
     expected = [name[:-4] in constants for name in OFFICIAL]
     assert [file["filled"] for file in submission_info(made)["files"]] == expected
@@ -328,6 +328,6 @@ def test_the_command_leaves_zip_and_table_in_a_run(
         for name in names
     )
     assert zipped.read_bytes() == submission.zip.read_bytes()
-    assert lines.read_text().splitlines() == submission_lines(submission)
+    assert lines.read_text().splitlines() == submission_table(submission)
     told = json.loads(info.read_text())
     assert told == submission_info(submission) == {key: found[key] for key in told}

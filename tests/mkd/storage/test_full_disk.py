@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from experiments import cli
-from experiments.settings import Distill
+from experiments.settings import DistillSettings
 from mkd.storage.store import (
     CACHE_MANIFEST,
     DiskFull,
@@ -89,10 +89,10 @@ def test_of_a_folder_within_another_the_one_that_has_no_room_is_named(tmp_path: 
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def job(config: Distill) -> None:
+    def job(config: DistillSettings) -> None:
         cached_folder(tmp_path, "kind", PARTS, _to_full_disk)
 
-    assert cli.entry(job, "", Distill, []) == 2
+    assert cli.entry(job, "", DistillSettings, []) == 2
     told = capsys.readouterr().err
     assert told.startswith(
         f"error: [Errno 28] No space left on device: {tmp_path / 'kind' / key_of(PARTS)} takes "

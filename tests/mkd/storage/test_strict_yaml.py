@@ -7,7 +7,7 @@ import yaml
 from jsonargparse import ArgumentError
 
 from experiments import cli
-from experiments.settings import Distill
+from experiments.settings import DistillSettings
 from mkd.config import DataConfig
 from mkd.storage.strict_yaml import check_yaml
 from mkd.tasks.sources import load_tasks
@@ -52,7 +52,7 @@ def test_what_is_no_yaml_is_told_as_such() -> None:
 
 def refused(*argv: str) -> str:
     with pytest.raises((ValueError, ArgumentError)) as caught:
-        cli.parse(list(argv), "", Distill)
+        cli.parse(list(argv), "", DistillSettings)
     return cli.one_line(caught.value)
 
 
@@ -66,11 +66,11 @@ def test_a_file_of_settings_and_a_value_on_the_command_line_are_read_so(tmp_path
     assert "the key 'a' occurs twice" in refused("--loss.task_weights", '{"a": 1, "a": 2}')
     told = "the key 'seed' occurs twice, first in line 1; allowed: once"
     with pytest.raises(ValueError, match=told):
-        cli.from_yaml("seed: 1\nseed: 2\n", Distill)
+        cli.from_yaml("seed: 1\nseed: 2\n", DistillSettings)
     file.write_text(
         "train: {steps: 10, learning_rate: 3e-5}\nsearch: {space: {train.steps: [1, 2]}}\n"
     )
-    assert cli.parse(["--config", str(file)], "", Distill).train.learning_rate == 3e-5
+    assert cli.parse(["--config", str(file)], "", DistillSettings).train.learning_rate == 3e-5
 
 
 def test_a_mistake_is_one_line_and_code_2(
@@ -78,7 +78,7 @@ def test_a_mistake_is_one_line_and_code_2(
 ) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("seed: 1\nseed: 2\n")
-    assert cli.entry(lambda config: None, "", Distill, ["--config", str(file)]) == 2
+    assert cli.entry(lambda config: None, "", DistillSettings, ["--config", str(file)]) == 2
     expected = f"error: {file}:2: the key 'seed' occurs twice, first in line 1; allowed: once\n"
     assert capsys.readouterr().err == expected
 

@@ -110,7 +110,7 @@ def test_what_is_not_known_of_a_teacher_is_left_out(mixed: Result) -> None:
 
 
 def test_the_closing_table_shows_a_dash_for_what_is_not_known(mixed: Result) -> None:
-    by_task = {line.split()[1]: line.split()[3::2] for line in table.lines(mixed)[2:6]}
+    by_task = {line.split()[1]: line.split()[3::2] for line in table.result_table(mixed)[2:6]}
     assert [cell == "-" for cell in by_task["similarity"]] == [True, False, True, True]
     assert by_task["mean"][0] == "-" and by_task["sentiment"][0] != "-"
     info = picture.info(mixed)
@@ -128,7 +128,7 @@ def test_files_alone_give_scores_but_no_speed_to_compare_with(folder: Path) -> N
     assert not starting(found.metrics, "teacher/speed")
     assert not [name for name in found.metrics if name.endswith("/ratio")]
     assert "speed/torch/b1-text-t1/p50_ms" in found.metrics
-    speed = next(line for line in table.lines(found) if line.startswith("| ms a call"))
+    speed = next(line for line in table.result_table(found) if line.startswith("| ms a call"))
     assert [cell.strip() for cell in speed.split("|")[2:-1]] == ["torch"]
     assert not [note for note in found.notes if "WEAK TEACHER" in note]
     assert list(picture.info(found).latency_ms) == ["student"]
@@ -194,14 +194,14 @@ def test_other_teachers_finetune_a_student(mixed: Result, folder: Path, tmp_path
     assert before == mixed.metrics["quality/similarity/score"]
     assert {"train/soft/similarity", "train/hard/sentiment"} <= set(told.names)
     assert not any(name.startswith("teacher/") for name in told.names)
-    cells = {line.split()[1]: line.split()[3::2] for line in table.lines(found)[2:5]}
+    cells = {line.split()[1]: line.split()[3::2] for line in table.result_table(found)[2:5]}
     assert [cell == "-" for cell in cells["sentiment"]] == [False] * 5
     assert [cell == "-" for cell in cells["similarity"]] == [True, False, False, True, True]
     assert [cell == "-" for cell in cells["mean"]] == [True, False, False, True, True]
 
     alone = run_finetune(config, replace(how, loss=HARD), tmp_path / "alone")
     assert alone.teacher == ""
-    assert table.lines(alone)[0].split("|")[2:-1] == [" before ", " student "]
+    assert table.result_table(alone)[0].split("|")[2:-1] == [" before ", " student "]
     gold = {task: [gold_file(folder, task, ("train",))] for task in tasks}
     taught = replace(config, teacher=replace(config.teacher, sources=gold))
     assert run_finetune(taught, how, tmp_path / "f").teacher.endswith("similarity-1.jsonl")
@@ -285,7 +285,7 @@ def test_a_teacher_below_the_most_frequent_class_is_told_of(folder: Path, tmp_pa
     weak = [note for note in found.notes if "WEAK TEACHER" in note]
     assert weak == [found.notes[0]], "it comes first; the good one of the two is not told of"
     assert weak[0].startswith("sentiment: WEAK TEACHER: swapped.jsonl scores 0.0 on the selection")
-    assert f"note: {weak[0]}" in table.lines(found)
+    assert f"note: {weak[0]}" in table.result_table(found)
 
 
 def test_weakness_by_hand(datas: Datas) -> None:

@@ -13,17 +13,17 @@ from matplotlib.collections import PathCollection
 from optuna.trial import TrialState, create_trial
 
 from analysis.presentation.table import markdown
-from experiments.studies.outcome import (
-    MILLISECONDS,
-    Found,
-    Point,
-    busy_notes,
-    draw,
-    found_by,
-    info,
+from experiments.studies.attributes import COPIED_FROM, RESULT
+from experiments.studies.front_picture import draw, info
+from experiments.studies.search_results import (
+    UNITS_NOTE,
+    SearchResults,
+    TrialPoint,
+    busy_warnings,
     lines,
+    search_results,
 )
-from experiments.studies.study import FROM, RESULT, Outcome
+from experiments.studies.trial_results import TrialResult
 from mkd.config import Config
 from mkd.evaluation.pareto import Reference
 from mkd.pipeline import DataAndTeacher, RunData
@@ -71,7 +71,7 @@ def add(
         {"quality": quality} if complete else {}
     )
     seconds = {"cost": 1.0, "core": 4.0}
-    told = Outcome(
+    told = TrialResult(
         state, name, f"run{number}", quality + 1 if complete else None, costs, seconds, {}, ""
     )
     trial = create_trial(
@@ -79,7 +79,7 @@ def add(
             state, TrialState.PRUNED
         ),
         values=[quality, latency] if complete else None,
-        user_attrs={RESULT: told._asdict()} | ({FROM: taken_from} if taken_from else {}),
+        user_attrs={RESULT: told._asdict()} | ({COPIED_FROM: taken_from} if taken_from else {}),
     )
     trial.datetime_start, trial.datetime_complete = (
         BEGIN + timedelta(seconds=at) for at in (start, end)
@@ -104,10 +104,10 @@ def study() -> optuna.Study:
 
 
 POINTS = [
-    Point(0, "t000 bag-1x16 T=2 1ms", "run0", 60, 61, 1, 1e6, True),
-    Point(5, "t005 bag-1x32 T=8 2ms", "run5", 50, 51, 2, 2e6, False),
-    Point(2, "t002 bilstm-48 mse 10ms", "run2", 80, 81, 10, 1e7, True),
-    Point(3, "t003 transformer-1x32 T=1 20ms", "run3", 70, 71, 20, 2e7, False),
+    TrialPoint(0, "t000 bag-1x16 T=2 1ms", "run0", 60, 61, 1, 1e6, True),
+    TrialPoint(5, "t005 bag-1x32 T=8 2ms", "run5", 50, 51, 2, 2e6, False),
+    TrialPoint(2, "t002 bilstm-48 mse 10ms", "run2", 80, 81, 10, 1e7, True),
+    TrialPoint(3, "t003 transformer-1x32 T=1 20ms", "run3", 70, 71, 20, 2e7, False),
 ]
 STATES = {"complete": 3, "infeasible": 1, "failed": 1, "pruned": 1}
 
@@ -118,7 +118,7 @@ def test_finished_trials_are_found_in_the_order_they_ended(
     """Above the 60 points of the most frequent class and up to the teacher's 100 ms: nothing, then
     20 points over a decade. Times outside of measuring and training are 2, 1 and 16 seconds; those
     of the trial that was taken over are not this study's, as its state is not."""
-    found = found_by(study, ready, TEACHER_SPEED, SETTING)
+    found = search_results(study, ready, TEACHER_SPEED, SETTING)
     assert found.points == POINTS
     assert found.states == STATES
     assert found.hypervolume == pytest.approx([0, 0, 20, 20])
@@ -130,15 +130,15 @@ def test_finished_trials_are_found_in_the_order_they_ended(
 def test_without_a_teacher_the_slowest_is_the_reference(
     study: optuna.Study, ready: DataAndTeacher
 ) -> None:
-    found = found_by(study, ready, {}, SETTING)
+    found = search_results(study, ready, {}, SETTING)
     assert (found.reference, found.teacher) == (Reference(60, 20), None)
     assert found.hypervolume == pytest.approx([0, 0, *[20 * math.log10(2)] * 2])
-    assert found_by(study, ready._replace(teacher=None), {}, SETTING) == found
+    assert search_results(study, ready._replace(teacher=None), {}, SETTING) == found
 
 
 def test_trials_and_teachers_timed_on_a_busy_machine_are_told(study: optuna.Study) -> None:
-    assert busy_notes(study, TEACHER_SPEED) == []
-    told = Outcome(
+    assert busy_warnings(study, TEACHER_SPEED) == []
+    told = TrialResult(
         "complete", "t008 bag 3ms", "run8", 61.0,
         {"latency": 3.0, "busy_share": 0.2, "quality": 60.0}, {}, {}, "",
     )  # fmt: skip
@@ -147,12 +147,12 @@ def test_trials_and_teachers_timed_on_a_busy_machine_are_told(study: optuna.Stud
     )
     study.add_trial(trial)
     expected = ["1 trials were timed on a busy machine: their times are too long"]
-    assert busy_notes(study, TEACHER_SPEED) == expected
-    assert "the teacher was timed" in busy_notes(study, {"teacher/speed/busy_share": 0.3})[0]
+    assert busy_warnings(study, TEACHER_SPEED) == expected
+    assert "the teacher was timed" in busy_warnings(study, {"teacher/speed/busy_share": 0.3})[0]
 
 
 def test_the_table_is_the_front_the_fastest_first_beside_the_teacher() -> None:
-    found = Found(POINTS, STATES, [20.0, 40.04], Reference(50, 100), 3.0, (100.0, 90.0))
+    found = SearchResults(POINTS, STATES, [20.0, 40.04], Reference(50, 100), 3.0, (100.0, 90.0))
     rows = [
         ["on the front", "selection", "dev", "ms", "times faster", "MB"],
         ["t000 bag-1x16 T=2", "60.0", "61.0", "1", "100.0", "1.00"],
@@ -163,13 +163,15 @@ def test_the_table_is_the_front_the_fastest_first_beside_the_teacher() -> None:
         "trials: 3 complete, 1 failed, 1 infeasible, 1 pruned; hypervolume 40.0 points x decades, "
         "above 50.0 points (always the most frequent class) and below 100 ms"
     )
-    assert lines(found) == [*markdown(rows), "", MILLISECONDS, told]
+    assert lines(found) == [*markdown(rows), "", UNITS_NOTE, told]
     without = [row[:4] + ["", row[5]] for row in rows[1:3]]
     assert lines(found._replace(teacher=None))[:-3] == markdown([rows[0], *without])
 
 
 def test_the_picture_shows_each_trial_by_its_kind_and_the_front_by_its_numbers() -> None:
-    found = Found(POINTS[::-1], STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0))
+    found = SearchResults(
+        POINTS[::-1], STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0)
+    )
     plot = info(found, "onnx, b1-text-t1")
     assert [(p.label, p.kind, p.cost, p.quality, p.front, p.named) for p in plot.points] == [
         ("t000", "bag", 1, 60, True, True),
@@ -184,19 +186,19 @@ def test_the_picture_shows_each_trial_by_its_kind_and_the_front_by_its_numbers()
 def test_without_a_finished_trial_the_front_is_empty(ready: DataAndTeacher, tmp_path: Path) -> None:
     study = optuna.create_study(directions=["maximize", "minimize"])
     add(study, "failed", "t000 bag-1x16 mse", 0, 0, 0, 1)
-    found = found_by(study, ready, TEACHER_SPEED, SETTING)
+    found = search_results(study, ready, TEACHER_SPEED, SETTING)
     assert (found.points, found.states, found.hypervolume) == ([], {"failed": 1}, [])
     assert math.isnan(found.other_seconds)
     assert lines(found)[-1].startswith(
         "trials: 1 failed; hypervolume 0 points x decades, above 60.0 points ("
     )
-    assert found_by(study, ready, {}, SETTING).reference == Reference(60, 1)
+    assert search_results(study, ready, {}, SETTING).reference == Reference(60, 1)
     draw(info(found, "torch")).savefig(tmp_path / "front.png", dpi=40)
     assert (tmp_path / "front.png").stat().st_size > 0
 
 
 def test_the_picture_has_a_dot_for_each_trial_and_a_name_for_each_kind() -> None:
-    found = Found(POINTS, STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0))
+    found = SearchResults(POINTS, STATES, [120.0, 140.0], Reference(0, 100), 3.0, (100.0, 90.0))
     figure = draw(info(found, "onnx, b1-text-t1"))
     (axes,) = figure.axes
     dots = [

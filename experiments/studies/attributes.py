@@ -1,0 +1,20 @@
+"""Names of the user attributes in which a search stores its own data in Optuna."""
+
+FIXED_SETTINGS = "about"
+"""Of a study: the settings that must not change when it is resumed."""
+STUDY_RUN = "run"
+"""Of a study: the id of its MLflow run."""
+REPLACED = "again"
+"""Prefix of attributes of a study: `again/NUMBER` says why the trial with this number was replaced
+by a retry.
+"""
+TRIAL_RUN = "run"
+"""Of a trial: the id of its MLflow run."""
+PROGRESS = "progress"
+"""Of a trial: its scores so far (`Progress`)."""
+RESULT = "result"
+"""Of a trial: its result (`TrialResult`)."""
+FIRST_NUMBER = "first"
+"""Of a trial: its first number, which it keeps when it is retried."""
+COPIED_FROM = "from"
+"""Of a trial that was copied from another study: `STUDY/NUMBER`."""

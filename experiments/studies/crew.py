@@ -1,0 +1,81 @@
+"""The worker processes of a search on this machine: starts, shows and stops them."""
+
+import multiprocessing
+import signal
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
+
+import optuna
+
+from experiments.settings import SearchSettings
+from experiments.studies.attributes import PROGRESS
+from experiments.studies.objective import WorkerJob
+from experiments.studies.trial_results import own_trials
+from experiments.studies.worker import work
+from experiments.tracking import progress
+
+EXIT_SECONDS = 60
+"""Seconds that workers have to exit after SIGTERM before they are killed."""
+
+
+def start_fork_server() -> None:
+    """Starts multiprocessing's fork server, from which the workers are forked.
+
+    It imports the slow libraries once for all workers, while this process prepares the teacher.
+    """
+    multiprocessing.set_forkserver_preload(["experiments.studies.worker"])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: this command handles Ctrl-C
+    forkserver.ensure_running()
+    signal.signal(signal.SIGINT, before)
+
+
+def run_trials(job: WorkerJob, optuna_study: optuna.Study) -> None:
+    """Starts the workers, shows the progress of the search, and stops the workers when it ends."""
+    search, context = job.config.search, multiprocessing.get_context("forkserver")
+    workers: list[BaseProcess] = [
+        context.Process(target=work, args=(job,)) for _ in range(search.workers)
+    ]
+    try:
+        for worker in workers:
+            worker.start()
+        print(f"workers: {', '.join(str(worker.pid) for worker in workers)}", flush=True)
+        with progress.job_bar(search.trials) as show:
+            while any(worker.is_alive() for worker in workers):
+                _show_progress(show, optuna_study, job.config)
+                time.sleep(1)
+            _show_progress(show, optuna_study, job.config)
+    finally:
+        _stop(workers)
+    if lost := sum(worker.exitcode != 0 for worker in workers):
+        print(f"{lost} of {len(workers)} workers died", file=sys.stderr)
+
+
+def _show_progress(
+    show: Callable[[int, str, float], None], optuna_study: optuna.Study, config: SearchSettings
+) -> None:
+    """Shows the number of finished trials, plus the finished fractions of the running ones."""
+    trials = own_trials(optuna_study)
+    ended = [trial for trial in trials if trial.state.is_finished()]
+    steps = [
+        trial.user_attrs.get(PROGRESS, {}).get("scores", {})
+        for trial in trials
+        if not trial.state.is_finished()
+    ]
+    shares = [max(map(int, scores), default=0) / config.train.steps for scores in steps]
+    finished = len(ended) + sum(min(1.0, share) for share in shares)
+    name = f"{len(ended)} of {config.search.trials} trials"
+    show(0, name, min(finished, config.search.trials))
+
+
+def _stop(workers: list[BaseProcess]) -> None:
+    """Stops the workers: SIGTERM, then, after EXIT_SECONDS, SIGKILL."""
+    for worker in workers:
+        if worker.is_alive():
+            worker.terminate()
+    for worker in workers:
+        if worker.pid is not None:
+            worker.join(EXIT_SECONDS)
+            worker.kill()  # does nothing if the worker has exited

@@ -1,0 +1,55 @@
+"""The picture of a search: quality on the selection split against latency."""
+
+from matplotlib.figure import Figure
+
+from analysis.presentation import front_plot
+from analysis.presentation.figure import add_legend, fix_layout, new_figure
+from analysis.presentation.front_plot import (
+    FrontPlot,
+    draw_front,
+    front_legend,
+    front_line,
+    label_front,
+)
+from experiments.studies.search_results import SearchResults
+
+
+def info(results: SearchResults, axis: str) -> FrontPlot:
+    """Computes the picture's numbers: all trials, with their numbers on the front.
+
+    axis: backend and setting that latency was measured in.
+    """
+    # A trial's name is `t012 KIND-SIZE LOSS LATENCY`.
+    points = [
+        front_plot.ModelPoint(
+            label=point.name.split(" ")[0],
+            kind=point.name.split(" ")[1].split("-")[0],
+            cost=point.latency_ms,
+            quality=point.quality,
+            area=46.0,
+            front=point.on_front,
+            named=point.on_front,
+        )
+        for point in sorted(results.points, key=lambda p: (not p.on_front, p.latency_ms))
+    ]
+    return FrontPlot(
+        points,
+        line=front_line([(point.cost, point.quality) for point in points if point.front]),
+        teachers=[],
+        twins=[],
+        cost=f"latency, ms ({axis}; log scale)",
+        quality="mean score on the selection split (points)",
+        # The teacher's score is that on dev, so that only its latency is comparable.
+        limits=(("teacher's latency", results.teacher[0]),) if results.teacher else (),
+    )
+
+
+def draw(info: FrontPlot) -> Figure:
+    """Draws quality on the selection split against latency, with a legend below."""
+    figure = new_figure(8, 5.4)
+    axes = figure.subplots()
+    draw_front(axes, info)
+    add_legend(figure, front_legend(info))
+    fix_layout(figure)
+    label_front(axes, info)
+    return figure

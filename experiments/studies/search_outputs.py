@@ -1,0 +1,57 @@
+"""What a search logs and prints at its end."""
+
+import math
+
+import optuna
+
+from experiments.settings import SearchSettings
+from experiments.studies.front_picture import draw, info
+from experiments.studies.importance import setting_importances
+from experiments.studies.search_results import busy_warnings, lines, results_json, search_results
+from experiments.tracking.outputs import Outputs
+from experiments.tracking.searches import STUDY_FILE, tag_front, trials_query
+from mkd import names
+from mkd.pipeline import DataAndTeacher
+
+
+def search_outputs(
+    config: SearchSettings,
+    optuna_study: optuna.Study,
+    ready: DataAndTeacher,
+    teacher_speed: dict[str, float],
+    setting: str,
+    seconds: float,
+) -> Outputs:
+    """Returns what a search logs and prints, and tags the runs on the front.
+
+    seconds: the time that the trials took.
+    """
+    results = search_results(optuna_study, ready, teacher_speed, setting)
+    importances = setting_importances(optuna_study, list(config.search.objectives))
+    metrics = {names.trials(state): float(number) for state, number in results.states.items()}
+    metrics |= {
+        names.importance(objective, name): share
+        for objective, shares in importances.items()
+        for name, share in shares.items()
+    }
+    metrics[names.SEARCH_SECONDS] = seconds
+    if math.isfinite(results.other_seconds):
+        metrics[names.SEARCH_OTHER_SECONDS] = results.other_seconds
+    warnings = [f"note: {text}" for text in busy_warnings(optuna_study, teacher_speed)]
+    table = lines(results) + warnings
+    study = results_json(config, optuna_study, results, importances, setting)
+    volumes = results.hypervolume
+    tag_front({point.run: point.on_front for point in results.points})
+    return Outputs(
+        metrics,
+        table,
+        {"hypervolume": volumes[-1] if volumes else 0.0}
+        | {name: study[name] for name in ("study", "states", "front")}
+        | {"metrics": metrics},
+        metric_series={names.SEARCH_HYPERVOLUME: volumes},
+        table_file="front.md",
+        query=trials_query(config.search.study),
+        description="\n".join(table),
+        jsons={STUDY_FILE: study},
+        figures={"front.png": draw(info(results, f"{config.search.backend}, {setting}"))},
+    )

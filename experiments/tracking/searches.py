@@ -1,0 +1,175 @@
+"""Searches in MLflow: the run of a search, the tags of its front, and its finished trials."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from experiments.cli import from_yaml
+from experiments.settings import SearchSettings
+from experiments.tracking.interrupts import delayed_interrupts
+from experiments.tracking.run import (
+    OpenRun,
+    Tags,
+    failure_logged,
+    log_settings,
+    start_run,
+    tasks_tag,
+)
+from experiments.tracking.store import connected
+from experiments.tracking.trials import FINISHED_TRIAL
+from mkd import names
+from mkd.evaluation.speed import HEADLINE_SETTING
+
+STUDY_FILE = "study.json"
+"""Artifact of a search's run: its results as JSON."""
+MOST_READ = 10_000
+"""Maximum number of trials that are read of one search."""
+
+
+@contextmanager
+def open_search(config: SearchSettings, name: str, known: str, tags: Tags) -> Iterator[OpenRun]:
+    """Opens the run of a search.
+
+    It is the run with the id `known`, or else the one that `mlflow run` created, or a new one. Its
+    status is KILLED if the search is interrupted.
+    Raises ValueError if the known run is not in this tracking store.
+    """
+    own = {names.TAG_KIND: names.KIND_SEARCH, names.TAG_TASKS: tasks_tag(config.data)}
+    with ExitStack() as stack:
+        with connected(), delayed_interrupts():
+            try:
+                run = stack.enter_context(start_run(name, known, None, {}))
+            except MlflowException as error:
+                if not known:
+                    raise
+                raise ValueError(
+                    f"search.study is {config.search.study!r}, "
+                    f"whose run {known} is in another tracking store"
+                ) from error
+        with failure_logged(run):
+            log_settings(run, config, name, {**own, **tags})
+            try:
+                # A search has no working folder of its own.
+                yield OpenRun(run, Path(config.cache))
+            except (KeyboardInterrupt, SystemExit):
+                mlflow.end_run("KILLED")  # not FAILED: the same command resumes it
+                raise
+
+
+def trials_query(study: str) -> str:
+    """Returns the query of MLflow's UI that shows the trials of a search, the best first."""
+    return (
+        f"?workflowType=machine_learning&searchFilter=tags.`{names.TAG_STUDY}` = '{study}'"
+        f"&orderByKey=metrics.`{names.SEARCH_QUALITY}`&orderByAsc=false"
+    )
+
+
+def tag_front(on_front: Mapping[str, bool]) -> None:
+    """Tags each run with whether it is on the front. Runs with the right tag are skipped.
+
+    on_front: whether each run is on the front, by run id.
+    """
+    client = mlflow.MlflowClient()
+    for run, is_on_front in on_front.items():
+        value = str(is_on_front).lower()
+        if run and client.get_run(run).data.tags.get(names.TAG_FRONT) != value:
+            client.set_tag(run, names.TAG_FRONT, value)
+
+
+class FinishedTrial(NamedTuple):
+    """A finished trial of a search.
+
+    quality: on the selection split, in points.
+    protocol: version of the way in which speed was measured.
+    """
+
+    number: int
+    name: str
+    run_id: str
+    quality: float
+    latency_ms: float
+    backend: str
+    protocol: int
+
+
+def finished_trials(study: str) -> list[FinishedTrial]:
+    """Returns the finished trials of a search, including those copied from another study.
+
+    The search may still be running.
+    Raises ValueError if there is no such search.
+    """
+    with connected():
+        client = mlflow.MlflowClient()
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    search = _run_of_search(client, experiments, study)
+    backend = from_yaml(config_of(search), SearchSettings).search.backend
+    results = (
+        mlflow.artifacts.load_dict(f"runs:/{search}/{STUDY_FILE}")
+        if _has_artifact(client, search, STUDY_FILE)
+        else {}
+    )
+    latency = names.speed(backend, results.get("setting", HEADLINE_SETTING.name), names.P50)
+    wanted = f"{FINISHED_TRIAL} and tags.`{names.TAG_STUDY}` = '{study}'"
+    trials = {
+        run.info.run_id: FinishedTrial(
+            int(run.data.tags[names.TAG_TRIAL]),
+            run.info.run_name,
+            run.info.run_id,
+            run.data.metrics[names.SEARCH_QUALITY],
+            run.data.metrics[latency],
+            backend,
+            int(run.data.metrics.get(names.PROTOCOL, 1)),
+        )
+        for run in client.search_runs(experiments, wanted, max_results=MOST_READ)
+    }
+    # Trials that were copied from another study have that study's tag, and are known from
+    # study.json only.
+    for row in results.get("trials", []):
+        if row["state"] == names.STATE_COMPLETE and row["run_id"] not in trials:
+            trials[row["run_id"]] = FinishedTrial(
+                row["number"],
+                row["name"],
+                row["run_id"],
+                row["quality"],
+                row["latency_ms"],
+                backend,
+                results.get("protocol", 1),
+            )
+    return list(trials.values())
+
+
+def _run_of_search(client: mlflow.MlflowClient, experiments: list[str], study: str) -> str:
+    """Returns the id of the newest run of a search. Raises ValueError if there is none."""
+    with connected():
+        searches = f"tags.`{names.TAG_KIND}` = '{names.KIND_SEARCH}'"
+        runs = client.search_runs(experiments, searches, order_by=["attributes.start_time DESC"])
+    # Runs come newest first. Reversed, the newest of several searches with one name wins.
+    known = {
+        run.data.tags[names.TAG_STUDY]: run.info.run_id
+        for run in reversed(runs)
+        if names.TAG_STUDY in run.data.tags
+    }
+    if study not in known:
+        near = difflib.get_close_matches(study, known, 3) or sorted(known)
+        raise ValueError(
+            f"promote.study is {study!r}; allowed: {', '.join(near) or 'none yet'}, "
+            f"the searches in {mlflow.get_tracking_uri()}"
+        )
+    return str(known[study])
+
+
+def _has_artifact(client: mlflow.MlflowClient, run: str, artifact: str) -> bool:
+    """Returns whether the run has an artifact of this name."""
+    return any(item.path == artifact for item in client.list_artifacts(run))
+
+
+def config_of(run_id: str) -> str:
+    """Returns the settings of a run as YAML."""
+    return str(
+        mlflow.artifacts.load_text(f"{mlflow.get_run(run_id).info.artifact_uri}/config.yaml")
+    )

@@ -1,0 +1,161 @@
+"""What a run logs and prints, whatever its kind is."""
+
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+import pytest
+from matplotlib.figure import Figure
+
+from experiments import cli
+from experiments.settings import COMMANDS, Command, DistillSettings, SearchSettings
+from experiments.tracking.outputs import Outputs
+from experiments.tracking.record import record
+from experiments.tracking.run import OpenRun, open_run
+from experiments.tracking.searches import open_search
+from experiments.tracking.trials import record_trial
+from mkd import names
+from mkd.result import Report, Result
+from tests.support.database import use_store
+from tests.support.entry import client, runs
+
+KINDS = {
+    names.KIND_DISTILL: "distill",
+    names.KIND_TEACHER: "teacher",
+    names.KIND_FINETUNE: "finetune",
+    names.KIND_SUBMIT: "submit",
+    names.KIND_EXPORT: "export",
+    names.KIND_ABLATION: "ablation",
+    names.KIND_SEARCH: "search",
+    names.KIND_PROMOTE: "distill",
+    names.KIND_LABEL: "label",
+}
+"""Kinds of runs that a command makes, and the command whose settings they log."""
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    use_store(tmp_path, monkeypatch)
+    return tmp_path
+
+
+def config_of(kind: str, store: Path) -> Command:
+    return replace(COMMANDS[KINDS[kind]](), cache=str(store / "cache"))  # type: ignore[call-arg]
+
+
+def opening(config: Command, kind: str) -> AbstractContextManager[OpenRun]:
+    if isinstance(config, SearchSettings):
+        return open_search(config, "a name", "", {})
+    return open_run(config, kind, "a name", "demo")
+
+
+def outputs(file: Path) -> Outputs:
+    file.write_text("contents")
+    return Outputs(
+        {"quality/mean": 70.0},
+        ["| a table |"],
+        {"score": 1},
+        metric_series={"search/hypervolume": [1.0, 2.0]},
+        description="a note",
+        tags={"mkd.student": "bag"},
+        jsons={"data.json": {"a": 1}},
+        figures={"picture.png": Figure()},
+        files={"zip": file},
+    )
+
+
+def test_every_kind_is_covered() -> None:
+    """A trial has a test of its own below, and a report is logged by analysis."""
+    kinds = {value for name, value in vars(names).items() if name.startswith("KIND_")}
+    assert kinds == {*KINDS, names.KIND_TRIAL, names.KIND_REPORT}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_logs_its_settings_and_its_outputs_and_ends_as_finished(
+    kind: str, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = config_of(kind, store)
+
+    def core(run: OpenRun, report: Report) -> Path:
+        report(3, {"train/loss": 0.5})
+        return store / "file.txt"
+
+    finished = record(opening(config, kind), core, outputs)
+    run = client(store).get_run(finished.run_id)
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "a name")
+    tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")}
+    assert tags.items() >= {
+        "mkd.kind": kind, "mkd.tasks": "demo", "mkd.student": "bag",
+    }.items()  # fmt: skip
+    assert run.data.tags["mlflow.note.content"] == "a note" and "mkd.error" not in tags
+    assert run.data.params == {key: str(value) for key, value in cli.flat(config).items()}
+    assert run.data.metrics == {
+        "quality/mean": 70.0, "search/hypervolume": 2.0, "train/loss": 0.5,
+    }  # fmt: skip
+    assert {file.path for file in client(store).list_artifacts(finished.run_id)} == {
+        "config.yaml", "table.md", "data.json", "picture.png", "file.txt",
+    }  # fmt: skip
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "| a table |" and printed[2].startswith("look at it: mlflow ui")
+    last = json.loads(printed[-1])
+    assert list(last) == ["run_id", "zip", "score"] and last["run_id"] == finished.run_id
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_whose_work_fails_ends_as_failed_and_says_why(kind: str, store: Path) -> None:
+    def core(run: OpenRun, report: Report) -> Path:
+        raise ValueError("the loss became nan")
+
+    with pytest.raises(ValueError, match="the loss became nan"):
+        record(opening(config_of(kind, store), kind), core, outputs)
+    (run,) = runs(store)
+    assert run.info.status == "FAILED" and mlflow.active_run() is None
+    assert run.data.tags["mkd.error"] == "the loss became nan"
+
+
+def test_outputs_with_an_error_are_logged_before_the_run_fails(store: Path) -> None:
+    def incomplete(file: Path) -> Outputs:
+        return replace(outputs(file), error="2 trials missing")
+
+    with pytest.raises(ValueError, match="2 trials missing"):
+        record(
+            opening(config_of("search", store), "search"),
+            lambda run, report: store / "file.txt",
+            incomplete,
+        )
+    (run,) = runs(store)
+    assert run.info.status == "FAILED" and run.data.metrics["quality/mean"] == 70.0
+
+
+def test_a_trial_is_nested_and_prints_nothing(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = DistillSettings(cache=str(store / "cache"))
+    shares: list[dict[str, float]] = []
+
+    def training(run: OpenRun, report: Report) -> Result:
+        report(1, {names.progress("student"): 0.5, "train/loss": 0.5})
+        return Result({"quality/mean": 70.0}, [], [], {"cpu": "x"}, "bag", "", "", str(run.folder))
+
+    with open_parent(config, store) as parent:
+        trial = record_trial(
+            parent.entity, config, "t000", {"mkd.trial": "0"}, training,
+            lambda step, done: shares.append(done), {"weight": "1"},
+        )  # fmt: skip
+    run = client(store).get_run(trial.run_id)
+    assert shares == [{names.progress("student"): 0.5}] and capsys.readouterr().out == ""
+    assert run.data.metrics == {"quality/mean": 70.0, "train/loss": 0.5}
+    assert run.data.tags["mlflow.parentRunId"] == run.data.tags["mkd.parent"] == parent.id
+    assert run.data.tags["mkd.state"] == "complete" and run.data.params["weight"] == "1"
+    assert {file.path for file in client(store).list_artifacts(trial.run_id)} == {
+        "config.yaml", "table.md", "data.json",
+    }  # fmt: skip
+
+
+@contextmanager
+def open_parent(config: DistillSettings, store: Path) -> Iterator[OpenRun]:
+    with open_run(config, names.KIND_ABLATION, "parent", "demo") as run:
+        yield run
