@@ -155,7 +155,7 @@ class StudyObjective:
         return self.prepared[key]
 
     def check_budget(self, trial: optuna.Trial, result: TrialResult) -> None:
-        """Raises RunStopped if the candidate exceeds a budget, and passes the excess to the sampler.
+        """Raises RunStopped if the candidate exceeds a budget; the sampler gets the excess.
 
         The excess is value / limit - 1, so that budgets of different units have one scale.
         """

@@ -40,8 +40,8 @@ def record_trial(
     params: logged in addition to the settings.
     place: distinguishes the trial from others with the same settings that may be running.
 
-    The run's status is FINISHED; KILLED if the training raises RunStopped or is interrupted; and FAILED,
-    with the error's text, for any other exception. The tag `mkd.state` gives the reason.
+    The run's status is FINISHED; KILLED if the training raises RunStopped or is interrupted; and
+    FAILED, with the error's text, for any other exception. The tag `mkd.state` gives the reason.
     """
     opening = _open_trial(parent, config, name, tags, params, place)
     return record(opening, training, of_trial, nested_report=report)
