@@ -67,6 +67,16 @@ def outputs(file: Path) -> Outputs:
     )
 
 
+METRICS = {
+    "quality/mean": 70.0,
+    "size/parameters": 2e6,
+    "size/parameters_without_embeddings": 1e6,
+    "size/bytes": 8e6,
+    "size/flops": 3e6,
+}
+"""Metrics that every student has."""
+
+
 def test_every_kind_is_covered() -> None:
     """A trial has a test of its own below, and a report is logged by analysis."""
     kinds = {value for name, value in vars(names).items() if name.startswith("KIND_")}
@@ -138,7 +148,7 @@ def test_a_trial_is_nested_and_prints_nothing(
 
     def training(run: OpenRun, report: Report) -> Result:
         report(1, {names.progress("student"): 0.5, "train/loss": 0.5})
-        return Result({"quality/mean": 70.0}, [], [], {"cpu": "x"}, "bag", "", "", str(run.folder))
+        return Result(METRICS, [], [], {"cpu": "x"}, "bag", "", "", str(run.folder))
 
     with open_parent(config, store) as parent:
         trial = record_trial(
@@ -147,7 +157,7 @@ def test_a_trial_is_nested_and_prints_nothing(
         )  # fmt: skip
     run = client(store).get_run(trial.run_id)
     assert shares == [{names.progress("student"): 0.5}] and capsys.readouterr().out == ""
-    assert run.data.metrics == {"quality/mean": 70.0, "train/loss": 0.5}
+    assert run.data.metrics == METRICS | {"train/loss": 0.5}
     assert run.data.tags["mlflow.parentRunId"] == run.data.tags["mkd.parent"] == parent.id
     assert run.data.tags["mkd.state"] == "complete" and run.data.params["weight"] == "1"
     assert {file.path for file in client(store).list_artifacts(trial.run_id)} == {
