@@ -95,7 +95,7 @@ def test_a_key_changes_with_the_version_of_the_training(monkeypatch: pytest.Monk
         ({}, "ablation.variants names []; allowed: two variants or more"),
         ({"plain": {}}, "two variants or more"),
         ({"plain": {}, "b": {"train.clipp": 1}},
-         "ablation.variants.b: there is no setting 'train.clipp'; allowed: train.clip"),
+         "ablation.variants.b: there is no setting 'train.clipp'; did you mean train.clip"),
         ({"plain": {}, "b": {"train.clip": "much"}}, "ablation.variants.b: .*train.clip.*much"),
         ({"plain": {}, "b": {"train.clip": -1}},
          "ablation.variants.b: .*train.clip is -1.0; allowed: above 0"),

@@ -118,8 +118,8 @@ def test_a_budget_of_an_earlier_way_of_measuring_is_refused(folder: Path) -> Non
     )
     store.log_metric(fastest["run_id"], "speed/protocol", SPEED_PROTOCOL)
     assert refused == (
-        "error: promote.budget_ms is 1000; allowed for little: null, as its latencies were "
-        f"measured in an earlier way (speed/protocol 1, now {SPEED_PROTOCOL})"
+        "error: promote.budget_ms is 1000; allowed for little: null, because its latencies were "
+        f"measured with an earlier protocol (speed/protocol 1, now {SPEED_PROTOCOL})"
     )
 
 

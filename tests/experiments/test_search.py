@@ -229,7 +229,7 @@ def test_failing_trials_do_not_end_a_search_but_five_in_a_row_do(tmp_path: Path)
     [
         (["--search.space", "{}"], "search.space is {}; allowed: at least one setting"),
         (["--search.space", '{"train.clipp": [1]}'],
-         "search.space.train.clipp: there is no setting 'train.clipp'; allowed: train.clip"),
+         "search.space.train.clipp: there is no setting 'train.clipp'; did you mean train.clip"),
         (["--search.space", '{"loss.temperature": {"low": 4, "high": 2}}'],
          "search.space.loss.temperature goes from 4 to 2; allowed"),
         (["--search.space", '{"loss.kind": ["hinge"]}'], "search.space.loss.kind: "),

@@ -78,7 +78,7 @@ def test_the_table_has_a_row_a_variant_and_no_difference_of_the_first_to_itself(
     assert "means over 1 seed;" in alone[-1]
     assert alone[-1].endswith("with one seed, differences may be chance")
     several = comparison.lines(compared(SCORES))[-1]
-    assert "means over 3 seeds;" in several and "where the t interval leaves out 0" in several
+    assert "means over 3 seeds;" in several and "if the t interval excludes 0" in several
 
 
 def test_the_picture_shows_every_variant_but_the_first() -> None:
