@@ -222,7 +222,7 @@ def test_copies_that_all_equal_their_rows_are_refused(tmp_path: Path) -> None:
     rows = [Row(f"a{i}", None, float(i % 2)) for i in range(20)]
     with pytest.raises(ValueError) as caught:
         made(tmp_path, Task("t", SINGLE, split(rows), {}), mask=0.0, replace=0.0, ngram=1.0)
-    assert "none of the copies of task t's rows differs" in str(caught.value)
+    assert "every copy of a row of task t equals a row" in str(caught.value)
 
 
 # The mask, in each tokenizer's own words.

@@ -209,11 +209,11 @@ def test_retention_by_hand() -> None:
     }
     # A teacher's 0 cannot be retained.
     assert retention_metrics(student, teacher) == {
-        "retention_metrics/mean": 80.0,
-        "retention_metrics/a": 50.0,
+        "retention/mean": 80.0,
+        "retention/a": 50.0,
     }
     # Nor can what is not known.
-    assert retention_metrics(student, {"quality/a/score": 80.0}) == {"retention_metrics/a": 50.0}
+    assert retention_metrics(student, {"quality/a/score": 80.0}) == {"retention/a": 50.0}
 
 
 def test_raw_texts_get_labels_or_scores_of_the_task(datas: Datas, tokenizer: Tokenizer) -> None:

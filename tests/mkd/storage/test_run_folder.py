@@ -65,7 +65,7 @@ def test_a_checkpoint_is_due_when_it_is_old_enough(tmp_path: Path) -> None:
 
 def test_one_of_other_settings_is_refused_with_both_named(file: Path) -> None:
     other = Checkpoint(file, {"seed": 2, "loss": {"kind": "kl", "temperature": 4.0}}, 0)
-    told = "of another setting: loss.temperature was 2.0 and is 4.0; seed was 1 and is 2: remove"
+    told = "with another setting: loss.temperature was 2.0 and is 4.0; seed was 1 and is 2: delete"
     with pytest.raises(ValueError, match=told):
         other.load()
 

@@ -71,9 +71,6 @@ def test_a_teacher_is_trained_once(tmp_path: Path, datas: Datas, tokenizer: Toke
     assert all(torch.equal(value, second[name]) for name, value in first.state_dict().items())
     assert load_tokenizer(tmp_path / "teachers" / key, "").get_vocab() == tokenizer.get_vocab()
     parts = json.loads((tmp_path / "teachers" / key / "manifest.json").read_text())["parts"]
-    # As teachers were stored before there were other settings.
-    assert parts["teacher"]["train"]["sampling"] == {"alpha": 1.0, "weights": {}}
-    assert "lazy" not in parts["teacher"]["train"]
     assert not {"sources", "mean"} & parts["teacher"].keys()
 
 
