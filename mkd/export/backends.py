@@ -24,11 +24,19 @@ from mkd.evaluation.speed import (
     speed_metrics,
     speed_settings,
 )
-from mkd.export.folder import PROGRAM, export_int8, export_onnx, export_program, load_program
+from mkd.export.folder import (
+    PROGRAM,
+    export_bag,
+    export_int8,
+    export_onnx,
+    export_program,
+    load_program,
+)
 from mkd.result import MODEL, Report, phase_report
 from mkd.runtime import inference
 from mkd.runtime.layout import Layout, padded
 from mkd.students import Student
+from mkd.students.bag import BagStudent
 from mkd.tasks.task import Task
 from mkd.teachers.finetuned import Classifier
 from mkd.teachers.multitask import MultiTaskTeacher
@@ -334,6 +342,8 @@ def _make(name: str, asked: ExportConfig, trained: Trained, path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
     if name == "onnx":
         export_onnx(student, side.tokenizer, path)
+    elif isinstance(student, BagStudent):
+        export_bag(student, side.tokenizer, path)
     else:
         export_int8(path.with_name("onnx"), path, asked)
 

@@ -28,9 +28,21 @@ from torch.export import Dim
 from transformers import PreTrainedTokenizerBase
 
 from mkd.config import Int8Config
-from mkd.runtime.inference import FORMAT, MANIFEST, REDUCED, TOKENIZER, Infer, digest_of, saturates
+from mkd.export.bag import write_bag
+from mkd.runtime.inference import (
+    FORMAT,
+    MANIFEST,
+    REDUCED,
+    TABLES_ENDING,
+    TABLES_FORMAT,
+    TOKENIZER,
+    Infer,
+    digest_of,
+    saturates,
+)
 from mkd.runtime.layout import Arrays, Layout
 from mkd.students import Student
+from mkd.students.bag import BagStudent, Wide
 from mkd.students.bilstm import BiLstm, take
 from mkd.students.heads import Heads
 from mkd.students.transformer import TransformerStudent
@@ -38,6 +50,7 @@ from mkd.tokenization.tokenise import backend_tokenizer
 from mkd.tokenization.tokens import Inputs, layout_of
 
 GRAPH = "student.onnx"
+TABLES = f"student{TABLES_ENDING}"
 PROGRAM = "student.pt2"
 OPSET = 20
 LSTM_MODE = 2
@@ -68,6 +81,27 @@ class AllHeads(nn.Module):
         return F.linear(pooled_BD, self.weight, self.bias)
 
 
+class AllWide(nn.Module):
+    """The wide part of a bag student for some tasks side by side; it adds nothing to pair tasks."""
+
+    def __init__(self, wide: Wide, heads: Heads, names: list[str]) -> None:
+        super().__init__()
+        self.wide = wide
+        rows = wide.words + wide.buckets
+        columns = [
+            wide.table(name).weight.detach()
+            if name in wide.names
+            else torch.zeros(rows, heads.linears[heads.names.index(name)].out_features)
+            for name in names
+        ]
+        self.table = nn.Embedding.from_pretrained(torch.cat(columns, dim=1))
+
+    def forward(
+        self, logits_BC: torch.Tensor, words_BL: torch.Tensor, mask_BL: torch.Tensor, task: str
+    ) -> torch.Tensor:
+        return logits_BC + self.wide.scores(self.table, *self.wide.rows(words_BL, mask_BL))
+
+
 class Graph(nn.Module):
     """A student as a function of tensors alone, with the logits of these tasks side by side."""
 
@@ -75,6 +109,8 @@ class Graph(nn.Module):
         super().__init__()
         own: Any = copy.deepcopy(student).cpu()
         own.heads = AllHeads(student.heads, names)
+        if isinstance(student, BagStudent):
+            own.wide = AllWide(student.wide, student.heads, names)
         if isinstance(own, TransformerStudent):
             # Plain products: fused attention comes apart into more nodes, which look out for rows
             # that see nothing.
@@ -106,17 +142,37 @@ def export_onnx(student: Student, tokenizer: PreTrainedTokenizerBase, folder: Pa
     layout = layout_of(tokenizer, student.joined, student.config.max_tokens)
     folder.mkdir(parents=True)
     _write_graph(Graph(student, names), layout, folder / GRAPH)
-    tasks: dict[str, dict[str, Any]] = {}
+    heads = _heads(student, GRAPH)
     start = 0
-    for name in names:
-        head = student.config.tasks[name]
-        tasks[name] = {key: head[key] for key in ("labels", "pair", "mean", "std")} | {
-            "graph": GRAPH,
-            "start": start,
-        }
+    for head in heads.values():
+        head["start"] = start
         start += len(head["labels"]) or 1
+    _write_folder(folder, tokenizer, {"format": FORMAT, "tasks": heads, "layout": layout})
+
+
+def export_bag(student: BagStudent, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes a bag student to the folder in 8 bits, for numpy (mkd/export/bag.py)."""
+    folder.mkdir(parents=True)
+    write_bag(student, folder / TABLES)
+    layout = layout_of(tokenizer, student.joined, student.config.max_tokens)
+    heads = _heads(student, TABLES)
+    _write_folder(folder, tokenizer, {"format": TABLES_FORMAT, "tasks": heads, "layout": layout})
+
+
+def _heads(student: Student, file: str) -> dict[str, dict[str, Any]]:
+    """Returns the manifest's entry of each task: what its logits mean, and who computes them."""
+    keys = ("labels", "pair", "mean", "std")
+    return {
+        name: {key: head[key] for key in keys} | {"graph": file}
+        for name, head in sorted(student.config.tasks.items())
+    }
+
+
+def _write_folder(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, manifest: dict[str, Any]
+) -> None:
     backend_tokenizer(tokenizer).save(str(folder / TOKENIZER))
-    _write_manifest(folder, {"format": FORMAT, "tasks": tasks, "layout": layout._asdict()})
+    _write_manifest(folder, manifest | {"layout": manifest["layout"]._asdict()})
 
 
 def export_int8(source: Path, folder: Path, config: Int8Config) -> None:

@@ -29,7 +29,7 @@ from mkd.evaluation.speed import (
 )
 from mkd.evaluation.timing import SPEED_PROTOCOL
 from mkd.export.backends import TORCH, in_torch, latency_ms, ratios
-from mkd.export.folder import export_int8, export_onnx
+from mkd.export.folder import export_bag, export_int8, export_onnx
 from mkd.pipeline import (
     DataAndTeacher,
     RunData,
@@ -47,6 +47,7 @@ from mkd.runtime import inference
 from mkd.storage.store import cached_folder, key_of
 from mkd.storage.versions import version_key
 from mkd.students import Student
+from mkd.students.bag import BagStudent
 from mkd.teachers import config_for_tasks
 from mkd.teachers.multitask import soft_targets
 from mkd.teachers.states import check_matched_layers
@@ -208,6 +209,9 @@ def _in_backend(
     timed = in_torch(student, data.student_data.tokenizer)
     if backend == TORCH:
         return timed
+    if backend == "int8" and isinstance(student, BagStudent):
+        export_bag(student, rows.side.tokenizer, folder / backend)
+        return timed._replace(load=partial(inference.Student.load, folder / backend))
     try:
         export_onnx(student, data.student_data.tokenizer, folder / "onnx")
     except torch.onnx.OnnxExporterError as error:

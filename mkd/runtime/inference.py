@@ -18,6 +18,8 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
+from mkd.runtime import bag
+from mkd.runtime.bag import Bag
 from mkd.runtime.encoding import Encoder
 from mkd.runtime.layout import (
     Arrays,
@@ -33,10 +35,14 @@ MANIFEST = "student.json"
 """The file of an exported folder that describes it."""
 TOKENIZER = "tokenizer.json"
 FORMAT = 2
-"""The manifest format that is written."""
-READABLE = (1, FORMAT)
-"""The manifest formats that can be read. From format 2 on, a single text can have other special
-tokens and token types than a pair."""
+"""The manifest format that is written for ONNX graphs. From format 2 on, a single text can have
+other special tokens and token types than a pair."""
+TABLES_FORMAT = 3
+"""The manifest format that is written for a bag student in 8 bits."""
+READABLE = (1, FORMAT, TABLES_FORMAT)
+"""The manifest formats that can be read."""
+TABLES_ENDING = ".npz"
+"""Ending of the file of a bag student in 8 bits."""
 REDUCED = "reduced_range"
 """The manifest's key for int8 students: whether the weights use 7 of their 8 bits."""
 BATCH_TOKENS = 1024
@@ -140,8 +146,11 @@ class Student:
 
         def infer(batch: Arrays, task: str) -> np.ndarray:
             head = manifest["tasks"][task]
+            model = opened[head["graph"]]
+            if isinstance(model, Bag):
+                return model(batch, task)
             given = {name: array for name, array in batch._asdict().items() if array is not None}
-            logits: np.ndarray = opened[head["graph"]].run(None, given)[0]
+            logits: np.ndarray = model.run(None, given)[0]
             # A graph computes the logits of several heads side by side.
             return logits[:, head["start"] : head["start"] + (len(head["labels"]) or 1)]
 
@@ -390,14 +399,15 @@ def _opened(file: Path, content: bytes, threads: int, exact: bool) -> Any:
     the library that wrote the file.
     """
     try:
+        if file.name == TOKENIZER:
+            return Tokenizer.from_str(content.decode())
         return (
-            Tokenizer.from_str(content.decode())
-            if file.name == TOKENIZER
-            else _session(content, threads, exact)
+            bag.read(content) if file.suffix == TABLES_ENDING else _session(content, threads, exact)
         )
-    # Neither library has a narrower exception.
+    # None of these libraries has a narrower exception.
     except Exception as error:
         library = "tokenizers" if file.name == TOKENIZER else "onnxruntime"
+        library = "numpy" if file.suffix == TABLES_ENDING else library
         raise ValueError(
             f"{file} cannot be read by the {library} that is installed: {error}"
         ) from error

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from mkd.students import Student
+from mkd.students.bag import BagStudent
 from mkd.students.heads import head_configs
 from mkd.tokenization.tokens import TaskData
 
@@ -16,9 +17,9 @@ from mkd.tokenization.tokens import TaskData
 def adopted(student: Student, datas: list[TaskData]) -> Student:
     """Returns a copy of the student with heads for exactly these tasks.
 
-    It keeps the shared layers. A known task keeps its head, rescaled to the new rows' scores. A new
-    task gets a head with random weights. Heads of other tasks are removed, because further training
-    changes the shared layers without them.
+    It keeps the shared layers. A known task keeps its head and its wide part, rescaled to the new
+    rows' scores. A new task gets a head with random weights. Heads of other tasks are removed,
+    because further training changes the shared layers without them.
 
     Raises ValueError if a known task has other labels than before, or another number of texts.
     """
@@ -29,7 +30,9 @@ def adopted(student: Student, datas: list[TaskData]) -> Student:
         _check_same(name, before[name], config.tasks[name])
     model = type(student)(config)  # type: ignore[arg-type]
     shared = {
-        name: value for name, value in student.state_dict().items() if not name.startswith("heads.")
+        name: value
+        for name, value in student.state_dict().items()
+        if not name.startswith(("heads.", "wide."))
     }
     model.load_state_dict(model.state_dict() | shared)
     for name in known_tasks(student, datas):
@@ -37,6 +40,10 @@ def adopted(student: Student, datas: list[TaskData]) -> Student:
         new = model.heads.linears[model.heads.names.index(name)]
         weight_CD, bias_C = rescaled(old["weight"], old["bias"], before[name], config.tasks[name])
         new.load_state_dict({"weight": weight_CD, "bias": bias_C})
+        if isinstance(student, BagStudent) and name in student.wide.names:
+            assert isinstance(model, BagStudent), "it is of the student's type"
+            ratio = before[name]["std"] / config.tasks[name]["std"]
+            model.wide.table(name).weight.data.copy_(student.wide.table(name).weight.data * ratio)
     return model
 
 

@@ -1,8 +1,9 @@
-"""The fastest student: mean embeddings of words and n-grams, then a feed-forward network.
+"""The fastest student: a mean of word embeddings, a feed-forward network, and a linear part.
 
-N-grams are hashed. There is a head for each task.
+The linear part gives a score for each class straight from words and n-grams. There is a head for
+each task.
 
-Axes: B rows, S texts of a row (1 or 2), L tokens, E embedding width.
+Axes: B rows, S texts of a row (1 or 2), L tokens, N n-grams, E embedding width, C classes.
 """
 
 from typing import Any
@@ -11,15 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mkd.runtime.bag import GENERATOR, PRIME
 from mkd.students.embeddings import OfWords, make_room, rows_of
 from mkd.students.heads import Answer, Heads, MultiTaskConfig
 from mkd.tokenization.tokens import Inputs
-
-PRIME = 2**31 - 1
-"""Modulus of the hash. The product of two smaller numbers fits in 64 bits."""
-GENERATOR = 48271
-"""Base of the hash's factors: its powers modulo PRIME take all values from 1 to PRIME - 1 (Park,
-Miller and Stockmeyer 1993)."""
 
 
 class BagConfig(MultiTaskConfig):
@@ -29,7 +25,7 @@ class BagConfig(MultiTaskConfig):
     - `ngrams`, `buckets`: as in the student's settings.
     """
 
-    model_type = "mkd_bag"
+    model_type = "mkd_wide_bag"
 
     def __init__(
         self,
@@ -51,12 +47,14 @@ class BagConfig(MultiTaskConfig):
 
 
 class BagStudent(OfWords):
-    """Bag of words and n-grams (Joulin et al. 2017), then feed-forward layers (Iyyer et al. 2015).
+    """Bag of words with feed-forward layers (Iyyer et al. 2015) beside a linear model of n-grams.
 
-    A text is the mean over its tokens; each token counts with its own embedding and those of the
-    n-grams that begin with it. Two texts u, v are compared by u, v, |u - v|, u * v (Conneau et al.
-    2017). A single text is compared with itself. So both kinds of task train the same network in
-    the same ranges of values.
+    The deep part: a text is the mean of its word embeddings. Two texts u, v are compared by u, v,
+    |u - v|, u * v (Conneau et al. 2017) and their cosine. A single text is compared with itself. So
+    both kinds of task train the same network in the same ranges of values.
+
+    The wide part (Cheng et al. 2016), for tasks of a single text: each word and each n-gram has a
+    score for each class. Their sum, divided by the root of their number, is added to the logits.
     """
 
     config_class = BagConfig
@@ -68,18 +66,22 @@ class BagStudent(OfWords):
         self.embeddings = nn.Embedding(config.vocab_size, config.embedding)
         if config.kept_tokens:
             make_room(self, config.kept_tokens)
-        if config.ngrams > 1:
-            self.ngrams = nn.Embedding(config.buckets, config.embedding)
-        widths = [4 * config.embedding] + config.layers * [config.hidden]
+        widths = [4 * config.embedding + 1] + config.layers * [config.hidden]
         self.layers = nn.ModuleList(nn.Linear(width, config.hidden) for width in widths[:-1])
         self.dropout = nn.Dropout(config.dropout)
         self.heads = Heads(config.hidden, config)
+        self.wide = Wide(config, self.embeddings.num_embeddings)
         self.post_init()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replaces the table of words; the wide part starts anew, with a row for each of its."""
+        super().set_input_embeddings(value)
+        self.wide = Wide(self.config, self.embeddings.num_embeddings)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initialises random word embeddings with small values, as fastText does.
 
-        Training then soon outweighs their random part. N-gram embeddings start at 0: an n-gram that
+        Training then soon outweighs their random part. The wide part starts at 0: an n-gram that
         was never trained has no effect. The ReLU layers follow He et al. 2015.
         """
         if module is self.embeddings:
@@ -96,36 +98,78 @@ class BagStudent(OfWords):
 
     def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
         """Returns the logits [B, C] of a task's head, or an Answer if `states` is true."""
-        total_BSE = self._total(inputs.ids.flatten(0, 1), inputs.mask.flatten(0, 1)).unflatten(
+        words_BSLE = self.embeddings(inputs.ids)
+        mask_BSL = inputs.mask.to(words_BSLE.dtype)
+        total_BSE = _sum(words_BSLE.flatten(0, 1), mask_BSL.flatten(0, 1)).unflatten(
             0, inputs.ids.shape[:2]
         )
-        mean_BSE = total_BSE / inputs.mask.sum(2, keepdim=True)
+        mean_BSE = total_BSE / mask_BSL.sum(2, keepdim=True)
         # The last text of a single-text row is its first.
         u, v = mean_BSE[:, 0], mean_BSE[:, -1]
-        hidden = torch.cat([u, v, (u - v).abs(), u * v], dim=1)
+        cosine = F.cosine_similarity(u, v, dim=1).unsqueeze(1)
+        hidden = torch.cat([u, v, (u - v).abs(), u * v, cosine], dim=1)
         after = []
         for layer in self.layers:
             hidden = F.relu(layer(self.dropout(hidden)))
             after.append(hidden)
         logits: torch.Tensor = self.heads(hidden, task)
+        # The wide part has rows of the trimmed table, not token ids: all tokens that are not kept
+        # are the same unknown word.
+        rows_BL = rows_of(self.embeddings, inputs.ids[:, 0])
+        logits = self.wide(logits, rows_BL, mask_BSL[:, 0], task)
         return (
-            Answer(logits, [total_BSE.sum(1) / inputs.mask.sum((1, 2)).unsqueeze(1), *after])
+            Answer(logits, [total_BSE.sum(1) / mask_BSL.sum((1, 2)).unsqueeze(1), *after])
             if states
             else logits
         )
 
-    def _total(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
-        words_BLE = self.embeddings(ids_BL)
-        mask_BL = mask_BL.to(words_BLE.dtype)
-        total_BE = _sum(words_BLE, mask_BL)
-        if self.config.ngrams > 1:
-            # Hashes table rows, not token ids: all tokens that are not kept are the same unknown
-            # word in n-grams.
-            buckets, inside = hashed_ngrams(
-                rows_of(self.embeddings, ids_BL), mask_BL, self.config.ngrams, self.config.buckets
-            )
-            total_BE = total_BE + _sum(self.ngrams(buckets), inside)
-        return total_BE
+
+class Wide(nn.Module):
+    """Scores for each class of each single-text task, straight from words and hashed n-grams.
+
+    A table has a row for each row of the words' table, then one for each bucket of n-grams.
+    """
+
+    def __init__(self, config: BagConfig, words: int) -> None:
+        super().__init__()
+        self.names = sorted(name for name, head in config.tasks.items() if not head["pair"])
+        self.words = words
+        self.ngrams = config.ngrams
+        self.buckets = config.buckets if config.ngrams > 1 else 0
+        classes = [len(config.tasks[name]["labels"]) or 1 for name in self.names]
+        self.tables = nn.ModuleList(nn.Embedding(words + self.buckets, c) for c in classes)
+        for table in self.tables:
+            nn.init.zeros_(table.weight)
+
+    def forward(
+        self, logits_BC: torch.Tensor, words_BL: torch.Tensor, mask_BL: torch.Tensor, task: str
+    ) -> torch.Tensor:
+        """Returns the logits with the scores of a text's words and n-grams added."""
+        if task not in self.names:
+            return logits_BC
+        rows_BN, inside_BN = self.rows(words_BL, mask_BL)
+        return logits_BC + self.scores(self.table(task), rows_BN, inside_BN)
+
+    def table(self, task: str) -> nn.Embedding:
+        """Returns the scores of a single-text task."""
+        table = self.tables[self.names.index(task)]
+        assert isinstance(table, nn.Embedding), "all of them are"
+        return table
+
+    def rows(
+        self, words_BL: torch.Tensor, mask_BL: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the tables' rows of a text's words and n-grams, and 1 where there is one."""
+        if self.ngrams == 1:
+            return words_BL, mask_BL
+        buckets, inside = hashed_ngrams(words_BL, mask_BL, self.ngrams, self.buckets)
+        rows = torch.cat([words_BL, self.words + buckets], dim=1)
+        return rows, torch.cat([mask_BL, inside], dim=1)
+
+    @staticmethod
+    def scores(table: nn.Module, rows_BN: torch.Tensor, inside_BN: torch.Tensor) -> torch.Tensor:
+        """Returns the sum of the rows' scores over the root of their number [B, C]."""
+        return _sum(table(rows_BN), inside_BN) * inside_BN.sum(1, keepdim=True).rsqrt()
 
 
 def hashed_ngrams(

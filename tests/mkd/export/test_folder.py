@@ -81,7 +81,7 @@ def student_of(config: StudentConfig, datas: Datas, tokenizer: Tokenizer) -> Stu
     torch.manual_seed(0)
     student = make_student(config, datas, len(tokenizer), LENGTH, None)
     for name, parameter in student.named_parameters():
-        if "ngrams" in name:
+        if "wide" in name:
             torch.nn.init.normal_(parameter)
         elif "heads" in name:
             parameter.data *= 4

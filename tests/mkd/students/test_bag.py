@@ -17,13 +17,11 @@ HEADS = {
 
 
 def bag(**sizes: int) -> BagStudent:
-    """A student of ten words in two dimensions, its n-grams as random as its words, so that they
-    count."""
+    """A student of ten words in two dimensions, with a wide part that is not 0."""
     torch.manual_seed(0)
     settings = {"vocab_size": 10, "embedding": 2, "hidden": 3, "ngrams": 2, "buckets": 1000}
     student = BagStudent(BagConfig(tasks=HEADS, dropout=0.0, **(settings | sizes)))
-    if student.config.ngrams > 1:
-        torch.nn.init.normal_(student.ngrams.weight)
+    torch.nn.init.normal_(student.wide.table("single").weight)
     student.train(False)
     return student
 
@@ -85,22 +83,15 @@ def test_bigrams_of_a_real_vocabulary_spread_evenly_over_the_buckets() -> None:
     assert float(count.var() / count.mean()) == pytest.approx(1, abs=0.1)
 
 
-def test_a_text_is_the_mean_of_its_words_and_of_the_ngrams_that_begin_at_them() -> None:
+def test_the_wide_part_adds_scores_of_words_and_ngrams_over_the_root_of_their_number() -> None:
     student = bag(ngrams=3)
     batch = inputs([[3, 1, 4]], [[5]])
-    found = student._total(batch.ids[:, 0], batch.mask[:, 0]) / batch.mask[:, 0].sum(
-        1, keepdim=True
-    )
-    words, ngrams = student.embeddings.weight, student.ngrams.weight
-    first = (
-        words[3]
-        + words[1]
-        + words[4]
-        + ngrams[bucket(3, 1)]
-        + ngrams[bucket(1, 4)]
-        + ngrams[bucket(3, 1, 4)]
-    )
-    torch.testing.assert_close(found, torch.stack([first / 3, words[5]]))
+    table = student.wide.table("single").weight
+    ngrams = [10 + bucket(*words) for words in ((3, 1), (1, 4), (3, 1, 4))]
+    scores = torch.stack([table[[3, 1, 4, *ngrams]].sum(0) / 6**0.5, table[5]])
+    whole = logits(student, batch, "single")
+    torch.nn.init.zeros_(table)
+    torch.testing.assert_close(whole - logits(student, batch, "single"), scores)
 
 
 def test_without_ngrams_the_order_of_words_does_not_matter() -> None:
@@ -108,34 +99,31 @@ def test_without_ngrams_the_order_of_words_does_not_matter() -> None:
     alone = bag(ngrams=1)
     torch.testing.assert_close(logits(alone, one, "single"), logits(alone, other, "single"))
     assert (logits(bag(), one, "single") - logits(bag(), other, "single")).abs().max() > 1e-4
-    assert not hasattr(alone, "ngrams")
+    assert len(alone.wide.table("single").weight) == 10
 
 
-def test_an_ngram_that_was_never_trained_adds_nothing() -> None:
-    torch.manual_seed(0)
+def test_the_wide_part_starts_at_0_and_pair_tasks_have_none() -> None:
     fresh = BagStudent(BagConfig(vocab_size=10, embedding=2, hidden=3, buckets=7, tasks=HEADS))
-    assert not fresh.ngrams.weight.any()
-    batch = inputs([[3, 1, 4]])
-    expected = fresh.embeddings.weight[[3, 1, 4]].mean(0, keepdim=True)
-    torch.testing.assert_close(
-        fresh._total(batch.ids[:, 0], batch.mask[:, 0]) / batch.mask[:, 0].sum(1, keepdim=True),
-        expected,
-    )
+    assert fresh.wide.names == ["single"]
+    assert fresh.wide.table("single").weight.shape == (17, len(SINGLE.labels))
+    assert not fresh.wide.table("single").weight.any()
 
 
 def test_logits_of_a_pair_by_hand() -> None:
-    """u = (1, 2) and v = (3, -1) give u, v, |u - v| = (2, 3), u * v = (3, -2)."""
+    """u = (1, 2) and v = (3, -1) give u, v, |u - v| = (2, 3), u * v = (3, -2), and the
+    cosine 1 / 50^0.5."""
     student = bag(ngrams=1, hidden=1)
     with torch.no_grad():
         student.embeddings.weight[:2] = torch.tensor([[1.0, 2.0], [3.0, -1.0]])
         layer, head = student.layers[0], student.heads.linears[student.heads.names.index("pair")]
         assert isinstance(layer, torch.nn.Linear) and isinstance(head, torch.nn.Linear)
-        layer.weight.copy_(torch.tensor([[1.0, 10.0, 0.5, 4.0, 7.0, 1.0, 2.0, 3.0]]))
+        layer.weight.copy_(torch.tensor([[1.0, 10.0, 0.5, 4.0, 7.0, 1.0, 2.0, 3.0, 2**0.5]]))
         layer.bias.fill_(0.5)
         head.weight.copy_(torch.tensor([[1.0], [-2.0]]))
         head.bias.copy_(torch.tensor([0.0, 1.0]))
-    hidden = 1 + 20 + 1.5 - 4 + 14 + 3 + 6 - 6 + 0.5
-    assert logits(student, inputs([[0], [1]]), "pair").tolist() == [[hidden, 1 - 2 * hidden]]
+    hidden = 1 + 20 + 1.5 - 4 + 14 + 3 + 6 - 6 + 0.2 + 0.5
+    found = logits(student, inputs([[0], [1]]), "pair")
+    torch.testing.assert_close(found, torch.tensor([[hidden, 1 - 2 * hidden]]))
 
 
 def test_a_single_text_is_compared_with_itself() -> None:
@@ -159,7 +147,8 @@ def test_the_order_of_a_pair_matters_by_the_weights_of_u_and_v_alone() -> None:
 def test_gradients_reach_the_rows_that_were_seen_and_no_others() -> None:
     student = bag()
     student(inputs([[1, 2]], [[3]]), "single").sum().backward()
-    for table, seen in ((student.embeddings, {1, 2, 3}), (student.ngrams, {bucket(1, 2)})):
+    wide = student.wide.table("single")
+    for table, seen in ((student.embeddings, {1, 2, 3}), (wide, {1, 2, 3, 10 + bucket(1, 2)})):
         gradient = table.weight.grad
         assert gradient is not None
         assert set(gradient.abs().sum(1).nonzero().flatten().tolist()) == seen
@@ -167,10 +156,12 @@ def test_gradients_reach_the_rows_that_were_seen_and_no_others() -> None:
 
 def test_row_sparse_gradients_are_the_dense_ones() -> None:
     dense, sparse = bag(), bag()
-    sparse.embeddings.sparse = sparse.ngrams.sparse = True
+    sparse.embeddings.sparse = sparse.wide.table("single").sparse = True
     for student in (dense, sparse):
         student(inputs([[1, 2, 2]], [[3]]), "single").sum().backward()
-    for one, other in ((dense.embeddings, sparse.embeddings), (dense.ngrams, sparse.ngrams)):
+    tables = [(dense.embeddings, sparse.embeddings)]
+    tables.append((dense.wide.table("single"), sparse.wide.table("single")))
+    for one, other in tables:
         assert one.weight.grad is not None
         assert other.weight.grad is not None
         assert other.weight.grad.is_sparse
@@ -178,11 +169,11 @@ def test_row_sparse_gradients_are_the_dense_ones() -> None:
 
 
 def test_flops_by_formula(datas: Datas) -> None:
-    """Two means of L rows of width E, layers 4E x H and H x H, and the head; 2 a multiply-add."""
+    """A mean of L rows of width E, scores of C classes for each word, 2-gram and 3-gram, layers of
+    (4E + 1) x H and H x H, and the head; 2 a multiply-add."""
     config = StudentConfig(kind="bag", hidden=5, embedding=6, layers=2, ngrams=3, buckets=40)
-    length = 10
-    words, ngrams = length * 6, 2 * length * 6
-    found = flops(make_student(config, datas, 50, 32, None), length)
-    assert found == (2 * (words + ngrams + 24 * 5 + 5 * 5 + 5 * 2))
-    expected = 2 * (words + 24 * 5 + 5 * 5 + 5 * 2)
-    assert flops(make_student(replace(config, ngrams=1), datas, 50, 32, None), length) == expected
+    length, classes = 10, 2
+    dense = length * 6 + 25 * 5 + 5 * 5 + 5 * classes
+    for ngrams in (3, 1):
+        student = make_student(replace(config, ngrams=ngrams), datas, 50, 32, None)
+        assert flops(student, length) == 2 * (dense + ngrams * length * classes)

@@ -11,6 +11,7 @@ from mkd.config import StudentConfig
 from mkd.evaluation.speed import SpeedSetting, size_metrics, speed_metrics
 from mkd.export.backends import in_torch
 from mkd.students import Student, load_model, make_student
+from mkd.students.bag import BagStudent
 from mkd.students.embeddings import TrimmedEmbedding, input_table, rows_of, token_of_each_row, trim
 from mkd.students.heads import head_configs
 from mkd.students.transformer import on_encoder
@@ -41,10 +42,11 @@ def kept_of(datas: Datas, tokenizer: Tokenizer) -> tuple[np.ndarray, int]:
 def student_of(config: StudentConfig, datas: Datas, tokenizer: Tokenizer, trimmed: bool) -> Student:
     torch.manual_seed(0)
     student = make_student(config, datas, len(tokenizer), 32, None)
-    if config.kind == "bag" and config.ngrams > 1:
-        torch.nn.init.normal_(student.get_submodule("ngrams").get_parameter("weight"))
     if trimmed:
         trim(student, *kept_of(datas, tokenizer))
+    if isinstance(student, BagStudent) and config.ngrams > 1:
+        for name in student.wide.names:
+            torch.nn.init.normal_(student.wide.table(name).weight)
     student.train(False)
     return student
 
