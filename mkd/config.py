@@ -405,8 +405,8 @@ class StudentConfig:
 
     kind: Literal["bilstm", "transformer", "bag"] = "transformer"
     """bilstm: the biattentive LSTM of Liu et al. 2019, or a plain BiLSTM (see `attention`).
-    transformer: an encoder of any depth and width. bag: the mean of word and n-gram embeddings,
-    followed by a small feed-forward network.
+    transformer: an encoder of any depth and width. bag: the mean of word embeddings and a
+    small feed-forward network, beside a linear model of words and n-grams.
     """
     init: str = ""
     """Source of the initial weights. Empty: random weights.
@@ -445,9 +445,9 @@ class StudentConfig:
     BiLSTM with max pooling encodes each text on its own.
     """
     ngrams: int = 3
-    """Bag: largest n of the token n-grams with embeddings. 1: single tokens only."""
+    """Bag: largest n of the token n-grams with scores in the wide part. 1: single tokens only."""
     buckets: int = 16384
-    """Bag: number of rows of the n-gram embedding table. N-grams are hashed to rows."""
+    """Bag: number of rows for n-grams in each table of the wide part. N-grams are hashed to rows."""
     pooling: Literal["mean", "first"] = "mean"
     """Transformer: input of a head, the mean over tokens or the first token."""
     dropout: float = 0.0
@@ -473,7 +473,8 @@ class StudentConfig:
         return self.embedding or self.hidden
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "layers", "heads", "ngrams", "buckets"):
+        require(0 < self.ngrams <= 16, "student.ngrams", self.ngrams, "from 1 to 16")
+        for name in ("hidden", "layers", "heads", "buckets"):
             require(getattr(self, name) > 0, f"student.{name}", getattr(self, name), "above 0")
         for name in ("embedding", "min_count"):
             require(getattr(self, name) >= 0, f"student.{name}", getattr(self, name), "0 or more")

@@ -20,12 +20,22 @@ GENERATOR = 48271
 """Base of the hash's factors: its powers modulo PRIME take all values from 1 to PRIME - 1 (Park,
 Miller and Stockmeyer 1993)."""
 
+LONGEST = 16
+"""Largest n of the n-grams."""
+FACTORS = tuple(pow(GENERATOR, place + 1, PRIME) for place in range(LONGEST))
+"""Factor of each word of an n-gram in its hash."""
+
 
 class Table(NamedTuple):
     """Rows of numbers in 8 bits, each with a scale of its own: row i is scales[i] * numbers[i]."""
 
     numbers: np.ndarray
     scales: np.ndarray
+
+    def at(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the rows in float32 [..., E]."""
+        found: np.ndarray = self.numbers[rows] * self.scales[rows][..., None]
+        return found
 
     def total(self, rows_N: np.ndarray, starts: np.ndarray | None) -> np.ndarray:
         """Returns the sums of the rows: of all [1, E], or of each stretch from `starts` on."""
@@ -52,9 +62,9 @@ class Bag(NamedTuple):
     """The student's weights.
 
     - `rows_V`: the table row of each token.
-    - `alone`: the first layer for a single text, which takes u and u * u only: there u = v, so the
-      difference is 0 and the cosine 1.
-    - `layers`: the first takes u, v, |u - v|, u * v and the cosine.
+    - `alone`: the first layer for a single text, which takes u and u * u only: there u = v, so
+      differences are 0, the cosine is 1, and no word is unmatched.
+    - `layers`: the first takes u, v, |u - v|, u * v, the cosine, and the unmatched words.
     - `heads`, `wide`: by task; `wide` has single-text tasks only.
     - `ngrams`, `buckets`: as in the student's settings.
     """
@@ -70,34 +80,52 @@ class Bag(NamedTuple):
 
     def __call__(self, batch: Arrays, task: str) -> np.ndarray:
         """Returns the logits [B, C] of a task's head."""
-        rows, texts, _ = batch.ids.shape
-        if rows == texts == 1:
-            words_N, counts, starts = self.rows_V[batch.ids[0, 0]], batch.ids.shape[2], None
+        rows, texts, length = batch.ids.shape
+        head = self.heads[task]
+        if texts == 2:
+            return head(self._pairs(batch))
+        if rows == 1:
+            words_N, counts, starts = self.rows_V[batch.ids[0, 0]], length, None
         else:
             words_N = self.rows_V[batch.ids[batch.mask]]
-            counts = batch.mask.sum(2).ravel()
-            starts = np.cumsum(counts) - counts
-            counts = counts.astype(np.float32)[:, None]
-        mean_TE = self.words.total(words_N, starts) / counts
-        logits = self.heads[task](self._network(mean_TE.reshape(rows, texts, -1)))
+            counts = batch.mask.sum(2)
+            starts = np.cumsum(counts) - counts.ravel()
+            counts = counts.astype(np.float32)
+        u = self.words.total(words_N, starts) / counts
+        logits = head(self._network(self.alone(np.concatenate([u, u * u], axis=1))))
         if task in self.wide:
             logits += self._wide(self.wide[task], words_N, starts)
         return logits
 
-    def _network(self, mean_BSE: np.ndarray) -> np.ndarray:
-        """Returns the last hidden layer [B, H]."""
-        u = mean_BSE[:, 0]
-        if mean_BSE.shape[1] == 1:
-            hidden = self.alone(np.concatenate([u, u * u], axis=1))
-        else:
-            v = mean_BSE[:, 1]
-            lengths = np.linalg.norm(mean_BSE, axis=2).clip(min=1e-8)
-            cosine = (u * v).sum(1, keepdims=True) / lengths.prod(1, keepdims=True)
-            compared = [u, v, np.abs(u - v), u * v, cosine]
-            hidden = self.layers[0](np.concatenate(compared, axis=1))
+    def _network(self, hidden: np.ndarray) -> np.ndarray:
+        """Returns the last hidden layer [B, H]. `hidden`: the first layer, before its ReLU."""
         for layer in self.layers[1:]:
             hidden = layer(np.maximum(hidden, 0))
         return np.maximum(hidden, 0)
+
+    def _pairs(self, batch: Arrays) -> np.ndarray:
+        """Returns the last hidden layer [B, H] of pairs; mkd/students/bag.py has the formulas."""
+        words_BSLE = self.words.at(self.rows_V[batch.ids])
+        mask_BSL = batch.mask.astype(np.float32)
+        counts_BS = mask_BSL.sum(2)
+        a, b = words_BSLE[:, 0], words_BSLE[:, 1]
+        u, v = (mask_BSL[:, :, None] @ words_BSLE)[:, :, 0].swapaxes(0, 1) / counts_BS.T[..., None]
+        cosine = (u * v).sum(1) / np.maximum(np.sqrt((u * u).sum(1) * (v * v).sum(1)), 1e-8)
+        compared = [u, v, np.abs(u - v), u * v, cosine[:, None]]
+        sizes = np.maximum(np.sqrt(np.einsum("bsle,bsle->bsl", words_BSLE, words_BSLE)), 1e-12)
+        cosine_BAB = a @ b.swapaxes(1, 2) / sizes[:, 0, :, None] / sizes[:, 1, None]
+        # Lower than any cosine, so that padding is no word's match.
+        padding_a, padding_b = 3 * mask_BSL[:, 0] - 3, 3 * mask_BSL[:, 1] - 3
+        matches = (
+            (cosine_BAB + padding_b[:, None]).max(2),
+            (cosine_BAB + padding_a[:, :, None]).max(1),
+        )
+        for side, match_BL in enumerate(matches):
+            mask_BL, count_B1 = mask_BSL[:, side], counts_BS[:, side, None]
+            unmatched = ((1 - match_BL) * mask_BL)[:, None] @ words_BSLE[:, side]
+            compared.append(unmatched[:, 0] / count_B1)
+        first = self.layers[0](np.concatenate(compared, axis=1, dtype=np.float32))
+        return self._network(first)
 
     def _wide(self, table: Table, words_N: np.ndarray, starts: np.ndarray | None) -> np.ndarray:
         """Returns the wide part's scores [B, C] of single texts."""
@@ -123,11 +151,10 @@ class Bag(NamedTuple):
 
     def _ngrams(self, words_N: np.ndarray) -> list[np.ndarray]:
         """Returns the table rows of the n-grams of each length from 2, at each first word."""
-        found, hashed = [], words_N * GENERATOR
+        found, hashed = [], words_N * FACTORS[0]
         for ahead in range(1, min(self.ngrams, len(words_N))):
-            factor = pow(GENERATOR, ahead + 1, PRIME)
-            hashed = hashed[:-1] + words_N[ahead:] * factor
-            found.append(len(self.words.scales) + hashed % PRIME % self.buckets)
+            hashed = hashed[:-1] + words_N[ahead:] * FACTORS[ahead]
+            found.append(hashed % PRIME % self.buckets + len(self.words.scales))
         return found
 
 
@@ -146,13 +173,15 @@ def read(content: bytes) -> Bag:
         return Table(arrays[f"{name}/numbers"], arrays[f"{name}/scales"])
 
     layers = tuple(linear(f"layers/{number}") for number in sorted(named("layers"), key=int))
-    first, width = layers[0], (len(layers[0].weight) - 1) // 4
-    u, v, _, product = np.split(first.weight[:-1], 4)
-    assert len(u) == width, "four parts and the cosine"
+    first = layers[0]
+    # Its inputs are, in order: u, v, |u - v|, u * v, the cosine, the unmatched words of each text.
+    width = (len(first.weight) - 1) // 6
+    u, v, _, product = first.weight[: 4 * width].reshape(4, width, -1)
+    alone = Linear(np.concatenate([u + v, product]), first.bias + first.weight[4 * width])
     return Bag(
         arrays["rows"].astype(np.int64),
         table("words"),
-        Linear(np.concatenate([u + v, product]), first.bias + first.weight[-1]),
+        alone,
         layers,
         {name: linear(f"heads/{name}") for name in named("heads")},
         {name: table(f"wide/{name}") for name in named("wide")},

@@ -45,6 +45,8 @@ TABLES_ENDING = ".npz"
 """Ending of the file of a bag student in 8 bits."""
 REDUCED = "reduced_range"
 """The manifest's key for int8 students: whether the weights use 7 of their 8 bits."""
+MANY_CLASSES = 24
+"""Number of classes above which numpy computes one row's softmax faster than Python."""
 BATCH_TOKENS = 1024
 """Maximum number of tokens in a batch, padding included. Of the sizes from 128 to 4096 this one is
 seldom far from the fastest."""
@@ -336,6 +338,8 @@ def prediction(logits_C: list[float], head: Head) -> Prediction:
     """Returns the prediction for one row, as `classified` or `regressed` do for many."""
     if not head.labels:
         return Prediction("", logits_C[0] * head.std + head.mean, [])
+    if len(logits_C) > MANY_CLASSES:
+        return classified(np.array([logits_C], dtype=np.float32), head)[0]
     largest = max(logits_C)
     weights = [math.exp(logit - largest) for logit in logits_C]
     total = sum(weights)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mkd.runtime.bag import GENERATOR, PRIME
+from mkd.runtime.bag import FACTORS, PRIME
 from mkd.students.embeddings import OfWords, make_room, rows_of
 from mkd.students.heads import Answer, Heads, MultiTaskConfig
 from mkd.tokenization.tokens import Inputs
@@ -50,8 +50,9 @@ class BagStudent(OfWords):
     """Bag of words with feed-forward layers (Iyyer et al. 2015) beside a linear model of n-grams.
 
     The deep part: a text is the mean of its word embeddings. Two texts u, v are compared by u, v,
-    |u - v|, u * v (Conneau et al. 2017) and their cosine. A single text is compared with itself. So
-    both kinds of task train the same network in the same ranges of values.
+    |u - v|, u * v (Conneau et al. 2017), their cosine, and the words of each that the other does
+    not match (`unmatched`). A single text is compared with itself. So both kinds of task train the
+    same network in the same ranges of values.
 
     The wide part (Cheng et al. 2016), for tasks of a single text: each word and each n-gram has a
     score for each class. Their sum, divided by the root of their number, is added to the logits.
@@ -66,7 +67,7 @@ class BagStudent(OfWords):
         self.embeddings = nn.Embedding(config.vocab_size, config.embedding)
         if config.kept_tokens:
             make_room(self, config.kept_tokens)
-        widths = [4 * config.embedding + 1] + config.layers * [config.hidden]
+        widths = [6 * config.embedding + 1] + config.layers * [config.hidden]
         self.layers = nn.ModuleList(nn.Linear(width, config.hidden) for width in widths[:-1])
         self.dropout = nn.Dropout(config.dropout)
         self.heads = Heads(config.hidden, config)
@@ -107,7 +108,12 @@ class BagStudent(OfWords):
         # The last text of a single-text row is its first.
         u, v = mean_BSE[:, 0], mean_BSE[:, -1]
         cosine = F.cosine_similarity(u, v, dim=1).unsqueeze(1)
-        hidden = torch.cat([u, v, (u - v).abs(), u * v, cosine], dim=1)
+        if inputs.ids.shape[1] == 1 and not torch.compiler.is_exporting():
+            # A text matches itself. An exported program has no branches, so it computes that.
+            rest = [torch.zeros_like(u)] * 2
+        else:
+            rest = unmatched(*((words_BSLE[:, side], mask_BSL[:, side]) for side in (0, -1)))
+        hidden = torch.cat([u, v, (u - v).abs(), u * v, cosine, *rest], dim=1)
         after = []
         for layer in self.layers:
             hidden = F.relu(layer(self.dropout(hidden)))
@@ -122,6 +128,28 @@ class BagStudent(OfWords):
             if states
             else logits
         )
+
+
+def unmatched(
+    a: tuple[torch.Tensor, torch.Tensor], b: tuple[torch.Tensor, torch.Tensor]
+) -> list[torch.Tensor]:
+    """Returns for each of two texts the mean of its words, weighted by 1 - match [B, E].
+
+    A word's match is its largest cosine with a word of the other text (as in BERTScore, Zhang et
+    al. 2020). If both texts are the same, all matches are 1.
+
+    - `a`, `b`: the words' embeddings [B, L, E] and mask [B, L].
+    """
+    unit_a, unit_b = (F.normalize(words, dim=2) for words, _ in (a, b))
+    cosine_BAB = unit_a @ unit_b.transpose(1, 2)
+    matches = [
+        cosine_BAB.masked_fill(b[1].unsqueeze(1) == 0, -1).amax(2),
+        cosine_BAB.masked_fill(a[1].unsqueeze(2) == 0, -1).amax(1),
+    ]
+    return [
+        _sum(words_BLE, (1 - match_BL) * mask_BL) / mask_BL.sum(1, keepdim=True)
+        for (words_BLE, mask_BL), match_BL in zip((a, b), matches, strict=True)
+    ]
 
 
 class Wide(nn.Module):
@@ -183,9 +211,9 @@ def hashed_ngrams(
     """
     length = words_BL.shape[1]
     words, mask = F.pad(words_BL.long(), (0, longest - 1)), F.pad(mask_BL, (0, longest - 1))
-    total, totals = words[:, :length] * GENERATOR, []
+    total, totals = words[:, :length] * FACTORS[0], []
     for ahead in range(1, longest):
-        total = total + words[:, ahead : ahead + length] * pow(GENERATOR, ahead + 1, PRIME)
+        total = total + words[:, ahead : ahead + length] * FACTORS[ahead]
         totals.append(total)
     inside = [mask[:, ahead : ahead + length] for ahead in range(1, longest)]
     return torch.cat(totals, dim=1) % PRIME % buckets, torch.cat(inside, dim=1)

@@ -6,7 +6,8 @@ import torch
 from mkd.config import StudentConfig
 from mkd.evaluation.speed import flops
 from mkd.students import make_student
-from mkd.students.bag import GENERATOR, PRIME, BagConfig, BagStudent, hashed_ngrams
+from mkd.runtime.bag import GENERATOR, PRIME
+from mkd.students.bag import BagConfig, BagStudent, hashed_ngrams
 from mkd.tokenization.tokens import Inputs
 from tests.support.tiny import PAIR, SINGLE, Datas
 
@@ -110,18 +111,21 @@ def test_the_wide_part_starts_at_0_and_pair_tasks_have_none() -> None:
 
 
 def test_logits_of_a_pair_by_hand() -> None:
-    """u = (1, 2) and v = (3, -1) give u, v, |u - v| = (2, 3), u * v = (3, -2), and the
-    cosine 1 / 50^0.5."""
+    """u = (1, 2) and v = (3, -1) give u, v, |u - v| = (2, 3), u * v = (3, -2). The
+    cosine of the texts and of their only words is 1 / 50^0.5 = c; (1 - c) u and (1 - c) v are
+    unmatched."""
     student = bag(ngrams=1, hidden=1)
     with torch.no_grad():
         student.embeddings.weight[:2] = torch.tensor([[1.0, 2.0], [3.0, -1.0]])
         layer, head = student.layers[0], student.heads.linears[student.heads.names.index("pair")]
         assert isinstance(layer, torch.nn.Linear) and isinstance(head, torch.nn.Linear)
-        layer.weight.copy_(torch.tensor([[1.0, 10.0, 0.5, 4.0, 7.0, 1.0, 2.0, 3.0, 2**0.5]]))
+        layer.weight.copy_(
+            torch.tensor([[1.0, 10.0, 0.5, 4.0, 7.0, 1.0, 2.0, 3.0, 2**0.5, 1, 0, 0, 2]])
+        )
         layer.bias.fill_(0.5)
         head.weight.copy_(torch.tensor([[1.0], [-2.0]]))
         head.bias.copy_(torch.tensor([0.0, 1.0]))
-    hidden = 1 + 20 + 1.5 - 4 + 14 + 3 + 6 - 6 + 0.2 + 0.5
+    hidden = 1 + 20 + 1.5 - 4 + 14 + 3 + 6 - 6 + 0.2 + (1 - 50**-0.5) * (1 - 2) + 0.5
     found = logits(student, inputs([[0], [1]]), "pair")
     torch.testing.assert_close(found, torch.tensor([[hidden, 1 - 2 * hidden]]))
 
@@ -133,7 +137,7 @@ def test_a_single_text_is_compared_with_itself() -> None:
     )
 
 
-def test_the_order_of_a_pair_matters_by_the_weights_of_u_and_v_alone() -> None:
+def test_the_order_of_a_pair_matters_by_the_weights_of_each_text_alone() -> None:
     student = bag()
     one, other = inputs([[1, 2], [3, 4, 5]]), inputs([[3, 4, 5], [1, 2]])
     assert (logits(student, one, "pair") - logits(student, other, "pair")).abs().max() > 1e-4
@@ -141,6 +145,7 @@ def test_the_order_of_a_pair_matters_by_the_weights_of_u_and_v_alone() -> None:
     assert isinstance(layer, torch.nn.Linear)
     with torch.no_grad():
         layer.weight[:, 2:4] = layer.weight[:, :2]
+        layer.weight[:, 11:13] = layer.weight[:, 9:11]
     torch.testing.assert_close(logits(student, one, "pair"), logits(student, other, "pair"))
 
 
@@ -170,10 +175,10 @@ def test_row_sparse_gradients_are_the_dense_ones() -> None:
 
 def test_flops_by_formula(datas: Datas) -> None:
     """A mean of L rows of width E, scores of C classes for each word, 2-gram and 3-gram, layers of
-    (4E + 1) x H and H x H, and the head; 2 a multiply-add."""
+    (6E + 1) x H and H x H, and the head; 2 a multiply-add."""
     config = StudentConfig(kind="bag", hidden=5, embedding=6, layers=2, ngrams=3, buckets=40)
     length, classes = 10, 2
-    dense = length * 6 + 25 * 5 + 5 * 5 + 5 * classes
+    dense = length * 6 + (6 * 6 + 1) * 5 + 5 * 5 + 5 * classes
     for ngrams in (3, 1):
         student = make_student(replace(config, ngrams=ngrams), datas, 50, 32, None)
         assert flops(student, length) == 2 * (dense + ngrams * length * classes)

@@ -140,7 +140,7 @@ def test_a_model_of_another_type_is_refused(tmp_path: Path) -> None:
         load_model(tmp_path)
     assert (
         str(caught.value)
-        == f"{tmp_path} holds a model of type 'bert'; allowed: mkd_bilstm, mkd_transformer, mkd_bag"
+        == f"{tmp_path} holds a model of type 'bert'; allowed: mkd_bilstm, mkd_transformer, mkd_wide_bag"
     )
 
 
