@@ -447,7 +447,7 @@ class StudentConfig:
     ngrams: int = 3
     """Bag: largest n of the token n-grams with scores in the wide part. 1: single tokens only."""
     buckets: int = 16384
-    """Bag: number of rows for n-grams in each table of the wide part. N-grams are hashed to rows."""
+    """Bag: rows for n-grams in each table of the wide part. N-grams are hashed to rows."""
     pooling: Literal["mean", "first"] = "mean"
     """Transformer: input of a head, the mean over tokens or the first token."""
     dropout: float = 0.0

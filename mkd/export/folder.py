@@ -110,7 +110,7 @@ class Graph(nn.Module):
         own: Any = copy.deepcopy(student).cpu()
         own.heads = AllHeads(student.heads, names)
         if isinstance(student, BagStudent):
-            own.wide = AllWide(student.wide, student.heads, names)
+            own.wide = AllWide(own.wide, student.heads, names)
         if isinstance(own, TransformerStudent):
             # Plain products: fused attention comes apart into more nodes, which look out for rows
             # that see nothing.

@@ -138,10 +138,8 @@ def test_a_model_of_another_type_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ValueError) as caught:
         load_model(tmp_path)
-    assert (
-        str(caught.value)
-        == f"{tmp_path} holds a model of type 'bert'; allowed: mkd_bilstm, mkd_transformer, mkd_wide_bag"
-    )
+    allowed = "mkd_bilstm, mkd_transformer, mkd_wide_bag"
+    assert str(caught.value) == f"{tmp_path} holds a model of type 'bert'; allowed: {allowed}"
 
 
 # The BiLSTM.
