@@ -444,7 +444,7 @@ class StudentConfig:
     true: the two texts attend to each other, and a second BiLSTM reads the result. false: one
     BiLSTM with max pooling encodes each text on its own.
     """
-    ngrams: int = 3
+    ngrams: int = 2
     """Bag: largest n of the token n-grams with scores in the wide part. 1: single tokens only."""
     buckets: int = 16384
     """Bag: rows for n-grams in each table of the wide part. N-grams are hashed to rows."""
@@ -570,7 +570,7 @@ class LossConfig:
     """
     temperature: float = 1.0
     """Temperature T of the kl loss, above 0. Must be 1 for the other kinds."""
-    hard_weight: float = 0.0
+    hard_weight: float = 0.5
     """Weight of the labels, from 0 to 1. 0: the teacher only. 1: the labels only.
 
     With 1, unlabelled rows are not used, and no teacher is trained or loaded unless

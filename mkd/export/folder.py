@@ -84,14 +84,15 @@ class AllHeads(nn.Module):
 class AllWide(nn.Module):
     """The wide part of a bag student for some tasks side by side; it adds nothing to pair tasks."""
 
-    def __init__(self, wide: Wide, heads: Heads, names: list[str]) -> None:
+    def __init__(self, wide: Wide, tasks: dict[str, dict[str, Any]], names: list[str]) -> None:
         super().__init__()
         self.wide = wide
         rows = wide.words + wide.buckets
+        classes = {name: len(head["labels"]) or 1 for name, head in tasks.items()}
         columns = [
             wide.table(name).weight.detach()
             if name in wide.names
-            else torch.zeros(rows, heads.linears[heads.names.index(name)].out_features)
+            else torch.zeros(rows, classes[name])
             for name in names
         ]
         self.table = nn.Embedding.from_pretrained(torch.cat(columns, dim=1))
@@ -110,7 +111,7 @@ class Graph(nn.Module):
         own: Any = copy.deepcopy(student).cpu()
         own.heads = AllHeads(student.heads, names)
         if isinstance(student, BagStudent):
-            own.wide = AllWide(own.wide, student.heads, names)
+            own.wide = AllWide(own.wide, student.config.tasks, names)
         if isinstance(own, TransformerStudent):
             # Plain products: fused attention comes apart into more nodes, which look out for rows
             # that see nothing.

@@ -101,7 +101,8 @@ class Bag(NamedTuple):
         """Returns the last hidden layer [B, H]. `hidden`: the first layer, before its ReLU."""
         for layer in self.layers[1:]:
             hidden = layer(np.maximum(hidden, 0))
-        return np.maximum(hidden, 0)
+        last: np.ndarray = np.maximum(hidden, 0)
+        return last
 
     def _pairs(self, batch: Arrays) -> np.ndarray:
         """Returns the last hidden layer [B, H] of pairs; mkd/students/bag.py has the formulas."""

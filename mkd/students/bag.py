@@ -166,8 +166,8 @@ class Wide(nn.Module):
         self.buckets = config.buckets if config.ngrams > 1 else 0
         classes = [len(config.tasks[name]["labels"]) or 1 for name in self.names]
         self.tables = nn.ModuleList(nn.Embedding(words + self.buckets, c) for c in classes)
-        for table in self.tables:
-            nn.init.zeros_(table.weight)
+        for name in self.names:
+            nn.init.zeros_(self.table(name).weight)
 
     def forward(
         self, logits_BC: torch.Tensor, words_BL: torch.Tensor, mask_BL: torch.Tensor, task: str
