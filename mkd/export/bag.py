@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mkd.runtime.bag import quantised
-from mkd.students.bag import BagStudent
+from mkd.students.bag import WIDE_SCALE, BagStudent
 from mkd.students.embeddings import rows_of
 
 
@@ -27,7 +27,8 @@ def write_bag(student: BagStudent, file: Path) -> None:
             f"heads/{name}", _linear(student.heads.linears[student.heads.names.index(name)])
         )
     for name in student.wide.names:
-        arrays |= _named(f"wide/{name}", quantised(_numbers(student.wide.table(name).weight)))
+        scores = WIDE_SCALE * _numbers(student.wide.table(name).weight)
+        arrays |= _named(f"wide/{name}", quantised(scores))
     np.savez(file, allow_pickle=False, **arrays)
 
 

@@ -17,6 +17,10 @@ from mkd.students.embeddings import OfWords, make_room, rows_of
 from mkd.students.heads import Answer, Heads, MultiTaskConfig
 from mkd.tokenization.tokens import Inputs
 
+WIDE_SCALE = 5.0
+"""Factor on the scores of the wide part. Adam moves a weight by about the learning rate a step, and
+most n-grams are in few steps; without the factor their scores stay too small to count."""
+
 
 class BagConfig(MultiTaskConfig):
     """Sizes of a bag student.
@@ -55,7 +59,8 @@ class BagStudent(OfWords):
     same network in the same ranges of values.
 
     The wide part (Cheng et al. 2016), for tasks of a single text: each word and each n-gram has a
-    score for each class. Their sum, divided by the root of their number, is added to the logits.
+    score for each class. Their sum, divided by the root of their number, is added to the logits,
+    times WIDE_SCALE.
     """
 
     config_class = BagConfig
@@ -196,8 +201,8 @@ class Wide(nn.Module):
 
     @staticmethod
     def scores(table: nn.Module, rows_BN: torch.Tensor, inside_BN: torch.Tensor) -> torch.Tensor:
-        """Returns the sum of the rows' scores over the root of their number [B, C]."""
-        return _sum(table(rows_BN), inside_BN) * inside_BN.sum(1, keepdim=True).rsqrt()
+        """Returns the rows' scores, summed, over the root of their number, times WIDE_SCALE [B, C]."""
+        return _sum(table(rows_BN), inside_BN) * WIDE_SCALE * inside_BN.sum(1, keepdim=True).rsqrt()
 
 
 def hashed_ngrams(

@@ -89,7 +89,7 @@ def test_the_wide_part_adds_scores_of_words_and_ngrams_over_the_root_of_their_nu
     batch = inputs([[3, 1, 4]], [[5]])
     table = student.wide.table("single").weight
     ngrams = [10 + bucket(*words) for words in ((3, 1), (1, 4), (3, 1, 4))]
-    scores = torch.stack([table[[3, 1, 4, *ngrams]].sum(0) / 6**0.5, table[5]])
+    scores = 5 * torch.stack([table[[3, 1, 4, *ngrams]].sum(0) / 6**0.5, table[5]])
     whole = logits(student, batch, "single")
     torch.nn.init.zeros_(table)
     torch.testing.assert_close(whole - logits(student, batch, "single"), scores)
