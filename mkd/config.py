@@ -444,7 +444,7 @@ class StudentConfig:
     true: the two texts attend to each other, and a second BiLSTM reads the result. false: one
     BiLSTM with max pooling encodes each text on its own.
     """
-    ngrams: int = 2
+    ngrams: int = 3
     """Bag: largest n of the token n-grams with scores in the wide part. 1: single tokens only."""
     buckets: int = 16384
     """Bag: rows for n-grams in each table of the wide part. N-grams are hashed to rows."""

@@ -47,9 +47,9 @@ def test_any_field_goes_by_its_dotted_name() -> None:
 
 
 def test_overrides_name_just_what_differs() -> None:
-    assert cli.overrides(parsed("--seed", "3", "--loss.hard_weight", "0.5")) == {
+    assert cli.overrides(parsed("--seed", "3", "--loss.hard_weight", "0.2")) == {
         "seed": 3,
-        "loss.hard_weight": 0.5,
+        "loss.hard_weight": 0.2,
     }
 
 

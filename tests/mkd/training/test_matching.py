@@ -335,12 +335,12 @@ def test_matching_goes_with_the_other_losses(
 
 
 def test_the_match_is_a_part_of_the_total(datas: Datas, tokenizer: Tokenizer) -> None:
-    run = Trained(datas, tokenizer, BILSTM, LossConfig(match=LAST), steps=3)
+    run = Trained(datas, tokenizer, BILSTM, LossConfig(hard_weight=0.0, match=LAST), steps=3)
     loss, soft, match = (
         run.losses(f"train/{name}/single")[0] for name in ("loss", "soft", "match")
     )
     assert loss == pytest.approx(soft + 0.5 * match, rel=1e-6)
-    doubled = LossConfig(match=LAST, task_weights=DOUBLED)
+    doubled = LossConfig(hard_weight=0.0, match=LAST, task_weights=DOUBLED)
     run = Trained(datas, tokenizer, BILSTM, doubled, steps=1, eval_every=1)
     loss, soft, match = (
         run.losses(f"train/{name}/single")[0] for name in ("loss", "soft", "match")

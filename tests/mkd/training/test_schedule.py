@@ -34,7 +34,7 @@ def test_a_line_goes_from_its_start_to_its_end() -> None:
 
 
 def test_annealing_goes_from_the_teacher_to_the_labels() -> None:
-    loss = LossConfig(kind="mse", hard_weight_end=1.0)
+    loss = LossConfig(kind="mse", hard_weight=0.0, hard_weight_end=1.0)
     assert [annealed(loss, step, 5).hard_weight for step in range(5)] == [0, 0.25, 0.5, 0.75, 1]
     assert annealed(loss, 0, 1).hard_weight == 0
     assert annealed(loss, 2, 5).kind == "mse"

@@ -338,7 +338,8 @@ def test_annealing_begins_with_the_teacher_alone_and_ends_with_the_labels_alone(
     run = Run(
         datas[:1], tokenizer, teachers=[np.ones((len(datas[0].train.labels), 2), dtype=np.float32)]
     )
-    run.train(LossConfig(kind="mse", hard_weight_end=1.0), scripted(1), steps=5, eval_every=5)
+    loss = LossConfig(kind="mse", hard_weight=0.0, hard_weight_end=1.0)
+    run.train(loss, scripted(1), steps=5, eval_every=5)
     total, soft, hard = (run.told(f"train/{name}/single") for name in ("loss", "soft", "hard"))
     expected = [
         (1 - w) * s + w * h for w, s, h in zip((0, 0.25, 0.5, 0.75, 1), soft, hard, strict=True)
