@@ -210,7 +210,7 @@ def _in_backend(
     if backend == TORCH:
         return timed
     if backend == "int8" and isinstance(student, BagStudent):
-        export_bag(student, rows.side.tokenizer, folder / backend)
+        export_bag(student, data.student_data.tokenizer, folder / backend)
         return timed._replace(load=partial(inference.Student.load, folder / backend))
     try:
         export_onnx(student, data.student_data.tokenizer, folder / "onnx")
