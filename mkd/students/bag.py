@@ -201,7 +201,7 @@ class Wide(nn.Module):
 
     @staticmethod
     def scores(table: nn.Module, rows_BN: torch.Tensor, inside_BN: torch.Tensor) -> torch.Tensor:
-        """Returns the rows' summed scores over the root of their number, times WIDE_SCALE [B, C]."""
+        """Returns the rows' summed scores / sqrt(number of rows), times WIDE_SCALE [B, C]."""
         return _sum(table(rows_BN), inside_BN) * WIDE_SCALE * inside_BN.sum(1, keepdim=True).rsqrt()
 
 
