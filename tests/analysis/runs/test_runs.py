@@ -111,7 +111,7 @@ def test_a_study_is_found_in_whichever_experiment_it_is_and_has_its_backend(stor
 
 def test_pages_of_runs_are_put_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = read("mkd", store=store.uri).frame["run_id"].tolist()
-    monkeypatch.setattr(runs_module, "PAGE", 2)
+    monkeypatch.setattr(runs_module, "RUNS_PER_REQUEST", 2)
     assert read("mkd", store=store.uri).frame["run_id"].tolist() == whole
 
 
