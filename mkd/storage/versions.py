@@ -27,8 +27,8 @@ STAGES = {
     "teachers": Stage(2, ("torch", "transformers")),
     "logits": Stage(1, ("torch", "transformers")),
     "states": Stage(1, ("torch", "transformers")),
-    "students": Stage(2, ("torch", "transformers")),
-    "costs": Stage(3, ("onnxruntime", "onnxscript", "tokenizers", "torch", "transformers")),
+    "students": Stage(3, ("torch", "transformers")),
+    "costs": Stage(4, ("onnxruntime", "onnxscript", "tokenizers", "torch", "transformers")),
 }
 """Stages by the kind of cache entry.
 
