@@ -14,13 +14,14 @@ imports what needs none of them. Rivals' packages are imported by the functions 
 Axes: R rows, C classes, D directions of an embedding.
 """
 
+import functools
 import gc
 import json
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,7 @@ from mkd.tasks.task import Kind
 
 Text = Any
 """A string, or two in a list for a pair."""
-VERSION = 1
+VERSION = 2
 """Raised whenever a rival would be fitted otherwise: what earlier versions kept is made anew."""
 PAIR_BATCH = 4096
 """Pairs whose features are computed together, so that few are in memory twice."""
@@ -117,30 +118,41 @@ def selection_score(rows: Rows, logits_RC: np.ndarray) -> float:
     return float(np.mean(list(score(rows.kind, logits_RC, rows.selection.labels_R).values())))
 
 
-def best_of(
-    grid: Iterable[dict[str, Any]], scored: Callable[[dict[str, Any]], float]
-) -> dict[str, Any]:
-    """Returns the setting with the best score on the selection split, the first of equal ones."""
-    return max(grid, key=scored)
+def climbed(start: float, factor: float, scored: Callable[[float], float]) -> float:
+    """Returns a value with a better score than its neighbours, which are `factor` apart.
+
+    A grid would have ends, and the best value may lie beyond them.
+    """
+    score_of = functools.cache(scored)
+    best = start
+    while True:
+        better = max((best, best * factor, best / factor), key=score_of)
+        if better == best:
+            return best
+        best = better
 
 
 # Linear models
 
 
-def lr(setting: dict[str, Any]) -> Any:
-    return LogisticRegression(C=setting["C"], max_iter=300)
+class Family(NamedTuple):
+    """Linear models of one kind: how to build one, and the penalty to begin the choice with.
+
+    The penalty is C of a classification, where less is stronger, and alpha of ridge regression.
+    """
+
+    build: Callable[[float], Any]
+    start: float
 
 
-def svm(setting: dict[str, Any]) -> Any:
-    return LinearSVC(C=setting["C"], random_state=0)
+def lr(start: float) -> Family:
+    return Family(lambda c: LogisticRegression(C=c, max_iter=300), start)
 
 
-def ridge(setting: dict[str, Any]) -> Any:
-    return Ridge(alpha=setting["alpha"])
-
-
-def grid_of(name: str, values: tuple[float, ...]) -> list[dict[str, Any]]:
-    return [{name: value} for value in values]
+SVM = Family(lambda c: LinearSVC(C=c, random_state=0), 0.2)
+RIDGE = Family(lambda alpha: Ridge(alpha=alpha), 1.0)
+FACTOR = 5
+"""Between two penalties."""
 
 
 def all_logits(model: Any, features: Any, num_logits: int, regression: bool) -> np.ndarray:
@@ -172,28 +184,23 @@ class Linear:
         return all_logits(self.model, features, self.kind.num_logits, not self.kind.labels)
 
 
-def linear(
-    rows: Rows,
-    features: Callable[[list[Text]], Any],
-    build: Callable[[dict[str, Any]], Any],
-    grid: list[dict[str, Any]],
-) -> Made:
-    """Chooses the setting on the selection split, then fits on all training rows with it."""
-    if not rows.kind.labels:
-        build, grid = ridge, grid_of("alpha", (0.01, 0.1, 1.0, 10.0, 100.0))
+def linear(rows: Rows, features: Callable[[list[Text]], Any], family: Family) -> Made:
+    """Chooses the penalty on the selection split, then fits on all training rows with it."""
+    build, start = family if rows.kind.labels else RIDGE
     train = rows.all_train
     whole = features(train.texts)
     learnt, split = len(rows.learn.texts), len(rows.learn.texts) + len(rows.selection.texts)
 
-    def scored(setting: dict[str, Any]) -> float:
-        model = build(setting).fit(whole[:learnt], rows.learn.labels_R)
+    def scored(penalty: float) -> float:
+        model = build(penalty).fit(whole[:learnt], rows.learn.labels_R)
         held_out = whole[learnt:split]
         return selection_score(
             rows, all_logits(model, held_out, rows.kind.num_logits, not rows.kind.labels)
         )
 
-    choice = best_of(grid, scored)
-    return Made(Linear(features, build(choice).fit(whole, train.labels_R), rows.kind), choice)
+    penalty = climbed(start, FACTOR, scored)
+    model = build(penalty).fit(whole, train.labels_R)
+    return Made(Linear(features, model, rows.kind), {"penalty": penalty})
 
 
 # TF-IDF
@@ -225,17 +232,17 @@ def words_and_characters() -> Any:
 
 
 def tfidf_lr(job: Job) -> Made:
-    return _tfidf(job.rows, words(), lr, grid_of("C", (1.0, 5.0, 25.0)))
+    return _tfidf(job.rows, words(), lr(5.0))
 
 
 def tfidf_svm(job: Job) -> Made:
-    return _tfidf(job.rows, words_and_characters(), svm, grid_of("C", (0.05, 0.2, 1.0)))
+    return _tfidf(job.rows, words_and_characters(), SVM)
 
 
-def _tfidf(rows: Rows, vectorizer: Any, build: Any, grid: list[dict[str, Any]]) -> Made:
+def _tfidf(rows: Rows, vectorizer: Any, family: Family) -> Made:
     pair = rows.kind.pair
     vectorizer.fit(sides_of(rows.all_train.texts, pair))
-    return linear(rows, partial(tfidf_features, vectorizer, pair), build, grid)
+    return linear(rows, partial(tfidf_features, vectorizer, pair), family)
 
 
 # Static embeddings
@@ -256,13 +263,10 @@ def embedded(embed: Callable[[list[str]], np.ndarray], pair: bool, texts: list[T
     return np.concatenate(found)
 
 
-LR_ON_EMBEDDINGS = (3.0, 30.0, 300.0)
-"""C; larger than for TF-IDF, as the numbers of a normalized embedding are small."""
-
-
 def _on_embeddings(rows: Rows, embed: Callable[[list[str]], np.ndarray]) -> Made:
     features = partial(embedded, embed, rows.kind.pair)
-    return linear(rows, features, lr, grid_of("C", LR_ON_EMBEDDINGS))
+    # The numbers of an embedding are small: the same penalty weighs more on them.
+    return linear(rows, features, lr(25.0))
 
 
 def wordllama_lr(job: Job) -> Made:
@@ -392,7 +396,7 @@ def fasttext(job: Job) -> Made:
         model = fit(setting, rows.learn, "tried.bin")
         return selection_score(rows, model.logits(rows.selection.texts))
 
-    choice = best_of(FASTTEXT_GRID, scored) if job.choice is None else job.choice
+    choice = max(FASTTEXT_GRID, key=scored) if job.choice is None else job.choice
     (folder / "tried.bin").unlink(missing_ok=True)
     return Made(fit(choice, rows.all_train, "model.bin"), choice)
 
