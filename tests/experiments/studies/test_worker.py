@@ -188,7 +188,7 @@ def test_a_search_whose_workers_have_all_died_says_so_and_is_gone_on_with(tmp_pa
     done = child.end()
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 2 and last.startswith(
-        "error: 1 of 1 trials missing, as workers have died; allowed: "
+        "error: 1 of 1 trials missing, as workers have died; run the same command again"
     ), last
     assert "FAILED" in {found.info.status for found in runs(folder)}
     told = outcome(command(folder, "search", *argv))
