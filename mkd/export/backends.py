@@ -1,5 +1,4 @@
-"""A trained model in every backend that it can work in: exported, checked against torch on the dev
-rows, and timed beside it."""
+"""Backends of a trained student: export, check against PyTorch on dev, and speed."""
 
 import math
 import shutil
@@ -44,19 +43,26 @@ from mkd.tokenization.tokens import ModelData, TaskData
 
 TORCH = "torch"
 TRACED = "program"
-"""The torch.export program, which is checked as a backend is, and is for others to run."""
+"""Name of the torch.export program.
+
+It is checked like a backend, but neither timed nor chosen as the fastest.
+"""
 EQUAL = 1e-3
-"""Logits in float32 differ by no more between backends."""
+"""Largest allowed difference between float32 logits of a backend and those of PyTorch."""
 SINGLE_ROWS = 2000
-"""At most so many rows of each dev split are asked one by one too: for a large model no more work
-than a few batches of them."""
+"""Maximum number of rows of each dev split that are also checked as batches of one row.
+
+The limit keeps this check short for a large model.
+"""
 
 
 class Offered(NamedTuple):
-    """What came of it. folder: of the fastest backend that passed its check; empty: torch is.
-    notes: which did not, and why.
+    """The result of `offered`.
 
-    passed: all that did, `torch` among them.
+    - `metrics`: metrics of the exports and of the speed
+    - `notes`: the backends that failed, each with the reason, and notes on the speed
+    - `folder`: folder of the fastest backend that passed its check; empty if that is PyTorch
+    - `passed`: names of the backends that passed their check, `torch` included
     """
 
     metrics: dict[str, float]
@@ -66,8 +72,10 @@ class Offered(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What is made of a student and measured. threads: CPU threads of the check on dev; 0: as many
-    as there are cores."""
+    """Settings of `offered`.
+
+    - `threads`: CPU threads of the check on dev; 0: OMP_NUM_THREADS, or else all cores
+    """
 
     export: ExportConfig
     speed: SpeedConfig
@@ -75,7 +83,12 @@ class Wanted(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """A model whose training is over: what it reads, how, and its logits on dev in torch."""
+    """A trained student.
+
+    - `side`: its data and tokenizer
+    - `layout`: the layout of its batches
+    - `dev`: its logits on dev in PyTorch, by task and suffix of the dev split
+    """
 
     student: Student
     side: ModelData
@@ -91,16 +104,22 @@ def offered(
     folder: Path,
     report: Report,
 ) -> Offered:
-    """The student in the backends that are wanted, each in a folder of its name, and the speed of
-    all and of the teacher.
+    """Exports the student to the wanted backends, checks them, and measures the speed.
 
-    The logits of each backend are compared with those of torch as `checked` tells:
-    `export/<backend>/max_difference`, `/quality/...`, `/loss`, `/loss_batches`,
-    `/loss_single_rows` (of the mean score, in points), `/bytes`, `/offered` (1, or 0 where it
-    did not pass). `speed/<backend>/<setting>/...` are as in mkd/evaluation/speed.py, with a
-    `/ratio` where a teacher runs here (`ratios`). With export.torch a torch.export program is
-    written to `model` in the folder, and compared likewise. Of several processes the first one
-    works.
+    Each backend is written to a folder of its name in `folder`. With export.torch, a torch.export
+    program is also written, to `model` in `folder`, and checked in the same way. The speed is that
+    of PyTorch, of each backend that was written, and of the teacher.
+
+    The metrics of a backend are:
+
+    - `export/<backend>/max_difference`, `/quality/...`, `/loss`, `/loss_batches`,
+      `/loss_single_rows`: as returned by `checked`; losses are of the mean score, in points
+    - `export/<backend>/bytes`: size of its files
+    - `export/<backend>/offered`: 1 if it passed its check, else 0
+    - `speed/<backend>/<setting>/...`: as in mkd/evaluation/speed.py
+    - `speed/<backend>/<setting>/ratio`: as in `ratios`, if there is a teacher that runs here
+
+    If there are several processes, only the first one does this; the others return no metrics.
     """
     if not processes.is_first():
         return Offered({}, [], "")
@@ -139,8 +158,10 @@ def _speed(
     teacher: MultiTaskTeacher | None,
     report: Report,
 ) -> dict[str, float]:
-    """Of the student's backends, and then of the teacher, each of which has the same share of the
-    seconds."""
+    """Returns the speed of the student's backends, and of the teacher if it runs here.
+
+    Each backend and the teacher get the same share of config.seconds.
+    """
     asked, work = speed_settings(config), dev_texts(tasks)
     model = None if teacher is None else teacher.model
     share = config.seconds / (len(timed) + (model is not None))
@@ -156,7 +177,11 @@ def _speed(
 
 
 class Export(NamedTuple):
-    """A backend that was made, its `export/<name>/...`, and why it is not offered, if it is not."""
+    """A backend that was written.
+
+    - `metrics`: its `export/<name>/...`
+    - `wrong`: why it failed its check; empty if it passed
+    """
 
     name: str
     path: Path
@@ -167,13 +192,16 @@ class Export(NamedTuple):
 def _exports(
     wanted: Wanted, trained: Trained, folder: Path, report: Report
 ) -> tuple[list[Export], list[str]]:
-    """Makes and checks what is wanted; notes of what could not be made, or is not offered."""
+    """Writes and checks the wanted backends.
+
+    Returns those that were written, and notes on those that could not be written or failed their
+    check.
+    """
     asked, (student, side, layout, dev) = wanted.export, trained
     made: list[Export] = []
     notes: list[str] = []
-    backends = sorted(
-        asked.backends, key=lambda name: name != "onnx"
-    )  # which the others are made of
+    # onnx first: int8 is converted from it, except for a bag student.
+    backends = sorted(asked.backends, key=lambda name: name != "onnx")
     order = [*([TRACED] if asked.torch else []), *backends]
     for number, name in enumerate(order):
         path = folder / MODEL / PROGRAM if name == TRACED else folder / name
@@ -184,7 +212,7 @@ def _exports(
             notes.append(f"no {name}: {str(error).splitlines()[0]}")
             if name == TRACED:
                 continue
-            break  # all others are made of it
+            break  # int8, if it is still to come, needs onnx
         infer = (
             load_program(path, student)
             if name == TRACED
@@ -208,7 +236,7 @@ def _exports(
 
 
 def in_torch(model: Student | Classifier, tokenizer: PreTrainedTokenizerBase | None) -> TimedModel:
-    """The model as it was trained, to be timed."""
+    """Returns the model in PyTorch, ready to be timed."""
     assert tokenizer is not None, "what runs here has one"
     load: Callable[[int], inference.Student] = partial(runtime_student, model, tokenizer)
     return TimedModel(
@@ -219,14 +247,22 @@ def in_torch(model: Student | Classifier, tokenizer: PreTrainedTokenizerBase | N
 def checked(
     side: ModelData, dev: dict[Any, np.ndarray], infer: inference.Infer, layout: Layout
 ) -> dict[str, float]:
-    """What `compared` tells of a backend's logits on all dev rows in batches, with the worse loss
-    of batches and single rows.
+    """Compares a backend with PyTorch on dev, in batches and row by row.
 
-    A backend of dynamic quantisation may answer a row alone otherwise than beside others, and a
-    student at work gets both. `loss_batches` and `loss_single_rows` are the two losses, `loss`
-    the larger; the second is of at most SINGLE_ROWS rows of each split, evenly spread, against
-    torch's logits on the same rows. `max_difference` is of both. Nothing where a logit is not
-    finite.
+    With dynamic quantisation, the logits of a row depend on the other rows of its batch. A student
+    in use gets both batches and single rows, so both are checked: all dev rows in batches, and at
+    most SINGLE_ROWS evenly spread rows of each split as batches of one row.
+
+    - `dev`: logits in PyTorch, by task and suffix of the dev split
+    - `infer`: computes logits in the backend
+
+    Returns the metrics of `compared` for batches, with these changes:
+
+    - `loss_batches`, `loss_single_rows`: the two losses, each against PyTorch on the same rows
+    - `loss`: the larger of the two
+    - `max_difference`: the maximum over both
+
+    Returns no metrics if a logit is not finite.
     """
     batches = compared(side, dev, dev_logits(infer, side.datas, layout))
     chosen = {key: _spread(len(logits)) for key, logits in dev.items()}
@@ -238,7 +274,7 @@ def checked(
             alone[data.name, suffix] = np.concatenate(
                 [infer(padded(store, row, layout), data.name) for row in rows]
             )
-        # Of a store, scores take the labels alone.
+        # `quality_metrics` reads only the labels of a store.
         dev_few = {
             name: store._replace(labels=store.labels[chosen[data.name, name]])
             for name, store in data.dev.items()
@@ -258,17 +294,20 @@ def checked(
 
 
 def _spread(count: int) -> np.ndarray:
-    """Which of so many rows are asked one by one."""
+    """Returns the positions, among `count` rows, of those that are checked one by one."""
     return np.linspace(0, count, min(count, SINGLE_ROWS), endpoint=False).astype(int)
 
 
 def compared(
     side: ModelData, dev: dict[Any, np.ndarray], other: dict[Any, np.ndarray]
 ) -> dict[str, float]:
-    """The largest difference between logits of two backends, the scores that the other one's have,
-    and the mean's loss.
+    """Compares the logits `other` of a backend with the logits `dev` of PyTorch on the same rows.
 
-    Nothing where the other one's are not all finite.
+    Returns no metrics if not all differences are finite, and otherwise:
+
+    - `max_difference`: largest absolute difference between two logits
+    - `loss`: mean score of `dev` minus mean score of `other`, in points
+    - `quality/...`: scores of `other`
     """
     difference = float(np.max([np.abs(dev[key] - other[key]).max() for key in dev]))
     if not math.isfinite(difference):
@@ -280,16 +319,18 @@ def compared(
 
 
 def latency_ms(speed: dict[str, float], backend: str) -> float:
-    """The backend's headline: its median for one text on one thread."""
+    """Returns the backend's median time for one text on one thread, in milliseconds."""
     return speed[names.speed(backend, HEADLINE_SETTING.name, names.P50)]
 
 
 def ratios(speed: dict[str, float]) -> dict[str, float]:
-    """`speed/<backend>/<setting>/ratio`: how many times faster than the teacher in torch, at its
-    best with as many threads.
+    """Returns `speed/<backend>/<setting>/ratio`: how many times faster the student is.
 
-    The teacher may be slower with more threads: then it is compared with fewer, asked for the
-    same otherwise. Of one row it is a ratio of medians, of many rows one of rows a second.
+    The comparison is with the teacher in PyTorch in the same setting. A teacher may be slower with
+    more threads, so its best time with at most as many threads as the student counts. A ratio is
+    one of medians for one row, and of rows per second for many rows.
+
+    Settings in which the teacher was not measured have no ratio.
     """
     own, teachers = _compared(speed, ""), _compared(speed, names.TEACHER)
     found: dict[str, float] = {}
@@ -307,8 +348,10 @@ def ratios(speed: dict[str, float]) -> dict[str, float]:
 
 
 def _compared(speed: dict[str, float], prefix: str) -> dict[tuple[str, str], float]:
-    """By backend and setting what models are compared by there. prefix: of the names, which tells
-    whose speed it is."""
+    """Returns, by backend and setting, the value of the statistic by which models are compared.
+
+    - `prefix`: prefix of the metrics to read: empty for the student, or `teacher/`
+    """
     parsed = {
         name: names.parsed_speed(name.removeprefix(prefix))
         for name in speed
@@ -322,19 +365,22 @@ def _compared(speed: dict[str, float], prefix: str) -> dict[tuple[str, str], flo
 
 
 def _threads(setting: str) -> tuple[str, int]:
-    """The setting's name without its threads, and these."""
+    """Splits the name of a setting into its kind, such as `b32-text`, and its number of threads."""
     kind, _, threads = setting.rpartition("-t")
     return kind, int(threads)
 
 
 def statistic(setting: str) -> str:
-    """By what models are compared in a setting: `p50_ms` of one row, else `rows_per_s`."""
+    """Returns the statistic that compares models: `p50_ms` for one row, else `rows_per_s`."""
     return names.P50 if setting.startswith("b1-") else names.ROWS_PER_S
 
 
 def _make(name: str, asked: ExportConfig, trained: Trained, path: Path) -> None:
-    """Writes one backend. Raises what torch's exporters raise, and ValueError for a model that they
-    cannot hold."""
+    """Writes one backend to `path`.
+
+    Raises the errors of PyTorch's exporters, and ValueError if the backend does not support the
+    model.
+    """
     student, side, layout, _ = trained
     if name == TRACED:
         export_program(student, layout, path)
@@ -349,7 +395,11 @@ def _make(name: str, asked: ExportConfig, trained: Trained, path: Path) -> None:
 
 
 def objections(name: str, found: dict[str, float], max_loss: float) -> list[str]:
-    """Why the backend is not offered; nothing where it is. found: as `compared` tells."""
+    """Returns why the backend fails its check; an empty list if it passes.
+
+    - `found`: metrics as returned by `checked`
+    - `max_loss`: largest allowed loss of the mean score, in points
+    """
     if not found:
         return [f"{name} is not offered: not all of its logits are finite"]
     if found[names.LOSS] > max_loss:

@@ -1,8 +1,11 @@
-"""A trained student as a folder that runs anywhere: ONNX graphs, in float32 or int8, its tokenizer,
-and what its outputs mean.
+"""Export of a trained student to a folder that runs without PyTorch.
 
-Axes: B rows of a batch, S texts of a row, L tokens, E width of the input, H units of an LSTM's
-direction.
+The folder contains the model (an ONNX graph in float32 or int8, or the tables of a bag student),
+the tokenizer, and a manifest that describes the outputs. This module also writes torch.export
+programs.
+
+Axes: B rows of a batch, S texts of a row, L tokens, E input width, H units per direction of an
+LSTM, D width of the representation, C logits of all tasks.
 """
 
 import copy
@@ -54,22 +57,32 @@ TABLES = f"student{TABLES_ENDING}"
 PROGRAM = "student.pt2"
 OPSET = 20
 LSTM_MODE = 2
-"""torch's number of an LSTM among its recurrent networks."""
+"""Number by which PyTorch's oneDNN operator identifies an LSTM."""
 LARGEST_BYTES = 2**31 - 2**24
-"""A file of ONNX's format has less than 2 GiB; some are left for all that is not a weight."""
+"""Maximum size of the weights of an ONNX model.
+
+An ONNX file is smaller than 2 GiB; 16 MiB are left for everything except the weights.
+"""
 QUANTISED = ["MatMul", "LSTM"]
-"""What onnxruntime turns to 8 bits, where its weights are constant; it makes products of Gemm too.
-Tables are done here."""
+"""Operators with constant weights that onnxruntime quantises.
+
+It converts Gemm to MatMul first. Embedding tables are quantised by `_quantise_tables`.
+"""
 LOGITS = "logits"
-"""The name of a graph's output."""
+"""Name of the graph's output."""
 EXAMPLE = (3, 2, 7)
-"""Rows, texts and tokens of the batch that a graph is traced with; all three may be others
-afterwards."""
+"""Rows, texts and tokens of the batch with which a graph is traced.
+
+The exported graph also takes other sizes.
+"""
 
 
 class AllHeads(nn.Module):
-    """The logits of some tasks side by side, in their order, as one product with the
-    representation."""
+    """The heads of several tasks as one linear layer.
+
+    Maps a representation [B, D] to [B, C]: the logits of all tasks in `names`, concatenated in that
+    order.
+    """
 
     def __init__(self, heads: Heads, names: list[str]) -> None:
         super().__init__()
@@ -82,7 +95,11 @@ class AllHeads(nn.Module):
 
 
 class AllWide(nn.Module):
-    """The wide part of a bag student for some tasks side by side; it adds nothing to pair tasks."""
+    """The wide part of a bag student for several tasks at once.
+
+    Adds its scores to logits [B, C], the concatenated logits of the tasks in `names`. For pair
+    tasks it adds 0.
+    """
 
     def __init__(self, wide: Wide, tasks: dict[str, dict[str, Any]], names: list[str]) -> None:
         super().__init__()
@@ -104,7 +121,10 @@ class AllWide(nn.Module):
 
 
 class Graph(nn.Module):
-    """A student as a function of tensors alone, with the logits of these tasks side by side."""
+    """A copy of a student, on the CPU, that takes tensors and no task name.
+
+    Returns [B, C]: the logits of all tasks in `names`, concatenated in that order.
+    """
 
     def __init__(self, student: Student, names: list[str]) -> None:
         super().__init__()
@@ -113,8 +133,8 @@ class Graph(nn.Module):
         if isinstance(student, BagStudent):
             own.wide = AllWide(own.wide, student.config.tasks, names)
         if isinstance(own, TransformerStudent):
-            # Plain products: fused attention comes apart into more nodes, which look out for rows
-            # that see nothing.
+            # Fused attention would be exported as more nodes: it also handles rows whose tokens are
+            # all masked.
             own.encoder.set_attn_implementation("eager")
         self.student = own
         self.train(False)
@@ -128,10 +148,11 @@ class Graph(nn.Module):
 
 
 def export_onnx(student: Student, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Writes the student to the folder as one graph for all heads, of any batch and length, in
-    float32.
+    """Writes the student to a new folder as one float32 ONNX graph with the heads of all tasks.
 
-    Raises ValueError for one that is too large for a graph in one file.
+    The graph takes batches of any size and length.
+
+    Raises ValueError if the weights are larger than LARGEST_BYTES.
     """
     num_bytes = 4 * sum(parameter.numel() for parameter in student.parameters())
     if num_bytes > LARGEST_BYTES:
@@ -152,7 +173,7 @@ def export_onnx(student: Student, tokenizer: PreTrainedTokenizerBase, folder: Pa
 
 
 def export_bag(student: BagStudent, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Writes a bag student to the folder in 8 bits, for numpy (mkd/export/bag.py)."""
+    """Writes a bag student to a new folder as 8-bit tables for NumPy (mkd/export/bag.py)."""
     folder.mkdir(parents=True)
     write_bag(student, folder / TABLES)
     layout = layout_of(tokenizer, student.joined, student.config.max_tokens)
@@ -161,7 +182,7 @@ def export_bag(student: BagStudent, tokenizer: PreTrainedTokenizerBase, folder: 
 
 
 def _heads(student: Student, file: str) -> dict[str, dict[str, Any]]:
-    """Returns the manifest's entry of each task: what its logits mean, and who computes them."""
+    """Returns the manifest's entry of each task: its classes and scale, and the file with its head."""
     keys = ("labels", "pair", "mean", "std")
     return {
         name: {key: head[key] for key in keys} | {"graph": file}
@@ -177,19 +198,22 @@ def _write_folder(
 
 
 def export_int8(source: Path, folder: Path, config: Int8Config) -> None:
-    """The exported float32 student with weights of 8 bits: tables, products and LSTMs; its small
-    heads stay as they are.
+    """Quantises an exported float32 student to 8 bits.
 
-    What is multiplied with them is turned to 8 bits too, by its range in each batch (dynamic
-    quantisation), in a Transformer's feed-forward layers after each token is divided by its
-    largest number. A product's weights have a scale for each output, an LSTM's for each gate of
-    each unit, in each direction; a table of embeddings for each row.
+    - `source`: folder that `export_onnx` has written
+    - `folder`: new folder for the quantised student
 
-    Weights are signed and what they meet is not: an x86 processor without VNNI adds two products
-    of 8 bits in 16, which may saturate. Weights of 7 bits (config.weight_range) do not; those of
-    all 8 are multiplied there by slower, exact products (mkd/runtime/inference.py), as the
-    manifest says which they are. Tables, which nothing is multiplied with, are of 8 in either
-    case.
+    Embedding tables and the weights of matrix products and LSTMs are quantised. The heads are small
+    and stay in float32. Scales are per row of a table, per output of a product, and per gate, unit
+    and direction of an LSTM. Activations are quantised by their range in each batch (dynamic
+    quantisation); in the feed-forward layers of a Transformer each token is scaled first
+    (`_scale_tokens`).
+
+    Weights are signed and activations unsigned. An x86 processor without VNNI adds two of their
+    products in 16 bits, and this sum may saturate. With 7-bit weights (config.weight_range) it
+    cannot. With 8-bit weights such a processor uses slower, exact products
+    (mkd/runtime/inference.py). The manifest states the range of the weights. Tables always use 8
+    bits, because they are not multiplied with activations.
     """
     folder.mkdir(parents=True)
     reduced = saturates() if config.weight_range == "auto" else config.weight_range == "reduced"
@@ -200,9 +224,8 @@ def export_int8(source: Path, folder: Path, config: Int8Config) -> None:
         model = onnx.load(prepared)
         prepared.unlink()
         _quantise_tables(model.graph)
-        if not any(
-            node.op_type == "LSTM" for node in model.graph.node
-        ):  # whose outputs are below 1
+        # Outputs of an LSTM are below 1 and need no scaling.
+        if not any(node.op_type == "LSTM" for node in model.graph.node):
             _scale_tokens(model.graph)
         (head,) = [node.name for node in model.graph.node if LOGITS in node.output]
         quantize_dynamic(
@@ -212,7 +235,7 @@ def export_int8(source: Path, folder: Path, config: Int8Config) -> None:
             per_channel=True,
             weight_type=QuantType.QInt8,
             reduce_range=reduced,
-            # onnxruntime gives this name to the product that it makes of a Gemm.
+            # onnxruntime replaces a Gemm by a MatMul of this name.
             nodes_to_exclude=[f"{head}_MatMul"],
         )
     (folder / TOKENIZER).write_bytes((source / TOKENIZER).read_bytes())
@@ -220,10 +243,9 @@ def export_int8(source: Path, folder: Path, config: Int8Config) -> None:
 
 
 def _quantise_tables(graph: onnx.GraphProto) -> None:
-    """Has each table of embeddings read as whole numbers of 8 bits, and each of its rows times a
-    scale of its own.
+    """Quantises each embedding table of the graph to int8, with one scale per row.
 
-    onnxruntime itself would give the table one scale: that of its largest number.
+    onnxruntime itself would use one scale for the whole table.
     """
     tables = {
         one.name: one
@@ -238,7 +260,7 @@ def _quantise_tables(graph: onnx.GraphProto) -> None:
             continue
         (name, ids), (found,) = node.input, node.output
         numbers, scales = f"{name}_numbers", f"{name}_scales"
-        if tables[name] in graph.initializer:  # a table may be read twice
+        if tables[name] in graph.initializer:  # several nodes may read the same table
             rows = numpy_helper.to_array(tables[name])
             largest = np.abs(rows).max(1, keepdims=True)
             whole = np.round(127 * rows / np.where(largest > 0, largest, 1)).astype(np.int8)
@@ -259,22 +281,22 @@ def _quantise_tables(graph: onnx.GraphProto) -> None:
 
 
 def _scale_tokens(graph: onnx.GraphProto) -> None:
-    """Has each token divided by its largest number before a product that widens or narrows it, and
-    the product times that number.
+    """Scales each token of the inputs of products whose weights are not square.
 
-    In float32 nothing changes by it. In 8 bits each token has a scale of its own by it, where
-    onnxruntime has one for all of a call: in an encoder's feed-forward layers a few tokens have
-    numbers many times as large as the others', and would set it. Attention's products, which are
-    square, meet no such tokens, and stay as they are.
+    Each token is divided by its largest absolute value before the product, and the result is
+    multiplied by that value. In float32 this changes nothing but rounding. In 8 bits it gives each
+    token its own scale, whereas onnxruntime uses one scale for a whole call. In the feed-forward
+    layers of a Transformer a few tokens have much larger values than the others and would determine
+    this scale. The products of attention have square weights and no such tokens; they stay as they
+    are.
     """
     weights = {
         one.name for one in graph.initializer if len(one.dims) == 2 and one.dims[0] != one.dims[1]
     }
     axis, least = "tokens_axis", "tokens_least"
     graph.initializer.append(numpy_helper.from_array(np.array([-1]), axis))
-    graph.initializer.append(
-        numpy_helper.from_array(np.array(1e-30, np.float32), least)
-    )  # a token may be all zeros
+    # A token may be all zeros: avoid a division by 0.
+    graph.initializer.append(numpy_helper.from_array(np.array(1e-30, np.float32), least))
     nodes = list(graph.node)
     del graph.node[:]
     for node in nodes:
@@ -297,13 +319,16 @@ def _scale_tokens(graph: onnx.GraphProto) -> None:
 
 
 def export_program(student: Student, layout: Layout, file: Path) -> None:
-    """The student as a torch.export program for a CPU, with the logits of all tasks side by side,
-    for those who stay in torch.
+    """Writes the student to a file as a torch.export program for a CPU.
 
-    It takes ids and mask [B, S, L] and, where the layout has them, types [B, L]. S is 1 for
-    joined texts and else 2: a single text is given twice, which is what it is to a student that
-    compares texts. L is 2 or more: torch.export takes 1 for another shape. Raises ValueError
-    where torch cannot.
+    The program takes ids and mask [B, S, L] and, if the layout has types, types [B, L]. It returns
+    the logits [B, C] of all tasks, in the order of their sorted names.
+
+    S is 1 if the student takes a pair as one sequence, and otherwise 2. A single text is then
+    passed twice, because such a student compares a single text with itself. L is at least 2,
+    because torch.export specializes a size of 1.
+
+    Raises ValueError for a BiLSTM if this PyTorch has no oneDNN, and the errors of torch.export.
     """
     graph = Graph(student, sorted(student.config.tasks))
     for module in graph.modules():
@@ -323,7 +348,10 @@ def export_program(student: Student, layout: Layout, file: Path) -> None:
 
 
 def load_program(file: Path, student: Student) -> Infer:
-    """What computes logits by the torch.export program of the student."""
+    """Returns a function that computes logits with the student's torch.export program.
+
+    It repeats a single text and pads sequences of one token, as `export_program` requires.
+    """
     program = torch.export.load(file).module()
     names = sorted(student.config.tasks)
     sizes = [len(student.config.tasks[name]["labels"]) or 1 for name in names]
@@ -366,8 +394,10 @@ def _write_graph(graph: Graph, layout: Layout, file: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch's exporter says of itself: of its own deprecated calls, and of libraries
-    that are not there."""
+    """Suppresses irrelevant warnings of PyTorch's exporters within the context.
+
+    They are about deprecated calls in the exporters themselves and about missing libraries.
+    """
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -383,8 +413,10 @@ def _quiet() -> Iterator[None]:
 def _example(
     joined: bool, types: bool
 ) -> tuple[tuple[torch.Tensor, ...], tuple[dict[int, Any], ...]]:
-    """A batch to trace with, and which of its dimensions are free: all but the texts of joined
-    pairs, which are one."""
+    """Returns a batch to trace with, and the dynamic dimensions of each of its tensors.
+
+    All dimensions are dynamic, except S for joined texts, which is 1.
+    """
     rows, texts, tokens = EXAMPLE
     ids_BSL = torch.ones(rows, 1 if joined else texts, tokens, dtype=torch.long)
     free = {place: Dim.DYNAMIC for place in ((0, 2) if joined else (0, 1, 2))}
@@ -395,10 +427,10 @@ def _example(
 
 
 def _as_one_node(lstm: BiLstm) -> None:
-    """Has both directions of the LSTM written as ONNX's own bidirectional one, which is told the
-    lengths.
+    """Makes the exporter write both directions of a BiLstm as one bidirectional LSTM node of ONNX.
 
-    torch orders the gates i, f, g, o, ONNX i, o, f, c.
+    The node gets the lengths of the sequences. PyTorch orders the gates i, f, g, o; ONNX orders
+    them i, o, f, c, where c is PyTorch's g.
     """
     own = {
         name: torch.stack([_gates(parameter) for parameter in pair])
@@ -425,8 +457,10 @@ def _gates(x_4H: torch.Tensor) -> torch.Tensor:
 
 
 def _onnx_lstm(lstm: Any, x_BLE: torch.Tensor, turn_BL: torch.Tensor) -> torch.Tensor:
-    """[B, L, E] -> [B, L, 2H], as BiLstm.forward. A sequence's first place is, read backwards, its
-    last."""
+    """Maps [B, L, E] to [B, L, 2H], like BiLstm.forward, by one LSTM node of ONNX.
+
+    turn_BL[:, 0] is the last position of each sequence, hence its length minus 1.
+    """
     batch, length, hidden = *x_BLE.shape[:2], lstm.ahead.hidden_size
     y_L2BH, _, _ = torch.onnx.ops.symbolic_multi_out(
         "LSTM",
@@ -439,8 +473,10 @@ def _onnx_lstm(lstm: Any, x_BLE: torch.Tensor, turn_BL: torch.Tensor) -> torch.T
 
 
 def _onednn_lstm(lstm: Any, x_BLE: torch.Tensor, turn_BL: torch.Tensor) -> torch.Tensor:
-    """BiLstm.forward by the operator that torch runs on a CPU; its own call would be unrolled to
-    the length of the example."""
+    """Maps [B, L, E] to [B, L, 2H], like BiLstm.forward, by PyTorch's oneDNN operator.
+
+    torch.export would unroll nn.LSTM to the length of the example.
+    """
 
     def read(layer: nn.LSTM, given_BLE: torch.Tensor) -> torch.Tensor:
         start_1BH = given_BLE.new_zeros(1, given_BLE.shape[0], layer.hidden_size)
