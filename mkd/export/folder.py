@@ -182,7 +182,7 @@ def export_bag(student: BagStudent, tokenizer: PreTrainedTokenizerBase, folder: 
 
 
 def _heads(student: Student, file: str) -> dict[str, dict[str, Any]]:
-    """Returns the manifest's entry of each task: its classes and scale, and the file with its head."""
+    """Returns the manifest's entry of each task: its classes and scale, and the model's file."""
     keys = ("labels", "pair", "mean", "std")
     return {
         name: {key: head[key] for key in keys} | {"graph": file}
