@@ -60,7 +60,12 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:
     for parameter in parameters:
         if parameter.grad is not None and parameter.grad.is_sparse:
             parameter.grad = parameter.grad.coalesce()
-            gradients.append(parameter.grad._values())
+            if parameter.grad._nnz() == 1 and not parameter.grad._values().any():
+                # A table that no process has read (mkd/students/bag.py) has no step, as it has
+                # none in one process.
+                parameter.grad = None
+            else:
+                gradients.append(parameter.grad._values())
         elif parameter.grad is not None:
             gradients.append(parameter.grad)
     # The factor stays on the device and is always applied: a comparison here would wait for the

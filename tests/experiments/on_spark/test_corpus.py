@@ -293,7 +293,7 @@ def test_a_missing_java_is_told_of(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    told = "^there is no Java, which Spark runs on; allowed: version 17 or 21, by PATH or JAVA_"
+    told = "^Spark needs Java, which was not found; allowed: version 17 or 21, by PATH or JAVA_"
     with pytest.raises(ValueError, match=told):
         corpus.check_labelling(
             config_of(tmp_path, pd.DataFrame({"text": ["a"]}), "sentiment"), taught.student()

@@ -66,7 +66,7 @@ def test_the_run_is_finished_with_tags_params_and_metrics(distilled: Distilled) 
     } <= run.data.tags.keys()
     assert run.info.run_name.startswith(run.data.tags["mkd.student"])
     assert run.data.params["teacher.train.steps"] == "6"
-    assert run.data.params["loss.hard_weight"] == "0.0"
+    assert run.data.params["loss.hard_weight"] == "0.5"
     assert run.data.metrics["quality/mean"] == pytest.approx(found["metrics"]["quality/mean"])
     for prefix in (
         "quality/sentiment/",
