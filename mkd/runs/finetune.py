@@ -210,7 +210,7 @@ def load_student(folder: str, setting: str) -> tuple[Student, PreTrainedTokenize
         raise ValueError(
             f"{setting} is {folder!r}; allowed: a folder that holds a distilled student"
         )
-    return load_model(Path(folder)), pretrained.load_tokenizer(Path(folder), setting)
+    return load_model(Path(folder), setting), pretrained.load_tokenizer(Path(folder), setting)
 
 
 def _student_to_finetune(folder: str, max_length: int) -> tuple[Student, PreTrainedTokenizerBase]:

@@ -30,6 +30,7 @@ from mkd.runtime.layout import (
     padded,
     truncated,
 )
+from mkd.runtime.manifest import check_manifest
 
 MANIFEST = "student.json"
 """The file of an exported folder that describes it."""
@@ -50,6 +51,9 @@ MANY_CLASSES = 24
 BATCH_TOKENS = 1024
 """Maximum number of tokens in a batch, padding included. Of the sizes from 128 to 4096 this one is
 seldom far from the fastest."""
+
+EXTERNAL_WEIGHTS = "session.model_external_initializers_file_folder_path"
+NO_FOLDER = "/nonexistent/weights outside of the graph"
 
 Text = str | tuple[str, str]
 """A text, or the two texts of a pair task."""
@@ -157,7 +161,9 @@ class Student:
             return logits[:, head["start"] : head["start"] + (len(head["labels"]) or 1)]
 
         encode = Encoder(opened[TOKENIZER], parallel=threads > 1)
-        return Student(heads, Layout(**stated), encode, infer)
+        student = Student(heads, Layout(**stated), encode, infer)
+        _check_answers(student, opened[TOKENIZER].get_vocab_size(), Path(folder) / MANIFEST)
+        return student
 
     def predict(self, texts: Iterable[Text], task: str) -> list[Prediction]:
         """Returns a prediction for each text, in the order of the texts.
@@ -223,6 +229,27 @@ class Student:
         sides = list(zip(*texts, strict=True)) if pair and texts else [texts]
         encoded = truncated([self.encode(side) for side in sides], self.layout.max_length)
         return Tokens(encoded[0], encoded[1] if len(encoded) > 1 else None)
+
+
+def _check_answers(student: Student, tokens: int, manifest: Path) -> None:
+    """Raises ValueError if a head cannot answer the tokenizer's first and last token.
+
+    Each file is what it was when it was exported, but they may not belong together.
+    """
+    for task, head in student.heads.items():
+        batch = one_row([[0, tokens - 1]] * (1 + head.pair), student.layout)
+        try:
+            shape = student.infer(batch, task).shape
+        # numpy and onnxruntime have no narrower exception in common.
+        except Exception as error:
+            shape, reason = (), " ".join(str(error).split())[:200]
+        else:
+            reason = f"{shape} logits"
+        if shape != (1, len(head.labels) or 1):
+            raise ValueError(
+                f"{manifest}: its files do not belong together, by its head {task!r} ({reason}): "
+                "export the student again"
+            )
 
 
 def tuples(value: Any) -> Any:
@@ -376,8 +403,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         )
     stated = found.pop("digest", None)
     # A name with a directory in it could point out of the folder.
-    if stated != digest_of(found) or any(Path(name).name != name for name in found["files"]):
+    files = found.get("files")
+    whole = stated == digest_of(found) and isinstance(files, dict)
+    if not whole or any(Path(name).name != name for name in files):
         raise ValueError(f"{file} is damaged: export the student again")
+    check_manifest(found, TOKENIZER, str(file))
     return found
 
 
@@ -413,7 +443,8 @@ def _opened(file: Path, content: bytes, threads: int, exact: bool) -> Any:
         library = "tokenizers" if file.name == TOKENIZER else "onnxruntime"
         library = "numpy" if file.suffix == TABLES_ENDING else library
         raise ValueError(
-            f"{file} cannot be read by the {library} that is installed: {error}"
+            f"{file} cannot be read by the {library} that is installed: "
+            f"{' '.join(str(error).split())[:200]}"
         ) from error
 
 
@@ -422,7 +453,9 @@ def _session(graph: bytes, threads: int, exact: bool) -> onnxruntime.InferenceSe
     options.intra_op_num_threads = threads
     if exact:
         options.add_session_config_entry("session.x64quantprecision", "1")
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised, and told in one line
+    # Weights outside of the graph are not covered by its digest, so that none are read.
+    options.add_session_config_entry(EXTERNAL_WEIGHTS, NO_FOLDER)
     # By default waiting threads spin. They would take cores from torch, other models and processes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

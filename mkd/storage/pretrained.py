@@ -1,10 +1,21 @@
-"""Loads Hugging Face encoders and tokenizers from a folder or the hub, without remote code."""
+"""Loads Hugging Face models and tokenizers from a folder or the hub, without remote code.
 
+A folder is read whole or refused with a ValueError of one line that names the setting, the folder
+and what is wrong. `load_whole` decides this for every model: encoders, classifiers, and the
+students and teachers that MKD has saved.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -20,6 +31,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
+from mkd.storage.damage import kind_of_file
 from mkd.storage.store import file_hash, key_of
 
 # Weights as safetensors only: pickled weights (.bin) can execute code when they are loaded.
@@ -28,6 +40,25 @@ VOCABULARY_FILES = ["tokenizer.json", "vocab.txt", "vocab.json", "*.model"]
 
 SIZES = ("hidden_size", "num_hidden_layers")
 """Attributes that an encoder's config must have. transformers maps other names to these."""
+LARGEST = {
+    "hidden_size": 1 << 16,
+    "num_hidden_layers": 1000,
+    "num_attention_heads": 1 << 12,
+    "intermediate_size": 1 << 20,
+    "vocab_size": 1 << 24,
+    "max_position_embeddings": 1 << 24,
+    "type_vocab_size": 1 << 12,
+    "layers": 1000,
+    "hidden": 1 << 16,
+    "embedding": 1 << 16,
+    "buckets": 1 << 26,
+    "max_tokens": 1 << 24,
+}
+"""Largest values of a config. Larger ones are slips, and would fill the memory."""
+SPARE_WEIGHTS = 2.0
+"""How many times as many weights as its files hold a config may describe, before any is made."""
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
 
 
 def checkpoint_folder(name: str, setting: str) -> Path:
@@ -59,15 +90,30 @@ def checkpoint_fingerprint(folder: Path) -> str:
     return key_of({path.name: file_hash(path) for path in names})
 
 
-def load_config(folder: Path, setting: str) -> PreTrainedConfig:
-    """Loads config.json. Raises ValueError if it is missing or its architecture is unknown."""
-    try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"{setting} is {str(folder)!r}: it has no readable config.json of a known architecture"
-        ) from error
+def load_config(folder: Path, setting: str, config_class: Any = AutoConfig) -> PreTrainedConfig:
+    """Loads config.json.
+
+    Raises ValueError if it is missing or damaged, if its architecture is unknown, if a size is out
+    of range, or if it asks for quantised weights or for code from the hub.
+    """
+    where = _where(folder, setting)
+    refusal = f"{where}: it has no readable config.json of a known architecture"
+    raw = config_values(folder, setting)
+    for values in (raw, raw.get("encoder")):  # a Transformer of MKD's has its encoder's inside
+        if isinstance(values, dict):
+            _check_asked(values, where)
+            _check_sizes(values, where)
+    with _refused(refusal):
+        config: PreTrainedConfig = config_class.from_pretrained(folder, trust_remote_code=False)
+    # transformers maps other names to these.
+    _check_sizes({name: getattr(config, name, None) for name in LARGEST}, where)
     return config
+
+
+def config_values(folder: Path, setting: str) -> dict[str, Any]:
+    """Returns the content of config.json. Raises ValueError if it is missing or damaged."""
+    refusal = f"{_where(folder, setting)}: it has no readable config.json of a known architecture"
+    return _json_object(folder / "config.json", refusal)
 
 
 def model_name(config: PreTrainedConfig) -> str:
@@ -78,8 +124,7 @@ def model_name(config: PreTrainedConfig) -> str:
 def load_encoder(folder: Path, setting: str) -> PreTrainedModel:
     """Loads the encoder in a folder, in float32.
 
-    Raises ValueError if the model is not an encoder, or if safetensors weights are missing or
-    incomplete.
+    Raises ValueError if the model is not an encoder, or as `load_whole` does.
     """
     config = load_config(folder, setting)
     if config.is_encoder_decoder or config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
@@ -93,67 +138,247 @@ def load_encoder(folder: Path, setting: str) -> PreTrainedModel:
                 f"{setting} is {str(folder)!r}: a {config.model_type} model, whose config has no "
                 f"{size}"
             )
-    return _whole(AutoModel, folder, setting, unused=("pooler.",))
+    return load_whole(AutoModel, config, folder, setting, optional=("pooler.",))
 
 
 def load_classifier(folder: Path, setting: str) -> PreTrainedModel:
     """Loads the sequence classifier in a folder, in float32.
 
-    Raises ValueError if the architecture has no sequence classifier, or if safetensors weights are
-    missing or incomplete.
+    Raises ValueError if the architecture has no sequence classifier, or as `load_whole` does.
     """
-    model_type = load_config(folder, setting).model_type
-    if model_type not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
+    config = load_config(folder, setting)
+    if config.model_type not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
         raise ValueError(
             f"{setting} is {str(folder)!r}: no sequence classifier of its architecture, "
-            f"{model_type}, is known"
+            f"{config.model_type}, is known"
         )
-    return _whole(AutoModelForSequenceClassification, folder, setting)
+    return load_whole(AutoModelForSequenceClassification, config, folder, setting)
 
 
-def _whole(auto: Any, folder: Path, setting: str, unused: tuple[str, ...] = ()) -> PreTrainedModel:
-    """Loads a model and raises ValueError if weights are missing.
+def load_whole(
+    model_class: Any,
+    config: PreTrainedConfig,
+    folder: Path,
+    setting: str,
+    optional: tuple[str, ...] = (),
+    exact: bool = False,
+) -> PreTrainedModel:
+    """Loads the model of this config from the folder's safetensors files, in float32.
 
-    Weights whose names start with one of `unused` may be missing. transformers fills missing
-    weights with random values; without this check, an encoder that was never fine-tuned would
-    become a teacher with a random head.
+    - `model_class`: a class of transformers' kind, with from_pretrained.
+    - `optional`: weights whose names start so may be missing.
+    - `exact`: whether the files must hold no other weights. Without it, weights of other parts of a
+      model (a language-model head) are ignored, but not layers beyond those of the config.
+
+    Raises ValueError if a file is missing or damaged, if weights are missing, unexpected or of
+    another shape, or if the tokenizer in the folder has more tokens than the model.
     """
-    try:
-        model, found = auto.from_pretrained(
+    where = _where(folder, setting)
+    unreadable = f"{where}: its weights cannot be read"
+    held = _num_weights(folder, unreadable)
+    disagree = f"{where}: its config.json and its weights do not belong together"
+    with _refused(disagree):
+        described = _num_described(model_class, config)
+    if described > SPARE_WEIGHTS * held:
+        raise ValueError(f"{disagree} (a model of {described:,} weights, and files with {held:,})")
+    with _refused(disagree):
+        # transformers fills missing weights with random values and only logs a warning: an encoder
+        # that was never fine-tuned would become a teacher with a random head.
+        model, found = model_class.from_pretrained(
             folder,
+            config=config,
             use_safetensors=True,
             dtype="float32",
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, with the first one's name
         )
-    except OSError as error:
-        raise ValueError(
-            f"{setting} is {str(folder)!r}: its weights cannot be read; allowed: safetensors files"
-        ) from error
-    # Loading adds new weights for the missing ones and only logs a warning.
-    missing = sorted(name for name in found["missing_keys"] if not name.startswith(unused))
-    if missing:
-        raise ValueError(
-            f"{setting} is {str(folder)!r}: {len(missing)} of its weights are missing, as "
-            f"{missing[0]}"
-        )
+    _check_loaded(model, found, where, optional, exact)
     whole: PreTrainedModel = model
     return whole
 
 
+def _check_loaded(
+    model: PreTrainedModel,
+    found: dict[str, Any],
+    where: str,
+    optional: tuple[str, ...],
+    exact: bool,
+) -> None:
+    """Raises ValueError if weights were missing, unexpected or of another shape."""
+    missing = sorted(name for name in found["missing_keys"] if not name.startswith(optional))
+    if missing:
+        raise ValueError(f"{where}: {len(missing)} of its weights are missing, as {missing[0]}")
+    if mismatched := sorted(found["mismatched_keys"], key=str):
+        name, has, needs = mismatched[0]
+        raise ValueError(
+            f"{where}: {len(mismatched)} of its weights have another shape than config.json says, "
+            f"as {name}: {tuple(has)}; allowed: {tuple(needs)}"
+        )
+    unexpected = sorted(
+        name for name in found["unexpected_keys"] if exact or _is_own_layer(model, name)
+    )
+    if unexpected:
+        raise ValueError(
+            f"{where}: {len(unexpected)} of its weights are none of the model in its config.json, "
+            f"as {unexpected[0]}"
+        )
+
+
+def _is_own_layer(model: PreTrainedModel, name: str) -> bool:
+    """Returns whether a weight's name is that of a numbered layer within a part of the model."""
+    first, *rest = name.removeprefix(f"{model.base_model_prefix}.").split(".")
+    parts = {part for part, _ in (*model.named_children(), *model.base_model.named_children())}
+    return first in parts and any(part.isdecimal() for part in rest)
+
+
+def _num_weights(folder: Path, refusal: str) -> int:
+    """Returns the number of weights in the safetensors files of a folder.
+
+    Raises ValueError, with `refusal` first, if a file is missing or damaged.
+    """
+    files = [folder / WEIGHTS]
+    if not files[0].exists() and (folder / INDEX).exists():
+        names = _json_object(folder / INDEX, refusal).get("weight_map")
+        if not isinstance(names, dict) or not names:
+            raise ValueError(f"{refusal}: {INDEX} has no weight_map")
+        # A name with a directory in it could point out of the folder.
+        if any(not isinstance(name, str) or Path(name).name != name for name in names.values()):
+            raise ValueError(f"{refusal}: {INDEX} names files that are not in the folder")
+        files = [folder / name for name in sorted(set(names.values()))]
+    total = 0
+    for file in files:
+        if not file.is_file():
+            raise ValueError(
+                f"{refusal}; allowed: safetensors files"
+                + ("" if file.name == WEIGHTS else f"; {file.name} is missing")
+            )
+        try:
+            with safe_open(file, "pt") as opened:
+                for name in opened.keys():  # noqa: SIM118 (no dict)
+                    total += math.prod(opened.get_slice(name).get_shape())
+        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+            what = kind_of_file(file) or f"damaged ({_one_line(error)})"
+            raise ValueError(f"{refusal}: {file.name} is {what}") from None
+    return total
+
+
+def _num_described(model_class: Any, config: PreTrainedConfig) -> int:
+    """Returns the number of weights of a config's model, without memory for them."""
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        model = (
+            model_class.from_config(config, trust_remote_code=False)
+            if hasattr(model_class, "from_config")
+            else model_class(config)
+        )
+    return sum(weight.numel() for weight in model.parameters())
+
+
+def _check_asked(raw: dict[str, Any], where: str) -> None:
+    """Raises ValueError if a config asks for quantised weights or for a kernel from the hub."""
+    if raw.get("quantization_config"):
+        raise ValueError(
+            f"{where}: its weights are quantised (quantization_config); allowed: float weights"
+        )
+    for name in ("attn_implementation", "_attn_implementation"):
+        kernel = raw.get(name)
+        if kernel not in (None, "eager", "sdpa"):
+            raise ValueError(
+                f"{where}: {name} in its config.json is {_short(kernel)}; allowed: eager, sdpa, "
+                "or no such key, as others may be code from the hub"
+            )
+
+
+def _check_sizes(values: dict[str, Any], where: str) -> None:
+    for name, largest in LARGEST.items():
+        value = values.get(name)
+        if isinstance(value, int | float) and not 0 <= value <= largest:
+            raise ValueError(
+                f"{where}: {name} in its config.json is {value}; allowed: 0 to {largest:,}"
+            )
+
+
 def load_tokenizer(folder: Path, setting: str) -> PreTrainedTokenizerBase:
-    """Loads the tokenizer in a folder. Raises ValueError if there is none, or if it is not fast."""
+    """Loads the tokenizer in a folder.
+
+    Raises ValueError if there is none, if it cannot be read or is not fast, or if it has more
+    tokens than the model in the folder.
+    """
+    where = _where(folder, setting)
+    unreadable = f"{where}: it has no readable tokenizer"
     # Without a vocabulary file transformers returns a tokenizer with an empty vocabulary.
-    if not any(path for pattern in VOCABULARY_FILES for path in folder.glob(pattern)):
-        raise ValueError(f"{setting} is {str(folder)!r}: it has no readable tokenizer")
-    try:
+    found = [path.name for pattern in VOCABULARY_FILES for path in folder.glob(pattern)]
+    if not found:
+        raise ValueError(unreadable)
+    if all(name.endswith(".model") for name in found):
+        raise ValueError(
+            f"{unreadable} ({found[0]} alone, a sentencepiece model); allowed: tokenizer.json, "
+            "which AutoTokenizer writes where sentencepiece is installed"
+        )
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json"):
+        if (folder / name).exists():
+            _json_object(folder / name, unreadable)
+    with _refused(unreadable):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{setting} is {str(folder)!r}: it has no readable tokenizer") from error
+        tokens = 1 + max([len(tokenizer) - 1, *tokenizer.added_tokens_decoder])
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ValueError(f"{where}: its tokenizer is not a fast one (tokenizer.json)")
+    known = _vocabulary_size(folder / "config.json")
+    if known is not None and tokens > known:
         raise ValueError(
-            f"{setting} is {str(folder)!r}: its tokenizer is not a fast one (tokenizer.json)"
+            f"{where}: its tokenizer has {tokens:,} tokens, and its model {known:,} (vocab_size in "
+            "config.json); allowed: at most as many"
         )
     return tokenizer
+
+
+def _vocabulary_size(config: Path) -> int | None:
+    """Returns the number of tokens that the model of a config.json knows, if it says so."""
+    try:
+        raw = json.loads(config.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    inner = raw.get("encoder", raw) if isinstance(raw, dict) else None
+    size = inner.get("vocab_size") if isinstance(inner, dict) else None
+    return size if type(size) is int else None
+
+
+def _where(folder: Path, setting: str) -> str:
+    return f"{setting} is {str(folder)!r}"
+
+
+def _json_object(file: Path, refusal: str) -> dict[str, Any]:
+    """Returns the object in a JSON file. Raises ValueError, with `refusal` first, without one."""
+    try:
+        found = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise ValueError(refusal) from None
+    except (OSError, ValueError, RecursionError) as error:
+        what = kind_of_file(file) or f"not valid JSON: {_one_line(error)}"
+        raise ValueError(f"{refusal}: {file.name} is {what}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{refusal}: {file.name} holds {_short(found)}; allowed: a JSON object")
+    return found
+
+
+@contextmanager
+def _refused(refusal: str) -> Iterator[None]:
+    """Converts any error of a library that reads a folder to a ValueError of one line."""
+    try:
+        yield
+    # Damaged files make transformers, tokenizers and safetensors raise errors of any type, among
+    # them a bare Exception.
+    except Exception as error:
+        raise ValueError(f"{refusal} ({_one_line(error)})") from error
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return _short(text, str)
+
+
+def _short(value: object, shown: Any = repr) -> str:
+    text: str = shown(value)
+    return text if len(text) <= 200 else text[:197] + "..."

@@ -1,15 +1,16 @@
 """The student models by name, their construction from settings, and their loading."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from transformers import BertConfig, PreTrainedConfig, PreTrainedModel
+from transformers import BertConfig, PreTrainedModel
 
 from mkd.config import StudentConfig
+from mkd.storage import pretrained
 from mkd.students.bag import BagConfig, BagStudent
 from mkd.students.bilstm import BiLstmConfig, BiLstmStudent
 from mkd.students.embeddings import input_table, project
-from mkd.students.heads import head_configs
+from mkd.students.heads import check_head_configs, head_configs
 from mkd.students.transformer import TransformerConfig, TransformerStudent, keep_layers, on_encoder
 from mkd.tokenization.tokens import TaskData
 
@@ -123,19 +124,25 @@ def _check_width(config: StudentConfig, encoder: PreTrainedModel) -> None:
             )
 
 
-def load_model(folder: Path) -> Student:
+def load_model(folder: Path, setting: str = "the model") -> Student:
     """Loads a student or teacher that save_pretrained has written; safetensors only.
 
     Its class follows from config.json. Its logits equal those of the saved model bit for bit.
-    Raises ValueError for an unknown type of model.
+    `setting` is the setting that names the folder, for error messages.
+
+    Raises ValueError for an unknown type of model, and if a file is damaged or config and weights
+    do not belong together.
     """
     kinds = {model.config_class.model_type: model for model in STUDENTS.values()}
-    model_type = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
-    if model_type not in kinds:
+    model_type = pretrained.config_values(folder, setting).get("model_type")
+    if not isinstance(model_type, str) or model_type not in kinds:
         raise ValueError(
             f"{folder} holds a model of type {model_type!r}; allowed: {', '.join(kinds)}"
         )
-    model: Student = kinds[model_type].from_pretrained(folder, use_safetensors=True)
+    kind = kinds[model_type]
+    config = pretrained.load_config(folder, setting, kind.config_class)
+    check_head_configs(config, f"{setting} is {str(folder)!r}: config.json")
+    model = cast(Student, pretrained.load_whole(kind, config, folder, setting, exact=True))
     # Loaded weights lie in the mapped file, aligned as they are there. The last bits of a product
     # depend on the alignment of its factors, so each is copied to memory that torch aligns.
     for weight in model.parameters():

@@ -30,6 +30,39 @@ def head_configs(datas: list[TaskData]) -> dict[str, dict[str, Any]]:
     }
 
 
+HEAD_TYPES: dict[str, tuple[type, ...]] = {
+    "labels": (list,),
+    "pair": (bool,),
+    "mean": (int, float),
+    "std": (int, float),
+}
+"""Types of a head's settings in config.json."""
+
+
+def check_head_configs(config: PreTrainedConfig, where: str) -> None:
+    """Raises ValueError, with `where` first, if a saved config's heads are none of `head_configs`.
+
+    `max_tokens` and `kept_tokens` are checked too.
+    """
+    for name in ("max_tokens", "kept_tokens"):
+        value = getattr(config, name, None)
+        if type(value) is not int or value < (name == "max_tokens"):
+            raise ValueError(f"{where}: {name} is {value!r}; allowed: a whole number above 0")
+    tasks = config.tasks
+    if not isinstance(tasks, dict) or not tasks:
+        raise ValueError(f"{where}: tasks is {tasks!r:.80}; allowed: the settings of each head")
+    for task, head in tasks.items():
+        valid = isinstance(head, dict) and all(
+            type(head.get(name)) in types for name, types in HEAD_TYPES.items()
+        )
+        labels = head["labels"] if valid else []
+        valid = valid and all(isinstance(label, str) for label in labels)
+        if not valid or len(set(labels)) < len(labels):
+            raise ValueError(
+                f"{where}: tasks.{task} is {head!r:.80}; allowed: labels, pair, mean and std"
+            )
+
+
 class Answer(NamedTuple):
     """A model's logits for a batch, with its hidden states.
 

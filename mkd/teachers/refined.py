@@ -136,7 +136,7 @@ def load_or_refine(
         _refine(settings, stores, side, report, checkpoint)
     processes.wait()
     folder = cached_folder(stores.root, "teachers", parts, build)
-    teacher = load_model(folder)
+    teacher = load_model(folder, "the stored teacher")
     assert isinstance(teacher, TransformerStudent), "a stored teacher is a Transformer"
     layout = layout_of(side.tokenizer, True, stores.data.max_length)
     return RefinedModel(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -357,11 +358,27 @@ def reworded(folder: Path) -> None:
     (folder / MANIFEST).write_text((folder / MANIFEST).read_text().replace("mauvais", "mauvait"))
 
 
+def replaced(folder: Path, name: str, content: bytes) -> None:
+    (folder / name).write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    restate(folder, lambda manifest: manifest["files"].update({name: digest}))
+
+
 def newer_graph(folder: Path) -> None:
     """One that is as it was written, but that this onnxruntime does not know."""
-    (folder / "student.onnx").write_bytes(b"no graph")
-    digest = hashlib.sha256(b"no graph").hexdigest()
-    restate(folder, lambda manifest: manifest["files"].update({"student.onnx": digest}))
+    replaced(folder, "student.onnx", b"no graph")
+
+
+def outside(folder: Path) -> None:
+    """The weights of the graph lie in a file that no digest covers, here and in the process's own
+    folder."""
+    graph = onnx.load_from_string((folder / "student.onnx").read_bytes())
+    file = folder / "aside" / "student.onnx"
+    file.parent.mkdir()
+    onnx.save_model(graph, file, save_as_external_data=True, location="weights", size_threshold=0)
+    for place in (folder, Path.cwd()):
+        shutil.copy(file.with_name("weights"), place)
+    replaced(folder, "student.onnx", file.read_bytes())
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -386,13 +403,38 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
                        f"{MANIFEST} is of format 4; allowed: 1, 2, 3, which"),
     "a path outside": (lambda f: restate(f, lambda m: m["files"].update({"../secret": "0"})),
                        f"{MANIFEST} is damaged: export the student again"),
+    "no head": (lambda f: restate(f, lambda m: m.update(tasks={})),
+                f"{MANIFEST} is damaged: `tasks` has no head"),
+    "a head without a scale": (lambda f: restate(f, lambda m: m["tasks"]["single"].pop("std")),
+                               f"{MANIFEST} is damaged: `tasks.single` is no head"),
+    "a label for a list": (lambda f: restate(f, lambda m: m["tasks"]["single"].update(labels="b")),
+                           f"{MANIFEST} is damaged: `tasks.single` is no head"),
+    "a file without a digest": (lambda f: restate(f, lambda m: m["files"].pop("student.onnx")),
+                                f"{MANIFEST} is damaged: `tasks."),
+    "no tokenizer stated": (lambda f: restate(f, lambda m: m["files"].pop(TOKENIZER)),
+                            f"{MANIFEST} is damaged: `files` has no digest of {TOKENIZER}"),
+    "no layout": (lambda f: restate(f, lambda m: m.pop("layout")),
+                  f"{MANIFEST} is damaged: `layout` is none"),
+    "a layout of something else": (lambda f: restate(f, lambda m: m["layout"].update(size=3)),
+                                   f"{MANIFEST} is damaged: `layout` is none"),
+    "a length of a million millions": (
+        lambda f: restate(f, lambda m: m["layout"].update(max_length=10**12)),
+        f"{MANIFEST} is damaged: `layout` is none"),
+    "more classes than the graph": (
+        lambda f: restate(f, lambda m: m["tasks"]["single"].update(labels=list("abcdefghij"))),
+        f"{MANIFEST}: its files do not belong together, by its head 'single'"),
+    "weights outside of the graph": (outside,
+                                     "student.onnx cannot be read by the onnxruntime that is"),
     "a graph of nothing": (newer_graph,
                            "student.onnx cannot be read by the onnxruntime that is installed: "),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_a_damaged_folder_is_refused_by_name(name: str, copied: Path) -> None:
+def test_a_damaged_folder_is_refused_by_name(
+    name: str, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     damage, told = DAMAGE[name]
     Student.load(copied)
     damage(copied)

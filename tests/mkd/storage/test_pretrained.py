@@ -24,7 +24,7 @@ SETTING = "teacher.checkpoint"
 def folder(tmp_path: Path, tokenizer: Tokenizer) -> Path:
     """A tiny BERT, saved in half precision with its language-model head, as some are."""
     config = BertConfig(
-        vocab_size=50,
+        vocab_size=len(tokenizer),
         hidden_size=16,
         num_hidden_layers=1,
         num_attention_heads=2,
@@ -158,3 +158,86 @@ def test_the_fingerprint_does_not_depend_on_the_folders_name(folder: Path, tmp_p
     assert checkpoint_fingerprint(
         Path(shutil.copytree(folder, tmp_path / "copy"))
     ) == checkpoint_fingerprint(folder)
+
+
+def changed(folder: Path, name: str, **values: object) -> None:
+    """Changes values of a JSON file."""
+    content = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(content | values))
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"num_hidden_layers": 2}, "16 of its weights are missing, as encoder.layer.1."),
+        ({"num_hidden_layers": 0}, "16 of its weights are none of the model in its config.json"),
+        ({"hidden_size": 18}, "have another shape than config.json says, as embeddings.LayerNorm"),
+        ({"hidden_size": "16"}, "it has no readable config.json of a known architecture (Valid"),
+        ({"hidden_size": 10**9}, "hidden_size in its config.json is 1000000000; allowed: 0 to 65,"),
+        ({"hidden_size": 20_000}, "its config.json and its weights do not belong together (a mode"),
+        ({"num_attention_heads": 3}, "its config.json and its weights do not belong together (The"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers in its config.json is 1000000000; allow"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "its weights are quantised"),
+        ({"_attn_implementation": "they/kernel"}, "_attn_implementation in its config.json is"),
+    ],
+)  # fmt: skip
+def test_a_config_that_disagrees_with_the_weights_is_refused(
+    folder: Path, values: dict[str, object], told: str
+) -> None:
+    load_encoder(folder, SETTING)
+    changed(folder, "config.json", **values)
+    with pytest.raises(ValueError) as caught:
+        load_encoder(folder, SETTING)
+    assert told in str(caught.value)
+    assert str(caught.value).startswith(f"{SETTING} is {str(folder)!r}: ")
+
+
+DAMAGED: dict[str, tuple[bytes, str]] = {
+    "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS point"),
+    "empty": (b"", "empty"),
+    "zeros": (bytes(1000), "nothing but zeros"),
+    "a page": (b"<!DOCTYPE html><html>not found</html>", "a web page (HTML)"),
+    "a list": (b"[]", ""),
+    "deep": (b"[" * 100_000, ""),
+    "noise": (bytes(range(256)) * 9, ""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+)
+def test_a_damaged_file_is_refused_by_name(folder: Path, name: str, damage: str) -> None:
+    content, told = DAMAGED[damage]
+    (folder / name).write_bytes(content)
+    load = load_tokenizer if name.startswith("tokenizer") else load_encoder
+    with pytest.raises(ValueError) as caught:
+        load(folder, SETTING)
+    assert f"{name} is {told}" in str(caught.value) or (not told and name in str(caught.value))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_index_cannot_point_out_of_the_folder(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder.parent / "model.safetensors")
+    index = {"weight_map": {"a": "../model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match="names files that are not in the folder"):
+        load_encoder(folder, SETTING)
+
+
+def test_a_tokenizer_that_cannot_be_read_is_refused_with_what_to_do(folder: Path) -> None:
+    changed(folder, "tokenizer.json", pre_tokenizer={"type": "Unheard"})
+    with pytest.raises(ValueError, match="it has no readable tokenizer"):
+        load_tokenizer(folder, SETTING)
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    (folder / "spm.model").write_bytes(b"\n")
+    with pytest.raises(ValueError, match="spm.model alone, a sentencepiece model.; allowed: tok"):
+        load_tokenizer(folder, SETTING)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folder: Path) -> None:
+    load_tokenizer(folder, SETTING)
+    changed(folder, "config.json", vocab_size=10)
+    with pytest.raises(ValueError, match="tokens, and its model 10 .vocab_size in config.json"):
+        load_tokenizer(folder, SETTING)

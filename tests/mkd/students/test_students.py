@@ -1,5 +1,6 @@
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
     AlbertConfig,
@@ -132,6 +134,42 @@ def test_the_same_seed_makes_the_same_weights(
 
 def test_every_kind_of_the_config_has_a_class() -> None:
     assert STUDENTS.keys() == {"bilstm", "transformer", "bag"}
+
+
+@ALL
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda config, weights: weights.popitem(), "1 of its weights are missing, as "),
+        (lambda config, weights: weights.update(more=torch.zeros(1)),
+         "1 of its weights are none of the model in its config.json, as more"),
+        (lambda config, weights: config.update(tasks={}), "config.json: tasks is {}; allowed"),
+        (lambda config, weights: config.update(tasks="single"), "config.json: tasks is 'single'"),
+        (lambda config, weights: config["tasks"]["single"].update(pair="no"),
+         "config.json: tasks.single is "),
+        (lambda config, weights: config["tasks"].pop("score"), "of its weights "),
+        (lambda config, weights: config.update(max_tokens=10**12), "max_tokens in its config.json"),
+        (lambda config, weights: config.update(kept_tokens="3"), "config.json: kept_tokens is '3'"),
+    ],
+)  # fmt: skip
+def test_a_student_is_read_whole_or_refused(
+    config: StudentConfig,
+    change: Callable[[dict[str, Any], dict[str, torch.Tensor]], object],
+    told: str,
+    datas: Datas,
+    tokenizer: Tokenizer,
+    tmp_path: Path,
+) -> None:
+    student_of(config, datas, tokenizer).save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    weights = load_file(tmp_path / "model.safetensors")
+    change(settings, weights)
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError) as caught:
+        load_model(tmp_path, "export.student")
+    assert str(caught.value).startswith(f"export.student is {str(tmp_path)!r}: ")
+    assert told in str(caught.value)
 
 
 def test_a_model_of_another_type_is_refused(tmp_path: Path) -> None:

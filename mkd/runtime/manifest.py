@@ -1,0 +1,71 @@
+"""The check of an exported folder's manifest, which is read whole or refused."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mkd.runtime.layout import Layout
+
+AGAIN = "export the student again"
+LARGEST_LENGTH = 1 << 20
+"""Largest number of tokens of an input."""
+
+
+def check_manifest(manifest: Mapping[str, Any], tokenizer: str, where: str) -> None:
+    """Raises ValueError, with `where` first, unless the manifest has all that a student needs.
+
+    - `tokenizer`: name of the tokenizer's file.
+    """
+    files, tasks, layout = (manifest.get(key) for key in ("files", "tasks", "layout"))
+    digests = isinstance(files, dict) and all(isinstance(each, str) for each in files.values())
+    if not digests or tokenizer not in files:
+        raise ValueError(f"{where} is damaged: `files` has no digest of {tokenizer}: {AGAIN}")
+    if not isinstance(tasks, dict) or not tasks:
+        raise ValueError(f"{where} is damaged: `tasks` has no head: {AGAIN}")
+    for name, head in tasks.items():
+        if not isinstance(head, dict) or not _is_head(head) or head["graph"] not in files:
+            raise ValueError(f"{where} is damaged: `tasks.{name}` is no head: {AGAIN}")
+    if not isinstance(layout, dict) or not _is_layout(layout):
+        raise ValueError(f"{where} is damaged: `layout` is none: {AGAIN}")
+
+
+def _is_head(head: Mapping[str, Any]) -> bool:
+    labels = head.get("labels")
+    return (
+        isinstance(labels, list)
+        and all(isinstance(label, str) for label in labels)
+        and len(set(labels)) == len(labels)
+        and type(head.get("pair")) is bool
+        and all(_is_finite(head.get(name)) for name in ("mean", "std"))
+        and _is_count(head.get("start"))
+        and isinstance(head.get("graph"), str)
+    )
+
+
+def _is_layout(layout: Mapping[str, Any]) -> bool:
+    known = set(Layout._fields)
+    needed = known - set(Layout._field_defaults)
+    lists = [layout.get(name, []) for name in ("prefix", "middle", "suffix")]
+    lists += [layout.get(name, []) for name in ("pair_types", "single_types")]
+    single = layout.get("single")
+    if single is not None:
+        if not isinstance(single, list) or len(single) != 2:
+            return False
+        lists += single
+    return (
+        needed <= set(layout) <= known
+        and type(layout["joined"]) is bool
+        and type(layout.get("types", False)) is bool
+        and _is_count(layout["pad"])
+        and _is_count(layout["max_length"])
+        and 0 < layout["max_length"] <= LARGEST_LENGTH
+        and all(isinstance(each, list) and all(map(_is_count, each)) for each in lists)
+    )
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 31
+
+
+def _is_finite(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
