@@ -404,8 +404,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     stated = found.pop("digest", None)
     # A name with a directory in it could point out of the folder.
     files = found.get("files")
-    whole = stated == digest_of(found) and isinstance(files, dict)
-    if not whole or any(Path(name).name != name for name in files):
+    outside = not isinstance(files, dict) or any(Path(name).name != name for name in files)
+    if outside or stated != digest_of(found):
         raise ValueError(f"{file} is damaged: export the student again")
     check_manifest(found, TOKENIZER, str(file))
     return found

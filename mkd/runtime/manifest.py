@@ -17,8 +17,9 @@ def check_manifest(manifest: Mapping[str, Any], tokenizer: str, where: str) -> N
     - `tokenizer`: name of the tokenizer's file.
     """
     files, tasks, layout = (manifest.get(key) for key in ("files", "tasks", "layout"))
-    digests = isinstance(files, dict) and all(isinstance(each, str) for each in files.values())
-    if not digests or tokenizer not in files:
+    if not isinstance(files, dict) or not all(isinstance(each, str) for each in files.values()):
+        raise ValueError(f"{where} is damaged: `files` holds no digests: {AGAIN}")
+    if tokenizer not in files:
         raise ValueError(f"{where} is damaged: `files` has no digest of {tokenizer}: {AGAIN}")
     if not isinstance(tasks, dict) or not tasks:
         raise ValueError(f"{where} is damaged: `tasks` has no head: {AGAIN}")
