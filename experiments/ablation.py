@@ -57,8 +57,11 @@ class PlannedTrial(NamedTuple):
         return f"{self.variant} s{self.config.seed}"
 
 
-def ablate(config: AblationSettings) -> None:
-    """Runs or reuses all trials below one MLflow run, and logs the comparison to it."""
+def ablate(config: AblationSettings) -> FinishedRun[Outputs]:
+    """Runs or reuses all trials below one MLflow run, and logs the comparison to it.
+
+    Returns the run, whose `made.summary` has the variants and their trials.
+    """
     check_one_process("many runs in one command")
     planned = plan(config)
     variants, seeds = len(config.ablation.variants), len(config.ablation.seeds)
@@ -75,18 +78,18 @@ def ablate(config: AblationSettings) -> None:
         return _compare(planned, reused, _run_trials(run, planned, reused))
 
     opening = open_run(config, names.KIND_ABLATION, name, tasks_tag(config.data))
-    record(opening, core, lambda outputs: outputs)
+    return record(opening, core, lambda outputs: outputs)
 
 
 def _run_trials(
-    run: OpenRun, planned: list[PlannedTrial], reused: dict[str, FinishedRun]
-) -> dict[str, FinishedRun]:
+    run: OpenRun, planned: list[PlannedTrial], reused: dict[str, FinishedRun[None]]
+) -> dict[str, FinishedRun[Result]]:
     """Runs the trials that are not reused one after another, with one progress bar.
 
     Returns them by key.
     """
     wanted = [trial for trial in planned if trial.key not in reused]
-    finished: dict[str, FinishedRun] = {}
+    finished: dict[str, FinishedRun[Result]] = {}
     with progress.job_bar(len(wanted)) as show:
         for index, trial in enumerate(wanted):
             show(index, trial.name, 0)
@@ -113,7 +116,9 @@ def _run_trials(
 
 
 def _compare(
-    planned: list[PlannedTrial], reused: dict[str, FinishedRun], finished: dict[str, FinishedRun]
+    planned: list[PlannedTrial],
+    reused: dict[str, FinishedRun[None]],
+    finished: dict[str, FinishedRun[Result]],
 ) -> Outputs:
     """Compares the variants by the metrics of their trials."""
     runs = [(trial, (reused | finished)[trial.key]) for trial in planned]

@@ -336,7 +336,7 @@ def to_yaml(config: Command) -> str:
 
 
 def entry(
-    job: Callable[[Own], None], description: str, kind: type[Own], argv: list[str] | None = None
+    job: Callable[[Own], object], description: str, kind: type[Own], argv: list[str] | None = None
 ) -> int:
     """Runs a command: parses its settings, prints those that differ from the defaults, calls `job`.
 

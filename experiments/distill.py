@@ -14,15 +14,16 @@ from functools import partial
 
 from experiments import cli
 from experiments.settings import DistillSettings
-from experiments.tracking.record import record_training
+from experiments.tracking.record import FinishedRun, record_training
 from experiments.tracking.run import num_tasks
 from mkd import names, pipeline
+from mkd.result import Result
 
 
-def distill(config: DistillSettings) -> None:
-    """Runs one distillation as an MLflow run."""
+def distill(config: DistillSettings) -> FinishedRun[Result]:
+    """Runs one distillation as an MLflow run, and returns it."""
     name = f"{config.student.name} {config.loss.name} {num_tasks(config.data)}"
-    record_training(config, names.KIND_DISTILL, name, partial(pipeline.run, config.core()))
+    return record_training(config, names.KIND_DISTILL, name, partial(pipeline.run, config.core()))
 
 
 if __name__ == "__main__":

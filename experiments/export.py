@@ -17,15 +17,18 @@ from experiments import cli
 from experiments.settings import ExportSettings
 from experiments.tracking import outputs
 from experiments.tracking.models import fetched_student
-from experiments.tracking.record import check_one_process, record
+from experiments.tracking.record import FinishedRun, check_one_process, record
 from experiments.tracking.run import OpenRun, open_run, tasks_tag
 from mkd import names
 from mkd.result import Report
 from mkd.runs.export import ExportedFolder, run_export
 
 
-def export(config: ExportSettings) -> None:
-    """Exports one student as an MLflow run, linked to the run that made the student."""
+def export(config: ExportSettings) -> FinishedRun[ExportedFolder]:
+    """Exports one student as an MLflow run, linked to the run that made the student.
+
+    Returns the run.
+    """
     check_one_process("an export")
     with fetched_student("export.student", config.export.student) as (student, source):
 
@@ -35,7 +38,7 @@ def export(config: ExportSettings) -> None:
         name = f"export {source[:8] or student.name}"
         tags = {names.TAG_OUTPUT: str(Path(config.export.to).resolve())}
         opening = open_run(config, names.KIND_EXPORT, name, tasks_tag(config.data), tags)
-        record(opening, core, outputs.of_export, source=source)
+        return record(opening, core, outputs.of_export, source=source)
 
 
 if __name__ == "__main__":

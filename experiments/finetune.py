@@ -17,15 +17,18 @@ from pathlib import Path
 from experiments import cli
 from experiments.settings import FinetuneSettings
 from experiments.tracking.models import fetched_student
-from experiments.tracking.record import record_training
+from experiments.tracking.record import FinishedRun, record_training
 from experiments.tracking.run import num_tasks
 from mkd import names
 from mkd.result import Report, Result
 from mkd.runs.finetune import run_finetune
 
 
-def finetune(config: FinetuneSettings) -> None:
-    """Fine-tunes one student as an MLflow run, linked to the run that distilled the student."""
+def finetune(config: FinetuneSettings) -> FinishedRun[Result]:
+    """Fine-tunes one student as an MLflow run, linked to the run that distilled the student.
+
+    Returns the run.
+    """
     with fetched_student("finetune.student", config.finetune.student) as (folder, source):
 
         def training(target: Path, report: Report) -> Result:
@@ -34,7 +37,7 @@ def finetune(config: FinetuneSettings) -> None:
 
         loss, tasks = config.finetune.loss.name, num_tasks(config.data)
         name = f"finetune {source[:8] or folder.name} {loss} {tasks}"
-        record_training(config, names.KIND_FINETUNE, name, training, source)
+        return record_training(config, names.KIND_FINETUNE, name, training, source)
 
 
 if __name__ == "__main__":

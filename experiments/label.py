@@ -20,14 +20,17 @@ from experiments.on_spark import corpus
 from experiments.settings import LabelSettings
 from experiments.tracking.models import download_model
 from experiments.tracking.outputs import of_labels
-from experiments.tracking.record import record
+from experiments.tracking.record import FinishedRun, record
 from experiments.tracking.run import OpenRun, folder_of, open_run
 from mkd import names
 from mkd.result import Report
 
 
-def label(config: LabelSettings) -> None:
-    """Labels one corpus as an MLflow run, linked to the run that made the model."""
+def label(config: LabelSettings) -> FinishedRun[dict[str, float]]:
+    """Labels one corpus as an MLflow run, linked to the run that made the model.
+
+    Returns the run.
+    """
     asked = config.label
     with tempfile.TemporaryDirectory() as fetched:
         model = download_model("label.model", asked.model, Path(fetched))
@@ -44,7 +47,8 @@ def label(config: LabelSettings) -> None:
         name = f"label {asked.task} {Path(asked.corpus).name}"
         tags = {names.TAG_OUTPUT: str(output)}
         opening = open_run(config, names.KIND_LABEL, name, asked.task, tags)
-        record(opening, core, partial(of_labels, output=str(output)), source=model.run_id)
+        told = partial(of_labels, output=str(output))
+        return record(opening, core, told, source=model.run_id)
 
 
 if __name__ == "__main__":

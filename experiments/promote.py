@@ -33,6 +33,7 @@ from mkd import names, pipeline
 from mkd.evaluation.intervals import half_width
 from mkd.evaluation.speed import HEADLINE_SETTING
 from mkd.evaluation.timing import SPEED_PROTOCOL
+from mkd.result import Result
 
 TRIAL_GROUPS = ("data", "teacher", "student", "loss", "train", "speed")
 """Groups of settings that are taken from the trial."""
@@ -40,8 +41,11 @@ ALIAS = "champion"
 """The default alias of the registered model."""
 
 
-def promote(config: PromoteSettings) -> None:
-    """Runs one distillation for each seed, and registers the student of the first seed."""
+def promote(config: PromoteSettings) -> dict[int, FinishedRun[Result]]:
+    """Runs one distillation for each seed, and registers the student of the first seed.
+
+    Returns the runs by seed.
+    """
     chosen = best_trial(config.promote)
     of_the_trial = [
         name
@@ -55,7 +59,7 @@ def promote(config: PromoteSettings) -> None:
         f"{chosen.latency_ms:.3g} ms in {chosen.backend}"
     )
     print(f"its settings, changed by the command: {json.dumps(changed)}", flush=True)
-    runs: dict[int, FinishedRun] = {}
+    runs: dict[int, FinishedRun[Result]] = {}
     for seed in config.promote.seeds:
         # Only the first seed is registered: the others estimate how much the score varies.
         registry = own.registry if seed == config.promote.seeds[0] else RegistryConfig()
@@ -99,6 +103,7 @@ def promote(config: PromoteSettings) -> None:
         "quality": {str(seed): score for seed, score in scores.items()},
     }
     print(json.dumps(summary))
+    return runs
 
 
 def seed_spread(scores: list[float]) -> str:

@@ -40,7 +40,7 @@ from experiments.studies.storage import open_storage, study_lock
 from experiments.studies.trial_results import FAILURES, first_failure, own_trials
 from experiments.tracking import progress
 from experiments.tracking.outputs import Outputs
-from experiments.tracking.record import record
+from experiments.tracking.record import FinishedRun, record
 from experiments.tracking.run import OpenRun, num_tasks
 from experiments.tracking.searches import open_search
 from experiments.tracking.trials import tracking_uri
@@ -64,8 +64,10 @@ TRIAL_SETTINGS = ("device", "threads", "data", "teacher", "student", "loss", "tr
 """The settings that a trial depends on, unless they are in the search space."""
 
 
-def search(config: SearchSettings) -> None:
+def search(config: SearchSettings) -> FinishedRun[Outputs]:
     """Runs the whole search, or this command's part of it, as one MLflow run.
+
+    Returns the run, whose `made.summary` has the Pareto front.
 
     Raises ValueError if the settings do not describe a search, if no student in the space can meet
     a budget, or if the search ends before its number of trials is reached.
@@ -105,7 +107,7 @@ def search(config: SearchSettings) -> None:
             trials = own_trials(optuna_study)
             return replace(outputs, error=why_incomplete(trials, config.search.trials, job.began))
 
-        record(_open(config, optuna_study), core, lambda outputs: outputs)
+        return record(_open(config, optuna_study), core, lambda outputs: outputs)
 
 
 def _prepare_engine(

@@ -18,15 +18,18 @@ from experiments import cli
 from experiments.settings import SubmitSettings
 from experiments.tracking import outputs
 from experiments.tracking.models import fetched_student
-from experiments.tracking.record import check_one_process, record
+from experiments.tracking.record import FinishedRun, check_one_process, record
 from experiments.tracking.run import OpenRun, open_run, tasks_tag
 from mkd import names
 from mkd.result import Report
 from mkd.runs.submission import Submission, run_submit
 
 
-def submit(config: SubmitSettings) -> None:
-    """Makes one submission as an MLflow run, linked to the run that made the student."""
+def submit(config: SubmitSettings) -> FinishedRun[Submission]:
+    """Makes one submission as an MLflow run, linked to the run that made the student.
+
+    Returns the run.
+    """
     check_one_process("a submission")
     with fetched_student("submit.student", config.submit.student) as (student, source):
 
@@ -35,7 +38,7 @@ def submit(config: SubmitSettings) -> None:
 
         name = f"submit {source[:8] or student.name}"
         opening = open_run(config, names.KIND_SUBMIT, name, tasks_tag(config.data))
-        record(opening, core, outputs.of_submission, source=source)
+        return record(opening, core, outputs.of_submission, source=source)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from experiments import cli
 from experiments.settings import TeacherSettings
-from experiments.tracking.record import record_training
+from experiments.tracking.record import FinishedRun, record_training
 from experiments.tracking.run import num_tasks
 from mkd import names, pipeline
+from mkd.result import Result
 
 
-def refine(config: TeacherSettings) -> None:
-    """Refines one teacher as an MLflow run."""
+def refine(config: TeacherSettings) -> FinishedRun[Result]:
+    """Refines one teacher as an MLflow run, and returns it."""
     teacher = config.teacher
     source = (
         Path(teacher.checkpoint).name
@@ -28,7 +29,8 @@ def refine(config: TeacherSettings) -> None:
         else f"{teacher.layers}x{teacher.hidden} from scratch"
     )
     name = f"teacher {source} {num_tasks(config.data)}"
-    record_training(config, names.KIND_TEACHER, name, partial(pipeline.run_teacher, config.core()))
+    training = partial(pipeline.run_teacher, config.core())
+    return record_training(config, names.KIND_TEACHER, name, training)
 
 
 if __name__ == "__main__":

@@ -14,14 +14,14 @@ import sys
 
 from analysis.presentation.table import markdown
 from experiments import cli
-from experiments.benchmark.loops import time_loops
+from experiments.benchmark.loops import LoopTimings, time_loops
 from experiments.settings import ThroughputSettings
 from experiments.tracking import progress
 from mkd.result import no_report
 
 
-def compare_loops(config: ThroughputSettings) -> None:
-    """Times all loops; prints a table and JSON."""
+def compare_loops(config: ThroughputSettings) -> LoopTimings:
+    """Times all loops; prints a table and JSON. Returns the timings."""
     with progress.phase_bars(no_report) as report:
         result = time_loops(config.core(), config.throughput, report)
     header = ["student", "loop", "rows / CPU s", "rows / s", "x plain", "of matrix rate"]
@@ -57,6 +57,7 @@ def compare_loops(config: ThroughputSettings) -> None:
             ratios | {"rows": result.rows, "teacher": result.teacher._asdict(), "timings": rows}
         )
     )
+    return result
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import mlflow
 import pandas as pd
@@ -38,11 +38,16 @@ Training = Callable[[Path, Report], Result]
 """`training(folder, report)` trains a model, writes it to the folder, and evaluates it."""
 
 
-class FinishedRun(NamedTuple):
-    """The id and the final metrics of a run that finished."""
+class FinishedRun(NamedTuple, Generic[T]):
+    """A run that finished: its id, its final metrics, and what its work returned.
+
+    made: such as a Result. The folders that a Result names are gone: the model is in MLflow, at
+        `runs:/RUN_ID/student`.
+    """
 
     run_id: str
     metrics: dict[str, float]
+    made: T
 
 
 def record(
@@ -53,7 +58,7 @@ def record(
     source: str = "",
     log_more: Callable[[Run, T], None] = lambda run, made: None,
     nested_report: Report | None = None,
-) -> FinishedRun:
+) -> FinishedRun[T]:
     """Runs the core as one MLflow run. At the end prints a table, a link and a line of JSON.
 
     The run ends as FINISHED, or as FAILED if anything raises.
@@ -82,7 +87,7 @@ def record(
             print_outputs(run.entity, outputs)
         if outputs.error:
             raise ValueError(outputs.error)
-        return FinishedRun(run.id, dict(outputs.metrics))
+        return FinishedRun(run.id, dict(outputs.metrics), made)
 
 
 def record_training(
@@ -92,7 +97,7 @@ def record_training(
     training: Training,
     source: str = "",
     tags: Tags = NO_TAGS,
-) -> FinishedRun:
+) -> FinishedRun[Result]:
     """Records a training with its model. A run that was killed is resumed under the same id.
 
     With several processes, the first one does all logging, and the others return an empty run id.
@@ -100,7 +105,8 @@ def record_training(
     source: the id of the run whose model this run starts from. Empty: none.
     """
     if not processes.is_first():
-        return FinishedRun("", training(folder_of(config, kind), no_report).metrics)
+        result = training(folder_of(config, kind), no_report)
+        return FinishedRun("", result.metrics, result)
     return record(
         open_run(config, kind, name, tasks_tag(config.data), tags),
         lambda run, report: training(run.folder, report),

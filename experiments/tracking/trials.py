@@ -32,7 +32,7 @@ def record_trial(
     report: Report,
     params: Mapping[str, str] = MappingProxyType({}),
     place: str = "",
-) -> FinishedRun:
+) -> FinishedRun[Result]:
     """Runs the training in a nested run, and logs everything except the model.
 
     training: receives the run and a Report.
@@ -116,11 +116,11 @@ def fail_lost_run(run_id: str) -> None:
     client.set_terminated(run_id, "FAILED")
 
 
-def trial_with_key(experiment: str, key: str) -> FinishedRun | None:
+def trial_with_key(experiment: str, key: str) -> FinishedRun[None] | None:
     """Returns a finished trial with this `mkd.key` in the experiment with this id, or None."""
     wanted = f"{FINISHED_TRIAL} and tags.`{names.TAG_KEY}` = '{key}'"
     runs = mlflow.MlflowClient().search_runs([experiment], wanted, max_results=1)
-    return FinishedRun(runs[0].info.run_id, runs[0].data.metrics) if runs else None
+    return FinishedRun(runs[0].info.run_id, runs[0].data.metrics, None) if runs else None
 
 
 def tracking_uri() -> str:

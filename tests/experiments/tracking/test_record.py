@@ -94,6 +94,7 @@ def test_a_run_logs_its_settings_and_its_outputs_and_ends_as_finished(
         return store / "file.txt"
 
     finished = record(opening(config, kind), core, outputs)
+    assert finished.made == store / "file.txt"
     run = client(store).get_run(finished.run_id)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "a name")
     tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")}

@@ -1,0 +1,37 @@
+"""The commands as functions of Python: each returns its run, and what its work has made."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments.distill import distill
+from experiments.export import export
+from experiments.settings import ExportSettings, distill_settings
+from mkd.config import ExportFolderConfig
+from tests.support.database import use_store
+from tests.support.entry import client
+from tests.support.runs import demo_config
+
+
+# MLflow compares a data frame's columns with a range when it stores a model's example.
+@pytest.mark.filterwarnings("ignore:Operation with range is deprecated")
+def test_functions_return_their_runs_and_what_they_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_store(tmp_path, monkeypatch)
+    bag = {"student.kind": "bag", "student.buckets": 50, "data.tasks": ["sentiment"]}
+    config = demo_config(tmp_path / "cache", {"baseline": False, **bag})
+    distilled = distill(distill_settings(config))
+    assert distilled.made.student.startswith("bag") and distilled.made.metrics == distilled.metrics
+    logged = client(tmp_path).get_run(distilled.run_id).data.metrics
+    assert logged["quality/mean"] == distilled.metrics["quality/mean"]
+    student = f"runs:/{distilled.run_id}/student"
+    settings = ExportSettings(
+        cache=config.cache,
+        data=config.data,
+        speed=config.speed,
+        export=ExportFolderConfig(backends=["onnx"], student=student, to=str(tmp_path / "out")),
+    )
+    exported = export(replace(settings, threads=1))
+    assert (exported.made.folder, exported.made.backends) == (str(tmp_path / "out"), ["onnx"])

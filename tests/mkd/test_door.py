@@ -1,0 +1,47 @@
+"""`import mkd` is quick, and gives what users need when they use it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mkd
+from mkd.config import Config
+from mkd.pipeline import run
+from mkd.runtime.inference import Student
+
+ROOT = Path(__file__).parents[2]
+TRAINING = ("torch", "transformers", "datasets", "pandas", "mlflow", "optuna", "matplotlib")
+"""Libraries that an installation for inference does not have."""
+
+
+def in_new_process(code: str) -> list[str]:
+    """The lines that the code prints in a Python of its own, without the training's libraries."""
+    blocked = f"import sys; sys.modules.update(dict.fromkeys({TRAINING}))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", blocked + code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_importing_loads_no_other_module_of_ours_and_no_library() -> None:
+    code = "import mkd; print(*(m for m in sys.modules if m.split('.')[0] in ('mkd', 'numpy')))"
+    assert in_new_process(code) == ["mkd"]
+
+
+def test_a_student_needs_the_libraries_of_inference_alone() -> None:
+    code = "import mkd; print(mkd.Student.__name__, mkd.runtime.__name__, mkd.__version__)"
+    assert in_new_process(code) == ["Student", "mkd.runtime", mkd.__version__]
+
+
+def test_names_are_those_of_their_modules() -> None:
+    assert (mkd.Config, mkd.run, mkd.Student) == (Config, run, Student)
+    assert all(getattr(mkd, name) is not None for name in mkd.__all__)
+    assert set(dir(mkd)) == set(mkd.__all__)
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(AttributeError, match="module 'mkd' has no attribute 'distill'"):
+        mkd.distill  # noqa: B018
