@@ -32,6 +32,7 @@ from mkd.export.backends import Trained, Wanted, offered
 from mkd.rates import with_learning_rates
 from mkd.result import MODEL, Dataset, Report, Result, no_report, phase_report
 from mkd.runtime.layout import Layout
+from mkd.selection.dev import with_dev_splits
 from mkd.selection.split import SPLIT_VERSION, split_metrics, split_note
 from mkd.storage import pretrained
 from mkd.storage.run_folder import Checkpoint, result_settings
@@ -41,7 +42,7 @@ from mkd.students.embeddings import input_table, trim
 from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks.rows import join_splits
-from mkd.tasks.sources import load_tasks
+from mkd.tasks.sources import load_tasks, with_transfer_text
 from mkd.tasks.task import Task
 from mkd.teachers import (
     config_for_tasks,
@@ -70,15 +71,19 @@ from mkd.training.batches import TaskRows, check_sampling_weights
 from mkd.training.fit import TrainingSetup, fit
 
 
-def run_teacher(config: Config, folder: Path, report: Report = no_report) -> Result:
+def run_teacher(
+    config: Config, folder: Path, report: Report = no_report, tasks: list[Task] | None = None
+) -> Result:
     """Refines the teacher, or loads it from the cache, and evaluates it.
 
     Saves the teacher to `folder/model` and its exports to `folder`. Returns the Result.
 
+    - tasks: as in run.
+
     Raises ValueError if settings do not fit the tasks, or if no task uses the refined teacher.
     """
     device = set_up_device(config)
-    tasks = load_tasks(config.data)
+    tasks = tasks_with_dev(config, tasks)
     config = config_for_tasks(config, tasks)
     tokenizer = primary_tokenizer(config.teacher, config.stores.root, tasks)
     tasks = refined_tasks(config.teacher, tasks)
@@ -160,7 +165,9 @@ class DataAndTeacher(NamedTuple):
     teacher: MultiTaskTeacher | None
 
 
-def run(config: Config, folder: Path, report: Report = no_report) -> Result:
+def run(
+    config: Config, folder: Path, report: Report = no_report, tasks: list[Task] | None = None
+) -> Result:
     """Runs one distillation and returns its Result.
 
     Refines the teacher (or loads it from the cache), distils the student, trains the hard-label
@@ -169,10 +176,12 @@ def run(config: Config, folder: Path, report: Report = no_report) -> Result:
 
     - folder: the run's folder. Checkpoints of a killed run with the same settings are resumed.
     - report: gets progress and metrics during the run.
+    - tasks: the tasks, such as mkd.tasks.frames.task_from_data makes. None: those of config.data.
+      With tasks, config.data says how they are used, not which they are.
 
     Raises ValueError if settings, tasks and models do not fit together.
     """
-    inputs = load_data_and_teacher(config, report)
+    inputs = load_data_and_teacher(config, report, tasks)
     (config, tasks, _, student_data, _), teacher = inputs
     targets = soft_targets(config.loss, config.stores.root, student_data, teacher, report)
     training_start = time.perf_counter()
@@ -246,12 +255,16 @@ def run(config: Config, folder: Path, report: Report = no_report) -> Result:
     )
 
 
-def load_data_and_teacher(config: Config, report: Report = no_report) -> DataAndTeacher:
+def load_data_and_teacher(
+    config: Config, report: Report = no_report, tasks: list[Task] | None = None
+) -> DataAndTeacher:
     """Reads the tasks and refines the teacher, or loads it from the cache, if one is needed.
+
+    - tasks: as in run.
 
     Raises ValueError before the refinement if settings, tasks and models do not fit together.
     """
-    data = load_data(config, report)
+    data = load_data(config, report, tasks)
     check_task_weights_match(data.student_data.datas, config.train.sampling, config.loss)
     # A trial student, built from the teacher before its refinement, shows errors now and not after
     # an hour of training. It is dropped afterwards.
@@ -263,13 +276,26 @@ def load_data_and_teacher(config: Config, report: Report = no_report) -> DataAnd
     return DataAndTeacher(data, load_or_refine_teacher(config, data, report))
 
 
-def load_data(config: Config, report: Report = no_report) -> RunData:
+def tasks_with_dev(config: Config, tasks: list[Task] | None = None) -> list[Task]:
+    """Returns the tasks of a run with their transfer text, each with a dev split.
+
+    - tasks: as in run.
+    """
+    given = load_tasks(config.data) if tasks is None else with_transfer_text(tasks, config.data)
+    return with_dev_splits(config.stores.root, given)
+
+
+def load_data(
+    config: Config, report: Report = no_report, tasks: list[Task] | None = None
+) -> RunData:
     """Loads, augments and tokenises the tasks.
+
+    - tasks: as in run.
 
     Raises ValueError if the device is missing or the teachers do not fit the tasks.
     """
     device = set_up_device(config)
-    tasks = load_tasks(config.data)
+    tasks = tasks_with_dev(config, tasks)
     config = config_for_tasks(config, tasks)
     stores, settings = config.stores, config.teacher
     tasks = augment_tasks(stores, tasks, phase_report(report, "", "augmentation"))

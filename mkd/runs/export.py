@@ -6,16 +6,15 @@ from typing import NamedTuple
 
 import torch
 
-from mkd.config import Config, DataConfig, ExportFolderConfig
+from mkd.config import Config, ExportFolderConfig
 from mkd.evaluation.scoring import dev_logits, quality_metrics, torch_infer
 from mkd.evaluation.speed import hardware
 from mkd.export.backends import TORCH, Trained, Wanted, offered
 from mkd.export.folder import PROGRAM
-from mkd.pipeline import set_up_device
+from mkd.pipeline import set_up_device, tasks_with_dev
 from mkd.result import MODEL, Report, no_report
 from mkd.runs.finetune import load_student
 from mkd.students import Student
-from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
 from mkd.tokenization.tokenise import tokenise_tasks
 from mkd.tokenization.tokens import layout_of
@@ -49,7 +48,7 @@ def run_export(
     set_up_device(config)
     target = _target(asked)
     student, tokenizer = load_student(str(origin) if asked.student else "", "export.student")
-    tasks = _known_tasks(config.data, student)
+    tasks = _known_tasks(config, student)
     student_data = tokenise_tasks(
         config.stores, tasks, tokenizer, torch.device("cpu"), "student", report
     )
@@ -93,18 +92,18 @@ def _target(asked: ExportFolderConfig) -> Path:
     return target
 
 
-def _known_tasks(data: DataConfig, student: Student) -> list[Task]:
+def _known_tasks(config: Config, student: Student) -> list[Task]:
     """Returns the tasks that the student has a head for.
 
     Raises ValueError if there are none, or if a task's texts or labels differ from the head's.
     """
-    if data.max_length > student.config.max_tokens:
+    if config.data.max_length > student.config.max_tokens:
         most = student.config.max_tokens
         raise ValueError(
-            f"data.max_length is {data.max_length}; allowed: at most {most}, as export.student was "
-            "trained"
+            f"data.max_length is {config.data.max_length}; allowed: at most {most}, as "
+            "export.student was trained"
         )
-    heads, tasks = student.config.tasks, load_tasks(data)
+    heads, tasks = student.config.tasks, tasks_with_dev(config)
     known = [task for task in tasks if task.name in heads]
     if not known:
         names = ", ".join(task.name for task in tasks)

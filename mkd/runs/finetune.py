@@ -27,6 +27,7 @@ from mkd.pipeline import (
     selection_metrics,
     set_up_device,
     student_checkpoint,
+    tasks_with_dev,
     train_student,
     training_data,
 )
@@ -36,7 +37,6 @@ from mkd.storage import pretrained
 from mkd.students import Student, load_model
 from mkd.students.adoption import adopted, anew, known_tasks
 from mkd.students.heads import on
-from mkd.tasks.sources import load_tasks
 from mkd.teachers import config_for_tasks, primary_tokenizer, refined_tasks
 from mkd.teachers.multitask import (
     compare_with_teacher,
@@ -75,7 +75,7 @@ def run_finetune(
     device = set_up_device(config)
     config = with_learning_rates(config)
     origin, tokenizer = _student_to_finetune(finetune.student, config.data.max_length)
-    tasks = load_tasks(config.data)
+    tasks = tasks_with_dev(config)
     if not config.loss.from_labels_alone:
         config = config_for_tasks(config, tasks)
     tasks = augment_tasks(config.stores, tasks, phase_report(report, "", "augmentation"))

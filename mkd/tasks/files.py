@@ -7,11 +7,15 @@ ValueError "file:line: ...", with lines counted from 1 (Parquet: rows).
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+NAMED_OBJECTS = 100
+"""Number of objects of a JSON Lines file whose keys are its columns."""
 
 Record = tuple[int, Sequence[Any]]
 """Line of a row in its file, and the row's cells."""
@@ -137,21 +141,19 @@ def _json_object(path: Path, line: int, text: str) -> dict[str, object]:
 
 
 def _jsonl_names(path: Path, header: bool) -> list[str]:
-    text = next(_lines(path), None)
-    if text is None:
+    """Returns the keys of the first objects; a program may leave out keys without a value."""
+    names: dict[str, None] = {}
+    for line, text in enumerate(islice(_lines(path), NAMED_OBJECTS), 1):
+        names |= dict.fromkeys(_json_object(path, line, text))
+    if not names:
         raise ValueError(f"{path}:1: no row; the file is empty")
-    return list(_json_object(path, 1, text))
+    return list(names)
 
 
 def _jsonl(table: Table, names: list[str]) -> Iterator[Record]:
     for line, text in enumerate(_lines(table.path), 1):
         record = _json_object(table.path, line, text)
-        try:
-            yield line, [record[column] for column in table.columns]
-        except KeyError as error:
-            raise ValueError(
-                f"{table.path}:{line}: no key {error}; there are: {listed(list(record))}"
-            ) from None
+        yield line, [record.get(column) for column in table.columns]
 
 
 def _parquet_names(path: Path, header: bool) -> list[str]:
@@ -182,6 +184,8 @@ FORMATS: dict[str, Format] = {
     ".parquet": Format(_parquet_names, _parquet),
 }
 """Formats by ending of the file. CSV is quoted with double quotes; TSV has no quoting."""
+WRITTEN_ENDINGS = (".csv", ".tsv")
+"""Endings of formats whose cells are text, also numbers and missing values."""
 
 
 def _checked_names(table: Table) -> list[str]:
@@ -211,9 +215,12 @@ def check_table(table: Table) -> None:
     _checked_names(table)
 
 
-def column_names(path: Path) -> list[str]:
-    """Returns the column names of a file, from its header, its first JSON object or its schema."""
-    return _checked_names(Table(path, (), None))
+def column_names(path: Path, header: bool = True) -> list[str]:
+    """Returns the column names of a file, from its header, its first JSON objects or its schema.
+
+    header: whether a CSV or TSV file has one. Else its columns are numbers from 0.
+    """
+    return _checked_names(Table(path, (), None, header))
 
 
 def read_table(table: Table) -> Iterator[Record]:

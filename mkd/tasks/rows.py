@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from mkd.storage.store import file_hash
 from mkd.tasks import files
+from mkd.tasks.columns import Columns, is_missing
 from mkd.tasks.files import Record, Table, listed, short_repr
 from mkd.tasks.task import Kind, Row, Split
 
@@ -20,6 +21,13 @@ Raises ValueError if the label is not allowed.
 """
 
 
+NOT_AVAILABLE = frozenset(
+    ("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>",
+     "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
+)  # fmt: skip
+"""What pandas reads in a CSV file as a missing value by default, besides an empty cell."""
+
+
 class RawRows(NamedTuple):
     """Rows of one file, or of one split of a dataset.
 
@@ -27,7 +35,7 @@ class RawRows(NamedTuple):
     records: returns an iterator over the records; cells are the texts and the label, if any.
     text: names of the text columns.
     decode: converts a label. None: there is no label column.
-    lenient: whether a row with an empty text is skipped instead of raising an error.
+    lenient: whether a row without a text is skipped instead of raising an error.
     fingerprint: changes if the rows change.
     """
 
@@ -100,10 +108,11 @@ def label_decoder(kind: Kind, values: tuple[str, ...], missing: tuple[str, ...])
     if not kind.labels:
         return partial(_number, *(kind.range or (-math.inf, math.inf)), missing)
     assert len(values) == len(kind.labels), f"{values} for {kind.labels}"
+    shown = [value for value in missing if value not in NOT_AVAILABLE]
     # One table for both: classes have their index, "no label" has None. Classes come last and win.
     codes: dict[str, float | None] = dict.fromkeys(map(normalise_label, missing))
     codes |= {normalise_label(value): float(index) for index, value in enumerate(values)}
-    return partial(_class_index, codes, (*missing, *values))
+    return partial(_class_index, codes, (*shown, *values))
 
 
 def rows_of_file(
@@ -134,12 +143,32 @@ def rows_of_file(
     )
 
 
+def rows_of_columns(
+    table: Columns, text: tuple[str, ...], decode: Decode | None, label: str, spec: object
+) -> RawRows:
+    """Returns the rows of a table, without those that have no text.
+
+    decode, label: the label's decoder and column; None and "" if there are no labels.
+    spec: what else the rows depend on, as a value whose repr tells it.
+    """
+    columns = (*text, label) if decode is not None else text
+    return RawRows(
+        table.where,
+        partial(table.read, columns),
+        text,
+        decode,
+        True,
+        hash_values(spec, columns, table.written, table.fingerprint(columns)),
+    )
+
+
 def _text_problem(text: tuple[str, ...], cells: Sequence[Any]) -> str:
+    """Returns what is missing, or "". Raises ValueError for a cell that is no text."""
     for column, cell in zip(text, cells, strict=False):
-        if not isinstance(cell, str):
-            return f"text column {column!r} is {short_repr(cell)}; allowed: text"
-        if not cell.strip():
+        if is_missing(cell):
             return f"text column {column!r} is empty"
+        if not isinstance(cell, str):
+            raise ValueError(f"text column {column!r} is {short_repr(cell)}; allowed: text")
     return ""
 
 
@@ -157,7 +186,7 @@ def _rows(part: RawRows) -> Iterator[Row]:
                     continue
                 raise ValueError(problem)
             if decode is not None:
-                label = decode("" if cells[-1] is None else str(cells[-1]))
+                label = decode("" if is_missing(cells[-1]) else str(cells[-1]))
         except ValueError as error:
             raise ValueError(f"{part.where}:{line}: {error}") from None
         yield Row(cells[0], cells[1] if pair else None, label)

@@ -12,8 +12,10 @@ from typing import Any, Literal, NamedTuple
 
 from mkd.config import DataConfig, TransferConfig
 from mkd.storage.store import file_hash
-from mkd.tasks import demo, task_file
+from mkd.tasks import demo
+from mkd.tasks.build import Origin, Part, build_task
 from mkd.tasks.files import Record, Table, listed
+from mkd.tasks.frames import columns_of_file
 from mkd.tasks.rows import (
     RawRows,
     hash_values,
@@ -23,6 +25,7 @@ from mkd.tasks.rows import (
     rows_of_file,
 )
 from mkd.tasks.task import GLUE, Kind, Split, Task
+from mkd.tasks.task_file import DataFile, TaskDescription, read_task_file
 
 
 class GlueFiles(NamedTuple):
@@ -199,16 +202,16 @@ def _hub(config: DataConfig) -> dict[str, Callable[[], Task]]:
     return {name: partial(_hub_task, config.path, name) for name in found}
 
 
-def _file_task(name: str, task: task_file.TaskDescription) -> Task:
-    kind = task.kind
-    train = make_split(
-        *(rows_of_file(table, kind, kind.labels, task.missing) for table in task.train)
-    )
-    return Task(name, kind, train, {"": make_split(rows_of_file(task.dev, kind, kind.labels, ()))})
+def _file_task(name: str, task: TaskDescription) -> Task:
+    def part(file: DataFile) -> Part:
+        return Part(columns_of_file(file.path, task.header), file.text, file.label)
+
+    dev = part(task.dev) if isinstance(task.dev, DataFile) else task.dev
+    return build_task(Origin(name, task.where), task.stated, list(map(part, task.train)), dev)
 
 
 def _files(config: DataConfig) -> dict[str, Callable[[], Task]]:
-    described = task_file.read_task_file(Path(config.path))
+    described = read_task_file(Path(config.path))
     return {name: partial(_file_task, name, task) for name, task in described.items()}
 
 
@@ -282,10 +285,18 @@ def load_tasks(config: DataConfig) -> list[Task]:
     for name in chosen:
         if name not in known:
             raise ValueError(f"data.tasks names {name!r}; known: {', '.join(known)}")
+    return with_transfer_text([known[name]() for name in chosen], config)
+
+
+def with_transfer_text(tasks: list[Task], config: DataConfig) -> list[Task]:
+    """Returns the tasks with the rows of config.transfer's files added.
+
+    Raises ValueError for an unknown task, or a file that does not fit the tasks.
+    """
+    names = [task.name for task in tasks]
     for name in [name for transfer in config.transfer for name in transfer.tasks]:
-        if name not in chosen:
-            raise ValueError(f"data.transfer.tasks names {name!r}; chosen: {', '.join(chosen)}")
-    tasks = [known[name]() for name in chosen]
+        if name not in names:
+            raise ValueError(f"data.transfer.tasks names {name!r}; chosen: {', '.join(names)}")
     for transfer in config.transfer:
         tasks = _transferred(tasks, transfer)
     return tasks

@@ -65,11 +65,16 @@ class Task:
     kind: Kind
     train: Split
     dev: dict[str, Split]
-    """Dev splits by the suffix of their metrics: "", and "_mismatched" for MNLI's second split."""
+    """Dev splits by the suffix of their metrics: "", and "_mismatched" for MNLI's second split.
+
+    Empty: rows of train become dev (mkd.selection.dev).
+    """
     notes: tuple[str, ...] = ()
     """Messages for the user about the rows."""
     added: tuple[Split, ...] = ()
     """Splits of unlabelled rows added to the training rows: transfer files and augmentation."""
+    dev_share: float = 0.1
+    """Share of the labelled training rows that become dev if there is no dev split."""
 
 
 GLUE: dict[str, Kind] = {

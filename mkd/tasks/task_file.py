@@ -1,32 +1,31 @@
 """The YAML file that describes a user's own tasks: kind, columns, metrics and files of each.
 
     reviews:                            # the task's name
-      kind: classification              # or regression
-      labels: [bad, good]               # classification: as in the files; the order of the logits
+      train: [a.csv, {file: more.jsonl, text: body, label: null}]   # null: no labels there
+      dev: dev.csv                      # or the share of train's rows that become dev, 0.1
       text: review                      # a column, or [first, second] for pairs
       label: verdict                    # the column of the label
+      kind: classification              # or regression
+      labels: [bad, good]               # classification: as in the files; the order of the logits
       metrics: [accuracy, f1]
-      train: [a.csv, {file: more.jsonl, text: body, label: null}]   # null: no labels there
-      dev: dev.csv
-      range: [0, 5]                     # regression, optional: the smallest and largest score
-      unlabelled: -1                    # optional: a label in train files that means "no label"
-      header: true                      # optional: whether CSV and TSV files have a header
+      range: [0, 5]                     # regression: the smallest and largest score
+      unlabelled: -1                    # a label in train files that means "no label"
+      header: true                      # whether CSV and TSV files have a header
 
-Paths are relative to the YAML file. An empty label in a train file means "no label" too. Without a
-header, columns are numbers from 0.
+Only train is needed; mkd/tasks/build.py infers the rest. Paths are relative to the YAML file. An
+empty label in a train file means "no label". Without a header, columns are numbers from 0.
 """
 
 import math
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from mkd.storage import strict_yaml
-from mkd.tasks.files import Table, listed, short_repr
+from mkd.tasks.files import listed, short_repr
 from mkd.tasks.metrics import metrics_for
 from mkd.tasks.rows import normalise_label
 from mkd.tasks.task import Kind
@@ -43,7 +42,7 @@ TASK_KEYS = (
     "unlabelled",
     "header",
 )
-REQUIRED_KEYS = ("kind", "text", "label", "metrics", "train", "dev")
+KINDS = ("classification", "regression")
 ALLOWED_NAMES = (
     "up to 100 letters, digits, _, - and ., in quotes if it is a number, and not 'mean', as the "
     "mean of all tasks is called"
@@ -53,15 +52,32 @@ names, where `mean` is the mean over all tasks."""
 FILE_KEYS = ("file", "text", "label")
 
 
-@dataclass(frozen=True)
-class TaskDescription:
-    """A task as described in the YAML file. Its data files were not opened."""
+class DataFile(NamedTuple):
+    """A file of rows, with its columns if they are not those of the task.
 
-    kind: Kind
-    train: tuple[Table, ...]
-    dev: Table
-    missing: tuple[str, ...]
-    """Labels in train files that mean "no label"."""
+    text: () if they are the task's. label: "" if it is the task's; None: there are no labels.
+    """
+
+    path: Path
+    text: tuple[str, ...] = ()
+    label: str | None = ""
+
+
+class TaskDescription(NamedTuple):
+    """A task as described. Its data files were not opened.
+
+    where: what names the task in messages.
+    stated: the keys that say what is in the files: kind, labels, text, label, metrics, range and
+        unlabelled. Each may be missing.
+    dev: the file of dev rows, or the share of train's that become dev. None: neither is stated.
+    header: whether CSV and TSV files have a header.
+    """
+
+    where: str
+    stated: dict[str, Any]
+    train: tuple[DataFile, ...]
+    dev: DataFile | float | None
+    header: bool = True
 
 
 def _check(condition: bool, where: str, value: object, allowed: str) -> None:
@@ -112,11 +128,13 @@ def _classes(value: Any, where: str) -> tuple[str, ...]:
     return names
 
 
-def _columns(value: Any, where: str) -> tuple[str, ...]:
+def text_columns(value: Any, where: str) -> tuple[str, ...]:
+    """Returns the stated text columns. Raises ValueError unless there are one or two."""
     return _names(value, where, 1, 2, "a column's name or number, or two in a list")
 
 
-def _label_column(value: Any, where: str) -> str:
+def label_column(value: Any, where: str) -> str:
+    """Returns the stated label column. Raises ValueError unless it is one."""
     return _names(value, where, 1, 1, "a column's name or number")[0]
 
 
@@ -133,13 +151,12 @@ def _range(value: Any, where: str) -> tuple[float, float]:
     return float(value[0]), float(value[1])
 
 
-def _kind(task: dict[str, Any], where: str) -> Kind:
-    _check(
-        task["kind"] in ("classification", "regression"),
-        f"{where}.kind",
-        task["kind"],
-        "classification, regression",
-    )
+def kind_of(task: Mapping[str, Any], where: str) -> Kind:
+    """Returns the definition of a task. Raises ValueError if its keys do not fit together.
+
+    task: kind, labels (unless a regression), text and metrics, and range if there are limits.
+    """
+    _check(task["kind"] in KINDS, f"{where}.kind", task["kind"], ", ".join(KINDS))
     other = "range" if task["kind"] == "classification" else "labels"
     if other in task:
         raise ValueError(f"{where}.{other} is for the other kind; this one is {task['kind']}")
@@ -153,45 +170,60 @@ def _kind(task: dict[str, Any], where: str) -> Kind:
             metric in metrics_for(labels), f"{where}.metrics", metric, listed(metrics_for(labels))
         )
     scores = _range(task["range"], f"{where}.range") if "range" in task else None
-    return Kind(labels, len(_columns(task["text"], f"{where}.text")) == 2, metrics, scores)
+    return Kind(labels, len(text_columns(task["text"], f"{where}.text")) == 2, metrics, scores)
 
 
-def _table(entry: Any, task: dict[str, Any], where: str, folder: Path) -> Table:
+def _data_file(entry: Any, where: str, folder: Path) -> DataFile:
     own = (
         {"file": entry} if isinstance(entry, str) else _mapping(entry, where, FILE_KEYS, ("file",))
     )
     _check(isinstance(own["file"], str) and own["file"] != "", where, own["file"], "a file's name")
-    both = task | own  # a file's own keys override those of the task
-    text = _columns(both["text"], f"{where}.text")
-    same = len(text) == len(_columns(task["text"], where))
-    _check(same, f"{where}.text", both["text"], "as many columns as the task's text has")
-    label = (
-        None
-        if "label" in own and own["label"] is None
-        else _label_column(both["label"], f"{where}.label")
-    )
-    return Table(folder / own["file"], text, label, task["header"])
+    text = text_columns(own["text"], f"{where}.text") if "text" in own else ()
+    label: str | None = ""
+    if "label" in own:
+        label = None if own["label"] is None else label_column(own["label"], f"{where}.label")
+    return DataFile(folder / own["file"], text, label)
 
 
-def _task_description(raw: Any, where: str, folder: Path) -> TaskDescription:
-    task = {"header": True} | _mapping(raw, where, TASK_KEYS, REQUIRED_KEYS)
-    _check(isinstance(task["header"], bool), f"{where}.header", task["header"], "true, false")
-    kind = _kind(task, where)
-    _label_column(task["label"], f"{where}.label")
+def _dev(value: Any, where: str, folder: Path) -> DataFile | float:
+    if type(value) is float:
+        _check(0 < value < 1, where, value, "a share between 0 and 1, or a file")
+        return value
+    dev = _data_file(value, where, folder)
+    allowed = "a column; a dev split is there to be scored"
+    _check(dev.label is not None, f"{where}.label", None, allowed)
+    return dev
+
+
+def describe(given: Mapping[str, Any], where: str, folder: Path) -> TaskDescription:
+    """Returns the description of a task from the keys of a task file.
+
+    where: what names the task in messages. folder: file names are relative to it.
+
+    Raises ValueError for an unknown key, or a value that is not allowed.
+    """
+    task = _mapping(given, where, TASK_KEYS, ("train",))
+    header = task.get("header", True)
+    _check(isinstance(header, bool), f"{where}.header", header, "true, false")
+    _check(task.get("kind", KINDS[0]) in KINDS, f"{where}.kind", task.get("kind"), ", ".join(KINDS))
+    if "label" in task:
+        label_column(task["label"], f"{where}.label")
     entries = task["train"] if isinstance(task["train"], list) else [task["train"]]
     _check(len(entries) > 0, f"{where}.train", entries, "at least one file")
-    train = tuple(_table(entry, task, f"{where}.train", folder) for entry in entries)
-    dev = _table(task["dev"], task, f"{where}.dev", folder)
-    _check(
-        dev.label is not None,
-        f"{where}.dev.label",
-        None,
-        "a column; a dev split is there to be scored",
-    )
-    return TaskDescription(kind, train, dev, _missing(task, kind, where))
+    train = tuple(_data_file(entry, f"{where}.train", folder) for entry in entries)
+    if "text" in task:
+        text = text_columns(task["text"], f"{where}.text")
+        for file in train:
+            same = not file.text or len(file.text) == len(text)
+            allowed = "as many columns as the task's text has"
+            _check(same, f"{where}.train.text", list(file.text), allowed)
+    dev = _dev(task["dev"], f"{where}.dev", folder) if "dev" in task else None
+    stated = {key: value for key, value in task.items() if key not in ("train", "dev", "header")}
+    return TaskDescription(where, stated, train, dev, header)
 
 
-def _missing(task: dict[str, Any], kind: Kind, where: str) -> tuple[str, ...]:
+def missing_labels(task: Mapping[str, Any], kind: Kind, where: str) -> tuple[str, ...]:
+    """Returns the labels of train rows that mean "no label": the empty one and the stated one."""
     if "unlabelled" not in task:
         return ("",)
     (value,) = _names(
@@ -257,6 +289,4 @@ def read_task_file(path: Path) -> dict[str, TaskDescription]:
             and name.lower() != "mean"
         )
         _check(valid, f"{path}: a task's name", name, ALLOWED_NAMES)
-    return {
-        name: _task_description(raw, f"{path}: {name}", path.parent) for name, raw in tasks.items()
-    }
+    return {name: describe(raw, f"{path}: {name}", path.parent) for name, raw in tasks.items()}

@@ -1,0 +1,217 @@
+"""Makes a task from tables of any origin: infers what is not stated, and tells what it took."""
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+from mkd.tasks.columns import LOOK_ROWS, Columns, check_column, choose_columns, is_missing
+from mkd.tasks.files import listed
+from mkd.tasks.labels import CLASSIFICATION, REGRESSION, Scan, infer_labels, scan
+from mkd.tasks.rows import (
+    NOT_AVAILABLE,
+    Decode,
+    RawRows,
+    label_decoder,
+    make_split,
+    rows_of_columns,
+)
+from mkd.tasks.task import Kind, Task
+from mkd.tasks.task_file import kind_of, label_column, missing_labels, text_columns
+
+DEV_SHARE = 0.1
+"""Share of the labelled train rows that becomes dev if none is stated or found."""
+DEFAULT_METRICS = {CLASSIFICATION: ["accuracy", "macro_f1"], REGRESSION: ["pearson", "spearman"]}
+SHOWN_CLASSES = 4
+"""Number of classes that are named when a task is told."""
+NO_CLASS = "-1"
+"""What datasets write for "no label" in a column of class indices."""
+
+
+class Origin(NamedTuple):
+    """Where a task comes from.
+
+    name: the task's name.
+    where: what its description is called in messages.
+    """
+
+    name: str
+    where: str
+
+    def setting(self, key: str) -> str:
+        """Returns what states a key of the description, for messages."""
+        return f"{self.where}.{key}"
+
+
+class Part(NamedTuple):
+    """A table of a task.
+
+    text, label: its columns; empty: those of the task. label=None: it has no labels.
+    """
+
+    table: Columns
+    text: tuple[str, ...] = ()
+    label: str | None = ""
+
+
+def build_task(
+    origin: Origin,
+    given: Mapping[str, Any],
+    train: Sequence[Part],
+    dev: Part | float | None,
+    beside: Sequence[Columns] = (),
+) -> Task:
+    """Returns the task of some tables. Reads all their rows once.
+
+    given: what is stated: kind, labels, text, label, metrics, range and unlabelled of a task file.
+        All else is inferred from the tables.
+    train: the tables of the train rows; at least one has labels.
+    dev: the table of the dev rows, or the share of the labelled train rows that becomes dev.
+        None: the first table of `beside` that has labels, else DEV_SHARE.
+    beside: tables that may be dev.
+
+    Raises ValueError if what is not stated cannot be inferred, or if the tables do not fit.
+    """
+    first = next((part for part in train if part.label is not None), None)
+    if first is None:
+        raise ValueError(f"{origin.where}: no train table has labels; allowed: at least one")
+    text = text_columns(given["text"], origin.setting("text")) if "text" in given else ()
+    label = label_column(given["label"], origin.setting("label")) if "label" in given else ""
+    chosen = choose_columns(first.table, first.text or text, first.label or label, origin.setting)
+    own = Part(first.table, text or chosen.text, label or chosen.label)
+    notes = []
+    if dev is None:
+        dev = next((Part(table) for table in beside if _has_labels(table, own)), DEV_SHARE)
+        notes.append(_told_dev(dev))
+    tables = [*train, *([dev] if isinstance(dev, Part) else [])]
+    parts = [_resolved(part, own) for part in tables]
+    stated = given.get("labels", [])
+    scans = [
+        scan(*part, set(map(str, stated)) if isinstance(stated, list) else ()) for part in parts
+    ]
+    task = _completed(given, parts, scans, origin) | {"text": list(own.text)}
+    kind = kind_of(task, origin.where)
+    missing = missing_labels(given, kind, origin.where)
+    rows = [
+        _rows(part, kind, missing if place < len(train) else None)
+        for place, part in enumerate(parts)
+    ]
+    if not {"kind", "text", "label"} <= given.keys():
+        notes = [_told(own, kind, scans[: len(train)]), *notes]
+    for part, found in zip(parts, scans, strict=True):
+        notes += _left_out(part, found)
+    return Task(
+        origin.name,
+        kind,
+        make_split(*rows[: len(train)]),
+        {"": make_split(rows[-1])} if isinstance(dev, Part) else {},
+        tuple(notes),
+        dev_share=dev if isinstance(dev, float) else 0.0,
+    )
+
+
+def _has_labels(table: Columns, own: Part) -> bool:
+    """Returns whether the first rows of a table have a label, so that they can be scored."""
+    columns = (*own.text, own.label or "")
+    if not set(columns) <= set(table.names):
+        return False
+    cells = [cells[-1] for _, cells in islice(table.read(columns), LOOK_ROWS)]
+    known = [cell for cell in cells if not is_missing(cell) and str(cell) != NO_CLASS]
+    return 0 < len(known) == len(cells)
+
+
+def _told_dev(dev: Part | float) -> str:
+    if isinstance(dev, Part):
+        return f"dev: {dev.table.where}"
+    return f"dev: {100 * dev:g} % of the labelled rows, held out of train"
+
+
+def _resolved(part: Part, own: Part) -> Part:
+    """Returns the part with its columns. Raises ValueError if the table lacks one of them."""
+    found = Part(
+        part.table,
+        part.text or own.text,
+        part.label if part.label is None else part.label or own.label,
+    )
+    for column in (*found.text, *([found.label] if found.label else [])):
+        check_column(part.table, column)
+    if len(found.text) != len(own.text):
+        raise ValueError(
+            f"{part.table.where}: the text is {listed(found.text)}; allowed: as many columns as "
+            f"the task's text has, {listed(own.text)}"
+        )
+    return found
+
+
+def _completed(
+    given: Mapping[str, Any], parts: Sequence[Part], scans: Sequence[Scan], origin: Origin
+) -> dict[str, Any]:
+    """Returns what is stated, with kind, labels and metrics added where they are not."""
+    task = dict(given)
+    if "kind" not in task and ("range" in task or "labels" in task):
+        task["kind"] = REGRESSION if "range" in task else CLASSIFICATION
+    labelled = [part for part in parts if part.label is not None]
+    classes = next(filter(None, (_classes(part) for part in labelled)), ())
+    if task.get("kind") != REGRESSION and "labels" not in task:
+        where = f"{labelled[0].table.where}: column {labelled[0].label!r}"
+        task |= (
+            {"kind": CLASSIFICATION, "labels": list(classes)} | task
+            if classes
+            else infer_labels(scans, task.get("kind", ""), where, origin.setting)
+        )
+    return {"metrics": DEFAULT_METRICS.get(task["kind"], [])} | task
+
+
+def _classes(part: Part) -> tuple[str, ...]:
+    """Returns the classes that the label column declares, or () if it does not."""
+    return part.table.classes.get(part.label or "", ())
+
+
+def _rows(part: Part, kind: Kind, missing: tuple[str, ...] | None) -> RawRows:
+    """Returns the rows of a part.
+
+    missing: labels that mean "no label". None: each row needs a label.
+    """
+    decode: Decode | None = None
+    values, unlabelled = kind.labels, missing or ()
+    if part.label is not None:
+        classes = _classes(part)
+        # Cells of a column with declared classes are their indices.
+        if classes and set(kind.labels) <= set(classes):
+            values = tuple(str(classes.index(label)) for label in kind.labels)
+        if missing is not None:
+            unlabelled += tuple(sorted(NOT_AVAILABLE)) if part.table.written else ()
+            unlabelled += (NO_CLASS,) if classes else ()
+        decode = label_decoder(kind, values, unlabelled)
+    return rows_of_columns(
+        part.table, part.text, decode, part.label or "", (values, kind.range, unlabelled)
+    )
+
+
+def _told(own: Part, kind: Kind, scans: Sequence[Scan]) -> str:
+    """Returns in words what was taken for the task."""
+    text = " and ".join(map(repr, own.text))
+    rows = f"{sum(found.rows for found in scans):,} rows of {own.table.where}"
+    return f"text {text}, label {own.label!r} ({_told_kind(kind)}), {rows}"
+
+
+def _told_kind(kind: Kind) -> str:
+    if not kind.labels:
+        return "a number: regression"
+    some = ", ".join(kind.labels[:SHOWN_CLASSES])
+    return f"{len(kind.labels)} classes: {some}{', ...' * (len(kind.labels) > SHOWN_CLASSES)}"
+
+
+def _left_out(part: Part, found: Scan) -> list[str]:
+    """Returns notes on rows without text, and on labels that count as missing."""
+    notes = []
+    if found.without_text:
+        rows = "row lacks" if found.without_text == 1 else "rows lack"
+        notes.append(f"{found.without_text:,} {rows} a text in {part.table.where}: left out")
+    if written := found.not_available:
+        total = written.total()
+        notes.append(
+            f"{total:,} label{'s' * (total > 1)} of {part.table.where} read "
+            f"{' or '.join(map(repr, sorted(written)))}, which counts as no label, as in pandas; "
+            "a class of this name must be stated in labels"
+        )
+    return notes

@@ -1,0 +1,226 @@
+"""Finds a table's columns of text and label, by their names and by what the first rows hold.
+
+A column is taken only if nothing else fits as well; else the user is asked to state it.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from mkd.tasks.files import Record, listed
+
+LOOK_ROWS = 2000
+"""Number of rows that are looked at to choose the columns."""
+PROSE_WORDS = 3.0
+"""Mean number of words of a cell from which a column counts as text, whatever its name."""
+REPEATS = 5
+"""A column in which a value occurs this many times on average counts as classes, not as text."""
+
+TEXT_PAIRS = (
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("text", "text_pair"),
+    ("text_a", "text_b"),
+    ("text1", "text2"),
+    ("question", "sentence"),
+    ("question", "passage"),
+    ("query", "passage"),
+    ("query", "document"),
+)
+"""Names of two columns that are a pair of texts."""
+TEXT_NAMES = (
+    ("text",),
+    ("sentence", "review", "comment", "message", "utterance", "content", "body", "document",
+     "tweet", "query", "question"),
+)  # fmt: skip
+"""Names of a text column. Those of the second group are used if no column holds prose."""
+LABEL_NAMES = (
+    ("label",),
+    ("labels",),
+    ("target", "class", "y", "gold_label"),
+    ("category", "intent", "sentiment", "emotion", "topic", "score", "rating", "stars",
+     "similarity", "is_duplicate", "verdict"),
+)  # fmt: skip
+"""Names of a label column, in groups. A group counts if the table has none of those before it."""
+
+# Scripts without spaces between words: each letter counts as a word.
+UNSPACED_LETTER = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]"
+)
+LETTER = re.compile(r"[^\W\d_]")
+ROW_NUMBER = re.compile(r"(unnamed.*|index|idx|.*_?id|uuid|guid|)", re.IGNORECASE)
+
+
+class Columns(NamedTuple):
+    """A table with named columns: a file, a split of a dataset, or a data frame.
+
+    where: what it is called in messages.
+    names: its columns.
+    read: read(columns) yields the cells of these columns for each row, with the row's line.
+    fingerprint: fingerprint(columns) changes if the cells of these columns change.
+    classes: names of the classes, by column, where the cells are their indices.
+    written: whether cells are text as a program wrote it, so that a missing value may be `NA`.
+    """
+
+    where: str
+    names: tuple[str, ...]
+    read: Callable[[tuple[str, ...]], Iterator[Record]]
+    fingerprint: Callable[[tuple[str, ...]], str]
+    classes: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    written: bool = False
+
+
+class Chosen(NamedTuple):
+    """The columns of a task: one text or two, and the label."""
+
+    text: tuple[str, ...]
+    label: str
+
+
+class Look(NamedTuple):
+    """What the first rows of a column hold.
+
+    filled: number of cells with a value. distinct: number of different values.
+    words: mean number of words of a cell, 0 for a column that is not text.
+    """
+
+    filled: int
+    distinct: int
+    words: float
+
+    @property
+    def prose(self) -> bool:
+        return self.words >= PROSE_WORDS and self.distinct * REPEATS > self.filled
+
+    @property
+    def classes(self) -> bool:
+        """Whether the values repeat."""
+        return 1 < self.distinct <= max(2, self.filled // 2)
+
+
+def is_missing(cell: object) -> bool:
+    """Returns whether a cell has no value: None, NaN, or text without a visible character."""
+    return cell is None or cell != cell or (isinstance(cell, str) and not cell.strip())
+
+
+def is_number(cell: object) -> bool:
+    """Returns whether a cell is a finite number, or text that is one."""
+    try:
+        return math.isfinite(float(str(cell)))
+    except ValueError:
+        return False
+
+
+def check_column(table: Columns, column: str) -> None:
+    """Raises ValueError, with the columns there are, unless the table has the column once."""
+    if column not in table.names:
+        raise ValueError(f"{table.where}: no column {column!r}; there are: {listed(table.names)}")
+    if (num := table.names.count(column)) > 1:
+        raise ValueError(f"{table.where}: {num} columns {column!r}; allowed: one")
+
+
+def choose_columns(
+    table: Columns, text: tuple[str, ...], label: str, setting: Callable[[str], str]
+) -> Chosen:
+    """Returns the columns of text and label; those that are stated are taken as they are.
+
+    text, label: the stated columns. Empty: to be found.
+    setting: setting("text") names the setting that states the text, for messages.
+
+    Raises ValueError, with the columns and the setting, if none fits or more than one does.
+    """
+    for column in (*text, *([label] if label else [])):
+        check_column(table, column)
+    if text and label:
+        return Chosen(text, label)
+    looks = _looks(table)
+    if not label:
+        label = _by_name([name for name in table.names if name not in text], LABEL_NAMES, 0)
+    found = text or _text_columns(table, looks, label, setting)
+    return Chosen(found, label or _label_column(table, looks, found, setting))
+
+
+def _looks(table: Columns) -> dict[str, Look]:
+    once = tuple(name for name in table.names if table.names.count(name) == 1)
+    rows = [cells for _, cells in islice(table.read(once), LOOK_ROWS)]
+    if not rows:
+        raise ValueError(f"{table.where}: no rows; allowed: one or more")
+    columns = zip(*rows, strict=True)
+    return {name: _look(list(cells)) for name, cells in zip(once, columns, strict=True)}
+
+
+def _look(cells: list[Any]) -> Look:
+    filled = [cell for cell in cells if not is_missing(cell)]
+    distinct = len(set(map(repr, filled)))
+    letters = sum(isinstance(cell, str) and LETTER.search(cell) is not None for cell in filled)
+    # Dates, numbers and codes hold hardly any letters.
+    if not filled or letters < 0.9 * len(filled):
+        return Look(len(filled), distinct, 0.0)
+    words = sum(_num_words(str(cell)) for cell in filled) / len(filled)
+    return Look(len(filled), distinct, words)
+
+
+def _num_words(text: str) -> int:
+    return max(len(text.split()), len(UNSPACED_LETTER.findall(text)))
+
+
+def _by_name(names: Sequence[str], groups: Sequence[Sequence[str]], first: int) -> str:
+    """Returns the only column with a name of the first group that the table has, or "".
+
+    first: the group to begin with.
+    """
+    for group in groups[first:]:
+        if found := [name for name in names if name.strip().lower() in group]:
+            return found[0] if len(found) == 1 else ""
+    return ""
+
+
+def _refused(table: Columns, what: str, found: Sequence[str], state: str) -> ValueError:
+    reason = f"the {what} may be {' or '.join(map(repr, found))}" if found else f"no {what} found"
+    return ValueError(f"{table.where}: {reason}; state {state}; columns: {listed(table.names)}")
+
+
+def _text_columns(
+    table: Columns, looks: Mapping[str, Look], label: str, setting: Callable[[str], str]
+) -> tuple[str, ...]:
+    lower = {name.strip().lower(): name for name in looks if name != label}
+    for pair in TEXT_PAIRS:
+        if all(name in lower for name in pair):
+            return lower[pair[0]], lower[pair[1]]
+    names = list(lower.values())
+    prose = [name for name in names if looks[name].prose]
+    found = _by_name(names, TEXT_NAMES[:1], 0) or (prose[0] if len(prose) == 1 else "")
+    if not found and not prose:
+        found = _by_name(names, TEXT_NAMES, 1) or _only_words(looks, names)
+    if not found:
+        state = f"{setting('text')}: one column, or two for pairs"
+        raise _refused(table, "text", prose, state)
+    return (found,)
+
+
+def _only_words(looks: Mapping[str, Look], names: Sequence[str]) -> str:
+    """Returns the only column of words that do not repeat, or ""."""
+    words = [name for name in names if looks[name].words and not looks[name].classes]
+    return words[0] if len(words) == 1 else ""
+
+
+def _label_column(
+    table: Columns,
+    looks: Mapping[str, Look],
+    text: tuple[str, ...],
+    setting: Callable[[str], str],
+) -> str:
+    others = [
+        name for name in looks if name not in text and ROW_NUMBER.fullmatch(name.strip()) is None
+    ]
+    named = [name for group in LABEL_NAMES for name in others if name.strip().lower() in group]
+    found = named or [name for name in others if looks[name].classes and not looks[name].prose]
+    if not found and len(others) == 1:
+        found = others
+    if len(found) != 1:
+        raise _refused(table, "label", found, setting("label"))
+    return found[0]

@@ -1,0 +1,126 @@
+"""Counts the labels of a table, and infers from them the kind of its task and its classes."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from itertools import islice
+from typing import Any, NamedTuple
+
+from mkd.tasks.columns import Columns, is_missing, is_number
+from mkd.tasks.files import short_repr
+from mkd.tasks.rows import NOT_AVAILABLE, normalise_label
+
+CHUNK_ROWS = 4096
+MOST_CLASSES = 10_000
+"""Number of different labels that are counted. More are no classes."""
+FEW_NUMBERS = 20
+"""Up to this many different whole numbers count as classes, and more as scores; but more are
+classes too if they are 0, 1, 2, ... with REPEATED rows each on average, as the numbers of classes
+are."""
+REPEATED = 10
+
+CLASSIFICATION, MULTILABEL, REGRESSION = "classification", "multilabel", "regression"
+
+
+class Scan(NamedTuple):
+    """What all rows of a table hold.
+
+    rows: number of rows with text. without_text: number of rows without.
+    unlabelled: number of rows with text that have no label.
+    not_available: how often a label is written as NA or the like, by what is written.
+    labels: how often each label occurs, as text. At most MOST_CLASSES + CHUNK_ROWS are counted.
+    numbers: whether all labels are numbers. lists: whether a label is a list.
+    """
+
+    rows: int
+    without_text: int
+    unlabelled: int
+    not_available: Counter[str]
+    labels: Counter[str]
+    numbers: bool
+    lists: bool
+
+
+def scan(table: Columns, text: tuple[str, ...], label: str | None, stated: Collection[str]) -> Scan:
+    """Reads all rows of a table once and returns what they hold.
+
+    stated: classes that are stated. Their names count as labels even where they read NA.
+    """
+    rows = without_text = unlabelled = 0
+    not_available: Counter[str] = Counter()
+    labels: Counter[str] = Counter()
+    numbers, lists = True, False
+    words = NOT_AVAILABLE - set(stated) if table.written else frozenset()
+    records = table.read((*text, label) if label is not None else text)
+    while chunk := [cells for _, cells in islice(records, CHUNK_ROWS)]:
+        columns = list(zip(*chunk, strict=True))
+        empty = [False] * len(chunk)
+        for column in columns[: len(text)]:
+            empty = [is_missing(cell) or was for cell, was in zip(column, empty, strict=True)]
+        without_text += sum(empty)
+        rows += len(chunk) - sum(empty)
+        if label is None:
+            continue
+        cells = [cell for cell, left_out in zip(columns[-1], empty, strict=True) if not left_out]
+        filled = [cell for cell in cells if not is_missing(cell)]
+        lists = lists or any(isinstance(cell, list) for cell in filled)
+        counted = Counter(_items(filled) if lists else map(str, filled))
+        missing = {value: counted.pop(value) for value in words & counted.keys()}
+        not_available.update(missing)
+        unlabelled += len(cells) - len(filled) + sum(missing.values())
+        numbers = numbers and all(map(is_number, counted))
+        if len(labels) <= MOST_CLASSES:
+            labels.update(counted)
+    return Scan(rows, without_text, unlabelled, not_available, labels, numbers, lists)
+
+
+def _items(cells: Iterable[Any]) -> Iterable[str]:
+    """Returns the labels in the cells, of which some are lists."""
+    return (str(item) for cell in cells for item in (cell if isinstance(cell, list) else [cell]))
+
+
+def infer_labels(
+    scans: Iterable[Scan], kind: str, where: str, setting: Callable[[str], str]
+) -> dict[str, Any]:
+    """Returns the kind of a task, and its classes unless it is a regression, as a task file does.
+
+    scans: of the train and dev tables. kind: the stated kind; empty: to be inferred.
+    where: table and column, for messages. setting: as in choose_columns.
+
+    Raises ValueError if the labels fit no kind, or not the stated one.
+    """
+    scans = list(scans)
+    labels = sum((each.labels for each in scans), Counter[str]())
+    numbers = all(each.numbers for each in scans)
+    if not labels:
+        raise ValueError(f"{where}: no row has a label; allowed: one or more")
+    kind = kind or _kind(labels, numbers, any(each.lists for each in scans))
+    if kind == REGRESSION:
+        if not numbers:
+            wrong = next(value for value in labels if not is_number(value))
+            raise ValueError(f"{where}: {short_repr(wrong)}; allowed for a regression: numbers")
+        return {"kind": kind}
+    classes = sorted(set(map(normalise_label, labels)), key=float if numbers else None)
+    if len(classes) < 2:
+        raise ValueError(
+            f"{where}: its only label is {short_repr(classes[0])}; allowed: two or more classes"
+        )
+    total = labels.total()
+    if len(classes) > max(FEW_NUMBERS, total // 2):
+        raise ValueError(
+            f"{where}: {len(classes):,} different labels in {total:,} rows are no classes; state "
+            f"another column as {setting('label')}"
+        )
+    return {"kind": kind, "labels": classes}
+
+
+def _kind(labels: Counter[str], numbers: bool, lists: bool) -> str:
+    if lists:
+        return MULTILABEL
+    if not numbers:
+        return CLASSIFICATION
+    values = {float(value) for value in labels}
+    whole = all(value.is_integer() for value in values)
+    numbered = max(values) - min(values) + 1 == len(values) and min(values) in (0, 1)
+    few = len(values) <= FEW_NUMBERS
+    repeated = len(values) * REPEATED <= labels.total()
+    return CLASSIFICATION if whole and (few or (numbered and repeated)) else REGRESSION
