@@ -20,12 +20,11 @@ from typing import NamedTuple
 from experiments import cli
 from experiments.settings import AblationSettings, DistillSettings, distill_settings
 from experiments.studies import comparison
-from experiments.tracking import progress
 from experiments.tracking.outputs import Outputs
 from experiments.tracking.record import FinishedRun, check_one_process, record
 from experiments.tracking.run import OpenRun, num_tasks, open_run, tasks_tag
 from experiments.tracking.trials import record_trial, trial_with_key
-from mkd import names, pipeline
+from mkd import names, pipeline, progress
 from mkd.rates import with_learning_rates
 from mkd.result import Report, Result
 from mkd.selection.split import SPLIT_VERSION
@@ -90,16 +89,10 @@ def _run_trials(
     """
     wanted = [trial for trial in planned if trial.key not in reused]
     finished: dict[str, FinishedRun[Result]] = {}
-    with progress.job_bar(len(wanted)) as show:
+    with progress.job_bar(len(wanted), "trial") as show:
         for index, trial in enumerate(wanted):
-            show(index, trial.name, 0)
-
-            def show_share(
-                step: int, shares: dict[str, float], index: int = index, name: str = trial.name
-            ) -> None:
-                if STUDENT_PROGRESS in shares:
-                    show(index, name, shares[STUDENT_PROGRESS])
-
+            name = f"trial {index + 1} of {len(wanted)}, {trial.name}"
+            show(index, name, 0)
             tags = {names.TAG_VARIANT: trial.variant, names.TAG_KEY: trial.key}
             try:
                 finished[trial.key] = record_trial(
@@ -108,11 +101,25 @@ def _run_trials(
                     trial.name,
                     tags,
                     partial(timed_distillation, trial.config),
-                    show_share,
+                    _phase_shown(show, index, name),
                 )
             except ValueError as error:
                 raise ValueError(f"{trial.name}: {error}") from error
     return finished
+
+
+def _phase_shown(show: progress.Show, index: int, name: str) -> Report:
+    """Returns a Report that shows the phase of a trial; its student's steps move the bar."""
+    reached = 0.0
+
+    def shown(step: int, shares: dict[str, float]) -> None:
+        nonlocal reached
+        reached = max(reached, shares.get(STUDENT_PROGRESS, 0.0))
+        for key, share in shares.items():
+            if (phase := names.parsed_progress(key)) is not None:
+                show(index, f"{name}, {phase} {share:.0%}", reached)
+
+    return shown
 
 
 def _compare(

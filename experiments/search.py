@@ -38,13 +38,12 @@ from experiments.studies.space import (
 )
 from experiments.studies.storage import open_storage, study_lock
 from experiments.studies.trial_results import FAILURES, first_failure, own_trials
-from experiments.tracking import progress
 from experiments.tracking.outputs import Outputs
 from experiments.tracking.record import FinishedRun, record
 from experiments.tracking.run import OpenRun, num_tasks
 from experiments.tracking.searches import open_search
 from experiments.tracking.trials import tracking_uri
-from mkd import names
+from mkd import names, progress
 from mkd.evaluation.speed import HEADLINE_SETTING
 from mkd.evaluation.timing import SPEED_PROTOCOL
 from mkd.pipeline import (

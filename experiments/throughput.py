@@ -16,7 +16,7 @@ from analysis.presentation.table import markdown
 from experiments import cli
 from experiments.benchmark.loops import LoopTimings, time_loops
 from experiments.settings import ThroughputSettings
-from experiments.tracking import progress
+from mkd import progress
 from mkd.result import no_report
 
 

@@ -51,8 +51,9 @@ Scores are in points from 0 to 100. `<setting>` is the way a model is called, su
 | `seconds/trial` | an ablation: duration of a trial |
 | `label/...` | a labelled corpus: rows, errors, seconds, rows a second |
 | `states/bytes` | size of the cached hidden states |
-| `rows/tokenised` | number of rows tokenised so far |
+| `rows/tokenised` | number of rows of a split tokenised so far; shown, not logged |
 | `progress/<phase>` | completed share of a phase, from 0 to 1; shown, not logged |
+| `shown/loss` | loss of one training step; shown, not logged |
 
 Tags are named `mkd.<what>`; the constants TAG_... list them.
 """
@@ -81,6 +82,8 @@ SAMPLING = "sampling/"
 """Prefixes of families with one value for each task; a task's name or MEAN follows."""
 
 LEARNING_RATE = "train/learning_rate"
+TOTAL_LOSS = "loss"
+"""The term of `train/<term>/<task>` that is minimised."""
 LOG_VARIANCE = "log_variance"
 
 CUT, UNKNOWN = "cut", "unknown"
@@ -120,8 +123,12 @@ SHARE = "progress"
 
 phase_report() renames it to progress(phase).
 """
-PHASE_STUDENT = "student"
-"""Name of the phase that trains a student."""
+SHOWN_LOSS = "shown/loss"
+"""Loss of one step. It is only shown, before the first losses are logged."""
+PHASE_STUDENT, PHASE_TEACHER = "student", "teacher"
+"""Names of the phases that train a student and refine a teacher."""
+PHASES_OF_ROWS = ("logits of ", "hidden states", "test ")
+"""Starts of the names of phases whose steps are rows."""
 
 TAG_KIND = "mkd.kind"
 """Kind of the run, one of KIND_..."""
@@ -286,6 +293,21 @@ def progress(phase: str) -> str:
 def parsed_progress(name: str) -> str | None:
     """Returns the phase of `progress/<phase>`, or None for other names."""
     return name.removeprefix("progress/") if name.startswith("progress/") else None
+
+
+def is_only_shown(name: str) -> bool:
+    """Returns whether a reported value is shown while a run is at work, and not logged."""
+    return name in (SHOWN_LOSS, ROWS_TOKENISED) or parsed_progress(name) is not None
+
+
+def is_training_loss(name: str) -> bool:
+    """Returns whether the name is that of a loss that a training minimises, of any model."""
+    return name == SHOWN_LOSS or f"/{train(TOTAL_LOSS, '')}" in f"/{name}"
+
+
+def is_selection_mean(name: str) -> bool:
+    """Returns whether the name is that of the mean score on the selection split, of any model."""
+    return f"/{name}".endswith(f"/{SELECTION_MEAN}")
 
 
 def tag_hardware(what: str) -> str:

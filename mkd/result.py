@@ -13,8 +13,9 @@ MODEL = "model"
 Report = Callable[[int, dict[str, float]], None]
 """Callback report(step, metrics), the only output channel of the core during a run.
 
-A metric `progress/<phase>` is the completed share of a phase, from 0 to 1. All other metrics are
-values to log. An exception raised in the callback stops the run.
+A metric `progress/<phase>` is the completed share of a phase, from 0 to 1. What
+`names.is_only_shown` names is shown; all other metrics are values to log. An exception raised in
+the callback stops the run.
 """
 
 
@@ -84,13 +85,20 @@ def timed_backends(metrics: dict[str, float]) -> list[str]:
 
 
 def phase_report(report: Report, prefix: str, name: str) -> Report:
-    """Returns a Report that adds a prefix to metric names and renames `progress` to the phase's."""
+    """Returns a Report that adds a prefix to metric names and renames `progress` to the phase's.
+
+    Values that are only shown get no prefix.
+    """
 
     def told(step: int, metrics: dict[str, float]) -> None:
         report(
             step,
             {
-                names.progress(name) if key == names.SHARE else prefix + key: value
+                names.progress(name)
+                if key == names.SHARE
+                else key
+                if names.is_only_shown(key)
+                else prefix + key: value
                 for key, value in metrics.items()
             },
         )

@@ -30,7 +30,7 @@ them share. The study is MLflow's MlflowSparkStudy. Its storage is a separate ex
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -52,9 +52,9 @@ from experiments.studies.objective import StudyObjective, WorkerJob
 from experiments.studies.retry import fail_run_of
 from experiments.studies.space import Space, distributions_of
 from experiments.studies.trial_results import first_failure, own_trials
-from experiments.tracking import progress
 from experiments.tracking.store import connected
 from experiments.tracking.trials import start_worker
+from mkd import progress
 from mkd.storage.run_folder import differences
 from mkd.storage.store import key_of
 
@@ -246,7 +246,7 @@ def _progress_shown(optuna_study: optuna.Study, config: SearchConfig) -> Iterato
     """Shows the number of trials that have ended while the body runs."""
     over = threading.Event()
 
-    def watch(show: Callable[[int, str, float], None]) -> None:
+    def watch(show: progress.Show) -> None:
         client = mlflow.MlflowClient()
         number = client.get_run(str(optuna_study._study_id)).info.experiment_id
         while not over.wait(REFRESH_SECONDS):
@@ -255,9 +255,9 @@ def _progress_shown(optuna_study: optuna.Study, config: SearchConfig) -> Iterato
                 "and attributes.status != 'RUNNING'"
             )
             trials = len(client.search_runs([number], ended, max_results=MAX_TRIALS))
-            show(0, f"{trials} of {config.trials} trials", min(trials, config.trials))
+            show(min(trials, config.trials), f"{trials} of {config.trials} trials", 0)
 
-    with progress.job_bar(config.trials) as show:
+    with progress.job_bar(config.trials, "trial") as show:
         thread = threading.Thread(target=watch, args=(show,), daemon=True)
         thread.start()
         try:

@@ -4,7 +4,6 @@ import multiprocessing
 import signal
 import sys
 import time
-from collections.abc import Callable
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 
@@ -15,7 +14,7 @@ from experiments.studies.attributes import PROGRESS
 from experiments.studies.objective import WorkerJob
 from experiments.studies.trial_results import own_trials
 from experiments.studies.worker import work
-from experiments.tracking import progress
+from mkd import progress
 
 EXIT_SECONDS = 60
 """Seconds that workers have to exit after SIGTERM before they are killed."""
@@ -42,7 +41,7 @@ def run_trials(job: WorkerJob, optuna_study: optuna.Study) -> None:
         for worker in workers:
             worker.start()
         print(f"workers: {', '.join(str(worker.pid) for worker in workers)}", flush=True)
-        with progress.job_bar(search.trials) as show:
+        with progress.job_bar(search.trials, "trial") as show:
             while any(worker.is_alive() for worker in workers):
                 _show_progress(show, optuna_study, job.config)
                 time.sleep(1)
@@ -53,21 +52,28 @@ def run_trials(job: WorkerJob, optuna_study: optuna.Study) -> None:
         print(f"{lost} of {len(workers)} workers died", file=sys.stderr)
 
 
-def _show_progress(
-    show: Callable[[int, str, float], None], optuna_study: optuna.Study, config: SearchSettings
-) -> None:
-    """Shows the number of finished trials, plus the finished fractions of the running ones."""
+def _show_progress(show: progress.Show, optuna_study: optuna.Study, config: SearchSettings) -> None:
+    """Shows the number of finished trials, plus the finished fractions of the running ones.
+
+    Beside the bar are the steps of the running trials and the best score on the selection split.
+    """
     trials = own_trials(optuna_study)
     ended = [trial for trial in trials if trial.state.is_finished()]
-    steps = [
-        trial.user_attrs.get(PROGRESS, {}).get("scores", {})
+    scores = {
+        trial.number: trial.user_attrs.get(PROGRESS, {}).get("scores", {}) for trial in trials
+    }
+    running = [
+        max(map(int, scores[trial.number]), default=0)
         for trial in trials
         if not trial.state.is_finished()
     ]
-    shares = [max(map(int, scores), default=0) / config.train.steps for scores in steps]
-    finished = len(ended) + sum(min(1.0, share) for share in shares)
-    name = f"{len(ended)} of {config.search.trials} trials"
-    show(0, name, min(finished, config.search.trials))
+    finished = len(ended) + sum(min(1.0, step / config.train.steps) for step in running)
+    text = f"{len(ended)} of {config.search.trials} trials"
+    if running:
+        text += f", {len(running)} at step {', '.join(map(str, running))}"
+    if best := max((value for of in scores.values() for value in of.values()), default=None):
+        text += f", best score {best:.1f}"
+    show(0, text, min(finished, config.search.trials))
 
 
 def _stop(workers: list[BaseProcess]) -> None:

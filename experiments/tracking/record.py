@@ -16,7 +16,6 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Run
 
 from experiments.settings import DistillSettings, FinetuneSettings, TeacherSettings
-from experiments.tracking import progress
 from experiments.tracking.models import log_model
 from experiments.tracking.outputs import Outputs, of_training
 from experiments.tracking.run import (
@@ -30,7 +29,7 @@ from experiments.tracking.run import (
     tasks_tag,
 )
 from experiments.tracking.store import link_to
-from mkd import names, processes
+from mkd import names, processes, progress
 from mkd.result import Report, Result, no_report
 
 T = TypeVar("T")

@@ -211,6 +211,7 @@ def time_models(
     loaded: dict[tuple[str, int], inference.Student] = {}
     calls: dict[tuple[str, SpeedSetting], list[Call]] = {}
     found: dict[tuple[str, SpeedSetting], list[TimedBlock]] = {pair: [] for pair in pairs}
+    report(0, {names.SHARE: 0.0})
     for number in range(SPEED_ROUNDS):
         for place, pair in enumerate(pairs):
             left, begun = share - spent[pair], clock.wall()

@@ -204,6 +204,7 @@ def _exports(
     backends = sorted(asked.backends, key=lambda name: name != "onnx")
     order = [*([TRACED] if asked.torch else []), *backends]
     for number, name in enumerate(order):
+        report(number, {names.SHARE: number / len(order)})
         path = folder / MODEL / PROGRAM if name == TRACED else folder / name
         try:
             _make(name, asked, trained, path)

@@ -87,7 +87,9 @@ def make_teacher(
         for data in student_data.datas
     ]
     all_logits = {
-        (d.name, suffix): t.logits(f"dev{suffix}")
+        (d.name, suffix): t.logits(
+            f"dev{suffix}", phase_report(report, "", f"logits of {d.name}, dev{suffix}")
+        )
         for d, t in zip(student_data.datas, task_teachers, strict=True)
         for suffix in d.dev
     }
@@ -125,7 +127,7 @@ def _refined(
     check_sampling_weights(
         [data.name for data in teacher_data.datas], config.teacher.train.sampling
     )
-    teacher_report = phase_report(report, names.TEACHER, "teacher")
+    teacher_report = phase_report(report, names.TEACHER, names.PHASE_TEACHER)
     refined = load_or_refine(
         config.teacher, config.stores, teacher_data, config.checkpoint_seconds, teacher_report
     )

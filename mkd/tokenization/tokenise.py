@@ -287,6 +287,12 @@ def tokenise_tasks(
     progress = phase_report(report, "", f"{role} tokens")
     datas = []
     for index, task in enumerate(tasks):
-        datas.append(tokenise_task(stores.root, task, tokenizer, stores.data, stores.seed))
+        before = {names.SHARE: index / len(tasks)}
+        progress(index, before)
+
+        def rows(count: int, counted: dict[str, float]) -> None:
+            progress(index, before | counted)  # noqa: B023 -- called within this turn only
+
+        datas.append(tokenise_task(stores.root, task, tokenizer, stores.data, stores.seed, rows))
         progress(index + 1, {names.SHARE: (index + 1) / len(tasks)})
     return ModelData(tokenizer, datas, device)

@@ -64,7 +64,8 @@ def train_model(
     """Trains the model in place and restores the weights of its best evaluation.
 
     - `scores`: returns each task's score and their `mean` on the selection split.
-    - `report`: receives `train/...` and `selection/...` during training. At the end it receives
+    - `report`: receives the share of the steps at every step, and `train/...` and
+      `selection/...` during training. At the end it receives
       `sampling/<task>`, the share of batches that came from the task.
     - `checkpoint`: where the state is saved. A saved state is resumed, and the resumed training
       ends with the same weights as an uninterrupted one.
@@ -88,6 +89,7 @@ def train_model(
     # drawn.
     stream = batches(state.drawn.total())
     window: list[TrainingStep] = []
+    first = state.drawn.total() + 1
 
     def going() -> bool:
         return state.step < config.steps and (
@@ -118,10 +120,16 @@ def train_model(
             optimizer.step()
 
         state.step += 1
+        shown = {names.SHARE: state.step / config.steps}
+        if state.drawn.total() == first:
+            # One value to show until the first losses are reported: it costs one synchronisation.
+            shown[names.SHOWN_LOSS] = float(terms["loss"].detach())
+        report(state.step, shown)
         due = state.step % config.eval_every == 0 or state.step == config.steps
         if state.step % LOG_EVERY == 0 or due:
-            progress = {names.LEARNING_RATE: rate, names.SHARE: state.step / config.steps}
-            report(state.step, _losses(window, state.step) | objective.balance.metrics() | progress)
+            learning_rate = {names.LEARNING_RATE: rate}
+            losses = _losses(window, state.step)
+            report(state.step, losses | objective.balance.metrics() | learning_rate)
             window = []
             if due:
                 # All processes use the same scores, so that they keep the same weights and stop at

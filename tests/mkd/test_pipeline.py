@@ -172,7 +172,7 @@ def test_all_trainings_are_reported(reports: Told) -> None:
             for model in ("teacher", "student")
             for kind in ("", " tokens")
         ),
-        *(f"progress/logits of {task}" for task in TASKS),
+        *(f"progress/logits of {task}{split}" for task in TASKS for split in ("", ", dev")),
         *(f"progress/{name}" for name in ("baseline/student", "export", "speed", "teacher speed")),
     }
     assert all(reports.of(phase)[-1] == 1 for phase in phases)

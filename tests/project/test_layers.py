@@ -31,10 +31,11 @@ as code, its use on Spark, the search's engine there, the reader of runs, and wh
 beside them."""
 
 ORDER = {
-    "mkd": ["mkd.names", "mkd.config", "mkd.rates", "mkd.result", "mkd.storage", "mkd.tasks",
-            "mkd.processes", "mkd.runtime", "mkd.__main__", "mkd.selection", "mkd.tokenization",
-            "mkd.students", "mkd.evaluation", "mkd.training", "mkd.precision", "mkd.augmentation",
-            "mkd.teachers", "mkd.export", "mkd.pipeline", "mkd.runs"],
+    "mkd": ["mkd.names", "mkd.config", "mkd.rates", "mkd.result", "mkd.progress",
+            "mkd.storage", "mkd.tasks", "mkd.processes", "mkd.runtime", "mkd.__main__",
+            "mkd.selection", "mkd.tokenization", "mkd.students", "mkd.evaluation", "mkd.training",
+            "mkd.precision", "mkd.augmentation", "mkd.teachers", "mkd.export", "mkd.pipeline",
+            "mkd.runs"],
     "experiments": ["experiments.settings", "experiments.cli", "experiments.tracking",
                     "experiments.studies", "experiments.on_spark", "experiments.benchmark",
                     "experiments.ablation",

@@ -162,13 +162,18 @@ def test_training_stops_when_patience_ends(
 def test_what_is_reported(datas: Datas, tokenizer: Tokenizer) -> None:
     run = Run(datas, tokenizer)
     run.train(steps=60, eval_every=40, warmup=0.5)
-    assert [step for step, metrics in run.reports if "progress" in metrics] == [25, 40, 50, 60]
-    assert run.told("progress") == [25 / 60, 40 / 60, 50 / 60, 1]
+    assert [(step, m["progress"]) for step, m in run.reports if "progress" in m] == [
+        (step, step / 60) for step in range(1, 61)
+    ]
+    assert [step for step, metrics in run.reports if "shown/loss" in metrics] == [1]
+    told = [step for step, metrics in run.reports if "train/learning_rate" in metrics]
+    assert told == [25, 40, 50, 60]
     expected = [0.01 * warmup_linear(step - 1, 60, 0.5) for step in (25, 40, 50, 60)]
     assert run.told("train/learning_rate") == expected
     assert [step for step, metrics in run.reports if "selection/mean" in metrics] == [40, 60]
     assert {name for _, metrics in run.reports for name in metrics} == {
         "progress",
+        "shown/loss",
         "train/learning_rate",
         *(f"train/{term}/{data.name}" for term in ("loss", "soft", "hard") for data in datas),
         *(f"selection/{name}" for name in ("single", "pair", "score", "mean")),

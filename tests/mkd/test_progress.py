@@ -1,0 +1,119 @@
+"""What is drawn, what is written to a file instead, and what is kept."""
+
+import io
+import re
+import sys
+
+import pytest
+
+from mkd import progress
+from mkd.result import Report, phase_report
+
+Told = list[tuple[int, dict[str, float]]]
+
+
+class Screen(io.StringIO):
+    """Takes what is drawn, as a terminal does."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def bars(text: str) -> list[str]:
+    """The states that were drawn, one over another."""
+    return [part.strip() for part in re.split(r"[\r\n]", text) if part.strip()]
+
+
+def trained(report: Report, first: int = 1) -> None:
+    """Reports as a training of 50 steps does."""
+    own = phase_report(report, "", "student")
+    for step in range(first, 51):
+        own(step, {"progress": step / 50} | ({"shown/loss": 0.75} if step == first else {}))
+        if step % 25 == 0:
+            own(step, {"train/loss/a": 0.25, "train/loss/b": 0.75, "train/hard/a": 9.0})
+    own(50, {"selection/mean": 70.25})
+
+
+def test_shares_of_phases_and_numbers_to_keep_go_apart() -> None:
+    shares: Told = []
+    kept: Told = []
+    report = progress.split_progress(
+        lambda *told: shares.append(told), lambda *told: kept.append(told)
+    )
+    report(25, {"progress/student": 0.5, "train/loss": 1.0})
+    report(50, {"progress/student": 1.0, "shown/loss": 2.0})
+    report(50, {"selection/mean": 70.0})
+    assert shares == [
+        (25, {"progress/student": 0.5}),
+        (50, {"progress/student": 1.0, "shown/loss": 2.0}),
+    ]
+    assert kept == [(25, {"train/loss": 1.0}), (50, {"selection/mean": 70.0})]
+
+
+def test_a_bar_moves_from_the_first_step_and_shows_loss_score_rate_and_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen, kept = Screen(), Told()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr("mkd.progress.TICK_SECONDS", 60.0)
+    with progress.phase_bars(lambda *told: kept.append(told)) as report:
+        own = phase_report(report, "", "student")
+        own(1, {"progress": 1 / 50, "shown/loss": 0.75})
+        report(0, {"progress/export": 0.0})  # the next phase closes the bar of the last one
+    drawn = bars(screen.getvalue())
+    student = r"student: +2%\|.*\| 1/50 \[00:00<00:\d\d, .*step.*, loss=0\.75\]"
+    assert re.match(student, drawn[1]) and drawn[-1].startswith("export: 0it [00:00")
+    assert kept == []
+
+
+def test_losses_are_averaged_over_tasks_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, kept = Screen(), Told()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with progress.phase_bars(lambda *told: kept.append(told)) as report:
+        trained(report)
+    assert re.search(r"student: 100%.* 50/50 .*, loss=0\.5, score=70\.2\]", screen.getvalue())
+    losses = {"train/loss/a": 0.25, "train/loss/b": 0.75, "train/hard/a": 9.0}
+    assert kept == [(25, losses), (50, losses), (50, {"selection/mean": 70.25})]
+
+
+def test_a_file_gets_a_line_for_each_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", file)
+    with progress.phase_bars() as report:
+        trained(report)
+        phase_report(report, "baseline/", "baseline/student")(1, {"progress": 0.5})
+    first, second = file.getvalue().splitlines()
+    assert "\r" not in file.getvalue()
+    assert re.match(r"student: 100% 50/50 \[.*step.*, loss=0\.5, score=70\.2\]$", first)
+    assert second.startswith("hard-label twin:  50% 1/2 [")
+
+
+def test_a_long_phase_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    file, now = io.StringIO(), iter(range(0, 10_000, 10))  # each look at the clock: 10 s later
+    monkeypatch.setattr(sys, "stderr", file)
+    monkeypatch.setattr("mkd.progress.time.monotonic", lambda: float(next(now)))
+    with progress.phase_bars() as report:
+        trained(report)
+    assert 10 < len(file.getvalue().splitlines()) < 25
+
+
+def test_a_resumed_training_counts_its_own_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[float | None, float]] = []
+    real = progress.Lines
+
+    def lines(total: float | None, desc: str, unit: str, initial: float) -> progress.Lines:
+        opened.append((total, initial))
+        return real(total, desc, unit, initial)
+
+    monkeypatch.setattr("mkd.progress.Lines", lines)
+    with progress.phase_bars() as report:
+        trained(report, first=31)
+    assert opened == [(50, 30)]
+
+
+def test_jobs_share_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with progress.job_bar(4, "trial") as show:
+        show(1, "1 of 4 trials", 0.5)
+    assert re.match(r"1 of 4 trials: +38%\|.*\| \[00:00<", bars(screen.getvalue())[-1])
