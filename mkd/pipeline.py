@@ -28,7 +28,7 @@ from mkd.evaluation.scoring import (
     torch_infer,
 )
 from mkd.evaluation.speed import hardware, limit_seconds, size_metrics
-from mkd.export.backends import Trained, Wanted, offered
+from mkd.export.backends import ExportRequest, TrainedStudent, export_student
 from mkd.rates import with_learning_rates
 from mkd.result import MODEL, Dataset, Report, Result, no_report, phase_report
 from mkd.runtime.layout import Layout
@@ -116,11 +116,16 @@ def run_teacher(
         | size_metrics(model, folder / MODEL, config.speed.length)
         | coverage.metrics
     )
-    trained = Trained(
+    trained = TrainedStudent(
         model, teacher_data, layout, dev_logits(torch_infer(model), teacher_data.datas, layout)
     )
-    exports = offered(
-        Wanted(config.export, config.speed, config.threads), trained, tasks, None, folder, report
+    exports = export_student(
+        ExportRequest(config.export, config.speed, config.threads),
+        trained,
+        tasks,
+        None,
+        folder,
+        report,
     )
     notes = (
         [note for note in [*weak_notes, padding_note(model, teacher.name)] if note]
@@ -223,9 +228,9 @@ def run(
                 student_data.datas, dev_logits(torch_infer(twin), student_data.datas, layout)
             ),
         )
-    wanted = Wanted(config.export, speed, config.threads)
-    exports = offered(
-        wanted, Trained(student, student_data, layout, dev), tasks, teacher, folder, report
+    request = ExportRequest(config.export, speed, config.threads)
+    exports = export_student(
+        request, TrainedStudent(student, student_data, layout, dev), tasks, teacher, folder, report
     )
     coverage = input_coverage(student_data.datas, student_data.tokenizer, layout)
     metrics |= (

@@ -45,7 +45,6 @@ import torch
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import PreTrainedModel
 
 from mkd import names, processes
 from mkd.config import SpeedConfig
@@ -55,7 +54,7 @@ from mkd.result import Report, no_report
 from mkd.runtime import inference
 from mkd.runtime.layout import Arrays
 from mkd.students import Student
-from mkd.students.embeddings import input_table, token_of_each_row
+from mkd.students.embeddings import HasInputEmbeddings, input_table, token_of_each_row
 from mkd.tasks.task import Task
 from mkd.tokenization.tokens import as_inputs
 
@@ -303,7 +302,7 @@ def random_batch(tokens: np.ndarray, rows: int, length: int, types: bool) -> Arr
     return Arrays(ids, np.ones_like(ids, dtype=bool), np.zeros_like(ids[:, 0]) if types else None)
 
 
-def embedding_token_ids(model: PreTrainedModel) -> np.ndarray:
+def embedding_token_ids(model: HasInputEmbeddings) -> np.ndarray:
     """Returns one token id for each row of the model's table of word embeddings."""
     return token_of_each_row(input_table(model)).numpy()
 

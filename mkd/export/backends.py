@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from mkd import names, processes
 from mkd.config import ExportConfig, SpeedConfig
@@ -37,8 +36,8 @@ from mkd.runtime.layout import Layout, padded
 from mkd.students import Student
 from mkd.students.bag import BagStudent
 from mkd.tasks.task import Task
-from mkd.teachers.finetuned import Classifier
 from mkd.teachers.multitask import MultiTaskTeacher
+from mkd.teachers.task_teacher import RunnableModel
 from mkd.tokenization.tokens import ModelData, TaskData
 
 TORCH = "torch"
@@ -47,17 +46,17 @@ TRACED = "program"
 
 It is checked like a backend, but neither timed nor chosen as the fastest.
 """
-EQUAL = 1e-3
+FLOAT32_TOLERANCE = 1e-3
 """Largest allowed difference between float32 logits of a backend and those of PyTorch."""
-SINGLE_ROWS = 2000
+MAX_SINGLE_ROWS = 2000
 """Maximum number of rows of each dev split that are also checked as batches of one row.
 
 The limit keeps this check short for a large model.
 """
 
 
-class Offered(NamedTuple):
-    """The result of `offered`.
+class Exports(NamedTuple):
+    """The result of `export_student`.
 
     - `metrics`: metrics of the exports and of the speed
     - `notes`: the backends that failed, each with the reason, and notes on the speed
@@ -71,8 +70,8 @@ class Offered(NamedTuple):
     passed: tuple[str, ...] = (TORCH,)
 
 
-class Wanted(NamedTuple):
-    """Settings of `offered`.
+class ExportRequest(NamedTuple):
+    """Settings of `export_student`.
 
     - `threads`: CPU threads of the check on dev; 0: OMP_NUM_THREADS, or else all cores
     """
@@ -82,29 +81,29 @@ class Wanted(NamedTuple):
     threads: int
 
 
-class Trained(NamedTuple):
+class TrainedStudent(NamedTuple):
     """A trained student.
 
-    - `side`: its data and tokenizer
+    - `data`: its data and tokenizer
     - `layout`: the layout of its batches
     - `dev`: its logits on dev in PyTorch, by task and suffix of the dev split
     """
 
     student: Student
-    side: ModelData
+    data: ModelData
     layout: Layout
     dev: dict[tuple[str, str], np.ndarray]
 
 
-def offered(
-    wanted: Wanted,
-    trained: Trained,
+def export_student(
+    request: ExportRequest,
+    trained: TrainedStudent,
     tasks: list[Task],
     teacher: MultiTaskTeacher | None,
     folder: Path,
     report: Report,
-) -> Offered:
-    """Exports the student to the wanted backends, checks them, and measures the speed.
+) -> Exports:
+    """Exports the student to the requested backends, checks them, and measures the speed.
 
     Each backend is written to a folder of its name in `folder`. With export.torch, a torch.export
     program is also written, to `model` in `folder`, and checked in the same way. The speed is that
@@ -113,7 +112,7 @@ def offered(
     The metrics of a backend are:
 
     - `export/<backend>/max_difference`, `/quality/...`, `/loss`, `/loss_batches`,
-      `/loss_single_rows`: as returned by `checked`; losses are of the mean score, in points
+      `/loss_single_rows`: as returned by `compare_backend`; losses are of the mean score, in points
     - `export/<backend>/bytes`: size of its files
     - `export/<backend>/offered`: 1 if it passed its check, else 0
     - `speed/<backend>/<setting>/...`: as in mkd/evaluation/speed.py
@@ -122,10 +121,10 @@ def offered(
     If there are several processes, only the first one does this; the others return no metrics.
     """
     if not processes.is_first():
-        return Offered({}, [], "")
+        return Exports({}, [], "")
     trained = trained._replace(student=trained.student.cpu())
-    timed = {TORCH: in_torch(trained.student, trained.side.tokenizer)}
-    made, notes = _exports(wanted, trained, folder, phase_report(report, "", "export"))
+    timed = {TORCH: in_torch(RunnableModel(trained.student, trained.data.tokenizer))}
+    made, notes = _exports(request, trained, folder, phase_report(report, "", "export"))
     metrics = {
         names.export(export.name, key): value
         for export in made
@@ -136,14 +135,14 @@ def offered(
             timed[export.name] = timed[TORCH]._replace(
                 load=partial(inference.Student.load, export.path)
             )
-    speed = _speed(wanted.speed, timed, tasks, teacher, report)
+    speed = _speed(request.speed, timed, tasks, teacher, report)
     passed = [
         TORCH,
         *(export.name for export in made if not export.wrong and export.name != TRACED),
     ]
     best = min(passed, key=lambda name: latency_ms(speed, name)) if speed else TORCH
     notes += busy_note(speed)
-    return Offered(
+    return Exports(
         metrics | speed | ratios(speed),
         notes,
         "" if best == TORCH else str(folder / best),
@@ -163,20 +162,20 @@ def _speed(
     Each backend and the teacher get the same share of config.seconds.
     """
     asked, work = speed_settings(config), dev_texts(tasks)
-    model = None if teacher is None else teacher.model
-    share = config.seconds / (len(timed) + (model is not None))
+    runnable = None if teacher is None else teacher.runnable
+    share = config.seconds / (len(timed) + (runnable is not None))
     own = speed_metrics(
         timed, work, asked, share * len(timed), "", phase_report(report, "", "speed")
     )
-    if teacher is None or model is None:
+    if runnable is None:
         return own
-    teachers = {TORCH: in_torch(model.cpu(), teacher.tokenizer)}
+    teachers = {TORCH: in_torch(runnable)}
     return own | speed_metrics(
         teachers, work, asked, share, names.TEACHER, phase_report(report, "", "teacher speed")
     )
 
 
-class Export(NamedTuple):
+class ExportedBackend(NamedTuple):
     """A backend that was written.
 
     - `metrics`: its `export/<name>/...`
@@ -190,15 +189,15 @@ class Export(NamedTuple):
 
 
 def _exports(
-    wanted: Wanted, trained: Trained, folder: Path, report: Report
-) -> tuple[list[Export], list[str]]:
-    """Writes and checks the wanted backends.
+    request: ExportRequest, trained: TrainedStudent, folder: Path, report: Report
+) -> tuple[list[ExportedBackend], list[str]]:
+    """Writes and checks the requested backends.
 
     Returns those that were written, and notes on those that could not be written or failed their
     check.
     """
-    asked, (student, side, layout, dev) = wanted.export, trained
-    made: list[Export] = []
+    asked, (student, side, layout, dev) = request.export, trained
+    made: list[ExportedBackend] = []
     notes: list[str] = []
     # onnx first: int8 is converted from it, except for a bag student.
     backends = sorted(asked.backends, key=lambda name: name != "onnx")
@@ -217,12 +216,12 @@ def _exports(
         infer = (
             load_program(path, student)
             if name == TRACED
-            else inference.Student.load(path, wanted.threads).infer
+            else inference.Student.load(path, request.threads).infer
         )
-        found = checked(side, dev, infer, layout)
-        wrong = objections(name, found, asked.max_loss)
+        found = compare_backend(side, dev, infer, layout)
+        wrong = export_problems(name, found, asked.max_loss)
         made.append(
-            Export(
+            ExportedBackend(
                 name,
                 path,
                 found | {names.BYTES: float(_size(path)), names.OFFERED: float(not wrong)},
@@ -236,28 +235,27 @@ def _exports(
     return made, notes
 
 
-def in_torch(model: Student | Classifier, tokenizer: PreTrainedTokenizerBase | None) -> TimedModel:
-    """Returns the model in PyTorch, ready to be timed."""
-    assert tokenizer is not None, "what runs here has one"
-    load: Callable[[int], inference.Student] = partial(runtime_student, model, tokenizer)
-    return TimedModel(
-        load, embedding_token_ids(model.model if isinstance(model, Classifier) else model)
+def in_torch(runnable: RunnableModel) -> TimedModel:
+    """Returns the model in PyTorch on the CPU, ready to be timed."""
+    load: Callable[[int], inference.Student] = partial(
+        runtime_student, runnable.model.cpu(), runnable.tokenizer
     )
+    return TimedModel(load, embedding_token_ids(runnable.model))
 
 
-def checked(
+def compare_backend(
     side: ModelData, dev: dict[Any, np.ndarray], infer: inference.Infer, layout: Layout
 ) -> dict[str, float]:
     """Compares a backend with PyTorch on dev, in batches and row by row.
 
     With dynamic quantisation, the logits of a row depend on the other rows of its batch. A student
     in use gets both batches and single rows, so both are checked: all dev rows in batches, and at
-    most SINGLE_ROWS evenly spread rows of each split as batches of one row.
+    most MAX_SINGLE_ROWS evenly spread rows of each split as batches of one row.
 
     - `dev`: logits in PyTorch, by task and suffix of the dev split
     - `infer`: computes logits in the backend
 
-    Returns the metrics of `compared` for batches, with these changes:
+    Returns the metrics of `compare_logits` for batches, with these changes:
 
     - `loss_batches`, `loss_single_rows`: the two losses, each against PyTorch on the same rows
     - `loss`: the larger of the two
@@ -265,7 +263,7 @@ def checked(
 
     Returns no metrics if a logit is not finite.
     """
-    batches = compared(side, dev, dev_logits(infer, side.datas, layout))
+    batches = compare_logits(side, dev, dev_logits(infer, side.datas, layout))
     chosen = {key: _spread(len(logits)) for key, logits in dev.items()}
     alone: dict[Any, np.ndarray] = {}
     few: list[TaskData] = []
@@ -281,7 +279,7 @@ def checked(
             for name, store in data.dev.items()
         }
         few.append(data._replace(dev=dev_few))
-    single = compared(
+    single = compare_logits(
         side._replace(datas=few), {key: dev[key][rows] for key, rows in chosen.items()}, alone
     )
     if not batches or not single:
@@ -296,10 +294,10 @@ def checked(
 
 def _spread(count: int) -> np.ndarray:
     """Returns the positions, among `count` rows, of those that are checked one by one."""
-    return np.linspace(0, count, min(count, SINGLE_ROWS), endpoint=False).astype(int)
+    return np.linspace(0, count, min(count, MAX_SINGLE_ROWS), endpoint=False).astype(int)
 
 
-def compared(
+def compare_logits(
     side: ModelData, dev: dict[Any, np.ndarray], other: dict[Any, np.ndarray]
 ) -> dict[str, float]:
     """Compares the logits `other` of a backend with the logits `dev` of PyTorch on the same rows.
@@ -376,7 +374,7 @@ def statistic(setting: str) -> str:
     return names.P50 if setting.startswith("b1-") else names.ROWS_PER_S
 
 
-def _make(name: str, asked: ExportConfig, trained: Trained, path: Path) -> None:
+def _make(name: str, asked: ExportConfig, trained: TrainedStudent, path: Path) -> None:
     """Writes one backend to `path`.
 
     Raises the errors of PyTorch's exporters, and ValueError if the backend does not support the
@@ -395,10 +393,10 @@ def _make(name: str, asked: ExportConfig, trained: Trained, path: Path) -> None:
         export_int8(path.with_name("onnx"), path, asked)
 
 
-def objections(name: str, found: dict[str, float], max_loss: float) -> list[str]:
+def export_problems(name: str, found: dict[str, float], max_loss: float) -> list[str]:
     """Returns why the backend fails its check; an empty list if it passes.
 
-    - `found`: metrics as returned by `checked`
+    - `found`: metrics as returned by `compare_backend`
     - `max_loss`: largest allowed loss of the mean score, in points
     """
     if not found:
@@ -410,10 +408,10 @@ def objections(name: str, found: dict[str, float], max_loss: float) -> list[str]
             f"{name} is not offered: it loses {found[names.LOSS]:.2f} points of the mean score in "
             f"{where}, allowed: {limit}"
         ]
-    if name in ("onnx", TRACED) and found[names.MAX_DIFFERENCE] > EQUAL:
+    if name in ("onnx", TRACED) and found[names.MAX_DIFFERENCE] > FLOAT32_TOLERANCE:
         return [
             f"{name} is not offered: its logits are up to {found[names.MAX_DIFFERENCE]:.2g} off "
-            f"torch's, allowed: {EQUAL:g}"
+            f"torch's, allowed: {FLOAT32_TOLERANCE:g}"
         ]
     return []
 

@@ -51,6 +51,7 @@ from mkd.students.bag import BagStudent
 from mkd.teachers import config_for_tasks
 from mkd.teachers.multitask import soft_targets
 from mkd.teachers.states import check_matched_layers
+from mkd.teachers.task_teacher import RunnableModel
 from mkd.tokenization.tokenise import tokenizer_fingerprint
 from mkd.tokenization.tokens import layout_of
 
@@ -122,12 +123,12 @@ def teacher_speed(inputs: DataAndTeacher, config: Config) -> dict[str, float]:
     Returns no metrics if there is no teacher that runs here.
     """
     teacher = inputs.teacher
-    if teacher is None or teacher.model is None:
+    if teacher is None or teacher.runnable is None:
         return {}
-    model, tokenizer = teacher.model, teacher.tokenizer
+    runnable = teacher.runnable
 
     def build(aside: Path) -> None:
-        timed, asked = {TORCH: in_torch(model.cpu(), tokenizer)}, one_thread_settings(config.speed)
+        timed, asked = {TORCH: in_torch(runnable)}, one_thread_settings(config.speed)
         _write(
             aside,
             speed_metrics(
@@ -206,7 +207,7 @@ def _in_backend(
     data: RunData, config: Config, student: Student, backend: str, folder: Path
 ) -> TimedModel:
     """Returns the student in a backend, ready to be timed; it is exported to the folder."""
-    timed = in_torch(student, data.student_data.tokenizer)
+    timed = in_torch(RunnableModel(student, data.student_data.tokenizer))
     if backend == TORCH:
         return timed
     if backend == "int8" and isinstance(student, BagStudent):

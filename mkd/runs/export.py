@@ -9,7 +9,7 @@ import torch
 from mkd.config import Config, ExportFolderConfig
 from mkd.evaluation.scoring import dev_logits, quality_metrics, torch_infer
 from mkd.evaluation.speed import hardware
-from mkd.export.backends import TORCH, Trained, Wanted, offered
+from mkd.export.backends import TORCH, ExportRequest, TrainedStudent, export_student
 from mkd.export.folder import PROGRAM
 from mkd.pipeline import set_up_device, tasks_with_dev
 from mkd.result import MODEL, Report, no_report
@@ -58,15 +58,20 @@ def run_export(
     # Next to the target, so that the rename stays on one file system and is atomic.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as name:
         temporary, whole = Path(name), Path(name) / "whole"
-        wanted = Wanted(asked, config.speed, config.threads)
-        exports = offered(
-            wanted, Trained(student, student_data, layout, dev), tasks, None, temporary, report
+        request = ExportRequest(asked, config.speed, config.threads)
+        exports = export_student(
+            request,
+            TrainedStudent(student, student_data, layout, dev),
+            tasks,
+            None,
+            temporary,
+            report,
         )
         whole.mkdir()
         backends = [backend for backend in exports.passed if backend != TORCH]
         for backend in backends:
             (temporary / backend).rename(whole / backend)
-        # `offered` removes the program if it fails its check.
+        # `export_student` removes the program if it fails its check.
         if (temporary / MODEL / PROGRAM).exists():
             (temporary / MODEL).rename(whole / TORCH)
             backends.append(TORCH)

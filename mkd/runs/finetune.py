@@ -19,7 +19,7 @@ from mkd.evaluation.scoring import (
     torch_infer,
 )
 from mkd.evaluation.speed import limit_seconds, size_metrics
-from mkd.export.backends import Trained, Wanted, offered
+from mkd.export.backends import ExportRequest, TrainedStudent, export_student
 from mkd.pipeline import (
     check_task_weights_match,
     make_result,
@@ -160,9 +160,9 @@ def run_finetune(
                 student_data.datas, dev_logits(torch_infer(twin), student_data.datas, layout)
             ),
         )
-    wanted = Wanted(config.export, speed, config.threads)
-    exports = offered(
-        wanted, Trained(student, student_data, layout, dev), tasks, teacher, folder, report
+    request = ExportRequest(config.export, speed, config.threads)
+    exports = export_student(
+        request, TrainedStudent(student, student_data, layout, dev), tasks, teacher, folder, report
     )
     coverage = input_coverage(student_data.datas, tokenizer, layout)
     metrics |= (

@@ -3,6 +3,8 @@
 Axes: V the tokenizer's vocabulary, R rows of a table, E embedding width.
 """
 
+from typing import Protocol
+
 import numpy as np
 import torch
 from torch import nn
@@ -58,7 +60,13 @@ class TrimmedEmbedding(nn.Embedding):
         return super().forward(self.place_V[ids])
 
 
-def input_table(model: PreTrainedModel) -> nn.Embedding:
+class HasInputEmbeddings(Protocol):
+    """A model with a table of word embeddings."""
+
+    def get_input_embeddings(self) -> nn.Module: ...
+
+
+def input_table(model: HasInputEmbeddings) -> nn.Embedding:
     """Returns the model's table of word embeddings."""
     table = model.get_input_embeddings()
     assert isinstance(table, nn.Embedding), (

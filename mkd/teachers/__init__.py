@@ -16,8 +16,8 @@ from mkd.storage import pretrained
 from mkd.tasks.metrics import score
 from mkd.tasks.task import Task
 from mkd.teachers.finetuned import load_fine_tuned
-from mkd.teachers.imported import LOGIT_FILE_ENDINGS, ImportedTeacher, import_logits
-from mkd.teachers.mean import MeanTeacher
+from mkd.teachers.imported import LOGIT_FILE_ENDINGS, import_logits
+from mkd.teachers.mean import mean_teacher
 from mkd.teachers.refined import refined_tokenizer
 from mkd.teachers.task_teacher import TaskTeacher
 from mkd.tokenization.tokens import TaskData
@@ -167,7 +167,7 @@ def teacher_of_task(
 ) -> TaskTeacher:
     """Returns the teacher of a task: its only source, or the mean of its sources."""
     members = tuple(teachers[data.name, source] for source in source_names(teacher, data.name))
-    return members[0] if len(members) == 1 else MeanTeacher(members, teacher.mean, root, data)
+    return members[0] if len(members) == 1 else mean_teacher(members, teacher.mean, root, data)
 
 
 def weak_teacher_note(data: TaskData, name: str, logits: np.ndarray) -> str:
@@ -190,20 +190,13 @@ def weak_teacher_note(data: TaskData, name: str, logits: np.ndarray) -> str:
 
 
 def teacher_notes(data: TaskData, teacher: TaskTeacher) -> list[str]:
-    """Returns the notes on each source of a task, from its logits for the training rows.
-
-    A file of logits without texts also gets a note, since its rows could not be compared.
-    """
+    """Returns the notes on each source of a task, its own ones and those on its score."""
     notes = []
-    for member in teacher.members if isinstance(teacher, MeanTeacher) else (teacher,):
+    for member in teacher.members:
         logits = member.logits("train")
         assert logits is not None, "every teacher has the training rows"
         notes.append(weak_teacher_note(data, member.name, logits[data.selection_rows]))
-        if isinstance(member, ImportedTeacher) and not member.has_texts:
-            notes.append(
-                f"{data.name}: {member.name} has no column `text`, so its rows were not compared "
-                "with the task's"
-            )
+        notes += member.notes
     return [text for text in notes if text]
 
 

@@ -6,71 +6,47 @@ Axes: B rows of a batch, C classes (1 for regression).
 """
 
 import re
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig
 
 from mkd.config import Stores
 from mkd.result import Report, no_report
 from mkd.runtime.layout import Layout
 from mkd.storage import pretrained
 from mkd.storage.store import key_of
-from mkd.students.heads import Answer, MultiTaskConfig, head_configs, on, token_mean
+from mkd.students.heads import on
 from mkd.tasks.files import listed
 from mkd.tasks.metrics import NotFinite
 from mkd.tasks.task import Kind, Task
-from mkd.teachers.task_teacher import TaskModel, cached_logits, standardise_scores, stores_by_split
+from mkd.teachers.classifier import Classifier
+from mkd.teachers.task_teacher import (
+    RunnableModel,
+    StateModel,
+    TaskModel,
+    TaskTeacher,
+    cached_logits,
+    standardise_scores,
+    stores_by_split,
+)
 from mkd.tokenization.tokenise import tokenise_task
-from mkd.tokenization.tokens import Inputs, TaskData, layout_of
+from mkd.tokenization.tokens import layout_of
 
 
-class Classifier(nn.Module):
-    """A sequence classifier with the interface of a student, in the order of the task's labels."""
-
-    joined = True
-
-    def __init__(
-        self, model: PreTrainedModel, order: list[int], data: TaskData, max_tokens: int
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.order = order
-        self.config = MultiTaskConfig(tasks=head_configs([data]), max_tokens=max_tokens)
-        # Token types are for models that have an embedding for the second text of a pair.
-        self.typed = getattr(model.config, "type_vocab_size", 0) > 1
-
-    def forward(self, inputs: Inputs, task: str, states: bool = False) -> torch.Tensor | Answer:
-        """Returns logits [B, C], for regression in the task's units; with `states`, an Answer."""
-        types = {"token_type_ids": inputs.types} if self.typed and inputs.types is not None else {}
-        mask_BL, asked = inputs.mask[:, 0], {"output_hidden_states": True} if states else {}
-        found = self.model(input_ids=inputs.ids[:, 0], attention_mask=mask_BL, **types, **asked)
-        logits_BC: torch.Tensor = found.logits[:, self.order]
-        return (
-            Answer(logits_BC, [token_mean(state, mask_BL) for state in found.hidden_states])
-            if states
-            else logits_BC
-        )
-
-
-class FineTunedTeacher(NamedTuple):
+@dataclass(frozen=True)
+class FineTunedTeacher(TaskTeacher):
     """A checkpoint as the TaskTeacher of one task. The weights are loaded on first use.
 
-    - `name`: model and size
     - `order`: for each class of the task, the index of the checkpoint's output
-    - `data`: the task by the checkpoint's tokenizer
     """
 
-    name: str
-    key: str
     folder: Path
     setting: str
     order: list[int]
-    data: TaskData
     layout: Layout
     root: Path
     precision: str
@@ -88,9 +64,25 @@ class FineTunedTeacher(NamedTuple):
             Classifier(model, self.order, self.data, self.layout.max_length), self.device
         ).eval()
 
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Returns the checkpoint's tokenizer."""
-        return pretrained.load_tokenizer(self.folder, self.setting)
+    def runnable_model(self) -> RunnableModel:
+        """See TaskTeacher.runnable_model."""
+        return RunnableModel(self.model(), pretrained.load_tokenizer(self.folder, self.setting))
+
+    def state_model(self) -> StateModel:
+        """See TaskTeacher.state_model."""
+        config = pretrained.load_config(self.folder, self.setting)
+        by = {"classifier": self.key, "layout": list(self.layout), "precision": self.precision}
+        num_states, width = 1 + config.num_hidden_layers, config.hidden_size
+        return StateModel(
+            cache(self.model),
+            self.key,
+            by,
+            self.layout,
+            self.precision,
+            self.data,
+            num_states,
+            width,
+        )
 
     def logits(self, split: str, report: Report = no_report) -> np.ndarray:
         """Returns what TaskTeacher.logits describes; computed once and stored.
@@ -151,7 +143,7 @@ def load_fine_tuned(
     )
     name = pretrained.model_name(model_config)
     return FineTunedTeacher(
-        name, key, folder, setting, order, data, layout, stores.root, precision, device
+        name, key, data, folder, setting, order, layout, stores.root, precision, device
     )
 
 

@@ -18,9 +18,10 @@ data.augment add have no index and cannot be labelled by a file.
 """
 
 import hashlib
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,12 @@ from mkd.storage.versions import version_key
 from mkd.tasks import files
 from mkd.tasks.files import Record, Table, listed, short_repr
 from mkd.tasks.task import Kind, Split, Task
-from mkd.teachers.task_teacher import read_logits, standardise_scores, stores_by_split
+from mkd.teachers.task_teacher import (
+    TaskTeacher,
+    read_logits,
+    standardise_scores,
+    stores_by_split,
+)
 from mkd.tokenization.tokens import TaskData
 
 LOGIT_FILE_ENDINGS = (".jsonl", ".parquet")
@@ -47,7 +53,8 @@ SHOWN_ROWS = 5
 """Missing rows that an error lists at most."""
 
 
-class ImportedTeacher(NamedTuple):
+@dataclass(frozen=True)
+class ImportedTeacher(TaskTeacher):
     """A file of logits as the TaskTeacher of one task.
 
     - `folder`: where the logits of its splits are stored
@@ -55,11 +62,18 @@ class ImportedTeacher(NamedTuple):
       task's
     """
 
-    name: str
-    key: str
     folder: Path
-    data: TaskData
     has_texts: bool
+
+    @property
+    def notes(self) -> list[str]:
+        """See TaskTeacher.notes. The rows of a file without texts could not be compared."""
+        if self.has_texts:
+            return []
+        return [
+            f"{self.data.name}: {self.name} has no column `text`, so its rows were not compared "
+            "with the task's"
+        ]
 
     def logits(self, split: str, report: Report = no_report) -> np.ndarray | None:
         """Returns what TaskTeacher.logits describes."""
@@ -96,9 +110,8 @@ def import_logits(root: Path, path: Path, task: Task, data: TaskData) -> Importe
         known = {name: _hashes(split) for name, split in rows.items()} if has_texts else {}
         _import(table, sizes, known, data.kind, aside)
 
-    return ImportedTeacher(
-        path.name, key_of(parts), cached_folder(root, "imported", parts, build), data, has_texts
-    )
+    folder = cached_folder(root, "imported", parts, build)
+    return ImportedTeacher(path.name, key_of(parts), data, folder, has_texts)
 
 
 def _hashes(split: Split) -> np.ndarray:

@@ -3,9 +3,10 @@
 Axes: M teachers, R rows, C classes (1 for regression).
 """
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from scipy.special import log_softmax
@@ -20,22 +21,18 @@ MEAN_CHUNK_ROWS = 65_536
 """Rows that are in memory at once."""
 
 
-class MeanTeacher(NamedTuple):
+@dataclass(frozen=True)
+class MeanTeacher(TaskTeacher):
     """The mean of two or more TaskTeachers, as the TaskTeacher of their task."""
 
-    members: tuple[TaskTeacher, ...]
+    averaged: tuple[TaskTeacher, ...]
     of: Literal["logits", "probabilities"]
     root: Path
-    data: TaskData
 
     @property
-    def name(self) -> str:
-        return " + ".join(member.name for member in self.members)
-
-    @property
-    def key(self) -> str:
-        # Sorted: the order of the sources does not change the mean.
-        return key_of({"members": sorted(member.key for member in self.members), "mean": self.of})
+    def members(self) -> tuple[TaskTeacher, ...]:
+        """See TaskTeacher.members."""
+        return self.averaged
 
     def logits(self, split: str, report: Report = no_report) -> np.ndarray | None:
         """Returns what TaskTeacher.logits describes; None if a member lacks the split."""
@@ -52,6 +49,18 @@ class MeanTeacher(NamedTuple):
         } | version_key("logits")
         folder = cached_folder(self.root, "logits", parts, partial(_write, known, self.of))
         return read_logits(folder / LOGITS_FILE, self.data.kind.num_logits)
+
+
+def mean_teacher(
+    members: tuple[TaskTeacher, ...],
+    of: Literal["logits", "probabilities"],
+    root: Path,
+    data: TaskData,
+) -> MeanTeacher:
+    """Returns the mean of a task's teachers. `root` is the folder of the cache."""
+    # Sorted: the order of the sources does not change the mean.
+    key = key_of({"members": sorted(member.key for member in members), "mean": of})
+    return MeanTeacher(" + ".join(member.name for member in members), key, data, members, of, root)
 
 
 def mean_logits(logits_MRC: np.ndarray, of: str) -> np.ndarray:

@@ -4,14 +4,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from mkd import names
 from mkd.config import REFINED, Config, LossConfig
 from mkd.evaluation.scoring import agreement_metrics, quality_metrics, retention_metrics
 from mkd.result import Report, phase_report
 from mkd.storage.store import key_of
-from mkd.students.transformer import TransformerStudent
 from mkd.tasks.task import Task
 from mkd.teachers import (
     TeachersBySource,
@@ -19,10 +17,9 @@ from mkd.teachers import (
     teacher_notes,
     teacher_of_task,
 )
-from mkd.teachers.finetuned import Classifier, FineTunedTeacher
-from mkd.teachers.refined import RefinedModel, RefinedTeacher, load_or_refine
+from mkd.teachers.refined import RefinedModel, load_or_refine, refined_teachers
 from mkd.teachers.states import hidden_states
-from mkd.teachers.task_teacher import TaskTeacher
+from mkd.teachers.task_teacher import RunnableModel, TaskTeacher
 from mkd.tokenization.tokens import ModelData, TaskData
 from mkd.training.batches import check_sampling_weights
 from mkd.training.matching import MatchedStates
@@ -44,9 +41,8 @@ class MultiTaskTeacher(NamedTuple):
     - `name`, `key`: those of all teachers together
     - `task_teachers`: one per task, in the order of the tasks
     - `refined`: the refined teacher; None if no task has it
-    - `model`: the model whose speed is compared with the student's, the refined teacher or else the
-      first checkpoint; None if there are only files of logits
-    - `tokenizer`: that of `model`
+    - `runnable`: the model whose speed is compared with the student's, the refined teacher or else
+      the first checkpoint; None if there are only files of logits
     - `dev`: logits by task and suffix of the dev split
     - `metrics`: scores of `dev`
     """
@@ -55,8 +51,7 @@ class MultiTaskTeacher(NamedTuple):
     key: str
     task_teachers: list[TaskTeacher]
     refined: RefinedModel | None
-    model: TransformerStudent | Classifier | None
-    tokenizer: PreTrainedTokenizerBase | None
+    runnable: RunnableModel | None
     dev: dict[tuple[str, str], np.ndarray]
     metrics: dict[str, float]
 
@@ -78,9 +73,6 @@ def make_teacher(
     teachers = load_other_teachers(
         config.teacher, config.stores, tasks, student_data.datas, student_data.device
     )
-    checkpoint = next(
-        (other for other in teachers.values() if isinstance(other, FineTunedTeacher)), None
-    )
     refined = _refined(config, teacher_data, teachers, report)
     task_teachers = [
         teacher_of_task(config.teacher, config.stores.root, data, teachers)
@@ -94,12 +86,10 @@ def make_teacher(
         for suffix in d.dev
     }
     dev = {key: np.asarray(logits) for key, logits in all_logits.items() if logits is not None}
-    model: TransformerStudent | Classifier | None = None
-    tokenizer = None
-    if refined is not None:
-        model, tokenizer = refined.model, teacher_data.tokenizer
-    elif checkpoint is not None:
-        model, tokenizer = checkpoint.model(), checkpoint.tokenizer()
+    # The refined teacher comes first; of the others, only the first checkpoint is loaded.
+    sources = sorted(teachers, key=lambda key: key[1] != REFINED)
+    models = (teachers[source].runnable_model() for source in sources)
+    runnable = next((model for model in models if model is not None), None)
     name = " + ".join(dict.fromkeys(t.name for t in teachers.values()))
     keys = {data.name: t.key for data, t in zip(student_data.datas, task_teachers, strict=True)}
     # If the refined teacher labels all tasks, its key is the key of the whole.
@@ -111,8 +101,7 @@ def make_teacher(
         key,
         task_teachers,
         refined,
-        model,
-        tokenizer,
+        runnable,
         dev,
         quality_metrics(student_data.datas, dev),
     )
@@ -131,10 +120,8 @@ def _refined(
     refined = load_or_refine(
         config.teacher, config.stores, teacher_data, config.checkpoint_seconds, teacher_report
     )
-    teachers |= {
-        (data.name, REFINED): RefinedTeacher(config.stores.root, refined, data)
-        for data in teacher_data.datas
-    }
+    of_tasks = refined_teachers(refined, config.stores.root, teacher_data)
+    teachers |= {(teacher.data.name, REFINED): teacher for teacher in of_tasks}
     return refined
 
 

@@ -1,7 +1,7 @@
 """The multi-task refined teacher and its logits, each computed once and stored."""
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,14 @@ from mkd.students import bert_config, load_model
 from mkd.students.heads import head_configs, on
 from mkd.students.transformer import TransformerConfig, TransformerStudent, on_encoder
 from mkd.tasks.task import Task
-from mkd.teachers.task_teacher import TaskModel, cached_logits, stores_by_split
+from mkd.teachers.task_teacher import (
+    RunnableModel,
+    StateModel,
+    TaskModel,
+    TaskTeacher,
+    cached_logits,
+    stores_by_split,
+)
 from mkd.tokenization.tokenise import tokenizer_fingerprint
 from mkd.tokenization.tokens import ModelData, TaskData, TokenStore, layout_of
 from mkd.tokenization.wordpiece import learn_wordpiece
@@ -44,26 +51,55 @@ class RefinedModel(NamedTuple):
     precision: str
 
 
-class RefinedTeacher(NamedTuple):
-    """The refined teacher as the TaskTeacher of one task. `data` is the task by its tokenizer."""
+@dataclass(frozen=True)
+class RefinedTeacher(TaskTeacher):
+    """The refined teacher as the TaskTeacher of one task."""
 
-    root: Path
     refined: RefinedModel
-    data: TaskData
+    root: Path
+    tokenizer: PreTrainedTokenizerBase
 
-    @property
-    def name(self) -> str:
-        return pretrained.model_name(self.refined.model.encoder.config)
+    def runnable_model(self) -> RunnableModel:
+        """See TaskTeacher.runnable_model."""
+        return RunnableModel(self.refined.model, self.tokenizer)
 
-    @property
-    def key(self) -> str:
-        return self.refined.key
+    def state_model(self) -> StateModel:
+        """See TaskTeacher.state_model."""
+        refined = self.refined
+        widths = refined.model.state_widths
+        by = {
+            "teacher": refined.key,
+            "layout": list(refined.layout),
+            "precision": refined.precision,
+        }
+        return StateModel(
+            lambda: refined.model,
+            refined.key,
+            by,
+            refined.layout,
+            refined.precision,
+            self.data,
+            len(widths),
+            widths[0],
+        )
 
     def logits(self, split: str, report: Report = no_report) -> np.ndarray:
         """Returns what TaskTeacher.logits describes; computed once and stored."""
         return refined_logits(
             self.root, self.refined, stores_by_split(self.data)[split], self.data.name, report
         )
+
+
+def refined_teachers(refined: RefinedModel, root: Path, side: ModelData) -> list[RefinedTeacher]:
+    """Returns the refined teacher as the teacher of each of its tasks.
+
+    `side` holds the tasks by its tokenizer. `root` is the folder of the cache.
+    """
+    name = pretrained.model_name(refined.model.encoder.config)
+    return [
+        RefinedTeacher(name, refined.key, data, refined, root, side.tokenizer)
+        for data in side.datas
+    ]
 
 
 def refined_tokenizer(

@@ -8,7 +8,6 @@ Axes: R rows, B rows of a batch, K layers, D width.
 
 import shutil
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,41 +19,20 @@ from mkd import names
 from mkd.config import REFINED, MatchConfig, TeacherConfig
 from mkd.evaluation.scoring import predict_batches, torch_infer
 from mkd.result import Report, phase_report
-from mkd.runtime.layout import Layout
 from mkd.storage import pretrained
 from mkd.storage.store import append, cached_folder, key_of, read_array
 from mkd.storage.versions import version_key
 from mkd.students import Student
 from mkd.tasks.task import Task
 from mkd.teachers import source_names
-from mkd.teachers.finetuned import FineTunedTeacher
-from mkd.teachers.refined import RefinedTeacher
-from mkd.teachers.task_teacher import TaskTeacher
-from mkd.tokenization.tokens import TaskData, TokenStore
+from mkd.teachers.task_teacher import StateModel, TaskTeacher
+from mkd.tokenization.tokens import TokenStore
 from mkd.training.matching import MatchedStates, layer_indices
 
 STATES_FILE = "states.float16"
 """Name of the file with the states."""
 STATES_WINDOW_ROWS = 16_384
 """Rows whose states are in memory at once before they are written."""
-
-
-class StateModel(NamedTuple):
-    """A teacher whose hidden states can be read.
-
-    - `model`: loads the model on first use
-    - `by`: everything that the states depend on except layers and rows
-    - `num_states`: number of states per row, of the embeddings and of each layer
-    """
-
-    model: Callable[[], nn.Module]
-    key: str
-    by: dict[str, Any]
-    layout: Layout
-    precision: str
-    data: TaskData
-    num_states: int
-    width: int
 
 
 class _OfLayers(nn.Module):
@@ -135,16 +113,16 @@ def _layers(teacher: TeacherConfig, match: MatchConfig, source: str) -> int:
 
 
 def hidden_states(
-    root: Path, layers: list[int], labellers: Sequence[TaskTeacher], report: Report
+    root: Path, layers: list[int], task_teachers: Sequence[TaskTeacher], report: Report
 ) -> list[MatchedStates]:
-    """Returns the states of the training rows of each labeller's task.
+    """Returns the states of the training rows of each teacher's task.
 
     Missing states are computed and stored. `report` receives `states/bytes`, the size of all states
     on disk; if some are missing, then also the progress of a phase whose name shows their size.
 
     Raises ValueError if the disk has not enough space, or if states exceed the range of float16.
     """
-    teachers = [_exposed(teacher) for teacher in labellers]
+    teachers = [_state_model(teacher) for teacher in task_teachers]
     places = [
         layer_indices(layers, teacher.num_states, "loss.match.teacher_layers", "the teacher")
         for teacher in teachers
@@ -184,38 +162,12 @@ def check_disk_space(folder: Path, needed: int) -> None:
         )
 
 
-def _exposed(teacher: TaskTeacher) -> StateModel:
-    """Returns a labeller's access to its hidden states."""
-    assert isinstance(teacher, RefinedTeacher | FineTunedTeacher), (
+def _state_model(teacher: TaskTeacher) -> StateModel:
+    model = teacher.state_model()
+    assert model is not None, (
         f"config_for_tasks() has refused to match the states of {teacher.name}"
     )
-    if isinstance(teacher, RefinedTeacher):
-        refined = teacher.refined
-        widths, precision = refined.model.state_widths, refined.precision
-        by = {"teacher": refined.key, "layout": list(refined.layout), "precision": precision}
-        return StateModel(
-            lambda: refined.model,
-            refined.key,
-            by,
-            refined.layout,
-            precision,
-            teacher.data,
-            len(widths),
-            widths[0],
-        )
-    theirs = pretrained.load_config(teacher.folder, teacher.setting)
-    by = {"classifier": teacher.key, "layout": list(teacher.layout), "precision": teacher.precision}
-    num_states, width = 1 + theirs.num_hidden_layers, theirs.hidden_size
-    return StateModel(
-        cache(teacher.model),
-        teacher.key,
-        by,
-        teacher.layout,
-        teacher.precision,
-        teacher.data,
-        num_states,
-        width,
-    )
+    return model
 
 
 def _write_missing(root: Path, missing: dict[str, _Store], report: Report) -> None:

@@ -1,14 +1,17 @@
-"""The interface of all teachers, a task's logits by row of a split, and how logits are stored.
+"""What every teacher of a task offers, and how its logits are stored.
 
 Axes: R rows, C classes (1 for regression).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from mkd import names
 from mkd.evaluation.scoring import predict_batches, torch_infer
@@ -16,25 +19,72 @@ from mkd.result import Report, no_report
 from mkd.runtime.layout import Layout
 from mkd.storage.store import cached_folder, new_array, read_array, write_arrays
 from mkd.storage.versions import version_key
+from mkd.students import Student
 from mkd.tasks.metrics import check_finite
+from mkd.teachers.classifier import Classifier
 from mkd.tokenization.tokens import TaskData, TokenStore
 
 LOGITS_FILE = "logits.float32"
 """Name of the file with the logits of one split."""
 
 
-class TaskTeacher(Protocol):
-    """A teacher of one task.
+class RunnableModel(NamedTuple):
+    """A teacher's model that runs here, with its tokenizer. Its speed can be measured."""
 
-    `name` is for display. `key` changes whenever the logits may change.
+    model: Student | Classifier
+    tokenizer: PreTrainedTokenizerBase
+
+
+class StateModel(NamedTuple):
+    """A teacher's model whose hidden states can be read.
+
+    - `model`: loads the model on first use
+    - `by`: everything that the states depend on except layers and rows
+    - `num_states`: number of states per row, of the embeddings and of each layer
     """
 
-    @property
-    def name(self) -> str: ...
+    model: Callable[[], nn.Module]
+    key: str
+    by: dict[str, Any]
+    layout: Layout
+    precision: str
+    data: TaskData
+    num_states: int
+    width: int
+
+
+@dataclass(frozen=True)
+class TaskTeacher(ABC):
+    """A teacher of one task. Each kind of teacher is a subclass.
+
+    - `name`: for display
+    - `key`: changes whenever the logits may change
+    - `data`: the task, by the teacher's tokenizer if it has one
+    """
+
+    name: str
+    key: str
+    data: TaskData
 
     @property
-    def key(self) -> str: ...
+    def members(self) -> "tuple[TaskTeacher, ...]":
+        """The teachers that this one consists of: itself, unless it is a mean of others."""
+        return (self,)
 
+    @property
+    def notes(self) -> list[str]:
+        """Messages for the user about this teacher."""
+        return []
+
+    def state_model(self) -> StateModel | None:
+        """Returns the model whose hidden states can be matched, or None if there is none."""
+        return None
+
+    def runnable_model(self) -> RunnableModel | None:
+        """Returns the model that is compared with the student in speed, or None."""
+        return None
+
+    @abstractmethod
     def logits(self, split: str, report: Report = no_report) -> np.ndarray | None:
         """Returns the logits [R, C] float32 of a split, row i for row i of the split.
 

@@ -32,13 +32,14 @@ from mkd.evaluation.speed import (
     embedding_token_ids,
     speed_metrics,
 )
-from mkd.export.backends import checked, in_torch
+from mkd.export.backends import compare_backend, in_torch
 from mkd.export.folder import export_int8, export_onnx
 from mkd.runtime import inference
 from mkd.storage import pretrained
 from mkd.students import Student, bert_config, load_model
 from mkd.students.transformer import TransformerConfig, TransformerStudent
 from mkd.tasks.sources import load_tasks
+from mkd.teachers.task_teacher import RunnableModel
 from mkd.tokenization.tokenise import tokenise_task
 from mkd.tokenization.tokens import ModelData, layout_of
 
@@ -51,13 +52,12 @@ def bert_base(tokenizer: PreTrainedTokenizerBase) -> TimedModel:
     """BERT-base with a head for SST-2: 12 layers of 768, random weights."""
     sizes = bert_config(len(tokenizer), 12, 768, 12, 0.1, 512)
     head = {"labels": ["negative", "positive"], "pair": False, "mean": 0.0, "std": 1.0}
-    return in_torch(
-        TransformerStudent(TransformerConfig(encoder=sizes, tasks={"sst2": head})), tokenizer
-    )
+    model = TransformerStudent(TransformerConfig(encoder=sizes, tasks={"sst2": head}))
+    return in_torch(RunnableModel(model, tokenizer))
 
 
 def exported(student: Student, side: ModelData, folder: Path) -> dict[str, dict[str, float]]:
-    """The student's scores in torch and, by backend, what `checked` tells, and the bytes."""
+    """The student's scores in torch and each backend's comparison with torch and bytes."""
     layout = layout_of(side.tokenizer, student.joined, student.config.max_tokens)
     before = dev_logits(torch_infer(student), side.datas, layout)
     export_onnx(student, side.tokenizer, folder / "onnx")
@@ -65,7 +65,7 @@ def exported(student: Student, side: ModelData, folder: Path) -> dict[str, dict[
     found = {"torch": quality_metrics(side.datas, before)}
     for name in BACKENDS:
         size = sum(path.stat().st_size for path in (folder / name).iterdir())
-        found[name] = checked(
+        found[name] = compare_backend(
             side, before, inference.Student.load(folder / name, 1).infer, layout
         ) | {"bytes": float(size)}
     return found
@@ -100,7 +100,7 @@ def main() -> None:
             scores[name] = exported(
                 student, ModelData(tokenizer, datas, torch.device("cpu")), root / name
             )
-            timed[f"{name}/torch"] = in_torch(student, tokenizer)
+            timed[f"{name}/torch"] = in_torch(RunnableModel(student, tokenizer))
             for backend in BACKENDS:
                 load = partial(inference.Student.load, root / name / backend)
                 timed[f"{name}/{backend}"] = TimedModel(load, embedding_token_ids(student))

@@ -35,7 +35,7 @@ from mkd.evaluation.speed import (
     hardware,
     speed_metrics,
 )
-from mkd.export.backends import checked, in_torch
+from mkd.export.backends import compare_backend, in_torch
 from mkd.export.folder import export_int8, export_onnx
 from mkd.runtime import inference
 from mkd.runtime.layout import padded
@@ -43,6 +43,7 @@ from mkd.storage import pretrained
 from mkd.students import load_model
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
+from mkd.teachers.task_teacher import RunnableModel
 from mkd.tokenization.tokenise import tokenise_task
 from mkd.tokenization.tokens import ModelData, TaskData, layout_of
 
@@ -104,8 +105,8 @@ def of_student(
             "torch": quality_metrics(datas, dev)["quality/mean"],
             "error": rms(torchs, infer, datas, layout),
         }
-        found.append(own | checked(side, dev, infer, layout))
-    loaded = in_torch(student, tokenizer)
+        found.append(own | compare_backend(side, dev, infer, layout))
+    loaded = in_torch(RunnableModel(student, tokenizer))
     return found, {
         name: loaded._replace(load=partial(inference.Student.load, to / name))
         for name in ("onnx", *RANGES)

@@ -49,7 +49,7 @@ def ready(tokenizer: Tokenizer, datas: Datas) -> DataAndTeacher:
     side = ModelData(tokenizer, [data], torch.device("cpu"))
     return DataAndTeacher(
         RunData(Config(), [], side, side, None),
-        MultiTaskTeacher("bert-2x16", "key", [], None, None, None, {}, {"quality/mean": 90.0}),
+        MultiTaskTeacher("bert-2x16", "key", [], None, None, {}, {"quality/mean": 90.0}),
     )
 
 

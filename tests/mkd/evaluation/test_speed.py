@@ -35,6 +35,7 @@ from mkd.students.bilstm import BiLstmConfig, BiLstmStudent
 from mkd.students.heads import head_configs
 from mkd.students.transformer import TransformerConfig, TransformerStudent
 from mkd.tasks.task import Task
+from mkd.teachers.task_teacher import RunnableModel
 from tests.support.tiny import Datas, Tokenizer
 
 BILSTM = StudentConfig(kind="bilstm", hidden=5, embedding=6)
@@ -50,7 +51,7 @@ def student_of(config: StudentConfig, datas: Datas) -> Student:
 
 
 def timed(config: StudentConfig, datas: Datas, tokenizer: Tokenizer) -> TimedModel:
-    return in_torch(make_student(config, datas, len(tokenizer), 32, None), tokenizer)
+    return in_torch(RunnableModel(make_student(config, datas, len(tokenizer), 32, None), tokenizer))
 
 
 def test_metrics_name_backend_setting_and_statistic(datas: Datas, tokenizer: Tokenizer) -> None:

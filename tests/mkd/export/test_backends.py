@@ -10,14 +10,14 @@ from mkd.config import ExportConfig, SpeedConfig, StudentConfig
 from mkd.evaluation.scoring import dev_logits, torch_infer
 from mkd.export.backends import (
     TORCH,
-    Offered,
-    Trained,
-    Wanted,
-    checked,
-    compared,
+    ExportRequest,
+    Exports,
+    TrainedStudent,
+    compare_backend,
+    compare_logits,
+    export_problems,
+    export_student,
     latency_ms,
-    objections,
-    offered,
     ratios,
 )
 from mkd.export.folder import PROGRAM, export_int8, export_onnx
@@ -74,7 +74,7 @@ def test_compared_by_hand(datas: Datas, tokenizer: Tokenizer) -> None:
     right = {("single", ""): np.stack([1 - labels, labels], axis=1).astype(np.float32)}
     other = {("single", ""): right["single", ""].copy()}
     other["single", ""][3] = other["single", ""][3, ::-1] * 1.5
-    found = compared(side, right, other)
+    found = compare_logits(side, right, other)
     assert found == pytest.approx(
         {"max_difference": 1.5, "loss": 5.0, "quality/single/score": 95.0, "quality/mean": 95.0}
     )
@@ -87,7 +87,7 @@ def test_what_is_not_finite_is_no_measure(value: float, datas: Datas, tokenizer:
     }
     other = {key: logits.copy() for key, logits in dev.items()}
     other["pair", ""][7, 0] = value
-    assert compared(ModelData(tokenizer, datas, CPU), dev, other) == {}
+    assert compare_logits(ModelData(tokenizer, datas, CPU), dev, other) == {}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_what_is_wrong_is_told(
             "loss": max(losses)
         }
         found["max_difference"] = difference
-    assert objections(name, found, ExportConfig().max_loss) == told
+    assert export_problems(name, found, ExportConfig().max_loss) == told
 
 
 def odd(batch: Arrays) -> np.ndarray:
@@ -173,7 +173,7 @@ def test_the_worse_of_two_checks(wrong_alone: bool, datas: Datas, tokenizer: Tok
                 answers[place] = 1 - answers[place]
         return sure(answers)
 
-    found = checked(
+    found = compare_backend(
         ModelData(tokenizer, [data], CPU), {("single", ""): sure(classes)}, infer, layout
     )
     assert asked.count(1) == 20 and sum(asked) == 40, "each row in both ways"
@@ -188,7 +188,7 @@ def test_the_worse_of_two_checks(wrong_alone: bool, datas: Datas, tokenizer: Tok
 def test_of_many_rows_some_evenly_spread_are_asked_alone(
     datas: Datas, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mkd.export.backends.SINGLE_ROWS", 5)
+    monkeypatch.setattr("mkd.export.backends.MAX_SINGLE_ROWS", 5)
     data, layout = datas[0], layout_of(tokenizer, False, 32)
     alone: list[bytes] = []
 
@@ -196,7 +196,7 @@ def test_of_many_rows_some_evenly_spread_are_asked_alone(
         alone.extend([batch.ids.tobytes()] if len(batch.ids) == 1 else [])
         return np.zeros((len(batch.ids), 2), np.float32)
 
-    found = checked(
+    found = compare_backend(
         ModelData(tokenizer, [data], CPU),
         {("single", ""): np.zeros((20, 2), np.float32)},
         infer,
@@ -213,7 +213,7 @@ def test_a_row_that_is_not_finite_fails_a_backend(datas: Datas, tokenizer: Token
         return np.full((len(batch.ids), 2), np.nan if len(batch.ids) == 1 else 0.0, np.float32)
 
     layout = layout_of(tokenizer, False, 32)
-    found = checked(
+    found = compare_backend(
         ModelData(tokenizer, datas[:1], CPU),
         {("single", ""): np.zeros((20, 2), np.float32)},
         infer,
@@ -236,16 +236,18 @@ def found_of(
     datas: Datas,
     tokenizer: Tokenizer,
     to: Path,
-) -> Offered:
-    wanted = Wanted(export, SpeedConfig(length=8, batch_size=2, threads=[1], seconds=0.1), 1)
+) -> Exports:
+    request = ExportRequest(
+        export, SpeedConfig(length=8, batch_size=2, threads=[1], seconds=0.1), 1
+    )
     layout = layout_of(tokenizer, False, 32)
-    trained = Trained(
+    trained = TrainedStudent(
         student,
         ModelData(tokenizer, datas, CPU),
         layout,
         dev_logits(torch_infer(student), datas, layout),
     )
-    return offered(wanted, trained, tasks, None, to, no_report)
+    return export_student(request, trained, tasks, None, to, no_report)
 
 
 def test_the_fastest_of_those_that_passed_is_offered(

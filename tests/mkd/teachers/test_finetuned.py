@@ -19,7 +19,8 @@ from transformers import (
 from mkd.students.embeddings import input_table
 from mkd.tasks.metrics import accuracy
 from mkd.tasks.task import Kind
-from mkd.teachers.finetuned import Classifier, label_order
+from mkd.teachers.classifier import Classifier
+from mkd.teachers.finetuned import label_order
 from mkd.teachers.task_teacher import stores_by_split
 from tests.support.checkpoints import bert, classifier, labeller, saved
 from tests.support.runs import Told

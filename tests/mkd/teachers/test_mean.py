@@ -1,30 +1,31 @@
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from mkd.result import Report, no_report
 from mkd.teachers import mean as module
-from mkd.teachers.mean import MeanTeacher, mean_logits
+from mkd.teachers.mean import mean_logits, mean_teacher
+from mkd.teachers.task_teacher import TaskTeacher
+from mkd.tokenization.tokens import TaskData
 from tests.support.tiny import Datas
 
 
-class Fixed(NamedTuple):
-    """A labeller of given logits."""
+@dataclass(frozen=True)
+class Fixed(TaskTeacher):
+    """A teacher of given logits."""
 
-    name: str
-    key: str
     by_split: dict[str, np.ndarray]
 
     def logits(self, split: str, report: Report = no_report) -> np.ndarray | None:
         return self.by_split.get(split)
 
 
-def fixed(name: str, rows: int = 40, classes: int = 2, seed: int = 0) -> Fixed:
+def fixed(name: str, data: TaskData, rows: int = 40, classes: int = 2, seed: int = 0) -> Fixed:
     draw = np.random.default_rng(seed)
-    return Fixed(name, name, {"train": draw.normal(size=(rows, classes)).astype(np.float32)})
+    return Fixed(name, name, data, {"train": draw.normal(size=(rows, classes)).astype(np.float32)})
 
 
 def test_the_mean_of_logits_by_hand() -> None:
@@ -63,30 +64,30 @@ def test_of_a_regression_the_scores_are_averaged_either_way() -> None:
 def test_the_mean_is_stored_and_chunks_change_nothing(
     tmp_path: Path, datas: Datas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    members = (fixed("a", seed=1), fixed("b", seed=2))
+    members = (fixed("a", datas[0], seed=1), fixed("b", datas[0], seed=2))
     found = []
     for chunk in (7, 1000):
         monkeypatch.setattr(module, "MEAN_CHUNK_ROWS", chunk)
         found.append(
-            MeanTeacher(members, "logits", tmp_path / str(chunk), datas[0]).logits("train")
+            mean_teacher(members, "logits", tmp_path / str(chunk), datas[0]).logits("train")
         )
     expected = (members[0].by_split["train"] + members[1].by_split["train"]) / 2
     for logits in found:
         assert logits is not None
         np.testing.assert_allclose(logits, expected, rtol=1e-6)
-    assert MeanTeacher(members, "logits", tmp_path, datas[0]).name == "a + b"
+    assert mean_teacher(members, "logits", tmp_path, datas[0]).name == "a + b"
 
 
 def test_a_split_that_one_member_lacks_has_no_mean(tmp_path: Path, datas: Datas) -> None:
-    one, other = fixed("a"), fixed("b")
+    one, other = fixed("a", datas[0]), fixed("b", datas[0])
     one.by_split["dev"] = np.zeros((20, 2), dtype=np.float32)
-    assert MeanTeacher((one, other), "logits", tmp_path, datas[0]).logits("dev") is None
+    assert mean_teacher((one, other), "logits", tmp_path, datas[0]).logits("dev") is None
 
 
 def test_the_key_has_members_and_mean_but_not_their_order(tmp_path: Path, datas: Datas) -> None:
-    a, b, c = fixed("a"), fixed("b"), fixed("c")
+    a, b, c = fixed("a", datas[0]), fixed("b", datas[0]), fixed("c", datas[0])
     keys = [
-        MeanTeacher(pair, "logits", tmp_path, datas[0]).key for pair in ((a, b), (b, a), (a, c))
+        mean_teacher(pair, "logits", tmp_path, datas[0]).key for pair in ((a, b), (b, a), (a, c))
     ]
     assert keys[0] == keys[1] != keys[2]
-    assert MeanTeacher((a, b), "probabilities", tmp_path, datas[0]).key not in keys
+    assert mean_teacher((a, b), "probabilities", tmp_path, datas[0]).key not in keys

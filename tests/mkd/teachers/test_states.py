@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, BartConfig, BertModel
+from transformers import AutoTokenizer, BartConfig, BertModel, PreTrainedTokenizerBase
 
 from mkd.config import DataConfig, LossConfig, MatchConfig, StudentConfig
 from mkd.pipeline import run
@@ -55,7 +55,7 @@ def stores(cache: Path) -> set[Path]:
 
 
 def head(cache: Path, refined: RefinedModel, data: TaskData) -> RefinedTeacher:
-    return RefinedTeacher(cache, refined, data)
+    return RefinedTeacher("bert", refined.key, data, refined, cache, PreTrainedTokenizerBase())
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])

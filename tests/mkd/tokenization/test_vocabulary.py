@@ -15,6 +15,7 @@ from mkd.students.bag import BagStudent
 from mkd.students.embeddings import TrimmedEmbedding, input_table, rows_of, token_of_each_row, trim
 from mkd.students.heads import head_configs
 from mkd.students.transformer import on_encoder
+from mkd.teachers.task_teacher import RunnableModel
 from mkd.tokenization.tokens import Inputs, layout_of
 from mkd.tokenization.vocabulary import kept_tokens, training_counts
 from mkd.training.batches import gather_inputs
@@ -227,7 +228,10 @@ def test_a_trimmed_student_is_timed_on_its_own_rows(datas: Datas, tokenizer: Tok
     seen: list[torch.Tensor] = []
     input_table(student).register_forward_hook(lambda module, args, out: seen.append(args[0]))
     speed_metrics(
-        {"": in_torch(student, tokenizer)}, {"a": ["a film"]}, [SpeedSetting(1, 500, 1)], 0.1
+        {"": in_torch(RunnableModel(student, tokenizer))},
+        {"a": ["a film"]},
+        [SpeedSetting(1, 500, 1)],
+        0.1,
     )
     kept, _ = kept_of(datas, tokenizer)
     rows = rows_of(input_table(student), seen[0])
