@@ -10,21 +10,26 @@ from MLFLOW_TRACKING_URI and logs the report there too: to the study's run, or e
 each budget, and how many runs were left out, by reason.
 """
 
+import sys
+
+from analysis import arguments
+
+if __name__ == "__main__":  # before the imports that follow: those take seconds
+    sys.exit(arguments.main(__doc__))
+
 import json
 import os
 import shutil
-import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import mlflow
-from jsonargparse import ArgumentError, ArgumentParser
 from mlflow.exceptions import MlflowException
 
 from analysis import tables
+from analysis.arguments import ReportSettings
 from analysis.charts.gallery import Chart, charts, json_value
 from analysis.findings.summary import Summary, summarise
 from analysis.page.content import content, fronts
@@ -56,24 +61,12 @@ BEST_FIRST = urlencode(
 """Query of the MLflow UI: all runs with a score in one list, best on selection first."""
 
 
-@dataclass(frozen=True)
-class ReportSettings:
-    """The settings of a report."""
-
-    experiment: str = ""
-    """Name of the MLflow experiment. May be empty if `study` is given."""
-    study: str = ""
-    """Name of a study (mkd.study). Only its trials are reported. Empty: all runs of the
-    experiment.
-    """
-    to: str = ""
-    """Folder that the report is also written to. It replaces an earlier report there; other
-    files stay. Empty: the report is only logged to MLflow.
-    """
-    machine: str = ""
-    """Machine whose latencies are shown, by its name in the report. Empty: the one with most
-    runs.
-    """
+def command(asked: ReportSettings) -> None:
+    """Makes the report. Raises ValueError also for errors of the tracking store."""
+    try:
+        report(asked)
+    except MlflowException as error:
+        raise ValueError(str(error)) from error
 
 
 def report(asked: ReportSettings) -> None:
@@ -300,29 +293,3 @@ rows set apart from training: what one of many is chosen by
 trials are the children of a run of kind `{names.KIND_SEARCH}`
 """
 """Explains the metrics of an experiment, in Markdown."""
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command line and returns the exit code.
-
-    It is 0, or 2 after a user's mistake, which is printed in one line.
-    """
-    parser = ArgumentParser(
-        prog="python -m analysis.report", description=__doc__, exit_on_error=False
-    )
-    parser.add_class_arguments(ReportSettings)
-    try:
-        values = parser.instantiate(parser.parse_args(argv))
-        report(
-            ReportSettings(
-                **{name: getattr(values, name) for name in ReportSettings.__dataclass_fields__}
-            )
-        )
-    except (ValueError, ArgumentError, OSError, MlflowException) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

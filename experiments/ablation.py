@@ -12,12 +12,17 @@ the variants, the trials, and the number of reused trials.
 """
 
 import sys
+
+from experiments import cli
+
+if __name__ == "__main__":  # before the imports that follow: those take seconds
+    sys.exit(cli.main("experiments.ablation:ablate", __doc__))
+
 import time
 from dataclasses import asdict, replace
 from functools import partial
 from typing import NamedTuple
 
-from experiments import cli
 from experiments.settings import AblationSettings, DistillSettings, distill_settings
 from experiments.studies import comparison
 from experiments.tracking.outputs import Outputs
@@ -229,7 +234,3 @@ def timed_distillation(config: DistillSettings, run: OpenRun, report: Report) ->
     result = pipeline.run(config.core(), run.folder, timed_report)
     cost = {names.SECONDS_STUDENT: student, names.SECONDS_TRIAL: time.perf_counter() - begin}
     return result._replace(metrics=result.metrics | cost)
-
-
-if __name__ == "__main__":
-    sys.exit(cli.entry(ablate, __doc__ or "", AblationSettings))

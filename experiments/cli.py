@@ -1,12 +1,17 @@
-"""The command line of every entry point: YAML files, options by dotted name, one-line errors."""
+"""The command line of every entry point: YAML files, options by dotted name, one-line errors.
+
+Importing this module and reading a command line takes well under a second: what takes longer to
+import, such as torch, is imported after the settings are read.
+"""
 
 import difflib
 import json
 import os
+import pkgutil
 import re
 import signal
 import sys
-from argparse import RawDescriptionHelpFormatter
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, is_dataclass
@@ -14,20 +19,18 @@ from functools import cache, reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
-import transformers
 import yaml
 from jsonargparse import (
     ArgumentError,
     ArgumentParser,
-    DefaultHelpFormatter,
     Namespace,
     get_loader,
     set_loader,
-    set_parsing_settings,
 )
 
+from experiments.command_line import config_files, help
 from experiments.settings import COMMANDS, Command, command_of
-from mkd import precision, processes
+from mkd.shell import called_as
 from mkd.storage import strict_yaml
 
 REMOVED: dict[str, dict[str, tuple[object, ...]]] = {
@@ -61,12 +64,53 @@ def parse(
 
     Raises ValueError if an option or a file is wrong.
     """
+    return _with_precision(_read(argv, description, kind), log)
+
+
+def _read(argv: list[str] | None, description: str, kind: type[Own]) -> Own:
+    """Returns the settings of a command line as they are given: precisions may be `auto`."""
+    words = sys.argv[1:] if argv is None else argv
     # First: jsonargparse would only say that it does not know the option.
-    _refuse_options_of_others(sys.argv[1:] if argv is None else argv, command_of(kind))
+    _refuse_options_of_others(words, command_of(kind))
+    words, files = _with_config_files(words)
     parser = _parser(kind, description)
-    with _readable_errors(kind):
-        parsed = parser.parse_args(argv)
-    return _build(parser, parsed, kind, log)
+    try:
+        with _readable_errors(kind):
+            parsed = parser.parse_args(words)
+        return _build(parser, parsed, kind)
+    except ValueError as error:
+        raise ValueError(_place(words, files, str(error)) + str(error)) from error
+
+
+def _with_config_files(words: list[str]) -> tuple[list[str], list[Path]]:
+    """Returns the words with the path of each file of --config, and these files, all checked."""
+    found, files = list(words), []
+    for place, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == "--config" and (equals or place + 1 < len(words)):
+            file = config_files.config_file(value if equals else words[place + 1])
+            config_files.read_config(file)
+            files.append(file)
+            found[place if equals else place + 1] = f"--config={file}" if equals else str(file)
+    return found, files
+
+
+def _place(words: list[str], files: list[Path], message: str) -> str:
+    """Returns `FILE:LINE: ` if the setting that a message begins with stands in one of the files.
+
+    Returns "" if the command line sets it, because that wins over files.
+    """
+    named = SETTING.match(message)
+    if named is None or any(word.partition("=")[0] == f"--{named['name']}" for word in words):
+        return ""
+    for file in reversed(files):
+        if (line := config_files.line_of(file, named["name"])) is not None:
+            return f"{file}:{line}: "
+    return ""
+
+
+SETTING = re.compile(r"(?:there is no setting ')?(?P<name>[a-z_]+(?:\.[\w-]+)*)(?:'| is )")
+"""The start of a message about a setting."""
 
 
 def explicit_settings(argv: list[str] | None, kind: type[Command]) -> set[str]:
@@ -74,7 +118,8 @@ def explicit_settings(argv: list[str] | None, kind: type[Command]) -> set[str]:
 
     A setting that is set to its default value is included.
     """
-    parsed = _parser(kind, "").parse_args(argv, defaults=False).as_flat()
+    words, _ = _with_config_files(sys.argv[1:] if argv is None else argv)
+    parsed = _parser(kind, "").parse_args(words, defaults=False).as_flat()
     return set(vars(parsed)) - {"config"}
 
 
@@ -95,7 +140,7 @@ def with_settings(config: Own, settings: dict[str, Any]) -> Own:
     parser = _parser(type(config), "")
     with _readable_errors(type(config)):
         parsed = parser.parse_object(values)
-    return _build(parser, parsed, type(config))
+    return _with_precision(_build(parser, parsed, type(config)))
 
 
 def from_yaml(text: str, kind: type[Own]) -> Own:
@@ -111,7 +156,7 @@ def from_yaml(text: str, kind: type[Own]) -> Own:
     settings = yaml.safe_load(text)
     with _readable_errors(kind):
         parsed = parser.parse_string(yaml.safe_dump(settings))
-    return _build(parser, parsed, kind)
+    return _with_precision(_build(parser, parsed, kind))
 
 
 UNKNOWN_SETTING = (
@@ -120,6 +165,15 @@ UNKNOWN_SETTING = (
     re.compile(r"^Option '(?P<name>[\w.]+)' is not accepted"),
 )
 """jsonargparse's messages about an unknown option or setting."""
+UNKNOWN_WORD = re.compile(r"unrecognized arguments: (?P<word>\S+)")
+"""argparse's message about a word that belongs to no option."""
+WRONG_VALUE = re.compile(
+    r'Parser key "(?P<name>[\w.]+)": '
+    r"(?:Expected a .*?\. Got value|Does not validate .* Given value): (?P<value>.*)"
+)
+"""jsonargparse's message about a value of the wrong type."""
+LONGEST_VALUE = 60
+"""Number of characters that a message shows of a wrong value."""
 
 
 @contextmanager
@@ -130,34 +184,53 @@ def _readable_errors(kind: type[Command]) -> Iterator[None]:
     """
     try:
         yield
-    except ArgumentError as error:
-        message = one_line(error)
-        unknown = next(
-            (match for pattern in UNKNOWN_SETTING if (match := pattern.search(message))), None
-        )
-        if unknown is None:
-            raise ValueError(message) from error
+    except (ArgumentError, TypeError) as error:
+        raise ValueError(_readable(one_line(error), kind)) from error
+
+
+def _readable(message: str, kind: type[Command]) -> str:
+    """Returns a message of jsonargparse in the project's words."""
+    unknown = next(
+        (match for pattern in UNKNOWN_SETTING if (match := pattern.search(message))), None
+    )
+    if unknown is not None:
         name = ".".join(part for part in unknown.groups() if part)
-        raise ValueError(f"there is no setting {name!r}{_suggestion(name, kind)}") from error
+        return f"there is no setting {name!r}{_suggestion(name, kind)}"
+    if wrong := WRONG_VALUE.match(message):
+        value = textwrap.shorten(wrong["value"], LONGEST_VALUE, placeholder=" ...")
+        return f"{wrong['name']} is {value!r}; allowed: {_values(wrong['name'], kind)}"
+    if word := UNKNOWN_WORD.match(message):
+        return f"{word['word']!r} is no setting; allowed: --SETTING VALUE, as --seed 1"
+    return message
 
 
 def _suggestion(name: str, kind: type[Command]) -> str:
-    """Returns the end of a message about an unknown setting: the setting that is most similar."""
+    """Returns the end of a message about an unknown setting: the settings that may be meant."""
     command = command_of(kind)
-    near = difflib.get_close_matches(name, ["config", *sorted(setting_names(command))], 1)
-    if near:
-        return f"; did you mean {near[0]}?"
-    return f"; python -m experiments.{command} --help lists all settings"
+    known = ["config", *sorted(setting_names(command))]
+    near = (
+        [each for each in known if each.endswith(f".{name}")]
+        or [each for each in known if each.startswith(name) and each not in _groups(command)]
+        or difflib.get_close_matches(name, known, 1)
+    )
+    if 0 < len(near) <= MOST_NAMED:
+        return f"; did you mean {' or '.join(near)}?"
+    return f"; {called_as(command)} --help lists all settings"
 
 
-class _HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Keeps the lines of the description, which contains commands to copy."""
+MOST_NAMED = 3
+"""Most settings that a message names."""
 
 
 class _Parser(ArgumentParser):
     """A command's parser. Settings of other commands in a file are ignored."""
 
     command = ""
+
+    def format_help(self, formatter: object = None) -> str:
+        """Overrides jsonargparse's method."""
+        description = self.description or ""
+        return help.help_text(called_as(self.command), description, COMMANDS[self.command])
 
     def parse_string(
         self, content: str, path: str | os.PathLike[str] = "", *args: Any, **more: Any
@@ -180,22 +253,12 @@ def _parser(kind: type[Command], description: str) -> _Parser:
 @cache
 def _parser_of(command: str, description: str) -> _Parser:
     _read_strictly()
-    # The help of a setting is the docstring below its field.
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = _Parser(
-        prog=f"python -m experiments.{command}",
-        usage="%(prog)s [--config FILE] [--SETTING VALUE] ...",  # the default lists all settings
-        description=description,
-        formatter_class=_HelpFormatter,
-        exit_on_error=False,
+        prog=called_as(command), description=description, exit_on_error=False, allow_abbrev=False
     )
     parser.command = command
     parser.add_class_arguments(COMMANDS[command])
-    parser.add_argument(
-        "--config",
-        action="config",
-        help="a YAML file of settings; may be given several times, later ones win",
-    )
+    parser.add_argument("--config", action="config")
     return parser
 
 
@@ -216,6 +279,30 @@ def setting_names(command: str) -> frozenset[str]:
     return frozenset(named(COMMANDS[command](), ""))
 
 
+@cache
+def _groups(command: str) -> frozenset[str]:
+    """Returns the names of the groups of a command's settings."""
+    names = setting_names(command)
+    return frozenset(name.rpartition(".")[0] for name in names) & names
+
+
+def _values(name: str, kind: type[Command]) -> str:
+    """Returns which values a setting takes, in words."""
+    found = {each.name: each.values for group in help.groups(kind) for each in group.settings}
+    words = found.get(name, "a value of another type").split("|")
+    return " or ".join(WORDS.get(word, word.strip("{}").replace(",", ", ")) for word in words)
+
+
+WORDS = {
+    "INT": "an integer",
+    "NUMBER": "a number",
+    "TEXT": "a text",
+    "LIST": "a list",
+    "MAPPING": "a mapping",
+}
+"""What messages call the values of --help."""
+
+
 def _commands_with(name: str) -> list[str]:
     return [command for command in COMMANDS if name in setting_names(command)]
 
@@ -225,9 +312,14 @@ def _check_fixed(settings: dict[str, Any], command: str) -> None:
     for name, (value, alternative) in FIXED.get(command, {}).items():
         if settings.get(name, value) != value:
             raise ValueError(
-                f"{name} is {settings[name]!r}; allowed for experiments.{command}: {value!r}, "
+                f"{name} is {settings[name]!r}; allowed for {_short(command)}: {value!r}, "
                 f"{alternative}"
             )
+
+
+def _short(command: str) -> str:
+    """Returns what messages call a command: `mkd VERB` or `experiments.VERB`, as it was called."""
+    return called_as(command).removeprefix("python -m ")
 
 
 def _refuse_options_of_others(argv: list[str], command: str) -> None:
@@ -239,9 +331,7 @@ def _refuse_options_of_others(argv: list[str], command: str) -> None:
             and name not in setting_names(command)
             and (others := _commands_with(name))
         ):
-            raise ValueError(
-                f"--{name} is a setting of {', '.join(f'experiments.{other}' for other in others)}"
-            )
+            raise ValueError(f"--{name} is a setting of {', '.join(map(_short, others))}")
 
 
 def _without_others(values: dict[str, Any], command: str, prefix: str = "") -> dict[str, Any]:
@@ -252,6 +342,8 @@ def _without_others(values: dict[str, Any], command: str, prefix: str = "") -> d
     kept: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
+        if _is_group(name) and not isinstance(value, dict):
+            raise ValueError(f"{name} is {value!r}; allowed: a mapping of settings")
         if isinstance(value, dict) and _is_group(name):
             inner = _without_others(value, command, f"{name}.")
             kept |= {key: inner} if inner or name in setting_names(command) else {}
@@ -297,18 +389,20 @@ def _without_removed(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _build(
-    parser: ArgumentParser,
-    parsed: Namespace,
-    kind: type[Own],
-    log: Callable[[str], object] = lambda text: None,
-) -> Own:
-    try:
+def _build(parser: ArgumentParser, parsed: Namespace, kind: type[Own]) -> Own:
+    with _readable_errors(kind):
         parser.validate(parsed, skip_unset=False)  # parsing accepts null for every setting
-    except TypeError as error:
-        raise ValueError(one_line(error)) from error
     values = parser.instantiate(parsed)
-    config = kind(**{field.name: getattr(values, field.name) for field in fields(kind)})
+    return kind(**{field.name: getattr(values, field.name) for field in fields(kind)})
+
+
+def _with_precision(config: Own, log: Callable[[str], object] = lambda text: None) -> Own:
+    """Returns the settings with each precision `auto` replaced by the faster one here."""
+    leaves = _flat(config, "")
+    if not any(name.endswith(".precision") and leaves[name] == "auto" for name in leaves):
+        return config
+    from mkd import precision  # imports torch
+
     return precision.resolve_precision(config, config.core(), log)
 
 
@@ -335,25 +429,34 @@ def to_yaml(config: Command) -> str:
     return yaml.safe_dump(asdict(config.shown()), sort_keys=False)
 
 
+def main(job: str, description: str | None) -> int:
+    """Runs the command whose work is the function `job`, by its name as `MODULE:FUNCTION`.
+
+    The module is imported after the settings are read and printed, because that takes seconds.
+    Returns the exit code; see `entry`. description: the module's docstring.
+    """
+    command = job.partition(":")[0].rpartition(".")[2]
+    return entry(
+        lambda config: pkgutil.resolve_name(job)(config), description or "", COMMANDS[command]
+    )
+
+
 def entry(
     job: Callable[[Own], object], description: str, kind: type[Own], argv: list[str] | None = None
 ) -> int:
-    """Runs a command: parses its settings, prints those that differ from the defaults, calls `job`.
+    """Runs a command: reads its settings, prints those that differ from the defaults, calls `job`.
 
     Returns the exit code: 0, 2 after an error of the user (printed in one line), or 130 after
     Ctrl-C.
     """
     signal.signal(signal.SIGTERM, _handle_sigterm)
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()  # harmless, or an error of our own
+    tell: Callable[[str], object] = print if _is_first_process() else lambda text: None
     try:
-        config = parse(
-            argv, description, kind, print if processes.is_first() else lambda text: None
-        )
-        if processes.is_first():
-            print(
-                "settings that differ from the defaults:", json.dumps(overrides(config)), flush=True
-            )
+        config = _read(argv, description, kind)
+        tell(f"settings that differ from the defaults: {json.dumps(overrides(config))}")
+        sys.stdout.flush()
+        config = _with_precision(config, tell)
+        _silence_transformers()
         job(config)
     except (ValueError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
@@ -362,6 +465,19 @@ def entry(
         print("stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def _is_first_process() -> bool:
+    """As mkd.processes.is_first, without its imports."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _silence_transformers() -> None:
+    """Turns off the messages and progress bars of transformers: harmless, or an error of ours."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
 
 
 def one_line(error: BaseException) -> str:

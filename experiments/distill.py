@@ -10,9 +10,14 @@ output is JSON: the run's id and its metrics.
 """
 
 import sys
-from functools import partial
 
 from experiments import cli
+
+if __name__ == "__main__":  # before the imports that follow: those take seconds
+    sys.exit(cli.main("experiments.distill:distill", __doc__))
+
+from functools import partial
+
 from experiments.settings import DistillSettings
 from experiments.tracking.record import FinishedRun, record_training
 from experiments.tracking.run import num_tasks
@@ -24,7 +29,3 @@ def distill(config: DistillSettings) -> FinishedRun[Result]:
     """Runs one distillation as an MLflow run, and returns it."""
     name = f"{config.student.name} {config.loss.name} {num_tasks(config.data)}"
     return record_training(config, names.KIND_DISTILL, name, partial(pipeline.run, config.core()))
-
-
-if __name__ == "__main__":
-    sys.exit(cli.entry(distill, __doc__ or "", DistillSettings))

@@ -11,9 +11,14 @@ The last line of the output is JSON: the run's id, the folder, its backends and 
 """
 
 import sys
-from pathlib import Path
 
 from experiments import cli
+
+if __name__ == "__main__":  # before the imports that follow: those take seconds
+    sys.exit(cli.main("experiments.export:export", __doc__))
+
+from pathlib import Path
+
 from experiments.settings import ExportSettings
 from experiments.tracking import outputs
 from experiments.tracking.models import fetched_student
@@ -39,7 +44,3 @@ def export(config: ExportSettings) -> FinishedRun[ExportedFolder]:
         tags = {names.TAG_OUTPUT: str(Path(config.export.to).resolve())}
         opening = open_run(config, names.KIND_EXPORT, name, tasks_tag(config.data), tags)
         return record(opening, core, outputs.of_export, source=source)
-
-
-if __name__ == "__main__":
-    sys.exit(cli.entry(export, __doc__ or "", ExportSettings))

@@ -11,10 +11,15 @@ JSON: the run's id and its metrics.
 """
 
 import sys
+
+from experiments import cli
+
+if __name__ == "__main__":  # before the imports that follow: those take seconds
+    sys.exit(cli.main("experiments.finetune:finetune", __doc__))
+
 from dataclasses import replace
 from pathlib import Path
 
-from experiments import cli
 from experiments.settings import FinetuneSettings
 from experiments.tracking.models import fetched_student
 from experiments.tracking.record import FinishedRun, record_training
@@ -38,7 +43,3 @@ def finetune(config: FinetuneSettings) -> FinishedRun[Result]:
         loss, tasks = config.finetune.loss.name, num_tasks(config.data)
         name = f"finetune {source[:8] or folder.name} {loss} {tasks}"
         return record_training(config, names.KIND_FINETUNE, name, training, source)
-
-
-if __name__ == "__main__":
-    sys.exit(cli.entry(finetune, __doc__ or "", FinetuneSettings))

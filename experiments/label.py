@@ -11,11 +11,16 @@ run's id, the output and the metrics.
 """
 
 import sys
+
+from experiments import cli
+
+if __name__ == "__main__":  # before the imports that follow: those take seconds
+    sys.exit(cli.main("experiments.label:label", __doc__))
+
 import tempfile
 from functools import partial
 from pathlib import Path
 
-from experiments import cli
 from experiments.on_spark import corpus
 from experiments.settings import LabelSettings
 from experiments.tracking.models import download_model
@@ -49,7 +54,3 @@ def label(config: LabelSettings) -> FinishedRun[dict[str, float]]:
         opening = open_run(config, names.KIND_LABEL, name, asked.task, tags)
         told = partial(of_labels, output=str(output))
         return record(opening, core, told, source=model.run_id)
-
-
-if __name__ == "__main__":
-    sys.exit(cli.entry(label, __doc__ or "", LabelSettings))

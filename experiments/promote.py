@@ -11,15 +11,20 @@ are the trial's settings, unless the command sets them; all other settings are t
 last line of the output is JSON: the runs and scores by seed, and the name of the registered model.
 """
 
+import sys
+
+from experiments import cli
+
+if __name__ == "__main__":  # before the imports that follow: those take seconds
+    sys.exit(cli.main("experiments.promote:promote", __doc__))
+
 import json
 import statistics
-import sys
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from analysis.presentation.table import markdown
-from experiments import cli
 from experiments.settings import (
     DistillSettings,
     PromoteConfig,
@@ -162,7 +167,3 @@ def promoted_settings(
         distill_settings(config.core(**groups, whole=config.promote.whole)), registry=registry
     )
     return cli.with_settings(own, changed)
-
-
-if __name__ == "__main__":
-    sys.exit(cli.entry(promote, __doc__ or "", PromoteSettings))

@@ -11,6 +11,12 @@ id, the number of trials by state, the hypervolume and the Pareto front.
 """
 
 import sys
+
+from experiments import cli
+
+if __name__ == "__main__":  # before the imports that follow: those take seconds
+    sys.exit(cli.main("experiments.search:search", __doc__))
+
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +25,6 @@ from functools import partial
 
 import optuna
 
-from experiments import cli
 from experiments.on_spark import engine
 from experiments.settings import DistillSettings, SearchSettings, without_password
 from experiments.studies import crew, study
@@ -227,7 +232,3 @@ def enqueue(
 
 ENGINES = {"processes": crew.run_trials, "spark": engine.run_trials}
 """What runs the trials, by search.engine."""
-
-
-if __name__ == "__main__":
-    sys.exit(cli.entry(search, __doc__ or "", SearchSettings))

@@ -563,6 +563,20 @@ COMMANDS: dict[str, type[Command]] = {
 """Settings of each command, by the name of its module in experiments/."""
 
 
+COMMON = (
+    "finetune.student", "export.student", "export.to", "submit.student",
+    "label.model", "label.task", "label.corpus", "label.output",
+    "promote.study", "promote.budget_ms", "search.study", "search.trials", "search.workers",
+    "search.budget_ms", "search.space", "ablation.variants", "ablation.seeds",
+    "data.source", "data.path", "data.tasks", "teacher.checkpoint", "student.kind",
+    "student.hidden", "student.layers", "loss.kind", "loss.hard_weight", "train.steps",
+    "train.batch_size", "train.learning_rate", "finetune.train.steps", "export.backends",
+    "registry.name", "throughput.students", "seed", "device", "threads", "cache",
+)  # fmt: skip
+"""The settings that --help shows first, in this order: what a command requires, then what is most
+often changed."""
+
+
 def command_of(kind: type[Command]) -> str:
     """Returns the name of the command with these settings."""
     return next(name for name, other in COMMANDS.items() if other is kind)

@@ -15,6 +15,10 @@ answers. The last line of the output is JSON: the run's id, the path of the zip 
 import sys
 
 from experiments import cli
+
+if __name__ == "__main__":  # before the imports that follow: those take seconds
+    sys.exit(cli.main("experiments.submit:submit", __doc__))
+
 from experiments.settings import SubmitSettings
 from experiments.tracking import outputs
 from experiments.tracking.models import fetched_student
@@ -39,7 +43,3 @@ def submit(config: SubmitSettings) -> FinishedRun[Submission]:
         name = f"submit {source[:8] or student.name}"
         opening = open_run(config, names.KIND_SUBMIT, name, tasks_tag(config.data))
         return record(opening, core, outputs.of_submission, source=source)
-
-
-if __name__ == "__main__":
-    sys.exit(cli.entry(submit, __doc__ or "", SubmitSettings))

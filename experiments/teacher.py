@@ -9,10 +9,15 @@ depends on. The last line of the output is JSON: the run's id and its metrics.
 """
 
 import sys
+
+from experiments import cli
+
+if __name__ == "__main__":  # before the imports that follow: those take seconds
+    sys.exit(cli.main("experiments.teacher:refine", __doc__))
+
 from functools import partial
 from pathlib import Path
 
-from experiments import cli
 from experiments.settings import TeacherSettings
 from experiments.tracking.record import FinishedRun, record_training
 from experiments.tracking.run import num_tasks
@@ -31,7 +36,3 @@ def refine(config: TeacherSettings) -> FinishedRun[Result]:
     name = f"teacher {source} {num_tasks(config.data)}"
     training = partial(pipeline.run_teacher, config.core())
     return record_training(config, names.KIND_TEACHER, name, training)
-
-
-if __name__ == "__main__":
-    sys.exit(cli.entry(refine, __doc__ or "", TeacherSettings))

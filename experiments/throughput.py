@@ -9,11 +9,16 @@ in `train.precision`; `ratio_to_plain_float32` and `ratio_to_plain_bfloat16` are
 precision. The other loops run in float32.
 """
 
-import json
 import sys
 
-from analysis.presentation.table import markdown
 from experiments import cli
+
+if __name__ == "__main__":  # before the imports that follow: those take seconds
+    sys.exit(cli.main("experiments.throughput:compare_loops", __doc__))
+
+import json
+
+from analysis.presentation.table import markdown
 from experiments.benchmark.loops import LoopTimings, time_loops
 from experiments.settings import ThroughputSettings
 from mkd import progress
@@ -58,7 +63,3 @@ def compare_loops(config: ThroughputSettings) -> LoopTimings:
         )
     )
     return result
-
-
-if __name__ == "__main__":
-    sys.exit(cli.entry(compare_loops, __doc__ or "", ThroughputSettings))

@@ -1,7 +1,9 @@
 """Predicts labels of texts with an exported student, on the command line.
 
-    python -m mkd FOLDER --task sentiment < texts.tsv > answers.tsv
-    python -m mkd FOLDER --task paraphrase --input pairs.jsonl
+    mkd predict FOLDER --task sentiment < texts.tsv > answers.tsv
+    mkd predict FOLDER --task paraphrase --input pairs.jsonl
+
+`python -m mkd FOLDER` is the same command.
 
 A line of TSV has one text, or two for a task with pairs. A line of JSON lines is an object with
 `text` and, for pairs, `text_pair`. The output has the same format and one line for each input line:
@@ -18,6 +20,7 @@ from itertools import islice
 from typing import Any, NoReturn, TextIO
 
 from mkd.runtime.inference import Prediction, Student, kind_of
+from mkd.shell import called_as
 
 LINES_AT_ONCE = 1024
 
@@ -35,7 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     0: success, even if some lines have no prediction. 1: the reader of the output closed it.
     2: user error, reported in one line.
     """
-    parser = Parser(prog="python -m mkd", description=(__doc__ or "").split("\n")[0])
+    parser = Parser(
+        prog=called_as("predict"), allow_abbrev=False, description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("folder", help="the exported student")
     parser.add_argument("--task", required=True)
     parser.add_argument("--input", default="-", help="the file to read; -: standard input")

@@ -344,7 +344,7 @@ class TeacherConfig:
     checkpoint: str = ""
     """Folder or hub name of a Hugging Face encoder.
 
-    Empty: the teacher is trained from scratch with the sizes below.
+    Empty: the teacher is trained from scratch, with teacher.layers, hidden and heads.
     """
     pooling: Literal["mean", "first"] = "mean"
     """Input of a head: the mean over tokens, or the first token."""

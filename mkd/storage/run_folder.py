@@ -1,7 +1,6 @@
 """The folder of a run, and the checkpoint of a training in it, so that a killed run can resume."""
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from mkd import __version__
 from mkd.result import RunStopped
 from mkd.storage.store import key_of, sync_to_disk
 from mkd.storage.versions import version_key
@@ -163,7 +163,7 @@ def checkpoint_versions() -> dict[str, Any]:
     """Returns the versions that a checkpoint depends on; other versions cannot resume it."""
     return {
         "format": CHECKPOINT_FORMAT,
-        "mkd": importlib.metadata.version("mkd"),
+        "mkd": __version__,
         "torch": torch.__version__,
     } | version_key("students")
 

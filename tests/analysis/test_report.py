@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from mlflow.entities import Experiment
 
-from analysis import report
+from analysis import arguments, report
 from analysis.charts.gallery import json_value
 from analysis.findings.summary import summarise
 from analysis.page.content import fronts, number, row_deviations, setting_texts
@@ -88,7 +88,7 @@ def done(folder: Path, *argv: str) -> Done:
     with pytest.MonkeyPatch.context() as patched, redirect_stdout(told):
         patched.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
         patched.delenv("MLFLOW_RUN_ID", raising=False)
-        assert report.main([*argv, "--to", str(to)]) == 0
+        assert arguments.main(None, [*argv, "--to", str(to)]) == 0
     printed = told.getvalue().splitlines()
     return Done(
         printed,
@@ -222,7 +222,7 @@ def test_a_mistake_is_told_in_one_line(
     told: str,
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-    assert report.main(argv) == 2
+    assert arguments.main(None, argv) == 2
     shown = capsys.readouterr().err
     assert told in shown and shown.startswith("error: ") and shown.count("\n") == 1
 
@@ -286,6 +286,6 @@ def test_a_report_json_that_is_none_is_refused_before_anything_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "report.json").write_text("[]")
-    assert report.main(["--experiment", "mkd", "--to", str(tmp_path)]) == 2
+    assert arguments.main(None, ["--experiment", "mkd", "--to", str(tmp_path)]) == 2
     assert "where report.json is not that of a report" in capsys.readouterr().err
     assert report.earlier_files(tmp_path / "new") == set()

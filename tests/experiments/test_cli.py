@@ -215,14 +215,64 @@ def test_so_is_one_in_a_file(
 ) -> None:
     (tmp_path / "wrong.yaml").write_text(text)
     printed = refusal(capsys, "--config", str(tmp_path / "wrong.yaml"))
-    assert printed == f"error: there is no setting {told}"
+    assert printed == f"error: {tmp_path / 'wrong.yaml'}:1: there is no setting {told}"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("seed: 1\ntrain:\n  steps: x", ":3: train.steps is 'x'; allowed: an integer"),
+        ("seed: 1\ntrain:\n  steps: 0", ":3: train.steps is 0; allowed: above 0"),
+        (
+            "train: {learning_rate: fast}",
+            ":1: train.learning_rate is 'fast'; allowed: a number or ",
+        ),
+        ("data: 3", ":1: data is 3; allowed: a mapping of settings"),
+    ],
+)
+def test_a_wrong_value_in_a_file_is_told_with_its_line(
+    text: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, later = tmp_path / "c.yaml", tmp_path / "later.yaml"
+    file.write_text(text)
+    later.write_text("threads: 1")
+    shown = refusal(capsys, "--config", str(file), f"--config={later}")
+    assert shown.startswith(f"error: {file}{told}")
+
+
+def test_a_value_of_the_command_line_is_told_without_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.yaml").write_text("train: {steps: 3}")
+    printed = refusal(capsys, "--config", str(tmp_path / "c.yaml"), "--train.steps=0")
+    assert printed == "error: train.steps is 0; allowed: above 0"
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("--train.step=3", "'train.step'; did you mean train.steps?"),
+        ("--steps=3", "'steps'; did you mean teacher.train.steps or train.steps?"),
+        ("--teacher.check=x", "'teacher.check'; did you mean teacher.checkpoint?"),
+    ],
+)
+def test_an_abbreviated_setting_is_refused(
+    word: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refusal(capsys, word) == f"error: there is no setting {told}"
+
+
+def test_a_config_goes_by_its_name() -> None:
+    assert parsed("--config", "bilstm") == parsed(f"--config={CONFIGS / 'bilstm.yaml'}")
+    assert parsed("--config=bilstm").student.kind == "bilstm"
 
 
 def test_a_file_that_contradicts_what_a_search_fixes_is_refused(tmp_path: Path) -> None:
     """Its students are chosen by their scores on the selection split, which `whole` trains on."""
     file = tmp_path / "whole.yaml"
     file.write_text("whole: true\nbaseline: true\n")
-    with pytest.raises(ValueError, match="whole is True; allowed for experiments.search: False"):
+    told = "whole.yaml:1: whole is True; allowed for experiments.search: False"
+    with pytest.raises(ValueError, match=told):
         cli.parse(["--config", str(file)], "", SearchSettings)
     file.write_text("whole: false\nbaseline: true\n")
     assert cli.parse(["--config", str(file)], "", SearchSettings) == SearchSettings()
@@ -320,7 +370,7 @@ def options(command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_has_just_its_fields(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     kind = COMMANDS[command]
-    of_the_parser = {"config", "print_config", "data.transfer.help"}
+    of_the_parser = {"config", "help", "print_config"}
     groups = cli.setting_names(command) - cli.flat(kind()).keys()
     assert options(command, capsys) - of_the_parser - groups == cli.flat(kind()).keys()
     expected = {name for name in cli.setting_names(command) if "." not in name}

@@ -13,22 +13,22 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 import pytest
 import yaml
-from jsonargparse import ArgumentParser
 
 import mkd.pipeline
-from analysis import report
+from analysis import arguments
 from experiments import cli
 from experiments.settings import COMMANDS, DistillSettings, distill_settings
 from mkd import __main__ as runtime
 from mkd.config import Config
 from mkd.result import Result
+from mkd.shell import VERBS
 from mkd.tasks import task_file
 from tests.support.entry import command, outcome
 from tests.support.tiny import MINILM
@@ -208,6 +208,9 @@ def check_command(words: list[str]) -> None:
             "optional-dependencies"
         ]
         assert all(extra in known for each in extras for extra in each.split(",")), words
+    elif program == "mkd":
+        assert words[1] in VERBS, words
+        check_module(VERBS[words[1]].module, words[2:])
     elif program == ".ci/run":
         assert (ROOT / program).is_file()
     else:
@@ -221,22 +224,13 @@ def check_module(module: str, argv: list[str]) -> None:
     if module == "mkd":
         assert runtime.main(argv) == 2, "FOLDER is not there"  # an unknown option would have raised
     elif module == "analysis.report":
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_class_arguments(report.ReportSettings)
-        parser.parse_args(argv)
-        assert options(argv) <= {field.name for field in fields(report.ReportSettings)}
+        arguments.parse(argv, "")
     else:
         assert (ROOT / f"{module.replace('.', '/')}.py").is_file() and module.startswith(
             "experiments."
         ), module
         kind = COMMANDS[module.removeprefix("experiments.")]
         cli.parse(argv, "", kind)
-        assert options(argv) <= {"config", "help", *cli.flat(kind())}
-
-
-def options(argv: list[str]) -> set[str]:
-    """The names as they are written: parsers also take the beginning of a name."""
-    return {word.removeprefix("--").partition("=")[0] for word in argv if word.startswith("--")}
 
 
 def check_project(words: list[str]) -> None:

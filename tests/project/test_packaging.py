@@ -3,7 +3,11 @@ environment in use."""
 
 import importlib.util
 import shlex
+import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -112,7 +116,7 @@ def test_conda_has_an_exact_python_that_pyproject_allows() -> None:
 
 
 def test_mlproject_uses_conda_yaml() -> None:
-    assert mlproject()["name"] == PROJECT["name"]
+    assert mlproject()["name"] == "mkd"
     assert mlproject()["conda_env"] == "conda.yaml"
 
 
@@ -123,3 +127,26 @@ def test_every_entry_point_of_mlproject_is_a_module() -> None:
         python, flag, module, *_ = shlex.split(entry_point["command"])
         assert (python, flag) == ("python", "-m")
         assert importlib.util.find_spec(module) is not None, f"no module {module}"
+
+
+def test_a_wheel_has_mkd_alone_and_its_command(tmp_path: Path) -> None:
+    """From a copy, as setuptools leaves its build beside what it builds."""
+    source = tmp_path / "source"
+    for name in ("mkd", "experiments", "analysis"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, source / name, ignore=ignored)
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--wheel-dir", str(tmp_path), str(source)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.startswith("mkd_distill-")
+    with zipfile.ZipFile(wheel) as files:
+        names = files.namelist()
+        (scripts,) = [name for name in names if name.endswith("entry_points.txt")]
+        assert files.read(scripts).decode().split("\n")[:2] == [
+            "[console_scripts]",
+            "mkd = mkd.shell:main",
+        ]
+    assert {name.split("/")[0] for name in names} == {"mkd", scripts.split("/")[0]}
+    assert "mkd/runtime/inference.py" in names

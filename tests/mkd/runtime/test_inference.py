@@ -544,7 +544,7 @@ def test_a_plain_installation_has_no_torch_and_runs_it(exported: Path, tmp_path:
     source, made = tmp_path / "source", tmp_path / "venv"
     for name in ("mkd", "experiments"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
     # What is installed beside this test must not be found there.
     hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
@@ -566,11 +566,16 @@ def test_a_plain_installation_has_no_torch_and_runs_it(exported: Path, tmp_path:
     )  # fmt: skip
     listed = run(python, "-m", "pip", "list", "--format=freeze").splitlines()
     installed = {line.split("==")[0].lower() for line in listed}
-    assert {"mkd", "numpy", "onnxruntime", "tokenizers"} <= installed
+    assert {"mkd-distill", "numpy", "onnxruntime", "tokenizers"} <= installed
     assert not installed & {"torch", "transformers", "mlflow", "pandas"}
-    out = run(python, "-m", "mkd", str(exported), "--task", "single", given="a good film\n")
+    command, given = str(made / "bin" / "mkd"), "a good film\n"
+    out = run(command, "predict", str(exported), "--task", "single", given=given)
     (expected,) = Student.load(exported).predict(["a good film"], "single")
     assert out == f"{expected.label}\t{expected.score:.6g}\n"
+    refused = subprocess.run(
+        [command, "distill"], capture_output=True, text=True, env=environ, cwd=tmp_path
+    )
+    assert refused.returncode == 2 and "mkd distill needs a clone of MKD" in refused.stderr
 
 
 def test_a_wrong_argument_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

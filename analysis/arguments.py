@@ -1,0 +1,77 @@
+"""The command line of the report: its settings, read before what takes seconds to import."""
+
+import pkgutil
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from dataclasses import dataclass
+from typing import NoReturn
+
+import docstring_parser
+
+from mkd.shell import called_as, suggestion
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """The settings of a report."""
+
+    experiment: str = ""
+    """Name of the MLflow experiment. May be empty if `study` is given."""
+    study: str = ""
+    """Name of a study (mkd.study). Only its trials are reported. Empty: all runs of the
+    experiment.
+    """
+    to: str = ""
+    """Folder that the report is also written to. It replaces an earlier report there; other
+    files stay. Empty: the report is only logged to MLflow.
+    """
+    machine: str = ""
+    """Machine whose latencies are shown, by its name in the report. Empty: the one with most
+    runs.
+    """
+
+
+JOB = "analysis.report:command"
+"""The function that makes the report. Its module takes seconds to import."""
+
+
+class _Parser(ArgumentParser):
+    """Raises ValueError where argparse prints several lines and exits."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def parse(argv: list[str] | None, description: str) -> ReportSettings:
+    """Returns the settings of a command line. Raises ValueError if one is wrong."""
+    parser = _Parser(
+        prog=called_as("report"),
+        description=description,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    names = []
+    for field in docstring_parser.parse_from_object(ReportSettings).params:
+        names.append(field.arg_name)
+        meaning = " ".join((field.description or "").split())
+        parser.add_argument(f"--{field.arg_name}", metavar="TEXT", default="", help=meaning)
+    values, unknown = parser.parse_known_args(argv)
+    if unknown:
+        word = unknown[0].removeprefix("--").partition("=")[0]
+        raise ValueError(f"there is no setting {word!r}; {suggestion(word, names)}")
+    return ReportSettings(**vars(values))
+
+
+def main(description: str | None, argv: list[str] | None = None) -> int:
+    """Runs the command and returns the exit code.
+
+    It is 0, or 2 after a user's mistake, which is printed in one line.
+    """
+    try:
+        asked = parse(argv, description or "")
+        print(f"reading the runs of {asked.study or asked.experiment or 'MLflow'}", flush=True)
+        pkgutil.resolve_name(JOB)(asked)
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,66 @@
+"""The files of --config: found by path or by name, and the line that a setting stands in."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mkd.storage.strict_yaml import check_yaml
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+"""The folder of the files that can be given by name."""
+
+
+def config_file(given: str) -> Path:
+    """Returns the file that a value of --config stands for: a path, or a name in CONFIGS.
+
+    Raises ValueError if there is none.
+    """
+    file, named = Path(given), CONFIGS / f"{given}.yaml"
+    if file.exists() and not file.is_dir():
+        return file
+    if Path(given).name == given and named.is_file():
+        return named
+    names = ", ".join(sorted(each.stem for each in CONFIGS.glob("*.yaml")))
+    raise ValueError(f"config is {given!r}, which is no file; allowed: a YAML file, or {names}")
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """Returns the settings of a YAML file.
+
+    Raises ValueError, with the file and the line if there is one, if it is not a mapping. No
+    message shows what is in the file.
+    """
+    try:
+        text = file.read_text("utf-8")
+        check_yaml(text, str(file))
+        settings = yaml.safe_load(text)
+    except OSError as error:
+        raise ValueError(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not text in UTF-8") from error
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ValueError(f"{file}{line}: not valid YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file}: not valid YAML") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{file}: not a mapping; allowed: settings by name, such as `seed: 1`")
+    return settings
+
+
+def line_of(file: Path, setting: str) -> int | None:
+    """Returns the line of a YAML file in which a setting stands, from 1; None: it has none.
+
+    setting: its dotted name.
+    """
+    node = yaml.compose(file.read_text("utf-8"), Loader=yaml.SafeLoader)
+    line = None
+    for part in setting.split("."):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        found = [(key, value) for key, value in pairs if key.value == part]
+        if not found:
+            return None
+        key, node = found[-1]
+        line = key.start_mark.line + 1
+    return line

@@ -1,0 +1,102 @@
+"""The command `mkd`: one verb for each command of the project.
+
+    mkd distill --data.path reviews.yaml --teacher.checkpoint ENCODER
+    mkd predict FOLDER --task sentiment < texts.tsv > answers.tsv
+
+`mkd VERB --help` explains a verb. Without a clone of the project, as installed from a wheel, only
+`mkd predict` works. `mkd VERB` is `python -m` with the verb's module.
+"""
+
+import difflib
+import importlib.util
+import runpy
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """A verb: its module, which `python -m` runs too, and what it does."""
+
+    module: str
+    does: str
+
+
+PREDICT = "predict"
+VERBS = {
+    "distill": Verb("experiments.distill", "distil a teacher into a small student; measure both"),
+    "teacher": Verb("experiments.teacher", "refine a teacher on all tasks, for later students"),
+    "search": Verb("experiments.search", "find the best students at each latency"),
+    "promote": Verb("experiments.promote", "retrain and register the best student of a search"),
+    "ablation": Verb("experiments.ablation", "compare variants of settings over several seeds"),
+    "finetune": Verb("experiments.finetune", "train a student further, on new data or tasks"),
+    "export": Verb("experiments.export", "write a student to a folder, for deployment"),
+    PREDICT: Verb("mkd", "predict labels of texts with an exported student"),
+    "label": Verb("experiments.label", "predict labels of a large corpus with Spark"),
+    "report": Verb("analysis.report", "draw quality against speed of an experiment's runs"),
+    "submit": Verb("experiments.submit", "write a submission to the GLUE leaderboard"),
+    "throughput": Verb("experiments.throughput", "time the training loop against others"),
+}
+"""All verbs, in the order of the help."""
+TRAINING_LIBRARIES = ("jsonargparse", "mlflow", "torch", "transformers")
+"""Some libraries of the extra `train`, which each verb but `predict` needs."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a verb. Returns the exit code if no verb was run: 0, or 2 after a user's mistake.
+
+    A verb ends the process with its own exit code. argv: the words after `mkd`, or None for those
+    of sys.argv.
+    """
+    verb, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if verb in ("-h", "--help"):
+        print(help_text())
+        return 0
+    if verb not in VERBS:
+        return _refused(f"there is no verb {verb!r}; {suggestion(verb, VERBS)}")
+    module = VERBS[verb].module
+    if verb != PREDICT and not all(map(_installed, [module.split(".")[0], *TRAINING_LIBRARIES])):
+        return _refused(
+            f"mkd {verb} needs a clone of MKD with its training libraries; "
+            "there, `pip install -e '.[train]'` installs both"
+        )
+    sys.argv[1:] = rest
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    raise AssertionError(f"{module} ends the process")
+
+
+def help_text() -> str:
+    """Returns the help of `mkd` itself: all verbs with what they do."""
+    lines = [f"  {name:<12}{verb.does}" for name, verb in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: mkd VERB ...",
+            "",
+            *lines,
+            "",
+            "mkd VERB --help explains a verb and lists its settings",
+        ]
+    )
+
+
+def called_as(verb: str) -> str:
+    """Returns the command as it was called: `mkd VERB`, or `python -m MODULE`."""
+    script = Path(sys.orig_argv[1]).name if len(sys.orig_argv) > 1 else ""
+    return f"mkd {verb}" if script == "mkd" else f"python -m {VERBS[verb].module}"
+
+
+def suggestion(word: str, allowed: Iterable[str]) -> str:
+    """Returns the end of a message about an unknown word: the nearest allowed one, or all."""
+    known = list(allowed)
+    near = difflib.get_close_matches(word, known, 1)
+    return f"did you mean {near[0]}?" if near else f"allowed: {', '.join(known)}"
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _refused(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2

@@ -1,0 +1,94 @@
+"""The command `mkd`: its verbs, and what it says where a verb cannot be run."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.settings import COMMANDS
+from mkd import shell
+from mkd.shell import VERBS, called_as, help_text, main
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "transformers", "mlflow", "optuna", "datasets", "pandas", "matplotlib")
+"""Libraries that take long to import."""
+
+
+def mkd(*words: str) -> subprocess.CompletedProcess[str]:
+    """`mkd` in a process in which a library that takes long to import cannot be imported."""
+    blocked = "; ".join(f"sys.modules[{name!r}] = None" for name in HEAVY)
+    code = (
+        f"import sys; from mkd import shell; shell._installed = lambda package: True; {blocked}; "
+        "sys.exit(shell.main())"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT
+    )
+
+
+def test_there_is_a_verb_for_each_command() -> None:
+    assert set(VERBS) == {*COMMANDS, "report", "predict"}
+    assert all(VERBS[name].module == f"experiments.{name}" for name in COMMANDS)
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_its_help_names_every_verb(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert shown == help_text() + "\n"
+    assert all(f"  {name} " in shown and verb.does in shown for name, verb in VERBS.items())
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("distil", "there is no verb 'distil'; did you mean distill?"),
+        ("xyz", f"there is no verb 'xyz'; allowed: {', '.join(VERBS)}"),
+    ],
+)
+def test_an_unknown_verb_is_refused(
+    word: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([word]) == 2
+    assert capsys.readouterr() == ("", f"error: {told}\n")
+
+
+@pytest.mark.parametrize("missing", ["experiments", "mlflow"])
+def test_without_a_clone_or_its_libraries_it_says_what_to_install(
+    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shell, "_installed", lambda package: package != missing)
+    assert main(["distill"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: mkd distill needs a clone of MKD with its training libraries")
+    assert "pip install -e '.[train]'" in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["distill", "search", "report"])
+def test_help_imports_nothing_that_takes_long(verb: str) -> None:
+    done = mkd(verb, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: ") and "--" in done.stdout
+
+
+def test_nor_does_a_refusal() -> None:
+    done = mkd("distill", "--train.steps", "0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: train.steps is 0; allowed: above 0\n"
+
+
+def test_the_settings_are_printed_before_what_takes_long_is_imported() -> None:
+    done = mkd("distill", "--seed", "7", "--train.precision", "auto")
+    assert done.stdout == (
+        'settings that differ from the defaults: {"seed": 7, "train.precision": "auto"}\n'
+    )
+    assert "ModuleNotFoundError" in done.stderr, "the next line of work needs torch"
+
+
+def test_a_command_is_called_what_the_user_has_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "orig_argv", ["python", "/somewhere/bin/mkd", "search"])
+    assert called_as("search") == "mkd search"
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "experiments.search"])
+    assert called_as("search") == "python -m experiments.search"
+    assert called_as("predict") == "python -m mkd"
