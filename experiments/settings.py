@@ -149,7 +149,10 @@ class SearchConfig:
     space: dict[str, Any] = field(default_factory=dict)
     """Required. The search space: settings by dotted names (experiments/studies/space.py)."""
     start: list[dict[str, Any]] = field(default_factory=list)
-    """Settings of the first trials. Other settings of the space are sampled."""
+    """Settings of the first trials. Other settings of the space are sampled.
+
+    Weights of tasks may be `equal`.
+    """
     start_from: str = ""
     """Name of another study in the same storage. Empty: none.
 

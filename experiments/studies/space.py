@@ -29,6 +29,8 @@ from experiments.settings import DistillSettings
 
 SIMPLEX = "simplex"
 """The value of a setting that holds one weight a task."""
+EQUAL = "equal"
+"""Stands in search.start for the same weight of each task, whatever the tasks are."""
 MIN_DRAW = 1e-6
 """Lower end of the draws u that weights are made from; the upper end is 1 - LEAST. It keeps
 -log(u) finite and above 0.
@@ -250,6 +252,8 @@ def _draws_of(leaf: Leaf, weights: Any) -> dict[str, float]:
     This inverts w = -log(u) / sum. The scale of -log(u) is free: its mean is 1, as for uniform
     draws, or less if the largest weight would otherwise leave the range of u.
     """
+    if weights == EQUAL:
+        weights = dict.fromkeys(leaf.tasks, 1)
     known = isinstance(weights, dict) and weights.keys() == set(leaf.tasks)
     if (
         not known
@@ -258,7 +262,7 @@ def _draws_of(leaf: Leaf, weights: Any) -> dict[str, float]:
     ):
         raise ValueError(
             f"{leaf.setting} is {weights!r}; "
-            f"allowed: a weight for each of {', '.join(leaf.tasks)}, not all of them 0"
+            f"allowed: {EQUAL}, or a weight for each of {', '.join(leaf.tasks)}, not all of them 0"
         )
     scale = min(len(weights) / sum(weights.values()), -math.log(MIN_DRAW) / max(weights.values()))
     return {

@@ -10,8 +10,18 @@ import pytest
 import yaml
 
 from experiments import cli
-from experiments.settings import COMMANDS, DistillSettings, FinetuneSettings, SearchSettings
-from mkd.config import SpeedConfig, TransferConfig
+from experiments.settings import (
+    COMMANDS,
+    AblationSettings,
+    DistillSettings,
+    FinetuneSettings,
+    SearchSettings,
+    distill_settings,
+)
+from experiments.studies.space import check_space, params_of, parse_space
+from mkd.config import DataConfig, SpeedConfig, TransferConfig
+from mkd.training.balance import check_task_weights
+from mkd.training.batches import check_sampling_weights
 
 CONFIGS = Path(__file__).resolve().parents[2] / "experiments" / "configs"
 
@@ -311,10 +321,51 @@ def test_the_shipped_configs_are_read_and_hold_differences_only() -> None:
 
 MUST_BE_SAID = {
     "student.kind", "student.hidden", "student.layers", "student.heads", "student.embedding",
-    "train.precision", "teacher.train.precision",
+    "train.precision", "teacher.train.precision", "train.sampling.weights",
 }  # fmt: skip
 """What a student is, a file may say in full: its name promises it whatever the defaults are. The
-precision is the machine's."""
+precision is the machine's; weights that are empty replace those of a file before."""
+
+
+OTHERS = ["tickets", "tone"]
+"""Tasks that no file that ships can know."""
+GENERAL = sorted(
+    file.stem
+    for file in CONFIGS.rglob("*.yaml")
+    if not re.search("GLUE|For the demo's tasks", file.read_text().splitlines()[0])
+)
+"""The files that are for any tasks: the first line of each other one says whose tasks it names."""
+
+
+@pytest.mark.parametrize("name", GENERAL)
+def test_a_config_that_names_no_data_in_its_first_line_is_for_any_tasks(name: str) -> None:
+    named = leaves(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()), "")
+    command = next((each for each in ("ablation", "search") if f"{each}." in str(named)), "distill")
+    config = cli.parse(["--config", name], "", COMMANDS[command])
+    variants: list[dict[str, object]] = [{}]
+    if isinstance(config, AblationSettings):
+        variants = list(config.ablation.variants.values())
+    for changes in variants:
+        own = cli.with_settings(distill_settings(config.core()), changes)
+        check_sampling_weights(OTHERS, own.train.sampling)
+        check_sampling_weights(OTHERS, own.teacher.train.sampling)
+        check_task_weights(OTHERS, own.loss)
+        assert own.data == DataConfig() and own.teacher.sources == {}
+    if isinstance(config, SearchSettings):
+        space = parse_space(config.search.space, OTHERS)
+        check_space(space, distill_settings(config.core()))
+        assert [params_of(space, start) for start in config.search.start]
+
+
+def test_the_students_and_the_search_that_ship_are_for_any_tasks() -> None:
+    assert {"bag", "bilstm", "options", "scratch", "search", "transformer"} <= set(GENERAL)
+
+
+def test_weights_of_a_file_are_those_of_the_tasks_it_names() -> None:
+    """glue.yaml has weights for GLUE's tasks, with which bilstm.yaml does not do away."""
+    weights = parsed("--config", "glue", "--config", "bilstm").train.sampling.weights
+    assert set(weights) == set(parsed("--config", "glue").data.tasks)
+    assert parsed("--config", "glue", "--config", "transformer").train.sampling.weights == {}
 
 
 FREE = ("weights", "variants", "space")
