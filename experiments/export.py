@@ -5,9 +5,10 @@
         --export.backends '["onnx"]'
     mlflow run . -e export -P export.student=runs:/RUN_ID/student -P export.to=FOLDER
 
-The student is checked on dev of those tasks of `data` that it knows. The settings of the student's
-own run are not loaded: pass its config.yaml with --config. `python -m mkd` takes FOLDER/BACKEND.
-The last line of the output is JSON: the run's id, the folder, its backends and the metrics.
+The student is checked on dev of those tasks of `data` that it knows. For a logged student, `data`,
+`seed` and `speed` are those of its run, unless the command changes them. FOLDER gets a folder for
+each backend, and the layout of the Hugging Face hub; `--hub.push USER/NAME` sends it there. The
+last line of the output is JSON: the run's id, the folder, its backends and the metrics.
 """
 
 import sys
@@ -17,16 +18,23 @@ from experiments import cli
 if __name__ == "__main__":  # before the imports that follow: those take seconds
     sys.exit(cli.main("experiments.export:export", __doc__))
 
+from dataclasses import replace
 from pathlib import Path
 
-from experiments.settings import ExportSettings
+from experiments.settings import DistillSettings, ExportSettings
 from experiments.tracking import outputs
 from experiments.tracking.models import fetched_student
 from experiments.tracking.record import FinishedRun, check_one_process, record
 from experiments.tracking.run import OpenRun, open_run, tasks_tag
+from experiments.tracking.searches import config_of
 from mkd import names
+from mkd.export.hub import check_push, push
 from mkd.result import Report
 from mkd.runs.export import ExportedFolder, run_export
+from mkd.runtime.hub import HUB_NAME
+
+RUN_GROUPS = ("seed", "data", "speed")
+"""Groups of settings that are taken from the student's run."""
 
 
 def export(config: ExportSettings) -> FinishedRun[ExportedFolder]:
@@ -35,12 +43,36 @@ def export(config: ExportSettings) -> FinishedRun[ExportedFolder]:
     Returns the run.
     """
     check_one_process("an export")
+    check_push(config.hub)
     with fetched_student("export.student", config.export.student) as (student, source):
+        if source:
+            config = with_run_settings(config, config_of(source))
 
         def core(run: OpenRun, report: Report) -> ExportedFolder:
-            return run_export(config.core(), config.export, student, report)
+            made = run_export(config.core(), config.export, student, report, config.hub)
+            if config.hub.push:
+                address = push(Path(made.folder), config.hub)
+                made = made._replace(notes=[*made.notes, f"the folder is on the hub: {address}"])
+            return made
 
         name = f"export {source[:8] or student.name}"
         tags = {names.TAG_OUTPUT: str(Path(config.export.to).resolve())}
         opening = open_run(config, names.KIND_EXPORT, name, tasks_tag(config.data), tags)
         return record(opening, core, outputs.of_export, source=source)
+
+
+def with_run_settings(config: ExportSettings, run: str) -> ExportSettings:
+    """Returns the settings with those of the student's run where the command leaves the default.
+
+    run: the settings of the run, in YAML.
+    """
+    whole = cli.from_yaml(run, DistillSettings)
+    groups = {name: getattr(whole, name) for name in RUN_GROUPS}
+    data, checkpoint = whole.data, whole.teacher.checkpoint
+    on_hub = HUB_NAME.fullmatch(checkpoint) and not Path(checkpoint).exists()
+    from_hub = data.source == "hub" and not Path(data.path).exists()
+    named = {
+        "hub.base_model": checkpoint if on_hub else "",
+        "hub.datasets": [data.path] if from_hub else [],
+    }
+    return cli.with_settings(replace(config, **groups), named | cli.overrides(config))

@@ -16,6 +16,7 @@ from mkd.config import (
     ExportConfig,
     ExportFolderConfig,
     FinetuneConfig,
+    HubConfig,
     Int8Config,
     LengthConfig,
     LossConfig,
@@ -438,6 +439,7 @@ class ExportSettings(Command):
     data: DataConfig = field(default_factory=DataConfig)
     speed: SpeedConfig = field(default_factory=SpeedConfig)
     export: ExportFolderConfig = field(default_factory=ExportFolderConfig)
+    hub: HubConfig = field(default_factory=HubConfig)
 
 
 @dataclass(frozen=True)

@@ -754,6 +754,30 @@ class ExportFolderConfig(ExportConfig):
 
 
 @dataclass(frozen=True)
+class HubConfig:
+    """What the model card of an export says, and whether it is sent to the Hugging Face hub."""
+
+    push: str = ""
+    """Name USER/NAME on the hub to which the folder is sent. Empty: nothing is sent.
+
+    The token is that of a login with `hf auth login`.
+    """
+    private: bool = True
+    """Whether a repository that `push` creates is private."""
+    license: str = ""
+    """Licence of the student by its name on the hub, such as `apache-2.0`. Empty: not stated."""
+    language: list[str] = field(default_factory=list)
+    """Languages of the texts, as ISO 639-1 codes. Empty: not stated."""
+    base_model: str = ""
+    """Name on the hub of the encoder that the teacher started from.
+
+    Empty: teacher.checkpoint of the student's run, if that is such a name.
+    """
+    datasets: list[str] = field(default_factory=list)
+    """Names on the hub of the datasets. Empty: data.path of the run, for data.source=hub."""
+
+
+@dataclass(frozen=True)
 class ThroughputConfig:
     """Comparison of training loops (experiments.throughput)."""
 

@@ -29,6 +29,7 @@ from mkd.evaluation.scoring import (
 )
 from mkd.evaluation.speed import hardware, limit_seconds, size_metrics
 from mkd.export.backends import ExportRequest, TrainedStudent, export_student
+from mkd.export.hub import describe_saved
 from mkd.rates import with_learning_rates
 from mkd.result import MODEL, Dataset, Report, Result, no_report, phase_report
 from mkd.runtime.layout import Layout
@@ -374,10 +375,14 @@ def selection_metrics(
 
 
 def save_model(model: Student, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Saves the model with its tokenizer. With several processes, only the first one writes."""
+    """Saves the model with its tokenizer, and a README.md that says how to load it.
+
+    With several processes, only the first one writes.
+    """
     if processes.is_first():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        describe_saved(model, folder)
 
 
 def set_up_device(config: Config) -> torch.device:

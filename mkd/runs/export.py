@@ -1,16 +1,18 @@
 """Export of a saved student: a folder with each backend that passes its check on dev."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from mkd.config import Config, ExportFolderConfig
+from mkd.config import Config, ExportFolderConfig, HubConfig
 from mkd.evaluation.scoring import dev_logits, quality_metrics, torch_infer
 from mkd.evaluation.speed import hardware
 from mkd.export.backends import TORCH, ExportRequest, TrainedStudent, export_student
 from mkd.export.folder import PROGRAM
+from mkd.export.hub import describe_exported
 from mkd.pipeline import set_up_device, tasks_with_dev
 from mkd.result import MODEL, Report, no_report
 from mkd.runs.finetune import load_student
@@ -35,12 +37,18 @@ class ExportedFolder(NamedTuple):
 
 
 def run_export(
-    config: Config, asked: ExportFolderConfig, origin: Path, report: Report = no_report
+    config: Config,
+    asked: ExportFolderConfig,
+    origin: Path,
+    report: Report = no_report,
+    hub: HubConfig | None = None,
 ) -> ExportedFolder:
     """Exports the student in the folder `origin` to the folder asked.to.
 
     The student is checked and scored on dev of those of config.data's tasks that it knows. The
-    folder appears as a whole or not at all.
+    folder has the layout of the Hugging Face hub: a folder for each backend, and beside them a
+    model card, which says what `hub` states, the config and the tokenizer. It appears as a whole or
+    not at all.
 
     Raises ValueError if there is no such student or task, if a task's labels differ, if the folder
     exists, or if no backend passes its check.
@@ -48,6 +56,7 @@ def run_export(
     set_up_device(config)
     target = _target(asked)
     student, tokenizer = load_student(str(origin) if asked.student else "", "export.student")
+    config = _as_trained(config, student)
     tasks = _known_tasks(config, student)
     student_data = tokenise_tasks(
         config.stores, tasks, tokenizer, torch.device("cpu"), "student", report
@@ -75,6 +84,9 @@ def run_export(
         if (temporary / MODEL / PROGRAM).exists():
             (temporary / MODEL).rename(whole / TORCH)
             backends.append(TORCH)
+        if loaded := [backend for backend in backends if backend != TORCH]:
+            found = quality_metrics(student_data.datas, dev) | exports.metrics
+            describe_exported(student, tokenizer, hub or HubConfig(), loaded, found, whole)
         if not backends:
             raise ValueError(f"export.student is {asked.student!r}: {'; '.join(exports.notes)}")
         whole.rename(target)
@@ -97,17 +109,18 @@ def _target(asked: ExportFolderConfig) -> Path:
     return target
 
 
+def _as_trained(config: Config, student: Student) -> Config:
+    """Returns the config with inputs that are no longer than those that the student reads."""
+    most = min(config.data.max_length, student.config.max_tokens)
+    speed = replace(config.speed, length=min(config.speed.length, most))
+    return replace(config, data=replace(config.data, max_length=most), speed=speed)
+
+
 def _known_tasks(config: Config, student: Student) -> list[Task]:
     """Returns the tasks that the student has a head for.
 
     Raises ValueError if there are none, or if a task's texts or labels differ from the head's.
     """
-    if config.data.max_length > student.config.max_tokens:
-        most = student.config.max_tokens
-        raise ValueError(
-            f"data.max_length is {config.data.max_length}; allowed: at most {most}, as "
-            "export.student was trained"
-        )
     heads, tasks = student.config.tasks, tasks_with_dev(config)
     known = [task for task in tasks if task.name in heads]
     if not known:

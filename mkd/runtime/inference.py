@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from mkd.runtime import bag
 from mkd.runtime.bag import Bag
 from mkd.runtime.encoding import Encoder
+from mkd.runtime.hub import student_folder
 from mkd.runtime.layout import (
     Arrays,
     Layout,
@@ -118,8 +119,11 @@ class Student:
 
     @staticmethod
     def load(folder: str | Path, threads: int = 0) -> "Student":
-        """Loads the student that was exported to a folder.
+        """Loads an exported student.
 
+        - `folder`: the folder of a backend; the folder that `experiments.export` has made, whose
+          fastest backend is loaded; or, as a string, the name `USER/NAME` of such a folder on the
+          Hugging Face hub, which needs `huggingface-hub`. A local folder comes first.
         - `threads`: number of CPU threads. 0 takes OMP_NUM_THREADS or, if that is not set, all
           cores that the process may use. The tokenizer's threads are set once per process: by the
           environment variable RAYON_NUM_THREADS or, if that is not set, by the first student
@@ -132,11 +136,11 @@ class Student:
         Raises ValueError if `threads` is negative, and if a file is missing, damaged or of an
         unknown format; the message names the file. No code from the folder is executed.
         """
-        threads = _threads(threads)
+        folder, threads = student_folder(folder, MANIFEST), _threads(threads)
         os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
-        manifest = read_manifest(Path(folder))
+        manifest = read_manifest(folder)
         contents = {
-            name: _read(Path(folder) / name, digest) for name, digest in manifest["files"].items()
+            name: _read(folder / name, digest) for name, digest in manifest["files"].items()
         }
         heads = {
             name: Head(tuple(h["labels"]), h["pair"], h["mean"], h["std"])
@@ -146,7 +150,7 @@ class Student:
         # A manifest without this key may describe weights that use all 8 bits.
         exact = saturates() and not manifest.get(REDUCED)
         opened = {
-            name: _opened(Path(folder) / name, content, threads, exact)
+            name: _opened(folder / name, content, threads, exact)
             for name, content in contents.items()
         }
 
@@ -407,7 +411,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     outside = not isinstance(files, dict) or any(Path(name).name != name for name in files)
     if outside or stated != digest_of(found):
         raise ValueError(f"{file} is damaged: export the student again")
-    check_manifest(found, TOKENIZER, str(file))
+    check_manifest(found, TOKENIZER, TABLES_ENDING, str(file))
     return found
 
 

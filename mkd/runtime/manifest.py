@@ -11,10 +11,11 @@ LARGEST_LENGTH = 1 << 20
 """Largest number of tokens of an input."""
 
 
-def check_manifest(manifest: Mapping[str, Any], tokenizer: str, where: str) -> None:
+def check_manifest(manifest: Mapping[str, Any], tokenizer: str, tables: str, where: str) -> None:
     """Raises ValueError, with `where` first, unless the manifest has all that a student needs.
 
     - `tokenizer`: name of the tokenizer's file.
+    - `tables`: ending of the file of a bag student in 8 bits.
     """
     files, tasks, layout = (manifest.get(key) for key in ("files", "tasks", "layout"))
     if not isinstance(files, dict) or not all(isinstance(each, str) for each in files.values()):
@@ -24,13 +25,13 @@ def check_manifest(manifest: Mapping[str, Any], tokenizer: str, where: str) -> N
     if not isinstance(tasks, dict) or not tasks:
         raise ValueError(f"{where} is damaged: `tasks` has no head: {AGAIN}")
     for name, head in tasks.items():
-        if not isinstance(head, dict) or not _is_head(head) or head["graph"] not in files:
+        if not isinstance(head, dict) or not _is_head(head, tables) or head["graph"] not in files:
             raise ValueError(f"{where} is damaged: `tasks.{name}` is no head: {AGAIN}")
     if not isinstance(layout, dict) or not _is_layout(layout):
         raise ValueError(f"{where} is damaged: `layout` is none: {AGAIN}")
 
 
-def _is_head(head: Mapping[str, Any]) -> bool:
+def _is_head(head: Mapping[str, Any], tables: str) -> bool:
     labels = head.get("labels")
     return (
         isinstance(labels, list)
@@ -38,8 +39,9 @@ def _is_head(head: Mapping[str, Any]) -> bool:
         and len(set(labels)) == len(labels)
         and type(head.get("pair")) is bool
         and all(_is_finite(head.get(name)) for name in ("mean", "std"))
-        and _is_count(head.get("start"))
         and isinstance(head.get("graph"), str)
+        # The tables of a bag student hold each head by its name.
+        and (head["graph"].endswith(tables) or _is_count(head.get("start")))
     )
 
 

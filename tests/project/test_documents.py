@@ -214,7 +214,7 @@ def check_command(words: list[str]) -> None:
     elif program == ".ci/run":
         assert (ROOT / program).is_file()
     else:
-        assert program in ("source", "export", "curl", "mlflow"), (
+        assert program in ("source", "export", "curl", "hf", "mlflow"), (
             f"a command that no test looks at: {words}"
         )
 

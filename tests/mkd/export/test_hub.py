@@ -1,0 +1,90 @@
+"""The model card of an export, and its way to the hub, of which nothing is called here."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import HfApi, ModelCard
+
+from mkd.config import HubConfig
+from mkd.export import hub as exporter
+from mkd.export.hub import CARD, card_data, check_push, describe_exported, push
+from mkd.runtime.hub import student_folder
+from mkd.runtime.inference import MANIFEST
+from mkd.students import make_student
+from tests.support.runs import BILSTM
+from tests.support.tiny import Datas, Tokenizer
+
+METRICS = {
+    "quality/sentiment/accuracy": 91.25, "quality/sentiment/score": 91.25,
+    "quality/sentiment/ece": 0.1, "quality/similarity/pearson": 50.0, "quality/mean": 70.0,
+    "speed/onnx/b1-text-t1/p50_ms": 0.2, "speed/int8/b1-text-t1/p50_ms": 0.1,
+}  # fmt: skip
+STATED = HubConfig(license="apache-2.0", language=["en"], base_model="org/encoder")
+
+
+def test_the_front_matter_has_what_is_stated_and_the_scores() -> None:
+    found = yaml.safe_load(
+        card_data(STATED, {"sentiment": {}, "similarity": {}}, METRICS).to_yaml()
+    )
+    assert (found["license"], found["language"], found["base_model"]) == (
+        "apache-2.0", ["en"], "org/encoder",
+    )  # fmt: skip
+    assert "multi-task" in found["tags"] and "datasets" not in found
+    (model,) = found["model-index"]
+    told = {
+        (result["dataset"]["name"], metric["type"]): metric["value"]
+        for result in model["results"]
+        for metric in result["metrics"]
+    }
+    assert told == {("sentiment", "accuracy"): 0.9125, ("similarity", "pearsonr"): 0.5}
+
+
+def test_an_exported_folder_has_the_layout_of_the_hub(
+    tmp_path: Path, datas: Datas, tokenizer: Tokenizer
+) -> None:
+    student = make_student(BILSTM, datas, len(tokenizer), 32, None)
+    (tmp_path / "int8").mkdir()
+    describe_exported(student, tokenizer, STATED, ["onnx", "int8"], METRICS, tmp_path)
+    assert student_folder(tmp_path, MANIFEST) == tmp_path / "int8", "the fastest"
+    card = ModelCard.load(tmp_path / CARD)
+    assert card.data.license == "apache-2.0" and card.data.eval_results
+    assert 'mkd.Student.load("FOLDER")' in card.text and "`AutoModel` does not load it" in card.text
+    assert (tmp_path / "tokenizer.json").is_file()
+
+
+def test_a_push_creates_a_private_repository_and_sends_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[dict[str, Any]] = []
+
+    def create(self: HfApi, name: str, **how: Any) -> str:
+        sent.append({"name": name} | how)
+        return "URL"
+
+    monkeypatch.setattr(HfApi, "create_repo", create)
+    monkeypatch.setattr(HfApi, "upload_folder", lambda self, **how: sent.append(how))
+    assert push(tmp_path, HubConfig(push="me/small")) == "URL"
+    assert sent[0] == {"name": "me/small", "private": True, "exist_ok": True}
+    assert (sent[1]["repo_id"], sent[1]["folder_path"]) == ("me/small", tmp_path)
+
+
+def test_a_hub_that_cannot_be_reached_is_told_with_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: HfApi, name: str, **how: Any) -> str:
+        raise OSError("no route")
+
+    monkeypatch.setattr(HfApi, "create_repo", refuse)
+    with pytest.raises(ValueError, match=r"not taken it \(no route\).*hf upload me/small"):
+        push(tmp_path, HubConfig(push="me/small"))
+
+
+def test_a_push_is_checked_before_anything_is_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_push(HubConfig())
+    with pytest.raises(ValueError, match="hub.push is 'small'; allowed: USER/NAME"):
+        check_push(HubConfig(push="small"))
+    monkeypatch.setattr(exporter, "get_token", lambda: None)
+    with pytest.raises(ValueError, match="`hf auth login`"):
+        check_push(HubConfig(push="me/small"))
