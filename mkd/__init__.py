@@ -26,10 +26,11 @@ _HOMES = {
     "Result": "result",
     "Task": "tasks.task",
     "load_tasks": "tasks.sources",
+    "task_from_data": "tasks.frames",
 }
 """The module of this package that has each name."""
 
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", "distil", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
@@ -37,11 +38,27 @@ def __getattr__(name: str) -> Any:
 
     Raises AttributeError for an unknown name, and ImportError if a library is not installed.
     """
+    if name == "distil":
+        return _distil()
     if name in _HOMES:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _distil() -> Any:
+    """Returns the one call of a notebook. It chooses settings and can record a run in MLflow.
+
+    This is the work of `experiments`, which the modules of this package do not know.
+    """
+    try:
+        return import_module("experiments.notebook").distil
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"mkd.distil needs a clone of MKD with its training libraries ({error}); there, "
+            "`pip install -e '.[train]'` installs both"
+        ) from error
 
 
 def __dir__() -> list[str]:

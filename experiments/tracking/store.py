@@ -16,6 +16,8 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy import Engine
 from sqlalchemy.event import listen
 
+EXPERIMENT_NAME = "MLFLOW_EXPERIMENT_NAME"
+"""The environment variable of MLflow that selects an experiment."""
 SQLITE_WAIT_SECONDS = 60
 """How long a SQLite store waits for another writer, like Optuna's storage. SQLite's default in
 Python, 5 seconds, is too short for several workers on a slow disk.
@@ -62,6 +64,22 @@ def connected() -> Iterator[None]:
         raise ConnectionError(
             f"MLFLOW_TRACKING_URI is {mlflow.get_tracking_uri()}: {error}"
         ) from error
+
+
+@contextmanager
+def experiment(name: str) -> Iterator[None]:
+    """Selects the experiment of the runs that are opened inside; it is created if it is missing."""
+    with connected():
+        mlflow.set_experiment(name)
+    before = os.environ.get(EXPERIMENT_NAME)
+    os.environ[EXPERIMENT_NAME] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[EXPERIMENT_NAME]
+        else:
+            os.environ[EXPERIMENT_NAME] = before
 
 
 def make_database(uri: str) -> None:

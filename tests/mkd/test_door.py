@@ -36,6 +36,13 @@ def test_a_student_needs_the_libraries_of_inference_alone() -> None:
     assert in_new_process(code) == ["Student", "mkd.runtime", mkd.__version__]
 
 
+def test_without_a_clone_or_its_libraries_the_one_call_says_what_it_needs() -> None:
+    code = (
+        "import mkd\ntry: mkd.distil\nexcept ImportError as error: print('install' in str(error))"
+    )
+    assert in_new_process(code) == ["True"]
+
+
 def test_names_are_those_of_their_modules() -> None:
     assert (mkd.Config, mkd.run, mkd.Student) == (Config, run, Student)
     assert all(getattr(mkd, name) is not None for name in mkd.__all__)

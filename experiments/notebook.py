@@ -1,0 +1,394 @@
+"""One call for a notebook: distils a teacher into a small student, on data in memory or in files.
+
+    import mkd
+
+    result = mkd.distil(frame, teacher="sentence-transformers/all-MiniLM-L6-v2", student="bag")
+    result                       # scores, speed and a picture
+    result.predict(["a text"])
+    result.save("FOLDER")        # mkd.Student.load("FOLDER") loads it, without PyTorch
+
+It is in `experiments` because it chooses settings and records runs; `mkd.distil` is this function.
+"""
+
+import base64
+import html
+import io
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import transformers
+from matplotlib.figure import Figure
+
+from experiments import cli
+from experiments.distill import distill
+from experiments.settings import DistillSettings
+from experiments.tracking import picture
+from experiments.tracking.models import download_model
+from experiments.tracking.store import experiment
+from mkd import names, pipeline, progress
+from mkd.config import HubConfig
+from mkd.evaluation.scoring import runtime_student
+from mkd.evaluation.speed import HEADLINE_SETTING
+from mkd.export.backends import TORCH, latency_ms
+from mkd.export.hub import describe_exported
+from mkd.result import MODEL, Report, Result, timed_backends
+from mkd.runs.candidate import measure_cost
+from mkd.runtime.hub import HUB_NAME
+from mkd.runtime.inference import MANIFEST, Prediction, Student, Text
+from mkd.storage import pretrained
+from mkd.students import load_model
+from mkd.tasks.frames import task_from_data
+from mkd.tasks.kept import kept_tasks
+from mkd.tasks.task import Task
+
+STUDENTS: dict[str, dict[str, Any]] = {
+    "bag": {
+        "student.kind": "bag", "student.hidden": 256, "student.embedding": 256,
+        "student.layers": 2, "student.buckets": 65536, "student.min_count": 2,
+        "student.dropout": 0.2,
+    },
+    "bilstm": {
+        "student.kind": "bilstm", "student.hidden": 128, "student.embedding": 128,
+        "student.dropout": 0.2,
+    },
+    "transformer": {"student.kind": "transformer", "student.dropout": 0.1},
+}  # fmt: skip
+"""Settings of each student, the fastest first. The embeddings are the teacher's, in their main
+directions; a transformer has the teacher's first layers."""
+LAYERS = 3
+"""Most layers of a transformer."""
+SHARED = {"student.init": "teacher", "loss.temperature": 2.0, "train.sampling.alpha": 0.5}
+"""Settings of all students."""
+BUDGET_BACKEND = "onnx"
+"""Backend in which a student's latency is compared with the budget."""
+
+
+class Distilled:
+    """What `distil` returns. Scores are in points from 0 to 100, on dev.
+
+    - `scores`: a row for each task: scores of teacher, student, and the same student trained on
+      labels alone; and what the student keeps of the teacher's score, in percent.
+    - `speed`: a row for each model and backend: median milliseconds for one text on one thread, how
+      many times faster than the teacher, and MB.
+    - `student`: the student, in its fastest backend.
+    - `notes`: messages about data and models.
+    - `settings`: all settings. `run_id`: of the run in MLflow, or "".
+    - `result`: all metrics.
+    """
+
+    def __init__(
+        self, settings: DistillSettings, result: Result, run_id: str, folder: Path
+    ) -> None:
+        """`folder` has the student in its subfolder `model`, and its exports beside it."""
+        self.settings, self.result, self.run_id = settings, result, run_id
+        self.notes = result.notes
+        self.scores, self.speed = score_frame(result), speed_frame(result)
+        self._folder = folder
+        exported = Path(result.exported).name
+        if exported:
+            self.student = Student.load(folder / exported)
+        else:
+            model = folder / MODEL
+            self.student = runtime_student(
+                load_model(model, "the student"), pretrained.load_tokenizer(model, "the student")
+            )
+
+    def predict(self, texts: Iterable[Text], task: str | None = None) -> list[Prediction]:
+        """Returns a prediction for each text, as Student.predict does.
+
+        - `task`: its name. None: the only task. Raises ValueError if there are several.
+        """
+        known = list(self.student.heads)
+        if task is None and len(known) > 1:
+            raise ValueError(f"task is None; allowed: {', '.join(known)}")
+        return self.student.predict(texts, task or known[0])
+
+    def plot(self) -> Figure:
+        """Returns a picture: scores by task, and quality against latency.
+
+        Raises ValueError if no speed was measured.
+        """
+        if not timed_backends(self.result.metrics):
+            raise ValueError("speed.seconds is 0; allowed for a picture: above 0")
+        return _shown_in_notebooks(picture.draw(picture.info(self.result)))
+
+    def save(self, folder: str | Path) -> Path:
+        """Copies the student to a new folder, which Student.load reads; returns its path.
+
+        The folder has the layout of the Hugging Face hub (experiments.export). If no export passed
+        its check, it has the PyTorch weights instead.
+        """
+        target = Path(folder)
+        if target.exists():
+            raise ValueError(f"folder is {str(folder)!r}; allowed: one that does not exist yet")
+        metrics = self.result.metrics
+        backends = [
+            backend
+            for backend in timed_backends(metrics)
+            if (self._folder / backend / MANIFEST).exists()
+        ]
+        if not backends:
+            return Path(shutil.copytree(self._folder / MODEL, target))
+        for backend in backends:
+            shutil.copytree(self._folder / backend, target / backend)
+        model, checkpoint = self._folder / MODEL, self.settings.teacher.checkpoint
+        base = checkpoint if HUB_NAME.fullmatch(checkpoint) else ""
+        describe_exported(
+            load_model(model, "the student"),
+            pretrained.load_tokenizer(model, "the student"),
+            HubConfig(base_model="" if Path(checkpoint).exists() else base),
+            backends,
+            metrics,
+            target,
+        )
+        return target
+
+    def to_html(self) -> str:
+        """Returns the tables, the picture and the notes as HTML that needs no other file."""
+        figure = self.plot() if timed_backends(self.result.metrics) else None
+        parts = [
+            f"<p><b>{html.escape(self.result.student)}</b> of {html.escape(self.result.teacher)}"
+            "; scores on dev, in points</p>",
+            self.scores.to_html(index=False, float_format="{:.1f}".format, na_rep="-"),
+            self.speed.to_html(index=False, float_format="{:.2f}".format, na_rep="-"),
+        ]
+        if figure is not None:
+            source = f"data:image/png;base64,{base64.b64encode(_png(figure)).decode()}"
+            parts.append(f'<img alt="quality against latency" src="{source}">')
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
+        return "\n".join([*parts, f"<details><summary>notes</summary><ul>{notes}</ul></details>"])
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def __repr__(self) -> str:
+        scores = self.scores.to_string(index=False, float_format="{:.1f}".format, na_rep="-")
+        speed = self.speed.to_string(index=False, float_format="{:.2f}".format, na_rep="-")
+        return f"{self.result.student} of {self.result.teacher}\n{scores}\n\n{speed}"
+
+
+def distil(
+    data: Any,
+    teacher: str = "",
+    student: str | None = None,
+    *,
+    budget_ms: float | None = None,
+    track: bool | str = False,
+    settings: Mapping[str, Any] | None = None,
+) -> Distilled:
+    """Distils a teacher into a student, and measures both on rows that neither was trained on.
+
+    - `data`: a pandas DataFrame; a Dataset or DatasetDict of `datasets`; the path of a CSV, TSV,
+      JSONL or Parquet file, of a folder with such files or of `save_to_disk`, or of a YAML file
+      that describes tasks; or a dict of these by task name. Columns, labels and a dev split are
+      inferred; `mkd.task_from_data` makes a task with some of them stated, and such a task may
+      stand in the dict.
+    - `teacher`: folder or hub name of a pretrained encoder. Empty: a small teacher from scratch.
+    - `student`: `bag` (the default and the fastest), `bilstm` or `transformer`.
+    - `budget_ms`: instead of `student`: the largest of the three that answers a text in so many
+      milliseconds on one thread, measured here before any training.
+    - `track`: True: the run is recorded in MLflow, in the experiment `mkd`. A name: in that one.
+    - `settings`: other settings by their dotted names, such as `{"train.steps": 2000}`.
+
+    The rows are kept in the cache (`cache`, .mkd by default), as are tokens, teacher and logits: a
+    second call pays for the student only.
+
+    Raises ValueError for data that cannot be understood, settings that do not fit together, and a
+    budget that no student meets.
+    """
+    if student is not None and budget_ms is not None:
+        raise ValueError(f"budget_ms is {budget_ms:g}; allowed with student={student!r}: None")
+    if student is not None and student not in STUDENTS:
+        raise ValueError(f"student is {student!r}; allowed: {', '.join(STUDENTS)}")
+    given = dict(settings or {})
+    with _quiet(), progress.phase_bars() as report:
+        base = cli.with_settings(DistillSettings(), {"cache": given.get("cache", ".mkd")})
+        base = cli.with_settings(base, _data_settings(data, Path(base.cache)))
+        base = cli.with_settings(base, SHARED | {"teacher.checkpoint": teacher})
+        if budget_ms is None:
+            config = with_student(base, student or "bag", given)
+        else:
+            config = within_budget(base, budget_ms, given, report)
+        if not track:
+            return _untracked(config, report)
+    with experiment(track) if isinstance(track, str) else nullcontext(), _quiet():
+        return _tracked(config)
+
+
+def with_student(base: DistillSettings, student: str, given: Mapping[str, Any]) -> DistillSettings:
+    """Returns the settings with those of a student of STUDENTS. given: settings that win."""
+    return cli.with_settings(base, STUDENTS[student] | _layers(base, student) | dict(given))
+
+
+def _layers(base: DistillSettings, student: str) -> dict[str, Any]:
+    """Returns the sizes of a transformer that takes its layers from the teacher."""
+    if student != "transformer":
+        return {}
+    teacher = base.teacher
+    sizes = {"layers": teacher.layers, "hidden": teacher.hidden, "heads": teacher.heads}
+    if teacher.checkpoint:
+        folder = pretrained.checkpoint_folder(teacher.checkpoint, "teacher.checkpoint")
+        found = pretrained.load_config(folder, "teacher.checkpoint")
+        sizes = {
+            "layers": found.num_hidden_layers,
+            "hidden": found.hidden_size,
+            "heads": found.num_attention_heads,
+        }
+    sizes["layers"] = min(LAYERS, sizes["layers"])
+    return {f"student.{name}": value for name, value in sizes.items()}
+
+
+def within_budget(
+    base: DistillSettings, budget_ms: float, given: Mapping[str, Any], report: Report
+) -> DistillSettings:
+    """Returns the settings with the largest student that meets the budget.
+
+    Each is timed with random weights. Raises ValueError if none is fast enough.
+    """
+    data, latency = None, {}
+    for student in reversed(STUDENTS):
+        config = with_student(base, student, given)
+        data = data or pipeline.load_data(config.core(), report)
+        latency[student] = measure_cost(data, config.core(), BUDGET_BACKEND).latency_ms
+        if latency[student] <= budget_ms:
+            return config
+    fastest = min(latency, key=lambda name: latency[name])
+    raise ValueError(
+        f"budget_ms is {budget_ms:g}; allowed: at least {latency[fastest]:.3g}, which {fastest} "
+        "has, the fastest"
+    )
+
+
+def score_frame(result: Result) -> pd.DataFrame:
+    """Returns the scores of a distillation by task, with the mean of several tasks last."""
+    tasks = [data.task for data in result.datasets]
+    keys = {task: names.quality(task) for task in tasks}
+    if len(tasks) > 1:
+        keys[names.MEAN] = names.QUALITY_MEAN
+    metrics = result.metrics
+    columns = {
+        "teacher": [metrics.get(names.TEACHER + key) for key in keys.values()],
+        "student": [metrics.get(key) for key in keys.values()],
+        "hard labels": [metrics.get(names.BASELINE + key) for key in keys.values()],
+        "kept %": [metrics.get(names.RETENTION + task) for task in keys],
+    }
+    return pd.DataFrame({"task": list(keys), **columns})
+
+
+def speed_frame(result: Result) -> pd.DataFrame:
+    """Returns the latency of teacher and student by backend. Without timings it has no rows."""
+    metrics, setting = result.metrics, HEADLINE_SETTING.name
+    rows: list[tuple[str, str, float, float | None, float | None]] = []
+    teacher = metrics.get(names.TEACHER + names.speed(TORCH, setting, names.P50))
+    if teacher is not None:
+        rows.append(("teacher", TORCH, teacher, None, None))
+    for backend in timed_backends(metrics):
+        ratio = metrics.get(names.speed(backend, setting, names.RATIO))
+        size = names.SIZE_BYTES if backend == TORCH else names.export(backend, names.BYTES)
+        time = latency_ms(metrics, backend)
+        rows.append(("student", backend, time, ratio, metrics.get(size, 0) / 1e6))
+    header = ["model", "backend", "ms a text", "times faster", "MB"]
+    return pd.DataFrame(rows, columns=header)
+
+
+def _data_settings(data: Any, cache: Path) -> dict[str, Any]:
+    """Returns the settings of the data. Rows in memory are written to the cache."""
+    if isinstance(data, str | Path) and Path(data).suffix in (".yaml", ".yml"):
+        return {"data.source": "files", "data.path": str(data)}
+    tasks = _tasks(data)
+    for task in tasks:
+        for note in task.notes:
+            print(f"{task.name}: {note}")
+    path = str(kept_tasks(cache, tasks))
+    own = [task.name for task in tasks]
+    return {"data.source": "files", "data.path": path, "data.tasks": own}
+
+
+def _tasks(data: Any) -> list[Task]:
+    """Returns the tasks of data in memory or in files, as `distil` takes them."""
+    if isinstance(data, str | Path):
+        path = Path(data)
+        return [task_from_data(path.stem or "task", _opened(path))]
+    # A DatasetDict is a dict too, of splits.
+    if isinstance(data, Mapping) and not _is_splits(data):
+        return [
+            value
+            if isinstance(value, Task)
+            else task_from_data(
+                str(name), _opened(Path(value)) if isinstance(value, str | Path) else value
+            )
+            for name, value in data.items()
+        ]
+    return [data if isinstance(data, Task) else task_from_data("task", data)]
+
+
+def _is_splits(data: Mapping[str, Any]) -> bool:
+    return hasattr(data, "column_names") or "train" in data
+
+
+def _opened(path: Path) -> Any:
+    """Returns what a path names: a file, or the splits in a folder."""
+    if not path.is_dir():
+        return path
+    if any((path / name).exists() for name in ("dataset_dict.json", "dataset_info.json")):
+        from datasets import load_from_disk  # the import takes seconds
+
+        return load_from_disk(str(path))
+    return {file.stem: file for file in sorted(path.iterdir()) if file.is_file()}
+
+
+def _untracked(config: DistillSettings, report: Report) -> Distilled:
+    folder = Path(tempfile.mkdtemp(prefix="mkd-"))
+    try:
+        result = pipeline.run(config.core(), folder, report)
+        return _kept_until_gone(Distilled(config, result, "", folder), folder)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+
+
+def _tracked(config: DistillSettings) -> Distilled:
+    finished = distill(config)
+    folder = Path(tempfile.mkdtemp(prefix="mkd-"))
+    model = download_model("track", f"runs:/{finished.run_id}/student", folder)
+    distilled = Distilled(config, finished.made, finished.run_id, model.student.parent)
+    return _kept_until_gone(distilled, folder)
+
+
+def _kept_until_gone(distilled: Distilled, folder: Path) -> Distilled:
+    """Deletes the folder when nobody holds the object, or at the end of the process."""
+    weakref.finalize(distilled, shutil.rmtree, folder, ignore_errors=True)
+    return distilled
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leaves out the bars and the messages of transformers, as the commands do."""
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _shown_in_notebooks(figure: Figure) -> Figure:
+    """Lets a notebook show a figure that pyplot does not know."""
+    figure._repr_png_ = lambda: _png(figure)  # type: ignore[attr-defined]
+    return figure

@@ -1,0 +1,153 @@
+"""One call in a notebook: data in memory in, a student with its scores and speed out."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+import mkd
+from experiments import notebook
+from experiments.notebook import Distilled, distil, score_frame, speed_frame, with_student
+from experiments.settings import DistillSettings
+from mkd.result import Dataset, Result
+from tests.support.database import use_store
+from tests.support.entry import client
+
+FEW = {
+    "teacher.layers": 1, "teacher.hidden": 16, "teacher.heads": 2, "teacher.vocabulary": 120,
+    "teacher.train.steps": 4, "teacher.train.eval_every": 4, "train.steps": 4,
+    "train.eval_every": 4, "student.hidden": 8, "student.embedding": 8, "student.buckets": 50,
+    "data.max_length": 16, "speed.length": 16, "speed.seconds": 0.1, "speed.threads": [1],
+    "threads": 1, "device": "cpu", "export.max_loss": 100,
+}  # fmt: skip
+"""Settings with which a call takes seconds."""
+WORDS = {"negative": "bad", "positive": "good"}
+
+
+def frame(rows: int) -> pd.DataFrame:
+    labels = [list(WORDS)[row % 2] for row in range(rows)]
+    texts = [f"a {WORDS[label]} film, number {row}" for row, label in enumerate(labels)]
+    return pd.DataFrame({"review": texts, "verdict": labels})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Distilled, Path]:
+    """A bag student of a frame, and its cache."""
+    cache = tmp_path_factory.mktemp("cache")
+    found = distil({"reviews": frame(80)}, settings=FEW | {"cache": str(cache)})
+    return found, cache
+
+
+def test_it_returns_scores_and_speed_as_frames(made: tuple[Distilled, Path]) -> None:
+    found, _ = made
+    assert list(found.scores) == ["task", "teacher", "student", "hard labels", "kept %"]
+    assert list(found.scores["task"]) == ["reviews"] and found.scores.notna().all(axis=None)
+    assert list(found.speed["model"]) == ["teacher", "student", "student", "student"]
+    assert (found.speed["ms a text"] > 0).all()
+    assert found.run_id == "" and found.settings.student.kind == "bag"
+
+
+def test_the_student_answers_and_is_saved(made: tuple[Distilled, Path], tmp_path: Path) -> None:
+    found, _ = made
+    texts = pd.Series(["a good film", "a bad film"])
+    answers = found.predict(texts)
+    assert {answer.label for answer in answers} <= set(WORDS)
+    folder = found.save(tmp_path / "student")
+    again = mkd.Student.load(folder).predict(texts, "reviews")
+    assert [answer.label for answer in again] == [answer.label for answer in answers]
+    with pytest.raises(ValueError, match="allowed: one that does not exist yet"):
+        found.save(folder)
+
+
+def test_it_is_shown_with_its_picture(made: tuple[Distilled, Path]) -> None:
+    found, _ = made
+    assert isinstance(found.plot(), Figure)
+    page = found._repr_html_()
+    assert page.count("<table") == 2 and "data:image/png;base64," in page and "<li>" in page
+    assert "reviews" in repr(found)
+
+
+def test_its_data_can_be_given_to_a_command(made: tuple[Distilled, Path]) -> None:
+    """The rows are in the cache, as a task file: so a run can be repeated, exported, tuned."""
+    found, cache = made
+    data = found.settings.data
+    assert Path(data.path).is_relative_to(cache) and data.tasks == ["reviews"]
+    (task,) = mkd.load_tasks(data)
+    assert task.kind.labels == tuple(WORDS)
+    assert [row.text_a for row in task.train.read()] == list(frame(80)["review"])
+
+
+# MLflow compares a data frame's columns with a range when it stores a model's example.
+@pytest.mark.filterwarnings("ignore:Operation with range is deprecated")
+def test_a_call_that_is_tracked_is_a_run_of_mlflow(
+    made: tuple[Distilled, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_store(tmp_path, monkeypatch)
+    _, cache = made
+    settings = FEW | {"cache": str(cache), "baseline": False, "export.backends": []}
+    found = distil({"reviews": frame(80)}, settings=settings, track="films")
+    run = client(tmp_path).get_run(found.run_id)
+    assert client(tmp_path).get_experiment(run.info.experiment_id).name == "films"
+    assert run.data.metrics["quality/mean"] == found.scores["student"].iloc[0]
+    assert found.predict(["a good film"])[0].error is None
+    assert "MLFLOW_EXPERIMENT_NAME" not in os.environ
+
+
+def test_a_budget_takes_the_largest_student_that_meets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = {"transformer": 3.0, "bilstm": 1.0, "bag": 0.1}
+
+    class Cost:
+        def __init__(self, data: object, config: mkd.Config, backend: str) -> None:
+            self.latency_ms = times[config.student.kind]
+
+    monkeypatch.setattr(notebook, "measure_cost", Cost)
+    monkeypatch.setattr("mkd.pipeline.load_data", lambda config, report: "rows")
+    base = with_student(DistillSettings(), "bag", {})
+    for budget, kind in [(5.0, "transformer"), (1.0, "bilstm"), (0.5, "bag")]:
+        chosen = notebook.within_budget(base, budget, {}, lambda step, metrics: None)
+        assert chosen.student.kind == kind
+    with pytest.raises(ValueError, match="budget_ms is 0.01; allowed: at least 0.1, which bag has"):
+        notebook.within_budget(base, 0.01, {}, lambda step, metrics: None)
+
+
+def test_a_transformer_has_the_teachers_first_layers() -> None:
+    base = DistillSettings()
+    found = with_student(base, "transformer", {}).student
+    assert (found.layers, found.hidden, found.heads) == (2, 128, 4)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"student": "lstm"}, "student is 'lstm'; allowed: bag, bilstm, transformer"),
+        ({"student": "bag", "budget_ms": 1.0}, "budget_ms is 1; allowed with student='bag': None"),
+        ({"settings": {"train.stepz": 1}}, "there is no setting 'train.stepz'"),
+    ],
+)
+def test_slips_are_told(given: dict[str, Any], told: str, tmp_path: Path) -> None:
+    settings = {"cache": str(tmp_path)} | given.pop("settings", {})
+    with pytest.raises(ValueError, match=told):
+        distil(frame(20), settings=settings, **given)
+
+
+def test_frames_of_a_result_by_hand() -> None:
+    datasets = [Dataset(task, "", "", 1, 0, 0, 1) for task in ("a", "b")]
+    metrics = {
+        "quality/a/score": 80.0, "quality/b/score": 60.0, "quality/mean": 70.0,
+        "teacher/quality/mean": 75.0, "retention/mean": 93.3,
+        "speed/torch/b1-text-t1/p50_ms": 2.0, "speed/int8/b1-text-t1/p50_ms": 0.5,
+        "speed/int8/b1-text-t1/ratio": 8.0, "teacher/speed/torch/b1-text-t1/p50_ms": 4.0,
+        "export/int8/bytes": 3e6, "size/bytes": 9e6,
+    }  # fmt: skip
+    result = Result(metrics, datasets, [], {}, "bag", "t", "", "")
+    scores = score_frame(result).set_index("task")
+    assert list(scores.index) == ["a", "b", "mean"]
+    assert (scores.loc["mean", "teacher"], scores.loc["b", "student"]) == (75, 60)
+    speed = speed_frame(result)
+    assert list(speed["ms a text"]) == [4, 2, 0.5] and speed["MB"].iloc[2] == 3
+    assert speed["times faster"].iloc[2] == 8
