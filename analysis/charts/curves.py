@@ -1,19 +1,32 @@
 """Learning curves of the front's models: mean score on the selection split over the steps."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from analysis.charts.retention import evenly
-from analysis.presentation.figure import fix_layout, new_figure, set_title, small_print, style_axes
-from analysis.presentation.label_placement import spread_apart
-from analysis.presentation.palette import look
+from analysis.presentation.figure import (
+    EVENLY,
+    fix_layout,
+    new_figure,
+    set_title,
+    small_print,
+    style_axes,
+    with_number,
+)
+from analysis.presentation.label_placement import evenly, spread_apart
+from analysis.presentation.palette import GREY, look
 
 MOST = 10
 """Maximum number of models."""
-LEAST_GAP = 0.034
+LEAST_GAP = 0.042
 """Minimum distance between two names at the ends of curves, as a share of the height."""
+
+
+NAMES_AT = 1.05
+"""Position of the names on the axis of steps, as a multiple of the last step."""
 
 
 class Curve(NamedTuple):
@@ -35,7 +48,7 @@ class Info(NamedTuple):
 
     curves: best final score first.
     bottom, top: ends of the axis.
-    right: position of the names, in steps.
+    right: the last step.
     """
 
     curves: list[Curve]
@@ -45,19 +58,21 @@ class Info(NamedTuple):
     small: str
 
 
-def with_curves(models: pd.DataFrame) -> pd.DataFrame:
-    """Returns the models whose curves are drawn."""
-    return models.iloc[evenly(len(models), MOST)]
-
-
 def info(
-    models: pd.DataFrame, points: dict[str, list[tuple[int, float]]], small: str = ""
+    models: pd.DataFrame,
+    points_of: Callable[[list[str]], dict[str, list[tuple[int, float]]]],
+    small: str = "",
 ) -> Info | None:
     """Computes the picture's numbers.
 
-    points: (step, score) by run id.
+    models: of more than MOST, an even selection is shown.
+    points_of: reads (step, score) by run id, for some run ids.
     Returns None if no run has any.
     """
+    number = len(models)
+    models = models.iloc[evenly(number, MOST)]
+    points = points_of([run for runs in models["runs"] for run in runs])
+    small = with_number(small, len(models), number, EVENLY)
     found = [
         Curve(
             label if index == 0 else "",
@@ -89,9 +104,10 @@ def info(
     )
     found = [curve._replace(name_at=heights.get(curve.label, curve.scores[-1])) for curve in found]
     margin = 0.04 * (top - bottom)
-    return Info(
-        found, bottom - margin, top + margin, max(curve.steps[-1] for curve in found), small
-    )
+    # Names that were moved apart must not leave the axis.
+    ends = [curve.name_at for curve in found if curve.label]
+    bottom, top = min([bottom, *ends]) - margin, max([top, *ends]) + margin
+    return Info(found, bottom, top, max(curve.steps[-1] for curve in found), small)
 
 
 def draw(info: Info) -> Figure:
@@ -99,6 +115,7 @@ def draw(info: Info) -> Figure:
     figure = new_figure(10, 5.4)
     axes = figure.subplots()
     style_axes(axes)
+    line: dict[str, Any] = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "relpos": (0, 0.5)}
     for curve in info.curves:
         colour, marker = look(curve.kind).colour, look(curve.kind).marker
         axes.plot(
@@ -112,18 +129,22 @@ def draw(info: Info) -> Figure:
             markeredgecolor="white",
         )
         if curve.label:
-            where = {
-                "xytext": (14, 0),
-                "textcoords": "offset points",
-                "va": "center",
-                "fontsize": 9,
-                "color": colour,
-            }
-            axes.annotate(curve.label, (info.right, curve.name_at), annotation_clip=False, **where)  # type: ignore[arg-type]
+            axes.annotate(
+                curve.label,
+                (curve.steps[-1], curve.scores[-1]),
+                (info.right * NAMES_AT, curve.name_at),
+                va="center",
+                fontsize=9,
+                color=colour,
+                annotation_clip=False,
+                arrowprops=line,
+            )
+    axes.set_xlim(0, info.right * (1 + NAMES_AT) / 2)
     axes.set_ylim(info.bottom, info.top)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
     axes.set_xlabel("optimiser steps")
     axes.set_ylabel("mean score on the selection split, points")
-    set_title(axes, "How the front's models learnt")
+    set_title(figure, "How the front's models learnt")
     small_print(figure, info.small)
     fix_layout(figure)
     return figure

@@ -11,21 +11,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.presentation.figure import add_legend, fix_layout, new_figure
+from analysis.presentation.figure import new_figure
 from analysis.presentation.front_plot import (
     FrontPlot,
     Mark,
     ModelPoint,
     draw_front,
-    front_legend,
+    finish_front,
     front_line,
-    label_front,
+    named_places,
 )
-from analysis.presentation.palette import INK
 from mkd.evaluation.pareto import front
 
-MOST_NAMED = 12
-"""Maximum number of models of the front that a picture names."""
 MARGIN = 0.08
 """Free space below the lowest point that is shown, as a share of the height."""
 
@@ -119,7 +116,7 @@ def _points(
     """Returns the models as points, those of the front first."""
     # lexsort sorts by its last key first: the front, then the cost.
     order = np.lexsort((costs, ~on_front))
-    named = set(_named([int(place) for place in order if on_front[place]]))
+    named = named_places([bool(on_front[place]) for place in order])
     largest = float(models["num_bytes"].max())
     nothing = np.full(len(models), math.nan)
     lows, highs = (models[name].to_numpy(float) if mean else nothing for name in ("low", "high"))
@@ -134,9 +131,9 @@ def _points(
             float(highs[place]),
             area(float(sizes[place]), largest),
             bool(on_front[place]),
-            place in named,
+            rank in named,
         )
-        for place in order
+        for rank, place in enumerate(order)
     ]
 
 
@@ -146,15 +143,6 @@ def area(num_bytes: float, largest: float) -> float:
     It grows from 30 for no bytes to 260 for the largest model, and is 60 if the bytes are unknown.
     """
     return 60.0 if math.isnan(num_bytes) or not largest > 0 else 30 + 230 * num_bytes / largest
-
-
-def _named(places: list[int]) -> list[int]:
-    """Returns all of the front, or MOST_NAMED at even distances with the first and the last."""
-    if len(places) <= MOST_NAMED:
-        return places
-    return [
-        places[round(index * (len(places) - 1) / (MOST_NAMED - 1))] for index in range(MOST_NAMED)
-    ]
 
 
 def _teachers(models: pd.DataFrame, how: Cost, score: str) -> list[Mark]:
@@ -192,8 +180,5 @@ def draw(info: FrontPlot) -> Figure:
     figure = new_figure(10, 6.4)
     axes = figure.subplots()
     draw_front(axes, info)
-    axes.set_title(info.title, loc="left", fontsize=13, color=INK, pad=14, linespacing=1.5)
-    add_legend(figure, front_legend(info), info.small)
-    fix_layout(figure)
-    label_front(axes, info)
+    finish_front(axes, info)
     return figure

@@ -104,9 +104,7 @@ def _retention(summary: Summary) -> retention.Info | None:
 
 
 def _curves(summary: Summary) -> curves.Info | None:
-    chosen = curves.with_curves(summary.front)
-    points = curves_of(summary.runs, [run for runs in chosen["runs"] for run in runs])
-    return curves.info(chosen, points, summary.small)
+    return curves.info(summary.front, partial(curves_of, summary.runs), summary.small)
 
 
 def _volume(summary: Summary) -> volume.Info | None:

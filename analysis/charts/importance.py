@@ -3,8 +3,16 @@
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from analysis.presentation.figure import new_figure, set_title, small_print, style_axes
+from analysis.presentation.figure import (
+    add_legend,
+    fix_layout,
+    names_width,
+    new_figure,
+    set_title,
+    style_axes,
+)
 from analysis.presentation.palette import FAINT, GREY, OBJECTIVES
 
 MOST = 16
@@ -47,7 +55,7 @@ def info(importances: dict[str, dict[str, float]], small: str = "") -> Info | No
 
 def draw(info: Info) -> Figure:
     """Draws a bar for each setting and objective, with the most important setting at the top."""
-    figure = new_figure(10, 1.6 + 0.42 * len(info.settings))
+    figure = new_figure(max(10, names_width(info.settings) + 6), 1.6 + 0.42 * len(info.settings))
     axes = figure.subplots()
     style_axes(axes, "x")
     height = 0.8 / len(info.shares)
@@ -55,12 +63,17 @@ def draw(info: Info) -> Figure:
         places = [
             place + (index - (len(info.shares) - 1) / 2) * height for place in range(len(shares))
         ]
-        bars = axes.barh(places, shares, height * 0.9, color=OBJECTIVES.get(name, GREY), label=name)
+        bars = axes.barh(places, shares, height * 0.9, color=OBJECTIVES.get(name, GREY))
         axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=8.5, color=FAINT)
     axes.set_yticks(range(len(info.settings)), info.settings)
+    axes.margins(y=0.02)
     axes.invert_yaxis()
     axes.set_xlabel("share of what sets the best trials apart, percent")
-    axes.legend(frameon=False, loc="lower right", fontsize=9)
-    set_title(axes, "What matters: importance of each searched setting")
-    small_print(figure, info.small)
+    set_title(figure, "What matters: importance of each searched setting")
+    marks = [
+        Line2D([], [], linestyle="", marker="s", color=OBJECTIVES.get(name, GREY), label=name)
+        for name in info.shares
+    ]
+    add_legend(figure, marks, info.small)
+    fix_layout(figure)
     return figure

@@ -6,7 +6,14 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.presentation.figure import new_figure, set_title, small_print, style_axes
+from analysis.presentation.figure import (
+    fix_layout,
+    names_width,
+    new_figure,
+    set_title,
+    small_print,
+    style_axes,
+)
 from analysis.presentation.palette import INK
 from analysis.runs.models import differing
 from analysis.runs.rows import SETTING_PREFIXES
@@ -101,7 +108,8 @@ def _mean(found: list[tuple[float, int]]) -> float:
 
 def draw(info: Info) -> Figure:
     """Draws a heat map with a number in each cell."""
-    figure = new_figure(3.6 + 1.2 * len(info.beside), 1.8 + 0.55 * len(info.tasks))
+    width = names_width(info.tasks) + 0.4 + 1.2 * len(info.beside)
+    figure = new_figure(max(width, 5.0), 1.8 + 0.55 * len(info.tasks))
     axes = figure.subplots()
     axes.imshow(info.gains, cmap="PuOr_r", vmin=-info.most, vmax=info.most, aspect="auto")
     for row, (gains, runs) in enumerate(zip(info.gains, info.runs, strict=True)):
@@ -117,6 +125,7 @@ def draw(info: Info) -> Figure:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_ylabel("score of")
-    set_title(axes, "Points that a task gains when it is distilled jointly with")
+    set_title(figure, "Points that a task gains when it is distilled jointly with")
     small_print(figure, info.small)
+    fix_layout(figure)
     return figure

@@ -10,8 +10,16 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.charts.frontier import DENSE
-from analysis.presentation.figure import add_legend, log_axis, new_figure, style_axes
-from analysis.presentation.palette import INK, look
+from analysis.presentation.figure import (
+    add_legend,
+    fix_layout,
+    log_axis,
+    new_figure,
+    set_title,
+    style_axes,
+    with_number,
+)
+from analysis.presentation.palette import KINDS, look
 from analysis.runs.models import differing
 
 FIRST = {"loss.temperature": "temperature", "parameters": "parameters, millions"}
@@ -69,6 +77,7 @@ def info(
     panels = [
         panel for name in columns if name in models and (panel := _panel(models, name)) is not None
     ]
+    small = with_number(small, min(len(panels), MOST), len(panels), "settings, the most important")
     return Info(panels[:MOST], small) if panels else None
 
 
@@ -150,23 +159,19 @@ def draw(info: Info) -> Figure:
         if panel.log:
             log_axis(axes, panel.values)
         else:
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=panel.whole))
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=panel.whole, steps=[1, 2, 5, 10]))
         axes.set_xlabel(panel.words)
     for axes in list(grid.flat)[len(info.panels) :]:
         axes.set_axis_off()
     for row in grid:
         row[0].set_ylabel("mean score on dev, points")
-    kinds = dict.fromkeys(kind for panel in info.panels for kind in panel.kinds)
+    drawn = {kind for panel in info.panels for kind in panel.kinds}
+    kinds = [kind for kind in KINDS if kind in drawn] + sorted(drawn - KINDS.keys())
     marks = [
         Line2D([], [], color=look(kind).colour, marker=look(kind).marker, label=kind, linewidth=2)
         for kind in kinds
     ]
-    figure.suptitle(
-        "What each setting does; lines: medians of neighbours",
-        x=0.01,
-        ha="left",
-        fontsize=13,
-        color=INK,
-    )
+    set_title(figure, "What each setting does; lines: medians of neighbours")
     add_legend(figure, marks, info.small)
+    fix_layout(figure)
     return figure

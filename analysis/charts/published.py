@@ -9,15 +9,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.presentation.figure import (
+    Obstacles,
     TextLabel,
+    count_note,
     fix_layout,
     log_axis,
     new_figure,
+    sentences,
     set_title,
     small_print,
     style_axes,
     write_labels,
 )
+from analysis.presentation.front_plot import MOST_NAMED, TEACHER_AREA
+from analysis.presentation.label_placement import evenly
 from analysis.presentation.palette import FAINT, TEACHER_LOOK, look
 
 SOURCE = "Ganesh et al. 2021 (TACL 9, Compressing Large-Scale Transformer-Based Models)"
@@ -133,26 +138,32 @@ def draw(info: Info) -> Figure:
         marker="x",
         zorder=3,
     )
-    axes.scatter(1, 0, s=200, color=TEACHER_LOOK.colour, marker=TEACHER_LOOK.marker, zorder=5)
+    axes.scatter(
+        1, 0, s=TEACHER_AREA, color=TEACHER_LOOK.colour, marker=TEACHER_LOOK.marker, zorder=5
+    )
     axes.margins(x=0.12, y=0.12)
     axes.set_xlabel(
         "times BERT-base's speed (ours: one row, beside the teacher; published: on their CPUs)"
     )
     axes.set_ylabel("points above BERT-base (below it: negative)")
-    set_title(axes, "Beside published figures, as ratios to BERT-base")
+    set_title(figure, "Beside published figures, as ratios to BERT-base")
     told = (
         f"Crosses are published figures, not measured here: {SOURCE};\n"
         f"mean over {TASKS}. Ours: mean over {info.tasks}."
     )
-    small_print(figure, f"{told}\n{info.small}")
+    number = len(info.models) + len(info.references) + 1
+    small_print(figure, f"{told}\n{sentences(info.small, count_note(number, number))}")
     fix_layout(figure)
+    named = evenly(len(info.models), MOST_NAMED)
     labels = [
-        TextLabel("BERT-base", 1.0, 0.0),
+        TextLabel("BERT-base", 1.0, 0.0, area=TEACHER_AREA),
         *(TextLabel(each.name, each.times_faster, each.drop, FAINT) for each in info.references),
         *(
             TextLabel(name, ratio, drop, look(kind).colour)
-            for name, kind, ratio, drop in info.models
+            for name, kind, ratio, drop in (info.models[place] for place in named)
         ),
     ]
-    write_labels(axes, labels, [])
+    marks = [(ratio, drop, 60.0) for _, _, ratio, drop in info.models]
+    marks += [(each.times_faster, each.drop, 60.0) for each in info.references]
+    write_labels(axes, labels, Obstacles(marks), number)
     return figure

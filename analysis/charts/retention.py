@@ -7,11 +7,23 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.presentation.figure import new_figure, set_title, small_print, style_axes
+from analysis.presentation.figure import (
+    EVENLY,
+    fix_layout,
+    names_width,
+    new_figure,
+    set_title,
+    small_print,
+    style_axes,
+    with_number,
+)
+from analysis.presentation.label_placement import evenly
 from analysis.presentation.palette import INK
 
 MOST = 14
 """Maximum number of models."""
+FEW = 10
+"""Maximum number of tasks for wide columns."""
 DARK = 0.45
 """Cells below this shade, from 0 to 1, are dark and get white text."""
 
@@ -53,24 +65,16 @@ def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info:
         f"{label}   {milliseconds:.3g} ms"
         for label, milliseconds in zip(chosen["label"], chosen["latency_ms"], strict=True)
     ]
-    return Info(
-        names, [*known, "mean"], kept.tolist(), shades.tolist(), (shades < DARK).tolist(), small
-    )
-
-
-def evenly(number: int, most: int) -> list[int]:
-    """Returns the indices of all items, or `most` of them at even distances.
-
-    The first and the last are always included.
-    """
-    if number <= most:
-        return list(range(number))
-    return [round(index * (number - 1) / (most - 1)) for index in range(most)]
+    small = with_number(small, len(chosen), len(models), EVENLY)
+    light = (shades < DARK).tolist()
+    return Info(names, [*known, "mean"], kept.tolist(), shades.tolist(), light, small)
 
 
 def draw(info: Info) -> Figure:
     """Draws a table of coloured cells with a number in each."""
-    figure = new_figure(2.6 + 1.25 * len(info.tasks), 1.5 + 0.36 * len(info.models))
+    column = 1.25 if len(info.tasks) <= FEW else 0.9
+    width = names_width(info.models) + column * len(info.tasks)
+    figure = new_figure(max(width, 5.0), 1.5 + 0.36 * len(info.models))
     axes = figure.subplots()
     axes.imshow(info.shades, cmap="cividis", aspect="auto", vmin=0, vmax=1)
     for row, cells in enumerate(zip(info.kept, info.light, strict=True)):
@@ -92,6 +96,7 @@ def draw(info: Info) -> Figure:
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    set_title(axes, "Percent of the teacher's score that the front's models keep")
+    set_title(figure, "Percent of the teacher's score that the front's models keep")
     small_print(figure, info.small)
+    fix_layout(figure)
     return figure

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.charts import frontier
-from analysis.presentation.figure import add_legend, new_figure
+from analysis.presentation.figure import add_legend, fix_layout, new_figure, set_title
 from analysis.presentation.front_plot import FrontPlot, draw_front, front_legend
 from analysis.presentation.palette import INK
 
@@ -45,12 +45,8 @@ def draw(info: Info) -> Figure:
         axes.tick_params(labelbottom=True)
     for axes in list(grid.flat)[len(info.planes) :]:
         axes.set_axis_off()
-    figure.suptitle(
-        "Each task's score on dev (points) against latency, with a front of its own",
-        x=0.01,
-        ha="left",
-        fontsize=13,
-        color=INK,
-    )
+    title = "Each task's score on dev (points) against latency, with a front of its own"
+    set_title(figure, title)
     add_legend(figure, front_legend(next(iter(info.planes.values()))), info.small)
+    fix_layout(figure)
     return figure

@@ -7,8 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from analysis.presentation.figure import new_figure, set_title, small_print, style_axes
+from analysis.presentation.figure import (
+    add_legend,
+    fix_layout,
+    new_figure,
+    sentences,
+    set_title,
+    style_axes,
+)
 from analysis.presentation.palette import ACCENT, FAINT
 from mkd import names
 from mkd.evaluation.pareto import Reference, front, hypervolume
@@ -87,24 +95,27 @@ def covered(quality_N: np.ndarray, cost_N: np.ndarray, reference: Reference) -> 
 
 def draw(info: Info) -> Figure:
     """Draws a staircase, with a mark at each trial that moved the front."""
-    figure = new_figure(10, 4.2)
+    figure = new_figure(10, 4.6)
     axes = figure.subplots()
     style_axes(axes)
     axes.step(info.trials, info.hypervolume, where="post", color=ACCENT, linewidth=1.8)
     axes.plot(
-        *zip(*info.gains, strict=True), "o", color=ACCENT, markersize=5, label="the front moved"
+        *zip(*info.gains, strict=True), "o", color=ACCENT, markersize=5, label="a better front"
     )
     axes.axvline(
         info.nearly,
         color=FAINT,
         linewidth=1,
         linestyle=":",
-        label=f"nine tenths after trial {info.nearly}",
+        label=f"nine tenths reached after trial {info.nearly}",
     )
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.06 * max(*info.hypervolume, 0.01))
     axes.set_xlabel("trial")
-    axes.set_ylabel(f"hypervolume, points x decades,\n{info.corner}", fontsize=9)
-    axes.legend(frameon=False, loc="lower right", fontsize=9)
-    set_title(axes, "What the search has covered")
-    small_print(figure, info.small)
+    axes.xaxis.set_major_locator(MaxNLocator(12, integer=True, steps=[1, 2, 5, 10]))
+    axes.set_ylabel("area under the front")
+    set_title(figure, "How good the front of quality and latency was after each trial")
+    area = f"Area (hypervolume): points times decades of latency, {info.corner}"
+    small = sentences(area, info.small)
+    add_legend(figure, axes.get_lines()[1:], small)
+    fix_layout(figure)
     return figure

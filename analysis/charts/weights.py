@@ -8,8 +8,15 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from analysis.charts.retention import evenly
-from analysis.presentation.figure import new_figure, set_title, small_print, style_axes
+from analysis.presentation.figure import (
+    fix_layout,
+    new_figure,
+    set_title,
+    small_print,
+    style_axes,
+    with_number,
+)
+from analysis.presentation.label_placement import evenly
 from analysis.presentation.palette import FAINT
 
 WEIGHT_SETTINGS = {
@@ -63,9 +70,12 @@ def info(models: pd.DataFrame, tasks: list[str], small: str = "") -> Info | None
         found = _lines(models, setting, tasks)
         if len({tuple(line.shares) for line in found}) >= LEAST:
             scores = [line.score for line in found]
+            number = len(found)
             found = [
                 found[place] for place in evenly(max(len(found) - BEST, 0), MOST - BEST)
             ] + found[-BEST:]
+            what = f"models: the {BEST} best, and others at even distances by score"
+            small = with_number(small, len(found), number, what)
             return Info(words, tasks, found, 100 / len(tasks), min(scores), max(scores), small)
     return None
 
@@ -102,7 +112,7 @@ def shares_of(text: object, tasks: list[str]) -> list[float]:
 
 def draw(info: Info) -> Figure:
     """Draws parallel axes, one a task, with thick lines for the best models."""
-    figure = new_figure(10, 5)
+    figure = new_figure(max(10.0, 2 + 1.1 * len(info.tasks)), 5)
     axes = figure.subplots()
     style_axes(axes)
     colours = ScalarMappable(Normalize(info.low, info.high), "viridis_r")
@@ -125,8 +135,9 @@ def draw(info: Info) -> Figure:
     axes.set_ylabel("share of the weights, percent")
     figure.colorbar(colours, ax=axes, label="mean score on dev, points", pad=0.06)
     set_title(
-        axes,
+        figure,
         f"Task weights ({info.words}); thick: the {sum(line.best for line in info.lines)} best",
     )
     small_print(figure, info.small)
+    fix_layout(figure)
     return figure

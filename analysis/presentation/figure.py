@@ -1,27 +1,56 @@
 """The common style of all pictures: figures, axes, legends and files."""
 
 import math
+import re
+from collections.abc import Callable, Iterator
 from io import BytesIO
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 from matplotlib.path import Path
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.text import Text
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    Locator,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+)
 from matplotlib.transforms import Affine2D
 
-from analysis.presentation.label_placement import place_labels
+from analysis.presentation.label_placement import (
+    BREAKS,
+    Pixel,
+    Wanted,
+    along,
+    around,
+    break_line,
+    place_labels,
+)
 from analysis.presentation.palette import FAINT, GREY, GRID, INK
 
 DOTS = 120
 """Dots per inch of a PNG."""
 SMALL = 8.5
 """Font size of the small print, in points."""
+MOST_LINES = 3
+"""Maximum number of lines of a name on an axis."""
+EVENLY = "models of the front, at even distances from the fastest to the slowest"
+"""What is drawn of a long front, in words."""
+GAP = 8.0
+"""Minimum distance of two labels of an axis, in pixels."""
+LEFT = 0.01
+"""Margin at the left of titles and small print, as a share of the figure's width."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -34,11 +63,112 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def names_width(names: list[str]) -> float:
+    """Returns about how many inches names at the left of a picture need."""
+    return 0.078 * max(map(len, names), default=0) + 0.2
+
+
 def fix_layout(figure: Figure) -> None:
-    """Computes the layout and fixes it: what is added later moves nothing."""
-    if figure.get_layout_engine() is not None:
-        figure.get_layout_engine().execute(figure)  # type: ignore[union-attr]
-        figure.set_layout_engine("none")
+    """Fits all texts into the figure, then computes the layout and fixes it.
+
+    Long lines are broken, and ticks and names on the axes are thinned out or turned until none
+    covers another. What is added later moves nothing.
+    """
+    engine = figure.get_layout_engine()
+    if engine is None or isinstance(engine, PlaceHolderLayoutEngine):
+        return
+    for text in figure.texts:
+        _break_lines(text, figure.bbox.width * (1 - 3 * LEFT))
+    # The space of an axis is known after the first layout, and changes with what its texts need.
+    for _ in range(2):
+        engine.execute(figure)
+        for axes in figure.axes:
+            _fit_axes(axes)
+    engine.execute(figure)
+    figure.set_layout_engine("none")
+
+
+def _fit_axes(axes: Axes) -> None:
+    """Breaks the labels of the axes, and thins out the ticks of the x axis."""
+    box = axes.get_window_extent()
+    _break_lines(axes.title, box.width)
+    _break_lines(axes.xaxis.label, box.width)
+    _break_lines(axes.yaxis.label, box.height)
+    if isinstance(axes.xaxis.get_major_locator(), FixedLocator):
+        _fit_names(axes)
+        return
+    locators = _locators(axes)
+    while _crowded(axes) and (locator := next(locators, None)):
+        axes.xaxis.set_major_locator(locator)
+
+
+def _fit_names(axes: Axes) -> None:
+    """Breaks the names on the x axis into up to MOST_LINES lines, or turns them, if they touch."""
+    shown = shown_ticks(axes.xaxis)
+    if len(shown) < 2 or not _crowded(axes):
+        return
+    slot = axes.get_window_extent().width / len(shown) - GAP
+    names = [re.sub(r"(?<=[_/-])\n", "", text.get_text()).replace("\n", " ") for text in shown]
+    broken = [break_line(name, text_width(shown[0]), slot, BREAKS[:-1]) for name in names]
+    turned = max(map(len, broken)) > MOST_LINES
+    labels = names if turned else ["\n".join(lines) for lines in broken]
+    axes.set_xticks(axes.get_xticks(), labels)
+    if turned or _crowded(axes):
+        axes.set_xticks(axes.get_xticks(), names)
+        axes.tick_params(axis="x", labelrotation=90)
+
+
+def _crowded(axes: Axes) -> bool:
+    """Returns whether labels of the x axis touch, or fewer than two are shown."""
+    boxes = [text.get_window_extent() for text in shown_ticks(axes.xaxis)]
+    touching = any(left.x1 + GAP > right.x0 for left, right in pairwise(boxes))
+    return touching or len(boxes) < 2
+
+
+def shown_ticks(axis: Axis) -> list[Text]:
+    """Returns the labels of the major ticks that lie within the axis, in their order."""
+    low, high = sorted(axis.get_view_interval())
+    slack = 1e-9 * (high - low)
+    found = sorted(zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True), key=lambda x: x[0])
+    return [
+        text
+        for place, text in found
+        if low - slack <= place <= high + slack and text.get_text() and text.get_visible()
+    ]
+
+
+def _locators(axes: Axes) -> Iterator[Locator]:
+    """Yields ways to place the ticks of the x axis, the one with most ticks first."""
+    if axes.get_xscale() == "log":
+        low, high = axes.get_xlim()
+        if high < 10 * low:
+            yield LogLocator(subs=(1, 2, 3, 5, 7))
+        yield from (LogLocator(subs=subs) for subs in ((1, 2, 5), (1, 3), (1,)))
+        yield from (LogLocator(numticks=number) for number in (6, 4, 3))
+    found = axes.xaxis.get_major_locator()
+    locator = found if isinstance(found, MaxNLocator) else MaxNLocator()
+    for number in (6, 5, 4, 3, 2):
+        locator.set_params(nbins=number)
+        yield locator
+
+
+def _break_lines(text: Text, width: float) -> None:
+    """Breaks lines of a text that are longer than a width in pixels."""
+    measure = text_width(text)
+    lines = [
+        part for line in text.get_text().split("\n") for part in break_line(line, measure, width)
+    ]
+    text.set_text("\n".join(lines))
+
+
+def text_width(text: Text) -> Callable[[str], float]:
+    """Returns a function that measures lines in the font of a text, in pixels."""
+    figure = text.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    renderer, font = canvas.get_renderer(), text.get_fontproperties()  # type: ignore[no-untyped-call]
+    return lambda line: float(renderer.get_text_width_height_descent(line, font, False)[0])
 
 
 def image_bytes(figure: Figure, form: str) -> bytes:
@@ -69,20 +199,21 @@ def style_axes(axes: Axes, grid: str = "both") -> None:
     axes.grid(visible=True, which="major", axis=grid, color=GRID, linewidth=0.8)  # type: ignore[arg-type]
 
 
-def set_title(axes: Axes, title: str) -> None:
-    """Sets the title, aligned left."""
-    axes.set_title(title, loc="left", fontsize=13, color=INK, pad=12)
+def set_title(figure: Figure, title: str) -> None:
+    """Sets the title of the figure, aligned left."""
+    figure.suptitle(title, x=LEFT, ha="left", fontsize=13, color=INK, linespacing=1.4)
 
 
 def small_print(figure: Figure, text: str) -> None:
     """Writes the small print below the figure, aligned left."""
-    figure.supxlabel(text, x=0.01, ha="left", fontsize=SMALL, color=FAINT)
+    figure.supxlabel(text, x=LEFT, ha="left", fontsize=SMALL, color=FAINT)
 
 
 def log_axis(axes: Axes, values: list[float]) -> None:
     """Makes the x axis logarithmic, with labels in plain numbers.
 
-    Labels are at 1, 2 and 5 of each decade, or more if the values span less than one decade.
+    Labels are at 1, 2 and 5 of each decade, or more if the values span less than one decade;
+    `fix_layout` changes them if they do not fit.
     """
     narrow = bool(values) and max(values) < 10 * min(values)
     axes.set_xscale("log")
@@ -92,55 +223,121 @@ def log_axis(axes: Axes, values: list[float]) -> None:
 
 
 def add_legend(figure: Figure, marks: list[Line2D], small: str = "") -> None:
-    """Adds the legend below the axes, with the small print above it."""
-    shown = figure.legend(
-        handles=marks,
-        loc="outside lower left",
-        ncols=8,
-        frameon=False,
-        fontsize=9,
-        handletextpad=0.4,
-        columnspacing=1.6,
-        title=small or None,
-        title_fontsize=SMALL,
-        alignment="left",
-    )
-    shown.get_title().set_color(FAINT)
+    """Adds the legend below the axes, with the small print above it.
+
+    It has as many columns as the figure is wide enough for.
+    """
+    width = figure.bbox.width * (1 - 3 * LEFT)
+    for columns in range(max(len(marks), 1), 0, -1):
+        shown = figure.legend(
+            handles=marks,
+            loc="outside lower left",
+            ncols=columns,
+            frameon=False,
+            fontsize=9,
+            handletextpad=0.4,
+            columnspacing=1.6,
+            title=small or None,
+            title_fontsize=SMALL,
+            alignment="left",
+        )
+        title = shown.get_title()
+        title.set_color(FAINT)
+        _break_lines(title, width)
+        if shown.get_window_extent().width <= width or columns == 1:
+            return
+        shown.remove()
 
 
 class TextLabel(NamedTuple):
-    """A name beside a point, in data coordinates."""
+    """A name beside a point, in data coordinates.
+
+    area: of the point's mark, in square points.
+    """
 
     text: str
     x: float
     y: float
     colour: str = INK
+    area: float = 60.0
 
 
-def write_labels(axes: Axes, labels: list[TextLabel], marks: list[tuple[float, float]]) -> None:
-    """Writes labels where they cover no mark and no other label.
+class Obstacles(NamedTuple):
+    """What no label may cover, in data coordinates.
+
+    marks: (x, y, area in square points).
+    lines: corners of lines.
+    pale: points that labels cover only if there is no other place.
+    """
+
+    marks: list[tuple[float, float, float]]
+    lines: list[list[tuple[float, float]]] = []
+    pale: list[tuple[float, float]] = []
+
+
+def sentences(*parts: str) -> str:
+    """Joins parts of the small print, each with a full stop. Empty parts are left out."""
+    return " ".join(f"{part.rstrip('.')}." for part in parts if part)
+
+
+def with_number(small: str, shown: int, number: int, what: str) -> str:
+    """Returns the small print, with how many of all are drawn if these are not all."""
+    return small if shown == number else sentences(small, f"Drawn: {shown} of {number} {what}")
+
+
+def count_note(named: int, number: int) -> str:
+    """Returns the part of the small print that says how many models have their names."""
+    return f"Named: {named} of {number} models.".replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def write_labels(
+    axes: Axes, labels: list[TextLabel], obstacles: Obstacles, number: int = 0
+) -> None:
+    """Writes labels where they cover no mark, no line and no other label.
 
     A label without such a place is left out. The layout of the figure has to be final, because the
     places are computed in pixels.
 
-    marks: data coordinates of further marks that no label may cover.
+    labels: the most important first.
+    number: of all models. The figure's small print has `count_note(number, number)`, which is
+        replaced by what was written.
     """
     per_point = axes.figure.dpi / 72
-    points, taken = (
-        [(float(x), float(y)) for x, y in axes.transData.transform(found)] if found else []
-        for found in ([(label.x, label.y) for label in labels], marks)
-    )
-    # The width of a text is estimated as 0.56 of the font size (9 points) per character.
-    sizes = [((0.56 * len(label.text) * 9 + 4) * per_point, 12 * per_point) for label in labels]
+
+    def pixels(found: list[tuple[float, float]]) -> list[Pixel]:
+        return [(float(x), float(y)) for x, y in axes.transData.transform(found)] if found else []
+
+    def radius(area: float) -> float:
+        return math.sqrt(area) / 2 * per_point
+
+    texts = [axes.annotate(each.text, (each.x, each.y), fontsize=9) for each in labels]
+    # Viewers of an SVG may have a slightly wider font.
+    wanted = [
+        Wanted(x, y, radius(label.area), 1.04 * box.width + 3 * per_point, box.height)
+        for (x, y), label, box in zip(
+            pixels([(label.x, label.y) for label in labels]),
+            labels,
+            [text.get_window_extent() for text in texts],
+            strict=True,
+        )
+    ]
+    marks = pixels([(x, y) for x, y, _ in obstacles.marks])
+    taken = [
+        around((x, y), radius(area))
+        for (x, y), (_, _, area) in zip(marks, obstacles.marks, strict=True)
+    ]
+    taken += [around(place, per_point) for line in obstacles.lines for place in along(pixels(line))]
+    pale = [around(place, 3 * per_point) for place in pixels(obstacles.pale)]
     box = axes.get_window_extent()
-    places = place_labels(points, sizes, taken, (box.x0, box.y0, box.x1, box.y1))
+    places = place_labels(wanted, taken, pale, (box.x0, box.y0, box.x1, box.y1))
     line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 4}
-    for label, point, place in zip(labels, points, places, strict=True):
+    for text, label, place, one in zip(texts, labels, places, wanted, strict=True):
+        text.remove()
         if place is not None:
             axes.annotate(
                 label.text,
                 (label.x, label.y),
-                ((place.x - point[0]) / per_point, (place.y - point[1]) / per_point),
+                ((place.x - one.x) / per_point, (place.y - one.y) / per_point),
                 textcoords="offset points",
                 ha="center",
                 va="center",
@@ -150,6 +347,12 @@ def write_labels(axes: Axes, labels: list[TextLabel], marks: list[tuple[float, f
                 arrowprops=line if place.far else None,
                 bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.6},
             )
+    written = sum(place is not None for place in places)
+    figure = axes.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    for found in [*figure.texts, *(legend.get_title() for legend in figure.legends)]:
+        told = found.get_text().replace(count_note(number, number), count_note(written, number))
+        found.set_text(told)
 
 
 SVG_COMMANDS = {

@@ -8,9 +8,22 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.presentation.figure import TextLabel, log_axis, style_axes, write_labels
+from analysis.presentation.figure import (
+    Obstacles,
+    TextLabel,
+    add_legend,
+    count_note,
+    fix_layout,
+    log_axis,
+    sentences,
+    set_title,
+    style_axes,
+    write_labels,
+)
+from analysis.presentation.label_placement import evenly
 from analysis.presentation.palette import (
     FAINT,
     GREY,
@@ -25,6 +38,12 @@ from analysis.presentation.palette import (
 PALE: dict[str, Any] = {"alpha": 0.28, "linewidth": 0, "zorder": 1}
 STRONG: dict[str, Any] = {"alpha": 0.95, "edgecolor": "white", "linewidth": 0.9, "zorder": 4}
 """Style of models off the front, and style of models on it."""
+LIMIT: dict[str, Any] = {"color": FAINT, "linewidth": 1.2, "linestyle": ":"}
+"""Style of the line of a limit."""
+TEACHER_AREA, TWIN_AREA = 230.0, 34.0
+"""Areas of their marks, in square points."""
+MOST_NAMED = 12
+"""Maximum number of models that a picture names."""
 
 
 class ModelPoint(NamedTuple):
@@ -64,7 +83,7 @@ class FrontPlot(NamedTuple):
     below: number of models below `bottom`.
     dense: too many models for separate shapes.
     title, small: lines above and below the picture.
-    limits: costs that are drawn as vertical lines, with their labels.
+    limits: costs that are drawn as vertical lines, with their names in the legend.
     """
 
     points: list[ModelPoint]
@@ -116,15 +135,11 @@ def draw_front(axes: Axes, plot: FrontPlot, size: float = 1.0) -> None:
             _draw_models(axes, alike, size, style, plot.dense and not on_front)
     twins: dict[str, Any] = {"facecolor": "white", "edgecolor": TWIN_LOOK.colour, "zorder": 3}
     teachers: dict[str, Any] = {"color": TEACHER_LOOK.colour, "zorder": 5}
-    axes.scatter(*_xy(plot.twins), s=34 * size, marker=TWIN_LOOK.marker, **twins)
-    axes.scatter(*_xy(plot.teachers), s=230 * size, marker=TEACHER_LOOK.marker, **teachers)
+    axes.scatter(*_xy(plot.twins), s=TWIN_AREA * size, marker=TWIN_LOOK.marker, **twins)
+    axes.scatter(*_xy(plot.teachers), s=TEACHER_AREA * size, marker=TEACHER_LOOK.marker, **teachers)
     # A line alone would give the axis no width.
-    for label, cost in plot.limits if plot.points else ():
-        axes.axvline(cost, color=FAINT, linewidth=1, linestyle=":")
-        axes.annotate(
-            label, (cost, 0.02), (-4, 0), xycoords=("data", "axes fraction"),
-            textcoords="offset points", ha="right", fontsize=8, color=FAINT,
-        )  # fmt: skip
+    for _, cost in plot.limits if plot.points else ():
+        axes.axvline(cost, **LIMIT)
     axes.margins(x=0.06)
     # Bars are cut off. Those of two seeds are so long that all else would be squeezed together.
     if not math.isnan(plot.bottom):
@@ -152,16 +167,56 @@ def _xy(marks: Sequence[ModelPoint | Mark]) -> tuple[list[float], list[float]]:
     return [mark.cost for mark in marks], [mark.quality for mark in marks]
 
 
+def named_places(on_front: Sequence[bool]) -> set[int]:
+    """Returns the places of the models that a picture names.
+
+    These are all of up to MOST_NAMED models. Of more, they are those of the front, or MOST_NAMED of
+    them at even distances with the first and the last.
+    """
+    if len(on_front) <= MOST_NAMED:
+        return set(range(len(on_front)))
+    front = [place for place, found in enumerate(on_front) if found]
+    return {front[index] for index in evenly(len(front), MOST_NAMED)}
+
+
+def finish_front(axes: Axes, plot: FrontPlot) -> None:
+    """Adds title, legend and small print around the picture, and then the names of the models.
+
+    The small print says how many models are named.
+    """
+    figure = axes.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    number = len(plot.points) + len(plot.teachers)
+    if plot.title:
+        set_title(figure, plot.title)
+    add_legend(figure, front_legend(plot), sentences(plot.small, count_note(number, number)))
+    fix_layout(figure)
+    label_front(axes, plot)
+
+
 def label_front(axes: Axes, plot: FrontPlot) -> None:
-    """Writes the names of the front's models and of the teachers where they cover nothing.
+    """Writes the names of the teachers and of models where they cover nothing.
 
     The layout of the figure has to be final, because the places are computed in pixels.
     """
-    named: list[ModelPoint | Mark] = [point for point in plot.points if point.named]
-    labels = [TextLabel(each.label, each.cost, each.quality) for each in (*named, *plot.teachers)]
-    front = [point for point in plot.points if point.front]
-    marks = _xy([*front, *plot.teachers, *plot.twins])
-    write_labels(axes, labels, list(zip(*marks, strict=True)))
+    shown = [point for point in plot.points if not point.quality < plot.bottom]
+    named = sorted((point for point in shown if point.named), key=lambda point: not point.front)
+    labels = [TextLabel(m.label, m.cost, m.quality, area=TEACHER_AREA) for m in plot.teachers]
+    labels += [TextLabel(p.label, p.cost, p.quality, area=p.area) for p in named]
+    strong = [point for point in shown if point.front]
+    marks = [(point.cost, point.quality, point.area) for point in strong]
+    marks += [(mark.cost, mark.quality, TEACHER_AREA) for mark in plot.teachers]
+    marks += [(mark.cost, mark.quality, TWIN_AREA) for mark in plot.twins]
+    low, high = axes.get_ylim()
+    bars = [
+        [(point.cost, max(point.low, low)), (point.cost, min(point.high, high))]
+        for point in strong
+        if not math.isnan(point.low)
+    ]
+    limits = [[(cost, low), (cost, high)] for _, cost in plot.limits]
+    pale = [(point.cost, point.quality) for point in shown if not point.front]
+    obstacles = Obstacles(marks, [plot.line, *bars, *limits], pale)
+    write_labels(axes, labels, obstacles, len(plot.points) + len(plot.teachers))
 
 
 def front_legend(plot: FrontPlot) -> list[Line2D]:
@@ -182,4 +237,5 @@ def front_legend(plot: FrontPlot) -> list[Line2D]:
         twin = entry("same student, labels alone", TWIN_LOOK.colour, TWIN_LOOK.marker, 6)
         twin.set_markerfacecolor("white")
         found.append(twin)
-    return found
+    limits = plot.limits if plot.points else ()
+    return [*found, *(Line2D([], [], label=label, **LIMIT) for label, _ in limits)]

@@ -1,15 +1,19 @@
-"""Places labels so that none covers another label or a point.
+"""Places labels so that none covers another label, a mark or a line, and breaks long lines.
 
 The functions are pure; units are pixels. A box is (left, bottom, right, top).
 """
 
+import re
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 Box = tuple[float, float, float, float]
 Pixel = tuple[float, float]
 
-RINGS = (1.0, 1.7, 2.6, 4.2)
-"""Distances of a label from its point in label heights, nearest first."""
+GAPS = (0.1, 0.7, 1.6, 3.2, 5.0, 7.0)
+"""Distances of a label from its mark in label heights, nearest first."""
 SIDES = (
     (0.0, 1.0),
     (1.0, 0.5),
@@ -25,10 +29,29 @@ SIDES = (
 """Directions that are tried in this order: above first, then right, then left."""
 
 
+BREAKS = (r"(?<= )", r"(?<=[_/-])", r"(?<=.)")
+"""Patterns of the places where a line may be broken, the best first."""
+STEP = 6.0
+"""Distance of the points that stand for a line."""
+
+
+class Wanted(NamedTuple):
+    """A label that is to be placed beside the mark at (x, y).
+
+    radius: of the mark.
+    """
+
+    x: float
+    y: float
+    radius: float
+    width: float
+    height: float
+
+
 class Placement(NamedTuple):
     """The centre of a label.
 
-    far: whether a line is needed to connect it with its point.
+    far: whether a line is needed to connect it with its mark.
     """
 
     x: float
@@ -37,43 +60,93 @@ class Placement(NamedTuple):
 
 
 def place_labels(
-    points: list[Pixel], sizes: list[tuple[float, float]], taken: list[Pixel], bounds: Box
+    wanted: list[Wanted], taken: list[Box], pale: list[Box], bounds: Box
 ) -> list[Placement | None]:
     """Returns a place for each label, or None for a label without a free place.
 
     Labels are placed one after another, within the bounds.
 
-    sizes: width and height of each label.
-    taken: other points that no label may cover.
+    taken: what no label may cover, besides the labels' own marks.
+    pale: what a label covers only if it has no other place.
     """
-    # Every point blocks a square of 8 pixels.
-    boxes: list[Box] = [(x - 4, y - 4, x + 4, y + 4) for x, y in [*points, *taken]]
+    blocked = _boxes([*(around((one.x, one.y), one.radius) for one in wanted), *taken])
+    avoided, texts = _boxes(pale), _boxes([])
     found: list[Placement | None] = []
-    for point, size in zip(points, sizes, strict=True):
-        place = _free(point, size, boxes, bounds)
+    for one in wanted:
+        place = _free(one, np.vstack([blocked, avoided]), texts, bounds)
+        place = place or _free(one, blocked, texts, bounds)
         found.append(place)
         if place is not None:
-            boxes.append(_box(place.x, place.y, size))
+            box = _box(place.x, place.y, one.width, one.height)
+            line = [around(each, 1.0) for each in _connection(one, place)]
+            texts = np.vstack([texts, _boxes([box])])
+            blocked = np.vstack([blocked, _boxes([box, *line])])
     return found
 
 
-def _free(
-    point: Pixel, size: tuple[float, float], boxes: list[Box], bounds: Box
-) -> Placement | None:
-    """Returns the first free place for a label, or None."""
-    width, height = size
-    for ring in RINGS:
+def _free(one: Wanted, blocked: np.ndarray, texts: np.ndarray, bounds: Box) -> Placement | None:
+    """Returns the first free place for a label, or None.
+
+    texts: boxes of other labels, which the connecting line must not cross.
+    """
+    for gap in GAPS:
         for right, up in SIDES:
-            x = point[0] + right * (width / 2 + 0.7 * ring * height)
-            y = point[1] + up * height * ring
-            box = _box(x, y, size)
-            if _inside(box, bounds) and not any(overlap(box, other) for other in boxes):
-                return Placement(x, y, ring > RINGS[0])
+            away = one.radius + gap * one.height
+            x = one.x + right * (one.width / 2 + away)
+            y = one.y + up * (one.height / 2 + away)
+            box = _box(x, y, one.width, one.height)
+            place = Placement(x, y, gap > GAPS[0])
+            if (
+                _inside(box, bounds)
+                and not _any_overlap(box, blocked)
+                and not any(_any_overlap(around(at, 1.0), texts) for at in _connection(one, place))
+            ):
+                return place
     return None
 
 
-def _box(x: float, y: float, size: tuple[float, float]) -> Box:
-    width, height = size
+def _connection(one: Wanted, place: Placement) -> list[Pixel]:
+    """Returns points of the line from a label to its mark, without those below the label."""
+    if not place.far:
+        return []
+    box = _box(place.x, place.y, one.width, one.height)
+    points = along([(place.x, place.y), (one.x, one.y)])
+    return [point for point in points if not overlap(around(point, 1.0), box)]
+
+
+def _boxes(found: list[Box]) -> np.ndarray:
+    return np.array(found, dtype=float).reshape(-1, 4)
+
+
+def _any_overlap(box: Box, others: np.ndarray) -> bool:
+    """Returns whether a box overlaps any other. others: [boxes, 4]."""
+    left, bottom, right, top = box
+    return bool(
+        (
+            (others[:, 0] < right)
+            & (left < others[:, 2])
+            & (others[:, 1] < top)
+            & (bottom < others[:, 3])
+        ).any()
+    )
+
+
+def around(point: Pixel, radius: float) -> Box:
+    """Returns the square around a point."""
+    return (point[0] - radius, point[1] - radius, point[0] + radius, point[1] + radius)
+
+
+def along(corners: Sequence[Pixel]) -> list[Pixel]:
+    """Returns points at most STEP apart on the line through the corners."""
+    found = list(corners[:1])
+    for (x, y), (to_x, to_y) in zip(corners, corners[1:], strict=False):
+        number = max(int(np.hypot(to_x - x, to_y - y) // STEP) + 1, 1)
+        shares = [(index + 1) / number for index in range(number)]
+        found += [(x + share * (to_x - x), y + share * (to_y - y)) for share in shares]
+    return found
+
+
+def _box(x: float, y: float, width: float, height: float) -> Box:
     return (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
 
@@ -114,3 +187,36 @@ def spread_apart(wanted: list[float], least: float) -> list[float]:
     for place, height in zip(order, heights, strict=True):
         found[place] = height
     return found
+
+
+def break_line(
+    line: str,
+    width: Callable[[str], float],
+    most: float,
+    breaks: tuple[str, ...] = BREAKS,
+) -> list[str]:
+    """Breaks a line into lines that are not wider than `most`.
+
+    It is broken between words, a longer word after `_`, `/` or `-`, and else anywhere.
+
+    width: measures a line.
+    breaks: some of BREAKS, in their order.
+    """
+    if width(line) <= most or not breaks:
+        return [line]
+    found = [""]
+    for piece in re.split(breaks[0], line):
+        if found[-1] and width((found[-1] + piece).rstrip(" ")) > most:
+            found.append("")
+        found[-1] += piece
+    return [part for one in found for part in break_line(one.rstrip(" "), width, most, breaks[1:])]
+
+
+def evenly(number: int, most: int) -> list[int]:
+    """Returns the indices of all items, or `most` of them at even distances.
+
+    The first and the last are always included.
+    """
+    if number <= most:
+        return list(range(number))
+    return [round(index * (number - 1) / (most - 1)) for index in range(most)]

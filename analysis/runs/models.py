@@ -144,7 +144,8 @@ def averaged(frame: pd.DataFrame) -> pd.DataFrame:
     chosen_by = [name for name in numbers if str(name).startswith("selection")]
     # The mean over some of the seeds is not comparable: unknown unless all seeds have a score.
     found[chosen_by] = found[chosen_by].where(grouped[chosen_by].count().eq(grouped.size(), axis=0))
-    found = found.assign(
+    # The columns were set one by one; a copy puts them together again.
+    found = found.copy().assign(
         runs=grouped["run_id"].agg(list),
         seeds=grouped["seed"].agg(lambda seeds: sorted(set(seeds))),
     )

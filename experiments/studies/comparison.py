@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis.presentation.figure import new_figure, style_axes
+from analysis.presentation.figure import fix_layout, names_width, new_figure, style_axes
 from analysis.presentation.palette import ACCENT, GREY, INK
 from analysis.presentation.table import markdown
 from experiments.tracking.outputs import Outputs
@@ -152,7 +152,7 @@ def info(rows: list[VariantRow]) -> Info:
 
 def draw(info: Info) -> Figure:
     """Draws one line a variant: small dots for seeds, and their mean with its 95 % t interval."""
-    figure = new_figure(8, 1.4 + 0.34 * len(info.variants))
+    figure = new_figure(names_width(info.variants) + 6, 1.4 + 0.34 * len(info.variants))
     axes = figure.subplots()
     places = range(len(info.variants))
     for place, differences in zip(places, info.differences, strict=True):
@@ -174,4 +174,5 @@ def draw(info: Info) -> Figure:
         f"mean score on dev less that of {info.first} (points; bar: 95 % t interval over seeds)"
     )
     style_axes(axes, "x")
+    fix_layout(figure)
     return figure

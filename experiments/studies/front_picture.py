@@ -3,13 +3,13 @@
 from matplotlib.figure import Figure
 
 from analysis.presentation import front_plot
-from analysis.presentation.figure import add_legend, fix_layout, new_figure
+from analysis.presentation.figure import new_figure
 from analysis.presentation.front_plot import (
     FrontPlot,
     draw_front,
-    front_legend,
+    finish_front,
     front_line,
-    label_front,
+    named_places,
 )
 from experiments.studies.search_results import SearchResults
 
@@ -19,6 +19,8 @@ def info(results: SearchResults, axis: str) -> FrontPlot:
 
     axis: backend and setting that latency was measured in.
     """
+    shown = sorted(results.points, key=lambda p: (not p.on_front, p.latency_ms))
+    named = named_places([point.on_front for point in shown])
     # A trial's name is `t012 KIND-SIZE LOSS LATENCY`.
     points = [
         front_plot.ModelPoint(
@@ -28,15 +30,16 @@ def info(results: SearchResults, axis: str) -> FrontPlot:
             quality=point.quality,
             area=46.0,
             front=point.on_front,
-            named=point.on_front,
+            named=place in named,
         )
-        for point in sorted(results.points, key=lambda p: (not p.on_front, p.latency_ms))
+        for place, point in enumerate(shown)
     ]
     return FrontPlot(
         points,
         line=front_line([(point.cost, point.quality) for point in points if point.front]),
         teachers=[],
         twins=[],
+        title="Quality and latency of the search's trials",
         cost=f"latency, ms ({axis}; log scale)",
         quality="mean score on the selection split (points)",
         # The teacher's score is that on dev, so that only its latency is comparable.
@@ -49,7 +52,5 @@ def draw(info: FrontPlot) -> Figure:
     figure = new_figure(8, 5.4)
     axes = figure.subplots()
     draw_front(axes, info)
-    add_legend(figure, front_legend(info))
-    fix_layout(figure)
-    label_front(axes, info)
+    finish_front(axes, info)
     return figure

@@ -5,13 +5,16 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis.presentation.figure import fix_layout, new_figure, style_axes
+from analysis.presentation.figure import fix_layout, names_width, new_figure, style_axes
 from analysis.presentation.front_plot import FrontPlot, Mark, ModelPoint, draw_front, label_front
 from analysis.presentation.palette import look
 from mkd import names
 from mkd.evaluation.speed import HEADLINE_SETTING
 from mkd.export.backends import TORCH, latency_ms
 from mkd.result import Result, timed_backends
+
+FEW = 8
+"""Maximum number of tasks, with the mean, whose names have room below their bars."""
 
 
 class Info(NamedTuple):
@@ -70,7 +73,9 @@ def _kind(result: Result) -> str:
 
 def draw(info: Info) -> Figure:
     """Draws bars by task on the left, and quality against latency on the right."""
-    figure = new_figure(11, 4.2)
+    many = len(info.tasks) > FEW
+    turned = max(names_width(info.tasks) - 1, 0) if many else 0
+    figure = new_figure(11 + 0.4 * max(len(info.tasks) - FEW, 0), 4.2 + turned)
     bars, right = figure.subplots(1, 2, width_ratios=[3, 2])
     kinds = {"teacher": "teacher", "student": info.kind, "hard labels": "baseline"}
     width = 0.8 / len(info.scores)
@@ -85,7 +90,7 @@ def draw(info: Info) -> Figure:
             alpha=0.5 if role == "hard labels" else 1.0,
         )
     style_axes(bars, "y")
-    bars.set_xticks(range(len(info.tasks)), info.tasks, rotation=20)
+    bars.set_xticks(range(len(info.tasks)), info.tasks)
     bars.set_ylabel("score on dev (points)")
     bars.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     plot = _front_plot(info, kinds)
@@ -112,6 +117,6 @@ def _front_plot(info: Info, kinds: dict[str, str]) -> FrontPlot:
             if role == "teacher"
         ],
         twins=[],
-        cost=f"median latency, ms ({info.setting},\nteacher in torch; log scale)",
+        cost=f"median latency, ms ({info.setting}, teacher in torch; log scale)",
         quality="mean score on dev (points)",
     )

@@ -20,6 +20,7 @@ from analysis.charts import (
 )
 from analysis.charts.frontier import draw as draw_plane
 from analysis.presentation.front_plot import Mark, ModelPoint
+from analysis.presentation.label_placement import evenly
 from mkd.evaluation.pareto import Reference, hypervolumes
 from tests.support.models import FAST, GOOD, WORSE, frame, models, plane, trial
 
@@ -30,7 +31,7 @@ def test_the_front_is_joined_by_steps_and_dominated_models_are_off_it() -> None:
     assert found.points[0]._replace(low=0.0, high=0.0) == point
     assert [(p.label, p.front, p.named, p.area) for p in found.points] == [
         ("bag-1x64", True, True, 87.5), ("bilstm-64", True, True, 260.0),
-        ("transformer-1x32", False, False, 145.0),
+        ("transformer-1x32", False, True, 145.0),
     ]  # fmt: skip
     assert found.line == [(0.1, 60.0), (1.0, 60.0), (1.0, 70.0)]
     assert found.teachers == [Mark("T", 10.0, 80.0)]
@@ -123,14 +124,15 @@ def test_what_is_kept_is_shaded_over_the_range_of_all_cells() -> None:
 
 
 def test_places_are_evenly_chosen() -> None:
-    assert retention.evenly(3, 5) == [0, 1, 2]
-    assert retention.evenly(9, 5) == [0, 2, 4, 6, 8]
+    assert evenly(3, 5) == [0, 1, 2]
+    assert evenly(9, 5) == [0, 2, 4, 6, 8]
 
 
 def test_a_curve_is_named_once_for_all_seeds_and_the_best_is_first() -> None:
     shown = models({"mean": 70.0}, {"mean": 71.0, "seed": 1}, FAST)
     ends = {"r0": (50.0, 60.0), "r1": (52.0, 62.0), "r2": (40.0, 41.0)}
-    found = curves.info(shown, {run: [(10, a), (20, b)] for run, (a, b) in ends.items()}, "small")
+    points = {run: [(10, a), (20, b)] for run, (a, b) in ends.items()}
+    found = curves.info(shown, lambda _: points, "small")
     assert found is not None
     assert [(c.label, c.kind, c.steps, c.scores) for c in found.curves] == [
         ("", "bilstm", [10, 20], [52.0, 62.0]),
@@ -139,7 +141,7 @@ def test_a_curve_is_named_once_for_all_seeds_and_the_best_is_first() -> None:
     ]
     assert (found.curves[1].name_at, found.right) == (60.0, 20)
     assert (found.bottom, found.top) == pytest.approx((40 - 0.04 * 22, 62 + 0.04 * 22))
-    assert curves.info(shown, {}) is None
+    assert curves.info(shown, lambda _: {}) is None
 
 
 def test_the_hypervolume_grows_where_the_front_moves() -> None:

@@ -3,25 +3,50 @@
 import numpy as np
 import pytest
 
-from analysis.presentation.label_placement import overlap, place_labels, spread_apart
+from analysis.presentation.label_placement import (
+    Wanted,
+    along,
+    around,
+    break_line,
+    overlap,
+    place_labels,
+    spread_apart,
+)
 
 BOUNDS = (0.0, 0.0, 1000.0, 600.0)
 
 
+def wanted(x: float, y: float, width: float = 100.0) -> Wanted:
+    return Wanted(x, y, 4.0, width, 20.0)
+
+
 def test_a_lone_label_stands_right_above_its_point() -> None:
-    (found,) = place_labels([(500.0, 300.0)], [(100.0, 20.0)], [], BOUNDS)
-    assert found == (500.0, 320.0, False)
+    (found,) = place_labels([wanted(500.0, 300.0)], [], [], BOUNDS)
+    # The mark's radius, a tenth of the label's height, and half of that height.
+    assert found == (500.0, 300.0 + 4 + 2 + 10, False)
 
 
-def test_a_label_moves_aside_for_the_edge_and_for_other_points() -> None:
-    (top,) = place_labels([(500.0, 595.0)], [(100.0, 20.0)], [], BOUNDS)
+def test_a_label_moves_aside_for_the_edge_other_marks_and_lines() -> None:
+    (top,) = place_labels([wanted(500.0, 595.0)], [], [], BOUNDS)
     assert top is not None and top.y + 10 <= 600
-    (aside,) = place_labels([(500.0, 300.0)], [(100.0, 20.0)], [(500.0, 320.0)], BOUNDS)
-    assert aside is not None and (aside.x, aside.y) != (500.0, 320.0)
+    line = [around(point, 1.0) for point in along([(450.0, 310.0), (700.0, 310.0)])]
+    for taken in [around((500.0, 320.0), 4.0)], line:
+        (aside,) = place_labels([wanted(500.0, 300.0)], taken, [], BOUNDS)
+        box = None if aside is None else around((aside.x, aside.y), 10.0)
+        assert box is not None and not any(overlap(box, other) for other in taken)
+
+
+def test_a_pale_mark_is_covered_only_where_nothing_else_is_free() -> None:
+    above = around((500.0, 316.0), 4.0)
+    (aside,) = place_labels([wanted(500.0, 300.0)], [], [above], BOUNDS)
+    assert aside is not None and aside.y < 316
+    tight = (440.0, 290.0, 560.0, 330.0)
+    (covering,) = place_labels([wanted(500.0, 300.0)], [], [above], tight)
+    assert covering is not None and covering.y == 316
 
 
 def test_a_label_without_room_is_left_out() -> None:
-    assert place_labels([(5.0, 5.0)], [(2000.0, 20.0)], [], BOUNDS) == [None]
+    assert place_labels([wanted(5.0, 5.0, 2000.0)], [], [], BOUNDS) == [None]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -30,15 +55,22 @@ def test_no_two_labels_overlap_and_none_covers_a_point(seed: int) -> None:
     points = [(float(x), float(y)) for x, y in draw.random((12, 2)) * (1000, 600)]
     found = [
         place
-        for place in place_labels(points, [(90.0, 18.0)] * 12, [], BOUNDS)
+        for place in place_labels([wanted(*point, 90.0) for point in points], [], [], BOUNDS)
         if place is not None
     ]
-    boxes = [(place.x - 45, place.y - 9, place.x + 45, place.y + 9) for place in found]
+    boxes = [(place.x - 45, place.y - 10, place.x + 45, place.y + 10) for place in found]
     assert len(found) > 8
     assert not any(
         overlap(left, right) for index, left in enumerate(boxes) for right in boxes[:index]
     )
     assert not any(box[0] < x < box[2] and box[1] < y < box[3] for box in boxes for x, y in points)
+
+
+def test_a_line_is_broken_between_words_then_after_a_hyphen_and_else_anywhere() -> None:
+    assert break_line("one two-three", len, 13) == ["one two-three"]
+    assert break_line("one two-three", len, 9) == ["one", "two-three"]
+    assert break_line("one two-three", len, 5) == ["one", "two-", "three"]
+    assert break_line("abcdef", len, 4) == ["abcd", "ef"]
 
 
 def test_heights_that_are_far_apart_stay_and_close_ones_are_moved_evenly() -> None:

@@ -16,9 +16,10 @@ from analysis.charts import (
     volume,
     weights,
 )
-from analysis.presentation.figure import fix_layout, image_bytes
+from analysis.presentation.figure import count_note, fix_layout, image_bytes
 from tests.support.models import FAST, GOOD, WORSE, models, trial
 from tests.support.models import plane as numbers
+from tests.support.text_boxes import faults
 
 
 def texts(axes: Axes) -> list[str]:
@@ -31,12 +32,10 @@ def test_the_front_is_drawn_on_a_log_axis_with_names_that_are_not_on_each_other(
     )
     (axes,) = figure.axes
     assert axes.get_xscale() == "log"
-    assert texts(axes) == ["bag-1x64", "bilstm-64", "T"]
-    assert axes.get_title(loc="left") == "Best: bilstm-64"
-    boxes = [text.get_window_extent() for text in axes.texts]
-    assert not any(
-        left.overlaps(right) for index, left in enumerate(boxes) for right in boxes[:index]
-    )
+    assert texts(axes) == ["T", "bag-1x64", "bilstm-64", "transformer-1x32"]
+    assert figure.get_suptitle() == "Best: bilstm-64"
+    assert faults(figure) == []
+    assert figure.legends[0].get_title().get_text() == f"3 models. {count_note(4, 4)}"
     shown = [text.get_text() for text in figure.legends[0].get_texts()]
     assert shown == [
         "transformer", "bilstm", "bag", "chosen by selection for its cost", "teacher",
@@ -71,9 +70,8 @@ def test_what_is_kept_is_written_in_its_cell_and_a_dash_where_it_is_not_known() 
 
 
 def test_curves_have_their_names_at_their_ends() -> None:
-    info = curves.info(
-        models(FAST, GOOD), {"r0": [(10, 50.0), (20, 60.0)], "r1": [(10, 52.0), (20, 62.0)]}
-    )
+    points = {"r0": [(10, 50.0), (20, 60.0)], "r1": [(10, 52.0), (20, 62.0)]}
+    info = curves.info(models(FAST, GOOD), lambda _: points)
     assert info is not None
     (axes,) = curves.draw(info).axes
     assert texts(axes) == ["bilstm-64", "bag-1x64"] and len(axes.lines) == 2
@@ -86,8 +84,10 @@ def test_hypervolume_and_importances_are_drawn() -> None:
     }
     covered, shares = volume.info(study), importance.info({"quality": {"x": 0.5, "y": 0.5}})
     assert covered is not None and shares is not None
-    expected = "hypervolume, points x decades,\nabove 0.0 points, below 10 ms"
-    assert volume.draw(covered).axes[0].get_ylabel() == expected
+    figure = volume.draw(covered)
+    trials = [tick for tick in figure.axes[0].get_xticks() if 0 <= tick <= 1]
+    assert trials == [0, 1], "whole numbers"
+    assert "above 0.0 points, below 10 ms" in figure.legends[0].get_title().get_text()
     assert [label.get_text() for label in importance.draw(shares).axes[0].get_yticklabels()] == [
         "x",
         "y",

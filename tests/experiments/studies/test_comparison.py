@@ -5,6 +5,7 @@ import math
 import pytest
 
 from experiments.studies import comparison
+from tests.support.text_boxes import faults
 
 SCORES = {"plain": [70.0, 72.0, 74.0], "clipped": [71.0, 74.0, 74.0]}
 
@@ -94,3 +95,12 @@ def test_the_picture_shows_every_variant_but_the_first() -> None:
     (axes,) = comparison.draw(found).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["clipped", "mse"]
     assert "plain" in axes.get_xlabel()
+
+
+@pytest.mark.parametrize("number", [3, 30])
+def test_no_text_of_the_picture_is_covered_or_cut(number: int) -> None:
+    scores = {
+        f"a-variant-with-a-rather-long-name-{place}": [70.0 + place, 71.0, 73.0]
+        for place in range(number)
+    }
+    assert faults(comparison.draw(comparison.info(compared(scores)))) == []

@@ -12,6 +12,7 @@ import torch
 from matplotlib.collections import PathCollection
 from optuna.trial import TrialState, create_trial
 
+from analysis.presentation.figure import count_note
 from analysis.presentation.table import markdown
 from experiments.studies.attributes import COPIED_FROM, RESULT
 from experiments.studies.front_picture import draw, info
@@ -29,6 +30,7 @@ from mkd.evaluation.pareto import Reference
 from mkd.pipeline import DataAndTeacher, RunData
 from mkd.teachers.multitask import MultiTaskTeacher
 from mkd.tokenization.tokens import ModelData
+from tests.support.text_boxes import faults
 from tests.support.tiny import Datas, Tokenizer
 
 BEGIN = datetime(2026, 1, 1)
@@ -176,8 +178,8 @@ def test_the_picture_shows_each_trial_by_its_kind_and_the_front_by_its_numbers()
     assert [(p.label, p.kind, p.cost, p.quality, p.front, p.named) for p in plot.points] == [
         ("t000", "bag", 1, 60, True, True),
         ("t002", "bilstm", 10, 80, True, True),
-        ("t005", "bag", 2, 50, False, False),
-        ("t003", "transformer", 20, 70, False, False),
+        ("t005", "bag", 2, 50, False, True),
+        ("t003", "transformer", 20, 70, False, True),
     ]
     assert plot.line == [(1, 60), (10, 60), (10, 80)]
     assert (plot.teachers, plot.limits) == ([], (("teacher's latency", 100.0),))
@@ -213,7 +215,25 @@ def test_the_picture_has_a_dot_for_each_trial_and_a_name_for_each_kind() -> None
         "bilstm",
         "bag",
         "chosen by selection for its cost",
+        "teacher's latency",
     ]
-    assert {"t000", "t002", "teacher's latency"} == {text.get_text() for text in axes.texts}
+    assert {"t000", "t002", "t003", "t005"} == {text.get_text() for text in axes.texts}
     assert axes.get_xscale() == "log"
     assert axes.get_xlabel() == "latency, ms (onnx, b1-text-t1; log scale)"
+
+
+@pytest.mark.parametrize("number", [3, 30, 300])
+def test_no_text_of_the_picture_is_covered_or_cut_and_names_are_counted(number: int) -> None:
+    random = np.random.default_rng(number)
+    kinds = ("bilstm-64", "transformer-2x32", "bag-1x64")
+    points = []
+    for place, latency in enumerate(sorted(np.exp(random.normal(0, 1.5, number)).tolist())):
+        name, quality = f"t{place:03d} {kinds[place % 3]} kl", 70 + latency**0.5
+        points.append(TrialPoint(place, name, "", quality, 0, latency, 1e5, place % 3 != 1))
+    results = SearchResults(points, {}, [], Reference(0, 9.0), math.nan, (9.0, 90.0))
+    figure = draw(info(results, "onnx/b1-text-t1"))
+    assert faults(figure) == []
+    (legend,) = figure.legends
+    written = len(figure.axes[0].texts)
+    assert legend.get_title().get_text() == count_note(written, number) and written >= 3
+    assert legend.get_texts()[-1].get_text() == "teacher's latency"

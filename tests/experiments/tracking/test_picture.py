@@ -2,8 +2,11 @@
 
 import math
 
+import pytest
+
 from experiments.tracking import picture, table
 from mkd.result import Dataset, Result
+from tests.support.text_boxes import faults
 
 METRICS = {
     "quality/sst2/score": 85.0, "quality/rte/score": 55.0, "quality/mean": 70.0,
@@ -165,3 +168,19 @@ def test_the_picture_is_drawn_with_a_log_axis_of_latency() -> None:
     bars, plane = picture.draw(picture.info(RESULT)).axes
     assert plane.get_xscale() == "log"
     assert len(bars.patches) == 9
+
+
+@pytest.mark.parametrize("number", [1, 9, 30])
+def test_no_text_of_the_picture_is_covered_or_cut(number: int) -> None:
+    tasks = [f"task_{place}{'_with_a_long_name' * (place % 4 == 1)}" for place in range(number)]
+    scores = {"teacher": 80.0, "student": 79.7, "hard labels": 79.6}
+    found = picture.Info(
+        [*tasks, "mean"],
+        {role: [score] * (number + 1) for role, score in scores.items()},
+        {"teacher": 0.73, "student": 0.7, "hard labels": 0.7},
+        "int8/b1-text-t1",
+        "bilstm",
+    )
+    figure = picture.draw(found)
+    assert faults(figure) == []
+    assert len(figure.axes[1].texts) == len(scores), "all are named"
