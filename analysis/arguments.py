@@ -9,6 +9,7 @@ from typing import NoReturn
 import docstring_parser
 
 from mkd.shell import called_as, suggestion
+from mkd.storage.addresses import without_passwords
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,6 @@ def main(description: str | None, argv: list[str] | None = None) -> int:
         print(f"reading the runs of {asked.study or asked.experiment or 'MLflow'}", flush=True)
         pkgutil.resolve_name(JOB)(asked)
     except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {without_passwords(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
     return 0

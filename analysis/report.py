@@ -35,8 +35,9 @@ from analysis.findings.summary import Summary, summarise
 from analysis.page.content import content, fronts
 from analysis.page.page import Link, Picture, page
 from analysis.presentation.figure import fix_layout, image_bytes
-from analysis.runs.runs import LOCAL, Runs, connect, read
+from analysis.runs.runs import LOCAL, Runs, connect, read, unreadable
 from mkd import names
+from mkd.storage.addresses import without_passwords
 
 PAGE = "report.html"
 """File name of the page."""
@@ -62,11 +63,11 @@ BEST_FIRST = urlencode(
 
 
 def command(asked: ReportSettings) -> None:
-    """Makes the report. Raises ValueError also for errors of the tracking store."""
+    """Makes the report. Raises ConnectionError for all errors of the tracking store."""
     try:
         report(asked)
     except MlflowException as error:
-        raise ValueError(str(error)) from error
+        raise unreadable(mlflow.get_tracking_uri(), error) from error
 
 
 def report(asked: ReportSettings) -> None:
@@ -240,7 +241,7 @@ def report_run(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]
 
 def _ui(runs: Runs) -> str:
     """Returns the address of the MLflow UI."""
-    return runs.store if runs.store.startswith("http") else LOCAL
+    return without_passwords(runs.store) if runs.store.startswith("http") else LOCAL
 
 
 def address(runs: Runs, run_id: str) -> str:
@@ -253,7 +254,7 @@ def address(runs: Runs, run_id: str) -> str:
     return (
         url
         if runs.store.startswith("http")
-        else f"mlflow ui --backend-store-uri {runs.store} then {url}"
+        else f"mlflow ui --backend-store-uri {without_passwords(runs.store)} then {url}"
     )
 
 

@@ -32,6 +32,7 @@ from experiments.command_line import config_files, help
 from experiments.settings import COMMANDS, Command, command_of
 from mkd.shell import called_as
 from mkd.storage import strict_yaml
+from mkd.storage.addresses import without_passwords
 
 REMOVED: dict[str, dict[str, tuple[object, ...]]] = {
     "speed": {"repeats": (), "warmup": ()},
@@ -481,8 +482,8 @@ def _silence_transformers() -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """Returns the error's message on one line."""
-    return " ".join(str(error).split())
+    """Returns the error's message on one line, without the passwords of addresses in it."""
+    return without_passwords(" ".join(str(error).split()))
 
 
 def _handle_sigterm(number: int, frame: object) -> None:

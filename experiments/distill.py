@@ -21,10 +21,12 @@ from functools import partial
 from experiments.settings import DistillSettings
 from experiments.tracking.record import FinishedRun, record_training
 from experiments.tracking.run import num_tasks
+from experiments.tracking.store import store_errors
 from mkd import names, pipeline
 from mkd.result import Result
 
 
+@store_errors()
 def distill(config: DistillSettings) -> FinishedRun[Result]:
     """Runs one distillation as an MLflow run, and returns it."""
     name = f"{config.student.name} {config.loss.name} {num_tasks(config.data)}"

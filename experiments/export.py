@@ -27,6 +27,7 @@ from experiments.tracking.models import fetched_student
 from experiments.tracking.record import FinishedRun, check_one_process, record
 from experiments.tracking.run import OpenRun, open_run, tasks_tag
 from experiments.tracking.searches import config_of
+from experiments.tracking.store import store_errors
 from mkd import names
 from mkd.export.hub import check_push, push
 from mkd.result import Report
@@ -37,6 +38,7 @@ RUN_GROUPS = ("seed", "data", "speed")
 """Groups of settings that are taken from the student's run."""
 
 
+@store_errors()
 def export(config: ExportSettings) -> FinishedRun[ExportedFolder]:
     """Exports one student as an MLflow run, linked to the run that made the student.
 

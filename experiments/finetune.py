@@ -24,11 +24,13 @@ from experiments.settings import FinetuneSettings
 from experiments.tracking.models import fetched_student
 from experiments.tracking.record import FinishedRun, record_training
 from experiments.tracking.run import num_tasks
+from experiments.tracking.store import store_errors
 from mkd import names
 from mkd.result import Report, Result
 from mkd.runs.finetune import run_finetune
 
 
+@store_errors()
 def finetune(config: FinetuneSettings) -> FinishedRun[Result]:
     """Fine-tunes one student as an MLflow run, linked to the run that distilled the student.
 

@@ -27,10 +27,12 @@ from experiments.tracking.models import download_model
 from experiments.tracking.outputs import of_labels
 from experiments.tracking.record import FinishedRun, record
 from experiments.tracking.run import OpenRun, folder_of, open_run
+from experiments.tracking.store import store_errors
 from mkd import names
 from mkd.result import Report
 
 
+@store_errors()
 def label(config: LabelSettings) -> FinishedRun[dict[str, float]]:
     """Labels one corpus as an MLflow run, linked to the run that made the model.
 

@@ -34,6 +34,7 @@ from experiments.settings import (
 )
 from experiments.tracking.record import FinishedRun, record_training
 from experiments.tracking.searches import FinishedTrial, config_of, finished_trials
+from experiments.tracking.store import store_errors
 from mkd import names, pipeline
 from mkd.evaluation.intervals import half_width
 from mkd.evaluation.speed import HEADLINE_SETTING
@@ -46,6 +47,7 @@ ALIAS = "champion"
 """The default alias of the registered model."""
 
 
+@store_errors()
 def promote(config: PromoteSettings) -> dict[int, FinishedRun[Result]]:
     """Runs one distillation for each seed, and registers the student of the first seed.
 

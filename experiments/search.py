@@ -26,7 +26,7 @@ from functools import partial
 import optuna
 
 from experiments.on_spark import engine
-from experiments.settings import DistillSettings, SearchSettings, without_password
+from experiments.settings import DistillSettings, SearchSettings
 from experiments.studies import crew, study
 from experiments.studies.attributes import STUDY_RUN
 from experiments.studies.copying import copy_trials
@@ -41,12 +41,13 @@ from experiments.studies.space import (
     params_of,
     parse_space,
 )
-from experiments.studies.storage import open_storage, study_lock
+from experiments.studies.storage import open_storage, storage_outages_named, study_lock
 from experiments.studies.trial_results import FAILURES, first_failure, own_trials
 from experiments.tracking.outputs import Outputs
 from experiments.tracking.record import FinishedRun, record
 from experiments.tracking.run import OpenRun, num_tasks
 from experiments.tracking.searches import open_search
+from experiments.tracking.store import store_errors
 from experiments.tracking.trials import tracking_uri
 from mkd import names, progress
 from mkd.evaluation.speed import HEADLINE_SETTING
@@ -60,6 +61,7 @@ from mkd.pipeline import (
 )
 from mkd.result import Report, no_report
 from mkd.runs.candidate import measure_cost, teacher_speed
+from mkd.storage.addresses import without_passwords
 from mkd.storage.store import key_of
 from mkd.tasks.sources import load_tasks
 from mkd.teachers.multitask import soft_targets
@@ -68,6 +70,7 @@ TRIAL_SETTINGS = ("device", "threads", "data", "teacher", "student", "loss", "tr
 """The settings that a trial depends on, unless they are in the search space."""
 
 
+@store_errors()
 def search(config: SearchSettings) -> FinishedRun[Outputs]:
     """Runs the whole search, or this command's part of it, as one MLflow run.
 
@@ -92,7 +95,7 @@ def search(config: SearchSettings) -> FinishedRun[Outputs]:
     check_space(space, base)
     starts = [_start_params(space, index, each) for index, each in enumerate(config.search.start)]
     open_study = _prepare_engine(config, base, space)
-    with progress.phase_bars(no_report) as report:
+    with storage_outages_named(config.search), progress.phase_bars(no_report) as report:
         rows = load_data(base, report)
         check_task_weights_match(rows.student_data.datas, base.train.sampling, base.loss)
         check_budgets(config, base, rows, space)
@@ -166,7 +169,7 @@ def storage_of(config: SearchSettings) -> str:
     """Returns where the study is stored, without the password."""
     if config.search.engine == "spark":
         return f"MLflow's experiment {engine.experiment_name(config.search)}"
-    return without_password(config.search.storage)
+    return without_passwords(config.search.storage)
 
 
 def _start_params(space: Space, index: int, settings: dict[str, object]) -> dict[str, object]:

@@ -29,6 +29,7 @@ from mkd.config import (
     require,
 )
 from mkd.rates import with_finetuning_rate, with_learning_rates
+from mkd.storage.addresses import without_passwords
 
 
 @dataclass(frozen=True)
@@ -124,16 +125,6 @@ class PruningConfig:
         require(0 <= self.warmup <= 1, "search.pruning.warmup", self.warmup, "from 0 to 1")
 
 
-def without_password(address: str) -> str:
-    """Returns a database address with the password replaced by ***, for display and logs.
-
-    Covers both places where SQLAlchemy accepts a password: user:password@host and ?password=.
-    """
-    return re.sub(
-        r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/]*):[^@]*@", r"\1:***@", address)
-    )
-
-
 @dataclass(frozen=True)
 class SearchConfig:
     """An Optuna study over arbitrary settings (experiments.search)."""
@@ -212,7 +203,7 @@ class SearchConfig:
         require(
             known,
             "search.storage",
-            without_password(self.storage),
+            without_passwords(self.storage),
             "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE",
         )
         for name in ("trials", "workers", "heartbeat_seconds"):
@@ -504,7 +495,7 @@ class SearchSettings(Command):
         """See Command.shown."""
         return replace(
             super().shown(),
-            search=replace(self.search, storage=without_password(self.search.storage)),
+            search=replace(self.search, storage=without_passwords(self.search.storage)),
         )
 
 

@@ -21,10 +21,12 @@ from pathlib import Path
 from experiments.settings import TeacherSettings
 from experiments.tracking.record import FinishedRun, record_training
 from experiments.tracking.run import num_tasks
+from experiments.tracking.store import store_errors
 from mkd import names, pipeline
 from mkd.result import Result
 
 
+@store_errors()
 def refine(config: TeacherSettings) -> FinishedRun[Result]:
     """Refines one teacher as an MLflow run, and returns it."""
     teacher = config.teacher

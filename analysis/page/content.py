@@ -13,6 +13,7 @@ from analysis.runs.models import BY_TASK
 from analysis.runs.rows import SETTING_PREFIXES
 from analysis.statistics.differences import rows_apart
 from mkd.evaluation.pareto import front
+from mkd.storage.addresses import without_passwords
 
 MOST_BY_TASK = 250
 """With more models than this, standard deviations by task are left out to keep the page small."""
@@ -29,7 +30,7 @@ def content(
     """
     runs = summary.runs
     study = f"study {runs.study.name}" if runs.study else ""
-    source = {"tracking store": runs.store, "experiment": runs.experiment} | (
+    source = {"tracking store": without_passwords(runs.store), "experiment": runs.experiment} | (
         {"study": runs.study.name} if runs.study else {}
     )
     return page.PageInfo(

@@ -34,6 +34,8 @@ from analysis.runs.rows import (
     why_left_out,
 )
 from mkd import names
+from mkd.storage.addresses import reason, without_passwords
+from mkd.storage.databases import DATABASES, check_database, sqlite_file
 
 COLUMNS = {
     "run_id": "of MLflow",
@@ -133,7 +135,7 @@ def read(experiment: str = "", study: str = "", store: str = "") -> Runs:
         with _uncollected():
             records = list(_records(client, place, wanted))
     except MlflowException as error:
-        raise ConnectionError(f"MLFLOW_TRACKING_URI is {client.tracking_uri}: {error}") from error
+        raise unreadable(client.tracking_uri, error) from error
     where = f"study is {study!r}" if found else f"experiment is {place.name!r}"
     return table(records, client.tracking_uri, place, found, where)
 
@@ -179,19 +181,37 @@ def table(
 def connect(store: str = "") -> mlflow.MlflowClient:
     """Returns a client of the store.
 
-    Raises ValueError for a SQLite file that does not exist, because a client would create it.
+    Raises ValueError for a SQLite file that does not exist, because a client would create it, and
+    ConnectionError for a database that cannot be used.
     """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    # As experiments/tracking/store.py sets them: a server that hangs is given up after 18 seconds.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "9")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     uri = store or mlflow.get_tracking_uri()
-    file = uri.removeprefix("sqlite:///")
-    if file != uri and not Path(file).is_file():
+    file = sqlite_file(uri)
+    if file is not None and not file.is_file():
         raise ValueError(
             f"MLFLOW_TRACKING_URI is {uri!r}: there is no such file; allowed: a store that runs "
             "were logged to"
         )
+    if uri.split("+")[0].split(":")[0] in DATABASES:
+        try:
+            check_database(uri, "experiments")
+        except ConnectionError as error:
+            raise unreadable(uri, error) from error
     return mlflow.MlflowClient(uri)
+
+
+def unreadable(uri: str, error: Exception) -> ConnectionError:
+    """Returns the error of a store that cannot be used, for the user: one line, no password."""
+    return ConnectionError(
+        f"MLFLOW_TRACKING_URI is {without_passwords(uri)}: {reason(error)}; nothing is lost, and "
+        "the same command works when this is mended"
+    )
 
 
 def predictions(runs: Runs, run_ids: list[str]) -> dict[str, pd.DataFrame]:
@@ -235,10 +255,11 @@ def _place(
     client: mlflow.MlflowClient, experiment: str, study: str
 ) -> tuple[Experiment, Study | None]:
     """Returns the experiment, and the study if one is requested."""
+    shown = without_passwords(client.tracking_uri)
     known = {one.name: one for one in _all_experiments(client)}
     if experiment and experiment not in known:
         raise ValueError(
-            f"experiment is {experiment!r}: there is none in {client.tracking_uri}; allowed: "
+            f"experiment is {experiment!r}: there is none in {shown}; allowed: "
             f"{similar_names(experiment, known)}"
         )
     if not experiment and not study:
@@ -255,7 +276,7 @@ def _place(
     if study not in named:
         inside = f"experiment {experiment!r} of " if experiment else ""
         raise ValueError(
-            f"study is {study!r}: there is none in {inside}{client.tracking_uri}; allowed: "
+            f"study is {study!r}: there is none in {inside}{shown}; allowed: "
             f"{similar_names(study, named)}"
         )
     run = named[study]
@@ -313,7 +334,7 @@ def _records(client: mlflow.MlflowClient, place: Experiment, wanted: str) -> Ite
             [place.experiment_id], wanted, max_results=RUNS_PER_REQUEST, page_token=token
         )
         for run in page:
-            yield record(run, client.tracking_uri)
+            yield record(run, without_passwords(client.tracking_uri))
         token = page.token or ""
 
 

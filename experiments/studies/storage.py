@@ -1,28 +1,120 @@
 """The storage of a search's study: a SQLite file, or a PostgreSQL server for several machines."""
 
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from functools import wraps
+from typing import Any
 
 import optuna
 from filelock import FileLock
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 from sqlalchemy import NullPool, create_engine, func, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.event import listen
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
-from experiments.settings import SearchConfig, without_password
+from experiments.settings import SearchConfig
 from experiments.studies.retry import WORKER_DIED, retry
+from experiments.tracking.store import AGAIN, PATIENCE_SECONDS, RETRY_SECONDS, note
+from mkd.storage.addresses import reason, without_passwords
+from mkd.storage.databases import CONNECT_SECONDS, LOCKED_SECONDS, check_database, sqlite_file
 from mkd.storage.store import key_of
 
-CONNECT_ARGS = {"connect_timeout": 5}
-"""Connection settings of a database server: it has to answer within 5 seconds."""
+CONNECT_ARGS = {"connect_timeout": CONNECT_SECONDS}
+"""Connection settings of a database server."""
+TABLE = "studies"
+"""A table that every database of Optuna has."""
 
 OnLostTrial = Callable[[FrozenTrial], None]
 """Called with a trial whose worker has died."""
+
+
+class PatientStorage(RDBStorage):
+    """An RDBStorage whose calls are repeated for PATIENCE_SECONDS while its database is away.
+
+    A trial goes on meanwhile: training waits only when it has to report.
+    """
+
+    calling = threading.local()
+    """Whether this thread is inside such a call. Only the outermost one is repeated."""
+    back = float("-inf")
+    """When the database came back the last time, by time.monotonic."""
+
+    def _get_stale_trial_ids(self, study_id: int) -> list[int]:
+        """Returns the trials whose workers have died.
+
+        None while the workers have had no time for a heartbeat, because the database was away.
+        """
+        if time.monotonic() - self.back < (self.grace_period or 0):
+            return []
+        return super()._get_stale_trial_ids(study_id)
+
+
+def _patient(name: str) -> Callable[..., Any]:
+    """Returns the method of PatientStorage with this name, repeated while the database is away."""
+    method = getattr(PatientStorage, name)
+
+    @wraps(method)
+    def call(self: PatientStorage, *args: Any, **more: Any) -> Any:
+        if getattr(self.calling, "inside", False):
+            return method(self, *args, **more)
+        self.calling.inside = True
+        begin, told = time.monotonic(), False
+        try:
+            while True:
+                try:
+                    found = method(self, *args, **more)
+                except UpdateFinishedTrialError:
+                    if told:  # an earlier try has ended the trial, and only its answer was lost
+                        return True
+                    raise
+                except (StorageInternalError, SQLAlchemyError) as error:
+                    left = begin + PATIENCE_SECONDS - time.monotonic()
+                    if not _is_away(error) or left <= 0:
+                        raise
+                    if not told:
+                        shown = without_passwords(self.url)
+                        why = reason(error)
+                        note(f"search.storage {shown} is away ({why}); trying for {left:.0f} s")
+                    told = True
+                    time.sleep(min(RETRY_SECONDS, left))
+                else:
+                    if told:
+                        self.back = time.monotonic()
+                        note(f"search.storage {without_passwords(self.url)} is back")
+                    return found
+        finally:
+            self.calling.inside = False
+
+    return call
+
+
+CALLS = (
+    "create_new_study", "delete_study", "set_study_user_attr", "set_study_system_attr",
+    "get_study_id_from_name", "get_study_name_from_id", "get_study_directions",
+    "get_study_user_attrs", "get_study_system_attrs", "get_all_studies", "create_new_trial",
+    "_create_new_trial", "set_trial_param", "_set_trial_param", "get_trial_param",
+    "get_trial_id_from_study_id_trial_number", "set_trial_state_values",
+    "set_trial_intermediate_value", "set_trial_user_attr", "set_trial_system_attr", "get_trial",
+    "get_all_trials", "_get_trials", "get_best_trial", "_get_best_trial_id", "record_heartbeat",
+    "_get_stale_trial_ids",
+)  # fmt: skip
+"""The methods of RDBStorage that read or write the database. Optuna's cache calls those with _."""
+for _name in CALLS:
+    setattr(PatientStorage, _name, _patient(_name))
+
+
+def _is_away(error: BaseException) -> bool:
+    """Returns whether an error says that the database is away or locked."""
+    cause = error if isinstance(error, SQLAlchemyError) else error.__cause__
+    return isinstance(cause, OperationalError | InterfaceError) or (
+        isinstance(cause, DBAPIError) and cause.connection_invalidated
+    )
 
 
 def open_storage(config: SearchConfig, on_lost: OnLostTrial = lambda trial: None) -> RDBStorage:
@@ -37,16 +129,16 @@ def open_storage(config: SearchConfig, on_lost: OnLostTrial = lambda trial: None
         retry(study, trial, WORKER_DIED)
 
     local = _is_file(config)
-    # SQLite waits up to 60 s for another writer. A server may close idle connections, so they are
-    # checked before use.
+    # A server may close idle connections, so they are checked before use.
     options = {
-        "connect_args": {"timeout": 60} if local else CONNECT_ARGS,
+        "connect_args": {"timeout": LOCKED_SECONDS} if local else CONNECT_ARGS,
         "pool_pre_ping": not local,
     }
     beat = config.heartbeat_seconds
     with warnings.catch_warnings(), storage_errors_named(config), study_lock(config):
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        store = RDBStorage(
+        check_database(config.storage, TABLE)
+        store = PatientStorage(
             config.storage,
             options,
             heartbeat_interval=beat,
@@ -76,7 +168,9 @@ def study_lock(config: SearchConfig) -> Iterator[None]:
             )
             yield
         return
-    file = Path(config.storage.removeprefix("sqlite:///")).absolute()
+    name = sqlite_file(config.storage)
+    assert name is not None, "it is a SQLite file"
+    file = name.absolute()
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_suffix(".lock")):
         yield
@@ -93,14 +187,24 @@ def storage_errors_named(config: SearchConfig) -> Iterator[None]:
         yield
     except (
         SQLAlchemyError,
-        optuna.exceptions.StorageInternalError,
+        StorageInternalError,
         ModuleNotFoundError,
         OSError,
         ValueError,
     ) as error:
-        first = str(error.__cause__ or error).splitlines()[0]
         raise ConnectionError(
-            f"search.storage is {without_password(config.storage)!r}: {first}"
+            f"search.storage is {without_passwords(config.storage)!r}: {reason(error)}"
+        ) from error
+
+
+@contextmanager
+def storage_outages_named(config: SearchConfig) -> Iterator[None]:
+    """Raises ConnectionError, naming search.storage, if the storage fails during a search."""
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise ConnectionError(
+            f"search.storage is {without_passwords(config.storage)!r}: {reason(error)}; {AGAIN}"
         ) from error
 
 

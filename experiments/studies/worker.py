@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,14 @@ import transformers
 from filelock import FileLock
 from optuna.trial import TrialState
 
+from experiments.cli import one_line
 from experiments.settings import SearchSettings
 from experiments.studies.objective import StudyObjective, WorkerJob
 from experiments.studies.retry import fail_run_of, retry_lost_trials
 from experiments.studies.sampler import SeededSampler
-from experiments.studies.storage import open_storage
+from experiments.studies.storage import open_storage, storage_outages_named
 from experiments.studies.trial_results import first_failure, own_trials
+from experiments.tracking.store import store_errors
 from experiments.tracking.trials import start_worker
 from mkd.storage.store import key_of
 
@@ -31,6 +34,16 @@ def work(job: WorkerJob) -> None:
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     start_worker(job.tracking)
+    try:
+        with storage_outages_named(job.config.search), store_errors():
+            _run_trials(job)
+    except ConnectionError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _run_trials(job: WorkerJob) -> None:
+    """Opens the study, and runs trials until it has enough."""
     search = job.config.search
     study = optuna.load_study(
         study_name=search.study,

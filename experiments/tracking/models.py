@@ -20,7 +20,7 @@ from packaging.version import Version
 import mkd
 from experiments.settings import DistillSettings, FinetuneSettings, RegistryConfig, TeacherSettings
 from experiments.tracking.card import model_card, version_description
-from experiments.tracking.store import configure
+from experiments.tracking.store import address, configure, is_outage
 from mkd.result import Result
 
 RUNTIME_PACKAGES = ("numpy", "onnxruntime", "tokenizers", "pandas", "mlflow")
@@ -80,8 +80,10 @@ def download_model(setting: str, uri: str, into: Path) -> DownloadedModel:
         about = mlflow.models.Model.load(model)
         inside = about.flavors["python_function"]["artifacts"]["student"]["path"]
     except (MlflowException, OSError, KeyError) as error:
+        if is_outage(error):
+            raise
         raise ValueError(
-            f"{setting} is {uri!r}: not found in {mlflow.get_tracking_uri()} ({error}); "
+            f"{setting} is {uri!r}: not found in {address()} ({error}); "
             "allowed: runs:/RUN_ID/student of a finished run"
         ) from error
     return DownloadedModel(model, model / inside, about.run_id)

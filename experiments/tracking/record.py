@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -17,6 +18,7 @@ from mlflow.entities import Run
 
 from experiments.settings import DistillSettings, FinetuneSettings, TeacherSettings
 from experiments.tracking.models import log_model
+from experiments.tracking.outbox import Outbox
 from experiments.tracking.outputs import Outputs, of_training
 from experiments.tracking.run import (
     NO_TAGS,
@@ -25,10 +27,9 @@ from experiments.tracking.run import (
     folder_of,
     log_metrics,
     open_run,
-    reporter,
     tasks_tag,
 )
-from experiments.tracking.store import link_to
+from experiments.tracking.store import link_to, patiently, time_to_upload
 from mkd import names, processes, progress
 from mkd.result import Report, Result, no_report
 
@@ -60,7 +61,8 @@ def record(
 ) -> FinishedRun[T]:
     """Runs the core as one MLflow run. At the end prints a table, a link and a line of JSON.
 
-    The run ends as FINISHED, or as FAILED if anything raises.
+    The run ends as FINISHED, or as FAILED if anything raises. If the tracking store is away, the
+    core goes on; at the end it is waited for (`patiently`).
 
     opening: opens the run and yields it, as `open_run` does.
     core: does the work. It receives the run, and a Report that logs to the run and shows the
@@ -73,15 +75,18 @@ def record(
     """
     with opening as run:
         if source:
-            _link(run.entity, source)
+            patiently(partial(_link, run.entity, source))
+        outbox = Outbox(run.entity, run.folder)
         if nested_report is None:
-            with progress.phase_bars(reporter(run.entity)) as report:
+            with progress.phase_bars(outbox.report) as report:
                 made = core(run, report)
         else:
-            made = core(run, progress.split_progress(nested_report, reporter(run.entity)))
+            made = core(run, progress.split_progress(nested_report, outbox.report))
         outputs = outputs_of(made)
-        log_outputs(run.id, outputs)
-        log_more(run.entity, made)
+        outbox.flush()
+        with time_to_upload():
+            patiently(partial(log_outputs, run.id, outputs, int(time.time() * 1000)))
+            patiently(partial(log_more, run.entity, made))
         if nested_report is None:
             print_outputs(run.entity, outputs)
         if outputs.error:
@@ -129,13 +134,16 @@ def _link(run: Run, source: str) -> None:
     mlflow.set_tags(tags)
 
 
-def log_outputs(run_id: str, outputs: Outputs) -> None:
-    """Logs the outputs to the open run."""
+def log_outputs(run_id: str, outputs: Outputs, time_ms: int) -> None:
+    """Logs the outputs to the open run. A repeated call leads to the same.
+
+    time_ms: the time of the metrics, in milliseconds since the epoch.
+    """
     _log_datasets(outputs)
-    log_metrics(run_id, 0, outputs.metrics)
+    log_metrics(run_id, 0, outputs.metrics, time_ms)
     for name, values in outputs.metric_series.items():
         for step, value in enumerate(values, 1):
-            log_metrics(run_id, step, {name: value})
+            log_metrics(run_id, step, {name: value}, time_ms)
     mlflow.set_tags(dict(outputs.tags))
     if outputs.table_file:
         mlflow.log_text("\n".join(outputs.table) + "\n", outputs.table_file)

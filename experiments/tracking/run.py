@@ -2,10 +2,10 @@
 
 import os
 import platform
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -16,10 +16,10 @@ from mlflow.entities import Metric, Param, Run
 from experiments.cli import flat, one_line, to_yaml
 from experiments.settings import Command
 from experiments.tracking.interrupts import delayed_interrupts
-from experiments.tracking.store import connected
+from experiments.tracking.store import connected, is_outage, patiently
 from mkd import names, precision, processes
 from mkd.config import DataConfig
-from mkd.result import Report, RunStopped
+from mkd.result import RunStopped
 from mkd.selection.split import SPLIT_VERSION
 from mkd.storage.run_folder import run_folder, run_folder_path
 
@@ -90,23 +90,33 @@ def open_run(
         run_folder(_folder_settings(config), f"{kind} {place}".rstrip()) as folder,
         ExitStack() as stack,
     ):
+
+        def opened() -> mlflow.ActiveRun:
+            with connected():
+                return _resume_or_start(folder, name, parent)
+
         # A signal between MLflow's creation of the run and `enter_context` would leave it RUNNING.
-        with connected(), delayed_interrupts():
-            run = stack.enter_context(_resume_or_start(folder, name, parent))
-        log_settings(run, config, name, {**own, **tags})
+        with delayed_interrupts():
+            # A command does not wait for its store. Its trials do, as the store was there before.
+            run = stack.enter_context(opened() if parent is None else patiently(opened))
+        patiently(partial(log_settings, run, config, name, {**own, **tags}))
         with failure_logged(run):
             yield OpenRun(run, folder)
+        patiently(partial(mlflow.MlflowClient().set_terminated, run.info.run_id))
 
 
 @contextmanager
 def failure_logged(run: Run) -> Iterator[None]:
     """Logs why the run ended early, as its description and as the tag `mkd.error`.
 
-    A pruned or infeasible trial (`RunStopped`) is no error, and gets the description only.
+    A pruned or infeasible trial (`RunStopped`) is no error, and gets the description only. If the
+    store itself is away, nothing is logged: the run stays open, and the same command resumes it.
     """
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
+        if is_outage(error):
+            raise
         why = one_line(error) or type(error).__name__
         client = mlflow.MlflowClient()
         client.set_tag(run.info.run_id, "mlflow.note.content", why)
@@ -182,41 +192,27 @@ def _find_unfinished(place: str, started: bool) -> str:
     client = mlflow.MlflowClient()
     status = "!= 'FINISHED'" if started else "= 'RUNNING'"
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    wanted = f"attributes.status {status} and tags.`{names.TAG_FOLDER}` = '{place}'"
+    wanted = f"attributes.status {status} and tags.`{names.TAG_FOLDER}` {equal_to(place)}"
     runs = client.search_runs(
         experiments, wanted, max_results=1, order_by=["attributes.start_time DESC"]
     )
     return str(runs[0].info.run_id) if runs else ""
 
 
-def reporter(run: Run) -> Report:
-    """Returns a Report that logs to the run and skips what was logged before the run was killed.
+def equal_to(value: str) -> str:
+    """Returns the comparison with a text in a filter of MLflow, which has no escapes."""
+    if "'" not in value:
+        return f"= '{value}'"
+    if '"' not in value:
+        return f'= "{value}"'
+    return f"LIKE '{value.replace(chr(39), '_')}'"  # _ stands for any character
 
-    A resumed training repeats the steps after its checkpoint. For each metric, only steps after the
-    last logged one are sent.
+
+def log_metrics(run_id: str, step: int, metrics: Mapping[str, float], time_ms: int) -> None:
+    """Logs all metrics at one step, in one request. A repeated call adds nothing.
+
+    time_ms: their time, in milliseconds since the epoch.
     """
-    client, last_steps = mlflow.MlflowClient(), dict.fromkeys(run.data.metrics, -1)
-
-    def report(step: int, metrics: dict[str, float]) -> None:
-        for name in metrics:
-            # Only metrics of before the restart are -1. Their history is read once, when they are
-            # reported again.
-            if last_steps.get(name) == -1:
-                last_steps[name] = max(
-                    metric.step for metric in client.get_metric_history(run.info.run_id, name)
-                )
-        log_metrics(
-            run.info.run_id,
-            step,
-            {name: value for name, value in metrics.items() if step > last_steps.get(name, -1)},
-        )
-
-    return report
-
-
-def log_metrics(run_id: str, step: int, metrics: Mapping[str, float]) -> None:
-    """Logs all metrics at one step, in one request."""
-    now = int(time.time() * 1000)
     mlflow.MlflowClient().log_batch(
-        run_id, metrics=[Metric(name, value, now, step) for name, value in metrics.items()]
+        run_id, metrics=[Metric(name, value, time_ms, step) for name, value in metrics.items()]
     )

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from experiments.tracking.run import (
     start_run,
     tasks_tag,
 )
-from experiments.tracking.store import connected
+from experiments.tracking.store import address, connected, is_outage, patiently
 from experiments.tracking.trials import FINISHED_TRIAL
 from mkd import names
 from mkd.evaluation.speed import HEADLINE_SETTING
@@ -45,20 +46,21 @@ def open_search(config: SearchSettings, name: str, known: str, tags: Tags) -> It
             try:
                 run = stack.enter_context(start_run(name, known, None, {}))
             except MlflowException as error:
-                if not known:
+                if not known or is_outage(error):
                     raise
                 raise ValueError(
                     f"search.study is {config.search.study!r}, "
                     f"whose run {known} is in another tracking store"
                 ) from error
         with failure_logged(run):
-            log_settings(run, config, name, {**own, **tags})
+            patiently(partial(log_settings, run, config, name, {**own, **tags}))
             try:
                 # A search has no working folder of its own.
                 yield OpenRun(run, Path(config.cache))
             except (KeyboardInterrupt, SystemExit):
                 mlflow.end_run("KILLED")  # not FAILED: the same command resumes it
                 raise
+        patiently(partial(mlflow.MlflowClient().set_terminated, run.info.run_id))
 
 
 def trials_query(study: str) -> str:
@@ -75,10 +77,14 @@ def tag_front(on_front: Mapping[str, bool]) -> None:
     on_front: whether each run is on the front, by run id.
     """
     client = mlflow.MlflowClient()
-    for run, is_on_front in on_front.items():
-        value = str(is_on_front).lower()
-        if run and client.get_run(run).data.tags.get(names.TAG_FRONT) != value:
+
+    def tag(run: str, value: str) -> None:
+        if client.get_run(run).data.tags.get(names.TAG_FRONT) != value:
             client.set_tag(run, names.TAG_FRONT, value)
+
+    for run, is_on_front in on_front.items():
+        if run:
+            patiently(partial(tag, run, str(is_on_front).lower()))
 
 
 class FinishedTrial(NamedTuple):
@@ -158,7 +164,7 @@ def _run_of_search(client: mlflow.MlflowClient, experiments: list[str], study: s
         near = difflib.get_close_matches(study, known, 3) or sorted(known)
         raise ValueError(
             f"promote.study is {study!r}; allowed: {', '.join(near) or 'none yet'}, "
-            f"the searches in {mlflow.get_tracking_uri()}"
+            f"the searches in {address()}"
         )
     return str(known[study])
 

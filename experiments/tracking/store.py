@@ -2,68 +2,175 @@
 
 import logging
 import os
-import sqlite3
+import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
-from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 import mlflow
+import requests
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from sqlalchemy import Engine
-from sqlalchemy.event import listen
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
+from mkd.storage.addresses import reason, without_passwords
+from mkd.storage.databases import DATABASES, check_database, sqlite_file
+
+T = TypeVar("T")
 EXPERIMENT_NAME = "MLFLOW_EXPERIMENT_NAME"
 """The environment variable of MLflow that selects an experiment."""
-SQLITE_WAIT_SECONDS = 60
-"""How long a SQLite store waits for another writer, like Optuna's storage. SQLite's default in
-Python, 5 seconds, is too short for several workers on a slow disk.
-"""
+PATIENCE_SECONDS = 300
+"""How long a run that is open waits for its tracking store to come back."""
+RETRY_SECONDS = 5
+"""Pause between two calls of a store that does not answer."""
+NOTE_SECONDS = 15
+"""A command that waits for the store says so after this time, and again each time."""
+HTTP_SECONDS, UPLOAD_SECONDS = 9, 60
+"""Timeouts of a request: of most, and of those that may send a whole model."""
+TABLE = "experiments"
+"""A table that every MLflow database has."""
+AGAIN = "nothing that was computed is lost, and the same command continues when this is mended"
+"""How a run goes on whose tracking store or search storage was away."""
 
 
 def configure() -> None:
     """Configures MLflow in this process. Environment variables that are already set are kept.
 
-    HTTP retries are limited to 2: with the default, a call would hang for minutes.
+    A request has HTTP_SECONDS and is repeated once. With MLflow's defaults, a call would hang for
+    minutes.
     """
-    _wait_for_other_writers()
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(HTTP_SECONDS))
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    # The last line of a command is JSON, and not MLflow's own link.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    # They print traces of errors, and retries, which are reported as one line instead.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
-@cache
-def _wait_for_other_writers() -> None:
-    """Sets SQLITE_WAIT_SECONDS for all SQLite connections that SQLAlchemy opens from now on.
-
-    MLflow has no setting for it, and a tracking URI with `?timeout=60` would not be the one that
-    the user has set.
-    """
-    listen(Engine, "connect", _set_busy_timeout)
-
-
-def _set_busy_timeout(connection: object, record: object) -> None:
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute(f"PRAGMA busy_timeout = {SQLITE_WAIT_SECONDS * 1000}")
+def address() -> str:
+    """Returns the address of the tracking store, for display: without its password."""
+    return without_passwords(mlflow.get_tracking_uri())
 
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """Configures MLflow, and raises ConnectionError if the tracking store cannot be reached.
+    """Configures MLflow, and raises ConnectionError if the tracking store cannot be used.
 
     Every MlflowException raised inside is reported this way. A local SQLite store is created first.
     """
     configure()
-    make_database(mlflow.get_tracking_uri())
+    uri = mlflow.get_tracking_uri()
+    if uri.split("+")[0].split(":")[0] in DATABASES:
+        try:
+            check_database(uri, TABLE)
+        except ConnectionError as error:
+            raise StoreError(f"MLFLOW_TRACKING_URI is {address()}: {error}; {AGAIN}") from error
+    with store_errors():
+        make_database(uri)
+        yield
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Converts errors of the tracking store to a ConnectionError of one line.
+
+    It names the store without its password, and says how to continue. Works as a decorator, too.
+    """
     try:
         yield
-    except MlflowException as error:
-        raise ConnectionError(
-            f"MLFLOW_TRACKING_URI is {mlflow.get_tracking_uri()}: {error}"
-        ) from error
+    except StoreError:
+        raise
+    except (MlflowException, SQLAlchemyError, requests.RequestException) as error:
+        again = f"; {AGAIN}" if is_outage(error) else ""
+        raise StoreError(f"MLFLOW_TRACKING_URI is {address()}: {reason(error)}{again}") from error
+
+
+class StoreError(ConnectionError):
+    """Raised if the tracking store cannot be used. The message is one line for the user."""
+
+
+def is_outage(error: BaseException) -> bool:
+    """Returns whether an error says that the store is away, so that a later call may succeed."""
+    if isinstance(error, StoreError):
+        cause = error.__cause__
+        return isinstance(cause, ConnectionError) or (cause is not None and is_outage(cause))
+    if isinstance(error, MlflowException):
+        # MLflow has no class of its own for a server that cannot be reached.
+        status: int = error.get_http_status_code()  # type: ignore[no-untyped-call]
+        return status in (429, 502, 503, 504) or str(error).startswith("API request to")
+    if isinstance(error, requests.HTTPError):
+        return error.response is None or error.response.status_code >= 500
+    return isinstance(error, OperationalError | InterfaceError | requests.RequestException)
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """Calls a function that needs the store, and again while the store is away.
+
+    The function has to lead to the same when it is called again. Says that it waits. Raises the
+    error of the last call after PATIENCE_SECONDS.
+    """
+    begin, told = time.monotonic(), False
+    while True:
+        try:
+            with told_if_slow():
+                found = call()
+        except Exception as error:
+            left = begin + PATIENCE_SECONDS - time.monotonic()
+            if not is_outage(error) or left <= 0:
+                raise
+            if not told:
+                note(f"{address()} is away ({reason(error)}); trying for {left:.0f} seconds")
+            told = True
+            time.sleep(min(RETRY_SECONDS, left))
+        else:
+            if told:
+                note(f"{address()} is back")
+            return found
+
+
+@contextmanager
+def told_if_slow() -> Iterator[None]:
+    """Says every NOTE_SECONDS that the body still waits for the store."""
+    over, begin = threading.Event(), time.monotonic()
+
+    def watch() -> None:
+        while not over.wait(NOTE_SECONDS):
+            note(f"waiting for {address()} since {time.monotonic() - begin:.0f} seconds")
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
+def time_to_upload() -> Iterator[None]:
+    """Gives requests UPLOAD_SECONDS, unless the user has set a timeout."""
+    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+    before = os.environ.get(name)
+    if before != str(HTTP_SECONDS):
+        yield
+        return
+    os.environ[name] = str(UPLOAD_SECONDS)
+    try:
+        yield
+    finally:
+        os.environ[name] = before
+
+
+def note(text: str) -> None:
+    """Prints a note for the user, on a line of its own."""
+    print(f"\nnote: {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -88,9 +195,9 @@ def make_database(uri: str) -> None:
     It is created in a temporary folder and then linked to its place. A process that is killed
     meanwhile leaves no incomplete database.
     """
-    if not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).exists():
+    file = sqlite_file(uri)
+    if file is None or file.exists():
         return
-    file = Path(uri.removeprefix("sqlite:///"))
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=f"{file.name}-") as aside:
         mlflow.MlflowClient(f"sqlite:///{aside}/{file.name}").search_experiments()
@@ -108,7 +215,7 @@ def link_to(run: Run, query: str = "") -> str:
     query: a query string of the UI. If given, the link shows the experiment's runs that match it
         instead of this run.
     """
-    uri = mlflow.get_tracking_uri()
+    uri = address()
     place = f"runs{quote(query, safe='?=&')}" if query else f"runs/{run.info.run_id}"
     path = f"#/experiments/{run.info.experiment_id}/{place}"
     return (

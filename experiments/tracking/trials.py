@@ -13,7 +13,7 @@ from experiments.settings import DistillSettings
 from experiments.tracking.outputs import of_trial
 from experiments.tracking.record import FinishedRun, record
 from experiments.tracking.run import OpenRun, Tags, open_run, tasks_tag
-from experiments.tracking.store import configure
+from experiments.tracking.store import configure, patiently
 from mkd import names
 from mkd.result import Report, Result, RunStopped
 
@@ -62,7 +62,7 @@ def _open_trial(
         open_run(config, names.KIND_TRIAL, name, tasks, own, parent, place) as run,
         _state_tagged(),
     ):
-        mlflow.log_params(dict(params))
+        patiently(lambda: mlflow.log_params(dict(params)))
         yield run
 
 
@@ -82,7 +82,7 @@ def _state_tagged() -> Iterator[None]:
         state = names.STATE_FAILED
         raise
     finally:
-        mlflow.set_tag(names.TAG_STATE, state)
+        patiently(lambda: mlflow.set_tag(names.TAG_STATE, state))
         # MLflow itself ends the run as FINISHED or FAILED. A trial that was stopped is neither.
         if state not in (names.STATE_COMPLETE, names.STATE_FAILED):
             mlflow.end_run("KILLED")
@@ -90,12 +90,12 @@ def _state_tagged() -> Iterator[None]:
 
 def run_of(run_id: str) -> Run:
     """Returns the run with this id."""
-    return mlflow.get_run(run_id)
+    return patiently(lambda: mlflow.get_run(run_id))
 
 
 def rename_run(run_id: str, name: str) -> None:
     """Renames a run."""
-    mlflow.MlflowClient().set_tag(run_id, "mlflow.runName", name)
+    patiently(lambda: mlflow.MlflowClient().set_tag(run_id, "mlflow.runName", name))
 
 
 def weight_params(settings: Mapping[str, Any]) -> dict[str, str]:
@@ -111,9 +111,13 @@ def weight_params(settings: Mapping[str, Any]) -> dict[str, str]:
 def fail_lost_run(run_id: str) -> None:
     """Ends the run of a trial whose worker has died. Nothing else would end it."""
     client = mlflow.MlflowClient()
-    client.set_tag(run_id, names.TAG_STATE, names.STATE_FAILED)
-    client.set_tag(run_id, names.TAG_ERROR, "its worker died")
-    client.set_terminated(run_id, "FAILED")
+
+    def end() -> None:
+        client.set_tag(run_id, names.TAG_STATE, names.STATE_FAILED)
+        client.set_tag(run_id, names.TAG_ERROR, "its worker died")
+        client.set_terminated(run_id, "FAILED")
+
+    patiently(end)
 
 
 def trial_with_key(experiment: str, key: str) -> FinishedRun[None] | None:

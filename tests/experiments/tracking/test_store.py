@@ -1,5 +1,7 @@
-"""A SQLite store that another process is writing to."""
+"""Tracking stores that are busy, away, silent or of another kind."""
 
+import os
+import socket
 import sqlite3
 import threading
 import time
@@ -8,7 +10,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from experiments.tracking.store import connected
+from experiments.tracking.store import HTTP_SECONDS, configure, connected, is_outage, link_to
+from mkd.storage.databases import LOCKED_SECONDS as TRY_SECONDS
 from tests.support.database import use_store
 from tests.support.entry import client
 
@@ -40,3 +43,47 @@ def test_mlflow_waits_for_another_writer(tmp_path: Path, monkeypatch: pytest.Mon
     writer.join()
     assert waited > LOCKED_SECONDS - 1
     assert client(tmp_path).get_run(run).data.metrics == {"metric": 1.0}
+
+
+def use(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes this process log to another store, with a short timeout."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
+@pytest.mark.parametrize("user", ["", "mkd:secret@"])
+def test_a_server_that_accepts_and_hangs_is_one_line(
+    user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        use(f"http://{user}127.0.0.1:{mute.getsockname()[1]}", monkeypatch)
+        with pytest.raises(ConnectionError) as caught, connected():
+            mlflow.MlflowClient().search_experiments()
+    told = str(caught.value)
+    assert "no answer within 1" in told and "the same command continues" in told
+    assert "secret" not in told and "\n" not in told and is_outage(caught.value)
+
+
+def test_a_database_server_that_is_away_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    use("postgresql://mkd:secret@127.0.0.1:9/x", monkeypatch)
+    told = r"^MLFLOW_TRACKING_URI is postgresql://mkd:\*\*\*@127.0.0.1:9/x: .*refused.*lost.*$"
+    with pytest.raises(ConnectionError, match=told), connected():
+        raise AssertionError("it is away")
+
+
+def test_no_try_of_a_store_is_silent_for_20_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TIMEOUT", "MAX_RETRIES"):
+        monkeypatch.delenv(f"MLFLOW_HTTP_REQUEST_{name}", raising=False)
+    configure()
+    tries = 1 + int(os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
+    assert HTTP_SECONDS * tries < 20 and TRY_SECONDS < 20
+
+
+def test_a_link_has_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_store(tmp_path, monkeypatch)
+    run = mlflow.MlflowClient().create_run("0")
+    use("http://mkd:secret@host:5000", monkeypatch)
+    assert link_to(run).startswith("http://mkd:***@host:5000/#/experiments/0/runs/")

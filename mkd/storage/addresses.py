@@ -1,0 +1,45 @@
+"""Addresses of servers and databases in messages: without passwords, and why one fails."""
+
+import re
+
+MAX_REASON_LENGTH = 300
+"""Maximum length of a reason, in characters."""
+
+# The first form takes a password up to the last @ before a slash. The second one is for passwords
+# with a slash, unless what follows the colon is a port.
+_USER_PASSWORD = re.compile(r"(://[^:/\s]*):(?:[^\s/]*|(?!\d{1,5}(?:[/?#]|$))[^\s@]*)@")
+_QUERY_PASSWORD = re.compile(
+    r"([?&][\w-]*(?:password|passwd|passphrase|pwd|secret|token)[\w-]*=)[^&\s'\"]*", re.IGNORECASE
+)
+
+
+def without_passwords(text: str) -> str:
+    """Returns a text with the passwords of all addresses in it replaced by ***.
+
+    The text may be an address, or a message with addresses in it. Covers `user:password@host` and
+    passwords and tokens in the query, such as `?password=`.
+    """
+    return _QUERY_PASSWORD.sub(r"\1***", _USER_PASSWORD.sub(r"\1:***@", text))
+
+
+def reason(error: BaseException) -> str:
+    """Returns why a server or a database cannot be used, on one line and without passwords.
+
+    Libraries put the reason into nested errors, statements and names of classes. This is the part
+    that a user can act on.
+    """
+    cause: BaseException | None = error
+    while cause is not None and getattr(cause, "orig", None) is None:
+        cause = cause.__cause__
+    # SQLAlchemy keeps the error of the database's own library in `orig`.
+    said = str(getattr(cause, "orig", None) or error).strip() or type(error).__name__
+    if found := re.search(r"Read timed out\. \(read timeout=([\d.]+)\)", said):
+        return f"no answer within {found[1]} seconds"
+    if found := re.search(r"Connection to (\S+) timed out", said):
+        return f"{found[1]} cannot be reached"
+    if found := re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", said):
+        return found[1].strip()
+    if found := re.search(r"too many (\d+) error responses", said):
+        return f"it answers with errors (HTTP {found[1]})"
+    first = re.sub(r"^\([\w.]+\) ", "", said.splitlines()[0])
+    return without_passwords(first)[:MAX_REASON_LENGTH]

@@ -1,0 +1,110 @@
+"""Metrics that the store cannot take are kept in order, and arrive: here its database is away."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from experiments.tracking import outbox as outboxes
+from experiments.tracking import store
+from experiments.tracking.outbox import UNSENT, Outbox
+from experiments.tracking.store import configure, patiently
+from tests.support.database import use_store
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[mlflow.ActiveRun]:
+    """An open run."""
+    use_store(tmp_path, monkeypatch)
+    configure()
+    monkeypatch.setattr(outboxes, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(outboxes, "SLOW", 0)
+    monkeypatch.setattr(store, "RETRY_SECONDS", 0)
+    with mlflow.start_run() as opened:
+        yield opened
+
+
+def take_away() -> None:
+    """Moves the database aside."""
+    Path("mlflow.db").rename("aside.db")
+
+
+def bring_back() -> None:
+    Path("aside.db").rename("mlflow.db")
+
+
+def steps(run: mlflow.ActiveRun, metric: str) -> list[int]:
+    history = mlflow.MlflowClient().get_metric_history(run.info.run_id, metric)
+    return [point.step for point in history]
+
+
+def test_what_is_reported_while_the_store_is_away_arrives_in_order(
+    run: mlflow.ActiveRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = Outbox(run, tmp_path / "folder")
+    box.report(1, {"loss": 3.0})
+    take_away()
+    box.report(2, {"loss": 2.0, "score": 1.0})
+    box.report(3, {"loss": 1.0})
+    assert len((tmp_path / "folder" / UNSENT).read_text().splitlines()) == 2
+    bring_back()
+    assert steps(run, "loss") == [1]
+    box.report(4, {"loss": 0.5})
+    assert steps(run, "loss") == [1, 2, 3, 4] and steps(run, "score") == [2]
+    assert not (tmp_path / "folder" / UNSENT).exists()
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note:")]
+    assert len(told) == 2 and "is away (" in told[0] and "is back; 3" in told[1]
+
+
+def test_the_next_start_sends_what_was_kept_and_repeats_no_step(
+    run: mlflow.ActiveRun, tmp_path: Path
+) -> None:
+    killed = Outbox(run, tmp_path)
+    killed.report(1, {"loss": 3.0})
+    take_away()
+    killed.report(2, {"loss": 2.0})
+    killed.report(3, {"loss": 1.0})
+    with (tmp_path / UNSENT).open("a") as file:
+        file.write("[17")  # what a kill leaves of a line
+    bring_back()
+    again = Outbox(mlflow.get_run(run.info.run_id), tmp_path)
+    # The training goes on from a checkpoint of step 1.
+    for step in (2, 3, 4):
+        again.report(step, {"loss": 4.0 - step})
+    assert steps(run, "loss") == [1, 2, 3, 4]
+
+
+def test_more_metrics_than_a_request_takes_are_sent_in_several(
+    run: mlflow.ActiveRun, tmp_path: Path
+) -> None:
+    box = Outbox(run, tmp_path)
+    take_away()
+    for step in range(7):
+        box.report(step, {f"metric{number}": 1.0 for number in range(200)})
+    bring_back()
+    box.flush()
+    assert steps(run, "metric199") == list(range(7))
+
+
+def test_a_call_waits_for_the_store_but_not_for_ever(
+    run: mlflow.ActiveRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = 0
+
+    def call() -> str:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            bring_back()
+        mlflow.set_tag("calls", calls)
+        return "sent"
+
+    take_away()
+    assert patiently(call) == "sent" and calls == 3
+    assert "is back" in capsys.readouterr().err
+    take_away()
+    monkeypatch.setattr(store, "PATIENCE_SECONDS", 0)
+    with pytest.raises(mlflow.MlflowException, match="sqlite3.OperationalError"):
+        patiently(lambda: mlflow.set_tag("calls", 4))
+    bring_back()

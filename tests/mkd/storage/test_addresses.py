@@ -1,0 +1,33 @@
+"""Addresses are shown without passwords."""
+
+import pytest
+
+from mkd.storage.addresses import without_passwords
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("postgresql://mkd:secret@host:5432/optuna", "postgresql://mkd:***@host:5432/optuna"),
+        ("postgresql://mkd:sec/ret@host/optuna", "postgresql://mkd:***@host/optuna"),
+        ("postgresql://mkd:sec:ret@host/optuna", "postgresql://mkd:***@host/optuna"),
+        ("postgresql://mkd@site:secret@host/optuna", "postgresql://mkd@site:***@host/optuna"),
+        ("postgresql://:secret@host/optuna", "postgresql://:***@host/optuna"),
+        (
+            "postgresql://host/optuna?user=mkd&password=secret&x=1",
+            "postgresql://host/optuna?user=mkd&password=***&x=1",
+        ),
+        ("postgresql://host/optuna?password=secret", "postgresql://host/optuna?password=***"),
+        ("postgresql://mkd@host:5432/optuna", "postgresql://mkd@host:5432/optuna"),
+        ("postgresql://host:5432/optuna", "postgresql://host:5432/optuna"),
+        ("postgresql://mkd:it's@host/optuna", "postgresql://mkd:***@host/optuna"),
+        ("http://mkd:secret@host:5000/a@b", "http://mkd:***@host:5000/a@b"),
+        ("http://host:5000/?q=a@b", "http://host:5000/?q=a@b"),
+        ("no 'http://mkd:secret@h' and http://x:y@z", "no 'http://mkd:***@h' and http://x:***@z"),
+        ("models:/mkd@champion", "models:/mkd@champion"),
+        ("sqlite:///optuna.db", "sqlite:///optuna.db"),
+        ("sqlite:////data/a:b@c/optuna.db", "sqlite:////data/a:b@c/optuna.db"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(address: str, expected: str) -> None:
+    assert without_passwords(address) == expected
