@@ -120,6 +120,8 @@ def _line(prediction: Prediction, form: str) -> str:
             "\t".join([prediction.label, "" if error else f"{prediction.score:.6g}", *error]) + "\n"
         )
     row = prediction._asdict() | ({"score": None} if prediction.error else {})
+    if prediction.labels is None:
+        del row["labels"]
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 

@@ -566,7 +566,8 @@ class LossConfig:
     kind: Literal["mse", "sse", "kl"] = "kl"
     """The soft loss. mse: squared error between logits, mean over rows and classes.
     sse: sum over classes, mean over rows (Liu et al. 2019). kl: T^2 * KL divergence between the
-    softened distributions. Regression always uses the squared error.
+    softened distributions; of a multilabel task the sum over labels. Regression always uses the
+    squared error.
     """
     temperature: float = 1.0
     """Temperature T of the kl loss, above 0. Must be 1 for the other kinds."""

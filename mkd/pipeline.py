@@ -19,6 +19,8 @@ from mkd.augmentation.augment import augment_tasks
 from mkd.config import Config, LossConfig, MatchConfig, SamplingConfig, StudentConfig
 from mkd.evaluation.remarks import input_coverage, weak_student_notes
 from mkd.evaluation.scoring import (
+    NO_ANSWERS,
+    Answers,
     dev_logits,
     dev_predictions,
     majority_metrics,
@@ -40,7 +42,7 @@ from mkd.storage.run_folder import Checkpoint, result_settings
 from mkd.storage.store import key_of
 from mkd.students import Student, make_student
 from mkd.students.embeddings import input_table, trim
-from mkd.students.heads import on
+from mkd.students.heads import on, thresholds_of
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks.rows import join_splits
 from mkd.tasks.sources import load_tasks, with_transfer_text
@@ -205,7 +207,8 @@ def run(
 
     layout = layout_of(student_data.tokenizer, student.joined, config.data.max_length)
     dev = dev_logits(torch_infer(student), student_data.datas, layout)
-    metrics = dev_metrics(inputs, dev) | (
+    answers = Answers(dev, thresholds_of(student.config))
+    metrics = dev_metrics(inputs, answers) | (
         {} if config.whole else selection_metrics(student, student_data, layout)
     )
     # The twin has the student's settings, seed and initial weights; only the loss differs. Without
@@ -226,7 +229,9 @@ def run(
         metrics |= names.of(
             names.BASELINE,
             quality_metrics(
-                student_data.datas, dev_logits(torch_infer(twin), student_data.datas, layout)
+                student_data.datas,
+                dev_logits(torch_infer(twin), student_data.datas, layout),
+                thresholds_of(twin.config),
             ),
         )
     request = ExportRequest(config.export, speed, config.threads)
@@ -240,7 +245,7 @@ def run(
         | coverage.metrics
     )
     weak_notes = weak_teacher_notes(student_data, teacher, targets) + weak_student_notes(
-        student_data.datas, dev
+        student_data.datas, answers
     )
     padding = padding_notes(
         student if config.student.init else None, teacher if config.teacher.checkpoint else None
@@ -257,7 +262,9 @@ def run(
         exports.folder,
     )
     return result._replace(
-        predictions=dev_predictions(student_data.datas, dev, {} if teacher is None else teacher.dev)
+        predictions=dev_predictions(
+            student_data.datas, answers, NO_ANSWERS if teacher is None else teacher.answers
+        )
     )
 
 
@@ -348,13 +355,13 @@ def load_or_refine_teacher(
     )
 
 
-def dev_metrics(inputs: DataAndTeacher, dev: dict[tuple[str, str], np.ndarray]) -> dict[str, float]:
+def dev_metrics(inputs: DataAndTeacher, dev: Answers) -> dict[str, float]:
     """Returns the student's dev scores, compared with the teacher and a constant prediction.
 
-    dev: the student's logits [R, C], by task and suffix of the dev split.
+    dev: the student's answers.
     """
     datas = inputs.data.student_data.datas
-    metrics = quality_metrics(datas, dev)
+    metrics = quality_metrics(datas, *dev)
     return (
         metrics
         | compare_with_teacher(inputs.teacher, datas, dev, metrics)

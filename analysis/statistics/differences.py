@@ -96,7 +96,8 @@ def counts(task: str, split: str, rows: int) -> np.ndarray:
 
 
 Answers = dict[tuple[str, str], dict[str, np.ndarray]]
-"""By task and split, the columns label, prediction and teacher, one value a row."""
+"""By task and split, the columns label, prediction and teacher: [R], or of a multilabel task, which
+has an entry for each label of a row, [R, C]."""
 
 
 def answers_of(predictions: pd.DataFrame) -> Answers:
@@ -111,7 +112,11 @@ def answers_of(predictions: pd.DataFrame) -> Answers:
     found: Answers = {}
     for (task, split), places in predictions.groupby(["task", "split"], sort=False).indices.items():
         ordered = places[np.argsort(rows[places], kind="stable")]
-        found[task, split] = {name: values[ordered] for name, values in columns.items()}
+        num_rows = len(np.unique(rows[places]))
+        shape = (num_rows, -1) if num_rows < len(places) else (num_rows,)
+        found[task, split] = {
+            name: values[ordered].reshape(shape) for name, values in columns.items()
+        }
     return found
 
 

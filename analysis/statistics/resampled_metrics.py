@@ -4,6 +4,9 @@ A row is weighted by how often it was drawn. Axes: R rows, B resamples, C classe
 values. counts_RB holds how often each row is in each resample. All metrics are in points from 0 to
 100, or -100 to 100. They equal those of mkd/tasks/metrics.py on the repeated rows
 (tests/analysis/statistics/test_resampled_metrics.py).
+
+For a multilabel task, labels are 0 and 1 [R, C] and predictions are margins [R, C]: a row gets the
+labels of 0 or more.
 """
 
 from collections.abc import Callable
@@ -33,11 +36,42 @@ def f1(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -
 def macro_f1(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
     """Returns the mean F1 of the classes, times 100 [B].
 
-    Only classes that a resample has among labels or predictions count.
+    Only classes that a resample has among labels or predictions count. 0 if a multilabel task has
+    none.
     """
+    if labels_R.ndim == 2:
+        right_CB, either_CB = _hits(counts_RB, labels_R, predictions_R)
+        scores_CB = 2 * right_CB / np.maximum(either_CB, 1)
+        score_B: np.ndarray = 100 * scores_CB.sum(0) / np.maximum((either_CB > 0).sum(0), 1)
+        return score_B
     scores_CB, present_CB = _f1_of_classes(_confusion(counts_RB, labels_R, predictions_R))
     mean_B: np.ndarray = scores_CB.sum(0) / present_CB.sum(0)
     return 100 * mean_B
+
+
+def micro_f1(counts_RB: np.ndarray, labels_RC: np.ndarray, margins_RC: np.ndarray) -> np.ndarray:
+    """Returns F1 over all labels of all rows together, times 100 [B]; 0 if there are none."""
+    right_CB, either_CB = _hits(counts_RB, labels_RC, margins_RC)
+    score_B: np.ndarray = 200 * right_CB.sum(0) / np.maximum(either_CB.sum(0), 1)
+    return score_B
+
+
+def mean_average_precision(
+    counts_RB: np.ndarray, labels_RC: np.ndarray, margins_RC: np.ndarray
+) -> np.ndarray:
+    """Returns the mean of the labels' average precision, times 100 [B].
+
+    Only labels that a resample has count; 0 if there are none.
+    """
+    found_CB = np.stack(
+        [
+            _average_precision(counts_RB, labels_R > 0, margins_R)
+            for labels_R, margins_R in zip(labels_RC.T, margins_RC.T, strict=True)
+        ]
+    )
+    present_CB = labels_RC.T @ counts_RB > 0
+    score_B: np.ndarray = 100 * found_CB.sum(0) / np.maximum(present_CB.sum(0), 1)
+    return score_B
 
 
 def matthews(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
@@ -82,7 +116,7 @@ def spearman(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndar
 ResampledMetric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """A metric of counts_RB, labels_R and predictions_R on all resamples [B].
 
-Predictions are class indices, or scores of a regression task.
+Predictions are class indices, scores of a regression task, or margins of a multilabel task.
 """
 
 FAST_METRICS: dict[str, ResampledMetric] = {
@@ -90,6 +124,8 @@ FAST_METRICS: dict[str, ResampledMetric] = {
     "f1": f1,
     "macro_f1": macro_f1,
     "matthews": matthews,
+    "mean_average_precision": mean_average_precision,
+    "micro_f1": micro_f1,
     "pearson": pearson,
     "spearman": spearman,
 }
@@ -108,11 +144,16 @@ def on_each_resample(name: str) -> ResampledMetric:
     def resampled(
         counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray
     ) -> np.ndarray:
-        # Logits that have the predictions as their largest.
-        classes = 0 if is_regression else int(max(labels_R.max(), predictions_R.max())) + 1
-        logits = (
-            np.eye(classes)[predictions_R.astype(np.int64)] if classes else predictions_R[:, None]
-        )
+        if labels_R.ndim == 2:
+            logits = predictions_R
+        else:
+            # Logits that have the predictions as their largest.
+            classes = 0 if is_regression else int(max(labels_R.max(), predictions_R.max())) + 1
+            logits = (
+                np.eye(classes)[predictions_R.astype(np.int64)]
+                if classes
+                else predictions_R[:, None]
+            )
         rows = [
             np.repeat(np.arange(len(labels_R)), counts_R.astype(np.int64))
             for counts_R in counts_RB.T
@@ -155,6 +196,41 @@ def _confusion(
     return confusion(
         counts_RB, labels_R, predictions_R, int(max(labels_R.max(), predictions_R.max())) + 1
     )
+
+
+def _hits(
+    counts_RB: np.ndarray, labels_RC: np.ndarray, margins_RC: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns, of each label, the rows that have and get it, and those that have plus those that
+    get it [C, B]."""
+    given_CR, found_CR = labels_RC.T > 0, margins_RC.T >= 0
+    both_CR = (given_CR & found_CR).astype(np.float64)
+    return _sums(both_CR, counts_RB), _sums(given_CR + found_CR.astype(np.float64), counts_RB)
+
+
+def _average_precision(
+    counts_RB: np.ndarray, labels_R: np.ndarray, margins_R: np.ndarray
+) -> np.ndarray:
+    """Returns the average precision of one label, from 0 to 1 [B]; 0 if no row has it.
+
+    Recall grows at rows that have the label alone, so only these need the precision.
+    """
+    if not labels_R.any():
+        return np.zeros(counts_RB.shape[1])
+    order = np.argsort(-margins_R, kind="stable")
+    sorted_R, hits_R = margins_R[order], labels_R[order]
+    # Rows of equal margins have the precision of the last of them: one group of rows.
+    group_R = np.cumsum(np.diff(sorted_R, prepend=sorted_R[0]) < 0)
+    last_R = np.append(group_R[:-1] < group_R[1:], True)
+    has_hit = np.zeros(int(group_R[-1]) + 1, dtype=bool)
+    has_hit[group_R[hits_R]] = True
+    ends = np.flatnonzero(last_R)[has_hit] + 1
+    rows_GB = np.add.reduceat(counts_RB[order[: ends[-1]]], np.append(0, ends[:-1]), axis=0)
+    firsts = np.flatnonzero(np.diff(group_R[hits_R], prepend=-1))
+    hits_GB = np.add.reduceat(counts_RB[order[hits_R]], firsts, axis=0)
+    precision_GB = hits_GB.cumsum(0) / np.maximum(rows_GB.cumsum(0), 1)
+    total_B: np.ndarray = (hits_GB * precision_GB).sum(0) / np.maximum(hits_GB.sum(0), 1)
+    return total_B
 
 
 def _f1_of_classes(table_CCB: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -38,7 +38,7 @@ from mkd.tasks.sources import load_tasks
 from mkd.teachers.refined import refined_tokenizer, untrained_teacher
 from mkd.tokenization.tokenise import tokenise_task
 from mkd.tokenization.tokens import Inputs, TaskData, layout_of
-from mkd.training.batches import Batch, TaskRows, gather_inputs, joint_batches
+from mkd.training.batches import Batch, TaskRows, batch_labels, gather_inputs, joint_batches
 from mkd.training.losses import distillation
 from mkd.training.trainer import train_model
 
@@ -189,7 +189,7 @@ def plain_loop(work: LoopWork, width: int | None, online: bool) -> Seconds:
                 teacher_BC = work.teacher(read, work.data.name)
         else:
             teacher_BC = torch.from_numpy(work.logits[rows])
-        labels_B = torch.from_numpy(work.data.train.labels[rows]).float()
+        labels_B = batch_labels(work.data, rows)
         loss = distillation(student(inputs, work.data.name), teacher_BC, labels_B, LOOP_LOSS).total
         optimizer.zero_grad()
         loss.backward()

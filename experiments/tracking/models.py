@@ -1,6 +1,7 @@
 """Models in MLflow: logging with card and signature, registration, and download."""
 
 import importlib.metadata
+import json
 import logging
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pandas as pd
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from mlflow.types.schema import Array
 from packaging.version import Version
 
@@ -97,14 +98,16 @@ def log_model(
     No pickle is used: the source of `mkd` is logged with the model. If registry.name is set, the
     model becomes a version of that registered model, and registry.alias points to it.
     """
-    outputs = Schema(
-        [
-            ColSpec(DataType.string, "label", required=False),
-            ColSpec(DataType.double, "score", required=False),
-            ColSpec(Array(DataType.double), "probabilities"),
-            ColSpec(DataType.string, "error", required=False),
-        ]
-    )
+    fields: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType.string, "label", required=False),
+        ColSpec(DataType.double, "score", required=False),
+        ColSpec(Array(DataType.double), "probabilities"),
+        ColSpec(DataType.string, "error", required=False),
+    ]
+    heads = json.loads(Path(result.folder, "config.json").read_text(encoding="utf-8"))["tasks"]
+    if any(head.get("multilabel") for head in heads.values()):
+        fields.append(ColSpec(Array(DataType.string), "labels", required=False))
+    outputs = Schema(fields)
     # One signature serves single texts and pairs, so the second text is optional.
     inputs = Schema(
         [ColSpec(DataType.string, "text"), ColSpec(DataType.string, "text_pair", required=False)]

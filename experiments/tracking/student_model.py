@@ -32,10 +32,11 @@ class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
     ) -> pd.DataFrame:
         """Returns one row a text: label, score, probabilities and error, as mkd.runtime.Prediction.
 
-        Fields that do not apply are None. With the param `logits`, the only column is `logits`: a
-        list a row, or for regression the score in a list of one. Every text must then be valid.
-        Raises MlflowException (invalid parameter, HTTP 400 from a server) for an unknown task, or
-        for an invalid text if logits are requested.
+        For a multilabel task there is the column `labels` too, a list a row. Fields that do not
+        apply are None. With the param `logits`, the only column is `logits`: a list a row, or for
+        regression the score in a list of one. Every text must then be valid. Raises MlflowException
+        (invalid parameter, HTTP 400 from a server) for an unknown task, or for an invalid text if
+        logits are requested.
         """
         given = params or {}
         task = given.get("task") or next(iter(self.student.heads))
@@ -47,7 +48,8 @@ class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
         try:
             if given.get("logits"):
                 return pd.DataFrame({"logits": self._logits(texts, task)})
-            return _prediction_frame(self.student.predict(texts, task))
+            answers = self.student.predict(texts, task)
+            return _prediction_frame(answers, self.student.heads[task].multilabel)
         except ValueError as error:
             # An MLflow server passes on the message of this exception only.
             raise MlflowException.invalid_parameter_value(str(error)) from None
@@ -68,12 +70,14 @@ class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
         return found
 
 
-def _prediction_frame(answers: list[Prediction]) -> pd.DataFrame:
+def _prediction_frame(answers: list[Prediction], multilabel: bool) -> pd.DataFrame:
     """Converts predictions to a data frame; if there are errors, missing values are None.
 
     JSON cannot represent NaN, which pandas would use.
     """
     found = pd.DataFrame(answers, columns=Prediction._fields)
+    if not multilabel:
+        del found["labels"]
     return (
         found.astype(object).where(found.notna(), None) if found["error"].notna().any() else found
     )

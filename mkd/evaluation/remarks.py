@@ -6,10 +6,11 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from mkd import names
+from mkd.evaluation.scoring import Answers
 from mkd.runtime.layout import Layout, Texts, sequence_lengths
 from mkd.tasks.metrics import score
 from mkd.tasks.task import Kind
-from mkd.tokenization.tokens import TaskData, TokenStore
+from mkd.tokenization.tokens import TaskData, TokenStore, labels_of
 
 NOTABLE_PERCENT = 1.0
 """A share of truncated rows or unknown tokens from this percentage on gets a note."""
@@ -22,7 +23,8 @@ CORRELATIONS = ("matthews", "pearson", "spearman")
 class ConstantBaseline(NamedTuple):
     """The best constant prediction, which needs no model.
 
-    `label` is the predicted label, empty for regression. `scores` are its scores by metric.
+    `label` is the predicted label, empty for regression; of a multilabel task labels joined by
+    commas. `scores` are its scores by metric.
     """
 
     label: str
@@ -36,10 +38,13 @@ class ConstantBaseline(NamedTuple):
 def constant_baseline(kind: Kind, labels_R: np.ndarray) -> ConstantBaseline:
     """Returns the constant label with the best score, usually the most frequent one.
 
-    For regression the scores are 0. `labels_R` are the labels of the rows.
+    For regression the scores are 0. For a multilabel task it is the most frequent labels, as many
+    as score best. `labels_R` are the labels of the rows; [R, C] for a multilabel task.
     """
     if not kind.labels:
         return ConstantBaseline("", dict.fromkeys(kind.metrics, 0.0))
+    if kind.multilabel:
+        return _constant_labels(kind, labels_R)
     each = np.eye(kind.num_logits, dtype=np.float32)
     known = [
         ConstantBaseline(label, score(kind, np.tile(one, (len(labels_R), 1)), labels_R))
@@ -48,6 +53,19 @@ def constant_baseline(kind: Kind, labels_R: np.ndarray) -> ConstantBaseline:
     counts_C = np.bincount(labels_R.astype(np.int64), minlength=kind.num_logits)
     # If all constants score the same, as with Matthews' correlation, take the most frequent label.
     return known[max(range(len(known)), key=lambda place: (known[place].score, counts_C[place]))]
+
+
+def _constant_labels(kind: Kind, labels_RC: np.ndarray) -> ConstantBaseline:
+    order = np.argsort(-labels_RC.sum(0, dtype=np.int64), kind="stable")
+    best = ConstantBaseline("", dict.fromkeys(kind.metrics, -1.0))
+    for count in range(1, len(order) + 1):
+        logits_C = np.full(len(order), -1.0, dtype=np.float32)
+        logits_C[order[:count]] = 1
+        scores = score(kind, np.tile(logits_C, (len(labels_RC), 1)), labels_RC)
+        label = ",".join(kind.labels[place] for place in order[:count])
+        found = ConstantBaseline("every label" if count == len(order) else label, scores)
+        best = max(best, found, key=lambda baseline: baseline.score)
+    return best
 
 
 def chance_margin(baseline: ConstantBaseline, rows: int) -> float:
@@ -63,16 +81,17 @@ def chance_margin(baseline: ConstantBaseline, rows: int) -> float:
     return float(2 * sum(errors) / len(errors))
 
 
-def weak_student_notes(datas: list[TaskData], dev: dict[tuple[str, str], np.ndarray]) -> list[str]:
+def weak_student_notes(datas: list[TaskData], dev: Answers) -> list[str]:
     """Returns a note for each task whose student is not clearly better on dev than a constant.
 
-    `dev` holds the student's logits by task and suffix of the dev split. The difference has to
-    exceed `chance_margin`.
+    `dev` are the student's answers. The difference has to exceed `chance_margin`.
     """
     notes = []
     for data in datas:
-        labels_R = data.dev[""].labels
-        values = score(data.kind, dev[data.name, ""], labels_R)
+        labels_R = labels_of(data.dev[""], data.kind)
+        values = score(
+            data.kind, dev.logits[data.name, ""], labels_R, thresholds=dev.thresholds.get(data.name)
+        )
         found, least = sum(values.values()) / len(values), constant_baseline(data.kind, labels_R)
         more = chance_margin(least, len(labels_R))
         if found < least.score + more:

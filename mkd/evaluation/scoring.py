@@ -1,7 +1,7 @@
 """Quality of a model: its logits on stored rows, and the scores computed from them."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -9,14 +9,21 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from mkd import names
+from mkd.evaluation.thresholds import HALF, Thresholds, fit_thresholds
 from mkd.runtime import inference
 from mkd.runtime.encoding import Encoder
 from mkd.runtime.layout import Arrays, Layout, padded, sequence_lengths
 from mkd.students import Student
 from mkd.students.heads import MultiTaskConfig
-from mkd.tasks.metrics import expected_calibration_error, pearson, score
+from mkd.tasks.metrics import (
+    check_finite,
+    expected_calibration_error,
+    margins,
+    pearson,
+    score,
+)
 from mkd.tokenization.tokenise import backend_tokenizer
-from mkd.tokenization.tokens import TaskData, TokenStore, as_inputs, layout_of
+from mkd.tokenization.tokens import TaskData, TokenStore, as_inputs, labels_of, layout_of
 
 SCORING_BATCH_TOKENS = 8192
 """Tokens of a batch at most, padding included."""
@@ -53,10 +60,7 @@ def runtime_student(
     `model` is a student or a classifier. `threads` is the number of threads of the tokenizer only.
     """
     config: MultiTaskConfig = model.config
-    heads = {
-        name: inference.Head(tuple(head["labels"]), head["pair"], head["mean"], head["std"])
-        for name, head in sorted(config.tasks.items())
-    }
+    heads = {name: inference.head_of(head) for name, head in sorted(config.tasks.items())}
     layout = layout_of(tokenizer, model.joined, config.max_tokens)
     encode = Encoder(backend_tokenizer(tokenizer), parallel=threads > 1)
     return inference.Student(heads, layout, encode, torch_infer(model))
@@ -94,29 +98,47 @@ def selection_scores(
 ) -> dict[str, float]:
     """Returns each task's score on its selection rows, and their mean as `mean`.
 
-    Scores are in points from 0 to 100. `precision` is as in `torch_infer`.
+    Scores are in points from 0 to 100. Those of a multilabel task are with the thresholds that fit
+    these rows best. `precision` is as in `torch_infer`.
 
     Raises NotFinite if a logit is not a finite number.
     """
     infer, scores = torch_infer(model, precision), {}
     for data in datas:
         logits = predict_logits(infer, data.train, data.selection_rows, data.name, layout)
-        labels = data.train.labels[data.selection_rows]
-        scores[data.name] = _mean(
-            score(data.kind, logits, labels, f"task {data.name} on the selection split")
-        )
+        labels = labels_of(data.train, data.kind, data.selection_rows)
+        of = f"task {data.name} on the selection split"
+        check_finite(logits, of)
+        fitted = fit_thresholds(logits, labels) if data.kind.multilabel else None
+        scores[data.name] = _mean(score(data.kind, logits, labels, of, fitted))
     return scores | {"mean": _mean(scores)}
+
+
+def model_thresholds(
+    model: Student, datas: list[TaskData], layout: Layout, precision: str = "float32"
+) -> Thresholds:
+    """Returns the thresholds of the multilabel tasks that fit the model's selection rows best."""
+    infer = torch_infer(model, precision)
+    return {
+        data.name: fit_thresholds(
+            predict_logits(infer, data.train, data.selection_rows, data.name, layout),
+            labels_of(data.train, data.kind, data.selection_rows),
+        )
+        for data in datas
+        if data.kind.multilabel
+    }
 
 
 def majority_metrics(datas: list[TaskData]) -> dict[str, float]:
     """Returns the scores of a model that always predicts the most frequent class.
 
-    For regression it predicts the mean; the correlation of a constant counts as 0. The metrics are
-    `majority/quality/<task>/score` and `majority/quality/mean` on dev, `majority/selection/<task>`
-    and `majority/selection/mean` on the selection split.
+    For regression it predicts the mean; the correlation of a constant counts as 0. For a multilabel
+    task it predicts the most frequent label alone. The metrics are `majority/quality/<task>/score`
+    and `majority/quality/mean` on dev, `majority/selection/<task>` and `majority/selection/mean` on
+    the selection split.
     """
     on_dev = {
-        (data.name, suffix): _constant(data, store.labels)
+        (data.name, suffix): _constant(data, labels_of(store, data.kind))
         for data in datas
         for suffix, store in data.dev.items()
     }
@@ -132,7 +154,7 @@ def majority_metrics(datas: list[TaskData]) -> dict[str, float]:
 
 def majority_selection_scores(datas: list[TaskData]) -> dict[str, float]:
     """Returns the same scores on the selection split only, by task, and their mean as `mean`."""
-    labels = {data.name: data.train.labels[data.selection_rows] for data in datas}
+    labels = {data.name: labels_of(data.train, data.kind, data.selection_rows) for data in datas}
     scores = {
         data.name: _mean(score(data.kind, _constant(data, labels[data.name]), labels[data.name]))
         for data in datas
@@ -146,7 +168,10 @@ def _constant(data: TaskData, labels_R: np.ndarray) -> np.ndarray:
     Of equally frequent classes it is the first. 0 is the mean on a regression's standardized scale.
     """
     logits_RC = np.zeros((len(labels_R), data.kind.num_logits), dtype=np.float32)
-    if data.kind.labels:
+    if data.kind.multilabel:
+        logits_RC[:] = -1
+        logits_RC[:, labels_R.sum(0, dtype=np.int64).argmax()] = 1
+    elif data.kind.labels:
         logits_RC[:, np.bincount(labels_R.astype(np.int64)).argmax()] = 1
     return logits_RC
 
@@ -165,9 +190,13 @@ def dev_logits(
 
 
 def quality_metrics(
-    datas: list[TaskData], logits: dict[tuple[str, str], np.ndarray]
+    datas: list[TaskData],
+    logits: dict[tuple[str, str], np.ndarray],
+    thresholds: Thresholds = HALF,
 ) -> dict[str, float]:
     """Returns the metrics of the logits on dev, in points from 0 to 100.
+
+    `thresholds` are those of the model that computed the logits.
 
     - `quality/<task>/<metric>`: each metric
     - `quality/<task>/score`: the mean of the task's metrics
@@ -188,20 +217,38 @@ def quality_metrics(
             metric + suffix: value
             for suffix, store in data.dev.items()
             for metric, value in score(
-                data.kind, logits[data.name, suffix], store.labels, f"task {data.name} on dev"
+                data.kind,
+                logits[data.name, suffix],
+                labels_of(store, data.kind),
+                f"task {data.name} on dev",
+                thresholds.get(data.name),
             ).items()
         }
         scores[data.name] = values[names.SCORE] = _mean(values)
         if data.kind.labels:
             values[names.CALIBRATION_ERROR] = expected_calibration_error(
-                logits[data.name, ""], data.dev[""].labels
+                logits[data.name, ""], labels_of(data.dev[""], data.kind)
             )
         found |= {names.quality(data.name, metric): value for metric, value in values.items()}
     return found | ({names.QUALITY_MEAN: _mean(scores)} if len(scores) == len(datas) else {})
 
 
+class Answers(NamedTuple):
+    """A model's answers on dev.
+
+    - `logits`: by task and suffix of the dev split.
+    - `thresholds`: the model's.
+    """
+
+    logits: dict[tuple[str, str], np.ndarray]
+    thresholds: Thresholds = HALF
+
+
+NO_ANSWERS = Answers({})
+
+
 def dev_predictions(
-    datas: list[TaskData], dev: dict[Any, np.ndarray], teacher: dict[Any, np.ndarray]
+    datas: list[TaskData], student: Answers, teacher: Answers
 ) -> dict[str, np.ndarray]:
     """Returns the predictions for all dev rows as columns.
 
@@ -209,31 +256,42 @@ def dev_predictions(
     `teacher`. A prediction is the number of the class with the largest logit; for regression, the
     score in the units of the labels. `dev` and `teacher` hold logits by task and suffix. Where the
     teacher has no logits, its column is NaN.
+
+    A row of a multilabel task has an entry for each label, in the order of the labels. `label` is
+    then whether the row has it (0 or 1), and a prediction is the label's margin: how far its logit
+    is above the threshold, so that the row has the labels of 0 or more.
     """
     parts: dict[str, list[np.ndarray]] = {
         name: [] for name in ("task", "split", "row", "label", "prediction", "teacher")
     }
     for data in datas:
         for suffix, store in data.dev.items():
-            rows, key = len(store.labels), (data.name, suffix)
-            by_teacher = (
-                _predicted_labels(data, teacher[key]) if key in teacher else np.full(rows, np.nan)
-            )
-            named = [np.array([name] * rows, dtype=object) for name in key]
+            key, labels = (data.name, suffix), labels_of(store, data.kind)
+            entries = labels.shape[1] if data.kind.multilabel else 1
+            named = [np.array([name] * labels.size, dtype=object) for name in key]
             found = (
                 *named,
-                np.arange(rows),
-                store.labels,
-                _predicted_labels(data, dev[key]),
-                by_teacher,
+                np.repeat(np.arange(len(labels)), entries),
+                labels.ravel().astype(np.float64),
+                _predicted_labels(data, student, key),
+                _predicted_labels(data, teacher, key)
+                if key in teacher.logits
+                else np.full(labels.size, np.nan),
             )
             for column, values in zip(parts.values(), found, strict=True):
                 column.append(values)
     return {name: np.concatenate(column) for name, column in parts.items()}
 
 
-def _predicted_labels(data: TaskData, logits_RC: np.ndarray) -> np.ndarray:
-    """Returns the predicted classes [R], or the scores in the units of the labels."""
+def _predicted_labels(data: TaskData, answers: Answers, key: tuple[str, str]) -> np.ndarray:
+    """Returns the predicted classes [R], or the scores in the units of the labels.
+
+    For a multilabel task: the margins of all labels of the first row, then those of the second, and
+    so on.
+    """
+    logits_RC = answers.logits[key]
+    if data.kind.multilabel:
+        return margins(logits_RC, answers.thresholds.get(data.name)).ravel()
     if data.kind.labels:
         classes_R: np.ndarray = logits_RC.argmax(1).astype(np.float64)
         return classes_R
@@ -242,25 +300,31 @@ def _predicted_labels(data: TaskData, logits_RC: np.ndarray) -> np.ndarray:
 
 
 def agreement_metrics(
-    datas: list[TaskData], student: dict[Any, np.ndarray], teacher: dict[Any, np.ndarray]
+    datas: list[TaskData], student: Answers, teacher: Answers
 ) -> dict[str, float]:
     """Returns `agreement/<task>` and `agreement/mean`, in points.
 
     The agreement is the share of dev rows in which student and teacher predict the same class, or
-    the correlation of their scores. Only the main dev split counts. A task without logits of the
-    teacher is left out; `agreement/mean` is then left out too.
+    all the same labels, or the correlation of their scores. Only the main dev split counts. A task
+    without logits of the teacher is left out; `agreement/mean` is then left out too.
     """
     agreement = {}
     for data in datas:
         key = (data.name, "")
-        if key not in teacher:
+        if key not in teacher.logits:
             continue
-        if data.kind.labels:
+        if data.kind.multilabel:
+            sets = [
+                margins(model.logits[key], model.thresholds.get(data.name)) >= 0
+                for model in (student, teacher)
+            ]
+            agreement[data.name] = 100 * float(np.mean((sets[0] == sets[1]).all(1)))
+        elif data.kind.labels:
             agreement[data.name] = 100 * float(
-                np.mean(student[key].argmax(1) == teacher[key].argmax(1))
+                np.mean(student.logits[key].argmax(1) == teacher.logits[key].argmax(1))
             )
         else:
-            agreement[data.name] = pearson(student[key], teacher[key][:, 0])
+            agreement[data.name] = pearson(student.logits[key], teacher.logits[key][:, 0])
     if len(agreement) == len(datas):
         agreement["mean"] = _mean(agreement)
     return names.of(names.AGREEMENT, agreement)

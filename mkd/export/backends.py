@@ -22,6 +22,7 @@ from mkd.evaluation.speed import (
     speed_metrics,
     speed_settings,
 )
+from mkd.evaluation.thresholds import HALF, Thresholds
 from mkd.export.folder import (
     PROGRAM,
     export_bag,
@@ -35,6 +36,7 @@ from mkd.runtime import inference
 from mkd.runtime.layout import Layout, padded
 from mkd.students import Student
 from mkd.students.bag import BagStudent
+from mkd.students.heads import thresholds_of
 from mkd.tasks.task import Task
 from mkd.teachers.multitask import MultiTaskTeacher
 from mkd.teachers.task_teacher import RunnableModel
@@ -218,7 +220,7 @@ def _exports(
             if name == TRACED
             else inference.Student.load(path, request.threads).infer
         )
-        found = compare_backend(side, dev, infer, layout)
+        found = compare_backend(side, dev, infer, layout, thresholds_of(student.config))
         wrong = export_problems(name, found, asked.max_loss)
         made.append(
             ExportedBackend(
@@ -244,7 +246,11 @@ def in_torch(runnable: RunnableModel) -> TimedModel:
 
 
 def compare_backend(
-    side: ModelData, dev: dict[Any, np.ndarray], infer: inference.Infer, layout: Layout
+    side: ModelData,
+    dev: dict[Any, np.ndarray],
+    infer: inference.Infer,
+    layout: Layout,
+    thresholds: Thresholds = HALF,
 ) -> dict[str, float]:
     """Compares a backend with PyTorch on dev, in batches and row by row.
 
@@ -254,6 +260,7 @@ def compare_backend(
 
     - `dev`: logits in PyTorch, by task and suffix of the dev split
     - `infer`: computes logits in the backend
+    - `thresholds`: the student's
 
     Returns the metrics of `compare_logits` for batches, with these changes:
 
@@ -263,7 +270,7 @@ def compare_backend(
 
     Returns no metrics if a logit is not finite.
     """
-    batches = compare_logits(side, dev, dev_logits(infer, side.datas, layout))
+    batches = compare_logits(side, dev, dev_logits(infer, side.datas, layout), thresholds)
     chosen = {key: _spread(len(logits)) for key, logits in dev.items()}
     alone: dict[Any, np.ndarray] = {}
     few: list[TaskData] = []
@@ -275,12 +282,18 @@ def compare_backend(
             )
         # `quality_metrics` reads only the labels of a store.
         dev_few = {
-            name: store._replace(labels=store.labels[chosen[data.name, name]])
+            name: store._replace(
+                labels=store.labels[chosen[data.name, name]],
+                sets=None if store.sets is None else store.sets[chosen[data.name, name]],
+            )
             for name, store in data.dev.items()
         }
         few.append(data._replace(dev=dev_few))
     single = compare_logits(
-        side._replace(datas=few), {key: dev[key][rows] for key, rows in chosen.items()}, alone
+        side._replace(datas=few),
+        {key: dev[key][rows] for key, rows in chosen.items()},
+        alone,
+        thresholds,
     )
     if not batches or not single:
         return {}
@@ -298,7 +311,10 @@ def _spread(count: int) -> np.ndarray:
 
 
 def compare_logits(
-    side: ModelData, dev: dict[Any, np.ndarray], other: dict[Any, np.ndarray]
+    side: ModelData,
+    dev: dict[Any, np.ndarray],
+    other: dict[Any, np.ndarray],
+    thresholds: Thresholds = HALF,
 ) -> dict[str, float]:
     """Compares the logits `other` of a backend with the logits `dev` of PyTorch on the same rows.
 
@@ -311,7 +327,7 @@ def compare_logits(
     difference = float(np.max([np.abs(dev[key] - other[key]).max() for key in dev]))
     if not math.isfinite(difference):
         return {}
-    before, after = quality_metrics(side.datas, dev), quality_metrics(side.datas, other)
+    before, after = (quality_metrics(side.datas, some, thresholds) for some in (dev, other))
     scores = {name: value for name, value in after.items() if names.is_score(name)}
     loss = before[names.QUALITY_MEAN] - after[names.QUALITY_MEAN]
     return {names.MAX_DIFFERENCE: difference, names.LOSS: loss} | scores

@@ -182,10 +182,10 @@ def export_bag(student: BagStudent, tokenizer: PreTrainedTokenizerBase, folder: 
 
 
 def _heads(student: Student, file: str) -> dict[str, dict[str, Any]]:
-    """Returns the manifest's entry of each task: its classes and scale, and the model's file."""
-    keys = ("labels", "pair", "mean", "std")
+    """Returns the manifest's entry of each task: its head's settings, and the model's file."""
+    keys = ("labels", "pair", "mean", "std", "multilabel", "thresholds")
     return {
-        name: {key: head[key] for key in keys} | {"graph": file}
+        name: {key: head[key] for key in keys if key in head} | {"graph": file}
         for name, head in sorted(student.config.tasks.items())
     }
 

@@ -16,7 +16,13 @@ import torch
 from mkd import names
 from mkd.config import Config, SpeedConfig
 from mkd.evaluation.remarks import input_coverage, weak_student_notes
-from mkd.evaluation.scoring import dev_logits, dev_predictions, torch_infer
+from mkd.evaluation.scoring import (
+    NO_ANSWERS,
+    Answers,
+    dev_logits,
+    dev_predictions,
+    torch_infer,
+)
 from mkd.evaluation.speed import (
     TimedModel,
     busy_note,
@@ -48,6 +54,7 @@ from mkd.storage.store import cached_folder, key_of
 from mkd.storage.versions import version_key
 from mkd.students import Student
 from mkd.students.bag import BagStudent
+from mkd.students.heads import thresholds_of
 from mkd.teachers import config_for_tasks
 from mkd.teachers.multitask import soft_targets
 from mkd.teachers.states import check_matched_layers
@@ -174,20 +181,23 @@ def run_candidate(
         dev_logits(torch_infer(student), student_data.datas, layout),
         input_coverage(student_data.datas, student_data.tokenizer, layout),
     )
+    answers = Answers(dev, thresholds_of(student.config))
     costs = cost.metrics | teacher_speed(inputs, config)
     metrics = (
-        dev_metrics(inputs, dev)
+        dev_metrics(inputs, answers)
         | ({} if config.whole else selection_metrics(student, student_data, layout))
         | costs
         | ratios(costs)
         | coverage.metrics
     )
-    notes = weak_student_notes(student_data.datas, dev) + busy_note(costs) + coverage.notes
+    notes = weak_student_notes(student_data.datas, answers) + busy_note(costs) + coverage.notes
     result = make_result(
         metrics, tasks, student_data.datas, notes, config.student.name, teacher, folder, ""
     )
     return result._replace(
-        predictions=dev_predictions(student_data.datas, dev, {} if teacher is None else teacher.dev)
+        predictions=dev_predictions(
+            student_data.datas, answers, NO_ANSWERS if teacher is None else teacher.answers
+        )
     )
 
 

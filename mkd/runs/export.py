@@ -17,6 +17,7 @@ from mkd.pipeline import set_up_device, tasks_with_dev
 from mkd.result import MODEL, Report, no_report
 from mkd.runs.finetune import load_student
 from mkd.students import Student
+from mkd.students.heads import thresholds_of
 from mkd.tasks.task import Task
 from mkd.tokenization.tokenise import tokenise_tasks
 from mkd.tokenization.tokens import layout_of
@@ -93,7 +94,7 @@ def run_export(
     return ExportedFolder(
         str(target),
         backends,
-        quality_metrics(student_data.datas, dev) | exports.metrics,
+        quality_metrics(student_data.datas, dev, thresholds_of(student.config)) | exports.metrics,
         exports.notes,
         hardware(),
     )
@@ -131,6 +132,12 @@ def _known_tasks(config: Config, student: Student) -> list[Task]:
         )
     for task in known:
         head = heads[task.name]
+        if task.kind.multilabel != head.get("multilabel", False):
+            raise ValueError(
+                f"data.tasks: the rows of {task.name} have "
+                f"{'any number of labels' if task.kind.multilabel else 'one label'}; allowed: "
+                "the kind of task that export.student knows by this name"
+            )
         if list(task.kind.labels) != head["labels"] or task.kind.pair != head["pair"]:
             raise ValueError(
                 f"data.tasks: {task.name} takes {1 + task.kind.pair} texts and has labels "

@@ -12,6 +12,8 @@ from mkd.augmentation.augment import augment_tasks
 from mkd.config import Config, FinetuneConfig, StudentConfig
 from mkd.evaluation.remarks import input_coverage, weak_student_notes
 from mkd.evaluation.scoring import (
+    NO_ANSWERS,
+    Answers,
     dev_logits,
     dev_predictions,
     majority_metrics,
@@ -36,7 +38,7 @@ from mkd.result import MODEL, Report, Result, no_report, phase_report
 from mkd.storage import pretrained
 from mkd.students import Student, load_model
 from mkd.students.adoption import adopted, anew, known_tasks
-from mkd.students.heads import on
+from mkd.students.heads import on, thresholds_of
 from mkd.teachers import config_for_tasks, primary_tokenizer, refined_tasks
 from mkd.teachers.multitask import (
     compare_with_teacher,
@@ -89,7 +91,11 @@ def run_finetune(
         data for data in student_data.datas if data.name in known_tasks(origin, student_data.datas)
     ]
     before = (
-        quality_metrics(known_datas, dev_logits(torch_infer(student), known_datas, layout))
+        quality_metrics(
+            known_datas,
+            dev_logits(torch_infer(student), known_datas, layout),
+            thresholds_of(origin.config),
+        )
         if known_datas
         else {}
     )
@@ -127,10 +133,11 @@ def run_finetune(
     save_model(student, tokenizer, folder / MODEL)
 
     dev = dev_logits(torch_infer(student), student_data.datas, layout)
-    metrics = quality_metrics(student_data.datas, dev)
-    metrics |= compare_with_teacher(teacher, student_data.datas, dev, metrics) | majority_metrics(
-        student_data.datas
-    )
+    answers = Answers(dev, thresholds_of(student.config))
+    metrics = quality_metrics(student_data.datas, *answers)
+    metrics |= compare_with_teacher(
+        teacher, student_data.datas, answers, metrics
+    ) | majority_metrics(student_data.datas)
     metrics |= {} if config.whole else selection_metrics(student, student_data, layout)
     # A mean over fewer tasks would not be comparable with the mean after training.
     comparable = {
@@ -157,7 +164,9 @@ def run_finetune(
         metrics |= names.of(
             names.ANEW,
             quality_metrics(
-                student_data.datas, dev_logits(torch_infer(twin), student_data.datas, layout)
+                student_data.datas,
+                dev_logits(torch_infer(twin), student_data.datas, layout),
+                thresholds_of(twin.config),
             ),
         )
     request = ExportRequest(config.export, speed, config.threads)
@@ -172,7 +181,7 @@ def run_finetune(
     )
     name = f"{origin.config.model_type.removeprefix('mkd_')} finetuned"
     weak_notes = weak_teacher_notes(student_data, teacher, targets) + weak_student_notes(
-        student_data.datas, dev
+        student_data.datas, answers
     )
     notes = useless_training_note(metrics) + weak_notes + exports.notes + coverage.notes
     result = make_result(
@@ -186,7 +195,9 @@ def run_finetune(
         exports.folder,
     )
     return result._replace(
-        predictions=dev_predictions(student_data.datas, dev, {} if teacher is None else teacher.dev)
+        predictions=dev_predictions(
+            student_data.datas, answers, NO_ANSWERS if teacher is None else teacher.answers
+        )
     )
 
 

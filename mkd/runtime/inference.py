@@ -68,28 +68,38 @@ class Head(NamedTuple):
     - `labels`: in the order of the logits; empty for regression, whose score is logit * std + mean.
     - `pair`: whether the task has two texts.
     - `mean`, `std`: scale of a regression's scores.
+    - `multilabel`: whether a text has any number of the labels, each with a probability of its own.
+    - `thresholds`: of a multilabel task, the probability of each label from which on a text has it.
     """
 
     labels: tuple[str, ...]
     pair: bool
     mean: float
     std: float
+    multilabel: bool = False
+    thresholds: tuple[float, ...] = ()
 
 
 class Prediction(NamedTuple):
     """The prediction for one text.
 
-    - `label`: the most probable label; empty for regression.
-    - `score`: the probability of that label; for regression, the score on the task's own scale.
-    - `probabilities`: of all labels, in the head's order; empty for regression.
+    - `label`: the most probable label; empty for regression. Of a multilabel task: all labels that
+      the text has, joined by commas.
+    - `score`: the probability of that label; for regression, the score on the task's own scale. Of
+      a multilabel task: the largest probability of a label.
+    - `probabilities`: of all labels, in the head's order; empty for regression. Those of a
+      multilabel task do not add up to 1.
     - `error`: what is wrong with the text, or None. With an error, the label is empty and the score
       is NaN.
+    - `labels`: of a multilabel task, the labels that the text has, in the head's order; there may
+      be none. None for other tasks, and with an error.
     """
 
     label: str
     score: float
     probabilities: list[float]
     error: str | None = None
+    labels: list[str] | None = None
 
 
 class Student:
@@ -142,10 +152,7 @@ class Student:
         contents = {
             name: _read(folder / name, digest) for name, digest in manifest["files"].items()
         }
-        heads = {
-            name: Head(tuple(h["labels"]), h["pair"], h["mean"], h["std"])
-            for name, h in manifest["tasks"].items()
-        }
+        heads = {name: head_of(stated) for name, stated in manifest["tasks"].items()}
         stated: dict[str, Any] = {key: tuples(value) for key, value in manifest["layout"].items()}
         # A manifest without this key may describe weights that use all 8 bits.
         exact = saturates() and not manifest.get(REDUCED)
@@ -191,7 +198,10 @@ class Student:
             if all(map(math.isfinite, logits)):
                 return [prediction(logits, head)]
         logits_NC, errors = self._many(given, head, task)
-        answers = regressed(logits_NC, head) if not head.labels else classified(logits_NC, head)
+        if head.multilabel:
+            answers = labelled(logits_NC, head)
+        else:
+            answers = regressed(logits_NC, head) if not head.labels else classified(logits_NC, head)
         return [
             answer if error is None else Prediction("", float("nan"), [], error)
             for answer, error in zip(answers, errors, strict=True)
@@ -254,6 +264,18 @@ def _check_answers(student: Student, tokens: int, manifest: Path) -> None:
                 f"{manifest}: its files do not belong together, by its head {task!r} ({reason}): "
                 "export the student again"
             )
+
+
+def head_of(stated: Mapping[str, Any]) -> Head:
+    """Returns the head that a manifest or a model's config states."""
+    return Head(
+        tuple(stated["labels"]),
+        stated["pair"],
+        stated["mean"],
+        stated["std"],
+        stated.get("multilabel", False),
+        tuple(stated.get("thresholds", [0.5] * len(stated["labels"]))),
+    )
 
 
 def tuples(value: Any) -> Any:
@@ -365,8 +387,28 @@ def classified(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
     ]
 
 
+def labelled(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
+    """Returns the labels of each row of a multilabel task. The sigmoid is in float64."""
+    exact_NC = logits_NC.astype(float)
+    # exp(-|x|) does not overflow.
+    small_NC = np.exp(-np.abs(exact_NC))
+    chances_NC = np.where(exact_NC >= 0, 1.0, small_NC) / (1 + small_NC)
+    return [_with_labels(row, head) for row in chances_NC.tolist()]
+
+
+def _with_labels(chances_C: list[float], head: Head) -> Prediction:
+    found = [
+        label
+        for label, chance, threshold in zip(head.labels, chances_C, head.thresholds, strict=True)
+        if chance >= threshold
+    ]
+    return Prediction(",".join(found), max(chances_C), chances_C, None, found)
+
+
 def prediction(logits_C: list[float], head: Head) -> Prediction:
     """Returns the prediction for one row, as `classified` or `regressed` do for many."""
+    if head.multilabel:
+        return labelled(np.array([logits_C]), head)[0]
     if not head.labels:
         return Prediction("", logits_C[0] * head.std + head.mean, [])
     if len(logits_C) > MANY_CLASSES:

@@ -42,6 +42,17 @@ def _is_head(head: Mapping[str, Any], tables: str) -> bool:
         and isinstance(head.get("graph"), str)
         # The tables of a bag student hold each head by its name.
         and (head["graph"].endswith(tables) or _is_count(head.get("start")))
+        and type(head.get("multilabel", False)) is bool
+        and ("thresholds" not in head or are_thresholds(head["thresholds"], len(labels)))
+    )
+
+
+def are_thresholds(value: object, labels: int) -> bool:
+    """Returns whether a value is a list of a probability for each of so many labels."""
+    return (
+        isinstance(value, list)
+        and len(value) == labels
+        and all(_is_finite(each) and 0 <= each <= 1 for each in value)
     )
 
 

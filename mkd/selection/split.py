@@ -33,6 +33,7 @@ from mkd.selection.overlap import (
 )
 from mkd.selection.words import WordStore, plain_word_store
 from mkd.storage.store import cached_folder, read_array, write_arrays
+from mkd.tasks.label_sets import unpacked_sets
 from mkd.tasks.task import Kind, Task
 
 SPLIT_VERSION = "overlap-1"
@@ -104,7 +105,7 @@ def selection_split(root: Path, task: Task, config: DataConfig, seed: int) -> Se
     splits = (task.train, *task.added)
     parts = {
         "rows": [split.fingerprint for split in splits],
-        "kind": [task.kind.pair, len(task.kind.labels)],
+        "kind": [task.kind.pair, len(task.kind.labels), *(["multilabel"] * task.kind.multilabel)],
         "asked": [config.selection_fraction, config.selection_rows],
         "seed": seed,
         "version": SPLIT_VERSION,
@@ -191,7 +192,11 @@ def _select(
             f"of which {count} would be held out for selection; allowed: at least one in both parts"
         )
     groups, barred = row_groups(root, task, words, known)
-    strata = strata_of(words.labels[known], task.kind)
+    strata = (
+        strata_of(words.labels[known], task.kind)
+        if words.sets is None
+        else rarest_labels(unpacked_sets(words.sets[known], len(task.kind.labels)))
+    )
     lengths = sum(side.lengths(known) for side in words.sides)
     most = round(config.selection_fraction * len(known))
     for level in range(len(LEVELS)):
@@ -330,6 +335,22 @@ def strata_of(labels: np.ndarray, kind: Kind) -> np.ndarray:
     found: np.ndarray = np.unique(
         np.searchsorted(edges, labels, side="right"), return_inverse=True
     )[1]
+    return found
+
+
+def rarest_labels(sets_RC: np.ndarray) -> np.ndarray:
+    """Returns the stratum of each row of a multilabel task: the rarest of its labels.
+
+    A label that few rows have is then on both sides of the split, whatever common labels its rows
+    have besides. Rows with none of the labels are a stratum of their own.
+
+    - `sets_RC`: 0 and 1.
+    """
+    counts_C = sets_RC.sum(0, dtype=np.int64)
+    # Of equally rare labels it is the first.
+    ranks_RC = np.where(sets_RC > 0, counts_C, len(sets_RC) + 1)
+    rarest_R = np.where(sets_RC.any(1), ranks_RC.argmin(1), len(counts_C))
+    found: np.ndarray = np.unique(rarest_R, return_inverse=True)[1]
     return found
 
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from mkd.runtime.layout import Texts
 from mkd.storage.store import append, cached_folder, read_array
 from mkd.storage.versions import version_key
+from mkd.tasks.label_sets import packed_bytes, packed_sets, row_labels
 from mkd.tasks.task import Kind, Split
 
 BLOCK_ROWS = 16_384
@@ -27,6 +28,8 @@ UNSPACED_LETTER = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{
 """A letter of a script without spaces between words; each such letter counts as a word."""
 LABELS_FILE = "labels.float64"
 """The file of a store that holds the labels."""
+SETS_FILE = "sets.bits"
+"""The file of a store that holds the classes of each row of a multilabel task."""
 
 
 class WordStore(NamedTuple):
@@ -34,32 +37,53 @@ class WordStore(NamedTuple):
 
     - `vocabulary`: the words, by number.
     - `sides`: the first texts and, for pairs, the second texts.
-    - `labels`: float64, NaN for rows without a label.
+    - `labels`: float64, NaN for rows without a label; for multilabel tasks the number of classes.
+    - `sets`: the classes of each row of a multilabel task, as `packed_sets` has them; else None.
     """
 
     vocabulary: list[str]
     sides: tuple[Texts, ...]
     labels: np.ndarray
+    sets: np.ndarray | None = None
+
+
+def set_bytes(kind: Kind) -> int:
+    """Returns the number of bytes that a store has for the classes of a row; 0: it has none."""
+    return packed_bytes(len(kind.labels)) if kind.multilabel else 0
+
+
+def sets_key(kind: Kind) -> dict[str, int]:
+    """Returns the part of a store's key that says how many classes it holds for each row."""
+    return {"classes": len(kind.labels)} if kind.multilabel else {}
+
+
+def read_sets(folder: Path, bytes_a_row: int) -> np.ndarray | None:
+    """Returns the classes of each row in a store, as `packed_sets` has them; None: there are none.
+
+    - `bytes_a_row`: as from `set_bytes`.
+    """
+    return read_array(folder / SETS_FILE, "u1").reshape(-1, bytes_a_row) if bytes_a_row else None
 
 
 def word_store(root: Path, split: Split, kind: Kind) -> WordStore:
     """Returns the split's words as divided by white space, memory-mapped; cached on disk."""
-    names = ("a", "b") if kind.pair else ("a",)
-    parts = {"rows": split.fingerprint, "pair": kind.pair} | version_key("words")
-    return _read(
-        cached_folder(root, "words", parts, lambda aside: _write(aside, split, names, split_words)),
-        names,
-    )
+    return _store(root, "words", split, kind, split_words)
 
 
 def plain_word_store(root: Path, split: Split, kind: Kind) -> WordStore:
     """Returns the split's plain words, memory-mapped; cached on disk."""
-    names = ("a", "b") if kind.pair else ("a",)
-    parts = {"rows": split.fingerprint, "pair": kind.pair} | version_key("plain")
-    return _read(
-        cached_folder(root, "plain", parts, lambda aside: _write(aside, split, names, plain_words)),
-        names,
+    return _store(root, "plain", split, kind, plain_words)
+
+
+def _store(
+    root: Path, name: str, split: Split, kind: Kind, parted: Callable[[list[str]], pa.Array]
+) -> WordStore:
+    sides = ("a", "b") if kind.pair else ("a",)
+    parts = {"rows": split.fingerprint, "pair": kind.pair} | sets_key(kind) | version_key(name)
+    folder = cached_folder(
+        root, name, parts, lambda aside: _write(aside, split, sides, kind, parted)
     )
+    return _read(folder, sides, set_bytes(kind))
 
 
 def split_words(texts: list[str]) -> pa.Array:
@@ -81,7 +105,7 @@ def plain_words(texts: list[str]) -> pa.Array:
     return pc.utf8_split_whitespace(pc.if_else(pc.equal(words, ""), bare, words))
 
 
-def _read(folder: Path, names: tuple[str, ...]) -> WordStore:
+def _read(folder: Path, names: tuple[str, ...], bytes_a_set: int) -> WordStore:
     sides = tuple(
         Texts(
             read_array(folder / f"{name}.int32", "<i4"),
@@ -93,6 +117,7 @@ def _read(folder: Path, names: tuple[str, ...]) -> WordStore:
         json.loads((folder / "words.json").read_text()),
         sides,
         read_array(folder / LABELS_FILE, "<f8"),
+        read_sets(folder, bytes_a_set),
     )
 
 
@@ -123,7 +148,11 @@ def join_words(texts: Texts, vocabulary: pa.Array) -> pa.Array:
 
 
 def _write(
-    folder: Path, split: Split, names: tuple[str, ...], parted: Callable[[list[str]], pa.Array]
+    folder: Path,
+    split: Split,
+    names: tuple[str, ...],
+    kind: Kind,
+    parted: Callable[[list[str]], pa.Array],
 ) -> None:
     numbers: dict[str, int] = {}
     ends = dict.fromkeys(names, 0)
@@ -136,6 +165,7 @@ def _write(
             for name in names
         }
         labels = opened.enter_context((folder / LABELS_FILE).open("wb"))
+        sets = opened.enter_context((folder / SETS_FILE).open("wb")) if kind.multilabel else None
         for name in names:
             append(offsets[name], np.zeros(1, "<i8"))
         rows = split.read()
@@ -148,10 +178,9 @@ def _write(
                 append(files[name], texts.ids)
                 append(offsets[name], texts.offsets[1:] + ends[name])
                 ends[name] += int(texts.offsets[-1])
-            append(
-                labels,
-                np.array([np.nan if row.label is None else row.label for row in chunk], "<f8"),
-            )
+            append(labels, row_labels(chunk))
+            if sets is not None:
+                append(sets, packed_sets(chunk, len(kind.labels)))
     (folder / "words.json").write_text(json.dumps(list(numbers)))
 
 

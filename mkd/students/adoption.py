@@ -81,6 +81,13 @@ def rescaled(
 
 
 def _check_same(name: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+    if before.get("multilabel") != after.get("multilabel"):
+        several = "any number of labels" if after.get("multilabel") else "one label"
+        raise ValueError(
+            f"data.tasks: the rows of {name} have {several}; allowed: the kind of task that "
+            "finetune.student knows by this name, or another name for the task, which gives it a "
+            "new head"
+        )
     for what in ("labels", "pair"):
         if before[what] != after[what]:
             raise ValueError(

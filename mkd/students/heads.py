@@ -1,11 +1,14 @@
 """Task heads: each model has one linear head per task on a representation that all tasks share."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
+from mkd.runtime.manifest import are_thresholds
 from mkd.tokenization.tokens import TaskData
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -23,9 +26,12 @@ def head_configs(datas: list[TaskData]) -> dict[str, dict[str, Any]]:
     - `labels`: the class names, in the order of the logits; empty for regression.
     - `pair`: whether the task has two texts.
     - `mean`, `std`: scale of a regression's scores.
+    - `multilabel`: true for a multilabel task; other tasks do not have the key.
+    - `thresholds`: multilabel, added once they are fitted (`set_thresholds`).
     """
     return {
         d.name: {"labels": list(d.kind.labels), "pair": d.kind.pair, "mean": d.mean, "std": d.std}
+        | ({"multilabel": True} if d.kind.multilabel else {})
         for d in datas
     }
 
@@ -57,10 +63,28 @@ def check_head_configs(config: PreTrainedConfig, where: str) -> None:
         )
         labels = head["labels"] if valid else []
         valid = valid and all(isinstance(label, str) for label in labels)
+        valid = valid and type(head.get("multilabel", False)) is bool
+        if valid and "thresholds" in head:
+            valid = are_thresholds(head["thresholds"], len(labels))
         if not valid or len(set(labels)) < len(labels):
             raise ValueError(
                 f"{where}: tasks.{task} is {head!r:.80}; allowed: labels, pair, mean and std"
             )
+
+
+def set_thresholds(config: "MultiTaskConfig", thresholds: Mapping[str, np.ndarray]) -> None:
+    """Stores the decision thresholds [C] of multilabel tasks, by task, in the model's config."""
+    for name, thresholds_C in thresholds.items():
+        config.tasks[name]["thresholds"] = thresholds_C.tolist()
+
+
+def thresholds_of(config: "MultiTaskConfig") -> dict[str, np.ndarray]:
+    """Returns the decision thresholds [C] of a model's multilabel tasks, by task."""
+    return {
+        name: np.array(head["thresholds"])
+        for name, head in config.tasks.items()
+        if "thresholds" in head
+    }
 
 
 class Answer(NamedTuple):

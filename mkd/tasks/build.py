@@ -6,9 +6,18 @@ from typing import Any, NamedTuple
 
 from mkd.tasks.columns import LOOK_ROWS, Columns, check_column, choose_columns, is_missing
 from mkd.tasks.files import listed
-from mkd.tasks.labels import CLASSIFICATION, REGRESSION, Scan, infer_labels, scan
+from mkd.tasks.labels import (
+    CLASSIFICATION,
+    MULTILABEL,
+    REGRESSION,
+    Scan,
+    infer_labels,
+    scan,
+)
+from mkd.tasks.metrics import MULTILABEL_METRICS
 from mkd.tasks.rows import (
     NOT_AVAILABLE,
+    SEPARATOR,
     Decode,
     RawRows,
     label_decoder,
@@ -16,11 +25,21 @@ from mkd.tasks.rows import (
     rows_of_columns,
 )
 from mkd.tasks.task import Kind, Task
-from mkd.tasks.task_file import kind_of, label_column, missing_labels, text_columns
+from mkd.tasks.task_file import (
+    kind_of,
+    label_column,
+    missing_labels,
+    separator_of,
+    text_columns,
+)
 
 DEV_SHARE = 0.1
 """Share of the labelled train rows that becomes dev if none is stated or found."""
-DEFAULT_METRICS = {CLASSIFICATION: ["accuracy", "macro_f1"], REGRESSION: ["pearson", "spearman"]}
+DEFAULT_METRICS = {
+    CLASSIFICATION: ["accuracy", "macro_f1"],
+    MULTILABEL: list(MULTILABEL_METRICS),
+    REGRESSION: ["pearson", "spearman"],
+}
 SHOWN_CLASSES = 4
 """Number of classes that are named when a task is told."""
 NO_CLASS = "-1"
@@ -85,14 +104,17 @@ def build_task(
     tables = [*train, *([dev] if isinstance(dev, Part) else [])]
     parts = [_resolved(part, own) for part in tables]
     stated = given.get("labels", [])
-    scans = [
-        scan(*part, set(map(str, stated)) if isinstance(stated, list) else ()) for part in parts
-    ]
+    names = set(map(str, stated)) if isinstance(stated, list) else set()
+    # Cells of text hold several labels only if that is stated.
+    several = given.get("kind") == MULTILABEL
+    divided = str(given.get("separator", SEPARATOR)) if several else ""
+    scans = [scan(*part, names, divided) for part in parts]
     task = _completed(given, parts, scans, origin) | {"text": list(own.text)}
     kind = kind_of(task, origin.where)
     missing = missing_labels(given, kind, origin.where)
+    separator = separator_of(given, kind, origin.where)
     rows = [
-        _rows(part, kind, missing if place < len(train) else None)
+        _rows(part, kind, missing if place < len(train) else None, separator)
         for place, part in enumerate(parts)
     ]
     if not {"kind", "text", "label"} <= given.keys():
@@ -166,7 +188,7 @@ def _classes(part: Part) -> tuple[str, ...]:
     return part.table.classes.get(part.label or "", ())
 
 
-def _rows(part: Part, kind: Kind, missing: tuple[str, ...] | None) -> RawRows:
+def _rows(part: Part, kind: Kind, missing: tuple[str, ...] | None, separator: str) -> RawRows:
     """Returns the rows of a part.
 
     missing: labels that mean "no label". None: each row needs a label.
@@ -181,10 +203,11 @@ def _rows(part: Part, kind: Kind, missing: tuple[str, ...] | None) -> RawRows:
         if missing is not None:
             unlabelled += tuple(sorted(NOT_AVAILABLE)) if part.table.written else ()
             unlabelled += (NO_CLASS,) if classes else ()
-        decode = label_decoder(kind, values, unlabelled)
-    return rows_of_columns(
-        part.table, part.text, decode, part.label or "", (values, kind.range, unlabelled)
-    )
+        decode = label_decoder(kind, values, unlabelled, separator)
+    spec: tuple[object, ...] = (values, kind.range, unlabelled)
+    if kind.multilabel:
+        spec = (*spec, MULTILABEL, separator)
+    return rows_of_columns(part.table, part.text, decode, part.label or "", spec)
 
 
 def _told(own: Part, kind: Kind, scans: Sequence[Scan]) -> str:
@@ -198,7 +221,8 @@ def _told_kind(kind: Kind) -> str:
     if not kind.labels:
         return "a number: regression"
     some = ", ".join(kind.labels[:SHOWN_CLASSES])
-    return f"{len(kind.labels)} classes: {some}{', ...' * (len(kind.labels) > SHOWN_CLASSES)}"
+    some += ", ..." * (len(kind.labels) > SHOWN_CLASSES)
+    return f"{len(kind.labels)} classes{', any number a row' * kind.multilabel}: {some}"
 
 
 def _left_out(part: Part, found: Scan) -> list[str]:

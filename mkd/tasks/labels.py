@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from mkd.tasks.columns import Columns, is_missing, is_number
 from mkd.tasks.files import short_repr
-from mkd.tasks.rows import NOT_AVAILABLE, normalise_label
+from mkd.tasks.rows import NOT_AVAILABLE, items_of, normalise_label
 
 CHUNK_ROWS = 4096
 MOST_CLASSES = 10_000
@@ -40,10 +40,17 @@ class Scan(NamedTuple):
     lists: bool
 
 
-def scan(table: Columns, text: tuple[str, ...], label: str | None, stated: Collection[str]) -> Scan:
+def scan(
+    table: Columns,
+    text: tuple[str, ...],
+    label: str | None,
+    stated: Collection[str],
+    separator: str = "",
+) -> Scan:
     """Reads all rows of a table once and returns what they hold.
 
     stated: classes that are stated. Their names count as labels even where they read NA.
+    separator: what divides several labels in a cell of text. Empty: such a cell is one label.
     """
     rows = without_text = unlabelled = 0
     not_available: Counter[str] = Counter()
@@ -63,7 +70,8 @@ def scan(table: Columns, text: tuple[str, ...], label: str | None, stated: Colle
         cells = [cell for cell, left_out in zip(columns[-1], empty, strict=True) if not left_out]
         filled = [cell for cell in cells if not is_missing(cell)]
         lists = lists or any(isinstance(cell, list) for cell in filled)
-        counted = Counter(_items(filled) if lists else map(str, filled))
+        several = lists or separator
+        counted = Counter(_items(filled, separator) if several else map(str, filled))
         missing = {value: counted.pop(value) for value in words & counted.keys()}
         not_available.update(missing)
         unlabelled += len(cells) - len(filled) + sum(missing.values())
@@ -73,9 +81,15 @@ def scan(table: Columns, text: tuple[str, ...], label: str | None, stated: Colle
     return Scan(rows, without_text, unlabelled, not_available, labels, numbers, lists)
 
 
-def _items(cells: Iterable[Any]) -> Iterable[str]:
-    """Returns the labels in the cells, of which some are lists."""
-    return (str(item) for cell in cells for item in (cell if isinstance(cell, list) else [cell]))
+def _items(cells: Iterable[Any], separator: str) -> Iterable[str]:
+    """Returns the labels in the cells, of which some are lists or, with a separator, divided."""
+    return (
+        item
+        for cell in cells
+        for item in (
+            items_of(cell, separator) if isinstance(cell, list) or separator else [str(cell)]
+        )
+    )
 
 
 def infer_labels(

@@ -1,13 +1,16 @@
 """Metrics of a task: accuracy, F1 and correlations, in points, and the calibration error.
 
-Axes: R rows, C classes. A regression task has one logit, [R, 1]: its prediction.
+Axes: R rows, C classes. A regression task has one logit, [R, 1]: its prediction. The labels of a
+multilabel task are 0 and 1 [R, C], and its metrics take margins in place of logits: a row has the
+labels whose margin is 0 or more (`margins`).
 """
 
 from collections.abc import Callable
 
 import numpy as np
+from scipy.special import expit, logit
 from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import f1_score, matthews_corrcoef
+from sklearn.metrics import average_precision_score, f1_score, matthews_corrcoef
 
 from mkd.tasks.task import Kind
 
@@ -34,10 +37,51 @@ def f1(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
 
 
 def macro_f1(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
-    """Returns the mean F1 of all classes that occur in labels or predictions, times 100."""
+    """Returns the mean F1 of all classes that occur in labels or predictions, times 100.
+
+    labels_R: or [R, C] of a multilabel task, with margins for logits. It is 0 if no row has a label
+    or gets one.
+    """
+    if labels_R.ndim == 2:
+        given_RC, found_RC = labels_R > 0, logits_RC >= 0
+        occur_C = (given_RC | found_RC).any(0)
+        if not occur_C.any():
+            return 0.0
+        return 100 * float(
+            f1_score(given_RC[:, occur_C], found_RC[:, occur_C], average="macro", zero_division=0.0)
+            if occur_C.sum() > 1
+            else f1_score(given_RC[:, occur_C], found_RC[:, occur_C], zero_division=0.0)
+        )
     return 100 * float(
         f1_score(_classes(labels_R), logits_RC.argmax(1), average="macro", zero_division=0.0)
     )
+
+
+def micro_f1(margins_RC: np.ndarray, labels_RC: np.ndarray) -> float:
+    """Returns F1 over all labels of all rows of a multilabel task together, times 100.
+
+    0 if no row has a label or gets one.
+    """
+    given_RC, found_RC = labels_RC > 0, margins_RC >= 0
+    together = int(given_RC.sum() + found_RC.sum())
+    return 200 * int((given_RC & found_RC).sum()) / together if together else 0.0
+
+
+def mean_average_precision(margins_RC: np.ndarray, labels_RC: np.ndarray) -> float:
+    """Returns the mean over labels of the average precision, times 100.
+
+    The average precision of a label is sum_n (recall_n - recall_{n-1}) precision_n over the rows in
+    the order of their margins; it depends on no threshold. Labels that no row has are left out; 0
+    if all are.
+    """
+    present_C = (labels_RC > 0).any(0)
+    if not present_C.any():
+        return 0.0
+    scores_C = [
+        average_precision_score(labels_RC[:, place] > 0, margins_RC[:, place])
+        for place in np.flatnonzero(present_C)
+    ]
+    return 100 * float(np.mean(scores_C))
 
 
 def matthews(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
@@ -77,20 +121,28 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "f1": f1,
     "macro_f1": macro_f1,
     "matthews": matthews,
+    "mean_average_precision": mean_average_precision,
+    "micro_f1": micro_f1,
     "pearson": pearson,
     "spearman": spearman,
 }
-"""Metrics by name: functions of logits [R, C] (regression: [R, 1]) and labels [R], in points."""
+"""Metrics by name: functions of logits [R, C] (regression: [R, 1]) and labels [R], in points.
+
+For a multilabel task: functions of margins [R, C] and labels [R, C].
+"""
 
 REGRESSION_METRICS = ("pearson", "spearman")
 CLASSIFICATION_METRICS = ("accuracy", "f1", "macro_f1", "matthews")
+MULTILABEL_METRICS = ("micro_f1", "macro_f1", "mean_average_precision")
 
 
-def metrics_for(labels: tuple[str, ...]) -> tuple[str, ...]:
+def metrics_for(labels: tuple[str, ...], multilabel: bool = False) -> tuple[str, ...]:
     """Returns the metrics that a task with these labels can use. Empty labels: regression.
 
     f1 needs exactly two labels.
     """
+    if multilabel:
+        return MULTILABEL_METRICS
     if not labels:
         return REGRESSION_METRICS
     return tuple(name for name in CLASSIFICATION_METRICS if name != "f1" or len(labels) == 2)
@@ -112,13 +164,29 @@ def check_finite(logits_RC: np.ndarray, of: str) -> None:
         )
 
 
+def margins(logits_RC: np.ndarray, thresholds_C: np.ndarray | None = None) -> np.ndarray:
+    """Returns how far each logit of a multilabel task is above its label's threshold [R, C].
+
+    A row has the labels with a margin of 0 or more.
+
+    - thresholds_C: the smallest probability with which a row has the label. None: 0.5.
+    """
+    exact_RC = logits_RC.astype(np.float64)
+    return exact_RC if thresholds_C is None else exact_RC - logit(thresholds_C)
+
+
 def score(
-    kind: Kind, logits: np.ndarray, labels: np.ndarray, of: str = "a model"
+    kind: Kind,
+    logits: np.ndarray,
+    labels: np.ndarray,
+    of: str = "a model",
+    thresholds: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Returns the metrics of a task by name, in points.
 
-    - logits: [R, kind.num_logits]; labels: [R].
+    - logits: [R, kind.num_logits]; labels: [R], or [R, C] of a multilabel task.
     - of: the model that computed the logits, for error messages.
+    - thresholds: [C], of a multilabel task, as in `margins`.
 
     Raises NotFinite if a logit is NaN or infinite.
     """
@@ -126,6 +194,9 @@ def score(
         f"logits {logits.shape} for {len(labels)} rows of {kind}"
     )
     check_finite(logits, of)
+    if kind.multilabel:
+        assert labels.shape == logits.shape, f"labels {labels.shape} for logits {logits.shape}"
+        logits = margins(logits, thresholds)
     return {name: METRICS[name](logits, labels) for name in kind.metrics}
 
 
@@ -136,12 +207,22 @@ def expected_calibration_error(
 
     It is sum_m |B_m| / R * |accuracy(B_m) - confidence(B_m)|. Bin B_m holds the rows whose largest
     softmax probability is in ((m - 1) / bins, m / bins].
+
+    labels_R: or [R, C] of a multilabel task. Each label of each row then counts as a row, its
+    sigmoid probability as the confidence, and whether the row has it as the accuracy.
     """
+    if labels_R.ndim == 2:
+        return _gap(expit(logits_RC.astype(np.float64)).ravel(), labels_R.ravel() > 0, bins)
     # Largest softmax probability: after the shift its numerator is exp(0) = 1.
     shifted_RC = logits_RC.astype(np.float64) - logits_RC.max(1, keepdims=True)
     confidence_R = 1 / np.exp(shifted_RC).sum(1)
-    correct_R = logits_RC.argmax(1) == labels_R
+    return _gap(confidence_R, logits_RC.argmax(1) == labels_R, bins)
+
+
+def _gap(confidence_R: np.ndarray, correct_R: np.ndarray, bins: int) -> float:
+    """Returns the mean over rows of the gap between accuracy and confidence of their bin."""
     bin_R = np.ceil(confidence_R * bins).astype(np.int64)
     # Accuracy and confidence of a bin are means over the same rows, so |B_m| cancels:
     # a bin's term is |sum of (correct - confidence)| / R.
-    return float(np.abs(np.bincount(bin_R, weights=correct_R - confidence_R)).sum() / len(labels_R))
+    gaps = np.abs(np.bincount(bin_R, weights=correct_R - confidence_R))
+    return float(gaps.sum() / len(correct_R))

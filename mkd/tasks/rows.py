@@ -1,6 +1,8 @@
 """Converts the cells of files to rows of tasks, and checks texts and labels of each row."""
 
+import ast
 import hashlib
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,11 +16,14 @@ from mkd.tasks.columns import Columns, is_missing
 from mkd.tasks.files import Record, Table, listed, short_repr
 from mkd.tasks.task import Kind, Row, Split
 
-Decode = Callable[[str], float | None]
-"""Converts a label from a file to the index of its class, to a score, or to None (no label).
+Decode = Callable[[Any], float | tuple[int, ...] | None]
+"""Converts the cell of a label to the index of its class, to a score, to the indices of its
+classes, or to None (no label).
 
 Raises ValueError if the label is not allowed.
 """
+SEPARATOR = ","
+"""What divides the labels in a cell of text, unless the task says otherwise."""
 
 
 NOT_AVAILABLE = frozenset(
@@ -68,8 +73,9 @@ def normalise_label(label: str) -> str:
 
 
 def _class_index(
-    codes: Mapping[str, float | None], values: tuple[str, ...], cell: str
+    codes: Mapping[str, float | None], values: tuple[str, ...], given: object
 ) -> float | None:
+    cell = str(given)
     try:
         return codes[cell] if cell in codes else codes[normalise_label(cell)]
     except KeyError:
@@ -84,7 +90,8 @@ def _class_index(
         ) from None
 
 
-def _number(low: float, high: float, missing: tuple[str, ...], cell: str) -> float | None:
+def _number(low: float, high: float, missing: tuple[str, ...], given: object) -> float | None:
+    cell = str(given)
     if cell in missing or normalise_label(cell) in missing:
         return None
     try:
@@ -98,13 +105,66 @@ def _number(low: float, high: float, missing: tuple[str, ...], cell: str) -> flo
     return number
 
 
-def label_decoder(kind: Kind, values: tuple[str, ...], missing: tuple[str, ...]) -> Decode:
+def _listed_labels(cell: str) -> list[Any] | None:
+    """Returns the items of a list as JSON or Python writes it, or None for other text."""
+    if not (cell.startswith("[") and cell.endswith("]")):
+        return None
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(cell)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return found if isinstance(found, list) else None
+    return None
+
+
+def items_of(cell: object, separator: str) -> list[str]:
+    """Returns the labels in a cell: a list, text that is a list in JSON or Python, or text.
+
+    separator: what divides labels in text.
+    """
+    items = cell if isinstance(cell, list) else _listed_labels(str(cell).strip())
+    return (
+        [part.strip() for part in str(cell).split(separator)]
+        if items is None
+        else [str(item) for item in items]
+    )
+
+
+def _class_set(
+    codes: Mapping[str, int],
+    values: tuple[str, ...],
+    missing: tuple[str, ...],
+    separator: str,
+    given: object,
+) -> tuple[int, ...] | None:
+    if not isinstance(given, list):
+        cell = str(given).strip()
+        if normalise_label(cell) not in codes and (
+            cell in missing or normalise_label(cell) in missing
+        ):
+            return None
+    try:
+        return tuple(sorted({codes[normalise_label(item)] for item in items_of(given, separator)}))
+    except KeyError:
+        allowed = f"{listed(values)}, with {separator!r} between them, or [] for none of them"
+        raise ValueError(f"label is {short_repr(given)}; allowed: {allowed}") from None
+
+
+def label_decoder(
+    kind: Kind, values: tuple[str, ...], missing: tuple[str, ...], separator: str = SEPARATOR
+) -> Decode:
     """Returns the function that converts labels of a task.
 
     values: the classes as written in the file, in the order of kind.labels. Empty for regression.
         A label and a class are compared after plain().
     missing: labels that mean "no label". Empty if every row must have a label.
+    separator: multilabel: what divides the labels in a cell of text. A cell can also be a list, or
+        text that is a list in JSON; the empty list is a row with none of the classes.
     """
+    if kind.multilabel:
+        places = {normalise_label(value): place for place, value in enumerate(values)}
+        return partial(_class_set, places, values, missing, separator)
     if not kind.labels:
         return partial(_number, *(kind.range or (-math.inf, math.inf)), missing)
     assert len(values) == len(kind.labels), f"{values} for {kind.labels}"
@@ -116,22 +176,28 @@ def label_decoder(kind: Kind, values: tuple[str, ...], missing: tuple[str, ...])
 
 
 def rows_of_file(
-    table: Table, kind: Kind, values: tuple[str, ...] = (), missing: tuple[str, ...] = ("",)
+    table: Table,
+    kind: Kind,
+    values: tuple[str, ...] = (),
+    missing: tuple[str, ...] = ("",),
+    separator: str = SEPARATOR,
 ) -> RawRows:
-    """Returns the rows of a file. values, missing: as in decoder.
+    """Returns the rows of a file. values, missing, separator: as in label_decoder.
 
     Raises ValueError if the file or one of its columns is missing.
     """
     files.check_table(table)
-    decode = None if table.label is None else label_decoder(kind, values, missing)
+    decode = None if table.label is None else label_decoder(kind, values, missing, separator)
     # The rows depend on how the file is read as well as on its content.
-    spec = (
+    spec: tuple[object, ...] = (
         table.path.suffix.lower(),
         table[1:],
         values,
         kind.range if table.label is not None else None,
         missing,
     )
+    if kind.multilabel and table.label is not None:
+        spec = (*spec, "multilabel", separator)
     records = partial(files.read_table, table)
     return RawRows(
         str(table.path),
@@ -178,7 +244,8 @@ def num_skipped_rows(part: RawRows) -> int:
 
 
 def _rows(part: RawRows) -> Iterator[Row]:
-    text, decode, pair, label = part.text, part.decode, len(part.text) == 2, None
+    text, decode, pair = part.text, part.decode, len(part.text) == 2
+    label: float | tuple[int, ...] | None = None
     for line, cells in part.records():
         try:
             if problem := _text_problem(text, cells):
@@ -186,10 +253,14 @@ def _rows(part: RawRows) -> Iterator[Row]:
                     continue
                 raise ValueError(problem)
             if decode is not None:
-                label = decode("" if is_missing(cells[-1]) else str(cells[-1]))
+                label = decode("" if is_missing(cells[-1]) else cells[-1])
         except ValueError as error:
             raise ValueError(f"{part.where}:{line}: {error}") from None
-        yield Row(cells[0], cells[1] if pair else None, label)
+        text_b = cells[1] if pair else None
+        if isinstance(label, tuple):
+            yield Row(cells[0], text_b, float(len(label)), label)
+        else:
+            yield Row(cells[0], text_b, label)
 
 
 def make_split(*parts: RawRows) -> Split:

@@ -9,12 +9,15 @@ class Row(NamedTuple):
     """One example of a task.
 
     - text_b: the second text of a pair, else None.
-    - label: index of the class, or score of a regression task. None: unlabelled.
+    - label: index of the class, or score of a regression task; for a multilabel task the number of
+      its classes. None: unlabelled.
+    - classes: indices of the classes of a labelled row of a multilabel task; there may be none.
     """
 
     text_a: str
     text_b: str | None
     label: float | None
+    classes: tuple[int, ...] = ()
 
 
 MASK = "\ue000"
@@ -51,6 +54,9 @@ class Kind:
     """Names of metrics in mkd.tasks.metrics.METRICS. The score of a task is their mean."""
     range: tuple[float, float] | None = None
     """Regression: smallest and largest allowed score, inclusive. None: no limits."""
+    multilabel: bool = False
+    """Whether a row has any number of the labels, each with a probability of its own (a sigmoid),
+    instead of exactly one of them."""
 
     @property
     def num_logits(self) -> int:

@@ -5,12 +5,13 @@
       dev: dev.csv                      # or the share of train's rows that become dev, 0.1
       text: review                      # a column, or [first, second] for pairs
       label: verdict                    # the column of the label
-      kind: classification              # or regression
+      kind: classification              # or regression, or multilabel
       labels: [bad, good]               # classification: as in the files; the order of the logits
       metrics: [accuracy, f1]
       range: [0, 5]                     # regression: the smallest and largest score
       unlabelled: -1                    # a label in train files that means "no label"
       header: true                      # whether CSV and TSV files have a header
+      separator: ","                    # multilabel: what divides the labels in a cell
 
 Only train is needed; mkd/tasks/build.py infers the rest. Paths are relative to the YAML file. An
 empty label in a train file means "no label". Without a header, columns are numbers from 0.
@@ -27,7 +28,7 @@ import yaml
 from mkd.storage import strict_yaml
 from mkd.tasks.files import listed, short_repr
 from mkd.tasks.metrics import metrics_for
-from mkd.tasks.rows import normalise_label
+from mkd.tasks.rows import SEPARATOR, normalise_label
 from mkd.tasks.task import Kind
 
 TASK_KEYS = (
@@ -41,8 +42,9 @@ TASK_KEYS = (
     "range",
     "unlabelled",
     "header",
+    "separator",
 )
-KINDS = ("classification", "regression")
+KINDS = ("classification", "multilabel", "regression")
 ALLOWED_NAMES = (
     "up to 100 letters, digits, _, - and ., in quotes if it is a number, and not 'mean', as the "
     "mean of all tasks is called"
@@ -157,20 +159,37 @@ def kind_of(task: Mapping[str, Any], where: str) -> Kind:
     task: kind, labels (unless a regression), text and metrics, and range if there are limits.
     """
     _check(task["kind"] in KINDS, f"{where}.kind", task["kind"], ", ".join(KINDS))
-    other = "range" if task["kind"] == "classification" else "labels"
-    if other in task:
-        raise ValueError(f"{where}.{other} is for the other kind; this one is {task['kind']}")
+    others = {"regression": ("labels", "separator"), "classification": ("range", "separator")}
+    for other in others.get(task["kind"], ("range",)):
+        if other in task:
+            raise ValueError(f"{where}.{other} is for another kind; this one is {task['kind']}")
     labels: tuple[str, ...] = ()
-    if task["kind"] == "classification":
+    multilabel = task["kind"] == "multilabel"
+    if task["kind"] != "regression":
         _check("labels" in task, f"{where}.labels", None, "the classes, in the order of the logits")
         labels = _classes(task["labels"], f"{where}.labels")
-    metrics = _names(task["metrics"], f"{where}.metrics", 1, math.inf, listed(metrics_for(labels)))
+    known = metrics_for(labels, multilabel)
+    metrics = _names(task["metrics"], f"{where}.metrics", 1, math.inf, listed(known))
     for metric in metrics:
-        _check(
-            metric in metrics_for(labels), f"{where}.metrics", metric, listed(metrics_for(labels))
-        )
+        _check(metric in known, f"{where}.metrics", metric, listed(known))
     scores = _range(task["range"], f"{where}.range") if "range" in task else None
-    return Kind(labels, len(text_columns(task["text"], f"{where}.text")) == 2, metrics, scores)
+    pair = len(text_columns(task["text"], f"{where}.text")) == 2
+    return Kind(labels, pair, metrics, scores, multilabel)
+
+
+def separator_of(task: Mapping[str, Any], kind: Kind, where: str) -> str:
+    """Returns what divides the labels in a cell.
+
+    Raises ValueError if a label could be read as two others.
+    """
+    value = task.get("separator", SEPARATOR)
+    allowed = "text that no label contains, such as ',' or '|'"
+    _check(isinstance(value, str) and value != "", f"{where}.separator", value, allowed)
+    for label in kind.labels if kind.multilabel else ():
+        parts = {part.strip() for part in label.split(value)}
+        clear = len(parts) == 1 or not parts <= set(kind.labels)
+        _check(clear, f"{where}.separator", value, f"{allowed}; {label!r} does")
+    return str(value)
 
 
 def _data_file(entry: Any, where: str, folder: Path) -> DataFile:

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.config import REFINED, Config, DataConfig, LossConfig, Stores, StudentConfig, TeacherConfig
 from mkd.evaluation.remarks import constant_baseline
+from mkd.evaluation.thresholds import fit_thresholds
 from mkd.storage import pretrained
 from mkd.tasks.metrics import score
 from mkd.tasks.task import Task
@@ -20,7 +21,7 @@ from mkd.teachers.imported import LOGIT_FILE_ENDINGS, import_logits
 from mkd.teachers.mean import mean_teacher
 from mkd.teachers.refined import refined_tokenizer
 from mkd.teachers.task_teacher import TaskTeacher
-from mkd.tokenization.tokens import TaskData
+from mkd.tokenization.tokens import TaskData, labels_of
 
 TeachersBySource = dict[tuple[str, str], TaskTeacher]
 """TaskTeachers by task and source."""
@@ -176,7 +177,7 @@ def weak_teacher_note(data: TaskData, name: str, logits: np.ndarray) -> str:
     A useful teacher scores at least as much as the best constant prediction. For regression, its
     score is above 0.
     """
-    labels = data.train.labels[data.selection_rows]
+    labels = labels_of(data.train, data.kind, data.selection_rows)
     own_score = _mean_score(data, logits, labels)
     where = f"{data.name}: WEAK TEACHER: {name} scores {own_score:.1f} on the selection split"
     if not data.kind.labels:
@@ -201,5 +202,6 @@ def teacher_notes(data: TaskData, teacher: TaskTeacher) -> list[str]:
 
 
 def _mean_score(data: TaskData, logits: np.ndarray, labels: np.ndarray) -> float:
-    values = score(data.kind, logits, labels)
+    fitted = fit_thresholds(logits, labels) if data.kind.multilabel else None
+    values = score(data.kind, logits, labels, thresholds=fitted)
     return sum(values.values()) / len(values)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import log_expit, log_softmax
 
 from mkd.result import Report, no_report
 from mkd.storage.store import cached_folder, key_of, write_arrays
@@ -47,8 +47,12 @@ class MeanTeacher(TaskTeacher):
             "task": self.data.name,
             "scale": [self.data.mean, self.data.std],
         } | version_key("logits")
-        folder = cached_folder(self.root, "logits", parts, partial(_write, known, self.of))
-        return read_logits(folder / LOGITS_FILE, self.data.kind.num_logits)
+        kind = self.data.kind
+        if kind.multilabel:
+            parts["multilabel"] = True
+        write = partial(_write, known, self.of, kind.multilabel)
+        folder = cached_folder(self.root, "logits", parts, write)
+        return read_logits(folder / LOGITS_FILE, kind.num_logits)
 
 
 def mean_teacher(
@@ -63,15 +67,22 @@ def mean_teacher(
     return MeanTeacher(" + ".join(member.name for member in members), key, data, members, of, root)
 
 
-def mean_logits(logits_MRC: np.ndarray, of: str) -> np.ndarray:
+def mean_logits(logits_MRC: np.ndarray, of: str, multilabel: bool = False) -> np.ndarray:
     """Returns the mean over M, [R, C] float32.
 
     With `of` "logits" it is the mean of the logits. With "probabilities" it is the log of the mean
     probabilities, which serve as logits: log(mean_m softmax(z_m)) = logsumexp_m(log_softmax(z_m)) -
-    log M. One class is the score of a regression, for which it is always the mean.
+    log M. One class is the score of a regression, for which it is always the mean. Each label of a
+    multilabel task has a probability of its own: with the mean p, its logit is log(p / (1 - p)).
     """
-    if of == "logits" or logits_MRC.shape[2] == 1:
+    if of == "logits" or (logits_MRC.shape[2] == 1 and not multilabel):
         mean_RC: np.ndarray = logits_MRC.mean(0, dtype=np.float64)
+    elif multilabel:
+        # log p and log (1 - p) of the mean, both plus log M.
+        exact_MRC = logits_MRC.astype(np.float64)
+        mean_RC = np.logaddexp.reduce(log_expit(exact_MRC)) - np.logaddexp.reduce(
+            log_expit(-exact_MRC)
+        )
     else:
         mean_RC = np.logaddexp.reduce(
             log_softmax(logits_MRC.astype(np.float64), axis=2), axis=0
@@ -80,11 +91,12 @@ def mean_logits(logits_MRC: np.ndarray, of: str) -> np.ndarray:
     return found_RC
 
 
-def _write(members: list[np.ndarray], of: str, folder: Path) -> None:
+def _write(members: list[np.ndarray], of: str, multilabel: bool, folder: Path) -> None:
     chunks = (
         np.stack([logits[start : start + MEAN_CHUNK_ROWS] for logits in members])
         for start in range(0, len(members[0]), MEAN_CHUNK_ROWS)
     )
     write_arrays(
-        folder / LOGITS_FILE, (mean_logits(chunk_MRC, of).astype("<f4") for chunk_MRC in chunks)
+        folder / LOGITS_FILE,
+        (mean_logits(chunk_MRC, of, multilabel).astype("<f4") for chunk_MRC in chunks),
     )

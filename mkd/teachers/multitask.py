@@ -7,7 +7,13 @@ import numpy as np
 
 from mkd import names
 from mkd.config import REFINED, Config, LossConfig
-from mkd.evaluation.scoring import agreement_metrics, quality_metrics, retention_metrics
+from mkd.evaluation.scoring import (
+    Answers,
+    agreement_metrics,
+    quality_metrics,
+    retention_metrics,
+)
+from mkd.evaluation.thresholds import HALF, Thresholds
 from mkd.result import Report, phase_report
 from mkd.storage.store import key_of
 from mkd.tasks.task import Task
@@ -45,6 +51,7 @@ class MultiTaskTeacher(NamedTuple):
       the first checkpoint; None if there are only files of logits
     - `dev`: logits by task and suffix of the dev split
     - `metrics`: scores of `dev`
+    - `thresholds`: decision thresholds of its multilabel tasks
     """
 
     name: str
@@ -54,6 +61,12 @@ class MultiTaskTeacher(NamedTuple):
     runnable: RunnableModel | None
     dev: dict[tuple[str, str], np.ndarray]
     metrics: dict[str, float]
+    thresholds: Thresholds = HALF
+
+    @property
+    def answers(self) -> Answers:
+        """What the teacher answers on dev."""
+        return Answers(self.dev, self.thresholds)
 
 
 def make_teacher(
@@ -96,6 +109,11 @@ def make_teacher(
     key = (
         refined.key if refined is not None and set(keys.values()) == {refined.key} else key_of(keys)
     )
+    thresholds = {
+        data.name: taught_by.thresholds()
+        for data, taught_by in zip(student_data.datas, task_teachers, strict=True)
+        if data.kind.multilabel
+    }
     return MultiTaskTeacher(
         name,
         key,
@@ -103,7 +121,8 @@ def make_teacher(
         refined,
         runnable,
         dev,
-        quality_metrics(student_data.datas, dev),
+        quality_metrics(student_data.datas, dev, thresholds),
+        thresholds,
     )
 
 
@@ -168,18 +187,18 @@ def weak_teacher_notes(
 def compare_with_teacher(
     teacher: MultiTaskTeacher | None,
     datas: list[TaskData],
-    dev: dict[tuple[str, str], np.ndarray],
+    dev: Answers,
     scores: dict[str, float],
 ) -> dict[str, float]:
     """Returns the agreement and retention of the student, and the teacher's own scores on dev.
 
-    `dev` are the student's logits and `scores` its metrics. Returns no metrics without a teacher.
+    `dev` are the student's answers and `scores` its metrics. Returns no metrics without a teacher.
     """
     if teacher is None:
         return {}
     teacher_metrics = names.of(names.TEACHER, teacher.metrics)
     return (
-        agreement_metrics(datas, dev, teacher.dev)
+        agreement_metrics(datas, dev, teacher.answers)
         | retention_metrics(scores, teacher.metrics)
         | teacher_metrics
     )

@@ -19,9 +19,9 @@ from mkd.storage.run_folder import Checkpoint
 from mkd.storage.store import cached_folder, key_of
 from mkd.storage.versions import version_key
 from mkd.students import bert_config, load_model
-from mkd.students.heads import head_configs, on
+from mkd.students.heads import head_configs, on, thresholds_of
 from mkd.students.transformer import TransformerConfig, TransformerStudent, on_encoder
-from mkd.tasks.task import Task
+from mkd.tasks.task import Kind, Task
 from mkd.teachers.task_teacher import (
     RunnableModel,
     StateModel,
@@ -83,6 +83,10 @@ class RefinedTeacher(TaskTeacher):
             widths[0],
         )
 
+    def thresholds(self) -> np.ndarray:
+        """Returns the decision thresholds [C] that were fitted when the teacher was refined."""
+        return thresholds_of(self.refined.model.config)[self.data.name]
+
     def logits(self, split: str, report: Report = no_report) -> np.ndarray:
         """Returns what TaskTeacher.logits describes; computed once and stored."""
         return refined_logits(
@@ -140,7 +144,7 @@ def load_or_refine(
         "tokenizer": tokenizer_fingerprint(side.tokenizer),
         "seed": stores.seed,
         "max_length": stores.data.max_length,
-        "tasks": {data.name: asdict(data.kind) for data in side.datas},
+        "tasks": {data.name: _key_kind(data.kind) for data in side.datas},
         "rows": [
             [rows_hash(data.train, data.train_rows), rows_hash(data.train, data.selection_rows)]
             for data in side.datas
@@ -268,6 +272,14 @@ def _key_settings(teacher: TeacherConfig) -> dict[str, Any]:
     return settings | {"checkpoint": pretrained.checkpoint_fingerprint(folder)}
 
 
+def _key_kind(kind: Kind) -> dict[str, Any]:
+    """Returns a task's definition. Tasks that are not multilabel keep the keys of before."""
+    settings = asdict(kind)
+    if not kind.multilabel:
+        del settings["multilabel"]
+    return settings
+
+
 def rows_hash(store: TokenStore, rows: np.ndarray) -> str:
     """Returns the hash of the tokens and labels of those of the rows that have a label.
 
@@ -276,6 +288,8 @@ def rows_hash(store: TokenStore, rows: np.ndarray) -> str:
     digest = hashlib.sha256()
     rows = rows[~np.isnan(store.labels[rows])]
     digest.update(store.labels[rows].tobytes())
+    if store.sets is not None:
+        digest.update(store.sets[rows].tobytes())
     for text in (store.a,) if store.b is None else (store.a, store.b):
         for block in row_blocks(rows):
             digest.update(text.lengths(block).tobytes())

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd import names
 from mkd.evaluation.scoring import predict_batches, torch_infer
+from mkd.evaluation.thresholds import fit_thresholds
 from mkd.result import Report, no_report
 from mkd.runtime.layout import Layout
 from mkd.storage.store import cached_folder, new_array, read_array, write_arrays
@@ -22,7 +23,7 @@ from mkd.storage.versions import version_key
 from mkd.students import Student
 from mkd.tasks.metrics import check_finite
 from mkd.teachers.classifier import Classifier
-from mkd.tokenization.tokens import TaskData, TokenStore
+from mkd.tokenization.tokens import TaskData, TokenStore, labels_of
 
 LOGITS_FILE = "logits.float32"
 """Name of the file with the logits of one split."""
@@ -83,6 +84,17 @@ class TaskTeacher(ABC):
     def runnable_model(self) -> RunnableModel | None:
         """Returns the model that is compared with the student in speed, or None."""
         return None
+
+    def thresholds(self) -> np.ndarray:
+        """Returns the decision thresholds [C] of a multilabel task.
+
+        They are fitted to the teacher's logits for the selection rows.
+        """
+        logits, data = self.logits("train"), self.data
+        assert logits is not None, "every teacher has the training rows"
+        return fit_thresholds(
+            logits[data.selection_rows], labels_of(data.train, data.kind, data.selection_rows)
+        )
 
     @abstractmethod
     def logits(self, split: str, report: Report = no_report) -> np.ndarray | None:

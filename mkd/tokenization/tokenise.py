@@ -21,9 +21,10 @@ from mkd.result import Report, no_report, phase_report
 from mkd.runtime.encoding import encode_all
 from mkd.runtime.layout import Texts, truncated
 from mkd.selection.split import selection_split
-from mkd.selection.words import LABELS_FILE
+from mkd.selection.words import LABELS_FILE, SETS_FILE, read_sets, set_bytes, sets_key
 from mkd.storage.store import append, cached_folder, key_of, read_array, write_arrays
 from mkd.storage.versions import version_key
+from mkd.tasks.label_sets import packed_sets, row_labels
 from mkd.tasks.task import MASK, Kind, Row, Split, Task
 from mkd.tokenization.tokens import ModelData, TaskData, TokenStore
 
@@ -66,7 +67,8 @@ def token_store(
         "tokenizer": tokenizer_fingerprint(tokenizer),
         "max_length": max_length,
         "pair": kind.pair,
-    } | version_key("tokens")
+    }
+    parts |= sets_key(kind) | version_key("tokens")
     if split.masked:
         parts["mask"] = mask = mask_text(tokenizer)
         split = split._replace(read=partial(_with_mask, split.read, mask))
@@ -76,7 +78,7 @@ def token_store(
         parts,
         lambda aside: _write(aside, split, kind, tokenizer, max_length, report),
     )
-    return _read(folder, key_of(parts), kind.pair)
+    return _read(folder, key_of(parts), kind.pair, set_bytes(kind))
 
 
 def mask_text(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -99,7 +101,7 @@ def mask_text(tokenizer: PreTrainedTokenizerBase) -> str:
 def _with_mask(rows: Callable[[], Iterator[Row]], mask: str) -> Iterator[Row]:
     for row in rows():
         text_b = None if row.text_b is None else row.text_b.replace(MASK, mask)
-        yield Row(row.text_a.replace(MASK, mask), text_b, row.label)
+        yield row._replace(text_a=row.text_a.replace(MASK, mask), text_b=text_b)
 
 
 def join_stores(root: Path, stores: list[TokenStore]) -> TokenStore:
@@ -111,17 +113,20 @@ def join_stores(root: Path, stores: list[TokenStore]) -> TokenStore:
         return stores[0]
     parts = {"joined": [store.fingerprint for store in stores]} | version_key("tokens")
     folder = cached_folder(root, "tokens", parts, lambda aside: _write_joined(aside, stores))
-    return _read(folder, key_of(parts), stores[0].b is not None)._replace(parts=tuple(stores))
+    wide = 0 if stores[0].sets is None else stores[0].sets.shape[1]
+    found = _read(folder, key_of(parts), stores[0].b is not None, wide)
+    return found._replace(parts=tuple(stores))
 
 
-def _read(folder: Path, key: str, pair: bool) -> TokenStore:
+def _read(folder: Path, key: str, pair: bool, bytes_a_set: int) -> TokenStore:
     a = Texts(read_array(folder / "a.int32", "<i4"), read_array(folder / "a_offsets.int64", "<i8"))
     b = (
         Texts(read_array(folder / "b.int32", "<i4"), read_array(folder / "b_offsets.int64", "<i8"))
         if pair
         else None
     )
-    return TokenStore(a, b, read_array(folder / LABELS_FILE, "<f8"), key)
+    labels = read_array(folder / LABELS_FILE, "<f8")
+    return TokenStore(a, b, labels, key, sets=read_sets(folder, bytes_a_set))
 
 
 def _write_joined(folder: Path, stores: list[TokenStore]) -> None:
@@ -140,6 +145,8 @@ def _write_joined(folder: Path, stores: list[TokenStore]) -> None:
             )
             write_arrays(folder / f"{side}_offsets.int64", chain([ends[:1]], offsets))
     write_arrays(folder / LABELS_FILE, (store.labels for store in stores))
+    if stores[0].sets is not None:
+        write_arrays(folder / SETS_FILE, (store.sets for store in stores if store.sets is not None))
 
 
 def tokenise_task(
@@ -189,10 +196,14 @@ def tokenise_task(
 
 
 class Chunk(NamedTuple):
-    """Consecutive rows as tokens. `sides` are the first texts and, for pairs, the second texts."""
+    """Consecutive rows as tokens. `sides` are the first texts and, for pairs, the second texts.
+
+    `labels` and `sets` are as in TokenStore.
+    """
 
     sides: tuple[Texts, ...]
     labels: np.ndarray
+    sets: np.ndarray | None
 
 
 def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -208,11 +219,13 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield chunk
 
 
-def _tokenised(backend: Tokenizer, pair: bool, max_length: int, rows: list[Row]) -> Chunk:
-    texts = [[row.text_a for row in rows]] + ([[str(row.text_b) for row in rows]] if pair else [])
-    labels = np.array([np.nan if row.label is None else row.label for row in rows], "<f8")
+def _tokenised(backend: Tokenizer, kind: Kind, max_length: int, rows: list[Row]) -> Chunk:
+    texts = [[row.text_a for row in rows]]
+    if kind.pair:
+        texts.append([str(row.text_b) for row in rows])
     sides = [encode_all(backend, side) for side in texts]
-    return Chunk(tuple(truncated(sides, max_length)), labels)
+    sets = packed_sets(rows, len(kind.labels)) if kind.multilabel else None
+    return Chunk(tuple(truncated(sides, max_length)), row_labels(rows), sets)
 
 
 def _in_order(
@@ -250,10 +263,10 @@ def _write(
     sides = ("a", "b") if kind.pair else ("a",)
     files_of_sides = [
         f"{side}{part}" for side in sides for part in (".int32", "_offsets.int64")
-    ] + [LABELS_FILE]
+    ] + [LABELS_FILE, *([SETS_FILE] if kind.multilabel else [])]
     ends = dict.fromkeys(sides, 0)
     count = 0
-    work = partial(_tokenised, backend_tokenizer(tokenizer), kind.pair, max_length)
+    work = partial(_tokenised, backend_tokenizer(tokenizer), kind, max_length)
     with ExitStack() as opened:
         files: dict[str, Any] = {
             name: opened.enter_context((folder / name).open("wb")) for name in files_of_sides
@@ -266,6 +279,8 @@ def _write(
                 append(files[f"{side}_offsets.int64"], texts.offsets[1:] + ends[side])
                 ends[side] += int(texts.offsets[-1])
             append(files[LABELS_FILE], chunk.labels)
+            if chunk.sets is not None:
+                append(files[SETS_FILE], chunk.sets)
             count += len(chunk.labels)
             report(count, {names.ROWS_TOKENISED: float(count)})
     if count == 0:

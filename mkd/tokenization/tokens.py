@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.runtime.layout import Arrays, Layout, Texts, padded
 from mkd.selection.split import SplitStatistics
+from mkd.tasks.label_sets import unpacked_sets
 from mkd.tasks.task import Kind
 
 
@@ -20,9 +21,11 @@ class TokenStore(NamedTuple):
 
     - `a`, `b`: the first texts and the second texts; `b` is None for single texts.
     - `labels`: float64, NaN for rows without a label. The precision matters: the labels of a
-      regression may differ by much less than their size.
+      regression may differ by much less than their size. For a multilabel task it is the number of
+      a row's labels.
     - `parts`: the stores that this one consists of, if it was joined. What is computed for the rows
       is cached for each part.
+    - `sets`: the labels of each row of a multilabel task, as `packed_sets` has them; else None.
     """
 
     a: Texts
@@ -30,6 +33,17 @@ class TokenStore(NamedTuple):
     labels: np.ndarray
     fingerprint: str
     parts: tuple["TokenStore", ...] = ()
+    sets: np.ndarray | None = None
+
+
+def labels_of(store: TokenStore, kind: Kind, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+    """Returns the labels of rows as metrics take them: [R], or of a multilabel task 0 and 1 [R, C].
+
+    A row of a multilabel task without a label has zeros.
+    """
+    if store.sets is None:
+        return store.labels[rows]
+    return unpacked_sets(store.sets[rows], len(kind.labels))
 
 
 class Inputs(NamedTuple):

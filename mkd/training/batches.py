@@ -14,7 +14,7 @@ import torch
 
 from mkd.config import SamplingConfig
 from mkd.runtime.layout import Layout, padded, sequence_lengths
-from mkd.tokenization.tokens import Inputs, TaskData, TokenStore, as_inputs
+from mkd.tokenization.tokens import Inputs, TaskData, TokenStore, as_inputs, labels_of
 from mkd.training.matching import MatchedStates
 from mkd.training.schedule import linear
 
@@ -29,7 +29,8 @@ ORDER_BLOCK = 1024
 class Batch(NamedTuple):
     """Rows of one task.
 
-    - `labels_B`: NaN for rows without a label. Regression scores are on the model's scale.
+    - `labels_B`: NaN for rows without a label. Regression scores are on the model's scale. For a
+      multilabel task [B, C] of 0 and 1; a row without a label has NaN in each place.
     - `teacher_BC`: the teacher's logits; None for training on hard labels.
     - `states_BKD`: the teacher's hidden states of K layers in half precision; None unless they are
       matched.
@@ -199,16 +200,25 @@ def epoch_batches(
 def make_batch(source: TaskRows, rows: np.ndarray, layout: Layout) -> Batch:
     """Returns the batch of the given rows of a task's train store."""
     data = source.data
-    labels = (data.train.labels[rows] - data.mean) / data.std
     teacher = None if source.teacher is None else torch.from_numpy(source.teacher[rows])
     states = None if source.states is None else torch.from_numpy(source.states.of(rows))
     return Batch(
         data.name,
         gather_inputs(data.train, rows, layout),
-        torch.from_numpy(labels.astype(np.float32)),
+        batch_labels(data, rows),
         teacher,
         states,
     )
+
+
+def batch_labels(data: TaskData, rows: np.ndarray) -> torch.Tensor:
+    """Returns the labels of rows of a task's train store, as Batch has them."""
+    labels_B = data.train.labels[rows]
+    if data.train.sets is None:
+        return torch.from_numpy(((labels_B - data.mean) / data.std).astype(np.float32))
+    labels_BC = labels_of(data.train, data.kind, rows).astype(np.float32)
+    labels_BC[np.isnan(labels_B)] = np.nan
+    return torch.from_numpy(labels_BC)
 
 
 def gather_inputs(store: TokenStore, rows: np.ndarray, layout: Layout) -> Inputs:

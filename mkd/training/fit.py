@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from mkd import processes
 from mkd.config import LossConfig, TrainConfig
-from mkd.evaluation.scoring import selection_scores
+from mkd.evaluation.scoring import model_thresholds, selection_scores
 from mkd.result import Report, no_report
 from mkd.runtime.layout import Layout
 from mkd.storage.run_folder import Checkpoint
 from mkd.students import Student
-from mkd.students.heads import on
+from mkd.students.heads import on, set_thresholds
 from mkd.tokenization.tokens import TaskData
 from mkd.training.batches import Batch, TaskRows, joint_batches
 from mkd.training.matching import Matching
@@ -42,6 +43,9 @@ def fit(
 ) -> TrainingOutcome:
     """Trains the model in place, jointly on all tasks, and returns the best step and its score.
 
+    The thresholds of multilabel tasks are fitted to the best weights on the selection rows, and
+    stored in the model's config.
+
     Raises ValueError as `train_model` does, and if a layer in loss.match.student_layers does not
     exist.
     """
@@ -67,6 +71,13 @@ def fit(
         matching = on(
             Matching(model.state_widths, states, setup.loss.match), next(model.parameters()).device
         )
-    return train_model(
+    outcome = train_model(
         model, batches, scores, setup.loss, train_config, report, checkpoint, matching
     )
+    several = [data for data in setup.selection if data.kind.multilabel]
+    if several:
+        fitted = processes.from_first(
+            lambda: model_thresholds(model, several, setup.layout, setup.precision)
+        )
+        set_thresholds(model.config, fitted)
+    return outcome

@@ -1,6 +1,7 @@
 """Losses of a student: soft targets from the teacher, hard labels, and their mixture.
 
-Axes: B rows of a batch, C classes (1 for regression).
+Axes: B rows of a batch, C classes (1 for regression). Labels of a multilabel task are [B, C]; those
+of all others are [B].
 """
 
 from typing import NamedTuple
@@ -43,16 +44,46 @@ def softened_kl(
     return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
+def softened_binary_kl(
+    student_BC: torch.Tensor, teacher_BC: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """Returns T^2 sum_c KL(sigmoid(teacher_c / T) || sigmoid(student_c / T)), the mean over rows.
+
+    Each label of a multilabel task is a distribution over two values. The sum over labels is the
+    divergence of the joint distributions, as labels are independent given the row. Its gradient in
+    the student is that of the cross-entropy with the teacher's probabilities as soft targets.
+    """
+    student = student_BC.float() / temperature
+    teacher = teacher_BC.float() / temperature
+    chance = teacher.sigmoid()
+    kl_BC = chance * (F.logsigmoid(teacher) - F.logsigmoid(student)) + (1 - chance) * (
+        F.logsigmoid(-teacher) - F.logsigmoid(-student)
+    )
+    return temperature**2 * kl_BC.sum() / len(student_BC)
+
+
+def labelled(labels_B: torch.Tensor) -> torch.Tensor:
+    """Returns which rows have a label [B]."""
+    return ~(labels_B if labels_B.ndim == 1 else labels_B[:, 0]).isnan()
+
+
 def hard_loss(logits_BC: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
     """Returns the cross-entropy with the labels, or the squared error if C is 1.
 
+    For labels [B, C] of a multilabel task it is the sum over labels of the binary cross-entropy:
+    the negative log-likelihood of the row's labels, as in the other tasks.
+
     It is the mean over the rows whose label is not NaN, and 0 if there is no such row.
     """
-    known_B = ~labels_B.isnan()
+    known_B = labelled(labels_B)
     # Rows without a label are masked, not removed: all shapes are known without waiting for the
     # device. Their NaN has to go first, as NaN * 0 is NaN.
     target_B = labels_B.nan_to_num(0.0)
-    if logits_BC.shape[1] == 1:
+    if labels_B.ndim == 2:
+        loss_B = F.binary_cross_entropy_with_logits(
+            logits_BC.float(), target_B, reduction="none"
+        ).sum(1)
+    elif logits_BC.shape[1] == 1:
         loss_B = (logits_BC.float()[:, 0] - target_B) ** 2
     else:
         loss_B = F.cross_entropy(logits_BC.float(), target_B.long(), reduction="none")
@@ -74,15 +105,16 @@ def distillation(
     hard = hard_loss(logits_BC, labels_B)
     if teacher_BC is None:
         return LossTerms(hard, {"soft": torch.zeros_like(hard), "hard": hard})
-    soft = _soft_loss(logits_BC, teacher_BC, config)
+    multilabel = labels_B.ndim == 2
+    soft = _soft_loss(logits_BC, teacher_BC, config, multilabel)
     parts = {"soft": soft, "hard": hard}
     if config.hard_weight == 0:
         return LossTerms(soft, parts)
-    known_B = ~labels_B.isnan()
+    known_B = labelled(labels_B)
     # With the teacher's own logits, rows without a label have a soft loss of 0. What is left is the
     # soft loss of the labelled rows, divided by the number of all rows.
     soft_of_known = _soft_loss(
-        torch.where(known_B[:, None], logits_BC.float(), teacher_BC), teacher_BC, config
+        torch.where(known_B[:, None], logits_BC.float(), teacher_BC), teacher_BC, config, multilabel
     )
     return LossTerms(
         soft + config.hard_weight * (hard * known_B.float().mean() - soft_of_known), parts
@@ -90,10 +122,12 @@ def distillation(
 
 
 def _soft_loss(
-    logits_BC: torch.Tensor, teacher_BC: torch.Tensor, config: LossConfig
+    logits_BC: torch.Tensor, teacher_BC: torch.Tensor, config: LossConfig, multilabel: bool
 ) -> torch.Tensor:
-    if config.kind == "mse" or logits_BC.shape[1] == 1:
+    if config.kind == "mse" or (logits_BC.shape[1] == 1 and not multilabel):
         return logit_mse(logits_BC, teacher_BC)
     if config.kind == "sse":
         return logit_sse(logits_BC, teacher_BC)
+    if multilabel:
+        return softened_binary_kl(logits_BC, teacher_BC, config.temperature)
     return softened_kl(logits_BC, teacher_BC, config.temperature)

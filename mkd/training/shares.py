@@ -8,7 +8,7 @@ import torch
 from mkd import processes
 from mkd.tokenization.tokens import Inputs
 from mkd.training.batches import Batch
-from mkd.training.losses import LABELLED
+from mkd.training.losses import LABELLED, labelled
 
 
 class BatchShare(NamedTuple):
@@ -45,7 +45,7 @@ def split_batch(batch: Batch) -> tuple[Batch, BatchShare]:
     inputs = Inputs(batch.inputs.ids[taken], batch.inputs.mask[taken], types)
     teacher_BC = None if batch.teacher_BC is None else batch.teacher_BC[taken]
     states_BKD = None if batch.states_BKD is None else batch.states_BKD[taken]
-    known_B = ~batch.labels_B.isnan()
+    known_B = labelled(batch.labels_B)
     of_labelled = float(known_B[rows].sum() / known_B.sum().clamp(min=1))
     own = Batch(batch.task, inputs, batch.labels_B[taken], teacher_BC, states_BKD)
     return own, BatchShare(len(rows) / len(batch.labels_B), of_labelled)

@@ -66,7 +66,7 @@ def texts(folder: str, tasks: list[str]) -> dict[str, list[dict[str, str]]]:
     return {
         task.name: [
             {"text": a} if b is None else {"text": a, "text_pair": b}
-            for a, b, _ in next(iter(task.dev.values())).read()
+            for a, b, *_ in next(iter(task.dev.values())).read()
         ]
         for task in loaded
     }

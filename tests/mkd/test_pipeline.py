@@ -1,8 +1,10 @@
 import copy
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ from mkd.config import (
 from mkd.pipeline import run, run_teacher, set_up_device
 from mkd.result import MODEL, Result
 from mkd.runs.finetune import useless_training_note
+from mkd.runtime.inference import Student
 from mkd.storage.pretrained import load_tokenizer
 from mkd.students import load_model
 from mkd.students.embeddings import input_table
@@ -497,3 +500,72 @@ def test_finetuning_is_the_same_with_a_found_teacher(shared: Path, tmp_path: Pat
     made, found = (tuned(config, tmp_path / name) for name in ("made", "found"))
     assert reproducible(made) == reproducible(found)
     assert same_weights(tmp_path / "made" / MODEL, tmp_path / "found" / MODEL)
+
+
+SEVERAL_WORDS = ("sun", "rain", "snow")
+
+
+def write_several(folder: Path) -> Path:
+    """Rows that have the labels whose words they hold; one in ten has none, as many no answer."""
+    draw = Random(0)
+    for name, num in (("train", 120), ("dev", 40)):
+        rows = []
+        for place in range(num):
+            found = [word for word in SEVERAL_WORDS if draw.random() < 0.4 and place % 10]
+            text = draw.sample([*found, "the", "day", "is"], len(found) + 3)
+            cell = "" if name == "train" and place % 10 == 1 else json.dumps(found)
+            rows.append(f"{' '.join(text)}{TAB}{cell}")
+        (folder / f"{name}.tsv").write_text("\n".join([f"text{TAB}labels", *rows]) + "\n")
+    task = {
+        "kind": "multilabel", "labels": list(SEVERAL_WORDS), "text": "text", "label": "labels",
+        "metrics": ["micro_f1", "macro_f1", "mean_average_precision"], "train": "train.tsv",
+        "dev": "dev.tsv",
+    }  # fmt: skip
+    (folder / "tasks.yaml").write_text(yaml.safe_dump({"weather": task}))
+    return folder / "tasks.yaml"
+
+
+@pytest.mark.parametrize("student", [BILSTM, StudentConfig(kind="bag", hidden=8, embedding=8)])
+def test_a_task_of_several_labels_runs_from_its_file_to_its_answers(
+    student: StudentConfig, tmp_path: Path
+) -> None:
+    """The exported student and the predictions give the scores that the run states."""
+    train = TrainConfig(steps=60, batch_size=16, eval_every=30, learning_rate=0.02)
+    config = demo_config(
+        tmp_path / "cache",
+        data=DataConfig("files", str(write_several(tmp_path)), selection_fraction=0.2),
+        student=student,
+        train=train,
+        export=ExportConfig(max_loss=100),
+    )
+    found = run(config, tmp_path / "run")
+    metrics = found.metrics
+    for model in ("", "teacher/", "baseline/"):
+        names = ("micro_f1", "macro_f1", "mean_average_precision", "ece", "score")
+        assert all(f"{model}quality/weather/{name}" in metrics for name in names)
+    assert metrics["quality/weather/micro_f1"] > metrics["majority/quality/weather/score"]
+    assert metrics["export/onnx/loss"] == pytest.approx(0, abs=0.1)
+    (note,) = [note for note in found.notes if "serve distillation only" in note]
+    assert " training rows have no label" in note
+
+    columns = found.predictions
+    margins, gold = (columns[name].reshape(-1, 3) for name in ("prediction", "label"))
+    assert columns["row"].tolist() == np.repeat(np.arange(40), 3).tolist()
+    together = 2 * (gold * (margins >= 0)).sum() / (gold.sum() + (margins >= 0).sum())
+    assert 100 * together == pytest.approx(metrics["quality/weather/micro_f1"])
+
+    lines = (tmp_path / "dev.tsv").read_text().splitlines()[1:]
+    texts = [line.split(TAB)[0] for line in lines]
+    for backend in ("onnx", "int8"):
+        runtime = Student.load(tmp_path / "run" / backend, threads=1)
+        thresholds = runtime.heads["weather"].thresholds
+        assert all(0 < each < 1 for each in thresholds) and thresholds != (0.5,) * 3
+        answers = runtime.predict(texts, "weather")
+        assert answers[0].labels == runtime.predict(texts[:1], "weather")[0].labels
+        given = np.array(
+            [[word in (each.labels or []) for word in SEVERAL_WORDS] for each in answers]
+        )
+        again = 200 * (gold * given).sum() / (gold.sum() + given.sum())
+        assert again == pytest.approx(
+            metrics["quality/weather/micro_f1"], abs=0.01 if backend == "onnx" else 10
+        )

@@ -46,6 +46,23 @@ def test_correlations_equal_those_of_the_rows_written_out(name: str, offset: flo
     assert FAST_METRICS[name](drawn, labels, predictions) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("name", metrics.MULTILABEL_METRICS)
+@pytest.mark.parametrize("digits", [0, 6])
+def test_metrics_of_several_labels_equal_those_of_the_rows_written_out(
+    name: str, digits: int
+) -> None:
+    """With many equal margins, and with none. One label is on one row: some resamples lack it."""
+    draw = np.random.default_rng(4)
+    labels = (draw.random((ROWS, 4)) < [0.5, 0.3, 0.1, 0.0]).astype(float)
+    labels[7, 3] = 1
+    predictions = (labels + draw.normal(size=(ROWS, 4)) - 0.7).round(digits)
+    drawn = counts(draw)
+    rows = [np.repeat(np.arange(ROWS), row.astype(int)) for row in drawn.T]
+    expected = [metrics.METRICS[name](predictions[places], labels[places]) for places in rows]
+    assert FAST_METRICS[name](drawn, labels, predictions) == pytest.approx(expected, abs=1e-9)
+    assert FAST_METRICS[name](drawn, 0 * labels, 0 * labels - 1).tolist() == [0.0] * 30
+
+
 @pytest.mark.parametrize("name", ["matthews", "pearson", "spearman"])
 def test_a_constant_side_correlates_with_nothing(name: str) -> None:
     draw = np.random.default_rng(2)
@@ -82,3 +99,7 @@ def test_a_metric_without_a_fast_form_is_resampled(monkeypatch: pytest.MonkeyPat
         fast = FAST_METRICS[name](drawn, labels, predictions)
         monkeypatch.delitem(FAST_METRICS, name)
         assert metric(name)(drawn, labels, predictions) == pytest.approx(fast, abs=1e-6)
+    several, margins = draw.integers(0, 2, (ROWS, 3)).astype(float), draw.normal(size=(ROWS, 3))
+    fast = FAST_METRICS["micro_f1"](drawn, several, margins)
+    monkeypatch.delitem(FAST_METRICS, "micro_f1")
+    assert metric("micro_f1")(drawn, several, margins) == pytest.approx(fast)

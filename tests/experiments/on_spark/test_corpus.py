@@ -163,7 +163,7 @@ def rows_of(task: Task) -> pd.DataFrame:
     rows = [
         {"split": name, "row": row, "text": a, "text_pair": b}
         for name, split in splits.items()
-        for row, (a, b, _) in enumerate(split.read())
+        for row, (a, b, *_) in enumerate(split.read())
     ]
     return pd.DataFrame(rows).sample(frac=1, random_state=0)
 

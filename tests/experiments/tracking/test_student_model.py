@@ -14,7 +14,11 @@ from mkd.runtime.encoding import Encoder
 from mkd.runtime.inference import Head, Student
 from mkd.runtime.layout import Arrays, Layout
 
-HEADS = {"single": Head(("bad", "good"), False, 0.0, 1.0), "time": Head((), True, 1.7e9, 0.5)}
+HEADS = {
+    "single": Head(("bad", "good"), False, 0.0, 1.0),
+    "time": Head((), True, 1.7e9, 0.5),
+    "several": Head(("up", "down"), False, 0.0, 1.0, True, (0.5, 0.5)),
+}
 
 
 def sums(batch: Arrays, task: str) -> np.ndarray:
@@ -43,6 +47,15 @@ def test_answers_stand_in_the_order_of_the_rows_whatever_their_index(model: Stud
         1.7e9 + 0.5 * (int(a) + int(b))
         for a, b in zip(shuffled["text"], shuffled["text_pair"], strict=True)
     ]
+
+
+def test_several_labels_are_a_list_that_other_tasks_lack(model: StudentModel) -> None:
+    found = model.predict(None, FRAME, {"task": "several"})
+    assert found["labels"].tolist() == [["up"]] * 4 and found["label"].tolist() == ["up"] * 4
+    wrong = model.predict(None, pd.DataFrame({"text": ["7", None]}), {"task": "several"})
+    assert wrong["labels"].tolist() == [["up"], None] and wrong["error"][1].startswith("missing")
+    other = model.predict(None, FRAME, {"task": "single"})
+    assert list(other) == ["label", "score", "probabilities", "error"]
 
 
 def test_a_regressions_logits_are_scores_with_all_their_digits(model: StudentModel) -> None:

@@ -14,6 +14,7 @@ from mkd.evaluation.remarks import (
     num_truncated,
     weak_student_notes,
 )
+from mkd.evaluation.scoring import Answers
 from mkd.runtime.layout import Layout
 from mkd.tasks.task import GLUE, Kind, Row, Task
 from mkd.tokenization.tokenise import tokenise_task
@@ -30,8 +31,8 @@ def of(kind: Kind, labels: list[float]) -> TaskData:
     return TaskData("task", kind, store, {"": store}, np.arange(0), np.arange(0), 0.0, 1.0)
 
 
-def answers(choices: list[int]) -> dict[tuple[str, str], np.ndarray]:
-    return {("task", ""): np.eye(2, dtype=np.float32)[choices]}
+def answers(choices: list[int]) -> Answers:
+    return Answers({("task", ""): np.eye(2, dtype=np.float32)[choices]})
 
 
 def test_the_floor_by_hand() -> None:
@@ -95,8 +96,8 @@ def test_a_student_of_scores_has_to_correlate() -> None:
     """100 rows tell a correlation of 20 points from none."""
     data, draw = of(SCORE, np.arange(100.0).tolist()), np.random.default_rng(0)
     noise = {("task", ""): draw.normal(size=(100, 1))}
-    assert weak_student_notes([data], {("task", ""): np.arange(100.0)[:, None]}) == []
-    (note,) = weak_student_notes([data], noise)
+    assert weak_student_notes([data], Answers({("task", ""): np.arange(100.0)[:, None]})) == []
+    (note,) = weak_student_notes([data], Answers(noise))
     assert note.endswith(
         "on dev, a constant 0.0; with 100 rows, a difference below 20.0 points can be chance"
     )

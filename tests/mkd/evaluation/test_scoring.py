@@ -7,6 +7,7 @@ import torch
 from mkd.config import StudentConfig
 from mkd.evaluation import scoring
 from mkd.evaluation.scoring import (
+    Answers,
     agreement_metrics,
     dev_logits,
     majority_metrics,
@@ -167,7 +168,7 @@ def test_likeness_by_hand(datas: Datas) -> None:
         ("single", ""): 9 * one_hot([0, 1, 0, 0], 2),
         ("score", ""): np.array([[1.0], [0.0], [2.0]]),
     }
-    found = agreement_metrics([datas[0], datas[2]], student, teacher)
+    found = agreement_metrics([datas[0], datas[2]], Answers(student), Answers(teacher))
     assert found == pytest.approx(
         {"agreement/single": 75, "agreement/score": 50, "agreement/mean": 62.5}
     )
@@ -183,7 +184,9 @@ def test_tasks_without_all_their_logits_are_left_out_and_so_is_the_mean(datas: D
     assert quality_metrics([pair], {}) == {}
     expected = {"agreement/single": 100}
     assert (
-        agreement_metrics([single, pair], logits, {("single", ""): logits["single", ""]})
+        agreement_metrics(
+            [single, pair], Answers(logits), Answers({("single", ""): logits["single", ""]})
+        )
         == expected
     )
 
@@ -191,7 +194,9 @@ def test_tasks_without_all_their_logits_are_left_out_and_so_is_the_mean(datas: D
 def test_likeness_of_scores_needs_no_metric_of_the_task(datas: Datas) -> None:
     data = datas[2]._replace(kind=replace(datas[2].kind, metrics=("spearman",)))
     logits = {("score", ""): np.array([[1.0], [0.0], [2.0]])}
-    assert agreement_metrics([data], logits, logits)["agreement/score"] == pytest.approx(100)
+    assert agreement_metrics([data], Answers(logits), Answers(logits))[
+        "agreement/score"
+    ] == pytest.approx(100)
 
 
 def test_retention_by_hand() -> None:

@@ -47,6 +47,7 @@ HEADS = {
     "single": Head(("bad", "good"), False, 0.0, 1.0),
     "pair": Head(("other", "same"), True, 0.0, 1.0),
     "score": Head((), False, 2.0, 0.5),
+    "several": Head(("up", "down"), False, 0.0, 1.0, True, (0.7, 0.3)),
 }
 APART = Layout(False, 0, 6)
 JOINED = Layout(True, 0, 8, (2,), (3,), (3,))
@@ -85,6 +86,23 @@ def test_probabilities_are_a_softmax_and_the_label_is_the_most_probable_one() ->
     assert (found.label, found.error) == ("bad", None)
     assert found.score == found.probabilities[0] == pytest.approx(first)
     assert sum(found.probabilities) == pytest.approx(1)
+
+
+def test_each_label_of_several_has_a_sigmoid_and_a_threshold() -> None:
+    """Logits 1 and -1: probabilities 0.731 and 0.269. Then 0.5 and -0.5: 0.622 and 0.378."""
+    sigmoid = 1 / (1 + np.exp(-1.0))
+    both = made().predict(["4 6", "5"], "several")
+    alone = made().predict(["4 6"], "several") + made().predict(["5"], "several")
+    assert both == alone
+    first, second = both
+    assert first.probabilities == pytest.approx([sigmoid, 1 - sigmoid])
+    assert (first.labels, first.label, first.score) == (["up"], "up", first.probabilities[0])
+    assert (second.labels, second.label) == (["down"], "down")
+    rows = np.array([[3e38, 3e38], [-3e38, -3e38]], np.float32)
+    student = made(infer=lambda batch, task: rows[: len(batch.ids)])
+    everything, nothing = student.predict(["4", "4"], "several")
+    assert everything == Prediction("up,down", 1.0, [1.0, 1.0], None, ["up", "down"])
+    assert nothing == Prediction("", 0.0, [0.0, 0.0], None, [])
 
 
 def test_large_logits_do_not_overflow() -> None:
@@ -203,7 +221,7 @@ def test_nothing_asked_is_nothing_answered() -> None:
 
 @pytest.mark.parametrize("texts", [["7"], []])
 def test_an_unknown_task_is_refused(texts: list[str]) -> None:
-    with pytest.raises(ValueError, match="^task is 'sst2'; allowed: single, pair, score$"):
+    with pytest.raises(ValueError, match="^task is 'sst2'; allowed: single, pair, score, several$"):
         made().predict(texts, "sst2")
 
 
@@ -529,12 +547,15 @@ def test_a_files_ending_tells_its_form(
     assert main([known, "--task", "pair", "--input", str(pairs)]) == 0
     out, err = capsys.readouterr()
     first, second = (json.loads(line) for line in out.splitlines())
-    assert first == Student.load(exported).predict([("a film", "a good film")], "pair")[0]._asdict()
+    (answer,) = Student.load(exported).predict([("a film", "a good film")], "pair")
+    expected = answer._asdict()
+    assert expected.pop("labels") is None, "of tasks with several labels a row alone"
+    assert first == expected
     assert second["error"] == "the first text is of type int; allowed: a string"
     assert err == "1 lines have no answer\n"
     assert main([known, "--task", "score", "--input", str(texts)]) == 0
-    (expected,) = Student.load(exported).predict([("a film", "a good film")], "score")
-    assert capsys.readouterr() == (f"\t{expected.score:.6g}\n", "")
+    (answer,) = Student.load(exported).predict([("a film", "a good film")], "score")
+    assert capsys.readouterr() == (f"\t{answer.score:.6g}\n", "")
     assert main([known, "--task", "single", "--format", "jsonl", "--input", str(texts)]) == 0
     assert json.loads(capsys.readouterr().out)["error"].startswith("no JSON: ")
 

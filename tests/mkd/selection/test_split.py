@@ -13,6 +13,7 @@ from mkd.selection.split import (
     LEVEL_ALL,
     LabelledRows,
     draw_groups,
+    rarest_labels,
     row_groups,
     rows_per_stratum,
     selection_split,
@@ -252,6 +253,12 @@ def test_scores_are_stratified_by_quantiles() -> None:
     ).tolist()
     assert found == [5] * 10
     assert strata_of(np.full(9, 2.0), SCORE).tolist() == [0] * 9
+
+
+def test_rows_of_several_labels_are_stratified_by_their_rarest() -> None:
+    """a is on 4 rows, b on 2, c on 1; the last row has none."""
+    sets = np.array([[1, 0, 0], [1, 1, 0], [1, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, 0]])
+    assert rarest_labels(sets).tolist() == [0, 1, 2, 0, 1, 3]
 
 
 def test_groups_too_large_for_the_selection_are_learnt_from() -> None:

@@ -173,7 +173,7 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
         (frame(team="sales"), {"label": "team"},
          "x: column 'team': its only label is 'sales'; allowed: two or more classes"),
         (frame(), {"label": "team", "kind": "ranking"},
-         "data.kind is 'ranking'; allowed: classification, regression"),
+         "data.kind is 'ranking'; allowed: classification, multilabel, regression"),
         (frame(ref=[f"ref{i}" for i in range(40)]), {"label": "ref"},
          "x: column 'ref': 40 different labels in 40 rows are no classes; state another column "
          "as data.label"),

@@ -2,10 +2,12 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score, f1_score
 
 from mkd.tasks.metrics import (
     CLASSIFICATION_METRICS,
     METRICS,
+    MULTILABEL_METRICS,
     REGRESSION_METRICS,
     NotFinite,
     expected_calibration_error,
@@ -22,6 +24,57 @@ def logits_of(predictions: list[int], num_classes: int) -> np.ndarray:
 
 def column(values: list[float]) -> np.ndarray:
     return np.array(values, dtype=np.float32)[:, None]
+
+
+SEVERAL = Kind(("a", "b", "c"), False, MULTILABEL_METRICS, None, True)
+GIVEN = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 1, 0]], dtype=np.uint8)
+SCORES = np.array([[2.0, -1, -2], [1, 2, -2], [3, -2, -2], [-1, -3, 1]], dtype=np.float32)
+
+
+def test_metrics_of_several_labels_by_hand() -> None:
+    """a: rows 1, 2 and 3 get it, of which 1 and 2 have it: F1 4 / 5. b: row 2 gets it, 2 and 4 have
+    it: F1 2 / 3. c: row 4 gets it, none has it: F1 0.
+
+    Average precision: a is at the places 2 and 3 of its order: (1 / 2 + 2 / 3) / 2; b at 1 and 4:
+    (1 / 1 + 2 / 4) / 2. No row has c.
+    """
+    found = score(SEVERAL, SCORES, GIVEN)
+    assert found["micro_f1"] == pytest.approx(100 * 2 * 3 / (5 + 4))
+    assert found["macro_f1"] == pytest.approx(100 * (4 / 5 + 2 / 3 + 0) / 3)
+    assert found["mean_average_precision"] == pytest.approx(
+        100 * ((1 / 2 + 2 / 3) / 2 + (1 + 2 / 4) / 2) / 2
+    )
+    # a from 2 on, c from 2 on: rows 1 and 3 get a, and nobody gets c, which drops out.
+    cuts = 1 / (1 + np.exp(-np.array([1.5, 0.0, 2.0])))
+    found = score(SEVERAL, SCORES, GIVEN, thresholds=cuts)
+    assert found["micro_f1"] == pytest.approx(100 * 2 * 2 / (3 + 4))
+    assert found["macro_f1"] == pytest.approx(100 * (2 / 4 + 2 / 3) / 2)
+
+
+def test_metrics_of_several_labels_equal_scikit_learns() -> None:
+    draw = np.random.default_rng(0)
+    labels, logits = draw.integers(0, 2, (60, 5)), draw.normal(size=(60, 5)).round(1)
+    kind = Kind(tuple("abcde"), False, MULTILABEL_METRICS, None, True)
+    found = score(kind, logits.astype(np.float32), labels)
+    for name in ("micro", "macro"):
+        expected = 100 * f1_score(labels, logits >= 0, average=name)
+        assert found[f"{name}_f1"] == pytest.approx(expected)
+    expected = 100 * average_precision_score(labels, logits.astype(np.float32), average="macro")
+    assert found["mean_average_precision"] == pytest.approx(expected)
+
+
+def test_several_labels_of_which_there_are_none() -> None:
+    nothing = np.zeros((2, 3), dtype=np.uint8)
+    low = np.full((2, 3), -1.0, dtype=np.float32)
+    assert score(SEVERAL, low, nothing) == dict.fromkeys(MULTILABEL_METRICS, 0.0)
+    assert metrics_for(("a", "b"), True) == MULTILABEL_METRICS
+
+
+def test_the_calibration_of_several_labels_is_of_each() -> None:
+    """Two labels of two rows, all with 0.5 and one of them true: 0.25 true where 0.5 is said."""
+    labels = np.array([[1, 0], [0, 0]], dtype=np.uint8)
+    found = expected_calibration_error(np.zeros((2, 2), dtype=np.float32), labels)
+    assert found == pytest.approx(0.25)
 
 
 # One confusion for all: true positives 3, false positives 1, false negatives 2, true negatives 4.
@@ -160,8 +213,9 @@ def test_logits_that_are_no_numbers_are_not_scored_as_an_answer(name: str, value
         score(GLUE[name], logits, LABELS, "task x on dev")
 
 
-def test_every_metric_is_for_classification_or_for_regression() -> None:
-    assert set(CLASSIFICATION_METRICS) | set(REGRESSION_METRICS) == set(METRICS)
+def test_every_metric_is_for_some_kind_of_task() -> None:
+    of_labels = set(CLASSIFICATION_METRICS) | set(MULTILABEL_METRICS)
+    assert of_labels | set(REGRESSION_METRICS) == set(METRICS)
     assert not set(CLASSIFICATION_METRICS) & set(REGRESSION_METRICS)
 
 

@@ -179,6 +179,77 @@ def test_train_files_have_columns_of_their_own(folder: Path) -> None:
     assert rows(task.train) == [*TWO, Row("so so", None, 1.0), Row("unread", None, None)]
 
 
+SEVERAL: dict[str, Any] = {"kind": "multilabel", "metrics": ["micro_f1"]}
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("good", (1,)),
+        ("good,bad", (0, 1)),
+        (" good , bad ", (0, 1)),
+        ("good,good", (1,)),
+        ('["good", "bad"]', (0, 1)),
+        ("['good', 'bad']", (0, 1)),
+        ("[]", ()),
+        ("", None),
+        ("?", None),
+    ],
+)
+def test_a_cell_of_several_labels(
+    folder: Path, cell: str, expected: tuple[int, ...] | None
+) -> None:
+    """The empty list is a row with none of the classes; an empty cell is no label."""
+    write(folder, train_tsv=f"review\tverdict\nso\t{cell}\n", dev_tsv="review\tverdict\nso\t[]\n")
+    given = reviews(folder, **SEVERAL, train="train.tsv", dev="dev.tsv", unlabelled="?")
+    if expected is None:
+        assert rows(given.train) == [Row("so", None, None)]
+    else:
+        assert rows(given.train) == [Row("so", None, float(len(expected)), expected)]
+    assert rows(given.dev[""]) == [Row("so", None, 0.0, ())]
+
+
+def test_lists_of_labels_in_json_and_parquet(folder: Path) -> None:
+    """Numbers too, as a dataset has them for named classes."""
+    (folder / "train.jsonl").write_text(
+        '{"review": "a", "verdict": [1]}\n'
+        '{"review": "b", "verdict": []}\n'
+        '{"review": "c", "verdict": null}\n'
+    )
+    cells = pa.array([[0, 1], [1]], pa.list_(pa.int64()))
+    pq.write_table(pa.table({"review": ["a", "b"], "verdict": cells}), folder / "dev.parquet")
+    own = SEVERAL | {"labels": [0, 1], "train": "train.jsonl", "dev": "dev.parquet"}
+    given = reviews(folder, **own)
+    assert [row[2:] for row in given.train.read()] == [(1.0, (1,)), (0.0, ()), (None, ())]
+    assert [row[2:] for row in given.dev[""].read()] == [(2.0, (0, 1)), (1.0, (1,))]
+
+
+@pytest.mark.parametrize("cell", ["fair", "good,fair", "good,", "good|bad", '["good", 3]', "[1"])
+def test_an_unknown_label_among_several_is_refused(folder: Path, cell: str) -> None:
+    write(folder, train_tsv=f"review\tverdict\nso\tgood\nso\t{cell}\n")
+    given = reviews(folder, **SEVERAL, train="train.tsv")
+    assert refusal(lambda: rows(given.train)) == (
+        f"{folder / 'train.tsv'}:3: label is {cell!r}; allowed: 'bad', 'good', with ',' between "
+        "them, or [] for none of them"
+    )
+
+
+def test_an_own_separator_divides_labels(folder: Path) -> None:
+    write(folder, train_tsv="review\tverdict\nso\tgood|bad\n")
+    given = reviews(folder, **SEVERAL, train="train.tsv", separator="|")
+    assert rows(given.train)[0].classes == (0, 1)
+    other = reviews(folder, **SEVERAL, train="train.tsv")
+    assert given.train.fingerprint != other.train.fingerprint
+
+
+def test_several_labels_need_an_answer_in_dev(folder: Path) -> None:
+    write(folder, train_tsv="review\tverdict\nso\tgood\n", dev_tsv="review\tverdict\nso\t\n")
+    given = reviews(folder, **SEVERAL, train="train.tsv", dev="dev.tsv")
+    assert "dev.tsv:2: label is ''; allowed: 'bad', 'good', with" in refusal(
+        lambda: rows(given.dev[""])
+    )
+
+
 def test_an_empty_label_or_the_described_one_is_none(folder: Path) -> None:
     write(folder, train_csv="review,verdict\na,\nb,-1\nc,1\n", dev_csv="review,verdict\na,1\n")
     assert [row.label for row in rows(reviews(folder, labels=[0, 1], unlabelled=-1).train)] == [
@@ -392,7 +463,8 @@ def test_a_missing_file_is_refused(folder: Path, key: str) -> None:
          "unknown key 'texts'; allowed: kind, labels, text, label, metrics, train, dev, range"),
         ({"train": None}, "no key 'train'; needed: train"),
         ({"dev": 1.5}, ".dev is 1.5; allowed: a share between 0 and 1, or a file"),
-        ({"kind": "ranking"}, ".kind is 'ranking'; allowed: classification, regression"),
+        ({"kind": "ranking"},
+         ".kind is 'ranking'; allowed: classification, multilabel, regression"),
         ({"labels": ["good"]}, f".labels is ['good']; allowed: {CLASSES}"),
         ({"labels": ["a", "a"]}, f".labels is ['a', 'a']; allowed: {CLASSES}"),
         ({"labels": [True, "True"]}, f".labels is [True, 'True']; allowed: {CLASSES}"),
@@ -403,9 +475,18 @@ def test_a_missing_file_is_refused(folder: Path, key: str) -> None:
          ".unlabelled is '1.0'; allowed: none of '0', '1'"),
         ({"unlabelled": [1, 2]},
          ".unlabelled is [1, 2]; allowed: what stands for no label, in quotes"),
-        ({"range": [0, 1]}, ".range is for the other kind; this one is classification"),
+        ({"range": [0, 1]}, ".range is for another kind; this one is classification"),
         ({"kind": "regression", "metrics": ["pearson"]},
-         ".labels is for the other kind; this one is regression"),
+         ".labels is for another kind; this one is regression"),
+        ({"separator": "|"}, ".separator is for another kind; this one is classification"),
+        ({"kind": "multilabel"},
+         ".metrics is 'accuracy'; allowed: 'micro_f1', 'macro_f1', 'mean_average_precision'"),
+        ({"kind": "multilabel", "metrics": ["micro_f1"], "range": [0, 1]},
+         ".range is for another kind; this one is multilabel"),
+        ({"kind": "multilabel", "metrics": ["micro_f1"], "labels": ["a", "b", "a, b"]},
+         ".separator is ','; allowed: text that no label contains, such as ',' or '|'; 'a, b'"),
+        ({"kind": "multilabel", "metrics": ["micro_f1"], "separator": 1},
+         ".separator is 1; allowed: text that no label contains, such as ',' or '|'"),
         ({"kind": "regression", "labels": None},
          ".metrics is 'accuracy'; allowed: 'pearson', 'spearman'"),
         ({"metrics": ["bleu"]},
@@ -752,7 +833,7 @@ def hub(root: Path, *names: str) -> list[Task]:
 def test_a_saved_dataset_equals_the_tsv_files(official: Path, tmp_path: Path) -> None:
     columns = {}
     for name, seed in ("train", 0), ("validation", 1):
-        firsts, seconds, labels = zip(*made_rows("rte", 3 * NUM, seed), strict=True)
+        firsts, seconds, labels, _ = zip(*made_rows("rte", 3 * NUM, seed), strict=True)
         columns[name] = {
             "sentence1": firsts,
             "sentence2": seconds,

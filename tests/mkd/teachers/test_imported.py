@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mkd.config import DataConfig
-from mkd.evaluation.scoring import dev_predictions, quality_metrics
+from mkd.evaluation.scoring import Answers, dev_predictions, quality_metrics
 from mkd.tasks.task import Task
 from mkd.teachers import imported as module
 from mkd.teachers import teacher_notes
@@ -92,7 +92,8 @@ def test_a_perfect_teacher_of_large_scores_that_differ_by_little_scores_100(
     assert quality_metrics([data], {("time", ""): logits})["quality/time/score"] == pytest.approx(
         100
     )
-    found = dev_predictions([data], {("time", ""): logits}, {("time", ""): logits})
+    answers = Answers({("time", ""): logits})
+    found = dev_predictions([data], answers, answers)
     for column in ("label", "prediction", "teacher"):
         np.testing.assert_allclose(found[column] - 1.7e9, np.arange(50), atol=1e-4)
 

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from mkd.config import LossConfig
-from mkd.training.losses import distillation, hard_loss, logit_mse, softened_kl
+from mkd.training.losses import (
+    distillation,
+    hard_loss,
+    labelled,
+    logit_mse,
+    softened_binary_kl,
+    softened_kl,
+)
 
 NAN = float("nan")
 STUDENT = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]])
@@ -54,6 +61,69 @@ def test_kl_is_the_sum_of_p_times_the_difference_of_the_logs(temperature: float)
     expected = temperature**2 * (p * (p.log() - q.log())).sum() / 5
     found = float(softened_kl(student, teacher, temperature))
     assert found == (pytest.approx(float(expected), rel=1e-5))
+
+
+def test_the_loss_of_several_labels_is_the_negative_log_likelihood_of_all() -> None:
+    """In float64 by torch's own formula. The third row has no label and no part in it."""
+    logits = _random(3, 4, 0) * 3
+    labels = torch.tensor([[1.0, 0, 0, 1], [0, 0, 0, 0], [NAN] * 4])
+    assert labelled(labels).tolist() == [True, True, False]
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits[:2].double(), labels[:2].double(), reduction="sum"
+    )
+    assert float(hard_loss(logits, labels)) == pytest.approx(float(expected) / 2)
+    assert float(hard_loss(logits, torch.full((3, 4), NAN))) == 0
+
+
+def test_binary_kl_by_hand() -> None:
+    """The teacher has 3/4 and 1/2, the student 1/2 and 1/2. At T = 2 the teacher's first is
+    sqrt 3 / (sqrt 3 + 1)."""
+    teacher, student = torch.tensor([[math.log(3), 0.0]]), torch.zeros(1, 2)
+    first = 3 / 4 * math.log(3 / 2) + 1 / 4 * math.log(1 / 2)
+    assert float(softened_binary_kl(student, teacher, 1.0)) == pytest.approx(first)
+    p = math.sqrt(3) / (math.sqrt(3) + 1)
+    second = 4 * (p * math.log(2 * p) + (1 - p) * math.log(2 * (1 - p)))
+    assert float(softened_binary_kl(student, teacher, 2.0)) == pytest.approx(second)
+    assert float(softened_binary_kl(teacher * 50, teacher * 50, 3.0)) == 0
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_binary_kl_has_the_gradient_of_soft_targets(temperature: float) -> None:
+    """Of T^2 times the binary cross-entropy with the teacher's probabilities, in float64."""
+    teacher = _random(5, 3, 1)
+    student = _random(5, 3, 0).requires_grad_()
+    softened_binary_kl(student, teacher, temperature).backward()
+    other = student.detach().double().requires_grad_()
+    soft = (teacher.double() / temperature).sigmoid()
+    (
+        temperature**2
+        * torch.nn.functional.binary_cross_entropy_with_logits(
+            other / temperature, soft, reduction="sum"
+        )
+        / 5
+    ).backward()
+    assert student.grad is not None and other.grad is not None
+    assert student.grad.numpy() == pytest.approx(other.grad.numpy(), rel=1e-4, abs=1e-6)
+
+
+def test_rows_without_labels_learn_from_the_teacher_of_several_labels() -> None:
+    """Total: the mean over rows of w * hard + (1 - w) * soft, and of soft alone without a label."""
+    student, teacher = _random(3, 2, 0), _random(3, 2, 1)
+    labels = torch.tensor([[1.0, 0], [NAN, NAN], [1, 1]])
+    config = LossConfig(kind="kl", temperature=2.0, hard_weight=0.25)
+    found = distillation(student, teacher, labels, config)
+
+    def soft(row: int) -> float:
+        return float(softened_binary_kl(student[row : row + 1], teacher[row : row + 1], 2.0))
+
+    def hard(row: int) -> float:
+        return float(hard_loss(student[row : row + 1], labels[row : row + 1]))
+
+    mixed = [0.25 * hard(row) + 0.75 * soft(row) for row in (0, 2)]
+    assert float(found.total) == pytest.approx((sum(mixed) + soft(1)) / 3, rel=1e-5)
+    one = distillation(student[:, :1], teacher[:, :1], labels[:, :1], LossConfig(hard_weight=0.0))
+    expected = float(softened_binary_kl(student[:, :1], teacher[:, :1], 1.0))
+    assert float(one.total) == pytest.approx(expected), "one label is no regression"
 
 
 def test_kl_of_equal_logits_and_of_logits_moved_by_a_constant_is_zero() -> None:
