@@ -25,6 +25,7 @@ class Verb(NamedTuple):
 
 PREDICT = "predict"
 VERBS = {
+    "init": Verb("experiments.init", "write a task file for a file of rows"),
     "distill": Verb("experiments.distill", "distil a teacher into a small student; measure both"),
     "teacher": Verb("experiments.teacher", "refine a teacher on all tasks, for later students"),
     "search": Verb("experiments.search", "find the best students at each latency"),

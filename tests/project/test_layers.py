@@ -40,7 +40,7 @@ ORDER = {
     "experiments": ["experiments.settings", "experiments.command_line", "experiments.cli",
                     "experiments.tracking", "experiments.studies", "experiments.on_spark",
                     "experiments.benchmark", "experiments.ablation", "experiments.distill",
-                    "experiments.export", "experiments.finetune",
+                    "experiments.export", "experiments.finetune", "experiments.init",
                     "experiments.label", "experiments.promote", "experiments.search",
                     "experiments.submit", "experiments.teacher", "experiments.throughput",
                     "experiments.notebook"],

@@ -1,0 +1,61 @@
+"""Writes a task file for a file of rows, with the reason of each line.
+
+    mkd init tickets.csv
+    mkd init train.tsv dev.tsv --text premise hypothesis --label gold
+
+The columns, the kind and the labels are found by names and by what is in the file. The task file is
+written to the working folder, and is not overwritten. Then train with --data.path NAME.yaml.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from mkd.shell import called_as
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a usage error in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command and returns the exit code: 0, or 2 after a user's mistake."""
+    parser = _Parser(
+        prog=called_as("init"),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("train", type=Path, help="a CSV, TSV, JSONL or Parquet file of train rows")
+    parser.add_argument("dev", type=Path, nargs="?", help="a file of rows that are scored")
+    parser.add_argument("--text", nargs="+", default=[], metavar="COLUMN", help="one, or a pair")
+    parser.add_argument("--label", default="", metavar="COLUMN", help="the column of the label")
+    given = parser.parse_args(argv)
+    files = [given.train, *([given.dev] if given.dev else [])]
+    print(f"reading {' and '.join(map(str, files))}", flush=True)
+    from mkd.tasks.draft import draft_task  # takes long to import
+    from mkd.tasks.task_file import text_columns
+
+    try:
+        text = text_columns(given.text, "--text") if given.text else ()
+        draft = draft_task(files, Path.cwd(), text, given.label, "--{}".format)
+        target = Path(f"{draft.name}.yaml")
+        with target.open("x", encoding="utf-8") as file:
+            file.write(draft.text)
+    except FileExistsError as error:
+        print(f"error: {error.filename} is there already; it is not overwritten", file=sys.stderr)
+        return 2
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print(f"{target}: {draft.told}")
+    print(f"next: {called_as('distill')} --data.source files --data.path {target}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

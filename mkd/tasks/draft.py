@@ -1,0 +1,123 @@
+"""Drafts a task file from a file of rows: what each line says, and why."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from mkd.tasks.build import DEFAULT_METRICS, DEV_SHARE
+from mkd.tasks.columns import LABEL_NAMES, TEXT_NAMES, TEXT_PAIRS, Chosen, choose_columns
+from mkd.tasks.frames import TRAIN_SPLITS, columns_of_file
+from mkd.tasks.labels import Scan, infer_labels, scan
+
+REASON_COLUMN = 40
+"""Column at which the reasons start, where the lines are short enough."""
+KNOWN_TEXT = {name for group in (*TEXT_NAMES, *TEXT_PAIRS) for name in group}
+KNOWN_LABEL = {name for group in LABEL_NAMES for name in group}
+
+
+class Draft(NamedTuple):
+    """A drafted task file: the task's name, the file's text, and what was taken in one line."""
+
+    name: str
+    text: str
+    told: str
+
+
+def draft_task(
+    files: Sequence[Path],
+    folder: Path,
+    text: tuple[str, ...] = (),
+    label: str = "",
+    setting: Callable[[str], str] = str,
+) -> Draft:
+    """Returns a task file for a file of train rows and, if there are two, one of dev rows.
+
+    folder: where the task file is to be; the paths in it are relative to it.
+    text, label: stated columns. Empty: found by their names and by what is in them.
+    setting: setting("text") names what states the text columns, for messages.
+
+    Raises ValueError, with the columns there are, if something cannot be found.
+    """
+    tables = [columns_of_file(file) for file in files]
+    chosen = choose_columns(tables[0], text, label, setting)
+    scans = [scan(table, chosen.text, chosen.label, ()) for table in tables]
+    where = f"{tables[0].where}: column {chosen.label!r}"
+    found = infer_labels(scans, "", where, setting)
+    name = task_name(files[0])
+    lines = _lines(files, folder, chosen, Chosen(text, label), scans, found)
+    start = f"# Drafted from {files[0].name}. Each line has its reason; change what is wrong.\n"
+    shown = f"{len(found['labels'])} classes" if "labels" in found else found["kind"]
+    told = f"text {' and '.join(map(repr, chosen.text))}, label {chosen.label!r} ({shown})"
+    return Draft(name, f"{start}{name}:\n" + "".join(_line(*line) for line in lines), told)
+
+
+def task_name(file: Path) -> str:
+    """Returns the name of a task whose train rows are in the file.
+
+    It is the file's name or, for a file that is called `train`, that of its folder.
+    """
+    stem = file.resolve().parent.name if file.stem.lower() in TRAIN_SPLITS else file.stem
+    name = re.sub(r"[^\w.-]+", "_", stem).strip("_.-")[:100]
+    return name if name and name.lower() != "mean" else "task"
+
+
+def _lines(
+    files: Sequence[Path],
+    folder: Path,
+    chosen: Chosen,
+    stated: Chosen,
+    scans: Sequence[Scan],
+    found: dict[str, Any],
+) -> list[tuple[str, str]]:
+    """Returns the lines of the task, each with its reason."""
+    train, total = scans[0], sum((each.labels for each in scans[1:]), scans[0].labels)
+    paths = [_scalar(os.path.relpath(file, folder)) for file in files]
+    text = [*map(_scalar, chosen.text)]
+    named = all(name.strip().lower() in KNOWN_TEXT for name in chosen.text)
+    why_text = "stated" if stated.text else "by name" if named else "holds texts"
+    named = chosen.label.strip().lower() in KNOWN_LABEL
+    why_label = "stated" if stated.label else "by name" if named else "its values repeat"
+    lines = [
+        (f"train: {paths[0]}", _told_rows(train)),
+        (f"text: {text[0] if len(text) == 1 else '[' + ', '.join(text) + ']'}", why_text),
+        (f"label: {_scalar(chosen.label)}", why_label),
+        (f"kind: {found['kind']}", f"{len(total):,} different labels in {total.total():,} rows"),
+    ]
+    if "labels" in found:
+        lines.append(("labels:", "in the order of the model's outputs"))
+        lines += [
+            (f"  - {_scalar(each)}", f"{total[each]:,} rows") if each in total
+            else (f"  - {_scalar(each)}", "")
+            for each in found["labels"]
+        ]  # fmt: skip
+    metrics = ", ".join(DEFAULT_METRICS[found["kind"]])
+    lines.append((f"metrics: [{metrics}]", f"the usual ones of a {found['kind']}"))
+    if len(files) > 1:
+        lines.append((f"dev: {paths[1]}", _told_rows(scans[1])))
+    else:
+        why = "the share of labelled rows that is held out to be scored; or name a file of its own"
+        lines.append((f"dev: {DEV_SHARE}", why))
+    return lines
+
+
+def _told_rows(found: Scan) -> str:
+    parts = [f"{found.rows:,} rows"]
+    if found.unlabelled:
+        parts.append(f"{found.unlabelled:,} of them without a label, for the teacher to label")
+    if found.without_text:
+        parts.append(f"{found.without_text:,} more without a text, which are left out")
+    return ", ".join(parts)
+
+
+def _scalar(text: str) -> str:
+    """Returns a text as YAML that is read as this text, in quotes if it needs them."""
+    shown: str = yaml.safe_dump([text], default_flow_style=True, allow_unicode=True, width=10**9)
+    return shown.strip()[1:-1]
+
+
+def _line(text: str, reason: str) -> str:
+    return f"  {text:<{REASON_COLUMN - 3}} # {reason}\n" if reason else f"  {text}\n"

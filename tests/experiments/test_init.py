@@ -1,0 +1,53 @@
+"""`mkd init` writes a task file, and overwrites none."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.init import main
+from mkd.config import DataConfig
+from mkd.tasks.sources import load_tasks
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with a file of rows."""
+    rows = [f"a {word} film of {i} minutes,{word}" for i in range(9) for word in ("good", "bad")]
+    (tmp_path / "films.csv").write_text("\n".join(["text,label", *rows]))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_it_writes_a_file_that_is_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["films.csv"]) == 0
+    first, told, following = capsys.readouterr().out.splitlines()
+    assert first == "reading films.csv"
+    assert told == "films.yaml: text 'text', label 'label' (2 classes)"
+    assert following.endswith("--data.source files --data.path films.yaml")
+    (task,) = load_tasks(DataConfig(source="files", path="films.yaml"))
+    assert (task.name, task.kind.labels) == ("films", ("bad", "good"))
+
+
+def test_it_overwrites_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "films.yaml").write_text("mine")
+    assert main(["films.csv"]) == 2
+    told = capsys.readouterr().err
+    assert told == "error: films.yaml is there already; it is not overwritten\n"
+    assert (folder / "films.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["none.csv"], "none.csv: no such file"),
+        (["films.csv", "--label", "verdict"], "no column 'verdict'"),
+        (["films.csv", "--text", "text", "label", "x"], "a column's name or number, or two"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_written(
+    folder: Path, argv: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ") and told in shown and shown.count("\n") == 1
+    assert not (folder / "films.yaml").exists()

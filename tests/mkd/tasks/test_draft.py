@@ -1,0 +1,88 @@
+"""A drafted task file: what it says of a file of rows, with the reasons, and that it is read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from mkd.config import DataConfig
+from mkd.tasks.draft import draft_task, task_name
+from mkd.tasks.sources import load_tasks
+
+ROWS = [
+    ("1", "the printer is broken again", "hardware"),
+    ("2", "i cannot log in to my mail", "010"),
+    ("3", "my screen stays black all day", "hardware"),
+    ("4", "please reset my password now", "010"),
+    ("5", "", "010"),
+    ("6", "where is my new mouse today", ""),
+]
+
+
+def write(file: Path, rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> Path:
+    file.write_text("".join("\t".join(row) + "\n" for row in [header, *rows]))
+    return file
+
+
+def test_every_line_has_its_reason(tmp_path: Path) -> None:
+    file = write(tmp_path / "tickets.tsv", ROWS, ("id", "body", "queue"))
+    draft = draft_task([file], tmp_path)
+    assert draft.name == "tickets"
+    assert draft.told == "text 'body', label 'queue' (2 classes)"
+    lines = [line.split(" # ") for line in draft.text.splitlines()[2:]]
+    assert [[part.strip() for part in line] for line in lines] == [
+        [
+            "train: tickets.tsv",
+            "5 rows, 1 of them without a label, for the teacher to label, "
+            "1 more without a text, which are left out",
+        ],
+        ["text: body", "by name"],
+        ["label: queue", "its values repeat"],
+        ["kind: classification", "2 different labels in 4 rows"],
+        ["labels:", "in the order of the model's outputs"],
+        ["- '010'", "2 rows"],
+        ["- hardware", "2 rows"],
+        ["metrics: [accuracy, macro_f1]", "the usual ones of a classification"],
+        [
+            "dev: 0.1",
+            "the share of labelled rows that is held out to be scored; or name a file of its own",
+        ],
+    ]
+
+
+def test_the_task_is_read_from_another_folder_as_it_was_found(tmp_path: Path) -> None:
+    pairs = [("a man eats food", "a man eats", "4.5"), ("a dog runs fast", "two cats sit", "0.25")]
+    header = ("sentence1", "sentence2", "score")
+    (tmp_path / "near duplicates").mkdir()
+    train = write(tmp_path / "near duplicates" / "train.tsv", pairs * 9, header)
+    dev = write(tmp_path / "near duplicates" / "dev.tsv", pairs, header)
+    (tmp_path / "work").mkdir()
+    draft = draft_task([train, dev], tmp_path / "work")
+    (tmp_path / "work" / "tasks.yaml").write_text(draft.text)
+    path = str(tmp_path / "work" / "tasks.yaml")
+    (task,) = load_tasks(DataConfig(source="files", path=path))
+    assert task.name == "near_duplicates", "a file called train is named by its folder"
+    assert task.kind.pair and task.kind.labels == ()
+    assert [row.label for row in task.dev[""].read()] == [4.5, 0.25]
+
+
+def test_a_stated_column_is_taken(tmp_path: Path) -> None:
+    file = write(tmp_path / "tickets.tsv", ROWS, ("id", "body", "queue"))
+    with pytest.raises(ValueError, match="no column 'text'; there are: 'id', 'body', 'queue'"):
+        draft_task([file], tmp_path, text=("text",))
+    draft = draft_task([file], tmp_path, text=("body",), label="queue")
+    assert "text: body                            # stated" in draft.text
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("reviews.csv", "reviews"),
+        ("my reviews (new).csv", "my_reviews_new"),
+        ("intents/train.tsv", "intents"),
+        ("mean.csv", "task"),
+        ("!.csv", "task"),
+    ],
+)
+def test_names_of_tasks(path: str, name: str) -> None:
+    assert task_name(Path(path)) == name
