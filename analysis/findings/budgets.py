@@ -8,9 +8,7 @@ import pandas as pd
 from analysis.statistics.differences import Difference
 
 BUDGETS_MS = (1.0, 2.0, 5.0, 10.0)
-"""Latency budgets of the report, in milliseconds."""
-MAIN_MS = 5.0
-"""The budget in the title of the main picture."""
+"""Latency budgets of the report, in milliseconds, if some model takes more than the first."""
 
 ONE_SEED_NOTE = "one seed: of these two models, not of the method"
 """Follows an interval of one seed."""
@@ -37,8 +35,23 @@ class BudgetAnswer(NamedTuple):
     lost: Difference | None
 
 
+def budgets_ms(slowest_ms: float) -> tuple[float, ...]:
+    """Returns BUDGETS_MS, or a power of ten of them if all models are faster than the first.
+
+    Budgets that every model keeps would tell nothing.
+
+    slowest_ms: latency of the slowest model.
+    """
+    if not 0 < slowest_ms < BUDGETS_MS[0]:
+        return BUDGETS_MS
+    decades = 1 - math.ceil(math.log10(slowest_ms))
+    return tuple(budget / 10**decades for budget in BUDGETS_MS)
+
+
 def best_under(
-    models: pd.DataFrame, lost: dict[str, Difference], budgets: tuple[float, ...] = BUDGETS_MS
+    models: pd.DataFrame,
+    lost: dict[str, Difference],
+    budgets: tuple[float, ...] | None = None,
 ) -> list[BudgetAnswer]:
     """Returns the best model under each budget. Budgets without a model are left out.
 
@@ -46,8 +59,10 @@ def best_under(
     split is never chosen: choosing by dev and reporting the dev score would be biased upwards.
 
     lost: loss of each model to its teacher, by id.
+    budgets: in milliseconds. None: those of `budgets_ms`.
     """
     known = models[models["selection"].notna()]
+    budgets = budgets_ms(float(known["latency_ms"].max())) if budgets is None else budgets
     found = []
     for budget in budgets:
         under = known[known["latency_ms"] <= budget].sort_values(
@@ -110,11 +125,10 @@ def loss_sentence(answer: BudgetAnswer) -> str:
     return f"{ahead} (95 % interval {edges[0]:.1f} to {edges[1]:.1f} {over}){beside}{alone}"
 
 
-def under(answers: list[BudgetAnswer], budget_ms: float = MAIN_MS) -> BudgetAnswer | None:
-    """Returns the answer for a budget, or for the next larger one, or the last one.
+def under(answers: list[BudgetAnswer]) -> BudgetAnswer | None:
+    """Returns the answer for half of the largest budget, or for the next larger one.
 
-    Returns None without answers.
+    It is that in the title of the main picture: 5 ms of 1, 2, 5 and 10. Returns None without
+    answers.
     """
-    return next(
-        (one for one in answers if one.budget_ms >= budget_ms), answers[-1] if answers else None
-    )
+    return next((one for one in answers if 2 * one.budget_ms >= answers[-1].budget_ms), None)

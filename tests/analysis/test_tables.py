@@ -2,7 +2,14 @@
 
 import math
 
-from analysis.findings.budgets import BudgetAnswer, best_under, loss_sentence, sentence, under
+from analysis.findings.budgets import (
+    BudgetAnswer,
+    best_under,
+    budgets_ms,
+    loss_sentence,
+    sentence,
+    under,
+)
 from analysis.presentation.table import markdown
 from analysis.statistics.differences import Difference
 from analysis.tables import budget_lines, for_csv, front_lines, left_out_lines, loss
@@ -82,6 +89,18 @@ def test_a_student_ahead_of_its_teacher_is_above_it() -> None:
         ANSWER._replace(lost=Difference(-2.0, -3.0, -1.0, 2), teacher_latency_ms=math.nan)
     )
     assert found == "2.0 points above its teacher (95 % interval 1.0 to 3.0 over rows and 2 seeds)"
+
+
+def test_where_all_models_take_less_than_1_ms_the_budgets_do_too() -> None:
+    assert budgets_ms(1.0) == budgets_ms(30.0) == budgets_ms(math.nan) == (1.0, 2.0, 5.0, 10.0)
+    assert budgets_ms(0.68) == (0.1, 0.2, 0.5, 1.0)
+    assert budgets_ms(0.1) == budgets_ms(0.03) == (0.01, 0.02, 0.05, 0.1)
+    fast = models(FAST, GOOD | {"latency_ms": 0.6})
+    found = best_under(fast, {})
+    assert [(one.budget_ms, one.label) for one in found] == [
+        (0.1, "bag-1x64"), (0.2, "bag-1x64"), (0.5, "bag-1x64"), (1.0, "bilstm-64"),
+    ]  # fmt: skip
+    assert under(found) == found[2]
 
 
 def test_the_main_answer_is_that_of_5_ms_or_else_of_the_next_larger_budget() -> None:

@@ -8,6 +8,18 @@ function budgetRange() {
 }
 
 const SLIDES = 1000;
+const USUAL = 5; // milliseconds
+
+/** The first budget: USUAL where some of the front keep it and some do not, else that of the middle of the front. */
+function firstBudget() {
+  const costs = frontOf(
+    timed().map((model) => ({ x: model.latency_ms, y: scoreOf(model), choice: choiceOf(model) })),
+    true,
+  ).map(({ x }) => x);
+  const kept = costs.filter((cost) => cost <= USUAL).length;
+  const middle = costs.sort((a, b) => a - b)[Math.floor(costs.length / 2)];
+  return (kept > 0 && kept < costs.length) || !isPositive(middle ?? null) ? USUAL : rounded(middle);
+}
 
 /** Two digits that count, rounded up, so that the model at the slider's place is under the budget. */
 function rounded(value) {
@@ -31,7 +43,7 @@ function lossFact(model) {
     const why = model.teacher ? `its teacher ${model.teacher} has no ${taskName()} score here` : "its runs name no teacher";
     return fact("loses", UNKNOWN, why);
   }
-  const [name, where] = loss.gap < 0 ? ["gains", "on"] : ["loses", "to"];
+  const [name, where] = loss.gap < 0 ? ["is", "above"] : ["loses", "to"];
   return fact(name, inPoints(Math.abs(loss.gap)), `${where} its teacher, ${verdict(flipped(loss))}`);
 }
 
@@ -67,7 +79,7 @@ function facts(model, isBest) {
     ...fact("takes", milliseconds(model.latency_ms), listed([model.backend, settingWords(model.setting)])),
     ...(ratio
       ? fact(
-          "is",
+          "runs",
           times(ratio),
           `${ratio < 1 ? "as fast as" : "faster than"} its teacher, which takes ${milliseconds(teacherMs(model))}`,
         )
@@ -120,6 +132,7 @@ function buildBudget() {
     "aria-label": "Budget in milliseconds a call",
   });
   byId("claim").replaceChildren("Under ", input, " ", element("span", { id: "answer-words", "aria-live": "polite" }));
+  state.budget = firstBudget();
   input.value = state.budget;
   input.addEventListener("input", () => {
     if (!(input.valueAsNumber > 0)) return;

@@ -128,18 +128,26 @@ function step() {
   return drawn("path", { class: "step", d: `M${start.x} ${start.y}${path}H${end}` });
 }
 
-/** A student's interval, as far as it is in the picture. */
-function range({ model, x }) {
+/** A student's interval in pixels, as far as it is in the picture; null where it is not known. */
+function spanOf({ model }) {
   const { low, high } = rangeOf(model);
   const { y, height } = plot.frame;
   const [foot, top] = [low, high].map((value) => Math.min(y + height, Math.max(y, plot.toY(value))));
-  return low === null ? [] : [drawn("path", { class: "range", d: `M${x} ${foot}V${top}` })];
+  return low === null ? null : { foot, top };
 }
 
-function ranges() {
-  const students = plot.shown.filter(({ role }) => role === "student");
-  return drawn("g", {}, ...students.filter(({ isFront }) => isFront || students.length <= FEW).flatMap(range));
+function range(point) {
+  const span = spanOf(point);
+  return span ? [drawn("path", { class: "range", d: `M${point.x} ${span.foot}V${span.top}` })] : [];
 }
+
+/** The students whose intervals are drawn. */
+function withRange() {
+  const students = plot.shown.filter(({ role }) => role === "student");
+  return students.filter(({ isFront }) => isFront || students.length <= FEW);
+}
+
+const ranges = () => drawn("g", {}, ...withRange().flatMap(range));
 
 const kindOfPoint = ({ role, model }) => (role === "student" ? kindOf(model) : role);
 

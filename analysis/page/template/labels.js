@@ -29,8 +29,8 @@ function candidates({ x, y, r, width, height }, isLeftBetter) {
   ].map(([at, top]) => ({ x: at, y: top, width, height }));
 }
 
-/** The labels, the first given first, with their boxes. One that is needed may cover what else is drawn, but no other label. */
-function placed(labels, solid, pale, frame, isLeftBetter) {
+/** The labels, the first given first, with their boxes. One that is needed may cover what else is drawn, but no other label; any may cover `thin` lines where nothing else is free. */
+function placed(labels, solid, pale, thin, frame, isLeftBetter) {
   const found = [];
   const isFree = (box, others) => !others.some((other) => overlap(box, other));
   for (const label of labels) {
@@ -43,8 +43,9 @@ function placed(labels, solid, pale, frame, isLeftBetter) {
         ),
     );
     const clear = apart.filter((box) => isFree(box, solid));
-    const box = clear.find((one) => isFree(one, pale)) ?? (label.isNeeded ? (clear[0] ?? apart[0]) : null);
-    if (box) found.push({ ...label, box });
+    const open = clear.filter((box) => isFree(box, pale));
+    const box = open.find((one) => isFree(one, thin)) ?? open[0] ?? (label.isNeeded ? (clear[0] ?? apart[0]) : null);
+    if (box) found.push({ ...label, box, isOver: !isFree(box, [...solid, ...pale, ...thin]) });
   }
   return found;
 }

@@ -100,3 +100,9 @@ new ResizeObserver(() => {
   drawChart();
   drawAnswer();
 }).observe(byId("chart"));
+const box = byId("table").parentElement;
+const wide = new ResizeObserver(() => {
+  byId("sideways").hidden = box.scrollWidth <= box.clientWidth;
+});
+wide.observe(box);
+wide.observe(byId("table"));

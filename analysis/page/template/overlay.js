@@ -53,10 +53,35 @@ function names(best) {
   });
   const solid = plot.shown.filter((point) => point.role !== "student" || point.isFront).map(boxAround);
   const pale = plot.shown.filter((point) => point.role === "student" && !point.isFront).map(boxAround);
-  const found = placed(labels, solid, [...pale, ...stepBoxes()], plot.frame, AXES[state.axis].isSmallerBetter);
-  return found.map(({ text, box, isBest }) =>
+  const found = placed(labels, [...solid, ...budgetBoxes()], [...pale, ...stepBoxes()], thinBoxes(), plot.frame, AXES[state.axis].isSmallerBetter);
+  // A name that has to lie over a line or a mark has a plate below it, so that nothing strikes it through.
+  const number = plot.shown.filter(({ role }) => role !== "baseline").length;
+  const place = { x: plot.frame.x + plot.frame.width, y: 14, "text-anchor": "end" };
+  const told = found.length < number ? [drawn("text", { class: "told", ...place }, `named: ${found.length} of ${number}`)] : [];
+  const texts = found.flatMap(({ text, box, isBest, isOver }) => [
+    ...(isOver ? [drawn("rect", { class: "plate", ...box, rx: 2 })] : []),
     drawn("text", { class: isBest ? "name best" : "name", x: box.x, y: box.y + 11.5 }, text),
-  );
+  ]);
+  return [...told, ...texts];
+}
+
+/** The budget's line as a box. */
+function budgetBoxes() {
+  const { x, y, width, height } = plot.frame;
+  const place = plot.toX(state.budget);
+  if (state.axis !== "latency_ms" || place < x || place > x + width) return [];
+  return [{ x: place - 2, y, width: 4, height }];
+}
+
+/** The teachers' scores and the intervals as boxes. */
+function thinBoxes() {
+  const { x, width } = plot.frame;
+  const levels = plot.shown.filter(({ role }) => role === "teacher").map((teacher) => ({ x, y: teacher.y - 1, width, height: 2 }));
+  const spans = withRange().flatMap((point) => {
+    const span = spanOf(point);
+    return span ? [{ x: point.x - 1, y: span.top, width: 2, height: span.foot - span.top }] : [];
+  });
+  return [...levels, ...spans];
 }
 
 /** The front's line as boxes that names keep off where they can. */

@@ -19,7 +19,7 @@ function pairScores(one, other) {
     number(scoreOf(other, task)),
     judged(between(one, other, task)),
   ];
-  return plainTable(["score on dev", one.name, other.name, "first less second, 95 %"], ["", ...data.tasks].map(row));
+  return plainTable(["score on dev", one.name, other.name, "first minus second, 95\u00a0%"], ["", ...data.tasks].map(row));
 }
 
 function pairNumbers(one, other) {

@@ -13,7 +13,7 @@ const state = {
   seed: "",
   machine: machines[0] ?? "",
   study: "",
-  budget: 5,
+  budget: null, // milliseconds; answer.js sets the first
   pair: [],
   opened: new Set(),
   sort: { column: "score", isDown: true },

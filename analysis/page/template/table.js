@@ -128,6 +128,18 @@ function drawTable() {
   drawPaging(first);
 }
 
+/** Why these are not all students of the report, in brackets; "" where they are. */
+function leftOutWords() {
+  const away = models.filter(({ machine }) => machine !== state.machine).length;
+  const filtered = models.length - away - order.length;
+  const reasons = [
+    filtered && `${number(filtered, 0)} left out by the filters`,
+    away && `${number(away, 0)} timed on other machines`,
+  ];
+  const told = listed(reasons);
+  return told && ` (of ${number(models.length, 0)} in all: ${told})`;
+}
+
 function drawPaging(first) {
   const last = Math.min(first + PAGE, order.length);
   const step = (by, text, isOff) => {
@@ -136,8 +148,8 @@ function drawPaging(first) {
     return button;
   };
   const told = order.length
-    ? `${number(first + 1, 0)}–${number(last, 0)} of ${plural(order.length, "student")}`
-    : "No student is left by the filters.";
+    ? `${number(first + 1, 0)}–${number(last, 0)} of ${plural(order.length, "student")}${leftOutWords()}`
+    : `No student is left by the filters${leftOutWords()}.`;
   const turns = order.length > PAGE ? [" ", step(-1, "Previous", first === 0), " ", step(1, "Next", last === order.length)] : [];
   byId("paging").replaceChildren(told, ...turns);
 }

@@ -110,7 +110,16 @@ def test_it_names_the_best_student_under_5_ms_and_its_loss(chrome: Chrome, tmp_p
     assert facts(chrome)["scores"] == expected
     assert facts(chrome)["chosen at"] == "72.1 points on the selection split"
     assert facts(chrome)["takes"] == "2.50 ms int8, 1 raw text, 1 thread"
-    assert facts(chrome)["is"] == "7.1 × faster than its teacher, which takes 17.7 ms"
+    assert facts(chrome)["runs"] == "7.1 × faster than its teacher, which takes 17.7 ms"
+
+
+def test_where_all_keep_5_ms_the_first_budget_is_that_of_the_middle_of_the_front(
+    chrome: Chrome, tmp_path: Path
+) -> None:
+    front = [model(f"s{place}", 0.1 * place, 60.0 + place) for place in (1, 2, 3, 4, 5)]
+    opened(chrome, tmp_path, info([*front, model("off", 0.9, 50.0)]))
+    assert chrome.find_element(By.ID, "budget").get_property("value") == "0.3"
+    assert text(chrome, "#claim").endswith("the best student is s3.")
 
 
 def test_the_best_of_a_task_and_a_seed_is_chosen_by_selection(
@@ -228,9 +237,9 @@ def test_a_loss_has_the_reports_interval_or_none(chrome: Chrome, tmp_path: Path)
         "−0.1 to 7.7 with 95 %: no difference that rows and seeds bear out"
     )
     opened(chrome, tmp_path, info([model("unknown", 1.0, 74.8)]))
-    assert facts(chrome)["gains"] == "1.0 point on its teacher, interval not known"
+    assert facts(chrome)["is"] == "1.0 point above its teacher, interval not known"
     opened(chrome, tmp_path, info([model("better", 1.0, 74.8, lost={"": (-1.0, -1.5, -0.5)})]))
-    assert facts(chrome)["gains"].endswith(
+    assert facts(chrome)["is"].endswith(
         "0.5 to 1.5 with 95 %: a difference that rows and seeds bear out"
     )
 

@@ -109,6 +109,17 @@ def test_nothing_overflows_the_screen(
     assert chrome.execute_script("return document.documentElement.scrollWidth") <= size[0]
 
 
+def test_a_table_that_is_wider_than_the_screen_says_that_it_scrolls(
+    chrome: Chrome, tmp_path: Path
+) -> None:
+    opened(chrome, tmp_path, few(), PHONE)
+    fits = "const e = document.querySelector('.wide'); return e.scrollWidth <= e.clientWidth"
+    assert chrome.execute_script(fits) and text(chrome, "#sideways") == ""
+    opened(chrome, tmp_path, few(), (320, 700))
+    assert not chrome.execute_script(fits)
+    assert text(chrome, "#sideways") == "It scrolls sideways →"
+
+
 @pytest.mark.parametrize("size", [DESK, PHONE])
 def test_names_overlap_no_other(chrome: Chrome, tmp_path: Path, size: tuple[int, int]) -> None:
     opened(chrome, tmp_path, many(200), size)
@@ -116,6 +127,7 @@ def test_names_overlap_no_other(chrome: Chrome, tmp_path: Path, size: tuple[int,
     script = f"return {names}.map((name) => name.getBoundingClientRect().toJSON())"
     boxes = chrome.execute_script(script)
     assert len(boxes) > 3
+    assert text(chrome, "#chart .told") == f"named: {len(boxes)} of 181", "180 and their teacher"
     for a, b in itertools.combinations(boxes, 2):
         assert (
             a["right"] <= b["left"]
