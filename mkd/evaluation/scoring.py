@@ -108,8 +108,10 @@ def selection_scores(
         logits = predict_logits(infer, data.train, data.selection_rows, data.name, layout)
         labels = labels_of(data.train, data.kind, data.selection_rows)
         of = f"task {data.name} on the selection split"
-        check_finite(logits, of)
-        fitted = fit_thresholds(logits, labels) if data.kind.multilabel else None
+        fitted = None
+        if data.kind.multilabel:
+            check_finite(logits, of)
+            fitted = fit_thresholds(logits, labels)
         scores[data.name] = _mean(score(data.kind, logits, labels, of, fitted))
     return scores | {"mean": _mean(scores)}
 

@@ -16,6 +16,7 @@ from mkd.evaluation.remarks import (
 )
 from mkd.evaluation.scoring import Answers
 from mkd.runtime.layout import Layout
+from mkd.tasks.metrics import MULTILABEL_METRICS, score
 from mkd.tasks.task import GLUE, Kind, Row, Task
 from mkd.tokenization.tokenise import tokenise_task
 from mkd.tokenization.tokens import TaskData, TokenStore
@@ -51,6 +52,25 @@ def test_the_floor_by_hand() -> None:
     assert constant_baseline(SCORE, np.array([1.0, 2.0])) == ConstantBaseline(
         "", {"pearson": 0.0, "spearman": 0.0}
     )
+
+
+def test_the_floor_of_several_labels_is_the_best_of_all_constants() -> None:
+    """By the metrics themselves: the most frequent label, the two most frequent, and so on."""
+    draw = np.random.default_rng(0)
+    labels = (draw.random((50, 5)) < [0.1, 0.7, 0.4, 0.0, 0.2]).astype(np.uint8)
+    order = np.argsort(-labels.sum(0, dtype=int), kind="stable")
+    for metrics in (("micro_f1",), ("macro_f1",), MULTILABEL_METRICS):
+        kind = Kind(tuple("abcde"), False, metrics, None, True)
+        known = []
+        for count in range(1, 6):
+            logits = np.full((50, 5), -1.0)
+            logits[:, order[:count]] = 1
+            known.append(score(kind, logits, labels))
+        best = max(range(5), key=lambda place: sum(known[place].values()))
+        found = constant_baseline(kind, labels)
+        assert found.scores == pytest.approx(known[best])
+        assert found.label == ",".join("abcde"[place] for place in order[: best + 1])
+    assert constant_baseline(kind, np.ones((3, 5), dtype=np.uint8)).label == "every label"
 
 
 def test_the_margin_is_two_standard_errors() -> None:
