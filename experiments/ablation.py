@@ -26,7 +26,7 @@ from typing import NamedTuple
 from experiments.settings import AblationSettings, DistillSettings, distill_settings
 from experiments.studies import comparison
 from experiments.tracking.outputs import Outputs
-from experiments.tracking.record import FinishedRun, check_one_process, record
+from experiments.tracking.record import FinishedRun, before_run, check_one_process, record
 from experiments.tracking.run import OpenRun, num_tasks, open_run, tasks_tag
 from experiments.tracking.store import store_errors
 from experiments.tracking.trials import record_trial, trial_with_key
@@ -70,6 +70,11 @@ def ablate(config: AblationSettings) -> FinishedRun[Outputs]:
     """
     check_one_process("many runs in one command")
     planned = plan(config)
+    for trial in planned[: len(config.ablation.variants)]:
+        try:
+            before_run(partial(pipeline.prepare, trial.config.core()))
+        except ValueError as error:
+            raise ValueError(f"ablation.variants.{trial.variant}: {error}") from error
     variants, seeds = len(config.ablation.variants), len(config.ablation.seeds)
     name = (
         f"ablation {config.student.name} {variants} variants {seeds} seeds {num_tasks(config.data)}"

@@ -33,6 +33,7 @@ from experiments.settings import COMMANDS, Command, command_of
 from mkd.shell import called_as
 from mkd.storage import strict_yaml
 from mkd.storage.addresses import without_passwords
+from mkd.storage.memory import memory_errors
 
 REMOVED: dict[str, dict[str, tuple[object, ...]]] = {
     "speed": {"repeats": (), "warmup": ()},
@@ -458,7 +459,8 @@ def entry(
         sys.stdout.flush()
         config = _with_precision(config, tell)
         _silence_transformers()
-        job(config)
+        with memory_errors():
+            job(config)
     except (ValueError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2

@@ -19,7 +19,7 @@ if __name__ == "__main__":  # before the imports that follow: those take seconds
 from functools import partial
 
 from experiments.settings import DistillSettings
-from experiments.tracking.record import FinishedRun, record_training
+from experiments.tracking.record import FinishedRun, before_run, record_training
 from experiments.tracking.run import num_tasks
 from experiments.tracking.store import store_errors
 from mkd import names, pipeline
@@ -30,4 +30,7 @@ from mkd.result import Result
 def distill(config: DistillSettings) -> FinishedRun[Result]:
     """Runs one distillation as an MLflow run, and returns it."""
     name = f"{config.student.name} {config.loss.name} {num_tasks(config.data)}"
-    return record_training(config, names.KIND_DISTILL, name, partial(pipeline.run, config.core()))
+    core = config.core()
+    prepared = before_run(partial(pipeline.prepare, core))
+    training = partial(pipeline.run, core, prepared=prepared)
+    return record_training(config, names.KIND_DISTILL, name, training)

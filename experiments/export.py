@@ -19,19 +19,20 @@ if __name__ == "__main__":  # before the imports that follow: those take seconds
     sys.exit(cli.main("experiments.export:export", __doc__))
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from experiments.settings import DistillSettings, ExportSettings
 from experiments.tracking import outputs
 from experiments.tracking.models import fetched_student
-from experiments.tracking.record import FinishedRun, check_one_process, record
+from experiments.tracking.record import FinishedRun, before_run, check_one_process, record
 from experiments.tracking.run import OpenRun, open_run, tasks_tag
 from experiments.tracking.searches import config_of
 from experiments.tracking.store import store_errors
 from mkd import names
 from mkd.export.hub import check_push, push
 from mkd.result import Report
-from mkd.runs.export import ExportedFolder, run_export
+from mkd.runs.export import ExportedFolder, prepare_export, run_export
 from mkd.runtime.hub import HUB_NAME
 
 RUN_GROUPS = ("seed", "data", "speed")
@@ -49,9 +50,11 @@ def export(config: ExportSettings) -> FinishedRun[ExportedFolder]:
     with fetched_student("export.student", config.export.student) as (student, source):
         if source:
             config = with_run_settings(config, config_of(source))
+        asked = (config.core(), config.export, student)
+        prepared = before_run(partial(prepare_export, *asked))
 
         def core(run: OpenRun, report: Report) -> ExportedFolder:
-            made = run_export(config.core(), config.export, student, report, config.hub)
+            made = run_export(*asked, report, config.hub, prepared)
             if config.hub.push:
                 address = push(Path(made.folder), config.hub)
                 made = made._replace(notes=[*made.notes, f"the folder is on the hub: {address}"])

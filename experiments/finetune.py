@@ -18,16 +18,16 @@ if __name__ == "__main__":  # before the imports that follow: those take seconds
     sys.exit(cli.main("experiments.finetune:finetune", __doc__))
 
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 from experiments.settings import FinetuneSettings
 from experiments.tracking.models import fetched_student
-from experiments.tracking.record import FinishedRun, record_training
+from experiments.tracking.record import FinishedRun, before_run, record_training
 from experiments.tracking.run import num_tasks
 from experiments.tracking.store import store_errors
 from mkd import names
-from mkd.result import Report, Result
-from mkd.runs.finetune import run_finetune
+from mkd.result import Result
+from mkd.runs.finetune import prepare_finetune, run_finetune
 
 
 @store_errors()
@@ -37,11 +37,10 @@ def finetune(config: FinetuneSettings) -> FinishedRun[Result]:
     Returns the run.
     """
     with fetched_student("finetune.student", config.finetune.student) as (folder, source):
-
-        def training(target: Path, report: Report) -> Result:
-            start = replace(config.finetune, student=str(folder) if config.finetune.student else "")
-            return run_finetune(config.core(), start, target, report)
-
+        core = config.core()
+        start = replace(config.finetune, student=str(folder) if config.finetune.student else "")
+        prepared = before_run(partial(prepare_finetune, core, start))
+        training = partial(run_finetune, core, start, prepared=prepared)
         loss, tasks = config.finetune.loss.name, num_tasks(config.data)
         name = f"finetune {source[:8] or folder.name} {loss} {tasks}"
         return record_training(config, names.KIND_FINETUNE, name, training, source)

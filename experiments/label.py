@@ -47,12 +47,14 @@ def label(config: LabelSettings) -> FinishedRun[dict[str, float]]:
         # of the same settings at a time.
         aside = output.with_name(f".{output.name}-{folder_of(config, names.KIND_LABEL).name}")
 
-        def core(run: OpenRun, report: Report) -> dict[str, float]:
-            with corpus.spark_session(asked.master) as spark:
-                return corpus.write_predictions(spark, asked, model.model, texts, aside)
-
         name = f"label {asked.task} {Path(asked.corpus).name}"
         tags = {names.TAG_OUTPUT: str(output)}
-        opening = open_run(config, names.KIND_LABEL, name, asked.task, tags)
-        told = partial(of_labels, output=str(output))
-        return record(opening, core, told, source=model.run_id)
+        # A master that does not answer is found out before the run is opened.
+        with corpus.spark_session(asked.master) as spark:
+
+            def core(run: OpenRun, report: Report) -> dict[str, float]:
+                return corpus.write_predictions(spark, asked, model.model, texts, aside)
+
+            opening = open_run(config, names.KIND_LABEL, name, asked.task, tags)
+            told = partial(of_labels, output=str(output))
+            return record(opening, core, told, source=model.run_id)

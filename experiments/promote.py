@@ -32,7 +32,7 @@ from experiments.settings import (
     RegistryConfig,
     distill_settings,
 )
-from experiments.tracking.record import FinishedRun, record_training
+from experiments.tracking.record import FinishedRun, before_run, record_training
 from experiments.tracking.searches import FinishedTrial, config_of, finished_trials
 from experiments.tracking.store import store_errors
 from mkd import names, pipeline
@@ -77,9 +77,10 @@ def promote(config: PromoteSettings) -> dict[int, FinishedRun[Result]]:
             names.TAG_PARENT: chosen.run_id,
         }
         trained = replace(own, seed=seed, registry=registry)
-        runs[seed] = record_training(
-            trained, names.KIND_PROMOTE, name, partial(pipeline.run, trained.core()), tags=tags
-        )
+        core = trained.core()
+        prepared = before_run(partial(pipeline.prepare, core))
+        training = partial(pipeline.run, core, prepared=prepared)
+        runs[seed] = record_training(trained, names.KIND_PROMOTE, name, training, tags=tags)
     scores = {seed: run.metrics[names.QUALITY_MEAN] for seed, run in runs.items()}
     latency = names.speed(chosen.backend, HEADLINE_SETTING.name, names.P50)
     times = {seed: run.metrics.get(latency) for seed, run in runs.items()}

@@ -56,6 +56,7 @@ from mkd.pipeline import (
     DataAndTeacher,
     RunData,
     check_task_weights_match,
+    check_teachers,
     load_data,
     load_or_refine_teacher,
 )
@@ -94,10 +95,13 @@ def search(config: SearchSettings) -> FinishedRun[Outputs]:
         )
     check_space(space, base)
     starts = [_start_params(space, index, each) for index, each in enumerate(config.search.start)]
-    open_study = _prepare_engine(config, base, space)
+    if config.search.engine == "processes":
+        crew.start_fork_server()  # early: its imports run while the rows and teacher are prepared
     with storage_outages_named(config.search), progress.phase_bars(no_report) as report:
         rows = load_data(base, report)
         check_task_weights_match(rows.student_data.datas, base.train.sampling, base.loss)
+        check_teachers(base, rows.tasks, rows.teacher_data.datas, rows.student_data)
+        open_study = _prepare_engine(config, base, space)
         check_budgets(config, base, rows, space)
         optuna_study = open_study()
 
@@ -131,7 +135,6 @@ def _prepare_engine(
         return partial(engine.open_study, config, fixed)
     store = open_storage(config.search, fail_run_of)
     study.check_same_search(config.search, store, fixed)
-    crew.start_fork_server()  # early: its imports run while the rows and the teacher are prepared
     return partial(study.open_study, config, store, fixed)
 
 

@@ -27,6 +27,7 @@ from mkd.config import (
     ThroughputConfig,
     TrainConfig,
     require,
+    require_at_most,
 )
 from mkd.rates import with_finetuning_rate, with_learning_rates
 from mkd.storage.addresses import without_passwords
@@ -43,7 +44,10 @@ class RegistryConfig:
 
     def __post_init__(self) -> None:
         require(
-            not re.search("[/:]", self.name), "registry.name", self.name, "a name without / and :"
+            re.fullmatch(r"[^/:\x00-\x1f\x7f]{0,200}", self.name) is not None,
+            "registry.name",
+            self.name[:80],
+            "a name of at most 200 characters, without /, : and control characters",
         )
         require(
             self.name != "" or self.alias == "",
@@ -51,7 +55,7 @@ class RegistryConfig:
             self.alias,
             "empty without registry.name",
         )
-        plain = re.fullmatch(r"[\w-]*", self.alias) and not re.fullmatch(
+        plain = re.fullmatch(r"[\w-]{0,200}", self.alias) and not re.fullmatch(
             r"v\d+|latest", self.alias, re.IGNORECASE
         )
         require(
@@ -77,12 +81,12 @@ class AblationConfig:
 
     def __post_init__(self) -> None:
         for name, settings in self.variants.items():
-            valid = re.fullmatch(r"\w[\w .-]*", name) is not None
+            valid = re.fullmatch(r"\w[\w .-]{0,99}", name) is not None
             require(
                 valid,
                 "ablation.variants",
-                name,
-                "names of letters, digits, blanks and any of _ . -",
+                name[:120],
+                "names of at most 100 letters, digits, blanks and any of _ . -",
             )
             for setting in settings:
                 known = setting.startswith(("data.", "teacher.", "student.", "loss.", "train."))
@@ -121,6 +125,7 @@ class PruningConfig:
     """
 
     def __post_init__(self) -> None:
+        require_at_most(self, "search.pruning", margin=100.0)
         require(0 <= self.margin < float("inf"), "search.pruning.margin", self.margin, "0 or more")
         require(0 <= self.warmup <= 1, "search.pruning.warmup", self.warmup, "from 0 to 1")
 
@@ -193,10 +198,10 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         require(
-            bool(re.fullmatch(r"[\w .-]+", self.study)),
+            bool(re.fullmatch(r"[\w .-]{1,100}", self.study)),
             "search.study",
-            self.study,
-            "letters, digits, blanks and any of _ . -",
+            self.study[:120],
+            "at most 100 letters, digits, blanks and any of _ . -",
         )
         # sqlite:///:memory: is not allowed: other processes cannot see a study in memory.
         known = re.match(r"sqlite:///[^:]|postgresql://.", self.storage) is not None
@@ -205,6 +210,15 @@ class SearchConfig:
             "search.storage",
             without_passwords(self.storage),
             "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE",
+        )
+        require_at_most(
+            self,
+            "search",
+            trials=1_000_000,
+            workers=1024,
+            heartbeat_seconds=86_400,
+            budget_ms=1e9,
+            budget_parameters=1e12,
         )
         for name in ("trials", "workers", "heartbeat_seconds"):
             require(getattr(self, name) > 0, f"search.{name}", getattr(self, name), "above 0")
@@ -257,6 +271,7 @@ class PromoteConfig:
     """
 
     def __post_init__(self) -> None:
+        require_at_most(self, "promote", budget_ms=1e9)
         require(
             self.budget_ms is None or self.budget_ms > 0,
             "promote.budget_ms",

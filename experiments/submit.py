@@ -27,7 +27,7 @@ from experiments.tracking.run import OpenRun, open_run, tasks_tag
 from experiments.tracking.store import store_errors
 from mkd import names
 from mkd.result import Report
-from mkd.runs.submission import Submission, run_submit
+from mkd.runs.submission import Submission, prepare_submit, run_submit
 
 
 @store_errors()
@@ -38,9 +38,11 @@ def submit(config: SubmitSettings) -> FinishedRun[Submission]:
     """
     check_one_process("a submission")
     with fetched_student("submit.student", config.submit.student) as (student, source):
+        asked = (config.core(), config.submit, student)
+        prepared = prepare_submit(*asked)
 
         def core(run: OpenRun, report: Report) -> Submission:
-            return run_submit(config.core(), config.submit, student, run.folder, report)
+            return run_submit(*asked, run.folder, report, prepared)
 
         name = f"submit {source[:8] or student.name}"
         opening = open_run(config, names.KIND_SUBMIT, name, tasks_tag(config.data))

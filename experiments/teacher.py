@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from experiments.settings import TeacherSettings
-from experiments.tracking.record import FinishedRun, record_training
+from experiments.tracking.record import FinishedRun, before_run, record_training
 from experiments.tracking.run import num_tasks
 from experiments.tracking.store import store_errors
 from mkd import names, pipeline
@@ -36,5 +36,7 @@ def refine(config: TeacherSettings) -> FinishedRun[Result]:
         else f"{teacher.layers}x{teacher.hidden} from scratch"
     )
     name = f"teacher {source} {num_tasks(config.data)}"
-    training = partial(pipeline.run_teacher, config.core())
+    core = config.core()
+    prepared = before_run(partial(pipeline.prepare_teacher, core))
+    training = partial(pipeline.run_teacher, core, prepared=prepared)
     return record_training(config, names.KIND_TEACHER, name, training)

@@ -19,6 +19,29 @@ def require(condition: bool, setting: str, value: object, allowed: str) -> None:
         raise ValueError(f"{setting} is {value!r}; allowed: {allowed}")
 
 
+def require_at_most(settings: object, group: str, **most: float) -> None:
+    """Raises ValueError if one of the named settings of a group is larger than its bound.
+
+    The bounds are far above any use. They refuse slips, such as a digit too many, which would
+    otherwise fill the memory or run for years.
+    """
+    for name, bound in most.items():
+        value = getattr(settings, name)
+        large = value is not None and value > bound
+        require(not large, f"{group}.{name}".lstrip("."), value, f"at most {bound:,}")
+
+
+def require_path(setting: str, value: str) -> None:
+    """Raises ValueError if no file or folder can have this path."""
+    possible = "\0" not in value and len(value.encode(errors="replace")) < 4096
+    require(possible, setting, value[:80], "a path of at most 4,095 bytes, without a zero byte")
+
+
+MOST_THREADS = 512
+"""Largest number of threads. With many more, the libraries of threads end the process."""
+MOST_ROWS = 100_000_000
+
+
 @dataclass(frozen=True)
 class DemoConfig:
     """The generated task suite that is part of the project (mkd/tasks/demo)."""
@@ -38,6 +61,10 @@ class DemoConfig:
     """
 
     def __post_init__(self) -> None:
+        require_at_most(
+            self, "data.demo", train_rows=MOST_ROWS, unlabelled_rows=MOST_ROWS, dev_rows=MOST_ROWS
+        )
+        require(0 <= self.seed < 2**32, "data.demo.seed", self.seed, "from 0 to 2**32 - 1")
         require(self.train_rows > 0, "data.demo.train_rows", self.train_rows, "above 0")
         require(
             self.unlabelled_rows >= 0,
@@ -77,6 +104,7 @@ class TransferConfig:
     """Whether the first line of a CSV or TSV file is a header. Must be true for other formats."""
 
     def __post_init__(self) -> None:
+        require_path("data.transfer.file", self.file)
         require(
             len(self.text) in (1, 2),
             "data.transfer.text",
@@ -129,6 +157,8 @@ class AugmentConfig:
     """
 
     def __post_init__(self) -> None:
+        require_at_most(self, "data.augment", multiple=1000, longest=1000, neighbours=1000)
+        require_path("data.augment.embeddings", self.embeddings)
         require(self.multiple >= 0, "data.augment.multiple", self.multiple, "0 or more")
         for name in ("mask", "replace", "ngram"):
             require(
@@ -193,6 +223,8 @@ class DataConfig:
     demo: DemoConfig = field(default_factory=DemoConfig)
 
     def __post_init__(self) -> None:
+        require_at_most(self, "data", max_length=1 << 15, selection_rows=MOST_ROWS)
+        require_path("data.path", self.path)
         require(
             self.source == "demo" or self.path != "",
             "data.path",
@@ -243,10 +275,10 @@ class SamplingConfig:
         for name in ("alpha", "alpha_end"):
             value = getattr(self, name)
             require(
-                value is None or abs(value) < float("inf"),
+                value is None or abs(value) <= 10,
                 f"sampling.{name}",
                 value,
-                "a finite number",
+                "from -10 to 10",
             )
         random = self.order == "random"
         require(
@@ -263,7 +295,7 @@ class SamplingConfig:
             "null unless alpha decides",
         )
         for task, weight in self.weights.items():
-            require(0 <= weight < float("inf"), f"sampling.weights.{task}", weight, "0 or more")
+            require(0 <= weight <= 1e9, f"sampling.weights.{task}", weight, "from 0 to 1e9")
         require(
             not self.weights or sum(self.weights.values()) > 0,
             "sampling.weights",
@@ -317,6 +349,17 @@ class TrainConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:
+        require_at_most(
+            self,
+            "train",
+            steps=100_000_000,
+            batch_size=1 << 16,
+            learning_rate=100.0,
+            weight_decay=100.0,
+            clip=1e9,
+            eval_every=100_000_000,
+            patience=100_000_000,
+        )
         for name in ("steps", "batch_size", "clip", "eval_every"):
             require(
                 0 < getattr(self, name) < float("inf"),
@@ -377,6 +420,10 @@ class TeacherConfig:
     )
 
     def __post_init__(self) -> None:
+        require_at_most(
+            self, "teacher", layers=128, hidden=1 << 14, heads=1 << 10, vocabulary=1_000_000
+        )
+        require_path("teacher.checkpoint", self.checkpoint)
         for name in ("layers", "hidden", "heads"):
             require(getattr(self, name) > 0, f"teacher.{name}", getattr(self, name), "above 0")
         require(
@@ -389,6 +436,8 @@ class TeacherConfig:
         for task, names in self.sources.items():
             valid = 0 < len(set(names)) == len(names) and "" not in names
             require(valid, f"teacher.sources.{task}", names, "one source or more, each once")
+            for name in names:
+                require_path(f"teacher.sources.{task}", name)
         several = any(len(names) > 1 for names in self.sources.values())
         require(
             self.mean == "logits" or several,
@@ -473,6 +522,18 @@ class StudentConfig:
         return self.embedding or self.hidden
 
     def __post_init__(self) -> None:
+        require_at_most(
+            self,
+            "student",
+            hidden=1 << 14,
+            layers=128,
+            heads=1 << 10,
+            embedding=1 << 14,
+            min_count=MOST_ROWS,
+            buckets=1 << 24,
+        )
+        for name in ("init", "tokenizer"):
+            require_path(f"student.{name}", getattr(self, name))
         require(0 < self.ngrams <= 16, "student.ngrams", self.ngrams, "from 1 to 16")
         for name in ("hidden", "layers", "heads", "buckets"):
             require(getattr(self, name) > 0, f"student.{name}", getattr(self, name), "above 0")
@@ -541,6 +602,7 @@ class MatchConfig:
     """
 
     def __post_init__(self) -> None:
+        require_at_most(self, "loss.match", weight=1e9)
         require(0 <= self.weight < float("inf"), "loss.match.weight", self.weight, "0 or more")
         require(
             len(self.teacher_layers) > 0,
@@ -607,6 +669,7 @@ class LossConfig:
         )
 
     def __post_init__(self) -> None:
+        require_at_most(self, "loss", temperature=1000.0)
         require(
             0 < self.temperature < float("inf"), "loss.temperature", self.temperature, "above 0"
         )
@@ -620,7 +683,8 @@ class LossConfig:
         end = self.hard_weight_end
         require(end is None or 0 <= end <= 1, "loss.hard_weight_end", end, "from 0 to 1, or null")
         for task, weight in self.task_weights.items():
-            require(0 < weight < float("inf"), f"loss.task_weights.{task}", weight, "above 0")
+            valid = 0 < weight <= 1e9
+            require(valid, f"loss.task_weights.{task}", weight, "above 0, and at most 1e9")
         fixed = self.balance == "fixed"
         require(
             fixed or not self.task_weights,
@@ -673,6 +737,7 @@ class LengthConfig:
     """Length in tokens. The latency without tokenisation is measured on the same length."""
 
     def __post_init__(self) -> None:
+        require_at_most(self, "speed", length=1 << 15)
         require(self.length > 0, "speed.length", self.length, "above 0")
 
 
@@ -692,10 +757,14 @@ class SpeedConfig(LengthConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_at_most(self, "speed", batch_size=1 << 16, seconds=1e6)
         require(self.batch_size > 0, "speed.batch_size", self.batch_size, "above 0")
         require(0 <= self.seconds < float("inf"), "speed.seconds", self.seconds, "0 or more")
         for number in self.threads:
-            require(number >= 0, "speed.threads", number, "0 or more")
+            valid = 0 <= number <= MOST_THREADS
+            require(valid, "speed.threads", number, f"from 0 to {MOST_THREADS}")
+        valid = len(self.threads) <= MOST_THREADS
+        require(valid, "speed.threads", f"{len(self.threads)} numbers", f"at most {MOST_THREADS}")
 
 
 @dataclass(frozen=True)
@@ -728,6 +797,7 @@ class ExportConfig(Int8Config):
     """Whether to write a torch.export program too, as student.pt2 in the student's folder."""
 
     def __post_init__(self) -> None:
+        require_at_most(self, "export", max_loss=100.0)
         require(
             len(set(self.backends)) == len(self.backends),
             "export.backends",
@@ -795,6 +865,7 @@ class ThroughputConfig:
     """Number of runs of each loop. The loops take turns, and medians are reported."""
 
     def __post_init__(self) -> None:
+        require_at_most(self, "throughput", batches=1_000_000, rounds=10_000)
         for name in ("batches", "rounds"):
             require(getattr(self, name) > 0, f"throughput.{name}", getattr(self, name), "above 0")
         require(len(self.students) > 0, "throughput.students", self.students, "at least one")
@@ -851,6 +922,9 @@ class Config:
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2**32 - 1")
         require(self.threads >= 0, "threads", self.threads, "0 or more")
+        require_at_most(self, "", threads=MOST_THREADS, checkpoint_seconds=1e9)
+        require(self.cache != "", "cache", self.cache, "a folder")
+        require_path("cache", self.cache)
         require(
             0 <= self.checkpoint_seconds < float("inf"),
             "checkpoint_seconds",

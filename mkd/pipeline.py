@@ -49,6 +49,7 @@ from mkd.tasks.sources import load_tasks, with_transfer_text
 from mkd.tasks.task import Task
 from mkd.teachers import (
     config_for_tasks,
+    load_other_teachers,
     needs_teacher,
     primary_tokenizer,
     refined_tasks,
@@ -74,12 +75,21 @@ from mkd.training.batches import TaskRows, check_sampling_weights
 from mkd.training.fit import TrainingSetup, fit
 
 
-def run_teacher(
-    config: Config, folder: Path, report: Report = no_report, tasks: list[Task] | None = None
-) -> Result:
-    """Refines the teacher, or loads it from the cache, and evaluates it.
+class TeacherData(NamedTuple):
+    """What a teacher's run needs, loaded and checked before the refinement.
 
-    Saves the teacher to `folder/model` and its exports to `folder`. Returns the Result.
+    config: the run's config, adapted to the tasks. tasks: those of the refined teacher.
+    """
+
+    config: Config
+    tasks: list[Task]
+    teacher_data: ModelData
+
+
+def prepare_teacher(
+    config: Config, report: Report = no_report, tasks: list[Task] | None = None
+) -> TeacherData:
+    """Loads and checks everything that `run_teacher` needs before it trains.
 
     - tasks: as in run.
 
@@ -97,11 +107,32 @@ def run_teacher(
         )
     config = replace(config, teacher=replace(config.teacher, sources={}, mean="logits"))
     teacher_data = tokenise_tasks(config.stores, tasks, tokenizer, device, "teacher", report)
+    check_sampling_weights([task.name for task in tasks], config.teacher.train.sampling)
     check_architectures(
         config,
         None,
         untrained_teacher(config.teacher, config.data.max_length, teacher_data.datas, tokenizer),
     )
+    return TeacherData(config, tasks, teacher_data)
+
+
+def run_teacher(
+    config: Config,
+    folder: Path,
+    report: Report = no_report,
+    tasks: list[Task] | None = None,
+    prepared: TeacherData | None = None,
+) -> Result:
+    """Refines the teacher, or loads it from the cache, and evaluates it.
+
+    Saves the teacher to `folder/model` and its exports to `folder`. Returns the Result.
+
+    - tasks: as in run.
+    - prepared: the result of `prepare_teacher`, if that was called before.
+
+    Raises ValueError as `prepare_teacher` does.
+    """
+    config, tasks, teacher_data = prepared or prepare_teacher(config, report, tasks)
     teacher = make_teacher(config, tasks, teacher_data, teacher_data, report)
     assert teacher.refined is not None, "every task has the refined teacher"
     model = teacher.refined.model
@@ -174,7 +205,11 @@ class DataAndTeacher(NamedTuple):
 
 
 def run(
-    config: Config, folder: Path, report: Report = no_report, tasks: list[Task] | None = None
+    config: Config,
+    folder: Path,
+    report: Report = no_report,
+    tasks: list[Task] | None = None,
+    prepared: RunData | None = None,
 ) -> Result:
     """Runs one distillation and returns its Result.
 
@@ -186,10 +221,11 @@ def run(
     - report: gets progress and metrics during the run.
     - tasks: the tasks, such as mkd.tasks.frames.task_from_data makes. None: those of config.data.
       With tasks, config.data says how they are used, not which they are.
+    - prepared: the result of `prepare`, if that was called before.
 
     Raises ValueError if settings, tasks and models do not fit together.
     """
-    inputs = load_data_and_teacher(config, report, tasks)
+    inputs = load_data_and_teacher(config, report, tasks, prepared)
     (config, tasks, _, student_data, _), teacher = inputs
     targets = soft_targets(config.loss, config.stores.root, student_data, teacher, report)
     training_start = time.perf_counter()
@@ -269,13 +305,27 @@ def run(
 
 
 def load_data_and_teacher(
-    config: Config, report: Report = no_report, tasks: list[Task] | None = None
+    config: Config,
+    report: Report = no_report,
+    tasks: list[Task] | None = None,
+    prepared: RunData | None = None,
 ) -> DataAndTeacher:
     """Reads the tasks and refines the teacher, or loads it from the cache, if one is needed.
 
-    - tasks: as in run.
+    - tasks, prepared: as in run.
 
     Raises ValueError before the refinement if settings, tasks and models do not fit together.
+    """
+    data = prepared or prepare(config, report, tasks)
+    return DataAndTeacher(data, load_or_refine_teacher(config, data, report))
+
+
+def prepare(config: Config, report: Report = no_report, tasks: list[Task] | None = None) -> RunData:
+    """Loads and checks everything that `run` needs before it trains, such as the teacher's sources.
+
+    - tasks: as in run.
+
+    Raises ValueError if settings, tasks and models do not fit together.
     """
     data = load_data(config, report, tasks)
     check_task_weights_match(data.student_data.datas, config.train.sampling, config.loss)
@@ -286,7 +336,24 @@ def load_data_and_teacher(
     )
     check_matched_layers(config.teacher, config.loss.match, data.tasks, student)
     check_architectures(data.config, student, data.untrained_teacher)
-    return DataAndTeacher(data, load_or_refine_teacher(config, data, report))
+    if needs_teacher(config.loss, config.student):
+        check_teachers(config, data.tasks, data.teacher_data.datas, data.student_data)
+    return data
+
+
+def check_teachers(
+    config: Config, tasks: list[Task], refined: list[TaskData], student_data: ModelData
+) -> None:
+    """Raises ValueError if a source of teacher.sources does not fit its task, or if the sampling
+    weights do not fit the tasks of the refined teacher.
+
+    Files of logits are read, and kept in the cache. refined: the tasks of the refined teacher.
+    """
+    load_other_teachers(
+        config.teacher, config.stores, tasks, student_data.datas, student_data.device
+    )
+    if refined:
+        check_sampling_weights([data.name for data in refined], config.teacher.train.sampling)
 
 
 def tasks_with_dev(config: Config, tasks: list[Task] | None = None) -> list[Task]:

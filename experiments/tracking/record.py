@@ -50,6 +50,17 @@ class FinishedRun(NamedTuple, Generic[T]):
     made: T
 
 
+def before_run(prepare: Callable[[Report], T]) -> T:
+    """Returns what `prepare` loads and checks before a run is opened. Its progress is shown.
+
+    A command that is refused here leaves no run in MLflow.
+    """
+    if not processes.is_first():
+        return prepare(no_report)
+    with progress.phase_bars(no_report) as report:
+        return prepare(report)
+
+
 def record(
     opening: AbstractContextManager[OpenRun],
     core: Callable[[OpenRun, Report], T],

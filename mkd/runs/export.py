@@ -1,5 +1,6 @@
 """Export of a saved student: a folder with each backend that passes its check on dev."""
 
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from mkd.students import Student
 from mkd.students.heads import thresholds_of
 from mkd.tasks.task import Task
 from mkd.tokenization.tokenise import tokenise_tasks
-from mkd.tokenization.tokens import layout_of
+from mkd.tokenization.tokens import ModelData, layout_of
 
 
 class ExportedFolder(NamedTuple):
@@ -37,22 +38,23 @@ class ExportedFolder(NamedTuple):
     hardware: dict[str, str]
 
 
-def run_export(
-    config: Config,
-    asked: ExportFolderConfig,
-    origin: Path,
-    report: Report = no_report,
-    hub: HubConfig | None = None,
-) -> ExportedFolder:
-    """Exports the student in the folder `origin` to the folder asked.to.
+class ExportData(NamedTuple):
+    """What an export needs, loaded and checked: the folder to create, and the student's data."""
 
-    The student is checked and scored on dev of those of config.data's tasks that it knows. The
-    folder has the layout of the Hugging Face hub: a folder for each backend, and beside them a
-    model card, which says what `hub` states, the config and the tokenizer. It appears as a whole or
-    not at all.
+    config: Config
+    target: Path
+    student: Student
+    tasks: list[Task]
+    student_data: ModelData
 
-    Raises ValueError if there is no such student or task, if a task's labels differ, if the folder
-    exists, or if no backend passes its check.
+
+def prepare_export(
+    config: Config, asked: ExportFolderConfig, origin: Path, report: Report = no_report
+) -> ExportData:
+    """Loads and checks everything that `run_export` needs.
+
+    Raises ValueError if there is no such student or task, if a task's labels differ, or if the
+    folder exists or cannot be created.
     """
     set_up_device(config)
     target = _target(asked)
@@ -62,6 +64,30 @@ def run_export(
     student_data = tokenise_tasks(
         config.stores, tasks, tokenizer, torch.device("cpu"), "student", report
     )
+    return ExportData(config, target, student, tasks, student_data)
+
+
+def run_export(
+    config: Config,
+    asked: ExportFolderConfig,
+    origin: Path,
+    report: Report = no_report,
+    hub: HubConfig | None = None,
+    prepared: ExportData | None = None,
+) -> ExportedFolder:
+    """Exports the student in the folder `origin` to the folder asked.to.
+
+    The student is checked and scored on dev of those of config.data's tasks that it knows. The
+    folder has the layout of the Hugging Face hub: a folder for each backend, and beside them a
+    model card, which says what `hub` states, the config and the tokenizer. It appears as a whole or
+    not at all. `prepared` is the result of `prepare_export`, if that was called before.
+
+    Raises ValueError as `prepare_export` does, and if no backend passes its check.
+    """
+    config, target, student, tasks, student_data = prepared or prepare_export(
+        config, asked, origin, report
+    )
+    tokenizer = student_data.tokenizer
     layout = layout_of(tokenizer, student.joined, config.data.max_length)
     dev = dev_logits(torch_infer(student), student_data.datas, layout)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -107,6 +133,11 @@ def _target(asked: ExportFolderConfig) -> Path:
         raise ValueError(f"export.to is {asked.to!r}; allowed: a folder that does not exist yet")
     if not asked.backends and not asked.torch:
         raise ValueError("export.backends is []; allowed: at least one, or export.torch=true")
+    nearest = next(parent for parent in target.parents if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"export.to is {asked.to!r}; allowed: a folder below one that can be written to"
+        )
     return target
 
 

@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -24,6 +25,7 @@ from mkd.evaluation.speed import limit_seconds, size_metrics
 from mkd.export.backends import ExportRequest, TrainedStudent, export_student
 from mkd.pipeline import (
     check_task_weights_match,
+    check_teachers,
     make_result,
     save_model,
     selection_metrics,
@@ -39,6 +41,7 @@ from mkd.storage import pretrained
 from mkd.students import Student, load_model
 from mkd.students.adoption import adopted, anew, known_tasks
 from mkd.students.heads import on, thresholds_of
+from mkd.tasks.task import Task
 from mkd.teachers import config_for_tasks, primary_tokenizer, refined_tasks
 from mkd.teachers.multitask import (
     compare_with_teacher,
@@ -48,21 +51,31 @@ from mkd.teachers.multitask import (
 )
 from mkd.teachers.states import check_matched_layers
 from mkd.tokenization.tokenise import tokenise_tasks
-from mkd.tokenization.tokens import layout_of
+from mkd.tokenization.tokens import ModelData, layout_of
 
 
-def run_finetune(
-    config: Config, finetune: FinetuneConfig, folder: Path, report: Report = no_report
-) -> Result:
-    """Trains the student that `finetune` names on the tasks of config.data, and measures it.
+class FinetuneData(NamedTuple):
+    """What a fine-tuning needs, loaded and checked before the training.
 
-    The student is written to `model` in the folder. If a run of the same settings was killed,
-    training continues from its checkpoint in the folder. The metrics are those of a distillation,
-    and:
+    - `config`: the run's config, adapted to the tasks
+    - `origin`: the student as it was saved; `tokenizer`: its tokenizer
+    - `student`: the student with the heads of the tasks
+    - `teacher_data`: the refined teacher's tokens; None if no teacher is needed
+    """
 
-    - `before/quality/...`: the student's scores before the training, on the tasks that it knew
-    - `anew/quality/...`, with config.baseline: the scores of the same student that is initialized
-      again and then trained in the same way, at the default learning rate of a new student
+    config: Config
+    origin: Student
+    tokenizer: PreTrainedTokenizerBase
+    student: Student
+    tasks: list[Task]
+    student_data: ModelData
+    teacher_data: ModelData | None
+
+
+def prepare_finetune(
+    config: Config, finetune: FinetuneConfig, report: Report = no_report
+) -> FinetuneData:
+    """Loads and checks everything that `run_finetune` needs before it trains.
 
     Raises ValueError if there is no student, or if it does not fit the settings.
     """
@@ -86,6 +99,45 @@ def run_finetune(
     torch.manual_seed(config.seed)
     student = on(adopted(origin, student_data.datas), device)
     check_matched_layers(config.teacher, config.loss.match, tasks, student)
+    teacher_data = None
+    if not config.loss.from_labels_alone:
+        teacher_data = tokenise_tasks(
+            config.stores,
+            refined_tasks(config.teacher, tasks),
+            primary_tokenizer(config.teacher, config.stores.root, tasks),
+            device,
+            "teacher",
+            report,
+        )
+        check_teachers(config, tasks, teacher_data.datas, student_data)
+    return FinetuneData(config, origin, tokenizer, student, tasks, student_data, teacher_data)
+
+
+def run_finetune(
+    config: Config,
+    finetune: FinetuneConfig,
+    folder: Path,
+    report: Report = no_report,
+    prepared: FinetuneData | None = None,
+) -> Result:
+    """Trains the student that `finetune` names on the tasks of config.data, and measures it.
+
+    The student is written to `model` in the folder. If a run of the same settings was killed,
+    training continues from its checkpoint in the folder. The metrics are those of a distillation,
+    and:
+
+    - `before/quality/...`: the student's scores before the training, on the tasks that it knew
+    - `anew/quality/...`, with config.baseline: the scores of the same student that is initialized
+      again and then trained in the same way, at the default learning rate of a new student
+
+    `prepared` is the result of `prepare_finetune`, if that was called before.
+
+    Raises ValueError as `prepare_finetune` does.
+    """
+    config, origin, tokenizer, student, tasks, student_data, teacher_data = (
+        prepared or prepare_finetune(config, finetune, report)
+    )
+    device = student_data.device
     layout = layout_of(tokenizer, student.joined, config.data.max_length)
     known_datas = [
         data for data in student_data.datas if data.name in known_tasks(origin, student_data.datas)
@@ -101,16 +153,7 @@ def run_finetune(
     )
 
     teacher = None
-    if not config.loss.from_labels_alone:
-        teacher_tokenizer = primary_tokenizer(config.teacher, config.stores.root, tasks)
-        teacher_data = tokenise_tasks(
-            config.stores,
-            refined_tasks(config.teacher, tasks),
-            teacher_tokenizer,
-            device,
-            "teacher",
-            report,
-        )
+    if teacher_data is not None:
         teacher = make_teacher(config, tasks, teacher_data, student_data, report)
     targets = soft_targets(config.loss, config.stores.root, student_data, teacher, report)
     # Seed again: training a teacher has drawn random numbers, loading a stored one has not.

@@ -62,27 +62,53 @@ class Submission(NamedTuple):
     notes: list[str]
 
 
-def run_submit(
-    config: Config, submit: SubmitConfig, origin: Path, folder: Path, report: Report = no_report
-) -> Submission:
-    """Writes the answers of the student in the folder `origin` to a zip in `folder`.
+class SubmissionData(NamedTuple):
+    """What a submission needs, checked: the student, the test files, and constant answers."""
 
-    The logits are stored, so that a run that was stopped continues.
+    student: Student
+    tokenizer: PreTrainedTokenizerBase
+    asked: list[GlueTestFile]
+    constants: dict[str, str]
 
-    Raises ValueError if a test file is missing, if a head is missing and submit.fill is false, if a
-    head does not fit GLUE's task, if a row has a wrong number of columns, or if a logit is not
-    finite.
+
+def prepare_submit(config: Config, submit: SubmitConfig, origin: Path) -> SubmissionData:
+    """Loads and checks everything that `run_submit` needs, but the rows of the test files.
+
+    Raises ValueError if a test file is missing, if a head is missing and submit.fill is false, or
+    if a head does not fit GLUE's task.
     """
     device = set_up_device(config)
     _check_data(config.data)
     student, tokenizer = load_student(str(origin) if submit.student else "", "submit.student")
     _check_heads(submit.student, student)
     asked = _test_files(config.data.path, submit, student)
+    headless = [each.task for each in asked if each.task not in student.config.tasks]
+    constants = _constants(config.data, headless)
+    return SubmissionData(on(student, device), tokenizer, asked, constants)
+
+
+def run_submit(
+    config: Config,
+    submit: SubmitConfig,
+    origin: Path,
+    folder: Path,
+    report: Report = no_report,
+    prepared: SubmissionData | None = None,
+) -> Submission:
+    """Writes the answers of the student in the folder `origin` to a zip in `folder`.
+
+    The logits are stored, so that a run that was stopped continues.
+
+    `prepared` is the result of `prepare_submit`, if that was called before.
+
+    Raises ValueError as `prepare_submit` does, if a row has a wrong number of columns, or if a
+    logit is not finite.
+    """
+    student, tokenizer, asked, constants = prepared or prepare_submit(config, submit, origin)
     own = [each for each in asked if each.task in student.config.tasks]
-    constants = _constants(config.data, [each.task for each in asked if each not in own])
     key = pretrained.checkpoint_fingerprint(origin)
     try:
-        answers = _answers(Path(config.cache), key, on(student, device), tokenizer, own, report)
+        answers = _answers(Path(config.cache), key, student, tokenizer, own, report)
     except NotFinite as error:
         raise ValueError(f"submit.student is {submit.student!r}: {error}") from None
     answers |= {

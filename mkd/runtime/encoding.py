@@ -106,3 +106,71 @@ def _sequence(rule: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
     if rule is None:
         return []
     return list(rule[inner]) if rule["type"] == "Sequence" else [rule]
+
+
+CHARACTERS = 8
+"""Characters of a text that are encoded first, for each token that a model can take."""
+LONG = 1 << 16
+"""Length of a word, in characters, behind which a text is cut within the word."""
+WHITE = " \t\r\n"
+_WORD_END = re.compile(rf"(?<=\S)[{WHITE}]")
+
+
+def encode_beginnings(
+    encode: Callable[[Sequence[str]], list[list[int]]],
+    sides: Sequence[Sequence[str]],
+    max_length: int,
+) -> list[list[list[int]]]:
+    """Returns the token ids of rows as `encode` does, but of long texts only the first ones.
+
+    - `sides`: the first texts of all rows, and for pairs the second texts.
+    - `max_length`: a model's maximum number of tokens.
+
+    A model sees the same tokens as of the whole texts: a text is cut at the end of a word, as
+    tokenizers encode words on their own, and further on if the cut text has too few tokens. Only a
+    word of more than LONG characters is cut itself.
+    """
+    kept = max_length + 2
+    limit = CHARACTERS * kept
+    found = [list(_first_ids(encode, side, limit, kept)) for side in sides]
+    if len(sides) == 2:
+        # The odd last token of a joined sequence goes to the longer text, so that it has to be
+        # known which one that is.
+        for row, (a, b) in enumerate(zip(*sides, strict=True)):
+            cut = len(a) > limit or len(b) > limit
+            if cut and min(len(side[row]) for side in found) >= kept:
+                most = max(limit, LONG)
+                first, second = (encode([_beginning(text, most)])[0] for text in (a, b))
+                if len(a) > most or len(b) > most:
+                    first, second = first[: kept + (len(a) > len(b))], second[:kept]
+                found[0][row], found[1][row] = first, second
+    return found
+
+
+def _first_ids(
+    encode: Callable[[Sequence[str]], list[list[int]]],
+    texts: Sequence[str],
+    limit: int,
+    kept: int,
+) -> list[list[int]]:
+    """Returns the ids of each text, of a long one at least the first `kept`."""
+    if max(map(len, texts), default=0) <= limit:
+        return encode(texts)
+    found = list(encode([_beginning(text, limit) for text in texts]))
+    for place, text in enumerate(texts):
+        most = limit
+        while len(found[place]) < kept and len(text) > most:
+            most *= 8
+            found[place] = encode([_beginning(text, most)])[0]
+    return found
+
+
+def _beginning(text: str, limit: int) -> str:
+    """Returns about the first `limit` characters of a text, up to the end of a word."""
+    if len(text) <= limit:
+        return text
+    for end in range(limit, 0, -1):
+        if text[end] in WHITE and not text[end - 1].isspace():
+            return text[:end]
+    end_of_word = _WORD_END.search(text, limit, limit + LONG)
+    return text[: end_of_word.start() if end_of_word else limit + LONG]

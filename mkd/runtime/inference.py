@@ -10,7 +10,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 
 from mkd.runtime import bag
 from mkd.runtime.bag import Bag
-from mkd.runtime.encoding import Encoder
+from mkd.runtime.encoding import Encoder, encode_beginnings
 from mkd.runtime.hub import student_folder
 from mkd.runtime.layout import (
     Arrays,
@@ -222,7 +222,11 @@ class Student:
 
     def _one(self, text: Any, head: Head, task: str) -> np.ndarray:
         """Returns the logits [1, C] of a valid text."""
-        sides = self.encode(text if head.pair else (text,))
+        texts = text if head.pair else (text,)
+        if max(map(len, texts)) <= self.layout.max_length:  # most texts, without a second look
+            sides = self.encode(texts)
+        else:
+            sides = [side[0] for side in self._encoded([(each,) for each in texts])]
         return self.infer(one_row(sides, self.layout), task)
 
     def _many(self, texts: list[Any], head: Head, task: str) -> tuple[np.ndarray, list[str | None]]:
@@ -241,8 +245,12 @@ class Student:
 
     def _tokens(self, texts: list[Any], pair: bool) -> Tokens:
         sides = list(zip(*texts, strict=True)) if pair and texts else [texts]
-        encoded = truncated([self.encode(side) for side in sides], self.layout.max_length)
+        encoded = truncated(self._encoded(sides), self.layout.max_length)
         return Tokens(encoded[0], encoded[1] if len(encoded) > 1 else None)
+
+    def _encoded(self, sides: Sequence[Sequence[str]]) -> list[list[list[int]]]:
+        """Returns the token ids of each side's texts; of long texts those that the model takes."""
+        return encode_beginnings(self.encode, sides, self.layout.max_length)
 
 
 def _check_answers(student: Student, tokens: int, manifest: Path) -> None:

@@ -16,6 +16,7 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -57,6 +58,7 @@ LARGEST = {
 """Largest values of a config. Larger ones are slips, and would fill the memory."""
 SPARE_WEIGHTS = 2.0
 """How many times as many weights as its files hold a config may describe, before any is made."""
+DISAGREE = "its config.json and its weights do not belong together"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
@@ -146,13 +148,47 @@ def load_classifier(folder: Path, setting: str) -> PreTrainedModel:
 
     Raises ValueError if the architecture has no sequence classifier, or as `load_whole` does.
     """
+    config = _classifier_config(folder, setting)
+    return load_whole(AutoModelForSequenceClassification, config, folder, setting)
+
+
+def check_classifier(folder: Path, setting: str) -> int | None:
+    """Checks the sequence classifier in a folder without reading its weights.
+
+    Returns its largest number of tokens, or None if that is unknown. Raises ValueError as
+    `load_classifier` does, if files are missing or damaged, or if the config describes another
+    number of weights.
+    """
+    config = _classifier_config(folder, setting)
+    return positions(_described(AutoModelForSequenceClassification, config, folder, setting))
+
+
+def _classifier_config(folder: Path, setting: str) -> PreTrainedConfig:
     config = load_config(folder, setting)
     if config.model_type not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
         raise ValueError(
             f"{setting} is {str(folder)!r}: no sequence classifier of its architecture, "
             f"{config.model_type}, is known"
         )
-    return load_whole(AutoModelForSequenceClassification, config, folder, setting)
+    return config
+
+
+def positions(model: PreTrainedModel) -> int | None:
+    """Returns the maximum number of tokens of a model, or None if it is unknown.
+
+    RoBERTa and similar models count positions from the padding token's id + 1; the rows before are
+    unused.
+    """
+    tables = [
+        module
+        for name, module in model.named_modules()
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
+    ]
+    if not tables:
+        stated: int | None = getattr(model.config, "max_position_embeddings", None)
+        return stated if stated is None or stated > 0 else None  # XLNet has -1: any number
+    unusable = 0 if tables[0].padding_idx is None else tables[0].padding_idx + 1
+    return tables[0].num_embeddings - unusable
 
 
 def load_whole(
@@ -174,14 +210,8 @@ def load_whole(
     another shape, or if the tokenizer in the folder has more tokens than the model.
     """
     where = _where(folder, setting)
-    unreadable = f"{where}: its weights cannot be read"
-    held = _num_weights(folder, unreadable)
-    disagree = f"{where}: its config.json and its weights do not belong together"
-    with _refused(disagree):
-        described = _num_described(model_class, config)
-    if described > SPARE_WEIGHTS * held:
-        raise ValueError(f"{disagree} (a model of {described:,} weights, and files with {held:,})")
-    with _refused(disagree):
+    _described(model_class, config, folder, setting)
+    with _refused(f"{where}: {DISAGREE}"):
         # transformers fills missing weights with random values and only logs a warning: an encoder
         # that was never fine-tuned would become a teacher with a random head.
         model, found = model_class.from_pretrained(
@@ -263,15 +293,28 @@ def _num_weights(folder: Path, refusal: str) -> int:
     return total
 
 
-def _num_described(model_class: Any, config: PreTrainedConfig) -> int:
-    """Returns the number of weights of a config's model, without memory for them."""
-    with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        model = (
+def _described(
+    model_class: Any, config: PreTrainedConfig, folder: Path, setting: str
+) -> PreTrainedModel:
+    """Returns the model that a config describes, without memory for its weights.
+
+    Raises ValueError if files of weights are missing or damaged, or if the config describes a much
+    larger model than they hold.
+    """
+    where = _where(folder, setting)
+    held = _num_weights(folder, f"{where}: its weights cannot be read")
+    with _refused(f"{where}: {DISAGREE}"), torch.device("meta"), torch.random.fork_rng(devices=[]):
+        model: PreTrainedModel = (
             model_class.from_config(config, trust_remote_code=False)
             if hasattr(model_class, "from_config")
             else model_class(config)
         )
-    return sum(weight.numel() for weight in model.parameters())
+    described = sum(weight.numel() for weight in model.parameters())
+    if described > SPARE_WEIGHTS * held:
+        raise ValueError(
+            f"{where}: {DISAGREE} (a model of {described:,} weights, and files with {held:,})"
+        )
+    return model
 
 
 def _check_asked(raw: dict[str, Any], where: str) -> None:

@@ -1,5 +1,7 @@
 """The student models by name, their construction from settings, and their loading."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -7,6 +9,7 @@ from transformers import BertConfig, PreTrainedModel
 
 from mkd.config import StudentConfig
 from mkd.storage import pretrained
+from mkd.storage.memory import check_fits
 from mkd.students.bag import BagConfig, BagStudent
 from mkd.students.bilstm import BiLstmConfig, BiLstmStudent
 from mkd.students.embeddings import input_table, project
@@ -22,6 +25,7 @@ STUDENTS: dict[str, type[BiLstmStudent] | type[TransformerStudent] | type[BagStu
     "bag": BagStudent,
 }
 """The model class of each student.kind."""
+SIZES = "the sizes in student"
 
 
 def make_student(
@@ -55,7 +59,9 @@ def make_student(
         # ELECTRA's encoder (Clark et al. 2020) is BERT's with a projection from narrower
         # embeddings.
         sizes |= {"model_type": "electra", "embedding_size": config.embedding_width}
-    return TransformerStudent(TransformerConfig(encoder=sizes, pooling=config.pooling, **shared))
+    whole = TransformerConfig(encoder=sizes, pooling=config.pooling, **shared)
+    check_fits(lambda: TransformerStudent(whole), SIZES)
+    return TransformerStudent(whole)
 
 
 def bert_config(
@@ -97,13 +103,14 @@ def _on_words(
         "embedding": config.embedding_width,
         "hidden": config.hidden,
     }
-    student: BiLstmStudent | BagStudent
+    make: Callable[[], BiLstmStudent | BagStudent]
     if config.kind == "bilstm":
-        student = BiLstmStudent(BiLstmConfig(attention=config.attention, **sizes))
+        make = partial(BiLstmStudent, BiLstmConfig(attention=config.attention, **sizes))
     else:
-        student = BagStudent(
-            BagConfig(layers=config.layers, ngrams=config.ngrams, buckets=config.buckets, **sizes)
-        )
+        own = {"layers": config.layers, "ngrams": config.ngrams, "buckets": config.buckets}
+        make = partial(BagStudent, BagConfig(**own, **sizes))
+    check_fits(make, SIZES)
+    student = make()
     if table is not None:
         # Scaled to a standard deviation of 1, as a BiLSTM's random embeddings. A bag's products of
         # means would otherwise be too small for pretrained embeddings to have an effect.

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
+from mkd.storage.pretrained import positions
 from mkd.students.embeddings import make_room
 from mkd.students.heads import Answer, Heads, MultiTaskConfig, token_mean
 from mkd.tokenization.tokens import Inputs
@@ -158,10 +159,10 @@ def on_encoder(
     Raises ValueError if the encoder has fewer positions than `max_tokens`, or cannot be built from
     its own config.
     """
-    positions = _positions(encoder)
-    if positions is not None and shared["max_tokens"] > positions:
+    longest = positions(encoder)
+    if longest is not None and shared["max_tokens"] > longest:
         raise ValueError(
-            f"data.max_length is {shared['max_tokens']}; allowed: at most {positions}, the "
+            f"data.max_length is {shared['max_tokens']}; allowed: at most {longest}, the "
             "checkpoint's positions"
         )
     try:
@@ -176,24 +177,6 @@ def on_encoder(
             f"kept: {reason}"
         ) from error
     return model
-
-
-def _positions(encoder: PreTrainedModel) -> int | None:
-    """Returns the maximum number of tokens of the encoder, or None if it is unknown.
-
-    RoBERTa and similar models count positions from the padding token's id + 1; the rows before are
-    unused.
-    """
-    tables = [
-        m
-        for name, m in encoder.named_modules()
-        if name.endswith("position_embeddings") and isinstance(m, nn.Embedding)
-    ]
-    if not tables:
-        stated: int | None = getattr(encoder.config, "max_position_embeddings", None)
-        return stated
-    unusable = 0 if tables[0].padding_idx is None else tables[0].padding_idx + 1
-    return tables[0].num_embeddings - unusable
 
 
 def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:

@@ -123,7 +123,7 @@ def load_fine_tuned(
             "its files"
         )
     length = min(
-        getattr(model_config, "max_position_embeddings", None) or tokenizer.model_max_length,
+        pretrained.check_classifier(folder, setting) or tokenizer.model_max_length,
         tokenizer.model_max_length,
     )
     longest = stores.data.max_length

@@ -15,6 +15,7 @@ from mkd.result import Report, no_report
 from mkd.runtime.layout import Layout
 from mkd.selection.words import row_blocks, take_texts
 from mkd.storage import pretrained
+from mkd.storage.memory import check_fits
 from mkd.storage.run_folder import Checkpoint
 from mkd.storage.store import cached_folder, key_of
 from mkd.storage.versions import version_key
@@ -243,9 +244,9 @@ def untrained_teacher(
             settings.dropout,
             length,
         )
-        return TransformerStudent(
-            TransformerConfig(encoder=sizes, pooling=settings.pooling, **shared)
-        )
+        whole = TransformerConfig(encoder=sizes, pooling=settings.pooling, **shared)
+        check_fits(lambda: TransformerStudent(whole), "the sizes in teacher")
+        return TransformerStudent(whole)
     setting = "teacher.checkpoint"
     return on_encoder(
         pretrained.load_encoder(

@@ -1,9 +1,10 @@
+from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, fields, is_dataclass
 from typing import Any
 
 import pytest
 
-from experiments.settings import RegistryConfig
+from experiments.settings import COMMANDS, RegistryConfig
 from mkd.config import (
     AugmentConfig,
     Config,
@@ -22,6 +23,21 @@ from mkd.config import (
 
 NOTHING: dict[str, Any] = {"mask": 0.0, "replace": 0.0, "ngram": 0.0}
 TRANSFER: dict[str, Any] = {"file": "f.csv", "text": ["t"], "tasks": ["a"]}
+
+
+def _all_configs(config: Any) -> list[Any]:
+    inner = [getattr(config, field.name) for field in fields(config)]
+    return [
+        config,
+        *(found for value in inner if is_dataclass(value) for found in _all_configs(value)),
+    ]
+
+
+def _groups(commands: Mapping[str, type]) -> list[Any]:
+    """One config of each class in the settings of all commands."""
+    found = {type(each): each for made in commands.values() for each in _all_configs(made())}
+    return [*found.values(), TransferConfig(**TRANSFER)]
+
 
 REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (DemoConfig, {"train_rows": 0}, "data.demo.train_rows is 0", "above 0"),
@@ -55,13 +71,13 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (AugmentConfig, {"neighbours": 0}, "data.augment.neighbours is 0", "above 0"),
     (AugmentConfig, {"replace": 0.0, "embeddings": "x"}, "data.augment.embeddings is 'x'",
      "empty for data.augment.replace=0"),
-    (SamplingConfig, {"weights": {"a": -1.0, "b": 2.0}}, "sampling.weights.a is -1.0", "0 or more"),
-    (SamplingConfig, {"weights": {"a": float("inf")}}, "sampling.weights.a is inf", "0 or more"),
-    (SamplingConfig, {"weights": {"a": float("nan")}}, "sampling.weights.a is nan", "0 or more"),
+    (SamplingConfig, {"weights": {"a": -1.0, "b": 2.0}}, "sampling.weights.a is -1.0", "from 0 to"),
+    (SamplingConfig, {"weights": {"a": float("inf")}}, "sampling.weights.a is inf", "from 0 to"),
+    (SamplingConfig, {"weights": {"a": float("nan")}}, "sampling.weights.a is nan", "from 0 to"),
     (SamplingConfig, {"weights": {"a": 0.0, "b": 0.0}}, "sampling.weights is {'a': 0.0, 'b': 0.0}",
      "at least one above 0"),
-    (SamplingConfig, {"alpha": float("nan")}, "sampling.alpha is nan", "a finite number"),
-    (SamplingConfig, {"alpha_end": float("inf")}, "sampling.alpha_end is inf", "a finite number"),
+    (SamplingConfig, {"alpha": float("nan")}, "sampling.alpha is nan", "from -10 to 10"),
+    (SamplingConfig, {"alpha_end": float("inf")}, "sampling.alpha_end is inf", "from -10 to 10"),
     (SamplingConfig, {"alpha_end": 0.0, "weights": {"a": 1.0}}, "sampling.alpha_end is 0.0",
      "null unless alpha decides"),
     (SamplingConfig, {"alpha_end": 0.0, "order": "round_robin"}, "sampling.alpha_end is 0.0",
@@ -72,7 +88,7 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (TrainConfig, {"batch_size": -1}, "train.batch_size is -1", "above 0"),
     (TrainConfig, {"learning_rate": 0.0}, "train.learning_rate is 0.0", "above 0"),
     (TrainConfig, {"learning_rate": float("nan")}, "train.learning_rate is nan", "above 0"),
-    (TrainConfig, {"clip": float("inf")}, "train.clip is inf", "above 0"),
+    (TrainConfig, {"clip": float("inf")}, "train.clip is inf", "at most 1,0"),
     (TrainConfig, {"eval_every": 0}, "train.eval_every is 0", "above 0"),
     (TrainConfig, {"warmup": 1.1}, "train.warmup is 1.1", "from 0 to 1"),
     (TrainConfig, {"weight_decay": -0.1}, "train.weight_decay is -0.1", "0 or more"),
@@ -115,7 +131,7 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
     (StudentConfig, {"kind": "transformer", "init": "x", "layers": 2, "keep": [0, -1]},
      "student.keep is [0, -1]", "layer numbers from 0"),
     (LossConfig, {"temperature": 0.0}, "loss.temperature is 0.0", "above 0"),
-    (LossConfig, {"temperature": float("inf")}, "loss.temperature is inf", "above 0"),
+    (LossConfig, {"temperature": float("inf")}, "loss.temperature is inf", "at most 1,0"),
     (LossConfig, {"kind": "mse", "temperature": 2.0}, "loss.temperature is 2.0",
      "1 unless loss.kind=kl"),
     (LossConfig, {"hard_weight": -0.1}, "loss.hard_weight is -0.1", "from 0 to 1"),
@@ -134,13 +150,14 @@ REFUSED: list[tuple[type, dict[str, Any], str, str]] = [
      "one layer for each of loss.match.teacher"),
     (SpeedConfig, {"length": 0}, "speed.length is 0", "above 0"),
     (SpeedConfig, {"batch_size": 0}, "speed.batch_size is 0", "above 0"),
-    (SpeedConfig, {"threads": [1, -1]}, "speed.threads is -1", "0 or more"),
+    (SpeedConfig, {"threads": [1, -1]}, "speed.threads is -1", "from 0 to 512"),
     (SpeedConfig, {"seconds": -1}, "speed.seconds is -1", "0 or more"),
     (ExportConfig, {"backends": ["onnx", "onnx"]}, "export.backends is ['onnx', 'onnx']",
      "each backend once"),
     (ExportConfig, {"backends": ["int8"]}, "export.backends is ['int8']", "onnx with the others"),
     (ExportConfig, {"max_loss": -1}, "export.max_loss is -1", "0 or more"),
-    (RegistryConfig, {"name": "a/b"}, "registry.name is 'a/b'", "a name without / and :"),
+    (RegistryConfig, {"name": "a/b"}, "registry.name is 'a/b'",
+     "a name of at most 200 characters, without /, : and"),
     (RegistryConfig, {"alias": "best"}, "registry.alias is 'best'", "empty without registry.name"),
     (RegistryConfig, {"name": "a", "alias": "v2"}, "registry.alias is 'v2'", "letters, digits"),
     (RegistryConfig, {"name": "a", "alias": "x y"}, "registry.alias is 'x y'", "letters, digits"),
@@ -193,6 +210,26 @@ def test_a_refusal_names_setting_value_and_what_is_allowed(
     assert "\n" not in message
 
 
+NUMBERS = [
+    (type(config), field.name, kind)
+    for config in _groups(COMMANDS)
+    for field in fields(config)
+    for kind in (int, float)
+    if field.type in (kind, kind | None)
+]
+"""Every setting that is a number, by its class."""
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "kind"), NUMBERS, ids=[f"{make.__name__}.{name}" for make, name, _ in NUMBERS]
+)
+def test_every_number_has_a_bound(make: type, name: str, kind: type) -> None:
+    needed = TRANSFER if make is TransferConfig else {}
+    for value in (10**18, -(10**18)):
+        with pytest.raises(ValueError, match=f"{name} is .*; allowed: "):
+            make(**needed | {name: kind(value)})
+
+
 @pytest.mark.parametrize(("make", "settings"), ALLOWED)
 def test_the_edges_are_allowed(make: type, settings: dict[str, Any]) -> None:
     made = make(**settings)
@@ -214,14 +251,6 @@ def test_the_edges_are_allowed(make: type, settings: dict[str, Any]) -> None:
 )  # fmt: skip
 def test_a_students_name_has_kind_size_and_more(student: StudentConfig, name: str) -> None:
     assert student.name == name
-
-
-def _all_configs(config: Any) -> list[Any]:
-    inner = [getattr(config, field.name) for field in fields(config)]
-    return [
-        config,
-        *(found for value in inner if is_dataclass(value) for found in _all_configs(value)),
-    ]
 
 
 def test_no_setting_can_be_changed_after_the_check() -> None:

@@ -1,14 +1,19 @@
 """The encoder answers as its tokenizer does, whatever the text."""
 
 import random
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase
 
 from mkd.runtime import encoding
 from mkd.runtime.encoding import Encoder
+from mkd.runtime.layout import truncated
+from mkd.storage.pretrained import load_tokenizer
 from mkd.tokenization.tokenise import backend_tokenizer
+from tests.support.tiny import MINILM
 
 LETTERS = [chr(number) for number in range(1, 128)] + list("   aabc..[]'#\t\n") + list("äß漢 ☕")
 """All of ASCII; some of it more often, and some characters beyond it."""
@@ -70,3 +75,73 @@ def test_the_cache_of_words_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "MOST_WORDS", 3)
     tokenizer = wordpiece()
     same(Encoder(tokenizer, parallel=False), tokenizer, ["a b c ab 7", "ab c b a", "7 7 b"])
+
+
+WORDS = [
+    "a", "ab", "Ärger", "a\u0301e\u0308", "漢字" * 9, "👩\u200d👩\u200d👧", "🙂🙂", "x" * 150,
+    "ab.ba", "don't", "[MASK]", "ﬁne", "naïve", "-", "bab" * 40, "ไทย" * 20,
+]  # fmt: skip
+GAPS = [" ", "  ", "\n", "\t ", "\u00a0", " \u0301", "\r\n", "\u3000"]
+
+
+def long_texts(count: int) -> list[str]:
+    draw = random.Random(1)
+    return [
+        "".join(draw.choice(WORDS) + draw.choice(GAPS) for _ in range(draw.randint(0, 60)))
+        for _ in range(count)
+    ]
+
+
+def byte_level() -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(long_texts(50), trainer)
+    return tokenizer
+
+
+def unigram() -> Tokenizer:
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Strip()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=90, unk_token="?", show_progress=False)
+    tokenizer.train_from_iterator(long_texts(50), trainer)
+    return tokenizer
+
+
+MAKERS = {
+    "word pieces": wordpiece,
+    "MiniLM": lambda: backend_tokenizer(load_tokenizer(MINILM, "")),
+    "bytes": byte_level,
+    "unigrams": unigram,
+}
+
+
+@pytest.mark.parametrize("max_length", [1, 8, 9, 40])
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_model_sees_the_same_of_a_long_text_that_is_cut_first(
+    name: str, max_length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "CHARACTERS", 1)  # many are cut too short, and cut again
+    tokenizer = MAKERS[name]()
+    encode, a, b = Encoder(tokenizer, False), long_texts(120), long_texts(240)[120:]
+    for sides in ([a], [a, b], [b, a]):
+        found = encoding.encode_beginnings(encode, sides, max_length)
+        whole = truncated([encode(side) for side in sides], max_length)
+        for kept, expected in zip(truncated(found, max_length), whole, strict=True):
+            np.testing.assert_array_equal(kept.ids, expected.ids)
+            np.testing.assert_array_equal(kept.offsets, expected.offsets)
+
+
+def test_a_huge_text_is_not_encoded_whole() -> None:
+    seen: list[int] = []
+
+    def encode(given: Sequence[str]) -> list[list[int]]:
+        seen.append(max(map(len, given)))
+        return [list(range(len(text.split()))) for text in given]
+
+    for text in ("good film " * 10**6, "x" * 10**7, " " * 10**7, "a\n" + " " * 10**7):
+        encoding.encode_beginnings(encode, [[text]], 128)
+        encoding.encode_beginnings(encode, [[text + " a b"], [text]], 128)
+    assert max(seen[:3]) < 2 * encoding.LONG
