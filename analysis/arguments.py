@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import docstring_parser
 
-from mkd.shell import called_as, suggestion
+from mkd.shell import called_as, complete, suggestion
 from mkd.storage.addresses import without_passwords
 
 
@@ -56,6 +56,7 @@ def parse(argv: list[str] | None, description: str) -> ReportSettings:
         names.append(field.arg_name)
         meaning = " ".join((field.description or "").split())
         parser.add_argument(f"--{field.arg_name}", metavar="TEXT", default="", help=meaning)
+    complete(parser)
     values, unknown = parser.parse_known_args(argv)
     if unknown:
         word = unknown[0].removeprefix("--").partition("=")[0]

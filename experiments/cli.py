@@ -28,9 +28,9 @@ from jsonargparse import (
     set_loader,
 )
 
-from experiments.command_line import config_files, help
+from experiments.command_line import completion, config_files, help
 from experiments.settings import COMMANDS, Command, command_of
-from mkd.shell import called_as
+from mkd.shell import COMPLETION, called_as
 from mkd.storage import strict_yaml
 from mkd.storage.addresses import without_passwords
 from mkd.storage.memory import memory_errors
@@ -261,6 +261,8 @@ def _parser_of(command: str, description: str) -> _Parser:
     parser.command = command
     parser.add_class_arguments(COMMANDS[command])
     parser.add_argument("--config", action="config")
+    if COMPLETION in os.environ:
+        completion.complete_values(parser, COMMANDS[command])
     return parser
 
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from mkd.shell import called_as
+from mkd.shell import called_as, complete
 
 
 class _Parser(argparse.ArgumentParser):
@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("dev", type=Path, nargs="?", help="a file of rows that are scored")
     parser.add_argument("--text", nargs="+", default=[], metavar="COLUMN", help="one, or a pair")
     parser.add_argument("--label", default="", metavar="COLUMN", help="the column of the label")
+    complete(parser)
     given = parser.parse_args(argv)
     files = [given.train, *([given.dev] if given.dev else [])]
     print(f"reading {' and '.join(map(str, files))}", flush=True)

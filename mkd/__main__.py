@@ -20,7 +20,7 @@ from itertools import islice
 from typing import Any, NoReturn, TextIO
 
 from mkd.runtime.inference import Prediction, Student, kind_of
-from mkd.shell import called_as
+from mkd.shell import called_as, complete
 
 LINES_AT_ONCE = 1024
 
@@ -52,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--threads", type=int, default=0, help="0: OMP_NUM_THREADS, or as many as it may use"
     )
+    complete(parser)
     given = parser.parse_args(argv)
     form = given.format or ("jsonl" if given.input.endswith((".jsonl", ".ndjson")) else "tsv")
     try:

@@ -7,8 +7,10 @@
 `mkd predict` works. `mkd VERB` is `python -m` with the verb's module.
 """
 
+import argparse
 import difflib
 import importlib.util
+import os
 import runpy
 import sys
 from collections.abc import Iterable
@@ -50,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     A verb ends the process with its own exit code. argv: the words after `mkd`, or None for those
     of sys.argv.
     """
+    if COMPLETION in os.environ:
+        return _complete_line(os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])].split(" "))
     verb, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if verb in ("-h", "--help"):
         print(help_text())
@@ -65,6 +69,30 @@ def main(argv: list[str] | None = None) -> int:
     sys.argv[1:] = rest
     runpy.run_module(module, run_name="__main__", alter_sys=True)
     raise AssertionError(f"{module} ends the process")
+
+
+COMPLETION = "_ARGCOMPLETE"
+"""The variable with which a shell asks for completions (argcomplete); the number of words that
+start the program."""
+
+
+def complete(parser: argparse.ArgumentParser) -> None:
+    """Answers a shell that asks for completions and ends the process; else does nothing."""
+    if COMPLETION in os.environ and _installed("argcomplete"):
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+
+
+def _complete_line(words: list[str]) -> int:
+    """Completes the last word of a command line, which is a verb or one of a verb's settings."""
+    if len(words) > 2 and words[1] in VERBS:
+        os.environ[COMPLETION] = "2"  # `mkd VERB` is the program
+        runpy.run_module(VERBS[words[1]].module, run_name="__main__", alter_sys=True)
+    parser = argparse.ArgumentParser(prog="mkd")
+    parser.add_argument("verb", choices=list(VERBS))
+    complete(parser)
+    return 0
 
 
 def help_text() -> str:

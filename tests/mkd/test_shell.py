@@ -1,5 +1,6 @@
 """The command `mkd`: its verbs, and what it says where a verb cannot be run."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -92,3 +93,26 @@ def test_a_command_is_called_what_the_user_has_typed(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "experiments.search"])
     assert called_as("search") == "python -m experiments.search"
     assert called_as("predict") == "python -m mkd"
+
+
+@pytest.mark.parametrize(
+    ("line", "completions"),
+    [
+        ("mkd di", ["distill "]),
+        ("mkd search --search.budget_m", ["--search.budget_ms "]),
+        ("mkd distill --student.kind b", ["bilstm", "bag"]),
+        ("mkd distill --config bi", ["bilstm "]),
+        ("mkd report --st", ["--study "]),
+    ],
+)
+def test_a_shell_completes_verbs_settings_and_values(
+    line: str, completions: list[str], tmp_path: Path
+) -> None:
+    asked = {
+        "_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9",
+        "_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "found"),
+    }  # fmt: skip
+    code = "import sys; from mkd.shell import main; sys.exit(main())"
+    environ = dict(os.environ) | asked
+    subprocess.run([sys.executable, "-c", code], env=environ, cwd=ROOT, check=True)
+    assert (tmp_path / "found").read_text().split("\n") == completions
