@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     print(f"{target}: {draft.told}")
-    print(f"next: {called_as('distill')} --data.source files --data.path {target}")
+    print(f"next: {called_as('distill')} --data.path {target}")
     return 0
 
 

@@ -44,7 +44,7 @@ from experiments.studies.space import (
 from experiments.studies.storage import open_storage, storage_outages_named, study_lock
 from experiments.studies.trial_results import FAILURES, first_failure, own_trials
 from experiments.tracking.outputs import Outputs
-from experiments.tracking.record import FinishedRun, record
+from experiments.tracking.record import FinishedRun, print_notes, record
 from experiments.tracking.run import OpenRun, num_tasks
 from experiments.tracking.searches import open_search
 from experiments.tracking.store import store_errors
@@ -86,7 +86,9 @@ def search(config: SearchSettings) -> FinishedRun[Outputs]:
             "allowed for a search: above 0, because students are also chosen by latency"
         )
     base = shared_settings(config)
-    tasks = [task.name for task in load_tasks(base.data)]
+    loaded = load_tasks(base.data)
+    print_notes(loaded)
+    tasks = [task.name for task in loaded]
     space = parse_space(config.search.space, tasks)
     if not space:
         raise ValueError(

@@ -31,6 +31,7 @@ from mkd.config import (
 )
 from mkd.rates import with_finetuning_rate, with_learning_rates
 from mkd.storage.addresses import without_passwords
+from mkd.tasks.origins import source_of
 
 
 @dataclass(frozen=True)
@@ -363,12 +364,14 @@ class Command:
     def shown(self) -> Self:
         """Returns the settings for display and logs.
 
-        Null learning rates are replaced by their defaults, and passwords are removed.
+        Null learning rates are replaced by their defaults, data.source=auto by what it stands for,
+        and passwords are removed.
         """
         core = with_learning_rates(self.core())
+        core = replace(core, data=replace(core.data, source=source_of(core.data)))
+        groups = ("data", "teacher", "train")
         return replace(
-            self,
-            **{name: getattr(core, name) for name in ("teacher", "train") if hasattr(self, name)},
+            self, **{name: getattr(core, name) for name in groups if hasattr(self, name)}
         )
 
 
@@ -579,7 +582,8 @@ COMMON = (
     "label.model", "label.task", "label.corpus", "label.output",
     "promote.study", "promote.budget_ms", "search.study", "search.trials", "search.workers",
     "search.budget_ms", "search.space", "ablation.variants", "ablation.seeds",
-    "data.source", "data.path", "data.tasks", "teacher.checkpoint", "student.kind",
+    "data.path", "data.text", "data.label", "data.kind", "data.dev", "data.tasks",
+    "teacher.checkpoint", "student.kind",
     "student.hidden", "student.layers", "loss.kind", "loss.hard_weight", "train.steps",
     "train.batch_size", "train.learning_rate", "finetune.train.steps", "export.backends",
     "registry.name", "throughput.students", "seed", "device", "threads", "cache",

@@ -190,17 +190,35 @@ class AugmentConfig:
         )
 
 
+Source = Literal["auto", "demo", "glue", "hub", "files"]
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """The tasks, and the source of their rows."""
 
-    source: Literal["demo", "glue", "hub", "files"] = "demo"
-    """demo: the generated suite. glue: a folder in the official GLUE TSV layout. hub: GLUE through
-    the `datasets` library. files: a YAML file with your own tasks (mkd/tasks/task_file.py).
+    source: Source = "auto"
+    """auto: follows from `path`. demo: the generated suite. glue: a folder in the official GLUE TSV
+    layout. hub: a dataset of the Hugging Face hub, or saved by the `datasets` library. files: a
+    file of rows, or a YAML file that describes tasks (mkd/tasks/task_file.py).
     """
     path: str = ""
-    """glue: the folder. hub: the name of the dataset, or a folder written by save_to_disk.
-    files: the YAML file. demo: must be empty.
+    """files: a CSV, TSV, JSONL or Parquet file, a folder that has one called train, or the YAML
+    file. hub: the name of the dataset, or a folder written by save_to_disk. glue: the folder.
+    Empty: the demo.
+    """
+    text: list[str] | str = ""
+    """The text column, or two for pairs. Empty: inferred. For a file of rows or a dataset only, as
+    are `label`, `kind` and `dev`.
+    """
+    label: str = ""
+    """The label column. Empty: inferred."""
+    kind: Literal["", "classification", "multilabel", "regression"] = ""
+    """Kind of the task. Empty: inferred from the labels."""
+    dev: float | str = ""
+    """A file of dev rows, or the name of a split of the dataset; or a share of the train rows,
+    between 0 and 1, that is held out. Empty: a file beside train's, or a split, that is called
+    validation, dev or test and has labels; else a tenth of the train rows.
     """
     tasks: list[str] = field(default_factory=list)
     """Names of the tasks to use. Empty: all tasks of the source."""
@@ -226,7 +244,7 @@ class DataConfig:
         require_at_most(self, "data", max_length=1 << 15, selection_rows=MOST_ROWS)
         require_path("data.path", self.path)
         require(
-            self.source == "demo" or self.path != "",
+            self.source in ("auto", "demo") or self.path != "",
             "data.path",
             self.path,
             f"a path or name, for data.source={self.source}",
@@ -236,6 +254,14 @@ class DataConfig:
             "data.path",
             self.path,
             "empty for data.source=demo",
+        )
+        texts = [self.text] if isinstance(self.text, str) else self.text
+        require(1 <= len(texts) <= 2, "data.text", self.text, "one column, or two for pairs")
+        require(
+            isinstance(self.dev, str) or 0 < self.dev < 1,
+            "data.dev",
+            self.dev,
+            "a file, a split, or a share between 0 and 1",
         )
         require(len(set(self.tasks)) == len(self.tasks), "data.tasks", self.tasks, "each task once")
         require(self.max_length >= 8, "data.max_length", self.max_length, "8 or more")

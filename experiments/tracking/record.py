@@ -32,6 +32,8 @@ from experiments.tracking.run import (
 from experiments.tracking.store import link_to, patiently, time_to_upload
 from mkd import names, processes, progress
 from mkd.result import Report, Result, no_report
+from mkd.tasks.sources import load_tasks
+from mkd.tasks.task import Task
 
 T = TypeVar("T")
 Training = Callable[[Path, Report], Result]
@@ -118,10 +120,13 @@ def record_training(
     With several processes, the first one does all logging, and the others return an empty run id.
 
     source: the id of the run whose model this run starts from. Empty: none.
+
+    Raises ValueError, before there is a run, if the tasks cannot be loaded.
     """
     if not processes.is_first():
         result = training(folder_of(config, kind), no_report)
         return FinishedRun("", result.metrics, result)
+    print_notes(load_tasks(config.data))
     return record(
         open_run(config, kind, name, tasks_tag(config.data), tags),
         lambda run, report: training(run.folder, report),
@@ -129,6 +134,13 @@ def record_training(
         source=source,
         log_more=partial(log_model, config),
     )
+
+
+def print_notes(tasks: list[Task]) -> None:
+    """Prints what was taken for columns, labels and dev rows, where that was not stated."""
+    for task in tasks:
+        for note in task.notes:
+            print(f"{task.name}: {note}", flush=True)
 
 
 def check_one_process(what: str) -> None:

@@ -22,6 +22,7 @@ from mkd.config import DataConfig
 from mkd.result import RunStopped
 from mkd.selection.split import SPLIT_VERSION
 from mkd.storage.run_folder import run_folder, run_folder_path
+from mkd.tasks.origins import source_of
 
 EXPERIMENT = "mkd"
 """The experiment that is used if neither MLFLOW_EXPERIMENT_NAME nor `mlflow run` selects one."""
@@ -46,12 +47,12 @@ class OpenRun(NamedTuple):
 
 def tasks_tag(data: DataConfig) -> str:
     """Returns the task names, separated by commas, or the source if all its tasks are used."""
-    return ",".join(data.tasks) or data.source
+    return ",".join(data.tasks) or source_of(data)
 
 
 def num_tasks(data: DataConfig) -> str:
     """Returns the number of tasks as text for a run's name, or `all SOURCE tasks`."""
-    return f"{len(data.tasks)} tasks" if data.tasks else f"all {data.source} tasks"
+    return f"{len(data.tasks)} tasks" if data.tasks else f"all {source_of(data)} tasks"
 
 
 def folder_of(config: Command, kind: str) -> Path:

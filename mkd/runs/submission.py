@@ -24,6 +24,7 @@ from mkd.students.heads import on
 from mkd.tasks import files
 from mkd.tasks.files import Table, listed
 from mkd.tasks.metrics import NotFinite
+from mkd.tasks.origins import source_of
 from mkd.tasks.rows import hash_values
 from mkd.tasks.sources import GLUE_FILES, load_tasks
 from mkd.tasks.task import GLUE, Row, Split
@@ -122,9 +123,10 @@ def run_submit(
 
 
 def _check_data(data: DataConfig) -> None:
-    if data.source != "glue":
+    source = source_of(data)
+    if source != "glue":
         raise ValueError(
-            f"data.source is {data.source!r}; allowed: 'glue', with GLUE's test files in data.path"
+            f"data.source is {source!r}; allowed: 'glue', with GLUE's test files in data.path"
         )
     if data.tasks and set(data.tasks) != set(GLUE):
         raise ValueError(

@@ -169,14 +169,15 @@ def _completed(
 ) -> dict[str, Any]:
     """Returns what is stated, with kind, labels and metrics added where they are not."""
     task = dict(given)
+    with_classes = MULTILABEL if any(found.lists for found in scans) else CLASSIFICATION
     if "kind" not in task and ("range" in task or "labels" in task):
-        task["kind"] = REGRESSION if "range" in task else CLASSIFICATION
+        task["kind"] = REGRESSION if "range" in task else with_classes
     labelled = [part for part in parts if part.label is not None]
     classes = next(filter(None, (_classes(part) for part in labelled)), ())
     if task.get("kind") != REGRESSION and "labels" not in task:
         where = f"{labelled[0].table.where}: column {labelled[0].label!r}"
         task |= (
-            {"kind": CLASSIFICATION, "labels": list(classes)} | task
+            {"kind": with_classes, "labels": list(classes)} | task
             if classes
             else infer_labels(scans, task.get("kind", ""), where, origin.setting)
         )

@@ -3,6 +3,7 @@
 A column is taken only if nothing else fits as well; else the user is asked to state it.
 """
 
+import datetime
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,6 +53,7 @@ UNSPACED_LETTER = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]"
 )
 LETTER = re.compile(r"[^\W\d_]")
+DATE = re.compile(r"\d{4}-\d\d?-\d\d?(\D|$)|\d\d?[./-]\d\d?[./-]\d{2,4}(\D|$)")
 ROW_NUMBER = re.compile(r"(unnamed.*|index|idx|.*_?id|uuid|guid|)", re.IGNORECASE)
 
 
@@ -86,11 +88,13 @@ class Look(NamedTuple):
 
     filled: number of cells with a value. distinct: number of different values.
     words: mean number of words of a cell, 0 for a column that is not text.
+    dates: whether the values are dates.
     """
 
     filled: int
     distinct: int
     words: float
+    dates: bool
 
     @property
     def prose(self) -> bool:
@@ -98,8 +102,8 @@ class Look(NamedTuple):
 
     @property
     def classes(self) -> bool:
-        """Whether the values repeat."""
-        return 1 < self.distinct <= max(2, self.filled // 2)
+        """Whether the values are no dates, and repeat."""
+        return not self.dates and 1 < self.distinct <= max(2, self.filled // 2)
 
 
 def is_missing(cell: object) -> bool:
@@ -157,11 +161,14 @@ def _look(cells: list[Any]) -> Look:
     filled = [cell for cell in cells if not is_missing(cell)]
     distinct = len(set(map(repr, filled)))
     letters = sum(isinstance(cell, str) and LETTER.search(cell) is not None for cell in filled)
+    dates = bool(filled) and all(
+        isinstance(cell, datetime.date) or DATE.match(str(cell)) for cell in filled
+    )
     # Dates, numbers and codes hold hardly any letters.
-    if not filled or letters < 0.9 * len(filled):
-        return Look(len(filled), distinct, 0.0)
+    if not filled or dates or letters < 0.9 * len(filled):
+        return Look(len(filled), distinct, 0.0, dates)
     words = sum(_num_words(str(cell)) for cell in filled) / len(filled)
-    return Look(len(filled), distinct, words)
+    return Look(len(filled), distinct, words, dates)
 
 
 def _num_words(text: str) -> int:

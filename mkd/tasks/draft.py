@@ -1,7 +1,6 @@
 """Drafts a task file from a file of rows: what each line says, and why."""
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,8 +9,9 @@ import yaml
 
 from mkd.tasks.build import DEFAULT_METRICS, DEV_SHARE
 from mkd.tasks.columns import LABEL_NAMES, TEXT_NAMES, TEXT_PAIRS, Chosen, choose_columns
-from mkd.tasks.frames import TRAIN_SPLITS, columns_of_file
+from mkd.tasks.frames import columns_of_file
 from mkd.tasks.labels import Scan, infer_labels, scan
+from mkd.tasks.origins import task_name
 
 REASON_COLUMN = 40
 """Column at which the reasons start, where the lines are short enough."""
@@ -53,16 +53,6 @@ def draft_task(
     shown = f"{len(found['labels'])} classes" if "labels" in found else found["kind"]
     told = f"text {' and '.join(map(repr, chosen.text))}, label {chosen.label!r} ({shown})"
     return Draft(name, f"{start}{name}:\n" + "".join(_line(*line) for line in lines), told)
-
-
-def task_name(file: Path) -> str:
-    """Returns the name of a task whose train rows are in the file.
-
-    It is the file's name or, for a file that is called `train`, that of its folder.
-    """
-    stem = file.resolve().parent.name if file.stem.lower() in TRAIN_SPLITS else file.stem
-    name = re.sub(r"[^\w.-]+", "_", stem).strip("_.-")[:100]
-    return name if name and name.lower() != "mean" else "task"
 
 
 def _lines(

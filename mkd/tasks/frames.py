@@ -13,11 +13,9 @@ from mkd.tasks import files
 from mkd.tasks.build import Origin, Part, build_task
 from mkd.tasks.columns import Columns
 from mkd.tasks.files import Record, Table, listed
+from mkd.tasks.origins import DEV_SPLITS, TRAIN_SPLIT
 from mkd.tasks.task import Task
 
-TRAIN_SPLITS = ("train",)
-DEV_SPLITS = ("validation", "valid", "val", "dev", "test")
-"""Names of the split, or of the file beside train's, that is dev; the first one there is taken."""
 BATCH_ROWS = 1000
 
 Batches = Callable[[tuple[str, ...]], Iterator[list[list[Any]]]]
@@ -79,15 +77,18 @@ def splits_of(where: str, data: Any) -> tuple[Columns, list[Columns]]:
     """
     if not isinstance(data, Mapping):
         return _columns_of(where, data), []
-    name = next((name for name in TRAIN_SPLITS if name in data), "")
-    if not name and len(data) == 1:
-        name = next(iter(data))
-    if not name:
+    name = next(iter(data)) if len(data) == 1 else TRAIN_SPLIT
+    if name not in data:
         raise ValueError(f"{where}: no split 'train'; there are: {listed(list(data))}")
     beside = [split for split in DEV_SPLITS if split in data and split != name]
-    return _columns_of(f"{where}/{name}", data[name]), [
-        _columns_of(f"{where}/{split}", data[split]) for split in beside
+    return columns_of_split(where, data, name), [
+        columns_of_split(where, data, split) for split in beside
     ]
+
+
+def columns_of_split(where: str, data: Mapping[str, Any], split: str) -> Columns:
+    """Returns the table of one split of a dict of data, as in task_from_data."""
+    return _columns_of(f"{where}/{split}", data[split])
 
 
 def _columns_of(where: str, data: Any) -> Columns:

@@ -1,4 +1,4 @@
-"""Loads tasks from a source: the demo suite, a GLUE folder, GLUE from the hub, or user files.
+"""Loads tasks from a source: the demo suite, a GLUE folder, a dataset of the hub, or user files.
 
 Files are checked and fingerprinted when a task is loaded, before any training. Rows are read later,
 one by one; a wrong row then raises a ValueError "file:line: ...".
@@ -16,6 +16,17 @@ from mkd.tasks import demo
 from mkd.tasks.build import Origin, Part, build_task
 from mkd.tasks.files import Record, Table, listed
 from mkd.tasks.frames import columns_of_file
+from mkd.tasks.hub import GLUE_DATASETS, config_names, dataset_task, is_saved, loaded
+from mkd.tasks.origins import (
+    GLUE_FOLDERS,
+    TABLE_ENDINGS,
+    TASK_FILE_ENDINGS,
+    files_beside,
+    source_of,
+    stated_keys,
+    task_name,
+    train_files,
+)
 from mkd.tasks.rows import (
     RawRows,
     hash_values,
@@ -25,7 +36,7 @@ from mkd.tasks.rows import (
     rows_of_file,
 )
 from mkd.tasks.task import GLUE, Kind, Split, Task
-from mkd.tasks.task_file import DataFile, TaskDescription, read_task_file
+from mkd.tasks.task_file import DataFile, TaskDescription, describe, read_task_file
 
 
 class GlueFiles(NamedTuple):
@@ -54,25 +65,29 @@ BINARY = ("0", "1")
 ENTAILED = ("entailment", "not_entailment")
 
 GLUE_FILES: dict[str, GlueFiles] = {
-    "cola": GlueFiles("CoLA", ("3",), "1", BINARY, ("sentence",), header=False),
-    "sst2": GlueFiles("SST-2", ("sentence",), "label", BINARY, ("sentence",)),
-    "mrpc": GlueFiles("MRPC", ("#1 String", "#2 String"), "Quality", BINARY, PAIR),
-    "stsb": GlueFiles("STS-B", PAIR, "score", (), PAIR),
+    "cola": GlueFiles(GLUE_FOLDERS["cola"], ("3",), "1", BINARY, ("sentence",), header=False),
+    "sst2": GlueFiles(GLUE_FOLDERS["sst2"], ("sentence",), "label", BINARY, ("sentence",)),
+    "mrpc": GlueFiles(GLUE_FOLDERS["mrpc"], ("#1 String", "#2 String"), "Quality", BINARY, PAIR),
+    "stsb": GlueFiles(GLUE_FOLDERS["stsb"], PAIR, "score", (), PAIR),
     "qqp": GlueFiles(
-        "QQP", ("question1", "question2"), "is_duplicate", BINARY, ("question1", "question2")
+        GLUE_FOLDERS["qqp"],
+        ("question1", "question2"),
+        "is_duplicate",
+        BINARY,
+        ("question1", "question2"),
     ),
     "mnli": GlueFiles(
-        "MNLI",
+        GLUE_FOLDERS["mnli"],
         PAIR,
         "gold_label",
         ("entailment", "neutral", "contradiction"),
         ("premise", "hypothesis"),
     ),
     "qnli": GlueFiles(
-        "QNLI", ("question", "sentence"), "label", ENTAILED, ("question", "sentence")
+        GLUE_FOLDERS["qnli"], ("question", "sentence"), "label", ENTAILED, ("question", "sentence")
     ),
-    "rte": GlueFiles("RTE", PAIR, "label", ENTAILED, PAIR),
-    "wnli": GlueFiles("WNLI", PAIR, "label", BINARY, PAIR),
+    "rte": GlueFiles(GLUE_FOLDERS["rte"], PAIR, "label", ENTAILED, PAIR),
+    "wnli": GlueFiles(GLUE_FOLDERS["wnli"], PAIR, "label", BINARY, PAIR),
 }
 
 NO_LABEL = ("", "-1")
@@ -124,22 +139,6 @@ def _glue(config: DataConfig) -> dict[str, Callable[[], Task]]:
     return {name: partial(_glue_task, root, name) for name in found}
 
 
-def _loaded(path: str, name: str) -> Any:
-    # Imported here because the import takes seconds, and only this source needs it.
-    from datasets import load_dataset, load_from_disk
-    from datasets.exceptions import DatasetsError
-
-    try:  # keep_in_memory=False, because the fingerprint hashes the files of the dataset
-        if Path(path).is_dir():
-            return load_from_disk(str(Path(path) / name), keep_in_memory=False)
-        return load_dataset(path, name, keep_in_memory=False)
-    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"data.path is {path!r}: neither a folder nor a dataset with {name!r} to load: {reason}"
-        ) from None
-
-
 def _cells(dataset: Any, columns: tuple[str, ...]) -> Iterator[Record]:
     row = 1
     for batch in dataset.select_columns(list(columns)).with_format("arrow").iter(batch_size=1000):
@@ -175,7 +174,7 @@ def _hub_part(where: str, dataset: Any, name: str, dev: bool) -> RawRows:
 
 
 def _hub_task(path: str, name: str) -> Task:
-    dataset = _loaded(path, name)
+    dataset = loaded(path, name)
 
     def part(key: str, dev: bool) -> RawRows:
         if key not in dataset:
@@ -191,15 +190,35 @@ def _hub_task(path: str, name: str) -> Task:
 
 
 def _hub(config: DataConfig) -> dict[str, Callable[[], Task]]:
+    """Returns the tasks of a dataset: those of GLUE with GLUE's definitions, others as inferred."""
     root = Path(config.path)
-    found = [
-        name for name in GLUE if not root.is_dir() or name in config.tasks or (root / name).is_dir()
-    ]
-    if not found:
+    stated = stated_keys(config)
+    if is_saved(root):
+        return {task_name(root): partial(dataset_task, task_name(root), config.path, "", stated)}
+    is_glue = root.is_dir() or config.path in GLUE_DATASETS
+    if root.is_dir():
+        names = [name for name in GLUE if name in config.tasks or is_saved(root / name)]
+        names += sorted({path.name for path in root.iterdir() if is_saved(path)} - set(names))
+    else:
+        names = list(GLUE) if is_glue else config_names(config.path)
+    if not names:
         raise ValueError(
-            f"data.path is {config.path!r}; allowed: a folder that holds some of {', '.join(GLUE)}"
+            f"data.path is {config.path!r}; allowed: a file of rows or of tasks, a folder that has "
+            "one called train, a folder written by save_to_disk, one that holds such folders, or "
+            "the name of a dataset of the hub"
         )
-    return {name: partial(_hub_task, config.path, name) for name in found}
+    # A dataset with one configuration is called by its own name, as that is `default` or the like.
+    alone = not is_glue and len(names) == 1
+    return {
+        task_name(root) if alone else name: (
+            partial(_hub_task, config.path, name)
+            if is_glue and name in GLUE
+            else partial(
+                dataset_task, task_name(root) if alone else name, config.path, name, stated
+            )
+        )
+        for name in names
+    }
 
 
 def _file_task(name: str, task: TaskDescription) -> Task:
@@ -207,12 +226,42 @@ def _file_task(name: str, task: TaskDescription) -> Task:
         return Part(columns_of_file(file.path, task.header), file.text, file.label)
 
     dev = part(task.dev) if isinstance(task.dev, DataFile) else task.dev
-    return build_task(Origin(name, task.where), task.stated, list(map(part, task.train)), dev)
+    train = list(map(part, task.train))
+    others = files_beside(task.train[0].path) if len(task.train) == 1 and dev is None else []
+    beside = [columns_of_file(file, task.header) for file in others]
+    return build_task(Origin(name, task.where), task.stated, train, dev, beside)
 
 
 def _files(config: DataConfig) -> dict[str, Callable[[], Task]]:
-    described = read_task_file(Path(config.path))
+    path = Path(config.path)
+    if path.is_dir():
+        found = train_files(path)
+        if len(found) != 1:
+            raise ValueError(
+                f"data.path is {config.path!r}, which has {listed([file.name for file in found])}; "
+                "allowed: a folder with one train file"
+            )
+        (path,) = found
+    stated, ending = stated_keys(config), path.suffix.lower()
+    if ending not in (*TABLE_ENDINGS, *TASK_FILE_ENDINGS):
+        allowed = listed((*TABLE_ENDINGS, *TASK_FILE_ENDINGS))
+        raise ValueError(
+            f"data.path is {config.path!r}: the ending is {ending!r}; allowed: {allowed}"
+        )
+    if ending in TABLE_ENDINGS:
+        name = task_name(path)
+        return {name: partial(_table_task, name, path, stated)}
+    if stated:
+        key, value = next(iter(stated.items()))
+        raise ValueError(
+            f"data.{key} is {value!r}; allowed: empty, as {config.path} describes the tasks"
+        )
+    described = read_task_file(path)
     return {name: partial(_file_task, name, task) for name, task in described.items()}
+
+
+def _table_task(name: str, path: Path, stated: dict[str, Any]) -> Task:
+    return _file_task(name, describe({"train": str(path)} | stated, "data", Path()))
 
 
 def _demo_task(name: str, kind: Kind, config: DataConfig) -> Task:
@@ -278,9 +327,13 @@ def load_tasks(config: DataConfig) -> list[Task]:
     Checks everything that can be checked without reading rows. Raises ValueError for unknown tasks,
     missing files or columns, and transfer files that do not fit the tasks.
     """
-    if config.source not in SOURCES:
-        raise ValueError(f"data.source is {config.source!r}; allowed: {listed(list(SOURCES))}")
-    known = SOURCES[config.source](config)
+    source = source_of(config)
+    if source not in SOURCES:
+        raise ValueError(f"data.source is {source!r}; allowed: auto, {listed(list(SOURCES))}")
+    if source in ("demo", "glue") and (stated := stated_keys(config)):
+        key, value = next(iter(stated.items()))
+        raise ValueError(f"data.{key} is {value!r}; allowed: empty for data.source={source}")
+    known = SOURCES[source](config)
     chosen = config.tasks or list(known)
     for name in chosen:
         if name not in known:

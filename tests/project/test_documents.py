@@ -368,10 +368,11 @@ def test_the_readme_example_of_own_data_runs(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     write_reviews(folder)
+    (folder / "train.csv").rename(folder / "tickets.csv")
     (block,) = [
         block
         for block in blocks_of(README)
-        if block.language == "sh" and "reviews.yaml" in block.text
+        if block.language == "sh" and "tickets.csv" in block.text
     ]
     (words,) = [words for words in commands(block) if words[:2] == ["python", "-m"]]
     argv = [str(MINILM) if word == HUB else word for word in words[3:]]
@@ -381,7 +382,7 @@ def test_the_readme_example_of_own_data_runs(tmp_path: Path) -> None:
         for name, value in FEW.items()
     ]
     done = command(folder, words[2].removeprefix("experiments."), *argv, *few)
-    assert "quality/reviews/f1" in outcome(done)["metrics"]
+    assert "quality/tickets/macro_f1" in outcome(done)["metrics"]
 
 
 def test_the_readme_example_in_python_runs(

@@ -71,7 +71,7 @@ def test_every_setting_has_a_meaning_and_says_its_values(command: str) -> None:
 
 def test_what_a_command_requires_comes_first() -> None:
     shown = help_text("", "", FinetuneSettings)
-    assert shown.index("--finetune.student ") < shown.index("--data.source ") < shown.index("seed")
+    assert shown.index("--finetune.student ") < shown.index("--data.path ") < shown.index("seed")
 
 
 def test_the_common_settings_are_settings() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mkd.config import DataConfig
-from mkd.tasks.draft import draft_task, task_name
+from mkd.tasks.draft import draft_task
 from mkd.tasks.sources import load_tasks
 
 ROWS = [
@@ -72,17 +72,3 @@ def test_a_stated_column_is_taken(tmp_path: Path) -> None:
         draft_task([file], tmp_path, text=("text",))
     draft = draft_task([file], tmp_path, text=("body",), label="queue")
     assert "text: body                            # stated" in draft.text
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("reviews.csv", "reviews"),
-        ("my reviews (new).csv", "my_reviews_new"),
-        ("intents/train.tsv", "intents"),
-        ("mean.csv", "task"),
-        ("!.csv", "task"),
-    ],
-)
-def test_names_of_tasks(path: str, name: str) -> None:
-    assert task_name(Path(path)) == name

@@ -623,7 +623,7 @@ def test_a_glue_folder_that_is_missing_or_holds_no_task_is_refused(tmp_path: Pat
 
 def test_an_unknown_source_is_refused_with_the_known_ones() -> None:
     config: Any = DataConfig(source="kaggle", path="x")  # type: ignore[arg-type]
-    expected = "data.source is 'kaggle'; allowed: 'demo', 'glue', 'hub', 'files'"
+    expected = "data.source is 'kaggle'; allowed: auto, 'demo', 'glue', 'hub', 'files'"
     assert refusal(lambda: load_tasks(config)) == expected
 
 

@@ -1,0 +1,82 @@
+"""Finds out where tasks come from: what data.source is if only data.path is stated."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mkd.config import DataConfig, Source
+
+TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
+"""Endings of files of rows."""
+TASK_FILE_ENDINGS = (".yaml", ".yml")
+UNREAD_ENDINGS = (".txt", ".json", ".ndjson", ".xls", ".xlsx", ".gz", ".zip")
+"""Endings of files that cannot be read; no dataset of the hub is asked for by such a name."""
+GLUE_FOLDERS = {
+    "cola": "CoLA",
+    "sst2": "SST-2",
+    "mrpc": "MRPC",
+    "stsb": "STS-B",
+    "qqp": "QQP",
+    "mnli": "MNLI",
+    "qnli": "QNLI",
+    "rte": "RTE",
+    "wnli": "WNLI",
+}
+"""Folder of each task in GLUE's official layout."""
+TRAIN_SPLIT = "train"
+DEV_SPLITS = ("validation", "valid", "val", "dev", "test")
+"""Names of the split, or of the file beside train's, that is dev; the first that has labels is
+taken."""
+
+
+def source_of(data: DataConfig) -> Source:
+    """Returns data.source; for `auto` it follows from data.path, which is looked at if it exists.
+
+    No path: demo. A file of rows or of tasks, or a folder with a train file: files. A folder in
+    GLUE's official layout: glue. All else: hub.
+    """
+    if data.source != "auto":
+        return data.source
+    if not data.path:
+        return "demo"
+    path = Path(data.path)
+    endings = (*TABLE_ENDINGS, *TASK_FILE_ENDINGS, *UNREAD_ENDINGS)
+    if path.suffix.lower() in endings or path.is_file():
+        return "files"
+    if any((path / folder).is_dir() for folder in GLUE_FOLDERS.values()):
+        return "glue"
+    return "files" if train_files(path) else "hub"
+
+
+def train_files(folder: Path) -> list[Path]:
+    """Returns the files of a folder that are called train, whatever their ending."""
+    files = [folder / f"{TRAIN_SPLIT}{ending}" for ending in TABLE_ENDINGS]
+    return [file for file in files if file.is_file()]
+
+
+def files_beside(file: Path) -> list[Path]:
+    """Returns the files beside a file of train rows that may be dev, the best first.
+
+    They have the same name with a name of DEV_SPLITS for `train`.
+    """
+    if TRAIN_SPLIT not in file.stem:
+        return []
+    names = [file.stem.replace(TRAIN_SPLIT, split) + file.suffix for split in DEV_SPLITS]
+    return [file.with_name(name) for name in names if file.with_name(name).is_file()]
+
+
+def stated_keys(data: DataConfig) -> dict[str, Any]:
+    """Returns what the settings state of a task, as the keys of a task file."""
+    keys = {"text": data.text, "label": data.label, "kind": data.kind, "dev": data.dev}
+    return {key: value for key, value in keys.items() if value != ""}
+
+
+def task_name(path: Path) -> str:
+    """Returns the name of the task of a file or folder: its own, or its folder's if it is `train`.
+
+    Characters that a task's name may not have become underscores.
+    """
+    stem = path.stem if path.suffix.lower() in TABLE_ENDINGS else path.name
+    own = path.absolute().parent.name if stem.startswith(TRAIN_SPLIT) else stem
+    name = re.sub(r"[^\w.-]+", "_", own).strip("_.-")[:100]
+    return name if name and name.lower() != "mean" else "task"

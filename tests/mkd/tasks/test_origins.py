@@ -1,0 +1,172 @@
+"""Where tasks come from, if data.path alone is stated; and files of rows without a task file."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Sequence, Value
+
+from mkd.config import DataConfig
+from mkd.tasks.origins import source_of, task_name
+from mkd.tasks.sources import load_tasks
+from mkd.tasks.task import Task
+
+HEADER = "id,customer text,team\n"
+
+
+def table(first: int, rows: int = 40) -> str:
+    """A CSV file; every second row is for sales."""
+    lines = (
+        f"{i},I would like to have order {i} now,{('billing', 'sales')[i % 2]}\n"
+        for i in range(first, first + rows)
+    )
+    return HEADER + "".join(lines)
+
+
+def save(folder: Path, splits: dict[str, list[int]]) -> None:
+    """Writes a DatasetDict with two declared classes."""
+    features = Features({"sentence": Value("string"), "label": ClassLabel(names=["neg", "pos"])})
+    DatasetDict(
+        {
+            split: Dataset.from_dict(
+                {"sentence": [f"film number {i} of {split}" for i in range(len(labels))],
+                 "label": labels},
+                features=features,
+            )
+            for split, labels in splits.items()
+        }
+    ).save_to_disk(folder)  # fmt: skip
+
+
+def load(path: Path, **more: Any) -> list[Task]:
+    return load_tasks(DataConfig(path="" if path == Path() else str(path), **more))
+
+
+def labels(task: Task, part: str = "train") -> list[float | None]:
+    split = task.train if part == "train" else task.dev[""]
+    return [row.label for row in split.read()]
+
+
+def refusal(path: Path | str, **more: Any) -> str:
+    with pytest.raises(ValueError) as caught:
+        load(Path(path), **more)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_source_follows_from_the_path(tmp_path: Path) -> None:
+    def source(path: str) -> str:
+        return source_of(DataConfig(path=path))
+
+    assert source("") == "demo"
+    for name in ("tickets.csv", "a/B.TSV", "x.jsonl", "x.parquet", "tasks.yaml", "notes.txt"):
+        assert source(name) == "files"
+    assert source("imdb") == source("nyu-mll/glue") == source(str(tmp_path)) == "hub"
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "train.tsv").touch()
+    assert source(str(tmp_path / "folder")) == "files"
+    (tmp_path / "glue" / "RTE").mkdir(parents=True)
+    assert source(str(tmp_path / "glue")) == "glue"
+    assert source_of(DataConfig(source="hub", path="x.csv")) == "hub"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("a/tickets.csv", "tickets"), ("intents/train.tsv", "intents"), ("b/my data.v2", "my_data.v2"),
+     ("org/imdb", "imdb"), ("my reviews (new).csv", "my_reviews_new"), ("mean.csv", "task"),
+     ("!.csv", "task")],
+)  # fmt: skip
+def test_a_task_is_called_as_its_file_or_folder(path: str, name: str) -> None:
+    assert task_name(Path(path)) == name
+
+
+def test_a_file_of_rows_needs_no_task_file(tmp_path: Path) -> None:
+    (tmp_path / "tickets.csv").write_text(table(0), encoding="utf-8-sig")
+    (task,) = load(tmp_path / "tickets.csv")
+    assert (task.name, task.kind.labels, task.dev) == ("tickets", ("billing", "sales"), {})
+    assert labels(task) == [0.0, 1.0] * 20
+    assert task.notes == (
+        "text 'customer text', label 'team' (2 classes: billing, sales), 40 rows of "
+        f"{tmp_path / 'tickets.csv'}",
+        "dev: 10 % of the labelled rows, held out of train",
+    )
+
+
+def test_text_label_kind_and_dev_can_be_stated(tmp_path: Path) -> None:
+    (tmp_path / "tickets.csv").write_text(table(0))
+    (tmp_path / "others.csv").write_text(table(40, 6))
+    (task,) = load(
+        tmp_path / "tickets.csv", text=["team", "customer text"], label="id", kind="regression",
+        dev=str(tmp_path / "others.csv"),
+    )  # fmt: skip
+    assert task.kind.pair and task.kind.labels == () and task.notes == ()
+    assert labels(task, "dev") == [40.0, 41.0, 42.0, 43.0, 44.0, 45.0]
+    assert load(tmp_path / "tickets.csv", dev=0.25)[0].dev_share == 0.25
+
+
+@pytest.mark.parametrize("path", ["train.csv", ""])
+def test_a_file_beside_train_is_dev(tmp_path: Path, path: str) -> None:
+    (tmp_path / "train.csv").write_text(table(0))
+    (tmp_path / "test.csv").write_text(table(40, 4))
+    (tmp_path / "validation.csv").write_text(HEADER + "1,without a label here,\n")
+    (task,) = load(tmp_path / path)
+    assert labels(task, "dev") == [0.0, 1.0, 0.0, 1.0]
+    assert task.notes[1] == f"dev: {tmp_path / 'test.csv'}"
+
+
+def test_a_task_file_may_name_train_alone(tmp_path: Path) -> None:
+    (tmp_path / "tickets.csv").write_text(table(0))
+    (tmp_path / "tasks.yaml").write_text(
+        "a: {train: tickets.csv}\nb: {train: tickets.csv, dev: 0.3}"
+    )
+    a, b = load(tmp_path / "tasks.yaml")
+    assert a.kind == b.kind and a.kind.labels == ("billing", "sales")
+    assert (a.dev_share, b.dev_share) == (0.1, 0.3)
+    assert refusal(tmp_path / "tasks.yaml", label="team").endswith(
+        f"data.label is 'team'; allowed: empty, as {tmp_path / 'tasks.yaml'} describes the tasks"
+    )
+
+
+def test_a_saved_dataset_is_a_task_with_its_classes_and_dev_split(tmp_path: Path) -> None:
+    save(tmp_path / "films", {"train": [0, 1, -1, 1], "test": [1, 0]})
+    (task,) = load(tmp_path / "films")
+    assert (task.name, task.kind.labels) == ("films", ("neg", "pos"))
+    assert labels(task) == [0.0, 1.0, None, 1.0] and labels(task, "dev") == [1.0, 0.0]
+    assert load(tmp_path / "films", dev=0.2)[0].dev == {}
+    expected = f"data.dev is 'valid'; {tmp_path / 'films'} has the splits: 'train', 'test'"
+    assert refusal(tmp_path / "films", dev="valid") == expected
+
+
+def test_a_folder_of_saved_datasets_has_a_task_of_each(tmp_path: Path) -> None:
+    for name in ("films", "books"):
+        save(tmp_path / name, {"train": [0, 1, 1]})
+    assert [task.name for task in load(tmp_path)] == ["books", "films"]
+    assert [task.name for task in load(tmp_path, tasks=["films"])] == ["films"]
+    Dataset.from_dict({"text": ["a b c d"] * 4, "label": ["x", "y"] * 2}).save_to_disk(
+        tmp_path / "one"
+    )
+    (task,) = load(tmp_path / "one")
+    assert (task.name, task.kind.labels) == ("one", ("x", "y"))
+
+
+def test_what_is_no_data_is_refused_in_one_line(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "none.csv") == f"{tmp_path / 'none.csv'}: no such file"
+    assert refusal(tmp_path).startswith(f"data.path is '{tmp_path}'; allowed: a file of rows")
+    assert "the ending is '.txt'; allowed: '.csv', '.tsv'" in refusal(tmp_path / "notes.txt")
+    for ending in ("csv", "tsv"):
+        (tmp_path / f"train.{ending}").touch()
+    assert "which has 'train.csv', 'train.tsv'; allowed: a folder with one" in refusal(tmp_path)
+    assert refusal("", text="x") == "data.text is 'x'; allowed: empty for data.source=demo"
+
+
+def test_a_sequence_of_declared_classes_is_several_labels_a_row(tmp_path: Path) -> None:
+    features = Features(
+        {"text": Value("string"), "labels": Sequence(ClassLabel(names=["joy", "anger", "fear"]))}
+    )
+    sets = [[0, 2], [], [1], [2]]
+    Dataset.from_dict(
+        {"text": [f"a text of row {i}" for i in range(4)], "labels": sets}, features=features
+    ).save_to_disk(tmp_path / "emotions")
+    (task,) = load(tmp_path / "emotions")
+    assert task.kind.multilabel and task.kind.labels == ("joy", "anger", "fear")
+    assert [row.classes for row in task.train.read()] == [(0, 2), (), (1,), (2,)]
