@@ -79,13 +79,22 @@ def fix_layout(figure: Figure) -> None:
         return
     for text in figure.texts:
         _break_lines(text, figure.bbox.width * (1 - 3 * LEFT))
-    # The space of an axis is known after the first layout, and changes with what its texts need.
+    engine.execute(figure)
+    # The space of an axis is known after a layout, and changes with what its texts need.
     for _ in range(2):
-        engine.execute(figure)
+        before = [_axis_texts(axes) for axes in figure.axes]
         for axes in figure.axes:
             _fit_axes(axes)
-    engine.execute(figure)
+        if before == [_axis_texts(axes) for axes in figure.axes]:
+            break
+        engine.execute(figure)
     figure.set_layout_engine("none")
+
+
+def _axis_texts(axes: Axes) -> list[tuple[str, float]]:
+    """Returns the texts around the axes that `_fit_axes` may change, and their rotation."""
+    texts = [axes.title, axes.xaxis.label, axes.yaxis.label, *shown_ticks(axes.xaxis)]
+    return [(text.get_text(), text.get_rotation()) for text in texts]
 
 
 def _fit_axes(axes: Axes) -> None:

@@ -8,17 +8,16 @@ function budgetRange() {
 }
 
 const SLIDES = 1000;
-const USUAL = 5; // milliseconds
+const [FAST, USUAL] = [1, 5]; // milliseconds
 
-/** The first budget: USUAL where some of the front keep it and some do not, else that of the middle of the front. */
+/** The first budget: USUAL, or that of the middle of the front where all of it is faster than FAST, or none as fast as USUAL. */
 function firstBudget() {
   const costs = frontOf(
-    timed().map((model) => ({ x: model.latency_ms, y: scoreOf(model), choice: choiceOf(model) })),
+    timed().map((model) => ({ x: model.latency_ms, choice: choiceOf(model) })),
     true,
   ).map(({ x }) => x);
-  const kept = costs.filter((cost) => cost <= USUAL).length;
-  const middle = costs.sort((a, b) => a - b)[Math.floor(costs.length / 2)];
-  return (kept > 0 && kept < costs.length) || !isPositive(middle ?? null) ? USUAL : rounded(middle);
+  const middle = costs[Math.floor(costs.length / 2)] ?? null;
+  return !isPositive(middle) || (costs[0] <= USUAL && costs.at(-1) >= FAST) ? USUAL : rounded(middle);
 }
 
 /** Two digits that count, rounded up, so that the model at the slider's place is under the budget. */
