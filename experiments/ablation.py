@@ -7,8 +7,8 @@
 
 Each variant and seed is a distillation and a child run. A finished trial is reused if everything
 that its result depends on is equal. So the same command continues an ablation that was stopped, and
-a new variant or seed runs only its own trials. The last line of the output is JSON: the run's id,
-the variants, the trials, and the number of reused trials.
+a new variant or seed runs only its own trials. `--json` prints JSON: the run's id, the variants,
+the trials, and the number of reused trials.
 """
 
 import sys
@@ -27,7 +27,7 @@ from experiments.settings import AblationSettings, DistillSettings, distill_sett
 from experiments.studies import comparison
 from experiments.tracking.outputs import Outputs
 from experiments.tracking.record import FinishedRun, before_run, check_one_process, record
-from experiments.tracking.run import OpenRun, num_tasks, open_run, tasks_tag
+from experiments.tracking.run import OpenRun, open_run, tasks_name, tasks_tag
 from experiments.tracking.store import store_errors
 from experiments.tracking.trials import record_trial, trial_with_key
 from mkd import names, pipeline, progress
@@ -76,9 +76,8 @@ def ablate(config: AblationSettings) -> FinishedRun[Outputs]:
         except ValueError as error:
             raise ValueError(f"ablation.variants.{trial.variant}: {error}") from error
     variants, seeds = len(config.ablation.variants), len(config.ablation.seeds)
-    name = (
-        f"ablation {config.student.name} {variants} variants {seeds} seeds {num_tasks(config.data)}"
-    )
+    count = f"{variants} variants, {seeds} seed{'s' * (seeds != 1)}"
+    name = f"ablation {config.student.name} {count} · {tasks_name(config.data)}"
 
     def core(run: OpenRun, report: Report) -> Outputs:
         known = {

@@ -28,6 +28,7 @@ from jsonargparse import (
     set_loader,
 )
 
+from experiments import printing, slips
 from experiments.command_line import completion, config_files, help
 from experiments.settings import COMMANDS, Command, command_of
 from mkd.shell import COMPLETION, called_as
@@ -122,7 +123,7 @@ def explicit_settings(argv: list[str] | None, kind: type[Command]) -> set[str]:
     """
     words, _ = _with_config_files(sys.argv[1:] if argv is None else argv)
     parsed = _parser(kind, "").parse_args(words, defaults=False).as_flat()
-    return set(vars(parsed)) - {"config"}
+    return set(vars(parsed)) - {"config", "json"}
 
 
 def with_settings(config: Own, settings: dict[str, Any]) -> Own:
@@ -209,7 +210,7 @@ def _readable(message: str, kind: type[Command]) -> str:
 def _suggestion(name: str, kind: type[Command]) -> str:
     """Returns the end of a message about an unknown setting: the settings that may be meant."""
     command = command_of(kind)
-    known = ["config", *sorted(setting_names(command))]
+    known = ["config", "json", *sorted(setting_names(command))]
     near = (
         [each for each in known if each.endswith(f".{name}")]
         or [each for each in known if each.startswith(name) and each not in _groups(command)]
@@ -261,6 +262,7 @@ def _parser_of(command: str, description: str) -> _Parser:
     parser.command = command
     parser.add_class_arguments(COMMANDS[command])
     parser.add_argument("--config", action="config")
+    parser.add_argument("--json", action="store_true")
     if COMPLETION in os.environ:
         completion.complete_values(parser, COMMANDS[command])
     return parser
@@ -456,15 +458,17 @@ def entry(
     signal.signal(signal.SIGTERM, _handle_sigterm)
     tell: Callable[[str], object] = print if _is_first_process() else lambda text: None
     try:
-        config = _read(argv, description, kind)
-        tell(f"settings that differ from the defaults: {json.dumps(overrides(config))}")
-        sys.stdout.flush()
-        config = _with_precision(config, tell)
-        _silence_transformers()
-        with memory_errors():
-            job(config)
+        with printing.json_alone("--json" in (sys.argv[1:] if argv is None else argv)):
+            config = _read(argv, description, kind)
+            tell(f"settings that differ from the defaults: {json.dumps(overrides(config))}")
+            sys.stdout.flush()
+            config = _with_precision(config, tell)
+            _silence_transformers()
+            with memory_errors():
+                job(config)
     except (ValueError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
+        slips.discard_own_run(one_line(error))
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

@@ -5,8 +5,8 @@
         --config experiments/configs/bilstm.yaml
     mlflow run . -P loss.temperature=4
 
-Every setting of `Config` in mkd/config.py is an option with its dotted name. The last line of the
-output is JSON: the run's id and its metrics.
+Every setting of `Config` in mkd/config.py is an option with its dotted name. `--json` prints JSON:
+the run's id and its metrics.
 """
 
 import sys
@@ -20,7 +20,7 @@ from functools import partial
 
 from experiments.settings import DistillSettings
 from experiments.tracking.record import FinishedRun, before_run, record_training
-from experiments.tracking.run import num_tasks
+from experiments.tracking.run import tasks_name
 from experiments.tracking.store import store_errors
 from mkd import names, pipeline
 from mkd.result import Result
@@ -29,7 +29,7 @@ from mkd.result import Result
 @store_errors()
 def distill(config: DistillSettings) -> FinishedRun[Result]:
     """Runs one distillation as an MLflow run, and returns it."""
-    name = f"{config.student.name} {config.loss.name} {num_tasks(config.data)}"
+    name = f"{config.student.name} {config.loss.name} · {tasks_name(config.data)}"
     core = config.core()
     prepared = before_run(partial(pipeline.prepare, core))
     training = partial(pipeline.run, core, prepared=prepared)

@@ -7,8 +7,8 @@
 
 The student is checked on dev of those tasks of `data` that it knows. For a logged student, `data`,
 `seed` and `speed` are those of its run, unless the command changes them. FOLDER gets a folder for
-each backend, and the layout of the Hugging Face hub; `--hub.push USER/NAME` sends it there. The
-last line of the output is JSON: the run's id, the folder, its backends and the metrics.
+each backend, and the layout of the Hugging Face hub; `--hub.push USER/NAME` sends it there.
+`--json` prints JSON: the run's id, the folder, its backends and the metrics.
 """
 
 import sys

@@ -6,8 +6,8 @@
     mlflow run . -e finetune -P finetune.student=runs:/RUN_ID/student
 
 The tasks are those of `data`; `finetune` holds the loss and the training. The settings of the
-student's own run are not loaded: pass its config.yaml with --config. The last line of the output is
-JSON: the run's id and its metrics.
+student's own run are not loaded: pass its config.yaml with --config. `--json` prints JSON: the
+run's id and its metrics.
 """
 
 import sys
@@ -23,7 +23,7 @@ from functools import partial
 from experiments.settings import FinetuneSettings
 from experiments.tracking.models import fetched_student
 from experiments.tracking.record import FinishedRun, before_run, record_training
-from experiments.tracking.run import num_tasks
+from experiments.tracking.run import tasks_name
 from experiments.tracking.store import store_errors
 from mkd import names
 from mkd.result import Result
@@ -41,6 +41,6 @@ def finetune(config: FinetuneSettings) -> FinishedRun[Result]:
         start = replace(config.finetune, student=str(folder) if config.finetune.student else "")
         prepared = before_run(partial(prepare_finetune, core, start))
         training = partial(run_finetune, core, start, prepared=prepared)
-        loss, tasks = config.finetune.loss.name, num_tasks(config.data)
-        name = f"finetune {source[:8] or folder.name} {loss} {tasks}"
+        loss, tasks = config.finetune.loss.name, tasks_name(config.data)
+        name = f"finetune {source[:8] or folder.name} {loss} · {tasks}"
         return record_training(config, names.KIND_FINETUNE, name, training, source)

@@ -6,8 +6,8 @@
         -P label.corpus=FILE -P label.output=FOLDER
 
 The settings are those of `label`, and `cache`. With `--label.logits true` the output is a file for
-teacher.sources. The extra `spark` and Java are required. The last line of the output is JSON: the
-run's id, the output and the metrics.
+teacher.sources. The extra `spark` and Java are required. `--json` prints JSON: the run's id, the
+output and the metrics.
 """
 
 import sys

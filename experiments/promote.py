@@ -7,8 +7,8 @@
 
 The trial is chosen by its score on the selection split. With `--promote.whole false` the rows of
 that split stay out of training. Data, teacher, student, loss, training and the measurement of speed
-are the trial's settings, unless the command sets them; all other settings are the command's. The
-last line of the output is JSON: the runs and scores by seed, and the name of the registered model.
+are the trial's settings, unless the command sets them; all other settings are the command's.
+`--json` prints JSON: the runs and scores by seed, and the name of the registered model.
 """
 
 import sys
@@ -25,6 +25,7 @@ from functools import partial
 from typing import Any
 
 from analysis.presentation.table import markdown
+from experiments.printing import tell_result
 from experiments.settings import (
     DistillSettings,
     PromoteConfig,
@@ -110,7 +111,7 @@ def promote(config: PromoteSettings) -> dict[int, FinishedRun[Result]]:
         "runs": {str(seed): run.run_id for seed, run in runs.items()},
         "quality": {str(seed): score for seed, score in scores.items()},
     }
-    print(json.dumps(summary))
+    tell_result(summary)
     return runs
 
 

@@ -6,8 +6,8 @@
     mlflow run . -e search -P search.trials=60 -P search.storage=postgresql://HOST/optuna
 
 The same command continues a study that was stopped. It also joins a running study, from any machine
-that can access the storage and the tracking store. The last line of the output is JSON: the run's
-id, the number of trials by state, the hypervolume and the Pareto front.
+that can access the storage and the tracking store. `--json` prints JSON: the run's id, the number
+of trials by state, the hypervolume and the Pareto front.
 """
 
 import sys
@@ -45,7 +45,7 @@ from experiments.studies.storage import open_storage, storage_outages_named, stu
 from experiments.studies.trial_results import FAILURES, first_failure, own_trials
 from experiments.tracking.outputs import Outputs
 from experiments.tracking.record import FinishedRun, print_notes, record
-from experiments.tracking.run import OpenRun, num_tasks
+from experiments.tracking.run import OpenRun, tasks_name
 from experiments.tracking.searches import open_search
 from experiments.tracking.store import store_errors
 from experiments.tracking.trials import tracking_uri
@@ -143,7 +143,8 @@ def _prepare_engine(
 @contextmanager
 def _open(config: SearchSettings, optuna_study: optuna.Study) -> Iterator[OpenRun]:
     """Opens the MLflow run of the study. Commands that start together share one run."""
-    name = f"{config.search.study} {config.search.trials} trials {num_tasks(config.data)}"
+    trials = f"{config.search.trials} trial{'s' * (config.search.trials != 1)}"
+    name = f"search {config.search.study} {trials} · {tasks_name(config.data)}"
     tags = {names.TAG_STUDY: config.search.study, names.TAG_STORAGE: storage_of(config)}
     with ExitStack() as stack:
         with study_lock(config.search):

@@ -9,7 +9,7 @@
 
 The leaderboard is at gluebenchmark.com. GLUE_FOLDER is the folder that GLUE's download script
 writes. It must contain the test files of all nine tasks and the diagnostic rows, which MNLI's head
-answers. The last line of the output is JSON: the run's id, the path of the zip and its contents.
+answers. `--json` prints JSON: the run's id, the path of the zip and its contents.
 """
 
 import sys

@@ -5,7 +5,7 @@
     mlflow run . -e teacher
 
 It accepts the configuration files of experiments.distill and reads the settings that a teacher
-depends on. The last line of the output is JSON: the run's id and its metrics.
+depends on. `--json` prints JSON: the run's id and its metrics.
 """
 
 import sys
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from experiments.settings import TeacherSettings
 from experiments.tracking.record import FinishedRun, before_run, record_training
-from experiments.tracking.run import num_tasks
+from experiments.tracking.run import tasks_name
 from experiments.tracking.store import store_errors
 from mkd import names, pipeline
 from mkd.result import Result
@@ -35,7 +35,7 @@ def refine(config: TeacherSettings) -> FinishedRun[Result]:
         if teacher.checkpoint
         else f"{teacher.layers}x{teacher.hidden} from scratch"
     )
-    name = f"teacher {source} {num_tasks(config.data)}"
+    name = f"teacher {source} · {tasks_name(config.data)}"
     core = config.core()
     prepared = before_run(partial(pipeline.prepare_teacher, core))
     training = partial(pipeline.run_teacher, core, prepared=prepared)

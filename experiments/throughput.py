@@ -4,8 +4,8 @@
         --teacher.checkpoint ENCODER
 
 Without data and a checkpoint it uses those of the demo. It measures time only: no run is logged.
-The last line of the output is JSON. In it, `ratio_to_plain` is the speedup by student of MKD's loop
-in `train.precision`; `ratio_to_plain_float32` and `ratio_to_plain_bfloat16` are those in each
+`--json` prints JSON, in which `ratio_to_plain` is the speedup by student of MKD's loop in
+`train.precision`; `ratio_to_plain_float32` and `ratio_to_plain_bfloat16` are those in each
 precision. The other loops run in float32.
 """
 
@@ -16,10 +16,10 @@ from experiments import cli
 if __name__ == "__main__":  # before the imports that follow: those take seconds
     sys.exit(cli.main("experiments.throughput:compare_loops", __doc__))
 
-import json
 
 from analysis.presentation.table import markdown
 from experiments.benchmark.loops import LoopTimings, time_loops
+from experiments.printing import tell_result
 from experiments.settings import ThroughputSettings
 from mkd import progress
 from mkd.result import no_report
@@ -57,9 +57,7 @@ def compare_loops(config: ThroughputSettings) -> LoopTimings:
         )
     }
     rows = [t._asdict() | {"seconds": t.seconds._asdict()} for t in result.timings]
-    print(
-        json.dumps(
-            ratios | {"rows": result.rows, "teacher": result.teacher._asdict(), "timings": rows}
-        )
+    tell_result(
+        ratios | {"rows": result.rows, "teacher": result.teacher._asdict(), "timings": rows}
     )
     return result

@@ -5,6 +5,9 @@ Scores are in points from 0 to 100. `<setting>` is the way a model is called, su
 
 | name | meaning |
 |---|---|
+| `mean_score`, `kept_percent` | `quality/mean` and `retention/mean`, for tables of runs |
+| `ms`, `times_faster`, `MB` | latency of one text, its multiple of the teacher's speed, and size, \
+of the fastest offered backend |
 | `quality/<task>/<metric>` | the student on dev; `score` is the mean of the task's metrics |
 | `quality/<task>/ece` | expected calibration error of the student on dev, from 0 to 1 |
 | `quality/mean` | mean of the tasks' scores |
@@ -62,6 +65,10 @@ from collections.abc import Mapping
 
 MEAN = "mean"
 """Stands for the mean over all tasks, in place of a task's name."""
+
+MEAN_SCORE, KEPT_PERCENT = "mean_score", "kept_percent"
+MS, TIMES_FASTER, MEGABYTES = "ms", "times_faster", "MB"
+"""The few metrics that a table of runs shows. They are the only ones without a group."""
 
 QUALITY = "quality/"
 SCORE, CALIBRATION_ERROR = "score", "ece"

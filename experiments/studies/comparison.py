@@ -95,6 +95,25 @@ def lines(rows: list[VariantRow]) -> list[str]:
     return [*table, "", f"{what}; {INTERVAL_NOTE if seeds > 1 else ONE_SEED_NOTE}"]
 
 
+def meaning(rows: list[VariantRow]) -> str:
+    """Returns which variants differ from the first, in one sentence."""
+    first, others = rows[0], rows[1:]
+    seeds = len(first.differences)
+    if seeds == 1:
+        best = max(rows, key=lambda row: row.mean)
+        return f"{best.variant} scores highest ({best.mean:.1f}), but {ONE_SEED_NOTE}."
+    differ = [
+        f"{row.variant} scores {abs(row.difference):.1f} points "
+        f"{'more' if row.difference > 0 else 'less'}"
+        for row in others
+        if row.half is not None and abs(row.difference) > row.half
+    ]
+    if not differ:
+        return f"No variant differs from {first.variant} beyond chance, over {seeds} seeds."
+    rest = "; the others do not differ beyond chance" if len(differ) < len(others) else ""
+    return f"{' and '.join(differ)} than {first.variant}, over {seeds} seeds{rest}."
+
+
 def _difference_cells(row: VariantRow, first: VariantRow) -> list[str]:
     return (
         ["", ""]
@@ -116,6 +135,7 @@ def outputs(rows: list[VariantRow], trials: list[dict[str, Any]], reused: int) -
     result = {"variants": [row._asdict() for row in rows], "trials": trials, "reused": reused}
     return Outputs(
         summary(rows),
+        meaning(rows),
         lines(rows),
         result,
         jsons={"comparison.json": result},

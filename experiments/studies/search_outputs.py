@@ -7,9 +7,15 @@ import optuna
 from experiments.settings import SearchSettings
 from experiments.studies.front_picture import draw, info
 from experiments.studies.importance import setting_importances
-from experiments.studies.search_results import busy_warnings, lines, results_json, search_results
+from experiments.studies.search_results import (
+    busy_warnings,
+    lines,
+    meaning,
+    results_json,
+    search_results,
+)
 from experiments.tracking.outputs import Outputs
-from experiments.tracking.searches import STUDY_FILE, tag_front, trials_query
+from experiments.tracking.searches import STUDY_FILE, tag_front
 from mkd import names
 from mkd.pipeline import DataAndTeacher
 
@@ -44,14 +50,14 @@ def search_outputs(
     tag_front({point.run: point.on_front for point in results.points})
     return Outputs(
         metrics,
+        meaning(results),
         table,
         {"hypervolume": volumes[-1] if volumes else 0.0}
         | {name: study[name] for name in ("study", "states", "front")}
         | {"metrics": metrics},
         metric_series={names.SEARCH_HYPERVOLUME: volumes},
         table_file="front.md",
-        query=trials_query(config.search.study),
-        description="\n".join(table),
+        trials_of=config.search.study,
         jsons={STUDY_FILE: study},
         figures={"front.png": draw(info(results, f"{config.search.backend}, {setting}"))},
     )

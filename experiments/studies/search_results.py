@@ -161,6 +161,25 @@ def lines(results: SearchResults) -> list[str]:
     return [*markdown(rows), "", UNITS_NOTE, summary]
 
 
+def meaning(results: SearchResults) -> str:
+    """Returns what the front offers, in one sentence."""
+    on_front = sorted((p for p in results.points if p.on_front), key=lambda p: p.quality)
+    if not on_front:
+        return "No trial was trained to its end."
+    best = on_front[-1]
+    kept = ""
+    if results.teacher:
+        latency, score = results.teacher
+        kept = f" (the teacher: {score:.1f} points and {latency:.3g} ms)"
+    trained = f"{len(results.points)} trained student{'s' * (len(results.points) > 1)}"
+    return (
+        f"{len(on_front)} of {trained} {'is' if len(on_front) == 1 else 'are'} on the front; the "
+        f"best on the selection split scores {best.dev:.1f} points on dev in {best.latency_ms:.3g} "
+        f"ms a text{kept}, and the fastest {on_front[0].dev:.1f} in {on_front[0].latency_ms:.3g} "
+        "ms; one seed each."
+    )
+
+
 def busy_warnings(optuna_study: optuna.Study, teacher_speed: dict[str, float]) -> list[str]:
     """Returns warnings about times that were measured while other work used the processor core."""
     busy = [

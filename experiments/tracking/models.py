@@ -92,8 +92,8 @@ def download_model(setting: str, uri: str, into: Path) -> DownloadedModel:
 
 def log_model(
     config: DistillSettings | TeacherSettings | FinetuneSettings, run: Run, result: Result
-) -> None:
-    """Logs the model of the open run as a pyfunc from code, with its card.
+) -> str:
+    """Logs the model of the open run as a pyfunc from code, with its card. Returns its id.
 
     No pickle is used: the source of `mkd` is logged with the model. If registry.name is set, the
     model becomes a version of that registered model, and registry.alias points to it.
@@ -141,6 +141,7 @@ def log_model(
     if config.registry.name:
         description = version_description(result, run.info.run_id)
         _register(config.registry, logged.model_uri, description)
+    return str(logged.model_id)
 
 
 def _register(registry: RegistryConfig, uri: str, description: str) -> None:

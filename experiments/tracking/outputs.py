@@ -7,11 +7,17 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments.tracking import picture, table
+from analysis.presentation.table import markdown
+from experiments.tracking import meaning, picture, table
 from mkd import names
 from mkd.result import Dataset, Result
 from mkd.runs.export import ExportedFolder
 from mkd.runs.submission import Submission
+
+NOTE = "note: "
+"""Start of a line of the table that is a note."""
+LONGEST_DESCRIPTION = 8000
+"""Maximum number of characters of a description in MLflow."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +26,12 @@ class Outputs:
 
     metrics: the final metrics.
     metric_series: metrics by step, counted from 1, by their name.
-    table: lines in Markdown, printed first.
+    meaning: what the table means, in one sentence.
+    table: lines in Markdown, printed first. A line that starts with NOTE is a note.
     table_file: the artifact that contains the table. Empty: the table is only printed.
     location: printed below the table: the folder that the run has written. Empty: none.
-    query: selects the runs that the printed link shows. Empty: the link shows this run.
-    summary: the last line of the output, as JSON, after the run's id.
-    description: the description of the run in MLflow's UI. Empty: none.
+    trials_of: name of a search: the printed link shows its trials. Empty: it shows this run.
+    summary: the result as JSON values, without the run's id.
     tags: added to the tags of the run.
     datasets: the data of each task.
     predictions: columns of predictions.parquet. Empty: no file.
@@ -35,13 +41,13 @@ class Outputs:
     """
 
     metrics: Mapping[str, float]
+    meaning: str
     table: list[str]
     summary: Mapping[str, Any]
     metric_series: Mapping[str, list[float]] = field(default_factory=dict)
     table_file: str = "table.md"
     location: str = ""
-    query: str = ""
-    description: str = ""
+    trials_of: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     datasets: Sequence[Dataset] = ()
     predictions: Mapping[str, Any] = field(default_factory=dict)
@@ -50,15 +56,26 @@ class Outputs:
     files: Mapping[str, Path] = field(default_factory=dict)
     error: str = ""
 
+    def description(self) -> str:
+        """Returns the meaning, the table and the notes as Markdown, for the run's page."""
+        table = [line for line in self.table if not line.startswith(NOTE)]
+        notes = [f"- {line.removeprefix(NOTE)}" for line in self.table if line.startswith(NOTE)]
+        text = "\n".join([self.meaning, "", *table, "", *notes]).strip() + "\n"
+        if len(text) <= LONGEST_DESCRIPTION:
+            return text
+        end = f"\n\nThe rest is in `{self.table_file}`.\n"
+        return text[: LONGEST_DESCRIPTION - len(end)].rpartition("\n")[0] + end
+
 
 def of_trial(result: Result) -> Outputs:
     """Returns the outputs of a trial: those of a training without its picture."""
     teacher = {names.TAG_TEACHER: result.teacher, names.TAG_TEACHER_KEY: result.teacher_key}
+    metrics = meaning.headline(result.metrics) | result.metrics
     return Outputs(
-        result.metrics,
+        metrics,
+        meaning.of_training(result),
         table.result_table(result),
-        {"metrics": result.metrics},
-        description=_bullets(result.notes),
+        {"metrics": metrics},
         tags={names.TAG_STUDENT: result.student} | teacher | _hardware(result.hardware),
         datasets=result.datasets,
         predictions=dict(result.predictions),
@@ -80,9 +97,9 @@ def of_submission(submission: Submission) -> Outputs:
     info = table.submission_info(submission)
     return Outputs(
         {},
+        meaning.of_submission(submission),
         table.submission_table(submission),
         info,
-        description=_bullets(submission.notes),
         jsons={"submission.json": info},
         files={"zip": submission.zip},
     )
@@ -92,19 +109,21 @@ def of_export(export: ExportedFolder) -> Outputs:
     """Returns the outputs of an export. The exported files stay in their folder."""
     return Outputs(
         export.metrics,
+        meaning.of_export(export),
         table.export_table(export),
         {"folder": export.folder, "backends": export.backends, "metrics": export.metrics},
         location=export.folder,
-        description=_bullets(export.notes),
         tags=_hardware(export.hardware),
     )
 
 
 def of_labels(metrics: dict[str, float], output: str) -> Outputs:
     """Returns the outputs of the labelling of a corpus. `output` is the path that was written."""
+    rows = [["", ""], *([key, f"{value:,.1f}"] for key, value in metrics.items())]
     return Outputs(
         metrics,
-        [f"{key:20} {value:12,.1f}" for key, value in metrics.items()],
+        meaning.of_labels(metrics),
+        markdown(rows),
         {"output": output, "metrics": metrics},
         table_file="",
         location=output,
@@ -114,8 +133,3 @@ def of_labels(metrics: dict[str, float], output: str) -> Outputs:
 def _hardware(hardware: dict[str, str]) -> dict[str, str]:
     """Returns the tags that describe the machine."""
     return {names.tag_hardware(what): value for what, value in hardware.items()}
-
-
-def _bullets(notes: Sequence[str]) -> str:
-    """Returns the notes as a Markdown list."""
-    return "\n".join(f"- {note}" for note in notes)

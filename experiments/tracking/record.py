@@ -1,6 +1,5 @@
 """Runs the core inside an MLflow run, and logs and prints its outputs: one flow for every kind."""
 
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from mlflow.data.dataset import Dataset
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Run
 
+from experiments.printing import tell_result
 from experiments.settings import DistillSettings, FinetuneSettings, TeacherSettings
 from experiments.tracking.models import log_model
 from experiments.tracking.outbox import Outbox
@@ -29,11 +29,15 @@ from experiments.tracking.run import (
     open_run,
     tasks_tag,
 )
-from experiments.tracking.store import link_to, patiently, time_to_upload
+from experiments.tracking.store import link_to, patiently, start_of_ui, time_to_upload
+from experiments.tracking.views import STUDENTS, show_trials
 from mkd import names, processes, progress
 from mkd.result import Report, Result, no_report
 from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
+
+RESULT_FILE = "result.json"
+"""Artifact of a run: its result as JSON, with all final metrics."""
 
 T = TypeVar("T")
 Training = Callable[[Path, Report], Result]
@@ -69,10 +73,10 @@ def record(
     outputs_of: Callable[[T], Outputs],
     *,
     source: str = "",
-    log_more: Callable[[Run, T], None] = lambda run, made: None,
+    log_more: Callable[[Run, T], str] = lambda run, made: "",
     nested_report: Report | None = None,
 ) -> FinishedRun[T]:
-    """Runs the core as one MLflow run. At the end prints a table, a link and a line of JSON.
+    """Runs the core as one MLflow run. At the end prints a table, what it means, and a link.
 
     The run ends as FINISHED, or as FAILED if anything raises. If the tracking store is away, the
     core goes on; at the end it is waited for (`patiently`).
@@ -82,7 +86,7 @@ def record(
         progress of each phase as a bar.
     outputs_of: converts the result of the core to what is logged.
     source: the id of the run whose model this run starts from. Empty: none.
-    log_more: logs what Outputs cannot describe, such as a model.
+    log_more: logs a model, and returns its id, which the scores are linked to. Empty: no model.
     nested_report: for a run inside another one: receives the progress, and nothing is printed.
     Raises ValueError with the text of Outputs.error, after everything was logged.
     """
@@ -97,9 +101,13 @@ def record(
             made = core(run, progress.split_progress(nested_report, outbox.report))
         outputs = outputs_of(made)
         outbox.flush()
+        model_id = ""
         with time_to_upload():
-            patiently(partial(log_outputs, run.id, outputs, int(time.time() * 1000)))
-            patiently(partial(log_more, run.entity, made))
+            try:
+                model_id = patiently(partial(log_more, run.entity, made))
+            finally:  # the numbers are kept if the model cannot be logged
+                now = int(time.time() * 1000)
+                patiently(partial(log_outputs, run.id, outputs, now, model_id))
         if nested_report is None:
             print_outputs(run.entity, outputs)
         if outputs.error:
@@ -157,13 +165,15 @@ def _link(run: Run, source: str) -> None:
     mlflow.set_tags(tags)
 
 
-def log_outputs(run_id: str, outputs: Outputs, time_ms: int) -> None:
+def log_outputs(run_id: str, outputs: Outputs, time_ms: int, model_id: str = "") -> None:
     """Logs the outputs to the open run. A repeated call leads to the same.
 
     time_ms: the time of the metrics, in milliseconds since the epoch.
+    model_id: of the run's logged model. Its scores are linked to it and to their data sets, so that
+        `mlflow.search_logged_models` finds the best model of a data set.
     """
     _log_datasets(outputs)
-    log_metrics(run_id, 0, outputs.metrics, time_ms)
+    log_metrics(run_id, 0, outputs.metrics, time_ms, model_id, outputs.datasets)
     for name, values in outputs.metric_series.items():
         for step, value in enumerate(values, 1):
             log_metrics(run_id, step, {name: value}, time_ms)
@@ -178,18 +188,25 @@ def log_outputs(run_id: str, outputs: Outputs, time_ms: int) -> None:
         mlflow.log_artifact(str(file))
     if outputs.predictions:
         _log_frame(pd.DataFrame(dict(outputs.predictions)), "predictions.parquet")
-    if outputs.description:
-        mlflow.set_tag("mlflow.note.content", outputs.description)
+    mlflow.set_tag("mlflow.note.content", outputs.description())
 
 
 def print_outputs(run: Run, outputs: Outputs) -> None:
-    """Prints the table, the link to the run, and the summary as a line of JSON."""
+    """Prints the table, what it means, and a link; logs the result as JSON, and tells it."""
     uris = {name: mlflow.get_artifact_uri(file.name) for name, file in outputs.files.items()}
-    what = "its trials" if outputs.query else "it"
-    location = f"{outputs.location}\n" if outputs.location else ""
+    experiment = mlflow.get_experiment(run.info.experiment_id)
+    view = show_trials(experiment, outputs.trials_of) if outputs.trials_of else ""
+    link = link_to(run, view)
+    result = {"run_id": run.info.run_id, "link": link} | uris | dict(outputs.summary)
+    mlflow.log_dict(result, RESULT_FILE)
+    command = f" ({start})" if (start := start_of_ui()) else ""
+    all_runs = "" if view else f"\nbeside other runs:\n{link_to(run, STUDENTS)}"
     print("\n".join(outputs.table))
-    print(f"\n{location}look at {what}: {link_to(run, outputs.query)}")
-    print(json.dumps({"run_id": run.info.run_id} | uris | dict(outputs.summary)))
+    print(f"\n{outputs.meaning}\n")
+    if outputs.location:
+        print(f"written to {outputs.location}")
+    print(f"{'its trials' if view else 'the run'} in MLflow{command}:\n{link}{all_runs}")
+    tell_result(result)
 
 
 def _log_datasets(outputs: Outputs) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -15,17 +15,24 @@ from mlflow.entities import Metric, Param, Run
 
 from experiments.cli import flat, one_line, to_yaml
 from experiments.settings import Command
+from experiments.slips import OWN_RUN, discard_run
 from experiments.tracking.interrupts import delayed_interrupts
 from experiments.tracking.store import connected, is_outage, patiently
+from experiments.tracking.views import show_students
 from mkd import names, precision, processes
 from mkd.config import DataConfig
-from mkd.result import RunStopped
+from mkd.result import Dataset, RunStopped
 from mkd.selection.split import SPLIT_VERSION
 from mkd.storage.run_folder import run_folder, run_folder_path
+from mkd.tasks.demo import DEMO_TASKS
 from mkd.tasks.origins import source_of
 
 EXPERIMENT = "mkd"
 """The experiment that is used if neither MLFLOW_EXPERIMENT_NAME nor `mlflow run` selects one."""
+DEFAULT_EXPERIMENT_ID = "0"
+"""The id of MLflow's experiment Default."""
+PROJECT_TAGS = ("mlflow.source.", "mlflow.project.", "mlflow.gitRepoURL", "mlflow.gitBranch")
+"""Starts of the tags that `mlflow run` gives a run."""
 STARTED = "started"
 """An empty file in a run's folder, which marks that a run has started there."""
 
@@ -50,9 +57,13 @@ def tasks_tag(data: DataConfig) -> str:
     return ",".join(data.tasks) or source_of(data)
 
 
-def num_tasks(data: DataConfig) -> str:
-    """Returns the number of tasks as text for a run's name, or `all SOURCE tasks`."""
-    return f"{len(data.tasks)} tasks" if data.tasks else f"all {source_of(data)} tasks"
+def tasks_name(data: DataConfig) -> str:
+    """Returns what a run's name says of its tasks: a task's name, their number, or their source."""
+    if data.tasks:
+        return data.tasks[0] if len(data.tasks) == 1 else f"{len(data.tasks)} tasks"
+    if source_of(data) == "demo":
+        return f"{len(DEMO_TASKS)} demo tasks"
+    return Path(data.path).stem or source_of(data)
 
 
 def folder_of(config: Command, kind: str) -> Path:
@@ -79,7 +90,8 @@ def open_run(
 
     A run with the same settings that was killed is resumed. Otherwise the run that `mlflow run`
     created is used, if there is one. Otherwise a new run is created. The run ends as FINISHED, or
-    as FAILED if the body raises.
+    as FAILED if the body raises. A new run is discarded if a mistake of the user ends it before it
+    has any metric.
 
     kind, tasks: the tags `mkd.kind` and `mkd.tasks`.
     parent: the open run that this run is nested in.
@@ -101,9 +113,35 @@ def open_run(
             # A command does not wait for its store. Its trials do, as the store was there before.
             run = stack.enter_context(opened() if parent is None else patiently(opened))
         patiently(partial(log_settings, run, config, name, {**own, **tags}))
-        with failure_logged(run):
+        with _slips_discarded(run, parent), failure_logged(run):
             yield OpenRun(run, folder)
         patiently(partial(mlflow.MlflowClient().set_terminated, run.info.run_id))
+
+
+@contextmanager
+def _slips_discarded(run: Run, parent: Run | None) -> Iterator[None]:
+    """Discards a new run that a ValueError ends before it has a metric or a child.
+
+    A ValueError is a mistake of the user, which the command prints. A trial is kept: its parent
+    counts it.
+    """
+    try:
+        yield
+    except ValueError:
+        own = mlflow.MlflowClient().get_run(run.info.run_id)
+        if parent is None and not run.data.metrics and not own.data.metrics and not _children(own):
+            mlflow.end_run("FAILED")
+            discard_run(run.info.run_id, own.info.run_name)
+        raise
+
+
+def _children(run: Run) -> list[Run]:
+    """Returns the runs that are nested in the run; at most one."""
+    wanted = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+    found: list[Run] = mlflow.MlflowClient().search_runs(
+        [run.info.experiment_id], wanted, max_results=1
+    )
+    return found
 
 
 @contextmanager
@@ -163,7 +201,7 @@ def start_run(name: str, known: str, parent: Run | None, tags: dict[str, str]) -
     A new run is nested in `parent`. Without a parent it is the run that `mlflow run` created, or
     one in the selected experiment.
     """
-    own = os.environ.get("MLFLOW_RUN_ID", "")
+    own = os.environ.get(OWN_RUN, "")
     if known and known != own:
         if own:
             # `mlflow run` has created a run for this command. It stays empty, and its name points
@@ -171,17 +209,44 @@ def start_run(name: str, known: str, parent: Run | None, tags: dict[str, str]) -
             mlflow.MlflowClient().set_tag(own, "mlflow.runName", f"{name} continues in {known}")
             del os.environ["MLFLOW_RUN_ID"]
         print(f"resuming run {known}", flush=True)
-        return mlflow.start_run(run_id=known, nested=parent is not None)
+        resumed = mlflow.start_run(run_id=known, nested=parent is not None)
+        show_students(mlflow.get_experiment(resumed.info.experiment_id))
+        return resumed
     if parent is not None:
         about = parent.info
         return mlflow.start_run(
             nested=True, experiment_id=about.experiment_id, parent_run_id=about.run_id, tags=tags
         )
+    tags = tags | _leave_default_experiment(name)
     if not any(
         os.environ.get(f"MLFLOW_{key}") for key in ("RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME")
     ):
         mlflow.set_experiment(EXPERIMENT)
-    return mlflow.start_run(tags=tags)
+    run = mlflow.start_run(run_name=name, tags=tags)
+    show_students(mlflow.get_experiment(run.info.experiment_id))
+    return run
+
+
+def _leave_default_experiment(name: str) -> dict[str, str]:
+    """Discards the run that `mlflow run` created in the experiment Default, and returns its tags.
+
+    Without --experiment-name, `mlflow run` creates its run there, and a project cannot name another
+    experiment. The command then has its run in EXPERIMENT, as without `mlflow run`.
+    """
+    own = os.environ.get(OWN_RUN, "")
+    client = mlflow.MlflowClient()
+    if not own or client.get_run(own).info.experiment_id != DEFAULT_EXPERIMENT_ID:
+        return {}
+    tags = {
+        key: value
+        for key, value in client.get_run(own).data.tags.items()
+        if key.startswith(PROJECT_TAGS)
+    }
+    print(f"the run is in the experiment {EXPERIMENT}: none was named", flush=True)
+    discard_run(own, f"{name}, in the experiment {EXPERIMENT}")
+    for key in ("RUN_ID", "EXPERIMENT_ID"):
+        os.environ.pop(f"MLFLOW_{key}", None)
+    return tags
 
 
 def _find_unfinished(place: str, started: bool) -> str:
@@ -209,11 +274,36 @@ def equal_to(value: str) -> str:
     return f"LIKE '{value.replace(chr(39), '_')}'"  # _ stands for any character
 
 
-def log_metrics(run_id: str, step: int, metrics: Mapping[str, float], time_ms: int) -> None:
+def log_metrics(
+    run_id: str,
+    step: int,
+    metrics: Mapping[str, float],
+    time_ms: int,
+    model_id: str = "",
+    datasets: Sequence[Dataset] = (),
+) -> None:
     """Logs all metrics at one step, in one request. A repeated call adds nothing.
 
     time_ms: their time, in milliseconds since the epoch.
+    model_id: the logged model that they are metrics of. Empty: none.
+    datasets: a task's scores are linked to its data set.
     """
+    of_task = {data.task: data.fingerprint for data in datasets}
+
+    def metric(name: str, value: float) -> Metric:
+        task, _ = names.parsed_quality(name) or ("", "")
+        linked = task in of_task
+        return Metric(
+            name,
+            value,
+            time_ms,
+            step,
+            model_id=model_id or None,
+            dataset_name=task if linked else None,
+            dataset_digest=of_task[task] if linked else None,
+            run_id=run_id if model_id else None,
+        )
+
     mlflow.MlflowClient().log_batch(
-        run_id, metrics=[Metric(name, value, time_ms, step) for name, value in metrics.items()]
+        run_id, metrics=[metric(name, value) for name, value in metrics.items()]
     )

@@ -63,14 +63,6 @@ def open_search(config: SearchSettings, name: str, known: str, tags: Tags) -> It
         patiently(partial(mlflow.MlflowClient().set_terminated, run.info.run_id))
 
 
-def trials_query(study: str) -> str:
-    """Returns the query of MLflow's UI that shows the trials of a search, the best first."""
-    return (
-        f"?workflowType=machine_learning&searchFilter=tags.`{names.TAG_STUDY}` = '{study}'"
-        f"&orderByKey=metrics.`{names.SEARCH_QUALITY}`&orderByAsc=false"
-    )
-
-
 def tag_front(on_front: Mapping[str, bool]) -> None:
     """Tags each run with whether it is on the front. Runs with the right tag are skipped.
 

@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TypeVar
-from urllib.parse import quote
 
 import mlflow
 import requests
@@ -35,6 +35,10 @@ TABLE = "experiments"
 """A table that every MLflow database has."""
 AGAIN = "nothing that was computed is lost, and the same command continues when this is mended"
 """How a run goes on whose tracking store or search storage was away."""
+LOCAL = "http://127.0.0.1:5000"
+"""Address of `mlflow ui` for a local store."""
+DATABASE = "mlflow.db"
+"""The file in the working folder that MLflow uses as its store by default."""
 
 
 def configure() -> None:
@@ -45,7 +49,7 @@ def configure() -> None:
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(HTTP_SECONDS))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    # The last line of a command is JSON, and not MLflow's own link.
+    # A command prints a link of its own.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -207,19 +211,25 @@ def make_database(uri: str) -> None:
             os.link(f"{aside}/{file.name}", file)
 
 
-def link_to(run: Run, query: str = "") -> str:
-    """Returns where the run can be viewed.
+def link_to(run: Run, view: str = "") -> str:
+    """Returns the address of the run in MLflow's UI, or of its experiment's runs in a view.
 
-    This is a link to the server or, for a local store, the command that opens it and the link.
-
-    query: a query string of the UI. If given, the link shows the experiment's runs that match it
-        instead of this run.
+    view: the key of a shared view (experiments/tracking/views.py). Empty: the run's own page.
     """
     uri = address()
-    place = f"runs{quote(query, safe='?=&')}" if query else f"runs/{run.info.run_id}"
-    path = f"#/experiments/{run.info.experiment_id}/{place}"
+    server = uri.rstrip("/") if uri.startswith("http") else LOCAL
+    place = "runs" if view else f"runs/{run.info.run_id}"
+    shared = f"&viewStateShareKey={view}" if view else ""
     return (
-        f"{uri}/{path}"
-        if uri.startswith("http")
-        else f"mlflow ui --backend-store-uri {uri} then http://127.0.0.1:5000/{path}"
+        f"{server}/#/experiments/{run.info.experiment_id}/{place}"
+        f"?workflowType=machine_learning{shared}"
     )
+
+
+def start_of_ui() -> str:
+    """Returns the command that starts MLflow's UI on this store, or "" if it is on a server."""
+    uri = address()
+    if uri.startswith("http"):
+        return ""
+    is_default = uri == f"sqlite:///{DATABASE}" or uri == f"sqlite:///{Path(DATABASE).resolve()}"
+    return "mlflow ui" if is_default else f"mlflow ui --backend-store-uri {uri}"

@@ -49,7 +49,7 @@ Found = dict[tuple[str, str, str], dict[str, list[float]]]
 
 
 def started(folder: Path, verb: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """The last line of a command that works in the folder."""
+    """The JSON of a command that works in the folder."""
     told = [
         f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
         for name, value in settings.items()
@@ -58,7 +58,7 @@ def started(folder: Path, verb: str, settings: dict[str, Any]) -> dict[str, Any]
         "PYTHONPATH": str(ROOT),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
     }
-    argv = [sys.executable, "-m", f"experiments.{verb}", *told]
+    argv = [sys.executable, "-m", f"experiments.{verb}", "--json", *told]
     done = subprocess.run(
         argv, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True
     )

@@ -54,7 +54,9 @@ def test_ten_kills_change_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyP
         folder.mkdir()
         put_database(folder)  # which takes longer to be made than some of the processes live
     kinds = [ANY, CHECKPOINT]
-    expected = outcome(started(whole, counting, kinds, tmp_path / "told", "distill", *RUN).end())
+    expected = outcome(
+        started(whole, counting, kinds, tmp_path / "told", "distill", *RUN, "--json").end()
+    )
     counts, draw = json.loads((tmp_path / "told").read_text()), random.Random()
     assert min(counts) >= 5 * KILLS
     moments = [

@@ -127,7 +127,7 @@ def test_a_study_can_begin_with_the_finished_trials_of_another(searched: Searche
         "--search.trials=1",
     )  # fmt: skip
     assert outcome(done)["states"] == {"complete": 1}
-    assert "5 of 5 trials copied from mkd" in done.stdout
+    assert "5 of 5 trials copied from mkd" in done.stderr
     heir = study_of(folder, "heir").trials
     expected = [trial.values for trial in study_of(folder).trials]
     assert [trial.values for trial in heir[:5]] == expected

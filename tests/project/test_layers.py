@@ -23,7 +23,7 @@ SHARED = "analysis.presentation"
 """The one room of analysis that experiments may import: tables, colours and figures."""
 
 MLFLOW = {
-    "experiments.tracking", "experiments.on_spark",
+    "experiments.slips", "experiments.tracking", "experiments.on_spark",
     "analysis.runs.runs", "analysis.report",
 }  # fmt: skip
 """The only modules and rooms that may import mlflow: the writers of runs, the model that is logged
@@ -37,7 +37,8 @@ ORDER = {
             "mkd.tokenization", "mkd.students", "mkd.evaluation", "mkd.training",
             "mkd.precision", "mkd.augmentation", "mkd.teachers", "mkd.export", "mkd.pipeline",
             "mkd.runs"],
-    "experiments": ["experiments.settings", "experiments.command_line", "experiments.cli",
+    "experiments": ["experiments.printing", "experiments.slips", "experiments.settings",
+                    "experiments.command_line", "experiments.cli",
                     "experiments.tracking", "experiments.studies", "experiments.on_spark",
                     "experiments.benchmark", "experiments.ablation", "experiments.distill",
                     "experiments.export", "experiments.finetune", "experiments.init",

@@ -93,9 +93,11 @@ def started(folder: Path, work: Callable[..., None], *args: Any, **more: str) ->
 
 
 def command(folder: Path, module: str, *argv: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """An entry point from its start to its end, in a folder that has MLflow's database already."""
+    """An entry point from its start to its end, in a folder that has MLflow's database already.
+
+    stdout has the JSON alone; all else that it prints is on stderr."""
     put_database(folder)
-    return started(folder, entry_point, module, *argv, **more).end()
+    return started(folder, entry_point, module, *argv, "--json", **more).end()
 
 
 def entry_point(module: str, *argv: str) -> None:
@@ -159,7 +161,7 @@ def _hear(event: Event, hear: Callable[[int], object]) -> None:
 
 
 def outcome(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """The JSON on the last line."""
+    """The JSON that a command with --json prints."""
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return found

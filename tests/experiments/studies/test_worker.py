@@ -145,10 +145,10 @@ def test_a_worker_that_is_killed_in_a_trial_has_it_made_again_by_another(tmp_pat
     folder.mkdir()
     child = started(
         folder, entry_point, "search", *SEARCH, *SLOW, *BEATS, "--search.workers=2",
-        "--search.trials=2",
+        "--search.trials=2", "--json",
     )  # fmt: skip
     run = working(folder)
-    pids = workers(child.stdout)
+    pids = workers(child.stderr)
     halt(pids)
     at_work = worker_at(folder, run, pids)
     os.kill(at_work, signal.SIGKILL)
@@ -236,8 +236,8 @@ def test_two_commands_share_a_postgresql_study_without_its_password(tmp_path: Pa
         folder.mkdir()
         mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
         argv = [*SEARCH, "--search.storage", address, "--search.trials=5", "--search.workers=2"]
-        first = started(folder, entry_point, "search", *argv)
-        second = started(folder, entry_point, "search", *argv, "--cache=elsewhere")
+        first = started(folder, entry_point, "search", *argv, "--json")
+        second = started(folder, entry_point, "search", *argv, "--json", "--cache=elsewhere")
         told = [outcome(child.end()) for child in (first, second)]
         assert told[0]["run_id"] == told[1]["run_id"] and told[1]["states"]["complete"] >= 5
         store = optuna.storages.RDBStorage(address)

@@ -56,10 +56,10 @@ def outputs(file: Path) -> Outputs:
     file.write_text("contents")
     return Outputs(
         {"quality/mean": 70.0},
-        ["| a table |"],
+        "It is good.",
+        ["| a table |", "note: a note"],
         {"score": 1},
         metric_series={"search/hypervolume": [1.0, 2.0]},
-        description="a note",
         tags={"mkd.student": "bag"},
         jsons={"data.json": {"a": 1}},
         figures={"picture.png": Figure()},
@@ -101,23 +101,34 @@ def test_a_run_logs_its_settings_and_its_outputs_and_ends_as_finished(
     assert tags.items() >= {
         "mkd.kind": kind, "mkd.tasks": "demo", "mkd.student": "bag",
     }.items()  # fmt: skip
-    assert run.data.tags["mlflow.note.content"] == "a note" and "mkd.error" not in tags
+    note = "It is good.\n\n| a table |\n\n- a note\n"
+    assert run.data.tags["mlflow.note.content"] == note and "mkd.error" not in tags
     assert run.data.params == {key: str(value) for key, value in cli.flat(config).items()}
     assert run.data.metrics == {
         "quality/mean": 70.0, "search/hypervolume": 2.0, "train/loss": 0.5,
     }  # fmt: skip
     assert {file.path for file in client(store).list_artifacts(finished.run_id)} == {
-        "config.yaml", "table.md", "data.json", "picture.png", "file.txt",
+        "config.yaml", "table.md", "data.json", "picture.png", "file.txt", "result.json",
     }  # fmt: skip
+    file = client(store).download_artifacts(finished.run_id, "result.json", str(store))
+    result = json.loads(Path(file).read_text())
+    assert list(result) == ["run_id", "link", "zip", "score"]
+    assert result["run_id"] == finished.run_id
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "| a table |" and printed[2].startswith("look at it: mlflow ui")
-    last = json.loads(printed[-1])
-    assert list(last) == ["run_id", "zip", "score"] and last["run_id"] == finished.run_id
+    assert printed[:4] == ["| a table |", "note: a note", "", "It is good."]
+    page = f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs"
+    assert f"{page}/{run.info.run_id}?workflowType=machine_learning" == result["link"]
+    assert printed[-3:] == [
+        result["link"],
+        "beside other runs:",
+        f"{page}?workflowType=machine_learning&viewStateShareKey=students",
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_whose_work_fails_ends_as_failed_and_says_why(kind: str, store: Path) -> None:
     def core(run: OpenRun, report: Report) -> Path:
+        report(1, {"train/loss": 0.5})
         raise ValueError("the loss became nan")
 
     with pytest.raises(ValueError, match="the loss became nan"):
@@ -125,6 +136,29 @@ def test_a_run_whose_work_fails_ends_as_failed_and_says_why(kind: str, store: Pa
     (run,) = runs(store)
     assert run.info.status == "FAILED" and mlflow.active_run() is None
     assert run.data.tags["mkd.error"] == "the loss became nan"
+
+
+def test_a_mistake_that_ends_a_run_before_its_work_leaves_no_run(store: Path) -> None:
+    """An error that is no mistake of the user leaves one, and so does a run with children."""
+
+    def failing(error: Exception) -> None:
+        def core(run: OpenRun, report: Report) -> Path:
+            raise error
+
+        with pytest.raises(type(error)):
+            record(opening(config_of("distill", store), "distill"), core, outputs)
+
+    failing(ValueError("there is no such task"))
+    assert runs(store) == [] and mlflow.active_run() is None
+    failing(RuntimeError("a fault"))
+    assert [run.info.status for run in runs(store)] == ["FAILED"]
+
+    config = DistillSettings(cache=str(store / "other"))
+    with pytest.raises(ValueError), open_parent(config, store) as parent:
+        mlflow.start_run(nested=True, parent_run_id=parent.id)
+        mlflow.end_run()
+        raise ValueError("a variant diverged")
+    assert sorted(run.info.status for run in runs(store)) == ["FAILED", "FAILED", "FINISHED"]
 
 
 def test_outputs_with_an_error_are_logged_before_the_run_fails(store: Path) -> None:
@@ -158,7 +192,8 @@ def test_a_trial_is_nested_and_prints_nothing(
         )  # fmt: skip
     run = client(store).get_run(trial.run_id)
     assert shares == [{names.progress("student"): 0.5}] and capsys.readouterr().out == ""
-    assert run.data.metrics == METRICS | {"train/loss": 0.5}
+    headline = {"mean_score": 70.0, "MB": 8.0}
+    assert run.data.metrics == METRICS | headline | {"train/loss": 0.5}
     assert run.data.tags["mlflow.parentRunId"] == run.data.tags["mkd.parent"] == parent.id
     assert run.data.tags["mkd.state"] == "complete" and run.data.params["weight"] == "1"
     assert {file.path for file in client(store).list_artifacts(trial.run_id)} == {

@@ -123,7 +123,7 @@ def test_the_closing_table_shows_every_task_and_is_logged(distilled: Distilled) 
         "mean",
         "times faster",
     ):
-        assert word in done.stdout
+        assert word in done.stderr
 
 
 def test_the_logged_model_answers(distilled: Distilled, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +213,7 @@ def test_a_logged_student_is_finetuned_in_a_run_linked_to_its_own(distilled: Dis
     )  # fmt: skip
     run = client(folder).get_run(found["run_id"])
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == f"finetune {parent[:8]} hard labels 1 tasks"
+    assert run.info.run_name == f"finetune {parent[:8]} hard labels · sentiment"
     assert (run.data.tags["mkd.kind"], run.data.tags["mkd.parent"]) == ("finetune", parent)
     assert run.data.tags["mlflow.parentRunId"] == parent
     assert run.data.params["finetune.student"] == f"runs:/{parent}/student"

@@ -1,0 +1,40 @@
+"""Runs of MLflow that hold nothing, because a mistake of the user ended the command."""
+
+import os
+
+OWN_RUN = "MLFLOW_RUN_ID"
+"""The environment variable that `mlflow run` sets to the run that it has created."""
+
+
+def discard_own_run(why: str) -> None:
+    """Discards the run that `mlflow run` created for this command, unless the command used it.
+
+    why: the mistake, which the run gets as its description.
+    """
+    if not (own := os.environ.get(OWN_RUN, "")):
+        return
+    import mlflow  # here: no command without a mistake needs it yet, and it takes a second
+    from mlflow.exceptions import MlflowException
+
+    client = mlflow.MlflowClient()
+    try:
+        run = client.get_run(own)
+        if run.info.status == "RUNNING" and not run.data.metrics:
+            client.set_tag(own, "mlflow.note.content", why)
+            discard_run(own, "refused")
+    except MlflowException:
+        return  # the mistake is printed; a store that cannot be reached must not hide it
+
+
+def discard_run(run_id: str, name: str) -> None:
+    """Ends, names and deletes a run that holds nothing. `mlflow gc` removes it for good.
+
+    It is ended first: `mlflow run` would change the status of a run that is not, which MLflow
+    refuses for a deleted one.
+    """
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    client.set_tag(run_id, "mlflow.runName", name)
+    client.set_terminated(run_id, "KILLED")
+    client.delete_run(run_id)

@@ -1,0 +1,37 @@
+"""stdout holds the tables or, if it is asked for, the JSON alone."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from experiments.printing import json_alone, tell_result
+
+
+def test_with_json_all_else_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    """Also what a child process prints."""
+    with json_alone(True):
+        print("a table")
+        subprocess.run([sys.executable, "-c", "print('a child')"], check=True)
+        tell_result({"run_id": "first"})
+        tell_result({"run_id": "last"})
+    print("after")
+    out, err = capfd.readouterr()
+    line, after = out.splitlines()
+    assert json.loads(line) == {"run_id": "last"} and after == "after"
+    assert set(err.splitlines()) == {"a table", "a child"}
+
+
+def test_without_json_no_result_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    with json_alone(False):
+        print("a table")
+        tell_result({"run_id": "first"})
+    assert capfd.readouterr() == ("a table\n", "")
+
+
+def test_a_command_that_fails_prints_no_json(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="a slip"), json_alone(True):
+        tell_result({"run_id": "first"})
+        raise ValueError("a slip")
+    assert capfd.readouterr().out == ""
