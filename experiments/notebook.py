@@ -26,13 +26,14 @@ import transformers
 from matplotlib.figure import Figure
 
 from experiments import cli
+from experiments.command_line.config_files import config_file, read_config
 from experiments.distill import distill
 from experiments.settings import DistillSettings
 from experiments.tracking import picture
 from experiments.tracking.models import download_model
 from experiments.tracking.store import experiment
 from mkd import names, pipeline, progress
-from mkd.config import HubConfig
+from mkd.config import HubConfig, TeacherConfig
 from mkd.evaluation.scoring import runtime_student
 from mkd.evaluation.speed import HEADLINE_SETTING
 from mkd.export.backends import TORCH, latency_ms
@@ -47,24 +48,10 @@ from mkd.tasks.frames import task_from_data
 from mkd.tasks.kept import kept_tasks
 from mkd.tasks.task import Task
 
-STUDENTS: dict[str, dict[str, Any]] = {
-    "bag": {
-        "student.kind": "bag", "student.hidden": 256, "student.embedding": 256,
-        "student.layers": 2, "student.buckets": 65536, "student.min_count": 2,
-        "student.dropout": 0.2,
-    },
-    "bilstm": {
-        "student.kind": "bilstm", "student.hidden": 128, "student.embedding": 128,
-        "student.dropout": 0.2,
-    },
-    "transformer": {"student.kind": "transformer", "student.dropout": 0.1},
-}  # fmt: skip
-"""Settings of each student, the fastest first. The embeddings are the teacher's, in their main
-directions; a transformer has the teacher's first layers."""
-LAYERS = 3
-"""Most layers of a transformer."""
-SHARED = {"student.init": "teacher", "loss.temperature": 2.0, "train.sampling.alpha": 0.5}
-"""Settings of all students."""
+STUDENTS = ("bag", "bilstm", "transformer")
+"""The students, the fastest first. Each has a shipped file of settings of its name."""
+LEFT_OUT = ("train.steps", "train.batch_size", "train.eval_every")
+"""Settings of these files that are not taken: they are for millions of rows."""
 BUDGET_BACKEND = "onnx"
 """Backend in which a student's latency is compared with the budget."""
 
@@ -210,7 +197,7 @@ def distil(
     with _quiet(), progress.phase_bars() as report:
         base = cli.with_settings(DistillSettings(), {"cache": given.get("cache", ".mkd")})
         base = cli.with_settings(base, _data_settings(data, Path(base.cache)))
-        base = cli.with_settings(base, SHARED | {"teacher.checkpoint": teacher})
+        base = cli.with_settings(base, {"teacher.checkpoint": teacher})
         if budget_ms is None:
             config = with_student(base, student or "bag", given)
         else:
@@ -222,26 +209,43 @@ def distil(
 
 
 def with_student(base: DistillSettings, student: str, given: Mapping[str, Any]) -> DistillSettings:
-    """Returns the settings with those of a student of STUDENTS. given: settings that win."""
-    return cli.with_settings(base, STUDENTS[student] | _layers(base, student) | dict(given))
+    """Returns the settings with those of a student of STUDENTS. given: settings that win.
+
+    The sizes that a teacher limits are made to fit it.
+    """
+    known = cli.flat(base)
+    shipped = dict(_leaves(read_config(config_file(student)), known, ""))
+    kept = {name: value for name, value in shipped.items() if name not in LEFT_OUT}
+    teachers = {name: value for name, value in given.items() if name.startswith("teacher.")}
+    teacher = cli.with_settings(base, teachers).teacher
+    return cli.with_settings(base, kept | _sizes(teacher, student, kept) | dict(given))
 
 
-def _layers(base: DistillSettings, student: str) -> dict[str, Any]:
-    """Returns the sizes of a transformer that takes its layers from the teacher."""
-    if student != "transformer":
-        return {}
-    teacher = base.teacher
-    sizes = {"layers": teacher.layers, "hidden": teacher.hidden, "heads": teacher.heads}
+def _leaves(
+    values: Mapping[str, Any], known: Mapping[str, Any], prefix: str
+) -> Iterator[tuple[str, Any]]:
+    """Yields the settings of a file by their dotted names. known: all settings."""
+    for key, value in values.items():
+        name = prefix + key
+        if name in known:
+            yield name, value
+        else:
+            yield from _leaves(value, known, f"{name}.")
+
+
+def _sizes(teacher: TeacherConfig, student: str, shipped: Mapping[str, Any]) -> dict[str, int]:
+    """Returns the sizes of a student that takes its embeddings, or its layers, from the teacher."""
+    layers, hidden, heads = teacher.layers, teacher.hidden, teacher.heads
+    width = hidden
     if teacher.checkpoint:
         folder = pretrained.checkpoint_folder(teacher.checkpoint, "teacher.checkpoint")
         found = pretrained.load_config(folder, "teacher.checkpoint")
-        sizes = {
-            "layers": found.num_hidden_layers,
-            "hidden": found.hidden_size,
-            "heads": found.num_attention_heads,
-        }
-    sizes["layers"] = min(LAYERS, sizes["layers"])
-    return {f"student.{name}": value for name, value in sizes.items()}
+        layers, hidden = found.num_hidden_layers, found.hidden_size
+        heads, width = found.num_attention_heads, getattr(found, "embedding_size", hidden)
+    if student != "transformer":
+        return {"student.embedding": min(shipped["student.embedding"], width)}
+    layers = min(layers, shipped["student.layers"])
+    return {"student.layers": layers, "student.hidden": hidden, "student.heads": heads}
 
 
 def within_budget(

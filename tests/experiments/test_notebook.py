@@ -21,9 +21,11 @@ FEW = {
     "teacher.train.steps": 4, "teacher.train.eval_every": 4, "train.steps": 4,
     "train.eval_every": 4, "student.hidden": 8, "student.embedding": 8, "student.buckets": 50,
     "data.max_length": 16, "speed.length": 16, "speed.seconds": 0.1, "speed.threads": [1],
-    "threads": 1, "device": "cpu", "export.max_loss": 100,
+    "train.precision": "float32", "threads": 1, "device": "cpu", "export.max_loss": 100,
 }  # fmt: skip
 """Settings with which a call takes seconds."""
+FLOAT = {"train.precision": "float32"}
+"""Nothing is timed."""
 WORDS = {"negative": "bad", "positive": "good"}
 
 
@@ -109,16 +111,22 @@ def test_a_budget_takes_the_largest_student_that_meets_it(
     monkeypatch.setattr("mkd.pipeline.load_data", lambda config, report: "rows")
     base = with_student(DistillSettings(), "bag", {})
     for budget, kind in [(5.0, "transformer"), (1.0, "bilstm"), (0.5, "bag")]:
-        chosen = notebook.within_budget(base, budget, {}, lambda step, metrics: None)
+        chosen = notebook.within_budget(base, budget, FLOAT, lambda step, metrics: None)
         assert chosen.student.kind == kind
     with pytest.raises(ValueError, match="budget_ms is 0.01; allowed: at least 0.1, which bag has"):
-        notebook.within_budget(base, 0.01, {}, lambda step, metrics: None)
+        notebook.within_budget(base, 0.01, FLOAT, lambda step, metrics: None)
 
 
 def test_a_transformer_has_the_teachers_first_layers() -> None:
     base = DistillSettings()
-    found = with_student(base, "transformer", {}).student
+    found = with_student(base, "transformer", FLOAT).student
     assert (found.layers, found.hidden, found.heads) == (2, 128, 4)
+
+
+def test_a_shipped_student_is_made_to_fit_its_teacher_and_what_is_given_wins() -> None:
+    found = with_student(DistillSettings(), "bag", {"teacher.hidden": 64, "loss.temperature": 3.0})
+    assert (found.student.init, found.student.embedding) == ("teacher", 64)
+    assert (found.loss.temperature, found.train.steps) == (3, DistillSettings().train.steps)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from dataclasses import is_dataclass
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
@@ -21,13 +22,12 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 import pytest
 import yaml
 
-import mkd.pipeline
+import mkd
 from analysis import arguments
-from experiments import cli
-from experiments.settings import COMMANDS, DistillSettings, distill_settings
+from experiments import cli, notebook
+from experiments.settings import COMMANDS, DistillSettings
 from mkd import __main__ as runtime
 from mkd.config import Config
-from mkd.result import Result
 from mkd.shell import VERBS
 from mkd.tasks import task_file
 from tests.support.entry import command, outcome
@@ -390,22 +390,11 @@ def test_the_readme_example_in_python_runs(
 ) -> None:
     write_reviews(tmp_path)
     monkeypatch.chdir(tmp_path)
-    whole = mkd.pipeline.run
-
-    def small(config: Config, folder: Path) -> Result:
-        few = FEW | {
-            "teacher.checkpoint": "",
-            "teacher.layers": 1,
-            "teacher.hidden": 16,
-            "export.backends": ["onnx"],
-        }
-        # Which backend is the fastest is chance, of models so small.
-        return whole(cli.with_settings(distill_settings(config), few).core(), folder)._replace(
-            exported=str(folder / "onnx")
-        )
-
-    monkeypatch.setattr(mkd.pipeline, "run", small)
-    exec(compile(example("python"), str(README), "exec"), {})
-    scores, answers = capsys.readouterr().out.strip().splitlines()
-    assert len([float(score) for score in scores.split()]) == 2
-    assert re.search(r"label='(negative|positive)'", answers)
+    small = {"student.embedding": 16, "export.backends": ["onnx"], "export.max_loss": 100}
+    monkeypatch.setattr(notebook, "distil", partial(notebook.distil, settings=FEW | small))
+    exec(compile(example("python").replace(HUB, str(MINILM)), str(README), "exec"), {})
+    printed = capsys.readouterr().out
+    assert "hard labels" in printed
+    assert re.search(r"label='(negative|positive)'", printed)
+    answers = mkd.Student.load("reviews-student").predict(["a good film"], "task")
+    assert answers[0].error is None
