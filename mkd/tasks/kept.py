@@ -51,7 +51,7 @@ def _written(folder: Path, name: str, task: Task) -> dict[str, Any]:
     """Writes the splits of a task, and returns its description for the task file."""
     kind, texts = task.kind, list(TEXTS[: 1 + task.kind.pair])
     about: dict[str, Any] = {
-        "kind": "classification" if kind.labels else "regression",
+        "kind": _kind_name(kind),
         "text": texts,
         "label": LABEL,
         "metrics": list(kind.metrics),
@@ -67,9 +67,16 @@ def _written(folder: Path, name: str, task: Task) -> dict[str, Any]:
     return {"dev": task.dev_share} | about
 
 
+def _kind_name(kind: Kind) -> str:
+    if kind.multilabel:
+        return "multilabel"
+    return "classification" if kind.labels else "regression"
+
+
 def _write(file: Path, kind: Kind, split: Split) -> None:
     names = TEXTS[: 1 + kind.pair]
     of_label = pa.string() if kind.labels else pa.float64()
+    of_label = pa.list_(of_label) if kind.multilabel else of_label
     schema = pa.schema([*((name, pa.string()) for name in names), (LABEL, of_label)])
     with pq.ParquetWriter(file, schema) as writer:
         chunk: list[Row] = []
@@ -83,10 +90,12 @@ def _write(file: Path, kind: Kind, split: Split) -> None:
 
 def _table(rows: Sequence[Row], kind: Kind, schema: pa.Schema) -> pa.Table:
     texts = [[row.text_a for row in rows], [row.text_b for row in rows]][: 1 + kind.pair]
-    return pa.table([*texts, [_label(row.label, kind) for row in rows]], schema=schema)
+    return pa.table([*texts, [_label(row, kind) for row in rows]], schema=schema)
 
 
-def _label(label: float | None, kind: Kind) -> str | float | None:
-    if label is None or not kind.labels:
-        return label
-    return kind.labels[int(label)]
+def _label(row: Row, kind: Kind) -> str | float | list[str] | None:
+    if row.label is None or not kind.labels:
+        return row.label
+    if kind.multilabel:
+        return [kind.labels[place] for place in row.classes]
+    return kind.labels[int(row.label)]

@@ -1,0 +1,40 @@
+"""Tasks in memory that are kept as files are the same tasks, of every kind."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from mkd.config import DataConfig
+from mkd.tasks.frames import task_from_data
+from mkd.tasks.kept import kept_tasks
+from mkd.tasks.sources import load_tasks
+
+TEXTS = [f"text number {number}" for number in range(20)]
+OTHERS = [f"other {number}" for number in range(20)]
+LABELS: dict[str, list[Any]] = {
+    "classes": [["yes", "no", None][number % 3] for number in range(20)],
+    "scores": [number / 4 for number in range(20)],
+    "sets": [[["a"], ["a", "b"], []][number % 3] for number in range(20)],
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_rows_and_kind_are_kept(kind: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": TEXTS, "b": OTHERS, "label": LABELS[kind]})
+    dev = frame[frame["label"].notna()]
+    task = task_from_data("t", frame, dev, text=["a", "b"], label="label")
+    file = kept_tasks(tmp_path, [task])
+    assert kept_tasks(tmp_path, [task]) == file
+    (again,) = load_tasks(DataConfig(source="files", path=str(file)))
+    assert (again.name, again.kind) == (task.name, task.kind)
+    assert list(again.train.read()) == list(task.train.read())
+    assert list(again.dev[""].read()) == list(task.dev[""].read())
+
+
+def test_a_share_of_train_that_becomes_dev_is_kept(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": TEXTS, "label": LABELS["scores"]})
+    file = kept_tasks(tmp_path, [task_from_data("t", frame, 0.25)])
+    (again,) = load_tasks(DataConfig(source="files", path=str(file)))
+    assert (again.dev, again.dev_share) == ({}, 0.25)
