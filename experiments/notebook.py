@@ -126,14 +126,11 @@ class Distilled:
             shutil.copytree(self._folder / backend, target / backend)
         model, checkpoint = self._folder / MODEL, self.settings.teacher.checkpoint
         base = checkpoint if HUB_NAME.fullmatch(checkpoint) else ""
-        describe_exported(
-            load_model(model, "the student"),
-            pretrained.load_tokenizer(model, "the student"),
-            HubConfig(base_model="" if Path(checkpoint).exists() else base),
-            backends,
-            metrics,
-            target,
-        )
+        hub = HubConfig(base_model="" if Path(checkpoint).exists() else base)
+        with _quiet():
+            student = load_model(model, "the student")
+            tokenizer = pretrained.load_tokenizer(model, "the student")
+            describe_exported(student, tokenizer, hub, backends, metrics, target)
         return target
 
     def to_html(self) -> str:
@@ -171,9 +168,9 @@ def distil(
 ) -> Distilled:
     """Distils a teacher into a student, and measures both on rows that neither was trained on.
 
-    - `data`: a pandas DataFrame; a Dataset or DatasetDict of `datasets`; the path of a CSV, TSV,
-      JSONL or Parquet file, of a folder with such files or of `save_to_disk`, or of a YAML file
-      that describes tasks; or a dict of these by task name. Columns, labels and a dev split are
+    - `data`: a pandas DataFrame; a Dataset or DatasetDict of `datasets`; what `data.path` takes: a
+      CSV, TSV, JSONL or Parquet file, a folder, a YAML file that describes tasks, or a name on the
+      hub; or a dict of frames, datasets and files by task name. Columns, labels and a dev split are
       inferred; `mkd.task_from_data` makes a task with some of them stated, and such a task may
       stand in the dict.
     - `teacher`: folder or hub name of a pretrained encoder. Empty: a small teacher from scratch.
@@ -303,48 +300,25 @@ def speed_frame(result: Result) -> pd.DataFrame:
 
 def _data_settings(data: Any, cache: Path) -> dict[str, Any]:
     """Returns the settings of the data. Rows in memory are written to the cache."""
-    if isinstance(data, str | Path) and Path(data).suffix in (".yaml", ".yml"):
-        return {"data.source": "files", "data.path": str(data)}
+    if isinstance(data, str | Path):
+        return {"data.path": str(data)}
     tasks = _tasks(data)
     for task in tasks:
         for note in task.notes:
             print(f"{task.name}: {note}")
     path = str(kept_tasks(cache, tasks))
-    own = [task.name for task in tasks]
-    return {"data.source": "files", "data.path": path, "data.tasks": own}
+    return {"data.path": path, "data.tasks": [task.name for task in tasks]}
 
 
 def _tasks(data: Any) -> list[Task]:
-    """Returns the tasks of data in memory or in files, as `distil` takes them."""
-    if isinstance(data, str | Path):
-        path = Path(data)
-        return [task_from_data(path.stem or "task", _opened(path))]
+    """Returns the tasks of data in memory, or of several tasks by name."""
     # A DatasetDict is a dict too, of splits.
-    if isinstance(data, Mapping) and not _is_splits(data):
-        return [
-            value
-            if isinstance(value, Task)
-            else task_from_data(
-                str(name), _opened(Path(value)) if isinstance(value, str | Path) else value
-            )
-            for name, value in data.items()
-        ]
-    return [data if isinstance(data, Task) else task_from_data("task", data)]
-
-
-def _is_splits(data: Mapping[str, Any]) -> bool:
-    return hasattr(data, "column_names") or "train" in data
-
-
-def _opened(path: Path) -> Any:
-    """Returns what a path names: a file, or the splits in a folder."""
-    if not path.is_dir():
-        return path
-    if any((path / name).exists() for name in ("dataset_dict.json", "dataset_info.json")):
-        from datasets import load_from_disk  # the import takes seconds
-
-        return load_from_disk(str(path))
-    return {file.stem: file for file in sorted(path.iterdir()) if file.is_file()}
+    if not isinstance(data, Mapping) or hasattr(data, "column_names") or "train" in data:
+        data = {"task": data}
+    return [
+        value if isinstance(value, Task) else task_from_data(str(name), value)
+        for name, value in data.items()
+    ]
 
 
 def _untracked(config: DistillSettings, report: Report) -> Distilled:
