@@ -5,24 +5,42 @@
 
 `python -m mkd FOLDER` is the same command.
 
-A line of TSV has one text, or two for a task with pairs. A line of JSON lines is an object with
-`text` and, for pairs, `text_pair`. The output has the same format and one line for each input line:
-label, score and, for a line without a prediction, the error. Torch is not needed.
+    mkd predict FOLDER --input tickets.csv --text body > answers.csv
+
+A CSV, TSV or Parquet file is a table with named columns. Its text column is stated, or found as in
+training. The output is the table (of Parquet: as CSV) with the columns prediction, score and error.
+
+JSON lines, and lines of TSV from standard input or with --format tsv, are answered one by one. A
+line of TSV has one text, or two for a task with pairs, and no header. A line of JSON lines is an
+object with `text` and, for pairs, `text_pair`, or with the keys of --text. The output has the same
+format and one line for each input line: label, score and, for a line without a prediction, the
+error. Torch is not needed.
 """
 
 import argparse
+import csv
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from io import TextIOWrapper
 from itertools import islice
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from mkd.runtime.inference import Prediction, Student, kind_of
 from mkd.shell import called_as, complete
+from mkd.tasks import files
+from mkd.tasks.columns import Columns, find_text
+from mkd.tasks.files import Record, Table, listed
 
 LINES_AT_ONCE = 1024
+TABLE_ENDINGS = (".csv", ".tsv", ".parquet")
+"""Endings of files that are tables with named columns."""
+TEXT_KEYS = ("text", "text_pair")
+"""Keys of the texts in JSON lines."""
+ANSWER_COLUMNS = ("prediction", "score", "error")
+"""Columns that are added to a table."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,12 +60,15 @@ def main(argv: list[str] | None = None) -> int:
         prog=called_as("predict"), allow_abbrev=False, description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("folder", help="the exported student")
-    parser.add_argument("--task", required=True)
+    parser.add_argument("--task", help="not needed for a student of one task")
+    parser.add_argument(
+        "--text", nargs="+", default=[], metavar="COLUMN", help="the text column; two for pairs"
+    )
     parser.add_argument("--input", default="-", help="the file to read; -: standard input")
     parser.add_argument(
         "--format",
         choices=("tsv", "jsonl"),
-        help="of input and output; else by the file's ending, or tsv",
+        help="reads lines without a header; else by the file's ending, or tsv",
     )
     parser.add_argument(
         "--threads", type=int, default=0, help="0: OMP_NUM_THREADS, or as many as it may use"
@@ -57,19 +78,25 @@ def main(argv: list[str] | None = None) -> int:
     form = given.format or ("jsonl" if given.input.endswith((".jsonl", ".ndjson")) else "tsv")
     try:
         student = Student.load(given.folder, given.threads)
-        student.head(given.task)
+        task = given.task or _only_task(student)
+        _check_text(given.text, student.head(task).pair)
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")
         # surrogateescape lets invalid UTF-8 become an error of its own line instead of ending the
         # program. utf-8-sig drops a byte order mark at the start of the file.
         source = 0 if given.input == "-" else given.input
-        with open(source, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
-            bad = answer(student, given.task, form, lines, sys.stdout)
+        if given.format is None and given.input.lower().endswith(TABLE_ENDINGS):
+            bad = answer_table(student, task, Path(given.input), given.text, sys.stdout)
+        else:
+            with open(
+                source, encoding="utf-8-sig", errors="surrogateescape", newline="\n"
+            ) as lines:
+                bad = answer(student, task, form, lines, sys.stdout, given.text or TEXT_KEYS)
     except BrokenPipeError:
         # Python flushes stdout at exit, which would raise again and print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:  # a Parquet file needs pyarrow
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     if bad:
@@ -77,15 +104,87 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def answer(student: Student, task: str, form: str, lines: Iterator[str], out: TextIO) -> int:
+def _only_task(student: Student) -> str:
+    if len(student.heads) > 1:
+        raise ValueError(f"--task is not given; allowed: {', '.join(student.heads)}")
+    return next(iter(student.heads))
+
+
+def _check_text(text: Sequence[str], pair: bool) -> None:
+    if text and len(text) != 1 + pair:
+        allowed = "two columns" if pair else "one column"
+        raise ValueError(f"--text is {' '.join(text)}; allowed for this task: {allowed}")
+
+
+def answer_table(student: Student, task: str, path: Path, text: Sequence[str], out: TextIO) -> int:
+    """Writes a table with its answers. Returns the number of rows without a prediction.
+
+    path: a CSV, TSV or Parquet file. text: its text columns; empty: they are found, and told on
+        standard error.
+
+    Raises ValueError if the file is no table, if a column is missing, or if no text is found.
+    """
+    every = files.column_names(path)
+    names = tuple(name for name in every if every.count(name) == 1)
+
+    def read(columns: tuple[str, ...]) -> Iterator[Record]:
+        return files.read_table(Table(path, columns, None))
+
+    pair = student.head(task).pair
+    for column in text:
+        if column not in names:
+            raise ValueError(f"{path}: no column {column!r}; there are: {listed(names)}")
+    table = Columns(str(path), names, read, lambda columns: "")
+    texts = tuple(text) or find_text(table, pair, "--text")
+    if not text:
+        print(f"text of {path}: {listed(texts)}", file=sys.stderr)
+    write = _table_writer(path.suffix.lower(), out)
+    write([*names, *(_unused(name, names) for name in ANSWER_COLUMNS)])
+    places = [names.index(column) for column in texts]
+    records = table.read(names)
+    bad = 0
+    while chunk := [cells for _, cells in islice(records, LINES_AT_ONCE)]:
+        given = [tuple(cells[place] for place in places) for cells in chunk]
+        found = student.predict(given if pair else [cells[0] for cells in given], task)
+        for cells, prediction in zip(chunk, found, strict=True):
+            error = prediction.error
+            bad += error is not None
+            score = f"{prediction.score:.6g}" if error is None else ""
+            write([*cells, prediction.label, score, error or ""])
+        out.flush()
+    return bad
+
+
+def _unused(name: str, names: Sequence[str]) -> str:
+    """Returns the name of an added column, which differs from those that are there."""
+    while name in names:
+        name += "_"
+    return name
+
+
+def _table_writer(ending: str, out: TextIO) -> Callable[[list[Any]], object]:
+    """Returns what writes a row: as TSV for TSV, which has no quotes, and else as CSV."""
+    if ending == ".tsv":
+        return lambda cells: out.write("\t".join(map(str, cells)) + "\n")
+    return csv.writer(out, lineterminator="\n").writerow
+
+
+def answer(
+    student: Student,
+    task: str,
+    form: str,
+    lines: Iterator[str],
+    out: TextIO,
+    keys: Sequence[str] = TEXT_KEYS,
+) -> int:
     """Writes an output line for each input line. Returns the number of lines without a prediction.
 
-    form: `tsv` or `jsonl`.
+    form: `tsv` or `jsonl`. keys: those of the texts in JSON lines.
     """
     pair = student.head(task).pair
     bad = 0
     while chunk := list(islice(lines, LINES_AT_ONCE)):
-        parsed = [_parsed(line.rstrip("\r\n"), form, pair) for line in chunk]
+        parsed = [_parsed(line.rstrip("\r\n"), form, keys[: 1 + pair]) for line in chunk]
         found = student.predict([text for text, _ in parsed], task)
         for prediction, (_, wrong) in zip(found, parsed, strict=True):
             prediction = prediction if wrong is None else prediction._replace(error=wrong)
@@ -95,8 +194,9 @@ def answer(student: Student, task: str, form: str, lines: Iterator[str], out: Te
     return bad
 
 
-def _parsed(line: str, form: str, pair: bool) -> tuple[Any, str | None]:
+def _parsed(line: str, form: str, keys: Sequence[str]) -> tuple[Any, str | None]:
     """Returns the text or texts of a line, and an error message or None."""
+    pair = len(keys) == 2
     if form == "tsv":
         cells = line.split("\t")
         if len(cells) != 1 + pair:
@@ -109,9 +209,10 @@ def _parsed(line: str, form: str, pair: bool) -> tuple[Any, str | None]:
     if not isinstance(row, dict):
         return (
             None,
-            f"{kind_of(row)}; allowed: an object with {'text and text_pair' if pair else 'text'}",
+            f"{kind_of(row)}; allowed: an object with {' and '.join(keys)}",
         )
-    return (row.get("text"), row.get("text_pair")) if pair else row.get("text"), None
+    texts = tuple(row.get(key) for key in keys)
+    return texts if pair else texts[0], None
 
 
 def _line(prediction: Prediction, form: str) -> str:

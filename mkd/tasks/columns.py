@@ -191,22 +191,54 @@ def _refused(table: Columns, what: str, found: Sequence[str], state: str) -> Val
     return ValueError(f"{table.where}: {reason}; state {state}; columns: {listed(table.names)}")
 
 
+def find_text(table: Columns, pair: bool, state: str) -> tuple[str, ...]:
+    """Returns the text column of a table whose labels are not needed; two columns for pairs.
+
+    state: what states the columns, for messages.
+
+    Raises ValueError, with the columns there are, if none fits or more than one does.
+    """
+    looks = _looks(table)
+    label = _by_name(table.names, LABEL_NAMES, 0)
+    prose = _prose(looks, label)
+    one = _one_text(looks, label)
+    texts = _known_pair(looks, label) or tuple(prose) if pair else tuple(filter(None, [one]))
+    if len(texts) != 1 + pair:
+        raise _refused(table, "text", prose, state)
+    return texts
+
+
 def _text_columns(
     table: Columns, looks: Mapping[str, Look], label: str, setting: Callable[[str], str]
 ) -> tuple[str, ...]:
+    if pair := _known_pair(looks, label):
+        return pair
+    found = _one_text(looks, label)
+    if not found:
+        state = f"{setting('text')}: one column, or two for pairs"
+        raise _refused(table, "text", _prose(looks, label), state)
+    return (found,)
+
+
+def _known_pair(looks: Mapping[str, Look], label: str) -> tuple[str, ...]:
+    """Returns two columns with the names of a pair, or ()."""
     lower = {name.strip().lower(): name for name in looks if name != label}
-    for pair in TEXT_PAIRS:
-        if all(name in lower for name in pair):
-            return lower[pair[0]], lower[pair[1]]
-    names = list(lower.values())
-    prose = [name for name in names if looks[name].prose]
+    known = next((pair for pair in TEXT_PAIRS if all(name in lower for name in pair)), ())
+    return tuple(lower[name] for name in known)
+
+
+def _prose(looks: Mapping[str, Look], label: str) -> list[str]:
+    return [name for name, look in looks.items() if name != label and look.prose]
+
+
+def _one_text(looks: Mapping[str, Look], label: str) -> str:
+    """Returns the only column that fits as text, or ""."""
+    names = [name for name in looks if name != label]
+    prose = _prose(looks, label)
     found = _by_name(names, TEXT_NAMES[:1], 0) or (prose[0] if len(prose) == 1 else "")
     if not found and not prose:
         found = _by_name(names, TEXT_NAMES, 1) or _only_words(looks, names)
-    if not found:
-        state = f"{setting('text')}: one column, or two for pairs"
-        raise _refused(table, "text", prose, state)
-    return (found,)
+    return found
 
 
 def _only_words(looks: Mapping[str, Look], names: Sequence[str]) -> str:

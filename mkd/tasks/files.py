@@ -11,9 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 NAMED_OBJECTS = 100
 """Number of objects of a JSON Lines file whose keys are its columns."""
 
@@ -157,6 +154,10 @@ def _jsonl(table: Table, names: list[str]) -> Iterator[Record]:
 
 
 def _parquet_names(path: Path, header: bool) -> list[str]:
+    # Imported here because the runtime of an exported student works without pyarrow.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         return list(pq.read_schema(path).names)
     except (pa.ArrowException, OSError) as error:
@@ -164,6 +165,9 @@ def _parquet_names(path: Path, header: bool) -> list[str]:
 
 
 def _parquet(table: Table, names: list[str]) -> Iterator[Record]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     row = 1
     try:
         with pq.ParquetFile(table.path) as file:

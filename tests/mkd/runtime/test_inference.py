@@ -1,6 +1,7 @@
 """The runtime: with logits that a function makes up, with an exported student, and where neither
 torch nor the rest is there."""
 
+import csv
 import hashlib
 import io
 import json
@@ -522,7 +523,7 @@ def test_it_runs_without_torch_and_answers_standard_input_in_utf8(exported: Path
 def test_mistakes_are_told_in_one_line_and_the_code_2(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    known, missing = str(exported), "[Errno 2] No such file or directory: 'nowhere.tsv'"
+    known, missing = str(exported), "nowhere.tsv: no such file"
     for argv, told in [
         ([str(tmp_path)], f"{tmp_path} is no exported student: there is no {MANIFEST} in it"),
         ([known, "--task", "sst2"], "task is 'sst2'; allowed: pair, score, single"),
@@ -553,11 +554,55 @@ def test_a_files_ending_tells_its_form(
     assert first == expected
     assert second["error"] == "the first text is of type int; allowed: a string"
     assert err == "1 lines have no answer\n"
-    assert main([known, "--task", "score", "--input", str(texts)]) == 0
+    assert main([known, "--task", "score", "--format", "tsv", "--input", str(texts)]) == 0
     (answer,) = Student.load(exported).predict([("a film", "a good film")], "score")
     assert capsys.readouterr() == (f"\t{answer.score:.6g}\n", "")
     assert main([known, "--task", "single", "--format", "jsonl", "--input", str(texts)]) == 0
     assert json.loads(capsys.readouterr().out)["error"].startswith("no JSON: ")
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
+def test_a_table_is_answered_row_by_row_with_its_columns(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: str
+) -> None:
+    path = tmp_path / f"tickets.{ending}"
+    texts = ["a film of the sea", "", "a good, long film of rain"]
+    frame = pd.DataFrame({"id": ["1", "2", "3"], "what they say": texts, "score": ["x", "y", "x"]})
+    if ending == "parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if ending == "tsv" else ",")
+    assert main([str(exported), "--task", "single", "--input", str(path)]) == 0
+    out, err = capsys.readouterr()
+    answers = Student.load(exported).predict(texts, "single")
+    separator = "\t" if ending == "tsv" else ","
+    header, *found = csv.reader(io.StringIO(out), delimiter=separator)
+    assert header == ["id", "what they say", "score", "prediction", "score_", "error"]
+    assert [row[1] for row in found] == texts
+    assert [row[3] for row in found] == [answer.label for answer in answers]
+    assert err.startswith(f"text of {path}: 'what they say'\n")
+    stated = [str(exported), "--task", "single", "--input", str(path), "--text", "what they say"]
+    assert main(stated) == 0
+    assert capsys.readouterr()[0] == out
+
+
+def test_texts_of_a_table_that_are_not_clear_are_refused(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pairs.csv"
+    rows = "a film of rain,a film of the sea,songs of the rain\n" * 3
+    path.write_text(f"a,b,c\n{rows}")
+    for argv, told in [
+        (["--task", "single"], f"{path}: the text may be 'a' or 'b' or 'c'; state --text; "
+         "columns: 'a', 'b', 'c'"),
+        (["--task", "single", "--text", "d"], f"{path}: no column 'd'; there are: 'a', 'b', 'c'"),
+        (["--task", "pair", "--text", "a"],
+         "--text is a; allowed for this task: two columns"),
+        ([], "--task is not given; allowed: pair, score, single"),
+    ]:  # fmt: skip
+        assert main([str(exported), "--input", str(path), *argv]) == 2
+        assert capsys.readouterr() == ("", f"error: {told}\n")
+    assert main([str(exported), "--task=pair", "--input", str(path), "--text", "c", "a"]) == 0
 
 
 def test_a_plain_installation_has_no_torch_and_runs_it(exported: Path, tmp_path: Path) -> None:
