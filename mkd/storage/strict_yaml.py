@@ -1,22 +1,43 @@
-"""A check for duplicate keys in YAML. PyYAML keeps the last value of a key without an error."""
+"""A check of YAML for what PyYAML reads in a way that its writer seldom means.
 
+PyYAML keeps the last value of a key that stands twice, and reads 077 as 63 and 12:30 as 750. It
+follows nested brackets until the stack is full, and aliases of aliases until the memory is.
+"""
+
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
+DEEPEST = 64
+"""Largest depth of nested mappings and lists."""
+LARGEST = 1_000_000
+"""Largest number of values, with those that aliases repeat."""
+PLAIN_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|[-+]?\.\w+")
+"""Numbers that read as they look, among them .5 and .inf."""
+
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def check_yaml(text: str | bytes, file: str = "") -> None:
-    """Raises ValueError at the first duplicate key, and yaml.YAMLError if the YAML is invalid.
+    """Raises ValueError for what is read in another way than it looks, with its line.
+
+    That is a key that stands twice, a number such as 077 or 12:30 in a file, and too many levels or
+    values. Raises yaml.YAMLError if the YAML is invalid.
 
     file: name of the file for the error message.
     """
+    _check_depth(text, file)
     loader = Loader(text)
     try:
-        for mapping in _mappings(loader.get_single_node(), set()):
+        root = loader.get_single_node()
+        if _size(root, {}) > LARGEST:
+            raise ValueError(f"{file or 'YAML'}: its aliases stand for over {LARGEST:,} values")
+        for mapping in _mappings(root, set()):
             _check(loader, mapping, file)
+        if file:
+            _check_numbers(loader, root, file, set())
     finally:
         loader.dispose()
 
@@ -59,3 +80,43 @@ def _check(loader: Any, mapping: Any, file: str) -> None:
                     "allowed: once"
                 )
             lines[key] = line
+
+
+def _check_depth(text: str | bytes, file: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader):
+        depth += isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent)
+        depth -= isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent)
+        if depth > DEEPEST:
+            line = f":{event.start_mark.line + 1}" if event.start_mark else ""
+            raise ValueError(f"{file or 'YAML'}{line}: more than {DEEPEST} levels")
+
+
+def _children(node: Any) -> list[Any]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _size(node: Any, known: dict[int, int]) -> int:
+    """Returns the number of values at or below a node, where an alias counts as what it repeats."""
+    if node is None or id(node) in known:
+        return known.get(id(node), 0)
+    known[id(node)] = 1  # within itself, which an alias can lead to
+    known[id(node)] = 1 + sum(_size(child, known) for child in _children(node))
+    return known[id(node)]
+
+
+def _check_numbers(loader: Any, node: Any, file: str, seen: set[int]) -> None:
+    """Raises ValueError for a number that is read as another one than it looks."""
+    if node is None or id(node) in seen:
+        return
+    seen.add(id(node))
+    for child in _children(node):
+        _check_numbers(loader, child, file, seen)
+    number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+    if isinstance(node, yaml.ScalarNode) and number and not PLAIN_NUMBER.fullmatch(node.value):
+        raise ValueError(
+            f"{file}:{node.start_mark.line + 1}: {node.value} is read as the number "
+            f"{loader.construct_object(node)}; allowed: {node.value!r} in quotes, or the number"
+        )

@@ -5,14 +5,20 @@ ValueError "file:line: ...", with lines counted from 1 (Parquet: rows).
 """
 
 import csv
+import difflib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 NAMED_OBJECTS = 100
 """Number of objects of a JSON Lines file whose keys are its columns."""
+
+SHOWN = 10
+"""Values that an error message lists at most."""
+MOST_CELL = (1 << 31) - 1
+"""Largest number of characters in a CSV cell."""
 
 Record = tuple[int, Sequence[Any]]
 """Line of a row in its file, and the row's cells."""
@@ -60,9 +66,30 @@ def listed(values: Sequence[object]) -> str:
     return ", ".join(map(repr, values)) or "none"
 
 
+def nearest(given: object, values: Sequence[str]) -> str:
+    """Returns the allowed values for an error message: all of them, or of many the nearest ones."""
+    if len(values) <= SHOWN:
+        return listed(values)
+    named = [value for value in values if value]  # "" is what stands for no label
+    near = difflib.get_close_matches(str(given)[:80], named, SHOWN, 0)
+    return f"{len(named)} labels, such as {listed(near)}"
+
+
+def _without_last_blanks(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yields the lines without blank ones at the end."""
+    blank: list[bytes] = []
+    for line in lines:
+        if line in (b"\n", b"\r\n"):
+            blank.append(line)
+        else:
+            yield from blank
+            yield line
+            blank = []
+
+
 def _lines(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_without_last_blanks(file), 1):
             if number == 1:  # drop the byte order mark, which Excel writes
                 line = line.removeprefix(b"\xef\xbb\xbf")
             try:
@@ -81,6 +108,7 @@ def _tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _csv(path: Path) -> Iterator[tuple[int, list[str]]]:
     # A quoted cell can span lines: errors name the line where the record starts.
+    csv.field_size_limit(MOST_CELL)  # 131,072 characters by default
     reader = csv.reader(_lines(path), strict=True)
     start = 1
     try:
@@ -128,10 +156,14 @@ def _json_object(path: Path, line: int, text: str) -> dict[str, object]:
         raise ValueError(
             f"{path}:{line}: not valid JSON: {error.msg} at column {error.colno}"
         ) from None
+    except RecursionError:
+        raise ValueError(f"{path}:{line}: not valid JSON: too many levels of brackets") from None
     except UnicodeEncodeError:
         raise ValueError(
             f"{path}:{line}: half a \\u surrogate pair; allowed: whole characters"
         ) from None
+    except ValueError as error:  # a number with thousands of digits
+        raise ValueError(f"{path}:{line}: not valid JSON: {str(error).split(';')[0]}") from None
     if not isinstance(record, dict):
         raise ValueError(f"{path}:{line}: {short_repr(record)}; allowed: a JSON object")
     return record

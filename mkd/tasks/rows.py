@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from mkd.storage.store import file_hash
 from mkd.tasks import files
 from mkd.tasks.columns import Columns, is_missing
-from mkd.tasks.files import Record, Table, listed, short_repr
+from mkd.tasks.files import Record, Table, nearest, short_repr
 from mkd.tasks.task import Kind, Row, Split
 
 Decode = Callable[[Any], float | tuple[int, ...] | None]
@@ -86,7 +86,7 @@ def _class_index(
             else ""
         )
         raise ValueError(
-            f"label is {short_repr(cell)}; allowed: {listed(values)}{unlabelled}"
+            f"label is {short_repr(cell)}; allowed: {nearest(cell, values)}{unlabelled}"
         ) from None
 
 
@@ -147,7 +147,9 @@ def _class_set(
     try:
         return tuple(sorted({codes[normalise_label(item)] for item in items_of(given, separator)}))
     except KeyError:
-        allowed = f"{listed(values)}, with {separator!r} between them, or [] for none of them"
+        allowed = (
+            f"{nearest(given, values)}, with {separator!r} between them, or [] for none of them"
+        )
         raise ValueError(f"label is {short_repr(given)}; allowed: {allowed}") from None
 
 

@@ -275,6 +275,14 @@ _Loader.add_implicit_resolver(
 )
 
 
+_Loader.add_implicit_resolver(  # 1e3, which PyYAML reads as text
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+QUOTES = "; text with ? : # , [ ] { } & * ! | > % @ or ` at its start belongs in quotes"
+"""End of a message about invalid YAML."""
+
+
 def _loaded(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
@@ -284,7 +292,7 @@ def _loaded(path: Path) -> Any:
         return yaml.load(content, _Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ValueError(f"{path}:{line}: not valid YAML: {error.problem}") from None
+        raise ValueError(f"{path}:{line}: not valid YAML: {error.problem}{QUOTES}") from None
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
 

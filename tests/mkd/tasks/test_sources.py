@@ -350,7 +350,7 @@ def test_labels_that_old_yaml_takes_for_truth_values_are_words(folder: Path) -> 
          ":4: label is 'x'; allowed: '', 'bad', 'good'"),
         ("t.csv", b"review,verdict\na,good\nb\xff,good\n", ":3: byte 1 is 0xff; allowed: UTF-8"),
         ("t.csv", "review,verdict\n", ": no rows; allowed: one or more"),
-        ("t.tsv", "review\tverdict\na\tgood\n\n", ":3: 1 columns; allowed: 2, as in line 1"),
+        ("t.tsv", "review\tverdict\na\tgood\n\nb\tbad\n", ":3: 1 columns; allowed: 2, as in line 1"),
         ("t.tsv", "review\tverdict\na\tgood\tx\n", ":2: 3 columns; allowed: 2, as in line 1"),
         ("t.tsv", b"review\tverdict\na\xe4\tgood\n", ":2: byte 1 is 0xe4; allowed: UTF-8"),
         ("t.tsv", "review\tverdict\n", ": no rows; allowed: one or more"),
