@@ -10,6 +10,7 @@ from mkd.evaluation.scoring import (
     Answers,
     agreement_metrics,
     dev_logits,
+    dev_predictions,
     majority_metrics,
     predict_logits,
     quality_metrics,
@@ -19,9 +20,11 @@ from mkd.evaluation.scoring import (
     torch_infer,
 )
 from mkd.students import Student, make_student
+from mkd.tasks.label_sets import packed_sets
 from mkd.tasks.metrics import expected_calibration_error
-from mkd.tokenization.tokens import TaskData, layout_of
-from mkd.training.batches import gather_inputs
+from mkd.tasks.task import Kind, Row
+from mkd.tokenization.tokens import TaskData, TokenStore, layout_of
+from mkd.training.batches import batch_labels, gather_inputs
 from tests.support.tiny import Datas, Tokenizer, from_texts
 
 BILSTM = StudentConfig(kind="bilstm", hidden=8, embedding=6)
@@ -236,3 +239,50 @@ def test_raw_texts_get_labels_or_scores_of_the_task(datas: Datas, tokenizer: Tok
     assert [answer.label for answer in answers] == ["", ""]
     expected = pytest.approx((logits * datas[2].std + datas[2].mean).tolist(), rel=1e-5)
     assert [answer.score for answer in answers] == expected
+
+
+KEY = ("several", "")
+
+
+def several() -> TaskData:
+    """Four rows with labels of a and b, and one without a label."""
+    rows = [Row("", None, float(len(classes)), classes) for classes in [(0,), (1,), (0, 1), ()]] + [
+        Row("", None, None)
+    ]
+    kind = Kind(("a", "b"), False, ("micro_f1",), None, True)
+    labels = np.array([1.0, 1, 2, 0, np.nan])
+    store = TokenStore(None, None, labels, "", sets=packed_sets(rows, 2))  # type: ignore[arg-type]
+    assert store.sets is not None
+    dev = store._replace(labels=labels[:4], sets=store.sets[:4])
+    known = np.arange(4)
+    return TaskData("several", kind, store, {"": dev}, np.arange(5), known, 0.0, 1.0)
+
+
+def test_several_labels_are_scored_with_the_models_thresholds() -> None:
+    """With 0.5 the rows get a, none, a and a: 2 of 3 are right, of 4 that there are. With a logit
+    of -1.39 (0.2) or more for b, rows 2 and 3 get b too, and all that there are are found."""
+    data = several()
+    logits = {KEY: np.array([[2.0, -3], [-2, -1], [1, -1], [0.5, -4]], dtype=np.float32)}
+    thresholds = {"several": np.array([0.5, 0.2])}
+    found = quality_metrics([data], logits)
+    assert found["quality/several/micro_f1"] == pytest.approx(200 * 2 / (3 + 4))
+    found = quality_metrics([data], logits, thresholds)
+    assert found["quality/several/micro_f1"] == pytest.approx(200 * 4 / (5 + 4))
+    # Rows 1 and 4 have the same labels with either.
+    agreement = agreement_metrics([data], Answers(logits, thresholds), Answers(logits))
+    assert agreement["agreement/several"] == 50
+    columns = dev_predictions([data], Answers(logits, thresholds), Answers(logits))
+    assert columns["row"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert columns["label"].tolist() == [1, 0, 0, 1, 1, 1, 0, 0]
+    assert (columns["prediction"] >= 0).tolist() == [True, False, False, True] + [True, True] + [
+        True,
+        False,
+    ]
+    assert columns["teacher"].tolist() == logits[KEY].ravel().tolist()
+    # The most frequent label alone, a: 2 of 4 are right, of 4.
+    assert majority_metrics([data])["majority/quality/several/score"] == pytest.approx(50)
+
+
+def test_a_batch_of_several_labels_has_a_column_for_each() -> None:
+    found = batch_labels(several(), np.array([2, 4, 3])).numpy()
+    assert found[[0, 2]].tolist() == [[1, 1], [0, 0]] and np.isnan(found[1]).all()
