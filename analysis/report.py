@@ -1,7 +1,7 @@
 """The report: quality against inference speed of an experiment's runs.
 
-    python -m analysis.report --experiment mkd
-    python -m analysis.report --study NAME --to FOLDER
+    mkd report --experiment mkd
+    mkd report --study NAME --to FOLDER
     mlflow run . -e report -P experiment=mkd -P study=NAME
 
 It consists of pictures, tables, the numbers behind them, and one page. It reads the finished runs

@@ -1,7 +1,7 @@
 """Compares variants of settings over seeds; the first variant is the reference.
 
-    python -m experiments.ablation --config experiments/configs/ablation.yaml
-    python -m experiments.ablation --ablation.seeds '[0, 1]' \\
+    mkd ablation --config ablation
+    mkd ablation --ablation.seeds '[0, 1]' \\
         --ablation.variants '{"mse": {}, "kl": {"loss.kind": "kl"}}'
     mlflow run . -e ablation -P config=experiments/configs/ablation.yaml
 

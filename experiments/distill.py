@@ -1,8 +1,7 @@
 """Distills a multi-task teacher into one small student, and measures both.
 
-    python -m experiments.distill
-    python -m experiments.distill --config experiments/configs/glue.yaml \\
-        --config experiments/configs/bilstm.yaml
+    mkd distill
+    mkd distill --config glue --config bilstm
     mlflow run . -P loss.temperature=4
 
 Every setting of `Config` in mkd/config.py is an option with its dotted name. `--json` prints JSON:

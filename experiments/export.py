@@ -1,7 +1,7 @@
 """Exports a saved student to a folder, in each backend that passes its check, and times each.
 
-    python -m experiments.export --export.student runs:/RUN_ID/student --export.to FOLDER
-    python -m experiments.export --export.student FOLDER --export.to FOLDER \\
+    mkd export --export.student runs:/RUN_ID/student --export.to FOLDER
+    mkd export --export.student FOLDER --export.to FOLDER \\
         --export.backends '["onnx"]'
     mlflow run . -e export -P export.student=runs:/RUN_ID/student -P export.to=FOLDER
 

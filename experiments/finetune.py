@@ -1,8 +1,8 @@
 """Trains a distilled student further: on its tasks, on text of another domain, or on a new task.
 
-    python -m experiments.finetune --finetune.student runs:/RUN_ID/student \\
+    mkd finetune --finetune.student runs:/RUN_ID/student \\
         --data.tasks '["sentiment"]'
-    python -m experiments.finetune --finetune.student FOLDER --finetune.loss.hard_weight 0.5
+    mkd finetune --finetune.student FOLDER --finetune.loss.hard_weight 0.5
     mlflow run . -e finetune -P finetune.student=runs:/RUN_ID/student
 
 The tasks are those of `data`; `finetune` holds the loss and the training. The settings of the

@@ -1,6 +1,6 @@
 """Predicts a Parquet corpus on Spark with a logged model: labels with probabilities, or logits.
 
-    python -m experiments.label --label.model runs:/RUN_ID/student --label.task sst2 \\
+    mkd label --label.model runs:/RUN_ID/student --label.task sst2 \\
         --label.corpus texts.parquet --label.output answers
     mlflow run . -e label -P label.model=runs:/RUN_ID/student -P label.task=sst2 \\
         -P label.corpus=FILE -P label.output=FOLDER

@@ -1,6 +1,6 @@
 """Retrains the best student of a search within a budget on all labelled rows, and registers it.
 
-    python -m experiments.promote --promote.study mkd --promote.budget_ms 1
+    mkd promote --promote.study mkd --promote.budget_ms 1
     mlflow run . -e promote -P study=mkd -P budget_ms=1
     mlflow run . -e promote -P study=glue -P budget_ms=2 -P train.steps=6000 \\
         -P 'promote.seeds=[0, 1, 2]'

@@ -1,7 +1,7 @@
 """Searches for students with the best quality at each latency: an Optuna study of distillations.
 
-    python -m experiments.search --config experiments/configs/search.yaml --search.workers 2
-    python -m experiments.search --config experiments/configs/search_glue.yaml \\
+    mkd search --config search --search.workers 2
+    mkd search --config search_glue \\
         --data.path GLUE --teacher.checkpoint ENCODER
     mlflow run . -e search -P search.trials=60 -P search.storage=postgresql://HOST/optuna
 

@@ -1,8 +1,8 @@
 """Predicts GLUE's test rows with a student and writes the zip for its leaderboard.
 
-    python -m experiments.submit --submit.student runs:/RUN_ID/student \\
+    mkd submit --submit.student runs:/RUN_ID/student \\
         --data.source glue --data.path GLUE_FOLDER
-    python -m experiments.submit --submit.student FOLDER --submit.fill true \\
+    mkd submit --submit.student FOLDER --submit.fill true \\
         --data.source glue --data.path GLUE_FOLDER
     mlflow run . -e submit -P submit.student=runs:/RUN_ID/student \\
         -P data.source=glue -P data.path=GLUE_FOLDER

@@ -1,7 +1,6 @@
 """Refines a teacher on all tasks at once and stores it for later distillations.
 
-    python -m experiments.teacher --config experiments/configs/glue.yaml \\
-        --teacher.checkpoint ENCODER
+    mkd teacher --config glue --teacher.checkpoint ENCODER
     mlflow run . -e teacher
 
 It accepts the configuration files of experiments.distill and reads the settings that a teacher

@@ -1,7 +1,6 @@
 """Times MKD's training loop against common training loops, in turn and in one process.
 
-    python -m experiments.throughput --config experiments/configs/throughput.yaml \\
-        --teacher.checkpoint ENCODER
+    mkd throughput --config throughput --teacher.checkpoint ENCODER
 
 Without data and a checkpoint it uses those of the demo. It measures time only: no run is logged.
 `--json` prints JSON, in which `ratio_to_plain` is the speedup by student of MKD's loop in

@@ -24,7 +24,7 @@ def test_it_writes_a_file_that_is_read(folder: Path, capsys: pytest.CaptureFixtu
     assert first == "reading films.csv"
     assert told == "films.yaml: text 'text', label 'label' (2 classes)"
     assert following.endswith("--data.path films.yaml")
-    (task,) = load_tasks(DataConfig(source="files", path="films.yaml"))
+    (task,) = load_tasks(DataConfig(path="films.yaml"))
     assert (task.name, task.kind.labels) == ("films", ("bad", "good"))
 
 

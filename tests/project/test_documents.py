@@ -374,14 +374,14 @@ def test_the_readme_example_of_own_data_runs(tmp_path: Path) -> None:
         for block in blocks_of(README)
         if block.language == "sh" and "tickets.csv" in block.text
     ]
-    (words,) = [words for words in commands(block) if words[:2] == ["python", "-m"]]
-    argv = [str(MINILM) if word == HUB else word for word in words[3:]]
+    (words,) = [words for words in commands(block) if words[:2] == ["mkd", "distill"]]
+    argv = [str(MINILM) if word == HUB else word for word in words[2:]]
     assert str(MINILM) in argv
     few = [
         f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
         for name, value in FEW.items()
     ]
-    done = command(folder, words[2].removeprefix("experiments."), *argv, *few)
+    done = command(folder, words[1], *argv, *few)
     assert "quality/tickets/macro_f1" in outcome(done)["metrics"]
 
 
