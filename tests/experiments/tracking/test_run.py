@@ -37,7 +37,7 @@ def distilled(
     folder = tmp_path_factory.mktemp("run")
     argv = [
         sys.executable, "-m", "experiments.distill", *TINY, *EXPORTED, "--registry.name=tiny",
-        "--registry.alias=best",
+        "--registry.alias=best", "--json",
     ]  # fmt: skip
     return folder, subprocess.run(
         argv, cwd=folder, env=environment(), capture_output=True, text=True, timeout=800
@@ -262,7 +262,7 @@ def test_a_teacher_run_is_found_again_by_a_distillation(tmp_path: Path) -> None:
 
 
 def test_a_diverging_run_ends_failed_and_names_step_and_task(tmp_path: Path) -> None:
-    done = command(tmp_path, "distill", *TINY, "--train.learning_rate=1e30", "--baseline=false")
+    done = command(tmp_path, "distill", *TINY, "--train.learning_rate=100", "--baseline=false")
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: the loss became")
