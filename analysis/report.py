@@ -38,6 +38,7 @@ from analysis.presentation.figure import fix_layout, image_bytes
 from analysis.runs.runs import LOCAL, Runs, connect, read, unreadable
 from mkd import names
 from mkd.storage.addresses import without_passwords
+from mkd.storage.owners import is_gone, owner
 
 PAGE = "report.html"
 """File name of the page."""
@@ -84,6 +85,9 @@ def report(asked: ReportSettings) -> None:
         if asked.to:
             publish(folder, Path(asked.to), earlier)
     client.set_tag(run_id, names.TAG_REPORT, "report/report.html")
+    if client.get_run(run_id).data.tags.get(names.TAG_KIND) == names.KIND_REPORT:
+        # A run that a client creates stays RUNNING until it is terminated.
+        client.set_terminated(run_id)
     describe_experiment(client, runs.experiment_id)
     url = address(runs, run_id)
     print("\n".join(lines(summary)))
@@ -219,10 +223,13 @@ def report_run(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]
     here = own and client.get_run(own).info.experiment_id == runs.experiment_id
     run_id = runs.study.run_id if runs.study else own if here else ""
     if not run_id:
-        tags = {names.TAG_KIND: names.KIND_REPORT}
-        run_id = client.create_run(runs.experiment_id, run_name=name, tags=tags).info.run_id
-        # A run that a client creates stays RUNNING until it is terminated.
-        client.set_terminated(run_id)
+        run_id = _unfinished_report(client, runs.experiment_id, name) or (
+            client.create_run(
+                runs.experiment_id,
+                run_name=name,
+                tags={names.TAG_KIND: names.KIND_REPORT, names.TAG_PROCESS: owner()},
+            ).info.run_id
+        )
     if own and run_id != own:
         # The run that `mlflow run` created has no report of its own, so its description links to
         # the report.
@@ -237,6 +244,16 @@ def report_run(client: mlflow.MlflowClient, runs: Runs) -> tuple[str, list[Link]
         *links,
         *([Link("the study's run", f"{where}/runs/{run_id}")] if runs.study else []),
     ]
+
+
+def _unfinished_report(client: mlflow.MlflowClient, experiment_id: str, name: str) -> str:
+    """Returns the id of a report's run whose process was killed, or "". It is used again."""
+    wanted = f"attributes.status != 'FINISHED' and tags.`{names.TAG_KIND}` = '{names.KIND_REPORT}'"
+    for run in client.search_runs([experiment_id], wanted):
+        if run.info.run_name == name and is_gone(run.data.tags.get(names.TAG_PROCESS, "")):
+            client.set_tag(run.info.run_id, names.TAG_PROCESS, owner())
+            return str(run.info.run_id)
+    return ""
 
 
 def _ui(runs: Runs) -> str:

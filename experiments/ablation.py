@@ -34,6 +34,7 @@ from mkd import names, pipeline, progress
 from mkd.rates import with_learning_rates
 from mkd.result import Report, Result
 from mkd.selection.split import SPLIT_VERSION
+from mkd.storage.run_folder import result_settings
 from mkd.storage.store import key_of
 from mkd.storage.versions import version_key
 from mkd.tasks.sources import load_tasks
@@ -42,9 +43,6 @@ from mkd.teachers import config_for_tasks, refined_tasks
 from mkd.teachers.contents import checkpoint_hashes, row_fingerprints
 from mkd.training.balance import check_task_weights
 from mkd.training.batches import check_sampling_weights
-
-SCORE_SETTINGS = ("seed", "whole", "device", "data", "teacher", "student", "loss", "train")
-"""The settings that a trial's scores depend on."""
 
 STUDENT_PROGRESS = names.progress(names.PHASE_STUDENT)
 """The phase of a trial that the progress bar shows and whose seconds are logged as its cost."""
@@ -218,7 +216,9 @@ def _trial_key(config: DistillSettings, tasks: list[Task]) -> str:
         "contents": checkpoint_hashes(config.teacher, config.student, config.data),
         "selection": SPLIT_VERSION,
     } | version_key("students")
-    return key_of({name: settings[name] for name in SCORE_SETTINGS} | of)
+    scored = result_settings(settings)
+    del scored["baseline"]  # a twin, which changes nothing of the student
+    return key_of(scored | of)
 
 
 def timed_distillation(config: DistillSettings, run: OpenRun, report: Report) -> Result:

@@ -20,8 +20,10 @@ if __name__ == "__main__":  # before the imports that follow: those take seconds
 
 import json
 import statistics
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from analysis.presentation.table import markdown
@@ -36,11 +38,13 @@ from experiments.settings import (
 from experiments.tracking.record import FinishedRun, before_run, record_training
 from experiments.tracking.searches import FinishedTrial, config_of, finished_trials
 from experiments.tracking.store import store_errors
-from mkd import names, pipeline
+from experiments.tracking.trials import finished_metrics
+from mkd import names, pipeline, processes
 from mkd.evaluation.intervals import half_width
 from mkd.evaluation.speed import HEADLINE_SETTING
 from mkd.evaluation.timing import SPEED_PROTOCOL
 from mkd.result import Result
+from mkd.storage.run_folder import run_folder
 
 TRIAL_GROUPS = ("data", "teacher", "student", "loss", "train", "speed")
 """Groups of settings that are taken from the trial."""
@@ -49,10 +53,12 @@ ALIAS = "champion"
 
 
 @store_errors()
-def promote(config: PromoteSettings) -> dict[int, FinishedRun[Result]]:
+def promote(config: PromoteSettings) -> dict[int, FinishedRun[Result | None]]:
     """Runs one distillation for each seed, and registers the student of the first seed.
 
-    Returns the runs by seed.
+    A command that was stopped continues: the seeds that have finished are not trained again.
+
+    Returns the runs by seed. `made` is None for a seed that an earlier start has finished.
     """
     chosen = best_trial(config.promote)
     of_the_trial = [
@@ -67,21 +73,23 @@ def promote(config: PromoteSettings) -> dict[int, FinishedRun[Result]]:
         f"{chosen.latency_ms:.3g} ms in {chosen.backend}"
     )
     print(f"its settings, changed by the command: {json.dumps(changed)}", flush=True)
-    runs: dict[int, FinishedRun[Result]] = {}
-    for seed in config.promote.seeds:
-        # Only the first seed is registered: the others estimate how much the score varies.
-        registry = own.registry if seed == config.promote.seeds[0] else RegistryConfig()
-        name = f"{chosen.name.split(' ')[0]} of {config.promote.study}, {own.student.name} s{seed}"
-        tags = {
-            names.TAG_PROMOTED: config.promote.study,
-            names.TAG_TRIAL: str(chosen.number),
-            names.TAG_PARENT: chosen.run_id,
-        }
-        trained = replace(own, seed=seed, registry=registry)
-        core = trained.core()
-        prepared = before_run(partial(pipeline.prepare, core))
-        training = partial(pipeline.run, core, prepared=prepared)
-        runs[seed] = record_training(trained, names.KIND_PROMOTE, name, training, tags=tags)
+    runs: dict[int, FinishedRun[Result | None]] = {}
+    with ExitStack() as stack:
+        memory = None
+        if processes.count() == 1:
+            place = f"promotion {chosen.run_id}"
+            memory = FinishedSeeds(stack.enter_context(run_folder(asdict(own.shown()), place)))
+        for seed in config.promote.seeds:
+            # Only the first seed is registered: the others estimate how much the score varies.
+            registry = own.registry if seed == config.promote.seeds[0] else RegistryConfig()
+            known = memory.run(seed, registry) if memory else None
+            if known is None:
+                known = _train(config, chosen, replace(own, seed=seed, registry=registry))
+                if memory:
+                    memory.add(seed, registry, known.run_id)
+            else:
+                print(f"seed {seed} was finished before, by run {known.run_id}", flush=True)
+            runs[seed] = known
     scores = {seed: run.metrics[names.QUALITY_MEAN] for seed, run in runs.items()}
     latency = names.speed(chosen.backend, HEADLINE_SETTING.name, names.P50)
     times = {seed: run.metrics.get(latency) for seed, run in runs.items()}
@@ -113,6 +121,54 @@ def promote(config: PromoteSettings) -> dict[int, FinishedRun[Result]]:
     }
     tell_result(summary)
     return runs
+
+
+def _train(
+    config: PromoteSettings, chosen: FinishedTrial, trained: DistillSettings
+) -> FinishedRun[Result | None]:
+    """Trains one student with these settings."""
+    name = (
+        f"{chosen.name.split(' ')[0]} of {config.promote.study}, "
+        f"{trained.student.name} s{trained.seed}"
+    )
+    tags = {
+        names.TAG_PROMOTED: config.promote.study,
+        names.TAG_TRIAL: str(chosen.number),
+        names.TAG_PARENT: chosen.run_id,
+    }
+    core = trained.core()
+    prepared = before_run(partial(pipeline.prepare, core))
+    training = partial(pipeline.run, core, prepared=prepared)
+    done = record_training(trained, names.KIND_PROMOTE, name, training, tags=tags)
+    return FinishedRun(done.run_id, done.metrics, done.made)
+
+
+class FinishedSeeds:
+    """The seeds of a promotion that have finished, in a file of its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "seeds.json"
+        text = self.file.read_text("utf-8") if self.file.exists() else "{}"
+        self.seeds: dict[str, Any] = json.loads(text)
+
+    def run(self, seed: int, registry: RegistryConfig) -> FinishedRun[Result | None] | None:
+        """Returns the run of a seed, or None if it has to be trained.
+
+        registry: where its student has to be registered. It is trained again to be registered
+            elsewhere.
+        """
+        known = self.seeds.get(str(seed), {"registry": None})
+        if known["registry"] != asdict(registry):
+            return None
+        metrics = finished_metrics(known["run_id"])
+        return None if metrics is None else FinishedRun(known["run_id"], metrics, None)
+
+    def add(self, seed: int, registry: RegistryConfig, run_id: str) -> None:
+        """Stores that a seed has finished."""
+        self.seeds[str(seed)] = {"run_id": run_id, "registry": asdict(registry)}
+        aside = self.file.with_suffix(".aside")
+        aside.write_text(json.dumps(self.seeds), "utf-8")
+        aside.replace(self.file)
 
 
 def seed_spread(scores: list[float]) -> str:

@@ -63,12 +63,15 @@ from mkd.pipeline import (
 from mkd.result import Report, no_report
 from mkd.runs.candidate import measure_cost, teacher_speed
 from mkd.storage.addresses import without_passwords
+from mkd.storage.run_folder import result_settings
 from mkd.storage.store import key_of
 from mkd.tasks.sources import load_tasks
 from mkd.teachers.multitask import soft_targets
 
-TRIAL_SETTINGS = ("device", "threads", "data", "teacher", "student", "loss", "train", "speed")
-"""The settings that a trial depends on, unless they are in the search space."""
+MEASURED_SETTINGS = ("threads", "speed")
+"""Settings that the latencies of a search depend on, besides those of the training."""
+SAME_SETTINGS = ("seed", "whole", "baseline")
+"""Settings of the training that a study has elsewhere, or that every search has alike."""
 
 
 @store_errors()
@@ -128,9 +131,12 @@ def _prepare_engine(
 ) -> Callable[[], optuna.Study]:
     """Checks that the engine can run this search, and returns the function that opens its study."""
     settings = asdict(base)
-    fixed = study.fixed_settings(
-        config, {name: settings[name] for name in TRIAL_SETTINGS} | {"protocol": SPEED_PROTOCOL}
-    )
+    base_settings = {name: settings[name] for name in MEASURED_SETTINGS} | {
+        name: value
+        for name, value in result_settings(settings).items()
+        if name not in SAME_SETTINGS
+    }
+    fixed = study.fixed_settings(config, base_settings | {"protocol": SPEED_PROTOCOL})
     if config.search.engine == "spark":
         engine.check_spark_search(config, space)
         engine.check_same_search(config.search, fixed)

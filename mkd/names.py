@@ -151,6 +151,14 @@ TAG_SELECTION = "mkd.selection"
 """Version of the method that draws the selection split."""
 TAG_FOLDER = "mkd.folder"
 """Machine and folder of the run, used to find a killed run again."""
+TAG_PROCESS = "mkd.process"
+"""The process that the run was opened by (mkd/storage/owners.py). If it has ended while the run is
+RUNNING, the next start marks the run as KILLED.
+"""
+TAG_CHANGED = "mkd.changed"
+"""Of a resumed run: the settings that were changed since its first start, as JSON with both values.
+Its params show the first values, as MLflow cannot change them.
+"""
 TAG_OUTPUT = "mkd.output"
 """Folder or file that the run wrote outside of MLflow."""
 TAG_PARENT = "mkd.parent"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import mlflow
 import pandas as pd
-from mlflow.entities import Run
+from mlflow.entities import LoggedModelStatus, Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
@@ -38,6 +38,10 @@ TORCH_PACKAGES = (
     "accelerate",
 )
 """Packages that a logged model imports if torch is its fastest backend."""
+
+
+MODEL = "student"
+"""Name of a run's logged model."""
 
 
 class DownloadedModel(NamedTuple):
@@ -116,19 +120,50 @@ def log_model(
     params = ParamSchema(
         [ParamSpec("task", DataType.string, first), ParamSpec("logits", DataType.boolean, False)]
     )
-    packages = RUNTIME_PACKAGES if result.exported else TORCH_PACKAGES
     text = model_card(config.seed, config.data.max_length, result, run.info.run_id)
     mlflow.log_text(text, "model_card.md")
     file = Path(result.folder).with_name("MODEL_CARD.md")
     file.write_text(text, encoding="utf-8")
+    model = _logged_earlier(run) or _log(
+        result, file, first, ModelSignature(inputs, outputs, params)
+    )
+    if config.registry.name:
+        description = version_description(result, run.info.run_id)
+        _register(config.registry, run.info.run_id, f"models:/{model}", description)
+    return model
+
+
+def _logged_earlier(run: Run) -> str:
+    """Returns the id of the model that an earlier start of the run has logged, or "".
+
+    Incomplete ones, which a killed start has left, are deleted.
+    """
+    client = mlflow.MlflowClient()
+    outputs = client.get_run(run.info.run_id).outputs
+    linked = {each.model_id for each in outputs.model_outputs} if outputs else set()
+    found = client.search_logged_models(
+        [run.info.experiment_id], f"source_run_id = '{run.info.run_id}' AND name = '{MODEL}'"
+    )
+    ready = [
+        each for each in found if each.status == LoggedModelStatus.READY and each.model_id in linked
+    ]
+    for each in found:
+        if each not in ready[:1]:
+            client.delete_logged_model(each.model_id)
+    return str(ready[0].model_id) if ready else ""
+
+
+def _log(result: Result, card: Path, first: str, signature: ModelSignature) -> str:
+    """Logs the model and returns its id. first: the task that it answers by default."""
+    packages = RUNTIME_PACKAGES if result.exported else TORCH_PACKAGES
     logged = mlflow.pyfunc.log_model(
-        name="student",
+        name=MODEL,
         python_model=str(Path(__file__).with_name("student_model.py")),
         artifacts={"student": result.folder}
-        | {"card": str(file)}
+        | {"card": str(card)}
         | ({"exported": result.exported} if result.exported else {}),
         code_paths=[str(Path(mkd.__file__).parent)],
-        signature=ModelSignature(inputs, outputs, params),
+        signature=signature,
         input_example=(
             pd.DataFrame({"text": ["a fine film"], "text_pair": ["a good film"]}),
             {"task": first},
@@ -138,17 +173,20 @@ def log_model(
             f"{name}=={Version(importlib.metadata.version(name)).public}" for name in packages
         ],
     )
-    if config.registry.name:
-        description = version_description(result, run.info.run_id)
-        _register(config.registry, logged.model_uri, description)
     return str(logged.model_id)
 
 
-def _register(registry: RegistryConfig, uri: str, description: str) -> None:
-    """Registers the model as a new version, and creates the registered model if needed."""
+def _register(registry: RegistryConfig, run_id: str, uri: str, description: str) -> None:
+    """Registers the model as a new version, and creates the registered model if needed.
+
+    A version that an earlier start of the run has made is used again.
+    """
     logging.getLogger("mlflow.store.model_registry").setLevel(logging.ERROR)
-    version = mlflow.register_model(uri, registry.name)
     client = mlflow.MlflowClient()
+    known = client.search_model_versions(f"run_id = '{run_id}'")
+    version = next(
+        (each for each in known if each.name == registry.name), None
+    ) or mlflow.register_model(uri, registry.name)
     client.update_model_version(registry.name, version.version, description)
     if registry.alias:
         client.set_registered_model_alias(registry.name, registry.alias, version.version)

@@ -1,5 +1,6 @@
 """Opens or resumes one MLflow run, and logs its settings and metrics."""
 
+import json
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,8 @@ from mkd import names, precision, processes
 from mkd.config import DataConfig
 from mkd.result import Dataset, RunStopped
 from mkd.selection.split import SPLIT_VERSION
-from mkd.storage.run_folder import run_folder, run_folder_path
+from mkd.storage.owners import is_gone, machine, owner
+from mkd.storage.run_folder import FREE_SETTINGS, run_folder, run_folder_path
 from mkd.tasks.demo import DEMO_TASKS
 from mkd.tasks.origins import source_of
 
@@ -106,7 +108,10 @@ def open_run(
 
         def opened() -> mlflow.ActiveRun:
             with connected():
-                return _resume_or_start(folder, name, parent)
+                found = _resume_or_start(folder, name, parent)
+                if parent is None:
+                    end_killed_runs(found)
+                return found
 
         # A signal between MLflow's creation of the run and `enter_context` would leave it RUNNING.
         with delayed_interrupts():
@@ -170,7 +175,13 @@ def log_settings(run: Run, config: Command, name: str, tags: Tags) -> None:
     ratio = precision.stored_speedup(Path(core.cache), processes.device_kind(core.device))
     measured = {} if ratio is None else {names.tag_hardware("bfloat16_speedup"): f"{ratio:.2f}"}
     mlflow.set_tags(
-        {"mlflow.runName": name, names.TAG_SELECTION: SPLIT_VERSION, **measured, **tags}
+        {
+            "mlflow.runName": name,
+            names.TAG_SELECTION: SPLIT_VERSION,
+            names.TAG_PROCESS: owner(),
+            **measured,
+            **tags,
+        }
     )
     client = mlflow.MlflowClient()
     known = client.get_run(run.info.run_id).data
@@ -180,10 +191,16 @@ def log_settings(run: Run, config: Command, name: str, tags: Tags) -> None:
         if known.tags.get("mlflow.note.content") == why:
             client.delete_tag(run.info.run_id, "mlflow.note.content")
     # A param of an MLflow run cannot be changed, so a resumed run logs only those that are missing.
-    params = [
-        Param(key, str(value)) for key, value in flat(config).items() if key not in known.params
-    ]
+    settings = {key: str(value) for key, value in flat(config).items()}
+    params = [Param(key, value) for key, value in settings.items() if key not in known.params]
     client.log_batch(run.info.run_id, params=params)
+    changed = {
+        key: [known.params[key], value]
+        for key, value in settings.items()
+        if known.params.get(key, value) != value and key.split(".")[0] in FREE_SETTINGS
+    }
+    if changed:
+        client.set_tag(run.info.run_id, names.TAG_CHANGED, json.dumps(changed))
     mlflow.log_text(to_yaml(config), "config.yaml")
 
 
@@ -192,7 +209,7 @@ def _resume_or_start(folder: Path, name: str, parent: Run | None) -> mlflow.Acti
     place = f"{platform.node()}:{folder.resolve()}"
     known = _find_unfinished(place, (folder / STARTED).exists())
     (folder / STARTED).touch()
-    return start_run(name, known, parent, {names.TAG_FOLDER: place})
+    return start_run(name, known, parent, {names.TAG_FOLDER: place, names.TAG_PROCESS: owner()})
 
 
 def start_run(name: str, known: str, parent: Run | None, tags: dict[str, str]) -> mlflow.ActiveRun:
@@ -247,6 +264,19 @@ def _leave_default_experiment(name: str) -> dict[str, str]:
     for key in ("RUN_ID", "EXPERIMENT_ID"):
         os.environ.pop(f"MLFLOW_{key}", None)
     return tags
+
+
+def end_killed_runs(opened: Run) -> None:
+    """Marks the runs of the same experiment as KILLED that are RUNNING though their process ended.
+
+    opened: the run of this process. Runs of other machines are left alone.
+    """
+    client = mlflow.MlflowClient()
+    wanted = f"attributes.status = 'RUNNING' and tags.`{names.TAG_PROCESS}` LIKE '{machine()}-%'"
+    for run in client.search_runs([opened.info.experiment_id], wanted):
+        if run.info.run_id != opened.info.run_id and is_gone(run.data.tags[names.TAG_PROCESS]):
+            client.set_tag(run.info.run_id, names.TAG_ERROR, "its process was killed")
+            client.set_terminated(run.info.run_id, "KILLED")
 
 
 def _find_unfinished(place: str, started: bool) -> str:

@@ -16,6 +16,7 @@ from experiments.tracking.interrupts import delayed_interrupts
 from experiments.tracking.run import (
     OpenRun,
     Tags,
+    end_killed_runs,
     failure_logged,
     log_settings,
     start_run,
@@ -25,6 +26,7 @@ from experiments.tracking.store import address, connected, is_outage, patiently
 from experiments.tracking.trials import FINISHED_TRIAL
 from mkd import names
 from mkd.evaluation.speed import HEADLINE_SETTING
+from mkd.storage.owners import owner
 
 STUDY_FILE = "study.json"
 """Artifact of a search's run: its results as JSON."""
@@ -44,7 +46,10 @@ def open_search(config: SearchSettings, name: str, known: str, tags: Tags) -> It
     with ExitStack() as stack:
         with connected(), delayed_interrupts():
             try:
-                run = stack.enter_context(start_run(name, known, None, {}))
+                run = stack.enter_context(
+                    start_run(name, known, None, {names.TAG_PROCESS: owner()})
+                )
+                end_killed_runs(run)
             except MlflowException as error:
                 if not known or is_outage(error):
                     raise

@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from mkd.storage.addresses import reason, without_passwords
 from mkd.storage.databases import DATABASES, check_database, sqlite_file
+from mkd.storage.owners import aside_folder, remove_left_over
 
 T = TypeVar("T")
 EXPERIMENT_NAME = "MLFLOW_EXPERIMENT_NAME"
@@ -200,10 +200,13 @@ def make_database(uri: str) -> None:
     meanwhile leaves no incomplete database.
     """
     file = sqlite_file(uri)
-    if file is None or file.exists():
+    if file is None:
+        return
+    remove_left_over(file.parent, file.name)
+    if file.exists():
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f"{file.name}-") as aside:
+    with aside_folder(file.parent, file.name) as aside:
         mlflow.MlflowClient(f"sqlite:///{aside}/{file.name}").search_experiments()
         with suppress(FileExistsError):  # another process created it first
             # A link fails if the file exists. A rename would replace the database of another

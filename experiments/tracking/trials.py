@@ -8,12 +8,13 @@ from typing import Any
 
 import mlflow
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 from experiments.settings import DistillSettings
 from experiments.tracking.outputs import of_trial
 from experiments.tracking.record import FinishedRun, record
 from experiments.tracking.run import OpenRun, Tags, open_run, tasks_tag
-from experiments.tracking.store import configure, patiently
+from experiments.tracking.store import configure, is_outage, patiently
 from mkd import names
 from mkd.result import Report, Result, RunStopped
 
@@ -125,6 +126,18 @@ def trial_with_key(experiment: str, key: str) -> FinishedRun[None] | None:
     wanted = f"{FINISHED_TRIAL} and tags.`{names.TAG_KEY}` = '{key}'"
     runs = mlflow.MlflowClient().search_runs([experiment], wanted, max_results=1)
     return FinishedRun(runs[0].info.run_id, runs[0].data.metrics, None) if runs else None
+
+
+def finished_metrics(run_id: str) -> dict[str, float] | None:
+    """Returns the metrics of a run, or None if it has not finished or was deleted."""
+    try:
+        run = mlflow.get_run(run_id)
+    except MlflowException as error:
+        if is_outage(error):
+            raise
+        return None
+    active = run.info.status == "FINISHED" and run.info.lifecycle_stage == "active"
+    return dict(run.data.metrics) if active else None
 
 
 def tracking_uri() -> str:

@@ -1,7 +1,6 @@
 """Export of a saved student: a folder with each backend that passes its check on dev."""
 
 import os
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from mkd.export.hub import describe_exported
 from mkd.pipeline import set_up_device, tasks_with_dev
 from mkd.result import MODEL, Report, no_report
 from mkd.runs.finetune import load_student
+from mkd.storage.owners import aside_folder
 from mkd.students import Student
 from mkd.students.heads import thresholds_of
 from mkd.tasks.task import Task
@@ -92,8 +92,8 @@ def run_export(
     dev = dev_logits(torch_infer(student), student_data.datas, layout)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Next to the target, so that the rename stays on one file system and is atomic.
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as name:
-        temporary, whole = Path(name), Path(name) / "whole"
+    with aside_folder(target.parent, f".{target.name}") as temporary:
+        whole = temporary / "whole"
         request = ExportRequest(asked, config.speed, config.threads)
         exports = export_student(
             request,

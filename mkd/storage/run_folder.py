@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from mkd import __version__
+from mkd import __version__, names
 from mkd.result import RunStopped
 from mkd.storage.store import key_of, sync_to_disk
 from mkd.storage.versions import version_key
@@ -107,22 +107,25 @@ class Checkpoint:
         return SavedState(tensors, about["numbers"])
 
 
+FREE_SETTINGS = ("cache", "checkpoint_seconds", "threads", "registry", "export", "speed", "hub")
+"""Settings and groups that no training depends on: how its model is measured, exported, registered
+and stored. A killed run is resumed although they have changed.
+"""
+
+
 def result_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings that can change a run's result: all but cache and checkpoint_seconds."""
-    return {
-        name: value
-        for name, value in settings.items()
-        if name not in ("cache", "checkpoint_seconds")
-    }
+    """Returns the settings that a training depends on: all but FREE_SETTINGS."""
+    return {name: value for name, value in settings.items() if name not in FREE_SETTINGS}
 
 
 def run_folder_path(settings: Mapping[str, Any], kind: str) -> Path:
     """Returns the path of the folder of a run. settings: the run's settings, with `cache`."""
-    return (
-        Path(settings["cache"])
-        / "runs"
-        / key_of({"kind": kind, "settings": result_settings(settings)})
-    )
+    of = result_settings(settings)
+    if kind == names.KIND_EXPORT:
+        of["export"] = settings["export"]  # here it says what is exported, and to where
+    if kind == names.KIND_LABEL:
+        of["label"] = {name: value for name, value in of["label"].items() if name != "master"}
+    return Path(settings["cache"]) / "runs" / key_of({"kind": kind, "settings": of})
 
 
 @contextmanager
@@ -133,30 +136,51 @@ def run_folder(settings: Mapping[str, Any], kind: str) -> Iterator[Path]:
 
     The folder is deleted when the run finishes or raises RunStopped, or if its first start raises
     ValueError before a checkpoint exists. After any other error, or a kill, it is kept, and the
-    same run resumes from it. Raises ValueError if another process holds the lock of the same run.
+    same run resumes from it. Raises ValueError if another process holds the lock of the same run,
+    and OSError with the reason if the folder is deleted while the run works in it.
     """
     folder = run_folder_path(settings, kind)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_empty(folder.parent)
     try:
         # timeout=0: waiting would only repeat the other process's run, so fail at once instead.
         with FileLock(folder.with_suffix(".lock"), timeout=0):
             begun = folder.exists()
             folder.mkdir(exist_ok=True)
+            identity = folder.stat().st_ino
             try:
                 yield folder
             except RunStopped:
-                shutil.rmtree(folder)
+                shutil.rmtree(folder, ignore_errors=True)
                 raise
             except ValueError:
-                if not begun and not list(folder.glob("*.safetensors")):
-                    shutil.rmtree(folder)
+                if not begun and not [*folder.glob("*.safetensors"), *folder.glob("*.json")]:
+                    shutil.rmtree(folder, ignore_errors=True)
                 raise
-            shutil.rmtree(folder)
+            except FileNotFoundError as error:
+                if folder.exists() and folder.stat().st_ino == identity:
+                    raise
+                raise OSError(
+                    f"{folder} was deleted while the run worked in it ({error}); give the command "
+                    "again: it starts anew"
+                ) from error
+            finally:
+                with suppress(OSError):
+                    folder.rmdir()  # only if it is empty
+            shutil.rmtree(folder, ignore_errors=True)
     except Timeout:
         raise ValueError(
-            f"another process is running the same settings, in {folder}; allowed: one at a "
+            f"another process is running the same training, in {folder}; allowed: one at a "
             "time, or another cache"
         ) from None
+
+
+def _remove_empty(runs: Path) -> None:
+    """Removes the empty folders of runs that were killed before they began."""
+    for folder in runs.iterdir():
+        if folder.is_dir() and not any(folder.iterdir()):
+            with suppress(Timeout, OSError), FileLock(folder.with_suffix(".lock"), timeout=0):
+                folder.rmdir()  # fails if it is not empty any more
 
 
 def checkpoint_versions() -> dict[str, Any]:

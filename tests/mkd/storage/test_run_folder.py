@@ -3,6 +3,7 @@ weights."""
 
 import json
 import resource
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,7 +126,17 @@ def test_without_room_file_and_bytes_are_named_and_the_last_stays(file: Path) ->
 
 
 def test_settings_that_change_nothing_are_not_part_of_a_trainings_settings() -> None:
-    assert result_settings({"cache": "x", "checkpoint_seconds": 1, "seed": 1}) == {"seed": 1}
+    free = {"cache": "x", "checkpoint_seconds": 1, "threads": 2, "registry": {"name": "a"}}
+    free |= {"export": {"max_loss": 1.0}, "speed": {"seconds": 3}}
+    assert result_settings(free | {"seed": 1, "loss": {}}) == {"seed": 1, "loss": {}}
+    assert run_folder_path(free, "distill") == run_folder_path({"cache": "x"}, "distill")
+
+
+def test_an_export_is_told_by_its_folder_and_a_labelling_not_by_its_master() -> None:
+    exports = [{"cache": "x", "export": {"to": to}} for to in ("a", "b")]
+    assert len({run_folder_path(each, "export") for each in exports}) == 2
+    labels = [{"cache": "x", "label": {"task": "t", "master": master}} for master in ("a", "b")]
+    assert len({run_folder_path(each, "label") for each in labels}) == 1
 
 
 class Stop(Exception):
@@ -233,6 +244,7 @@ def test_a_runs_folder_stays_as_long_as_there_is_something_to_go_on_from(tmp_pat
         raise ValueError("refused")
     assert not folder.exists(), "nothing had begun"
     with pytest.raises(Stop), run_folder(config, "distill") as again:
+        (again / "started").touch()
         raise Stop
     assert again == folder and folder.exists()
     with pytest.raises(ValueError, match="refused"), run_folder(config, "distill"):
@@ -249,7 +261,7 @@ def test_a_runs_folder_stays_as_long_as_there_is_something_to_go_on_from(tmp_pat
 
 
 def test_two_processes_cannot_be_at_the_same_run(tmp_path: Path) -> None:
-    config, both = {"cache": str(tmp_path)}, "another process is running the same settings"
+    config, both = {"cache": str(tmp_path)}, "another process is running the same training"
     with (
         run_folder(config, "distill"),
         pytest.raises(ValueError, match=both),
@@ -294,3 +306,33 @@ def test_a_run_that_was_interrupted_and_then_ended_for_good_leaves_nothing(tmp_p
     with pytest.raises(RunStopped), run_folder(config, "trial"):
         raise RunStopped("infeasible", "too slow")
     assert not folder.exists()
+
+
+# What else may happen to the folder.
+
+
+def test_an_empty_folder_is_left_by_nobody(tmp_path: Path) -> None:
+    config = {"cache": str(tmp_path)}
+    with pytest.raises(ConnectionError), run_folder(config, "distill") as folder:
+        raise ConnectionError("the store is away")
+    assert not folder.exists()
+    folder.mkdir()  # what a kill leaves
+    with run_folder(config, "teacher"):
+        assert not folder.exists()
+
+
+def test_an_empty_folder_that_is_in_use_stays(tmp_path: Path) -> None:
+    config = {"cache": str(tmp_path)}
+    with run_folder(config, "distill") as folder, run_folder(config, "teacher"):
+        assert folder.exists()
+
+
+def test_a_folder_that_is_deleted_under_its_run_is_named(tmp_path: Path) -> None:
+    config = {"cache": str(tmp_path / "cache")}
+    told = "was deleted while the run worked in it .* starts anew$"
+    with pytest.raises(OSError, match=told), run_folder(config, "distill") as folder:
+        shutil.rmtree(tmp_path / "cache")
+        (folder / "file").write_text("")
+    with run_folder(config, "distill") as folder:
+        shutil.rmtree(tmp_path / "cache")
+    assert not (tmp_path / "cache").exists(), "the run needed it no more"

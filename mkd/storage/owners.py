@@ -1,0 +1,64 @@
+"""Which process something belongs to, so that what a killed process left behind can be removed."""
+
+import hashlib
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import psutil
+
+TOLERANCE_SECONDS = 2
+"""The start time of a process is computed from the machine's clock, which may be set."""
+
+
+@cache
+def machine() -> str:
+    """Returns a short name of this machine, of hexadecimal digits."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:12]
+
+
+def owner() -> str:
+    """Returns this process, as `MACHINE-PID-START`. START is in seconds since the epoch."""
+    return f"{machine()}-{os.getpid()}-{psutil.Process().create_time():.0f}"
+
+
+def is_gone(owner: str) -> bool:
+    """Returns whether a process of this machine has ended. Of other machines it is unknown.
+
+    owner: what `owner` returned in that process.
+    """
+    parts = owner.split("-")
+    if len(parts) != 3 or parts[0] != machine() or not (parts[1] + parts[2]).isdigit():
+        return False
+    try:
+        started = psutil.Process(int(parts[1])).create_time()
+    except psutil.NoSuchProcess:
+        return True
+    # Another process may have its number by now.
+    return abs(started - int(parts[2])) > TOLERANCE_SECONDS
+
+
+@contextmanager
+def aside_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Yields a new temporary folder `PARENT/NAME-OWNER-...`, which is removed afterwards."""
+    remove_left_over(parent, name)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=f"{name}-{owner()}-") as made:
+        yield Path(made)
+
+
+def remove_left_over(parent: Path, name: str) -> None:
+    """Removes the folders of `aside_folder` that killed processes have left."""
+    for folder in parent.glob(f"{_escaped(name)}-{machine()}-*"):
+        # What tempfile adds has no dash.
+        if is_gone(folder.name.removeprefix(f"{name}-").rpartition("-")[0]):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _escaped(name: str) -> str:
+    """Returns a name for `glob`, in which some characters have a meaning."""
+    return "".join(f"[{each}]" if each in "*?[" else each for each in name)
