@@ -32,4 +32,4 @@ def distill(config: DistillSettings) -> FinishedRun[Result]:
     core = config.core()
     prepared = before_run(partial(pipeline.prepare, core))
     training = partial(pipeline.run, core, prepared=prepared)
-    return record_training(config, names.KIND_DISTILL, name, training)
+    return record_training(config, names.KIND_DISTILL, name, training, prepared.tasks)

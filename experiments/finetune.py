@@ -43,4 +43,4 @@ def finetune(config: FinetuneSettings) -> FinishedRun[Result]:
         training = partial(run_finetune, core, start, prepared=prepared)
         loss, tasks = config.finetune.loss.name, tasks_name(config.data)
         name = f"finetune {source[:8] or folder.name} {loss} · {tasks}"
-        return record_training(config, names.KIND_FINETUNE, name, training, source)
+        return record_training(config, names.KIND_FINETUNE, name, training, prepared.tasks, source)

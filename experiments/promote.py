@@ -139,7 +139,7 @@ def _train(
     core = trained.core()
     prepared = before_run(partial(pipeline.prepare, core))
     training = partial(pipeline.run, core, prepared=prepared)
-    done = record_training(trained, names.KIND_PROMOTE, name, training, tags=tags)
+    done = record_training(trained, names.KIND_PROMOTE, name, training, prepared.tasks, tags=tags)
     return FinishedRun(done.run_id, done.metrics, done.made)
 
 

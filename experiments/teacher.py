@@ -38,4 +38,4 @@ def refine(config: TeacherSettings) -> FinishedRun[Result]:
     core = config.core()
     prepared = before_run(partial(pipeline.prepare_teacher, core))
     training = partial(pipeline.run_teacher, core, prepared=prepared)
-    return record_training(config, names.KIND_TEACHER, name, training)
+    return record_training(config, names.KIND_TEACHER, name, training, prepared.tasks)

@@ -33,7 +33,6 @@ from experiments.tracking.store import link_to, patiently, start_of_ui, time_to_
 from experiments.tracking.views import STUDENTS, show_trials
 from mkd import names, processes, progress
 from mkd.result import Report, Result, no_report
-from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
 
 RESULT_FILE = "result.json"
@@ -120,6 +119,7 @@ def record_training(
     kind: str,
     name: str,
     training: Training,
+    tasks: list[Task],
     source: str = "",
     tags: Tags = NO_TAGS,
 ) -> FinishedRun[Result]:
@@ -127,14 +127,13 @@ def record_training(
 
     With several processes, the first one does all logging, and the others return an empty run id.
 
+    tasks: those that `before_run` has loaded, whose notes are printed.
     source: the id of the run whose model this run starts from. Empty: none.
-
-    Raises ValueError, before there is a run, if the tasks cannot be loaded.
     """
     if not processes.is_first():
         result = training(folder_of(config, kind), no_report)
         return FinishedRun("", result.metrics, result)
-    print_notes(load_tasks(config.data))
+    print_notes(tasks)
     return record(
         open_run(config, kind, name, tasks_tag(config.data), tags),
         lambda run, report: training(run.folder, report),

@@ -14,6 +14,7 @@ import numpy as np
 
 from mkd.config import DataConfig
 from mkd.selection.split import LEVELS, SPLIT_VERSION, selection_split
+from mkd.tasks.build import told_dev
 from mkd.tasks.rows import hash_values
 from mkd.tasks.task import Row, Split, Task
 
@@ -42,12 +43,14 @@ def _divided(root: Path, task: Task) -> Task:
     parts = {"train": drawn.train_rows, "dev": drawn.selection_rows}
     num = sum(len(rows) for rows in (*parts.values(), drawn.left_out))
     train, dev = (_part(task, name, rows, num) for name, rows in parts.items())
-    note = f"dev: {len(drawn.selection_rows):,} rows of train"
+    note = f"dev: {len(drawn.selection_rows):,} rows, held out of train"
     if len(drawn.left_out):
         note += f"; {len(drawn.left_out):,} more that overlap with these are left out"
     if drawn.statistics.together != LEVELS[0]:
         note = f"DEV OVERLAPS with train: {note}; kept apart: {drawn.statistics.together}"
-    return replace(task, train=train, dev={"": dev}, notes=(*task.notes, note))
+    # The number of rows is told in place of the share.
+    notes = [known for known in task.notes if known != told_dev(task.dev_share)]
+    return replace(task, train=train, dev={"": dev}, notes=(*notes, note))
 
 
 def _part(task: Task, name: str, rows: np.ndarray, num: int) -> Split:

@@ -100,7 +100,7 @@ def build_task(
     notes = []
     if dev is None:
         dev = next((Part(table) for table in beside if _has_labels(table, own)), DEV_SHARE)
-        notes.append(_told_dev(dev))
+        notes.append(told_dev(dev))
     tables = [*train, *([dev] if isinstance(dev, Part) else [])]
     parts = [_resolved(part, own) for part in tables]
     stated = given.get("labels", [])
@@ -141,7 +141,8 @@ def _has_labels(table: Columns, own: Part) -> bool:
     return 0 < len(known) == len(cells)
 
 
-def _told_dev(dev: Part | float) -> str:
+def told_dev(dev: Part | float) -> str:
+    """Returns the note on a table of dev rows, or on the share of train that is to become dev."""
     if isinstance(dev, Part):
         return f"dev: {dev.table.where}"
     return f"dev: {100 * dev:g} % of the labelled rows, held out of train"

@@ -101,9 +101,16 @@ def _lines(path: Path) -> Iterator[str]:
                 ) from None
 
 
+def _blank(cells: list[str]) -> bool:
+    """Returns whether the cells are those of a blank line, which is no row, as in pandas."""
+    return not cells or (len(cells) == 1 and (not cells[0] or cells[0].isspace()))
+
+
 def _tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
     for number, line in enumerate(_lines(path), 1):
-        yield number, line.removesuffix("\n").removesuffix("\r").split("\t")
+        cells = line.removesuffix("\n").removesuffix("\r").split("\t")
+        if not _blank(cells):
+            yield number, cells
 
 
 def _csv(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -113,7 +120,8 @@ def _csv(path: Path) -> Iterator[tuple[int, list[str]]]:
     start = 1
     try:
         for cells in reader:
-            yield start, cells
+            if not _blank(cells):
+                yield start, cells
             start = reader.line_num + 1
     except csv.Error as error:
         raise ValueError(f"{path}:{start}: not valid CSV: {error}") from None
@@ -123,9 +131,7 @@ def _delimited(rows: Callable[[Path], Iterator[tuple[int, list[str]]]]) -> Forma
     def names(path: Path, header: bool) -> list[str]:
         _, cells = next(rows(path), (1, []))
         if not cells:
-            raise ValueError(
-                f"{path}:1: no {'header' if header else 'row'}; the first line is empty"
-            )
+            raise ValueError(f"{path}:1: no {'header' if header else 'row'}; the file is empty")
         return cells if header else [str(column) for column in range(len(cells))]
 
     def read(table: Table, names: list[str]) -> Iterator[Record]:

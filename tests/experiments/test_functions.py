@@ -1,6 +1,7 @@
 """The commands as functions of Python: each returns its run, and what its work has made."""
 
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -9,12 +10,40 @@ from experiments.distill import distill
 from experiments.export import export
 from experiments.settings import ExportSettings, distill_settings
 from mkd.config import ExportFolderConfig
+from mkd.tasks.columns import Columns
+from mkd.tasks.labels import Scan, scan
 from tests.support.database import use_store
 from tests.support.entry import client
 from tests.support.runs import demo_config
 
 
 # MLflow compares a data frame's columns with a range when it stores a model's example.
+@pytest.mark.filterwarnings("ignore:Operation with range is deprecated")
+def test_a_file_of_rows_is_scanned_once_and_its_dev_rows_are_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_store(tmp_path, monkeypatch)
+    rows = (f"{('a bad', 'a good')[i % 2]} film, number {i}\t{i % 2}\n" for i in range(60))
+    (tmp_path / "films.tsv").write_text("text\tlabel\n" + "".join(rows))
+    scanned: list[str] = []
+
+    def counted(table: Columns, *given: Any) -> Scan:
+        scanned.append(table.where)
+        return scan(table, *given)
+
+    monkeypatch.setattr("mkd.tasks.build.scan", counted)
+    changed = {
+        "student.kind": "bag",
+        "student.buckets": 50,
+        "data.path": str(tmp_path / "films.tsv"),
+    }
+    config = demo_config(tmp_path / "cache", {"baseline": False, "data.tasks": [], **changed})
+    made = distill(distill_settings(config)).made
+    assert scanned == [str(tmp_path / "films.tsv")]
+    assert len([note for note in made.notes if note.startswith("films: dev")]) == 1
+    assert capsys.readouterr().out.count("films: dev: ") == 2, "at the start and at the end"
+
+
 @pytest.mark.filterwarnings("ignore:Operation with range is deprecated")
 def test_functions_return_their_runs_and_what_they_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from mkd.config import DataConfig
 from mkd.selection.dev import with_dev_splits
+from mkd.tasks.sources import load_tasks
 from mkd.tasks.task import Task
 from tests.support.tiny import SINGLE, single_rows, split
 
@@ -33,6 +35,16 @@ def test_rows_of_train_become_dev_and_no_row_is_close_to_one_of_the_other_side(
 def test_a_dev_split_that_is_there_is_kept(tmp_path: Path) -> None:
     given = Task("x", SINGLE, split(single_rows(20, 0)), {"": split(single_rows(5, 1))})
     assert with_dev_splits(tmp_path, [given]) == [given]
+
+
+def test_the_number_of_dev_rows_is_told_in_place_of_the_share(tmp_path: Path) -> None:
+    lines = (f"row number {i} is of group {i % 2},{'ab'[i % 2]}\n" for i in range(60))
+    (tmp_path / "t.csv").write_text("text,label\n" + "".join(lines))
+    loaded = load_tasks(DataConfig(path=str(tmp_path / "t.csv")))
+    (divided,) = with_dev_splits(tmp_path / "cache", loaded)
+    num = len(list(divided.dev[""].read()))
+    assert loaded[0].notes[1:] == ("dev: 10 % of the labelled rows, held out of train",)
+    assert divided.notes == (loaded[0].notes[0], f"dev: {num} rows, held out of train")
 
 
 def test_too_few_rows_are_refused_with_the_way_out(tmp_path: Path) -> None:

@@ -350,8 +350,7 @@ def test_labels_that_old_yaml_takes_for_truth_values_are_words(folder: Path) -> 
          ":4: label is 'x'; allowed: '', 'bad', 'good'"),
         ("t.csv", b"review,verdict\na,good\nb\xff,good\n", ":3: byte 1 is 0xff; allowed: UTF-8"),
         ("t.csv", "review,verdict\n", ": no rows; allowed: one or more"),
-        ("t.tsv", "review\tverdict\na\tgood\n\nb\tbad\n",
-         ":3: 1 columns; allowed: 2, as in line 1"),
+        ("t.tsv", "review\tverdict\na\tgood\n\nb\n", ":4: 1 columns; allowed: 2, as in line 1"),
         ("t.tsv", "review\tverdict\na\tgood\tx\n", ":2: 3 columns; allowed: 2, as in line 1"),
         ("t.tsv", b"review\tverdict\na\xe4\tgood\n", ":2: byte 1 is 0xe4; allowed: UTF-8"),
         ("t.tsv", "review\tverdict\n", ": no rows; allowed: one or more"),
@@ -417,7 +416,7 @@ def test_a_wrong_row_of_parquet_is_refused_with_its_number(folder: Path) -> None
     [
         ("t.csv", "text,verdict\na,good\n", ": no column 'review'; there are: 'text', 'verdict'"),
         ("t.csv", "review,review,verdict\na,b,good\n", ": 2 columns 'review'; allowed: one"),
-        ("t.csv", "", ":1: no header; the first line is empty"),
+        ("t.csv", "", ":1: no header; the file is empty"),
         ("t.tsv", "review\tlabel\na\tgood\n",
          ": no column 'verdict'; there are: 'review', 'label'"),
         ("t.jsonl", '{"text": "a", "verdict": "good"}\n',

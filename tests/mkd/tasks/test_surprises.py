@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from mkd.config import DataConfig
@@ -64,6 +65,24 @@ def test_blank_lines_at_the_end_are_no_rows(name: str, end: str, tmp_path: Path)
     row = {".csv": "text,label\nfine,y\n", ".tsv": "text\tlabel\nfine\ty\n"}
     content = row.get(Path(name).suffix, '{"text": "fine", "label": "y"}\n') + end
     assert rows(tmp_path, '["n", "y"]', name, content) == [("fine", 1.0)]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_blank_lines_are_no_rows_as_in_pandas(separator: str, end: str, tmp_path: Path) -> None:
+    lines = ["", f"text{separator}label", f"a{separator}y", "", "  ", f"b{separator}n", "", ""]
+    name = "a.csv" if separator == "," else "a.tsv"
+    content = end.join(lines)
+    assert rows(tmp_path, '["n", "y"]', name, content) == [("a", 1.0), ("b", 0.0)]
+    frame = pd.read_csv(tmp_path / name, sep=separator)
+    assert frame.to_numpy().tolist() == [["a", "y"], ["b", "n"]]
+    with pytest.raises(ValueError, match=f"{name}:5: 1 columns; allowed: 2, as in line 1"):
+        rows(tmp_path, '["n", "y"]', name, end.join([*lines[1:5], "b", ""]))
+
+
+def test_a_blank_line_in_a_quoted_cell_is_text(tmp_path: Path) -> None:
+    content = 'text,label\n"a\n\nb",y\n\nc,n\n'
+    assert rows(tmp_path, '["n", "y"]', "a.csv", content) == [("a\n\nb", 1.0), ("c", 0.0)]
 
 
 def test_a_cell_of_any_size_is_read(tmp_path: Path) -> None:
