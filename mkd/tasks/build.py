@@ -105,20 +105,23 @@ def build_task(
     parts = [_resolved(part, own) for part in tables]
     stated = given.get("labels", [])
     names = set(map(str, stated)) if isinstance(stated, list) else set()
-    # Cells of text hold several labels only if that is stated.
+    # Else whole cells are counted, which tell whether they hold several labels.
     several = given.get("kind") == MULTILABEL
     divided = str(given.get("separator", SEPARATOR)) if several else ""
     scans = [scan(*part, names, divided) for part in parts]
     task = _completed(given, parts, scans, origin) | {"text": list(own.text)}
     kind = kind_of(task, origin.where)
     missing = missing_labels(given, kind, origin.where)
-    separator = separator_of(given, kind, origin.where)
+    separator = separator_of(task, kind, origin.where)
     rows = [
         _rows(part, kind, missing if place < len(train) else None, separator)
         for place, part in enumerate(parts)
     ]
     if not {"kind", "text", "label"} <= given.keys():
-        notes = [_told(own, kind, scans[: len(train)]), *notes]
+        notes = [_told(own, kind, scans[: len(train)], separator), *notes]
+    if "separator" in task.keys() - given.keys():
+        state = f"{origin.setting('kind')}={CLASSIFICATION}"
+        notes.append(f"state {state} if each cell of {own.label!r} is one label")
     for part, found in zip(parts, scans, strict=True):
         notes += _left_out(part, found)
     return Task(
@@ -212,19 +215,21 @@ def _rows(part: Part, kind: Kind, missing: tuple[str, ...] | None, separator: st
     return rows_of_columns(part.table, part.text, decode, part.label or "", spec)
 
 
-def _told(own: Part, kind: Kind, scans: Sequence[Scan]) -> str:
+def _told(own: Part, kind: Kind, scans: Sequence[Scan], separator: str) -> str:
     """Returns in words what was taken for the task."""
     text = " and ".join(map(repr, own.text))
     rows = f"{sum(found.rows for found in scans):,} rows of {own.table.where}"
-    return f"text {text}, label {own.label!r} ({_told_kind(kind)}), {rows}"
+    return f"text {text}, label {own.label!r} ({_told_kind(kind, separator)}), {rows}"
 
 
-def _told_kind(kind: Kind) -> str:
+def _told_kind(kind: Kind, separator: str) -> str:
     if not kind.labels:
         return "a number: regression"
     some = ", ".join(kind.labels[:SHOWN_CLASSES])
     some += ", ..." * (len(kind.labels) > SHOWN_CLASSES)
-    return f"{len(kind.labels)} classes{', any number a row' * kind.multilabel}: {some}"
+    if kind.multilabel:
+        return f"{len(kind.labels)} labels, several a row, divided by {separator!r}: {some}"
+    return f"{len(kind.labels)} classes: {some}"
 
 
 def _left_out(part: Part, found: Scan) -> list[str]:

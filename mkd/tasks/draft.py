@@ -10,7 +10,7 @@ import yaml
 from mkd.tasks.build import DEFAULT_METRICS, DEV_SHARE
 from mkd.tasks.columns import LABEL_NAMES, TEXT_NAMES, TEXT_PAIRS, Chosen, choose_columns
 from mkd.tasks.frames import columns_of_file
-from mkd.tasks.labels import Scan, infer_labels, scan
+from mkd.tasks.labels import Scan, divided, infer_labels, scan
 from mkd.tasks.origins import task_name
 
 REASON_COLUMN = 40
@@ -65,6 +65,9 @@ def _lines(
 ) -> list[tuple[str, str]]:
     """Returns the lines of the task, each with its reason."""
     train, total = scans[0], sum((each.labels for each in scans[1:]), scans[0].labels)
+    rows = total.total()
+    if "separator" in found:
+        total = divided(total, found["separator"])
     paths = [_scalar(os.path.relpath(file, folder)) for file in files]
     text = [*map(_scalar, chosen.text)]
     named = all(name.strip().lower() in KNOWN_TEXT for name in chosen.text)
@@ -75,7 +78,7 @@ def _lines(
         (f"train: {paths[0]}", _told_rows(train)),
         (f"text: {text[0] if len(text) == 1 else '[' + ', '.join(text) + ']'}", why_text),
         (f"label: {_scalar(chosen.label)}", why_label),
-        (f"kind: {found['kind']}", f"{len(total):,} different labels in {total.total():,} rows"),
+        (f"kind: {found['kind']}", f"{len(total):,} different labels in {rows:,} rows"),
     ]
     if "labels" in found:
         lines.append(("labels:", "in the order of the model's outputs"))
@@ -84,6 +87,8 @@ def _lines(
             else (f"  - {_scalar(each)}", "")
             for each in found["labels"]
         ]  # fmt: skip
+    if "separator" in found:
+        lines.append((f"separator: {_scalar(found['separator'])}", "between labels of one row"))
     metrics = ", ".join(DEFAULT_METRICS[found["kind"]])
     lines.append((f"metrics: [{metrics}]", f"the usual ones of a {found['kind']}"))
     if len(files) > 1:

@@ -17,6 +17,15 @@ FEW_NUMBERS = 20
 classes too if they are 0, 1, 2, ... with REPEATED rows each on average, as the numbers of classes
 are."""
 REPEATED = 10
+SEPARATORS = (",", "|", ";")
+"""What may divide several labels in a cell of text. Other cells are whole labels."""
+MANY_DIVIDED = 0.01
+"""Share of the cells that hold several labels, from which on they can be taken for several."""
+KNOWN_ALONE = 0.9
+"""Share of the labels in cells of several that must also be a cell of their own. Parts of one
+name, such as `Sales, EMEA`, are not."""
+CELLS_A_LABEL = 3
+"""Number of different cells for each label, from which on these are taken for combinations."""
 
 CLASSIFICATION, MULTILABEL, REGRESSION = "classification", "multilabel", "regression"
 
@@ -95,7 +104,8 @@ def _items(cells: Iterable[Any], separator: str) -> Iterable[str]:
 def infer_labels(
     scans: Iterable[Scan], kind: str, where: str, setting: Callable[[str], str]
 ) -> dict[str, Any]:
-    """Returns the kind of a task, and its classes unless it is a regression, as a task file does.
+    """Returns the kind of a task, its classes unless it is a regression, and the separator if its
+    cells hold several labels, as a task file does.
 
     scans: of the train and dev tables. kind: the stated kind; empty: to be inferred.
     where: table and column, for messages. setting: as in choose_columns.
@@ -105,9 +115,14 @@ def infer_labels(
     scans = list(scans)
     labels = sum((each.labels for each in scans), Counter[str]())
     numbers = all(each.numbers for each in scans)
+    lists = any(each.lists for each in scans)
     if not labels:
         raise ValueError(f"{where}: no row has a label; allowed: one or more")
-    kind = kind or _kind(labels, numbers, any(each.lists for each in scans))
+    separator = "" if kind or numbers or lists else separator_in(labels)
+    if separator:
+        labels = divided(labels, separator)
+        numbers = all(map(is_number, labels))
+    kind = kind or _kind(labels, numbers, lists or separator != "")
     if kind == REGRESSION:
         if not numbers:
             wrong = next(value for value in labels if not is_number(value))
@@ -124,11 +139,47 @@ def infer_labels(
             f"{where}: {len(classes):,} different labels in {total:,} rows are no classes; state "
             f"another column as {setting('label')}"
         )
-    return {"kind": kind, "labels": classes}
+    return {"kind": kind, "labels": classes} | ({"separator": separator} if separator else {})
 
 
-def _kind(labels: Counter[str], numbers: bool, lists: bool) -> str:
-    if lists:
+def separator_in(cells: Counter[str]) -> str:
+    """Returns what divides several labels in cells of text, or "" if each cell is one label.
+
+    cells: how often each cell occurs. The evidence for several labels: many cells hold the
+    separator; none holds a label twice; nearly all labels also occur alone; and there are far fewer
+    labels than different cells.
+    """
+    if len(cells) > MOST_CLASSES:
+        return ""
+    return next((each for each in SEPARATORS if _divides(cells, each)), "")
+
+
+def _divides(cells: Counter[str], separator: str) -> bool:
+    parts = {cell: items_of(cell, separator) for cell in cells}
+    several = {cell: items for cell, items in parts.items() if len(items) > 1}
+    if sum(cells[cell] for cell in several) < max(1, MANY_DIVIDED * cells.total()):
+        return False
+    labels = {item for items in parts.values() for item in items}
+    combined = {item for items in several.values() for item in items}
+    alone = {items[0] for items in parts.values() if len(items) == 1}
+    return (
+        all(labels)
+        and all(len(set(items)) == len(items) for items in several.values())
+        and len(combined & alone) >= KNOWN_ALONE * len(combined)
+        and len(labels) * CELLS_A_LABEL <= len(cells)
+    )
+
+
+def divided(cells: Counter[str], separator: str) -> Counter[str]:
+    """Returns how often each label occurs in cells of several labels. cells: as separator_in."""
+    labels: Counter[str] = Counter()
+    for cell, count in cells.items():
+        labels.update(dict.fromkeys(items_of(cell, separator), count))
+    return labels
+
+
+def _kind(labels: Counter[str], numbers: bool, several: bool) -> str:
+    if several:
         return MULTILABEL
     if not numbers:
         return CLASSIFICATION

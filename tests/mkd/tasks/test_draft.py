@@ -72,3 +72,17 @@ def test_a_stated_column_is_taken(tmp_path: Path) -> None:
         draft_task([file], tmp_path, text=("text",))
     draft = draft_task([file], tmp_path, text=("body",), label="queue")
     assert "text: body                            # stated" in draft.text
+
+
+def test_cells_of_several_labels_are_drafted_with_their_separator(tmp_path: Path) -> None:
+    cells = ["a", "b", "c", "a|b", "a|c", "b|c", "b|a", "c|a", "a|b|c"]
+    rows = [(f"{n} texts about {cell}", cell) for n in range(9) for cell in cells]
+    draft = draft_task([write(tmp_path / "t.tsv", rows, ("text", "label"))], tmp_path)
+    lines = [line.split(" # ")[0].strip() for line in draft.text.splitlines()]
+    assert [line for line in lines if line.startswith(("kind", "separator"))] == [
+        "kind: multilabel", "separator: '|'"
+    ]  # fmt: skip
+    assert "  - c                                 # 45 rows" in draft.text
+    (tmp_path / "t.yaml").write_text(draft.text)
+    (task,) = load_tasks(DataConfig(path=str(tmp_path / "t.yaml")))
+    assert task.kind.labels == ("a", "b", "c") and task.kind.multilabel

@@ -1,5 +1,6 @@
 """Where tasks come from, if data.path alone is stated; and files of rows without a task file."""
 
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,54 @@ def test_a_sequence_of_declared_classes_is_several_labels_a_row(tmp_path: Path) 
     (task,) = load(tmp_path / "emotions")
     assert task.kind.multilabel and task.kind.labels == ("joy", "anger", "fear")
     assert [row.classes for row in task.train.read()] == [(0, 2), (), (1,), (2,)]
+
+
+NAMES = ["anger", "fear", "joy", "love"]
+
+
+def cells(folder: Path, found: list[str]) -> Path:
+    """A file of rows whose labels are these cells, each of them twenty times."""
+    lines = (f"I say {i} of {n}\t{cell}\n" for n in range(20) for i, cell in enumerate(found))
+    (folder / "said.tsv").write_text("text\tlabel\n" + "".join(lines))
+    return folder / "said.tsv"
+
+
+@pytest.mark.parametrize("separator", [",", "|", ";", ", "])
+def test_cells_of_several_labels_are_known_by_their_parts(separator: str, tmp_path: Path) -> None:
+    """Four labels alone, and eight of their combinations: three cells for each label."""
+    found = [separator.join(some) for n in (1, 2, 3) for some in combinations(NAMES, n)][:12]
+    path = cells(tmp_path, found)
+    (task,) = load(path)
+    assert (task.kind.multilabel, task.kind.labels) == (True, tuple(NAMES))
+    assert [row.classes for row in task.train.read()][:5] == [(0,), (1,), (2,), (3,), (0, 1)]
+    divider = separator.strip()
+    assert task.notes[0].startswith(
+        f"text 'text', label 'label' (4 labels, several a row, divided by {divider!r}: anger, "
+        "fear, joy, love), 240 rows of "
+    )
+    assert task.notes[-1] == "state data.kind=classification if each cell of 'label' is one label"
+    (stated,) = load(path, kind="classification")
+    assert len(stated.kind.labels) == 12 and not stated.kind.multilabel
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        # Parts of names are no labels of their own.
+        [f"{team}, {place}" for team in ("Sales", "Support", "Legal") for place in
+         ("EMEA", "APAC", "US", "UK")],
+        ["Sales", "Support", *(f"{team}, {place}" for team in ("Sales", "Support") for place in
+         ("EMEA", "APAC", "US", "UK", "DE"))],
+        # Too few combinations.
+        ["joy", "anger", "fear", "joy,anger", "joy,fear", "anger,fear"],
+        # Numbers with a decimal comma, such as 5,5.
+        [f"{i},{j}" if j else str(i) for i in range(10) for j in range(10)],
+        # A part is missing.
+        [",".join(some) + "," * (len(some) == 3) for n in (1, 2, 3)
+         for some in combinations(NAMES, n)],
+    ],
+)  # fmt: skip
+def test_names_with_commas_are_one_label(found: list[str], tmp_path: Path) -> None:
+    (task,) = load(cells(tmp_path, found))
+    assert not task.kind.multilabel
+    assert len(task.kind.labels) == len(found)
