@@ -176,7 +176,7 @@ def test_flat_names_every_leaf_once() -> None:
             ["--student.heads=4", "--student.hidden=130"],
             ["student.hidden", "130", "student.heads=4"],
         ),
-        (["--train.sampling.weights", '{"a": -1}'], ["sampling.weights.a", "-1.0", "0 or more"]),
+        (["--train.sampling.weights", '{"a": -1}'], ["sampling.weights.a", "-1.0", "from 0 to"]),
         (
             ["--train.sampling.weights", '{"a": 0, "b": 0}'],
             ["sampling.weights", "at least one above 0"],
