@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from mkd import names
 from mkd.config import LossConfig, SamplingConfig, StudentConfig, TrainConfig
 from mkd.evaluation.scoring import selection_scores
 from mkd.result import RunStopped
@@ -194,6 +195,8 @@ class Training:
 
         def report(step: int, metrics: dict[str, float]) -> None:
             nonlocal reports
+            if metrics.keys() <= {names.SHARE, names.SHOWN_LOSS}:  # of a progress bar, each step
+                return
             reports += 1
             self.steps.append(step)
             if reports > stop_after:
