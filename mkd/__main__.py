@@ -12,9 +12,10 @@ training. The output is the table (of Parquet: as CSV) with the columns predicti
 
 JSON lines, and lines of TSV from standard input or with --format tsv, are answered one by one. A
 line of TSV has one text, or two for a task with pairs, and no header. A line of JSON lines is an
-object with `text` and, for pairs, `text_pair`, or with the keys of --text. The output has the same
-format and one line for each input line: label, score and, for a line without a prediction, the
-error. Torch is not needed.
+object with `text` and, for pairs, `text_pair`. The output has the same format and one line for each
+input line: label, score and, for a line without a prediction, the error. Objects with other keys
+are rows as those of a table: the keys of the texts are stated with --text, or found in a file; the
+output repeats the object, with prediction, score and error. Torch is not needed.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from typing import Any, NoReturn, TextIO
 from mkd.runtime.inference import Prediction, Student, kind_of
 from mkd.shell import called_as, complete
 from mkd.tasks import files
-from mkd.tasks.columns import Columns, find_text
+from mkd.tasks.columns import LOOK_ROWS, Columns, find_text
 from mkd.tasks.files import Record, Table, listed
 
 LINES_AT_ONCE = 1024
@@ -85,13 +86,18 @@ def main(argv: list[str] | None = None) -> int:
         # surrogateescape lets invalid UTF-8 become an error of its own line instead of ending the
         # program. utf-8-sig drops a byte order mark at the start of the file.
         source = 0 if given.input == "-" else given.input
+        keys: Sequence[str] = given.text or TEXT_KEYS
+        # A pipe can be read only once.
+        is_file = given.input != "-" and Path(given.input).is_file()
+        if not given.text and form == "jsonl" and is_file:
+            keys = _keys_of(Path(given.input), student.head(task).pair)
         if given.format is None and given.input.lower().endswith(TABLE_ENDINGS):
             bad = answer_table(student, task, Path(given.input), given.text, sys.stdout)
         else:
             with open(
                 source, encoding="utf-8-sig", errors="surrogateescape", newline="\n"
             ) as lines:
-                bad = answer(student, task, form, lines, sys.stdout, given.text or TEXT_KEYS)
+                bad = answer(student, task, form, lines, sys.stdout, keys)
     except BrokenPipeError:
         # Python flushes stdout at exit, which would raise again and print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -114,6 +120,27 @@ def _check_text(text: Sequence[str], pair: bool) -> None:
     if text and len(text) != 1 + pair:
         allowed = "two columns" if pair else "one column"
         raise ValueError(f"--text is {' '.join(text)}; allowed for this task: {allowed}")
+
+
+def _keys_of(path: Path, pair: bool) -> Sequence[str]:
+    """Returns the keys of the texts in a file of JSON lines: TEXT_KEYS, or those that are found.
+
+    Found ones are told on standard error. Raises ValueError if its rows have no `text`, and no
+    other key fits.
+    """
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
+        looked = [_parsed(line, "jsonl", TEXT_KEYS)[2] for line in islice(lines, LOOK_ROWS)]
+    rows = [row for row in looked if row]  # a wrong line has its error in the output
+    names = tuple(dict.fromkeys(key for row in rows for key in row))
+    if not rows or TEXT_KEYS[0] in names:
+        return TEXT_KEYS
+
+    def read(columns: tuple[str, ...]) -> Iterator[Record]:
+        return enumerate(([row.get(column) for column in columns] for row in rows), 1)
+
+    texts = find_text(Columns(str(path), names, read, lambda columns: ""), pair, "--text")
+    print(f"text of {path}: {listed(texts)}", file=sys.stderr)
+    return texts
 
 
 def answer_table(student: Student, task: str, path: Path, text: Sequence[str], out: TextIO) -> int:
@@ -179,40 +206,54 @@ def answer(
 ) -> int:
     """Writes an output line for each input line. Returns the number of lines without a prediction.
 
-    form: `tsv` or `jsonl`. keys: those of the texts in JSON lines.
+    form: `tsv` or `jsonl`. keys: those of the texts in JSON lines. With others than TEXT_KEYS, the
+        output repeats the objects.
     """
     pair = student.head(task).pair
     bad = 0
     while chunk := list(islice(lines, LINES_AT_ONCE)):
         parsed = [_parsed(line.rstrip("\r\n"), form, keys[: 1 + pair]) for line in chunk]
-        found = student.predict([text for text, _ in parsed], task)
-        for prediction, (_, wrong) in zip(found, parsed, strict=True):
+        found = student.predict([text for text, _, _ in parsed], task)
+        for prediction, (_, wrong, row) in zip(found, parsed, strict=True):
             prediction = prediction if wrong is None else prediction._replace(error=wrong)
             bad += prediction.error is not None
-            out.write(_line(prediction, form))
+            repeated = form == "jsonl" and keys != TEXT_KEYS
+            out.write(_repeated(row, prediction) if repeated else _line(prediction, form))
         out.flush()
     return bad
 
 
-def _parsed(line: str, form: str, keys: Sequence[str]) -> tuple[Any, str | None]:
-    """Returns the text or texts of a line, and an error message or None."""
+def _parsed(line: str, form: str, keys: Sequence[str]) -> tuple[Any, str | None, dict[str, Any]]:
+    """Returns the text or texts of a line, an error message or None, and the object of JSON."""
     pair = len(keys) == 2
     if form == "tsv":
         cells = line.split("\t")
         if len(cells) != 1 + pair:
-            return None, f"the line has {len(cells)} columns; allowed: {1 + pair}"
-        return tuple(cells) if pair else cells[0], None
+            return None, f"the line has {len(cells)} columns; allowed: {1 + pair}", {}
+        return tuple(cells) if pair else cells[0], None, {}
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        return None, f"no JSON: {error}"
+        return None, f"no JSON: {error}", {}
     if not isinstance(row, dict):
         return (
             None,
             f"{kind_of(row)}; allowed: an object with {' and '.join(keys)}",
+            {},
         )
     texts = tuple(row.get(key) for key in keys)
-    return texts if pair else texts[0], None
+    return texts if pair else texts[0], None, row
+
+
+def _repeated(row: dict[str, Any], prediction: Prediction) -> str:
+    """Returns an object of JSON with its prediction, as a row of a table has it."""
+    score = None if prediction.error else prediction.score
+    answers = (prediction.label, score, prediction.error)
+    names = [_unused(name, tuple(row)) for name in ANSWER_COLUMNS]
+    whole = row | dict(zip(names, answers, strict=True))
+    shown = json.dumps(whole, ensure_ascii=False)
+    half = any("\ud800" <= letter <= "\udfff" for letter in shown)  # cannot be written as UTF-8
+    return (json.dumps(whole) if half else shown) + "\n"
 
 
 def _line(prediction: Prediction, form: str) -> str:

@@ -586,6 +586,44 @@ def test_a_table_is_answered_row_by_row_with_its_columns(
     assert capsys.readouterr()[0] == out
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "ndjson"])
+def test_objects_with_other_keys_are_repeated_with_their_answers(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: str
+) -> None:
+    path = tmp_path / f"tickets.{ending}"
+    texts = ["a film of the sea", "", "a good, long film of rain, très bon"]
+    rows = [{"id": n, "what they say": text, "score": {"x": 1}} for n, text in enumerate(texts)]
+    lines = [json.dumps(row) for row in rows]
+    path.write_text("\n".join([*lines, "{", '{"id": "\\ud800"}', ""]))
+    assert main([str(exported), "--task", "single", "--input", str(path)]) == 0
+    out, err = capsys.readouterr()
+    answers = Student.load(exported).predict(texts, "single")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert found[:3] == [
+        row | {"prediction": answer.label, "score_": answer.score, "error": None}
+        for row, answer in zip(rows, answers, strict=True)
+    ]
+    assert "très bon" in out
+    assert found[3].pop("error").startswith("no JSON: ")
+    assert found[3] == {"prediction": "", "score": None}
+    assert found[4].pop("error") == "missing; allowed: a string"
+    assert found[4] == {"id": "\ud800", "prediction": "", "score": None}
+    assert err == f"text of {path}: 'what they say'\n2 lines have no answer\n"
+    stated = [str(exported), "--task", "single", "--input", str(path), "--text", "what they say"]
+    assert main(stated) == 0
+    assert capsys.readouterr() == (out, "2 lines have no answer\n")
+
+
+def test_texts_of_objects_that_are_not_clear_are_refused(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"a": "a film of rain", "b": "a film of the sea"}\n')
+    assert main([str(exported), "--task", "single", "--input", str(path)]) == 2
+    told = f"error: {path}: the text may be 'a' or 'b'; state --text; columns: 'a', 'b'\n"
+    assert capsys.readouterr() == ("", told)
+
+
 def test_texts_of_a_table_that_are_not_clear_are_refused(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
