@@ -380,7 +380,6 @@ class TrainConfig:
             "train",
             steps=100_000_000,
             batch_size=1 << 16,
-            learning_rate=100.0,
             weight_decay=100.0,
             clip=1e9,
             eval_every=100_000_000,

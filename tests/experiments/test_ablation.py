@@ -239,7 +239,13 @@ def test_the_comparison_is_that_of_the_trials_own_scores(ablated: Ablated) -> No
     assert parent.data.metrics["mean/clipped"] == clipped
     assert parent.data.metrics["difference/clipped"] == clipped - plain
     artifacts = {item.path for item in client(folder).list_artifacts(found["run_id"])}
-    assert artifacts == {"config.yaml", "table.md", "comparison.json", "comparison.png"}
+    assert artifacts == {
+        "config.yaml",
+        "table.md",
+        "comparison.json",
+        "comparison.png",
+        "result.json",
+    }
 
 
 def test_a_second_start_makes_only_the_trials_that_are_missing(ablated: Ablated) -> None:

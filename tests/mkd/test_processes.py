@@ -59,7 +59,7 @@ def launched(folder: Path, number: int, *argv: str) -> subprocess.CompletedProce
     rest = [
         "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0",
     ]  # fmt: skip
-    whole = [*launcher, *rest, "-m", "experiments.distill", *argv]
+    whole = [*launcher, *rest, "-m", "experiments.distill", "--json", *argv]
     return subprocess.run(
         whole, cwd=folder, env=environment(), capture_output=True, text=True, timeout=560
     )
@@ -79,7 +79,7 @@ def together(
 
 def forked(folder: Path, number: int, *argv: str) -> subprocess.CompletedProcess[str]:
     put_database(folder)
-    return together(folder, number, entry_point, "distill", *argv)[0]
+    return together(folder, number, entry_point, "distill", "--json", *argv)[0]
 
 
 def losses(folder: Path, run_id: str) -> dict[str, list[float]]:

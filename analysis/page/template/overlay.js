@@ -20,7 +20,7 @@ function budgetLine() {
   const place = plot.toX(state.budget);
   const at = Math.max(place, x);
   const rest = x + width - at;
-  if (rest <= 0) return [];
+  if (rest <= 0 || height <= 0) return []; // too small a window has no room for the plot
   const isRight = rest > 70;
   const anchor = { x: at + (isRight ? 5 : -5), y: y + height - 7, "text-anchor": isRight ? "start" : "end" };
   const line = place < x ? [] : [drawn("path", { class: "limit", d: `M${at} ${y}V${y + height}` })];

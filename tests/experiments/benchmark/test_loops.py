@@ -73,7 +73,10 @@ def test_the_last_line_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "1",
     ]
     found = cli.entry(
-        throughput.compare_loops, "", ThroughputSettings, [*arguments, "--cache", str(tmp_path)]
+        throughput.compare_loops,
+        "",
+        ThroughputSettings,
+        [*arguments, "--json", "--cache", str(tmp_path)],
     )
     assert found == 0
     *_, last = capsys.readouterr().out.strip().split("\n")

@@ -77,7 +77,7 @@ def spark() -> Iterator["SparkSession"]:
 
 def texts(task: str, num: int) -> pd.DataFrame:
     """Rows of a task of GLUE, made up, as a corpus has them."""
-    table = pd.DataFrame(rows(task, num)).drop(columns="label").dropna(axis=1)
+    table = pd.DataFrame(rows(task, num))[["text_a", "text_b"]].dropna(axis=1)
     return table.set_axis(["text", "text_pair"][: len(table.columns)], axis=1).assign(
         id=range(1000, 1000 + num)
     )

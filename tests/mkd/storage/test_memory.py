@@ -19,8 +19,8 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_made() -> None:
 @pytest.mark.parametrize(
     "fill",
     [lambda: torch.empty(10**15), lambda: torch.empty(2**62, 2**62), lambda: np.empty(10**16),
-     lambda: 10.0**400, lambda: torch.tensor(2**70)],
-    ids=["torch", "overflow in torch", "numpy", "overflow", "an integer"],
+     lambda: 10.0**400],
+    ids=["torch", "overflow in torch", "numpy", "overflow"],
 )  # fmt: skip
 def test_a_full_memory_is_one_line(fill: object) -> None:
     told = "the memory does not suffice, or a number is too large"

@@ -293,16 +293,13 @@ TINY = np.nextafter(0, 1)
 @pytest.mark.parametrize(
     ("sizes", "sampling", "expected"),
     [
-        ((10**6, 10**6, 1), SamplingConfig(alpha=59.0), [1 / 2, 1 / 2, 0]),
-        ((392_702, 2_490, 392_702), SamplingConfig(alpha=-59.0), [0, 1, 0]),
-        ((2, 1, 1), SamplingConfig(alpha=-1e308), [0, 1 / 2, 1 / 2]),
-        ((3, 2, 3), SamplingConfig(alpha=1.7e308), [1 / 2, 0, 1 / 2]),
-        ((3, 2, 3), SamplingConfig(alpha=-1.7e308, alpha_end=1.7e308), [0, 1, 0]),
-        ((1, 1, 1), SamplingConfig(alpha=1e308), [1 / 3, 1 / 3, 1 / 3]),
-        ((8, 4, 4), SamplingConfig(alpha=100.0),
-         [1 / (1 + 2**-99), 2**-100 / (1 + 2**-99), 2**-100 / (1 + 2**-99)]),
+        ((10**6, 10**6, 1), SamplingConfig(alpha=10.0), [1 / 2, 1 / 2, 1e-60 / 2]),
+        ((10**6, 1, 10**6), SamplingConfig(alpha=-10.0, alpha_end=10.0), [1e-60, 1, 1e-60]),
+        ((1, 1, 1), SamplingConfig(alpha=10.0), [1 / 3, 1 / 3, 1 / 3]),
+        ((8, 4, 4), SamplingConfig(alpha=10.0),
+         [1 / (1 + 2**-9), 2**-10 / (1 + 2**-9), 2**-10 / (1 + 2**-9)]),
         ((1, 1, 1), SamplingConfig(weights={"a": TINY, "b": TINY, "c": 0.0}), [1 / 2, 1 / 2, 0]),
-        ((1, 1, 1), SamplingConfig(weights={"a": 1.5e308, "b": 1.5e308, "c": TINY}),
+        ((1, 1, 1), SamplingConfig(weights={"a": 1e9, "b": 1e9, "c": TINY}),
          [1 / 2, 1 / 2, 0]),
     ],
 )  # fmt: skip
