@@ -31,10 +31,12 @@ from jsonargparse import (
 from experiments import printing, slips
 from experiments.command_line import completion, config_files, help
 from experiments.settings import COMMANDS, Command, command_of
+from mkd.config import DataConfig
 from mkd.shell import COMPLETION, called_as
 from mkd.storage import strict_yaml
 from mkd.storage.addresses import without_passwords
 from mkd.storage.memory import memory_errors
+from mkd.tasks import origins
 
 REMOVED: dict[str, dict[str, tuple[object, ...]]] = {
     "speed": {"repeats": (), "warmup": ()},
@@ -462,6 +464,8 @@ def entry(
             config = _read(argv, description, kind)
             tell(f"settings that differ from the defaults: {json.dumps(overrides(config))}")
             sys.stdout.flush()
+            if isinstance(data := getattr(config, "data", None), DataConfig):
+                origins.check_file(data)  # now: the imports of the job take seconds
             config = _with_precision(config, tell)
             _silence_transformers()
             with memory_errors():
@@ -471,7 +475,7 @@ def entry(
         slips.discard_own_run(one_line(error))
         return 2
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        print("stopped; the same command continues", file=sys.stderr)
         return 130
     return 0
 

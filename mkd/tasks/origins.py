@@ -48,6 +48,12 @@ def source_of(data: DataConfig) -> Source:
     return "files" if train_files(path) else "hub"
 
 
+def check_file(data: DataConfig) -> None:
+    """Raises ValueError if data.path names a file of rows or of tasks that does not exist."""
+    if data.path and source_of(data) == "files" and not Path(data.path).exists():
+        raise ValueError(f"{data.path}: no such file")
+
+
 def train_files(folder: Path) -> list[Path]:
     """Returns the files of a folder that are called train, whatever their ending."""
     files = [folder / f"{TRAIN_SPLIT}{ending}" for ending in TABLE_ENDINGS]

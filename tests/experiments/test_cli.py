@@ -258,6 +258,14 @@ def test_a_value_of_the_command_line_is_told_without_a_file(
     assert printed == "error: train.steps is 0; allowed: above 0"
 
 
+def test_a_missing_file_of_data_is_refused_before_the_job_is_imported(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    jobs: list[DistillSettings] = []
+    assert cli.entry(jobs.append, "", DistillSettings, ["--data.path", "none.csv"]) == 2
+    assert jobs == [] and capsys.readouterr().err == "error: none.csv: no such file\n"
+
+
 @pytest.mark.parametrize(
     ("word", "told"),
     [
