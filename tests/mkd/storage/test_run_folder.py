@@ -195,7 +195,7 @@ class Training:
 
         def report(step: int, metrics: dict[str, float]) -> None:
             nonlocal reports
-            if metrics.keys() <= {names.SHARE, names.SHOWN_LOSS}:  # of a progress bar, each step
+            if metrics.keys() <= {names.SHARE, names.SHOWN_LOSS}:  # of a progress bar
                 return
             reports += 1
             self.steps.append(step)
