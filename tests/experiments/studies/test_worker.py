@@ -214,7 +214,7 @@ def test_ctrl_c_ends_the_workers_and_the_search_can_go_on(tmp_path: Path) -> Non
         wait_until(lambda: all(is_told_to_end(pid) for pid in pids))
         release(pids)
         assert process.wait() == 130
-    assert files[1].read_text().strip().splitlines()[-1].startswith("stopped")
+    assert files[1].read_text().strip().splitlines()[-1] == "stopped; the same command continues"
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
