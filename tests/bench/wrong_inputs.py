@@ -3,34 +3,26 @@
     python -m tests.bench.wrong_inputs                 # all of them; takes long
     python -m tests.bench.wrong_inputs --every 20      # one of twenty
 
-Each runs in a process that is forked from this one, in an empty folder, for 20 seconds at most. It
-is `refused` with the code 2 and one line, or `accepted`. All else is a fault: a traceback, an
-abort, over 20 seconds, a run left in MLflow, or a file left behind.
+Each runs in a process that is forked from this one, in an empty folder, for 20 seconds at most
+(tests/support/forked.py).
 """
 
 import argparse
 import importlib
 import json
-import os
 import shutil
-import signal
-import sqlite3
-import sys
 import tempfile
-import time
-import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from experiments import cli
 from experiments.settings import COMMANDS
-from tests.support.database import put_database
 from tests.support.entry import tiny
+from tests.support.forked import Ending, ending
 
-SECONDS = 20
 COMMAND_FUNCTIONS = {
     "distill": "distill", "teacher": "refine", "finetune": "finetune", "export": "export",
     "submit": "submit", "ablation": "ablate", "search": "search", "promote": "promote",
@@ -53,13 +45,6 @@ class Case(NamedTuple):
     command: str
     setting: str
     value: str
-
-
-class Ending(NamedTuple):
-    """How a case ended, and the last line that it printed."""
-
-    kind: str
-    told: str
 
 
 def cases() -> Iterator[Case]:
@@ -89,63 +74,13 @@ def _settings(settings: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def run(case: Case, folder: Path) -> Ending:
     """Runs a case in a forked process, in a folder that it may fill."""
-    put_database(folder)
     (folder / "damaged").mkdir()
     for name, content in DAMAGE.items():
         (folder / "damaged" / name).write_bytes(content)
-    before = {path.name for path in folder.iterdir()}
-    process = os.fork()
-    if not process:
-        _child(case, folder)
-    end = time.monotonic() + SECONDS
-    status = None
-    while status is None and time.monotonic() < end:
-        done, found = os.waitpid(process, os.WNOHANG)
-        status = found if done else None
-        time.sleep(0.05)
-    if status is None:
-        os.kill(process, signal.SIGKILL)
-        os.waitpid(process, 0)
-        return Ending("over 20 s", "")
-    errors = (folder / "errors").read_text(errors="replace")
-    told = (errors.strip().splitlines() or [""])[-1]
-    if os.WIFSIGNALED(status):
-        return Ending("abort", f"signal {os.WTERMSIG(status)}")
-    code = os.WEXITSTATUS(status)
-    if "Traceback" in errors or code not in (0, 2):
-        return Ending("traceback", told)
-    if code == 0:
-        return Ending("accepted", told)
-    with sqlite3.connect(folder / "mlflow.db") as database:
-        if database.execute("select count(*) from runs").fetchone()[0]:
-            return Ending("a run left in MLflow", told)
-    left = {path.name for path in folder.iterdir()} - before - {"errors", "output", ".mkd"}
-    if left or list(folder.glob(".mkd/runs/*/")):
-        return Ending("left behind", ", ".join(sorted(left)) or ".mkd/runs")
-    return Ending("refused", told)
-
-
-def _child(case: Case, folder: Path) -> NoReturn:
-    """Runs the command and ends the process."""
-    code = 1
-    try:
-        os.chdir(folder)
-        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
-        for number, name in ((1, "output"), (2, "errors")):
-            os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
-        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-        module = importlib.import_module(f"experiments.{case.command}")
-        job = getattr(module, COMMAND_FUNCTIONS[case.command])
-        argv = [*tiny(case.command), f"--{case.setting}={case.value}"]
-        code = cli.entry(job, "", COMMANDS[case.command], argv)
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    module = importlib.import_module(f"experiments.{case.command}")
+    job = getattr(module, COMMAND_FUNCTIONS[case.command])
+    argv = [*tiny(case.command), f"--{case.setting}={case.value}"]
+    return ending(lambda: cli.entry(job, "", COMMANDS[case.command], argv), folder)
 
 
 def main() -> None:
@@ -160,12 +95,12 @@ def main() -> None:
     for case in list(cases())[given.first :: given.every]:
         folder = Path(tempfile.mkdtemp())
         try:
-            ending = run(case, folder)
+            found = run(case, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        endings[ending.kind] += 1
-        if ending.kind not in ("refused", "accepted"):
-            print(json.dumps([*case._replace(value=case.value[:60]), *ending])[:400], flush=True)
+        endings[found.kind] += 1
+        if not found.good:
+            print(json.dumps([*case._replace(value=case.value[:60]), *found])[:400], flush=True)
     print("\n".join(["| ending | cases |", "| :-- | --: |"]))
     print("\n".join(f"| {kind} | {count} |" for kind, count in sorted(endings.items())))
 
