@@ -9,7 +9,6 @@ import json
 import os
 import pkgutil
 import re
-import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from jsonargparse import (
 from experiments import printing, slips
 from experiments.command_line import completion, config_files, help
 from experiments.settings import COMMANDS, Command, command_of
+from experiments.signals import end_on_sigterm
 from mkd.config import DataConfig
 from mkd.shell import COMPLETION, called_as
 from mkd.storage import strict_yaml
@@ -457,10 +457,11 @@ def entry(
     Returns the exit code: 0, 2 after an error of the user (printed in one line), or 130 after
     Ctrl-C.
     """
-    signal.signal(signal.SIGTERM, _handle_sigterm)
+    end_on_sigterm(_handle_sigterm, SystemExit)
     tell: Callable[[str], object] = print if _is_first_process() else lambda text: None
     try:
         with printing.json_alone("--json" in (sys.argv[1:] if argv is None else argv)):
+            slips.refuse_stored_passwords(sys.argv[1:] if argv is None else argv)
             config = _read(argv, description, kind)
             tell(f"settings that differ from the defaults: {json.dumps(overrides(config))}")
             sys.stdout.flush()

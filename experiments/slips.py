@@ -1,9 +1,26 @@
 """Runs of MLflow that hold nothing, because a mistake of the user ended the command."""
 
 import os
+from collections.abc import Sequence
+
+from mkd.storage.addresses import without_passwords
 
 OWN_RUN = "MLFLOW_RUN_ID"
 """The environment variable that `mlflow run` sets to the run that it has created."""
+
+
+def refuse_stored_passwords(argv: Sequence[str]) -> None:
+    """Raises ValueError if `mlflow run` has stored a password as a parameter of its run.
+
+    MLflow stores each -P before the command starts, and parameters cannot be changed.
+    """
+    own = os.environ.get(OWN_RUN, "")
+    if own and any(without_passwords(word) != word for word in argv):
+        raise ValueError(
+            f"MLflow has stored the password that was given with -P as a parameter of run {own}: "
+            f"remove it with `mlflow gc --run-ids {own}`, change the password, and give it in "
+            "PGPASSWORD or ~/.pgpass"
+        )
 
 
 def discard_own_run(why: str) -> None:

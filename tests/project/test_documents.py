@@ -52,7 +52,7 @@ FEW = {
 """Settings with which an example of README.md takes seconds."""
 
 
-NO_COMMANDS = ("__init__", "cli", "notebook", "printing", "settings", "slips")
+NO_COMMANDS = ("__init__", "cli", "notebook", "printing", "settings", "signals", "slips")
 """Files beside those of the commands."""
 
 

@@ -15,7 +15,8 @@ from tests.support.needs import program as path_of
 
 @contextmanager
 def server() -> Iterator[str]:
-    """The address of an empty database, as SQLAlchemy takes it; the server is gone afterwards."""
+    """The address of an empty database, as SQLAlchemy takes it; the server is gone afterwards. It
+    asks for the password."""
     need("postgresql")
     folder = Path(tempfile.mkdtemp(prefix="mkd-postgres-"))
     # The server refuses to be root.
@@ -24,7 +25,11 @@ def server() -> Iterator[str]:
         shutil.chown(folder, user)
     port = _free_port()
     try:
-        _run("initdb", "-D", str(folder / "data"), "-U", "mkd", "-A", "trust", "-N", user=user)
+        (folder / "password").write_text("secret")
+        _run(
+            "initdb", "-D", str(folder / "data"), "-U", "mkd", "-A", "scram-sha-256",
+            f"--pwfile={folder / 'password'}", "-N", user=user,
+        )  # fmt: skip
         options = (
             f"-c listen_addresses=127.0.0.1 -c port={port} "
             f"-c unix_socket_directories={folder} -c fsync=off"

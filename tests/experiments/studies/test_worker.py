@@ -20,6 +20,7 @@ from experiments.studies.attributes import PROGRESS, REPLACED, RESULT
 from experiments.studies.objective import TrialReport
 from experiments.studies.pruning import Progress
 from experiments.studies.retry import WORKER_DIED
+from experiments.studies.storage import open_storage
 from tests.support.entry import (
     client,
     command,
@@ -230,7 +231,9 @@ def test_ctrl_c_ends_the_workers_and_the_search_can_go_on(tmp_path: Path) -> Non
     check_quality(tmp_path)
 
 
-def test_two_commands_share_a_postgresql_study_without_its_password(tmp_path: Path) -> None:
+def test_two_commands_share_a_postgresql_study_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with server() as address:
         folder = tmp_path / "postgres"
         folder.mkdir()
@@ -244,6 +247,12 @@ def test_two_commands_share_a_postgresql_study_without_its_password(tmp_path: Pa
         made = optuna.load_study(study_name="mkd", storage=store).trials
         store.engine.dispose()
         assert {trial.state.name for trial in made} == {"COMPLETE"} and len(made) <= 6
+        # As documented: the address without the password, which the environment has.
+        bare = SearchConfig(storage=address.replace(":secret", ""))
+        with pytest.raises(ConnectionError, match="no password supplied"):
+            open_storage(bare)
+        monkeypatch.setenv("PGPASSWORD", "secret")
+        assert optuna.study.get_all_study_names(open_storage(bare)) == ["mkd"]
         parent = client(folder).get_run(told[0]["run_id"])
         assert "mkd:***@127.0.0.1" in parent.data.tags["mkd.storage"]
         text = Path(

@@ -1,0 +1,47 @@
+"""Mistakes that end a command before it has done anything."""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.database import put_database
+from tests.support.entry import client, command, environment
+
+PASSWORD = "k9wq7zt3"
+ADDRESS = f"postgresql://mkd:{PASSWORD}@127.0.0.1:1/x"
+
+
+def test_a_password_that_mlflow_run_has_stored_is_refused_and_can_be_removed(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "stored"
+    folder.mkdir()
+    put_database(folder)
+    # As `mlflow run . -e search -P search.storage=ADDRESS` does before it starts the command.
+    own = client(folder).create_run("0").info.run_id
+    client(folder).log_param(own, "search.storage", ADDRESS)
+    done = command(folder, "search", f"--search.storage={ADDRESS}", MLFLOW_RUN_ID=own)
+    assert done.returncode == 2 and PASSWORD not in done.stdout + done.stderr
+    told = done.stderr.strip().splitlines()[-1]
+    assert told.startswith("error: ") and f"mlflow gc --run-ids {own}" in told
+    assert client(folder).get_run(own).info.lifecycle_stage == "deleted"
+
+    store = f"sqlite:///{folder / 'mlflow.db'}"
+    gc = [sys.executable, "-m", "mlflow", "gc", "--run-ids", own, "--backend-store-uri", store]
+    subprocess.run(gc, env=environment(MLFLOW_TRACKING_URI=store), cwd=folder, check=True)
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        assert database.execute("select count(*) from params").fetchone() == (0,)
+
+
+def test_an_address_without_a_password_is_not_refused_under_mlflow_run(tmp_path: Path) -> None:
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    put_database(folder)
+    own = client(folder).create_run("0").info.run_id
+    bare = ADDRESS.replace(f":{PASSWORD}", "")
+    more = {"MLFLOW_RUN_ID": own, "PGPASSWORD": PASSWORD}
+    done = command(folder, "search", f"--search.storage={bare}", **more)
+    assert done.returncode == 2 and "mlflow gc" not in done.stderr  # nothing listens there
+    assert "search.space" in done.stderr or "search.storage is" in done.stderr
+    assert PASSWORD.encode() not in (folder / "mlflow.db").read_bytes()
