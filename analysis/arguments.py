@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import docstring_parser
 
+from analysis.presentation import printing
 from mkd.shell import called_as, complete, suggestion
 from mkd.storage.addresses import without_passwords
 
@@ -32,6 +33,7 @@ class ReportSettings:
     """
 
 
+JSON = "--json"
 JOB = "analysis.report:command"
 """The function that makes the report. Its module takes seconds to import."""
 
@@ -56,12 +58,13 @@ def parse(argv: list[str] | None, description: str) -> ReportSettings:
         names.append(field.arg_name)
         meaning = " ".join((field.description or "").split())
         parser.add_argument(f"--{field.arg_name}", metavar="TEXT", default="", help=meaning)
+    parser.add_argument(JSON, action="store_true", help="Prints the result as JSON alone.")
     complete(parser)
     values, unknown = parser.parse_known_args(argv)
     if unknown:
         word = unknown[0].removeprefix("--").partition("=")[0]
         raise ValueError(f"there is no setting {word!r}; {suggestion(word, names)}")
-    return ReportSettings(**vars(values))
+    return ReportSettings(**{name: getattr(values, name) for name in names})
 
 
 def main(description: str | None, argv: list[str] | None = None) -> int:
@@ -70,9 +73,10 @@ def main(description: str | None, argv: list[str] | None = None) -> int:
     It is 0, or 2 after a user's mistake, which is printed in one line.
     """
     try:
-        asked = parse(argv, description or "")
-        print(f"reading the runs of {asked.study or asked.experiment or 'MLflow'}", flush=True)
-        pkgutil.resolve_name(JOB)(asked)
+        with printing.json_alone(JSON in (sys.argv[1:] if argv is None else argv)):
+            asked = parse(argv, description or "")
+            print(f"reading the runs of {asked.study or asked.experiment or 'MLflow'}", flush=True)
+            pkgutil.resolve_name(JOB)(asked)
     except (ValueError, OSError) as error:
         print(f"error: {without_passwords(' '.join(str(error).split()))}", file=sys.stderr)
         return 2

@@ -6,8 +6,8 @@
 
 It consists of pictures, tables, the numbers behind them, and one page. It reads the finished runs
 from MLFLOW_TRACKING_URI and logs the report there too: to the study's run, or else to a run of kind
-`report`. The last line of the output is JSON: where the report is, the front, the best model under
-each budget, and how many runs were left out, by reason.
+`report`. `--json` prints JSON: where the report is, the front, the best model under each budget,
+and how many runs were left out, by reason.
 """
 
 import sys
@@ -21,6 +21,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -35,8 +36,9 @@ from analysis.findings.summary import Summary, summarise
 from analysis.page.content import content, fronts
 from analysis.page.page import Link, Picture, page
 from analysis.presentation.figure import fix_layout, image_bytes
+from analysis.presentation.printing import tell_result
 from analysis.runs.runs import LOCAL, Runs, connect, read, unreadable
-from mkd import names
+from mkd import names, progress
 from mkd.storage.addresses import without_passwords
 from mkd.storage.owners import is_gone, owner
 
@@ -75,15 +77,18 @@ def report(asked: ReportSettings) -> None:
     """Reads the runs, writes the report, logs it, and prints its tables."""
     earlier = earlier_files(Path(asked.to)) if asked.to else set()
     runs = read(asked.experiment, asked.study)
-    summary = summarise(runs, asked.machine)
-    client = connect()
-    with tempfile.TemporaryDirectory() as aside:
-        folder = Path(aside) / "report"
-        run_id, links = report_run(client, runs)
-        write(summary, folder, links)
-        client.log_artifacts(run_id, str(folder), "report")
-        if asked.to:
-            publish(folder, Path(asked.to), earlier)
+    with progress.job_bar(2, "step") as show:
+        show(0, "comparing models", 0.0)
+        summary = summarise(runs, asked.machine)
+        client = connect()
+        with tempfile.TemporaryDirectory() as aside:
+            folder = Path(aside) / "report"
+            run_id, links = report_run(client, runs)
+            write(summary, folder, links, lambda name: show(1, f"drawing {name}", 0.0))
+            client.log_artifacts(run_id, str(folder), "report")
+            if asked.to:
+                publish(folder, Path(asked.to), earlier)
+        show(2, "report", 0.0)
     client.set_tag(run_id, names.TAG_REPORT, "report/report.html")
     if client.get_run(run_id).data.tags.get(names.TAG_KIND) == names.KIND_REPORT:
         # A run that a client creates stays RUNNING until it is terminated.
@@ -92,13 +97,16 @@ def report(asked: ReportSettings) -> None:
     url = address(runs, run_id)
     print("\n".join(lines(summary)))
     print(f"\nlook at it: {asked.to + '/' + PAGE if asked.to else url}")
-    print(json.dumps(report_json(summary) | {"run_id": run_id, "link": url, "folder": asked.to}))
+    tell_result(report_json(summary) | {"run_id": run_id, "link": url, "folder": asked.to})
 
 
-def write(summary: Summary, folder: Path, links: list[Link]) -> None:
-    """Writes all files of the report into a new folder."""
+def write(summary: Summary, folder: Path, links: list[Link], tell: Callable[[str], object]) -> None:
+    """Writes all files of the report into a new folder. tell: receives the name of each picture."""
     (folder / "pictures").mkdir(parents=True)
-    pictures = [_write_picture(chart, folder / "pictures") for chart in charts(summary)]
+    pictures = []
+    for chart in charts(summary):
+        tell(chart.name)
+        pictures.append(_write_picture(chart, folder / "pictures"))
     best = fronts(summary.models)
     tables.for_csv(summary.models, summary.bootstrap.lost, best).to_csv(
         folder / "models.csv", index=False
@@ -301,7 +309,7 @@ A run is a small student distilled from a large teacher. Scores are in points fr
 - `{names.quality("TASK")}`: the mean of the task's metrics; \
 `{names.RETENTION}TASK`: in percent of the teacher's
 - `{names.speed("BACKEND", "SETTING", names.P50)}`: median of one call; \
-`b1-text-t1` is one text on one thread, tokenised within the time
+`b1-text-t1` is one text on one thread, tokenized within the time
 - `{names.SPEED}.../{names.RATIO}`: times the teacher's speed at its best with as many threads; \
 `{names.SIZE_BYTES}`, `{names.SIZE_PARAMETERS}`
 - `{names.SELECTED_MEAN}`: the kept weights on the selection split, \

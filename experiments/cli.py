@@ -27,7 +27,8 @@ from jsonargparse import (
     set_loader,
 )
 
-from experiments import printing, slips
+from analysis.presentation import printing
+from experiments import slips
 from experiments.command_line import completion, config_files, help
 from experiments.settings import COMMANDS, Command, command_of
 from experiments.signals import end_on_sigterm
@@ -424,9 +425,12 @@ def flat(config: Command) -> dict[str, Any]:
 
 
 def overrides(config: Command) -> dict[str, Any]:
-    """Returns the settings that differ from their defaults, by dotted name."""
-    defaults = flat(type(config)())
-    return {name: value for name, value in flat(config).items() if value != defaults[name]}
+    """Returns the settings that were set to something else than their defaults, by dotted name.
+
+    A setting that is open by default, and follows from others, is not among them.
+    """
+    defaults, given = _flat(type(config)(), ""), _flat(config, "")
+    return {name: value for name, value in flat(config).items() if given[name] != defaults[name]}
 
 
 def to_yaml(config: Command) -> str:

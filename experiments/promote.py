@@ -26,8 +26,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from analysis.presentation.printing import tell_result
 from analysis.presentation.table import markdown
-from experiments.printing import tell_result
 from experiments.settings import (
     DistillSettings,
     PromoteConfig,
@@ -79,7 +79,8 @@ def promote(config: PromoteSettings) -> dict[int, FinishedRun[Result | None]]:
         if processes.count() == 1:
             place = f"promotion {chosen.run_id}"
             memory = FinishedSeeds(stack.enter_context(run_folder(asdict(own.shown()), place)))
-        for seed in config.promote.seeds:
+        for number, seed in enumerate(config.promote.seeds, 1):
+            print(f"seed {seed}, {number} of {len(config.promote.seeds)}", flush=True)
             # Only the first seed is registered: the others estimate how much the score varies.
             registry = own.registry if seed == config.promote.seeds[0] else RegistryConfig()
             known = memory.run(seed, registry) if memory else None

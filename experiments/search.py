@@ -88,6 +88,8 @@ def search(config: SearchSettings) -> FinishedRun[Outputs]:
             "speed.seconds is 0; "
             "allowed for a search: above 0, because students are also chosen by latency"
         )
+    if config.search.engine == "processes":
+        crew.check_forks()
     base = shared_settings(config)
     loaded = load_tasks(base.data)
     print_notes(loaded)

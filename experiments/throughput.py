@@ -16,9 +16,9 @@ if __name__ == "__main__":  # before the imports that follow: those take seconds
     sys.exit(cli.main("experiments.throughput:compare_loops", __doc__))
 
 
+from analysis.presentation.printing import tell_result
 from analysis.presentation.table import markdown
 from experiments.benchmark.loops import LoopTimings, time_loops
-from experiments.printing import tell_result
 from experiments.settings import ThroughputSettings
 from mkd import progress
 from mkd.result import no_report

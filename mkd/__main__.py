@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     if bad:
-        print(f"{bad} lines have no answer", file=sys.stderr)
+        print(f"{bad} line{' has' if bad == 1 else 's have'} no answer", file=sys.stderr)
     return 0
 
 
@@ -169,17 +169,30 @@ def answer_table(student: Student, task: str, path: Path, text: Sequence[str], o
     write([*names, *(_unused(name, names) for name in ANSWER_COLUMNS)])
     places = [names.index(column) for column in texts]
     records = table.read(names)
-    bad = 0
+    bad = empty = 0
     while chunk := [cells for _, cells in islice(records, LINES_AT_ONCE)]:
         given = [tuple(cells[place] for place in places) for cells in chunk]
         found = student.predict(given if pair else [cells[0] for cells in given], task)
+        empty += sum(map(_is_empty, given))
         for cells, prediction in zip(chunk, found, strict=True):
             error = prediction.error
             bad += error is not None
             score = f"{prediction.score:.6g}" if error is None else ""
             write([*cells, prediction.label, score, error or ""])
         out.flush()
+    _tell_empty(empty)
     return bad
+
+
+def _is_empty(texts: Sequence[Any]) -> bool:
+    """Returns whether one of a row's texts has no visible character."""
+    return any(isinstance(text, str) and not text.strip() for text in texts)
+
+
+def _tell_empty(number: int) -> None:
+    if number:
+        one, more = "text is empty: its answer means", "texts are empty: their answers mean"
+        print(f"{number:,} {more if number > 1 else one} nothing", file=sys.stderr)
 
 
 def _unused(name: str, names: Sequence[str]) -> str:
@@ -210,16 +223,19 @@ def answer(
         output repeats the objects.
     """
     pair = student.head(task).pair
-    bad = 0
+    bad = empty = 0
     while chunk := list(islice(lines, LINES_AT_ONCE)):
         parsed = [_parsed(line.rstrip("\r\n"), form, keys[: 1 + pair]) for line in chunk]
         found = student.predict([text for text, _, _ in parsed], task)
+        texts = [text for text, _, _ in parsed if text is not None]
+        empty += sum(_is_empty(text if pair else [text]) for text in texts)
         for prediction, (_, wrong, row) in zip(found, parsed, strict=True):
             prediction = prediction if wrong is None else prediction._replace(error=wrong)
             bad += prediction.error is not None
             repeated = form == "jsonl" and keys != TEXT_KEYS
             out.write(_repeated(row, prediction) if repeated else _line(prediction, form))
         out.flush()
+    _tell_empty(empty)
     return bad
 
 

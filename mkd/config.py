@@ -759,7 +759,7 @@ class LengthConfig:
     """Length of the row for which FLOPs are counted."""
 
     length: int = 128
-    """Length in tokens. The latency without tokenisation is measured on the same length."""
+    """Length in tokens. The latency without tokenization is measured on the same length."""
 
     def __post_init__(self) -> None:
         require_at_most(self, "speed", length=1 << 15)

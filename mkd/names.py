@@ -54,7 +54,7 @@ of the fastest offered backend |
 | `seconds/trial` | an ablation: duration of a trial |
 | `label/...` | a labelled corpus: rows, errors, seconds, rows a second |
 | `states/bytes` | size of the cached hidden states |
-| `rows/tokenised` | number of rows of a split tokenised so far; shown, not logged |
+| `rows/tokenised` | number of rows of a split tokenized so far; shown, not logged |
 | `progress/<phase>` | completed share of a phase, from 0 to 1; shown, not logged |
 | `shown/loss` | loss of one training step; shown, not logged |
 

@@ -179,7 +179,7 @@ def run_teacher(
 
 
 class RunData(NamedTuple):
-    """The tasks, tokenised for teacher and student, before the teacher is trained.
+    """The tasks, tokenized for teacher and student, before the teacher is trained.
 
     config: the run's config, adapted to the tasks.
     teacher_data: the refined teacher's tokens. It has no tasks if no refined teacher is needed.
@@ -368,7 +368,7 @@ def tasks_with_dev(config: Config, tasks: list[Task] | None = None) -> list[Task
 def load_data(
     config: Config, report: Report = no_report, tasks: list[Task] | None = None
 ) -> RunData:
-    """Loads, augments and tokenises the tasks.
+    """Loads, augments and tokenizes the tasks.
 
     - tasks: as in run.
 

@@ -196,7 +196,7 @@ def _unit(phase: str) -> str:
 def _figures(metrics: dict[str, float]) -> dict[str, str]:
     """Returns by name what is shown beside a bar, as text.
 
-    These are the loss, averaged over tasks, the score on the selection split, and tokenised rows.
+    These are the loss, averaged over tasks, the score on the selection split, and tokenized rows.
     """
     losses = [value for key, value in metrics.items() if names.is_training_loss(key)]
     scores = [value for key, value in metrics.items() if names.is_selection_mean(key)]

@@ -1,4 +1,4 @@
-"""What several test files share: the tiny tasks of tests/support/tiny.py, tokenised once; and, by
+"""What several test files share: the tiny tasks of tests/support/tiny.py, tokenized once; and, by
 tests/support/needs.py, what is skipped."""
 
 from collections.abc import Iterator

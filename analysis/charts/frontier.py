@@ -27,6 +27,8 @@ MARGIN = 0.08
 """Free space below the lowest point that is shown, as a share of the height."""
 
 
+TALLER = 2.0
+"""A picture is made so many times higher at most to show a teacher below its students."""
 DENSE = 500
 """With more models than this, those off the front are drawn as a bitmap, also in an SVG."""
 
@@ -91,12 +93,15 @@ def info(
         scores,
     )
     highest = max([float(scores.max()), *(mark.quality for mark in [*twins, *teachers])])
+    least = highest - TALLER * (highest - bottom)
+    near = [mark.quality for mark in teachers if mark.quality > least]
+    bottom = min([bottom, *(quality - 1.0 for quality in near)])
     return FrontPlot(
         points,
         front_line(
             [(point.cost, point.quality) for point in points if point.front], how.less_is_better
         ),
-        teachers,
+        [_inside(mark, bottom) for mark in teachers],
         sorted(twins, key=lambda mark: mark.cost),
         how.words,
         f"{task} on dev, points" if task else "mean score on dev, points",
@@ -154,6 +159,13 @@ def _teachers(models: pd.DataFrame, how: Cost, score: str) -> list[Mark]:
         Mark(str(name), float(part[how.teachers].median()) * how.scale, float(part[score].median()))
         for name, part in known.groupby("teacher")
     ]
+
+
+def _inside(teacher: Mark, bottom: float) -> Mark:
+    """Returns the mark of a teacher. One far below its students is on the axis, with its score."""
+    if teacher.quality >= bottom:
+        return teacher
+    return Mark(f"{teacher.label}: {teacher.quality:.1f}, below", teacher.cost, bottom)
 
 
 def _twins(models: pd.DataFrame, how: Cost, score: str) -> list[Mark]:

@@ -134,7 +134,8 @@ def draw_front(axes: Axes, plot: FrontPlot, size: float = 1.0) -> None:
             alike = [point for point in some if point.kind == kind]
             _draw_models(axes, alike, size, style, plot.dense and not on_front)
     twins: dict[str, Any] = {"facecolor": "white", "edgecolor": TWIN_LOOK.colour, "zorder": 3}
-    teachers: dict[str, Any] = {"color": TEACHER_LOOK.colour, "zorder": 5}
+    # Not cut off on the axis, where a teacher far below its students stands.
+    teachers: dict[str, Any] = {"color": TEACHER_LOOK.colour, "zorder": 5, "clip_on": False}
     axes.scatter(*_xy(plot.twins), s=TWIN_AREA * size, marker=TWIN_LOOK.marker, **twins)
     axes.scatter(*_xy(plot.teachers), s=TEACHER_AREA * size, marker=TEACHER_LOOK.marker, **teachers)
     # A line alone would give the axis no width.

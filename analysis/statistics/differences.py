@@ -16,7 +16,7 @@ from scipy.special import ndtri
 
 from analysis.statistics.resampled_metrics import metric as resampled_metric
 from mkd.evaluation.intervals import TAIL, half_width
-from mkd.tasks.metrics import METRICS
+from mkd.tasks.metrics import METRICS, RANKING_METRICS
 
 RESAMPLES = 500
 """Number of resamples B of the dev rows. The standard deviation of B resamples has a relative
@@ -128,19 +128,31 @@ def resampled(
     metrics: by task, names as in quality/<task>/<metric>: the metric, followed by the suffix of its
         split.
     """
+    ranked = {task: _is_ranked(names) for task, names in metrics.items()}
     tasks = {
-        task: np.mean([_score(answers, task, name, column) for name in names], axis=0)
+        task: np.mean([_score(answers, task, name, column, ranked[task]) for name in names], axis=0)
         for task, names in metrics.items()
     }
     return Resampled(tasks, np.mean(list(tasks.values()), axis=0))
 
 
-def _score(answers: Answers, task: str, name: str, column: str) -> np.ndarray:
-    """Returns one metric of a task on all resamples [1 + B]."""
+def _is_ranked(names: list[str]) -> bool:
+    """Returns whether a task with these metrics has margins for predictions."""
+    return any(split_metric_name(name)[0] in RANKING_METRICS for name in names)
+
+
+def _score(answers: Answers, task: str, name: str, column: str, ranked: bool) -> np.ndarray:
+    """Returns one metric of a task on all resamples [1 + B].
+
+    ranked: whether the predictions are margins of class 1, which is predicted above 0.
+    """
     metric, split = split_metric_name(name)
     part = answers[task, split]
+    predictions_R = part[column]
+    if ranked and metric not in RANKING_METRICS:
+        predictions_R = (predictions_R > 0).astype(np.float64)
     return resampled_metric(metric)(
-        counts(task, split, len(part["label"])), part["label"], part[column]
+        counts(task, split, len(part["label"])), part["label"], predictions_R
     )
 
 

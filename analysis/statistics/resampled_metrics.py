@@ -74,6 +74,26 @@ def mean_average_precision(
     return score_B
 
 
+def auc(counts_RB: np.ndarray, labels_R: np.ndarray, margins_R: np.ndarray) -> np.ndarray:
+    """Returns the area under the ROC curve, times 100 [B]; 50 if the labels are constant.
+
+    It is the sum of the ranks of class 1's rows (Mann-Whitney's U), less its least value.
+    """
+    ranks_RB = (_ranks(counts_RB, margins_R) + 0.5) * counts_RB.sum(0)
+    drawn_RB = counts_RB * (labels_R == 1)[:, None]
+    ones_B = drawn_RB.sum(0)
+    pairs_B = ones_B * (counts_RB.sum(0) - ones_B)
+    above_B = np.einsum("rb,rb->b", drawn_RB, ranks_RB) - ones_B * (ones_B + 1) / 2
+    return np.where(pairs_B > 0, 100 * above_B / np.maximum(pairs_B, 1), 50.0)
+
+
+def average_precision(
+    counts_RB: np.ndarray, labels_R: np.ndarray, margins_R: np.ndarray
+) -> np.ndarray:
+    """Returns the average precision of class 1, times 100 [B]; 0 if no row has it."""
+    return 100 * _average_precision(counts_RB, labels_R == 1, margins_R)
+
+
 def matthews(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndarray) -> np.ndarray:
     """Returns the Matthews correlation for any number of classes, times 100 [B].
 
@@ -116,11 +136,14 @@ def spearman(counts_RB: np.ndarray, labels_R: np.ndarray, predictions_R: np.ndar
 ResampledMetric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """A metric of counts_RB, labels_R and predictions_R on all resamples [B].
 
-Predictions are class indices, scores of a regression task, or margins of a multilabel task.
+Predictions are class indices, scores of a regression task, or margins of a multilabel task or for
+RANKING_METRICS.
 """
 
 FAST_METRICS: dict[str, ResampledMetric] = {
     "accuracy": accuracy,
+    "auc": auc,
+    "average_precision": average_precision,
     "f1": f1,
     "macro_f1": macro_f1,
     "matthews": matthews,
@@ -146,6 +169,8 @@ def on_each_resample(name: str) -> ResampledMetric:
     ) -> np.ndarray:
         if labels_R.ndim == 2:
             logits = predictions_R
+        elif name in metrics.RANKING_METRICS:
+            logits = np.stack([0 * predictions_R, predictions_R], axis=1)
         else:
             # Logits that have the predictions as their largest.
             classes = 0 if is_regression else int(max(labels_R.max(), predictions_R.max())) + 1

@@ -102,7 +102,7 @@ def values(hint: Any) -> str:
     if hint is bool:
         return "{true,false}"
     if get_origin(hint) is Literal:
-        return "{" + ",".join(get_args(hint)) + "}"
+        return "{" + ",".join(filter(None, get_args(hint))) + "}"  # "" is told as `empty`
     plain = PLAIN.get(hint) or PLAIN.get(get_origin(hint))
     return plain or "|".join(values(each) for each in get_args(hint))
 

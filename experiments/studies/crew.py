@@ -1,6 +1,7 @@
 """The worker processes of a search on this machine: starts, shows and stops them."""
 
 import multiprocessing
+import platform
 import signal
 import sys
 import time
@@ -8,6 +9,7 @@ from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 
 import optuna
+from optuna.trial import TrialState
 
 from experiments.settings import SearchSettings
 from experiments.studies.attributes import PROGRESS
@@ -18,6 +20,15 @@ from mkd import progress
 
 EXIT_SECONDS = 60
 """Seconds that workers have to exit after SIGTERM before they are killed."""
+
+
+def check_forks() -> None:
+    """Raises ValueError on a system without multiprocessing's fork server, such as Windows."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        raise ValueError(
+            f"search.engine is 'processes'; allowed on {platform.system()}, which cannot fork "
+            "processes: spark; on Windows, WSL has them"
+        )
 
 
 def start_fork_server() -> None:
@@ -55,7 +66,7 @@ def run_trials(job: WorkerJob, optuna_study: optuna.Study) -> None:
 def _show_progress(show: progress.Show, optuna_study: optuna.Study, config: SearchSettings) -> None:
     """Shows the number of finished trials, plus the finished fractions of the running ones.
 
-    Beside the bar are the steps of the running trials and the best score on the selection split.
+    Beside the bar are how far the running trials are, and the best score on the selection split.
     """
     trials = own_trials(optuna_study)
     ended = [trial for trial in trials if trial.state.is_finished()]
@@ -63,17 +74,25 @@ def _show_progress(show: progress.Show, optuna_study: optuna.Study, config: Sear
         trial.number: trial.user_attrs.get(PROGRESS, {}).get("scores", {}) for trial in trials
     }
     running = [
-        max(map(int, scores[trial.number]), default=0)
+        min(1.0, max(map(int, scores[trial.number]), default=0) / config.train.steps)
         for trial in trials
-        if not trial.state.is_finished()
+        if trial.state == TrialState.RUNNING
     ]
-    finished = len(ended) + sum(min(1.0, step / config.train.steps) for step in running)
-    text = f"{len(ended)} of {config.search.trials} trials"
+    best = max((value for of in scores.values() for value in of.values()), default=None)
+    text = progress_text(len(ended), config.search.trials, running, best)
+    show(0, text, min(len(ended) + sum(running), config.search.trials))
+
+
+def progress_text(ended: int, wanted: int, running: list[float], best: float | None) -> str:
+    """Returns how far a search is, for example `3 of 30 trials ended, 2 running (40 %, 10 %)`.
+
+    running: the finished share of each running trial. best: the best score on the selection split.
+    """
+    text = f"{ended} of {wanted} trials ended"
     if running:
-        text += f", {len(running)} at step {', '.join(map(str, running))}"
-    if best := max((value for of in scores.values() for value in of.values()), default=None):
-        text += f", best score {best:.1f}"
-    show(0, text, min(finished, config.search.trials))
+        shares = ", ".join(f"{100 * share:.0f} %" for share in running)
+        text += f", {len(running)} running ({shares})"
+    return text if best is None else f"{text}, best selection score {best:.1f}"
 
 
 def _stop(workers: list[BaseProcess]) -> None:

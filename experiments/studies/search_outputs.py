@@ -1,6 +1,7 @@
 """What a search logs and prints at its end."""
 
 import math
+import shlex
 
 import optuna
 
@@ -46,7 +47,7 @@ def search_outputs(
     warnings = [f"note: {text}" for text in busy_warnings(optuna_study, teacher_speed)]
     table = lines(results) + warnings
     study = results_json(config, optuna_study, results, importances, setting)
-    volumes = results.hypervolume
+    volumes, name = results.hypervolume, shlex.quote(config.search.study)
     tag_front({point.run: point.on_front for point in results.points})
     return Outputs(
         metrics,
@@ -58,6 +59,13 @@ def search_outputs(
         metric_series={names.SEARCH_HYPERVOLUME: volumes},
         table_file="front.md",
         trials_of=config.search.study,
+        next=[
+            (
+                f"mkd promote --promote.study {name} --promote.budget_ms MS",
+                "trains the best student within a budget on all rows, and registers it",
+            ),
+            (f"mkd report --study {name} --to report", "draws its trials, and makes a page"),
+        ],
         jsons={STUDY_FILE: study},
         figures={"front.png": draw(info(results, f"{config.search.backend}, {setting}"))},
     )

@@ -24,7 +24,7 @@ LOWEST_QUALITY = "always the most frequent class"
 """What defines the lowest quality that counts in a hypervolume. A worse model is useless."""
 
 UNITS_NOTE = (
-    "ms: median for one text on one thread, tokenising included; "
+    "ms: median for one text on one thread, tokenizing included; "
     "times faster: than the teacher in torch, likewise"
 )
 """Explains the units below the table."""

@@ -26,8 +26,8 @@ def model_card(seed: int, max_length: int, result: Result, run: str) -> str:
         "## How fast and how large",
         f"On {result.hardware['cpu']}: the median call, and rows a second of calls of many; "
         "`b32` is 32 rows at once, `text` raw "
-        "texts of the dev splits, tokenised within the time, "
-        "`l128` as many tokens without tokenising, `t1` one thread.",
+        "texts of the dev splits, tokenized within the time, "
+        "`l128` as many tokens without tokenizing, `t1` one thread.",
         "\n".join(table.speed_tables(metrics)),
         "## Data",
         "\n".join(_data(result.datasets)),

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from mkd import names
+from mkd.evaluation.remarks import WEAK_STUDENT
 from mkd.evaluation.speed import HEADLINE_SETTING, is_busy
 from mkd.export.backends import TORCH, latency_ms
 from mkd.result import Dataset, Result, timed_backends
@@ -21,7 +22,16 @@ def of_training(result: Result) -> str:
     if not result.student:
         return _of_teacher(result)
     metrics = result.metrics
-    return f"{_quality(result)}{_time(metrics)}{_int8(metrics)}{_remark(metrics)}."
+    weak = _weak(result.notes)
+    return f"{_quality(result)}{_time(metrics)}{_int8(metrics)}{_remark(metrics)}{weak}."
+
+
+def _weak(notes: Sequence[str]) -> str:
+    """Returns which tasks have a weak student, as the end of a sentence. Empty: none."""
+    tasks = [note.partition(WEAK_STUDENT)[0] for note in notes if WEAK_STUDENT in note]
+    if not tasks:
+        return ""
+    return f"; WEAK STUDENT: hardly better than one answer for all rows on {', '.join(tasks)}"
 
 
 def chance_margin(metrics: Mapping[str, float], datasets: Sequence[Dataset]) -> float:
@@ -120,6 +130,14 @@ def _time(metrics: Mapping[str, float]) -> str:
         return "; speed was not measured"
     if ratio is None:
         return f"; it takes {_ms(time)} a text"
+    if is_busy(metrics):  # such a ratio is not precise
+        return (
+            f" at about 1/{ratio:.0f} of its time"
+            if ratio >= 1.5
+            else f", but takes about {1 / ratio:.0f} times as long"
+            if ratio <= 1 / 1.5
+            else " in about the same time"
+        )
     if ratio > 1 + ABOUT_EQUAL:
         return (
             f" at 1/{ratio:.1f} of its time" if ratio < 9.95 else f" at 1/{ratio:.0f} of its time"
@@ -185,4 +203,5 @@ def of_labels(metrics: Mapping[str, float]) -> str:
     """Returns how many rows of a corpus were labelled, and how fast."""
     rows, errors = metrics[names.LABEL_ROWS], metrics[names.LABEL_ERRORS]
     wrong = f", {errors:,.0f} of them with an error" if errors else ""
-    return f"{rows:,.0f} rows were read{wrong}, {metrics[names.LABEL_ROWS_PER_S]:,.0f} a second."
+    were = "row was" if rows == 1 else "rows were"
+    return f"{rows:,.0f} {were} read{wrong}, {metrics[names.LABEL_ROWS_PER_S]:,.0f} a second."

@@ -1,5 +1,6 @@
 """What a run logs and prints at its end, for each kind of run."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,12 @@ from mkd.result import Dataset, Result
 from mkd.runs.export import ExportedFolder
 from mkd.runs.submission import Submission
 
+EXPORT = "mkd export --export.student runs:/{run}/student --export.to FOLDER"
+NEXT_STUDENT = (
+    (EXPORT, "writes the student to a folder, which `mkd predict FOLDER` reads"),
+    ("mkd report --experiment {experiment} --to report", "draws it beside other runs"),
+)
+"""Commands that may follow a training."""
 NOTE = "note: "
 """Start of a line of the table that is a note."""
 LONGEST_DESCRIPTION = 8000
@@ -31,6 +38,8 @@ class Outputs:
     table_file: the artifact that contains the table. Empty: the table is only printed.
     location: printed below the table: the folder that the run has written. Empty: none.
     trials_of: name of a search: the printed link shows its trials. Empty: it shows this run.
+    next: commands that may follow, each with what it does; `{run}` stands for the run's id and
+        `{experiment}` for the name of its experiment.
     summary: the result as JSON values, without the run's id.
     tags: added to the tags of the run.
     datasets: the data of each task.
@@ -48,6 +57,7 @@ class Outputs:
     table_file: str = "table.md"
     location: str = ""
     trials_of: str = ""
+    next: Sequence[tuple[str, str]] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     datasets: Sequence[Dataset] = ()
     predictions: Mapping[str, Any] = field(default_factory=dict)
@@ -77,6 +87,7 @@ def of_trial(result: Result) -> Outputs:
         table.result_table(result),
         {"metrics": metrics},
         tags={names.TAG_STUDENT: result.student} | teacher | _hardware(result.hardware),
+        next=NEXT_STUDENT if result.student else (),
         datasets=result.datasets,
         predictions=dict(result.predictions),
         jsons={"data.json": {data.task: data._asdict() for data in result.datasets}},
@@ -113,6 +124,9 @@ def of_export(export: ExportedFolder) -> Outputs:
         table.export_table(export),
         {"folder": export.folder, "backends": export.backends, "metrics": export.metrics},
         location=export.folder,
+        next=[
+            (f"mkd predict {shlex.quote(export.folder)} --input FILE", "labels the rows of a file")
+        ],
         tags=_hardware(export.hardware),
     )
 

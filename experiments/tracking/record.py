@@ -1,8 +1,9 @@
 """Runs the core inside an MLflow run, and logs and prints its outputs: one flow for every kind."""
 
+import shlex
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,11 @@ from mlflow.data.dataset import Dataset
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Run
 
-from experiments.printing import tell_result
+from analysis.presentation.printing import tell_result
 from experiments.settings import DistillSettings, FinetuneSettings, TeacherSettings
 from experiments.tracking.models import log_model
 from experiments.tracking.outbox import Outbox
-from experiments.tracking.outputs import Outputs, of_training
+from experiments.tracking.outputs import NOTE, Outputs, of_training
 from experiments.tracking.run import (
     NO_TAGS,
     OpenRun,
@@ -74,6 +75,7 @@ def record(
     source: str = "",
     log_more: Callable[[Run, T], str] = lambda run, made: "",
     nested_report: Report | None = None,
+    told: Collection[str] = (),
 ) -> FinishedRun[T]:
     """Runs the core as one MLflow run. At the end prints a table, what it means, and a link.
 
@@ -87,6 +89,7 @@ def record(
     source: the id of the run whose model this run starts from. Empty: none.
     log_more: logs a model, and returns its id, which the scores are linked to. Empty: no model.
     nested_report: for a run inside another one: receives the progress, and nothing is printed.
+    told: notes that were printed before, and are not printed again.
     Raises ValueError with the text of Outputs.error, after everything was logged.
     """
     with opening as run:
@@ -108,7 +111,7 @@ def record(
                 now = int(time.time() * 1000)
                 patiently(partial(log_outputs, run.id, outputs, now, model_id))
         if nested_report is None:
-            print_outputs(run.entity, outputs)
+            print_outputs(run.entity, outputs, told)
         if outputs.error:
             raise ValueError(outputs.error)
         return FinishedRun(run.id, dict(outputs.metrics), made)
@@ -133,21 +136,26 @@ def record_training(
     if not processes.is_first():
         result = training(folder_of(config, kind), no_report)
         return FinishedRun("", result.metrics, result)
-    print_notes(tasks)
+    told = print_notes(tasks)
     return record(
         open_run(config, kind, name, tasks_tag(config.data), tags),
         lambda run, report: training(run.folder, report),
         of_training,
         source=source,
         log_more=partial(log_model, config),
+        told=told,
     )
 
 
-def print_notes(tasks: list[Task]) -> None:
-    """Prints what was taken for columns, labels and dev rows, where that was not stated."""
-    for task in tasks:
-        for note in task.notes:
-            print(f"{task.name}: {note}", flush=True)
+def print_notes(tasks: list[Task]) -> list[str]:
+    """Prints what was taken for columns, labels and dev rows, where that was not stated.
+
+    Returns what was printed.
+    """
+    notes = [f"{task.name}: {note}" for task in tasks for note in task.notes]
+    for note in notes:
+        print(note, flush=True)
+    return notes
 
 
 def check_one_process(what: str) -> None:
@@ -190,8 +198,12 @@ def log_outputs(run_id: str, outputs: Outputs, time_ms: int, model_id: str = "")
     mlflow.set_tag("mlflow.note.content", outputs.description())
 
 
-def print_outputs(run: Run, outputs: Outputs) -> None:
-    """Prints the table, what it means, and a link; logs the result as JSON, and tells it."""
+def print_outputs(run: Run, outputs: Outputs, told: Collection[str] = ()) -> None:
+    """Prints the table, what it means, a link and what may follow; logs the result as JSON, and
+    tells it.
+
+    told: notes that were printed before.
+    """
     uris = {name: mlflow.get_artifact_uri(file.name) for name, file in outputs.files.items()}
     experiment = mlflow.get_experiment(run.info.experiment_id)
     view = show_trials(experiment, outputs.trials_of) if outputs.trials_of else ""
@@ -200,11 +212,16 @@ def print_outputs(run: Run, outputs: Outputs) -> None:
     mlflow.log_dict(result, RESULT_FILE)
     command = f" ({start})" if (start := start_of_ui()) else ""
     all_runs = "" if view else f"\nbeside other runs:\n{link_to(run, STUDENTS)}"
-    print("\n".join(outputs.table))
+    print("\n".join(line for line in outputs.table if line.removeprefix(NOTE) not in told))
     print(f"\n{outputs.meaning}\n")
     if outputs.location:
         print(f"written to {outputs.location}")
     print(f"{'its trials' if view else 'the run'} in MLflow{command}:\n{link}{all_runs}")
+    if outputs.next:
+        print("next:")
+    for line, does in outputs.next:
+        name = shlex.quote(experiment.name)
+        print(f"  {line.format(run=run.info.run_id, experiment=name)}\n      {does}")
     tell_result(result)
 
 

@@ -1,5 +1,7 @@
 """A run's result as text: scores by task, speed and size, in Markdown tables."""
 
+import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from analysis.presentation.table import markdown
@@ -26,13 +28,57 @@ FASTER = (
 )
 
 
+WIDTH = 110
+"""Width of text below a table, in characters."""
+MOST_KEPT = 150.0
+"""Percent of the teacher's score from which it is the teacher that is weak."""
+
+
 def result_table(result: Result) -> list[str]:
     """Returns the table that a run prints at its end, in Markdown."""
     return [
         *score_table(result),
         "",
+        *([*caption, ""] if (caption := textwrap.wrap(score_caption(result), WIDTH)) else []),
         *speed_tables(result.metrics),
-        *[f"note: {note}" for note in result.notes],
+        *[f"note: {note}" for note in [*result.notes, *_kept_notes(result)]],
+    ]
+
+
+def score_caption(result: Result) -> str:
+    """Returns what the scores are made of, or "" if that is unknown.
+
+    For example `score: the mean of accuracy and f1`, or the metrics by task if they differ.
+    """
+    parsed = [found for name in result.metrics if (found := names.parsed_quality(name))]
+    metrics = {
+        data.task: [
+            metric
+            for task, metric in parsed
+            if task == data.task and metric not in (names.SCORE, names.CALIBRATION_ERROR)
+        ]
+        for data in result.datasets
+    }
+    alike = list(dict.fromkeys(map(tuple, filter(None, metrics.values()))))
+    if not alike:
+        return ""
+    if len(alike) == 1:
+        return f"score: {'the mean of ' * (len(alike[0]) > 1)}{_enumerated(alike[0])}"
+    by_task = (f"{task}: {', '.join(found)}" for task, found in metrics.items() if found)
+    return f"score of a task: the mean of its metrics ({'; '.join(by_task)})"
+
+
+def _enumerated(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _kept_notes(result: Result) -> list[str]:
+    """Returns a note for each task whose student scores far above its teacher."""
+    return [
+        f"{data.task}: kept {kept:,.0f} % says little: the teacher scores only {score:.1f}"
+        for data in result.datasets
+        if (kept := result.metrics.get(names.RETENTION + data.task, 0.0)) > MOST_KEPT
+        and (score := result.metrics.get(names.TEACHER + names.quality(data.task))) is not None
     ]
 
 
@@ -145,6 +191,7 @@ def _timing_tables(metrics: dict[str, float]) -> list[str]:
         any(name.startswith(names.TEACHER + names.SPEED) for name in metrics),
     )
     busy = ", busy machine" if is_busy(metrics) else ""
+    about = "about " if busy else ""  # such a ratio is not precise
     lines: list[str] = []
     forms = (
         (names.P50, "ms a call (median)", ".2f", min),
@@ -173,7 +220,8 @@ def _timing_tables(metrics: dict[str, float]) -> list[str]:
                 row.insert(
                     1, _formatted(metrics, names.TEACHER + names.speed(TORCH, setting, key), form)
                 )
-                row.append(_formatted(metrics, names.speed(fastest, setting, names.RATIO), ".1f"))
+                ratio = names.speed(fastest, setting, names.RATIO)
+                row.append(about + _formatted(metrics, ratio, ".0f" if busy else ".1f"))
             rows.append(row)
         # A table with nothing but its header is left out.
         lines += [*markdown(rows), ""] if len(rows) > 1 else []

@@ -16,6 +16,8 @@ NOTABLE_PERCENT = 1.0
 """A share of truncated rows or unknown tokens from this percentage on gets a note."""
 COUNT_BLOCK = 1 << 20
 """Rows or tokens that are counted at once, which bounds the memory."""
+WEAK_STUDENT = ": WEAK STUDENT: "
+"""What follows the task's name in a note on a weak student."""
 CORRELATIONS = ("matthews", "pearson", "spearman")
 """Metrics whose standard error is 100 / sqrt(rows) if there is no correlation."""
 
@@ -114,7 +116,7 @@ def weak_student_notes(datas: list[TaskData], dev: Answers) -> list[str]:
                 else "a constant 0.0"
             )
             notes.append(
-                f"{data.name}: WEAK STUDENT: it scores {found:.1f} on dev, {other}; "
+                f"{data.name}{WEAK_STUDENT}it scores {found:.1f} on dev, {other}; "
                 f"with {len(labels_R):,} rows, a difference below {more:.1f} points can be chance"
             )
     return notes

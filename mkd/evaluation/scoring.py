@@ -16,7 +16,9 @@ from mkd.runtime.layout import Arrays, Layout, padded, sequence_lengths
 from mkd.students import Student
 from mkd.students.heads import MultiTaskConfig
 from mkd.tasks.metrics import (
+    RANKING_METRICS,
     check_finite,
+    class_margins,
     expected_calibration_error,
     margins,
     pearson,
@@ -259,6 +261,8 @@ def dev_predictions(
     score in the units of the labels. `dev` and `teacher` hold logits by task and suffix. Where the
     teacher has no logits, its column is NaN.
 
+    For a task with one of RANKING_METRICS it is the margin of class 1, which is predicted above 0.
+
     A row of a multilabel task has an entry for each label, in the order of the labels. `label` is
     then whether the row has it (0 or 1), and a prediction is the label's margin: how far its logit
     is above the threshold, so that the row has the labels of 0 or more.
@@ -286,7 +290,7 @@ def dev_predictions(
 
 
 def _predicted_labels(data: TaskData, answers: Answers, key: tuple[str, str]) -> np.ndarray:
-    """Returns the predicted classes [R], or the scores in the units of the labels.
+    """Returns the predicted classes [R], the margins, or the scores in the units of the labels.
 
     For a multilabel task: the margins of all labels of the first row, then those of the second, and
     so on.
@@ -294,6 +298,8 @@ def _predicted_labels(data: TaskData, answers: Answers, key: tuple[str, str]) ->
     logits_RC = answers.logits[key]
     if data.kind.multilabel:
         return margins(logits_RC, answers.thresholds.get(data.name)).ravel()
+    if set(RANKING_METRICS) & set(data.kind.metrics):
+        return class_margins(logits_RC)
     if data.kind.labels:
         classes_R: np.ndarray = logits_RC.argmax(1).astype(np.float64)
         return classes_R

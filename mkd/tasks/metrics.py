@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import average_precision_score, f1_score, matthews_corrcoef
+from sklearn.metrics import average_precision_score, f1_score, matthews_corrcoef, roc_auc_score
 
 from mkd.tasks.task import Kind
 
@@ -84,6 +84,33 @@ def mean_average_precision(margins_RC: np.ndarray, labels_RC: np.ndarray) -> flo
     return 100 * float(np.mean(scores_C))
 
 
+def class_margins(logits_RC: np.ndarray) -> np.ndarray:
+    """Returns how far the logit of class 1 is above that of class 0 [R]."""
+    margins_R: np.ndarray = logits_RC[:, 1].astype(np.float64) - logits_RC[:, 0]
+    return margins_R
+
+
+def auc(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
+    """Returns the area under the ROC curve of two classes, times 100.
+
+    It is the chance that a row of class 1 has a larger margin than one of class 0, where equal ones
+    count by half. 50 if the labels are constant.
+    """
+    if _is_constant(labels_R):
+        return 50.0
+    return 100 * float(roc_auc_score(labels_R == 1, class_margins(logits_RC)))
+
+
+def average_precision(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
+    """Returns the average precision of class 1 of two, times 100, as in mean_average_precision.
+
+    0 if no row has class 1.
+    """
+    if not (labels_R == 1).any():
+        return 0.0
+    return 100 * float(average_precision_score(labels_R == 1, class_margins(logits_RC)))
+
+
 def matthews(logits_RC: np.ndarray, labels_R: np.ndarray) -> float:
     """Returns Matthews' correlation, times 100, for any number of classes.
 
@@ -118,6 +145,8 @@ def spearman(logits_R1: np.ndarray, labels_R: np.ndarray) -> float:
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "accuracy": accuracy,
+    "auc": auc,
+    "average_precision": average_precision,
     "f1": f1,
     "macro_f1": macro_f1,
     "matthews": matthews,
@@ -132,20 +161,25 @@ For a multilabel task: functions of margins [R, C] and labels [R, C].
 """
 
 REGRESSION_METRICS = ("pearson", "spearman")
-CLASSIFICATION_METRICS = ("accuracy", "f1", "macro_f1", "matthews")
+CLASSIFICATION_METRICS = ("accuracy", "auc", "average_precision", "f1", "macro_f1", "matthews")
+RANKING_METRICS = ("auc", "average_precision")
+"""Metrics of two classes that depend on the order of the rows' margins, and on no decision."""
+BINARY_METRICS = ("f1", *RANKING_METRICS)
+"""Metrics that need exactly two classes."""
 MULTILABEL_METRICS = ("micro_f1", "macro_f1", "mean_average_precision")
 
 
 def metrics_for(labels: tuple[str, ...], multilabel: bool = False) -> tuple[str, ...]:
     """Returns the metrics that a task with these labels can use. Empty labels: regression.
 
-    f1 needs exactly two labels.
+    BINARY_METRICS need exactly two labels.
     """
     if multilabel:
         return MULTILABEL_METRICS
     if not labels:
         return REGRESSION_METRICS
-    return tuple(name for name in CLASSIFICATION_METRICS if name != "f1" or len(labels) == 2)
+    known = CLASSIFICATION_METRICS
+    return tuple(name for name in known if name not in BINARY_METRICS or len(labels) == 2)
 
 
 class NotFinite(ValueError):

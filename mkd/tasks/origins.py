@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from mkd.config import DataConfig, Source
+from mkd.tasks import files
+from mkd.tasks.columns import Columns, choose_columns
 
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 """Endings of files of rows."""
@@ -49,9 +51,27 @@ def source_of(data: DataConfig) -> Source:
 
 
 def check_file(data: DataConfig) -> None:
-    """Raises ValueError if data.path names a file of rows or of tasks that does not exist."""
-    if data.path and source_of(data) == "files" and not Path(data.path).exists():
+    """Raises ValueError if data.path names a file that does not exist, or a file of rows whose
+    columns of text and label are missing or unclear.
+
+    It is quick: of a file of rows it reads the first ones.
+    """
+    if not data.path or source_of(data) != "files":
+        return
+    path = Path(data.path)
+    if not path.exists():
         raise ValueError(f"{data.path}: no such file")
+    (path,) = train_files(path) if len(train_files(path)) == 1 else (path,)
+    if path.suffix.lower() not in TABLE_ENDINGS:
+        return
+    table = Columns(
+        str(path),
+        tuple(files.column_names(path)),
+        lambda columns: files.read_table(files.Table(path, columns, None)),
+        lambda columns: "",
+    )
+    stated = (data.text,) if isinstance(data.text, str) else tuple(data.text)
+    choose_columns(table, tuple(filter(None, stated)), data.label, "data.{}".format)
 
 
 def train_files(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Tokenises rows of text into token stores on disk."""
+"""Tokenizes rows of text into token stores on disk."""
 
 import hashlib
 from collections import deque
@@ -33,7 +33,7 @@ CHUNK_CHARACTERS = 1 << 21
 """A chunk of rows ends at CHUNK_ROWS rows or at this many characters. A tokenizer needs some
 hundred bytes of memory per token until its ids are copied."""
 CHUNKS_AT_ONCE = 2
-"""Number of chunks tokenised at the same time. Each uses all cores; the second keeps them busy
+"""Number of chunks tokenized at the same time. Each uses all cores; the second keeps them busy
 while the ids of the first are copied."""
 
 

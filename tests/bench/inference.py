@@ -6,7 +6,7 @@ on real tasks.
 A folder is one that a run has saved a student in (artifact `student` of its model). Each is
 exported to float32 and int8, and scored on the dev rows in each, in batches and row by row. All of
 them and a BERT-base of random weights are timed as mkd/evaluation/speed.py has it, on one thread: a
-row of 128 tokens, and raw sentences of SST-2's dev split, tokenised within the time. The last line
+row of 128 tokens, and raw sentences of SST-2's dev split, tokenized within the time. The last line
 is JSON.
 """
 

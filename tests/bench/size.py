@@ -1,4 +1,4 @@
-"""Whether memory and the time a row stay as they are while the rows grow: made, tokenised, labelled
+"""Whether memory and the time a row stay as they are while the rows grow: made, tokenized, labelled
 and sampled from.
 
     python tests/bench/size.py --rows 100000 1000000 10000000 --task sentiment
@@ -157,7 +157,7 @@ def measure(task: str, rows: int, folder: Path) -> Measured:
 def table(found: list[Measured]) -> list[str]:
     """All numbers of rows, in Markdown."""
     header = [
-        "rows", "tokens", "made, tokenised: s", "rows/s", "labelled: s", "rows/s", "first batch: s",
+        "rows", "tokens", "made, tokenized: s", "rows/s", "labelled: s", "rows/s", "first batch: s",
         "batches/s",
     ]  # fmt: skip
     body = [

@@ -266,6 +266,26 @@ def test_a_missing_file_of_data_is_refused_before_the_job_is_imported(
     assert jobs == [] and capsys.readouterr().err == "error: none.csv: no such file\n"
 
 
+def test_a_wrong_column_is_refused_before_the_job_is_imported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs: list[DistillSettings] = []
+    train = tmp_path / "train.csv"
+    train.write_text("body,team\n" + "I lost my order again,sales\nIt is broken now,support\n" * 5)
+    argv = ["--data.path", str(tmp_path)]
+    for asked, told in [
+        (["--data.label", "tem"], "no column 'tem'; there are: 'body', 'team'"),
+        (["--data.text", '["body", "title"]'], "no column 'title'; there are: 'body', 'team'"),
+        (
+            ["--data.text", "team", "--data.label", "team "],
+            "no column 'team '; there are: 'body', 'team'",
+        ),
+    ]:
+        assert cli.entry(jobs.append, "", DistillSettings, [*argv, *asked]) == 2
+        assert capsys.readouterr().err == f"error: {train}: {told}\n"
+    assert jobs == [] and cli.entry(jobs.append, "", DistillSettings, argv) == 0
+
+
 @pytest.mark.parametrize(
     ("word", "told"),
     [

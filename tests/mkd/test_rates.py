@@ -58,7 +58,7 @@ def test_what_is_shown_and_what_keys_are_made_of_is_the_number() -> None:
     config = cli.parse(["--teacher.checkpoint=x"], "", DistillSettings)
     assert config.teacher.train.learning_rate is None
     assert cli.flat(config)["teacher.train.learning_rate"] == 1e-4
-    assert cli.overrides(config) == {"teacher.checkpoint": "x", "teacher.train.learning_rate": 1e-4}
+    assert cli.overrides(config) == {"teacher.checkpoint": "x"}, "what was set, and nothing else"
     assert cli.from_yaml(cli.to_yaml(config), DistillSettings) == config.shown()
     assert folder_of(config, "distill") == folder_of(config.shown(), "distill")
     further = FinetuneSettings().shown()

@@ -19,7 +19,7 @@ from analysis.charts import (
     weights,
 )
 from analysis.charts.frontier import draw as draw_plane
-from analysis.presentation.front_plot import Mark, ModelPoint
+from analysis.presentation.front_plot import FrontPlot, Mark, ModelPoint
 from analysis.presentation.label_placement import evenly
 from mkd.evaluation.pareto import Reference, hypervolumes
 from tests.support.models import FAST, GOOD, WORSE, frame, models, plane, trial
@@ -49,6 +49,18 @@ def test_the_front_is_chosen_by_selection_and_drawn_at_dev() -> None:
     assert [(p.label, p.front) for p in found.points] == front
     assert found.line == [(0.1, 60.0), (2.0, 60.0), (2.0, 65.0)]
     assert found.top > 80, "the teacher is in the picture"
+
+
+def test_a_teacher_below_its_students_is_in_the_picture_or_told_on_its_edge() -> None:
+    def with_teacher(mean: float) -> FrontPlot:
+        same = {"baseline_mean": None, "teacher_mean": mean}
+        return plane(models(FAST | same, GOOD | same))
+
+    near, far = with_teacher(52.0), with_teacher(3.0)
+    assert near.teachers == [Mark("T", 10.0, 52.0)] and near.bottom == 51.0
+    assert far.teachers == [Mark("T: 3.0, below", 10.0, far.bottom)] and far.bottom > 58
+    figure = draw_plane(far)
+    assert "T: 3.0, below" in [text.get_text() for text in figure.axes[0].texts]
 
 
 def test_models_without_a_score_on_selection_are_drawn_and_none_is_chosen() -> None:

@@ -202,5 +202,19 @@ def test_seeds_are_averaged_on_the_same_resamples() -> None:
 def test_a_metrics_name_is_parted_from_its_splits() -> None:
     assert split_metric_name("accuracy") == ("accuracy", "")
     assert split_metric_name("macro_f1_mismatched") == ("macro_f1", "_mismatched")
-    with pytest.raises(ValueError, match="the metric is 'ece'; allowed: accuracy, f1"):
+    with pytest.raises(ValueError, match="the metric is 'ece'; allowed: accuracy, auc, "):
         split_metric_name("ece")
+
+
+def test_margins_of_a_task_with_a_ranking_metric_decide_its_classes_too() -> None:
+    draw = np.random.default_rng(7)
+    labels = draw.integers(0, 2, 60).astype(float)
+    margins = (labels - 0.5 + draw.normal(0, 0.5, 60)).round(1)
+    found = pd.DataFrame(
+        {"task": "spam", "split": "", "row": np.arange(60), "label": labels,
+         "prediction": margins, "teacher": margins}
+    )  # fmt: skip
+    logits = np.stack([-margins, 0 * margins], axis=1)
+    expected = [kind(logits, labels) for kind in (metrics.auc, metrics.f1, metrics.accuracy)]
+    own = resampled(answers_of(found), {"spam": ["auc", "f1", "accuracy"]})
+    assert own.mean[0] == pytest.approx(np.mean(expected)) and own.mean.std() > 0

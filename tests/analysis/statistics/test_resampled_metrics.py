@@ -35,6 +35,19 @@ def test_class_metrics_equal_those_on_the_rows_written_out(name: str, classes: i
     assert FAST_METRICS[name](drawn, labels, predictions) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("name", metrics.RANKING_METRICS)
+@pytest.mark.parametrize("digits", [0, 6])
+def test_metrics_of_the_order_equal_those_of_the_rows_written_out(name: str, digits: int) -> None:
+    """With many equal margins, and with none; class 1 is on one row: some resamples lack it."""
+    draw = np.random.default_rng(5)
+    for labels in (draw.integers(0, 2, ROWS).astype(float), (np.arange(ROWS) == 7).astype(float)):
+        margins = (labels + draw.normal(size=ROWS)).round(digits)
+        drawn, logits = counts(draw), np.stack([-margins, 0 * margins], axis=1)
+        rows = [np.repeat(np.arange(ROWS), row.astype(int)) for row in drawn.T]
+        expected = [metrics.METRICS[name](logits[places], labels[places]) for places in rows]
+        assert FAST_METRICS[name](drawn, labels, margins) == pytest.approx(expected, abs=1e-9)
+
+
 @pytest.mark.parametrize("name", ["pearson", "spearman"])
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 def test_correlations_equal_those_of_the_rows_written_out(name: str, offset: float) -> None:
@@ -99,6 +112,10 @@ def test_a_metric_without_a_fast_form_is_resampled(monkeypatch: pytest.MonkeyPat
         fast = FAST_METRICS[name](drawn, labels, predictions)
         monkeypatch.delitem(FAST_METRICS, name)
         assert metric(name)(drawn, labels, predictions) == pytest.approx(fast, abs=1e-6)
+    order = (labels == 1).astype(float), draw.normal(size=ROWS)
+    fast = FAST_METRICS["auc"](drawn, *order)
+    monkeypatch.delitem(FAST_METRICS, "auc")
+    assert metric("auc")(drawn, *order) == pytest.approx(fast)
     several, margins = draw.integers(0, 2, (ROWS, 3)).astype(float), draw.normal(size=(ROWS, 3))
     fast = FAST_METRICS["micro_f1"](drawn, several, margins)
     monkeypatch.delitem(FAST_METRICS, "micro_f1")

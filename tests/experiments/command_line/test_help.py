@@ -91,3 +91,4 @@ def test_values_of_types() -> None:
     assert values(bool) == "{true,false}"
     assert values(dict[str, list[str]]) == "MAPPING"
     assert values(str | None) == "TEXT|null"
+    assert values(Literal["", "a"]) == "{a}", "that it may be empty is told as its default"

@@ -15,8 +15,10 @@ import optuna
 import psutil
 import pytest
 
-from experiments.settings import SearchConfig
+from experiments.search import search
+from experiments.settings import SearchConfig, SearchSettings
 from experiments.studies.attributes import PROGRESS, REPLACED, RESULT
+from experiments.studies.crew import check_forks, progress_text
 from experiments.studies.objective import TrialReport
 from experiments.studies.pruning import Progress
 from experiments.studies.retry import WORKER_DIED
@@ -264,3 +266,17 @@ def test_two_commands_share_a_postgresql_study_without_its_password(
         assert not any(
             "secret" in where for where in (*printed, text, json.dumps(parent.data.params))
         )
+
+
+def test_the_progress_of_a_search_in_words() -> None:
+    assert progress_text(0, 30, [], None) == "0 of 30 trials ended"
+    told = "3 of 30 trials ended, 2 running (40 %, 5 %), best selection score 81.2"
+    assert progress_text(3, 30, [0.4, 0.05], 81.24) == told
+
+
+def test_a_system_that_cannot_fork_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_forks()
+    monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
+    monkeypatch.setattr("platform.system", lambda: "Windows")
+    with pytest.raises(ValueError, match=r"^search.engine is 'processes'; allowed on Windows, whi"):
+        search(SearchSettings())

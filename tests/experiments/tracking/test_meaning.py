@@ -65,6 +65,13 @@ def test_a_difference_that_rows_leave_to_chance_is_not_called_one() -> None:
         (result(int8=0.34), "; int8 costs 0.3 points."),
         (result(export__int8__offered=0.0), "; int8 failed its check."),
         (result(speed__busy_share=0.5), "; the times are of a busy machine."),
+        (result(speed__busy_share=0.5), " at about 1/10 of its time;"),
+        (result(speed__busy_share=0.5, ratio=1.4), " in about the same time;"),
+        (result(speed__busy_share=0.5, ratio=0.3), ", but takes about 3 times as long;"),
+        (
+            result()._replace(notes=["a: 9 rows", "b: WEAK STUDENT: it scores 3.0 on dev"]),
+            "; WEAK STUDENT: hardly better than one answer for all rows on b.",
+        ),
     ],
 )
 def test_what_else_the_sentence_says(made: Result, words: str) -> None:

@@ -97,6 +97,30 @@ def test_times_of_a_busy_machine_are_marked_where_they_stand() -> None:
         columns = "busy machine | teacher | torch | int8 | times faster |"
         assert f"| ms a call (median), {columns}" in told
         assert f"| rows a second, {columns}" in told
+        assert "| b32-text-t2 | 200 | 5,000 | 6,000 | about 30 |" in told
+
+
+def test_it_is_told_what_the_scores_are_made_of() -> None:
+    alone = {"quality/sst2/accuracy": 90.0, "quality/sst2/score": 90.0, "quality/sst2/ece": 0.1}
+    assert table.score_caption(RESULT._replace(metrics=alone)) == "score: accuracy"
+    several = alone | {"quality/sst2/macro_f1": 80.0, "quality/sst2/f1": 70.0}
+    told = table.score_caption(RESULT._replace(metrics=several))
+    assert told == "score: the mean of accuracy, macro_f1 and f1"
+    other = Dataset("stsb", "made up", "0", 9, 0, 1, 9)
+    two = RESULT._replace(
+        metrics=several | {"quality/stsb/pearson": 1.0}, datasets=[*RESULT.datasets, other]
+    )
+    assert table.score_caption(two) == (
+        "score of a task: the mean of its metrics (sst2: accuracy, macro_f1, f1; stsb: pearson)"
+    )
+    whole = two._replace(metrics=METRICS | two.metrics)
+    assert table.score_caption(whole) in table.result_table(whole)
+
+
+def test_a_share_of_a_weak_teachers_score_has_a_note() -> None:
+    changes = {"retention/sst2": 1191.0, "teacher/quality/sst2/score": 2.1}
+    told = table.result_table(RESULT._replace(metrics=METRICS | changes))
+    assert told[-1] == "note: sst2: kept 1,191 % says little: the teacher scores only 2.1"
 
 
 def test_a_loss_that_rounds_to_nothing_has_no_minus() -> None:

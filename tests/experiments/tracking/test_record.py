@@ -57,13 +57,14 @@ def outputs(file: Path) -> Outputs:
     return Outputs(
         {"quality/mean": 70.0},
         "It is good.",
-        ["| a table |", "note: a note"],
+        ["| a table |", "note: told before", "note: a note"],
         {"score": 1},
         metric_series={"search/hypervolume": [1.0, 2.0]},
         tags={"mkd.student": "bag"},
         jsons={"data.json": {"a": 1}},
         figures={"picture.png": Figure()},
         files={"zip": file},
+        next=[("mkd export --export.student runs:/{run}/student", "writes it to a folder")],
     )
 
 
@@ -93,7 +94,7 @@ def test_a_run_logs_its_settings_and_its_outputs_and_ends_as_finished(
         report(3, {"train/loss": 0.5})
         return store / "file.txt"
 
-    finished = record(opening(config, kind), core, outputs)
+    finished = record(opening(config, kind), core, outputs, told=["told before"])
     assert finished.made == store / "file.txt"
     run = client(store).get_run(finished.run_id)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "a name")
@@ -101,7 +102,7 @@ def test_a_run_logs_its_settings_and_its_outputs_and_ends_as_finished(
     assert tags.items() >= {
         "mkd.kind": kind, "mkd.tasks": "demo", "mkd.student": "bag",
     }.items()  # fmt: skip
-    note = "It is good.\n\n| a table |\n\n- a note\n"
+    note = "It is good.\n\n| a table |\n\n- told before\n- a note\n"
     assert run.data.tags["mlflow.note.content"] == note and "mkd.error" not in tags
     assert run.data.params == {key: str(value) for key, value in cli.flat(config).items()}
     assert run.data.metrics == {
@@ -118,10 +119,13 @@ def test_a_run_logs_its_settings_and_its_outputs_and_ends_as_finished(
     assert printed[:4] == ["| a table |", "note: a note", "", "It is good."]
     page = f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs"
     assert f"{page}/{run.info.run_id}?workflowType=machine_learning" == result["link"]
-    assert printed[-3:] == [
+    assert printed[-6:] == [
         result["link"],
         "beside other runs:",
         f"{page}?workflowType=machine_learning&viewStateShareKey=students",
+        "next:",
+        f"  mkd export --export.student runs:/{finished.run_id}/student",
+        "      writes it to a folder",
     ]
 
 

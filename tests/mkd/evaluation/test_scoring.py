@@ -286,3 +286,14 @@ def test_several_labels_are_scored_with_the_models_thresholds() -> None:
 def test_a_batch_of_several_labels_has_a_column_for_each() -> None:
     found = batch_labels(several(), np.array([2, 4, 3])).numpy()
     assert found[[0, 2]].tolist() == [[1, 1], [0, 0]] and np.isnan(found[1]).all()
+
+
+def test_a_task_with_a_ranking_metric_keeps_margins_in_place_of_classes(datas: Datas) -> None:
+    single = datas[0]._replace(kind=replace(datas[0].kind, metrics=("accuracy", "auc")))
+    logits = np.tile(np.array([[1.0, 3.5], [2.0, -1.0]], np.float32), (10, 1))
+    answers = Answers({("single", ""): logits})
+    columns = dev_predictions([single], answers, answers)
+    assert columns["prediction"].tolist() == columns["teacher"].tolist() == [2.5, -3.0] * 10
+    accuracy = 100 * max(np.mean(single.dev[""].labels), 1 - np.mean(single.dev[""].labels))
+    constant = majority_metrics([single])["majority/quality/single/score"]
+    assert constant == pytest.approx((accuracy + 50) / 2), "no order is as good as chance"

@@ -510,7 +510,8 @@ def test_it_runs_without_torch_and_answers_standard_input_in_utf8(exported: Path
     argv = [str(exported), "--task", "single"]
     code, out, err = process(*argv, given=given, PYTHONIOENCODING="ascii")
     found = [line.split("\t") for line in out.decode().splitlines()]
-    assert (code, err, len(found)) == (0, "1 lines have no answer\n", 5)
+    told = "1 text is empty: its answer means nothing\n1 line has no answer\n"
+    assert (code, err, len(found)) == (0, told, 5)
     assert found[3] == ["", "", "not valid Unicode; allowed: text that UTF-8 can hold"]
     texts = ["a good film", "", "bad \x00 你好", "last"]
     expected = [
@@ -553,7 +554,7 @@ def test_a_files_ending_tells_its_form(
     assert expected.pop("labels") is None, "of tasks with several labels a row alone"
     assert first == expected
     assert second["error"] == "the first text is of type int; allowed: a string"
-    assert err == "1 lines have no answer\n"
+    assert err == "1 line has no answer\n"
     assert main([known, "--task", "score", "--format", "tsv", "--input", str(texts)]) == 0
     (answer,) = Student.load(exported).predict([("a film", "a good film")], "score")
     assert capsys.readouterr() == (f"\t{answer.score:.6g}\n", "")
@@ -580,7 +581,7 @@ def test_a_table_is_answered_row_by_row_with_its_columns(
     assert header == ["id", "what they say", "score", "prediction", "score_", "error"]
     assert [row[1] for row in found] == texts
     assert [row[3] for row in found] == [answer.label for answer in answers]
-    assert err.startswith(f"text of {path}: 'what they say'\n")
+    assert err.startswith(f"text of {path}: 'what they say'\n1 text is empty: its answer means ")
     stated = [str(exported), "--task", "single", "--input", str(path), "--text", "what they say"]
     assert main(stated) == 0
     assert capsys.readouterr()[0] == out
@@ -608,10 +609,11 @@ def test_objects_with_other_keys_are_repeated_with_their_answers(
     assert found[3] == {"prediction": "", "score": None}
     assert found[4].pop("error") == "missing; allowed: a string"
     assert found[4] == {"id": "\ud800", "prediction": "", "score": None}
-    assert err == f"text of {path}: 'what they say'\n2 lines have no answer\n"
+    told = "1 text is empty: its answer means nothing\n2 lines have no answer\n"
+    assert err == f"text of {path}: 'what they say'\n{told}"
     stated = [str(exported), "--task", "single", "--input", str(path), "--text", "what they say"]
     assert main(stated) == 0
-    assert capsys.readouterr() == (out, "2 lines have no answer\n")
+    assert capsys.readouterr() == (out, told)
 
 
 def test_texts_of_objects_that_are_not_clear_are_refused(

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from experiments.printing import json_alone, tell_result
+from analysis.presentation.printing import json_alone, tell_result
 
 
 def test_with_json_all_else_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
