@@ -40,8 +40,11 @@ from mkd.export.backends import TORCH, latency_ms
 from mkd.export.hub import describe_exported
 from mkd.result import MODEL, Report, Result, timed_backends
 from mkd.runs.candidate import measure_cost
+from mkd.runtime.answers import Prediction
 from mkd.runtime.hub import HUB_NAME
-from mkd.runtime.inference import MANIFEST, Prediction, Student, Text
+from mkd.runtime.inference import Student
+from mkd.runtime.manifest import MANIFEST
+from mkd.runtime.texts import Text
 from mkd.storage import pretrained
 from mkd.students import load_model
 from mkd.tasks.frames import task_from_data
@@ -86,7 +89,9 @@ class Distilled:
                 load_model(model, "the student"), pretrained.load_tokenizer(model, "the student")
             )
 
-    def predict(self, texts: Iterable[Text], task: str | None = None) -> list[Prediction]:
+    def predict(
+        self, texts: Iterable[Text], task: str | None = None, min_confidence: float = 0.0
+    ) -> list[Prediction]:
         """Returns a prediction for each text, as Student.predict does.
 
         - `task`: its name. None: the only task. Raises ValueError if there are several.
@@ -94,7 +99,7 @@ class Distilled:
         known = list(self.student.heads)
         if task is None and len(known) > 1:
             raise ValueError(f"task is None; allowed: {', '.join(known)}")
-        return self.student.predict(texts, task or known[0])
+        return self.student.predict(texts, task or known[0], min_confidence)
 
     def plot(self) -> Figure:
         """Returns a picture: scores by task, and quality against latency.

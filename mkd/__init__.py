@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Student": "runtime.inference",
-    "Prediction": "runtime.inference",
+    "Prediction": "runtime.answers",
     "Config": "config",
     "DataConfig": "config",
     "TeacherConfig": "config",

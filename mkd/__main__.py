@@ -16,6 +16,9 @@ object with `text` and, for pairs, `text_pair`. The output has the same format a
 input line: label, score and, for a line without a prediction, the error. Objects with other keys
 are rows as those of a table: the keys of the texts are stated with --text, or found in a file; the
 output repeats the object, with prediction, score and error. Torch is not needed.
+
+With --min_confidence, a text whose answer is less probable gets none: its label is empty (JSON:
+null), and `answered`, a column before the error, is false.
 """
 
 import argparse
@@ -29,7 +32,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from mkd.runtime.inference import Prediction, Student, kind_of
+from mkd.runtime.answers import Prediction, check_confidence
+from mkd.runtime.inference import Student
+from mkd.runtime.texts import kind_of
 from mkd.shell import called_as, complete
 from mkd.tasks import files
 from mkd.tasks.columns import LOOK_ROWS, Columns, find_text
@@ -40,8 +45,8 @@ TABLE_ENDINGS = (".csv", ".tsv", ".parquet")
 """Endings of files that are tables with named columns."""
 TEXT_KEYS = ("text", "text_pair")
 """Keys of the texts in JSON lines."""
-ANSWER_COLUMNS = ("prediction", "score", "error")
-"""Columns that are added to a table."""
+ANSWER_COLUMNS = ("prediction", "score", "answered", "error")
+"""Columns that are added to a table; `answered` with --min_confidence alone."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -74,12 +79,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--threads", type=int, default=0, help="0: OMP_NUM_THREADS, or as many as it may use"
     )
+    parser.add_argument(
+        "--min_confidence",
+        type=float,
+        default=0.0,
+        help="the probability below which there is no answer, from 0 to 1",
+    )
     complete(parser)
     given = parser.parse_args(argv)
     form = given.format or ("jsonl" if given.input.endswith((".jsonl", ".ndjson")) else "tsv")
     try:
         student = Student.load(given.folder, given.threads)
         task = given.task or _only_task(student)
+        least = given.min_confidence
+        check_confidence(least, student.head(task), task)
         _check_text(given.text, student.head(task).pair)
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")
@@ -92,12 +105,12 @@ def main(argv: list[str] | None = None) -> int:
         if not given.text and form == "jsonl" and is_file:
             keys = _keys_of(Path(given.input), student.head(task).pair)
         if given.format is None and given.input.lower().endswith(TABLE_ENDINGS):
-            bad = answer_table(student, task, Path(given.input), given.text, sys.stdout)
+            bad = answer_table(student, task, Path(given.input), given.text, sys.stdout, least)
         else:
             with open(
                 source, encoding="utf-8-sig", errors="surrogateescape", newline="\n"
             ) as lines:
-                bad = answer(student, task, form, lines, sys.stdout, keys)
+                bad = answer(student, task, form, lines, sys.stdout, keys, least)
     except BrokenPipeError:
         # Python flushes stdout at exit, which would raise again and print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -143,11 +156,18 @@ def _keys_of(path: Path, pair: bool) -> Sequence[str]:
     return texts
 
 
-def answer_table(student: Student, task: str, path: Path, text: Sequence[str], out: TextIO) -> int:
-    """Writes a table with its answers. Returns the number of rows without a prediction.
+def answer_table(
+    student: Student,
+    task: str,
+    path: Path,
+    text: Sequence[str],
+    out: TextIO,
+    least: float = 0.0,
+) -> int:
+    """Writes a table with its answers. Returns the number of rows with an error.
 
     path: a CSV, TSV or Parquet file. text: its text columns; empty: they are found, and told on
-        standard error.
+        standard error. least: as --min_confidence.
 
     Raises ValueError if the file is no table, if a column is missing, or if no text is found.
     """
@@ -166,19 +186,17 @@ def answer_table(student: Student, task: str, path: Path, text: Sequence[str], o
     if not text:
         print(f"text of {path}: {listed(texts)}", file=sys.stderr)
     write = _table_writer(path.suffix.lower(), out)
-    write([*names, *(_unused(name, names) for name in ANSWER_COLUMNS)])
+    write([*names, *(_unused(name, names) for name in _columns(least))])
     places = [names.index(column) for column in texts]
     records = table.read(names)
     bad = empty = 0
     while chunk := [cells for _, cells in islice(records, LINES_AT_ONCE)]:
         given = [tuple(cells[place] for place in places) for cells in chunk]
-        found = student.predict(given if pair else [cells[0] for cells in given], task)
+        found = student.predict(given if pair else [cells[0] for cells in given], task, least)
         empty += sum(map(_is_empty, given))
         for cells, prediction in zip(chunk, found, strict=True):
-            error = prediction.error
-            bad += error is not None
-            score = f"{prediction.score:.6g}" if error is None else ""
-            write([*cells, prediction.label, score, error or ""])
+            bad += prediction.error is not None
+            write([*cells, *_cells(prediction, least)])
         out.flush()
     _tell_empty(empty)
     return bad
@@ -216,24 +234,28 @@ def answer(
     lines: Iterator[str],
     out: TextIO,
     keys: Sequence[str] = TEXT_KEYS,
+    least: float = 0.0,
 ) -> int:
-    """Writes an output line for each input line. Returns the number of lines without a prediction.
+    """Writes an output line for each input line. Returns the number of lines with an error.
 
     form: `tsv` or `jsonl`. keys: those of the texts in JSON lines. With others than TEXT_KEYS, the
-        output repeats the objects.
+        output repeats the objects. least: as --min_confidence.
     """
     pair = student.head(task).pair
     bad = empty = 0
     while chunk := list(islice(lines, LINES_AT_ONCE)):
         parsed = [_parsed(line.rstrip("\r\n"), form, keys[: 1 + pair]) for line in chunk]
-        found = student.predict([text for text, _, _ in parsed], task)
+        found = student.predict([text for text, _, _ in parsed], task, least)
         texts = [text for text, _, _ in parsed if text is not None]
         empty += sum(_is_empty(text if pair else [text]) for text in texts)
         for prediction, (_, wrong, row) in zip(found, parsed, strict=True):
             prediction = prediction if wrong is None else prediction._replace(error=wrong)
             bad += prediction.error is not None
             repeated = form == "jsonl" and keys != TEXT_KEYS
-            out.write(_repeated(row, prediction) if repeated else _line(prediction, form))
+            if repeated:
+                out.write(_repeated(row, prediction, least))
+            else:
+                out.write(_line(prediction, form, least))
         out.flush()
     _tell_empty(empty)
     return bad
@@ -261,26 +283,43 @@ def _parsed(line: str, form: str, keys: Sequence[str]) -> tuple[Any, str | None,
     return texts if pair else texts[0], None, row
 
 
-def _repeated(row: dict[str, Any], prediction: Prediction) -> str:
+def _columns(least: float) -> list[str]:
+    """Returns the columns that are added to a table, for --min_confidence."""
+    return [name for name in ANSWER_COLUMNS if least or name != "answered"]
+
+
+def _cells(prediction: Prediction, least: float) -> list[str]:
+    """Returns the texts of `_columns` for a prediction."""
+    score = f"{prediction.score:.6g}" if prediction.error is None else ""
+    answered = [str(prediction.answered).lower()] if least else []
+    return [prediction.label or "", score, *answered, prediction.error or ""]
+
+
+def _repeated(row: dict[str, Any], prediction: Prediction, least: float) -> str:
     """Returns an object of JSON with its prediction, as a row of a table has it."""
     score = None if prediction.error else prediction.score
-    answers = (prediction.label, score, prediction.error)
-    names = [_unused(name, tuple(row)) for name in ANSWER_COLUMNS]
-    whole = row | dict(zip(names, answers, strict=True))
+    answers = dict(
+        zip(
+            ANSWER_COLUMNS,
+            (prediction.label, score, prediction.answered, prediction.error),
+            strict=True,
+        )
+    )
+    whole = row | {_unused(name, tuple(row)): answers[name] for name in _columns(least)}
     shown = json.dumps(whole, ensure_ascii=False)
     half = any("\ud800" <= letter <= "\udfff" for letter in shown)  # cannot be written as UTF-8
     return (json.dumps(whole) if half else shown) + "\n"
 
 
-def _line(prediction: Prediction, form: str) -> str:
+def _line(prediction: Prediction, form: str, least: float) -> str:
     if form == "tsv":
-        error = [] if prediction.error is None else [prediction.error]
-        return (
-            "\t".join([prediction.label, "" if error else f"{prediction.score:.6g}", *error]) + "\n"
-        )
+        cells = _cells(prediction, least)
+        return "\t".join(cells if prediction.error else cells[:-1]) + "\n"
     row = prediction._asdict() | ({"score": None} if prediction.error else {})
     if prediction.labels is None:
         del row["labels"]
+    if not least:
+        del row["answered"]
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 

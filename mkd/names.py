@@ -1,7 +1,8 @@
 """Names of all metrics and tags of a run, with functions that build and parse them.
 
 Scores are in points from 0 to 100. `<setting>` is the way a model is called, such as `b1-text-t1`
-(mkd/evaluation/speed.py). `<backend>` is `torch` or an export.
+(mkd/evaluation/speed.py). `<backend>` is `torch` or an export. `<budget>` is what may be lost on
+the selection split: `lossless` is nothing, `one_point` is one point.
 
 | name | meaning |
 |---|---|
@@ -9,7 +10,7 @@ Scores are in points from 0 to 100. `<setting>` is the way a model is called, su
 | `ms`, `times_faster`, `MB` | latency of one text, its multiple of the teacher's speed, and size, \
 of the fastest offered backend |
 | `quality/<task>/<metric>` | the student on dev; `score` is the mean of the task's metrics |
-| `quality/<task>/ece` | expected calibration error of the student on dev, from 0 to 1 |
+| `quality/<task>/ece` | expected calibration error of the student's probabilities on dev, 0 to 1 |
 | `quality/mean` | mean of the tasks' scores |
 | `teacher/quality/...`, `teacher/speed/...` | the same for the teacher |
 | `teacher/train/...` | losses of the teacher's refinement |
@@ -21,6 +22,12 @@ of the fastest offered backend |
 | `retention/<task>`, `retention/mean` | the student's score in percent of the teacher's |
 | `agreement/<task>`, `agreement/mean` | percent of dev rows where student and teacher agree |
 | `agreement/<regression task>` | correlation of the student's and teacher's scores, times 100 |
+| `deferral/<task>/<budget>/answered` | percent of dev rows that the student answers, if the \
+teacher answers those that it is less sure of; `mean`: over tasks |
+| `deferral/<task>/<budget>/lost` | the teacher's score minus that of both together, on dev |
+| `deferral/<task>/<budget>/min_confidence` | the confidence from which on the student answers |
+| `calibration/<task>/temperature` | temperature of the student's probabilities |
+| `calibration/<task>/ece_before` | `quality/<task>/ece` without the temperature |
 | `selection/<task>`, `selection/mean` | scores on the selection split, to choose the best step |
 | `selected/<task>`, `selected/mean` | the same for the kept weights, to choose the best model |
 | `train/<term>/<task>` | terms of the loss, by step |
@@ -83,6 +90,12 @@ MAJORITY = "majority/"
 
 RETENTION, RETENTION_MEAN = "retention/", "retention/mean"
 AGREEMENT, AGREEMENT_MEAN = "agreement/", "agreement/mean"
+LOSSLESS, ONE_POINT = "lossless", "one_point"
+ANSWERED, LOST, MIN_CONFIDENCE = "answered", "lost", "min_confidence"
+"""Budgets of a deferral and what they give, to be passed to deferral()."""
+PREDICTIONS_FILE, DEFERRAL_FILE = "predictions.parquet", "deferral.csv"
+"""Artifacts of a run that the report reads."""
+TEMPERATURE, ECE_BEFORE = "temperature", "ece_before"
 SELECTION, SELECTION_MEAN = "selection/", "selection/mean"
 SELECTED, SELECTED_MEAN = "selected/", "selected/mean"
 SAMPLING = "sampling/"
@@ -278,6 +291,16 @@ def parsed_export(name: str) -> tuple[str, str] | None:
     head, _, rest = name.partition("/")
     backend, _, what = rest.partition("/")
     return (backend, what) if head == "export" and what else None
+
+
+def deferral(task: str, budget: str, what: str) -> str:
+    """Returns the name of what a budget of a deferral gives. task: can be MEAN."""
+    return f"deferral/{task}/{budget}/{what}"
+
+
+def calibration(task: str, what: str) -> str:
+    """Returns the name of a value of a task's calibration."""
+    return f"calibration/{task}/{what}"
 
 
 def trials(state: str) -> str:

@@ -17,16 +17,22 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mkd import names, precision, processes
 from mkd.augmentation.augment import augment_tasks
 from mkd.config import Config, LossConfig, MatchConfig, SamplingConfig, StudentConfig
-from mkd.evaluation.remarks import input_coverage, weak_student_notes
-from mkd.evaluation.scoring import (
+from mkd.evaluation.answers import (
     NO_ANSWERS,
     Answers,
-    dev_logits,
+    answers_of,
+    calibration_metrics,
     dev_predictions,
+)
+from mkd.evaluation.deferral import deferral_columns, deferral_metrics, deferral_note
+from mkd.evaluation.remarks import input_coverage, weak_student_notes
+from mkd.evaluation.scoring import (
+    dev_logits,
     majority_metrics,
     predict_logits,
     quality_metrics,
-    selection_scores,
+    scores_on_selection,
+    selection_logits,
     torch_infer,
 )
 from mkd.evaluation.speed import hardware, limit_seconds, size_metrics
@@ -42,7 +48,7 @@ from mkd.storage.run_folder import Checkpoint, result_settings
 from mkd.storage.store import key_of
 from mkd.students import Student, make_student
 from mkd.students.embeddings import input_table, trim
-from mkd.students.heads import on, thresholds_of
+from mkd.students.heads import on
 from mkd.students.transformer import TransformerStudent
 from mkd.tasks.rows import join_splits
 from mkd.tasks.sources import load_tasks, with_transfer_text
@@ -61,6 +67,7 @@ from mkd.teachers.multitask import (
     MultiTaskTeacher,
     TaskTarget,
     compare_with_teacher,
+    deferral_curves,
     make_teacher,
     soft_targets,
     weak_teacher_notes,
@@ -243,10 +250,13 @@ def run(
 
     layout = layout_of(student_data.tokenizer, student.joined, config.data.max_length)
     dev = dev_logits(torch_infer(student), student_data.datas, layout)
-    answers = Answers(dev, thresholds_of(student.config))
-    metrics = dev_metrics(inputs, answers) | (
-        {} if config.whole else selection_metrics(student, student_data, layout)
+    answers = answers_of(student, dev)
+    selection = (
+        NO_SELECTION
+        if config.whole
+        else on_selection(student, student_data, layout, answers, teacher, targets)
     )
+    metrics = dev_metrics(inputs, answers) | selection.metrics
     # The twin has the student's settings, seed and initial weights; only the loss differs. Without
     # targets the student itself learns from labels only, and needs no twin.
     if config.baseline and targets is not None:
@@ -266,8 +276,7 @@ def run(
             names.BASELINE,
             quality_metrics(
                 student_data.datas,
-                dev_logits(torch_infer(twin), student_data.datas, layout),
-                thresholds_of(twin.config),
+                *answers_of(twin, dev_logits(torch_infer(twin), student_data.datas, layout)),
             ),
         )
     request = ExportRequest(config.export, speed, config.threads)
@@ -286,7 +295,7 @@ def run(
     padding = padding_notes(
         student if config.student.init else None, teacher if config.teacher.checkpoint else None
     )
-    notes = weak_notes + padding + exports.notes + coverage.notes
+    notes = weak_notes + padding + exports.notes + coverage.notes + selection.notes
     result = make_result(
         metrics,
         tasks,
@@ -300,7 +309,8 @@ def run(
     return result._replace(
         predictions=dev_predictions(
             student_data.datas, answers, NO_ANSWERS if teacher is None else teacher.answers
-        )
+        ),
+        deferral=selection.deferral,
     )
 
 
@@ -431,21 +441,48 @@ def dev_metrics(inputs: DataAndTeacher, dev: Answers) -> dict[str, float]:
     metrics = quality_metrics(datas, *dev)
     return (
         metrics
+        | calibration_metrics(datas, dev)
         | compare_with_teacher(inputs.teacher, datas, dev, metrics)
         | majority_metrics(datas)
     )
 
 
-def selection_metrics(
-    student: Student, student_data: ModelData, layout: Layout
-) -> dict[str, float]:
-    """Returns the scores of the kept weights on the selection split, as `selected/...`.
+class OnSelection(NamedTuple):
+    """What the selection split tells of the kept weights. It means nothing if they were trained on
+    that split.
 
-    A search chooses its best student by them. They mean nothing for a student trained on that
-    split.
+    metrics: the scores `selected/...`, by which a search chooses its best student, and
+        `deferral/...`.
+    deferral: as in Result.
+    notes: messages for the user.
     """
-    scores = selection_scores(student, student_data.datas, layout)
-    return names.of(names.SELECTED, scores)
+
+    metrics: dict[str, float]
+    deferral: dict[str, np.ndarray]
+    notes: list[str]
+
+
+NO_SELECTION = OnSelection({}, {}, [])
+
+
+def on_selection(
+    student: Student,
+    student_data: ModelData,
+    layout: Layout,
+    answers: Answers,
+    teacher: MultiTaskTeacher | None,
+    targets: list[TaskTarget] | None,
+) -> OnSelection:
+    """Returns what the selection split tells of a student.
+
+    answers: the student's on dev. targets: as `soft_targets` returns them.
+    """
+    datas = student_data.datas
+    logits = selection_logits(student, datas, layout)
+    scores = names.of(names.SELECTED, scores_on_selection(datas, logits))
+    curves = deferral_curves(datas, logits, answers, teacher, targets)
+    metrics = deferral_metrics(curves)
+    return OnSelection(scores | metrics, deferral_columns(curves), deferral_note(metrics))
 
 
 def save_model(model: Student, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -625,7 +662,15 @@ def train_student(
 
     fit(
         student,
-        TrainingSetup(sources, student_data.datas, layout, config.loss, train_config, config.seed),
+        TrainingSetup(
+            sources,
+            student_data.datas,
+            layout,
+            config.loss,
+            train_config,
+            config.seed,
+            held_out=not config.whole,
+        ),
         report,
         checkpoint,
     )

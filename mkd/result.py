@@ -62,7 +62,9 @@ class Result(NamedTuple):
     - folder: where the trained model is saved.
     - exported: folder of the fastest export. Empty: torch is faster, or there is no export.
     - predictions: predictions of student and teacher for each dev row, by column
-      (mkd/evaluation/scoring.py). Empty for runs that train no student.
+      (mkd/evaluation/answers.py). Empty for runs that train no student.
+    - deferral: what is lost if the student leaves rows to the teacher, by column
+      (mkd/evaluation/deferral.py). Empty without a teacher, and for regressions.
     """
 
     metrics: dict[str, float]
@@ -75,6 +77,7 @@ class Result(NamedTuple):
     folder: str
     exported: str = ""
     predictions: Mapping[str, np.ndarray] = MappingProxyType({})
+    deferral: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 def timed_backends(metrics: dict[str, float]) -> list[str]:

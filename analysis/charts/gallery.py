@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis.charts import (
     curves,
+    deferral,
     frontier,
     importance,
     joint,
@@ -22,6 +23,7 @@ from analysis.charts import (
 from analysis.findings.budgets import loss_sentence, sentence, under
 from analysis.findings.summary import Summary
 from analysis.runs.runs import curves as curves_of
+from analysis.runs.runs import deferrals
 
 
 class Chart(NamedTuple):
@@ -103,6 +105,10 @@ def _retention(summary: Summary) -> retention.Info | None:
     return retention.info(known, summary.kept.tasks, summary.small) if len(known) else None
 
 
+def _deferral(summary: Summary) -> deferral.Info | None:
+    return deferral.info(summary.front, partial(deferrals, summary.runs), summary.small)
+
+
 def _curves(summary: Summary) -> curves.Info | None:
     return curves.info(summary.front, partial(curves_of, summary.runs), summary.small)
 
@@ -151,6 +157,15 @@ PLANS = (
         "No teacher is known.",
         _retention,
         retention.draw,
+    ),
+    ChartPlan(
+        "deferral",
+        "Deferral to the teacher",
+        "A line a model of the front, the mean over tasks with classes. The confidence from which "
+        "on it answers is chosen on the selection split, and what is lost is measured on dev.",
+        "No run has a curve of deferral.",
+        _deferral,
+        deferral.draw,
     ),
     ChartPlan(
         "curves",

@@ -57,6 +57,8 @@ GREY = "#999999"
 """Colour of axes, of the line of a front, and of marks that are not compared."""
 ACCENT = STUDENT_LOOKS["transformer"].colour
 """Colour of a picture's only series."""
+LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b07800", "#56b4e9", "#1a1c20", "#999999")
+"""Colours of lines that are no models, such as tasks."""
 OBJECTIVES = {"quality": "#56b4e9", "latency": "#e69f00"}
 """Colours of a search's objectives, which differ from those of the student kinds."""
 

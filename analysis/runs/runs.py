@@ -12,7 +12,7 @@ import gc
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -215,20 +215,29 @@ def unreadable(uri: str, error: Exception) -> ConnectionError:
 
 
 def predictions(runs: Runs, run_ids: list[str]) -> dict[str, pd.DataFrame]:
-    """Returns the logged predictions on dev by run id.
+    """Returns the logged predictions on dev by run id. Runs without them are left out."""
+    return _tables(runs, run_ids, names.PREDICTIONS_FILE, pd.read_parquet)
 
-    Runs without predictions.parquet are left out.
-    """
+
+def deferrals(runs: Runs, run_ids: list[str]) -> dict[str, pd.DataFrame]:
+    """Returns the logged curves of deferral by run id. Runs without them are left out."""
+    return _tables(runs, run_ids, names.DEFERRAL_FILE, pd.read_csv)
+
+
+def _tables(
+    runs: Runs, run_ids: list[str], name: str, read: Callable[[str], pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """Returns a table that is an artifact, by run id. Runs without it are left out."""
     places = runs.frame.set_index("run_id")["artifacts"]
 
     def one(run_id: str) -> pd.DataFrame | None:
         try:
             file = mlflow.artifacts.download_artifacts(
-                f"{places[run_id]}/predictions.parquet", tracking_uri=runs.store
+                f"{places[run_id]}/{name}", tracking_uri=runs.store
             )
         except (MlflowException, OSError):
             return None
-        return pd.read_parquet(file)
+        return read(file)
 
     with ThreadPoolExecutor(8) as pool:
         found = dict(zip(run_ids, pool.map(one, run_ids), strict=True))

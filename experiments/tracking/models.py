@@ -108,6 +108,7 @@ def log_model(
         ColSpec(Array(DataType.double), "probabilities"),
         ColSpec(DataType.string, "error", required=False),
     ]
+    fields.append(ColSpec(DataType.boolean, "answered", required=False))
     heads = json.loads(Path(result.folder, "config.json").read_text(encoding="utf-8"))["tasks"]
     if any(head.get("multilabel") for head in heads.values()):
         fields.append(ColSpec(Array(DataType.string), "labels", required=False))
@@ -118,7 +119,11 @@ def log_model(
     )
     first = result.datasets[0].task
     params = ParamSchema(
-        [ParamSpec("task", DataType.string, first), ParamSpec("logits", DataType.boolean, False)]
+        [
+            ParamSpec("task", DataType.string, first),
+            ParamSpec("logits", DataType.boolean, False),
+            ParamSpec("min_confidence", DataType.double, 0.0),
+        ]
     )
     text = model_card(config.seed, config.data.max_length, result, run.info.run_id)
     mlflow.log_text(text, "model_card.md")

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from analysis.presentation.table import markdown
-from experiments.tracking import meaning, picture, table
+from experiments.tracking import deferral, meaning, picture, table
 from mkd import names
 from mkd.result import Dataset, Result
 from mkd.runs.export import ExportedFolder
@@ -43,8 +43,8 @@ class Outputs:
     summary: the result as JSON values, without the run's id.
     tags: added to the tags of the run.
     datasets: the data of each task.
-    predictions: columns of predictions.parquet. Empty: no file.
-    jsons, figures: artifacts by file name.
+    frames: columns of tables by file name, which ends in .parquet or .csv.
+    texts, jsons, figures: artifacts by file name.
     files: files that become artifacts. `summary` gets their URIs under these names.
     error: why the run ends as FAILED after all this was logged. Empty: it ends as FINISHED.
     """
@@ -60,7 +60,8 @@ class Outputs:
     next: Sequence[tuple[str, str]] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     datasets: Sequence[Dataset] = ()
-    predictions: Mapping[str, Any] = field(default_factory=dict)
+    frames: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
     jsons: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
@@ -78,7 +79,7 @@ class Outputs:
 
 
 def of_trial(result: Result) -> Outputs:
-    """Returns the outputs of a trial: those of a training without its picture."""
+    """Returns the outputs of a trial: those of a training without its pictures."""
     teacher = {names.TAG_TEACHER: result.teacher, names.TAG_TEACHER_KEY: result.teacher_key}
     metrics = meaning.headline(result.metrics) | result.metrics
     return Outputs(
@@ -89,18 +90,28 @@ def of_trial(result: Result) -> Outputs:
         tags={names.TAG_STUDENT: result.student} | teacher | _hardware(result.hardware),
         next=NEXT_STUDENT if result.student else (),
         datasets=result.datasets,
-        predictions=dict(result.predictions),
+        frames={
+            name: columns
+            for name, columns in (
+                (names.PREDICTIONS_FILE, result.predictions),
+                (names.DEFERRAL_FILE, result.deferral),
+            )
+            if columns
+        },
         jsons={"data.json": {data.task: data._asdict() for data in result.datasets}},
     )
 
 
 def of_training(result: Result) -> Outputs:
     """Returns the outputs of a distillation, a fine-tuning, a promotion or a teacher."""
-    outputs = of_trial(result)
-    # A teacher's run, and a run without timings, has no picture.
-    if not result.student or not any(name.startswith(names.SPEED) for name in result.metrics):
-        return outputs
-    return replace(outputs, figures={"quality_and_speed.png": picture.draw(picture.info(result))})
+    figures, texts = {}, {}
+    # A teacher's run, and a run without timings, has no such picture.
+    if result.student and any(name.startswith(names.SPEED) for name in result.metrics):
+        figures["quality_and_speed.png"] = picture.draw(picture.info(result))
+    if result.deferral:
+        figures["deferral.png"] = deferral.draw(deferral.info(result.deferral, result.metrics))
+        texts["deferral.md"] = "\n".join(deferral.deferral_table(result.deferral)) + "\n"
+    return replace(of_trial(result), figures=figures, texts=texts)
 
 
 def of_submission(submission: Submission) -> Outputs:

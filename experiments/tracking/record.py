@@ -193,8 +193,10 @@ def log_outputs(run_id: str, outputs: Outputs, time_ms: int, model_id: str = "")
         mlflow.log_figure(figure, name)
     for file in outputs.files.values():
         mlflow.log_artifact(str(file))
-    if outputs.predictions:
-        _log_frame(pd.DataFrame(dict(outputs.predictions)), "predictions.parquet")
+    for name, text in outputs.texts.items():
+        mlflow.log_text(text, name)
+    for name, columns in outputs.frames.items():
+        _log_frame(pd.DataFrame(dict(columns)), name)
     mlflow.set_tag("mlflow.note.content", outputs.description())
 
 
@@ -241,7 +243,8 @@ def _log_datasets(outputs: Outputs) -> None:
 
 
 def _log_frame(frame: pd.DataFrame, name: str) -> None:
-    """Logs a data frame as a Parquet file of the open run."""
+    """Logs a data frame as a file of the open run, in the format of its ending."""
     with tempfile.TemporaryDirectory() as aside:
-        frame.to_parquet(Path(aside) / name, index=False)
+        write = frame.to_csv if name.endswith(".csv") else frame.to_parquet
+        write(Path(aside) / name, index=False)
         mlflow.log_artifact(str(Path(aside) / name))

@@ -10,14 +10,19 @@ import mlflow
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
-from mkd.runtime.inference import Prediction, Student
+from mkd.runtime.answers import Prediction
+from mkd.runtime.inference import Student
+
+FIELDS = ["label", "score", "probabilities", "error"]
+"""Columns of all predictions."""
 
 
 class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
     """Predicts raw texts.
 
     The input has the column `text` and, for tasks with text pairs, `text_pair`. The param `task`
-    selects the task and defaults to the model's first one.
+    selects the task and defaults to the model's first one. With the param `min_confidence` above 0,
+    texts whose answer is less probable get none.
     """
 
     def load_context(self, context: Any) -> None:
@@ -32,11 +37,12 @@ class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
     ) -> pd.DataFrame:
         """Returns one row a text: label, score, probabilities and error, as mkd.runtime.Prediction.
 
-        For a multilabel task there is the column `labels` too, a list a row. Fields that do not
+        For a multilabel task there is the column `labels` too, a list a row. With `min_confidence`
+        there is the column `answered`, and the label is None where it is false. Fields that do not
         apply are None. With the param `logits`, the only column is `logits`: a list a row, or for
         regression the score in a list of one. Every text must then be valid. Raises MlflowException
-        (invalid parameter, HTTP 400 from a server) for an unknown task, or for an invalid text if
-        logits are requested.
+        (invalid parameter, HTTP 400 from a server) for an unknown task, for a confidence that is
+        not from 0 to 1, or for an invalid text if logits are requested.
         """
         given = params or {}
         task = given.get("task") or next(iter(self.student.heads))
@@ -48,8 +54,10 @@ class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
         try:
             if given.get("logits"):
                 return pd.DataFrame({"logits": self._logits(texts, task)})
-            answers = self.student.predict(texts, task)
-            return _prediction_frame(answers, self.student.heads[task].multilabel)
+            least = given.get("min_confidence") or 0.0
+            answers = self.student.predict(texts, task, least)
+            multilabel = self.student.heads[task].multilabel
+            return _prediction_frame(answers, ["labels"] * multilabel + ["answered"] * bool(least))
         except ValueError as error:
             # An MLflow server passes on the message of this exception only.
             raise MlflowException.invalid_parameter_value(str(error)) from None
@@ -70,17 +78,16 @@ class StudentModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
         return found
 
 
-def _prediction_frame(answers: list[Prediction], multilabel: bool) -> pd.DataFrame:
+def _prediction_frame(answers: list[Prediction], optional: list[str]) -> pd.DataFrame:
     """Converts predictions to a data frame; if there are errors, missing values are None.
 
     JSON cannot represent NaN, which pandas would use.
+
+    optional: the columns that it has besides FIELDS.
     """
-    found = pd.DataFrame(answers, columns=Prediction._fields)
-    if not multilabel:
-        del found["labels"]
-    return (
-        found.astype(object).where(found.notna(), None) if found["error"].notna().any() else found
-    )
+    found = pd.DataFrame(answers, columns=Prediction._fields)[[*FIELDS, *optional]]
+    missing = not all(answer.answered for answer in answers)
+    return found.astype(object).where(found.notna(), None) if missing else found
 
 
 def _column(rows: pd.DataFrame, name: str) -> list[Any]:

@@ -6,7 +6,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from mkd import names
-from mkd.evaluation.scoring import Answers
+from mkd.evaluation.answers import Answers
 from mkd.runtime.layout import Layout, Texts, sequence_lengths
 from mkd.tasks.metrics import score
 from mkd.tasks.task import Kind

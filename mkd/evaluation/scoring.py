@@ -1,7 +1,7 @@
 """Quality of a model: its logits on stored rows, and the scores computed from them."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,19 +9,17 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from mkd import names
+from mkd.evaluation.calibration import UNCALIBRATED, Temperatures, fit_temperature
 from mkd.evaluation.thresholds import HALF, Thresholds, fit_thresholds
 from mkd.runtime import inference
+from mkd.runtime.answers import head_of
 from mkd.runtime.encoding import Encoder
 from mkd.runtime.layout import Arrays, Layout, padded, sequence_lengths
 from mkd.students import Student
 from mkd.students.heads import MultiTaskConfig
 from mkd.tasks.metrics import (
-    RANKING_METRICS,
     check_finite,
-    class_margins,
     expected_calibration_error,
-    margins,
-    pearson,
     score,
 )
 from mkd.tokenization.tokenise import backend_tokenizer
@@ -62,7 +60,7 @@ def runtime_student(
     `model` is a student or a classifier. `threads` is the number of threads of the tokenizer only.
     """
     config: MultiTaskConfig = model.config
-    heads = {name: inference.head_of(head) for name, head in sorted(config.tasks.items())}
+    heads = {name: head_of(head) for name, head in sorted(config.tasks.items())}
     layout = layout_of(tokenizer, model.joined, config.max_tokens)
     encode = Encoder(backend_tokenizer(tokenizer), parallel=threads > 1)
     return inference.Student(heads, layout, encode, torch_infer(model))
@@ -105,9 +103,16 @@ def selection_scores(
 
     Raises NotFinite if a logit is not a finite number.
     """
-    infer, scores = torch_infer(model, precision), {}
+    return scores_on_selection(datas, selection_logits(model, datas, layout, precision))
+
+
+def scores_on_selection(
+    datas: list[TaskData], all_logits: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """Returns the scores that `selection_scores` describes for logits of the selection rows."""
+    scores = {}
     for data in datas:
-        logits = predict_logits(infer, data.train, data.selection_rows, data.name, layout)
+        logits = all_logits[data.name]
         labels = labels_of(data.train, data.kind, data.selection_rows)
         of = f"task {data.name} on the selection split"
         fitted = None
@@ -118,19 +123,36 @@ def selection_scores(
     return scores | {"mean": _mean(scores)}
 
 
-def model_thresholds(
+def selection_logits(
     model: Student, datas: list[TaskData], layout: Layout, precision: str = "float32"
-) -> Thresholds:
-    """Returns the thresholds of the multilabel tasks that fit the model's selection rows best."""
+) -> dict[str, np.ndarray]:
+    """Returns the model's logits for the selection rows, by task."""
     infer = torch_infer(model, precision)
     return {
-        data.name: fit_thresholds(
-            predict_logits(infer, data.train, data.selection_rows, data.name, layout),
-            labels_of(data.train, data.kind, data.selection_rows),
-        )
+        data.name: predict_logits(infer, data.train, data.selection_rows, data.name, layout)
+        for data in datas
+    }
+
+
+def fit_decisions(
+    datas: list[TaskData], logits: Mapping[str, np.ndarray]
+) -> tuple[Thresholds, Temperatures]:
+    """Returns thresholds and temperatures that fit a model's logits for the selection rows best.
+
+    Multilabel tasks have thresholds; these and the other tasks with classes have a temperature.
+    """
+    labels = {data.name: labels_of(data.train, data.kind, data.selection_rows) for data in datas}
+    thresholds = {
+        data.name: fit_thresholds(logits[data.name], labels[data.name])
         for data in datas
         if data.kind.multilabel
     }
+    temperatures = {
+        data.name: fit_temperature(logits[data.name], labels[data.name])
+        for data in datas
+        if data.kind.labels
+    }
+    return thresholds, temperatures
 
 
 def majority_metrics(datas: list[TaskData]) -> dict[str, float]:
@@ -197,10 +219,11 @@ def quality_metrics(
     datas: list[TaskData],
     logits: dict[tuple[str, str], np.ndarray],
     thresholds: Thresholds = HALF,
+    temperatures: Temperatures = UNCALIBRATED,
 ) -> dict[str, float]:
     """Returns the metrics of the logits on dev, in points from 0 to 100.
 
-    `thresholds` are those of the model that computed the logits.
+    `thresholds` and `temperatures` are those of the model that computed the logits.
 
     - `quality/<task>/<metric>`: each metric
     - `quality/<task>/score`: the mean of the task's metrics
@@ -231,111 +254,11 @@ def quality_metrics(
         scores[data.name] = values[names.SCORE] = _mean(values)
         if data.kind.labels:
             values[names.CALIBRATION_ERROR] = expected_calibration_error(
-                logits[data.name, ""], labels_of(data.dev[""], data.kind)
+                logits[data.name, ""] / temperatures.get(data.name, 1.0),
+                labels_of(data.dev[""], data.kind),
             )
         found |= {names.quality(data.name, metric): value for metric, value in values.items()}
     return found | ({names.QUALITY_MEAN: _mean(scores)} if len(scores) == len(datas) else {})
-
-
-class Answers(NamedTuple):
-    """A model's answers on dev.
-
-    - `logits`: by task and suffix of the dev split.
-    - `thresholds`: the model's.
-    """
-
-    logits: dict[tuple[str, str], np.ndarray]
-    thresholds: Thresholds = HALF
-
-
-NO_ANSWERS = Answers({})
-
-
-def dev_predictions(
-    datas: list[TaskData], student: Answers, teacher: Answers
-) -> dict[str, np.ndarray]:
-    """Returns the predictions for all dev rows as columns.
-
-    The columns are `task`, `split` (the suffix of the dev split), `row`, `label`, `prediction` and
-    `teacher`. A prediction is the number of the class with the largest logit; for regression, the
-    score in the units of the labels. `dev` and `teacher` hold logits by task and suffix. Where the
-    teacher has no logits, its column is NaN.
-
-    For a task with one of RANKING_METRICS it is the margin of class 1, which is predicted above 0.
-
-    A row of a multilabel task has an entry for each label, in the order of the labels. `label` is
-    then whether the row has it (0 or 1), and a prediction is the label's margin: how far its logit
-    is above the threshold, so that the row has the labels of 0 or more.
-    """
-    parts: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("task", "split", "row", "label", "prediction", "teacher")
-    }
-    for data in datas:
-        for suffix, store in data.dev.items():
-            key, labels = (data.name, suffix), labels_of(store, data.kind)
-            entries = labels.shape[1] if data.kind.multilabel else 1
-            named = [np.array([name] * labels.size, dtype=object) for name in key]
-            found = (
-                *named,
-                np.repeat(np.arange(len(labels)), entries),
-                labels.ravel().astype(np.float64),
-                _predicted_labels(data, student, key),
-                _predicted_labels(data, teacher, key)
-                if key in teacher.logits
-                else np.full(labels.size, np.nan),
-            )
-            for column, values in zip(parts.values(), found, strict=True):
-                column.append(values)
-    return {name: np.concatenate(column) for name, column in parts.items()}
-
-
-def _predicted_labels(data: TaskData, answers: Answers, key: tuple[str, str]) -> np.ndarray:
-    """Returns the predicted classes [R], the margins, or the scores in the units of the labels.
-
-    For a multilabel task: the margins of all labels of the first row, then those of the second, and
-    so on.
-    """
-    logits_RC = answers.logits[key]
-    if data.kind.multilabel:
-        return margins(logits_RC, answers.thresholds.get(data.name)).ravel()
-    if set(RANKING_METRICS) & set(data.kind.metrics):
-        return class_margins(logits_RC)
-    if data.kind.labels:
-        classes_R: np.ndarray = logits_RC.argmax(1).astype(np.float64)
-        return classes_R
-    scores_R: np.ndarray = logits_RC[:, 0].astype(np.float64) * data.std + data.mean
-    return scores_R
-
-
-def agreement_metrics(
-    datas: list[TaskData], student: Answers, teacher: Answers
-) -> dict[str, float]:
-    """Returns `agreement/<task>` and `agreement/mean`, in points.
-
-    The agreement is the share of dev rows in which student and teacher predict the same class, or
-    all the same labels, or the correlation of their scores. Only the main dev split counts. A task
-    without logits of the teacher is left out; `agreement/mean` is then left out too.
-    """
-    agreement = {}
-    for data in datas:
-        key = (data.name, "")
-        if key not in teacher.logits:
-            continue
-        if data.kind.multilabel:
-            sets = [
-                margins(model.logits[key], model.thresholds.get(data.name)) >= 0
-                for model in (student, teacher)
-            ]
-            agreement[data.name] = 100 * float(np.mean((sets[0] == sets[1]).all(1)))
-        elif data.kind.labels:
-            agreement[data.name] = 100 * float(
-                np.mean(student.logits[key].argmax(1) == teacher.logits[key].argmax(1))
-            )
-        else:
-            agreement[data.name] = pearson(student.logits[key], teacher.logits[key][:, 0])
-    if len(agreement) == len(datas):
-        agreement["mean"] = _mean(agreement)
-    return names.of(names.AGREEMENT, agreement)
 
 
 def retention_metrics(student: dict[str, float], teacher: dict[str, float]) -> dict[str, float]:

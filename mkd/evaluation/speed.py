@@ -53,6 +53,7 @@ from mkd.evaluation.timing import CLOCK, MOST_BUSY, SPEED_PROTOCOL, Call, Clock,
 from mkd.result import Report, no_report
 from mkd.runtime import inference
 from mkd.runtime.layout import Arrays
+from mkd.runtime.texts import Text
 from mkd.students import Student
 from mkd.students.embeddings import HasInputEmbeddings, input_table, token_of_each_row
 from mkd.tasks.task import Task
@@ -67,7 +68,7 @@ NUM_DEV_TEXTS = 256
 
 LoadModel = Callable[[int], inference.Student]
 """Loads a model that is ready to answer on a number of threads."""
-TaskTexts = Mapping[str, list[inference.Text]]
+TaskTexts = Mapping[str, list[Text]]
 """Raw texts by task, the shortest first."""
 
 
@@ -122,7 +123,7 @@ def dev_texts(tasks: list[Task]) -> TaskTexts:
     return {name: sorted(found, key=_length) for name, found in texts.items()}
 
 
-def _length(text: inference.Text) -> int:
+def _length(text: Text) -> int:
     return len(text) if isinstance(text, str) else sum(map(len, text))
 
 
@@ -271,7 +272,7 @@ def setting_calls(
     ]
 
 
-def evenly_spaced(texts: Sequence[inference.Text], count: int) -> list[inference.Text]:
+def evenly_spaced(texts: Sequence[Text], count: int) -> list[Text]:
     """Returns `count` texts at equal steps; some are repeated if there are fewer texts."""
     return [texts[int((place + 0.5) * len(texts) / count)] for place in range(count)]
 

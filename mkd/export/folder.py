@@ -32,18 +32,17 @@ from transformers import PreTrainedTokenizerBase
 
 from mkd.config import Int8Config
 from mkd.export.bag import write_bag
-from mkd.runtime.inference import (
+from mkd.runtime.inference import Infer, saturates
+from mkd.runtime.layout import Arrays, Layout
+from mkd.runtime.manifest import (
     FORMAT,
     MANIFEST,
     REDUCED,
     TABLES_ENDING,
     TABLES_FORMAT,
     TOKENIZER,
-    Infer,
     digest_of,
-    saturates,
 )
-from mkd.runtime.layout import Arrays, Layout
 from mkd.students import Student
 from mkd.students.bag import BagStudent, Wide
 from mkd.students.bilstm import BiLstm, take
@@ -183,7 +182,7 @@ def export_bag(student: BagStudent, tokenizer: PreTrainedTokenizerBase, folder: 
 
 def _heads(student: Student, file: str) -> dict[str, dict[str, Any]]:
     """Returns the manifest's entry of each task: its head's settings, and the model's file."""
-    keys = ("labels", "pair", "mean", "std", "multilabel", "thresholds")
+    keys = ("labels", "pair", "mean", "std", "multilabel", "thresholds", "temperature")
     return {
         name: {key: head[key] for key in keys if key in head} | {"graph": file}
         for name, head in sorted(student.config.tasks.items())

@@ -15,12 +15,10 @@ import torch
 
 from mkd import names
 from mkd.config import Config, SpeedConfig
+from mkd.evaluation.answers import NO_ANSWERS, answers_of, dev_predictions
 from mkd.evaluation.remarks import input_coverage, weak_student_notes
 from mkd.evaluation.scoring import (
-    NO_ANSWERS,
-    Answers,
     dev_logits,
-    dev_predictions,
     torch_infer,
 )
 from mkd.evaluation.speed import (
@@ -37,14 +35,15 @@ from mkd.evaluation.timing import SPEED_PROTOCOL
 from mkd.export.backends import TORCH, in_torch, latency_ms, ratios
 from mkd.export.folder import export_bag, export_int8, export_onnx
 from mkd.pipeline import (
+    NO_SELECTION,
     DataAndTeacher,
     RunData,
     check_task_weights_match,
     dev_metrics,
     distil,
     make_result,
+    on_selection,
     save_model,
-    selection_metrics,
     set_up_device,
     untrained_student,
 )
@@ -54,7 +53,6 @@ from mkd.storage.store import cached_folder, key_of
 from mkd.storage.versions import version_key
 from mkd.students import Student
 from mkd.students.bag import BagStudent
-from mkd.students.heads import thresholds_of
 from mkd.teachers import config_for_tasks
 from mkd.teachers.multitask import soft_targets
 from mkd.teachers.states import check_matched_layers
@@ -181,14 +179,15 @@ def run_candidate(
         dev_logits(torch_infer(student), student_data.datas, layout),
         input_coverage(student_data.datas, student_data.tokenizer, layout),
     )
-    answers = Answers(dev, thresholds_of(student.config))
+    answers = answers_of(student, dev)
+    selection = (
+        NO_SELECTION
+        if config.whole
+        else on_selection(student, student_data, layout, answers, teacher, targets)
+    )
     costs = cost.metrics | teacher_speed(inputs, config)
     metrics = (
-        dev_metrics(inputs, answers)
-        | ({} if config.whole else selection_metrics(student, student_data, layout))
-        | costs
-        | ratios(costs)
-        | coverage.metrics
+        dev_metrics(inputs, answers) | selection.metrics | costs | ratios(costs) | coverage.metrics
     )
     notes = weak_student_notes(student_data.datas, answers) + busy_note(costs) + coverage.notes
     result = make_result(
@@ -197,7 +196,8 @@ def run_candidate(
     return result._replace(
         predictions=dev_predictions(
             student_data.datas, answers, NO_ANSWERS if teacher is None else teacher.answers
-        )
+        ),
+        deferral=selection.deferral,
     )
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from mkd.config import Config, ExportFolderConfig, HubConfig
+from mkd.evaluation.answers import answers_of
 from mkd.evaluation.scoring import dev_logits, quality_metrics, torch_infer
 from mkd.evaluation.speed import hardware
 from mkd.export.backends import TORCH, ExportRequest, TrainedStudent, export_student
@@ -18,7 +19,6 @@ from mkd.result import MODEL, Report, no_report
 from mkd.runs.finetune import load_student
 from mkd.storage.owners import aside_folder
 from mkd.students import Student
-from mkd.students.heads import thresholds_of
 from mkd.tasks.task import Task
 from mkd.tokenization.tokenise import tokenise_tasks
 from mkd.tokenization.tokens import ModelData, layout_of
@@ -90,6 +90,7 @@ def run_export(
     tokenizer = student_data.tokenizer
     layout = layout_of(tokenizer, student.joined, config.data.max_length)
     dev = dev_logits(torch_infer(student), student_data.datas, layout)
+    answers = answers_of(student, dev)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Next to the target, so that the rename stays on one file system and is atomic.
     with aside_folder(target.parent, f".{target.name}") as temporary:
@@ -112,7 +113,7 @@ def run_export(
             (temporary / MODEL).rename(whole / TORCH)
             backends.append(TORCH)
         if loaded := [backend for backend in backends if backend != TORCH]:
-            found = quality_metrics(student_data.datas, dev) | exports.metrics
+            found = quality_metrics(student_data.datas, *answers) | exports.metrics
             describe_exported(student, tokenizer, hub or HubConfig(), loaded, found, whole)
         if not backends:
             raise ValueError(f"export.student is {asked.student!r}: {'; '.join(exports.notes)}")
@@ -120,7 +121,7 @@ def run_export(
     return ExportedFolder(
         str(target),
         backends,
-        quality_metrics(student_data.datas, dev, thresholds_of(student.config)) | exports.metrics,
+        quality_metrics(student_data.datas, *answers) | exports.metrics,
         exports.notes,
         hardware(),
     )

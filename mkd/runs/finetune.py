@@ -11,12 +11,15 @@ from transformers import PreTrainedTokenizerBase
 from mkd import names
 from mkd.augmentation.augment import augment_tasks
 from mkd.config import Config, FinetuneConfig, StudentConfig
+from mkd.evaluation.answers import (
+    NO_ANSWERS,
+    answers_of,
+    calibration_metrics,
+    dev_predictions,
+)
 from mkd.evaluation.remarks import input_coverage, weak_student_notes
 from mkd.evaluation.scoring import (
-    NO_ANSWERS,
-    Answers,
     dev_logits,
-    dev_predictions,
     majority_metrics,
     quality_metrics,
     torch_infer,
@@ -24,11 +27,12 @@ from mkd.evaluation.scoring import (
 from mkd.evaluation.speed import limit_seconds, size_metrics
 from mkd.export.backends import ExportRequest, TrainedStudent, export_student
 from mkd.pipeline import (
+    NO_SELECTION,
     check_task_weights_match,
     check_teachers,
     make_result,
+    on_selection,
     save_model,
-    selection_metrics,
     set_up_device,
     student_checkpoint,
     tasks_with_dev,
@@ -40,7 +44,7 @@ from mkd.result import MODEL, Report, Result, no_report, phase_report
 from mkd.storage import pretrained
 from mkd.students import Student, load_model
 from mkd.students.adoption import adopted, anew, known_tasks
-from mkd.students.heads import on, thresholds_of
+from mkd.students.heads import on
 from mkd.tasks.task import Task
 from mkd.teachers import config_for_tasks, primary_tokenizer, refined_tasks
 from mkd.teachers.multitask import (
@@ -145,8 +149,7 @@ def run_finetune(
     before = (
         quality_metrics(
             known_datas,
-            dev_logits(torch_infer(student), known_datas, layout),
-            thresholds_of(origin.config),
+            *answers_of(origin, dev_logits(torch_infer(student), known_datas, layout)),
         )
         if known_datas
         else {}
@@ -176,12 +179,17 @@ def run_finetune(
     save_model(student, tokenizer, folder / MODEL)
 
     dev = dev_logits(torch_infer(student), student_data.datas, layout)
-    answers = Answers(dev, thresholds_of(student.config))
+    answers = answers_of(student, dev)
     metrics = quality_metrics(student_data.datas, *answers)
     metrics |= compare_with_teacher(
         teacher, student_data.datas, answers, metrics
     ) | majority_metrics(student_data.datas)
-    metrics |= {} if config.whole else selection_metrics(student, student_data, layout)
+    selection = (
+        NO_SELECTION
+        if config.whole
+        else on_selection(student, student_data, layout, answers, teacher, targets)
+    )
+    metrics |= calibration_metrics(student_data.datas, answers) | selection.metrics
     # A mean over fewer tasks would not be comparable with the mean after training.
     comparable = {
         name: v
@@ -208,8 +216,7 @@ def run_finetune(
             names.ANEW,
             quality_metrics(
                 student_data.datas,
-                dev_logits(torch_infer(twin), student_data.datas, layout),
-                thresholds_of(twin.config),
+                *answers_of(twin, dev_logits(torch_infer(twin), student_data.datas, layout)),
             ),
         )
     request = ExportRequest(config.export, speed, config.threads)
@@ -226,7 +233,13 @@ def run_finetune(
     weak_notes = weak_teacher_notes(student_data, teacher, targets) + weak_student_notes(
         student_data.datas, answers
     )
-    notes = useless_training_note(metrics) + weak_notes + exports.notes + coverage.notes
+    notes = (
+        useless_training_note(metrics)
+        + weak_notes
+        + exports.notes
+        + coverage.notes
+        + selection.notes
+    )
     result = make_result(
         metrics,
         tasks,
@@ -240,7 +253,8 @@ def run_finetune(
     return result._replace(
         predictions=dev_predictions(
             student_data.datas, answers, NO_ANSWERS if teacher is None else teacher.answers
-        )
+        ),
+        deferral=selection.deferral,
     )
 
 

@@ -6,19 +6,28 @@ Axes: N texts, B rows of a batch, C classes (1 for regression).
 """
 
 import hashlib
-import json
 import math
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
 from mkd.runtime import bag
+from mkd.runtime.answers import (
+    Head,
+    Prediction,
+    check_confidence,
+    failed,
+    head_of,
+    if_sure,
+    prediction,
+    predictions,
+)
 from mkd.runtime.bag import Bag
 from mkd.runtime.encoding import Encoder, encode_beginnings
 from mkd.runtime.hub import student_folder
@@ -31,24 +40,9 @@ from mkd.runtime.layout import (
     padded,
     truncated,
 )
-from mkd.runtime.manifest import check_manifest
+from mkd.runtime.manifest import MANIFEST, REDUCED, TABLES_ENDING, TOKENIZER, read_manifest
+from mkd.runtime.texts import Text, in_order, problem
 
-MANIFEST = "student.json"
-"""The file of an exported folder that describes it."""
-TOKENIZER = "tokenizer.json"
-FORMAT = 2
-"""The manifest format that is written for ONNX graphs. From format 2 on, a single text can have
-other special tokens and token types than a pair."""
-TABLES_FORMAT = 3
-"""The manifest format that is written for a bag student in 8 bits."""
-READABLE = (1, FORMAT, TABLES_FORMAT)
-"""The manifest formats that can be read."""
-TABLES_ENDING = ".npz"
-"""Ending of the file of a bag student in 8 bits."""
-REDUCED = "reduced_range"
-"""The manifest's key for int8 students: whether the weights use 7 of their 8 bits."""
-MANY_CLASSES = 24
-"""Number of classes above which numpy computes one row's softmax faster than Python."""
 BATCH_TOKENS = 1024
 """Maximum number of tokens in a batch, padding included. Of the sizes from 128 to 4096 this one is
 seldom far from the fastest."""
@@ -56,50 +50,8 @@ seldom far from the fastest."""
 EXTERNAL_WEIGHTS = "session.model_external_initializers_file_folder_path"
 NO_FOLDER = "/nonexistent/weights outside of the graph"
 
-Text = str | tuple[str, str]
-"""A text, or the two texts of a pair task."""
 Infer = Callable[[Arrays, str], np.ndarray]
 """Returns the logits [B, C] float32 of a task's head for a batch."""
-
-
-class Head(NamedTuple):
-    """A task's head: what its logits mean.
-
-    - `labels`: in the order of the logits; empty for regression, whose score is logit * std + mean.
-    - `pair`: whether the task has two texts.
-    - `mean`, `std`: scale of a regression's scores.
-    - `multilabel`: whether a text has any number of the labels, each with a probability of its own.
-    - `thresholds`: of a multilabel task, the probability of each label from which on a text has it.
-    """
-
-    labels: tuple[str, ...]
-    pair: bool
-    mean: float
-    std: float
-    multilabel: bool = False
-    thresholds: tuple[float, ...] = ()
-
-
-class Prediction(NamedTuple):
-    """The prediction for one text.
-
-    - `label`: the most probable label; empty for regression. Of a multilabel task: all labels that
-      the text has, joined by commas.
-    - `score`: the probability of that label; for regression, the score on the task's own scale. Of
-      a multilabel task: the largest probability of a label.
-    - `probabilities`: of all labels, in the head's order; empty for regression. Those of a
-      multilabel task do not add up to 1.
-    - `error`: what is wrong with the text, or None. With an error, the label is empty and the score
-      is NaN.
-    - `labels`: of a multilabel task, the labels that the text has, in the head's order; there may
-      be none. None for other tasks, and with an error.
-    """
-
-    label: str
-    score: float
-    probabilities: list[float]
-    error: str | None = None
-    labels: list[str] | None = None
 
 
 class Student:
@@ -176,40 +128,47 @@ class Student:
         _check_answers(student, opened[TOKENIZER].get_vocab_size(), Path(folder) / MANIFEST)
         return student
 
-    def predict(self, texts: Iterable[Text], task: str) -> list[Prediction]:
+    def predict(
+        self, texts: Iterable[Text], task: str, min_confidence: float = 0.0
+    ) -> list[Prediction]:
         """Returns a prediction for each text, in the order of the texts.
 
         - `texts`: a list or another ordered collection, such as a column of a table. Each item is a
           string, or two strings for a pair task.
         - `task`: the name of a task that the student knows.
+        - `min_confidence`: a text whose answer has a smaller probability gets none: `label` is
+          None and `answered` is False. Of a multilabel task it is the probability that all labels
+          are right, if they are independent. A regression has no confidence.
 
         An invalid item gets a prediction with an `error`; all other items are still answered. Long
         texts are truncated. An empty text is valid: the model sees its special tokens, or one
         padding token if it has none.
 
-        Raises ValueError for an unknown task, and if `texts` is a single string, a whole table, a
-        dict or a set.
+        Raises ValueError for an unknown task, for a confidence that is not from 0 to 1, and if
+        `texts` is a single string, a whole table, a dict or a set.
         """
         head, given = self.head(task), in_order(texts)
+        check_confidence(min_confidence, head, task)
         if len(given) == 1 and problem(given[0], head.pair) is None:
             # A service asks for one text at a time, and a small student answers it in less time
             # than numpy needs for what many rows need.
             logits = self._one(given[0], head, task)[0].tolist()
             if all(map(math.isfinite, logits)):
-                return [prediction(logits, head)]
+                found = prediction(logits, head)
+                return [if_sure(found, head, min_confidence) if min_confidence else found]
         logits_NC, errors = self._many(given, head, task)
-        if head.multilabel:
-            answers = labelled(logits_NC, head)
-        else:
-            answers = regressed(logits_NC, head) if not head.labels else classified(logits_NC, head)
-        return [
-            answer if error is None else Prediction("", float("nan"), [], error)
-            for answer, error in zip(answers, errors, strict=True)
+        answers = [
+            answer if error is None else failed(error)
+            for answer, error in zip(predictions(logits_NC, head), errors, strict=True)
         ]
+        if not min_confidence:
+            return answers
+        return [if_sure(answer, head, min_confidence) for answer in answers]
 
     def logits(self, texts: Iterable[Text], task: str) -> tuple[np.ndarray, list[str | None]]:
         """Returns the logits [N, C] float32 of a task's head, and for each text an error or None.
 
+        The temperature has no part in them.
         The logits of a text with an error are NaN. Raises ValueError as `predict` does.
         """
         return self._many(in_order(texts), self.head(task), task)
@@ -274,18 +233,6 @@ def _check_answers(student: Student, tokens: int, manifest: Path) -> None:
             )
 
 
-def head_of(stated: Mapping[str, Any]) -> Head:
-    """Returns the head that a manifest or a model's config states."""
-    return Head(
-        tuple(stated["labels"]),
-        stated["pair"],
-        stated["mean"],
-        stated["std"],
-        stated.get("multilabel", False),
-        tuple(stated.get("thresholds", [0.5] * len(stated["labels"]))),
-    )
-
-
 def tuples(value: Any) -> Any:
     """Returns a JSON value with its lists as tuples."""
     return tuple(map(tuples, value)) if isinstance(value, list) else value
@@ -331,143 +278,6 @@ def _threads(asked: int) -> int:
     # The variable may be a list with a number for each level of nested parallelism.
     stated = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return asked or (int(stated) if stated.isdecimal() else 0) or cores()
-
-
-def in_order(texts: Iterable[Text]) -> list[Any]:
-    """Returns the texts as a list.
-
-    Raises ValueError for a collection without an order, and for one whose items are not its texts:
-    the items of a string are its letters, those of a dict its keys, and those of a table its column
-    names.
-    """
-    table = any(hasattr(type(texts), name) for name in ("columns", "column_names"))
-    if (
-        table
-        or isinstance(texts, str | bytes | bytearray | Mapping | set | frozenset)
-        or not hasattr(texts, "__iter__")
-    ):
-        raise ValueError(
-            f"texts is {kind_of(texts)}; allowed: a list, of one text or more, or a column of a "
-            "table"
-        )
-    # Iterated, never indexed: texts[0] of a pandas Series is the item with the index label 0.
-    items = texts.tolist() if isinstance(texts, np.ndarray) else list(texts)
-    if not isinstance(items, list):
-        raise ValueError(
-            "texts is an array without a dimension; allowed: a list, of one text or more"
-        )
-    return items
-
-
-def problem(text: object, pair: bool) -> str | None:
-    """Returns what is wrong with an item of a batch, or None."""
-    sides = text if pair else (text,)
-    if not isinstance(sides, tuple | list):
-        return f"{kind_of(text)}; allowed: two texts"
-    if len(sides) != 2 and pair:
-        return f"{len(sides)} texts; allowed: two"
-    for place, side in enumerate(sides):
-        which = ("the first text is ", "the second text is ")[place] if pair else ""
-        if not isinstance(side, str):
-            return f"{which}{kind_of(side)}; allowed: a string"
-        # A lone surrogate is a valid Python string, but the tokenizer cannot encode it.
-        if not side.isascii():
-            try:
-                side.encode()
-            except UnicodeEncodeError:
-                return f"{which}not valid Unicode; allowed: text that UTF-8 can hold"
-    return None
-
-
-def kind_of(value: object) -> str:
-    """Returns words for a value that is not a text: `missing`, or its type."""
-    return "missing" if value is None else f"of type {type(value).__name__}"
-
-
-def classified(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
-    """Returns the most probable label of each row. The softmax is in float64."""
-    shifted = logits_NC.astype(float) - logits_NC.max(1, keepdims=True)
-    chances_NC = np.exp(shifted) / np.exp(shifted).sum(1, keepdims=True)
-    best = chances_NC.argmax(1).tolist()
-    return [
-        Prediction(head.labels[place], row[place], row)
-        for place, row in zip(best, chances_NC.tolist(), strict=True)
-    ]
-
-
-def labelled(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
-    """Returns the labels of each row of a multilabel task. The sigmoid is in float64."""
-    exact_NC = logits_NC.astype(float)
-    # exp(-|x|) does not overflow.
-    small_NC = np.exp(-np.abs(exact_NC))
-    chances_NC = np.where(exact_NC >= 0, 1.0, small_NC) / (1 + small_NC)
-    return [_with_labels(row, head) for row in chances_NC.tolist()]
-
-
-def _with_labels(chances_C: list[float], head: Head) -> Prediction:
-    found = [
-        label
-        for label, chance, threshold in zip(head.labels, chances_C, head.thresholds, strict=True)
-        if chance >= threshold
-    ]
-    return Prediction(",".join(found), max(chances_C), chances_C, None, found)
-
-
-def prediction(logits_C: list[float], head: Head) -> Prediction:
-    """Returns the prediction for one row, as `classified` or `regressed` do for many."""
-    if head.multilabel:
-        return labelled(np.array([logits_C]), head)[0]
-    if not head.labels:
-        return Prediction("", logits_C[0] * head.std + head.mean, [])
-    if len(logits_C) > MANY_CLASSES:
-        return classified(np.array([logits_C], dtype=np.float32), head)[0]
-    largest = max(logits_C)
-    weights = [math.exp(logit - largest) for logit in logits_C]
-    total = sum(weights)
-    chances = [weight / total for weight in weights]
-    best = logits_C.index(largest)
-    return Prediction(head.labels[best], chances[best], chances)
-
-
-def regressed(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
-    """Returns the score of each row on the task's own scale."""
-    return [
-        Prediction("", score, [])
-        for score in (logits_NC[:, 0].astype(float) * head.std + head.mean).tolist()
-    ]
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Returns the manifest of an exported folder.
-
-    Raises ValueError if there is none, if it is damaged, or if its format is unknown.
-    """
-    file = folder / MANIFEST
-    try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        known = found["format"]
-    except OSError:
-        raise ValueError(f"{folder} is no exported student: there is no {MANIFEST} in it") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise ValueError(f"{file} is damaged: export the student again") from None
-    if known not in READABLE:
-        allowed = ", ".join(map(str, READABLE))
-        raise ValueError(
-            f"{file} is of format {known!r}; allowed: {allowed}, which this version of mkd reads"
-        )
-    stated = found.pop("digest", None)
-    # A name with a directory in it could point out of the folder.
-    files = found.get("files")
-    outside = not isinstance(files, dict) or any(Path(name).name != name for name in files)
-    if outside or stated != digest_of(found):
-        raise ValueError(f"{file} is damaged: export the student again")
-    check_manifest(found, TOKENIZER, TABLES_ENDING, str(file))
-    return found
-
-
-def digest_of(manifest: dict[str, Any]) -> str:
-    """Returns the SHA-256 of the manifest without its own digest."""
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _read(file: Path, digest: str) -> bytes:

@@ -1,14 +1,64 @@
-"""The check of an exported folder's manifest, which is read whole or refused."""
+"""The manifest of an exported folder, which is read whole or refused."""
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mkd.runtime.layout import Layout
 
+MANIFEST = "student.json"
+"""The file of an exported folder that describes it."""
+TOKENIZER = "tokenizer.json"
+FORMAT = 2
+"""The manifest format that is written for ONNX graphs. From format 2 on, a single text can have
+other special tokens and token types than a pair."""
+TABLES_FORMAT = 3
+"""The manifest format that is written for a bag student in 8 bits."""
+READABLE = (1, FORMAT, TABLES_FORMAT)
+"""The manifest formats that can be read."""
+TABLES_ENDING = ".npz"
+"""Ending of the file of a bag student in 8 bits."""
+REDUCED = "reduced_range"
+"""The manifest's key for int8 students: whether the weights use 7 of their 8 bits."""
 AGAIN = "export the student again"
 LARGEST_LENGTH = 1 << 20
 """Largest number of tokens of an input."""
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Returns the manifest of an exported folder.
+
+    Raises ValueError if there is none, if it is damaged, or if its format is unknown.
+    """
+    file = folder / MANIFEST
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        known = found["format"]
+    except OSError:
+        raise ValueError(f"{folder} is no exported student: there is no {MANIFEST} in it") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(f"{file} is damaged: export the student again") from None
+    if known not in READABLE:
+        allowed = ", ".join(map(str, READABLE))
+        raise ValueError(
+            f"{file} is of format {known!r}; allowed: {allowed}, which this version of mkd reads"
+        )
+    stated = found.pop("digest", None)
+    # A name with a directory in it could point out of the folder.
+    files = found.get("files")
+    outside = not isinstance(files, dict) or any(Path(name).name != name for name in files)
+    if outside or stated != digest_of(found):
+        raise ValueError(f"{file} is damaged: export the student again")
+    check_manifest(found, TOKENIZER, TABLES_ENDING, str(file))
+    return found
+
+
+def digest_of(manifest: dict[str, Any]) -> str:
+    """Returns the SHA-256 of the manifest without its own digest."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def check_manifest(manifest: Mapping[str, Any], tokenizer: str, tables: str, where: str) -> None:
@@ -44,6 +94,7 @@ def _is_head(head: Mapping[str, Any], tables: str) -> bool:
         and (head["graph"].endswith(tables) or _is_count(head.get("start")))
         and type(head.get("multilabel", False)) is bool
         and ("thresholds" not in head or are_thresholds(head["thresholds"], len(labels)))
+        and is_temperature(head.get("temperature", 1.0))
     )
 
 
@@ -54,6 +105,11 @@ def are_thresholds(value: object, labels: int) -> bool:
         and len(value) == labels
         and all(_is_finite(each) and 0 <= each <= 1 for each in value)
     )
+
+
+def is_temperature(value: object) -> bool:
+    """Returns whether a value is a temperature of logits: a number above 0."""
+    return _is_finite(value) and value > 0  # type: ignore[operator]
 
 
 def _is_layout(layout: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from mkd.runtime.manifest import are_thresholds
+from mkd.runtime.manifest import are_thresholds, is_temperature
 from mkd.tokenization.tokens import TaskData
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -27,7 +27,9 @@ def head_configs(datas: list[TaskData]) -> dict[str, dict[str, Any]]:
     - `pair`: whether the task has two texts.
     - `mean`, `std`: scale of a regression's scores.
     - `multilabel`: true for a multilabel task; other tasks do not have the key.
-    - `thresholds`: multilabel, added once they are fitted (`set_thresholds`).
+    - `thresholds`: multilabel, added once they are fitted (`set_thresholds`): probabilities
+      without the temperature.
+    - `temperature`: of a task with classes, added once it is fitted (`set_temperatures`).
     """
     return {
         d.name: {"labels": list(d.kind.labels), "pair": d.kind.pair, "mean": d.mean, "std": d.std}
@@ -66,6 +68,7 @@ def check_head_configs(config: PreTrainedConfig, where: str) -> None:
         valid = valid and type(head.get("multilabel", False)) is bool
         if valid and "thresholds" in head:
             valid = are_thresholds(head["thresholds"], len(labels))
+        valid = valid and is_temperature(head.get("temperature", 1.0))
         if not valid or len(set(labels)) < len(labels):
             raise ValueError(
                 f"{where}: tasks.{task} is {head!r:.80}; allowed: labels, pair, mean and std"
@@ -84,6 +87,19 @@ def thresholds_of(config: "MultiTaskConfig") -> dict[str, np.ndarray]:
         name: np.array(head["thresholds"])
         for name, head in config.tasks.items()
         if "thresholds" in head
+    }
+
+
+def set_temperatures(config: "MultiTaskConfig", temperatures: Mapping[str, float]) -> None:
+    """Stores the temperatures of tasks, by task, in the model's config."""
+    for name, temperature in temperatures.items():
+        config.tasks[name]["temperature"] = temperature
+
+
+def temperatures_of(config: "MultiTaskConfig") -> dict[str, float]:
+    """Returns the temperatures of a model's tasks, by task, where they are fitted."""
+    return {
+        name: head["temperature"] for name, head in config.tasks.items() if "temperature" in head
     }
 
 

@@ -1,5 +1,6 @@
 """The teachers of all tasks as one: targets for a student, and the comparison with it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,12 +8,10 @@ import numpy as np
 
 from mkd import names
 from mkd.config import REFINED, Config, LossConfig
-from mkd.evaluation.scoring import (
-    Answers,
-    agreement_metrics,
-    quality_metrics,
-    retention_metrics,
-)
+from mkd.evaluation.answers import Answers, agreement_metrics
+from mkd.evaluation.calibration import UNCALIBRATED, Temperatures
+from mkd.evaluation.deferral import Point, curves
+from mkd.evaluation.scoring import quality_metrics, retention_metrics
 from mkd.evaluation.thresholds import HALF, Thresholds
 from mkd.result import Report, phase_report
 from mkd.storage.store import key_of
@@ -52,6 +51,7 @@ class MultiTaskTeacher(NamedTuple):
     - `dev`: logits by task and suffix of the dev split
     - `metrics`: scores of `dev`
     - `thresholds`: decision thresholds of its multilabel tasks
+    - `temperatures`: of its tasks with classes
     """
 
     name: str
@@ -62,11 +62,12 @@ class MultiTaskTeacher(NamedTuple):
     dev: dict[tuple[str, str], np.ndarray]
     metrics: dict[str, float]
     thresholds: Thresholds = HALF
+    temperatures: Temperatures = UNCALIBRATED
 
     @property
     def answers(self) -> Answers:
         """What the teacher answers on dev."""
-        return Answers(self.dev, self.thresholds)
+        return Answers(self.dev, self.thresholds, self.temperatures)
 
 
 def make_teacher(
@@ -114,6 +115,11 @@ def make_teacher(
         for data, taught_by in zip(student_data.datas, task_teachers, strict=True)
         if data.kind.multilabel
     }
+    temperatures = {
+        data.name: taught_by.temperature()
+        for data, taught_by in zip(student_data.datas, task_teachers, strict=True)
+        if data.kind.labels
+    }
     return MultiTaskTeacher(
         name,
         key,
@@ -121,8 +127,9 @@ def make_teacher(
         refined,
         runnable,
         dev,
-        quality_metrics(student_data.datas, dev, thresholds),
+        quality_metrics(student_data.datas, dev, thresholds, temperatures),
         thresholds,
+        temperatures,
     )
 
 
@@ -182,6 +189,29 @@ def weak_teacher_notes(
         for data, taught_by in zip(student_data.datas, teacher.task_teachers, strict=True)
         for note in teacher_notes(data, taught_by)
     ]
+
+
+def deferral_curves(
+    datas: list[TaskData],
+    selection: Mapping[str, np.ndarray],
+    student: Answers,
+    teacher: MultiTaskTeacher | None,
+    targets: list[TaskTarget] | None,
+) -> dict[str, list[Point]]:
+    """Returns what is lost if the student leaves rows to the teacher, by task.
+
+    Returns no curves if the student learns without the teacher.
+
+    - selection: the student's logits for the selection rows, by task.
+    - student: its answers on dev.
+    """
+    if teacher is None or targets is None:
+        return {}
+    taught = {
+        data.name: target.logits[data.selection_rows]
+        for data, target in zip(datas, targets, strict=True)
+    }
+    return curves(datas, (selection, taught), student, teacher.answers)
 
 
 def compare_with_teacher(

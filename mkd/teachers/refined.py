@@ -20,7 +20,7 @@ from mkd.storage.run_folder import Checkpoint
 from mkd.storage.store import cached_folder, key_of
 from mkd.storage.versions import version_key
 from mkd.students import bert_config, load_model
-from mkd.students.heads import head_configs, on, thresholds_of
+from mkd.students.heads import head_configs, on, temperatures_of, thresholds_of
 from mkd.students.transformer import TransformerConfig, TransformerStudent, on_encoder
 from mkd.tasks.task import Kind, Task
 from mkd.teachers.task_teacher import (
@@ -87,6 +87,10 @@ class RefinedTeacher(TaskTeacher):
     def thresholds(self) -> np.ndarray:
         """Returns the decision thresholds [C] that were fitted when the teacher was refined."""
         return thresholds_of(self.refined.model.config)[self.data.name]
+
+    def temperature(self) -> float:
+        """See TaskTeacher.temperature. It is stored with the model."""
+        return temperatures_of(self.refined.model.config).get(self.data.name, 1.0)
 
     def logits(self, split: str, report: Report = no_report) -> np.ndarray:
         """Returns what TaskTeacher.logits describes; computed once and stored."""

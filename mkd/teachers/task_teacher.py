@@ -96,6 +96,10 @@ class TaskTeacher(ABC):
             logits[data.selection_rows], labels_of(data.train, data.kind, data.selection_rows)
         )
 
+    def temperature(self) -> float:
+        """Returns the temperature of its probabilities: 1, unless one was fitted."""
+        return 1.0
+
     @abstractmethod
     def logits(self, split: str, report: Report = no_report) -> np.ndarray | None:
         """Returns the logits [R, C] float32 of a split, row i for row i of the split.

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 from mkd import processes
 from mkd.config import LossConfig, TrainConfig
-from mkd.evaluation.scoring import model_thresholds, selection_scores
+from mkd.evaluation.scoring import fit_decisions, selection_logits, selection_scores
 from mkd.result import Report, no_report
 from mkd.runtime.layout import Layout
 from mkd.storage.run_folder import Checkpoint
 from mkd.students import Student
-from mkd.students.heads import on, set_thresholds
+from mkd.students.heads import on, set_temperatures, set_thresholds
 from mkd.tokenization.tokens import TaskData
 from mkd.training.batches import Batch, TaskRows, joint_batches
 from mkd.training.matching import Matching
@@ -24,6 +24,8 @@ class TrainingSetup(NamedTuple):
     - `selection`: the tasks whose selection rows choose the best step.
     - `layout`: the model's token layout.
     - `precision`: precision of scoring on the selection rows.
+    - `held_out`: whether the selection rows are no training rows. Only then are temperatures
+      fitted to them: of rows that it has learnt, a model is too sure.
     """
 
     sources: list[TaskRows]
@@ -33,6 +35,7 @@ class TrainingSetup(NamedTuple):
     train: TrainConfig
     seed: int
     precision: str = "float32"
+    held_out: bool = True
 
 
 def fit(
@@ -43,8 +46,8 @@ def fit(
 ) -> TrainingOutcome:
     """Trains the model in place, jointly on all tasks, and returns the best step and its score.
 
-    The thresholds of multilabel tasks are fitted to the best weights on the selection rows, and
-    stored in the model's config.
+    The thresholds of multilabel tasks, and the temperatures of all tasks with classes, are fitted
+    to the best weights on the selection rows, and stored in the model's config.
 
     Raises ValueError as `train_model` does, and if a layer in loss.match.student_layers does not
     exist.
@@ -74,10 +77,19 @@ def fit(
     outcome = train_model(
         model, batches, scores, setup.loss, train_config, report, checkpoint, matching
     )
-    several = [data for data in setup.selection if data.kind.multilabel]
+    several = [
+        data
+        for data in setup.selection
+        if data.kind.multilabel or (data.kind.labels and setup.held_out)
+    ]
     if several:
-        fitted = processes.from_first(
-            lambda: model_thresholds(model, several, setup.layout, setup.precision)
+        thresholds, temperatures = processes.from_first(
+            lambda: fit_decisions(
+                several, selection_logits(model, several, setup.layout, setup.precision)
+            )
         )
-        set_thresholds(model.config, fitted)
+        set_thresholds(model.config, thresholds)
+        set_temperatures(
+            model.config, temperatures if setup.held_out else dict.fromkeys(temperatures, 1.0)
+        )
     return outcome

@@ -48,7 +48,7 @@ from analysis.presentation.table import markdown
 from mkd.config import DataConfig
 from mkd.evaluation.speed import hardware
 from mkd.evaluation.timing import TimedBlock, block_statistics
-from mkd.runtime.inference import MANIFEST
+from mkd.runtime.manifest import MANIFEST
 from mkd.selection.split import selection_split
 from mkd.storage.store import file_hash
 from mkd.tasks.metrics import score

@@ -218,7 +218,7 @@ def test_every_trial_is_a_finished_run_below_that_of_the_ablation(ablated: Ablat
         assert not any(
             "speed/" in name or name.startswith("baseline/") for name in run.data.metrics
         )
-        left = {"config.yaml", "table.md", "data.json", "predictions.parquet"}
+        left = {"config.yaml", "table.md", "data.json", "predictions.parquet", "deferral.csv"}
         assert {a.path for a in client(folder).list_artifacts(trial["run_id"])} == left
     assert not list((folder / "mlruns").rglob("*.safetensors"))
 

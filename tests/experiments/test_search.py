@@ -103,7 +103,9 @@ def test_a_trial_leaves_its_answers_but_no_model_and_no_folder(searched: Searche
     folder, _ = searched
     for run in trial_runs(folder):
         artifacts = {item.path for item in client(folder).list_artifacts(run.info.run_id)}
-        assert artifacts == {"config.yaml", "table.md", "data.json", "predictions.parquet"}
+        assert artifacts == {
+            "config.yaml", "table.md", "data.json", "predictions.parquet", "deferral.csv",
+        }  # fmt: skip
     assert not [path for path in (folder / ".mkd" / "runs").iterdir() if path.is_dir()]
 
 

@@ -87,6 +87,7 @@ def test_a_run_gives_every_metric(result: Result) -> None:
         return set(names)
 
     likewise, tasks = "|".join((*TASKS, "mean")), "|".join(TASKS)
+    classes = "|".join(task for task in TASKS if task != "similarity")
     settings, made = "b1-text-t1/|b1-l16-t1/|b2-text-t1/", "onnx/|int8/"
     models = f"speed/torch/|speed/{made.replace('|', '|speed/')}|teacher/speed/torch/"
     expected = (
@@ -103,11 +104,14 @@ def test_a_run_gives_every_metric(result: Result) -> None:
         | all_of("size/", "parameters|parameters_without_embeddings|bytes|flops")
         | all_of("data/", tasks, "/groups|/largest_group|/grouped_share|/selected_groups")
         | all_of("data/", tasks, "/left_out|/apart|/cut|/unknown")
+        | all_of("calibration/", classes, "/temperature|/ece_before")
+        | all_of("deferral/", f"{classes}|mean", "/lossless|/one_point", "/answered|/lost")
     )  # fmt: skip
     depend_on_time = ("p95_ms", "p99_ms", "b2-text-t1/p50_ms")
     retained = starting(result.metrics, "retention/").keys()
     found = {name for name in result.metrics if not name.endswith(depend_on_time)}
-    assert found - retained == expected
+    thresholds = {name for name in starting(result.metrics, "deferral/") if "min_conf" in name}
+    assert found - retained - thresholds == expected
     useful = {t for t in TASKS if result.metrics[f"teacher/quality/{t}/score"] > 0}
     assert retained == {f"retention/{name}" for name in useful | {"mean"}}
     assert all(math.isfinite(value) for value in result.metrics.values())
@@ -554,6 +558,12 @@ def test_a_task_of_several_labels_runs_from_its_file_to_its_answers(
     together = 2 * (gold * (margins >= 0)).sum() / (gold.sum() + (margins >= 0).sum())
     assert 100 * together == pytest.approx(metrics["quality/weather/micro_f1"])
 
+    assert metrics["quality/weather/ece"] < metrics["calibration/weather/ece_before"]
+    curve = found.deferral
+    assert set(curve["task"]) == {"weather"} and curve["lost"][0] == 0 == curve["answered"][0]
+    gap = metrics["teacher/quality/weather/score"] - metrics["quality/weather/score"]
+    assert curve["lost"][-1] == pytest.approx(gap) and curve["answered"][-1] == 100
+
     lines = (tmp_path / "dev.tsv").read_text().splitlines()[1:]
     texts = [line.split(TAB)[0] for line in lines]
     for backend in ("onnx", "int8"):
@@ -561,6 +571,13 @@ def test_a_task_of_several_labels_runs_from_its_file_to_its_answers(
         thresholds = runtime.heads["weather"].thresholds
         assert all(0 < each < 1 for each in thresholds) and thresholds != (0.5,) * 3
         answers = runtime.predict(texts, "weather")
+        temperature = runtime.heads["weather"].temperature
+        assert temperature == pytest.approx(metrics["calibration/weather/temperature"]) != 1
+        least = float(curve["min_confidence"][10])
+        sure = np.mean([each.answered for each in runtime.predict(texts, "weather", least)])
+        assert 100 * sure == pytest.approx(
+            curve["answered"][10], abs=0.01 if backend == "onnx" else 10
+        )
         assert answers[0].labels == runtime.predict(texts[:1], "weather")[0].labels
         given = np.array(
             [[word in (each.labels or []) for word in SEVERAL_WORDS] for each in answers]

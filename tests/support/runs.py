@@ -20,6 +20,7 @@ from mkd.config import (
     TeacherConfig,
     TrainConfig,
 )
+from mkd.evaluation.answers import answers_of
 from mkd.evaluation.scoring import dev_logits, quality_metrics, torch_infer
 from mkd.result import Report, Result, no_report
 from mkd.runs.finetune import run_finetune
@@ -138,7 +139,8 @@ def scored(config: Config, folder: Path) -> dict[str, float]:
     tasks, cache = load_tasks(config.data), Path(config.cache)
     datas = [tokenise_task(cache, task, tokenizer, config.data, config.seed) for task in tasks]
     layout = layout_of(tokenizer, student.joined, config.data.max_length)
-    return quality_metrics(datas, dev_logits(torch_infer(student), datas, layout))
+    answers = answers_of(student, dev_logits(torch_infer(student), datas, layout))
+    return quality_metrics(datas, *answers)
 
 
 def same_weights(one: Path, other: Path) -> bool:

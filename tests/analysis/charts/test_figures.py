@@ -4,10 +4,12 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.charts import (
     curves,
+    deferral,
     frontier,
     importance,
     joint,
@@ -281,3 +283,25 @@ def test_without_such_a_teacher_the_picture_says_why_it_is_missing() -> None:
     shown = models(GOOD)
     assert published.info(shown, ["a"]) is None
     assert "no teacher (T) is of its size, 12x768" in published.missing(shown)
+
+
+def test_a_models_curve_of_deferral_is_the_mean_over_tasks_and_seeds() -> None:
+    """Two seeds of FAST with two tasks; GOOD has no table. Nothing is lost on selection up to the
+    second share, in the mean."""
+
+    def table(lost: float) -> pd.DataFrame:
+        rows = [
+            ("a", 0, 0, 0, 0), ("a", 50, 40, lost, -1), ("a", 100, 100, 4, 3),
+            ("b", 0, 0, 0, 0), ("b", 50, 60, lost + 2, 1), ("b", 100, 100, 6, 5),
+        ]  # fmt: skip
+        return pd.DataFrame(rows, columns=["task", "share", "answered", "lost", "selection_lost"])
+
+    shown = models(FAST, FAST | {"seed": 1, "run_id": "other"}, GOOD)
+    tables = dict(zip(("r0", "other"), (table(-1), table(1)), strict=True))
+    found = deferral.info(shown, lambda runs: tables, "small")
+    assert found is not None
+    (line,) = found.lines
+    assert (line.label, line.answered, line.lost) == ("bag-1x64", [0, 50, 100], [0, 1, 5])
+    assert line.chosen == 1 and found.names_at == [5] and found.small.startswith(deferral.SMALL)
+    assert found.bottom < 0 and found.top > 5
+    assert deferral.info(shown, lambda runs: {}) is None

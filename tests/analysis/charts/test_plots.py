@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 
 from analysis.charts import (
     curves,
+    deferral,
     frontier,
     importance,
     joint,
@@ -16,6 +17,7 @@ from analysis.charts import (
     volume,
     weights,
 )
+from analysis.presentation.deferral_plot import Line, deferral_plot
 from analysis.presentation.figure import count_note, fix_layout, image_bytes
 from tests.support.models import FAST, GOOD, WORSE, models, trial
 from tests.support.models import plane as numbers
@@ -124,3 +126,10 @@ def test_published_figures_are_named_and_said_not_to_be_measured_here() -> None:
     fix_layout(figure)
     assert {"BERT-base", "TinyBERT-4", "bilstm-64"} <= set(texts(figure.axes[0]))
     assert "not measured here" in figure.get_supxlabel()
+
+
+def test_a_line_of_deferral_has_its_name_and_a_mark_at_the_chosen_share() -> None:
+    lines = [Line("bag", "#009e73", [0, 60, 100], [0, -0.5, 4], 1)]
+    (axes,) = deferral.draw(deferral_plot(lines, "title", "small")).axes
+    assert texts(axes) == ["bag"]
+    assert axes.collections[0].get_offsets().tolist() == [[60, -0.5]]  # type: ignore[union-attr]

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.charts import (
     curves,
+    deferral,
     frontier,
     importance,
     joint,
@@ -94,6 +95,20 @@ def drawn(number: int, some: list[str]) -> Iterator[tuple[str, Any, Callable[[An
     }
     yield "tasks", tasks.info(shown, some, SMALL), tasks.draw
     yield "retention", retention.info(best, some, SMALL), retention.draw
+    table = pd.DataFrame(
+        [
+            (task, share, share * (1 + place) / len(some), share * place / 9 - 3, share / 50)
+            for place, task in enumerate(some)
+            for share in (0, 50, 100)
+        ],
+        columns=["task", "share", "answered", "lost", "selection_lost"],
+    )
+    tables = {
+        run: table.assign(lost=table["lost"] * (1 + place % 7))
+        for place, runs in enumerate(best["runs"])
+        for run in runs
+    }
+    yield "deferral", deferral.info(best, lambda _: tables, SMALL), deferral.draw
     yield "curves", curves.info(best, lambda _: points, SMALL), curves.draw
     yield "volume", volume.info(study(number), SMALL), volume.draw
     shares = {f"train.sampling.setting_{index}": 1 / (1 + index) for index in range(number)}

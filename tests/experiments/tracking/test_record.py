@@ -61,6 +61,8 @@ def outputs(file: Path) -> Outputs:
         {"score": 1},
         metric_series={"search/hypervolume": [1.0, 2.0]},
         tags={"mkd.student": "bag"},
+        frames={"table.csv": {"a": [1, 2]}, "table.parquet": {"a": [1, 2]}},
+        texts={"text.md": "a text"},
         jsons={"data.json": {"a": 1}},
         figures={"picture.png": Figure()},
         files={"zip": file},
@@ -110,7 +112,10 @@ def test_a_run_logs_its_settings_and_its_outputs_and_ends_as_finished(
     }  # fmt: skip
     assert {file.path for file in client(store).list_artifacts(finished.run_id)} == {
         "config.yaml", "table.md", "data.json", "picture.png", "file.txt", "result.json",
+        "table.csv", "table.parquet", "text.md",
     }  # fmt: skip
+    file = client(store).download_artifacts(finished.run_id, "table.csv", str(store))
+    assert Path(file).read_text() == "a\n1\n2\n"
     file = client(store).download_artifacts(finished.run_id, "result.json", str(store))
     result = json.loads(Path(file).read_text())
     assert list(result) == ["run_id", "link", "zip", "score"]

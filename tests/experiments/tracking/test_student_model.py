@@ -10,8 +10,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from experiments.tracking.student_model import StudentModel
+from mkd.runtime.answers import Head
 from mkd.runtime.encoding import Encoder
-from mkd.runtime.inference import Head, Student
+from mkd.runtime.inference import Student
 from mkd.runtime.layout import Arrays, Layout
 
 HEADS = {
@@ -56,6 +57,17 @@ def test_several_labels_are_a_list_that_other_tasks_lack(model: StudentModel) ->
     assert wrong["labels"].tolist() == [["up"], None] and wrong["error"][1].startswith("missing")
     other = model.predict(None, FRAME, {"task": "single"})
     assert list(other) == ["label", "score", "probabilities", "error"]
+
+
+def test_a_row_below_the_confidence_has_no_label(model: StudentModel) -> None:
+    """Probabilities 1 and 1 / (1 + exp(-2 * 0)): an empty text has the logits 0 and 0."""
+    frame = pd.DataFrame({"text": ["7", "", None]})
+    found = model.predict(None, frame, {"task": "single", "min_confidence": 0.9})
+    assert found["label"].tolist() == ["bad", None, ""]
+    assert found["answered"].tolist() == [True, False, False]
+    assert found["score"].tolist() == [pytest.approx(1, abs=1e-5), 0.5, None]
+    with pytest.raises(MlflowException, match="min_confidence is 2.0; allowed: from 0 to 1"):
+        model.predict(None, frame, {"task": "single", "min_confidence": 2.0})
 
 
 def test_a_regressions_logits_are_scores_with_all_their_digits(model: StudentModel) -> None:

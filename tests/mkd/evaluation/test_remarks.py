@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mkd.config import DataConfig
+from mkd.evaluation.answers import Answers
 from mkd.evaluation.remarks import (
     ConstantBaseline,
     chance_margin,
@@ -14,7 +15,6 @@ from mkd.evaluation.remarks import (
     num_truncated,
     weak_student_notes,
 )
-from mkd.evaluation.scoring import Answers
 from mkd.runtime.layout import Layout
 from mkd.tasks.metrics import MULTILABEL_METRICS, score
 from mkd.tasks.task import GLUE, Kind, Row, Task

@@ -6,11 +6,9 @@ import torch
 
 from mkd.config import StudentConfig
 from mkd.evaluation import scoring
+from mkd.evaluation.answers import Answers, agreement_metrics, dev_predictions
 from mkd.evaluation.scoring import (
-    Answers,
-    agreement_metrics,
     dev_logits,
-    dev_predictions,
     majority_metrics,
     predict_logits,
     quality_metrics,

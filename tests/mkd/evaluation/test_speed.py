@@ -30,6 +30,7 @@ from mkd.evaluation.speed import (
 from mkd.evaluation.timing import MOST_BUSY, SPEED_PROTOCOL, Clock
 from mkd.export.backends import in_torch
 from mkd.runtime import inference
+from mkd.runtime.texts import Text
 from mkd.students import Student, make_student
 from mkd.students.bilstm import BiLstmConfig, BiLstmStudent
 from mkd.students.heads import head_configs
@@ -40,7 +41,7 @@ from tests.support.tiny import Datas, Tokenizer
 
 BILSTM = StudentConfig(kind="bilstm", hidden=5, embedding=6)
 TRANSFORMER = StudentConfig(kind="transformer", hidden=16, layers=2, heads=4)
-WORK: dict[str, list[inference.Text]] = {
+WORK: dict[str, list[Text]] = {
     "single": ["a film", "the sea", "rain"],
     "pair": [("a", "b"), ("the sea", "a film")],
 }

@@ -31,9 +31,11 @@ from mkd.export import folder as exporter
 from mkd.export.folder import export_bag, export_int8, export_onnx, export_program, load_program
 from mkd.pipeline import save_model
 from mkd.runs.export import ExportedFolder, run_export
-from mkd.runtime.inference import MANIFEST, TOKENIZER, Infer, Text, saturates
+from mkd.runtime.inference import Infer, saturates
 from mkd.runtime.inference import Student as Runtime
 from mkd.runtime.layout import Arrays, padded
+from mkd.runtime.manifest import MANIFEST, TOKENIZER
+from mkd.runtime.texts import Text
 from mkd.storage.pretrained import load_tokenizer
 from mkd.students import Student, make_student
 from mkd.students.bag import BagStudent

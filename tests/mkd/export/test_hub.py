@@ -11,7 +11,7 @@ from mkd.config import HubConfig
 from mkd.export import hub as exporter
 from mkd.export.hub import CARD, card_data, check_push, describe_exported, push
 from mkd.runtime.hub import student_folder
-from mkd.runtime.inference import MANIFEST
+from mkd.runtime.manifest import MANIFEST
 from mkd.students import make_student
 from tests.support.runs import BILSTM
 from tests.support.tiny import Datas, Tokenizer

@@ -27,19 +27,11 @@ from mkd.__main__ import answer, main
 from mkd.config import StudentConfig
 from mkd.export.folder import export_onnx
 from mkd.pipeline import save_model
+from mkd.runtime.answers import Head, Prediction, head_of
 from mkd.runtime.encoding import Encoder
-from mkd.runtime.inference import (
-    BATCH_TOKENS,
-    MANIFEST,
-    TOKENIZER,
-    Head,
-    Infer,
-    Prediction,
-    Student,
-    by_length,
-    digest_of,
-)
+from mkd.runtime.inference import BATCH_TOKENS, Infer, Student, by_length
 from mkd.runtime.layout import Arrays, Layout
+from mkd.runtime.manifest import MANIFEST, TOKENIZER, digest_of
 from mkd.students import make_student
 from tests.support.tiny import Datas, Tokenizer
 
@@ -104,6 +96,57 @@ def test_each_label_of_several_has_a_sigmoid_and_a_threshold() -> None:
     everything, nothing = student.predict(["4", "4"], "several")
     assert everything == Prediction("up,down", 1.0, [1.0, 1.0], None, ["up", "down"])
     assert nothing == Prediction("", 0.0, [0.0, 0.0], None, [])
+
+
+def test_a_temperature_softens_probabilities_and_changes_no_label() -> None:
+    """Logits 1 and -1, then 0.5 and -0.5, at temperature 2; of several labels the threshold 0.7
+    is at the logit log(7 / 3)."""
+    stated = {"labels": ["up", "down"], "pair": False, "mean": 0.0, "std": 1.0, "temperature": 2.0}
+    several = stated | {"multilabel": True, "thresholds": [0.7, 0.3]}
+    student = made()
+    student.heads = {"single": head_of(stated), "several": head_of(several)}
+    for ask in (["4 6"], ["4 6", "5"]):
+        first = student.predict(ask, "single")[0]
+        assert first.probabilities == pytest.approx([np.e / (1 + np.e), 1 / (1 + np.e)])
+        assert student.predict(ask, "several")[0].probabilities == pytest.approx(
+            [1 / (1 + np.exp(-0.5)), 1 / (1 + np.exp(0.5))]
+        )
+    texts = [str(number) for number in range(2, 30)]
+    plain = made()
+    plain.heads = {"single": HEADS["single"]._replace(labels=("up", "down"))} | {
+        "several": HEADS["several"]
+    }
+    for task in ("single", "several"):
+        warm = [each.label for each in student.predict(texts, task)]
+        assert warm == [each.label for each in plain.predict(texts, task)]
+    assert len(set(warm)) > 1
+
+
+def test_below_the_confidence_there_is_no_answer() -> None:
+    """Probabilities 0.881 of `4 6` and 0.731 of `5`; of several labels the product of 0.731 of
+    `up` and 1 - 0.269 of no `down`, and of 0.378 of no `up` and of `down`."""
+    several = made().predict(["4 6", "5"], "several", 0.5)
+    assert [(each.label, each.labels, each.answered) for each in several] == [
+        ("up", ["up"], True), (None, None, False),
+    ]  # fmt: skip
+    student = made()
+    sure, unsure, wrong = student.predict(["4 6", "5", None], "single", 0.8)  # type: ignore[list-item]
+    assert (sure.label, sure.answered) == ("bad", True)
+    assert (unsure.label, unsure.answered, unsure.error) == (None, False, None)
+    assert unsure.score == pytest.approx(np.e / (1 + np.e)) and len(unsure.probabilities) == 2
+    assert (wrong.label, wrong.answered) == ("", False) and wrong.error
+    assert student.predict(["5"], "single", 0.8) == [unsure] == student.predict(["5"], "single", 1)
+    assert student.predict(["5"], "single", unsure.score)[0].answered, "from this confidence on"
+    assert all(each.answered for each in student.predict(["5", ""], "single"))
+
+
+def test_a_confidence_is_a_probability_and_a_regression_has_none() -> None:
+    told = "min_confidence is 1.5; allowed: from 0 to 1"
+    with pytest.raises(ValueError, match=told):
+        made().predict(["5"], "single", 1.5)
+    with pytest.raises(ValueError, match="as a regression has no confidence"):
+        made().predict(["5"], "score", 0.5)
+    assert made().predict(["5"], "score", 0.0)[0].answered
 
 
 def test_large_logits_do_not_overflow() -> None:
@@ -552,6 +595,7 @@ def test_a_files_ending_tells_its_form(
     (answer,) = Student.load(exported).predict([("a film", "a good film")], "pair")
     expected = answer._asdict()
     assert expected.pop("labels") is None, "of tasks with several labels a row alone"
+    assert expected.pop("answered"), "with a confidence alone"
     assert first == expected
     assert second["error"] == "the first text is of type int; allowed: a string"
     assert err == "1 line has no answer\n"
@@ -560,6 +604,35 @@ def test_a_files_ending_tells_its_form(
     assert capsys.readouterr() == (f"\t{answer.score:.6g}\n", "")
     assert main([known, "--task", "single", "--format", "jsonl", "--input", str(texts)]) == 0
     assert json.loads(capsys.readouterr().out)["error"].startswith("no JSON: ")
+
+
+def test_lines_and_tables_tell_which_rows_have_no_answer(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known, texts = str(exported), tmp_path / "texts.jsonl"
+    texts.write_text('{"text": "a film"}\n{"text": 1}\n')
+    asked = [known, "--task", "single", "--min_confidence"]
+    (answer,) = Student.load(exported).predict(["a film"], "single")
+    score = f"{answer.score:.6g}"
+    lines, table = tmp_path / "lines", tmp_path / "table.csv"
+    lines.write_text("a film\n")
+    table.write_text("body\na film\n")
+    for least, label in (("1", None), ("0.01", answer.label)):
+        assert main([*asked, least, "--input", str(texts)]) == 0
+        first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+        assert (first["label"], first["answered"]) == (label, label is not None)
+        assert not second["answered"]
+        cells = (label or "", score, str(label is not None).lower())
+        assert main([*asked, least, "--input", str(lines)]) == 0
+        assert capsys.readouterr().out == "\t".join(cells) + "\n"
+        assert main([*asked, least, "--input", str(table)]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "body,prediction,score,answered,error", f"a film,{','.join(cells)},",
+        ]  # fmt: skip
+    assert main([known, "--task", "score", "--min_confidence", "0.5"]) == 2
+    assert capsys.readouterr().err == (
+        "error: min_confidence is 0.5; allowed for score: 0, as a regression has no confidence\n"
+    )
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mkd.config import DataConfig
-from mkd.evaluation.scoring import Answers, dev_predictions, quality_metrics
+from mkd.evaluation.answers import Answers, dev_predictions
+from mkd.evaluation.scoring import quality_metrics
 from mkd.tasks.task import Task
 from mkd.teachers import imported as module
 from mkd.teachers import teacher_notes

@@ -1,0 +1,143 @@
+"""What a model answers on dev: its predictions, and how far two models agree."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mkd import names
+from mkd.evaluation.calibration import UNCALIBRATED, Temperatures
+from mkd.evaluation.thresholds import HALF, Thresholds
+from mkd.students import Student
+from mkd.students.heads import temperatures_of, thresholds_of
+from mkd.tasks.metrics import (
+    RANKING_METRICS,
+    class_margins,
+    expected_calibration_error,
+    margins,
+    pearson,
+)
+from mkd.tokenization.tokens import TaskData, labels_of
+
+
+class Answers(NamedTuple):
+    """A model's answers on dev.
+
+    - `logits`: by task and suffix of the dev split.
+    - `thresholds`, `temperatures`: the model's.
+    """
+
+    logits: dict[tuple[str, str], np.ndarray]
+    thresholds: Thresholds = HALF
+    temperatures: Temperatures = UNCALIBRATED
+
+
+NO_ANSWERS = Answers({})
+
+
+def answers_of(model: Student, logits: dict[tuple[str, str], np.ndarray]) -> Answers:
+    """Returns the answers of a model with these logits."""
+    return Answers(logits, thresholds_of(model.config), temperatures_of(model.config))
+
+
+def dev_predictions(
+    datas: list[TaskData], student: Answers, teacher: Answers
+) -> dict[str, np.ndarray]:
+    """Returns the predictions for all dev rows as columns.
+
+    The columns are `task`, `split` (the suffix of the dev split), `row`, `label`, `prediction` and
+    `teacher`. A prediction is the number of the class with the largest logit; for regression, the
+    score in the units of the labels. `dev` and `teacher` hold logits by task and suffix. Where the
+    teacher has no logits, its column is NaN.
+
+    For a task with one of RANKING_METRICS it is the margin of class 1, which is predicted above 0.
+
+    A row of a multilabel task has an entry for each label, in the order of the labels. `label` is
+    then whether the row has it (0 or 1), and a prediction is the label's margin: how far its logit
+    is above the threshold, so that the row has the labels of 0 or more.
+    """
+    parts: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("task", "split", "row", "label", "prediction", "teacher")
+    }
+    for data in datas:
+        for suffix, store in data.dev.items():
+            key, labels = (data.name, suffix), labels_of(store, data.kind)
+            entries = labels.shape[1] if data.kind.multilabel else 1
+            named = [np.array([name] * labels.size, dtype=object) for name in key]
+            found = (
+                *named,
+                np.repeat(np.arange(len(labels)), entries),
+                labels.ravel().astype(np.float64),
+                _predicted_labels(data, student, key),
+                _predicted_labels(data, teacher, key)
+                if key in teacher.logits
+                else np.full(labels.size, np.nan),
+            )
+            for column, values in zip(parts.values(), found, strict=True):
+                column.append(values)
+    return {name: np.concatenate(column) for name, column in parts.items()}
+
+
+def _predicted_labels(data: TaskData, answers: Answers, key: tuple[str, str]) -> np.ndarray:
+    """Returns the predicted classes [R], the margins, or the scores in the units of the labels.
+
+    For a multilabel task: the margins of all labels of the first row, then those of the second, and
+    so on.
+    """
+    logits_RC = answers.logits[key]
+    if data.kind.multilabel:
+        return margins(logits_RC, answers.thresholds.get(data.name)).ravel()
+    if set(RANKING_METRICS) & set(data.kind.metrics):
+        return class_margins(logits_RC)
+    if data.kind.labels:
+        classes_R: np.ndarray = logits_RC.argmax(1).astype(np.float64)
+        return classes_R
+    scores_R: np.ndarray = logits_RC[:, 0].astype(np.float64) * data.std + data.mean
+    return scores_R
+
+
+def calibration_metrics(datas: list[TaskData], answers: Answers) -> dict[str, float]:
+    """Returns `calibration/<task>/temperature` and `/ece_before` of the tasks that have one.
+
+    The second is the expected calibration error on dev without the temperature, from 0 to 1.
+    """
+    found = {}
+    for data in datas:
+        if data.name in answers.temperatures:
+            error = expected_calibration_error(
+                answers.logits[data.name, ""], labels_of(data.dev[""], data.kind)
+            )
+            temperature = answers.temperatures[data.name]
+            found[names.calibration(data.name, names.TEMPERATURE)] = temperature
+            found[names.calibration(data.name, names.ECE_BEFORE)] = error
+    return found
+
+
+def agreement_metrics(
+    datas: list[TaskData], student: Answers, teacher: Answers
+) -> dict[str, float]:
+    """Returns `agreement/<task>` and `agreement/mean`, in points.
+
+    The agreement is the share of dev rows in which student and teacher predict the same class, or
+    all the same labels, or the correlation of their scores. Only the main dev split counts. A task
+    without logits of the teacher is left out; `agreement/mean` is then left out too.
+    """
+    agreement = {}
+    for data in datas:
+        key = (data.name, "")
+        if key not in teacher.logits:
+            continue
+        if data.kind.multilabel:
+            sets = [
+                margins(model.logits[key], model.thresholds.get(data.name)) >= 0
+                for model in (student, teacher)
+            ]
+            agreement[data.name] = 100 * float(np.mean((sets[0] == sets[1]).all(1)))
+        elif data.kind.labels:
+            agreement[data.name] = 100 * float(
+                np.mean(student.logits[key].argmax(1) == teacher.logits[key].argmax(1))
+            )
+        else:
+            agreement[data.name] = pearson(student.logits[key], teacher.logits[key][:, 0])
+    if len(agreement) == len(datas):
+        agreement["mean"] = sum(agreement.values()) / len(agreement)
+    return names.of(names.AGREEMENT, agreement)

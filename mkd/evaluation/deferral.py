@@ -1,0 +1,223 @@
+"""Deferral: the student answers the texts that it is sure of, and the teacher the rest.
+
+What is lost is the teacher's score minus that of both together, in points. Thresholds of the
+confidence are chosen on the selection split, and what they lose is measured on dev.
+
+Axes: R rows, C classes.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import log_expit, log_softmax
+
+from mkd import names
+from mkd.evaluation.answers import Answers
+from mkd.tasks.metrics import margins, score
+from mkd.tasks.task import Kind
+from mkd.tokenization.tokens import TaskData, labels_of
+
+SHARES = tuple(range(0, 101, 5))
+"""Shares of the selection rows that the student answers, in percent."""
+BUDGETS = {names.LOSSLESS: 0.0, names.ONE_POINT: 1.0}
+"""Points that may be lost on the selection split, by name."""
+NEVER = float("inf")
+"""The confidence from which on the student answers nothing."""
+
+
+class Answered(NamedTuple):
+    """What student and teacher answer for the same rows of a task.
+
+    - `student_RC`, `teacher_RC`: logits over temperature; of a multilabel task minus those of the
+      thresholds.
+    - `confidence_R`: the probability of the student's answer.
+    - `labels`: [R], or [R, C] of a multilabel task.
+    """
+
+    student_RC: np.ndarray
+    teacher_RC: np.ndarray
+    confidence_R: np.ndarray
+    labels: np.ndarray
+
+
+class Point(NamedTuple):
+    """One threshold of a task.
+
+    - `share`: the share of the selection rows that it was chosen for, in percent.
+    - `min_confidence`: the threshold. The student answers rows of at least this confidence.
+    - `selection_lost`: points lost on the selection split.
+    - `answered`: share of the dev rows that the student answers, in percent.
+    - `lost`: points lost on dev.
+    """
+
+    share: float
+    min_confidence: float
+    selection_lost: float
+    answered: float
+    lost: float
+
+
+def answered(
+    kind: Kind,
+    task: str,
+    student: tuple[np.ndarray, Answers],
+    teacher: tuple[np.ndarray, Answers],
+    labels: np.ndarray,
+) -> Answered:
+    """Returns what both answer for some rows.
+
+    student, teacher: their logits for the rows, and their answers on dev, which have thresholds
+        and temperatures.
+    """
+    (student_RC, teacher_RC) = (
+        (margins(logits_RC, of.thresholds.get(task)) if kind.multilabel else logits_RC)
+        / of.temperatures.get(task, 1.0)
+        for logits_RC, of in (student, teacher)
+    )
+    logits_RC, of = student
+    confidence_R = confidence(
+        logits_RC / of.temperatures.get(task, 1.0), student_RC if kind.multilabel else None
+    )
+    return Answered(student_RC, teacher_RC, confidence_R, labels)
+
+
+def confidence(logits_RC: np.ndarray, margins_RC: np.ndarray | None = None) -> np.ndarray:
+    """Returns the probability of each row's answer [R], as mkd.runtime.answers.confidence.
+
+    - logits_RC: over their temperature.
+    - margins_RC: of a multilabel task, whose rows have the labels with a margin of 0 or more.
+    """
+    exact_RC = logits_RC.astype(np.float64)
+    if margins_RC is None:
+        best_R: np.ndarray = np.exp(log_softmax(exact_RC, axis=1).max(1))
+        return best_R
+    signed_RC = np.where(margins_RC >= 0, exact_RC, -exact_RC)
+    together_R: np.ndarray = np.exp(log_expit(signed_RC).sum(1))
+    return together_R
+
+
+def curve(kind: Kind, selection: Answered, dev: Answered) -> list[Point]:
+    """Returns a point for each of SHARES.
+
+    The threshold of a share of n selection rows is the n-th largest confidence; rows of equal
+    confidence are answered together. A share of 100 has the threshold 0.
+    """
+    ordered_R = np.sort(selection.confidence_R)[::-1]
+    points = []
+    for share in SHARES:
+        number = round(share / 100 * len(ordered_R))
+        least = 0.0 if share == 100 else float(ordered_R[number - 1]) if number else NEVER
+        points.append(
+            Point(
+                share,
+                least,
+                lost(kind, selection, least),
+                100 * float((dev.confidence_R >= least).mean()),
+                lost(kind, dev, least),
+            )
+        )
+    return points
+
+
+def lost(kind: Kind, rows: Answered, least: float) -> float:
+    """Returns the points that are lost if the student answers all rows of this confidence."""
+    sure_R = rows.confidence_R >= least
+    both_RC = np.where(sure_R[:, None], rows.student_RC, rows.teacher_RC)
+    alone, together = (
+        score(kind, logits_RC, rows.labels) for logits_RC in (rows.teacher_RC, both_RC)
+    )
+    return (sum(alone.values()) - sum(together.values())) / len(alone)
+
+
+def chosen(points: list[Point], budget: float) -> Point:
+    """Returns the point with the largest share that loses at most `budget` on the selection split.
+
+    The teacher alone loses nothing, so there is always one.
+    """
+    return max(
+        (point for point in points if point.selection_lost <= budget),
+        key=lambda point: point.share,
+    )
+
+
+def curves(
+    datas: list[TaskData],
+    selection: tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]],
+    student: Answers,
+    teacher: Answers,
+) -> dict[str, list[Point]]:
+    """Returns the curve of each task with classes for which the teacher has logits on dev.
+
+    A regression has no confidence. Of several dev splits, the main one counts.
+
+    - selection: the logits of student and teacher for the selection rows, by task.
+    - student, teacher: their answers on dev.
+    """
+    found = {}
+    for data in datas:
+        key = (data.name, "")
+        if not data.kind.labels or key not in teacher.logits or not len(data.selection_rows):
+            continue
+        on_selection, on_dev = (
+            answered(data.kind, data.name, (students, student), (teachers, teacher), labels)
+            for students, teachers, labels in (
+                (
+                    selection[0][data.name],
+                    selection[1][data.name],
+                    labels_of(data.train, data.kind, data.selection_rows),
+                ),
+                (student.logits[key], teacher.logits[key], labels_of(data.dev[""], data.kind)),
+            )
+        )
+        found[data.name] = curve(data.kind, on_selection, on_dev)
+    return found
+
+
+def deferral_metrics(found: Mapping[str, list[Point]]) -> dict[str, float]:
+    """Returns the metrics `deferral/<task>/<budget>/...` of the points that BUDGETS choose.
+
+    - `share`: of the dev rows that the student answers, in percent.
+    - `lost`: points lost on dev.
+    - `min_confidence`: the threshold, left out if the teacher answers everything.
+
+    The task `mean` has the means of the first two over these tasks.
+    """
+    metrics: dict[str, float] = {}
+    for budget, most in BUDGETS.items():
+        points = {task: chosen(curve, most) for task, curve in found.items()}
+        for task, point in points.items():
+            metrics |= {
+                names.deferral(task, budget, names.ANSWERED): point.answered,
+                names.deferral(task, budget, names.LOST): point.lost,
+            }
+            if point.min_confidence < NEVER:
+                metrics[names.deferral(task, budget, names.MIN_CONFIDENCE)] = point.min_confidence
+        if points:
+            for what in (names.ANSWERED, names.LOST):
+                values = [getattr(point, what) for point in points.values()]
+                metrics[names.deferral(names.MEAN, budget, what)] = sum(values) / len(values)
+    return metrics
+
+
+def deferral_note(metrics: Mapping[str, float]) -> list[str]:
+    """Returns a note on the mean over tasks. metrics: those of `deferral_metrics`."""
+    answered, lost = (
+        metrics.get(names.deferral(names.MEAN, names.LOSSLESS, what))
+        for what in (names.ANSWERED, names.LOST)
+    )
+    if answered is None or lost is None:
+        return []
+    return [
+        f"deferral: if the teacher answers what the student is less sure of, the student answers "
+        f"{answered:.0f} % of the dev rows, and {lost:z.1f} points are lost"
+    ]
+
+
+def deferral_columns(found: Mapping[str, list[Point]]) -> dict[str, np.ndarray]:
+    """Returns the curves as columns: `task`, and the fields of Point."""
+    rows = [(task, *point) for task, points in found.items() for point in points]
+    if not rows:
+        return {}
+    columns = zip(*rows, strict=True)
+    return dict(zip(("task", *Point._fields), map(np.array, columns), strict=True))

@@ -1,0 +1,179 @@
+"""From the logits of a task's head to predictions: labels, probabilities, scores.
+
+Axes: N texts, C classes (1 for regression).
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+MANY_CLASSES = 24
+"""Number of classes above which numpy computes one row's softmax faster than Python."""
+
+
+class Head(NamedTuple):
+    """A task's head: what its logits mean.
+
+    - `labels`: in the order of the logits; empty for regression, whose score is logit * std + mean.
+    - `pair`: whether the task has two texts.
+    - `mean`, `std`: scale of a regression's scores.
+    - `multilabel`: whether a text has any number of the labels, each with a probability of its own.
+    - `thresholds`: of a multilabel task, the probability of each label from which on a text has it.
+    - `temperature`: probabilities are those of the logits divided by it.
+    """
+
+    labels: tuple[str, ...]
+    pair: bool
+    mean: float
+    std: float
+    multilabel: bool = False
+    thresholds: tuple[float, ...] = ()
+    temperature: float = 1.0
+
+
+class Prediction(NamedTuple):
+    """The prediction for one text.
+
+    - `label`: the most probable label; empty for regression. Of a multilabel task: all labels that
+      the text has, joined by commas. None if the student is not sure enough to answer.
+    - `score`: the probability of that label; for regression, the score on the task's own scale. Of
+      a multilabel task: the largest probability of a label.
+    - `probabilities`: of all labels, in the head's order; empty for regression. Those of a
+      multilabel task do not add up to 1.
+    - `error`: what is wrong with the text, or None. With an error, the label is empty and the score
+      is NaN.
+    - `labels`: of a multilabel task, the labels that the text has, in the head's order; there may
+      be none. None for other tasks, and without an answer.
+    - `answered`: whether there is an answer. There is none with an error, and below the confidence
+      that was asked for.
+    """
+
+    label: str | None
+    score: float
+    probabilities: list[float]
+    error: str | None = None
+    labels: list[str] | None = None
+    answered: bool = True
+
+
+def head_of(stated: Mapping[str, Any]) -> Head:
+    """Returns the head that a manifest or a model's config states.
+
+    Stated thresholds are without the temperature. Those of the head are with it, so that each text
+    has the same labels.
+    """
+    temperature = stated.get("temperature", 1.0)
+    thresholds = stated.get("thresholds", [0.5] * len(stated["labels"]))
+    return Head(
+        tuple(stated["labels"]),
+        stated["pair"],
+        stated["mean"],
+        stated["std"],
+        stated.get("multilabel", False),
+        tuple(_warmer(threshold, temperature) for threshold in thresholds),
+        temperature,
+    )
+
+
+def _warmer(chance: float, temperature: float) -> float:
+    """Returns sigmoid(logit(chance) / temperature)."""
+    if temperature == 1 or not 0 < chance < 1:
+        return chance
+    return 1 / (1 + ((1 - chance) / chance) ** (1 / temperature))
+
+
+def failed(error: str) -> Prediction:
+    """Returns the prediction for a text with an error."""
+    return Prediction("", float("nan"), [], error, answered=False)
+
+
+def check_confidence(least: float, head: Head, task: str) -> None:
+    """Raises ValueError if no answer of the task can be asked for with this confidence."""
+    if not 0 <= least <= 1:
+        raise ValueError(f"min_confidence is {least!r}; allowed: from 0 to 1")
+    if least and not head.labels:
+        raise ValueError(
+            f"min_confidence is {least!r}; allowed for {task}: 0, as a regression has no confidence"
+        )
+
+
+def confidence(found: Prediction, head: Head) -> float:
+    """Returns the probability of an answer: that of its label.
+
+    Of a multilabel task it is that of all its labels together, as if they were independent: the
+    product over labels of p if the text has the label, else of 1 - p.
+    """
+    if not head.multilabel:
+        return found.score
+    pairs = zip(found.probabilities, head.thresholds, strict=True)
+    return math.prod(chance if chance >= threshold else 1 - chance for chance, threshold in pairs)
+
+
+def if_sure(found: Prediction, head: Head, least: float) -> Prediction:
+    """Returns the prediction, without its answer if its confidence is below `least`."""
+    if not found.answered or confidence(found, head) >= least:
+        return found
+    return found._replace(label=None, labels=None, answered=False)
+
+
+def predictions(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
+    """Returns the prediction of each row."""
+    if head.multilabel:
+        return labelled(logits_NC, head)
+    return classified(logits_NC, head) if head.labels else regressed(logits_NC, head)
+
+
+def classified(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
+    """Returns the most probable label of each row. The softmax is in float64."""
+    exact_NC = logits_NC.astype(float) / head.temperature
+    shifted = exact_NC - exact_NC.max(1, keepdims=True)
+    chances_NC = np.exp(shifted) / np.exp(shifted).sum(1, keepdims=True)
+    best = chances_NC.argmax(1).tolist()
+    return [
+        Prediction(head.labels[place], row[place], row)
+        for place, row in zip(best, chances_NC.tolist(), strict=True)
+    ]
+
+
+def labelled(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
+    """Returns the labels of each row of a multilabel task. The sigmoid is in float64."""
+    exact_NC = logits_NC.astype(float) / head.temperature
+    # exp(-|x|) does not overflow.
+    small_NC = np.exp(-np.abs(exact_NC))
+    chances_NC = np.where(exact_NC >= 0, 1.0, small_NC) / (1 + small_NC)
+    return [_with_labels(row, head) for row in chances_NC.tolist()]
+
+
+def _with_labels(chances_C: list[float], head: Head) -> Prediction:
+    found = [
+        label
+        for label, chance, threshold in zip(head.labels, chances_C, head.thresholds, strict=True)
+        if chance >= threshold
+    ]
+    return Prediction(",".join(found), max(chances_C), chances_C, None, found)
+
+
+def prediction(logits_C: list[float], head: Head) -> Prediction:
+    """Returns the prediction for one row, as `predictions` does for many."""
+    if head.multilabel:
+        return labelled(np.array([logits_C]), head)[0]
+    if not head.labels:
+        return Prediction("", logits_C[0] * head.std + head.mean, [])
+    if len(logits_C) > MANY_CLASSES:
+        return classified(np.array([logits_C], dtype=np.float32), head)[0]
+    largest = max(logits_C)
+    weights = [math.exp((logit - largest) / head.temperature) for logit in logits_C]
+    total = sum(weights)
+    chances = [weight / total for weight in weights]
+    best = logits_C.index(largest)
+    return Prediction(head.labels[best], chances[best], chances)
+
+
+def regressed(logits_NC: np.ndarray, head: Head) -> list[Prediction]:
+    """Returns the score of each row on the task's own scale."""
+    return [
+        Prediction("", score, [])
+        for score in (logits_NC[:, 0].astype(float) * head.std + head.mean).tolist()
+    ]

@@ -1,0 +1,43 @@
+"""A run's table and picture of deferral, from columns made by hand."""
+
+import numpy as np
+
+from experiments.tracking import deferral
+from mkd import names
+from mkd.evaluation.deferral import NEVER, Point, deferral_columns, deferral_metrics
+from tests.support.text_boxes import faults
+
+CURVES = {
+    "mood": [Point(0, NEVER, 0, 0, 0), Point(50, 0.8, 0, 45, 0.4), Point(100, 0, 0.9, 100, 1.2)],
+    "topic": [Point(0, NEVER, 0, 0, 0), Point(50, 0.9, 2, 50, 2), Point(100, 0, 7, 100, 7)],
+}
+COLUMNS = deferral_columns(CURVES)
+
+
+def test_the_table_has_a_row_a_task_and_what_each_budget_gives() -> None:
+    lines = [" ".join(line.split()) for line in deferral.deferral_table(COLUMNS)]
+    assert lines[0] == (
+        "| task | lossless: confidence | answered % | lost | one point: confidence | answered % "
+        "| lost |"
+    )
+    assert lines[2] == "| mood | 0.800 | 45.0 | 0.4 | 0.000 | 100.0 | 1.2 |"
+    assert lines[3] == "| topic | none | 0.0 | 0.0 | none | 0.0 | 0.0 |"
+    assert deferral.curves_of(COLUMNS) == CURVES
+
+
+def test_the_picture_has_a_line_a_task_and_says_what_is_lost() -> None:
+    found = deferral.info(COLUMNS, deferral_metrics(CURVES))
+    assert [(line.label, line.chosen) for line in found.lines] == [("mood", 1), ("topic", 0)]
+    assert found.title == (
+        "The student answers 22 % of the texts, and the teacher the rest: 0.2 points lost on dev"
+    )
+    assert faults(deferral.draw(found)) == []
+
+
+def test_of_many_tasks_some_are_drawn() -> None:
+    many = {f"task_{place}": CURVES["mood"] for place in range(30)}
+    found = deferral.info(deferral_columns(many), deferral_metrics(many))
+    assert len(found.lines) == deferral.MOST and "8 of 30 tasks are drawn" in found.small
+    assert np.all(np.diff(sorted(found.names_at)) > 0)
+    assert names.LOSSLESS in deferral.BUDGETS
+    assert faults(deferral.draw(found)) == []

@@ -1,0 +1,108 @@
+"""Curves of deferral by hand."""
+
+import numpy as np
+import pytest
+
+from mkd import names
+from mkd.evaluation.answers import Answers
+from mkd.evaluation.deferral import (
+    NEVER,
+    SHARES,
+    Answered,
+    Point,
+    answered,
+    chosen,
+    confidence,
+    curve,
+    deferral_columns,
+    deferral_metrics,
+)
+from mkd.runtime import answers as runtime
+from mkd.runtime.answers import Head, predictions
+from mkd.tasks.task import Kind
+
+KIND = Kind(("no", "yes"), False, ("accuracy",))
+
+
+def rows(student: list[float], teacher: list[float], labels: list[int]) -> Answered:
+    """Answers by the logit of `yes`; that of `no` is 0."""
+    student_RC, teacher_RC = (
+        np.stack([np.zeros(len(logits)), logits], axis=1) for logits in (student, teacher)
+    )
+    return Answered(student_RC, teacher_RC, confidence(student_RC), np.array(labels))
+
+
+SELECTION = rows([4, -3, 2, -1], [1, -1, 1, 1], [1, 0, 0, 1])
+"""The student is right in the first two rows, of which it is surest. The teacher is wrong in the
+third."""
+
+
+def test_a_curve_by_hand() -> None:
+    dev = rows([5, -3.5, 2.5, 1, -0.5], [1, 1, 1, 1, 1], [1, 0, 1, 0, 1])
+    found = {point.share: point for point in curve(KIND, SELECTION, dev)}
+    assert list(found) == list(SHARES)
+    # By the selection rows: nothing is lost up to three quarters, as both are wrong in the third.
+    assert [found[share].selection_lost for share in (0, 25, 50, 75, 100)] == [0, 0, 0, 0, 25]
+    # On dev the teacher is right in three of five. The student repairs the second row, and loses
+    # the last.
+    assert [found[share].answered for share in (0, 25, 50, 75, 100)] == pytest.approx(
+        [0, 20, 40, 60, 100]
+    )
+    assert [found[share].lost for share in (0, 25, 50, 75, 100)] == pytest.approx(
+        [0, 0, -20, -20, 0]
+    )
+    thresholds = [found[share].min_confidence for share in (0, 50, 100)]
+    assert thresholds == pytest.approx([NEVER, 1 / (1 + np.exp(-3)), 0])
+
+
+def test_a_budget_takes_the_largest_share_that_keeps_it_on_the_selection_split() -> None:
+    points = curve(KIND, SELECTION, SELECTION)
+    assert chosen(points, 0).share == 85, "round(85 % of 4) = 3 rows"
+    assert chosen(points, 25).share == 100
+    assert chosen(points[:1], 0) == Point(0, NEVER, 0, 0, 0)
+
+
+def test_metrics_and_columns_of_two_tasks() -> None:
+    good = [Point(0, NEVER, 0, 0, 0), Point(50, 0.8, 0.5, 40, 0.25), Point(100, 0, 3, 100, 4)]
+    bad = [Point(0, NEVER, 0, 0, 0), Point(50, 0.9, 2, 50, 3), Point(100, 0, 9, 100, 9)]
+    found = deferral_metrics({"good": good, "bad": bad})
+    assert found == {
+        names.deferral(task, budget, what): value
+        for task, budget, what, value in [
+            ("good", "lossless", "answered", 0), ("good", "lossless", "lost", 0),
+            ("bad", "lossless", "answered", 0), ("bad", "lossless", "lost", 0),
+            ("mean", "lossless", "answered", 0), ("mean", "lossless", "lost", 0),
+            ("good", "one_point", "answered", 40), ("good", "one_point", "lost", 0.25),
+            ("good", "one_point", "min_confidence", 0.8),
+            ("bad", "one_point", "answered", 0), ("bad", "one_point", "lost", 0),
+            ("mean", "one_point", "answered", 20), ("mean", "one_point", "lost", 0.125),
+        ]
+    }  # fmt: skip
+    columns = deferral_columns({"good": good, "bad": bad})
+    assert columns["task"].tolist() == ["good"] * 3 + ["bad"] * 3
+    assert columns["lost"].tolist() == [0, 0.25, 4, 0, 3, 9]
+    assert deferral_columns({}) == {} and deferral_metrics({}) == {}
+
+
+def test_several_labels_are_right_together_and_as_sure_as_the_runtime_is() -> None:
+    """Temperature 2, thresholds 0.5 and 0.2 without it: the runtime's predictions and confidence
+    are those that the curve goes by."""
+    kind = Kind(("a", "b"), False, ("micro_f1",), multilabel=True)
+    logits = np.array([[3.0, -1.0], [-2.0, -4.0], [0.5, 0.1]])
+    thresholds = {"task": np.array([0.5, 0.2])}
+    student = Answers({}, thresholds, {"task": 2.0})
+    labels = np.array([[1, 1], [0, 0], [1, 0]])
+    found = answered(kind, "task", (logits, student), (logits, Answers({})), labels)
+    stated = {
+        "labels": ["a", "b"], "pair": False, "mean": 0.0, "std": 1.0, "multilabel": True,
+        "thresholds": [0.5, 0.2], "temperature": 2.0,
+    }  # fmt: skip
+    head: Head = runtime.head_of(stated)
+    predicted = predictions(logits, head)
+    assert [each.labels for each in predicted] == [["a", "b"], [], ["a", "b"]]
+    assert (found.student_RC >= 0).tolist() == [[True, True], [False, False], [True, True]]
+    assert found.confidence_R == pytest.approx(
+        [runtime.confidence(each, head) for each in predicted]
+    )
+    first = 1 / (1 + np.exp(-1.5)) * 1 / (1 + np.exp(0.5))
+    assert found.confidence_R[0] == pytest.approx(first)
