@@ -81,7 +81,8 @@ def _warmer(chance: float, temperature: float) -> float:
     """Returns sigmoid(logit(chance) / temperature)."""
     if temperature == 1 or not 0 < chance < 1:
         return chance
-    return 1 / (1 + ((1 - chance) / chance) ** (1 / temperature))
+    odds = math.exp((math.log1p(-chance) - math.log(chance)) / temperature)
+    return 1 / (1 + odds)
 
 
 def failed(error: str) -> Prediction:

@@ -3,7 +3,6 @@
 import numpy as np
 
 from experiments.tracking import deferral
-from mkd import names
 from mkd.evaluation.deferral import NEVER, Point, deferral_columns, deferral_metrics
 from tests.support.text_boxes import faults
 
@@ -39,5 +38,4 @@ def test_of_many_tasks_some_are_drawn() -> None:
     found = deferral.info(deferral_columns(many), deferral_metrics(many))
     assert len(found.lines) == deferral.MOST and "8 of 30 tasks are drawn" in found.small
     assert np.all(np.diff(sorted(found.names_at)) > 0)
-    assert names.LOSSLESS in deferral.BUDGETS
     assert faults(deferral.draw(found)) == []
