@@ -433,8 +433,8 @@ class TeacherConfig:
     """Teachers of single tasks, by task name. Tasks that are not listed use the refined teacher.
 
     A source is the folder or hub name of a sequence classifier fine-tuned for the task, a file of
-    logits (.jsonl or .parquet, mkd/teachers/imported.py), or `refined`. Several sources of a task
-    are averaged.
+    answers (.jsonl or .parquet, mkd/teachers/imported.py), or `refined`. Several sources of a task
+    are averaged; a file may answer some rows only.
     """
     mean: Literal["logits", "probabilities"] = "logits"
     """What is averaged over several sources of a task. For regression, scores are averaged."""

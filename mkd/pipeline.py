@@ -69,6 +69,7 @@ from mkd.teachers.multitask import (
     compare_with_teacher,
     deferral_curves,
     make_teacher,
+    rows_that_teach,
     soft_targets,
     weak_teacher_notes,
 )
@@ -147,7 +148,10 @@ def run_teacher(
     infer, layout = torch_infer(model, teacher.refined.precision), teacher.refined.layout
     weak_notes = [
         weak_teacher_note(
-            d, teacher.name, predict_logits(infer, d.train, d.selection_rows, d.name, layout)
+            d,
+            teacher.name,
+            predict_logits(infer, d.train, d.selection_rows, d.name, layout),
+            d.selection_rows,
         )
         for d in teacher_data.datas
     ]
@@ -649,7 +653,7 @@ def train_student(
         sources = [TaskRows(data, labelled_rows(data), None) for data in datas]
     else:
         sources = [
-            TaskRows(data, data.train_rows, *target)
+            TaskRows(data, rows_that_teach(data, target.taught), *target)
             for data, target in zip(datas, targets, strict=True)
         ]
     # With `whole` the selection rows are trained on, so their scores must not choose the best step:

@@ -151,21 +151,26 @@ def curves(
 
     A regression has no confidence. Of several dev splits, the main one counts.
 
-    - selection: the logits of student and teacher for the selection rows, by task.
+    - selection: the logits of student and teacher for the selection rows, by task; NaN where the
+      teacher has no answer.
     - student, teacher: their answers on dev.
     """
     found = {}
     for data in datas:
         key = (data.name, "")
-        if not data.kind.labels or key not in teacher.logits or not len(data.selection_rows):
+        if not data.kind.labels or key not in teacher.logits:
+            continue
+        # A file of answers may lack some rows.
+        known = ~np.isnan(selection[1][data.name][:, 0])
+        if not known.any():
             continue
         on_selection, on_dev = (
             answered(data.kind, data.name, (students, student), (teachers, teacher), labels)
             for students, teachers, labels in (
                 (
-                    selection[0][data.name],
-                    selection[1][data.name],
-                    labels_of(data.train, data.kind, data.selection_rows),
+                    selection[0][data.name][known],
+                    selection[1][data.name][known],
+                    labels_of(data.train, data.kind, data.selection_rows[known]),
                 ),
                 (student.logits[key], teacher.logits[key], labels_of(data.dev[""], data.kind)),
             )

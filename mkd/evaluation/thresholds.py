@@ -30,9 +30,11 @@ def fit_thresholds(logits_RC: np.ndarray, labels_RC: np.ndarray) -> np.ndarray:
     F1 over all labels together: with n rows that have the label, its logit is the mean of both with
     the weights n and SHARED_ROWS. A label that no row has gets the shared one.
 
-    - logits_RC: of rows that the model was not trained on.
+    - logits_RC: of rows that the model was not trained on. Without rows, thresholds are 0.5.
     - labels_RC: 0 and 1.
     """
+    if not len(labels_RC):
+        return np.full(logits_RC.shape[1], 0.5)
     shared = best_cut(logits_RC.ravel(), labels_RC.ravel() > 0)
     rows_C = (labels_RC > 0).sum(0)
     own_C = np.array(

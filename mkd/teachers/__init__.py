@@ -67,7 +67,7 @@ def config_for_tasks(config: Config, tasks: list[Task]) -> Config:
         if name not in names:
             raise ValueError(f"teacher.sources names {name!r}; chosen: {', '.join(names)}")
     for task in tasks:
-        _check_own_rows(config.teacher, config.data, task)
+        _check_copies(config.teacher, config.data, task)
         _check_exposed(config.teacher, config.loss, task)
     if refined_tasks(config.teacher, tasks):
         return config
@@ -87,22 +87,14 @@ def config_for_tasks(config: Config, tasks: list[Task]) -> Config:
     return replace(config, student=replace(config.student, init=first))
 
 
-def _check_own_rows(teacher: TeacherConfig, data: DataConfig, task: Task) -> None:
-    """Raises ValueError if a file of logits is the teacher of a task with added rows."""
-    for name in source_names(teacher, task.name):
-        if name.endswith(LOGIT_FILE_ENDINGS):
-            reason = (
-                f"as {name} of teacher.sources.{task.name} has logits for the task's own rows only"
-            )
-            if task.added:
-                raise ValueError(
-                    f"data.transfer adds {task.added[0].source} to {task.name}; allowed: other "
-                    f"tasks, {reason}"
-                )
-            if data.augment.multiple:
-                raise ValueError(
-                    f"data.augment.multiple is {data.augment.multiple}; allowed: 0, {reason}"
-                )
+def _check_copies(teacher: TeacherConfig, data: DataConfig, task: Task) -> None:
+    """Raises ValueError if only files teach a task with augmented copies, which are made anew."""
+    names = source_names(teacher, task.name)
+    if data.augment.multiple and all(name.endswith(LOGIT_FILE_ENDINGS) for name in names):
+        raise ValueError(
+            f"data.augment.multiple is {data.augment.multiple}; allowed: 0, as {names[0]} of "
+            f"teacher.sources.{task.name} has no answers for the copies"
+        )
 
 
 def _check_exposed(teacher: TeacherConfig, loss: LossConfig, task: Task) -> None:
@@ -171,13 +163,15 @@ def teacher_of_task(
     return members[0] if len(members) == 1 else mean_teacher(members, teacher.mean, root, data)
 
 
-def weak_teacher_note(data: TaskData, name: str, logits: np.ndarray) -> str:
+def weak_teacher_note(data: TaskData, name: str, logits: np.ndarray, rows: np.ndarray) -> str:
     """Returns a note if a teacher with these logits on the selection rows is useless, else "".
 
     A useful teacher scores at least as much as the best constant prediction. For regression, its
     score is above 0.
+
+    - rows: the selection rows that the logits are of.
     """
-    labels = labels_of(data.train, data.kind, data.selection_rows)
+    labels = labels_of(data.train, data.kind, rows)
     own_score = _mean_score(data, logits, labels)
     where = f"{data.name}: WEAK TEACHER: {name} scores {own_score:.1f} on the selection split"
     if not data.kind.labels:
@@ -194,9 +188,9 @@ def teacher_notes(data: TaskData, teacher: TaskTeacher) -> list[str]:
     """Returns the notes on each source of a task, its own ones and those on its score."""
     notes = []
     for member in teacher.members:
-        logits = member.logits("train")
-        assert logits is not None, "every teacher has the training rows"
-        notes.append(weak_teacher_note(data, member.name, logits[data.selection_rows]))
+        rows, logits = member.on_selection()
+        if len(rows):
+            notes.append(weak_teacher_note(data, member.name, logits, rows))
         notes += member.notes
     return [text for text in notes if text]
 

@@ -68,27 +68,35 @@ def mean_teacher(
 
 
 def mean_logits(logits_MRC: np.ndarray, of: str, multilabel: bool = False) -> np.ndarray:
-    """Returns the mean over M, [R, C] float32.
+    """Returns the mean over the teachers that have an answer, [R, C] float32; NaN if none has.
 
     With `of` "logits" it is the mean of the logits. With "probabilities" it is the log of the mean
     probabilities, which serve as logits: log(mean_m softmax(z_m)) = logsumexp_m(log_softmax(z_m)) -
     log M. One class is the score of a regression, for which it is always the mean. Each label of a
     multilabel task has a probability of its own: with the mean p, its logit is log(p / (1 - p)).
     """
-    if of == "logits" or (logits_MRC.shape[2] == 1 and not multilabel):
-        mean_RC: np.ndarray = logits_MRC.mean(0, dtype=np.float64)
-    elif multilabel:
-        # log p and log (1 - p) of the mean, both plus log M.
-        exact_MRC = logits_MRC.astype(np.float64)
-        mean_RC = np.logaddexp.reduce(log_expit(exact_MRC)) - np.logaddexp.reduce(
-            log_expit(-exact_MRC)
-        )
-    else:
-        mean_RC = np.logaddexp.reduce(
-            log_softmax(logits_MRC.astype(np.float64), axis=2), axis=0
-        ) - np.log(len(logits_MRC))
+    exact_MRC = logits_MRC.astype(np.float64)
+    unknown_MRC = np.isnan(exact_MRC)
+    number_RC = (~unknown_MRC).sum(0)
+    # A row that no teacher answers is 0 / 0 or -inf + inf: NaN.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if of == "logits" or (logits_MRC.shape[2] == 1 and not multilabel):
+            mean_RC: np.ndarray = np.where(unknown_MRC, 0, exact_MRC).sum(0) / number_RC
+        elif multilabel:
+            # log p and log (1 - p) of the mean, both plus log M.
+            yes_MRC, no_MRC = log_expit(exact_MRC), log_expit(-exact_MRC)
+            mean_RC = _log_sum(yes_MRC, unknown_MRC) - _log_sum(no_MRC, unknown_MRC)
+        else:
+            logs_MRC = log_softmax(exact_MRC, axis=2)
+            mean_RC = _log_sum(logs_MRC, unknown_MRC) - np.log(number_RC)
     found_RC: np.ndarray = mean_RC.astype(np.float32)
     return found_RC
+
+
+def _log_sum(logs_MRC: np.ndarray, unknown_MRC: np.ndarray) -> np.ndarray:
+    """Returns the logarithm of the sum over M of known values [R, C]; -inf if there are none."""
+    total_RC: np.ndarray = np.logaddexp.reduce(np.where(unknown_MRC, -np.inf, logs_MRC), axis=0)
+    return total_RC
 
 
 def _write(members: list[np.ndarray], of: str, multilabel: bool, folder: Path) -> None:

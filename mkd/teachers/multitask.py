@@ -24,7 +24,7 @@ from mkd.teachers import (
 )
 from mkd.teachers.refined import RefinedModel, load_or_refine, refined_teachers
 from mkd.teachers.states import hidden_states
-from mkd.teachers.task_teacher import RunnableModel, TaskTeacher
+from mkd.teachers.task_teacher import RunnableModel, TaskTeacher, answered_rows
 from mkd.tokenization.tokens import ModelData, TaskData
 from mkd.training.batches import check_sampling_weights
 from mkd.training.matching import MatchedStates
@@ -33,11 +33,13 @@ from mkd.training.matching import MatchedStates
 class TaskTarget(NamedTuple):
     """What a student learns a task from: the logits [R, C] of its training rows, and hidden states.
 
-    `states` is None if no states are matched.
+    - `states`: None if no states are matched.
+    - `taught`: which rows the teacher has an answer for [R]; None if it has one for each.
     """
 
     logits: np.ndarray
     states: MatchedStates | None
+    taught: np.ndarray | None = None
 
 
 class MultiTaskTeacher(NamedTuple):
@@ -168,7 +170,8 @@ def soft_targets(
     for data, taught_by in zip(student_data.datas, teacher.task_teachers, strict=True):
         logits = taught_by.logits("train", phase_report(report, "", f"logits of {data.name}"))
         assert logits is not None, "every teacher has the training rows"
-        targets.append(TaskTarget(logits, None))
+        taught = answered_rows(logits)
+        targets.append(TaskTarget(logits, None, None if taught.all() else taught))
     if loss.match.weight:
         all_states = hidden_states(root, loss.match.teacher_layers, teacher.task_teachers, report)
         return [
@@ -186,9 +189,34 @@ def weak_teacher_notes(
         return []
     return [
         note
-        for data, taught_by in zip(student_data.datas, teacher.task_teachers, strict=True)
-        for note in teacher_notes(data, taught_by)
+        for data, taught_by, target in zip(
+            student_data.datas, teacher.task_teachers, targets, strict=True
+        )
+        for note in [*teacher_notes(data, taught_by), *_partial_note(data, target.taught)]
     ]
+
+
+def rows_that_teach(data: TaskData, taught: np.ndarray | None) -> np.ndarray:
+    """Returns the training rows that have a label, or an answer of the teacher."""
+    rows = data.train_rows
+    if taught is None:
+        return rows
+    kept: np.ndarray = rows[taught[rows] | ~np.isnan(data.train.labels[rows])]
+    return kept
+
+
+def _partial_note(data: TaskData, taught: np.ndarray | None) -> list[str]:
+    """Returns a note on the rows that the teacher has no answer for; none if there are none."""
+    if taught is None:
+        return []
+    rows, kept = data.train_rows, rows_that_teach(data, taught)
+    number, left_out = int(taught[rows].sum()), len(rows) - len(kept)
+    text = (
+        f"{data.name}: the teacher answers {number:,} of {len(rows):,} training rows; "
+        f"{len(kept) - number:,} learn from their labels alone"
+    )
+    without = f", and {left_out:,} without a label are left out" if left_out else ""
+    return [f"{text}{without}"]
 
 
 def deferral_curves(

@@ -90,11 +90,16 @@ class TaskTeacher(ABC):
 
         They are fitted to the teacher's logits for the selection rows.
         """
-        logits, data = self.logits("train"), self.data
+        rows, logits = self.on_selection()
+        return fit_thresholds(logits, labels_of(self.data.train, self.data.kind, rows))
+
+    def on_selection(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the selection rows that the teacher has answers for, and its logits for them."""
+        logits = self.logits("train")
         assert logits is not None, "every teacher has the training rows"
-        return fit_thresholds(
-            logits[data.selection_rows], labels_of(data.train, data.kind, data.selection_rows)
-        )
+        rows = self.data.selection_rows
+        rows = rows[answered_rows(logits[rows])]
+        return rows, logits[rows]
 
     def temperature(self) -> float:
         """Returns the temperature of its probabilities: 1, unless one was fitted."""
@@ -105,7 +110,7 @@ class TaskTeacher(ABC):
         """Returns the logits [R, C] float32 of a split, row i for row i of the split.
 
         `split` is a name in `stores_by_split`. Returns None for a dev split that the teacher has no
-        logits for.
+        logits for. A row of train that it has no answer for is NaN.
 
         For regression the logits are standardized like those of a model: (score - mean) / std.
         """
@@ -114,6 +119,12 @@ class TaskTeacher(ABC):
 def stores_by_split(data: TaskData) -> dict[str, TokenStore]:
     """Returns a task's rows by split: `train`, `dev`, and for MNLI `dev_mismatched`."""
     return {"train": data.train} | {f"dev{suffix}": store for suffix, store in data.dev.items()}
+
+
+def answered_rows(logits_RC: np.ndarray) -> np.ndarray:
+    """Returns which rows have an answer [R]."""
+    known_R: np.ndarray = ~np.isnan(logits_RC[:, 0])
+    return known_R
 
 
 class TaskModel(NamedTuple):

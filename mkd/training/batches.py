@@ -32,6 +32,8 @@ class Batch(NamedTuple):
     - `labels_B`: NaN for rows without a label. Regression scores are on the model's scale. For a
       multilabel task [B, C] of 0 and 1; a row without a label has NaN in each place.
     - `teacher_BC`: the teacher's logits; None for training on hard labels.
+    - `taught_B`: which rows the teacher has an answer for; None if it has one for each. The logits
+      of the others are NaN.
     - `states_BKD`: the teacher's hidden states of K layers in half precision; None unless they are
       matched.
     """
@@ -41,6 +43,7 @@ class Batch(NamedTuple):
     labels_B: torch.Tensor
     teacher_BC: torch.Tensor | None
     states_BKD: torch.Tensor | None = None
+    taught_B: torch.Tensor | None = None
 
 
 class TaskRows(NamedTuple):
@@ -50,12 +53,14 @@ class TaskRows(NamedTuple):
     - `teacher`: the teacher's logits for all rows of the train store; None for training on hard
       labels.
     - `states`: the teacher's hidden states for the same rows; None unless they are matched.
+    - `taught`: which of these rows the teacher has an answer for; None if it has one for each.
     """
 
     data: TaskData
     rows: np.ndarray
     teacher: np.ndarray | None
     states: MatchedStates | None = None
+    taught: np.ndarray | None = None
 
 
 def check_sampling_weights(tasks: list[str], config: SamplingConfig) -> None:
@@ -202,12 +207,14 @@ def make_batch(source: TaskRows, rows: np.ndarray, layout: Layout) -> Batch:
     data = source.data
     teacher = None if source.teacher is None else torch.from_numpy(source.teacher[rows])
     states = None if source.states is None else torch.from_numpy(source.states.of(rows))
+    taught = None if source.taught is None else torch.from_numpy(source.taught[rows])
     return Batch(
         data.name,
         gather_inputs(data.train, rows, layout),
         batch_labels(data, rows),
         teacher,
         states,
+        taught,
     )
 
 

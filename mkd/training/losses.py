@@ -95,30 +95,49 @@ def distillation(
     teacher_BC: torch.Tensor | None,
     labels_B: torch.Tensor,
     config: LossConfig,
+    taught_B: torch.Tensor | None = None,
 ) -> LossTerms:
     """Returns the loss of one task's batch; without a teacher it is the hard loss.
 
-    The total is the mean over rows of w * hard + (1 - w) * soft. w is hard_weight for a labelled
-    row and 0 for a row without a label. So a row without a label always learns from the teacher
-    with full weight. This holds also when hard_weight moves towards the labels during training.
+    The total is the mean over rows of w * hard + (1 - w) * soft. w is hard_weight for a row with a
+    label and an answer of the teacher, 0 for a row without a label, and 1 for a row without an
+    answer. So a row without a label always learns from the teacher with full weight. This holds
+    also when hard_weight moves towards the labels during training.
+
+    - taught_B: which rows have an answer; None: all.
     """
     hard = hard_loss(logits_BC, labels_B)
     if teacher_BC is None:
         return LossTerms(hard, {"soft": torch.zeros_like(hard), "hard": hard})
     multilabel = labels_B.ndim == 2
+    if taught_B is not None:
+        # With the student's own logits for the teacher's, a row's soft loss and gradient are 0.
+        teacher_BC = torch.where(taught_B[:, None], teacher_BC, logits_BC.float().detach())
     soft = _soft_loss(logits_BC, teacher_BC, config, multilabel)
     parts = {"soft": soft, "hard": hard}
-    if config.hard_weight == 0:
-        return LossTerms(soft, parts)
     known_B = labelled(labels_B)
+    total = soft
+    if taught_B is not None:
+        # Rows without an answer have the hard loss alone, and the others share hard_weight.
+        alone_B = known_B & ~taught_B
+        total = total + hard_loss(logits_BC, _only(labels_B, alone_B)) * alone_B.float().mean()
+        hard = hard_loss(logits_BC, _only(labels_B, taught_B))
+        known_B = known_B & taught_B
+    if config.hard_weight == 0:
+        return LossTerms(total, parts)
     # With the teacher's own logits, rows without a label have a soft loss of 0. What is left is the
     # soft loss of the labelled rows, divided by the number of all rows.
     soft_of_known = _soft_loss(
         torch.where(known_B[:, None], logits_BC.float(), teacher_BC), teacher_BC, config, multilabel
     )
     return LossTerms(
-        soft + config.hard_weight * (hard * known_B.float().mean() - soft_of_known), parts
+        total + config.hard_weight * (hard * known_B.float().mean() - soft_of_known), parts
     )
+
+
+def _only(labels_B: torch.Tensor, rows_B: torch.Tensor) -> torch.Tensor:
+    """Returns the labels of some rows, with NaN for the others."""
+    return labels_B.where(rows_B.view(-1, *[1] * (labels_B.ndim - 1)), torch.nan)
 
 
 def _soft_loss(

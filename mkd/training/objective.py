@@ -37,13 +37,14 @@ class Objective(nn.Module):
         device = next(self.model.parameters()).device
         inputs, labels_B = batch.inputs.to(device), batch.labels_B.to(device)
         teacher_BC = None if batch.teacher_BC is None else batch.teacher_BC.to(device)
+        taught_B = None if batch.taught_B is None else batch.taught_B.to(device)
         states: list[torch.Tensor] = []
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             if self.matching is None:
                 logits_BC = self.model(inputs, batch.task)
             else:
                 logits_BC, states = self.model(inputs, batch.task, states=True)
-        terms: LossTerms = distillation(logits_BC, teacher_BC, labels_B, loss)
+        terms: LossTerms = distillation(logits_BC, teacher_BC, labels_B, loss, taught_B)
         if self.matching is not None:
             terms = self.matching(terms, states, batch.states_BKD, batch.task)
         terms = self.balance(terms, batch.task)

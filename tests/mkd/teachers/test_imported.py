@@ -16,6 +16,7 @@ from mkd.tasks.task import Task
 from mkd.teachers import imported as module
 from mkd.teachers import teacher_notes
 from mkd.teachers.imported import import_logits
+from mkd.teachers.probabilities import FLOOR, as_logits, not_probabilities
 from mkd.tokenization.tokenise import tokenise_task
 from mkd.tokenization.tokens import TaskData
 from tests.support.tiny import SCORE, Datas, Tokenizer, make_datas, make_tasks, score_rows
@@ -174,11 +175,10 @@ def test_a_wrong_row_is_named_in_one_line(
 @pytest.mark.parametrize(
     ("split", "gone", "told"),
     [
-        ("train", {3}, "of train, 1 of 40 rows are missing: 3"),
         ("dev", {0, 19}, "of dev, 2 of 20 rows are missing: 0, 19"),
-        ("train", set(range(4, 12)),
-         "of train, 8 of 40 rows are missing: 4, 5, 6, 7, 8 and 3 more"),
-        ("train", set(range(40)), "of train, 40 of 40 rows are missing: 0, 1, 2, 3, 4 and 35 more"),
+        ("dev", set(range(4, 12)),
+         "of dev, 8 of 20 rows are missing: 4, 5, 6, 7, 8 and 3 more"),
+        ("train", set(range(40)), "it answers no row of train; allowed: one or more"),
     ],
 )  # fmt: skip
 def test_missing_rows_are_named(
@@ -210,11 +210,102 @@ def test_other_rows_of_the_task_need_another_file(
 ) -> None:
     path = jsonl(tmp_path / "x", rows_of(datas[0]))
     import_logits(tmp_path, path, tasks[0], datas[0])
-    (more_task,) = make_tasks(50, ["single"])
-    (more,) = make_datas(tmp_path, [more_task], tokenizer)
-    told = "of train, 10 of 50 rows are missing: 40, 41, 42, 43, 44 and 5 more"
-    with pytest.raises(ValueError, match=told):
-        import_logits(tmp_path, path, more_task, more)
+    (fewer_task,) = make_tasks(30, ["single"])
+    (fewer,) = make_datas(tmp_path, [fewer_task], tokenizer)
+    with pytest.raises(ValueError, match=r"row is \d+; allowed: 0 to \d+, the rows of"):
+        import_logits(tmp_path, path, fewer_task, fewer)
+
+
+def test_rows_without_an_answer_are_nan_and_have_no_part_in_what_is_fitted(
+    tmp_path: Path, tasks: list[Task], datas: Datas
+) -> None:
+    data = datas[0]
+    gone = set(data.selection_rows[:-3].tolist()) | {int(data.train_rows[0])}
+    rows = [row for row in rows_of(data) if row["split"] != "train" or row["row"] not in gone]
+    teacher = import_logits(tmp_path, jsonl(tmp_path / "x", rows), tasks[0], data)
+    found = teacher.logits("train")
+    assert found is not None
+    assert set(np.flatnonzero(np.isnan(found).all(1)).tolist()) == gone
+    chosen, logits = teacher.on_selection()
+    assert chosen.tolist() == data.selection_rows[-3:].tolist()
+    np.testing.assert_array_equal(logits, found[chosen])
+    assert all("nan" not in note for note in teacher_notes(data, teacher))
+
+
+@pytest.mark.parametrize("write", [jsonl, parquet])
+@pytest.mark.parametrize("name", ["single", "pair"])
+def test_texts_name_their_rows_without_numbers(
+    write: Callable[[Path, Rows], Path], name: str, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    """Two rows of one text have one answer, as have added rows."""
+    (task,) = make_tasks(40, [name])
+    own = list(task.train.read())
+    task = replace(task, train=of_list([*own, own[3]]), added=(of_list([own[5], own[0]]),))
+    (data,) = make_datas(tmp_path, [task], tokenizer)
+    firsts = {(row.text_a, row.text_b): place for place, row in reversed(list(enumerate(own)))}
+
+    def told(place: int) -> dict[str, Any]:
+        row = own[place]
+        pair = {} if row.text_b is None else {"text_pair": row.text_b}
+        return {"split": "train", "text": row.text_a, "logits": [float(place), 0.0]} | pair
+
+    rows = [told(place) for place in sorted(firsts.values()) if place != 7]
+    teacher = import_logits(tmp_path, write(tmp_path / "x", rows), task, data)
+    found = teacher.logits("train")
+    assert found is not None and len(found) == 43 and teacher.notes == []
+    expected = [firsts[row.text_a, row.text_b] for row in [*own, own[3], own[5], own[0]]]
+    places = np.array([place if place != 7 else np.nan for place in expected])
+    np.testing.assert_array_equal(found[:, 0], places)
+    again = write(tmp_path / "again", [*rows, rows[0]])
+    with pytest.raises(ValueError, match=rf":{len(rows) + 1}: row 0 of train occurs twice"):
+        import_logits(tmp_path, again, task, data)
+    strange = write(tmp_path / "strange", [rows[0], rows[1] | {"text": "no such row"}])
+    with pytest.raises(ValueError, match=":2: the text is 'no such row'; allowed: that of a row"):
+        import_logits(tmp_path, strange, task, data)
+
+
+def test_probabilities_become_logits_by_hand(
+    tmp_path: Path, tasks: list[Task], datas: Datas
+) -> None:
+    """Rounded ones are divided by their sum; 0 counts as FLOOR."""
+    rows = [
+        {"split": "train", "row": row, "probabilities": chances}
+        for row, chances in enumerate([[0.75, 0.25], [0.66, 0.33], [1, 0]])
+    ]
+    found = import_logits(tmp_path, jsonl(tmp_path / "x", rows), tasks[0], datas[0]).logits("train")
+    assert found is not None
+    chances = np.exp(found[:3].astype(float))
+    np.testing.assert_allclose(chances, [[0.75, 0.25], [2 / 3, 1 / 3], [1, FLOOR]], rtol=1e-5)
+    np.testing.assert_allclose(
+        as_logits(np.array([[0.75, 0, 1]]), True),
+        [[np.log(3), np.log(FLOOR / (1 - FLOOR)), -np.log(FLOOR / (1 - FLOOR))]],
+    )
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        ([0.5, 0.3], ":1: probabilities of row 0 of train are [0.5, 0.3]; allowed: numbers that "
+                     "add up to 1 (these: 0.8)"),
+        ([1.5, -0.5], ":1: probabilities of row 0 of train are [1.5, -0.5]; allowed: numbers from "
+                      "0 to 1"),
+        ([1.0], ":1: probabilities of row 0 of train are [1.0]; allowed: a list of 2"),
+    ],
+)  # fmt: skip
+def test_numbers_that_are_no_probabilities_are_refused(
+    cells: list[float], told: str, tmp_path: Path, tasks: list[Task], datas: Datas
+) -> None:
+    path = jsonl(tmp_path / "x", [{"split": "train", "row": 0, "probabilities": cells}])
+    with pytest.raises(ValueError) as caught:
+        import_logits(tmp_path, path, tasks[0], datas[0])
+    assert str(caught.value).startswith(f"{path}{told}")
+    assert not_probabilities([0.9, 0.8], True) == "", "each label has its own"
+    score = jsonl(tmp_path / "y", [{"split": "train", "row": 0, "probabilities": [1.0]}])
+    with pytest.raises(ValueError, match="`logits` with the score, as the task is a regression"):
+        import_logits(tmp_path, score, tasks[2], datas[2])
+    both = jsonl(tmp_path / "z", [{"split": "train", "row": 0, "probabilities": [], "logits": []}])
+    with pytest.raises(ValueError, match="it has columns `logits` and `probabilities`"):
+        import_logits(tmp_path, both, tasks[0], datas[0])
 
 
 @pytest.mark.parametrize("write", [jsonl, parquet])

@@ -2,6 +2,7 @@
 told of a bad teacher."""
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +33,7 @@ from mkd.tasks import demo
 from mkd.tasks.sources import load_tasks
 from mkd.teachers import config_for_tasks, primary_tokenizer, weak_teacher_note
 from mkd.teachers.refined import load_or_refine, refined_tokenizer
-from mkd.tokenization.tokens import ModelData
+from mkd.tokenization.tokens import ModelData, TaskData
 from tests.support.runs import DEMO, HARD, TASKS, Told, changed, demo_config, starting
 from tests.support.tiny import Datas, Tokenizer, make_datas, make_tasks
 
@@ -207,22 +208,58 @@ def test_other_teachers_finetune_a_student(mixed: Result, folder: Path, tmp_path
     assert run_finetune(taught, how, tmp_path / "f").teacher.endswith("similarity-1.jsonl")
 
 
-def test_a_file_cannot_label_what_is_added_to_its_task(folder: Path, tmp_path: Path) -> None:
-    """Refused before any row is read, in fine-tuning only where it would teach."""
-    (tmp_path / "more.csv").write_text("body\nthe film was fine\n")
-    config = config_of(tmp_path, {"sentiment": ["refined", "a.jsonl"]})
-    reason = "as a.jsonl of teacher.sources.sentiment has logits for the task's own rows only"
-    transfer = TransferConfig(str(tmp_path / "more.csv"), ["body"])
-    added = replace(config, data=replace(config.data, transfer=[transfer]))
-    wanted = f"data.transfer adds {transfer.file} to sentiment; allowed: other tasks, {reason}"
+def test_copies_that_no_teacher_can_answer_are_refused(folder: Path, tmp_path: Path) -> None:
+    """Before any row is read."""
+    config = config_of(tmp_path, {"sentiment": ["a.jsonl"]})
     copied = replace(config, data=replace(config.data, augment=AugmentConfig(multiple=2)))
-    multiple = f"data.augment.multiple is 2; allowed: 0, {reason}"
-    for bad, told in (added, wanted), (copied, multiple):
-        with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
-            run(bad, tmp_path / "s")
-        assert not (tmp_path / "cache").exists()
-    others = replace(added, teacher=replace(added.teacher, sources={"similarity": ["a.jsonl"]}))
-    assert config_for_tasks(others, load_tasks(others.data)) == others
+    told = (
+        "data.augment.multiple is 2; allowed: 0, as a.jsonl of teacher.sources.sentiment has no "
+        "answers for the copies"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
+        run(copied, tmp_path / "s")
+    assert not (tmp_path / "cache").exists()
+    for sources in ({"sentiment": ["refined", "a.jsonl"]}, {"sentiment": ["refined"]}):
+        other = replace(copied, teacher=replace(copied.teacher, sources=sources))
+        assert config_for_tasks(other, load_tasks(other.data)) == other
+
+
+def test_a_file_answers_some_rows_and_added_text(tmp_path: Path) -> None:
+    """Of the 80 rows of the task it answers the first 30 by their texts, and of three added ones
+    two. The third, and the rows that have neither label nor answer, are left out."""
+    config = config_of(tmp_path, {}, tasks=["sentiment"])
+    (task,) = load_tasks(config.data)
+    added = ["the film was fine", "nobody came", "so it goes"]
+    (tmp_path / "more.csv").write_text("\n".join(["body", *added]) + "\n")
+    rows = list(task.train.read())
+    answers = dict.fromkeys([row.text_a for row in rows[:30]] + added[:2], [0.9, 0.1])
+    answers |= {row.text_a: [0.25, 0.75] for row in rows[:30] if row.label}
+    file = tmp_path / "answers.jsonl"
+    file.write_text(
+        "".join(
+            json.dumps({"split": "train", "text": text, "probabilities": chances}) + "\n"
+            for text, chances in answers.items()
+        )
+    )
+    transfer = [TransferConfig(str(tmp_path / "more.csv"), ["body"])]
+    config = replace(
+        config,
+        data=replace(config.data, transfer=transfer),
+        teacher=replace(config.teacher, sources={"sentiment": [str(file)]}),
+    )
+    told = Told()
+    found = run(config, tmp_path / "run", told)
+    (note,) = [note for note in found.notes if "the teacher answers" in note]
+    (data,) = found.datasets
+    counts = [int(number) for number in re.findall(r"\d+", note)]
+    answered, total, alone, left_out = counts
+    assert total == data.train_rows and answered + alone + left_out == total
+    texts = [row.text_a for row in rows]
+    assert sum(text in answers for text in texts) >= 30, "texts that occur again are answered too"
+    assert 25 <= answered <= sum(text in answers for text in texts) + 2 and left_out >= 1
+    assert not starting(found.metrics, "teacher/quality"), "its dev rows are not answered"
+    assert math.isfinite(found.metrics["quality/mean"])
+    assert {"train/soft/sentiment", "train/hard/sentiment"} <= set(told.names)
 
 
 def test_a_teacher_of_some_tasks_is_found_again(folder: Path, tmp_path: Path) -> None:
@@ -294,13 +331,17 @@ def test_weakness_by_hand(datas: Datas) -> None:
     labels[single.selection_rows] = [1, 1, 1, 0, 1, 0, 1, 1]
     single = single._replace(train=single.train._replace(labels=labels))
     ones, zeros = np.tile([0.0, 1.0], (8, 1)), np.tile([1.0, 0.0], (8, 1))
-    assert weak_teacher_note(single, "t", ones) == "", "as good as the most frequent class"
-    told = weak_teacher_note(single, "t", zeros)
-    assert "t scores 25.0 on the selection split, always answering 'good' 75.0" in told
+
+    def told(data: TaskData, logits: np.ndarray) -> str:
+        return weak_teacher_note(data, "t", logits, data.selection_rows)
+
+    assert told(single, ones) == "", "as good as the most frequent class"
+    weak = "t scores 25.0 on the selection split, always answering 'good' 75.0"
+    assert weak in told(single, zeros)
     scores = similarity.train.labels[similarity.selection_rows][:, None]
-    assert weak_teacher_note(similarity, "t", scores) == ""
-    assert "t scores -100.0 on the selection split" in weak_teacher_note(similarity, "t", -scores)
-    assert "t scores 0.0 on" in weak_teacher_note(similarity, "t", np.ones_like(scores))
+    assert told(similarity, scores) == ""
+    assert "t scores -100.0 on the selection split" in told(similarity, -scores)
+    assert "t scores 0.0 on" in told(similarity, np.ones_like(scores))
 
 
 def test_the_sources_leave_the_keys_of_stored_teachers_as_they_were(

@@ -126,6 +126,53 @@ def test_rows_without_labels_learn_from_the_teacher_of_several_labels() -> None:
     assert float(one.total) == pytest.approx(expected), "one label is no regression"
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
+def test_rows_without_an_answer_learn_from_their_labels_alone_by_hand(weight: float) -> None:
+    """The student has 1/2 and 1/2 in each row. The first row has a label and an answer, 3/4 and
+    1/4; the second the label alone, the third the answer alone. Hard is log 2, soft is the KL."""
+    soft = 3 / 4 * math.log(3 / 2) + 1 / 4 * math.log(1 / 2)
+    hard = math.log(2)
+    student = torch.zeros(3, 2, requires_grad=True)
+    teacher = torch.tensor([[math.log(3), 0.0], [NAN, NAN], [math.log(3), 0.0]])
+    labels, taught = torch.tensor([0.0, 1.0, NAN]), torch.tensor([True, False, True])
+    found = distillation(student, teacher, labels, LossConfig(hard_weight=weight), taught)
+    total = (weight * hard + (1 - weight) * soft) + hard + soft
+    assert float(found.total.detach()) == pytest.approx(total / 3)
+    found.total.backward()
+    # Hard: the student's 1/2 less the label's 1 or 0. Soft: 1/2 less the teacher's 3/4.
+    first = weight * (1 / 2 - 1) + (1 - weight) * (1 / 2 - 3 / 4)
+    expected = [[first, -first], [1 / 2, -1 / 2], [-1 / 4, 1 / 4]]
+    assert student.grad is not None
+    assert (3 * student.grad).numpy() == pytest.approx(torch.tensor(expected).numpy())
+
+
+@pytest.mark.parametrize("kind", ["mse", "sse", "kl"])
+def test_mixed_rows_of_several_labels_or_a_score_have_the_loss_of_their_rows(kind: str) -> None:
+    config = LossConfig(kind=kind, hard_weight=0.25)  # type: ignore[arg-type]
+    for classes, labels in (
+        (3, torch.tensor([[1.0, 0, 1], [0, 1, 0], [NAN] * 3, [1, 1, 1]])),
+        (1, torch.tensor([0.5, -1.0, NAN, 2.0])),
+    ):
+        student, teacher = _random(4, classes, 0), _random(4, classes, 1)
+        taught = torch.tensor([True, False, True, False])
+        alone = [
+            distillation(
+                student[row : row + 1],
+                teacher[row : row + 1] if taught[row] else None,
+                labels[row : row + 1],
+                config,
+            ).total
+            for row in range(4)
+        ]
+        partial = teacher.masked_fill(~taught[:, None], NAN)
+        found = distillation(student, partial, labels, config, taught).total
+        assert float(found) == pytest.approx(float(sum(alone)) / 4, rel=1e-5)
+    everything = torch.ones(4, dtype=torch.bool)
+    assert float(distillation(student, teacher, labels, config, everything).total) == pytest.approx(
+        float(distillation(student, teacher, labels, config).total)
+    )
+
+
 def test_kl_of_equal_logits_and_of_logits_moved_by_a_constant_is_zero() -> None:
     assert float(softened_kl(TEACHER, TEACHER, 3.0)) == 0
     assert float(softened_kl(TEACHER + 5, TEACHER, 3.0)) == pytest.approx(0, abs=1e-6)
